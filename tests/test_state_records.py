@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.flow.measure import chain_flow
+from jaxnn.flow.measure import chain_record
 from jaxnn.flow.record import state_record
 
 B, T = 3, 4
@@ -41,7 +41,7 @@ def flows():
     for several in (state_record.SEVERAL, 99):
         with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):
             jax.clear_caches()  # programs are equal, however they are measured
-            patch.setattr(chain_flow, "records_of_small", counted)
+            patch.setattr(chain_record, "records_of_small", counted)
             patch.setattr(state_record, "SEVERAL", several)
             net, own = jaxnn.from_function(lambda p, x: states(p, x)[-1], p, xs)
             measured.append(jaxnn.gradient_flow(net, own, xs, cotangent=np.ones((B, 2))))

@@ -199,7 +199,7 @@ class FlowEntries(NamedTuple):
 
 def sorted_entries(
     layers: Sequence[Any],
-    records: Sequence[Sequence[Entries]],
+    records: Sequence[Sequence[Entries | None]],
     of_states: Sequence[int],
     of_parameters: Sequence[int],
 ) -> FlowEntries:

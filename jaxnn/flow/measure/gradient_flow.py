@@ -11,23 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from ...arrays.compiled import Numbers, as_array, compiled, measuring
-from ...arrays.rows import (
-    ZERO_EXPONENT,
-    ScaledRows,
-    exponent_of,
-    in_range,
-    power_of_two,
-    value_of,
-    with_exponents,
-)
+from ...arrays.compiled import Numbers, as_array, measuring
 from ...chain.chain import Chain
 from ...network.checks import (
     Depth,
-    UsedDepth,
-    as_rows,
     check_data,
     check_depth_as_data,
     check_loss,
@@ -36,14 +25,12 @@ from ...network.checks import (
     dtype_of,
 )
 from ...network.network import Network
-from ...network.params import Params
 from ...passes.walk import Memory, check_memory
 from ...theory.twin.wide import Wide
 from ..record.flow import Flow, FlowOptions
-from ..record.given import Given
-from ..record.loss import Loss, delta_of_loss
+from ..record.loss import Loss
 from .chain_flow import chain_flow
-from .network_flow import flow_of_network
+from .network_flow import network_flow
 from .theory_flow import GOAL, theory_of
 
 
@@ -129,7 +116,7 @@ def gradient_flow(
     dtype = dtype_of(layers)
     if cotangent is not None:
         cotangent = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
-    flow = _flow(net, layers, xs, ys, cotangent, loss, used, options)
+    flow = network_flow(net, layers, xs, ys, cotangent, loss, used, options)
     _check_range(flow, dtype)
     return _with_theory(flow, goal, net, layers, xs, ys, cotangent, loss, options)
 
@@ -185,48 +172,3 @@ def _check_range(flow: Flow, dtype: jnp.dtype) -> None:
                 f"inf or nan; look for them in theta[{layer - 1}] and b[{layer - 1}], make the "
                 "weights smaller or the float wider"
             )
-
-
-@compiled
-def _flow(
-    net: Network,
-    layers: Params,
-    xs: Numbers,
-    ys: Any,
-    cotangent: Any,
-    loss: Loss | None,
-    depth: UsedDepth,
-    options: FlowOptions,
-) -> Flow:
-    dtype = dtype_of(layers)
-
-    def delta_of(z: ScaledRows) -> ScaledRows:
-        if cotangent is not None:
-            delta = jnp.asarray(cotangent, dtype)
-        elif loss is None:
-            return delta_of_task(net, z, as_rows(net, layers, xs, ys)[1])
-        else:
-            # Beyond the range the output is inf, and so is what a loss makes of it.
-            top = z.m if z.e is None else value_of(z.m, z.e[:, None])
-            of_loss = delta_of_loss(loss, ys, lambda top: net.task.output(top[0]), [top])
-            (delta,) = of_loss.delta
-        return with_exponents(ScaledRows(delta))
-
-    xs = jnp.asarray(xs, dtype)
-    flow = flow_of_network(net, layers, xs, delta_of, depth, options)
-    given = Given.of({"xs": xs, "ys": ys, "cotangent": cotangent})
-    several = flow.log_delta.ndim > 1  # depths
-    return replace(flow, given=given.repeated(len(flow.log_delta)) if several else given)
-
-
-def delta_of_task(net: Network, z: ScaledRows, ys: Float[Array, "B n"]) -> ScaledRows:
-    """Return Δz[L] of the mean loss of the task, (ŷ - y) / B, with exponents."""
-    if net.task.name == "regression" and z.e is not None:
-        largest = jnp.max(jnp.abs(ys), axis=1)
-        common = jnp.maximum(z.e, jnp.where(largest == 0, ZERO_EXPONENT, exponent_of(largest)))
-        labels = ys * power_of_two(-common, ys)[:, None]
-        z_hat = z.m * power_of_two(z.e - common, ys)[:, None]
-        delta = ScaledRows(net.task.delta_z(z_hat, labels), common)
-    else:
-        delta = with_exponents(ScaledRows(net.task.delta_z(in_range(z), ys)))
-    return delta._replace(m=delta.m / len(ys))

@@ -99,12 +99,14 @@ class ChainOp:
     """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`.
 
     anatomies: of the links' programs.
+    times: how often the links are repeated, in a run.
     is_top: whether it is the last one, where the way down begins.
     is_alone: whether it is in no run, so that its program serves it alone.
     """
 
     pattern: Pattern
     anatomies: tuple[Anatomy, ...]
+    times: int = 1
     is_top: bool = False
     is_alone: bool = False
 

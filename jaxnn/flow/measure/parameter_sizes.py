@@ -9,45 +9,52 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ...arrays.rows import (
-    ScaledRows,
-    log_size_of,
-    log_size_together,
-    log_sizes,
-)
-from ...chain.chain import Link, Lowered, Pattern
+from ...arrays.rows import ScaledRows, log_size_of, log_size_together, log_sizes
+from ...chain.chain import Link, Lowered
 from ...chain.parameter_handover import Identity, Weights
 from ...network.params import is_run
 from ..record.flow import Parameters
 from ..record.rows import rows_of_arrays
-from .layer_vjp import ChainOp, trained_of, with_flags
+from .layer_vjp import trained_of, with_flags
+from .unrolled import Unrolled
 
-Logs = list[list[Any]]  # of the arrays of each link; of a run (k,) each
+Deltas = list[ScaledRows | Float[Array, "*k"]]  # of the arrays of a link: Δ, or ln of its norm
+Logs = list[list[Float[Array, "*k"]]]  # of the arrays of each link of an entry; of a run (k,) each
 
 
-def log_sizes_of(
-    ways: list[ChainOp], layers: list[Any], records: list[Any], dtype: Any
-) -> tuple[list[Logs], list[Logs]]:
-    """Return ln of the norms of Δ of all parameter arrays, and of these, for each entry."""
-    of_delta = [[each.parameters for each in record] for record in records]
-    of_values = _values([way.pattern for way in ways], layers, dtype)
-    both: tuple[list[Logs], list[Logs]] = _measured((of_delta, of_values))
-    return both
+def parameter_sizes(
+    net: Lowered, chain: Unrolled, deltas: Sequence[Sequence[Deltas]], dtype: jnp.dtype
+) -> tuple[Parameters, list[list[Float[Array, "*k"]]]]:
+    """Return the sizes of all parameter arrays and of their Δ, and log_theta of each link.
+
+    Args:
+        net: the chain, for the paths of its arrays.
+        chain: it, for one batch.
+        deltas: for each entry that is a layer, or a run of them, those of its links.
+        dtype: of the sizes.
+    """
+    values = [[_values_of_entry(op.pattern.links, weights, dtype)] for op, weights in chain.layers]
+    of_delta, of_values = _measured((deltas, values))
+    if chain.replicas > 1:
+        of_delta = jax.tree.map(lambda v: v - np.asarray(chain.log_replicas, v.dtype), of_delta)
+    nones = [jnp.full(() if op.is_alone else op.times, -jnp.inf, dtype) for op, _ in chain.layers]
+    log_theta = [
+        [log_size_together(logs) if logs else none for logs in of_links]
+        for of_links, none in zip(of_delta, nones, strict=True)
+    ]
+    return _parameters(net, chain, of_delta, of_values, dtype), log_theta
 
 
 def log_sizes_of_chain(net: Lowered, params: Any, dtype: Any) -> Float[Array, " P"]:
     """Return ln of the norm of each parameter array, in the order of `flow.parameters`."""
-    return _in_one(_measured(_values(net.kinds, params, dtype)), dtype)
-
-
-def _values(patterns: Sequence[Pattern], layers: Sequence[Any], dtype: Any) -> list[Logs]:
-    """Return for each entry its arrays, and ln of the norms of a run's."""
-    return [
-        [] if pattern.between else [_values_of_entry(pattern.links, layer, dtype)]
-        for pattern, layer in zip(patterns, layers, strict=True)
+    entries = zip(net.kinds, params, strict=True)
+    values = [
+        [_values_of_entry(kind.links, layer, dtype)] for kind, layer in entries if not kind.between
     ]
+    return _in_one(_measured(values), dtype)
 
 
 def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: Any) -> list[Any]:
@@ -79,37 +86,23 @@ def _is_rows(v: Any) -> bool:
     return isinstance(v, ScaledRows)
 
 
-def log_thetas(layer: Any, logs: Logs, dtype: Any) -> list[Array]:
-    """Return ln ‖Δparams‖ of the links of an entry; -inf of one without parameters."""
-    none = jnp.full((layer.k,) if is_run(layer) else (), -jnp.inf, dtype)
-    return [log_size_together(each) if each else none for each in logs]
-
-
-def parameters_of(
-    net: Lowered,
-    ways: list[ChainOp],
-    layers: list[Any],
-    of_delta: list[Logs],
-    of_values: list[Logs],
-    dtype: Any,
+def _parameters(
+    net: Lowered, chain: Unrolled, of_delta: list[Logs], of_values: list[Logs], dtype: jnp.dtype
 ) -> Parameters:
-    """Return the sizes of all parameter arrays and of their Δ, layer by layer."""
     shapes: list[list[Any]] = []  # of each layer; None of an array that is no parameter
-    for way, layer in zip(ways, layers, strict=True):
-        if not way.is_layer:
-            continue
-        one = layer.at(0) if is_run(layer) else layer
-        of_links = [_shapes_of(*pair) for pair in zip(way.pattern.links, one.arrays, strict=True)]
-        shapes += of_links * (layer.k if is_run(layer) else 1)
+    for op, weights in chain.layers:
+        one = weights if isinstance(weights, Weights) else weights.at(0)
+        of_links = [_shapes_of(*pair) for pair in zip(op.pattern.links, one.arrays, strict=True)]
+        shapes += of_links * op.times
     arrays = [
         (number, path, shape, identity)
         for number, of_layer in enumerate(zip(net.paths, shapes, net.identities, strict=True), 1)
         for path, shape, identity in zip(*of_layer, strict=True)
         if shape is not None
     ]
-    numbers, paths, kept, identities = zip(*arrays, strict=True) if arrays else ((),) * 4
+    numbers, paths, trained, identities = zip(*arrays, strict=True) if arrays else ((),) * 4
     logs, sizes = (_in_one(each, dtype) for each in (of_delta, of_values))
-    return Parameters(logs, sizes, paths, numbers, kept, are_tied(identities))
+    return Parameters(logs, sizes, paths, numbers, trained, are_tied(identities))
 
 
 def are_tied(identities: Sequence[Identity]) -> bool:

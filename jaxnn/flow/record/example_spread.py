@@ -42,12 +42,28 @@ def rows_of(z: ScaledRows, dtype: Any) -> Float[Array, "B n"]:
     return together if z.e is None else aligned(ScaledRows(together, z.e)).m
 
 
-def examples_of(rows: Float[Array, "B n"], eps: float | Array) -> dict[str, Array]:
-    """Return log_spread, cosine and rank of the rows of a state.
+class Spread(NamedTuple):
+    """What differs between the examples of a state, under the names that it has in a Flow."""
+
+    log_spread: Float[Array, "*k"]
+    cosine: Float[Array, "*k"]
+    rank: Float[Array, "*k"]
+    log_spread_within: Float[Array, "*k"] | None = None
+
+
+def spread_of(
+    rows: Float[Array, "B n"],
+    eps: float | Array,
+    arrays: list[Array] | None,
+    mean_square: Float[Array, ""],
+) -> Spread:
+    """Return what differs between the rows of a state.
 
     Args:
         rows: an example each; their squares are in range.
         eps: of the dtype that they were computed in; the rank of mere rounding is nan.
+        arrays: those of the state, if what differs between positions is wanted.
+        mean_square: of all of their numbers.
     """
     count = len(rows)
     square = jnp.mean(jnp.square(rows), axis=1)
@@ -58,13 +74,16 @@ def examples_of(rows: Float[Array, "B n"], eps: float | Array) -> dict[str, Arra
     some = first_rows(deviation, RANK_OF)  # all with all
     gram = product(some, some.T)
     rank = jnp.square(jnp.trace(gram)) / jnp.sum(jnp.square(gram))
+    within = None if arrays is None else log_spread_within(arrays, mean_square)
     if count == 1:  # nothing to compare it with
-        return dict.fromkeys(("log_spread", "cosine", "rank"), jnp.full_like(total, jnp.nan))
-    return {
-        "log_spread": jnp.log(spread),
-        "cosine": (total - count) / (count * (count - 1.0)),
-        "rank": jnp.where(spread > NOISE * eps, rank, jnp.nan),
-    }
+        nan = jnp.full_like(total, jnp.nan)
+        return Spread(nan, nan, nan, within)
+    return Spread(
+        jnp.log(spread),
+        (total - count) / (count * (count - 1.0)),
+        jnp.where(spread > NOISE * eps, rank, jnp.nan),
+        within,
+    )
 
 
 def log_spread_within(states: list[Array], mean_square: Float[Array, ""]) -> Float[Array, ""]:

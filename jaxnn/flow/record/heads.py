@@ -150,19 +150,6 @@ class Recognised(NamedTuple):
 MOST = 6  # layers that a note counts
 
 
-class OfEntry(NamedTuple):
-    """The heads and experts of one entry of the parameters of a chain.
-
-    times: the number of times that its pattern of layers is repeated.
-    anatomies: of the layers of the pattern.
-    records: of each of them; of a run stacked.
-    """
-
-    times: int
-    anatomies: Sequence[Anatomy]
-    records: Sequence[Recognised]
-
-
 def unread_notes(unread: Iterable[tuple[int, str]]) -> tuple[str, ...]:
     """Say of kernels and loops that may be attention that their logits are not read.
 
@@ -206,11 +193,21 @@ class NamedExperts(NamedTuple):
     paths_of_experts: tuple[str, ...]
 
 
-def recognised_of(entries: Sequence[OfEntry], paths: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Return the fields of a flow, None without any; paths are those of all layers."""
-    heads = joined([[h for record in each.records for h in record.heads] for each in entries])
-    loads = joined([[v for record in each.records for v in record.loads] for each in entries])
-    layers = list(enumerate((v for each in entries for v in [*each.anatomies] * each.times), 1))
+def recognised_of(
+    anatomies: Sequence[Anatomy],
+    records: Sequence[Sequence[Recognised]],
+    paths: Sequence[Sequence[str]],
+) -> dict[str, Any]:
+    """Return the fields of a flow, None without any.
+
+    Args:
+        anatomies: of all layers, as the next.
+        records: for each entry of a chain those of its links; of a run stacked.
+        paths: of the arrays of each layer.
+    """
+    heads = joined([[h for record in entry for h in record.heads] for entry in records])
+    loads = joined([[v for record in entry for v in record.loads] for entry in records])
+    layers = list(enumerate(anatomies, 1))
 
     def named(layer: int, arrays: Sequence[int]) -> tuple[str, ...]:
         return tuple(filter(None, (paths[layer - 1][i] for i in arrays)))

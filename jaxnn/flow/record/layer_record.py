@@ -1,15 +1,15 @@
-"""The record of a walk: what it leaves of each layer on its way, and the Flow that comes of it.
+"""What a walk leaves of a layer: numbers of each example on the way, of the batch after it.
 
     on the way     of Δ of a state, and of a state, one number of each example with an exponent
-    after it       of all layers, (L, B): the fields of a Flow, their numbers of a batch
+    after it       of all layers, (L, …): their numbers over the batch, one `LayerRecord`
 
-The walk of a Network and that of a chain leave these, stacked for a run, and so does torch.
-Examples are brought together after the walk, for all layers at once: that is compiled once, where
-a loop over layers and each layer by itself would have it compiled again.
+The walks of a Network and of a chain leave these, stacked for a run, and so does torch; `assemble`
+makes a Flow of them. Examples are brought together after the walk, for all layers at once: that is
+compiled once, where a loop over layers and each layer by itself would have it compiled again.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -29,19 +29,111 @@ from ...arrays.rows import (
 from ...network.checks import UsedDepth
 from ...network.params import is_run
 from ...passes.walk import scan_up
-from ..formats.entries import Entries, FlowEntries
 from .example_spread import (
     Pushed,
+    Spread,
     at_start,
-    examples_of,
     log_spread_by_position,
     log_tangent,
     pushed,
+    spread_of,
 )
-from .flow import Flow
+from .flow import Units
 from .positions import log_delta_by_position
 
-Fields = dict[str, Any]  # of a Flow
+T = TypeVar("T")
+
+
+class DeltaSizes(NamedTuple):
+    """Sizes of Δ of a state over the batch, under the names that they have in a Flow."""
+
+    log_delta: Float[Array, "*k"]
+    log_delta_example: Float[Array, "*k B"]
+    log_largest: Float[Array, "*k"]
+
+
+class StateSizes(NamedTuple):
+    """Sizes of a state over the batch: ln of its mean square, and what differs in its examples."""
+
+    log_mean_square: Float[Array, "*k"]
+    spread: Spread | None
+
+
+class UsedLayers(NamedTuple):
+    """The layers that a network with a depth uses, and of each the place of the one above it."""
+
+    are_used: Bool[Array, " L"]
+    above: Int[Array, " L"]
+
+
+class LayerRecord(NamedTuple):
+    """What a flow has of its layers, (L, …), one for each field of that name.
+
+    delta: sizes of Δ of their states.
+    state: of these states.
+    """
+
+    delta: DeltaSizes
+    state: StateSizes
+    log_theta: Float[Array, " L"]
+    log_gain: Float[Array, " L"]
+    lost: Bool[Array, " L"]
+    mixes: Bool[Array, " L"]
+    linear: Bool[Array, " L"]
+    log_branch: Float[Array, " L"] | None
+    log_tangent: Float[Array, " L"] | None
+    units: Units | None
+
+    @classmethod
+    def of(
+        cls,
+        delta: DeltaSizes,
+        state: StateSizes,
+        log_theta: Float[Array, " L"],
+        mixes: Bool[Array, " L"],
+        linear: Bool[Array, " L"],
+        *,
+        dtype: jnp.dtype,
+        main: DeltaSizes | None = None,
+        log_branch: Float[Array, " L"] | None = None,
+        log_tangent: Float[Array, " L"] | None = None,
+        units: Units | None = None,
+        used: UsedLayers | None = None,
+    ) -> "LayerRecord":
+        """Return the record, with what each layer does to Δ, and where plain numbers end.
+
+        main is Δ of the main array of each state, in a network where some have several; used are
+        the layers that there are, if not all: numbers of others are nan. dtype is that of plain
+        backpropagation, the others are as in `Flow`.
+        """
+        main = delta if main is None else main
+        with_end = jnp.append(main.log_delta, jnp.nan)
+        above = with_end[1:] if used is None else with_end[used.above]
+        record = cls(
+            delta._replace(log_largest=main.log_largest),
+            state,
+            log_theta,
+            main.log_delta - above,
+            lost_in_plain(main.log_largest, dtype, True if used is None else used.are_used),
+            mixes,
+            linear,
+            log_branch,
+            log_tangent,
+            units,
+        )
+        return record if used is None else masked(record, used.are_used)
+
+
+def masked(tree: T, are_used: Bool[Array, " n"]) -> T:
+    """Return a tree of arrays (n, …) with nan where they are not used; booleans stay."""
+
+    def mask(v: Array) -> Array:
+        if v.dtype == bool:
+            return v
+        return jnp.where(jnp.expand_dims(are_used, range(1, v.ndim)), v, jnp.nan)
+
+    with_nan: T = jax.tree.map(mask, tree)
+    return with_nan
 
 
 class DeltaRecord(NamedTuple):
@@ -50,20 +142,16 @@ class DeltaRecord(NamedTuple):
     exponent: e of each example; `ZERO_EXPONENT` if its Δ is zero.
     largest: its largest |m|.
     square: the sum of its m².
-    entries: of all examples, if asked for.
     """
 
     exponent: Int[Array, "*k B"]
     largest: Float[Array, "*k B"]
     square: Float[Array, "*k B"]
-    entries: Entries | None = None
 
     @classmethod
-    def of(
-        cls, delta: ScaledRows, largest: Float[Array, " B"], entries: Entries | None = None
-    ) -> "DeltaRecord":
-        """Return the numbers of Δ, which is renormalised."""
-        return cls(delta.e, largest, squares(delta), entries)
+    def of(cls, delta: ScaledRows, largest: Float[Array, " B"], replicas: int = 1) -> "DeltaRecord":
+        """Return the numbers of Δ, which is renormalised, with the mean square over replicas."""
+        return cls(delta.e, largest, squares(delta) / replicas)
 
     @classmethod
     def together(cls, each: Sequence["DeltaRecord"]) -> "DeltaRecord":
@@ -74,25 +162,18 @@ class DeltaRecord(NamedTuple):
         scales = [power_of_two(one.exponent - common, one.square) for one in each]
         largest = [scale * one.largest for scale, one in zip(scales, each, strict=True)]
         sums = [jnp.square(scale) * one.square for scale, one in zip(scales, each, strict=True)]
-        entries = [one.entries for one in each if one.entries is not None]
-        return cls(
-            common,
-            jnp.max(jnp.stack(largest), axis=0),
-            jnp.sum(jnp.stack(sums), axis=0),
-            Entries.together(entries) if entries else None,
-        )
+        return cls(common, jnp.max(jnp.stack(largest), axis=0), jnp.sum(jnp.stack(sums), axis=0))
 
-    def fields(self) -> Fields:
-        """Return the fields of a Flow on the size of Δ."""
+    def over_batch(self) -> DeltaSizes:
+        """Return the sizes over the batch: a sum of squares on one common exponent."""
         scale, common = alignment(self.exponent, self.square)
         square = jnp.sum(jnp.square(scale) * self.square, axis=1)
         largest = jnp.max(scale * at_least_float32(self.largest), axis=1)
-        return {
-            "log_delta": log_of(jnp.sqrt(square), common),
-            "log_delta_example": log_of(jnp.sqrt(self.square), self.exponent),
-            "log_largest": log_of(largest, common),
-            "entries_delta": self.entries,
-        }
+        return DeltaSizes(
+            log_of(jnp.sqrt(square), common),
+            log_of(jnp.sqrt(self.square), self.exponent),
+            log_of(largest, common),
+        )
 
 
 class StateRecord(NamedTuple):
@@ -100,38 +181,41 @@ class StateRecord(NamedTuple):
 
     exponent: e of each example.
     square: the mean of its m².
-    examples: of `examples_of`, if asked for, and other fields of a Flow.
-    entries: of all examples, if asked for.
+    spread: what differs between the examples, if asked for.
     """
 
     exponent: Int[Array, "*k B"]
     square: Float[Array, "*k B"]
-    examples: Fields
-    entries: Entries | None = None
+    spread: Spread | None
 
     @classmethod
-    def of(cls, z: ScaledRows, eps: float | Array | None) -> "StateRecord":
+    def of(
+        cls, z: ScaledRows, eps: float | Array | None, arrays: list[Array] | None = None
+    ) -> "StateRecord":
         """Return the numbers of a state, (B, n), whose squares are in range; e may be one for all.
 
-        That is of a state which is renormalised. eps is that of the dtype that it is computed in;
-        None leaves out what differs between examples.
+        That is of a state which is renormalised.
+
+        Args:
+            z: the state.
+            eps: of the dtype that it is computed in; None leaves out what differs between examples.
+            arrays: those that z is made of, if their positions may differ too.
         """
         z = z._replace(m=at_least_float32(z.m))
         rows = as_one_row(aligned(z).m).m if z.e.ndim else z.m
-        examples = {} if eps is None else examples_of(rows, eps)
         square = jnp.mean(jnp.square(z.m), axis=-1)
-        return cls(jnp.broadcast_to(z.e, square.shape), square, examples)
+        spread = None if eps is None else spread_of(rows, eps, arrays, jnp.mean(square))
+        return cls(jnp.broadcast_to(z.e, square.shape), square, spread)
 
     def mean_square(self) -> ScaledRows:
         """Return the mean over the examples too, with an exponent."""
         scale, common = alignment(self.exponent, self.square)
         return ScaledRows(jnp.mean(jnp.square(scale) * self.square, axis=1), 2 * common)
 
-    def fields(self) -> Fields:
-        """Return the fields of a Flow on states; a mean square of nan, of inf - inf, is inf."""
+    def over_batch(self) -> StateSizes:
+        """Return the sizes over the batch; a mean square of nan, of inf - inf, is inf."""
         log = log_of(*self.mean_square())
-        log = jnp.where(jnp.isnan(log), jnp.inf, log)
-        return {"log_mean_square": log, "entries_state": self.entries, **self.examples}
+        return StateSizes(jnp.where(jnp.isnan(log), jnp.inf, log), self.spread)
 
 
 class PositionRecord(NamedTuple):
@@ -196,44 +280,3 @@ def log_tangents(
     _, records = scan_up(net, tuple(entries), at_start(x), step, depth)
     logs: Array = in_order(entries, records)
     return logs
-
-
-def flow_of(
-    fields: dict[str, Any],
-    dtype: Any,
-    used: Bool[Array, " L"] | None = None,
-    above: Int[Array, " L"] | None = None,
-    log_main: Float[Array, " L"] | None = None,
-    of_parameters: tuple[Entries | None, Entries | None] = (None, None),
-    entries: FlowEntries | None = None,
-    **others: Any,
-) -> Flow:
-    """Return a Flow, with what a layer does to Δ and where plain numbers end.
-
-    Args:
-        fields: those of its fields that have an entry for each layer, and some without.
-        dtype: the float type of plain backpropagation.
-        used: the layers that the network has; numbers of others become nan.
-        above: of each layer the index of the one above it.
-        log_main: log_delta of the main array of each state, if some have several.
-        of_parameters: entries of Δ of each parameter array, and of the array.
-        entries: of all, if they are not among the fields.
-        others: further fields, which are not masked.
-    """
-    log_delta = fields["log_delta"] if log_main is None else log_main
-    with_end = jnp.append(log_delta, jnp.nan)
-    fields = fields | {
-        "log_gain": log_delta - (with_end[1:] if above is None else with_end[above]),
-        "lost": lost_in_plain(fields["log_largest"], dtype, True if used is None else used),
-    }
-
-    def masked(v: Array) -> Array:
-        if used is None or v.dtype == bool or not v.ndim:
-            return v
-        return jnp.where(jnp.expand_dims(used, range(1, v.ndim)), v, jnp.nan)
-
-    fields = jax.tree.map(masked, fields)
-    delta, state = fields.pop("entries_delta"), fields.pop("entries_state")
-    if delta is not None:
-        entries = FlowEntries(delta, state, *of_parameters)
-    return Flow(**fields, entries=entries, dtype=dtype, **others)

@@ -19,7 +19,6 @@ from jaxtyping import Array
 from ...arrays.loops import barrier
 from ...arrays.rows import ScaledRows, as_one_row, at_least_float32, floats, renormalised
 from ...chain.state import streams, with_main_first
-from ..formats.entries import Entries, entries_of
 from .example_spread import log_spread_within, rows_of
 from .flow import FlowOptions
 from .layer_record import PositionRecord, StateRecord
@@ -75,7 +74,7 @@ def record_of(state: Any, delta: ScaledRows, dtype: Any, options: FlowOptions) -
         return OfState(state_record(out, dtype, examples), positions)
     of_main = state_record(main_of(state), dtype, examples)
     of_all = state_record(out, dtype, examples=False)
-    return OfState(of_all._replace(examples=of_main.examples), positions)
+    return OfState(of_all._replace(spread=of_main.spread), positions)
 
 
 def _with_units(v: Array) -> Array:
@@ -84,28 +83,18 @@ def _with_units(v: Array) -> Array:
     return v.reshape(*v.shape[:-2], -1) if v.ndim > 2 else v
 
 
-def state_record(
-    out: list[Array], dtype: Any, examples: bool, formats: bool = False
-) -> StateRecord:
+def state_record(out: list[Array], dtype: Any, examples: bool) -> StateRecord:
     """Return what is recorded of a state, given its floats.
 
     Args:
         out: its floats, the examples first.
         dtype: of the record.
         examples: whether what differs between them is wanted.
-        formats: whether its entries are.
     """
     # Stored once: XLA would scale a state in each kernel that takes it, and store it as often.
     arrays, e = barrier(as_one_row([at_least_float32(v).astype(dtype) for v in out]))
     z = ScaledRows(rows_of(ScaledRows(arrays), dtype), e)
-    record = StateRecord.of(z, _eps(out) if examples else None)
-    if formats:
-        entries = entries_of(rows_of_state(out, dtype))
-        each = [entries.at(i) for i in range(len(out))]
-        record = record._replace(entries=Entries.together(each))
-    if examples:
-        record.examples["log_spread_within"] = log_spread_within(arrays, jnp.mean(record.square))
-    return record
+    return StateRecord.of(z, _eps(out), arrays) if examples else StateRecord.of(z, None)
 
 
 def rows_of_state(out: list[Array], dtype: Any) -> list[ScaledRows]:
@@ -129,7 +118,7 @@ def records_of_small(small: Sequence[Small], dtype: Any, examples: bool) -> list
     several = [i for i, of in enumerate(small) if with_main_first(of.state)]
     of_main = _records([main_of(small[i].state) for i in several], dtype, examples)
     for i, record in zip(several, of_main, strict=True):
-        of_all[i] = of_all[i]._replace(examples=record.examples)
+        of_all[i] = of_all[i]._replace(spread=record.spread)
     with_positions = [i for i, of in enumerate(small) if count_of(of.state)]
     positions: dict[int, tuple[PositionRecord, ...]] = {
         i: (record,)
@@ -154,10 +143,11 @@ def _records(states: list[list[Array]], dtype: Any, examples: bool) -> list[Stat
 
     record: StateRecord = jax.vmap(of)(each, eps)
     square = record.square * (counts.max() / counts).astype(dtype)[:, None]
-    record = record._replace(square=square)
-    if examples:
-        record.examples["log_spread_within"] = _within(states, each, square)
-    return [jax.tree.map(lambda v, i=i: v[i], record) for i in range(len(rows))]
+    spread = record.spread
+    if spread is not None:
+        spread = spread._replace(log_spread_within=_within(states, each, square))
+    whole = StateRecord(record.exponent, square, spread)
+    return [jax.tree.map(lambda v, i=i: v[i], whole) for i in range(len(rows))]
 
 
 def _within(states: list[list[Array]], each: ScaledRows, square: Array) -> Array:

@@ -1,0 +1,290 @@
+"""What is recorded of the layers of a chain on the way down, and the Flow of it.
+
+on the way     of a link   Δ of its state, that state, ln of the norms of Δ of its parameters
+after it       of all of them in order, small states and arrays together  ->  a `LayerRecord`
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ...arrays.rows import (
+    FEW,
+    ScaledRows,
+    at_least_float32,
+    floats,
+    log_size_of,
+    log_size_of_rows,
+    log_size_together,
+)
+from ...chain.chain import Link, Lowered
+from ...chain.parameter_handover import Weights
+from ...chain.state import counted, streams, with_main_first
+from ...recognition.skips import log_branch
+from ..formats.entries import Entries, FlowEntries, entries_of, sorted_entries
+from ..record.assemble import assemble, smallest_of
+from ..record.flow import Flow, FlowOptions, Streams
+from ..record.given import Given
+from ..record.heads import Recognised, joined, recognised_of, unread_notes
+from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord, in_order, log_tangents
+from ..record.positions import Positions, count_of
+from ..record.rows import as_rows, rows_of_arrays
+from ..record.state_record import (
+    OfState,
+    Small,
+    are_together,
+    is_small,
+    record_of,
+    records_of_small,
+    rows_of_state,
+)
+from .layer_vjp import ChainOp, ChainStep, applied, arrays_of
+from .parameter_sizes import Deltas, parameter_sizes
+from .unrolled import Unrolled
+
+
+class _Kept(NamedTuple):
+    """A link on the way down, in one dtype for all.
+
+    delta: Δ of its state; main: of the main array of that, each: of every array, (s, B). The last
+        two None in a network whose states have one array each.
+    of_state: what is recorded of the state; the state itself of one that is left for the end.
+    theta: ln ‖Δ‖ of each parameter array; Δ itself of one that is measured together with others.
+    entries: of all arrays, if asked for: Δ of the state, it, Δ of parameters and these.
+    log_branch: ln of what is added to a stream, relative to it; nan without a skip connection.
+    """
+
+    delta: DeltaRecord
+    main: DeltaRecord | None
+    each: DeltaRecord | None
+    of_state: OfState | Small
+    theta: Deltas
+    recognised: Recognised
+    entries: Entries | None
+    mixes: Bool[Array, ""]
+    log_branch: Float[Array, ""]
+
+
+Records = Sequence[Sequence[_Kept]]  # of the links of each entry; of a run stacked
+
+
+class _Layer(NamedTuple):
+    """A layer after the way down, whole; of a run stacked."""
+
+    delta: DeltaRecord
+    main: DeltaRecord | None
+    state: StateRecord
+    log_theta: Float[Array, "*k"]
+    mixes: Bool[Array, "*k"]
+    log_branch: Float[Array, "*k"]
+
+    @classmethod
+    def of(cls, kept: _Kept, of_state: OfState, log_theta: Float[Array, "*k"]) -> "_Layer":
+        of = (kept.delta, kept.main, of_state.state, log_theta)
+        return cls(*of, kept.mixes, kept.log_branch)
+
+
+class Recorder(NamedTuple):
+    """The record of one chain: what is kept of each link, and the flow of that.
+
+    dtype: of all numbers.
+    together: whether small states are recorded together, at the end.
+    """
+
+    chain: Unrolled
+    options: FlowOptions
+    dtype: jnp.dtype
+    together: bool
+
+    @classmethod
+    def of(cls, chain: Unrolled, options: FlowOptions) -> "Recorder":
+        is_double = any(d.itemsize == 8 for d in chain.dtypes)
+        dtype = jnp.dtype(jnp.float64 if is_double else jnp.float32)
+        return cls(chain, options, dtype, are_together(chain.states_alone, options))
+
+    def keep(self, step: ChainStep) -> _Kept:
+        """Return what is kept of a link."""
+        dtype, several = self.dtype, self.chain.has_streams
+        shared = isinstance(step.theta.e, list)
+        exponents = step.theta.e if shared else [step.theta.e] * len(step.theta.m)
+        theta = as_rows(step.theta.m, exponents, dtype)
+        deltas = [
+            (v._replace(m=at_least_float32(v.m).astype(dtype)), largest.astype(dtype))
+            for v, largest, counts in zip(
+                arrays_of(step.delta), step.largest, counted(step.out), strict=True
+            )
+            if counts
+        ]
+        each = [DeltaRecord.of(v, largest, self.chain.replicas) for v, largest in deltas]
+        whole = DeltaRecord.together(each)
+        main = each[0] if with_main_first(step.out) else whole
+        branch = jnp.array(jnp.nan, dtype)
+        if step.skip is not None:
+            branch = log_branch(*step.skip, step.out, dtype)
+        return _Kept(
+            whole,
+            main if several else None,
+            jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None,
+            self._of_state(step),
+            [log_size_of(v) if v.m.size > FEW or not step.is_alone else v for v in theta],
+            Recognised.of(step.recognised, dtype),
+            self._entries([v for v, _ in deltas], step, theta),
+            jnp.array(True) if step.mixes is None else step.mixes,
+            branch,
+        )
+
+    def _of_state(self, step: ChainStep) -> OfState | Small:
+        delta = arrays_of(step.delta)[0]
+        if self.together and step.is_alone and is_small(step.out):
+            return Small(step.out, delta)
+        return record_of(step.out, delta, self.dtype, self.options)
+
+    def _entries(
+        self, deltas: list[ScaledRows], step: ChainStep, theta: list[ScaledRows]
+    ) -> Entries | None:
+        if not self.options.formats:
+            return None
+        states = rows_of_state(floats(streams(step.out)), self.dtype)
+        return entries_of([*deltas, *states, *theta, *rows_of_arrays(step.trained, self.dtype)])
+
+    def flow(
+        self,
+        net: Lowered,
+        x: ScaledRows,
+        all_records: Sequence[Sequence[_Kept]],
+        bottom: ScaledRows,
+        given: Given | None,
+    ) -> Flow:
+        """Return the Flow of what was kept.
+
+        Args:
+            net: the chain, for the names of its layers and arrays.
+            x: what went into it.
+            all_records: of each entry those of its links; none of a conversion between two states.
+            bottom: Δ of x.
+            given: sizes of what was handed over.
+        """
+        chain, options, dtype = self.chain, self.options, self.dtype
+        records = [record for record in all_records if record]
+        of_states = self._with_small(records)
+        deltas = [[kept.theta for kept in record] for record in records]
+        parameters, log_theta = parameter_sizes(net, chain, deltas, dtype)
+        in_rows = zip(records, of_states, log_theta, strict=True)
+        of_layers = [list(map(_Layer.of, *entry)) for entry in in_rows]
+        layers: _Layer = in_order([weights for _, weights in chain.layers], of_layers)
+        has_skips = any(anatomy.skip for anatomy in chain.anatomies)
+        log_tangent = None
+        if options.tangent:
+            log_tangent = log_tangents(chain, chain.weights, x, _forwards, dtype)
+        unread = [(i, name) for i, a in enumerate(chain.anatomies, 1) for name in a.unread]
+        recognised = [[kept.recognised for kept in record] for record in records]
+        smallest = smallest_of(chain.dtypes)
+        return assemble(
+            LayerRecord.of(
+                layers.delta.over_batch(),
+                layers.state.over_batch(),
+                layers.log_theta,
+                layers.mixes,
+                chain.linear,
+                dtype=smallest,
+                main=None if layers.main is None else layers.main.over_batch(),
+                log_branch=layers.log_branch if has_skips else None,
+                log_tangent=log_tangent,
+            ),
+            parameters,
+            names=net.names,
+            sizes=chain.sizes,
+            dtype=smallest,
+            log_delta_input=self._log_of_input(bottom),
+            entries=self._flow_entries(records, parameters.layers),
+            streams=self._streams(records),
+            positions=self._positions(of_states),
+            closed=net.closed,
+            given=given,
+            replicas=options.replicas,
+            notes=unread_notes(unread),
+            **recognised_of(chain.anatomies, recognised, net.paths),
+        )
+
+    def _with_small(self, records: Records) -> list[list[OfState]]:
+        """Return the records of all states, those that were left for the end together."""
+        small = [
+            kept.of_state
+            for record in records
+            for kept in record
+            if isinstance(kept.of_state, Small)
+        ]
+        of_small = iter(records_of_small(small, self.dtype, self.options.examples))
+        return [
+            [
+                next(of_small) if isinstance(v, Small) else v
+                for v in (kept.of_state for kept in record)
+            ]
+            for record in records
+        ]
+
+    def _positions(self, of_states: Sequence[Sequence[OfState]]) -> Positions | None:
+        """Return Δ at each position; None without any."""
+        by_position = joined(
+            [[v for state in entry for v in state.positions] for entry in of_states]
+        )
+        if by_position is None:
+            return None
+        log_delta, log_spread = by_position
+        return Positions(log_delta, log_spread, tuple(map(count_of, self.chain.states)))
+
+    def _streams(self, records: Records) -> Streams | None:
+        """Return the sizes of Δ of all arrays that go from layer to layer; None of one each."""
+        if not self.chain.has_streams:
+            return None
+        by_entry: list[DeltaRecord] = []
+        for (op, _), record in zip(self.chain.layers, records, strict=True):
+            axis = 0 if op.is_alone else 1  # behind that of the layers
+            of_links = [kept.each for kept in record]
+            by_entry.append(jax.tree.map(lambda *v, axis=axis: _in_a_row(v, axis), *of_links))
+        whole: DeltaRecord = jax.tree.map(lambda *v: jnp.concatenate(v), *by_entry)
+        arrays = [floats(streams(state)) for state in self.chain.states]
+        return Streams(
+            whole.over_batch().log_delta,
+            tuple(f"{v.dtype}{list(v.shape[1:])}" for vs in arrays for v in vs),
+            tuple(number for number, vs in enumerate(arrays, 1) for _ in vs),
+        )
+
+    def _flow_entries(self, records: Records, layers: tuple[int, ...]) -> FlowEntries | None:
+        """Return the histograms of all arrays, given the layer of each parameter array."""
+        if not self.options.formats:
+            return None
+        arrays, states = Counter(layers), self.chain.states
+        return sorted_entries(
+            [weights for _, weights in self.chain.layers],
+            [[kept.entries for kept in record] for record in records],
+            [len(floats(streams(state))) for state in states],
+            [arrays[number] for number in range(1, len(states) + 1)],
+        )
+
+    def _log_of_input(self, delta: ScaledRows) -> Float[Array, ""]:
+        """Return ln of the norm of Δx; nan without floats."""
+        logs = [log_size_of_rows(v).astype(self.dtype) for v in arrays_of(delta)]
+        none = jnp.array(jnp.nan, self.dtype)
+        return log_size_together(logs) - self.chain.log_replicas if logs else none
+
+
+def _in_a_row(values: tuple[Array, ...], axis: int) -> Array:
+    """Return the arrays of links one after the other, of a run those of its first layer first."""
+    together = jnp.concatenate(values, axis)
+    return together.reshape(-1, *together.shape[axis + 1 :])
+
+
+def _forwards(op: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:
+    """Return the functions of the links."""
+
+    def forward(link: Link, arrays: Any, z: ScaledRows) -> ScaledRows:
+        return ScaledRows(applied(link, arrays, z.m))
+
+    links = zip(op.pattern.links, layer.arrays, strict=True)
+    return [partial(forward, link, arrays) for link, arrays in links]

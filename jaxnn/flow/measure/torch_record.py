@@ -1,0 +1,369 @@
+"""What torch measures of a module, in NumPy, as the records of a flow.
+
+States, and tensors, of one shape are measured together by JAX: so few programs are compiled.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from math import prod
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ...arrays.compiled import Numbers, compiled
+from ...arrays.rows import ScaledRows
+from ...pytorch.backward_consensus import Agreed
+from ...pytorch.backward_passes import Look
+from ...pytorch.hooks import State
+from ...pytorch.module import Measured
+from ...pytorch.operations import ENTRIES, Pieces, Recognised
+from ...pytorch.recurrent import Steps
+from ...pytorch.skips import log_branches
+from ...pytorch.tensors import log_norms, numbers_of, tensors_in
+from ...recognition.attention import Logits
+from ..formats.entries import Entries, FlowEntries, entries_of
+from ..formats.number_formats import MXFP8
+from ..record.assemble import assemble, smallest_of
+from ..record.example_spread import log_spread_by_position
+from ..record.flow import Flow, Parameters
+from ..record.given import Given
+from ..record.heads import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
+from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord
+from ..record.loss import OfLoss
+from ..record.positions import Positions, count_of
+from ..record.recurrences import Recurrences
+from ..record.state_record import rows_of_state, state_record
+
+T = TypeVar("T")
+
+
+class OfState(NamedTuple):
+    """The record of a state, with its spread by position and its entries; None without."""
+
+    state: StateRecord
+    spread: Float[Numbers, " t"] | None
+    entries: Entries | None
+
+
+def flow_of_module(measured: Measured, handed: Mapping[str, Any], formats: bool) -> Flow:
+    """Return the Flow of a module.
+
+    Args:
+        measured: its states, and what passes down agree on.
+        handed: the float arrays that it was called with, by the names of arguments.
+        formats: whether entries were counted.
+    """
+    states, found, recognised = measured.states, measured.found, measured.recognised
+    dtypes = [part.dtype for state in states for part in state.parts]
+    is_double = any(d.itemsize == 8 for d in dtypes)
+    dtype = jax.dtypes.canonicalize_dtype(np.float64 if is_double else np.float32)
+    smallest = smallest_of(dtypes)
+    values = [[_channels_last(part.value, state) for part in state.parts] for state in states]
+    records = _state_records(values, formats)
+    log_delta_input, layers = _layers(
+        _in_dtype(dtype, _delta(found)),
+        _stacked(dtype, [record.state for record in records]),
+        np.array(_log_theta(found.parameters, measured.layers, len(states)), dtype),
+        found.mixes,
+        _in_dtype(dtype, log_branches(states)),
+        smallest,
+    )
+    parameters = _parameters(measured, dtype)
+    loss = measured.loss
+    of_loss = None if loss is None else OfLoss(np.asarray(loss, dtype), [], True, None)
+    return assemble(
+        layers,
+        parameters,
+        names=[state.cut for state in states],
+        sizes=[sum(prod(part.shape[1:]) for part in state.parts) for state in states],
+        dtype=smallest,
+        log_delta_input=log_delta_input,
+        entries=_flow_entries(measured, records, parameters.paths, dtype) if formats else None,
+        unmeasured=found.unmeasured,
+        positions=_positions(found, values, records, dtype),
+        recurrences=_recurrences(measured.steps, dtype),
+        given=Given.of(handed, of_loss, np),
+        coverage=measured.coverage,
+        stopped=measured.stops,
+        broken=measured.broken,
+        is_read=not recognised.failure,
+        is_of_torch=True,
+        notes=(*measured.notes, *unread_notes(recognised.unread)),
+        **_heads_and_experts(recognised, dtype),
+    )
+
+
+def _in_dtype(dtype: jnp.dtype, tree: T) -> T:
+    """Return a tree of NumPy's arrays with its floats in one type."""
+
+    def wide(v: np.ndarray) -> np.ndarray:
+        return v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v
+
+    cast: T = jax.tree.map(wide, tree)
+    return cast
+
+
+def _stacked(dtype: jnp.dtype, trees: Sequence[T]) -> T:
+    together: T = jax.tree.map(lambda *v: np.stack(v), *trees)
+    return _in_dtype(dtype, together)
+
+
+def _delta(found: Agreed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the numbers of a `DeltaRecord` of the input and all states; nan of what has none."""
+    known = np.arange(len(found.norm)) > found.unmeasured
+    known[0] = found.has_input
+    largest, norm = (np.where(known[:, None], v, np.nan) for v in (found.largest, found.norm))
+    return found.exponent.astype(np.int32), largest, np.square(norm)
+
+
+@compiled
+def _layers(
+    delta: tuple[Numbers, Numbers, Numbers],
+    state: StateRecord,
+    log_theta: Float[Numbers, " L"],
+    mixes: Bool[Numbers, " L"],
+    log_branch: Float[Numbers, " L"] | None,
+    dtype: jnp.dtype,
+) -> tuple[Float[Array, ""], LayerRecord]:
+    """Return ln ‖Δx‖, and the record of all layers; row 0 of Δ is the input."""
+    sizes = DeltaRecord(*map(jnp.asarray, delta)).over_batch()
+    record = LayerRecord.of(
+        jax.tree.map(lambda v: v[1:], sizes),
+        state.over_batch(),
+        jnp.asarray(log_theta),
+        jnp.asarray(mixes),
+        jnp.ones(len(mixes), bool),
+        dtype=dtype,
+        log_branch=None if log_branch is None else jnp.asarray(log_branch),
+    )
+    return sizes.log_delta[0], record
+
+
+def _parameters(measured: Measured, dtype: jnp.dtype) -> Parameters:
+    """Return the sizes of the parameters that a gradient comes to, by their lowest layers."""
+    lowest = {name: min(measured.layers[name]) for name in measured.found.parameters}
+    paths = tuple(sorted(lowest, key=lowest.__getitem__))
+    tensors = [measured.parameters[name] for name in paths]
+    return Parameters(
+        jnp.asarray(np.array([measured.found.parameters[name] for name in paths], dtype)),
+        jnp.asarray(np.array(log_norms(tensors), dtype)),
+        paths,
+        tuple(lowest[name] for name in paths),
+        tuple(tuple(tensor.shape) for tensor in tensors),
+    )
+
+
+def _flow_entries(
+    measured: Measured, records: Sequence[OfState], paths: tuple[str, ...], dtype: jnp.dtype
+) -> FlowEntries:
+    """Return the histograms of Δ, of the states and of the parameters."""
+    none = _entries([np.zeros((1, 1), dtype)], np.zeros(1))
+    of_delta = [none if each is None else each.entries for each in measured.found.noted]
+    of_tensors = [_entries_of_tensor(measured.parameters[name], dtype) for name in paths]
+    unknown = Entries(*(np.full_like(v, np.nan) for v in none))
+    of_delta[: measured.found.unmeasured] = [unknown] * measured.found.unmeasured
+    of_all = (of_delta, [each.entries for each in records], of_tensors)
+    every = [_stacked(dtype, several) if several else None for several in of_all]
+    delta, states, tensors = jax.tree.map(jnp.asarray, every)
+    return FlowEntries(delta, states, None, tensors)
+
+
+def _positions(
+    found: Agreed,
+    values: Sequence[Sequence[np.ndarray]],
+    records: Sequence[OfState],
+    dtype: jnp.dtype,
+) -> Positions | None:
+    """Return Δ and the spread at each position of the states that have some; None without any."""
+    counts = tuple(map(count_of, values))
+    if not any(counts):
+        return None
+    log_delta = [
+        np.full(count, np.nan if i < found.unmeasured else -np.inf)
+        if noted is None or i < found.unmeasured
+        else noted.positions
+        for i, (count, noted) in enumerate(zip(counts, found.noted, strict=True))
+        if count
+    ]
+    log_spread = [each.spread for each in records if each.spread is not None]
+    of_all = [jnp.asarray(np.concatenate(v).astype(dtype)) for v in (log_delta, log_spread)]
+    return Positions(of_all[0], of_all[1], counts)
+
+
+def floats_of(given: Any) -> Any:
+    """Return the float tensors of what was handed over as arrays; one alone as itself."""
+    arrays = [numbers_of(v) for v in tensors_in(given) if v.is_floating_point()]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _heads_and_experts(recognised: Recognised, dtype: jnp.dtype) -> dict[str, Any]:
+    """Return the heads and the experts of a flow."""
+    attentions = [
+        NamedHeads(each.at, i, each.heads, each.arrays)
+        for i, each in _numbered(recognised.attentions)
+    ]
+    routers = [
+        NamedExperts(
+            *(each.at, i, len(each.load), each.tokens, each.selected), each.arrays, each.experts
+        )
+        for i, each in _numbered(recognised.routers)
+    ]
+    heads = [each.record for each in recognised.attentions]
+    loads = [each.load for each in recognised.routers]
+    return fields_of(
+        jax.tree.map(lambda *v: jnp.asarray(np.concatenate(v), dtype), *heads) if heads else None,
+        attentions,
+        jnp.asarray(np.concatenate(loads), dtype) if loads else None,
+        routers,
+    )
+
+
+def _recurrences(steps: Sequence[Steps], dtype: Any) -> Recurrences | None:
+    """Return Δ at the steps of recurrent modules; None without any."""
+    if not steps:
+        return None
+    return Recurrences(
+        jnp.asarray(np.concatenate([each.log_delta for each in steps]), dtype),
+        tuple(len(each.log_delta) for each in steps),
+        tuple(each.name for each in steps),
+        tuple(each.is_both_ways for each in steps),
+        tuple(each.gates for each in steps),
+    )
+
+
+def _numbered(several: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Yield what is recognised with its number in its layer, counted from 1."""
+    so_far = Counter[int]()
+    for each in several:
+        so_far[each.at] += 1
+        yield so_far[each.at], each
+
+
+def _channels_last(values: np.ndarray, state: State) -> np.ndarray:
+    return np.moveaxis(values, state.channels, -1) if values.ndim > 2 else values
+
+
+def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) -> list[float]:
+    """Return ln ‖Δ‖ over the parameters of each layer; nan where it shares one with another."""
+    of_layers = []
+    for layer in range(1, count + 1):
+        own = [name for name, on in layers.items() if layer in on]
+        is_shared = any(len(layers[name]) > 1 for name in own)
+        several = np.array([2 * logs[name] for name in own] or [-np.inf])
+        is_known = not is_shared and not np.isnan(several).any()
+        of_layers.append(float(np.logaddexp.reduce(several)) / 2 if is_known else np.nan)
+    return of_layers
+
+
+def _entries_of_tensor(tensor: Any, dtype: Any) -> Entries:
+    """Return the entries of a parameter.
+
+    Its last axis is cut into short rows, and zeros fill them up to a power of two, so that few
+    shapes are compiled.
+    """
+    v = numbers_of(tensor)
+    v = np.stack([v.real, v.imag]) if np.iscomplexobj(v) else v
+    v = v.reshape(-1, v.shape[-1] if v.ndim and v.size else 1).astype(dtype)
+    v = np.pad(v, [(0, 0), (0, -v.shape[1] % MXFP8)]).reshape(-1, MXFP8)
+    v = np.pad(v, [(0, (1 << (len(v) - 1).bit_length()) - len(v)), (0, 0)])
+    entries: Entries = _entries([v], np.zeros(len(v)))
+    return entries
+
+
+def look_for(formats: bool) -> Callable[[list[State]], Look]:
+    """Return a function of states, which returns what is noted of Δ of each of them."""
+
+    def of_states(states: list[State]) -> Look:
+        def entries(at: int, parts: list[Any], exponent: np.ndarray) -> Any:
+            values = [_channels_last(numbers_of(v), states[at - 1]) for v in parts]
+            return _entries(values, exponent)
+
+        return Look(tuple(map(_has_positions, states)), entries if formats else None)
+
+    return of_states
+
+
+def _has_positions(state: State) -> bool:
+    """Tell whether positions of a state are recorded, by the shapes of its parts."""
+    return bool(count_of([_channels_last(np.empty(v.shape), state) for v in state.parts]))
+
+
+def _entries(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
+    """Return the entries of the parts of Δ of a state, with an exponent for each example."""
+    return jax.device_get(_counted(parts, exponent.astype(np.int32)))
+
+
+def heads_of(attentions: Sequence[Pieces]) -> list[HeadRecord]:
+    """Return the record of each attention, given its logits and which keys are seen, in pieces.
+
+    Those of one shape are taken together, some at a time.
+    """
+    sums: list[list[HeadSums]] = [[] for _ in attentions]
+    alike: dict[Any, list[tuple[int, Any]]] = {}
+
+    def add(several: list[tuple[int, Any]]) -> None:
+        stacked = (np.stack(v) for v in zip(*(piece for _, piece in several), strict=True))
+        together = jax.device_get(_sums(*stacked))
+        for place, (i, _) in enumerate(several):
+            sums[i].append(HeadSums(*(v[place] for v in together)))
+
+    for i, pieces in enumerate(attentions):
+        for values, seen in pieces:
+            several = alike.setdefault((values.shape, values.dtype), [])
+            several.append((i, (values, seen)))
+            if len(several) * values.size > ENTRIES:
+                add(several)
+                several.clear()
+    for several in filter(None, alike.values()):
+        add(several)
+    with np.errstate(invalid="ignore"):  # without a query that sees two keys
+        return [reduce(HeadSums.plus, each).record() for each in sums]
+
+
+@compiled
+def _sums(values: Any, seen: Any) -> HeadSums:
+    sums: HeadSums = jax.lax.map(lambda v: HeadSums.of(Logits(*v), v[0].dtype), (values, seen))
+    return sums
+
+
+@compiled
+def _counted(parts: list[Any], exponent: Any) -> Entries:
+    widest = max((v.dtype for v in parts), key=lambda dtype: dtype.itemsize)
+    entries = entries_of([ScaledRows(jnp.asarray(v).astype(widest), exponent) for v in parts])
+    return Entries.together([entries.at(i) for i in range(len(parts))])
+
+
+def _state_records(values: Sequence[list[np.ndarray]], formats: bool) -> list[OfState]:
+    """Return the record of each state, a list of arrays; those of one shape are made together."""
+    alike: dict[tuple[tuple[tuple[int, ...], np.dtype], ...], list[int]] = {}
+    for i, parts in enumerate(values):
+        alike.setdefault(tuple((v.shape, v.dtype) for v in parts), []).append(i)
+    records: dict[int, OfState] = {}
+    for kind, numbers in alike.items():
+        double = any(dtype.itemsize == 8 for _, dtype in kind)
+        wide = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
+        stacked = [np.stack([values[i][j] for i in numbers]) for j in range(len(kind))]
+        together = jax.device_get(_records_of(stacked, wide, formats))
+        for place, i in enumerate(numbers):
+            records[i] = jax.tree.map(lambda v, place=place: v[place], together)
+    return [records[i] for i in range(len(values))]
+
+
+@compiled
+def _records_of(values: Sequence[Numbers], dtype: jnp.dtype, formats: bool) -> OfState:
+    """Return the records of states of one shape, one after the other."""
+
+    def record(parts: list[Array]) -> OfState:
+        spread = log_spread_by_position(parts[0], dtype) if count_of(parts) else None
+        entries = None
+        if formats:
+            each = entries_of(rows_of_state(parts, dtype))
+            entries = Entries.together([each.at(i) for i in range(len(parts))])
+        return OfState(state_record(parts, dtype, True), spread, entries)
+
+    records: OfState = jax.lax.map(record, values)
+    return records
