@@ -11,7 +11,7 @@ from test_live_page import START, alarm, measured, page_of
 from jaxnn.errors import TrainingWarning
 from jaxnn.train import read_watch
 from jaxnn.train.journal import FILE
-from jaxnn.train.recorder import Recorder
+from jaxnn.train.recorder import Options, Recorder
 
 LINES = (START, measured(0, -3.0), alarm(0, "Step 0: Δ."), measured(10, -4.0), measured(20, -5.0))
 ROWS = [json.dumps(line, ensure_ascii=False).encode() for line in LINES]
@@ -92,7 +92,7 @@ def test_a_damaged_line_is_skipped_with_one_warning(tmp_path, content, steps, se
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         record = read_watch(tmp_path)
-        again = Recorder(1, tmp_path, None, ())  # a training goes on
+        again = Recorder(Options(1, tmp_path))  # a training goes on
     assert [line["step"] for line in record.measurements] == steps
     tables = (record.table, record.parameter_table, record.position_table, record.router_table)
     assert [len(table()) for table in tables] == [2 * len(steps), len(steps), 0, 0]
@@ -162,4 +162,4 @@ def test_a_file_instead_of_a_folder_is_said_in_one_sentence(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"watch.jsonl, a file; hand over the folder"):
         read_watch(tmp_path / FILE)
     with pytest.raises(FileExistsError, match=r"^folder: expected one .* \(File exists\); choose"):
-        Recorder(1, tmp_path / FILE, None, ())
+        Recorder(Options(1, tmp_path / FILE))

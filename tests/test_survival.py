@@ -15,7 +15,7 @@ import jaxnn
 from jaxnn.errors import TrainingWarning
 from jaxnn.train import journal, read_watch
 from jaxnn.train.journal import FILE, LOCK
-from jaxnn.train.recorder import Recorder
+from jaxnn.train.recorder import Options, Recorder
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 NET = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
@@ -70,7 +70,7 @@ def rules_in(record):
 @pytest.mark.parametrize("error", [SystemExit(3), RuntimeError("no route"), MemoryError()])
 def test_a_writer_and_a_callback_that_fail_are_said_once(flow, capsys, error):
     """As warnings: these are errors in tests, and then they go to the terminal."""
-    recorder = Recorder(1, None, failing(error), ("state",), write=failing(error))
+    recorder = Recorder(Options(1, None, failing(error), ("state",), write=failing(error)))
     for step in range(3):
         recorder.measured(step, flow, None, 0.5)
     assert steps_in(recorder.watched) == [0, 1, 2]
@@ -85,14 +85,14 @@ def test_an_alarm_is_handed_over_before_a_writer_is_called(flow):
     events = []
     broken = flow.__class__(**{**vars(flow), "log_mean_square": flow.log_mean_square * np.nan})
     write, callback = (lambda *_: events.append("write")), (lambda alarm: events.append(alarm.rule))
-    recorder = Recorder(1, None, callback, (), write=write)
+    recorder = Recorder(Options(1, None, callback, write=write))
     with pytest.warns(TrainingWarning, match=r"^Step 0: the state of layer 1 is the first"):
         recorder.measured(0, broken, None)
     assert events == ["nonfinite", "write"]
 
 
 def test_lines_that_a_full_disk_has_no_room_for_are_written_later(flow, tmp_path, monkeypatch):
-    recorder = Recorder(1, tmp_path, None, ())
+    recorder = Recorder(Options(1, tmp_path))
     recorder.measured(0, flow, None, 0.5)
     whole = journal._write
 
@@ -124,7 +124,7 @@ def test_lines_that_a_full_disk_has_no_room_for_are_written_later(flow, tmp_path
 
 
 def test_a_loss_that_is_no_number_is_left_out(flow):
-    recorder = Recorder(1, None, None, ())
+    recorder = Recorder(Options(1))
     with pytest.warns(TrainingWarning, match=r"^Step 0: the loss .* one number, got an array of"):
         recorder.measured(0, flow, None, np.ones(5))
     recorder.measured(1, flow, None, "much")
@@ -135,7 +135,7 @@ def test_a_loss_that_is_no_number_is_left_out(flow):
 
 
 def test_ctrl_c_ends_the_program(at_once, params):
-    recorder = Recorder(1, None, failing(KeyboardInterrupt()), ())
+    recorder = Recorder(Options(1, None, failing(KeyboardInterrupt())))
     with pytest.raises(KeyboardInterrupt):
         recorder.failed("write", 0, "none")
     watch = jaxnn.watch(NET, write=failing(KeyboardInterrupt()))
@@ -170,30 +170,30 @@ sys.stdin.read()
 
 
 def test_a_folder_is_that_of_one_process(flow, tmp_path, monkeypatch):
-    begun = Recorder(1, tmp_path, None, ())  # before the other one wrote
+    begun = Recorder(Options(1, tmp_path))  # before the other one wrote
     command = [sys.executable, "-c", HOLDING, str(tmp_path / LOCK)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         with pytest.raises(ValueError, match=rf"^folder: .* alone, .* process {other.pid} writes;"):
-            Recorder(1, tmp_path, None, ())
+            Recorder(Options(1, tmp_path))
         with pytest.warns(TrainingWarning, match=rf"^Step 0: .* which process {other.pid} writes"):
             begun.measured(0, flow, None)
         with monkeypatch.context() as second:  # one of this training, for which the first writes
             second.setattr(jax, "process_index", lambda: 1)
-            Recorder(1, tmp_path, None, ()).measured(0, flow, None)
+            Recorder(Options(1, tmp_path)).measured(0, flow, None)
         other.stdin.close()
         other.wait()
     begun.measured(1, flow, None)  # not into what the other one wrote
     assert not (tmp_path / FILE).exists()
     assert steps_in(begun.watched) == [0, 1]
-    again = Recorder(1, tmp_path, None, ())
+    again = Recorder(Options(1, tmp_path))
     again.measured(2, flow, None)
     assert steps_in(read_watch(tmp_path)) == [2]
 
 
 def test_a_later_watch_of_a_program_takes_the_folder(flow, tmp_path):
     """As where a cell of a notebook is run again."""
-    first, second = (Recorder(1, tmp_path, None, ()) for _ in range(2))
+    first, second = (Recorder(Options(1, tmp_path)) for _ in range(2))
     first.measured(0, flow, None)
     second.measured(0, flow, None)
     with pytest.warns(TrainingWarning, match=r"^Step 1: .* a later watch of this program writes"):
@@ -204,9 +204,9 @@ def test_a_later_watch_of_a_program_takes_the_folder(flow, tmp_path):
 
 def test_the_folder_of_another_network_stays_as_it_is(flow, tmp_path):
     """Of a module of PyTorch the layers are known when it is measured."""
-    Recorder(1, tmp_path, None, ()).measured(0, flow, None)
+    Recorder(Options(1, tmp_path)).measured(0, flow, None)
     before = (tmp_path / FILE).read_bytes()
-    other = Recorder(1, tmp_path, None, ())
+    other = Recorder(Options(1, tmp_path))
     other._watched.start["layers"][0]["name"] = "other"
     with pytest.warns(TrainingWarning, match=r"^Step 5: .* that of another network; choose"):
         other.measured(5, flow, None)

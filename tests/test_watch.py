@@ -310,7 +310,7 @@ def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
         ours, theory = (of.table()[0][name] for of in (flow, twin))
         assert layers[0][f"{name}_from_theory"] == pytest.approx(ours - theory, abs=1e-4)
     again = jaxnn.watch(net, loss=square, folder=tmp_path)  # goes on with the same theory
-    assert again.extras.theory["log10_delta"] == record.start["theory"]["log10_delta"]
+    assert again.theory["log10_delta"] == record.start["theory"]["log10_delta"]
     with pytest.raises(ValueError, match=r"^theory: expected the flow of the start with theory"):
         jaxnn.watch(net, loss=square, theory=watch.flow)
 

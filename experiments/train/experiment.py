@@ -33,7 +33,7 @@ from experiments.train.columns import COLUMNS
 from experiments.train.loop import Outcome, Progress, Recipe, Saver
 from jaxnn.initializers import find_weights
 from jaxnn.train.journal import FILE
-from jaxnn.train.recorder import Recorder
+from jaxnn.train.recorder import Options, Recorder
 from jaxnn.train.steps import Optimizer
 
 log = logging.getLogger("jaxnn.experiments")
@@ -243,7 +243,7 @@ def _recorder(recipe: Recipe, folder: Path) -> Recorder:
     """Return what records the looks for the live page, and say where that is."""
     log.info("live page: python -m experiments watch %s", shlex.quote(str(folder)))
     # Updates are not known between looks.
-    return Recorder(recipe.apart, folder, lambda alarm: log.warning("%s", alarm), ())
+    return Recorder(Options(recipe.apart, folder, lambda alarm: log.warning("%s", alarm)))
 
 
 def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:

@@ -11,7 +11,7 @@ Failures of the watch itself are alarms too, each at its first: see `FAILURES`.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
@@ -441,7 +441,7 @@ FAILURES = {  # of a part of the watch, with its error message
 }
 
 
-def alarms_of(watched: Watched, ignore: tuple[str, ...] = ()) -> list[Alarm]:
+def alarms_of(watched: Watched, ignore: Collection[str] = ()) -> list[Alarm]:
     """Return the alarms that the last measurement gives rise to, of rules that were silent."""
     seen, first = Measurements(watched), dict[str, Alarm]()
     spoken = {alarm.rule for alarm in watched.alarms}

@@ -6,26 +6,38 @@ The trainers' packages are imported where a callback is made.
 """
 
 from collections.abc import Callable, Mapping
-from inspect import signature
-from typing import Any
+from dataclasses import fields
+from typing import Any, Protocol
+
+from jaxtyping import PyTree
 
 from ..pytorch.module import own_loss
 from .packages import imported
-from .recorder import check_options
-from .torch_watch import TorchWatch, torch_watch
+from .recorder import Number, Options
+from .torch_watch import Begun, Module, Tensor, TorchLoss, TorchWatch, torch_watch
+
+Event = object  # whatever else a trainer hands over
+
+
+class Trainer(Protocol):
+    """A trainer, or the state of one."""
+
+    global_step: int
 
 
 class _Calls:
     """The last forward pass of a module in training: its inputs and the loss that it returned."""
 
-    def __init__(self, module: Any, watch: TorchWatch):
+    def __init__(self, module: Module, watch: TorchWatch):
         self.watch = watch
-        self.inputs: Any = None
-        self.value: Any = None
+        self.inputs: PyTree | None = None
+        self.value: Tensor | None = None
         self.is_heard = True  # not while jaxnn calls it
         self.hook = module.register_forward_hook(self._keep, with_kwargs=True)
 
-    def _keep(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def _keep(
+        self, module: Module, args: tuple[PyTree, ...], kwargs: dict[str, PyTree], output: PyTree
+    ) -> None:
         if self.is_heard and module.training:
             self.inputs = kwargs if kwargs and not args else args
             with self.watch.guarded("measurement", None):
@@ -36,20 +48,20 @@ class _Calls:
 class _Watching:
     """A watch between the events of a trainer."""
 
-    def __init__(self, options: dict[str, Any]):
+    def __init__(self, options: Mapping[str, Any]):
         self.options = options
         self.watch: TorchWatch | None = None
         self.calls: _Calls | None = None
-        self.begun: Any = None
+        self.begun: Begun | None = None
 
-    def start(self, module: Any) -> None:
+    def start(self, module: Module) -> None:
         """Watch a module, from the start of a training on."""
         if self.watch is None or self.watch.module is not module:
             self.watch = torch_watch(module, **self.options)
         self.stop()
         self.calls = _Calls(module, self.watch)
 
-    def before(self, step: int, labels: Callable[[], Any] = lambda: None) -> None:
+    def before(self, step: int, labels: Callable[[], PyTree] = lambda: None) -> None:
         """Measure before a step of the optimiser."""
         watch, calls = self.watch, self.calls
         if watch is None or calls is None or step % watch.every:
@@ -64,7 +76,7 @@ class _Watching:
             self.begun = watch.begin(step, calls.inputs, labels())
         calls.is_heard = True
 
-    def after(self, value: Any = None) -> None:
+    def after(self, value: Number | None = None) -> None:
         """Record what was measured, after the step."""
         if self.watch is None or self.calls is None:
             return
@@ -110,36 +122,28 @@ def hugging_face_callback(**options: Any) -> Any:
         def watch(self) -> TorchWatch | None:
             return watching.watch
 
-        def on_train_begin(
-            self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
-        ) -> None:
+        def on_train_begin(self, *_: Event, model: Module, **more: Event) -> None:
             watching.start(model)
 
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_pre_optimizer_step(
+            self, args: Event, state: Trainer, *_: Event, **more: Event
+        ) -> None:
             watching.before(state.global_step)
 
-        def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_optimizer_step(self, *_: Event, **more: Event) -> None:
             watching.after()
 
-        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_train_end(self, *_: Event, **more: Event) -> None:
             watching.stop()
 
     return WatchCallback()
 
 
-def _second(batch: Any) -> Any:
-    return batch[1]
-
-
-def _whole(module: Any) -> Any:
-    return module
-
-
 def lightning_callback(
     *,
-    loss: Any,
-    module: Callable[[Any], Any] = _whole,
-    labels: Callable[[Any], Any] = _second,
+    loss: TorchLoss,
+    module: Callable[[Module], Module] = lambda whole: whole,
+    labels: Callable[[PyTree], PyTree] = lambda batch: batch[1],
     **options: Any,
 ) -> Any:
     """Return a `Callback` that watches a training of Lightning.
@@ -166,28 +170,30 @@ def lightning_callback(
     _check_options("lightning_callback", options)
     base = imported("lightning_callback", "lightning.pytorch", "pytorch_lightning").Callback
     watching = _Watching({"loss": loss, **options})
-    batches: list[Any] = []
+    batches: list[PyTree] = []
 
     class WatchCallback(base):  # type: ignore[misc, valid-type]
         @property
         def watch(self) -> TorchWatch | None:
             return watching.watch
 
-        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        def on_train_start(self, trainer: Trainer, pl_module: Module) -> None:
             watching.start(module(pl_module))
 
-        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, _: int) -> None:
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: Module, batch: PyTree, _: int
+        ) -> None:
             batches[:] = [batch]
 
-        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, _: Any) -> None:
+        def on_before_optimizer_step(self, trainer: Trainer, *_: Event) -> None:
             watching.before(trainer.global_step, lambda: labels(batches[0]))
 
         def on_train_batch_end(
-            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, _: int
+            self, trainer: Trainer, pl_module: Module, outputs: PyTree, *_: Event
         ) -> None:
             watching.after(outputs.get("loss") if isinstance(outputs, dict) else outputs)
 
-        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        def on_train_end(self, *_: Event) -> None:
             watching.stop()
 
     return WatchCallback()
@@ -199,10 +205,8 @@ def _check_options(function: str, options: Mapping[str, Any]) -> None:
     Raises:
         ValueError, TypeError: one sentence.
     """
-    known = [*signature(torch_watch).parameters][2:]  # without module and loss
+    known = ["cuts", *(field.name for field in fields(Options) if field.name != "theory")]
     for name in options:
         if name not in known:
             raise TypeError(f"{function}: expected options among {', '.join(known)}, got {name}")
-    given = signature(torch_watch).bind_partial(**options)
-    given.apply_defaults()
-    check_options(*(given.arguments[name] for name in ("every", "callback", "ignore", "write")))
+    Options(**{name: value for name, value in options.items() if name != "cuts"})

@@ -11,8 +11,9 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,48 @@ from .alarms import ALARMS, FAILURES, alarms_of
 from .journal import FILE, Journal
 from .reading import folder_of, read_watch
 from .steps import check_integer
-from .watched import (
-    NO_EXTRAS,
-    Alarm,
-    Extras,
-    Line,
-    Watched,
-    describes_same,
-    measurement_of,
-    start_of,
-)
+from .watched import Alarm, Line, Log, Theory, Watched, describes_same, measurement_of, start_of
 from .writers import Writer, numbers_of
 
+Step = object  # its number, or what was handed over as one
+Number = Any  # of Python, NumPy, JAX or torch
 FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
 MOST_TOLD = 300  # characters of an error message
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a watch, checked; what they mean stands at `jaxnn.watch`.
+
+    theory: columns of the start's theory, a number for each layer; None without.
+
+    Raises:
+        ValueError, TypeError: one sentence.
+    """
+
+    every: int = 100
+    folder: Path | str | None = None
+    callback: Callable[[Alarm], object] | None = None
+    ignore: Collection[str] = ()
+    positions: bool = False
+    formats: bool = False
+    theory: Theory | None = None
+    write: Writer | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("every", self.every, 1)
+        if not isinstance(self.ignore, tuple | list | set | frozenset):
+            raise TypeError(f"ignore: expected a tuple of names of rules, got {told(self.ignore)}")
+        rules = (*ALARMS, *FAILURES)
+        for rule in self.ignore:
+            if rule not in rules:
+                raise ValueError(f"ignore: expected some of {', '.join(rules)}, got {told(rule)}")
+        for name, function, takes in (
+            ("callback", self.callback, "an alarm"),
+            ("write", self.write, "a step and its numbers"),
+        ):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name}: expected a function of {takes}, got {told(function)}")
 
 
 class Recorder:
@@ -51,20 +80,11 @@ class Recorder:
         write and callback.
     """
 
-    def __init__(
-        self,
-        every: int,
-        folder: Path | str | None,
-        callback: Callable[[Alarm], Any] | None,
-        ignore: tuple[str, ...],
-        extras: Extras = NO_EXTRAS,
-        write: Writer | None = None,
-    ):
-        check_options(every, callback, ignore, write)
-        self.every = check_integer("every", every, 1)
-        self.folder = None if folder is None else folder_of(folder)
-        self.callback, self.ignore, self.extras = callback, ignore, extras
-        self.write = write
+    def __init__(self, options: Options):
+        self.options = options
+        self.every = check_integer("every", options.every, 1)
+        self.folder = None if options.folder is None else folder_of(options.folder)
+        self.callback, self.ignore, self.write = options.callback, options.ignore, options.write
         self.failures: Counter[str] = Counter()
         self._flow: Flow | None = None
         self._watched = Watched()
@@ -74,8 +94,8 @@ class Recorder:
         self._journal: Journal | None = None
         if self.folder is not None:
             self._open(self.folder)
-        if extras.theory is None:  # of the start, also where a training goes on
-            self.extras = extras._replace(theory=self._watched.start.get("theory"))
+        # The theory of the start stays where a training goes on.
+        self.theory = options.theory or self._watched.start.get("theory")
 
     def _open(self, folder: Path) -> None:
         try:
@@ -102,7 +122,9 @@ class Recorder:
         """All that was recorded so far, of a folder with what was recorded before."""
         return self._watched
 
-    def measured(self, step: int, flow: Flow, log_update: Any, value: Any = None) -> None:
+    def measured(
+        self, step: int, flow: Flow, log_update: Log | None, value: Number | None = None
+    ) -> None:
         """Record a measurement, and the alarms that it gives rise to.
 
         Args:
@@ -113,7 +135,9 @@ class Recorder:
         """
         with self.recording(step):
             self._flow = flow
-            line = measurement_of(step, flow, log_update, np.nan, _now(), self.extras)
+            line = measurement_of(
+                step, flow, log_update, np.nan, _now(), positions=self.options.positions
+            )
             if not self._is_described:
                 self._describe(step, flow)
             self._keep(line)
@@ -128,7 +152,7 @@ class Recorder:
                     self.write(step, numbers_of(line, flow))
 
     @contextmanager
-    def recording(self, step: Any) -> Iterator[None]:
+    def recording(self, step: Step) -> Iterator[None]:
         """Record something of a step; whatever fails, the training goes on."""
         with self._lock, self.guarded("file", step):
             with self.guarded("measurement", step):
@@ -136,14 +160,14 @@ class Recorder:
             self._save(step)
 
     @contextmanager
-    def guarded(self, part: str, step: Any) -> Iterator[None]:
+    def guarded(self, part: str, step: Step) -> Iterator[None]:
         """Let a failure of a part of the watch not reach the training."""
         try:
             yield
         except FAULTS as error:
             self.failed(part, step, in_words(error))
 
-    def failed(self, part: str, step: Any, error: str) -> None:
+    def failed(self, part: str, step: Step, error: str) -> None:
         """Count a failure of a part of the watch, and give an alarm of the first."""
         self.failures[part] += 1
         if self.failures[part] == 1 and part not in self.ignore:
@@ -161,7 +185,8 @@ class Recorder:
 
     def _describe(self, step: int, flow: Flow) -> None:
         """Record the start of this training, in the folder of no other network."""
-        start = start_of(flow, self.every, _now(), self.extras)
+        positions = self.options.positions
+        start = start_of(flow, self.every, _now(), positions=positions, theory=self.theory)
         is_other = not describes_same(self._watched.start, start)
         if is_other:
             start["theory"] = {}
@@ -177,7 +202,7 @@ class Recorder:
         self._watched.add(line)
         self._unwritten.append(line)
 
-    def _save(self, step: Any) -> None:
+    def _save(self, step: Step) -> None:
         """Write what the file has not yet; that it failed waits for the next lines."""
         if all(line.get("rule") == "file" for line in self._unwritten):
             return
@@ -190,7 +215,7 @@ class Recorder:
         """Tell whether this process writes, if several train together."""
         return jax.process_index() == 0
 
-    def _number_of(self, step: Any) -> int:
+    def _number_of(self, step: Step) -> int:
         """Return the number of a step, of one that has none that of the last measurement."""
         try:
             return check_integer("step", step, 0)
@@ -199,28 +224,7 @@ class Recorder:
             return int(lines[-1]["step"]) if lines else 0
 
 
-def check_options(every: Any, callback: Any, ignore: Any, write: Any) -> None:
-    """Check options of a watch.
-
-    Raises:
-        ValueError, TypeError: one sentence.
-    """
-    check_integer("every", every, 1)
-    if not isinstance(ignore, tuple | list | set | frozenset):
-        raise TypeError(f"ignore: expected a tuple of names of rules, got {told(ignore)}")
-    rules = (*ALARMS, *FAILURES)
-    for rule in ignore:
-        if rule not in rules:
-            raise ValueError(f"ignore: expected some of {', '.join(rules)}, got {told(rule)}")
-    for name, function, of in (
-        ("callback", callback, "an alarm"),
-        ("write", write, "a step and its numbers"),
-    ):
-        if function is not None and not callable(function):
-            raise TypeError(f"{name}: expected a function of {of}, got {told(function)}")
-
-
-def one_number(name: str, value: Any) -> float:
+def one_number(name: str, value: Number | None) -> float:
     """Return a number of Python, NumPy, JAX or torch as a float; nan of None.
 
     Raises:

@@ -4,21 +4,42 @@ Torch is never imported: the user has done so.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import PyTree
 
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.record.flow import Flow
 from ..network.checks import check_loss
 from ..pytorch.tensors import log_norm
-from .recorder import Recorder
+from .recorder import Number, Options, Recorder
 from .steps import check_integer
-from .watched import Alarm, Extras
+from .watched import Alarm
 from .writers import Writer
+
+Tensor = Any  # of torch, which is not imported
+TorchLoss = Callable[[PyTree, PyTree], Tensor]
+Cuts = str | Sequence[str] | None
+
+
+class Handle(Protocol):
+    """A hook that is registered."""
+
+    def remove(self) -> None: ...
+
+
+class Module(Protocol):
+    """What is asked of a torch.nn.Module."""
+
+    training: bool
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]: ...
+
+    def register_forward_hook(self, hook: Callable[..., None], *, with_kwargs: bool) -> Handle: ...
 
 
 class TorchWatch(Recorder):
@@ -27,13 +48,13 @@ class TorchWatch(Recorder):
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
-    def __init__(self, module: Any, loss: Any, cuts: Any, formats: bool, *options: Any):
-        super().__init__(*options)
-        self.module, self.loss, self.cuts, self.formats = module, loss, cuts, formats
+    def __init__(self, module: Module, loss: TorchLoss | None, cuts: Cuts, options: Options):
+        super().__init__(options)
+        self.module, self.loss, self.cuts = module, loss, cuts
 
     @contextmanager
     def __call__(
-        self, step: int, inputs: Any, ys: Any = None, *, value: Any = None
+        self, step: int, inputs: PyTree, ys: PyTree = None, *, value: Number | None = None
     ) -> Iterator[None]:
         """Watch one step of the optimiser, which is taken inside of the `with`.
 
@@ -47,7 +68,7 @@ class TorchWatch(Recorder):
         yield
         self.end(begun, value)
 
-    def begin(self, step: int, inputs: Any, ys: Any = None) -> "_Begun | None":
+    def begin(self, step: int, inputs: PyTree, ys: PyTree = None) -> "Begun | None":
         """Measure before a step of the optimiser; None if its number is not due, or on failure."""
         begun = None
         if not isinstance(step, int) or step % self.every == 0:
@@ -57,14 +78,20 @@ class TorchWatch(Recorder):
                     begun = self._begun(number, inputs, ys)
         return begun
 
-    def _begun(self, step: int, inputs: Any, ys: Any) -> "_Begun":
-        options = {"loss": self.loss, "cuts": self.cuts, "formats": self.formats}
-        flow = torch_flow(self.module, inputs, ys, **options)
+    def _begun(self, step: int, inputs: PyTree, ys: PyTree) -> "Begun":
+        flow = torch_flow(
+            self.module,
+            inputs,
+            ys,
+            loss=self.loss,
+            cuts=self.cuts,
+            formats=self.options.formats,
+        )
         own = dict(self.module.named_parameters())
         before = {path: own[path].detach().clone() for path in flow.parameters.paths}
-        return _Begun(step, flow, before)
+        return Begun(step, flow, before)
 
-    def end(self, begun: "_Begun | None", value: Any = None) -> None:
+    def end(self, begun: "Begun | None", value: Number | None = None) -> None:
         """Record what was measured before a step, and its update, after it."""
         if begun is None:
             return
@@ -80,19 +107,19 @@ class TorchWatch(Recorder):
         return bool(is_alone or distributed.get_rank() == 0)
 
 
-class _Begun(NamedTuple):
+class Begun(NamedTuple):
     """A measurement before a step: its number, the flow, and the parameters by their paths."""
 
     step: int
     flow: Flow
-    before: dict[str, Any]
+    before: dict[str, Tensor]
 
 
 def torch_watch(
-    module: Any,
+    module: Module,
     *,
-    loss: Any = None,
-    cuts: Any = None,
+    loss: TorchLoss | None = None,
+    cuts: Cuts = None,
     every: int = 100,
     folder: Path | str | None = None,
     callback: Callable[[Alarm], Any] | None = None,
@@ -142,5 +169,5 @@ def torch_watch(
     loss = check_loss(loss)
     if not hasattr(module, "register_forward_hook"):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    extras = Extras(positions)
-    return TorchWatch(module, loss, cuts, formats, every, folder, callback, ignore, extras, write)
+    options = Options(every, folder, callback, ignore, positions, formats, write=write)
+    return TorchWatch(module, loss, cuts, options)

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, PyTree
 
-from ..arrays.compiled import compiled
+from ..arrays.compiled import Numbers, compiled
 from ..arrays.loops import barrier
 from ..arrays.rows import at_least_float32, can_be_learned, is_float
 from ..arrays.spread import whole
@@ -34,10 +34,12 @@ from ..flow.record.loss import Loss
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..texts import counted
-from .recorder import FAULTS, Recorder, in_words
+from .recorder import FAULTS, Number, Options, Recorder, in_words
 from .steps import check_integer
-from .watched import Alarm, Extras, Line, Watched, theory_of_start
+from .watched import Alarm, Line, Watched, theory_of_start
 from .writers import Writer
+
+StepNumber = int | Numbers
 
 
 class Watch(Recorder):
@@ -46,22 +48,22 @@ class Watch(Recorder):
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
-    def __init__(self, net: Network | Chain, loss: Loss | None, formats: bool, *options: Any):
-        super().__init__(*options)
-        self.net, self.loss, self.formats = net, loss, formats
+    def __init__(self, net: Network | Chain, loss: Loss | None, options: Options):
+        super().__init__(options)
+        self.net, self.loss = net, loss
         self._is_interrupted = False  # by Ctrl-C in a thread of JAX's
         if self.folder is not None:
             _check_same(self._watched.start, net, self.folder)
 
     def __call__(
         self,
-        step: Any,
-        params: Any,
-        xs: Any,
-        ys: Any = None,
+        step: StepNumber,
+        params: PyTree,
+        xs: PyTree,
+        ys: PyTree = None,
         *,
-        after: Any = None,
-        value: Any = None,
+        after: PyTree = None,
+        value: Number | None = None,
     ) -> None:
         """Watch one step; inside `jax.jit`, in the body of a `scan` over steps, or outside.
 
@@ -77,11 +79,11 @@ class Watch(Recorder):
         What cannot be measured is a warning and an alarm, and no error: the training goes on.
         """
         try:
-            step = step if is_array(step) else np.asarray(check_integer("step", step, 0))
-            value = value if value is None or is_array(value) else np.asarray(value)
+            at: Any = step if is_array(step) else np.asarray(check_integer("step", step, 0))
+            loss = value if value is None or is_array(value) else np.asarray(value)
             _check_whole()
-            if not self._is_hopeless(step):
-                _watch(self, step, params, xs, ys, after, value)
+            if not self._is_hopeless(at):
+                _watch(self, at, params, xs, ys, after, loss)
         except FAULTS as error:
             if self._is_interrupted:
                 raise KeyboardInterrupt from error
@@ -97,12 +99,12 @@ class Watch(Recorder):
         self.flush()
         return self._watched
 
-    def _is_hopeless(self, step: Any) -> bool:
+    def _is_hopeless(self, step: StepNumber) -> bool:
         """Tell whether a step is not due, after a failure: tracing it again would take long."""
         is_known = not isinstance(step, jax.core.Tracer)
         return bool(self.failures["measurement"] and is_known and int(step) % self.every)
 
-    def _receive(self, layout: "_Layout", step: Any, numbers: Any) -> None:
+    def _receive(self, layout: "_Layout", step: StepNumber, numbers: Numbers) -> None:
         """Record a measurement; called by JAX, in a thread of its own."""
         try:
             with self.recording(int(step)):
@@ -112,10 +114,10 @@ class Watch(Recorder):
             self._is_interrupted = True
             raise
 
-    def _unmeasured(self, step: Any, error: str) -> None:
+    def _unmeasured(self, step: StepNumber, error: str) -> None:
         """Say that a step cannot be measured: now, or when a traced one is due."""
 
-        def say(step: Any) -> None:
+        def say(step: StepNumber) -> None:
             with self.recording(int(step)):
                 self.failed("measurement", int(step), error)
 
@@ -131,11 +133,11 @@ class _Layout(NamedTuple):
     One array is handed to the host, since each costs some time.
     """
 
-    structure: Any
-    types: tuple[Any, ...]
+    structure: jax.tree_util.PyTreeDef
+    types: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 
     @classmethod
-    def of(cls, tree: Any) -> tuple["_Layout", Array]:
+    def of(cls, tree: PyTree) -> tuple["_Layout", Array]:
         """Return the layout of a tree, and its numbers."""
         leaves, structure = jax.tree.flatten(tree)
         widest = np.result_type(*(v.dtype for v in leaves if is_float(v)))
@@ -234,13 +236,14 @@ def watch(
             "net: expected a Network, or the chain of jaxnn.from_function or jaxnn.from_layers, "
             f"got {type(net).__name__}"
         )
-    extras = Extras(positions, theory_of_start(theory))
+    of_start = theory_of_start(theory)
     if theory is not None and [*theory.names] != _names(net):
         raise ValueError(
             f"theory: expected a flow of this network, of {counted(len(_names(net)), 'layer')}, got"
             f" one of {counted(len(theory.names), 'layer')}, or with other names"
         )
-    return Watch(net, loss, formats, every, folder, callback, ignore, extras, write)
+    options = Options(every, folder, callback, ignore, positions, formats, of_start, write)
+    return Watch(net, loss, options)
 
 
 def _names(net: Network | Chain) -> list[str]:
@@ -260,13 +263,29 @@ def _check_same(start: Line, net: Network | Chain, folder: Path) -> None:
 
 
 @compiled
-def _watch(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, value: Any) -> None:
+def _watch(
+    watch: Watch,
+    step: Numbers,
+    params: PyTree,
+    xs: PyTree,
+    ys: PyTree,
+    after: PyTree,
+    value: Numbers | None,
+) -> None:
     """Measure and hand to the host, every so many steps and where numbers cease to be finite."""
     given = _behind_barrier((step, params, xs, ys, after, value))
     lax.cond(_is_one(watch, given), lambda: _look(watch, *given), lambda: None)
 
 
-def _look(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, value: Any) -> None:
+def _look(
+    watch: Watch,
+    step: Array,
+    params: PyTree,
+    xs: PyTree,
+    ys: PyTree,
+    after: PyTree,
+    value: Array | None,
+) -> None:
     """Measure and hand to the host, if that is due."""
     is_due = step % watch.every == 0
     if after is not None or value is not None:
@@ -279,7 +298,9 @@ def _look(watch: Watch, step: Any, params: Any, xs: Any, ys: Any, after: Any, va
     def measure() -> None:
         chain = watch.net if isinstance(watch.net, Chain) else None
         before = params if chain is None else chain.params(params)
-        flow = gradient_flow(watch.net, before, xs, ys, loss=watch.loss, formats=watch.formats)
+        flow = gradient_flow(
+            watch.net, before, xs, ys, loss=watch.loss, formats=watch.options.formats
+        )
         log_update = None
         if after is not None:
             moved = after if chain is None else chain.params(after)
@@ -301,7 +322,7 @@ def _check_whole() -> None:
         )
 
 
-def _is_one(watch: Watch, given: Any) -> Bool[Array, ""]:
+def _is_one(watch: Watch, given: PyTree) -> Bool[Array, ""]:
     """Return True for one training; under `jax.vmap` say that members would be mixed: False."""
     step, *others = [lax.stop_gradient(v) for v in jax.tree.leaves(given) if is_array(v)]
 
@@ -310,7 +331,9 @@ def _is_one(watch: Watch, given: Any) -> Bool[Array, ""]:
         return jnp.ones((), jnp.float32)
 
     @one.def_vmap
-    def _(size: int, is_batched: Any, step: Array, others: list[Array]) -> tuple[Array, bool]:
+    def _(
+        size: int, is_batched: list[PyTree], step: Array, others: list[Array]
+    ) -> tuple[Array, bool]:
         watch._unmeasured(
             step[0] if is_batched[0] else step,
             f"expected one training, got {size} under jax.vmap; watch one member of them after "
@@ -322,14 +345,14 @@ def _is_one(watch: Watch, given: Any) -> Bool[Array, ""]:
     return flag > 0
 
 
-def _behind_barrier(tree: Any) -> Any:
+def _behind_barrier(tree: PyTree) -> Any:
     """Return a tree whose arrays the compiler computes as if nothing were made of them."""
     leaves, structure = jax.tree.flatten(tree)
     arrays = iter(barrier([jnp.asarray(v) for v in leaves if is_array(v)]))
     return jax.tree.unflatten(structure, [next(arrays) if is_array(v) else v for v in leaves])
 
 
-def _is_surely_finite(tree: Any) -> Bool[Array, ""]:
+def _is_surely_finite(tree: PyTree) -> Bool[Array, ""]:
     """Tell in a third of the time of `_is_finite` that all floats are; False if it is not sure.
 
     A sum of sizes is finite if all are, but where they are next to the end of the range.
@@ -337,12 +360,12 @@ def _is_surely_finite(tree: Any) -> Bool[Array, ""]:
     return _all(lambda v: jnp.sum(jnp.abs(at_least_float32(v))) < jnp.inf, tree)
 
 
-def _is_finite(tree: Any) -> Bool[Array, ""]:
+def _is_finite(tree: PyTree) -> Bool[Array, ""]:
     """Tell whether all floats of a tree are finite."""
     return _all(lambda v: jnp.all(jnp.isfinite(v)), tree)
 
 
-def _all(holds: Callable[[Array], Array], tree: Any) -> Bool[Array, ""]:
+def _all(holds: Callable[[Array], Array], tree: PyTree) -> Bool[Array, ""]:
     """Tell whether something holds for all arrays of floats of a tree."""
     flags = [holds(v) for v in jax.tree.leaves(tree) if can_be_learned(v)]
     return jnp.all(jnp.stack(flags)) if flags else jnp.array(True)

@@ -58,6 +58,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from ..flow.formats.format_loss import Histogram, histograms
 from ..flow.record.flow import Flow
@@ -71,6 +73,8 @@ SHARES = (0.01, 0.5, 0.99)  # of the entries, at which their exponents are recor
 THEORY = ("log10_delta", "log10_gain", "log10_mean_square", "log10_spread")  # of the wide twin
 
 Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as such
+Theory = dict[str, list[float]]  # columns, a number for each layer
+Log = Float[ArrayLike, " arrays"]
 
 
 class Alarm(NamedTuple):
@@ -217,21 +221,7 @@ def ratios(row: dict[str, Any]) -> dict[str, float]:
     }
 
 
-class Extras(NamedTuple):
-    """Optional columns of a record.
-
-    positions: whether there are numbers by position.
-    theory: columns of the start's theory, a number for each layer; None without.
-    """
-
-    positions: bool = False
-    theory: dict[str, list[float]] | None = None
-
-
-NO_EXTRAS = Extras()
-
-
-def theory_of_start(flow: Flow | None) -> dict[str, list[float]] | None:
+def theory_of_start(flow: Flow | None) -> Theory | None:
     """Return what the wide twin of a flow has for each layer; None of None.
 
     Raises:
@@ -249,7 +239,9 @@ def theory_of_start(flow: Flow | None) -> dict[str, list[float]] | None:
     return _columns(rows, tuple(name for name in THEORY if name in rows[0]))
 
 
-def start_of(flow: Flow, every: int, time: int, extras: Extras = NO_EXTRAS) -> Line:
+def start_of(
+    flow: Flow, every: int, time: int, *, positions: bool = False, theory: Theory | None = None
+) -> Line:
     """Return the line that describes a network."""
     of = flow.parameters
     return {
@@ -268,8 +260,8 @@ def start_of(flow: Flow, every: int, time: int, extras: Extras = NO_EXTRAS) -> L
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
-        "positions": [*flow.positions.counts] if extras.positions and flow.positions else [],
-        "theory": extras.theory or {},
+        "positions": [*flow.positions.counts] if positions and flow.positions else [],
+        "theory": theory or {},
     }
 
 
@@ -286,7 +278,13 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
 
 
 def measurement_of(
-    step: int, flow: Flow, log_update: Any, loss: float, time: int, extras: Extras = NO_EXTRAS
+    step: int,
+    flow: Flow,
+    log_update: Log | None,
+    loss: float,
+    time: int,
+    *,
+    positions: bool = False,
 ) -> Line:
     """Return the line of a measurement.
 
@@ -296,7 +294,7 @@ def measurement_of(
         log_update: ln of the norm of each parameter array's change; None if it is not known.
         loss: of the step; nan if it is not known.
         time: milliseconds since 1970.
-        extras: the optional columns.
+        positions: whether there are numbers by position.
     """
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
@@ -324,7 +322,7 @@ def measurement_of(
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
-        "positions": _positions(flow) if extras.positions else {},
+        "positions": _positions(flow) if positions else {},
     }
 
 
