@@ -166,23 +166,6 @@ def test_every_way_through_the_walk_has_the_same_gradient(rng, hidden, activatio
     assert_close(by_rule, delta_x)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("hidden", "activation", "task"), CASES)
-def test_finite_differences(rng, hidden, activation, task):
-    """The slope of the loss along a random direction of all parameters, in float64."""
-    net, params, xs, ys = problem(rng, hidden, activation, task)
-    along = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), params)
-    step = 1e-6
-
-    def loss(size):
-        return by_hand(net, jax.tree.map(lambda v, d: v + size * d, params, along), xs, ys)[0]
-
-    gradient = by_hand(net, params, xs, ys)[1]
-    products = jax.tree.map(lambda g, d: float(np.sum(np.asarray(g) * d)), gradient, along)
-    slope = float(loss(step) - loss(-step)) / (2 * step)
-    assert slope == pytest.approx(sum(jax.tree.leaves(products)), rel=2e-7, abs=1e-9)
-
-
 def of_every_layer(net, params, xs, delta, wide, exponents):
     """Δz of every layer going down from delta, plain or with exponents, of z too if wide."""
     x, top = ScaledRows(xs), ScaledRows(delta)

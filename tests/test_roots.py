@@ -167,10 +167,8 @@ def test_the_first_block_is_cut_like_the_others(name):
         assert len(net.kinds[0].links) == times
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=() if n == "residual" else pytest.mark.slow) for n in NETWORKS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_delta_is_that_behind_the_identity(name):
     f, p = NETWORKS[name], params_for(name)
     _, flow = flow_of(f, p, X)
