@@ -89,7 +89,10 @@ class Room(NamedTuple):
 ROOMS = {
     "passes": Room(("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists")),
     "arrays": Room(("arrays/*",), ("numbers", "signal", "flow")),
-    "network": Room(("network/*", "network/blocks/*"), ("activations", "initializers", "blocks")),
+    "network": Room(
+        ("network/*", "network/blocks/*"),
+        ("activations", "initializers", "blocks", "network", "runs"),
+    ),
     "measure": Room(("flow/measure/[!t]*",), ("flow", "chain", "states")),
     "record": Room(("flow/record/*",), ("what_is_left", "state_records", "states")),
     "verdict": Room(("flow/verdict/*",), ("verdict", "causes", "plan")),
@@ -523,7 +526,7 @@ def chosen(options: argparse.Namespace) -> tuple[list[Mutant], list[str]]:
     errors, rooms = formulas(), list(ROOMS)
     if options.words:
         words = [word.lower() for word in options.words]
-        rooms = [room for room in rooms if room in words]
+        rooms, words = [v for v in rooms if v in words], [v for v in words if v not in rooms]
         errors = [error for error in errors if any(word in error.name.lower() for word in words)]
     if options.today:
         day = date.today().timetuple().tm_yday % DAYS

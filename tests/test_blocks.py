@@ -32,7 +32,7 @@ WIDTH, LAYERS, BATCH = 6, 5, 7
 CASES = [  # a kind, an activation and a task
     (jaxnn.blocks.Residual(scale=0.5), "tanh", "binary"),
     (jaxnn.blocks.RMSNorm(eps=0.3), "relu", "multiclass"),
-    (jaxnn.blocks.BatchNorm(), "tanh", "regression"),
+    (jaxnn.blocks.BatchNorm(eps=0.3), "tanh", "regression"),
     (
         jaxnn.blocks.PostNorm(jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm()), norm="layer"),
         "sigmoid",
