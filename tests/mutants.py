@@ -87,7 +87,9 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "passes": Room(("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists")),
+    "passes": Room(
+        ("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists", "spectrum")
+    ),
     "arrays": Room(("arrays/*",), ("numbers", "signal", "flow")),
     "network": Room(
         ("network/*", "network/blocks/*"),
@@ -95,7 +97,7 @@ ROOMS = {
     ),
     "measure": Room(("flow/measure/[!t]*",), ("flow", "chain", "states")),
     "record": Room(("flow/record/*",), ("what_is_left", "state_records", "states")),
-    "verdict": Room(("flow/verdict/*",), ("verdict", "causes", "plan")),
+    "verdict": Room(("flow/verdict/*",), ("verdict", "causes", "plan", "given")),
     "formats": Room(("flow/formats/*",), ("entries", "plan", "chain")),
     "theory": Room(("theory/*", "flow/theory/*"), ("theory", "meanfield", "pairs", "correlation")),
     "twin": Room(("theory/twin/*",), ("twin", "twin_closed")),

@@ -112,6 +112,25 @@ def optimised(f, **options):
     return jax.jit(f, compiler_options={"xla_backend_optimization_level": 3}, **options)
 
 
+def numbers_of_heads(q, k, seen, by=1):
+    """Largest logit, entropy, and its largest, of each head of (B, T, H, d); query by query.
+
+    `seen` tells which keys a query sees, (T, T); a head of keys is for `by` of queries.
+    """
+    rows = []
+    for head in range(q.shape[2]):
+        numbers = []
+        for b, t in np.ndindex(q.shape[:2]):
+            keys = np.flatnonzero(seen[t])
+            logits = k[b, keys, head // by * by] @ q[b, t, head] / q.shape[-1] ** 0.5
+            p = np.exp(logits - logits.max())
+            p = p[p > 0] / p.sum()
+            numbers.append((logits.max(), -(p * np.log(p)).sum(), np.log(len(keys))))
+        largest, entropy, most = np.array(numbers).T
+        rows.append((largest.max(), entropy[most > 0].mean(), most[most > 0].mean()))
+    return np.array(rows)
+
+
 def gaussian(sigma_w):
     """Weights of variance σ_w² / fan_in."""
     return lambda rng, n, m: sigma_w / n**0.5 * rng.normal(size=(n, m))

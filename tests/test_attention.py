@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import pallas
+from problems import numbers_of_heads
 
 import jaxnn
 from jaxnn.flow.record.heads import HeadRecord
@@ -113,22 +114,6 @@ def in_blocks(p, z):
     return (out / total[..., None]).swapaxes(1, 2).reshape(z.shape)
 
 
-def expected(q, k, seen, by=1):
-    """Largest logit, entropy, and the largest that it can be, of each head; in a loop."""
-    rows = []
-    for head in range(HEADS):
-        numbers = []
-        for b in range(BATCH):
-            for t in range(q.shape[1]):
-                keys = np.flatnonzero(seen[t])
-                logits = k[b, keys, head // by * by] @ q[b, t, head] / OF_HEAD**0.5
-                p = np.exp(logits) / np.exp(logits).sum()
-                numbers.append((logits.max(), -(p * np.log(p)).sum(), np.log(len(keys))))
-        largest, entropy, most = np.array(numbers).T
-        rows.append((largest.max(), entropy[most > 0].mean(), most[most > 0].mean()))
-    return np.array(rows).T
-
-
 def drawn(seed=0):
     rng = np.random.default_rng(seed)
     p = {name: np.float32(rng.normal(size=(WIDTH, WIDTH)) / WIDTH**0.5) for name in "qkv"}
@@ -159,8 +144,8 @@ def test_attention_is_recognised(f, seen, by):
     assert logits.values.shape == (HEADS, BATCH * TOKENS, TOKENS)
     queries = np.broadcast_to(p["latents"], z.shape) if f is learned else z
     (q,), (k,) = heads_of(p, queries, "q"), heads_of(p, z, "k")
-    found = np.stack(HeadRecord.of(logits, np.dtype("float32")))
-    np.testing.assert_allclose(found, expected(q, k, seen, by), rtol=2e-5)
+    found = np.transpose(HeadRecord.of(logits, np.dtype("float32")))
+    np.testing.assert_allclose(found, numbers_of_heads(q, k, seen, by), rtol=2e-5)
 
 
 @pytest.mark.slow
@@ -177,8 +162,8 @@ def test_blocks_of_queries_are_attentions_of_their_own():
     several = anatomy(of_queries, p, z).numbers(p, z).logits
     for i, logits in enumerate(several):
         half = slice(i * TOKENS // 2, (i + 1) * TOKENS // 2)
-        found = np.stack(HeadRecord.of(logits, np.dtype("float32")))
-        np.testing.assert_allclose(found, expected(q[:, half], k, ALL), rtol=2e-5)
+        found = np.transpose(HeadRecord.of(logits, np.dtype("float32")))
+        np.testing.assert_allclose(found, numbers_of_heads(q[:, half], k, ALL), rtol=2e-5)
     assert len(several) == 2
 
 

@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 import pytest
+from problems import numbers_of_heads
 
 import jaxnn
 from jaxnn.pytorch.backward_passes import Sizes
@@ -95,23 +96,6 @@ def attending(torch, way, dtype=None, scale=1.0):
     return torch.nn.Sequential(Block(), Block()).to(dtype or torch.float64)
 
 
-def by_hand(q, k, seen, by=1):
-    """Largest logit, entropy, and its largest, of each head of (B, T, H, d); query by query."""
-    rows = []
-    for head in range(q.shape[2]):
-        numbers = []
-        for b in range(len(q)):
-            for t in range(q.shape[1]):
-                keys = np.flatnonzero(seen[t])
-                logits = k[b, keys, head // by * by] @ q[b, t, head] / q.shape[-1] ** 0.5
-                p = np.exp(logits - logits.max())
-                p = p[p > 0] / p.sum()
-                numbers.append((logits.max(), -(p * np.log(p)).sum(), np.log(len(keys))))
-        largest, entropy, most = np.array(numbers).T
-        rows.append((largest.max(), entropy[most > 0].mean(), most[most > 0].mean()))
-    return np.array(rows)
-
-
 def flow_of(module, xs):
     return jaxnn.torch_flow(module, xs, loss=lambda output, _: output.square().sum())
 
@@ -145,7 +129,7 @@ def test_attention_is_recognised(torch, way, seen, by, scale):
     with torch.no_grad():
         q, k, _ = (x.numpy() for x in module[0].heads(xs))
     found = np.array([[row[name] for name in NUMBERS] for row in rows[:HEADS]])
-    np.testing.assert_allclose(found, by_hand(q, k, seen, by), rtol=2e-5, atol=1e-5)
+    np.testing.assert_allclose(found, numbers_of_heads(q, k, seen, by), rtol=2e-5, atol=1e-5)
     assert flow.attention.paths[0] == ("0.k.weight", "0.q.weight")
     assert flow.attention.paths[-1] == ("1.k.weight", "1.q.weight")
 
@@ -256,7 +240,7 @@ def test_multihead_attention(torch, need_weights):
     seen = ALL & (np.arange(TOKENS) < TOKENS - 1)
     rows = flow.attention_table()
     found = np.array([[row[name] for name in NUMBERS] for row in rows[:HEADS]])
-    np.testing.assert_allclose(found, by_hand(q, k, seen), rtol=2e-5)
+    np.testing.assert_allclose(found, numbers_of_heads(q, k, seen), rtol=2e-5)
     assert len(rows) == 2 * HEADS
     assert flow.attention.paths[0] == ("0.attention.in_proj_weight",)
 
