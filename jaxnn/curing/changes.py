@@ -26,7 +26,7 @@ from ..theory.tailored import tailored_relu
 from . import search
 from .draws import OddError, delta_like, mirrored
 from .numbers import held_by
-from .patient import Form, Leaky, Params, Patient, PerLayer, Scaled
+from .patient import Form, Leaky, Params, Patient, PerLayer, Scaled, State
 from .words import listed, to_digits
 
 SAME = 0.005  # decades a layer: rates are told apart by more
@@ -60,7 +60,7 @@ class Change(NamedTuple):
     reason: str | Callable[[Verdict], str] = ""
 
 
-def made(change: Change, **words: Any) -> Sight:
+def made(change: Change, **words: object) -> Sight:
     """Return a change as what a rule sees, with what its sentence names."""
     return Sight(values={"change": change, **words})
 
@@ -215,10 +215,10 @@ class Skip:
 
     scale: float
 
-    def into(self, state: Any) -> Any:
+    def into(self, state: State) -> State:
         return state
 
-    def out(self, z: Any, y: Any) -> Any:
+    def out(self, z: State, y: State) -> State:
         return z + self.scale * y
 
 
@@ -226,11 +226,11 @@ class Skip:
 class Norm:
     """A norm in front of a layer: f(z / rms), over all axes but that of examples."""
 
-    def into(self, state: Any) -> Any:
+    def into(self, state: State) -> State:
         square = (state * state).mean(axis=tuple(range(1, state.ndim)), keepdims=True)
         return state * (square + EPS) ** -0.5
 
-    def out(self, z: Any, y: Any) -> Any:
+    def out(self, z: State, y: State) -> State:
         return y
 
 

@@ -4,13 +4,12 @@ patient -> table of changes -> each measured: rate, signal, what is left of the 
 -> judged -> ranked
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 
 from ..chain.chain import Chain
 from ..flow.formats.ranges import indistinguishable_in
@@ -23,7 +22,7 @@ from ..network.network import Network
 from .changes import CURES, SAME, WITHOUT_ILLNESS, Change
 from .jax_patients import jax_patient
 from .patient import Model, Params, Patient
-from .torch_patient import Module, TorchPatient
+from .torch_patient import Module, Tensor, TorchPatient
 
 MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
@@ -144,12 +143,12 @@ class Cures:
 def cures(
     net: Network | Chain,
     params: Params,
-    xs: Any,
-    ys: Any = None,
+    xs: PyTree,
+    ys: PyTree = None,
     *,
     loss: Loss | None = None,
-    cotangent: Any = None,
-    like: Any = None,
+    cotangent: PyTree = None,
+    like: PyTree = None,
     seed: int = 0,
     theory: bool = False,
 ) -> Cures:
@@ -209,12 +208,12 @@ def cures(
 
 def torch_cures(
     module: Module,
-    inputs: Any,
-    ys: Any = None,
+    inputs: PyTree,
+    ys: PyTree = None,
     *,
-    loss: Any = None,
-    cotangent: Any = None,
-    cuts: Any = None,
+    loss: Callable[[PyTree, PyTree], Tensor] | None = None,
+    cotangent: PyTree = None,
+    cuts: str | Sequence[str] | None = None,
     seed: int = 0,
 ) -> Cures:
     """Try changes that could keep the gradient of a PyTorch module, and measure each on it.

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from jaxtyping import PyTree
+
 from ..pytorch.inputs import called
 from ..pytorch.module import recording
 from ..pytorch.restore import unchanged
@@ -66,7 +68,7 @@ def _is_activation(module: Module) -> bool:
     return kind.__module__ == ACTIVATIONS and kind.__name__ not in NONE
 
 
-def follow(module: Module, names: Sequence[str], inputs: Any) -> bool:
+def follow(module: Module, names: Sequence[str], inputs: PyTree) -> bool:
     """Tell whether modules keep the shape of their state, each called once, with that below's."""
     states: list[tuple[Any, Any]] = []
 

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, PyTree
 
 from ..chain.chain import Chain, Link
 from ..chain.parameter_places import are_shared
@@ -31,12 +31,12 @@ class NetworkPatient(Patient):
         self,
         network: Network | Chain,
         params: Params,
-        xs: Any,
-        ys: Any = None,
+        xs: PyTree,
+        ys: PyTree = None,
         *,
         loss: Loss | None = None,
-        cotangent: Any = None,
-        like: Any = None,
+        cotangent: PyTree = None,
+        like: PyTree = None,
         seed: int = 0,
         numbers: Int[np.ndarray, " L"] | None = None,
     ):
@@ -158,7 +158,7 @@ class ChainPatient(NetworkPatient):
 
 
 def jax_patient(
-    network: Network | Chain, params: Params, xs: Any, ys: Any = None, **options: Any
+    network: Network | Chain, params: Params, xs: PyTree, ys: PyTree = None, **options: Any
 ) -> Patient:
     """Return a Network or a chain with its data, of the options that `NetworkPatient` has."""
     kind = ChainPatient if isinstance(network, Chain) else NetworkPatient

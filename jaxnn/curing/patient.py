@@ -26,6 +26,7 @@ log = logging.getLogger("jaxnn.curing")
 
 Params = Any  # a pytree of arrays, or tensors by name
 Model = Any  # a Network, a chain, or a module of PyTorch
+State = Any  # an array of JAX, or a tensor
 At = tuple[int, int]  # the layer of an array, counted from 0, and a number
 Places = Set[At]
 Draw = Callable[[np.ndarray, Axes], np.ndarray]  # (array, its axes of units) -> another one
@@ -35,10 +36,10 @@ PerLayer = Float[np.ndarray, " L"]
 class Form(Protocol):
     """What becomes of a layer f: out(z, f(z)) of z = into(state), as JAX and torch both have it."""
 
-    def into(self, state: Any, /) -> Any:
+    def into(self, state: State, /) -> State:
         """Return what the layer is given instead of its state."""
 
-    def out(self, z: Any, y: Any, /) -> Any:
+    def out(self, z: State, y: State, /) -> State:
         """Return what comes out, given what goes in and what the layer makes of it."""
 
 
@@ -48,7 +49,7 @@ class Leaky(Protocol):
     gain: float
     slope: float
 
-    def __call__(self, z: Any, /) -> Any:
+    def __call__(self, z: State, /) -> State:
         """Return it of each entry."""
 
 

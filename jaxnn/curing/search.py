@@ -9,6 +9,7 @@ of Chandrupatla 1997.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,17 @@ LN10 = float(np.log(10))
 REACH = MOST_STEPS * float(np.log(STEP))
 
 Rate = Callable[[float], float]  # of ln of a factor, in decades a layer
-Point = tuple[float, float]  # ln of a factor, and its rate
+
+
+class Point(NamedTuple):
+    """ln of a factor, and its rate."""
+
+    log: float
+    rate: float
+
+    @property
+    def size(self) -> float:
+        return abs(self.rate)
 
 
 def root(rate: Callable[[float], float], start: float = 1.0) -> float | None:
@@ -51,91 +62,94 @@ def root(rate: Callable[[float], float], start: float = 1.0) -> float | None:
     first = _first_known(of_log, float(np.log(start)))
     if first is None:
         return None
-    way = [first]
-    for direction in (1, -1) if first[1] < 0 else (-1, 1):
-        way = _way(of_log, first, direction)
-        if way[-1][1] * first[1] < 0:
-            return float(np.exp(_between(of_log, *way[-2:])))
-        if min(way, key=_size) is not first:
+    path = [first]
+    for direction in (1, -1) if first.rate < 0 else (-1, 1):
+        path = _path(of_log, first, direction)
+        if path[-1].rate * first.rate < 0:
+            return float(np.exp(_between(of_log, *path[-2:])))
+        if min(path, key=lambda point: point.size) is not first:
             break
-    best = _nearest_good(of_log, way) or min(way, key=_size)
-    return float(np.exp(best[0]))
-
-
-def _size(at: Point) -> float:
-    return abs(at[1])
+    best = _nearest_good(of_log, path) or min(path, key=lambda point: point.size)
+    return float(np.exp(best.log))
 
 
 def _first_known(rate: Rate, start: float) -> Point | None:
     """Return the largest factor up to the first one with a known rate; None if there is none."""
     for i in range(MOST_STEPS + 1):
-        x = start - i * float(np.log(STEP))
-        of_x = rate(x)
-        if not np.isnan(of_x):
-            return x, of_x
+        log = start - i * float(np.log(STEP))
+        point = Point(log, rate(log))
+        if not np.isnan(point.rate):
+            return point
     return None
 
 
-def _way(rate: Rate, first: Point, direction: int) -> list[Point]:
+def _path(rate: Rate, first: Point, direction: int) -> list[Point]:
     """Return factors in one direction, until the rate changes its sign, is zero, or not known."""
-    way, end = [first], first[0] + direction * REACH
-    step = BEYOND * LN10 * abs(first[1])
+    path, end = [first], first.log + direction * REACH
+    step = BEYOND * LN10 * first.size  # as if each layer were one product
     for _ in range(2 * MOST_STEPS):
-        left = abs(end - way[-1][0])
-        if left < LEAST / 2 or all(_size(at) < WITHIN for at in way[-2:]):
+        left = abs(end - path[-1].log)
+        if left < LEAST / 2 or all(point.size < WITHIN for point in path[-2:]):
             break
         step = min(max(step, LEAST), left)
-        x = way[-1][0] + direction * step
-        of_x = rate(x)
-        if np.isnan(of_x):
+        log = path[-1].log + direction * step
+        point = Point(log, rate(log))
+        if np.isnan(point.rate):  # the signal leaves the range: that far, but not further
             if step <= np.log(STEP):
                 break
-            step, end = step / 2, x
+            step, end = step / 2, log
             continue
-        of_below = way[-1][1]
-        way.append((x, of_x))
-        if of_x * of_below < 0:
+        before = path[-1].rate
+        path.append(point)
+        if point.rate * before < 0:
             break
-        slope = (of_below - of_x) / of_below  # of the way to zero that the step has made
-        step = step * min(max(BEYOND * (1 / slope - 1), 0.0), GROWTH) if slope > 0 else 2 * step
-    return way
+        # A line through the last two says how far zero still is, in steps as long as the last one.
+        gained = (before - point.rate) / before
+        step = step * min(max(BEYOND * (1 / gained - 1), 0.0), GROWTH) if gained > 0 else 2 * step
+    return path
 
 
-def _nearest_good(rate: Rate, way: list[Point]) -> Point | None:
-    """Return the first good factor of a way, but for less than a step; None if none is good."""
-    at = next((i for i, point in enumerate(way) if _size(point) <= GOOD), None)
+def _nearest_good(rate: Rate, path: list[Point]) -> Point | None:
+    """Return the first good factor of a path, but for less than a step; None if none is good."""
+    at = next((i for i, point in enumerate(path) if point.size <= GOOD), None)
     if not at:
-        return None if at is None else way[0]
-    bad, good = way[at - 1 : at + 1]
-    while abs(good[0] - bad[0]) > np.log(STEP):
-        x = (good[0] + bad[0]) / 2
-        between = x, rate(x)
-        bad, good = (bad, between) if _size(between) <= GOOD else (between, good)
+        return None if at is None else path[0]
+    bad, good = path[at - 1 : at + 1]
+    while abs(good.log - bad.log) > np.log(STEP):
+        log = (good.log + bad.log) / 2
+        between = Point(log, rate(log))
+        bad, good = (bad, between) if between.size <= GOOD else (between, good)
     return good
 
 
 def _between(rate: Rate, a: Point, b: Point) -> float:
-    """Return ln of the factor between two with rates of different sign at which it is zero."""
-    best = min(a, b, key=_size)
-    part = a[1] / (a[1] - b[1])  # of the way from a to b
+    """Return ln of the factor between two with rates of different sign at which it is zero.
+
+    Chandrupatla's search: a is the last factor, b one with the other sign of the rate, c what one
+    of them was before. The next factor is where a parabola through the three is zero, if it is
+    monotonic between a and b, else their middle.
+    """
+    best = min(a, b, key=lambda point: point.size)
+    part = a.rate / (a.rate - b.rate)  # of the way from a to b
     for _ in range(BISECTIONS):
-        if _size(best) < WITHIN:
+        if best.size < WITHIN:
             break
-        x = a[0] + part * (b[0] - a[0])
-        of_x = rate(x)
-        if np.isnan(of_x):
+        log = a.log + part * (b.log - a.log)
+        point = Point(log, rate(log))
+        if np.isnan(point.rate):
             break
-        c, b = (a, b) if (of_x > 0) == (a[1] > 0) else (b, a)
-        a = (x, of_x)
-        best = min(best, a, key=_size)
-        of_place, of_rate = (a[0] - b[0]) / (c[0] - b[0]), (a[1] - b[1]) / (c[1] - b[1])
+        c, b = (a, b) if (point.rate > 0) == (a.rate > 0) else (b, a)
+        a = point
+        best = min(best, a, key=lambda point: point.size)
+        place = (a.log - b.log) / (c.log - b.log)
+        share = (a.rate - b.rate) / (c.rate - b.rate)
         part = 0.5
-        if of_rate**2 < of_place and (1 - of_rate) ** 2 < 1 - of_place:  # else no parabola fits
-            slopes = a[1] / (b[1] - a[1]), c[1] / (b[1] - c[1]), a[1] / (c[1] - a[1])
-            part = slopes[0] * slopes[1] + (c[0] - a[0]) / (b[0] - a[0]) * slopes[2] * (
-                b[1] / (c[1] - b[1])
-            )
-    return best[0]
+        if share**2 < place and (1 - share) ** 2 < 1 - place:  # the inverse parabola is monotonic
+            # Lagrange's interpolation of the logarithm at rate zero, as a part of the way to b.
+            of_b = a.rate / (b.rate - a.rate) * c.rate / (b.rate - c.rate)
+            of_c = a.rate / (c.rate - a.rate) * b.rate / (c.rate - b.rate)
+            part = of_b + (c.log - a.log) / (b.log - a.log) * of_c
+    return best.log
 
 
 def by_layer(

@@ -6,24 +6,22 @@ A network whose gradient has the right size in every layer may still be one that
 at once: tailored units make what comes out depend on all layers alike, and want smaller steps.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..arrays.compiled import compiled
 from ..chain.apply import applied
 from ..chain.chain import Chain
-from ..chain.parameter_places import changed
+from ..chain.parameter_places import Place, changed
+from ..flow.record.loss import Loss
 from ..network.checks import check_loss
 
 ETAS = 0.1 * 0.5 ** np.arange(9, -1, -1)  # from 0.0002 to 0.1
 
 
-def largest(net: Chain, params: Any, xs: Any, ys: Any, loss: Callable[[Any, Any], Any]) -> float:
+def largest(net: Chain, params: PyTree, xs: PyTree, ys: PyTree, loss: Loss) -> float:
     """Return the smallest step size of `ETAS` with which the loss does not fall; inf if none.
 
     Args:
@@ -42,7 +40,12 @@ def largest(net: Chain, params: Any, xs: Any, ys: Any, loss: Callable[[Any, Any]
 
 @compiled
 def _losses(
-    net: Chain, params: Any, xs: Any, ys: Any, loss: Any, etas: Any
+    net: Chain,
+    params: PyTree,
+    xs: PyTree,
+    ys: PyTree,
+    loss: Loss,
+    etas: Float[np.ndarray, " k"],
 ) -> tuple[Float[Array, ""], Float[Array, " k"]]:
     """Return the loss as it is, and after a step of each size."""
 
@@ -59,11 +62,11 @@ def _losses(
     return before, jax.lax.map(after, jnp.asarray(etas, before.dtype))
 
 
-def _trained(net: Chain, params: Any) -> list[Array]:
+def _trained(net: Chain, params: PyTree) -> list[Array]:
     """Return the arrays that are trained, in the order in which `changed` comes to them."""
     arrays: list[Array] = []
 
-    def noted(v: Any, _: Any) -> Any:
+    def noted(v: Array, _: Place) -> Array:
         arrays.append(jnp.asarray(v))
         return v
 
@@ -71,7 +74,7 @@ def _trained(net: Chain, params: Any) -> list[Array]:
     return arrays
 
 
-def _with(net: Chain, params: Any, arrays: list[Array]) -> Any:
+def _with(net: Chain, params: PyTree, arrays: list[Array]) -> PyTree:
     """Return parameters with other arrays that are trained."""
     given = iter(arrays)
     return changed(net, params, lambda *_: next(given), 0)

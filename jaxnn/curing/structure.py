@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link, from_layers
 from ..network.params import is_run
-from .branches import TypedLink
+from .branches import Tree, TypedLink
 from .patient import Form
 
 
@@ -22,9 +22,9 @@ class Plain:
 
     link: Link
 
-    def __call__(self, arrays: Any, state: Any) -> Any:
-        for part, own in zip(self.link.parts, arrays, strict=True):
-            state = part(own, state)
+    def __call__(self, arrays: Tree, state: Tree) -> Any:
+        for part, of_part in zip(self.link.parts, arrays, strict=True):
+            state = part(of_part, state)
         return state
 
 
@@ -34,7 +34,7 @@ class Formed(Plain):
 
     form: Form
 
-    def __call__(self, arrays: Any, state: Any) -> Any:
+    def __call__(self, arrays: Tree, state: Tree) -> Any:
         z = self.form.into(state)
         return self.form.out(z, super().__call__(arrays, z))
 
@@ -52,8 +52,8 @@ def keep_their_shape(links: Iterable[TypedLink], count: int) -> Bool[np.ndarray,
 
 
 def rebuilt(
-    net: Chain, params: Any, xs: Any, meant: np.ndarray, form: Rebuild
-) -> tuple[Chain, Any, np.ndarray]:
+    net: Chain, params: Tree, xs: Tree, meant: Bool[np.ndarray, " L"], form: Rebuild
+) -> tuple[Chain, Tree, Int[np.ndarray, " L"]]:
     """Return (net, params, layers) with some layers of a chain in another form.
 
     Args:
@@ -74,7 +74,7 @@ def rebuilt(
     return *from_layers(layers), np.array(numbers)
 
 
-def _each(net: Chain, params: Any, xs: Any) -> Iterator[tuple[Link, Any, bool]]:
+def _each(net: Chain, params: Tree, xs: Tree) -> Iterator[tuple[Link, Tree, bool]]:
     """Yield each link of a chain, its arrays, and whether it is a layer."""
     lowered = net.for_batch(xs)
     for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
@@ -84,9 +84,9 @@ def _each(net: Chain, params: Any, xs: Any) -> Iterator[tuple[Link, Any, bool]]:
                 yield link, arrays, not pattern.between
 
 
-def _is_one_array(state: Any) -> bool:
+def _is_one_array(state: Tree) -> bool:
     return hasattr(state, "shape") and is_float(state)
 
 
-def _type(state: Any) -> Any:
+def _type(state: Tree) -> Any:
     return (state.shape, state.dtype) if _is_one_array(state) else None

@@ -1,12 +1,12 @@
 """Patients of PyTorch: a module with its data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, PyTree
 
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.record.flow import Flow
@@ -32,16 +32,16 @@ class TorchPatient(Patient):
     def __init__(
         self,
         module: Module,
-        inputs: Any,
-        ys: Any = None,
+        inputs: PyTree,
+        ys: PyTree = None,
         *,
-        loss: Any = None,
-        cotangent: Any = None,
-        cuts: Any = None,
+        loss: Callable[[PyTree, PyTree], Tensor] | None = None,
+        cotangent: PyTree = None,
+        cuts: str | Sequence[str] | None = None,
         seed: int = 0,
     ):
         self.network, self.inputs, self.ys = module, inputs, ys
-        self.options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
+        self.options: dict[str, Any] = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
         super().__init__(dict(module.named_parameters()), seed)
 
     def flow_of(self, params: Tensors, theory: bool = False) -> Flow:

@@ -36,7 +36,7 @@ class WithUnits(Plain):
 
     sigma: Callable[[Any], Any] = jnp.tanh
 
-    def __call__(self, arrays: Any, state: Any) -> Any:
+    def __call__(self, arrays: Tree, state: Tree) -> Any:
         flat, structure = _traced(self.link, arrays, state)
         functions = dict(_functions(flat))
         values = flat.constants | dict(

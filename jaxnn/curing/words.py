@@ -100,16 +100,22 @@ def _group(template: str, values: list[Values], known: list[Values]) -> Iterator
     one after the other but for the last place.
     """
     differing = [i for i, column in enumerate(zip(*values, strict=True)) if len({*column}) > 1]
-    (fixed, *_), stays = values, [i for i in range(len(values[0])) if i not in differing]
-    alike = [v for v in known if all(v[i] == fixed[i] for i in stays)]
-    if len(differing) > 1 and len(alike) > len(values):
+    some = _alike(values[0], known, differing) > len(values)  # not all that there are
+    if some and len(differing) > 1:
         first = differing[0]
         for value in dict.fromkeys(v[first] for v in values):
             yield from _group(template, [v for v in values if v[first] == value], known)
         return
-    shown = [STAR if i in differing else v for i, v in enumerate(fixed)]
-    pieces = template.split(STAR)
-    name = pieces[0] + "".join(a + b for a, b in zip(shown, pieces[1:], strict=True))
-    own = differing and len(alike) > len(values)
-    numbers = numbers_in_words(int(v[differing[0]]) for v in values) if own else ""
-    yield f"`{name}`" + (f" for {STAR} = {numbers}" if own else "")
+    shown = [STAR if i in differing else v for i, v in enumerate(values[0])]
+    head, *pieces = template.split(STAR)
+    name = head + "".join(a + b for a, b in zip(shown, pieces, strict=True))
+    numbers = ""
+    if some and differing:
+        numbers = f" for {STAR} = {numbers_in_words(int(v[differing[0]]) for v in values)}"
+    yield f"`{name}`{numbers}"
+
+
+def _alike(values: Values, known: list[Values], differing: list[int]) -> int:
+    """Return how many known names have the numbers of one, but for some places."""
+    fixed = [i for i in range(len(values)) if i not in differing]
+    return sum(all(other[i] == values[i] for i in fixed) for other in known)
