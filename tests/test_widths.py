@@ -18,8 +18,8 @@ from problems import as_users_have_jax, norm, residual
 
 import jaxnn
 from jaxnn.chain.apply import applied
-from jaxnn.train.widths import MAXIMAL as WORDS
-from jaxnn.train.widths import WidthCheck
+from jaxnn.train.width_exponents import MAXIMAL as WORDS
+from jaxnn.train.width_exponents import WidthCheck
 
 WIDTHS, STEPS, SEEDS, RATE = (16, 64, 256), 2, 2, 0.01
 SGD = optax.sgd(RATE)

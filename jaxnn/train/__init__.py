@@ -10,7 +10,7 @@ from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
 from .torch_watch import TorchWatch
 from .watched import Alarm, Watched
-from .widths import WidthCheck
+from .width_exponents import WidthCheck
 from .writers import to_csv, to_mlflow, to_tensorboard, to_wandb
 
 __all__ = [
