@@ -429,6 +429,11 @@ def test_in_float32():
             ValueError,
             "depth: .* >= 1, got 0",
         ),
+        (
+            lambda: meanfield.log_delta("tanh", 1.0, 0.0, 1.0, True),
+            ValueError,
+            "depth: .* >= 1, got True",
+        ),
         (lambda: meanfield.slope_band("tanh", 1.0, 1.5, 3), ValueError, "width: expected an int"),
     ],
 )
