@@ -7,7 +7,7 @@ what the pages show into `docs/data`: `laws.csv`, `bench.csv` and so on, with `a
 machine and versions. A run of `laws --quick` gives the table of what it sees, `power.csv`, and not
 the table of laws. A run of some networks of the menagerie or the cures, or of some rows of the
 benchmark (`--row`), replaces the rows of these. Building the site then needs no runs.
-`verdicts.csv` is written by `tests/draws.py`; the rows of `alarms` are those of the rules.
+`verdicts.csv` is written by `tests/draws.py`; `alarms` and `findings` are tables of the rules.
 
 `docs/hooks.py` puts `markdown("laws")` where a page has `<!-- table: laws -->`. A comparison that
 does not hold and a ratio that misses its goal are bold.
@@ -349,13 +349,15 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return a table for a page: what `COLUMNS` names, `verdicts`, `twins` or `alarms`."""
+    """Return a table for a page: of `COLUMNS`, `verdicts`, `twins`, `alarms`, `findings`."""
     if name == "verdicts":
         return "\n".join(verdicts(read(name, data)))
     if name == "twins":
         return "\n".join(twins(read("laws", data)))
     if name == "alarms":
         return "\n".join(alarms())
+    if name == "findings":
+        return "\n".join(findings())
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
     measured = f"Measured: {about['measured']}."
@@ -531,6 +533,15 @@ def alarms() -> list[str]:
     columns = ("rule", "what was seen", "what it means", "what to try")
     rows = [(f"`{name}`", *cells) for name, *cells in guide()]
     return [_line(columns), _rule("l|l|l|l"), *map(_line, rows)]
+
+
+def findings() -> list[str]:
+    """Return the rules of a verdict: what each finds, and when."""
+    from jaxnn.flow.verdict.findings import FINDINGS  # here, for the other tables need no JAX
+
+    rows = [row for row in FINDINGS.paragraphs() if len(row) == 3]  # what may be wrong
+    columns = ("rule", "finding", "when")
+    return [_line(columns), _rule("l|l|l"), *(_line((f"`{name}`", *row)) for name, *row in rows)]
 
 
 def menagerie(records: Sequence[Record]) -> list[str]:

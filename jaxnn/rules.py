@@ -13,6 +13,7 @@ read the sentence.
     explains    of a sight: what another rule would see of an array, of which no more need be said
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -84,6 +85,11 @@ class Found(NamedTuple):
         return self.text
 
 
+def one_of(value: str, **templates: str) -> Callable[..., str]:
+    """Return the words of a rule with several sentences: a value of the sight names one."""
+    return lambda **words: templates[words[value]].format(**words)
+
+
 class Rules(dict[str, Rule[F]], Generic[F]):
     """Table of rules by their names, of one kind of facts.
 
@@ -134,6 +140,12 @@ class Rules(dict[str, Rule[F]], Generic[F]):
             return sees
 
         return enter
+
+    def paragraphs(self) -> Iterator[tuple[str, ...]]:
+        """Yield of each rule its name, and the paragraphs of its docstring on a line each."""
+        for rule in self.values():
+            texts = (inspect.getdoc(rule.sees) or "").split("\n\n")
+            yield rule.name, *(" ".join(text.split()).removesuffix(".") for text in texts)
 
     def found(
         self, facts: F, ignore: Iterable[str] = (), spoken: Iterable[str] = ()

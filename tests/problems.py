@@ -79,6 +79,11 @@ def replaced(flow, **values):
     return replace(flow, units=flow.units and replace(flow.units, **own), **values)
 
 
+def said(verdict):
+    """Return the rule and the layer of each finding."""
+    return [(found.rule, found.layer) for found in verdict.findings]
+
+
 def by_layer(flow):
     """Return the fields of a Network's flow that have an entry for each layer."""
     theta, b = of_theta(flow)

@@ -299,19 +299,18 @@ def test_whole_networks(f):
     for seed in range(30):
         p, xs, delta = whole(f, seed)
         found = flow(net.params(p), xs, delta)
-        assert [v.kind for v in jaxnn.verdict(found).findings if v.kind != "rate"] == []
+        assert [v.rule for v in jaxnn.verdict(found).findings if v.rule != "rate"] == []
         assert found.attention.heads == (1, 2, 3, 4) * BLOCKS
         assert len({*found.attention.layers}) == BLOCKS
     p, xs, delta = whole(f, 0, head=0.0)
     v = jaxnn.verdict(flow(net.params(p), xs, delta))
-    assert v.sentences[0].startswith("The weights of layer ")
-    assert v.sentences[0].endswith("measure again after one step.")
+    assert (v.findings[0].rule, v.findings[0].values["then"]) == ("zero", "learn")
     p, xs, delta = whole(f, 0)
     for name in p["blocks"][1].keys() & {"q", "k"}:
         p["blocks"][1][name] *= 30
     if f is vit:
         p["blocks"][1]["qkv"][:, : 2 * UNITS] *= 30
     found = jaxnn.verdict(flow(net.params(p), xs, delta)).findings
-    (saturated,) = (v for v in found if v.kind == "attention")
-    assert "is saturated in all 4 heads: largest logit" in saturated.text
+    (saturated,) = (v for v in found if v.rule == "attention")
+    assert (saturated.values["heads"], saturated.values["count"]) == ([1, 2, 3, 4], 4)
     assert saturated.path.startswith("['blocks'][1][")

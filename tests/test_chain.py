@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax
-from problems import barriers_stay, draw_batch, draw_layers, gaussian
+from problems import barriers_stay, draw_batch, draw_layers, gaussian, said
 from problems import chain_flow as gradient_flow
 
 import jaxnn
@@ -220,14 +220,13 @@ def collapse(p, z):
 def test_the_layer_that_changes_the_gradient_most_is_named(rng, gains, named):
     layers = [(lambda p, z: p * z, np.float64(gain)) for gain in (*gains, 1)]
     v = jaxnn.verdict(flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N))))
-    told = [finding for finding in v.findings if finding.kind == "layer"]
+    told = [finding for finding in v.findings if finding.rule == "layer"]
     if named is None:
         assert not told
     else:
         assert v.outliers[0] == (named[0], pytest.approx(named[1]))
         (finding,) = told
         assert finding.layer == named[0]
-        assert f"Layer {named[0]} (<lambda>) changes the gradient by " in str(v)
 
 
 @pytest.mark.slow
@@ -238,7 +237,7 @@ def test_above_the_last_layer_is_nothing_that_could_learn(rng):
     flow = flow_of(layers, rng.normal(size=(B, N)), np.ones((B, 2)), examples=True)
     v = jaxnn.verdict(flow)
     assert set(v.indistinguishable.values()) == {4}
-    assert "At the output, float64 cannot tell examples apart: it is the same for all." in str(v)
+    assert ("examples", 4) in said(v)
 
 
 @pytest.mark.slow
@@ -249,7 +248,7 @@ def test_a_gradient_that_is_no_number_is_not_lost_by_a_format(rng):
     v = jaxnn.verdict(flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N))))
     assert v.undefined == 2
     assert v.lost["float64"] is None
-    assert "From layer 2 (dense) down Δ is not a finite number, whatever the format." in str(v)
+    assert ("undefined", 2) in said(v)
 
 
 # What breaks
@@ -439,7 +438,7 @@ def test_a_gradient_that_is_stopped(rng):
     assert np.isneginf(flow.log_delta_input)
     verdict = jaxnn.verdict(flow)
     assert verdict.zero == 1
-    assert "Nothing passes layer 2 (<lambda>): from layer 1 (dense) down Δ" in str(verdict)
+    assert said(verdict) == [("cut", 2)]
 
 
 def endless(p, z):
@@ -490,7 +489,7 @@ def test_a_signal_that_overflows_is_named(rng):
     verdict = jaxnn.verdict(flow)
     assert verdict.out == 2
     assert verdict.word == "unknown"
-    assert "From layer 2 (overflowing) up the signal is not a finite number." in str(verdict)
+    assert said(verdict)[0] == ("signal", 2)
 
 
 @pytest.mark.slow

@@ -243,11 +243,9 @@ def test_most_entries_may_be_lost_though_the_largest_is_not():
         without = jaxnn.gradient_flow(net, params, c, cotangent=c, examples=False)
     verdict = jaxnn.verdict(flow)
     assert verdict.lost["float16"] is None
-    (found,) = (f for f in verdict.findings if f.kind == "entries")
-    assert found.text == (
-        "In float16 99.9 % of the entries of Δ become zero in layer 1 (<lambda>), under 0.001 % of "
-        "its square norm, also with the loss multiplied by 2^15."
-    )
+    (found,) = (f for f in verdict.findings if f.rule == "entries")
+    assert (found.layer, found.values["number_format"], found.values["scale"]) == (1, "float16", 15)
+    assert found.values["share"] == pytest.approx(0.999)
     plain, scaled, *_ = flow.formats()
     assert (plain["format"], plain["scale"], scaled["scale"]) == ("float16", 0, 15)
     assert plain["zero"] == scaled["zero"] == pytest.approx(0.999)

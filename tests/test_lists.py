@@ -218,7 +218,7 @@ def test_several_depths_and_one_that_is_a_constant(net, problem):
     for memory in ("all", "sqrt"):
         several = gradient_flow(net, run, xs, ys, depth=jnp.array([1, 4, 2]), memory=memory)
         np.testing.assert_allclose(several[2].log_delta[used], log_delta, rtol=1e-11)
-        assert jaxnn.verdict(several[0]).activation == jaxnn.network.ACTIVATIONS["tanh"]
+        assert jaxnn.verdict(several[0]).network.activation == jaxnn.network.ACTIVATIONS["tanh"]
 
 
 @pytest.mark.slow
@@ -526,12 +526,12 @@ def test_a_verdict_says_of_lists_what_it_can():
     names = ["tanh", "relu"] * 8
     verdict = diagnosed(names, DENSE)
     assert verdict.word == "vanishing"
-    assert verdict.critical_sigma_w is verdict.unbiased_sigma_w is None
-    assert verdict.sigma_w == pytest.approx(0.3, rel=0.2)
+    assert verdict.network.critical_sigma_w is verdict.network.unbiased_sigma_w is None
+    assert verdict.network.sigma_w == pytest.approx(0.3, rel=0.2)
     assert verdict.advice.startswith("With tanh in 8 layers, relu in 8 the gradient has this rate;")
     rates = {remedy.change: remedy.decades for remedy in verdict.remedies}
     block = jaxnn.blocks.Residual(scale=16**-0.5)
-    log_delta = meanfield.log_delta(names, verdict.sigma_w, 0.0, 1.0, 16, hidden=block)
+    log_delta = meanfield.log_delta(names, verdict.network.sigma_w, 0.0, 1.0, 16, hidden=block)
     assert rates["hidden=jaxnn.blocks.Residual(scale=16**-0.5)"] == pytest.approx(
         float(log_delta[0]) / np.log(10) / 15
     )
@@ -545,9 +545,9 @@ def test_a_verdict_on_blocks_that_differ():
     assert verdict.advice.startswith(
         "With RMSNorm(inner=Dense(), eps=0.0) in 1 layer, Dense() in 14 between hidden layers the"
     )
-    assert verdict.hidden == tuple(blocks)
-    assert verdict.critical_sigma_w is None
+    assert verdict.network.hidden == tuple(blocks)
+    assert verdict.network.critical_sigma_w is None
     assert len(verdict.remedies) == 2
     behind_norm = diagnosed(["tanh", "relu"] * 8, RMS, 3.0)
-    assert behind_norm.hidden == RMS
+    assert behind_norm.network.hidden == RMS
     assert str(behind_norm)

@@ -23,8 +23,8 @@ def first(flow, **options):
     return jaxnn.verdict(flow, **options).sentences[0]
 
 
-def finding(kind, flow, **options):
-    (text,) = (f.text for f in jaxnn.verdict(flow, **options).findings if f.kind == kind)
+def finding(rule, flow, **options):
+    (text,) = (f.text for f in jaxnn.verdict(flow, **options).findings if f.rule == rule)
     return text
 
 
@@ -80,7 +80,7 @@ def advised(activation):
     """The verdict on weights of the σ_w that the verdict on others advises."""
     sizes = (40, *[40] * 12, 1)
     before = jaxnn.verdict(network(activation, sizes, 0.7, 0))
-    return jaxnn.verdict(network(activation, sizes, before.critical_sigma_w, 0))
+    return jaxnn.verdict(network(activation, sizes, before.network.critical_sigma_w, 0))
 
 
 def rows(measure):  # noqa: F811

@@ -267,7 +267,6 @@ def test_zero_branches_stop_no_gradient():
     p["blocks"] = [q | {"b": 0 * q["b"]} for q in p["blocks"]]
     verdict = jaxnn.verdict(flow_of(NETWORKS["residual"], p, X)[1])
     assert verdict.zero is None
-    assert "are zero" not in str(verdict)
     assert verdict.decades == 0
 
 

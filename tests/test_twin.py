@@ -12,7 +12,7 @@ from jax import lax
 from sklearn.datasets import load_digits
 
 import jaxnn
-from jaxnn.flow.verdict.theory_departure import parting, signal_parting, theory_text
+from jaxnn.flow.verdict.theory_departure import gradient_departure, signal_departure
 from jaxnn.theory import meanfield
 from jaxnn.theory.twin.draws import Axes, looked_up, product, triangular
 from jaxnn.theory.twin.program import STATE, WEIGHT, Draws, Value, evaluated, shared_weights
@@ -599,13 +599,13 @@ def test_a_trained_network_of_the_digits_parts_from_its_theory(users_jax):
     trained = jaxnn.fit(net, start, digits, labels, optax.adam(3e-3), **of_training).params
     xs, cotangent = digits[:16], jax.random.normal(jax.random.key(2), (16, 10), jnp.float32)
     given = {"cotangent": cotangent, "theory": 0.1}
-    assert parting(jaxnn.gradient_flow(net, start, xs, **given)) is None
-    layer, decades = parting(jaxnn.gradient_flow(net, trained, xs, **given))
+    assert gradient_departure(jaxnn.gradient_flow(net, start, xs, **given)) is None
+    layer, decades = gradient_departure(jaxnn.gradient_flow(net, trained, xs, **given))
     assert layer == 6
     assert -0.5 < decades < -0.2
 
 
-def test_a_sentence_says_where_theory_and_measurement_part(unhooked):
+def test_theory_and_measurement_part_where_they_stay_apart(unhooked):
     log_delta = np.linspace(3, 0, 12)
     errors = SimpleNamespace(log_delta=np.array([0.02] * 11 + [0]))
     signal = np.linspace(0, 1, 12)
@@ -622,28 +622,19 @@ def test_a_sentence_says_where_theory_and_measurement_part(unhooked):
             names=("",) * 12,
         )
 
-    def label(layer):
-        return f"{layer} (mine)"
+    def down(*apart):
+        return gradient_departure(of([*apart, *[0.0] * (12 - len(apart))]))
 
-    assert theory_text(of(np.zeros(12)), label) == ""
-    assert theory_text(of(np.full(12, 0.5)), label) == ""  # the loss alone
-    assert parting(of([*[0.12] * 6, *[0.0] * 6])) is None  # 3.5 deviations of one network
-    assert parting(of([0.0, -0.4, -0.3, *[0.0] * 9])) is None  # not for good
-    assert parting(of([-0.5, 0.0, -0.3, *[0.0] * 9]))[0] == 1
-    assert parting(of([0.5, 0.0, -0.3, -0.6, *[0.0] * 8])) == pytest.approx((4, -0.6))  # crosses it
-    text = theory_text(of([-0.4, -0.5, -0.3, *[0.0] * 9]), label)
-    assert text.startswith("Follows theory down to layer 4 (mine); from layer 3 (mine) down the ")
-    assert "by up to -0.5 decades: the weights" in text
-    assert "have a mean that is not zero" in text
+    assert gradient_departure(of(np.full(12, 0.5))) is None  # the loss alone
+    assert down() is down(*[0.12] * 6) is None  # 3.5 deviations of one network
+    assert down(0.0, -0.4, -0.3) is None  # not for good
+    assert down(-0.5, 0.0, -0.3).layer == 1
+    assert down(0.5, 0.0, -0.3, -0.6) == pytest.approx((4, -0.6))  # crosses it
+    assert down(-0.4, -0.5, -0.3) == pytest.approx((3, -0.5))
 
     up = [*[0.0] * 5, *[-0.5] * 3, *[-0.4] * 4]
-    assert signal_parting(of(np.zeros(12), up)) == pytest.approx((6, -0.5))
-    assert signal_parting(of(np.zeros(12), [0.3] * 11 + [0.0])) is None  # not for good
-    text = theory_text(of(np.zeros(12), up), label)
-    assert text.startswith("From layer 6 (mine) up the signal parts from that of random weights")
-    both = theory_text(of(np.r_[-0.5, np.zeros(11)], up), label)
-    assert "layer 1 (mine) down the gradient" in both
-    assert "; from layer 6 (mine) up the si" in both
+    assert signal_departure(of(np.zeros(12), up)) == pytest.approx((6, -0.5))
+    assert signal_departure(of(np.zeros(12), [0.3] * 11 + [0.0])) is None  # not for good
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import draw_batch, draw_layers, gaussian, gradient_flow
+from problems import draw_batch, draw_layers, gaussian, gradient_flow, said
 
 import jaxnn
 
@@ -120,7 +120,7 @@ def test_where_examples_become_rounding_the_tangent_keeps_its_rate(rng):
     assert flow.log_tangent[: first - 1] == pytest.approx(apart, abs=1.0)
     rate = np.diff(np.asarray(flow.log_tangent)[:-1]).mean()
     assert rate == pytest.approx(np.asarray(flow.log_gain[:-1]).mean(), rel=0.1)
-    assert f"From layer {first} up, float32 can no longer tell examples apart" in str(verdict)
+    assert ("examples", first) in said(verdict)
 
 
 def test_one_example_has_nothing_to_be_told_from(rng):
@@ -129,7 +129,6 @@ def test_one_example_has_nothing_to_be_told_from(rng):
     assert np.isnan([flow.log_spread, flow.cosine, flow.rank]).all()
     verdict = jaxnn.verdict(flow)
     assert verdict.indistinguishable == {}
-    assert "examples" not in str(verdict)
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ flow = jaxnn.gradient_flow(net, params, xs[:256], ys[:256])
 verdict = jaxnn.verdict(flow)
 assert verdict.word == "vanishing"
 assert -0.7 < verdict.decades < -0.5
-assert verdict.critical_sigma_w > 10
+assert verdict.network.critical_sigma_w > 10
 verdict
 
 # %% [markdown]

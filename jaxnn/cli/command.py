@@ -219,9 +219,9 @@ def _print(result: Diagnosis, of: str, to_try: str) -> None:
     table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
     print(*table, sep="\n", end="\n\n")
     with printing.live():
-        sentences, wrong = diagnosis.sentences(result, to_try), diagnosis.wrong(result)
-    for sentence in sentences:
-        colour = "red" if sentence in wrong else "green"
+        sentences = [*diagnosis.with_faults(result, to_try)]
+    for sentence, is_wrong in sentences:
+        colour = "red" if is_wrong else "green"
         print(printing.emphasised(printing.wrapped(sentence), colour))
 
 

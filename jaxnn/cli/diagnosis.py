@@ -5,9 +5,11 @@ Rows are those of `flow.table()`; a column that a kind of network has not may be
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from ..diagnosis import Diagnosis
+from ..flow.verdict.findings import FINDINGS
 from ..flow.verdict.verdict import Verdict
 from ..texts import clean, cleaned, counted, label
 
@@ -44,11 +46,12 @@ def sentences(result: Diagnosis, to_try: str) -> list[str]:
     return list(map(clean, result.ending(to_try)))
 
 
-def wrong(result: Diagnosis) -> set[str]:
-    """Return those of its sentences that say what is wrong, not how it is or what to change."""
-    found = result.verdict
-    texts = (f.text for f in found.findings if found.ill or f.kind not in ("rate", "once"))
-    return {clean(result.note), *map(clean, texts)}
+def with_faults(result: Diagnosis, to_try: str) -> Iterator[tuple[str, bool]]:
+    """Yield the sentences, and whether each says what is wrong, not how it is or what to do."""
+    verdict = result.verdict
+    note = [True] if result.note and not verdict.broken else []
+    first = [*note, *(verdict.ill or not FINDINGS[f.rule].healthy for f in verdict.told)]
+    yield from zip(sentences(result, to_try), chain(first, repeat(False)), strict=False)
 
 
 def subtitle(result: Diagnosis, code: str) -> str:

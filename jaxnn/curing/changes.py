@@ -18,7 +18,6 @@ from jaxtyping import Float
 
 from ..flow.formats.ranges import COMMON
 from ..flow.record.flow import Flow
-from ..flow.verdict.findings import UNLEARNED
 from ..flow.verdict.verdict import Verdict
 from ..rules import Rules, Sight
 from ..texts import clean
@@ -332,7 +331,7 @@ def _is_still_starved(place: tuple[int, str], changed: Verdict) -> str:
 
 def _starved(verdict: Verdict) -> set[tuple[int, str]]:
     """Return layer and path of each router that does not learn."""
-    routers = (f for f in verdict.findings if f.kind == "router" and UNLEARNED in f.text)
+    routers = (f for f in verdict.findings if f.rule == "router" and f.values["decades"])
     return {(f.layer, f.path) for f in routers if f.layer is not None}
 
 

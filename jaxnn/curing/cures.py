@@ -15,8 +15,9 @@ from ..chain.chain import Chain
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
+from ..flow.verdict.rate_text import SPOKEN
 from ..flow.verdict.rates import DECADES, LN10
-from ..flow.verdict.verdict import SPOKEN, Verdict, verdict
+from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
 from ..network.network import Network
 from .changes import CURES, SAME, WITHOUT_ILLNESS, Change

@@ -10,14 +10,13 @@ cases in `tests/test_alarms.py`; CONTRIBUTING.md walks through it.
 Failures of the watch itself are alarms too, each at its first: see `FAILURES`.
 """
 
-import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
 from ..flow.formats.ranges import indistinguishable_in, range_of
 from ..flow.verdict.findings import LOGIT, SATURATED
-from ..rules import Rules, Sight
+from ..rules import Rules, Sight, one_of
 from .journal import FILE
 from .measurements import Measurements
 from .watched import LN10, Alarm, Watched
@@ -35,11 +34,6 @@ LOG2 = float(np.log10(2))
 LARGEST_FLOAT16 = 65504.0
 
 ALARMS: Rules[Measurements] = Rules()
-
-
-def one_of(value: str, **templates: str) -> Callable[..., str]:
-    """Return the words of a rule with several sentences: a value of the sight names one."""
-    return lambda **words: templates[words[value]].format(**words)
 
 
 @ALARMS.rule(
@@ -455,7 +449,6 @@ def alarms_of(watched: Watched, ignore: Collection[str] = ()) -> list[Alarm]:
 
 def guide() -> Iterator[tuple[str, ...]]:
     """Yield the rows of the guide: rule, what was seen, what it means, what to try."""
-    for name, rule in ALARMS.items():
-        _, seen, means = (inspect.getdoc(rule.sees) or "").split("\n\n")
-        cells = (" ".join(v.split()).removesuffix(".") for v in (seen, means, str(rule.advises)))
-        yield name, *(cell[:1].upper() + cell[1:] for cell in cells)
+    for name, _, seen, means in ALARMS.paragraphs():
+        advice = str(ALARMS[name].advises)
+        yield name, seen, means, advice[:1].upper() + advice[1:]

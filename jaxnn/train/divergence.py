@@ -178,13 +178,14 @@ def advice(
     depth: Depth,
 ) -> str:
     """Return advice for a step from finite parameters, by its flow."""
-    result = verdict(_finite(net, params, xs, ys, depth).flow)
+    weights = verdict(_finite(net, params, xs, ys, depth).flow).network
+    assert weights is not None  # of a Network it is known
     remedy = "Try a smaller step size, or optax.clip_by_global_norm(1.0) before the optimiser"
-    critical = result.critical_sigma_w or result.unbiased_sigma_w
+    critical = weights.critical_sigma_w or weights.unbiased_sigma_w
     if critical is None:
         return f"{remedy}."
-    now = f"; they act like σ_w = {result.sigma_w:.3g}" if np.isfinite(result.sigma_w) else ""
-    biases = "" if result.critical_sigma_w else " and biases of zero"
+    now = f"; they act like σ_w = {weights.sigma_w:.3g}" if np.isfinite(weights.sigma_w) else ""
+    biases = "" if weights.critical_sigma_w else " and biases of zero"
     return (
         f"{remedy}, or weights drawn with σ_w = {critical:.4g}{biases}, at which gradients of "
         f"{net.activation_name} neither vanish nor explode{now}."

@@ -1,560 +1,837 @@
-"""Causes: the layers, parameter arrays and positions that stand out in a flow, by name.
+"""Findings: what a verdict may say of a flow, one rule each, the worst first.
 
-    flow, its rate -> findings, each a sentence on a layer and, where known, its array
+    Judged -> what a rule sees: layer, array, numbers -> its sentence
 
-An array is compared by the root mean square of its entries and of those of its Δ: with the other
-weights of its layer, and with the same array of the other layers that repeat. Only weights count,
-arrays of two axes or more: what a bias gets may be zero for good reasons.
+A sentence is there only if something stands out. `arrays.py`, `judged.py`, `through_time.py` and
+`theory_departure.py` have what stands out, here are the words, in the order in which they are said.
 """
 
-import re
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
-import jax.numpy as jnp
 import numpy as np
 
-from ...texts import clean, label
-from ..formats.ranges import NOISE
-from ..record.flow import Flow
-from .rates import LN10, STANDS_OUT, Change, Stretch, are_alike, kinds_of, repeated
+from ...pytorch.block_choice import MOST
+from ...rules import Rules, Sight, one_of
+from ...texts import clean, percent
+from ..formats.format_loss import Histogram, loss_scale
+from ..formats.number_formats import NARROW
+from ..formats.ranges import range_of, spoken_of
+from .judged import Judged
+from .network_advice import DRAW_AGAIN, MANY_DEAD, MANY_SATURATED
+from .rate_text import rate_text
+from .rates import STANDS_OUT, Change
+from .theory_departure import gradient_departure, signal_departure
+from .through_time import TimeChange, largest_change
 
-LARGE = 10.0  # times its like in other layers: an array of another size
+BROKEN, UNSEEN, CUT, RATE, LAYERS, STATES, ARRAYS, LAST = range(8)  # ranks
+
 LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the next largest
-UNLEARNED = "it does not learn"  # of a router
-STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn, if its like in
-UNUSUAL = 2.0  # other layers are so much nearer to the others there, or in any case
-HOPELESS = 6.0
 STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
-GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
-FEW = 3  # names in a sentence
-Behind = dict[int, float]  # of arrays by their number, the decades that they are behind others
 SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
-ALONE = 1e-9  # of a position's Δ, all others have less
-OTHERS = "the other weights there"
-ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
 LARGEST_FLOAT16 = 65504.0
+ALONE = 1e-9  # of a position's Δ, all others have less
+ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
+STARVED_ROUTER = 4.0  # decades of Δ / size that a router is behind its experts
+MANY_ZERO = 0.5  # of the entries of a layer
+FEW = 3  # names in a sentence
+ZERO = "The weights of layer {name} are zero: {paths}. From layer {below} down Δ is exactly zero"
+BLOWN_UP = f"Weights or biases have blown up. {DRAW_AGAIN}"
+
+FINDINGS: Rules[Judged] = Rules()
 
 
-class Finding(NamedTuple):
-    """One finding. Layers are counted from 1.
+# Broken: all else follows from that
 
-    kind: what it is about: given, nan, signal, stopped, cuts, time, zero weights, cut, undefined,
-        rate, closed, layer, once, format, examples, positions, attention, router, starved, size,
-        units, theory or advice.
-    text: the sentence.
-    layer: the layer that it names; or None.
-    path: the parameter array that it names; or "".
+
+@FINDINGS.rule("given", "{text}", rank=BROKEN, final=True)
+def given(judged: Judged) -> Iterator[Sight]:
+    """Broken data.
+
+    xs, ys or a cotangent have entries that are nan or infinite, and numbers of the network are not
+    finite; or entries whose squares leave their float. Nothing else is said then. Masks and labels
+    that the loss leaves out are no fault.
     """
-
-    kind: str
-    text: str
-    layer: int | None = None
-    path: str = ""
+    if judged.broken_data:
+        yield Sight(values=judged.broken_data._asdict())
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """The parameter arrays of a flow; decades, of root mean squares of entries.
+@FINDINGS.rule("loss", "{text}", rank=BROKEN)
+def loss(judged: Judged) -> Iterator[Sight]:
+    """A broken loss.
 
-    layer: of each array, from 1; path, shape as in `flow.parameters`.
-    place: its number in its layer.
-    delta, size: of its Δ and of itself; -inf if all entries are zero.
+    The loss of a finite output is nan or infinite, or its derivative is.
     """
+    if judged.broken_loss:
+        yield Sight(values={"text": judged.broken_loss})
 
-    layer: np.ndarray
-    path: tuple[str, ...]
-    shape: tuple[tuple[int, ...], ...]
-    place: np.ndarray
-    delta: np.ndarray
-    size: np.ndarray
 
-    @classmethod
-    def of(cls, flow: Flow) -> "Arrays":
-        """Return those of a flow of one network."""
-        given = flow.parameters
-        entries = np.array([max(int(np.prod(s)), 1) for s in given.shapes], float)
-        delta, size = (
-            (np.asarray(v, np.float64) - 0.5 * np.log(entries)) / LN10
-            for v in (given.log_delta, given.log_size)
+@FINDINGS.rule(
+    "nan",
+    "Parameters are {what}: {paths}, from layer {layer} on.",
+    advises=BLOWN_UP,
+    rank=BROKEN,
+)
+def nan(judged: Judged) -> Iterator[Sight]:
+    """Parameters that are nan.
+
+    An array has nan or infinite entries, and so has the signal or Δ.
+    """
+    if judged.broken == "parameters":
+        arrays = judged.arrays
+        broken, first = arrays.broken, arrays.broken[0]
+        what = "nan" if np.isnan(arrays.size[broken]).all() else "nan or infinite"
+        values = {"what": what, "paths": few_of(arrays.path[i] for i in broken)}
+        yield Sight(int(arrays.layer[first]), arrays.path[first], values)
+
+
+@FINDINGS.rule(
+    "buffers",
+    "nan or inf in what gets no gradient: {paths}; set it to numbers.",
+    rank=BROKEN,
+)
+def buffers(judged: Judged) -> Iterator[Sight]:
+    """Buffers that are nan.
+
+    PyTorch: what gets no gradient, such as a running mean, has nan or infinite entries, and numbers
+    of the network are not finite.
+    """
+    if judged.broken == "buffers":
+        yield Sight(path=judged.flow.broken[0], values={"paths": few_of(judged.flow.broken)})
+
+
+@FINDINGS.rule(
+    "signal",
+    "From layer {name} up the signal is not a finite number.",
+    advises=one_of(
+        "why",
+        grown=BLOWN_UP,
+        broken="",
+        computed="Layer {layer} makes them of finite numbers: look at what it computes, such as "
+        "0/0, an exponential of a large number, a logarithm or a root at 0 or below.",
+    ),
+    rank=BROKEN,
+)
+def signal(judged: Judged) -> Iterator[Sight]:
+    """A signal that is not finite.
+
+    The state of a layer has nan or infinite entries.
+    """
+    if judged.out is not None:
+        why = "grown" if judged.has_grown else "broken" if judged.broken else "computed"
+        yield Sight(judged.out, values={"why": why})
+
+
+@FINDINGS.rule(
+    "undefined",
+    "From layer {name} down Δ is not a finite number, whatever the format.",
+    rank=BROKEN,
+)
+def undefined(judged: Judged) -> Iterator[Sight]:
+    """A gradient that is not finite.
+
+    Δ of a layer is nan or infinite, also in the widest format, and the loss is not broken.
+    """
+    if judged.undefined is not None and judged.broken != "loss":
+        yield Sight(judged.undefined)
+
+
+# What the rate of the layers does not see
+
+
+def _stops(after: str, parts: tuple[str, ...], share: float, why: str, **_: object) -> str:
+    several = len(parts) > 1
+    them = f"{few_of(map(clean, parts))}, {percent(share)} of the parameters"
+    if why == "frozen":
+        are, learn = ("are", "learn") if several else ("is", "learns")
+        return (
+            f"In a training the gradient stops after {clean(after)}: {them}, {are} frozen "
+            f"(requires_grad=False) and {learn} nothing."
         )
-        layer = np.array(given.layers, int)
-        first = np.searchsorted(layer, layer)  # of the layer of each array
-        place = np.arange(len(layer)) - first
-        return cls(layer, tuple(map(clean, given.paths)), given.shapes, place, delta, size)
-
-    def of_paths(self, layer: int, paths: tuple[str, ...]) -> list[int]:
-        """Return the numbers of arrays of a layer, given their paths."""
-        names = set(map(clean, paths))
-        return [i for i in np.flatnonzero(self.layer == layer).tolist() if self.path[i] in names]
-
-    @cached_property
-    def weights(self) -> np.ndarray:
-        """True for arrays of two axes or more."""
-        return np.array([len(s) > 1 and max(s) > 1 for s in self.shape], bool)
-
-    @cached_property
-    def ratio(self) -> np.ndarray:
-        """Δ / size of the weights that are not zero; nan of other arrays."""
-        known = self.weights & np.isfinite(self.size)
-        return np.where(known, self.delta - np.where(known, self.size, 0.0), np.nan)
-
-
-class Origin(NamedTuple):
-    """The first of data, loss, parameters and buffers that is broken.
-
-    name: xs, ys or cotangent, with the path of the array in it, loss, parameters or, for what has
-        no gradient, buffers; or "".
-    findings: that say so, one or none.
-    """
-
-    name: str
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_data(self) -> bool:
-        """True if it is what was handed over, which all else comes of."""
-        return self.name not in ("", "loss", "parameters", "buffers")
-
-
-def origin_of(flow: Flow, out: int | None, undefined: int | None) -> Origin:
-    """Return what is broken to begin with, of data, loss, parameters and buffers, in this order.
-
-    Args:
-        flow: the flow.
-        out: the first layer whose state is no finite number; or None.
-        undefined: the layer from which down Δ is none; or None.
-    """
-    of, arrays = flow.given, Arrays.of(flow)
-    parameters = broken_arrays(arrays) if out or undefined else []
-    loss = ""
-    if of is not None and out is None:
-        loss = of.broken_loss(undefined == len(flow.names) and not parameters)
-    is_hurt = bool(out or undefined or loss or not (arrays.delta < np.inf).all())  # nan too
-    data = of and (
-        of.broken_data(is_hurt)
-        or (
-            is_hurt
-            and not (loss or parameters or flow.broken)
-            and of.broken_data(True, with_masks=True)
+    if why == "detached":
+        get, it = ("get", "them") if several else ("gets", "it")
+        return (
+            f"The gradient stops after {clean(after)}: {them}, {get} none, though the loss "
+            f"depends on {it}, as behind detach or no_grad."
         )
+    return (
+        f"No gradient comes to {them}: the loss does not use what they make, or it leaves "
+        "torch on the way, as by numpy() or item()."
     )
-    if data:
-        return Origin(data.name, (Finding("given", data.text),))
-    if loss:
-        return Origin("loss", (Finding("given", loss),))
-    if parameters or not flow.broken:
-        return Origin("parameters" if parameters else "", tuple(parameters))
-    text = f"nan or inf in what gets no gradient: {few_of(list(flow.broken))}; set it to numbers."
-    return Origin("buffers", (Finding("nan", text, path=flow.broken[0]),))
 
 
-def has_grown(flow: Flow, out: int) -> bool:
-    """Tell whether what enters a layer, or its parameters, are so large that it may overflow."""
-    arrays = Arrays.of(flow)
-    sizes = arrays.size[arrays.layer == out]
-    below = np.asarray(flow.log_mean_square, np.float64)[out - 2 : out - 1] / 2 / LN10
-    return bool((np.concatenate([sizes, below]) > GROWN).any())
+@FINDINGS.rule("stopped", _stops, rank=UNSEEN)
+def stopped(judged: Judged) -> Iterator[Sight]:
+    """A gradient that stops.
 
-
-def broken_arrays(arrays: Arrays) -> list[Finding]:
-    """Name the arrays with entries that are nan or infinite."""
-    broken = np.flatnonzero(np.isnan(arrays.size) | np.isposinf(arrays.size))
-    if not len(broken):
-        return []
-    names = few_of([arrays.path[i] for i in broken])
-    layer = int(arrays.layer[broken[0]])
-    what = "nan" if np.isnan(arrays.size[broken]).all() else "nan or infinite"
-    text = f"Parameters are {what}: {names}, from layer {layer} on."
-    return [Finding("nan", text, layer, arrays.path[broken[0]])]
-
-
-def zero_weights(arrays: Arrays, layer: int) -> list[int]:
-    """Return the weights of a layer that are zero; without weights the zero arrays with a Δ."""
-    own = arrays.layer == layer
-    if not (own & arrays.weights).any():  # a norm without gain
-        return zero_gains(arrays, layer)
-    return np.flatnonzero(own & arrays.weights & np.isneginf(arrays.size)).tolist()
-
-
-def zero_gains(arrays: Arrays, layer: int) -> list[int]:
-    """Return the arrays of one axis of a layer that are zero and get a Δ, but for biases."""
-    zero = (arrays.layer == layer) & ~arrays.weights & np.isneginf(arrays.size)
-    zero &= ~np.array([_is_bias(path) for path in arrays.path], bool)
-    return np.flatnonzero(zero & ~np.isneginf(arrays.delta)).tolist()
-
-
-def _is_bias(path: str) -> bool:
-    last = path.replace("]", "").replace("'", "").replace("[", ".").rsplit(".", 1)[-1].lower()
-    return last in ("b", "beta", "offset", "shift") or "bias" in last
-
-
-def cut_at(flow: Flow, arrays: Arrays, zero: int, above: int | None) -> Finding:
-    """Say why Δ is exactly zero from a layer down.
-
-    Args:
-        flow: the flow.
-        arrays: its arrays.
-        zero: the highest layer whose Δ is zero.
-        above: the layer above it, None at the top.
+    PyTorch: parameters that the loss depends on get none, as behind `detach` or `no_grad`, or are
+    frozen below all that learn, and are at least 1 % of all; or half of all are not used. A second
+    forward pass, only where something gets no gradient, tells these apart.
     """
-    last = len(flow.names) + 1  # of a module of PyTorch what is above the last cut
-    if above is None and not np.isneginf(arrays.delta[arrays.layer == last]).all():
-        above = last
-    if above is None:
-        dtype = np.dtype(flow.dtype).name
-        why = "the loss does not depend on it" if flow.given is None else flow.given.why_zero(dtype)
-        text = f"The gradient is exactly zero from the output on: {why}."
-        return Finding("cut", text, zero)
-    name = label_of(flow, above)
-    blamed = zero_weights(arrays, above)
-    if blamed:
-        names = few_of([arrays.path[i] for i in blamed])
-        learn = not np.isneginf(arrays.delta[blamed]).all()
-        rest = (
-            ", but they get a gradient themselves: measure again after one step."
-            if learn
-            else ", and they get none themselves: draw them again."
-        )
-        down = f"From layer {label_of(flow, zero)} down Δ is exactly zero"
-        text = f"The weights of layer {name} are zero: {names}. {down}{rest}"
-        return Finding("zero weights", text, above, arrays.path[blamed[0]])
+    if judged.flow.stopped is not None:
+        yield Sight(path=judged.flow.stopped.parts[0], values=judged.flow.stopped._asdict())
+
+
+@FINDINGS.rule(
+    "fixed",
+    "No parameter of layer{s} {names} gets a gradient, though Δ is there: as behind stop_gradient, "
+    "in a branch that is off for the whole batch, or where only zeros enter.",
+    rank=UNSEEN,
+)
+def fixed(judged: Judged) -> Iterator[Sight]:
+    """Layers that learn nothing.
+
+    No parameter of a layer gets a gradient, though Δ is there, as behind `stop_gradient`.
+    """
+    arrays, layers = judged.arrays, []
+    for layer in range(1, len(judged.names) + 1):
+        inside = arrays.layer == layer
+        is_fixed = (inside & arrays.weights).any() and np.isneginf(arrays.delta[inside]).all()
+        passes = np.isfinite(judged.log_delta[layer - 1])
+        if is_fixed and passes and not arrays.starts_at_zero(layer):
+            layers.append(layer)
+    if layers and not np.isneginf(judged.log_delta).any():  # else that is said, with its cause
+        names = few_of(map(judged.label, layers))
+        yield Sight(layers[0], values={"s": "s" if len(layers) > 1 else "", "names": names})
+
+
+def _few_parameters(share: float, outside: str, cuts: str, **_: object) -> str:
+    such_as = f", such as cuts={clean(cuts)!r}" if cuts else ", by their names or patterns"
+    others = f", {clean(outside)} does not" if outside else ""
+    return (
+        f"Only {percent(share)} of the parameters lie in the layers that were found{others}: what "
+        f"follows is about a part of the network. Choose layers with cuts={such_as}."
+    )
+
+
+@FINDINGS.rule("cuts", _few_parameters, rank=UNSEEN)
+def cuts(judged: Judged) -> Iterator[Sight]:
+    """Layers with few of the parameters.
+
+    PyTorch: the layers that were found automatically hold less than half of the parameters, lookup
+    tables not counted.
+    """
+    flow, coverage = judged.flow, judged.flow.coverage
+    measured = () if flow.recurrences is None else flow.recurrences.names
+    told = 0.0 if flow.stopped is None else flow.stopped.share
+    if coverage and coverage.share + told < MOST and coverage.outside not in measured:
+        yield Sight(values=coverage._asdict())
+
+
+def _through_time(change: TimeChange, **_: object) -> str:
+    falls = "falls" if change.word == "vanishing" else "grows"
+    early, late, steps = change.early, change.late, change.steps
+    over = f"over its {steps} steps"
+    if (early, late) != (0, steps - 1):
+        over = f"from step {late + 1} to step {early + 1} of {steps}"
     text = (
-        f"Nothing passes layer {name}: from layer {label_of(flow, zero)} down Δ is exactly zero, "
-        "every path being cut, as by stop_gradient or by units that are off for the whole batch."
+        f"Through time the gradient {falls} inside {clean(change.module)}, by "
+        f"{abs(change.rate):.2g} decades a step, {abs(change.total):.3g} {over}."
     )
-    return Finding("cut", text, above)
+    if change.word == "exploding" or change.gates is None:
+        return text
+    start, stop = change.gates
+    return (
+        f"{text} Open the gates that keep its state: set bias_hh_l0[{start}:{stop}], and that of "
+        f"any further layers and directions, to ln {steps} = {np.log(steps):.2f}."
+    )
 
 
-def steps_out(flow: Flow, arrays: Arrays, changes: tuple[Change, ...], once: bool) -> list[Finding]:
-    """Name layers that change the gradient far more than others, and what in them is different."""
-    return [
-        Finding(
-            "once" if once else "layer",
-            f"Layer {label_of(flow, change.layer)} changes the gradient "
-            f"{'once, ' if once else ''}by {change.decades:+.2g} decades"
-            f"{reason(flow, arrays, change.layer)}.",
-            change.layer,
-            next((arrays.path[i] for i, _ in resized(flow, arrays, change.layer)), ""),
-        )
-        for change in changes[:FEW]
-        if abs(change.decades) >= STANDS_OUT  # what does nothing among many that do is no culprit
-    ]
+@FINDINGS.rule("time", _through_time, rank=UNSEEN)
+def time(judged: Judged) -> Iterator[Sight]:
+    """A gradient that falls or grows through time.
 
-
-def reason(flow: Flow, arrays: Arrays, layer: int) -> str:
-    """Return what is unlike other layers in one, as the end of a sentence; empty if nothing is."""
-    found = resized(flow, arrays, layer)
-    if found:
-        return "; " + _and(
-            [f"its {arrays.path[i]} is {_times(by)} others like it" for i, by in found]
-        )
-    if layer < 2:
-        return ""
-    root = float(flow.log_mean_square[layer - 2]) / LN10 / 2
-    if abs(root) < np.log10(STATE) or not np.isfinite(root):
-        return ""
-    return f"; what enters it has a root mean square of {10**root:.2g}"
-
-
-def resized(flow: Flow, arrays: Arrays, layer: int) -> list[tuple[int, float]]:
-    """Return the weights of a layer of another size than those of its like, by how many decades."""
-    return [(i, by) for i, by in _unlike(flow, arrays, arrays.size) if arrays.layer[i] == layer]
-
-
-def _unlike(flow: Flow, arrays: Arrays, values: np.ndarray) -> list[tuple[int, float]]:
-    """Return the weights whose values are far from the median of the same array in other layers."""
-    found = []
-    for like in _alike(flow, arrays):
-        known = like[np.isfinite(values[like])]
-        if len(known) < 3:
-            continue
-        off = values[known] - np.median(values[known])
-        far = np.flatnonzero(np.abs(off) >= np.log10(LARGE))
-        if len(far) <= max(1, len(known) // 4):
-            found += [(int(known[i]), float(off[i])) for i in far]
-    return sorted(found)
-
-
-def _alike(flow: Flow, arrays: Arrays) -> list[np.ndarray]:
-    """Return the same weights of the layers that repeat, an array of indices for each."""
-    by_layer: dict[tuple[int, int], int] = {
-        (int(layer), int(place)): i
-        for i, (layer, place) in enumerate(zip(arrays.layer, arrays.place, strict=True))
-        if arrays.weights[i]
-    }
-    groups: list[np.ndarray] = []
-    for stretch in _stretches(flow) if by_layer else ():
-        for phase in range(stretch.period):
-            layers = range(stretch.start + phase + 1, stretch.stop + 1, stretch.period)
-            places = sorted({place for layer, place in by_layer if layer == layers[0]})
-            for place in places:
-                keys = [(layer, place) for layer in layers if (layer, place) in by_layer]
-                groups.append(np.array([by_layer[key] for key in keys], int))
-    return groups
-
-
-def _stretches(flow: Flow) -> tuple[Stretch, ...]:
-    kinds = kinds_of(flow)
-    found = repeated(kinds)
-    return found if are_alike(kinds, found) else ()  # else no array is like another
-
-
-def saturated_attention(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Finding], Behind]:
-    """Name attentions with heads whose queries attend to one key, for their logits are large.
-
-    Returns:
-        findings, and the arrays that are behind others for another reason.
+    Inside `nn.LSTM`, `nn.GRU` or `nn.RNN` Δ of what enters changes by more than a factor of ten
+    over the steps, with a rate beyond three standard errors. The word and the rate remain those of
+    the layers. A network that is read at every step has a gradient at each of them, whatever its
+    memory loses.
     """
-    of = flow.attention
-    if of is None:
-        return [], behind
-    layers, attentions, heads = (np.array(v) for v in (of.layers, of.attentions, of.heads))
-    largest, entropy, most, share = (
-        np.asarray(v, np.float64) for v in (of.largest_logit, of.entropy, of.most_entropy, of.share)
-    )
-    findings = []
-    for layer, number in dict.fromkeys(zip(layers.tolist(), attentions.tolist(), strict=True)):
-        own = np.flatnonzero((layers == layer) & (attentions == number))
-        these = own[(share[own] < SATURATED) & (largest[own] > LOGIT)]
-        if not len(these):
-            continue
-        several = (attentions[layers == layer] > 1).any()
-        worst = these[np.argmax(largest[these])]
-        beyond = largest[worst] > LARGEST_FLOAT16
-        blamed = arrays.of_paths(layer, of.paths[worst])
-        told = {i: below for i, below in behind.items() if i in blamed}
-        behind = {i: below for i, below in behind.items() if i not in told}
-        text = (
-            f"Attention {f'{number} ' if several else ''}of layer {label_of(flow, layer)} is "
-            f"saturated{_of_heads(heads[these].tolist(), len(own))}: largest logit "
-            f"{largest[worst]:.3g}{', more than float16 holds' if beyond else ''}, entropy "
-            f"{entropy[worst]:.2f} of {most[worst]:.2f}."
+    change = largest_change(judged.flow.recurrences)
+    if change is not None:
+        yield Sight(values={"change": change})
+
+
+# Cut: Δ is exactly zero
+
+
+@FINDINGS.rule("output", "The gradient is exactly zero from the output on: {why}.", rank=CUT)
+def output(judged: Judged) -> Iterator[Sight]:
+    """An output without a gradient.
+
+    Δ of the output is exactly zero.
+    """
+    if judged.cut and judged.cut.above is None:
+        dtype, argument = np.dtype(judged.flow.dtype).name, judged.flow.given
+        why = "the loss does not depend on it" if argument is None else argument.why_zero(dtype)
+        yield Sight(judged.cut.below, values={"why": why})
+
+
+@FINDINGS.rule(
+    "zero",
+    one_of(
+        "then",
+        learn=f"{ZERO}, but they get a gradient themselves: measure again after one step.",
+        stay=f"{ZERO}, and they get none themselves: draw them again.",
+    ),
+    rank=CUT,
+)
+def zero(judged: Judged) -> Iterator[Sight]:
+    """Weights of a layer that are zero.
+
+    They cut all paths: Δ is exactly zero below. Some networks start this way; measure those again
+    after one step.
+    """
+    arrays, cut = judged.arrays, judged.cut
+    if cut and cut.zero:
+        then = "stay" if np.isneginf(arrays.delta[list(cut.zero)]).all() else "learn"
+        paths, below = few_of(arrays.path[i] for i in cut.zero), judged.label(cut.below)
+        values = {"paths": paths, "below": below, "then": then}
+        yield Sight(cut.above, arrays.path[cut.zero[0]], values)
+
+
+@FINDINGS.rule(
+    "cut",
+    "Nothing passes layer {name}: from layer {below} down Δ is exactly zero, every path being cut, "
+    "as by stop_gradient or by units that are off for the whole batch.",
+    rank=CUT,
+)
+def all_cut(judged: Judged) -> Iterator[Sight]:
+    """A layer that nothing passes.
+
+    The same without zero weights, for example behind `stop_gradient`, or because all units are off
+    for the whole batch.
+    """
+    cut = judged.cut
+    if cut and cut.above is not None and not cut.zero:
+        yield Sight(cut.above, values={"below": judged.label(cut.below)})
+
+
+# Rate
+
+
+@FINDINGS.rule("rate", "{text}", rank=RATE, healthy=True)
+def rate(judged: Judged) -> Iterator[Sight]:
+    """The rate, if there is one, and of which array where states have several."""
+    if judged.rate.word == "unknown":
+        return
+    text, streams = rate_text(judged), judged.flow.streams
+    if streams is not None:
+        most = max(Counter(streams.layers).values())
+        text += (
+            " That is the rate of the main array of each state, the one that enters the next "
+            f"product; states have up to {most} arrays (flow.streams)."
         )
-        if told:
-            get = "gets" if len(told) == 1 else "get"
-            names = few_of([arrays.path[i] for i in told])
-            text = f"{text[:-1]}; {names} {get} {_less(min(told.values()))}."
-        findings.append(Finding("attention", text, layer, arrays.path[blamed[0]] if blamed else ""))
-    return findings, behind
+    yield Sight(values={"word": judged.rate.word, "decades": judged.rate.decades, "text": text})
 
 
-def _of_heads(heads: list[int], count: int) -> str:
+@FINDINGS.rule(
+    "no rate",
+    "{text}",
+    rank=RATE,
+    unless="rate loss nan buffers signal undefined output zero cut",
+    healthy=True,
+)
+def no_rate(judged: Judged) -> Iterator[Sight]:
+    """The reason for which there is no rate, where nothing that is found says it."""
+    yield Sight(values={"text": rate_text(judged)})
+
+
+@FINDINGS.rule(
+    "closed",
+    "Layer {name} holds most of the products, {products} in one loop or call that is not taken "
+    "apart: {way_out}.",
+    rank=RATE,
+)
+def closed(judged: Judged) -> Iterator[Sight]:
+    """A layer that is most of the network.
+
+    It holds most of the products in one loop or call that is not taken apart.
+    """
+    if judged.flow.closed is not None:
+        yield Sight(judged.flow.closed.layer, values=judged.flow.closed._asdict())
+
+
+# Layers that stand out
+
+
+@FINDINGS.rule(
+    "layer", "Layer {name} changes the gradient by {decades:+.2g} decades{reason}.", rank=LAYERS
+)
+def layer(judged: Judged) -> Iterator[Sight]:
+    """A layer unlike others that repeat.
+
+    It changes the gradient by half a decade more than they do, and by six times the median
+    deviation; at most two are.
+    """
+    for sight in _changes(judged, judged.rate.outliers):
+        arrays = judged.arrays
+        paths = [arrays.path[i] for i in np.flatnonzero(arrays.layer == sight.layer)]
+        named = {(size, sight.layer, path) for size in ("largest", "size") for path in paths}
+        yield sight._replace(explains=frozenset(named if sight.path else ()))
+
+
+def _changes(judged: Judged, changes: Iterable[Change]) -> Iterator[Sight]:
+    """Yield the first layers of some changes, and what in them is different."""
+    for at, decades in (*changes,)[:FEW]:
+        if abs(decades) >= STANDS_OUT:  # what does nothing among many that do is no culprit
+            paths = [judged.arrays.path[i] for i in judged.resized if judged.arrays.layer[i] == at]
+            values = {"decades": decades, "reason": _reason(judged, at)}
+            yield Sight(at, paths[0] if paths else "", values)
+
+
+def _reason(judged: Judged, layer: int) -> str:
+    """Return what is unlike other layers in one, as the end of a sentence; empty if nothing is."""
+    arrays = judged.arrays
+    parts = [
+        f"its {arrays.path[i]} is {_times(by)} others like it"
+        for i, by in judged.resized.items()
+        if arrays.layer[i] == layer
+    ]
+    if parts:
+        return f"; {_and(parts)}"
+    entering = judged.root_mean_square[layer - 2] if layer > 1 else 0.0
+    if abs(entering) < np.log10(STATE) or not np.isfinite(entering):
+        return ""
+    return f"; what enters it has a root mean square of {10**entering:.2g}"
+
+
+def _saturation(
+    name: str,
+    number: int | None,
+    heads: list[int],
+    count: int,
+    logit: float,
+    entropy: float,
+    most: float,
+    starved: Mapping[str, float],
+    **_: object,
+) -> str:
+    beyond = ", more than float16 holds" if logit > LARGEST_FLOAT16 else ""
+    text = (
+        f"Attention {f'{number} ' if number else ''}of layer {name} is saturated"
+        f"{_heads(heads, count)}: largest logit {logit:.3g}{beyond}"
+        f", entropy {entropy:.2f} of {most:.2f}"
+    )
+    if not starved:
+        return f"{text}."
+    get = "gets" if len(starved) == 1 else "get"
+    return f"{text}; {few_of(starved)} {get} {_less(min(starved.values()))}."
+
+
+@FINDINGS.rule("attention", _saturation, rank=LAYERS)
+def attention(judged: Judged) -> Iterator[Sight]:
+    """Attention that is saturated.
+
+    A head's largest logit is above 100, and the mean entropy of its attention weights is below 5 %
+    of ln(number of visible keys). The sentence also says what its queries and keys still learn.
+    """
+    record, arrays = judged.flow.attention, judged.arrays
+    if record is None:
+        return
+    logit, entropy, most, share = (
+        np.asarray(v, np.float64)
+        for v in (record.largest_logit, record.entropy, record.most_entropy, record.share)
+    )
+    told: set[int] = set()
+    for (layer, number), heads in _places(record.layers, record.attentions).items():
+        saturated = heads[(share[heads] < SATURATED) & (logit[heads] > LOGIT)]
+        if not len(saturated):
+            continue
+        worst = saturated[np.argmax(logit[saturated])]
+        blamed = arrays.within(layer, record.paths[worst])
+        starved = [i for i in judged.starved if i in blamed and i not in told]
+        told.update(starved)
+        several = (layer, 2) in zip(record.layers, record.attentions, strict=True)
+        values = {
+            "number": number if several else None,
+            "heads": [record.heads[i] for i in saturated],
+            "count": len(heads),
+            "logit": logit[worst],
+            "entropy": entropy[worst],
+            "most": most[worst],
+            "starved": {arrays.path[i]: judged.starved[i] for i in starved},
+        }
+        explains = frozenset(("starved", layer, arrays.path[i]) for i in starved)
+        yield Sight(layer, arrays.path[blamed[0]] if blamed else "", values, explains)
+
+
+def _places(layers: Iterable[int], numbers: Iterable[int]) -> dict[tuple[int, int], np.ndarray]:
+    """Return the places of heads or experts by their layer and their attention or router."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for i, key in enumerate(zip(layers, numbers, strict=True)):
+        places.setdefault(key, []).append(i)
+    return {key: np.array(each) for key, each in places.items()}
+
+
+def _heads(heads: list[int], count: int) -> str:
     if count == 1:
         return ""
     if len(heads) == count:
         return f" in all {count} heads"
-    return f" in head{'s' if len(heads) > 1 else ''} {few_of(list(map(str, heads)))} of {count}"
+    return f" in head{'s' if len(heads) > 1 else ''} {few_of(map(str, heads))} of {count}"
 
 
-def other_sizes(flow: Flow, arrays: Arrays, named: set[int]) -> list[Finding]:
-    """Name weights of another size than their like, in layers that are not named already."""
-    found = [
-        Finding(
-            "size",
-            f"{arrays.path[i]} of layer {label_of(flow, layer)} is {_times(by)} others like it.",
-            layer,
-            arrays.path[i],
-        )
-        for i, by in _unlike(flow, arrays, arrays.size)
-        for layer in [int(arrays.layer[i])]
-        if layer not in named
-    ]
-    entries = np.where(arrays.weights & np.isfinite(arrays.size), arrays.size, -np.inf)
-    if len(entries) > 1 and np.isfinite(np.sort(entries)[-2]):
-        next_largest, largest = np.sort(entries)[-2:]
-        i = int(np.argmax(entries))
-        far = largest - next_largest >= np.log10(LARGEST_OF_ALL)
-        if far and largest >= np.log10(LARGE_ENTRIES) and arrays.layer[i] not in named:
-            text = (
-                f"The entries of {arrays.path[i]}, layer {label_of(flow, int(arrays.layer[i]))}, "
-                f"have a root mean square of {10**largest:.2g}, all other weights "
-                f"{10**next_largest:.2g} or less."
-            )
-            found.append(Finding("size", text, int(arrays.layer[i]), arrays.path[i]))
-    return list({f.path: f for f in found}.values())
+def _failure(
+    name: str, path: str, decades: float | None, experts: tuple[int, ...], count: int, **_: object
+) -> str:
+    parts = []
+    if decades is not None:
+        parts.append(f"gets {_less(decades, 'its experts')}: it does not learn")
+    if experts:
+        s = "s" if len(experts) > 1 else ""
+        parts.append(f"sends all tokens to expert{s} {_and(map(str, experts))} of {count}")
+    return f"Router{f' {path}' if path else ''} of layer {name} {', and '.join(parts)}."
 
 
-def starved(flow: Flow, arrays: Arrays, behind: Behind) -> list[Finding]:
-    """Name weights that get far less gradient than the others of their layer."""
-    findings = []
-    for i, below in behind.items():
-        layer, path = int(arrays.layer[i]), arrays.path[i]
-        text = f"{path} of layer {label_of(flow, layer)} gets {_less(below)}: it does not learn."
-        findings.append(Finding("starved", text, layer, path))
-    return findings
+@FINDINGS.rule("router", _failure, rank=LAYERS)
+def router(judged: Judged) -> Iterator[Sight]:
+    """A router that does not learn, or sends all tokens to the same experts.
 
-
-def unreached(flow: Flow) -> tuple[str, ...]:
-    """Return the paths of the weights whose Δ is exactly zero, and "inputs" if that of them is."""
-    arrays = Arrays.of(flow)
-    zero = np.flatnonzero(arrays.weights & np.isneginf(arrays.delta))
-    inputs = ("inputs",) if np.isneginf(flow.log_delta_input) else ()
-    return tuple(dict.fromkeys(arrays.path[i] for i in zero)) + inputs
-
-
-def far_behind(arrays: Arrays) -> Behind:
-    """Return the weights with far less gradient, next to their size, than others of their layer.
-
-    Weights below a zero array, as at the end of a branch that starts at zero, get none at first.
-    Those that get little in every layer, as the logarithms of decay rates do, are no fault.
+    Relative to its size it gets 10^-4 of the gradient of its experts; or, of more than 16 tokens,
+    99 % go to one expert (or to as many as are selected for each token).
     """
-    below = np.full(len(arrays.layer), np.nan)
-    most = _most(arrays)
-    for layer in dict.fromkeys(arrays.layer.tolist()):
-        own = np.flatnonzero((arrays.layer == layer) & arrays.weights)
-        ratio = arrays.ratio[own]
-        known = np.isfinite(ratio)
-        zero = zero_weights(arrays, layer) or zero_gains(arrays, layer)
-        for i in own[~np.isposinf(ratio) & ~np.isnan(ratio)]:
-            others = arrays.ratio[own[(own != i) & known]]
-            if len(others):
-                below[i] = np.median(others) - most[arrays.path[i]]
-                below[i] = np.nan if zero and np.isposinf(below[i]) else below[i]
-    usual = np.zeros(len(below))
-    for like in _of_one_name(arrays):
-        known = like[np.isfinite(below[like])]
-        for i in known if len(known) > 1 else ():
-            usual[i] = np.median(below[known[known != i]])
-    far = (below >= STARVED) & ((below - usual >= UNUSUAL) | (below >= HOPELESS))
-    return {int(i): float(below[i]) for i in np.flatnonzero(far)}
-
-
-def _of_one_name(arrays: Arrays) -> list[np.ndarray]:
-    """Return the arrays that have one name and shape but for the number of their layer, in groups.
-
-    Unlike those of layers that repeat, they may be in a layer with an embedding or a head besides.
-    """
-    groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    for i, (path, shape) in enumerate(zip(arrays.path, arrays.shape, strict=True)):
-        groups.setdefault((re.sub(r"\d+", "", path, count=1), shape), []).append(i)
-    return [np.array(group) for group in groups.values()]
-
-
-def failing_routers(flow: Flow, arrays: Arrays, behind: Behind) -> tuple[list[Finding], Behind]:
-    """Name routers that learn far less than their experts, or send all tokens to the same ones.
-
-    Returns:
-        findings, and the arrays that are behind others for another reason.
-    """
-    of = flow.routers
-    if of is None:
-        return [], behind
-    layers, numbers = np.array(of.layers), np.array(of.routers)
-    load = np.asarray(of.load, np.float64)
-    findings = []
-    for layer, number in dict.fromkeys(zip(of.layers, of.routers, strict=True)):
-        own = np.flatnonzero((layers == layer) & (numbers == number))
-        first = int(own[0])
-        router, experts = (
-            arrays.of_paths(layer, paths) for paths in (of.paths[first], of.paths_of_experts[first])
-        )
-        texts = []
-        learned = arrays.ratio[experts]
+    record, arrays = judged.flow.routers, judged.arrays
+    if record is None:
+        return
+    load = np.asarray(record.load, np.float64)
+    for (layer, _), experts in _places(record.layers, record.routers).items():
+        first = int(experts[0])
+        learned = arrays.ratio[arrays.within(layer, record.paths_of_experts[first])]
         learned = learned[np.isfinite(learned)]
-        for i in router if len(learned) else ():
-            if i not in behind:
-                continue
-            below = float(np.median(learned)) - _most(arrays)[arrays.path[i]]
-            if below >= STARVED:
-                texts.append(f"gets {_less(below, 'its experts')}: {UNLEARNED}")
-                behind = {j: decades for j, decades in behind.items() if j != i}
-        to = _all_go_to(load[own], of.tokens[first], of.selected[first])
-        if to:
-            texts.append(f"sends all tokens to {to} of {len(own)}")
-        if texts:
-            name = f" {clean(of.paths[first][0])}" if of.paths[first] else ""
-            text = f"Router{name} of layer {label_of(flow, layer)} {', and '.join(texts)}."
-            findings.append(Finding("router", text, layer, name.strip()))
-    return findings, behind
+        behind = {
+            i: float(np.median(learned)) - arrays.most[arrays.path[i]]
+            for i in arrays.within(layer, record.paths[first])
+            if len(learned) and i in judged.starved
+        }
+        behind = {i: decades for i, decades in behind.items() if decades >= STARVED_ROUTER}
+        all_go_to = _all_go_to(load[experts], record.tokens[first], record.selected[first])
+        if behind or all_go_to:
+            decades = max(behind.values(), default=None)
+            values = {"decades": decades, "experts": all_go_to, "count": len(experts)}
+            path = clean(record.paths[first][0]) if record.paths[first] else ""
+            explains = frozenset(("starved", layer, arrays.path[i]) for i in behind)
+            yield Sight(layer, path, values, explains)
 
 
-def _all_go_to(load: np.ndarray, tokens: int, selected: int) -> str:
-    """Return the experts that all tokens go to, if no others have some; else nothing."""
+def _all_go_to(load: np.ndarray, tokens: int, selected: int) -> tuple[int, ...]:
+    """Return the experts, from 1, that all tokens go to, if no others have some; else none."""
     count = 1 if selected == len(load) else selected
     most = np.sort(np.argsort(load)[-count:])
     if tokens < FEW_TOKENS or count == len(load) or not load[most].sum() > ALL:
-        return ""
-    return f"expert{'s' if count > 1 else ''} {_and([str(i + 1) for i in most])}"
+        return ()
+    return tuple(int(i) + 1 for i in most)
 
 
-def _most(arrays: Arrays) -> dict[str, float]:
-    """Return the largest Δ / size of each array: what steps share learns from each of them."""
-    most: dict[str, float] = {}
-    for path, ratio in zip(arrays.path, arrays.ratio, strict=True):
-        most[path] = np.fmax(most.get(path, -np.inf), ratio)
-    return most
+# States: theory, examples, positions and number formats
 
 
-def _less(below: float, others: str = OTHERS) -> str:
-    return "no gradient" if np.isposinf(below) else f"10^-{below:.0f} of the gradient of {others}"
+@FINDINGS.rule(
+    "theory",
+    "{text}: the weights are correlated, as those are that were trained or that several layers "
+    "share, or have a mean that is not zero, or the network is narrow.",
+    rank=STATES,
+    unless="signal undefined",
+)
+def theory(judged: Judged) -> Iterator[Sight]:
+    """Layers that depart from theory.
 
-
-def equal_positions(flow: Flow) -> int | None:
-    """Return the layer from which up all positions of an example are equal; or None."""
-    if flow.log_spread_within is None:
-        return None
-    within = np.asarray(flow.log_spread_within, np.float64)
-    known = np.flatnonzero(~np.isnan(within))
-    if not len(known):
-        return None
-    apart = np.flatnonzero(within[known] >= np.log(NOISE * _eps(flow)))
-    first = int(apart.max()) + 1 if len(apart) else 0
-    return int(known[first]) + 1 if first < len(known) else None
-
-
-def lone_position(flow: Flow) -> list[Finding]:
-    """Name the only position of the lowest state that Δ reaches, if there are others."""
-    of = flow.positions
-    layer = 0 if of is None else next((i for i, n in enumerate(of.counts, 1) if n > 1), 0)
-    if of is None or not layer or flow.recurrences is not None:  # whose last step knows the others
-        return []
-    log = np.asarray(of.of(layer).log_delta, np.float64)
-    *_, second, largest = np.sort(log)  # nan comes last
-    if not np.isfinite(largest) or second - largest > np.log(ALONE):
-        return []
-    text = (
-        f"Only position {int(np.argmax(log)) + 1} of {len(log)} gets a gradient in layer "
-        f"{label_of(flow, layer)}: what the others hold reaches the loss nowhere above. If weights "
-        "between positions start at zero, measure again after one step."
-    )
-    return [Finding("positions", text, layer)]
-
-
-def alike_where_read(flow: Flow) -> list[Finding]:
-    """Name the highest state with positions, if Δ reaches only those where examples are alike.
-
-    As where a network whose tokens see those before them alone is read at the first one.
+    Gradient or signal are more than four standard deviations of random networks, and a tenth of a
+    decade, from theory, and stay there. Needs a flow measured with `theory=True`.
     """
-    of = flow.positions
-    layer = 0 if of is None else max((i for i, n in enumerate(of.counts, 1) if n > 1), default=0)
-    if of is None or not layer or (flow.streams and flow.streams.layers.count(layer) > 1):
-        return []  # another array may tell examples apart
-    there = of.of(layer)
+    down, up = gradient_departure(judged.flow), signal_departure(judged.flow)
+    parts = []
+    if down:
+        follows = judged.label(down.layer + 1) if down.layer < len(judged.names) else ""
+        parts.append(
+            f"{f'follows theory down to layer {follows}; ' if follows else ''}from layer "
+            f"{judged.label(down.layer)} down the gradient parts from that of random weights of "
+            f"these sizes, by up to {down.decades:+.2g} decades"
+        )
+    if up:
+        parts.append(
+            f"from layer {judged.label(up.layer)} up the signal parts from that of random weights "
+            f"of these sizes, by up to {up.decades:+.2g} decades"
+        )
+    first = down or up
+    if first:
+        text = "; ".join(parts)
+        values = {"gradient": down, "signal": up, "text": f"{text[0].upper()}{text[1:]}"}
+        yield Sight(first.layer, values=values)
+
+
+@FINDINGS.rule(
+    "examples",
+    one_of(
+        "where",
+        output="At the output, {number_format} cannot tell examples apart{coarser}: it is the same "
+        "for all.",
+        inside="From layer {name} up, {number_format} can no longer tell examples apart{coarser}: "
+        "nothing above can learn to.",
+    ),
+    rank=STATES,
+    unless="signal",
+)
+def examples(judged: Judged) -> Iterator[Sight]:
+    """Examples that can no longer be told apart.
+
+    From some layer upwards they differ by less than four rounding units (eps) of the signal.
+    """
+    # What comes out of zero weights is alike anyway.
+    zero = judged.cut.above if judged.cut and judged.cut.zero else None
+    alike = {
+        name: layer for name, layer in judged.indistinguishable.items() if layer not in (None, zero)
+    }
+    used = [name for name in alike if name in judged.in_use]
+    if used:
+        first = alike[used[0]]
+        others = [f"{n} from layer {judged.label(i)}" for n, i in alike.items() if i < first]
+        coarser = f" ({', '.join(others)})" if others else ""
+        where = "output" if min(alike.values()) == len(judged.used) else "inside"
+        yield Sight(first, "", {"number_format": used[0], "coarser": coarser, "where": where})
+
+
+@FINDINGS.rule(
+    "positions",
+    "From layer {name} up all positions of an example are equal, but for rounding.",
+    rank=STATES,
+)
+def positions(judged: Judged) -> Iterator[Sight]:
+    """Positions that are all equal.
+
+    Likewise for the positions (tokens, pixels) of an example.
+    """
+    if judged.equal_positions is not None:
+        yield Sight(judged.equal_positions)
+
+
+@FINDINGS.rule("format", "{text}.", rank=STATES)
+def number_format(judged: Judged) -> Iterator[Sight]:
+    """A gradient that underflows or overflows.
+
+    Its largest entry is outside the normal numbers of the network's own format. Other formats are
+    mentioned only if no scale of the loss keeps all layers in range; 8-bit formats only if they are
+    used or requested by `jaxnn.verdict(flow, formats="float8_e5m2")`.
+    """
+    lost = {
+        name: layer
+        for name in spoken_of(judged.flow.dtype, judged.in_use)
+        if (layer := judged.lost[name]) and (name in judged.in_use or not judged.scales[name])
+    }
+    for verb in ("underflows", "overflows"):
+        places: dict[str, list[str]] = {}
+        for name, layer in lost.items():
+            is_small = judged.log_largest[layer - 1] < range_of(name)[0]
+            if is_small == (verb == "underflows"):
+                places.setdefault(_where_lost(judged, name, layer), []).append(name)
+        if places:
+            (where, names), *others = ((k, " and ".join(v)) for k, v in places.items())
+            text = f"In {names} the gradient {verb} {where}"
+            text += "".join(f"; in {names} {where}" for where, names in others)
+            yield Sight(max(lost.values()), values={"verb": verb, "lost": lost, "text": text})
+
+
+def _where_lost(judged: Judged, name: str, layer: int) -> str:
+    """Return where a format has no number for Δ, and whether a scale of the loss is a way out."""
+    higher = judged.used[judged.used >= layer]
+    where = f"below layer {judged.label(int(higher[0]) + 1)}" if len(higher) else "in every layer"
+    scales = judged.scales[name]
+    if scales:
+        return f"{where}, unless the loss is multiplied by 2^{scales[0]} to 2^{scales[1]}"
+    return f"{where}, whatever the scale of the loss" if name == "float16" else where
+
+
+def _zero_entries(
+    name: str, number_format: str, share: float, of_square: float, scale: int, **_: object
+) -> str:
+    return (
+        f"In {number_format} {percent(share)} of the entries of Δ become zero in layer {name}, "
+        f"{percent(of_square)} of its square norm, also with the loss multiplied by 2^{scale}."
+    )
+
+
+@FINDINGS.rule("entries", _zero_entries, rank=STATES)
+def entries(judged: Judged) -> Iterator[Sight]:
+    """Entries that mostly become zero.
+
+    In a layer, in float16, bfloat16 or a format that is used, whatever the scale of the loss. Needs
+    a flow measured with `formats=True`. `flow.formats()` is the table of all layers and formats,
+    [`jaxnn.plan`](guides/number-formats.md) chooses one for each.
+    """
+    if judged.flow.entries is None:
+        return
+    spoken = spoken_of(judged.flow.dtype, judged.in_use)
+    deltas = Histogram(judged.flow.entries.delta)
+    for kind in NARROW:
+        if kind.name not in spoken:
+            continue
+        scale = loss_scale(kind, [deltas]).best
+        kept = deltas.kept(kind, scale)
+        share = np.where(deltas.full, kept.zero, 0)
+        worst = int(np.argmax(share))
+        if share[worst] >= MANY_ZERO:
+            of_square = max(kept.zero_square[worst], np.finfo(float).tiny)  # none of them was zero
+            values = {"number_format": kind.name, "share": share[worst]}
+            yield Sight(worst + 1, values=values | {"of_square": of_square, "scale": scale})
+
+
+@FINDINGS.rule(
+    "unread",
+    "Examples differ in layer {name}, but not at position{places} of {count}, which alone {get} a "
+    "gradient: what differs is not read.",
+    rank=STATES,
+    unless="signal undefined",
+)
+def unread(judged: Judged) -> Iterator[Sight]:
+    """A difference between examples that is not read.
+
+    In the highest state with positions, examples are alike at every position that gets a gradient,
+    and differ elsewhere. This happens if tokens see only those before them and the first one is
+    read. `flow.record.positions` has what differs at each position.
+    """
+    record, streams = judged.flow.positions, judged.flow.streams
+    layer = _with_positions(judged)[-1:]
+    if record is None or not layer or (streams and streams.layers.count(layer[0]) > 1):
+        return  # another array may tell examples apart
+    there = record.of(layer[0])
     log_delta, log_spread = (np.asarray(v, np.float64) for v in (there.log_delta, there.log_spread))
     read = np.flatnonzero(log_delta > np.max(log_delta) + np.log(ALONE))
-    apart = log_spread >= np.log(NOISE * _eps(flow))
-    if not len(read) or apart[read].any() or not apart.any():
-        return []
-    places = few_of([str(i + 1) for i in read])
-    several = f"positions {places} of {len(apart)}, which alone get"
-    where = several if len(read) > 1 else f"position {places} of {len(apart)}, which alone gets"
-    text = (
-        f"Examples differ in layer {label_of(flow, layer)}, but not at {where} a gradient: what "
-        "differs is not read."
-    )
-    return [Finding("positions", text, layer)]
+    apart = log_spread >= judged.log_noise
+    if len(read) and apart.any() and not apart[read].any():
+        s, get = ("s", "get") if len(read) > 1 else ("", "gets")
+        places = f"{s} {few_of(str(i + 1) for i in read)}"
+        yield Sight(layer[0], values={"places": places, "count": len(apart), "get": get})
 
 
-def _eps(flow: Flow) -> float:
-    return float(jnp.finfo(flow.dtype).eps)  # type: ignore[no-untyped-call]
+@FINDINGS.rule(
+    "lone position",
+    "Only position {position} of {count} gets a gradient in layer {name}: what the others hold "
+    "reaches the loss nowhere above. If weights between positions start at zero, measure again "
+    "after one step.",
+    rank=STATES,
+    unless="signal undefined",
+)
+def lone_position(judged: Judged) -> Iterator[Sight]:
+    """A single position that gets a gradient.
+
+    In the lowest state with positions, all others have less than 10^-9 of its Δ: nothing that they
+    hold reaches the loss. `flow.record.positions` has Δ at each position of each layer.
+    """
+    record, layer = judged.flow.positions, _with_positions(judged)[:1]
+    if record is None or not layer or judged.flow.recurrences is not None:
+        return  # the last step of a recurrence knows the others
+    log_delta = np.asarray(record.of(layer[0]).log_delta, np.float64)
+    *_, second, largest = np.sort(log_delta)  # nan comes last
+    if np.isfinite(largest) and second - largest <= np.log(ALONE):
+        position = int(np.argmax(log_delta)) + 1
+        yield Sight(layer[0], values={"position": position, "count": len(log_delta)})
 
 
-def label_of(flow: Flow, layer: int) -> str:
-    """Return a layer with its name."""
-    above = layer > len(flow.names)
-    return clean(label(layer, "above the last cut" if above else flow.names[layer - 1]))
+def _with_positions(judged: Judged) -> list[int]:
+    """Return the layers whose states have several positions."""
+    positions = judged.flow.positions
+    return [] if positions is None else [i for i, n in enumerate(positions.counts, 1) if n > 1]
+
+
+# Arrays
+
+
+@FINDINGS.rule("starved", "{path} of layer {name} gets {less}: it does not learn.", rank=ARRAYS)
+def starved(judged: Judged) -> Iterator[Sight]:
+    """An array that gets no gradient, or 10^-4 of it.
+
+    Relative to its size, compared with the other weights of its layer. Between 10^-4 and 10^-6 it
+    must also be a hundred times further behind than the array of the same name in other layers: the
+    decay rates of a healthy Mamba get 10^-4 in all of them. Weights in a layer with a zero array
+    that gets a gradient itself, such as the last gain of a branch, are not named: they learn after
+    the first step.
+    """
+    for i, decades in judged.starved.items():
+        values = {"decades": decades, "less": _less(decades)}
+        yield Sight(int(judged.arrays.layer[i]), judged.arrays.path[i], values)
+
+
+@FINDINGS.rule(
+    "largest",
+    "The entries of {path}, layer {name}, have a root mean square of {size:.2g}, all other weights "
+    "{next_size:.2g} or less.",
+    rank=ARRAYS,
+    unless="signal undefined",
+)
+def largest(judged: Judged) -> Iterator[Sight]:
+    """An array that is larger than all others.
+
+    Its entries have a root mean square above ten, and thirty times that of all other weights.
+    """
+    arrays = judged.arrays
+    sizes = np.where(arrays.weights & np.isfinite(arrays.size), arrays.size, -np.inf)
+    if len(sizes) < 2:
+        return
+    next_size, size = np.sort(sizes)[-2:]
+    is_far = np.isfinite(next_size) and size - next_size >= np.log10(LARGEST_OF_ALL)
+    if is_far and size >= np.log10(LARGE_ENTRIES):
+        i = int(np.argmax(sizes))
+        layer, path = int(arrays.layer[i]), arrays.path[i]
+        values = {"size": 10**size, "next_size": 10**next_size}
+        yield Sight(layer, path, values, frozenset({("size", layer, path)}))
+
+
+@FINDINGS.rule(
+    "size",
+    "{path} of layer {name} is {times} others like it.",
+    rank=ARRAYS,
+    unless="signal undefined",
+)
+def size(judged: Judged) -> Iterator[Sight]:
+    """An array of another size.
+
+    It is ten times larger or smaller than the same array in the other layers that repeat.
+    """
+    for i, decades in judged.resized.items():
+        values = {"decades": decades, "times": _times(decades)}
+        yield Sight(int(judged.arrays.layer[i]), judged.arrays.path[i], values)
+
+
+# Last, what may be well
+
+
+@FINDINGS.rule(
+    "once",
+    "Layer {name} changes the gradient once, by {decades:+.2g} decades{reason}.",
+    rank=LAST,
+    healthy=True,
+)
+def once(judged: Judged) -> Iterator[Sight]:
+    """A layer that changes the gradient once.
+
+    A layer that does not repeat, such as a head, changes it by a factor of ten or more.
+    """
+    yield from _changes(judged, judged.rate.once)
+
+
+def _units(saturated: float, dead: float, **_: object) -> str:
+    shares = ((saturated, MANY_SATURATED, "saturated"), (dead, MANY_DEAD, "dead"))
+    parts = [f"{percent(share)} are {what}" for share, many, what in shares if share >= many]
+    return f"Of the hidden units {' and '.join(parts)}."
+
+
+@FINDINGS.rule("units", _units, rank=LAST)
+def units(judged: Judged) -> Iterator[Sight]:
+    """Units that are saturated or dead.
+
+    At least three quarters of the hidden units are saturated, or six tenths dead.
+    """
+    network = judged.network
+    if network and (network.saturated >= MANY_SATURATED or network.dead >= MANY_DEAD):
+        yield Sight(values={"saturated": network.saturated, "dead": network.dead})
+
+
+# Words
+
+
+def _less(decades: float, others: str = "the other weights there") -> str:
+    if np.isposinf(decades):
+        return "no gradient"
+    return f"10^-{decades:.0f} of the gradient of {others}"
 
 
 def _times(decades: float) -> str:
@@ -562,11 +839,13 @@ def _times(decades: float) -> str:
     return f"{factor} times as large as" if decades > 0 else f"{factor} times smaller than"
 
 
-def few_of(paths: list[str]) -> str:
+def few_of(names: Iterable[str]) -> str:
     """Return the first few of many names."""
-    more = len(paths) - FEW
-    return _and(paths) if more <= 0 else f"{', '.join(paths[:FEW])} and {more} more"
+    names = [*names]
+    more = len(names) - FEW
+    return _and(names) if more <= 0 else f"{', '.join(names[:FEW])} and {more} more"
 
 
-def _and(texts: list[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+def _and(texts: Iterable[str]) -> str:
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,23 +1,25 @@
-"""Cures: what to change in a Network whose gradient vanishes or explodes, with theory's rate."""
+"""What to change in a Network whose gradient vanishes or explodes, with the rate of theory."""
 
 import contextlib
 import logging
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from ...network.activations import Activation
 from ...network.blocks import DENSE, BatchNorm, Block, LayerNorm, Residual, RMSNorm
 from ...network.lists import counted, one_if_equal
-from ...texts import percent
 from ...theory import meanfield
 from ..formats.ranges import highest
 from ..record.flow import Flow
-from .rates import CLEAR, ERRATIC, TOO_FEW, UNCLEAR, Law, is_ill
+from .rates import CLEAR, ERRATIC, UNCLEAR, Rate
 
 log = logging.getLogger("jaxnn.flow")
+T = TypeVar("T")
+
+NORMS = (RMSNorm, LayerNorm, BatchNorm)
 
 # Fractions of the hidden units from which on a verdict warns of them. A unit of relu is off for
 # half of the examples; with depth these grow alike, so that up to half are off for a whole batch.
@@ -42,84 +44,106 @@ class Remedy:
         return f"In theory {self.decades:+.2g} decades a layer: {self.change}."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cures:
-    """The part of a `Verdict` that only a Network has; its fields are described there."""
+@dataclass(frozen=True)
+class NetworkAdvice:
+    """What only a Network has: its units and weights, and what to change in them.
 
-    word: str
-    layers: int
-    repeated: float
-    law: Law | None
-    out: int | None
-    broken: str = ""
-    has_grown: bool = False
-    activation: Activation | tuple[Activation, ...] | None = None
-    hidden: Block | tuple[Block, ...] | None = None
-    saturated: float = np.nan
-    dead: float = np.nan
-    all_dead: int | None = None
-    sigma_w: float = np.nan
-    sigma_w_error: float = np.nan
-    sigma_b: float = np.nan
-    critical_sigma_w: float | None = None
-    unbiased_sigma_w: float | None = None
+    activation, hidden: lists where the layers that are used differ; what is said of σ_w at χ = 1 is
+        then None.
+    saturated, dead: fractions of the hidden units, as in `Units`.
+    all_dead: the highest hidden layer whose units are all dead; or None.
+    sigma_w: the effective σ_w of the weights, √((q[l+1] - σ_b²) / E[a[l]²]), geometric mean; nan
+        where the blocks are neither the article's nor that behind a norm.
+    sigma_w_error: its standard error over the layers.
+    sigma_b: the root mean square of the hidden biases.
+    critical_sigma_w: the σ_w at which χ = 1 for this σ and σ_b; None if there is none, or where the
+        blocks are not the article's.
+    unbiased_sigma_w: the σ_w at which χ = 1 for this σ and σ_b = 0; None likewise.
+    """
 
-    @property
-    def ill(self) -> bool:
-        """True if it is vanishing, exploding or erratic, or a law of depth makes a thousand."""
-        return is_ill(self.word, self.law, self.repeated)
+    rate: Rate
+    activation: Activation | tuple[Activation, ...]
+    hidden: Block | tuple[Block, ...]
+    saturated: float
+    dead: float
+    all_dead: int | None
+    sigma_w: float
+    sigma_w_error: float
+    sigma_b: float
+    critical_sigma_w: float | None
+    unbiased_sigma_w: float | None
 
-    @property
-    def is_short(self) -> bool:
-        """True if two or three layers make ten, but not a hundred: that is no rate."""
-        return self.word == UNCLEAR and self.layers <= TOO_FEW + 1
+    @classmethod
+    def of(cls, flow: Flow, layers: np.ndarray, rate: Rate) -> "NetworkAdvice":
+        """Return that of the hidden layers of a flow, counted from 0."""
+        net, units = flow.net, flow.units
+        assert net is not None
+        assert units is not None
+        numbers = {name: np.asarray(v, np.float64)[layers] for name, v in vars(units).items()}
+
+        def mean(name: str) -> float:
+            return float(np.mean(numbers[name])) if len(layers) else 0.0
+
+        sigma_b = mean("mean_square_b") ** 0.5
+        sigma, block = of_layers(net.activation, layers), of_layers(net.hidden, layers[1:] - 1)
+        known = all(
+            one == DENSE or (isinstance(one, NORMS) and one.inner == DENSE)
+            for one in ([block] if isinstance(block, Block) else block)
+        )
+        plain = sigma if block == DENSE else None
+        sigma_w, error = _effective_sigma_w(numbers) if known else (np.nan, np.nan)
+        return cls(
+            rate,
+            activation=sigma,
+            hidden=block,
+            saturated=mean("saturated"),
+            dead=mean("dead"),
+            all_dead=highest(layers, numbers["dead"] == 1),
+            sigma_w=sigma_w,
+            sigma_w_error=error,
+            sigma_b=sigma_b,
+            critical_sigma_w=critical(plain, sigma_b),
+            unbiased_sigma_w=critical(plain, 0.0),
+        )
 
     @cached_property
     def remedies(self) -> tuple[Remedy, ...]:
         """Other networks that would keep the gradient where this one loses it, the best first.
 
-        Empty unless the word is vanishing or exploding, where weights have blown up or nothing
-        passes, and for what is no Network. Computed where it is first asked for: theory of infinite
-        width, for an input of mean square 1, and for the effective σ_w where that matters and is
-        known, else for σ_w = 1.
+        Empty unless the word is vanishing or exploding, and where weights have blown up or nothing
+        passes. Computed where it is first asked for: theory of infinite width, for an input of mean
+        square 1, and for the effective σ_w where that matters and is known, else for σ_w = 1.
         """
-        ill = self.out is not None or self.all_dead is not None or self._blown_up
-        if ill or self.word == ERRATIC or not self.ill or self.activation is None:
+        if self.all_dead or self.has_blown_up or self.rate.word == ERRATIC or not self.rate.ill:
             return ()
         log.debug("theory of what would help")
-        known = np.isfinite(self.sigma_w) and self.sigma_w > 0
-        of = (self.activation, self.sigma_w if known else 1.0, self.sigma_b)
-        found = []
+        layers, sigma_w = self.rate.layers, self.sigma_w if self.sigma_w > 0 else 1.0
+        remedies = []
         if self.critical_sigma_w is not None and not self._is_at(self.critical_sigma_w):
-            found.append(Remedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
+            remedies.append(Remedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
         if isinstance(self.hidden, RMSNorm | LayerNorm) and isinstance(self.activation, Activation):
-            found.extend(self._critical_behind_norm)
+            remedies += self._critical_behind_norm(self.activation, self.hidden)
         for block, name in (
-            (Residual(scale=self.layers**-0.5), f"Residual(scale={self.layers}**-0.5)"),
-            (Residual(RMSNorm()), "Residual(RMSNorm())"),
+            (Residual(scale=layers**-0.5), f"blocks.Residual(scale={layers}**-0.5)"),
+            (Residual(RMSNorm()), "blocks.Residual(RMSNorm())"),
         ):
             if block != self.hidden:
-                rate = predicted_rate(*of, self.layers, block)
-                found.append(Remedy(f"hidden=jaxnn.{name}", rate))
+                rate = predicted_rate(self.activation, sigma_w, self.sigma_b, layers, block)
+                remedies.append(Remedy(f"hidden=jaxnn.{name}", rate))
         with contextlib.suppress(ValueError):  # too few layers for them
-            meanfield.tailored_slope(self.layers)
+            meanfield.tailored_slope(layers)
             if isinstance(self.hidden, Block):
-                found.append(
-                    Remedy(f"units of jaxnn.theory.tailored_relu({self.layers}), σ_w = 1", 0.0)
-                )
-        return tuple(sorted(found, key=lambda remedy: abs(remedy.decades)))
+                change = f"units of jaxnn.theory.tailored_relu({layers}), σ_w = 1"
+                remedies.append(Remedy(change, 0.0))
+        return tuple(sorted(remedies, key=lambda remedy: abs(remedy.decades)))
 
-    @property
-    def _critical_behind_norm(self) -> tuple[Remedy, ...]:
-        """The remedy of the critical σ_w behind this norm; empty if none exists or it is in use."""
-        assert isinstance(self.activation, Activation)
-        assert isinstance(self.hidden, Block)
-        sigma_w = critical(self.activation, self.sigma_b, self.hidden)
+    def _critical_behind_norm(self, activation: Activation, norm: Block) -> list[Remedy]:
+        """Return the remedy of the critical σ_w behind a norm; none if it is in use, or none is."""
+        sigma_w = critical(activation, self.sigma_b, norm)
         if sigma_w is None or self._is_at(sigma_w):
-            return ()
-        of = (self.activation, sigma_w, self.sigma_b)
-        rate = predicted_rate(*of, self.layers, self.hidden)
-        return (Remedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate),)
+            return []
+        rate = predicted_rate(activation, sigma_w, self.sigma_b, self.rate.layers, norm)
+        return [Remedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate)]
 
     def _is_at(self, sigma_w: float) -> bool:
         """Tell whether the estimated σ_w equals this one within its error."""
@@ -129,33 +153,22 @@ class Cures:
     @property
     def advice(self) -> str:
         """The change to make, if any."""
-        if self.broken == "parameters" or self.has_grown:
-            return f"Weights or biases have blown up. {DRAW_AGAIN}"
-        if self.broken:
-            return ""
-        if self.out is not None:
-            return (
-                f"Layer {self.out} makes them of finite numbers: look at what it computes, such as "
-                "0/0, an exponential of a large number, a logarithm or a root at 0 or below."
-            )
-        if self.activation is None:
-            return ""
         if self.all_dead is not None:
             return (
                 f"Draw the weights of layer {self.all_dead} again, make the layers wider, or "
                 f"choose an activation with a slope everywhere{self._instead}."
             )
-        if self._blown_up:
+        if self.has_blown_up:
             return (
                 f"The weights have blown up: they act like σ_w = {self.sigma_w:.3g}, and σ_w = "
                 f"{self.critical_sigma_w:.4g} makes χ = 1. {DRAW_AGAIN}"
             )
-        if self.word == UNCLEAR and not self.is_short:
+        if self.rate.word == UNCLEAR and not self.rate.is_short:
             return (
                 "The factors of the layers scatter more than they add up; other draws of the "
                 f"weights would tell. {self._advice_on_units}".strip()
             )
-        if self.ill and self.word != ERRATIC:
+        if self.rate.ill and self.rate.word != ERRATIC:
             return self._advice_on_weights
         return self._advice_on_units
 
@@ -190,24 +203,15 @@ class Cures:
         sigma, hidden = self.activation, self.hidden
         kinds = [counted(one.name for one in sigma)] if isinstance(sigma, tuple) else []
         if not isinstance(hidden, Block):
-            kinds.append(f"{counted(map(repr, hidden or ()))} between hidden layers")
+            kinds.append(f"{counted(map(repr, hidden))} between hidden layers")
         elif hidden != DENSE:
             kinds.append(f"{hidden!r} between hidden layers")
         return " and ".join(kinds)
 
     @property
-    def _blown_up(self) -> bool:
+    def has_blown_up(self) -> bool:
+        """True if the weights act like ones that no scheme draws."""
         return bool(self.critical_sigma_w and self.sigma_w > BLOWN_UP * self.critical_sigma_w)
-
-    @property
-    def units_text(self) -> str:
-        """Saturated and dead units, if there are many; empty if not, or if not known."""
-        shares = (
-            (self.saturated, MANY_SATURATED, "saturated"),
-            (self.dead, MANY_DEAD, "dead"),
-        )
-        parts = [f"{percent(share)} are {what}" for share, many, what in shares if share >= many]
-        return f"Of the hidden units {' and '.join(parts)}." if parts else ""
 
     @property
     def _advice_on_units(self) -> str:
@@ -232,38 +236,9 @@ class Cures:
         return "" if leaky else ", such as leaky_relu"
 
 
-def of_network(flow: Flow, hidden: np.ndarray) -> dict[str, Any]:
-    """Return what only a Network has: its units and weights, of its hidden layers."""
-    net, units = flow.net, flow.units
-    assert net is not None
-    assert units is not None
-    f = {name: np.asarray(v, np.float64) for name, v in vars(units).items()}
-    sigma_b = float(np.sqrt(np.mean(f["mean_square_b"][hidden]))) if len(hidden) else 0.0
-    sigma, block = _of_used(net.activation, hidden), _of_used(net.hidden, hidden[1:] - 1)
-    norms = (RMSNorm, LayerNorm, BatchNorm)
-    known = all(
-        one == DENSE or (isinstance(one, norms) and one.inner == DENSE)
-        for one in ([block] if isinstance(block, Block) else block)
-    )
-    plain = sigma if block == DENSE else None
-    sigma_w, error = _effective_sigma_w(f, hidden) if known else (np.nan, np.nan)
-    return {
-        "activation": sigma,
-        "hidden": block,
-        "saturated": float(np.mean(f["saturated"][hidden])) if len(hidden) else 0.0,
-        "dead": float(np.mean(f["dead"][hidden])) if len(hidden) else 0.0,
-        "all_dead": highest(hidden, f["dead"][hidden] == 1),
-        "sigma_w": sigma_w,
-        "sigma_w_error": error,
-        "sigma_b": sigma_b,
-        "critical_sigma_w": critical(plain, sigma_b),
-        "unbiased_sigma_w": critical(plain, 0.0),
-    }
-
-
-def _of_used(given: Any, places: np.ndarray) -> Any:
+def of_layers(given: T | tuple[T, ...], places: np.ndarray) -> T | tuple[T, ...]:
     """Return what all layers have, or of a list what those at these places have."""
-    if isinstance(given, Activation | Block):
+    if not isinstance(given, tuple):
         return given
     return one_if_equal(tuple(given[i] for i in places)) if len(places) else given[0]
 
@@ -280,7 +255,9 @@ def predicted_rate(
     return float(np.asarray(log_delta)[0] / np.log(10)) / (layers - 1)
 
 
-def critical(activation: Any, sigma_b: float, hidden: Block = DENSE) -> float | None:
+def critical(
+    activation: Activation | tuple[Activation, ...] | None, sigma_b: float, hidden: Block = DENSE
+) -> float | None:
     """Return the critical σ_w of an activation; None if there is none, or of none or several."""
     if not isinstance(activation, Activation):
         return None
@@ -290,15 +267,14 @@ def critical(activation: Any, sigma_b: float, hidden: Block = DENSE) -> float | 
         return None
 
 
-def _effective_sigma_w(f: dict[str, np.ndarray], hidden: np.ndarray) -> tuple[float, float]:
-    """σ_w from the signal alone, and its standard error over the layers.
+def _effective_sigma_w(numbers: dict[str, np.ndarray]) -> tuple[float, float]:
+    """Return σ_w from the signal of the layers alone, and its standard error over them.
 
     q[l+1] = σ_w² E[a[l]²] + σ_b²; a is σ(N(z)) behind a norm.
     """
-    above, below = hidden[1:], hidden[:-1]
-    square_a = f["mean_a"][below] ** 2 + f["var_a"][below]
+    square_a = (numbers["mean_a"] ** 2 + numbers["var_a"])[:-1]
     with np.errstate(all="ignore"):
-        square = (f["mean_square_z"][above] - f["mean_square_b"][above]) / square_a
+        square = (numbers["mean_square_z"] - numbers["mean_square_b"])[1:] / square_a
     # Numbers below it, or above its inverse, have no digits.
     tiny = float(np.finfo(np.float32).tiny)
     in_range = (square_a > tiny) & (square_a < 1 / tiny)

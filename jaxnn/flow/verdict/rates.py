@@ -121,13 +121,23 @@ class Rate:
 
     @property
     def ill(self) -> bool:
-        """True if the gradient is lost by these layers."""
-        return is_ill(self.word, self.law, self.repeated)
+        """True if the gradient is lost by these layers: of a law of depth from a thousand on."""
+        return self.word in ILL or (self.law is not None and abs(self.repeated) >= MOST_ONCE)
 
+    @property
+    def is_short(self) -> bool:
+        """True if two or three layers make ten, but not a hundred: that is no rate."""
+        return self.word == UNCLEAR and self.layers <= TOO_FEW + 1
 
-def is_ill(word: str, law: Law | None, repeated: float) -> bool:
-    """Tell whether a word means that the gradient is lost: a law of depth from a thousand on."""
-    return word in ILL or (law is not None and abs(repeated) >= MOST_ONCE)
+    @property
+    def once(self) -> tuple[Change, ...]:
+        """Those of `others` that change the gradient by ten or more."""
+        return tuple(change for change in self.others if abs(change.decades) >= DECADES)
+
+    @property
+    def rest(self) -> float:
+        """The decades of `others` together."""
+        return sum((change.decades for change in self.others), 0.0)
 
 
 def word_of(rate: float, total: float, error: float) -> str:

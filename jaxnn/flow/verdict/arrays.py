@@ -1,0 +1,178 @@
+"""Parameter arrays of a flow: which are broken, of another size than their like, or starved of Δ.
+
+An array is compared by the root mean square of its entries and of those of its Δ: with the other
+weights of its layer, and with the same array of the other layers that repeat. Only weights count,
+arrays of two axes or more: what a bias gets may be zero for good reasons.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ...texts import clean
+from ..record.flow import Flow
+from .rates import LN10, Stretch
+
+LARGE = 10.0  # times its like in other layers: an array of another size
+STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn, if its like in
+UNUSUAL = 2.0  # other layers are so much nearer to the others there, or in any case
+HOPELESS = 6.0
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The parameter arrays of a flow; decades, of root mean squares of entries.
+
+    layer: of each array, from 1; path, shape as in `flow.parameters`.
+    place: its number in its layer.
+    delta, size: of its Δ and of itself; -inf if all entries are zero.
+    """
+
+    layer: np.ndarray
+    path: tuple[str, ...]
+    shape: tuple[tuple[int, ...], ...]
+    place: np.ndarray
+    delta: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, flow: Flow) -> "Arrays":
+        """Return those of a flow of one network."""
+        given = flow.parameters
+        entries = np.array([max(int(np.prod(s)), 1) for s in given.shapes], float)
+        delta, size = (
+            (np.asarray(v, np.float64) - 0.5 * np.log(entries)) / LN10
+            for v in (given.log_delta, given.log_size)
+        )
+        layer = np.array(given.layers, int)
+        first = np.searchsorted(layer, layer)  # of the layer of each array
+        place = np.arange(len(layer)) - first
+        return cls(layer, tuple(map(clean, given.paths)), given.shapes, place, delta, size)
+
+    def within(self, layer: int, paths: Iterable[str]) -> list[int]:
+        """Return the numbers of arrays of a layer, given their paths."""
+        names = set(map(clean, paths))
+        return [i for i in np.flatnonzero(self.layer == layer).tolist() if self.path[i] in names]
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """True for arrays of two axes or more."""
+        return np.array([len(s) > 1 and max(s) > 1 for s in self.shape], bool)
+
+    @cached_property
+    def broken(self) -> np.ndarray:
+        """The numbers of the arrays with entries that are nan or infinite."""
+        return np.flatnonzero(np.isnan(self.size) | np.isposinf(self.size))
+
+    @cached_property
+    def ratio(self) -> np.ndarray:
+        """Δ / size of the weights that are not zero; nan of other arrays."""
+        known = self.weights & np.isfinite(self.size)
+        return np.where(known, self.delta - np.where(known, self.size, 0.0), np.nan)
+
+    @cached_property
+    def most(self) -> dict[str, float]:
+        """The largest Δ / size of each path: what steps share learns from each of them."""
+        most: dict[str, float] = {}
+        for path, ratio in zip(self.path, self.ratio, strict=True):
+            most[path] = np.fmax(most.get(path, -np.inf), ratio)
+        return most
+
+    def zero_at_start(self, layer: int) -> list[int]:
+        """Return the weights of a layer that are zero; without weights the zero arrays with a Δ."""
+        there = self.layer == layer
+        if not (there & self.weights).any():  # a norm without gain
+            return self.zero_gains(layer)
+        return np.flatnonzero(there & self.weights & np.isneginf(self.size)).tolist()
+
+    def zero_gains(self, layer: int) -> list[int]:
+        """Return the arrays of one axis of a layer that are zero and get a Δ, but for biases."""
+        zero = (self.layer == layer) & ~self.weights & np.isneginf(self.size)
+        zero &= ~np.array([_is_bias(path) for path in self.path], bool)
+        return np.flatnonzero(zero & ~np.isneginf(self.delta)).tolist()
+
+    def starts_at_zero(self, layer: int) -> bool:
+        """Tell whether a layer has a zero array, below which weights get no Δ at first."""
+        return bool(self.zero_at_start(layer) or self.zero_gains(layer))
+
+    def resized(self, stretches: tuple[Stretch, ...]) -> dict[int, float]:
+        """Return the weights of another size than their like, by how many decades.
+
+        Their like is the same array in the other layers of a stretch; see `_alike`.
+        """
+        far: dict[int, float] = {}
+        for alike in self._alike(stretches):
+            known = alike[np.isfinite(self.size[alike])]
+            if len(known) < 3:
+                continue
+            off = self.size[known] - np.median(self.size[known])
+            large = np.flatnonzero(np.abs(off) >= np.log10(LARGE))
+            if len(large) <= max(1, len(known) // 4):  # else they are no exception
+                far |= {int(known[i]): float(off[i]) for i in large}
+        return dict(sorted(far.items()))
+
+    def _alike(self, stretches: tuple[Stretch, ...]) -> list[np.ndarray]:
+        """Return the same weights of the layers that repeat, an array of numbers for each."""
+        by_layer = {
+            (int(self.layer[i]), int(self.place[i])): i for i in np.flatnonzero(self.weights)
+        }
+        groups = []
+        for stretch in stretches:
+            for phase in range(stretch.period):
+                layers = range(stretch.start + phase + 1, stretch.stop + 1, stretch.period)
+                for place in sorted(p for layer, p in by_layer if layer == layers[0]):
+                    keys = [(layer, place) for layer in layers]
+                    groups.append(np.array([by_layer[key] for key in keys if key in by_layer]))
+        return groups
+
+    @cached_property
+    def starved(self) -> dict[int, float]:
+        """The weights with far less Δ, next to their size, than others of their layer, in decades.
+
+        Weights below a zero array, as at the end of a branch that starts at zero, get none at
+        first. Those that get little in every layer, as the logarithms of decay rates do, are no
+        fault.
+        """
+        behind = self._behind
+        usual = np.zeros(len(behind))
+        for alike in self._of_one_name:
+            known = alike[np.isfinite(behind[alike])]
+            for i in known if len(known) > 1 else ():
+                usual[i] = np.median(behind[known[known != i]])
+        far = (behind >= STARVED) & ((behind - usual >= UNUSUAL) | (behind >= HOPELESS))
+        return {int(i): float(behind[i]) for i in np.flatnonzero(far)}
+
+    @property
+    def _behind(self) -> np.ndarray:
+        """By how many decades each weight is behind the others of its layer; nan if not known."""
+        behind = np.full(len(self.layer), np.nan)
+        for layer in dict.fromkeys(self.layer.tolist()):
+            weights = np.flatnonzero((self.layer == layer) & self.weights)
+            ratio = self.ratio[weights]
+            known = np.isfinite(ratio)
+            at_start = self.starts_at_zero(layer)
+            for i in weights[known | np.isneginf(ratio)]:
+                others = self.ratio[weights[(weights != i) & known]]
+                if len(others):
+                    below = np.median(others) - self.most[self.path[i]]
+                    behind[i] = np.nan if at_start and np.isposinf(below) else below
+        return behind
+
+    @property
+    def _of_one_name(self) -> list[np.ndarray]:
+        """The arrays that have one name and shape but for the number of their layer, in groups.
+
+        Unlike those of layers that repeat, they may be in a layer with an embedding or a head too.
+        """
+        groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        for i, (path, shape) in enumerate(zip(self.path, self.shape, strict=True)):
+            groups.setdefault((re.sub(r"\d+", "", path, count=1), shape), []).append(i)
+        return [np.array(group) for group in groups.values()]
+
+
+def _is_bias(path: str) -> bool:
+    last = path.replace("]", "").replace("'", "").replace("[", ".").rsplit(".", 1)[-1].lower()
+    return last in ("b", "beta", "offset", "shift") or "bias" in last

@@ -1,0 +1,268 @@
+"""Facts that follow from a flow, each derived once: what the rules of a verdict see.
+
+    flow -> layers that count -> state or Δ no number, and why -> rate -> arrays that stand out
+
+A fact names layers, arrays and numbers; `findings.py` has the words.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ...texts import cleaned, label
+from ..formats.ranges import (
+    FORMATS,
+    NOISE,
+    highest,
+    indistinguishable_in,
+    loss_scales,
+    lost_in,
+    not_finite,
+    tells_apart,
+)
+from ..record.flow import Flow
+from ..record.given import Broken
+from .arrays import Arrays
+from .network_advice import NetworkAdvice
+from .rates import LN10, Rate, are_alike, kinds_of, rate_of, repeated
+
+GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
+
+
+class Cut(NamedTuple):
+    """The place below which Δ is exactly zero.
+
+    below: the highest layer whose Δ is zero.
+    above: the layer above it; None at the top.
+    zero: the numbers of the zero weights of that layer.
+    """
+
+    below: int
+    above: int | None
+    zero: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A flow of one network, and what follows from it.
+
+    asked: number formats that are spoken of in any case, besides that of the states.
+    """
+
+    flow: Flow
+    asked: tuple[str, ...] = ()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the layers, as they can be shown."""
+        return cleaned(self.flow.names)
+
+    def label(self, layer: int) -> str:
+        """Return a layer with its name; of PyTorch that above the last cut too."""
+        above = layer > len(self.names)
+        return label(layer, "above the last cut" if above else self.names[layer - 1])
+
+    @cached_property
+    def arrays(self) -> Arrays:
+        """The parameter arrays."""
+        return Arrays.of(self.flow)
+
+    @cached_property
+    def log_delta(self) -> np.ndarray:
+        """Ln ‖Δ‖ of each layer."""
+        return np.asarray(self.flow.log_delta, np.float64)
+
+    @cached_property
+    def log_largest(self) -> np.ndarray:
+        """Ln of the largest entry of Δ of each layer."""
+        return np.asarray(self.flow.log_largest, np.float64)
+
+    @cached_property
+    def root_mean_square(self) -> np.ndarray:
+        """Log₁₀ of the root mean square of each state."""
+        return np.asarray(self.flow.log_mean_square, np.float64) / 2 / LN10
+
+    @cached_property
+    def used(self) -> np.ndarray:
+        """The layers that count, from 0: what `depth` leaves out is nan, and has no `units`."""
+        units = self.flow.units
+        if units is not None and self.root_mean_square[-1] < np.inf:
+            return np.flatnonzero(~np.isnan(units.mean_square_b))
+        # Where the state has left its range, a layer whose biases are nan counts too.
+        return np.arange(self.flow.unmeasured, len(self.log_delta))
+
+    # What is no number, or zero
+
+    @cached_property
+    def out(self) -> int | None:
+        """The first layer whose state is not a finite number; or None."""
+        out = ~(self.root_mean_square[self.used] < np.inf)  # nan too
+        return int(self.used[np.argmax(out)]) + 1 if out.any() else None
+
+    @cached_property
+    def undefined(self) -> int | None:
+        """The layer from which down Δ is not a finite number, whatever the format; or None."""
+        return not_finite(self.used, self.log_largest[self.used])
+
+    @cached_property
+    def broken_loss(self) -> str:
+        """What is wrong with the loss of a finite output; or ""."""
+        given = self.flow.given
+        if given is None or self.out is not None:
+            return ""
+        is_undefined = self.undefined == len(self.names) and not len(self.arrays.broken)
+        return given.broken_loss(is_undefined)
+
+    @cached_property
+    def broken_data(self) -> Broken | None:
+        """The first of xs, ys and cotangent that is broken; or None.
+
+        Masks among xs count only if nothing else explains that numbers are not finite.
+        """
+        given = self.flow.given
+        if given is None:
+            return None
+        is_hurt = not (self.is_finite and (self.arrays.delta < np.inf).all())  # nan too
+        is_hurt |= bool(self.broken_loss)
+        data = given.broken_data(is_hurt)
+        if data or not is_hurt or self._broken_inside:
+            return data
+        return given.broken_data(True, with_masks=True)
+
+    @property
+    def is_finite(self) -> bool:
+        """True if all states and their Δ are finite numbers."""
+        return self.out is None and self.undefined is None
+
+    @property
+    def _broken_inside(self) -> str:
+        """The first of loss, parameters and buffers that is broken; or ""."""
+        if self.broken_loss:
+            return "loss"
+        if len(self.arrays.broken) and not self.is_finite:
+            return "parameters"
+        return "buffers" if self.flow.broken else ""
+
+    @cached_property
+    def broken(self) -> str:
+        """The first of data, loss, parameters and buffers that is broken; or ""."""
+        return self.broken_data.name if self.broken_data else self._broken_inside
+
+    @cached_property
+    def has_grown(self) -> bool:
+        """True if the first layer that is out takes or holds numbers so large that it overflows."""
+        if self.broken or self.out is None:
+            return False
+        sizes = self.arrays.size[self.arrays.layer == self.out]
+        entering = self.root_mean_square[self.out - 2 : self.out - 1]
+        return bool((np.concatenate([sizes, entering]) > GROWN).any())
+
+    @cached_property
+    def zero(self) -> int | None:
+        """The layer from which down Δ is exactly zero; or None."""
+        return highest(self.used, np.isneginf(self.log_delta[self.used]))
+
+    @cached_property
+    def cut(self) -> Cut | None:
+        """Where and by which weights all paths are cut; None if they are not."""
+        if self.zero is None:
+            return None
+        higher = self.used[self.used >= self.zero]  # counted from 0: the layers above it
+        above = int(higher[0]) + 1 if len(higher) else None
+        last = len(self.names) + 1  # of a module of PyTorch what is above the last cut
+        if above is None and not np.isneginf(self.arrays.delta[self.arrays.layer == last]).all():
+            above = last
+        zero = () if above is None else tuple(self.arrays.zero_at_start(above))
+        return Cut(self.zero, above, zero)
+
+    @cached_property
+    def unreached(self) -> tuple[str, ...]:
+        """The paths of the weights whose Δ is exactly zero, and "inputs" if that of them is."""
+        zero = np.flatnonzero(self.arrays.weights & np.isneginf(self.arrays.delta))
+        inputs = ("inputs",) if np.isneginf(self.flow.log_delta_input) else ()
+        return tuple(dict.fromkeys(self.arrays.path[i] for i in zero)) + inputs
+
+    # Rate and network
+
+    @cached_property
+    def rate(self) -> Rate:
+        """The rate, of which nothing is known where states or parameters are broken."""
+        rate = rate_of(self.flow, self.used)
+        if self.out is not None or self.broken not in ("", "loss"):
+            return replace(rate, word="unknown", law=None)
+        return rate
+
+    @cached_property
+    def network(self) -> NetworkAdvice | None:
+        """What only a Network has, and what to change in it; None for others."""
+        return NetworkAdvice.of(self.flow, self.used[:-1], self.rate) if self.flow.net else None
+
+    # Number formats
+
+    @cached_property
+    def in_use(self) -> tuple[str, ...]:
+        """The format of the states and those asked for."""
+        return tuple(dict.fromkeys((np.dtype(self.flow.dtype).name, *self.asked)))
+
+    @cached_property
+    def lost(self) -> dict[str, int | None]:
+        """For each format the layer from which down it has no number for Δ; or None."""
+        return {name: lost_in(name, self.used, self.log_largest[self.used]) for name in FORMATS}
+
+    @cached_property
+    def scales(self) -> dict[str, tuple[int, int] | None]:
+        """For each format the least and the largest k of a loss times 2^k that loses no layer."""
+        return {name: loss_scales(name, self.log_largest[self.used]) for name in FORMATS}
+
+    @cached_property
+    def indistinguishable(self) -> dict[str, int | None]:
+        """For each format that may tell, the layer from which up examples differ by rounding."""
+        flow = self.flow
+        if flow.log_spread is None or flow.log_delta_example.shape[1] < 2:
+            return {}
+        log_spread = np.asarray(flow.log_spread, np.float64)
+        return {
+            name: indistinguishable_in(name, self.used, log_spread)
+            for name in FORMATS
+            if tells_apart(name, flow.dtype)
+        }
+
+    @cached_property
+    def log_noise(self) -> float:
+        """Ln of what rounding alone leaves of what differs, relative to the signal."""
+        return math.log(NOISE * float(jnp.finfo(self.flow.dtype).eps))  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def equal_positions(self) -> int | None:
+        """The layer from which up all positions of an example are equal; or None."""
+        if self.flow.log_spread_within is None:
+            return None
+        within = np.asarray(self.flow.log_spread_within, np.float64)
+        known = np.flatnonzero(~np.isnan(within))
+        apart = np.flatnonzero(within[known] >= self.log_noise)
+        first = int(apart.max()) + 1 if len(apart) else 0
+        return int(known[first]) + 1 if first < len(known) else None
+
+    # Arrays that stand out
+
+    @cached_property
+    def starved(self) -> dict[int, float]:
+        """The arrays that are behind others of their layer, by how many decades.
+
+        None where Δ is zero or no number, or all positions are equal: that explains it.
+        """
+        explained = self.broken or not self.is_finite or self.cut or self.equal_positions
+        return {} if explained else self.arrays.starved
+
+    @cached_property
+    def resized(self) -> dict[int, float]:
+        """The arrays of another size than their like, by how many decades."""
+        if not self.arrays.weights.any():
+            return {}
+        kinds = kinds_of(self.flow)
+        stretches = repeated(kinds)
+        return self.arrays.resized(stretches if are_alike(kinds, stretches) else ())

@@ -1,0 +1,59 @@
+"""Change of Δ over the steps of a recurrent module, which the rate of the layers does not see."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..record.recurrences import Recurrences
+from .rates import LN10, mean_and_error, word_of
+
+FEWEST = 3  # steps that a rate through time is told from
+
+
+class TimeChange(NamedTuple):
+    """The change of Δ through the steps of one call of a module.
+
+    module: its name.
+    word: vanishing or exploding.
+    rate, total: in decades a step, and over all of them.
+    late, early: the steps from and to which it is, counted from 0.
+    steps: of the call.
+    gates: the entries of its biases for the gates that keep its state; None without any.
+    """
+
+    module: str
+    word: str
+    rate: float
+    total: float
+    late: int
+    early: int
+    steps: int
+    gates: tuple[int, int] | None
+
+
+def largest_change(recurrences: Recurrences | None) -> TimeChange | None:
+    """Return the largest change through time of all calls; None if none vanishes or explodes."""
+    if recurrences is None:
+        return None
+    changes = (_change(recurrences.of(call)) for call in range(len(recurrences.counts)))
+    clear = [change for change in changes if change is not None]
+    return max(clear, key=lambda change: abs(change.total), default=None)
+
+
+def _change(call: Recurrences) -> TimeChange | None:
+    log = np.asarray(call.log_delta, np.float64) / LN10
+    known = np.flatnonzero(np.isfinite(log))
+    if len(known) < FEWEST:
+        return None
+    late, early = int(known[-1]), int(known[0])
+    if call.both_ways[0]:  # the end at which Δ enters is not known
+        late, early = (int(known[at(log[known])]) for at in (np.argmax, np.argmin))
+    towards = log[early : late + 1][::-1] if early < late else log[late : early + 1]
+    factors = np.diff(towards)
+    factors = factors[np.isfinite(factors)]
+    rate, error = mean_and_error(factors, np.zeros(len(factors)))
+    total = float(log[early] - log[late])
+    word = word_of(rate, total, error)
+    if word not in ("vanishing", "exploding"):
+        return None
+    return TimeChange(call.names[0], word, rate, total, late, early, len(log), call.gates[0])
