@@ -165,7 +165,7 @@ def origin(
     return Origin("update", layer, f"{what}, signal and gradient being finite")
 
 
-def _power(what: str, log: Any) -> str:
+def _power(what: str, log: float) -> str:
     """A size, given its natural logarithm; nothing if that is not finite."""
     return f" ({what} 10^{float(log) / np.log(10):.1f})" if np.isfinite(log) else ""
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from ..arrays.compiled import Numbers, compiled
 from ..arrays.spread import rows_at
@@ -65,12 +65,12 @@ class Fit(NamedTuple):
     stopped: str
 
 
-Set = tuple[Any, Any]
+Set = tuple[Numbers, Numbers]
 Given = list[tuple[Numbers, Numbers]]
 Sets = list[tuple[Array, Array]]
 
 
-def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, Set]:
+def split(xs: Numbers, ys: Numbers, fraction: float, key: Key[Array, ""]) -> tuple[Set, Set]:
     """Hold out a random fraction of examples.
 
     Args:
@@ -100,7 +100,7 @@ def split(xs: Any, ys: Any, fraction: float, key: Key[Array, ""]) -> tuple[Set, 
     return (xs_rest, ys_rest), (xs_out, ys_out)
 
 
-def _count_held_out(count: int, ys: Any, fraction: float) -> int:
+def _count_held_out(count: int, ys: Numbers, fraction: float) -> int:
     """The number of examples to hold out of `count`."""
     if len(ys) != count:
         raise ValueError(
@@ -117,7 +117,7 @@ def _count_held_out(count: int, ys: Any, fraction: float) -> int:
     return out
 
 
-def _part(values: Any, rows: Any, out: int) -> tuple[Any, Any]:
+def _part(values: Numbers, rows: Int[np.ndarray, " N"], out: int) -> tuple[Any, Any]:
     """The rows of `values` without the first `out`, and those."""
     return rows_at(values, rows[out:]), rows_at(values, rows[:out])
 
@@ -230,7 +230,9 @@ def _params_and_key(
     return params, check_key(key)
 
 
-def _check_sets(net: Network, xs: ArrayLike, ys: ArrayLike, validation: Any) -> tuple[Given, int]:
+def _check_sets(
+    net: Network, xs: ArrayLike, ys: ArrayLike, validation: object
+) -> tuple[Given, int]:
     """The training set and, if given, the validation set; the number of examples to hold out."""
     data = check_data(net, xs, ys)
     if validation is None:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from ..arrays.compiled import Numbers, as_array, compiled, transferring, transfers
 from ..arrays.loops import loop
@@ -111,13 +111,13 @@ def _start(params: Layers, optimizer: Optimizer, key: Array) -> State:
     return State(params, inner, key, jnp.zeros((), jnp.int32))
 
 
-def strongly_typed(tree: Any) -> Any:
+def strongly_typed(tree: PyTree) -> Any:
     """Return a pytree of arrays without weak types, which would change in the first step."""
 
-    def of(leaf: Any) -> Any:
+    def strong(leaf: Array) -> Array:
         return lax.convert_element_type(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf
 
-    return jax.tree.map(of, tree)
+    return jax.tree.map(strong, tree)
 
 
 def step(
@@ -188,11 +188,11 @@ def _step(
 
 def moved_by(
     optimizer: Optimizer,
-    gradient: Any,
-    opt_state: Any,
-    params: Any,
-    value: Any,
-    value_fn: Callable[[Any], Any],
+    gradient: PyTree,
+    opt_state: PyTree,
+    params: PyTree,
+    value: Array,
+    value_fn: Callable[[Any], Array],
 ) -> tuple[Any, Any]:
     """Return the parameters after a step of an optimiser, and its state.
 
@@ -495,13 +495,13 @@ def check_state(net: Network, state: State, optimizer: Optimizer) -> Layers:
     return check_stored(net, state.params)
 
 
-def check_optimizer(optimizer: Any) -> Optimizer:
+def check_optimizer(optimizer: object) -> Optimizer:
     """Return an optimiser; raise unless it is one."""
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
         kind = type(optimizer).__name__
         got = repr(optimizer) if optimizer is None or np.isscalar(optimizer) else kind
         raise TypeError(f"optimizer: expected one of optax, such as optax.adam(1e-3), got {got}")
-    return optimizer  # type: ignore[no-any-return]
+    return optimizer  # type: ignore[return-value]
 
 
 def check_integer(name: str, value: Any, least: int) -> int:
