@@ -629,6 +629,8 @@ def test_an_advice_that_is_followed_does_what_it_promises(name, rng):
         tried.append(kind)
         if kind == "numbers":
             assert_kept(changed)
+        if kind == "router":  # of equal experts, which no size helps
+            assert cure.reason == changes.CANCELLED
         if promise[0] is None:  # it was made, and Δ is zero then
             assert cure.flow is not None
             assert not cure.works
