@@ -43,24 +43,12 @@ def links(net: Chain, params: Tree, xs: Tree) -> Iterator[TypedLink]:
 
 
 def of_link(link: Link, arrays: Tree, state: Tree) -> list[set[int]]:
-    """Return the arrays of the last product of each branch: the numbers of weights and bias.
-
-    Args:
-        link: the layer.
-        arrays: of each of its parts, or their types.
-        state: what goes into it, or its type.
-    """
+    """Return the arrays of the last product of each branch: the numbers of weights and bias."""
     return [arrays for _, _, arrays in _skips(*_above(link, arrays, state))]
 
 
 def is_post_norm(link: Link, arrays: Tree, state: Tree) -> bool:
-    """Tell whether a norm follows what a branch adds: below the first sum, or above the last.
-
-    Args:
-        link: the layer.
-        arrays: of each of its parts, or their types.
-        state: what goes into it, or its type.
-    """
+    """Tell whether a norm follows what a branch adds: below the first sum, or above the last."""
     flat, own, above = _above(link, arrays, state)
     skips = list(_skips(flat, own, above))
     norms = [v for step in flat.steps if step.eqn.primitive.name in NORMS for v in step.outputs]

@@ -256,10 +256,8 @@ def tried_on(
 ) -> Cures:
     """Return what changes do to a patient, the best first; to one that is well few are made.
 
-    Args:
-        patient: the network with its data.
-        theory: whether the wide twin of each changed network is measured as well.
-        kinds: of changes that are made, names of `CURES`.
+    Made are changes of some kinds, names of `CURES`. With theory the wide twin of each changed
+    network is measured as well.
     """
     if not patient.verdict.can_be_cured:
         kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
@@ -281,12 +279,9 @@ def ranked(tried: list[Cure], net: Model) -> list[Cure]:
 
 
 def _place(net: Model, directions: float, cure: Cure) -> tuple[bool, float, bool, float]:
-    """Return what changes of a network are sorted by; equal ones stay as they were tried.
+    """Return what changes are sorted by, given the directions that the smallest of them leaves.
 
-    Args:
-        net: the network.
-        directions: that the smallest change leaves.
-        cure: the change.
+    Equal ones stay as they were tried.
     """
     rate = np.inf if np.isnan(cure.decades) else float(np.ceil(abs(cure.decades) / SAME))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -299,15 +294,7 @@ def _place(net: Model, directions: float, cure: Cure) -> tuple[bool, float, bool
 
 
 def judged(patient: Patient, kind: str, advice: str, change: Change, theory: bool = False) -> Cure:
-    """Return a change as it is measured.
-
-    Args:
-        patient: the network.
-        kind: of the change.
-        advice: what to write.
-        change: its parameters and, if it has another structure, its network.
-        theory: whether the wide twin is measured as well.
-    """
+    """Return a change as it is measured, with theory its wide twin as well."""
     if change.params is None:
         return Cure(kind=kind, advice=advice, reason=str(change.reason))
     changed = change.patient or patient

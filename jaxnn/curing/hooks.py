@@ -41,10 +41,7 @@ def with_form(module: Module, names: Sequence[str], form: Form) -> Module:
 def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | None:
     """Return a copy with other units in place of activations; None if there is none to replace.
 
-    Args:
-        module: a torch.nn.Module.
-        names: of modules in it, all of which have to hold activations that are modules of torch.
-        sigma: the units.
+    All modules of these names have to hold activations that are modules of torch.
     """
 
     def hook(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:

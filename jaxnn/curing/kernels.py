@@ -13,11 +13,6 @@ def of_link(link: Link, arrays: Tree, state: Tree) -> dict[int, Axes]:
     """Return the axes of inputs and outputs of each kernel of a layer, by its number.
 
     Left out are grouped convolutions, whose units do not all meet.
-
-    Args:
-        link: the layer.
-        arrays: of each of its parts, or their types.
-        state: what goes into it, or its type.
     """
     flat = Flat(jax.make_jaxpr(link)(arrays, state))
     numbers = {v: i for i, v in enumerate(flat.inputs[: len(jax.tree.leaves(arrays))])}

@@ -191,12 +191,9 @@ class Patient(ABC):
     ) -> Scaled | None:
         """Return weights times the factor at which the rate is zero; None if no rate is known.
 
-        Args:
-            params: those that are multiplied.
-            start: the first factor.
-            only: the arrays that are; by default the weights of the layers that repeat.
-            unit: what is said of a factor is the product with it, to so many digits that it is
-                exact.
+        Multiplied are some arrays, by default the weights of the layers that repeat. The search
+        begins at a factor of `start`; what is said is the factor times a unit, to so many digits
+        that it is exact.
         """
         tried: dict[float, Scaled] = {}
 
@@ -315,9 +312,7 @@ class Patient(ABC):
     def named(self, meant: Places, one_each: bool = False) -> str:
         """Return some arrays by their layers and names; those of a Network by their layers.
 
-        Args:
-            meant: the arrays.
-            one_each: whether a name with a * is to stand for one array of each layer.
+        A name with a * may stand for several arrays of a layer, or for one each.
         """
         layers = sorted({layer + 1 for layer, _ in meant})
         where = f"of layer{'s' * (len(layers) > 1)} {numbers_in_words(layers)}"

@@ -46,14 +46,9 @@ def root(rate: Callable[[float], float], start: float = 1.0) -> float | None:
     Upwards if the rate is below zero at the start, else downwards, and the other way if that
     changes nothing; then between two rates of different sign.
 
-    Args:
-        rate: of a factor, in decades a layer; nan where it is not known.
-        start: the first factor.
-
-    Returns:
-        The factor, one that was tried; the start if no rate is smaller. Where a signal leaves the
-        range there, the search starts at the largest factor at which it does not; None if there is
-        none.
+    Returned is a factor that was tried; the start if no rate is smaller. Where the rate is nan, for
+    a signal leaves the range, the search starts at the largest factor at which it is known; None if
+    there is none.
     """
 
     def of_log(x: float) -> float:

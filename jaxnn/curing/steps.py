@@ -24,13 +24,6 @@ ETAS = 0.1 * 0.5 ** np.arange(9, -1, -1)  # from 0.0002 to 0.1
 def largest(net: Chain, params: PyTree, xs: PyTree, ys: PyTree, loss: Loss) -> float:
     """Return the smallest step size of `ETAS` with which the loss does not fall; inf if none.
 
-    Args:
-        net: the chain.
-        params: its parameters.
-        xs: a batch.
-        ys: what the loss takes.
-        loss: as for `jaxnn.gradient_flow`.
-
     Source: the step, Kingma & Ba 2015, arXiv:1412.6980, whose first one is η Δ / (|Δ| + ε).
     """
     before, after = _losses(net, params, xs, ys, check_loss(loss), ETAS)

@@ -54,17 +54,9 @@ def keep_their_shape(links: Iterable[TypedLink], count: int) -> Bool[np.ndarray,
 def rebuilt(
     net: Chain, params: Tree, xs: Tree, meant: Bool[np.ndarray, " L"], form: Rebuild
 ) -> tuple[Chain, Tree, Int[np.ndarray, " L"]]:
-    """Return (net, params, layers) with some layers of a chain in another form.
+    """Return (net, params, numbers) with some layers of a chain in another form.
 
-    Args:
-        net: the chain.
-        params: its parameters.
-        xs: a batch.
-        meant: the layers that are changed, truth values, (L,).
-        form: of a layer, what takes its place.
-
-    Returns:
-        The last are the numbers, from 0, that the layers had; -1 of what was none.
+    The numbers, from 0, are those that the layers had; -1 of what was none.
     """
     layers, numbers, number = [], [], 0
     for link, arrays, is_layer in _each(net, params, xs):

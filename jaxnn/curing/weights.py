@@ -1,35 +1,27 @@
 """Arrays of a network of JAX, multiplied by a number for each layer, or replaced one by one."""
 
-from collections.abc import Callable, Set
-from typing import Any
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float
 
 from ..chain.chain import Chain
 from ..chain.parameter_places import Place, Uses, changed
 from ..network.network import Network
-
-Params = Any  # of a Network or of a chain
-At = tuple[int, int]  # the layer of an array, counted from 0, and its number there
+from .patient import At, Params, PerLayer, Places
 
 
 def multiplied(
     net: Network | Chain,
     params: Params,
-    factors: Float[np.ndarray, " L"],
-    only: Set[At] | None = None,
+    factors: PerLayer,
+    only: Places | None = None,
 ) -> Params:
-    """Return parameters whose weights are multiplied by a number for each layer.
+    """Return parameters whose weights, or some arrays, are multiplied by a number for each layer.
 
-    Args:
-        net: the network.
-        params: its parameters.
-        factors: one for each layer; 1 leaves it as it is. Weights that layers share are multiplied
-            by the geometric mean of theirs that are not 1.
-        only: the arrays that are meant; None for all weights.
+    1 leaves them as they are. Weights that layers share are multiplied by the geometric mean of
+    their factors that are not 1.
     """
 
     def factor(uses: Uses) -> float:
@@ -66,17 +58,10 @@ def arrays(net: Network | Chain, params: Params) -> dict[At, np.ndarray]:
 def redrawn(
     net: Network | Chain,
     params: Params,
-    meant: Set[At],
+    meant: Places,
     draw: Callable[[np.ndarray, At], np.ndarray],
 ) -> Params:
-    """Return parameters some of whose arrays are others; what layers share is drawn once.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        meant: the arrays that are drawn again.
-        draw: of an array in float64 and its place, another one.
-    """
+    """Return parameters some of whose arrays, in float64, are drawn again; shared ones once."""
     drawn: dict[Uses, np.ndarray] = {}
 
     def is_meant(uses: Uses) -> bool:

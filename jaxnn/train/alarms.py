@@ -283,13 +283,8 @@ def _doubling(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Yield the places of numbers that double steadily, the fastest first, with a forecast.
 
-    A line through the logarithms of the last four or eight measurements, against their steps, has
-    to rise by a factor of two, and to leave a tenth of that.
-
-    Args:
-        seen: the measurements.
-        log10: of the numbers in the last measurements, (count, places).
-        least: the smallest number that counts.
+    A line through the logarithms of the last four or eight measurements, (count, places), against
+    their steps, has to rise by a factor of two, and to leave a tenth of that.
     """
     for count in GROWING:
         if len(seen) < count:

@@ -32,11 +32,7 @@ _writers: dict[Path, "Journal"] = {}  # in each folder the last that this proces
 
 
 class Journal:
-    """The file of one training.
-
-    Args:
-        folder: that it is in.
-    """
+    """The file of one training."""
 
     def __init__(self, folder: Path):
         self.folder = folder.resolve()  # the program may change its own

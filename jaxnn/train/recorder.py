@@ -127,11 +127,7 @@ class Recorder:
     ) -> None:
         """Record a measurement, and the alarms that it gives rise to.
 
-        Args:
-            step: its number.
-            flow: of one network.
-            log_update: ln of the norm of each parameter array's change; None if it is not known.
-            value: the loss of the step, one number; None if it is not known.
+        Known may be ln of the norm of each parameter array's change, and the loss of the step.
         """
         with self.recording(step):
             self._flow = flow

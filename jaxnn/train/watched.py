@@ -286,15 +286,9 @@ def measurement_of(
     *,
     positions: bool = False,
 ) -> Line:
-    """Return the line of a measurement.
+    """Return the line of a measurement, at a time in milliseconds since 1970.
 
-    Args:
-        step: the number of the step.
-        flow: of one network.
-        log_update: ln of the norm of each parameter array's change; None if it is not known.
-        loss: of the step; nan if it is not known.
-        time: milliseconds since 1970.
-        positions: whether there are numbers by position.
+    log_update is ln of the norm of each parameter array's change; None if it is not known.
     """
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))

@@ -14,12 +14,7 @@ CHANGES = "Root mean square of what a step changes in it; level: the width does 
 
 
 def width_chart(rows: Sequence[dict[str, Any]], steps: int) -> Any:
-    """Return the chart.
-
-    Args:
-        rows: of `WidthCheck.rows`.
-        steps: of the training; sizes are those after the last, changes those of all.
-    """
+    """Return the chart of `WidthCheck.rows`: sizes after the last step, changes of all steps."""
     alt = load_altair()
     last = [row for row in rows if row["step"] == steps]
     drawn = [
