@@ -22,13 +22,11 @@ from jax import lax
 
 from ..arrays.rows import can_be_learned, is_float, is_narrow
 from ..arrays.spread import count_of_devices, is_on_mesh
+from ..jaxpr.primitives import LONG
 from ..jaxpr.program import Flat, Step, behind, resized, struct, typed
 from ..jaxpr.scan_params import entry_of
 from ..jaxpr.scan_splitting import split
 from .parameter_handover import Rows, Source
-
-# Of riders, what takes long to make: made once, while others are made again where they are needed.
-LONG = ("dot_general", "conv_general_dilated", "scan", "while", "sort", "fft", "eigh", "svd")
 
 
 @dataclass
@@ -266,7 +264,7 @@ class Traced:
         )
 
     def takes_long(self, step: Step) -> bool:
-        """Tell steps of riders whose results ride, rather than what they are made of."""
+        """Tell steps of riders whose results ride; others are made again where they are needed."""
         return step.eqn.primitive.name in LONG and self.is_state(step.outputs)
 
 

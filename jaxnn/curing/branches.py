@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-from jax.extend.core import primitives
 
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link
-from ..jaxpr.program import PRODUCTS, Flat, Step
+from ..jaxpr.primitives import CASTS, MULTIPLYING, SHAPES, SUMS
+from ..jaxpr.program import Flat, Step
 from ..network.params import is_run
-from ..recognition.skips import ALONG, SUMS
 
 NORMS = ("rsqrt", "sqrt")  # which a norm divides by
 
@@ -97,7 +96,7 @@ def _last_product(v: int, u: int, makers: dict[int, Step], numbers: dict[int, in
     step = makers.get(v)
     if step is None or v == u:
         return set()
-    if step.eqn.primitive in PRODUCTS:
+    if step.eqn.primitive.name in MULTIPLYING:
         return {i for w in step.inputs for i in _array(w, makers, numbers)}
     of_arrays = [(w, _array(w, makers, numbers)) for w in step.inputs]
     bias: set[int] = set()
@@ -114,7 +113,7 @@ def _array(v: int, makers: dict[int, Step], numbers: dict[int, int]) -> set[int]
     """Return the number of the array that a value is, but for its form; empty if it is none."""
     while v not in numbers:
         step = makers.get(v)
-        if step is None or step.eqn.primitive not in (*ALONG, primitives.transpose_p):
+        if step is None or step.eqn.primitive.name not in CASTS | SHAPES:
             return set()
         v = step.inputs[0]
     return {numbers[v]}

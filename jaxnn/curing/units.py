@@ -18,15 +18,12 @@ import numpy as np
 from jax.extend.core import primitives
 
 from ..chain.chain import Link
-from ..jaxpr.program import CALLS, PRODUCTS, Flat, Step, bound, evaluated
-from ..jaxpr.scan_params import ELEMENTWISE
-from ..recognition.skips import SUMS
+from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS, UNITWISE
+from ..jaxpr.program import CALLS, Flat, Step, bound, evaluated
 from .branches import Tree
 from .structure import Plain
 
 OPENED = (*CALLS, primitives.custom_jvp_call_p)
-LINEAR = ("neg", "mul", "div", "add", "sub", "convert_element_type", "copy", "copy_p")
-MOVES = ("reshape", "transpose", "squeeze", "broadcast_in_dim", "convert_element_type", "copy")
 SOME = 257  # numbers that a function is compared at
 
 
@@ -97,12 +94,12 @@ def _functions(flat: Flat) -> list[tuple[int, int]]:
             continue
         sources = {of.get(u, u) for u in free}
         name, (v, *more) = step.eqn.primitive.name, step.outputs
-        alone = len(sources) == 1 and not more and name in ELEMENTWISE
+        alone = len(sources) == 1 and not more and name in UNITWISE
         (source, *_) = sources
         if not alone or flat.types[v].shape != flat.types[source].shape:
             continue
         of[v] = source
-        is_linear = name in LINEAR and (len(free) == 1 or name in ("add", "sub"))
+        is_linear = name in AFFINE and (len(free) == 1 or name in ("add", "sub"))
         if not is_linear or any(u in curved for u in free):
             curved.add(v)
     ends = (v for v in of if v in curved and _leaves(flat, v, users, of))
@@ -116,8 +113,8 @@ def _leaves(flat: Flat, v: int, users: dict[int, list[Step]], of: dict[int, int]
         return all(map(is_end, users.get(u, []))) and (u in users or u in flat.outputs)
 
     def is_end(step: Step) -> bool:
-        eqn = step.eqn.primitive
-        return eqn in PRODUCTS or eqn.name in SUMS or (eqn.name in MOVES and ends(step.outputs[0]))
+        name = step.eqn.primitive.name
+        return name in MULTIPLYING | SUMS or (name in SHAPES | CASTS and ends(step.outputs[0]))
 
     goes_on = any(of.get(w) == of[v] for step in users.get(v, []) for w in step.outputs)
     return not goes_on and ends(v)

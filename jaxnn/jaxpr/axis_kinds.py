@@ -13,8 +13,6 @@ from itertools import count, pairwise
 from math import prod
 from typing import Any
 
-from jax.extend.core import primitives
-
 from ..arrays.rows import is_float
 from .program import Flat, Step
 
@@ -67,9 +65,8 @@ class Axes:
         """Return those of a program and the values of its state."""
         axes = cls(flat, {v: axes_of_state(flat.types[v]) for v in states})
         for step in flat.steps:
-            given = [v for v in step.inputs if v in axes.known]
-            if given:
-                axes.known.update({v: axes._of(step, given, v) for v in step.outputs})
+            if not axes.known.keys().isdisjoint(step.inputs):
+                axes.known.update({v: axes._of(step, v) for v in step.outputs})
         return axes
 
     def are_same(self, factor: Factor) -> set[Factor]:
@@ -80,43 +77,29 @@ class Axes:
             same.update(v for pair in self.same if not same.isdisjoint(pair) for v in pair)
         return same
 
-    def _of(self, step: Step, given: list[int], out: int) -> tuple[Axis, ...]:
-        """Return the axes of an output, given the inputs that depend on the state."""
-        shape, params = tuple(getattr(self.flat.types[out], "shape", ())), step.eqn.params
-        first, axes = step.inputs[0], self.known[given[0]]
-        match step.eqn.primitive:
-            case primitives.transpose_p:
-                return tuple(axes[i] for i in params["permutation"])
-            case primitives.reshape_p:
-                return _regrouped([factor for axis in axes for factor in axis], shape)
-            case primitives.squeeze_p:
-                return tuple(v for i, v in enumerate(axes) if i not in params["dimensions"])
-            case primitives.broadcast_in_dim_p:
-                at = {int(d): i for i, d in enumerate(params["broadcast_dimensions"])}
-                return tuple(
-                    axes[at[d]] if d in at and _size(axes[at[d]]) == n else axis_of(FEATURES, n)
-                    for d, n in enumerate(shape)
-                )
-            case primitives.dot_general_p:
-                return self._of_product(step)
-            case primitives.conv_general_dilated_p:
+    def _of(self, step: Step, out: int) -> tuple[Axis, ...]:
+        """Return the axes of an output, of the inputs that depend on the state."""
+        shape, params = self.flat.shape(out), step.eqn.params
+        sides = [self.known.get(v, ()) for v in step.inputs]
+        match step.eqn.primitive.name:
+            case "reshape":
+                return _regrouped([factor for axis in sides[0] for factor in axis], shape)
+            case "conv_general_dilated":
                 examples, features, *_ = params["dimension_numbers"].out_spec
                 kinds = {examples: EXAMPLES, features: FEATURES}
                 return tuple(axis_of(kinds.get(i, POSITIONS), n) for i, n in enumerate(shape))
-            case primitives.gather_p if first not in self.known:  # a look-up in a table
-                window = params["dimension_numbers"].offset_dims
-                rest = iter(axes[: len(shape) - len(window)])
-                return tuple(
-                    axis_of(FEATURES, n) if i in window else next(rest) for i, n in enumerate(shape)
-                )
-        reduced = params.get("axes", ())
-        if len(shape) == len(axes) - len(reduced):
-            axes = tuple(v for i, v in enumerate(axes) if i not in reduced)
-        several = [axes, *(self.known[v] for v in given[1:])]
-        return tuple(
-            self._merged([v[i] for v in several if len(v) == len(shape)], n)
-            for i, n in enumerate(shape)
-        )
+            case "dot_general":
+                sides = [self._of_factor(v) for v in step.inputs]
+                if all(v in self.known for v in step.inputs):
+                    for i, j in zip(*params["dimension_numbers"][0], strict=True):
+                        self._merged([sides[0][i], sides[1][j]], _size(sides[0][i]))
+        several: list[list[Axis]] = [[] for _ in shape]  # for each axis, those that come to be it
+        call = self.flat.call(step)._replace(out=shape)
+        for places, axes in zip(step.rule.places(call), sides, strict=True):
+            for place, axis in zip(places, axes, strict=False):
+                if place is not None:
+                    several[place].append(axis)
+        return tuple(map(self._merged, several, shape))
 
     def _merged(self, several: list[Axis], size: int) -> Axis:
         """Return the axis that one of several operands has; of another size one of its kind."""
@@ -132,18 +115,6 @@ class Axes:
         kinds = [factor.kind for axis in several for factor in axis]
         other = [kind for kind in kinds if kind != FEATURES]
         return axis_of((other or [FEATURES])[0], size)
-
-    def _of_product(self, step: Step) -> tuple[Axis, ...]:
-        contracted, batch = step.eqn.params["dimension_numbers"]
-        sides = [self._of_factor(v) for v in step.inputs]
-        if all(v in self.known for v in step.inputs):
-            for i, j in zip(*contracted, strict=True):
-                self._merged([sides[0][i], sides[1][j]], _size(sides[0][i]))
-        pairs = ([sides[0][i], sides[1][j]] for i, j in zip(*batch, strict=True))
-        axes = [self._merged(pair, _size(pair[0])) for pair in pairs]
-        for side, used, of in zip(sides, contracted, batch, strict=True):
-            axes += [v for i, v in enumerate(side) if i not in used and i not in of]
-        return tuple(axes)
 
     def _of_factor(self, v: int) -> tuple[Axis, ...]:
         if v in self.known:

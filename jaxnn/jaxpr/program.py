@@ -22,15 +22,10 @@ from jaxtyping import Array
 
 from ..arrays.rows import is_float
 from ..arrays.spread import pcast_like, spec_of, spread_type
+from .primitives import AFFINE, MULTIPLYING, RULES, SHAPES, UNKNOWN, Call, Rule
 from .source_location import origin
 
 CALLS = (primitives.jit_p, primitives.remat_p, primitives.closed_call_p, primitives.call_p)
-PRODUCTS = (primitives.dot_general_p, primitives.conv_general_dilated_p, primitives.gather_p)
-AFFINE = (  # what a bias or a scale is made of
-    *(primitives.add_p, primitives.sub_p, primitives.mul_p, primitives.div_p, primitives.neg_p),
-    *(primitives.reshape_p, primitives.squeeze_p, primitives.transpose_p, primitives.copy_p),
-    *(primitives.broadcast_in_dim_p, primitives.convert_element_type_p),
-)
 MANY = 100  # steps of a loop whose length is data
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 # With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
@@ -63,9 +58,14 @@ class Step(NamedTuple):
     scope: tuple[str, ...]
 
     @property
+    def rule(self) -> Rule:
+        """The knowledge about its primitive."""
+        return RULES.get(self.eqn.primitive.name, UNKNOWN)
+
+    @property
     def is_product(self) -> bool:
         """A matrix product, a convolution, a look-up in a table, or what holds a program."""
-        if _multiplies(self.eqn):
+        if self.eqn.primitive.name in MULTIPLYING:
             return True
         return any(True for _ in core.jaxprs_in_params(self.eqn.params))
 
@@ -77,7 +77,7 @@ class Step(NamedTuple):
     @property
     def is_affine(self) -> bool:
         """A step of those that a bias or a scale is made of."""
-        return self.eqn.primitive in AFFINE
+        return self.eqn.primitive.name in AFFINE | SHAPES
 
     @property
     def entry(self) -> int | None:
@@ -144,12 +144,8 @@ def scan_of(eqn: Any) -> Scan:
     return Scan(body, consts, carries, eqn.params["length"], eqn.params["reverse"])
 
 
-def _multiplies(eqn: Any) -> bool:
-    return eqn.primitive in PRODUCTS or eqn.primitive.name.startswith("ragged_dot")
-
-
 def _products(eqn: Any) -> int:
-    if _multiplies(eqn):
+    if eqn.primitive.name in MULTIPLYING:
         return 1
     # Programs come with their constants in later versions of JAX, and without in earlier ones.
     programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
@@ -183,6 +179,15 @@ class Flat:
         if constant is not None:
             self.constants[v] = constant
         return v
+
+    def call(self, step: Step) -> Call:
+        """Return the shapes and parameters of a step, for its rule."""
+        shapes = [*map(self.shape, step.inputs)]
+        return Call(shapes, self.shape(step.outputs[0]), step.eqn.params)
+
+    def shape(self, v: int) -> tuple[int, ...]:
+        """Return the shape of a value; () of a token."""
+        return tuple(getattr(self.types[v], "shape", ()))
 
     def instead(
         self, closed: Any, inputs: Sequence[int], step: Step

@@ -17,26 +17,8 @@ import numpy as np
 from jax import lax
 
 from ..arrays.compiled import computed
+from .primitives import ONCE, REPEATED, Rows
 from .program import Flat, Step, behind, evaluated, resized
-
-# Names of primitives.
-ELEMENTWISE = """
-    abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp complex
-    conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1
-    floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg
-    nextafter not or pow real reduce_precision rem round rsqrt select_n sign sin sinh sqrt square
-    stop_gradient sub tan tanh xor
-""".split()  # noqa: SIM905
-REDUCTIONS = ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"]
-ALONG = ["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "top_k"]  # one axis
-# Of each matrix, in the last two axes; those in front are only repeated.
-OF_MATRICES = """
-    cholesky eigh householder_product lu qr schur svd triangular_solve
-""".split()  # noqa: SIM905
-MOVES = ["concatenate", "copy", "copy_p", "reshape", "rev", "slice", "split", "squeeze", "stack"]
-MOVES += ["transpose"]
-
-Rows = tuple[int, ...]  # entries of a stack, one for each layer
 
 
 class Need(NamedTuple):
@@ -227,8 +209,7 @@ class _Plan:
         """Tell entries whose numbers are parameters' own, moved, each once in an entry."""
         steps, values = behind([v], self.prologue)
         raw = sorted(values & self.raw)
-        names = {step.eqn.primitive.name for step in steps}
-        if not self.parameters.issuperset(raw) or not names <= {*MOVES, "broadcast_in_dim", "tile"}:
+        if not all(step.rule.holds for step in steps) or not self.parameters.issuperset(raw):
             return False
         shapes = [self.flat.types[u].shape for u in raw]
         starts = np.cumsum([0, *map(np.prod, shapes)])
@@ -276,10 +257,8 @@ class _Plan:
             return set()
         step = self.maker[v]
         shapes = [self.flat.types[u].shape for u in (step.inputs[0], v)]
-        reshaped = step.eqn.primitive.name == "broadcast_in_dim" and (
-            np.prod(shapes[0]) == np.prod(shapes[1])
-        )
-        if step.eqn.primitive.name not in MOVES and not reshaped:
+        reshaped = step.rule.holds == REPEATED and np.prod(shapes[0]) == np.prod(shapes[1])
+        if step.rule.holds != ONCE and not reshaped:
             return None
         found: set[int] = set()
         for u in step.inputs:
@@ -301,81 +280,31 @@ class _Plan:
         return v if v in self.flat.constants else self.place(Need(v, None))
 
     def make_entry(self, v: int, rows: Rows) -> None:
-        """Append the steps that make entries of a value from entries."""
+        """Append the steps that make entries of a value from entries.
+
+        Raises:
+            MixedLayersError: a step that does not keep the layers apart, or is not known to.
+        """
         step = self.maker[v]
-        params, rows_of = self.by_entries(step, rows)
+        call = self.flat.call(step)
+        rows_of = step.rule.entry(call, rows)
+        if rows_of is None:
+            raise MixedLayersError
         inputs = tuple(
             self.whole(u) if of is None else self.place(Need(u, of))
             for u, of in zip(step.inputs, rows_of, strict=True)
         )
         needs = [Need(u, rows) for u in step.outputs]
         outputs = tuple(map(self.fresh, needs))
-        self.steps.append(Step(step.eqn.replace(params=params), inputs, outputs, step.scope))
-        self.made |= dict(zip(needs, outputs, strict=True))
-
-    def by_entries(self, step: Step, rows: Rows) -> tuple[dict[str, Any], list[Rows | None]]:
-        """Return a step's parameters for stacks of one entry, and the rows of its inputs.
-
-        Raises:
-            MixedLayersError: a step that does not keep the layers apart, or is not known to.
-        """
-        params, name = {**step.eqn.params}, step.eqn.primitive.name
-        shapes = [self.flat.types[v].shape for v in step.inputs]
-        out = self.flat.types[step.outputs[0]].shape
-        if name in ELEMENTWISE:  # scalars, and axes of one entry, count for all entries
-            return params, [rows if shape[:1] == out[:1] else None for shape in shapes]
-        if name in REDUCTIONS and 0 not in params["axes"]:
-            return params, [rows]
-        if name == "broadcast_in_dim":
-            stacked = params["broadcast_dimensions"][:1] == (0,) and shapes[0][0] == out[0]
-            return params | {"shape": (1, *out[1:])}, [rows if stacked else None]
-        if name == "reshape" and shapes[0][:1] == out[:1] and params.get("dimensions") is None:
-            return params | {"new_sizes": (1, *out[1:])}, [rows]
-        if name == "transpose" and params["permutation"][0] == 0:
-            return params, [rows]
-        if name == "squeeze" and 0 not in params["dimensions"]:
-            return params, [rows]
-        if name in ("concatenate", "split", "stack") and _axis(params) != 0:
-            return params, [rows] * len(shapes)
-        if name in ALONG and _axis(params) % len(shapes[0]) != 0:
-            return params, [rows] * len(shapes)
-        if name in OF_MATRICES and all(len(v) > 2 and v[:1] == out[:1] for v in shapes):
-            return params, [rows] * len(shapes)
-        if name == "fft" and len(out) > len(params["fft_lengths"]):
-            return params, [rows]
-        if name == "pad" and not any(params["padding_config"][0]):
-            return params, [rows, None]
-        if name == "gather" and self.keeps_first(step):
-            return params | {"slice_sizes": (1, *params["slice_sizes"][1:])}, [rows, None]
-        if name == "rev":
-            if 0 in params["dimensions"]:
-                rows = tuple(out[0] - 1 - i for i in rows)
-            return params, [rows]
-        if name == "slice":
-            start, stride = params["start_indices"], params["strides"] or (1,) * len(out)
-            one = {
-                "start_indices": (0, *start[1:]),
-                "limit_indices": (1, *params["limit_indices"][1:]),
-                "strides": (1, *stride[1:]),
-            }
-            return params | one, [tuple(start[0] + stride[0] * i for i in rows)]
-        if name == "dot_general":
-            (left, _), batch = params["dimension_numbers"]
-            if [axes[:1] for axes in batch] == [(0,), (0,)]:
-                return params, [rows, rows]
-            if not batch[0] and 0 not in left and len(shapes[0]) > len(left):
-                return params, [rows, None]
-        raise MixedLayersError
-
-    def keeps_first(self, step: Step) -> bool:
-        """Tell a look-up along other axes than the first, which stays the first."""
-        numbers, shape = step.eqn.params["dimension_numbers"], self.flat.types[step.inputs[0]].shape
-        return bool(
-            step.eqn.params["slice_sizes"][0] == shape[0]
-            and numbers.offset_dims[:1] == (0,)
-            and 0 not in (*numbers.collapsed_slice_dims, *numbers.start_index_map)
-            and not numbers.operand_batching_dims
+        self.steps.append(
+            Step(
+                step.eqn.replace(params={**step.rule.of_one(call.params)}),
+                inputs,
+                outputs,
+                step.scope,
+            )
         )
+        self.made |= dict(zip(needs, outputs, strict=True))
 
     def check_apart(self) -> None:
         """Raise if a parameter is behind two of the leaves: their Δ would have to be added."""
@@ -416,9 +345,3 @@ class _Plan:
             given[at] if at in given else v[0] if at in stacked else v
             for at, v in zip(values, made, strict=True)
         ]
-
-
-def _axis(params: dict[str, Any]) -> int:
-    """Return the axis along which a step joins, divides, adds up or sorts arrays."""
-    axis: int = params["dimension"] if "dimension" in params else params["axis"]
-    return axis

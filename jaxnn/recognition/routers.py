@@ -17,14 +17,11 @@ from jax.extend.core import primitives
 from jaxtyping import Array, Float
 
 from ..jaxpr.axis_kinds import Axis, Factor
+from ..jaxpr.primitives import CASTS, SHAPES
 from ..jaxpr.program import Step
 from .step_graph import Graph, passes
 
 SELECTING = (primitives.top_k_p, primitives.argmax_p)
-SHAPING = (
-    *(primitives.reshape_p, primitives.transpose_p, primitives.squeeze_p),
-    *(primitives.broadcast_in_dim_p, primitives.convert_element_type_p),
-)
 
 
 class Router(NamedTuple):
@@ -141,7 +138,7 @@ def _listed(graph: Graph, out: int, count: int) -> tuple[int, ...]:
 def _pieces(graph: Graph, v: int, count: int) -> tuple[int, ...]:
     """Return the values that one is a stack of, if it is one of so many; else itself."""
     made = graph.made.get(v)
-    while made is not None and made.eqn.primitive in SHAPING:
+    while made is not None and made.eqn.primitive.name in CASTS | SHAPES:
         made = graph.made.get(made.inputs[0])
     if made is None or made.eqn.primitive.name not in ("concatenate", "stack"):
         return (v,)

@@ -10,19 +10,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import primitives
 from jaxtyping import Array, Float
 
 from ..arrays.rows import ScaledRows, at_least_float32, is_float, log_size_of
 from ..chain.state import State
-from ..jaxpr.program import Step
+from ..jaxpr.primitives import CASTS, SHAPES, SUMS
 from .step_graph import Graph
 
-SUMS = ("add", "add_any")
-ALONG = (  # what leaves a state what it is
-    *(primitives.convert_element_type_p, primitives.copy_p, primitives.reshape_p),
-    *(primitives.squeeze_p, primitives.broadcast_in_dim_p, primitives.sharding_constraint_p),
-)
+PASSING = SUMS | CASTS | SHAPES - {"transpose"}  # what leaves a state what it is
 
 
 class Skip(NamedTuple):
@@ -69,16 +64,12 @@ def _terms(graph: Graph, v: int, numbers: dict[int, int]) -> tuple[set[int], boo
         step = graph.made.get(u)
         if u in numbers:
             streams.add(u)
-        elif step is not None and _is_passed(step):
+        elif step is not None and step.eqn.primitive.name in PASSING:
             waiting += [w for w in step.inputs if w not in seen]
             seen.update(step.inputs)
         else:
             others |= graph.depends(u)
     return streams, others
-
-
-def _is_passed(step: Step) -> bool:
-    return step.eqn.primitive.name in SUMS or step.eqn.primitive in ALONG
 
 
 def log_branch(skip: Skip, before: Any, after: Any, dtype: Any) -> Float[Array, ""]:

@@ -13,6 +13,7 @@ import jax
 from jax.extend.core import primitives
 
 from ..jaxpr.axis_kinds import Axes
+from ..jaxpr.primitives import CASTS, ENDING, SHAPES
 from ..jaxpr.program import CALLS, Flat, Step, behind, evaluated
 
 # A reverse rule of the user's own is no matter here, where nothing is differentiated.
@@ -23,13 +24,8 @@ OPENED = (
     primitives.scan_p,
 )
 # Steps from the sum of a block of keys to that of all.
-ADDING = (
-    *(primitives.add_p, primitives.mul_p, primitives.convert_element_type_p, primitives.squeeze_p),
-    *(primitives.reshape_p, primitives.broadcast_in_dim_p, primitives.select_n_p),
-    *(primitives.transpose_p, primitives.slice_p),
-)
-# Steps that end a way from one product to the next.
-GATHERING = ("reduce", "arg", "cum", "sort", "top_k", "approx_top_k", "gather", "scatter")
+ADDING = SHAPES | CASTS | {"add", "mul", "select_n", "slice"}
+WEIGHING = CASTS | {"select_n", "mul"}  # from powers to the numerators that are added up
 
 
 class Softmax(NamedTuple):
@@ -124,7 +120,7 @@ class Graph:
             for step in self.taken.get(u, ()):
                 if step.eqn.primitive is primitives.div_p:
                     divisions.add(id(step))
-                elif step.eqn.primitive in ADDING:
+                elif step.eqn.primitive.name in ADDING:
                     waiting += [w for w in step.outputs if w not in seen]
                     seen.update(step.outputs)
         return frozenset(divisions)
@@ -132,13 +128,12 @@ class Graph:
     def _sum_of(self, v: int) -> tuple[int, int, tuple[int, ...]] | None:
         """Return the value whose sum the numerators v are divided by, their sum, and its axes."""
         shape, waiting = self.flat.types[v].shape, [v]
-        passing = (primitives.convert_element_type_p, primitives.select_n_p, primitives.mul_p)
         for u in waiting:
             for step in self.taken.get(u, ()):
                 (out, *_) = step.outputs
                 if step.eqn.primitive is primitives.reduce_sum_p:
                     return u, out, tuple(int(i) for i in step.eqn.params["axes"])
-                if step.eqn.primitive in passing and self.flat.types[out].shape == shape:
+                if step.eqn.primitive.name in WEIGHING and self.flat.types[out].shape == shape:
                     waiting.append(out)
         return None
 
@@ -190,4 +185,4 @@ class Graph:
 
 def passes(step: Step) -> bool:
     """Tell steps from one product to the next: entry by entry, or another shape."""
-    return not step.is_product and not step.eqn.primitive.name.startswith(GATHERING)
+    return not step.is_product and step.eqn.primitive.name not in ENDING
