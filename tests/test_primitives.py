@@ -12,8 +12,9 @@ import pytest
 from jax import lax
 from jax.sharding import SingleDeviceSharding
 
+from jaxnn.jaxpr.interpreter import bound
 from jaxnn.jaxpr.primitives import ONCE, ONE, RULES, SUM, Call
-from jaxnn.jaxpr.program import Flat, Step, bound, evaluated
+from jaxnn.jaxpr.program import Flat, Step, evaluated
 
 RNG = np.random.default_rng(0)
 # Names that other versions of JAX than this one give to a primitive, or have none of.

@@ -25,6 +25,7 @@ from jaxtyping import Array
 from ..arrays.rows import can_be_learned
 from ..arrays.spread import on_mesh_of, types_over, varying
 from ..jaxpr.program import Closed, resized, typed
+from ..jaxpr.scan_params import Source
 from ..texts import cleaned, counted, label, told
 from .cut_points import MOST_STREAMS
 from .cutting import cut
@@ -34,7 +35,6 @@ from .parameter_handover import (
     Layout,
     Made,
     Pytree,
-    Source,
     Sources,
     Static,
     is_array,

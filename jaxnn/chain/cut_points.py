@@ -19,11 +19,9 @@ import jax.numpy as jnp
 
 from ..arrays.rows import in_bfloat16, is_float, is_narrow
 from ..jaxpr.program import typed
-from .dependence import Traced
+from .dependence import LONGEST, MOST_IN_A_ROW, Traced
 from .scan_runs import Scanned, scanned
 
-MOST_IN_A_ROW = 3  # products in a layer that holds more than half of the network's
-LONGEST = 8  # products in a row that are one layer where it need not be
 MOST_STREAMS = 16  # alive at a place where it is cut, unless the user says otherwise
 
 Stretch = tuple[int, int]  # main steps a … b
@@ -87,6 +85,8 @@ class Places:
         network = self.network
         bounds = sorted({0, len(network.main), *self.runs, *(i + 1 for i in self.runs)})
         stretches = [part for a, b in pairwise(bounds) for part in self._parts(a, b, 1)]
+        # The fewest streams come first, and more of them only where a stretch is still too long:
+        # so the blocks of a residual network stay whole, and a U-Net is cut between its skips.
         whole = {*stretches}  # those that are not parts of longer ones
         closed = set[Stretch]()
         while True:
@@ -111,6 +111,8 @@ class Places:
         network, ends = self.network, [a]
         if self.run(a, b) is not None:
             return [(a, b)]
+        # A layer ends at the first place behind its product, but for its bias; where no place is
+        # between two products, both are in one layer.
         end = None  # of the layer of the last product
         for i in [*(i for i in range(a + 1, b) if self._is_place(i, count)), b]:
             between = network.main[end or a : i]

@@ -1,64 +1,31 @@
 """Cutting: a function f(params, xs) taken apart into layers, by the program that JAX traces of it.
 
     f(params, xs)    ->  what depends on what (`dependence.py`)  ->  places (`cut_points.py`)
-    between places   ->  layers, of a scan a run, each a program (arrays, state) -> state
+    between places   ->  layers, of a scan a run, each a program (`layer_programs.py`)
 
 Layers are equal if their programs, traced once more each, print equal; of stacked parameters that a
 Python loop takes apart, each layer has its own entry. A state has the examples first.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
-from jaxtyping import Array
+from jaxtyping import PyTree
 
-from ..arrays.rows import can_be_learned
-from ..arrays.spread import zeros
-from ..jaxpr.program import Closed, Flat, Program, behind, evaluated, function, resized, struct
-from ..jaxpr.scan_params import Need, ScanInputs, prepared
-from .cut_points import MOST_IN_A_ROW, Places, Stretch, main_first
+from ..jaxpr.program import Flat, LayerProgram, behind
+from .cut_points import Places, Stretch, main_first
 from .dependence import Traced, traced
 from .input_streams import with_roots
+from .layer_programs import Knife, Piece, made_of_params
 from .names import Parts, common, joined, module_in, name_of_weights, numbered, parts_of
-from .parameter_handover import Made, Source
+from .parameter_handover import Made
 from .scan_runs import Scanned
-from .state import NOTHING_FILLED, Filled, State
-
-
-class Piece(NamedTuple):
-    """A layer, or a run of k layers.
-
-    names: of its layers.
-    program: (arrays, state) -> state.
-    per_layer: the sources of its arrays; of a run (k, …), None where all layers share one.
-    shared: of a run the sources of what all layers share, None elsewhere.
-    trained: for each array whether it is a parameter.
-    k: the length of a run; 0 for a layer.
-    closed: the products in programs within the layer that are not taken apart, if most are there;
-        its layer is not numbered yet.
-    between: no layer, but what turns one state into another, next to a run.
-    filled: of a run the outputs of its steps.
-    """
-
-    names: tuple[str, ...]
-    program: Program
-    per_layer: tuple[Source | None, ...]
-    shared: tuple[Source | None, ...]
-    trained: tuple[bool, ...]
-    k: int
-    closed: Closed | None = None
-    between: bool = False
-    filled: Filled = NOTHING_FILLED
 
 
 def cut(
-    f: Callable[[list[Any], Any], Any],
-    params: list[Any],
-    xs: Any,
+    f: LayerProgram,
+    params: list[jax.ShapeDtypeStruct],
+    xs: PyTree,
     paths: Sequence[str],
     most: int,
     cuts: tuple[str, ...] | None,
@@ -89,8 +56,11 @@ def cut(
         stretches = [*ends]
     runs = [places.run(a, b) for a, b in stretches]
     names = _names(network, stretches, runs, paths, ends)
-    knife = _Knife(network, _riding(network, stretches, runs))
+    knife = Knife(network, _riding(network, stretches, runs))
     pieces: list[Piece] = []
+    # From xs up, each piece takes the state that the one below leaves. A scan has a state of its
+    # own making, and a root is a stream only from the block on that takes it: where the two sides
+    # of a place differ, a layer without steps turns one state into the other.
     at: list[int] | None = None  # the values of the state; None for xs, and for the output
     for i, ((a, b), run, own) in enumerate(zip(stretches, runs, names, strict=True)):
         last = i == len(stretches) - 1
@@ -115,7 +85,7 @@ def cut(
         at = run.out
         if last and not knife.is_same(None, at):
             pieces.append(knife.layer(own[:1], b, b, at, None)._replace(between=True))
-    return pieces, tuple(_made(network, v) for v in network.made)
+    return pieces, tuple(made_of_params(network, v) for v in network.made)
 
 
 def _places(network: Traced, most: int) -> Places:
@@ -184,7 +154,11 @@ def _origin(network: Traced, stretch: Stretch, run: Scanned | None) -> tuple[tup
 
 
 def _merged(
-    network: Traced, places: Places, stretches: list[Stretch], cuts: Any, paths: Sequence[str]
+    network: Traced,
+    places: Places,
+    stretches: list[Stretch],
+    cuts: tuple[str, ...],
+    paths: Sequence[str],
 ) -> dict[Stretch, Parts | None]:
     """Return longer stretches, each with the module that it ends with, of those that cuts name.
 
@@ -231,235 +205,3 @@ def _riding(
     values = behind(needs, short)[1]
     rest = (v for step in network.prologue if network.takes_long(step) for v in step.outputs)
     return [v for v in (*network.xs, *rest) if v in values and v in network.dependent]
-
-
-# One layer
-
-
-class _Knife:
-    """Cuts a traced network into the programs of its layers.
-
-    network: the network.
-    riding: the riders, which every state has.
-    """
-
-    def __init__(self, network: Traced, riding: list[int]) -> None:
-        self.network, self.riding = network, riding
-        known = {*riding}
-        self.prologue = [s for s in network.prologue if known.isdisjoint(s.outputs)]
-
-    def is_same(self, at: list[int] | None, values: list[int]) -> bool:
-        """Tell whether a state is that of other values; None is xs, or the output."""
-        network = self.network
-        if at is not None:
-            return at == values
-        values = [network.roots.get(v, v) for v in values]
-        outside = [[*network.xs], [*network.flat.outputs]]
-        structures = [network.into, network.out]
-        leaf = jax.tree.structure(0)
-        return not self.riding and any(
-            structure == leaf and values == whole and network.axes.get(values[0]) == 0
-            for structure, whole in zip(structures, outside, strict=True)
-        )
-
-    def inside(self, v: int, array: Any) -> Any:
-        """Return an array of a state as the program has it."""
-        axis = self.network.axes.get(v, 0)
-        return jnp.moveaxis(array, 0, axis) if axis else array
-
-    def outside(self, v: int, array: Any) -> Any:
-        """Return an array of the program as a state has it, the examples first."""
-        axis = self.network.axes.get(v, 0)
-        return jnp.moveaxis(array, axis, 0) if axis else array
-
-    def packed(self, streams: Sequence[Any], riders: Sequence[Any]) -> Any:
-        """Return a state; of one stream alone that is the array."""
-        if len(streams) == 1 and not riders:
-            return streams[0]
-        return State(tuple(streams), tuple(riders))
-
-    def type_of(self, values: Sequence[int]) -> Any:
-        """Return the types of a state."""
-        types, axes = self.network.flat.types, self.network.axes
-        streams, riders = (
-            [struct(types[v], axes.get(v, 0)) for v in group] for group in (values, self.riding)
-        )
-        return self.packed(streams, riders)
-
-    def layer(
-        self, names: Sequence[str], a: int, b: int, into: list[int] | None, out: list[int] | None
-    ) -> Piece:
-        """Return main steps a … b as a layer, which runs its prologue too.
-
-        Args:
-            names: the name of the layer.
-            a: its first step.
-            b: the step behind its last.
-            into: the values of the state that goes in; None for xs.
-            out: those of the state that comes out; None for the output.
-        """
-        network, flat, steps = self.network, self.network.flat, self.network.main[a:b]
-        taken = network.xs if into is None else [*into, *self.riding]
-        made = flat.outputs if out is None else [*out, *self.riding]
-        blank = {v for v in made if v in network.blank}
-        needs = {v for step in steps for v in step.inputs}.union(made) - blank
-        whole = network.prologue if into is None else self.prologue
-        prologue, values = behind(needs - {*taken}, [*whole])
-        used = [v for v in network.sources if v in values]
-        if into is not None:
-            used += sorted(network.indices & values)
-
-        def run(arrays: list[Array], state: Any) -> Any:
-            leaves = dict(zip(taken, jax.tree.leaves(state), strict=True))
-            empty = {v: zeros(1, flat.types[v])[0] for v in blank}
-            given = {v: x if into is None else self.inside(v, x) for v, x in leaves.items()}
-            known = flat.constants | empty | dict(zip(used, arrays, strict=True)) | given
-            values = evaluated(made, [*prologue, *steps], known)
-            if out is None:
-                return jax.tree.unflatten(network.out, values)
-            arrays = [
-                leaves[v] if v in leaves and into is not None else self.outside(v, x)
-                for v, x in zip(made, values, strict=True)
-            ]
-            return self.packed(arrays[: len(out)], arrays[len(out) :])
-
-        stacks = (s.inputs[0] for s in prologue if s.entry is not None)
-        apart = behind(network.parameters.intersection(stacks), prologue)[1]
-        per_layer = tuple(network.source(v)._replace(by_index=v in apart) for v in used)
-        if into is None:
-            state = jax.tree.unflatten(network.into, [struct(flat.types[v]) for v in taken])
-        else:
-            state = self.type_of(into)
-        program = Program.of(run, [struct(flat.types[v]) for v in used], state)
-        trained = tuple(can_be_learned(flat.types[v]) for v in used)
-        closed = _closed(network, a, b)
-        return Piece(tuple(names), program, per_layer, (None,) * len(per_layer), trained, 0, closed)
-
-    def run(self, names: Sequence[str], run: Scanned) -> Piece:
-        """Return a scan as a run of its body."""
-        network, flat = self.network, self.network.flat
-        streams, riders = network.streams, network.dependent - network.streams
-        ridden = [v for v in run.stacks if v in riders]
-        inputs = ScanInputs(
-            [*(v for v in run.consts if v not in streams), *ridden],
-            [v for v in run.stacks if v not in network.dependent],
-            run.rows,
-        )
-        needs, by_index, entry = prepared(
-            flat,
-            [step for step in network.before if {*self.riding}.isdisjoint(step.outputs)],
-            network.parameters,
-            {*network.raw},
-            inputs,
-        )
-
-        # Of the size of the batch perhaps, such as a mask, or riders; a layer makes it again.
-        free = [
-            v for v, rows in needs if rows is None and (v in riders or not network.is_of_params(v))
-        ]
-        steps, values = behind({*free} - {*self.riding}, self.prologue)
-        handed = [need for need in needs if need.value not in free or need.rows is not None]
-        also = [Need(v, None) for v in network.sources if v in values]
-        handed += [need for need in also if need not in handed]
-        row = Need(flat.value(*_indices(run.scan.k)), run.rows)
-        if ridden or run.blank or not streams.isdisjoint(run.stacks):
-            handed.append(row)
-        carried, blank = len(run.order), len(run.blank)
-
-        def body(arrays: list[Array], state: Any) -> Any:
-            given = dict(zip(handed, arrays, strict=True))
-            leaves = jax.tree.leaves(state)
-            outputs, rest = leaves[carried : carried + blank], leaves[carried + blank :]
-            passing = dict(zip((*run.held, *self.riding), rest, strict=True))
-            known = {v: self.inside(v, x) for v, x in passing.items()}
-            known |= {need.value: given[need] for need in also} | flat.constants
-            made = dict(zip(free, evaluated(free, steps, known), strict=True))
-            whole = [given[need] if need in given else made[need.value] for need in needs]
-            consts, entries = map(iter, entry(whole))
-            at = given.get(row)
-
-            def entry_of(v: int) -> Any:
-                if v not in streams:
-                    return lax.dynamic_index_in_dim(made[v], at, 0, keepdims=False)
-                axis = network.axes.get(v, 0)
-                taken = lax.dynamic_index_in_dim(passing[v], at, min(axis, 1), keepdims=False)
-                return jnp.moveaxis(taken, 0, axis - 1) if axis > 1 else taken
-
-            carries = [None] * carried
-            for i, v, x in zip(run.order, run.carries(run.step.outputs), leaves, strict=False):
-                carries[i] = self.inside(v, x)
-            out = function(run.scan.body)(
-                *[known[v] if v in streams else next(consts) for v in run.consts],
-                *carries,
-                *[entry_of(v) if v in network.dependent else next(entries) for v in run.stacks],
-            )
-            ends = zip(run.carries(run.step.outputs), run.carries(out), strict=True)
-            filled = [
-                self.filled(v, whole, at, x)
-                for v, whole, x in zip(run.blank, outputs, out[carried:], strict=True)
-            ]
-            streams_out = [*(self.outside(v, x) for v, x in ends), *filled]
-            held = rest[: len(run.held)]
-            return self.packed([*streams_out, *held], rest[len(run.held) :])
-
-        types = [
-            struct(flat.types[v])
-            if rows is None
-            else resized(flat.types[v], flat.types[v].shape[1:])
-            for v, rows in handed
-        ]
-        per_layer = tuple(None if rows is None else network.source(v, rows) for v, rows in handed)
-        shared = tuple(
-            network.source(need.value)._replace(by_index=need in by_index)
-            if need.rows is None
-            else None
-            for need in handed
-        )
-        program = Program.of(body, types, self.type_of(run.into))
-        trained = tuple(
-            v in network.parameters and can_be_learned(t)
-            for (v, _), t in zip(handed, types, strict=True)
-        )
-        leaves = ((carried + i, min(network.axes.get(v, 0), 1)) for i, v in enumerate(run.blank))
-        filled = (
-            Filled(tuple(leaves), handed.index(row), run.scan.reverse) if blank else NOTHING_FILLED
-        )
-        entries = (tuple(names), program, per_layer, shared, trained, run.scan.k)
-        return Piece(*entries, filled=filled)
-
-    def filled(self, v: int, whole: Any, at: Any, x: Any) -> Any:
-        """Return the outputs of all steps with that of one."""
-        axis = self.network.axes.get(v, 0)
-        x = jnp.moveaxis(x, axis - 1, 0) if axis > 1 else x
-        return lax.dynamic_update_index_in_dim(whole, x, at, min(axis, 1))
-
-
-def _closed(network: Traced, a: int, b: int) -> Closed | None:
-    """Return the products within main steps that hold a program, if they are most of all."""
-    counts = [step.products for step in network.main]
-    closed = [step for step in network.main[a:b] if step.products > MOST_IN_A_ROW]
-    products = sum(step.products for step in closed)
-    if 2 * products <= sum(counts):
-        return None
-    most = max(closed, key=lambda step: step.products)
-    usual = "write it as lax.scan, or hand over its layers as a list"
-    return Closed(0, products, most.way_out(usual))
-
-
-def _indices(k: int) -> tuple[Any, Any]:
-    """Return 0 … k - 1, its type and its numbers."""
-    index = np.arange(k, dtype=np.int32)
-    return index, index
-
-
-def _made(network: Traced, v: int) -> Made:
-    """Return a value of the prologue as it is made of params."""
-    flat, raw = network.flat, network.raw
-    steps, values = behind([v], network.before)
-    used = [u for u in raw if u in values]
-
-    def run(arrays: list[Array], _: Any) -> list[Any]:
-        return evaluated([v], steps, flat.constants | dict(zip(used, arrays, strict=True)))
-
-    program = Program.of(run, [struct(flat.types[u]) for u in used], ())
-    return Made(program, tuple(raw[u] for u in used))

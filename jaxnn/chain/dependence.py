@@ -22,11 +22,14 @@ from jax import lax
 
 from ..arrays.rows import can_be_learned, is_float, is_narrow
 from ..arrays.spread import count_of_devices, is_on_mesh
-from ..jaxpr.primitives import LONG
+from ..jaxpr.primitives import LONG, Rows
 from ..jaxpr.program import Flat, Step, behind, resized, struct, typed
-from ..jaxpr.scan_params import entry_of
+from ..jaxpr.scan_params import Source, entry_of
 from ..jaxpr.scan_splitting import split
-from .parameter_handover import Rows, Source
+
+# Of products in a row, each fed by the one before.
+MOST_IN_A_ROW = 3  # in a layer that holds more than half of the network's
+LONGEST = 8  # that are one layer where it need not be
 
 
 @dataclass
@@ -84,6 +87,9 @@ class Traced:
         self.parameters.update(v for v in self.sources if can_be_learned(self.flat.types[v]))
         same = dict[int, int]()
         entries: dict[tuple[int, int], int] = {}
+        # One walk, since the steps are in an order in which each has its inputs made before. An
+        # entry of stacked parameters becomes a parameter of its own, under one value wherever it is
+        # taken: so layers that a loop takes from one stack are equal, and each has its own Δ.
         for step in self.flat.steps:
             step = step._replace(inputs=tuple(same.get(v, v) for v in step.inputs))
             learns = not (self.parameters | self.streams).isdisjoint(step.inputs)
@@ -138,6 +144,8 @@ class Traced:
         made = entry_of(self.flat, self.prologue, self.parameters, {*self.sources}, stack, i)
         if made is None:
             return None
+        # An entry that is made of other stacks' entries needs those as parameters; where one of
+        # them is made of entries itself, both would be parameters, each with Δ of its own use.
         taken = [of for of, rows in made.leaves.values() if rows is not None]
         if any(of not in self.parameters or self._is_of_entries(of) for of in taken):
             return None
@@ -178,7 +186,7 @@ class Traced:
         index = self.flat.value(number, number)
         self.indices.add(index)
         program = jax.make_jaxpr(lambda v, i: lax.dynamic_slice_in_dim(v, i, 1, cut[0]))(
-            struct(self.flat.types[v]), struct(number)
+            struct(self.flat.types[v]), number
         )
         steps, (out,) = self.flat.instead(program, [v, index], step)
         same = {out: step.outputs[0]}

@@ -22,8 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ..jaxpr.program import Step, behind, struct
-from .cut_points import LONGEST, MOST_IN_A_ROW
-from .dependence import Traced
+from .dependence import LONGEST, MOST_IN_A_ROW, Traced
 
 
 class Root(NamedTuple):
@@ -57,6 +56,8 @@ def _first_root(network: Traced) -> Root | None:
     riders = _riders(network)
     made_of, multiplied = {**riders}, dict[int, int]()  # of each float, and of it by products
     values, seen, met = [*riders], 0, Counter[str]()  # those taken before; first with what, and how
+    # A rider is carried by a skip if a sum adds it to what products have made of it. One that a
+    # sum has added to another stream before, as a mask or a noise level is, is no such rider.
     for i, step in enumerate(network.main):
         own = _union(riders, step.inputs)
         whole, products = _union(made_of, step.inputs), _union(multiplied, step.inputs)
@@ -119,6 +120,9 @@ def _last_of_block(network: Traced, riders: dict[int, int], value: int, sum_: in
         return None
     uses, height = _uses(network, taken)
     first = MOST_IN_A_ROW if _is_concatenation(step) else LONGEST
+    # A block is short, and what is above it at least as high: otherwise all layers take the rider,
+    # and it is none's skip. Between the steps that take it some products in a row may be, or else,
+    # if the block is too long with these, one.
     for most in (MOST_IN_A_ROW, 1):
         last, at = next(iter(uses.items()))
         for i, above in uses.items():
@@ -162,6 +166,8 @@ def _rooted(network: Traced, root: Root) -> Traced:
     ends = {v for step in above for v in step.outputs}
     copied = jax.make_jaxpr(jnp.copy)(struct(flat.types[root.value]))
     copies, (stream,) = flat.instead(copied, [root.value], network.main[root.last])
+    # From the first step that takes the root up to the last of the block values are renamed; what
+    # is made of riders in between is made twice where steps above the block need it too.
     names, steps = {root.value: stream}, list[Step]()
     for step in flat.steps:
         inputs = tuple(names.get(v, v) for v in step.inputs)

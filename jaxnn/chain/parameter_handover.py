@@ -8,7 +8,7 @@ A chain notes for each of its arrays where it comes from. So other numbers in th
 other numbers in its layers, without another cut.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,21 +17,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, keystr, tree_flatten_with_path
+from jaxtyping import Array, PyTree
 
-from ..arrays.compiled import computed
+from ..arrays.compiled import Numbers, computed
 from ..arrays.rows import can_be_learned
-from ..jaxpr.program import Program, function, typed
+from ..arrays.spread import ArrayOrType
+from ..jaxpr.interpreter import function
+from ..jaxpr.primitives import Rows
+from ..jaxpr.program import Program, typed
+from ..jaxpr.scan_params import Source
 from ..network.params import Stacked
 from ..texts import told
-
-Rows = tuple[int, ...]  # of an array: its entries along the first axis
 
 
 class Static:
     """A leaf that is no array: equal by value where it can be compared, else by identity."""
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, value: object) -> None:
+        self.value: Any = value
         try:
             self.hash = hash(value)
         except TypeError:
@@ -61,14 +64,15 @@ class Weights(NamedTuple):
     mixes: Any = None
 
 
-def is_array(v: Any) -> bool:
+def is_array(v: object) -> bool:
     """Tell arrays from what is static."""
     return isinstance(v, jax.Array | np.ndarray | np.generic)
 
 
-def is_key(v: Any) -> bool:
+def is_key(v: object) -> bool:
     """Tell typed random keys."""
-    return hasattr(v, "dtype") and bool(jnp.issubdtype(v.dtype, jax.dtypes.prng_key))
+    dtype = getattr(v, "dtype", None)
+    return dtype is not None and bool(jnp.issubdtype(dtype, jax.dtypes.prng_key))
 
 
 # The user's pytree
@@ -91,7 +95,7 @@ class Pytree:
     paths: tuple[str, ...]
 
     @classmethod
-    def of(cls, tree: Any, keys: Sequence[Any] | None = None) -> tuple["Pytree", list[Any]]:
+    def of(cls, tree: PyTree, keys: Sequence[Hashable] | None = None) -> tuple["Pytree", list[Any]]:
         """Take the arrays out of a pytree; keys name what is in a list."""
         flat, structure = tree_flatten_with_path(tree)
         if keys is not None:
@@ -141,7 +145,7 @@ class Pytree:
             "static fields"
         )
 
-    def filled(self, arrays: Sequence[Any]) -> Any:
+    def filled(self, arrays: Sequence[Numbers]) -> Any:
         """Return the pytree with these arrays."""
         given = iter(arrays)
         leaves = [next(given) if v is None else v.value for v in self.statics]
@@ -159,36 +163,6 @@ def _at(path: str) -> str:
 
 
 # Where the arrays of layers come from
-
-
-class Source(NamedTuple):
-    """The source of one array of a layer or a run: an array of the user's pytree, or rows of it.
-
-    value: the number of an array of the pytree; beyond those, of one that is made of them.
-    rows: its entries along the first axis that are meant, in their order; None for all of it.
-    by_index: whether the layer takes an entry of its own, of what it makes of all.
-    """
-
-    value: int
-    rows: Rows | None = None
-    by_index: bool = False
-
-    def row(self, j: int | None) -> int | None:
-        """Return the entry that is meant, of a run's that of layer j; None if it is all."""
-        return j if self.rows is None else self.rows[j or 0]
-
-    def taken(self, values: Sequence[Any]) -> Any:
-        """Return the array; a slice of one of JAX's by one program for all rows."""
-        v, rows = values[self.value], self.rows
-        if rows is None:
-            return v
-        if rows == tuple(range(len(v)))[::-1]:
-            return v[::-1]
-        if len(rows) > 1:
-            return v[np.array(rows)]
-        if isinstance(v, np.ndarray):
-            return v[rows[0] : rows[0] + 1]
-        return jax.lax.dynamic_slice_in_dim(v, np.int32(rows[0]), 1)
 
 
 class Made(NamedTuple):
@@ -213,6 +187,8 @@ class Identity(NamedTuple):
     entry: int | None = None
 
 
+# For each number of a value the array that it is of, and its place there.
+Numbering = tuple[np.ndarray, np.ndarray]
 Sources = tuple[tuple[Source | None, ...], ...]  # for each part of a link, for each array
 
 
@@ -243,7 +219,7 @@ class Layout(NamedTuple):
         per_layer = tuple(_without(link, shared[i % p]) for i, link in enumerate(links))
         return cls(per_layer, shared, k)
 
-    def arrays(self, values: Sequence[Any]) -> Weights | Stacked:
+    def arrays(self, values: Sequence[Numbers]) -> Weights | Stacked:
         """Return the parameters."""
         links = [_taken(link, values) for link in self.links]
         if not self.k:
@@ -268,9 +244,9 @@ class Layout(NamedTuple):
             layers.append([(s, j) for s, j in both if s is not None])
         return layers
 
-    def uses(self, params: Any) -> Iterator[tuple[Source, Any]]:
+    def uses(self, params: Weights | Stacked) -> Iterator[tuple[Source, Numbers]]:
         """Yield the arrays of parameters, each with its source."""
-        if not self.k:
+        if isinstance(params, Weights):
             yield from _with_sources(self.links[0], params.arrays[0])
             return
         for link, arrays in zip(self.shared or (), params.shared or (), strict=True):
@@ -299,18 +275,20 @@ def _without(link: Sources, shared: Sources) -> Sources:
     )
 
 
-def _with_sources(link: Sources, arrays: Any) -> Iterator[tuple[Source, Any]]:
+def _with_sources(
+    link: Sources, arrays: Sequence[Sequence[Numbers]]
+) -> Iterator[tuple[Source, Numbers]]:
     for part, own in zip(link, arrays, strict=True):
         for source, v in zip(part, own, strict=True):
             if source is not None:
                 yield source, v
 
 
-def _taken(link: Sources, values: Sequence[Any]) -> tuple[list[Any], ...]:
+def _taken(link: Sources, values: Sequence[Numbers]) -> tuple[list[Any], ...]:
     return tuple([None if s is None else s.taken(values) for s in part] for part in link)
 
 
-def merged(per_layer: Any, shared: Any) -> Weights:
+def merged(per_layer: PyTree, shared: PyTree) -> Weights:
     """Put the arrays of one layer of a run together."""
     if shared is None:
         return Weights(per_layer)
@@ -321,10 +299,10 @@ def merged(per_layer: Any, shared: Any) -> Weights:
     )
 
 
-def stacked(trees: list[Any]) -> Any:
+def stacked(trees: list[PyTree]) -> Any:
     """Stack the arrays of equal trees; NumPy's stay NumPy's, keys stay keys."""
 
-    def stack(*values: Any) -> Any:
+    def stack(*values: Numbers) -> Numbers:
         if all(isinstance(v, np.ndarray) for v in values):
             return np.stack(values)
         if all(map(_is_in_host_memory, values)):  # where no program need be compiled for it
@@ -334,7 +312,7 @@ def stacked(trees: list[Any]) -> Any:
     return jax.tree.map(stack, *trees)
 
 
-def _is_in_host_memory(v: Any) -> bool:
+def _is_in_host_memory(v: Numbers) -> bool:
     """Tell what NumPy reads in place: its own arrays, and JAX's where the device is a CPU."""
     if not isinstance(v, jax.Array):
         return True
@@ -360,7 +338,7 @@ class Handover:
     made: tuple[Made, ...]
     layouts: tuple[Layout, ...]
 
-    def params(self, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    def params(self, arrays: Sequence[Numbers]) -> tuple[Any, ...]:
         """Return the chain's parameters of the arrays of a pytree."""
         needed = {i: arrays[i] for made in self.made for i in made.arrays}
         values = [*arrays, *(_evaluated(self.made, needed) if self.made else ())]
@@ -378,7 +356,7 @@ class Handover:
         return tuple(paths), tuple(identities)
 
     def _identity(
-        self, source: Source, j: int | None, layer: int, numbers: dict[int, Any]
+        self, source: Source, j: int | None, layer: int, numbers: dict[int, Numbering]
     ) -> Identity:
         row, entry = source.row(j), layer if source.by_index else None
         if source.value < len(self.pytree.paths):
@@ -391,7 +369,7 @@ class Handover:
             return Identity((first, None), entry)  # all of it, turned or reshaped
         return Identity(hash((of.tobytes(), at.tobytes())), entry)
 
-    def _path(self, source: Source, j: int | None, numbers: dict[int, Any]) -> str:
+    def _path(self, source: Source, j: int | None, numbers: dict[int, Numbering]) -> str:
         row = source.row(j)
         if source.value < len(self.pytree.paths):
             path = self.pytree.paths[source.value]
@@ -401,7 +379,7 @@ class Handover:
         of, at = (v[row] for v in numbers[source.value])
         return " + ".join(self._part(int(i), at[of == i]) for i in dict.fromkeys(of.flat))
 
-    def _part(self, i: int, at: Any) -> str:
+    def _part(self, i: int, at: np.ndarray) -> str:
         """Return the path of some numbers of an array, such as `['w'][:, 3]`; […] of no block."""
         path, shape = self.pytree.paths[i], self.pytree.types[i].shape
         places = list(map(np.unique, np.unravel_index(at, shape)))
@@ -413,7 +391,7 @@ class Handover:
             index.pop()
         return f"{path}[{', '.join(index)}]" if index else path
 
-    def _numbers(self) -> dict[int, Any]:
+    def _numbers(self) -> dict[int, Numbering]:
         """Return, for each number of the parameters that are moved, its array and place there."""
         count = len(self.pytree.types)
         return {
@@ -422,7 +400,7 @@ class Handover:
             if made is not None
         }
 
-    def arrays(self, params: Any, like: Sequence[Any] | None) -> list[Any]:
+    def arrays(self, params: PyTree, like: Sequence[Numbers] | None) -> list[Any]:
         """Return the arrays of the pytree, of the chain's parameters.
 
         Args:
@@ -453,7 +431,7 @@ class Handover:
         return [_united(*of_array) for of_array in of_arrays]
 
 
-def _range(along: Any, n: int) -> str:
+def _range(along: np.ndarray, n: int) -> str:
     """Return the places first … last of an axis of n as an index."""
     first, last = int(along[0]), int(along[-1])
     if first == last and n > 1:
@@ -461,17 +439,17 @@ def _range(along: Any, n: int) -> str:
     return f"{first or ''}:{last + 1 if last + 1 < n else ''}"
 
 
-def _described(params: Any) -> Any:
+def _described(params: PyTree) -> tuple[Any, list[Any]]:
     leaves, structure = jax.tree.flatten(jax.eval_shape(lambda params: params, params))
     return structure, [(v.shape, v.dtype) for v in leaves]
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluated(made: tuple[Made, ...], arrays: dict[int, Any]) -> list[Any]:
+def _evaluated(made: tuple[Made, ...], arrays: dict[int, Array]) -> list[Array]:
     return [one.program([arrays[i] for i in one.arrays], ())[0] for one in made]
 
 
-def _numbers(made: Made, types: Sequence[Any]) -> tuple[Any, Any] | None:
+def _numbers(made: Made, types: Sequence[ArrayOrType]) -> Numbering | None:
     """Return the array that each number of a value is of, and its place there; None of data."""
     if not made.arrays or not all(can_be_learned(types[i]) for i in made.arrays):
         return None
@@ -491,12 +469,12 @@ class _Use(NamedTuple):
     places: instead, the places of its numbers there, which is flat then.
     """
 
-    v: Any
+    v: Numbers
     rows: Rows | None
-    places: Any = None
+    places: np.ndarray | None = None
 
 
-def _united(path: str, type_: Any, uses: list[_Use], like: Any) -> Any:
+def _united(path: str, type_: ArrayOrType, uses: list[_Use], like: Numbers | None) -> Any:
     """Return an array of the pytree from all that layers have of it."""
     if uses and all(use.rows is None and use.places is None for use in uses):
         united = uses[0].v
@@ -527,7 +505,7 @@ def _united(path: str, type_: Any, uses: list[_Use], like: Any) -> Any:
     return jnp.reshape(united, type_.shape)
 
 
-def _places(use: _Use, shape: tuple[int, ...], every: Any, by_rows: bool) -> Any:
+def _places(use: _Use, shape: tuple[int, ...], every: np.ndarray, by_rows: bool) -> Any:
     """Return the places of an array's rows, or of its numbers, in the flat array of the pytree."""
     if use.places is not None:
         return use.places.reshape(-1)
@@ -537,7 +515,7 @@ def _places(use: _Use, shape: tuple[int, ...], every: Any, by_rows: bool) -> Any
     return whole.reshape(-1) if use.rows is None else whole[np.array(use.rows)].reshape(-1)
 
 
-def _checked(path: str, united: Any, at: Any, copies: Any) -> Any:
+def _checked(path: str, united: Numbers, at: Any, copies: Numbers) -> Any:
     """Return an array that copies are of; nan where they differ and their numbers are not known.
 
     Raises:

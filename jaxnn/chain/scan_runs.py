@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from jax.extend import core
 
 from ..arrays.rows import is_float
-from ..jaxpr.program import Flat, Scan, Step
+from ..jaxpr.interpreter import Scan
+from ..jaxpr.program import Flat, Step
 from .dependence import Traced
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from jax.extend.core import primitives
 
 from ..chain.chain import Link
+from ..jaxpr.interpreter import CALLS, bound
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS, UNITWISE
-from ..jaxpr.program import CALLS, Flat, Step, bound, evaluated
+from ..jaxpr.program import Flat, Step, evaluated
 from .branches import Tree
 from .structure import Plain
 

@@ -32,6 +32,8 @@ def keeps_apart(pull: Callable[[list[Array]], list[Array]], delta: list[Any]) ->
     flat = Flat(jax.make_jaxpr(pull)(delta))
     axes = dict.fromkeys(flat.inputs, 0)
     zeros = {v for v, constant in flat.constants.items() if _is_zero(constant)}
+    # A fact about each value, the strongest that its step's rule gives. The first step without one
+    # ends the proof: from there on an example might have met another, or a rule be no linear one.
     for step in flat.steps:
         rule, zero = step.rule, [v in zeros for v in step.inputs]
         if axes.keys().isdisjoint(step.inputs):
@@ -41,6 +43,7 @@ def keeps_apart(pull: Callable[[list[Array]], list[Array]], delta: list[Any]) ->
         if axis is None:
             return False
         axes.update(dict.fromkeys(step.outputs, axis))
+    # A constant that is no zero is no linear function of Δ, though no example meets another in it.
     return all(v in zeros or axes.get(v) == 0 for v in flat.outputs)
 
 

@@ -18,14 +18,27 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 from jax.extend.core import primitives
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
+from ..arrays.compiled import Numbers
 from ..arrays.rows import is_float
-from ..arrays.spread import pcast_like, spec_of, spread_type
+from ..arrays.spread import ArrayOrType, pcast_like, spec_of, spread_type
+from .interpreter import (
+    CALLS,
+    Equation,
+    Jaxpr,
+    Scan,
+    bound,
+    called_by,
+    function,
+    interpreted,
+    scan_of,
+    types_of,
+)
 from .primitives import AFFINE, MULTIPLYING, RULES, SHAPES, UNKNOWN, Call, Rule
 from .source_location import origin
 
-CALLS = (primitives.jit_p, primitives.remat_p, primitives.closed_call_p, primitives.call_p)
+LayerProgram = Callable[[list[Any], Any], Any]  # (arrays, state) -> state
 MANY = 100  # steps of a loop whose length is data
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 # With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
@@ -36,23 +49,13 @@ OF_DIFFRAX = (
 CALLER = str(Path(__file__).parents[1] / "chain" / "chain.py")  # of the user's function
 
 
-class Scan(NamedTuple):
-    """A scan: its body, the numbers of its constants and carries, its length and direction."""
-
-    body: Any
-    consts: int
-    carries: int
-    k: int
-    reverse: bool
-
-
 class Step(NamedTuple):
     """An equation between values, which are numbers.
 
     scope: the names of the modules that it is in.
     """
 
-    eqn: Any
+    eqn: Equation
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     scope: tuple[str, ...]
@@ -72,7 +75,7 @@ class Step(NamedTuple):
     @property
     def products(self) -> int:
         """The number of products in it, over all steps of a loop; of one without an end, many."""
-        return _products(self.eqn)
+        return products_in(self.eqn)
 
     @property
     def is_affine(self) -> bool:
@@ -85,7 +88,7 @@ class Step(NamedTuple):
         if self.eqn.primitive is not primitives.slice_p:
             return None
         start, limit = self.eqn.params["start_indices"], self.eqn.params["limit_indices"]
-        whole = (*self.eqn.invars[0].aval.shape[1:], *[0] * (len(start) - 1))
+        whole = (*types_of(self.eqn.invars)[0].shape[1:], *[0] * (len(start) - 1))
         one = limit[0] - start[0] == 1 and (*limit[1:], *start[1:]) == whole
         return int(start[0]) if one else None
 
@@ -128,28 +131,13 @@ class Closed(NamedTuple):
     way_out: str
 
 
-def scan_of(eqn: Any) -> Scan:
-    """Return the parts of a scan.
-
-    Their numbers are told by shapes, since parameters of primitives change between versions: what
-    is of each step has one axis more outside than inside.
-    """
-    body = eqn.params["jaxpr"]
-
-    def whole(outside: Sequence[Any], inside: Sequence[Any]) -> int:
-        return sum(v.aval.shape == t.shape for v, t in zip(outside, inside, strict=True))
-
-    carries = whole(eqn.outvars, body.out_avals)
-    consts = whole(eqn.invars, body.in_avals) - carries
-    return Scan(body, consts, carries, eqn.params["length"], eqn.params["reverse"])
-
-
-def _products(eqn: Any) -> int:
+def products_in(eqn: Equation) -> int:
+    """Return the number of products in an equation, over all steps of a loop."""
     if eqn.primitive.name in MULTIPLYING:
         return 1
     # Programs come with their constants in later versions of JAX, and without in earlier ones.
     programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
-    inside = sum(_products(inner) for program in programs for inner in program.eqns)
+    inside = sum(products_in(inner) for program in programs for inner in program.eqns)
     times = MANY if eqn.primitive.name == "while" else eqn.params.get("length") or 1
     return int(inside * times)
 
@@ -163,16 +151,18 @@ class Flat:
     inputs, outputs: the values that go in and come out.
     """
 
-    def __init__(self, closed: Any, opened: Sequence[Any] = CALLS) -> None:
+    def __init__(self, closed: Jaxpr, opened: Sequence[core.Primitive] = CALLS) -> None:
         self.opened = opened
         self.types: list[Any] = []
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
-        self.inputs = [self.value(v.aval) for v in closed.jaxpr.invars]
+        self.inputs = [*map(self.value, closed.in_avals)]
         outputs = self._inlined(closed, self.inputs, ())
         self.replace(self.steps, outputs)
 
-    def value(self, aval: Any, constant: Any = None) -> int:
+    def value(
+        self, aval: ArrayOrType | np.ndarray, constant: Array | np.ndarray | None = None
+    ) -> int:
         """Return a new value."""
         v = len(self.types)
         self.types.append(aval)
@@ -190,7 +180,7 @@ class Flat:
         return tuple(getattr(self.types[v], "shape", ()))
 
     def instead(
-        self, closed: Any, inputs: Sequence[int], step: Step
+        self, closed: Jaxpr, inputs: Sequence[int], step: Step
     ) -> tuple[list[Step], list[int]]:
         """Return the steps of a program that makes what a step makes, and what comes out."""
         count, source = len(self.steps), step.eqn.source_info
@@ -204,49 +194,38 @@ class Flat:
         """Make outputs by other steps, those of them that are needed."""
         self.steps, self.outputs = behind(outputs, steps)[0], outputs
 
-    def _inlined(self, closed: Any, inputs: Sequence[int], scope: tuple[str, ...]) -> list[int]:
+    def _inlined(self, closed: Jaxpr, inputs: Sequence[int], scope: tuple[str, ...]) -> list[int]:
         """Append the steps of a program; return what comes out."""
-        jaxpr = getattr(closed, "jaxpr", closed)  # that of remat is an open one in JAX 0.10
-        values: dict[Any, int] = dict(zip(jaxpr.invars, inputs, strict=True))
-        for v, constant in zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True):
-            values[v] = self.value(v.aval, constant)
 
-        def read(v: Any) -> int:
-            if isinstance(v, core.Literal):
-                aval: Any = v.aval
-                return self.value(aval, np.asarray(v.val, aval.dtype))
-            return values[v]
-
-        for eqn in jaxpr.eqns:
-            given, names = tuple(map(read, eqn.invars)), (*scope, *_scope(eqn))
+        def made(eqn: Equation, given: list[int]) -> list[int]:
+            names = (*scope, *_scope(eqn))
             if eqn.primitive.name == "unstack":
-                out = self._inlined(_slices(eqn), given, names)
-            elif eqn.primitive in self.opened and eqn.primitive is not primitives.scan_p:
-                inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-                out = self._inlined(inner, given, names)
-            elif eqn.primitive in self.opened and _has_short_softmax(eqn):
-                out = self._inlined(_unrolled(eqn), given, names)
-            else:
-                out = [self.value(v.aval) for v in eqn.outvars]
-                self.steps.append(Step(eqn, given, tuple(out), names))
-            values.update(zip(eqn.outvars, out, strict=True))
-        return list(map(read, jaxpr.outvars))
+                return self._inlined(_slices(eqn), given, names)
+            if eqn.primitive in self.opened and eqn.primitive is not primitives.scan_p:
+                return self._inlined(called_by(eqn), given, names)
+            if eqn.primitive in self.opened and _has_short_softmax(eqn):
+                return self._inlined(_unrolled(eqn), given, names)
+            out = [*map(self.value, types_of(eqn.outvars))]
+            self.steps.append(Step(eqn, tuple(given), tuple(out), names))
+            return out
+
+        return interpreted(closed, inputs, made, self.value)
 
 
-def _slices(eqn: Any) -> Any:
+def _slices(eqn: Equation) -> Jaxpr:
     """Return an equation that takes an array apart, as a program of slices."""
-    (v,), axis = eqn.invars, eqn.params["axis"]
+    (v,), axis = types_of(eqn.invars), eqn.params["axis"]
     return jax.make_jaxpr(
         lambda v: [lax.index_in_dim(v, i, axis, keepdims=False) for i in range(v.shape[axis])]
-    )(struct(v.aval))
+    )(struct(v))
 
 
-def _has_short_softmax(eqn: Any) -> bool:
+def _has_short_softmax(eqn: Equation) -> bool:
     """Tell a scan of few steps in which exp is taken."""
     return 0 < eqn.params["length"] <= SHORT and "exp" in primitives_in(eqn)
 
 
-def primitives_in(eqn: Any) -> Iterator[str]:
+def primitives_in(eqn: Equation) -> Iterator[str]:
     """Yield the names of the primitives of an equation: its own, and those in its programs."""
     yield str(eqn.primitive.name)
     for program in core.jaxprs_in_params(eqn.params):
@@ -254,13 +233,13 @@ def primitives_in(eqn: Any) -> Iterator[str]:
             yield from primitives_in(inner)
 
 
-def _unrolled(eqn: Any) -> Any:
+def _unrolled(eqn: Equation) -> Jaxpr:
     """Return a scan as a program of its steps, one after the other."""
     scan = scan_of(eqn)
 
-    def of(*values: Any) -> Any:
+    def of(*values: Array) -> list[Array]:
         consts, carries = values[: scan.consts], [*values[scan.consts :][: scan.carries]]
-        outputs: dict[int, Any] = {}
+        outputs: dict[int, list[Array]] = {}
         for i in range(scan.k)[:: -1 if scan.reverse else 1]:
             stacks = values[scan.consts + scan.carries :]
             entries = (lax.index_in_dim(v, i, keepdims=False) for v in stacks)
@@ -269,10 +248,10 @@ def _unrolled(eqn: Any) -> Any:
         of_steps = zip(*(outputs[i] for i in range(scan.k)), strict=True)
         return [*carries, *map(jnp.stack, of_steps)]
 
-    return jax.make_jaxpr(of)(*(struct(v.aval) for v in eqn.invars))
+    return jax.make_jaxpr(of)(*map(struct, types_of(eqn.invars)))
 
 
-def _scope(eqn: Any) -> tuple[str, ...]:
+def _scope(eqn: Equation) -> tuple[str, ...]:
     """Return the names that an equation is in, without transformations: of vmap(a)/b, a and b.
 
     The formula of an einsum is a name to JAX, and none here.
@@ -304,18 +283,6 @@ def evaluated(outputs: Sequence[int], steps: list[Step], values: dict[int, Any])
     return [values[v] for v in outputs]
 
 
-def bound(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Run an equation.
-
-    Of what it uses, `ctx`, `source_info` and `get_bind_params` are in no documentation, though
-    their classes are; they are the same in JAX 0.10 and 0.12.
-    """
-    primitive = eqn.primitive
-    with eqn.ctx.manager:
-        out = primitive.bind(*inputs, **primitive.get_bind_params(eqn.params))
-    return [*out] if primitive.multiple_results else [out]
-
-
 @dataclass(frozen=True)
 class Program:
     """A function (arrays, state) -> state as JAX traced it; equal if text and constants are.
@@ -332,7 +299,7 @@ class Program:
     closed: Any = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, f: Callable[[list[Any], Any], Any], arrays: list[Any], state: Any) -> "Program":
+    def of(cls, f: LayerProgram, arrays: Sequence[ArrayOrType], state: PyTree) -> "Program":
         """Trace a function, from types.
 
         Of a function with a rule of the user's own JAX prints the function, not the rule: then the
@@ -346,7 +313,7 @@ class Program:
                 constants += rules.consts
         return cls(text, tuple(map(_bytes, constants)), jax.tree.structure(shape), closed)
 
-    def __call__(self, arrays: Sequence[Array], state: Any) -> Any:
+    def __call__(self, arrays: Sequence[Array], state: PyTree) -> Any:
         given = jax.tree.leaves(state)
         expected = self.closed.in_avals[len(arrays) :]
         if [(v.shape, v.dtype) for v in given] != [(v.shape, v.dtype) for v in expected]:
@@ -365,18 +332,12 @@ class Program:
         return jax.tree.unflatten(self.structure, function(self.closed)(*given))
 
 
-def function(closed: Any) -> Callable[..., list[Any]]:
-    """Return a jaxpr as a function."""
-    f: Callable[..., list[Any]] = core.jaxpr_as_fun(closed)
-    return f
-
-
-def _rules(closed: Any) -> list[Any]:
+def _rules(closed: Jaxpr) -> list[Jaxpr]:
     """Return the program of the vjp; none where there is no vjp, which the flow will say."""
     floats = [i for i, v in enumerate(closed.in_avals) if is_float(v)]
 
-    def pulled(given: list[Any], delta: list[Any]) -> Any:
-        def of(*values: Any) -> Any:
+    def pulled(given: list[Array], delta: list[Array]) -> Any:
+        def of(*values: Array) -> list[Array]:
             whole = dict(enumerate(given)) | dict(zip(floats, values, strict=True))
             return [v for v in function(closed)(*whole.values()) if is_float(v)]
 
@@ -389,24 +350,24 @@ def _rules(closed: Any) -> list[Any]:
         return []
 
 
-def _bytes(v: Any) -> bytes:
+def _bytes(v: Numbers) -> bytes:
     if jnp.issubdtype(v.dtype, jax.dtypes.prng_key):
         v = jax.random.key_data(v)
     return np.asarray(v).tobytes()
 
 
-def struct(v: Any, axis: int = 0) -> jax.ShapeDtypeStruct:
+def struct(v: ArrayOrType, axis: int = 0) -> jax.ShapeDtypeStruct:
     """Return the type of an array, with one axis brought to the front, spread as it is."""
     shape, spec = ((*u[axis : axis + 1], *u[:axis], *u[axis + 1 :]) for u in (v.shape, spec_of(v)))
     return spread_type(shape, v, spec)
 
 
-def resized(v: Any, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+def resized(v: ArrayOrType, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
     """Return the type of an array of another shape, whose last axes are spread as they were."""
     first = len(v.shape) - len(shape)
     return spread_type(shape, v, spec_of(v)[first:] if first >= 0 else ())
 
 
-def typed(values: Any) -> str:
+def typed(values: PyTree) -> str:
     """Return the dtypes and shapes of a pytree of arrays in words."""
     return ", ".join(f"{v.dtype}{list(v.shape)}" for v in jax.tree.leaves(values))

@@ -13,10 +13,11 @@ arrays, a slice, another shape) leaves the size of Δ as it is: that is done onc
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax import lax
 
-from ..arrays.compiled import computed
+from ..arrays.compiled import Numbers, computed
 from .primitives import ONCE, REPEATED, Rows
 from .program import Flat, Step, behind, evaluated, resized
 
@@ -26,6 +27,36 @@ class Need(NamedTuple):
 
     value: int
     rows: Rows | None
+
+
+class Source(NamedTuple):
+    """The source of one array of a layer or a run: an array of the user's pytree, or rows of it.
+
+    value: the number of an array of the pytree; beyond those, of one that is made of them.
+    rows: its entries along the first axis that are meant, in their order; None for all of it.
+    by_index: whether the layer takes an entry of its own, of what it makes of all.
+    """
+
+    value: int
+    rows: Rows | None = None
+    by_index: bool = False
+
+    def row(self, j: int | None) -> int | None:
+        """Return the entry that is meant, of a run's that of layer j; None if it is all."""
+        return j if self.rows is None else self.rows[j or 0]
+
+    def taken(self, values: Sequence[Numbers]) -> Numbers:
+        """Return the array; a slice of one of JAX's by one program for all rows."""
+        v, rows = values[self.value], self.rows
+        if rows is None:
+            return v
+        if rows == tuple(range(len(v)))[::-1]:
+            return v[::-1]
+        if len(rows) > 1:
+            return v[np.array(rows)]
+        if isinstance(v, np.ndarray):
+            return v[rows[0] : rows[0] + 1]
+        return jax.lax.dynamic_slice_in_dim(v, np.int32(rows[0]), 1)
 
 
 class Prepared(NamedTuple):
@@ -68,6 +99,10 @@ def prepared(
         raw: the values that were handed over.
         inputs: what goes into the scan.
     """
+    # The layers' own entries are best, since each array then has the Δ of its own use. Moved
+    # beforehand they are cheapest; where a parameter would be moved in two ways, or a step is not
+    # known to keep layers apart, nothing is moved; and where that fails too, all of a stack is
+    # made in every layer, but for those that can be made by entries.
     given = flat, prologue, parameters, raw
     for moves in (True, False):
         try:

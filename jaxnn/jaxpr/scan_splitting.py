@@ -10,17 +10,30 @@ not, each is told by itself.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import compress
 from typing import Any, NamedTuple
 
 import jax
 from jax import lax
-from jax.extend import core
 from jax.extend.core import primitives
+from jaxtyping import Array
 
 from ..arrays.rows import is_float
-from .program import CALLS, Flat, Scan, Step, bound, function, scan_of, struct
+from .interpreter import (
+    CALLS,
+    Equation,
+    Jaxpr,
+    Scan,
+    bound,
+    called_by,
+    function,
+    interpreted,
+    scan_of,
+)
+from .program import Flat, Step, struct
 
+Values = list[Array | None]  # None of what is not known
 Flags = Sequence[bool]  # for each value whether it depends on some values, such as parameters
 
 
@@ -48,6 +61,8 @@ def _split(flat: Flat, sources: tuple[set[int], set[int]], absent: int, sized: s
         sized: as in `split`; the values that are new are added.
     """
     steps, same = list[Step](), dict[int, int]()
+    # In the order of the program, so that what a scan is made to return already has its sources
+    # when a later scan takes it.
     for given in [*flat.steps]:
         step = given._replace(inputs=tuple(same.get(v, v) for v in given.inputs))
         parts = [step]
@@ -60,6 +75,8 @@ def _split(flat: Flat, sources: tuple[set[int], set[int]], absent: int, sized: s
             ]
             if any(moved):
                 types = [struct(flat.types[v]) for v in step.inputs]
+                # With parameters absent the new scan is data of all layers; with xs absent each
+                # layer makes it again, and then takes no more parameters than it needs.
                 both = _both(step.scan, _ahead(step.eqn, moved, apart=absent == 1), moved)
                 parts, outputs = flat.instead(jax.make_jaxpr(both)(*types), step.inputs, step)
                 same.update(zip(step.outputs, outputs, strict=True))
@@ -78,7 +95,7 @@ class _Ahead(NamedTuple):
     unknown: Flags
 
 
-def _ahead(eqn: Any, moved: Flags, *, apart: bool) -> list[_Ahead]:
+def _ahead(eqn: Equation, moved: Flags, *, apart: bool) -> list[_Ahead]:
     """Return the scans that make some outputs of a scan.
 
     Args:
@@ -96,7 +113,7 @@ def _ahead(eqn: Any, moved: Flags, *, apart: bool) -> list[_Ahead]:
     return [_Ahead(made, _without(eqn, made)) for made in groups]
 
 
-def _without(eqn: Any, made: Flags) -> list[bool]:
+def _without(eqn: Equation, made: Flags) -> list[bool]:
     """Return for each input of a scan whether none of some outputs needs it.
 
     A carry that is one of these outputs is needed for itself.
@@ -105,6 +122,8 @@ def _without(eqn: Any, made: Flags) -> list[bool]:
     for i in range(len(eqn.invars)):
         carry = i - scan.consts
         itself = 0 <= carry < scan.carries and made[carry]
+        # One input at a time, with carries followed to their fixed point: a value may come to an
+        # output steps later, by way of other carries.
         out = _reached(eqn, [i == j for j in range(len(eqn.invars))])
         flags.append(not (itself or any(compress(out, made))))
     return flags
@@ -120,7 +139,8 @@ def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., li
     """
     body, c, s = scan.body, scan.consts, scan.consts + scan.carries
     # What never changes is no array of all steps.
-    passes = [i == j for i, j in enumerate(_handed_on(body)[: scan.carries], c)]
+    handed_on = _handed_on(len(body.in_avals), partial(_facts_of, body))
+    passes = [i == j for i, j in enumerate(handed_on[: scan.carries], c)]
     options: dict[str, Any] = {"length": scan.k, "reverse": scan.reverse}
 
     def first(inputs: Sequence[Any], made: Flags, unknown: Flags) -> tuple[list[Any], list[Any]]:
@@ -128,7 +148,8 @@ def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., li
         consts, carries, stacks = inputs[:c], inputs[c:s], inputs[s:]
         by_step = [flag and not same for flag, same in zip(made, passes, strict=False)]
 
-        def step(carries: Any, entries: Any) -> Any:
+        def step(carries: Values, entries: Values) -> Any:
+            # The carries from before the step, since that is what `second` runs the step with.
             out = _known(body, [*_but(consts, unknown[:c]), *carries, *entries])
             ends, outputs = _but(out[: scan.carries], unknown[c:s]), out[scan.carries :]
             return ends, (_only(carries, by_step), _only(outputs, made[scan.carries :]))
@@ -137,18 +158,18 @@ def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., li
         ends, (before, outputs) = lax.scan(step, start, _but(stacks, unknown[s:]), **options)
         return _only([*ends, *outputs], made), before
 
-    def both(*inputs: Any) -> list[Any]:
+    def both(*inputs: Array) -> list[Any]:
         consts, carries, stacks = inputs[:c], inputs[c:s], inputs[s:]
         made, before = _merged([first(inputs, *each) for each in ahead])
 
-        def second(own: Any, entries: Any) -> Any:
-            entries, before = entries
+        def second(own: Values, entries: tuple[list[Array], Values]) -> Any:
+            stacks, before = entries
             rest = iter(own)
             whole = [
                 next(rest) if not is_moved else v if same else at_step
                 for v, at_step, is_moved, same in zip(carries, before, moved, passes, strict=False)
             ]
-            out = function(body)(*consts, *whole, *entries)
+            out = function(body)(*consts, *whole, *stacks)
             return _others(out[: scan.carries], moved), _others(out[scan.carries :], moved_outputs)
 
         moved_outputs = moved[scan.carries :]
@@ -185,99 +206,94 @@ def _others(values: Sequence[Any], flags: Flags) -> list[Any]:
 # What depends on what within a program
 
 
-def _reached(eqn: Any, flags: Flags) -> list[bool]:
-    """Return for each output of an equation whether it depends on inputs with a flag."""
-    program = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+class _Fact(NamedTuple):
+    """A fact about a value: whether it depends on flagged ones, and which of all values it is."""
+
+    depends: bool
+    value: object
+
+
+def _new(depends: bool) -> _Fact:
+    return _Fact(depends, object())
+
+
+def _facts_of(program: Jaxpr, given: Sequence[_Fact]) -> list[_Fact]:
+    return interpreted(program, given, _facts, lambda *_: _new(depends=False))
+
+
+def _facts(eqn: Equation, given: Sequence[_Fact]) -> list[_Fact]:
+    """Return what is known of the outputs of an equation, of its inputs; unchanged ones too."""
     if eqn.primitive in CALLS:
-        return _reached_in(program, flags)
-    if eqn.primitive is primitives.cond_p and not flags[0]:
-        branches = [_reached_in(branch, flags[1:]) for branch in eqn.params["branches"]]
-        return [any(each) for each in zip(*branches, strict=True)]
+        return _facts_of(called_by(eqn), given)
     if eqn.primitive is primitives.cond_p:
-        return [True if i is None else flags[i] for i in _same(eqn)]
+        index, *operands = given
+        branches = [_facts_of(branch, operands) for branch in eqn.params["branches"]]
+        return [_chosen(index, cases) for cases in zip(*branches, strict=True)]
     if eqn.primitive is primitives.scan_p:
-        scan = scan_of(eqn)
-        flags = [*flags]
-        while True:  # until the carries reach no more
-            out = _reached_in(scan.body, flags)
-            carries = slice(scan.consts, scan.consts + scan.carries)
-            more = [a or b for a, b in zip(flags[carries], out, strict=False)]
-            if more == flags[carries]:
-                return out
-            flags[carries] = more
-    return [any(flags)] * len(eqn.outvars)
+        return [_new(depends) for depends in _settled(scan_of(eqn), [*given])]
+    if eqn.primitive is primitives.copy_p:
+        return [*given]
+    depends = any(fact.depends for fact in given)
+    return [_new(depends) for _ in eqn.outvars]
 
 
-def _reached_in(program: Any, flags: Flags) -> list[bool]:
-    jaxpr = getattr(program, "jaxpr", program)
-    reached = dict(zip(jaxpr.invars, flags, strict=True))
-
-    def is_reached(v: Any) -> bool:
-        return not isinstance(v, core.Literal) and reached.get(v, False)
-
-    for eqn in jaxpr.eqns:
-        out = _reached(eqn, [*map(is_reached, eqn.invars)])
-        reached.update(zip(eqn.outvars, out, strict=True))
-    return [*map(is_reached, jaxpr.outvars)]
+def _chosen(index: _Fact, cases: Sequence[_Fact]) -> _Fact:
+    """Return what is known of one of several cases; whatever is chosen, equal ones are that one."""
+    if len({fact.value for fact in cases}) == 1:
+        return cases[0]
+    return _new(index.depends or any(fact.depends for fact in cases))
 
 
-def _same(eqn: Any) -> list[int | None]:
-    """Return for each output of an equation the number of the input that it is, unchanged.
+def _settled(scan: Scan, given: list[_Fact]) -> list[bool]:
+    """Return which outputs of a scan depend on flagged values, in whatever step.
 
-    None of one that is made, or that is one input or another, as a condition has it.
+    A carry that a step makes of flagged values is flagged in the next one, so the body is gone
+    through until no more of them are; each time one more is at least.
     """
-    if eqn.primitive in CALLS:
-        return _handed_on(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")))
-    if eqn.primitive is primitives.cond_p:
-        branches = zip(*map(_handed_on, eqn.params["branches"]), strict=True)
-        return [None if i is None or {i, *rest} != {i} else 1 + i for i, *rest in branches]
-    return [0 if eqn.primitive is primitives.copy_p else None] * len(eqn.outvars)
+    while True:
+        out = [fact.depends for fact in _facts_of(scan.body, given)]
+        more = False
+        for i, depends in enumerate(out[: scan.carries], scan.consts):
+            if depends and not given[i].depends:
+                given[i], more = _new(depends=True), True
+        if not more:
+            return out
 
 
-def _handed_on(program: Any) -> list[int | None]:
-    """Return for each output of a program the number of the input that it is, unchanged."""
-    jaxpr = getattr(program, "jaxpr", program)
-    numbers = {v: i for i, v in enumerate(jaxpr.invars)}
-
-    def number(v: Any) -> int | None:
-        return None if isinstance(v, core.Literal) else numbers.get(v)
-
-    for eqn in jaxpr.eqns:
-        given = [*map(number, eqn.invars)]
-        same = (
-            (v, None if i is None else given[i])
-            for v, i in zip(eqn.outvars, _same(eqn), strict=True)
-        )
-        numbers.update((v, i) for v, i in same if i is not None)
-    return [*map(number, jaxpr.outvars)]
+def _reached(eqn: Equation, flags: Flags) -> list[bool]:
+    """Return for each output of an equation whether it depends on inputs with a flag."""
+    return [fact.depends for fact in _facts(eqn, [*map(_new, flags)])]
 
 
-def _known(program: Any, given: Sequence[Any]) -> list[Any]:
+def _same(eqn: Equation) -> list[int | None]:
+    """Return for each output of an equation the number of the input that it is, unchanged."""
+    return _handed_on(len(eqn.invars), partial(_facts, eqn))
+
+
+def _handed_on(count: int, facts: Callable[[list[_Fact]], list[_Fact]]) -> list[int | None]:
+    given = [_new(depends=False) for _ in range(count)]
+    numbers = {fact.value: i for i, fact in enumerate(given)}
+    return [numbers.get(fact.value) for fact in facts(given)]
+
+
+def _known(program: Jaxpr, given: Sequence[Any]) -> list[Any]:
     """Run what can be run of a program where some inputs are not known, None; so is the rest."""
-    jaxpr = getattr(program, "jaxpr", program)
-    values = dict(zip(jaxpr.constvars, getattr(program, "consts", ()), strict=True))
-    values |= dict(zip(jaxpr.invars, given, strict=True))
 
-    def read(v: Any) -> Any:
-        return v.val if isinstance(v, core.Literal) else values[v]
-
-    for eqn in jaxpr.eqns:
-        inputs = [*map(read, eqn.invars)]
+    def made(eqn: Equation, inputs: list[Any]) -> list[Any]:
         unknown = [v is None for v in inputs]
         if not any(unknown):
-            out = bound(eqn, inputs)
-        elif all(_reached(eqn, unknown)):
-            out = [None] * len(eqn.outvars)
-        else:
-            out = _known_part(eqn, inputs, unknown)
-        values.update(zip(eqn.outvars, out, strict=True))
-    return [*map(read, jaxpr.outvars)]
+            return bound(eqn, inputs)
+        if all(_reached(eqn, unknown)):
+            return [None] * len(eqn.outvars)
+        return _known_part(eqn, inputs, unknown)
+
+    return interpreted(program, given, made, lambda _, number: number)
 
 
-def _known_part(eqn: Any, inputs: list[Any], unknown: Flags) -> list[Any]:
+def _known_part(eqn: Equation, inputs: list[Any], unknown: Flags) -> list[Any]:
     """Run a call, a branch or a scan for those of its outputs that are known."""
     if eqn.primitive in CALLS:
-        return _known(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")), inputs)
+        return _known(called_by(eqn), inputs)
     lost = _reached(eqn, unknown)
     if eqn.primitive is primitives.cond_p and inputs[0] is None:
         return [None if i is None else inputs[i] for i in _same(eqn)]
@@ -291,7 +307,7 @@ def _known_part(eqn: Any, inputs: list[Any], unknown: Flags) -> list[Any]:
     scan = scan_of(eqn)
     c, s = scan.consts, scan.consts + scan.carries
 
-    def step(carries: Any, entries: Any) -> Any:
+    def step(carries: Values, entries: Values) -> Any:
         out = _but(_known(scan.body, [*inputs[:c], *carries, *entries]), lost)
         return out[: scan.carries], out[scan.carries :]
 

@@ -157,20 +157,22 @@ def _arrays(graph: Graph, products: list[Step]) -> tuple[int, ...]:
     return graph.arrays([v for v in (*factors, *behind_it) if not graph.depends(v)])
 
 
-def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> Block:
-    """Return the logits of a softmax, with their axes told apart."""
+def _queries(graph: Graph, softmax: Softmax, products: list[Step]) -> list[int]:
+    """Return the axes of the logits that count queries: positions, or learned ones."""
     axes = graph.axes.known[softmax.logits]
     rows = [i for i in range(len(axes)) if i not in softmax.keys]
-    learned = {
-        factor
-        for step in products
-        for v in step.inputs
-        for axis in graph.axes.others.get(v, ())
-        for factor in axis
-    }
+    others = (graph.axes.others.get(v, ()) for step in products for v in step.inputs)
+    learned = {factor for axes in others for axis in axes for factor in axis}
     queries = [i for i in rows if _holds(axes[i], POSITIONS) or not learned.isdisjoint(axes[i])]
-    if not queries and not learned:  # positions as features: then queries are next to the keys
-        queries = [i for i in rows if axes[i] and not _holds(axes[i], EXAMPLES)][-1:]
+    if queries or learned:
+        return queries
+    # Positions that are features of the state: then queries are next to the keys.
+    return [i for i in rows if axes[i] and not _holds(axes[i], EXAMPLES)][-1:]
+
+
+def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> Block:
+    """Return the logits of a softmax, with their axes told apart."""
+    axes, queries = graph.axes.known[softmax.logits], _queries(graph, softmax, products)
     shape, numbers = list[int](), list[int]()
     heads, others, keys = list[int](), list[int](), list[int]()
     for i, axis in enumerate(axes):

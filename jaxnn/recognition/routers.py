@@ -17,6 +17,7 @@ from jax.extend.core import primitives
 from jaxtyping import Array, Float
 
 from ..jaxpr.axis_kinds import Axis, Factor
+from ..jaxpr.interpreter import types_of
 from ..jaxpr.primitives import CASTS, SHAPES
 from ..jaxpr.program import Step
 from .step_graph import Graph, passes
@@ -151,7 +152,7 @@ def _is_stack(axes: tuple[Axis, ...], same: set[Factor]) -> bool:
 
 def _along(step: Step) -> int:
     """Return the axis along which a step selects."""
-    params, last = step.eqn.params, len(step.eqn.invars[0].aval.shape) - 1
+    params, last = step.eqn.params, len(types_of(step.eqn.invars)[0].shape) - 1
     (axis,) = params.get("axes", (params.get("axis", last),))
     return int(axis)
 

@@ -13,8 +13,9 @@ import jax
 from jax.extend.core import primitives
 
 from ..jaxpr.axis_kinds import Axes
+from ..jaxpr.interpreter import CALLS
 from ..jaxpr.primitives import CASTS, ENDING, SHAPES
-from ..jaxpr.program import CALLS, Flat, Step, behind, evaluated
+from ..jaxpr.program import Flat, Step, behind, evaluated
 
 # A reverse rule of the user's own is no matter here, where nothing is differentiated.
 OPENED = (

@@ -22,8 +22,18 @@ from jax.extend.core import primitives
 from jaxtyping import Array
 
 from ...errors import NoTwinError
-from ...jaxpr.program import CALLS, Step, scan_of
-from .draws import Axes, Blocks, looked_up, product, shared_product
+from ...jaxpr.interpreter import (
+    CALLS,
+    Equation,
+    Jaxpr,
+    bound,
+    called_by,
+    interpreted,
+    scan_of,
+    types_of,
+)
+from ...jaxpr.program import products_in
+from .draws import Axes, Blocks, Operator, looked_up, product, shared_product
 from .noise import fold_in
 from .origins import OF_MANY, SCALES, VIEWS, Entries, Origin, Use, Uses, units
 
@@ -151,7 +161,7 @@ def _numbered(shape: tuple[int, ...], places: np.ndarray | None) -> Array:
     return numbers
 
 
-def shared_weights(closed: Any, given: Sequence[Value], replicas: int) -> dict[Any, Entries]:
+def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict[Any, Entries]:
     """Return what the products of a program share, as `Draws.entries`.
 
     Args:
@@ -162,7 +172,7 @@ def shared_weights(closed: Any, given: Sequence[Value], replicas: int) -> dict[A
     Raises:
         NoTwinError: weights that have no twin together.
     """
-    if not any(Step(eqn, (), (), ()).products for eqn in closed.jaxpr.eqns):
+    if not any(products_in(eqn) for eqn in closed.jaxpr.eqns):
         return {}
     draws = Draws(jnp.zeros(2, jnp.uint32), replicas)
     draws.uses = uses = Uses()
@@ -179,7 +189,7 @@ def shared_weights(closed: Any, given: Sequence[Value], replicas: int) -> dict[A
     return uses.entries()
 
 
-def evaluated(closed: Any, given: Sequence[Value], draws: Draws) -> list[Value]:
+def evaluated(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> list[Value]:
     """Run a program.
 
     Args:
@@ -190,53 +200,62 @@ def evaluated(closed: Any, given: Sequence[Value], draws: Draws) -> list[Value]:
     Raises:
         NoTwinError: a product that cannot be drawn.
     """
-    jaxpr = getattr(closed, "jaxpr", closed)
-    constants = [Value(v, CONSTANT) for v in getattr(closed, "consts", ())]
-    values: dict[Any, Value] = dict(zip(jaxpr.constvars, constants, strict=True))
-    values |= dict(zip(jaxpr.invars, given, strict=True))
-
-    def read(v: Any) -> Value:
-        if isinstance(v, core.Literal):
-            aval: Any = v.aval
-            return Value(jnp.asarray(v.val, aval.dtype), CONSTANT)
-        return values[v]
-
-    for eqn in jaxpr.eqns:
-        values.update(zip(eqn.outvars, _made(eqn, list(map(read, eqn.invars)), draws), strict=True))
-    return list(map(read, jaxpr.outvars))
+    return interpreted(
+        closed,
+        given,
+        lambda eqn, inputs: _made(eqn, inputs, draws),
+        lambda _, number: Value(jnp.asarray(number), CONSTANT),
+    )
 
 
-def _made(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
+def _made(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
     """Return what an equation makes."""
     kinds = [value.kind for value in given]
     kind = max(kinds, default=CONSTANT)
     if eqn.primitive in CALLS and kind > CONSTANT:
-        return evaluated(eqn.params.get("jaxpr", eqn.params.get("call_jaxpr")), given, draws)
+        return evaluated(called_by(eqn), given, draws)
     if kind < STATE:
-        arrays = _bound(eqn, *_arrays(given))
-        varies = frozenset[int]().union(*(value.varies for value in given))
-        return _with_origins(eqn, given, [Value(v, kind, varies) for v in arrays], draws)
-    name = eqn.primitive.name
-    if WEIGHT in kinds and Step(eqn, (), (), ()).products:
-        if eqn.primitive is primitives.scan_p:
-            return _scanned(eqn, given, draws)
-        if eqn.primitive is primitives.cond_p:
-            return _chosen(eqn, given, draws)
-        if name in WITH_RULES:
-            inner = eqn.params.get("call_jaxpr", eqn.params.get("fun_jaxpr"))
-            return evaluated(inner, given, draws)
-        drawn = _drawn(eqn, given, draws)
-        if drawn is not None:
-            return [Value(drawn, STATE)]
+        return _of_weights(eqn, given, kind, draws)
+    made = _of_products(eqn, given, draws) if WEIGHT in kinds and products_in(eqn) else None
+    return _of_replicas(eqn, given, draws) if made is None else made
+
+
+def _of_weights(eqn: Equation, given: list[Value], kind: int, draws: Draws) -> list[Value]:
+    """Return what is made of constants and weights alone, once for all replicas."""
+    varies = frozenset[int]().union(*(value.varies for value in given))
+    made = [Value(v, kind, varies) for v in bound(eqn, _arrays(given))]
+    return _with_origins(eqn, given, made, draws)
+
+
+def _of_products(eqn: Equation, given: list[Value], draws: Draws) -> list[Value] | None:
+    """Return what a product of weights, or a program of some, makes; None of one without a draw."""
+    if eqn.primitive is primitives.scan_p:
+        return _scanned(eqn, given, draws)
+    if eqn.primitive is primitives.cond_p:
+        return _chosen(eqn, given, draws)
+    if eqn.primitive.name in WITH_RULES:
+        return evaluated(called_by(eqn), given, draws)
+    drawn = _drawn(eqn, given, draws)
+    return None if drawn is None else [Value(drawn, STATE)]
+
+
+def _of_replicas(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
+    """Return what is made of the state of each replica, as it is."""
     if draws.uses is not None:
         origins = (value.origin for value in given if value.kind == WEIGHT and value.array.size > 1)
         draws.uses.of_entries.extend(origin for origin in origins if origin is not None)
-    axes = [0 if kind == STATE else None for kind in kinds]
-    each = jax.vmap(partial(_bound, eqn), in_axes=axes, axis_size=draws.replicas)
+    axes = [0 if value.kind == STATE else None for value in given]
+
+    def of_one(*arrays: Array) -> list[Array]:
+        return bound(eqn, arrays)
+
+    each: Callable[..., list[Array]] = jax.vmap(of_one, in_axes=axes, axis_size=draws.replicas)
     return [Value(v, STATE) for v in each(*_arrays(given))]
 
 
-def _with_origins(eqn: Any, given: list[Value], made: list[Value], draws: Draws) -> list[Value]:
+def _with_origins(
+    eqn: Equation, given: list[Value], made: list[Value], draws: Draws
+) -> list[Value]:
     """Return what is made of weights alone with its origin, if that is looked for."""
     of = [value.origin for value in given if value.origin is not None]
     if draws.uses is None or not of:
@@ -257,18 +276,10 @@ def _arrays(values: Sequence[Value]) -> list[Any]:
     return [value.array for value in values]
 
 
-def _bound(eqn: Any, *arrays: Any) -> list[Any]:
-    """Return the results of an equation; see `jaxnn.jaxpr.program.evaluated`."""
-    primitive = eqn.primitive
-    with eqn.ctx.manager:
-        out = primitive.bind(*arrays, **primitive.get_bind_params(eqn.params))
-    return list(out) if primitive.multiple_results else [out]
-
-
 # Products
 
 
-def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
+def _drawn(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
     """Return a draw of a product; None if there is none to draw.
 
     Raises:
@@ -296,7 +307,7 @@ def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
         at = kinds.index(WEIGHT)
 
         def operator(x: Array, w: Array) -> Array:
-            return _bound(eqn, *((w, x) if at == 0 else (x, w)))[0]  # type: ignore[no-any-return]
+            return bound(eqn, (w, x) if at == 0 else (x, w))[0]  # type: ignore[no-any-return]
 
         x, w = given[1 - at].array, given[at].array
         # Of W the axis of the units above, that of those below in a group, and those of places.
@@ -316,7 +327,7 @@ def _drawn(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
     )
 
 
-def _matrix_product(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
+def _matrix_product(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
     """Return a draw of a `dot_general`; None if it sums over nothing, as a scale does."""
     at = 0 if given[0].kind == WEIGHT else 1
     sums, slices = eqn.params["dimension_numbers"]
@@ -333,7 +344,7 @@ def _matrix_product(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
         return jnp.transpose(y, order) if at == 0 else y
 
     def operator(x: Array, w: Array) -> Array:
-        return x_first(_bound(eqn, *((w, x) if at == 0 else (x, w)))[0], count)
+        return x_first(bound(eqn, (w, x) if at == 0 else (x, w))[0], count)
 
     below = units(w.shape, (*axes.w, *axes.w_slices))
     above = units(w.shape, (*axes.free(of_w, of_w=True), *axes.w_slices))
@@ -349,7 +360,7 @@ def _matrix_product(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
 def _product(
     key: Array,
     shared: _Shared | None,
-    operator: Any,
+    operator: Operator,
     x: Array,
     w: Array,
     axes: Axes | None,
@@ -361,7 +372,7 @@ def _product(
     return product(key, operator, x, w, axes, loops, alone)
 
 
-def _is_plain_ragged(eqn: Any, kinds: list[int]) -> bool:
+def _is_plain_ragged(eqn: Equation, kinds: list[int]) -> bool:
     """Tell whether a product is `lax.ragged_dot` of a state, (M, K), and weights, (G, K, N)."""
     numbers = eqn.params.get("ragged_dot_dimension_numbers")
     plain = numbers is None or (
@@ -371,7 +382,7 @@ def _is_plain_ragged(eqn: Any, kinds: list[int]) -> bool:
     return plain and len(kinds) == 3 and kinds[:2] == [STATE, WEIGHT]
 
 
-def _ragged_product(eqn: Any, given: list[Value], draws: Draws) -> Array:
+def _ragged_product(eqn: Equation, given: list[Value], draws: Draws) -> Array:
     """Return a draw of a product of each row with the matrix of its group.
 
     Rows that a replica has sorted by itself stand elsewhere in others, so that it takes its own.
@@ -392,17 +403,17 @@ def _ragged_product(eqn: Any, given: list[Value], draws: Draws) -> Array:
     grouped = jax.vmap(by_group)(x.array, draws.as_state(sizes))
     axes = None if alone else Axes((1, 2), (0, 1), (), ())
     y = _product(key, shared, operator, grouped, w.array, axes, alone=alone)
-    return y.astype(eqn.outvars[0].aval.dtype)
+    return y.astype(types_of(eqn.outvars)[0].dtype)
 
 
-def _looked_up(eqn: Any, given: list[Value], draws: Draws) -> Array | None:
+def _looked_up(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
     """Return a draw of a look-up in a table; None if the table is no weight."""
     table, places = given
     if table.kind != WEIGHT:
         return None
 
-    def gather(table: Array, places: Any) -> Array:
-        return _bound(eqn, table, places)[0]  # type: ignore[no-any-return]
+    def gather(table: Array, places: Array) -> Array:
+        return bound(eqn, (table, places))[0]  # type: ignore[no-any-return]
 
     indexed, shape = eqn.params["dimension_numbers"].start_index_map, table.array.shape
     above = units(shape, [i for i in range(len(shape)) if i not in indexed])
@@ -426,7 +437,7 @@ def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[in
     return kinds
 
 
-def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
+def _scanned(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
     """Return what a scan makes.
 
     Weights that are the same in all steps are drawn once for all of them, as those that several
@@ -441,7 +452,7 @@ def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
     # Of a step's entries the steps are in front, of a state the replicas behind them.
     stacks = [_of_step(_swapped(v), level) for v in given[scan.consts + count :]]
 
-    def step(values: Sequence[Value], i: Any) -> list[Value]:
+    def step(values: Sequence[Value], i: Array | int) -> list[Value]:
         return evaluated(scan.body, values, draws.inside(fold_in(key, i), path, (i,)))
 
     first = [v._replace(array=jax.eval_shape(lambda v: v[0], v.array)) for v in stacks]
@@ -453,7 +464,9 @@ def _scanned(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
         carries = [draws.of_kind(*pair) for pair in zip(carries, raised, strict=True)]
     kinds = [*raised, *kinds[count:]]
 
-    def body(carry: list[Any], entry: Any) -> tuple[list[Any], list[Any]]:
+    def body(
+        carry: list[Array], entry: tuple[Array, list[Array]]
+    ) -> tuple[list[Array], list[Array]]:
         i, entries = entry
         whole = [*carries, *stacks]
         own = [v._replace(array=a) for v, a in zip(whole, [*carry, *entries], strict=True)]
@@ -481,7 +494,7 @@ def _swapped(value: Value) -> Value:
     return value._replace(array=jnp.moveaxis(value.array, 1, 0))
 
 
-def _chosen(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
+def _chosen(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
     """Return what a conditional makes: of a state that chooses, all branches, and one of each."""
     index, *operands = given
     key = draws.next()
@@ -494,7 +507,7 @@ def _chosen(eqn: Any, given: list[Value], draws: Draws) -> list[Value]:
     kinds = [max(of_output) for of_output in zip(*of_each, strict=True)]
     kinds = [STATE if index.kind == STATE else kind for kind in kinds]
 
-    def alike(branch: Callable[..., list[Value]], *arrays: Any) -> list[Any]:
+    def alike(branch: Callable[..., list[Value]], *arrays: Array) -> list[Array]:
         made = branch([v._replace(array=a) for v, a in zip(operands, arrays, strict=True)])
         return _arrays([draws.of_kind(*pair) for pair in zip(made, kinds, strict=True)])
 
@@ -513,6 +526,6 @@ def _picked(i: Array, *cases: Array) -> Array:
 
 
 def _branch(
-    closed: Any, draws: Draws, key: Array, path: tuple[int, ...], values: Sequence[Value]
+    closed: Jaxpr, draws: Draws, key: Array, path: tuple[int, ...], values: Sequence[Value]
 ) -> list[Value]:
     return evaluated(closed, values, draws.inside(key, path))
