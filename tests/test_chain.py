@@ -546,6 +546,7 @@ def test_equal_layers_that_change_the_shape_are_no_run(rng):
 # Handing a network over
 
 
+@pytest.mark.slow
 def test_modules_of_equinox(rng, key):
     """Modules that take one example; activations join the product above them."""
     keys = jax.random.split(key, 5)

@@ -182,7 +182,8 @@ def test_a_thousand_layers():
     np.testing.assert_allclose(logs.sum(), log_det, rtol=0, atol=error)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.float64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_orthogonal_weights_keep_all_singular_values_at_one(dtype):
     net, params, xs = network(0, "identity", (32,) * 202, orthogonal(1.0), 0.1, dtype)
     s = compiled(net, params, xs)

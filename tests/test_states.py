@@ -316,7 +316,8 @@ def sizes(program):
             yield from sizes(getattr(inner, "jaxpr", inner))
 
 
-@pytest.mark.parametrize("memory", ["all", pytest.param("sqrt", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["all", "sqrt"])
 def test_what_steps_share_is_stored_once(rng, memory):
     """Riders, what a scan takes at each step, its outputs: no array has a sequence for each step.
 
