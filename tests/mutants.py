@@ -2,6 +2,7 @@
 
     python tests/mutants.py                          # all formulas, and a sample of every room
     python tests/mutants.py --today                  # the room and the formulas whose day it is
+    python tests/mutants.py formulas                 # all formulas alone
     python tests/mutants.py sigmoid                  # formulas with this word in their name
     python tests/mutants.py chain --count 100 --seed 3   # a sample of one room
 
@@ -531,7 +532,8 @@ def chosen(options: argparse.Namespace) -> tuple[list[Mutant], list[str]]:
     if options.words:
         words = [word.lower() for word in options.words]
         rooms, words = [v for v in rooms if v in words], [v for v in words if v not in rooms]
-        errors = [error for error in errors if any(word in error.name.lower() for word in words)]
+        named = [error for error in errors if any(word in error.name.lower() for word in words)]
+        errors = errors if "formulas" in words else named
     if options.today:
         day = date.today().timetuple().tm_yday % DAYS
         rooms, errors = rooms[day::DAYS], errors[day::DAYS]
