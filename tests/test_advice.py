@@ -463,25 +463,6 @@ def modules(rng, blocks, layer, xs, kinds=tuple(CURES)):
     return found, plain
 
 
-def linear_modules(rng, params, kinds):
-    """Yield cures of layers `linear` of PyTorch, and them in plain functions, if it is there."""
-    try:
-        need("torch")
-    except pytest.skip.Exception:
-        return
-    import torch
-    from torch import nn
-
-    blocks = [nn.Sequential(nn.Tanh(), nn.Linear(*p["w"].shape, bias=False)) for p in params]
-    for block, p in zip(blocks, params, strict=True):
-        block[1].weight.data = torch.tensor(p["w"].T)
-
-    def layer(i, arrays, z, sigma):
-        return torch.tanh(z) @ arrays[f"{i}.1.weight"].T
-
-    yield modules(rng, blocks, layer, normal(rng, B, 8), kinds)
-
-
 def of_dense_modules(rng):
     need("torch")
     from torch import manual_seed, nn
@@ -594,27 +575,45 @@ def test_every_kind_has_a_rule_and_a_network():
     assert {*CURES} == {*RULES} == set().union(*(kinds for _, kinds in CASES.values()))
 
 
-def test_the_walk_that_adds_a_cure(rng):
+@pytest.fixture
+def walked():
     """CONTRIBUTING's change and how its advice is followed, entered as they stand there."""
     entry, case = walk("a cure")
     before, rules = dict(CURES), {}
-    try:
-        exec(entry, {**vars(changes)})
-        exec(case, {**globals(), "RULES": rules})
-        (kind,) = CURES.keys() - before.keys()
-        params = [{"w": normal(rng, 8, 8, std=0.1)} for _ in range(6)]
-        for found, plain in (
-            chain(rng, linear, params, normal(rng, B, 8), jnp.tanh, (kind,)),
-            *linear_modules(rng, params, (kind,)),
-        ):
-            (cure,) = found
-            assert cure.kind == kind
-            _, changed, promise = followed(rng, plain, str(cure), rules)
-            assert_rate(changed, promise)
-            assert abs(cure.decades) < abs(found.verdict.decades) / 2
-    finally:
-        CURES.clear()
-        CURES.update(before)
+    exec(entry, {**vars(changes)})
+    exec(case, {**globals(), "RULES": rules})
+    (kind,) = CURES.keys() - before.keys()
+    yield kind, rules
+    CURES.clear()
+    CURES.update(before)
+
+
+LINEAR = [{"w": 0.1 * np.random.default_rng(i).normal(size=(8, 8))} for i in range(6)]
+
+
+def assert_cured(walked, rng, found, plain):
+    (cure,), (kind, rules) = found, walked
+    assert cure.kind == kind
+    _, changed, promise = followed(rng, plain, str(cure), rules)
+    assert_rate(changed, promise)
+    assert abs(cure.decades) < abs(found.verdict.decades) / 2
+
+
+def test_the_walk_that_adds_a_cure(walked, rng):
+    kinds = walked[:1]
+    assert_cured(walked, rng, *chain(rng, linear, LINEAR, normal(rng, B, 8), jnp.tanh, kinds))
+
+
+def test_the_walk_that_adds_a_cure_of_modules(torch, walked, rng):
+    linears = [torch.nn.Linear(8, 8, bias=False) for _ in LINEAR]
+    for module, p in zip(linears, LINEAR, strict=True):
+        module.weight.data = torch.tensor(p["w"].T)
+
+    def layer(i, arrays, z, sigma):
+        return torch.tanh(z) @ arrays[f"{i}.1.weight"].T
+
+    blocks = [torch.nn.Sequential(torch.nn.Tanh(), module) for module in linears]
+    assert_cured(walked, rng, *modules(rng, blocks, layer, normal(rng, B, 8), walked[:1]))
 
 
 @pytest.mark.slow

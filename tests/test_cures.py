@@ -21,9 +21,10 @@ from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn.chain.chain import from_layers
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.curing import branches, changes, cures, hooks, kernels, numbers, search, steps, units
+from jaxnn.curing import branches, changes, cures, hooks, kernels, search, steps, units
 from jaxnn.curing.changes import Change
 from jaxnn.curing.draws import OddError, delta_like, mirrored, orthogonal_like
+from jaxnn.curing.held_formats import held_by
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.curing.weights import redrawn
@@ -556,7 +557,7 @@ def test_formats_hold_the_norm_of_each_layer(log2, expected):
     flow = SimpleNamespace(
         log_delta=np.log(2) * np.array(log2), sizes=[125] * len(log2), log_delta_example=np.ones(8)
     )
-    assert list(numbers.held_by(flow)) == expected
+    assert list(held_by(flow)) == expected
 
 
 # The experiment

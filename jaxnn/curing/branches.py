@@ -48,8 +48,8 @@ def of_link(link: Link, arrays: Tree, state: Tree) -> list[set[int]]:
 
 def is_post_norm(link: Link, arrays: Tree, state: Tree) -> bool:
     """Tell whether a norm follows what a branch adds: below the first sum, or above the last."""
-    flat, own, above = _above(link, arrays, state)
-    skips = list(_skips(flat, own, above))
+    flat, inputs, above = _above(link, arrays, state)
+    skips = list(_skips(flat, inputs, above))
     norms = [v for step in flat.steps if step.eqn.primitive.name in NORMS for v in step.outputs]
     if not skips:
         return False
@@ -60,31 +60,32 @@ def is_post_norm(link: Link, arrays: Tree, state: Tree) -> bool:
 def _above(link: Link, arrays: Tree, state: Tree) -> tuple[Flat, list[int], dict[int, set[int]]]:
     """Return the program of a layer, its arrays, and of each value those that it is made of."""
     flat = Flat(jax.make_jaxpr(link)(arrays, state))
-    own = flat.inputs[: len(jax.tree.leaves(arrays))]
-    return flat, own, _needed(flat, set(own))
+    inputs = flat.inputs[: len(jax.tree.leaves(arrays))]
+    return flat, inputs, _needed(flat, set(inputs))
 
 
 def _skips(
-    flat: Flat, own: list[int], above: dict[int, set[int]]
+    flat: Flat, inputs: list[int], above: dict[int, set[int]]
 ) -> Iterator[tuple[int, int, set[int]]]:
     """Yield of each sum that is a skip its value, what it adds to, and the arrays of a branch."""
     makers = {v: step for step in flat.steps for v in step.outputs}
-    numbers = {v: i for i, v in enumerate(own)}
+    numbers = {v: i for i, v in enumerate(inputs)}
     for step in flat.steps:
         if step.eqn.primitive.name not in SUMS or not is_float(flat.types[step.outputs[0]]):
             continue
         for u, v in (step.inputs, step.inputs[::-1]):
-            found = _last_product(v, u, makers, numbers) if u in above[v] else set()
-            if found:
-                yield step.outputs[0], u, found
+            # u + v is a skip if v is made of u: v is then what the branch adds to the state u.
+            last = _last_product(v, u, makers, numbers) if u in above[v] else set()
+            if last:
+                yield step.outputs[0], u, last
                 break
 
 
-def _needed(flat: Flat, own: set[int]) -> dict[int, set[int]]:
+def _needed(flat: Flat, apart: set[int]) -> dict[int, set[int]]:
     """Return for each value those that it is made of, arrays apart."""
     above: dict[int, set[int]] = {v: set() for v in range(len(flat.types))}
     for step in flat.steps:
-        made_of = {u for u in step.inputs if u not in own}
+        made_of = {u for u in step.inputs if u not in apart}
         made_of.update(*(above[u] for u in step.inputs))
         for v in step.outputs:
             above[v] = made_of
@@ -98,6 +99,7 @@ def _last_product(v: int, u: int, makers: dict[int, Step], numbers: dict[int, in
         return set()
     if step.eqn.primitive.name in MULTIPLYING:
         return {i for w in step.inputs for i in _array(w, makers, numbers)}
+    # Down through steps that are no product, and on the way what is added of arrays: the bias.
     of_arrays = [(w, _array(w, makers, numbers)) for w in step.inputs]
     bias: set[int] = set()
     if step.eqn.primitive.name in SUMS:

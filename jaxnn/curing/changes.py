@@ -24,7 +24,7 @@ from ..texts import clean
 from ..theory.tailored import tailored_relu
 from . import search
 from .draws import OddError, delta_like, mirrored
-from .numbers import held_by
+from .held_formats import held_by
 from .patient import Form, Leaky, Params, Patient, PerLayer, Scaled, State
 from .words import listed, to_digits
 
@@ -341,9 +341,9 @@ def _starved(verdict: Verdict) -> set[tuple[int, str]]:
 )
 def formats(patient: Patient) -> Iterator[Sight]:
     """The formats that hold the gradient as it is, if a common one loses it."""
-    found = patient.verdict
-    is_in_range = found.out is None and found.undefined is None
-    if is_in_range and any(found.lost[name] is not None for name in COMMON):
+    verdict = patient.verdict
+    is_in_range = verdict.out is None and verdict.undefined is None
+    if is_in_range and any(verdict.lost[name] is not None for name in COMMON):
         reason = "numbers are kept, and the gradient is as it was"
         change = Change(patient.params, flow=patient.flow, reason=reason)
         yield made(change, formats="; ".join(held_by(patient.flow)))

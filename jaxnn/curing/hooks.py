@@ -53,7 +53,7 @@ def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | N
     inside = [list(filter(_is_activation, made.get_submodule(n).modules())) for n in names]
     if not all(inside):
         return None
-    for activation in {id(each): each for layer in inside for each in layer}.values():
+    for activation in {id(one): one for layer in inside for one in layer}.values():
         if hasattr(activation, "inplace"):  # else what goes in is overwritten before the hook
             activation.inplace = False
         activation.register_forward_hook(hook)

@@ -160,15 +160,15 @@ def by_layer(
     """
     factors, best, least = start, start, np.inf
     for _ in range(ROUNDS):
-        found = excess(factors)
-        if found is None:
+        logs = excess(factors)
+        if logs is None:
             break
-        size = float(np.max(np.abs(np.nan_to_num(found[meant])), initial=0.0))
+        size = float(np.max(np.abs(np.nan_to_num(logs[meant])), initial=0.0))
         if size < least:
             best, least = factors, size
         if size < np.log(10) * WITHIN:
             break
         bound = np.log(MOST_AT_ONCE)
-        by = np.clip(DAMPED * np.nan_to_num(found), -bound, bound)
+        by = np.clip(DAMPED * np.nan_to_num(logs), -bound, bound)
         factors = np.where(meant, factors * np.exp(-by), factors)
     return best

@@ -51,15 +51,17 @@ class TorchPatient(Patient):
     @contextmanager
     def _holding(self, params: Tensors) -> Iterator[None]:
         """Give the module these parameters, and its own ones back at the end."""
-        own = dict(self.network.named_parameters())
-        before = {name: v.detach().clone() for name, v in own.items() if params[name] is not v}
+        parameters = dict(self.network.named_parameters())
+        before = {
+            name: v.detach().clone() for name, v in parameters.items() if params[name] is not v
+        }
         try:
             for name in before:
-                own[name].data.copy_(params[name].data)
+                parameters[name].data.copy_(params[name].data)
             yield
         finally:
             for name, v in before.items():
-                own[name].data.copy_(v)
+                parameters[name].data.copy_(v)
 
     def user(self, params: Tensors) -> Tensors:
         """Return a state dict of the module."""
@@ -101,11 +103,11 @@ class TorchPatient(Patient):
     @cached_property
     def branches(self) -> list[Places]:
         places = {name: at for at, name in self._names.items()}
-        found = (
+        branches = (
             {places[name] for name in names if name in places}
             for names in autograd_parts.branches_of(self.network, self.inputs)
         )
-        return [branch for branch in found if branch and self.layers[min(branch)[0]]]
+        return [branch for branch in branches if branch and self.layers[min(branch)[0]]]
 
     @property
     def is_post_norm(self) -> bool:

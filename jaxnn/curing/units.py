@@ -58,13 +58,13 @@ def of_link(link: Link, arrays: Tree, state: Tree) -> int:
 def are_relu(link: Link, arrays: Tree, state: Tree) -> list[bool]:
     """Return for each elementwise function of a layer whether it is relu."""
     flat, _ = _traced(link, arrays, state)
-    found = []
+    relu = []
     for v, z in _functions(flat):
         some = np.linspace(-3, 3, SOME)
         entries = np.resize(some, flat.types[z].shape).astype(flat.types[z].dtype)
         (made,) = evaluated([v], _between(flat, v, z), flat.constants | {z: jnp.asarray(entries)})
-        found.append(bool(np.array_equal(made, np.maximum(entries, 0))))
-    return found
+        relu.append(bool(np.array_equal(made, np.maximum(entries, 0))))
+    return relu
 
 
 def _traced(link: Link, arrays: Tree, state: Tree) -> tuple[Flat, Any]:
@@ -84,7 +84,9 @@ def _between(flat: Flat, v: int, z: int) -> list[Step]:
 
 def _functions(flat: Flat) -> list[tuple[int, int]]:
     """Return (what comes out, what goes in) of each elementwise function that is not linear."""
-    fixed, of, curved = {*flat.constants}, dict[int, int](), set[int]()
+    # Constants stay constants; every other value that is made of one array, entry by entry, has a
+    # source: the first array on its way. It is curved if a step on the way is not linear.
+    fixed, source, curved = {*flat.constants}, dict[int, int](), set[int]()
     users: dict[int, list[Step]] = {}
     for step in flat.steps:
         for u in step.inputs:
@@ -93,21 +95,21 @@ def _functions(flat: Flat) -> list[tuple[int, int]]:
         if not free:
             fixed.update(step.outputs)
             continue
-        sources = {of.get(u, u) for u in free}
+        sources = {source.get(u, u) for u in free}
         name, (v, *more) = step.eqn.primitive.name, step.outputs
         alone = len(sources) == 1 and not more and name in UNITWISE
-        (source, *_) = sources
-        if not alone or flat.types[v].shape != flat.types[source].shape:
+        (first, *_) = sources
+        if not alone or flat.types[v].shape != flat.types[first].shape:
             continue
-        of[v] = source
+        source[v] = first
+        # A product of two that are free is a square, z · σ(z) or alike.
         is_linear = name in AFFINE and (len(free) == 1 or name in ("add", "sub"))
         if not is_linear or any(u in curved for u in free):
             curved.add(v)
-    ends = (v for v in of if v in curved and _leaves(flat, v, users, of))
-    return [(v, of[v]) for v in ends]
+    return [(v, z) for v, z in source.items() if v in curved and _leaves(flat, v, users, source)]
 
 
-def _leaves(flat: Flat, v: int, users: dict[int, list[Step]], of: dict[int, int]) -> bool:
+def _leaves(flat: Flat, v: int, users: dict[int, list[Step]], source: dict[int, int]) -> bool:
     """Tell whether all that uses a value is a product, a sum of other things, or the output."""
 
     def ends(u: int) -> bool:
@@ -117,5 +119,6 @@ def _leaves(flat: Flat, v: int, users: dict[int, list[Step]], of: dict[int, int]
         name = step.eqn.primitive.name
         return name in MULTIPLYING | SUMS or (name in SHAPES | CASTS and ends(step.outputs[0]))
 
-    goes_on = any(of.get(w) == of[v] for step in users.get(v, []) for w in step.outputs)
+    # One that goes on as a function of the same array is a part of a larger one, as tanh in gelu.
+    goes_on = any(source.get(w) == source[v] for step in users.get(v, []) for w in step.outputs)
     return not goes_on and ends(v)

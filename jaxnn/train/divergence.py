@@ -54,8 +54,8 @@ def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: Depth) ->
     used = check_depth(params, depth)
     top, saved = up(net, params, ScaledRows(xs), used)
     delta = ScaledRows(mean_delta_z(net, top.m, ys))
-    _, kept = down(net, params, saved, delta, _bad_numbers, used)
-    bad_z, bad_delta_z, bad_delta = zip(*kept, strict=True)
+    _, flags = down(net, params, saved, delta, _bad_numbers, used)
+    bad_z, bad_delta_z, bad_delta = zip(*flags, strict=True)
     z = at_outputs(params, list(bad_z), _bad(top.m), used)
     return _Finite(
         z=~_by_layer(z),

@@ -194,14 +194,14 @@ def _alarm(line: Line, before: Watched) -> None:
 _CHECKS = {"start": _start, "measurement": _measurement, "alarm": _alarm}
 
 
-def _check(values: dict[str, Any], name: str, kind: type, of: str = "") -> Any:
+def _check(values: dict[str, Any], name: str, kind: type, where: str = "") -> Any:
     """Return an entry that is of a kind."""
     value = values.get(name, ...)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
         got = "none" if value is ... else told(value)
-        raise _DamagedError(f"{of}expected {WORDS[kind]} as {name}, got {got}")
+        raise _DamagedError(f"{where}expected {WORDS[kind]} as {name}, got {got}")
     if isinstance(value, str) and value.encode(errors="ignore").decode() != value:
-        raise _DamagedError(f"{of}expected a text as {name}, got halves of characters")
+        raise _DamagedError(f"{where}expected a text as {name}, got halves of characters")
     return value
 
 

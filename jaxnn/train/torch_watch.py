@@ -87,8 +87,8 @@ class TorchWatch(Recorder):
             cuts=self.cuts,
             formats=self.options.formats,
         )
-        own = dict(self.module.named_parameters())
-        before = {path: own[path].detach().clone() for path in flow.parameters.paths}
+        parameters = dict(self.module.named_parameters())
+        before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
         return Begun(step, flow, before)
 
     def end(self, begun: "Begun | None", value: Number | None = None) -> None:
@@ -96,8 +96,8 @@ class TorchWatch(Recorder):
         if begun is None:
             return
         with self.recording(begun.step):
-            own = dict(self.module.named_parameters())
-            log_update = [log_norm(own[path].detach() - v) for path, v in begun.before.items()]
+            parameters, before = dict(self.module.named_parameters()), begun.before.items()
+            log_update = [log_norm(parameters[path].detach() - v) for path, v in before]
             self.measured(begun.step, begun.flow, np.array(log_update), value)
 
     def _writes(self) -> bool:

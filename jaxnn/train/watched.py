@@ -243,7 +243,7 @@ def start_of(
     flow: Flow, every: int, time: int, *, positions: bool = False, theory: Theory | None = None
 ) -> Line:
     """Return the line that describes a network."""
-    of = flow.parameters
+    arrays = flow.parameters
     return {
         "kind": "start",
         "schema": SCHEMA,
@@ -256,7 +256,7 @@ def start_of(
         ],
         "parameters": [
             {"layer": layer, "path": path, "shape": [*shape]}
-            for layer, path, shape in zip(of.layers, of.paths, of.shapes, strict=True)
+            for layer, path, shape in zip(arrays.layers, arrays.paths, arrays.shapes, strict=True)
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
@@ -297,10 +297,10 @@ def measurement_of(
     rows = flow.table()
     layers = _columns(rows, tuple(name for name in rows[0] if name not in _PLACES))
     if flow.entries is not None:
-        found = histograms(flow.entries)
-        layers |= _exponents(found, {"delta": "delta_exponent", "state": "state_exponent"})
+        counts = histograms(flow.entries)
+        layers |= _exponents(counts, {"delta": "delta_exponent", "state": "state_exponent"})
         parameters |= _exponents(
-            found, {"delta_parameter": "delta_exponent", "parameter": "exponent"}
+            counts, {"delta_parameter": "delta_exponent", "parameter": "exponent"}
         )
     is_finite = bool(np.all(np.asarray(flow.log_mean_square) < np.inf))
     return {
@@ -320,13 +320,13 @@ def measurement_of(
     }
 
 
-def _exponents(found: dict[str, Histogram], names: dict[str, str]) -> dict[str, list[float]]:
+def _exponents(counts: dict[str, Histogram], names: dict[str, str]) -> dict[str, list[float]]:
     """Return columns of the exponents of entries, at 1 %, 50 % and 99 % of them."""
     return {
         f"{name}_{round(100 * share)}": values
-        for of, name in names.items()
-        if of in found
-        for share, values in zip(SHARES, found[of].exponents(SHARES).T.tolist(), strict=True)
+        for quantity, name in names.items()
+        if quantity in counts
+        for share, values in zip(SHARES, counts[quantity].exponents(SHARES).T.tolist(), strict=True)
     }
 
 

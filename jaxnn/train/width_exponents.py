@@ -219,7 +219,7 @@ class WidthCheck:
         for i, of_widths in enumerate(self.shapes):
             grows = tuple(len({*axis}) > 1 for axis in zip(*of_widths, strict=True))
             alike.setdefault(grows, []).append(i)
-        found = []
+        departures = []
         for group in alike.values():
             known = [i for i in group if np.isfinite(self._updates[i].error)]
             for i in known:
@@ -228,8 +228,8 @@ class WidthCheck:
                 error = float(np.hypot(self._updates[i].error, usual.error))
                 if off >= max(DEPARTS, CLEAR * error):
                     others = len(known) - 1
-                    found.append(Departure(self.paths[i], self._updates[i], usual, others))
-        return tuple(found)
+                    departures.append(Departure(self.paths[i], self._updates[i], usual, others))
+        return tuple(departures)
 
     @cached_property
     def _updates(self) -> list[Exponent]:

@@ -297,13 +297,13 @@ def _log_sizes(kept: list[Kept]) -> Float[Array, " L"]:
     """Return ln of the root mean square of each layer's state."""
 
     def of_pattern(links: Kept) -> Array:
-        each = [
+        of_links = [
             jax.vmap(_log_rms)(
                 jnp.concatenate([whole(v).reshape(len(v), -1) for v in arrays], axis=1)
             )
             for arrays in links
         ]
-        return jnp.stack(each, axis=1).ravel()
+        return jnp.stack(of_links, axis=1).ravel()
 
     return jnp.concatenate(list(map(of_pattern, kept)))
 

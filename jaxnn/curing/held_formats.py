@@ -1,4 +1,4 @@
-"""Numbers: formats that hold Δ of each layer, and what the loss is multiplied by.
+"""Number formats that hold Δ of each layer, and what the loss is multiplied by.
 
 A format makes zero, or subnormal, what is smaller than its least normal number τ. Of n entries that
 is n τ² of the square norm at most, so the share that is lost is below 1 - keep if
@@ -39,11 +39,10 @@ def held_by(flow: Flow) -> Iterator[str]:
         if held.all():
             yield f"Δ, all layers: {name}{_scaled(k)}"
             return
-    for is_held, each in groupby(range(len(held)), key=lambda i: bool(held[i])):
-        layers = list(each)
-        to = f"layers {layers[0] + 1} to {layers[-1] + 1}"
-        of = to if len(layers) > 1 else f"layer {layers[0] + 1}"
-        yield f"Δ, {of}: {name}{_scaled(k) if is_held else ' with one scale a tensor'}"
+    for is_held, stretch in groupby(range(len(held)), key=lambda i: bool(held[i])):
+        first, *more = stretch
+        where = f"layers {first + 1} to {more[-1] + 1}" if more else f"layer {first + 1}"
+        yield f"Δ, {where}: {name}{_scaled(k) if is_held else ' with one scale a tensor'}"
 
 
 def _scaled(k: int) -> str:
