@@ -203,7 +203,7 @@ CASES = {
         [{}, update(0.1), update(0.2)],
         *(20, 2, W),
         f"‖update‖ / ‖θ‖ of {W} in layer 2 (block2) is 0.4, for the second time",
-        ([update(0.3), {}, {}],),  # small weights at the start
+        ([update(0.3), {}, {}], [update(-0.2)] * 3),  # small weights at the start; a sixth of them
     ),
     "decay": Case(
         "decay",
@@ -297,7 +297,7 @@ CASES = {
     ),
     "a cut": Case(
         "cut",
-        [weights("log10_delta", -1, -math.inf, -1)] * 2,
+        [weights("log10_delta", -math.inf, -math.inf, -1)] * 2,  # from layer 2 down
         *(10, 2, W),
         f"Δ of {W} in layer 2 (block2) is exactly zero: every path from it to the loss is cut",
         ([weights("log10_delta", -1, -math.inf, -1), {}],),  # a branch that starts at zero
