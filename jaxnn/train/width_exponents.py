@@ -31,26 +31,49 @@ MAXIMAL = (
 )
 
 STANDARD = f"So it is under standard parametrisation, with one step size. {MAXIMAL}"
-SENTENCES = {  # the first word is the verdict
-    "one shape": "Unclear: every parameter array has the same shape at all widths, from {first} to "
-    "{last}; let build(width, seed) use the width.",
-    "steady": "Steady: no state {after}, and nothing that a step changes in one, depends on the "
-    "width, from {first} to {last}. So it is under maximal-update parametrisation, where a step "
-    "size that is good at one width is good at all.",
-    "falls": "Falling with width: what a step changes goes as width to the power of {falling}. The "
-    "wider the network, the less it learns there; so it is with a step size that falls with the "
-    "width in all arrays alike.",
-    "departs": "Unclear: no state {after}, and nothing that a step changes in one, depends clearly "
-    "on the width, but not all arrays go with it as those like them.",
-    "no change": "Unclear: the steps change nothing; look at the optimiser.",
-    "unclear": "Unclear: what a step changes has the exponent {unclear}; more widths or seeds "
-    "tell.",
-    "out of range": "Growing with width: at {out} numbers leave the range of {dtype} {after}, and "
-    "at smaller widths they do not.",
-    "grows at the start": "Growing with width: the state of layer {layer} goes as width to the "
-    "power of {start} before the first step{above}. Multiply its weights by {power}.",
-    "grows": "Growing with width: what a step changes in layer {layer} goes as width to the power "
-    "of {change}{above}.",
+VERDICTS = {  # of each kind its word and its sentence
+    "one shape": (
+        "unclear",
+        "Unclear: every parameter array has the same shape at all widths, from {first} to "
+        "{last}; let build(width, seed) use the width.",
+    ),
+    "steady": (
+        "steady",
+        "Steady: no state {after}, and nothing that a step changes in one, depends on the "
+        "width, from {first} to {last}. So it is under maximal-update parametrisation, where a "
+        "step size that is good at one width is good at all.",
+    ),
+    "falls": (
+        "falling",
+        "Falling with width: what a step changes goes as width to the power of {falling}. The "
+        "wider the network, the less it learns there; so it is with a step size that falls with "
+        "the width in all arrays alike.",
+    ),
+    "departs": (
+        "unclear",
+        "Unclear: no state {after}, and nothing that a step changes in one, depends clearly "
+        "on the width, but not all arrays go with it as those like them.",
+    ),
+    "no change": ("unclear", "Unclear: the steps change nothing; look at the optimiser."),
+    "unclear": (
+        "unclear",
+        "Unclear: what a step changes has the exponent {unclear}; more widths or seeds tell.",
+    ),
+    "out of range": (
+        "growing",
+        "Growing with width: at {out} numbers leave the range of {dtype} {after}, and "
+        "at smaller widths they do not.",
+    ),
+    "grows at the start": (
+        "growing",
+        "Growing with width: the state of layer {layer} goes as width to the "
+        "power of {start} before the first step{above}. Multiply its weights by {power}.",
+    ),
+    "grows": (
+        "growing",
+        "Growing with width: what a step changes in layer {layer} goes as width to the power "
+        "of {change}{above}.",
+    ),
 }
 
 
@@ -177,7 +200,7 @@ class WidthCheck:
         unclear: an exponent has too large an error or no number, or nothing changes, or no array
             has another shape at another width, or one departs from others like it.
         """
-        return SENTENCES[self._kind].partition(":")[0].split()[0].lower()
+        return VERDICTS[self._kind][0]
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
@@ -291,7 +314,7 @@ class WidthCheck:
 
     @cached_property
     def _kind(self) -> str:
-        """The first sentence, by its name in `SENTENCES`."""
+        """The first sentence, by its name in `VERDICTS`."""
         if self._ignores_width:
             return "one shape"
         words, out = {*self._words}, self._out_of_range
@@ -313,7 +336,7 @@ class WidthCheck:
         lowest = self._words.index("growing") if "growing" in self._words else 0
         start, _, change = self._exponents[lowest]
         count = self._words.count("growing")
-        text = SENTENCES[self._kind].format(
+        text = VERDICTS[self._kind][1].format(
             after=f"after {counted(self.steps, 'step')}",
             first=self.widths[0],
             last=self.widths[-1],
