@@ -12,11 +12,11 @@ drawn from the lines that decide, room by room, and their kill rate has to stay 
 that live are printed, to be looked at: a missing test, or code that need not be there.
 
 First the tests of the room pass on an unchanged copy, which says what lines each of them reaches. A
-mutant then faces those that reach its line, the quickest first, and if it lives all tests of its
-room, since some reach a line through a program that an earlier test has compiled. It dies if pytest
-reports a failed test. Any other end is no death: a test module that cannot be imported, a fixture
-that raises, a run that takes longer than the limit. With JAXNN_PEERS set a package that is not
-installed is a failure, and otherwise its mutants are left out, by name.
+mutant then faces the quickest of those that reach its line, and if it lives the quickest of all in
+its room, since some reach a line through a program that an earlier test has compiled. It dies if
+pytest reports a failed test. Any other end is no death: a test module that cannot be imported, a
+fixture that raises, a run that takes longer than the limit. With JAXNN_PEERS set a package that is
+not installed is a failure, and otherwise its mutants are left out, by name.
 
 pytest does not collect this file. Operators take Python 3.12, whose `sys.monitoring` sees lines at
 no cost.
@@ -52,10 +52,11 @@ OURS = (ROOT, ROOT / "tests")
 COPIED = ("jaxnn", "experiments", "tests", "docs", "examples", ".ci", ".github", "mkdocs.yml")
 COPIED += ("pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff")
 DAYS = 14  # of which --today takes one, as conftest.py does of slow tests
-LIMIT = 300  # seconds for tests that pass, many times what any takes: a slow machine kills none
-SAMPLE = 20  # mutants of a room
+LIMIT = 900  # seconds for tests that pass, many times what any takes: a slow machine kills none
+STUCK = 120  # seconds for a mutant's tests, which take a third of that: some never end
+SAMPLE = 15  # mutants of a room
 FLOOR = 0.5  # of them that have to die; samples have a spread
-QUICK = 15.0  # seconds of tests that a mutant faces before those of the whole room
+REACHING, OTHERS = 10.0, 30.0  # seconds of tests that a mutant faces, before it and of its room
 # Each run of tests is a fork of a process that has imported what takes long and is not ours, and
 # has started no thread.
 SERVER = multiprocessing.get_context("forkserver")
@@ -123,7 +124,6 @@ class Mutant(NamedTuple):
     path, text: the file with the fault in it.
     rounds: tests for pytest; the next ones are run if the ones before pass.
     marker: which of them.
-    limit: seconds for the first round.
     room: that of an operator's mutant; "" for a formula.
     """
 
@@ -132,7 +132,6 @@ class Mutant(NamedTuple):
     text: str
     rounds: tuple[tuple[str, ...], ...]
     marker: str = ALL
-    limit: float = LIMIT
     room: str = ""
 
 
@@ -396,16 +395,17 @@ def sample(name: str, known: Known, size: int, seed: int) -> list[Mutant]:
     for path, line in draw.sample(lines, min(size, len(lines))):
         change, source = draw.choice(at_lines[path, line]), sources[path]
         old, new = source.shown(change)
-        quick = quickest(tests_of[path, line], known.durations)
-        seconds = sum(known.durations[test] for test in quick)
+        quick = quickest(tests_of[path, line], known.durations, REACHING)
+        others = {v for v in known.durations if v.partition("::")[0] in room.everything}
+        rounds = (quick, quickest(others.difference(quick), known.durations, OTHERS))
+        rounds = tuple(filter(None, rounds))  # without arguments pytest would run everything
         mutants.append(
             Mutant(
                 f"{path}:{line} ({change.kind})\n    - {old}\n    + {new}",
                 path,
                 source.applied(change),
-                (quick, room.everything),
+                rounds,
                 room.marker,
-                60 + 5 * seconds,
                 name,
             )
         )
@@ -445,12 +445,12 @@ def tests_at(line: int, tree: ast.Module, reached: dict[int, set[str]]) -> set[s
     return reached.get(line, set())
 
 
-def quickest(tests: set[str], durations: dict[str, float]) -> tuple[str, ...]:
-    """Those of the tests that take little time together, a file after the other."""
+def quickest(tests: set[str], durations: dict[str, float], most: float) -> tuple[str, ...]:
+    """Those of the tests that take `most` seconds together, or one, a file after the other."""
     total, chosen = 0.0, defaultdict(list)
     for test in sorted(tests, key=lambda test: (durations[test], test)):
         total += durations[test]
-        if chosen and total > QUICK:
+        if chosen and total > most:
             break
         chosen[test.partition("::")[0]].append(test)
     return tuple(test for of_file in chosen.values() for test in of_file)
@@ -471,8 +471,8 @@ def end_of(mutant: Mutant, unchanged: Path) -> End:
         folder = Path(name)
         copy(unchanged, folder)
         (folder / mutant.path).write_text(mutant.text, encoding="utf-8")
-        limits = (mutant.limit, *[LIMIT] * len(mutant.rounds))
-        for tests, limit in zip(mutant.rounds, limits, strict=False):
+        limit = STUCK if mutant.room else LIMIT
+        for tests in mutant.rounds:
             options = ("-x", "-m", mutant.marker)
             result = run_tests(folder, unchanged.parent / "programs", tests, limit, *options)
             if result.code != 0:

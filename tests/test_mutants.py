@@ -75,8 +75,9 @@ def test_the_tests_of_a_module_s_constant_are_those_where_it_stands():
 
 def test_the_quickest_tests_come_first_a_file_after_the_other():
     durations = {"a::slow": 20.0, "b::x": 2.0, "a::y": 1.0, "b::z": 3.0}
-    assert mutants.quickest(set(durations), durations) == ("a::y", "b::x", "b::z")
-    assert mutants.quickest({"a::slow"}, durations) == ("a::slow",)
+    assert mutants.quickest(set(durations), durations, 9.0) == ("a::y", "b::x", "b::z")
+    assert mutants.quickest(set(durations), durations, 4.0) == ("a::y", "b::x")
+    assert mutants.quickest({"a::slow"}, durations, 9.0) == ("a::slow",)
 
 
 def test_each_formula_stands_once_in_its_file_and_each_room_has_files():
@@ -90,7 +91,7 @@ def test_a_formula_has_to_die_and_half_of_a_room():
     """What is not known is no death: that fails a formula, and says nothing of a room."""
 
     def good(room, *died):
-        return mutants.judged([End(Mutant("", "", "", (), ALL, 0, room), v, "") for v in died])
+        return mutants.judged([End(Mutant("", "", "", (), ALL, room), v, "") for v in died])
 
     assert good("", True, True)
     assert not good("", True, False)
