@@ -1,6 +1,7 @@
 """Networks of packages: the list, the comparison with plain gradients, and some of them whole."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +35,20 @@ def _helper(x):
     return y
 
 
-def one():
-    """nn.One."""
-    return {"model": _Net()}
+def _two():
+    return _helper({"model": _Net()})
 
 
-def two():
-    """nn.Two."""
-    return _helper(one())
+def network(name, title, size):
+    return {"model": _Net(size)}
+
+
+NETWORKS: dict = {
+    "one": ("nn.One", lambda: {"model": _Net()}),
+    "two": ("nn.Two", _two),
+    "three": {"title": "nn.Three", "size": 3},
+    "four": {"size": 4},
+}
 '''
 
 
@@ -90,9 +97,22 @@ def test_lines_are_those_of_a_network_and_of_what_it_uses(package):
     assert [(n.network, n.title) for n in catalogue.of_package("mine")] == [
         ("one", "nn.One"),
         ("two", "nn.Two"),
+        ("three", "nn.Three"),
+        ("four", "four"),
     ]
-    # One: its return; of the class the method and its return. Two: its own and two of the helper.
-    assert [n.lines for n in catalogue.of_package("mine")] == [4, 7]
+    # Of the class three; the entry itself, or the statements of its functions.
+    assert [n.lines for n in catalogue.of_package("mine")] == [4, 6, 5, 5]
+
+
+def test_the_options_of_an_entry_are_those_of_the_file_s_network(monkeypatch):
+    monkeypatch.setattr(catalogue.importlib, "import_module", lambda _: module)
+    module = SimpleNamespace(
+        NETWORKS={"one": ("nn.One", lambda: {"model": 1}), "two": {"title": "nn.Two", "size": 3}},
+        network=lambda *arguments, **options: {"model": (arguments, options)},
+    )
+    one, two = (catalogue.Entry("mine", n, f"nn.{n.title()}", 1) for n in ("one", "two"))
+    assert one.arguments() == {"model": 1}
+    assert two.arguments() == {"model": (("two", "nn.Two"), {"size": 3})}
 
 
 def test_a_network_without_its_package_says_so(package):
@@ -210,21 +230,6 @@ def test_a_number_that_is_not_plain_gradients_is_a_failure(package, monkeypatch,
     error = capsys.readouterr()
     assert "other than plain gradients: mine one" in error.err
     assert "at state 2 of a[1]" in " ".join(error.out.split())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("--packages theano", "packages: expected some of jax, equinox"),
-        ("--packages jax --networks nothing", "networks: expected some of dense, convolutions"),
-        ("--packages", "packages: expected at least one, got none"),
-    ],
-)
-def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["menagerie", *arguments.split(), "--out", str(out)]) == 2
-    assert sentence in capsys.readouterr().err
-    assert not out.exists()
 
 
 def test_several_processes_have_nothing_to_share():

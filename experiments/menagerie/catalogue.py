@@ -1,6 +1,10 @@
 """The list of networks, read from their source: which there are, and the lines that each takes.
 
-    networks/of_PACKAGE.py  ->  its public functions  ->  an entry each
+    networks/of_PACKAGE.py  ->  its table `NETWORKS`  ->  an entry each
+
+An entry of a table is a title with the function that returns the arguments of `jaxnn.diagnose`, or
+the options of the file's own `network(name, title, **options)`, among them a title that is not the
+name.
 
 Nothing is imported to make the list, so that a network is in it whose package is not installed.
 """
@@ -12,7 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from experiments.menagerie import inputs
 
 FOLDER = Path(__file__).parent / "networks"
 # The module that is imported, by the name of the file; those of torch are run by torch.
@@ -42,9 +47,8 @@ class Entry:
     """A network.
 
     package: the name of its file, without of_.
-    network: the function of the file that returns it.
-    title: its docstring.
-    lines: the statements of the function, and of the helpers of its file that it calls.
+    network: its name in the table of the file.
+    lines: the statements of its function, and of the helpers of its file that it calls.
     """
 
     package: str
@@ -57,11 +61,16 @@ class Entry:
         """True if the package of the network can be imported."""
         return importlib.util.find_spec(PACKAGES[self.package]) is not None
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> inputs.Arguments:
         """Return the arguments of `jaxnn.diagnose`."""
         module = importlib.import_module(f"experiments.menagerie.networks.of_{self.package}")
-        built: dict[str, Any] = getattr(module, self.network)()
-        return built
+        entry = module.NETWORKS[self.network]
+        if isinstance(entry, tuple):
+            arguments: inputs.Arguments = entry[1]()
+        else:
+            options = {name: value for name, value in entry.items() if name != "title"}
+            arguments = module.network(self.network, self.title, **options)
+        return arguments
 
 
 def find(package: str, network: str) -> Entry:
@@ -78,26 +87,41 @@ def versions() -> dict[str, str]:
 
 @cache
 def of_package(package: str) -> tuple[Entry, ...]:
-    """Return the networks of a package, in the order of its file."""
+    """Return the networks of a package, in the order of its table."""
     tree = ast.parse((FOLDER / f"of_{package}.py").read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.ClassDef)
     parts = {part.name: part for part in tree.body if isinstance(part, kinds)}
-    return tuple(
-        Entry(package, name, (ast.get_docstring(part) or name).rstrip("."), _lines(name, parts))
-        for name, part in parts.items()
-        if not name.startswith("_")
+    (table,) = (
+        part.value
+        for part in tree.body
+        if isinstance(part, ast.AnnAssign) and ast.unparse(part.target) == "NETWORKS"
     )
+    assert isinstance(table, ast.Dict)
+    entries = []
+    for key, value in zip(table.keys, table.values, strict=True):
+        assert key is not None
+        name = ast.literal_eval(key)
+        if isinstance(value, ast.Tuple):
+            title, function = ast.literal_eval(value.elts[0]), value.elts[1]
+        else:
+            title = ast.literal_eval(value).get("title", name)
+            function = ast.Name("network")
+        entries.append(Entry(package, name, title, _lines(function, parts)))
+    return tuple(entries)
 
 
-def _lines(name: str, parts: dict[str, Any]) -> int:
+def _lines(function: ast.expr, parts: dict[str, ast.FunctionDef | ast.ClassDef]) -> int:
     """Count the statements of a function, without docstrings, and of what it uses of its file."""
-    used, waiting = {name}, [name]
+    used: set[str] = set()
+    waiting: list[ast.AST] = [function]
     while waiting:
-        names = {n.id for n in ast.walk(parts[waiting.pop()]) if isinstance(n, ast.Name)}
-        waiting += [*(names & parts.keys() - used)]
+        names = {n.id for n in ast.walk(waiting.pop()) if isinstance(n, ast.Name)}
+        waiting += [parts[name] for name in names & parts.keys() - used]
         used |= names & parts.keys()
     statements = (n for u in used for n in ast.walk(parts[u]) if isinstance(n, ast.stmt))
     count = sum(
         not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)) for s in statements
     )
+    # An expression of the table is a statement; the head of a function is none.
+    count += not (isinstance(function, ast.Name) and function.id.startswith("_"))
     return count - len(used & {n for n in parts if isinstance(parts[n], ast.FunctionDef)})

@@ -72,9 +72,7 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError: one sentence; nothing has been written then.
     """
-    runtime.check(settings, several=("packages",))
-    if settings.distributed:
-        raise ValueError("distributed: a network is measured by one process; leave it out")
+    runtime.check(settings, ("packages",), alone="a network is measured by one process")
     packages = tuple(dict.fromkeys(settings.packages))
     runtime.check_known("packages", packages, catalogue.PACKAGES)
     listed = [entry for name in packages for entry in catalogue.of_package(name)]

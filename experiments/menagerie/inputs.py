@@ -1,8 +1,14 @@
 """Batches for networks: four examples, drawn from a normal distribution or from a vocabulary."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 Batch = np.ndarray
+Arguments = dict[str, Any]  # of `jaxnn.diagnose`, by their names
+# By name, the title and the arguments, or options of the module's function `network`.
+Networks = dict[str, tuple[str, Callable[[], Arguments]] | dict[str, Any]]
 BATCH, UNITS, LENGTH, WORDS = 4, 8, 6, 20
 
 

@@ -10,15 +10,18 @@ The loss is a random linear one, so that whatever is wrong with an output's grad
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.menagerie import of_layers
 
+Function = Callable[[PyTree, PyTree], PyTree]  # (params, xs) -> output
 TINY = 1e-300  # instead of a division by zero
 
 
@@ -46,10 +49,6 @@ class Comparison(NamedTuple):
 def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     """Measure a network in float64, and compare it.
 
-    Args:
-        arguments: of `jaxnn.diagnose`.
-        seed: of the loss.
-
     Raises:
         Exception: whatever the library, or the network itself, ends in.
     """
@@ -68,7 +67,7 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     return comparison(flow, *_plain(f, params, xs, each, key), norms, narrowest)
 
 
-def _widest(model: Any, xs: Any, each: str) -> tuple[str, Any, Any, Any]:
+def _widest(model: object, xs: PyTree, each: str) -> tuple[str, Any, Any, Any]:
     """Return a network in float64, or in float32 if its own code does not take float64."""
     for dtype in ("float64", "float32"):
         cast, batch = _as_floats((model, xs), dtype)
@@ -86,12 +85,12 @@ def _widest(model: Any, xs: Any, each: str) -> tuple[str, Any, Any, Any]:
     return dtype, f, params, batch
 
 
-def _check(f: Any, params: Any, xs: Any, each: str) -> None:
+def _check(f: Function, params: PyTree, xs: PyTree, each: str) -> None:
     """Trace a network; its arrays are traced too, since modules of NNX write into theirs."""
     leaves, structure = jax.tree.flatten(params)
     at = [i for i, v in enumerate(leaves) if isinstance(v, jax.Array | np.ndarray)]
 
-    def traced(arrays: list[Any], xs: Any) -> Any:
+    def traced(arrays: list[Any], xs: PyTree) -> Any:
         given = dict(zip(at, arrays, strict=True))
         filled = [given.get(i, v) for i, v in enumerate(leaves)]
         return jax.tree.leaves(_run(f, jax.tree.unflatten(structure, filled), xs, each))
@@ -99,12 +98,16 @@ def _check(f: Any, params: Any, xs: Any, each: str) -> None:
     jax.eval_shape(traced, [leaves[i] for i in at], xs)
 
 
-def _run(f: Any, params: Any, xs: Any, each: str) -> Any:
+def _run(f: Function, params: PyTree, xs: PyTree, each: str) -> Any:
     return jax.vmap(lambda x: f(params, x))(xs) if each == "example" else f(params, xs)
 
 
 def comparison(
-    flow: Any, plain: dict[str, float], plain_input: float, norms: of_layers.Norms, dtype: str
+    flow: jaxnn.Flow,
+    plain: dict[str, float],
+    plain_input: float,
+    norms: of_layers.Norms,
+    dtype: str,
 ) -> Comparison:
     """Compare a flow with plain gradients.
 
@@ -135,14 +138,20 @@ def comparison(
     return Comparison(states, arrays, compared, states, differences[where], where, dtype)
 
 
-def _layer_by_layer(flow: Any, norms: of_layers.Norms, part: float) -> dict[str, float]:
+def _layer_by_layer(flow: jaxnn.Flow, norms: of_layers.Norms, part: float) -> dict[str, float]:
     """Return the difference of each state, of each of its streams, and of each layer's arrays.
 
     Those of streams and arrays below `part` of their layer's norm are relative to that.
     """
     names, differences = flow.names, {}
 
-    def compare(what: str, layers: Any, logs: Any, plain: Any, least: Any) -> None:
+    def compare(
+        what: str,
+        layers: Sequence[int],
+        logs: jax.typing.ArrayLike,
+        plain: Sequence[float],
+        least: np.ndarray,
+    ) -> None:
         pairs = zip(layers, np.exp(np.asarray(logs)), plain, strict=True)
         for i, (layer, ours, norm) in enumerate(pairs, 1):
             name = f"{what} {i} of {names[layer - 1]}"
@@ -199,7 +208,7 @@ def rounding(dtype: str) -> float:
     return math.sqrt(np.finfo(dtype).eps)
 
 
-def linear_loss(output: Any, key: jax.Array) -> jax.Array:
+def linear_loss(output: PyTree, key: jax.Array) -> jax.Array:
     """Return ⟨c, output⟩ with c normal."""
     leaves = [
         v for v in jax.tree.leaves(output) if jnp.issubdtype(jnp.result_type(v), jnp.floating)
@@ -215,7 +224,9 @@ def linear_loss(output: Any, key: jax.Array) -> jax.Array:
     )
 
 
-def _plain(f: Any, params: Any, xs: Any, each: str, key: Any) -> tuple[dict[str, float], float]:
+def _plain(
+    f: Function, params: PyTree, xs: PyTree, each: str, key: jax.Array
+) -> tuple[dict[str, float], float]:
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     at = [i for i, (_, v) in enumerate(leaves) if isinstance(v, jax.Array | np.ndarray)]
     floats = [i for i in at if _is_float(leaves[i][1])]
@@ -241,19 +252,19 @@ def _plain(f: Any, params: Any, xs: Any, each: str, key: Any) -> tuple[dict[str,
     return norms, total
 
 
-def _is_float(v: Any) -> bool:
+def _is_float(v: object) -> bool:
     return isinstance(v, jax.Array | np.ndarray) and jnp.issubdtype(v.dtype, jnp.inexact)
 
 
-def _as_floats(tree: Any, dtype: str) -> Any:
+def _as_floats(tree: PyTree, dtype: str) -> Any:
     return jax.tree.map(lambda v: jnp.asarray(v, dtype) if _is_float(v) else v, tree)
 
 
-def _called(module: Any, xs: Any) -> Any:
+def _called(module: Callable[[PyTree], PyTree], xs: PyTree) -> Any:
     return module(xs)
 
 
-def _applied(layers: Any, xs: Any) -> Any:
+def _applied(layers: list[Callable[[PyTree], PyTree]], xs: PyTree) -> Any:
     for layer in layers:
         xs = layer(xs)
     return xs

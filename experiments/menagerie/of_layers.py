@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxnn.arrays.rows import floats, with_floats
 from jaxnn.chain.chain import as_one_example, decoded
@@ -37,19 +38,12 @@ class Norms(NamedTuple):
         return [math.hypot(*norms) for norms in self.streams]
 
 
-def plain(net: Any, params: Any, xs: Any, loss: Callable[[Any], jax.Array]) -> Norms:
-    """Return the norms of plain gradients of a chain.
-
-    Args:
-        net: the chain.
-        params: its parameters.
-        xs: the batch.
-        loss: of the output, one number.
-    """
+def plain(net: Any, params: PyTree, xs: PyTree, loss: Callable[[Any], jax.Array]) -> Norms:
+    """Return the norms of plain gradients of a chain."""
     x = as_one_example(xs) if net.whole else xs
     layers = [*_layers(net.for_batch(x), params)]
 
-    def applied(trained: Any, x: Any, passed: Callable[[list[Any]], list[Any]]) -> Any:
+    def applied(trained: PyTree, x: PyTree, passed: Callable[[list[Any]], list[Any]]) -> Any:
         given = iter(trained)
         for link, arrays, is_layer in layers:
             own = iter(next(given))
@@ -66,7 +60,7 @@ def plain(net: Any, params: Any, xs: Any, loss: Callable[[Any], jax.Array]) -> N
         output = decoded(x)
         return jax.tree.map(lambda v: v[0], output) if net.whole else output
 
-    def states(trained: Any, x: Any) -> list[list[Any]]:
+    def states(trained: PyTree, x: PyTree) -> list[list[Any]]:
         seen: list[list[Any]] = []
 
         def passed(streams: list[Any]) -> list[Any]:
@@ -76,7 +70,7 @@ def plain(net: Any, params: Any, xs: Any, loss: Callable[[Any], jax.Array]) -> N
         applied(trained, x, passed)
         return seen
 
-    def lost(trained: Any, zeros: list[list[Any]], x: Any) -> jax.Array:
+    def lost(trained: PyTree, zeros: list[list[Any]], x: PyTree) -> jax.Array:
         added = iter(zeros)
         return loss(
             applied(trained, x, lambda vs: [v + z for v, z in zip(vs, next(added), strict=True)])
@@ -97,7 +91,7 @@ def plain(net: Any, params: Any, xs: Any, loss: Callable[[Any], jax.Array]) -> N
     return Norms(*([[_norm(v) for v in vs] for vs in each] for each in (of_streams, recorded)))
 
 
-def _layers(lowered: Any, params: Any) -> Iterator[tuple[Any, Any, bool]]:
+def _layers(lowered: Any, params: PyTree) -> Iterator[tuple[Any, Any, bool]]:
     """Yield the links with their arrays, and whether each is a layer that is recorded."""
     for kind, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
         for weights in [entry.at(j) for j in range(k)] if k else [entry]:
@@ -105,5 +99,5 @@ def _layers(lowered: Any, params: Any) -> Iterator[tuple[Any, Any, bool]]:
                 yield link, arrays, not kind.between
 
 
-def _norm(v: Any) -> float:
+def _norm(v: jax.typing.ArrayLike) -> float:
     return float(np.linalg.norm(np.ravel(v)))

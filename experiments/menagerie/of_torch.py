@@ -7,8 +7,8 @@ The loss is the module's own if it returns one, else a random linear one of all 
 """
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,13 +16,12 @@ import torch
 import jaxnn
 from experiments.menagerie.of_jax import TINY, Comparison, largest, relative, rounding
 
+Inputs: TypeAlias = "torch.Tensor | tuple[Any, ...] | dict[str, Any]"  # one, several, or by names
+Output = object  # tensors in tuples, lists and dicts, or something of a package's own
+
 
 def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     """Measure a network in float64 if it takes that, and compare it.
-
-    Args:
-        arguments: of `jaxnn.diagnose`.
-        seed: of the loss.
 
     Raises:
         Exception: whatever the library, or the network itself, ends in.
@@ -57,7 +56,7 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     return Comparison(layers, count, count, compared, differences[where], where, dtype, unmeasured)
 
 
-def linear_loss(output: Any, seed: int) -> Any:
+def linear_loss(output: Output, seed: int) -> Any:
     """Return the module's own loss, else Σ ⟨c, tensor⟩ over the tensors of an output, c normal."""
     own = getattr(output, "loss", None)
     if isinstance(own, torch.Tensor):
@@ -67,7 +66,7 @@ def linear_loss(output: Any, seed: int) -> Any:
     return sum((torch.randn(v.shape, generator=generator, dtype=v.dtype) * v).sum() for v in found)
 
 
-def tensors(output: Any) -> Iterator[Any]:
+def tensors(output: Output) -> Iterator[Any]:
     """Yield the tensors of an output."""
     if isinstance(output, torch.Tensor):
         yield output
@@ -80,18 +79,18 @@ def tensors(output: Any) -> Iterator[Any]:
 
 
 def _plain(
-    model: Any, inputs: Any, names: Any, seed: int
+    model: torch.nn.Module, inputs: Inputs, names: Iterable[str], seed: int
 ) -> tuple[list[Any], dict[str, float], float | None]:
     module = getattr(model, "_orig_mod", model)
     known, edges = dict(module.named_modules()), []
 
-    def stored(_: Any, __: Any, output: Any) -> None:
+    def stored(_: torch.nn.Module, __: object, output: Output) -> None:
         v = next(v for v in tensors(output) if v.is_floating_point() and v.requires_grad)
         edges.append((v[0].numel(), torch.autograd.graph.get_gradient_edge(v)))
 
     hooks = [known[n].register_forward_hook(stored) for n in dict.fromkeys(names) if n in known]
     given = [inputs] if isinstance(inputs, torch.Tensor) else inputs
-    named = dict(given) if isinstance(given, dict) else {}
+    named: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
     placed = [] if isinstance(given, dict) else list(given)
     x = next(v for v in [*placed, *named.values()] if isinstance(v, torch.Tensor))
     xs = []
@@ -116,7 +115,7 @@ def _plain(
     return states, norms, float(grads[-1].norm()) if xs and grads[-1] is not None else None
 
 
-def _widest(model: Any, inputs: Any) -> tuple[str, Any, Any]:
+def _widest(model: torch.nn.Module, inputs: Inputs) -> tuple[str, Any, Any]:
     """Return a module and inputs in float64, or in float32 if its code does not take float64."""
     try:
         batch = _as_floats(inputs, torch.float64)
@@ -127,13 +126,13 @@ def _widest(model: Any, inputs: Any) -> tuple[str, Any, Any]:
     return "float64", model, batch
 
 
-def _called(model: Any, inputs: Any) -> Any:
+def _called(model: torch.nn.Module, inputs: Inputs) -> Any:
     if isinstance(inputs, dict):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
-def _as_floats(inputs: Any, dtype: Any) -> Any:
+def _as_floats(inputs: Inputs, dtype: torch.dtype) -> Any:
     if isinstance(inputs, torch.Tensor):
         return inputs.to(dtype) if inputs.is_floating_point() else inputs
     if isinstance(inputs, dict):

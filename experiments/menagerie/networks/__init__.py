@@ -1,5 +1,6 @@
-"""Networks of packages on the index: a module for each package, a function for each network.
+"""Networks of packages on the index: a module for each package, with a table `NETWORKS`.
 
-A function returns the arguments of `jaxnn.diagnose` by their names; its docstring is the name of
-the network. Modules import their package, so that they are imported only where it is installed.
+An entry has the title of the network, and a function that returns the arguments of
+`jaxnn.diagnose` by their names. Modules import their package, so that they are imported only where
+it is installed.
 """

@@ -1,10 +1,12 @@
 """Networks of Equinox: `equinox.nn`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from experiments.menagerie import inputs
 
@@ -12,29 +14,19 @@ KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 8)
 
 
-def mlp() -> dict[str, Any]:
-    """nn.MLP."""
-    model = eqx.nn.MLP(8, 8, 16, depth=6, activation=jnp.tanh, key=KEY)
-    return {"model": model, "xs": inputs.vectors(), "each": "example"}
+def _each(model: PyTree, xs: PyTree) -> inputs.Arguments:
+    return {"model": model, "xs": xs, "each": "example"}
 
 
-def deep_mlp() -> dict[str, Any]:
-    """nn.MLP of 32 layers."""
-    model = eqx.nn.MLP(8, 8, 16, depth=31, key=KEY)
-    return {"model": model, "xs": inputs.vectors(), "each": "example"}
+def _stack(layers: Callable[[jax.Array], tuple[Any, ...]], count: int = 8) -> eqx.nn.Sequential:
+    return eqx.nn.Sequential([layer for key in KEYS[:count] for layer in layers(key)])
 
 
-def sequential() -> dict[str, Any]:
-    """nn.Sequential of Linear, LayerNorm, Lambda."""
-    layers = [
-        (eqx.nn.Linear(8, 8, key=k), eqx.nn.LayerNorm(8), eqx.nn.Lambda(jax.nn.gelu)) for k in KEYS
-    ]
-    model = eqx.nn.Sequential([layer for block in layers for layer in block])
-    return {"model": model, "xs": inputs.vectors(), "each": "example"}
+def _tanh(layer: eqx.Module) -> tuple[Any, ...]:
+    return layer, eqx.nn.Lambda(jnp.tanh)
 
 
-def convolutions() -> dict[str, Any]:
-    """nn.Conv2d, GroupNorm, MaxPool2d and Linear."""
+def _convolutions() -> inputs.Arguments:
     sizes = zip((3, 8, 8), (8, 8, 8), KEYS[:3], strict=True)
     blocks = [
         eqx.nn.Sequential(
@@ -50,53 +42,46 @@ def convolutions() -> dict[str, Any]:
     model = eqx.nn.Sequential(
         [*blocks, eqx.nn.Lambda(jnp.ravel), eqx.nn.Linear(32, 4, key=KEYS[3])]
     )
-    return {"model": model, "xs": inputs.images_channels_first(), "each": "example"}
+    return _each(model, inputs.images_channels_first())
 
 
-def batch_norm() -> dict[str, Any]:
-    """nn.BatchNorm with its state."""
-    blocks = [
-        eqx.nn.Sequential(
-            [
-                eqx.nn.Linear(8, 8, key=k),
-                eqx.nn.BatchNorm(8, "batch", mode="batch"),
-                eqx.nn.Lambda(jax.nn.relu),
-            ]
-        )
-        for k in KEYS
-    ]
-    model, state = eqx.nn.make_with_state(eqx.nn.Sequential)(blocks)
+def _batch_norm() -> inputs.Arguments:
+    block = lambda k: eqx.nn.Sequential(
+        [
+            eqx.nn.Linear(8, 8, key=k),
+            eqx.nn.BatchNorm(8, "batch", mode="batch"),
+            eqx.nn.Lambda(jax.nn.relu),
+        ]
+    )
+    model, state = eqx.nn.make_with_state(eqx.nn.Sequential)([block(k) for k in KEYS])
     f = lambda both, xs: jax.vmap(lambda x: both[0](x, both[1])[0], axis_name="batch")(xs)
     return {"model": (f, (model, state)), "xs": inputs.vectors()}
 
 
-def gru() -> dict[str, Any]:
-    """nn.GRUCell in a scan, with a head."""
+def _gru() -> inputs.Arguments:
     model = (eqx.nn.GRUCell(8, 16, key=KEYS[0]), eqx.nn.Linear(16, 4, key=KEYS[1]))
 
-    def f(model: Any, x: Any) -> Any:
+    def f(model: tuple[eqx.nn.GRUCell, eqx.nn.Linear], x: jax.Array) -> Any:
         h, _ = jax.lax.scan(lambda h, x: (model[0](x, h), None), jnp.zeros(16), x)
         return model[1](h)
 
-    return {"model": (f, model), "xs": inputs.sequences(), "each": "example"}
+    return _each((f, model), inputs.sequences())
 
 
-def lstm() -> dict[str, Any]:
-    """nn.LSTMCell in a scan, with an output at each step."""
+def _lstm() -> inputs.Arguments:
     model = (eqx.nn.LSTMCell(8, 16, key=KEYS[0]), eqx.nn.Linear(16, 4, key=KEYS[1]))
 
-    def f(model: Any, x: Any) -> Any:
-        def step(carry: Any, x: Any) -> Any:
+    def f(model: tuple[eqx.nn.LSTMCell, eqx.nn.Linear], x: jax.Array) -> Any:
+        def step(carry: PyTree, x: jax.Array) -> Any:
             h, c = model[0](x, carry)
             return (h, c), model[1](h)
 
         return jax.lax.scan(step, (jnp.zeros(16), jnp.zeros(16)), x)[1]
 
-    return {"model": (f, model), "xs": inputs.sequences(), "each": "example"}
+    return _each((f, model), inputs.sequences())
 
 
-def attention() -> dict[str, Any]:
-    """nn.MultiheadAttention with LayerNorm and MLP, 4 blocks."""
+def _attention() -> inputs.Arguments:
     blocks = [
         (
             eqx.nn.LayerNorm(8),
@@ -107,23 +92,22 @@ def attention() -> dict[str, Any]:
         for k in KEYS[:4]
     ]
 
-    def f(blocks: Any, x: Any) -> Any:
+    def f(blocks: list[tuple[Any, ...]], x: jax.Array) -> jax.Array:
         for norm, attend, norm2, mlp in blocks:
             h = jax.vmap(norm)(x)
             x = x + attend(h, h, h)
             x = x + jax.vmap(mlp)(jax.vmap(norm2)(x))
         return x
 
-    return {"model": (f, blocks), "xs": inputs.sequences(), "each": "example"}
+    return _each((f, blocks), inputs.sequences())
 
 
-def rotary() -> dict[str, Any]:
-    """nn.Embedding, RotaryPositionalEmbedding and a causal mask from the tokens."""
+def _rotary() -> inputs.Arguments:
     blocks = [eqx.nn.MultiheadAttention(2, 8, key=k) for k in KEYS[:4]]
     model = (eqx.nn.Embedding(20, 8, key=KEYS[5]), blocks, eqx.nn.Linear(8, 20, key=KEYS[6]))
     rope = eqx.nn.RotaryPositionalEmbedding(4)
 
-    def f(model: Any, x: Any) -> Any:
+    def f(model: tuple[Any, ...], x: jax.Array) -> Any:
         embed, blocks, head = model
         mask = jnp.tril(jnp.ones((6, 6), bool)) & (x > 2)[None] | jnp.eye(6, dtype=bool)
         h = jax.vmap(embed)(x)
@@ -132,66 +116,70 @@ def rotary() -> dict[str, Any]:
             h = h + attend(h, h, h, mask, process_heads=turn)
         return jax.vmap(head)(h)
 
-    return {"model": (f, model), "xs": inputs.tokens(), "each": "example"}
+    return _each((f, model), inputs.tokens())
 
 
-def dropout() -> dict[str, Any]:
-    """nn.Dropout with a key for each example."""
-    model = eqx.nn.Sequential(
-        [
-            layer
-            for k in KEYS
-            for layer in (eqx.nn.Linear(8, 8, key=k), eqx.nn.Lambda(jnp.tanh), eqx.nn.Dropout(0.5))
-        ]
-    )
+def _dropout() -> inputs.Arguments:
+    model = _stack(lambda k: (*_tanh(eqx.nn.Linear(8, 8, key=k)), eqx.nn.Dropout(0.5)))
     xs = (inputs.vectors(), jax.random.split(KEY, 4))
-    return {"model": (lambda model, x: model(x[0], key=x[1]), model), "xs": xs, "each": "example"}
+    return _each((lambda model, x: model(x[0], key=x[1]), model), xs)
 
 
-def spectral_norm() -> dict[str, Any]:
-    """nn.SpectralNorm with its state."""
-    blocks = [
-        eqx.nn.Sequential(
-            [
-                eqx.nn.SpectralNorm(eqx.nn.Linear(8, 8, key=k), "weight", key=k),
-                eqx.nn.Lambda(jnp.tanh),
-            ]
-        )
-        for k in KEYS
-    ]
+def _spectral_norm() -> inputs.Arguments:
+    norm = lambda k: eqx.nn.SpectralNorm(eqx.nn.Linear(8, 8, key=k), "weight", key=k)
+    blocks = [eqx.nn.Sequential(list(_tanh(norm(k)))) for k in KEYS]
     model, state = eqx.nn.make_with_state(eqx.nn.Sequential)(blocks)
-    return {
-        "model": (lambda both, x: both[0](x, both[1])[0], (model, state)),
-        "xs": inputs.vectors(),
-        "each": "example",
-    }
+    return _each((lambda both, x: both[0](x, both[1])[0], (model, state)), inputs.vectors())
 
 
-def weight_norm() -> dict[str, Any]:
-    """nn.WeightNorm of Linear."""
-    model = eqx.nn.Sequential(
-        [
-            layer
-            for k in KEYS
-            for layer in (
-                eqx.nn.WeightNorm(eqx.nn.Linear(8, 8, key=k), "weight"),
-                eqx.nn.Lambda(jnp.tanh),
-            )
-        ]
-    )
-    return {"model": model, "xs": inputs.vectors(), "each": "example"}
+def _transposed() -> inputs.Arguments:
+    down = [_tanh(eqx.nn.Conv1d(8, 8, 4, 2, 1, key=k)) for k in KEYS[:2]]
+    up = [_tanh(eqx.nn.ConvTranspose1d(8, 8, 4, 2, padding=1, key=k)) for k in KEYS[2:4]]
+    model = eqx.nn.Sequential([layer for block in (*down, *up) for layer in block])
+    return _each(model, inputs.sequences(8, 16))
 
 
-def transposed() -> dict[str, Any]:
-    """nn.Conv1d and ConvTranspose1d as an autoencoder."""
-    down = [
-        layer
-        for k in KEYS[:2]
-        for layer in (eqx.nn.Conv1d(8, 8, 4, 2, 1, key=k), eqx.nn.Lambda(jnp.tanh))
-    ]
-    up = [
-        layer
-        for k in KEYS[2:4]
-        for layer in (eqx.nn.ConvTranspose1d(8, 8, 4, 2, padding=1, key=k), eqx.nn.Lambda(jnp.tanh))
-    ]
-    return {"model": eqx.nn.Sequential(down + up), "xs": inputs.sequences(8, 16), "each": "example"}
+NETWORKS: inputs.Networks = {
+    "mlp": (
+        "nn.MLP",
+        lambda: _each(
+            eqx.nn.MLP(8, 8, 16, depth=6, activation=jnp.tanh, key=KEY), inputs.vectors()
+        ),
+    ),
+    "deep_mlp": (
+        "nn.MLP of 32 layers",
+        lambda: _each(eqx.nn.MLP(8, 8, 16, depth=31, key=KEY), inputs.vectors()),
+    ),
+    "sequential": (
+        "nn.Sequential of Linear, LayerNorm, Lambda",
+        lambda: _each(
+            _stack(
+                lambda k: (
+                    eqx.nn.Linear(8, 8, key=k),
+                    eqx.nn.LayerNorm(8),
+                    eqx.nn.Lambda(jax.nn.gelu),
+                )
+            ),
+            inputs.vectors(),
+        ),
+    ),
+    "convolutions": ("nn.Conv2d, GroupNorm, MaxPool2d and Linear", _convolutions),
+    "batch_norm": ("nn.BatchNorm with its state", _batch_norm),
+    "gru": ("nn.GRUCell in a scan, with a head", _gru),
+    "lstm": ("nn.LSTMCell in a scan, with an output at each step", _lstm),
+    "attention": ("nn.MultiheadAttention with LayerNorm and MLP, 4 blocks", _attention),
+    "rotary": (
+        "nn.Embedding, RotaryPositionalEmbedding and a causal mask from the tokens",
+        _rotary,
+    ),
+    "dropout": ("nn.Dropout with a key for each example", _dropout),
+    "spectral_norm": ("nn.SpectralNorm with its state", _spectral_norm),
+    "weight_norm": (
+        "nn.WeightNorm of Linear",
+        lambda: _each(
+            _stack(lambda k: _tanh(eqx.nn.WeightNorm(eqx.nn.Linear(8, 8, key=k), "weight"))),
+            inputs.vectors(),
+        ),
+    ),
+    "transposed": ("nn.Conv1d and ConvTranspose1d as an autoencoder", _transposed),
+}

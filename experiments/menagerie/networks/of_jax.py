@@ -1,5 +1,6 @@
 """Networks of JAX itself: `jax.example_libraries.stax`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,18 +9,14 @@ from jax.example_libraries import stax
 from experiments.menagerie import inputs
 
 
-def _built(layers: Any, xs: Any) -> dict[str, Any]:
+def _built(
+    layers: tuple[Callable[..., Any], Callable[..., Any]], xs: inputs.Batch
+) -> inputs.Arguments:
     init, apply = layers
     return {"model": (apply, init(jax.random.key(0), xs.shape)[1]), "xs": xs}
 
 
-def dense() -> dict[str, Any]:
-    """stax.serial of Dense and Softplus."""
-    return _built(stax.serial(*8 * (stax.Dense(8), stax.Softplus)), inputs.vectors())
-
-
-def convolutions() -> dict[str, Any]:
-    """stax.serial of Conv, BatchNorm, MaxPool."""
+def _convolutions() -> inputs.Arguments:
     block = (
         stax.Conv(8, (3, 3), padding="SAME"),
         stax.BatchNorm(),
@@ -31,8 +28,7 @@ def convolutions() -> dict[str, Any]:
     )
 
 
-def residual() -> dict[str, Any]:
-    """stax.FanOut, parallel, FanInSum: residual blocks."""
+def _residual() -> inputs.Arguments:
     block = stax.serial(
         stax.FanOut(2),
         stax.parallel(stax.serial(stax.Dense(8), stax.Gelu), stax.Identity),
@@ -41,14 +37,21 @@ def residual() -> dict[str, Any]:
     return _built(stax.serial(*6 * (block,)), inputs.vectors())
 
 
-def vae() -> dict[str, Any]:
-    """stax.FanOut into mean and deviation."""
+def _vae() -> inputs.Arguments:
     encoder = stax.serial(
-        stax.Dense(16),
-        stax.Relu,
-        stax.Dense(16),
-        stax.Relu,
+        *2 * (stax.Dense(16), stax.Relu),
         stax.FanOut(2),
         stax.parallel(stax.Dense(4), stax.serial(stax.Dense(4), stax.Softplus)),
     )
     return _built(encoder, inputs.vectors())
+
+
+NETWORKS: inputs.Networks = {
+    "dense": (
+        "stax.serial of Dense and Softplus",
+        lambda: _built(stax.serial(*8 * (stax.Dense(8), stax.Softplus)), inputs.vectors()),
+    ),
+    "convolutions": ("stax.serial of Conv, BatchNorm, MaxPool", _convolutions),
+    "residual": ("stax.FanOut, parallel, FanInSum: residual blocks", _residual),
+    "vae": ("stax.FanOut into mean and deviation", _vae),
+}

@@ -1,5 +1,6 @@
 """Networks of Jraph, with update functions of Haiku: one graph, which has no examples."""
 
+from collections.abc import Callable
 from typing import Any
 
 import haiku as hk
@@ -10,9 +11,10 @@ import jraph
 from experiments.menagerie import inputs
 
 KEY = jax.random.key(0)
+Layer = Callable[[jraph.GraphsTuple], jraph.GraphsTuple]
 
 
-def _measured(network: Any) -> dict[str, Any]:
+def _measured(network: Callable[[jraph.GraphsTuple], Any]) -> inputs.Arguments:
     graph = jraph.GraphsTuple(
         nodes=inputs.vectors(),
         edges=inputs.sequences(1)[:, 0],
@@ -26,78 +28,60 @@ def _measured(network: Any) -> dict[str, Any]:
     return {"model": (model.apply, model.init(KEY, graph)), "xs": graph, "each": "whole"}
 
 
-def _update(*inputs: Any) -> Any:
+def _update(*inputs: jax.Array) -> Any:
     return hk.nets.MLP([8, 8])(jnp.concatenate(inputs, -1))
 
 
-def graph_network() -> dict[str, Any]:
-    """GraphNetwork, 3 rounds."""
-
-    def network(graph: Any) -> Any:
-        for _ in range(3):
-            graph = jraph.GraphNetwork(_update, _update, _update)(graph)
-        return graph.globals
+def _rounds(layer: Callable[[], Layer], count: int, of: str = "nodes") -> inputs.Arguments:
+    def network(graph: jraph.GraphsTuple) -> Any:
+        for _ in range(count):
+            graph = layer()(graph)
+        return getattr(graph, of)
 
     return _measured(network)
 
 
-def interaction_network() -> dict[str, Any]:
-    """InteractionNetwork, 3 rounds."""
-
-    def network(graph: Any) -> Any:
-        for _ in range(3):
-            graph = jraph.InteractionNetwork(_update, _update)(graph)
-        return graph.nodes
-
-    return _measured(network)
+def _attention() -> Any:
+    logits = lambda sent, received, _: jax.nn.leaky_relu(
+        hk.Linear(1)(jnp.concatenate([sent, received], -1))
+    )
+    return jraph.GAT(lambda nodes: hk.Linear(8)(nodes), logits)
 
 
-def graph_convolution() -> dict[str, Any]:
-    """GraphConvolution, 4 layers."""
-
-    def network(graph: Any) -> Any:
-        for _ in range(4):
-            layer = jraph.GraphConvolution(
-                lambda nodes: jnp.tanh(hk.Linear(8)(nodes)), add_self_edges=True
-            )
-            graph = layer(graph)
-        return graph.nodes
-
-    return _measured(network)
-
-
-def attention() -> dict[str, Any]:
-    """GAT, 3 layers."""
-
-    def network(graph: Any) -> Any:
-        for _ in range(3):
-            logits = lambda sent, received, _: jax.nn.leaky_relu(
-                hk.Linear(1)(jnp.concatenate([sent, received], -1))
-            )
-            graph = jraph.GAT(lambda nodes: hk.Linear(8)(nodes), logits)(graph)
-        return graph.nodes
-
-    return _measured(network)
-
-
-def deep_sets() -> dict[str, Any]:
-    """DeepSets, 3 rounds."""
-
-    def network(graph: Any) -> Any:
-        for _ in range(3):
-            graph = jraph.DeepSets(_update, lambda nodes: hk.nets.MLP([8, 8])(nodes))(graph)
-        return graph.globals
-
-    return _measured(network)
-
-
-def relation_network() -> dict[str, Any]:
-    """RelationNetwork and a head."""
-
-    def network(graph: Any) -> Any:
+def _relation_network() -> inputs.Arguments:
+    def network(graph: jraph.GraphsTuple) -> Any:
         graph = jraph.RelationNetwork(
             lambda sent, received: _update(sent, received), lambda edges: hk.nets.MLP([8, 8])(edges)
         )(graph)
         return hk.nets.MLP([8, 8])(graph.globals)
 
     return _measured(network)
+
+
+NETWORKS: inputs.Networks = {
+    "graph_network": (
+        "GraphNetwork, 3 rounds",
+        lambda: _rounds(lambda: jraph.GraphNetwork(_update, _update, _update), 3, "globals"),
+    ),
+    "interaction_network": (
+        "InteractionNetwork, 3 rounds",
+        lambda: _rounds(lambda: jraph.InteractionNetwork(_update, _update), 3),
+    ),
+    "graph_convolution": (
+        "GraphConvolution, 4 layers",
+        lambda: _rounds(
+            lambda: jraph.GraphConvolution(
+                lambda nodes: jnp.tanh(hk.Linear(8)(nodes)), add_self_edges=True
+            ),
+            4,
+        ),
+    ),
+    "attention": ("GAT, 3 layers", lambda: _rounds(_attention, 3)),
+    "deep_sets": (
+        "DeepSets, 3 rounds",
+        lambda: _rounds(
+            lambda: jraph.DeepSets(_update, lambda nodes: hk.nets.MLP([8, 8])(nodes)), 3, "globals"
+        ),
+    ),
+    "relation_network": ("RelationNetwork and a head", _relation_network),
+}

@@ -1,6 +1,7 @@
 """Networks of Keras: `keras.applications` without weights, with the JAX backend."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -9,119 +10,32 @@ from keras.src import applications  # which has them in any width and depth
 
 from experiments.menagerie import inputs
 
+Model = Callable[..., keras.Model]
 
-def _stateless(model: Any, xs: Any) -> dict[str, Any]:
+
+def _stateless(model: keras.Model, xs: inputs.Batch) -> inputs.Arguments:
     fixed = [variable.value for variable in model.non_trainable_variables]
     trained = [variable.value for variable in model.trainable_variables]
     f = lambda trained, xs: model.stateless_call(trained, fixed, xs)[0]
     return {"model": (f, trained), "xs": xs}
 
 
-def mobilenet() -> dict[str, Any]:
-    """applications.MobileNet."""
-    model = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None, classes=10)
-    return _stateless(model, inputs.images(32))
+def _of_images(build: Model, *sizes: Any, size: int = 32, **more: Any) -> inputs.Arguments:
+    model = build(*sizes, input_shape=(size, size, 3), weights=None, classes=10, **more)
+    return _stateless(model, inputs.images(size))
 
 
-def mobilenet_v2() -> dict[str, Any]:
-    """applications.MobileNetV2."""
-    model = keras.applications.MobileNetV2((32, 32, 3), 0.35, weights=None, classes=10)
-    return _stateless(model, inputs.images(32))
-
-
-def mobilenet_v3() -> dict[str, Any]:
-    """applications.MobileNetV3Small."""
-    model = keras.applications.MobileNetV3Small((32, 32, 3), weights=None, classes=10)
-    return _stateless(model, inputs.images(32))
-
-
-def vgg() -> dict[str, Any]:
-    """applications.VGG16."""
-    model = keras.applications.VGG16(
-        weights=None, input_shape=(32, 32, 3), classes=10, include_top=False, pooling="avg"
-    )
-    return _stateless(model, inputs.images(32))
-
-
-def resnet() -> dict[str, Any]:
-    """applications.ResNet50."""
-    model = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), classes=10)
-    return _stateless(model, inputs.images(32))
-
-
-def resnet_v2() -> dict[str, Any]:
-    """applications.ResNet50V2."""
-    model = keras.applications.ResNet50V2(weights=None, input_shape=(32, 32, 3), classes=10)
-    return _stateless(model, inputs.images(32))
-
-
-def densenet() -> dict[str, Any]:
-    """applications.densenet.DenseNet, four blocks of two."""
-    model = applications.densenet.DenseNet(
-        (2, 2, 2, 2), weights=None, input_shape=(32, 32, 3), classes=10
-    )
-    return _stateless(model, inputs.images(32))
-
-
-def efficientnet() -> dict[str, Any]:
-    """applications.efficientnet.EfficientNet, a quarter as wide and half as deep."""
-    model = applications.efficientnet.EfficientNet(
-        0.25, 0.5, 32, weights=None, input_shape=(32, 32, 3), classes=10
-    )
-    return _stateless(model, inputs.images(32))
-
-
-def efficientnet_v2() -> dict[str, Any]:
-    """applications.efficientnet_v2.EfficientNetV2, a quarter as wide and half as deep."""
-    model = applications.efficientnet_v2.EfficientNetV2(
-        *(0.25, 0.5, 32),
-        name="efficientnetv2-b0",
-        weights=None,
-        input_shape=(32, 32, 3),
-        classes=10,
-    )
-    return _stateless(model, inputs.images(32))
-
-
-def nasnet() -> dict[str, Any]:
-    """applications.nasnet.NASNet, a block of four filters between reductions."""
-    model = applications.nasnet.NASNet(
-        (32, 32, 3), 96, 1, 8, skip_reduction=False, weights=None, classes=10
-    )
-    return _stateless(model, inputs.images(32))
-
-
-def xception() -> dict[str, Any]:
-    """applications.Xception."""
-    model = keras.applications.Xception(weights=None, input_shape=(71, 71, 3), classes=10)
-    return _stateless(model, inputs.images(71))
-
-
-def inception() -> dict[str, Any]:
-    """applications.InceptionV3."""
-    model = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3), classes=10)
-    return _stateless(model, inputs.images(75))
-
-
-def inception_resnet() -> dict[str, Any]:
-    """applications.inception_resnet_v2, two of each of its blocks."""
-    of = applications.inception_resnet_v2
+def _inception_resnet() -> inputs.Arguments:
+    blocks = applications.inception_resnet_v2
     first = keras.Input((32, 32, 3))
-    x = of.conv2d_bn(first, 32, 3, strides=2)
+    x = blocks.conv2d_bn(first, 32, 3, strides=2)
     for kind in ("block35", "block17", "block8"):
         for i in range(2):
-            x = of.inception_resnet_block(x, 0.17, kind, i)
+            x = blocks.inception_resnet_block(x, 0.17, kind, i)
     return _stateless(keras.Model(first, keras.layers.GlobalMaxPooling2D()(x)), inputs.images(32))
 
 
-def convnext() -> dict[str, Any]:
-    """applications.ConvNeXtTiny."""
-    model = keras.applications.ConvNeXtTiny(weights=None, input_shape=(32, 32, 3), classes=10)
-    return _stateless(model, inputs.images(32))
-
-
-def lstm() -> dict[str, Any]:
-    """layers.LSTM, two on each other, with Dense."""
+def _lstm() -> inputs.Arguments:
     layers = [
         keras.layers.LSTM(8, return_sequences=True),
         keras.layers.LSTM(8),
@@ -130,9 +44,66 @@ def lstm() -> dict[str, Any]:
     return _stateless(keras.Sequential([keras.Input((6, 8)), *layers]), inputs.sequences())
 
 
-def attention() -> dict[str, Any]:
-    """layers.MultiHeadAttention with residual connections."""
+def _attention() -> inputs.Arguments:
     x = first = keras.Input((6, 8))
     for _ in range(4):
         x = keras.layers.LayerNormalization()(keras.layers.MultiHeadAttention(2, 4)(x, x) + x)
     return _stateless(keras.Model(first, x), inputs.sequences())
+
+
+NETWORKS: inputs.Networks = {
+    "mobilenet": (
+        "applications.MobileNet",
+        lambda: _of_images(keras.applications.MobileNet, alpha=0.25),
+    ),
+    "mobilenet_v2": (
+        "applications.MobileNetV2",
+        lambda: _of_images(keras.applications.MobileNetV2, alpha=0.35),
+    ),
+    "mobilenet_v3": (
+        "applications.MobileNetV3Small",
+        lambda: _of_images(keras.applications.MobileNetV3Small),
+    ),
+    "vgg": (
+        "applications.VGG16",
+        lambda: _of_images(keras.applications.VGG16, include_top=False, pooling="avg"),
+    ),
+    "resnet": ("applications.ResNet50", lambda: _of_images(keras.applications.ResNet50)),
+    "resnet_v2": ("applications.ResNet50V2", lambda: _of_images(keras.applications.ResNet50V2)),
+    "densenet": (
+        "applications.densenet.DenseNet, four blocks of two",
+        lambda: _of_images(applications.densenet.DenseNet, (2, 2, 2, 2)),
+    ),
+    "efficientnet": (
+        "applications.efficientnet.EfficientNet, a quarter as wide and half as deep",
+        lambda: _of_images(applications.efficientnet.EfficientNet, 0.25, 0.5, 32),
+    ),
+    "efficientnet_v2": (
+        "applications.efficientnet_v2.EfficientNetV2, a quarter as wide and half as deep",
+        lambda: _of_images(
+            applications.efficientnet_v2.EfficientNetV2, 0.25, 0.5, 32, name="efficientnetv2-b0"
+        ),
+    ),
+    "nasnet": (
+        "applications.nasnet.NASNet, a block of four filters between reductions",
+        lambda: _of_images(
+            applications.nasnet.NASNet,
+            penultimate_filters=96,
+            num_blocks=1,
+            stem_block_filters=8,
+            skip_reduction=False,
+        ),
+    ),
+    "xception": ("applications.Xception", lambda: _of_images(keras.applications.Xception, size=71)),
+    "inception": (
+        "applications.InceptionV3",
+        lambda: _of_images(keras.applications.InceptionV3, size=75),
+    ),
+    "inception_resnet": (
+        "applications.inception_resnet_v2, two of each of its blocks",
+        _inception_resnet,
+    ),
+    "convnext": ("applications.ConvNeXtTiny", lambda: _of_images(keras.applications.ConvNeXtTiny)),
+    "lstm": ("layers.LSTM, two on each other, with Dense", _lstm),
+    "attention": ("layers.MultiHeadAttention with residual connections", _attention),
+}

@@ -11,93 +11,45 @@ from experiments.menagerie import inputs
 KEY = jax.random.key(0)
 
 
-def dense() -> dict[str, Any]:
-    """linen.Sequential of Dense."""
-    xs, model = (
-        inputs.vectors(),
-        nn.Sequential([layer for _ in range(8) for layer in (nn.Dense(8), nn.tanh)]),
-    )
+def _built(model: nn.Module, xs: inputs.Batch) -> inputs.Arguments:
     return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
 
 
-def convolutions() -> dict[str, Any]:
-    """linen.Conv, GroupNorm, avg_pool."""
+def _drawing(model: nn.Module, xs: inputs.Batch, drawn: str) -> inputs.Arguments:
+    f = lambda params, xs: model.apply(params, xs, rngs={drawn: KEY})
+    return {"model": (f, model.init({"params": KEY, drawn: KEY}, xs)), "xs": xs}
+
+
+def _convolutions() -> inputs.Arguments:
     block = lambda: [
         nn.Conv(8, (3, 3)),
         nn.GroupNorm(2),
         nn.relu,
         lambda x: nn.avg_pool(x, (2, 2), (2, 2)),
     ]
-    xs, model = (
-        inputs.images(),
-        nn.Sequential(
-            [*block(), *block(), *block(), lambda x: x.reshape(len(x), -1), nn.Dense(10)]
-        ),
-    )
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
+    flat = lambda x: x.reshape(len(x), -1)
+    model = nn.Sequential([*block(), *block(), *block(), flat, nn.Dense(10)])
+    return _built(model, inputs.images())
 
 
-def lstm() -> dict[str, Any]:
-    """linen.RNN of LSTMCell, all outputs."""
-    xs, model = inputs.sequences(), nn.RNN(nn.LSTMCell(16))
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
-
-
-def optimized_lstm() -> dict[str, Any]:
-    """linen.RNN of OptimizedLSTMCell, the last output."""
-    xs, model = (
-        inputs.sequences(),
-        nn.Sequential([nn.RNN(nn.OptimizedLSTMCell(16)), lambda x: x[:, -1], nn.Dense(4)]),
-    )
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
-
-
-def gru() -> dict[str, Any]:
-    """linen.RNN of GRUCell, three on each other."""
-    xs, model = inputs.sequences(), nn.Sequential([nn.RNN(nn.GRUCell(8)) for _ in range(3)])
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
-
-
-def bidirectional() -> dict[str, Any]:
-    """linen.Bidirectional with lengths."""
+def _bidirectional() -> inputs.Arguments:
     xs, model = inputs.sequences(), nn.Bidirectional(nn.RNN(nn.GRUCell(8)), nn.RNN(nn.GRUCell(8)))
     lengths = jnp.array([3, 4, 5, 6])
     f = lambda params, xs: model.apply(params, xs[0], seq_lengths=xs[1])
     return {"model": (f, model.init(KEY, xs)), "xs": (xs, lengths)}
 
 
-def conv_lstm() -> dict[str, Any]:
-    """linen.RNN of ConvLSTMCell."""
-    xs, model = inputs.sequences(4, 64).reshape(4, 4, 8, 8, 1), nn.RNN(nn.ConvLSTMCell(4, (3, 3)))
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
-
-
-def mgu() -> dict[str, Any]:
-    """linen.RNN of MGUCell and SimpleCell."""
-    xs, model = inputs.sequences(), nn.Sequential([nn.RNN(nn.MGUCell(8)), nn.RNN(nn.SimpleCell(8))])
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
-
-
-def attention() -> dict[str, Any]:
-    """linen.MultiHeadDotProductAttention with SelfAttention after it."""
-    xs, model = (
-        inputs.sequences(),
-        nn.Sequential(
-            [
-                layer
-                for _ in range(4)
-                for layer in (nn.LayerNorm(), nn.MultiHeadDotProductAttention(2))
-            ]
-        ),
-    )
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
+def _batch_norm() -> inputs.Arguments:
+    xs, model = inputs.images(), _ResNet()
+    f = lambda variables, xs: model.apply(variables, xs, mutable=["batch_stats"])[0]
+    return {"model": (f, model.init(KEY, xs)), "xs": xs}
 
 
 class _Transformer(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, tokens: Any) -> Any:
+    def __call__(self, tokens: jax.Array) -> Any:
         mask = nn.combine_masks(
             nn.make_causal_mask(tokens), nn.make_attention_mask(tokens > 2, tokens > 2)
         )
@@ -110,64 +62,27 @@ class _Transformer(nn.Module):
         return nn.Dense(20)(x)
 
 
-def language_model() -> dict[str, Any]:
-    """linen.SelfAttention: a decoder with masks from its tokens."""
-    xs, model = inputs.tokens(), _Transformer()
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
-
-
-def language_model_dropout() -> dict[str, Any]:
-    """linen.SelfAttention with dropout."""
-    xs, model = inputs.tokens(), _Transformer(0.1)
-    f = lambda params, xs: model.apply(params, xs, rngs={"dropout": KEY})
-    return {"model": (f, model.init({"params": KEY, "dropout": KEY}, xs)), "xs": xs}
-
-
 class _ResNet(nn.Module):
     @nn.compact
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> Any:
         for _ in range(4):
             h = nn.relu(nn.BatchNorm(use_running_average=False)(nn.Conv(8, (3, 3))(x)))
             x = nn.BatchNorm(use_running_average=False)(nn.Conv(x.shape[-1], (3, 3))(h)) + x
         return nn.Dense(10)(x.mean((1, 2)))
 
 
-def batch_norm() -> dict[str, Any]:
-    """linen.BatchNorm in residual blocks, mutable."""
-    xs, model = inputs.images(), _ResNet()
-    f = lambda variables, xs: model.apply(variables, xs, mutable=["batch_stats"])[0]
-    return {"model": (f, model.init(KEY, xs)), "xs": xs}
-
-
 class _Scanned(nn.Module):
     @nn.compact
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> Any:
         body = nn.remat(lambda block, x, _: (nn.tanh(block(x)), None))
         return nn.scan(body, variable_axes={"params": 0}, split_rngs={"params": True}, length=12)(
             nn.Dense(8), x, None
         )[0]
 
 
-def scanned() -> dict[str, Any]:
-    """linen.scan and remat over 12 blocks."""
-    xs, model = inputs.vectors(), _Scanned()
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
-
-
-def weight_norm() -> dict[str, Any]:
-    """linen.WeightNorm of Dense."""
-    xs, model = (
-        inputs.vectors(),
-        nn.Sequential(
-            [layer for _ in range(4) for layer in (nn.WeightNorm(nn.Dense(8)), nn.PReLU())]
-        ),
-    )
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
-
-
 class _VAE(nn.Module):
     @nn.compact
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> Any:
         h = nn.relu(nn.Dense(16)(x))
         mean, log_variance = nn.Dense(4)(h), nn.Dense(4)(h)
         z = mean + jnp.exp(log_variance / 2) * jax.random.normal(
@@ -176,16 +91,9 @@ class _VAE(nn.Module):
         return nn.Dense(8)(nn.relu(nn.Dense(16)(z))), mean, log_variance
 
 
-def vae() -> dict[str, Any]:
-    """linen.Dense: a variational autoencoder, three outputs."""
-    xs, model = inputs.vectors(), _VAE()
-    f = lambda params, xs: model.apply(params, xs, rngs={"z": KEY})
-    return {"model": (f, model.init({"params": KEY, "z": KEY}, xs)), "xs": xs}
-
-
 class _UNet(nn.Module):
     @nn.compact
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> Any:
         skips = []
         for n in (4, 8):
             x = nn.relu(nn.Conv(n, (3, 3))(x))
@@ -198,7 +106,82 @@ class _UNet(nn.Module):
         return nn.Conv(1, (1, 1))(x)
 
 
-def unet() -> dict[str, Any]:
-    """linen.ConvTranspose: a U-Net."""
-    xs, model = inputs.images(), _UNet()
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
+NETWORKS: inputs.Networks = {
+    "dense": (
+        "linen.Sequential of Dense",
+        lambda: _built(
+            nn.Sequential([f for _ in range(8) for f in (nn.Dense(8), nn.tanh)]), inputs.vectors()
+        ),
+    ),
+    "convolutions": ("linen.Conv, GroupNorm, avg_pool", _convolutions),
+    "lstm": (
+        "linen.RNN of LSTMCell, all outputs",
+        lambda: _built(nn.RNN(nn.LSTMCell(16)), inputs.sequences()),
+    ),
+    "optimized_lstm": (
+        "linen.RNN of OptimizedLSTMCell, the last output",
+        lambda: _built(
+            nn.Sequential([nn.RNN(nn.OptimizedLSTMCell(16)), lambda x: x[:, -1], nn.Dense(4)]),
+            inputs.sequences(),
+        ),
+    ),
+    "gru": (
+        "linen.RNN of GRUCell, three on each other",
+        lambda: _built(
+            nn.Sequential([nn.RNN(nn.GRUCell(8)) for _ in range(3)]), inputs.sequences()
+        ),
+    ),
+    "bidirectional": ("linen.Bidirectional with lengths", _bidirectional),
+    "conv_lstm": (
+        "linen.RNN of ConvLSTMCell",
+        lambda: _built(
+            nn.RNN(nn.ConvLSTMCell(4, (3, 3))), inputs.sequences(4, 64).reshape(4, 4, 8, 8, 1)
+        ),
+    ),
+    "mgu": (
+        "linen.RNN of MGUCell and SimpleCell",
+        lambda: _built(
+            nn.Sequential([nn.RNN(nn.MGUCell(8)), nn.RNN(nn.SimpleCell(8))]), inputs.sequences()
+        ),
+    ),
+    "attention": (
+        "linen.MultiHeadDotProductAttention with SelfAttention after it",
+        lambda: _built(
+            nn.Sequential(
+                [
+                    layer
+                    for _ in range(4)
+                    for layer in (nn.LayerNorm(), nn.MultiHeadDotProductAttention(2))
+                ]
+            ),
+            inputs.sequences(),
+        ),
+    ),
+    "language_model": (
+        "linen.SelfAttention: a decoder with masks from its tokens",
+        lambda: _built(_Transformer(), inputs.tokens()),
+    ),
+    "language_model_dropout": (
+        "linen.SelfAttention with dropout",
+        lambda: _drawing(_Transformer(0.1), inputs.tokens(), "dropout"),
+    ),
+    "batch_norm": ("linen.BatchNorm in residual blocks, mutable", _batch_norm),
+    "scanned": (
+        "linen.scan and remat over 12 blocks",
+        lambda: _built(_Scanned(), inputs.vectors()),
+    ),
+    "weight_norm": (
+        "linen.WeightNorm of Dense",
+        lambda: _built(
+            nn.Sequential(
+                [layer for _ in range(4) for layer in (nn.WeightNorm(nn.Dense(8)), nn.PReLU())]
+            ),
+            inputs.vectors(),
+        ),
+    ),
+    "vae": (
+        "linen.Dense: a variational autoencoder, three outputs",
+        lambda: _drawing(_VAE(), inputs.vectors(), "z"),
+    ),
+    "unet": ("linen.ConvTranspose: a U-Net", lambda: _built(_UNet(), inputs.images())),
+}

@@ -1,88 +1,59 @@
 """Networks of Flax: `flax.nnx`."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from experiments.menagerie import inputs
 
 
-def dense() -> dict[str, Any]:
-    """nnx.Sequential of Linear."""
-    rngs = nnx.Rngs(0)
-    model = nnx.Sequential(
-        *(layer for _ in range(8) for layer in (nnx.Linear(8, 8, rngs=rngs), nnx.tanh))
-    )
-    return {"model": model, "xs": inputs.vectors()}
+def _built(make: Callable[[nnx.Rngs], Any], xs: inputs.Batch) -> inputs.Arguments:
+    return {"model": make(nnx.Rngs(0)), "xs": xs}
 
 
-def convolutions() -> dict[str, Any]:
-    """nnx.Conv and BatchNorm."""
-    rngs = nnx.Rngs(0)
+def _stack(layer: Callable[[nnx.Rngs], Any], count: int, xs: inputs.Batch) -> inputs.Arguments:
+    return _built(lambda rngs: nnx.Sequential(*(layer(rngs) for _ in range(count))), xs)
+
+
+def _convolutions(rngs: nnx.Rngs) -> nnx.Sequential:
     block = lambda n: (
         nnx.Conv(n, 8, (3, 3), rngs=rngs),
         nnx.BatchNorm(8, rngs=rngs),
         nnx.relu,
         partial(nnx.max_pool, window_shape=(2, 2), strides=(2, 2)),
     )
-    model = nnx.Sequential(
+    return nnx.Sequential(
         *block(3),
         *block(8),
         *block(8),
         lambda x: x.reshape(len(x), -1),
         nnx.Linear(32, 4, rngs=rngs),
     )
-    return {"model": model, "xs": inputs.images()}
 
 
-def lstm() -> dict[str, Any]:
-    """nnx.RNN of LSTMCell."""
-    model = nnx.RNN(nnx.LSTMCell(8, 16, rngs=nnx.Rngs(0)))
-    return {"model": model, "xs": inputs.sequences()}
-
-
-def optimized_lstm() -> dict[str, Any]:
-    """nnx.RNN of OptimizedLSTMCell with a head."""
-    rngs = nnx.Rngs(0)
-    model = nnx.Sequential(
-        nnx.RNN(nnx.OptimizedLSTMCell(8, 16, rngs=rngs)),
-        lambda x: x[:, -1],
-        nnx.Linear(16, 4, rngs=rngs),
+def _lora(rngs: nnx.Rngs) -> nnx.LoRA:
+    return nnx.LoRA(
+        8,
+        2,
+        8,
+        base_module=nnx.Linear(8, 8, rngs=rngs),
+        b_initializer=nnx.initializers.normal(),
+        rngs=rngs,
     )
-    return {"model": model, "xs": inputs.sequences()}
 
 
-def gru() -> dict[str, Any]:
-    """nnx.RNN of GRUCell, three on each other."""
-    rngs = nnx.Rngs(0)
-    model = nnx.Sequential(*(nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs)) for _ in range(3)))
-    return {"model": model, "xs": inputs.sequences()}
-
-
-def simple() -> dict[str, Any]:
-    """nnx.RNN of SimpleCell, in reverse."""
-    model = nnx.RNN(nnx.SimpleCell(8, 8, rngs=nnx.Rngs(0)), reverse=True, keep_order=True)
-    return {"model": model, "xs": inputs.sequences()}
-
-
-def bidirectional() -> dict[str, Any]:
-    """nnx.Bidirectional."""
-    rngs = nnx.Rngs(0)
-    model = nnx.Bidirectional(
-        nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs)), nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs)), rngs=rngs
+def _einsum(rngs: nnx.Rngs) -> nnx.Sequential:
+    return nnx.Sequential(
+        nnx.Einsum("bti,ij->btj", (8, 8), (8,), rngs=rngs),
+        nnx.swish,
+        nnx.LinearGeneral(8, (2, 4), rngs=rngs),
+        nnx.tanh,
+        nnx.LinearGeneral((2, 4), 8, axis=(-2, -1), rngs=rngs),
     )
-    return {"model": model, "xs": inputs.sequences()}
-
-
-def attention() -> dict[str, Any]:
-    """nnx.MultiHeadAttention, 4 on each other."""
-    rngs = nnx.Rngs(0)
-    model = nnx.Sequential(
-        *(nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs) for _ in range(4))
-    )
-    return {"model": model, "xs": inputs.sequences()}
 
 
 class _Block(nnx.Module):
@@ -92,7 +63,7 @@ class _Block(nnx.Module):
         self.up, self.down = nnx.Linear(8, 16, rngs=rngs), nnx.Linear(16, 8, rngs=rngs)
         self.dropout = nnx.Dropout(dropout, rngs=rngs)
 
-    def __call__(self, x: Any, mask: Any = None) -> Any:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> Any:
         x = x + self.attention(self.norm1(x), mask=mask)
         return x + self.dropout(self.down(nnx.gelu(self.up(self.norm2(x)))))
 
@@ -102,70 +73,11 @@ class _Decoder(nnx.Module):
         self.embed = nnx.Embed(20, 8, rngs=rngs)
         self.blocks = nnx.List([_Block(rngs, dropout) for _ in range(4)])
 
-    def __call__(self, tokens: Any) -> Any:
+    def __call__(self, tokens: jax.Array) -> Any:
         x, mask = self.embed(tokens), nnx.make_causal_mask(tokens)
         for block in self.blocks:
             x = block(x, mask)
         return self.embed.attend(x)
-
-
-def decoder() -> dict[str, Any]:
-    """nnx.Embed tied to its head, MultiHeadAttention: a decoder."""
-    model = _Decoder(nnx.Rngs(0))
-    return {"model": model, "xs": inputs.tokens()}
-
-
-def decoder_dropout() -> dict[str, Any]:
-    """nnx.Dropout in a decoder."""
-    model = _Decoder(nnx.Rngs(0), 0.5)
-    return {"model": model, "xs": inputs.tokens()}
-
-
-def encoder_list() -> dict[str, Any]:
-    """nnx.List of blocks with attention."""
-    rngs = nnx.Rngs(0)
-    return {"model": [_Block(rngs) for _ in range(4)], "xs": inputs.sequences()}
-
-
-def lora() -> dict[str, Any]:
-    """nnx.LoRA of Linear."""
-    rngs = nnx.Rngs(0)
-    model = nnx.Sequential(
-        *(
-            nnx.LoRA(
-                8,
-                2,
-                8,
-                base_module=nnx.Linear(8, 8, rngs=rngs),
-                b_initializer=nnx.initializers.normal(),
-                rngs=rngs,
-            )
-            for _ in range(4)
-        )
-    )
-    return {"model": model, "xs": inputs.vectors()}
-
-
-def spectral_norm() -> dict[str, Any]:
-    """nnx.SpectralNorm of Linear."""
-    rngs = nnx.Rngs(0)
-    model = nnx.Sequential(
-        *(nnx.SpectralNorm(nnx.Linear(8, 8, rngs=rngs), rngs=rngs) for _ in range(4))
-    )
-    return {"model": model, "xs": inputs.vectors()}
-
-
-def einsum() -> dict[str, Any]:
-    """nnx.Einsum and LinearGeneral."""
-    rngs = nnx.Rngs(0)
-    model = nnx.Sequential(
-        nnx.Einsum("bti,ij->btj", (8, 8), (8,), rngs=rngs),
-        nnx.swish,
-        nnx.LinearGeneral(8, (2, 4), rngs=rngs),
-        nnx.tanh,
-        nnx.LinearGeneral((2, 4), 8, axis=(-2, -1), rngs=rngs),
-    )
-    return {"model": model, "xs": inputs.sequences()}
 
 
 class _Scanned(nnx.Module):
@@ -175,13 +87,87 @@ class _Scanned(nnx.Module):
         )
         self.layers = make(rngs)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> Any:
         return nnx.scan(
             lambda x, layer: jnp.tanh(layer(x)), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry
         )(x, self.layers)
 
 
-def scanned() -> dict[str, Any]:
-    """nnx.scan over stacked blocks."""
-    model = _Scanned(nnx.Rngs(0))
-    return {"model": model, "xs": inputs.vectors()}
+NETWORKS: inputs.Networks = {
+    "dense": (
+        "nnx.Sequential of Linear",
+        lambda: _built(
+            lambda rngs: nnx.Sequential(
+                *(layer for _ in range(8) for layer in (nnx.Linear(8, 8, rngs=rngs), nnx.tanh))
+            ),
+            inputs.vectors(),
+        ),
+    ),
+    "convolutions": ("nnx.Conv and BatchNorm", lambda: _built(_convolutions, inputs.images())),
+    "lstm": (
+        "nnx.RNN of LSTMCell",
+        lambda: _built(lambda rngs: nnx.RNN(nnx.LSTMCell(8, 16, rngs=rngs)), inputs.sequences()),
+    ),
+    "optimized_lstm": (
+        "nnx.RNN of OptimizedLSTMCell with a head",
+        lambda: _built(
+            lambda rngs: nnx.Sequential(
+                nnx.RNN(nnx.OptimizedLSTMCell(8, 16, rngs=rngs)),
+                lambda x: x[:, -1],
+                nnx.Linear(16, 4, rngs=rngs),
+            ),
+            inputs.sequences(),
+        ),
+    ),
+    "gru": (
+        "nnx.RNN of GRUCell, three on each other",
+        lambda: _stack(lambda rngs: nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs)), 3, inputs.sequences()),
+    ),
+    "simple": (
+        "nnx.RNN of SimpleCell, in reverse",
+        lambda: _built(
+            lambda rngs: nnx.RNN(nnx.SimpleCell(8, 8, rngs=rngs), reverse=True, keep_order=True),
+            inputs.sequences(),
+        ),
+    ),
+    "bidirectional": (
+        "nnx.Bidirectional",
+        lambda: _built(
+            lambda rngs: nnx.Bidirectional(
+                *(nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs)) for _ in range(2)), rngs=rngs
+            ),
+            inputs.sequences(),
+        ),
+    ),
+    "attention": (
+        "nnx.MultiHeadAttention, 4 on each other",
+        lambda: _stack(
+            lambda rngs: nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs),
+            4,
+            inputs.sequences(),
+        ),
+    ),
+    "decoder": (
+        "nnx.Embed tied to its head, MultiHeadAttention: a decoder",
+        lambda: _built(_Decoder, inputs.tokens()),
+    ),
+    "decoder_dropout": (
+        "nnx.Dropout in a decoder",
+        lambda: _built(partial(_Decoder, dropout=0.5), inputs.tokens()),
+    ),
+    "encoder_list": (
+        "nnx.List of blocks with attention",
+        lambda: _built(lambda rngs: [_Block(rngs) for _ in range(4)], inputs.sequences()),
+    ),
+    "lora": ("nnx.LoRA of Linear", lambda: _stack(_lora, 4, inputs.vectors())),
+    "spectral_norm": (
+        "nnx.SpectralNorm of Linear",
+        lambda: _stack(
+            lambda rngs: nnx.SpectralNorm(nnx.Linear(8, 8, rngs=rngs), rngs=rngs),
+            4,
+            inputs.vectors(),
+        ),
+    ),
+    "einsum": ("nnx.Einsum and LinearGeneral", lambda: _built(_einsum, inputs.sequences())),
+    "scanned": ("nnx.scan over stacked blocks", lambda: _built(_Scanned, inputs.vectors())),
+}

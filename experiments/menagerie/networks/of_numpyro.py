@@ -1,5 +1,6 @@
 """Networks of NumPyro: `numpyro.nn`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,16 +9,15 @@ from numpyro import nn
 from experiments.menagerie import inputs
 
 
-def _built(layers: Any) -> dict[str, Any]:
+def _built(layers: tuple[Callable[..., Any], Callable[..., Any]]) -> inputs.Arguments:
     init, apply = layers
     return {"model": (apply, init(jax.random.key(0), (8,))[1]), "xs": inputs.vectors()}
 
 
-def autoregressive() -> dict[str, Any]:
-    """nn.AutoregressiveNN."""
-    return _built(nn.AutoregressiveNN(8, [16, 16, 16]))
-
-
-def block_neural() -> dict[str, Any]:
-    """nn.BlockNeuralAutoregressiveNN."""
-    return _built(nn.BlockNeuralAutoregressiveNN(8, [2, 2]))
+NETWORKS: inputs.Networks = {
+    "autoregressive": ("nn.AutoregressiveNN", lambda: _built(nn.AutoregressiveNN(8, [16, 16, 16]))),
+    "block_neural": (
+        "nn.BlockNeuralAutoregressiveNN",
+        lambda: _built(nn.BlockNeuralAutoregressiveNN(8, [2, 2])),
+    ),
+}

@@ -1,38 +1,27 @@
 """Networks of PyTorch: `torch.nn`."""
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from experiments.menagerie import inputs
 
 
-def _batch(xs: Any) -> Any:
+def _batch(xs: inputs.Batch) -> torch.Tensor:
     return torch.from_numpy(xs)
 
 
-def sequential() -> dict[str, Any]:
-    """nn.Sequential of Linear and Tanh."""
-    model = nn.Sequential(*(layer for _ in range(8) for layer in (nn.Linear(8, 8), nn.Tanh())))
-    return {"model": model, "xs": _batch(inputs.vectors())}
+def _measured(model: nn.Module, xs: inputs.Batch, more: int = 0) -> inputs.Arguments:
+    """Return a module with a batch, or with several equal ones for as many arguments."""
+    return {"model": model, "xs": (1 + more) * (_batch(xs),) if more else _batch(xs)}
 
 
-def convolutions() -> dict[str, Any]:
-    """nn.Conv2d, BatchNorm2d, MaxPool2d."""
+def _convolutions() -> inputs.Arguments:
     block = lambda n: (nn.Conv2d(n, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
     model = nn.Sequential(*block(3), *block(8), *block(8), nn.Flatten(), nn.Linear(32, 10))
-    return {"model": model, "xs": _batch(inputs.images_channels_first())}
+    return _measured(model, inputs.images_channels_first())
 
 
-def encoder() -> dict[str, Any]:
-    """nn.TransformerEncoder."""
-    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 4)
-    return {"model": model, "xs": _batch(inputs.sequences())}
-
-
-def encoder_norm_first() -> dict[str, Any]:
-    """nn.TransformerEncoder, norm_first, with a mask."""
+def _encoder_norm_first() -> inputs.Arguments:
     layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True, norm_first=True)
     xs = {
         "src": _batch(inputs.sequences()),
@@ -41,29 +30,16 @@ def encoder_norm_first() -> dict[str, Any]:
     return {"model": nn.TransformerEncoder(layer, 4), "xs": xs}
 
 
-def decoder() -> dict[str, Any]:
-    """nn.TransformerDecoder with its memory."""
-    model = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 4)
-    return {"model": model, "xs": (_batch(inputs.sequences()), _batch(inputs.sequences()))}
+def _dense(count: int) -> nn.Sequential:
+    return nn.Sequential(*(layer for _ in range(count) for layer in (nn.Linear(8, 8), nn.Tanh())))
 
 
-def transformer() -> dict[str, Any]:
-    """nn.Transformer."""
-    model = nn.Transformer(8, 2, 3, 3, 16, batch_first=True)
-    return {"model": model, "xs": (_batch(inputs.sequences()), _batch(inputs.sequences()))}
-
-
-def lstm() -> dict[str, Any]:
-    """nn.LSTM of three layers."""
-    return {"model": nn.LSTM(8, 8, 3, batch_first=True), "xs": _batch(inputs.sequences())}
-
-
-def gru() -> dict[str, Any]:
-    """nn.GRU, bidirectional."""
-    return {
-        "model": nn.GRU(8, 8, 2, batch_first=True, bidirectional=True),
-        "xs": _batch(inputs.sequences()),
-    }
+def _parametrized() -> inputs.Arguments:
+    norm = nn.utils.parametrizations.weight_norm
+    model = nn.Sequential(
+        *(layer for _ in range(4) for layer in (norm(nn.Linear(8, 8)), nn.GELU()))
+    )
+    return _measured(model, inputs.vectors())
 
 
 class _Cells(nn.Module):
@@ -71,16 +47,11 @@ class _Cells(nn.Module):
         super().__init__()
         self.cell, self.head = nn.LSTMCell(8, 8), nn.Linear(8, 4)
 
-    def forward(self, xs: Any) -> Any:
+    def forward(self, xs: torch.Tensor) -> torch.Tensor:
         h = c = xs.new_zeros(len(xs), 8)
         for x in xs.unbind(1):
             h, c = self.cell(x, (h, c))
         return self.head(h)
-
-
-def lstm_cells() -> dict[str, Any]:
-    """nn.LSTMCell in a loop."""
-    return {"model": _Cells(), "xs": _batch(inputs.sequences()), "cuts": "cell"}
 
 
 class _Attention(nn.Module):
@@ -88,35 +59,66 @@ class _Attention(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(4))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         for attend in self.blocks:
             x = x + attend(x, x, x)[0]
         return x
 
 
-def attention() -> dict[str, Any]:
-    """nn.MultiheadAttention with skips."""
-    return {"model": _Attention(), "xs": _batch(inputs.sequences())}
-
-
-def compiled() -> dict[str, Any]:
-    """torch.compile of nn.Sequential."""
-    model = torch.compile(
-        nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(8, 8), nn.Tanh())))
-    )
-    return {"model": model, "xs": _batch(inputs.vectors())}
-
-
-def embedding_bag() -> dict[str, Any]:
-    """nn.EmbeddingBag and Linear."""
-    model = nn.Sequential(nn.EmbeddingBag(20, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
-    return {"model": model, "xs": _batch(inputs.tokens())}
-
-
-def parametrized() -> dict[str, Any]:
-    """nn.utils.parametrizations.weight_norm of Linear."""
-    norm = nn.utils.parametrizations.weight_norm
-    model = nn.Sequential(
-        *(layer for _ in range(4) for layer in (norm(nn.Linear(8, 8)), nn.GELU()))
-    )
-    return {"model": model, "xs": _batch(inputs.vectors())}
+NETWORKS: inputs.Networks = {
+    "sequential": (
+        "nn.Sequential of Linear and Tanh",
+        lambda: _measured(_dense(8), inputs.vectors()),
+    ),
+    "convolutions": ("nn.Conv2d, BatchNorm2d, MaxPool2d", _convolutions),
+    "encoder": (
+        "nn.TransformerEncoder",
+        lambda: _measured(
+            nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 4),
+            inputs.sequences(),
+        ),
+    ),
+    "encoder_norm_first": ("nn.TransformerEncoder, norm_first, with a mask", _encoder_norm_first),
+    "decoder": (
+        "nn.TransformerDecoder with its memory",
+        lambda: _measured(
+            nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 4),
+            inputs.sequences(),
+            1,
+        ),
+    ),
+    "transformer": (
+        "nn.Transformer",
+        lambda: _measured(nn.Transformer(8, 2, 3, 3, 16, batch_first=True), inputs.sequences(), 1),
+    ),
+    "lstm": (
+        "nn.LSTM of three layers",
+        lambda: _measured(nn.LSTM(8, 8, 3, batch_first=True), inputs.sequences()),
+    ),
+    "gru": (
+        "nn.GRU, bidirectional",
+        lambda: _measured(
+            nn.GRU(8, 8, 2, batch_first=True, bidirectional=True), inputs.sequences()
+        ),
+    ),
+    "lstm_cells": (
+        "nn.LSTMCell in a loop",
+        lambda: {"model": _Cells(), "xs": _batch(inputs.sequences()), "cuts": "cell"},
+    ),
+    "attention": (
+        "nn.MultiheadAttention with skips",
+        lambda: _measured(_Attention(), inputs.sequences()),
+    ),
+    "compiled": (
+        "torch.compile of nn.Sequential",
+        lambda: _measured(torch.compile(_dense(4)), inputs.vectors()),
+    ),
+    "embedding_bag": (
+        "nn.EmbeddingBag and Linear",
+        lambda: _measured(
+            nn.Sequential(nn.EmbeddingBag(20, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)),
+            inputs.tokens(),
+        ),
+    ),
+    "parametrized": ("nn.utils.parametrizations.weight_norm of Linear", _parametrized),
+}

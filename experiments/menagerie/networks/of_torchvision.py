@@ -1,145 +1,68 @@
-"""Networks of torchvision, without weights."""
+"""Networks of torchvision, without weights; an entry has the options that it takes here."""
 
 from typing import Any
 
 import torch
-import torchvision
+from torchvision import models
 
 from experiments.menagerie import inputs
 
 
-def _measured(model: Any, size: int = 64) -> dict[str, Any]:
+def network(name: str, _: str, size: int = 64, **options: Any) -> inputs.Arguments:
+    """Return a classifier of images of some size."""
+    return _measured(models.get_model(name, num_classes=10, **options), size)
+
+
+def _measured(model: torch.nn.Module, size: int) -> inputs.Arguments:
     return {"model": model, "xs": torch.from_numpy(inputs.images_channels_first(size))}
 
 
-def alexnet() -> dict[str, Any]:
-    """models.alexnet."""
-    return _measured(torchvision.models.alexnet(num_classes=10))
-
-
-def resnet18() -> dict[str, Any]:
-    """models.resnet18."""
-    return _measured(torchvision.models.resnet18(num_classes=10))
-
-
-def resnet50() -> dict[str, Any]:
-    """models.resnet50."""
-    return _measured(torchvision.models.resnet50(num_classes=10))
-
-
-def vgg11() -> dict[str, Any]:
-    """models.vgg11."""
-    return _measured(torchvision.models.vgg11(num_classes=10))
-
-
-def vgg11_bn() -> dict[str, Any]:
-    """models.vgg11_bn."""
-    return _measured(torchvision.models.vgg11_bn(num_classes=10))
-
-
-def densenet121() -> dict[str, Any]:
-    """models.densenet121."""
-    return _measured(torchvision.models.densenet121(num_classes=10))
-
-
-def mobilenet_v2() -> dict[str, Any]:
-    """models.mobilenet_v2."""
-    return _measured(torchvision.models.mobilenet_v2(num_classes=10))
-
-
-def mobilenet_v3_small() -> dict[str, Any]:
-    """models.mobilenet_v3_small."""
-    return _measured(torchvision.models.mobilenet_v3_small(num_classes=10))
-
-
-def squeezenet1_1() -> dict[str, Any]:
-    """models.squeezenet1_1."""
-    return _measured(torchvision.models.squeezenet1_1(num_classes=10))
-
-
-def shufflenet_v2_x0_5() -> dict[str, Any]:
-    """models.shufflenet_v2_x0_5."""
-    return _measured(torchvision.models.shufflenet_v2_x0_5(num_classes=10))
-
-
-def mnasnet0_5() -> dict[str, Any]:
-    """models.mnasnet0_5."""
-    return _measured(torchvision.models.mnasnet0_5(num_classes=10))
-
-
-def efficientnet_b0() -> dict[str, Any]:
-    """models.efficientnet_b0."""
-    return _measured(torchvision.models.efficientnet_b0(num_classes=10))
-
-
-def efficientnet_v2_s() -> dict[str, Any]:
-    """models.efficientnet_v2_s."""
-    return _measured(torchvision.models.efficientnet_v2_s(num_classes=10))
-
-
-def regnet_y_400mf() -> dict[str, Any]:
-    """models.regnet_y_400mf."""
-    return _measured(torchvision.models.regnet_y_400mf(num_classes=10))
-
-
-def convnext_tiny() -> dict[str, Any]:
-    """models.convnext_tiny."""
-    return _measured(torchvision.models.convnext_tiny(num_classes=10))
-
-
-def swin_t() -> dict[str, Any]:
-    """models.swin_t."""
-    return _measured(torchvision.models.swin_t(num_classes=10))
-
-
-def resnext50_32x4d() -> dict[str, Any]:
-    """models.resnext50_32x4d."""
-    return _measured(torchvision.models.resnext50_32x4d(num_classes=10))
-
-
-def wide_resnet50_2() -> dict[str, Any]:
-    """models.wide_resnet50_2."""
-    return _measured(torchvision.models.wide_resnet50_2(num_classes=10))
-
-
-def googlenet() -> dict[str, Any]:
-    """models.googlenet, with auxiliary heads."""
-    return _measured(torchvision.models.googlenet(num_classes=10, init_weights=False))
-
-
-def inception_v3() -> dict[str, Any]:
-    """models.inception_v3, with an auxiliary head."""
-    return _measured(torchvision.models.inception_v3(num_classes=10, init_weights=False), 299)
-
-
-def vision_transformer() -> dict[str, Any]:
-    """models.VisionTransformer."""
-    return _measured(torchvision.models.VisionTransformer(32, 8, 4, 2, 32, 64, num_classes=10), 32)
-
-
-def fcn() -> dict[str, Any]:
-    """models.segmentation.fcn_resnet50."""
+def _segmentation(name: str, size: int) -> inputs.Arguments:
     return _measured(
-        torchvision.models.segmentation.fcn_resnet50(
-            weights=None, weights_backbone=None, num_classes=4
-        ),
-        32,
+        models.get_model(name, weights=None, weights_backbone=None, num_classes=4), size
     )
 
 
-def deeplab() -> dict[str, Any]:
-    """models.segmentation.lraspp_mobilenet_v3_large."""
-    return _measured(
-        torchvision.models.segmentation.lraspp_mobilenet_v3_large(
-            weights=None, weights_backbone=None, num_classes=4
-        ),
-        64,
-    )
-
-
-def video() -> dict[str, Any]:
-    """models.video.r3d_18."""
+def _video() -> inputs.Arguments:
     return {
-        "model": torchvision.models.video.r3d_18(num_classes=10),
+        "model": models.video.r3d_18(num_classes=10),
         "xs": torch.from_numpy(inputs.images_channels_first(16)).unsqueeze(2).repeat(1, 1, 4, 1, 1),
     }
+
+
+NETWORKS: inputs.Networks = {
+    "alexnet": {"title": "models.alexnet"},
+    "resnet18": {"title": "models.resnet18"},
+    "resnet50": {"title": "models.resnet50"},
+    "vgg11": {"title": "models.vgg11"},
+    "vgg11_bn": {"title": "models.vgg11_bn"},
+    "densenet121": {"title": "models.densenet121"},
+    "mobilenet_v2": {"title": "models.mobilenet_v2"},
+    "mobilenet_v3_small": {"title": "models.mobilenet_v3_small"},
+    "squeezenet1_1": {"title": "models.squeezenet1_1"},
+    "shufflenet_v2_x0_5": {"title": "models.shufflenet_v2_x0_5"},
+    "mnasnet0_5": {"title": "models.mnasnet0_5"},
+    "efficientnet_b0": {"title": "models.efficientnet_b0"},
+    "efficientnet_v2_s": {"title": "models.efficientnet_v2_s"},
+    "regnet_y_400mf": {"title": "models.regnet_y_400mf"},
+    "convnext_tiny": {"title": "models.convnext_tiny"},
+    "swin_t": {"title": "models.swin_t"},
+    "resnext50_32x4d": {"title": "models.resnext50_32x4d"},
+    "wide_resnet50_2": {"title": "models.wide_resnet50_2"},
+    "googlenet": {"title": "models.googlenet, with auxiliary heads", "init_weights": False},
+    "inception_v3": {
+        "title": "models.inception_v3, with an auxiliary head",
+        "init_weights": False,
+        "size": 299,
+    },
+    "vision_transformer": (
+        "models.VisionTransformer",
+        lambda: _measured(models.VisionTransformer(32, 8, 4, 2, 32, 64, num_classes=10), 32),
+    ),
+    "fcn": ("models.segmentation.fcn_resnet50", lambda: _segmentation("fcn_resnet50", 32)),
+    "deeplab": (
+        "models.segmentation.lraspp_mobilenet_v3_large",
+        lambda: _segmentation("lraspp_mobilenet_v3_large", 64),
+    ),
+    "video": ("models.video.r3d_18", _video),
+}

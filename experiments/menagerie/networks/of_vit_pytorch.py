@@ -18,39 +18,26 @@ SIZES: dict[str, Any] = {
 }
 
 
-def _measured(model: Any) -> dict[str, Any]:
+def _measured(model: torch.nn.Module) -> inputs.Arguments:
     return {"model": model, "xs": torch.from_numpy(inputs.images_channels_first(32))}
 
 
-def vit() -> dict[str, Any]:
-    """ViT."""
-    return _measured(vit_pytorch.ViT(**SIZES, depth=4))
-
-
-def simple_vit_() -> dict[str, Any]:
-    """SimpleViT."""
-    return _measured(simple_vit.SimpleViT(**SIZES, depth=4))
-
-
-def deep_vit() -> dict[str, Any]:
-    """DeepViT."""
-    return _measured(deepvit.DeepViT(**SIZES, depth=4))
-
-
-def cait_() -> dict[str, Any]:
-    """CaiT."""
-    return _measured(cait.CaiT(**SIZES, depth=3, cls_depth=2))
-
-
-def small() -> dict[str, Any]:
-    """vit_for_small_dataset.ViT."""
-    return _measured(vit_for_small_dataset.ViT(**SIZES, depth=4))
-
-
-def cct_() -> dict[str, Any]:
-    """CCT."""
-    return _measured(
-        cct.CCT(
-            img_size=32, embedding_dim=16, num_layers=3, num_heads=2, mlp_ratio=2, num_classes=10
-        )
-    )
+NETWORKS: inputs.Networks = {
+    "vit": ("ViT", lambda: _measured(vit_pytorch.ViT(**SIZES, depth=4))),
+    "simple_vit_": ("SimpleViT", lambda: _measured(simple_vit.SimpleViT(**SIZES, depth=4))),
+    "deep_vit": ("DeepViT", lambda: _measured(deepvit.DeepViT(**SIZES, depth=4))),
+    "cait_": ("CaiT", lambda: _measured(cait.CaiT(**SIZES, depth=3, cls_depth=2))),
+    "small": (
+        "vit_for_small_dataset.ViT",
+        lambda: _measured(vit_for_small_dataset.ViT(**SIZES, depth=4)),
+    ),
+    "cct_": (
+        "CCT",
+        lambda: _measured(
+            cct.CCT(
+                img_size=32, embedding_dim=16, num_layers=3, num_heads=2, mlp_ratio=2,
+                num_classes=10,
+            )
+        ),
+    ),
+}  # fmt: skip
