@@ -42,11 +42,6 @@ class Setup(NamedTuple):
     overlap: float
     beta_overlap: tuple[float, ...]
 
-    @property
-    def weights(self) -> int:
-        """Numbers of the largest network: its logits, or W_Q and W_K."""
-        return max(2 * self.tokens**2, 2 * self.width**2)
-
 
 def series(setup: Setup, overlap: float) -> str:
     """Return the name of a series of points."""
@@ -141,6 +136,7 @@ LAW = Law(
     statement="of T tokens a random softmax sees few: Σ softmax² follows an integral at any length",
     predict=predict,
     measure=measure,
+    weights=lambda s: max(2 * s.tokens**2, 2 * s.width**2),  # its logits, or W_Q and W_K
     full=Setup(2048, 512, 8, beta=(1.0, 2.0, 3.0, 5.0), overlap=0.5, beta_overlap=(2.0, 4.0)),
     quick=Setup(256, 256, 24, beta=(1.0, 2.0, 3.0), overlap=0.5, beta_overlap=(3.0,)),
     panels=(SHARE,),

@@ -41,11 +41,6 @@ class Setup(NamedTuple):
     tanh: tuple[tuple[int, int], ...]
     gelu: tuple[tuple[int, int], ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return max(n for _, _, n in cases(self)) ** 2 * (self.layers + 1)
-
 
 def cases(setup: Setup) -> list[tuple[str, int, int]]:
     """Return every (activation, B, n)."""
@@ -112,6 +107,7 @@ LAW = Law(
     statement="behind a batch norm ‖Δz‖² grows by λ_B > 1 a layer, whatever σ_w: π/(π-1) of relu",
     predict=predict,
     measure=measure,
+    weights=lambda s: max(n for _, _, n in cases(s)) ** 2 * (s.layers + 1),
     full=Setup(
         layers=20,
         seeds=7,

@@ -44,11 +44,6 @@ class Setup(NamedTuple):
     post: int
     blocks: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (self.blocks + 2)
-
 
 def kinds(setup: Setup) -> list[tuple[str, int, float]]:
     """Return the series, its blocks and α."""
@@ -102,6 +97,7 @@ LAW = Law(
     statement="post-norm multiplies gradients by χ^N; a skip of weight (2N)^¼ leaves exp(c √N)",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.blocks + 2),
     full=Setup(width=128, seeds=16, post=100, blocks=1000),
     quick=Setup(width=160, seeds=24, post=40, blocks=200),
     panels=(GROWTH,),

@@ -47,11 +47,6 @@ class Setup(NamedTuple):
     seeds: int
     wave: tuple[int, int, int]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network, drawn layer by layer but saved for the way down."""
-        return TAPS * self.width**2 * self.layers
-
 
 def slower(n: int) -> tuple[float, float]:
     """Return what n channels add to ln of length and of gradient: q falls more slowly."""
@@ -197,6 +192,7 @@ LAW = Law(
     statement="1000 delta-orthogonal convolutions keep a signal and its place; Gaussian ones blur",
     predict=predict,
     measure=measure,
+    weights=lambda s: TAPS * s.width**2 * s.layers,  # drawn layer by layer, saved for the way down
     full=Setup(width=48, positions=8, layers=1000, seeds=8, wave=(96, 12, 200)),
     quick=Setup(width=32, positions=8, layers=1000, seeds=4, wave=(48, 8, 150)),
     panels=(LENGTH, WAVE),

@@ -42,11 +42,6 @@ class Setup(NamedTuple):
     seeds: int
     keep: tuple[float, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (self.layers + 1)
-
 
 def start(keep: float) -> tuple[float, float]:
     """Return q*, and the mean square of inputs with which the first layer has it."""
@@ -134,6 +129,7 @@ LAW = Law(
     statement="with dropout one input and two masks come apart to c* < 1; χ is over the part kept",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.layers + 1),
     full=Setup(width=300, layers=40, seeds=20, keep=(0.5, 0.7, 0.9)),
     quick=Setup(width=200, layers=24, seeds=40, keep=(0.9,)),
     panels=(CORRELATION, GRADIENT),

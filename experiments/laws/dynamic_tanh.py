@@ -44,11 +44,6 @@ class Setup(NamedTuple):
     blocks: int
     alpha: tuple[float, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (self.blocks + 2)
-
 
 def _scaled(alpha: float, z: jax.Array) -> jax.Array:
     return jnp.tanh(alpha * z)
@@ -117,6 +112,7 @@ LAW = Law(
     statement="gradients grow by a power of depth behind a norm, by exp(A √L) behind tanh(αz)",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.blocks + 2),
     full=Setup(width=200, seeds=30, blocks=100, alpha=(0.5, 1.0, 2.0)),
     quick=Setup(width=100, seeds=40, blocks=30, alpha=(1.0,)),
     panels=(GROWTH,),

@@ -115,7 +115,7 @@ class Plan(experiment.Plan):
     @property
     def work(self) -> Work:
         """The memory of the largest network: θ as drawn, θ times σ_w, and what is made of it."""
-        most = max(law.setup(self.settings.quick).weights for law in self.cells)
+        most = max(law.weights(law.setup(self.settings.quick)) for law in self.cells)
         return Work(bytes=12.0 * most, smaller="the run (--quick, --law)")
 
     def estimate(self) -> str:
@@ -135,9 +135,7 @@ def prepare(settings: Settings) -> Plan:
     """
     runtime.check(settings)
     names = [law.name for law in LAWS]
-    for name in settings.law:
-        if name not in names:
-            raise ValueError(f"law: there is no {name!r}; choose one of {', '.join(names)}")
+    runtime.check_known("law", settings.law, names)
     absent = [law for law in LAWS if law.lacking]
     for law in absent:
         if law.name in settings.law:
@@ -218,13 +216,13 @@ def subtitle(settings: Settings, law: Law[Any]) -> str:
     return f"{words}; {runtime.dtype_name()}, seed {settings.seed}"
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: object) -> str:
     if not isinstance(value, tuple):
         return str(value)
     return ", ".join(map(_entry_in_words, value))
 
 
-def _entry_in_words(value: Any) -> str:
+def _entry_in_words(value: object) -> str:
     if isinstance(value, str):
         return value
     return "×".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"

@@ -38,11 +38,6 @@ class Setup(NamedTuple):
     bfloat16: int
     float32: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (max(self.bfloat16, self.float32) + 1)
-
 
 def floats(setup: Setup) -> dict[str, int]:
     """Return the layers of each float that is measured."""
@@ -122,6 +117,7 @@ LAW = Law(
     statement="in order two signals are one in a float after 2 ξ_c ln(d₀/eps) layers",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (max(s.bfloat16, s.float32) + 1),
     full=Setup(width=300, seeds=10, bfloat16=60, float32=240),
     quick=Setup(width=200, seeds=60, bfloat16=70, float32=0),
     panels=(APART,),

@@ -42,11 +42,6 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return max(self.widths) ** 2 * (self.layers + 1)
-
 
 @cache
 def kinds() -> dict[str, Start]:
@@ -101,6 +96,7 @@ LAW = Law(
     statement="‖Δz[l]‖ changes by √χ a layer: the slope of its logarithm is ½ ln χ",
     predict=predict,
     measure=measure,
+    weights=lambda s: max(s.widths) ** 2 * (s.layers + 1),
     full=Setup(widths=(100, 300, 1000), layers=30, seeds=10),
     quick=Setup(widths=(100,), layers=20, seeds=40),
     panels=(PROFILE, SLOPES),

@@ -42,11 +42,6 @@ class Setup(NamedTuple):
     seeds: int
     draws: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * self.layers
-
 
 def predict(setup: Setup) -> Told:
     """Predict ½ ln χ - c/4n a layer, and on which side of two bounds training ends."""
@@ -110,6 +105,7 @@ LAW = Law(
     statement="30 relu layers: with Xavier weights Δz shrinks by 2^-½ a layer, and training stalls",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * s.layers,
     full=Setup(width=100, layers=30, steps=1500, looks=15, seeds=3, draws=60),
     # As many steps: before, a spike of the loss may undo for a while what was learned.
     quick=Setup(width=100, layers=30, steps=1500, looks=15, seeds=1, draws=30),

@@ -55,11 +55,6 @@ class Setup(NamedTuple):
     factors: tuple[int, ...]
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (max(self.factors) + 1)
-
 
 def predict(setup: Setup) -> Told:
     """Predict the variance of each kind, linear in L, and the edge."""
@@ -202,6 +197,7 @@ LAW = Law(
     statement="variance of JJᵀ: L linear Gaussian, 2L relu, L relu orthogonal, 0 linear orthogonal",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (max(s.factors) + 1),
     full=Setup(width=400, factors=(1, 2, 4, 8), seeds=8),
     quick=Setup(width=200, factors=(1, 4), seeds=10),
     panels=(VARIANCE, EDGE),

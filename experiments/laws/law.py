@@ -16,7 +16,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -26,16 +26,7 @@ from numpy.typing import ArrayLike
 from experiments.laws.columns import COLUMNS
 from experiments.laws.power import ERRORS, Comparison, Joint, joint, power
 
-
-class Setup(Protocol):
-    """The set-up of a law: a NamedTuple of widths, layers, seeds and the like."""
-
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network; a law has one network at a time."""
-
-
-S = TypeVar("S", bound=Setup)
+S = TypeVar("S")  # the set-up of a law: a NamedTuple of widths, layers, seeds and the like
 Relation = Literal["=", "≥", "≤"]
 
 PLACE = {"panel": pl.String, "series": pl.String, "x": pl.Float64}
@@ -119,6 +110,7 @@ class Law(Generic[S]):
 
     predict: setup -> `Predicted` numbers and `curve`s.
     measure: setup, key -> cases with their `Measured` number, and `points`.
+    weights: setup -> those of the largest network; a law has one network at a time.
     coarse: pairs of a factor, and why its power is no smaller, for those that no formula settles.
     needs: packages of its networks, which need not be installed.
     """
@@ -129,6 +121,7 @@ class Law(Generic[S]):
     statement: str
     predict: Callable[[S], Told]
     measure: Callable[[S, jax.Array], Told]
+    weights: Callable[[S], float]
     full: S
     quick: S
     panels: tuple[Panel, ...]
@@ -280,14 +273,7 @@ def curve(panel: Panel, series: str, x: ArrayLike, predicted: ArrayLike) -> pl.D
 
 
 def points(panel: Panel, series: str, x: ArrayLike, samples: ArrayLike) -> pl.DataFrame:
-    """Return measured points of a panel, with the columns `POINTS`.
-
-    Args:
-        panel: where they are drawn.
-        series: their name.
-        x: their places.
-        samples: (repetitions, points).
-    """
+    """Return points of a panel, of (repetitions, points) samples, with the columns `POINTS`."""
     values = np.asarray(samples, np.float64)
     places = np.atleast_1d(np.asarray(x, np.float64))
     return pl.concat(

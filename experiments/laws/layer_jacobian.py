@@ -54,11 +54,6 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (self.layers + 1)
-
 
 def predict(setup: Setup) -> Told:
     """Predict σ_w · 8/(3π) for θ[0]; for hidden layers, with their slopes along the length map."""
@@ -142,6 +137,7 @@ LAW = Law(
     statement="the mean singular value of a layer is 8σ/(3π), and less by the slopes of its units",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.layers + 1),
     full=Setup(width=1000, layers=5, seeds=10),
     quick=Setup(width=200, layers=2, seeds=6),
     panels=(MEANS,),

@@ -41,11 +41,6 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (self.layers + 1)
-
 
 class Paths(NamedTuple):
     """By layer, l = 1 … layers: q[l], c[l], and ln of the length of the tangent vector."""
@@ -199,6 +194,7 @@ LAW = Law(
     statement="q and c follow their maps; a tangent grows by √χ a layer; order ends where χ = 1",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.layers + 1),
     full=Setup(width=500, layers=40, seeds=20),
     quick=Setup(width=200, layers=30, seeds=20),
     panels=(LENGTH, CORRELATION, GROWTH),

@@ -49,11 +49,6 @@ class Setup(NamedTuple):
     seeds: int
     blocks: tuple[int, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (max(self.blocks) + 2)
-
 
 def predict(setup: Setup) -> Told:
     """Predict ln ‖Δθ‖² of the last and of the first block."""
@@ -107,6 +102,7 @@ LAW = Law(
     statement="the last block's ‖Δθ‖² falls like 1/L with the norm in front, not with it behind",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (max(s.blocks) + 2),
     full=Setup(width=300, seeds=20, blocks=(4, 16, 64)),
     quick=Setup(width=150, seeds=100, blocks=(4, 20)),
     panels=(LAST, FIRST),

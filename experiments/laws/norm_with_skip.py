@@ -46,11 +46,6 @@ class Setup(NamedTuple):
     relu: tuple[int, ...]
     tanh: tuple[int, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (self.layers + 1)
-
 
 class Case(NamedTuple):
     """An activation behind a norm: over the units if rows is None, else over so many rows."""
@@ -140,6 +135,7 @@ LAW = Law(
     statement="a norm in a skip connection: depth^χ for the gradient, χ^depth for the norm alone",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.layers + 1),
     full=Setup(width=300, layers=32, seeds=12, rms="relu tanh", relu=(16, 64), tanh=(16,)),
     quick=Setup(width=150, layers=21, seeds=40, rms="tanh", relu=(16,), tanh=()),
     panels=(RMS, BATCH),

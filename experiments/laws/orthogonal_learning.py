@@ -55,11 +55,6 @@ class Setup(NamedTuple):
     most: int
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * max(self.orthogonal)
-
 
 def predict(setup: Setup) -> Told:
     """Predict D t of single modes and of whole networks; and a bound for Gaussian ones."""
@@ -296,6 +291,7 @@ LAW = Law(
     statement="τ du/dt = D u^(2-2/D) (s - u); learning time saturates with depth if orthogonal",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * max(s.orthogonal),
     full=Setup(
         modes=(2, 4, 8, 64),
         orthogonal=(2, 4, 8, 16, 32, 64),
@@ -305,12 +301,7 @@ LAW = Law(
         seeds=3,
     ),
     quick=Setup(
-        modes=(2, 8, 32),
-        orthogonal=(4, 8, 32),
-        gaussian=(4, 8, 32),
-        width=48,
-        most=10_000,
-        seeds=1,
+        modes=(2, 8, 32), orthogonal=(4, 8, 32), gaussian=(4, 8, 32), width=48, most=10_000, seeds=1
     ),
     panels=(MODES, TIMES),
 )

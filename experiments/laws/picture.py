@@ -15,20 +15,12 @@ LARGEST, SMALLEST = 64, 26  # areas of points
 
 
 def figure(outcome: Outcome, points: pl.DataFrame, subtitle: str) -> charts.Figure:
-    """Return the panels of a law, each with a legend of its own.
-
-    Args:
-        outcome: the law with its comparisons.
-        points: its points and curves.
-        subtitle: one line on what was measured.
-    """
+    """Return the panels of a law, each with a legend of its own."""
     law = outcome.law
     panels = [_panel(panel, points.filter(pl.col("panel") == panel.title)) for panel in law.panels]
     lines = [f"{law.statement} ({law.source})", subtitle]
     lines.append("Lines: predicted. Points: measured, mean over seeds ± 2 standard errors.")
-    title = alt.Title(
-        report.sentence(outcome), subtitle=lines, fontSize=16, fontWeight="bold", offset=14
-    )
+    title = charts.headline(report.sentence(outcome), lines)
     chart = alt.hconcat(*panels, title=title, spacing=28)
     chart = chart.resolve_scale(color="independent", size="independent")
     logarithmic = [panel.title for panel in law.panels if panel.log_y]

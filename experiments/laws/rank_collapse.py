@@ -55,11 +55,6 @@ class Setup(NamedTuple):
     beta: float
     correlations: tuple[float, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network: Q, K and V."""
-        return 3 * self.layers * self.width**2
-
 
 def alphas(setup: Setup) -> dict[str, float]:
     """Return α of each kind of network with skip connections."""
@@ -229,6 +224,7 @@ LAW = Law(
     statement="attention takes what tokens differ by to its cube; a skip connection keeps it",
     predict=predict,
     measure=measure,
+    weights=lambda s: 3 * s.layers * s.width**2,  # Q, K and V
     full=Setup(128, 8, 2, layers=16, seeds=64, beta=0.02, correlations=(0.9, 0.99)),
     quick=Setup(64, 8, 2, layers=8, seeds=32, beta=0.02, correlations=(0.99,)),
     panels=(ALIKE,),

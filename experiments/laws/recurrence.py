@@ -52,11 +52,6 @@ class Setup(NamedTuple):
     steps: int
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network, which has θ of each step."""
-        return self.width**2 * (self.steps + 1)
-
 
 class Gate(NamedTuple):
     """A recurrent network with gates: σ_w, b, its fixed point q, and χ."""
@@ -195,6 +190,7 @@ LAW = Law(
     statement="a gradient changes by √χ a step in time; a gate's bias brings χ towards 1",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.steps + 1),  # θ of each step
     full=Setup(width=300, steps=40, seeds=40),
     quick=Setup(width=150, steps=20, seeds=40),
     panels=(TANH, GATED),

@@ -20,12 +20,7 @@ HEAD = ("predicted", "measured", "± error", "tolerance", "holds")
 
 
 def table(outcomes: Sequence[Outcome], unmeasured: Sequence[str] = ()) -> Group:
-    """Return a table a law, in which comparisons that use most of their tolerance come first.
-
-    Args:
-        outcomes: of the laws that were measured.
-        unmeasured: the names of those that were not, which come last.
-    """
+    """Return a table a law, in which comparisons that use most of their tolerance come first."""
     parts: list[RenderableType] = []
     for outcome in outcomes:
         parts.append(_comparisons(outcome))

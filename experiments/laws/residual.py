@@ -69,11 +69,6 @@ class Setup(NamedTuple):
     inverse: tuple[int, ...]
     erf: tuple[int, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (2 + max(*self.relu, *self.tanh, *self.root, *self.erf))
-
 
 def cases(setup: Setup) -> list[tuple[str, Case]]:
     """Return the series and its case."""
@@ -178,14 +173,9 @@ LAW = Law(
     statement="with a skip connection ‖Δz‖² grows by 1 + w a block: e^κ at any depth for α = 1/√L",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (2 + max(*s.relu, *s.tanh, *s.root, *s.erf)),
     full=Setup(
-        width=300,
-        seeds=20,
-        relu=(20,),
-        tanh=(50,),
-        root=(10, 40, 100),
-        inverse=(50,),
-        erf=(100,),
+        width=300, seeds=20, relu=(20,), tanh=(50,), root=(10, 40, 100), inverse=(50,), erf=(100,)
     ),
     quick=Setup(width=150, seeds=60, relu=(20,), tanh=(), root=(20,), inverse=(), erf=(20,)),
     panels=(GRADIENT, SIGNAL),

@@ -36,11 +36,6 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (self.layers + 1)
-
 
 def predict(setup: Setup) -> Told:
     """Predict by the length map from both starts, the moments at q = 1, ½ ln χ - c/4n, χ ≥ 1."""
@@ -115,6 +110,7 @@ LAW = Law(
     statement="selu pulls a signal to mean 0 and variance 1; χ there is above 1: gradients grow",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.layers + 1),
     full=Setup(width=300, layers=50, seeds=160),
     quick=Setup(width=200, layers=50, seeds=60),
     panels=(LENGTH, GRADIENT),

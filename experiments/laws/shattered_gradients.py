@@ -36,11 +36,6 @@ class Setup(NamedTuple):
     full: tuple[int, ...]
     root: tuple[int, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return weights(self, self.width)
-
 
 def predict(setup: Setup) -> Told:
     """Predict R by the infinite-width path of two signals."""
@@ -106,6 +101,7 @@ LAW = Law(
     statement="gradients of two inputs lose their correlation with depth; with α = 1/√L not all",
     predict=predict,
     measure=measure,
+    weights=lambda s: weights(s, s.width),
     full=Setup(width=300, seeds=30, plain=(5, 20), full=(5, 20), root=(5, 20, 80)),
     quick=Setup(width=220, seeds=50, plain=(4, 12), full=(12,), root=(12,)),
     panels=(CORRELATION,),

@@ -45,11 +45,6 @@ class Setup(NamedTuple):
     seeds: int
     blocks: tuple[int, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network, which has two matrices a block."""
-        return 2 * self.width**2 * (max(self.blocks) + 1)
-
 
 def predict(setup: Setup) -> Told:
     """Predict logarithms of means: of 1 + L, of L and of 1; and Δz[1] = Δz[L+1] for α = 0."""
@@ -151,6 +146,7 @@ LAW = Law(
     statement="a first step moves L blocks L times as far as one, and as far with Fixup",
     predict=predict,
     measure=measure,
+    weights=lambda s: 2 * s.width**2 * (max(s.blocks) + 1),  # two matrices a block
     full=Setup(width=128, seeds=60, blocks=(4, 16, 64)),
     quick=Setup(width=64, seeds=40, blocks=(4, 32)),
     panels=(LENGTH, STEP),

@@ -49,11 +49,6 @@ class Setup(NamedTuple):
     seeds: int
     firsts: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network, with what Adam keeps of each."""
-        return 3 * WIDTH**2 * (max(self.blocks) + 2)
-
 
 def half(blocks: int) -> int:
     """Return log₂ √L."""
@@ -170,6 +165,7 @@ LAW = Law(
     statement="with α = 1/√L the loss after Adam's steps depends on the depth through η√L only",
     predict=predict,
     measure=measure,
+    weights=lambda s: 3 * WIDTH**2 * (max(s.blocks) + 2),  # with what Adam keeps of each
     full=Setup(blocks=(4, 16, 64), steps=100, seeds=6, firsts=400),
     quick=Setup(blocks=(4, 64), steps=100, seeds=3, firsts=150),
     panels=(SCALED, EQUAL),

@@ -53,11 +53,6 @@ class Setup(NamedTuple):
     looks: int
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return max(self.width**2 * (self.layers + 1), WIDTH**2 * self.trained)
-
 
 def predict(setup: Setup) -> Told:
     """Predict c half way up and at the top, the size of the gradient, and two accuracies."""
@@ -202,6 +197,7 @@ LAW = Law(
     statement="100 plain layers train with a leaky relu tailored to them, and not with relu",
     predict=predict,
     measure=measure,
+    weights=lambda s: max(s.width**2 * (s.layers + 1), WIDTH**2 * s.trained),
     full=Setup(width=400, layers=100, draws=12, trained=100, steps=600, looks=12, seeds=3),
     quick=Setup(width=150, layers=20, draws=40, trained=100, steps=300, looks=12, seeds=1),
     panels=(CORRELATION, CURVE),

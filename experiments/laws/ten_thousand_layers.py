@@ -36,11 +36,6 @@ class Setup(NamedTuple):
     layers: int
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return self.width**2 * (self.layers + 1)
-
 
 def predict(setup: Setup) -> Told:
     """Predict ln ‖z[l]‖/‖z[1]‖ of the three kinds of network, at l = L and on the way."""
@@ -103,6 +98,7 @@ LAW = Law(
     statement="a signal survives 10,000 orthogonal layers; Gaussian ones take L/2n off its log",
     predict=predict,
     measure=measure,
+    weights=lambda s: s.width**2 * (s.layers + 1),
     full=Setup(width=64, layers=10_000, seeds=8),
     quick=Setup(width=64, layers=10_000, seeds=3),
     panels=(LINEAR, TANH),

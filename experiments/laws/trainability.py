@@ -51,11 +51,6 @@ class Setup(NamedTuple):
     reaches: tuple[float, ...]
     seeds: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return WIDTH**2 * ROOMS[-1]
-
 
 @cache
 def reach(variance: float) -> float:
@@ -162,6 +157,7 @@ LAW = Law(
     statement="networks train to a depth of about 6 ξ_c: at 3 ξ_c they do, at 12 ξ_c not",
     predict=predict,
     measure=measure,
+    weights=lambda s: WIDTH**2 * ROOMS[-1],
     full=Setup(variances=(1.0, 1.25, 3.0, 4.0), reaches=(3, 6, 9, 12, 16), seeds=3),
     quick=Setup(variances=(4.0,), reaches=(3, 6, 12), seeds=1),
     panels=(ACCURACY, DEPTH),

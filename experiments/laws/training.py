@@ -59,18 +59,7 @@ def accuracies(
     looks: int = 1,
     depth: int | None = None,
 ) -> jax.Array:
-    """Train, and return the accuracy after each of `looks` equal parts of the steps, (looks,).
-
-    Args:
-        net: the network.
-        params: where to start.
-        examples: all of which the accuracy counts.
-        key: draws the batches.
-        descent: the rule of the steps.
-        steps: how many.
-        looks: how often the accuracy is taken.
-        depth: hidden layers in use; None for all.
-    """
+    """Train, and return the accuracy after each of `looks` equal parts of the steps, (looks,)."""
     rule, sizes = (descent.rate, descent.momentum), (looks, steps // looks, descent.batch)
     accuracies: jax.Array = _train(net, params, examples, key, rule, depth, sizes)
     return accuracies
@@ -118,17 +107,7 @@ def losses_of_run(
     steps: int,
     batch: int,
 ) -> jax.Array:
-    """Train the run alone, by Adam, once with each rate; return the mean losses after, (rates,).
-
-    Args:
-        net: the network.
-        params: where to start: a first layer, a run, and a last layer.
-        examples: all of which the loss counts.
-        key: draws the batches, the same for every rate.
-        rates: step sizes.
-        steps: how many.
-        batch: examples in a batch.
-    """
+    """Train the run alone, by Adam, once with each rate; return the mean losses after, (rates,)."""
     batches = jax.random.randint(key, (steps, batch), 0, len(examples.y))
 
     def run_alone(updates: Params, _: object = None) -> Params:
@@ -157,19 +136,10 @@ def fewest_steps(
     most: int,
     depth: jax.Array | int,
 ) -> jax.Array:
-    """Return the fewest full-batch steps, over the rates, until the loss has fallen enough.
+    """Return the fewest full-batch steps, over the rates, until that part of the loss is left.
 
     It is inf if no rate gets there. A rate is given up once the loss is ten times the first or no
     number, and once another one has needed fewer steps.
-
-    Args:
-        net: the network.
-        params: where to start.
-        examples: the batch.
-        rates: step sizes to try.
-        until: the loss to reach, as a part of the first one.
-        most: steps to try at most.
-        depth: hidden layers in use.
     """
 
     def body(rate: jax.Array, state: Falling) -> Falling:

@@ -68,11 +68,6 @@ class Setup(NamedTuple):
     gradients: tuple[float, ...]
     kept: tuple[float, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return 3 * self.width * self.head
-
 
 CHANNELS = 64  # of a feed-forward network
 
@@ -290,6 +285,7 @@ LAW = Law(
     statement="variances behind a transformer's parts, to half of the errors of published formulas",
     predict=predict,
     measure=measure,
+    weights=lambda s: 3 * s.width * s.head,
     full=Setup(
         128,
         64,

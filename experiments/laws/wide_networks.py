@@ -11,11 +11,15 @@ network is built, for they need not be installed.
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+
+if TYPE_CHECKING:
+    from flax import linen
 
 EXAMPLES, TOKENS, HEADS = 2, 8, 8
 PIXELS, CLASSES = 16, 10
@@ -52,7 +56,7 @@ def _inputs(*shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(0), shape, jnp.float32)
 
 
-def _of_linen(model: Any, xs: jax.Array) -> Drawn:
+def _of_linen(model: "linen.Module", xs: jax.Array) -> Drawn:
     return Drawn(model.apply, lambda key: model.init(key, xs), xs)
 
 
@@ -62,7 +66,7 @@ def pre_norm(n: int, blocks: int) -> Drawn:
 
     class Transformer(nn.Module):
         @nn.compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x: jax.Array) -> Any:
             for _ in range(blocks):
                 x = x + nn.MultiHeadDotProductAttention(HEADS)(nn.LayerNorm()(x))
                 x = x + nn.Dense(n)(nn.gelu(nn.Dense(2 * n)(nn.LayerNorm()(x))))
@@ -77,12 +81,12 @@ def experts(n: int, blocks: int) -> Drawn:
 
     class Expert(nn.Module):
         @nn.compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x: jax.Array) -> Any:
             return nn.Dense(n)(nn.relu(nn.Dense(n)(x)))
 
     class Experts(nn.Module):
         @nn.compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x: jax.Array) -> Any:
             several = nn.vmap(
                 Expert,
                 in_axes=None,
@@ -117,7 +121,7 @@ def batch_norm(n: int, blocks: int) -> Drawn:
     """Convolutions with batch norms and skip connections, `haiku.nets.ResNet`."""
     import haiku as hk
 
-    def network(xs: Any) -> Any:
+    def network(xs: jax.Array) -> Any:
         model = hk.nets.ResNet(
             (1,) * 4,
             CLASSES,
@@ -151,8 +155,8 @@ def no_norm(n: int, blocks: int) -> Drawn:
             for a, b in keys
         ]
 
-    def apply(params: Any, xs: Any) -> Any:
-        def one(x: Any) -> Any:
+    def apply(params: PyTree, xs: jax.Array) -> Any:
+        def one(x: jax.Array) -> Any:
             for attend, mlp in params:
                 x = x + attend(x, x, x)
                 x = x + jax.vmap(mlp)(x)
@@ -176,8 +180,8 @@ def mixer(n: int, blocks: int) -> Drawn:
         keys = jax.random.split(key, (blocks, 2))
         return [(branch(PATCHES, a), branch(n, b)) for a, b in keys]
 
-    def apply(params: Any, xs: Any) -> Any:
-        def one(x: Any) -> Any:  # (patches, channels)
+    def apply(params: PyTree, xs: jax.Array) -> Any:
+        def one(x: jax.Array) -> Any:  # (patches, channels)
             for (norm, mix), (other, mlp) in params:
                 x = x + jax.vmap(mix)(norm(x).T).T
                 x = x + jax.vmap(mlp)(other(x))
@@ -205,7 +209,7 @@ def _of_keras(build: Callable[[Any], Any], n: int) -> Drawn:
     one = model(0)
     fixed = [variable.value for variable in one.non_trainable_variables]
 
-    def apply(params: Any, xs: Any) -> Any:
+    def apply(params: PyTree, xs: jax.Array) -> Any:
         return one.stateless_call(params, fixed, xs)[0]
 
     return Drawn(apply, params, _inputs(EXAMPLES, TOKENS, n))
@@ -214,7 +218,7 @@ def _of_keras(build: Callable[[Any], Any], n: int) -> Drawn:
 def post_norm(n: int, blocks: int) -> Drawn:
     """A transformer with a norm behind each skip connection, of `keras.layers`."""
 
-    def build(x: Any) -> Any:
+    def build(x: jax.Array) -> Any:
         from keras import layers
 
         for _ in range(blocks):
@@ -230,7 +234,7 @@ def post_norm(n: int, blocks: int) -> Drawn:
 def grouped_queries(n: int, blocks: int) -> Drawn:
     """A decoder with grouped queries, gates and RMS norms, of `keras.layers`."""
 
-    def build(x: Any) -> Any:
+    def build(x: jax.Array) -> Any:
         from keras import layers
 
         for _ in range(blocks):

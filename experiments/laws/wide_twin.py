@@ -61,11 +61,6 @@ class Setup(NamedTuple):
     replicas: int
     gains: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network, the convolutions."""
-        return 8 * 9 * self.width**2
-
 
 class Cut(NamedTuple):
     """A drawn network as the library cuts it, with the Δ that enters at its end."""
@@ -195,6 +190,7 @@ LAW = Law(
     statement="wide networks of any kind have, layer by layer, the gradients of their wide twin",
     predict=predict,
     measure=measure,
+    weights=lambda s: 8 * 9 * s.width**2,  # of the convolutions
     full=Setup(tuple(KINDS), 512, blocks=2, seeds=12, draws=32, replicas=2, gains=2),
     quick=Setup(("mixer",), 128, blocks=2, seeds=8, draws=16, replicas=4, gains=2),
     panels=PANELS,

@@ -36,11 +36,6 @@ class Setup(NamedTuple):
     full: tuple[int, ...]
     plain: tuple[int, ...]
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return weights(self, self.width)
-
 
 def predict(setup: Setup) -> Told:
     """Predict the variance of each kind and depth."""
@@ -87,6 +82,7 @@ LAW = Law(
     statement="with α = 1/√L the spread of ln ‖Δz‖² over draws is set by the width, not the depth",
     predict=predict,
     measure=measure,
+    weights=lambda s: weights(s, s.width),
     full=Setup(width=50, draws=600, root=(50, 200), full=(10,), plain=(50,)),
     quick=Setup(width=50, draws=320, root=(10, 40), full=(10,), plain=(10,)),
     panels=(VARIANCE,),

@@ -60,11 +60,6 @@ class Setup(NamedTuple):
     linear: tuple[tuple[int, int], ...]
     draws: int
 
-    @property
-    def weights(self) -> int:
-        """Weights of the largest network."""
-        return max(n**2 * (layers + 1) for n, layers in (*self.relu, *self.linear))
-
 
 def predict(setup: Setup) -> Told:
     """Predict mean and variance of each shape, -β/2 and β but for the next orders in 1/n."""
@@ -176,6 +171,7 @@ LAW = Law(
     statement="ln ‖J u‖² ~ N(-β/2, β), β = 5 L/n for relu and 2 L/n for linear networks",
     predict=predict,
     measure=measure,
+    weights=lambda s: max(n**2 * (layers + 1) for n, layers in (*s.relu, *s.linear)),
     full=Setup(
         relu=((100, 50), (50, 25), (50, 50), (200, 50)), linear=((50, 50), (100, 50)), draws=2000
     ),
