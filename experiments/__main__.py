@@ -70,7 +70,8 @@ try:
     from rich.logging import RichHandler
 
     from experiments.runs import grid, memory, own, runtime
-    from experiments.runs.experiment import run
+    from experiments.runs.experiment import Experiment, Plan, run
+    from experiments.runs.store import Store
     from jaxnn.cli import allocation, printing
     from jaxnn.texts import clean_lines
 except ModuleNotFoundError as missing:
@@ -122,6 +123,11 @@ def _run(args: list[str]) -> int:
         return signals.INTERRUPTED
     except Exception as error:
         return _say(_of_own_code(error), USER_MISTAKE)
+    return _measured(experiment, plan, store)
+
+
+def _measured(experiment: Experiment[Any, Any], plan: Plan, store: Store | None) -> int:
+    """Run an experiment that is prepared; close its folder, and return the exit code."""
     try:
         with signals.ending(signals.GOES_ON) if __name__ == "__main__" else nullcontext():
             finished = run(experiment, plan, store)

@@ -154,12 +154,7 @@ def run(request: Request) -> None:
 
 
 def warnings(request: Request, whole: np.ndarray) -> list[str]:
-    """Return what is unlike the rows of training, a sentence each.
-
-    Args:
-        request: with the rows.
-        whole: which of them have all values.
-    """
+    """Return what is unlike the rows of training, a sentence each."""
     known, rows, sentences = request.model, request.rows, [*request.notes]
     for column in known.encoder.columns:
         count, words = column.strange(rows[column.name])

@@ -4,6 +4,7 @@
 content is checked before it is believed, and printed without the power to steer a terminal.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -87,10 +88,6 @@ def prepare(settings: Settings) -> tuple[Run, ...]:
 
 def read(folder: Path, named: str | None = None) -> Run:
     """Return the run of a folder.
-
-    Args:
-        folder: of the run.
-        named: FILE.py:NAME, the experiment if it is one of the user's own and has moved.
 
     Raises:
         ValueError: there is none, or a file of it is not one that this program writes.
@@ -182,25 +179,32 @@ def beside(one: Run, other: Run) -> tuple[RenderableType, list[str]]:
     """
     runs = [comparison.numbers(f) for f in one.experiment.compare([one.rows, other.rows])]
     absent = comparison.Number(None, {})
-    names = list(dict.fromkeys(name for of_run in runs for name, _ in of_run))
     heads = tables.fitting(sorted({at for of_run in runs for _, at in of_run}))
+    signs = [tables.NOT_MEASURED if run.stopped else "" for run in (one, other)]
     rows, apart = [], []
-    for name in names:
+    for name in dict.fromkeys(name for of_run in runs for name, _ in of_run):
         pairs = [[of_run.get((name, head), absent) for of_run in runs] for head in heads]
-        rows.append((name, *("" for _ in heads)))
-        for i, run in enumerate((one, other)):
-            sign = tables.NOT_MEASURED if run.stopped else ""
-            rows.append((f"  {i + 1}", *(_number(pair[i].value) or sign for pair in pairs)))
         less = [comparison.difference(*pair) for pair in pairs]
-        marked = (f"{_number(d.value)}{' *' if d.is_clear else ''}" for d in less)
-        rows.append(("  2 - 1", *marked))
-        if any(d.error is not None for d in less):
-            rows.append(("  ±", *(_number(d.error, 2) for d in less)))
+        rows += [(name, *("" for _ in heads)), *_lines(pairs, less, signs)]
         apart += less
     title = f"{one.experiment.title}: 1 is {one.folder}, 2 is {other.folder}"
     head = ("", *(f"{h:g}" if isinstance(h, float) else str(h) for h in heads))
     average = next((n.average for of_run in runs for n in of_run.values() if n.average), None)
     return _rich(title, head, rows), comparison.in_words(apart, average)
+
+
+def _lines(
+    pairs: list[list[comparison.Number]], less: list[comparison.Difference], signs: list[str]
+) -> list[tuple[str, ...]]:
+    """Return a line of each run, of what differs, and of its standard errors if there are any."""
+    lines = [
+        (f"  {i + 1}", *(_number(pair[i].value) or sign for pair in pairs))
+        for i, sign in enumerate(signs)
+    ]
+    lines.append(("  2 - 1", *(f"{_number(d.value)}{' *' if d.is_clear else ''}" for d in less)))
+    if any(d.error is not None for d in less):
+        lines.append(("  ±", *(_number(d.error, 2) for d in less)))
+    return lines
 
 
 def differences(one: Run, other: Run) -> RenderableType:
@@ -220,7 +224,7 @@ def differences(one: Run, other: Run) -> RenderableType:
     return _rich("What differs", ("", "1", "2"), rows)
 
 
-def _rich(title: str, head: tuple[str, ...], rows: Any) -> RenderableType:
+def _rich(title: str, head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> RenderableType:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for i, name in enumerate(head):
         table.add_column(Text(clean(name)), justify="right" if i and len(head) > 3 else "left")

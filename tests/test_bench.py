@@ -383,7 +383,7 @@ def test_heads_share_the_channels(capsys, tmp_path):
 
 def test_an_unknown_row_is_one_sentence(capsys, tmp_path):
     assert main(["bench", "--row", "x", "--out", str(tmp_path / "run")]) == 2
-    sentence = "row: there is no 'x'; choose some of first, first-kept, chain-cold,"
+    sentence = "row: there is no 'x'; choose one of first, first-kept, chain-cold,"
     assert sentence in capsys.readouterr().err
 
 

@@ -582,8 +582,8 @@ def test_the_experiment_has_a_row_for_each_change(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"networks": ("mine",)}, "networks: expected some of sigmoid, tanh"),
-        ({"frameworks": ("mine",)}, "frameworks: expected some of flax, equinox, torch"),
+        ({"networks": ("mine",)}, "networks: there is no 'mine'; choose one of sigmoid, tanh"),
+        ({"frameworks": ("mine",)}, "frameworks: there is no 'mine'; choose one of flax"),
         ({"width": 6}, "width: expected a multiple of 4, got 6"),
         ({"depth": 2}, "depth: expected at least 4 layers, got 2"),
     ],

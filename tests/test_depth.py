@@ -612,48 +612,6 @@ def test_a_signal_that_leaves_the_range_is_said_and_drawn():
     assert "σ_w = 100000" in chart
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("--activations sigmiod", "activation: there is no 'sigmiod'; choose one of identity"),
-        ("--weights glorot", "weights: there is no 'glorot'; choose one of glorot_uniform"),
-        ("--sigma-b -1", "sigma_b: expected numbers >= 0, got -1"),
-        (
-            "--sigma-w 1 1e5 --dtype float32 float16",
-            "sigma_w: expected numbers that float16 holds, up to 6.55e+04, got 100000",
-        ),
-        ("--sigma-w 1 nan", "sigma_w: expected a number, start:stop:step with step > 0"),
-        (
-            "--critical --activations tanh relu --sigma-b 0.1",
-            "critical_sigma_w: for relu and sigma_b = 0.1 there is no sigma_w with chi = 1",
-        ),
-        ("--data mnist", "data: there is no 'mnist'; choose one of breast_cancer"),
-        ("--data nowhere.csv --target y", "data: there is no file nowhere.csv"),
-        ("--task ranking", "task: there is no 'ranking'; choose one of regression"),
-        (
-            "--data diabetes --task binary",
-            "expected two different values in column 'target'",
-        ),
-        ("--depths 4 0", "depths: expected positive integers, got 0"),
-        ("--depths", "depths: expected at least one, got none"),
-        ("--width -3", "width: expected positive integers, got -3"),
-        ("--batch 0", "batch: expected positive integers, got 0"),
-        ("--seeds 0", "seeds: expected positive integers, got 0"),
-        ("--dtype float8", "dtype: expected some of float64, float32, bfloat16, float16, got"),
-        ("--seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
-        ("--theory", "theory: expected it with --network only; networks of ours have theory next"),
-    ],
-)
-def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys, unhooked):
-    out = tmp_path / "run"
-    assert main(["depth", *arguments.split(), "--out", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert sentence in error
-    assert error.count("\n") == 1
-    assert not out.exists()
-
-
 def test_a_run_is_not_written_over(small_run, capsys):
     before = {path: path.read_bytes() for path in small_run.rglob("*") if path.is_file()}
     assert main([*SMALL, "--seed", "1", "--out", str(small_run)]) == 2

@@ -178,23 +178,3 @@ def test_lower_beyond_the_noise_is_exit_code_one(tmp_path, capsys, monkeypatch):
     assert "wine: lower, median accuracy 0.7889 of jaxnn, 0.9222 of scikit-learn" in error
     assert "-0.1333 ± 0.0000 over 2 seeds" in error
     assert (tmp_path / "run" / store.ROWS).exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (
-            "--activation gelu",
-            "activation: expected one of relu, tanh, sigmoid, identity, got 'gelu'",
-        ),
-        ("--hidden", "hidden: expected at least one, got none"),
-        ("--test 0", "test: expected a fraction above 0, got 0"),
-        ("--rate 0", "rate: expected a finite number > 0, got 0"),
-        ("--data nowhere", "data: there is no 'nowhere'"),
-    ],
-)
-def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["peers", *arguments.split(), "--out", str(out)]) == 2
-    assert sentence in capsys.readouterr().err
-    assert not out.exists()

@@ -305,20 +305,3 @@ def test_networks_that_are_drawn_are_trained_as_those_of_the_map_are():
     expected = descent.trained(dataset, training)
     assert scores.loss == pytest.approx(expected.loss, rel=1e-6)
     assert scores.metric == pytest.approx(expected.metric)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("--remedies dropout", "remedies: there is no 'dropout'; choose some of sigmoid, relu"),
-        ("--rates 0", "rates: expected finite numbers > 0, got 0"),
-        ("--data diabetes", "data: expected classes to tell apart, got diabetes"),
-        ("--steps 0", "steps: expected positive integers, got 0"),
-        ("--remedies tailored --depths 4 --train-depths 12", "depths: expected some at which"),
-    ],
-)
-def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys, unhooked):
-    out = tmp_path / "run"
-    assert main(["remedies", *arguments.split(), "--out", str(out)]) == 2
-    assert sentence in capsys.readouterr().err
-    assert not out.exists()

@@ -173,7 +173,11 @@ def test_the_table_is_whole_at_80_columns():
     ("name", "more", "sentence"),
     [
         ("vanishing", ["--depths", "3"], "depths: expected without FILE.py:NAME alone"),
-        ("vanishing", ["--optimizer", "lion"], "optimizer: expected some of sgd, adam, got 'lion'"),
+        (
+            "vanishing",
+            ["--optimizer", "lion"],
+            "optimizer: there is no 'lion'; choose one of sgd, adam",
+        ),
         ("vanishing", ["--rates", "0"], "rates: expected finite numbers > 0, got 0"),
         (None, ["--cures", "1"], "cures: expected with FILE.py:NAME alone"),
         ("narrow", [], "inputs of 64 numbers and outputs of 10 or more, for digits; got no loss"),

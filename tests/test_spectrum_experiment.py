@@ -294,40 +294,6 @@ def test_zero_and_overflow_have_no_variance():
     assert "nan" not in str(report.lines(report.summary(unknown), [3]))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("--activations reul", "activation: there is no 'reul'; choose one of identity"),
-        ("--weights he_normal", "weights: there is no 'he_normal'; choose one of gaussian, orth"),
-        ("--sigma-b 0.5", "for identity and sigma_b = 0.5 there is no sigma_w with chi = 1"),
-        ("--sigma-w 0", "sigma_w: expected a finite number > 0, got 0"),
-        ("--sigma-w nan", "sigma_w: expected a finite number > 0, got nan"),
-        ("--sigma-b -1", "sigma_b: expected a finite number >= 0, got -1"),
-        ("--q0 1e-38", "q0: expected a finite number >= 1.18e-38, the least that float32 has in"),
-        ("--q0 inf", "q0: expected a finite number > 0, got inf"),
-        ("--depths 4 0", "depths: expected positive integers, got 0"),
-        ("--depths", "depths: expected at least one, got none"),
-        ("--examples 0", "examples: expected positive integers, got 0"),
-        ("--seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
-    ],
-)
-def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys, unhooked):
-    out = tmp_path / "run"
-    assert main(["spectrum", *arguments.split(), "--out", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert sentence in error
-    assert error.count("\n") == 1
-    assert not out.exists()
-
-
-def test_a_run_is_not_written_over(small_run, capsys):
-    before = {path: path.read_bytes() for path in small_run.rglob("*") if path.is_file()}
-    assert main([*SMALL, "--q0", "2", "--out", str(small_run)]) == 2
-    assert "holds another run (settings.q0 1.0 there, 2.0 now)" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in before} == before
-
-
 def test_an_interrupted_run_has_every_case_of_the_first_seed(tmp_path, capsys, monkeypatch):
     measure, calls = spectrum.measure_cell, []
 
@@ -346,15 +312,6 @@ def test_an_interrupted_run_has_every_case_of_the_first_seed(tmp_path, capsys, m
     assert set(rows["seed"]) == {0}
     assert not json.loads((tmp_path / store.RUN).read_text())["finished"]
     assert (tmp_path / "spectrum.png").exists()
-
-
-def test_a_failing_disk_is_one_sentence(tmp_path, capsys, monkeypatch):
-    def fail(folder, name, rows):
-        raise OSError(f"out: cannot write {name}: No space left on device")
-
-    monkeypatch.setattr(store.Store, "write_cell", fail)
-    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 1
-    assert capsys.readouterr().err.endswith("No space left on device\n")
 
 
 @pytest.mark.slow

@@ -506,53 +506,6 @@ def test_momentum_is_for_those_that_have_one():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("--hidden 3y64", "hidden: expected widths such as 64 or layers such as 3x256"),
-        ("--hidden 0x64", "hidden: expected widths such as 64"),
-        ("--hidden 99999999x64", "at most 100000 in all, got '99999999x64'"),
-        ("--optimizer lamb", "optimizer: there is no 'lamb'; choose one of sgd, momentum, rmsprop"),
-        ("--momentum 0.9", "momentum: adam has none; it is for sgd, momentum and rmsprop"),
-        (
-            "--optimizer sgd --momentum 1",
-            "momentum: expected a finite number >= 0 and below 1, got",
-        ),
-        ("--rate nan", "rate: expected a finite number >= 0, got nan"),
-        ("--activation tnah", "activation: there is no 'tnah'"),
-        ("--weights he", "weights: there is no 'he'; choose one of"),
-        ("--weights he_normal --sigma-w 1", "sigma_w: expected it or weights, got both"),
-        ("--epochs 0", "epochs: expected positive integers, got 0"),
-        ("--patience 0", "patience: expected positive integers, got 0"),
-        ("--patience 3 --validation 0", "patience: expected --validation above 0 with it, got 0"),
-        (
-            "--sigma-b 1e39",
-            "sigma_b: expected numbers that float32 holds, up to 3.4e+38, got 1e+39",
-        ),
-        ("--looks 1", "looks: expected integers from 2, got 1"),
-        ("--test 1", "test: expected a fraction from 0 to below 1, got 1"),
-        ("--test 0.001", "test: expected rows on both sides, got 0 held out by 0.001 of 150"),
-        (
-            "--test 0.6 --validation 0.5",
-            "validation: expected rows on both sides, got 75 held out by 0.5 of 150 rows, of ",
-        ),
-        ("--data nowhere", "data: there is no 'nowhere'"),
-        ("--distributed --processes 1 --process 0 --coordinator x", "distributed: "),
-    ],
-)
-def test_a_user_s_mistake_is_one_sentence(
-    arguments, sentence, tmp_path, capsys, unhooked, monkeypatch
-):
-    monkeypatch.setattr("experiments.runs.runtime.start", lambda _: None)
-    out = tmp_path / "run"
-    assert main(["train", "--data", "iris", *arguments.split(), "--out", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert sentence in error
-    assert error.count("\n") == 1
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
     ("width", "shown"),
     [
         (120, "epoch 9999/9999 ━━━━━━━━━━━━ 00:00 loss 0.000814 | 0.00376, accuracy 0.981 | 1.000, "

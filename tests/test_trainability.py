@@ -218,21 +218,3 @@ def test_the_run_is_whole_and_says_what_it_found(small_run):
     assert "critical σ_w² by theory 1.76" in run["verdicts"][0]
     assert "training accuracy" in (small_run / "trainability.svg").read_text()
     assert rows["accuracy"].is_between(0, 1).all()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("--sigma-w-squared 0 1", "sigma_w_squared: expected numbers > 0, got 0"),
-        ("--sigma-b-squared -1", "sigma_b_squared: expected a finite number >= 0, got -1"),
-        ("--rate nan", "rate: expected a finite number >= 0, got nan"),
-        ("--steps 0", "steps: expected positive integers, got 0"),
-        ("--activation tnah", "activation: there is no 'tnah'"),
-        ("--data diabetes", "data: expected classes to tell apart, got diabetes"),
-    ],
-)
-def test_a_user_s_mistake_is_one_sentence(arguments, sentence, tmp_path, capsys, unhooked):
-    out = tmp_path / "run"
-    assert main(["trainability", *arguments.split(), "--out", str(out)]) == 2
-    assert sentence in capsys.readouterr().err
-    assert not out.exists()

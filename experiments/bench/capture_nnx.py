@@ -1,14 +1,13 @@
 """The gradient of each block of a Flax module by `nnx.perturb` and `nnx.capture`, with a chart."""
 
 import tempfile
-from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from experiments.bench import blocks_nnx
 from experiments.bench.workload import Workload
@@ -22,8 +21,10 @@ def workload(kind: str, layers: int, width: int, tokens: int, batch: int) -> Wor
     model, xs, ys = blocks_nnx.draw(kind, layers, width, tokens, batch)
 
     @nnx.jit
-    def log_norms(model: Any, perturbations: Any, xs: jax.Array, ys: jax.Array) -> jax.Array:
-        def loss(model: Any, perturbations: Any) -> jax.Array:
+    def log_norms(
+        model: blocks_nnx.Deep, perturbations: PyTree, xs: jax.Array, ys: jax.Array
+    ) -> jax.Array:
+        def loss(model: blocks_nnx.Deep, perturbations: PyTree) -> jax.Array:
             output, _ = nnx.capture(model, nnx.Intermediate, init=perturbations)(xs)
             return blocks_nnx.loss(output, ys).mean()
 
@@ -44,7 +45,4 @@ def workload(kind: str, layers: int, width: int, tokens: int, batch: int) -> Wor
             figure.savefig(f"{folder}/flow.svg")
             plt.close(figure)
 
-    def numbers(_: Path) -> list[float]:
-        return [float(v) for v in measured()]
-
-    return Workload(run, numbers)
+    return Workload(run, lambda _: measured())

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.bench import inputs, transformer
@@ -22,15 +23,15 @@ def workload(
     weights, x, c = transformer.parted(jax.tree.map(jax.numpy.asarray, drawn))
     net, params = jaxnn.from_layers([jaxnn.Run(transformer.block, weights, layers)])
 
-    def flow(params: Any, x: Any, c: Any) -> Any:
+    def flow(params: PyTree, x: jax.Array, c: jax.Array) -> Any:
         return jaxnn.gradient_flow(net, params, x, cotangent=c, memory=memory)
 
     program = jax.jit(flow).lower(params, x, c).compile()
     once = partial(program, params, x, c)
 
-    def numbers(folder: Path) -> list[float]:
+    def numbers(folder: Path) -> np.ndarray:
         inputs.write(folder, [], **drawn)
-        return [float(v) for v in np.asarray(once().log_theta)]
+        return np.asarray(once().log_theta)
 
     run = partial(repeated, once, calls)
     return Workload(run, numbers, memory=lambda: bytes_of(program))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from experiments.bench import inputs, transformer
 from experiments.bench.waiting import repeated
@@ -16,8 +17,8 @@ def workload(layers: int, width: int, tokens: int, batch: int, calls: int, memor
     """Return the peer of `chain.py`: every Δθ and Δx; it has one way to keep its memory."""
     del memory
 
-    def gradient(weights: Any, x: Any, c: Any) -> Any:
-        def forward(weights: Any, x: Any) -> Any:
+    def gradient(weights: PyTree, x: jax.Array, c: jax.Array) -> Any:
+        def forward(weights: PyTree, x: jax.Array) -> Any:
             return jax.lax.scan(lambda z, p: (transformer.block(p, z), None), x, weights)[0]
 
         return jax.vjp(forward, weights, x)[1](c)
@@ -36,7 +37,5 @@ def workload(layers: int, width: int, tokens: int, batch: int, calls: int, memor
         return [float(v) for v in 0.5 * np.log(np.sum(squares, axis=0))]
 
     return Workload(
-        partial(repeated, partial(program, *own), calls),
-        numbers,
-        memory=lambda: bytes_of(program),
+        partial(repeated, partial(program, *own), calls), numbers, memory=lambda: bytes_of(program)
     )

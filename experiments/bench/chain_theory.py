@@ -3,7 +3,6 @@
 Its peer is the network's own flow, the same without theory.
 """
 
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,16 +17,7 @@ from experiments.bench.workload import Workload
 def workload(
     layers: int, width: int, tokens: int, batch: int, calls: int, theory: bool
 ) -> Workload:
-    """Return the flow from a cotangent of the output, with or without theory.
-
-    Args:
-        layers: blocks.
-        width: channels.
-        tokens: of each example.
-        batch: examples.
-        calls: in a repetition.
-        theory: whether the wide twin is measured as well, until its error is .02 decades.
-    """
+    """Return the flow from a cotangent of the output, with or without theory."""
     drawn = transformer.draw(layers, width, tokens, batch)
     weights, x, c = transformer.parted(jax.tree.map(jax.numpy.asarray, drawn))
     net, params = jaxnn.from_layers([jaxnn.Run(transformer.block, weights, layers)])
@@ -35,7 +25,4 @@ def workload(
     def once() -> Any:
         return jaxnn.gradient_flow(net, params, x, cotangent=c, theory=theory)
 
-    def numbers(_: Path) -> list[float]:
-        return [float(v) for v in np.asarray(once().log_theta)]
-
-    return Workload(lambda: repeated(once, calls), numbers)
+    return Workload(lambda: repeated(once, calls), lambda _: np.asarray(once().log_theta))

@@ -1,8 +1,6 @@
 """The gradient in PyTorch's TransformerEncoder, block by block, by plain hooks."""
 
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,7 +15,7 @@ def workload(layers: int, width: int, tokens: int, batch: int, calls: int) -> Wo
     deltas: list[torch.Tensor] = []
     signals: list[torch.Tensor] = []
 
-    def watch(_: Any, __: Any, state: torch.Tensor) -> None:
+    def watch(_: torch.nn.Module, __: tuple[torch.Tensor, ...], state: torch.Tensor) -> None:
         signals.append(state.detach().square().mean())
         state.register_hook(lambda delta: deltas.append(delta.norm()))
 
@@ -33,7 +31,4 @@ def workload(layers: int, width: int, tokens: int, batch: int, calls: int) -> Wo
         logs: list[float] = torch.stack(deltas[::-1]).log().tolist()
         return logs
 
-    def numbers(_: Path) -> list[float]:
-        return once()
-
-    return Workload(partial(repeated, once, calls), numbers)
+    return Workload(partial(repeated, once, calls), lambda _: once())

@@ -1,9 +1,9 @@
 """The gradient in PyTorch's TransformerEncoder, block by block: `jaxnn.torch_flow`."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import jaxnn
@@ -23,19 +23,8 @@ def draw(layers: int, width: int, tokens: int, batch: int) -> tuple[Any, torch.T
 
 
 def workload(layers: int, width: int, tokens: int, batch: int, calls: int) -> Workload:
-    """Return the flow of each block's output.
-
-    Args:
-        layers: blocks of the encoder.
-        width: channels.
-        tokens: of each example.
-        batch: examples.
-        calls: in a repetition.
-    """
+    """Return the flow of each block's output."""
     model, xs, loss = draw(layers, width, tokens, batch)
     once = partial(jaxnn.torch_flow, model, xs, loss=lambda output, _: loss(output))
 
-    def numbers(_: Path) -> list[float]:
-        return [float(v) for v in once().log_delta]
-
-    return Workload(partial(repeated, once, calls), numbers)
+    return Workload(partial(repeated, once, calls), lambda _: np.asarray(once().log_delta))

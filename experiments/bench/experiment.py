@@ -152,9 +152,7 @@ def prepare(settings: Settings) -> Plan:
         raise ValueError(f"width: expected a multiple of {HEADS}, got {settings.width}")
     table = rows(settings.quick, Sizes(*(getattr(settings, name) for name in Sizes._fields)))
     names = [row.name for row in table]
-    for name in settings.row:
-        if name not in names:
-            raise ValueError(f"row: there is no {name!r}; choose some of {', '.join(names)}")
+    runtime.check_known("row", settings.row, names)
     chosen = tuple(row for row in table if row.name in (settings.row or names))
     needed = dict.fromkeys(package for row in chosen for package in row.needs)
     missing = [package for package in needed if importlib.util.find_spec(package) is None]

@@ -4,22 +4,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.bench.workload import Workload
 
 
 def workload(depths: list[int], width: int, seeds: int, kept: bool) -> Workload:
-    """A repetition is the whole command, a process of its own.
-
-    Args:
-        depths: numbers of hidden layers; what the command has by default, but for tiny ones.
-        width: of the hidden layers.
-        seeds: networks of each kind.
-        kept: whether programs of an earlier repetition are in the user's cache; else the cache is
-            an empty one.
-    """
+    """A repetition is the whole command, a process of its own, an empty cache or a kept one."""
     options = ["--depths", *depths, "--width", width, "--seeds", seeds, "--quiet"]
 
     def run() -> None:
@@ -31,7 +23,7 @@ def workload(depths: list[int], width: int, seeds: int, kept: bool) -> Workload:
                 [sys.executable, "-m", "experiments", *command], env=environment, check=True
             )
 
-    def numbers(folder: Path) -> Sequence[float]:
+    def numbers(folder: Path) -> Iterable[float]:
         from experiments.bench import sweep  # here, for the command imports what it needs itself
 
         of_one = sweep.workload(depths, "sigmoid", width, 128, 1, "glorot_uniform")

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from experiments.bench import gradient_jax
 from experiments.bench.sweep_jax import ACTIVATIONS
@@ -20,7 +21,7 @@ def workload(
     sigma = ACTIVATIONS[activation]
     block = blocks(lambda z, theta, b: sigma(z) @ theta + b)[hidden]
 
-    def forward(params: Any, xs: Any) -> Any:
+    def forward(params: PyTree, xs: jax.Array) -> Any:
         (theta_x, b_x), run, (theta, b) = params
         z, _ = jax.lax.scan(lambda z, layer: (block(z, *layer), None), xs @ theta_x + b_x,
                             tuple(run))  # fmt: skip
@@ -41,11 +42,11 @@ def blocks(dense: Block) -> dict[str, Block]:
     }
 
 
-def rms(z: Any) -> Any:
+def rms(z: jax.Array) -> Any:
     """Return z over the root of its mean square, example by example."""
     return z / jnp.sqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True))
 
 
-def standardised(z: Any, axis: int) -> Any:
+def standardised(z: jax.Array, axis: int) -> Any:
     """Return z with mean 0 and variance 1 along an axis."""
     return (z - z.mean(axis, keepdims=True)) / jnp.sqrt(z.var(axis, keepdims=True))

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.bench import inputs
@@ -22,7 +23,7 @@ def workload(
     """Return the peer of `gradient.py`, whose weights and batch it reads; a run is a `lax.scan`."""
     sigma = ACTIVATIONS[activation]
 
-    def forward(params: Any, xs: Any) -> Any:
+    def forward(params: PyTree, xs: jax.Array) -> Any:
         a = xs
         for theta, b in params[:-1]:
             if theta.ndim == 3:
@@ -39,7 +40,7 @@ def workload(
 def peer(forward: Callable[[Any, Any], Any], task: str, calls: int, stacked: bool) -> Workload:
     """Return steps on the mean loss of what `forward` makes of parameters and a batch."""
 
-    def loss(params: Any, xs: Any, ys: Any) -> Any:
+    def loss(params: PyTree, xs: jax.Array, ys: jax.Array) -> Any:
         z = forward(params, xs)
         if task == "binary":
             return jnp.mean(optax.sigmoid_binary_cross_entropy(z[:, 0], ys))

@@ -18,7 +18,7 @@ from experiments.bench.workload import Workload
 
 
 @jax.jit
-def products(thetas: Any, xs: Any) -> Any:
+def products(thetas: list[jax.Array], xs: jax.Array) -> Any:
     """Return Δθ of every layer."""
     signals = [xs]
     for theta in thetas:
@@ -31,7 +31,7 @@ def products(thetas: Any, xs: Any) -> Any:
     return gradient[::-1]
 
 
-def workload(calls: int, **_: Any) -> Workload:
+def workload(calls: int, **_: object) -> Workload:
     """Return the peer of `gradient.py`, whose weights and batch it reads."""
     arguments: list[Any] = []
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from experiments.bench import transformer
 from experiments.bench.waiting import waited
@@ -19,7 +20,7 @@ def workload(
 
     @jax.jit
     @jax.value_and_grad
-    def gradient(params: Any, xs: Any, ys: Any) -> Any:
+    def gradient(params: PyTree, xs: jax.Array, ys: jax.Array) -> Any:
         return transformer.loss(transformer.logits(params, xs), ys).mean()
 
     def numbers(_: Path) -> list[float]:

@@ -37,6 +37,7 @@ def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
 
 def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
     measured: dict[str, Any] = {"pairs": pairs}
+    times: list[tuple[float, float]] = []
     with contextlib.ExitStack() as stack:
         ours, measured["ours_import"] = stack.enter_context(started(case.ours, folder))
         checked = ours.ask("numbers")["numbers"]
@@ -56,17 +57,27 @@ def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
     if row.kind in FRESH:
         one, another = (partial(FRESH[row.kind], side, folder) for side in _sides(case))
         times = [_times(one, another, i) for i in range(pairs)]
+    else:
+        measured |= _over_floor(times, floor)
     measured["ours_seconds"] = float(np.median([t for t, _ in times]))
     if case.theirs is not None:
         measured["theirs_seconds"] = float(np.median([t for _, t in times]))
-    if floor is not None and row.kind not in FRESH:
-        measured |= {"floor_seconds": floor, "over_floor": measured["ours_seconds"] / floor}
     if row.kind == "floor":
         assert floor is not None
         return measured | summary([t / floor for t, _ in times])
     if row.kind == "bytes":
         return measured | summary([taken[0] / taken[1]])
     return measured | summary([one / other for one, other in times])
+
+
+def _over_floor(times: list[tuple[float, float]], floor: float | None) -> dict[str, float]:
+    """Return the floor and the median of our times over it, if there is one."""
+    if floor is None:
+        return {}
+    return {
+        "floor_seconds": floor,
+        "over_floor": float(np.median([ours for ours, _ in times])) / floor,
+    }
 
 
 def _sides(case: Case) -> tuple[Side, Side]:

@@ -11,13 +11,7 @@ MET, MISSED = "met", "missed"
 
 
 def figure(rows: pl.DataFrame, subtitle: str, missing: Missing = NOTHING) -> charts.Figure:
-    """Return a line a case; on the left of the rule its goal is met.
-
-    Args:
-        rows: with the columns of `bench.columns`.
-        subtitle: one line on how it was measured.
-        missing: what was not measured.
-    """
+    """Return a line a case; on the left of the rule its goal is met."""
     cases = over_goals(rows)
     met = cases.filter(goal_is=MET).height
     scale = alt.Scale(type="log", nice=False, padding=12)
@@ -40,13 +34,10 @@ def figure(rows: pl.DataFrame, subtitle: str, missing: Missing = NOTHING) -> cha
         .mark_rule(color=palette.MUTED, strokeDash=[4, 3])
         .encode(alt.X("at:Q", scale=scale))
     )
-    title = alt.Title(
-        f"{met} of {cases.height} {'measured ' if missing else ''}comparisons with their goal met",
-        subtitle=[subtitle],
-        fontSize=16,
-        fontWeight="bold",
-        offset=12,
+    said = (
+        f"{met} of {cases.height} {'measured ' if missing else ''}comparisons with their goal met"
     )
+    title = charts.headline(said, [subtitle], offset=12)
     chart = alt.layer(goal, bars, points).properties(
         width=WIDTH, height=STEP * cases.height, title=title
     )

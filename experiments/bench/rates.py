@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import PyTree
 
 from experiments.bench.waiting import waited
 from experiments.runs.devices import SideBySide
@@ -31,8 +32,8 @@ def products(batch: int, n: int, m: int, at_once: int = 1) -> float:
     count = min(at_once, jax.device_count())
     devices = SideBySide.over_devices(count)  # a layer each
 
-    def layers(_: Any, a: Any, theta: Any, passes: Any) -> Any:
-        def layer(_: Any, carry: Any) -> Any:
+    def layers(_: jax.Array, a: jax.Array, theta: jax.Array, passes: jax.Array) -> Any:
+        def layer(_: jax.Array, carry: PyTree) -> Any:
             a, _, theta = carry
             z = a @ theta
             return z @ theta.T, a.T @ z, theta
@@ -54,10 +55,10 @@ def randoms(draw: Callable[[Any], Any], at_once: int = 1) -> float:
     devices = SideBySide.over_devices(count)
     size = jax.eval_shape(draw, jax.random.key(0)).size
 
-    def arrays(seed: Any, passes: Any) -> Any:
+    def arrays(seed: jax.Array, passes: jax.Array) -> Any:
         key = jax.random.key(seed)
 
-        def one(i: Any, total: Any) -> Any:
+        def one(i: jax.Array, total: jax.Array) -> Any:
             return total + jnp.sum(draw(jax.random.fold_in(key, i)))
 
         return lax.fori_loop(0, passes, one, jnp.zeros(()))

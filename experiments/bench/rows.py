@@ -59,12 +59,7 @@ class Row:
 
 
 def rows(quick: bool, sizes: Sizes = DEFAULT) -> tuple[Row, ...]:
-    """Return all rows; quick ones are tiny, to see that everything runs.
-
-    Args:
-        quick: whether they are tiny.
-        sizes: of the network whose verdict is timed.
-    """
+    """Return all rows; quick ones are tiny, to see that everything runs."""
     return (
         *commands(quick),
         *verdicts(quick, sizes),

@@ -28,16 +28,7 @@ CHECKED = 8  # hidden layers of the network whose numbers are compared, if the s
 def workload(
     depths: list[int], activation: str, width: int, batch: int, seeds: int, weights: str
 ) -> Workload:
-    """A repetition is the whole sweep, its draws included.
-
-    Args:
-        depths: numbers of hidden layers.
-        activation: σ, by name.
-        width: of the hidden layers.
-        batch: examples.
-        seeds: networks of each depth.
-        weights: an initialisation, by name.
-    """
+    """A repetition is the whole sweep, its draws included."""
     runtime.start(runtime.Options(no_cache=True))
     dataset = data.load("breast_cancer")
     scheme = Weights(weights, find_weights(weights))

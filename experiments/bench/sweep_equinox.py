@@ -29,12 +29,12 @@ def matrices(model: eqx.nn.MLP) -> list[Any]:
 
 
 @eqx.filter_jit
-def log_norms(model: eqx.nn.MLP, x: Any, y: Any) -> Any:
+def log_norms(model: eqx.nn.MLP, x: jax.Array, y: jax.Array) -> Any:
     """Return log₁₀ ‖Δz[l]‖ of the batch's mean loss, l = 1 … L."""
     is_bias = eqx.tree_at(biases, jax.tree.map(lambda _: False, model), [True] * len(model.layers))
     moving, fixed = eqx.partition(model, is_bias)
 
-    def loss(moving: Any, x: Any, y: Any) -> Any:
+    def loss(moving: eqx.nn.MLP, x: jax.Array, y: jax.Array) -> Any:
         z = eqx.combine(moving, fixed)(x)
         return optax.sigmoid_binary_cross_entropy(z[0], y)
 
@@ -50,12 +50,12 @@ def workload(
     all_x, all_y = inputs.standardised("breast_cancer")
     draw = INITIALISERS[weights]
 
-    def network(depth: int, key: Any) -> eqx.nn.MLP:
+    def network(depth: int, key: jax.Array) -> eqx.nn.MLP:
         sigma, scan = ACTIVATIONS[activation], depth > 1  # there is nothing to scan in one
         return eqx.nn.MLP(all_x.shape[1], 1, width, depth, sigma, scan=scan, key=key)
 
     @eqx.filter_jit
-    def drawn(depth: int, seed: Any, x: Any, y: Any) -> Any:
+    def drawn(depth: int, seed: jax.typing.ArrayLike, x: jax.Array, y: jax.Array) -> Any:
         key, *keys, key_batch = jax.random.split(jax.random.key(seed), 5)
         model = network(depth, key)
         # The initialisers count fan_in in the first of the last two axes.

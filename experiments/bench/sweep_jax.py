@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.nn import initializers
+from jaxtyping import PyTree
 
 from experiments.bench import inputs
 from experiments.bench.workload import Workload
@@ -29,20 +30,20 @@ def workload(
     sigma, draw = ACTIVATIONS[activation], INITIALISERS[weights]
     all_x, all_y = inputs.standardised("breast_cancer")
 
-    def loss(zeros: Any, params: Any, x: Any, y: Any) -> Any:
+    def loss(zeros: PyTree, params: PyTree, x: jax.Array, y: jax.Array) -> Any:
         a = x
         for (theta, b), zero in zip(params[:-1], zeros[:-1], strict=True):
             a = sigma(a @ theta + b + zero)
         z = a @ params[-1][0] + params[-1][1] + zeros[-1]
         return jnp.mean(optax.sigmoid_binary_cross_entropy(z[:, 0], y))
 
-    def log_norms(params: Any, x: Any, y: Any) -> Any:
+    def log_norms(params: PyTree, x: jax.Array, y: jax.Array) -> Any:
         zeros = [jnp.zeros((len(x), len(b))) for _, b in params]
         deltas = jax.grad(loss)(zeros, params, x, y)
         return jnp.log10(jnp.stack([jnp.linalg.norm(delta) for delta in deltas]))
 
     @partial(jax.jit, static_argnames="depth")
-    def measured(seed: Any, x: Any, y: Any, depth: int) -> Any:
+    def measured(seed: jax.typing.ArrayLike, x: jax.Array, y: jax.Array, depth: int) -> Any:
         key_batch, *keys = jax.random.split(jax.random.key(seed), depth + 2)
         sizes = [x.shape[1], *[width] * depth, 1]
         params = [

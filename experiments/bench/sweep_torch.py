@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ def log_norms(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> list[fl
     """Return log₁₀ ‖Δz[l]‖ of the batch's mean loss, l = 1 … L."""
     norms: list[torch.Tensor] = []
 
-    def watch(_: nn.Module, __: Any, z: torch.Tensor) -> None:
+    def watch(_: nn.Module, __: tuple[torch.Tensor, ...], z: torch.Tensor) -> None:
         z.register_hook(lambda delta: norms.append(delta.norm()))
 
     for layer in mlp_torch.linear_layers(model):

@@ -22,16 +22,7 @@ CHECKED = 20  # steps after which both sides are compared
 def workload(
     depth: int, width: int, steps: int, batch: int, sigma_w_squared: float, sigma_b_squared: float
 ) -> Workload:
-    """SGD with momentum on the digits; drawing included.
-
-    Args:
-        depth: hidden layers.
-        width: units in each.
-        steps: of training.
-        batch: examples in a step.
-        sigma_w_squared: σ_w² of the weights.
-        sigma_b_squared: σ_b² of the biases.
-    """
+    """SGD with momentum on the digits; drawing included."""
     runtime.start(runtime.Options(no_cache=True))
     digits = data.load("digits")
     training = Training(

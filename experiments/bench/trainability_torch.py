@@ -1,5 +1,6 @@
 """Training of the map of trainability with PyTorch, eager: a loop of SGD with momentum."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def workload(
         nn.init.normal_(linear.weight, std=(sigma_w_squared / linear.in_features) ** 0.5)
         nn.init.normal_(linear.bias, std=sigma_b_squared**0.5)
 
-    def trained(model: nn.Sequential, batches: Any) -> list[float]:
+    def trained(model: nn.Sequential, batches: Iterable[torch.Tensor]) -> list[float]:
         sgd = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
         for rows in batches:
             sgd.zero_grad()

@@ -1,9 +1,9 @@
 """Training a classifier of the digits with `jaxnn.fit` and Adam."""
 
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,13 +19,7 @@ RATE, CLASSES = 1e-3, 10
 
 
 def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
-    """Return the training of a relu network with Glorot weights on all of the digits.
-
-    Args:
-        hidden: widths of the hidden layers.
-        batch: examples in a step.
-        epochs: passes over the data.
-    """
+    """Return the training of a relu network with Glorot weights on all of the digits."""
     x, y = inputs.standardised("digits")
     sizes = (x.shape[1], *hidden, CLASSES)
     net = jaxnn.Network(sizes, "relu", "multiclass")
@@ -48,12 +42,12 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
     return Workload(partial(run), numbers, floor)
 
 
-def _mean(losses: Any, count: int, batch: int) -> float:
+def _mean(losses: jax.Array | np.ndarray, count: int, batch: int) -> float:
     """Mean over the examples of an epoch whose last batch is smaller."""
     examples = [min(batch, count - start) for start in range(0, count, batch)]
     return float(np.average(losses, weights=examples))
 
 
-def trained(params: Any, loss: float) -> list[float]:
+def trained(params: Iterable[jaxnn.network.Layer], loss: float) -> list[float]:
     """Return one epoch in numbers: its mean loss, and the trained weights in short."""
     return [loss, *inputs.in_short(theta for theta, _ in params)]

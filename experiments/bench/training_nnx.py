@@ -24,14 +24,14 @@ class Classifier(nnx.Module):
         shapes = pairwise(sizes)
         self.layers = nnx.List([nnx.Linear(*s, kernel_init=glorot, rngs=rngs) for s in shapes])
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array | np.ndarray) -> Any:
         for layer in self.layers[:-1]:
             x = jax.nn.relu(layer(x))
         return self.layers[-1](x)
 
 
 @nnx.jit
-def step(model: Classifier, optimizer: Any, x: Any, y: Any) -> Any:
+def step(model: Classifier, optimizer: nnx.Optimizer, x: np.ndarray, y: np.ndarray) -> Any:
     """Take one step; return the mean loss before it."""
 
     def mean_loss(model: Classifier) -> Any:
@@ -51,7 +51,9 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
         model = Classifier(sizes, nnx.Rngs(0))
         return model, nnx.Optimizer(model, optax.adam(RATE, eps=inputs.EPSILON), wrt=nnx.Param)
 
-    def epoch(model: Classifier, optimizer: Any, x: Any, y: Any, rows: Any) -> float:
+    def epoch(
+        model: Classifier, optimizer: nnx.Optimizer, x: np.ndarray, y: np.ndarray, rows: np.ndarray
+    ) -> float:
         losses = []
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from experiments.bench.watched import training
 from experiments.bench.workload import Workload
@@ -13,16 +14,7 @@ STAGES, CLASSES = 3, 10
 
 
 def workload(blocks: int, width: int, size: int, batch: int, steps: int, every: int) -> Workload:
-    """Return a training of so many steps.
-
-    Args:
-        blocks: of each of three stages.
-        width: channels of the first stage; each next one has twice as many, and half of the pixels.
-        size: pixels along an edge.
-        batch: examples.
-        steps: of a repetition.
-        every: steps from one measurement to the next; 0 without a watch.
-    """
+    """Return a training of so many steps."""
     rng = np.random.default_rng(0)
 
     def kernel(edge: int, before: int, after: int) -> jax.Array:
@@ -57,7 +49,7 @@ def convolved(z: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     return normed
 
 
-def logits(params: Any, xs: jax.Array) -> jax.Array:
+def logits(params: PyTree, xs: jax.Array) -> jax.Array:
     """Return what a ResNet makes of images, (B, classes)."""
     z = jax.nn.relu(convolved(xs, params["stem"]))
     for i, stage in enumerate(params["stages"]):

@@ -1,7 +1,6 @@
 """Training on the digits with PyTorch, eager: its tutorials' loop, with the fused Adam."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +22,13 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)
 
-    def epoch(model: nn.Module, adam: Any, x: Any, y: Any, rows: Any) -> list[torch.Tensor]:
+    def epoch(
+        model: nn.Module,
+        adam: torch.optim.Optimizer,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        rows: torch.Tensor,
+    ) -> list[torch.Tensor]:
         losses = []
         for some in rows.split(batch):
             adam.zero_grad()

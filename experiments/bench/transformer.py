@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 HEADS = 4
 
 
-def block(params: Any, z: jax.Array) -> jax.Array:
+def block(params: PyTree, z: jax.Array) -> jax.Array:
     """Return z + attention(LN(z)) + MLP(LN(…)) of (B, T, n) tokens."""
     batch, tokens, width = z.shape
     parts = jnp.split(normed(z) @ params["qkv"], 3, axis=-1)
@@ -77,7 +78,7 @@ def draw_over_words(
     return OverWords(params, *jnp.asarray(rng.integers(0, words, (2, batch, tokens))))
 
 
-def logits(params: Any, xs: jax.Array) -> jax.Array:
+def logits(params: PyTree, xs: jax.Array) -> jax.Array:
     """Return what a transformer over words makes of (B, T) words, (B, T, words)."""
     z = params["embedding"][xs] + params["positions"]
     if isinstance(params["blocks"], dict):

@@ -12,15 +12,7 @@ from experiments.bench.workload import Workload
 
 
 def workload(kind: str, layers: int, width: int, tokens: int, batch: int) -> Workload:
-    """A repetition measures the gradient, and writes what it shows.
-
-    Args:
-        kind: of the blocks, in `blocks_nnx.KINDS`.
-        layers: blocks of the module.
-        width: units of each.
-        tokens: of each example.
-        batch: examples.
-    """
+    """A repetition measures the gradient, and writes what it shows."""
     model, xs, ys = blocks_nnx.draw(kind, layers, width, tokens, batch)
 
     def flow() -> Any:
@@ -33,7 +25,4 @@ def workload(kind: str, layers: int, width: int, tokens: int, batch: int) -> Wor
             Path(folder, "verdict.txt").write_text(str(jaxnn.verdict(measured)), encoding="utf-8")
             jaxnn.chart(measured).save(f"{folder}/flow.svg")
 
-    def numbers(_: Path) -> list[float]:
-        return [float(v) for v in np.asarray(flow().log_delta)]
-
-    return Workload(run, numbers)
+    return Workload(run, lambda _: np.asarray(flow().log_delta))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.bench import transformer
@@ -23,14 +24,7 @@ def workload(
 ) -> Workload:
     """Return flow and verdict; the first repetition cuts the function into layers too.
 
-    Args:
-        blocks: of the transformer.
-        width: channels.
-        tokens: of each example.
-        batch: examples.
-        words: of the vocabulary.
-        stacked: the blocks are in a `lax.scan`, instead of a loop of Python.
-        tangent: the flow has tangents, as that of `jaxnn.diagnose` does.
+    Blocks that are `stacked` are in a `lax.scan`, instead of a loop of Python.
     """
     params, xs, ys = transformer.draw_over_words(blocks, width, tokens, batch, words, stacked)
 
@@ -38,7 +32,7 @@ def workload(
     def net() -> tuple[Any, Any]:
         return jaxnn.from_function(transformer.logits, params, xs)
 
-    def flow(params: Any, xs: Any, ys: Any) -> Any:
+    def flow(params: PyTree, xs: jax.Array, ys: jax.Array) -> Any:
         return jaxnn.gradient_flow(net()[0], params, xs, ys, loss=transformer.loss, tangent=tangent)
 
     def run() -> str:

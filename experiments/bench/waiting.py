@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 
 def repeated(once: Callable[[], Any], calls: int) -> None:
@@ -12,6 +13,6 @@ def repeated(once: Callable[[], Any], calls: int) -> None:
         waited(once())
 
 
-def waited(value: Any) -> None:
+def waited(value: PyTree) -> None:
     """Wait until a value is computed."""
     jax.block_until_ready(value)  # type: ignore[no-untyped-call]

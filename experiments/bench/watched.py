@@ -1,13 +1,13 @@
 """Steps of a network with Adam, in one scan, with a watch or without."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.bench.waiting import waited
@@ -39,7 +39,7 @@ def training(
         net, _ = jaxnn.from_function(network, params, xs)
         watch = jaxnn.watch(net, loss=loss, every=every, ignore=tuple(ALARMS))
 
-    def train_step(carry: Any, step: Any) -> Any:
+    def train_step(carry: PyTree, step: jax.Array) -> Any:
         params, opt_state = carry
         value, gradient = jax.value_and_grad(lambda p: loss(network(p, xs), ys).mean())(params)
         updates, opt_state = ADAM.update(gradient, opt_state, params)
@@ -49,7 +49,7 @@ def training(
         return (after, opt_state), value
 
     @jax.jit
-    def train(params: Any) -> Any:
+    def train(params: PyTree) -> Any:
         return jax.lax.scan(train_step, (params, ADAM.init(params)), jnp.arange(steps))[1]
 
     def run() -> None:
@@ -57,7 +57,4 @@ def training(
         if watch is not None:
             watch.flush()
 
-    def numbers(_: Path) -> list[float]:
-        return [float(value) for value in np.asarray(train(params))]
-
-    return Workload(run, numbers)
+    return Workload(run, lambda _: np.asarray(train(params)))

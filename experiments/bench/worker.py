@@ -27,7 +27,7 @@ def main(module: str, arguments: str, folder: str, *once: str) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def say(**answer: Any) -> None:
+    def say(**answer: object) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

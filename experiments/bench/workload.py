@@ -1,6 +1,6 @@
 """A workload: the work that the process of one side of a comparison is asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ class Workload(NamedTuple):
     """
 
     run: Callable[[], object]
-    numbers: Callable[[Path], Sequence[float]]
+    numbers: Callable[[Path], Iterable[float]]
     floor: Callable[[], Floor] | None = None
     memory: Callable[[], float] | None = None
 

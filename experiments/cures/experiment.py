@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 import polars as pl
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.cures import recipes, report
@@ -76,9 +77,7 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError: one sentence; nothing has been written then.
     """
-    runtime.check(settings, several=("networks",))
-    if settings.distributed:
-        raise ValueError("distributed: a network is cured by one process; leave it out")
+    runtime.check(settings, ("networks",), alone="a network is cured by one process")
     names = tuple(dict.fromkeys(settings.networks))
     runtime.check_known("networks", names, recipes.NETWORKS)
     runtime.check_known("frameworks", settings.frameworks, FRAMEWORKS)
@@ -138,7 +137,7 @@ def _rivals(cell: Cell, made: recipes.Recipe, settings: Settings) -> Iterator[tu
         yield from rivals_torch.measured(made, settings.seed)
 
 
-def _structure(params: Any) -> Any:
+def _structure(params: PyTree) -> Any:
     """Return the structure of a pytree or state dict, with the shapes of its arrays."""
     return jax.tree.structure(params), [np.shape(v) for v in jax.tree.leaves(params)]
 

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import PyTree
 
 from experiments.cures import recipes
 from experiments.cures.recipes import ACTIVATIONS, HEADS, Parts, Recipe
@@ -28,7 +29,7 @@ def arguments(made: Recipe, seed: int) -> dict[str, Any]:
     return {"model": (_batch, eqx.nn.make_with_state(eqx.nn.Sequential)(layers)), **of}
 
 
-def _batch(model_and_state: Any, xs: Any) -> Any:
+def _batch(model_and_state: PyTree, xs: jax.Array) -> Any:
     """Return the output of a batch, for norms that need all of it."""
     model, state = model_and_state
     return jax.vmap(lambda x: model(x, state)[0], axis_name="batch")(xs)
@@ -62,7 +63,7 @@ def _part(part: recipes.Part, axes: int, key: Callable[[], Array]) -> Any:
             return _Lstm(eqx.nn.LSTMCell(n, n, key=key()))
 
 
-def _in_weights(attend: Any) -> list[Any]:
+def _in_weights(attend: eqx.nn.MultiheadAttention) -> list[Any]:
     """Return the weights of queries, keys and values."""
     return [p.weight for p in (attend.query_proj, attend.key_proj, attend.value_proj)]
 
@@ -76,35 +77,35 @@ def _xavier(n: int, key: Array) -> tuple[Any, list[Any]]:
 class _EachToken(eqx.Module):
     layer: Any
 
-    def __call__(self, x: Any, *, key: Any = None) -> Any:
+    def __call__(self, x: Array, *, key: Array | None = None) -> Any:
         return jax.vmap(self.layer)(x)
 
 
 class _Attention(eqx.Module):
     attend: Any
 
-    def __call__(self, x: Any, *, key: Any = None) -> Any:
+    def __call__(self, x: Array, *, key: Array | None = None) -> Any:
         return self.attend(x, x, x)
 
 
 class _AcrossTokens(eqx.Module):
     parts: Any
 
-    def __call__(self, x: Any, *, key: Any = None) -> Any:
+    def __call__(self, x: Array, *, key: Array | None = None) -> Any:
         return self.parts(x.T).T
 
 
 class _Residual(eqx.Module):
     branch: Any
 
-    def __call__(self, x: Any, *, key: Any = None) -> Any:
+    def __call__(self, x: Array, *, key: Array | None = None) -> Any:
         return x + self.branch(x)
 
 
 class _Lstm(eqx.Module):
     cell: Any
 
-    def __call__(self, xs: Any, *, key: Any = None) -> Any:
+    def __call__(self, xs: Array, *, key: Array | None = None) -> Any:
         zero = jnp.zeros(self.cell.hidden_size)
         (h, _), _ = jax.lax.scan(lambda s, x: (self.cell(x, s), None), (zero, zero), xs)
         return h

@@ -20,7 +20,7 @@ def arguments(made: Recipe, seed: int) -> dict[str, Any]:
 
 
 def _uniform(bound: float) -> Callable[..., Any]:
-    def init(key: Any, shape: Any, dtype: Any = jnp.float32, **_: Any) -> Any:
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32, **_: Any) -> Any:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
@@ -65,24 +65,24 @@ def _part(part: recipes.Part, rngs: nnx.Rngs) -> Any:
 
 
 class _AcrossTokens(nnx.Module):
-    def __init__(self, parts: Any) -> None:
+    def __init__(self, parts: Callable[[jax.Array], jax.Array]) -> None:
         self.parts = parts
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> Any:
         return self.parts(x.swapaxes(1, 2)).swapaxes(1, 2)
 
 
 class _Residual(nnx.Module):
-    def __init__(self, branch: Any) -> None:
+    def __init__(self, branch: Callable[[jax.Array], jax.Array]) -> None:
         self.branch = branch
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> Any:
         return x + self.branch(x)
 
 
 class _Lstm(nnx.Module):
-    def __init__(self, steps: Any) -> None:
+    def __init__(self, steps: nnx.RNN) -> None:
         self.steps = steps
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: jax.Array) -> Any:
         return self.steps(x)[:, -1]

@@ -8,13 +8,7 @@ from torch import nn
 from experiments.cures import recipes
 from experiments.cures.recipes import HEADS, Parts, Recipe
 
-UNITS = {
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-}
+UNITS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 def arguments(made: Recipe, seed: int) -> dict[str, Any]:
@@ -58,7 +52,7 @@ class _Attention(nn.Module):
         super().__init__()
         self.attend = nn.MultiheadAttention(n, HEADS, batch_first=True)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.attend(x, x, x, need_weights=False)[0]
 
 
@@ -67,7 +61,7 @@ class _AcrossTokens(nn.Module):
         super().__init__()
         self.parts = parts
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.parts(x.transpose(1, 2)).transpose(1, 2)
 
 
@@ -76,7 +70,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.branch = branch
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: torch.Tensor) -> Any:
         return x + self.branch(x)
 
 
@@ -85,7 +79,7 @@ class _Lstm(nn.Module):
         super().__init__()
         self.cell = nn.LSTMCell(n, n)
 
-    def forward(self, xs: Any) -> Any:
+    def forward(self, xs: torch.Tensor) -> Any:
         h = c = xs.new_zeros(len(xs), xs.shape[-1])
         for x in xs.unbind(1):
             h, c = self.cell(x, (h, c))

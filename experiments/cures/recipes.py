@@ -132,13 +132,7 @@ def _has_skips(block: Parts) -> bool:
 
 
 def data(made: Recipe, seed: int, channels_last: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Return normal examples, and a cotangent of the output, which has the shape of a state.
-
-    Args:
-        made: the network.
-        seed: of the draws.
-        channels_last: whether the channels of pictures come last.
-    """
+    """Return normal examples, and a cotangent of the output, which has the shape of a state."""
     rng = np.random.default_rng(seed)
     out = made.shape[1:] if made.is_recurrent else made.shape
     drawn = (rng.normal(size=(BATCH, *shape)) for shape in (made.shape, out))
@@ -151,10 +145,7 @@ def _mlp(n: int) -> Parts:
 
 
 def _pre_norm(n: int) -> Parts:
-    return (
-        Residual((LayerNorm(n), Attention(n))),
-        Residual((LayerNorm(n), *_mlp(n))),
-    )
+    return (Residual((LayerNorm(n), Attention(n))), Residual((LayerNorm(n), *_mlp(n))))
 
 
 def _post_norm(n: int) -> Parts:

@@ -40,25 +40,25 @@ def measured(made: Recipe, seed: int) -> Iterator[tuple[str, Cure | str]]:
         yield name, judged(patient, name, "", Change(patient.params, flow=patient.flow))
 
 
-def _analytic(module: Any, xs: Any) -> None:
+def _analytic(module: torch.nn.Module, xs: torch.Tensor) -> None:
     import anyinit
 
     anyinit.initialize(module, "analytic", tuple(xs.shape))
 
 
-def _empirical(module: Any, xs: Any) -> None:
+def _empirical(module: torch.nn.Module, xs: torch.Tensor) -> None:
     import anyinit
 
     anyinit.initialize(module, "empirical", xs)
 
 
-def _lsuv(module: Any, xs: Any) -> None:
+def _lsuv(module: torch.nn.Module, xs: torch.Tensor) -> None:
     from lsuv import lsuv_with_singlebatch
 
     lsuv_with_singlebatch(module, xs, verbose=False)
 
 
-def _gradinit(module: Any, xs: Any) -> None:
+def _gradinit(module: torch.nn.Module, xs: torch.Tensor) -> None:
     from gradinit import GradInitWrapper
 
     labels = torch.arange(len(xs)) % min(CLASSES, _logits(module(xs)).shape[1])
@@ -73,7 +73,7 @@ def _gradinit(module: Any, xs: Any) -> None:
             wrapper.clamp_scales()
 
 
-def _logits(out: Any) -> Any:
+def _logits(out: torch.Tensor) -> Any:
     """Return means over tokens or pixels, of some units or channels."""
     if out.ndim > 2:
         out = out.mean(1) if out.ndim == 3 else out.mean((2, 3))

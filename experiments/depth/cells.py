@@ -74,11 +74,7 @@ class Cell:
 
 
 class Sweep:
-    """Measures cells of one sweep; the last draw is kept for the cells that share it.
-
-    Args:
-        datasets: by name.
-    """
+    """Measures cells of one sweep; the last draw is kept for the cells that share it."""
 
     def __init__(self, datasets: dict[str, Dataset]) -> None:
         self._datasets, self._draws = datasets, networks.Draws()

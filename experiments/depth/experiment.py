@@ -137,9 +137,7 @@ def prepare(settings: Settings) -> Plan | of_user.Plan:
         )
     axes = ("depths", "activations", "hidden", "scale", "sigma_b", "width", "batch", "dtype")
     runtime.check(settings, several=(*axes, "data"))
-    for dtype in settings.dtype:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype: expected some of {', '.join(DTYPES)}, got {dtype!r}")
+    runtime.check_known("dtype", settings.dtype, DTYPES)
     loaded = data.by_name(data.load, settings.data, settings)
     cells = tuple(_cells(settings, loaded))
     return Plan(replace(settings, data=tuple(loaded)), loaded, cells)
@@ -188,7 +186,7 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
     widths, sizes = (grid.integers(n, getattr(settings, n)) for n in ("width", "batch"))
     batches = {n: sorted({min(b, len(d.x)) for b in sizes}) for n, d in datasets.items()}
     biases = _scales("sigma_b", settings)
-    seeds = tuple(range(settings.seed, settings.seed + settings.seeds))
+    seeds = runtime.seeds_of(settings)
     activations, dtypes = (dict.fromkeys(v) for v in (settings.activations, settings.dtype))
     draws = len(_names(settings)) + len(_scales("sigma_w", settings)) + settings.critical
     blocks = kinds.kinds(settings.hidden, settings.scale)

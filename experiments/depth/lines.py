@@ -14,13 +14,7 @@ MOST_ROWS, FEWEST = 40_000, 8  # of many lines, which then have fewer points eac
 
 
 def thinned(rows: pl.DataFrame, points: int, last: pl.Expr = DEPTH) -> pl.DataFrame:
-    """Return about so many of the hidden layers' rows a line, the ends among them.
-
-    Args:
-        rows: of networks.
-        points: how many.
-        last: the last hidden layer of each.
-    """
+    """Return about so many of the hidden layers' rows a line, the ends among them."""
     step = pl.max_horizontal(1, last // points)
     layer = pl.col("layer")
     return rows.filter(layer <= last, ((layer - 1) % step == 0) | (layer == last))

@@ -96,9 +96,6 @@ class Plan(experiment.PlanOfUser):
 def prepare(settings: Any) -> Plan:
     """Check the settings, run the file, and build the smallest network.
 
-    Args:
-        settings: of the depth sweep.
-
     Raises:
         ValueError, TypeError: one sentence; nothing has been written then.
     """

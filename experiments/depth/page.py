@@ -41,16 +41,9 @@ def _in_words(reading: tuple[str, ...], has_theory: bool) -> str:
 def page(
     drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame, verdicts: Sequence[str] = ()
 ) -> report.Page:
-    """Return the page.
-
-    Args:
-        drawn: the data of the picture.
-        rows: the `labelled` rows.
-        gaps: activation, label and depth of what was not measured.
-        verdicts: sentences on what the tables lack.
-    """
+    """Return the page."""
     return report.Page(
-        title="How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
+        title=picture.TITLE,
         subtitle=drawn.subtitle,
         answer=report.Answer(*words.answer(drawn.cases, rows)),
         verdicts=tuple(verdicts),

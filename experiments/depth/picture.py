@@ -24,6 +24,7 @@ PLOT, PANEL = (500, 300), (205, 150)  # width and height of the first plot, and 
 PAIR = 330  # the width of those below it if they are four, two in a row
 GAP, LINE = 26, 15  # between those, and the height of a line's name
 MOST_LABELS = 40
+TITLE = "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?"
 CLOSE = 1.6  # the ratio of two depths below which their texts would overlap
 
 LAYER = alt.X(
@@ -166,7 +167,7 @@ def figure(drawn: Drawn) -> charts.Figure:
     """The first layer's gradient against depth; below it the deepest network, layer by layer."""
     layers = drawn.data["layers"]
     deepest = int(layers["depth"].to_numpy().max())
-    domain = _domain(drawn)
+    domain = charts.squeezed_domain(drawn.places)
     data = drawn.data | {
         "layers": layers.filter(pl.col("depth") == deepest),
         "names": _ends_of_lines(drawn, domain),
@@ -211,14 +212,8 @@ def _chart(drawn: Drawn, domain: tuple[float, float], deepest: int, narrow: bool
     )
     kinds = (layers[name] for name in layers.columns if name.endswith("_is"))
     edges = charts.edges_in_words([drawn.data["depths"]["y_is"], *kinds])
-    title = charts.titled(
-        "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?",
-        [drawn.subtitle, *([f"at the edge: {edges}"] if edges else [])],
-        pixels,
-        fontSize=16,
-        fontWeight="bold",
-        offset=14,
-    )
+    lines = [drawn.subtitle, *([f"at the edge: {edges}"] if edges else [])]
+    title = charts.headline(TITLE, lines, pixels)
     return alt.vconcat(headline, below, spacing=28, title=title)
 
 
@@ -227,14 +222,6 @@ def _every(layers: pl.DataFrame, depth: int) -> str:
     drawn = layers.filter(pl.col("depth") == depth)["layer"].unique().sort()
     step = int(drawn[1] - drawn[0]) if drawn.len() > 1 else 1
     return f", every {step}th drawn" if step > 1 else ""
-
-
-def _domain(drawn: Drawn) -> tuple[float, float]:
-    """The ends of the headline's vertical axis, on its scale."""
-    places = charts.squeezed_places(drawn.places or [-1.0, 1.0])
-    low, high = min(places), max(places)
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin, high + margin
 
 
 def _ends_of_lines(drawn: Drawn, domain: tuple[float, float]) -> pl.DataFrame:
@@ -287,29 +274,13 @@ def _short(case: Case) -> str:
 
 def _names() -> list[charts.Chart]:
     """The names of the lines and their rates, right of the plot."""
-    names = alt.Chart(alt.NamedData("names"))
-    heading = names.transform_window(place="row_number()").transform_filter("datum.place == 1")
-    return [
-        *charts.name_lines("names", alt.Y("place:Q"), alt.Color("case:N", legend=None)),
-        heading.mark_text(
-            align="left",
-            baseline="bottom",
-            dx=10,
-            dy=-6,
-            fontSize=12,
-            color=palette.INK,
-            aria=False,
-        ).encode(text=alt.value("decades a layer"), x=alt.value("width"), y=alt.value(0)),
-    ]
+    colour = alt.Color("case:N", legend=None)
+    heading = charts.heading_of_names("names", "decades a layer")
+    return [*charts.name_lines("names", alt.Y("place:Q"), colour), heading]
 
 
 def panels_by_layer(drawn: Drawn, chosen: str) -> dict[str, list[charts.Chart]]:
-    """Return the layers of each panel by what its vertical axis shows.
-
-    Args:
-        drawn: the data.
-        chosen: an expression that selects networks of the depth that the parameter `depth` names.
-    """
+    """Return the layers of each panel by what its vertical axis shows."""
     colour = _colour(drawn, None)
     lines = partial(_lines, drawn, chosen, colour)
     return {
@@ -354,9 +325,8 @@ def _colour(drawn: Drawn, legend: alt.Legend | None) -> alt.Color:
 def _lines(drawn: Drawn, chosen: str, colour: alt.Color, column: str) -> list[charts.Chart]:
     """The medians, dashed what theory predicts, and marks for what is zero, inf or nan."""
     predicted = networks(chosen, f"{column}_theory").transform_filter("theory")
-    dashed = predicted.mark_line(
-        strokeDash=[5, 4], color=palette.INK, strokeWidth=1.3, aria=False
-    ).encode(LAYER, _y(f"{column}_theory"), detail="case:N")
+    places = (LAYER, _y(f"{column}_theory"))
+    dashed = charts.dashed(predicted, 1.3).encode(*places, detail="case:N")
     measured = networks(chosen, column).mark_line(strokeWidth=1.6, aria=False)
     tooltip = ["case:N", "layer:Q", alt.Tooltip(f"{column}:Q", title=HEAD[column], format=".4g")]
     return [

@@ -148,12 +148,7 @@ def verdicts_by_depth(rows: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFra
 
 
 def answer(cases: list[Case], rows: pl.DataFrame) -> tuple[str, str, str]:
-    """Return what a sweep found, its mood, and a second sentence (see `report.Answer`).
-
-    Args:
-        cases: the verdicts.
-        rows: the `labelled` rows.
-    """
+    """Return what a sweep found, its mood, and a second sentence (see `report.Answer`)."""
     rated = [case for case in cases if case.word]
     if not rated:
         return "No rate: it takes two hidden layers with a gradient.", "plain", ""
@@ -383,12 +378,7 @@ def first_layer(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def by_depth(rows: pl.DataFrame, gaps: pl.DataFrame) -> dict[str, dict[int, str]]:
-    """Return the first layer's gradient as text, by the name of a case and by depth.
-
-    Args:
-        rows: `labelled` ones.
-        gaps: activation, label and depth of what was not measured.
-    """
+    """Return the first layer's gradient as text, by the name of a case and by depth."""
     texts: dict[str, dict[int, str]] = {}
     for activation, label, depth, text in pl.concat(
         [

@@ -44,9 +44,6 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
     log10_mean_square_z; log10_spread, null if it was not measured or theory is silent. The signal
     and its spread start from the first layer's as measured. The bias is known of a σ with σ(cz) =
     c σ(z), such as relu, and one example; it is 0 of others, whose theory is of infinite width.
-
-    Args:
-        rows: `labelled` ones of a sweep.
     """
     frames = []
     for case in rows.filter(pl.col("sigma_w") > 0).partition_by("activation", "label"):
@@ -71,9 +68,6 @@ def of_twins(rows: pl.DataFrame) -> pl.DataFrame:
     0 here, and low and high, between which 95 % of networks of this width are; log10_gain, nan for
     the output;
     log10_mean_square_z; log10_spread. No rows for networks without theory.
-
-    Args:
-        rows: `labelled` ones of a sweep.
     """
     at = ["activation", "label", "depth", "layer"]
     size, sd = pl.col("log10_delta_z"), pl.col("log10_delta_z_theory_sd").median()
@@ -85,8 +79,7 @@ def of_twins(rows: pl.DataFrame) -> pl.DataFrame:
         .agg(*median, sd.alias("sd"), error.alias("error"), pl.lit(0.0).alias("bias"))
         .sort(at)
         .with_columns(
-            (size - 2 * pl.col("sd")).alias("low"),
-            (size + 2 * pl.col("sd")).alias("high"),
+            (size - 2 * pl.col("sd")).alias("low"), (size + 2 * pl.col("sd")).alias("high")
         )
     )
 
@@ -105,12 +98,7 @@ def _of_case(case: pl.DataFrame, q1: float) -> tuple["_Theory", bool]:
 
 
 def prepare(networks: Networks, hidden: str) -> None:
-    """Begin to compile what `predict` calls for these networks, if this is inside `ahead.coming`.
-
-    Args:
-        networks: the deepest of their case.
-        hidden: their kind of blocks, as text.
-    """
+    """Begin to compile what `predict` calls for these networks, if inside `ahead.coming`."""
     of = networks
     if not sigma_w(of.weights.name, of.weights.factor, of.width):
         return

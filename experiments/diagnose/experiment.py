@@ -78,9 +78,7 @@ def prepare(settings: Settings) -> Plan:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
         FailedError: the memory ends.
     """
-    runtime.check(settings)
-    if settings.distributed:
-        raise ValueError("distributed: one network is measured by one process; leave it out")
+    runtime.check(settings, alone="one network is measured by one process")
     code = source.read(settings.network)
     named = replace(settings, network=str(code))
     plan = Plan(named, code, None)

@@ -19,10 +19,6 @@ def read_npz(
 ) -> tuple[pl.DataFrame, list[str], tuple[str, ...]]:
     """Return each one-dimensional array as a column, each two-dimensional one as several.
 
-    Args:
-        path: of the archive.
-        wanted: tells whether an array of this name is; another one is not opened.
-
     Returns:
         The columns, nothing unusual, and the names of the arrays that were not opened.
     """

@@ -202,6 +202,18 @@ def load(data: str, options: Options | None = None) -> Dataset:
     return Dataset(raw, x, y)
 
 
+def load_classes(data: str, options: Options) -> Dataset:
+    """Return `load` of a table whose target is classes.
+
+    Raises:
+        ValueError: as `table`, or a regression.
+    """
+    dataset = load(data, options)
+    if dataset.task == "regression":
+        raise ValueError(f"data: expected classes to tell apart, got {dataset}")
+    return dataset
+
+
 def source(tables: Iterable[Table]) -> dict[str, object]:
     """Return the shape, task and checksum of tables, by name, as entries of run.json."""
     named = {table.name: table for table in tables}
@@ -313,36 +325,21 @@ def _table(
     options: Options,
     left_out: Sequence[str] = (),
 ) -> Table:
-    all_columns = [*frame.columns, *left_out]
-    taken = chosen(name, all_columns, target, options.drop, options.features)
+    taken = chosen(name, [*frame.columns, *left_out], target, options.drop, options.features)
     names = [column for column in taken if column in frame.columns]
-    unnamed, counting = leaks.index_columns(frame, names)
-    if options.features or options.header == NO_HEADER:
-        unnamed, counting = [], [*unnamed, *counting]
-    if len(unnamed) == len(names):
-        unnamed = []
+    unnamed, counting = _indices(frame, names, options)
     columns = [checked_feature(c) for c in frame.select(n for n in names if n not in unnamed)]
     empty = [column.name for column in columns if column.null_count() == len(column)]
     columns = [column for column in columns if column.name not in empty]
     if not columns:
         raise ValueError(f"data: {name} holds no column besides the target {quoted(target)}")
-    texts = [column for column in columns if column.dtype == pl.String]
-    for column in texts:
-        check_length(column)
-    if options.encode is None:
-        check_categories([column for column in texts if column.name not in options.texts])
+    _check_texts(columns, options)
     features, labels = pl.DataFrame(columns), checked_column(frame[target])
     if labels.null_count() == len(labels):
         raise ValueError(f"target: column {quoted(target)} has no values; name another --target")
     rows = usable_rows(features, labels, options.missing)
     features, labels = features[rows], labels[rows]
-    n = sum(c.n_unique() if c.dtype == pl.String else 1 for c in features)
-    size = 8 * n * len(rows)
-    if n > MOST_COLUMNS or size > MOST_BYTES:
-        raise ValueError(
-            f"data: {n} features of {len(rows)} rows are {size / 1e9:.3g} GB; expected at most "
-            f"{MOST_COLUMNS} and {MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
-        )
+    _check_room(features)
     notes = remarks(features, empty, unnamed, counting)
     notes += in_digits([c for c in (*features, labels) if c.name not in options.texts])
     notes += leaks.given_away(features, labels)
@@ -358,3 +355,32 @@ def _table(
         )
     filling = options.missing if options.missing in FILLING else None
     return Table(name, guessed, features, target, classes, y, rows, filling, tuple(notes))
+
+
+def _indices(
+    frame: pl.DataFrame, names: list[str], options: Options
+) -> tuple[list[str], list[str]]:
+    """Return the columns that count the rows: those to leave out unasked, and others."""
+    unnamed, counting = leaks.index_columns(frame, names)
+    if options.features or options.header == NO_HEADER:
+        return [], [*unnamed, *counting]
+    return ([] if len(unnamed) == len(names) else unnamed), counting
+
+
+def _check_texts(columns: list[pl.Series], options: Options) -> None:
+    texts = [column for column in columns if column.dtype == pl.String]
+    for column in texts:
+        check_length(column)
+    if options.encode is None:
+        check_categories([column for column in texts if column.name not in options.texts])
+
+
+def _check_room(features: pl.DataFrame) -> None:
+    """Check that columns fit into memory as features, of texts one for each value."""
+    count = sum(c.n_unique() if c.dtype == pl.String else 1 for c in features)
+    size = 8 * count * features.height
+    if count > MOST_COLUMNS or size > MOST_BYTES:
+        raise ValueError(
+            f"data: {count} features of {features.height} rows are {size / 1e9:.3g} GB; expected "
+            f"at most {MOST_COLUMNS} and {MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
+        )

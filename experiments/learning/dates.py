@@ -23,10 +23,6 @@ PIVOT = 69  # of years of two digits, as POSIX has it: 69 is 1969, and 68 is 206
 def dated(entries: pl.Series, order: str | None) -> tuple[pl.Series, str] | None:
     """Return texts as dates or times and a remark on how they are read; None if one is neither.
 
-    Args:
-        entries: texts, missing ones as nulls.
-        order: day-first or month-first, if the user says it.
-
     Raises:
         ValueError: nothing tells the day from the month.
     """

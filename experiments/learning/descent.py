@@ -19,11 +19,12 @@ from jax import lax
 import jaxnn
 from experiments.learning.data import Dataset
 from experiments.learning.networks import network
-from experiments.runs.devices import SideBySide
+from experiments.runs.devices import Rounds, SideBySide
 from jaxnn.network.blocks import DENSE
 from jaxnn.train.steps import Optimizer, permutation_of_epoch
 
 Params = tuple[jaxnn.network.Layer, ...]
+Data = tuple[jax.Array, jax.Array]  # examples and labels, or the two numbers of a rule or a draw
 
 
 class Descent(NamedTuple):
@@ -43,17 +44,7 @@ def descend(
     batches: jax.Array,
     depth: jax.Array | int | None = None,
 ) -> jaxnn.train.State:
-    """Return the state after one step on each batch; pure, to be called while tracing.
-
-    Args:
-        net: the network.
-        state: where to start.
-        x: all examples, (N, n[0]).
-        y: their labels.
-        optimizer: of optax; its step size may be traced.
-        batches: row numbers, (steps, batch).
-        depth: hidden layers in use; None for all.
-    """
+    """Return the state after one step on each batch; pure, to be called while tracing."""
 
     def step(state: jaxnn.train.State, rows: jax.Array) -> tuple[jaxnn.train.State, None]:
         return jaxnn.train.step(net, state, x[rows], y[rows], optimizer, depth=depth)[0], None
@@ -86,11 +77,7 @@ class Training:
 
 
 def roomy(
-    dataset: Dataset,
-    width: int,
-    activation: str,
-    depth: int,
-    hidden: jaxnn.blocks.Block = DENSE,
+    dataset: Dataset, width: int, activation: str, depth: int, hidden: jaxnn.blocks.Block = DENSE
 ) -> jaxnn.Network:
     """Return a network with room for `depth` hidden layers, a power of two beyond the first.
 
@@ -121,7 +108,9 @@ def trained(dataset: Dataset, training: Training) -> jaxnn.train.Scores:
 def descending(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
     """Compile (σ_w, (seed, σ_b), (x, y), batches, (η, μ), depth) -> scores after training."""
 
-    def train(sigma_w: Any, draw: Any, data: Any, batches: Any, rule: Any, depth: Any) -> Any:
+    def train(
+        sigma_w: jax.Array, draw: Data, data: Data, batches: jax.Array, rule: Data, depth: jax.Array
+    ) -> Any:
         seed, sigma_b = draw
         params = drawn(net, seed, sigma_w, sigma_b)
         return _scores(net, params, data, batches, rule, depth)
@@ -132,23 +121,13 @@ def descending(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., An
 def trained_from(
     dataset: Dataset,
     net: jaxnn.Network,
-    params: Any,
+    params: Rounds,
     depth: int,
     seeds: Sequence[int],
     descent: Descent,
     steps: int,
 ) -> jaxnn.train.Scores:
-    """Train networks that are drawn; return loss and accuracy over all the data, one each a seed.
-
-    Args:
-        dataset: all examples.
-        net: with room for at least `depth` hidden layers.
-        params: of a `networks.Draw`.
-        depth: hidden layers in use.
-        seeds: draw the batches.
-        descent: the rule of the steps.
-        steps: how many.
-    """
+    """Train drawn networks; return loss and accuracy over all the data, one each a seed."""
     side_by_side = SideBySide.over_devices(len(seeds), apart=len(params) > 1)  # as was drawn
     rows = np.stack([rows_of_steps(len(dataset.x), s, descent.batch, steps) for s in seeds])
     scores: jaxnn.train.Scores = side_by_side.get(
@@ -167,14 +146,14 @@ def trained_from(
 def continuing(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
     """Compile (parameters, batches, (x, y), (η, μ), depth) -> scores after training, a seed."""
 
-    def train(params: Any, batches: Any, data: Any, rule: Any, depth: Any) -> Any:
+    def train(params: Params, batches: jax.Array, data: Data, rule: Data, depth: jax.Array) -> Any:
         return _scores(net, params, data, batches, rule, depth)
 
     return side_by_side.map(train, spread=2, shared=3)
 
 
 def _scores(
-    net: jaxnn.Network, params: Params, data: Any, batches: Any, rule: Any, depth: Any
+    net: jaxnn.Network, params: Params, data: Data, batches: jax.Array, rule: Data, depth: jax.Array
 ) -> jaxnn.train.Scores:
     (x, y), sgd = data, optax.sgd(*rule)
     state = jaxnn.train.start(net, params, sgd, jax.random.key(0))  # its key draws nothing here
@@ -182,7 +161,12 @@ def _scores(
     return jaxnn.train.evaluate(net, state.params, x, y, depth=depth)
 
 
-def drawn(net: jaxnn.Network, seed: Any, sigma_w: Any, sigma_b: Any) -> Params:
+def drawn(
+    net: jaxnn.Network,
+    seed: jax.typing.ArrayLike,
+    sigma_w: jax.typing.ArrayLike,
+    sigma_b: jax.typing.ArrayLike,
+) -> Params:
     """Return the parameters before training, in a run: of one seed the same numbers times σ."""
     layers = jaxnn.init(net, _keys(seed)[0], jaxnn.initializers.gaussian(1.0), 1.0, stacked=True)
     return tuple(
@@ -204,13 +188,13 @@ def rows_of_steps(count: int, seed: int, batch: int, steps: int) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames=("count", "batch", "steps"))
-def _shuffled(seed: Any, count: int, batch: int, steps: int) -> jax.Array:
+def _shuffled(seed: jax.typing.ArrayLike, count: int, batch: int, steps: int) -> jax.Array:
     key, per_epoch = _keys(seed)[1], count // batch
     epochs = np.arange(-(-steps // per_epoch))
     rows: jax.Array = lax.map(lambda epoch: permutation_of_epoch(key, epoch, count), epochs)
     return rows[:, : per_epoch * batch].reshape(-1, batch)[:steps]
 
 
-def _keys(seed: Any) -> jax.Array:
+def _keys(seed: jax.typing.ArrayLike) -> jax.Array:
     """Return a key of the weights and one of the batches."""
     return jax.random.split(jax.random.key(seed))

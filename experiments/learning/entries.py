@@ -1,7 +1,7 @@
 """Entries of records as columns: numbers, truth values, dates or texts, if all of a column are."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,69 +57,85 @@ def columns_of(
     ]
 
 
+Texts = Callable[[Sequence[str]], list[pl.Series]]  # columns of these names as they are written
+
+
 def typed(
     columns: list[pl.Series],
-    raw: Callable[[Sequence[str]], list[pl.Series]],
+    raw: Texts,
     texts: Sequence[str],
     how: Signs,
     zeros_first: bool = False,
 ) -> tuple[list[pl.Series], list[str]]:
     """Return texts as numbers, truth values or dates, if all of a column are; and what is unusual.
 
-    Args:
-        columns: as `columns_of` returns them.
-        raw: returns columns of these names as texts.
-        texts: the names of those to leave as they are.
-        how: the signs that the user says.
-        zeros_first: whether integers may begin with 0, as postcodes do.
+    Columns come as `columns_of` returns them; those named in `texts` stay as they are. Integers may
+    begin with 0 (`zeros_first`), as postcodes do.
 
     Raises:
         ValueError: entries that may be read in two ways.
     """
-    done, notes = {column.name: column for column in columns}, []
+    done, notes = {column.name: column for column in columns}, list[str]()
     as_written: dict[str, Written] = {}
     for column in columns:
-        if column.dtype != pl.String or column.name in texts:
-            continue
-        value = done[column.name] = plain(column)
-        if value.dtype == pl.Float64 and column.str.contains(LONG).fill_null(True).all():
-            notes.append(
-                f"integers of many digits in {quoted(column.name)}, such as "
-                f"{quoted(column.drop_nulls()[0])}, are rounded; identifiers? say --drop"
-            )
-        if value.dtype != pl.String:
-            continue
-        numbers = written(column, how.decimal, how.thousands)
-        if numbers is not None:
-            as_written[column.name] = numbers
-        elif (moments := dated(column, how.dates)) is not None:
-            done[column.name], said = moments
-            notes += [said] if said else []
-    told = (how.decimal, *(column.certain for column in as_written.values()))
-    signs = {sign for sign in told if sign is not None}
+        if column.dtype == pl.String and column.name not in texts:
+            values, said = _typed(column, how)
+            notes += said
+            if isinstance(values, Written):
+                as_written[column.name] = values
+            else:
+                done[column.name] = values
     floats = [n for n, c in done.items() if c.dtype.is_float() and n not in texts]
+    signs = {how.decimal, *(column.certain for column in as_written.values())} - {None}
     if "," in signs or how.thousands == ".":  # 1.500 may be 1500 then
-        for column in raw(floats):
-            numbers = written(column, None, how.thousands)
-            if numbers is not None and any(form.thousands for form in numbers.forms):
-                as_written[column.name] = numbers
-    signs |= {"."} if any(name not in as_written for name in floats) else set()
-    read = [(c, form := resolved(c, signs), c.numbers(form)) for c in as_written.values()]
-    done |= {column.name: values for column, _, values in read}
-    if read and "." not in signs and all(c.usual and form == COMMA for c, form, _ in read):
-        notes.append("numbers have decimal commas")
-    else:
-        notes += remark([(column, values) for column, _, values in read])
+        as_written |= _in_thousands(raw(floats), how.thousands)
+    if set(floats) - as_written.keys():
+        signs.add(".")
+    values_of, said = _numbers(as_written.values(), signs)
+    done |= values_of
+    notes += said
     if zeros_first:
         notes += _zeros_first(raw, done, texts)
     return list(done.values()), notes
 
 
-def _zeros_first(
-    raw: Callable[[Sequence[str]], list[pl.Series]],
-    done: dict[str, pl.Series],
-    texts: Sequence[str],
-) -> list[str]:
+def _numbers(
+    columns: Iterable[Written], signs: Collection[str | None]
+) -> tuple[dict[str, pl.Series], list[str]]:
+    """Return columns as numbers, in the reading that agrees with decimal signs of others."""
+    read = [(c, form := resolved(c, signs), c.numbers(form)) for c in columns]
+    numbers = {column.name: values for column, _, values in read}
+    if read and "." not in signs and all(c.usual and form == COMMA for c, form, _ in read):
+        return numbers, ["numbers have decimal commas"]
+    return numbers, remark([(column, values) for column, _, values in read])
+
+
+def _typed(text: pl.Series, how: Signs) -> tuple[pl.Series | Written, list[str]]:
+    """Return a column of texts as what it holds, or as numbers that are still to be read."""
+    values = plain(text)
+    if values.dtype != pl.String:
+        rounded = values.dtype == pl.Float64 and text.str.contains(LONG).fill_null(True).all()
+        note = (
+            f"integers of many digits in {quoted(text.name)}, such as "
+            f"{quoted(text.drop_nulls()[0])}, are rounded; identifiers? say --drop"
+            if rounded
+            else ""
+        )
+        return values, [note] if note else []
+    numbers = written(text, how.decimal, how.thousands)
+    if numbers is not None:
+        return numbers, []
+    values, note = dated(text, how.dates) or (text, "")
+    return values, [note] if note else []
+
+
+def _in_thousands(columns: list[pl.Series], thousands: str | None) -> dict[str, Written]:
+    """Return those columns of which one reading has a thousands separator."""
+    read = {column.name: written(column, None, thousands) for column in columns}
+    return {n: c for n, c in read.items() if c is not None and any(f.thousands for f in c.forms)}
+
+
+def _zeros_first(raw: Texts, done: dict[str, pl.Series], texts: Sequence[str]) -> list[str]:
     """Say of which integers the first digit is 0, as in postcodes."""
     integers = [n for n, c in done.items() if c.dtype.is_integer() and n not in texts]
     words = []

@@ -70,13 +70,7 @@ def check_length(column: pl.Series) -> None:
 
 
 def check_mixed(column: pl.Series, option: str, remedy: str) -> None:
-    """Check that texts are not numbers with something else among them, or with and without a unit.
-
-    Args:
-        column: texts.
-        option: starts the error message.
-        remedy: ends it.
-    """
+    """Check that texts are not numbers among others, or numbers with and without a unit."""
     texts = column.drop_nulls()
     is_number = texts.cast(pl.Float64, strict=False).is_not_null()
     share = float(is_number.mean() or 0)  # type: ignore[arg-type]

@@ -16,10 +16,6 @@ HEADERS = ("first", NO_HEADER)
 def check_header(names: list[str], columns: list[pl.Series]) -> list[str]:
     """Return a remark on names that are numbers, as pandas and tables of years have them.
 
-    Args:
-        names: in the first line, as they are; empty if there is none.
-        columns: of these names, before their texts are read.
-
     Raises:
         ValueError: the first line is a row, it seems.
     """

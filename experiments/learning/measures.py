@@ -54,14 +54,7 @@ class Tested(NamedTuple):
 def measure(
     net: jaxnn.Network, params: tuple[jaxnn.network.Layer, ...], sets: list[tuple[Array, Array]]
 ) -> list[Measures]:
-    """Return the measures of several sets, by one program.
-
-    Args:
-        net: the network.
-        params: Layers, single ones or runs.
-        sets: xs, (N, n[0]), and labels, (N, n[L]), of each, as `jaxnn.network.checks.check_batch`
-            returns them.
-    """
+    """Return the measures of several sets, by one program."""
     measures = []
     for (xs, ys), scores in zip(sets, scores_of(net, params, sets, None), strict=True):
         none = jnp.full((), jnp.nan, scores.loss.dtype)
@@ -75,14 +68,7 @@ def measure(
 def test(
     net: jaxnn.Network, params: tuple[jaxnn.network.Layer, ...], xs: Array, ys: Array
 ) -> Tested:
-    """Return the measures of one set with its predictions, by one program.
-
-    Args:
-        net: the network.
-        params: Layers, single ones or runs.
-        xs: (N, n[0]), as `jaxnn.network.checks.check_batch` returns them.
-        ys: labels, (N, n[L]), likewise.
-    """
+    """Return the measures of one set with its predictions, by one program."""
     (measures,) = measure(net, params, [(xs, ys)])
     return Tested(measures, net.task.output(_z(net, params, xs)))
 

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.learning.data import Scaler
@@ -257,18 +258,13 @@ def _params(metadata: _Metadata, tensors: dict[str, np.ndarray]) -> tuple[jaxnn.
 
 
 def predict(model: Model, x: np.ndarray) -> np.ndarray:
-    """Return ŷ of rows, (N, n[L]): probabilities, or values in the units of the target.
-
-    Args:
-        model: the model.
-        x: features in their own units, (N, n[0]), as the model's encoder makes them.
-    """
+    """Return ŷ of rows, (N, n[L]): probabilities, or values in the units of the target."""
     # As runs: a program that does not grow with depth.
     y_hat = outputs(model.net, jaxnn.network.stack(model.params), model.x_scaler.scaled(x))
     return y_hat if model.y_scaler is None else model.y_scaler.restored(y_hat)
 
 
-def outputs(net: jaxnn.Network, params: Any, rows: np.ndarray) -> np.ndarray:
+def outputs(net: jaxnn.Network, params: PyTree, rows: np.ndarray) -> np.ndarray:
     """Return ŷ of standardised rows, (N, n[L]), computed some at a time."""
     size, chunks = min(CHUNK, len(rows)), []
     for begin in range(0, len(rows), size):
@@ -287,5 +283,5 @@ def decided(y_hat: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _forward(net: jaxnn.Network, params: Any, xs: Any) -> jax.Array:
+def _forward(net: jaxnn.Network, params: PyTree, xs: jax.Array | np.ndarray) -> jax.Array:
     return jax.vmap(jaxnn.forward, in_axes=(None, None, 0))(net, params, xs)

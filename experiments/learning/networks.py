@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Int, Int32, PyTree
 
 import jaxnn
 from experiments.learning.data import Dataset
@@ -99,15 +99,6 @@ def roomy(
     16. The least is 64 times a power of four, as large as its signals can be filled with zeros in
     some milliseconds. None is larger than the least 64 times a power of four that holds the deepest
     network.
-
-    Args:
-        dataset: gives the input and output layers.
-        width: units of a hidden layer.
-        activation: σ, by name.
-        depth: hidden layers in use.
-        batch: examples.
-        hidden: the kind of block between hidden layers.
-        deepest: hidden layers of the deepest network measured with it.
     """
     run = depth - 1  # the first layer is none of the run
     least = 64
@@ -220,13 +211,7 @@ Program = Callable[[SideBySide, jaxnn.Network], Mapped]
 
 
 def prepare(dataset: Dataset, networks: Networks, program: Program | None = None) -> None:
-    """Begin to compile what `measured` calls, if this is inside `ahead.coming`.
-
-    Args:
-        dataset: with the batches.
-        networks: of one kind.
-        program: as for `measured`; that of `flows` by default.
-    """
+    """Begin to compile what `measured` calls, if this is inside `ahead.coming`."""
     program = program or partial(measuring, examples=networks.examples)
     with jax.enable_x64(networks.dtype == "float64"):
         drawn = drawn_for(networks)
@@ -270,12 +255,7 @@ def flows(draws: Draws, dataset: Dataset, networks: Networks) -> list[dict[str, 
 def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Program) -> Any:
     """Return the results of a program in each network, as NumPy arrays, an entry a seed.
 
-    Args:
-        draws: of the networks.
-        dataset: with the batches.
-        networks: of one kind.
-        program: compiles, as `measuring` does, for networks side by side; of several depths its
-            results have an axis of depths in front.
+    Results of several depths have an axis of depths in front, if one program computes them.
     """
     with jax.enable_x64(networks.dtype == "float64"):
         params, xs, ys = draws.of(dataset, networks)
@@ -321,7 +301,7 @@ def shared_depths(
     return of_entries, measured_by
 
 
-def start_of(params: Any, net: jaxnn.Network) -> Any:
+def start_of(params: PyTree, net: jaxnn.Network) -> Any:
     """Return the parameters of the first layers of a deeper network, as many as `net` has."""
     room = len(net.sizes) - 3
     cut = (jax.tree.map(itemgetter(slice(room)), v) if is_run(v) else v for v in params)
@@ -338,7 +318,9 @@ def drawing(
 ) -> Mapped:
     """Compile (seeds, factor, σ_b, layers of the run) -> parameters for each seed."""
 
-    def gradient_draw(seed: jax.Array, factor: Any, sigma_b: Any, used: Any) -> tuple[Any, ...]:
+    def gradient_draw(
+        seed: jax.Array, factor: jax.Array, sigma_b: jax.Array, used: jax.Array
+    ) -> tuple[Any, ...]:
         drawn = jaxnn.init(shape, jax.random.key(seed), scheme, biases, dtype, lazy=True)
         layers = (v.stored_up_to(used) if isinstance(v, LazyRun) else v for v in drawn)
         return tuple(
@@ -353,7 +335,9 @@ def drawing(
 def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = False) -> Mapped:
     """Compile (parameters, xs, ys, depths) -> fields of the flow for each seed, by name."""
 
-    def gradient_flow(params: Any, xs: Any, ys: Any, depths: Any) -> dict[str, jax.Array]:
+    def gradient_flow(
+        params: PyTree, xs: jax.Array, ys: jax.Array, depths: jax.Array
+    ) -> dict[str, jax.Array]:
         params = start_of(params, net)
         flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depths, examples=examples)
         fields = (*FIELDS, *EXAMPLES) if examples else FIELDS

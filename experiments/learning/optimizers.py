@@ -28,11 +28,6 @@ def make(name: str, rate: float, momentum: float | None = None) -> Optimizer:
 
     Equal arguments give the same object: under `jit` it is static, and compared by identity.
 
-    Args:
-        name: one of `NAMES`.
-        rate: the step size.
-        momentum: if the optimiser has one; else None.
-
     Raises:
         ValueError: an unknown name, or a momentum for an optimiser that has none.
 

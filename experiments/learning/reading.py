@@ -81,11 +81,6 @@ def everything(_: str) -> bool:
 def check_kind(path: Path, setting: str, known: str = "") -> None:
     """Check that a file is of a kind that is read.
 
-    Args:
-        path: of the file.
-        setting: starts the error message.
-        known: what else there is besides files.
-
     Raises:
         ValueError: one sentence, on how to convert a file that is there.
     """
@@ -180,11 +175,18 @@ def _checked(how: Reading) -> Reading:
     return replace(how, separator=separator, thousands=thousands)
 
 
-def _read_csv(
-    path: Path, how: Reading, texts: Sequence[str], wanted: Callable[[str], bool]
-) -> File:
-    separator = how.separator
-    content, notes = unpacked(path), []
+class _Text(NamedTuple):
+    """The content of a text, in UTF-8, and what was recognised of it."""
+
+    content: bytes
+    comments: dict[int, bytes]
+    separator: str
+    notes: list[str]
+
+
+def _text(path: Path, how: Reading) -> _Text:
+    separator, notes = how.separator, []
+    content = unpacked(path)
     content = utf8(content) if how.encoding is None else in_utf8(content, how.encoding)
     named = SEPARATOR_LINE.match(content)
     if named is not None:  # Excel's; the line stays, empty, for the numbers of those below
@@ -200,6 +202,13 @@ def _read_csv(
         separator = recognised(content)
         if separator != ",":
             notes.append(f"columns are separated by {spoken(separator)}")
+    return _Text(content, comments, separator, notes)
+
+
+def _read_csv(
+    path: Path, how: Reading, texts: Sequence[str], wanted: Callable[[str], bool]
+) -> File:
+    content, comments, separator, notes = _text(path, how)
     header, body, count = records(content, separator, comments)
     fields = fields_of(header, separator)
     names = [name.strip() or f"column {i}" for i, name in enumerate(fields, start=1)]
@@ -225,10 +234,10 @@ def _read_csv(
     check_names(names)
     columns = [column.alias(name) for column, name in zip(columns, names, strict=True)]
 
-    def raw(of: Sequence[str]) -> list[pl.Series]:
-        if not of:
+    def raw(chosen: Sequence[str]) -> list[pl.Series]:
+        if not chosen:
             return []
-        return [c for c in columns_of(body, names, separator, of) if c.name in of]
+        return [c for c in columns_of(body, names, separator, chosen) if c.name in chosen]
 
     as_they_are = [name for name in names if name in texts or not wanted(name)]
     zeros = ZERO_FIRST.search(body, 0, HEAD) is not None

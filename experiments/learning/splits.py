@@ -53,13 +53,7 @@ class Split(NamedTuple):
 
 
 def split(table: Table, validation: float, test: float, seed: int) -> Split:
-    """Return the parts, drawn at random; of classes the same fractions of each.
-
-    Args:
-        table: what to split.
-        validation: the fraction of the rows to validate on, of all of them; 0 for none.
-        test: the fraction of the rows to hold out, of all of them; 0 for none.
-        seed: of the draw.
+    """Return the parts, drawn at random: fractions of all rows, of classes the same of each.
 
     Raises:
         ValueError: a fraction outside [0, 1), or a part that would be empty or without a class.

@@ -48,12 +48,7 @@ def listed(names: Sequence[str], most: int = 12) -> str:
 
 
 def errors_off(measured: float, theory: float, error: float) -> str:
-    """Say by how many standard errors a measurement is apart from its theory; "" up to three.
-
-    Args:
-        measured: a number.
-        theory: what theory says of it.
-        error: the standard error of their difference; nothing is said if it is not known.
+    """Say by how many errors, of their difference, a number is off its theory; "" up to three.
 
     Example:
         >>> errors_off(0.0195, 0.0218, 0.0003), errors_off(0.0195, 0.0198, 0.0003)

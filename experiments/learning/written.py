@@ -94,13 +94,7 @@ def parts(entries: pl.Series) -> pl.DataFrame | None:
 
 
 def written(entries: pl.Series, decimal: str | None, thousands: str | None) -> Written | None:
-    """Return a column as numbers that are still to be read; None if it holds something else.
-
-    Args:
-        entries: texts, missing ones as nulls.
-        decimal: sign, if the user says it.
-        thousands: separator, likewise.
-    """
+    """Return a column as numbers that are still to be read; None if it holds something else."""
     found = parts(entries)
     if found is None or entries.null_count() == len(entries):
         return None
@@ -153,7 +147,7 @@ def _forms(digits: pl.Series, decimal: str | None, thousands: str | None) -> tup
     return tuple(forms)
 
 
-def resolved(column: Written, signs: Iterable[str]) -> Form:
+def resolved(column: Written, signs: Iterable[str | None]) -> Form:
     """Return the reading of a column that agrees with the decimal signs of other columns.
 
     Raises:

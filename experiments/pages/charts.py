@@ -61,12 +61,6 @@ class Figure(NamedTuple):
 def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -> dict[str, bytes]:
     """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network.
 
-    Args:
-        figure: the picture.
-        stem: of the names.
-        page: returns the HTML, which is made while the picture is drawn; by default the figure
-            alone.
-
     Raises:
         NotDrawnError: the engine draws nothing; the page is among its `files`.
     """
@@ -149,20 +143,18 @@ def look(ink: str, paper: str) -> dict[str, Any]:
 def titled(
     text: str, subtitle: str | Sequence[str] = (), pixels: int | None = None, **more: Any
 ) -> Any:
-    """Return a title, its lines broken where they would leave a narrow picture.
-
-    Args:
-        text: the title.
-        subtitle: lines below it.
-        pixels: for a line; None of a picture that is wide.
-        more: as for `alt.Title`.
-    """
+    """Return a title, its lines broken where they would leave a picture of so many pixels."""
     lines = [subtitle] if isinstance(subtitle, str) else [*subtitle]
     if pixels is None:
         return alt.Title(text, subtitle=lines, **more)
     title = textwrap.wrap(text, int(pixels / (LETTER if "fontSize" not in more else HEAD_LETTER)))
     lines = [part for line in lines for part in textwrap.wrap(line, int(pixels / LETTER))]
     return alt.Title(title, subtitle=lines, **more)
+
+
+def headline(text: str, lines: Sequence[str], pixels: int | None = None, offset: int = 14) -> Any:
+    """Return the large title of a whole picture, as `titled`."""
+    return titled(text, lines, pixels, fontSize=16, fontWeight="bold", offset=offset)
 
 
 def name_lines(data: str, place: alt.Y, colour: alt.Color) -> list[Chart]:
@@ -176,6 +168,27 @@ def name_lines(data: str, place: alt.Y, colour: alt.Color) -> list[Chart]:
     ).encode(colour)
     text = base.mark_text(align="left", dx=24, fontSize=12, color=palette.INK, aria=False)
     return [mark, text.encode(text="text:N")]
+
+
+def heading_of_names(data: str, text: str) -> Chart:
+    """Return a text above the names of `name_lines`."""
+    names = alt.Chart(alt.NamedData(data)).transform_window(row="row_number()")
+    text_at_top = names.transform_filter("datum.row == 1").mark_text(
+        align="left", baseline="bottom", dx=10, dy=-6, fontSize=12, color=palette.INK, aria=False
+    )
+    return text_at_top.encode(text=alt.value(text), x=alt.value("width"), y=alt.value(0))
+
+
+def dashed(base: Chart, width: float, **more: Any) -> Chart:
+    """Return the lines of theory."""
+    return base.mark_line(
+        strokeDash=[5, 4], color=palette.INK, strokeWidth=width, aria=False, **more
+    )
+
+
+def not_measured(base: Chart) -> Chart:
+    """Return the frames of tiles that were planned and not measured."""
+    return base.mark_rect(filled=False, stroke=palette.MUTED, strokeDash=[3, 3], aria=False)
 
 
 def records(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -216,13 +229,6 @@ def at_the_edge(
     """Return marks for numbers that have no place on a logarithmic axis.
 
     A triangle at the lower end stands for zero, one at the upper end for inf, a cross for nan.
-
-    Args:
-        base: the rows.
-        kind: the column of theirs with what `charts.kind` has found.
-        x: where, and
-        colour: of which line.
-        tooltip: what a mark says, besides its kind.
     """
     return tuple(
         base.transform_filter(f"datum.{kind} == '{name}'")
@@ -248,6 +254,14 @@ def squeezed(column: str) -> str:
 def squeezed_places(values: Iterable[float]) -> list[float]:
     """Return where `squeezed` places numbers."""
     return [math.copysign(math.log1p(abs(value)), value) for value in values]
+
+
+def squeezed_domain(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis on which numbers are as `squeezed`, with a margin."""
+    places = squeezed_places(values or [-1.0, 1.0])
+    low, high = min(places), max(places)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def squeezed_axis(most: float) -> alt.Axis:

@@ -54,10 +54,6 @@ class Picture(NamedTuple):
 def picture(spec: dict[str, Any], scale: float) -> Picture:
     """Return a picture of a Vega-Lite specification with its data.
 
-    Args:
-        spec: as Altair makes it.
-        scale: pixels of the PNG for one of the chart.
-
     Raises:
         ValueError: there is none, or one that holds no marks.
     """
@@ -81,11 +77,7 @@ def _drawn(spec: dict[str, Any], scale: float) -> Picture:
 
 @cache
 def library(version: str) -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`.
-
-    Args:
-        version: of Vega-Lite, as `minor` returns it.
-    """
+    """Return Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
     import vl_convert
 
     stored = stored_library(version)
@@ -235,7 +227,7 @@ class _Process:
                 answer.set_exception(error)
 
 
-def _line(value: Any) -> bytes:
+def _line(value: object) -> bytes:
     return json.dumps(value).encode() + b"\n"
 
 
@@ -266,7 +258,7 @@ def start() -> None:
             _process = _Process()
 
 
-def begin(name: str, *arguments: Any) -> Callable[[], Any]:
+def begin(name: str, *arguments: object) -> Callable[[], Any]:
     """Begin a function of `FUNCTIONS` in the other process, if there is one.
 
     The texts of its arguments are made drawable: the engine aborts over a character that XML lacks.
@@ -329,11 +321,7 @@ def end_with(parent: int) -> None:
 
 
 def serve(parent: int | None = None) -> None:
-    """Answer the requests that come on stdin, until it ends.
-
-    Args:
-        parent: the number of the process with which this one ends at once, if it should.
-    """
+    """Answer the requests that come on stdin, until it or the process with that number ends."""
     if parent is not None:
         end_with(parent)
     for number in (signal.SIGINT, signal.SIGTERM):

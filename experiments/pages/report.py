@@ -154,12 +154,7 @@ class Html:
         return self._written(has_words=True)
 
     def whole(self, run: dict[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})) -> str:
-        """Return the page of a run.
-
-        Args:
-            run: the content of `run.json`.
-            defaults: settings that need no word.
-        """
+        """Return the page of a run."""
         facts = (settings(run, defaults), made(run))
         not_drawn = run.get("not_drawn", [])
         return self._written(has_words=True, facts=facts, not_drawn=not_drawn)
@@ -228,7 +223,7 @@ def _flat(entries: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]
             yield f"{before}{name}", words(value)
 
 
-def words(value: Any) -> str:
+def words(value: object) -> str:
     """Return a setting as a reader sees it."""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -11,7 +11,6 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import altair
 import jinja2
@@ -45,7 +44,7 @@ def library() -> str:
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def in_script(value: Any) -> Markup:
+def in_script(value: object) -> Markup:
     r"""Return a value as JSON that may stand in a <script> element.
 
     Raises:
@@ -68,7 +67,7 @@ def _library_or_reason() -> str:
         return f"const vegaEmbed = () => Promise.reject(new Error({reason}));"
 
 
-def render(template: str, script: str, is_live: bool = False, **values: Any) -> str:
+def render(template: str, script: str, is_live: bool = False, **values: object) -> str:
     """Return a page from a template and a script next to this file, with the library of charts.
 
     A live one may ask its own server; any other asks nobody.

@@ -111,17 +111,14 @@ def prepare(settings: Settings) -> Plan:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
     runtime.check(settings, several=("data", "hidden"))
-    if not 0 < settings.rate < float("inf"):
-        raise ValueError(f"rate: expected a finite number > 0, got {settings.rate:g}")
-    if settings.activation not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise ValueError(f"activation: expected one of {known}, got {settings.activation!r}")
+    runtime.check_sizes(settings, ("rate",), positive=True)
+    runtime.check_known("activation", (settings.activation,), ACTIVATIONS)
     if settings.test == 0:
         raise ValueError("test: expected a fraction above 0, got 0")
     tables = data.by_name(data.table, settings.data, settings)
     for table in tables.values():
         splits.split(table, 0, settings.test, settings.seed)
-    seeds = range(settings.seed, settings.seed + settings.seeds)
+    seeds = runtime.seeds_of(settings)
     grid.check_cells(len(seeds), len(tables))
     cells = tuple(Cell(name, seed) for name in tables for seed in seeds)
     return Plan(replace(settings, data=tuple(tables)), tables, cells)

@@ -10,20 +10,11 @@ WIDTH, STEP = 360, 26
 
 
 def figure(rows: pl.DataFrame, subtitle: str) -> charts.Figure:
-    """Return every seed as a point, medians as strokes.
-
-    Args:
-        rows: with the columns of `peers.columns`.
-        subtitle: one line on what was compared.
-    """
+    """Return every seed as a point, medians as strokes."""
     kinds = rows.select("data", "metric").unique(maintain_order=True)
-    title = alt.Title(
-        "Held-out rows, the same networks in two libraries",
-        subtitle=[subtitle, "Points: seeds. Strokes: medians."],
-        fontSize=16,
-        fontWeight="bold",
-        offset=12,
-    )
+    lines = [subtitle, "Points: seeds. Strokes: medians."]
+    said = "Held-out rows, the same networks in two libraries"
+    title = charts.headline(said, lines, offset=12)
     panels = [_panel(data, metric) for data, metric in kinds.iter_rows()]
     chart = alt.concat(*panels, columns=2, title=title, spacing=24)
     return charts.Figure(chart, {"networks": rows})

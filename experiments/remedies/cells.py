@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 from jax import lax
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.learning import descent, networks
@@ -138,7 +139,9 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
     L is the last hidden layer: above it there is another width, and the loss.
     """
 
-    def remedy_flow(params: Any, xs: Any, ys: Any, depths: Any) -> tuple[jax.Array, jax.Array]:
+    def remedy_flow(
+        params: PyTree, xs: jax.Array, ys: jax.Array, depths: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         (depth,) = depths
         log_delta = jaxnn.gradient_flow(net, params, xs, ys, depth=depth, examples=False).log_delta
         ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth - 1, keepdims=False)
@@ -147,7 +150,9 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
     return side_by_side.map(remedy_flow, spread=4, shared=0)
 
 
-def last_hidden(net: jaxnn.Network, params: Any, xs: jax.Array, depth: Any) -> ScaledRows:
+def last_hidden(
+    net: jaxnn.Network, params: PyTree, xs: jax.Array, depth: jax.Array | int
+) -> ScaledRows:
     """Return z of the last hidden layer of a batch, (B, n)."""
     x = ScaledRows(jnp.asarray(xs, params[0].theta.dtype))
     if net.homogeneous:  # z may leave the range of its dtype, as in gradient_flow

@@ -125,14 +125,9 @@ def prepare(settings: Settings) -> Plan | of_user.Plan:
     given = {each.name for each in fields(Settings)} - {"optimizer", "cures"}
     runtime.check_only(settings, given, "expected with FILE.py:NAME alone, a network of your own")
     runtime.check(settings, several=("remedies", "depths", "train_depths", "rates"))
-    for name in settings.remedies:
-        if name not in REMEDIES:
-            known = ", ".join(REMEDIES)
-            raise ValueError(f"remedies: there is no {name!r}; choose some of {known}")
+    runtime.check_known("remedies", settings.remedies, REMEDIES)
     tried = rates.check(settings.rates)
-    dataset = data.load(settings.data, settings)
-    if dataset.task == "regression":
-        raise ValueError(f"data: expected classes to tell apart, got {dataset}")
+    dataset = data.load_classes(settings.data, settings)
     depths = {
         FLOW: sorted(grid.integers("depths", settings.depths)),
         TRAINING: sorted(grid.integers("train_depths", settings.train_depths)),
@@ -142,7 +137,7 @@ def prepare(settings: Settings) -> Plan | of_user.Plan:
     sizes = Sizes(
         width=settings.width,
         batch=min(settings.batch, len(dataset.x)),
-        seeds=tuple(range(settings.seed, settings.seed + settings.seeds)),
+        seeds=runtime.seeds_of(settings),
         rooms={what: max(of_kind) for what, of_kind in depths.items()},
         steps=settings.steps,
     )

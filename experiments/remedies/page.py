@@ -15,13 +15,7 @@ CHOSEN = "datum.name == name"
 
 
 def page(drawn: Drawn, cases: Sequence[Case], verdicts: tuple[str, ...]) -> report.Page:
-    """Return the page.
-
-    Args:
-        drawn: the data of the picture.
-        cases: the remedies in numbers.
-        verdicts: sentences.
-    """
+    """Return the page."""
     names = tuple(drawn.names)
     return report.Page(
         title=picture.TITLE,

@@ -21,11 +21,13 @@ from experiments.remedies.report import Case
 from experiments.remedies.table import REMEDIES
 
 TITLE = "What cures vanishing and exploding gradients?"
-# Of the file, which is legible where it is 800 pixels wide.
-PLOT, PANEL = (
-    (500, 270),
-    (250, 150),
-)  # width and height of the first plot, and of that below it, at least
+READING = (
+    "points: median over seeds, with their range; dashed: mean-field theory, which takes the width "
+    "to be far above L"
+)
+# Of the file, which is legible where it is 800 pixels wide: width and height of the first plot, and
+# of that below it, at least.
+PLOT, PANEL = (500, 270), (250, 150)
 CELL = (46, 22)  # of the map of accuracies
 NARROW, NARROW_CELL = 230, 34  # the widths on a phone, where the names of the map stand on the left
 GAP, LINE = 34, 15  # between panels, and the height of a line's name
@@ -134,7 +136,7 @@ def _floored(distance: float | None) -> float | None:
 
 def figure(drawn: Drawn) -> charts.Figure:
     """Return the gradient against depth; below it correlation against depth, and accuracies."""
-    domain = _domain(drawn)
+    domain = charts.squeezed_domain(_sizes(drawn))
     height = max(PLOT[1], LINE * len(drawn.names))
     data = drawn.data | {"ends": _ends(drawn, domain, height)}
     made = partial(_chart, drawn, domain, height)
@@ -171,18 +173,7 @@ def _chart(drawn: Drawn, domain: tuple[float, float], height: int, narrow: bool)
         ),
         spacing=GAP,
     )
-    title = charts.titled(
-        TITLE,
-        [
-            drawn.subtitle,
-            "points: median over seeds, with their range; dashed: mean-field theory, which takes "
-            "the width to be far above L",
-        ],
-        pixels,
-        fontSize=16,
-        fontWeight="bold",
-        offset=14,
-    )
+    title = charts.headline(TITLE, [drawn.subtitle, READING], pixels)
     return alt.vconcat(headline, below, spacing=28, title=title)
 
 
@@ -257,9 +248,7 @@ def gradients(
         placed("least"), "upper", "pow(10, datum.most)", charts.squeezed("most")
     )
     predicted = placed("gradient_theory").transform_filter("theory")
-    dashed = predicted.mark_line(
-        strokeDash=[5, 4], color=palette.INK, strokeWidth=1.1, aria=False
-    ).encode(x, y, detail="name:N")
+    dashed = charts.dashed(predicted, 1.1).encode(x, y, detail="name:N")
     # At least a decade where the axis is free: of one depth all lines are one point.
     least = charts.switched(_lines(), "place", "0", "-0.5")
     decade = charts.switched(least, "upper", "1", "0.5").mark_rule(opacity=0, aria=False)
@@ -285,9 +274,8 @@ def distances(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
     x, colour = _depth(drawn), _colour()
     measured = _lines().transform_filter("isValid(datum.distance_drawn)").encode(x, y, colour)
     predicted = _lines().transform_filter("theory && datum.distance_theory > 0")
-    dashed = predicted.mark_line(
-        strokeDash=[5, 4], color=palette.INK, strokeWidth=1.1, clip=True, aria=False
-    ).encode(x, alt.Y("distance_theory:Q", title=None), detail="name:N")
+    places = (x, alt.Y("distance_theory:Q", title=None))
+    dashed = charts.dashed(predicted, 1.1, clip=True).encode(*places, detail="name:N")
     return [
         *_bold(measured, chosen),
         measured.mark_point(filled=True, size=26, opacity=1, aria=False).encode(
@@ -318,9 +306,7 @@ def accuracies(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
         depths,
         y,
         alt.Color(
-            "accuracy:Q",
-            scale=alt.Scale(scheme=palette.SEQUENTIAL, domain=[0, 1]),
-            legend=None,
+            "accuracy:Q", scale=alt.Scale(scheme=palette.SEQUENTIAL, domain=[0, 1]), legend=None
         ),
         tooltip=[
             alt.Tooltip("name:N", title=HEAD["name"]),
@@ -339,8 +325,8 @@ def accuracies(drawn: Drawn, chosen: str | None = None) -> list[charts.Chart]:
         .mark_point(filled=True, size=60, opacity=1, aria=False)
         .encode(y, _colour(), x=alt.value(-10))
     )
-    frames = unmeasured.mark_rect(filled=False, stroke=palette.MUTED, strokeDash=[3, 3], aria=False)
     signs = unmeasured.mark_text(fontSize=12, color=palette.INK, aria=False)
+    frames = charts.not_measured(unmeasured)
     gaps = (frames.encode(depths, y), signs.encode(depths, y, text="text:N"))
     layers = [tiles, text, *gaps, keys]
     if chosen is not None:
@@ -356,14 +342,6 @@ def _sizes(drawn: Drawn) -> list[float]:
     lines = drawn.data["lines"]
     values = (lines[name].to_list() for name in ("gradient", "least", "most", "gradient_theory"))
     return [v for column in values for v in column if v is not None and math.isfinite(v)]
-
-
-def _domain(drawn: Drawn) -> tuple[float, float]:
-    """The ends of the vertical axis of the first plot, on its scale."""
-    places = charts.squeezed_places(_sizes(drawn) or [-1.0, 1.0])
-    low, high = min(places), max(places)
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin, high + margin
 
 
 def _ends(drawn: Drawn, domain: tuple[float, float], height: int) -> pl.DataFrame:
@@ -394,22 +372,6 @@ def _decades(value: float) -> str:
 
 def _labels(drawn: Drawn) -> list[charts.Chart]:
     """The names of the lines, right of the first plot, under a heading."""
-    names = alt.Chart(alt.NamedData("ends"))
-    heading = names.transform_window(row="row_number()").transform_filter("datum.row == 1")
     deepest = drawn.depths[-1] if drawn.depths else 0
-    return [
-        *charts.name_lines("ends", alt.Y("place:Q"), _colour()),
-        heading.mark_text(
-            align="left",
-            baseline="bottom",
-            dx=10,
-            dy=-6,
-            fontSize=12,
-            color=palette.INK,
-            aria=False,
-        ).encode(
-            text=alt.value(f"decades at {counted(deepest, 'layer')}"),
-            x=alt.value("width"),
-            y=alt.value(0),
-        ),
-    ]
+    heading = charts.heading_of_names("ends", f"decades at {counted(deepest, 'layer')}")
+    return [*charts.name_lines("ends", alt.Y("place:Q"), _colour()), heading]

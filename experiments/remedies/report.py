@@ -119,13 +119,7 @@ class Case:
 def cases(
     rows: pl.DataFrame, theory: dict[str, pl.DataFrame], missing: Missing = NOTHING
 ) -> list[Case]:
-    """Return the remedies of a run in numbers.
-
-    Args:
-        rows: of the run.
-        theory: for each remedy what `theory.predict` returns.
-        missing: what was not measured.
-    """
+    """Return the remedies of a run in numbers."""
     searched, found, unmeasured = rates.searched(rows, missing), [], gaps(rows, missing)
     middle = medians(searched)
     for remedy in remedies_of(rows, missing):
@@ -207,10 +201,6 @@ def summary(found: Sequence[Case], chance: float) -> str:
     """Say which remedies train at the largest depth, and what ails the others; empty if none.
 
     What was not measured at that depth is named as that.
-
-    Args:
-        found: the remedies.
-        chance: the accuracy of always naming the most frequent class.
     """
     deepest = max((depth for case in found for depth in case.accuracy), default=0)
     enough = chance + TRAINED * (1 - chance)

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import jax
+from jaxtyping import PyTree
 
 THREADS = 2
 PENDING = 4  # programs ahead: what is prepared and then not needed, for a run was stopped, is lost
@@ -51,16 +52,12 @@ _pool: _Pool | None = None
 class Ahead:
     """A jitted function whose programs can be prepared."""
 
-    def __init__(self, jitted: Any) -> None:
+    def __init__(self, jitted: jax.stages.Wrapped) -> None:
         self.jitted = jitted
         self._programs: dict[Any, Future[Any]] = {}
 
-    def prepare(self, *arguments: Any) -> None:
-        """Begin to compile for arguments like these, if this is inside `coming`.
-
-        Args:
-            arguments: of the function, arrays or `jax.ShapeDtypeStruct` with their sharding.
-        """
+    def prepare(self, *arguments: PyTree) -> None:
+        """Begin to compile for arguments like these, if this is inside `coming`."""
         key = _like(arguments)
         if _pool is None or key in self._programs:
             return
@@ -72,7 +69,7 @@ class Ahead:
 
         self._programs[key] = _pool.submit(compiled)
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: PyTree) -> Any:
         """Call the function, with the prepared program if there is one."""
         program = self._programs.get(_like(arguments))
         if program is None or program.cancelled():
@@ -103,7 +100,7 @@ def loading(module: str) -> Iterator[None]:
         yield
 
 
-def _like(arguments: Any) -> Any:
+def _like(arguments: PyTree) -> Any:
     """Return the key of a program: structure, shapes and dtypes of its arguments."""
     leaves, tree = jax.tree.flatten(arguments)
     return tree, tuple((leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)) for leaf in leaves)

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 from experiments.runs.ahead import Ahead
 
@@ -32,11 +33,11 @@ class Mapped:
     def __init__(self, program: Ahead, spread: int) -> None:
         self.program, self._spread = program, spread
 
-    def prepare(self, *arguments: Any) -> None:
+    def prepare(self, *arguments: PyTree) -> None:
         """Begin to compile, as `Ahead.prepare`, for arguments like those of one round."""
         self.program.prepare(*arguments)
 
-    def __call__(self, *arguments: Any) -> Rounds:
+    def __call__(self, *arguments: PyTree) -> Rounds:
         """Return the results of each round, which a device may still be computing."""
         rounds, shared = arguments[: self._spread], arguments[self._spread :]
         return tuple(self.program(*each, *shared) for each in zip(*rounds, strict=True))
@@ -100,13 +101,10 @@ class SideBySide:
         """The entries of a round."""
         return self.mesh.devices.size if self.apart else len(self.entries)
 
-    def like(self, shape: Any, spread: bool = True) -> jax.ShapeDtypeStruct:
-        """Return what an argument of a round is like, before there is one.
-
-        Args:
-            shape: of one measurement, with a shape and a dtype.
-            spread: whether it has an entry a measurement.
-        """
+    def like(
+        self, shape: jax.ShapeDtypeStruct | np.ndarray, spread: bool = True
+    ) -> jax.ShapeDtypeStruct:
+        """Return what an argument of a round is like, before there is one."""
         dtype = jax.dtypes.canonicalize_dtype(shape.dtype)
         if not spread:
             return jax.ShapeDtypeStruct(shape.shape, dtype)  # type: ignore[no-untyped-call]
@@ -123,7 +121,7 @@ class SideBySide:
             shared: how many are the same for all.
         """
 
-        def on_device(*arguments: Any) -> Any:
+        def on_device(*arguments: PyTree) -> Any:
             own, same = arguments[:spread], arguments[spread:]
             if not self.apart:
                 return lax.map(lambda each: f(*each, *same), own)

@@ -194,11 +194,6 @@ class Experiment(Generic[P, R]):
 def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     """Measure what is missing, fill the folder, print table and verdicts.
 
-    Args:
-        experiment: the question.
-        plan: as `experiment.prepare` returns it.
-        store: the open folder; None in a process that does not write.
-
     Returns:
         Whether the run is finished.
 
@@ -241,13 +236,6 @@ def write(
     defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Fill the folder of a run.
-
-    Args:
-        store: the open folder.
-        conclusion: what is written.
-        started: when.
-        finished: whether the run is.
-        defaults: settings that the report need not name.
 
     Returns:
         For each figure that could not be drawn, by its stem, a sentence on it.

@@ -65,9 +65,6 @@ def check_whole(name: str, values: Iterable[float], least: int = 1) -> None:
 def check_cells(*axes: int) -> None:
     """Check that a grid is not too large, before it is made.
 
-    Args:
-        axes: the number of values of each.
-
     Raises:
         ValueError: more than MOST_VALUES cells.
     """
@@ -154,9 +151,7 @@ def as_dict(settings: Any) -> dict[str, Any]:
 def to_toml(settings: Any, applying: Any = None) -> str:
     """Return the settings that determine what is measured, as the text of a config file.
 
-    Args:
-        settings: as the user gave them.
-        applying: settings of a plan, if it has only those that apply.
+    Those of a plan that has only some are `applying`.
 
     Example:
         >>> @dataclasses.dataclass

@@ -19,10 +19,6 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 def check(needed: float, smaller: str) -> None:
     """Check that a run fits into the memory.
 
-    Args:
-        needed: bytes at a time.
-        smaller: the settings to make smaller if it does not.
-
     Raises:
         ValueError: what it needs, what there is, what to do.
     """

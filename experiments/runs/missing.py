@@ -87,7 +87,7 @@ class Missing:
 NOTHING = Missing()
 
 
-def read(entry: Any, columns: Mapping[str, Column]) -> Missing:
+def read(entry: object, columns: Mapping[str, Column]) -> Missing:
     """Return what `Missing.as_dict` has written, checked against the columns of the rows.
 
     Raises:
@@ -95,28 +95,29 @@ def read(entry: Any, columns: Mapping[str, Column]) -> Missing:
     """
     members = entry if isinstance(entry, dict) else {}
     counts = [members.get(name) for name in ("measured", "planned")]
-    places = _listed(members.get("places"))
     right = (
         set(members) == set(vars(NOTHING))
         and all(type(n) is int and n >= 0 for n in counts)
         and isinstance(members["what"], str)
-        and isinstance(members["places"], list)
         and isinstance(members["goes_on"], bool)
-        and all(isinstance(place, dict) and place for place in places)
-        and all(place.keys() == places[0].keys() for place in places)
-        and all(
-            _is_value(value, columns[name].dtype if name in columns else None)
-            for place in places
-            for name, values in place.items()
-            for value in _listed(values)
-        )
+        and isinstance(members["places"], list)
+        and _are_places(members["places"], columns)
     )
     if not right:
         raise ValueError("missing: expected cells with columns of the rows")
-    return Missing(**{**members, "places": tuple(_printable(place) for place in places)})
+    return Missing(**{**members, "places": tuple(map(_printable, members["places"]))})
 
 
-def _is_value(value: Any, dtype: pl.DataType | None) -> bool:
+def _are_places(places: list[Any], columns: Mapping[str, Column]) -> bool:
+    """Tell whether these are values of the same columns each."""
+    if not all(isinstance(place, dict) and place.keys() == places[0].keys() for place in places):
+        return False
+    dtypes = {name: column.dtype for name, column in columns.items()}
+    values = ((name, v) for place in places for name, vs in place.items() for v in _listed(vs))
+    return all(places) and all(_is_value(value, dtypes.get(name)) for name, value in values)
+
+
+def _is_value(value: object, dtype: pl.DataType | None) -> bool:
     if dtype == pl.String():
         return isinstance(value, str)
     if dtype == pl.Int64():
@@ -127,7 +128,7 @@ def _is_value(value: Any, dtype: pl.DataType | None) -> bool:
 def _printable(place: dict[str, Any]) -> dict[str, Any]:
     """A place without characters that a terminal would obey."""
 
-    def clean(value: Any) -> Any:
+    def clean(value: object) -> Any:
         if isinstance(value, list):
             return list(map(clean, value))
         text = value if isinstance(value, str) else ""
@@ -168,5 +169,5 @@ def _named(name: str, values: Iterable[Any]) -> str:
     return f"{name} {', '.join(texts)}"
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]

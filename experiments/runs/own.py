@@ -47,9 +47,6 @@ def read(text: str | None, setting: str = SETTING, *words: str) -> Source:
 def find(text: str) -> Experiment[Any, Any]:
     """Run a file, and return the experiment that it holds; until `close` it stays imported.
 
-    Args:
-        text: FILE.py:NAME.
-
     Raises:
         ValueError: one sentence on a mistake in the file, with the line.
     """
@@ -66,7 +63,7 @@ def _experiments(names: dict[str, Any]) -> list[str]:
     return [name for name, value in names.items() if isinstance(value, Experiment)]
 
 
-def _checked(found: Any, code: Source) -> Experiment[Any, Any]:
+def _checked(found: object, code: Source) -> Experiment[Any, Any]:
     wanted = f"{SETTING}: expected {code} to be an Experiment"
     if not isinstance(found, Experiment):
         raise ValueError(f"{wanted}, got {type(found).__name__}")
@@ -111,10 +108,6 @@ def in_words(error: BaseException, preparing: bool = False) -> str | None:
 
 def again(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
     """Return the experiment of a run.
-
-    Args:
-        where: the run.json.
-        says: its content, whose experiment is in a file.
 
     Raises:
         ValueError: the file is gone, or was never named by this user, or has no such experiment.

@@ -54,13 +54,7 @@ Tell = Callable[[str | None], None]  # called before a cell with its label, and 
 
 @contextlib.contextmanager
 def view(labels: Sequence[str], done: int, quiet: bool) -> Iterator[Tell]:
-    """Yield a function that shows how many cells are done, and which is measured.
-
-    Args:
-        labels: of all cells.
-        done: how many of them are there already.
-        quiet: whether nothing is shown.
-    """
+    """Yield a function that shows how many cells are done, and which is measured."""
     clock, console = Clock(), Console(stderr=True)
     jax.monitoring.register_event_duration_secs_listener(clock)
     try:
@@ -134,12 +128,7 @@ class _Lines:
 
 @contextlib.contextmanager
 def waiting(words: str, quiet: bool) -> Iterator[Tell]:
-    """Yield a function that says what is computed next, while something without cells takes long.
-
-    Args:
-        words: what is computed.
-        quiet: whether nothing is shown.
-    """
+    """Yield a function that says what is computed next, while it takes long."""
     console = Console(stderr=True)
     if quiet:
         yield lambda _: None

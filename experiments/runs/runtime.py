@@ -132,7 +132,7 @@ def _replace_broken(cache: Path) -> None:
     warnings.showwarning = show_and_delete
 
 
-def _configure(name: str, value: Any) -> None:
+def _configure(name: str, value: object) -> None:
     jax.config.update(name, value)  # type: ignore[no-untyped-call]
 
 
@@ -190,13 +190,14 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def check(settings: Any, several: Sequence[str] = ()) -> None:
+def check(settings: Any, several: Sequence[str] = (), alone: str = "") -> None:
     """Check the number of values of settings, and the range of every number.
 
     Args:
         settings: the dataclass of an experiment, with a `seed`, and perhaps the number of `seeds`.
             A whole number is at least 1, or the `least` of the field's metadata.
         several: names of settings with at least one value.
+        alone: why several processes have nothing to share, if they have not.
 
     Raises:
         ValueError: a one-line error that names the setting.
@@ -204,6 +205,8 @@ def check(settings: Any, several: Sequence[str] = ()) -> None:
     for name in several:
         if not getattr(settings, name):
             raise ValueError(f"{name}: expected at least one, got none")
+    if alone and settings.distributed:
+        raise ValueError(f"distributed: {alone}; leave it out")
     for each in dataclasses.fields(settings):
         value = getattr(settings, each.name)
         values = value if isinstance(value, tuple) else (value,)
@@ -229,7 +232,28 @@ def check_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
     listed = dict.fromkeys(known)
     for value in given:
         if value not in listed:
-            raise ValueError(f"{name}: expected some of {', '.join(listed)}, got {value!r}")
+            raise ValueError(f"{name}: there is no {value!r}; choose one of {', '.join(listed)}")
+
+
+def check_sizes(
+    settings: Any, names: Iterable[str], positive: bool = False, most: float = math.inf
+) -> None:
+    """Check that settings, those that are given, are finite numbers from 0, or above it.
+
+    Raises:
+        ValueError: a one-line error that names the setting.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not (0 < value < most or (value == 0 and not positive)):
+            below = "" if most == math.inf else f" and below {most:g}"
+            wanted = "> 0" if positive else ">= 0"
+            raise ValueError(f"{name}: expected a finite number {wanted}{below}, got {value:g}")
+
+
+def seeds_of(settings: Any) -> tuple[int, ...]:
+    """Return the seeds of settings with a first one, `seed`, and their number, `seeds`."""
+    return tuple(range(settings.seed, settings.seed + settings.seeds))
 
 
 def check_only(settings: Any, names: Iterable[str], sentence: str) -> None:
@@ -263,7 +287,7 @@ def check_range(name: str, values: Iterable[float], dtype: str | None = None) ->
             )
 
 
-def provenance(started: datetime, **more: Any) -> dict[str, Any]:
+def provenance(started: datetime, **more: object) -> dict[str, Any]:
     """Return `more` and the machine and time of a run, as entries of run.json."""
     return {
         **more,

@@ -45,8 +45,7 @@ def ending(sentence: str) -> Iterator[None]:
 def interruptible(stopping: str) -> Iterator[list[int]]:
     """Yield a list that is empty until Ctrl-C or a request to terminate; a second ends the process.
 
-    Args:
-        stopping: the answer to the first one.
+    The answer to the first is the text `stopping`.
     """
     stopped: list[int] = []
 

@@ -271,17 +271,12 @@ def _differences(
     return "; ".join(word for word in words if word)
 
 
-def _in_words(value: Any) -> str:
+def _in_words(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) and value else str(value)
 
 
 def changed(folder: Path, run: dict[str, Any]) -> list[str]:
-    """Return the names of files in a folder that are not as the run wrote them.
-
-    Args:
-        folder: of the run; a file that is not in it is not named.
-        run: its run.json; of one that holds no digests nothing is told.
-    """
+    """Return the names of files that are not as the run wrote them, by the digests that it has."""
     digests = run.get(DIGESTS)
     found = []
     for name, digest in (digests if isinstance(digests, dict) else {}).items():

@@ -25,13 +25,10 @@ USER_MISTAKE = 2  # the exit code
 
 @contextlib.contextmanager
 def without_panics(file: str) -> Iterator[None]:
-    """Let polars read a file that may be damaged.
+    """Let polars read a file that may be damaged; "cannot use FILE" begins what is said of it.
 
     polars is written in Rust, whose panics print a stack before they arrive as an error. If a
     damaged length makes it ask for more memory than there can be, Rust aborts the process instead.
-
-    Args:
-        file: start of the error message if the process is aborted, "cannot use FILE".
 
     Raises:
         ValueError: instead of a panic; nothing is printed then.

@@ -5,9 +5,10 @@ continues with the cells that are missing. Ctrl-C finishes the cell that is bein
 one does not wait for it.
 """
 
+import contextlib
 import logging
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -111,18 +112,12 @@ def measure(
     missing = _as_process_0_says([rows is None for rows in frames])
     if store is not None and not all(missing):
         log.info("%d of %d cells are there already", missing.count(False), len(cells))
-    firsts: dict[Hashable, int] = {}
-    places = [firsts.setdefault(share(cell), i) for i, cell in enumerate(cells)]
-    order = sorted((i for i, wanted in enumerate(missing) if wanted), key=lambda i: places[i])
-    view = progress.view(
-        [cell.label for cell in cells],
-        missing.count(False),
-        plan.settings.quiet or store is None,
-    )
+    order = _order(cells, missing, share)
+    labels = [cell.label for cell in cells]
+    view = progress.view(labels, missing.count(False), plan.settings.quiet or store is None)
     programs = ahead.coming((cells[i] for i in order), prepare, prepare_last)
-    storing: Future[None] | None = None
     with (
-        ThreadPoolExecutor(1, "storing") as thread,
+        _storing(store) as stored,
         signals.interruptible(STOPPING) as stopped,
         view as tell,
         programs as go_on,
@@ -134,14 +129,35 @@ def measure(
                 tell(cells[i].label)
                 go_on()
                 rows = frames[i] = measure_cell(cells[i])
-            if store is not None:
-                if storing is not None:
-                    storing.result()
-                storing = thread.submit(store.write_cell, names[i], rows)
+            stored(names[i], rows)
             tell(None)
-    if storing is not None:
-        storing.result()
     return frames, all(rows is not None for rows in frames)
+
+
+def _order(
+    cells: Sequence[C], missing: Sequence[bool], share: Callable[[C], Hashable]
+) -> list[int]:
+    """Return the missing cells, those that share something one after the other."""
+    firsts: dict[Hashable, int] = {}
+    places = [firsts.setdefault(share(cell), i) for i, cell in enumerate(cells)]
+    return sorted((i for i, wanted in enumerate(missing) if wanted), key=places.__getitem__)
+
+
+@contextlib.contextmanager
+def _storing(store: Store | None) -> Iterator[Callable[[str, pl.DataFrame], None]]:
+    """Yield a function that stores a cell in a thread, and first waits for the cell before it."""
+    last: list[Future[None]] = []
+    with ThreadPoolExecutor(1, "storing") as thread:
+
+        def stored(name: str, rows: pl.DataFrame) -> None:
+            if store is not None:
+                while last:
+                    last.pop().result()
+                last.append(thread.submit(store.write_cell, name, rows))
+
+        yield stored
+    for storing in last:
+        storing.result()
 
 
 def gathered(

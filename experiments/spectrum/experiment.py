@@ -141,10 +141,7 @@ def prepare(settings: Settings) -> Plan:
     grid.check_cells(settings.seeds, len(activations), len(weights))
     for name in ("sigma_w", "sigma_b", "q0"):
         _check_scale(name, getattr(settings, name))
-    for name in settings.weights:
-        if name not in WEIGHTS:
-            known = ", ".join(WEIGHTS)
-            raise ValueError(f"weights: there is no {name!r}; choose one of {known}")
+    runtime.check_known("weights", settings.weights, WEIGHTS)
     sigma_w, slopes = {}, {}
     for name in settings.activations:
         jaxnn.network.find_activation(name)
@@ -175,7 +172,7 @@ def _critical(activation: str, sigma_b: float) -> float:
 
 def _cells(settings: Settings) -> Iterator[Cell]:
     """Yield the cells; seeds go slowest: an interrupted run has something of every case."""
-    for seed in range(settings.seed, settings.seed + settings.seeds):
+    for seed in runtime.seeds_of(settings):
         for activation in dict.fromkeys(settings.activations):
             for weights in dict.fromkeys(settings.weights):
                 yield Cell(activation, weights, seed)

@@ -22,6 +22,11 @@ EXTENT = 28  # of vertical axes at least: panels below each other are aligned
 FEW = 30  # up to such numbers an axis has ticks between the powers of ten
 LEGEND = alt.Legend(orient="top")
 TITLE = "How far are the singular values s of ∂z[L]/∂z[1] spread?"
+READING = (
+    "Left, all s > 0 of all seeds and inputs: light band from the smallest to the largest, dark "
+    "band the middle 80 %, line the median",
+    "Right, mean over seeds ± 2 standard errors; dashed: predicted at infinite width",
+)
 SHARES = {"low": 0.0, "tenth": 0.1, "median": 0.5, "ninetieth": 0.9, "high": 1.0}
 HEAD = {
     "depth": "depth (factors)",
@@ -84,18 +89,7 @@ def quantiles(rows: pl.DataFrame) -> pl.DataFrame:
 def figure(drawn: Drawn) -> charts.Figure:
     """A row of panels an activation: the singular values of each kind of weights, the variance."""
     names = drawn.data["depths"]["activation"].unique(maintain_order=True)
-    title = alt.Title(
-        TITLE,
-        subtitle=[
-            drawn.subtitle,
-            "Left, all s > 0 of all seeds and inputs: light band from the smallest to the largest, "
-            "dark band the middle 80 %, line the median",
-            "Right, mean over seeds ± 2 standard errors; dashed: predicted at infinite width",
-        ],
-        fontSize=16,
-        fontWeight="bold",
-        offset=14,
-    )
+    title = charts.headline(TITLE, [drawn.subtitle, *READING])
     rows = (_activation(drawn, name) for name in names)
     chart = alt.vconcat(*rows, spacing=24, title=title).resolve_scale(color="shared")
     return charts.Figure(chart, drawn.data, {"scale": "logarithmic", "theory": True})
@@ -135,13 +129,7 @@ def axis_title(what: str) -> alt.Title:
 
 
 def spread(drawn: Drawn, chosen: str, legend: alt.Legend | None = None) -> charts.Chart:
-    """Return the quantiles of the singular values of a case against depth.
-
-    Args:
-        drawn: the data.
-        chosen: an expression that selects the case.
-        legend: of the colours of the weights.
-    """
+    """Return the quantiles of the singular values of a case against depth."""
     base = alt.Chart(alt.NamedData("depths")).transform_filter(chosen)
     for name in (*SHARES, "resolved"):
         value = f"(isValid(datum.{name}) ? datum.{name} : NaN)"
@@ -187,13 +175,7 @@ def _resolved(base: charts.Chart) -> list[charts.Chart]:
 
 
 def variances(drawn: Drawn, activation: str, bold: str = "true") -> charts.Chart:
-    """Return the variances of all weights against depth, measured and predicted.
-
-    Args:
-        drawn: the data.
-        activation: an expression that selects an activation.
-        bold: one that selects weights.
-    """
+    """Return the variances of all weights against depth, measured and predicted."""
     base = alt.Chart(alt.NamedData("depths")).transform_filter(activation)
     base = base.transform_calculate(
         under="max(0, datum.variance - 2 * datum.error)", over="datum.variance + 2 * datum.error"

@@ -79,12 +79,7 @@ def cases(rows: pl.DataFrame, missing: Missing) -> list[Case]:
 
 
 def case_of(rows: pl.DataFrame, more: int = 0) -> Case:
-    """Return the verdict on the rows of one activation and kind of weights.
-
-    Args:
-        rows: of the case.
-        more: seeds that were not measured.
-    """
+    """Return the verdict on the rows of one activation and kind of weights."""
     known = pl.col("comparable") & pl.col("variance").is_not_null()
     compared = summary(rows).filter(known).sort("depth").tail(1).to_dicts()
     numbers = ("", "", "")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 
 from experiments.runs import files
 from experiments.runs.store import CHECKPOINT
@@ -27,9 +28,6 @@ SYSTEM = re.compile(r": ([^:\[]+) \[os_error_code")  # what it said, within what
 class Checkpoints:
     """The checkpoints of one run.
 
-    Args:
-        folder: of the run's parts; it exists.
-
     Attributes:
         broken: the names of those that were corrupt, and deleted.
     """
@@ -40,11 +38,8 @@ class Checkpoints:
         _say_once()
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
-    def latest(self, like: Any) -> Any | None:
-        """Return the newest one that is whole, None if there is none; delete corrupt ones.
-
-        Args:
-            like: a tree of arrays of the same structure, shapes and dtypes.
+    def latest(self, like: PyTree) -> Any | None:
+        """Return the newest whole one, a tree like this, or None; delete corrupt ones.
 
         Raises:
             OSError: the disk.
@@ -56,7 +51,7 @@ class Checkpoints:
             shutil.rmtree(path)
         return None
 
-    def save(self, epoch: int, tree: Any) -> None:
+    def save(self, epoch: int, tree: PyTree) -> None:
         """Save a tree of NumPy arrays, none of them empty.
 
         Raises:
@@ -94,7 +89,7 @@ def _say_once() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     show = sys.unraisablehook
 
-    def show_others(error: Any) -> None:
+    def show_others(error: "sys.UnraisableHookArgs") -> None:
         if str(error.exc_value) != "Event loop is closed":
             show(error)
 

@@ -9,7 +9,6 @@ nothing else has seen, and written as a file that PyTorch, Flax and `predict` re
 """
 
 import logging
-import math
 import re
 import shlex
 from dataclasses import dataclass, field, replace
@@ -149,19 +148,13 @@ def prepare(settings: Settings) -> Plan:
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
-    runtime.check(settings)
+    runtime.check(settings, alone="one network is trained by one process")
     if settings.patience is not None and settings.validation == 0:
         raise ValueError("patience: expected --validation above 0 with it, got 0")
-    for name, most in (("rate", math.inf), ("sigma_b", math.inf), ("checkpoint", math.inf),
-                       ("sigma_w", math.inf), ("momentum", 1.0)):  # fmt: skip
-        value = getattr(settings, name)
-        if value is not None and not 0 <= value < most:
-            below = "" if most == math.inf else f" and below {most:g}"
-            raise ValueError(f"{name}: expected a finite number >= 0{below}, got {value:g}")
+    runtime.check_sizes(settings, ("rate", "sigma_b", "checkpoint", "sigma_w"))
+    runtime.check_sizes(settings, ("momentum",), most=1.0)
     if settings.weights is not None and settings.sigma_w is not None:
         raise ValueError("sigma_w: expected it or weights, got both")
-    if settings.distributed:
-        raise ValueError("distributed: one network is trained by one process; leave it out")
     find_weights(settings.weights or "glorot_uniform")
     optimizer = optimizers.make(settings.optimizer, settings.rate, settings.momentum)
     widths = hidden(settings.hidden)

@@ -336,7 +336,7 @@ def _test(recipe: Recipe, params: Layers) -> Tested | None:
 
 
 def _looking(
-    recipe: Recipe, progress: Progress, xs: Any, ys: Any, recorder: Recorder | None
+    recipe: Recipe, progress: Progress, xs: jax.Array, ys: jax.Array, recorder: Recorder | None
 ) -> Callable[[], None]:
     """Return a function that looks at the network as it is, compiled already."""
     batch = xs[: recipe.batch], ys[: recipe.batch]
@@ -362,7 +362,7 @@ def _looking(
 
 @partial(jax.jit, static_argnames="whole")
 def _flow(
-    net: jaxnn.Network, params: Layers, xs: Any, ys: Any, whole: bool
+    net: jaxnn.Network, params: Layers, xs: jax.Array, ys: jax.Array, whole: bool
 ) -> tuple[jax.Array, jaxnn.Flow | None]:
     """Return the fields of a look, and all of the flow if that is recorded."""
     flow = jaxnn.gradient_flow(net, params, xs, ys, examples=whole)

@@ -16,12 +16,7 @@ HELD_OUT = {
 
 
 def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
-    """Return the page.
-
-    Args:
-        drawn: the data of the picture.
-        rows: of the run.
-    """
+    """Return the page."""
     curves = tuple(drawn.curves)
     curve_choices = (
         (
@@ -37,10 +32,7 @@ def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
         subtitle=drawn.subtitle,
         answer=report.Answer(drawn.verdicts[0]),
         verdicts=tuple(drawn.verdicts[1:]),
-        choices=(
-            *curve_choices,
-            report.Choice("quantity", "by layer", quantities, quantities[0]),
-        ),
+        choices=(*curve_choices, report.Choice("quantity", "by layer", quantities, quantities[0])),
         panels=_panels(drawn),
         data=drawn.data,
         numbers=report.Numbers("curves", HEAD),

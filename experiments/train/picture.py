@@ -146,13 +146,8 @@ def figure(drawn: Drawn) -> charts.Figure:
         for line in (above, below)
         if line
     )
-    title = alt.Title(
-        f"Training on {drawn.table.name}",
-        subtitle=[*drawn.verdicts[:2], drawn.subtitle],
-        fontSize=16,
-        fontWeight="bold",
-        offset=14,
-    )
+    lines_below = [*drawn.verdicts[:2], drawn.subtitle]
+    title = charts.headline(f"Training on {drawn.table.name}", lines_below)
     data = drawn.data | {"flow": drawn.data["flow"].filter(pl.col("quantity") == DELTA_Z)}
     chart = alt.vconcat(*lines, title=title, spacing=24)
     return charts.Figure(chart, data, {"scale": drawn.scale})
@@ -163,12 +158,7 @@ def _sized(panel: charts.Chart) -> charts.Chart:
 
 
 def curve(drawn: Drawn, name: str) -> charts.Chart:
-    """Return a learning curve; the choice `scale` changes that of the loss.
-
-    Args:
-        drawn: the data.
-        name: an expression, the name of the curve.
-    """
+    """Return a learning curve; the choice `scale` changes that of the loss."""
     base = alt.Chart(alt.NamedData("curves")).transform_filter(f"datum.curve == {name}")
     logarithm = f"({name} == '{LOSS}' ? log(datum.value) / LN10 : datum.value)"
     base = charts.switched(base, "y", "datum.value", logarithm)
@@ -216,12 +206,7 @@ def _loss_axis(drawn: Drawn, name: str) -> alt.Axis:
 
 
 def heat(drawn: Drawn, name: str) -> charts.Chart:
-    """Return a map of a quantity of one batch's gradient, by layer and step.
-
-    Args:
-        drawn: the data.
-        name: an expression, the name of the quantity.
-    """
+    """Return a map of a quantity of one batch's gradient, by layer and step."""
     flow = drawn.data["flow"]
     steps, layers = (int(flow[column].to_numpy().max()) for column in ("right", "layer"))
     axes = heat_maps.counts(steps), heat_maps.counts(layers)

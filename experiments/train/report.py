@@ -32,13 +32,7 @@ FLOW = {
 
 
 def rows(task: str, steps: int, outcome: Outcome) -> pl.DataFrame:
-    """Return one row an epoch and set, and one of the test set, with the columns of `COLUMNS`.
-
-    Args:
-        task: regression, binary or multiclass.
-        steps: to an epoch.
-        outcome: of the run.
-    """
+    """Return one row an epoch and set, and one of the test set, with the columns of `COLUMNS`."""
     history = [
         (epoch, name, *numbers)
         for epoch, sets in enumerate(outcome.measured)

@@ -114,19 +114,14 @@ def prepare(settings: Settings) -> Plan:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
     """
     runtime.check(settings, several=("depths", "sigma_w_squared"))
-    for name in ("sigma_b_squared", "rate", "momentum"):
-        value = getattr(settings, name)
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{name}: expected a finite number >= 0, got {value:g}")
+    runtime.check_sizes(settings, ("sigma_b_squared", "rate", "momentum"))
     squares = grid.numbers("sigma_w_squared", settings.sigma_w_squared)
     if min(squares) <= 0:
         raise ValueError(f"sigma_w_squared: expected numbers > 0, got {min(squares):g}")
     jaxnn.network.find_activation(settings.activation)
-    dataset = data.load(settings.data, settings)
-    if dataset.task == "regression":
-        raise ValueError(f"data: expected classes to tell apart, got {dataset}")
+    dataset = data.load_classes(settings.data, settings)
     depths = sorted(grid.integers("depths", settings.depths))
-    seeds = range(settings.seed, settings.seed + settings.seeds)
+    seeds = runtime.seeds_of(settings)
     grid.check_cells(len(seeds), len(depths))
     cells = tuple(Cell(depth, seed) for seed in seeds for depth in depths)
     sigma_w = tuple(float(v) ** 0.5 for v in sorted(squares))

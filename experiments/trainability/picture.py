@@ -11,6 +11,7 @@ from experiments.trainability import report
 
 MULTIPLES = (1, 3, 6)  # of ξ_c
 WIDTH, HEIGHT = 620, 400
+TITLE = "Up to which depth does the network train?"
 
 
 def figure(
@@ -20,15 +21,7 @@ def figure(
     subtitle: str,
     missing: Missing = NOTHING,
 ) -> charts.Figure:
-    """Return accuracy over σ_w² and depth, and multiples of ξ_c over it.
-
-    Args:
-        rows: of a run.
-        depth_scale: as `theory.depth_scale` returns it.
-        verdict: a sentence.
-        subtitle: one line on what was trained.
-        missing: what was not measured.
-    """
+    """Return accuracy over σ_w² and depth, and multiples of ξ_c over it."""
     tiles = _tiles(rows, missing)
     finite = tiles.filter("measured")["loss"].is_finite().all()
     exploded = [] if finite else ["red: the loss is not a finite number"]
@@ -36,14 +29,8 @@ def figure(
     y = alt.Scale(domain=_range(tiles, "low", "high"), nice=False, zero=False)
 
     def made(narrow: bool) -> charts.Chart:
-        title = charts.titled(
-            "Up to which depth does the network train?",
-            [verdict, subtitle, *exploded],
-            charts.NARROW if narrow else None,
-            fontSize=16,
-            fontWeight="bold",
-            offset=14,
-        )
+        pixels = charts.NARROW if narrow else None
+        title = charts.headline(TITLE, [verdict, subtitle, *exploded], pixels)
         width = charts.NARROW if narrow else WIDTH
         plot = alt.layer(_accuracy(x, y), *_lines(x, y))
         return plot.properties(width=width, height=HEIGHT, title=title)
@@ -132,7 +119,6 @@ def _accuracy(x: alt.Scale, y: alt.Scale) -> charts.Chart:
 
 def _gaps(unmeasured: charts.Chart, x: alt.Scale, y: alt.Scale) -> tuple[charts.Chart, ...]:
     """Dashed frames with a sign in the middle, for the tiles that were not measured."""
-    frames = unmeasured.mark_rect(filled=False, stroke=palette.MUTED, strokeDash=[3, 3], aria=False)
     signs = (
         alt.Chart(alt.NamedData("map"))
         .transform_filter("!datum.measured")
@@ -140,7 +126,7 @@ def _gaps(unmeasured: charts.Chart, x: alt.Scale, y: alt.Scale) -> tuple[charts.
         .mark_text(fontSize=12, color=palette.INK, aria=False)
         .encode(alt.X("x:Q", scale=x), alt.Y("y:Q", scale=y), text=alt.value(NOT_MEASURED))
     )
-    return frames, signs
+    return charts.not_measured(unmeasured), signs
 
 
 def _lines(x: alt.Scale, y: alt.Scale) -> list[charts.Chart]:

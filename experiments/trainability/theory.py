@@ -24,7 +24,7 @@ def depth_scale(
 
 
 @partial(jax.jit, static_argnames="activation")
-def _xi_c(activation: str, sigma_b: Any, sigma_w: Any) -> Any:
+def _xi_c(activation: str, sigma_b: float | jax.Array, sigma_w: float | jax.Array) -> Any:
     return lax.map(lambda each: jaxnn.theory.meanfield.xi_c(activation, each, sigma_b), sigma_w)
 
 

@@ -62,12 +62,7 @@ class Seen:
 
 
 def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
-    """Return the page.
-
-    Args:
-        folders: of the trainings, one or two.
-        watches: what they recorded.
-    """
+    """Return the page."""
     seen = [Seen(name, watched) for name, watched in zip(_names(folders), watches, strict=True)]
     tables = {
         "layers": (LAYERS, [_layers(each) for each in seen]),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 from experiments.pages import report
 from experiments.watch.page import page
@@ -91,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, the library's name
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, the library's name
         """Print nothing: a page that is open asks every two seconds."""
 
 

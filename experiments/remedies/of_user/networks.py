@@ -12,12 +12,13 @@ import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.learning.data import Dataset
@@ -45,6 +46,9 @@ from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.flow.record.flow import Flow
 from jaxnn.network.checks import as_rows
 from jaxnn.pytorch.module import own_loss, prediction_of
+
+if TYPE_CHECKING:
+    import torch
 
 OWN = "data of its own"
 TRAINED_BY = (
@@ -117,7 +121,7 @@ class Networks:
             made.append(Variant(kind, cure.advice, cure.flow, cure.params, of))
         return {variant.name: variant for variant in made}
 
-    def _training(self, net: Any, params: Any) -> Training:
+    def _training(self, net: object, params: PyTree) -> Training:
         if isinstance(net, Chain):
             return OfJax(self.data, self.rule, net, params)
         return OfTorch(self.data, self.rule, net)
@@ -189,14 +193,14 @@ def _of_jax(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
     xs, ys = jax.tree.map(jnp.asarray, (xs, ys))
     data = Data(xs, ys, loss, 0 if net.whole else count, accuracy)
 
-    def patient(rows: Any) -> Patient:
+    def patient(rows: slice | None) -> Patient:
         x, y = jax.tree.map(lambda v: v[rows], (xs, ys)) if rows is not None else (xs, ys)
         return jax_patient(net, params, x, y, loss=loss, like=like)
 
     return patient, data, words
 
 
-def _right(task: str, z: Any, ys: Any) -> Any:
+def _right(task: str, z: jax.Array, ys: jax.Array) -> Any:
     """Return the fraction of rows that a Network's last layer names; None of a regression."""
     if task == "regression":
         return None
@@ -205,7 +209,7 @@ def _right(task: str, z: Any, ys: Any) -> Any:
     return jnp.mean(jnp.argmax(z, axis=1) == jnp.argmax(ys, axis=1))
 
 
-def _cross_entropy(classes: int, output: Any, ys: Any) -> Any:
+def _cross_entropy(classes: int, output: PyTree, ys: jax.Array) -> Any:
     """Return the cross entropy of each example; outputs beyond the classes are left out."""
     return optax.softmax_cross_entropy_with_integer_labels(output[:, :classes], ys)
 
@@ -241,22 +245,22 @@ def _of_torch(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
             loss, words = partial(_cross_entropy_of_torch, classes), str(dataset)
     data = Data(xs, ys, loss, len(_tensors(xs)[0]))
 
-    def patient(rows: Any) -> Patient:
+    def patient(rows: slice | None) -> Patient:
         inputs, labels = taken(xs, rows), taken(ys, rows)
         return TorchPatient(module, inputs, labels, loss=loss, cuts=given.get("cuts"))
 
     return patient, data, words
 
 
-def _own_loss(output: Any, ys: Any) -> Any:
+def _own_loss(output: PyTree, ys: jax.Array) -> Any:
     del ys
     return own_loss(output)
 
 
-def _cross_entropy_of_torch(classes: int, output: Any, ys: Any) -> Any:
+def _cross_entropy_of_torch(classes: int, output: PyTree, ys: "torch.Tensor") -> Any:
     cross_entropy = sys.modules["torch"].nn.functional.cross_entropy
     return cross_entropy(prediction_of(output)[:, :classes], ys, reduction="none")
 
 
-def _tensors(tree: Any) -> list[Any]:
+def _tensors(tree: PyTree) -> list[Any]:
     return [v for v in jax.tree.leaves(tree) if hasattr(v, "index_select")]

@@ -163,13 +163,7 @@ def figure(drawn: Drawn) -> charts.Figure:
         chart.properties(width=width, height=height, title=title)
         for chart, (width, height), title in zip([first, *others], sizes, drawn.titles, strict=True)
     ]
-    title = alt.Title(
-        TITLE.format(drawn.of),
-        subtitle=textwrap.wrap(drawn.subtitle, LINE),
-        fontSize=16,
-        fontWeight="bold",
-        offset=14,
-    )
+    title = charts.headline(TITLE.format(drawn.of), textwrap.wrap(drawn.subtitle, LINE))
     below = alt.hconcat(*titled[1:], spacing=GAP)
     return charts.Figure(alt.vconcat(titled[0], below, spacing=28, title=title), drawn.data)
 

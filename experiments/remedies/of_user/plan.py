@@ -143,10 +143,6 @@ class Plan(experiment.PlanOfUser):
 def prepare(settings: Any, check: Callable[[Plan], None]) -> Plan:
     """Check the settings, run the user's function, and try what cures the first network.
 
-    Args:
-        settings: of the remedies.
-        check: raises if what the folder has is of another run.
-
     Raises:
         ValueError, TypeError, OSError: one sentence; nothing has been written then.
         FailedError: the memory ends.

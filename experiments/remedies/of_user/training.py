@@ -12,13 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jaxtyping import PyTree
 
 from experiments.learning.descent import rows_of_steps
 from jaxnn.arrays.rows import can_be_learned
@@ -26,6 +27,9 @@ from jaxnn.chain.apply import applied
 from jaxnn.chain.chain import Chain
 from jaxnn.chain.parameter_handover import is_array
 from jaxnn.pytorch.module import for_criterion, prediction_of
+
+if TYPE_CHECKING:
+    import torch
 
 POINTS = 20  # of a curve, after its first
 OPTIMIZERS = ("sgd", "adam")
@@ -46,7 +50,7 @@ class Rule(NamedTuple):
         return sorted({round(v) for v in np.linspace(0, self.steps, POINTS + 1)})
 
 
-def named(output: Any, ys: Any) -> Any:
+def named(output: PyTree, ys: PyTree) -> Any:
     """Return the fraction of labels that the largest output names; None of others than classes."""
     shape = getattr(ys, "shape", None)
     is_classes = shape and jnp.issubdtype(ys.dtype, jnp.integer)
@@ -85,7 +89,7 @@ class Training(ABC):
     rule: Rule
 
     @abstractmethod
-    def trained(self, params: Any, rate: float, seed: int) -> Curve:
+    def trained(self, params: PyTree, rate: float, seed: int) -> Curve:
         """Train from some parameters.
 
         Args:
@@ -113,7 +117,7 @@ class OfJax(Training):
     net: Chain
     like: Any
 
-    def trained(self, params: Any, rate: float, seed: int) -> Curve:
+    def trained(self, params: PyTree, rate: float, seed: int) -> Curve:
         """Train from some parameters."""
         leaves = jax.tree.leaves(params)
         arrays, fixed = ([jnp.asarray(leaves[i]) for i in which] for which in self._arrays)
@@ -127,7 +131,7 @@ class OfJax(Training):
         known = None if accuracy[0] is None else list(map(float, accuracy))
         return Curve(self.rule.points, list(map(float, loss)), known)
 
-    def _rule(self, rate: Any) -> optax.GradientTransformation:
+    def _rule(self, rate: jax.Array | float) -> optax.GradientTransformation:
         made: optax.GradientTransformation = getattr(optax, self.rule.optimizer)(rate)
         return made
 
@@ -144,21 +148,27 @@ class OfJax(Training):
         leaves, structure = jax.tree.flatten(self.like)
         numbers = [*self._arrays[0], *self._arrays[1]]
 
-        def output(arrays: list[Any], fixed: list[Any], xs: Any) -> Any:
+        def output(arrays: list[Any], fixed: list[Any], xs: PyTree) -> Any:
             filled = dict(enumerate(leaves)) | dict(zip(numbers, [*arrays, *fixed], strict=True))
             return output_of(self.net, jax.tree.unflatten(structure, filled.values()), xs)
 
-        def loss_of(arrays: list[Any], fixed: list[Any], xs: Any, ys: Any) -> Any:
+        def loss_of(arrays: list[Any], fixed: list[Any], xs: PyTree, ys: PyTree) -> Any:
             return jnp.mean(self.data.loss(output(arrays, fixed, xs), ys))
 
-        def batch(rows: Any, *trees: Any) -> Any:
+        def batch(rows: jax.typing.ArrayLike, *trees: PyTree) -> Any:
             return jax.tree.map(lambda v: v[rows], trees) if self.data.size else trees
 
         @jax.jit
         def steps(
-            arrays: Any, state: Any, rows: Any, rate: Any, fixed: Any, xs: Any, ys: Any
+            arrays: PyTree,
+            state: optax.OptState,
+            rows: jax.typing.ArrayLike,
+            rate: jax.Array | float,
+            fixed: PyTree,
+            xs: PyTree,
+            ys: PyTree,
         ) -> Any:
-            def step(carry: Any, rows: Any) -> Any:
+            def step(carry: PyTree, rows: Any) -> Any:
                 arrays, state = carry
                 gradient = jax.grad(loss_of)(arrays, fixed, *batch(rows, xs, ys))
                 updates, state = self._rule(rate).update(gradient, state, arrays)
@@ -167,21 +177,15 @@ class OfJax(Training):
             return lax.scan(step, (arrays, state), rows)[0]
 
         @jax.jit
-        def score(arrays: Any, fixed: Any, xs: Any, ys: Any) -> Any:
+        def score(arrays: PyTree, fixed: PyTree, xs: PyTree, ys: PyTree) -> Any:
             out = output(arrays, fixed, xs)
             return jnp.mean(self.data.loss(out, ys)), self.data.accuracy(out, ys)
 
         return steps, score
 
 
-def output_of(net: Chain, params: Any, xs: Any) -> Any:
-    """Return the output of a chain, differentiable.
-
-    Args:
-        net: the chain.
-        params: in the user's pytree.
-        xs: a batch.
-    """
+def output_of(net: Chain, params: PyTree, xs: PyTree) -> Any:
+    """Return the output of a chain, differentiable."""
     return applied(net, net.params(params), xs)[0]
 
 
@@ -191,7 +195,7 @@ class OfTorch(Training):
 
     module: Any
 
-    def trained(self, params: Any, rate: float, seed: int) -> Curve:
+    def trained(self, params: PyTree, rate: float, seed: int) -> Curve:
         """Train a copy of the module from a state dict."""
         torch = sys.modules["torch"]
         module = copy.deepcopy(self.module)
@@ -211,10 +215,10 @@ class OfTorch(Training):
         loss, accuracy = zip(*scores, strict=True)
         return Curve(self.rule.points, list(loss), None if accuracy[0] is None else list(accuracy))
 
-    def _loss(self, output: Any, ys: Any) -> Any:
+    def _loss(self, output: PyTree, ys: PyTree) -> Any:
         return self.data.loss(for_criterion(self.data.loss, output), ys).mean()
 
-    def _scores(self, module: Any) -> tuple[float, float | None]:
+    def _scores(self, module: "torch.nn.Module") -> tuple[float, float | None]:
         output, ys = called(module, self.data.xs), self.data.ys
         loss, first = float(self._loss(output, ys).detach()), prediction_of(output)
         is_classes = getattr(ys, "dtype", None) == sys.modules["torch"].long
@@ -223,14 +227,14 @@ class OfTorch(Training):
         return loss, float((first.argmax(-1) == ys).double().mean())
 
 
-def called(module: Any, inputs: Any) -> Any:
+def called(module: "torch.nn.Module", inputs: PyTree) -> Any:
     """Return the output of a module of a tensor, a tuple of arguments, or a dict of them."""
     if isinstance(inputs, dict):
         return module(**inputs)
     return module(*inputs) if isinstance(inputs, tuple | list) else module(inputs)
 
 
-def taken(tree: Any, rows: Any) -> Any:
+def taken(tree: PyTree, rows: "torch.Tensor | slice | None") -> Any:
     """Return the rows of tensors in tuples and dicts; what is no tensor stays as it is."""
     if isinstance(tree, dict):
         return {name: taken(v, rows) for name, v in tree.items()}
