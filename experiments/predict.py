@@ -54,11 +54,7 @@ class Request(NamedTuple):
 
 
 def prepare(settings: Settings) -> Request:
-    """Read and check the model and the file.
-
-    Raises:
-        ValueError, OSError: a one-line error; nothing has been written then.
-    """
+    """Read and check the model and the file."""
     file, out = settings.file, settings.out
     if settings.model is None or file is None:
         raise ValueError("predict: expected two files, MODEL and FILE; see predict --help")
@@ -95,11 +91,7 @@ def prepare(settings: Settings) -> Request:
 
 
 def check_unchanged(path: Path) -> None:
-    """Check that a model in the folder of a run is as the run wrote it.
-
-    Raises:
-        ValueError: one sentence that names the file.
-    """
+    """Check that a model in the folder of a run is as the run wrote it."""
     path = path / model.TORCH if path.is_dir() else path
     try:
         run = store.read_run(path.parent) or {}
@@ -132,11 +124,7 @@ def _gaps(known: model.Model, rows: pl.DataFrame) -> str:
 
 
 def run(request: Request) -> None:
-    """Write the predictions, and print a metric if the file has the target.
-
-    Raises:
-        OSError: the disk; the message names the file.
-    """
+    """Write the predictions, and print a metric if the file has the target."""
     known, out = request.model, request.settings.out
     whole = ~np.isnan(request.x).any(axis=1)
     y_hat = np.full((len(whole), known.net.sizes[-1]), np.nan)

@@ -72,11 +72,7 @@ class Run(NamedTuple):
 
 
 def prepare(settings: Settings) -> tuple[Run, ...]:
-    """Read and check the folders.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Read and check the folders."""
     if len(settings.runs) not in (1, 2):
         raise ValueError(f"runs: expected one folder or two, got {len(settings.runs) or 'none'}")
     runs = tuple(read(folder, settings.experiment) for folder in settings.runs)

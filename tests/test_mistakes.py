@@ -7,6 +7,8 @@ import pytest
 
 from experiments.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("users_jax")
+
 MISTAKES = [
     ("depth --activations sigmiod", "activation: there is no 'sigmiod'; choose one of identity"),
     ("depth --weights glorot", "weights: there is no 'glorot'; choose one of glorot_uniform"),

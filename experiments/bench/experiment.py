@@ -142,11 +142,7 @@ def _minutes(rows: Iterable[Row], pairs: int) -> str:
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings, and that the peers are installed.
-
-    Raises:
-        ValueError: one sentence; nothing has been written then.
-    """
+    """Check the settings, and that the peers are installed."""
     runtime.check(settings)
     if settings.width % HEADS:
         raise ValueError(f"width: expected a multiple of {HEADS}, got {settings.width}")

@@ -88,11 +88,7 @@ class Process:
         return answer
 
     def ask(self, word: str) -> dict[str, Any]:
-        """Send a request and return its answer.
-
-        Raises:
-            SideError: as `answer`.
-        """
+        """Send a request and return its answer."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # then the answer says why
             self._process.stdin.write(word + "\n")

@@ -72,11 +72,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings.
-
-    Raises:
-        ValueError: one sentence; nothing has been written then.
-    """
+    """Check the settings."""
     runtime.check(settings, ("networks",), alone="a network is cured by one process")
     names = tuple(dict.fromkeys(settings.networks))
     runtime.check_known("networks", names, recipes.NETWORKS)

@@ -123,11 +123,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan | of_user.Plan:
-    """Check the settings and load the data, or build a network of the user's own.
-
-    Raises:
-        ValueError, TypeError, OSError: one sentence; nothing has been written then.
-    """
+    """Check the settings and load the data, or build a network of the user's own."""
     if settings.network is not None:
         return of_user.prepare(settings)
     if settings.theory:

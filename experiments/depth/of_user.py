@@ -94,11 +94,7 @@ class Plan(experiment.PlanOfUser):
 
 
 def prepare(settings: Any) -> Plan:
-    """Check the settings, run the file, and build the smallest network.
-
-    Raises:
-        ValueError, TypeError: one sentence; nothing has been written then.
-    """
+    """Check the settings, run the file, and build the smallest network."""
     names = [each.name for each in dataclasses.fields(Settings)]
     runtime.check_only(settings, names, ONLY)
     if settings.distributed:

@@ -128,11 +128,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings.
-
-    Raises:
-        ValueError: one sentence; nothing has been written then.
-    """
+    """Check the settings."""
     runtime.check(settings)
     names = [law.name for law in LAWS]
     runtime.check_known("law", settings.law, names)

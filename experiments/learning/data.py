@@ -189,11 +189,7 @@ Data = TypeVar("Data", Table, Dataset)
 
 
 def load(data: str, options: Options | None = None) -> Dataset:
-    """Return the `table` of that name or file, encoded and standardised by all of its rows.
-
-    Raises:
-        ValueError: as `table`.
-    """
+    """Return the `table` of that name or file, encoded and standardised by all of its rows."""
     raw = table(data, options)
     x = Encoder.fitted(raw.frame, raw.missing).encoded(raw.frame)
     x, y = Scaler.fitted(x).scaled(x), raw.y

@@ -33,11 +33,7 @@ def chosen(
 
 
 def checked_feature(column: pl.Series) -> pl.Series:
-    """Like `checked_column`; the error message says how to go on without the column.
-
-    Raises:
-        ValueError: as `checked_column`.
-    """
+    """Like `checked_column`; the error message says how to go on without the column."""
     try:
         return checked_column(column)
     except ValueError as error:

@@ -53,11 +53,7 @@ def kind_of(text: str) -> Kind:
 
 
 def kinds(names: Iterable[str], scales: Iterable[str]) -> tuple[Kind, ...]:
-    """Return every name with every scale; those without a residual branch once.
-
-    Raises:
-        ValueError: a one-line error that names the setting.
-    """
+    """Return every name with every scale; those without a residual branch once."""
     scales = tuple(dict.fromkeys(map(_scale, scales)))
     found = []
     for name, scale in product(dict.fromkeys(text.replace(" ", "") for text in names), scales):

@@ -29,11 +29,7 @@ BYTE_ORDER_MARKS = {  # UTF-32 before UTF-16, whose mark it begins with
 
 
 def check_encoding(name: str) -> None:
-    """Check that an encoding is one that Python knows, and of texts.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Check that an encoding is one that Python knows, and of texts."""
     try:
         known = "a".encode(name).decode(name) == "a"
     except (LookupError, ValueError):

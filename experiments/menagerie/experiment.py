@@ -67,11 +67,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings.
-
-    Raises:
-        ValueError: one sentence; nothing has been written then.
-    """
+    """Check the settings."""
     runtime.check(settings, ("packages",), alone="a network is measured by one process")
     packages = tuple(dict.fromkeys(settings.packages))
     runtime.check_known("packages", packages, catalogue.PACKAGES)

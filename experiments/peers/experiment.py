@@ -105,11 +105,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings and load the data.
-
-    Raises:
-        ValueError, TypeError, OSError: one sentence; nothing has been written then.
-    """
+    """Check the settings and load the data."""
     runtime.check(settings, several=("data", "hidden"))
     runtime.check_sizes(settings, ("rate",), positive=True)
     runtime.check_known("activation", (settings.activation,), ACTIVATIONS)

@@ -115,11 +115,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan | of_user.Plan:
-    """Check the settings and load the data, or run the user's code.
-
-    Raises:
-        ValueError, TypeError, OSError: one sentence; nothing has been written then.
-    """
+    """Check the settings and load the data, or run the user's code."""
     if settings.network is not None:
         return of_user.prepare(settings, EXPERIMENT.check)
     given = {each.name for each in fields(Settings)} - {"optimizer", "cures"}

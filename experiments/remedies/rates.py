@@ -16,11 +16,7 @@ NETWORK = ["remedy", "depth"]  # the columns that name one
 
 
 def check(texts: tuple[str, ...]) -> tuple[float, ...]:
-    """Return step sizes.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Return step sizes."""
     rates = grid.numbers("rates", texts)
     for rate in rates:
         if not 0 < rate < np.inf:

@@ -172,21 +172,13 @@ class Experiment(Generic[P, R]):
         return {commits.OURS: Path(__file__)} | {path.name: path for path in users if path}
 
     def check(self, plan: P) -> None:
-        """Raise if `open` would find another run, for what takes long before it.
-
-        Raises:
-            OSError: as `Store`.
-        """
+        """Raise if `open` would find another run, for what takes long before it."""
         where = plan.settings
         if not where.overwrite:
             check_folder(where.out, self.identity(plan), self.leaves)
 
     def open(self, plan: P) -> Store:
-        """Open the folder of a run.
-
-        Raises:
-            OSError: as `Store`.
-        """
+        """Open the folder of a run."""
         where = plan.settings
         return Store(where.out, self.identity(plan), self.leaves, where.overwrite)
 
@@ -239,9 +231,6 @@ def write(
 
     Returns:
         For each figure that could not be drawn, by its stem, a sentence on it.
-
-    Raises:
-        OSError: the disk; the message names the file.
     """
     from experiments.pages import charts, engine, report  # here, for Altair takes 0.2 s
 

@@ -22,9 +22,6 @@ MOST_VALUES, MOST = 100_000, 1_000_000
 def numbers(name: str, texts: Iterable[str]) -> tuple[float, ...]:
     """Return the numbers that texts stand for, each once, in the order written.
 
-    Raises:
-        ValueError: a one-line error that names the setting.
-
     Example:
         >>> numbers("sigma_w", ["1:1.3:0.1", "2"])
         (1.0, 1.1, 1.2, 1.3, 2.0)
@@ -45,11 +42,7 @@ def integers(name: str, texts: Iterable[str], least: int = 1) -> tuple[int, ...]
 
 
 def check_whole(name: str, values: Iterable[float], least: int = 1) -> None:
-    """Check that numbers are integers from `least` to MOST.
-
-    Raises:
-        ValueError: a one-line error that names the setting.
-    """
+    """Check that numbers are integers from `least` to MOST."""
     for value in values:
         large = abs(value) >= 1e15
         got = (

@@ -35,21 +35,13 @@ def is_named(text: object) -> bool:
 
 
 def read(text: str | None, setting: str = SETTING, *words: str) -> Source:
-    """Return the source that FILE.py:NAME names, as `jaxnn.cli.source.read`.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Return the source that FILE.py:NAME names, as `jaxnn.cli.source.read`."""
     code = source.read(text, setting, *words)
     return code._replace(ours=(*code.ours, HERE))
 
 
 def find(text: str) -> Experiment[Any, Any]:
-    """Run a file, and return the experiment that it holds; until `close` it stays imported.
-
-    Raises:
-        ValueError: one sentence on a mistake in the file, with the line.
-    """
+    """Run a file, and return the experiment that it holds; until `close` it stays imported."""
     code = read(text, SETTING, "an Experiment in a file", "")
     if code not in _found:
         module = _imported.enter_context(source.imported(code))

@@ -198,9 +198,6 @@ def check(settings: Any, several: Sequence[str] = (), alone: str = "") -> None:
             A whole number is at least 1, or the `least` of the field's metadata.
         several: names of settings with at least one value.
         alone: why several processes have nothing to share, if they have not.
-
-    Raises:
-        ValueError: a one-line error that names the setting.
     """
     for name in several:
         if not getattr(settings, name):
@@ -238,11 +235,7 @@ def check_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
 def check_sizes(
     settings: Any, names: Iterable[str], positive: bool = False, most: float = math.inf
 ) -> None:
-    """Check that settings, those that are given, are finite numbers from 0, or above it.
-
-    Raises:
-        ValueError: a one-line error that names the setting.
-    """
+    """Check that settings, those that are given, are finite numbers from 0, or above it."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not (0 < value < most or (value == 0 and not positive)):
@@ -273,11 +266,7 @@ def check_only(settings: Any, names: Iterable[str], sentence: str) -> None:
 
 
 def check_range(name: str, values: Iterable[float], dtype: str | None = None) -> None:
-    """Check that a dtype holds finite numbers, by default the one that experiments compute in.
-
-    Raises:
-        ValueError: a one-line error that names the setting.
-    """
+    """Check that a dtype holds finite numbers, by default the one that experiments compute in."""
     dtype = dtype or dtype_name()
     most = float(jax.numpy.finfo(dtype).max)  # type: ignore[no-untyped-call]
     for value in values:

@@ -159,11 +159,7 @@ class Store:
         return rows
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file of the run.
-
-        Raises:
-            OSError: as `files.write`.
-        """
+        """Write a file of the run."""
         if self._described is not None and name != RUN:  # which would not be true any more
             described, self._described = self._described, None
             self.write_run(described)
@@ -194,9 +190,6 @@ def check_folder(folder: Path, what: dict[str, Any], names: tuple[str, ...]) -> 
     """Raise if a folder holds what `Store`, given the same, would not continue or replace.
 
     For a run that takes long before it writes.
-
-    Raises:
-        OSError: one sentence.
     """
     _may_continue(folder, _identified(what), names)
 

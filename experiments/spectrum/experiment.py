@@ -130,11 +130,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings and predict.
-
-    Raises:
-        ValueError, TypeError, OSError: one sentence; nothing has been written then.
-    """
+    """Check the settings and predict."""
     runtime.check(settings, several=("depths", "activations", "weights"))
     depths = grid.integers("depths", settings.depths)
     activations, weights = (dict.fromkeys(v) for v in (settings.activations, settings.weights))

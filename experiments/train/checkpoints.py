@@ -39,11 +39,7 @@ class Checkpoints:
         self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
 
     def latest(self, like: PyTree) -> Any | None:
-        """Return the newest whole one, a tree like this, or None; delete corrupt ones.
-
-        Raises:
-            OSError: the disk.
-        """
+        """Return the newest whole one, a tree like this, or None; delete corrupt ones."""
         for path in reversed(self._by_epoch()):
             if _checksum(path) == path.suffix[1:]:
                 return self._orbax.restore(path, args=ocp.args.StandardRestore(like))

@@ -143,11 +143,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings, load and split the data.
-
-    Raises:
-        ValueError, TypeError, OSError: one sentence; nothing has been written then.
-    """
+    """Check the settings, load and split the data."""
     runtime.check(settings, alone="one network is trained by one process")
     if settings.patience is not None and settings.validation == 0:
         raise ValueError("patience: expected --validation above 0 with it, got 0")

@@ -108,11 +108,7 @@ class Plan(experiment.Plan):
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings and load the data.
-
-    Raises:
-        ValueError, TypeError, OSError: one sentence; nothing has been written then.
-    """
+    """Check the settings and load the data."""
     runtime.check(settings, several=("depths", "sigma_w_squared"))
     runtime.check_sizes(settings, ("sigma_b_squared", "rate", "momentum"))
     squares = grid.numbers("sigma_w_squared", settings.sigma_w_squared)

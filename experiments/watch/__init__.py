@@ -41,11 +41,7 @@ class Request(NamedTuple):
 
 
 def prepare(settings: Settings) -> Request:
-    """Check the settings, and that the folders have a watch.
-
-    Raises:
-        ValueError, OSError: one sentence.
-    """
+    """Check the settings, and that the folders have a watch."""
     from jaxnn.train.reading import record_of
 
     if len(settings.folders) not in (1, 2):

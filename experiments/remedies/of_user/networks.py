@@ -142,9 +142,6 @@ def networks(
         rule: of the training; a batch of its size is what cures are tried on.
         of: the name of the function, in error messages.
         kinds: of changes that are tried; all by default.
-
-    Raises:
-        ValueError, TypeError: one sentence.
     """
     for name in given:
         if name not in ("model", "xs", "ys", "loss", "each", "cuts"):

@@ -84,11 +84,7 @@ class Maker:
         return "seed" in inspect.signature(self.make).parameters
 
     def of(self, seed: int, most: int) -> tuple[Networks, dict[str, Variant]]:
-        """Return the network of a seed with its cures, `most` at most, and those that are compared.
-
-        Raises:
-            ValueError, TypeError: one sentence on a mistake in the user's code.
-        """
+        """Return the network of a seed with its cures, `most` at most, and those to compare."""
         which = seed if self.takes_seed else None
         if self.last is None or self.last[0] != which:
             options = {"seed": seed} if self.takes_seed else {}
