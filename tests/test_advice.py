@@ -684,9 +684,9 @@ STD = re.compile(r"[Ii]nitialise with std ([\d.]+)/√fan_in")
 REMEDY = re.compile(r"In theory ([+-][\d.e-]+) decades a layer: (.+)\.")
 CHANGES = {  # the words of a change -> σ_w, the code of the units, the code of a block
     r"weights with σ_w = ([\d.]+)": ("sigma_w",),
-    r"units of (jaxnn\.tailored_relu\(\d+\)), σ_w = ([\d.]+)": ("units", "sigma_w"),
-    r"hidden=jaxnn\.Residual\(scale=([\d.*-]+)\)": ("scale",),
-    r"hidden=jaxnn\.Residual\((RMSNorm\(\))\)": ("norm",),
+    r"units of (jaxnn\.theory\.tailored_relu\(\d+\)), σ_w = ([\d.]+)": ("units", "sigma_w"),
+    r"hidden=jaxnn\.blocks\.Residual\(scale=([\d.*-]+)\)": ("scale",),
+    r"hidden=jaxnn\.blocks\.Residual\((RMSNorm\(\))\)": ("norm",),
 }
 
 

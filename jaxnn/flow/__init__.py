@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from ..arrays.rows import log_norm as log_norm
     from ..passes.spectrum import Spectrum as Spectrum
     from ..passes.spectrum import spectrum as spectrum
+    from ..rules import Found as Found
     from .record.flow import Parameters as Parameters
     from .record.flow import Streams as Streams
     from .record.flow import Units as Units
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .record.heads import Routers as Routers
     from .record.positions import Positions as Positions
     from .verdict.comparison import Comparison as Comparison
+    from .verdict.network_advice import NetworkAdvice as NetworkAdvice
 else:
     from ..exports import on_demand
 

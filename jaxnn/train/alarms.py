@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from ..flow.formats.ranges import indistinguishable_in, range_of
-from ..flow.verdict.findings import LOGIT, SATURATED
+from ..flow.verdict.findings import LARGEST_FLOAT16, LOGIT, SATURATED
 from ..rules import Rules, Sight, one_of
 from .journal import FILE
 from .measurements import Measurements
@@ -31,7 +31,6 @@ SMALL_BRANCH = 1e-7  # of the stream
 CHANGE = 6.0  # decades over all layers
 GROWING = (4, 8)  # measurements, from the first of which to the last a number doubles
 LOG2 = float(np.log10(2))
-LARGEST_FLOAT16 = 65504.0
 
 ALARMS: Rules[Measurements] = Rules()
 

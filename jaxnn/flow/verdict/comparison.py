@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ...texts import clean, label
 from ..record.flow import Flow
 from ..view.table import assert_one, findings_as_html
-from .rates import rate_of
+from .judged import Judged
 
+Row = dict[str, Any]  # as a table has it, by the names of its columns
 CHANGED = 0.3  # decades: a factor of two, from which on a change is spoken of
 MOST = 3  # changes of one kind that are named
 SPOKEN = {
@@ -29,8 +28,8 @@ class Comparison:
     words: the two words of the verdict, such as steady and vanishing.
     """
 
-    rows: list[dict[str, Any]]
-    parameter_rows: list[dict[str, Any]]
+    rows: list[Row]
+    parameter_rows: list[Row]
     words: tuple[str, str]
 
     @property
@@ -46,7 +45,7 @@ class Comparison:
         told = tuple(filter(None, changes))
         return (same, *(told or ("Nothing changed by a factor of two.",)))
 
-    def _largest(self, rows: list[dict[str, Any]], name: str, text: str) -> str:
+    def _largest(self, rows: list[Row], name: str, text: str) -> str:
         column = f"{name}_change"
         large = [row for row in rows if abs(row.get(column, 0)) >= CHANGED]
         large.sort(key=lambda row: -abs(row[column]))
@@ -61,7 +60,7 @@ class Comparison:
         return findings_as_html(self.sentences)
 
 
-def _place(row: dict[str, Any]) -> str:
+def _place(row: Row) -> str:
     return clean(row["path"]) if "path" in row else label(row["layer"], clean(row["name"]))
 
 
@@ -96,16 +95,14 @@ def compare(flow: Flow, other: Flow) -> Comparison:
             f"flow, other: expected flows of one network, got {len(flow.names)} and "
             f"{len(other.names)} layers, or other names or parameter arrays"
         )
-    rates = (rate_of(each, np.arange(each.unmeasured, len(each.names))) for each in (flow, other))
-    first, second = (rate.word for rate in rates)
     return Comparison(
         _changes(flow.table(), other.table()),
         _changes(flow.parameter_table(), other.parameter_table()),
-        (first, second),
+        (Judged(flow).rate.word, Judged(other).rate.word),
     )
 
 
-def _changes(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _changes(rows: list[Row], others: list[Row]) -> list[Row]:
     """Return rows with the change of each number to those of others."""
     return [
         {

@@ -17,6 +17,7 @@ from ...texts import clean, percent
 from ..formats.format_loss import Histogram, loss_scale
 from ..formats.number_formats import NARROW
 from ..formats.ranges import range_of, spoken_of
+from .arrays import STARVED
 from .judged import Judged
 from .network_advice import DRAW_AGAIN, MANY_DEAD, MANY_SATURATED
 from .rate_text import rate_text
@@ -32,7 +33,6 @@ SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logi
 LARGEST_FLOAT16 = 65504.0
 ALONE = 1e-9  # of a position's Δ, all others have less
 ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
-STARVED_ROUTER = 4.0  # decades of Δ / size that a router is behind its experts
 MANY_ZERO = 0.5  # of the entries of a layer
 FEW = 3  # names in a sentence
 ZERO = "The weights of layer {name} are zero: {paths}. From layer {below} down Δ is exactly zero"
@@ -67,10 +67,7 @@ def loss(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
-    "nan",
-    "Parameters are {what}: {paths}, from layer {layer} on.",
-    advises=BLOWN_UP,
-    rank=BROKEN,
+    "nan", "Parameters are {what}: {paths}, from layer {layer} on.", advises=BLOWN_UP, rank=BROKEN
 )
 def nan(judged: Judged) -> Iterator[Sight]:
     """Parameters that are nan.
@@ -86,9 +83,7 @@ def nan(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
-    "buffers",
-    "nan or inf in what gets no gradient: {paths}; set it to numbers.",
-    rank=BROKEN,
+    "buffers", "nan or inf in what gets no gradient: {paths}; set it to numbers.", rank=BROKEN
 )
 def buffers(judged: Judged) -> Iterator[Sight]:
     """Buffers that are nan.
@@ -503,7 +498,7 @@ def router(judged: Judged) -> Iterator[Sight]:
             for i in arrays.within(layer, record.paths[first])
             if len(learned) and i in judged.starved
         }
-        behind = {i: decades for i, decades in behind.items() if decades >= STARVED_ROUTER}
+        behind = {i: decades for i, decades in behind.items() if decades >= STARVED}
         all_go_to = _all_go_to(load[experts], record.tokens[first], record.selected[first])
         if behind or all_go_to:
             decades = max(behind.values(), default=None)

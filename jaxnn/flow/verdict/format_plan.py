@@ -40,6 +40,7 @@ WORDS = {
 }
 ORDER = tuple(WORDS)  # the simplest first
 DIGITS = {kind.name: kind.digits for kind in (*NARROW, *BLOCKS)}
+Row = dict[str, Any]  # as a table has it, by the names of its columns
 WIDER = "float32"  # where no narrow format keeps enough
 
 
@@ -57,7 +58,7 @@ class Plan:
     names: of the layers.
     """
 
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[Row, ...]
     windows: dict[str, tuple[int, int] | None]
     keep: float
     names: tuple[str, ...]
@@ -79,7 +80,7 @@ class Plan:
                 layers = "all layers" if whole else self._layers(stretch)
                 yield f"{head}, {layers}: {words}"
 
-    def _layers(self, rows: Sequence[dict[str, Any]]) -> str:
+    def _layers(self, rows: Sequence[Row]) -> str:
         first, last = rows[0]["layer"], rows[-1]["layer"]
         if first == last:
             above = first > len(self.names)
@@ -135,6 +136,28 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Pl
     """
     assert_one(flow)
     assert_counted(flow)
+    _check(keep, formats)
+    entries = histograms(flow.entries)
+    kinds = [kind for kind in (*NARROW, *BLOCKS) if kind.name in formats]
+    deltas = [entries[what] for what in SCALED if what in entries]
+    scales = {kind: loss_scale(kind, deltas, keep) for kind in kinds if kind in NARROW}
+
+    def rows(is_scaled: bool, scale: int) -> list[Row]:
+        return [
+            row
+            for what, histogram in entries.items()
+            if (what in SCALED) == is_scaled
+            for row in _rows(what, _layers_of(flow, what), histogram, kinds, scale, keep)
+        ]
+
+    powers = dict.fromkeys((0, *(scale.best for scale in scales.values())))
+    chosen = min((rows(True, power) for power in powers), key=_cost)
+    windows = {kind.name: scale.window for kind, scale in scales.items()}
+    return Plan((*chosen, *rows(False, 0)), windows, keep, flow.names)
+
+
+def _check(keep: float, formats: Sequence[str]) -> None:
+    """Raise unless a share and formats are what `plan` takes."""
     unknown = [name for name in formats if name not in FORMATS_OF_ENTRIES]
     if unknown or not formats or isinstance(formats, str):
         got = formats if isinstance(formats, str) or not unknown else unknown[0]
@@ -143,33 +166,15 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Pl
         )
     if not 0 < keep <= 1:
         raise ValueError(f"keep: expected a share above 0, at most 1, got {keep}")
-    found = histograms(flow.entries)
-    kinds = [kind for kind in (*NARROW, *BLOCKS) if kind.name in formats]
-    scaled = {of: found[of] for of in SCALED if of in found}
-    others = {of: found[of] for of in found if of not in SCALED}
-    scales = {
-        kind: loss_scale(kind, list(scaled.values()), keep) for kind in kinds if kind in NARROW
-    }
-
-    def rows(arrays: dict[str, Histogram], scale: int) -> list[dict[str, Any]]:
-        return [
-            row
-            for of, each in arrays.items()
-            for row in _rows(of, _layers_of(flow, of), each, kinds, scale, keep)
-        ]
-
-    ks = dict.fromkeys((0, *(at.best for at in scales.values())))
-    chosen = min((rows(scaled, k) for k in ks), key=_cost)
-    windows = {kind.name: at.window for kind, at in scales.items()}
-    return Plan((*chosen, *rows(others, 0)), windows, keep, flow.names)
 
 
-def _layers_of(flow: Flow, of: str) -> np.ndarray:
+def _layers_of(flow: Flow, what: str) -> np.ndarray:
     """Return the layer of each array."""
-    return np.array(flow.parameters.layers if "parameter" in of else range(1, len(flow.names) + 1))
+    is_of_arrays = "parameter" in what
+    return np.array(flow.parameters.layers if is_of_arrays else range(1, len(flow.names) + 1))
 
 
-def _cost(rows: list[dict[str, Any]]) -> tuple[float, int, int, int]:
+def _cost(rows: list[Row]) -> tuple[float, int, int, int]:
     """Return what a choice for all Δ costs, to be compared.
 
     That is the bits of one number of each array, the kinds of scales, how simple these are, and how
@@ -181,13 +186,13 @@ def _cost(rows: list[dict[str, Any]]) -> tuple[float, int, int, int]:
 
 
 def _rows(
-    of: str,
+    what: str,
     layers: np.ndarray,
     arrays: Histogram,
     kinds: Sequence[Format],
     scale: int,
     keep: float,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Yield a row for each layer, of all of its arrays together.
 
     scale: the k of 2^k by which all are multiplied, with the loss.
@@ -201,7 +206,7 @@ def _rows(
     options.sort(key=lambda each: (each[0].bits, ORDER.index(each[1]), -each[0].digits))
     for layer in sorted(set(layers[arrays.known].tolist())):
         own = (layers == layer) & arrays.known
-        row = {"layer": layer, "of": of, "format": WIDER, "scaling": "none", "scale": 0}
+        row = {"layer": layer, "of": what, "format": WIDER, "scaling": "none", "scale": 0}
         row |= {"bits": 32.0, "kept": 1.0}
         for kind, scaling, square in options:
             least = float(square[own].min())
@@ -212,5 +217,5 @@ def _rows(
         yield row
 
 
-def _in_words(row: dict[str, Any]) -> str:
+def _in_words(row: Row) -> str:
     return str(row["format"]) + WORDS[row["scaling"]].format(row["scale"])

@@ -27,8 +27,9 @@ healthy network changes the gradient once by up to a hundred.
 """
 
 import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -200,7 +201,7 @@ def _first_alike(flow: Flow, used: np.ndarray) -> int:
     return int(normed and len(used) > FEW_LAYERS)
 
 
-def kinds_of(flow: Flow) -> list[Any]:
+def kinds_of(flow: Flow) -> list[Hashable]:
     """Return of each layer what tells it from others: name, size of its state, shapes of arrays."""
     shapes: list[list[tuple[int, ...]]] = [[] for _ in flow.names]
     for layer, shape in zip(flow.parameters.layers, flow.parameters.shapes, strict=True):
@@ -210,7 +211,7 @@ def kinds_of(flow: Flow) -> list[Any]:
     return list(zip(names, flow.sizes, map(tuple, shapes), strict=True))
 
 
-def repeated(kinds: list[Any]) -> tuple[Stretch, ...]:
+def repeated(kinds: Sequence[Hashable]) -> tuple[Stretch, ...]:
     """Return the stretches of layers that repeat, the lowest first; all as one if few do."""
     found: list[Stretch] = []
     ranges = [(0, len(kinds))]
@@ -225,13 +226,13 @@ def repeated(kinds: list[Any]) -> tuple[Stretch, ...]:
     return tuple(sorted(found))
 
 
-def are_alike(kinds: list[Any], stretches: tuple[Stretch, ...]) -> bool:
+def are_alike(kinds: Sequence[Hashable], stretches: tuple[Stretch, ...]) -> bool:
     """Tell stretches of layers that repeat from one of all layers, of which few do."""
     (start, stop, period), *more = stretches
     return bool(more) or kinds[start : stop - period] == kinds[start + period : stop]
 
 
-def _longest(kinds: list[Any], start: int, stop: int) -> Stretch | None:
+def _longest(kinds: Sequence[Hashable], start: int, stop: int) -> Stretch | None:
     """Return the longest stretch within a range, of the shortest pattern; None if none repeats."""
     best = None
     for period in range(1, min(LONGEST_PATTERN, (stop - start) // 2) + 1):
@@ -338,7 +339,9 @@ def _changes(gain: np.ndarray, of: np.ndarray, places: np.ndarray) -> tuple[Chan
     return tuple(Change(int(places[i + 1]) + 1, float(gain[i])) for i in order)
 
 
-def _means(values: np.ndarray, phase: np.ndarray, mean: Any = np.mean) -> np.ndarray:
+def _means(
+    values: np.ndarray, phase: np.ndarray, mean: Callable[[np.ndarray], float] = np.mean
+) -> np.ndarray:
     """Return for each value the mean of those at its place in the pattern."""
     means = np.zeros_like(values)
     for place in np.unique(phase):

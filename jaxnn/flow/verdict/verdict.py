@@ -18,7 +18,7 @@ from .findings import FINDINGS
 from .judged import Judged
 from .network_advice import NetworkAdvice, Remedy
 from .rate_text import rate_text
-from .rates import MOST_ONCE, Change, Law
+from .rates import MOST_ONCE, Change, Law, rate_of
 
 MOST = 5  # sentences
 TRY = "Try what would help on this network: jaxnn.cures(net, params, xs, …)."
@@ -219,4 +219,4 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
 
 def decades_of(flow: Flow) -> float:
     """Return the rate of a verdict alone, in decades a layer; nan where there is none."""
-    return Judged(flow).rate.decades
+    return rate_of(flow, Judged(flow).used).decades  # whatever else is known of it
