@@ -70,6 +70,7 @@ def measured(name: str) -> Record:
             {
                 "kind": cure.kind,
                 "advice": cure.advice,
+                "by": _by(cure.values),
                 "decades": float(f"{cure.decades:.3g}"),
                 "total": float(f"{cure.repeated:.3g}"),
                 "signal": float(f"{cure.signal:.3g}"),
@@ -138,20 +139,18 @@ def _printed(lines: list[str]) -> Iterator[str]:
 
 def _row(change: Record) -> str:
     works = "" if change["works"] else f"no cure: {change['reason']}"
-    of = _by(change["advice"]) if change["kind"] != "numbers" else ""
     numbers = " | ".join(_number(change[name]) for name in ("decades", "total"))
     kind = KINDS.get(change["kind"], change["kind"])
-    return f"| {kind}{': ' if of else ''}{of} | {numbers} | {works} |"
+    by = f": {change['by']}" if change["by"] else ""
+    return f"| {kind}{by} | {numbers} | {works} |"
 
 
-def _by(advice: str) -> str:
-    """Return what an advice multiplies by, of a factor for each layer the least and the largest."""
-    text = advice.partition(" by ")[2].rstrip(".")
-    each, layers, what = text.partition(", a factor for each layer from the lowest up, ")
-    if not layers:
-        return text
-    factors = sorted(re.split(", | and ", each), key=float)
-    return f"{factors[0]} to {factors[-1]}, a factor for each layer {what}"
+def _by(values: Mapping[str, Any]) -> str:
+    """Return what a change multiplies by, of a factor for each layer the least and the largest."""
+    if "factors" in values:
+        least, most = min(values["factors"]), max(values["factors"])
+        return f"{least:g} to {most:g}, a factor for each layer {values['what']}"
+    return values.get("why") or f"{values.get('factor', '')}{values.get('then', '')}"
 
 
 def _training(networks: Mapping[str, list[Record]]) -> Iterator[str]:

@@ -97,10 +97,17 @@ def scale(patient: Patient) -> Iterator[Sight]:
         yield made(change, weights=weights, factor=factor, then=then)
 
 
+def _factors_in_words(weights: str, factors: tuple[float, ...], what: str, **_: object) -> str:
+    each = listed([f"{factor:g}" for factor in factors])
+    return (
+        f"Multiply the weights {weights} by {each}, a factor for each layer from the lowest up, "
+        f"{what}."
+    )
+
+
 @CURES.rule(
     "scale by layer",
-    says="Multiply the weights {weights} by {by}, a factor for each layer from the lowest up, "
-    "{what}.",
+    says=_factors_in_words,
 )
 def scale_by_layer(patient: Patient) -> Iterator[Sight]:
     """A factor for each layer: by the gradient, by the signal, by both.
@@ -123,10 +130,14 @@ def scale_by_layer(patient: Patient) -> Iterator[Sight]:
         if any(np.abs(np.log10(factors / other)).max() < SAME for other in before):
             continue
         before.append(factors)
-        by = listed([f"{factor:g}" for factor in factors[patient.layers]])
         params = patient.multiplied(patient.params, factors)
         weights = patient.named(patient.weights, one_each=True)
-        yield made(Change(params, factors), weights=weights, by=by, what=what)
+        yield made(
+            Change(params, factors),
+            weights=weights,
+            factors=tuple(factors[patient.layers].tolist()),
+            what=what,
+        )
 
 
 def _excess(patient: Patient, gradient: float, signal: float, factors: PerLayer) -> PerLayer | None:

@@ -4,9 +4,11 @@ patient -> table of changes -> each measured: rate, signal, what is left of the 
 -> judged -> ranked
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, PyTree
@@ -20,6 +22,7 @@ from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
 from ..network.network import Network
+from ..rules import Found
 from .changes import CURES, SAME, WITHOUT_ILLNESS, Change
 from .jax_patients import jax_patient
 from .patient import Model, Params, Patient
@@ -52,6 +55,7 @@ class Cure:
     step: the step size from which on the first step of Adam raises the loss of the examples, to a
         factor of two, up to .1; inf if none does. What trains best is a fifth of it or less. nan of
         a change that does not work, without a loss, of a Network and of PyTorch.
+    values: what the advice names, numbers as numbers, by the names that its rule has for them.
     factors: on the weights of each layer, (L,); None of a change of structure.
     flow: as it was measured; None if it could not be.
     net: of `flow`; the user's own but for a change of structure, of a module of PyTorch then a copy
@@ -72,6 +76,7 @@ class Cure:
     directions: float = np.nan
     theory: float = np.nan
     step: float = np.nan
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     factors: Float[np.ndarray, " L"] | None = field(default=None, repr=False)
     flow: Flow | None = field(default=None, repr=False)
     net: Model = field(default=None, repr=False)
@@ -264,12 +269,18 @@ def tried_on(
     # What excludes a change is looked for, too, but not tried.
     asked = {*kinds}.union(*(CURES[kind].unless for kind in kinds))
     tried = [
-        judged(patient, found.rule, found.text, found.values["change"], theory)
+        _tried(patient, found, theory)
         for found in CURES.found(patient, CURES.keys() - asked)
         if found.rule in kinds
     ]
     effective = [cure for cure in tried if not _changes_nothing(cure, patient)]
     return Cures(patient.verdict, tuple(ranked(effective, patient.network)))
+
+
+def _tried(patient: Patient, found: Found, theory: bool) -> Cure:
+    """Return what a rule has made, as it is measured."""
+    values = {name: value for name, value in found.values.items() if name != "change"}
+    return judged(patient, found.rule, found.text, found.values["change"], theory, values)
 
 
 def ranked(tried: list[Cure], net: Model) -> list[Cure]:
@@ -293,17 +304,29 @@ def _place(net: Model, directions: float, cure: Cure) -> tuple[bool, float, bool
 # What a change did
 
 
-def judged(patient: Patient, kind: str, advice: str, change: Change, theory: bool = False) -> Cure:
+def judged(
+    patient: Patient,
+    kind: str,
+    advice: str,
+    change: Change,
+    theory: bool = False,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> Cure:
     """Return a change as it is measured, with theory its wide twin as well."""
     if change.params is None:
-        return Cure(kind=kind, advice=advice, reason=str(change.reason))
+        return Cure(kind=kind, advice=advice, reason=str(change.reason), values=values)
     changed = change.patient or patient
     flow = None if theory else change.flow
     flow = flow or changed.measured(change.params, theory)
     if flow is None:
         reason = "the signal leaves the range of its dtype"
         return Cure(
-            kind=kind, advice=advice, reason=reason, factors=change.factors, net=changed.network
+            kind=kind,
+            advice=advice,
+            reason=reason,
+            values=values,
+            factors=change.factors,
+            net=changed.network,
         )
     result, top = verdict(flow), int(np.flatnonzero(changed.layers)[-1])
     signal = _signal(changed, flow)
@@ -330,6 +353,7 @@ def judged(patient: Patient, kind: str, advice: str, change: Change, theory: boo
         directions=np.nan if flow.rank is None else float(flow.rank[top]),
         theory=np.nan if flow.theory is None else float(verdict(flow.theory).decades),
         step=step,
+        values=values,
         factors=change.factors,
         flow=flow,
         net=changed.network,
