@@ -1,7 +1,7 @@
 """The table of primitives, entry by entry, against what JAX makes of small random arrays."""
 
 import re
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ CASES = {
     "conj": unary(lax.conj, some(3, 4) + 1j * some(3, 4)),
     "not": unary(lax.bitwise_not, whole(3, 4)),
     **{name: binary(getattr(lax, name)) for name in ("add", "sub", "mul", "div", "atan2", "pow")},
-    **{name: binary(getattr(lax, name)) for name in ("nextafter", "rem", "igamma", "igammac")},
+    **{name: binary(getattr(lax, name)) for name in ("nextafter", "rem")},
     **{name: binary(getattr(lax, name), wide) for name in ("max", "min", "ge", "gt", "le", "lt")},
     **{name: binary(getattr(lax, name), lambda *s: whole(*s, to=2)) for name in ("eq", "ne")},
     **{name: binary(getattr(lax, f"bitwise_{name}"), whole) for name in ("and", "or", "xor")},
@@ -326,36 +326,25 @@ class Trial(NamedTuple):
         )
 
 
-@cache
-def outputs():
-    """What the primitives of all cases make, by one program."""
-    trials = {name: [Trial.of(name, *case) for case in CASES[name]] for name in RULES}
-    trials = {name: [trial for trial in of if trial is not None] for name, of in trials.items()}
-    given = {name: [trial.variants() for trial in of] for name, of in trials.items()}
-
-    @jax.jit
-    def run(given):
-        return {
-            name: [t.outputs(*v) for t, v in zip(trials[name], of, strict=True)]
-            for name, of in given.items()
-        }
-
-    made = jax.tree.map(np.asarray, run(given))
-    return {name: [*zip(of, made[name], strict=True)] for name, of in trials.items()}
+def tried(name):
+    """The trials of a primitive, each with what its variants make, and its stacks of one entry."""
+    trials = [trial for case in CASES[name] if (trial := Trial.of(name, *case)) is not None]
+    run = jax.jit(lambda given: [t.outputs(*v) for t, v in zip(trials, given, strict=True)])
+    made = jax.tree.map(np.asarray, run([trial.variants() for trial in trials]))
+    return [*zip(trials, made, strict=True)]
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_an_entry_of_the_table_is_what_its_primitive_does(name):
-    rule, trials = RULES[name], outputs()[name]
+    rule, trials = RULES[name], tried(name)
     assert trials or name in OF_VERSIONS
     for trial, (made, entries) in trials:
+        count = 2 + len(trial.perturbations)
         for v in made:
-            whole = v[0]
-            for (_, axis, entry), out in zip(trial.perturbations, v[2:], strict=False):
-                np.testing.assert_array_equal(*(np.delete(w, entry, axis) for w in (whole, out)))
-            sums = v[2 + len(trial.perturbations) :]
-            for other, total in zip(sums[::2], sums[1::2], strict=True):
-                np.testing.assert_allclose(whole + other, total, rtol=1e-6, atol=1e-12)
+            for (_, axis, entry), out in zip(trial.perturbations, v[2:count], strict=True):
+                np.testing.assert_array_equal(*(np.delete(w, entry, axis) for w in (v[0], out)))
+            for other, total in zip(v[count::2], v[count + 1 :: 2], strict=True):
+                np.testing.assert_allclose(v[0] + other, total, rtol=1e-6, atol=1e-12)
         if rule.holds:
             held = np.concatenate([v[1].ravel() for v in made])
             assert {*held} <= {*range(sum(v.size for v in trial.inputs))}

@@ -5,22 +5,25 @@
 It computes what the user's function does; what is measured takes the walk of `jaxnn.passes`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import PyTree
 
-from ..network.params import is_run
-from .chain import Chain, as_one_example, decoded, encoded
+from ..network.params import Stacked, is_run
+from .chain import Chain, Link, as_one_example, decoded, encoded
+from .parameter_handover import Weights
 from .state import types_of
 
+Once = Callable[[Any, Weights], tuple[Any, "Kept"]]
 Kept = tuple[Any, ...]  # for each layer of a pattern, with an axis of its repetitions in front
 
 
 def applied(
-    net: Chain, params: Any, xs: Any, keep: Callable[[Any], Any] = lambda state: ()
+    net: Chain, params: PyTree, xs: PyTree, keep: Callable[[Any], Any] = lambda state: ()
 ) -> tuple[Any, list[Kept]]:
     """Return the output of a chain, and what is kept of the states that its layers return.
 
@@ -39,14 +42,18 @@ def applied(
     kept: list[Kept] = []
     for pattern, entry in zip(lowered.kinds, jax.tree.map(jnp.asarray, params), strict=True):
 
-        def once(state: Any, weights: Any, links: Any = pattern.links) -> tuple[Any, Kept]:
+        def once(
+            state: PyTree, weights: Weights, links: Sequence[Link] = pattern.links
+        ) -> tuple[Any, Kept]:
             each = []
             for link, arrays in zip(links, weights.arrays, strict=True):
                 state = link(arrays, state)
                 each.append(keep(state))
             return state, tuple(each)
 
-        def of_run(state: Any, own: Any, entry: Any = entry, once: Any = once) -> tuple[Any, Kept]:
+        def of_run(
+            state: PyTree, own: PyTree, entry: Stacked = entry, once: Once = once
+        ) -> tuple[Any, Kept]:
             after: tuple[Any, Kept] = once(state, entry.rebuild(own, entry.shared))
             return after
 

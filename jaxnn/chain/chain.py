@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import count, islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ..arrays.rows import can_be_learned
-from ..arrays.spread import on_mesh_of, types_over, varying
-from ..jaxpr.program import Closed, resized, typed
+from ..arrays.spread import ArrayOrType, on_mesh_of, types_over, varying
+from ..jaxpr.program import Closed, LayerProgram, resized, typed
 from ..jaxpr.scan_params import Source
 from ..texts import cleaned, counted, label, told
 from .cut_points import MOST_STREAMS
@@ -43,6 +43,8 @@ from .parameter_handover import (
 from .state import NOTHING_FILLED, Filled
 
 LONGEST_PATTERN = 8  # layers
+Batch = tuple[Any, tuple[ArrayOrType, ...]]  # structure and types of xs
+UserLayers = Iterable[PyTree] | Mapping[Any, PyTree]
 
 
 class Run(NamedTuple):
@@ -58,9 +60,9 @@ class Run(NamedTuple):
     """
 
     f: Callable[..., Any]
-    params: Any
+    params: PyTree
     k: int
-    xs: Any = None
+    xs: PyTree = None
     tied: bool = False
 
 
@@ -81,12 +83,12 @@ class Part:
     trained: tuple[bool, ...]
     each: bool
 
-    def __call__(self, arrays: Sequence[Array], state: Any) -> Any:
+    def __call__(self, arrays: Sequence[Array], state: PyTree) -> Any:
         given = iter(arrays)
         leaves = [next(given) if leaf is None else leaf.value for leaf in self.leaves]
         layer = jax.tree.unflatten(self.structure.value, leaves)
 
-        def called(state: Any) -> Any:
+        def called(state: PyTree) -> Any:
             if self.f is None:
                 return layer(state)
             params, *xs = layer
@@ -108,7 +110,7 @@ class Link:
     number: int = 0
     filled: Filled = NOTHING_FILLED
 
-    def __call__(self, arrays: Sequence[Sequence[Array]], state: Any) -> Any:
+    def __call__(self, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
         state = decoded(state)
         for part, own in zip(self.parts, arrays, strict=True):
             state = part(own, state)
@@ -183,7 +185,7 @@ class Chain(Lowered):
     def __repr__(self) -> str:
         return f"Chain of {counted(len(self.names), 'layer')}, {short(cleaned(self.names))}"
 
-    def params(self, user_params: Any) -> tuple[Any, ...]:
+    def params(self, user_params: PyTree) -> tuple[Any, ...]:
         """Return the chain's parameters of other numbers in the user's pytree.
 
         Pure, inside of `jit`, `grad` and `vmap` too: nothing is cut and compiled again.
@@ -233,7 +235,7 @@ class Chain(Lowered):
         tree = self.handover.pytree.filled(self.handover.arrays(params, others))
         return self.of.restored(tree) if isinstance(self.of, Layers) else tree
 
-    def _arrays(self, tree: Any, name: str) -> list[Any]:
+    def _arrays(self, tree: PyTree, name: str) -> list[Any]:
         """Return the arrays of a pytree like the user's."""
         if isinstance(self.of, Layers):
             other, arrays = Pytree.of(self.of.listed(tree, name), self.of.keys)
@@ -242,7 +244,7 @@ class Chain(Lowered):
         self.handover.pytree.check(other, name)
         return arrays
 
-    def for_batch(self, xs: Any) -> Lowered:
+    def for_batch(self, xs: PyTree) -> Lowered:
         """Return what the chain computes with a batch; a function is traced again for new shapes.
 
         Raises:
@@ -255,7 +257,7 @@ class Chain(Lowered):
             self.batches[batch] = self._cut_again(self.of, batch)
         return self.batches[batch]
 
-    def _cut_again(self, of: "Function", batch: Any) -> Lowered:
+    def _cut_again(self, of: "Function", batch: Batch) -> Lowered:
         was, now = (f"xs of {typed(types)}" for types in (of.batch[1], batch[1]))
         try:
             chain = _cut(replace(of, batch=batch), self.handover.pytree)
@@ -300,12 +302,12 @@ class Layers:
     whole: bool
 
     @classmethod
-    def of(cls, layers: Any, whole: bool) -> "Layers":
+    def of(cls, layers: UserLayers, whole: bool) -> "Layers":
         """Return how layers are handed over."""
         keys = tuple(layers) if isinstance(layers, Mapping) else None
         return cls(tuple if isinstance(layers, tuple) else list, keys, whole)
 
-    def listed(self, layers: Any, name: str = "layers") -> list[Any]:
+    def listed(self, layers: UserLayers, name: str = "layers") -> list[Any]:
         """Return layers in their order, each with a function as one leaf, whatever that holds.
 
         Raises:
@@ -322,14 +324,14 @@ class Layers:
             )
         return [_with_leaf(layers[key]) for key in self.keys]
 
-    def restored(self, layers: list[Any]) -> Any:
+    def restored(self, layers: list[PyTree]) -> Any:
         """Return layers as they were handed over."""
         if self.keys is None:
             return self.sequence(layers)
         return dict(zip(self.keys, layers, strict=True))
 
 
-def _with_leaf(layer: Any) -> Any:
+def _with_leaf(layer: PyTree) -> Any:
     """Return a layer with the function of a pair or of a run as one leaf."""
     if isinstance(layer, Run):
         leaf: Any = Static(layer.f)
@@ -340,7 +342,7 @@ def _with_leaf(layer: Any) -> Any:
     return jax.tree.unflatten(structure, [Static(f), params])
 
 
-def _is_pair(layer: Any) -> bool:
+def _is_pair(layer: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(layer, tuple | list) and len(layer) == 2 and callable(layer[0])
 
 
@@ -358,29 +360,29 @@ class Function:
 
     f: Static
     each: bool
-    batch: tuple[Any, tuple[Any, ...]]
+    batch: Batch
     streams: int
     whole: bool
     cuts: tuple[str, ...] | None
 
-    def of(self, pytree: Pytree) -> Callable[[list[Any], Any], Any]:
+    def of(self, pytree: Pytree) -> LayerProgram:
         """Return the function of the arrays of its parameters."""
         f = self.f.value
 
-        def of(arrays: list[Any], xs: Any) -> Any:
+        def of(arrays: list[Array], xs: PyTree) -> Any:
             whole = pytree.filled(arrays)
             return jax.vmap(lambda x: f(whole, x))(xs) if self.each else f(whole, xs)
 
         return of
 
 
-def _types(xs: Any) -> tuple[Any, tuple[Any, ...]]:
+def _types(xs: PyTree) -> Batch:
     """Return structure and types of a batch."""
     leaves, structure = jax.tree.flatten(jax.eval_shape(partial(jax.tree.map, jnp.asarray), xs))
     return structure, tuple(resized(v, v.shape) for v in leaves)
 
 
-def as_one_example(tree: Any) -> Any:
+def as_one_example(tree: PyTree) -> Any:
     """Return arrays without examples as those of a batch of one."""
     return jax.tree.map(lambda v: jnp.asarray(v)[None], tree)
 
@@ -530,7 +532,7 @@ def from_function(
     return chain, chain.handover.params(arrays)
 
 
-def hint_of_one(f: Any, arrays: Any, state: Any, error: Exception) -> str | None:
+def hint_of_one(f: LayerProgram, arrays: PyTree, state: PyTree, error: Exception) -> str | None:
     """Return a sentence on a function that fails with a batch and takes one example.
 
     None of one that takes the batch, or takes neither.
@@ -602,7 +604,7 @@ class Entry(NamedTuple):
 Numbered = Iterator[tuple[int, Any]]  # the numbers and types of arrays in the user's pytree
 
 
-def _entry(place: str, name: str, layer: Any, each: bool, numbered: Numbered) -> Entry:
+def _entry(place: str, name: str, layer: PyTree, each: bool, numbered: Numbered) -> Entry:
     if isinstance(layer, Run):
         return _entry_of_run(place, name, layer, each, numbered)
     pair = _is_pair(layer)
@@ -731,23 +733,23 @@ def _made(
 class RawKey:
     """Random keys as the numbers that they are made of: loops write numbers only."""
 
-    data: Any  # of uint32
+    data: Array  # of uint32
     implementation: Static = field(metadata={"static": True})
 
 
-def encoded(state: Any) -> Any:
+def encoded(state: PyTree) -> Any:
     """Return a state with its typed keys as numbers."""
 
-    def raw(v: Any) -> Any:
+    def raw(v: Array) -> Any:
         return RawKey(jax.random.key_data(v), Static(jax.random.key_impl(v))) if is_key(v) else v
 
     return jax.tree.map(raw, state)
 
 
-def decoded(state: Any) -> Any:
+def decoded(state: PyTree) -> Any:
     """Undo `encoded`."""
 
-    def key(v: Any) -> Any:
+    def key(v: Array | RawKey) -> Any:
         if not isinstance(v, RawKey):
             return v
         return jax.random.wrap_key_data(v.data, impl=v.implementation.value)
@@ -755,7 +757,7 @@ def decoded(state: Any) -> Any:
     return jax.tree.map(key, state, is_leaf=lambda v: isinstance(v, RawKey))
 
 
-def check_examples(xs: Any) -> None:
+def check_examples(xs: PyTree) -> None:
     """Raise unless all arrays of a batch have the same number of examples."""
     shapes = [np.shape(v) for v in jax.tree.leaves(xs)]
     counts = {shape[0] if shape else 0 for shape in shapes}
@@ -766,7 +768,7 @@ def check_examples(xs: Any) -> None:
         )
 
 
-def name_of(layer: Any) -> str:
+def name_of(layer: object) -> str:
     """Return the name of a layer's class or function."""
     if isinstance(layer, Run):
         return name_of(layer.f)
@@ -781,5 +783,5 @@ def short(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return type(value).__name__

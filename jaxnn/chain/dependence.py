@@ -11,7 +11,7 @@
 The axis of the examples is the one that grows in a second trace, with more of them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import PyTree
 
 from ..arrays.rows import can_be_learned, is_float, is_narrow
 from ..arrays.spread import count_of_devices, is_on_mesh
 from ..jaxpr.primitives import LONG, Rows
-from ..jaxpr.program import Flat, Step, behind, resized, struct, typed
+from ..jaxpr.program import Flat, LayerProgram, Step, behind, resized, struct, typed
 from ..jaxpr.scan_params import Source, entry_of
 from ..jaxpr.scan_splitting import split
 
@@ -276,7 +277,7 @@ class Traced:
         return step.eqn.primitive.name in LONG and self.is_state(step.outputs)
 
 
-def traced(f: Callable[..., Any], params: list[Any], xs: Any) -> Traced:
+def traced(f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree) -> Traced:
     """Trace a function twice, and find what depends on what.
 
     Raises:
@@ -299,7 +300,9 @@ def traced(f: Callable[..., Any], params: list[Any], xs: Any) -> Traced:
     return network
 
 
-def _axes(f: Callable[..., Any], params: list[Any], xs: Any, flat: Flat) -> dict[int, int]:
+def _axes(
+    f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree, flat: Flat
+) -> dict[int, int]:
     """Return the axis of the examples of each value that has one, after scans are taken apart.
 
     The second trace has one example more, or one for each device, over which they may be spread.

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Array
+
 from ..arrays.rows import ScaledRows, value_of
 from ..network.activations import Activation
 from ..network.blocks import Block
@@ -20,7 +22,7 @@ class BlockLayer:
     block: Block
     sigma: Activation
 
-    def __call__(self, layer: Any, z: Any) -> Any:
+    def __call__(self, layer: tuple[Array, Array], z: Array) -> Array:
         out, _ = self.block.forward(self.sigma, Layer(*layer), ScaledRows(z))
         return out.m if out.e is None else value_of(out.m, out.e[:, None])
 

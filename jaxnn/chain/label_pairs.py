@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 from ..jaxpr.program import Flat, Step
 from .parameter_handover import is_array
@@ -34,7 +35,7 @@ def refusal(output: Shape, labels: Shape, where: str = "") -> ValueError:
     )
 
 
-def refuse_pairs(loss: Callable[[Any, Any], Any], output: Any, ys: Any) -> None:
+def refuse_pairs(loss: Callable[[Any, Any], Any], output: PyTree, ys: PyTree) -> None:
     """Raise where a loss broadcasts a column of outputs and a row of labels, or the reverse."""
     arrays, structure = jax.tree.flatten((output, ys))
     counts = len(jax.tree.leaves(output)), sum(map(is_array, jax.tree.leaves(ys)))

@@ -10,7 +10,7 @@ from .chain import Chain, from_function, from_layers
 from .parameter_handover import is_array
 
 
-def is_of_torch(model: Any) -> bool:
+def is_of_torch(model: object) -> bool:
     """Tell whether a model is a module of PyTorch."""
     return hasattr(model, "register_forward_hook")
 
@@ -21,7 +21,7 @@ def refuse_each(each: str, what: str) -> None:
         raise ValueError(f"each: expected batch with {what}, which takes one, got {each}")
 
 
-def _refuse_cuts(cuts: Any) -> None:
+def _refuse_cuts(cuts: object) -> None:
     """Raise a ValueError for cuts of what has its layers already."""
     if cuts is not None:
         raise ValueError("cuts: expected none with a list of layers or a pair (net, params)")

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PyTree
 
 from ..arrays.rows import can_be_learned
 from ..network.network import Network
 from ..network.params import Layer, LazyRun, Stacked, as_layers, is_run, length
-from .chain import Chain, Link, Lowered
+from .chain import Chain, Link, Lowered, Pattern
 from .parameter_handover import Weights
 
 Uses = tuple[tuple[int, int], ...]
@@ -38,7 +39,7 @@ class Place(NamedTuple):
 Change = Callable[[Any, Place], Any]  # (array, its place) -> the array in its stead
 
 
-def changed(net: Network | Chain, params: Any, change: Change, least: int = 2) -> Any:
+def changed(net: Network | Chain, params: PyTree, change: Change, least: int = 2) -> Any:
     """Return parameters with each weight replaced.
 
     Args:
@@ -52,11 +53,11 @@ def changed(net: Network | Chain, params: Any, change: Change, least: int = 2) -
     return tuple(_chain(net, params, change, least))
 
 
-def places(net: Network | Chain, params: Any, least: int = 2) -> set[tuple[int, int]]:
+def places(net: Network | Chain, params: PyTree, least: int = 2) -> set[tuple[int, int]]:
     """Return the layer, counted from 0, and the number there of each weight; `least` its axes."""
     found: set[tuple[int, int]] = set()
 
-    def noted(v: Any, place: Place) -> Any:
+    def noted(v: Array, place: Place) -> Any:
         found.update((int(layer), place.number) for layer in place.layers)
         return v
 
@@ -64,11 +65,11 @@ def places(net: Network | Chain, params: Any, least: int = 2) -> set[tuple[int, 
     return found
 
 
-def are_shared(net: Network | Chain, params: Any) -> bool:
+def are_shared(net: Network | Chain, params: PyTree) -> bool:
     """Tell whether several layers have one weight, as the steps of a recurrent network do."""
     found: list[bool] = []
 
-    def noted(v: Any, place: Place) -> Any:
+    def noted(v: Array, place: Place) -> Any:
         found.extend(len(of_entry) > 1 for of_entry in place.uses)
         return v
 
@@ -87,7 +88,7 @@ def _uses(net: Lowered) -> dict[tuple[int, int], Uses]:
     return {at: tuple(every) for every in of_array.values() for at in every}
 
 
-def _network(params: Any, change: Change) -> Iterator[Any]:
+def _network(params: PyTree, change: Change) -> Iterator[Any]:
     first = 0
     for entry in as_layers(params):
         layer = entry.stored() if isinstance(entry, LazyRun) else entry
@@ -98,7 +99,7 @@ def _network(params: Any, change: Change) -> Iterator[Any]:
         first += k
 
 
-def _chain(net: Lowered, params: Any, change: Change, least: int) -> Iterator[Any]:
+def _chain(net: Lowered, params: PyTree, change: Change, least: int) -> Iterator[Any]:
     first, uses = 0, _uses(net)
     for pattern, k, entry in zip(net.kinds, net.lengths, params, strict=True):
         if pattern.between:
@@ -107,7 +108,12 @@ def _chain(net: Lowered, params: Any, change: Change, least: int) -> Iterator[An
         p, of_run = len(pattern.links), isinstance(entry, Stacked)
         every = [np.arange(first + j, first + p * max(k, 1), p) for j in range(p)]
 
-        def of(part_of: Any, stacked: bool, every: Any = every, pattern: Any = pattern) -> Any:
+        def of(
+            part_of: PyTree,
+            stacked: bool,
+            every: list[np.ndarray] = every,
+            pattern: Pattern = pattern,
+        ) -> Any:
             return tuple(
                 _parts(link, parts, layers, stacked, change, least, uses)
                 for link, parts, layers in zip(pattern.links, part_of, every, strict=True)
@@ -123,7 +129,7 @@ def _chain(net: Lowered, params: Any, change: Change, least: int) -> Iterator[An
 
 def _parts(
     link: Link,
-    parts: Any,
+    parts: PyTree,
     layers: np.ndarray,
     stacked: bool,
     change: Change,

@@ -9,6 +9,7 @@ Riders count in no number of a layer. Of those that are floats Δ is carried all
 from typing import Any, NamedTuple
 
 import jax
+from jaxtyping import PyTree
 
 from ..arrays.rows import floats, is_float
 
@@ -24,7 +25,7 @@ class State(NamedTuple):
     riders: tuple[Any, ...] = ()
 
 
-def streams(state: Any) -> Any:
+def streams(state: PyTree) -> Any:
     """Return a state without its riders."""
     return state.streams if isinstance(state, State) else state
 
@@ -45,23 +46,23 @@ class Filled(NamedTuple):
 NOTHING_FILLED = Filled()
 
 
-def riders(state: Any) -> Any:
+def riders(state: PyTree) -> Any:
     """Return the riders of a state, which every layer hands on."""
     return state.riders if isinstance(state, State) else ()
 
 
-def counted(state: Any) -> tuple[bool, ...]:
+def counted(state: PyTree) -> tuple[bool, ...]:
     """Return for each float leaf of a state whether it counts in the layer; riders do not."""
     if not isinstance(state, State):
         return (True,) * len(floats(state))
     return (True,) * len(floats(state.streams)) + (False,) * len(floats(state.riders))
 
 
-def with_main_first(state: Any) -> bool:
+def with_main_first(state: PyTree) -> bool:
     """Tell a state of several streams, whose first is the main one."""
     return isinstance(state, State) and sum(map(is_float, jax.tree.leaves(state.streams))) > 1
 
 
-def types_of(state: Any) -> Any:
+def types_of(state: PyTree) -> Any:
     """Return the structure of a state, and shapes and dtypes of its arrays, to be compared."""
     return jax.tree.structure(state), [(v.shape, v.dtype) for v in jax.tree.leaves(state)]

@@ -20,7 +20,7 @@ from jax.extend.core import primitives
 from ..chain.chain import Link
 from ..jaxpr.interpreter import CALLS, bound
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS, UNITWISE
-from ..jaxpr.program import Flat, Step, evaluated
+from ..jaxpr.program import Flat, Step, behind, evaluated
 from .branches import Tree
 from .structure import Plain
 
@@ -62,7 +62,8 @@ def are_relu(link: Link, arrays: Tree, state: Tree) -> list[bool]:
     for v, z in _functions(flat):
         some = np.linspace(-3, 3, SOME)
         entries = np.resize(some, flat.types[z].shape).astype(flat.types[z].dtype)
-        (made,) = evaluated([v], _between(flat, v, z), flat.constants | {z: jnp.asarray(entries)})
+        between = behind([v], [step for step in flat.steps if z not in step.outputs])[0]
+        (made,) = evaluated([v], between, flat.constants | {z: jnp.asarray(entries)})
         relu.append(bool(np.array_equal(made, np.maximum(entries, 0))))
     return relu
 
@@ -70,16 +71,6 @@ def are_relu(link: Link, arrays: Tree, state: Tree) -> list[bool]:
 def _traced(link: Link, arrays: Tree, state: Tree) -> tuple[Flat, Any]:
     closed, shape = jax.make_jaxpr(link, return_shape=True)(arrays, state)
     return Flat(closed, OPENED), jax.tree.structure(shape)
-
-
-def _between(flat: Flat, v: int, z: int) -> list[Step]:
-    """Return the steps that make v of z and of constants."""
-    needed, steps = {v}, []
-    for step in reversed(flat.steps):
-        if not needed.isdisjoint(step.outputs):
-            steps.append(step)
-            needed.update(u for u in step.inputs if u != z)
-    return steps[::-1]
 
 
 def _functions(flat: Flat) -> list[tuple[int, int]]:

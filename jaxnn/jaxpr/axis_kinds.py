@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from math import prod
-from typing import Any
 
 from ..arrays.rows import is_float
+from ..arrays.spread import ArrayOrType
 from .program import Flat, Step
 
 EXAMPLES, POSITIONS, FEATURES = "examples", "positions", "features"
@@ -39,7 +39,7 @@ def axis_of(kind: str, size: int) -> Axis:
     return (Factor(kind, size),) if size != 1 else ()
 
 
-def axes_of_state(state: Any) -> tuple[Axis, ...]:
+def axes_of_state(state: ArrayOrType) -> tuple[Axis, ...]:
     """Return the axes of a state: examples first, of floats features last, else positions."""
     last = FEATURES if is_float(state) else POSITIONS
     kinds = [EXAMPLES, *[POSITIONS] * (len(state.shape) - 2), last]

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from ..arrays.compiled import Numbers
 from ..arrays.rows import is_float
 from .program import Flat
 
@@ -47,6 +48,6 @@ def keeps_apart(pull: Callable[[list[Array]], list[Array]], delta: list[Any]) ->
     return all(v in zeros or axes.get(v) == 0 for v in flat.outputs)
 
 
-def _is_zero(constant: Any) -> bool:
+def _is_zero(constant: Numbers) -> bool:
     is_number = not isinstance(constant, jax.core.Tracer) and is_float(constant)
     return is_number and np.size(constant) == 1 and not np.any(constant)

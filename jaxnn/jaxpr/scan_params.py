@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import lax
+from jaxtyping import Array
 
 from ..arrays.compiled import Numbers, computed
 from .primitives import ONCE, REPEATED, Rows
@@ -105,15 +106,43 @@ def prepared(
     # made in every layer, but for those that can be made by entries.
     given = flat, prologue, parameters, raw
     for moves in (True, False):
+        plan = _Plan(*given, moves=moves)
         try:
-            return _by_entries(_Plan(*given, moves=moves), inputs)
+            by_entries = _prepared(plan, inputs, whole=set())
+            plan.check_apart()
         except MixedLayersError:
             continue
-    apart = {v for v in inputs.stacks if _Plan(*given).keeps_apart(v, inputs)}
-    return _by_index(_Plan(*given), inputs, apart)
+        return by_entries
+    mixed = {v for v in inputs.stacks if not _Plan(*given).keeps_apart(v, inputs)}
+    return _prepared(_Plan(*given), inputs, mixed & parameters)
 
 
-class Made(NamedTuple):
+def _prepared(plan: "_Plan", inputs: ScanInputs, whole: set[int]) -> Prepared:
+    """Prepare the entries of a layer, of some stacks by its index in all of what is made of them.
+
+    Args:
+        plan: makes them.
+        inputs: the stacks.
+        whole: those that each layer makes all of.
+    """
+    count, places = len(inputs.consts), [v in whole for v in inputs.stacks]
+    values = [plan.place(Need(v, None)) for v in inputs.consts]
+    shared = {*plan.leaves}
+    values += [plan.place(Need(v, None if v in whole else inputs.rows)) for v in inputs.stacks]
+    by_index = {need for need in plan.leaves.keys() - shared if need.rows is None and whole}
+    index = [Need(plan.indices(inputs.rows), inputs.rows)] if whole else []
+
+    def entry(arrays: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        made = plan.evaluated(values, arrays[: len(plan.leaves)])
+        return made[:count], [
+            lax.dynamic_index_in_dim(v, arrays[-1], keepdims=False) if is_whole else v
+            for v, is_whole in zip(made[count:], places, strict=True)
+        ]
+
+    return Prepared([*plan.leaves, *index], by_index, entry)
+
+
+class MadeEntry(NamedTuple):
     """An entry of a stack, made of entries.
 
     value: the entry, with an axis of one in front.
@@ -128,7 +157,7 @@ class Made(NamedTuple):
 
 def entry_of(
     flat: Flat, prologue: list[Step], parameters: set[int], raw: set[int], v: int, i: int
-) -> Made | None:
+) -> MadeEntry | None:
     """Return entry i of a stack made of the layer's own entries; None if it is of others too."""
     for moves in (False, True):
         plan = _Plan(flat, prologue, parameters, raw, moves=moves)
@@ -137,54 +166,8 @@ def entry_of(
             plan.check_apart()
         except MixedLayersError:
             continue
-        return Made(value, {at: need for need, at in plan.leaves.items()}, plan.steps)
+        return MadeEntry(value, {at: need for need, at in plan.leaves.items()}, plan.steps)
     return None
-
-
-def _by_entries(plan: "_Plan", inputs: ScanInputs) -> Prepared:
-    """Prepare the entries of a layer from the layer's own entries."""
-    needs = [Need(v, None) for v in inputs.consts] + [Need(v, inputs.rows) for v in inputs.stacks]
-    values = list(map(plan.place, needs))
-    plan.check_apart()
-    count = len(inputs.consts)
-
-    def entry(arrays: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        made = plan.evaluated(values, arrays)
-        return made[:count], made[count:]
-
-    return Prepared(list(plan.leaves), set(), entry)
-
-
-def _by_index(plan: "_Plan", inputs: ScanInputs, apart: set[int]) -> Prepared:
-    """Prepare whole stacks in each layer, which takes its entry; data and others by entries.
-
-    Args:
-        plan: makes them.
-        inputs: the stacks.
-        apart: those of parameters that can be prepared by entries.
-    """
-    whole = [v in plan.parameters and v not in apart for v in inputs.stacks]
-    needs = [Need(v, None) for v in inputs.consts]
-    needs += [
-        Need(v, None if is_whole else inputs.rows)
-        for v, is_whole in zip(inputs.stacks, whole, strict=True)
-    ]
-    count = len(inputs.consts)
-    values = list(map(plan.place, needs[:count]))
-    shared = {*plan.leaves}
-    values += map(plan.place, needs[count:])
-    by_index = {need for need in plan.leaves.keys() - shared if need.rows is None}
-    index = Need(plan.indices(inputs.rows), inputs.rows)
-
-    def entry(arrays: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        *arrays, row = arrays
-        made = plan.evaluated(values, arrays)
-        return made[:count], [
-            lax.dynamic_index_in_dim(v, row, keepdims=False) if is_whole else v
-            for v, is_whole in zip(made[count:], whole, strict=True)
-        ]
-
-    return Prepared([*plan.leaves, index], by_index, entry)
 
 
 class _Plan:
@@ -253,7 +236,7 @@ class _Plan:
             for start, shape in zip(starts, shapes, strict=False)
         ]
 
-        def made(*numbers: Any) -> Any:
+        def made(*numbers: Array) -> Any:
             known = self.flat.constants | dict(zip(raw, numbers, strict=True))
             return evaluated([v], steps, known)[0]
 

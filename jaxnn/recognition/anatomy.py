@@ -1,11 +1,12 @@
 """Anatomy: what is recognised in the program of a layer, and its numbers for one state."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
+from ..jaxpr.interpreter import Jaxpr
 from .attention import Attention, Logits, attentions_of, logits_of, unread_of
 from .routers import Router, load_of, routers_of
 from .skips import Skip, skip_of
@@ -36,14 +37,14 @@ class Anatomy:
     skip: Skip | None = None
 
     @classmethod
-    def of(cls, closed: Any, state: Any) -> "Anatomy":
+    def of(cls, closed: Jaxpr, state: PyTree) -> "Anatomy":
         """Return that of a jaxpr, (arrays, state) -> state."""
         graph = Graph.of(closed, state)
         unread = dict.fromkeys(unread_of(graph))
         recognised = tuple(attentions_of(graph)), tuple(routers_of(graph))
         return cls(graph, *recognised, tuple(unread), skip_of(graph, state))
 
-    def numbers(self, arrays: Any, state: Any) -> Numbers:
+    def numbers(self, arrays: PyTree, state: PyTree) -> Numbers:
         """Return the numbers of all for the arrays and the state of the layer."""
         if self.graph is None:
             return Numbers()

@@ -166,14 +166,8 @@ def _places(graph: Graph, v: int, factor: Factor) -> list[int]:
 
 def _steps_above(graph: Graph, v: int) -> list[Step]:
     """Return the steps from a value to the next products or selections, and these selections."""
-    waiting, steps = [v], dict[int, Step]()
-    for u in waiting:
-        for step in graph.taken.get(u, ()):
-            if id(step) in steps or not (passes(step) or step.eqn.primitive in SELECTING):
-                continue
-            steps[id(step)] = step
-            waiting += step.outputs if passes(step) else ()
-    return [*steps.values()]
+    steps = {id(step): step for step in graph.above(v, passes)}
+    return [s for s in steps.values() if passes(s) or s.eqn.primitive in SELECTING]
 
 
 def load_of(graph: Graph, router: Router, known: dict[int, Any]) -> Float[Array, " experts"]:

@@ -6,11 +6,12 @@ The way back from what comes out leads through sums alone to u, and the other te
 state too. A norm behind the sum, or a factor of u, ends it: then out - u is not what branches add.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PyTree
 
 from ..arrays.rows import ScaledRows, at_least_float32, is_float, log_size_of
 from ..chain.state import State
@@ -31,7 +32,7 @@ class Skip(NamedTuple):
     out: int
 
 
-def skip_of(graph: Graph, state: Any) -> Skip | None:
+def skip_of(graph: Graph, state: PyTree) -> Skip | None:
     """Return the skip connection around a layer; None without one, or where it is not clear.
 
     That is where two arrays of the state are terms of one sum: either may be the stream. Of a
@@ -72,7 +73,7 @@ def _terms(graph: Graph, v: int, numbers: dict[int, int]) -> tuple[set[int], boo
     return streams, others
 
 
-def log_branch(skip: Skip, before: Any, after: Any, dtype: Any) -> Float[Array, ""]:
+def log_branch(skip: Skip, before: PyTree, after: PyTree, dtype: DTypeLike) -> Float[Array, ""]:
     """Return ln of the norm of what branches add, relative to that of the stream.
 
     Args:

@@ -4,16 +4,17 @@ exp, and its sum over some axes                        a softmax
 steps entry by entry, or that change a shape alone     the way from one product to the next
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import primitives
+from jaxtyping import PyTree
 
 from ..jaxpr.axis_kinds import Axes
-from ..jaxpr.interpreter import CALLS
+from ..jaxpr.interpreter import CALLS, Jaxpr
 from ..jaxpr.primitives import CASTS, ENDING, SHAPES
 from ..jaxpr.program import Flat, Step, behind, evaluated
 
@@ -61,7 +62,7 @@ class Graph:
     made: dict[int, Step] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, closed: Any, state: Any) -> "Graph":
+    def of(cls, closed: Jaxpr, state: PyTree) -> "Graph":
         """Return that of a jaxpr whose last inputs are the leaves of a state."""
         flat, leaves = Flat(closed, OPENED), jax.tree.leaves(state)
         graph = cls(flat, tuple(flat.inputs[len(flat.inputs) - len(leaves) :]))
@@ -115,27 +116,21 @@ class Graph:
 
     def divisions(self, total: int) -> frozenset[int]:
         """Return the steps that divide by a sum, to which others may be added before."""
-        waiting, divisions = [total], set[int]()
-        seen = {total}
-        for u in waiting:
-            for step in self.taken.get(u, ()):
-                if step.eqn.primitive is primitives.div_p:
-                    divisions.add(id(step))
-                elif step.eqn.primitive.name in ADDING:
-                    waiting += [w for w in step.outputs if w not in seen]
-                    seen.update(step.outputs)
-        return frozenset(divisions)
+        steps = self.above(total, lambda step: step.eqn.primitive.name in ADDING)
+        return frozenset(id(step) for step in steps if step.eqn.primitive is primitives.div_p)
 
     def _sum_of(self, v: int) -> tuple[int, int, tuple[int, ...]] | None:
         """Return the value whose sum the numerators v are divided by, their sum, and its axes."""
-        shape, waiting = self.flat.types[v].shape, [v]
-        for u in waiting:
-            for step in self.taken.get(u, ()):
-                (out, *_) = step.outputs
-                if step.eqn.primitive is primitives.reduce_sum_p:
-                    return u, out, tuple(int(i) for i in step.eqn.params["axes"])
-                if step.eqn.primitive.name in WEIGHING and self.flat.types[out].shape == shape:
-                    waiting.append(out)
+        shape = self.flat.types[v].shape
+
+        def weighs(step: Step) -> bool:
+            has_shape = self.flat.types[step.outputs[0]].shape == shape
+            return has_shape and step.eqn.primitive.name in WEIGHING
+
+        for step in self.above(v, weighs):
+            if step.eqn.primitive is primitives.reduce_sum_p:
+                axes = tuple(int(i) for i in step.eqn.params["axes"])
+                return step.inputs[0], step.outputs[0], axes
         return None
 
     def _without_largest(self, v: int) -> int | None:
@@ -173,15 +168,17 @@ class Graph:
 
     def products_above(self, v: int) -> list[Step]:
         """Return the products that a value goes into, by steps that are none."""
-        waiting, seen, products = [v], {v}, []
+        return [s for s in self.above(v, passes) if s.eqn.primitive is primitives.dot_general_p]
+
+    def above(self, v: int, goes_on: Callable[[Step], bool]) -> Iterator[Step]:
+        """Yield the steps that take a value, or what such steps make of it that go on."""
+        waiting, seen = [v], {v}
         for u in waiting:
             for step in self.taken.get(u, ()):
-                if step.eqn.primitive is primitives.dot_general_p:
-                    products.append(step)
-                elif passes(step):
+                yield step
+                if goes_on(step):
                     waiting += [w for w in step.outputs if w not in seen]
                     seen.update(step.outputs)
-        return products
 
 
 def passes(step: Step) -> bool:

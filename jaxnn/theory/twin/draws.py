@@ -35,7 +35,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ...arrays.rows import at_least_float32
 from .noise import bits, fold_in, hashed, normal, signs
@@ -78,7 +78,7 @@ class Blocks:
     turned: bool
     alone: bool
 
-    def at(self, key: Array, s: Any, replicas: int) -> tuple[Array, Array, Array]:
+    def at(self, key: Array, s: Array | int, replicas: int) -> tuple[Array, Array, Array]:
         """Return the s-th source of each replica, the block's own number, and its key."""
         here = jnp.arange(replicas, dtype=jnp.uint32)
         shift = jnp.uint32(s) if self.alone else (bits(fold_in(key, 0), (1,)) + jnp.uint32(s))
@@ -145,7 +145,7 @@ def shared_product(
     each = _in_turn if loops else jax.vmap
 
     def of(random: tuple[Array, Array], f: Operator, x: Array, w: Array, own: Blocks) -> Array:
-        def one(s: Any) -> Array:
+        def one(s: Array | int) -> Array:
             source, block, of_block = own.at(random[0], s, len(x))
 
             def signed(r: Array) -> Array:
@@ -155,10 +155,10 @@ def shared_product(
 
         return _mean_of_blocks(one, own.count(len(x)))
 
-    def up(random: Any, x: Array, w: Array) -> Array:
+    def up(random: tuple[Array, Array], x: Array, w: Array) -> Array:
         return of(random, operator, x, w, blocks)
 
-    def down(random: Any, x: Array, w: Array, delta: Array) -> Array:
+    def down(random: tuple[Array, Array], x: Array, w: Array, delta: Array) -> Array:
         own = replace(blocks, turned=not blocks.turned)
         return of(random, _transposed(operator, x), delta, w, own)
 
@@ -191,13 +191,13 @@ def _with_rule(
     """Return a draw, (what is random, x, W) -> y, with its reverse rule."""
 
     @jax.custom_vjp
-    def drawn(random: Any, x: Array, w: Array) -> Array:
+    def drawn(random: PyTree, x: Array, w: Array) -> Array:
         return up(random, x, w)
 
-    def forward(random: Any, x: Array, w: Array) -> tuple[Array, Any]:
+    def forward(random: PyTree, x: Array, w: Array) -> tuple[Array, Any]:
         return drawn(random, x, w), (random, x, w)
 
-    def backward(saved: Any, delta: Array) -> tuple[Any, Array, Array]:
+    def backward(saved: tuple[PyTree, Array, Array], delta: Array) -> tuple[Any, Array, Array]:
         random, x, w = saved
         of_w = jax.linear_transpose(lambda w: each(lambda x: operator(x, w))(x), w)
         without = jax.tree.map(lambda v: np.zeros(v.shape, jax.dtypes.float0), random)
@@ -338,7 +338,7 @@ def looked_up(
     key: Array,
     gather: Callable[[Array, Any], Array],
     table: Array,
-    places: Any,
+    places: Array,
     numbers: Array | None = None,
     blocks: Blocks | None = None,
 ) -> Array:
@@ -359,10 +359,10 @@ def looked_up(
     if numbers is None:
         numbers = jnp.arange(table.size, dtype=jnp.int32).reshape(table.shape)
 
-    def one(s: Any) -> Array:
+    def one(s: Array | int) -> Array:
         _, block, of_block = blocks.at(key, s, replicas)
 
-        def signed(r: Array, places: Any) -> Array:
+        def signed(r: Array, places: Array) -> Array:
             return signs(hashed(fold_in(of_block, r), gather(numbers, places)), table.dtype)
 
         return jax.vmap(signed)(block, places)

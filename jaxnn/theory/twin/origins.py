@@ -10,7 +10,7 @@ the same signs. An entry goes from a unit below to a unit above, and in a produc
 way; of each product the units of an entry are told by its axes, and compared.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, product
@@ -111,7 +111,7 @@ class Origin:
             strides.append((scan, int(apart[0]) if len(apart) else 0))
         return tuple(strides)
 
-    def view(self, name: str, params: Any, i: int) -> "Origin":
+    def view(self, name: str, params: Mapping[str, Any], i: int) -> "Origin":
         """Return the i-th result of one of `VIEWS`."""
 
         def made() -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ...chain.chain import Chain, Link, Lowered, Pattern
 from ...chain.from_network import as_chain
@@ -27,6 +27,8 @@ from ...texts import told
 from .noise import fold_in
 from .program import CONSTANT, STATE, WEIGHT, Draws, Value, evaluated, shared_weights
 
+Type = tuple[tuple[int, ...], Any]  # shape and dtype
+Types = tuple[tuple[Type, ...], ...]
 REPLICAS = 16
 ANEW = 2**20  # added to the numbers of layers that are drawn anew; a float32 has them exactly
 
@@ -57,12 +59,12 @@ class WideLink(Link):
         """For each array of each part whether it is a parameter."""
         return (*self.real.trained, (False, False))
 
-    def __call__(self, arrays: Sequence[Sequence[Any]], state: Any) -> Any:
+    def __call__(self, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
         return _evaluated(self, arrays, state)
 
 
 @partial(jax.jit, static_argnums=0)  # one trace for all places that a flow evaluates a layer at
-def _evaluated(link: WideLink, arrays: Sequence[Sequence[Any]], state: Any) -> Any:
+def _evaluated(link: WideLink, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
     """Return what a layer of the twin makes."""
     real = link.real
     *own, (key, number) = arrays
@@ -94,15 +96,17 @@ def _with_replicas(value: Value, draws: Draws) -> Array:
     return value.array if is_number else jnp.moveaxis(draws.as_state(value), 0, 1)
 
 
-def _types(arrays: Any) -> Any:
+def _types(arrays: Sequence[Sequence[Array]]) -> Types:
     return tuple(tuple((v.shape, v.dtype) for v in part) for part in arrays)
 
 
 @lru_cache(maxsize=256)
-def _program(link: Link, arrays: Any, structure: Any, types: Any) -> tuple[Any, Any]:
+def _program(
+    link: Link, arrays: Types, structure: jax.tree_util.PyTreeDef, types: tuple[Type, ...]
+) -> tuple[Any, Any]:
     """Return the jaxpr of a layer, and the structure of the state that comes out."""
 
-    def struct(v: Any) -> Any:
+    def struct(v: Type) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(*v)  # type: ignore[no-untyped-call]
 
     own = [[struct(v) for v in part] for part in arrays]
@@ -126,11 +130,11 @@ class Wide(Chain):
     def __repr__(self) -> str:
         return f"Wide twin, {self.replicas} replicas, of: {self.real!r}"
 
-    def for_batch(self, xs: Any) -> Lowered:
+    def for_batch(self, xs: PyTree) -> Lowered:
         """Return what the twin computes with a batch, given as to the real network."""
         return _widened(self.real.for_batch(xs))
 
-    def params(self, user_params: Any, key: Any = None) -> tuple[Any, ...]:
+    def params(self, user_params: PyTree, key: Array | None = None) -> tuple[Any, ...]:
         """Return the twin's parameters of other numbers in the user's pytree.
 
         Args:
@@ -139,7 +143,9 @@ class Wide(Chain):
         """
         return self.with_key(self.real.params(user_params), key)
 
-    def with_key(self, params: Sequence[Any], key: Any = None, apart: Any = 0) -> tuple[Any, ...]:
+    def with_key(
+        self, params: Sequence[Any], key: Array | None = None, apart: Array | int = 0
+    ) -> tuple[Any, ...]:
         """Return the twin's parameters, given those of the real chain.
 
         Args:
@@ -168,7 +174,7 @@ class Wide(Chain):
         return tuple(entries)
 
 
-def _run_with_key(run: Stacked, key: Any, at: Any) -> Stacked:
+def _run_with_key(run: Stacked, key: Array, at: np.ndarray) -> Stacked:
     """Return a run whose layers have their numbers, and share the key."""
     shared = run.shared
     if shared is None:
