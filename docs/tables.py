@@ -349,7 +349,7 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return a table for a page: of `COLUMNS`, `verdicts`, `twins`, `alarms`, `findings`."""
+    """Return a table for a page: of `COLUMNS`, `verdicts`, `twins`, `alarms`, `findings`, `changes`."""
     if name == "verdicts":
         return "\n".join(verdicts(read(name, data)))
     if name == "twins":
@@ -358,6 +358,8 @@ def markdown(name: str, data: Path = DATA) -> str:
         return "\n".join(alarms())
     if name == "findings":
         return "\n".join(findings())
+    if name == "changes":
+        return "\n".join(changes())
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     records = read(name, data)
     measured = f"Measured: {about['measured']}."
@@ -524,6 +526,14 @@ def bench(records: Sequence[Record]) -> list[str]:
                 cells = {**record, "ratio": ratio}
                 lines.append(_line([cells[name] or "–" for name in columns]))
     return lines
+
+
+def changes() -> list[str]:
+    """Return the changes that may cure a network, by their names in a `Cure`."""
+    from jaxnn.curing.changes import CURES
+
+    rows = [(f"`{name}`", text) for name, text, *_ in CURES.paragraphs()]
+    return [_line(("kind", "change")), _rule("l|l"), *map(_line, rows)]
 
 
 def alarms() -> list[str]:

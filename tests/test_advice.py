@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from peers import need
-from walks import walk
+from walks import entered, walk
 
 import jaxnn
 from jaxnn.curing import changes
@@ -579,13 +579,9 @@ def test_every_kind_has_a_rule_and_a_network():
 def walked():
     """CONTRIBUTING's change and how its advice is followed, entered as they stand there."""
     entry, case = walk("a cure")
-    before, rules = dict(CURES), {}
-    exec(entry, {**vars(changes)})
-    exec(case, {**globals(), "RULES": rules})
-    (kind,) = CURES.keys() - before.keys()
-    yield kind, rules
-    CURES.clear()
-    CURES.update(before)
+    with entered(CURES, entry, changes) as kind:
+        exec(case, {**globals(), "RULES": (rules := {})})
+        yield kind, rules
 
 
 LINEAR = [{"w": 0.1 * np.random.default_rng(i).normal(size=(8, 8))} for i in range(6)]

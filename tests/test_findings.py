@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import filled_flow
-from walks import walk
+from walks import entered, walk
 
 import jaxnn
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
@@ -549,14 +549,9 @@ def test_the_page_says_of_every_finding_what_it_is_and_when():
 def test_the_walk_that_adds_a_finding():
     """CONTRIBUTING's rule and its case, entered as they stand there."""
     rule, entry = walk("a finding")
-    before, cases = dict(FINDINGS), {}
-    try:
-        exec(rule, {**vars(module)})
-        exec(entry, {**globals(), "CASES": cases})
+    with entered(FINDINGS, rule, module) as name:
+        exec(entry, {**globals(), "CASES": (cases := {})})
         (case,) = cases.values()
-        assert {*FINDINGS} - {*before} == {case.rule}
+        assert case.rule == name
         test_a_finding_names_layer_and_array_and_says_what_is_wrong(case)
         assert case.says in jaxnn.verdict(case.ill).sentences
-    finally:
-        FINDINGS.clear()
-        FINDINGS.update(before)

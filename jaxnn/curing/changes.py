@@ -69,7 +69,7 @@ def made(change: Change, **words: object) -> Sight:
 
 @CURES.rule("branch scale", says="Multiply the last arrays of each branch, {arrays}, by {why}.")
 def branch_scale(patient: Patient) -> Iterator[Sight]:
-    """What branches add to their state, times 1/√(branches), DeepNorm's factor, or 0."""
+    """What branches add, times 1/√(branches) or 0, or DeepNorm's factor if a norm follows."""
     only, count = set().union(*patient.branches), len(patient.branches)
     if not count:
         return
@@ -110,7 +110,7 @@ def _factors_in_words(weights: str, factors: tuple[float, ...], what: str, **_: 
     says=_factors_in_words,
 )
 def scale_by_layer(patient: Patient) -> Iterator[Sight]:
-    """A factor for each layer: by the gradient, by the signal, by both.
+    """A factor for each layer, to keep the gradient, the signal (as LSUV does), or both.
 
     Left out are factors that are those of a change before, or of the single factor, to within what
     rates are told apart by.
@@ -157,7 +157,7 @@ def _excess(patient: Patient, gradient: float, signal: float, factors: PerLayer)
 
 @CURES.rule("orthogonal", says="Draw the weights {weights} {kind} with {size}.")
 def orthogonal(patient: Patient) -> Iterator[Sight]:
-    """Orthogonal matrices of the size at which the rate is zero.
+    """Orthogonal matrices, delta-orthogonal kernels too, of the size at which the rate is zero.
 
     They have one gain if they are square and of one size, else each as many times its own size.
     """
@@ -195,7 +195,7 @@ def _root_mean_square(values: Float[np.ndarray, " n"]) -> float:
     unless=("branch scale",),
 )
 def looks_linear(patient: Patient) -> Iterator[Sight]:
-    """Mirrored orthogonal matrices, [[W, -W], [-W, W]], where layers are of relu.
+    """Mirrored orthogonal matrices, `[[W, -W], [-W, W]]`, where layers are of relu.
 
     Then relu(z) - relu(-z) = z makes the layers linear; their vectors are mirrored likewise, and
     kernels of convolutions in their centre.
