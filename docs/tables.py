@@ -349,7 +349,7 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return a table for a page: of `COLUMNS`, `verdicts`, `twins`, `alarms`, `findings`, `changes`."""
+    """Return a table for a page: of `COLUMNS`, `verdicts`, `twins`, or of a table of rules."""
     if name == "verdicts":
         return "\n".join(verdicts(read(name, data)))
     if name == "twins":
