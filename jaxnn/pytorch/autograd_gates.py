@@ -13,6 +13,7 @@ below it first, states and parameters, as the bits of an integer; so that many p
 from typing import Any, NamedTuple
 
 from .hooks import State
+from .types import GradientEdge, Node
 
 
 class Survey(NamedTuple):
@@ -34,7 +35,7 @@ class Survey(NamedTuple):
     functions: dict[Any, set[int]]
 
 
-def survey(top: Any, states: list[State], bottom: Any) -> Survey:
+def survey(top: GradientEdge, states: list[State], bottom: GradientEdge | None) -> Survey:
     """Survey the graph below the loss, or an output with a cotangent.
 
     top: the edge of it.
@@ -68,7 +69,12 @@ def _needed(found: Survey, states: list[State]) -> set[tuple[type, int]]:
     }
 
 
-def _walked(top: Any, states: list[State], parts: list[tuple[int, ...]], bottom: Any) -> Survey:
+def _walked(
+    top: GradientEdge,
+    states: list[State],
+    parts: list[tuple[int, ...]],
+    bottom: GradientEdge | None,
+) -> Survey:
     count = len(states)
     places: dict[Any, list[int]] = {}  # a cut may return what comes in, so that edges are shared
     for at in range(count, 0, -1):
@@ -114,7 +120,7 @@ def _walked(top: Any, states: list[State], parts: list[tuple[int, ...]], bottom:
     return Survey(reached[1 : count + 1], parts, gates, links, parameters, functions)
 
 
-def is_own_function(node: Any) -> bool:
+def is_own_function(node: Node) -> bool:
     """Tell a node of a user's own autograd.Function, whose backward may be anything."""
     return hasattr(node, "_forward_cls")
 
@@ -145,7 +151,7 @@ class _Below:
                 bits |= self._bits(edge)
         return [end for i, end in enumerate(self.ends) if bits >> i & 1]
 
-    def _bits(self, edge: Any) -> int:
+    def _bits(self, edge: GradientEdge) -> int:
         if self._is_end(edge):
             return self._bit(edge)
         going: list[tuple[Any, Any]] = [(edge[0], None)]
@@ -174,11 +180,11 @@ class _Below:
             self.of_node[node] = bits
         return self.of_node[edge[0]]
 
-    def _is_end(self, edge: Any) -> bool:
+    def _is_end(self, edge: GradientEdge) -> bool:
         node = edge[0]
         return edge in self.places or hasattr(node, "variable") or is_own_function(node)
 
-    def _bit(self, edge: Any) -> int:
+    def _bit(self, edge: GradientEdge) -> int:
         if edge not in self.numbers:
             self.numbers[edge] = len(self.ends)
             self.ends.append(edge)

@@ -16,6 +16,7 @@ from .inputs import called
 from .module import recording
 from .restore import unchanged
 from .tensors import tensors_in
+from .types import Arguments, Inputs, Module, Named, Node, Output
 
 # By the names of torch's nodes:
 SUM, RELU, CONVOLUTION = "AddBackward0", "ReluBackward0", "ConvolutionBackward0"
@@ -38,7 +39,7 @@ Below = dict[Any, int]
 Axes = tuple[int, int]  # of a kernel: that of its inputs and that of its outputs
 
 
-def branches_of(module: Any, inputs: Any) -> list[set[str]]:
+def branches_of(module: Module, inputs: Inputs) -> list[set[str]]:
     """Return for each branch of a module the parameters of its last product, by name.
 
     The module is run once, in the mode that it is in, and left as it was; so it is by the others.
@@ -51,7 +52,7 @@ def branches_of(module: Any, inputs: Any) -> list[set[str]]:
         return [product for _, _, product in _skips(below, names)]
 
 
-def is_post_norm(module: Any, inputs: Any) -> bool:
+def is_post_norm(module: Module, inputs: Inputs) -> bool:
     """Tell whether a norm follows the sum of a branch and its skip connection.
 
     Then what the next branch adds to is that sum with a norm over it.
@@ -71,7 +72,7 @@ def is_post_norm(module: Any, inputs: Any) -> bool:
         return False
 
 
-def kernels_of(module: Any, inputs: Any) -> dict[str, Axes]:
+def kernels_of(module: Module, inputs: Inputs) -> dict[str, Axes]:
     """Return the axes of inputs and outputs of each kernel of a convolution, by name.
 
     Left out are grouped convolutions, whose units do not all meet.
@@ -89,7 +90,7 @@ def kernels_of(module: Any, inputs: Any) -> dict[str, Axes]:
     return found
 
 
-def count_of_relu(module: Any, names: Sequence[str], inputs: Any) -> int | None:
+def count_of_relu(module: Module, names: Sequence[str], inputs: Inputs) -> int | None:
     """Return how often some modules apply relu; None if they apply anything else but products.
 
     Args:
@@ -102,10 +103,10 @@ def count_of_relu(module: Any, names: Sequence[str], inputs: Any) -> int | None:
     if not all(name in known for name in names):
         return None
 
-    def enter(_: Any, args: Any, named: Any) -> None:
+    def enter(_: Any, args: Arguments, named: Named) -> None:
         entered.append([t.grad_fn for t in tensors_in((args, named))])
 
-    def leave(_: Any, args: Any, output: Any) -> None:
+    def leave(_: Any, args: Arguments, output: Output) -> None:
         del args
         outs = [t.grad_fn for t in tensors_in(output) if t.grad_fn is not None]
         ends.append((entered.pop(), outs))
@@ -136,7 +137,7 @@ def _between(ins: list[Any], outs: list[Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def _graph(module: Any, inputs: Any) -> Iterator[tuple[Below, dict[int, str]]]:
+def _graph(module: Module, inputs: Inputs) -> Iterator[tuple[Below, dict[int, str]]]:
     """Run a module; give the nodes of its graph, as `_nodes` does, and its parameters' names."""
     torch = sys.modules["torch"]
     with recording(torch), unchanged(torch, module, tensors_in(inputs)):
@@ -186,7 +187,7 @@ def _skips(below: Below, names: dict[int, str]) -> Iterator[tuple[Any, Any, set[
                 break
 
 
-def _last_product(node: Any, u: Any, names: dict[int, str]) -> set[str]:
+def _last_product(node: Node, u: Node, names: dict[int, str]) -> set[str]:
     """Return the parameters of the last product before a node and after u, and its bias."""
     if node is None or node is u:
         return set()
@@ -201,7 +202,7 @@ def _last_product(node: Any, u: Any, names: dict[int, str]) -> set[str]:
     return set()
 
 
-def _parameter(node: Any, names: dict[int, str]) -> set[str]:
+def _parameter(node: Node, names: dict[int, str]) -> set[str]:
     """Return the name of the parameter that a node is, but for its form; empty if it is none."""
     while node is not None and node.name() in MOVES:
         node = node.next_functions[0][0]

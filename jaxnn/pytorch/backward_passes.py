@@ -31,6 +31,7 @@ from .autograd_gates import Survey
 from .custom_functions import Inner, blamed, taken
 from .hooks import State
 from .tensors import highest_exponent, log_norms, name_of_dtype, numbers_of, size_of
+from .types import GradientEdge, Tensor
 
 FEW = 2**16  # numbers of a small state
 POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has room for little else
@@ -69,11 +70,28 @@ class Descent(NamedTuple):
         """Return the states that are no gates between two gates."""
         return list(range(upper - 1, lower, -1))
 
+    def reached_between(self, upper: int, lower: int) -> list[int]:
+        """Return the states that the gradient comes to below a gate, down to the next one."""
+        return [*self.between(upper, lower), *([lower] if lower else [])]
+
+    def used_between(self, upper: int, lower: int, with_parameters: bool) -> tuple[list[str], bool]:
+        """Return what is used in the layers between two gates: parameters, or if not the input."""
+        inside = range(lower + 1, upper + 1)
+        if not with_parameters:
+            return [], not self.enters_at.isdisjoint(inside)
+        named = self.parameters.items()
+        return [name for name, p in named if not self.layers_of(p).isdisjoint(inside)], False
+
+    def is_used_below(self, lower: int, names: list[str], enters: bool) -> bool:
+        """Tell whether one of some parameters, or the input, is used below a gate too."""
+        lowest = [min(self.layers_of(self.parameters[name])) for name in names]
+        return any(at <= lower for at in [*lowest, *(self.enters_at if enters else [])])
+
     @property
     def first_below(self) -> list[int]:
         """The states that the gradient comes to first, down to the highest gate."""
         count, lower = self.gates[:2]
-        return [*self.between(count, lower), *([lower] if lower else [])]
+        return self.reached_between(count, lower)
 
     @property
     def loose(self) -> dict[int, list[int]]:
@@ -92,7 +110,7 @@ class Descent(NamedTuple):
         """The layers that the input enters at."""
         return {at for at, to in self.survey.links if to == 0} if self.x is not None else set()
 
-    def layers_of(self, parameter: Any) -> set[int]:
+    def layers_of(self, parameter: Tensor) -> set[int]:
         """The layers that a parameter is used in, L + 1 above the last cut."""
         return self.survey.parameters.get(id(parameter), set())
 
@@ -108,7 +126,7 @@ class Sums:
         self.parts: dict[str, tuple[Any, int]] = {}
         self.came: dict[str, list[tuple[int, float]]] = {}
 
-    def add(self, name: str, upper: int | None, grad: Any, exponent: int) -> None:
+    def add(self, name: str, upper: int | None, grad: Tensor, exponent: int) -> None:
         """Add what comes from the part of the pass below a gate; None of a pass without gates."""
         grad = grad.detach().to_dense() if grad.is_sparse else grad.detach()
         if upper is not None:
@@ -161,6 +179,7 @@ class Noted(NamedTuple):
     positions: np.ndarray | None
 
 
+Pairs = list[tuple[Any, Any]]  # a place in torch's graph, and the gradient there
 # (state, the exponents of what has come, those to be had before it, those of Δ) -> to multiply by
 Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -237,7 +256,7 @@ class Pass:
         self.norm[at] = np.sqrt(np.sum(squares, axis=0))
         return k
 
-    def enter(self, upper: int, grad: Any, total: np.ndarray) -> None:
+    def enter(self, upper: int, grad: Tensor, total: np.ndarray) -> None:
         """Add what comes to the input from below a gate, grad × 2^total."""
         m = _unit_rows(grad, self.record(0, [grad], total))
         self.came.append((upper, self.arrived[0].copy()))
@@ -270,12 +289,12 @@ class Sizes(NamedTuple):
     exponent: np.ndarray
 
     @classmethod
-    def of(cls, grad: Any, channels: int | None) -> "Sizes":
+    def of(cls, grad: Tensor, channels: int | None) -> "Sizes":
         """Return those at all positions, given the axis of the channels; None: at one for all."""
         v = _rows(grad) if channels is None else _wide(grad)
         axis = 1 if channels is None else channels
 
-        def flat(v: Any) -> np.ndarray:
+        def flat(v: Tensor) -> np.ndarray:
             return numbers_of(v).astype(np.float64).reshape(len(grad), -1)
 
         # Large temporaries cost more than what is computed, and abs() would be one.
@@ -299,15 +318,15 @@ class Sizes(NamedTuple):
             return np.asarray(np.log(square) / 2 + np.where(zero.all(axis=0), 0, common) * LN2)
 
 
-def _wide(grad: Any) -> Any:
+def _wide(grad: Tensor) -> Any:
     return grad.float() if grad.element_size() < 4 else grad
 
 
-def _rows(grad: Any) -> Any:
+def _rows(grad: Tensor) -> Any:
     return _wide(grad).reshape(len(grad), -1)
 
 
-def _unit_rows(grad: Any, k: np.ndarray) -> Any:
+def _unit_rows(grad: Tensor, k: np.ndarray) -> Any:
     rows = _rows(grad)
     return rows * rows.new_tensor(np.ldexp(1.0, -k))[:, None]
 
@@ -316,9 +335,8 @@ def plain_pass(descent: Descent, look: Look | None = None) -> Pass:
     """Go down once as torch does, to all states, the input and the parameters at the same time."""
     going = Pass(descent, look)
     wanted = [*range(len(descent.states), 0, -1), *([0] if descent.x is not None else [])]
-    grads, of = _gradients(
-        descent, [descent.top], [descent.cotangent], wanted, list(descent.parameters)
-    )
+    top: Pairs = [(descent.top, descent.cotangent)]
+    grads, of = _gradients(descent, top, wanted, list(descent.parameters))
     total = np.zeros(descent.examples, np.int64)
     going.record_all(grads, total)
     for name, grad in of.items():
@@ -342,23 +360,17 @@ def scaled_pass(
     look: what is noted of Δ of each state besides.
     """
     going, gates = Pass(descent, look), descent.gates
-    outputs, grads = [descent.top], [_times(descent.top, descent.cotangent, shifts)]
+    pairs: Pairs = [(descent.top, _times(descent.top, descent.cotangent, shifts))]
     total = np.full(descent.examples, -shifts[gates[0]], np.int64)
     for upper, lower in pairwise(gates):
-        wanted = [*descent.between(upper, lower), *([lower] if lower else [])]
-        inside = range(lower + 1, upper + 1)
-        names = [
-            name
-            for name, p in descent.parameters.items()
-            if with_parameters and not descent.layers_of(p).isdisjoint(inside)
-        ]
-        enters = not descent.enters_at.isdisjoint(inside) and not with_parameters
-        if not wanted and not names and not enters:
+        names, enters = descent.used_between(upper, lower, with_parameters)
+        wanted = descent.reached_between(upper, lower)
+        if not (wanted or names or enters):
             break
-        again = enters and min(descent.enters_at) <= lower
-        again |= any(min(descent.layers_of(descent.parameters[name])) <= lower for name in names)
+        # What is used below the lower gate too comes there with another scale, in a later part.
+        again = descent.is_used_below(lower, names, enters)
         with _closed(descent.handles(lower) if lower and again else []):
-            below, of = _gradients(descent, outputs, grads, wanted + ([0] if enters else []), names)
+            below, of = _gradients(descent, pairs, wanted + ([0] if enters else []), names)
         for name, grad in of.items():
             going.sums.add(name, upper, grad, int(total[0]))
         for at in wanted:
@@ -369,14 +381,10 @@ def scaled_pass(
             break
         by = rule(lower, k, total, going.exponent[lower]) + shifts[lower]
         total = total - by
-        pairs = [
-            (handle, _multiplied(grad, by))
-            for handle, grad in zip(descent.handles(lower), below[lower], strict=True)
-            if grad is not None
-        ]
-        if not pairs:
+        come = _pairs(descent.handles(lower), below[lower])
+        if not come:
             break
-        outputs, grads = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        pairs = [(handle, _multiplied(grad, by)) for handle, grad in come]
     return going
 
 
@@ -387,37 +395,45 @@ def mixing(descent: Descent, shifts: dict[int, int]) -> np.ndarray:
     examples may meet in one direction alone, as where a batch norm is in a branch that is dropped
     for some of them.
     """
-    mixes = np.zeros(len(descent.states) + 1, bool)
-    going, count = Pass(descent), len(descent.states)
-    halves = _halves(going.exponent.shape[1])
-    outputs, grads = [descent.top], [_times(descent.top, descent.cotangent, shifts)]
+    count = len(descent.states)
+    mixes, going = np.zeros(count + 1, bool), Pass(descent)
+    pairs: Pairs = [(descent.top, _times(descent.top, descent.cotangent, shifts))]
     for upper, lower in pairwise(descent.gates):
-        wanted = [*descent.between(upper, lower), *([lower] if lower else [])]
-        below = _gradients(descent, outputs, grads, wanted, [])[0] if wanted else {}
-        for at in [*([upper] if upper <= count else []), *descent.between(upper, lower)]:
-            below_at = [to for of, to in descent.survey.links if of == at and to]
-            wanted = [*below_at, *([0] if at in descent.enters_at else [])]
-            given = grads if at == upper else [_of_unit(going, at, g) for g in below[at]]
-            handles = outputs if at == upper else descent.handles(at)
-            pairs = [(h, g) for h, g in zip(handles, given, strict=True) if g is not None]
-            if not wanted or not pairs:
-                continue
-            with _closed([handle for to in below_at for handle in descent.handles(to)]):
-                mixes[at] = any(_come_back(descent, pairs, wanted, zero) for zero in halves)
-        if lower == 0 or all(g is None for g in below[lower]):
+        wanted = descent.reached_between(upper, lower)
+        below = _gradients(descent, pairs, wanted, [])[0] if wanted else {}
+        if upper <= count:
+            mixes[upper] = _meet(descent, upper, pairs)
+        for at in descent.between(upper, lower):
+            mixes[at] = _meet(descent, at, _of_unit(going, at, below[at]))
+        pairs = _of_unit(going, lower, below[lower]) if lower else []
+        if not pairs:
             break
-        outputs = descent.handles(lower)
-        grads = [_of_unit(going, lower, g) for g in below[lower]]
-        outputs = [h for h, g in zip(outputs, grads, strict=True) if g is not None]
-        grads = [g for g in grads if g is not None]
     return mixes
 
 
-def _of_unit(going: Pass, at: int, grad: Any) -> Any:
-    if grad is None:
-        return None
-    zero = np.zeros(going.exponent.shape[1], np.int64)
-    return _multiplied(grad, -going.record(at, [grad], zero))
+def _meet(descent: Descent, at: int, pairs: Pairs) -> bool:
+    """Tell whether examples meet between a state and the next ones, given Δ of its parts."""
+    below = [to for of, to in descent.survey.links if of == at and to]
+    wanted = [*below, *([0] if at in descent.enters_at else [])]
+    if not wanted or not pairs:
+        return False
+    with _closed([handle for to in below for handle in descent.handles(to)]):
+        return any(_come_back(descent, pairs, wanted, zero) for zero in _halves(descent.examples))
+
+
+def _pairs(handles: list[Any], grads: list[Any]) -> Pairs:
+    """Return the places of a state with the gradients that come there; without those of none."""
+    pairs = zip(handles, grads, strict=True)
+    return [(handle, grad) for handle, grad in pairs if grad is not None]
+
+
+def _of_unit(going: Pass, at: int, grads: list[Any]) -> Pairs:
+    """Return the gradients at a state, each example brought near 1."""
+    zero = np.zeros(going.descent.examples, np.int64)
+    return [
+        (handle, _multiplied(grad, -going.record(at, [grad], zero)))
+        for handle, grad in _pairs(going.descent.handles(at), grads)
+    ]
 
 
 def _halves(count: int) -> list[np.ndarray]:
@@ -426,20 +442,18 @@ def _halves(count: int) -> list[np.ndarray]:
     return [np.flatnonzero(odd), np.flatnonzero(~odd)]
 
 
-def _come_back(
-    descent: Descent, pairs: list[tuple[Any, Any]], wanted: list[int], zero: np.ndarray
-) -> bool:
+def _come_back(descent: Descent, pairs: Pairs, wanted: list[int], zero: np.ndarray) -> bool:
     """Tell whether examples that are made zero in gradients come back below."""
-    grads = [grad.clone() for _, grad in pairs]
-    for grad in grads:
+    halved = [(handle, grad.clone()) for handle, grad in pairs]
+    for _, grad in halved:
         grad[zero] = 0
-    come, _ = _gradients(descent, [handle for handle, _ in pairs], grads, wanted, [])
+    come, _ = _gradients(descent, halved, wanted, [])
     below = (g for parts in come.values() for g in parts if g is not None)
     return any(bool((g[zero] != 0).any()) for g in below)
 
 
 def _gradients(
-    descent: Descent, outputs: list[Any], grads: list[Any], wanted: list[int], names: list[str]
+    descent: Descent, pairs: Pairs, wanted: list[int], names: list[str]
 ) -> tuple[dict[int, list[Any]], dict[str, Any]]:
     """Return the gradients at the states that are wanted, part by part, and of the parameters."""
     places: dict[Any, int] = {}
@@ -452,7 +466,11 @@ def _gradients(
     leaves = [descent.parameters[name] for name in names]
     with blamed(descent.survey.functions):
         come = sys.modules["torch"].autograd.grad(
-            outputs, [*inputs, *leaves], grads, retain_graph=True, allow_unused=True
+            [handle for handle, _ in pairs],
+            [*inputs, *leaves],
+            [grad for _, grad in pairs],
+            retain_graph=True,
+            allow_unused=True,
         )
     at_states = {
         at: [come[places[_key(handle)]] for handle in descent.handles(at)] for at in wanted
@@ -464,16 +482,16 @@ def _gradients(
     return at_states, of
 
 
-def _key(handle: Any) -> Any:
+def _key(handle: GradientEdge | Tensor) -> Any:
     return tuple(handle[:2]) if isinstance(handle, tuple) else id(handle)
 
 
-def _times(top: Any, cotangent: Any, shifts: dict[int, int]) -> Any:
+def _times(top: Tensor, cotangent: Tensor | None, shifts: dict[int, int]) -> Any:
     by = float(2.0 ** shifts[max(shifts)])
     return top.new_tensor(by).reshape(top.shape) if cotangent is None else cotangent * by
 
 
-def _multiplied(grad: Any, by: np.ndarray) -> Any:
+def _multiplied(grad: Tensor, by: np.ndarray) -> Any:
     """Return a gradient times a power of two for each example."""
     rows = _rows(grad)
     most = highest_exponent(name_of_dtype(rows))

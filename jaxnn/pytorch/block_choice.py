@@ -15,6 +15,7 @@ from .autograd_gates import Survey, survey
 from .cuts import Blocks, are_apart, is_never_called, lies_in, listed, modules_of
 from .hooks import State, numbered
 from .tensors import is_a
+from .types import GradientEdge, Module, Tensor
 
 MOST = 0.5  # of the parameters: layers that hold less are not the network
 SIDE = 0.1  # of them: layers that hold less stand beside the network
@@ -39,7 +40,7 @@ class Shares:
     A parameter with the shape of the largest table counts as one: the head of a language model.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Module) -> None:
         self.known = modules_of(module)
         tables = [
             m.weight for m in self.known.values() if is_a(m, "Embedding") or is_a(m, "EmbeddingBag")
@@ -99,7 +100,7 @@ class Chain(NamedTuple):
 
 
 def reached_states(
-    states: list[State], top: Any, bottom: Any, strict: bool
+    states: list[State], top: GradientEdge, bottom: GradientEdge | None, strict: bool
 ) -> tuple[list[State], Survey]:
     """Return the states that the gradient comes to, and what lies where among them.
 
@@ -119,7 +120,7 @@ def reached_states(
     return states, taken
 
 
-def check_batch(state: State, x: Any) -> None:
+def check_batch(state: State, x: Tensor) -> None:
     """Check that a state has the examples first."""
     if not _is_batch(state, x):
         raise ValueError(
@@ -130,7 +131,12 @@ def check_batch(state: State, x: Any) -> None:
 
 
 def chain_of_blocks(
-    module: Any, options: list[Blocks], states: list[State], x: Any, top: Any, bottom: Any
+    module: Module,
+    options: list[Blocks],
+    states: list[State],
+    x: Tensor,
+    top: GradientEdge,
+    bottom: GradientEdge | None,
 ) -> Chain:
     """Return the blocks that are the layers of a module, of those that it may be cut at.
 
@@ -165,12 +171,12 @@ class _Search:
 
     def __init__(
         self,
-        module: Any,
+        module: Module,
         options: list[Blocks],
         states: list[State],
-        x: Any,
-        top: Any,
-        bottom: Any,
+        x: Tensor,
+        top: GradientEdge,
+        bottom: GradientEdge | None,
     ) -> None:
         self.shares = Shares(module)
         self.options, self.states, self.x = options, states, x
@@ -290,6 +296,6 @@ def _key(state: State, items: Mapping[str, str]) -> str:
     return state.cut.removeprefix(items[state.cut])
 
 
-def _is_batch(state: State, x: Any) -> bool:
+def _is_batch(state: State, x: Tensor) -> bool:
     shape = state.parts[0].shape
     return bool(shape) and shape[0] == len(x) and 0 not in shape

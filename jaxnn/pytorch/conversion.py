@@ -11,6 +11,7 @@ from ..network.network import Network
 from ..network.params import Layer
 from ..network.tasks import Task
 from .tensors import is_a, name_of_dtype, numbers_of, of_torch
+from .types import Module, Tensor
 
 # What torch's activations have to be set to, so that they are ours.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -21,7 +22,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, tuple[Layer, ...]]:
+def from_torch(
+    module: Module, task: str | Task = "regression"
+) -> tuple[Network, tuple[Layer, ...]]:
     """Convert a Sequential of Linear modules with activations between them.
 
     Args:
@@ -89,7 +92,7 @@ def from_torch(module: Any, task: str | Task = "regression") -> tuple[Network, t
     return Network(sizes, [activation for _, activation in activations], task), params
 
 
-def _activation_of(name: str, child: Any) -> str:
+def _activation_of(name: str, child: Module) -> str:
     kind = type(child).__name__
     ours = {name.replace("_", ""): name for name in ACTIVATIONS}.get(kind.lower())
     if not of_torch(type(child)) or ours is None:
@@ -103,18 +106,18 @@ def _activation_of(name: str, child: Any) -> str:
     return "gelu_tanh" if getattr(child, "approximate", "none") == "tanh" else ours
 
 
-def _misfit(name: str, child: Any, expected: str) -> ValueError:
+def _misfit(name: str, child: Module, expected: str) -> ValueError:
     return ValueError(
         f"child {name}: expected {expected}, got {type(child).__name__}; jaxnn.torch_flow measures "
         "any module"
     )
 
 
-def _layer(linear: Any) -> Layer:
+def _layer(linear: Module) -> Layer:
     theta = _values(linear.weight).T.copy()  # a copy, and in the order of rows
     bias: Any = linear.bias
     return Layer(theta, np.zeros_like(theta[0]) if bias is None else _values(bias))
 
 
-def _values(tensor: Any) -> Any:
+def _values(tensor: Tensor) -> Any:
     return numbers_of(tensor).astype(jnp.dtype(name_of_dtype(tensor)))

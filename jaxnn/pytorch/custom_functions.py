@@ -9,9 +9,11 @@ found there after one is Δ that came through such functions, and the user's own
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from .autograd_gates import Survey
+from .types import Node, Tensor
 
 
 class Inner(NamedTuple):
@@ -47,7 +49,11 @@ def taken(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def inner_parameters(
-    torch: Any, top: Any, cotangent: Any, survey: Survey, parameters: Mapping[str, Any]
+    torch: ModuleType,
+    top: Tensor,
+    cotangent: Tensor | None,
+    survey: Survey,
+    parameters: Mapping[str, Any],
 ) -> dict[str, Inner]:
     """Return the parameters that functions of the user's own give a gradient to, by name.
 
@@ -55,7 +61,7 @@ def inner_parameters(
     """
     of_nodes: dict[Any, set[str]] = {}
 
-    def note(node: Any, *_: Any) -> None:
+    def note(node: Node, *_: Any) -> None:
         of_nodes.setdefault(node, set()).update(taken(parameters))
 
     edges = {node: _edge_below(torch, node) for node in survey.functions}
@@ -97,14 +103,14 @@ def blamed(functions: Iterable[Any]) -> Iterator[None]:
         ) from error
 
 
-def _edge_below(torch: Any, node: Any) -> Any:
+def _edge_below(torch: ModuleType, node: Node) -> Any:
     """Return an edge that a gradient passes as soon as it has passed a node; None without any."""
     edge = torch.autograd.graph.GradientEdge
     return next((edge(*each) for each in node.next_functions if each[0] is not None), None)
 
 
 @contextmanager
-def no_checkpoints(torch: Any) -> Iterator[None]:
+def no_checkpoints(torch: ModuleType) -> Iterator[None]:
     """Let torch's checkpoints that go down by themselves be plain calls, of the same numbers."""
     module = torch.utils.checkpoint
     before = module.CheckpointFunction

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from .tensors import is_a, of_torch
+from .types import Cuts, Module
 
 NAMED = 8  # modules, at most, that an error message lists
 LISTS = ("ModuleList", "ModuleDict", "Sequential")
@@ -63,7 +64,7 @@ def are_apart(names: Iterable[str], others: Iterable[str]) -> bool:
     )
 
 
-def named_cuts(module: Any, cuts: Any) -> tuple[dict[str, Any], bool]:
+def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
     """Return the cuts by name, and whether a pattern has chosen them.
 
     Raises:
@@ -93,12 +94,12 @@ def named_cuts(module: Any, cuts: Any) -> tuple[dict[str, Any], bool]:
     return {name or type(module).__name__: cut for name, cut in chosen.items()}, is_pattern
 
 
-def modules_of(module: Any) -> dict[str, Any]:
+def modules_of(module: Module) -> dict[str, Any]:
     """Return all modules by name, without what compilation puts into it."""
     return {_plain(name): _opened(m) for name, m in module.named_modules()}
 
 
-def lists_in(module: Any) -> list[Blocks]:
+def lists_in(module: Module) -> list[Blocks]:
     """Return the lists of blocks in a module, that with the most equal ones first.
 
     Of a Sequential, children without parameters, such as activations, join the next one that has
@@ -127,7 +128,7 @@ def _plain(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != COMPILED)
 
 
-def _opened(module: Any) -> Any:
+def _opened(module: Module) -> Any:
     return getattr(module, COMPILED, module)
 
 
@@ -147,7 +148,7 @@ def _called(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     return inside
 
 
-def is_never_called(module: Any) -> bool:
+def is_never_called(module: Module) -> bool:
     """Tell lists, but for a subclass with a forward of its own."""
     is_list = is_a(module, "ModuleList") or is_a(module, "ModuleDict")
     return is_list and not any(
@@ -178,7 +179,7 @@ def _of_list(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     return {each: children[each] for each in trained + (trailing if not name else [])}
 
 
-def _only_children(module: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+def _only_children(module: Module, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the children with parameters of a module, or of the only one that it wraps."""
     name = ""
     while True:
@@ -188,11 +189,11 @@ def _only_children(module: Any, known: Mapping[str, Any]) -> dict[str, Any]:
         (name,) = children
 
 
-def _trained(module: Any) -> bool:
+def _trained(module: Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def _kind(module: Any) -> Any:
+def _kind(module: Module) -> Any:
     """Return what equal blocks have in common: the class, of torch's containers what is inside."""
     if of_torch(type(module)) and is_a(module, "Sequential"):
         return tuple(_kind(child) for child in module.children())

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from .cuts import lies_in, modules_of
 from .provenance import MANY
 from .tensors import tensors_in
+from .types import Arguments, Module, Named, OpOverload, Tensor
 
 SMALL = 0.01  # of the parameters: less that stops is a note
 MOST = 0.5  # of them: so many that are not used are more than a note
@@ -47,7 +49,7 @@ class Calls:
         self.last: dict[str, int] = {}
 
     @contextmanager
-    def noted(self, module: Any) -> Iterator[None]:
+    def noted(self, module: Module) -> Iterator[None]:
         """Note the calls of all modules in one."""
         count = 0
 
@@ -70,7 +72,7 @@ class Calls:
 
 
 def stopped(
-    module: Any, reached: set[int], calls: Calls, again: Callable[[], Any]
+    module: Module, reached: set[int], calls: Calls, again: Callable[[], Any]
 ) -> Stopped | None:
     """Return where the gradient stops; None if it comes to all that the loss depends on.
 
@@ -110,7 +112,13 @@ def used_by(parameters: Sequence[Any], again: Callable[[], Any]) -> set[int]:
     memory = _Memory(torch, parameters)
     mode = torch.utils._python_dispatch.TorchDispatchMode
 
-    def dispatched(_: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def dispatched(
+        _: Any,
+        func: OpOverload,
+        types: Arguments,
+        args: Arguments = (),
+        kwargs: Named | None = None,
+    ) -> Any:
         del types
         out = func(*args, **(kwargs or {}))
         memory.hand_on(tensors_in([*args, *(kwargs or {}).values()]), tensors_in(out))
@@ -126,18 +134,18 @@ def used_by(parameters: Sequence[Any], again: Callable[[], Any]) -> set[int]:
 class _Memory:
     """The parameters that values are made of, as bits, by the memory of their numbers."""
 
-    def __init__(self, torch: Any, parameters: Iterable[Any]) -> None:
+    def __init__(self, torch: ModuleType, parameters: Iterable[Any]) -> None:
         self.reference = torch.multiprocessing.reductions.StorageWeakRef
         self.known: dict[int, tuple[Any, int]] = {}
         self.most = MANY
         for i, p in enumerate(parameters):
             self.add(p, 1 << i)
 
-    def of(self, tensor: Any) -> int:
+    def of(self, tensor: Tensor) -> int:
         """Return the bits of a tensor."""
         return self.known.get(_place(tensor), (None, 0))[1]
 
-    def add(self, tensor: Any, bits: int) -> None:
+    def add(self, tensor: Tensor, bits: int) -> None:
         """Add bits to those of a tensor."""
         if not bits:
             return
@@ -157,11 +165,11 @@ class _Memory:
             self.add(tensor, bits)
 
 
-def _place(tensor: Any) -> int:
+def _place(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _at_the_bottom(module: Any, frozen: set[int], come: set[int], calls: Calls) -> set[int]:
+def _at_the_bottom(module: Module, frozen: set[int], come: set[int], calls: Calls) -> set[int]:
     """Return the frozen parameters of modules that return before any with a gradient does.
 
     come: the parameters that a gradient comes to.
@@ -175,7 +183,7 @@ def _at_the_bottom(module: Any, frozen: set[int], come: set[int], calls: Calls) 
     return frozen & {id(p) for m in before for p in m.parameters()}
 
 
-def _parts(module: Any, below: set[int], without: set[int]) -> tuple[str, ...]:
+def _parts(module: Module, below: set[int], without: set[int]) -> tuple[str, ...]:
     """Return the largest modules of parameters without a gradient, and parameters of others.
 
     below: parameters that the gradient would come to if it did not stop.

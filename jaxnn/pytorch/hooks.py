@@ -17,6 +17,7 @@ import numpy as np
 
 from ..arrays.rows import in_bfloat16, is_narrow
 from .tensors import first_tensor, has_gradient, name_of_dtype, numbers_of, tensors_in
+from .types import Arguments, Module, Output, Tensor
 
 
 class Part(NamedTuple):
@@ -90,7 +91,7 @@ class Recorder:
         self.open = False
         return self.states
 
-    def _up(self, name: str, module: Any, args: Any, output: Any) -> Any:
+    def _up(self, name: str, module: Module, args: Arguments, output: Output) -> Any:
         if not self.open:
             return None
         self.called.add(name)
@@ -116,7 +117,7 @@ class Recorder:
             raise ValueError(sentence)
 
 
-def channels_of(module: Any, part: Part) -> int:
+def channels_of(module: Module, part: Part) -> int:
     """Return the axis of the channels of what a module returns, told by its layers and their sizes.
 
     It is 1 if convolutions or norms of images have as many channels, and no other layer has as many
@@ -134,7 +135,7 @@ def channels_of(module: Any, part: Part) -> int:
     return 1 if is_first and not (is_last and part.shape[1] not in last) else -1
 
 
-def _sizes(module: Any, name: str) -> list[int]:
+def _sizes(module: Module, name: str) -> list[int]:
     """Return the integers that an attribute is, or holds: a user's own may be anything."""
     value = getattr(module, name, ())
     several = value if isinstance(value, tuple | list) else (value,)
@@ -155,7 +156,7 @@ def numbered(states: list[State]) -> list[State]:
     return named
 
 
-def _without(output: Any) -> str:
+def _without(output: Output) -> str:
     tensor = first_tensor(output)
     got = type(output).__name__ if tensor is None else f"{name_of_dtype(tensor)} without one"
     return (
@@ -168,18 +169,18 @@ class _Typed(NamedTuple):
     dtype: Any
 
 
-def _typed(tensor: Any) -> _Typed:
+def _typed(tensor: Tensor) -> _Typed:
     return _Typed(jnp.dtype(name_of_dtype(tensor)))
 
 
-def _part(tensor: Any) -> Part:
+def _part(tensor: Tensor) -> Part:
     handle = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)
     dtype = jnp.dtype(name_of_dtype(tensor))
     value = numbers_of(tensor).astype(dtype)  # a copy: it may be changed in place
     return Part(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value)
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: object) -> Any:
     """Return a tuple, list or dict of the same kind, with a copy of each tensor of a gradient."""
     if has_gradient(value):
         return value.clone()

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from .tensors import is_tensor
+from .types import Inputs, Module
 
 LEAVES = "requires_grad flags of leaf variables"  # in what torch says of x.requires_grad = True
 
 
-def entering(inputs: Any, is_leaf: bool = False) -> tuple[list[Any], dict[str, Any], Any]:
+def entering(inputs: Inputs, is_leaf: bool = False) -> tuple[list[Any], dict[str, Any], Any]:
     """Return what the module is called with, and the first tensor of it, with a gradient.
 
     That is the user's own tensor if it requires a gradient, so that a loss may close over it.
@@ -60,7 +61,7 @@ def entering(inputs: Any, is_leaf: bool = False) -> tuple[list[Any], dict[str, A
     return args, by_name, x
 
 
-def _first_name(value: Any) -> Any:
+def _first_name(value: Inputs) -> Any:
     """Return the name of the first tensor that a dict or an object with keys has; None without any.
 
     Of a graph that is the first with a row for each node.
@@ -74,7 +75,7 @@ def _first_name(value: Any) -> Any:
     return next(iter([*of_nodes, *names]), None)
 
 
-def called(module: Any, inputs: Any) -> Any:
+def called(module: Module, inputs: Inputs) -> Any:
     """Return the output of a module."""
     args, named, _ = entering(inputs)
     try:

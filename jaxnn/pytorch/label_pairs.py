@@ -9,9 +9,10 @@ from typing import Any
 
 from ..chain.label_pairs import Shape, other_shape, refusal
 from .tensors import tensors_in
+from .types import Arguments, Named, OpOverload, Output
 
 
-def refusing_pairs(output: Any, ys: Any) -> AbstractContextManager[Any]:
+def refusing_pairs(output: Output, ys: object) -> AbstractContextManager[Any]:
     """Return a context in which a loss that broadcasts outputs and labels to pairs is refused."""
     ours: Shape = () if output is None else tuple(output.shape)
     theirs = other_shape(ours)
@@ -19,7 +20,9 @@ def refusing_pairs(output: Any, ys: Any) -> AbstractContextManager[Any]:
         return nullcontext()
     square, expanded = (ours[0], ours[0]), dict[int, tuple[Any, Shape]]()
 
-    def dispatched(_: Any, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def dispatched(
+        _: Any, f: OpOverload, types: Arguments, args: Arguments = (), kwargs: Named | None = None
+    ) -> Any:
         out = f(*args, **(kwargs or {}))
         given = tensors_in(args)
         shapes = [expanded[id(v)][1] if id(v) in expanded else tuple(v.shape) for v in given]

@@ -9,6 +9,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from .operations import Heads, Operations, Recognised
 from .recurrent import Recurrent, Steps
 from .restore import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
+from .types import Cuts, Inputs, Loss, Module, Output, Tensor
 
 
 class Measured(NamedTuple):
@@ -59,126 +61,222 @@ class Measured(NamedTuple):
     notes: tuple[str, ...]
 
 
-def measured(*given: Any) -> Measured:
-    """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`.
-
-    Args:
-        given: its arguments from the module to the cuts; look, which returns what is noted of Δ of
-            each state besides, in each pass whose numbers may be taken; and heads, which returns
-            what is kept of the logits of an attention.
-    """
-    try:
-        return _measured(False, *given)
-    except RuntimeError as error:
-        if not is_about_leaves(error):
-            raise
-    return _measured(True, *given)
-
-
-def _measured(
-    is_leaf: bool,
-    module: Any,
-    inputs: Any,
-    ys: Any,
-    loss: Any,
-    cotangent: Any,
-    cuts: Any,
+def measured(
+    module: Module,
+    inputs: Inputs,
+    ys: object,
+    loss: Loss | None,
+    cotangent: Tensor | None,
+    cuts: Cuts,
     look: Callable[[list[State]], Look],
     heads: Heads,
 ) -> Measured:
+    """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`.
+
+    look returns what is noted of Δ of each state besides, in each pass whose numbers may be taken;
+    heads what is kept of the logits of an attention.
+    """
     if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     if loss is not None and cotangent is not None:
         raise TypeError("loss, cotangent: expected one of them, got both")
     torch = sys.modules["torch"]
     module = getattr(module, COMPILED, module)
-    every = dict(module.named_parameters())
-    _check_module(torch, module, every)
-    options, chosen, is_pattern = _options(module, cuts)
-    recorder = Recorder(strict=cuts is not None and not is_pattern)
+    _check_module(torch, module)
+    cutting, call = _Cutting.of(module, cuts), _Call(module, inputs, ys, loss, cotangent)
+
+    def run(call: _Call) -> Measured:
+        with recording(torch), unchanged(torch, module, tensors_in([inputs, ys])):
+            return _gone_down(torch, call, cutting, _up(torch, call, cutting, heads), look)
+
+    try:
+        return run(call)
+    except RuntimeError as error:
+        if not is_about_leaves(error):
+            raise
+    return run(call._replace(is_leaf=True))
+
+
+class _Call(NamedTuple):
+    """A module, what it is called with, and where the gradient of it starts."""
+
+    module: Module
+    inputs: Inputs
+    ys: object
+    loss: Loss | None
+    cotangent: Tensor | None
+    is_leaf: bool = False  # see `entering`
+
+    def top(self, output: Output, examples: int) -> tuple[Tensor, Tensor | None]:
+        """Return the tensor to go down from, and its cotangent; None for that of a number."""
+        if self.cotangent is not None:
+            return _with_cotangent(output, self.cotangent)
+        ys, loss = self.ys, self.loss
+        if loss is None:
+            value = own_loss(output)
+            if value is None:
+                raise TypeError(
+                    "loss, cotangent: expected one of them, got none, and the module returns no "
+                    "loss of its own, one number, as models do that are given labels"
+                )
+            return value, None
+        if not callable(loss):
+            got = type(loss).__name__
+            raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
+        with refusing_pairs(prediction_of(output), ys):
+            value = loss(for_criterion(loss, output), ys)
+        if is_tensor(value) and tuple(value.shape[:1]) == (examples,):
+            value = value.mean()
+        if not is_tensor(value) or value.numel() != 1:
+            shape = getattr(value, "shape", None)
+            raise ValueError(
+                "loss: expected loss(output, ys) to return a tensor with one number, or for each "
+                "example one or several, "
+                f"got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}; "
+                f"the first axis of the inputs, {examples} long, counts the examples, and modules "
+                "with steps first need batch_first=True"
+            )
+        if not value.requires_grad:
+            raise ValueError(
+                "loss: expected loss(output, ys) to have a gradient, got a tensor without one; "
+                "compute it in torch, without detach or item"
+            )
+        return value, None
+
+    def again(self) -> Tensor:
+        """Run the module once more; return the tensor to go down from."""
+        args, named, x = entering(self.inputs, self.is_leaf)
+        return self.top(self.module(*args, **named), len(x))[0]
+
+
+class _Cutting(NamedTuple):
+    """Where a module may be cut.
+
+    cuts: as they were given; None if they are to be found.
+    options: lists of blocks to choose them from, then.
+    chosen: all modules to look at, by name.
+    is_pattern: whether a pattern has chosen them.
+    """
+
+    cuts: Cuts
+    options: list[Blocks]
+    chosen: dict[str, Module]
+    is_pattern: bool
+
+    @classmethod
+    def of(cls, module: Module, cuts: Cuts) -> "_Cutting":
+        if cuts is not None:
+            return cls(cuts, [], *named_cuts(module, cuts))
+        options = lists_in(module)
+        chosen = {name: m for each in options for name, m in each.blocks.items()}
+        return cls(None, options, chosen, False)
+
+
+class _Up(NamedTuple):
+    """The one pass up: the first tensor of the inputs, the output, and what was noted."""
+
+    x: Tensor
+    output: Output
+    recorder: Recorder
+    calls: Calls
+    recurrent: Recurrent
+    operations: Operations
+
+
+def _up(torch: ModuleType, call: _Call, cutting: _Cutting, heads: Heads) -> _Up:
+    module = call.module
+    recorder = Recorder(strict=cutting.cuts is not None and not cutting.is_pattern)
     calls, recurrent = Calls(), Recurrent()
-    with recording(torch), unchanged(torch, module, tensors_in([inputs, ys])):
-        args, named, x = entering(inputs, is_leaf)
-        entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
-        operations = Operations(
-            torch,
-            {_plain(name): p for name, p in every.items()},
-            entered_by,
-            lambda: len(recorder.states),
-            heads,
-        )
-        with (
-            recorder.hooked(chosen),
-            recurrent.hooked(module),
-            calls.noted(module),
-            operations.seen(),
-        ):
-            output = module(*args, **named)
-        states = recorder.closed()
-        _check_called(recorder, chosen, cuts is None, is_pattern or cuts is None)
-        given, cotangent = _top(output, ys, loss, cotangent, len(x))
-        edge = torch.autograd.graph.get_gradient_edge
-        bottom = edge(x) if x.requires_grad else None
-        coverage = None
-        if cuts is None:
-            chain = chain_of_blocks(module, options, states, x, edge(given), bottom)
-            states, taken, coverage = chain.states, chain.taken, chain.coverage
-        else:
-            states, taken = reached_states(states, edge(given), bottom, strict=recorder.strict)
-            _check_any(states, cuts)
-        places = [i for i, s in enumerate(recorder.states) if any(s is each for each in states)]
-        states = numbered(states)
-        for state in states:
-            check_batch(state, x)
-        entered = any(below == 0 for _, below in taken.links)
-        trained = {name: p for name, p in every.items() if p.requires_grad}
-        inner = inner_parameters(torch, given, cotangent, taken, trained)
-        for name, of in inner.items():
-            taken.parameters.setdefault(id(every[name]), set()).update(of.layers)
-        parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
-        of_input = x if entered else None
-        descent = Descent(given, cotangent, of_input, states, taken, parameters, inner)
-        orders = _steps_first(states, modules_of(module))
-        parts = [
-            state._replace(parts=tuple(state.parts[j] for j in on))
-            for state, on in zip(states, taken.parts, strict=True)
-        ]
-        found = agreed(descent, bool(orders), look(parts))
-        _check_order(states, found, orders)
-        steps = recurrent.steps(given, cotangent)
+    args, named, x = entering(call.inputs, call.is_leaf)
+    entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
+    parameters = {_plain(name): p for name, p in module.named_parameters()}
+    operations = Operations(torch, parameters, entered_by, lambda: len(recorder.states), heads)
+    with (
+        recorder.hooked(cutting.chosen),
+        recurrent.hooked(module),
+        calls.noted(module),
+        operations.seen(),
+    ):
+        output = module(*args, **named)
+    return _Up(x, output, recorder, calls, recurrent, operations)
 
-        def again() -> Any:
-            args, named, x = entering(inputs, is_leaf)
-            return _top(module(*args, **named), ys, loss, cotangent, len(x))[0]
 
-        stops = stopped(module, set(taken.parameters), calls, again)
-    recognised = operations.recognised(lambda at: bisect_left(places, at) + 1)
-    notes = (
-        *_on_cuts(states, cuts, is_pattern, coverage),
-        *_on_gradients(states, taken, found),
-        *_on_input(x, found, entered),
-        *_on_parameters(every, taken),
-        *_on_operations(recognised),
-    )
-    layers = {_plain(name): descent.layers_of(p) for name, p in parameters.items()}
-    named_parameters = {_plain(name): p for name, p in parameters.items()}
+def _gone_down(
+    torch: ModuleType,
+    call: _Call,
+    cutting: _Cutting,
+    up: _Up,
+    look: Callable[[list[State]], Look],
+) -> Measured:
+    """Go down from the output of a pass up, and note all that is said of the module."""
+    module = call.module
+    every = dict(module.named_parameters())
+    up.recorder.closed()
+    _check_called(up.recorder, cutting)
+    top, cotangent = call.top(up.output, len(up.x))
+    chosen, taken, coverage = _layers(torch, module, cutting, up, top)
+    states = numbered(chosen)
+    for state in states:
+        check_batch(state, up.x)
+    trained = {name: p for name, p in every.items() if p.requires_grad}
+    inner = inner_parameters(torch, top, cotangent, taken, trained)
+    for name, of in inner.items():
+        taken.parameters.setdefault(id(every[name]), set()).update(of.layers)
+    parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
+    entered = any(below == 0 for _, below in taken.links)
+    of_input = up.x if entered else None
+    descent = Descent(top, cotangent, of_input, states, taken, parameters, inner)
+    orders = _steps_first(states, modules_of(module))
+    parts = [
+        state._replace(parts=tuple(state.parts[j] for j in on))
+        for state, on in zip(states, taken.parts, strict=True)
+    ]
+    found = agreed(descent, bool(orders), look(parts))
+    _check_order(states, found, orders)
+    steps = up.recurrent.steps(top, cotangent)
+    stops = stopped(module, set(taken.parameters), up.calls, call.again)
+    # Operations count all states that cuts returned; layers are those that were taken.
+    places = [i for i, s in enumerate(up.recorder.states) if any(s is each for each in chosen)]
+    recognised = up.operations.recognised(lambda at: bisect_left(places, at) + 1)
     logs = {_plain(name): log for name, log in found.parameters.items()}
-    found = found._replace(parameters=logs)
-    value = None if cotangent is not None else float(given.detach())
-    broken = _broken(module, states, found, given, taken)
     return Measured(
         states=parts,
-        found=found,
-        parameters=named_parameters,
-        layers=layers,
+        found=found._replace(parameters=logs),
+        parameters={_plain(name): p for name, p in parameters.items()},
+        layers={_plain(name): descent.layers_of(p) for name, p in parameters.items()},
         recognised=recognised,
-        loss=value,
-        broken=broken,
+        loss=None if cotangent is not None else float(top.detach()),
+        broken=_broken(module, states, found, top, taken),
         coverage=coverage,
         steps=steps,
         stops=stops,
-        notes=notes,
+        notes=(
+            *_on_cuts(states, cutting, coverage),
+            *_on_gradients(states, taken, found),
+            *_on_input(up.x, found, entered),
+            *_on_parameters(every, taken),
+            *_on_operations(recognised),
+        ),
     )
+
+
+def _layers(
+    torch: ModuleType, module: Module, cutting: _Cutting, up: _Up, top: Tensor
+) -> tuple[list[State], Survey, Coverage | None]:
+    """Return the states that are the layers, of those that cuts have returned."""
+    edge = torch.autograd.graph.get_gradient_edge
+    ends = edge(top), edge(up.x) if up.x.requires_grad else None
+    states = up.recorder.states
+    if cutting.cuts is None:
+        chain = chain_of_blocks(module, cutting.options, states, up.x, *ends)
+        return chain.states, chain.taken, chain.coverage
+    states, taken = reached_states(states, *ends, strict=up.recorder.strict)
+    if not states:
+        raise ValueError(
+            "cuts: expected modules that the gradient passes through, and of "
+            f"{cutting.cuts} it comes to none"
+        )
+    return states, taken, None
 
 
 def _plain(name: str) -> str:
@@ -189,7 +287,7 @@ def _plain(name: str) -> str:
 
 
 @contextmanager
-def recording(torch: Any) -> Iterator[None]:
+def recording(torch: ModuleType) -> Iterator[None]:
     """Let torch record its graph, and run what is compiled as it was before, so that hooks act.
 
     Checkpoints that go down by themselves are plain calls.
@@ -201,14 +299,14 @@ def recording(torch: Any) -> Iterator[None]:
         yield
 
 
-def _check_module(torch: Any, module: Any, parameters: Mapping[str, Any]) -> None:
+def _check_module(torch: ModuleType, module: Module) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         raise TypeError(
             "module: expected a torch.nn.Module that runs in Python, got one of TorchScript, which "
             "takes no hooks; hand over the module that it was made of, with the same numbers after "
             "module.load_state_dict(scripted.state_dict())"
         )
-    for name, tensor in (*parameters.items(), *module.named_buffers()):
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             raise ValueError(
                 f"module: expected parameters with numbers, and {name} of a lazy module has none "
@@ -221,20 +319,12 @@ def _check_module(torch: Any, module: Any, parameters: Mapping[str, Any]) -> Non
             )
 
 
-def _options(module: Any, cuts: Any) -> tuple[list[Blocks], dict[str, Any], bool]:
-    """Return lists of blocks to choose the cuts from; all modules to look at; and if by pattern."""
-    if cuts is not None:
-        chosen, is_pattern = named_cuts(module, cuts)
-        return [], chosen, is_pattern
-    options = lists_in(module)
-    return options, {name: m for each in options for name, m in each.blocks.items()}, False
-
-
 # Cuts
 
 
-def _check_called(recorder: Recorder, chosen: dict[str, Any], are_found: bool, some: bool) -> None:
+def _check_called(recorder: Recorder, cutting: _Cutting) -> None:
     """Check that cuts were called: each that was named, and one at least of those found."""
+    chosen, are_found = cutting.chosen, cutting.cuts is None
     if are_found and chosen and not recorder.called:
         raise ValueError(
             f"cuts: expected modules that are called when the whole runs, and of {listed(chosen)} "
@@ -242,19 +332,11 @@ def _check_called(recorder: Recorder, chosen: dict[str, Any], are_found: bool, s
             "made calls none, but that of which it was made does"
         )
     for name in chosen:
-        if name not in recorder.called and not some:
+        if name not in recorder.called and not (are_found or cutting.is_pattern):
             raise ValueError(
                 f"cut {name}: expected it to be called when the module runs, and it is not; leave "
                 "it out of cuts"
             )
-
-
-def _check_any(states: list[State], cuts: Any) -> None:
-    if not states:
-        raise ValueError(
-            f"cuts: expected modules that the gradient passes through, and of {cuts} it comes to "
-            "none"
-        )
 
 
 def _steps_first(states: list[State], known: Mapping[str, Any]) -> dict[str, str]:
@@ -283,13 +365,13 @@ def _check_order(states: list[State], found: Agreed, orders: Mapping[str, str]) 
 # The loss
 
 
-def prediction_of(output: Any) -> Any:
+def prediction_of(output: Output) -> Any:
     """Return what a criterion takes of an output: its logits, or the first tensor in it."""
     logits = getattr(output, "logits", None)
     return logits if is_tensor(logits) else first_tensor(output)
 
 
-def own_loss(output: Any) -> Any:
+def own_loss(output: Output) -> Any:
     """Return the loss that a module computes itself, one number; None if it does not."""
     value = getattr(output, "loss", None)
     if value is None and isinstance(output, Mapping):
@@ -301,50 +383,14 @@ def own_loss(output: Any) -> Any:
     return value if has_gradient(value) and value.numel() == 1 and value.ndim < 2 else None
 
 
-def _top(output: Any, ys: Any, loss: Any, cotangent: Any, examples: int) -> tuple[Any, Any]:
-    """Return the tensor to go down from, and its cotangent; None for that of a number."""
-    if cotangent is not None:
-        return _with_cotangent(output, cotangent)
-    if loss is None:
-        value = own_loss(output)
-        if value is None:
-            raise TypeError(
-                "loss, cotangent: expected one of them, got none, and the module returns no loss "
-                "of its own, one number, as models do that are given labels"
-            )
-        return value, None
-    if not callable(loss):
-        got = type(loss).__name__
-        raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
-    with refusing_pairs(prediction_of(output), ys):
-        value = loss(for_criterion(loss, output), ys)
-    if is_tensor(value) and tuple(value.shape[:1]) == (examples,):
-        value = value.mean()
-    if not is_tensor(value) or value.numel() != 1:
-        shape = getattr(value, "shape", None)
-        raise ValueError(
-            "loss: expected loss(output, ys) to return a tensor with one number, or for each "
-            "example one or several, "
-            f"got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}; "
-            f"the first axis of the inputs, {examples} long, counts the examples, and modules with "
-            "steps first need batch_first=True"
-        )
-    if not value.requires_grad:
-        raise ValueError(
-            "loss: expected loss(output, ys) to have a gradient, got a tensor without one; compute "
-            "it in torch, without detach or item"
-        )
-    return value, None
-
-
-def for_criterion(loss: Any, output: Any) -> Any:
+def for_criterion(loss: Loss | None, output: Output) -> Any:
     """Return the output as a loss takes it: torch's own ones take a tensor."""
     of = getattr(loss, "__module__", None) or ""
     is_own = of.startswith("torch.nn")
     return prediction_of(output) if is_own and not is_tensor(output) else output
 
 
-def _with_cotangent(output: Any, cotangent: Any) -> tuple[Any, Any]:
+def _with_cotangent(output: Output, cotangent: Tensor | None) -> tuple[Any, Any]:
     if not is_tensor(cotangent):
         got = type(cotangent).__name__
         raise TypeError(f"cotangent: expected a tensor like the output, got {got}")
@@ -364,7 +410,7 @@ def _with_cotangent(output: Any, cotangent: Any) -> tuple[Any, Any]:
 
 
 def _broken(
-    module: Any, states: list[State], found: Agreed, given: Any, taken: Survey
+    module: Module, states: list[State], found: Agreed, given: Tensor, taken: Survey
 ) -> tuple[str, ...]:
     """Return the names of what holds nan or inf, and has no Δ, if numbers of the network are such.
 
@@ -380,10 +426,9 @@ def _broken(
 # Notes
 
 
-def _on_cuts(
-    states: list[State], cuts: Any, is_pattern: bool, coverage: Coverage | None
-) -> Iterable[str]:
-    if cuts is None or is_pattern:
+def _on_cuts(states: list[State], cutting: _Cutting, coverage: Coverage | None) -> Iterable[str]:
+    cuts = cutting.cuts
+    if cuts is None or cutting.is_pattern:
         names = list(dict.fromkeys(state.cut for state in states))
         taken = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         how = f"as {cuts} says" if cuts is not None else "found automatically; cuts= chooses others"
@@ -405,7 +450,7 @@ def _on_gradients(states: list[State], taken: Survey, found: Agreed) -> Iterable
         )
 
 
-def _on_input(x: Any, found: Agreed, entered: bool) -> Iterable[str]:
+def _on_input(x: Tensor, found: Agreed, entered: bool) -> Iterable[str]:
     if found.has_input:
         return
     if not x.is_floating_point():

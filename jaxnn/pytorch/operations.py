@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from math import prod
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ import numpy as np
 from .experts import Experts, experts_of
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origin, Origins, Shift, axes_of, together
 from .tensors import numbers_of, tensors_in
+from .types import Arguments, Named, OpOverload, Tensor
 
 PRODUCTS = {  # the places of their factors
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "linear", "convolution", "embedding"), (0, 1)),
@@ -45,6 +47,7 @@ ATTENTION = ("attention", "attn")  # in the names of other kernels
 MASKED = -46.0  # below the largest logit of a row, without products: such a key gets nothing
 ENTRIES = 1 << 22  # logits that are read at once; of more those of each example
 
+Known = list[tuple[Tensor, Origin]]
 # Logits (heads, rows, keys) and whether each is not masked, in pieces.
 Pieces = Iterable[tuple[np.ndarray, np.ndarray]]
 # Those of several attentions -> what is kept of each
@@ -151,7 +154,7 @@ class Operations:
 
     def __init__(
         self,
-        torch: Any,
+        torch: ModuleType,
         parameters: Mapping[str, Any],
         inputs: Sequence[Any],
         count: Callable[[], int],
@@ -177,7 +180,13 @@ class Operations:
         """See all operations."""
         mode = self.torch.utils._python_dispatch.TorchDispatchMode
 
-        def dispatched(_: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def dispatched(
+            _: Any,
+            func: OpOverload,
+            types: Arguments,
+            args: Arguments = (),
+            kwargs: Named | None = None,
+        ) -> Any:
             kind, kwargs = kind_of(func), kwargs or {}
             if kind.is_view or self.failure:
                 return func(*args, **kwargs)
@@ -235,7 +244,7 @@ class Operations:
         for tensor in inputs:
             self.origins.set(tensor, Origin(depends=True))
 
-    def _prepare(self, kind: Kind, args: Any, kwargs: Any) -> None:
+    def _prepare(self, kind: Kind, args: Arguments, kwargs: Named) -> None:
         """Copy what a product of states is written into: the copy is written into without it."""
         given = tensors_in([*args, *kwargs.values()])
         if not any(self.origins.of(t).without is not None for t in given):
@@ -249,7 +258,13 @@ class Operations:
                     self.origins.set(tensor, origin._replace(without=memory))
 
     def _note(
-        self, kind: Kind, func: Any, args: Any, kwargs: Any, out: Any, before: Any = None
+        self,
+        kind: Kind,
+        func: OpOverload,
+        args: Arguments,
+        kwargs: Named,
+        out: Tensor,
+        before: Tensor | None = None,
     ) -> None:
         """Note what an operation has made; before: what it was written into, if it is an exp."""
         name = kind.name
@@ -289,7 +304,7 @@ class Operations:
 
     # Products
 
-    def _product(self, name: str, args: Any, kwargs: Any, out: Any) -> Origin:
+    def _product(self, name: str, args: Arguments, kwargs: Named, out: Tensor) -> Origin:
         left, right = (self.origins.of(args[i]) for i in PRODUCTS[name])
         kinds: tuple[str | None, ...] = (None,) * out.ndim
         if name in MATRICES:
@@ -316,10 +331,10 @@ class Operations:
     def _follow(
         self,
         kind: Kind,
-        func: Any,
-        args: Any,
-        kwargs: Any,
-        given: Any,
+        func: OpOverload,
+        args: Arguments,
+        kwargs: Named,
+        given: Known,
         outputs: list[Any],
         made: Origin,
     ) -> None:
@@ -343,7 +358,7 @@ class Operations:
                 new = made._replace(axes=axes) if axes else made
             self.origins.set(tensor, new)
 
-    def _kinds(self, given: Any, outputs: Any, made: Origin) -> list[Any]:
+    def _kinds(self, given: Known, outputs: Any, made: Origin) -> list[Any]:
         """Return the axes of outputs, which are those of the value that the last product made."""
         source = next(((t, o) for t, o in given if o.axes and o.depends == made.depends), None)
         if source is None:
@@ -361,7 +376,7 @@ class Operations:
 
     # Attention
 
-    def _softmax(self, logits: Any, axis: int, out: Any, made: Origin) -> Origin:
+    def _softmax(self, logits: Tensor, axis: int, out: Tensor, made: Origin) -> Origin:
         """Return the origin of a softmax, and read its logits if it attends."""
         of, axis = self.origins.of(logits), axis % max(logits.ndim, 1)
         kinds = of.kinds(logits)
@@ -397,7 +412,13 @@ class Operations:
         self.waiting, self.entries = [], 0
 
     def _by_hand(
-        self, kind: Kind, args: Any, outputs: list[Any], known: Any, made: Origin, before: Any
+        self,
+        kind: Kind,
+        args: Arguments,
+        outputs: list[Any],
+        known: Known,
+        made: Origin,
+        before: Tensor | None,
     ) -> Origin:
         """Return the origin of what may be a step of a softmax that is written by hand."""
         name, (first, of) = kind.name, known[0]
@@ -424,7 +445,7 @@ class Operations:
                     made = made._replace(powers=origin.powers)
         return made
 
-    def _add_powers(self, exponents: Any, of: Origin, made: Origin, out: Any) -> Origin:
+    def _add_powers(self, exponents: Tensor, of: Origin, made: Origin, out: Tensor) -> Origin:
         """Note exp of what may be logits."""
         is_of_states = of.without is not None
         if not is_of_states and len(of.given) != 1:
@@ -441,7 +462,7 @@ class Operations:
                 del self.powers[oldest]
         return made._replace(powers=number, softmaxes=made.softmaxes | {number})
 
-    def _read(self, args: Any, numerators: Any, of: Origin) -> None:
+    def _read(self, args: Arguments, numerators: Tensor, of: Origin) -> None:
         """Read the logits of a softmax, or of a router, of which the sum is taken."""
         number, axes = of.powers, args[1] if len(args) > 1 else None
         powers = None if number is None else self.powers.get(number)
@@ -467,31 +488,27 @@ class Operations:
         self._wait(number, pieces, logits.numel())
 
     def _pieces(
-        self, logits: Any, without: Any, axis: int, kinds: Sequence[str | None]
+        self, logits: Tensor, without: Tensor | None, axis: int, kinds: Sequence[str | None]
     ) -> tuple[int, Pieces]:
         """Return the number of heads, and logits of some examples at a time, by heads."""
-        batch = [i for i, kind in enumerate(kinds) if kind == BATCH and i != axis]
-        if not any(kinds):
-            batch = [i for i in range(logits.ndim - 2) if i != axis]
-        whole = logits.shape[0] % self.examples == 0
-        if batch == [0] and whole and axis:  # examples and heads in one
-            shape = (self.examples, logits.shape[0] // self.examples, *logits.shape[1:])
-            logits, without = (None if v is None else v.reshape(shape) for v in (logits, without))
+        sizes = tuple(logits.shape)
+        # What is known of the axes of a product; else all but the last two are those of a batch.
+        known = [kind == BATCH for kind in kinds] if any(kinds) else [True] * (len(sizes) - 2)
+        batch = [i for i, is_batch in enumerate(known) if is_batch and i != axis]
+        if batch == [0] and axis and sizes[0] % self.examples == 0:  # examples and heads in one
+            sizes = (self.examples, sizes[0] // self.examples, *sizes[1:])
             batch, axis = [1], axis + 1
-        heads = [i for i in batch if i]
-        rows = [i for i in range(1, logits.ndim) if i not in (*heads, axis)]
-        first = [0] if axis else []
-        order = (*first, *heads, *rows, axis)
-        shape = (
-            logits.shape[0] if first else 1,
-            prod(logits.shape[i] for i in heads),
-            prod(logits.shape[i] for i in rows),
-            logits.shape[axis],
-        )
-        both = [None if v is None else v.permute(order).reshape(shape) for v in (logits, without)]
-        return shape[1], _in_pieces(*both)
+        order = _order(len(sizes), [i for i in batch if i], axis)
+        shape = tuple(prod(sizes[i] for i in axes) for axes in order)
 
-    def _fused(self, func: Any, args: Any, kwargs: Any) -> Origin:
+        def by_heads(v: Tensor) -> Tensor:
+            return v.reshape(sizes).permute([i for axes in order for i in axes]).reshape(shape)
+
+        return shape[1], _in_pieces(
+            by_heads(logits), None if without is None else by_heads(without)
+        )
+
+    def _fused(self, func: OpOverload, args: Arguments, kwargs: Named) -> Origin:
         """Note the attention of a kernel that takes queries, keys and values."""
         names = [a.name for a in func._schema.arguments]
         of = dict(zip(names, args, strict=False)) | kwargs
@@ -532,7 +549,7 @@ class Operations:
 
     # Routers
 
-    def _route(self, scores: Any, of: Origin, axis: int, out: Any) -> None:
+    def _route(self, scores: Tensor, of: Origin, axis: int, out: Tensor) -> None:
         """Note what weighs as many as there are experts."""
         axis = axis % max(scores.ndim, 1)
         count = self._experts(scores, of, axis)
@@ -541,7 +558,7 @@ class Operations:
             load = (weights / weights.sum(-1, keepdim=True)).mean(0)
             self._add_router(scores, of, count, count, load)
 
-    def _select(self, name: str, scores: Any, of: Origin, axis: int, chosen: Any) -> None:
+    def _select(self, name: str, scores: Tensor, of: Origin, axis: int, chosen: Tensor) -> None:
         """Note what selects among as many as there are experts."""
         count = self._experts(scores, of, axis)
         if count and not chosen.is_floating_point():  # else the largest of all
@@ -549,14 +566,16 @@ class Operations:
             selected = chosen.numel() * count // scores.numel()
             self._add_router(scores, of, count, selected, load)
 
-    def _experts(self, scores: Any, of: Origin, axis: int) -> int:
+    def _experts(self, scores: Tensor, of: Origin, axis: int) -> int:
         """Return the number of experts along an axis; 0 if it counts none."""
         if len(of.given) != 1 or not scores.ndim or scores.shape[axis] not in self.experts.counts:
             return 0
         kind = of.kinds(scores)[axis]
         return 0 if kind is None or kind in of.given else int(scores.shape[axis])
 
-    def _add_router(self, scores: Any, of: Origin, count: int, selected: int, load: Any) -> None:
+    def _add_router(
+        self, scores: Tensor, of: Origin, count: int, selected: int, load: Tensor
+    ) -> None:
         """Note a router; one that selects counts more than one that weighs."""
         key, arrays = (self.count(), of.arrays), tuple(sorted(of.arrays))
         tokens = scores.numel() // count
@@ -570,7 +589,13 @@ def _attends(of: Origin, kinds: Sequence[str | None], axis: int) -> bool:
     return of.without is not None or (len(of.given) == 1 and kinds[axis] in of.given)
 
 
-def _in_pieces(logits: Any, without: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _order(count: int, heads: list[int], axis: int) -> tuple[list[int], ...]:
+    """Return the axes of logits that count examples, heads, rows and keys; the keys' is given."""
+    rows = [i for i in range(1, count) if i not in (*heads, axis)]
+    return [0] if axis else [], heads, rows, [axis]
+
+
+def _in_pieces(logits: Tensor, without: Tensor | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield logits (examples, heads, rows, keys) as (heads, rows, keys), and which are seen."""
     count = len(logits) if logits.numel() <= ENTRIES else 1
     for i in range(0, len(logits), count):
@@ -583,13 +608,13 @@ def _in_pieces(logits: Any, without: Any) -> Iterator[tuple[np.ndarray, np.ndarr
         yield _by_heads(values), _by_heads(seen)
 
 
-def _by_heads(values: Any) -> np.ndarray:
+def _by_heads(values: Tensor) -> np.ndarray:
     """Return (examples, heads, rows, keys) as (heads, rows, keys), in memory of its own."""
     moved = values.transpose(0, 1).flatten(1, 2)
     return numbers_of(moved.clone() if moved.data_ptr() == values.data_ptr() else moved)
 
 
-def _laid_out(values: Any, like: Any) -> Any:
+def _laid_out(values: Tensor, like: Tensor) -> Any:
     """Return values in memory laid out as that of another tensor."""
     size = like.untyped_storage().nbytes() // like.element_size()
     memory = values.new_zeros(size)
@@ -609,7 +634,7 @@ def _replaced(value: Any, tensors: dict[int, Any]) -> Any:
 
 
 @cache
-def kind_of(func: Any) -> Kind:
+def kind_of(func: OpOverload) -> Kind:
     """Return what is known of an operation, whatever it is given."""
     schema = getattr(func, "_schema", None)
     name = str(schema.name if schema is not None else func).rsplit("::", 1)[-1]

@@ -8,7 +8,10 @@ memory of its numbers, and an axis is known by its stride.
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
+
+from .types import Tensor
 
 MANY = 1024  # values that are noted before those whose memory is free again are dropped
 
@@ -36,7 +39,7 @@ class Shift(NamedTuple):
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
-    def added_to(self, tensor: Any) -> Any:
+    def added_to(self, tensor: Tensor) -> Any:
         """Return the value itself, given the difference; None of another view of it."""
         is_same = (tensor.shape, tensor.stride()) == (self.shape, self.stride)
         return tensor.detach() + self.largest.detach() if is_same else None
@@ -68,7 +71,7 @@ class Origin(NamedTuple):
     has_largest: bool = False
     powers: int | None = None
 
-    def kinds(self, tensor: Any) -> tuple[str | None, ...]:
+    def kinds(self, tensor: Tensor) -> tuple[str | None, ...]:
         """Return for each axis of a tensor in this memory which one of the product it is."""
         return tuple(
             next((a.kind for a in self.axes if a.stride <= stride < a.stride * a.size), None)
@@ -77,7 +80,7 @@ class Origin(NamedTuple):
             for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
         )
 
-    def without_product(self, tensor: Any) -> Any:
+    def without_product(self, tensor: Tensor) -> Any:
         """Return the numbers that a tensor in this memory would have if the product were zero."""
         place = tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
         return self.without.as_strided(*place)
@@ -87,7 +90,7 @@ NOTHING = Origin()
 UNKNOWN: tuple[Any, Origin] = None, NOTHING
 
 
-def axes_of(tensor: Any, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
+def axes_of(tensor: Tensor, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
     """Return the axes of a tensor, given which ones of a product they are."""
     places = zip(tensor.stride(), tensor.shape, kinds, strict=True)
     return tuple(Axis(*each) for each in places if each[2] is not None)  # type: ignore[arg-type]
@@ -117,18 +120,18 @@ class Origins:
     with_zeros: the memory of those with numbers without their product.
     """
 
-    def __init__(self, torch: Any) -> None:
+    def __init__(self, torch: ModuleType) -> None:
         self.reference = torch.multiprocessing.reductions.StorageWeakRef
         self.known: dict[int, tuple[Any, Origin]] = {}
         self.with_zeros: set[int] = set()
         self.most = MANY
 
-    def of(self, tensor: Any) -> Origin:
+    def of(self, tensor: Tensor) -> Origin:
         """Return the origin of a tensor; `NOTHING` of one that nothing is known of."""
         # A weak reference keeps the address of its memory from being used again.
         return self.known.get(tensor.untyped_storage()._cdata, UNKNOWN)[1]
 
-    def set(self, tensor: Any, origin: Origin) -> None:
+    def set(self, tensor: Tensor, origin: Origin) -> None:
         """Note the origin of a tensor."""
         storage = tensor.untyped_storage()
         place = storage._cdata

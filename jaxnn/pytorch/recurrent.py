@@ -15,6 +15,7 @@ import numpy as np
 
 from .cuts import modules_of
 from .tensors import is_a, is_tensor, log_norms
+from .types import Arguments, Module, Named, Tensor
 
 
 class Steps(NamedTuple):
@@ -48,7 +49,7 @@ class Recurrent:
         self.calls: list[_Call] = []
 
     @contextmanager
-    def hooked(self, module: Any) -> Iterator[None]:
+    def hooked(self, module: Module) -> Iterator[None]:
         """Put hooks on the recurrent modules, and take them off in the end."""
         handles = []
         try:
@@ -65,8 +66,8 @@ class Recurrent:
             for handle in handles:
                 handle.remove()
 
-    def _enter(self, name: str, module: Any, args: Any, named: Any) -> Any:
-        value = args[0] if args else named.get("input")
+    def _enter(self, name: str, module: Module, args: Arguments, named: Named) -> Any:
+        value: Any = args[0] if args else named.get("input")
         sizes = None if is_tensor(value) else getattr(value, "batch_sizes", None)
         tensor = value if sizes is None else value.data
         if not is_tensor(tensor):
@@ -79,7 +80,7 @@ class Recurrent:
         value = tensor if sizes is None else value._replace(data=tensor)
         return ((value, *args[1:]), named) if args else (args, {**named, "input": value})
 
-    def steps(self, top: Any, cotangent: Any) -> tuple[Steps, ...]:
+    def steps(self, top: Tensor, cotangent: Tensor | None) -> tuple[Steps, ...]:
         """Go down to what enters; top: the tensor to go down from."""
         if not self.calls:
             return ()
@@ -94,7 +95,7 @@ class Recurrent:
         return tuple(_steps(call, grad) for call, grad in pairs if grad is not None)
 
 
-def _steps(call: _Call, grad: Any) -> Steps:
+def _steps(call: _Call, grad: Tensor) -> Steps:
     whole = call.sizes is None
     of_steps = grad.unbind(call.axis) if whole else grad.split(call.sizes.tolist())
     m = call.module

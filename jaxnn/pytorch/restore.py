@@ -6,19 +6,21 @@ They are put back after an error too, so that a training goes on as if nothing h
 import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .custom_functions import own_gradients
 from .tensors import is_tensor
+from .types import Module
 
 BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 @contextmanager
-def unchanged(torch: Any, module: Any, inputs: Iterable[Any]) -> Iterator[None]:
+def unchanged(torch: ModuleType, module: Module, inputs: Iterable[Any]) -> Iterator[None]:
     """Leave a module as it was, and all random states that a call with these tensors draws from."""
     modules, parameters = [*module.modules()], [*module.parameters()]
     buffers, inputs = [*module.buffers()], [*inputs]
@@ -33,7 +35,7 @@ def unchanged(torch: Any, module: Any, inputs: Iterable[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def same_random_states(torch: Any, tensors: Iterable[Any]) -> Iterator[None]:
+def same_random_states(torch: ModuleType, tensors: Iterable[Any]) -> Iterator[None]:
     """Put back the random states of Python, NumPy, torch and the devices of these tensors."""
     states: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (random.setstate, (random.getstate(),)),
@@ -53,7 +55,7 @@ def same_random_states(torch: Any, tensors: Iterable[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def same_buffers(torch: Any, modules: list[Any], buffers: list[Any]) -> Iterator[None]:
+def same_buffers(torch: ModuleType, modules: list[Any], buffers: list[Any]) -> Iterator[None]:
     """Put back buffers, such as running means, whether they are assigned or changed in place."""
     registered = [
         (kept, kept.copy())
@@ -75,7 +77,9 @@ def same_buffers(torch: Any, modules: list[Any], buffers: list[Any]) -> Iterator
 
 
 @contextmanager
-def no_backward_hooks(torch: Any, modules: list[Any], parameters: list[Any]) -> Iterator[None]:
+def no_backward_hooks(
+    torch: ModuleType, modules: list[Any], parameters: list[Any]
+) -> Iterator[None]:
     """Take off the hooks of modules and parameters for the backward pass, those for all too."""
     common = vars(torch.nn.modules.module)
     hooks = [getattr(m, name) for m in modules for name in BACKWARD]

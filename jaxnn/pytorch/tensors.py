@@ -3,21 +3,24 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
+
+from .types import Module, Tensor
 
 PLAIN = (type(None), bool, int, float, str)  # in which there are no tensors
 SAFE = 30  # the exponent of norms whose squares are far from the ends of float32
 
 
-def is_tensor(value: Any) -> bool:
+def is_tensor(value: object) -> TypeGuard[Tensor]:
     """Tell torch's tensors by a method of theirs."""
     return hasattr(value, "register_hook")
 
 
-def tensors_in(value: Any) -> list[Any]:
+def tensors_in(value: object) -> list[Any]:
     """Return the tensors in a tuple, list or dict, or the one that is given."""
     if is_tensor(value):
         return [value]
@@ -34,27 +37,27 @@ def tensors_in(value: Any) -> list[Any]:
     return tensors
 
 
-def first_tensor(value: Any) -> Any:
+def first_tensor(value: object) -> Any:
     """Return the first tensor in a tuple, list or dict; None if there is none."""
     return next(iter(tensors_in(value)), None)
 
 
-def has_gradient(value: Any) -> bool:
+def has_gradient(value: object) -> TypeGuard[Tensor]:
     """Tell tensors of floats that torch records a graph of."""
     return bool(is_tensor(value) and value.is_floating_point() and value.requires_grad)
 
 
-def name_of_dtype(tensor: Any) -> str:
+def name_of_dtype(tensor: Tensor) -> str:
     """Return the name that NumPy and JAX have for a dtype of torch."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def highest_exponent(dtype: Any) -> int:
+def highest_exponent(dtype: DTypeLike) -> int:
     """Return the exponent of the largest power of two."""
     return int(jnp.finfo(dtype).maxexp) - 1  # type: ignore[no-untyped-call]
 
 
-def numbers_of(tensor: Any) -> np.ndarray:
+def numbers_of(tensor: Tensor) -> np.ndarray:
     """Return a tensor's numbers, in its memory where that can be; 16-bit floats as float32."""
     tensor = tensor.detach()
     if tensor.element_size() < 4:
@@ -62,7 +65,7 @@ def numbers_of(tensor: Any) -> np.ndarray:
     return np.asarray(tensor.cpu().numpy())
 
 
-def is_a(module: Any, name: str) -> bool:
+def is_a(module: Module, name: str) -> bool:
     """Tell a module of torch.nn, or of a subclass, by the name of its class."""
     return any(c.__name__ == name and of_torch(c) for c in type(module).__mro__)
 
@@ -72,18 +75,18 @@ def of_torch(kind: type) -> bool:
     return kind.__module__.startswith("torch.nn.")
 
 
-def is_broken(tensor: Any) -> bool:
+def is_broken(tensor: Tensor) -> bool:
     """Tell whether an entry is nan or inf; -inf stands in masks, and floats of 8 bits have none."""
     is_whole = tensor.layout == sys.modules["torch"].strided and tensor.element_size() > 1
     return is_whole and bool(((tensor != tensor) | (tensor == math.inf)).any())
 
 
-def log_norm(tensor: Any) -> float:
+def log_norm(tensor: Tensor) -> float:
     """Return ln of the norm of a tensor, also where its squares leave the range; -inf of zeros."""
     return size_of(tensor)[0]
 
 
-def size_of(tensor: Any) -> tuple[float, float]:
+def size_of(tensor: Tensor) -> tuple[float, float]:
     """Return ln of the norm, and the exponent of the largest |entry|; of zeros both are -inf.
 
     ln is nan if an entry is, and inf if one is infinite.

@@ -31,7 +31,7 @@ from ..record.assemble import assemble, smallest_of
 from ..record.flow import Flow, FlowOptions, Streams
 from ..record.given import Given
 from ..record.heads import Recognised, joined, recognised_of, unread_notes
-from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord, in_order, log_tangents
+from ..record.layer_record import DeltaRecord, LayerRecord, in_order, log_tangents, over_batch
 from ..record.positions import Positions, count_of
 from ..record.rows import as_rows, rows_of_arrays
 from ..record.state_record import (
@@ -71,22 +71,6 @@ class _Kept(NamedTuple):
 
 
 Records = Sequence[Sequence[_Kept]]  # of the links of each entry; of a run stacked
-
-
-class _Layer(NamedTuple):
-    """A layer after the way down, whole; of a run stacked."""
-
-    delta: DeltaRecord
-    main: DeltaRecord | None
-    state: StateRecord
-    log_theta: Float[Array, "*k"]
-    mixes: Bool[Array, "*k"]
-    log_branch: Float[Array, "*k"]
-
-    @classmethod
-    def of(cls, kept: _Kept, of_state: OfState, log_theta: Float[Array, "*k"]) -> "_Layer":
-        of = (kept.delta, kept.main, of_state.state, log_theta)
-        return cls(*of, kept.mixes, kept.log_branch)
 
 
 class Recorder(NamedTuple):
@@ -174,10 +158,15 @@ class Recorder(NamedTuple):
         of_states = self._with_small(records)
         deltas = [[kept.theta for kept in record] for record in records]
         parameters, log_theta = parameter_sizes(net, chain, deltas, dtype)
-        in_rows = zip(records, of_states, log_theta, strict=True)
-        of_layers = [list(map(_Layer.of, *entry)) for entry in in_rows]
-        layers: _Layer = in_order([weights for _, weights in chain.layers], of_layers)
-        has_skips = any(anatomy.skip for anatomy in chain.anatomies)
+        of_layers = [
+            [
+                (kept.delta, state.state, log, kept.mixes, kept.main, kept.log_branch)
+                for kept, state, log in zip(*entry, strict=True)
+            ]
+            for entry in zip(records, of_states, log_theta, strict=True)
+        ]
+        weights = [weights for _, weights in chain.layers]
+        delta, state, log_thetas, mixes, main, branch = over_batch(in_order(weights, of_layers))
         log_tangent = None
         if options.tangent:
             log_tangent = log_tangents(chain, chain.weights, x, _forwards, dtype)
@@ -186,14 +175,10 @@ class Recorder(NamedTuple):
         smallest = smallest_of(chain.dtypes)
         return assemble(
             LayerRecord.of(
-                layers.delta.over_batch(),
-                layers.state.over_batch(),
-                layers.log_theta,
-                layers.mixes,
-                chain.linear,
+                *(delta, state, log_thetas, mixes, chain.linear),
                 dtype=smallest,
-                main=None if layers.main is None else layers.main.over_batch(),
-                log_branch=layers.log_branch if has_skips else None,
+                main=main,
+                log_branch=branch if any(a.skip for a in chain.anatomies) else None,
                 log_tangent=log_tangent,
             ),
             parameters,

@@ -49,13 +49,13 @@ from ..record.flow import Flow, FlowOptions, Parameters, Units
 from ..record.given import Given
 from ..record.layer_record import (
     DeltaRecord,
-    DeltaSizes,
     LayerRecord,
     StateRecord,
-    StateSizes,
     UsedLayers,
+    called,
     log_tangents,
     masked,
+    over_batch,
 )
 from ..record.loss import Loss, delta_of_loss
 
@@ -141,49 +141,60 @@ def _down_from(
     """Go down from Δz[L], the top of a way up from the rows x."""
     top, below = way_up
     keep = partial(_kept, options)
-    bottom, kept = down(net, layers, below, delta, keep, depth, of_segment=_sizes)
+    bottom, kept = down(net, layers, below, delta, keep, depth, of_segment=_summed)
     parts = [
-        part if is_run(layer) else _one(part) for layer, part in zip(layers, kept, strict=True)
+        _over_units(part if is_run(layer) else _one(part))
+        for layer, part in zip(layers, kept, strict=True)
     ]
-    gradient = _together(map(_gradient, parts))
+    gradients, signals = zip(*parts, strict=True)
+    gradient: _Gradient = _together(gradients)
     # What is kept of z[l] is kept by the layer above.
-    signal = _together([*map(_signal, parts[1:]), _one(_of_output(net, top, options))])
-    used = _used(layers, depth)
-    if used is not None:
-        signal = jax.tree.map(lambda v: v[used.above - 1], signal)
+    signal: _Signal = _together([*signals[1:], _one(_of_output(net, top, options))])
     log_branch = log_tangent = None
     if options.examples and options.memory == "all" and depth is None:
         log_branch = _log_branches(net, layers, below, top)
     if options.tangent:
         dtype = at_least_float32(x.m).dtype
         log_tangent = log_tangents(net, layers, x, _forwards, dtype, depth)
-    parameters = _parameters(net, layers, gradient)
-    entries = _flow_entries(layers, gradient.entries, signal.entries)
+    sizes = log_sizes_of_network(layers)
+    entries = _entries(layers) if options.formats else None
+    used = _used(layers, depth)
     if used is not None:
-        twice = jnp.repeat(used.are_used, 2)
-        parameters = masked(parameters, twice)
-        entries = entries and FlowEntries(
-            *masked(entries[:2], used.are_used), *masked(entries[2:], twice)
-        )
+        signal = jax.tree.map(lambda v: v[used.above - 1], signal)
+        of_layers = (gradient, signal, log_tangent)
+        gradient, signal, log_tangent = masked(of_layers, used.are_used)
+        sizes, entries = masked((sizes, entries), jnp.repeat(used.are_used, 2))
+    both = [gradient.log_theta, gradient.biases.log_delta]
     return assemble(
         LayerRecord.of(
             gradient.delta,
             signal.state,
-            log_size_together([gradient.log_theta, gradient.log_b]),
+            log_size_together(both),
             mixes=jnp.array([rows_meet(block) for block in net.blocks]),
             linear=jnp.ones(len(net.blocks), bool),
             dtype=delta.m.dtype,
             log_branch=log_branch,
             log_tangent=log_tangent,
-            units=Units(mean_square_b=gradient.mean_square_b, **signal.units()),
+            units=Units(
+                mean_square_z=signal.state.mean_square,
+                mean_square_b=gradient.biases.mean_square,
+                **signal.activations._asdict(),
+                **signal.slopes._asdict(),
+            ),
             used=used,
         ),
-        parameters,
+        Parameters(
+            jnp.stack(both, axis=1).ravel(),
+            sizes,
+            _paths(layers),
+            tuple(np.repeat(np.arange(1, len(net.sizes)), 2).tolist()),
+            tuple(shape for n, m in pairwise(net.sizes) for shape in ((n, m), (m,))),
+        ),
         names=("",) * len(net.blocks),
         sizes=net.sizes[1:],
         dtype=delta.m.dtype,
         log_delta_input=log_size_of_rows(bottom),
-        entries=entries,
+        entries=entries and _flow_entries(gradient.entries, signal.entries, entries),
         net=net,
         given=given,
     )
@@ -218,37 +229,44 @@ def _log_branches(
     return jnp.concatenate(logs)
 
 
-class _Gradient(NamedTuple):
-    """Δz[l], Δθ and Δb of a layer, with sums over its units.
-
-    entries: of all three, if asked for, (*k, 3).
-    """
-
-    delta: DeltaRecord
-    log_theta: Float[Array, "*k"]
-    log_b: Float[Array, "*k"]
-    mean_square_b: Float[Array, "*k"]  # of b
-    entries: Entries | None
-
-    def over_batch(self) -> "_GradientSizes":
-        return _GradientSizes(self.delta.over_batch(), *self[1:])
+# What is kept of a layer. `over_units` makes one number of those of its units, for all layers of a
+# run at once: then no shape depends on their width. `over_batch` does so for examples.
 
 
-class _GradientSizes(NamedTuple):
-    """Like `_Gradient`, over the batch."""
+class _Biases(NamedTuple):
+    """Δb and b of a layer, of each unit."""
 
-    delta: DeltaSizes
-    log_theta: Float[Array, "*k"]
-    log_b: Float[Array, "*k"]
-    mean_square_b: Float[Array, "*k"]
-    entries: Entries | None
+    delta: ScaledRows
+    b: Float[Array, "*k n"]
 
-    def over_batch(self) -> "_GradientSizes":
-        return self
+    def over_units(self) -> "_BiasSizes":
+        square = jnp.square(at_least_float32(self.b))
+        return _BiasSizes(log_size(self.delta), jnp.mean(square, axis=-1))
+
+
+class _BiasSizes(NamedTuple):
+    log_delta: Float[Array, "*k"]
+    mean_square: Float[Array, "*k"]
+
+
+class _Slopes(NamedTuple):
+    """|σ′(z)|: the share of units and examples with a small one, the largest of each unit."""
+
+    small: Float[Array, "*k"]
+    largest: Float[Array, "*k n"]
+
+    def over_units(self) -> "_SlopeSizes":
+        none = at_least_float32((self.largest == 0).astype(self.largest.dtype))
+        return _SlopeSizes(self.small, jnp.mean(none, axis=-1))
+
+
+class _SlopeSizes(NamedTuple):
+    saturated: Float[Array, "*k"]
+    dead: Float[Array, "*k"]
 
 
 class _Activations(NamedTuple):
-    """Numbers of each example of a[l] = σ(z[l]) = m 2^e."""
+    """a = σ(z) = m 2^e, of each example."""
 
     exponent: Int[Array, "*k B"]
     mean: Float[Array, "*k B"]
@@ -264,94 +282,60 @@ class _Activations(NamedTuple):
         exponent = jnp.where((mean == 0) & (spread == 0), ZERO_EXPONENT, a.e)
         return cls(exponent, mean, spread)
 
-    def over_batch(self) -> tuple[Float[Array, "*k"], Float[Array, "*k"]]:
-        """Return mean and variance over all entries."""
+    def over_batch(self) -> "_ActivationSizes":
         scale, common = alignment(self.exponent, self.mean)
         means = scale * self.mean
         mean = jnp.mean(means, axis=1)
-        # The rows' variances, averaged, plus that of their means.
+        # The variance over all entries: the rows' variances, averaged, plus that of their means.
         spread = jnp.square(scale) * self.spread + jnp.square(means - mean[:, None])
-        return value_of(mean, common), value_of(jnp.mean(spread, axis=1), 2 * common)
+        variance = value_of(jnp.mean(spread, axis=1), 2 * common)
+        return _ActivationSizes(value_of(mean, common), variance)
+
+
+class _ActivationSizes(NamedTuple):
+    mean_a: Float[Array, "*k"]
+    var_a: Float[Array, "*k"]
+
+
+class _Gradient(NamedTuple):
+    """Δz[l], Δθ and Δb of a layer, and entries of all three, (*k, 3), if asked for."""
+
+    delta: Any  # DeltaRecord, or DeltaSizes
+    log_theta: Float[Array, "*k"]
+    biases: Any  # _Biases, or _BiasSizes
+    entries: Entries | None
 
 
 class _Signal(NamedTuple):
-    """z[l], and a[l] and σ′ as the layer above takes z[l] in."""
+    """z[l], with a[l] and σ′ as the layer above takes it in, and entries of z[l] likewise."""
 
-    state: StateRecord
-    a: _Activations
-    saturated: Float[Array, "*k"]
-    dead: Float[Array, "*k"]
-    entries: Entries | None  # of z[l], if asked for
-
-    def over_batch(self) -> "_SignalSizes":
-        mean_square = value_of(*self.state.mean_square())
-        units = (mean_square, *self.a.over_batch(), self.saturated, self.dead)
-        return _SignalSizes(self.state.over_batch(), *units, self.entries)
-
-
-class _SignalSizes(NamedTuple):
-    """Like `_Signal`, over the batch."""
-
-    state: StateSizes
-    mean_square_z: Float[Array, "*k"]
-    mean_a: Float[Array, "*k"]
-    var_a: Float[Array, "*k"]
-    saturated: Float[Array, "*k"]
-    dead: Float[Array, "*k"]
+    state: Any  # StateRecord, or StateSizes
+    activations: Any  # _Activations, or _ActivationSizes
+    slopes: Any  # _Slopes, or _SlopeSizes
     entries: Entries | None
 
-    def over_batch(self) -> "_SignalSizes":
-        return self
 
-    def units(self) -> dict[str, Float[Array, "*k"]]:
-        """Return the fields of `Units` by their names."""
-        return {name: getattr(self, name) for name in self._fields[1:-1]}
-
-
-_NONE: Any = None  # of x, which no layer takes in through a σ
-
-
-class _Kept(NamedTuple):
-    """A layer on the way down.
-
-    entries: of Δz[l], Δθ, Δb and z[l-1], if asked for.
-    state, a: of z[l-1]; none of x, as the next two.
-    saturated: the share of units and examples with a small slope |σ′(z[l-1])|.
-    steepest: the largest slope of each unit over the batch.
-    """
-
-    delta: DeltaRecord
-    log_theta: Float[Array, "*k"]
-    delta_b: ScaledRows
-    b: Float[Array, "*k n"]
-    entries: Entries | None
-    state: StateRecord = _NONE
-    a: _Activations = _NONE
-    saturated: Float[Array, "*k"] = _NONE
-    steepest: Float[Array, "*k n"] = _NONE
-
-
-def _kept(options: FlowOptions, step: Step) -> _Kept:
-    """Return the numbers to keep of a layer."""
+def _kept(options: FlowOptions, step: Step) -> tuple[_Gradient, _Signal | None]:
+    """Return what is kept of Δ of what comes out of a layer, and of what goes in if it is no x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
     entries = None
     if options.formats:
         z = [] if step.kind.takes_x else [with_exponents(step.z)]
         entries = entries_of([step.delta, theta, b, *z])
-    delta = DeltaRecord.of(step.delta, step.largest)
-    of_gradient = (delta, log_size(theta), b, step.layer.b, entries)
+    delta, biases = DeltaRecord.of(step.delta, step.largest), _Biases(b, step.layer.b)
+    gradient = _Gradient(delta, log_size(theta), biases, entries and entries.part(0, 3))
     if step.kind.takes_x:
-        return _Kept(*of_gradient)
+        return gradient, None
     preactivation = step.kind.block.preactivation(step.z)
     slope = sigma.prime(preactivation.m)
     size = slope if sigma.increasing else jnp.abs(slope)  # one pass over memory less
     flat = size < SATURATED_BELOW * _largest_slope(sigma)
-    return _Kept(
-        *of_gradient,
-        state=_state(step.z, options),
-        a=_Activations.of(apply_activation(sigma, preactivation)),
-        saturated=jnp.mean(at_least_float32(flat.astype(slope.dtype))),
-        steepest=jnp.max(size, axis=0),
+    share = jnp.mean(at_least_float32(flat.astype(slope.dtype)))
+    return gradient, _Signal(
+        _state(step.z, options),
+        _Activations.of(apply_activation(sigma, preactivation)),
+        _Slopes(share, jnp.max(size, axis=0)),
+        entries and entries.at(3),
     )
 
 
@@ -360,50 +344,23 @@ def _state(z: ScaledRows, options: FlowOptions) -> StateRecord:
     return StateRecord.of(with_exponents(z), eps if options.examples else None)
 
 
-class _Sizes(NamedTuple):
-    """The layers of a segment, whose numbers of each example are dropped."""
-
-    gradient: _GradientSizes
-    signal: _SignalSizes
-
-
-def _sizes(kept: _Kept) -> _Sizes:
-    return _Sizes(_gradient(kept).over_batch(), _signal(kept).over_batch())
-
-
-def _gradient(part: _Kept | _Sizes) -> _Gradient | _GradientSizes:
-    """Return the gradients of k layers, summed over their units: of all of a run at once."""
-    if isinstance(part, _Sizes):
-        return part.gradient
-    return _Gradient(
-        part.delta,
-        part.log_theta,
-        log_size(part.delta_b),
-        jnp.mean(jnp.square(at_least_float32(part.b)), axis=-1),
-        _at(part.entries, slice(3)),
-    )
-
-
-def _signal(part: _Kept | _Sizes) -> _Signal | _SignalSizes:
-    """Return what goes into k layers, likewise."""
-    if isinstance(part, _Sizes):
-        return part.signal
-    dead = jnp.mean((part.steepest == 0).astype(part.log_theta.dtype), axis=-1)
-    return _Signal(part.state, part.a, part.saturated, dead, _at(part.entries, 3))
-
-
-def _at(entries: T, arrays: int | slice) -> T:
-    """Return the histograms of some arrays of each layer, (k, arrays, …), if there are any."""
-    at: T = jax.tree.map(lambda v: v[:, arrays], entries)
-    return at
-
-
 def _of_output(net: Network, z: ScaledRows, options: FlowOptions) -> _Signal:
-    """Return the numbers of z[L]; a[L] is ŷ, and without g′ in the recursion the slope is 1."""
+    """Return what is kept of z[L]; a[L] is ŷ, and without g′ in the recursion the slope is 1."""
     entries = entries_of([with_exponents(z)]).at(0) if options.formats else None
-    a = _Activations.of(output_of(net, z))
-    none = jnp.zeros((), a.mean.dtype)
-    return _Signal(_state(z, options), a, none, none, entries)
+    activations = _Activations.of(output_of(net, z))
+    none = jnp.zeros((), activations.mean.dtype)
+    return _Signal(_state(z, options), activations, _SlopeSizes(none, none), entries)
+
+
+def _summed(kept: tuple[_Gradient, _Signal]) -> tuple[_Gradient, _Signal]:
+    """Return the sizes of the layers of a segment, whose numbers of each example are dropped."""
+    sizes: tuple[_Gradient, _Signal] = over_batch(_over_units(kept))
+    return sizes
+
+
+def _over_units(tree: T) -> T:
+    """Return a tree with one number of each layer for those of its units."""
+    return called("over_units", tree)
 
 
 def _forwards(kind: BlockOp, layer: Layer) -> list[Callable[[ScaledRows], ScaledRows]]:
@@ -421,7 +378,8 @@ def _together(parts: Iterable[Any]) -> Any:
 
     The others are summed over the batch together: that is compiled once, not once a Layer.
     """
-    return _joined([_joined(alike).over_batch() for _, alike in groupby(parts, type)])
+    alike = groupby(parts, jax.tree.structure)
+    return _joined([over_batch(_joined(several)) for _, several in alike])
 
 
 def _joined(trees: Iterable[T]) -> T:
@@ -447,25 +405,11 @@ def _used(layers: Params, depth: UsedDepth) -> UsedLayers | None:
     return UsedLayers((places < unused) | (places >= end), above)
 
 
-def _parameters(net: Network, layers: Params, gradient: _Gradient) -> Parameters:
-    """Return the sizes of θ[0], b[0], θ[1], … and of their Δ."""
-    return Parameters(
-        jnp.stack([gradient.log_theta, gradient.log_b], axis=1).ravel(),
-        log_sizes_of_network(layers),
-        _paths(layers),
-        tuple(np.repeat(np.arange(1, len(net.sizes)), 2).tolist()),
-        tuple(shape for n, m in pairwise(net.sizes) for shape in ((n, m), (m,))),
-    )
-
-
-def _flow_entries(
-    layers: Params, gradient: Entries | None, states: Entries | None
-) -> FlowEntries | None:
-    """Return the histograms of a flow, given those of Δz, Δθ and Δb, (L, 3), and of z."""
-    if gradient is None or states is None:
-        return None
-    of_parameters = jax.tree.map(lambda v: v[:, 1:].reshape(-1, *v.shape[2:]), gradient)
-    return FlowEntries(_at(gradient, 0), states, of_parameters, _entries(layers))
+def _flow_entries(gradient: Any, states: Any, parameters: Entries) -> FlowEntries:
+    """Return the histograms of a flow, given those of Δz, Δθ and Δb, (L, 3), of z, and of θ, b."""
+    delta = jax.tree.map(lambda v: v[:, 0], gradient)
+    of_theta_and_b = jax.tree.map(lambda v: v[:, 1:].reshape(-1, *v.shape[2:]), gradient)
+    return FlowEntries(delta, states, of_theta_and_b, parameters)
 
 
 def log_sizes_of_network(layers: Params) -> Float[Array, " P"]:

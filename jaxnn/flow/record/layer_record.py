@@ -25,6 +25,7 @@ from ...arrays.rows import (
     lost_in_plain,
     power_of_two,
     squares,
+    value_of,
 )
 from ...network.checks import UsedDepth
 from ...network.params import is_run
@@ -53,8 +54,9 @@ class DeltaSizes(NamedTuple):
 
 
 class StateSizes(NamedTuple):
-    """Sizes of a state over the batch: ln of its mean square, and what differs in its examples."""
+    """Sizes of a state over the batch: its mean square, and what differs between its examples."""
 
+    mean_square: Float[Array, "*k"]  # inf and 0 beyond the range
     log_mean_square: Float[Array, "*k"]
     spread: Spread | None
 
@@ -103,13 +105,13 @@ class LayerRecord(NamedTuple):
         """Return the record, with what each layer does to Δ, and where plain numbers end.
 
         main is Δ of the main array of each state, in a network where some have several; used are
-        the layers that there are, if not all: numbers of others are nan. dtype is that of plain
-        backpropagation, the others are as in `Flow`.
+        the layers that there are, if not all. dtype is that of plain backpropagation, the others
+        are as in `Flow`.
         """
         main = delta if main is None else main
         with_end = jnp.append(main.log_delta, jnp.nan)
         above = with_end[1:] if used is None else with_end[used.above]
-        record = cls(
+        return cls(
             delta._replace(log_largest=main.log_largest),
             state,
             log_theta,
@@ -121,7 +123,26 @@ class LayerRecord(NamedTuple):
             log_tangent,
             units,
         )
-        return record if used is None else masked(record, used.are_used)
+
+
+def over_batch(tree: T) -> T:
+    """Return a tree with sizes over the batch for each record of examples in it.
+
+    Only then: that is compiled once for all layers, where it would be once for each.
+    """
+    return called("over_batch", tree)
+
+
+def called(method: str, tree: T) -> T:
+    """Return a tree with what a method returns for each node that has it."""
+
+    def has_method(v: Any) -> bool:
+        return hasattr(v, method)
+
+    of: T = jax.tree.map(
+        lambda v: getattr(v, method)() if has_method(v) else v, tree, is_leaf=has_method
+    )
+    return of
 
 
 def masked(tree: T, are_used: Bool[Array, " n"]) -> T:
@@ -207,15 +228,13 @@ class StateRecord(NamedTuple):
         spread = None if eps is None else spread_of(rows, eps, arrays, jnp.mean(square))
         return cls(jnp.broadcast_to(z.e, square.shape), square, spread)
 
-    def mean_square(self) -> ScaledRows:
-        """Return the mean over the examples too, with an exponent."""
-        scale, common = alignment(self.exponent, self.square)
-        return ScaledRows(jnp.mean(jnp.square(scale) * self.square, axis=1), 2 * common)
-
     def over_batch(self) -> StateSizes:
         """Return the sizes over the batch; a mean square of nan, of inf - inf, is inf."""
-        log = log_of(*self.mean_square())
-        return StateSizes(jnp.where(jnp.isnan(log), jnp.inf, log), self.spread)
+        scale, common = alignment(self.exponent, self.square)
+        mean = jnp.mean(jnp.square(scale) * self.square, axis=1)
+        log = log_of(mean, 2 * common)
+        log = jnp.where(jnp.isnan(log), jnp.inf, log)
+        return StateSizes(value_of(mean, 2 * common), log, self.spread)
 
 
 class PositionRecord(NamedTuple):

@@ -1,0 +1,20 @@
+"""PyTorch's types, for whoever reads or checks the code: torch itself is never imported."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor as Tensor
+    from torch._ops import OpOverload as OpOverload
+    from torch.autograd.graph import GradientEdge as GradientEdge
+    from torch.autograd.graph import Node as Node
+    from torch.nn import Module as Module
+else:
+    GradientEdge = Module = Node = OpOverload = Tensor = Any
+
+Arguments = tuple[Any, ...]  # of a call, whatever the user hands over
+Named = dict[str, Any]  # such as have names
+Inputs = Any  # a tensor, arguments, or these by name; see `jaxnn.torch_flow`
+Output = Any  # of a module
+Loss = Callable[..., Any]  # (output, ys) -> a tensor
+Cuts = str | Module | Sequence[str | Module] | None  # see `jaxnn.torch_flow`
