@@ -27,11 +27,7 @@ def applied(
 ) -> tuple[Any, list[Kept]]:
     """Return the output of a chain, and what is kept of the states that its layers return.
 
-    Args:
-        net: the chain.
-        params: its parameters.
-        xs: a batch.
-        keep: state -> what is kept of it, a pytree of arrays; nothing by default.
+    keep: state -> what is kept of it, a pytree of arrays; nothing by default.
 
     Returns:
         The output, and for each pattern of layers, repeated k times, what is kept of each of its

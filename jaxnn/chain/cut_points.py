@@ -273,10 +273,7 @@ def main_first(network: Traced, i: int, entering: set[int]) -> list[int]:
 
     Of several that it takes that is the last made. What is no float comes last.
 
-    Args:
-        network: the network.
-        i: the step.
-        entering: roots that are streams from there on.
+    entering: roots that are streams from there on.
     """
     alive = network.floats(network.alive[i] | entering)
     rest = sorted(network.alive[i] - {*alive})

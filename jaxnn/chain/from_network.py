@@ -30,9 +30,7 @@ class BlockLayer:
 def as_chain(net: Network, layers: Sequence[Any]) -> tuple[Chain, tuple[Any, ...]]:
     """Return a network as a chain, with its parameters; layers are counted as in the network.
 
-    Args:
-        net: the network.
-        layers: its parameters, `Layer`s and runs.
+    layers: its parameters, `Layer`s and runs.
     """
     functions = [BlockLayer(kind.block, kind.sigma) for kind in kinds(net)]
     listed: list[Any] = []

@@ -137,9 +137,7 @@ def _last_of_block(network: Traced, riders: dict[int, int], value: int, sum_: in
 def _uses(network: Traced, taken: set[int]) -> tuple[dict[int, int], int]:
     """Return the main steps that take a rider, with the products in a row since; and all of those.
 
-    Args:
-        network: the network.
-        taken: the rider, and those that are made of it.
+    taken: the rider, and those that are made of it.
     """
     heights, uses, height = dict.fromkeys(taken, 0), dict[int, int](), 0
     for i, step in enumerate(network.main):

@@ -403,9 +403,7 @@ class Handover:
     def arrays(self, params: PyTree, like: Sequence[Numbers] | None) -> list[Any]:
         """Return the arrays of the pytree, of the chain's parameters.
 
-        Args:
-            params: the parameters.
-            like: the arrays of a pytree, for what no layer has.
+        like: the arrays of a pytree, for what no layer has.
 
         Raises:
             ValueError: other parameters, copies that differ, or nothing for what no layer has.

@@ -42,11 +42,9 @@ Change = Callable[[Any, Place], Any]  # (array, its place) -> the array in its s
 def changed(net: Network | Chain, params: PyTree, change: Change, least: int = 2) -> Any:
     """Return parameters with each weight replaced.
 
-    Args:
-        net: the network.
-        params: its parameters; a run that is stored as a random key gets its numbers.
-        change: called for each weight, of a run once for all layers.
-        least: the axes of a weight, at least; of a chain.
+    params: its parameters; a run that is stored as a random key gets its numbers.
+    change: called for each weight, of a run once for all layers.
+    least: the axes of a weight, at least; of a chain.
     """
     if isinstance(net, Network):
         return tuple(_network(params, change))

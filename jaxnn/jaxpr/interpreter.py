@@ -74,11 +74,8 @@ def interpreted(
 ) -> list[V]:
     """Return what comes out of a program.
 
-    Args:
-        program: the program.
-        given: what goes into it.
-        made: an equation, and what goes into it -> what comes out.
-        constant: a type and numbers of the program's own -> what stands for them.
+    made: an equation, and what goes into it -> what comes out.
+    constant: a type and numbers of the program's own -> what stands for them.
     """
     jaxpr: Any = getattr(program, "jaxpr", program)
     consts = zip(jaxpr.constvars, getattr(program, "consts", ()), strict=True)

@@ -75,10 +75,8 @@ class Rule(NamedTuple):
     def axis(self, call: Call, axes: Axes, zero: Sequence[bool]) -> int | None:
         """Return the axis of the examples in the output, if each is linear in that example alone.
 
-        Args:
-            call: of the primitive.
-            axes: of the examples, in the operands that depend on them; None of the others.
-            zero: for each operand whether it is zero.
+        axes: of the examples, in the operands that depend on them; None of the others.
+        zero: for each operand whether it is zero.
         """
         depend = {i for i, axis in enumerate(axes) if axis is not None}
         linear = {*range(len(axes))[self.operands]}

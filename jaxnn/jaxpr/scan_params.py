@@ -93,12 +93,9 @@ def prepared(
 ) -> Prepared:
     """Return what the layers of a scan are handed over, and how they come to their entries.
 
-    Args:
-        flat: the program.
-        prologue: its steps before the scan.
-        parameters: the values that depend on parameters.
-        raw: the values that were handed over.
-        inputs: what goes into the scan.
+    prologue: its steps before the scan.
+    parameters: the values that depend on parameters.
+    raw: the values that were handed over.
     """
     # The layers' own entries are best, since each array then has the Δ of its own use. Moved
     # beforehand they are cheapest; where a parameter would be moved in two ways, or a step is not
@@ -120,10 +117,7 @@ def prepared(
 def _prepared(plan: "_Plan", inputs: ScanInputs, whole: set[int]) -> Prepared:
     """Prepare the entries of a layer, of some stacks by its index in all of what is made of them.
 
-    Args:
-        plan: makes them.
-        inputs: the stacks.
-        whole: those that each layer makes all of.
+    whole: those that each layer makes all of.
     """
     count, places = len(inputs.consts), [v in whole for v in inputs.stacks]
     values = [plan.place(Need(v, None)) for v in inputs.consts]

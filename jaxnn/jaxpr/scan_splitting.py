@@ -40,11 +40,8 @@ Flags = Sequence[bool]  # for each value whether it depends on some values, such
 def split(flat: Flat, learned: Iterable[int], xs: Iterable[int], sized: Iterable[int]) -> None:
     """Take apart the scans of a program that carry or return floats which are no state.
 
-    Args:
-        flat: the program, which is changed.
-        learned: the parameters.
-        xs: the examples.
-        sized: the values whose shapes depend on the number of examples.
+    flat: the program, which is changed.
+    sized: the values whose shapes depend on the number of examples.
     """
     sized = {*sized}
     for absent in (0, 1):  # what needs no parameter, then what needs no xs
@@ -98,11 +95,9 @@ class _Ahead(NamedTuple):
 def _ahead(eqn: Equation, moved: Flags, *, apart: bool) -> list[_Ahead]:
     """Return the scans that make some outputs of a scan.
 
-    Args:
-        eqn: the scan.
-        moved: for each output whether it is one of these.
-        apart: the carries by one scan and what is returned at each step by another, so that what
-            is made of a carry in each layer takes no parameter that it does not need.
+    moved: for each output whether it is one of these.
+    apart: the carries by one scan and what is returned at each step by another, so that what
+        is made of a carry in each layer takes no parameter that it does not need.
     """
     carries = scan_of(eqn).carries
     groups: list[Flags] = [moved]
@@ -132,10 +127,8 @@ def _without(eqn: Equation, made: Flags) -> list[bool]:
 def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., list[Any]]:
     """Return a scan as several scans, a function of its inputs.
 
-    Args:
-        scan: the scan.
-        ahead: those that go ahead of the others.
-        moved: for each output whether it is one of these.
+    ahead: those that go ahead of the others.
+    moved: for each output whether it is one of these.
     """
     body, c, s = scan.body, scan.consts, scan.consts + scan.carries
     # What never changes is no array of all steps.

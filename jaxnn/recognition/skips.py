@@ -39,9 +39,7 @@ def skip_of(graph: Graph, state: PyTree) -> Skip | None:
     function that is cut between the last product of a branch and the sum the main one is the
     branch, which the layer below has made.
 
-    Args:
-        graph: of the layer.
-        state: what goes in, or its type.
+    state: what goes in, or its type.
     """
     main = {graph.states[0]} if isinstance(state, State) else set[int]()
     flat, numbers = graph.flat, {v: i for i, v in enumerate(graph.states)}
@@ -76,11 +74,8 @@ def _terms(graph: Graph, v: int, numbers: dict[int, int]) -> tuple[set[int], boo
 def log_branch(skip: Skip, before: PyTree, after: PyTree, dtype: DTypeLike) -> Float[Array, ""]:
     """Return ln of the norm of what branches add, relative to that of the stream.
 
-    Args:
-        skip: of the layer.
-        before: the state that goes in.
-        after: the one that comes out.
-        dtype: of the record.
+    before: the state that goes in.
+    after: the one that comes out.
 
     Returns:
         -inf if they add nothing, nan if the stream is zero.

@@ -96,12 +96,10 @@ class Draws:
     ) -> "tuple[Array, _Shared | None]":
         """Return the key of a product, and how it shares its weight with other products.
 
-        Args:
-            weight: the weight.
-            below: of each of its entries, the unit below.
-            above: likewise, the unit above.
-            alone: whether no replica may take what is of others.
-            is_look_up: whether it is a look-up in a table.
+        below: of each of its entries, the unit below.
+        above: likewise, the unit above.
+        alone: whether no replica may take what is of others.
+        is_look_up: whether it is a look-up in a table.
         """
         key, place = self.next(), (*self.path, self.count)
         if self.uses is not None:
@@ -164,11 +162,6 @@ def _numbered(shape: tuple[int, ...], places: np.ndarray | None) -> Array:
 def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict[Any, Entries]:
     """Return what the products of a program share, as `Draws.entries`.
 
-    Args:
-        closed: its jaxpr.
-        given: what goes into it.
-        replicas: R.
-
     Raises:
         NoTwinError: weights that have no twin together.
     """
@@ -191,11 +184,6 @@ def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict
 
 def evaluated(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> list[Value]:
     """Run a program.
-
-    Args:
-        closed: its jaxpr.
-        given: what goes into it.
-        draws: the keys.
 
     Raises:
         NoTwinError: a product that cannot be drawn.
