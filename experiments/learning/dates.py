@@ -40,6 +40,8 @@ def dated(entries: pl.Series, order: str | None) -> tuple[pl.Series, str] | None
         return _in_words(entries)
     if len({*parts["2"].drop_nulls(), *parts["4"].drop_nulls()}) > 1:
         return None
+    # An order fits if what would be the month is at most 12 everywhere. If both fit, dots decide,
+    # for nobody writes the month first with them, or a day that is the month's number everywhere.
     one, two = parts["1"].cast(pl.Int64), parts["3"].cast(pl.Int64)
     may = {  # which of the two is the day
         "day-first": bool((two.drop_nulls() <= 12).all()),

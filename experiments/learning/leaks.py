@@ -97,6 +97,7 @@ def _determines(column: pl.Series, y: np.ndarray) -> bool:
     count, labels = int(values.max()), int(y.max())
     if count == 1 or labels == 1:
         return False
+    # Sorted by value, then label: a value with two labels has them next to each other.
     order = np.lexsort((y, values))
     v, sorted_y = values[order], y[order]
     same = v[1:] == v[:-1]

@@ -100,6 +100,8 @@ def roomy(
     some milliseconds. None is larger than the least 64 times a power of four that holds the deepest
     network.
     """
+    # Compiling takes longer than measuring in a room some times too large; beyond what can be set
+    # to zero in milliseconds, and beyond the deepest network, a larger one only costs.
     run = depth - 1  # the first layer is none of the run
     least = 64
     while 4 * least * batch * width <= AT_ONCE:
@@ -288,6 +290,7 @@ def shared_depths(
         >>> depths.tolist(), entries.tolist()
         ([[1, 2, 4, 8], [1, 1, 1, 8], [1, 2, 4, 1]], [[0, 0, 0, 0], [2, 2, 2, 1]])
     """
+    # Greedy, deepest first: each depth goes to the entry of its seed that has least to do so far.
     of_entries = np.full((len(seeds), len(depths)), depths[0], np.int32)
     measured_by = np.empty((seeds.max() + 1, len(depths)), int)
     for seed in range(len(measured_by)):

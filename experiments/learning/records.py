@@ -139,6 +139,8 @@ def _scan(content: bytes, separator: str) -> tuple[np.ndarray, np.ndarray]:
     for begin in range(0, len(content), CHUNK):
         block = np.frombuffer(content, np.uint8, min(CHUNK, len(content) - begin), begin)
         quotes = (block == QUOTE).view(np.uint8)
+        # Inside after an odd number of quotes: a doubled one leaves and enters again. The parity is
+        # carried from block to block, so that a field may be longer than a block.
         is_inside = np.bitwise_xor.accumulate(quotes) ^ inside
         separators = np.flatnonzero((block == ord(separator)) & (is_inside == 0))
         places = np.flatnonzero((block == NEWLINE) & (is_inside == 0))
@@ -219,6 +221,8 @@ def _check_quotes(content: bytes, separator: str) -> None:
     seen, opened = 0, 0
     for begin in range(0, len(content), CHUNK):
         places = np.flatnonzero(block[begin : begin + CHUNK] == QUOTE) + begin
+        # Quotes open and close in turns. The first that opens inside a field, or closes before its
+        # end, is where they went out of step: the one before it was never closed.
         opening, closing = places[seen % 2 :: 2], places[1 - seen % 2 :: 2]
         is_opening = np.isin(block[opening - 1], before) | (opening == 0)
         is_closing = np.isin(block[closing + 1], after)  # the content ends with a newline

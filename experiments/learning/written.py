@@ -128,6 +128,8 @@ def _forms(digits: pl.Series, decimal: str | None, thousands: str | None) -> tup
                 or (thousands and separator not in (None, thousands))
             ):
                 continue
+            # Digits in groups of three after the first, or of two and then three as in India; else
+            # plain ones. A reading counts if it fits all entries and uses its separator.
             d = re.escape(sign)
             plain = rf"^(?:[0-9]+(?:{d}[0-9]*)?|{d}[0-9]+)(?:[eE][-+]?[0-9]+)?$"
             fits = digits.str.contains(plain)

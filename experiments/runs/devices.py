@@ -76,6 +76,8 @@ class SideBySide:
         """
         devices = np.arange(self.mesh.devices.size)
         each, left = divmod(self.count, len(devices))
+        # Whole rounds first; in the last one the measurements left over are dealt out evenly, each
+        # to neighbours, so that no device waits with nothing to do.
         rounds = [first + devices for first in range(0, each * len(devices), len(devices))]
         if left:
             rounds.append(each * len(devices) + devices * left // len(devices))

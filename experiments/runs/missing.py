@@ -144,6 +144,7 @@ def _in_words(places: Sequence[dict[str, Any]]) -> str:
         values = itertools.chain.from_iterable(_listed(place[name]) for place in places)
         return len({value for value in values if not isinstance(value, str)})
 
+    # Depths are many numbers of few kinds: "relu, depth 1, 2, … 64" says more than 64 places.
     *_, folded = sorted(places[0], key=numbers)  # the last, if none has numbers
     groups: dict[tuple[str, ...], dict[str, list[Any]]] = {}
     for place in places:
