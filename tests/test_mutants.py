@@ -87,7 +87,7 @@ def test_each_formula_stands_once_in_its_file_and_each_room_has_files():
     assert len(ROOMS) == mutants.DAYS  # each has its day
 
 
-def test_a_formula_has_to_die_and_half_of_a_room():
+def test_a_formula_has_to_die_and_two_of_five_of_a_room():
     """What is not known is no death: that fails a formula, and says nothing of a room."""
 
     def good(room, *died):
