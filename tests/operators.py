@@ -34,6 +34,7 @@ FORMS += ("jit", "checkpoint", "optimization_barrier", "map", "leaves", "tensor"
 FORMS += ("float32", "float64", "int32", "prod", "sqrt_", "ravel", "device_put")
 FORMALITIES = ("strict", "maxsize", "dtype", "donate_argnums", "inline", "encoding", "stacklevel")
 TOLERANCE = 1e-3
+COUNTED = 4  # larger whole numbers are limits, which one more hardly moves
 
 
 class Change(NamedTuple):
@@ -216,7 +217,7 @@ def constant(source: Source, kind: str, node: ast.Constant) -> Iterator[Change]:
     if isinstance(value, bool):
         yield source.replaced(kind, node, str(not value))
     elif isinstance(value, int):
-        yield source.replaced(kind, node, str(value + 1))
+        yield source.replaced(kind, node, str(value + 1 if value <= COUNTED else 2 * value))
     elif isinstance(value, float) and (value == 0 or abs(value) >= TOLERANCE):
         yield source.replaced(kind, node, repr(2 * value if value else 1.0))
 

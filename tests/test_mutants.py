@@ -40,6 +40,8 @@ def f(x: int | None = None, *, deep: bool = True) -> int:
             | {"[v for v in a if v is not None]"}),
         ("'a' + f'{1}'", set()),
         ("-x", {"(x)"}),
+        ("f(3, 16, 0.5, 1e-6)", {"f(4, 16, 0.5, 1e-6)", "f(3, 32, 0.5, 1e-6)"}
+            | {"f(3, 16, 1.0, 1e-6)"}),
         ("x = x - y", {"pass", "x = x + y", "x = x"}),
         ("x += y", {"pass"}),
     ],
