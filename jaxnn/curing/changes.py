@@ -20,13 +20,13 @@ from ..flow.formats.ranges import COMMON
 from ..flow.record.flow import Flow
 from ..flow.verdict.verdict import Verdict
 from ..rules import Rules, Sight
-from ..texts import clean
+from ..texts import clean, listed
 from ..theory.tailored import tailored_relu
 from . import search
 from .draws import OddError, delta_like, mirrored
 from .held_formats import held_by
 from .patient import Form, Leaky, Params, Patient, PerLayer, Scaled, State
-from .words import listed, to_digits
+from .words import to_digits
 
 SAME = 0.005  # decades a layer: rates are told apart by more
 ROUTERS = 0.1, 10.0  # sizes that a router is tried with

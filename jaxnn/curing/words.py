@@ -7,8 +7,10 @@ that place. Numbers are those that the change was made with, to all their digits
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
+
+from ..texts import listed
 
 STAR = "*"
 DIGITS = 5  # of a number that a change is made with
@@ -26,16 +28,6 @@ def to_digits(value: float, digits: int = DIGITS) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def listed(texts: Sequence[str]) -> str:
-    """Return a list in words.
-
-    Example:
-        >>> listed(["a"]), listed(["a", "b", "c"])
-        ('a', 'a, b and c')
-    """
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
-
-
 def numbers_in_words(numbers: Iterable[int]) -> str:
     """Return increasing numbers in words, stretches by their ends.
 
@@ -49,7 +41,7 @@ def numbers_in_words(numbers: Iterable[int]) -> str:
     steps = {b - a for a, b in pairwise(every)}
     if len(every) > 2 and len(steps) == 1 and steps != {1}:
         return f"{every[0]} to {every[-1]} in steps of {steps.pop()}"
-    return listed(list(_stretches(every)))
+    return listed(_stretches(every))
 
 
 def _stretches(numbers: list[int]) -> Iterator[str]:

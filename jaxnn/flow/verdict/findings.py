@@ -13,7 +13,7 @@ import numpy as np
 
 from ...pytorch.block_choice import MOST
 from ...rules import Rules, Sight, one_of
-from ...texts import clean, percent
+from ...texts import clean, listed, percent
 from ..formats.format_loss import Histogram, loss_scale
 from ..formats.number_formats import NARROW
 from ..formats.ranges import range_of, spoken_of
@@ -383,7 +383,7 @@ def _reason(judged: Judged, layer: int) -> str:
         if arrays.layer[i] == layer
     ]
     if parts:
-        return f"; {_and(parts)}"
+        return f"; {listed(parts)}"
     entering = judged.root_mean_square[layer - 2] if layer > 1 else 0.0
     if abs(entering) < np.log10(STATE) or not np.isfinite(entering):
         return ""
@@ -474,7 +474,7 @@ def _failure(
         parts.append(f"gets {_less(decades, 'its experts')}: it does not learn")
     if experts:
         s = "s" if len(experts) > 1 else ""
-        parts.append(f"sends all tokens to expert{s} {_and(map(str, experts))} of {count}")
+        parts.append(f"sends all tokens to expert{s} {listed(map(str, experts))} of {count}")
     return f"Router{f' {path}' if path else ''} of layer {name} {', and '.join(parts)}."
 
 
@@ -838,9 +838,4 @@ def few_of(names: Iterable[str]) -> str:
     """Return the first few of many names."""
     names = [*names]
     more = len(names) - FEW
-    return _and(names) if more <= 0 else f"{', '.join(names[:FEW])} and {more} more"
-
-
-def _and(texts: Iterable[str]) -> str:
-    *first, last = texts
-    return f"{', '.join(first)} and {last}" if first else last
+    return listed(names) if more <= 0 else f"{', '.join(names[:FEW])} and {more} more"
