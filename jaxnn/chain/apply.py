@@ -35,35 +35,35 @@ def applied(
     """
     lowered, state = net.for_batch(xs), jax.tree.map(jnp.asarray, xs)
     state = encoded(as_one_example(state) if net.whole else state)
-    kept: list[Kept] = []
+    of_patterns: list[Kept] = []
     for pattern, entry in zip(lowered.kinds, jax.tree.map(jnp.asarray, params), strict=True):
 
         def once(
             state: PyTree, weights: Weights, links: Sequence[Link] = pattern.links
         ) -> tuple[Any, Kept]:
-            each = []
+            of_links = []
             for link, arrays in zip(links, weights.arrays, strict=True):
                 state = link(arrays, state)
-                each.append(keep(state))
-            return state, tuple(each)
+                of_links.append(keep(state))
+            return state, tuple(of_links)
 
         def of_run(
-            state: PyTree, own: PyTree, entry: Stacked = entry, once: Once = once
+            state: PyTree, per_layer: PyTree, entry: Stacked = entry, once: Once = once
         ) -> tuple[Any, Kept]:
-            after: tuple[Any, Kept] = once(state, entry.rebuild(own, entry.shared))
+            after: tuple[Any, Kept] = once(state, entry.rebuild(per_layer, entry.shared))
             return after
 
         parts = [entry]
         if is_run(entry):
             after = jax.eval_shape(once, state, entry.at(0))[0]
             if types_of(after) == types_of(state):
-                state, each = lax.scan(of_run, state, entry.per_layer, length=entry.k)
-                kept.append(each)
+                state, of_links = lax.scan(of_run, state, entry.per_layer, length=entry.k)
+                of_patterns.append(of_links)
                 continue
             parts = [entry.at(j) for j in range(entry.k)]
         for part in parts:
-            state, each = once(state, part)
+            state, of_links = once(state, part)
             if not pattern.between:
-                kept.append(jax.tree.map(lambda v: v[None], each))
+                of_patterns.append(jax.tree.map(lambda v: v[None], of_links))
     output = decoded(state)
-    return (jax.tree.map(lambda v: v[0], output) if net.whole else output), kept
+    return (jax.tree.map(lambda v: v[0], output) if net.whole else output), of_patterns

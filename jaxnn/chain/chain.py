@@ -369,11 +369,11 @@ class Function:
         """Return the function of the arrays of its parameters."""
         f = self.f.value
 
-        def of(arrays: list[Array], xs: PyTree) -> Any:
+        def called(arrays: list[Array], xs: PyTree) -> Any:
             whole = pytree.filled(arrays)
             return jax.vmap(lambda x: f(whole, x))(xs) if self.each else f(whole, xs)
 
-        return of
+        return called
 
 
 def _types(xs: PyTree) -> Batch:
@@ -565,8 +565,8 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
     with on_mesh_of((pytree.types, xs)):
         # Inside shard_map the flow takes parameters as the device's own, as its examples are.
         params = types_over(pytree.types, frozenset[Any]().union(*map(varying, types)))
-        of = function.of(pytree), params, xs, pytree.paths
-        pieces, made = cut(*of, function.streams, function.cuts)
+        arguments = function.of(pytree), params, xs, pytree.paths
+        pieces, made = cut(*arguments, function.streams, function.cuts)
     entries = []
     closed: Closed | None = None
     number = 1

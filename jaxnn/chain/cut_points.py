@@ -37,8 +37,8 @@ class Places:
 
     def __init__(self, network: Traced, most: int) -> None:
         self.network, self.most = network, most
-        found = ((i, scanned(network, i)) for i in range(len(network.main)))
-        self.scans: dict[int, Scanned] = {i: run for i, run in found if run is not None}
+        scans = ((i, scanned(network, i)) for i in range(len(network.main)))
+        self.scans: dict[int, Scanned] = {i: run for i, run in scans if run is not None}
         self.runs = {i: run for i, run in self.scans.items() if self.streams(run.into) <= most}
 
     def streams(self, values: Sequence[int]) -> int:

@@ -102,17 +102,19 @@ def _names(
     ends: dict[Stretch, Parts | None],
 ) -> list[list[str]]:
     """Return the names of the layers of each stretch; of one that ends with a module, its name."""
-    origins = [_origin(network, *of) for of in zip(stretches, runs, strict=True)]
+    origins = [_origin(network, *place) for place in zip(stretches, runs, strict=True)]
     scopes = [scope for scope, _ in origins]
     shared = common(scopes)
     root = max(0, len(shared) - all(scope == shared for scope in scopes))  # names all the same
     names: list[list[str]] = []
     for stretch, run, (scope, location) in zip(stretches, runs, origins, strict=True):
-        own = joined(ends.get(stretch) or ()) or name_of_weights(_weights(network, stretch, paths))
-        name = own or "/".join(scope[root:]) or location
+        named = joined(ends.get(stretch) or ()) or name_of_weights(
+            _weights(network, stretch, paths)
+        )
+        name = named or "/".join(scope[root:]) or location
         if run is None:
             names.append([name])
-        elif own and not network.parameters.isdisjoint(run.stacks):
+        elif named and not network.parameters.isdisjoint(run.stacks):
             names.append([f"{name}[{row}]" for row in run.rows])
         else:
             names.append([name] * run.scan.k)
@@ -136,8 +138,8 @@ def _weights(network: Traced, stretch: Stretch, paths: Sequence[str]) -> list[Pa
         for u in (u for u in network.sources if u in values and u in network.parameters):
             rows = network.sources[u].rows
             row = "" if rows is None else f"[{rows[0]}]"
-            of = [u] if u in raw else behind([u], network.before)[1]
-            for path in (paths[raw[w]] for w in of if w in raw):
+            values_handed_over = [u] if u in raw else behind([u], network.before)[1]
+            for path in (paths[raw[w]] for w in values_handed_over if w in raw):
                 weights[parts_of(path + row)] = None
     return list(weights)
 
@@ -192,13 +194,13 @@ def _riding(
     needs: set[int] = set()
     for i, ((a, b), run) in enumerate(zip(stretches, runs, strict=True)):
         roots = network.entering(a, b)
-        own = {v for step in network.main[a:b] for v in step.inputs} - network.roots.keys()
+        taken = {v for step in network.main[a:b] for v in step.inputs} - network.roots.keys()
         if i:
-            own.update(network.roots[v] for v in roots)
+            taken.update(network.roots[v] for v in roots)
         elif run is not None:
-            own.difference_update(run.into)
+            taken.difference_update(run.into)
         if i or run is not None or roots:
-            needs |= own
+            needs |= taken
     if len(stretches) > 1 or needs:
         needs.update(network.flat.outputs)
     short = [step for step in network.prologue if not network.takes_long(step)]

@@ -147,17 +147,17 @@ class Traced:
             return None
         # An entry that is made of other stacks' entries needs those as parameters; where one of
         # them is made of entries itself, both would be parameters, each with Δ of its own use.
-        taken = [of for of, rows in made.leaves.values() if rows is not None]
-        if any(of not in self.parameters or self._is_of_entries(of) for of in taken):
+        taken = [leaf for leaf, rows in made.leaves.values() if rows is not None]
+        if any(leaf not in self.parameters or self._is_of_entries(leaf) for leaf in taken):
             return None
         same = dict[int, int]()
-        for v, (of, rows) in made.leaves.items():
+        for v, (leaf, rows) in made.leaves.items():
             if rows is not None:
                 (row,) = rows
-                if (of, row) not in entries:
-                    entries[of, row] = self._taken(v, of, row)
-                same[v] = entries[of, row]
-                self.parameters.update([same[v]] if of in self.parameters else [])
+                if (leaf, row) not in entries:
+                    entries[leaf, row] = self._taken(v, leaf, row)
+                same[v] = entries[leaf, row]
+                self.parameters.update([same[v]] if leaf in self.parameters else [])
         for step in made.steps:
             inputs = tuple(same.get(v, v) for v in step.inputs)
             self._go_ahead([step._replace(inputs=inputs)])
@@ -170,8 +170,8 @@ class Traced:
         Else both it and a part would be parameters of a layer, each with Δ of its own use.
         """
         steps = [step for step in self.before if self.entries.keys().isdisjoint(step.outputs)]
-        of = behind([v], steps)[1] & self.sources.keys()
-        return bool(of) and of <= self.entries.keys()
+        sources = behind([v], steps)[1] & self.sources.keys()
+        return bool(sources) and sources <= self.entries.keys()
 
     def _by_index(self, step: Step) -> list[Step]:
         """Return a step of riders; what takes one entry along an axis does so by its number."""
@@ -316,9 +316,9 @@ def _axes(
     except Exception:  # of a user's own function, which need not take it
         grown = None
     axes = _grown_axes(flat, grown, count, more)
-    for each in (flat,) if grown is None else (flat, grown):
-        learned = [v for v in each.inputs[: len(params)] if can_be_learned(each.types[v])]
-        split(each, learned, each.inputs[len(params) :], axes)
+    for program in (flat,) if grown is None else (flat, grown):
+        learned = [v for v in program.inputs[: len(params)] if can_be_learned(program.types[v])]
+        split(program, learned, program.inputs[len(params) :], axes)
     return _grown_axes(flat, grown, count, more)
 
 

@@ -59,18 +59,18 @@ def _first_root(network: Traced) -> Root | None:
     # A rider is carried by a skip if a sum adds it to what products have made of it. One that a
     # sum has added to another stream before, as a mask or a noise level is, is no such rider.
     for i, step in enumerate(network.main):
-        own = _union(riders, step.inputs)
+        taken = _union(riders, step.inputs)
         whole, products = _union(made_of, step.inputs), _union(multiplied, step.inputs)
         others = _union(made_of, network.streams.intersection(step.inputs))
         operation = str(step.eqn.primitive)
         if not network.streams.isdisjoint(step.inputs):
-            met[operation] |= own & ~others & ~seen
-        common = own & products & ~met[operation]
+            met[operation] |= taken & ~others & ~seen
+        common = taken & products & ~met[operation]
         if common and _is_sum(network, step):
             last = _last_of_block(network, riders, values[common.bit_length() - 1], i)
             if last is not None:
                 return Root(values[common.bit_length() - 1], last)
-        seen |= own
+        seen |= taken
         if network.is_product(step):
             products |= whole
         for v in network.floats(step.outputs):
@@ -85,9 +85,9 @@ def _riders(network: Traced) -> dict[int, int]:
     """
     riders = {v: 1 << i for i, v in enumerate(network.floats(network.xs))}
     for step in network.prologue:
-        of = _union(riders, step.inputs)
+        made_of = _union(riders, step.inputs)
         for v in network.floats(network.dependent.intersection(step.outputs) - network.streams):
-            riders[v] = of | 1 << len(riders)
+            riders[v] = made_of | 1 << len(riders)
     return riders
 
 
@@ -112,8 +112,8 @@ def _last_of_block(network: Traced, riders: dict[int, int], value: int, sum_: in
 
     None if there is no such block, or if the rider is no state, or of another shape than the sum.
     """
-    own = riders[value].bit_length() - 1
-    taken = {v for v in riders if riders[v] >> own & 1}
+    bit = riders[value].bit_length() - 1
+    taken = {v for v in riders if riders[v] >> bit & 1}
     types, step = network.flat.types, network.main[sum_]
     shapes = [types[v].shape for v in taken.intersection(step.inputs)]
     if types[value].shape not in shapes or not network.is_state([value]):

@@ -40,13 +40,13 @@ def refuse_pairs(loss: Callable[[Any, Any], Any], output: PyTree, ys: PyTree) ->
     arrays, structure = jax.tree.flatten((output, ys))
     counts = len(jax.tree.leaves(output)), sum(map(is_array, jax.tree.leaves(ys)))
 
-    def of(given: list[Any]) -> Any:
+    def loss_of_arrays(given: list[Any]) -> Any:
         rest = iter(given)
         leaves = [next(rest) if is_array(v) else v for v in arrays]
         return loss(*jax.tree.unflatten(structure, leaves))
 
     if all(counts):
-        flat = Flat(jax.make_jaxpr(of)([v for v in arrays if is_array(v)]))
+        flat = Flat(jax.make_jaxpr(loss_of_arrays)([v for v in arrays if is_array(v)]))
         _check(flat, {*flat.inputs[: counts[0]]}, {*flat.inputs[counts[0] :]})
 
 

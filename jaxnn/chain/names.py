@@ -21,7 +21,7 @@ Parts = tuple[str, ...]
 
 def parts_of(path: str) -> Parts:
     """Return the parts of a path as `jax.tree_util.keystr` prints it; an index is `[2]`."""
-    parts = tuple("".join(found) for found in PART.findall(path))
+    parts = tuple("".join(groups) for groups in PART.findall(path))
     if parts and parts[-1] in HIDDEN:
         parts = parts[:-1]
     return parts[1:] if parts[:1] == ("params",) and len(parts) > 1 else parts

@@ -263,7 +263,7 @@ class Layout(NamedTuple):
 def _shared(links: Sequence[Sources]) -> Sources:
     """Return the sources that several links have in the same place; None elsewhere."""
     return tuple(
-        tuple(each[0] if len({*each}) == 1 else None for each in zip(*parts, strict=True))
+        tuple(several[0] if len({*several}) == 1 else None for several in zip(*parts, strict=True))
         for parts in zip(*links, strict=True)
     )
 
@@ -453,9 +453,11 @@ def _numbers(made: Made, types: Sequence[ArrayOrType]) -> Numbering | None:
         return None
     run = function(made.program.closed)
     shapes = [types[i].shape for i in made.arrays]
-    of = [np.full(shape, i, np.int32) for i, shape in zip(made.arrays, shapes, strict=True)]
-    at = [np.arange(np.prod(shape), dtype=np.int32).reshape(shape) for shape in shapes]
-    both = computed(lambda *v: (run(*v[: len(of)])[0], run(*v[len(of) :])[0]), *of, *at)
+    arrays = [np.full(shape, i, np.int32) for i, shape in zip(made.arrays, shapes, strict=True)]
+    places = [np.arange(np.prod(shape), dtype=np.int32).reshape(shape) for shape in shapes]
+    both = computed(
+        lambda *v: (run(*v[: len(arrays)])[0], run(*v[len(arrays) :])[0]), *arrays, *places
+    )
     return np.asarray(both[0]), np.asarray(both[1])
 
 

@@ -53,26 +53,26 @@ def changed(net: Network | Chain, params: PyTree, change: Change, least: int = 2
 
 def places(net: Network | Chain, params: PyTree, least: int = 2) -> set[tuple[int, int]]:
     """Return the layer, counted from 0, and the number there of each weight; `least` its axes."""
-    found: set[tuple[int, int]] = set()
+    weights: set[tuple[int, int]] = set()
 
     def noted(v: Array, place: Place) -> Any:
-        found.update((int(layer), place.number) for layer in place.layers)
+        weights.update((int(layer), place.number) for layer in place.layers)
         return v
 
     jax.eval_shape(lambda params: changed(net, params, noted, least), params)
-    return found
+    return weights
 
 
 def are_shared(net: Network | Chain, params: PyTree) -> bool:
     """Tell whether several layers have one weight, as the steps of a recurrent network do."""
-    found: list[bool] = []
+    shared: list[bool] = []
 
     def noted(v: Array, place: Place) -> Any:
-        found.extend(len(of_entry) > 1 for of_entry in place.uses)
+        shared.extend(len(of_entry) > 1 for of_entry in place.uses)
         return v
 
     jax.eval_shape(lambda params: changed(net, params, noted), params)
-    return any(found)
+    return any(shared)
 
 
 def _uses(net: Lowered) -> dict[tuple[int, int], Uses]:
@@ -106,7 +106,7 @@ def _chain(net: Lowered, params: PyTree, change: Change, least: int) -> Iterator
         p, of_run = len(pattern.links), isinstance(entry, Stacked)
         every = [np.arange(first + j, first + p * max(k, 1), p) for j in range(p)]
 
-        def of(
+        def changed_parts(
             part_of: PyTree,
             stacked: bool,
             every: list[np.ndarray] = every,
@@ -118,10 +118,10 @@ def _chain(net: Lowered, params: PyTree, change: Change, least: int) -> Iterator
             )
 
         if of_run:
-            shared = None if entry.shared is None else of(entry.shared, False)
-            yield Stacked(of(entry.per_layer, True), shared, entry.rebuild, entry.k)
+            shared = None if entry.shared is None else changed_parts(entry.shared, False)
+            yield Stacked(changed_parts(entry.per_layer, True), shared, entry.rebuild, entry.k)
         else:
-            yield Weights(of(entry.arrays, False), entry.mixes)
+            yield Weights(changed_parts(entry.arrays, False), entry.mixes)
         first += p * max(k, 1)
 
 
@@ -137,15 +137,15 @@ def _parts(
     number = 0
     new = []
     for flags, arrays in zip(link.trained, parts, strict=True):
-        own = []
+        arrays_of_part = []
         for trained, v in zip(flags, arrays, strict=True):
             axes = jnp.ndim(v) - stacked if v is not None else 0
             meant = v is not None and trained and can_be_learned(v) and axes >= least
             if meant:
                 of_entries = layers if stacked else layers[:1]
-                of = tuple(uses[int(layer), number] for layer in of_entries)
-                v = change(v, Place(layers, number, stacked, of))
-            own.append(v)
+                uses_of_entries = tuple(uses[int(layer), number] for layer in of_entries)
+                v = change(v, Place(layers, number, stacked, uses_of_entries))
+            arrays_of_part.append(v)
             number += 1
-        new.append(own)
+        new.append(arrays_of_part)
     return tuple(new)

@@ -209,8 +209,8 @@ def _gathered(call: Call) -> list[Axes]:
     paired = dict(zip(*pairs, strict=True))
     outside = [a for a in range(len(call.out)) if a not in numbers.offset_dims]
     dropped = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
-    kept = [a for a in range(len(table)) if a not in dropped]
-    window = dict(zip(kept, numbers.offset_dims, strict=True))
+    windowed = [a for a in range(len(table)) if a not in dropped]
+    window = dict(zip(windowed, numbers.offset_dims, strict=True))
     moves: list[int | None] = []
     for a, n in enumerate(table):
         is_whole = call.params["slice_sizes"][a] == n and a not in numbers.start_index_map
@@ -225,8 +225,8 @@ def _scattered(call: Call) -> list[Axes]:
     outside = [a for a in range(len(updates)) if a not in numbers.update_window_dims]
     paired = {a: outside[i] for a, i in zip(*pairs, strict=True)}
     dropped = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
-    kept = [a for a in range(len(out)) if a not in dropped]
-    windows = dict(zip(kept, numbers.update_window_dims, strict=True))
+    windowed = [a for a in range(len(out)) if a not in dropped]
+    windows = dict(zip(windowed, numbers.update_window_dims, strict=True))
     indexed = numbers.scatter_dims_to_operand_dims
     free = {a: u for a, u in windows.items() if a not in indexed and updates[u] == out[a]} | paired
     back = {u: a for a, u in free.items()}

@@ -237,7 +237,7 @@ def _unrolled(eqn: Equation) -> Jaxpr:
     """Return a scan as a program of its steps, one after the other."""
     scan = scan_of(eqn)
 
-    def of(*values: Array) -> list[Array]:
+    def steps(*values: Array) -> list[Array]:
         consts, carries = values[: scan.consts], [*values[scan.consts :][: scan.carries]]
         outputs: dict[int, list[Array]] = {}
         for i in range(scan.k)[:: -1 if scan.reverse else 1]:
@@ -248,7 +248,7 @@ def _unrolled(eqn: Equation) -> Jaxpr:
         of_steps = zip(*(outputs[i] for i in range(scan.k)), strict=True)
         return [*carries, *map(jnp.stack, of_steps)]
 
-    return jax.make_jaxpr(of)(*map(struct, types_of(eqn.invars)))
+    return jax.make_jaxpr(steps)(*map(struct, types_of(eqn.invars)))
 
 
 def _scope(eqn: Equation) -> tuple[str, ...]:
@@ -337,11 +337,11 @@ def _rules(closed: Jaxpr) -> list[Jaxpr]:
     floats = [i for i, v in enumerate(closed.in_avals) if is_float(v)]
 
     def pulled(given: list[Array], delta: list[Array]) -> Any:
-        def of(*values: Array) -> list[Array]:
+        def floats_of(*values: Array) -> list[Array]:
             whole = dict(enumerate(given)) | dict(zip(floats, values, strict=True))
             return [v for v in function(closed)(*whole.values()) if is_float(v)]
 
-        return jax.vjp(of, *(given[i] for i in floats))[1](delta)
+        return jax.vjp(floats_of, *(given[i] for i in floats))[1](delta)
 
     delta = [struct(v) for v in closed.out_avals if is_float(v)]
     try:

@@ -272,13 +272,13 @@ class _Plan:
         reshaped = step.rule.holds == REPEATED and np.prod(shapes[0]) == np.prod(shapes[1])
         if step.rule.holds != ONCE and not reshaped:
             return None
-        found: set[int] = set()
+        parameters: set[int] = set()
         for u in step.inputs:
-            of = self.moved(u)
-            if of is None or found & of:
+            of_input = self.moved(u)
+            if of_input is None or parameters & of_input:
                 return None
-            found |= of
-        return found
+            parameters |= of_input
+        return parameters
 
     def make_whole(self, v: int) -> None:
         """Append the steps that make all of a value."""
@@ -332,8 +332,8 @@ class _Plan:
     def keeps_apart(self, v: int, inputs: ScanInputs) -> bool:
         """Tell a stack that can be prepared by entries, of parameters that no other input has."""
         others = {u for u in (*inputs.consts, *inputs.stacks) if u != v}
-        own, theirs = (behind(of, self.prologue)[1] & self.raw for of in ({v}, others))
-        if own & theirs & self.parameters:
+        behind_it, theirs = (behind(of, self.prologue)[1] & self.raw for of in ({v}, others))
+        if behind_it & theirs & self.parameters:
             return False
         try:
             self.place(Need(v, inputs.rows))

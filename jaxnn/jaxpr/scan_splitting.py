@@ -153,11 +153,11 @@ def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., li
 
     def both(*inputs: Array) -> list[Any]:
         consts, carries, stacks = inputs[:c], inputs[c:s], inputs[s:]
-        made, before = _merged([first(inputs, *each) for each in ahead])
+        made, before = _merged([first(inputs, *flags) for flags in ahead])
 
-        def second(own: Values, entries: tuple[list[Array], Values]) -> Any:
+        def second(streams: Values, entries: tuple[list[Array], Values]) -> Any:
             stacks, before = entries
-            rest = iter(own)
+            rest = iter(streams)
             whole = [
                 next(rest) if not is_moved else v if same else at_step
                 for v, at_step, is_moved, same in zip(carries, before, moved, passes, strict=False)
@@ -176,7 +176,7 @@ def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., li
 def _merged(results: Sequence[tuple[list[Any], list[Any]]]) -> tuple[list[Any], list[Any]]:
     """Return lists of several scans as one, in which each has what another has as None."""
     made, before = (
-        [next((v for v in each if v is not None), None) for each in zip(*lists, strict=True)]
+        [next((v for v in cases if v is not None), None) for cases in zip(*lists, strict=True)]
         for lists in zip(*results, strict=True)
     )
     return made, before

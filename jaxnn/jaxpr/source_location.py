@@ -43,8 +43,8 @@ def origin(frames: Iterable[Any]) -> Any | None:
             user's function left out.
     """
     candidates = [frame for frame in frames if not _is_nobodys(frame.file_name)]
-    own = (frame for frame in candidates if not _is_installed(frame.file_name))
-    return next(own, candidates[-1] if candidates else None)
+    of_user = (frame for frame in candidates if not _is_installed(frame.file_name))
+    return next(of_user, candidates[-1] if candidates else None)
 
 
 def _is_nobodys(file: str) -> bool:

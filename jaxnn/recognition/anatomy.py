@@ -52,6 +52,6 @@ class Anatomy:
         leaves = jax.tree.leaves((arrays, state))
         known = flat.constants | dict(zip(flat.inputs, leaves, strict=True))
         return Numbers(
-            tuple(logits_of(self.graph, each, known) for each in self.attentions),
-            tuple(load_of(self.graph, each, known) for each in self.routers),
+            tuple(logits_of(self.graph, part, known) for part in self.attentions),
+            tuple(load_of(self.graph, part, known) for part in self.routers),
         )

@@ -131,8 +131,8 @@ def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logi
     # Behind a barrier: else XLA computes the softmax of these zeros while it compiles.
     products = barrier({v: zeros(1, types[v])[0] for v in attention.products})
 
-    def together(of: Callable[[Softmax], int], known: dict[int, Any]) -> Array:
-        values = [b.by_head(graph.value(of(b.softmax), known)) for b in attention.blocks]
+    def together(value_of: Callable[[Softmax], int], known: dict[int, Any]) -> Array:
+        values = [b.by_head(graph.value(value_of(b.softmax), known)) for b in attention.blocks]
         return jnp.concatenate(values, axis=-1) if len(values) > 1 else values[0]
 
     logits = together(lambda softmax: softmax.logits, known | products)

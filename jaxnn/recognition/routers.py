@@ -49,8 +49,8 @@ class Router(NamedTuple):
         """Return the share of each expert in what is selected, or in the weights."""
         if self.axis is None:
             numbers = jnp.arange(self.total, dtype=value.dtype)
-            each = jnp.expand_dims(numbers, range(1, value.ndim + 1))
-            return jnp.mean(value[None] == each, axis=range(1, value.ndim + 1))
+            expert = jnp.expand_dims(numbers, range(1, value.ndim + 1))
+            return jnp.mean(value[None] == expert, axis=range(1, value.ndim + 1))
         weights = jnp.moveaxis(value, self.axis, -1)
         shares = weights / jnp.sum(weights, axis=-1, keepdims=True)
         return jnp.mean(shares, axis=range(value.ndim - 1))
@@ -69,9 +69,9 @@ def routers_of(graph: Graph) -> Iterator[Router]:
         (out,) = step.outputs
         if len(weights) == 1 and graph.depends(out):
             axes = graph.axes.known[out]
-            own = {v for axis in graph.axes.others[weights[0]] for v in axis}
+            outputs = {v for axis in graph.axes.others[weights[0]] for v in axis}
             for axis in axes:
-                if len(axis) == 1 and axis[0] in own:
+                if len(axis) == 1 and axis[0] in outputs:
                     experts = tuple(i for i, size in stacks.items() if size == axis[0].size)
                     if experts or axis[0].size < matrices:
                         yield from _router(graph, weights[0], out, axis[0], experts)
@@ -126,9 +126,9 @@ def _listed(graph: Graph, out: int, count: int) -> tuple[int, ...]:
                 waiting += [w for w in step.outputs if w not in seen]
                 seen.update(step.outputs)
     shapes: dict[Any, list[frozenset[int]]] = {}
-    for own in experts:
-        types = (graph.flat.types[graph.flat.inputs[i]].shape for i in sorted(own))
-        shapes.setdefault(tuple(types), []).append(own)
+    for arrays in experts:
+        types = (graph.flat.types[graph.flat.inputs[i]].shape for i in sorted(arrays))
+        shapes.setdefault(tuple(types), []).append(arrays)
     for several in shapes.values():
         together = frozenset[int]().union(*several)
         if len(several) == count and len(together) == sum(map(len, several)) > 0:

@@ -83,8 +83,8 @@ class Graph:
         arrays = self.flat.inputs[: len(self.flat.inputs) - len(self.states)]
         made = {v: frozenset({i}) for i, v in enumerate(arrays)}
         for step in self.flat.steps:
-            own = frozenset[int]().union(*(made.get(v, ()) for v in step.inputs))
-            made.update(dict.fromkeys(step.outputs, own) if own else {})
+            numbers = frozenset[int]().union(*(made.get(v, ()) for v in step.inputs))
+            made.update(dict.fromkeys(step.outputs, numbers) if numbers else {})
         return made
 
     def depends(self, v: int) -> bool:

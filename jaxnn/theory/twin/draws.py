@@ -144,23 +144,25 @@ def shared_product(
     """
     each = _in_turn if loops else jax.vmap
 
-    def of(random: tuple[Array, Array], f: Operator, x: Array, w: Array, own: Blocks) -> Array:
+    def summed(
+        random: tuple[Array, Array], f: Operator, x: Array, w: Array, layout: Blocks
+    ) -> Array:
         def one(s: Array | int) -> Array:
-            source, block, of_block = own.at(random[0], s, len(x))
+            source, block, of_block = layout.at(random[0], s, len(x))
 
             def signed(r: Array) -> Array:
                 return signs(hashed(fold_in(of_block, r), random[1]), w.dtype) * w
 
             return each(f)(x[source], jax.vmap(signed)(block))
 
-        return _mean_of_blocks(one, own.count(len(x)))
+        return _mean_of_blocks(one, layout.count(len(x)))
 
     def up(random: tuple[Array, Array], x: Array, w: Array) -> Array:
-        return of(random, operator, x, w, blocks)
+        return summed(random, operator, x, w, blocks)
 
     def down(random: tuple[Array, Array], x: Array, w: Array, delta: Array) -> Array:
-        own = replace(blocks, turned=not blocks.turned)
-        return of(random, _transposed(operator, x), delta, w, own)
+        layout = replace(blocks, turned=not blocks.turned)
+        return summed(random, _transposed(operator, x), delta, w, layout)
 
     return _with_rule(operator, each, up, down)((key, places), x, w)
 

@@ -42,10 +42,10 @@ OF_MANY = ("dot_general", "conv_general_dilated", "reduce_")
 
 
 def _broadcast(v: np.ndarray, shape: Sequence[int], axes: Sequence[int]) -> np.ndarray:
-    own = [1] * len(shape)
+    aligned = [1] * len(shape)
     for axis, size in zip(axes, v.shape, strict=True):
-        own[axis] = size
-    return np.broadcast_to(v.reshape(own), shape)
+        aligned[axis] = size
+    return np.broadcast_to(v.reshape(aligned), shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +193,8 @@ def units(shape: Sequence[int], axes: Sequence[int]) -> Callable[[], np.ndarray]
     """Return a function that numbers the entries of an array along some of its axes."""
 
     def made() -> np.ndarray:
-        own = [n if i in axes else 1 for i, n in enumerate(shape)]
-        return np.broadcast_to(np.arange(prod(own)).reshape(own), shape)
+        along = [n if i in axes else 1 for i, n in enumerate(shape)]
+        return np.broadcast_to(np.arange(prod(along)).reshape(along), shape)
 
     return made
 

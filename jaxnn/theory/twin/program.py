@@ -237,26 +237,26 @@ def _of_replicas(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]
     def of_one(*arrays: Array) -> list[Array]:
         return bound(eqn, arrays)
 
-    each: Callable[..., list[Array]] = jax.vmap(of_one, in_axes=axes, axis_size=draws.replicas)
-    return [Value(v, STATE) for v in each(*_arrays(given))]
+    of_all: Callable[..., list[Array]] = jax.vmap(of_one, in_axes=axes, axis_size=draws.replicas)
+    return [Value(v, STATE) for v in of_all(*_arrays(given))]
 
 
 def _with_origins(
     eqn: Equation, given: list[Value], made: list[Value], draws: Draws
 ) -> list[Value]:
     """Return what is made of weights alone with its origin, if that is looked for."""
-    of = [value.origin for value in given if value.origin is not None]
-    if draws.uses is None or not of:
+    origins = [value.origin for value in given if value.origin is not None]
+    if draws.uses is None or not origins:
         return made
     name = eqn.primitive.name
     if name in VIEWS:
-        return [v._replace(origin=of[0].view(name, eqn.params, i)) for i, v in enumerate(made)]
+        return [v._replace(origin=origins[0].view(name, eqn.params, i)) for i, v in enumerate(made)]
     if name in SCALES:
-        sizes = [prod(origin.root.shape) for origin in of]
+        sizes = [prod(origin.root.shape) for origin in origins]
         if sizes.count(max(sizes)) == 1:
-            return [made[0]._replace(origin=of[sizes.index(max(sizes))])]
-        of = []
-    parts = () if name.startswith(OF_MANY) else tuple(of)
+            return [made[0]._replace(origin=origins[sizes.index(max(sizes))])]
+        origins = []
+    parts = () if name.startswith(OF_MANY) else tuple(origins)
     return [v._replace(origin=draws.uses.root(v.array.shape, v.varies, parts)) for v in made]
 
 
@@ -416,12 +416,12 @@ def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[in
     """Return the kinds of what a function makes, without computing it."""
     kinds: list[int] = []
 
-    def of(arrays: list[Any]) -> list[Any]:
+    def arrays_of(arrays: list[Any]) -> list[Any]:
         made = f([value._replace(array=v) for v, value in zip(arrays, values, strict=True)])
         kinds[:] = [value.kind for value in made]
         return _arrays(made)
 
-    jax.eval_shape(of, _arrays(values))
+    jax.eval_shape(arrays_of, _arrays(values))
     return kinds
 
 

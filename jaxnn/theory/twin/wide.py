@@ -109,9 +109,9 @@ def _program(
     def struct(v: Type) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(*v)  # type: ignore[no-untyped-call]
 
-    own = [[struct(v) for v in part] for part in arrays]
+    weights = [[struct(v) for v in part] for part in arrays]
     state = jax.tree.unflatten(structure, list(map(struct, types)))
-    closed, out = jax.make_jaxpr(link, return_shape=True)(own, state)
+    closed, out = jax.make_jaxpr(link, return_shape=True)(weights, state)
     return closed, jax.tree.structure(out)
 
 
