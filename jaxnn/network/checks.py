@@ -38,7 +38,22 @@ def check_params(net: Network, params: Pairs) -> Params:
             f"net: expected a Network, got {type(net).__name__}; of a chain of your own layers the "
             "gradient is measured, by jaxnn.gradient_flow and what is made of it"
         )
-    layers, n = as_layers(params), net.sizes
+    layers = as_layers(params)
+    _check_sizes(layers, net.sizes)
+    dtypes = {dtype.name: dtype for layer in layers for dtype in _dtypes(layer)}
+    if len(dtypes) > 1 or not jnp.issubdtype(next(iter(dtypes.values())), jnp.floating):
+        raise TypeError(
+            f"params: expected one floating dtype in every theta and b, got {', '.join(dtypes)}; "
+            "cast them with jax.tree.map"
+        )
+    narrow = [v for layer in layers for v in jax.tree.leaves(layer) if is_narrow(v)]
+    if narrow:
+        raise TypeError(f"params: expected {in_bfloat16(narrow[0])}")
+    return layers
+
+
+def _check_sizes(layers: Params, n: tuple[int, ...]) -> None:
+    """Raise unless layers, runs among them, have the sizes of a network."""
     count = sum(length(layer) if is_run(layer) else 1 for layer in layers)
     if count != len(n) - 1:
         raise ValueError(f"params: expected {len(n) - 1} layers for sizes {_short(n)}, got {count}")
@@ -60,16 +75,6 @@ def check_params(net: Network, params: Pairs) -> Params:
                 "make runs with jaxnn.network.stack"
             )
         i = following
-    dtypes = {dtype.name: dtype for layer in layers for dtype in _dtypes(layer)}
-    if len(dtypes) > 1 or not jnp.issubdtype(next(iter(dtypes.values())), jnp.floating):
-        raise TypeError(
-            f"params: expected one floating dtype in every theta and b, got {', '.join(dtypes)}; "
-            "cast them with jax.tree.map"
-        )
-    narrow = [v for layer in layers for v in jax.tree.leaves(layer) if is_narrow(v)]
-    if narrow:
-        raise TypeError(f"params: expected {in_bfloat16(narrow[0])}")
-    return layers
 
 
 def check_stored(net: Network, params: Pairs) -> Layers:

@@ -57,7 +57,7 @@ def not_finite(used: np.ndarray, log_largest: np.ndarray) -> int | None:
     return highest(used, np.isnan(log_largest) | np.isposinf(log_largest))
 
 
-def tells_apart(name: str, dtype: Any) -> bool:
+def tells_apart(name: str, dtype: jnp.dtype) -> bool:
     """Return whether states of a dtype say what a format would leave of the examples.
 
     That is a format as coarse as theirs or coarser, but finer than 8 bits: there the rounding of

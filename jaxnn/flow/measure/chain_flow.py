@@ -40,10 +40,10 @@ from .unrolled import unrolled
 
 def chain_flow(
     net: Chain,
-    params: Any,
-    xs: Any,
-    ys: Any,
-    cotangent: Any,
+    params: PyTree,
+    xs: PyTree,
+    ys: PyTree,
+    cotangent: PyTree | None,
     loss: Loss | None,
     options: FlowOptions,
 ) -> Flow:
@@ -80,7 +80,7 @@ def chain_flow(
     return flow
 
 
-def _check_params(net: Chain, params: Any) -> None:
+def _check_params(net: Chain, params: PyTree) -> None:
     """Raise unless parameters are a chain's, not the user's pytree that they are made of."""
     kinds = [Stacked if k else Weights for k in net.lengths]
     if isinstance(params, tuple | list) and list(map(type, params)) == kinds:
@@ -98,7 +98,7 @@ class _OfWhole:
 
     loss: Any
 
-    def __call__(self, output: Any, ys: Any) -> Any:
+    def __call__(self, output: PyTree, ys: PyTree) -> Any:
         losses = self.loss(jax.tree.map(lambda v: v[0], output), ys)
         return jnp.mean(losses) if is_float(losses) else losses
 
@@ -109,12 +109,12 @@ class _OfReplicas:
 
     loss: Any
 
-    def __call__(self, output: Any, ys: Any) -> Any:
+    def __call__(self, output: PyTree, ys: PyTree) -> Any:
         losses = jax.vmap(self.loss, in_axes=(1, None))(output, ys)
         return jnp.sum(losses, axis=0) if is_float(losses) else losses
 
 
-def _without_derivative(tree: Any) -> Any:
+def _without_derivative(tree: PyTree) -> Any:
     """Return what goes into a twin, with floats of which the flow is not differentiated."""
     return jax.tree.map(lambda v: _not_differentiated(v) if is_float(v) else v, tree)
 
@@ -134,7 +134,7 @@ def _refuse(primals: Any, tangents: Any) -> Any:
     )
 
 
-def _replicated(tree: Any, count: int) -> Any:
+def _replicated(tree: PyTree, count: int) -> Any:
     """Return arrays with their examples once for every replica, (B, R, …)."""
 
     def of(v: Any) -> Any:
@@ -159,7 +159,7 @@ def _flow(
     net: Lowered,
     params: tuple[Weights | Stacked, ...],
     xs: PyTree[Array],
-    ys: Any,
+    ys: PyTree,
     cotangent: PyTree[Array] | None,
     loss: Loss | None,
     options: FlowOptions,
@@ -178,7 +178,7 @@ def _flow(
 
 
 def _delta_of(
-    state: PyTree[Array], ys: Any, cotangent: PyTree[Array] | None, loss: Loss | None
+    state: PyTree[Array], ys: PyTree, cotangent: PyTree[Array] | None, loss: Loss | None
 ) -> tuple[OfLoss | None, ScaledRows]:
     """Return what is known of the loss and Δ of the output; None and a cotangent if it is given."""
     out = floats(state)

@@ -7,11 +7,11 @@ after it       of all of them in order, small states and arrays together  ->  a 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ...arrays.rows import (
     FEW,
@@ -268,7 +268,7 @@ def _in_a_row(values: tuple[Array, ...], axis: int) -> Array:
 def _forwards(op: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:
     """Return the functions of the links."""
 
-    def forward(link: Link, arrays: Any, z: ScaledRows) -> ScaledRows:
+    def forward(link: Link, arrays: PyTree, z: ScaledRows) -> ScaledRows:
         return ScaledRows(applied(link, arrays, z.m))
 
     links = zip(op.pattern.links, layer.arrays, strict=True)

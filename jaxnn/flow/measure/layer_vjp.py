@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ...arrays.loops import barrier, loop
 from ...arrays.rows import (
@@ -123,7 +123,7 @@ class ChainOp:
         """
         return self.is_top and self.is_alone and len(self.pattern.links) == 1
 
-    def forward(self, layer: Weights, z: Any) -> tuple[Any, "_Vjp | None"]:
+    def forward(self, layer: Weights, z: PyTree) -> tuple[Any, "_Vjp | None"]:
         """Return the state that comes out, as ScaledRows, and its reverse rule if that is saved."""
         if self.keeps_rule:
             vjp = _vjp(self.pattern.links[0], layer.arrays[0], z.m)
@@ -193,7 +193,7 @@ class ChainOp:
         rows: ScaledRows = jax.tree.unflatten(structure, whole)
         return rows
 
-    def states(self, layer: Weights, state: Any) -> list[Any]:
+    def states(self, layer: Weights, state: PyTree) -> list[Any]:
         """Return the state that goes into each link."""
         states = [state]
         for link, arrays in zip(self.pattern.links[:-1], layer.arrays, strict=False):
@@ -201,7 +201,7 @@ class ChainOp:
         return states
 
 
-def applied(link: Link, arrays: Any, state: Any) -> Any:
+def applied(link: Link, arrays: PyTree, state: PyTree) -> Any:
     """Call a layer; what goes wrong in it carries its name."""
     try:
         return link(arrays, state)
@@ -243,7 +243,7 @@ class _Vjp(NamedTuple):
         return trained, entering
 
 
-def _vjp(link: Link, arrays: Any, state: Any) -> _Vjp:
+def _vjp(link: Link, arrays: PyTree, state: PyTree) -> _Vjp:
     trained = [[v for v, t in zip(vs, ts, strict=True) if t] for vs, ts in with_flags(link, arrays)]
     passed: list[int | None] = []
 
@@ -288,12 +288,12 @@ def _named(link: Link) -> Iterator[None]:
         ) from None
 
 
-def with_flags(link: Link, arrays: Any) -> list[tuple[Any, Any]]:
+def with_flags(link: Link, arrays: PyTree) -> list[tuple[Any, Any]]:
     """Return for each part of a link its arrays, and for each whether it is a parameter."""
     return list(zip(arrays, link.trained, strict=True))
 
 
-def trained_of(link: Link, arrays: Any) -> list[Array]:
+def trained_of(link: Link, arrays: PyTree) -> list[Array]:
     """Return the arrays of a link that are parameters."""
     return [
         v
@@ -420,7 +420,7 @@ def _room(delta: list[Array]) -> float:
     return 2.0 ** int(max(int(info.minexp) for info in infos) / 16)
 
 
-def tried(vjp: _Vjp, state: Any) -> tuple[Array, Array]:
+def tried(vjp: _Vjp, state: PyTree) -> tuple[Array, Array]:
     """Return whether examples meet in a link, and whether its reverse rule at a state is linear.
 
     Three vjps tell, which is a third of the time of a layer by itself; so they are left out where
@@ -472,7 +472,7 @@ def with_mixes(way: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
     """Return a layer that knows where its examples meet, and whether its rules are linear."""
     z = kept.z if isinstance(kept, Saved) else kept.starts
 
-    def of(one: Weights, state: Any, vjp: _Vjp | None = None) -> tuple[Array, Array]:
+    def of(one: Weights, state: PyTree, vjp: _Vjp | None = None) -> tuple[Array, Array]:
         links = zip(way.pattern.links, one.arrays, way.states(one, state), strict=True)
         each = [(vjp or _vjp(*link), link[-1]) for link in links]
         mixes, linear = zip(*(tried(*rule) for rule in each), strict=True)
@@ -508,6 +508,6 @@ def _average(run: Stacked) -> Any:
     return run.rebuild(jax.tree.map(of, run.per_layer), run.shared)
 
 
-def _known(rebuild: Callable[[Any, Any], Weights], per_layer: Any, shared: Any) -> Weights:
+def _known(rebuild: Callable[[Any, Any], Weights], per_layer: PyTree, shared: PyTree) -> Weights:
     rest, mixes = shared
     return rebuild(per_layer, rest)._replace(mixes=mixes)

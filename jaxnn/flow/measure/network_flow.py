@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from ...arrays.compiled import Numbers, compiled, computed
 from ...arrays.rows import (
@@ -69,7 +69,7 @@ def network_flow(
     net: Network,
     layers: Params,
     xs: Numbers,
-    ys: Any,
+    ys: PyTree,
     cotangent: Numbers | None,
     loss: Loss | None,
     depth: UsedDepth,
@@ -101,7 +101,7 @@ def network_flow(
 
 
 def _delta_of(
-    net: Network, z: ScaledRows, ys: Any, cotangent: Numbers | None, loss: Loss | None
+    net: Network, z: ScaledRows, ys: PyTree, cotangent: Numbers | None, loss: Loss | None
 ) -> ScaledRows:
     """Return Δz[L] with exponents: the cotangent, or that of the user's own loss or of the task."""
     if cotangent is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ...arrays.rows import ScaledRows, log_size_of, log_size_together, log_sizes
 from ...chain.chain import Link, Lowered
@@ -48,7 +48,7 @@ def parameter_sizes(
     return _parameters(net, chain, of_delta, of_values, dtype), log_theta
 
 
-def log_sizes_of_chain(net: Lowered, params: Any, dtype: Any) -> Float[Array, " P"]:
+def log_sizes_of_chain(net: Lowered, params: PyTree, dtype: jnp.dtype) -> Float[Array, " P"]:
     """Return ln of the norm of each parameter array, in the order of `flow.parameters`."""
     entries = zip(net.kinds, params, strict=True)
     values = [
@@ -57,7 +57,7 @@ def log_sizes_of_chain(net: Lowered, params: Any, dtype: Any) -> Float[Array, " 
     return _in_one(_measured(values), dtype)
 
 
-def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: Any) -> list[Any]:
+def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: jnp.dtype) -> list[Any]:
     def of(weights: Weights) -> list[ScaledRows]:
         pairs = zip(links, weights.arrays, strict=True)
         return rows_of_arrays([v for pair in pairs for v in trained_of(*pair)], dtype)
@@ -75,7 +75,7 @@ def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: Any) -> list[An
     ]
 
 
-def _measured(tree: Any) -> Any:
+def _measured(tree: PyTree) -> Any:
     """Return a tree with ln of its norm in the place of each array: of all arrays together."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=_is_rows)
     logs = iter(log_sizes([v for v in leaves if _is_rows(v)]))
@@ -110,7 +110,7 @@ def are_tied(identities: Sequence[Identity]) -> bool:
     return len(identities) > 2 and 2 * len(set(identities)) <= len(identities)
 
 
-def _in_one(of: list[Logs], dtype: Any) -> Float[Array, " P"]:
+def _in_one(of: list[Logs], dtype: jnp.dtype) -> Float[Array, " P"]:
     """Return the numbers of all arrays, layer by layer."""
     entries = [[v for logs in of_links for v in logs] for of_links in of]
     none = jnp.zeros(0, dtype)

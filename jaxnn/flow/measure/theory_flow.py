@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
@@ -38,10 +38,10 @@ AS_SQUARES = {"log_mean_square": 1, "log_gain": 0}  # the power that is averaged
 def theory_of(
     goal: float,
     net: Network | Chain,
-    params: Any,
-    xs: Any,
-    ys: Any,
-    cotangent: Any,
+    params: PyTree,
+    xs: PyTree,
+    ys: PyTree,
+    cotangent: PyTree | None,
     loss: Loss | None,
     options: FlowOptions,
 ) -> Flow:
@@ -88,12 +88,12 @@ class _OfTask:
     net: Network
     loss: Loss | None
 
-    def __call__(self, z: Array, ys: Any) -> Array:
+    def __call__(self, z: Array, ys: PyTree) -> Array:
         task = self.net.task
         return task.loss(z, ys) if self.loss is None else self.loss(task.output(z), ys)
 
 
-def replicas_of(params: Any, units: int = UNITS) -> int:
+def replicas_of(params: PyTree, units: int = UNITS) -> int:
     """Return how many replicas have so many units together, in a layer of the usual width."""
     widths = [v.shape[-1] for v in jax.tree.leaves(params) if jnp.ndim(v) > 1]
     return int(np.clip(-(-units // int(np.median(widths or [1]))), FEWEST, MOST))
@@ -102,10 +102,10 @@ def replicas_of(params: Any, units: int = UNITS) -> int:
 @compiled
 def _draws(
     twin: Wide,
-    params: Any,
-    xs: Any,
-    ys: Any,
-    cotangent: Any,
+    params: PyTree,
+    xs: PyTree,
+    ys: PyTree,
+    cotangent: PyTree | None,
     loss: Loss | None,
     options: FlowOptions,
     keys: Array,

@@ -3,8 +3,7 @@
 States, and tensors, of one shape are measured together by JAX: so few programs are compiled.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from math import prod
 from typing import Any, NamedTuple, TypeVar
@@ -202,15 +201,10 @@ def floats_of(given: Any) -> Any:
 
 def _heads_and_experts(recognised: Recognised, dtype: jnp.dtype) -> dict[str, Any]:
     """Return the heads and the experts of a flow."""
-    attentions = [
-        NamedHeads(each.at, i, each.heads, each.arrays)
-        for i, each in _numbered(recognised.attentions)
-    ]
+    attentions = [NamedHeads(v.at, v.heads, v.arrays) for v in recognised.attentions]
     routers = [
-        NamedExperts(
-            *(each.at, i, len(each.load), each.tokens, each.selected), each.arrays, each.experts
-        )
-        for i, each in _numbered(recognised.routers)
+        NamedExperts(v.at, len(v.load), v.tokens, v.selected, v.arrays, v.experts)
+        for v in recognised.routers
     ]
     heads = [each.record for each in recognised.attentions]
     loads = [each.load for each in recognised.routers]
@@ -222,7 +216,7 @@ def _heads_and_experts(recognised: Recognised, dtype: jnp.dtype) -> dict[str, An
     )
 
 
-def _recurrences(steps: Sequence[Steps], dtype: Any) -> Recurrences | None:
+def _recurrences(steps: Sequence[Steps], dtype: jnp.dtype) -> Recurrences | None:
     """Return Δ at the steps of recurrent modules; None without any."""
     if not steps:
         return None
@@ -233,14 +227,6 @@ def _recurrences(steps: Sequence[Steps], dtype: Any) -> Recurrences | None:
         tuple(each.is_both_ways for each in steps),
         tuple(each.gates for each in steps),
     )
-
-
-def _numbered(several: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-    """Yield what is recognised with its number in its layer, counted from 1."""
-    so_far = Counter[int]()
-    for each in several:
-        so_far[each.at] += 1
-        yield so_far[each.at], each
 
 
 def _channels_last(values: np.ndarray, state: State) -> np.ndarray:
@@ -259,7 +245,7 @@ def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) 
     return of_layers
 
 
-def _entries_of_tensor(tensor: Any, dtype: Any) -> Entries:
+def _entries_of_tensor(tensor: Any, dtype: jnp.dtype) -> Entries:
     """Return the entries of a parameter.
 
     Its last axis is cut into short rows, and zeros fill them up to a power of two, so that few

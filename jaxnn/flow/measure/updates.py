@@ -9,7 +9,8 @@ their dtype takes off. The difference is taken in float32 or wider.
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
 
 from ...arrays.rows import at_least_float32, can_be_learned, is_float
 from ...chain.chain import Chain
@@ -19,7 +20,9 @@ from .network_flow import log_sizes_of_network
 from .parameter_sizes import log_sizes_of_chain
 
 
-def log_updates(net: Network | Chain, before: Any, after: Any, dtype: Any) -> Float[Array, " P"]:
+def log_updates(
+    net: Network | Chain, before: PyTree, after: PyTree, dtype: jnp.dtype
+) -> Float[Array, " P"]:
     """Return ln of the norm of the change of each parameter array; -inf of one that stays.
 
     Args:
@@ -34,10 +37,10 @@ def log_updates(net: Network | Chain, before: Any, after: Any, dtype: Any) -> Fl
     return log_sizes_of_network(_change(*pairs))
 
 
-def _change(before: Any, after: Any) -> Any:
+def _change(before: PyTree, after: PyTree) -> Any:
     """Return after - before; what is not learned, such as a key, is left as it is."""
 
-    def change(before: Any, after: Any) -> Any:
+    def change(before: PyTree, after: PyTree) -> Any:
         if not can_be_learned(after):
             return after
         if is_float(after):

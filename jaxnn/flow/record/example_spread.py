@@ -11,7 +11,7 @@ direction to take: that scales the batch, which a norm undoes.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ from .positions import has_positions
 RANK_OF = 64  # examples, at most, whose effective rank is taken
 
 
-def rows_of(z: ScaledRows, dtype: Any) -> Float[Array, "B n"]:
+def rows_of(z: ScaledRows, dtype: jnp.dtype) -> Float[Array, "B n"]:
     """Return the floats of a state as one row for each example, on one common exponent."""
     together = beside([as_rows(at_least_float32(v).astype(dtype)) for v in floats(z.m)])
     return together if z.e is None else aligned(ScaledRows(together, z.e)).m
@@ -99,7 +99,7 @@ def log_spread_within(states: list[Array], mean_square: Float[Array, ""]) -> Flo
     return jnp.log(_spread(states[0], positions, mean_square)[1])
 
 
-def log_spread_by_position(state: Array, dtype: Any) -> Float[Array, " t"]:
+def log_spread_by_position(state: Array, dtype: jnp.dtype) -> Float[Array, " t"]:
     """Return log_spread of each position of a state, (B, …, channels); nan of a single example."""
     values = at_least_float32(state).astype(dtype)
     over = (0, values.ndim - 1)
@@ -159,7 +159,7 @@ def pushed(forward: Callable[[ScaledRows], ScaledRows], below: Pushed) -> Pushed
     return _renormalised(out, t, below.e)
 
 
-def log_tangent(state: Pushed, dtype: Any) -> Float[Array, ""]:
+def log_tangent(state: Pushed, dtype: jnp.dtype) -> Float[Array, ""]:
     """Return ln of the root mean square of a tangent, relative to that of its state."""
     t = [v for v, counts in zip(state.t, counted(state.z.m), strict=True) if counts]
     tangent = rows_of(ScaledRows(t, state.z.e), dtype)

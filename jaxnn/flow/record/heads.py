@@ -9,9 +9,10 @@ mask, has no choice and does not count. An expert's load is its share in what th
 in its weights if it selects none.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +87,7 @@ class HeadRecord(NamedTuple):
     most_entropy: Float[Array, "*k heads"]
 
     @classmethod
-    def of(cls, logits: Logits, dtype: Any) -> "HeadRecord":
+    def of(cls, logits: Logits, dtype: jnp.dtype) -> "HeadRecord":
         """Return those of logits, (heads, rows, keys)."""
         return HeadSums.of(logits, dtype).record()
 
@@ -100,7 +101,7 @@ class HeadSums(NamedTuple):
     rows: Float[Array, " heads"]
 
     @classmethod
-    def of(cls, logits: Logits, dtype: Any) -> "HeadSums":
+    def of(cls, logits: Logits, dtype: jnp.dtype) -> "HeadSums":
         """Return those of logits, (heads, rows, keys)."""
         seen = logits.seen
         values = jnp.where(seen, at_least_float32(logits.values).astype(dtype), -jnp.inf)
@@ -140,7 +141,7 @@ class Recognised(NamedTuple):
     loads: tuple[Float[Array, "*k experts"], ...]
 
     @classmethod
-    def of(cls, numbers: Numbers, dtype: Any) -> "Recognised":
+    def of(cls, numbers: Numbers, dtype: jnp.dtype) -> "Recognised":
         """Return that of the numbers of a layer."""
         heads = tuple(HeadRecord.of(logits, dtype) for logits in numbers.logits)
         loads = tuple(at_least_float32(load).astype(dtype) for load in numbers.loads)
@@ -173,24 +174,25 @@ def counted_layers(layers: list[int]) -> str:
 
 
 class NamedHeads(NamedTuple):
-    """The heads of an attention: its layer, its number there, how many, and its arrays' paths."""
+    """The heads of an attention: its layer, how many, and its arrays' paths."""
 
     layer: int
-    number: int
     heads: int
     paths: tuple[str, ...]
 
 
 class NamedExperts(NamedTuple):
-    """The experts of a router: its layer, its number there, and more as in `Routers`."""
+    """The experts of a router: its layer, how many, and more as in `Routers`."""
 
     layer: int
-    number: int
     experts: int
     tokens: int
     selected: int
     paths: tuple[str, ...]
     paths_of_experts: tuple[str, ...]
+
+
+Named = TypeVar("Named", NamedHeads, NamedExperts)
 
 
 def recognised_of(
@@ -213,17 +215,17 @@ def recognised_of(
         return tuple(filter(None, (paths[layer - 1][i] for i in arrays)))
 
     attentions = [
-        NamedHeads(layer, i, each.heads, named(layer, each.arrays))
+        NamedHeads(layer, each.heads, named(layer, each.arrays))
         for layer, anatomy in layers
-        for i, each in enumerate(anatomy.attentions, 1)
+        for each in anatomy.attentions
     ]
     routers = [
         NamedExperts(
-            *(layer, i, each.total, each.tokens, each.selected),
+            *(layer, each.total, each.tokens, each.selected),
             *(named(layer, arrays) for arrays in (each.arrays, each.experts)),
         )
         for layer, anatomy in layers
-        for i, each in enumerate(anatomy.routers, 1)
+        for each in anatomy.routers
     ]
     return fields_of(heads, attentions, loads, routers)
 
@@ -238,19 +240,27 @@ def fields_of(
     fields: dict[str, Any] = {"attention": None, "routers": None}
     if heads is not None:
         of_heads = [
-            (each.layer, each.number, head, each.paths)
-            for each in attentions
+            (each.layer, number, head, each.paths)
+            for number, each in _numbered(attentions)
             for head in range(1, each.heads + 1)
         ]
         fields["attention"] = AttentionHeads(*heads, *zip(*of_heads, strict=True))
     if loads is not None:
         of_experts = [
-            (*each[:2], expert, *each[3:])
-            for each in routers
+            (each.layer, number, expert, *each[2:])
+            for number, each in _numbered(routers)
             for expert in range(1, each.experts + 1)
         ]
         fields["routers"] = Routers(loads, *zip(*of_experts, strict=True))
     return fields
+
+
+def _numbered(several: Iterable[Named]) -> Iterator[tuple[int, Named]]:
+    """Yield what is recognised with its number in its layer, counted from 1."""
+    so_far = Counter[int]()
+    for each in several:
+        so_far[each.layer] += 1
+        yield so_far[each.layer], each
 
 
 def joined(of_entries: Sequence[Sequence[Any]]) -> Any:

@@ -136,7 +136,7 @@ def over_batch(tree: T) -> T:
 def called(method: str, tree: T) -> T:
     """Return a tree with what a method returns for each node that has it."""
 
-    def has_method(v: Any) -> bool:
+    def has_method(v: Array) -> bool:
         return hasattr(v, method)
 
     of: T = jax.tree.map(
@@ -244,7 +244,7 @@ class PositionRecord(NamedTuple):
     log_spread: Float[Array, "*k t"]
 
     @classmethod
-    def of(cls, state: Array, delta: ScaledRows, dtype: Any) -> "PositionRecord":
+    def of(cls, state: Array, delta: ScaledRows, dtype: jnp.dtype) -> "PositionRecord":
         """Return those of a state (B, …, channels) and of its Δ."""
         return cls(log_delta_by_position(delta, dtype), log_spread_by_position(state, dtype))
 
@@ -275,7 +275,7 @@ def log_tangents(
     entries: Sequence[Any],
     x: ScaledRows,
     forwards: Callable[[Any, Any], Sequence[Callable[[ScaledRows], ScaledRows]]],
-    dtype: Any,
+    dtype: jnp.dtype,
     depth: UsedDepth = None,
 ) -> Float[Array, " L"]:
     """Return log_tangent of every layer, from a second way up.

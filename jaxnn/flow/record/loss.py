@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import Var
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ...arrays.rows import at_least_float32, floats, is_float
 from ...chain.label_pairs import refuse_pairs
@@ -27,7 +27,7 @@ LARGER = 2.0**64
 
 
 def delta_of_loss(
-    loss: Loss, ys: Any, output_of: Callable[[list[Array]], Any], top: list[Array]
+    loss: Loss, ys: PyTree, output_of: Callable[[list[Array]], Any], top: list[Array]
 ) -> "OfLoss":
     """Return the mean loss, and Δ of the arrays that an output is made of, by its `jax.vjp` alone.
 
@@ -101,12 +101,12 @@ def _is_a_number_in_float32(
     return found
 
 
-def _in_float32(tree: Any) -> Any:
+def _in_float32(tree: PyTree) -> Any:
     """Return a tree whose 16-bit floats are float32."""
     return jax.tree.map(lambda v: at_least_float32(v) if is_float(v) else v, tree)
 
 
-def mean_of(loss: Loss, output: Any, ys: Any, count: int) -> Array:
+def mean_of(loss: Loss, output: PyTree, ys: PyTree, count: int) -> Array:
     """Return the mean loss of a batch.
 
     Args:
@@ -129,7 +129,7 @@ def mean_of(loss: Loss, output: Any, ys: Any, count: int) -> Array:
     return jnp.mean(losses)
 
 
-def random_loss(output: Any, key: jax.Array) -> jax.Array:
+def random_loss(output: PyTree, key: jax.Array) -> jax.Array:
     """Return ⟨c, output⟩ for each example, (B,), with c normal."""
     rows = [
         jnp.sum((jax.random.normal(k, v.shape).astype(v.dtype) * v).reshape(len(v), -1), axis=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ...arrays.rows import ScaledRows, alignment, at_least_float32, floats, largest_of, log_of
 from ...chain.state import streams, with_main_first
@@ -53,7 +53,7 @@ class Positions:
         return Positions(self.log_delta[..., own], self.log_spread[..., own], (count,))
 
 
-def main_of(state: Any) -> list[Any]:
+def main_of(state: PyTree) -> list[Any]:
     """Return the float arrays of a state that its positions are those of."""
     out = floats(streams(state))
     return out[:1] if with_main_first(state) else out
@@ -64,14 +64,14 @@ def has_positions(arrays: Sequence[Any]) -> bool:
     return len(arrays) == 1 and arrays[0].ndim > 2 and max(arrays[0].shape[1:-1]) > 1
 
 
-def count_of(state: Any) -> int:
+def count_of(state: PyTree) -> int:
     """Return the number of positions of a state that are recorded."""
     main = main_of(state)
     count = prod(main[0].shape[1:-1]) if has_positions(main) else 0
     return count if count <= MOST else 0
 
 
-def log_delta_by_position(delta: ScaledRows, dtype: Any) -> Float[Array, " t"]:
+def log_delta_by_position(delta: ScaledRows, dtype: jnp.dtype) -> Float[Array, " t"]:
     """Return ln of the norm of Δ, (B, …, channels), at each position."""
     m = at_least_float32(delta.m).astype(dtype)
     # Each example on one exponent and each position next to its largest number, in one factor.

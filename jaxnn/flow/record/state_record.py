@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ...arrays.loops import barrier
 from ...arrays.rows import ScaledRows, as_one_row, at_least_float32, floats, renormalised
@@ -53,16 +53,16 @@ def are_together(states: Sequence[Any], options: FlowOptions) -> bool:
     return len(numbers) * max(numbers) <= MOST
 
 
-def is_small(state: Any) -> bool:
+def is_small(state: PyTree) -> bool:
     """Tell a state of few numbers."""
     return 0 < _numbers(state) <= FEW
 
 
-def _numbers(state: Any) -> int:
+def _numbers(state: PyTree) -> int:
     return sum(int(v.size) for v in floats(streams(state)))
 
 
-def record_of(state: Any, delta: ScaledRows, dtype: Any, options: FlowOptions) -> OfState:
+def record_of(state: PyTree, delta: ScaledRows, dtype: jnp.dtype, options: FlowOptions) -> OfState:
     """Return the record of one state, given Δ of its main array."""
     positions: tuple[PositionRecord, ...] = ()
     if options.examples and not options.replicas and count_of(state):
@@ -83,7 +83,7 @@ def _with_units(v: Array) -> Array:
     return v.reshape(*v.shape[:-2], -1) if v.ndim > 2 else v
 
 
-def state_record(out: list[Array], dtype: Any, examples: bool) -> StateRecord:
+def state_record(out: list[Array], dtype: jnp.dtype, examples: bool) -> StateRecord:
     """Return what is recorded of a state, given its floats.
 
     Args:
@@ -97,7 +97,7 @@ def state_record(out: list[Array], dtype: Any, examples: bool) -> StateRecord:
     return StateRecord.of(z, _eps(out), arrays) if examples else StateRecord.of(z, None)
 
 
-def rows_of_state(out: list[Array], dtype: Any) -> list[ScaledRows]:
+def rows_of_state(out: list[Array], dtype: jnp.dtype) -> list[ScaledRows]:
     """Return the floats of a state as rows, one for each example."""
     return as_rows(out, [jnp.zeros(len(v), jnp.int32) for v in out], dtype)
 
@@ -110,7 +110,7 @@ def _eps(out: list[Array]) -> float:
 # Small ones
 
 
-def records_of_small(small: Sequence[Small], dtype: Any, examples: bool) -> list[OfState]:
+def records_of_small(small: Sequence[Small], dtype: jnp.dtype, examples: bool) -> list[OfState]:
     """Return the records of small states."""
     of_all = _records([floats(streams(of.state)) for of in small], dtype, examples)
     if not examples:
@@ -129,7 +129,7 @@ def records_of_small(small: Sequence[Small], dtype: Any, examples: bool) -> list
     return [OfState(record, positions.get(i, ())) for i, record in enumerate(of_all)]
 
 
-def _records(states: list[list[Array]], dtype: Any, examples: bool) -> list[StateRecord]:
+def _records(states: list[list[Array]], dtype: jnp.dtype, examples: bool) -> list[StateRecord]:
     """Return the records of states, each a list of arrays."""
     if not states:
         return []
@@ -168,7 +168,7 @@ def _within(states: list[list[Array]], each: ScaledRows, square: Array) -> Array
     return jnp.stack(logs)
 
 
-def _positions(small: Sequence[Small], dtype: Any) -> list[PositionRecord]:
+def _positions(small: Sequence[Small], dtype: jnp.dtype) -> list[PositionRecord]:
     """Return the records of positions, of those together for which that takes few zeros."""
     mains = [main_of(of.state)[0] for of in small]
     shapes = [(len(v), prod(v.shape[1:-1]), v.shape[-1]) for v in mains]

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
 
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
@@ -70,8 +71,8 @@ class CriticalScale:
 
 def critical_scale(
     net: Network | Chain,
-    params: Any,
-    xs: Any,
+    params: PyTree,
+    xs: PyTree,
     *,
     weights: str | Sequence[str] | None = None,
     key: Any = None,
@@ -190,7 +191,7 @@ def _reason(rates: np.ndarray, errors: np.ndarray) -> str:
 
 @compiled
 def _rates(
-    twin: Wide, params: Any, patterns: Any, xs: Any, keys: Array, factor: Any
+    twin: Wide, params: PyTree, patterns: Any, xs: PyTree, keys: Array, factor: ArrayLike
 ) -> Float[Array, " d"]:
     """Return ln of what a layer does to the gradient, of each draw."""
     loss_key = jax.random.fold_in(keys[0], 1)
@@ -212,8 +213,8 @@ def _rates(
 
 def scale_weights(
     net: Network | Chain,
-    params: Any,
-    factor: Any,
+    params: PyTree,
+    factor: ArrayLike,
     weights: str | Sequence[str] | None = None,
 ) -> Any:
     """Return parameters with all weights multiplied by a factor and the others unchanged.
@@ -249,7 +250,7 @@ def _patterns(weights: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(pattern.replace("[", ".").replace("]", "").removeprefix(".") for pattern in each)
 
 
-def _times(v: Any, factor: Any) -> Any:
+def _times(v: Array, factor: ArrayLike) -> Any:
     return jnp.asarray(v) * jnp.asarray(factor).astype(v.dtype)
 
 
@@ -261,7 +262,7 @@ def _is_meant(path: str, ndim: int, patterns: tuple[str, ...] | None) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _matched(net: Chain, params: Any, patterns: tuple[str, ...] | None) -> tuple[str, ...]:
+def _matched(net: Chain, params: PyTree, patterns: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the paths of the arrays that are multiplied.
 
     Raises:
@@ -269,7 +270,7 @@ def _matched(net: Chain, params: Any, patterns: tuple[str, ...] | None) -> tuple
     """
     meant: dict[str, None] = {}
 
-    def of(params: Any) -> Any:
+    def of(params: PyTree) -> Any:
         scaled, paths = _multiplied(net, params, 1.0, patterns)
         meant.update(dict.fromkeys(paths))
         return scaled
@@ -284,12 +285,12 @@ def _matched(net: Chain, params: Any, patterns: tuple[str, ...] | None) -> tuple
     return tuple(meant)
 
 
-def _scaled(net: Chain, params: Any, factor: Any, patterns: tuple[str, ...] | None) -> Any:
+def _scaled(net: Chain, params: PyTree, factor: ArrayLike, patterns: tuple[str, ...] | None) -> Any:
     return _multiplied(net, params, factor, patterns)[0]
 
 
 def _multiplied(
-    net: Chain, params: Any, factor: Any, patterns: tuple[str, ...] | None
+    net: Chain, params: PyTree, factor: ArrayLike, patterns: tuple[str, ...] | None
 ) -> tuple[tuple[Any, ...], list[str]]:
     """Return parameters with those that are meant multiplied, and the paths of these."""
     paths: list[str] = []
