@@ -31,49 +31,26 @@ MAXIMAL = (
 )
 
 STANDARD = f"So it is under standard parametrisation, with one step size. {MAXIMAL}"
-VERDICTS = {  # of each kind its word and its sentence
-    "one shape": (
-        "unclear",
-        "Unclear: every parameter array has the same shape at all widths, from {first} to "
-        "{last}; let build(width, seed) use the width.",
-    ),
-    "steady": (
-        "steady",
-        "Steady: no state {after}, and nothing that a step changes in one, depends on the "
-        "width, from {first} to {last}. So it is under maximal-update parametrisation, where a "
-        "step size that is good at one width is good at all.",
-    ),
-    "falls": (
-        "falling",
-        "Falling with width: what a step changes goes as width to the power of {falling}. The "
-        "wider the network, the less it learns there; so it is with a step size that falls with "
-        "the width in all arrays alike.",
-    ),
-    "departs": (
-        "unclear",
-        "Unclear: no state {after}, and nothing that a step changes in one, depends clearly "
-        "on the width, but not all arrays go with it as those like them.",
-    ),
-    "no change": ("unclear", "Unclear: the steps change nothing; look at the optimiser."),
-    "unclear": (
-        "unclear",
-        "Unclear: what a step changes has the exponent {unclear}; more widths or seeds tell.",
-    ),
-    "out of range": (
-        "growing",
-        "Growing with width: at {out} numbers leave the range of {dtype} {after}, and "
-        "at smaller widths they do not.",
-    ),
-    "grows at the start": (
-        "growing",
-        "Growing with width: the state of layer {layer} goes as width to the "
-        "power of {start} before the first step{above}. Multiply its weights by {power}.",
-    ),
-    "grows": (
-        "growing",
-        "Growing with width: what a step changes in layer {layer} goes as width to the power "
-        "of {change}{above}.",
-    ),
+VERDICTS = {  # kinds, each a word and where it holds, and their sentences
+    "unclear, one shape": "Unclear: every parameter array has the same shape at all widths, from "
+    "{first} to {last}; let build(width, seed) use the width.",
+    "steady": "Steady: no state {after}, and nothing that a step changes in one, depends on the "
+    "width, from {first} to {last}. So it is under maximal-update parametrisation, where a step "
+    "size that is good at one width is good at all.",
+    "falling": "Falling with width: what a step changes goes as width to the power of {falling}. "
+    "The wider the network, the less it learns there; so it is with a step size that falls with "
+    "the width in all arrays alike.",
+    "unclear, one departs": "Unclear: no state {after}, and nothing that a step changes in one, "
+    "depends clearly on the width, but not all arrays go with it as those like them.",
+    "unclear, no change": "Unclear: the steps change nothing; look at the optimiser.",
+    "unclear": "Unclear: what a step changes has the exponent {unclear}; more widths or seeds "
+    "tell.",
+    "growing, out of range": "Growing with width: at {out} numbers leave the range of {dtype} "
+    "{after}, and at smaller widths they do not.",
+    "growing, at the start": "Growing with width: the state of layer {layer} goes as width to "
+    "the power of {start} before the first step{above}. Multiply its weights by {power}.",
+    "growing": "Growing with width: what a step changes in layer {layer} goes as width to the "
+    "power of {change}{above}.",
 }
 
 
@@ -200,7 +177,7 @@ class WidthCheck:
         unclear: an exponent has too large an error or no number, or nothing changes, or no array
             has another shape at another width, or one departs from others like it.
         """
-        return VERDICTS[self._kind][0]
+        return self._kind.partition(",")[0]
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
@@ -314,29 +291,29 @@ class WidthCheck:
 
     @cached_property
     def _kind(self) -> str:
-        """The first sentence, by its name in `VERDICTS`."""
+        """The kind of the verdict, as `VERDICTS` has them."""
         if self._ignores_width:
-            return "one shape"
+            return "unclear, one shape"
         words, out = {*self._words}, self._out_of_range
         if out == sorted(out) and any(out) and not out[0]:  # at the largest widths alone
-            return "out of range"
+            return "growing, out of range"
         if not any(out):
             if "growing" in words:
                 lowest, *_ = self._exponents[self._words.index("growing")]
-                return "grows at the start" if lowest.word == "growing" else "grows"
+                return "growing, at the start" if lowest.word == "growing" else "growing"
             if "falling" in words:
-                return "falls"
+                return "falling"
             if "unclear" not in words and words != {""} and not self.departures:
                 return "steady"
         if "unclear" in words:
             return "unclear"
-        return "departs" if words != {""} else "no change"
+        return "unclear, one departs" if words != {""} else "unclear, no change"
 
     def _first_sentence(self) -> str:
         lowest = self._words.index("growing") if "growing" in self._words else 0
         start, _, change = self._exponents[lowest]
         count = self._words.count("growing")
-        text = VERDICTS[self._kind][1].format(
+        text = VERDICTS[self._kind].format(
             after=f"after {counted(self.steps, 'step')}",
             first=self.widths[0],
             last=self.widths[-1],
@@ -351,7 +328,7 @@ class WidthCheck:
             power=f"width^{-start.value:.2f}",
         )
         # Departures say what to multiply.
-        return f"{text} {STANDARD}" if self._kind == "grows" and not self.departures else text
+        return f"{text} {STANDARD}" if self._kind == "growing" and not self.departures else text
 
     def _other_sentences(self) -> list[str]:
         told = []
