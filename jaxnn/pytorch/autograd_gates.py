@@ -87,6 +87,8 @@ def _walked(
     links: set[tuple[int, int]] = set()
     parameters: dict[int, set[int]] = {}
     functions: dict[Any, set[int]] = {}
+    # From the top down: what is reached from a state is all known before that one's turn comes,
+    # since paths lead to states that were made before.
     for above in range(count + 1, 0, -1):
         if not reached[above]:
             continue
@@ -105,6 +107,7 @@ def _walked(
                 continue
             seen.add(edge)
             at = above
+            # States that share an edge are passed one after the other, the later one first.
             for state in places.get(edge, ()):
                 if state < at:
                     links.add((at, state))
@@ -171,7 +174,7 @@ class _Below:
                     else:
                         inner.append(e[0])
                 missing = [(each, None) for each in inner if each not in self.of_node]
-                if missing:
+                if missing:  # come back to this node once all below it is known
                     going.append((node, (bits, inner)))
                     going += missing
                     continue

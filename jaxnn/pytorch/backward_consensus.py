@@ -156,6 +156,7 @@ def _judged(
     trusted: for each state, whether the scaled pass has a number.
     """
     known = _from_above(normal | (plain.log == found.log))
+    # Where plain numbers judge everything, a second scaling has nothing to tell: one pass less.
     seconds = [] if known.all() else [down(drawn_powers(found.exponent.shape), 1)]
     is_number = np.logical_and.reduce([_is_number(going) for going in (found, *seconds)])
     known |= ~(is_number | _is_number(plain))[:, None]
@@ -173,6 +174,7 @@ def _is_number(going: Pass) -> np.ndarray:
 
 
 def _from_above(good: np.ndarray) -> np.ndarray:
+    # A number is of use only if all above it are: the pass has come through them.
     return np.logical_and.accumulate(good[::-1])[::-1]
 
 
@@ -260,6 +262,8 @@ def _of_parameters(
     ]
     logs = {name: size[0] for name, size in sizes.items()}
     first = shifts if top in descent.loose else shifts | {top: _to(0, descent, plain)}
+    # A sum over examples needs one exponent for all, so it has a pass of its own; where even that
+    # overflows on the way, one without a head start may not.
     for more in (first, dict.fromkeys(first, 0)):
         if not lost:
             break

@@ -131,7 +131,7 @@ class Sums:
         grad = grad.detach().to_dense() if grad.is_sparse else grad.detach()
         if upper is not None:
             self.came.setdefault(name, []).append((upper, size_of(grad)[1]))
-        if name in self.parts:
+        if name in self.parts:  # on the larger exponent, so that nothing overflows
             m, e = self.parts[name]
             common = max(e, exponent)
             grad = m * 2.0 ** max(e - common, -2000) + grad * 2.0 ** max(exponent - common, -2000)
@@ -245,7 +245,7 @@ class Pass:
         """Record the sizes of the parts of Δ of a state."""
         largest = np.max([v.largest.max(axis=1) for v in sizes], axis=0)
         most = min(highest_exponent(name_of_dtype(_wide(v[:0]))) for v in parts)
-        most -= 1 + POWERS
+        most -= 1 + POWERS  # room for the second scaling
         k = np.maximum(np.minimum(np.frexp(largest)[1] - 1, most), -most)
         k = np.where(np.isfinite(largest) & (largest > 0), k, 0).astype(np.int64)
         squares = [np.square(np.ldexp(v.norm, v.exponent - k[:, None])).sum(axis=1) for v in sizes]
@@ -367,7 +367,8 @@ def scaled_pass(
         wanted = descent.reached_between(upper, lower)
         if not (wanted or names or enters):
             break
-        # What is used below the lower gate too comes there with another scale, in a later part.
+        # What is used below the lower gate too gets that part of its Δ later, on another scale: so
+        # nothing may pass the gate now.
         again = descent.is_used_below(lower, names, enters)
         with _closed(descent.handles(lower) if lower and again else []):
             below, of = _gradients(descent, pairs, wanted + ([0] if enters else []), names)
@@ -379,6 +380,8 @@ def scaled_pass(
             going.enter(upper, below[0][0], total)
         if lower == 0:
             break
+        # All of the gradient is here: what is multiplied now is known to the last bit, and taken
+        # off again in what is recorded below.
         by = rule(lower, k, total, going.exponent[lower]) + shifts[lower]
         total = total - by
         come = _pairs(descent.handles(lower), below[lower])

@@ -349,7 +349,7 @@ class Operations:
         memory = {t.untyped_storage()._cdata: o for t, o in given}
         for tensor, zero, axes in zip(outputs, without, kinds, strict=True):
             place = tensor.untyped_storage()._cdata
-            if place in memory:  # a view, or what is changed in place
+            if place in memory:  # a view, or what is changed in place, of which zeros are too
                 own = memory[place]
                 new = made._replace(axes=own.axes or axes, without=own.without)
             elif zero is not None and zero.dtype.is_floating_point:
@@ -455,6 +455,8 @@ class Operations:
         logits = exponents.detach()
         if of.shift is not None:
             logits = of.shift.added_to(exponents)
+        # The sum that makes a softmax of it comes later, if it does; logits are large, so that
+        # only the last few are waited for.
         if logits is not None and not of.has_largest:
             without = of.without_product(exponents).clone() if is_of_states else None
             self.powers[number] = Powers(logits, without, of, of.kinds(exponents), out.stride())

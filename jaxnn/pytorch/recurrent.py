@@ -72,6 +72,7 @@ class Recurrent:
         tensor = value if sizes is None else value.data
         if not is_tensor(tensor):
             return None
+        # A tensor of its own for this call: its Δ is then what comes through this call alone.
         tensor = tensor.view_as(tensor) if tensor.requires_grad else tensor.detach()
         tensor.requires_grad_()
         edge = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)

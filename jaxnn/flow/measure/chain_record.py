@@ -97,6 +97,7 @@ class Recorder(NamedTuple):
         shared = isinstance(step.theta.e, list)
         exponents = step.theta.e if shared else [step.theta.e] * len(step.theta.m)
         theta = as_rows(step.theta.m, exponents, dtype)
+        # States may be of several dtypes, records are of one: those of all layers are stacked.
         deltas = [
             (v._replace(m=at_least_float32(v.m).astype(dtype)), largest.astype(dtype))
             for v, largest, counts in zip(
@@ -115,6 +116,8 @@ class Recorder(NamedTuple):
             main if several else None,
             jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None,
             self._of_state(step),
+            # Small arrays stay as they are until the end, where one program has all norms; in a
+            # run it is one program anyway, and keeping them would take the memory of all layers.
             [log_size_of(v) if v.m.size > FEW or not step.is_alone else v for v in theta],
             Recognised.of(step.recognised, dtype),
             self._entries([v for v, _ in deltas], step, theta),

@@ -108,6 +108,7 @@ def unrolled(
     count = len(jax.tree.leaves(state)[0])
     for kind, k, given, entry in zip(net.kinds, net.lengths, net.given, params, strict=True):
         for part in _parts(kind, k, given, entry, state, count):
+            # A layer of a run stands for all, which have the same program on other numbers.
             one, times = (part, 1) if isinstance(part, Weights) else (part.at(0), part.k)
             traced = list(_traced(kind, one, state, count))
             anatomies = tuple(anatomy for _, anatomy in traced)
@@ -117,7 +118,7 @@ def unrolled(
             state = traced[-1][0]
             ops.append(op)
             weights.append(part)
-    ops[-1] = replace(ops[-1], is_top=True)
+    ops[-1] = replace(ops[-1], is_top=True)  # only now is it known which one is the last
     linear = jnp.ones(len(states), bool)
     return Unrolled(tuple(ops), tuple(weights), tuple(states), linear, replicas)
 

@@ -109,6 +109,7 @@ class LayerRecord(NamedTuple):
         are as in `Flow`.
         """
         main = delta if main is None else main
+        # The layer above is the next one, but for the last that a depth leaves of a run.
         with_end = jnp.append(main.log_delta, jnp.nan)
         above = with_end[1:] if used is None else with_end[used.above]
         return cls(
@@ -179,6 +180,8 @@ class DeltaRecord(NamedTuple):
         """Return the numbers of several arrays as those of one."""
         if len(each) == 1:
             return each[0]
+        # On the largest exponent of an example: what is far below it is lost to rounding in an
+        # exact sum too.
         common = jnp.max(jnp.stack([one.exponent for one in each]), axis=0)
         scales = [power_of_two(one.exponent - common, one.square) for one in each]
         largest = [scale * one.largest for scale, one in zip(scales, each, strict=True)]

@@ -142,6 +142,7 @@ def _records(states: list[list[Array]], dtype: jnp.dtype, examples: bool) -> lis
         return StateRecord.of(z, eps if examples else None)
 
     record: StateRecord = jax.vmap(of)(each, eps)
+    # Means over a row with its zeros: as large as they should be once they are over its own length.
     square = record.square * (counts.max() / counts).astype(dtype)[:, None]
     spread = record.spread
     if spread is not None:
