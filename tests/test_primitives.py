@@ -202,6 +202,7 @@ CASES = {
         case
         for formula, left, right in (
             ("ij,jk->ik", (3, 4), (4, 5)),
+            ("hij,jk->hik", (2, 3, 4), (4, 5)),
             ("bij,bjk->bik", (3, 4, 2), (3, 2, 5)),
             ("ijb,bj->bi", (4, 2, 3), (3, 2)),
             ("j,kj->k", (4,), (3, 4)),
