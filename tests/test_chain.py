@@ -409,6 +409,16 @@ def test_time_is_depth(rng):
         jaxnn.from_layers([jaxnn.Run(step, p, 6, xs=xs, tied=True)], each="example")
 
 
+def test_states_of_several_dtypes_are_recorded_in_the_widest(rng):
+    layers = [(lambda p, z: (z * p).astype(jnp.float32), np.float64(2.0))]
+    layers.append((lambda p, z: z.astype(jnp.float64) * p, np.float64(3.0)))
+    cotangent = rng.normal(size=(B, N))
+    flow = flow_of(layers, rng.normal(size=(B, N)), cotangent, examples=False)
+    expected = log_norm(cotangent)
+    np.testing.assert_allclose(flow.log_delta, [expected + np.log(3), expected], rtol=1e-7)
+    assert flow.log_delta[1] == pytest.approx(expected, rel=1e-14)
+
+
 def test_skips_across_layers_are_a_state(rng):
     def down(p, z):
         return dense(p, z), z
