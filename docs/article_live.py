@@ -140,7 +140,7 @@ def deep_flow(activation):
     @jax.jit
     def flow(sigma_w, depth):
         params = tuple(jaxnn.network.Layer(sigma_w * theta, b) for theta, b in unit)
-        return jaxnn.gradient_flow(net, params, xs, cotangent=cotangent, depth=depth)
+        return jaxnn.flow.at_depths((net, params), xs, cotangent=cotangent, depth=depth)
 
     return flow
 

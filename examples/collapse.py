@@ -33,8 +33,8 @@ def flows(layers: int = 100, width: int = 64, examples: int = 32) -> dict:
     thetas = [glorot(key, (width, width)) for key in keys]
     found = {}
     for name, f in (("sigmoid", layer), ("tanh", lambda theta, z: jnp.tanh(z) @ theta)):
-        net, params = jaxnn.from_layers([(f, theta) for theta in thetas])
-        found[name] = jaxnn.gradient_flow(net, params, x, ys, loss=loss)
+        net, params = jaxnn.as_network([(f, theta) for theta in thetas])
+        found[name] = jaxnn.gradient_flow((net, params), x, ys, loss=loss)
     return found
 
 

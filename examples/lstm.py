@@ -33,9 +33,9 @@ def flows(steps: int = 1000, width: int = 64, examples: int = 16) -> dict:
             return jax.vmap(eqx.combine(arrays, static))(x, state)
 
         time = jaxnn.Run(step, arrays, steps, xs=inputs, tied=True)
-        net, params = jaxnn.from_layers({"step": time})
+        net, params = jaxnn.as_network({"step": time})
         found[f"forget bias {bias:g}"] = jaxnn.gradient_flow(
-            net, params, start, cotangent=cotangent, memory="sqrt"
+            (net, params), start, cotangent=cotangent, memory="sqrt"
         )
     return found
 

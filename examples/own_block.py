@@ -122,7 +122,7 @@ def decades(g, depth, width=128, draws=8):
 
     def measured(key):
         params = jaxnn.init(net, key, weights="he_normal", stacked=True)
-        delta = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent).log_delta
+        delta = jaxnn.gradient_flow((net, params), xs, cotangent=cotangent).log_delta
         return (delta[0] - delta[depth - 1]) / jnp.log(10)
 
     predicted = jaxnn.theory.meanfield.log_delta("relu", 2**0.5, 0.0, 1.0, depth, hidden=net.hidden)

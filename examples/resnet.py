@@ -47,8 +47,8 @@ def flows(blocks: int = 24, channels: int = 16, size: int = 8, examples: int = 3
     ):
         rngs = nnx.Rngs(0)
         layers = [Block(channels, norm, skip, rngs) for _ in range(blocks)]
-        net, params = jaxnn.from_layers(layers)
-        found[kind] = jaxnn.gradient_flow(net, params, x, cotangent=cotangent)
+        net, params = jaxnn.as_network(layers)
+        found[kind] = jaxnn.gradient_flow((net, params), x, cotangent=cotangent)
     return found
 
 

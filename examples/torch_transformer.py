@@ -39,7 +39,7 @@ def flows(blocks: int = 48, width: int = 64, tokens: int = 16, examples: int = 1
     for norm, norm_first in (("pre-LN", True), ("post-LN", False)):
         for blocks_are, copies in (("copies", True), ("drawn", False)):
             made = encoder(blocks, width, norm_first, copies)
-            found[f"{norm}, {blocks_are}"] = jaxnn.torch_flow(made, x, cotangent=cotangent)
+            found[f"{norm}, {blocks_are}"] = jaxnn.gradient_flow(made, x, cotangent=cotangent)
     return found
 
 

@@ -53,8 +53,8 @@ def flows(blocks: int = 48, width: int = 64, tokens: int = 16, examples: int = 1
     for kind in ("pre-LN", "post-LN", "neither"):
         keys = jax.random.split(jax.random.key(0), blocks)
         layers = [Block(kind, width, 4, key) for key in keys]
-        net, params = jaxnn.from_layers(layers, each="example")
-        found[kind] = jaxnn.gradient_flow(net, params, x, cotangent=cotangent)
+        net, params = jaxnn.as_network(layers, each="example")
+        found[kind] = jaxnn.gradient_flow((net, params), x, cotangent=cotangent)
     return found
 
 

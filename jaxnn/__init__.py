@@ -23,16 +23,12 @@ if TYPE_CHECKING:
     from . import theory as theory
     from . import train as train
     from .chain.chain import Run as Run
-    from .chain.chain import from_function as from_function
-    from .chain.chain import from_layers as from_layers
     from .curing.cures import Cure as Cure
     from .curing.cures import Cures as Cures
     from .curing.cures import cures as cures
-    from .curing.cures import torch_cures as torch_cures
     from .diagnosis import Diagnosis as Diagnosis
     from .diagnosis import diagnose as diagnose
-    from .flow.measure.gradient_flow import gradient_flow as gradient_flow
-    from .flow.measure.torch_flow import torch_flow as torch_flow
+    from .flow.gradient_flow import gradient_flow as gradient_flow
     from .flow.record.flow import Flow as Flow
     from .flow.verdict.comparison import compare as compare
     from .flow.verdict.format_plan import Plan as Plan
@@ -41,14 +37,13 @@ if TYPE_CHECKING:
     from .flow.verdict.verdict import verdict as verdict
     from .flow.view.chart import chart as chart
     from .initializers import init as init
+    from .models import as_network as as_network
     from .network.network import Network as Network
     from .passes.backprop import backprop as backprop
     from .passes.backprop import deltas as deltas
     from .passes.forward import forward as forward
     from .passes.forward import trace as trace
-    from .pytorch.conversion import from_torch as from_torch
     from .train.fitting import fit as fit
-    from .train.torch_watch import torch_watch as torch_watch
     from .train.watch import Watch as Watch
     from .train.watch import watch as watch
     from .train.widths import width_check as width_check

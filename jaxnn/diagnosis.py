@@ -15,20 +15,20 @@ import numpy as np
 
 from .arrays.compiled import check_width, measuring
 from .chain.chain import Chain
-from .chain.models import is_of_torch, network_of, refuse_each
 from .curing.cures import Cures, tried_on
 from .curing.jax_patients import jax_patient
 from .curing.patient import Patient
 from .curing.torch_patient import TorchPatient
 from .errors import NoTangentError
-from .flow.measure.gradient_flow import gradient_flow
-from .flow.measure.torch_flow import torch_flow
+from .flow.gradient_flow import gradient_flow
+from .flow.measure.theory_flow import GOAL
 from .flow.record.flow import Flow
 from .flow.record.loss import random_loss
 from .flow.verdict.format_plan import Plan, plan
 from .flow.verdict.verdict import Verdict, verdict
 from .flow.view.chart import chart, svg
 from .flow.view.table import findings_as_html
+from .models import Cuts, Model, as_network, is_of_torch, own_pytree
 from .network.checks import check_loss
 from .network.network import Network
 from .passes.walk import Memory
@@ -45,7 +45,7 @@ class Diagnosis:
 
     flow: the measurement.
     verdict: in words.
-    plan: the number formats, if it was measured with formats=True; else None.
+    plan: the number formats, if it was measured with entries=True; else None.
     loss: what was differentiated, in words.
     note: a sentence on a state that is no finite number; empty if all are.
     cures: changes of the network, tried on it; made where it is first asked for, which takes some
@@ -108,41 +108,36 @@ class Diagnosis:
 
 @measuring
 def diagnose(
-    model: Any,
+    model: Model,
     xs: Any,
     ys: Any = None,
     *,
     loss: Any = None,
     cotangent: Any = None,
     each: str = "batch",
-    cuts: Any = None,
+    cuts: Cuts = None,
     memory: Memory = "all",
     seed: int = 0,
-    theory: bool | float = False,
-    formats: bool = False,
+    entries: bool = False,
+    theory: bool = False,
+    theory_error: float = GOAL,
 ) -> Diagnosis:
     """Measure the gradient of every layer of a network, whatever it is made of, and judge it.
 
     Args:
-        model: a module of Equinox or of Flax NNX, or any callable pytree with arrays: it is cut
-            into layers; a pair (f, params), of f(params, xs), likewise; a list of layers, or a dict
-            of them by name, as `jaxnn.from_layers` takes it; a pair (net, params) of ours; or a
-            module of PyTorch.
-        xs: an example batch; of a module of PyTorch its inputs.
-        ys: labels, or whatever the loss takes.
-        loss: as for `jaxnn.gradient_flow`, or `jaxnn.torch_flow`. Without it and a
-            cotangent, the loss of a Network's task if there are labels, else a random linear one.
-        cotangent: instead, Δ of the output.
-        each: "example" if a module, function or layer takes one example instead of a batch; "whole"
-            if there are no examples, as in a graph: all of xs is measured as one.
-        cuts: of a module of PyTorch, as for `jaxnn.torch_flow`; of a module or function of JAX, as
-            for `jaxnn.from_function`.
-        memory: as for `jaxnn.gradient_flow`.
+        model: as for `jaxnn.gradient_flow`.
+        xs: likewise.
+        ys: likewise.
+        loss: likewise. Without it and a cotangent, the loss of a Network's task if there are
+            labels, that of a module of PyTorch's own, else a random linear one.
+        cotangent: as for `jaxnn.gradient_flow`.
+        each: likewise.
+        cuts: likewise.
+        memory: likewise.
         seed: of the random loss.
-        theory: as for `jaxnn.gradient_flow`: whether theory stands beside the measurement; of a
-            module of PyTorch none, unless `jaxnn.from_torch` takes it.
-        formats: whether entries are counted as well, as for `jaxnn.gradient_flow`: then there is a
-            `.plan` of number formats too.
+        entries: as for `jaxnn.gradient_flow`; then there is a `.plan` of number formats too.
+        theory: likewise.
+        theory_error: likewise.
 
     Returns:
         Diagnosis: `.verdict`, `.flow`, `.cures`; it prints the verdict.
@@ -166,16 +161,10 @@ def diagnose(
     check_width("xs", xs)
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")
+    measured: dict[str, Any]
+    measured = {"memory": memory, "entries": entries}
+    measured |= {"theory": theory, "theory_error": theory_error}
     if is_of_torch(model):
-        refuse_each(each, "a module of PyTorch")
-        if theory:
-            raise ValueError(
-                "theory: expected none for a module of PyTorch, whose program has no wide twin; a "
-                "Sequential of Linear and activations has one as jaxnn.diagnose(jaxnn.from_torch("
-                "module), xs.numpy(), theory=True)"
-            )
-        if memory != "all":
-            raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
         told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
 
         def own_or_random(output: Any, seed: int) -> Any:
@@ -188,9 +177,9 @@ def diagnose(
         if loss is None and cotangent is None:
             ys, loss = seed, own_or_random
         options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
-        flow = torch_flow(model, xs, ys, formats=formats, **options)
+        flow = gradient_flow(model, xs, ys, each=each, **measured, **options)
         return Diagnosis(flow, told[-1], patient=lambda: TorchPatient(model, xs, ys, **options))
-    net, params = network_of(model, xs, each, cuts)
+    net, params = as_network(model, xs, each=each, cuts=cuts)
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
     if loss is None and cotangent is None:
         if isinstance(net, Chain):
@@ -200,17 +189,14 @@ def diagnose(
             cotangent = jax.random.normal(jax.random.key(seed), shape) / shape[0]
 
     def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
-        more: dict[str, Any]
-        more = {"loss": loss, "memory": memory, "cotangent": cotangent, "theory": theory}
-        more["formats"] = formats
+        given = {"loss": loss, "cotangent": cotangent, **measured}
         try:
-            return gradient_flow(net, params, xs, ys, tangent=True, **more)
+            return gradient_flow((net, params), xs, ys, tangent=True, **given)
         except NoTangentError:  # of a layer with a reverse rule alone
-            return gradient_flow(net, params, xs, ys, **more)
+            return gradient_flow((net, params), xs, ys, **given)
 
     flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
-    like = model[1] if isinstance(model, tuple) else model
-    options = {"loss": loss, "cotangent": cotangent, "like": None if like is params else like}
+    options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model)}
     return Diagnosis(flow, words, note, lambda: jax_patient(net, params, xs, ys, **options))
 
 

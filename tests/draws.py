@@ -52,7 +52,7 @@ def mlp(activation: str, draw: Any, hidden: Any, width: int, depth: int, keys: A
         ]
         xs = jax.random.normal(k[3], (BATCH, width))
         ys = jax.random.bernoulli(k[4], 0.5, (BATCH,)).astype(int)
-        return jaxnn.gradient_flow(net, tuple(layers), xs, ys, examples=False)
+        return jaxnn.gradient_flow((net, tuple(layers)), xs, ys)
 
     return jax.jit(partial(jax.lax.map, flow))(keys)
 
@@ -260,11 +260,11 @@ def linear(output: Any, ys: Any) -> Any:
 def _chains(layers: Any, xs: Any, width: int, keys: Any) -> Any:
     """Return the flow of each key: compiled once, then one after the other."""
     rngs = [np.random.default_rng(numbers) for numbers in np.asarray(jax.random.key_data(keys))]
-    net, _ = jaxnn.from_layers(layers(np.random.default_rng(0)))
+    net, _ = jaxnn.as_network(layers(np.random.default_rng(0)))
 
     @jax.jit
     def flow(params: Any, xs: Any, ys: Any) -> Any:
-        return jaxnn.gradient_flow(net, params, xs, ys, loss=linear, examples=False)
+        return jaxnn.gradient_flow((net, params), xs, ys, loss=linear)
 
     flows = [
         flow(net.params(layers(rng)), xs(rng), normal(rng, (BATCH, TOKENS, width), 1.0))

@@ -163,12 +163,12 @@ def trained(training, steps=STEPS, every=EVERY, seed=0):
     """Return the losses of a training, and the record of its watch."""
     xs, ys = digits()
     params = training.change(training.init(jax.random.key(seed)))
-    net, _ = jaxnn.from_function(training.network, params, xs[: training.batch])
+    net, _ = jaxnn.as_network((training.network, params), xs[: training.batch])
 
     def weighted(output, ys):
         return training.weight * loss(output, ys)
 
-    watch = jaxnn.watch(net, loss=weighted, every=every)
+    watch = jaxnn.watch((net, None), loss=weighted, every=every)
 
     def train_step(carry, step):
         params, opt_state = carry

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import jaxnn
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 # An activation enters the passes through σ and σ′ alone, which test_activations.py checks for all
 # of them. Three stand for the rest, and compile quickly: two that saturate, around ½ and 0, and
@@ -45,12 +46,12 @@ def residual(p, xs):
 
 @partial(jax.jit, static_argnames=("memory", "examples", "tangent"))
 def gradient_flow(net, params, xs, ys=None, *, examples=False, **options):
-    """`jaxnn.gradient_flow`, without what is left of the examples unless it is asked for."""
-    return jaxnn.gradient_flow(net, params, xs, ys, examples=examples, **options)
+    """The inner measurement, without what is left of the examples unless it is asked for."""
+    return flow_of_net(net, params, xs, ys, examples=examples, **options)
 
 
 # Of a chain, likewise; it takes a loss of the user's own, which is no array.
-chain_flow = partial(jaxnn.gradient_flow, examples=False)
+chain_flow = partial(flow_of_net, examples=False)
 
 
 def filled_flow(net, values, **others):

@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxnn
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.train.alarms import ALARMS
 
 VOCABULARY, WIDTH, HEADS, GROUPS, OF_HEAD, INNER, EXPERTS = 32, 32, 4, 2, 8, 64, 4
@@ -222,9 +223,9 @@ def findings(name):
     params = drawn(shapes, mesh)
     xs, ys = (jax.device_put(v, NamedSharding(mesh, P("data"))) for v in (tokens, following))
     with jax.set_mesh(mesh):
-        net, own = jaxnn.from_function(f, params, xs)
+        net, own = jaxnn.as_network((f, params), xs)
         # One of them with what differs between examples, which takes as long to compile.
-        measure = partial(jaxnn.gradient_flow, net, loss=loss, examples=name == "llama")
+        measure = partial(flow_of_net, net, loss=loss, examples=name == "llama")
         whole = jax.jit(measure).lower(own, xs, ys).compile()
         grad = jax.jit(jax.grad(mean_loss)).lower(params, xs, ys).compile()
         flow = whole(own, xs, ys)
@@ -313,10 +314,10 @@ def of_watch(folder):
         return jax.lax.scan(step, (params, sgd.init(params)), steps)[0][0]
 
     def watched(params, xs, spread):
-        net, _ = jaxnn.from_function(partial(network, spread=spread), params, xs[0])
+        net, _ = jaxnn.as_network((partial(network, spread=spread), params), xs[0])
         name = "spread" if spread else "alone"
         options = {"every": 2, "ignore": tuple(ALARMS)}
-        watch = jaxnn.watch(net, loss=square, folder=f"{folder}/{name}", **options)
+        watch = jaxnn.watch((net, None), loss=square, folder=f"{folder}/{name}", **options)
         after = jax.jit(train, static_argnums=(2, 3))(params, xs, spread, watch)
         return after, watch.watched
 
@@ -361,8 +362,8 @@ def of_shard_map():
         return x
 
     def flow_of(mean, weights, xs, cotangent):
-        net, params = jaxnn.from_function(partial(network, mean), weights, xs)
-        return jaxnn.gradient_flow(net, params, xs, cotangent=cotangent, examples=False)
+        net, params = jaxnn.as_network((partial(network, mean), weights), xs)
+        return jaxnn.gradient_flow((net, params), xs, cotangent=cotangent)
 
     def on_device(weights, xs, cotangent):
         flow = flow_of(partial(jax.lax.pmean, axis_name="data"), weights, xs, cotangent)

@@ -334,7 +334,7 @@ def normal(rng, *shape, std=1.0):
 def chain(rng, f, params, xs, sigma, kinds=tuple(CURES)):
     """Cures of layers f(p, z, σ), which are in a list with their parameters, and them in plain."""
     c, layer_of_user = jnp.asarray(normal(rng, *xs.shape)), lambda p, z: f(p, z, sigma)
-    net, own = jaxnn.from_layers([(layer_of_user, p) for p in params])
+    net, own = jaxnn.as_network([(layer_of_user, p) for p in params])
     found = tried_on(jax_patient(net, own, xs, cotangent=c), kinds=kinds)
     arrays = {
         f"[{i}][1]['{name}']": jnp.asarray(v) for i, p in enumerate(params) for name, v in p.items()
@@ -431,8 +431,8 @@ def of_steps(rng):
         return jax.lax.scan(step, jnp.zeros((B, 12)), xs.swapaxes(0, 1))[0]
 
     by_example = xs.swapaxes(0, 1)
-    net, own = jaxnn.from_function(f, {"w": w}, by_example)
-    found = jaxnn.cures(net, own, by_example, cotangent=c)
+    net, own = jaxnn.as_network((f, {"w": w}), by_example)
+    found = jaxnn.cures((net, own), by_example, cotangent=c)
     steps = {
         i + 1: lambda arrays, z, sigma, x=x: sigma(z @ arrays["['w']"] + x)
         for i, x in enumerate(jnp.asarray(xs))
@@ -729,7 +729,7 @@ def test_what_a_verdict_advises_does_what_theory_says(activation, sigma, sentenc
     net = jaxnn.Network((WIDTH, *[WIDTH] * LAYERS, 1), activation, "binary")
     params = jaxnn.init(net, jax.random.key(0), weights="glorot_normal", biases="zeros")
     xs = rng.normal(size=(4, WIDTH))
-    verdict = jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, np.array([0, 1, 1, 0])))
+    verdict = jaxnn.verdict(jaxnn.gradient_flow((net, params), xs, np.array([0, 1, 1, 0])))
     texts = [t for t in str(verdict).split("\n") if STD.search(t) or t.startswith("In theory")]
     assert len(texts) == sentences
     assert abs(rate_of_plain(sigma, 1.0, {}, rng)) > 0.1  # as it is

@@ -230,8 +230,8 @@ def test_a_flow_says_where_it_may_attend_without_being_read():
         states = jnp.concatenate([z @ p] * 9)
         return z + jax.lax.map(lambda q: jax.nn.softmax(q @ z[0].T) @ z[0], states)[: len(z)]
 
-    net, params = jaxnn.from_layers([(loop, p["q"]), (loop, p["k"])])
-    flow = jaxnn.gradient_flow(net, params, z, cotangent=z)
+    net, params = jaxnn.as_network([(loop, p["q"]), (loop, p["k"])])
+    flow = jaxnn.gradient_flow((net, params), z, cotangent=z)
     assert flow.attention is None
     assert flow.notes == (
         "Layers 1, 2 may attend in a loop of 18 steps, whose logits are not read: it is not in "
@@ -292,10 +292,8 @@ def whole(f, seed, head=1.0):
 def test_whole_networks(f):
     """Thirty that are well have no alarm; then a head that is zero, and a saturated block."""
     p, xs, delta = whole(f, 0)
-    net, _ = jaxnn.from_function(f, p, xs)
-    flow = jax.jit(
-        lambda p, xs, delta: jaxnn.gradient_flow(net, p, xs, cotangent=delta, examples=False)
-    )
+    net, _ = jaxnn.as_network((f, p), xs)
+    flow = jax.jit(lambda p, xs, delta: jaxnn.gradient_flow((net, p), xs, cotangent=delta))
     for seed in range(30):
         p, xs, delta = whole(f, seed)
         found = flow(net.params(p), xs, delta)

@@ -250,7 +250,7 @@ def deep(rng, hidden, activation):
 def test_a_residual_network_explodes_in_signal_and_gradient(rng):
     """Beyond float32; against the same in NumPy's float64, which holds it."""
     net, params, xs, ys = deep(rng, jaxnn.blocks.Residual(), "identity")
-    flow = jaxnn.gradient_flow(net, params, xs, ys, examples=False)
+    flow = jaxnn.gradient_flow((net, params), xs, ys)
     wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (params, xs, ys))
     ((theta, b), run, (theta_l, b_l)), xs, ys = wide
     between, z = list(zip(*run, strict=True)), [xs @ theta + b]
@@ -357,7 +357,7 @@ def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
     jacobians = jax.jit(jax.vmap(jax.jacobian(lambda z1: z(z1[None], params)[0])))
     by_jax = jacobians(xs @ theta + b[None])
     expected = np.linalg.svd(by_jax, compute_uv=False)
-    measured = jaxnn.flow.spectrum(net, jaxnn.network.stack(params), xs)
+    measured = jaxnn.flow.spectrum((net, jaxnn.network.stack(params)), xs)
     np.testing.assert_allclose(np.exp(measured.log_singular_values), expected, rtol=1e-11)
 
 

@@ -107,7 +107,7 @@ def test_the_sizes_of_thirty_layers_are_the_library_s(script, strict_jax):
         z, a = script.forward(deep, xs)
         norms = [np.linalg.norm(delta) for delta in script.deltas(deep, z, a, ys)[1:]]
     net = jaxnn.Network((3, *[64] * 29, 1), "sigmoid", "binary")
-    flow = jaxnn.gradient_flow(net, jaxnn.network.stack(deep), xs, ys)
+    flow = jaxnn.gradient_flow((net, jaxnn.network.stack(deep)), xs, ys)
     np.testing.assert_allclose(np.log(norms), flow.log_delta, atol=1e-9)
     printed = np.asarray(script.largest)  # the largest number of Δz, in float32
     assert (np.divide(norms, 64) < printed).all()

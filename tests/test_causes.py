@@ -58,14 +58,12 @@ def healthy(seed=0):
 def measure():
     """Layers like the healthy ones -> their flow; compiled once for all faults."""
     with as_users_have_jax():
-        net, _ = jaxnn.from_layers(healthy())
+        net, _ = jaxnn.as_network(healthy())
         rng = np.random.default_rng(9)
         xs = rng.integers(0, WORDS, (BATCH, TOKENS))
         ys = np.float32(rng.normal(size=(BATCH, TOKENS, WORDS)))
         compiled = jax.jit(
-            lambda params, size: jaxnn.gradient_flow(
-                net, params, xs, cotangent=size * ys, examples=False
-            )
+            lambda params, size: jaxnn.gradient_flow((net, params), xs, cotangent=size * ys)
         )
 
         def flow(layers, size=1.0):
@@ -312,8 +310,8 @@ def test_layers_that_average_all_tokens_make_them_equal():
     xs[:, 1] *= 1e-25  # its squares are out of range
     xs[:, 2] = xs[0, 2]
     with as_users_have_jax():
-        net, params = jaxnn.from_layers([(scale, ones), *((mean, t) for t in theta)])
-        flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs)
+        net, params = jaxnn.as_network([(scale, ones), *((mean, t) for t in theta)])
+        flow = jaxnn.gradient_flow((net, params), xs, cotangent=xs)
         v = jaxnn.verdict(flow)
 
         def above(z):
@@ -388,9 +386,9 @@ def test_a_flow_without_programs_has_no_tables_of_what_is_recognised_in_them():
 
 def test_a_single_position_is_no_fault():
     with as_users_have_jax():
-        net, params = jaxnn.from_layers([lambda z: 2 * z])
+        net, params = jaxnn.as_network([lambda z: 2 * z])
         xs = np.ones((4, 1, 8), np.float32) * np.float32(np.arange(1, 9))
-        flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs)
+        flow = jaxnn.gradient_flow((net, params), xs, cotangent=xs)
     assert np.isnan(flow.log_spread_within).all()
     assert flow.positions is None
     assert jaxnn.verdict(flow).equal_positions is None
@@ -400,8 +398,8 @@ def test_steps_of_a_recurrent_network_are_no_layers():
     theta = np.float32(0.3 * np.eye(4))
     with as_users_have_jax():
         run = jaxnn.Run(lambda p, z: jnp.tanh(z @ p), theta, 9, tied=True)
-        net, params = jaxnn.from_layers({"step": run})
-        v = jaxnn.verdict(jaxnn.gradient_flow(net, params, theta, cotangent=theta))
+        net, params = jaxnn.as_network({"step": run})
+        v = jaxnn.verdict(jaxnn.gradient_flow((net, params), theta, cotangent=theta))
     assert (v.step, v.layers) == (True, 9)
 
 
@@ -412,7 +410,7 @@ def test_weights_that_steps_share_learn_from_any_of_them():
     ones = np.ones((3, 4), np.float32)
     with as_users_have_jax():
         run = jaxnn.Run(lambda p, z: jnp.tanh(z @ p["hh"] + ones @ p["ih"]), p, 5, tied=True)
-        net, params = jaxnn.from_layers({"step": run})
-        flow = jaxnn.gradient_flow(net, params, 0 * ones, cotangent=p["hh"][:3], examples=False)
+        net, params = jaxnn.as_network({"step": run})
+        flow = jaxnn.gradient_flow((net, params), 0 * ones, cotangent=p["hh"][:3])
     assert np.isneginf(flow.parameters.log_delta[0])
     assert values_of("starved", flow) == []

@@ -74,7 +74,7 @@ def assert_flow_is(flow, gradients, rtol=1e-11):
 
 
 def flow_of(layers, xs, cotangent, **options):
-    net, params = jaxnn.from_layers(layers)
+    net, params = jaxnn.as_network(layers)
     return gradient_flow(net, params, xs, cotangent=cotangent, **options)
 
 
@@ -97,7 +97,7 @@ def test_it_measures_what_gradient_flow_does(rng, memory):
     def loss(z, ys):
         return jnp.logaddexp(z[:, 0], 0) - ys.reshape(-1).astype(z.dtype) * z[:, 0]
 
-    own, params = jaxnn.from_layers([(first, pairs[0]), *[(layer, p) for p in pairs[1:]]])
+    own, params = jaxnn.as_network([(first, pairs[0]), *[(layer, p) for p in pairs[1:]]])
     assert own.lengths == (0, 149, 0)
     flow = gradient_flow(own, params, xs, ys, loss=loss, memory=memory)
     ours = jax.jit(gradient_flow)(net, jaxnn.network.stack(pairs), xs, ys)
@@ -125,7 +125,7 @@ def test_layers_of_many_kinds(rng):
         layers += [(wide[0], wide[1][i]), (dense, drawn(rng, 3 * N, 3 * N))]
     layers.append((dense, drawn(rng, 3 * N, 2)))
     xs, ys = rng.normal(size=(B, 3)), rng.normal(size=(B, 2))
-    net, params = jaxnn.from_layers(layers)
+    net, params = jaxnn.as_network(layers)
     assert net.lengths == (0, 2, 0)
     assert net.names[1:3] == ("<lambda>", "dense")
     plain = by_jax(layers, xs, lambda out: jnp.mean(square(out, ys)))
@@ -154,7 +154,7 @@ def test_unequal_layers_take_the_memory_of_plain_gradients(rng):
     def flow(params, x):
         return gradient_flow(net, params, x, loss=lambda out, _: jnp.mean(jnp.square(out)))
 
-    net, params = jaxnn.from_layers([(layer, p) for p in layers])
+    net, params = jaxnn.as_network([(layer, p) for p in layers])
     ours, plain = (
         jax.jit(f).lower(p, xs).compile().memory_analysis().temp_size_in_bytes
         for f, p in ((flow, params), (jax.grad(mean), layers))
@@ -167,7 +167,7 @@ def test_less_memory_changes_nothing(rng):
     layers = [
         (f, p) for _ in range(5) for f, p in ((dense, drawn(rng)), (collapse, drawn(rng)["theta"]))
     ]
-    net, params = jaxnn.from_layers(layers)
+    net, params = jaxnn.as_network(layers)
     assert net.lengths == (5,)
     xs, ys = rng.normal(size=(2, B, N))
     flow, few = (
@@ -397,16 +397,16 @@ def test_time_is_depth(rng):
         return jnp.tanh(h @ p + x)
 
     p, xs = rng.normal(size=(N, N)), rng.normal(size=(6, B, N))
-    net, params = jaxnn.from_layers([jaxnn.Run(step, p, 6, xs=xs, tied=True)])
+    net, params = jaxnn.as_network([jaxnn.Run(step, p, 6, xs=xs, tied=True)])
     assert net.names[2] == "step"
     h, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, N))
     flow = gradient_flow(net, params, h, cotangent=cotangent)
     layers = [(lambda p, h, x=x: step(p, h, x), p) for x in xs]
     assert_flow_is(flow, by_jax(layers, h, lambda out: jnp.vdot(out, cotangent)))
     with pytest.raises(ValueError, match=r"1 \(step\): expected arrays of 5 entries.*got shape"):
-        jaxnn.from_layers([jaxnn.Run(step, p, 5, xs=xs, tied=True)])
+        jaxnn.as_network([jaxnn.Run(step, p, 5, xs=xs, tied=True)])
     with pytest.raises(ValueError, match=r"1 \(step\): xs need each='batch'"):
-        jaxnn.from_layers([jaxnn.Run(step, p, 6, xs=xs, tied=True)], each="example")
+        jaxnn.as_network([jaxnn.Run(step, p, 6, xs=xs, tied=True)], each="example")
 
 
 def test_states_of_several_dtypes_are_recorded_in_the_widest(rng):
@@ -527,8 +527,8 @@ def test_floats_of_8_bits_are_for_the_inside_of_layers(rng, dtype):
     flow = flow_of(layers, wide, ones)
     plain = by_jax(layers, wide, lambda out: jnp.sum(out))
     np.testing.assert_allclose(flow.log_delta, [log_norm(v) for v in plain[1]], rtol=0.05)
-    cut = jaxnn.from_function(
-        lambda p, z: functools.reduce(lambda z, q: rounded(q, z), p, z), thetas, wide
+    cut = jaxnn.as_network(
+        (lambda p, z: functools.reduce(lambda z, q: rounded(q, z), p, z), thetas), wide
     )
     assert cut[0].names[0].startswith("test_chain.py")
 
@@ -545,7 +545,7 @@ def test_equal_layers_that_change_the_shape_are_no_run(rng):
     halved = [(lambda p, z: p * (z[:, ::2] + z[:, 1::2]), np.float64(v)) for v in (1.0, 2.0, 3.0)]
     f = halved[0][0]
     layers = [(f, p) for _, p in halved]  # one function
-    net, params = jaxnn.from_layers(layers)
+    net, params = jaxnn.as_network(layers)
     assert net.lengths == (3,)
     xs, cotangent = rng.normal(size=(B, 8)), rng.normal(size=(B, 1))
     flow = gradient_flow(net, params, xs, cotangent=cotangent)
@@ -564,7 +564,7 @@ def test_modules_of_equinox(rng, key):
     model = eqx.nn.Sequential(
         [v for layer in linear for v in (layer, eqx.nn.Lambda(jax.nn.gelu))][:-1]
     )
-    net, params = jaxnn.from_layers(model.layers, each="example")
+    net, params = jaxnn.as_network(model.layers, each="example")
     assert net.names == ("Linear",) * 5
     assert net.lengths == (0, 4)
     layers = [
@@ -585,7 +585,7 @@ def test_modules_of_flax(rng, users_jax):
         for _ in range(3)
         for module in (nnx.Linear(N, N, rngs=rngs), nnx.BatchNorm(N, rngs=rngs))
     ]
-    net, params = jaxnn.from_layers(nnx.Sequential(*blocks, nnx.relu).layers)
+    net, params = jaxnn.as_network(nnx.Sequential(*blocks, nnx.relu).layers)
     assert net.lengths == (3, 0)
     assert net.names == (
         *(["Linear", "BatchNorm"] * 3),
@@ -607,7 +607,7 @@ def test_modules_of_flax(rng, users_jax):
 
 def test_a_program_does_not_grow_with_equal_layers(rng):
     def size(k):
-        net, params = jaxnn.from_layers([(dense, drawn(rng)) for _ in range(k)])
+        net, params = jaxnn.as_network([(dense, drawn(rng)) for _ in range(k)])
         text = str(
             jax.make_jaxpr(gradient_flow, static_argnums=0)(
                 net, params, np.ones((B, N)), cotangent=np.ones((B, N))
@@ -632,7 +632,7 @@ def test_a_program_does_not_grow_with_steps_of_two_states(rng):
 
     def size(k):
         xs, c = np.ones((B, k, N)), np.ones((B, N))
-        net, params = jaxnn.from_function(last, w, xs)
+        net, params = jaxnn.as_network((last, w), xs)
         flow = jax.make_jaxpr(gradient_flow, static_argnums=0)(net, params, xs, cotangent=c)
         return str(flow).count(" = ")
 
@@ -641,11 +641,11 @@ def test_a_program_does_not_grow_with_steps_of_two_states(rng):
 
 def test_names_of_a_dict_and_equality(rng):
     layers = {"stem": (dense, drawn(rng)), "blocks.0": (dense, drawn(rng))}
-    (net, params), (other, _) = jaxnn.from_layers(layers), jaxnn.from_layers(layers)
+    (net, params), (other, _) = jaxnn.as_network(layers), jaxnn.as_network(layers)
     assert net.names == ("stem", "blocks.0")
     assert net == other
     assert hash(net) == hash(other)
-    assert net != jaxnn.from_layers([*layers.values()])[0]
+    assert net != jaxnn.as_network([*layers.values()])[0]
     assert repr(net) == "Chain of 2 layers, stem … blocks.0"
     assert jax.tree.leaves(net) == []
     assert len(jax.tree.leaves(params)) == 2
@@ -655,7 +655,7 @@ def test_names_of_a_dict_and_equality(rng):
     ("layers", "options", "error"),
     [
         ([], {}, "layers: expected at least one layer"),
-        (jnp.tanh, {}, "layers: expected a list of layers, or a dict by name"),
+        (jnp.tanh, {}, "model: expected a module of Equinox"),
         ([3.0], {}, r"layer 1 \(float\): expected something to call"),
         ([jnp.tanh], {"each": "row"}, "each: expected 'batch', 'example' or 'whole', got 'row'"),
         ([jaxnn.Run(dense, np.ones((2, 2)), 3)], {}, "expected arrays of 3 entries"),
@@ -663,11 +663,11 @@ def test_names_of_a_dict_and_equality(rng):
 )
 def test_what_is_no_chain(layers, options, error):
     with pytest.raises((ValueError, TypeError), match=error):
-        jaxnn.from_layers(layers, **options)
+        jaxnn.as_network(layers, **options)
 
 
 def test_what_does_not_go_with_a_chain(rng):
-    net, params = jaxnn.from_layers([(dense, drawn(rng))])
+    net, params = jaxnn.as_network([(dense, drawn(rng))])
     xs = np.ones((B, N))
     of = functools.partial(gradient_flow, net, params, xs)
     with pytest.raises(ValueError, match="loss, cotangent: expected one of them for a chain"):
@@ -706,7 +706,7 @@ def test_a_loss_is_of_each_example_or_one_number(rng):
     for loss in (each, whole):
         _, deltas, delta_x = by_jax(layers, xs, lambda out, loss=loss: jnp.mean(loss(out, ys)))
         expected = [log_norm(delta) for delta in deltas]
-        flow = gradient_flow(*jaxnn.from_layers(layers), xs, ys, loss=loss)
+        flow = gradient_flow(*jaxnn.as_network(layers), xs, ys, loss=loss)
         ours = gradient_flow(net, pairs, xs, ys, loss=of_y_hat[loss])
         for measured in (flow, ours):
             np.testing.assert_allclose(measured.log_delta, expected, rtol=1e-10)

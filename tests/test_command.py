@@ -99,8 +99,8 @@ def test_a_diagnosis(file, capsys):
     names = {}
     exec(CODE, names)
     given = names["layers"]()
-    net, params = jaxnn.from_layers(given["model"])
-    flow = jaxnn.gradient_flow(net, params, given["xs"], cotangent=given["cotangent"])
+    net, params = jaxnn.as_network(given["model"])
+    flow = jaxnn.gradient_flow((net, params), given["xs"], cotangent=given["cotangent"])
     first, *_, last = flow.table()
     head, *lines = (line.split() for line in table.splitlines())
     assert head[0] == "layer"
@@ -196,7 +196,7 @@ def test_the_settings_reach_the_measurement(file, monkeypatch):
     said = []
     monkeypatch.setattr(command, "_say", lambda error, code: said.append(str(error)))
     options = ["--memory", "sqrt", "--seed", "5"]
-    for flag in ("--formats", "--theory"):
+    for flag in ("--entries", "--theory"):
         command.main(["diagnose", f"{file}:layers", *options, flag])
     assert said == ["mine.py:layers sqrt 5 True False", "mine.py:layers sqrt 5 False True"]
 

@@ -47,10 +47,10 @@ def made(tmp_path_factory):
             NET, np.ones(3), log_gain=np.full(3, -40.0), dead=np.zeros(3), saturated=np.zeros(3)
         ),
         "counted": replace(filled_flow(NET, np.ones(3)), entries=of_zeros(3)),
-        "chain": jaxnn.from_layers([(chained, np.eye(2, dtype=np.float32))]),
+        "chain": jaxnn.as_network([(chained, np.eye(2, dtype=np.float32))]),
         "data": (jax.numpy.asarray(XS), jax.numpy.asarray(YS)),
         "folder": folder,
-        "watch": jaxnn.watch(NET),
+        "watch": jaxnn.watch((NET, None)),
     }
 
 
@@ -88,7 +88,7 @@ def torch_flow():
     need("torch")
     import torch
 
-    return jaxnn.torch_flow(
+    return jaxnn.gradient_flow(
         torch.nn.Linear(2, 2), torch.ones(5, 2), cotangent=torch.ones(5, 2), cuts=""
     )
 
@@ -97,7 +97,7 @@ def torch_watch():
     need("torch")
     import torch
 
-    return jaxnn.torch_watch(torch.nn.Linear(2, 2))
+    return jaxnn.watch(torch.nn.Linear(2, 2))
 
 
 def callback_of(trainer, package, **options):
@@ -119,15 +119,17 @@ def torch_cures():
     import torch
 
     module, ones = torch.nn.Linear(2, 2), torch.ones(5, 2)
-    return jaxnn.torch_cures(module, ones, cotangent=ones, cuts="")
+    return jaxnn.cures(module, ones, cotangent=ones, cuts="")
 
 
 CASES = {
+    "at_depths": lambda made: jaxnn.flow.at_depths((NET, made["run"]), XS, YS, depth=1),
     "backprop": lambda made: jaxnn.backprop(NET, made["layers"], XS, YS),
     "backprop of NumPy's arrays": lambda made: jaxnn.backprop(NET, made["numpy"], XS, YS),
     "chart": lambda made: jaxnn.chart(made["flow"]),
     "compare": lambda made: jaxnn.compare(made["flow"], made["flow"]),
-    "cures": lambda made: jaxnn.cures(*made["chain"], XS[:, :2], cotangent=XS[:, :2]),
+    "cures of torch": lambda made: torch_cures(),
+    "cures": lambda made: jaxnn.cures(made["chain"], XS[:, :2], cotangent=XS[:, :2]),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
     "each_epoch": lambda made: list(
         jaxnn.train.each_epoch(NET, made["state"], XS, YS, SGD, epochs=1, batch=2)
@@ -143,18 +145,19 @@ CASES = {
     ),
     "forward": lambda made: jaxnn.forward(NET, made["layers"], XS[0]),
     "forward at a depth": lambda made: jaxnn.forward(NET, made["drawn"], XS[0], depth=1),
-    "from_function": lambda made: jaxnn.from_function(
-        looped, [layer.theta for layer in made["layers"]], XS
+    "as_network of a function": lambda made: jaxnn.as_network(
+        (looped, [layer.theta for layer in made["layers"]]), XS
     ),
-    "from_layers": lambda made: jaxnn.from_layers(
+    "as_network of layers": lambda made: jaxnn.as_network(
         [(chained, layer.theta) for layer in made["layers"][1:2]]
     ),
-    "from_torch": lambda made: jaxnn.from_torch(
+    "as_network of torch": lambda made: jaxnn.as_network(
         torches.sequential(torches.linear(np.random.default_rng(0), 3, 1))
     ),
     "gaussian": lambda made: jaxnn.initializers.gaussian(1.5)(made["key"], (3, 4)),
-    "gradient_flow": lambda made: jaxnn.gradient_flow(NET, made["layers"], XS, YS),
-    "gradient_flow of a chain": lambda made: jaxnn.gradient_flow(*made["chain"], XS, cotangent=XS),
+    "gradient_flow": lambda made: jaxnn.gradient_flow((NET, made["layers"]), XS, YS),
+    "gradient_flow of torch": lambda made: torch_flow(),
+    "gradient_flow of a chain": lambda made: jaxnn.gradient_flow(made["chain"], XS, cotangent=XS),
     "hugging_face_callback": lambda made: callback_of("hugging_face", "transformers"),
     "init": lambda made: jaxnn.init(NET, made["key"]),
     "init of a run": lambda made: jaxnn.init(NET, made["key"], stacked=True),
@@ -167,23 +170,21 @@ CASES = {
     "orthogonal": lambda made: jaxnn.initializers.orthogonal(1.5)(made["key"], (3, 4)),
     "plan": lambda made: jaxnn.plan(made["counted"]),
     "read_watch": lambda made: jaxnn.train.read_watch(made["folder"]),
-    "spectrum": lambda made: jaxnn.flow.spectrum(NET, made["layers"], XS),
+    "spectrum": lambda made: jaxnn.flow.spectrum((NET, made["layers"]), XS),
     "split": lambda made: jaxnn.train.split(XS, YS, 0.4, made["key"]),
     "split on the device": lambda made: jaxnn.train.split(*made["data"], 0.4, made["key"]),
     "stack": lambda made: jaxnn.network.stack(made["layers"]),
     "start": lambda made: jaxnn.train.start(NET, made["layers"], SGD, made["key"]),
     "step": lambda made: jaxnn.train.step(NET, made["state"], XS, YS, SGD),
     "tailored_relu": lambda made: jaxnn.theory.tailored_relu(20),
-    "torch_cures": lambda made: torch_cures(),
     "to_csv": lambda made: jaxnn.train.to_csv(made["folder"] / "numbers.csv"),
     "to_mlflow": lambda made: to_mlflow(),
     "to_tensorboard": lambda made: jaxnn.train.to_tensorboard(SimpleNamespace(scalar=print)),
     "to_wandb": lambda made: jaxnn.train.to_wandb(mock.Mock()),
-    "torch_flow": lambda made: torch_flow(),
-    "torch_watch": lambda made: torch_watch(),
     "trace": lambda made: jaxnn.trace(NET, made["layers"], XS[0]),
     "unstack": lambda made: jaxnn.network.unstack(made["run"]),
     "verdict": lambda made: jaxnn.verdict(made["flow"]),
+    "watch of torch": lambda made: torch_watch(),
     "watch of a step": lambda made: made["watch"](0, made["layers"], XS, YS),
     "width_check": lambda made: jaxnn.width_check(
         of_width, (2, 3, 4), XS, YS, loss=of_output, steps=1, seeds=1
@@ -275,7 +276,9 @@ def test_theory_compiles_few_programs_whatever_its_flow_has(made, programs):
     """The flow, the draws, and JAX's own of random keys; a mean over draws compiles none."""
     (net, params), xs = made["chain"], np.eye(2, dtype=np.float32)
     for most in (MOST + 7, 0):
-        jaxnn.gradient_flow(net, params, xs, cotangent=xs, theory=1e-4)  # as many draws as it takes
+        jaxnn.gradient_flow(
+            (net, params), xs, cotangent=xs, theory=True, theory_error=1e-4
+        )  # as many draws as it takes
         assert len(programs) <= most
         programs.clear()
 

@@ -48,11 +48,11 @@ def test_a_length_in_words():
 
 
 def test_a_network_of_few_layers_is_refused():
-    net, params = jaxnn.from_layers([(jnp.matmul, jnp.eye(3))] * 5)
+    net, params = jaxnn.as_network([(jnp.matmul, jnp.eye(3))] * 5)
     with pytest.raises(ValueError, match="net: expected at least 6 layers, got 5"):
-        correlation_length(net, params, jnp.ones((2, 3)))
-    with pytest.raises(TypeError, match=r"net: expected a Network or a chain .* got function"):
-        correlation_length(lambda z: z, params, jnp.ones((2, 3)))
+        correlation_length((net, params), jnp.ones((2, 3)))
+    with pytest.raises(TypeError, match=r"model: expected a module .* got function"):
+        correlation_length(lambda z: z, jnp.ones((2, 3)))
 
 
 def _layer(p, z):
@@ -71,8 +71,8 @@ def test_a_length_is_that_of_mean_field_theory():
     for sigma_w, sigma_b in ((0.8, 0.3), (1.3, 0.5), (2.0, 0.3)):
         stacks = {"w": sigma_w * signs, "b": sigma_b * biases}
         arrays = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), stacks)
-        net, params = jaxnn.from_layers([jaxnn.Run(_layer, arrays, LAYERS)])
-        found = correlation_length(net, params, xs)
+        net, params = jaxnn.as_network([jaxnn.Run(_layer, arrays, LAYERS)])
+        found = correlation_length((net, params), xs)
         expected = float(meanfield.xi_c("tanh", sigma_w, sigma_b))
         for length, error in (
             (found.examples, found.examples_error),

@@ -8,6 +8,7 @@ from jax.extend import core
 from problems import barriers_stay
 
 import jaxnn
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 WORDS = 512
 
@@ -29,11 +30,11 @@ def over_words():
     rng = np.random.default_rng(0)
     params = {"layer": rng.normal(size=(8, 8)), "head": rng.normal(size=(8, WORDS))}
     params, xs = jax.tree.map(np.float32, (params, rng.normal(size=(32, 4, 8))))
-    net, chained = jaxnn.from_function(plain, params, xs)
+    net, chained = jaxnn.as_network((plain, params), xs)
     ys = rng.integers(0, WORDS, (32, 4))
 
     def flow(params, xs, ys):
-        return jaxnn.gradient_flow(net, params, xs, ys, loss=loss)
+        return jaxnn.gradient_flow((net, params), xs, ys, loss=loss)
 
     def gradient(params, xs, ys):
         return jax.value_and_grad(lambda params: loss(plain(params, xs), ys).mean())(params)
@@ -64,12 +65,12 @@ def test_the_reverse_rule_of_a_layer_is_compiled_once(rng):
         return jnp.concatenate([jnp.sin(second), first], axis=1) @ params["head"]
 
     def flow(params, xs):
-        return jaxnn.gradient_flow(net, params, xs, cotangent=np.ones((4, 3)), examples=False)
+        return flow_of_net(net, params, xs, cotangent=np.ones((4, 3)), examples=False)
 
     shapes = {"first": (6, 5), "second": (5, 4), "head": (9, 3)}
     params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     xs = rng.normal(size=(4, 6))
-    net, chained = jaxnn.from_function(f, params, xs)
+    net, chained = jaxnn.as_network((f, params), xs)
     assert len(net.names) == 3
     # Up three, on the way down the two below the top again, and two products of each rule.
     program = jax.jit(flow).lower(chained, xs).as_text()

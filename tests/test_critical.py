@@ -25,10 +25,10 @@ def _layers(count, n):
 def test_weights_are_multiplied_by_their_paths_and_nothing_else():
     layers = {"in": (_relu, {"w": jnp.ones((2, 4)), "b": jnp.ones(4)})}
     layers |= {str(i): layer for i, layer in enumerate(_layers(3, 4))}
-    net, params = jaxnn.from_layers(layers)
+    net, params = jaxnn.as_network(layers)
 
     def after(weights):
-        scaled = net.user(scale_weights(net, params, 3.0, weights))
+        scaled = net.user(scale_weights((net, params), 3.0, weights=weights))
         return {
             name: tuple(
                 float(jnp.max(jnp.abs(p[of] / (layers[name][1][of] + 1e-9)))) for of in "wb"
@@ -43,14 +43,14 @@ def test_weights_are_multiplied_by_their_paths_and_nothing_else():
     assert after("1.*") == factors((1, 1), (1, 0), (3, 3), (1, 1))
     assert after(["in.*w", "none"]) == factors((3, 1), (1, 0), (1, 1), (1, 1))
     with pytest.raises(ValueError, match="weights: expected a pattern of paths such as in"):
-        scale_weights(net, params, 3.0, "nothing")
+        scale_weights((net, params), 3.0, weights="nothing")
     network = jaxnn.Network((2, 4, 4, 4, 1), "tanh", "binary")
     own = jaxnn.init(network, jax.random.key(0), stacked=True)
-    for (theta, b), (scaled, same) in zip(own, scale_weights(network, own, 2.0), strict=True):
+    for (theta, b), (scaled, same) in zip(own, scale_weights((network, own), 2.0), strict=True):
         assert np.array_equal(2 * theta, scaled)
         assert np.array_equal(b, same)
     with pytest.raises(ValueError, match="weights: expected none for a Network"):
-        scale_weights(network, own, 2.0, "*")
+        scale_weights((network, own), 2.0, weights="*")
 
 
 def test_a_rate_that_crosses_zero_is_told_from_one_that_does_not():
@@ -68,9 +68,9 @@ def test_a_rate_that_crosses_zero_is_told_from_one_that_does_not():
 
 @pytest.mark.slow
 def test_the_critical_factor_of_relu_is_that_of_he():
-    net, params = jaxnn.from_layers([(_relu, {**p, "b": 0 * p["b"]}) for _, p in _layers(12, 48)])
+    net, params = jaxnn.as_network([(_relu, {**p, "b": 0 * p["b"]}) for _, p in _layers(12, 48)])
     xs = jax.random.normal(jax.random.key(1), (8, 48))
-    found = critical_scale(net, params, xs)
+    found = critical_scale((net, params), xs)
     size = np.mean([float(jnp.mean(p["w"] ** 2)) * 48 for _, p in net.user(params)]) ** 0.5
     assert abs(found.factor * size / 2**0.5 - 1) < 3 * found.error / 2**0.5 + 0.01
     assert found.error < 0.1
@@ -85,10 +85,10 @@ def test_a_network_of_norms_has_no_critical_factor():
     net = jaxnn.Network((6, *[32] * 8, 1), "tanh", "binary", hidden=jaxnn.blocks.PostNorm())
     params = jaxnn.init(net, jax.random.key(0), stacked=True)
     xs = jax.random.normal(jax.random.key(1), (6, 6))
-    found = critical_scale(net, params, xs)
+    found = critical_scale((net, params), xs)
     assert found.factor is None
     assert "No critical factor" in str(found)
     small = jaxnn.Network((6, 5, 1), "tanh", "binary")
     params = jaxnn.init(small, jax.random.key(0))
     with pytest.raises(ValueError, match="net: expected at least three layers, got 2"):
-        critical_scale(small, params, xs)
+        critical_scale((small, params), xs)

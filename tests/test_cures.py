@@ -19,7 +19,7 @@ import jaxnn
 from experiments.cures import columns, experiment, recipes, report
 from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
-from jaxnn.chain.chain import from_layers
+from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
 from jaxnn.curing import branches, changes, cures, hooks, kernels, search, steps, units
 from jaxnn.curing.changes import Change
@@ -57,8 +57,8 @@ def test_the_best_change_that_was_made_is_not_advised_again(rng):
     """Of branches that explode; the parameters are the user's own, changed."""
     layers = in_branches(rng, 16, 4.0)
     xs, c = rng.normal(size=(2, B, N))
-    net, params = from_layers([(residual, p) for p in layers])
-    found = jaxnn.cures(net, params, xs, cotangent=c)
+    net, params = as_network([(residual, p) for p in layers])
+    found = jaxnn.cures((net, params), xs, cotangent=c)
     works = [cure.works for cure in found]
     assert works == sorted(works, reverse=True)
     assert abs(found[0].decades) < search.GOOD
@@ -67,7 +67,7 @@ def test_the_best_change_that_was_made_is_not_advised_again(rng):
         assert f is residual
         for name in ("in", "out"):
             np.testing.assert_allclose(theirs[name], s * p[name], rtol=1e-12)
-    again = jaxnn.cures(net, net.params(found[0].params), xs, cotangent=c)
+    again = jaxnn.cures((net, net.params(found[0].params)), xs, cotangent=c)
     said = "Nothing was tried, for the gradient neither vanishes nor explodes."
     assert again.sentences[1:] == (said,)
 
@@ -77,7 +77,7 @@ def test_a_norm_that_is_there_is_not_advised_again(rng):
     """It does not help, which is said once; in front of it another one changes nothing."""
     f = lambda w, z: jax.nn.sigmoid(z) @ w  # noqa: E731
     xs, c = rng.normal(size=(2, B, N))
-    net, params = from_layers([(f, w) for w in drawn(rng, 12, 1.0)])
+    net, params = as_network([(f, w) for w in drawn(rng, 12, 1.0)])
     (norm,) = cures.tried_on(jax_patient(net, params, xs, cotangent=c), kinds=("norm",))
     assert not norm.works
     taken = jax_patient(norm.net, norm.net.params(norm.params), xs, cotangent=c)
@@ -90,7 +90,7 @@ def test_two_hundred_sigmoid_layers_keep_the_gradient_and_lose_the_examples(rng)
     f = lambda w, z: jax.nn.sigmoid(z) @ w  # noqa: E731
     layers = [np.float32(w) for w in drawn(rng, 200, 1.0, 32)]
     xs, c = np.float32(rng.normal(size=(2, B, 32)))
-    net, params = from_layers([(f, w) for w in layers])
+    net, params = as_network([(f, w) for w in layers])
     found = cures.tried_on(jax_patient(net, params, xs, cotangent=c), kinds=("scale",))
     assert not found
     assert abs(found[0].decades) < search.GOOD
@@ -103,7 +103,7 @@ def test_the_step_that_raises_the_loss(rng):
     layers = in_branches(rng, 5, 1.5)
     xs, ys = rng.normal(size=(2, B, N))
     loss = lambda output, ys: jnp.sum(jnp.square(output - ys), axis=1)  # noqa: E731
-    net, params = from_layers([(residual, p) for p in layers])
+    net, params = as_network([(residual, p) for p in layers])
 
     def mean(layers):
         z = xs
@@ -160,7 +160,7 @@ def test_a_network_of_ours(key, rng):
     net = jaxnn.Network((N, *[64] * 40, 1), "relu", "binary")
     params = jaxnn.init(net, key, jaxnn.initializers.gaussian(1.0), stacked=True)
     xs = rng.normal(size=(B, N))
-    found = jaxnn.cures(net, params, xs, np.arange(B) % 2)
+    found = jaxnn.cures((net, params), xs, np.arange(B) % 2)
     scale = next(cure for cure in found if cure.kind == "scale")
     assert scale.works
     assert float(scale.factors[0]) == pytest.approx(2**0.5, rel=0.05)
@@ -176,8 +176,8 @@ def test_a_signal_that_overflows_can_be_cured(rng):
         p["out"] = 1e12 * p["out"]
     linear = lambda p, z: z + (z @ p["in"]) @ p["out"]  # noqa: E731
     xs, c = rng.normal(size=(2, B, N))
-    net, params = from_layers([(linear, p) for p in layers])
-    found = jaxnn.cures(net, params, xs, cotangent=c)
+    net, params = as_network([(linear, p) for p in layers])
+    found = jaxnn.cures((net, params), xs, cotangent=c)
     assert found.verdict.out is not None
     assert found[0].works
 
@@ -185,15 +185,15 @@ def test_a_signal_that_overflows_can_be_cured(rng):
 def test_steps_that_share_their_weights_are_told_from_layers(rng):
     step = lambda w, z, x: jnp.tanh(z @ w + x)  # noqa: E731
     w, xs = rng.normal(size=(N, N)), rng.normal(size=(4, B, N))
-    tied = from_layers([jaxnn.Run(step, w, 4, xs, tied=True)])
-    own = from_layers([(dense, v) for v in drawn(rng, 4, 1.0)])
+    tied = as_network([jaxnn.Run(step, w, 4, xs, tied=True)])
+    own = as_network([(dense, v) for v in drawn(rng, 4, 1.0)])
     assert [are_shared(*made) for made in (tied, own)] == [True, False]
 
 
 def test_a_well_network_is_left_alone(rng):
-    net, params = from_layers([(dense, w) for w in drawn(rng, 3, 1.0)])
+    net, params = as_network([(dense, w) for w in drawn(rng, 3, 1.0)])
     xs, c = rng.normal(size=(2, B, N))
-    found = jaxnn.cures(net, params, xs, cotangent=c)
+    found = jaxnn.cures((net, params), xs, cotangent=c)
     assert len(found) == 0
     assert str(found).endswith("Nothing was tried, for the gradient neither vanishes nor explodes.")
 
@@ -204,7 +204,7 @@ def test_a_module_of_torch(torch, rng):
     module = torch.nn.Sequential(*blocks).double()
     x, c = (torch.tensor(v) for v in rng.normal(size=(2, B, 16)))
     before = {name: v.clone() for name, v in module.state_dict().items()}
-    found = jaxnn.torch_cures(module, x, cotangent=c)
+    found = jaxnn.cures(module, x, cotangent=c)
     assert found.verdict.word == "vanishing"
     assert found[0].works
     assert abs(found[0].decades) < 0.005
@@ -212,7 +212,7 @@ def test_a_module_of_torch(torch, rng):
     for name, v in module.state_dict().items():
         assert torch.equal(v, before[name])
     module.load_state_dict(found[0].params)
-    again = jaxnn.verdict(jaxnn.torch_flow(module, x, cotangent=c))
+    again = jaxnn.verdict(jaxnn.gradient_flow(module, x, cotangent=c))
     assert again.decades == pytest.approx(found[0].decades, abs=1e-12)
     again = jaxnn.diagnose(module, x, cotangent=c)
     assert str(again.cures).endswith("neither vanishes nor explodes.")
@@ -327,7 +327,7 @@ def gelu_of_a_product(p, z):
 )
 def test_the_branches_of_a_layer(f, expected):
     types = [jax.ShapeDtypeStruct((N, N) if i != 2 else (N,), jnp.float64) for i in range(5)]
-    net, params = from_layers([(f, [np.zeros(t.shape) for t in types])])
+    net, params = as_network([(f, [np.zeros(t.shape) for t in types])])
     ((_, *link),) = branches.links(net, params, np.zeros((B, N)))
     assert branches.of_link(*link) == expected
 
@@ -337,7 +337,7 @@ def test_the_branches_of_a_layer(f, expected):
 )
 def test_a_norm_behind_a_sum_is_found(f, expected):
     arrays = [np.zeros((N, N) if i != 2 else (N,)) for i in range(5)]
-    net, params = from_layers([(f, arrays)])
+    net, params = as_network([(f, arrays)])
     ((_, *link),) = branches.links(net, params, np.zeros((B, N)))
     assert branches.is_post_norm(*link) == expected
 
@@ -365,7 +365,7 @@ def test_the_units_of_a_layer(name, after, rng):
     sigma, is_relu = FUNCTIONS.get(name) or (NONE[name], None)
     f = (lambda w, z: sigma(z @ w)) if after else (lambda w, z: sigma(z) @ w)
     w, z = rng.normal(size=(N, N)), rng.normal(size=(B, N))
-    net, params = from_layers([(f, w)])
+    net, params = as_network([(f, w)])
     ((_, link, arrays, state),) = branches.links(net, params, z)
     if is_relu is None:
         assert units.of_link(link, arrays, state) == 0
@@ -390,7 +390,7 @@ def test_mirrored_matrices_make_relu_linear(rng):
 def test_units_come_in_pairs_only_where_the_width_is_even(rng):
     with pytest.raises(OddError):
         mirrored(rng, np.ones((5, 5)))
-    net, params = from_layers([(dense, w) for w in drawn(rng, 3, 1.0, 4)])
+    net, params = as_network([(dense, w) for w in drawn(rng, 3, 1.0, 4)])
     made = redrawn(net, params, {(1, 0), (2, 0)}, lambda v, at: mirrored(rng, v))
     (_, first), (_, second), _ = net.user(made)
     np.testing.assert_array_equal(first, net.user(params)[0][1])
@@ -401,7 +401,7 @@ def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     """The last two axes of the kernel are units; a convolution by it is a rotation."""
     f = convolution
     z = rng.normal(size=(2, 4, 4, 5))
-    net, params = from_layers([(f, rng.normal(size=(3, 3, 5, 5)))])
+    net, params = as_network([(f, rng.normal(size=(3, 3, 5, 5)))])
     ((_, *link),) = branches.links(net, params, z)
     assert kernels.of_link(*link) == {0: (2, 3)}
     drawn = redrawn(net, params, {(0, 0)}, lambda v, at: delta_like(rng, v, (2, 3)))
@@ -693,7 +693,7 @@ def test_the_signal_is_that_between_layers(rng):
         return xs
 
     xs, c = rng.normal(size=(2, B, N))
-    net, params = jaxnn.from_function(f, drawn(rng, 12, 14.0), xs)
+    net, params = jaxnn.as_network((f, drawn(rng, 12, 14.0)), xs)
     patient = jax_patient(net, params, xs, cotangent=c)
     cure = cures.judged(patient, "", "", Change(params, flow=patient.flow))
     logs = np.asarray(cure.flow.log_mean_square) / 2 / np.log(10)
@@ -747,9 +747,9 @@ def test_a_cured_model_trains_in_the_user_s_own_loop(framework, key, users_jax):
             xs = jax.nn.sigmoid(called(layer, xs))
         return called(model[-1], xs)[:, :10]
 
-    net, params = jaxnn.from_function(forward, layers, xs[:64])
+    net, params = jaxnn.as_network((forward, layers), xs[:64])
     loss = optax.softmax_cross_entropy_with_integer_labels
-    found = jaxnn.cures(net, params, xs[:64], ys[:64], loss=loss)
+    found = jaxnn.cures((net, params), xs[:64], ys[:64], loss=loss)
     assert found[0].works
     assert trained(forward, layers, xs, ys) < 0.2
     assert trained(forward, found[0].params, xs, ys) > 0.8

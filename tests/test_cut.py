@@ -41,7 +41,7 @@ def plain(f, params, xs):
 
 def assert_is_plain(f, params, xs, *, each="batch", streams=16):
     """Δx is that of plain gradients, and so is Δθ, over all layers."""
-    net, own = jaxnn.from_function(f, params, xs, each=each, streams=streams)
+    net, own = jaxnn.as_network((f, params), xs, each=each, streams=streams)
     whole = (lambda p, xs: jax.vmap(lambda x: f(p, x))(xs)) if each == "example" else f
     cotangent, (of_params, of_xs) = plain(whole, params, xs)
     flow = gradient_flow(net, own, xs, cotangent=cotangent)
@@ -87,11 +87,11 @@ def test_where_a_network_is_cut(rng):
 
     params = (of(3, N), drawn(rng, N), [of(N, N) for _ in range(3)], of(N, 2))
     xs = {"a": drawn(rng, B, 3), "b": drawn(rng, B, 3)}
-    net, own = jaxnn.from_function(network, params, xs)
+    net, own = jaxnn.as_network((network, params), xs)
     assert net.lengths == (0, 3, 0)
     assert own[1].per_layer[0][0][1].shape == (3, N, N)
     assert net.names == ("[0].theta", *(f"[2][{i}].theta" for i in range(3)), "[3].theta")
-    assert jaxnn.from_function(network, params, xs)[0] == net
+    assert jaxnn.as_network((network, params), xs)[0] == net
 
     def logits(params, xs):
         return network(params, xs)["logits"]
@@ -134,7 +134,7 @@ def test_stacked_parameters(rng):
 
     stack, shared, theta = drawn(rng, 5, N, N), drawn(rng, N, N), drawn(rng, 3, N, N)
     xs = drawn(rng, B, N)
-    net, own = jaxnn.from_function(network, (stack, shared, theta), xs)
+    net, own = jaxnn.as_network((network, (stack, shared, theta)), xs)
     assert net.lengths == (5, 0, 2)
     assert net.names[4] == f"{line(body)}#5"
     cotangent, (gradients, delta_x) = plain(apart, (stack, np.stack([shared] * 5), theta), xs)
@@ -211,7 +211,7 @@ def test_delta_of_a_scan_belongs_to_what_was_handed_over(rng, name, downwards):
             z = two_products(z, [v[i] for v in stacks])
         return jnp.vdot(z, cotangent)
 
-    net, own = jaxnn.from_function(network, p | whole, xs)
+    net, own = jaxnn.as_network((network, p | whole), xs)
     assert apart == all(v.entry is None for layer in net.identities for v in layer)
     flow = gradient_flow(net, own, xs, cotangent=cotangent)
 
@@ -240,7 +240,7 @@ def test_so_it_does_beyond_the_range_of_a_float(rng):
         return lax.scan(lambda z, w: (jnp.tanh(z) @ w, None), z, p * 16 / 10)[0]
 
     flows = [
-        gradient_flow(*jaxnn.from_function(f, theta, xs), xs, cotangent=np.ones((B, N), np.float32))
+        gradient_flow(*jaxnn.as_network((f, theta), xs), xs, cotangent=np.ones((B, N), np.float32))
         for f in (looped, scanned)
     ]
     assert float(flows[0].log_theta[0]) < np.log(1e-45)
@@ -281,7 +281,7 @@ def test_equal_are_layers_of_one_program_and_one_rule(rng, factor):
             z = rule(jnp.tanh(z) + c) @ p
         return z
 
-    net, own = jaxnn.from_function(network, [drawn(rng, N, N) for _ in range(4)], drawn(rng, B, N))
+    net, own = jaxnn.as_network((network, [drawn(rng, N, N) for _ in range(4)]), drawn(rng, B, N))
     assert net.lengths == (2, 0, 0)
     assert len(own) == 3
 
@@ -389,12 +389,12 @@ def closed_over(p, z):
 )
 def test_what_cannot_be_cut_says_what_to_hand_over(rng, f, error):
     with pytest.raises(ValueError, match=error):
-        jaxnn.from_function(f, drawn(rng, 4, N, N), drawn(rng, B, N))
+        jaxnn.as_network((f, drawn(rng, 4, N, N)), drawn(rng, B, N))
 
 
 def test_a_complex_state_goes_as_two_arrays(rng):
     """The way out that its refusal names."""
-    net, _ = jaxnn.from_function(complex_in_two_arrays, drawn(rng, 4, N, N), drawn(rng, B, N))
+    net, _ = jaxnn.as_network((complex_in_two_arrays, drawn(rng, 4, N, N)), drawn(rng, B, N))
     assert len(net.names) == 8
 
 
@@ -402,8 +402,8 @@ def test_a_complex_state_goes_as_two_arrays(rng):
 def test_what_is_carried_for_all_examples_is_measured_as_a_whole(rng):
     """The way out that its refusal names, next to plain gradients of each step."""
     p, xs, cotangent = drawn(rng, 4, N, N), drawn(rng, B, N), drawn(rng, B, N)
-    net, own = jaxnn.from_function(of_scalars, p, xs, each="whole")
-    flow = jaxnn.gradient_flow(net, own, xs, cotangent=cotangent)
+    net, own = jaxnn.as_network((of_scalars, p), xs, each="whole")
+    flow = jaxnn.gradient_flow((net, own), xs, cotangent=cotangent)
     assert net.lengths == (0, 4, 0)
     of_p = jax.grad(lambda p: jnp.vdot(of_scalars(p, xs), cotangent))(p)
     expected = [np.linalg.norm(v) for v in of_p]
@@ -427,7 +427,7 @@ def test_what_takes_several_streams(rng, f):
     p, xs, (count, layers) = drawn(rng, 11, N, N), drawn(rng, B, N), WITH_STREAMS[f]
     way_out = rf"^f: found .* test_cut.py:\d+.*; with streams={count} "
     with pytest.raises(ValueError, match=way_out):
-        jaxnn.from_function(f, p, xs, streams=count - 1)
+        jaxnn.as_network((f, p), xs, streams=count - 1)
     net, flow = assert_is_plain(f, p, xs, streams=count)
     assert len(net.names) == layers
     assert flow.streams is not None
@@ -440,18 +440,18 @@ def test_a_branch_of_three_products_is_a_layer(rng):
         z = z @ p[0]
         return jnp.tanh(z + jnp.tanh(jnp.tanh(z @ p[1]) @ p[2]) @ p[3]) @ p[0]
 
-    net, _ = jaxnn.from_function(network, drawn(rng, 4, N, N), drawn(rng, B, N))
+    net, _ = jaxnn.as_network((network, drawn(rng, 4, N, N)), drawn(rng, B, N))
     assert net.lengths == (0, 0, 0)
 
 
 def test_what_does_not_go_with_a_cut(rng):
     p, xs = drawn(rng, N, N), drawn(rng, B, N)
     with pytest.raises(TypeError, match=r"f: expected f\(params, xs\) -> output, got list"):
-        jaxnn.from_function([(dense, p)], p, xs)
+        jaxnn.as_network(([(dense, p)], p), xs)
     with pytest.raises(ValueError, match="each: expected 'batch', 'example' or 'whole', got 'row'"):
-        jaxnn.from_function(dense, p, xs, each="row")
+        jaxnn.as_network((dense, p), xs, each="row")
     with pytest.raises(ValueError, match="xs: expected arrays with the same number of examples"):
-        jaxnn.from_function(dense, p, (xs, xs[1:]))
+        jaxnn.as_network((dense, p), (xs, xs[1:]))
 
 
 def test_what_takes_one_example_is_told_to_say_so(rng):
@@ -462,12 +462,12 @@ def test_what_takes_one_example_is_told_to_say_so(rng):
         r"takes a batch, float64\[3, 4\], got .*: dot_general .* one example, .*say each='example'"
     )
     with pytest.raises(ValueError, match=f"f: expected something that {hint}"):
-        jaxnn.from_function(one, theta, xs)
-    net, params = jaxnn.from_layers([(lambda p, x: p @ x, theta[0])])
+        jaxnn.as_network((one, theta), xs)
+    net, params = jaxnn.as_network([(lambda p, x: p @ x, theta[0])])
     with pytest.raises(ValueError, match=rf"layer 1 \(<lambda>\): expected something that {hint}"):
         gradient_flow(net, params, xs, cotangent=xs)
     with pytest.raises(TypeError, match="dot_general requires"):  # neither a batch nor an example
-        jaxnn.from_function(one, drawn(rng, 2, N + 1, N + 1), xs)
+        jaxnn.as_network((one, drawn(rng, 2, N + 1, N + 1)), xs)
 
 
 # Networks of others
@@ -624,7 +624,7 @@ def test_a_language_model_with_a_tied_embedding(rng):
     shapes = {"qkv": (N, 3 * N), "out": (N, N), "up": (N, 8), "down": (8, N)}
     blocks = [{k: drawn(rng, *shape) for k, shape in shapes.items()} for _ in range(3)]
     params = {"table": drawn(rng, 7, N), "place": drawn(rng, 5, N), "blocks": blocks}
-    net, own = jaxnn.from_function(model, params, tokens)
+    net, own = jaxnn.as_network((model, params), tokens)
     assert net.lengths == (0, 3, 0)
     assert [len(kind.links) for kind in net.kinds] == [1, 2, 1]
 

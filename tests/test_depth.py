@@ -28,6 +28,7 @@ from experiments.pages import charts, engine, names, web
 from experiments.pages import report as pages
 from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.initializers import find_weights
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -193,7 +194,7 @@ def test_room_for_a_depth_does_not_change_what_is_measured():
     # The output layer's draw follows its place, which is that of the room.
     last = jaxnn.init(of.net, jax.random.key(of.seeds[0]), of.weights.scheme, stacked=True)[-1]
     rows = np.random.default_rng(of.seeds[0]).permutation(569)[:128]
-    flow = jaxnn.gradient_flow(net, (*layers, last), dataset.x[rows], dataset.y[rows])
+    flow = jaxnn.gradient_flow((net, (*layers, last)), dataset.x[rows], dataset.y[rows])
     measured = cells.Sweep(plan.datasets).measure(cell)
     np.testing.assert_allclose(
         measured["log10_delta_z"], np.asarray(flow.log_delta) / np.log(10), rtol=1e-5
@@ -230,7 +231,7 @@ def test_a_network_is_the_start_of_the_deepest_one():
     for i in range(2):
         (first, run, last), x, y = jax.tree.map(itemgetter(i), drawn)
         layers = [jaxnn.network.Layer(run.theta[j], run.b[j]) for j in range(hidden - 1)]
-        expected = jaxnn.gradient_flow(plain, (first, *layers, last), x, y)
+        expected = jaxnn.gradient_flow((plain, (first, *layers, last)), x, y)
         np.testing.assert_allclose(flow["log_delta"][i], expected.log_delta, rtol=1e-5)
     others = (dataclasses.replace(of, depths=depths) for depths in ((2,), (2, 5), (70,)))
     assert {networks.drawn_for(other) for other in others} == {networks.drawn_for(of)}
@@ -830,7 +831,7 @@ def test_what_is_left_of_the_examples(tmp_path):
     rows = cells.Sweep(plan.datasets).measure(cell)
     params, xs, ys = draw_of(plan, cell)
     of_seed = jax.tree.map(itemgetter(1), (params, xs, ys))
-    flow = jaxnn.gradient_flow(cell.networks.net, *of_seed, depth=12, examples=True)
+    flow = flow_of_net(cell.networks.net, *of_seed, depth=12)
     mine = rows.filter(pl.col("seed") == 1)
     used = [*range(12), -1]
     for column, expected in (

@@ -97,7 +97,7 @@ def whole():
 
 
 def chained():
-    net, params = jaxnn.from_layers(made()["model"])
+    net, params = jaxnn.as_network(made()["model"])
     return {"net": net, "params": params, "xs": data()[0], "cotangent": data()[1]}
 
 
@@ -325,8 +325,8 @@ def flow(folder):
     """The flow of the same network by the library alone."""
     with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
         given, _ = users(folder, "named", patch)
-        net, params = jaxnn.from_layers(given["model"])
-        return jaxnn.gradient_flow(net, params, given["xs"], given["ys"], loss=given["loss"])
+        net, params = jaxnn.as_network(given["model"])
+        return jaxnn.gradient_flow((net, params), given["xs"], given["ys"], loss=given["loss"])
 
 
 @pytest.mark.slow
@@ -369,18 +369,18 @@ def direct(name, returned, names):
     if name == "already":
         return returned.flow
     if name == "whole":
-        net = jaxnn.from_function(returned["f"], returned["params"], xs)
-        return jaxnn.gradient_flow(*net, xs, ys, loss=returned["loss"])
+        net = jaxnn.as_network((returned["f"], returned["params"]), xs)
+        return jaxnn.gradient_flow(net, xs, ys, loss=returned["loss"])
     if name == "chained":
         net = returned["net"], returned["params"]
-        return jaxnn.gradient_flow(*net, xs, cotangent=returned["cotangent"])
+        return jaxnn.gradient_flow(net, xs, cotangent=returned["cotangent"])
     if name == "own":
-        return jaxnn.gradient_flow(*returned[0], xs, ys[:, :2])
+        return jaxnn.gradient_flow(returned[0], xs, ys[:, :2])
     key, ours = jax.random.key(7), name == "own_without_labels"
     key = key if ours else jax.random.split(key, 1)[0]
     c = jax.random.normal(key, (3, 2 if ours else names["helper"].WIDTH)) / 3
-    net = returned[0] if ours else jaxnn.from_layers(names["made"]()["model"])
-    return jaxnn.gradient_flow(*net, xs, cotangent=c)
+    net = returned[0] if ours else jaxnn.as_network(names["made"]()["model"])
+    return jaxnn.gradient_flow(net, xs, cotangent=c)
 
 
 FORMS = ("without_loss", "already", "whole", "chained", "own_without_labels", "seeded")
@@ -455,7 +455,7 @@ def line_of(text):
         ("nothing", "net.py:nothing(): expected a dict with model and xs, got no model, xs"),
         ("two_models", "with model, or instead with net and params, or f and params, got model, f"),
         ("net_alone", "or instead with net and params, or f and params, got net"),
-        ("misspelt", "cuts, memory, seed, theory, formats alone, got 'losss'; loss is meant?"),
+        ("misspelt", "seed, entries, theory, theory_error alone, got 'losss'; loss is meant?"),
         ("without_xs", "net.py:without_xs(): expected a dict with model and xs, got no xs"),
         ("no_model", "model: expected a module of Equinox, NNX or PyTorch, a pair (f, params), a"),
         ("cuts_of_layers", "cuts: expected none with a list of layers or a pair"),
@@ -563,7 +563,7 @@ def test_a_module_of_torch(name, folder):
             return (c * output).sum() / 5
         return (output - ys).square().sum() / 5
 
-    flow = jaxnn.torch_flow(given["model"], xs, loss=mean)
+    flow = jaxnn.gradient_flow(given["model"], xs, loss=mean)
     plan = prepared(folder, name, "net_torch.py", seed=3)
     same_rows(report.rows_of(plan.diagnosis.flow), flow)
     _, page = concluded(plan)

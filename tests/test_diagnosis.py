@@ -35,10 +35,10 @@ def test_a_function_and_layers(rng, each):
         return z
 
     for model, made in (
-        (layers, jaxnn.from_layers(layers, each=each)),
-        ((f, theta), jaxnn.from_function(f, theta, xs, each=each)),
+        (layers, jaxnn.as_network(layers, each=each)),
+        ((f, theta), jaxnn.as_network((f, theta), xs, each=each)),
     ):
-        flow = jaxnn.gradient_flow(*made, xs, ys, loss=square)
+        flow = jaxnn.gradient_flow(made, xs, ys, loss=square)
         found = jaxnn.diagnose(model, xs, ys, loss=square, each=each)
         assert_is(found, flow, "Loss as given")
 
@@ -48,7 +48,7 @@ def test_a_network_with_labels_and_a_notebook(rng):
     net = jaxnn.Network((N, N, N, 1), "tanh", "binary")
     params, (xs, ys) = draw_layers(rng, net.sizes, gaussian(1.0)), draw_batch(rng, net, 5)
     found = jaxnn.diagnose((net, params), xs, ys)
-    assert_is(found, jaxnn.gradient_flow(net, params, xs, ys), "Loss of the task")
+    assert_is(found, jaxnn.gradient_flow((net, params), xs, ys), "Loss of the task")
     page = found._repr_html_()
     assert "<p>" in page
     assert "<svg" in page
@@ -69,7 +69,7 @@ def test_modules_of_frameworks(rng, key, users_jax):
 def test_a_module_of_torch(rng, torch):
     model = torch.nn.Sequential(torch.nn.Linear(N, N), torch.nn.Tanh(), torch.nn.Linear(N, 2))
     xs, ys = torch.randn(5, N), torch.randn(5, 2)
-    flow = jaxnn.torch_flow(model, xs, ys, loss=torch.nn.functional.mse_loss)
+    flow = jaxnn.gradient_flow(model, xs, ys, loss=torch.nn.functional.mse_loss)
     found = jaxnn.diagnose(model, xs, ys, loss=torch.nn.functional.mse_loss)
     assert_is(found, flow, "Loss as given")
 

@@ -93,11 +93,9 @@ def arrays(cotangent):
 def flow(cotangent, arrays):
     with as_users_have_jax():
         layers = [(lambda w, z: z * w, arrays["parameter"][0][0]), lambda z: z / 1024]
-        net, params = jaxnn.from_layers(layers)
+        net, params = jaxnn.as_network(layers)
         x = np.full((B, N), 4096, np.float32)
-        return jaxnn.gradient_flow(
-            net, params, x, cotangent=cotangent, examples=False, formats=True
-        )
+        return jaxnn.gradient_flow((net, params), x, cotangent=cotangent, entries=True)
 
 
 POSITIVE = np.arange(1, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -202,8 +200,8 @@ def test_arrays_of_a_state_are_counted_together():
         (lambda p, v: p * (v[0] + v[1]), p[3]),
     ]
     with as_users_have_jax():
-        net, params = jaxnn.from_layers(layers)
-        flow = jaxnn.gradient_flow(net, params, x, cotangent=c, examples=False, formats=True)
+        net, params = jaxnn.as_network(layers)
+        flow = jaxnn.gradient_flow((net, params), x, cotangent=c, entries=True)
     left, right = np.cumprod(p[:3], axis=0)[:, None] * x, [512 * x, 256 * x, 128 * x]
     states = [*zip(left, right, strict=True), (p[3] * (left[2] + right[2]),)]
     above = p[3] * c
@@ -238,9 +236,9 @@ def test_most_entries_may_be_lost_though_the_largest_is_not():
     c = np.full((2, 1000), 1e-13, np.float32)
     c[:, 0] = 1
     with as_users_have_jax():
-        net, params = jaxnn.from_layers([lambda z: z])
-        flow = jaxnn.gradient_flow(net, params, c, cotangent=c, examples=False, formats=True)
-        without = jaxnn.gradient_flow(net, params, c, cotangent=c, examples=False)
+        net, params = jaxnn.as_network([lambda z: z])
+        flow = jaxnn.gradient_flow((net, params), c, cotangent=c, entries=True)
+        without = jaxnn.gradient_flow((net, params), c, cotangent=c)
     verdict = jaxnn.verdict(flow)
     assert verdict.lost["float16"] is None
     (found,) = (f for f in verdict.findings if f.rule == "entries")
@@ -274,9 +272,9 @@ def test_a_network_has_the_entries_of_a_chain(cotangent):
         pairs = jaxnn.network.unstack(given)
         xs = np.ones((B, 3), np.float32)
         more = {"cotangent": cotangent, "examples": False, "formats": True}
-        flow = jaxnn.gradient_flow(net, given, xs, depth=3, **more)
+        flow = jaxnn.flow.at_depths((net, given), xs, depth=3, **more)
         used = [(layer, pairs[0]), *((hidden, pairs[i]) for i in (1, 2, 4))]
-        chain = jaxnn.gradient_flow(*jaxnn.from_layers(used), xs, **more)
+        chain = jaxnn.gradient_flow(jaxnn.as_network(used), xs, **more)
     for of in ("delta", "state", "parameter", "delta_parameter"):
         ours, theirs = (Histogram(getattr(each.entries, of)) for each in (flow, chain))
         each = 2 if "parameter" in of else 1

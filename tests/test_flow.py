@@ -138,9 +138,9 @@ def test_one_of_labels_and_cotangent(rng, unhooked):
     net, params, xs, ys = network(rng, "tanh", 1)
     for arguments in ({}, {"ys": ys, "cotangent": jnp.ones((9, 1))}):
         with pytest.raises(ValueError, match="ys, cotangent: expected one of them"):
-            jaxnn.gradient_flow(net, params, xs, **arguments)
+            jaxnn.gradient_flow((net, params), xs, **arguments)
     with pytest.raises(ValueError, match=r"cotangent: expected the shape of z\[L\], \(9, 1\), got"):
-        jaxnn.gradient_flow(net, params, xs, cotangent=jnp.ones((9, 2)))
+        jaxnn.gradient_flow((net, params), xs, cotangent=jnp.ones((9, 2)))
 
 
 @pytest.mark.slow

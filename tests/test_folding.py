@@ -68,10 +68,12 @@ OF_EXPERTS = {"router": np.ones((4, 3)), "w": np.ones((4, 4, 3))}
     [(attends, np.eye(4)), (sees_what_was, np.eye(4)), (routes, OF_EXPERTS)],
 )
 def test_nothing_of_a_flow_that_grows_with_the_batch_is_a_constant(layer, params):
-    net, layers = jaxnn.from_layers([(layer, params)] * 2)
+    net, layers = jaxnn.as_network([(layer, params)] * 2)
 
     def flow(layers, z, cotangent):
-        return jaxnn.gradient_flow(net, layers, z, cotangent=cotangent, tangent=True, formats=True)
+        return jaxnn.gradient_flow(
+            (net, layers), z, cotangent=cotangent, tangent=True, entries=True
+        )
 
     z = jnp.ones((BATCH, 6, 4))
     assert folded(jax.make_jaxpr(flow)(layers, z, z).jaxpr) == []

@@ -113,7 +113,7 @@ def test_layers_have_the_user_s_lines_where_jax_is_on_the_path_elsewhere(tmp_pat
         "        z = jax.nn.sigmoid(z) @ theta\n"
         "    return z\n"
         "params = [np.float32(np.eye(3) * i) for i in range(3)]\n"
-        "net, _ = jaxnn.from_function(f, params, np.float32(np.eye(3)))\n"
+        "net, _ = jaxnn.as_network((f, params), np.float32(np.eye(3)))\n"
         "print(jax.__file__, *net.names, sep='; ')\n"
     )
     answer = subprocess.run(

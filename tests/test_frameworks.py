@@ -37,8 +37,8 @@ def by_hand(weights, xs, nudges):
 def check(f, params, weights_of, batch):
     """Compare Δz with that of the network by hand, Δθ with that of the framework's own function."""
     xs, ys = batch
-    net, own = jaxnn.from_function(f, params, xs)
-    flow = jaxnn.gradient_flow(net, own, xs, ys, loss=loss)
+    net, own = jaxnn.as_network((f, params), xs)
+    flow = jaxnn.gradient_flow((net, own), xs, ys, loss=loss)
     assert len(net.names) == LAYERS
 
     nudges = [jnp.zeros((B, N))] * LAYERS

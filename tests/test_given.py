@@ -36,8 +36,8 @@ def handed(rng):
 
 
 def judged(weights, xs, ys, loss=mean_square):
-    net, params = jaxnn.from_layers([(layer, w) for w in weights])
-    return jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, ys, loss=loss, examples=False))
+    net, params = jaxnn.as_network([(layer, w) for w in weights])
+    return jaxnn.verdict(jaxnn.gradient_flow((net, params), xs, ys, loss=loss))
 
 
 HOW_BROKEN = (
@@ -126,12 +126,12 @@ def test_independence_a_derivative_of_zero_and_the_range_of_a_format_are_told_ap
 @pytest.mark.slow
 def test_a_verdict_says_why_the_gradient_is_zero_from_the_output_on(handed):
     weights, xs, ys = jax.tree.map(lambda v: v.astype(np.float16), handed)
-    net, params = jaxnn.from_layers([(layer, w) for w in weights[:2]])
+    net, params = jaxnn.as_network([(layer, w) for w in weights[:2]])
     for pull, why in (
         ({"ys": ys, "loss": scaled}, WHY_ZERO[0][2]),
         ({"cotangent": 0 * ys}, "the cotangent is zero"),
     ):
-        v = jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, **pull))
+        v = jaxnn.verdict(jaxnn.gradient_flow((net, params), xs, **pull))
         assert (v.findings[0].rule, v.findings[0].values["why"]) == ("output", why)
 
 
@@ -175,12 +175,12 @@ def test_a_network_of_ours_names_its_data(rng):
     params = jaxnn.init(net, jax.random.key(0), dtype=np.float32)
     xs, ys = np.float32(rng.normal(size=(B, N))), np.ones((B, 1), np.float32)
     ys[1] = 1e38
-    assert jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, ys)).broken == "ys"
+    assert jaxnn.verdict(jaxnn.gradient_flow((net, params), xs, ys)).broken == "ys"
     for value, what in HOW_BROKEN:
         d = jaxnn.diagnose((net, params), broken(xs, value), ys / 1e38)
         assert d.sentences == (f"xs: {what}; {MEND}.",)
     with pytest.raises(ValueError, match=r"^xs: the largest of 12 entries is 1e\+38, whose square"):
-        jaxnn.gradient_flow(net, params, broken(xs, 1e38), ys)
+        jaxnn.gradient_flow((net, params), broken(xs, 1e38), ys)
 
 
 def test_torch_names_them_too(torch):
@@ -190,10 +190,10 @@ def test_torch_names_them_too(torch):
     xs, ys = torch.randn(2, B, N)
     for value, what in HOW_BROKEN:
         wrong = torch.tensor(broken(ys.numpy(), value))
-        v = jaxnn.verdict(jaxnn.torch_flow(module, xs, wrong, loss=mse))
+        v = jaxnn.verdict(jaxnn.gradient_flow(module, xs, wrong, loss=mse))
         assert v.sentences[0] == f"ys: {what}; {MEND}."
         assert not v.can_be_cured
     huge = torch.tensor(broken(xs.numpy(), 1e38))
-    assert jaxnn.verdict(jaxnn.torch_flow(module, huge, ys, loss=mse)).broken == "xs"
-    negative = jaxnn.torch_flow(module, xs, ys, loss=lambda o, y: torch.log(-mse(o, y)))
+    assert jaxnn.verdict(jaxnn.gradient_flow(module, huge, ys, loss=mse)).broken == "xs"
+    negative = jaxnn.gradient_flow(module, xs, ys, loss=lambda o, y: torch.log(-mse(o, y)))
     assert jaxnn.verdict(negative).findings[0].rule == "loss"

@@ -13,7 +13,7 @@ from jax import lax, monitoring
 from problems import chain_flow as gradient_flow
 
 import jaxnn
-from jaxnn import from_function, from_layers
+from jaxnn import as_network
 
 B, N = 3, 4
 
@@ -73,7 +73,7 @@ def other(rng, tree):
 @pytest.mark.slow
 def test_the_flow_of_other_parameters_is_theirs(rng, tokens):
     """Δθ of every layer, of trained parameters in the chain cut with those at the start."""
-    net, params = from_function(network, made(rng), tokens)
+    net, params = as_network((network, made(rng)), tokens)
     assert [k for k in net.lengths if k] == [3, 4]
     trained = other(rng, made(rng))
     cotangent = rng.normal(size=(B, 7))
@@ -95,7 +95,7 @@ def test_the_flow_of_other_parameters_is_theirs(rng, tokens):
 
 
 def test_paths_of_a_dict(rng, tokens):
-    net, _ = from_function(network, made(rng), tokens)
+    net, _ = as_network((network, made(rng)), tokens)
     blocks = [(f"['blocks'][{i}]['b']", f"['blocks'][{i}]['w']") for i in range(3)]
     stack = [(f"['stack'][{i}]",) for i in range(4)]
     assert net.paths == (("['table']",), *blocks, *stack, ("['table']",))
@@ -105,7 +105,7 @@ def test_paths_of_a_dict(rng, tokens):
 def test_the_user_s_pytree_comes_back(rng, tokens):
     """The table once, the stack as a stack, and what no layer has from `like`."""
     start = made(rng)
-    net, params = from_function(network, start, tokens)
+    net, params = as_network((network, start), tokens)
     trained = other(rng, start)
     assert net.user(net.params(trained), like=trained)["name"] == "mine"
     chex.assert_trees_all_equal(
@@ -128,7 +128,7 @@ def test_the_user_s_pytree_comes_back(rng, tokens):
 def test_copies_that_differ(rng, tokens):
     """They are an error, and nan where no number is known; equal ones are not."""
     start = made(rng)
-    net, params = from_function(network, start, tokens)
+    net, params = as_network((network, start), tokens)
     first, *rest = params
     apart = (jax.tree.map(lambda v: v + (np.arange(7) == 2)[:, None], first), *rest)
     with pytest.raises(ValueError, match=r"params: expected equal copies of \['table'\]"):
@@ -151,7 +151,7 @@ def test_copies_of_rows_that_differ(rng, make):
         return lax.scan(lambda z, w: (jnp.tanh(z) @ w, None), z, p[order])[0]
 
     p = drawn(rng, 2, N, N)
-    net, params = from_function(f, p, drawn(rng, B, N))
+    net, params = as_network((f, p), drawn(rng, B, N))
     np.testing.assert_array_equal(net.user(params), p)
     numbers = jax.tree.leaves(params)
     assert sum(v.size for v in numbers) == 4 * N * N
@@ -201,11 +201,11 @@ def test_parameters_that_are_moved(rng, name):
     def f(p, z):
         return scanned(make(p), z)
 
-    net, _ = from_function(f, p, xs)
+    net, _ = as_network((f, p), xs)
     assert net.paths[1] == (path,)
     trained, start = other(rng, p), jax.tree.map(np.zeros_like, p)
     params = net.params(trained)
-    chex.assert_trees_all_equal(params, from_function(f, trained, xs)[1])
+    chex.assert_trees_all_equal(params, as_network((f, trained), xs)[1])
     delta = jax.jit(jax.grad(lambda p: jnp.vdot(f(p, xs), cotangent)))(trained)
     used = jax.tree.map(lambda v: v != 0, delta)
     back = net.user(params, like=start)
@@ -220,9 +220,9 @@ def test_a_stack_is_used_as_it_is(rng):
     """In a run of one's own and in a scan; a list is copied."""
     stack, z = jnp.asarray(drawn(rng, 3, N, N)), drawn(rng, B, N)
     layer = lambda w, z: jnp.tanh(z) @ w  # noqa: E731
-    _, run = jaxnn.from_layers([jaxnn.Run(layer, stack, 3)])
-    _, scan = from_function(
-        lambda p, z: lax.scan(lambda z, w: (layer(w, z), None), z, p)[0], stack, z
+    _, run = jaxnn.as_network([jaxnn.Run(layer, stack, 3)])
+    _, scan = as_network(
+        (lambda p, z: lax.scan(lambda z, w: (layer(w, z), None), z, p)[0], stack), z
     )
     assert all(v is stack for params in (run, scan) for v in jax.tree.leaves(params))
 
@@ -234,7 +234,7 @@ def test_a_scan_downwards(rng):
         f = lambda p, z, turned=turned: lax.scan(  # noqa: E731
             lambda z, w: (jnp.tanh(z) @ w, None), z, turned(p), reverse=True
         )[0]
-        net, params = from_function(f, p, xs)
+        net, params = as_network((f, p), xs)
         assert net.paths == (("[2]",), ("[1]",), ("[0]",))
         chex.assert_trees_all_equal(net.user(params), p)
 
@@ -242,7 +242,7 @@ def test_a_scan_downwards(rng):
 def test_rows_that_data_tell(rng):
     """Which rows a layer has is in the user's integers: they are taken anew, and not given back."""
     p = {"order": np.array([2, 0]), "w": drawn(rng, 3, N, N)}
-    net, params = from_function(lambda p, z: scanned(p["w"][p["order"]], z), p, drawn(rng, B, N))
+    net, params = as_network((lambda p, z: scanned(p["w"][p["order"]], z), p), drawn(rng, B, N))
     turned = net.params(p | {"order": np.array([0, 1])})
     assert jax.tree.leaves(turned)[0].tolist() == p["w"][:2].tolist()
     assert net.paths == (("",), ("",))
@@ -281,7 +281,7 @@ def test_a_second_flow_compiles_nothing_and_cuts_nothing(rng, tokens, programs):
 
     start, trained = handed(made(rng)), handed(other(rng, made(rng)))
     trained, cotangent = trained | {"step": start["step"]}, rng.normal(size=(B, 7))
-    net, params = from_function(f, start, tokens)
+    net, params = as_network((f, start), tokens)
     first = gradient_flow(net, params, tokens, cotangent=cotangent)
     assert programs
     programs.clear()
@@ -293,7 +293,7 @@ def test_a_second_flow_compiles_nothing_and_cuts_nothing(rng, tokens, programs):
 
 def test_within_grad_jit_and_vmap(rng, tokens):
     start = made(rng)
-    net, _ = from_function(network, start, tokens)
+    net, _ = as_network((network, start), tokens)
 
     def arrays(p):
         return {name: p[name] for name in ("table", "blocks", "stack")}
@@ -326,10 +326,10 @@ def test_layers_of_equinox(key, users_jax):
     layers = tuple(
         v for k in keys for v in (eqx.nn.Linear(N, N, key=k), eqx.nn.Lambda(jax.nn.gelu))
     )
-    net, _ = from_layers(layers, each="example")
+    net, _ = as_network(layers, each="example")
     assert net.paths[1] == ("[2].weight", "[2].bias")
     trained = jax.tree.map(lambda v: 2 * v if eqx.is_array(v) else v, layers)
-    chex.assert_trees_all_equal(net.params(trained), from_layers(trained, each="example")[1])
+    chex.assert_trees_all_equal(net.params(trained), as_network(trained, each="example")[1])
     back = net.user(net.params(trained))
     assert isinstance(back, tuple)
     assert eqx.tree_equal(back, trained)
@@ -354,7 +354,7 @@ def test_layers_of_flax(rng, users_jax):
         rngs = nnx.Rngs(seed)
         return nnx.List([Block(rngs) for _ in range(3)])
 
-    net, _ = from_layers(blocks(0))
+    net, _ = as_network(blocks(0))
     paths = [path.replace(".value", "") for path in net.paths[2]]  # as older versions print it
     dense, norm = ("bias", "kernel"), ("bias", "mean", "scale", "var")
     assert paths == [*(f"[2].dense.{v}" for v in dense), *(f"[2].norm.{v}" for v in norm)]
@@ -388,7 +388,7 @@ def test_pairs_runs_and_names(rng):
         "tied": jaxnn.Run(step, of_layer(rng), 2, tied=True),
         "head": (step, of_layer(rng)),
     }
-    net, params = from_layers(layers)
+    net, params = as_network(layers)
     assert net.names[1:4] == ("blocks",) * 3
     assert net.paths == (
         ("['stem'][1]",),
@@ -418,13 +418,13 @@ def test_keys_and_numbers_among_arrays(rng):
         (noisy, {"key": jax.random.key(i), "w": drawn(rng, N, N), "scale": np.float64(i + 1)})
         for i in range(3)
     ]
-    net, params = from_layers(layers)
+    net, params = as_network(layers)
     assert net.lengths == (3,)
     back = net.user(params)
     assert (back[2][1]["key"] == layers[2][1]["key"]).item()
     assert float(back[2][1]["scale"]) == 3
     with jax.enable_x64(False):  # NumPy's float64 is float32 to JAX
-        net, params = from_layers(layers)
+        net, params = as_network(layers)
         chex.assert_trees_all_equal_dtypes(
             net.params(jax.tree.map(jnp.asarray, [p for _, p in layers]) and net.user(params)),
             net.params(net.user(params)),
@@ -460,7 +460,7 @@ def test_keys_and_numbers_among_arrays(rng):
 )
 def test_what_does_not_fit(rng, change, error):
     layers = [(layer, of_layer(rng)) for _ in range(2)]
-    net, params = from_layers(layers)
+    net, params = as_network(layers)
     with pytest.raises(ValueError, match=error):
         net.params(change(layers))
     with pytest.raises(ValueError, match=error.replace("params: ", "like: ")):
@@ -468,7 +468,7 @@ def test_what_does_not_fit(rng, change, error):
 
 
 def test_what_does_not_fit_by_name(rng):
-    net, _ = from_layers({"a": (layer, of_layer(rng))})
+    net, _ = as_network({"a": (layer, of_layer(rng))})
     with pytest.raises(ValueError, match="params: expected the layers by name, a, got b"):
         net.params({"b": (layer, of_layer(rng))})
     with pytest.raises(ValueError, match="params: expected the layers by name, a, got list"):
@@ -491,7 +491,7 @@ def test_a_function_takes_any_batch(rng, tokens):
         return jnp.mean(z, axis=1) @ p["head"]
 
     p = {"stem": drawn(rng, 2, N), "stack": drawn(rng, 3, N, N), "head": drawn(rng, N, 2)}
-    net, params = from_function(f, p, drawn(rng, B, 5, 2))
+    net, params = as_network((f, p), drawn(rng, B, 5, 2))
     for shape, dtype in (((7, 5, 2), float), ((1, 4, 2), np.float32)):
         xs, cotangent = drawn(rng, *shape).astype(dtype), rng.normal(size=(shape[0], 2))
         calls.clear()
@@ -520,10 +520,10 @@ def test_a_function_of_one_example_takes_any_batch(rng):
             x = jnp.tanh(x) @ w
         return x
 
-    net, params = from_function(f, p, drawn(rng, B, N), each="example")
+    net, params = as_network((f, p), drawn(rng, B, N), each="example")
     xs = drawn(rng, 7, N)
     flow = jax.jit(gradient_flow, static_argnums=0)(net, params, xs, cotangent=xs)
-    new = gradient_flow(*from_function(f, p, xs, each="example"), xs, cotangent=xs)
+    new = gradient_flow(*as_network((f, p), xs, each="example"), xs, cotangent=xs)
     np.testing.assert_allclose(flow.log_theta, new.log_theta, rtol=1e-12)
 
 
@@ -559,7 +559,7 @@ def masked(p, z):
     ],
 )
 def test_a_batch_that_a_function_does_not_take(rng, f, error):
-    net, params = from_function(f, drawn(rng, 2, N, N), drawn(rng, B, N))
+    net, params = as_network((f, drawn(rng, 2, N, N)), drawn(rng, B, N))
     with pytest.raises(ValueError, match=error):
         gradient_flow(net, params, drawn(rng, 7, N), cotangent=np.ones((7, N)))
 
@@ -568,7 +568,7 @@ def test_a_batch_that_a_function_does_not_take(rng, f, error):
 def test_data_of_the_size_of_the_batch(rng):
     """A mask that depends on the number of examples alone belongs to no parameters."""
     p, xs = drawn(rng, 3, N, N), drawn(rng, 7, N)
-    net, params = from_function(masked, p, drawn(rng, B, N))
+    net, params = as_network((masked, p), drawn(rng, B, N))
     flow = gradient_flow(net, params, xs, cotangent=np.ones((7, N)))
     delta = jax.grad(lambda p: jnp.sum(masked(p, xs)))(p)
     np.testing.assert_allclose(flow.log_theta, [*map(log_norm, delta)], rtol=1e-11)

@@ -208,7 +208,7 @@ def test_looks_linear_weights_make_a_deep_relu_network_linear(key):
 
         ys, pulled = jax.vjp(jax.vmap(outputs), jnp.concatenate([xs, jnp.eye(3)]))
         (gradients,) = pulled(jnp.repeat(top, 7, axis=0))
-        flow = jaxnn.gradient_flow(net, params, xs, cotangent=jnp.repeat(top, 4, axis=0))
+        flow = jaxnn.gradient_flow((net, params), xs, cotangent=jnp.repeat(top, 4, axis=0))
         return ys[:4], ys[4:], gradients, flow.log_delta_example
 
     ys, matrix, gradients, log_delta = measured(xs)

@@ -11,6 +11,7 @@ import pytest
 from problems import as_dtype, draw_batch, gradient_flow, optimised
 
 import jaxnn
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.network.params import LazyRun
 
 # Both forms compute the same, in programs of their own: some roundings of 64 · eps at most.
@@ -163,7 +164,7 @@ def test_gradients_of_parameters_need_their_numbers(key, rng, unhooked):
         partial(jaxnn.backprop, net, drawn, xs, ys),
         partial(jaxnn.passes.mean_loss, net, drawn, xs, ys),
         partial(jaxnn.deltas, net, drawn, xs[0], ys[0]),
-        partial(jaxnn.flow.spectrum, net, drawn, xs[0]),
+        partial(jaxnn.flow.spectrum, (net, drawn), xs[0]),
     ):
         with pytest.raises(TypeError, match=sentence):
             function()
@@ -189,7 +190,7 @@ def test_drawn_runs_must_fit_the_network(key, rng, unhooked):
             r"^theta\[1\]: a run of 6 must be hidden layers of one width",
         ),
     ):
-        for function in (jaxnn.passes.loss, jaxnn.gradient_flow):
+        for function in (jaxnn.passes.loss, flow_of_net):
             x, y = (xs[0], ys[0]) if function is jaxnn.passes.loss else (xs, ys)
             x = jnp.ones((*x.shape[:-1], sizes[0]))
             with pytest.raises(ValueError, match=sentence):

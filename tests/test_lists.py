@@ -170,7 +170,7 @@ def in_other_ways(net, params, xs, ys):
     _, in_less_memory = jaxnn.backprop(net, run, xs, ys, memory="sqrt")
     by_rule = jax.grad(jaxnn.passes.mean_loss, argnums=(1, 2))(net, run, xs, ys)
     flows = [
-        jaxnn.gradient_flow(net, of, xs, ys, memory=memory, examples=False)
+        jaxnn.gradient_flow((net, of), xs, ys, memory=memory)
         for of, memory in ((run, "all"), (run, "sqrt"), (params, "all"))
     ]
     return in_less_memory, by_rule, flows
@@ -257,7 +257,9 @@ def test_the_spectrum_of_a_run_is_that_of_its_layers(rng):
     net = jaxnn.Network(SIZES, ["tanh", "tanh", "tanh", "sin"], "binary", [RMS, DENSE, DENSE])
     params = draw_layers(rng, SIZES, gaussian(1.0), 0.2)
     xs, _ = draw_batch(rng, net, 2)
-    single, run = (jaxnn.flow.spectrum(net, of, xs) for of in (params, jaxnn.network.stack(params)))
+    single, run = (
+        jaxnn.flow.spectrum((net, of), xs) for of in (params, jaxnn.network.stack(params))
+    )
     chex.assert_trees_all_close(single, run, rtol=1e-9, atol=1e-9)
     sigmas = [reference.SIGMA[s.name] for s in net.activations]
 
@@ -497,7 +499,7 @@ def test_drawn_networks_have_the_predicted_gradient(
         params = jaxnn.init(net, keys[0], weights, 0.1, stacked=True)
         x, v = (jax.random.normal(k, (4, WIDTH)) for k in keys[1:])
         x *= jax.lax.rsqrt(jnp.mean(x**2))
-        flow = jaxnn.gradient_flow(net, params, x, cotangent=v, examples=False)
+        flow = jaxnn.gradient_flow((net, params), x, cotangent=v)
         return flow.log_delta[:LAYERS] - flow.log_delta[LAYERS - 1]
 
     keys = jax.random.split(key, DRAWS)

@@ -92,7 +92,7 @@ def test_the_deep_network_is_that_of_its_sliders(live):
     params = (first, jaxnn.network.Layer(run.theta[:5], run.b[:5]), last)
     xs = jax.random.normal(jax.random.key(1), (live.EXAMPLES, live.WIDTH))
     cotangent = jax.random.normal(jax.random.key(2), (live.EXAMPLES, 1))
-    direct = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent).log_delta[:-1] / live.LN10
+    direct = jaxnn.gradient_flow((net, params), xs, cotangent=cotangent).log_delta[:-1] / live.LN10
     np.testing.assert_allclose(measured, direct - direct[-1], atol=1e-4)
     assert "<svg" in live.charts(measured, theory)
 

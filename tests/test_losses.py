@@ -22,7 +22,7 @@ def problem_():
     rng = np.random.default_rng(0)
     p = {name: rng.normal(size=(N, N)) for name in "ab"}
     xs, ys = rng.normal(size=(2, B, N))
-    return *jaxnn.from_function(network, p, xs), p, xs, ys
+    return *jaxnn.as_network((network, p), xs), p, xs, ys
 
 
 def squares(output, ys):
@@ -128,13 +128,13 @@ def test_losses_of_torch(name, torch):
     xs, ys = torch.randn(B, N), torch.randn(B)
     loss = getattr(torch.nn.functional, name, lambda output, ys: (output - ys) ** 2)
     with pytest.raises(ValueError, match=r"^loss: .* \(3, 1\) .* \(3,\), .*; take ys\[:, None\]"):
-        jaxnn.torch_flow(module, xs, ys, loss=loss)
+        jaxnn.gradient_flow(module, xs, ys, loss=loss)
     if name != "lambda":
         return
-    ones = jaxnn.torch_flow(module, xs, ys[:, None], loss=loss)  # of shape (B, 1)
-    mean = jaxnn.torch_flow(module, xs, ys[:, None], loss=torch.nn.functional.mse_loss)
+    ones = jaxnn.gradient_flow(module, xs, ys[:, None], loss=loss)  # of shape (B, 1)
+    mean = jaxnn.gradient_flow(module, xs, ys[:, None], loss=torch.nn.functional.mse_loss)
     np.testing.assert_allclose(ones.log_delta, mean.log_delta, rtol=1e-6)
-    alone = jaxnn.torch_flow(module, xs, loss=lambda output: output.square())
-    zeros = jaxnn.torch_flow(module, xs, 0 * ys[:, None], loss=loss)
+    alone = jaxnn.gradient_flow(module, xs, loss=lambda output: output.square())
+    zeros = jaxnn.gradient_flow(module, xs, 0 * ys[:, None], loss=loss)
     np.testing.assert_allclose(alone.log_delta, zeros.log_delta, rtol=1e-6)
-    jaxnn.torch_flow(module, xs, ys, loss=lambda o, ys: (o[:, None] - ys[None]).square().mean())
+    jaxnn.gradient_flow(module, xs, ys, loss=lambda o, ys: (o[:, None] - ys[None]).square().mean())

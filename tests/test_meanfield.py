@@ -476,7 +476,7 @@ def test_the_band_holds_what_is_drawn():
         keys = jax.random.split(key, 3)
         params = jaxnn.init(net, keys[0], jaxnn.initializers.gaussian(2**0.5), stacked=True)
         x, v = (jax.random.normal(k, (1, 30)) for k in keys[1:])
-        flow = jaxnn.gradient_flow(net, params, x, cotangent=v)
+        flow = jaxnn.gradient_flow((net, params), x, cotangent=v)
         return flow.log_delta[0] - flow.log_delta[29]
 
     draws = 200

@@ -16,6 +16,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxnn
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 ROOT = Path(__file__).parent.parent
 SINGLE = jaxnn.Network((3, 4, 2), "tanh", "multiclass")
@@ -43,10 +44,10 @@ CALLS = {
             jax.vmap(jaxnn.passes.loss, (None, None, 0, 0))(net, params, xs, ys)
         )
     )(params),
-    "gradient_flow": jaxnn.gradient_flow,
-    "gradient_flow with less memory": partial(jaxnn.gradient_flow, memory="sqrt"),
+    "gradient_flow": flow_of_net,
+    "gradient_flow with less memory": partial(flow_of_net, memory="sqrt"),
     "evaluate": jaxnn.train.evaluate,
-    "spectrum": lambda net, params, xs, ys: jaxnn.flow.spectrum(net, params, xs),
+    "spectrum": lambda net, params, xs, ys: jaxnn.flow.spectrum((net, params), xs),
 }
 
 
@@ -127,25 +128,23 @@ def in_a_loop(blocks, x):
     return x
 
 
+def in_a_scan(blocks, x):
+    return jax.lax.scan(lambda x, p: (residual(p, x), None), x, blocks)[0]
+
+
 BLOCK = {"in": typed((4, 8), *COLUMNS), "out": typed((8, 4), *ROWS)}
 LISTED = [BLOCK] * 3
 STACKED = {"in": typed((3, 4, 8), None, *COLUMNS), "out": typed((3, 8, 4), None, *ROWS)}
 MADE = {
-    "layers": (lambda p, xs: jaxnn.from_layers([(residual, q) for q in p]), LISTED),
-    "function": (partial(jaxnn.from_function, in_a_loop), LISTED),
-    "scan": (
-        partial(
-            jaxnn.from_function,
-            lambda p, x: jax.lax.scan(lambda x, q: (residual(q, x), None), x, p)[0],
-        ),
-        STACKED,
-    ),
+    "layers": (lambda p, xs: jaxnn.as_network([(residual, q) for q in p]), LISTED),
+    "function": (lambda p, xs: jaxnn.as_network((in_a_loop, p), xs), LISTED),
+    "scan": (lambda p, xs: jaxnn.as_network((in_a_scan, p), xs), STACKED),
 }
 
 
 def flow_of_all(made, xs, ys, **options):
     loss = lambda out, ys: jnp.mean(jnp.square(out - ys))  # noqa: E731
-    return jaxnn.gradient_flow(*made, xs, ys, loss=loss, **options)
+    return jaxnn.gradient_flow(made, xs, ys, loss=loss, **options)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def test_a_chain_on_explicit_axes(users_jax, made):
         assert len(net.names) == 3
         specs = {jax.typeof(leaf).sharding.spec for leaf in jax.tree.leaves(own)}
         assert all("model" in spec for spec in specs)  # none is gathered
-        return arrays(flow_of_all((net, own), xs, ys, tangent=True, formats=True))
+        return arrays(flow_of_all((net, own), xs, ys, tangent=True, entries=True))
 
     with jax.sharding.use_abstract_mesh(MESH):
         assert jax.eval_shape(f, params, data, data)
@@ -171,7 +170,7 @@ def test_what_layers_spread_goes_on_spread(users_jax):
     xs = typed((8, 4))
 
     def f(params, xs):
-        net, own = jaxnn.from_layers([(residual, p) for p in params])
+        net, own = jaxnn.as_network([(residual, p) for p in params])
         return flow_of_all((net, own), xs, xs).log_delta_example
 
     with jax.sharding.use_abstract_mesh(MESH):
@@ -181,7 +180,7 @@ def test_what_layers_spread_goes_on_spread(users_jax):
 def test_examples_along_another_axis(users_jax):
     def f(params, xs):
         network = lambda p, x: (p @ jnp.tanh(p @ x.T)).T  # noqa: E731
-        net, own = jaxnn.from_function(network, params, xs)
+        net, own = jaxnn.as_network((network, params), xs)
         assert len(net.names) == 2
         return arrays(flow_of_all((net, own), xs, xs, examples=False))
 
@@ -195,7 +194,7 @@ def test_positions_spread_over_devices(users_jax):
 
     def f(params, xs):
         layer = lambda p, x: jnp.einsum("btd,de->bte", jnp.tanh(x), p, out_sharding=spec)  # noqa: E731
-        made = jaxnn.from_layers([(layer, p) for p in params])
+        made = jaxnn.as_network([(layer, p) for p in params])
         return arrays(flow_of_all(made, xs, jnp.zeros((8, 6, 4)), tangent=True))
 
     with jax.sharding.use_abstract_mesh(MESH):
@@ -208,7 +207,7 @@ def test_a_whole_network_in_shard_map(users_jax):
             return jnp.tanh(jnp.tanh(x @ p) @ p)
 
         both = {"in_specs": (P(), P("data")), "out_specs": P("data")}
-        jaxnn.from_function(jax.shard_map(network, **both), params, xs)
+        jaxnn.as_network((jax.shard_map(network, **both), params), xs)
 
     with (
         jax.sharding.use_abstract_mesh(MESH),
@@ -225,7 +224,7 @@ def test_no_state_is_on_another_mesh(users_jax):
 
     def f(params, tokens):
         look = lambda p, tokens: p["table"].at[tokens].get(out_sharding=P("data")) @ p["out"]  # noqa: E731
-        net, own = jaxnn.from_function(look, params, tokens)
+        net, own = jaxnn.as_network((look, params), tokens)
         assert net.names == ("table", "out")
         return arrays(flow_of_all((net, own), tokens, jnp.zeros((8, 4)), examples=False))
 
@@ -242,9 +241,9 @@ def test_a_language_model_on_explicit_axes(users_jax):
     tokens = typed((8, 6), "data", dtype=jnp.int32)
 
     def flow(params, xs, ys):
-        net, own = jaxnn.from_function(f, params, xs)
+        net, own = jaxnn.as_network((f, params), xs)
         assert net.lengths == (0, sharded.BLOCKS, 0)
-        return arrays(jaxnn.gradient_flow(net, own, xs, ys, loss=sharded.loss))
+        return arrays(jaxnn.gradient_flow((net, own), xs, ys, loss=sharded.loss))
 
     with jax.sharding.use_abstract_mesh(MESH):
         assert jax.eval_shape(flow, params, tokens, tokens)
@@ -252,13 +251,13 @@ def test_a_language_model_on_explicit_axes(users_jax):
 
 def test_parameters_spread_later_than_the_cut(users_jax):
     f = lambda p, x: jnp.tanh(x @ p) @ p.T  # noqa: E731
-    net, _ = jaxnn.from_function(f, jnp.ones((4, 8)), jnp.ones((8, 4)))
+    net, _ = jaxnn.as_network((f, jnp.ones((4, 8))), jnp.ones((8, 4)))
     with (
         jax.sharding.use_abstract_mesh(MESH),
         pytest.raises(ValueError, match=r"spread over the mesh as when .* \(None, 'model'\); hand"),
     ):
         jax.eval_shape(
-            lambda p, xs: jaxnn.gradient_flow(net, net.params(p), xs, cotangent=xs),
+            lambda p, xs: jaxnn.gradient_flow((net, net.params(p)), xs, cotangent=xs),
             *(BLOCK["in"], typed((8, 4), "data")),
         )
 
@@ -272,7 +271,7 @@ def test_a_chain_in_shard_map(users_jax):
         return layer(p[1], x)
 
     def f(params, xs, ys):
-        flow = flow_of_all(jaxnn.from_function(network, params, xs), xs, ys)
+        flow = flow_of_all(jaxnn.as_network((network, params), xs), xs, ys)
         assert jax.typeof(flow.log_theta).manual_axis_type.varying == {"examples"}
         return flow
 

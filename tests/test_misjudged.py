@@ -35,9 +35,9 @@ def of_family(name, width, depth):
 
 
 def chain(layers, xs, cotangent=None, **options):
-    net, params = jaxnn.from_layers(layers)
+    net, params = jaxnn.as_network(layers)
     given = xs if cotangent is None else cotangent
-    return jaxnn.gradient_flow(net, params, xs, cotangent=given, **options)
+    return jaxnn.gradient_flow((net, params), xs, cotangent=given, **options)
 
 
 def product(p, z):
@@ -73,7 +73,7 @@ def network(activation, sizes, sigma_w, seed):
     )
     net = jaxnn.Network(sizes, activation, "binary")
     xs, ys = np.float32(rng.normal(size=(9, sizes[0]))), rng.integers(0, 2, 9)
-    return jaxnn.gradient_flow(net, params, xs, ys)
+    return jaxnn.gradient_flow((net, params), xs, ys)
 
 
 def advised(activation):
@@ -109,7 +109,7 @@ def rows(measure):  # noqa: F811
     asked = finding("format", relu, formats="float8_e4m3fn")
     yield "the same, if float8_e4m3fn is asked for", asked
     small = np.float32(np.where(np.arange(1000) > 0, 1e-14, 1.0))[None]
-    counted = chain([doubled], small, formats=True)
+    counted = chain([doubled], small, entries=True)
     yield "a cotangent of which 99.9 % is small", finding("entries", counted)
     yield "σ_w as an earlier verdict advised", advised("tanh").sentences[-1]
     yield "the article's 3-4-1 network", first(network("sigmoid", (3, 4, 1), 1.0, 0))

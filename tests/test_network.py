@@ -12,6 +12,7 @@ import reference
 from problems import draw_batch, draw_layers, gaussian
 
 import jaxnn
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.initializers import find_weights
 
 
@@ -167,7 +168,7 @@ def test_bad_examples(net, params, x, error, sentence, unhooked):
     ],
 )
 def test_bad_batches(net, params, xs, sentence, unhooked):
-    for function in (jaxnn.backprop, jaxnn.passes.mean_loss, jaxnn.gradient_flow):
+    for function in (jaxnn.backprop, jaxnn.passes.mean_loss, flow_of_net):
         for form in (function, jax.jit(function)):
             with pytest.raises(ValueError, match=sentence):
                 form(net, params, xs, np.ones(len(xs)))

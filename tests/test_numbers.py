@@ -25,6 +25,7 @@ from jaxnn.arrays.rows import (
     renormalised,
     with_exponents,
 )
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -171,7 +172,7 @@ def test_within_range_the_flow_is_the_plain_recursion_to_the_last_bit(rng, activ
     params = (first._replace(theta=jnp.eye(16, dtype=dtype)), run, last)
     xs, ys = draw_batch(rng, net, 5, dtype)
     plain = optimised(jax.grad(jaxnn.passes.mean_loss, argnums=(2, 3)))
-    flow_of, scales = optimised(jaxnn.gradient_flow), set()
+    flow_of, scales = optimised(flow_of_net), set()
     for depth in map(jnp.array, range(2, 14)):
         delta_z1, minus_delta_zl = plain(net, params, xs, ys, depth=depth)
         largest = np.abs(delta_z1).max()
@@ -188,7 +189,7 @@ def test_two_thousand_layers_against_200_bits(rng):
     net = jaxnn.Network((n, *[n] * layers, 1), "sigmoid", "binary")
     params = draw_layers(rng, net.sizes, gaussian(1.5), 0.3, jnp.float32, stacked=True)
     xs, _ = draw_batch(rng, net, 1, jnp.float32)
-    flow = jaxnn.gradient_flow(net, params, xs, jnp.array([1]))
+    flow = jaxnn.gradient_flow((net, params), xs, jnp.array([1]))
     first, run, last = params
     layers = [first, *zip(*map(np.asarray, run), strict=True), last]
     exact_delta, exact_theta = _exact_flow(layers, xs[0])

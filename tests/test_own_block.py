@@ -52,7 +52,7 @@ def test_the_gradient_and_the_flow_are_those_of_jax(script, rng, activation):
     np.testing.assert_allclose(ours[0], value, rtol=1e-13)
     for one, other in zip(*map(jax.tree.leaves, (ours[1], gradient)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
-    flow = jaxnn.gradient_flow(net, params, xs, ys)
+    flow = jaxnn.gradient_flow((net, params), xs, ys)
     sizes = [np.log(np.linalg.norm(v)) for v in jax.tree.leaves(gradient)]
     np.testing.assert_allclose(flow.parameters.log_delta, sizes, rtol=1e-11)
 

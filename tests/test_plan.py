@@ -23,8 +23,8 @@ def flow():
     sizes = [1.0, 1.0, *[2.0**-20] * 4, *[1.0] * 6]
     with as_users_have_jax():
         layers = [(times, jnp.full(64, size, jnp.float32)) for size in sizes]
-        net, params = jaxnn.from_layers(layers)
-        return jaxnn.gradient_flow(net, params, c, cotangent=c, examples=False, formats=True)
+        net, params = jaxnn.as_network(layers)
+        return jaxnn.gradient_flow((net, params), c, cotangent=c, entries=True)
 
 
 def test_equal_neighbours_are_one_line(flow):
@@ -123,5 +123,5 @@ def test_a_diagnosis_has_the_plan_and_its_page_the_picture(flow):
 def test_diagnose_counts_entries_if_asked():
     with as_users_have_jax():
         given = ([(times, jnp.ones(3))], np.ones((2, 3), np.float32))
-        assert str(jaxnn.diagnose(*given, formats=True).plan).startswith("Δ, layer 1")
+        assert str(jaxnn.diagnose(*given, entries=True).plan).startswith("Δ, layer 1")
         assert jaxnn.diagnose(*given).plan is None

@@ -12,6 +12,7 @@ import pytest
 
 import jaxnn
 from jaxnn.flow.formats.ranges import lost_in
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 FOLDER = Path(__file__).parent.parent / "docs" / "play"
 PAGE = FOLDER / "index.html"
@@ -250,7 +251,7 @@ def test_the_flow_of_fifty_random_settings_is_the_library_s(tab):
     rng = np.random.default_rng(35)
     critical = ask(tab, "() => Object.fromEntries(Object.entries(ACTIVATIONS)"
                         ".map(([name, { critical }]) => [name, critical]))")  # fmt: skip
-    compiled = jax.jit(jaxnn.gradient_flow)
+    compiled = jax.jit(flow_of_net)
     compared = 0
     while compared < 50:
         settings = settings_of(rng, *PROGRAMS[compared % len(PROGRAMS)])

@@ -36,12 +36,12 @@ def networks():
         r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE
     )
     shared, handed_over = {}, {}
-    right = {name: getattr(jaxnn, name) for name in ("from_function", "diagnose")}
+    right = {name: getattr(jaxnn, name) for name in ("as_network", "diagnose")}
 
     def recorded(function, networks):
-        def call(*arguments):
-            networks.append(arguments if callable(arguments[0]) else (*arguments[0], arguments[1]))
-            return function(*arguments)
+        def call(model, xs):
+            networks.append((*model, xs))
+            return function(model, xs)
 
         return call
 
@@ -77,8 +77,8 @@ def test_a_recipe_has_the_numbers_of_plain_gradients(heading, number, networks):
         return (f(params, xs) * cotangent).sum()
 
     grads, of_input = jax.jit(jax.grad(lost, (0, 1)))(params, xs)
-    net, chained = jaxnn.from_function(f, params, xs)
-    flow = jaxnn.gradient_flow(net, chained, xs, cotangent=cotangent, examples=False)
+    net, chained = jaxnn.as_network((f, params), xs)
+    flow = jaxnn.gradient_flow((net, chained), xs, cotangent=cotangent)
     assert np.exp(flow.log_delta_input) == pytest.approx(norm(of_input), rel=1e-4)
     plain = {jax.tree_util.keystr(path): norm(v) for path, v in jax.tree.leaves_with_path(grads)}
     ours = dict(zip(flow.parameters.paths, np.exp(flow.parameters.log_delta), strict=True))

@@ -22,7 +22,7 @@ from experiments.remedies import columns, rates
 from experiments.remedies.of_user import networks, report
 from experiments.remedies.of_user.training import Data, OfJax, Rule, output_of
 from experiments.runs import schema, store
-from jaxnn.chain.chain import from_layers
+from jaxnn import as_network
 from jaxnn.curing import cures
 from jaxnn.curing.changes import CURES, Change
 
@@ -83,7 +83,7 @@ def test_a_training_is_that_of_a_plain_loop(rng, users_jax):
     f = lambda w, z: jnp.tanh(z @ w)  # noqa: E731
     shared, first = (rng.normal(size=(4, 4)).astype(np.float32) for _ in range(2))
     layers = {"a": (f, first), "b": (f, shared), "c": (f, shared)}
-    net, params = from_layers(layers)
+    net, params = as_network(layers)
     xs, ys = rng.normal(size=(12, 4)).astype(np.float32), rng.integers(0, 4, 12)
 
     def loss(output, ys):

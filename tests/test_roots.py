@@ -146,7 +146,7 @@ def cotangent_of(f, p, xs):
 
 def flow_of(f, p, xs):
     """A chain and its flow, whose Δ of the input is that of plain gradients."""
-    net, own = jaxnn.from_function(f, p, xs)
+    net, own = jaxnn.as_network((f, p), xs)
     cotangent = cotangent_of(f, p, xs)
     flow = gradient_flow(net, own, xs, cotangent=cotangent)
     expected = of_input(f, p, xs, cotangent)
@@ -159,7 +159,7 @@ X = drawn(7, B, T, N)
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_first_block_is_cut_like_the_others(name):
-    net, _ = jaxnn.from_function(NETWORKS[name], params_for(name), X)
+    net, _ = jaxnn.as_network((NETWORKS[name], params_for(name)), X)
     times = 2 if name == "transformer" else 1  # the halves of a block
     assert len(net.names) == times * BLOCKS + 1
     if name != "dense":
@@ -185,7 +185,7 @@ def test_delta_is_that_behind_the_identity(name):
 
 @pytest.mark.parametrize("name", RIDING)
 def test_above_the_first_block_it_rides(name):
-    net, _ = jaxnn.from_function(RIDING[name], params_of(), X)
+    net, _ = jaxnn.as_network((RIDING[name], params_of()), X)
     assert net.lengths[:2] == (0, BLOCKS)  # what turns xs into a state, and all blocks
     assert not net.kinds[0].links[0].trained[0]
 
@@ -242,7 +242,7 @@ NOT_ROOTS = {
 @pytest.mark.parametrize("name", NOT_ROOTS)
 def test_what_is_no_state_rides(name):
     xs = {"x": X, "z": X, "bias": drawn(5, B, T, T)}
-    net, _ = jaxnn.from_function(NOT_ROOTS[name], params_of(), xs)
+    net, _ = jaxnn.as_network((NOT_ROOTS[name], params_of()), xs)
     assert not any(kind.between for kind in net.kinds)
     assert max(net.lengths) >= BLOCKS - 2
     assert len(net.names) >= BLOCKS
@@ -250,14 +250,14 @@ def test_what_is_no_state_rides(name):
 
 def test_a_network_of_one_block_is_cut_in_it():
     """Else there would be no layers."""
-    net, _ = jaxnn.from_function(lambda p, x: x + branch(p, x), params_of(1)["blocks"][0], X)
+    net, _ = jaxnn.as_network((lambda p, x: x + branch(p, x), params_of(1)["blocks"][0]), X)
     assert net.names == ("a", "b")
 
 
 def test_integers_are_no_state():
     table = drawn(3, 7, N)
     f = lambda p, x: NETWORKS["residual"](p, p["table"][x])  # noqa: E731
-    net, _ = jaxnn.from_function(f, params_of() | {"table": table}, np.ones((B, T), int))
+    net, _ = jaxnn.as_network((f, params_of() | {"table": table}), np.ones((B, T), int))
     assert net.lengths == (0, BLOCKS, 0)
 
 
@@ -280,8 +280,10 @@ def test_cures_change_every_block():
         return x
 
     p = [{"a": 3 * q["a"], "b": 3 * q["b"]} for q in params_of()["blocks"]]
-    net, own = jaxnn.from_function(f, p, X)
-    cures = jaxnn.cures(net, own, X, 0 * X, loss=lambda out, ys: jnp.mean((out - ys) ** 2, (1, 2)))
+    net, own = jaxnn.as_network((f, p), X)
+    cures = jaxnn.cures(
+        (net, own), X, 0 * X, loss=lambda out, ys: jnp.mean((out - ys) ** 2, (1, 2))
+    )
     closed = next(cure for cure in cures.tried if cure.kind == "branch scale")
     assert f"layers 1 to {BLOCKS} (`[*]['b']`)" in closed.advice
     ratios = [

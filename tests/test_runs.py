@@ -9,6 +9,7 @@ import reference
 from problems import by_layer, draw_batch, draw_layers, gradient_flow, orthogonal
 
 import jaxnn
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 CAPACITY = 4
 
@@ -142,7 +143,7 @@ def test_the_program_does_not_grow_with_the_run():
         net = jaxnn.Network((5, *[8] * layers, 1), "tanh", "binary")
         params = jax.eval_shape(lambda k: jaxnn.init(net, k, stacked=True), jax.random.key(0))
         xs, ys = jnp.ones((2, 5), jnp.float64), jnp.ones(2)
-        return len(jax.jit(jaxnn.gradient_flow).lower(net, params, xs, ys).as_text().splitlines())
+        return len(jax.jit(jaxnn.gradient_flow).lower((net, params), xs, ys).as_text().splitlines())
 
     assert size(10_000) == size(5000)
     assert size(5000) <= 1.01 * size(10)  # small arrays are measured in fewer steps
@@ -159,7 +160,7 @@ def test_the_program_does_not_grow_with_the_run():
 )
 def test_bad_depths(rng, depth, error, sentence, unhooked):
     net, params, xs, ys = problem(rng)
-    for function in (jaxnn.backprop, jaxnn.passes.mean_loss, jaxnn.gradient_flow):
+    for function in (jaxnn.backprop, jaxnn.passes.mean_loss, flow_of_net):
         with pytest.raises(error, match=sentence):
             function(net, jaxnn.network.stack(params), xs, ys, depth=depth)
         with pytest.raises(ValueError, match="exactly one run, got 0; make it with"):
@@ -174,13 +175,13 @@ def test_only_a_flow_takes_several_depths(rng, unhooked):
         with pytest.raises(TypeError, match=r"depth: expected one integer, got int64 of shape"):
             function(*of, depth=np.array([1, 2]))
     with pytest.raises(ValueError, match=r"depth: expected 1 … 5, the hidden layers, got 6$"):
-        jaxnn.gradient_flow(*of, depth=[2, 6])
+        jaxnn.flow.at_depths(of[:2], *of[2:], depth=[2, 6])
     with pytest.raises(TypeError, match=r"expected one integer, or a list of them, got .* \(0,\)"):
-        jaxnn.gradient_flow(*of, depth=np.zeros(0, int))
+        jaxnn.flow.at_depths(of[:2], *of[2:], depth=np.zeros(0, int))
     first, run, last = jaxnn.network.stack(params)
     nan = run._replace(b=run.b.at[2].set(np.nan))  # of layer 4, which the first depth lacks
     with pytest.raises(ValueError, match=r"^z\[4\]: expected numbers whose mean square"):
-        jaxnn.gradient_flow(net, (first, nan, last), xs, ys, depth=[2, 5])
+        jaxnn.flow.at_depths((net, (first, nan, last)), xs, ys, depth=[2, 5])
 
 
 @pytest.mark.slow
@@ -204,7 +205,7 @@ def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale, more)
     @jax.jit
     def flow(depth):
         how = {"memory": memory, "examples": more, "tangent": more}
-        return jaxnn.gradient_flow(net, params, xs, ys, depth=depth, **how)
+        return jaxnn.flow.at_depths((net, params), xs, ys, depth=depth, **how)
 
     alone = {depth: flow(depth) for depth in range(2, CAPACITY + 3)}
     for depths in ((2, 5, CAPACITY + 2), (4, 2, 3), (5, 5, 5)):

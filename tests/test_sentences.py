@@ -25,7 +25,7 @@ def test_a_loss_that_is_no_function(loss, unhooked):
     got = "'mse'" if loss == "mse" else type(loss).__name__
     for call in (
         lambda: jaxnn.diagnose(LAYERS, XS, XS, loss=loss),
-        lambda: jaxnn.gradient_flow(NET, [], XS, XS, loss=loss),
+        lambda: jaxnn.gradient_flow((NET, []), XS, XS, loss=loss),
     ):
         with pytest.raises(TypeError, match=rf"^loss: expected a function of .*, got {got}$"):
             call()
@@ -33,17 +33,18 @@ def test_a_loss_that_is_no_function(loss, unhooked):
 
 def test_a_pytree_of_the_user_s_where_the_chain_s_parameters_are_expected(unhooked):
     layers = [(jnp.matmul, np.eye(3, dtype=np.float32))] * 2
-    chain, params = jaxnn.from_layers(layers)
+    chain, params = jaxnn.as_network(layers)
     for given in (layers, {"a": 1}, params[0]):
         for call in (
-            lambda given=given: jaxnn.gradient_flow(chain, given, XS, cotangent=XS),
-            lambda given=given: jaxnn.cures(chain, given, XS, cotangent=XS),
+            lambda given=given: jaxnn.gradient_flow((chain, given), XS, cotangent=XS),
+            lambda given=given: jaxnn.cures((chain, given), XS, cotangent=XS),
             lambda given=given: jaxnn.diagnose((chain, given), XS, cotangent=XS),
         ):
             with pytest.raises(ValueError, match=r"^params: .* hand over net\.params\(pytree\)$"):
                 call()
     np.testing.assert_array_equal(chain.params(layers)[0].at(0).arrays[0][0][0], np.eye(3))
-    for function in (jaxnn.flow.spectrum, jaxnn.forward):
+    of_pair = lambda net, params, xs: jaxnn.flow.spectrum((net, params), xs)  # noqa: E731
+    for function in (of_pair, jaxnn.forward):
         with pytest.raises(
             TypeError, match=r"^net: expected a Network, got Chain; .*gradient_flow"
         ):
@@ -99,7 +100,7 @@ def test_a_measurement_works_whatever_jax_stops_at(setting):
             r"^params: expected at least one pair \(theta, b\), got none$",
         ),
         (
-            lambda: jaxnn.from_function(lambda p, x: x, {"w": np.array(["a"])}, XS),
+            lambda: jaxnn.as_network((lambda p, x: x, {"w": np.array(["a"])}), XS),
             r"numbers, got an array of <U1 of shape \(1,\) at \['w'\]; leave it out$",
         ),
     ],

@@ -13,6 +13,7 @@ from problems import as_dtype, draw_batch, draw_layers, gaussian, gradient_flow,
 
 import jaxnn
 from jaxnn.arrays.rows import ScaledRows, with_exponents
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.flow.measure.network_flow import output_of
 from jaxnn.network.activations import apply_activation
 from jaxnn.passes.walk import layer_inputs, up
@@ -272,7 +273,7 @@ def test_a_signal_in_range_and_one_scaled_out_of_it_flow_alike(rng):
     """
     net, params, xs, cotangent = problem(rng, "relu", sigma_w=1.5)
     xs = xs.at[3].set(0)  # an example whose units are all off
-    flow_of = optimised(jaxnn.gradient_flow)
+    flow_of = optimised(flow_of_net)
     plain = flow_of(net, params, xs, cotangent=cotangent)
     for power in (-100, -30, 30, 100):
         scaled = flow_of(net, params, xs * np.float32(2.0**power), cotangent=cotangent)
@@ -338,7 +339,7 @@ def run_of(rng, k, activation):
 
 
 # What is compared to the last bit is compiled as a user's program is.
-optimised_flow = optimised(jaxnn.gradient_flow, static_argnames="memory")
+optimised_flow = optimised(flow_of_net, static_argnames="memory")
 
 
 def assert_same(ours, theirs):
@@ -378,7 +379,7 @@ def test_less_memory_changes_nothing(rng):
 def test_less_memory_with_a_depth_that_is_known(rng):
     """The program knows its depth, one and a half segments of four layers."""
     net, *values = run_of(rng, 10, "tanh")
-    known = optimised(partial(jaxnn.gradient_flow, depth=7, memory="sqrt"))
+    known = optimised(partial(flow_of_net, depth=7, memory="sqrt"))
     traced = optimised_flow(net, *values, depth=jnp.array(7), memory="all")
     assert_same(known(net, *values), traced)
     assert np.isfinite(traced.log_delta).sum() == 8
@@ -388,7 +389,7 @@ def test_there_are_two_memories(rng, unhooked):
     net, params, xs, ys = problem(rng)
     for memory in ("some", None):
         with pytest.raises(ValueError, match=f"memory: expected 'all' or 'sqrt', got {memory!r}"):
-            jaxnn.gradient_flow(net, params, xs, ys, memory=memory)
+            jaxnn.gradient_flow((net, params), xs, ys, memory=memory)
 
 
 def held(layers, memory, lazy=False):
@@ -469,7 +470,7 @@ def test_parameters_that_are_no_numbers(rng, i, name, value, unhooked):
         rf"got inf or nan; look for them in theta\[{i}\] and b\[{i}\], make"
     )
     with pytest.raises(ValueError, match=sentence):
-        jaxnn.gradient_flow(net, params, xs, ys)
+        jaxnn.gradient_flow((net, params), xs, ys)
 
 
 def test_a_cotangent_that_is_no_number(rng, unhooked):
@@ -478,7 +479,7 @@ def test_a_cotangent_that_is_no_number(rng, unhooked):
     xs = jnp.ones((3, 4), jnp.float32)
     for value in (np.nan, np.inf):
         with pytest.raises(ValueError, match="cotangent: expected finite numbers, got some that"):
-            jaxnn.gradient_flow(net, params, xs, cotangent=jnp.full((3, 2), value))
+            jaxnn.gradient_flow((net, params), xs, cotangent=jnp.full((3, 2), value))
 
 
 @pytest.mark.slow
@@ -492,7 +493,7 @@ def test_layers_that_depth_leaves_out_do_not_count(rng, unhooked):
             optimised_flow(net, p, xs, ys, depth=jnp.array(7), memory=memory) for p in (bad, params)
         )
         assert_same(*flows)
-    flow = jaxnn.gradient_flow(net, bad, xs, ys, depth=7, memory="sqrt", examples=False)
+    flow = jaxnn.flow.at_depths((net, bad), xs, ys, depth=7, memory="sqrt")
     assert np.isfinite(flow.log_delta).sum() == 8
     used = optimised_flow(net, bad, xs, ys, depth=jnp.array(8), memory="sqrt")
     assert np.argmax(np.isposinf(used.log_mean_square)) == 7

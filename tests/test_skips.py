@@ -92,8 +92,8 @@ def test_what_branches_add_is_that_of_the_states_in_a_list_and_in_a_scan(rng):
     each = [*zip(up, down, strict=True)]
     expected = by_hand([lambda z, block=block: layer(z, block) for block in each], xs @ first)
     for f, blocks in ((in_a_list, each), (in_a_scan, (up, down))):
-        net, params = jaxnn.from_function(f, {"in": first, "blocks": blocks, "out": last}, xs)
-        flow = jaxnn.gradient_flow(net, params, xs, cotangent=jnp.ones((5, 1)))
+        net, params = jaxnn.as_network((f, {"in": first, "blocks": blocks, "out": last}), xs)
+        flow = jaxnn.gradient_flow((net, params), xs, cotangent=jnp.ones((5, 1)))
         assert np.exp(flow.log_branch[1:4]) == pytest.approx(expected, rel=1e-9)
         assert np.isneginf(flow.log_branch[3])  # a branch of zeros
         assert np.isnan(flow.log_branch[jnp.array([0, 4])]).all()
@@ -110,7 +110,7 @@ def test_what_residual_blocks_add_is_that_of_their_states(rng, activation, stack
     params = jaxnn.init(net, jax.random.key(0), stacked=stacked)
     each = jaxnn.init(net, jax.random.key(0))
     xs = jnp.asarray(rng.normal(size=(6, 2)))
-    flow = jaxnn.gradient_flow(net, params, xs, jnp.arange(6) % 2)
+    flow = jaxnn.gradient_flow((net, params), xs, jnp.arange(6) % 2)
     sigma = {"tanh": jnp.tanh, "relu": jax.nn.relu}[activation]
     z, expected = xs @ each[0].theta + each[0].b[None], [np.nan]
     for layer, block in zip(each[1:-1], hidden, strict=True):
@@ -144,7 +144,7 @@ def test_what_branches_of_a_module_of_torch_add_is_that_of_its_states(torch):
     torch.manual_seed(0)
     model = torch.nn.Sequential(*map(Block, ways), torch.nn.Linear(N, 1)).double()
     xs = torch.randn(4, N).double()
-    flow = jaxnn.torch_flow(model, xs, torch.zeros(4, 1), loss=torch.nn.functional.mse_loss)
+    flow = jaxnn.gradient_flow(model, xs, torch.zeros(4, 1), loss=torch.nn.functional.mse_loss)
     layers = [lambda z, f=f: f(torch.as_tensor(z)).detach().numpy() for f in model[:-1]]
     sizes = by_hand(layers, xs.numpy())
     log = np.asarray(flow.log_branch)

@@ -38,8 +38,8 @@ def solved(solver=None, **more):
 
 def test_the_verdict_on_a_solver_names_the_way_out(rng):
     theta, xs = rng.normal(size=(N, N)), rng.normal(size=(2, N))
-    net, own = jaxnn.from_function(solved(), theta, xs, each="example")
-    flow = jaxnn.gradient_flow(net, own, xs, cotangent=xs, examples=False)
+    net, own = jaxnn.as_network((solved(), theta), xs, each="example")
+    flow = jaxnn.gradient_flow((net, own), xs, cotangent=xs)
     assert len(net.names) == 1
     assert "not taken apart: with adjoint=diffrax.DirectAdjoint(), max_steps=" in str(
         jaxnn.verdict(flow)
@@ -53,8 +53,8 @@ def test_the_way_out_makes_each_step_a_layer(rng):
     import diffrax
 
     f = solved(adjoint=diffrax.DirectAdjoint(), max_steps=len(TIMES) - 1)
-    net, own = jaxnn.from_function(f, theta, xs, each="example")
-    flow = jaxnn.gradient_flow(net, own, xs, cotangent=xs, examples=False)
+    net, own = jaxnn.as_network((f, theta), xs, each="example")
+    flow = jaxnn.gradient_flow((net, own), xs, cotangent=xs)
     assert net.closed is None
 
     def by_hand(matrices, x):
@@ -77,9 +77,9 @@ def test_the_steps_of_an_adaptive_solver_are_layers(rng):
     steps = {"adjoint": diffrax.DirectAdjoint(), "max_steps": 16}
     sizes = diffrax.PIDController(1e-2, 1e-3)
     f = solved(diffrax.Tsit5(), stepsize_controller=sizes, **steps)
-    net, own = jaxnn.from_function(f, theta, xs, each="example")
+    net, own = jaxnn.as_network((f, theta), xs, each="example")
     assert net.lengths == (0, steps["max_steps"], 0)
-    flow = jaxnn.gradient_flow(net, own, xs, cotangent=cotangent, examples=False)
+    flow = jaxnn.gradient_flow((net, own), xs, cotangent=cotangent)
     top = lambda x: jnp.vdot(jax.vmap(partial(f, theta))(x), cotangent)  # noqa: E731
     of_xs = np.linalg.norm(jax.grad(top)(xs))
     assert np.exp(flow.log_delta_input) == pytest.approx(of_xs, rel=1e-10)

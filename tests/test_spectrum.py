@@ -11,7 +11,7 @@ import reference
 from problems import draw_batch, draw_layers, gaussian, orthogonal
 
 import jaxnn
-from jaxnn.passes.spectrum import Factors, jacobian_factors, product_spectrum, spectrum
+from jaxnn.passes.spectrum import Factors, jacobian_factors, product_spectrum, spectrum_of_net
 
 factors_of = jax.jit(jacobian_factors)
 
@@ -278,14 +278,14 @@ def test_moments_survive_underflow():
 def test_batches_and_vmap():
     """An example has the spectrum that it has among copies of itself."""
     net, params, xs = network(0, "tanh", SIZES[0], batch=3)
-    all_at_once = spectrum(net, params, xs)
+    all_at_once = spectrum_of_net(net, params, xs)
     one_by_one = [compiled(net, params, np.tile(x, (3, 1))) for x in np.asarray(xs)]
     for i, of_one in enumerate(one_by_one):
         for leaves in zip(of_one, all_at_once, strict=True):
             np.testing.assert_allclose(leaves[0], np.stack([leaves[1][i]] * 3), rtol=1e-13)
     assert len(np.unique(all_at_once.log_mean)) == 3
     doubled = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
-    mapped = jax.vmap(spectrum, in_axes=(None, 0, None))(net, doubled, xs)
+    mapped = jax.vmap(spectrum_of_net, in_axes=(None, 0, None))(net, doubled, xs)
     twice = compiled(net, jax.tree.map(lambda leaf: 2 * leaf, params), xs)
     reference.assert_close(jax.tree.map(lambda leaf: leaf[1], mapped), twice, 1e-13)
 
@@ -325,16 +325,16 @@ def test_sixteen_bits_are_computed_with_in_float32(dtype):
 def test_what_is_wrong_is_named(unhooked):
     net, params, xs = network(0, "relu", SIZES[0], batch=3, stacked=False)
     with pytest.raises(ValueError, match=r"theta\[1\]: expected shape \(5, 5\)"):
-        spectrum(net, [params[0], params[0], *params[2:]], xs)
+        spectrum_of_net(net, [params[0], params[0], *params[2:]], xs)
     with pytest.raises(ValueError, match=r"x: expected shape \(B, 3\)"):
-        spectrum(net, params, xs[0])
+        spectrum_of_net(net, params, xs[0])
     with pytest.raises(ValueError, match="x: expected finite numbers, got 1 that"):
-        spectrum(net, params, xs.at[0, 1].set(np.nan))
+        spectrum_of_net(net, params, xs.at[0, 1].set(np.nan))
     with pytest.raises(TypeError, match="one floating dtype"):
-        spectrum(net, jax.tree.map(lambda leaf: leaf.astype(jnp.int32), params), xs)
+        spectrum_of_net(net, jax.tree.map(lambda leaf: leaf.astype(jnp.int32), params), xs)
     huge = [(jnp.full_like(theta, 1e200), b) for theta, b in params]
     with pytest.raises(ValueError, match=r"z\[2\]: expected finite .* range of float64"):
-        spectrum(net, huge, jnp.ones_like(xs))
+        spectrum_of_net(net, huge, jnp.ones_like(xs))
     for values in compiled(net, huge, jnp.ones_like(xs)):  # relu's slopes at ±inf are numbers
         assert np.isnan(values).all()
     inside = compiled(net, jax.tree.map(lambda leaf: leaf * np.nan, params), xs)

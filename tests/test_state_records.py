@@ -43,8 +43,8 @@ def flows():
             jax.clear_caches()  # programs are equal, however they are measured
             patch.setattr(chain_record, "records_of_small", counted)
             patch.setattr(state_record, "SEVERAL", several)
-            net, own = jaxnn.from_function(lambda p, x: states(p, x)[-1], p, xs)
-            measured.append(jaxnn.gradient_flow(net, own, xs, cotangent=np.ones((B, 2))))
+            net, own = jaxnn.as_network((lambda p, x: states(p, x)[-1], p), xs)
+            measured.append(jaxnn.gradient_flow((net, own), xs, cotangent=np.ones((B, 2))))
     assert counts == [7, 0]
     return p, xs, *measured
 

@@ -60,10 +60,10 @@ def test_riders_are_in_no_state(rng):
     xs = {"tokens": rng.integers(0, 3, size=(B, T)), "t": rng.normal(size=B)}
     xs["weight"] = rng.normal(size=(B, T))
     nudges = [*np.zeros((5, B, T, N)), np.zeros((B, 2))]
-    net, own = jaxnn.from_function(lambda p, xs: network(p, xs, nudges), p, xs)
+    net, own = jaxnn.as_network((lambda p, xs: network(p, xs, nudges), p), xs)
     assert net.lengths == (0, 4, 0)
     cotangent = rng.normal(size=(B, 2))
-    flow = gradient_flow(net, own, xs, cotangent=cotangent, tangent=True)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent, tangent=True)
     of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
     close(flow.log_delta, of_nudges)
     close(flow.log_theta, [of_params["table"], *of_params["layers"], of_params["head"]])
@@ -93,8 +93,8 @@ def test_riders_beyond_the_range_of_a_float(rng):
         return x - z
 
     ones = np.ones((B, N), np.float32)
-    net, own = jaxnn.from_function(network, [*theta], xs)
-    flow = gradient_flow(net, own, xs, cotangent=ones)
+    net, own = jaxnn.as_network((network, [*theta]), xs)
+    flow = gradient_flow((net, own), xs, cotangent=ones)
     nudges = [np.zeros((B, N))] * 20
     of_params, of_xs, of_nudges = plain(
         wide, [*np.float64(theta)], np.float64(xs), nudges, np.float64(ones)
@@ -123,11 +123,11 @@ def test_several_streams(rng):
     p |= {"layers": [*drawn(rng, 5, N, N)], "head": drawn(rng, N, 2)}
     xs = {"source": rng.normal(size=(B, N)), "target": rng.normal(size=(B, N))}
     nudges = [*np.zeros((8, B, N)), np.zeros((B, 2))]
-    net, own = jaxnn.from_function(lambda p, xs: network(p, xs, nudges), p, xs)
+    net, own = jaxnn.as_network((lambda p, xs: network(p, xs, nudges), p), xs)
     assert net.lengths == (0, 0, 0, 4, 0, 0)
     cotangent = rng.normal(size=(B, 2))
     of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
-    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent)
     of_layers = [of_params[name] for name in ("a", "b", "c")]
     close(flow.log_theta, [*of_layers, *of_params["layers"], of_params["head"]])
     assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
@@ -165,9 +165,10 @@ def test_two_streams_made_by_one_layer(rng):
     xs, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, 2))
     nudges = [[np.zeros((B, N))] * 2] * 8
     narrow = jax.tree.map(np.float32, (p, xs, cotangent))
-    net, own = jaxnn.from_function(lambda p, x: network(p, x, [[0.0, 0.0]] * 8), *narrow[:2])
+    f = partial(network, nudges=[[0.0, 0.0]] * 8)
+    net, own = jaxnn.as_network((f, narrow[0]), narrow[1])
     assert len(net.names) == 9
-    flow = gradient_flow(net, own, narrow[1], cotangent=narrow[2])
+    flow = gradient_flow((net, own), narrow[1], cotangent=narrow[2])
     of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
     layers = np.array(flow.streams.layers)
     pairs = [np.sort(np.asarray(flow.streams.log_delta)[layers == i]) for i in range(2, 8)]
@@ -196,8 +197,8 @@ def test_a_recurrent_network_as_a_loop(rng):
     steps = T + 2
     xs, cotangent = rng.normal(size=(B, steps, 2)), rng.normal(size=(B, 2))
     nudges = [(np.zeros((B, 4 * N)), np.zeros((B, N)))] * steps
-    net, own = jaxnn.from_function(lambda p, xs: network(p, xs, nudges), p, xs)
-    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    net, own = jaxnn.as_network((lambda p, xs: network(p, xs, nudges), p), xs)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent)
     assert len(net.names) == steps + 1
     assert net.lengths == (0, 0, steps - 3, 0, 0)
     of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
@@ -223,9 +224,9 @@ def test_layers_that_take_entries_of_a_rider_are_equal(rng, key):
         [*drawn(rng, 6, N, N)],
         {"x": rng.normal(size=(B, 6, N)), "key": jax.random.split(key, B)},
     )
-    net, own = jaxnn.from_function(network, p, xs, each="example")
+    net, own = jaxnn.as_network((network, p), xs, each="example")
     assert net.lengths == (0, 4, 0)
-    flow = gradient_flow(net, own, xs, cotangent=np.ones((B, N)))
+    flow = gradient_flow((net, own), xs, cotangent=np.ones((B, N)))
     of_params = jax.jit(jax.grad(lambda p: jnp.sum(jax.vmap(lambda x: network(p, x))(xs))))(p)
     close(flow.log_theta, of_params)
 
@@ -242,10 +243,10 @@ def test_too_many_streams_are_refused(rng):
 
     p, xs = [*drawn(rng, 6, N, N)], rng.normal(size=(B, N))
     with pytest.raises(ValueError, match=r"are alive together, as skips are; with streams=2 it is"):
-        jaxnn.from_function(network, p, xs, streams=1)
-    assert len(jaxnn.from_function(network, p, xs, streams=2)[0].names) > 3
+        jaxnn.as_network((network, p), xs, streams=1)
+    assert len(jaxnn.as_network((network, p), xs, streams=2)[0].names) > 3
     with pytest.raises(ValueError, match="streams: expected an integer of at least 1, got 0"):
-        jaxnn.from_function(network, p, xs, streams=0)
+        jaxnn.as_network((network, p), xs, streams=0)
 
 
 @pytest.mark.slow
@@ -282,9 +283,9 @@ def test_scans_over_time(rng, reverse):
     p = {"layers": layers, "head": drawn(rng, N, 2)}
     each = {"layers": jax.tree.map(lambda v: np.stack([v] * T), layers), "head": p["head"]}
     xs, cotangent = rng.normal(size=(B, T, 2)), rng.normal(size=(B, T, 2))
-    net, own = jaxnn.from_function(network, p, xs)
+    net, own = jaxnn.as_network((network, p), xs)
     assert len(net.names) == 2 * T + 1
-    flow = gradient_flow(net, own, xs, cotangent=cotangent, memory="sqrt")
+    flow = gradient_flow((net, own), xs, cotangent=cotangent, memory="sqrt")
     nudges = np.zeros((2, T, 2, B, N))
     of_params, of_xs, of_nudges = plain(by_hand, each, xs, nudges, cotangent)
     steps = [jax.tree.map(lambda v, j=j: v[j], p) for p in of_params["layers"] for j in range(T)]
@@ -339,9 +340,9 @@ def test_what_steps_share_is_stored_once(rng, memory):
 
     p = [*drawn(rng, 2, 2, 2)]
     xs = {"x": rng.normal(size=(B, steps, 2)), "tokens": rng.integers(0, 5, size=(B, steps))}
-    net, own = jaxnn.from_function(network, p, xs)
+    net, own = jaxnn.as_network((network, p), xs)
     assert net.lengths == (0, steps, 0, steps, 0)
-    flow = lambda own, xs: gradient_flow(net, own, xs, cotangent=xs["x"][:, 0], memory=memory)  # noqa: E731
+    flow = lambda own, xs: gradient_flow((net, own), xs, cotangent=xs["x"][:, 0], memory=memory)  # noqa: E731
     program = jax.make_jaxpr(lambda *of: flow(*of).log_delta)(own, xs)
     assert max(sizes(program.jaxpr)) <= 3 * B * (steps + 1) * 2
 
@@ -354,7 +355,7 @@ def test_a_recurrent_network_with_a_head_is_a_layer_for_each_step(rng):
         return h @ p["head"]
 
     p = {"i": drawn(rng, 2, N), "h": drawn(rng, N, N), "head": drawn(rng, N, 2)}
-    net, _ = jaxnn.from_function(network, p, rng.normal(size=(B, 16, 2)), each="example")
+    net, _ = jaxnn.as_network((network, p), rng.normal(size=(B, 16, 2)), each="example")
     assert len(net.names) == 17
     assert net.lengths == (0, 16, 0)
 
@@ -369,7 +370,7 @@ def test_a_time_that_a_scan_carries_is_no_stream(rng):
 
         return lax.scan(step, (x, 0.0), length=6)[0][0]
 
-    net, _ = jaxnn.from_function(network, drawn(rng, N, N), rng.normal(size=(B, N)))
+    net, _ = jaxnn.as_network((network, drawn(rng, N, N)), rng.normal(size=(B, N)))
     assert net.lengths == (6,)
     assert len(net.kinds[0].links[0].parts[0].trained) == 2  # the matrix, and the time of a step
 
@@ -380,7 +381,7 @@ def test_a_time_that_a_scan_carries_is_no_stream(rng):
 
         return lax.scan(step, (x, jnp.zeros((len(x), 1))), length=6)[0][0]
 
-    net, _ = jaxnn.from_function(of_each, drawn(rng, N, N), rng.normal(size=(B, N)))
+    net, _ = jaxnn.as_network((of_each, drawn(rng, N, N)), rng.normal(size=(B, N)))
     assert net.for_batch(np.zeros((B + 1, N))).names == net.names
 
 
@@ -418,9 +419,9 @@ def test_carries_without_a_gradient(rng, key, reverse):
 
     p, cotangent = {"theta": drawn(rng, N, N), "in": drawn(rng, N, N)}, rng.normal(size=(B, N))
     xs = {"x": rng.normal(size=(B, N)), "u": rng.normal(size=(B, T))}
-    net, own = jaxnn.from_function(network, p, xs)
+    net, own = jaxnn.as_network((network, p), xs)
     assert net.lengths == (0, T, 0)
-    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent)
     assert flow.streams is None
     each = {"first": p, "steps": [p] * T}
     of_params, of_xs, of_nudges = plain(by_hand, each, xs, [np.zeros((B, N))] * T, cotangent)
@@ -451,9 +452,9 @@ def test_a_carry_that_every_branch_hands_on(rng):
         return x
 
     theta, xs, cotangent = drawn(rng, N, N), *rng.normal(size=(2, B, N))
-    net, own = jaxnn.from_function(partial(network, ()), theta, xs)
+    net, own = jaxnn.as_network((partial(network, ()), theta), xs)
     assert net.lengths == (T,)
-    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent)
     assert flow.streams is None
     of_thetas, of_xs, of_nudges = plain(by_hand, [theta] * T, xs, [np.zeros((B, N))] * T, cotangent)
     close(flow.log_theta, of_thetas)
@@ -461,7 +462,7 @@ def test_a_carry_that_every_branch_hands_on(rng):
     assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
     for changes in ((same, twice), (twice, same)):
         with pytest.raises(ValueError, match="carries or returns what has no examples"):
-            jaxnn.from_function(partial(network, changes), theta, xs)
+            jaxnn.as_network((partial(network, changes), theta), xs)
 
 
 def test_a_step_size_that_is_learned(rng):
@@ -486,13 +487,13 @@ def test_a_step_size_that_is_learned(rng):
 
     p = {"steps": drawn(rng, T, N, N), "dt": np.float64(0.3)}
     xs, cotangent = rng.normal(size=(2, B, N))
-    net, own = jaxnn.from_function(network, p, xs)
+    net, own = jaxnn.as_network((network, p), xs)
     assert net.lengths == (T, 0)
     assert [path for layer in net.paths[1:3] for path in layer if "steps" in path] == [
         "['steps'][1]",
         "['steps'][2]",
     ]
-    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent)
     assert flow.streams is None
     layers = {"layers": [{"theta": theta, "dt": p["dt"]} for theta in p["steps"]], **p}
     of_params, of_xs, of_nudges = plain(
@@ -519,18 +520,18 @@ def test_a_graph_is_measured_as_one(rng):
     p = {"in": drawn(rng, 2, N), "layers": [*drawn(rng, 4, N, N)], "out": drawn(rng, N, 3)}
     graph = {"nodes": rng.normal(size=(7, 2)), "starts": starts, "ends": ends}
     nudges = [*np.zeros((5, 7, N)), np.zeros(3)]
-    net, own = jaxnn.from_function(
-        lambda p, graph: network(p, graph, nudges), p, graph, each="whole"
+    net, own = jaxnn.as_network(
+        (lambda p, graph: network(p, graph, nudges), p), graph, each="whole"
     )
     assert len(net.names) == 6
     ys = rng.normal(size=3)
-    flow = gradient_flow(net, own, graph, ys, loss=lambda out, ys: (out - ys) ** 2)
+    flow = gradient_flow((net, own), graph, ys, loss=lambda out, ys: (out - ys) ** 2)
     cotangent = 2 * (network(p, graph, nudges) - ys) / 3
     of_params, of_xs, of_nudges = plain(network, p, graph, nudges, cotangent)
     close(flow.log_delta, of_nudges)
     close(flow.log_theta, [of_params["in"], *of_params["layers"], of_params["out"]])
     assert float(flow.log_delta_input) == pytest.approx(log_norm(floats(of_xs)), rel=1e-10)
-    again = gradient_flow(net, own, graph, cotangent=cotangent)
+    again = gradient_flow((net, own), graph, cotangent=cotangent)
     np.testing.assert_allclose(again.log_delta, flow.log_delta, rtol=1e-12)
 
 
@@ -548,9 +549,9 @@ def test_complex_parameters(rng):
     layers = [theta + 1j * theta.T for theta in drawn(rng, 3, N, N)]
     p = {"in": drawn(rng, 2, N), "layers": layers, "out": drawn(rng, N, 2)}
     xs, cotangent = rng.normal(size=(B, T, 2)), rng.normal(size=(B, T, 2))
-    net, own = jaxnn.from_function(network, p, xs)
+    net, own = jaxnn.as_network((network, p), xs)
     assert net.lengths == (0, 3, 0)
-    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent)
     delta = jax.jit(jax.grad(lambda p: jnp.vdot(network(p, xs), cotangent)))(p)
     norms = [np.linalg.norm(v) for v in (delta["in"], *delta["layers"], delta["out"])]
     np.testing.assert_allclose(flow.log_theta, np.log(norms), rtol=1e-10)
@@ -580,7 +581,7 @@ def test_names_are_those_of_the_weights(rng):
     p = {"stem": {"kernel": drawn(rng, N, N)}, "blocks": blocks(rng, 2)}
     p = {"params": p, "rest": [*drawn(rng, 1, N, N)]}
     xs = rng.normal(size=(B, N))
-    net, _ = jaxnn.from_function(of_blocks, p, xs)
+    net, _ = jaxnn.as_network((of_blocks, p), xs)
     of_block = [name for i in range(2) for name in (f"blocks[{i}]", f"blocks[{i}].b")]
     assert net.names == ("stem", *of_block, "rest[0]")
 
@@ -592,9 +593,9 @@ def test_names_are_those_of_the_weights(rng):
 
     p = {"s": {"kernel": drawn(rng, 3, N, N), "b": drawn(rng, 3, N)}, "tied": drawn(rng, N, N)}
     p["none"] = [(0, drawn(rng, N, N))]
-    names = jaxnn.from_function(scanned, p, xs)[0].names
+    names = jaxnn.as_network((scanned, p), xs)[0].names
     assert names == ("s[0]", "s[1]", "s[2]", "tied#1", "tied#2", "none[0][1]")
-    net, _ = jaxnn.from_function(lambda p, x: scanned({"s": p[0], **p[1]}, x), [p["s"], p], xs)
+    net, _ = jaxnn.as_network((lambda p, x: scanned({"s": p[0], **p[1]}, x), [p["s"], p]), xs)
     assert net.names[3:5] == ("[1].tied#1", "[1].tied#2")
 
 
@@ -610,16 +611,16 @@ def test_layers_end_with_the_modules_that_cuts_name(rng):
         ("blocks[*]", of_blocks_alone),
         (["stem", "blocks[1]"], ("stem", "blocks[1]", "rest[1]")),
     ):
-        net, own = jaxnn.from_function(of_blocks, p, xs, cuts=cuts)
+        net, own = jaxnn.as_network((of_blocks, p), xs, cuts=cuts)
         assert net.names == names
-    flow = gradient_flow(net, own, xs, cotangent=np.ones((B, N)))
+    flow = gradient_flow((net, own), xs, cotangent=np.ones((B, N)))
     delta = jax.grad(lambda p: jnp.sum(of_blocks(p, xs)))(p)
     parts = delta["params"]["stem"], delta["params"]["blocks"][:2]
     close(flow.log_theta, [*parts, (delta["params"]["blocks"][2], delta["rest"])])
     with pytest.raises(ValueError, match=r"cuts: .* such as stem.kernel, .*, got 'encoder_\*'"):
-        jaxnn.from_function(of_blocks, p, xs, cuts="encoder_*")
+        jaxnn.as_network((of_blocks, p), xs, cuts="encoder_*")
     with pytest.raises(ValueError, match="cuts: expected names of modules, or patterns"):
-        jaxnn.from_function(of_blocks, p, xs, cuts=[3])
+        jaxnn.as_network((of_blocks, p), xs, cuts=[3])
 
 
 def test_a_loop_that_is_not_taken_apart_is_said(rng):
@@ -636,9 +637,9 @@ def test_a_loop_that_is_not_taken_apart_is_said(rng):
 
     p = {"in": drawn(rng, N, N), "steps": drawn(rng, 6, N, N), "out": drawn(rng, N, N)}
     xs = rng.normal(size=(B, N))
-    net, own = jaxnn.from_function(network, p, xs)
+    net, own = jaxnn.as_network((network, p), xs)
     assert net.names == ("in", "steps", "out")
-    verdict = jaxnn.verdict(gradient_flow(net, own, xs, cotangent=xs))
+    verdict = jaxnn.verdict(gradient_flow((net, own), xs, cotangent=xs))
     assert "Layer 2 (steps) holds most of the products, 6 in one loop or call" in str(verdict)
 
 
@@ -659,8 +660,8 @@ def test_a_loop_with_a_rule_of_its_own_is_one_layer(rng):
         lambda saved, delta: jax.vjp(looped, *saved)[1](delta),
     )
     p, xs, cotangent = drawn(rng, N, N), rng.normal(size=(B, N)), rng.normal(size=(B, N))
-    net, own = jaxnn.from_function(solved, p, xs)
-    flow = gradient_flow(net, own, xs, cotangent=cotangent)
+    net, own = jaxnn.as_network((solved, p), xs)
+    flow = gradient_flow((net, own), xs, cotangent=cotangent)
     of_p, of_xs = jax.grad(lambda *of: jnp.vdot(looped(*of), cotangent), (0, 1))(p, xs)
     close(flow.log_theta, [of_p])
     assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
@@ -679,11 +680,11 @@ def test_what_equal_layers_share_is_not_copied(rng):
             x = x + jnp.sin(x)
         return x
 
-    net, own = jaxnn.from_function(network, p, xs)
+    net, own = jaxnn.as_network((network, p), xs)
     run = next(entry for entry in own if hasattr(entry, "k"))
     assert [v.shape for v in jax.tree.leaves(run.shared)] == [(N, N)]
     assert any(v is p["tied"] for v in jax.tree.leaves(run.shared))
-    flow = gradient_flow(net, own, xs, cotangent=np.ones((B, N)))
+    flow = gradient_flow((net, own), xs, cotangent=np.ones((B, N)))
     of_tied = jax.grad(lambda tied: jnp.sum(network(p, xs, tied)))([p["tied"]] * 5)
     logs = [
         log

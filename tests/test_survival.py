@@ -31,7 +31,7 @@ def params():
 @pytest.fixture(scope="module")
 def flow(params):
     with as_users_have_jax():
-        return jaxnn.gradient_flow(NET, params, XS, YS)
+        return jaxnn.gradient_flow((NET, params), XS, YS)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_ctrl_c_ends_the_program(at_once, params):
     recorder = Recorder(Options(1, None, failing(KeyboardInterrupt())))
     with pytest.raises(KeyboardInterrupt):
         recorder.failed("write", 0, "none")
-    watch = jaxnn.watch(NET, write=failing(KeyboardInterrupt()))
+    watch = jaxnn.watch((NET, None), write=failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         watch(0, params, XS, YS)
 
@@ -154,7 +154,7 @@ def test_ctrl_c_ends_the_program(at_once, params):
 )
 def test_what_is_no_function_is_refused_when_the_watch_is_made(options, sentence):
     with pytest.raises(TypeError, match=f"^{sentence}$"):
-        jaxnn.watch(NET, **options)
+        jaxnn.watch((NET, None), **options)
 
 
 # Two trainings in one folder
@@ -220,7 +220,7 @@ def test_the_folder_of_another_network_stays_as_it_is(flow, tmp_path):
 
 def test_members_of_an_ensemble_are_not_mixed(at_once, params):
     members = jax.tree.map(lambda v: jnp.stack([v, v / 2]), params)
-    watch = jaxnn.watch(NET, every=2)
+    watch = jaxnn.watch((NET, None), every=2)
 
     @jax.jit
     def train_step(step, params):
@@ -239,7 +239,7 @@ def test_members_of_an_ensemble_are_not_mixed(at_once, params):
 
 
 def test_a_part_of_a_batch_on_each_device_is_not_taken_for_all_of_it(params):
-    watch, data = jaxnn.watch(NET), jax.P("data")
+    watch, data = jaxnn.watch((NET, None)), jax.P("data")
 
     def train_step(xs, ys):
         watch(3, params, xs, ys)
@@ -253,7 +253,7 @@ def test_a_part_of_a_batch_on_each_device_is_not_taken_for_all_of_it(params):
 
 
 def test_what_does_not_fit_is_said_once_and_other_steps_are_measured(at_once, params):
-    watch = jaxnn.watch(NET, every=2)
+    watch = jaxnn.watch((NET, None), every=2)
 
     @jax.jit
     def train_step(step, xs):
@@ -284,7 +284,7 @@ def trained(learning_rate=0.01, with_watch=True, change=None, steps=5, **options
     torch.manual_seed(0)
     model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))
     mse, optimizer = torch.nn.MSELoss(), torch.optim.SGD(model.parameters(), learning_rate)
-    watch = jaxnn.torch_watch(model, loss=mse, every=2, **options)
+    watch = jaxnn.watch(model, loss=mse, every=2, **options)
     for step in range(steps):
         xs, ys = torch.randn(2, 6, 4)
         if change is not None:
@@ -375,6 +375,6 @@ def test_a_watch_that_imports_jax_draws_no_random_numbers_of_numpy():
         subprocess.run(
             [sys.executable, "-c", code.format(use)], capture_output=True, check=True, text=True
         ).stdout
-        for use in ("jaxnn.torch_watch", "0")
+        for use in ("jaxnn.watch", "0")
     ]
     assert drawn[0] == drawn[1]

@@ -119,7 +119,7 @@ def test_1_a_module_of_equinox_to_its_verdict(given):
 
 def test_2_a_function_to_a_flow_and_on_with_trained_parameters(given):
     code = """
-        net, params = jaxnn.from_function(f, thetas, xs)
+        net, params = jaxnn.as_network((f, thetas), xs)
         flow = jaxnn.gradient_flow(net, params, xs, ys, loss=loss)
         trained = jax.tree.map(lambda theta: 1.5 * theta, thetas)
         later = jaxnn.gradient_flow(net, net.params(trained), xs, ys, loss=loss)
@@ -132,7 +132,7 @@ def test_2_a_function_to_a_flow_and_on_with_trained_parameters(given):
 @pytest.mark.slow
 def test_3_a_list_of_blocks_to_a_flow(given):
     code = """
-        net, params = jaxnn.from_layers([(block, theta) for theta in thetas])
+        net, params = jaxnn.as_network([(block, theta) for theta in thetas])
         flow = jaxnn.gradient_flow(net, params, xs, ys, loss=loss)
     """
     user = done(code, given)
@@ -212,7 +212,7 @@ def test_8_a_block_of_one_s_own(given):
     """
     user = done(code, given)
     net = jaxnn.Network(SIZES, "tanh", "regression", hidden=user.Halved())
-    flow = jaxnn.gradient_flow(net, user.params, user.xs, user.targets)
+    flow = jaxnn.gradient_flow((net, user.params), user.xs, user.targets)
     of = lambda p: half_square(plain(p, user.xs, gates=(1.0, 0.5, 1.0)), user.targets)  # noqa: E731
     assert_gradient(flow, jax.jit(jax.grad(of))(user.params))
 

@@ -60,7 +60,7 @@ def test_one_is_no_plural(capsys):
         tell("one")
         tell(None)
     assert capsys.readouterr().err.startswith("1 of 1 cell, ")
-    (net, _), (several, _) = map(jaxnn.from_layers, ([jnp.tanh], [jnp.tanh] * 2))
+    (net, _), (several, _) = map(jaxnn.as_network, ([jnp.tanh], [jnp.tanh] * 2))
     assert repr(net).startswith("Chain of 1 layer, ")
     assert repr(several).startswith("Chain of 2 layers, ")
     with pytest.raises(ValueError, match=r"y: expected 1 label for as many examples, got 2"):
@@ -129,8 +129,8 @@ def test_texts_that_differ_still_differ_and_are_renamed_wherever_they_stand():
 
 def flow_of(names):
     """The flow of a chain with layers of these names, whose examples are the same."""
-    net, params = jaxnn.from_layers(dict.fromkeys(names, jnp.tanh))
-    return jaxnn.gradient_flow(net, params, np.ones((3, 4)), cotangent=np.ones((3, 4)))
+    net, params = jaxnn.as_network(dict.fromkeys(names, jnp.tanh))
+    return jaxnn.gradient_flow((net, params), np.ones((3, 4)), cotangent=np.ones((3, 4)))
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_a_diagnosis_prints_and_shows_clean_names(flow):
     result = jaxnn.Diagnosis(flow, "loss", "note\x1b")
     shown = [*diagnosis.plain_table(flow.table()), *diagnosis.sentences(result, "")]
     shown += [*str(jaxnn.verdict(flow)).split("\n"), diagnosis.subtitle(result, "f() of a\x1b.py")]
-    net, _ = jaxnn.from_layers(dict.fromkeys(EVIL, jnp.tanh))
+    net, _ = jaxnn.as_network(dict.fromkeys(EVIL, jnp.tanh))
     shown += [repr(net), flow._repr_html_(), jaxnn.verdict(flow)._repr_html_()]
     for text in shown:
         assert clean(text) == text
@@ -289,7 +289,7 @@ data = alt.Data(values=[{{"n": name, "v": 1}} for name in names])
 chart = alt.Chart(data).mark_bar().encode(x="n:N", y="v:Q").properties(title=names[0])
 picture = engine.begin("picture", chart.to_dict(), 1)()
 print(picture.svg.count("a�".encode()), picture.pdf[:4], picture.png[1:4])
-net, params = jaxnn.from_layers({{name: jnp.tanh for name in names}})
+net, params = jaxnn.as_network({{name: jnp.tanh for name in names}})
 flow = jaxnn.gradient_flow(net, params, np.ones((2, 3)), cotangent=np.ones((2, 3)))
 chart = jaxnn.chart(*[flow] * len(names), names=names)
 for ending in ("svg", "png", "pdf"):

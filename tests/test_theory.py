@@ -448,7 +448,7 @@ def sampled(net, key, draws, rows, layers, sigma_w):
         params = jaxnn.init(net, keys[0], jaxnn.initializers.gaussian(sigma_w), stacked=True)
         x, v = (jax.random.normal(k, (rows, width), jnp.float32) for k in keys[1:])
         x *= jax.lax.rsqrt(jnp.mean(x**2))
-        log_delta = jaxnn.gradient_flow(net, params, x, cotangent=v).log_delta
+        log_delta = jaxnn.gradient_flow((net, params), x, cotangent=v).log_delta
         return log_delta[0] - log_delta[layers - 1]
 
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

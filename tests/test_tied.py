@@ -56,10 +56,10 @@ def by_step(w, x, ys):
 
 
 FORMS = {
-    "loop": lambda w, x: jaxnn.from_function(python_loop, w, x),
-    "scan": lambda w, x: jaxnn.from_function(scan, w, x),
-    "fori_loop": lambda w, x: jaxnn.from_function(fori, w, x),
-    "run": lambda w, x: jaxnn.from_layers([jaxnn.Run(step, w, K, tied=True)]),
+    "loop": lambda w, x: jaxnn.as_network((python_loop, w), x),
+    "scan": lambda w, x: jaxnn.as_network((scan, w), x),
+    "fori_loop": lambda w, x: jaxnn.as_network((fori, w), x),
+    "run": lambda w, x: jaxnn.as_network([jaxnn.Run(step, w, K, tied=True)]),
 }
 
 
@@ -73,7 +73,7 @@ def test_weights_tied_over_steps_without_data(form, given):
     net, params = FORMS[form](w, x)
     for memory in ("all", "sqrt")[: 1 + (form == "scan")]:
         options = {"loss": square, "tangent": True, "memory": memory, "examples": False}
-        flow = jaxnn.gradient_flow(net, params, x, ys, **options)
+        flow = jaxnn.gradient_flow((net, params), x, ys, **options)
         np.testing.assert_allclose(flow.parameters.log_delta, by_step(w, x, ys), rtol=1e-10)
         assert np.isfinite(flow.log_tangent).all()
 
@@ -81,7 +81,7 @@ def test_weights_tied_over_steps_without_data(form, given):
 def test_a_tied_array_is_changed_once(given):
     """In a Python loop, whose first and last layer are no part of its run."""
     w, x, _ = given
-    net, params = jaxnn.from_function(python_loop, w, x)
+    net, params = jaxnn.as_network((python_loop, w), x)
     places, draws = {(layer, 0) for layer in range(1, K - 1)}, iter([1.0])
     one = net.user(weights.redrawn(net, params, places, lambda v, at: v + next(draws)))
     np.testing.assert_allclose(one, w + 1)
@@ -141,8 +141,8 @@ def test_each_layer_has_its_own_entry_of_a_stack(name, form, rng):
     """Δ of each, as plain JAX has it where only this layer's entry depends on the parameters."""
     prepare, paths = STACKS[name]
     w, x, c = rng.normal(size=(3, N, N + 2)), rng.normal(size=(B, N)), rng.normal(size=(B, N))
-    net, params = jaxnn.from_function(lambda p, x: form(prepare(p["w"]), x), {"w": w}, x)
-    flow = jaxnn.gradient_flow(net, params, x, cotangent=c, examples=False)
+    net, params = jaxnn.as_network((lambda p, x: form(prepare(p["w"]), x), {"w": w}), x)
+    flow = jaxnn.gradient_flow((net, params), x, cotangent=c)
 
     def of_entry(w, j):
         whole = lax.stop_gradient(prepare(w))

@@ -97,7 +97,7 @@ def attending(torch, way, dtype=None, scale=1.0):
 
 
 def flow_of(module, xs):
-    return jaxnn.torch_flow(module, xs, loss=lambda output, _: output.square().sum())
+    return jaxnn.gradient_flow(module, xs, loss=lambda output, _: output.square().sum())
 
 
 NUMBERS = ("largest_logit", "entropy", "most_entropy")
@@ -408,7 +408,7 @@ def test_positions(torch, kind):
             return (output.square().sum(-1) * scale).sum()
         return (output.square().sum(1).flatten(1) * scale).sum()
 
-    flow = jaxnn.torch_flow(module, xs, loss=loss)
+    flow = jaxnn.gradient_flow(module, xs, loss=loss)
     for layer in module:
         xs = layer(xs)
         xs.retain_grad()
@@ -458,7 +458,7 @@ def test_kernels_that_hand_out_no_logits_are_named(torch):
 
     xs = torch.randn(2, TOKENS, 4) / 10
     module = torch.nn.Sequential(torch.nn.Linear(4, 4), Block())
-    flow = jaxnn.torch_flow(
+    flow = jaxnn.gradient_flow(
         module, xs, loss=lambda output, _: output.square().sum(), cuts=["0", "1"]
     )
     assert flow.notes == (

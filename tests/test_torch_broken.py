@@ -71,7 +71,7 @@ def test_what_leaves_the_range_within_a_layer_is_not_measured(torch):
     model = torch.nn.Sequential(*[torch.nn.Linear(4, 4, bias=False) for _ in range(3)])
     model[1].weight.data.fill_(3e38)
     model[0].weight.data.mul_(1e-3)
-    flow = jaxnn.torch_flow(model, torch.randn(3, 4), cotangent=torch.full((3, 4), 1e-42))
+    flow = jaxnn.gradient_flow(model, torch.randn(3, 4), cotangent=torch.full((3, 4), 1e-42))
     assert flow.unmeasured == 1
     assert np.isnan(flow.log_delta[0])
     assert np.isfinite(flow.log_delta[1:]).all()

@@ -20,7 +20,7 @@ def mean_square(output, ys):
 
 
 def judged(module, x, **options):
-    flow = jaxnn.torch_flow(module, x, loss=mean_square, **options)
+    flow = jaxnn.gradient_flow(module, x, loss=mean_square, **options)
     return flow, jaxnn.verdict(flow)
 
 
@@ -117,7 +117,7 @@ def test_blocks_are_found_in_lists_that_are_never_called(torch, make):
         module.get_submodule(name).register_forward_hook(note)
     mean_square(module(x), None).backward()
     np.testing.assert_allclose(sorted(flow.log_delta), sorted(deltas), rtol=1e-4, atol=1e-6)
-    assert jaxnn.torch_flow(module, x, loss=mean_square, cuts=names[0].split(".")[0]).names
+    assert jaxnn.gradient_flow(module, x, loss=mean_square, cuts=names[0].split(".")[0]).names
 
 
 def towers(torch, left, right):
@@ -333,8 +333,8 @@ def stops_at_parameters(weights, x):
 def test_stop_gradient_is_the_first_finding(f, rng):
     weights = list(np.float32(rng.normal(size=(5, N, N)) / 2))
     xs = np.float32(rng.normal(size=(B, N)))
-    net, params = jaxnn.from_function(f, weights, xs)
-    verdict = jaxnn.verdict(jaxnn.gradient_flow(net, params, xs, cotangent=jnp.ones((B, N))))
+    net, params = jaxnn.as_network((f, weights), xs)
+    verdict = jaxnn.verdict(jaxnn.gradient_flow((net, params), xs, cotangent=jnp.ones((B, N))))
     expected = ("cut", 4) if f is stops_at_a_state else ("fixed", 1)
     assert (verdict.findings[0].rule, verdict.findings[0].layer) == expected
     assert not verdict.well

@@ -95,7 +95,7 @@ def test_reversible_blocks(torch, network, layers, factor):
     loss(model(x), y).backward()
     logs = {path: float(p.grad.norm().log()) for path, p in own.items()}
     grads = {path: (p.grad, p.grad.clone()) for path, p in own.items()}
-    flow = jaxnn.torch_flow(model, x, y, loss=lambda *given: loss(*given) * factor)
+    flow = jaxnn.gradient_flow(model, x, y, loss=lambda *given: loss(*given) * factor)
     of = flow.parameters
     assert set(of.paths) == set(own)
     for path, log in zip(of.paths, of.log_delta, strict=True):
@@ -118,7 +118,7 @@ def test_reversible_blocks(torch, network, layers, factor):
 def test_a_function_that_cannot_go_down_again_is_named(torch):
     model = apart(torch, reversible(torch, is_kept=False))
     with pytest.raises(ValueError, match=r"\(ReversibleBackward\) can be run several times, .*; "):
-        jaxnn.torch_flow(model, torch.randn(5, 3), cotangent=torch.ones(5, 2))
+        jaxnn.gradient_flow(model, torch.randn(5, 3), cotangent=torch.ones(5, 2))
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -141,7 +141,7 @@ def test_checkpoints_that_go_down_by_themselves_are_plain_calls(torch):
     blocks = torch.nn.ModuleList(torch.nn.Linear(3, 3) for _ in range(3))
     x = torch.randn(5, 3)
     flows = [
-        jaxnn.torch_flow(of_parts(torch, call(each), blocks=blocks), x, cotangent=x)
+        jaxnn.gradient_flow(of_parts(torch, call(each), blocks=blocks), x, cotangent=x)
         for each in (False, True)
     ]
     for field in ("log_delta", "log_theta", "log_delta_input"):
@@ -154,7 +154,7 @@ def test_what_is_done_when_a_gradient_has_come_is_not_done(torch):
     steps, x = [], torch.randn(5, 3, requires_grad=True)
     for p in (*model.parameters(), x):
         p.register_post_accumulate_grad_hook(steps.append)
-    jaxnn.torch_flow(model, x, cotangent=torch.ones(5, 2))
+    jaxnn.gradient_flow(model, x, cotangent=torch.ones(5, 2))
     assert not steps
     model(x).sum().backward()
     assert len(steps) == len([*model.parameters()]) + 1

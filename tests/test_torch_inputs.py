@@ -35,10 +35,10 @@ def test_a_module_that_sets_requires_grad_of_its_input(torch):
         return derivative(torch, self.a(x), x)
 
     model, x = of_parts(torch, call, a=tanhs(torch)), torch.randn(5, 3)
-    flow = jaxnn.torch_flow(model, x, loss=lambda output, _: mean_square(output))
+    flow = jaxnn.gradient_flow(model, x, loss=lambda output, _: mean_square(output))
     assert not x.requires_grad
     check_parameters(torch, flow, model, mean_square(model(x.clone())))
-    found = jaxnn.torch_cures(model, x, loss=lambda output, _: mean_square(output))
+    found = jaxnn.cures(model, x, loss=lambda output, _: mean_square(output))
     assert found.verdict.names == flow.names
 
 
@@ -50,7 +50,7 @@ def test_a_loss_of_derivatives_by_the_input(torch, is_given):
     def loss(u, ys):
         return (derivative(torch, u, ys if is_given else x).sum(1) - 1).square() + u[:, 0]
 
-    flow = jaxnn.torch_flow(model, x, x if is_given else None, loss=loss)
+    flow = jaxnn.gradient_flow(model, x, x if is_given else None, loss=loss)
     value = loss(model(x), x).mean()
     check_parameters(torch, flow, model, value)
     (of_x,) = torch.autograd.grad(loss(model(x), x).mean(), x)
@@ -92,12 +92,12 @@ def test_graphs_and_dicts_as_arguments(torch):
     graph = Graph(y=y, x=x, links=links)
     loss = lambda output, _: mean_square(output)  # noqa: E731
     for data in (graph, (graph,), ({"x": x, "links": links},)):
-        flow = jaxnn.torch_flow(model, data, loss=loss, cuts="a.*")
+        flow = jaxnn.gradient_flow(model, data, loss=loss, cuts="a.*")
         check_parameters(torch, flow, model, mean_square(model(graph)))
         assert flow.log_delta_example.shape == (4, 6)
         assert np.isfinite(flow.log_delta_input)
     assert graph.tensors["x"] is x
-    assert jaxnn.torch_cures(model, graph, loss=loss).verdict.names == flow.names
+    assert jaxnn.cures(model, graph, loss=loss).verdict.names == flow.names
 
 
 def test_steps_of_cells_and_sizes_that_are_lists_are_no_obstacle(torch):
@@ -110,14 +110,16 @@ def test_steps_of_cells_and_sizes_that_are_lists_are_no_obstacle(torch):
     parts = {"cell": torch.nn.LSTMCell(4, 4), "out": torch.nn.Linear(4, 2)}
     model, x = of_parts(torch, call, **parts), torch.randn(3, 12, 4)
     model.cell.weight_hh.data.mul_(1e-3)
-    found = jaxnn.torch_cures(model, x, cotangent=torch.randn(3, 2))
+    found = jaxnn.cures(model, x, cotangent=torch.randn(3, 2))
     assert len(found.verdict.names) == 13
 
     convolutions = torch.nn.Sequential(*[torch.nn.Conv2d(2, 2, 1) for _ in range(2)])
     encoder = of_parts(torch, lambda self, x: self.a(x), a=convolutions)
     encoder.out_channels, encoder.normalized_shape, encoder.out_features = [2, 2], 2, None
     x = torch.randn(3, 2, 5, 5)
-    flow = jaxnn.torch_flow(of_parts(torch, lambda self, x: self.e(x), e=encoder), x, cotangent=x)
+    flow = jaxnn.gradient_flow(
+        of_parts(torch, lambda self, x: self.e(x), e=encoder), x, cotangent=x
+    )
     assert flow.positions.counts == (25, 25)
 
 
@@ -127,7 +129,7 @@ def test_what_takes_no_hooks_is_refused_with_a_way_out(torch):
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
 
     def flow(module, inputs=x, cuts=None):
-        return jaxnn.torch_flow(module, inputs, cotangent=torch.ones(5, 3), cuts=cuts)
+        return jaxnn.gradient_flow(module, inputs, cotangent=torch.ones(5, 3), cuts=cuts)
 
     scripted, traced = torch.jit.script(model), torch.jit.trace(model, x)
     for module in (scripted, traced):

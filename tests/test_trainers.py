@@ -64,13 +64,13 @@ def batches():
 
 
 def watched_by_hand():
-    """The record of the same training by `jaxnn.torch_watch`."""
+    """The record of the same training by `jaxnn.watch`."""
     import torch
 
     model = model_of()
     mse = torch.nn.functional.mse_loss
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    watch = jaxnn.torch_watch(model, loss=mse, every=EVERY, cuts="layers.*")
+    watch = jaxnn.watch(model, loss=mse, every=EVERY, cuts="layers.*")
     for step, (xs, ys) in enumerate(batches()):
         value = mse(model(xs), ys)
         optimizer.zero_grad()

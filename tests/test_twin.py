@@ -12,6 +12,7 @@ from jax import lax
 from sklearn.datasets import load_digits
 
 import jaxnn
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.flow.verdict.theory_departure import gradient_departure, signal_departure
 from jaxnn.theory import meanfield
 from jaxnn.theory.twin.draws import Axes, looked_up, product, triangular
@@ -264,10 +265,10 @@ TOGETHER = {
 @pytest.mark.parametrize("reason", TOGETHER)
 def test_products_that_have_no_twin_together_are_refused(reason):
     w, z = jnp.eye(6), jnp.ones((2, 6))
-    net, params = jaxnn.from_layers({"mine": (TOGETHER[reason], w)})
+    net, params = jaxnn.as_network({"mine": (TOGETHER[reason], w)})
     with pytest.raises(jaxnn.errors.NoTwinError, match=rf"layer 1 \(mine\): .*{reason}.*; "):
         jax.eval_shape(
-            lambda params: jaxnn.gradient_flow(*jaxnn.theory.wide(net, params), z, cotangent=z),
+            lambda params: jaxnn.gradient_flow(jaxnn.theory.wide((net, params)), z, cotangent=z),
             params,
         )
 
@@ -300,10 +301,10 @@ def test_layers_with_a_weight_and_its_transpose_are_those_of_wide_networks():
         keys = jax.random.split(jax.random.key(seed), layers + 2)
         weights = [1.2 * n**-0.5 * jax.random.rademacher(k, (n, n), float) for k in keys[2:]]
         xs, cotangent = (jax.random.rademacher(k, (4, n), float) for k in keys[:2])
-        return *jaxnn.from_layers([(layer, w) for w in weights]), xs, cotangent
+        return *jaxnn.as_network([(layer, w) for w in weights]), xs, cotangent
 
     networks = [chain(seed) for seed in range(6)]
-    real = [jaxnn.gradient_flow(*network[:3], cotangent=network[3]) for network in networks]
+    real = [flow_of_net(*network[:3], cotangent=network[3]) for network in networks]
     twins = _twins(*networks[0], count=6, replicas=2)
     for of in (lambda flow: flow.log_mean_square[-1] / 2, lambda flow: flow.log_delta_input):
         ours, theirs = (np.array([of(flow) for flow in flows]) for flows in (twins, real))
@@ -322,9 +323,9 @@ def _tanh(w, z):
 
 def _twins(net, params, xs, cotangent, count=4, replicas=8):
     """Return the flows of several twins."""
-    twin, _ = jaxnn.theory.wide(net, params, replicas=replicas)
+    twin, _ = jaxnn.theory.wide((net, params), replicas=replicas)
     each = [twin.with_key(params, key) for key in jax.random.split(jax.random.key(7), count)]
-    return [jaxnn.gradient_flow(twin, own, xs, cotangent=cotangent) for own in each]
+    return [jaxnn.gradient_flow((twin, own), xs, cotangent=cotangent) for own in each]
 
 
 @pytest.mark.slow
@@ -333,7 +334,7 @@ def test_a_chain_has_the_rate_of_its_closed_form():
     keys = jax.random.split(jax.random.key(0), layers)
     # Of one size exactly.
     weights = [1.5 * n**-0.5 * jax.random.rademacher(k, (n, n), float) for k in keys]
-    net, params = jaxnn.from_layers([(_tanh, w) for w in weights])
+    net, params = jaxnn.as_network([(_tanh, w) for w in weights])
     xs = jax.random.normal(keys[0], (4, n))
     flows = _twins(net, params, xs, jax.random.normal(keys[1], (4, n)), replicas=32)
     rates = np.array([flow.log_delta[4] - flow.log_delta[-6] for flow in flows]) / LN10
@@ -417,7 +418,7 @@ def test_gates_two_matrices_and_tied_weights_have_their_closed_form(name):
     each = [weights(keys[0] if tied else k) for k in keys]
     if tied:
         each = each[:1] * layers
-    net, params = jaxnn.from_layers([(layer, w) for w in each])
+    net, params = jaxnn.as_network([(layer, w) for w in each])
     xs = jax.random.rademacher(keys[0], (4, n), float)
     flows = _twins(net, params, xs, jax.random.normal(keys[1], (4, n)), replicas=32)
     square, down, p = [], 0.0, 1.0
@@ -456,8 +457,8 @@ def test_programs_in_a_layer_are_opened():
     xs = jax.random.normal(keys[0], (4, n), float)
 
     def flow_of(f, weights=weights):
-        net, params = jaxnn.from_layers([(f, w) for w in weights])
-        return jaxnn.gradient_flow(*jaxnn.theory.wide(net, params), xs, cotangent=xs)
+        net, params = jaxnn.as_network([(f, w) for w in weights])
+        return jaxnn.gradient_flow(jaxnn.theory.wide((net, params)), xs, cotangent=xs)
 
     plain, of_rule, of_choice = (flow_of(f).log_delta for f in (_tanh, ruled, chosen))
     assert np.allclose(plain, of_rule, atol=1e-3)
@@ -484,8 +485,8 @@ def test_a_number_that_a_loop_counts_is_one_for_all_replicas(rng):
 
     theories = []
     for f in (counted, scanned):
-        net, params = jaxnn.from_function(f, w, x)
-        flow = jaxnn.gradient_flow(net, params, x, cotangent=jnp.ones_like(x), theory=True)
+        net, params = jaxnn.as_network((f, w), x)
+        flow = jaxnn.gradient_flow((net, params), x, cotangent=jnp.ones_like(x), theory=True)
         theories.append(flow.theory)
     errors = np.hypot(*(theory.errors.log_delta for theory in theories))
     assert np.all(np.abs(theories[0].log_delta - theories[1].log_delta) < 4 * errors + 1e-12)
@@ -498,17 +499,17 @@ def test_what_has_no_twin_is_refused_by_name():
         sums = lax.ragged_dot_general(z, w, jnp.array([2, 2], jnp.int32), numbers)
         return z + jnp.sum(sums)
 
-    net, params = jaxnn.from_layers({"mine": (turned, jnp.ones((4, 3)))})
-    twin = jaxnn.theory.wide(net, params)
+    net, params = jaxnn.as_network({"mine": (turned, jnp.ones((4, 3)))})
+    twin = jaxnn.theory.wide((net, params))
     xs = jnp.ones((4, 3))
     with pytest.raises(
         jaxnn.errors.NoTwinError, match=r"layer 1 \(mine\): expected .* got another ragged_dot"
     ):
-        jaxnn.gradient_flow(*twin, xs, cotangent=xs)
+        jaxnn.gradient_flow(twin, xs, cotangent=xs)
     with pytest.raises(TypeError, match="got a wide twin"):
-        jaxnn.theory.wide(*twin)
+        jaxnn.theory.wide(twin)
     with pytest.raises(ValueError, match="replicas: expected an integer"):
-        jaxnn.theory.wide(net, params, replicas=0)
+        jaxnn.theory.wide((net, params), replicas=0)
 
 
 @pytest.mark.parametrize(
@@ -516,22 +517,22 @@ def test_what_has_no_twin_is_refused_by_name():
     [
         jaxnn.theory.critical_scale,
         jaxnn.theory.correlation_length,
-        lambda *given: jaxnn.theory.drawn_band(*given, cotangent=given[-1]),
+        lambda model, xs: jaxnn.theory.drawn_band(model, xs, cotangent=xs),
     ],
 )
 def test_what_compares_numbers_is_no_function_of_traced_ones(of):
-    net, params = jaxnn.from_layers([(jnp.dot, jnp.eye(3))] * 6)
+    net, params = jaxnn.as_network([(jnp.dot, jnp.eye(3))] * 6)
     with pytest.raises(
         TypeError, match=r"params, xs: expected arrays, got traced ones; .* outside"
     ):
-        jax.eval_shape(lambda xs: of(net, params, xs), jnp.ones((2, 3)))
+        jax.eval_shape(lambda xs: of((net, params), xs), jnp.ones((2, 3)))
 
 
 @pytest.fixture(scope="module")
 def narrow():
     """A chain of equal layers, its examples and a cotangent."""
     keys = jax.random.split(jax.random.key(0), 14)
-    net, params = jaxnn.from_layers([(_tanh, _normal(k, 24, 24, fan=24)) for k in keys[2:]])
+    net, params = jaxnn.as_network([(_tanh, _normal(k, 24, 24, fan=24)) for k in keys[2:]])
     xs, cotangent = (jax.random.normal(k, (4, 24)) for k in keys[:2])
     return net, params, xs, cotangent
 
@@ -539,7 +540,9 @@ def narrow():
 @pytest.mark.slow
 def test_theory_stands_beside_a_measurement(narrow):
     net, params, xs, cotangent = narrow
-    flow = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent, theory=0.04)
+    flow = jaxnn.gradient_flow(
+        (net, params), xs, cotangent=cotangent, theory=True, theory_error=0.04
+    )
     theory = flow.theory
     assert float(theory.errors.log_delta[0]) / LN10 < 0.045
     assert theory.errors.log_delta[-1] == 0
@@ -556,7 +559,9 @@ def test_theory_stands_beside_a_measurement(narrow):
     # Weights that are correlated: each layer has the transpose of the one below.
     w = 0.7 * net.user(params)[0][1]
     layers = [(_tanh, w.T if i % 2 else w) for i in range(12)]
-    trained = jaxnn.gradient_flow(net, net.params(layers), xs, cotangent=cotangent, theory=0.1)
+    trained = jaxnn.gradient_flow(
+        (net, net.params(layers)), xs, cotangent=cotangent, theory=True, theory_error=0.1
+    )
     assert " down the gradient parts from that of random weights" in str(jaxnn.verdict(trained))
 
 
@@ -566,8 +571,8 @@ def test_theory_has_no_derivative(narrow):
     net, params, xs, cotangent = narrow
 
     def first(factor, given):
-        own = jaxnn.theory.scale_weights(net, params, factor)
-        return jaxnn.gradient_flow(net, own, given * xs, cotangent=cotangent, theory=True).theory
+        own = jaxnn.theory.scale_weights((net, params), factor)
+        return jaxnn.gradient_flow((net, own), given * xs, cotangent=cotangent, theory=True).theory
 
     for at in (0, 1):
         with pytest.raises(ValueError, match="has no derivative: its backward pass has draws of"):
@@ -579,14 +584,14 @@ def test_theory_of_a_network_is_that_of_its_task():
     net = jaxnn.Network((5, 32, 32, 32, 2), "relu", "multiclass", hidden=jaxnn.blocks.LayerNorm())
     params = jaxnn.init(net, jax.random.key(0), stacked=True)
     xs, ys = jax.random.normal(jax.random.key(1), (6, 5)), jnp.arange(6) % 2
-    flow = jaxnn.gradient_flow(net, params, xs, ys, theory=0.2)
+    flow = jaxnn.gradient_flow((net, params), xs, ys, theory=True, theory_error=0.2)
     assert np.allclose(flow.log_delta, flow.theory.log_delta, atol=0.7)
     assert flow.theory.sizes == flow.sizes
     assert np.array_equal(flow.theory.mixes, flow.mixes)
     with pytest.raises(ValueError, match="theory: expected none with a depth"):
-        jaxnn.gradient_flow(net, params, xs, ys, depth=2, theory=True)
-    with pytest.raises(ValueError, match="theory: expected True, or an error above 0"):
-        jaxnn.gradient_flow(net, params, xs, ys, theory=-1.0)
+        flow_of_net(net, params, xs, ys, depth=2, theory=True)
+    with pytest.raises(ValueError, match="theory_error: expected more than 0 decades, got -1"):
+        jaxnn.gradient_flow((net, params), xs, ys, theory=True, theory_error=-1.0)
 
 
 @pytest.mark.slow
@@ -599,8 +604,8 @@ def test_a_trained_network_of_the_digits_parts_from_its_theory(users_jax):
     trained = jaxnn.fit(net, start, digits, labels, optax.adam(3e-3), **of_training).params
     xs, cotangent = digits[:16], jax.random.normal(jax.random.key(2), (16, 10), jnp.float32)
     given = {"cotangent": cotangent, "theory": 0.1}
-    assert gradient_departure(jaxnn.gradient_flow(net, start, xs, **given)) is None
-    layer, decades = gradient_departure(jaxnn.gradient_flow(net, trained, xs, **given))
+    assert gradient_departure(jaxnn.gradient_flow((net, start), xs, **given)) is None
+    layer, decades = gradient_departure(jaxnn.gradient_flow((net, trained), xs, **given))
     assert layer == 6
     assert -0.5 < decades < -0.2
 
@@ -645,9 +650,9 @@ def test_the_band_of_draws_is_that_of_its_closed_form_and_of_new_networks():
     n, layers, draws = 32, 12, 40
     keys = jax.random.split(jax.random.key(0), layers)
     weights = [(2 / n) ** 0.5 * jax.random.rademacher(k, (n, n), float) for k in keys]
-    net, params = jaxnn.from_layers([(relu, w) for w in weights])
+    net, params = jaxnn.as_network([(relu, w) for w in weights])
     xs = jax.random.normal(keys[0], (1, n))
-    band = jaxnn.theory.drawn_band(net, params, xs, cotangent=xs, draws=draws)
+    band = jaxnn.theory.drawn_band((net, params), xs, cotangent=xs, draws=draws)
     variance = (layers - 1) * 5 / (4 * n)
     assert band.sd[0] == pytest.approx(variance**0.5, rel=0.35)
     assert np.allclose(band.error, band.sd / draws**0.5)
@@ -661,12 +666,12 @@ def test_the_band_of_draws_is_that_of_its_closed_form_and_of_new_networks():
     cotangent = xs[:, :16]
     xs = xs[:, 16:]
     each = [
-        jaxnn.gradient_flow(net, jax.tree.map(lambda v, i=i: v[i], many), xs, cotangent=cotangent)
+        jaxnn.gradient_flow((net, jax.tree.map(lambda v, i=i: v[i], many)), xs, cotangent=cotangent)
         for i in range(draws)
     ]
     logs = np.array([flow.log_delta - flow.log_delta[-1] for flow in each])
     one = jax.tree.map(lambda v: v[0], many)
-    band = jaxnn.theory.drawn_band(net, one, xs, cotangent=cotangent, draws=draws)
+    band = jaxnn.theory.drawn_band((net, one), xs, cotangent=cotangent, draws=draws)
     apart = np.abs(band.log_delta - logs.mean(axis=0))
     assert (apart <= 4 * band.error * 2**0.5 + 1e-9).all()
     assert band.sd[0] == pytest.approx(logs.std(axis=0, ddof=1)[0], rel=0.5)
@@ -678,4 +683,4 @@ def test_the_band_of_draws_is_that_of_its_closed_form_and_of_new_networks():
     assert abs(hidden.mean() - mean) < (4 / draws**0.5 + 0.2) * sd
     assert hidden.std(ddof=1) == pytest.approx(sd, rel=4 / (2 * draws) ** 0.5 + 0.1)
     with pytest.raises(ValueError, match="draws: expected an integer of at least 2, got 1"):
-        jaxnn.theory.drawn_band(net, one, xs, cotangent=cotangent, draws=1)
+        jaxnn.theory.drawn_band((net, one), xs, cotangent=cotangent, draws=1)

@@ -80,10 +80,10 @@ def switched():
             (layer, {"w": signs(k, n, size if i else 1.0), "which": jnp.int32(w)})
             for i, (k, w) in enumerate(zip(keys, which, strict=True))
         ]
-        net, params = jaxnn.from_layers(each)
-        twin, _ = jaxnn.theory.wide(net, params, replicas=32)
+        net, params = jaxnn.as_network(each)
+        twin, _ = jaxnn.theory.wide((net, params), replicas=32)
         twins = [twin.with_key(params, k) for k in jax.random.split(jax.random.key(7), SEEDS)]
-        return [jaxnn.gradient_flow(twin, own, xs, cotangent=cotangent) for own in twins], layers
+        return [jaxnn.gradient_flow((twin, own), xs, cotangent=cotangent) for own in twins], layers
 
     return of
 
@@ -107,8 +107,8 @@ def test_every_block_has_its_closed_form(name):
     xs, cotangent = rows_of(n), jax.random.normal(keys[0], (ROWS, n), jnp.float32)
     flows = []
     for key in jax.random.split(jax.random.key(7), SEEDS):
-        twin, own = jaxnn.theory.wide(net, params, replicas=8, key=key)
-        flows.append(jaxnn.gradient_flow(twin, own, xs, cotangent=cotangent))
+        twin, own = jaxnn.theory.wide((net, params), replicas=8, key=key)
+        flows.append(jaxnn.gradient_flow((twin, own), xs, cotangent=cotangent))
     of = {"hidden": net.hidden, "batch": ROWS if name == "batch" else None}
     given = "tanh", size, 0.0, 1.0, depth
     expected = meanfield.lengths(*given, **of), meanfield.log_delta(*given, **of)
@@ -131,11 +131,11 @@ def test_convolutions_have_the_closed_form_of_dense_layers():
     n, layers, size = 32, 5, 1.2
     keys = jax.random.split(jax.random.key(2), layers)
     each = [size * (3 * n) ** -0.5 * jax.random.rademacher(k, (3, n, n), jnp.float32) for k in keys]
-    net, params = jaxnn.from_layers([(conv, each[0]), *((conv_of_tanh, w) for w in each[1:])])
+    net, params = jaxnn.as_network([(conv, each[0]), *((conv_of_tanh, w) for w in each[1:])])
     xs = jax.random.rademacher(keys[0], (2, 4, n), jnp.float32)
     cotangent = jax.random.normal(keys[1], (2, 4, n), jnp.float32)
-    twin, _ = jaxnn.theory.wide(net, params, replicas=32)
+    twin, _ = jaxnn.theory.wide((net, params), replicas=32)
     twins = [twin.with_key(params, key) for key in jax.random.split(jax.random.key(7), SEEDS)]
-    flows = [jaxnn.gradient_flow(twin, own, xs, cotangent=cotangent) for own in twins]
+    flows = [jaxnn.gradient_flow((twin, own), xs, cotangent=cotangent) for own in twins]
     given = "tanh", size, 0.0, 1.0, layers
     follows(flows, meanfield.lengths(*given), meanfield.log_delta(*given))

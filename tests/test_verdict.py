@@ -313,12 +313,12 @@ def test_a_gradient_of_zero_is_never_said_to_need_no_change(rng, block, path):
     z, eye = rng.normal(size=(3, 4)), np.eye(4)
     layers = [(product, eye)] * 4
     layers[path != "inputs"] = (block, eye)
-    net, params = jaxnn.from_layers(layers)
-    v = jaxnn.verdict(jaxnn.gradient_flow(net, params, z, cotangent=z))
+    net, params = jaxnn.as_network(layers)
+    v = jaxnn.verdict(jaxnn.gradient_flow((net, params), z, cotangent=z))
     assert path in v.unreached
     assert not v.well
-    net, params = jaxnn.from_layers([(product, eye)] * 4)
-    well = jaxnn.verdict(jaxnn.gradient_flow(net, params, z, cotangent=z))
+    net, params = jaxnn.as_network([(product, eye)] * 4)
+    well = jaxnn.verdict(jaxnn.gradient_flow((net, params), z, cotangent=z))
     assert (well.unreached, well.well) == ((), True)
 
 
@@ -446,13 +446,11 @@ def test_it_is_sentences():
         "Initialise with std 1/√fan_in (now 2/√fan_in): that makes χ = 1 for tanh and σ_b = 0.",
     )
     assert len(v.remedies) == 3
-    tried = "Try what would help on this network: jaxnn.cures(net, params, xs, …)"
+    tried = "Try what would help on this network: jaxnn.cures(model, xs, …)"
     *said, last = str(v).splitlines()
     assert said == [*v.sentences, *map(str, v.remedies)]
     assert last.startswith(tried)
     assert tried not in str(jaxnn.verdict(made([0.0] * 9)))
-    of_torch = replace(made([-0.5, -0.7, -0.6]), is_of_torch=True)
-    assert str(jaxnn.verdict(of_torch)).endswith("network: jaxnn.torch_cures(module, xs, …).")
     page = v._repr_html_()
     assert page.startswith("<p><b>Vanishing</b>, -0.6 ± 0.06 decades")
 

@@ -139,7 +139,7 @@ def test_a_chain_is_followed_like_the_network_of_its_layers(rng):
         lambda x, p=first: x @ p.theta + p.b[None],
         *((lambda p, z: jnp.tanh(z) @ p.theta + p.b[None], p) for p in hidden),
     ]
-    chain, own = jaxnn.from_layers(layers)
+    chain, own = jaxnn.as_network(layers)
     above = np.ones((B, 2))
     flow = gradient_flow(chain, own, xs, cotangent=above, tangent=True)
     expected = gradient_flow(net, params, xs, cotangent=above, tangent=True)
@@ -156,7 +156,7 @@ def test_a_tangent_goes_through_layers_where_examples_meet(rng):
         deviation = z - z.mean(axis=0, keepdims=True)
         return deviation / jnp.sqrt((deviation**2).mean(axis=0, keepdims=True)) @ p
 
-    chain, own = jaxnn.from_layers([(lambda p, x: p[x], table), (normed, theta), (normed, theta.T)])
+    chain, own = jaxnn.as_network([(lambda p, x: p[x], table), (normed, theta), (normed, theta.T)])
     x = np.arange(B)
     flow = gradient_flow(chain, own, x, cotangent=np.ones((B, N)), tangent=True)
     z = table[x]
@@ -178,10 +178,10 @@ def test_a_layer_with_a_reverse_rule_alone_has_no_tangent(rng):
 
     own.defvjp(lambda z: (own(z), z), lambda z, delta: (delta * (1 - own(z) ** 2),))
     theta = rng.standard_normal((N, N))
-    chain, params = jaxnn.from_layers({"mine": (lambda p, z: own(z) @ p, theta)})
+    chain, params = jaxnn.as_network({"mine": (lambda p, z: own(z) @ p, theta)})
     xs, above = rng.standard_normal((2, B, N))
     with pytest.raises(ValueError, match="tangent: expected layers that JAX can differentiate"):
-        jaxnn.gradient_flow(chain, params, xs, cotangent=above, tangent=True)
-    flow = jaxnn.gradient_flow(chain, params, xs, cotangent=above)
+        jaxnn.gradient_flow((chain, params), xs, cotangent=above, tangent=True)
+    flow = jaxnn.gradient_flow((chain, params), xs, cotangent=above)
     assert np.isfinite(flow.log_spread).all()
     assert flow.log_tangent is None

@@ -278,7 +278,7 @@ def test_equal_layers_that_change_the_shape_of_a_state_are_no_loop():
     def halved(weight, z):
         return weight * (z[:, ::2] + z[:, 1::2])
 
-    net, params = jaxnn.from_layers([(halved, np.ones(())) for _ in range(3)])
+    net, params = jaxnn.as_network([(halved, np.ones(())) for _ in range(3)])
     assert net.lengths == (3,)
     out, kept = jax.eval_shape(
         lambda params, xs: applied(net, params, xs, lambda state: state), params, np.ones((2, 8))

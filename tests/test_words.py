@@ -29,11 +29,11 @@ def network_flow(layers=20, lowest=-60.0):
 
 @pytest.fixture(scope="module")
 def chain_flow():
-    net, params = jaxnn.from_layers(
+    net, params = jaxnn.as_network(
         {f"<{i}>": (lambda p, z: z @ p, np.float32(np.eye(3) / 2)) for i in range(3)}
     )
     xs = np.float32(np.random.default_rng(0).normal(size=(4, 3)))
-    return jaxnn.gradient_flow(net, params, xs, cotangent=xs)
+    return jaxnn.gradient_flow((net, params), xs, cotangent=xs)
 
 
 def test_rows_are_what_data_frames_take(chain_flow):

@@ -1,4 +1,4 @@
-"""Stand-ins for modules of PyTorch, with what `jaxnn.from_torch` reads of them."""
+"""Stand-ins for modules of PyTorch, with what `jaxnn.as_network` reads of them."""
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Module:
 
     def __init__(self, kind, **attributes):
         pass
+
+    def register_forward_hook(self, hook):
+        raise NotImplementedError
 
 
 def linear(rng, n, m, bias=True):

@@ -54,7 +54,7 @@ assert 20 < zeros < 60
 # float the result is that of plain backpropagation to the last bit.
 
 # %%
-flow = jaxnn.gradient_flow(shallow, params, xs[:1], jnp.zeros((1, 1)))
+flow = jaxnn.gradient_flow((shallow, params), xs[:1], jnp.zeros((1, 1)))
 measured = np.float64(flow.log_delta[:-1]) / LN10
 for layer in (100, 80, 60, 40, 20, 1):
     print(
@@ -81,7 +81,9 @@ deep = jaxnn.Network(
 )
 params = jaxnn.init(deep, jax.random.key(0), lazy=True)
 cotangent = jnp.ones((8, 1)) / 8
-flow = jaxnn.gradient_flow(deep, params, xs, cotangent=cotangent, memory="sqrt")
+flow = jaxnn.gradient_flow(
+    (deep, params), xs, cotangent=cotangent, memory="sqrt"
+)
 decades = flow.log_delta / LN10
 lost = int(jnp.sum(flow.lost))
 print(f"‖Δz[1]‖ = 10^{float(decades[0] - decades[-2]):.0f} ‖Δz[10000]‖")

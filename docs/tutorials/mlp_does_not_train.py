@@ -55,7 +55,7 @@ assert accuracy < 0.6
 # reads the measurement.
 
 # %%
-flow = jaxnn.gradient_flow(net, params, xs[:256], ys[:256])
+flow = jaxnn.gradient_flow((net, params), xs[:256], ys[:256])
 verdict = jaxnn.verdict(flow)
 assert verdict.word == "vanishing"
 assert -0.7 < verdict.decades < -0.5
@@ -104,9 +104,7 @@ cured = {
 flows, curves = {"sigmoid, as it was": flow}, {"sigmoid, as it was": before}
 for name, (other, weights) in cured.items():
     params = jaxnn.init(other, jax.random.key(0), weights=weights, stacked=True)
-    flows[name] = jaxnn.gradient_flow(
-        other, params, xs[:256], ys[:256], examples=True
-    )
+    flows[name] = jaxnn.gradient_flow((other, params), xs[:256], ys[:256])
     curves[name], accuracy = train(other, params)
     rate = jaxnn.verdict(flows[name]).decades
     print(

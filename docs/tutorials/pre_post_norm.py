@@ -46,7 +46,7 @@ class Block(eqx.Module):
 # %% [markdown]
 # ## A chain of layers
 #
-# `jaxnn.from_layers` takes a list of layers, whatever they are made of. Between
+# `jaxnn.as_network` takes a list of layers, whatever they are made of. Between
 # two of them the gradient carries an exponent, so that nothing is lost however
 # small it gets; equal layers become one loop, so 256 blocks compile as fast as
 # eight. The gradient that enters at the output is random, and the same for all
@@ -58,10 +58,10 @@ xs, cotangent = jax.random.normal(jax.random.key(1), (2, EXAMPLES, WIDTH))
 flows = {}
 for kind in ("pre-norm", "post-norm", "neither"):
     keys = jax.random.split(jax.random.key(0), BLOCKS)
-    net, params = jaxnn.from_layers(
+    net, params = jaxnn.as_network(
         [Block(kind, key) for key in keys], each="example"
     )
-    flows[kind] = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent)
+    flows[kind] = jaxnn.gradient_flow((net, params), xs, cotangent=cotangent)
     print(f"{kind}: {jaxnn.verdict(flows[kind]).sentences[0]}")
 
 # %% [markdown]

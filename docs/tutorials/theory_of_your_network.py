@@ -42,7 +42,7 @@ def draw(key):
 
 
 keys = jax.random.split(jax.random.key(0), BLOCKS)
-net, params = jaxnn.from_layers([(block, draw(key)) for key in keys])
+net, params = jaxnn.as_network([(block, draw(key)) for key in keys])
 # 4 examples
 xs, cotangent = jax.random.normal(jax.random.key(1), (2, 4, TOKENS, WIDTH))
 
@@ -58,7 +58,7 @@ xs, cotangent = jax.random.normal(jax.random.key(1), (2, 4, TOKENS, WIDTH))
 # the gradient of the twin.
 
 # %%
-flow = jaxnn.gradient_flow(net, params, xs, cotangent=cotangent, theory=True)
+flow = jaxnn.gradient_flow((net, params), xs, cotangent=cotangent, theory=True)
 theory = flow.theory
 for block_number in (1, 4, 8, 12):
     measured, expected, error = (
@@ -91,14 +91,13 @@ def plain(w, z):
 
 
 weights = [jax.random.uniform(k, (48, 48), minval=-1) / 48**0.5 for k in keys]
-plain_net, plain_params = jaxnn.from_layers([(plain, w) for w in weights])
+plain_net, plain_params = jaxnn.as_network([(plain, w) for w in weights])
 pairs = [*weights]
 for i in (1, 3, 5, 7):
     pairs[i] = weights[i - 1].T
 rows, delta = xs[:, 0], cotangent[:, 0]
 correlated = jaxnn.gradient_flow(
-    plain_net,
-    plain_net.params([(plain, w) for w in pairs]),
+    (plain_net, plain_net.params([(plain, w) for w in pairs])),
     rows,
     cotangent=delta,
     theory=True,
@@ -121,12 +120,12 @@ jaxnn.chart(correlated)
 # only the twin.
 
 # %%
-found = jaxnn.theory.critical_scale(plain_net, plain_params, rows)
+found = jaxnn.theory.critical_scale((plain_net, plain_params), rows)
 print(found)
-better = jaxnn.theory.scale_weights(plain_net, plain_params, found.factor)
+better = jaxnn.theory.scale_weights((plain_net, plain_params), found.factor)
 decades = []
 for own in (plain_params, better):
-    own_flow = jaxnn.gradient_flow(plain_net, own, rows, cotangent=delta)
+    own_flow = jaxnn.gradient_flow((plain_net, own), rows, cotangent=delta)
     decades.append(float(own_flow.log_delta[0] - own_flow.log_delta[-1]) / LN10)
 print(f"over all layers {decades[0]:+.2f} decades, then {decades[1]:+.2f}")
 assert decades[0] < -5 < -0.5 < decades[1] < 0.5

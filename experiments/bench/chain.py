@@ -21,10 +21,10 @@ def workload(
     """Return the flow from a cotangent of the output, with that memory ("all", "sqrt")."""
     drawn = transformer.draw(layers, width, tokens, batch)
     weights, x, c = transformer.parted(jax.tree.map(jax.numpy.asarray, drawn))
-    net, params = jaxnn.from_layers([jaxnn.Run(transformer.block, weights, layers)])
+    net, params = jaxnn.as_network([jaxnn.Run(transformer.block, weights, layers)])
 
     def flow(params: PyTree, x: jax.Array, c: jax.Array) -> Any:
-        return jaxnn.gradient_flow(net, params, x, cotangent=c, memory=memory)
+        return jaxnn.gradient_flow((net, params), x, cotangent=c, memory=memory)
 
     program = jax.jit(flow).lower(params, x, c).compile()
     once = partial(program, params, x, c)

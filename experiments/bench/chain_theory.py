@@ -20,9 +20,9 @@ def workload(
     """Return the flow from a cotangent of the output, with or without theory."""
     drawn = transformer.draw(layers, width, tokens, batch)
     weights, x, c = transformer.parted(jax.tree.map(jax.numpy.asarray, drawn))
-    net, params = jaxnn.from_layers([jaxnn.Run(transformer.block, weights, layers)])
+    net, params = jaxnn.as_network([jaxnn.Run(transformer.block, weights, layers)])
 
     def once() -> Any:
-        return jaxnn.gradient_flow(net, params, x, cotangent=c, theory=theory)
+        return jaxnn.gradient_flow((net, params), x, cotangent=c, theory=theory)
 
     return Workload(lambda: repeated(once, calls), lambda _: np.asarray(once().log_theta))

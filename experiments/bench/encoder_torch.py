@@ -1,4 +1,4 @@
-"""The gradient in PyTorch's TransformerEncoder, block by block: `jaxnn.torch_flow`."""
+"""The gradient in PyTorch's TransformerEncoder, block by block: `jaxnn.gradient_flow`."""
 
 from functools import partial
 from typing import Any
@@ -25,6 +25,6 @@ def draw(layers: int, width: int, tokens: int, batch: int) -> tuple[Any, torch.T
 def workload(layers: int, width: int, tokens: int, batch: int, calls: int) -> Workload:
     """Return the flow of each block's output."""
     model, xs, loss = draw(layers, width, tokens, batch)
-    once = partial(jaxnn.torch_flow, model, xs, loss=lambda output, _: loss(output))
+    once = partial(jaxnn.gradient_flow, model, xs, loss=lambda output, _: loss(output))
 
     return Workload(partial(repeated, once, calls), lambda _: np.asarray(once().log_delta))

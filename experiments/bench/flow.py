@@ -13,8 +13,9 @@ import jaxnn
 from experiments.bench import gradient, inputs
 from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
-flow = jax.jit(jaxnn.gradient_flow, static_argnames="examples")
+flow = jax.jit(flow_of_net, static_argnames="examples")
 
 
 def workload(

@@ -10,6 +10,7 @@ import jaxnn
 from experiments.bench import rates
 from experiments.bench.gradient import flops
 from experiments.bench.workload import Floor, Workload, bytes_of
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 
 def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
@@ -21,7 +22,7 @@ def workload(layers: int, activation: str, width: int, batch: int) -> Workload:
     params = jaxnn.init(net, jax.random.key(0), "glorot_uniform", lazy=True)
 
     def log_deltas(params: PyTree, xs: jax.Array, ys: jax.Array) -> jax.Array:
-        return jaxnn.gradient_flow(net, params, xs, ys, memory="sqrt", examples=False).log_delta
+        return flow_of_net(net, params, xs, ys, memory="sqrt", examples=False).log_delta
 
     program = jax.jit(log_deltas).lower(params, xs, ys).compile()
 

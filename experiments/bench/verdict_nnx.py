@@ -1,4 +1,4 @@
-"""From a Flax module of many blocks to a verdict and a chart, by `jaxnn.from_layers`."""
+"""From a Flax module of many blocks to a verdict and a chart, by `jaxnn.as_network`."""
 
 import tempfile
 from pathlib import Path
@@ -16,8 +16,8 @@ def workload(kind: str, layers: int, width: int, tokens: int, batch: int) -> Wor
     model, xs, ys = blocks_nnx.draw(kind, layers, width, tokens, batch)
 
     def flow() -> Any:
-        net, params = jaxnn.from_layers(list(model.blocks))
-        return jaxnn.gradient_flow(net, params, xs, ys, loss=blocks_nnx.loss)
+        net, params = jaxnn.as_network(list(model.blocks))
+        return jaxnn.gradient_flow((net, params), xs, ys, loss=blocks_nnx.loss)
 
     def run() -> None:
         measured = flow()

@@ -30,10 +30,12 @@ def workload(
 
     @cache
     def net() -> tuple[Any, Any]:
-        return jaxnn.from_function(transformer.logits, params, xs)
+        return jaxnn.as_network((transformer.logits, params), xs)
 
     def flow(params: PyTree, xs: jax.Array, ys: jax.Array) -> Any:
-        return jaxnn.gradient_flow(net()[0], params, xs, ys, loss=transformer.loss, tangent=tangent)
+        return jaxnn.gradient_flow(
+            (net()[0], params), xs, ys, loss=transformer.loss, tangent=tangent
+        )
 
     def run() -> str:
         return str(jaxnn.verdict(flow(net()[1], xs, ys)))

@@ -36,8 +36,8 @@ def training(
     params, xs, ys = given
     watch = None
     if every:
-        net, _ = jaxnn.from_function(network, params, xs)
-        watch = jaxnn.watch(net, loss=loss, every=every, ignore=tuple(ALARMS))
+        net, _ = jaxnn.as_network((network, params), xs)
+        watch = jaxnn.watch((net, None), loss=loss, every=every, ignore=tuple(ALARMS))
 
     def train_step(carry: PyTree, step: jax.Array) -> Any:
         params, opt_state = carry

@@ -50,7 +50,7 @@ class Settings(runtime.Options):
     computes those between again."""
     seed: int = 0
     """Draws the random loss, if the function returns none."""
-    formats: runtime.Flag = False
+    entries: runtime.Flag = False
     """Count all entries as well, and say which number formats keep them."""
     theory: runtime.Flag = False
     """Put theory beside the measurement: the network of the same layers, infinitely wide, with
@@ -90,7 +90,7 @@ def prepare(settings: Settings) -> Plan:
         return replace(
             plan,
             diagnosis=contract.diagnosed(
-                code, settings.memory, settings.seed, settings.formats, settings.theory
+                code, settings.memory, settings.seed, settings.entries, settings.theory
             ),
         )
     except MemoryError as error:
@@ -113,7 +113,7 @@ def conclude(plan: Plan, results: list[Diagnosis]) -> Conclusion:
     line = diagnosis.subtitle(result, f"{plan.code.name}() of {plan.code.path.name}")
     figures = {CHART: page.figure(rows, result.flow, str(plan.code), line)}
     settings = plan.settings
-    flags = [f" --{name}" for name in ("formats", "theory") if getattr(settings, name)]
+    flags = [f" --{name}" for name in ("entries", "theory") if getattr(settings, name)]
     command = (
         f"python -m experiments diagnose {settings.network} --memory {settings.memory} "
         f"--seed {settings.seed}{''.join(flags)}"

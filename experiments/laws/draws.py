@@ -11,6 +11,7 @@ from jax import lax
 
 import jaxnn
 from experiments.learning.fields import field
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.network.blocks import DENSE, Block
 from jaxnn.network.params import Initializer
 
@@ -117,7 +118,7 @@ def _flows(
         key_params, key_x, key_u = jax.random.split(key, 3)
         params, x = draw(net, key_params, *sigmas, weights), random_vector(key_x, n, q0)
         u = random_vector(key_u, n, 1 / n)
-        flow = jaxnn.gradient_flow(net, params, x[None], cotangent=u[None], examples=False)
+        flow = flow_of_net(net, params, x[None], cotangent=u[None], examples=False)
         return Flows(*(field(flow, name) for name in Flows._fields))
 
     by_seed: Flows = lax.map(flow_of, keys)

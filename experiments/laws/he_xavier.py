@@ -20,6 +20,7 @@ from experiments.laws.finite import slope
 from experiments.laws.law import Law, Panel, Predicted, Relation, Told, curve, mean_of, points
 from experiments.laws.training import Examples, accuracies, classifier, digits
 from experiments.learning.descent import Descent
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 KINDS = {"He": Ensemble("relu", math.sqrt(2)), "Xavier": Ensemble("relu", 1.0)}
 TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10
@@ -94,7 +95,7 @@ def _profile(
 ) -> jax.Array:
     """Mean of ln ‖Δz[l]‖ over examples, (layers + 1,), from a random cotangent."""
     u = jax.random.normal(key, (batch, net.sizes[-1]))
-    flow = jaxnn.gradient_flow(net, params, examples.x[:batch], cotangent=u, examples=False)
+    flow = flow_of_net(net, params, examples.x[:batch], cotangent=u, examples=False)
     return jnp.mean(flow.log_delta_example, axis=1)
 
 

@@ -18,6 +18,7 @@ import jaxnn
 from experiments.laws.draws import Ensemble, Params, draw, square_network
 from experiments.learning.fields import field
 from jaxnn.arrays.rows import ScaledRows
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.network.activations import find_activation
 from jaxnn.network.blocks import Block, theory_of
 from jaxnn.passes.walk import up
@@ -121,7 +122,7 @@ def _flow(
     sigma_w, sigma_b, q0 = scales
     params = tuple(jaxnn.network.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
     xs = jnp.sqrt(q0) * x
-    flow = jaxnn.gradient_flow(net, params, xs, cotangent=u, depth=depth, examples=False)
+    flow = flow_of_net(net, params, xs, cotangent=u, depth=depth, examples=False)
     return tuple(field(flow, name) for name in fields)
 
 

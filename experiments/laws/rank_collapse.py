@@ -192,10 +192,10 @@ def _flow(
     """Return the flow of a network, from a cotangent of variance 1."""
     of_weights, of_tokens, of_cotangent = jax.random.split(key, 3)
     weights = draw(of_weights, setup, alpha, beta, skip)
-    net, params = jaxnn.from_layers([jaxnn.Run(attention, weights, setup.layers)])
+    net, params = jaxnn.as_network([jaxnn.Run(attention, weights, setup.layers)])
     xs = tokens(of_tokens, setup, c)
     cotangent = jax.random.normal(of_cotangent, xs.shape, xs.dtype)
-    return jaxnn.gradient_flow(net, params, xs, cotangent=cotangent)
+    return jaxnn.gradient_flow((net, params), xs, cotangent=cotangent)
 
 
 def _of_queries(flow: jaxnn.Flow) -> float:

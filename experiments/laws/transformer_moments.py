@@ -37,6 +37,7 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, point
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 PERCENTILES = (50, 90, 99)
 FEED_FORWARD, ATTENTION = "feed-forward, variance of z", "attention, variance of Δz"
@@ -264,9 +265,9 @@ def _of_twins(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
         def of(key: jax.Array) -> jax.Array:
             x, delta, mask = _given(key, case, setup)
             weights = _weights(key, case, setup, mask)
-            net, params = jaxnn.from_layers([(attend, weights)])
-            twin, own = jaxnn.theory.wide(net, params, replicas=REPLICAS, key=key)
-            flow = jaxnn.gradient_flow(twin, own, x, cotangent=delta, examples=False)
+            net, params = jaxnn.as_network([(attend, weights)])
+            twin, own = jaxnn.theory.wide((net, params), replicas=REPLICAS, key=key)
+            flow = flow_of_net(twin, own, x, cotangent=delta, examples=False)
             return jnp.exp(2 * flow.log_delta_input) / x.size
 
         each: jax.Array = lax.map(of, keys)

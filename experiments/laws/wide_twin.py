@@ -83,9 +83,9 @@ def cut(kind: str, setup: Setup) -> Cut:
     drawn = KINDS[kind].network(setup.width, setup.blocks)
     of_user, apply = drawn.params(jax.random.key(0)), drawn.apply
     if apply is None:
-        net, params = jaxnn.from_layers(of_user)
+        net, params = jaxnn.as_network(of_user)
     else:
-        net, params = jaxnn.from_function(apply, of_user, drawn.xs)
+        net, params = jaxnn.as_network((apply, of_user), drawn.xs)
 
     def output(xs: jax.Array) -> jax.Array:
         if apply is not None:
@@ -103,7 +103,7 @@ def sizes_of(cut: Cut, net: Any, several: list[Any]) -> Sizes:
     """Measure a chain with each of several parameters."""
     gradients, states = [], []
     for params in several:
-        flow = jaxnn.gradient_flow(net, params, cut.drawn.xs, cotangent=cut.cotangent)
+        flow = jaxnn.gradient_flow((net, params), cut.drawn.xs, cotangent=cut.cotangent)
         log_delta = np.asarray(flow.log_delta, np.float64)
         gradients.append((log_delta - log_delta[-1]) / LN10)
         states.append(np.asarray(flow.log_mean_square, np.float64) / 2 / LN10)
@@ -136,14 +136,16 @@ def predict(setup: Setup) -> Told:
             times = KINDS[kind].narrower
             network = cut(kind, setup._replace(width=setup.width // times))
             replicas = times * setup.replicas
-            twin, _ = jaxnn.theory.wide(network.net, network.params, replicas=replicas)
+            twin, _ = jaxnn.theory.wide((network.net, network.params), replicas=replicas)
             keys = jax.random.split(jax.random.key(OF_TWINS), setup.draws)
             of_seeds = [
                 network.net.params(network.drawn.params(key))
                 for key in jax.random.split(jax.random.key(OF_WEIGHTS), setup.seeds)
             ]
             larger = [
-                jaxnn.theory.scale_weights(network.net, params, LARGER**0.5, KINDS[kind].weights)
+                jaxnn.theory.scale_weights(
+                    (network.net, params), LARGER**0.5, weights=KINDS[kind].weights
+                )
                 for params in of_seeds[: setup.gains]
             ]
             of_rule, of_larger = (

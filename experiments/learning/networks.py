@@ -24,6 +24,7 @@ from experiments.learning.data import Dataset
 from experiments.learning.fields import field
 from experiments.runs.devices import Mapped, Rounds, SideBySide
 from experiments.runs.work import Work
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.network.blocks import DENSE
 from jaxnn.network.params import LazyRun, is_run
 
@@ -342,7 +343,7 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = Fal
         params: PyTree, xs: jax.Array, ys: jax.Array, depths: jax.Array
     ) -> dict[str, jax.Array]:
         params = start_of(params, net)
-        flow = jaxnn.gradient_flow(net, params, xs, ys, depth=depths, examples=examples)
+        flow = flow_of_net(net, params, xs, ys, depth=depths, examples=examples)
         fields = (*FIELDS, *EXAMPLES) if examples else FIELDS
         return {name: field(flow, name) for name in fields}
 

@@ -20,6 +20,7 @@ from jaxtyping import PyTree
 
 import jaxnn
 from experiments.menagerie import of_layers
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 
 Function = Callable[[PyTree, PyTree], PyTree]  # (params, xs) -> output
 TINY = 1e-300  # instead of a division by zero
@@ -55,12 +56,12 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     each, key = arguments.get("each", "batch"), jax.random.key(seed)
     dtype, f, params, xs = _widest(arguments["model"], arguments["xs"], each)
     if isinstance(params, list) and f is _applied:
-        net, chained = jaxnn.from_layers(params, each=each)
+        net, chained = jaxnn.as_network(params, each=each)
     else:
-        net, chained = jaxnn.from_function(f, params, xs, each=each)
-    flow = jax.jit(
-        lambda p, xs: jaxnn.gradient_flow(net, p, xs, key, loss=linear_loss, examples=False)
-    )(chained, xs)
+        net, chained = jaxnn.as_network((f, params), xs, each=each)
+    flow = jax.jit(lambda p, xs: flow_of_net(net, p, xs, key, loss=linear_loss, examples=False))(
+        chained, xs
+    )
     norms = of_layers.plain(net, chained, xs, lambda output: linear_loss(output, key))
     # A package may cast what it is given to a narrower type of its own.
     narrowest = min(dtype, str(flow.dtype), key=lambda name: np.dtype(name).itemsize)

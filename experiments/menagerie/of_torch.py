@@ -1,6 +1,6 @@
 """A network of PyTorch: its flow, and the same numbers by torch's plain gradient.
 
-    arguments  ->  jaxnn.torch_flow                  ->  Δ of each parameter, of each state, Δx
+    arguments  ->  jaxnn.gradient_flow                  ->  Δ of each parameter, of each state, Δx
                ->  torch.autograd.grad of the loss   ->  Δ of each parameter, of each state, Δx
 
 The loss is the module's own if it returns one, else a random linear one of all of its outputs.
@@ -29,7 +29,7 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     torch.manual_seed(0)
     dtype, model, inputs = _widest(arguments["model"], arguments["xs"])
     torch.manual_seed(1)
-    flow = jaxnn.torch_flow(model, inputs, seed, loss=linear_loss, cuts=arguments.get("cuts"))
+    flow = jaxnn.gradient_flow(model, inputs, seed, loss=linear_loss, cuts=arguments.get("cuts"))
     torch.manual_seed(1)
     states, of_parameters, of_input = _plain(model, inputs, flow.names, seed)
     parameters = flow.parameters

@@ -21,6 +21,7 @@ from experiments.remedies.table import REMEDIES
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
 from jaxnn.arrays.rows import ScaledRows, renormalised, with_exponents
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.network.checks import check_depth
 from jaxnn.passes.walk import Saved, up
 
@@ -143,7 +144,7 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
         params: PyTree, xs: jax.Array, ys: jax.Array, depths: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         (depth,) = depths
-        log_delta = jaxnn.gradient_flow(net, params, xs, ys, depth=depth, examples=False).log_delta
+        log_delta = flow_of_net(net, params, xs, ys, depth=depth, examples=False).log_delta
         ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth - 1, keepdims=False)
         return ratio, distance(last_hidden(net, params, xs, depth).m)
 

@@ -24,6 +24,7 @@ import numpy as np
 import jaxnn
 from experiments.learning import fields, measures
 from experiments.learning.measures import Tested
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
 from jaxnn.train.fitting import Best, all_done
@@ -365,5 +366,5 @@ def _flow(
     net: jaxnn.Network, params: Layers, xs: jax.Array, ys: jax.Array, whole: bool
 ) -> tuple[jax.Array, jaxnn.Flow | None]:
     """Return the fields of a look, and all of the flow if that is recorded."""
-    flow = jaxnn.gradient_flow(net, params, xs, ys, examples=whole)
+    flow = flow_of_net(net, params, xs, ys, examples=whole)
     return jnp.stack([fields.field(flow, name) for name in FLOW]), flow if whole else None

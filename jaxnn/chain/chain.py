@@ -162,7 +162,7 @@ class Lowered:
 class Chain(Lowered):
     """The static description of a network of the user's own.
 
-    Made by `jaxnn.from_layers` and `jaxnn.from_function`. `names` are those of its layers, `paths`
+    Made by `jaxnn.as_network`. `names` are those of its layers, `paths`
     those of their arrays in the user's pytree. Hashable, and static under `jax.jit`: a pytree
     without leaves. Functions and whatever cannot be compared count by identity: make a chain once,
     and it compiles once.
@@ -201,9 +201,9 @@ class Chain(Lowered):
             >>> import jax, jax.numpy as jnp, jaxnn
             >>> f = lambda p, xs: jnp.tanh(xs @ p["a"]) @ p["b"]
             >>> p, xs = {"a": jnp.eye(3), "b": jnp.eye(3)}, jnp.ones((5, 3))
-            >>> net, params = jaxnn.from_function(f, p, xs)
+            >>> net, params = jaxnn.as_network((f, p), xs)
             >>> trained = jax.tree.map(lambda v: v / 2, p)
-            >>> flow = jaxnn.gradient_flow(net, net.params(trained), xs, cotangent=xs)
+            >>> flow = jaxnn.gradient_flow((net, net.params(trained)), xs, cotangent=xs)
             >>> net.user(net.params(trained))["b"][0]
             Array([0.5, 0. , 0. ], dtype=float32)
         """
@@ -227,7 +227,7 @@ class Chain(Lowered):
         Example:
             >>> import jax.numpy as jnp, jaxnn
             >>> layers = {"a": (jnp.matmul, jnp.eye(3)), "b": (jnp.matmul, jnp.ones((3, 3)))}
-            >>> net, params = jaxnn.from_layers(layers)
+            >>> net, params = jaxnn.as_network(layers)
             >>> net.user(params)["b"][1].shape
             (3, 3)
         """
@@ -388,47 +388,13 @@ def as_one_example(tree: PyTree) -> Any:
 
 
 def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
-    """Make a network of layers of your own, for `jaxnn.gradient_flow` and `jaxnn.verdict`.
-
-    Equal layers that follow each other become a run, also in patterns of several; an activation
-    belongs to the product above it.
-
-    Args:
-        layers: in their order, or by name: callable pytrees (modules of Equinox, or of Flax NNX),
-            pairs (f, params) with f(params, state) -> state, `jaxnn.Run`s, and functions of the
-            state. The state is a pytree of arrays with the examples first.
-        each: "batch" if the layers take a batch, "example" if they take one example, as those of
-            Equinox do; then they are mapped over the examples. "whole" if there are no examples, as
-            in a graph or in one long sequence: all of xs is measured as one.
-
-    Returns:
-        net: the static description, hashable. `net.params(layers)` takes other numbers, such as
-            trained ones, `net.user(params)` gives layers back.
-        params: its arrays, a pytree; equal layers that follow each other are stacked.
+    """Make a chain of a list of layers, or of a dict of them by name; see `jaxnn.as_network`.
 
     Raises:
         TypeError: something that is no layer.
         ValueError: no layers, or an unknown `each`.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxnn
-        >>> keys = jax.random.split(jax.random.key(0), 50)
-        >>> dense = lambda theta, z: jnp.tanh(z) @ theta
-        >>> layers = [(dense, jax.random.normal(key, (32, 32)) / 32**0.5) for key in keys]
-        >>> net, params = jaxnn.from_layers(layers)
-        >>> net
-        Chain of 50 layers, <lambda> … <lambda>
-        >>> params[0].per_layer[0][0][0].shape  # one run
-        (50, 32, 32)
-        >>> net.paths[49]
-        ('[49][1]',)
     """
     _check_each(each)
-    if not isinstance(layers, Mapping) and (callable(layers) or not isinstance(layers, Iterable)):
-        raise TypeError(
-            f"layers: expected a list of layers, or a dict by name, got {_kind(layers)}; of a "
-            "sequential module hand over its layers, a function goes to jaxnn.from_function"
-        )
     if not isinstance(layers, Mapping | Sequence):
         layers = list(layers)
     of = Layers.of(layers, each == "whole")
@@ -458,52 +424,11 @@ def from_function(
     cuts: Any = None,
     streams: int = MOST_STREAMS,
 ) -> tuple[Chain, tuple[Any, ...]]:
-    """Cut a function of parameters and examples into layers, for `jaxnn.gradient_flow`.
-
-    It is cut where one array is alive, a stream, and a product with parameters follows; so an
-    activation belongs to the product above it. What depends on xs alone, such as tokens, masks,
-    lengths, keys and noise levels, rides along and counts in no layer; but a float that a skip
-    carries over the first block is the state below that block. Where one stream is not enough to
-    cut a network, as with the skips of a U-Net, the memory beside a decoder or the cell of an LSTM,
-    a state holds several, `flow.streams`.
-
-    Equal layers become a run, and so does a scan, whose steps are layers: over stacked parameters,
-    or over time. Parameters that several layers use count into Δθ of each. Δθ is that of the
-    parameters as they are handed over, whatever the function makes of them first: a cast, a scale,
-    a weight norm.
-
-    A layer is named by what holds its weights in params, such as `blocks[2].linear2`, else by its
-    modules, else by the file and line; those of one name are numbered.
-
-    Args:
-        f: (params, xs) -> floats, a pytree of arrays.
-        params: any pytree; its arrays of a float or complex type are the parameters.
-        xs: an example batch, a pytree of arrays with the examples first. For a batch of other
-            shapes f is traced again, with the same layers and parameters.
-        each: "batch" if f takes a batch, "example" if it takes one example; then it is mapped over
-            the examples. "whole" if there are no examples, as in a graph or in one long sequence:
-            all of xs is measured as one, and loss and cotangent are of the output as it is.
-        cuts: the name of a module, or a pattern such as "encoderblock_*", or several of them: then
-            each layer ends with one of these. All places where it can be cut by default.
-        streams: the most arrays with a Δ of their own that a state may hold.
-
-    Returns:
-        net: the static description, hashable. `net.params(params)` takes other numbers, such as
-            trained ones, `net.user(params)` gives your pytree back.
-        params: the arrays of its layers, a pytree; equal layers that follow each other are stacked.
+    """Cut a function of parameters and examples into layers; see `jaxnn.as_network`.
 
     Raises:
         TypeError: an f that cannot be called.
         ValueError: a function that cannot be cut, an unknown `each`, or cuts that name nothing.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxnn
-        >>> def network(stack, z):
-        ...     return jax.lax.scan(lambda z, theta: (jnp.tanh(z) @ theta, None), z, stack)[0]
-        >>> stack = jax.random.normal(jax.random.key(0), (50, 32, 32)) / 32**0.5
-        >>> net, params = jaxnn.from_function(network, stack, jnp.ones((8, 32)))
-        >>> net.lengths
-        (50,)
     """
     _check_each(each)
     if not callable(f):

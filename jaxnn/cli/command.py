@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         help="draws the random loss, if the function returns none (default: 0)",
     )
     diagnose.add_argument(
-        "--formats",
+        "--entries",
         action="store_true",
         help="count all entries as well, and say which number formats keep them",
     )
@@ -192,7 +192,7 @@ def _diagnose(settings: argparse.Namespace) -> int:
     try:
         with printing.live():
             result = contract.diagnosed(
-                code, settings.memory, settings.seed, settings.formats, settings.theory
+                code, settings.memory, settings.seed, settings.entries, settings.theory
             )
     except (ValueError, FloatingPointError):
         platforms.devices()  # the user's code may only be where it shows that there is none

@@ -29,7 +29,7 @@ EXPECTED = (
 
 
 def diagnosed(
-    code: Source, memory: Memory, seed: int, formats: bool = False, theory: bool = False
+    code: Source, memory: Memory, seed: int, entries: bool = False, theory: bool = False
 ) -> Diagnosis:
     """Run the user's code and diagnose the network that its function returns.
 
@@ -37,7 +37,7 @@ def diagnosed(
         code: the function.
         memory: as in `jaxnn.diagnose`.
         seed: of the random loss, if the function returns none.
-        formats: as in `jaxnn.diagnose`.
+        entries: as in `jaxnn.diagnose`.
         theory: as in `jaxnn.diagnose`.
 
     Raises:
@@ -46,7 +46,7 @@ def diagnosed(
     """
     with source.running(code):
         try:
-            return diagnosis_of(code.function()(), f"{code}()", memory, seed, formats, theory)
+            return diagnosis_of(code.function()(), f"{code}()", memory, seed, entries, theory)
         except (MemoryError, RuntimeError) as error:
             sentence = allocation.sentence(error, SMALLER)
             if sentence is None:
@@ -59,7 +59,7 @@ def diagnosis_of(
     of: str,
     memory: Memory,
     seed: int,
-    formats: bool = False,
+    entries: bool = False,
     theory: bool = False,
 ) -> Diagnosis:
     """Diagnose a network, or return the diagnosis that the user's function has made.
@@ -69,7 +69,7 @@ def diagnosis_of(
         of: the name of that function.
         memory: as in `jaxnn.diagnose`, unless the function says another.
         seed: likewise.
-        formats: likewise.
+        entries: likewise.
         theory: likewise.
 
     Raises:
@@ -77,7 +77,7 @@ def diagnosis_of(
     """
     if isinstance(returned, Diagnosis):
         return returned
-    options = {"memory": memory, "seed": seed, "formats": formats, "theory": theory}
+    options = {"memory": memory, "seed": seed, "entries": entries, "theory": theory}
     return diagnose(**options | arguments(returned, of))
 
 

@@ -4,7 +4,7 @@ patient -> table of changes -> each measured: rate, signal, what is left of the 
 -> judged -> ranked
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from ..chain.chain import Chain
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
@@ -21,12 +20,12 @@ from ..flow.verdict.rate_text import SPOKEN
 from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
-from ..network.network import Network
+from ..models import Cuts, Model, as_network, is_of_torch, own_pytree, refuse_each
 from ..rules import Found
 from .changes import CURES, SAME, WITHOUT_ILLNESS, Change
 from .jax_patients import jax_patient
-from .patient import Model, Params, Patient
-from .torch_patient import Module, Tensor, TorchPatient
+from .patient import AnyNet, Params, Patient
+from .torch_patient import TorchPatient
 
 MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
@@ -79,7 +78,7 @@ class Cure:
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     factors: Float[np.ndarray, " L"] | None = field(default=None, repr=False)
     flow: Flow | None = field(default=None, repr=False)
-    net: Model = field(default=None, repr=False)
+    net: AnyNet = field(default=None, repr=False)
     params: Params = field(default=None, repr=False)
 
     def __str__(self) -> str:
@@ -147,14 +146,14 @@ class Cures:
 
 
 def cures(
-    net: Network | Chain,
-    params: Params,
+    model: Model,
     xs: PyTree,
     ys: PyTree = None,
     *,
     loss: Loss | None = None,
     cotangent: PyTree = None,
-    like: PyTree = None,
+    each: str = "batch",
+    cuts: Cuts = None,
     seed: int = 0,
     theory: bool = False,
 ) -> Cures:
@@ -175,24 +174,27 @@ def cures(
     of them.
 
     Args:
-        net: the network, or a chain of the user's own layers.
-        params: its parameters.
-        xs: the examples.
-        ys: as for `jaxnn.gradient_flow`.
+        model: as for `jaxnn.gradient_flow`. Of a module of PyTorch, branches, norms, kernels and
+            relu are recognised in torch's graph; tailored units take the place of activations that
+            are modules. Afterwards it has its own parameters again.
+        xs: as for `jaxnn.gradient_flow`.
+        ys: likewise.
         loss: likewise.
         cotangent: likewise.
-        like: the user's pytree, if it holds arrays that no layer has; see `Chain.user`.
+        each: likewise.
+        cuts: likewise.
         seed: of orthogonal matrices.
         theory: whether the wide twin of each changed network is measured as well, see
-            `jaxnn.theory.wide`; that takes several times as long.
+            `jaxnn.theory.wide`; that takes several times as long. Not of PyTorch.
 
     Returns:
-        Cures: `cures[0]` is the best, `cures[0].params` are its parameters in the user's pytree,
-        `print(cures)` says what each does. Empty if nothing vanishes or explodes and all routers
-        learn.
+        Cures: `cures[0]` is the best, `cures[0].params` are its parameters in the form of the
+        model: the pytree of a pair (f, params), the list of layers, the module of JAX; of PyTorch a
+        state dict for `module.load_state_dict`. `print(cures)` says what each does. Empty if
+        nothing vanishes or explodes and all routers learn.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.gradient_flow`.
+        ValueError, TypeError: as `jaxnn.gradient_flow`; a theory of PyTorch.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -201,59 +203,38 @@ def cures(
         ...     return jnp.tanh(z) @ w
         >>> layers = [(block, jax.random.normal(key, (32, 32)) / 12) for key in keys]
         >>> xs, c = jax.random.normal(jax.random.key(1), (2, 8, 32))
-        >>> net, params = jaxnn.from_layers(layers)
-        >>> found = jaxnn.cures(net, params, xs, cotangent=c)
+        >>> found = jaxnn.cures(layers, xs, cotangent=c)
         >>> found.verdict.word, found[0].works, abs(found[0].decades) < 0.005
         ('vanishing', True, True)
         >>> found[0].params[0][1].shape
         (32, 32)
     """
-    options = {"loss": loss, "cotangent": cotangent, "like": like, "seed": seed}
-    return tried_on(jax_patient(net, params, xs, ys, **options), theory)
+    if theory and is_of_torch(model):
+        raise ValueError("theory: expected none for a module of PyTorch, which has no wide twin")
+    patient = patient_of(
+        *(model, xs, ys), loss=loss, cotangent=cotangent, each=each, cuts=cuts, seed=seed
+    )
+    return tried_on(patient, theory)
 
 
-def torch_cures(
-    module: Module,
-    inputs: PyTree,
+def patient_of(
+    model: Model,
+    xs: PyTree,
     ys: PyTree = None,
     *,
-    loss: Callable[[PyTree, PyTree], Tensor] | None = None,
+    loss: Loss | None = None,
     cotangent: PyTree = None,
-    cuts: str | Sequence[str] | None = None,
+    each: str = "batch",
+    cuts: Cuts = None,
     seed: int = 0,
-) -> Cures:
-    """Try changes that could keep the gradient of a PyTorch module, and measure each on it.
-
-    As `jaxnn.cures`, with branches, norms, kernels and relu recognised in torch's graph; tailored
-    units take the place of activations that are modules of torch. Afterwards the module has its own
-    parameters again.
-
-    Args:
-        module: the module.
-        inputs: as for `jaxnn.torch_flow`.
-        ys: likewise.
-        loss: likewise.
-        cotangent: likewise.
-        cuts: likewise.
-        seed: of orthogonal matrices.
-
-    Returns:
-        Cures, the best first; `cures[0].params` is a state dict for `module.load_state_dict`.
-
-    Raises:
-        ValueError, TypeError: as `jaxnn.torch_flow`.
-
-    Example:
-        >>> import torch, jaxnn  # doctest: +SKIP
-        >>> layers = [torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.Tanh())
-        ...           for _ in range(20)]  # doctest: +SKIP
-        >>> module = torch.nn.Sequential(*layers)  # doctest: +SKIP
-        >>> found = jaxnn.torch_cures(module, torch.randn(8, 32), cotangent=torch.randn(8, 32))
-        ... # doctest: +SKIP
-        >>> module.load_state_dict(found[0].params)  # doctest: +SKIP
-    """
-    options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
-    return tried_on(TorchPatient(module, inputs, ys, seed=seed, **options))
+) -> Patient:
+    """Return any model with its data as what changes are tried on."""
+    if is_of_torch(model):
+        refuse_each(each, "a module of PyTorch")
+        return TorchPatient(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, seed=seed)
+    net, params = as_network(model, xs, each=each, cuts=cuts)
+    like = own_pytree(model)
+    return jax_patient(net, params, xs, ys, loss=loss, cotangent=cotangent, like=like, seed=seed)
 
 
 def tried_on(
@@ -283,13 +264,13 @@ def _tried(patient: Patient, found: Found, theory: bool) -> Cure:
     return judged(patient, found.rule, found.text, found.values["change"], theory, values)
 
 
-def ranked(tried: list[Cure], net: Model) -> list[Cure]:
+def ranked(tried: list[Cure], net: AnyNet) -> list[Cure]:
     """Return changes of a network, the best first; see `Cures`."""
     smallest = (cure.directions for cure in tried if cure.works and cure.directions > 0)
     return sorted(tried, key=partial(_place, net, next(smallest, np.nan)))
 
 
-def _place(net: Model, directions: float, cure: Cure) -> tuple[bool, float, bool, float]:
+def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, float, bool, float]:
     """Return what changes are sorted by, given the directions that the smallest of them leaves.
 
     Equal ones stay as they were tried.

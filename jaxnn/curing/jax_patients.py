@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int, PyTree
 
 from ..chain.chain import Chain, Link
 from ..chain.parameter_places import are_shared
-from ..flow.measure.gradient_flow import gradient_flow
+from ..flow.measure.gradient_flow import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
 from ..network.network import Network
@@ -46,7 +46,7 @@ class NetworkPatient(Patient):
 
     def flow_of(self, params: Params, theory: bool = False) -> Flow:
         options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
-        return gradient_flow(self.network, params, self.xs, self.ys, theory=theory, **options)
+        return flow_of_net(self.network, params, self.xs, self.ys, theory=theory, **options)
 
     def user(self, params: Params) -> Params:
         """Return the parameters themselves: they are the user's own."""

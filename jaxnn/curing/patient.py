@@ -25,7 +25,7 @@ from .words import names_in_words, numbers_in_words, to_digits
 log = logging.getLogger("jaxnn.curing")
 
 Params = Any  # a pytree of arrays, or tensors by name
-Model = Any  # a Network, a chain, or a module of PyTorch
+AnyNet = Any  # a Network, a chain, or a module of PyTorch
 State = Any  # an array of JAX, or a tensor
 At = tuple[int, int]  # the layer of an array, counted from 0, and a number
 Places = Set[At]
@@ -75,7 +75,7 @@ class Patient(ABC):
     measurements: how often it was measured with others.
     """
 
-    network: Model
+    network: AnyNet
 
     def __init__(self, params: Params, seed: int = 0, numbers: Int[np.ndarray, " L"] | None = None):
         self.params, self.seed, self.measurements = params, seed, 0

@@ -24,7 +24,7 @@ Tensors = Mapping[str, Tensor]
 class TorchPatient(Patient):
     """A module of PyTorch with its data; its params are its parameters by name.
 
-    inputs, ys, loss, cotangent, cuts: as for `jaxnn.torch_flow`.
+    inputs, ys, loss, cotangent, cuts: as for `jaxnn.gradient_flow`.
     """
 
     network: Module

@@ -326,7 +326,7 @@ class Program:
                 raise ValueError(
                     f"params: expected arrays spread over the mesh as when the network was cut, "
                     f"{own.dtype}{list(own.shape)} over {spec_of(own)}, got one over {spec_of(v)}; "
-                    "hand jaxnn.from_function the parameters as they are spread now"
+                    "hand jaxnn.as_network the parameters as they are spread now"
                 )
         given = list(map(pcast_like, [*arrays, *given], self.closed.in_avals))
         return jax.tree.unflatten(self.structure, function(self.closed)(*given))

@@ -46,7 +46,7 @@ def branches_of(module: Module, inputs: Inputs) -> list[set[str]]:
 
     Args:
         module: a torch.nn.Module.
-        inputs: as for `jaxnn.torch_flow`.
+        inputs: as for `jaxnn.gradient_flow`.
     """
     with _graph(module, inputs) as (below, names):
         return [product for _, _, product in _skips(below, names)]
@@ -59,7 +59,7 @@ def is_post_norm(module: Module, inputs: Inputs) -> bool:
 
     Args:
         module: a torch.nn.Module.
-        inputs: as for `jaxnn.torch_flow`.
+        inputs: as for `jaxnn.gradient_flow`.
     """
     with _graph(module, inputs) as (below, names):
         places = _places(below)
@@ -79,7 +79,7 @@ def kernels_of(module: Module, inputs: Inputs) -> dict[str, Axes]:
 
     Args:
         module: a torch.nn.Module.
-        inputs: as for `jaxnn.torch_flow`.
+        inputs: as for `jaxnn.gradient_flow`.
     """
     found: dict[str, Axes] = {}
     with _graph(module, inputs) as (below, names):
@@ -96,7 +96,7 @@ def count_of_relu(module: Module, names: Sequence[str], inputs: Inputs) -> int |
     Args:
         module: a torch.nn.Module.
         names: of modules in it, in torch's sense.
-        inputs: as for `jaxnn.torch_flow`.
+        inputs: as for `jaxnn.gradient_flow`.
     """
     known, handles = dict(module.named_modules()), []
     entered, ends = list[list[Any]](), list[tuple[list[Any], list[Any]]]()

@@ -9,7 +9,6 @@ import numpy as np
 from ..network.activations import ACTIVATIONS
 from ..network.network import Network
 from ..network.params import Layer
-from ..network.tasks import Task
 from .tensors import is_a, name_of_dtype, numbers_of, of_torch
 from .types import Module, Tensor
 
@@ -22,19 +21,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def from_torch(
-    module: Module, task: str | Task = "regression"
-) -> tuple[Network, tuple[Layer, ...]]:
+def from_torch(module: Module) -> tuple[Network, tuple[Layer, ...]]:
     """Convert a Sequential of Linear modules with activations between them.
 
     Args:
         module: a torch.nn.Sequential of Linear, activation, Linear, …, Linear. The activations are
             those of torch that are in `jaxnn.network.ACTIVATIONS`; none at all is the identity.
             What follows the last Linear belongs to the task.
-        task: regression, binary or multiclass, see `jaxnn.network.TASKS`.
 
     Returns:
-        net: the network.
+        net: the network, of regression; `dataclasses.replace(net, task="binary")` has another task.
         params: copies of its parameters, of NumPy: θ[i] is the transpose of `weight`, b[i] is
             `bias`, or zeros if there is none.
 
@@ -48,14 +44,14 @@ def from_torch(
         >>> model = torch.nn.Sequential(
         ...     torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
         ... )  # doctest: +SKIP
-        >>> net, params = jaxnn.from_torch(model, task="binary")  # doctest: +SKIP
+        >>> net, params = jaxnn.as_network(model)  # doctest: +SKIP
         >>> net  # doctest: +SKIP
-        Network(sizes=(3, 4, 1), activation='tanh', task='binary')
+        Network(sizes=(3, 4, 1), activation='tanh', task='regression')
     """
     if not is_a(module, "Sequential"):
         raise TypeError(
             f"module: expected a torch.nn.Sequential, got {type(module).__name__}; "
-            "jaxnn.torch_flow measures any module"
+            "jaxnn.gradient_flow measures any module"
         )
     linears: list[tuple[str, Any]] = []
     activations: list[tuple[str, str]] = []
@@ -89,7 +85,7 @@ def from_torch(
             )
     params = tuple(_layer(linear) for _, linear in linears)
     sizes = (len(params[0].theta), *(len(layer.b) for layer in params))
-    return Network(sizes, [activation for _, activation in activations], task), params
+    return Network(sizes, [activation for _, activation in activations], "regression"), params
 
 
 def _activation_of(name: str, child: Module) -> str:
@@ -108,8 +104,8 @@ def _activation_of(name: str, child: Module) -> str:
 
 def _misfit(name: str, child: Module, expected: str) -> ValueError:
     return ValueError(
-        f"child {name}: expected {expected}, got {type(child).__name__}; jaxnn.torch_flow measures "
-        "any module"
+        f"child {name}: expected {expected}, got {type(child).__name__}; "
+        "jaxnn.gradient_flow measures any module"
     )
 
 

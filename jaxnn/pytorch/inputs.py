@@ -20,7 +20,7 @@ def entering(inputs: Inputs, is_leaf: bool = False) -> tuple[list[Any], dict[str
     That is the user's own tensor if it requires a gradient, so that a loss may close over it.
 
     Args:
-        inputs: as for `jaxnn.torch_flow`.
+        inputs: as for `jaxnn.gradient_flow`.
         is_leaf: whether the module is given this tensor itself, else a copy that it may change in
             place, which torch forbids for a leaf.
 

@@ -71,7 +71,7 @@ def measured(
     look: Callable[[list[State]], Look],
     heads: Heads,
 ) -> Measured:
-    """Measure a module of PyTorch, from cut to cut; see `jaxnn.torch_flow`.
+    """Measure a module of PyTorch, from cut to cut; see `jaxnn.gradient_flow`.
 
     look returns what is noted of Δ of each state besides, in each pass whose numbers may be taken;
     heads what is kept of the logits of an attention.

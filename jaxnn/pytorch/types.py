@@ -14,7 +14,7 @@ else:
 
 Arguments = tuple[Any, ...]  # of a call, whatever the user hands over
 Named = dict[str, Any]  # such as have names
-Inputs = Any  # a tensor, arguments, or these by name; see `jaxnn.torch_flow`
+Inputs = Any  # a tensor, arguments, or these by name; see `jaxnn.gradient_flow`
 Output = Any  # of a module
 Loss = Callable[..., Any]  # (output, ys) -> a tensor
-Cuts = str | Module | Sequence[str | Module] | None  # see `jaxnn.torch_flow`
+Cuts = str | Module | Sequence[str | Module] | None  # see `jaxnn.gradient_flow`

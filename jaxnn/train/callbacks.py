@@ -1,6 +1,6 @@
 """Callbacks of trainers of PyTorch, which watch every step of an optimiser without a line in it.
 
-    the module's last forward pass in training -> its inputs -> torch_watch around the step
+    the module's last forward pass in training -> its inputs -> a watch around the step
 
 The trainers' packages are imported where a callback is made.
 """
@@ -12,9 +12,11 @@ from typing import Any, Protocol
 from jaxtyping import PyTree
 
 from ..pytorch.module import own_loss
+from ..pytorch.types import Module
 from .packages import imported
 from .recorder import Number, Options
-from .torch_watch import Begun, Module, Tensor, TorchLoss, TorchWatch, torch_watch
+from .torch_watch import Begun, Tensor, TorchLoss, TorchWatch
+from .watch import watch
 
 Event = object  # whatever else a trainer hands over
 
@@ -36,7 +38,11 @@ class _Calls:
         self.hook = module.register_forward_hook(self._keep, with_kwargs=True)
 
     def _keep(
-        self, module: Module, args: tuple[PyTree, ...], kwargs: dict[str, PyTree], output: PyTree
+        self,
+        module: Module,
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        output: PyTree,
     ) -> None:
         if self.is_heard and module.training:
             self.inputs = kwargs if kwargs and not args else args
@@ -57,7 +63,7 @@ class _Watching:
     def start(self, module: Module) -> None:
         """Watch a module, from the start of a training on."""
         if self.watch is None or self.watch.module is not module:
-            self.watch = torch_watch(module, **self.options)
+            self.watch = watch(module, **self.options)
         self.stop()
         self.calls = _Calls(module, self.watch)
 
@@ -98,7 +104,7 @@ def hugging_face_callback(**options: Any) -> Any:
     accumulate gradients the last batch is measured.
 
     Args:
-        options: of `jaxnn.torch_watch`, all but the loss, such as every, folder and cuts.
+        options: of `jaxnn.watch`, all but the loss, such as every, folder and cuts.
 
     Returns:
         The callback, for `Trainer(..., callbacks=[…])`; its `watch` is the TorchWatch, None before
@@ -149,10 +155,10 @@ def lightning_callback(
     """Return a `Callback` that watches a training of Lightning.
 
     Args:
-        loss: as for `jaxnn.torch_watch`: (output, labels) -> a loss.
+        loss: as for `jaxnn.watch`: (output, labels) -> a loss.
         module: (LightningModule) -> the module that training_step calls; itself by default.
         labels: (batch) -> what the loss takes; the second entry of the batch by default.
-        options: all others of `jaxnn.torch_watch`, such as every, folder and cuts.
+        options: all others of `jaxnn.watch`, such as every, folder and cuts.
 
     Returns:
         The callback, for `Trainer(callbacks=[…])`; its `watch` is the TorchWatch, None before the

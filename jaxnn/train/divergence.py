@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 from ..arrays.compiled import compiled, transferring
 from ..arrays.rows import ScaledRows
 from ..errors import NonFiniteError, Where
-from ..flow.measure.gradient_flow import gradient_flow
+from ..flow.measure.gradient_flow import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.verdict.verdict import verdict
 from ..network.checks import Depth, check_depth
@@ -62,7 +62,7 @@ def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: Depth) ->
         loss=jnp.isfinite(jnp.mean(net.task.loss(top.m, ys))),
         delta_z=~_by_layer(bad_delta_z),
         delta=~_by_layer(bad_delta),
-        flow=gradient_flow(net, params, xs, ys, depth=depth, examples=False),
+        flow=flow_of_net(net, params, xs, ys, depth=depth, examples=False),
     )
 
 

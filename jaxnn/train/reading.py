@@ -58,7 +58,7 @@ def read_watch(folder: Path | str) -> Watched:
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
         >>> folder = tempfile.mkdtemp()
-        >>> watch = jaxnn.watch(net, every=10, folder=folder)
+        >>> watch = jaxnn.watch((net, params), every=10, folder=folder)
         >>> watch(0, params, jnp.eye(2, 3), jnp.array([0, 1]))
         >>> watch.flush()
         >>> jaxnn.train.read_watch(folder).measurements[0]["step"]

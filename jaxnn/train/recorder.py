@@ -52,7 +52,7 @@ class Options:
     callback: Callable[[Alarm], object] | None = None
     ignore: Collection[str] = ()
     positions: bool = False
-    formats: bool = False
+    entries: bool = False
     theory: Theory | None = None
     write: Writer | None = None
 

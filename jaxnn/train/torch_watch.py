@@ -1,49 +1,30 @@
-"""A watch of a training in PyTorch: `torch_flow` before the optimiser's step, the update after it.
+"""A watch of a training in PyTorch: the flow before the optimiser's step, the update after it.
 
 Torch is never imported: the user has done so.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import PyTree
 
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.record.flow import Flow
-from ..network.checks import check_loss
 from ..pytorch.tensors import log_norm
+from ..pytorch.types import Module
 from .recorder import Number, Options, Recorder
 from .steps import check_integer
-from .watched import Alarm
-from .writers import Writer
 
 Tensor = Any  # of torch, which is not imported
 TorchLoss = Callable[[PyTree, PyTree], Tensor]
 Cuts = str | Sequence[str] | None
 
 
-class Handle(Protocol):
-    """A hook that is registered."""
-
-    def remove(self) -> None: ...
-
-
-class Module(Protocol):
-    """What is asked of a torch.nn.Module."""
-
-    training: bool
-
-    def named_parameters(self) -> Iterable[tuple[str, Tensor]]: ...
-
-    def register_forward_hook(self, hook: Callable[..., None], *, with_kwargs: bool) -> Handle: ...
-
-
 class TorchWatch(Recorder):
-    """The watch of one training in PyTorch; made by `jaxnn.torch_watch`, called in every step.
+    """The watch of one training in PyTorch; made by `jaxnn.watch`, called in every step.
 
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
@@ -85,7 +66,7 @@ class TorchWatch(Recorder):
             ys,
             loss=self.loss,
             cuts=self.cuts,
-            formats=self.options.formats,
+            entries=self.options.entries,
         )
         parameters = dict(self.module.named_parameters())
         before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
@@ -113,61 +94,3 @@ class Begun(NamedTuple):
     step: int
     flow: Flow
     before: dict[str, Tensor]
-
-
-def torch_watch(
-    module: Module,
-    *,
-    loss: TorchLoss | None = None,
-    cuts: Cuts = None,
-    every: int = 100,
-    folder: Path | str | None = None,
-    callback: Callable[[Alarm], Any] | None = None,
-    ignore: tuple[str, ...] = (),
-    positions: bool = False,
-    formats: bool = False,
-    write: Writer | None = None,
-) -> TorchWatch:
-    """Watch a training in PyTorch: measure the flow of its gradient every so many steps.
-
-    Around the optimiser's step, after `backward`:
-
-        with watch(step, xs, ys, value=loss):
-            optimizer.step()
-
-    A training goes on as if nothing had been measured, see `jaxnn.torch_flow`; between measurements
-    nothing is done. Whatever fails, of the measurement, the file, `write` or `callback`, it goes on
-    too: the first failure of each is an alarm, and `TorchWatch.failures` counts them.
-
-    Args:
-        module: a torch.nn.Module.
-        loss: as for `jaxnn.torch_flow`: (output, ys) -> a loss of each example, or one number.
-        cuts: likewise.
-        every: the number of steps from one measurement to the next; the first is at step 0.
-        folder: as for `jaxnn.watch`.
-        callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
-            `jaxnn.errors.TrainingWarning`.
-        ignore: rules that give no alarm, see `jaxnn.train.alarms`.
-        positions: whether Δ and what differs between examples are recorded at each position too.
-        formats: whether exponents of entries are recorded too, as for `jaxnn.torch_flow`.
-        write: takes the step and the numbers of each measurement, as for `jaxnn.watch`.
-
-    Returns:
-        TorchWatch.
-
-    Raises:
-        TypeError: something that is no module of PyTorch; a callback or a writer that is no
-            function; no folder.
-        ValueError: an `every` below 1; an unknown rule; a folder to which another process writes.
-
-    Example (where torch is installed):
-        >>> import jaxnn
-        >>> import torch  # doctest: +SKIP
-        >>> model, mse = torch.nn.Linear(8, 1), torch.nn.MSELoss()  # doctest: +SKIP
-        >>> watch = jaxnn.torch_watch(model, loss=mse)  # doctest: +SKIP
-    """
-    loss = check_loss(loss)
-    if not hasattr(module, "register_forward_hook"):
-        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    options = Options(every, folder, callback, ignore, positions, formats, write=write)
-    return TorchWatch(module, loss, cuts, options)

@@ -27,15 +27,17 @@ from ..arrays.rows import at_least_float32, can_be_learned, is_float
 from ..arrays.spread import whole
 from ..chain.chain import Chain
 from ..chain.parameter_handover import is_array
-from ..flow.measure.gradient_flow import gradient_flow
+from ..flow.measure.gradient_flow import flow_of_net
 from ..flow.measure.updates import log_updates
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
+from ..models import Cuts, Model, as_network, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..texts import counted
 from .recorder import FAULTS, Number, Options, Recorder, in_words
 from .steps import check_integer
+from .torch_watch import TorchWatch
 from .watched import Alarm, Line, Watched, theory_of_start
 from .writers import Writer
 
@@ -156,18 +158,21 @@ class _Layout(NamedTuple):
 
 
 def watch(
-    net: Any,
+    model: Model,
+    xs: PyTree = None,
     *,
     loss: Loss | None = None,
+    each: str = "batch",
+    cuts: Cuts = None,
     every: int = 100,
     folder: Path | str | None = None,
     callback: Callable[[Alarm], Any] | None = None,
     ignore: tuple[str, ...] = (),
     positions: bool = False,
-    formats: bool = False,
+    entries: bool = False,
     theory: Flow | None = None,
     write: Writer | None = None,
-) -> Watch:
+) -> Any:  # Watch or TorchWatch, by the model
     """Watch a training: measure the flow of its gradient every so many steps, and record it.
 
     One line in the loop, after the update, inside of `jit` and of a `scan` over steps or outside:
@@ -179,12 +184,23 @@ def watch(
     as another gradient; the steps between cost a look at whether all numbers are finite. The first
     step after which they are not is measured too, whatever its number.
 
+    Of a module of PyTorch around the optimiser's step, after `backward`:
+
+        with watch(step, xs, ys, value=loss_of_the_step):
+            optimizer.step()
+
+    A training of torch goes on as if nothing had been measured, see `jaxnn.gradient_flow`; between
+    measurements nothing is done.
+
     Whatever fails, of the measurement, the file, `write` or `callback`, the training goes on: the
     first failure of each is an alarm, and `Watch.failures` counts them.
 
     Args:
-        net: the network, or the chain of `jaxnn.from_function` or `jaxnn.from_layers`.
+        model: as for `jaxnn.gradient_flow`; its parameters come with each step.
+        xs: an example batch, of a module or a function of JAX, with which it is cut.
         loss: as for `jaxnn.gradient_flow`: (output, ys) -> a loss of each example, or one number.
+        each: as for `jaxnn.gradient_flow`.
+        cuts: likewise.
         every: the number of steps from one measurement to the next; the first is at step 0.
         folder: for `watch.jsonl`, see `jaxnn.train.watched`; without it all is kept in memory. A
             training that goes on in the same folder adds to it.
@@ -192,19 +208,21 @@ def watch(
             `jaxnn.errors.TrainingWarning`. It is called in a thread of JAX's and must not use JAX.
         ignore: rules that give no alarm, see `jaxnn.train.alarms`.
         positions: whether Δ and what differs between examples are recorded at each position too.
-        formats: whether exponents of entries are recorded too, as for `jaxnn.gradient_flow`.
-        theory: the flow of the start, measured with theory=True: what training moves away from.
+        entries: whether exponents of entries are recorded too, as for `jaxnn.gradient_flow`.
+        theory: the flow of the start, measured with theory=True: what training moves away from; of
+            PyTorch there is none.
         write: takes the step and the numbers of each measurement by their names, for a tracker of
             experiments: `jaxnn.train.to_tensorboard`, `to_wandb`, `to_mlflow` and `to_csv` make
             one, and any function of both is one. It is called as the callback is.
 
     Returns:
-        Watch.
+        Watch, or `jaxnn.train.TorchWatch` of a module of PyTorch.
 
     Raises:
         ValueError: an `every` below 1; an unknown rule; a folder with the watch of another network,
-            or to which another process writes; a theory of another network, or a flow without any.
-        TypeError: a callback or a writer that is no function; no network; no folder.
+            or to which another process writes; a theory of another network, or a flow without any;
+            as `jaxnn.as_network`.
+        TypeError: a callback or a writer that is no function; no model; no folder.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -213,8 +231,7 @@ def watch(
         >>> def loss(output, ys):
         ...     return jnp.mean((output - ys) ** 2, axis=-1)
         >>> p, xs = {"a": jnp.eye(3), "b": jnp.eye(3)}, jnp.linspace(-1, 1, 15).reshape(5, 3)
-        >>> net, _ = jaxnn.from_function(f, p, xs)
-        >>> watch = jaxnn.watch(net, loss=loss, every=2)
+        >>> watch = jaxnn.watch((f, p), xs, loss=loss, every=2)
         >>> @jax.jit
         ... def train_step(step, p, xs, ys):
         ...     value, grads = jax.value_and_grad(lambda p: jnp.mean(loss(f(p, xs), ys)))(p)
@@ -227,22 +244,23 @@ def watch(
         [0, 2, 4]
     """
     loss = check_loss(loss)
+    of_start = theory_of_start(theory)
+    options = Options(every, folder, callback, ignore, positions, entries, of_start, write)
+    if is_of_torch(model):
+        refuse_each(each, "a module of PyTorch")
+        if theory is not None:
+            raise ValueError("theory: expected none for a module of PyTorch, without a wide twin")
+        return TorchWatch(model, loss, cuts, options)
+    net, _ = as_network(model, xs, each=each, cuts=cuts)
     if isinstance(net, Chain) and loss is None:
         raise ValueError(
             "loss: expected loss(output, ys) -> (B,) or a number for a chain, got None"
         )
-    if not isinstance(net, Chain | Network):
-        raise TypeError(
-            "net: expected a Network, or the chain of jaxnn.from_function or jaxnn.from_layers, "
-            f"got {type(net).__name__}"
-        )
-    of_start = theory_of_start(theory)
     if theory is not None and [*theory.names] != _names(net):
         raise ValueError(
             f"theory: expected a flow of this network, of {counted(len(_names(net)), 'layer')}, got"
             f" one of {counted(len(theory.names), 'layer')}, or with other names"
         )
-    options = Options(every, folder, callback, ignore, positions, formats, of_start, write)
     return Watch(net, loss, options)
 
 
@@ -298,8 +316,8 @@ def _look(
     def measure() -> None:
         chain = watch.net if isinstance(watch.net, Chain) else None
         before = params if chain is None else chain.params(params)
-        flow = gradient_flow(
-            watch.net, before, xs, ys, loss=watch.loss, formats=watch.options.formats
+        flow = flow_of_net(
+            watch.net, before, xs, ys, loss=watch.loss, entries=watch.options.entries
         )
         log_update = None
         if after is not None:

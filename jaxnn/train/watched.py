@@ -35,7 +35,7 @@ The lists of a measurement are in the order of those of the last start. What the
                           what branches add to their stream, relative to it, and so on
     parameters            log10_delta of the array's Δ, log10_size of itself, log10_update of its
                           change in this step (null without the parameters after it)
-    …exponent_1, _50, _99 with formats=True, of layers and of parameters: the k at or below which
+    …exponent_1, _50, _99 with entries=True, of layers and of parameters: the k at or below which
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
                           exponent_50

@@ -34,10 +34,10 @@ from ..arrays.spread import whole
 from ..chain.apply import Kept, applied
 from ..chain.chain import Chain
 from ..chain.from_network import as_chain
-from ..chain.models import is_of_torch, network_of
 from ..chain.parameter_handover import is_array
 from ..flow.record.loss import Loss, mean_of
 from ..flow.record.positions import main_of
+from ..models import as_network, is_of_torch
 from ..network.checks import as_rows, check_data, check_loss, check_params
 from ..network.network import Network
 from ..texts import counted, told
@@ -111,7 +111,7 @@ def width_check(
     Raises:
         TypeError: a build that returns something else, or a module of PyTorch.
         ValueError: fewer than three widths, networks that differ in more than the width, or as
-            `jaxnn.from_function`.
+            `jaxnn.as_network`.
 
     Example:
         >>> import jax.numpy as jnp, jaxnn, numpy as np, optax
@@ -169,9 +169,9 @@ def _built(
     if is_of_torch(model):
         raise TypeError(
             "build: expected a network of JAX, got a module of PyTorch; a Sequential of Linear and "
-            "activations becomes one by jaxnn.from_torch(module)"
+            "activations becomes one by jaxnn.as_network(module)"
         )
-    net, params = network_of(model, xs, each, None)
+    net, params = as_network(model, xs, each=each)
     if isinstance(net, Network):
         if loss is not None or ys is None:
             raise ValueError("ys, loss: expected ys and no loss with a Network, whose task has it")

@@ -55,7 +55,7 @@ def to_tensorboard(writer: Any) -> Writer:
         >>> import jaxnn
         >>> from tensorboardX import SummaryWriter  # doctest: +SKIP
         >>> write = jaxnn.train.to_tensorboard(SummaryWriter("runs/mine"))  # doctest: +SKIP
-        >>> watch = jaxnn.watch(net, loss=loss, write=write)  # doctest: +SKIP
+        >>> watch = jaxnn.watch(model, xs, loss=loss, write=write)  # doctest: +SKIP
     """
     add = getattr(writer, "add_scalar", None) or getattr(writer, "scalar", None)
     if add is None:
@@ -88,7 +88,7 @@ def to_wandb(run: Any) -> Writer:
         >>> import jaxnn
         >>> import wandb  # doctest: +SKIP
         >>> write = jaxnn.train.to_wandb(wandb.init(project="mine"))  # doctest: +SKIP
-        >>> watch = jaxnn.watch(net, loss=loss, write=write)  # doctest: +SKIP
+        >>> watch = jaxnn.watch(model, xs, loss=loss, write=write)  # doctest: +SKIP
     """
     if not callable(getattr(run, "log", None)):
         raise TypeError(f"run: expected that of wandb.init(), got {type(run).__name__}")
@@ -116,7 +116,7 @@ def to_mlflow(run: Any) -> Writer:
         >>> import jaxnn
         >>> import mlflow  # doctest: +SKIP
         >>> write = jaxnn.train.to_mlflow(mlflow.start_run())  # doctest: +SKIP
-        >>> watch = jaxnn.watch(net, loss=loss, write=write)  # doctest: +SKIP
+        >>> watch = jaxnn.watch(model, xs, loss=loss, write=write)  # doctest: +SKIP
     """
     run_id = getattr(getattr(run, "info", None), "run_id", None)
     if run_id is None:

@@ -37,13 +37,13 @@ from experiments.remedies.of_user.training import (
 )
 from jaxnn.chain.chain import Chain
 from jaxnn.chain.from_network import as_chain
-from jaxnn.chain.models import is_of_torch, network_of
 from jaxnn.curing.changes import CURES
 from jaxnn.curing.cures import Cures, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.patient import Patient
 from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.flow.record.flow import Flow
+from jaxnn.models import as_network, is_of_torch
 from jaxnn.network.checks import as_rows
 from jaxnn.pytorch.module import own_loss, prediction_of
 
@@ -161,8 +161,8 @@ Made = tuple[Callable[[Any], Patient], Data, str]
 
 def _of_jax(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
     """Return a patient, given rows, and all of the data with its name."""
-    model, xs, ys, loss = (given.get(name) for name in ("model", "xs", "ys", "loss"))
-    net, params = network_of(model, xs, given.get("each", "batch"), given.get("cuts"))
+    model, xs, ys, loss = given["model"], given["xs"], given.get("ys"), given.get("loss")
+    net, params = as_network(model, xs, each=given.get("each", "batch"), cuts=given.get("cuts"))
     like = model[1] if isinstance(model, tuple) else model
     like = None if like is params else like
     accuracy: Loss = named

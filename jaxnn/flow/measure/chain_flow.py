@@ -86,7 +86,7 @@ def _check_params(net: Chain, params: PyTree) -> None:
     if isinstance(params, tuple | list) and list(map(type, params)) == kinds:
         return
     raise ValueError(
-        "params: expected the chain's parameters, as jaxnn.from_function, jaxnn.from_layers and "
+        "params: expected the chain's parameters, as jaxnn.as_network and "
         f"net.params return them, got {type(params).__name__} of something else; of the pytree "
         "that the chain was made of hand over net.params(pytree)"
     )

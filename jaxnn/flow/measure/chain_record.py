@@ -134,7 +134,7 @@ class Recorder(NamedTuple):
     def _entries(
         self, deltas: list[ScaledRows], step: ChainStep, theta: list[ScaledRows]
     ) -> Entries | None:
-        if not self.options.formats:
+        if not self.options.entries:
             return None
         states = rows_of_state(floats(streams(step.out)), self.dtype)
         return entries_of([*deltas, *states, *theta, *rows_of_arrays(step.trained, self.dtype)])
@@ -245,7 +245,7 @@ class Recorder(NamedTuple):
 
     def _flow_entries(self, records: Records, layers: tuple[int, ...]) -> FlowEntries | None:
         """Return the histograms of all arrays, given the layer of each parameter array."""
-        if not self.options.formats:
+        if not self.options.entries:
             return None
         arrays, states = Counter(layers), self.chain.states
         return sorted_entries(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ...arrays.compiled import Numbers, as_array, measuring
+from ...arrays.compiled import Numbers, as_array
 from ...chain.chain import Chain
 from ...network.checks import (
     Depth,
@@ -26,6 +26,7 @@ from ...network.checks import (
 )
 from ...network.network import Network
 from ...passes.walk import Memory, check_memory
+from ...texts import told
 from ...theory.twin.wide import Wide
 from ..record.flow import Flow, FlowOptions
 from ..record.loss import Loss
@@ -34,8 +35,7 @@ from .network_flow import network_flow
 from .theory_flow import GOAL, theory_of
 
 
-@measuring
-def gradient_flow(
+def flow_of_net(
     net: Network | Chain,
     params: Any,
     xs: Any,
@@ -47,62 +47,31 @@ def gradient_flow(
     memory: Memory = "all",
     examples: bool = True,
     tangent: bool = False,
-    formats: bool = False,
-    theory: bool | float = False,
+    entries: bool = False,
+    theory: bool = False,
+    theory_error: float = GOAL,
 ) -> Flow:
-    """Measure the size of every Δ, layer by layer, even far outside the range of the dtype.
-
-    If σ is homogeneous (relu, leaky_relu, identity), the signal may leave the range too.
+    """Return the flow of a network with its parameters; see `jaxnn.gradient_flow`.
 
     Args:
-        net: the network, or a chain of the user's own layers, made by `jaxnn.from_layers`.
-        params: pairs (θ, b), single layers or runs, stored or as a random key; those of a chain.
-        xs: B examples, (B, n[0]); of a chain a pytree of arrays with the examples first.
-        ys: their labels, as for `jaxnn.backprop`: the pass starts at the loss of the task. With a
-            loss of your own they are what that takes, any pytree or None.
-        loss: (output, ys) -> a loss for each example, (B,), or several, (B, …), whose mean is
-            differentiated, or one number; without ys also of the output alone. A chain needs one;
-            for a Network it takes the place of the task's, and the output is ŷ. A function of its
-            own each time compiles each time.
-        cotangent: instead of ys, Δz[L] of the batch, (B, n[L]), where the pass starts. Laws of
-            propagation hold cleanly only for one that does not depend on the forward pass. For a
-            chain instead of loss, a pytree like the output.
-        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
-            the one run in `params` are left out. All are used by default. Or a list of k of them:
-            a flow of each, with one forward pass for all if memory is "all", since each network is
-            the start of a deeper one.
-        memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
-            layers, the input of every √k-th and computes those between a second time. The results
-            are the same, up to the order in which the compiler adds.
-        examples: whether log_spread, cosine and rank are measured as well.
-        tangent: whether log_tangent is measured as well: a second forward pass, by `jax.jvp`.
-        formats: whether the exponents of all entries of Δ, states, parameters and their Δ are
-            counted as well, for `flow.formats()`, `jaxnn.plan` and the verdict.
-        theory: whether `flow.theory` is measured as well, the flow of the network's wide twin for
-            the same cotangent or loss, see `jaxnn.theory.wide`. Its draws are repeated until the
-            gradient over the whole network is known to .02 decades, or to the number given here.
-
-    Returns:
-        Flow. For k depths its arrays have an axis of k in front; `flow[i]` is that of depth i.
-
-    Raises:
-        ValueError, TypeError: as `jaxnn.backprop`; also unless exactly one of ys or loss (for a
-            chain, loss) and cotangent is given, and, outside `jit`, if a state has left the range
-            of the dtype; inside `jit` the size of every Δ is nan then. For a layer of a
-            chain that cannot be measured, with its name and the reason; for a tangent where one has
-            a reverse rule alone.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxnn
-        >>> net = jaxnn.Network(sizes=(3, *[64] * 500, 1), activation="sigmoid", task="binary")
-        >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
-        >>> flow = jax.jit(jaxnn.gradient_flow)(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
-        >>> round(float(flow.log_delta[0] / jnp.log(10)) / 10)  # 10^-316 or so, in float32
-        -32
+        net: a Network, or a chain.
+        params: of a Network pairs (θ, b), single layers or runs, stored or as a random key; those
+            of a chain.
+        xs: B examples.
+        ys: their labels.
+        loss: as for `jaxnn.gradient_flow`.
+        cotangent: likewise.
+        depth: as for `jaxnn.flow.at_depths`.
+        memory: as for `jaxnn.gradient_flow`.
+        examples: whether log_spread, cosine and rank are measured; half of the time of a small one.
+        tangent: as for `jaxnn.gradient_flow`.
+        entries: likewise.
+        theory: likewise.
+        theory_error: likewise.
     """
     loss = check_loss(loss)
-    options = FlowOptions(examples, tangent, check_memory(memory), formats)
-    goal = _check_theory(theory, net, depth)
+    options = FlowOptions(examples, tangent, check_memory(memory), entries)
+    goal = _check_theory(theory, theory_error, net, depth)
     if isinstance(net, Chain):
         if depth is not None:
             raise ValueError("depth: expected none for a chain, whose layers are all used")
@@ -121,14 +90,18 @@ def gradient_flow(
     return _with_theory(flow, goal, net, layers, xs, ys, cotangent, loss, options)
 
 
-def _check_theory(theory: bool | float, net: Network | Chain, depth: Depth) -> float | None:
+def _check_theory(
+    theory: bool, theory_error: float, net: Network | Chain, depth: Depth
+) -> float | None:
     """Return the error that theory may have, in decades; None if it is not asked for."""
-    if isinstance(theory, bool):
-        goal = GOAL if theory else None
-    else:
-        goal = float(theory)
-        if not goal > 0:
-            raise ValueError(f"theory: expected True, or an error above 0 in decades, got {theory}")
+    if not isinstance(theory, bool):
+        raise ValueError(
+            f"theory: expected True or False, got {told(theory)}; its error in decades is "
+            "theory_error"
+        )
+    if not theory_error > 0:
+        raise ValueError(f"theory_error: expected more than 0 decades, got {theory_error}")
+    goal = theory_error if theory else None
     if goal is not None and depth is not None:
         raise ValueError("theory: expected none with a depth; hand over the network of that depth")
     if goal is not None and isinstance(net, Wide):

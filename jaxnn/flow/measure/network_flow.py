@@ -157,7 +157,7 @@ def _down_from(
         dtype = at_least_float32(x.m).dtype
         log_tangent = log_tangents(net, layers, x, _forwards, dtype, depth)
     sizes = log_sizes_of_network(layers)
-    entries = _entries(layers) if options.formats else None
+    entries = _entries(layers) if options.entries else None
     used = _used(layers, depth)
     if used is not None:
         signal = jax.tree.map(lambda v: v[used.above - 1], signal)
@@ -319,7 +319,7 @@ def _kept(options: FlowOptions, step: Step) -> tuple[_Gradient, _Signal | None]:
     """Return what is kept of Δ of what comes out of a layer, and of what goes in if it is no x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
     entries = None
-    if options.formats:
+    if options.entries:
         z = [] if step.kind.takes_x else [with_exponents(step.z)]
         entries = entries_of([step.delta, theta, b, *z])
     delta, biases = DeltaRecord.of(step.delta, step.largest), _Biases(b, step.layer.b)
@@ -346,7 +346,7 @@ def _state(z: ScaledRows, options: FlowOptions) -> StateRecord:
 
 def _of_output(net: Network, z: ScaledRows, options: FlowOptions) -> _Signal:
     """Return what is kept of z[L]; a[L] is ŷ, and without g′ in the recursion the slope is 1."""
-    entries = entries_of([with_exponents(z)]).at(0) if options.formats else None
+    entries = entries_of([with_exponents(z)]).at(0) if options.entries else None
     activations = _Activations.of(output_of(net, z))
     none = jnp.zeros((), activations.mean.dtype)
     return _Signal(_state(z, options), activations, _SlopeSizes(none, none), entries)

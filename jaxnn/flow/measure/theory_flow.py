@@ -64,7 +64,7 @@ def theory_of(
         xs = jnp.asarray(xs, dtype_of(params))
         net, params = as_chain(net, params)
     twin = twin_of(net, replicas_of(params))
-    options = options._replace(tangent=False, formats=False)
+    options = options._replace(tangent=False, entries=False)
     given = twin, params, xs, ys, cotangent, loss, options
     key = jax.random.key(0)
     several = _draws(*given, jax.random.split(key, DRAWS))

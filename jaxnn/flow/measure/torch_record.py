@@ -48,13 +48,13 @@ class OfState(NamedTuple):
     entries: Entries | None
 
 
-def flow_of_module(measured: Measured, handed: Mapping[str, Any], formats: bool) -> Flow:
+def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries: bool) -> Flow:
     """Return the Flow of a module.
 
     Args:
         measured: its states, and what passes down agree on.
         handed: the float arrays that it was called with, by the names of arguments.
-        formats: whether entries were counted.
+        counts_entries: whether entries were counted.
     """
     states, found, recognised = measured.states, measured.found, measured.recognised
     dtypes = [part.dtype for state in states for part in state.parts]
@@ -62,7 +62,7 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], formats: bool)
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if is_double else np.float32)
     smallest = smallest_of(dtypes)
     values = [[_channels_last(part.value, state) for part in state.parts] for state in states]
-    records = _state_records(values, formats)
+    records = _state_records(values, counts_entries)
     log_delta_input, layers = _layers(
         _in_dtype(dtype, _delta(found)),
         _stacked(dtype, [record.state for record in records]),
@@ -81,7 +81,9 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], formats: bool)
         sizes=[sum(prod(part.shape[1:]) for part in state.parts) for state in states],
         dtype=smallest,
         log_delta_input=log_delta_input,
-        entries=_flow_entries(measured, records, parameters.paths, dtype) if formats else None,
+        entries=_flow_entries(measured, records, parameters.paths, dtype)
+        if counts_entries
+        else None,
         unmeasured=found.unmeasured,
         positions=_positions(found, values, records, dtype),
         recurrences=_recurrences(measured.steps, dtype),
@@ -260,7 +262,7 @@ def _entries_of_tensor(tensor: Any, dtype: jnp.dtype) -> Entries:
     return entries
 
 
-def look_for(formats: bool) -> Callable[[list[State]], Look]:
+def look_for(counts_entries: bool) -> Callable[[list[State]], Look]:
     """Return a function of states, which returns what is noted of Δ of each of them."""
 
     def of_states(states: list[State]) -> Look:
@@ -268,7 +270,7 @@ def look_for(formats: bool) -> Callable[[list[State]], Look]:
             values = [_channels_last(numbers_of(v), states[at - 1]) for v in parts]
             return _entries(values, exponent)
 
-        return Look(tuple(map(_has_positions, states)), entries if formats else None)
+        return Look(tuple(map(_has_positions, states)), entries if counts_entries else None)
 
     return of_states
 
@@ -323,7 +325,7 @@ def _counted(parts: list[Any], exponent: Any) -> Entries:
     return Entries.together([entries.at(i) for i in range(len(parts))])
 
 
-def _state_records(values: Sequence[list[np.ndarray]], formats: bool) -> list[OfState]:
+def _state_records(values: Sequence[list[np.ndarray]], counts_entries: bool) -> list[OfState]:
     """Return the record of each state, a list of arrays; those of one shape are made together."""
     alike: dict[tuple[tuple[tuple[int, ...], np.dtype], ...], list[int]] = {}
     for i, parts in enumerate(values):
@@ -333,20 +335,20 @@ def _state_records(values: Sequence[list[np.ndarray]], formats: bool) -> list[Of
         double = any(dtype.itemsize == 8 for _, dtype in kind)
         wide = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
         stacked = [np.stack([values[i][j] for i in numbers]) for j in range(len(kind))]
-        together = jax.device_get(_records_of(stacked, wide, formats))
+        together = jax.device_get(_records_of(stacked, wide, counts_entries))
         for place, i in enumerate(numbers):
             records[i] = jax.tree.map(lambda v, place=place: v[place], together)
     return [records[i] for i in range(len(values))]
 
 
 @compiled
-def _records_of(values: Sequence[Numbers], dtype: jnp.dtype, formats: bool) -> OfState:
+def _records_of(values: Sequence[Numbers], dtype: jnp.dtype, counts_entries: bool) -> OfState:
     """Return the records of states of one shape, one after the other."""
 
     def record(parts: list[Array]) -> OfState:
         spread = log_spread_by_position(parts[0], dtype) if count_of(parts) else None
         entries = None
-        if formats:
+        if counts_entries:
             each = entries_of(rows_of_state(parts, dtype))
             entries = Entries.together([each.at(i) for i in range(len(parts))])
         return OfState(state_record(parts, dtype, True), spread, entries)

@@ -33,7 +33,7 @@ class FlowOptions(NamedTuple):
     examples: bool
     tangent: bool
     memory: Memory
-    formats: bool = False
+    entries: bool = False
     replicas: int = 0  # of the state of a wide twin
 
 

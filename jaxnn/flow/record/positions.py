@@ -42,9 +42,9 @@ class Positions:
 
         Example:
             >>> import jax.numpy as jnp, jaxnn
-            >>> net, params = jaxnn.from_layers([lambda z: 2 * z])
+            >>> net, params = jaxnn.as_network([lambda z: 2 * z])
             >>> xs = jnp.ones((1, 2, 3))
-            >>> flow = jaxnn.gradient_flow(net, params, xs, cotangent=xs.at[:, 0].set(0))
+            >>> flow = jaxnn.gradient_flow((net, params), xs, cotangent=xs.at[:, 0].set(0))
             >>> print(flow.positions.of(1).log_delta.round(2))
             [-inf 0.55]
         """

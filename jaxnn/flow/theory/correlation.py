@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import compiled
 from ...arrays.rows import is_float
-from ...chain.chain import Chain
 from ...chain.from_network import as_chain
+from ...models import Cuts, Model, as_network
 from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
@@ -81,7 +81,12 @@ def _in_words(length: float, error: float) -> str:
 
 
 def correlation_length(
-    net: Network | Chain, params: Any, xs: Any, *, key: Any = None
+    model: Model,
+    xs: PyTree,
+    *,
+    each: str = "batch",
+    cuts: Cuts = None,
+    key: Any = None,
 ) -> CorrelationLength:
     """Return the layers over which the wide twin forgets how its examples, or tokens, correlate.
 
@@ -92,24 +97,26 @@ def correlation_length(
     where c[l] goes by a power law, as behind skips, it grows with depth.
 
     Args:
-        net: a Network, or a chain of `jaxnn.from_layers` or `jaxnn.from_function`.
-        params: its parameters.
+        model: any model of JAX, as for `jaxnn.as_network`.
         xs: an example batch.
+        each: as for `jaxnn.gradient_flow`.
+        cuts: likewise.
         key: of the draws; that of seed 0 by default.
 
     Raises:
-        TypeError: something else than a network, or traced arrays.
+        TypeError: something that is no model, or traced arrays.
         ValueError: fewer than six layers, or a layer without a twin.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> net, params = jaxnn.from_layers([(jnp.dot, jnp.eye(8))] * 6)
+        >>> layers = [(jnp.dot, jnp.eye(8))] * 6
         >>> xs = jax.random.normal(jax.random.key(0), (8, 8))
-        >>> jaxnn.theory.correlation_length(net, params, xs).examples > 10  # of linear layers
+        >>> jaxnn.theory.correlation_length(layers, xs).examples > 10  # of linear layers
         True
 
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
     """
+    net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
     check_untraced("a correlation length", params, xs)
     if isinstance(net, Network):

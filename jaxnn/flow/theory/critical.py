@@ -24,6 +24,7 @@ from ...chain.chain import Chain
 from ...chain.from_network import as_chain
 from ...chain.names import joined, parts_of
 from ...chain.parameter_places import Place, changed
+from ...models import Cuts, Model, as_network, own_pytree
 from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
@@ -70,10 +71,11 @@ class CriticalScale:
 
 
 def critical_scale(
-    net: Network | Chain,
-    params: PyTree,
+    model: Model,
     xs: PyTree,
     *,
+    each: str = "batch",
+    cuts: Cuts = None,
     weights: str | Sequence[str] | None = None,
     key: Any = None,
 ) -> CriticalScale:
@@ -83,16 +85,17 @@ def critical_scale(
     cotangent: log10(‖Δ[a]‖ / ‖Δ[b]‖) / (b - a). `jaxnn.theory.scale_weights` multiplies by it.
 
     Args:
-        net: a Network, or a chain of `jaxnn.from_layers` or `jaxnn.from_function`.
-        params: its parameters.
+        model: any model of JAX, as for `jaxnn.as_network`.
         xs: an example batch.
+        each: as for `jaxnn.gradient_flow`.
+        cuts: likewise.
         weights: which parameter arrays are multiplied: a pattern of their paths, such as
             "blocks.*.mlp.*" or "*kernel", or several; all with two axes or more by default. None
             for a Network, of which that is every θ.
         key: of the draws and the cotangent; that of seed 0 by default.
 
     Raises:
-        TypeError: something else than a network, or traced arrays.
+        TypeError: something that is no model, or traced arrays.
         ValueError: a pattern that matches nothing, fewer than three layers, or a layer without a
             twin.
 
@@ -101,13 +104,13 @@ def critical_scale(
         >>> keys = jax.random.split(jax.random.key(0), 9)
         >>> relu = lambda w, z: jax.nn.relu(z @ w)
         >>> layers = [(relu, jax.random.normal(key, (32, 32)) / 32**0.5) for key in keys]
-        >>> net, params = jaxnn.from_layers(layers)
         >>> xs = jax.random.normal(keys[0], (4, 32))
-        >>> found = jaxnn.theory.critical_scale(net, params, xs)
+        >>> found = jaxnn.theory.critical_scale(layers, xs)
         >>> abs(found.factor - 2**0.5) < 0.1
         True
-        >>> better = jaxnn.theory.scale_weights(net, params, found.factor)
+        >>> better = jaxnn.theory.scale_weights(layers, found.factor)
     """
+    net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
     check_untraced("a critical factor", params, xs)
     if isinstance(net, Network):
@@ -212,37 +215,48 @@ def _rates(
 
 
 def scale_weights(
-    net: Network | Chain,
-    params: PyTree,
+    model: Model,
     factor: ArrayLike,
+    xs: PyTree = None,
+    *,
+    each: str = "batch",
+    cuts: Cuts = None,
     weights: str | Sequence[str] | None = None,
-) -> Any:
+) -> PyTree:
     """Return parameters with all weights multiplied by a factor and the others unchanged.
 
-    Pure, inside of `jit` and `grad` too. `net.user(...)` gives the user's pytree of a chain back.
+    Pure, inside of `jit` and `grad` too.
 
     Args:
-        net: a Network, or a chain.
-        params: its parameters.
+        model: any model of JAX, as for `jaxnn.as_network`.
         factor: a number, or a traced one.
+        xs: an example batch, of a module or a function, with which it is cut.
+        each: as for `jaxnn.gradient_flow`.
+        cuts: likewise.
         weights: as for `jaxnn.theory.critical_scale`.
+
+    Returns:
+        The parameters in the form of the model: the pytree of a pair (f, params), the layers, the
+        module, the params of a pair (net, params).
 
     Raises:
         ValueError: a pattern that matches nothing.
 
     Example:
         >>> import jax.numpy as jnp, jaxnn
-        >>> net, params = jaxnn.from_layers([(jnp.matmul, jnp.eye(3)), (jnp.matmul, jnp.eye(3))])
-        >>> net.user(jaxnn.theory.scale_weights(net, params, 2.0, "0.*"))[0][1][0]
+        >>> layers = [(jnp.matmul, jnp.eye(3)), (jnp.matmul, jnp.eye(3))]
+        >>> jaxnn.theory.scale_weights(layers, 2.0, weights="0.*")[0][1][0]
         Array([2., 0., 0.], dtype=float32)
     """
+    net, params = as_network(model, xs, each=each, cuts=cuts)
     if isinstance(net, Network):
         if weights is not None:
             raise ValueError("weights: expected none for a Network, of which every θ is meant")
         return changed(net, check_params(net, params), lambda v, _: _times(v, factor))
     patterns = None if weights is None else _patterns(weights)
     _matched(net, params, patterns)
-    return _scaled(net, params, factor, patterns)
+    scaled, own = _scaled(net, params, factor, patterns), own_pytree(model)
+    return scaled if own is None else net.user(scaled, own)
 
 
 def _patterns(weights: str | Sequence[str]) -> tuple[str, ...]:

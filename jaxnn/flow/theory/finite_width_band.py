@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
 from ...chain.parameter_places import Place, changed
+from ...models import Cuts, Model, as_network
 from ...network.network import Network
 from ...texts import told
 from ...theory.twin.wide import check_net, check_untraced
-from ..measure.gradient_flow import gradient_flow
+from ..measure.gradient_flow import flow_of_net
 from ..record.loss import Loss
 
 DRAWS = 16
@@ -40,13 +41,14 @@ class DrawnBand(NamedTuple):
 
 
 def drawn_band(
-    net: Network | Chain,
-    params: Any,
-    xs: Any,
+    model: Model,
+    xs: PyTree,
     ys: Any = None,
     *,
     loss: Loss | None = None,
     cotangent: Any = None,
+    each: str = "batch",
+    cuts: Cuts = None,
     draws: int = DRAWS,
     key: Any = None,
 ) -> DrawnBand:
@@ -58,17 +60,18 @@ def drawn_band(
     layers and skip connections `jaxnn.theory.meanfield.log_delta_band` has formulas.
 
     Args:
-        net: a Network, or a chain of `jaxnn.from_layers` or `jaxnn.from_function`.
-        params: its parameters.
+        model: any model of JAX, as for `jaxnn.as_network`.
         xs: an example batch.
         ys: as for `jaxnn.gradient_flow`.
         loss: likewise.
         cotangent: likewise.
+        each: likewise.
+        cuts: likewise.
         draws: networks, at least two; each takes one flow, by the program of the network's own.
         key: of the signs; that of seed 0 by default.
 
     Raises:
-        TypeError: something else than a network, or traced arrays.
+        TypeError: something that is no model, or traced arrays.
         ValueError: draws that are no integer of at least 2; and as `jaxnn.gradient_flow`.
 
     Example:
@@ -76,12 +79,12 @@ def drawn_band(
         >>> relu = lambda w, z: jax.nn.relu(z) @ w
         >>> keys = jax.random.split(jax.random.key(0), 21)
         >>> layers = [(relu, jax.random.normal(k, (32, 32)) / 4) for k in keys[1:]]
-        >>> net, params = jaxnn.from_layers(layers)
         >>> xs = jax.random.normal(keys[0], (1, 32))
-        >>> band = jaxnn.theory.drawn_band(net, params, xs, cotangent=xs)
+        >>> band = jaxnn.theory.drawn_band(layers, xs, cotangent=xs)
         >>> bool(0.5 < band.sd[0] < 1.5)  # √(19 · 5/(4 · 32)) = 0.86
         True
     """
+    net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
     check_untraced("the band of draws", params, xs)
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
@@ -89,7 +92,7 @@ def drawn_band(
     logs = []
     for of_draw in jax.random.split(jax.random.key(0) if key is None else key, draws):
         own = _drawn(net, params, of_draw)
-        flow = gradient_flow(net, own, xs, ys, loss=loss, cotangent=cotangent)
+        flow = flow_of_net(net, own, xs, ys, loss=loss, cotangent=cotangent)
         log_delta = np.asarray(flow.log_delta, np.float64)
         logs.append(log_delta - log_delta[-1])
     sd = np.std(logs, axis=0, ddof=1)

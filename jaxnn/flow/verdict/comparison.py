@@ -83,9 +83,9 @@ def compare(flow: Flow, other: Flow) -> Comparison:
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
         >>> data = jnp.eye(2, 3), jnp.array([0, 1])
-        >>> flow = jaxnn.gradient_flow(net, params, *data)
+        >>> flow = jaxnn.gradient_flow((net, params), *data)
         >>> half = jax.tree.map(lambda v: v / 8, params)
-        >>> print(jaxnn.compare(flow, jaxnn.gradient_flow(net, half, *data)).sentences[1][:29])
+        >>> print(jaxnn.compare(flow, jaxnn.gradient_flow((net, half), *data)).sentences[1][:29])
         Changed, in decades: Δ of the
     """
     assert_one(flow)

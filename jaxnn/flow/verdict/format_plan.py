@@ -111,7 +111,7 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Pl
     nvfp4, whose range is wide enough for most, is a choice only if asked for.
 
     Args:
-        flow: measured with formats=True, of one network, and with known values (outside `jit`).
+        flow: measured with entries=True, of one network, and with known values (outside `jit`).
         keep: the share of the square norm that is enough, above 0, at most 1.
         formats: to choose from: float16, bfloat16, float8_e4m3fn, float8_e5m2, mxfp8, nvfp4.
 
@@ -120,15 +120,15 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Pl
 
     Raises:
         TypeError: a traced flow, or one of several networks.
-        ValueError: a flow that was measured without formats=True, an unknown format, or another
+        ValueError: a flow that was measured without entries=True, an unknown format, or another
             share.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> layers = [(lambda w, z: z @ w, jnp.eye(32)) for _ in range(12)]
-        >>> net, params = jaxnn.from_layers(layers)
+        >>> net, params = jaxnn.as_network(layers)
         >>> c = jax.random.normal(jax.random.key(0), (4, 32)) * 1e-9
-        >>> flow = jaxnn.gradient_flow(net, params, c * 1e9, cotangent=c, formats=True)
+        >>> flow = jaxnn.gradient_flow((net, params), c * 1e9, cotangent=c, entries=True)
         >>> print(str(plan(flow)).split(chr(10))[0])
         Δ, all layers: float8_e4m3fn with the loss multiplied by 2^35
 

@@ -21,8 +21,7 @@ from .rate_text import rate_text
 from .rates import MOST_ONCE, Change, Law, rate_of
 
 MOST = 5  # sentences
-TRY = "Try what would help on this network: jaxnn.cures(net, params, xs, …)."
-TRY_TORCH = TRY.replace("cures(net, params,", "torch_cures(module,")
+TRY = "Try what would help on this network: jaxnn.cures(model, xs, …)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,6 @@ class Verdict:
     network: of a Network its units and weights, and what to change in them; None for others.
     unmeasured: the number of the lowest layers whose Δ was not measured.
     unreached: the paths of the weights whose Δ is exactly zero, and "inputs" if that of them is.
-    to_try: how cures are tried on this network.
     notes: sentences on how the flow was measured.
     """
 
@@ -97,7 +95,6 @@ class Verdict:
     network: NetworkAdvice | None
     unmeasured: int
     unreached: tuple[str, ...]
-    to_try: str
     notes: tuple[str, ...]
 
     def _repr_html_(self) -> str:
@@ -109,7 +106,7 @@ class Verdict:
     @property
     def closing(self) -> tuple[str, ...]:
         """Last lines: remedies with their rate in theory, and the call that measures cures."""
-        return (*map(str, self.remedies), *((self.to_try,) if self.can_be_cured else ()))
+        return (*map(str, self.remedies), *((TRY,) if self.can_be_cured else ()))
 
     @property
     def can_be_cured(self) -> bool:
@@ -173,7 +170,7 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> net = jaxnn.Network(sizes=(64, *[64] * 100, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0), stacked=True)
-        >>> flow = jax.jit(jaxnn.gradient_flow)(net, params, jnp.ones((2, 64)), jnp.array([0, 1]))
+        >>> flow = jax.jit(jaxnn.gradient_flow)((net, params), jnp.ones((2, 64)), jnp.array([0, 1]))
         >>> print(verdict(flow))  # doctest: +ELLIPSIS
         Vanishing, -0.6... ± 0.00... decades a layer towards the input, -6... over all 100 ...
 
@@ -212,7 +209,6 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
         network=judged.network,
         unmeasured=flow.unmeasured,
         unreached=judged.unreached,
-        to_try=TRY_TORCH if flow.is_of_torch else TRY,
         notes=flow.notes,
     )
 

@@ -64,7 +64,7 @@ def chart(*flows: "Flow", names: Sequence[str] | None = None) -> Any:
     says of it, if a flow has that. Dotted lines are the smallest normal numbers of formats, where
     the gradient comes near them, and in the panel of examples their rounding. That panel is there
     if a flow has a spread, and a dashed line in it if it has a tangent. Of a
-    single flow that was measured with formats=True there are the entries of Δ, of the states and of
+    single flow that was measured with entries=True there are the entries of Δ, of the states and of
     parameters by exponent too, with the range of each narrow format: solid where its numbers are
     normal, pale where they are subnormal.
 
@@ -84,7 +84,7 @@ def chart(*flows: "Flow", names: Sequence[str] | None = None) -> Any:
         >>> import jax, jax.numpy as jnp, jaxnn
         >>> net = jaxnn.Network(sizes=(3, 8, 8, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
-        >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+        >>> flow = jaxnn.gradient_flow((net, params), jnp.ones((2, 3)), jnp.array([0, 1]))
         >>> jaxnn.chart(flow).save("flow.png")  # doctest: +SKIP
     """
     for flow in flows:

@@ -57,7 +57,7 @@ def assert_counted(flow: Any) -> None:
     if flow.entries is None:
         raise ValueError(
             "formats: expected a flow with the exponents of its entries; measure it with "
-            "jaxnn.gradient_flow(..., formats=True)"
+            "jaxnn.gradient_flow(..., entries=True)"
         )
 
 
@@ -237,13 +237,13 @@ class InWords:
 
         Raises:
             TypeError: a traced flow, or one of several networks.
-            ValueError: a flow that was measured without formats=True; another `of` than it has.
+            ValueError: a flow that was measured without entries=True; another `of` than it has.
 
         Example:
             >>> import jax, jax.numpy as jnp, jaxnn
-            >>> net, params = jaxnn.from_layers([lambda z: 2 * z])
+            >>> net, params = jaxnn.as_network([lambda z: 2 * z])
             >>> c = jnp.array([[1e-9, 1.0]])
-            >>> flow = jaxnn.gradient_flow(net, params, c, cotangent=c, formats=True)
+            >>> flow = jaxnn.gradient_flow((net, params), c, cotangent=c, entries=True)
             >>> plain, scaled, *_ = flow.formats()
             >>> plain["format"], plain["zero"], scaled["scale"], scaled["zero"]
             ('float16', 0.5, 15, 0.0)
@@ -272,7 +272,7 @@ class InWords:
             >>> import jax, jax.numpy as jnp, jaxnn
             >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
             >>> params = jaxnn.init(net, jax.random.key(0))
-            >>> flow = jaxnn.gradient_flow(net, params, jnp.ones((2, 3)), jnp.array([0, 1]))
+            >>> flow = jaxnn.gradient_flow((net, params), jnp.ones((2, 3)), jnp.array([0, 1]))
             >>> list(flow.scalars())[:2]
             ['gradient/1/log10_delta', 'gradient/1/log10_gain']
         """

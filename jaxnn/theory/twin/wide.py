@@ -20,6 +20,7 @@ from ...chain.chain import Chain, Link, Lowered, Pattern
 from ...chain.from_network import as_chain
 from ...chain.parameter_handover import Identity, Weights, merged
 from ...errors import NoTwinError
+from ...models import Cuts, Model, as_network
 from ...network.checks import check_params
 from ...network.network import Network
 from ...network.params import Stacked, is_run
@@ -203,7 +204,13 @@ def _widened(real: Lowered) -> Lowered:
 
 
 def wide(
-    net: Network | Chain, params: Any, *, replicas: int = REPLICAS, key: Any = None
+    model: Model,
+    xs: PyTree = None,
+    *,
+    each: str = "batch",
+    cuts: Cuts = None,
+    replicas: int = REPLICAS,
+    key: Any = None,
 ) -> tuple[Wide, tuple[Any, ...]]:
     """Return the wide twin of a network: mean-field theory of any network, as another network.
 
@@ -229,8 +236,10 @@ def wide(
     one, or the loss of a network at its initialisation, with a last layer that is used once.
 
     Args:
-        net: a Network, or a chain of `jaxnn.from_layers` or `jaxnn.from_function`.
-        params: its parameters.
+        model: any model of JAX, as for `jaxnn.as_network`.
+        xs: an example batch, of a module or a function, with which it is cut.
+        each: as for `jaxnn.gradient_flow`.
+        cuts: likewise.
         replicas: R. Errors fall as 1/√(R n), for n units.
         key: a random key of the draws; that of seed 0 by default. Equal on every device.
 
@@ -243,7 +252,7 @@ def wide(
         params: its parameters.
 
     Raises:
-        TypeError: something else than a network.
+        TypeError: something that is no model.
         ValueError: replicas that are no positive integer. When it is measured: a product that has
             no twin, with the name of the layer; `jax.grad` of what was measured, since draws have
             no derivative.
@@ -253,16 +262,16 @@ def wide(
         >>> keys = jax.random.split(jax.random.key(0), 20)
         >>> dense = lambda w, z: jnp.tanh(z) @ w
         >>> layers = [(dense, jax.random.normal(k, (64, 64)) * 1.5 / 8) for k in keys]
-        >>> net, params = jaxnn.from_layers(layers)
-        >>> twin, wide_params = jaxnn.theory.wide(net, params)
+        >>> twin, wide_params = jaxnn.theory.wide(layers)
         >>> xs = jax.random.normal(keys[0], (4, 64))
-        >>> flow = jaxnn.gradient_flow(twin, wide_params, xs, cotangent=xs)
+        >>> flow = jaxnn.gradient_flow((twin, wide_params), xs, cotangent=xs)
         >>> rate = (flow.log_delta[5] - flow.log_delta[-5]) / 10 / jnp.log(10)
         >>> bool(abs(rate - 0.028) < 0.01)  # log10 of the χ of theory.meanfield, halved: 0.0283
         True
 
     Source: Yang 2019, arXiv:1910.12478, and 2020, arXiv:2006.14548 (tensor programs).
     """
+    net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
     if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 1:
         raise ValueError(f"replicas: expected an integer of at least 1, got {told(replicas)}")
@@ -276,7 +285,7 @@ def check_net(net: Any) -> None:
     """Raise a TypeError for what has no wide twin."""
     if isinstance(net, Wide) or not isinstance(net, Network | Chain):
         raise TypeError(
-            "net: expected a Network or a chain of jaxnn.from_layers or jaxnn.from_function, got "
+            "net: expected a Network or a chain of jaxnn.as_network, got "
             f"{'a wide twin' if isinstance(net, Wide) else type(net).__name__}"
         )
 

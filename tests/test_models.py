@@ -1,0 +1,201 @@
+"""One convention: what measures takes any model, and gives parameters back in the model's form."""
+
+from functools import partial
+
+import chex
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from peers import need
+
+import jaxnn
+
+N, LAYERS = 4, 6
+KEYS = jax.random.split(jax.random.key(0), LAYERS)
+WEIGHTS = [0.2 * jax.random.normal(key, (N, N)) for key in KEYS]
+XS, CS = jax.random.normal(jax.random.key(1), (2, 5, N))
+
+
+def layer(w, z):
+    return jnp.tanh(z) @ w
+
+
+def f(weights, xs):
+    for w in weights:
+        xs = layer(w, xs)
+    return xs
+
+
+def square(output, ys):
+    return jnp.mean(output**2, axis=-1)
+
+
+class Stack(eqx.Module):
+    weights: list
+
+    def __call__(self, xs):
+        return f(self.weights, xs)
+
+
+class OfNNX(nnx.Module):
+    def __init__(self, weights):
+        self.weights = nnx.List([nnx.Param(w) for w in weights])
+
+    def __call__(self, xs):
+        return f([w[...] for w in self.weights], xs)
+
+
+NET = jaxnn.Network((N,) * (LAYERS + 1), "tanh", "regression")
+MODELS = {
+    "function": lambda weights: (f, weights),
+    "list": lambda weights: [(layer, w) for w in weights],
+    "tuple": lambda weights: tuple((layer, w) for w in weights),
+    "dict": lambda weights: {f"layer {i}": (layer, w) for i, w in enumerate(weights)},
+    "equinox": Stack,
+    "nnx": OfNNX,
+    "chain": lambda weights: jaxnn.as_network((f, weights), XS),
+    "network": lambda weights: (NET, tuple((w, jnp.zeros(N, w.dtype)) for w in weights)),
+}
+
+
+OFTEN = ("function", "dict", "network")  # stand for the others in the default run
+KINDS = [pytest.param(kind, marks=[] if kind in OFTEN else pytest.mark.slow) for kind in MODELS]
+
+
+@pytest.fixture(params=KINDS)
+def model(request):
+    return MODELS[request.param](WEIGHTS)
+
+
+def test_a_flow_is_that_of_a_diagnosis(model):
+    flow = jaxnn.gradient_flow(model, XS, loss=square)
+    found = jaxnn.diagnose(model, XS, loss=square)
+    np.testing.assert_allclose(flow.log_delta, found.flow.log_delta, rtol=1e-6)
+    assert len(flow.names) == LAYERS
+    pair = jaxnn.as_network(model, XS)
+    again = jaxnn.gradient_flow(pair, XS, loss=square)
+    np.testing.assert_array_equal(again.log_delta, flow.log_delta)
+    assert jaxnn.as_network(pair)[1] is pair[1]
+
+
+def test_theory_takes_any_model_and_gives_its_parameters_back(model):
+    _, twin = jaxnn.theory.wide(model, XS, replicas=2)
+    assert len(jax.tree.leaves(twin)) > 0
+    doubled = jaxnn.theory.scale_weights(model, 2.0, XS)
+    is_pair = isinstance(model, tuple) and len(model) == 2
+    own = model[1] if is_pair else model
+    for ours, theirs in zip(jax.tree.leaves(doubled), jax.tree.leaves(own), strict=True):
+        if eqx.is_array(theirs):
+            np.testing.assert_allclose(ours, 2 * theirs)
+    other = (model[0], doubled) if is_pair else doubled
+    flow, larger = (jaxnn.gradient_flow(v, XS, loss=square) for v in (model, other))
+    assert (larger.log_delta_input > flow.log_delta_input).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MODELS)
+def test_cures_come_back_in_the_form_of_the_model(kind):
+    model = MODELS[kind](WEIGHTS)
+    found = jaxnn.cures(model, XS, cotangent=CS)
+    assert found.verdict.word == "vanishing"
+    assert found[0].works
+    params = found[0].params
+    if kind in ("function", "network"):
+        params = (model[0], params)
+    elif kind == "chain":  # whose parameters come back as its user has them
+        params = (f, params)
+    again = jaxnn.gradient_flow(params, XS, cotangent=CS)
+    np.testing.assert_allclose(again.log_delta, found[0].flow.log_delta, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["function", "network"])
+def test_a_watch_takes_any_model(kind):
+    model = MODELS[kind](WEIGHTS)
+    params = model[1] if isinstance(model, tuple) else model
+    watch = jaxnn.watch(model, XS, loss=square, ignore=("update",))
+    watch(0, params, XS, CS)
+    expected = jaxnn.gradient_flow(model, XS, CS, loss=square)
+    watch.flush()
+    np.testing.assert_allclose(watch.flow.log_delta, expected.log_delta, rtol=1e-6)
+
+
+def test_inside_of_jit_and_vmap_over_parameters():
+    def log_delta(weights, kind="function"):
+        return jaxnn.gradient_flow(MODELS[kind](weights), XS, loss=square).log_delta
+
+    expected = log_delta(WEIGHTS)
+    for kind in ("function", "network"):
+        of_kind = partial(log_delta, kind=kind)
+        np.testing.assert_allclose(jax.jit(of_kind)(WEIGHTS), of_kind(WEIGHTS), rtol=1e-5)
+    scales = jnp.array([0.5, 1.0], WEIGHTS[0].dtype)
+    several = jax.vmap(lambda s: log_delta([s * w for w in WEIGHTS]))(scales)
+    np.testing.assert_allclose(several[1], expected, rtol=1e-5)
+    assert (several[0] < several[1])[:-1].all()
+
+
+@pytest.mark.slow
+def test_a_module_of_torch_is_a_model():
+    need("torch")
+    import torch
+
+    modules = [(torch.nn.Linear(N, N, bias=False), torch.nn.Tanh()) for _ in range(LAYERS)]
+    model = torch.nn.Sequential(*(m for pair in modules for m in pair), torch.nn.Linear(N, N))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.3)
+    xs, cs = (torch.tensor(np.asarray(v, np.float32)) for v in (XS, CS))
+    flow = jaxnn.gradient_flow(model, xs, cotangent=cs)
+    found = jaxnn.diagnose(model, xs, cotangent=cs)
+    np.testing.assert_allclose(flow.log_delta, found.flow.log_delta, rtol=1e-5)
+    of_jax = jaxnn.gradient_flow(jaxnn.as_network(model), xs.numpy(), cotangent=cs.numpy())
+    np.testing.assert_allclose(of_jax.log_delta, flow.log_delta, atol=1e-4)
+    cured = jaxnn.cures(model, xs, cotangent=cs)[0].params
+    assert {*cured} == {*model.state_dict()}
+    loss = lambda output, ys: (output - ys).square().mean()  # noqa: E731
+    watch = jaxnn.watch(model, loss=loss, ignore=("update",))
+    with watch(0, xs, cs):
+        pass
+    assert watch.flow.names == flow.names
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: jaxnn.gradient_flow(f, XS), r"^model: expected .*, got function; .* handed over"),
+        (lambda: jaxnn.gradient_flow(3, XS), r"^model: expected a module .*, got int"),
+        (lambda: jaxnn.as_network((f, WEIGHTS)), r"^xs: expected an example batch, .* got None$"),
+        (
+            lambda: jaxnn.gradient_flow(MODELS["chain"](WEIGHTS), XS, each="example", loss=square),
+            r"^each: expected batch with a pair \(net, params\)",
+        ),
+        (
+            lambda: jaxnn.cures(MODELS["list"](WEIGHTS), XS, cuts="a", loss=square),
+            r"^cuts: expected none with a list of layers or a pair \(net, params\)$",
+        ),
+        (
+            lambda: jaxnn.flow.at_depths((f, WEIGHTS), XS, depth=2, loss=square),
+            "^depth: expected none for a chain",
+        ),
+        (
+            lambda: jaxnn.gradient_flow((f, WEIGHTS), XS, loss=square, theory=0.02),
+            r"^theory: expected True or False, got 0\.02; .* theory_error$",
+        ),
+        (
+            lambda: jaxnn.gradient_flow((f, WEIGHTS), XS, loss=square, theory_error=0),
+            "^theory_error: expected more than 0 decades, got 0$",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(call, sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        call()
+
+
+def test_two_modules_are_layers_and_a_function_with_a_module_is_not():
+    linears = tuple(eqx.nn.Linear(N, N, key=key) for key in KEYS[:2])
+    assert len(jaxnn.as_network(linears, each="example")[0].names) == 2
+    net, params = jaxnn.as_network((lambda model, xs: model(xs), Stack(WEIGHTS)), XS)
+    chex.assert_trees_all_equal(net.user(params).weights, WEIGHTS)
