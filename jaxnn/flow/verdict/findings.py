@@ -134,28 +134,19 @@ def undefined(judged: Judged) -> Iterator[Sight]:
 # What the rate of the layers does not see
 
 
-def _stops(after: str, parts: tuple[str, ...], share: float, why: str, **_: object) -> str:
-    several = len(parts) > 1
-    them = f"{few_of(map(clean, parts))}, {percent(share)} of the parameters"
-    if why == "frozen":
-        are, learn = ("are", "learn") if several else ("is", "learns")
-        return (
-            f"In a training the gradient stops after {clean(after)}: {them}, {are} frozen "
-            f"(requires_grad=False) and {learn} nothing."
-        )
-    if why == "detached":
-        get, it = ("get", "them") if several else ("gets", "it")
-        return (
-            f"The gradient stops after {clean(after)}: {them}, {get} none, though the loss "
-            f"depends on {it}, as behind detach or no_grad."
-        )
-    return (
-        f"No gradient comes to {them}: the loss does not use what they make, or it leaves "
-        "torch on the way, as by numpy() or item()."
-    )
-
-
-@FINDINGS.rule("stopped", _stops, rank=UNSEEN)
+@FINDINGS.rule(
+    "stopped",
+    one_of(
+        "why",
+        frozen="In a training the gradient stops after {after}: {them}, {are} frozen "
+        "(requires_grad=False) and {learn} nothing.",
+        detached="The gradient stops after {after}: {them}, {get} none, though the loss depends on "
+        "{it}, as behind detach or no_grad.",
+        unused="No gradient comes to {them}: the loss does not use what they make, or it leaves "
+        "torch on the way, as by numpy() or item().",
+    ),
+    rank=UNSEEN,
+)
 def stopped(judged: Judged) -> Iterator[Sight]:
     """A gradient that stops.
 
@@ -163,8 +154,14 @@ def stopped(judged: Judged) -> Iterator[Sight]:
     frozen below all that learn, and are at least 1 % of all; or half of all are not used. A second
     forward pass, only where something gets no gradient, tells these apart.
     """
-    if judged.flow.stopped is not None:
-        yield Sight(path=judged.flow.stopped.parts[0], values=judged.flow.stopped._asdict())
+    stop = judged.flow.stopped
+    if stop is not None:
+        several = len(stop.parts) > 1
+        verbs = ("are", "learn", "get", "them") if several else ("is", "learns", "gets", "it")
+        them = f"{few_of(map(clean, stop.parts))}, {percent(stop.share)} of the parameters"
+        values = {"why": stop.why, "after": clean(stop.after), "them": them}
+        values |= zip(("are", "learn", "get", "it"), verbs, strict=True)
+        yield Sight(path=stop.parts[0], values=values)
 
 
 @FINDINGS.rule(
