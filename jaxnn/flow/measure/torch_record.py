@@ -149,9 +149,11 @@ def _parameters(measured: Measured, dtype: jnp.dtype) -> Parameters:
     lowest = {name: min(measured.layers[name]) for name in measured.found.parameters}
     paths = tuple(sorted(lowest, key=lowest.__getitem__))
     tensors = [measured.parameters[name] for name in paths]
+    # Put on the device: `jnp.asarray` of NumPy's would compile a program for each shape.
+    logs = [measured.found.parameters[name] for name in paths], log_norms(tensors)
     return Parameters(
-        jnp.asarray(np.array([measured.found.parameters[name] for name in paths], dtype)),
-        jnp.asarray(np.array(log_norms(tensors), dtype)),
+        jax.device_put(np.array(logs[0], dtype)),
+        jax.device_put(np.array(logs[1], dtype)),
         paths,
         tuple(lowest[name] for name in paths),
         tuple(tuple(tensor.shape) for tensor in tensors),
@@ -169,7 +171,7 @@ def _flow_entries(
     of_delta[: measured.found.unmeasured] = [unknown] * measured.found.unmeasured
     of_all = (of_delta, [each.entries for each in records], of_tensors)
     every = [_stacked(dtype, several) if several else None for several in of_all]
-    delta, states, tensors = jax.tree.map(jnp.asarray, every)
+    delta, states, tensors = jax.device_put(every)
     return FlowEntries(delta, states, None, tensors)
 
 
@@ -191,7 +193,7 @@ def _positions(
         if count
     ]
     log_spread = [each.spread for each in records if each.spread is not None]
-    of_all = [jnp.asarray(np.concatenate(v).astype(dtype)) for v in (log_delta, log_spread)]
+    of_all = [jax.device_put(np.concatenate(v).astype(dtype)) for v in (log_delta, log_spread)]
     return Positions(of_all[0], of_all[1], counts)
 
 
@@ -211,9 +213,11 @@ def _heads_and_experts(recognised: Recognised, dtype: jnp.dtype) -> dict[str, An
     heads = [each.record for each in recognised.attentions]
     loads = [each.load for each in recognised.routers]
     return fields_of(
-        jax.tree.map(lambda *v: jnp.asarray(np.concatenate(v), dtype), *heads) if heads else None,
+        jax.tree.map(lambda *v: jax.device_put(np.concatenate(v).astype(dtype)), *heads)
+        if heads
+        else None,
         attentions,
-        jnp.asarray(np.concatenate(loads), dtype) if loads else None,
+        jax.device_put(np.concatenate(loads).astype(dtype)) if loads else None,
         routers,
     )
 
@@ -223,7 +227,7 @@ def _recurrences(steps: Sequence[Steps], dtype: jnp.dtype) -> Recurrences | None
     if not steps:
         return None
     return Recurrences(
-        jnp.asarray(np.concatenate([each.log_delta for each in steps]), dtype),
+        jax.device_put(np.concatenate([each.log_delta for each in steps]).astype(dtype)),
         tuple(len(each.log_delta) for each in steps),
         tuple(each.name for each in steps),
         tuple(each.is_both_ways for each in steps),
