@@ -53,6 +53,8 @@ def applied(
             after: tuple[Any, Kept] = once(state, entry.rebuild(per_layer, entry.shared))
             return after
 
+        # A run is one loop, so that its program does not grow with its length, unless its layers
+        # change the types of their state: a loop's carry may not.
         parts = [entry]
         if is_run(entry):
             after = jax.eval_shape(once, state, entry.at(0))[0]

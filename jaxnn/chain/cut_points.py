@@ -188,6 +188,8 @@ class Places:
 
     def _obstacle(self, depth: int, a: int, b: int) -> str:
         """Say why main steps a … b cannot be cut, and what to hand over instead."""
+        # The stretch is too long for one layer: no place in it has a state, or too many streams;
+        # or it is one step, whose program may have a state within, as a scan has.
         network = self.network
         products = network.products(a, b)
         first, last, scan = products[0], products[-1], products[0].scan

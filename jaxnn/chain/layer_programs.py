@@ -120,6 +120,8 @@ class Knife:
         network, flat, steps = self.network, self.network.flat, self.network.main[a:b]
         taken = network.xs if into is None else [*into, *self.riding]
         made = flat.outputs if out is None else [*out, *self.riding]
+        # What the state brings along is taken from it, and not made again; the rest of what the
+        # steps need, the prologue makes of the arrays that were handed over.
         blank = {v for v in made if v in network.blank}
         needs = {v for step in steps for v in step.inputs}.union(made) - blank
         whole = network.prologue if into is None else self.prologue
@@ -136,6 +138,7 @@ class Knife:
             values = evaluated(made, [*prologue, *steps], known)
             if out is None:
                 return jax.tree.unflatten(network.out, values)
+            # A value that passes goes on as it came, without two moves of its examples' axis.
             arrays = [
                 leaves[v] if v in leaves and into is not None else self.outside(v, x)
                 for v, x in zip(made, values, strict=True)

@@ -481,6 +481,8 @@ def _united(path: str, type_: ArrayOrType, uses: list[_Use], like: Numbers | Non
         for use in uses[1:]:
             united = _checked(path, united, ..., use.v)
         return united
+    # Layers may have rows of an array, or its numbers moved: then all uses are laid side by side,
+    # each place is taken from the first that has it, and the others are compared with that one.
     by_rows = all(use.places is None for use in uses) and len(type_.shape) > 0
     shape = type_.shape if by_rows else (int(np.prod(type_.shape)),)
     every = np.arange(shape[0])

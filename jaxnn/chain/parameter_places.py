@@ -104,6 +104,7 @@ def _chain(net: Lowered, params: PyTree, change: Change, least: int) -> Iterator
             yield entry
             continue
         p, of_run = len(pattern.links), isinstance(entry, Stacked)
+        # Layers of a pattern of p take turns: the j-th link has the layers j, j + p, j + 2 p, …
         every = [np.arange(first + j, first + p * max(k, 1), p) for j in range(p)]
 
         def changed_parts(

@@ -72,6 +72,8 @@ def scanned(network: Traced, i: int) -> Scanned | None:
     learns = not network.parameters.isdisjoint(step.inputs)
     if not learns and (scan.carries > 1 or len(step.outputs) > 1):
         return None
+    # Its carries are the state of a layer: their floats have the examples along one axis, before a
+    # step and behind it. What has a place for each step may not have the examples there.
     carries = step.inputs[scan.consts : scan.consts + scan.carries]
     same = all(
         not is_float(types[v]) or axes.get(v) == axes.get(w)
@@ -82,6 +84,7 @@ def scanned(network: Traced, i: int) -> Scanned | None:
     by_steps = [*outputs, *network.dependent.intersection(stacks)]
     if not same or any(axes.get(v) == 0 for v in by_steps):
         return None
+    # What later steps need, and the streams that the body takes, pass through every layer.
     alive = network.alive[i] | network.entering(i, i + 1)
     passing = alive & network.alive[i + 1]
     taken = alive.intersection((*step.inputs[: scan.consts], *stacks))

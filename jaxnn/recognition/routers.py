@@ -83,6 +83,8 @@ def _router(
     """Yield the router whose products are `out`, if it is one; stacks have as many entries."""
     own, tokens = graph.arrays([weight]), prod(graph.flat.types[out].shape) // expert.size
     softmaxes = {softmax.powers: softmax for softmax in graph.softmaxes()}
+    # The first selection along the axis of experts decides. Without one it is the first softmax or
+    # sigmoid along that axis, if its weights meet experts: those of a head over classes do not.
     weighted: tuple[int, int] | None = None
     for step in _steps_above(graph, out):
         (v, *_) = step.outputs

@@ -247,6 +247,9 @@ class Uses:
         Raises:
             NoTwinError: weights of which that is not known.
         """
+        # A weight that one product has alone is drawn for itself. Those of several get the place of
+        # each entry in the array that they are views of, so that equal entries have equal signs.
+        # Arrays that are made of the same entries are refused: their draws would be independent.
         by_root: dict[Root, dict[Any, Use]] = {}
         for place, use in self.of_place.items():
             by_root.setdefault(use.origin.root, {})[place] = use

@@ -326,6 +326,8 @@ def _matrix_product(eqn: Equation, given: list[Value], draws: Draws) -> Array | 
     count, of_x, of_w = len(axes.w_slices), x.ndim - 1, w.ndim
     free_x, free_w = len(axes.free(of_x, of_w=False)), len(axes.free(of_w, of_w=True))
 
+    # A draw has the axes of x in front of the units of W; a product with W on the left has them
+    # behind, so that its axes are moved there for the draw, and back.
     def x_first(y: Array, lead: int) -> Array:
         """Move the units of W behind those of x."""
         order = [*range(lead), *range(lead + free_w, y.ndim), *range(lead, lead + free_w)]
