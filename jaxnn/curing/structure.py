@@ -18,7 +18,7 @@ from .patient import Form
 
 @dataclass(frozen=True)
 class Plain:
-    """A layer as it is, of its arrays."""
+    """A layer as it is, without the encoding of keys in its state, which its new chain does."""
 
     link: Link
 
