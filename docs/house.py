@@ -85,7 +85,7 @@ def boxes(picture: Picture) -> list[dict[str, Any]]:
         left = 0.0
         for name, count in lines.items():
             wide = count * scale
-            fits = max(map(len, name.split("_"))) * 0.52 * picture.font < wide - 5
+            fits = max(map(len, name.split("_"))) * 0.58 * picture.font < wide - 5
             placed.append(
                 {
                     "room": room.removeprefix("jaxnn.").replace(".", "/"),

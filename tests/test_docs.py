@@ -265,6 +265,14 @@ def test_a_picture_is_part_of_its_page_in_the_ink_of_the_page():
     assert hooks.on_post_page(small) == small
 
 
+def test_the_picture_of_the_house_has_its_rooms():
+    house = loaded("house")
+    for name in house.PICTURES:
+        shown = {*ElementTree.fromstring(text_of(DOCS / f"{name}.svg")).itertext()}
+        rooms = {room.removeprefix("jaxnn.").replace(".", "/") for room in house.rooms()}
+        assert rooms <= shown, "run python docs/house.py"
+
+
 # What is included
 
 
