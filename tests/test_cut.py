@@ -446,8 +446,10 @@ def test_a_branch_of_three_products_is_a_layer(rng):
 
 def test_what_does_not_go_with_a_cut(rng):
     p, xs = drawn(rng, N, N), drawn(rng, B, N)
-    with pytest.raises(TypeError, match=r"f: expected f\(params, xs\) -> output, got list"):
-        jaxnn.as_network(([(dense, p)], p), xs)
+    with pytest.raises(
+        TypeError, match=r"layer 1 .*: expected something to call, a pair .* got list"
+    ):
+        jaxnn.as_network(([(dense, p)], p), xs)  # no pair, since no function is first
     with pytest.raises(ValueError, match="each: expected 'batch', 'example' or 'whole', got 'row'"):
         jaxnn.as_network((dense, p), xs, each="row")
     with pytest.raises(ValueError, match="xs: expected arrays with the same number of examples"):
