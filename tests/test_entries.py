@@ -271,7 +271,7 @@ def test_a_network_has_the_entries_of_a_chain(cotangent):
         given = jaxnn.init(net, jax.random.key(0), lazy=True)
         pairs = jaxnn.network.unstack(given)
         xs = np.ones((B, 3), np.float32)
-        more = {"cotangent": cotangent, "examples": False, "formats": True}
+        more = {"cotangent": cotangent, "entries": True}
         flow = jaxnn.flow.at_depths((net, given), xs, depth=3, **more)
         used = [(layer, pairs[0]), *((hidden, pairs[i]) for i in (1, 2, 4))]
         chain = jaxnn.gradient_flow(jaxnn.as_network(used), xs, **more)

@@ -182,7 +182,7 @@ def test_examples_along_another_axis(users_jax):
         network = lambda p, x: (p @ jnp.tanh(p @ x.T)).T  # noqa: E731
         net, own = jaxnn.as_network((network, params), xs)
         assert len(net.names) == 2
-        return arrays(flow_of_all((net, own), xs, xs, examples=False))
+        return arrays(flow_of_all((net, own), xs, xs))
 
     with jax.sharding.use_abstract_mesh(MESH):
         assert jax.eval_shape(f, typed((4, 4)), typed((8, 4), "data"))
@@ -226,7 +226,7 @@ def test_no_state_is_on_another_mesh(users_jax):
         look = lambda p, tokens: p["table"].at[tokens].get(out_sharding=P("data")) @ p["out"]  # noqa: E731
         net, own = jaxnn.as_network((look, params), tokens)
         assert net.names == ("table", "out")
-        return arrays(flow_of_all((net, own), tokens, jnp.zeros((8, 4)), examples=False))
+        return arrays(flow_of_all((net, own), tokens, jnp.zeros((8, 4))))
 
     with jax.sharding.use_abstract_mesh(MESH):
         assert jax.eval_shape(f, params, typed((8,), "data", dtype=jnp.int32))

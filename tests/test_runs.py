@@ -205,7 +205,7 @@ def test_several_depths_are_a_flow_of_each(rng, activation, memory, scale, more)
     @jax.jit
     def flow(depth):
         how = {"memory": memory, "examples": more, "tangent": more}
-        return jaxnn.flow.at_depths((net, params), xs, ys, depth=depth, **how)
+        return flow_of_net(net, params, xs, ys, depth=depth, **how)
 
     alone = {depth: flow(depth) for depth in range(2, CAPACITY + 3)}
     for depths in ((2, 5, CAPACITY + 2), (4, 2, 3), (5, 5, 5)):

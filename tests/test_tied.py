@@ -72,7 +72,7 @@ def test_weights_tied_over_steps_without_data(form, given):
     w, x, ys = given
     net, params = FORMS[form](w, x)
     for memory in ("all", "sqrt")[: 1 + (form == "scan")]:
-        options = {"loss": square, "tangent": True, "memory": memory, "examples": False}
+        options = {"loss": square, "tangent": True, "memory": memory}
         flow = jaxnn.gradient_flow((net, params), x, ys, **options)
         np.testing.assert_allclose(flow.parameters.log_delta, by_step(w, x, ys), rtol=1e-10)
         assert np.isfinite(flow.log_tangent).all()
