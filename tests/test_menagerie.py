@@ -224,7 +224,7 @@ def test_a_number_that_is_not_plain_gradients_is_a_failure(package, monkeypatch,
         return dataclasses.replace(flow, log_delta=flow.log_delta.at[1].add(1e-3))
 
     package(chain)
-    monkeypatch.setattr(of_jax.jaxnn, "gradient_flow", other)
+    monkeypatch.setattr(of_jax, "flow_of_net", other)
     command = ["menagerie", "--packages", "mine", "--networks", "one", "--quiet", "--no-cache"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr()

@@ -44,7 +44,7 @@ def at_once(flow, monkeypatch):
         return flow
 
     module = importlib.import_module("jaxnn.train.watch")
-    monkeypatch.setattr(module, "gradient_flow", gradient_flow)
+    monkeypatch.setattr(module, "flow_of_net", gradient_flow)
 
 
 def failing(error):
