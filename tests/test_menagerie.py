@@ -217,7 +217,7 @@ def test_a_wrong_number_of_a_whole_array_is_seen(comparison):
 
 @pytest.mark.slow
 def test_a_number_that_is_not_plain_gradients_is_a_failure(package, monkeypatch, tmp_path, capsys):
-    right = of_jax.jaxnn.gradient_flow
+    right = of_jax.flow_of_net
 
     def other(*arguments, **more):
         flow = right(*arguments, **more)
