@@ -30,7 +30,7 @@ class Picture(NamedTuple):
     font: int
 
 
-PICTURES = {"house": Picture(820, 96, 11), "house-narrow": Picture(262, 90, 10)}
+PICTURES = {"house": Picture(820, 96, 11), "house-narrow": Picture(240, 90, 10)}
 
 
 def main() -> None:

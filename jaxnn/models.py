@@ -121,7 +121,7 @@ def as_network(
     if is_of_torch(model):
         refuse_each(each, "a module of PyTorch")
         return from_torch(model)
-    if isinstance(model, Mapping) or (isinstance(model, Iterable) and not callable(model)):
+    if _is_list(model):
         _refuse_cuts(cuts)
         return from_layers(model, each=each)
     if callable(model) and _has_arrays(model):
@@ -145,6 +145,12 @@ def _is_pair(model: Any) -> TypeGuard[tuple[Any, PyTree]]:
     if type(model) is not tuple or len(model) != 2 or isinstance(model[0], tuple | list):
         return False
     return isinstance(model[0], Net) or not _has_arrays(model[0])
+
+
+def _is_list(model: Any) -> bool:
+    """Tell layers, one after the other or by name, from a text or an array."""
+    is_none = callable(model) or isinstance(model, str) or hasattr(model, "dtype")
+    return isinstance(model, Iterable) and not is_none
 
 
 def _has_arrays(tree: PyTree) -> bool:

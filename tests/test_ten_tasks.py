@@ -120,9 +120,9 @@ def test_1_a_module_of_equinox_to_its_verdict(given):
 def test_2_a_function_to_a_flow_and_on_with_trained_parameters(given):
     code = """
         net, params = jaxnn.as_network((f, thetas), xs)
-        flow = jaxnn.gradient_flow(net, params, xs, ys, loss=loss)
+        flow = jaxnn.gradient_flow((net, params), xs, ys, loss=loss)
         trained = jax.tree.map(lambda theta: 1.5 * theta, thetas)
-        later = jaxnn.gradient_flow(net, net.params(trained), xs, ys, loss=loss)
+        later = jaxnn.gradient_flow((net, net.params(trained)), xs, ys, loss=loss)
     """
     user = done(code, given)
     assert_gradient(user.flow, of_blocks(user.thetas, user.xs, user.ys))
@@ -133,7 +133,7 @@ def test_2_a_function_to_a_flow_and_on_with_trained_parameters(given):
 def test_3_a_list_of_blocks_to_a_flow(given):
     code = """
         net, params = jaxnn.as_network([(block, theta) for theta in thetas])
-        flow = jaxnn.gradient_flow(net, params, xs, ys, loss=loss)
+        flow = jaxnn.gradient_flow((net, params), xs, ys, loss=loss)
     """
     user = done(code, given)
     assert_gradient(user.flow, of_blocks(user.thetas, user.xs, user.ys))
@@ -154,7 +154,7 @@ def test_4_a_scalar_loss(given):
 def test_5_seeds_to_a_table_of_all(given):
     code = """
         def flow_of(key):
-            return jaxnn.gradient_flow(net, jaxnn.init(net, key), xs, targets)
+            return jaxnn.gradient_flow((net, jaxnn.init(net, key)), xs, targets)
         flows = jax.vmap(flow_of)(jax.random.split(jax.random.key(0), 3))
         table = flows.table()
     """
@@ -182,7 +182,7 @@ def test_5_seeds_to_a_table_of_all(given):
 @pytest.mark.slow
 def test_6_a_loss_of_one_s_own_on_a_network(given):
     code = """
-        flow = jaxnn.gradient_flow(net, params, xs, targets, loss=lambda o, ys: abs(o - ys)[:, 0])
+        flow = jaxnn.gradient_flow((net, params), xs, targets, loss=lambda o, ys: abs(o - ys)[:, 0])
     """
     user = done(code, given)
     of = lambda p: jnp.mean(jnp.abs(plain(p, user.xs) - user.targets))  # noqa: E731
@@ -193,7 +193,7 @@ def test_6_a_loss_of_one_s_own_on_a_network(given):
 def test_7_an_activation_for_each_layer(given):
     code = """
         mixed = jaxnn.Network(SIZES, ["tanh", "sigmoid"], "regression")
-        flow = jaxnn.gradient_flow(mixed, params, xs, targets)
+        flow = jaxnn.gradient_flow((mixed, params), xs, targets)
     """
     user = done(code, given)
     sigmas = jnp.tanh, jax.nn.sigmoid
@@ -238,7 +238,7 @@ def test_9_a_compiled_step_with_optax(given):
 def test_10_scalars_to_a_tracker(given):
     tracker = {}
     code = """
-        flow = jaxnn.gradient_flow(net, params, xs, targets)
+        flow = jaxnn.gradient_flow((net, params), xs, targets)
         for name, value in flow.scalars().items():
             log(name, value)
     """
