@@ -45,7 +45,6 @@ class Model:
     """A trained network, and the names and scalers of the columns of its table.
 
     Args:
-        net: the network.
         params: single layers.
         encoder: how columns become features.
         target: the name of the column that comes out.
