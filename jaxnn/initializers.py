@@ -72,7 +72,6 @@ def init(
     """Draw the parameters ((θ[0], b[0]), …, (θ[L-1], b[L-1])).
 
     Args:
-        net: the network.
         key: from `jax.random.key(seed)`. Layer i draws from `fold_in(key, i)`, so its numbers do
             not depend on the number of layers.
         weights: the name of a scheme of `jax.nn.initializers`, a callable (key, shape, dtype) of

@@ -386,7 +386,6 @@ def first_layer(
     place.
 
     Args:
-        drawn: the data.
         chosen: an expression for the case that is bold, its depth a rule; with it comes a legend.
         domain: of the vertical axis, if it is fixed.
         legend: of the colours, where no case is bold.

@@ -100,7 +100,6 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
     """Return the verdict on the rows of one activation and initialisation.
 
     Args:
-        case: the rows.
         theory: of all cases; with a column depth of all depths too.
         gaps: activation, label and depth of what was not measured.
     """

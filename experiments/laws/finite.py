@@ -54,7 +54,6 @@ def spread(ensemble: Ensemble, q: np.ndarray, n: int, keep: float = 1.0) -> Spre
     Args:
         ensemble: its activation, σ_w and σ_b.
         q: of every hidden layer.
-        n: the width.
         keep: the part of the units that dropout keeps, whose σ is divided by it.
     """
     square, fourth = moments(ensemble.activation, around(q))

@@ -266,7 +266,6 @@ def log_spread(
         activation: σ.
         s: c² σ_w² of each block, or of all; with a norm in front of σ over q.
         log_q: ln q[1] … ln q[L+1], of the mean square of z in each hidden layer.
-        n: the width.
         normed: whether σ takes z / √q; that q varies from draw to draw is then left out.
     """
     # Below them blocks that do nothing, so that one program serves every L.

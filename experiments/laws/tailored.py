@@ -113,7 +113,6 @@ def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> tuple[np.nd
     Args:
         c: the correlation in each layer.
         slope: C′ there.
-        n: the width.
         s: the slope of the leaky relu.
     """
     angle = np.linspace(0, 2 * np.pi, 4001)[:-1]

@@ -113,7 +113,6 @@ def comparison(
     """Compare a flow with plain gradients.
 
     Args:
-        flow: the flow.
         plain: the norm of Δ of each array of the user's pytree.
         plain_input: that of Δx; nan without floats.
         norms: of each layer.

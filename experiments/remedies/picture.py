@@ -227,7 +227,6 @@ def gradients(
     """Return the gradient's ratio against depth, theory dashed.
 
     Args:
-        drawn: the data.
         chosen: an expression for the remedy that is bold.
         domain: of the vertical axis, if it is fixed.
         legend: of the colours, where no remedy is bold.

@@ -40,7 +40,6 @@ def sentences(result: Diagnosis, to_try: str) -> list[str]:
     """Return the verdict, one finding after the other; a note comes first, then a plan.
 
     Args:
-        result: the diagnosis.
         to_try: how cures are tried with this command; "" if they are.
     """
     return list(map(clean, result.ending(to_try)))
@@ -58,7 +57,6 @@ def subtitle(result: Diagnosis, code: str) -> str:
     """Say in one line what was measured.
 
     Args:
-        result: the diagnosis.
         code: the function whose code was run.
     """
     layers, examples = result.flow.log_delta_example.shape

@@ -162,7 +162,6 @@ def check_depth(params: Params, depth: Depth, several: bool = False) -> UsedDept
     """Return how many layers of the one run in the checked `params` a network of `depth` uses.
 
     Args:
-        params: checked.
         depth: the number of hidden layers, those outside of the run too: an integer, or None. A
             traced one is clipped to what there is.
         several: whether it may be a list of them too.

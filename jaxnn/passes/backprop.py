@@ -89,7 +89,6 @@ def deltas(
     """Return every Δa, Δz, Δθ and Δb of one example, by the formulas at the head of this module.
 
     Args:
-        net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
         y: its label, as for `jaxnn.passes.loss`.
@@ -146,7 +145,6 @@ def backprop(
     """Return the mean loss of a batch and its gradient, without automatic differentiation.
 
     Args:
-        net: the network.
         params: L pairs (θ, b).
         xs: B examples, (B, n[0]).
         ys: their labels. Regression and binary: (B, n[L]), or (B,) if n[L] = 1. Multiclass:
@@ -202,7 +200,6 @@ def mean_loss(
     """Return the mean of `jaxnn.passes.loss`; its derivative is the hand-written recursion.
 
     Args:
-        net: the network.
         params: L pairs (θ, b).
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`.

@@ -53,7 +53,6 @@ def trace(
     """Return every z[l] and a[l] of one example.
 
     Args:
-        net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
         depth: the number of hidden layers used, an integer or a traced integer; the last layers of
@@ -103,7 +102,6 @@ def forward(
     """Return ŷ = g(z[L]) of one example.
 
     Args:
-        net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
         depth: the number of hidden layers used, an integer or a traced integer; the last layers of
@@ -137,7 +135,6 @@ def loss(
     """Return the loss of one example, ½‖ŷ - y‖² or a cross-entropy in nats, of its task.
 
     Args:
-        net: the network.
         params: L pairs (θ, b).
         x: one example, (n[0],).
         y: its label. Regression: (n[L],) floats; binary: (n[L],) of 0 and 1; either may be a

@@ -280,7 +280,6 @@ def layer_inputs(params: tuple[Any, ...], kept: Sequence[AnySaved]) -> list[Scal
     """Return the input z[i] of each Layer; for a run those of its k layers.
 
     Args:
-        params: the parameters.
         kept: the second result of `up` with memory "all".
     """
     return [
@@ -328,8 +327,6 @@ def up_to(
     """Like `up`, through fewer layers of the one run, which are not computed again.
 
     Args:
-        net: the network.
-        params: its parameters.
         kept: the second result of a deeper `up`, with memory "all".
         depth: the layers of the run to go through.
     """
@@ -372,7 +369,6 @@ def saved_at(kind: LayerOp, layer: PyTree, z: PyTree, top: ScaledRows | None) ->
 
     Args:
         kind: its kind.
-        layer: its parameters.
         z: its entry of what is saved.
         top: that of `Saved` or `Segments`.
     """
@@ -411,7 +407,6 @@ def scan_up(
 
     Args:
         net: the network, or something with the kinds of its layers.
-        params: its parameters.
         state: what goes into the first layer, a pytree.
         step: (kind, layer, state) -> the state that comes out, and the record.
         depth: the layers used of the one run; the records of others are zero.
@@ -594,7 +589,6 @@ def down(
 
     Args:
         net: the network, or something with the kinds of its layers.
-        params: its parameters.
         kept: of the way up.
         delta: Δz[L].
         keep: what is recorded of a layer.
@@ -667,7 +661,6 @@ def at_outputs(
     """Turn what belongs to the z that go into each Layer into that of the z that come out.
 
     Args:
-        params: the parameters.
         inputs: an array for each Layer, of a run (k, …).
         top: the one of z[L].
         depth: the layers used of the one run; the result is zero in those beyond.

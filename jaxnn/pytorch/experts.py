@@ -29,7 +29,6 @@ class Experts(NamedTuple):
         """Return the parameters of the experts of a router, the nearest ones; none without any.
 
         Args:
-            router: its parameters.
             count: its experts.
             used: the parameters that are multiplied in its layer.
         """

@@ -148,7 +148,6 @@ def fit(
     """Train a network. Deterministic: the same key gives the same bits on the same machine.
 
     Args:
-        net: the network.
         params: L pairs (θ, b), any of them runs; or a State to continue from, which has a key.
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.

@@ -51,7 +51,6 @@ def evaluate(
     """Return the mean loss of examples, and accuracy or R².
 
     Args:
-        net: the network.
         params: L pairs (θ, b).
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.

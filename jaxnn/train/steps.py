@@ -83,7 +83,6 @@ def start(net: Network, params: Pairs, optimizer: Optimizer, key: Key[Array, ""]
     """Return the State before the first step.
 
     Args:
-        net: the network.
         params: L pairs (θ, b), any of them runs.
         optimizer: of optax, such as `optax.adam(1e-3)`.
         key: of the permutations.
@@ -132,7 +131,6 @@ def step(
     """Take one step on one batch; a pure function, for `jax.jit(…, static_argnames="optimizer")`.
 
     Args:
-        net: the network.
         state: the State before the step.
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
@@ -197,7 +195,6 @@ def moved_by(
     """Return the parameters after a step of an optimiser, and its state.
 
     Args:
-        optimizer: the optimiser.
         gradient: of the parameters.
         opt_state: its state before the step.
         params: the parameters before it.
@@ -306,7 +303,6 @@ def epoch(
     """Train for one epoch in one program: every example once, in shuffled batches.
 
     Args:
-        net: the network.
         state: the State before the epoch.
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
@@ -362,7 +358,6 @@ def each_epoch(
     """Train epoch by epoch, as a generator: measure, save the State or break in between.
 
     Args:
-        net: the network.
         state: the State before the first epoch.
         xs: N examples, (N, n[0]).
         ys: their labels, as for `jaxnn.backprop`.

@@ -40,7 +40,6 @@ class TorchWatch(Recorder):
         """Watch one step of the optimiser, which is taken inside of the `with`.
 
         Args:
-            step: its number.
             inputs: what the module was called with.
             ys: what the loss takes next to the output.
             value: the loss of the step, a number or a tensor.

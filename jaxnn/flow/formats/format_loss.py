@@ -69,7 +69,6 @@ class Histogram:
         """Return what a format keeps of each array.
 
         Args:
-            kind: the format.
             scale: the k of 2^k by which arrays are multiplied, one or (N,).
         """
         scale = np.asarray(scale, int)
@@ -161,7 +160,6 @@ def loss_scale(kind: Format, deltas: list[Histogram], keep: float = KEEP) -> Los
     """Return the scales of the loss for which a format keeps every Δ.
 
     Args:
-        kind: the format.
         deltas: all that is scaled with the loss.
         keep: the share of the square norm that is enough.
     """
@@ -192,8 +190,6 @@ def scalings(kind: Format, of: Histogram, scale: int | None) -> Iterator[tuple[s
     """Yield what a format keeps of arrays with each kind of scale, the simplest first.
 
     Args:
-        kind: the format.
-        of: the arrays.
         scale: the k of 2^k by which the loss is multiplied; None of what it does not scale.
     """
     if kind in BLOCKS:

@@ -49,9 +49,6 @@ def theory_of(
 
     Args:
         goal: the error of the gradient over the whole network, in decades.
-        net: the network or chain.
-        params: its parameters.
-        xs: the examples.
         ys: as for `jaxnn.gradient_flow`.
         cotangent: likewise.
         loss: likewise.
@@ -131,7 +128,6 @@ def _mean(several: Flow, replicas: int, xp: Any) -> Flow:
     """Return the mean of flows, of logarithms that of what they are of, with its errors.
 
     Args:
-        several: the flows.
         replicas: of each.
         xp: NumPy, or that of JAX where the flows are traced.
     """

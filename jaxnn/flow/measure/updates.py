@@ -26,7 +26,6 @@ def log_updates(
     """Return ln of the norm of the change of each parameter array; -inf of one that stays.
 
     Args:
-        net: the network or the chain.
         before: its parameters before the step, as `jaxnn.gradient_flow` takes them.
         after: those after it.
         dtype: of the record of a chain, float32 or float64.

@@ -221,7 +221,6 @@ class StateRecord(NamedTuple):
         That is of a state which is renormalised.
 
         Args:
-            z: the state.
             eps: of the dtype that it is computed in; None leaves out what differs between examples.
             arrays: those that z is made of, if their positions may differ too.
         """
@@ -285,7 +284,6 @@ def log_tangents(
 
     Args:
         net: the network, or something with the kinds of its layers.
-        entries: its parameters.
         x: what goes into it.
         forwards: (kind, entry) -> the functions of its layers.
         dtype: of the result.

@@ -98,7 +98,6 @@ def correlation_length(
 
     Args:
         model: any model of JAX, as for `jaxnn.as_network`.
-        xs: an example batch.
         each: as for `jaxnn.gradient_flow`.
         cuts: likewise.
         key: of the draws; that of seed 0 by default.

@@ -86,7 +86,6 @@ def critical_scale(
 
     Args:
         model: any model of JAX, as for `jaxnn.as_network`.
-        xs: an example batch.
         each: as for `jaxnn.gradient_flow`.
         cuts: likewise.
         weights: which parameter arrays are multiplied: a pattern of their paths, such as

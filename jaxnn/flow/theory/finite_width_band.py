@@ -61,7 +61,6 @@ def drawn_band(
 
     Args:
         model: any model of JAX, as for `jaxnn.as_network`.
-        xs: an example batch.
         ys: as for `jaxnn.gradient_flow`.
         loss: likewise.
         cotangent: likewise.

@@ -52,7 +52,6 @@ class Block(Protocol):
         """Return the layer's Gradient, and Δz[i].
 
         Args:
-            sigma: the activation.
             layer: θ and b.
             z: z[i], (B, n_in).
             saved: the second result of `forward`.
