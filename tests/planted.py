@@ -168,7 +168,7 @@ def trained(training, steps=STEPS, every=EVERY, seed=0):
     def weighted(output, ys):
         return training.weight * loss(output, ys)
 
-    watch = jaxnn.watch((net, None), loss=weighted, every=every)
+    watch = jaxnn.watch(net, loss=weighted, every=every)
 
     def train_step(carry, step):
         params, opt_state = carry

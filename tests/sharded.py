@@ -317,7 +317,7 @@ def of_watch(folder):
         net, _ = jaxnn.as_network((partial(network, spread=spread), params), xs[0])
         name = "spread" if spread else "alone"
         options = {"every": 2, "ignore": tuple(ALARMS)}
-        watch = jaxnn.watch((net, None), loss=square, folder=f"{folder}/{name}", **options)
+        watch = jaxnn.watch(net, loss=square, folder=f"{folder}/{name}", **options)
         after = jax.jit(train, static_argnums=(2, 3))(params, xs, spread, watch)
         return after, watch.watched
 

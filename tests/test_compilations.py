@@ -18,6 +18,7 @@ from problems import filled_flow
 import jaxnn
 from jaxnn.flow.formats.entries import BINS, Entries, FlowEntries
 from jaxnn.flow.measure import network_flow
+from jaxnn.flow.measure.gradient_flow import flow_of_net
 from jaxnn.theory import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
@@ -307,7 +308,7 @@ def test_a_printed_verdict_compiles_six_programs_at_most_and_a_second_none(made,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", [jaxnn.backprop, jaxnn.gradient_flow, jaxnn.passes.mean_loss])
+@pytest.mark.parametrize("function", [jaxnn.backprop, flow_of_net, jaxnn.passes.mean_loss])
 def test_one_program_serves_every_depth(made, programs, function):
     for depth in (1, 2, 1):
         function(NET, made["run"], XS, YS, depth=depth)

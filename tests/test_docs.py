@@ -106,7 +106,7 @@ def test_the_readme_s_network_of_the_article_runs():
     assert run("README", blocks) == 1
 
 
-NUMBER = r"[-+]?\d+(?:\.\d+)?"
+NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?"
 
 
 @pytest.mark.slow

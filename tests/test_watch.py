@@ -95,7 +95,7 @@ def trained(batches, tmp_path_factory):
         alarms, written = [], []
         options = {"folder": folder, "callback": alarms.append, "ignore": ("update",)}
         options["write"] = lambda *of: written.append(of)
-        watch = jaxnn.watch((net, None), loss=loss, every=EVERY, **options)
+        watch = jaxnn.watch(net, loss=loss, every=EVERY, **options)
         train = jax.jit(training(optax.sgd(0.01), watch))
         (last, _), (before, values) = train(params, *batches, np.ones(STEPS, np.float32))
         record = copy.deepcopy(watch.watched)  # a test adds to it
@@ -217,7 +217,7 @@ def test_a_watch_outside_of_jit_measures_a_network_of_ours():
         jaxnn.network.Layer(np.ones((3, 4)), np.ones(4)),
         jaxnn.network.Layer(np.ones((4, 1)), np.ones(1)),
     )
-    watch = jaxnn.watch((net, None), every=3, ignore=("update",))
+    watch = jaxnn.watch(net, every=3, ignore=("update",))
     for step in range(4):
         half = jax.tree.map(lambda v: v / 2, params)
         watch(step, params, np.arange(6.0).reshape(2, 3), np.array([0, 1]), after=half)
@@ -230,15 +230,15 @@ def test_a_watch_outside_of_jit_measures_a_network_of_ours():
 def test_what_is_wrong_is_said_in_one_sentence(trained, tmp_path):
     net = trained.watch.net
     with pytest.raises(ValueError, match=r"^every: expected at least 1, got 0$"):
-        jaxnn.watch((net, None), loss=loss, every=0)
+        jaxnn.watch(net, loss=loss, every=0)
     with pytest.raises(ValueError, match=r"^loss: expected loss"):
-        jaxnn.watch((net, None))
+        jaxnn.watch(net)
     with pytest.raises(TypeError, match=r"^model: expected a module .* got function"):
         jaxnn.watch(network, loss=loss)
     with pytest.raises(FileNotFoundError, match=r"^folder: expected .* has no watch.jsonl$"):
         read_watch(tmp_path)
     with pytest.raises(ValueError, match=r"^ignore: expected some of nonfinite, .*, got 'loss'$"):
-        jaxnn.watch((net, None), loss=loss, ignore=("loss",))
+        jaxnn.watch(net, loss=loss, ignore=("loss",))
     other = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
     with pytest.raises(ValueError, match=r"^folder: expected a new one, or .* of 3 layers"):
         jaxnn.watch((other, None), folder=trained.watch.folder)
@@ -250,7 +250,7 @@ def test_a_training_is_the_same_to_the_last_bit_without_its_watch(batches):
     params = drawn(np.random.default_rng(1))
     net, _ = jaxnn.as_network((network, params), batches[0, 0])
     given = params, *batches, np.ones(STEPS, np.float32)
-    watch = jaxnn.watch((net, None), loss=loss, every=EVERY)
+    watch = jaxnn.watch(net, loss=loss, every=EVERY)
     watched, _ = optimised(training(optimizer, watch))(*given)
     plain, _ = optimised(training(optimizer))(*given)
     assert len(watch.watched.measurements) == 3
@@ -273,7 +273,7 @@ def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
     twin = jaxnn.gradient_flow((net, own), xs[::-1] / 2, ys, loss=square)  # stands for theory
     flow = replace(flow, theory=replace(twin, errors=twin))
     options = {"positions": True, "entries": True, "theory": flow, "ignore": ("update",)}
-    watch = jaxnn.watch((net, None), loss=square, folder=tmp_path, **options)
+    watch = jaxnn.watch(net, loss=square, folder=tmp_path, **options)
     watch(0, params, xs, ys, after=jax.tree.map(lambda v: 1.5 * v, params))
     start, record = watch.watched.start, read_watch(tmp_path)
     assert record.start["positions"] == [4, 4, 4]
@@ -311,10 +311,10 @@ def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
     for name in ("log10_gain", "log10_mean_square"):
         ours, theory = (of.table()[0][name] for of in (flow, twin))
         assert layers[0][f"{name}_from_theory"] == pytest.approx(ours - theory, abs=1e-4)
-    again = jaxnn.watch((net, None), loss=square, folder=tmp_path)  # goes on with the same theory
+    again = jaxnn.watch(net, loss=square, folder=tmp_path)  # goes on with the same theory
     assert again.theory["log10_delta"] == record.start["theory"]["log10_delta"]
     with pytest.raises(ValueError, match=r"^theory: expected the flow of the start with theory"):
-        jaxnn.watch((net, None), loss=square, theory=watch.flow)
+        jaxnn.watch(net, loss=square, theory=watch.flow)
 
 
 KILLED = """

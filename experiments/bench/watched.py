@@ -37,7 +37,7 @@ def training(
     watch = None
     if every:
         net, _ = jaxnn.as_network((network, params), xs)
-        watch = jaxnn.watch((net, None), loss=loss, every=every, ignore=tuple(ALARMS))
+        watch = jaxnn.watch(net, loss=loss, every=every, ignore=tuple(ALARMS))
 
     def train_step(carry: PyTree, step: jax.Array) -> Any:
         params, opt_state = carry

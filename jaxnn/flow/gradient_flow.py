@@ -144,7 +144,7 @@ def gradient_flow(
         (4,)
 
     Example (where torch is installed):
-        >>> import torch  # doctest: +SKIP
+        >>> import jaxnn, torch  # doctest: +SKIP
         >>> block = torch.nn.TransformerEncoderLayer(
         ...     64, 4, 128, batch_first=True
         ... )  # doctest: +SKIP
@@ -180,8 +180,8 @@ def _refuse_of_torch(each: str, memory: Memory, tangent: bool, theory: bool) -> 
     if theory:
         raise ValueError(
             "theory: expected none for a module of PyTorch, whose program has no wide twin; a "
-            "Sequential of Linear and activations has one as jaxnn.as_network(module), measured "
-            "with xs.numpy()"
+            "Sequential of Linear and activations has one as "
+            "jaxnn.diagnose(jaxnn.as_network(module), xs.numpy(), theory=True)"
         )
     if memory != "all":
         raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")

@@ -31,7 +31,7 @@ from ..flow.measure.gradient_flow import flow_of_net
 from ..flow.measure.updates import log_updates
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
-from ..models import Cuts, Model, as_network, is_of_torch, refuse_each
+from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..texts import counted
@@ -196,7 +196,8 @@ def watch(
     first failure of each is an alarm, and `Watch.failures` counts them.
 
     Args:
-        model: as for `jaxnn.gradient_flow`; its parameters come with each step.
+        model: as for `jaxnn.gradient_flow`, or a network of ours alone; its parameters come with
+            each step.
         xs: an example batch, of a module or a function of JAX, with which it is cut.
         loss: as for `jaxnn.gradient_flow`: (output, ys) -> a loss of each example, or one number.
         each: as for `jaxnn.gradient_flow`.
@@ -251,7 +252,9 @@ def watch(
         if theory is not None:
             raise ValueError("theory: expected none for a module of PyTorch, without a wide twin")
         return TorchWatch(model, loss, cuts, options)
-    net, _ = as_network(model, xs, each=each, cuts=cuts)
+    net = model
+    if not isinstance(net, Net):
+        net, _ = as_network(model, xs, each=each, cuts=cuts)
     if isinstance(net, Chain) and loss is None:
         raise ValueError(
             "loss: expected loss(output, ys) -> (B,) or a number for a chain, got None"
