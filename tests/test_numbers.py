@@ -63,7 +63,7 @@ def test_the_sum_over_rows_is_that_of_numpy(rng, columns, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "function", [jaxnn.backprop, pytest.param(jaxnn.gradient_flow, marks=pytest.mark.slow)]
+    "function", [jaxnn.backprop, pytest.param(flow_of_net, marks=pytest.mark.slow)]
 )
 def test_a_program_can_be_exported(rng, function):
     net = jaxnn.Network((3, 4, 4, 4, 2), "tanh", "multiclass")

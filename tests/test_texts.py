@@ -290,7 +290,7 @@ chart = alt.Chart(data).mark_bar().encode(x="n:N", y="v:Q").properties(title=nam
 picture = engine.begin("picture", chart.to_dict(), 1)()
 print(picture.svg.count("a�".encode()), picture.pdf[:4], picture.png[1:4])
 net, params = jaxnn.as_network({{name: jnp.tanh for name in names}})
-flow = jaxnn.gradient_flow(net, params, np.ones((2, 3)), cotangent=np.ones((2, 3)))
+flow = jaxnn.gradient_flow((net, params), np.ones((2, 3)), cotangent=np.ones((2, 3)))
 chart = jaxnn.chart(*[flow] * len(names), names=names)
 for ending in ("svg", "png", "pdf"):
     chart.save({str(tmp_path)!r} + f"/flow.{{ending}}")

@@ -603,7 +603,7 @@ def test_a_trained_network_of_the_digits_parts_from_its_theory(users_jax):
     of_training = {"epochs": 30, "batch": 128, "key": jax.random.key(1)}
     trained = jaxnn.fit(net, start, digits, labels, optax.adam(3e-3), **of_training).params
     xs, cotangent = digits[:16], jax.random.normal(jax.random.key(2), (16, 10), jnp.float32)
-    given = {"cotangent": cotangent, "theory": 0.1}
+    given = {"cotangent": cotangent, "theory": True, "theory_error": 0.1}
     assert gradient_departure(jaxnn.gradient_flow((net, start), xs, **given)) is None
     layer, decades = gradient_departure(jaxnn.gradient_flow((net, trained), xs, **given))
     assert layer == 6

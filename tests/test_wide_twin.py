@@ -25,8 +25,8 @@ def test_a_small_network_follows_its_twin_and_no_other(kind):
     """Every layer is within three joint standard errors; a rule five per cent off is seen."""
     need(KINDS[kind].package)
     setup = setup_of(kind)
-    prediction = wide_twin.predict(setup)
-    measurement = wide_twin.measure(setup, jax.random.key(3))
+    prediction = wide_twin.LAW.prediction(setup)
+    measurement = wide_twin.LAW.measurement(setup, jax.random.key(3))
     rows = compare(wide_twin.LAW, prediction, measurement)
     assert rows["holds"].all()
     assert rows.height == len(set(rows["case"])) == 7  # states of four layers, Δ of three
