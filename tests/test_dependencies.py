@@ -1,6 +1,7 @@
 """What is imported is declared, what is declared is imported, and versions are said alike."""
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -63,8 +64,10 @@ class Running(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+@functools.cache
 def tree(path):
-    return Running().visit(ast.parse(path.read_text(encoding="utf-8")))
+    text = path.read_text(encoding="utf-8")
+    return Running().visit(ast.parse(text)) if "TYPE_CHECKING" in text else ast.parse(text)
 
 
 def imported(*paths):
