@@ -23,7 +23,7 @@ BOX = "#3b82c4"
 
 
 class Picture(NamedTuple):
-    """How wide a picture is, in pixels, and its font; names that do not fit a box are left out."""
+    """The width of a picture in pixels, and the size of its font."""
 
     width: int
     margin: int

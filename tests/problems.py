@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 # An activation enters the passes through σ and σ′ alone, which test_activations.py checks for all
 # of them. Three stand for the rest, and compile quickly: two that saturate, around ½ and 0, and

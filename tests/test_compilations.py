@@ -18,7 +18,7 @@ from problems import filled_flow
 import jaxnn
 from jaxnn.flow.formats.entries import BINS, Entries, FlowEntries
 from jaxnn.flow.measure import network_flow
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.theory import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program

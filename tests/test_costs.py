@@ -8,7 +8,7 @@ from jax.extend import core
 from problems import barriers_stay
 
 import jaxnn
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 WORDS = 512
 

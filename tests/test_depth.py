@@ -28,7 +28,7 @@ from experiments.pages import charts, engine, names, web
 from experiments.pages import report as pages
 from experiments.runs import experiment, files, runtime, store
 from experiments.runs.devices import SideBySide
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.initializers import find_weights
 
 pytestmark = pytest.mark.usefixtures("users_jax")

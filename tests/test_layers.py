@@ -11,7 +11,7 @@ import pytest
 from problems import as_dtype, draw_batch, gradient_flow, optimised
 
 import jaxnn
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.params import LazyRun
 
 # Both forms compute the same, in programs of their own: some roundings of 64 · eps at most.

@@ -12,7 +12,7 @@ import reference
 from problems import draw_batch, draw_layers, gaussian
 
 import jaxnn
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.initializers import find_weights
 
 

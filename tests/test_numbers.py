@@ -25,7 +25,7 @@ from jaxnn.arrays.rows import (
     renormalised,
     with_exponents,
 )
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)

@@ -12,7 +12,7 @@ import pytest
 
 import jaxnn
 from jaxnn.flow.formats.ranges import lost_in
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 FOLDER = Path(__file__).parent.parent / "docs" / "play"
 PAGE = FOLDER / "index.html"

@@ -9,7 +9,7 @@ import reference
 from problems import by_layer, draw_batch, draw_layers, gradient_flow, orthogonal
 
 import jaxnn
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 CAPACITY = 4
 

@@ -13,7 +13,7 @@ from problems import as_dtype, draw_batch, draw_layers, gaussian, gradient_flow,
 
 import jaxnn
 from jaxnn.arrays.rows import ScaledRows, with_exponents
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.flow.measure.network_flow import output_of
 from jaxnn.network.activations import apply_activation
 from jaxnn.passes.walk import layer_inputs, up

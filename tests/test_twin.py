@@ -12,7 +12,7 @@ from jax import lax
 from sklearn.datasets import load_digits
 
 import jaxnn
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.flow.verdict.theory_departure import gradient_departure, signal_departure
 from jaxnn.theory import meanfield
 from jaxnn.theory.twin.draws import Axes, looked_up, product, triangular

@@ -13,7 +13,7 @@ import jaxnn
 from experiments.bench import gradient, inputs
 from experiments.bench.waiting import repeated
 from experiments.bench.workload import Workload
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 flow = jax.jit(flow_of_net, static_argnames="examples")
 

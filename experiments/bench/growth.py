@@ -10,7 +10,7 @@ import jaxnn
 from experiments.bench import rates
 from experiments.bench.gradient import flops
 from experiments.bench.workload import Floor, Workload, bytes_of
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 
 def workload(layers: int, activation: str, width: int, batch: int) -> Workload:

@@ -11,7 +11,7 @@ from jax import lax
 
 import jaxnn
 from experiments.learning.fields import field
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.blocks import DENSE, Block
 from jaxnn.network.params import Initializer
 

@@ -20,7 +20,7 @@ from experiments.laws.finite import slope
 from experiments.laws.law import Law, Panel, Predicted, Relation, Told, curve, mean_of, points
 from experiments.laws.training import Examples, accuracies, classifier, digits
 from experiments.learning.descent import Descent
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 KINDS = {"He": Ensemble("relu", math.sqrt(2)), "Xavier": Ensemble("relu", 1.0)}
 TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10

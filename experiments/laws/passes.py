@@ -18,7 +18,7 @@ import jaxnn
 from experiments.laws.draws import Ensemble, Params, draw, square_network
 from experiments.learning.fields import field
 from jaxnn.arrays.rows import ScaledRows
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.activations import find_activation
 from jaxnn.network.blocks import Block, theory_of
 from jaxnn.passes.walk import up

@@ -37,7 +37,7 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, point
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 PERCENTILES = (50, 90, 99)
 FEED_FORWARD, ATTENTION = "feed-forward, variance of z", "attention, variance of Δz"

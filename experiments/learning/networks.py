@@ -24,7 +24,7 @@ from experiments.learning.data import Dataset
 from experiments.learning.fields import field
 from experiments.runs.devices import Mapped, Rounds, SideBySide
 from experiments.runs.work import Work
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.blocks import DENSE
 from jaxnn.network.params import LazyRun, is_run
 

@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 
 import jaxnn
 from experiments.menagerie import of_layers
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 Function = Callable[[PyTree, PyTree], PyTree]  # (params, xs) -> output
 TINY = 1e-300  # instead of a division by zero

@@ -21,7 +21,7 @@ from experiments.remedies.table import REMEDIES
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
 from jaxnn.arrays.rows import ScaledRows, renormalised, with_exponents
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.checks import check_depth
 from jaxnn.passes.walk import Saved, up
 

@@ -24,7 +24,7 @@ import numpy as np
 import jaxnn
 from experiments.learning import fields, measures
 from experiments.learning.measures import Tested
-from jaxnn.flow.measure.gradient_flow import flow_of_net
+from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
 from jaxnn.train.fitting import Best, all_done

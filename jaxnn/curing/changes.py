@@ -69,7 +69,7 @@ def made(change: Change, **words: object) -> Sight:
 
 @CURES.rule("branch scale", says="Multiply the last arrays of each branch, {arrays}, by {why}.")
 def branch_scale(patient: Patient) -> Iterator[Sight]:
-    """What branches add, times 1/√(branches) or 0, or DeepNorm's factor if a norm follows."""
+    """The last arrays of each branch times 1/√(branches), 0, or DeepNorm's β²/α before a norm."""
     only, count = set().union(*patient.branches), len(patient.branches)
     if not count:
         return

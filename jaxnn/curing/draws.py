@@ -1,4 +1,4 @@
-"""Draws: orthogonal and mirrored matrices, in the place of those of a network.
+"""Orthogonal and mirrored matrices, drawn in place of those of a network.
 
 A kernel of a convolution has such a matrix in its centre, and is 0 elsewhere.
 """

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int, PyTree
 
 from ..chain.chain import Chain, Link
 from ..chain.parameter_places import are_shared
-from ..flow.measure.gradient_flow import flow_of_net
+from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
 from ..network.network import Network

@@ -34,7 +34,7 @@ PerLayer = Float[np.ndarray, " L"]
 
 
 class Form(Protocol):
-    """What becomes of a layer f: out(z, f(z)) of z = into(state), as JAX and torch both have it."""
+    """A structure around a layer f, such as a skip: out(z, f(z)) with z = into(state)."""
 
     def into(self, state: State, /) -> State:
         """Return what the layer is given instead of its state."""

@@ -10,7 +10,7 @@ from ..chain.chain import Chain
 from ..models import Cuts, Model, as_network, is_of_torch, refuse_each
 from ..network.checks import Depth
 from ..passes.walk import Memory
-from .measure.gradient_flow import flow_of_net
+from .measure.flow_of_net import flow_of_net
 from .measure.theory_flow import GOAL
 from .measure.torch_flow import torch_flow
 from .record.flow import Flow

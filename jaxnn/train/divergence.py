@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 from ..arrays.compiled import compiled, transferring
 from ..arrays.rows import ScaledRows
 from ..errors import NonFiniteError, Where
-from ..flow.measure.gradient_flow import flow_of_net
+from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.verdict.verdict import verdict
 from ..network.checks import Depth, check_depth

@@ -27,7 +27,7 @@ from ..arrays.rows import at_least_float32, can_be_learned, is_float
 from ..arrays.spread import whole
 from ..chain.chain import Chain
 from ..chain.parameter_handover import is_array
-from ..flow.measure.gradient_flow import flow_of_net
+from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.measure.updates import log_updates
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss

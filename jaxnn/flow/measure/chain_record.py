@@ -1,4 +1,4 @@
-"""What is recorded of the layers of a chain on the way down, and the Flow of it.
+"""Records of the layers of a chain, made on the way down, and the Flow made of them.
 
 on the way     of a link   Δ of its state, that state, ln of the norms of Δ of its parameters
 after it       of all of them in order, small states and arrays together  ->  a `LayerRecord`

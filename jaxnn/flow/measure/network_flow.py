@@ -1,4 +1,4 @@
-"""What is recorded of a Network's layers on the way down, and its Flow.
+"""The Flow of a Network, and the records of its layers, made on the way down.
 
 The recursion of `backprop.py` in block floating point, summarised in a few numbers for each layer.
 Δz is the primary record: in a bias-free ReLU network the norms of Δθ are equal in all layers while

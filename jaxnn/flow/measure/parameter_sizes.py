@@ -76,7 +76,7 @@ def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: jnp.dtype) -> l
 
 
 def _measured(tree: PyTree) -> Any:
-    """Return a tree with ln of its norm in the place of each array: of all arrays together."""
+    """Return a tree with ln ‖array‖ in place of each array; all norms are one computation."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=_is_rows)
     logs = iter(log_sizes([v for v in leaves if _is_rows(v)]))
     return jax.tree.unflatten(structure, [next(logs) if _is_rows(v) else v for v in leaves])

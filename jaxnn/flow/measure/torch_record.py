@@ -1,4 +1,4 @@
-"""What torch measures of a module, in NumPy, as the records of a flow.
+"""Records of a module's layers, made of the arrays that torch has measured.
 
 States, and tensors, of one shape are measured together by JAX: so few programs are compiled.
 """

@@ -44,7 +44,7 @@ class Unrolled(NamedTuple):
 
     @property
     def log_replicas(self) -> float:
-        """What is taken off ln of a size that is summed over replicas, for their mean square."""
+        """½ ln R: ln of a norm over all R replicas, less this, is ln of their root mean square."""
         return 0.5 * math.log(self.replicas)
 
     @property
@@ -55,7 +55,7 @@ class Unrolled(NamedTuple):
 
     @property
     def anatomies(self) -> list[Anatomy]:
-        """What is recognised in each layer."""
+        """The attention, routers and skips recognised in each layer."""
         return [anatomy for op, _ in self.layers for anatomy in op.anatomies * op.times]
 
     @property

@@ -21,7 +21,7 @@ from ...models import Cuts, Model, as_network
 from ...network.network import Network
 from ...texts import told
 from ...theory.twin.wide import check_net, check_untraced
-from ..measure.gradient_flow import flow_of_net
+from ..measure.flow_of_net import flow_of_net
 from ..record.loss import Loss
 
 DRAWS = 16

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +14,6 @@ from ..formats.format_loss import histograms
 from ..formats.number_formats import NARROW
 from ..formats.ranges import FORMATS, NOISE
 from .table import assert_one
-
-if TYPE_CHECKING:
-    from ..record.flow import Flow
 
 Altair = Any  # a chart of Altair, or a channel of one
 Json = Any
@@ -57,7 +54,7 @@ class Panel(NamedTuple):
     layers: list[Any]
 
 
-def chart(*flows: "Flow", names: Sequence[str] | None = None) -> Any:
+def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
     """Draw flows: the gradient by layer, what each layer does to it, and what is left of examples.
 
     The band is that of the examples, the line their root mean square, a dashed line what theory
@@ -193,7 +190,7 @@ def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]
     return found
 
 
-def exponents(flow: "Flow") -> list[Panel]:
+def exponents(flow: Any) -> list[Panel]:
     """Return the panels of a flow's entries by exponent; none if they were not counted."""
     alt = load_altair()
     if flow.entries is None:
