@@ -22,6 +22,7 @@ EXPERIMENTS = (
     "laws",
     "peers",
     "menagerie",
+    "casebook",
     "bench",
 )
 

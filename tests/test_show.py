@@ -258,6 +258,13 @@ OTHERS = {
         "dtype": "float64",
         "seconds": 1.5, "message": "",
     },
+    "casebook": {
+        "case": ["[/b] one", "[/b] one"], "program": ["ill", "cured"], "framework": "jax",
+        "source": "so-1", "fault": "end", "half": "write", "wrong": "w", "fix": "f",
+        "before": "oneunit", "during": "", "cause": ["partly", "silent"],
+        "advice": ["right", "none"], "place": "none", "at": [-1.0, float("nan")], "others": "",
+        "first_loss": 1.0, "last_loss": 0.5, "score": [0.5, 0.75], "seconds": 1.0, "records": "",
+    },
     "laws": {
         "law": "gradient-exponent", "case": ["[/b] one", "two"], "source": "s", "relation": "=",
         "predicted": 1.0, "measured": [1.125, 0.875], "standard_error": None, "tolerance": 0.5,
@@ -286,6 +293,7 @@ OTHERS = {
         ("peers", ("0.875", "0.75")),
         ("cures", ("-0.25", "-0.0625")),
         ("menagerie", ("17", "1.5")),
+        ("casebook", ("partly", "silent")),
         ("bench", ("0.625", "1.12")),
     ],
 )

@@ -157,6 +157,31 @@ def menagerie_cell(cell):
     )
 
 
+def casebook_cell(cell):
+    return table_of(
+        "casebook",
+        **vars(cell),
+        framework="jax",
+        source="so-1",
+        fault="end",
+        half="write",
+        wrong="w",
+        fix="f",
+        before="",
+        during="",
+        cause=["right"],
+        advice="none",
+        place="none",
+        at=-1.0,
+        others="",
+        first_loss=1.0,
+        last_loss=0.5,
+        score=0.5,
+        seconds=1.0,
+        records="",
+    )
+
+
 def cures_cell(cell):
     return table_of(
         "cures",
@@ -207,6 +232,7 @@ COMMANDS = {
     "laws": ("--law residual tailored step-size", laws_cell),
     "peers": ("--data iris wine --seeds 2", peers_cell),
     "menagerie": ("--packages jax linen --networks dense convolutions", menagerie_cell),
+    "casebook": ("--cases softmax_over_one_unit rate_far_too_large", casebook_cell),
     "cures": ("--networks tanh relu --frameworks flax", cures_cell),
     "bench": ("--quick --row gradient products", bench_cell),
 }
@@ -219,6 +245,7 @@ NUMBER = {
     "laws": 3,
     "peers": 4,
     "menagerie": 4,
+    "casebook": 4,
     "cures": 2,
     "bench": 10,
 }

@@ -1,0 +1,150 @@
+"""Cases: what was wrong with a program, what its fix was, and what is to be said of it.
+
+The tables are files, one for JAX and one for PyTorch. Their expectations stand before the rules
+are written that they ask for; nothing reads a sentence. Half of the cases, drawn by a hash of their
+names, serve to write rules; the others only score.
+"""
+
+import csv
+import hashlib
+import importlib
+import importlib.util
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from experiments.casebook.program import Program
+from jaxnn.flow.verdict.findings import FINDINGS
+from jaxnn.train.alarms import ALARMS
+
+TABLES = ("cases_jax.csv", "cases_torch.csv")
+HALVES = WRITE, SCORE = "write", "score"
+PROGRAMS = ILL, CURED = "ill", "cured"
+SEED = 46
+PACKAGES = {
+    "jax": "jax",
+    "linen": "flax",
+    "nnx": "flax",
+    "equinox": "equinox",
+    "keras": "keras",
+    "torch": "torch",
+}
+FAULTS = {
+    "data": "inputs: their size, order or information",
+    "targets": "targets that the output or the loss does not fit",
+    "end": "the last activation and the loss do not fit each other",
+    "loss": "the loss itself",
+    "init": "how parameters start",
+    "layers": "activations, widths, norms and dropout between",
+    "frozen": "parameters that do not learn",
+    "step": "the optimiser and the size of its steps",
+    "loop": "the loop around them",
+    "format": "number formats",
+}
+REFUSED = "refused"  # by an error of diagnose or watch, before anything is measured
+SOURCES = {  # beginnings of the sources of cases, and of the ids in sources.csv
+    "so-": "stackoverflow.com/questions/",
+    "gh-": "github.com/",
+    "tdc-": "github.com/thedeepchecker/thedeepchecker ",
+    "humb-": "github.com/dlfaults/dnn-auto-fl-empirical-assesment ",
+}
+# Rules that were agreed on before they were written.
+AGREED = frozenset(
+    [
+        *("inputs", "constant", "targets", "sorted", "labels", "twice"),
+        *("oneunit", "overbatch", "relulogits", "mixes", "negative", "inverted"),
+        *("unlabelled", "equal", "drawn", "shared", "evalnorm", "bottleneck"),
+        *("noise", "still", "slow", "unoptimised", "accumulates", "schedule"),
+        *("spike", "plateau", "diverges", "unlearnt"),
+    ]
+)
+# Places of what is no layer: where the data come in, and what the loss is of.
+INPUTS, OUTPUT = PLACES = ("inputs", "output")
+OF_INPUTS = frozenset(["inputs", "constant", "sorted", "given"])
+OF_OUTPUT = frozenset(
+    [
+        *("targets", "labels", "twice", "oneunit", "overbatch", "relulogits"),
+        *("mixes", "negative", "inverted", "unlabelled", "loss", "output"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case.
+
+    name: of the function that makes its program.
+    file: of programs/, without its ending; its first word is the framework.
+    source: where the fault was met, see `SOURCES`, with the end of its id in sources.csv; "common"
+        if it is in none of the benchmarks.
+    fault: one of `FAULTS`.
+    wrong: what is wrong, in words.
+    fix: what was done about it, in words, as published.
+    causes: rules that name the cause; any of them will do.
+    symptoms: rules that name what follows from it, which may be said as well.
+    advice: rules whose advice is the published fix.
+    place: "inputs", "output" or a part of the path of a parameter array; "" where there is none.
+    """
+
+    name: str
+    file: str
+    source: str
+    fault: str
+    wrong: str
+    fix: str
+    causes: frozenset[str]
+    symptoms: frozenset[str]
+    advice: frozenset[str]
+    place: str
+
+    @property
+    def framework(self) -> str:
+        """One of `PACKAGES`."""
+        return self.file.partition("_")[0]
+
+    @property
+    def half(self) -> str:
+        """What the case serves: to write rules, or to score them."""
+        drawn = hashlib.sha256(f"{SEED} {self.name}".encode()).digest()
+        return HALVES[drawn[0] % 2]
+
+    @property
+    def is_installed(self) -> bool:
+        """True if the package of its framework can be imported."""
+        return importlib.util.find_spec(PACKAGES[self.framework]) is not None
+
+    def program(self, is_cured: bool) -> Program:
+        """Return a new program, ill or cured."""
+        module = importlib.import_module(f"experiments.casebook.programs.{self.file}")
+        program: Program = getattr(module, self.name)(is_cured)
+        return program
+
+
+def vocabulary() -> frozenset[str]:
+    """Return the names of all rules that may be expected."""
+    return AGREED | {REFUSED} | FINDINGS.keys() | ALARMS.keys()
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    """Return all cases, in the order of their tables.
+
+    Raises:
+        ValueError: a row that is no case, or a name that is there twice.
+    """
+    listed = tuple(case for name in TABLES for case in _of_table(Path(__file__).with_name(name)))
+    names = [case.name for case in listed]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"casebook: expected names that differ, got {', '.join(twice)} twice")
+    return listed
+
+
+def _of_table(path: Path) -> list[Case]:
+    expected = [field.name for field in fields(Case)]
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != expected:
+            raise ValueError(f"{path.name}: expected columns {expected}, got {reader.fieldnames}")
+        rows = list(reader)
+    sets = ("causes", "symptoms", "advice")
+    return [Case(**row | {name: frozenset(row[name].split()) for name in sets}) for row in rows]

@@ -1,0 +1,157 @@
+"""Of programs that do not train, is the cause named, the fix advised, and the place?
+
+Each program of `programs/` has a fault that people met and asked about, and a twin that differs by
+the published fix alone. Both are given to `jaxnn.diagnose`, and trained under `jaxnn.watch`; what
+these say, as rules and places, is compared with a table that stands before the rules do. Half of
+the cases, drawn by their names, serve to write rules, half only score.
+
+`settings -> cells (case, ill or cured) -> what is said -> a row each -> scores, table, verdicts`
+"""
+
+import time
+import warnings
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+
+from experiments.casebook import report, said
+from experiments.casebook.case import CURED, HALVES, PACKAGES, PROGRAMS, cases
+from experiments.casebook.columns import COLUMNS, SILENT
+from experiments.casebook.said import BEFORE, Answer
+from experiments.casebook.scores import MISSED, NONE, Score, score
+from experiments.runs import experiment, runtime, sweep
+from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.store import Store
+
+
+@dataclass(frozen=True)
+class Settings(runtime.Options):
+    """Programs that do not train, and what is said of them."""
+
+    cases: tuple[str, ...] = ()
+    """Names of cases; all of them if none is named."""
+    frameworks: tuple[str, ...] = ()
+    """Some of jax, linen, nnx, equinox, keras and torch; by default those that are installed."""
+    halves: tuple[str, ...] = HALVES
+    """write: the cases that rules are written on; score: those that only score them."""
+    quick: runtime.Flag = False
+    """One case of each kind of fault, the first that is installed."""
+    seed: int = 0
+    """Draws batches."""
+    out: Path = field(default=Path("runs/casebook"), metadata=runtime.HOW)
+    """The folder for the results. The same command again goes on with a run that was stopped."""
+
+
+@dataclass(frozen=True)
+class Cell(sweep.Point):
+    """One program."""
+
+    case: str
+    program: str
+
+
+@dataclass(frozen=True)
+class Plan(experiment.Plan):
+    """Checked settings with the cells that they name."""
+
+    settings: Settings
+    cells: tuple[Cell, ...]
+
+    def estimate(self) -> str:
+        """Return the cost of the run in words."""
+        return f"{len(self.cells)} programs, each judged and trained, some seconds each"
+
+
+def prepare(settings: Settings) -> Plan:
+    """Check the settings."""
+    runtime.check(settings, ("halves",), alone="a program is trained by one process")
+    runtime.check_known("cases", settings.cases, (case.name for case in cases()))
+    runtime.check_known("frameworks", settings.frameworks, PACKAGES)
+    runtime.check_known("halves", settings.halves, HALVES)
+    chosen = [
+        case
+        for case in cases()
+        if case.is_installed
+        and case.half in settings.halves
+        and (not settings.cases or case.name in settings.cases)
+        and (not settings.frameworks or case.framework in settings.frameworks)
+    ]
+    if settings.quick:
+        firsts = {case.fault: case for case in reversed(chosen)}
+        chosen = [case for case in chosen if firsts[case.fault] is case]
+    if not chosen:
+        raise ValueError("cases: expected some whose framework is installed, got none")
+    return Plan(settings, tuple(Cell(case.name, one) for case in chosen for one in PROGRAMS))
+
+
+def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+    """Measure the programs that are missing."""
+    return sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
+
+
+def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
+    """Return the row of a program."""
+    case = next(case for case in cases() if case.name == cell.case)
+    is_cured = cell.program == CURED
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the packages
+        answer = said.answer(replace(case.program(is_cured), seed=seed))
+    seconds = time.perf_counter() - started
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    marks = of_twin(answer) if is_cured else score(case, answer)
+    losses = answer.trained.losses
+    row = {
+        "case": case.name,
+        "program": cell.program,
+        **{name: getattr(case, name) for name in report.OF_CASE},
+        "before": ", ".join(str(one) for one in answer.said if one.step == BEFORE),
+        "during": ", ".join(f"{one}: {one.step}" for one in answer.said if one.step != BEFORE),
+        "cause": marks.cause,
+        "advice": marks.advice,
+        "place": marks.place,
+        "at": np.nan if marks.step is None else float(marks.step),
+        "others": " ".join(marks.others),
+        "first_loss": losses[0] if losses else np.nan,
+        "last_loss": losses[-1] if losses else np.nan,
+        "score": answer.trained.score,
+        "seconds": seconds,
+        "records": "\n".join(one.record() for one in answer.said),
+    }
+    return pl.DataFrame([row], {name: column.dtype for name, column in COLUMNS.items()})
+
+
+def of_twin(answer: Answer) -> Score:
+    """Return the marks of what is said of a healthy twin: whatever it is, is wrong."""
+    rules = tuple(dict.fromkeys(one.rule for one in answer.said))
+    return Score(MISSED if rules else SILENT, NONE, NONE, rules, None)
+
+
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
+    """Score what is said, in words."""
+    rows, missing = sweep.gathered(plan, frames)
+    return Conclusion(
+        rows,
+        verdicts=report.verdicts(rows),
+        figures={},
+        about=runtime.frameworks(),
+        missing=missing,
+    )
+
+
+EXPERIMENT = Experiment(
+    name="casebook",
+    settings=Settings,
+    columns=COLUMNS,
+    figures=(),
+    prepare=prepare,
+    measure=measure,
+    conclude=conclude,
+    table=report.table,
+    title=report.TITLE,
+    compare=report.compare,
+)

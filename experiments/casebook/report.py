@@ -1,0 +1,75 @@
+"""The casebook in words: scores of each half, a table, and two runs side by side."""
+
+import polars as pl
+from rich.table import Table
+from rich.text import Text
+
+from experiments.casebook.case import CURED, HALVES, ILL, PROGRAMS, SCORE, WRITE
+from experiments.casebook.columns import SILENT
+from experiments.casebook.scores import MARKS, NONE, share
+from experiments.learning.words import counted
+from experiments.pages import tables
+from experiments.runs.comparison import comparison
+from experiments.runs.missing import NOTHING, Missing
+
+TITLE = "casebook: what is said of programs that do not train"
+OF_CASE = ("framework", "source", "fault", "half", "wrong", "fix")
+IN_WORDS = {WRITE: "cases that rules were written on", SCORE: "cases that only score"}
+
+
+def verdicts(rows: pl.DataFrame) -> list[str]:
+    """Return the scores of each half, the twins that are not silent, and what was not ill."""
+    said = []
+    for half in HALVES:
+        ill = rows.filter(program=ILL, half=half)
+        twins = rows.filter(program=CURED, half=half)
+        if ill.height:
+            marks = ", ".join(f"{mark} right in {share(ill[mark])}" for mark in MARKED)
+            silent = share(twins["cause"], SILENT)
+            said.append(f"{ill.height} {IN_WORDS[half]}: {marks}; twins silent {silent}")
+    loud = rows.filter(pl.col("cause") != SILENT, program=CURED).rows(named=True)
+    said += [f"{row['case']}, cured: {row['others']}" for row in loud]
+    return said + _not_ill(rows)
+
+
+MARKED = ("cause", "advice", "place")
+
+
+def _not_ill(rows: pl.DataFrame) -> list[str]:
+    """Return a sentence on cases whose twin does no better, if there are any."""
+    ill, cured = (rows.filter(program=program) for program in PROGRAMS)
+    both = ill.join(cured, on="case", suffix="_cured")
+    alike = both.filter(pl.col("score_cured") <= pl.col("score"))["case"]
+    if alike.is_empty():
+        return []
+    return [f"{counted(len(alike), 'case')} whose twin does no better: {', '.join(alike)}"]
+
+
+def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
+    """Return a line a program; it fits into 80 characters."""
+    shown = tables.table(TITLE, "case", "cause", "advice", "place", "at", "others", width=30)
+    for row in rows.rows(named=True):
+        step = "–" if row["at"] != row["at"] else f"{row['at']:.0f}"
+        marks = [str(row[mark]) for mark in MARKED]
+        shown.add_row(Text(f"{row['case']}, {row['program']}"), *marks, step, Text(row["others"]))
+    for place in missing.rows(rows, "case", "program").rows(named=True):
+        shown.add_row(Text(place["case"]), *5 * (tables.NOT_MEASURED,))
+    return shown
+
+
+def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return for each run what share of each mark is given, as 1 for right and 0 for missed."""
+    values = {**dict(zip(MARKS, (1.0, 0.5, 0.0), strict=True)), SILENT: 1.0}
+    return [
+        comparison(
+            rows.filter(pl.col("cause") != NONE)
+            .select("case", "program", *MARKED)
+            .unpivot(MARKED, index=["case", "program"])
+            .filter(pl.col("value") != NONE)
+            .with_columns(pl.col("value").replace_strict(values, return_dtype=pl.Float64)),
+            ("case", "program"),
+            "variable",
+            "value",
+        )
+        for rows in runs
+    ]

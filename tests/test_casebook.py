@@ -1,0 +1,159 @@
+"""The casebook: its tables, its scores on answers made by hand, and a case from end to end."""
+
+import ast
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.casebook import case, data, experiment, program, said, scores
+from experiments.casebook.said import BEFORE, Answer, Said
+from experiments.casebook.scores import MISSED, NONE, PARTLY, RIGHT
+
+FOLDER = Path(case.__file__).parent
+CASE = case.Case(
+    name="one",
+    file="jax_plain",
+    source="so-1",
+    fault="end",
+    wrong="w",
+    fix="f",
+    causes=frozenset(["oneunit"]),
+    symptoms=frozenset(["output", "zero"]),
+    advice=frozenset(["oneunit"]),
+    place="layer3",
+)
+ARRAYS = [(1, "['layer1']['w']"), (3, "['layer3']['w']")]
+
+
+@pytest.mark.parametrize("one", case.cases(), ids=lambda one: one.name)
+def test_a_case_is_of_the_vocabulary_and_has_a_program(one):
+    assert one.fault in case.FAULTS
+    assert one.framework in case.PACKAGES
+    assert one.causes
+    assert one.causes | one.symptoms | one.advice <= case.vocabulary()
+    assert not one.causes & one.symptoms
+    assert one.advice <= one.causes
+    path = FOLDER / "programs" / f"{one.file}.py"
+    defined = ast.parse(path.read_text(encoding="utf-8")).body
+    assert one.name in {node.name for node in defined if isinstance(node, ast.FunctionDef)}
+
+
+def test_a_source_of_a_benchmark_is_listed():
+    with (FOLDER / "sources.csv").open(encoding="utf-8", newline="") as file:
+        known = [row["id"].partition("@")[0] for row in csv.DictReader(file)]
+    for one in case.cases():
+        for prefix, start in case.SOURCES.items():
+            if one.source.startswith(prefix):
+                assert start + one.source.removeprefix(prefix) in known, one.name
+
+
+def test_a_half_depends_on_the_name_alone():
+    halves = {one.name: one.half for one in case.cases()}
+    assert halves["softmax_over_one_unit"] == case.WRITE
+    assert {*halves.values()} <= {*case.HALVES}
+
+
+@pytest.mark.parametrize(
+    ("rules", "cause", "advice", "others"),
+    [
+        (["oneunit"], RIGHT, RIGHT, ()),
+        (["output", "oneunit"], RIGHT, RIGHT, ()),  # a symptom comes first
+        (["largest", "oneunit"], PARTLY, PARTLY, ("largest",)),  # something else does
+        (["output"], PARTLY, MISSED, ()),
+        (["largest"], MISSED, MISSED, ("largest",)),
+        ([], MISSED, MISSED, ()),
+    ],
+)
+def test_marks_of_what_is_said_in_its_order(rules, cause, advice, others):
+    answer = Answer([Said(BEFORE, rule, advises=True) for rule in rules], ARRAYS, 3)
+    score = scores.score(CASE, answer)
+    assert (score.cause, score.advice, score.others) == (cause, advice, others)
+
+
+def test_what_advises_nothing_is_no_wrong_advice():
+    answer = Answer([Said(BEFORE, "largest"), Said(5, "oneunit", advises=True)], ARRAYS, 3)
+    score = scores.score(CASE, answer)
+    assert (score.cause, score.advice, score.step) == (PARTLY, RIGHT, 5)
+
+
+@pytest.mark.parametrize(
+    ("one", "place"),
+    [
+        (Said(BEFORE, "oneunit", 3), RIGHT),
+        (Said(BEFORE, "oneunit", None, "['layer3']['b']"), RIGHT),
+        (Said(BEFORE, "oneunit", 1, "['layer1']['w']"), MISSED),
+        (Said(BEFORE, "output", 3), PARTLY),
+        (Said(BEFORE, "oneunit"), MISSED),
+    ],
+)
+def test_marks_of_places(one, place):
+    assert scores.score(CASE, Answer([one], ARRAYS, 3)).place == place
+
+
+def test_places_that_are_no_layers_and_none():
+    answer = Answer([Said(BEFORE, "oneunit"), Said(BEFORE, "inputs")], ARRAYS, 3)
+    assert answer.is_at(answer.said[0], case.OUTPUT)
+    assert answer.is_at(answer.said[1], case.INPUTS)
+    assert not answer.is_at(answer.said[0], case.INPUTS)
+    assert answer.is_at(Said(0, "still", 3), case.OUTPUT)
+    assert scores.score(replace(CASE, place=""), answer).place == NONE
+
+
+def test_wilson_s_interval_solves_its_equation():
+    for count, total in ((0, 5), (3, 10), (10, 10)):
+        for end in scores.wilson(count, total):
+            error = abs(count / total - end)
+            assert error == pytest.approx(scores.Z * np.sqrt(end * (1 - end) / total), abs=1e-8)
+    assert scores.share([RIGHT, MISSED, NONE]) == "1 of 2 (50 %, 9 to 91)"
+
+
+def test_a_batch_is_drawn_or_comes_in_order():
+    xs, ys = data.wine()
+    given = {"model": None, "loss": None, "optimizer": None, "score": None, "batch": 100}
+    drawn = program.Program(xs=xs, ys=ys, **given)
+    in_order = program.Program(xs=xs, ys=ys, is_shuffled=False, **given)
+    assert len({*drawn.batch_of(0)[1].tolist()}) == 3
+    np.testing.assert_array_equal(in_order.batch_of(1)[1], np.roll(ys, -100)[:100])
+    np.testing.assert_array_equal(drawn.batch_of(7)[0], drawn.batch_of(7)[0])
+
+
+def test_params_are_divided_and_joined():
+    params = {"a": np.ones(2, np.float32), "stats": {"mean": np.zeros(2, np.float32)}, "n": 3}
+    learned, fixed = program.divided(params, ("stats",))
+    assert fixed["a"] is None
+    assert learned["stats"]["mean"] is None
+    assert learned["n"] is None
+    assert program.joined(learned, fixed) == params
+
+
+def test_scores_of_outputs():
+    ys = np.array([0, 1, 1])
+    assert data.accuracy(np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), ys) == pytest.approx(2 / 3)
+    assert data.accuracy(np.array([[0.1], [0.6], [0.7]]), ys) == 1
+    assert data.accuracy_of_logits(np.array([[-2.0], [0.1], [-0.1]]), ys) == pytest.approx(2 / 3)
+    assert data.explained(np.array([[1.0], [2.0]]), np.array([1.0, 2.0])) == 1
+    assert data.explained(np.array([[np.nan], [2.0]]), np.array([1.0, 2.0])) == -1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+def test_a_case_from_end_to_end():
+    ill, cured = (
+        experiment.measured(experiment.Cell("rate_far_too_large", made)).row(0, named=True)
+        for made in case.PROGRAMS
+    )
+    assert (ill["cause"], ill["advice"], ill["at"]) == (RIGHT, RIGHT, 0)
+    assert "update" in ill["during"]
+    assert cured["cause"] == "silent"
+    assert cured["score"] > ill["score"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+def test_an_error_of_diagnose_is_a_refusal():
+    made = next(one for one in case.cases() if one.name == "rate_far_too_large").program(True)
+    answer = said.answer(replace(made, each="nothing"))
+    assert [one.rule for one in answer.said] == [case.REFUSED, case.REFUSED]
