@@ -173,12 +173,12 @@ def _collect(value: Any, texts: set[str]) -> None:
     if type(value) is str:  # a text of a class of its own is markup
         texts.add(value)
     elif isinstance(value, Mapping):
-        for key, each in value.items():
+        for key, inner in value.items():
             _collect(key, texts)
-            _collect(each, texts)
+            _collect(inner, texts)
     elif isinstance(value, list | tuple):
-        for each in value:
-            _collect(each, texts)
+        for inner in value:
+            _collect(inner, texts)
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
@@ -187,7 +187,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
         return {_renamed(k, names): _renamed(v, names) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        parts = [_renamed(each, names) for each in value]
+        parts = [_renamed(inner, names) for inner in value]
         if hasattr(value, "_make"):  # a named tuple
             return value._make(parts)
         return type(value)(parts)

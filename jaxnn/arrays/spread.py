@@ -95,8 +95,13 @@ def on_mesh_of(tree: PyTree) -> AbstractContextManager[Any]:
 
 def is_on_mesh(kind: ArrayOrType) -> bool:
     """Tell types of the mesh that is set from those within `jax.sharding.auto_axes`."""
-    mesh, own = jax.sharding.get_abstract_mesh(), getattr(kind, "sharding", None)
-    return mesh.empty or own is None or own.mesh.empty or own.mesh.axis_types == mesh.axis_types
+    mesh, sharding = jax.sharding.get_abstract_mesh(), getattr(kind, "sharding", None)
+    return (
+        mesh.empty
+        or sharding is None
+        or sharding.mesh.empty
+        or sharding.mesh.axis_types == mesh.axis_types
+    )
 
 
 def on_no_mesh() -> AbstractContextManager[Any]:

@@ -112,8 +112,8 @@ class Link:
 
     def __call__(self, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
         state = decoded(state)
-        for part, own in zip(self.parts, arrays, strict=True):
-            state = part(own, state)
+        for part, arrays_of_part in zip(self.parts, arrays, strict=True):
+            state = part(arrays_of_part, state)
         return encoded(state)
 
     @property
@@ -169,13 +169,13 @@ class Chain(Lowered):
     """
 
     handover: Handover
-    of: "Layers | Function"
+    made_of: "Layers | Function"
     batches: dict[Any, Lowered] = field(default_factory=dict, compare=False)
 
     @property
     def whole(self) -> bool:
         """True if the batch is measured as one, without examples (`each="whole"`)."""
-        return self.of.whole
+        return self.made_of.whole
 
     @property
     def replicas(self) -> int:
@@ -233,12 +233,12 @@ class Chain(Lowered):
         """
         others = None if like is None else self._arrays(like, "like")
         tree = self.handover.pytree.filled(self.handover.arrays(params, others))
-        return self.of.restored(tree) if isinstance(self.of, Layers) else tree
+        return self.made_of.restored(tree) if isinstance(self.made_of, Layers) else tree
 
     def _arrays(self, tree: PyTree, name: str) -> list[Any]:
         """Return the arrays of a pytree like the user's."""
-        if isinstance(self.of, Layers):
-            other, arrays = Pytree.of(self.of.listed(tree, name), self.of.keys)
+        if isinstance(self.made_of, Layers):
+            other, arrays = Pytree.of(self.made_of.listed(tree, name), self.made_of.keys)
         else:
             other, arrays = Pytree.of(tree)
         self.handover.pytree.check(other, name)
@@ -251,16 +251,16 @@ class Chain(Lowered):
             ValueError: a batch that the function does not take, or is another network with.
         """
         batch = _types(xs)
-        if isinstance(self.of, Layers) or batch == self.of.batch:
+        if isinstance(self.made_of, Layers) or batch == self.made_of.batch:
             return _lowered(self)
         if batch not in self.batches:
-            self.batches[batch] = self._cut_again(self.of, batch)
+            self.batches[batch] = self._cut_again(self.made_of, batch)
         return self.batches[batch]
 
-    def _cut_again(self, of: "Function", batch: Batch) -> Lowered:
-        was, now = (f"xs of {typed(types)}" for types in (of.batch[1], batch[1]))
+    def _cut_again(self, function: "Function", batch: Batch) -> Lowered:
+        was, now = (f"xs of {typed(types)}" for types in (function.batch[1], batch[1]))
         try:
-            chain = _cut(replace(of, batch=batch), self.handover.pytree)
+            chain = _cut(replace(function, batch=batch), self.handover.pytree)
         except Exception as error:
             first = (str(error).splitlines() or [""])[0]
             raise ValueError(
@@ -276,7 +276,9 @@ class Chain(Lowered):
 
 
 def _lowered(chain: Chain) -> Lowered:
-    return Lowered(**{each.name: getattr(chain, each.name) for each in fields(Lowered)})
+    return Lowered(
+        **{attribute.name: getattr(chain, attribute.name) for attribute in fields(Lowered)}
+    )
 
 
 @dataclass(frozen=True)
@@ -397,8 +399,8 @@ def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, 
     _check_each(each)
     if not isinstance(layers, Mapping | Sequence):
         layers = list(layers)
-    of = Layers.of(layers, each == "whole")
-    pytree, arrays = Pytree.of(of.listed(layers), of.keys)
+    made_of = Layers.of(layers, each == "whole")
+    pytree, arrays = Pytree.of(made_of.listed(layers), made_of.keys)
     named = (
         layers.items()
         if isinstance(layers, Mapping)
@@ -411,7 +413,7 @@ def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, 
     ]
     if not entries:
         raise ValueError("layers: expected at least one layer, got none")
-    chain = _made(_repeated(_joined(entries)), pytree, (), of)
+    chain = _made(_repeated(_joined(entries)), pytree, (), made_of)
     return chain, chain.handover.params(arrays)
 
 
@@ -445,12 +447,16 @@ def from_function(
             raise ValueError(
                 f"cuts: expected names of modules, or patterns of them, got {told(cuts)}"
             )
-    of = Function(Static(f), each != "batch", _types(xs), streams, each == "whole", cuts)
+    function = Function(Static(f), each != "batch", _types(xs), streams, each == "whole", cuts)
     try:
-        chain = _cut(of, pytree)
+        chain = _cut(function, pytree)
     except Exception as error:
-        batch = jax.tree.unflatten(*of.batch)
-        hint = None if of.each else hint_of_one(of.of(pytree), list(pytree.types), batch, error)
+        batch = jax.tree.unflatten(*function.batch)
+        hint = (
+            None
+            if function.each
+            else hint_of_one(function.of(pytree), list(pytree.types), batch, error)
+        )
         if hint is None:
             raise
         raise ValueError(f"f: {hint}") from error
@@ -623,7 +629,7 @@ def _made(
     stretches: Iterable[tuple[int, list[Entry]]],
     pytree: Pytree,
     made: tuple[Made, ...],
-    of: Layers | Function,
+    made_of: Layers | Function,
 ) -> Chain:
     """Return the chain of stretches; those that are repeated are runs."""
     kinds, lengths, given = [], [], []
@@ -650,7 +656,7 @@ def _made(
         given.append(bool(first.k))
     handover = Handover(pytree, made, tuple(layouts))
     statics = tuple(kinds), tuple(lengths), tuple(given), tuple(names)
-    return Chain(*statics, *handover.origins(), None, handover, of)
+    return Chain(*statics, *handover.origins(), None, handover, made_of)
 
 
 @jax.tree_util.register_dataclass

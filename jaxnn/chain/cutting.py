@@ -62,29 +62,29 @@ def cut(
     # own making, and a root is a stream only from the block on that takes it: where the two sides
     # of a place differ, a layer without steps turns one state into the other.
     at: list[int] | None = None  # the values of the state; None for xs, and for the output
-    for i, ((a, b), run, own) in enumerate(zip(stretches, runs, names, strict=True)):
+    for i, ((a, b), run, names_inside) in enumerate(zip(stretches, runs, names, strict=True)):
         last = i == len(stretches) - 1
         roots = network.entering(a, b)
         if roots and run is None:
             into = main_first(network, a, roots)
             if not knife.is_same(at, into):
-                pieces.append(knife.layer(own, a, a, at, into)._replace(between=True))
+                pieces.append(knife.layer(names_inside, a, a, at, into)._replace(between=True))
             at = into
         if run is None:
             above = None if last else runs[i + 1]
             out = None if last else main_first(network, b, set()) if above is None else above.into
-            piece = knife.layer(own, a, b, at, out)
+            piece = knife.layer(names_inside, a, b, at, out)
             turns = i > 0 and runs[i - 1] is not None and above is not None
             pieces.append(piece._replace(between=turns and not any(piece.trained)))
             at = out
             continue
         if not knife.is_same(at, run.into):
-            between = knife.layer(own[:1], a, a, at, run.into)
+            between = knife.layer(names_inside[:1], a, a, at, run.into)
             pieces.append(between._replace(between=not any(between.trained)))
-        pieces.append(knife.run(own, run))
+        pieces.append(knife.run(names_inside, run))
         at = run.out
         if last and not knife.is_same(None, at):
-            pieces.append(knife.layer(own[:1], b, b, at, None)._replace(between=True))
+            pieces.append(knife.layer(names_inside[:1], b, b, at, None)._replace(between=True))
     return pieces, tuple(made_of_params(network, v) for v in network.made)
 
 

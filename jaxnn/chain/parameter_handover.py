@@ -278,8 +278,8 @@ def _without(link: Sources, shared: Sources) -> Sources:
 def _with_sources(
     link: Sources, arrays: Sequence[Sequence[Numbers]]
 ) -> Iterator[tuple[Source, Numbers]]:
-    for part, own in zip(link, arrays, strict=True):
-        for source, v in zip(part, own, strict=True):
+    for part, values in zip(link, arrays, strict=True):
+        for source, v in zip(part, values, strict=True):
             if source is not None:
                 yield source, v
 
@@ -363,11 +363,11 @@ class Handover:
             return Identity((source.value, row), entry)
         if source.value not in numbers:
             return Identity(None)
-        of, at = (v if row is None else v[row] for v in numbers[source.value])
-        first = int(of.flat[0]) if of.size else 0
-        if np.all(of == first) and at.size == np.prod(self.pytree.types[first].shape):
+        leaf, at = (v if row is None else v[row] for v in numbers[source.value])
+        first = int(leaf.flat[0]) if leaf.size else 0
+        if np.all(leaf == first) and at.size == np.prod(self.pytree.types[first].shape):
             return Identity((first, None), entry)  # all of it, turned or reshaped
-        return Identity(hash((of.tobytes(), at.tobytes())), entry)
+        return Identity(hash((leaf.tobytes(), at.tobytes())), entry)
 
     def _path(self, source: Source, j: int | None, numbers: dict[int, Numbering]) -> str:
         row = source.row(j)
@@ -376,8 +376,8 @@ class Handover:
             return path if row is None else f"{path}[{row}]"
         if source.value not in numbers or row is None:
             return ""
-        of, at = (v[row] for v in numbers[source.value])
-        return " + ".join(self._part(int(i), at[of == i]) for i in dict.fromkeys(of.flat))
+        leaf, at = (v[row] for v in numbers[source.value])
+        return " + ".join(self._part(int(i), at[leaf == i]) for i in dict.fromkeys(leaf.flat))
 
     def _part(self, i: int, at: np.ndarray) -> str:
         """Return the path of some numbers of an array, such as `['w'][:, 3]`; […] of no block."""
@@ -421,9 +421,9 @@ class Handover:
                 if value < count:
                     uses[value].append(_Use(v, rows))
                 elif value in numbers:
-                    of, at = (n if rows is None else n[np.array(rows)] for n in numbers[value])
-                    for i in np.unique(of):
-                        uses[i].append(_Use(v[of == i], None, at[of == i]))
+                    leaf, at = (n if rows is None else n[np.array(rows)] for n in numbers[value])
+                    for i in np.unique(leaf):
+                        uses[i].append(_Use(v[leaf == i], None, at[leaf == i]))
         others = [None] * count if like is None else like
         of_arrays = zip(self.pytree.paths, self.pytree.types, uses, others, strict=True)
         return [_united(*of_array) for of_array in of_arrays]

@@ -18,8 +18,8 @@ def sentence(error: BaseException, smaller: str) -> str | None:
     if not exhausted(error):
         return None
     size = BYTES.search(str(error))
-    of = f" of {gigabytes(float(size[1]))}" if size else ""
-    return f"memory: an allocation{of} failed; make {smaller} smaller"
+    asked_for = f" of {gigabytes(float(size[1]))}" if size else ""
+    return f"memory: an allocation{asked_for} failed; make {smaller} smaller"
 
 
 def gigabytes(number: float) -> str:

@@ -214,8 +214,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
     return 0
 
 
-def _print(result: Diagnosis, of: str, to_try: str) -> None:
-    print(printing.wrapped(diagnosis.subtitle(result, of)), end="\n\n")
+def _print(result: Diagnosis, target: str, to_try: str) -> None:
+    print(printing.wrapped(diagnosis.subtitle(result, target)), end="\n\n")
     table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
     print(*table, sep="\n", end="\n\n")
     with printing.live():

@@ -56,7 +56,7 @@ def diagnosed(
 
 def diagnosis_of(
     returned: Any,
-    of: str,
+    target: str,
     memory: Memory,
     seed: int,
     entries: bool = False,
@@ -78,10 +78,10 @@ def diagnosis_of(
     if isinstance(returned, Diagnosis):
         return returned
     options = {"memory": memory, "seed": seed, "entries": entries, "theory": theory}
-    return diagnose(**options | arguments(returned, of))
+    return diagnose(**options | arguments(returned, target))
 
 
-def arguments(returned: Any, of: str) -> dict[str, Any]:
+def arguments(returned: Any, target: str) -> dict[str, Any]:
     """Return the arguments of `jaxnn.diagnose` in what the user's function has returned.
 
     A diagnosis that is already made has none.
@@ -96,24 +96,26 @@ def arguments(returned: Any, of: str) -> dict[str, Any]:
     if not isinstance(returned, Mapping):
         got = type(returned).__name__
         got += f" of {len(returned)}" if isinstance(returned, tuple) else ""
-        raise ValueError(f"{of}: expected it to return {EXPECTED}, got {got}")
+        raise ValueError(f"{target}: expected it to return {EXPECTED}, got {got}")
     given = dict(returned)
     pair = [name for name in ("model", "net", "f", "params") if name in given]
     if pair in (["net", "params"], ["f", "params"]):
         given["model"] = tuple(given.pop(name) for name in pair)
     elif pair not in ([], ["model"]):
         raise ValueError(
-            f"{of}: expected a dict with model, or instead with net and params, or f and params, "
-            f"got {', '.join(pair)}"
+            f"{target}: expected a dict with model, or instead with net and params, or f and "
+            f"params, got {', '.join(pair)}"
         )
     for name in given:
         if name not in NAMES:
             close = get_close_matches(str(name), NAMES, 1)
             hint = f"; {close[0]} is meant?" if close else ""
             raise ValueError(
-                f"{of}: expected a dict with {', '.join(NAMES)} alone, got {name!r}{hint}"
+                f"{target}: expected a dict with {', '.join(NAMES)} alone, got {name!r}{hint}"
             )
     missing = [name for name in ("model", "xs") if name not in given]
     if missing:
-        raise ValueError(f"{of}: expected a dict with model and xs, got no {', '.join(missing)}")
+        raise ValueError(
+            f"{target}: expected a dict with model and xs, got no {', '.join(missing)}"
+        )
     return given

@@ -184,9 +184,10 @@ def in_words(error: BaseException, source: Source) -> str | None:
         where = f"{Path(error.filename or source.path).name}:{error.lineno or 1}"
         return f"{source.setting}: {where}: {type(error).__name__}: {_line(error.msg)}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_own(frame.filename, source)]
-    if own:
-        return f"{source.setting}: {Path(own[-1].filename).name}:{own[-1].lineno}: {text}"
+    of_the_user = [frame for frame in frames if _is_own(frame.filename, source)]
+    if of_the_user:
+        last = of_the_user[-1]
+        return f"{source.setting}: {Path(last.filename).name}:{last.lineno}: {text}"
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(IN_LAYER)]
     if notes:
         return f"{source.setting}: {text} {' '.join(notes)}"

@@ -98,9 +98,9 @@ def scale(patient: Patient) -> Iterator[Sight]:
 
 
 def _factors_in_words(weights: str, factors: tuple[float, ...], what: str, **_: object) -> str:
-    each = listed([f"{factor:g}" for factor in factors])
+    numbers = listed([f"{factor:g}" for factor in factors])
     return (
-        f"Multiply the weights {weights} by {each}, a factor for each layer from the lowest up, "
+        f"Multiply the weights {weights} by {numbers}, a factor for each layer from the lowest up, "
         f"{what}."
     )
 

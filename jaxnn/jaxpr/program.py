@@ -321,12 +321,12 @@ class Program:
                 "xs: expected the shapes and dtypes that the network was cut for, in this layer "
                 f"{typed(expected)}, got {typed(given)}; take the layers of net.for_batch(xs)"
             )
-        for v, own in zip(arrays, self.closed.in_avals, strict=False):
-            if spec_of(v) != spec_of(own):
+        for v, aval in zip(arrays, self.closed.in_avals, strict=False):
+            if spec_of(v) != spec_of(aval):
                 raise ValueError(
                     f"params: expected arrays spread over the mesh as when the network was cut, "
-                    f"{own.dtype}{list(own.shape)} over {spec_of(own)}, got one over {spec_of(v)}; "
-                    "hand jaxnn.as_network the parameters as they are spread now"
+                    f"{aval.dtype}{list(aval.shape)} over {spec_of(aval)}, got one over "
+                    f"{spec_of(v)}; hand jaxnn.as_network the parameters as they are spread now"
                 )
         given = list(map(pcast_like, [*arrays, *given], self.closed.in_avals))
         return jax.tree.unflatten(self.structure, function(self.closed)(*given))

@@ -303,8 +303,8 @@ class _Plan:
         if rows_of is None:
             raise MixedLayersError
         inputs = tuple(
-            self.whole(u) if of is None else self.place(Need(u, of))
-            for u, of in zip(step.inputs, rows_of, strict=True)
+            self.whole(u) if needed_rows is None else self.place(Need(u, needed_rows))
+            for u, needed_rows in zip(step.inputs, rows_of, strict=True)
         )
         needs = [Need(u, rows) for u in step.outputs]
         outputs = tuple(map(self.fresh, needs))
@@ -332,7 +332,9 @@ class _Plan:
     def keeps_apart(self, v: int, inputs: ScanInputs) -> bool:
         """Tell a stack that can be prepared by entries, of parameters that no other input has."""
         others = {u for u in (*inputs.consts, *inputs.stacks) if u != v}
-        behind_it, theirs = (behind(of, self.prologue)[1] & self.raw for of in ({v}, others))
+        behind_it, theirs = (
+            behind(variables, self.prologue)[1] & self.raw for variables in ({v}, others)
+        )
         if behind_it & theirs & self.parameters:
             return False
         try:

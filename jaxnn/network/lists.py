@@ -31,11 +31,11 @@ def each(what: str, values: Iterable[Any], check: Callable[[Any], T]) -> tuple[T
     return tuple(one(i, value) for i, value in enumerate(values))
 
 
-def check_count(what: str, values: Sized, count: int, of: str) -> None:
+def check_count(what: str, values: Sized, count: int, unit: str) -> None:
     """Raise unless a list has as many entries as there are layers; `of` says which ones."""
     if len(values) != count:
         raise ValueError(
-            f"{what}: expected one for all or a list with one entry for each {of}, {count} here, "
+            f"{what}: expected one for all or a list with one entry for each {unit}, {count} here, "
             f"got {len(values)}"
         )
 

@@ -119,10 +119,10 @@ def jacobian_factors(
 
 def _of_equal_layers(net: Network, params: Layers) -> Layers:
     """Return the parameters with each run cut where the kind of its layers changes."""
-    each, cut, i = kinds(net), [], 0
+    ops, cut, i = kinds(net), [], 0
     for layer in params:
         k, start = length(layer) if is_run(layer) else 1, 0
-        for _, same in groupby(each[i : i + k]):
+        for _, same in groupby(ops[i : i + k]):
             part = slice(start, start + len(list(same)))
             cut.append(layer if part == slice(0, k) else Layer(layer.theta[part], layer.b[part]))
             start = part.stop
@@ -137,10 +137,10 @@ def _factors_of(
         identity = jnp.eye(net.sizes[1], dtype=top.m.dtype)
         return (Factors(jnp.ones_like(top.m)[None], identity[None]),)
     parts: list[Factors] = []
-    each, i = kinds(net), 0
+    ops, i = kinds(net), 0
     inputs = zip(params, layer_inputs(params, saved), saved, strict=True)
     for layer, (z, _), (_, extra, _) in inputs:
-        kind = each[i]
+        kind = ops[i]
         i += length(layer) if is_run(layer) else 1
         if kind.takes_x:
             continue

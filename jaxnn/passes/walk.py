@@ -144,13 +144,13 @@ class Mixed(NamedTuple):
 
     def forward(self, layer: Numbered, z: ScaledRows) -> tuple[ScaledRows, Any]:
         """Return the output of one layer, and what is saved; zeros in the places of others."""
-        each = [_saved_by(kind, layer.layer, z) for kind in self.kinds]
-        places = {_shapes(saved): saved for saved in each}
+        saved_by_kind = [_saved_by(kind, layer.layer, z) for kind in self.kinds]
+        places = {_shapes(saved): saved for saved in saved_by_kind}
 
         def of(kind: BlockOp, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:
             above, extra = kind.forward(layer, z)
-            own = _shapes(extra)
-            return above, tuple(extra if p == own else _zeros(v) for p, v in places.items())
+            shapes = _shapes(extra)
+            return above, tuple(extra if p == shapes else _zeros(v) for p, v in places.items())
 
         result: tuple[ScaledRows, Any] = self.choose(of, layer, z)
         return result
@@ -161,8 +161,8 @@ class Mixed(NamedTuple):
         """Return Δ of the z that goes in, and what is recorded."""
 
         def of(kind: BlockOp, layer: Layer, saved: Saved, delta: ScaledRows) -> Any:
-            own = _shapes(_saved_by(kind, layer, saved.z))
-            extra = next(extra for extra in saved.extra if _shapes(extra) == own)
+            shapes = _shapes(_saved_by(kind, layer, saved.z))
+            extra = next(extra for extra in saved.extra if _shapes(extra) == shapes)
             return kind.down(layer, Saved(saved.z, extra), delta, keep)
 
         result: tuple[ScaledRows, Any] = self.choose(of, layer, saved, delta)
@@ -203,32 +203,32 @@ def _with_kinds(
     """
     if not isinstance(net, Network):
         return list(zip(net.kinds, params, strict=True))
-    each, paired, i = kinds(net), [], 0
+    ops, paired, i = kinds(net), [], 0
     choices: list[BlockOp] = []  # the kinds that the next layer has for 0, 1, … layers of a run
     for layer in params:
         k = length(layer) if is_run(layer) else 1
         if is_run(layer):
-            paired.append(_of_run(each[i : i + k], layer))
-            sigmas = (kind.sigma for kind in each[i : i + k + 1])
-            choices = [each[i + k]._replace(sigma=sigma) for sigma in sigmas]
+            paired.append(_of_run(ops[i : i + k], layer))
+            sigmas = (kind.sigma for kind in ops[i : i + k + 1])
+            choices = [ops[i + k]._replace(sigma=sigma) for sigma in sigmas]
         elif choices and depth is not None:
             paired.append(_of_depth(choices, layer, depth))
             choices = []
         else:
-            paired.append((each[i], layer))
+            paired.append((ops[i], layer))
         i += k
     return paired
 
 
-def _of_run(each: list[BlockOp], run: Run) -> tuple[LayerOp, Run]:
+def _of_run(ops: list[BlockOp], run: Run) -> tuple[LayerOp, Run]:
     """Return the kind of a run, and the run; where its layers differ they are numbered."""
-    different = tuple(dict.fromkeys(each))
+    different = tuple(dict.fromkeys(ops))
     if len(different) == 1:
-        return each[0], run
-    which = jnp.asarray([different.index(kind) for kind in each])
+        return ops[0], run
+    which = jnp.asarray([different.index(kind) for kind in ops])
     if isinstance(run, Layer):
-        return Mixed(different), Stacked((which, run), None, _numbered, len(each))
-    return Mixed(different), Stacked((which, jnp.arange(len(each))), run, _drawn, len(each))
+        return Mixed(different), Stacked((which, run), None, _numbered, len(ops))
+    return Mixed(different), Stacked((which, jnp.arange(len(ops))), run, _drawn, len(ops))
 
 
 def _numbered(per_layer: tuple[Any, Layer], shared: None) -> Numbered:
@@ -361,7 +361,9 @@ def _of_layer(z: PyTree, stored: Flags) -> Any:
     """Return what is stored of a state for each layer."""
     if stored is None:
         return z
-    return [v if own else None for v, own in zip(jax.tree.leaves(z), stored, strict=True)]
+    return [
+        v if is_stored else None for v, is_stored in zip(jax.tree.leaves(z), stored, strict=True)
+    ]
 
 
 def saved_at(kind: LayerOp, layer: PyTree, z: PyTree, top: ScaledRows | None) -> ScaledRows:
@@ -437,7 +439,7 @@ def _along_run(
         return lax.scan(lambda state, layer: step(layer, state), state, run)
     rebuild, shared = run.rebuild, run.shared
     # Weights that are tied, over steps without data, have nothing of their own to scan over.
-    of_layer = partial(lax.scan, lambda state, own: step(rebuild(own, shared), state))
+    of_layer = partial(lax.scan, lambda state, entries: step(rebuild(entries, shared), state))
     return of_layer(state, run.per_layer, length=run.k)
 
 
@@ -622,12 +624,14 @@ def _down_run(
     """Go down a run from the last layer used."""
 
     def layer(j: Array, delta: ScaledRows) -> tuple[ScaledRows, Any]:
-        own = saved._replace(top=None)
+        saved_below = saved._replace(top=None)
         if delta.e is None:
-            return kind.down(layer_of(run, j), entry(own, j), delta, keep)
+            return kind.down(layer_of(run, j), entry(saved_below, j), delta, keep)
         j = barrier(j)  # in a flow, whose many small kernels wait for j, and for z
-        one, own = layer_of(run, j), barrier(entry(own, j))
-        return kind.down(one, own._replace(z=saved_at(kind, one, own.z, saved.top)), delta, keep)
+        one, saved_below = layer_of(run, j), barrier(entry(saved_below, j))
+        return kind.down(
+            one, saved_below._replace(z=saved_at(kind, one, saved_below.z, saved.top)), delta, keep
+        )
 
     return _through(layer, length(run), used, delta, downwards=True)
 

@@ -173,13 +173,13 @@ class _Below:
                         bits |= self._bit(e)
                     else:
                         inner.append(e[0])
-                missing = [(each, None) for each in inner if each not in self.of_node]
+                missing = [(inside, None) for inside in inner if inside not in self.of_node]
                 if missing:  # come back to this node once all below it is known
                     going.append((node, (bits, inner)))
                     going += missing
                     continue
-            for each in inner:
-                bits |= self.of_node[each]
+            for inside in inner:
+                bits |= self.of_node[inside]
             self.of_node[node] = bits
         return self.of_node[edge[0]]
 

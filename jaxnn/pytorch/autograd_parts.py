@@ -192,13 +192,13 @@ def _last_product(node: Node, u: Node, names: dict[int, str]) -> set[str]:
     if node is None or node is u:
         return set()
     parts = [part for part, _ in node.next_functions]
-    own = set().union(*(_parameter(part, names) for part in parts))
+    direct = set().union(*(_parameter(part, names) for part in parts))
     if node.name() in PRODUCTS:
-        return own
+        return direct
     for part in parts:
         product = set() if _parameter(part, names) else _last_product(part, u, names)
         if product:
-            return product | (own if node.name() == SUM else set())
+            return product | (direct if node.name() == SUM else set())
     return set()
 
 

@@ -64,10 +64,10 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
     Raises:
         ValueError: no pass is right, with the name of the cut.
     """
-    of = _range(descent.states)
+    span = _range(descent.states)
     plain = plain_pass(descent)
-    normal = (plain.exponent >= of.lowest) & np.isfinite(plain.norm)
-    shifts = _shifts(descent, plain, of)
+    normal = (plain.exponent >= span.lowest) & np.isfinite(plain.norm)
+    shifts = _shifts(descent, plain, span)
     mixes = np.zeros(len(descent.states) + 1, bool)
     none = np.zeros_like(plain.exponent)
     meeting: set[int] = set()
@@ -87,13 +87,13 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
             break
         shifts = {at: shift // part if part else 0 for at, shift in shifts.items()}
         found = down(none)  # the last one began too near the top of the range
-    wrong, known, trusted = _judged(descent, plain, normal, found, down, of)
+    wrong, known, trusted = _judged(descent, plain, normal, found, down, span)
     if wrong is not None or is_probed:
         mixes = mixing(descent, shifts)
         meeting = _gates_above(descent, mixes)
         if wrong is not None and meeting:
             found = down(none)
-            wrong, known, trusted = _judged(descent, plain, normal, found, down, of)
+            wrong, known, trusted = _judged(descent, plain, normal, found, down, span)
     if wrong is not None:
         names = ["the input", *(state.name for state in descent.states)]
         raise ValueError(
@@ -102,10 +102,10 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
             f"as if something clipped it, or it left the range of {_first_dtype(descent)} on the "
             "way; take clipping out, or measure in a wider float"
         )
-    own = known.all(axis=1) & ~trusted  # numbers of the plain pass are taken
-    if look is not None and own[1:].any():
+    taken_as_is = known.all(axis=1) & ~trusted  # numbers of the plain pass are taken
+    if look is not None and taken_as_is[1:].any():
         plain = plain_pass(descent, look)
-    return _taken(descent, plain, found, known, trusted, mixes, shifts, of)
+    return _taken(descent, plain, found, known, trusted, mixes, shifts, span)
 
 
 def _first_dtype(descent: Descent) -> Any:
@@ -121,20 +121,20 @@ def _range(states: list[State]) -> _Range:
     )
 
 
-def _shifts(descent: Descent, plain: Pass, of: _Range) -> dict[int, int]:
+def _shifts(descent: Descent, plain: Pass, span: _Range) -> dict[int, int]:
     """Return by which power of two gradients are larger at the top and at gates.
 
     That is 0 at a gate that is followed by the next one, and where plain numbers from the top are
     normal.
     """
     gates, loose = descent.gates, descent.loose
-    shifts = {upper: of.room if upper in loose else 0 for upper in gates[:-1]}
+    shifts = {upper: span.room if upper in loose else 0 for upper in gates[:-1]}
     top = descent.first_below
-    normal = (plain.exponent[top] >= of.lowest) & np.isfinite(plain.norm[top])
+    normal = (plain.exponent[top] >= span.lowest) & np.isfinite(plain.norm[top])
     if not plain.is_finite:
         shifts[gates[0]] = 0
     elif gates[0] in loose or not normal.all():
-        shifts[gates[0]] = _to(of.room, descent, plain)
+        shifts[gates[0]] = _to(span.room, descent, plain)
     return shifts
 
 
@@ -146,7 +146,7 @@ def _to(exponent: int, descent: Descent, plain: Pass) -> int:
 
 
 def _judged(
-    descent: Descent, plain: Pass, normal: np.ndarray, found: Pass, down: Any, of: _Range
+    descent: Descent, plain: Pass, normal: np.ndarray, found: Pass, down: Any, span: _Range
 ) -> tuple[int | None, np.ndarray, np.ndarray]:
     """Return the highest state at which a scaled pass is wrong, and which numbers are good.
 
@@ -160,10 +160,10 @@ def _judged(
     seconds = [] if known.all() else [down(drawn_powers(found.exponent.shape), 1)]
     is_number = np.logical_and.reduce([_is_number(going) for going in (found, *seconds)])
     known |= ~(is_number | _is_number(plain))[:, None]
-    trusted = _from_above(_in_range(descent, found, of)) & is_number
-    off = _differ(plain.log, found.log, of.tolerance) & known
+    trusted = _from_above(_in_range(descent, found, span)) & is_number
+    off = _differ(plain.log, found.log, span.tolerance) & known
     for second in seconds:
-        off |= _differ(second.log, found.log, of.tolerance)
+        off |= _differ(second.log, found.log, span.tolerance)
     where = np.flatnonzero((off & trusted[:, None]).any(axis=1))
     return (int(where[-1]) if len(where) else None), known, trusted
 
@@ -178,7 +178,7 @@ def _from_above(good: np.ndarray) -> np.ndarray:
     return np.logical_and.accumulate(good[::-1])[::-1]
 
 
-def _in_range(descent: Descent, found: Pass, of: _Range) -> np.ndarray:
+def _in_range(descent: Descent, found: Pass, span: _Range) -> np.ndarray:
     """Tell for each state whether a gradient that nothing scaled on the way to it is in range.
 
     The one that is scaled at each gate is: between two that follow each other, a layer is taken at
@@ -186,15 +186,15 @@ def _in_range(descent: Descent, found: Pass, of: _Range) -> np.ndarray:
     """
 
     def is_normal(arrived: np.ndarray) -> Any:
-        return (arrived >= of.lowest) | (arrived == ZERO_EXPONENT)
+        return (arrived >= span.lowest) | (arrived == ZERO_EXPONENT)
 
     good = np.ones(len(found.norm), bool)
     fine = np.isfinite(found.norm) & is_normal(found.arrived)
     gates = descent.gates
     for upper, between in descent.loose.items():
         lower = gates[gates.index(upper) + 1]
-        own = [*between, *([lower] if lower else [])]
-        good[own] = fine[own].all(axis=1)
+        layers = [*between, *([lower] if lower else [])]
+        good[layers] = fine[layers].all(axis=1)
         come = [arrived for above, arrived in found.came if above == upper]
         good[0] &= all(is_normal(arrived).all() for arrived in come)
     return good
@@ -219,7 +219,7 @@ def _taken(
     trusted: np.ndarray,
     mixes: np.ndarray,
     shifts: dict[int, int],
-    of: _Range,
+    span: _Range,
 ) -> Agreed:
     """Return the numbers of the scaled pass where they are good, else those of the plain one."""
     all_known = known.all(axis=1)
@@ -237,7 +237,7 @@ def _taken(
         mixes[1:],
         unmeasured,
         bool(measured[0] and not unmeasured and descent.x is not None),
-        _of_parameters(descent, plain, all_known, trusted, shifts, of),
+        _of_parameters(descent, plain, all_known, trusted, shifts, span),
         tuple((found if trusted[at] else plain).noted.get(at) for at in range(1, len(trusted))),
     )
 
@@ -248,17 +248,17 @@ def _of_parameters(
     known: np.ndarray,
     trusted: np.ndarray,
     shifts: dict[int, int],
-    of: _Range,
+    span: _Range,
 ) -> dict[str, float]:
     """Return ln ‖Δ‖ of each parameter, of the plain pass where all that leads to it is normal."""
     top = len(descent.states) + 1
     known, trusted = np.append(known, True), np.append(trusted, True)
     layers = {name: descent.layers_of(p) for name, p in descent.parameters.items()}
-    sizes = plain.sums.all_sizes(layers, of.lowest)
+    sizes = plain.sums.all_sizes(layers, span.lowest)
     lost = [
         name
         for name, on in layers.items()
-        if not (known[list(on)].all() and of.lowest <= sizes[name][1] < np.inf)
+        if not (known[list(on)].all() and span.lowest <= sizes[name][1] < np.inf)
     ]
     logs = {name: size[0] for name, size in sizes.items()}
     first = shifts if top in descent.loose else shifts | {top: _to(0, descent, plain)}
@@ -270,27 +270,29 @@ def _of_parameters(
         none = np.zeros_like(plain.exponent)
         common = scaled_pass(descent, rescaled(lambda at: True, none), more, with_parameters=True)
         for name in lost:
-            is_good = trusted[list(layers[name])].all() and _is_whole(descent, common, name, of)
+            is_good = trusted[list(layers[name])].all() and _is_whole(descent, common, name, span)
             logs[name] = common.sums.sizes(name)[0] if is_good else np.nan
         lost = [name for name in lost if np.isnan(logs[name])]
     return logs
 
 
-def _is_whole(descent: Descent, common: Pass, name: str, of: _Range) -> bool:
+def _is_whole(descent: Descent, common: Pass, name: str, span: _Range) -> bool:
     """Tell whether no part of a parameter's Δ was lost where nothing is scaled for a while.
 
     A zero counts as one if the gradients that it is made of are far from the end of the range.
     """
     for upper, exponent in common.sums.came.get(name, []):
         inside = descent.loose.get(upper)
-        if inside is None or exponent >= of.lowest:
+        if inside is None or exponent >= span.lowest:
             continue
         at = [
-            each for each in (upper, *inside) if each in descent.layers_of(descent.parameters[name])
+            layer
+            for layer in (upper, *inside)
+            if layer in descent.layers_of(descent.parameters[name])
         ]
-        at = [each for each in at if each <= len(descent.states)] or descent.first_below
+        at = [layer for layer in at if layer <= len(descent.states)] or descent.first_below
         largest = common.arrived[at].max(axis=1)
-        is_far = (largest >= of.lowest // 2) | (largest == ZERO_EXPONENT)
+        is_far = (largest >= span.lowest // 2) | (largest == ZERO_EXPONENT)
         if exponent > -np.inf or not is_far.all():
             return False
     return True

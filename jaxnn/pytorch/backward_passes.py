@@ -192,12 +192,12 @@ class Pass:
     """
 
     def __init__(self, descent: Descent, look: Look | None = None) -> None:
-        of = (len(descent.states) + 1, descent.examples)
+        shape = (len(descent.states) + 1, descent.examples)
         self.descent = descent
         self.look, self.noted = look, dict[int, Noted]()
-        self.exponent = np.full(of, ZERO_EXPONENT, np.int64)
-        self.arrived = np.full(of, ZERO_EXPONENT, np.int64)
-        self.largest, self.norm = np.zeros(of), np.zeros(of)
+        self.exponent = np.full(shape, ZERO_EXPONENT, np.int64)
+        self.arrived = np.full(shape, ZERO_EXPONENT, np.int64)
+        self.largest, self.norm = np.zeros(shape), np.zeros(shape)
         self.sums = Sums()
         self.entered: tuple[Any, np.ndarray] | None = None  # what has come to the input, m and e
         self.came: list[tuple[int, np.ndarray]] = []  # (the gate above, arrived) of each part of it
@@ -219,8 +219,8 @@ class Pass:
         sizes = [Sizes.of(grad, channels) for grad in parts]
         if look is not None:
             entries = None if look.entries is None else look.entries(at, parts, total)
-            of = None if channels is None else sizes[0].log_by_position(total)
-            self.noted[at] = Noted(entries, of)
+            by_position = None if channels is None else sizes[0].log_by_position(total)
+            self.noted[at] = Noted(entries, by_position)
         return self._take(at, parts, sizes, total)
 
     def record_all(self, grads: Mapping[int, list[Any]], total: np.ndarray) -> None:
@@ -236,8 +236,8 @@ class Pass:
             stacked = sys.modules["torch"].stack([grads[at][0] for at in several])
             together = Sizes.of(stacked.flatten(0, 1), None)
             for i, at in enumerate(several):
-                own = slice(i * len(total), (i + 1) * len(total))
-                self._take(at, grads[at], [Sizes(*(v[own] for v in together))], total)
+                rows = slice(i * len(total), (i + 1) * len(total))
+                self._take(at, grads[at], [Sizes(*(v[rows] for v in together))], total)
 
     def _take(
         self, at: int, parts: list[Any], sizes: list["Sizes"], total: np.ndarray
@@ -336,10 +336,10 @@ def plain_pass(descent: Descent, look: Look | None = None) -> Pass:
     going = Pass(descent, look)
     wanted = [*range(len(descent.states), 0, -1), *([0] if descent.x is not None else [])]
     top: Pairs = [(descent.top, descent.cotangent)]
-    grads, of = _gradients(descent, top, wanted, list(descent.parameters))
+    grads, by_name = _gradients(descent, top, wanted, list(descent.parameters))
     total = np.zeros(descent.examples, np.int64)
     going.record_all(grads, total)
-    for name, grad in of.items():
+    for name, grad in by_name.items():
         going.sums.add(name, None, grad, 0)
     return going
 
@@ -371,8 +371,8 @@ def scaled_pass(
         # nothing may pass the gate now.
         again = descent.is_used_below(lower, names, enters)
         with _closed(descent.handles(lower) if lower and again else []):
-            below, of = _gradients(descent, pairs, wanted + ([0] if enters else []), names)
-        for name, grad in of.items():
+            below, by_name = _gradients(descent, pairs, wanted + ([0] if enters else []), names)
+        for name, grad in by_name.items():
             going.sums.add(name, upper, grad, int(total[0]))
         for at in wanted:
             k = going.record(at, below[at], total)
@@ -416,7 +416,7 @@ def mixing(descent: Descent, shifts: dict[int, int]) -> np.ndarray:
 
 def _meet(descent: Descent, at: int, pairs: Pairs) -> bool:
     """Tell whether examples meet between a state and the next ones, given Δ of its parts."""
-    below = [to for of, to in descent.survey.links if of == at and to]
+    below = [to for above, to in descent.survey.links if above == at and to]
     wanted = [*below, *([0] if at in descent.enters_at else [])]
     if not wanted or not pairs:
         return False
@@ -478,11 +478,13 @@ def _gradients(
     at_states = {
         at: [come[places[_key(handle)]] for handle in descent.handles(at)] for at in wanted
     }
-    of = {n: grad for n, grad in zip(names, come[len(inputs) :], strict=True) if grad is not None}
+    by_name = {
+        n: grad for n, grad in zip(names, come[len(inputs) :], strict=True) if grad is not None
+    }
     inner = taken({name: descent.parameters[name] for name in descent.inner})
     for name in inner.keys() & names:
-        of[name] = of[name] + inner[name] if name in of else inner[name]
-    return at_states, of
+        by_name[name] = by_name[name] + inner[name] if name in by_name else inner[name]
+    return at_states, by_name
 
 
 def _key(handle: GradientEdge | Tensor) -> Any:
@@ -542,10 +544,10 @@ def rescaled(common: Callable[[int], bool], more: np.ndarray) -> Rule:
     return by
 
 
-def drawn_powers(of: tuple[int, int]) -> np.ndarray:
+def drawn_powers(shape: tuple[int, int]) -> np.ndarray:
     """Draw a power of two for each (state, example): none is 0, and none is its neighbour's.
 
     They are the same in each call, so that no network is accepted by luck.
     """
-    steps = np.random.default_rng(0).integers(1, POWERS, of)
+    steps = np.random.default_rng(0).integers(1, POWERS, shape)
     return np.asarray(1 + np.cumsum(steps, axis=1) % POWERS)

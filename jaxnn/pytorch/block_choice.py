@@ -57,13 +57,13 @@ class Shares:
         """Return the share of modules."""
         inside = {id(p) for name in names for p in self.known[name].parameters()}
         total = sum(self.sizes.values())
-        return sum(self.sizes.get(each, 0) for each in inside) / total if total else 1.0
+        return sum(self.sizes.get(path, 0) for path in inside) / total if total else 1.0
 
     def largest_apart(self, names: Iterable[str]) -> str:
         """Return the module with most parameters that neither holds one of these nor lies in it."""
         names = tuple(names)
-        apart = [each for each in self.known if each and are_apart([each], names)]
-        return max(apart, key=lambda each: self.of([each]), default="")
+        apart = [name for name in self.known if name and are_apart([name], names)]
+        return max(apart, key=lambda name: self.of([name]), default="")
 
 
 class Chain(NamedTuple):
@@ -217,7 +217,7 @@ class _Search:
         if found is None:
             return chain
         share, before = self.share(chain), self.share(found)
-        around = [{at for at in chain.layers if lies_in(each, at)} for each in found.layers]
+        around = [{at for at in chain.layers if lies_in(layer, at)} for layer in found.layers]
         is_coarse = found.is_stream and all(around) and len(chain.states) < len(found.states)
         if before >= SIDE and (is_coarse or set.intersection(*around)):
             return found
@@ -231,7 +231,7 @@ class _Search:
         if found is None or len(found.states) < 2 or not found.is_in_a_row:
             return None
         taken = [option]
-        for other in sorted(self.lists, key=lambda each: each.kind != option.kind):
+        for other in sorted(self.lists, key=lambda candidate: candidate.kind != option.kind):
             goes_on = other.kind == option.kind or other.equal > 1
             if goes_on and other.are_leaves == option.are_leaves and other.is_apart(found.names):
                 both = self.chain([*taken, other])
@@ -242,16 +242,16 @@ class _Search:
 
     def chain(self, options: list[Blocks]) -> Chain | None:
         """Return the states of some lists; None if there are none."""
-        items = {block: item for each in options for block, item in each.items.items()}
-        own = [s for s in self.states if s.cut in items and not self.is_packed(s)]
-        self.unfit += [state for state in own if not _is_batch(state, self.x)]
-        if not own or not all(_is_batch(state, self.x) for state in own):
+        items = {block: item for option in options for block, item in option.items.items()}
+        states = [s for s in self.states if s.cut in items and not self.is_packed(s)]
+        self.unfit += [state for state in states if not _is_batch(state, self.x)]
+        if not states or not all(_is_batch(state, self.x) for state in states):
             return None
-        own, taken = reached_states(own, *self.edges, strict=False)
-        chosen = self.on_the_way(own, taken, items)
-        if len(chosen) < len(own):
-            own, taken = reached_states(chosen, *self.edges, strict=False)
-        return Chain(tuple(items), items, own, taken) if own else None
+        states, taken = reached_states(states, *self.edges, strict=False)
+        chosen = self.on_the_way(states, taken, items)
+        if len(chosen) < len(states):
+            states, taken = reached_states(chosen, *self.edges, strict=False)
+        return Chain(tuple(items), items, states, taken) if states else None
 
     def is_packed(self, state: State) -> bool:
         """Tell what a recurrent module returns of a packed sequence: steps of all examples."""
@@ -280,7 +280,7 @@ class _Search:
             for option in self.lists
             if option.name and option.is_apart(layers) and self.chain([option]) is not None
         ]
-        most = max(others, key=lambda each: self.shares.of(each.blocks), default=None)
+        most = max(others, key=lambda other: self.shares.of(other.blocks), default=None)
         outside = self.shares.largest_apart(layers)
         return Coverage(self.shares.of(layers), outside, self.as_cuts(most))
 

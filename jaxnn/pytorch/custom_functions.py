@@ -106,7 +106,7 @@ def blamed(functions: Iterable[Any]) -> Iterator[None]:
 def _edge_below(torch: ModuleType, node: Node) -> Any:
     """Return an edge that a gradient passes as soon as it has passed a node; None without any."""
     edge = torch.autograd.graph.GradientEdge
-    return next((edge(*each) for each in node.next_functions if each[0] is not None), None)
+    return next((edge(*below) for below in node.next_functions if below[0] is not None), None)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
         name = _plain(cut) if isinstance(cut, str) else names.get(id(_opened(cut)))
         found = [] if name is None or name not in known else [name]
         if name is not None and not found:
-            found = [each for each in known if each and _matches(each, name)]
+            found = [path for path in known if path and _matches(path, name)]
             is_pattern = True
         if not found:
             got = repr(cut) if isinstance(cut, str) else f"a {type(cut).__name__}"
@@ -89,8 +89,8 @@ def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
                 f"cuts: expected modules of {type(module).__name__}, or their names, such as "
                 f"{listed(known)}, or patterns, such as 'layers.*', got {got}"
             )
-        for each in found:
-            chosen |= _called(each, known)
+        for path in found:
+            chosen |= _called(path, known)
     return {name or type(module).__name__: cut for name, cut in chosen.items()}, is_pattern
 
 
@@ -113,7 +113,7 @@ def lists_in(module: Module) -> list[Blocks]:
             most = max(kinds, key=kinds.count)
             depth = name.count(".") + bool(name)
             found.append((Blocks(name, blocks, most, kinds.count(most)), depth))
-    found.sort(key=lambda each: (-each[0].equal, each[1]))
+    found.sort(key=lambda found_list: (-found_list[0].equal, found_list[1]))
     rest = _only_children(module, known)
     return [blocks for blocks, _ in found] + ([Blocks("", rest, None, 0)] if rest else [])
 
@@ -143,8 +143,8 @@ def _called(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     if not is_never_called(known[name]):
         return {name: known[name]}
     inside: dict[str, Any] = {}
-    for each in _children(name, known):
-        inside |= _called(each, known)
+    for child in _children(name, known):
+        inside |= _called(child, known)
     return inside
 
 
@@ -159,9 +159,9 @@ def is_never_called(module: Module) -> bool:
 def _children(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     before = f"{name}." if name else ""
     return {
-        each: m
-        for each, m in known.items()
-        if each and each.startswith(before) and "." not in each[len(before) :]
+        child: m
+        for child, m in known.items()
+        if child and child.startswith(before) and "." not in child[len(before) :]
     }
 
 
@@ -173,10 +173,10 @@ def _of_list(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
             return _called(name, known)
         kinds = {_kind(child) for child in children.values()}
         return {} if is_a(known[name], "ModuleDict") and len(kinds) > 1 else children
-    trained = [each for each, m in children.items() if _trained(m)]
+    trained = [path for path, m in children.items() if _trained(m)]
     every = list(children)
     trailing = every[every.index(trained[-1]) + 1 :] if trained else every
-    return {each: children[each] for each in trained + (trailing if not name else [])}
+    return {path: children[path] for path in trained + (trailing if not name else [])}
 
 
 def _only_children(module: Module, known: Mapping[str, Any]) -> dict[str, Any]:

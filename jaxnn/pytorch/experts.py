@@ -36,8 +36,8 @@ class Experts(NamedTuple):
         nearest: dict[int, list[str]] = {}
         for place, names in self.groups.get(count, ()):
             if len(names) == 1 or not any(_is_in(name, place) for name in router):
-                own = [name for name in names if name in used and name not in router]
-                if own:
+                inside = [name for name in names if name in used and name not in router]
+                if inside:
                     near = max(_common(name, place) for name in router)
                     nearest.setdefault(near, []).extend(names)
         return tuple(sorted(nearest[max(nearest)])) if nearest else ()
@@ -51,15 +51,19 @@ def experts_of(parameters: Mapping[str, Any]) -> Experts:
         parts = name.split(".")
         for i, part in enumerate(parts[:-1]):
             if part.isdigit():
-                own = lists.setdefault(".".join(parts[:i]), {}).setdefault(part, {})
-                own[".".join(parts[i + 1 :])] = tuple(p.shape)
+                shapes = lists.setdefault(".".join(parts[:i]), {}).setdefault(part, {})
+                shapes[".".join(parts[i + 1 :])] = tuple(p.shape)
         if p.ndim == 3:
             groups.setdefault(p.shape[0], []).append(Group(".".join(parts[:-1]), (name,)))
     for place, entries in lists.items():
         several = [*entries.values()]
-        if len(several) > 1 and all(each == several[0] for each in several):
+        if len(several) > 1 and all(shapes_of_one == several[0] for shapes_of_one in several):
             start = f"{place}." if place else ""
-            names = (f"{start}{i}.{rest}" for i, each in entries.items() for rest in each)
+            names = (
+                f"{start}{i}.{rest}"
+                for i, shapes_of_one in entries.items()
+                for rest in shapes_of_one
+            )
             groups.setdefault(len(several), []).append(Group(place, tuple(names)))
     return Experts(groups)
 

@@ -80,14 +80,14 @@ def stopped(
     again: runs the module once more, and returns the loss.
     """
     every = {id(p): p for p in module.parameters()}
-    trained = {each for each, p in every.items() if p.requires_grad}
+    trained = {path for path, p in every.items() if p.requires_grad}
     come, frozen = trained & reached, set(every) - trained
     total = sum(p.numel() for p in every.values())
 
     def share(parameters: set[int]) -> float:
-        return sum(every[each].numel() for each in parameters) / total if total else 0.0
+        return sum(every[path].numel() for path in parameters) / total if total else 0.0
 
-    used = used_by([every[each] for each in trained - come], again)
+    used = used_by([every[path] for path in trained - come], again)
     for why, least, below in (
         ("detached", SMALL, used),
         ("frozen", SMALL, _at_the_bottom(module, frozen, come, calls)),
@@ -192,13 +192,18 @@ def _parts(module: Module, below: set[int], without: set[int]) -> tuple[str, ...
     known = modules_of(module)
     parts: list[str] = []
     for name, m in known.items():
-        own = {id(p) for p in m.parameters()}
-        if name and own & below and own <= without and not any(lies_in(name, p) for p in parts):
+        inside = {id(p) for p in m.parameters()}
+        if (
+            name
+            and inside & below
+            and inside <= without
+            and not any(lies_in(name, p) for p in parts)
+        ):
             parts.append(name)
     rest = [
-        f"{name}.{own}" if name else own
+        f"{name}.{path}" if name else path
         for name, m in known.items()
-        for own, p in m.named_parameters(recurse=False)
+        for path, p in m.named_parameters(recurse=False)
         if id(p) in below and not any(lies_in(name, part) for part in parts)
     ]
     return (*parts, *rest)

@@ -168,7 +168,7 @@ class _Cutting(NamedTuple):
         if cuts is not None:
             return cls(cuts, [], *named_cuts(module, cuts))
         options = lists_in(module)
-        chosen = {name: m for each in options for name, m in each.blocks.items()}
+        chosen = {name: m for option in options for name, m in option.blocks.items()}
         return cls(None, options, chosen, False)
 
 
@@ -220,8 +220,8 @@ def _gone_down(
         check_batch(state, up.x)
     trained = {name: p for name, p in every.items() if p.requires_grad}
     inner = inner_parameters(torch, top, cotangent, taken, trained)
-    for name, of in inner.items():
-        taken.parameters.setdefault(id(every[name]), set()).update(of.layers)
+    for name, inner_use in inner.items():
+        taken.parameters.setdefault(id(every[name]), set()).update(inner_use.layers)
     parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
     entered = any(below == 0 for _, below in taken.links)
     of_input = up.x if entered else None
@@ -236,7 +236,9 @@ def _gone_down(
     steps = up.recurrent.steps(top, cotangent)
     stops = stopped(module, set(taken.parameters), up.calls, call.again)
     # Operations count all states that cuts returned; layers are those that were taken.
-    places = [i for i, s in enumerate(up.recorder.states) if any(s is each for each in chosen)]
+    places = [
+        i for i, s in enumerate(up.recorder.states) if any(s is cut_state for cut_state in chosen)
+    ]
     recognised = up.operations.recognised(lambda at: bisect_left(places, at) + 1)
     logs = {_plain(name): log for name, log in found.parameters.items()}
     return Measured(
@@ -385,8 +387,8 @@ def own_loss(output: Output) -> Any:
 
 def for_criterion(loss: Loss | None, output: Output) -> Any:
     """Return the output as a loss takes it: torch's own ones take a tensor."""
-    of = getattr(loss, "__module__", None) or ""
-    is_own = of.startswith("torch.nn")
+    package = getattr(loss, "__module__", None) or ""
+    is_own = package.startswith("torch.nn")
     return prediction_of(output) if is_own and not is_tensor(output) else output
 
 

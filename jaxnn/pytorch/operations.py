@@ -78,14 +78,14 @@ class Powers(NamedTuple):
 
     logits: the logits.
     without: what they would be without products of states; None if they are made of none.
-    of: the origin of what exp is taken of.
+    origin: of what exp is taken of.
     kinds: of its axes.
     stride: of what comes out.
     """
 
     logits: Any
     without: Any
-    of: Origin
+    origin: Origin
     kinds: tuple[str | None, ...]
     stride: tuple[int, ...]
 
@@ -226,12 +226,15 @@ class Operations:
                 routers.append(found._replace(at=layer, experts=experts))
         self._try(self._keep)
         attentions = [self.softmaxes[i] for i in sorted(self.confirmed)]
-        unread = [*self.unread, *((each.at, BY_HAND) for each in attentions if each.is_unread)]
+        unread = [
+            *self.unread,
+            *((attention.at, BY_HAND) for attention in attentions if attention.is_unread),
+        ]
         return Recognised(
             tuple(
-                each._replace(at=layer_of(each.at))
-                for each in attentions
-                if each.record is not None
+                attention._replace(at=layer_of(attention.at))
+                for attention in attentions
+                if attention.record is not None
             ),
             tuple(routers),
             tuple((layer_of(at), name) for at, name in unread),
@@ -275,7 +278,7 @@ class Operations:
         if kind.may_attend:
             self._add_unread(name)
         outputs = tensors_in(out)
-        first, of = known[0]
+        first, source = known[0]
         if name in PRODUCTS and not kind.is_in_place:
             made = self._product(name, args, kwargs, out)
         elif name.startswith(FUSED):
@@ -284,15 +287,15 @@ class Operations:
             made = together([origin for _, origin in known])
             if name in SOFTMAXES:
                 made = self._softmax(args[0], args[1], out, made)
-                self._route(first, of, args[1], out)
+                self._route(first, source, args[1], out)
             else:
                 made = self._by_hand(kind, args, outputs, known, made, before)
                 if name in WEIGHING:
-                    self._route(first, of, -1, out)
+                    self._route(first, source, -1, out)
                 elif name in SELECTING:
                     place = 2 if name == "topk" else 1
                     axis = args[place] if len(args) > place and args[place] is not None else -1
-                    self._select(name, first, of, axis, outputs[-1])
+                    self._select(name, first, source, axis, outputs[-1])
                 self._follow(kind, func, args, kwargs, given, outputs, made)
                 return
         for tensor in outputs:
@@ -311,7 +314,9 @@ class Operations:
             of_left = LEFT if name == "linear" else BATCH
             kinds = (*[of_left] * (out.ndim - 2), LEFT, *[RIGHT] * (out.ndim > 1))
         factors = left.arrays | right.arrays
-        for array in {name for of in (left, right) if not of.depends for name in of.arrays}:
+        for array in {
+            name for origin in (left, right) if not origin.depends for name in origin.arrays
+        }:
             self.used.setdefault(array, []).append(self.count())
         if left.depends and right.depends:
             self.confirmed |= left.softmaxes | right.softmaxes
@@ -350,8 +355,8 @@ class Operations:
         for tensor, zero, axes in zip(outputs, without, kinds, strict=True):
             place = tensor.untyped_storage()._cdata
             if place in memory:  # a view, or what is changed in place, of which zeros are too
-                own = memory[place]
-                new = made._replace(axes=own.axes or axes, without=own.without)
+                before = memory[place]
+                new = made._replace(axes=before.axes or axes, without=before.without)
             elif zero is not None and zero.dtype.is_floating_point:
                 new = made._replace(axes=axes, without=_laid_out(zero, tensor))
             else:
@@ -363,11 +368,11 @@ class Operations:
         source = next(((t, o) for t, o in given if o.axes and o.depends == made.depends), None)
         if source is None:
             return [()] * len(outputs)
-        of, origin = source
-        place = of.shape, of.stride()
+        tensor, origin = source
+        place = tensor.shape, tensor.stride()
         if all((t.shape, t.stride()) == place for t in outputs):
             return [origin.axes] * len(outputs)
-        kinds = origin.kinds(of)
+        kinds = origin.kinds(tensor)
         missing = [max(t.ndim - len(kinds), 0) for t in outputs]
         return [
             axes_of(t, (*[None] * more, *kinds)) if t.ndim == more + len(kinds) else ()
@@ -378,19 +383,21 @@ class Operations:
 
     def _softmax(self, logits: Tensor, axis: int, out: Tensor, made: Origin) -> Origin:
         """Return the origin of a softmax, and read its logits if it attends."""
-        of, axis = self.origins.of(logits), axis % max(logits.ndim, 1)
-        kinds = of.kinds(logits)
+        origin, axis = self.origins.of(logits), axis % max(logits.ndim, 1)
+        kinds = origin.kinds(logits)
         made = made._replace(axes=axes_of(out, kinds))
-        if not _attends(of, kinds, axis):
+        if not _attends(origin, kinds, axis):
             return made
-        without = None if of.without is None else of.without_product(logits)
-        number = self._add(of, *self._pieces(logits.detach(), without, axis, kinds), logits.numel())
+        without = None if origin.without is None else origin.without_product(logits)
+        number = self._add(
+            origin, *self._pieces(logits.detach(), without, axis, kinds), logits.numel()
+        )
         return made._replace(given=frozenset(), softmaxes=made.softmaxes | {number})
 
-    def _add(self, of: Origin, heads: int, pieces: Pieces, entries: int) -> int:
+    def _add(self, origin: Origin, heads: int, pieces: Pieces, entries: int) -> int:
         """Note an attention and its logits; return its number."""
         number = len(self.softmaxes)
-        self.softmaxes.append(Attended(self.count(), tuple(sorted(of.factors)), heads, None))
+        self.softmaxes.append(Attended(self.count(), tuple(sorted(origin.factors)), heads, None))
         self._wait(number, pieces, entries)
         return number
 
@@ -421,19 +428,19 @@ class Operations:
         before: Tensor | None,
     ) -> Origin:
         """Return the origin of what may be a step of a softmax that is written by hand."""
-        name, (first, of) = kind.name, known[0]
+        name, (first, source) = kind.name, known[0]
         if name in LARGEST:
             return made._replace(has_largest=True)
         if name == "sub" and len(known) == 2:
             largest, shift = known[1]
-            if shift.has_largest and not of.has_largest and largest is args[1]:
+            if shift.has_largest and not source.has_largest and largest is args[1]:
                 (out,) = outputs
                 shifted = Shift(largest, out.shape, out.stride())
                 return made._replace(has_largest=False, shift=shifted)
         if name == "exp":
-            return self._add_powers(first if before is None else before, of, made, outputs[0])
+            return self._add_powers(first if before is None else before, source, made, outputs[0])
         if name == "sum":
-            self._read(args, first, of)
+            self._read(args, first, source)
             return made
         if name in MASKING:
             for tensor, origin in known:
@@ -445,28 +452,30 @@ class Operations:
                     made = made._replace(powers=origin.powers)
         return made
 
-    def _add_powers(self, exponents: Tensor, of: Origin, made: Origin, out: Tensor) -> Origin:
+    def _add_powers(self, exponents: Tensor, origin: Origin, made: Origin, out: Tensor) -> Origin:
         """Note exp of what may be logits."""
-        is_of_states = of.without is not None
-        if not is_of_states and len(of.given) != 1:
+        is_of_states = origin.without is not None
+        if not is_of_states and len(origin.given) != 1:
             return made
         number = len(self.softmaxes)
         self.softmaxes.append(Attended(self.count(), (), 0, None, is_of_states))
         logits = exponents.detach()
-        if of.shift is not None:
-            logits = of.shift.added_to(exponents)
+        if origin.shift is not None:
+            logits = origin.shift.added_to(exponents)
         # The sum that makes a softmax of it comes later, if it does; logits are large, so that
         # only the last few are waited for.
-        if logits is not None and not of.has_largest:
-            without = of.without_product(exponents).clone() if is_of_states else None
-            self.powers[number] = Powers(logits, without, of, of.kinds(exponents), out.stride())
+        if logits is not None and not origin.has_largest:
+            without = origin.without_product(exponents).clone() if is_of_states else None
+            self.powers[number] = Powers(
+                logits, without, origin, origin.kinds(exponents), out.stride()
+            )
             for oldest in [*self.powers][:-WAITING]:
                 del self.powers[oldest]
         return made._replace(powers=number, softmaxes=made.softmaxes | {number})
 
-    def _read(self, args: Arguments, numerators: Tensor, of: Origin) -> None:
+    def _read(self, args: Arguments, numerators: Tensor, origin: Origin) -> None:
         """Read the logits of a softmax, or of a router, of which the sum is taken."""
-        number, axes = of.powers, args[1] if len(args) > 1 else None
+        number, axes = origin.powers, args[1] if len(args) > 1 else None
         powers = None if number is None else self.powers.get(number)
         if number is None or powers is None or axes is None or len(axes) != 1:
             return
@@ -474,18 +483,18 @@ class Operations:
         if (numerators.shape, numerators.stride()) != (logits.shape, powers.stride):
             return
         axis = axes[0] % logits.ndim
-        self._route(numerators, of, axis, numerators)
-        if not _attends(powers.of, powers.kinds, axis):
+        self._route(numerators, origin, axis, numerators)
+        if not _attends(powers.origin, powers.kinds, axis):
             return
         del self.powers[number]
         without = powers.without
         if without is None:  # an entry that is left out, though its power is none that is lost
             near = logits > logits.amax(axis, keepdim=True) - FAR
             logits = logits.masked_fill((numerators.detach() == 0) & near, -np.inf)
-        elif of.without is not None:
-            without = without.masked_fill(of.without_product(numerators) == 0, -np.inf)
+        elif origin.without is not None:
+            without = without.masked_fill(origin.without_product(numerators) == 0, -np.inf)
         heads, pieces = self._pieces(logits, without, axis, powers.kinds)
-        arrays = tuple(sorted(powers.of.factors))
+        arrays = tuple(sorted(powers.origin.factors))
         self.softmaxes[number] = Attended(self.softmaxes[number].at, arrays, heads, None)
         self._wait(number, pieces, logits.numel())
 
@@ -513,13 +522,13 @@ class Operations:
     def _fused(self, func: OpOverload, args: Arguments, kwargs: Named) -> Origin:
         """Note the attention of a kernel that takes queries, keys and values."""
         names = [a.name for a in func._schema.arguments]
-        of = dict(zip(names, args, strict=False)) | kwargs
-        q, k = of["query"].detach(), of["key"].detach()
-        origins = [self.origins.of(of[name]) for name in ("query", "key", "value")]
+        given = dict(zip(names, args, strict=False)) | kwargs
+        q, k = given["query"].detach(), given["key"].detach()
+        origins = [self.origins.of(given[name]) for name in ("query", "key", "value")]
         if not any(origin.depends for origin in origins):
             return together(origins)
-        mask = of.get("attn_bias", of.get("attn_mask"))
-        scale = of.get("scale")
+        mask = given.get("attn_bias", given.get("attn_mask"))
+        scale = given.get("scale")
         scale = q.shape[-1] ** -0.5 if scale is None else scale
         if k.shape[-3] != q.shape[-3]:
             k = k.repeat_interleave(q.shape[-3] // k.shape[-3], dim=-3)
@@ -530,14 +539,14 @@ class Operations:
                 some = slice(i, i + count)
                 products = q[some].float() @ k[some].float().transpose(-1, -2) * scale
                 bias = None
-                if of.get("is_causal"):
+                if given.get("is_causal"):
                     above = self.torch.ones_like(products, dtype=self.torch.bool).triu(1)
                     bias = self.torch.zeros_like(products).masked_fill_(above, -np.inf)
                 if mask is not None:
-                    own = mask.detach().expand(*q.shape[:-1], k.shape[-2])[some]
+                    added = mask.detach().expand(*q.shape[:-1], k.shape[-2])[some]
                     bias = self.torch.zeros_like(products) if bias is None else bias
-                    is_added = own.is_floating_point()
-                    bias = bias + own if is_added else bias.masked_fill(~own, -np.inf)
+                    is_added = added.is_floating_point()
+                    bias = bias + added if is_added else bias.masked_fill(~added, -np.inf)
                 if bias is None:
                     values = _by_heads(products)
                     yield values, np.ones(values.shape, bool)
@@ -551,44 +560,48 @@ class Operations:
 
     # Routers
 
-    def _route(self, scores: Tensor, of: Origin, axis: int, out: Tensor) -> None:
+    def _route(self, scores: Tensor, origin: Origin, axis: int, out: Tensor) -> None:
         """Note what weighs as many as there are experts."""
         axis = axis % max(scores.ndim, 1)
-        count = self._experts(scores, of, axis)
+        count = self._experts(scores, origin, axis)
         if count:
             weights = out.detach().double().movedim(axis, -1).reshape(-1, count)
             load = (weights / weights.sum(-1, keepdim=True)).mean(0)
-            self._add_router(scores, of, count, count, load)
+            self._add_router(scores, origin, count, count, load)
 
-    def _select(self, name: str, scores: Tensor, of: Origin, axis: int, chosen: Tensor) -> None:
+    def _select(self, name: str, scores: Tensor, origin: Origin, axis: int, chosen: Tensor) -> None:
         """Note what selects among as many as there are experts."""
-        count = self._experts(scores, of, axis)
+        count = self._experts(scores, origin, axis)
         if count and not chosen.is_floating_point():  # else the largest of all
             load = self.torch.bincount(chosen.flatten(), minlength=count) / chosen.numel()
             selected = chosen.numel() * count // scores.numel()
-            self._add_router(scores, of, count, selected, load)
+            self._add_router(scores, origin, count, selected, load)
 
-    def _experts(self, scores: Tensor, of: Origin, axis: int) -> int:
+    def _experts(self, scores: Tensor, origin: Origin, axis: int) -> int:
         """Return the number of experts along an axis; 0 if it counts none."""
-        if len(of.given) != 1 or not scores.ndim or scores.shape[axis] not in self.experts.counts:
+        if (
+            len(origin.given) != 1
+            or not scores.ndim
+            or scores.shape[axis] not in self.experts.counts
+        ):
             return 0
-        kind = of.kinds(scores)[axis]
-        return 0 if kind is None or kind in of.given else int(scores.shape[axis])
+        kind = origin.kinds(scores)[axis]
+        return 0 if kind is None or kind in origin.given else int(scores.shape[axis])
 
     def _add_router(
-        self, scores: Tensor, of: Origin, count: int, selected: int, load: Tensor
+        self, scores: Tensor, origin: Origin, count: int, selected: int, load: Tensor
     ) -> None:
         """Note a router; one that selects counts more than one that weighs."""
-        key, arrays = (self.count(), of.arrays), tuple(sorted(of.arrays))
+        key, arrays = (self.count(), origin.arrays), tuple(sorted(origin.arrays))
         tokens = scores.numel() // count
         if selected < count or key not in self.routers:
             routed = Routed(key[0], arrays, (), tokens, selected, numbers_of(load))
             self.routers[key] = routed
 
 
-def _attends(of: Origin, kinds: Sequence[str | None], axis: int) -> bool:
+def _attends(origin: Origin, kinds: Sequence[str | None], axis: int) -> bool:
     """Tell whether a softmax over an axis attends: of a product of states, or over positions."""
-    return of.without is not None or (len(of.given) == 1 and kinds[axis] in of.given)
+    return origin.without is not None or (len(origin.given) == 1 and kinds[axis] in origin.given)
 
 
 def _order(count: int, heads: list[int], axis: int) -> tuple[list[int], ...]:
@@ -605,8 +618,8 @@ def _in_pieces(logits: Tensor, without: Tensor | None) -> Iterator[tuple[np.ndar
         if without is None:
             seen = values > values.amax(-1, keepdim=True) - 1e8
         else:
-            own = without[i : i + count]
-            seen = own > own.amax(-1, keepdim=True) + MASKED
+            piece = without[i : i + count]
+            seen = piece > piece.amax(-1, keepdim=True) + MASKED
         yield _by_heads(values), _by_heads(seen)
 
 
@@ -640,14 +653,14 @@ def kind_of(func: OpOverload) -> Kind:
     """Return what is known of an operation, whatever it is given."""
     schema = getattr(func, "_schema", None)
     name = str(schema.name if schema is not None else func).rsplit("::", 1)[-1]
-    aliases = [each.alias_info for each in schema.returns] if schema is not None else [None]
+    aliases = [argument.alias_info for argument in schema.returns] if schema is not None else [None]
     arguments = schema.arguments if schema is not None else ()
     writes = tuple(
-        (i, each.name)
-        for i, each in enumerate(arguments)
-        if each.alias_info is not None and each.alias_info.is_write
+        (i, argument.name)
+        for i, argument in enumerate(arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
     )
-    is_view = bool(aliases) and not writes and all(each is not None for each in aliases)
+    is_view = bool(aliases) and not writes and all(argument is not None for argument in aliases)
     tags = map(str, getattr(func, "tags", ()))
     lower = name.lower()
     return Kind(

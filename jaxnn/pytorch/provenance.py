@@ -93,22 +93,22 @@ UNKNOWN: tuple[Any, Origin] = None, NOTHING
 def axes_of(tensor: Tensor, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
     """Return the axes of a tensor, given which ones of a product they are."""
     places = zip(tensor.stride(), tensor.shape, kinds, strict=True)
-    return tuple(Axis(*each) for each in places if each[2] is not None)  # type: ignore[arg-type]
+    return tuple(Axis(*place) for place in places if place[2] is not None)  # type: ignore[arg-type]
 
 
 def together(origins: Sequence[Origin]) -> Origin:
     """Return the origin of what is made of values, entry by entry or in another shape."""
-    several = [each for each in origins if each.depends] or origins
+    several = [origin for origin in origins if origin.depends] or origins
     first = several[0]
-    if all(each is first for each in several):
+    if all(origin is first for origin in several):
         arrays, factors, softmaxes = first.arrays, first.factors, first.softmaxes
         given, has_largest = first.given, first.has_largest
     else:
-        arrays = first.arrays.union(*(each.arrays for each in several))
-        factors = first.factors.union(*(each.factors for each in several))
-        softmaxes = first.softmaxes.union(*(each.softmaxes for each in several))
-        given = next((each.given for each in several if each.given), first.given)
-        has_largest = any(each.has_largest for each in several)
+        arrays = first.arrays.union(*(origin.arrays for origin in several))
+        factors = first.factors.union(*(origin.factors for origin in several))
+        softmaxes = first.softmaxes.union(*(origin.softmaxes for origin in several))
+        given = next((origin.given for origin in several if origin.given), first.given)
+        has_largest = any(origin.has_largest for origin in several)
     return Origin(
         first.depends, arrays, (), given, factors, None, softmaxes, has_largest=has_largest
     )
@@ -136,7 +136,7 @@ class Origins:
         storage = tensor.untyped_storage()
         place = storage._cdata
         if origin.without is not None:
-            self._drop([each for each in self.with_zeros if each != place])
+            self._drop([known for known in self.with_zeros if known != place])
             self.with_zeros.add(place)
         elif len(self.known) > self.most:
             self._drop([*self.known])

@@ -44,9 +44,9 @@ def same_random_states(torch: ModuleType, tensors: Iterable[Any]) -> Iterator[No
     ]
     for device in {tensor.device for tensor in tensors}:
         if device.type not in ("cpu", "meta"):
-            of = torch.get_device_module(device)
+            module = torch.get_device_module(device)
             place = () if device.type == "mps" else (device,)  # one device, which is not named
-            states.append((of.set_rng_state, (of.get_rng_state(*place), *place)))
+            states.append((module.set_rng_state, (module.get_rng_state(*place), *place)))
     try:
         yield
     finally:

@@ -81,7 +81,7 @@ def _router(
     graph: Graph, weight: int, out: int, expert: Factor, stacks: tuple[int, ...]
 ) -> Iterator[Router]:
     """Yield the router whose products are `out`, if it is one; stacks have as many entries."""
-    own, tokens = graph.arrays([weight]), prod(graph.flat.types[out].shape) // expert.size
+    arrays, tokens = graph.arrays([weight]), prod(graph.flat.types[out].shape) // expert.size
     softmaxes = {softmax.powers: softmax for softmax in graph.softmaxes()}
     # The first selection along the axis of experts decides. Without one it is the first softmax or
     # sigmoid along that axis, if its weights meet experts: those of a head over classes do not.
@@ -96,7 +96,7 @@ def _router(
             selected = graph.flat.types[value].shape[axis] if len(step.outputs) > 1 else 1
             experts = stacks or _listed(graph, out, expert.size)
             if experts:
-                yield Router(own, experts, expert.size, tokens, selected, value, None)
+                yield Router(arrays, experts, expert.size, tokens, selected, value, None)
             return
         is_softmax = v in softmaxes and softmaxes[v].keys == (axis,)
         if weighted is None and (is_softmax or step.eqn.primitive is primitives.logistic_p):
@@ -107,7 +107,7 @@ def _router(
     if weighted is not None:
         experts = graph.arrays(met) if met else _listed(graph, out, total)
         if experts:
-            yield Router(own, experts, total, tokens, total, *weighted)
+            yield Router(arrays, experts, total, tokens, total, *weighted)
 
 
 def _listed(graph: Graph, out: int, count: int) -> tuple[int, ...]:

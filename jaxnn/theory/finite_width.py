@@ -126,9 +126,9 @@ def skip_spread(
     return from_the_top(alone), from_the_top(alone + 2 * t * shared)
 
 
-def from_the_top(each: Float[Array, " depth"]) -> Float[Array, " depth"]:
+def from_the_top(of_layers: Float[Array, " depth"]) -> Float[Array, " depth"]:
     """Return sums over layers l … depth-1, in entry l-1."""
-    return jnp.append(jnp.cumsum(each[:-1][::-1])[::-1], 0.0)
+    return jnp.append(jnp.cumsum(of_layers[:-1][::-1])[::-1], 0.0)
 
 
 def _together(
@@ -157,8 +157,8 @@ def _together(
     def by_quadrature(at: Index) -> Array:
         def one(other: Index) -> Scalar:
             c = jnp.exp(0.5 * jnp.minimum(log_q[at] - log_q[other], 0))
-            own = jnp.sqrt(-jnp.expm1(jnp.minimum(log_q[at] - log_q[other], 0)))
-            z = root[other] * (c * g[:, None] + own * h[None, :])
+            alone = jnp.sqrt(-jnp.expm1(jnp.minimum(log_q[at] - log_q[other], 0)))
+            z = root[other] * (c * g[:, None] + alone * h[None, :])
             above = jnp.square(activation.prime(z)) @ of_h
             return jnp.sum(of_g * jnp.square(activation.prime(root[at] * g)) * above)
 

@@ -387,8 +387,8 @@ def _along(
     shared = first_b**2
     q = first_w**2 * q0 + shared
     c = (first_w**2 * q0 * c0 + shared) / jnp.maximum(q, tiny())
-    each = (layers.which, layers.sigma_w, layers.sigma_b)
-    along: tuple[Array, Array] = lax.scan(layer, (q, c), each)[1]
+    of_layers = (layers.which, layers.sigma_w, layers.sigma_b)
+    along: tuple[Array, Array] = lax.scan(layer, (q, c), of_layers)[1]
     return along
 
 
@@ -489,8 +489,8 @@ def log_delta_band(
         def spread(block: Theory, ensemble: Ensemble, q: Scalar) -> Scalar:
             return _spread(ensemble.activation, _bounded(q))
 
-        each = layers.each(spread, q) / (4 * n)
-        return Band(-from_the_top(each), jnp.sqrt(from_the_top(each)))
+        variances = layers.each(spread, q) / (4 * n)
+        return Band(-from_the_top(variances), jnp.sqrt(from_the_top(variances)))
     q = jnp.clip(q, tiny() ** 0.5, tiny() ** -0.75)
     growth = layers.each(lambda block, ensemble, q: without_norm(block).length(ensemble, q) / q, q)
     log_q = jnp.log(q[0]) + jnp.append(0.0, jnp.cumsum(jnp.log(growth[:-1])))

@@ -109,9 +109,9 @@ def paths(
         above, common = one.apply(step, *state)
         return above, (*state, common)
 
-    each = (layers.which, layers.sigma_w, layers.sigma_b)
+    of_layers = (layers.which, layers.sigma_w, layers.sigma_b)
     start: tuple[Scalar, ...] = (q, other, jnp.clip(c, -1.0, 1.0))
-    lengths, others, cs, common = lax.scan(layer, start, each)[1]
+    lengths, others, cs, common = lax.scan(layer, start, of_layers)[1]
     gradient = jnp.append(jnp.cumprod(common[:-1][::-1])[::-1], 1.0)
     return Paths(lengths, others, cs, gradient)
 
@@ -221,14 +221,14 @@ def _far_out(sigma: Activation, sigma_w: Number, sigma_b: Number) -> Limit:
     if math.isfinite(low) and math.isfinite(high) and low != high:
         middle, half = (high + low) / 2, (high - low) / 2
         shared = sigma_w**2 * middle**2 + sigma_b**2
-        own = sigma_w**2 * half**2
+        square = sigma_w**2 * half**2
 
         def excess(c: Scalar) -> Scalar:
-            return (own * 2 / math.pi * jnp.arcsin(c) + shared) / (own + shared) - c
+            return (square * 2 / math.pi * jnp.arcsin(c) + shared) / (square + shared) - c
 
         bottom, top = jnp.zeros((), float), jnp.asarray(1 - meanfield.NEAR, float)
         c = jnp.where(shared > 0, solve(excess, bottom, top), 0.0)
-        slope = own * 2 / math.pi / ((own + shared) * jnp.sqrt(1 - c**2))
+        slope = square * 2 / math.pi / ((square + shared) * jnp.sqrt(1 - c**2))
         return Limit(c, 1 - slope)
     slopes = [float(v) for v in np.asarray(computed(sigma.prime, ends))]
     if all(map(math.isfinite, slopes)) and slopes[0] != slopes[1]:
@@ -260,5 +260,5 @@ def curvature_to(eta: Number) -> Scalar:
     x, w = (jnp.asarray(v, float) for v in np.polynomial.legendre.leggauss(NODES))
     low, high = -math.log(math.pi / 2), -jnp.log(jnp.arccos(eta))
     angle = jnp.exp(-(low + (high - low) * (x + 1) / 2))
-    each = angle * jnp.sin(angle) / (jnp.sin(angle) - angle * jnp.cos(angle))
-    return math.pi * jnp.sum(w * each) * (high - low) / 2
+    kernel = angle * jnp.sin(angle) / (jnp.sin(angle) - angle * jnp.cos(angle))
+    return math.pi * jnp.sum(w * kernel) * (high - low) / 2

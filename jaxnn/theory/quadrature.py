@@ -94,7 +94,7 @@ def expectation_of_two(
 ) -> Scalar:
     """E[f(z) f(z̃)] for z and z̃ of correlation c and mean squares q > 0 and `other`, or both q."""
     shared = jnp.sqrt(jnp.maximum(jnp.abs(c), tiny()))
-    own = jnp.sqrt(jnp.maximum(1 - jnp.abs(c), tiny()))
+    alone = jnp.sqrt(jnp.maximum(1 - jnp.abs(c), tiny()))
     (even, fine), (_, coarse) = _edges(20, 20), _edges(20, 10)
     roots = [jnp.sqrt(v) for v in (q, other) if v is not None]
     places = sorted({*kinks, *(-kink for kink in kinks)} - {0.0})
@@ -103,10 +103,10 @@ def expectation_of_two(
     s, w = (jnp.asarray(v, float) for v in _gaussian(edges))
 
     def mean(root: Scalar, s: Scalar) -> Scalar:
-        zero = -shared * s / own  # the t of z = 0
+        zero = -shared * s / alone  # the t of z = 0
         cuts = jnp.asarray(kinks, float) / root
-        t, v = _gaussian(_joined([even], [zero + coarse, zero + cuts / own]))
-        return jnp.sum(v * f(root * (shared * s + own * t)))
+        t, v = _gaussian(_joined([even], [zero + coarse, zero + cuts / alone]))
+        return jnp.sum(v * f(root * (shared * s + alone * t)))
 
     m, *others = (jax.vmap(partial(mean, root))(s) for root in roots)
     m_other = others[0] if others else m

@@ -38,8 +38,8 @@ def moments(activation: Activation, batch: int | None) -> Moments:
     """Return the moments of σ over a normalised unit of B = batch >= 4 rows, None for many."""
     if batch is None:
         mean, square, kappa = (
-            expectation(activation, 1.0, of)
-            for of in (
+            expectation(activation, 1.0, function)
+            for function in (
                 lambda f, z, g: f.sigma(z),
                 lambda f, z, g: f.sigma(z) ** 2,
                 lambda f, z, g: f.prime(z) ** 2,
@@ -76,22 +76,29 @@ def _angle(sine: Nodes) -> Nodes:
 
 def _nodes(batch: int, kinks: tuple[float, ...]) -> tuple[Nodes, Nodes, Nodes, Nodes]:
     """z₁ (n,) and z₂ (n, m), with weights that sum to 1."""
-    places, own, others = np.array(sorted({0.0, *kinks})), math.sqrt(batch - 1), batch - 2
+    places, radius_of_one, others = np.array(sorted({0.0, *kinks})), math.sqrt(batch - 1), batch - 2
     even = np.linspace(-1, 1, PANELS + 1)
     fine = 2 * END / PANELS * 0.5 ** np.arange(HALVINGS)
     # The z₁ that leave z₂ = k no choice of the other rows: z₁² + k² + (z₁ + k)²/(B - 2) = B.
-    room = np.sqrt(np.maximum((batch - places**2 * batch / own**2) * others, 0)) / own
-    roots = np.concatenate([-places / own**2 + room, -places / own**2 - room])
-    end = min(END, own * math.pi / 2)
-    corners = own * _angle(roots / own)[:, None] + np.concatenate([-fine, [0.0], fine])
-    cuts = [even * end, own * _angle(places / own), corners.ravel()]
+    room = (
+        np.sqrt(np.maximum((batch - places**2 * batch / radius_of_one**2) * others, 0))
+        / radius_of_one
+    )
+    roots = np.concatenate([-places / radius_of_one**2 + room, -places / radius_of_one**2 - room])
+    end = min(END, radius_of_one * math.pi / 2)
+    corners = radius_of_one * _angle(roots / radius_of_one)[:, None] + np.concatenate(
+        [-fine, [0.0], fine]
+    )
+    cuts = [even * end, radius_of_one * _angle(places / radius_of_one), corners.ravel()]
     t, w1 = panels(np.concatenate(cuts), end)
-    z1 = own * np.sin(t / own)
-    w1 = _normalised(w1 * np.cos(t / own) ** (batch - 3))
+    z1 = radius_of_one * np.sin(t / radius_of_one)
+    w1 = _normalised(w1 * np.cos(t / radius_of_one) ** (batch - 3))
 
     scale, end = math.sqrt(others), min(END, math.sqrt(others) * math.pi / 2)
-    middle = -z1[:, None] / own**2
-    radius = math.sqrt(batch * others / own**2) * np.abs(np.cos(t / own))[:, None]
+    middle = -z1[:, None] / radius_of_one**2
+    radius = (
+        math.sqrt(batch * others / radius_of_one**2) * np.abs(np.cos(t / radius_of_one))[:, None]
+    )
     cut = scale * _angle((places - middle) / np.maximum(radius, 1e-300))
     v, w2 = panels(np.concatenate([np.tile(even * end, (len(z1), 1)), cut], axis=1), end)
     z2 = middle + radius * np.sin(v / scale)

@@ -78,12 +78,12 @@ class Entries(NamedTuple):
         return jax.tree.map(lambda v: v[start:end], self)  # type: ignore[no-any-return]
 
     @classmethod
-    def together(cls, each: Sequence["Entries"]) -> "Entries":
+    def together(cls, entries: Sequence["Entries"]) -> "Entries":
         """Return that of several arrays."""
-        if len(each) == 1:
-            return each[0]
-        top = jnp.max(jnp.stack([one.top for one in each]))
-        return reduce(_sum, (one.below(top) for one in each))
+        if len(entries) == 1:
+            return entries[0]
+        top = jnp.max(jnp.stack([one.top for one in entries]))
+        return reduce(_sum, (one.below(top) for one in entries))
 
     def below(self, top: Float[Array, ""]) -> "Entries":
         """Return the same histogram under a higher exponent."""
@@ -120,11 +120,11 @@ def _entries_of(arrays: list[ScaledRows]) -> Entries:
     for i, v in enumerate(arrays):
         width = min(MXFP8, 1 << (_last(v) - 1).bit_length())
         by_width.setdefault(width, []).append(i)
-    each = [_counted([arrays[i] for i in own], width) for width, own in by_width.items()]
-    if len(each) == 1:
-        return each[0]
-    order = np.argsort([i for own in by_width.values() for i in own])
-    return jax.tree.map(lambda *v: jnp.concatenate(v)[order], *each)  # type: ignore[no-any-return]
+    counted = [_counted([arrays[i] for i in places], width) for width, places in by_width.items()]
+    if len(counted) == 1:
+        return counted[0]
+    order = np.argsort([i for places in by_width.values() for i in places])
+    return jax.tree.map(lambda *v: jnp.concatenate(v)[order], *counted)  # type: ignore[no-any-return]
 
 
 def _last(v: ScaledRows) -> int:
@@ -146,10 +146,10 @@ def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
     count, number = len(arrays), jnp.arange(sum(lengths), dtype=jnp.int32)  # of the row
     ends = np.cumsum(lengths)[:-1].astype(np.int32)
     array = jnp.sum(number[:, None] >= ends[None], axis=1, dtype=jnp.int32)  # that it belongs to
-    own = array[None] == jnp.arange(count, dtype=jnp.int32)[:, None]
+    is_inside = array[None] == jnp.arange(count, dtype=jnp.int32)[:, None]
     k, mantissa = exponent_and_mantissa(jnp.abs(jnp.concatenate(rows)))
     exponent = jnp.where(mantissa == 0, ZERO_EXPONENT, k + jnp.concatenate(exponents)[:, None])
-    top, largest = _largest(*_largest(exponent, mantissa), own)
+    top, largest = _largest(*_largest(exponent, mantissa), is_inside)
     below = top[array][:, None] - exponent
     size = mantissa * power_of_two(-jnp.minimum(below, LOWEST), mantissa)
 
@@ -161,7 +161,7 @@ def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
     zero = jnp.zeros((groups * count * BINS, 2), size.dtype)
     sums = zero.at[place].add(pairs, mode="promise_in_bounds").reshape(groups, count, BINS, 2)
     in_blocks = sums_in_blocks(size, full, largest[array])
-    blocks = jnp.matmul(own.astype(in_blocks.dtype), in_blocks, precision="highest")
+    blocks = jnp.matmul(is_inside.astype(in_blocks.dtype), in_blocks, precision="highest")
     return Entries(
         top.astype(size.dtype),
         jnp.sum(sums, axis=0),
@@ -170,7 +170,7 @@ def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
 
 
 def _largest(
-    exponent: Int[Array, "*s n"], mantissa: Float[Array, "*s n"], own: Any = True
+    exponent: Int[Array, "*s n"], mantissa: Float[Array, "*s n"], is_inside: Any = True
 ) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
     """Return the largest number along the last axis; of each of several arrays, own (arrays, n)."""
 
@@ -178,7 +178,7 @@ def _largest(
         is_first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] >= b[1]))
         return tuple(jnp.where(is_first, *pair) for pair in zip(a, b, strict=True))
 
-    pair = jnp.where(own, exponent, ZERO_EXPONENT), jnp.where(own, mantissa, 0)
+    pair = jnp.where(is_inside, exponent, ZERO_EXPONENT), jnp.where(is_inside, mantissa, 0)
     most, of_most = reduced(pair, larger, (ZERO_EXPONENT, 0))
     return most, of_most
 
@@ -214,8 +214,8 @@ def sorted_entries(
     parts = []
     for layer, record in zip(layers, records, strict=True):
         if is_run(layer) and record:  # (k, arrays of the layer, …), the layers of a pattern in turn
-            own = jax.tree.map(lambda *v: jnp.concatenate(v, axis=1), *record)
-            parts.append(jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), own))
+            side_by_side = jax.tree.map(lambda *v: jnp.concatenate(v, axis=1), *record)
+            parts.append(jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), side_by_side))
         else:
             parts += record
     whole: Entries = jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
@@ -234,9 +234,9 @@ def _by_layer(whole: Entries, places: Sequence[range]) -> Entries:
     order: list[int] = []
     parts = []
     for count in sorted(set(map(len, places))):
-        own = [i for i, each in enumerate(places) if len(each) == count]
-        several = whole.at([[*places[i]] for i in own])
-        order += own
+        layers = [i for i, of_layer in enumerate(places) if len(of_layer) == count]
+        several = whole.at([[*places[i]] for i in layers])
+        order += layers
         parts.append(_together(several, count))
     return jax.tree.map(lambda *v: jnp.concatenate(v)[np.argsort(order)], *parts)  # type: ignore[no-any-return]
 

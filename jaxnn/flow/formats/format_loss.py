@@ -19,7 +19,7 @@ KEEP = 0.999  # of the square norm
 # By name: what is counted.
 KINDS = ("delta", "state", "delta_parameter", "parameter")
 SCALED = ("delta", "delta_parameter")  # with the loss
-FORMATS_OF_ENTRIES = tuple(each.name for each in (*NARROW, *BLOCKS))
+FORMATS_OF_ENTRIES = tuple(kind.name for kind in (*NARROW, *BLOCKS))
 
 
 class Kept(NamedTuple):
@@ -92,7 +92,7 @@ class Histogram:
 
     def in_blocks(self, kind: Format) -> Kept:
         """Return what a format in blocks keeps of each array."""
-        i = [each.name for each in BLOCKS].index(kind.name)
+        i = [block.name for block in BLOCKS].index(kind.name)
         shares = (np.where(self.known, v[:, i], np.nan) for v in self.blocks)
         return Kept(np.zeros_like(self.top), *shares)
 
@@ -100,8 +100,11 @@ class Histogram:
         """Return the number of entries of each array by the exponent k, 2^k <= |x| < 2^(k+1)."""
         counts = self.counts.reshape(-1, OCTAVES, PARTS).sum(axis=2)
         return [
-            {int(top) - octave: float(each[octave]) for octave in np.flatnonzero(each > 0).tolist()}
-            for top, each in zip(self.top, counts, strict=True)
+            {
+                int(top) - octave: float(octaves[octave])
+                for octave in np.flatnonzero(octaves > 0).tolist()
+            }
+            for top, octaves in zip(self.top, counts, strict=True)
         ]
 
     def exponents(self, shares: Sequence[float]) -> np.ndarray:
@@ -163,16 +166,16 @@ def loss_scale(kind: Format, deltas: list[Histogram], keep: float = KEEP) -> Los
         deltas: all that is scaled with the loss.
         keep: the share of the square norm that is enough.
     """
-    full = [each for each in deltas if each.full.any()]
+    full = [delta for delta in deltas if delta.full.any()]
     if not full:
         return LossScale(0, None)
-    most = [each.largest_scale(kind)[each.full] for each in full]
+    most = [delta.largest_scale(kind)[delta.full] for delta in full]
     # Below the first nothing overflows, and all layers lose less with more; above the last all
     # that counts overflows.
     first, last = (int(f([f(v) for v in most])) for f in (min, max))
     scales = range(first - (kind.highest - kind.lowest), last + 2)
     least = np.array(
-        [min(each.kept(kind, k).square[each.full].min() for each in full) for k in scales]
+        [min(delta.kept(kind, k).square[delta.full].min() for delta in full) for k in scales]
     )
     best = len(scales) - 1 - int(np.argmax(least[::-1]))
     good = np.flatnonzero(least >= keep)
@@ -186,19 +189,19 @@ def histograms(entries: Any) -> dict[str, Histogram]:
     return {kind: Histogram(v) for kind in KINDS if (v := getattr(entries, kind)) is not None}
 
 
-def scalings(kind: Format, of: Histogram, scale: int | None) -> Iterator[tuple[str, Kept]]:
+def scalings(kind: Format, histogram: Histogram, scale: int | None) -> Iterator[tuple[str, Kept]]:
     """Yield what a format keeps of arrays with each kind of scale, the simplest first.
 
     Args:
         scale: the k of 2^k by which the loss is multiplied; None of what it does not scale.
     """
     if kind in BLOCKS:
-        yield "block", of.in_blocks(kind)
+        yield "block", histogram.in_blocks(kind)
         return
-    yield "none", of.kept(kind, 0)
+    yield "none", histogram.kept(kind, 0)
     if scale is not None:
-        yield "loss", of.kept(kind, scale)
-    yield "tensor", of.kept(kind, of.largest_scale(kind))
+        yield "loss", histogram.kept(kind, scale)
+    yield "tensor", histogram.kept(kind, histogram.largest_scale(kind))
 
 
 def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:

@@ -75,13 +75,13 @@ BLOCKS = (E4M3._replace(name="mxfp8", bits=8.25), E2M1._replace(name="nvfp4", bi
 
 # Edges between 1 and 2 that a mantissa is compared with, each with whether it passes its own: is
 # a number more than a power of two; does it overflow. Each is passed by what passes the next.
-EDGES = ((1.0, False), *sorted({each.edge for each in NARROW}))
+EDGES = ((1.0, False), *sorted({kind.edge for kind in NARROW}))
 
 
 def edges_passed(mantissa: Float[Array, "*s"]) -> Int[Array, "*s"]:
     """Return how many of `EDGES` a mantissa in [1, 2) passes."""
     passed = [mantissa >= edge if itself else mantissa > edge for edge, itself in EDGES]
-    return sum((each.astype(jnp.int32) for each in passed[1:]), passed[0].astype(jnp.int32))
+    return sum((mask.astype(jnp.int32) for mask in passed[1:]), passed[0].astype(jnp.int32))
 
 
 FIRST_SQUARE = 3  # of what `sums_in_blocks` has
@@ -106,7 +106,7 @@ def sums_in_blocks(
     """
     size, largest = size.astype(jnp.float32), largest.astype(jnp.float32)
     made = (_in_mxfp8(size), E4M3), (_in_nvfp4(size, largest), E2M1)
-    pairs = zip(*(_terms(size, full, *each) for each in made), strict=True)
+    pairs = zip(*(_terms(size, full, *rounded) for rounded in made), strict=True)
     terms = [term for pair in pairs for term in pair]
 
     def add(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:

@@ -63,8 +63,8 @@ def tells_apart(name: str, dtype: jnp.dtype) -> bool:
     That is a format as coarse as theirs or coarser, but finer than 8 bits: there the rounding of
     a single entry is as large as anything that differs.
     """
-    eps, own = (float(jnp.finfo(v).eps) for v in (name, dtype))  # type: ignore[no-untyped-call]
-    return own <= eps < 1 / 32
+    eps, eps_of_dtype = (float(jnp.finfo(v).eps) for v in (name, dtype))  # type: ignore[no-untyped-call]
+    return eps_of_dtype <= eps < 1 / 32
 
 
 def indistinguishable_in(name: str, used: np.ndarray, log_spread: np.ndarray) -> int | None:

@@ -51,8 +51,8 @@ from .unrolled import Unrolled
 class _Kept(NamedTuple):
     """A link on the way down, in one dtype for all.
 
-    delta: Δ of its state; main: of the main array of that, each: of every array, (s, B). The last
-        two None in a network whose states have one array each.
+    delta: Δ of its state; main: of the main array of that, per_array: of every array, (s, B). The
+        last two None in a network whose states have one array each.
     of_state: what is recorded of the state; the state itself of one that is left for the end.
     theta: ln ‖Δ‖ of each parameter array; Δ itself of one that is measured together with others.
     entries: of all arrays, if asked for: Δ of the state, it, Δ of parameters and these.
@@ -61,7 +61,7 @@ class _Kept(NamedTuple):
 
     delta: DeltaRecord
     main: DeltaRecord | None
-    each: DeltaRecord | None
+    per_array: DeltaRecord | None
     of_state: OfState | Small
     theta: Deltas
     recognised: Recognised
@@ -105,16 +105,16 @@ class Recorder(NamedTuple):
             )
             if counts
         ]
-        each = [DeltaRecord.of(v, largest, self.chain.replicas) for v, largest in deltas]
-        whole = DeltaRecord.together(each)
-        main = each[0] if with_main_first(step.out) else whole
+        records = [DeltaRecord.of(v, largest, self.chain.replicas) for v, largest in deltas]
+        whole = DeltaRecord.together(records)
+        main = records[0] if with_main_first(step.out) else whole
         branch = jnp.array(jnp.nan, dtype)
         if step.skip is not None:
             branch = log_branch(*step.skip, step.out, dtype)
         return _Kept(
             whole,
             main if several else None,
-            jax.tree.map(lambda *v: jnp.stack(v), *each) if several else None,
+            jax.tree.map(lambda *v: jnp.stack(v), *records) if several else None,
             self._of_state(step),
             # Small arrays stay as they are until the end, where one program has all norms; in a
             # run it is one program anyway, and keeping them would take the memory of all layers.
@@ -233,7 +233,7 @@ class Recorder(NamedTuple):
         by_entry: list[DeltaRecord] = []
         for (op, _), record in zip(self.chain.layers, records, strict=True):
             axis = 0 if op.is_alone else 1  # behind that of the layers
-            of_links = [kept.each for kept in record]
+            of_links = [kept.per_array for kept in record]
             by_entry.append(jax.tree.map(lambda *v, axis=axis: _in_a_row(v, axis), *of_links))
         whole: DeltaRecord = jax.tree.map(lambda *v: jnp.concatenate(v), *by_entry)
         arrays = [floats(streams(state)) for state in self.chain.states]

@@ -168,11 +168,11 @@ class ChainOp:
         jax.eval_shape(of, layer, z)
         ridden = len(jax.tree.leaves(riders(z.m)))
         filled = {leaf for link in self.pattern.links for leaf, _ in link.filled.leaves}
-        own = [
+        is_inner = [
             changes[i] and i < len(changes) - ridden and i not in filled
             for i in range(len(changes))
         ]
-        return None if all(own) else tuple(own)
+        return None if all(is_inner) else tuple(is_inner)
 
     def restored(self, layer: Weights, z: list[Any], top: ScaledRows) -> ScaledRows:
         """Return the state that goes into a layer of a run, see `stored`.
@@ -181,7 +181,7 @@ class ChainOp:
         layers fill, the places of this one and of those above are still empty.
         """
         leaves, structure = jax.tree.flatten(top)
-        whole = [v if own is None else own for own, v in zip(z, leaves, strict=True)]
+        whole = [v if stored is None else stored for stored, v in zip(z, leaves, strict=True)]
         filled = self.pattern.links[0].filled
         for leaf, axis in filled.leaves:
             place = layer.arrays[0][0][filled.place]
@@ -468,21 +468,21 @@ def half_of(count: int) -> Any:
 # A layer of the chain, or a run
 
 
-def with_mixes(way: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
+def with_mixes(kind: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
     """Return a layer that knows where its examples meet, and whether its rules are linear."""
     z = kept.z if isinstance(kept, Saved) else kept.starts
 
     def of(one: Weights, state: PyTree, vjp: _Vjp | None = None) -> tuple[Array, Array]:
-        links = zip(way.pattern.links, one.arrays, way.states(one, state), strict=True)
-        each = [(vjp or _vjp(*link), link[-1]) for link in links]
-        mixes, linear = zip(*(tried(*rule) for rule in each), strict=True)
+        links = zip(kind.pattern.links, one.arrays, kind.states(one, state), strict=True)
+        rules = [(vjp or _vjp(*link), link[-1]) for link in links]
+        mixes, linear = zip(*(tried(*rule) for rule in rules), strict=True)
         return jnp.stack(mixes), jnp.stack(linear)
 
     if not is_run(layer):
         mixes, linear = of(layer, z.m, kept.extra)
         return Weights(layer.arrays, mixes), linear
     first = jax.tree.map(lambda v: v[0], z)
-    state = saved_at(way, layer.at(0), first, kept.top).m
+    state = saved_at(kind, layer.at(0), first, kept.top).m
     if all(jnp.issubdtype(v.dtype, jnp.inexact) for v in jax.tree.leaves(layer.per_layer)):
         mixes, linear = of(_average(layer), state)
     else:  # integers, such as numbers of layers or keys, have no average: every layer is tried

@@ -219,12 +219,12 @@ def _log_branches(
     logs, blocks = list[Array](), iter(net.blocks)
     for layer, z, above in zip(layers, inputs, outputs, strict=True):
         k = length(layer) if is_run(layer) else 1
-        own = np.array([isinstance(next(blocks), Residual) for _ in range(k)])
+        is_residual = np.array([isinstance(next(blocks), Residual) for _ in range(k)])
         log = jnp.full(k, jnp.nan, dtype)
-        if own.any():
+        if is_residual.any():
             if is_run(layer):  # which has its last output behind its inputs
                 z, above = (jax.tree.map(lambda v, at=at: v[at], z) for at in (_BELOW, _ABOVE))
-            log = jnp.where(own, jax.vmap(of)(z, above).astype(dtype), log)
+            log = jnp.where(is_residual, jax.vmap(of)(z, above).astype(dtype), log)
         logs.append(log)
     return jnp.concatenate(logs)
 
@@ -420,8 +420,8 @@ def log_sizes_of_network(layers: Params) -> Float[Array, " P"]:
             return jnp.full(2 * layer.k, jnp.nan)
         run = layer if is_run(layer) else _one(layer)
         zero = jnp.zeros(len(run.b), jnp.int32)
-        each = [log_size(renormalised(ScaledRows(v, zero))) for v in run]
-        return jnp.stack(each, axis=1).ravel()
+        logs = [log_size(renormalised(ScaledRows(v, zero))) for v in run]
+        return jnp.stack(logs, axis=1).ravel()
 
     return jnp.concatenate([of(layer) for layer in layers])
 
@@ -438,8 +438,8 @@ def _entries(layers: Params) -> Entries:
             return _one(of_one(layer))
         return lax.map(lambda j: of_one(layer_of(layer, j)), jnp.arange(length(layer)))
 
-    each = _joined(map(of, layers))
-    entries: Entries = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), each)
+    by_run = _joined(map(of, layers))
+    entries: Entries = jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:]), by_run)
     return entries
 
 

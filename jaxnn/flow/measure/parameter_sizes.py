@@ -101,7 +101,7 @@ def _parameters(
         if shape is not None
     ]
     numbers, paths, trained, identities = zip(*arrays, strict=True) if arrays else ((),) * 4
-    logs, sizes = (_in_one(each, dtype) for each in (of_delta, of_values))
+    logs, sizes = (_in_one(links, dtype) for links in (of_delta, of_values))
     return Parameters(logs, sizes, paths, numbers, trained, are_tied(identities))
 
 
@@ -110,9 +110,9 @@ def are_tied(identities: Sequence[Identity]) -> bool:
     return len(identities) > 2 and 2 * len(set(identities)) <= len(identities)
 
 
-def _in_one(of: list[Logs], dtype: jnp.dtype) -> Float[Array, " P"]:
+def _in_one(links: list[Logs], dtype: jnp.dtype) -> Float[Array, " P"]:
     """Return the numbers of all arrays, layer by layer."""
-    entries = [[v for logs in of_links for v in logs] for of_links in of]
+    entries = [[v for logs in of_links for v in logs] for of_links in links]
     none = jnp.zeros(0, dtype)
     return jnp.concatenate([none, *(jnp.stack(vs, axis=-1).ravel() for vs in entries if vs)])
 

@@ -108,8 +108,8 @@ def _draws(
     keys: Array,
 ) -> Flow:
     def of(key: Array) -> Flow:
-        own = twin.with_key(params, key)
-        return chain_flow(twin, own, xs, ys, cotangent, loss, options)
+        drawn = twin.with_key(params, key)
+        return chain_flow(twin, drawn, xs, ys, cotangent, loss, options)
 
     flows: Flow = lax.map(of, keys)
     return flows

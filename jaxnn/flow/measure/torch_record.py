@@ -165,11 +165,11 @@ def _flow_entries(
 ) -> FlowEntries:
     """Return the histograms of Δ, of the states and of the parameters."""
     none = _entries([np.zeros((1, 1), dtype)], np.zeros(1))
-    of_delta = [none if each is None else each.entries for each in measured.found.noted]
+    of_delta = [none if noted is None else noted.entries for noted in measured.found.noted]
     of_tensors = [_entries_of_tensor(measured.parameters[name], dtype) for name in paths]
     unknown = Entries(*(np.full_like(v, np.nan) for v in none))
     of_delta[: measured.found.unmeasured] = [unknown] * measured.found.unmeasured
-    of_all = (of_delta, [each.entries for each in records], of_tensors)
+    of_all = (of_delta, [record.entries for record in records], of_tensors)
     every = [_stacked(dtype, several) if several else None for several in of_all]
     delta, states, tensors = jax.device_put(every)
     return FlowEntries(delta, states, None, tensors)
@@ -192,7 +192,7 @@ def _positions(
         for i, (count, noted) in enumerate(zip(counts, found.noted, strict=True))
         if count
     ]
-    log_spread = [each.spread for each in records if each.spread is not None]
+    log_spread = [record.spread for record in records if record.spread is not None]
     of_all = [jax.device_put(np.concatenate(v).astype(dtype)) for v in (log_delta, log_spread)]
     return Positions(of_all[0], of_all[1], counts)
 
@@ -210,8 +210,8 @@ def _heads_and_experts(recognised: Recognised, dtype: jnp.dtype) -> dict[str, An
         NamedExperts(v.at, len(v.load), v.tokens, v.selected, v.arrays, v.experts)
         for v in recognised.routers
     ]
-    heads = [each.record for each in recognised.attentions]
-    loads = [each.load for each in recognised.routers]
+    heads = [attention.record for attention in recognised.attentions]
+    loads = [router.load for router in recognised.routers]
     return fields_of(
         jax.tree.map(lambda *v: jax.device_put(np.concatenate(v).astype(dtype)), *heads)
         if heads
@@ -227,11 +227,13 @@ def _recurrences(steps: Sequence[Steps], dtype: jnp.dtype) -> Recurrences | None
     if not steps:
         return None
     return Recurrences(
-        jax.device_put(np.concatenate([each.log_delta for each in steps]).astype(dtype)),
-        tuple(len(each.log_delta) for each in steps),
-        tuple(each.name for each in steps),
-        tuple(each.is_both_ways for each in steps),
-        tuple(each.gates for each in steps),
+        jax.device_put(
+            np.concatenate([recurrence.log_delta for recurrence in steps]).astype(dtype)
+        ),
+        tuple(len(recurrence.log_delta) for recurrence in steps),
+        tuple(recurrence.name for recurrence in steps),
+        tuple(recurrence.is_both_ways for recurrence in steps),
+        tuple(recurrence.gates for recurrence in steps),
     )
 
 
@@ -243,9 +245,9 @@ def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) 
     """Return ln ‖Δ‖ over the parameters of each layer; nan where it shares one with another."""
     of_layers = []
     for layer in range(1, count + 1):
-        own = [name for name, on in layers.items() if layer in on]
-        is_shared = any(len(layers[name]) > 1 for name in own)
-        several = np.array([2 * logs[name] for name in own] or [-np.inf])
+        inside = [name for name, on in layers.items() if layer in on]
+        is_shared = any(len(layers[name]) > 1 for name in inside)
+        several = np.array([2 * logs[name] for name in inside] or [-np.inf])
         is_known = not is_shared and not np.isnan(several).any()
         of_layers.append(float(np.logaddexp.reduce(several)) / 2 if is_known else np.nan)
     return of_layers
@@ -313,7 +315,7 @@ def heads_of(attentions: Sequence[Pieces]) -> list[HeadRecord]:
     for several in filter(None, alike.values()):
         add(several)
     with np.errstate(invalid="ignore"):  # without a query that sees two keys
-        return [reduce(HeadSums.plus, each).record() for each in sums]
+        return [reduce(HeadSums.plus, of_head).record() for of_head in sums]
 
 
 @compiled
@@ -353,8 +355,8 @@ def _records_of(values: Sequence[Numbers], dtype: jnp.dtype, counts_entries: boo
         spread = log_spread_by_position(parts[0], dtype) if count_of(parts) else None
         entries = None
         if counts_entries:
-            each = entries_of(rows_of_state(parts, dtype))
-            entries = Entries.together([each.at(i) for i in range(len(parts))])
+            by_part = entries_of(rows_of_state(parts, dtype))
+            entries = Entries.together([by_part.at(i) for i in range(len(parts))])
         return OfState(state_record(parts, dtype, True), spread, entries)
 
     records: OfState = jax.lax.map(record, values)

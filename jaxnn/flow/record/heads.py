@@ -215,17 +215,17 @@ def recognised_of(
         return tuple(filter(None, (paths[layer - 1][i] for i in arrays)))
 
     attentions = [
-        NamedHeads(layer, each.heads, named(layer, each.arrays))
+        NamedHeads(layer, attention.heads, named(layer, attention.arrays))
         for layer, anatomy in layers
-        for each in anatomy.attentions
+        for attention in anatomy.attentions
     ]
     routers = [
         NamedExperts(
-            *(layer, each.total, each.tokens, each.selected),
-            *(named(layer, arrays) for arrays in (each.arrays, each.experts)),
+            *(layer, router.total, router.tokens, router.selected),
+            *(named(layer, arrays) for arrays in (router.arrays, router.experts)),
         )
         for layer, anatomy in layers
-        for each in anatomy.routers
+        for router in anatomy.routers
     ]
     return fields_of(heads, attentions, loads, routers)
 
@@ -240,16 +240,16 @@ def fields_of(
     fields: dict[str, Any] = {"attention": None, "routers": None}
     if heads is not None:
         of_heads = [
-            (each.layer, number, head, each.paths)
-            for number, each in _numbered(attentions)
-            for head in range(1, each.heads + 1)
+            (attention.layer, number, head, attention.paths)
+            for number, attention in _numbered(attentions)
+            for head in range(1, attention.heads + 1)
         ]
         fields["attention"] = AttentionHeads(*heads, *zip(*of_heads, strict=True))
     if loads is not None:
         of_experts = [
-            (each.layer, number, expert, *each[2:])
-            for number, each in _numbered(routers)
-            for expert in range(1, each.experts + 1)
+            (router.layer, number, expert, *router[2:])
+            for number, router in _numbered(routers)
+            for expert in range(1, router.experts + 1)
         ]
         fields["routers"] = Routers(loads, *zip(*of_experts, strict=True))
     return fields
@@ -258,9 +258,9 @@ def fields_of(
 def _numbered(several: Iterable[Named]) -> Iterator[tuple[int, Named]]:
     """Yield what is recognised with its number in its layer, counted from 1."""
     so_far = Counter[int]()
-    for each in several:
-        so_far[each.layer] += 1
-        yield so_far[each.layer], each
+    for module in several:
+        so_far[module.layer] += 1
+        yield so_far[module.layer], module
 
 
 def joined(of_entries: Sequence[Sequence[Any]]) -> Any:

@@ -140,10 +140,10 @@ def called(method: str, tree: T) -> T:
     def has_method(v: Array) -> bool:
         return hasattr(v, method)
 
-    of: T = jax.tree.map(
+    inside: T = jax.tree.map(
         lambda v: getattr(v, method)() if has_method(v) else v, tree, is_leaf=has_method
     )
-    return of
+    return inside
 
 
 def masked(tree: T, are_used: Bool[Array, " n"]) -> T:
@@ -176,16 +176,16 @@ class DeltaRecord(NamedTuple):
         return cls(delta.e, largest, squares(delta) / replicas)
 
     @classmethod
-    def together(cls, each: Sequence["DeltaRecord"]) -> "DeltaRecord":
+    def together(cls, records: Sequence["DeltaRecord"]) -> "DeltaRecord":
         """Return the numbers of several arrays as those of one."""
-        if len(each) == 1:
-            return each[0]
+        if len(records) == 1:
+            return records[0]
         # On the largest exponent of an example: what is far below it is lost to rounding in an
         # exact sum too.
-        common = jnp.max(jnp.stack([one.exponent for one in each]), axis=0)
-        scales = [power_of_two(one.exponent - common, one.square) for one in each]
-        largest = [scale * one.largest for scale, one in zip(scales, each, strict=True)]
-        sums = [jnp.square(scale) * one.square for scale, one in zip(scales, each, strict=True)]
+        common = jnp.max(jnp.stack([one.exponent for one in records]), axis=0)
+        scales = [power_of_two(one.exponent - common, one.square) for one in records]
+        largest = [scale * one.largest for scale, one in zip(scales, records, strict=True)]
+        sums = [jnp.square(scale) * one.square for scale, one in zip(scales, records, strict=True)]
         return cls(common, jnp.max(jnp.stack(largest), axis=0), jnp.sum(jnp.stack(sums), axis=0))
 
     def over_batch(self) -> DeltaSizes:

@@ -49,8 +49,8 @@ class Positions:
             [-inf 0.55]
         """
         start, count = sum(self.counts[: layer - 1]), self.counts[layer - 1]
-        own = slice(start, start + count)
-        return Positions(self.log_delta[..., own], self.log_spread[..., own], (count,))
+        inside = slice(start, start + count)
+        return Positions(self.log_delta[..., inside], self.log_spread[..., inside], (count,))
 
 
 def main_of(state: PyTree) -> list[Any]:

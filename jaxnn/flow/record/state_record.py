@@ -112,14 +112,14 @@ def _eps(out: list[Array]) -> float:
 
 def records_of_small(small: Sequence[Small], dtype: jnp.dtype, examples: bool) -> list[OfState]:
     """Return the records of small states."""
-    of_all = _records([floats(streams(of.state)) for of in small], dtype, examples)
+    of_all = _records([floats(streams(state.state)) for state in small], dtype, examples)
     if not examples:
         return [OfState(record, ()) for record in of_all]
-    several = [i for i, of in enumerate(small) if with_main_first(of.state)]
+    several = [i for i, state in enumerate(small) if with_main_first(state.state)]
     of_main = _records([main_of(small[i].state) for i in several], dtype, examples)
     for i, record in zip(several, of_main, strict=True):
         of_all[i] = of_all[i]._replace(spread=record.spread)
-    with_positions = [i for i, of in enumerate(small) if count_of(of.state)]
+    with_positions = [i for i, state in enumerate(small) if count_of(state.state)]
     positions: dict[int, tuple[PositionRecord, ...]] = {
         i: (record,)
         for i, record in zip(
@@ -135,23 +135,23 @@ def _records(states: list[list[Array]], dtype: jnp.dtype, examples: bool) -> lis
         return []
     rows = [rows_of(ScaledRows(out), dtype) for out in states]
     counts = np.array([v.shape[1] for v in rows])
-    each = barrier(renormalised(ScaledRows(_padded(rows), jnp.zeros(len(rows), jnp.int32))))
+    scaled = barrier(renormalised(ScaledRows(_padded(rows), jnp.zeros(len(rows), jnp.int32))))
     eps = jnp.asarray(list(map(_eps, states)), dtype)
 
     def of(z: ScaledRows, eps: Array) -> StateRecord:
         return StateRecord.of(z, eps if examples else None)
 
-    record: StateRecord = jax.vmap(of)(each, eps)
+    record: StateRecord = jax.vmap(of)(scaled, eps)
     # Means over a row with its zeros: as large as they should be once they are over its own length.
     square = record.square * (counts.max() / counts).astype(dtype)[:, None]
     spread = record.spread
     if spread is not None:
-        spread = spread._replace(log_spread_within=_within(states, each, square))
+        spread = spread._replace(log_spread_within=_within(states, scaled, square))
     whole = StateRecord(record.exponent, square, spread)
     return [jax.tree.map(lambda v, i=i: v[i], whole) for i in range(len(rows))]
 
 
-def _within(states: list[list[Array]], each: ScaledRows, square: Array) -> Array:
+def _within(states: list[list[Array]], scaled: ScaledRows, square: Array) -> Array:
     """Return log_spread_within of states, given their rows together and means of their squares."""
     logs = [jnp.full((), jnp.nan, square.dtype)] * len(states)
     alike: dict[tuple[int, ...], list[int]] = {}
@@ -160,29 +160,29 @@ def _within(states: list[list[Array]], each: ScaledRows, square: Array) -> Array
             alike.setdefault(out[0].shape[1:], []).append(i)
     for shape, numbers in alike.items():
         at = np.array(numbers)
-        rows = each.m[at, :, : prod(shape)]
+        rows = scaled.m[at, :, : prod(shape)]
         several = rows.reshape(*rows.shape[:2], *shape)
         means = jnp.mean(square[at], axis=1)
-        of = jax.vmap(lambda v, mean: log_spread_within([v], mean))(several, means)
+        log_spread = jax.vmap(lambda v, mean: log_spread_within([v], mean))(several, means)
         for place, i in enumerate(numbers):
-            logs[i] = of[place]
+            logs[i] = log_spread[place]
     return jnp.stack(logs)
 
 
 def _positions(small: Sequence[Small], dtype: jnp.dtype) -> list[PositionRecord]:
     """Return the records of positions, of those together for which that takes few zeros."""
-    mains = [main_of(of.state)[0] for of in small]
+    mains = [main_of(state.state)[0] for state in small]
     shapes = [(len(v), prod(v.shape[1:-1]), v.shape[-1]) for v in mains]
     if not small or len(small) * prod(map(max, zip(*shapes, strict=True))) > MOST:
         pairs = zip(mains, small, strict=True)
-        return [PositionRecord.of(main, of.delta, dtype) for main, of in pairs]
+        return [PositionRecord.of(main, state.delta, dtype) for main, state in pairs]
     states, deltas = (
         _padded(
             [at_least_float32(v).astype(dtype).reshape(s) for v, s in zip(vs, shapes, strict=True)]
         )
-        for vs in (mains, [of.delta.m for of in small])
+        for vs in (mains, [state.delta.m for state in small])
     )
-    exponents = jnp.stack([of.delta.e for of in small])
+    exponents = jnp.stack([state.delta.e for state in small])
     record = jax.vmap(lambda v, m, e: PositionRecord.of(v, ScaledRows(m, e), dtype))(
         states, deltas, exponents
     )
@@ -194,5 +194,5 @@ def _positions(small: Sequence[Small], dtype: jnp.dtype) -> list[PositionRecord]
 def _padded(arrays: Sequence[Array]) -> Array:
     """Return arrays as one, with zeros behind each; stored, and made in no other kernel again."""
     most = [max(sizes) for sizes in zip(*(v.shape for v in arrays), strict=True)]
-    widths = ([(0, n - own) for n, own in zip(most, v.shape, strict=True)] for v in arrays)
+    widths = ([(0, n - size) for n, size in zip(most, v.shape, strict=True)] for v in arrays)
     return barrier(jnp.stack([jnp.pad(v, w) for v, w in zip(arrays, widths, strict=True)]))

@@ -145,14 +145,14 @@ def _paths(twin: Wide, params: Any, xs: Any, keys: Array, apart: int) -> tuple[A
     loss_key = jax.random.fold_in(keys[0], 1)
 
     def of(key: Array, apart: Array) -> tuple[Any, Any]:
-        own = twin.with_key(params, key, apart)
-        flow = chain_flow(twin, own, xs, loss_key, None, random_loss, OPTIONS)
+        drawn = twin.with_key(params, key, apart)
+        flow = chain_flow(twin, drawn, xs, loss_key, None, random_loss, OPTIONS)
         return flow.log_spread, flow.log_spread_within
 
-    each: tuple[Array, Array] = lax.map(
+    of_draws: tuple[Array, Array] = lax.map(
         lambda key: lax.map(partial(of, key), jnp.array([0, apart], jnp.int32)), keys
     )
-    return each
+    return of_draws
 
 
 def _length(v: np.ndarray, eps: float) -> tuple[float, float]:
@@ -168,8 +168,8 @@ def _length(v: np.ndarray, eps: float) -> tuple[float, float]:
     if end < 1:
         return np.nan, np.nan
 
-    def rate(of: np.ndarray) -> float:
-        return float(np.log(of[:, end].sum() / of[:, 0].sum())) / end
+    def rate(distances: np.ndarray) -> float:
+        return float(np.log(distances[:, end].sum() / distances[:, 0].sum())) / end
 
     whole, count = rate(apart), len(apart)
     without = [rate(np.delete(apart, i, axis=0)) for i in range(count)]  # jackknife

@@ -131,8 +131,8 @@ def critical_scale(
 
     def rates(factor: float) -> tuple[float, float]:
         of_draws = _rates(twin, params, patterns, xs, keys, np.float32(factor))
-        each = np.asarray(of_draws, np.float64) / LN10
-        return float(each.mean()), float(each.std(ddof=1)) / DRAWS**0.5
+        in_decades = np.asarray(of_draws, np.float64) / LN10
+        return float(in_decades.mean()), float(in_decades.std(ddof=1)) / DRAWS**0.5
 
     one, its_error = rates(1.0)
     grid, errors = np.array([rates(factor) for factor in GRID]).T
@@ -200,14 +200,14 @@ def _rates(
     scaled = _scaled(twin.real, params, factor, patterns)
 
     def of(key: Array) -> Array:
-        own = twin.with_key(scaled, key)
-        log_delta = chain_flow(twin, own, xs, loss_key, None, random_loss, OPTIONS).log_delta
+        drawn = twin.with_key(scaled, key)
+        log_delta = chain_flow(twin, drawn, xs, loss_key, None, random_loss, OPTIONS).log_delta
         count = len(log_delta)
         a, b = (count // 3, count - 2) if count > 3 else (0, count - 1)
         return (log_delta[a] - log_delta[b]) / (b - a)
 
-    each: Array = lax.map(of, keys)
-    return each
+    of_draws: Array = lax.map(of, keys)
+    return of_draws
 
 
 # Multiplying
@@ -254,13 +254,15 @@ def scale_weights(
         return changed(net, check_params(net, params), lambda v, _: _times(v, factor))
     patterns = None if weights is None else _patterns(weights)
     _matched(net, params, patterns)
-    scaled, own = _scaled(net, params, factor, patterns), own_pytree(model)
-    return scaled if own is None else net.user(scaled, own)
+    scaled, pytree = _scaled(net, params, factor, patterns), own_pytree(model)
+    return scaled if pytree is None else net.user(scaled, pytree)
 
 
 def _patterns(weights: str | Sequence[str]) -> tuple[str, ...]:
-    each = (weights,) if isinstance(weights, str) else tuple(weights)
-    return tuple(pattern.replace("[", ".").replace("]", "").removeprefix(".") for pattern in each)
+    patterns = (weights,) if isinstance(weights, str) else tuple(weights)
+    return tuple(
+        pattern.replace("[", ".").replace("]", "").removeprefix(".") for pattern in patterns
+    )
 
 
 def _times(v: Array, factor: ArrayLike) -> Any:
@@ -309,10 +311,12 @@ def _multiplied(
     paths: list[str] = []
 
     def change(v: Any, place: Place) -> Any:
-        own = [net.paths[layer][place.number] for layer in place.layers]
-        own = own if place.of_run else own[:1]
-        meant = np.array([_is_meant(path, v.ndim - place.of_run, patterns) for path in own])
-        paths.extend(path for path, flag in zip(own, meant, strict=True) if flag)
+        paths_of_place = [net.paths[layer][place.number] for layer in place.layers]
+        paths_of_place = paths_of_place if place.of_run else paths_of_place[:1]
+        meant = np.array(
+            [_is_meant(path, v.ndim - place.of_run, patterns) for path in paths_of_place]
+        )
+        paths.extend(path for path, flag in zip(paths_of_place, meant, strict=True) if flag)
         if not meant.any():
             return v
         by_layer = meant.reshape(-1, *[1] * (v.ndim - 1)) if place.of_run else meant[0]

@@ -90,8 +90,8 @@ def drawn_band(
         raise ValueError(f"draws: expected an integer of at least 2, got {told(draws)}")
     logs = []
     for of_draw in jax.random.split(jax.random.key(0) if key is None else key, draws):
-        own = _drawn(net, params, of_draw)
-        flow = flow_of_net(net, own, xs, ys, loss=loss, cotangent=cotangent)
+        drawn = _drawn(net, params, of_draw)
+        flow = flow_of_net(net, drawn, xs, ys, loss=loss, cotangent=cotangent)
         log_delta = np.asarray(flow.log_delta, np.float64)
         logs.append(log_delta - log_delta[-1])
     sd = np.std(logs, axis=0, ddof=1)
@@ -103,7 +103,7 @@ def _drawn(net: Network | Chain, params: Any, key: Array) -> Any:
     """Return parameters with random signs of all weights; shared ones share theirs."""
 
     def flipped(v: Any, place: Place) -> Any:
-        own = jax.random.fold_in(jax.random.fold_in(key, place.layers[0]), place.number)
-        return jnp.asarray(v) * jax.random.rademacher(own, jnp.shape(v), v.dtype)
+        key_of_place = jax.random.fold_in(jax.random.fold_in(key, place.layers[0]), place.number)
+        return jnp.asarray(v) * jax.random.rademacher(key_of_place, jnp.shape(v), v.dtype)
 
     return changed(net, params, flipped)

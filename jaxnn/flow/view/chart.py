@@ -130,7 +130,7 @@ def _in_script(value: Json) -> Any:
         # A joiner is not seen.
         return value.replace("</", "<\u200d/").replace("<!", "<\u200d!")
     if isinstance(value, dict):
-        return {name: _in_script(each) for name, each in value.items()}
+        return {name: _in_script(inner) for name, inner in value.items()}
     return [*map(_in_script, value)] if isinstance(value, list | tuple) else value
 
 
@@ -162,8 +162,8 @@ def svg(chart: Altair) -> str:
     config["view"] = {"stroke": FAINT} | config.get("view", {})
     lines = dict.fromkeys(("gridColor", "domainColor", "tickColor"), FAINT)
     lines["titleFontWeight"] = "normal"
-    for name, of in (("axis", lines), ("legend", {}), ("header", {})):
-        config[name] = {"labelColor": INK, "titleColor": INK} | of | config.get(name, {})
+    for name, settings in (("axis", lines), ("legend", {}), ("header", {})):
+        config[name] = {"labelColor": INK, "titleColor": INK} | settings | config.get(name, {})
     title = {"color": INK, "subtitleColor": INK, "anchor": "start", "fontWeight": "normal"}
     config["title"] = title | config.get("title", {})
     version = ".".join(load_altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
@@ -197,16 +197,18 @@ def exponents(flow: Any) -> list[Panel]:
         return []
     found = histograms(flow.entries)
     panels = []
-    for of, title in PICTURES.items():
-        if of in found:
-            layers = flow.parameters.layers if of == "parameter" else range(1, len(flow.names) + 1)
+    for part, title in PICTURES.items():
+        if part in found:
+            layers = (
+                flow.parameters.layers if part == "parameter" else range(1, len(flow.names) + 1)
+            )
             counted: dict[int, dict[int, float]] = {}
-            for layer, counts in zip(layers, found[of].by_exponent(), strict=True):
-                own = counted.setdefault(layer, {})
+            for layer, counts in zip(layers, found[part].by_exponent(), strict=True):
+                in_layer = counted.setdefault(layer, {})
                 for k, count in counts.items():
-                    own[k] = own.get(k, 0) + count
+                    in_layer[k] = in_layer.get(k, 0) + count
             if any(counted.values()):
-                panels.append(Panel(f"{title}; bars: ranges of formats", of, _heat(alt, counted)))
+                panels.append(Panel(f"{title}; bars: ranges of formats", part, _heat(alt, counted)))
     return panels
 
 
@@ -220,12 +222,12 @@ def _heat(alt: ModuleType, counted: dict[int, dict[int, float]]) -> list[Any]:
         for layer, counts in counted.items()
         if counts
     }
-    seen = [k for each in shares.values() for k, share in each.items() if share >= SEEN]
+    seen = [k for in_layer in shares.values() for k, share in in_layer.items() if share >= SEEN]
     last, low, high = max(shares), min(seen), max(seen) + 1
     wide, tall = -(-last // COLUMNS), -(-(high - low) // ROWS)
     cells: dict[tuple[int, int], list[float]] = {}
-    for layer, each in shares.items():
-        for k, share in each.items():
+    for layer, in_layer in shares.items():
+        for k, share in in_layer.items():
             if k >= low:
                 cells.setdefault(((layer - 1) // wide, (k - low) // tall), []).append(share)
     values = [
@@ -243,7 +245,7 @@ def _heat(alt: ModuleType, counted: dict[int, dict[int, float]]) -> list[Any]:
     scale = alt.Scale(nice=False, zero=False, domain=[0.5, last + 0.5 + room])
     x = alt.X("left:Q", title="layer", axis=axis, scale=scale)
     y = alt.Y("low:Q", title="log₂ |entry|", scale=alt.Scale(zero=False, nice=False))
-    most = max(each["share"] for each in values)
+    most = max(value["share"] for value in values)
     shade = alt.Scale(type="sqrt", domain=[0, most], range=[0.04, 1])
     tips = [
         alt.Tooltip("left:Q", title="layer after", format=".0f"),
@@ -291,7 +293,10 @@ def _bands(
 def _ticks(last: int) -> list[int]:
     """Return some numbers of layers, evenly spaced."""
     step = next(
-        each * 10**power for power in range(9) for each in (1, 2, 5) if last <= 8 * each * 10**power
+        digit * 10**power
+        for power in range(9)
+        for digit in (1, 2, 5)
+        if last <= 8 * digit * 10**power
     )
     return [1, *range(step, last + 1, step)] if step > 1 else [*range(1, last + 1)]
 

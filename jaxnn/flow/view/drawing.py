@@ -217,9 +217,9 @@ def _wide(sizes: Sequence[int], numbers: _Numbers) -> str:
         ends = SUBSCRIPTS[j + 1] + SUBSCRIPTS[k + 1]
         labels.append(_text(up, f"θ{ends} {number(theta)}", f"theta {i} {j} {k}"))
         labels.append(_text(below, f"Δθ{ends} {number(change)}", f"delta_theta {i} {j} {k}"))
-    own = f"labels-{zlib.crc32(''.join(labels).encode()):08x}"  # of this picture on its page
+    name = f"labels-{zlib.crc32(''.join(labels).encode()):08x}"  # of this picture on its page
     mask = (
-        f'<mask id="{own}" maskUnits="userSpaceOnUse" x="0" y="0" width="{width}" '
+        f'<mask id="{name}" maskUnits="userSpaceOnUse" x="0" y="0" width="{width}" '
         f'height="{height}"><rect width="{width}" height="{height}" fill="white"/>'
         f'<g fill="black">{"".join(holes)}</g></mask>'
     )
@@ -232,7 +232,7 @@ def _wide(sizes: Sequence[int], numbers: _Numbers) -> str:
     ]
     last = places[-1][0]
     ending = _text(_Place(last.x, last.y + RADIUS + 36), _ending(numbers), "loss")
-    group = f'<g mask="url(#{own})">{"".join(edges)}</g>'
+    group = f'<g mask="url(#{name})">{"".join(edges)}</g>'
     return _svg(width, height, [mask, group, *heads, *units, *labels, ending])
 
 

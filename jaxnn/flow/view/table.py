@@ -154,7 +154,7 @@ class InWords:
         """
         flow: Any = self
         if not isinstance(flow.log_delta, jax.core.Tracer) and np.ndim(flow.log_delta) > 1:
-            return [{"flow": i, **row} for i, each in enumerate(flow) for row in each.table()]
+            return [{"flow": i, **row} for i, part in enumerate(flow) for row in part.table()]
         columns = _columns(flow)
         count = len(columns["layer"])
         return [{name: values[i] for name, values in columns.items()} for i in range(count)]
@@ -202,8 +202,10 @@ class InWords:
         """
         flow: Any = self
         assert_one(flow)
-        of = flow.parameters
-        deltas, sizes = (np.asarray(v, np.float64) / LN10 for v in (of.log_delta, of.log_size))
+        parameters = flow.parameters
+        deltas, sizes = (
+            np.asarray(v, np.float64) / LN10 for v in (parameters.log_delta, parameters.log_size)
+        )
         with np.errstate(invalid="ignore"):  # of zeros without a Δ
             ratios = deltas - sizes
         return [
@@ -215,7 +217,7 @@ class InWords:
                 "log10_ratio": float(ratio),
             }
             for layer, path, delta, size, ratio in zip(
-                of.layers, of.paths, deltas, sizes, ratios, strict=True
+                parameters.layers, parameters.paths, deltas, sizes, ratios, strict=True
             )
         ]
 
@@ -306,7 +308,7 @@ def plain(name: str) -> str:
 
 
 def _recognised(
-    flow: Any, of: Any, places: Mapping[str, str], numbers: Sequence[str]
+    flow: Any, recognised: Any, places: Mapping[str, str], numbers: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return rows of heads or experts; none of None."""
     assert_one(flow)
@@ -315,9 +317,9 @@ def _recognised(
             "flow: attention and routers are not known, since what this module of PyTorch computes "
             "cannot be followed; flow.notes has why, and flow.parameter_table() what its arrays get"
         )
-    if of is None:
+    if recognised is None:
         return []
-    columns = {name: getattr(of, field) for name, field in places.items()}
+    columns = {name: getattr(recognised, field) for name, field in places.items()}
     for name in numbers:
-        columns[name] = np.asarray(getattr(of, name), np.float64).tolist()
+        columns[name] = np.asarray(getattr(recognised, name), np.float64).tolist()
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -112,20 +112,22 @@ def product(
         loops: whether replicas are taken one after the other, as is quick for convolutions.
         alone: whether no replica takes what is of others, by mixture.
     """
-    each = _in_turn if loops else jax.vmap
+    over_replicas = _in_turn if loops else jax.vmap
 
     def up(key: Array, x: Array, w: Array) -> Array:
         if axes is not None and _root_is_quick(axes, x, w):
             made = jax.eval_shape(operator, x[0], w)
             return _by_root(fold_in(key, 0), axes, x, w, down=False).astype(made.dtype)
-        return _by_mixture(fold_in(key, 0), operator, x, w, each, alone)
+        return _by_mixture(fold_in(key, 0), operator, x, w, over_replicas, alone)
 
     def down(key: Array, x: Array, w: Array, delta: Array) -> Array:
         if axes is not None and _root_is_quick(axes, x, w):
             return _by_root(fold_in(key, 1), axes, delta, w, down=True, like=x)
-        return _by_mixture(fold_in(key, 1), _transposed(operator, x), delta, w, each, alone)
+        return _by_mixture(
+            fold_in(key, 1), _transposed(operator, x), delta, w, over_replicas, alone
+        )
 
-    return _with_rule(operator, each, up, down)(key, x, w)
+    return _with_rule(operator, over_replicas, up, down)(key, x, w)
 
 
 def shared_product(
@@ -142,7 +144,7 @@ def shared_product(
         loops: likewise.
         blocks: of the matrix for all replicas.
     """
-    each = _in_turn if loops else jax.vmap
+    over_replicas = _in_turn if loops else jax.vmap
 
     def summed(
         random: tuple[Array, Array], f: Operator, x: Array, w: Array, layout: Blocks
@@ -153,7 +155,7 @@ def shared_product(
             def signed(r: Array) -> Array:
                 return signs(hashed(fold_in(of_block, r), random[1]), w.dtype) * w
 
-            return each(f)(x[source], jax.vmap(signed)(block))
+            return over_replicas(f)(x[source], jax.vmap(signed)(block))
 
         return _mean_of_blocks(one, layout.count(len(x)))
 
@@ -164,7 +166,7 @@ def shared_product(
         layout = replace(blocks, turned=not blocks.turned)
         return summed(random, _transposed(operator, x), delta, w, layout)
 
-    return _with_rule(operator, each, up, down)((key, places), x, w)
+    return _with_rule(operator, over_replicas, up, down)((key, places), x, w)
 
 
 def _mean_of_blocks(one: Callable[[Any], Array], count: int) -> Array:
@@ -186,7 +188,7 @@ def _transposed(operator: Operator, x: Array) -> Operator:
 
 def _with_rule(
     operator: Operator,
-    each: Callable[..., Any],
+    over_replicas: Callable[..., Any],
     up: Callable[[Any, Array, Array], Array],
     down: Callable[[Any, Array, Array, Array], Array],
 ) -> Callable[[Any, Array, Array], Array]:
@@ -201,7 +203,7 @@ def _with_rule(
 
     def backward(saved: tuple[PyTree, Array, Array], delta: Array) -> tuple[Any, Array, Array]:
         random, x, w = saved
-        of_w = jax.linear_transpose(lambda w: each(lambda x: operator(x, w))(x), w)
+        of_w = jax.linear_transpose(lambda w: over_replicas(lambda x: operator(x, w))(x), w)
         without = jax.tree.map(lambda v: np.zeros(v.shape, jax.dtypes.float0), random)
         return without, down(random, x, w, delta), of_w(delta)[0]
 
@@ -211,7 +213,7 @@ def _with_rule(
 
 def _in_turn(f: Callable[..., Array]) -> Callable[..., Array]:
     """Return `jax.vmap(f)` as a loop."""
-    return lambda *values: jax.lax.map(lambda each: f(*each), values)
+    return lambda *values: jax.lax.map(lambda entries: f(*entries), values)
 
 
 # By the root of the covariance
@@ -314,18 +316,23 @@ def _restored(axes: Axes, y: Array, like: Array) -> Array:
 
 
 def _by_mixture(
-    key: Array, operator: Operator, x: Array, w: Array, each: Callable[..., Any], alone: bool
+    key: Array,
+    operator: Operator,
+    x: Array,
+    w: Array,
+    over_replicas: Callable[..., Any],
+    alone: bool,
 ) -> Array:
     """Return the sum of the operator over other replicas, with fresh signs of W each time."""
 
     def one(i: Array | int) -> Array:
-        own = fold_in(key, i)
-        fresh = signs(bits(fold_in(own, 1), (len(x), *w.shape)), w.dtype) * w[None]
+        key_of_draw = fold_in(key, i)
+        fresh = signs(bits(fold_in(key_of_draw, 1), (len(x), *w.shape)), w.dtype) * w[None]
         if alone:
-            return each(operator)(x, fresh)  # type: ignore[no-any-return]
-        start = bits(fold_in(own, 0), (1,)) % len(x)
+            return over_replicas(operator)(x, fresh)  # type: ignore[no-any-return]
+        start = bits(fold_in(key_of_draw, 0), (1,)) % len(x)
         others = (jnp.arange(len(x), dtype=jnp.uint32) + start) % len(x)
-        return each(operator)(x[others], fresh)  # type: ignore[no-any-return]
+        return over_replicas(operator)(x[others], fresh)  # type: ignore[no-any-return]
 
     if alone:
         return one(0)

@@ -44,9 +44,9 @@ def bits(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "*s"]:
     return hashed(key, jnp.arange(size, dtype=jnp.uint32)).reshape(shape)
 
 
-def signs(of: UInt32[Array, "*s"], dtype: jnp.dtype) -> Array:
+def signs(words: UInt32[Array, "*s"], dtype: jnp.dtype) -> Array:
     """Return 1 or -1 for random bits."""
-    return 1 - 2 * (of >> 31).astype(dtype)
+    return 1 - 2 * (words >> 31).astype(dtype)
 
 
 def normal(key: Key, shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, "*s"]:

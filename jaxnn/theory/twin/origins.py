@@ -278,8 +278,15 @@ class Uses:
                 entries[place] = Entries(root.number, use.varies, None, (), False, alone)
                 continue
             for (place, use), turned in zip(shared.items(), _turns(several), strict=True):
-                of = use.origin
-                drawn = (root.number, root.varies, of.places, of.strides, turned, alone)
+                use_origin = use.origin
+                drawn = (
+                    root.number,
+                    root.varies,
+                    use_origin.places,
+                    use_origin.strides,
+                    turned,
+                    alone,
+                )
                 entries[place] = Entries(*drawn)
         return entries
 

@@ -459,8 +459,8 @@ def _scanned(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
     ) -> tuple[list[Array], list[Array]]:
         i, entries = entry
         whole = [*carries, *stacks]
-        own = [v._replace(array=a) for v, a in zip(whole, [*carry, *entries], strict=True)]
-        made = step([*consts, *own], i)
+        inside = [v._replace(array=a) for v, a in zip(whole, [*carry, *entries], strict=True)]
+        made = step([*consts, *inside], i)
         arrays = _arrays([draws.of_kind(*pair) for pair in zip(made, kinds, strict=True)])
         return arrays[:count], arrays[count:]
 

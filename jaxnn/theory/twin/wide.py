@@ -38,17 +38,17 @@ ANEW = 2**20  # added to the numbers of layers that are drawn anew; a float32 ha
 class WideLink(Link):
     """A layer of the twin.
 
-    of: the real layer. Behind its arrays come the twin's key, as numbers, and the layer's number, a
-        float, since the layers of a run are tried on an average of what is of each.
+    link: the real layer. Behind its arrays come the twin's key, as numbers, and the layer's number,
+        a float, since the layers of a run are tried on an average of what is of each.
     """
 
-    of: Link | None = None
+    link: Link | None = None
 
     @property
     def real(self) -> Link:
         """The real layer."""
-        assert self.of is not None
-        return self.of
+        assert self.link is not None
+        return self.link
 
     @property
     def is_recognised(self) -> bool:
@@ -68,11 +68,11 @@ class WideLink(Link):
 def _evaluated(link: WideLink, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
     """Return what a layer of the twin makes."""
     real = link.real
-    *own, (key, number) = arrays
+    *links, (key, number) = arrays
     leaves, structure = jax.tree.flatten(state)
     types = tuple((v.shape[:1] + v.shape[2:], v.dtype) for v in leaves)  # of the real state
-    closed, out = _program(real, _types(own), structure, types)
-    weights = [v for part in own for v in part]
+    closed, out = _program(real, _types(links), structure, types)
+    weights = [v for part in links for v in part]
     trained = [flag for part in real.trained for flag in part]
     given = [
         *(Value(v, WEIGHT if flag else CONSTANT) for v, flag in zip(weights, trained, strict=True)),
@@ -167,8 +167,8 @@ class Wide(Chain):
             if is_run(entry):
                 entries.append(_run_with_key(entry, numbers, at.reshape(k, count)))
             else:
-                each = zip(entry.arrays, at, strict=True)
-                arrays = tuple((*link, [numbers, number]) for link, number in each)
+                pairs = zip(entry.arrays, at, strict=True)
+                arrays = tuple((*link, [numbers, number]) for link, number in pairs)
                 entries.append(Weights(arrays, entry.mixes))
             first += k * count
             below += 0 if kind.between else k * count
@@ -182,8 +182,8 @@ def _run_with_key(run: Stacked, key: Array, at: np.ndarray) -> Stacked:
         shared = jax.tree.map(lambda _: None, run.per_layer)
     links = zip(run.per_layer, shared, at.T, strict=True)
     per_layer, of_all = [], []
-    for own, rest, numbers in links:
-        per_layer.append((*own, [None, numbers]))
+    for parts, rest, numbers in links:
+        per_layer.append((*parts, [None, numbers]))
         of_all.append((*rest, [key, None]))
     return Stacked(tuple(per_layer), tuple(of_all), merged, run.k)
 
@@ -192,7 +192,7 @@ def _widened(real: Lowered) -> Lowered:
     """Return a chain's layers as those of its twin."""
     kinds = tuple(
         Pattern(
-            tuple(WideLink(link.name, (), link.number, of=link) for link in kind.links),
+            tuple(WideLink(link.name, (), link.number, link=link) for link in kind.links),
             kind.between,
         )
         for kind in real.kinds
@@ -303,4 +303,4 @@ def twin_of(net: Chain, replicas: int) -> Wide:
     """Return the wide twin of a chain, without parameters."""
     layers = _widened(net)
     fields = {name: getattr(layers, name) for name in Lowered.__dataclass_fields__}
-    return Wide(**fields, handover=net.handover, of=net.of, real=net, replicas=replicas)
+    return Wide(**fields, handover=net.handover, made_of=net.made_of, real=net, replicas=replicas)
