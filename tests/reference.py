@@ -144,3 +144,31 @@ def assert_close(ours, theirs, tolerance):
         leaf, other = np.asarray(leaf, np.float64), np.asarray(other, np.float64)
         error, size = np.max(np.abs(leaf - other)), np.max(np.abs(other))
         assert error <= tolerance * size, f"{jax.tree_util.keystr(path)}: {error:.3g} of {size:.3g}"
+
+
+def exact_flow(params, x, sigma, slope, error):
+    """The article's recursion for one example, in 200 bits.
+
+    sigma, slope: σ and σ′ of a number of mpmath.
+    error: z[L] -> Δz[L], entry by entry.
+
+    Returns:
+        ln ‖Δz‖, ln ‖Δθ‖ and ln of the mean of z² of every layer.
+    """
+    exact = np.vectorize(lambda v: mpmath.mpf(float(v)), otypes=[object])
+    of_entries = partial(np.vectorize, otypes=[object])
+
+    def log_norm(values):
+        return float(mpmath.log(mpmath.norm(list(values))))
+
+    with mpmath.workprec(200):
+        layers, inputs, zs = [tuple(map(exact, layer)) for layer in params], [exact(x)], []
+        for theta, b in layers:
+            zs.append(inputs[-1] @ theta + b)
+            inputs.append(of_entries(sigma)(zs[-1]))
+        deltas = [of_entries(error)(zs[-1])]
+        for (theta, _), z in zip(layers[:0:-1], zs[-2::-1], strict=True):
+            deltas.append((theta @ deltas[-1]) * of_entries(slope)(z))
+        log_delta = [log_norm(delta) for delta in deltas[::-1]]
+        log_theta = [d + log_norm(a) for d, a in zip(log_delta, inputs[:-1], strict=True)]
+        return log_delta, log_theta, [2 * log_norm(z) - np.log(len(z)) for z in zs]

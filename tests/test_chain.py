@@ -4,12 +4,10 @@ import functools
 from itertools import pairwise
 
 import chex
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from jax import lax
 from problems import barriers_stay, draw_batch, draw_layers, gaussian, said
 from problems import chain_flow as gradient_flow
@@ -117,25 +115,6 @@ def test_it_measures_what_gradient_flow_does(rng, memory):
 
 
 @pytest.mark.slow
-def test_layers_of_many_kinds(rng):
-    """A product, a pattern of two repeated, and a head; from a loss and from a cotangent."""
-    wide = (lambda p, z: z + jnp.tanh(z @ p) @ p.T, rng.normal(size=(2, 3 * N, 8)) / 4)
-    layers = [(dense, drawn(rng, 3, 3 * N))]
-    for i in range(2):
-        layers += [(wide[0], wide[1][i]), (dense, drawn(rng, 3 * N, 3 * N))]
-    layers.append((dense, drawn(rng, 3 * N, 2)))
-    xs, ys = rng.normal(size=(B, 3)), rng.normal(size=(B, 2))
-    net, params = jaxnn.as_network(layers)
-    assert net.lengths == (0, 2, 0)
-    assert net.names[1:3] == ("<lambda>", "dense")
-    plain = by_jax(layers, xs, lambda out: jnp.mean(square(out, ys)))
-    flow = gradient_flow(net, params, xs, ys, loss=square)
-    assert_flow_is(flow, plain)
-    assert flow.sizes == (12, 12, 12, 12, 12, 2)
-    assert not flow.mixes.any()
-
-
-@pytest.mark.slow
 def test_unequal_layers_take_the_memory_of_plain_gradients(rng):
     """Residuals of their reverse rules are recomputed instead of stored, as in a run."""
     widths = [32, 30, 28, 26, 24]
@@ -227,17 +206,6 @@ def test_the_layer_that_changes_the_gradient_most_is_named(rng, gains, named):
         assert v.outliers[0] == (named[0], pytest.approx(named[1]))
         (finding,) = told
         assert finding.layer == named[0]
-
-
-@pytest.mark.slow
-def test_above_the_last_layer_is_nothing_that_could_learn(rng):
-    """A head that takes nothing in; one of zeros, as some are drawn, is said to be that."""
-    head = (lambda p, z: 0 * (z @ p), np.ones((N, 2)))
-    layers = [*[(dense, drawn(rng)) for _ in range(3)], head]
-    flow = flow_of(layers, rng.normal(size=(B, N)), np.ones((B, 2)), examples=True)
-    v = jaxnn.verdict(flow)
-    assert set(v.indistinguishable.values()) == {4}
-    assert ("examples", 4) in said(v)
 
 
 @pytest.mark.slow
@@ -438,19 +406,6 @@ def test_skips_across_layers_are_a_state(rng):
     assert flow.sizes == (2 * N, 2 * N, N)
 
 
-@pytest.mark.slow
-def test_a_gradient_that_is_stopped(rng):
-    layers = [(dense, drawn(rng)) for _ in range(3)]
-    layers[1] = (lambda p, z: dense(p, lax.stop_gradient(z)), layers[1][1])
-    flow = flow_of(layers, rng.normal(size=(B, N)), np.ones((B, N)))
-    np.testing.assert_array_equal(np.isneginf(flow.log_delta), [True, False, False])
-    np.testing.assert_array_equal(np.isneginf(flow.log_theta), [True, False, False])
-    assert np.isneginf(flow.log_delta_input)
-    verdict = jaxnn.verdict(flow)
-    assert verdict.zero == 1
-    assert said(verdict)[0] == ("cut", 2)
-
-
 def endless(p, z):
     return lax.while_loop(lambda z: jnp.max(z) > 1, lambda z: z / 2, z @ p)
 
@@ -554,55 +509,6 @@ def test_equal_layers_that_change_the_shape_are_no_run(rng):
 
 
 # Handing a network over
-
-
-@pytest.mark.slow
-def test_modules_of_equinox(rng, key):
-    """Modules that take one example; activations join the product above them."""
-    keys = jax.random.split(key, 5)
-    linear = [eqx.nn.Linear(N, N, key=k, dtype=jnp.float64) for k in keys]
-    model = eqx.nn.Sequential(
-        [v for layer in linear for v in (layer, eqx.nn.Lambda(jax.nn.gelu))][:-1]
-    )
-    net, params = jaxnn.as_network(model.layers, each="example")
-    assert net.names == ("Linear",) * 5
-    assert net.lengths == (0, 4)
-    layers = [
-        (lambda p, z, first=i == 0: (z if first else jax.nn.gelu(z)) @ p[0].T + p[1][None], p)
-        for i, p in enumerate((m.weight, m.bias) for m in linear)
-    ]
-    xs, cotangent = rng.normal(size=(B, N)), rng.normal(size=(B, N))
-    flow = gradient_flow(net, params, xs, cotangent=cotangent)
-    assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
-
-
-@pytest.mark.slow
-def test_modules_of_flax(rng, users_jax):
-    """Modules with batch statistics, which they update: in copies that are dropped."""
-    rngs = nnx.Rngs(0)
-    blocks = [
-        module
-        for _ in range(3)
-        for module in (nnx.Linear(N, N, rngs=rngs), nnx.BatchNorm(N, rngs=rngs))
-    ]
-    net, params = jaxnn.as_network(nnx.Sequential(*blocks, nnx.relu).layers)
-    assert net.lengths == (3, 0)
-    assert net.names == (
-        *(["Linear", "BatchNorm"] * 3),
-        "relu",
-    )
-    xs, cotangent = np.float32(rng.normal(size=(2, B, N)))
-    flow = gradient_flow(net, params, xs, cotangent=cotangent)
-    np.testing.assert_array_equal(flow.mixes, [False, True] * 3 + [False])
-
-    @jax.grad
-    def delta_x(z):
-        for linear, norm in zip(blocks[::2], blocks[1::2], strict=True):
-            z = linear(z)
-            z = (z - jnp.mean(z, axis=0)) / jnp.sqrt(jnp.var(z, axis=0) + norm.epsilon)
-        return jnp.vdot(nnx.relu(z), cotangent)
-
-    assert float(flow.log_delta_input) == pytest.approx(log_norm(delta_x(xs)), abs=1e-4)
 
 
 def test_a_program_does_not_grow_with_equal_layers(rng):

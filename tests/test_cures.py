@@ -1,19 +1,16 @@
 """Cures: what is tried, judged and ranked; what advice says is followed in `test_advice.py`."""
 
-import copy
 from types import SimpleNamespace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import polars as pl
 import pytest
 from flax import nnx
 from peers import need
 from problems import as_users_have_jax
-from sklearn.datasets import load_digits
 
 import jaxnn
 from experiments.cures import columns, experiment, recipes, report
@@ -26,7 +23,6 @@ from jaxnn.curing.changes import Change
 from jaxnn.curing.draws import OddError, delta_like, mirrored, orthogonal_like
 from jaxnn.curing.held_formats import held_by
 from jaxnn.curing.jax_patients import jax_patient
-from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.curing.weights import redrawn
 from jaxnn.pytorch import autograd_parts
 
@@ -700,81 +696,3 @@ def test_the_signal_is_that_between_layers(rng):
     assert logs[-2] - logs[-1] > 1
     assert cure.signal == pytest.approx(np.ptp(logs[:-1]))
     assert "signal" not in cure.reason
-
-
-# Training what was cured, by the user's own loop
-
-
-def trained(forward, model, xs, ys, steps=150):
-    """Return the accuracy after some steps of Adam on all rows."""
-    optimiser = optax.adam(1e-3)
-    arrays, static = eqx.partition(model, eqx.is_inexact_array)
-
-    def logits(arrays):
-        return forward(eqx.combine(arrays, static), xs)
-
-    def loss(arrays):
-        return optax.softmax_cross_entropy_with_integer_labels(logits(arrays), ys).mean()
-
-    @jax.jit
-    def step(arrays, state):
-        updates, state = optimiser.update(jax.grad(loss)(arrays), state)
-        return optax.apply_updates(arrays, updates), state
-
-    state = optimiser.init(arrays)
-    for _ in range(steps):
-        arrays, state = step(arrays, state)
-    return float(jnp.mean(jnp.argmax(logits(arrays), 1) == ys))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("framework", ["equinox", "flax"])
-def test_a_cured_model_trains_in_the_user_s_own_loop(framework, key, users_jax):
-    """Sigmoid layers on the digits: a tenth is right before, as their frameworks draw them."""
-    digits = load_digits()
-    xs = jnp.asarray(digits.data / 16 - digits.data.mean() / 16, jnp.float32)
-    ys = jnp.asarray(digits.target)
-    if framework == "equinox":
-        layers = [eqx.nn.Linear(64, 64, key=k) for k in jax.random.split(key, 24)]
-        called = lambda layer, z: jax.vmap(layer)(z)  # noqa: E731
-    else:
-        rngs = nnx.Rngs(0)
-        layers = [nnx.Linear(64, 64, rngs=rngs) for _ in range(24)]
-        called = lambda layer, z: layer(z)  # noqa: E731
-
-    def forward(model, xs):
-        for layer in model[:-1]:
-            xs = jax.nn.sigmoid(called(layer, xs))
-        return called(model[-1], xs)[:, :10]
-
-    net, params = jaxnn.as_network((forward, layers), xs[:64])
-    loss = optax.softmax_cross_entropy_with_integer_labels
-    found = jaxnn.cures((net, params), xs[:64], ys[:64], loss=loss)
-    assert found[0].works
-    assert trained(forward, layers, xs, ys) < 0.2
-    assert trained(forward, found[0].params, xs, ys) > 0.8
-
-
-def test_a_cured_module_of_torch_trains_in_the_user_s_own_loop(torch):
-    """Sigmoid layers on the digits as PyTorch draws them, then with one factor, by its state."""
-    nn = torch.nn
-    digits = load_digits()
-    xs = torch.tensor(digits.data / 16 - digits.data.mean() / 16, dtype=torch.float32)
-    xs, ys = xs[:500], torch.tensor(digits.target[:500])
-    blocks = [nn.Sequential(nn.Linear(64, 64), nn.Sigmoid()) for _ in range(12)]
-    module = nn.Sequential(*blocks, nn.Linear(64, 10))
-    loss = nn.functional.cross_entropy
-    found = cures.tried_on(TorchPatient(module, xs[:64], ys[:64], loss=loss), kinds=("scale",))
-    assert [(cure.kind, cure.works) for cure in found] == [("scale", True)]
-    reached = []
-    for state in (module.state_dict(), found[0].params):
-        model = copy.deepcopy(module)
-        model.load_state_dict(state)
-        optimiser = torch.optim.Adam(model.parameters(), 1e-3)
-        for _ in range(150):
-            optimiser.zero_grad()
-            loss(model(xs), ys).backward()
-            optimiser.step()
-        reached.append(float((model(xs).argmax(1) == ys).float().mean()))
-    assert reached[0] < 0.2
-    assert reached[1] > 0.8

@@ -408,64 +408,50 @@ def test_the_band_of_layers_that_differ():
     )
 
 
+WITHOUT_LISTS = {
+    TypeError: {
+        (
+            "^activation: expected one for all layers, got a list: .* log_delta_band take a list$"
+        ): lambda: meanfield.critical_sigma_w(["tanh", "relu"], 0.1),
+        "^sigma_w: expected o": lambda: meanfield.fixed_point("tanh", [1.0, 2.0], 0.1),
+        "^sigma_b: expected one fo": lambda: meanfield.critical_sigma_w("tanh", [0.1]),
+        "^hidden: expected one for all layers": lambda: meanfield.stationary_chi(
+            "tanh", 1.0, hidden=[RMS, DENSE]
+        ),
+        "^activation: expected one": lambda: meanfield.slope_band(["tanh"], 1.0, 9, 1),
+    },
+    ValueError: {
+        "^sigma_w: .* for each hidden layer, 3 here, got 2$": lambda: meanfield.lengths(
+            "tanh", [1.0, 2.0], 0.1, 1.0, 3
+        ),
+        r"^sigma_w\[1\]: expected a finite number >= 0, got -2": lambda: meanfield.lengths(
+            "tanh", [1.0, -2.0], 0.1, 1.0, 2
+        ),
+        "^hidden: .* for each hidden layer after the first, 2 here, got 1$": lambda: (
+            meanfield.log_delta("tanh", 1.0, 0.1, 1.0, 3, hidden=[RMS])
+        ),
+        r"^hidden: expected no BatchNorm\(.* among other blocks: .* measure with": lambda: (
+            meanfield.log_delta("tanh", 1.0, 0.1, 1.0, 3, hidden=[DENSE, jaxnn.blocks.BatchNorm()])
+        ),
+        "^hidden: .* skip connections in all layers with one activation, or in none": lambda: (
+            meanfield.log_delta_band("tanh", 1.0, 0.1, 1.0, 9, 3, hidden=[HALF, DENSE])
+        ),
+        "^width: expected one for all layers, whose states a skip connection adds, got": lambda: (
+            meanfield.log_delta_band("tanh", 1, 0.1, 1, [9, 9, 8], 3, hidden=HALF)
+        ),
+        (
+            "^width: expected one for all or a list with one entry for each hidden layer, 3 here"
+        ): lambda: meanfield.log_delta_band("tanh", 1.0, 0.1, 1.0, [9, 8], 3),
+    },
+}
+
+
 @pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (
-            lambda: meanfield.critical_sigma_w(["tanh", "relu"], 0.1),
-            TypeError,
-            "^activation: expected one for all layers, got a list: .* log_delta_band take a list$",
-        ),
-        (lambda: meanfield.fixed_point("tanh", [1.0, 2.0], 0.1), TypeError, "^sigma_w: expected o"),
-        (lambda: meanfield.critical_sigma_w("tanh", [0.1]), TypeError, "^sigma_b: expected one fo"),
-        (
-            lambda: meanfield.stationary_chi("tanh", 1.0, hidden=[RMS, DENSE]),
-            TypeError,
-            "^hidden: expected one for all layers",
-        ),
-        (lambda: meanfield.slope_band(["tanh"], 1.0, 9, 1), TypeError, "^activation: expected one"),
-        (
-            lambda: meanfield.lengths("tanh", [1.0, 2.0], 0.1, 1.0, 3),
-            ValueError,
-            "^sigma_w: .* for each hidden layer, 3 here, got 2$",
-        ),
-        (
-            lambda: meanfield.lengths("tanh", [1.0, -2.0], 0.1, 1.0, 2),
-            ValueError,
-            r"^sigma_w\[1\]: expected a finite number >= 0, got -2",
-        ),
-        (
-            lambda: meanfield.log_delta("tanh", 1.0, 0.1, 1.0, 3, hidden=[RMS]),
-            ValueError,
-            "^hidden: .* for each hidden layer after the first, 2 here, got 1$",
-        ),
-        (
-            lambda: meanfield.log_delta(
-                "tanh", 1.0, 0.1, 1.0, 3, hidden=[DENSE, jaxnn.blocks.BatchNorm()]
-            ),
-            ValueError,
-            r"^hidden: expected no BatchNorm\(.* among other blocks: .* measure with",
-        ),
-        (
-            lambda: meanfield.log_delta_band("tanh", 1.0, 0.1, 1.0, 9, 3, hidden=[HALF, DENSE]),
-            ValueError,
-            "^hidden: .* skip connections in all layers with one activation, or in none",
-        ),
-        (
-            lambda: meanfield.log_delta_band("tanh", 1, 0.1, 1, [9, 9, 8], 3, hidden=HALF),
-            ValueError,
-            "^width: expected one for all layers, whose states a skip connection adds, got",
-        ),
-        (
-            lambda: meanfield.log_delta_band("tanh", 1.0, 0.1, 1.0, [9, 8], 3),
-            ValueError,
-            "^width: expected one for all or a list with one entry for each hidden layer, 3 here",
-        ),
-    ],
+    ("error", "message"), [(e, m) for e in WITHOUT_LISTS for m in WITHOUT_LISTS[e]]
 )
-def test_where_theory_has_no_lists(unhooked, call, error, message):
+def test_where_theory_has_no_lists(unhooked, error, message):
     with pytest.raises(error, match=message):
-        call()
+        WITHOUT_LISTS[error][message]()
 
 
 LAYERS, WIDTH, DRAWS = 12, 256, 8

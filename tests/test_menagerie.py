@@ -242,8 +242,9 @@ def test_several_processes_have_nothing_to_share():
     "name",
     [
         *("jax.residual", "equinox.mlp", "equinox.gru", "equinox.rotary", "equinox.batch_norm"),
-        *("linen.scanned", "linen.optimized_lstm", "linen.language_model", "nnx.decoder_dropout"),
-        *("torch.decoder", "torch.lstm_cells", "haiku.lstm", "keras.lstm"),
+        *("equinox.attention", "linen.scanned", "linen.optimized_lstm", "linen.language_model"),
+        *("linen.batch_norm", "nnx.decoder_dropout", "nnx.convolutions", "torch.decoder"),
+        *("torch.lstm_cells", "haiku.lstm", "haiku.mlp", "keras.lstm"),
     ],
 )
 def test_networks_of_packages_are_measured_as_they_are(name):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+import reference
 from problems import draw_batch, draw_layers, gaussian, of_theta, optimised
 
 import jaxnn
@@ -192,36 +193,13 @@ def test_two_thousand_layers_against_200_bits(rng):
     flow = jaxnn.gradient_flow((net, params), xs, jnp.array([1]))
     first, run, last = params
     layers = [first, *zip(*map(np.asarray, run), strict=True), last]
-    exact_delta, exact_theta = _exact_flow(layers, xs[0])
+    exact_delta, exact_theta, _ = reference.exact_flow(
+        layers,
+        xs[0],
+        lambda z: 1 / (1 + mpmath.exp(-z)),
+        lambda z: 1 / (2 + mpmath.exp(z) + mpmath.exp(-z)),
+        lambda z: -1 / (1 + mpmath.exp(z)),
+    )
     assert exact_delta[0] < -2000
     np.testing.assert_allclose(flow.log_delta, exact_delta, rtol=1e-6, atol=1e-4)
     np.testing.assert_allclose(of_theta(flow)[0], exact_theta, rtol=1e-6, atol=1e-4)
-
-
-def _exact_flow(params, x):
-    """The article's recursion for one example and label 1, in 200 bits."""
-    with mpmath.workprec(200):
-        layers = [
-            (
-                [[mpmath.mpf(float(v)) for v in row] for row in theta],
-                [mpmath.mpf(float(v)) for v in b],
-            )
-            for theta, b in (map(np.asarray, layer) for layer in params)
-        ]
-        a = [[mpmath.mpf(float(v)) for v in np.asarray(x)]]
-        for theta, b in layers:
-            z = [mpmath.fdot(a[-1], [row[k] for row in theta]) + b[k] for k in range(len(b))]
-            a.append([1 / (1 + mpmath.exp(-v)) for v in z])
-
-        def log_norm(values):
-            return mpmath.log(mpmath.norm(values))
-
-        delta, log_delta, log_theta = [a[-1][0] - 1], [], []
-        for i in reversed(range(len(layers))):
-            log_delta.append(float(log_norm(delta)))
-            log_theta.append(float(log_norm(delta) + log_norm(a[i])))
-            theta = layers[i][0]
-            delta = [
-                mpmath.fdot(row, delta) * a[i][j] * (1 - a[i][j]) for j, row in enumerate(theta)
-            ]
-    return log_delta[::-1], log_theta[::-1]

@@ -183,7 +183,9 @@ def test_two_thousand_layers_against_200_bits(rng, scale, sigma_b):
     params = draw_layers(rng, net.sizes, weights, sigma_b, jnp.float32, stacked=True)
     x = jnp.asarray(rng.uniform(1, 2, 4), jnp.float32)
     flow = gradient_flow(net, params, x[None], jnp.ones(1, jnp.float32))
-    log_delta, log_theta, log_square = _exact_flow(params, x, 1)
+    layers, relu = [*unstacked(params)], lambda z: max(z, mpmath.mpf(0))
+    exact = reference.exact_flow(layers, x, relu, lambda z: int(z > 0), lambda z: z - 1)
+    log_delta, log_theta, log_square = exact
     assert abs(log_square[-1]) > 2 * np.log(10) * 1000
     assert abs(log_delta[0]) > np.log(10) * 1000
     assert abs(log_delta[-1]) > np.log(10) * 1000 or scale < 1  # Δz[L] = z[L] - 1
@@ -191,36 +193,6 @@ def test_two_thousand_layers_against_200_bits(rng, scale, sigma_b):
     np.testing.assert_allclose(flow.log_mean_square, log_square, **close)
     np.testing.assert_allclose(flow.log_delta, log_delta, **close)
     np.testing.assert_allclose(of_theta(flow)[0], log_theta, **close)
-
-
-def _exact_flow(params, x, y):
-    """The article's recursion for one example of a regression with relu, in 200 bits."""
-    with mpmath.workprec(200):
-
-        def exact(values):
-            return [mpmath.mpf(float(v)) for v in values]
-
-        def log_norm(values):
-            return float(mpmath.log(mpmath.norm(values)))
-
-        first, run, last = ([np.asarray(v, np.float64) for v in layer] for layer in params)
-        layers = [
-            ([exact(column) for column in theta.T], exact(b))
-            for theta, b in (first, *zip(*run, strict=True), last)
-        ]
-        all_z, a = [], [exact(np.asarray(x))]
-        for columns, b in layers:
-            z = [mpmath.fdot(a[-1], column) + b[k] for k, column in enumerate(columns)]
-            all_z.append(z)
-            a.append([max(v, mpmath.mpf(0)) for v in z])
-        delta, log_delta, log_theta = [all_z[-1][0] - y], [], []
-        for i in reversed(range(len(layers))):
-            log_delta.append(log_norm(delta))
-            log_theta.append(log_norm(delta) + log_norm(a[i]))
-            rows = zip(*layers[i][0], strict=True)
-            delta = [mpmath.fdot(row, delta) if a[i][j] > 0 else 0 for j, row in enumerate(rows)]
-        log_square = [2 * log_norm(z) - float(mpmath.log(len(z))) for z in all_z]
-    return log_delta[::-1], log_theta[::-1], log_square
 
 
 # Within the range

@@ -489,106 +489,60 @@ class Own:
         return q
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
+BATCH_NORM_OF_RESIDUAL = jaxnn.blocks.BatchNorm(jaxnn.blocks.Residual())
+REFUSED = {
+    ValueError: {
         (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=Own()),
-            ValueError,
-            r"Own\(\) has no theory of infinite width, for it lacks covariance, factor, tangent, ",
+            r"Own\(\) has no theory of infinite width, "
+            "for it lacks covariance, factor, tangent, "
+        ): lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=Own()),
+        r"^hidden: Own\(\) has no theory": lambda: meanfield.chi(
+            "tanh", 1.0, 1.0, hidden=jaxnn.blocks.Residual(Own())
+        ),
+        "a norm takes sigma_w out": lambda: meanfield.critical_sigma_w(
+            "tanh", 0.0, hidden=jaxnn.blocks.LayerNorm()
+        ),
+        r"Residual\(\) around it and .*PostNorm\(\) around that, got RMSNorm.*drawn_band": lambda: (
+            meanfield.log_delta_band("tanh", 1.0, 0.0, 1.0, 8, 3, hidden=jaxnn.blocks.RMSNorm())
+        ),
+        r"around that, got Residual\(inner=Own": lambda: meanfield.log_delta_band(
+            "tanh", 1, 0, 1, 8, 3, hidden=jaxnn.blocks.Residual(Own())
+        ),
+        "batch: expected at least 4 rows, or None for many, got 3": lambda: meanfield.length_map(
+            "tanh", 1.0, 0.0, 1.0, hidden=jaxnn.blocks.BatchNorm(), batch=3
         ),
         (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.Residual(Own())),
-            ValueError,
-            r"^hidden: Own\(\) has no theory",
-        ),
-        (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.Residual),
-            TypeError,
-            "hidden: expected a block such as",
-        ),
-        (
-            lambda: meanfield.fixed_point("tanh", 1.0, 0.0, hidden=jaxnn.blocks.Residual()),
-            ValueError,
-            r"with Residual\(.*\) z grows with depth",
-        ),
-        (
-            lambda: meanfield.stationary_chi("tanh", 1.0, hidden=jaxnn.blocks.Residual()),
-            ValueError,
-            "z grows with depth",
-        ),
-        (
-            lambda: meanfield.xi_c("tanh", 1.0, 0.0, hidden=jaxnn.blocks.Residual()),
-            ValueError,
-            "z grows with depth",
-        ),
-        (
-            lambda: meanfield.critical_sigma_w("tanh", 0.0, hidden=jaxnn.blocks.Residual()),
-            ValueError,
-            "z grows with depth",
-        ),
-        (
-            lambda: meanfield.critical_sigma_w("tanh", 0.0, hidden=jaxnn.blocks.LayerNorm()),
-            ValueError,
-            "a norm takes sigma_w out",
-        ),
-        (
-            lambda: meanfield.log_delta_band(
-                "tanh", 1.0, 0.0, 1.0, 8, 3, hidden=jaxnn.blocks.RMSNorm()
-            ),
-            ValueError,
-            r"Residual\(\) around it and .*PostNorm\(\) around that, got RMSNorm.*drawn_band",
-        ),
-        (
-            lambda: meanfield.log_delta_band(
-                "tanh", 1, 0, 1, 8, 3, hidden=jaxnn.blocks.Residual(Own())
-            ),
-            ValueError,
-            r"around that, got Residual\(inner=Own",
-        ),
-        (
-            lambda: meanfield.length_map(
-                "tanh", 1.0, 0.0, 1.0, hidden=jaxnn.blocks.BatchNorm(), batch=3
-            ),
-            ValueError,
-            "batch: expected at least 4 rows, or None for many, got 3",
-        ),
-        (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.BatchNorm(eps=0.1)),
-            ValueError,
             r"^hidden: expected eps = 0 .* got BatchNorm\(.*, eps=0.1\): with more it depends on .*"
-            "; use eps = 0, .* or measure with jaxnn.gradient_flow",
-        ),
+            "; use eps = 0, .* or measure with jaxnn.gradient_flow"
+        ): lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.BatchNorm(eps=0.1)),
         (
-            lambda: meanfield.chi(
-                "tanh", 1.0, 1.0, hidden=jaxnn.blocks.BatchNorm(jaxnn.blocks.Residual())
-            ),
-            ValueError,
-            r"^hidden: expected .*Dense\(\) in a batch norm .* put the batch norm in the other",
+            r"^hidden: expected .*Dense\(\) in a batch norm .* put the batch norm in the other"
+        ): lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=BATCH_NORM_OF_RESIDUAL),
+        "batch: expected an integer >= 1, got 0": lambda: meanfield.chi(
+            "tanh", 1.0, 1.0, hidden=jaxnn.blocks.BatchNorm(), batch=0
         ),
+        "c: expected a correlation": lambda: meanfield.chi("tanh", 1.0, 1.0, c=2.0),
         (
-            lambda: meanfield.chi("tanh", 1.0, 1.0, hidden=jaxnn.blocks.BatchNorm(), batch=0),
-            ValueError,
-            "batch: expected an integer >= 1, got 0",
+            "layers: 10 activations take a correlation from 0 to 0.8715 at most.*use 13 layers"
+        ): lambda: jaxnn.theory.tailored_relu(10),
+        "eta: expected a correlation between": lambda: jaxnn.theory.tailored_relu(10, 1.0),
+        "layers: expected an integer >= 1, got 0": lambda: jaxnn.theory.tailored_relu(0),
+    },
+    TypeError: {
+        "hidden: expected a block such as": lambda: meanfield.chi(
+            "tanh", 1.0, 1.0, hidden=jaxnn.blocks.Residual
         ),
-        (lambda: meanfield.chi("tanh", 1.0, 1.0, c=2.0), ValueError, "c: expected a correlation"),
-        (
-            lambda: jaxnn.theory.tailored_relu(10),
-            ValueError,
-            "layers: 10 activations take a correlation from 0 to 0.8715 at most.*use 13 layers",
-        ),
-        (
-            lambda: jaxnn.theory.tailored_relu(10, 1.0),
-            ValueError,
-            "eta: expected a correlation between",
-        ),
-        (
-            lambda: jaxnn.theory.tailored_relu(0),
-            ValueError,
-            "layers: expected an integer >= 1, got 0",
-        ),
-    ],
-)
-def test_what_does_not_exist_is_said_in_a_sentence(unhooked, call, error, message):
+    },
+}
+
+
+@pytest.mark.parametrize(("error", "message"), [(e, m) for e in REFUSED for m in REFUSED[e]])
+def test_what_does_not_exist_is_said_in_a_sentence(unhooked, error, message):
     with pytest.raises(error, match=message):
-        call()
+        REFUSED[error][message]()
+
+
+def test_a_signal_that_grows_with_depth_has_no_fixed_point():
+    for function in (meanfield.fixed_point, meanfield.stationary_chi, meanfield.xi_c):
+        with pytest.raises(ValueError, match=r"with Residual\(.*\) z grows with depth"):
+            function("tanh", 1.0, 0.0, hidden=jaxnn.blocks.Residual())
