@@ -99,11 +99,11 @@ ROOMS = {
         ("activations", "initializers", "blocks", "network", "runs"),
     ),
     "measure": Room(("flow/measure/[!t]*",), ("flow", "chain", "states", "signal", "costs")),
-    "record": Room(("flow/record/*",), ("what_is_left", "state_records", "given", "states")),
+    "record": Room(("flow/record/*",), ("what_is_left", "given", "states", "skips")),
     "verdict": Room(("flow/verdict/*",), ("findings", "verdict", "causes", "given", "compared")),
     "formats": Room(("flow/formats/*",), ("entries", "plan", "findings")),
     "theory": Room(("theory/*", "flow/theory/*"), ("theory", "meanfield", "pairs", "correlation")),
-    "twin": Room(("theory/twin/*",), ("twin", "twin_closed")),
+    "twin": Room(("theory/twin/*",), ("twin", "correlation", "critical")),
     "chain": Room(("chain/*",), ("cut", "states", "handover", "tied", "roots")),
     "jaxpr": Room(
         ("jaxpr/*", "recognition/*"), ("primitives", "apart", "attention", "routers", "skips")

@@ -1,5 +1,6 @@
 """The faults of mutants.py: what the operators make, whose tests see a line, what is well."""
 
+import ast
 from types import SimpleNamespace
 
 import mutants
@@ -87,6 +88,16 @@ def test_each_formula_stands_once_in_its_file_and_each_room_has_files():
     assert 50 <= len(errors) == len({error.name for error in errors})
     assert all(mutants.files_of(room) for room in ROOMS.values())
     assert len(ROOMS) == mutants.DAYS  # each has its day
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_each_file_of_a_room_has_a_test_that_its_marker_takes(name):
+    """Else pytest has nothing to run on an unchanged copy, and the room cannot be sampled."""
+    for path in ROOMS[name].everything if ROOMS[name].marker != ALL else ():
+        tree = ast.parse((mutants.ROOT / path).read_text(encoding="utf-8"))
+        tests = [v for v in tree.body if getattr(v, "name", "").startswith("test_")]
+        slow = [v for v in tests if "pytest.mark.slow" in map(ast.unparse, v.decorator_list)]
+        assert len(slow) < len(tests), path
 
 
 def test_a_formula_has_to_die_and_three_of_ten_of_a_room():
