@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -20,6 +20,9 @@ from .curing.jax_patients import jax_patient
 from .curing.patient import Patient
 from .curing.torch_patient import TorchPatient
 from .errors import NoTangentError
+from .evidence.evidence import Evidence
+from .evidence.jax_trial import JaxTrial
+from .evidence.torch_trial import TorchTrial
 from .flow.gradient_flow import gradient_flow
 from .flow.measure.theory_flow import GOAL
 from .flow.record.flow import Flow
@@ -57,6 +60,13 @@ class Diagnosis:
     note: str = ""
     patient: Callable[[], Patient] | None = field(default=None, compare=False)
     """The network with its data, from which `cures` are made; None if they are not known."""
+    evidence_of: Callable[[], Evidence] | None = field(default=None, compare=False)
+    """The experiments with the batch; None if it is not known."""
+
+    @cached_property
+    def evidence(self) -> Evidence | None:
+        """What experiments with the batch show of data, loss and weights."""
+        return None if self.evidence_of is None else self.evidence_of()
 
     @cached_property
     def cures(self) -> Cures:
@@ -70,8 +80,8 @@ class Diagnosis:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """The verdict on the flow."""
-        return verdict(self.flow)
+        """The verdict on the flow and the evidence."""
+        return verdict(self.flow, evidence=self.evidence)
 
     @cached_property
     def plan(self) -> Plan | None:
@@ -166,6 +176,7 @@ def diagnose(
     measured |= {"theory": theory, "theory_error": theory_error}
     if is_of_torch(model):
         told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
+        handed = ys, loss
 
         def own_or_random(output: Any, seed: int) -> Any:
             value = own_loss(output)
@@ -178,9 +189,17 @@ def diagnose(
             ys, loss = seed, own_or_random
         options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
         flow = gradient_flow(model, xs, ys, each=each, **measured, **options)
-        return Diagnosis(flow, told[-1], patient=lambda: TorchPatient(model, xs, ys, **options))
+        # Now, since a module is trained in place.
+        evidence = Evidence.of(TorchTrial(model, xs, *handed, last_parameters(flow)))
+        return Diagnosis(
+            flow,
+            told[-1],
+            patient=partial(TorchPatient, model, xs, ys, **options),
+            evidence_of=lambda: evidence,
+        )
     net, params = as_network(model, xs, each=each, cuts=cuts)
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
+    trial = JaxTrial(net, params, xs, ys, loss)
     if loss is None and cotangent is None:
         if isinstance(net, Chain):
             ys, loss = jax.random.key(seed), random_loss
@@ -197,7 +216,15 @@ def diagnose(
 
     flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
     options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model)}
-    return Diagnosis(flow, words, note, lambda: jax_patient(net, params, xs, ys, **options))
+    patient = partial(jax_patient, net, params, xs, ys, **options)
+    return Diagnosis(flow, words, note, patient, lambda: Evidence.of(trial))
+
+
+def last_parameters(flow: Flow) -> list[str]:
+    """Return the paths of the parameters of the last layer that has some."""
+    layers = flow.parameters.layers
+    pairs = zip(layers, flow.parameters.paths, strict=True)
+    return [path for layer, path in pairs if layer == max(layers)]
 
 
 def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:

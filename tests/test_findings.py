@@ -14,10 +14,13 @@ from problems import filled_flow
 from walks import entered, walk
 
 import jaxnn
+from jaxnn.evidence.data import Columns, Data
+from jaxnn.evidence.evidence import Evidence
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
 from jaxnn.flow.record.given import Given
 from jaxnn.flow.record.recurrences import Recurrences
 from jaxnn.flow.verdict import findings as module
+from jaxnn.flow.verdict.data_findings import STANDARDISE
 from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.flow.verdict.network_advice import DRAW_AGAIN
 from jaxnn.jaxpr.program import Closed
@@ -128,6 +131,13 @@ def histogram(octave):
     return FlowEntries(entries, entries)
 
 
+def columns(mean, spread, name="xs", count=32, **known):
+    """Evidence of one input whose columns have these means and spreads."""
+    of = Columns(name, np.array(mean, float), np.array(spread, float))
+    known = {"scales_itself": None, "classes": 0, "sorted": False} | known
+    return Evidence(data=Data(count, (of,), **known))
+
+
 SIX = {"log_delta_example": np.zeros((6, 2))}
 NAN_FROM_3 = dict.fromkeys((3, 4, 5, 6), np.nan)
 CUT_BELOW_4 = dict.fromkeys((1, 2, 3), NONE)
@@ -136,12 +146,15 @@ OTHERS = "the other weights there"
 
 
 class Case(NamedTuple):
-    """A rule, a flow that is ill, where that is and what is said, and a flow that is healthy."""
+    """A rule, a flow that is ill, where that is and what is said, and a flow that is healthy.
+
+    Evidence alone is that of a steady flow.
+    """
 
     rule: str
-    ill: jaxnn.Flow
+    ill: jaxnn.Flow | Evidence | tuple[jaxnn.Flow, Evidence]
     says: str
-    healthy: jaxnn.Flow | None = None  # the same as that of another case of the rule
+    healthy: jaxnn.Flow | Evidence | tuple[jaxnn.Flow, Evidence] | None = None  # None: as another's
     layer: int | None = None
     path: str = ""
     advises: str = ""
@@ -497,6 +510,62 @@ CASES = {
         healthy=a_flow(decades=dict.fromkeys(range(1, 6), 0.9), names=(*["block"] * 5, "head")),
         layer=6,
     ),
+    "inputs of 0 to 255": Case(
+        "inputs",
+        (
+            a_flow(log_mean_square={1: 2 * np.log(90)}),
+            columns([0, 120], [1, 50], scales_itself=False),
+        ),
+        "The inputs are too large: column 2 of xs has a root mean square of 130, and no norm "
+        "follows.",
+        healthy=(
+            a_flow(log_mean_square={1: 2 * np.log(90)}),
+            columns([0, 120], [1, 50], scales_itself=True),  # by a norm
+        ),
+        layer=1,
+        path="xs",
+        advises=f"{STANDARDISE}; divide images of 0 to 255 by 255.",
+    ),
+    "inputs of other units": Case(
+        "inputs",
+        columns([0, 0, 0], [1e-3, 1e-3, 1.0], scales_itself=False),
+        "The columns of the inputs differ in size: column 3 of xs has a spread of 1, 1000 times "
+        "that of the median column, and no norm follows.",
+        healthy=columns([0, 120, 0], [1, 50, 1], scales_itself=False),  # layer 1 divides them
+        layer=1,
+        path="xs",
+        advises=f"{STANDARDISE}.",
+    ),
+    "inputs that are scaled twice": Case(
+        "inputs",
+        (
+            a_flow(log_mean_square={1: -12.0, 2: -12.0}, log_spread={}),
+            columns([0], [0.001], scales_itself=False),
+        ),
+        "The inputs are too small, as those that are scaled twice: xs has a spread of 0.001, and "
+        "no norm follows.",
+        healthy=(a_flow(log_spread={}), columns([0], [0.001], scales_itself=False)),
+        layer=1,
+        path="xs",
+        advises=f"Scale the inputs once, not twice. {STANDARDISE}.",
+    ),
+    "columns without information": Case(
+        "constant",
+        columns([5, 5, 0], [0, 0, 1]),
+        "Columns of xs that are the same in all examples, 2 of 3, hold 98% of its mean square.",
+        healthy=columns([1, 0, 0], [0, 1, 1]),
+        layer=1,
+        path="xs",
+        advises="Leave those columns out, or subtract their means.",
+    ),
+    "classes in order": Case(
+        "sorted",
+        columns([0], [1], classes=3, sorted=True),
+        "The examples are sorted by their 3 classes: batches taken in this order have one class "
+        "each.",
+        healthy=columns([0], [1], count=6, classes=6, sorted=True),
+        advises="Shuffle examples and labels together before each epoch.",
+    ),
     "units": Case(
         "units",
         of_units(saturated=0.8, dead=0.65),
@@ -506,9 +575,20 @@ CASES = {
 }
 
 
-def of_rule(case, flow):
+WELL = {"a head", "a head alone", "a power law", "layers that differ", "classes in order"}
+
+
+def verdict_of(given):
+    """The verdict on a flow, on evidence, or on both."""
+    flow, evidence = given if isinstance(given, tuple) else (given, None)
+    if isinstance(flow, Evidence):
+        flow, evidence = a_flow(), flow
+    return jaxnn.verdict(flow, evidence=evidence)
+
+
+def of_rule(case, given):
     """What a verdict finds by the rule of a case."""
-    found = jaxnn.verdict(flow).findings
+    found = verdict_of(given).findings
     return [(f.layer, f.path, f.text, f.advice) for f in found if f.rule == case.rule]
 
 
@@ -527,8 +607,7 @@ def test_what_is_well_is_told_from_what_stands_out():
     steady = jaxnn.verdict(a_flow())
     assert ([f.rule for f in steady.findings], steady.well) == (["rate"], True)
     for name, case in CASES.items():
-        is_well = name in ("a head", "a head alone", "a power law", "layers that differ")
-        assert jaxnn.verdict(case.ill).well == is_well, name
+        assert verdict_of(case.ill).well == (name in WELL), name
 
 
 def test_the_page_says_of_every_finding_what_it_is_and_when():

@@ -116,6 +116,8 @@ def test_the_library_imports_little():
 def test_the_reverse_pass_is_written_by_hand():
     """Nothing is differentiated but a user's own layers, and tangents on their way up."""
     by_jax = (
+        "evidence/jax_trial.py",  # the slope of a user's own loss
+        "evidence/torch_trial.py",
         "flow/measure/layer_vjp.py",
         "flow/record/loss.py",
         "flow/record/example_spread.py",

@@ -25,7 +25,8 @@ from .rates import STANDS_OUT, Change
 from .theory_departure import gradient_departure, signal_departure
 from .through_time import TimeChange, largest_change
 
-BROKEN, UNSEEN, CUT, RATE, LAYERS, STATES, ARRAYS, LAST = range(8)  # ranks
+# Ranks; the end of a network, its data and its parameters are seen in the evidence.
+BROKEN, END, DATA, PARAMETERS, UNSEEN, CUT, RATE, LAYERS, STATES, ARRAYS, LAST = range(11)
 
 LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the next largest
 STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on

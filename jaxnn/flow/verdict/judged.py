@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from ...evidence.evidence import Evidence
 from ...texts import cleaned, label
 from ..formats.ranges import (
     FORMATS,
@@ -51,10 +52,12 @@ class Judged:
     """A flow of one network, and what follows from it.
 
     asked: number formats that are spoken of in any case, besides that of the states.
+    evidence: what experiments with the batch show; None if there were none.
     """
 
     flow: Flow
     asked: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:

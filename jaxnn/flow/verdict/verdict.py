@@ -9,6 +9,7 @@ behind the sentences, and those of all else, are fields.
 
 from dataclasses import dataclass
 
+from ...evidence.evidence import Evidence
 from ...rules import Found
 from ...texts import label
 from ..formats.ranges import FORMATS
@@ -151,13 +152,17 @@ class Verdict:
         return label(layer, self.names[layer - 1])
 
 
-def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
+def verdict(
+    flow: Flow, formats: str | tuple[str, ...] = (), evidence: Evidence | None = None
+) -> Verdict:
     """Judge the gradient of one network: its rate, where it is lost, and what to change.
 
     Args:
         flow: of `jaxnn.gradient_flow`, of one network, and with known values (outside `jit`).
         formats: number formats to speak of in any case, such as "float8_e4m3fn". Without them it is
             that of the flow, and float32, bfloat16 and float16 where scaling the loss is no help.
+        evidence: `.evidence` of a `jaxnn.diagnose`, about data, loss and weights; without it only
+            the flow is judged.
 
     Returns:
         Verdict; `print` it to read it in sentences.
@@ -181,7 +186,7 @@ def verdict(flow: Flow, formats: str | tuple[str, ...] = ()) -> Verdict:
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"formats: expected some of {', '.join(FORMATS)}, got {name!r}")
-    judged = Judged(flow, formats)
+    judged = Judged(flow, formats, evidence)
     rate = judged.rate
     return Verdict(
         word=rate.word,

@@ -1,0 +1,1 @@
+"""Evidence: numbers about one concrete batch, and what experiments on them show."""

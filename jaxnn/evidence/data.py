@@ -1,0 +1,112 @@
+"""Data of a batch: the sizes of its columns, and the order of its classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .trial import Trial, as_wide
+
+MOST_CLASSES = 100  # more numbers than that are no classes
+INVARIANT = 0.05  # of what differs between outputs: a network that scales its inputs itself
+FAR = 30.0  # times 1, or the inverse: sizes of columns for which that is tried
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Sizes of the columns of one input over the examples, (C,); of an image or a sequence of one.
+
+    mean: of each column; spread: its standard deviation.
+    """
+
+    name: str
+    mean: np.ndarray
+    spread: np.ndarray
+
+    @property
+    def size(self) -> np.ndarray:
+        """The root mean square of each column."""
+        return np.sqrt(np.square(self.mean) + np.square(self.spread))
+
+    @property
+    def varying(self) -> np.ndarray:
+        """True for columns with more than one number in them."""
+        return np.asarray(self.spread > 1e-6 * self.size)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A batch.
+
+    count: of examples.
+    columns: of each array of floats that goes in.
+    scales_itself: whether the network makes the same of inputs whose columns are standardised, as
+        behind a norm; None where that was not tried, since they are of a usual size.
+    classes: of labels that are classes, how many there are; 0 of others.
+    sorted: whether all examples of a class follow each other.
+    """
+
+    count: int
+    columns: tuple[Columns, ...]
+    scales_itself: bool | None
+    classes: int
+    sorted: bool
+
+    @classmethod
+    def of(cls, trial: Trial) -> "Data":
+        """Return what a trial's batch is like."""
+        columns = tuple(_columns(name, as_wide(v)) for name, v in trial.xs.items() if v.size)
+        is_unusual = any(v.varying.any() and _is_unusual(v) for v in columns)
+        classes = _classes(trial.ys)
+        blocks = 0 if classes is None else 1 + int(np.count_nonzero(np.diff(classes)))
+        count = 0 if classes is None else len(np.unique(classes))
+        return cls(
+            count=max((len(v) for v in (*trial.xs.values(), classes) if v is not None), default=0),
+            columns=columns,
+            scales_itself=_scales_itself(trial, columns) if is_unusual else None,
+            classes=count,
+            sorted=count > 1 and blocks == count,
+        )
+
+
+def _columns(name: str, v: np.ndarray) -> Columns:
+    rows = v if v.ndim == 2 else v.reshape(-1, 1)
+    return Columns(name, rows.mean(axis=0), rows.std(axis=0))
+
+
+def _is_unusual(columns: Columns) -> bool:
+    sizes = columns.spread[columns.varying]
+    is_uneven = sizes.max() > FAR * np.median(sizes)
+    return bool(columns.size.max() > FAR or sizes.max() < 1 / FAR or is_uneven)
+
+
+def _scales_itself(trial: Trial, columns: tuple[Columns, ...]) -> bool | None:
+    """Tell whether standardised columns lead to the same output."""
+    standard = {
+        of.name: (trial.xs[of.name] - _shaped(of.mean, trial.xs[of.name]))
+        / _shaped(np.where(of.varying, of.spread, 1.0), trial.xs[of.name])
+        for of in columns
+    }
+    output = trial.first
+    other = None if output is None else trial.output(standard)
+    if output is None or other is None:
+        return None
+    output, other = as_wide(output), as_wide(other)
+    differs = np.linalg.norm(output - output.mean(axis=0))
+    return bool(np.linalg.norm(output - other) <= INVARIANT * differs)
+
+
+def _shaped(of_columns: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return of_columns if v.ndim == 2 else of_columns[0]
+
+
+def _classes(ys: np.ndarray | None) -> np.ndarray | None:
+    """Return the class of each example, of labels that are numbers of classes, or one-hot."""
+    if ys is None or not ys.ndim:
+        return None
+    rows = as_wide(ys).reshape(len(ys), -1)
+    if rows.shape[1] > 1:
+        is_one_hot = np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all()
+        return rows.argmax(axis=1) if is_one_hot else None
+    values = rows[:, 0]
+    is_whole = bool((values == np.round(values)).all())
+    return values if is_whole and len(np.unique(values)) <= MOST_CLASSES else None

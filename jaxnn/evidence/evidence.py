@@ -1,0 +1,42 @@
+"""Evidence: what numbers of one batch show of its data, of the end of the network, of its weights.
+
+    Trial, of JAX or torch -> Evidence, numbers of NumPy -> rules of a verdict
+
+It has what the record of a flow has not: a flow knows sizes of Δ and of states, and nothing of the
+labels, or of what the loss takes. Each experiment is a few passes up or a few slopes of the loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from .data import Data
+from .trial import Trial
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one batch shows; None of what could not be had.
+
+    data: the inputs and the order of the labels.
+    """
+
+    data: Data | None
+
+    @classmethod
+    def of(cls, trial: Trial) -> "Evidence":
+        """Make the experiments. What fails, in functions of the user's, is left out."""
+        with np.errstate(all="ignore"):
+            return cls(data=_tried(Data.of, trial))
+
+
+def _tried(experiment: Callable[[Trial], T], trial: Trial) -> T | None:
+    """Return what an experiment shows; None if it ends in an error, as of a loss that asserts."""
+    try:
+        return experiment(trial)
+    except Exception:
+        return None

@@ -1,0 +1,146 @@
+"""Trials of PyTorch: a module with a batch, run as it is, and left as it was.
+
+Torch is never imported: the user has done so.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..pytorch.cuts import COMPILED
+from ..pytorch.inputs import entering
+from ..pytorch.module import for_criterion
+from ..pytorch.restore import unchanged
+from ..pytorch.tensors import is_tensor, numbers_of, tensors_in
+from ..pytorch.types import Inputs, Loss, Module, Tensor
+from .trial import Arrays, Slope, Trial
+
+MOST_ENTRIES = 4_000_000  # of an array of weights that is looked at
+
+
+class TorchTrial(Trial):
+    """A module of PyTorch with a batch.
+
+    module, inputs, given_ys: as for `jaxnn.gradient_flow`.
+    loss: the user's; None without one.
+    last: names of the parameters of the last layer.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        inputs: Inputs,
+        ys: object = None,
+        loss: Loss | None = None,
+        last: Sequence[str] = (),
+    ):
+        self.module = getattr(module, COMPILED, module)
+        self.inputs, self.given_ys, self.loss, self.last = inputs, ys, loss, last
+        self._torch = sys.modules["torch"]
+
+    @property
+    def xs(self) -> Arrays:
+        named = {name: v for name, v in _named(self.inputs).items() if v.is_floating_point()}
+        return {name: numbers_of(v) for name, v in named.items()}
+
+    @property
+    def ys(self) -> np.ndarray | None:
+        labels = tensors_in(self.given_ys)
+        return numbers_of(labels[0]) if len(labels) == 1 else None
+
+    @property
+    def weights(self) -> Arrays:
+        return {
+            name: numbers_of(v)
+            for name, v in self.module.named_parameters()
+            if v.requires_grad and v.ndim > 1 and v.numel() <= MOST_ENTRIES
+        }
+
+    def output(self, xs: Arrays | None = None, factor: float = 1.0) -> np.ndarray | None:
+        inputs = _with(self.inputs, xs) if xs else self.inputs
+        with self._running(), self._last_times(factor):
+            output = self._called(inputs)
+        return None if output is None else numbers_of(output)
+
+    def redrawn(self) -> np.ndarray | None:
+        with self._running():
+            state = self._torch.get_rng_state()
+            self._called(self.inputs)
+            is_drawn = not self._torch.equal(state, self._torch.get_rng_state())
+            output = self._called(self.inputs) if is_drawn else None
+        return None if output is None else numbers_of(output)
+
+    def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:
+        if self.loss is None or self.first is None:
+            return None
+        with self._running(), self._torch.enable_grad():
+            at = self._torch.as_tensor(output, dtype=self._dtype).to(self._device).requires_grad_()
+            value = self.loss(
+                at, self.given_ys if order is None else _in_order(self.given_ys, order)
+            )
+            value = value.mean()
+            (slope,) = self._torch.autograd.grad(value, at, allow_unused=True)
+        slope = self._torch.zeros_like(at) if slope is None else slope
+        return Slope(float(value.detach()), numbers_of(slope))
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Leave the module, and all random states, as they are."""
+        tensors = tensors_in([self.inputs, self.given_ys])
+        with unchanged(self._torch, self.module, tensors), self._torch.no_grad():
+            yield
+
+    @contextmanager
+    def _last_times(self, factor: float) -> Iterator[None]:
+        """Multiply the parameters of the last layer."""
+        parameters = dict(self.module.named_parameters())
+        before = {name: parameters[name].data for name in self.last if factor != 1}
+        try:
+            for name, v in before.items():
+                parameters[name].data = v * factor
+            yield
+        finally:
+            for name, v in before.items():
+                parameters[name].data = v
+
+    def _called(self, inputs: Inputs) -> Tensor | None:
+        """Return what the loss takes of the output, if that is one tensor of floats."""
+        args, named, _ = entering(inputs)
+        output = for_criterion(self.loss, self.module(*args, **named))
+        if not is_tensor(output) or not output.is_floating_point():
+            return None
+        self._dtype, self._device = output.dtype, output.device
+        return output
+
+
+def _named(inputs: Inputs) -> dict[str, Any]:
+    """Return tensors that go in, by name."""
+    if is_tensor(inputs):
+        return {"xs": inputs}
+    items = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
+    return {f"xs[{key!r}]": v for key, v in items if is_tensor(v)}
+
+
+def _with(inputs: Inputs, xs: Arrays) -> Any:
+    """Return inputs some of which are replaced."""
+
+    def of(name: str, v: Any) -> Any:
+        return v.new_tensor(xs[name]) if name in xs else v
+
+    if is_tensor(inputs):
+        return of("xs", inputs)
+    if isinstance(inputs, Mapping):
+        return {key: of(f"xs[{key!r}]", v) for key, v in inputs.items()}
+    return type(inputs)(of(f"xs[{key!r}]", v) for key, v in enumerate(inputs))
+
+
+def _in_order(ys: object, order: np.ndarray) -> Any:
+    """Return labels of the examples in another order."""
+    if is_tensor(ys):
+        return ys[order.tolist()] if ys.shape[:1] == order.shape else ys
+    if isinstance(ys, Mapping):
+        return {key: _in_order(v, order) for key, v in ys.items()}
+    return type(ys)(_in_order(v, order) for v in ys) if isinstance(ys, tuple | list) else ys

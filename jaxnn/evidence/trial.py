@@ -1,0 +1,88 @@
+"""A network with one batch, as something to make experiments with: numbers in, numbers out.
+
+    xs, last layer times a factor -> output
+    output, ys in another order   -> loss, its slope ∂loss/∂output
+
+A framework supplies these two and its weights; all that is concluded from them is NumPy's. Whatever
+cannot be had is None, or raises, and nothing is concluded from it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Slope(NamedTuple):
+    """A loss of a batch, and its derivative by the output."""
+
+    value: float
+    of_output: np.ndarray
+
+
+class Trial(ABC):
+    """A network with one batch and a loss."""
+
+    @property
+    @abstractmethod
+    def xs(self) -> Arrays:
+        """The floats that go in, the examples first, by names such as xs['image']."""
+
+    @property
+    @abstractmethod
+    def ys(self) -> np.ndarray | None:
+        """The labels, if they are one array."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Arrays:
+        """The arrays that are trained, by their paths as in a flow; of layers that share one once.
+
+        Large ones are left out.
+        """
+
+    @abstractmethod
+    def output(self, xs: Arrays | None = None, factor: float = 1.0) -> np.ndarray | None:
+        """Return the output, (B, …), if it is one array of floats.
+
+        Args:
+            xs: by their names what takes the place of inputs.
+            factor: of all parameters of the last layer.
+        """
+
+    @abstractmethod
+    def redrawn(self) -> np.ndarray | None:
+        """Return the output with other random numbers; None if it takes none."""
+
+    @abstractmethod
+    def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:
+        """Return the loss of an output, and its slope; None without a loss.
+
+        Args:
+            output: any numbers in the shape of the network's own.
+            order: a permutation of the examples for the labels alone.
+        """
+
+    @cached_property
+    def first(self) -> np.ndarray | None:
+        """The output as it is."""
+        return self.output()
+
+    @property
+    def untouched_norms(self) -> tuple[str, ...]:
+        """Norms that are in use with the statistics that they were made with, by name."""
+        return ()
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """Names under which one module with parameters follows itself, as in [layer] * 3."""
+        return ()
+
+
+def as_wide(v: np.ndarray) -> np.ndarray:
+    """Return numbers in float64, whose sums are exact enough."""
+    return np.asarray(v).astype(np.float64)

@@ -1,0 +1,119 @@
+"""Findings on the data of a batch: sizes of the columns of inputs, and the order of labels."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...evidence.data import Columns, Data
+from ...rules import Sight, one_of
+from .findings import DATA, FINDINGS
+from .judged import Judged
+from .rates import LN10
+
+LARGE, LARGE_STATE = 30.0, 10.0  # root mean square of a column, and of the state of layer 1
+SMALL = 0.01  # spread of all columns, and what it leaves between examples in the first two layers
+UNEVEN = 300.0  # times the spread of the median column
+WITHOUT = 0.9  # of the mean square of inputs in columns that are constant
+FEWEST, FEWEST_SORTED = 8, 16  # examples that tell
+
+STANDARDISE = (
+    "Subtract from each column of the inputs its mean and divide by its standard deviation, those "
+    "of the training data"
+)
+
+
+@FINDINGS.rule(
+    "inputs",
+    one_of(
+        "how",
+        large="The inputs are too large: column {column} of {path} has a root mean square of "
+        "{size:.3g}, and no norm follows.",
+        uneven="The columns of the inputs differ in size: column {column} of {path} has a spread "
+        "of {size:.3g}, {times:.0f} times that of the median column, and no norm follows.",
+        small="The inputs are too small, as those that are scaled twice: {path} has a spread of "
+        "{size:.2g}, and no norm follows.",
+    ),
+    advises=one_of(
+        "how",
+        large=f"{STANDARDISE}; divide images of 0 to 255 by 255.",
+        uneven=f"{STANDARDISE}.",
+        small=f"Scale the inputs once, not twice. {STANDARDISE}.",
+    ),
+    rank=DATA,
+)
+def inputs(judged: Judged) -> Iterator[Sight]:
+    """Inputs of a size that the first layer does not stand.
+
+    A column has a root mean square above 30 and layer 1 passes on more than 10, or a spread 300
+    times that of the median column; or no column has a spread above 0.01, nor the examples in the
+    first two layers. The output is another one if each column is standardised: no norm follows.
+    """
+    data = None if judged.evidence is None else judged.evidence.data
+    if data is None or data.count < FEWEST or data.scales_itself is not False:
+        return
+    for columns in data.columns:
+        if columns.varying.any():
+            yield from _unlike_others(judged, columns)
+
+
+def _unlike_others(judged: Judged, columns: Columns) -> Iterator[Sight]:
+    """Yield an input that is too large, has columns unlike others, or is too small."""
+    spread, size = np.where(columns.varying, columns.spread, 0.0), columns.size
+    usual, widest = np.median(spread[columns.varying]), int(np.argmax(spread))
+    largest = int(np.argmax(size))
+    enters = judged.root_mean_square[:1]
+    if size[largest] > LARGE and (enters > np.log10(LARGE_STATE)).all():
+        values = {"how": "large", "column": largest + 1, "size": size[largest]}
+        yield Sight(1, columns.name, values)
+    elif spread[widest] > UNEVEN * usual:
+        values = {"how": "uneven", "column": widest + 1, "size": spread[widest]}
+        yield Sight(1, columns.name, values | {"times": spread[widest] / usual})
+    elif spread[widest] < SMALL and _is_small_inside(judged):
+        yield Sight(1, columns.name, {"how": "small", "size": spread[widest]})
+
+
+def _is_small_inside(judged: Judged) -> bool:
+    """Tell whether examples differ as little in the first two layers."""
+    if judged.flow.log_spread is None:
+        return False
+    log_spread = np.asarray(judged.flow.log_spread, np.float64)[:2] / LN10
+    return bool((log_spread + judged.root_mean_square[:2] < np.log10(SMALL)).all())
+
+
+@FINDINGS.rule(
+    "constant",
+    "Columns of {path} that are the same in all examples, {count} of {columns}, hold {share:.0%} "
+    "of its mean square.",
+    advises="Leave those columns out, or subtract their means.",
+    rank=DATA,
+)
+def constant(judged: Judged) -> Iterator[Sight]:
+    """Columns without information.
+
+    Columns that are the same in all of eight examples or more hold 90 % of the mean square.
+    """
+    data = None if judged.evidence is None else judged.evidence.data
+    for columns in () if data is None or data.count < FEWEST else data.columns:
+        square = np.square(columns.size)
+        share = square[~columns.varying].sum() / max(square.sum(), np.finfo(float).tiny)
+        if share > WITHOUT:
+            values = {"count": int(np.sum(~columns.varying)), "columns": len(square)}
+            yield Sight(1, columns.name, values | {"share": share})
+
+
+@FINDINGS.rule(
+    "sorted",
+    "The examples are sorted by their {classes} classes: batches taken in this order have one "
+    "class each.",
+    advises="Shuffle examples and labels together before each epoch.",
+    rank=DATA,
+    healthy=True,
+)
+def sorted_classes(judged: Judged) -> Iterator[Sight]:
+    """Classes in order within the data.
+
+    Of 16 examples or more, with two or more of each class, those of a class follow each other.
+    """
+    data: Data | None = None if judged.evidence is None else judged.evidence.data
+    if data and data.sorted and data.count >= max(FEWEST_SORTED, 2 * data.classes):
+        yield Sight(values={"classes": data.classes})
