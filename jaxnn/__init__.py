@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from .passes.backprop import deltas as deltas
     from .passes.forward import forward as forward
     from .passes.forward import trace as trace
+    from .rehearsal.checkup import Checkup as Checkup
+    from .rehearsal.checkup import checkup as checkup
     from .train.fitting import fit as fit
     from .train.watch import Watch as Watch
     from .train.watch import watch as watch

@@ -22,6 +22,7 @@ from experiments.__main__ import command as experiments_command
 from experiments.runs import runtime
 from jaxnn.cli import command, contract, diagnosis, loading, printing
 from jaxnn.distribution import install_command
+from jaxnn.progress import live
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -420,12 +421,12 @@ def test_a_terminal_shows_in_one_line_what_the_library_is_at(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "20")
     log = logging.getLogger("jaxnn.curing")
-    with printing.live():
+    with live():
         log.debug("trying what would help: measurement %d", 3)
     log.debug("afterwards")
     assert terminal.getvalue() == "\r\x1b[Ktrying what would h\r\x1b[K"
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with printing.live():
+    with live():
         log.debug("not on a terminal")
     assert sys.stderr.getvalue() == ""
 

@@ -1,6 +1,7 @@
 """The command `jaxnn`, which comes with the package and needs no checkout.
 
     jaxnn diagnose FILE.py:NAME     why do gradients vanish or explode in a network of your own?
+    jaxnn checkup FILE.py:NAME      can it learn one batch by heart, and if not, why?
     jaxnn version                   the versions of what computes, and the devices
 
 A mistake of the user is one sentence and exit code 2, found before the network is measured where
@@ -20,6 +21,8 @@ from typing import NoReturn
 from ..diagnosis import TRY, Diagnosis
 from ..distribution import install_command
 from ..flow.view.chart import chart
+from ..progress import live
+from ..rehearsal.checkup import STEPS
 from ..texts import clean, clean_lines
 from . import contract, diagnosis, loading, platforms, printing, source
 
@@ -42,6 +45,17 @@ A model is a module of Equinox, Flax NNX or PyTorch, a pair (f, params) of f(par
 layers, or a pair (net, params) of ours; in the dict net and params may stand for that pair, and so
 may f and params. loss(output, ys) is one number for each example, or one. Without a loss the
 gradient is that of a random linear one.
+"""
+CHECKUP = """\
+Run a function of a file, diagnose the network that it returns, and rehearse its training: a copy
+takes some steps on its data and is watched. Print whether it learns these examples by heart, and
+all that stands out, the worst first. Ctrl-C ends the rehearsal and concludes with what was seen.
+
+FILE.py:NAME is a function without arguments, which is run here, with all of its file: name only
+code that you trust. It returns what jaxnn.checkup takes: (model, optimizer, xs) or (model,
+optimizer, xs, ys), or a dict with the arguments of jaxnn.checkup by their names, such as loss, or
+what diagnose takes: then the optimiser is Adam. A model is as for diagnose, and the optimiser one
+of optax, or of a module of PyTorch a torch.optim.Optimizer over its parameters.
 """
 
 
@@ -164,6 +178,22 @@ def _parser() -> argparse.ArgumentParser:
         "dozens of measurements",
     )
     diagnose.set_defaults(run=_diagnose)
+
+    checkup = commands.add_parser(
+        "checkup",
+        help="rehearse the training of a network of your own: can it learn one batch by heart?",
+        description=CHECKUP,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    checkup.add_argument("network", metavar="FILE.py:NAME", help="returns network and optimiser")
+    checkup.add_argument(
+        "--steps",
+        type=int,
+        help=f"of the rehearsal (default: those that the function returns, else {STEPS})",
+    )
+    checkup.set_defaults(run=_checkup)
     return parser
 
 
@@ -190,7 +220,7 @@ def _diagnose(settings: argparse.Namespace) -> int:
     platforms.check_debugging()
     platforms.check_flags()
     try:
-        with printing.live():
+        with live():
             result = contract.diagnosed(
                 code, settings.memory, settings.seed, settings.entries, settings.theory
             )
@@ -214,11 +244,24 @@ def _diagnose(settings: argparse.Namespace) -> int:
     return 0
 
 
+def _checkup(settings: argparse.Namespace) -> int:
+    code = source.read(settings.network, more="; see checkup --help")
+    platforms.check_debugging()
+    platforms.check_flags()
+    result = contract.checked_up(code, settings.steps)
+    target = f"{code.name}() of {code.path.name}"
+    print(printing.wrapped(diagnosis.subtitle(result.diagnosis, target)), end="\n\n")
+    colour = "green" if result.learns else "red"
+    for sentence in result.sentences:
+        print(printing.emphasised(printing.wrapped(clean(sentence)), colour))
+    return 0
+
+
 def _print(result: Diagnosis, target: str, to_try: str) -> None:
     print(printing.wrapped(diagnosis.subtitle(result, target)), end="\n\n")
     table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
     print(*table, sep="\n", end="\n\n")
-    with printing.live():
+    with live():
         sentences = [*diagnosis.with_faults(result, to_try)]
     for sentence, is_wrong in sentences:
         colour = "red" if is_wrong else "green"
@@ -227,7 +270,7 @@ def _print(result: Diagnosis, target: str, to_try: str) -> None:
 
 def _print_cures(result: Diagnosis) -> None:
     print()
-    with printing.live():
+    with live():
         tried = result.cures
     for cure in tried:
         colour = "green" if cure.works else "red"

@@ -1,27 +1,35 @@
 """The contract: what a function of the user's own returns is what `jaxnn.diagnose` takes.
 
+A checkup takes the same and an optimiser.
+
     model, xs                  as a tuple; see `jaxnn.diagnose` for all that a model may be
     model, xs, ys              for a jaxnn.Network, whose task has the loss
     {"model": model, "xs": xs, "ys": ys, "loss": loss, …}
                                the arguments of jaxnn.diagnose by their names; "net" and "params",
                                or "f" and "params", may stand for the model that is this pair
     jaxnn.diagnose(…)          a Diagnosis that is already made
+    model, optimizer, xs, ys   for a checkup; in the dict optimizer and steps
 
 `FILE.py:NAME -> what it returns -> arguments -> jaxnn.diagnose -> Diagnosis`
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from ..diagnosis import Diagnosis, diagnose
 from ..passes.walk import Memory
+from ..rehearsal.checkup import Checkup, checkup
+from ..train.steps import Optimizer
 from . import allocation, source
 from .source import Source
 
+T = TypeVar("T")
+
 SMALLER = "the network or its batch"
 NAMES = tuple(inspect.signature(diagnose).parameters)
+OF_CHECKUP = tuple(inspect.signature(checkup).parameters)
 EXPECTED = (
     "(model, xs), (model, xs, ys), a dict with the arguments of jaxnn.diagnose, or a "
     "jaxnn.Diagnosis"
@@ -44,9 +52,27 @@ def diagnosed(
         ValueError, TypeError: one sentence on a mistake, with the file and line of the user's code.
         MemoryError: one sentence, for an allocation that failed.
     """
+    return _run(code, lambda made: diagnosis_of(made, f"{code}()", memory, seed, entries, theory))
+
+
+def checked_up(code: Source, steps: int | None) -> Checkup:
+    """Run the user's code and check up the network that its function returns.
+
+    Args:
+        code: the function.
+        steps: as in `jaxnn.checkup`; those that the function says, if any, when None.
+
+    Raises:
+        ValueError, TypeError, MemoryError: as `diagnosed`.
+    """
+    return _run(code, lambda made: _checkup_of(made, f"{code}()", steps))
+
+
+def _run(code: Source, made_of: Callable[[Any], T]) -> T:
+    """Run the user's code, and return what is made of what its function returns."""
     with source.running(code):
         try:
-            return diagnosis_of(code.function()(), f"{code}()", memory, seed, entries, theory)
+            return made_of(code.function()())
         except (MemoryError, RuntimeError) as error:
             sentence = allocation.sentence(error, SMALLER)
             if sentence is None:
@@ -81,8 +107,28 @@ def diagnosis_of(
     return diagnose(**options | arguments(returned, target))
 
 
-def arguments(returned: Any, target: str) -> dict[str, Any]:
+def _checkup_of(returned: Any, target: str, steps: int | None) -> Checkup:
+    """Check up a network, or return the checkup that the user's function has made."""
+    if isinstance(returned, Checkup):
+        return returned
+    given: dict[str, Any] = {"optimizer": None}
+    if isinstance(returned, tuple) and (len(returned) == 4 or _has_optimizer(returned)):
+        model, given["optimizer"], *data = returned
+        returned = (model, *data)
+    given |= arguments(returned, target, OF_CHECKUP)
+    return checkup(**given | ({} if steps is None else {"steps": steps}))
+
+
+def _has_optimizer(returned: tuple[Any, ...]) -> bool:
+    """Tell (model, optimizer, xs) from (model, xs, ys)."""
+    second = returned[1] if len(returned) == 3 else None
+    return isinstance(second, Optimizer) or hasattr(second, "param_groups")
+
+
+def arguments(returned: Any, target: str, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
     """Return the arguments of `jaxnn.diagnose` in what the user's function has returned.
+
+    Or of another function whose names these are; arguments of the other one are left out.
 
     A diagnosis that is already made has none.
 
@@ -107,15 +153,15 @@ def arguments(returned: Any, target: str) -> dict[str, Any]:
             f"params, got {', '.join(pair)}"
         )
     for name in given:
-        if name not in NAMES:
-            close = get_close_matches(str(name), NAMES, 1)
+        if name not in (*NAMES, *OF_CHECKUP):
+            close = get_close_matches(str(name), names, 1)
             hint = f"; {close[0]} is meant?" if close else ""
             raise ValueError(
-                f"{target}: expected a dict with {', '.join(NAMES)} alone, got {name!r}{hint}"
+                f"{target}: expected a dict with {', '.join(names)} alone, got {name!r}{hint}"
             )
     missing = [name for name in ("model", "xs") if name not in given]
     if missing:
         raise ValueError(
             f"{target}: expected a dict with model and xs, got no {', '.join(missing)}"
         )
-    return given
+    return {name: value for name, value in given.items() if name in names}

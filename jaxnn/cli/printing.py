@@ -3,7 +3,6 @@
 import codecs
 import contextlib
 import io
-import logging
 import os
 import shutil
 import sys
@@ -12,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from ..texts import clean, head_and_rest
+from ..texts import head_and_rest
 
 SPELLED = "jaxnn.spelled"  # the error handler of a stream
 _SPELLINGS = """
@@ -116,37 +115,6 @@ def open_streams() -> Iterator[None]:
                 raw = io.BufferedWriter(Pipe(fd, "w", closefd=False))
                 stream = io.TextIOWrapper(raw, stream.encoding, stream.errors)
             setattr(sys, name, stream)
-
-
-class _OneLine(logging.Handler):
-    """The last message of a log, over the one before it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        room = shutil.get_terminal_size().columns - 1
-        self.show(clean(record.getMessage())[:room])
-
-    def show(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # closed by the user's code
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-
-
-@contextlib.contextmanager
-def live() -> Iterator[None]:
-    """Show in one line of a terminal what the library is at, as its log says; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    log, line = logging.getLogger("jaxnn"), _OneLine()
-    level = log.level
-    log.addHandler(line)
-    log.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        log.removeHandler(line)
-        line.show("")
 
 
 def emphasised(sentence: str, colour: str) -> str:

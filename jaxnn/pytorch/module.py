@@ -83,9 +83,9 @@ def measured(
     torch = sys.modules["torch"]
     module = getattr(module, COMPILED, module)
     _check_module(torch, module)
-    cutting, call = _Cutting.of(module, cuts), _Call(module, inputs, ys, loss, cotangent)
+    cutting, call = _Cutting.of(module, cuts), Call(module, inputs, ys, loss, cotangent)
 
-    def run(call: _Call) -> Measured:
+    def run(call: Call) -> Measured:
         with recording(torch), unchanged(torch, module, tensors_in([inputs, ys])):
             return _gone_down(torch, call, cutting, _up(torch, call, cutting, heads), look)
 
@@ -97,7 +97,7 @@ def measured(
     return run(call._replace(is_leaf=True))
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """A module, what it is called with, and where the gradient of it starts."""
 
     module: Module
@@ -183,7 +183,7 @@ class _Up(NamedTuple):
     operations: Operations
 
 
-def _up(torch: ModuleType, call: _Call, cutting: _Cutting, heads: Heads) -> _Up:
+def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads) -> _Up:
     module = call.module
     recorder = Recorder(strict=cutting.cuts is not None and not cutting.is_pattern)
     calls, recurrent = Calls(), Recurrent()
@@ -203,7 +203,7 @@ def _up(torch: ModuleType, call: _Call, cutting: _Cutting, heads: Heads) -> _Up:
 
 def _gone_down(
     torch: ModuleType,
-    call: _Call,
+    call: Call,
     cutting: _Cutting,
     up: _Up,
     look: Callable[[list[State]], Look],

@@ -29,48 +29,38 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from ..arrays.compiled import compiled, measuring
-from ..arrays.rows import at_least_float32, can_be_learned, log_norm
+from ..arrays.rows import at_least_float32, log_norm
 from ..arrays.spread import whole
-from ..chain.apply import Kept, applied
-from ..chain.chain import Chain
-from ..chain.from_network import as_chain
+from ..chain.apply import Kept
 from ..chain.parameter_handover import is_array
-from ..flow.record.loss import Loss, mean_of
+from ..flow.record.loss import Loss
 from ..flow.record.positions import main_of
-from ..models import as_network, is_of_torch
-from ..network.checks import as_rows, check_data, check_loss, check_params
-from ..network.network import Network
+from ..models import is_of_torch
+from ..network.checks import check_loss
 from ..texts import counted, told
 from .steps import Optimizer, check_integer, check_optimizer, moved_by, strongly_typed
+from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
 from .width_exponents import FEWEST, WidthCheck
 
 Build = Callable[[int, int], tuple[Any, Optimizer]]
 
 
 class _Built(NamedTuple):
-    """A network of one width and seed, with its optimiser, its loss and what that takes.
+    """A network of one width and seed, with its optimiser."""
 
-    tree: its parameters, a pytree.
-    is_own: whether that is the chain's own, and not what it was made of.
-    """
-
-    net: Chain
-    tree: PyTree
-    is_own: bool
+    trainee: Trainee
     optimizer: Optimizer
-    loss: Loss
-    ys: PyTree
 
     @property
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of its layers, and the paths of its arrays that are trained."""
-        flat = jax.tree_util.tree_flatten_with_path(_learned(self.tree))[0]
-        return self.net.names, tuple(jax.tree_util.keystr(path) for path, _ in flat)
+        flat = jax.tree_util.tree_flatten_with_path(learned(self.trainee.tree))[0]
+        return self.trainee.net.names, tuple(jax.tree_util.keystr(path) for path, _ in flat)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """The shapes of those arrays."""
-        return [np.shape(v) for v in jax.tree.leaves(_learned(self.tree))]
+        return [np.shape(v) for v in jax.tree.leaves(learned(self.trainee.tree))]
 
 
 @measuring
@@ -171,19 +161,7 @@ def _built(
             "build: expected a network of JAX, got a module of PyTorch; a Sequential of Linear and "
             "activations becomes one by jaxnn.as_network(module)"
         )
-    net, params = as_network(model, xs, each=each)
-    if isinstance(net, Network):
-        if loss is not None or ys is None:
-            raise ValueError("ys, loss: expected ys and no loss with a Network, whose task has it")
-        layers = check_params(net, params)
-        ys, loss = as_rows(net, layers, *check_data(net, xs, ys))[1], net.task.loss
-        net, params = as_chain(net, layers)
-        return _Built(net, params, True, optimizer, loss, ys)
-    if loss is None:
-        raise ValueError("loss: expected loss(output, ys) -> (B,) or a number, got None")
-    is_own = isinstance(model, tuple) and model[0] is net
-    tree = model[1] if isinstance(model, tuple) else model
-    return _Built(net, tree, is_own, optimizer, loss, ys)
+    return _Built(trainee_of(model, xs, ys, loss=loss, each=each), optimizer)
 
 
 def _returned(build: Build, width: int, seed: int) -> tuple[Any, Optimizer]:
@@ -201,14 +179,10 @@ def _returned(build: Build, width: int, seed: int) -> tuple[Any, Optimizer]:
 def _of_seed(first: _Built, build: Build, width: int, seed: int) -> PyTree:
     """Return the parameters of a seed, in the structure of the first one's."""
     if seed == 0:
-        return first.tree
+        return first.trainee.tree
     model, _ = _returned(build, width, seed)
-    tree = model[1] if isinstance(model, tuple) else model
-    if isinstance(model, tuple) and isinstance(model[0], Network):
-        net, params = model
-        tree = as_chain(net, check_params(net, params))[1]
-    leaves, structure = jax.tree.flatten(first.tree)
-    arrays = [v for v in jax.tree.leaves(tree) if is_array(v)]
+    leaves, structure = jax.tree.flatten(first.trainee.tree)
+    arrays = [v for v in jax.tree.leaves(tree_of(model)) if is_array(v)]
     shapes = [v.shape for v in leaves if is_array(v)]
     if shapes != [v.shape for v in arrays]:
         raise ValueError(
@@ -219,63 +193,38 @@ def _of_seed(first: _Built, build: Build, width: int, seed: int) -> PyTree:
     return jax.tree.unflatten(structure, [next(given) if is_array(v) else v for v in leaves])
 
 
-def _learned(tree: PyTree) -> Any:
-    """Return a pytree with its floats alone."""
-    return jax.tree.map(lambda v: v if is_array(v) and can_be_learned(v) else None, tree)
-
-
 def _record(built: _Built, tree: PyTree, xs: PyTree, steps: int) -> list[np.ndarray]:
     """Return the fields of WidthCheck of one training, in float64."""
-    course = _course(
-        built.net, built.optimizer, built.loss, steps, built.is_own, tree, xs, built.ys
-    )
+    course = _course(built.trainee._replace(tree=tree), built.optimizer, steps, xs)
     return [np.asarray(v, np.float64) for v in course]
 
 
 @compiled
 def _course(
-    net: Chain,
-    optimizer: Optimizer,
-    loss: Loss,
-    steps: int,
-    is_own: bool,
-    tree: PyTree,
-    xs: PyTree,
-    ys: PyTree,
+    trainee: Trainee, optimizer: Optimizer, steps: int, xs: PyTree
 ) -> tuple[Array, Array, Array]:
     """Train for some steps; return the fields of WidthCheck, each with an axis of steps in front.
 
     Each step hands out the states before it; of the one after the last nothing else is used.
     """
-    count = len(jax.tree.leaves(xs)[0])
-    start = strongly_typed(_learned(tree))
-
-    def through(learned: PyTree) -> tuple[Any, list[Kept]]:
-        whole = jax.tree.map(
-            lambda now, v: v if now is None else now, learned, tree, is_leaf=lambda v: v is None
-        )
-        return applied(net, whole if is_own else net.params(whole), xs, _main)
-
-    def mean_loss(learned: PyTree) -> tuple[Array, list[Kept]]:
-        output, states = through(learned)
-        return mean_of(loss, output, ys, 1 if net.whole else count), states
+    start, mean_loss = strongly_typed(learned(trainee.tree)), loss_through(trainee, xs, _main)
 
     def step(
         carry: tuple[_Before, PyTree, PyTree], _: None
     ) -> tuple[Any, tuple[Array, Array, Array]]:
         before, now, opt_state = carry
-        (value, states), gradient = jax.value_and_grad(mean_loss, has_aux=True)(now)
+        (value, (_, states)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(now)
         changes, updates = (
             jax.tree.map(jnp.subtract, *both)
-            for both in ((states, before.states), (now, before.learned))
+            for both in ((states, before.states), (now, before.floats))
         )
         record = _log_sizes(states), _log_sizes(changes), _log_sizes_of_arrays(updates)
         after = moved_by(
-            optimizer, gradient, opt_state, now, value, lambda learned: mean_loss(learned)[0]
+            optimizer, gradient, opt_state, now, value, lambda floats: mean_loss(floats)[0]
         )
         return (_Before(now, states), *after), record
 
-    before = _Before(start, through(start)[1])
+    before = _Before(start, mean_loss(start)[1][1])
     begun = before, start, strongly_typed(optimizer.init(start))
     record: tuple[Array, Array, Array] = lax.scan(step, begun, length=steps + 1)[1]
     return record
@@ -284,7 +233,7 @@ def _course(
 class _Before(NamedTuple):
     """Parameters and states before a step."""
 
-    learned: PyTree
+    floats: PyTree
     states: list[Kept]
 
 

@@ -1,0 +1,246 @@
+"""Checkup: what is known of a network before its training, and what a rehearsal of that shows.
+
+model, optimizer, xs, ys, loss -> diagnosis          what one batch shows, FINDINGS
+-> a copy, trained    what its watch sees, ALARMS, and its course
+-> Checkup            one answer, the worst first
+"""
+
+import logging
+import random
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, PyTree
+
+from ..arrays.compiled import measuring
+from ..diagnosis import Diagnosis, diagnose
+from ..errors import TrainingWarning
+from ..flow.verdict.findings import CUT, FINDINGS
+from ..flow.view.table import findings_as_html
+from ..models import Cuts, Model, is_of_torch
+from ..progress import live
+from ..rules import Found
+from ..texts import counted
+from ..train.alarms import ALARMS
+from ..train.steps import check_integer
+from ..train.watched import Alarm, Watched
+from .course import Batch, Course, rehearsed
+from .of_jax import JaxTrainee
+from .of_torch import TorchTrainee, original_kept
+
+log = logging.getLogger("jaxnn.rehearsal")
+
+STEPS = 100
+MEASUREMENTS = 10  # of the gradient in a rehearsal
+MOST_BATCHES = 8  # of an iterator
+MOST = 6  # of what was found, among the sentences
+# What an alarm of the watch sees was said before, if one of these findings was.
+SAID = {
+    "gradient": {"rate"},
+    "cut": {"cut", "zero", "stopped", "fixed", "output", "starved"},
+    "nonfinite": {"given", "loss", "nan", "signal", "undefined"},
+    "state": {"signal"},
+}
+LINK = re.compile(r"[:,] see \[[^]]*\]\([^)]*\)")  # of the guide's pages
+
+
+@dataclass(frozen=True, repr=False)
+class Checkup:
+    """A network's diagnosis and the rehearsal of its training; `print` it.
+
+    learns: True if it learns the examples, by heart or in part; None if that cannot be told.
+    course: the losses of the rehearsal, and those of a constant answer.
+    diagnosis: of the network before it, on the first batch.
+    watched: the record of the rehearsal.
+    found: all findings and alarms, the worst first, each once.
+    note: a sentence on what was assumed; "" without.
+    """
+
+    course: Course
+    diagnosis: Diagnosis
+    watched: Watched
+    found: tuple[Found, ...]
+    note: str = ""
+
+    @property
+    def learns(self) -> bool | None:
+        return self.course.learns
+
+    @property
+    def losses(self) -> Float[np.ndarray, " S"]:
+        """The loss before each step."""
+        return self.course.losses
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The alarms of the rehearsal, in their order."""
+        return tuple(self.watched.alarms)
+
+    @property
+    def advice(self) -> str:
+        """What to change: the advice on the worst of what was found that has one.
+
+        What a training has shown that learned the examples by heart needs no advice.
+        """
+        told = self.diagnosis.verdict.findings if self.course.by_heart else self.found
+        return next((found.advice for found in told if found.advice), "")
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Whether it learns, what was found, what to change, and how that was measured."""
+        advice = self.advice
+        said = map(str, self.found[: MOST - bool(advice)])
+        return tuple(filter(None, (str(self.course), *said, advice, *self._closing())))
+
+    def _closing(self) -> Iterator[str]:
+        yield self.note
+        if self.course.interrupted:
+            taken, asked = len(self.losses), self.course.steps
+            yield f"It was stopped after {counted(taken, 'step')} of {asked}."
+
+    def __repr__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        return findings_as_html(self.sentences)
+
+
+@measuring
+def checkup(
+    model: Model,
+    optimizer: Any,
+    xs: PyTree,
+    ys: PyTree = None,
+    *,
+    loss: Any = None,
+    steps: int = STEPS,
+    each: str = "batch",
+    cuts: Cuts = None,
+) -> Checkup:
+    """Diagnose a network, and rehearse its training on a copy: can it learn one batch by heart?
+
+    The copy takes some steps of the optimiser on the batches, in turn, in the mode that the model
+    is in, and is watched. The model, the optimiser, what they hold, and the random states of
+    Python, NumPy and torch are then as they were. Ctrl-C ends the rehearsal, and what was seen so
+    far is told.
+
+    Args:
+        model: as for `jaxnn.diagnose`.
+        optimizer: of optax; of a module of PyTorch a `torch.optim.Optimizer` over its parameters,
+            or a function of parameters that returns one. Adam with a step size of 0.001 if None.
+        xs: as for `jaxnn.diagnose`, or a list of such batches with a list of their ys, or without
+            ys an iterable of pairs (xs, ys), such as a DataLoader, of which the first 8 are taken.
+        ys: likewise.
+        loss: as for `jaxnn.diagnose`; needed, but for a Network or a module with a loss of its own.
+        steps: of the optimiser.
+        each: as for `jaxnn.diagnose`.
+        cuts: likewise.
+
+    Returns:
+        Checkup: `print` it; `.learns`, `.losses`, `.found`, `.diagnosis`, `.alarms`, `.watched`.
+
+    Raises:
+        TypeError: no optimiser, or as `jaxnn.diagnose`.
+        ValueError: no loss, no step, lists of different lengths, or as `jaxnn.diagnose`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn, optax
+        >>> def network(p, xs):
+        ...     return jnp.tanh(xs @ p["a"]) @ p["b"]
+        >>> def loss(output, ys):
+        ...     return jnp.mean((output - ys) ** 2)
+        >>> p, xs = {"a": jnp.eye(4), "b": jnp.ones((4, 1))}, jnp.linspace(-1, 1, 32).reshape(8, 4)
+        >>> adam = optax.adam(0.1)
+        >>> result = jaxnn.checkup((network, p), adam, xs, xs[:, :1], loss=loss, steps=20)
+        >>> result.learns, len(result.losses)
+        (True, 20)
+    """
+    check_integer("steps", steps, 1)
+    batches = batches_of(xs, ys)
+    every = max(1, steps // MEASUREMENTS)
+    is_torch = is_of_torch(model)
+    kept = original_kept(model, batches) if is_torch else same_random_states()
+    with live(), kept, warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)  # alarms are in the answer
+        diagnosis = diagnose(model, *batches[0], loss=loss, each=each, cuts=cuts)
+        trainee: JaxTrainee | TorchTrainee
+        if is_torch:
+            trainee = TorchTrainee(model, optimizer, every, loss, cuts)
+        else:
+            trainee = JaxTrainee(
+                model, optimizer, batches[0], every, loss=loss, each=each, cuts=cuts
+            )
+        course = rehearsed(trainee, batches, steps)
+        watched = trainee.watch.watched
+    note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
+    return Checkup(course, diagnosis, watched, found_in(diagnosis, watched), note)
+
+
+def batches_of(xs: PyTree, ys: PyTree) -> list[Batch]:
+    """Return the batches: one, those of two lists, or the first of an iterable of pairs.
+
+    Raises:
+        ValueError: lists of different lengths, something else than pairs, or nothing.
+    """
+    if isinstance(xs, list) and isinstance(ys, list):
+        if len(xs) != len(ys) or not xs:
+            raise ValueError(
+                f"xs, ys: expected as many batches of both, got {len(xs)} and {len(ys)}"
+            )
+        return list(map(Batch, xs, ys))
+    is_one = isinstance(xs, tuple | Mapping | str) or hasattr(xs, "shape")
+    if ys is not None or is_one or not isinstance(xs, Iterable):
+        return [Batch(xs, ys)]
+    pairs = list(islice(xs, MOST_BATCHES))
+    if not pairs or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise ValueError("xs: expected pairs (xs, ys) of an iterable without ys, got others")
+    return [Batch(*pair) for pair in pairs]
+
+
+@contextmanager
+def same_random_states() -> Iterator[None]:
+    """Put back the random states of Python and NumPy."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002, users draw from it
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def found_in(diagnosis: Diagnosis, watched: Watched) -> tuple[Found, ...]:
+    """Return all findings and alarms, the worst first, each once.
+
+    Findings that explain all else come first, then what the training has shown, then the others.
+    """
+    verdict = diagnosis.verdict
+    findings = [found for found in verdict.findings if not _is_usual(found, verdict.ill)]
+    usual = [found for found in verdict.findings if _is_usual(found, verdict.ill)]
+    said = {found.rule for found in findings}
+    alarms = [
+        _as_found(alarm)
+        for alarm in watched.alarms
+        if alarm.rule not in said and not said & SAID.get(alarm.rule, set())
+    ]
+    first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
+    rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]
+    return (*first, *alarms, *rest, *usual)
+
+
+def _is_usual(found: Found, ill: bool) -> bool:
+    """Tell whether a healthy network has this finding too."""
+    return FINDINGS[found.rule].healthy and not (ill and found.rule == "rate")
+
+
+def _as_found(alarm: Alarm) -> Found:
+    """Return an alarm with its advice."""
+    rule = ALARMS.get(alarm.rule)
+    advice = LINK.sub("", str(rule.advises)) if rule is not None else ""
+    advice = advice and f"{advice[:1].upper()}{advice[1:]}."
+    return Found(alarm.rule, alarm.layer, alarm.path, {"step": alarm.step}, alarm.text, advice)

@@ -1,0 +1,158 @@
+"""The course of a rehearsal: its losses, and whether the network learns the examples.
+
+    trainee, batches -> a step after the other -> losses, and those of a constant answer
+    -> does it learn these examples by heart, in part, not at all, or can that not be told?
+
+The constant answer is the network's own mean output over the examples of the batch, given to each
+of them. Who knows no more of an example than that has learned nothing of it, however far the loss
+has fallen: loss(mean output, ys) is what remains of a loss where examples are not told apart.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float, PyTree
+
+from ..texts import counted
+
+log = logging.getLogger("jaxnn.rehearsal")
+
+HEART, NOTHING = 0.1, 0.9  # of the loss of a constant answer: by heart below, nothing above
+STILL = 0.01  # of the loss at the start: a change that is none
+GOES_ON = 0.5  # of the fall in the first half, in the second one
+FEWEST = 10  # steps after which it can be told that a network does not learn
+LAST = 20  # the last loss is the median of a twentieth of all
+
+
+class Losses(NamedTuple):
+    """The loss before a step, and that of a constant answer; nan where there is none."""
+
+    value: float
+    constant: float = np.nan
+
+
+class Batch(NamedTuple):
+    """A batch of examples with what the loss takes next to the output."""
+
+    xs: PyTree
+    ys: PyTree = None
+
+
+class Trainee(Protocol):
+    """A copy of a network in training, under a watch."""
+
+    def step(self, number: int, batch: Batch) -> Losses:
+        """Take one step of the optimiser, watched; return the losses before it."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """The losses of a rehearsal.
+
+    losses, constants: before each step.
+    steps: the number that was asked for.
+    batches: the number of different ones.
+    interrupted: whether Ctrl-C ended it.
+    """
+
+    losses: Float[np.ndarray, " S"]
+    constants: Float[np.ndarray, " S"]
+    steps: int
+    batches: int = 1
+    interrupted: bool = False
+
+    @property
+    def start(self) -> float:
+        """The mean loss of all batches at the start."""
+        return float(np.mean(self.losses[: self.batches]))
+
+    @property
+    def end(self) -> float:
+        """The median of the last losses."""
+        return _last(self.losses, self.batches)
+
+    @property
+    def constant(self) -> float:
+        """The loss of a constant answer at the end; nan if there is none."""
+        return _last(self.constants, self.batches)
+
+    @property
+    def learns(self) -> bool | None:
+        """True if the loss falls, and below that of a constant answer; None if nobody can tell."""
+        if not len(self.losses):
+            return None
+        if not np.isfinite(self.losses).all():
+            return False
+        if self._gain > 1 - NOTHING:
+            return True
+        return None if len(self.losses) < FEWEST or self._still_falls else False
+
+    @property
+    def by_heart(self) -> bool:
+        """True if nearly nothing is left of a loss that cannot fall below 0."""
+        return bool(self.learns and 0 <= self.end <= HEART * self._reference)
+
+    @property
+    def _reference(self) -> float:
+        return self.start if np.isnan(self.constant) else self.constant
+
+    @property
+    def _gain(self) -> float:
+        """The fall below the loss of a constant answer, relative to it."""
+        return (self._reference - self.end) / max(abs(self._reference), np.finfo(float).tiny)
+
+    @property
+    def _still_falls(self) -> bool:
+        middle = float(np.median(self.losses[len(self.losses) // 2 :][: max(self.batches, 5)]))
+        first, second = self.start - middle, middle - self.end
+        return second > GOES_ON * first > 0 and first + second > STILL * abs(self.start)
+
+    def __str__(self) -> str:
+        these = "this batch" if self.batches == 1 else f"these {self.batches} batches"
+        if not len(self.losses):
+            return f"It cannot be told whether it learns {these}: no step was taken."
+        after = f"in {counted(len(self.losses), 'step')}"
+        if not np.isfinite(self.losses).all():
+            first = int(np.flatnonzero(~np.isfinite(self.losses))[0])
+            when = f"from step {first} on" if first else "from the start"
+            return f"It does not learn {these}: the loss is {self.losses[first]} {when}."
+        course = f"{self._moved} {after}"
+        constant = "" if np.isnan(self.constant) else f"; a constant answer has {self.constant:.3g}"
+        if self.by_heart:
+            return f"It learns {these} by heart: {course}."
+        if self.learns:
+            return f"It learns {these} in part: {course}{constant}."
+        if self.learns is None:
+            why = "and still does" if self._still_falls else "which is too few"
+            return f"It cannot be told whether it learns {these}: {course}, {why}{constant}."
+        return f"It does not learn {these}: {course}{constant}."
+
+    @property
+    def _moved(self) -> str:
+        start, end = self.start, self.end
+        if abs(end - start) <= STILL * abs(start):
+            return f"the loss stays at {start:.3g}"
+        return f"the loss {'falls' if end < start else 'rises'} from {start:.3g} to {end:.3g}"
+
+
+def _last(values: np.ndarray, batches: int) -> float:
+    return float(np.median(values[-max(batches, len(values) // LAST, 1) :]))
+
+
+def rehearsed(trainee: Trainee, batches: Sequence[Batch], steps: int) -> Course:
+    """Train for some steps, the batches in turn; Ctrl-C and a loss without a number end it."""
+    seen: list[Losses] = []
+    interrupted = False
+    try:
+        for number in range(steps):
+            seen.append(trainee.step(number, batches[number % len(batches)]))
+            log.debug("rehearsal: step %d of %d, loss %.3g", number + 1, steps, seen[-1].value)
+            if not np.isfinite(seen[-1].value):
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    losses, constants = np.array(seen, float).reshape(-1, 2).T
+    return Course(losses, constants, steps, len(batches), interrupted)

@@ -1,0 +1,116 @@
+"""A rehearsal in PyTorch: a copy of the module, and of the optimiser over its parameters.
+
+Torch is never imported: the user has done so.
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from jaxtyping import PyTree
+
+from ..pytorch.inputs import called, entering
+from ..pytorch.module import Call, prediction_of, recording
+from ..pytorch.restore import unchanged
+from ..pytorch.tensors import is_tensor, tensors_in
+from ..train.torch_watch import TorchWatch
+from ..train.watch import watch as watch_of
+from .course import Batch, Losses
+
+Module = Any
+Tensor = Any
+Optimizer = Any  # of torch, or (parameters) -> one
+
+RATE = 1e-3  # of Adam, where no optimiser is given
+
+
+class TorchTrainee:
+    """A copy of a module of PyTorch in a rehearsal."""
+
+    def __init__(
+        self,
+        module: Module,
+        optimizer: Optimizer | None,
+        every: int,
+        loss: Callable[[PyTree, PyTree], Tensor] | None,
+        cuts: Any,
+    ):
+        self.module, self.optimizer = copies(module, optimizer)
+        self.loss = loss
+        self.watch: TorchWatch = watch_of(self.module, loss=loss, cuts=cuts, every=every)
+        in_optimizer = (p for group in self.optimizer.param_groups for p in group["params"])
+        parameters = {id(p): p for p in (*self.module.parameters(), *in_optimizer)}
+        self._learned = [p for p in parameters.values() if p.requires_grad]
+
+    def step(self, number: int, batch: Batch) -> Losses:
+        """Take one step of the optimiser, watched; return the losses before it."""
+        xs, ys = batch
+        seen: list[Losses] = []
+
+        def closure() -> Tensor:
+            output = called(self.module, xs)
+            call = Call(self.module, xs, ys, self.loss, None)
+            value = call.top(output, len(entering(xs)[2]))[0]
+            self._differentiate(value)
+            if not seen:
+                seen.append(Losses(float(value.detach()), self._of_constant(output, ys)))
+            return value
+
+        begun = self.watch.begin(number, xs, ys)
+        self.optimizer.step(closure)
+        self.watch.end(begun, seen[0].value)
+        return seen[0]
+
+    def _differentiate(self, value: Tensor) -> None:
+        """Give the copies of the parameters their gradients, and nothing else one."""
+        grad = sys.modules["torch"].autograd.grad
+        gradients = grad(value, self._learned, allow_unused=True)
+        for p, g in zip(self._learned, gradients, strict=True):
+            p.grad = g
+
+    def _of_constant(self, output: PyTree, ys: PyTree) -> float:
+        """Return the loss of the mean output, given to each example; nan without several ones."""
+        prediction = output if is_tensor(output) else prediction_of(output)
+        if self.loss is None or ys is None or prediction is None:
+            return np.nan
+        if not prediction.ndim or len(prediction) < 2:
+            return np.nan
+        with sys.modules["torch"].no_grad():
+            mean = prediction.mean(0, keepdim=True).expand_as(prediction)
+            try:
+                return float(self.loss(mean, ys).mean())
+            except Exception:  # of a loss that takes more than the prediction
+                return np.nan
+
+
+def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
+    """Return a copy of a module, and one of its optimiser that holds the copy's parameters."""
+    torch = sys.modules["torch"]
+    memo: dict[int, Any] = {}
+    copied = copy.deepcopy(module, memo)
+    if optimizer is None:
+        return copied, torch.optim.Adam([p for p in copied.parameters() if p.requires_grad], RATE)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        if callable(optimizer):
+            return copied, optimizer(copied.parameters())
+        raise TypeError(
+            "optimizer: expected a torch.optim.Optimizer, or a function of parameters that returns "
+            f"one, got {type(optimizer).__name__}"
+        )
+    # A scheduler has put a step of the original in its place, which would move the original.
+    state = {name: v for name, v in vars(optimizer).items() if name != "step"}
+    other = object.__new__(type(optimizer))
+    memo[id(optimizer)] = other
+    other.__setstate__(copy.deepcopy(state, memo))
+    return copied, other
+
+
+@contextmanager
+def original_kept(module: Module, batches: list[Batch]) -> Iterator[None]:
+    """Leave a module, its inputs and all random states as they were, also after an error."""
+    torch = sys.modules["torch"]
+    with recording(torch), unchanged(torch, module, tensors_in([*map(list, batches)])):
+        yield

@@ -1,0 +1,433 @@
+"""A checkup: a diagnosis and a rehearsal, one answer, and everything as it was."""
+
+import random
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn
+from jaxnn.cli import command, contract
+from jaxnn.rehearsal import checkup as checkups
+from jaxnn.rehearsal.course import Batch, Course, Losses, rehearsed
+from jaxnn.rehearsal.of_jax import ADAM
+from jaxnn.rules import Found
+from jaxnn.train.watched import Alarm, Watched
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+NAN = float("nan")
+
+
+def course(losses, constants=NAN, steps=None, **options):
+    losses = np.asarray(losses, float)
+    constants = np.broadcast_to(np.asarray(constants, float), losses.shape)
+    return Course(losses, constants, len(losses) if steps is None else steps, **options)
+
+
+def falling(start, end, count=100):
+    return np.geomspace(start, end, count)
+
+
+COURSES = {
+    "by heart": (
+        course(falling(2.3, 0.02), 2.3),
+        True,
+        "learns this batch by heart: the loss",
+    ),
+    "in part": (
+        course(falling(2.3, 1.0), 2.3),
+        True,
+        "in part: the loss falls from 2.3 to 1.0",
+    ),
+    "below no constant": (
+        course(falling(5.0, 2.3), 2.3),
+        None,
+        "and still does; a constant",
+    ),
+    "at a constant": (
+        course([*falling(5.0, 2.3, 20), *[2.3] * 80], 2.3),
+        False,
+        "It does not learn this batch: the loss falls from 5 to 2.3 in 100 steps; a constant answer"
+        " has 2.3.",
+    ),
+    "stays": (
+        course([2.3] * 100, 2.3),
+        False,
+        "not learn this batch: the loss stays at 2.3",
+    ),
+    "rises": (
+        course(np.linspace(2.3, 9, 100), 2.3),
+        False,
+        "the loss rises from 2.3 to 8.86 in",
+    ),
+    "nan": (
+        course([2.3, 2.2, NAN]),
+        False,
+        "not learn this batch: the loss is nan from step 2",
+    ),
+    "inf at once": (course([np.inf]), False, "the loss is inf from the start."),
+    "too few": (course([2.3, 2.29, 2.28], 2.3), None, "in 3 steps, which is too few; a constant"),
+    "no step": (course([]), None, "no step was taken"),
+    "one example": (
+        course(falling(2.3, 0.1)),
+        True,
+        "by heart: the loss falls from 2.3 to 0.1",
+    ),
+    "below zero": (
+        course(np.linspace(1.5, -3, 100), 1.4),
+        True,
+        "in part: the loss falls from",
+    ),
+    "batches": (
+        course(falling(2.3, 0.02), 2.3, batches=4),
+        True,
+        "learns these 4 batches by he",
+    ),
+    "known before": (
+        course([0.01] * 100, 2.3),
+        True,
+        "by heart: the loss stays at 0.01 in",
+    ),
+}
+
+
+@pytest.mark.parametrize(("seen", "learns", "says"), COURSES.values(), ids=COURSES)
+def test_the_first_sentence(seen, learns, says):
+    assert seen.learns is learns
+    assert says in str(seen)
+
+
+class Counting:
+    """A trainee whose losses are given."""
+
+    def __init__(self, losses, end=None):
+        self.losses, self.end, self.batches = losses, end, []
+
+    def step(self, number, batch):
+        self.batches.append(batch)
+        if number == self.end:
+            raise KeyboardInterrupt
+        return Losses(self.losses[number], 1.0)
+
+
+def test_batches_are_taken_in_turn_and_a_loss_without_a_number_ends_it():
+    trainee, batches = Counting([3.0, 2.0, 1.0, NAN, 0.0]), [Batch(0), Batch(1)]
+    seen = rehearsed(trainee, batches, 5)
+    assert trainee.batches == [Batch(0), Batch(1), Batch(0), Batch(1)]
+    np.testing.assert_array_equal(seen.losses, [3.0, 2.0, 1.0, NAN])
+    assert (seen.batches, seen.steps, seen.interrupted) == (2, 5, False)
+
+
+def test_ctrl_c_concludes_with_what_was_seen():
+    seen = rehearsed(Counting([3.0, 2.0, 1.0], end=2), [Batch(0)], 5)
+    np.testing.assert_array_equal(seen.losses, [3.0, 2.0])
+    assert seen.interrupted
+
+
+def test_batches():
+    xs, ys = np.ones((4, 3)), np.ones(4)
+    assert checkups.batches_of(xs, ys) == [Batch(xs, ys)]
+    assert checkups.batches_of((xs, xs), ys) == [Batch((xs, xs), ys)]
+    assert checkups.batches_of([xs, xs], ys) == [Batch([xs, xs], ys)]  # a pytree
+    assert checkups.batches_of({"x": xs}, None) == [Batch({"x": xs})]
+    assert checkups.batches_of([xs, xs], [ys, ys]) == [Batch(xs, ys)] * 2
+    endless = ((xs, ys) for _ in iter(int, 1))
+    assert checkups.batches_of(endless, None) == [Batch(xs, ys)] * checkups.MOST_BATCHES
+    with pytest.raises(ValueError, match="as many batches of both, got 2 and 1"):
+        checkups.batches_of([xs, xs], [ys])
+    with pytest.raises(ValueError, match=r"expected pairs \(xs, ys\)"):
+        checkups.batches_of(iter([xs]), None)
+
+
+def diagnosis(*rules, ill=False):
+    findings = tuple(Found(rule, None, "", {}, f"{rule}.", f"Mend {rule}.") for rule in rules)
+    return SimpleNamespace(verdict=SimpleNamespace(findings=findings, ill=ill))
+
+
+def found(rules, alarms, ill=False):
+    watched = Watched(alarms=[Alarm(0, rule, f"Step 0: {rule}.") for rule in alarms])
+    return [each.rule for each in checkups.found_in(diagnosis(*rules, ill=ill), watched)]
+
+
+def test_what_was_found_is_said_once_and_the_worst_first():
+    assert found(["cut", "rate", "size"], ["update", "cut"]) == ["cut", "update", "size", "rate"]
+    assert found(["rate"], ["gradient"], ill=True) == ["rate"]
+    assert found(["rate"], ["gradient"]) == ["gradient", "rate"]
+    assert found(["signal"], ["nonfinite", "measurement"]) == ["signal", "measurement"]
+
+
+def test_an_alarm_brings_its_advice_without_links():
+    watched = Watched(alarms=[Alarm(10, "format", "Step 10: lost.", 3, "['a']")])
+    (alarm,) = checkups.found_in(diagnosis(), watched)
+    assert (alarm.layer, alarm.path, alarm.values["step"]) == (3, "['a']", 10)
+    assert alarm.advice == "Scale the loss; bfloat16."
+
+
+def network(p, xs):
+    return jnp.tanh(xs @ p["a"]) @ p["b"]
+
+
+def mean_square(output, ys):
+    return jnp.mean((output - ys) ** 2, axis=-1)
+
+
+def pair(seed=0, scale=1.0, width=64):
+    rng = np.random.default_rng(seed)
+    p = {
+        "a": jnp.asarray(rng.normal(0, scale / 2, (4, width)), jnp.float32),
+        "b": jnp.asarray(rng.normal(0, 1 / width**0.5, (width, 1)), jnp.float32),
+    }
+    xs = rng.normal(size=(16, 4)).astype(np.float32)
+    return (network, p), xs, np.sin(3 * xs[:, :1])
+
+
+def test_a_network_that_is_well():
+    model, xs, ys = pair()
+    before, states = jax.tree.map(np.array, model[1]), (random.getstate(), np.random.get_state()[1])  # noqa: NPY002
+    result = jaxnn.checkup(model, None, xs, ys, loss=mean_square, steps=60)
+    assert result.learns
+    assert len(result.losses) == 60
+    direct = jnp.mean(mean_square(network(model[1], xs), ys))
+    np.testing.assert_allclose(result.losses[0], direct, rtol=1e-6)
+    mean = np.mean(network(model[1], xs), axis=0, keepdims=True)
+    np.testing.assert_allclose(
+        result.course.constants[0], np.mean(mean_square(mean, ys)), rtol=1e-6
+    )
+    assert [line["step"] for line in result.watched.measurements] == [*range(0, 60, 6)]
+    assert result.diagnosis.verdict.word in str(result).lower()
+    assert str(result).splitlines()[0] == str(result.course)
+    assert str(result).endswith("No optimiser was given: Adam, with step size 0.001.")
+    assert "<b>It learns this batch" in result._repr_html_()
+    jax.tree.map(np.testing.assert_array_equal, model[1], before)
+    assert states[0] == random.getstate()
+    np.testing.assert_array_equal(states[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.slow
+def test_it_trains_as_a_loop_of_the_users_own():
+    import optax
+
+    model, xs, ys = pair()
+    adam = optax.adam(1e-2)
+    losses = jaxnn.checkup(model, adam, xs, ys, loss=mean_square, steps=30).losses
+    ours = jaxnn.checkup(model, None, xs, ys, loss=mean_square, steps=30).losses
+    p, state, expected = model[1], adam.init(model[1]), []
+    for _ in range(30):
+        value, gradient = jax.value_and_grad(lambda p: jnp.mean(mean_square(network(p, xs), ys)))(p)
+        updates, state = adam.update(gradient, state, p)
+        p, expected = optax.apply_updates(p, updates), [*expected, float(value)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    theirs = jaxnn.checkup(model, optax.adam(1e-3), xs, ys, loss=mean_square, steps=30).losses
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_adam_in_numbers():
+    params = {"w": jnp.zeros(3, jnp.bfloat16)}
+    state = ADAM.init(params)
+    for _ in range(3):
+        updates, state = ADAM.update({"w": jnp.array([4.0, -0.5, 0], jnp.bfloat16)}, state, params)
+    assert updates["w"].dtype == jnp.bfloat16
+    np.testing.assert_allclose(updates["w"].astype(float), [-1e-3, 1e-3, 0], rtol=4e-3)
+
+
+@pytest.mark.slow
+def test_models_of_every_kind():
+    """A Network, its chain, a list of layers, and a module of Equinox, one example a call."""
+    import equinox as eqx
+    import optax
+
+    net = jaxnn.Network(sizes=(4, 16, 1), activation="tanh", task="binary")
+    params = jaxnn.init(net, jax.random.key(0))
+    xs = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    ys = (xs[:, 0] > 0).astype(np.int32)
+    adam = optax.adam(0.03)
+    assert jaxnn.checkup((net, params), adam, xs, ys).learns
+    layers = [(lambda w, z: jnp.tanh(z @ w), jnp.eye(4)), (lambda w, z: z @ w, jnp.ones((4, 1)))]
+    assert jaxnn.checkup(layers, adam, xs, xs[:, :1], loss=mean_square).learns
+    chain = jaxnn.as_network(layers)
+    assert jaxnn.checkup(chain, adam, xs, xs[:, :1], loss=mean_square).learns
+    mlp = eqx.nn.MLP(4, 1, 16, 2, key=jax.random.key(0))
+    assert jaxnn.checkup(mlp, adam, xs, xs[:, :1], loss=mean_square, each="example").learns
+
+
+@pytest.mark.slow
+def test_what_is_ill_is_said():
+    import optax
+
+    model, xs, ys = pair()
+    large = jaxnn.checkup(model, optax.sgd(1e4), xs, ys, loss=mean_square)
+    assert large.learns is False
+    assert {"update"} <= {each.rule for each in large.found}
+    assert "A smaller learning rate" in large.advice
+    small = jaxnn.checkup(model, optax.sgd(1e-9), xs, ys, loss=mean_square)
+    assert small.learns is False
+    assert "the loss stays at" in str(small)
+    blind = jaxnn.checkup(model, optax.adam(0.1), 0 * xs, ys - ys.mean() + 3, loss=mean_square)
+    assert blind.learns is False
+
+
+def test_mistakes():
+    model, xs, ys = pair()
+    with pytest.raises(ValueError, match="steps: expected at least 1, got 0"):
+        jaxnn.checkup(model, None, xs, ys, loss=mean_square, steps=0)
+    with pytest.raises(ValueError, match="loss: expected loss"):
+        jaxnn.checkup(model, None, xs, ys)
+
+
+# Of PyTorch
+
+
+def module_of(torch):
+    torch.manual_seed(0)
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Linear(4, 32), nn.BatchNorm1d(32), nn.Tanh(), nn.Dropout(0.1), nn.Linear(32, 1)
+    )
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    torch.optim.lr_scheduler.StepLR(optimizer, 10)  # puts a step of its own into the optimiser
+    xs = torch.randn(16, 4)
+    return model, optimizer, xs, torch.sin(3 * xs[:, :1])
+
+
+def everything(torch, model, optimizer):
+    """Return all that a checkup may not change."""
+    state = [v.clone() for v in model.state_dict().values()]
+    grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    inner = [
+        {k: v.clone() for k, v in of.items() if v is not None} for of in optimizer.state.values()
+    ]
+    draws = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+    return state, grads, inner, draws, model.training
+
+
+def check_same(torch, before, after):
+    flat = [jax.tree.leaves(side, is_leaf=torch.is_tensor) for side in (before, after)]
+    assert len(flat[0]) == len(flat[1])
+    for a, b in zip(*flat, strict=True):
+        assert torch.equal(a, b) if torch.is_tensor(a) else np.array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["at the end", "after an error", "after Ctrl-C"])
+def test_everything_of_a_module_is_as_it_was(torch, monkeypatch, end):
+    model, optimizer, xs, ys = module_of(torch)
+    torch.nn.functional.mse_loss(model(xs), ys).backward()
+    optimizer.step()  # so that there is a momentum, and gradients are left
+    before, calls = everything(torch, model, optimizer), []
+
+    def loss(output, ys):
+        calls.append(1)
+        np.random.rand(), random.random(), torch.rand(1)  # noqa: NPY002
+        if len(calls) > 30 and end != "at the end":
+            raise {"after an error": ZeroDivisionError, "after Ctrl-C": KeyboardInterrupt}[end]
+        return torch.nn.functional.mse_loss(output, ys)
+
+    if end == "after an error":
+        with pytest.raises(ZeroDivisionError):
+            jaxnn.checkup(model, optimizer, xs, ys, loss=loss)
+    else:
+        result = jaxnn.checkup(model, optimizer, xs, ys, loss=loss)
+        assert result.course.interrupted == (end == "after Ctrl-C")
+        assert len(result.losses) == (100 if end == "at the end" else pytest.approx(10, abs=10))
+    check_same(torch, before, everything(torch, model, optimizer))
+
+
+@pytest.mark.slow
+def test_a_module_trains_as_in_a_loop_of_the_users_own(torch):
+    model, _, xs, ys = module_of(torch)
+    model[3].p = 0.0
+    mse = torch.nn.functional.mse_loss
+    for make in (
+        lambda ps: torch.optim.SGD(ps, 0.1, momentum=0.9),
+        lambda ps: torch.optim.AdamW(ps, 1e-2),
+        lambda ps: torch.optim.LBFGS(ps, 0.1, max_iter=2),
+    ):
+        optimizer = make(model.parameters())
+        results = [jaxnn.checkup(model, o, xs, ys, loss=mse, steps=20) for o in (optimizer, make)]
+        own = module_of(torch)[0]
+        own[3].p = 0.0
+        theirs = make(own.parameters())
+
+        def closure(own=own, theirs=theirs):
+            theirs.zero_grad()
+            value = mse(own(xs), ys)
+            value.backward()
+            return value
+
+        expected = [theirs.step(closure).item() for _ in range(20)]
+        for result in results:
+            np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_module_that_learns_nothing(torch):
+    model, optimizer, xs, ys = module_of(torch)
+    other = module_of(torch)[1]
+    assert jaxnn.checkup(model, optimizer, xs, ys, loss=torch.nn.functional.mse_loss).learns
+    result = jaxnn.checkup(model, other, xs, ys, loss=torch.nn.functional.mse_loss)
+    assert result.learns is False
+    with pytest.raises(TypeError, match=r"a torch\.optim\.Optimizer, or a function of param"):
+        jaxnn.checkup(model, 0.1, xs, ys, loss=torch.nn.functional.mse_loss)
+
+
+@pytest.mark.slow
+def test_batches_of_a_loader(torch):
+    model, optimizer, xs, ys = module_of(torch)
+    data = torch.utils.data.TensorDataset(xs, ys)
+    loader = torch.utils.data.DataLoader(data, batch_size=4)
+    result = jaxnn.checkup(model, optimizer, loader, loss=torch.nn.functional.mse_loss)
+    assert result.course.batches == 4
+    assert "these 4 batches" in str(result)
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("made", "given"),
+    [
+        (("m", None, "xs", "ys"), {"optimizer": None, "ys": "ys"}),
+        (("m", ADAM, "xs"), {"optimizer": ADAM}),
+        (("m", "xs", "ys"), {"optimizer": None, "ys": "ys"}),
+        (("m", "xs"), {"optimizer": None}),
+        ({"model": "m", "xs": "xs", "optimizer": 1, "memory": "all"}, {"optimizer": 1}),
+        ({"f": "m", "params": 1, "xs": "xs", "steps": 5}, {"optimizer": None, "steps": 5}),
+    ],
+)
+def test_what_a_function_of_a_file_returns(monkeypatch, made, given):
+    monkeypatch.setattr(contract, "checkup", lambda **arguments: arguments)
+    model = ("m", 1) if "f" in made else "m"
+    assert contract._checkup_of(made, "f()", None) == {"model": model, "xs": "xs", **given}
+    assert contract._checkup_of(made, "f()", 7)["steps"] == 7
+
+
+def test_diagnose_takes_what_checkup_takes():
+    given = {"model": 1, "xs": 2, "optimizer": 3, "steps": 4}
+    assert contract.arguments(given, "f()") == {"model": 1, "xs": 2}
+    with pytest.raises(ValueError, match="got 'optimiser'; optimizer is meant"):
+        contract.arguments({"optimiser": 1}, "f()", contract.OF_CHECKUP)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text("def build():\n    return 1, None, 2\n")
+    made = checkups.Checkup(
+        course([2.0, 1.0], steps=5, interrupted=True),
+        SimpleNamespace(
+            flow=SimpleNamespace(log_delta_example=np.zeros((3, 2))),
+            loss="loss as given",
+            verdict=SimpleNamespace(findings=()),
+        ),
+        Watched(),
+        (),
+    )
+    monkeypatch.setattr(contract, "checkup", lambda **arguments: made)
+    assert command.main(["checkup", f"{tmp_path / 'mine.py'}:build", "--steps", "5"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "build() of mine.py, whose code was run: 3 layers, 2 examples, loss as given",
+        "",
+        "It learns this batch in part: the loss falls from 2 to 1 in 2 steps.",
+        "It was stopped after 2 steps of 5.",
+    ]
