@@ -50,11 +50,6 @@ MORE_CASES = [
         "regression",
     ),
 ]
-each_case = pytest.mark.parametrize(
-    ("hidden", "activation", "task"),
-    # The last of the CASES goes every way through the walk below.
-    CASES[:-1] + [pytest.param(*case, marks=pytest.mark.slow) for case in (CASES[-1], *MORE_CASES)],
-)
 
 
 def problem(rng, hidden, activation, task, layers=LAYERS, dtype=jnp.float64, sigma_w=1.3):
@@ -140,19 +135,29 @@ def assert_close(ours, theirs):
         np.testing.assert_allclose(leaf, other, rtol=0, atol=1e-12 * largest)
 
 
-@each_case
-def test_the_reverse_rule_is_right(rng, hidden, activation, task):
+@jax.jit
+def by_both(problems):
+    """One program for all networks of a table: it compiles faster than one each."""
+    return [(by_jax(*problem), by_hand(*problem)) for problem in problems]
+
+
+# The last of the CASES goes every way through the walk below.
+@pytest.mark.parametrize(
+    "cases",
+    [CASES[:-1], *(pytest.param([c], marks=pytest.mark.slow) for c in (CASES[-1], *MORE_CASES))],
+    ids=["simple", "post-norm", *(f"more-{i}" for i in range(len(MORE_CASES)))],
+)
+def test_the_reverse_rule_is_right(rng, cases):
     """The gradient and every Δz of the flow equal JAX's, of a second forward pass."""
-    net, params, xs, ys = problem(rng, hidden, activation, task)
-    truth, layers, _, delta_z = by_jax(net, params, xs, ys)
-    value, gradient, flow = by_hand(net, params, xs, ys)
-    np.testing.assert_allclose(value, truth, rtol=1e-13)
-    assert_close(gradient, layers)
-    with np.errstate(divide="ignore"):
-        log_delta = [np.log(np.linalg.norm(delta)) for delta in delta_z]
-        log_theta = [np.log(np.linalg.norm(theta)) for theta, _ in layers]
-    np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-12, atol=1e-11)
-    np.testing.assert_allclose(of_theta(flow)[0], log_theta, rtol=1e-12, atol=1e-11)
+    for (truth, layers, _, delta_z), ours in by_both([problem(rng, *case) for case in cases]):
+        value, gradient, flow = ours
+        np.testing.assert_allclose(value, truth, rtol=1e-13)
+        assert_close(gradient, layers)
+        with np.errstate(divide="ignore"):
+            log_delta = [np.log(np.linalg.norm(delta)) for delta in delta_z]
+            log_theta = [np.log(np.linalg.norm(theta)) for theta, _ in layers]
+        np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-12, atol=1e-11)
+        np.testing.assert_allclose(of_theta(flow)[0], log_theta, rtol=1e-12, atol=1e-11)
 
 
 @pytest.mark.parametrize(("hidden", "activation", "task"), CASES[-1:])

@@ -30,7 +30,7 @@ MIXED = jaxnn.Network(
 each_network = pytest.mark.parametrize(
     "net",
     [
-        pytest.param(SINGLE, id="single"),
+        pytest.param(SINGLE, id="single", marks=pytest.mark.slow),
         pytest.param(RUN, id="run"),
         pytest.param(MIXED, id="mixed", marks=pytest.mark.slow),
     ],

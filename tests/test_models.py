@@ -61,7 +61,7 @@ MODELS = {
 }
 
 
-OFTEN = ("function", "dict", "network")  # stand for the others in the default run
+OFTEN = ("function", "network")  # stand for the others in the default run
 KINDS = [pytest.param(kind, marks=[] if kind in OFTEN else pytest.mark.slow) for kind in MODELS]
 
 
@@ -111,7 +111,7 @@ def test_cures_come_back_in_the_form_of_the_model(kind):
     np.testing.assert_allclose(again.log_delta, found[0].flow.log_delta, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["function", "network"])
+@pytest.mark.parametrize("kind", ["function", pytest.param("network", marks=pytest.mark.slow)])
 def test_a_watch_takes_any_model(kind):
     model = MODELS[kind](WEIGHTS)
     params = model[1] if isinstance(model, tuple) else model

@@ -1,6 +1,5 @@
 """Network, forward pass and loss of one example, and what is said of bad input."""
 
-import itertools
 import pickle
 
 import chex
@@ -56,27 +55,19 @@ def test_without_hidden_layers_it_is_logistic_regression(rng):
 DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
 
 
-@pytest.mark.parametrize(
-    ("task", "dtype"),
-    [
-        pytest.param(
-            *case, marks=[] if jnp.bfloat16 in case or "binary" in case else [pytest.mark.slow]
-        )
-        for case in itertools.product(jaxnn.network.TASKS, DTYPES)
-    ],
-)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("task", jaxnn.network.TASKS)
 def test_everything_is_in_the_dtype_of_the_parameters(rng, task, dtype):
     net = jaxnn.Network((3, 4, 2), "gelu", task)
     params = draw_layers(rng, net.sizes, gaussian(1.0), dtype=dtype)
     x = np.arange(3)  # integers, as a user may have them
     y = {"regression": np.ones(2), "binary": np.ones(2), "multiclass": np.array(1)}[task]
 
-    @jax.jit
-    def everything(params, x, y):
+    def everything(params):
         gradient = jaxnn.backprop(net, params, x[None], y[None])
         return gradient, jaxnn.passes.loss(net, params, x, y), jaxnn.deltas(net, params, x, y)
 
-    results = everything(params, x, y)
+    results = jax.eval_shape(everything, params)
     chex.assert_trees_all_equal_shapes_and_dtypes(results[0][1], params)
     assert {leaf.dtype for leaf in jax.tree.leaves(results)} == {jnp.dtype(dtype)}
 

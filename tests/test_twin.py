@@ -483,14 +483,12 @@ def test_a_number_that_a_loop_counts_is_one_for_all_replicas(rng):
     def scanned(w, x):
         return lax.scan(lambda z, i: (jnp.tanh(z @ w) / (1.0 + i), None), x, jnp.arange(3.0))[0]
 
-    theories = []
+    flows = []
     for f in (counted, scanned):
-        net, params = jaxnn.as_network((f, w), x)
-        flow = jaxnn.gradient_flow((net, params), x, cotangent=jnp.ones_like(x), theory=True)
-        theories.append(flow.theory)
-    errors = np.hypot(*(theory.errors.log_delta for theory in theories))
-    assert np.all(np.abs(theories[0].log_delta - theories[1].log_delta) < 4 * errors + 1e-12)
-    assert np.all(errors[:-1] < 0.3)
+        twin = jaxnn.theory.wide(jaxnn.as_network((f, w), x), replicas=512)
+        flows.append(jaxnn.gradient_flow(twin, x, cotangent=jnp.ones_like(x)))
+    for name in ("log_delta", "log_mean_square"):
+        np.testing.assert_allclose(*(getattr(flow, name) for flow in flows), atol=0.1)
 
 
 def test_what_has_no_twin_is_refused_by_name():

@@ -51,7 +51,8 @@ def by_hand(z):
 def test_it_measures_spread_cosine_rank_and_tangent(rng, activation, memory):
     net, params, xs, ys = problem(rng, activation)
     flow = gradient_flow(net, params, xs, ys, examples=True, tangent=True, memory=memory)
-    z, tangents = jax.jvp(lambda xs: states_of(net, params, xs), (xs,), (towards(xs),))
+    states = jax.jit(lambda *of: jax.jvp(lambda xs: states_of(net, params, xs), *of))
+    z, tangents = states((xs,), (towards(xs),))
     for i, (state, tangent) in enumerate(zip(z, tangents, strict=True)):
         measured = np.exp(flow.log_spread[i]), flow.cosine[i], flow.rank[i]
         np.testing.assert_allclose(measured, by_hand(np.asarray(state)), rtol=1e-9)
