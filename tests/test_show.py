@@ -263,7 +263,7 @@ OTHERS = {
         "source": "so-1", "fault": "end", "half": "write", "wrong": "w", "fix": "f",
         "before": "oneunit", "during": "", "cause": ["partly", "silent"],
         "advice": ["right", "none"], "place": "none", "at": [-1.0, float("nan")], "others": "",
-        "first_loss": 1.0, "last_loss": 0.5, "score": [0.5, 0.75], "seconds": 1.0, "records": "",
+        "losses": "[1.0, 0.5]", "score": [0.5, 0.75], "seconds": 1.0, "records": "",
     },
     "laws": {
         "law": "gradient-exponent", "case": ["[/b] one", "two"], "source": "s", "relation": "=",

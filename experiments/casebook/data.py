@@ -7,6 +7,7 @@ class. Without `scaled` columns have the sizes that they were measured in.
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import datasets
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -88,7 +89,7 @@ def text(length: int = 16) -> tuple[np.ndarray, np.ndarray, int]:
 # Scores, the larger the better: (output, ys), arrays of any framework
 
 
-def accuracy(output: np.ndarray, ys: np.ndarray) -> float:
+def accuracy(output: ArrayLike, ys: ArrayLike) -> float:
     """Return the share of examples whose class has the largest output, or is on its side of 1/2."""
     output, ys = np.asarray(output, np.float64), np.asarray(ys)
     ys = ys.argmax(-1) if ys.ndim == output.ndim and output.shape[-1] > 1 else ys
@@ -96,12 +97,18 @@ def accuracy(output: np.ndarray, ys: np.ndarray) -> float:
     return float(np.mean(chosen == ys.reshape(chosen.shape)))
 
 
-def accuracy_of_logits(output: np.ndarray, ys: np.ndarray) -> float:
+def accuracy_of_logits(output: ArrayLike, ys: ArrayLike) -> float:
     """Return `accuracy` of one logit, whose sides meet at 0."""
     return accuracy(np.asarray(output, np.float64) + 0.5, ys)
 
 
-def explained(output: np.ndarray, ys: np.ndarray) -> float:
+def likelihood(output: ArrayLike, ys: ArrayLike) -> float:
+    """Return the geometric mean of the probabilities that classes have in the output."""
+    of_class = np.take_along_axis(np.asarray(output, np.float64), np.asarray(ys)[:, None], 1)
+    return float(np.exp(np.mean(np.log(np.maximum(of_class, 1e-12)))))
+
+
+def explained(output: ArrayLike, ys: ArrayLike) -> float:
     """Return the share of the variance of ys that the output explains, R²; at least -1."""
     output, ys = np.asarray(output, np.float64), np.asarray(ys, np.float64)
     rest = np.mean((output.reshape(ys.shape) - ys) ** 2)

@@ -8,6 +8,7 @@ the cases, drawn by their names, serve to write rules, half only score.
 `settings -> cells (case, ill or cured) -> what is said -> a row each -> scores, table, verdicts`
 """
 
+import json
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -104,7 +105,6 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
     seconds = time.perf_counter() - started
     jax.clear_caches()  # type: ignore[no-untyped-call]
     marks = of_twin(answer) if is_cured else score(case, answer)
-    losses = answer.trained.losses
     row = {
         "case": case.name,
         "program": cell.program,
@@ -116,8 +116,7 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
         "place": marks.place,
         "at": np.nan if marks.step is None else float(marks.step),
         "others": " ".join(marks.others),
-        "first_loss": losses[0] if losses else np.nan,
-        "last_loss": losses[-1] if losses else np.nan,
+        "losses": json.dumps([float(f"{value:.4g}") for value in answer.trained.losses]),
         "score": answer.trained.score,
         "seconds": seconds,
         "records": "\n".join(one.record() for one in answer.said),

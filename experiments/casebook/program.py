@@ -131,7 +131,7 @@ def trained_in_jax(program: Program, watch: Any) -> Trained:
     for step in range(program.steps):
         learned, state, value = one_step(step, learned, state, *program.batch_of(step))
         losses.append(float(value))
-    output = jax.jit(network)(joined(learned, fixed), program.xs)
+    output = jax.jit(lambda learned: network(joined(learned, fixed), program.xs))(learned)
     return Trained(losses, float(program.score(output, program.ys)))
 
 
