@@ -1,5 +1,6 @@
 """The process that draws: the same files as without it, also when it has gone."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import vl_convert
+from dying import dies
 
 from experiments.pages import engine, web
 
@@ -42,7 +44,7 @@ def test_the_other_process_draws_the_same_and_is_done_without_once_it_has_gone(p
     titled = engine.begin("picture", SPEC | {"title": "c\x1b[31mv\ud800\uffff"}, 2)
     assert b">c\xef\xbf\xbd[31mv" in titled().svg
     process.kill()
-    process.wait()
+    process.join()
     assert engine.begin("picture", SPEC, 2)().svg == here.svg
     assert engine._process._process is not process  # by another one, which is asked once
 
@@ -95,16 +97,14 @@ NO_MEMORY = """
 @pytest.fixture
 def dying(monkeypatch):
     """Return a function that makes processes which print words and end; nothing is drawn here."""
-    popen, started = subprocess.Popen, []
+    process, started = engine.SPAWN.Process, []
 
-    def begin(words, ending):
-        code = f"import os; os.write(2, {words.encode()!r}); {ending}"
+    def begin(words, number):
+        def start(*, args, **_):
+            started.append(args)
+            return process(target=functools.partial(dies, words, int(number)), args=args)
 
-        def start(_, **pipes):
-            started.append(popen([sys.executable, "-S", "-c", code], **pipes))
-            return started[-1]
-
-        monkeypatch.setattr(subprocess, "Popen", start)
+        monkeypatch.setattr(engine.SPAWN, "Process", start)
         monkeypatch.setattr(engine, "_process", None)
         engine.start()
         monkeypatch.setitem(engine.FUNCTIONS, "picture", lambda *_: pytest.fail("drawn here"))
@@ -138,7 +138,7 @@ def dying(monkeypatch):
 )
 def test_a_death_is_told_by_its_signal_and_last_words(dying, number, words, said, memory):
     """After one more process; memory is named and the command promised only where they say so."""
-    started = dying(words, f"os.kill(os.getpid(), {int(number)})")
+    started = dying(words, number)
     with pytest.raises(engine.NotDrawnError) as caught:
         engine.begin("picture", SPEC, 2)()
     remedy = (
@@ -150,7 +150,7 @@ def test_a_death_is_told_by_its_signal_and_last_words(dying, number, words, said
 
 
 def test_a_process_that_ended_by_itself_is_done_without(dying, monkeypatch):
-    dying("no module", "os._exit(1)")
+    dying("no module", 0)
     monkeypatch.setitem(engine.FUNCTIONS, "picture", lambda spec, scale: (spec, scale))
     drawn = engine.begin("picture", {"title": "a\x00", "text": "👍 or more"}, 2)()
     assert drawn == ({"title": "a�", "text": "� or more"}, 2)
@@ -158,12 +158,12 @@ def test_a_process_that_ended_by_itself_is_done_without(dying, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal ends it")
 def test_another_process_that_cannot_start_is_said(dying, monkeypatch):
-    dying("", f"os.kill(os.getpid(), {int(signal.SIGSEGV)})")
+    dying("", signal.SIGSEGV)
 
     def none(*_, **__):
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(subprocess, "Popen", none)
+    monkeypatch.setattr(engine.SPAWN, "Process", none)
     with pytest.raises(
         engine.NotDrawnError, match=r"SIGSEGV, .*, and another cannot start: Cannot"
     ):

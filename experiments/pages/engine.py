@@ -7,34 +7,31 @@ the user's cache folder for the next command. Without the process, as in a test 
 if it has ended by itself, the same functions run here. If a signal has ended it, another process is
 asked, once: what ends a process would end this one too.
 
-A request is the name of a function and its arguments, an answer [result, error]: lines of JSON in
-the pipes of a process of this program. The bytes of a picture are base64 there.
+A request is the name of a function and its arguments, an answer its result and an error.
 """
 
-import base64
+import atexit
 import contextlib
 import ctypes
 import hashlib
-import json
+import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from importlib import metadata
+from multiprocessing.connection import Connection
 from pathlib import Path
-from queue import SimpleQueue
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import platformdirs
 
-ROOT = Path(__file__).parents[2]
-CALL = "import sys; sys.path.insert(0, sys.argv[1]); from experiments.pages import engine; "
+SPAWN = multiprocessing.get_context("spawn")  # as safe once there are threads, and on any system
 
 
 # Of an SVG by Vega: a group of marks that is not empty; one of axes has another role.
@@ -164,48 +161,55 @@ def last_words(text: str) -> str:
 
 
 class _Process:
-    """The other process; a thread of this one reads its answers."""
+    """The other process; a thread of this one waits for its answers, one after the other."""
 
     def __init__(self) -> None:
-        # Not by -m: that imports this module twice. Signals are for this process; if it ends, so
-        # do the pipe and the other one. What it prints is read if it dies.
-        # Linux takes the end of the thread that starts a process for that of its parent.
+        # Signals are for this process; if it ends, so do the pipe and the other one. What it prints
+        # is read if it dies. Linux takes the end of the thread that starts a process for that of
+        # its parent.
         is_main = threading.current_thread() is threading.main_thread()
         parent = os.getpid() if is_main else None
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
+        self._printed = tempfile.NamedTemporaryFile()  # noqa: SIM115, as long as the process
+        self._pipe, others = SPAWN.Pipe()
+        arguments = (others, self._printed.name, parent)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", CALL + f"engine.serve({parent})", str(ROOT)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._printed,
-            )
+            self._process = SPAWN.Process(target=serve, args=arguments, daemon=True)
+            self._process.start()
         except BaseException:
             self._printed.close()
             raise
-        self._waiting: SimpleQueue[Future[Any]] = SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        others.close()  # so that the end of the other process is that of the pipe
+        atexit.register(self.close)
+        self._thread = ThreadPoolExecutor(1, "drawing")
 
     def ask(self, name: str, arguments: tuple[Any, ...]) -> Future[Any]:
-        answer: Future[Any] = Future()
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has gone: the listener will see
-            self._process.stdin.write(_line([name, arguments]))
-            self._process.stdin.flush()
-        self._waiting.put(answer)
-        return answer
+        """Return what a function will return, or NotDrawnError; EOFError if the process ends."""
+        return self._thread.submit(self._answer, name, arguments)
+
+    def _answer(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        with contextlib.suppress(OSError):  # it has gone: then there is no answer
+            self._pipe.send((name, arguments))
+        try:
+            result, error = self._pipe.recv()
+        except OSError as broken:
+            raise EOFError from broken
+        if error is not None:
+            raise NotDrawnError(last_words(error))
+        return result
+
+    def close(self) -> None:
+        """End it; it ignores what Python would end it with."""
+        self._process.kill()
+        self._printed.close()
 
     def death(self) -> str | None:
         """Return by what it was ended and its last words; None if it ended by itself."""
-        try:
-            code = self._process.wait(10)
-        except subprocess.TimeoutExpired:  # it lives, and says nothing that can be read
-            return None
-        if 0 <= code < 256:
+        self._process.join(10)
+        code = self._process.exitcode
+        if code is None or 0 <= code < 256:  # or it lives, and says nothing that can be read
             return None
         signals = {-each: each.name for each in signal.Signals}
         by = signals.get(code) or f"error {code:#x}"  # as Windows has it
-        self._printed.seek(0)
         words = last_words(self._printed.read().decode(errors="replace"))
         sentence = f"the process that draws was ended by {by}, " + (
             f"and its last words were: {words}" if words else "without a word"
@@ -216,34 +220,6 @@ class _Process:
                 "a higher limit (ulimit -v)"
             )
         return sentence
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        while True:
-            answer, (result, error) = self._waiting.get(), _read(self._process.stdout)
-            if error is None:
-                answer.set_result(result)
-            else:
-                answer.set_exception(error)
-
-
-def _line(value: object) -> bytes:
-    return json.dumps(value).encode() + b"\n"
-
-
-def _read(answers: IO[bytes]) -> tuple[Any, Exception | None]:
-    """Return the next answer, with the files of a picture as bytes."""
-    try:
-        result, error = json.loads(answers.readline())
-    except (OSError, ValueError):  # the end, in the middle of a line or not
-        return None, _GoneError()
-    if isinstance(result, list):
-        result = Picture(*map(base64.b64decode, result))
-    return result, None if error is None else NotDrawnError(last_words(error))
-
-
-class _GoneError(Exception):
-    """The other process has ended."""
 
 
 _process: _Process | None = None
@@ -278,13 +254,13 @@ def begin(name: str, *arguments: object) -> Callable[[], Any]:
     def wait() -> Any:
         try:
             return answer.result()
-        except _GoneError:
+        except EOFError:
             if process.death() is None:
                 return here()
         another = _another(process)
         try:
             return another.ask(name, arguments).result()
-        except _GoneError:
+        except EOFError:
             raise NotDrawnError(another.death() or "the process that draws has ended") from None
 
     return wait
@@ -320,29 +296,30 @@ def end_with(parent: int) -> None:
         os._exit(0)
 
 
-def serve(parent: int | None = None) -> None:
-    """Answer the requests that come on stdin, until it or the process with that number ends."""
+def serve(requests: Connection, printed: str, parent: int | None) -> None:
+    """Answer requests, a function's name and arguments, with its result and error.
+
+    Until the pipe, or the process of that number, ends. What is printed goes into that file.
+    """
     if parent is not None:
         end_with(parent)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever is printed is no answer
+    file = os.open(printed, os.O_RDWR | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
     library(_newest())
     _drawn(EMPTY, 1)
-    with contextlib.suppress(OSError):  # nobody waits any more
-        for line in requests:
-            name, arguments = json.loads(line)
-            before = os.lseek(2, 0, os.SEEK_END)
+    with contextlib.suppress(EOFError, OSError):  # nobody waits any more
+        while True:
+            name, arguments = requests.recv()
+            before = os.lseek(file, 0, os.SEEK_END)
             try:
                 result, error = FUNCTIONS[name](*arguments), None
             except Exception as failure:
-                said = last_words(os.pread(2, MOST_SAID, before).decode(errors="replace"))
+                said = last_words(os.pread(file, MOST_SAID, before).decode(errors="replace"))
                 result, error = (
                     None,
                     f"{failure}\nthe engine said: {said}" if said else str(failure),
                 )
-            if isinstance(result, Picture):
-                result = [base64.b64encode(content).decode() for content in result]
-            answers.write(_line([result, error]))
-            answers.flush()
+            requests.send((result, error))
