@@ -35,7 +35,4 @@ def find(name: str) -> "Experiment[Any, Any]":
     """
     if name not in EXPERIMENTS:
         return importlib.import_module("experiments.runs.own").find(name)  # type: ignore[no-any-return]
-    experiment: Experiment[Any, Any] = importlib.import_module(
-        f"experiments.{name}.experiment"
-    ).EXPERIMENT
-    return experiment
+    return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT

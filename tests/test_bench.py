@@ -49,10 +49,10 @@ OWN = {
     "trainability_torch": {"torch"},
     "first_command_torch": {"torch", "matplotlib"},
     "capture_nnx": {"jax", "optax", "flax", "matplotlib"},
-    "encoder_hooks_torch": {"jax", "jaxnn", "torch"},
+    "encoder_torch": {"jax", "jaxnn", "torch"},
     "gradient_words_jax": {"jax"},
 }
-KINDS = ("activation", "task", "hidden", "memory", "stacked")  # of networks
+KINDS = ("activation", "task", "hidden", "memory", "stacked", "network")  # of networks
 LIBRARIES = {"jaxnn", "polars"}.union(*OWN.values())
 # Of the `bench` extra, which the gate installs for slow tests.
 PEERS = {"equinox", "flax", "matplotlib", "torch"}
@@ -411,7 +411,7 @@ def test_no_peer_is_imported_by_the_command_line():
         pytest.param(
             ("training_torch", "trainability_torch", "first_command_torch"), marks=pytest.mark.slow
         ),
-        pytest.param(("encoder_hooks_torch",), marks=pytest.mark.slow),
+        pytest.param(("encoder_torch",), marks=pytest.mark.slow),
     ],
 )
 def test_the_process_of_a_peer_imports_no_library_but_its_own(modules):

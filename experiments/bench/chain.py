@@ -16,22 +16,33 @@ from jaxnn.passes.walk import Memory
 
 
 def workload(
-    layers: int, width: int, tokens: int, batch: int, calls: int, memory: Memory
+    layers: int,
+    width: int,
+    tokens: int,
+    batch: int,
+    calls: int,
+    memory: Memory = "all",
+    theory: bool | None = None,
 ) -> Workload:
-    """Return the flow from a cotangent of the output, with that memory ("all", "sqrt")."""
+    """Return the flow from a cotangent of the output, with that memory ("all", "sqrt").
+
+    It is one compiled program, or, with or without `theory`, as a user calls it.
+    """
     drawn = transformer.draw(layers, width, tokens, batch)
     weights, x, c = transformer.parted(jax.tree.map(jax.numpy.asarray, drawn))
     net, params = jaxnn.as_network([jaxnn.Run(transformer.block, weights, layers)])
 
-    def flow(params: PyTree, x: jax.Array, c: jax.Array) -> Any:
-        return jaxnn.gradient_flow((net, params), x, cotangent=c, memory=memory)
-
-    program = jax.jit(flow).lower(params, x, c).compile()
-    once = partial(program, params, x, c)
+    def flow(params: PyTree, x: jax.Array, c: jax.Array, theory: bool = False) -> Any:
+        of = (net, params)
+        return jaxnn.gradient_flow(of, x, cotangent=c, memory=memory, theory=theory)
 
     def numbers(folder: Path) -> np.ndarray:
         inputs.write(folder, [], **drawn)
         return np.asarray(once().log_theta)
 
-    run = partial(repeated, once, calls)
-    return Workload(run, numbers, memory=lambda: bytes_of(program))
+    if theory is not None:
+        once = partial(flow, params, x, c, theory)
+        return Workload(partial(repeated, once, calls), numbers)
+    program = jax.jit(flow).lower(params, x, c).compile()
+    once = partial(program, params, x, c)
+    return Workload(partial(repeated, once, calls), numbers, memory=lambda: bytes_of(program))

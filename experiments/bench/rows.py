@@ -212,7 +212,7 @@ def own(quick: bool) -> tuple[Row, ...]:
         # Near σ_w's critical value, so that the plain pass has normal numbers in all layers too.
         of = {**_shape(shape, quick), "sigma_w": {"sigmoid": 4.0, "relu": 2**0.5}[activation]}
         name = f"{activation}, 64 × {width}, batch 128"
-        return Case(name, 1.15, Side("flow", of), Side("flow_plain", of))
+        return Case(name, 1.15, Side("flow", of), Side("flow", {**of, "plain": True}))
 
     def twin(activation: str, width: int, calls: int, goal: float) -> Case:
         case = flow(activation, width, calls)
@@ -229,7 +229,8 @@ def own(quick: bool) -> tuple[Row, ...]:
         of = {"layers": 24, "width": width, "tokens": tokens, "batch": batch, "calls": calls}
         of |= {"layers": 2, "width": 8, "tokens": 4, "batch": 2, "calls": 1} if quick else {}
         name = f"24 blocks of {width}, {batch} × {tokens} tokens"
-        return Case(name, 1.3, Side("encoder_torch", of), Side("encoder_hooks_torch", of))
+        ours, theirs = (Side("encoder_torch", {**of, "hooks": hooks}) for hooks in (False, True))
+        return Case(name, 1.3, ours, theirs)
 
     def growth(goal: float) -> tuple[Case, ...]:
         of = {"activation": "sigmoid", "width": 64 if not quick else 8, "batch": 8}
@@ -238,7 +239,7 @@ def own(quick: bool) -> tuple[Row, ...]:
     def theory(goal: float) -> tuple[Case, ...]:
         of: dict[str, Any] = {"layers": 12, "width": 64, "tokens": 16, "batch": 8, "calls": 1}
         of |= {"layers": 3, "width": 8, "tokens": 2, "batch": 2} if quick else {}
-        ours, theirs = (Side("chain_theory", {**of, "theory": on}) for on in (True, False))
+        ours, theirs = (Side("chain", {**of, "theory": on}) for on in (True, False))
         return (Case("12 blocks of 64, 8 × 16 tokens", goal, ours, theirs),)
 
     kinds = (("sigmoid", 64, 60), ("relu", 64, 60), ("sigmoid", 256, 6), ("relu", 256, 6))
@@ -259,7 +260,8 @@ def own(quick: bool) -> tuple[Row, ...]:
         Row("growth-time", deep, "exponent of time", "growth", growth(1.05), seconds=5),
         Row("growth-memory", deep, "exponent of memory", "memory", growth(0.55), seconds=5),
         Row("import", "import jaxnn", "import jax", "cold",
-            (Case("fresh process", 1.05, Side("import_jaxnn", {}), Side("import_jax", {})),)),
+            (Case("fresh process", 1.05, *(Side("imported", {"package": name})
+                                           for name in ("jaxnn", "jax"))),)),
     )  # fmt: skip
 
 
@@ -316,19 +318,20 @@ def watches(quick: bool, sizes: Sizes) -> tuple[Row, ...]:
     decoder: dict[str, Any] = (Sizes(2, 8, 3, 2, 11) if quick else sizes)._asdict()
     resnet = {"blocks": 2, "width": 32, "size": 16, "batch": 16}
     resnet |= {"blocks": 1, "width": 4, "size": 8, "batch": 4} if quick else {}
-    networks = {"training_words": ("decoder", decoder), "training_resnet": ("ResNet", resnet)}
+    networks = {"decoder": ("words", decoder), "ResNet": ("resnet", resnet)}
 
-    def case(module: str, name: str, goal: float, steps: int, every: int) -> Case:
-        what, of = networks[module]
-        ours, theirs = (Side(module, {**of, "steps": steps, "every": n}) for n in (every, 0))
-        return Case(f"{what}, {name}", goal, ours, theirs)
+    def case(title: str, name: str, goal: float, steps: int, every: int) -> Case:
+        network, of = networks[title]
+        of = {"network": network, **of, "steps": steps}
+        ours, theirs = (Side("watched", {**of, "every": n}) for n in (every, 0))
+        return Case(f"{title}, {name}", goal, ours, theirs)
 
     many, few = (4, 2) if quick else (100, 4)
     return (
         Row("watch", "training in a scan, watched", "the same without a watch", "warm",
             tuple(
-                case(module, *of)
-                for module in networks
+                case(title, *of)
+                for title in networks
                 for of in (("every 100 steps", 1.02, many, many), ("every step", 2.35, few, 1))
             )),
     )  # fmt: skip

@@ -84,7 +84,6 @@ def workload(
         layers = [first, *run, last]
         model = eqx.tree_at(matrices, model, [np.swapaxes(theta, -1, -2) for theta, _ in layers])
         model = eqx.tree_at(biases, model, [b for _, b in layers])
-        logs: list[float] = log_norms(model, given["x"], given["y"]).tolist()
-        return logs
+        return log_norms(model, given["x"], given["y"]).tolist()
 
     return Workload(run, numbers)

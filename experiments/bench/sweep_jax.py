@@ -59,7 +59,6 @@ def workload(
 
     def numbers(folder: Path) -> list[float]:
         params, given = inputs.read(folder)
-        logs: list[float] = jax.jit(log_norms)(params, given["x"], given["y"]).tolist()
-        return logs
+        return jax.jit(log_norms)(params, given["x"], given["y"]).tolist()
 
     return Workload(run, numbers)

@@ -27,8 +27,7 @@ def log_norms(model: nn.Sequential, x: torch.Tensor, y: torch.Tensor) -> list[fl
         layer.register_forward_hook(watch)
     loss = nn.functional.binary_cross_entropy_with_logits(model(x)[:, 0], y)
     loss.backward()
-    logs: list[float] = torch.stack(norms[::-1]).log10().tolist()
-    return logs
+    return torch.stack(norms[::-1]).log10().tolist()
 
 
 def workload(

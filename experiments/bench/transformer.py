@@ -21,8 +21,7 @@ def block(params: PyTree, z: jax.Array) -> jax.Array:
     scores = jnp.einsum("bihd,bjhd->bhij", q, k) / (width // HEADS) ** 0.5
     mixed = jnp.einsum("bhij,bjhd->bihd", jax.nn.softmax(scores, axis=-1), v)
     z = z + mixed.reshape(z.shape) @ params["out"]
-    above: jax.Array = z + jax.nn.gelu(normed(z) @ params["up"]) @ params["down"]
-    return above
+    return z + jax.nn.gelu(normed(z) @ params["up"]) @ params["down"]
 
 
 def normed(z: jax.Array) -> jax.Array:
@@ -86,8 +85,7 @@ def logits(params: PyTree, xs: jax.Array) -> jax.Array:
     else:
         for p in params["blocks"]:
             z = block(p, z)
-    output: jax.Array = normed(z) @ params["head"]
-    return output
+    return normed(z) @ params["head"]
 
 
 def loss(output: jax.Array, ys: jax.Array) -> jax.Array:

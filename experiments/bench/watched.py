@@ -1,6 +1,5 @@
 """Steps of a network with Adam, in one scan, with a watch or without."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import optax
 from jaxtyping import PyTree
 
 import jaxnn
+from experiments.bench import resnet, transformer
 from experiments.bench.waiting import waited
 from experiments.bench.workload import Workload
 from jaxnn.train.alarms import ALARMS
@@ -17,31 +17,28 @@ from jaxnn.train.alarms import ALARMS
 ADAM = optax.adam(1e-3)
 
 
-def training(
-    network: Callable[[Any, Any], Any],
-    loss: Callable[[Any, Any], Any],
-    given: tuple[Any, Any, Any],
-    steps: int,
-    every: int,
-) -> Workload:
+def workload(network: str, steps: int, every: int, **sizes: int) -> Workload:
     """Return a training of so many steps, all on one batch.
 
     Args:
-        network: (params, xs) -> output.
-        loss: (output, ys) -> a loss of each example.
-        given: params, xs and ys.
+        network: a transformer over words, or a ResNet.
         steps: of a repetition.
         every: steps from one measurement to the next; 0 without a watch.
+        **sizes: of the network and its batch.
     """
-    params, xs, ys = given
+    if network == "resnet":
+        (params, xs, ys), logits, loss = resnet.draw(**sizes), resnet.logits, resnet.loss
+    else:
+        params, xs, ys = transformer.draw_over_words(**sizes, stacked=True)
+        logits, loss = transformer.logits, transformer.loss
     watch = None
     if every:
-        net, _ = jaxnn.as_network((network, params), xs)
+        net, _ = jaxnn.as_network((logits, params), xs)
         watch = jaxnn.watch(net, loss=loss, every=every, ignore=tuple(ALARMS))
 
     def train_step(carry: PyTree, step: jax.Array) -> Any:
         params, opt_state = carry
-        value, gradient = jax.value_and_grad(lambda p: loss(network(p, xs), ys).mean())(params)
+        value, gradient = jax.value_and_grad(lambda p: loss(logits(p, xs), ys).mean())(params)
         updates, opt_state = ADAM.update(gradient, opt_state, params)
         after = optax.apply_updates(params, updates)
         if watch is not None:

@@ -125,8 +125,7 @@ def _shares(
         logits = (x @ w_q) @ (x @ w_k).T / jnp.sqrt(width)
         return jnp.mean(jnp.sum(jnp.square(jax.nn.softmax(logits)), axis=1))
 
-    by_seed: jax.Array = lax.map(share, keys)
-    return by_seed
+    return lax.map(share, keys)
 
 
 LAW = Law(

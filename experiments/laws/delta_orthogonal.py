@@ -121,10 +121,9 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 def convolved(a: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return a, (positions, n), convolved on a ring with a kernel, (taps, n, n)."""
     around = jnp.concatenate([a[-1:], a, a[:1]])
-    out: jax.Array = lax.conv_general_dilated(
+    return lax.conv_general_dilated(
         around[None], kernel, (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
     )[0]
-    return out
 
 
 def kernel_of(key: jax.Array, n: int, orthogonal: bool) -> jax.Array:
@@ -160,8 +159,7 @@ def _through(
         first = jnp.mean(jnp.square(z), axis=1)
         return jnp.concatenate([first[None], square]), gradient
 
-    both: tuple[jax.Array, jax.Array] = lax.map(one, keys)
-    return both
+    return lax.map(one, keys)
 
 
 @partial(jax.jit, static_argnames=("n", "positions", "layers", "orthogonal"))
@@ -181,8 +179,7 @@ def _waves(keys: jax.Array, n: int, positions: int, layers: int, orthogonal: boo
         square = lax.scan(layer, z, jax.random.split(of_kernels, layers))[1]
         return jnp.concatenate([wave[None], square])
 
-    by_seed: jax.Array = lax.map(one, keys)
-    return by_seed
+    return lax.map(one, keys)
 
 
 LAW = Law(

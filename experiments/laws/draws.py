@@ -100,8 +100,7 @@ def flows(
     Each network has one input, of mean square q0.
     """
     net = square_network(n, hidden, ensemble.activation)
-    by_seed: Flows = _flows(keys, net, ensemble[1:], q0, weights)
-    return by_seed
+    return _flows(keys, net, ensemble[1:], q0, weights)
 
 
 @partial(jax.jit, static_argnames="weights")
@@ -121,8 +120,7 @@ def _flows(
         flow = flow_of_net(net, params, x[None], cotangent=u[None], examples=False)
         return Flows(*(field(flow, name) for name in Flows._fields))
 
-    by_seed: Flows = lax.map(flow_of, keys)
-    return by_seed
+    return lax.map(flow_of, keys)
 
 
 def slope_down(log_delta: np.ndarray) -> np.ndarray:

@@ -38,8 +38,7 @@ class Spread(NamedTuple):
 
 def around(q: np.ndarray) -> np.ndarray:
     """Return q and its neighbours below and above, (3, layers)."""
-    every: np.ndarray = np.multiply.outer([1.0, 1 - STEP, 1 + STEP], q)
-    return every
+    return np.multiply.outer([1.0, 1 - STEP, 1 + STEP], q)
 
 
 def derivatives(values: np.ndarray, q: np.ndarray | float) -> tuple[Any, Any]:

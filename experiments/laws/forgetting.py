@@ -106,8 +106,7 @@ def distances(z: np.ndarray) -> np.ndarray:
     one, other = np.triu_indices(z.shape[1], 1)
     difference = np.sum((z[:, one] - z[:, other]) ** 2, axis=-1)
     square = np.sum(z**2, axis=-1)
-    apart: np.ndarray = np.sqrt(2 * difference / (square[:, one] + square[:, other])).T
-    return apart
+    return np.sqrt(2 * difference / (square[:, one] + square[:, other])).T
 
 
 LAW = Law(

@@ -94,8 +94,7 @@ def _integrand(activation: str, q: float, u: jax.Array) -> jax.Array:
         v = solve(lambda v: u * v + share(v / u) - 1, jnp.zeros_like(u), 1 / u)
         return share(v / u)
 
-    values: jax.Array = jax.lax.map(at, u)
-    return values
+    return jax.lax.map(at, u)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -122,8 +121,7 @@ def _means(key: jax.Array, n: int, layers: int, draw: Initializer) -> jax.Array:
         slope, theta = factors
         return jnp.mean(jnp.linalg.svd(slope[:, None] * theta, compute_uv=False))
 
-    means: jax.Array = jax.lax.map(mean_of_layer, (slopes, thetas))
-    return means
+    return jax.lax.map(mean_of_layer, (slopes, thetas))
 
 
 def _case(scheme: str, layer: int) -> str:

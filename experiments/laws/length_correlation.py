@@ -180,11 +180,9 @@ def _paths(keys: jax.Array, sigmas: jax.Array, n: int, layers: int) -> Paths:
         return Paths(length**2 / n, c, jnp.log(jnp.linalg.norm(tangent, axis=1)))
 
     def by_seed(sigma_w: jax.Array) -> Paths:
-        paths: Paths = lax.map(partial(path, sigma_w), keys)
-        return paths
+        return lax.map(partial(path, sigma_w), keys)
 
-    paths: Paths = lax.map(by_seed, sigmas)
-    return paths
+    return lax.map(by_seed, sigmas)
 
 
 LAW = Law(

@@ -122,8 +122,7 @@ def pull(product: np.ndarray, error: np.ndarray, factors: int) -> np.ndarray:
     j = np.arange(factors)[:, None]
     powers = s ** (2 * j / factors)
     means = np.einsum("ji,jk->ik", powers[::-1], powers) / factors
-    out: np.ndarray = u @ (means * (u.T @ error @ v.T)) @ v
-    return out
+    return u @ (means * (u.T @ error @ v.T)) @ v
 
 
 def _part(pair: list[float], bound: float) -> float:
@@ -193,8 +192,7 @@ def _mode(room: int, factors: int) -> jax.Array:
         ]
         return tuple(moved), u
 
-    u: jax.Array = lax.scan(step, params, length=math.ceil(20 / STEP))[1]
-    return u
+    return lax.scan(step, params, length=math.ceil(20 / STEP))[1]
 
 
 def _times(setup: Setup, key: jax.Array, matrices: tuple[int, ...], orthogonal: bool) -> np.ndarray:

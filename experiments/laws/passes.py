@@ -184,8 +184,7 @@ def _signals(
         for layer in params
     )
     _, saved = up(net, params, ScaledRows(x.astype(dtype)))
-    z: jax.Array = saved[1].z.m  # from the first hidden layer to the last
-    return z
+    return saved[1].z.m  # from the first hidden layer to the last
 
 
 def pair(n: int, c: float) -> jax.Array:
@@ -199,8 +198,7 @@ def correlation(z: np.ndarray) -> np.ndarray:
     """Return the mean correlation of two different rows, for z (…, rows, n)."""
     rows = z.shape[-2]
     unit = z / np.linalg.norm(z, axis=-1, keepdims=True)  # lengths of rows come apart with depth
-    c: np.ndarray = (np.sum(np.sum(unit, axis=-2) ** 2, axis=-1) - rows) / (rows * (rows - 1))
-    return c
+    return (np.sum(np.sum(unit, axis=-2) ** 2, axis=-1) - rows) / (rows * (rows - 1))
 
 
 def path(
@@ -246,8 +244,7 @@ def _path(
         return (above, jnp.minimum(of_both, 1.0)), tuple(here[name] for name in fields)
 
     start = tuple(jnp.asarray(v, float) for v in first)
-    along: tuple[jax.Array, ...] = lax.scan(layer, start, None, length=layers)[1]
-    return along
+    return lax.scan(layer, start, None, length=layers)[1]
 
 
 def log_spread(

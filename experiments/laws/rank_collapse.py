@@ -131,8 +131,7 @@ class Weights(NamedTuple):
 def attention(p: Weights, z: jax.Array) -> jax.Array:
     """Return s z + softmax(z Q (z K)ᵀ/√n) z V of (B, T, n) tokens."""
     scores = jnp.einsum("btn,bsn->bts", z @ p.queries, z @ p.keys) / z.shape[-1] ** 0.5
-    mixed: jax.Array = p.skip * z + jax.nn.softmax(scores) @ (z @ p.values)
-    return mixed
+    return p.skip * z + jax.nn.softmax(scores) @ (z @ p.values)
 
 
 def draw(key: jax.Array, setup: Setup, alpha: float, beta: float, skip: float) -> Weights:

@@ -128,8 +128,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 def _of_means(logs: np.ndarray) -> np.ndarray:
     """Shift the logarithms of each place, so that their mean is that of the mean."""
     means = np.array([log_mean_of(column).value for column in logs.T])
-    shifted: np.ndarray = logs - logs.mean(axis=0) + means
-    return shifted
+    return logs - logs.mean(axis=0) + means
 
 
 def _tanh(z: jax.Array, theta: jax.Array, b: jax.Array, key: jax.Array) -> jax.Array:
@@ -162,8 +161,7 @@ def _passes(
         def after(z: jax.Array, t: jax.Array) -> jax.Array:
             of_step = jax.random.fold_in(of_weights, 0 if same else t)
             theta = sigma_w / math.sqrt(n) * jax.random.normal(of_step, (n, n))
-            following: jax.Array = step(z, theta, b, inputs[t])
-            return following
+            return step(z, theta, b, inputs[t])
 
         def forward(z: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
             return after(z, t), z
@@ -179,8 +177,7 @@ def _passes(
         logs = lax.scan(back, delta, (zs, time), reverse=True)[1]
         return jnp.append(logs, 0.0)[::-1]
 
-    by_seed: jax.Array = lax.map(one, keys)
-    return by_seed
+    return lax.map(one, keys)
 
 
 LAW = Law(

@@ -62,8 +62,7 @@ def predicted(block: jaxnn.blocks.Block, most: int) -> np.ndarray:
     fields = ("c", "factor", "tangent")
     c, factor, tangent = path(ENSEMBLE, block, 1.0, 0.0, most + 1, fields)
     top = 1 - np.arccos(np.clip(c, -1, 1)) / np.pi  # of relu, at c[L+1]
-    values: np.ndarray = top * np.append(1.0, np.cumprod((tangent / factor)[:-1]))
-    return values
+    return top * np.append(1.0, np.cumprod((tangent / factor)[:-1]))
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -90,8 +89,7 @@ def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:
     """
     size = np.exp(log_rows)
     own = np.sum(size**2, axis=1)
-    shared: np.ndarray = (np.exp(2 * log_sum) - own) / (np.sum(size, axis=1) ** 2 - own)
-    return shared
+    return (np.exp(2 * log_sum) - own) / (np.sum(size, axis=1) ** 2 - own)
 
 
 LAW = Law(

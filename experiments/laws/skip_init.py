@@ -102,15 +102,13 @@ def _skip_init(keys: jax.Array, n: int, blocks: int, _: jax.Array) -> jax.Array:
                 theta = jax.random.normal(key, (n, n)) * math.sqrt(2 / n)
                 return z + alpha * (jax.nn.relu(z) @ theta), None
 
-            last: jax.Array = lax.scan(block, z, (alphas, jax.random.split(of_weights, blocks)))[0]
-            return last
+            return lax.scan(block, z, (alphas, jax.random.split(of_weights, blocks)))[0]
 
         down = jax.vjp(output, jnp.zeros(blocks))[1]
         gradients: jax.Array = jax.vmap(lambda u: down(u)[0])(us)
         return jnp.sum(jnp.square(gradients)) / COTANGENTS
 
-    each: jax.Array = lax.map(taken, keys)
-    return each
+    return lax.map(taken, keys)
 
 
 @partial(jax.jit, static_argnames=("n", "blocks"))
@@ -126,8 +124,7 @@ def _fixup(keys: jax.Array, n: int, blocks: int, variance: jax.Array) -> jax.Arr
             def block(z: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
                 return z + jax.nn.relu(z @ at[0]) @ at[1], None
 
-            z: jax.Array = lax.scan(block, x, params)[0]
-            return z
+            return lax.scan(block, x, params)[0]
 
         params = (a, jnp.zeros_like(a))
         gradient = jax.vjp(output, params)[1](u)[0]
@@ -135,8 +132,7 @@ def _fixup(keys: jax.Array, n: int, blocks: int, variance: jax.Array) -> jax.Arr
         along: jax.Array = jax.jvp(output, (params,), (step,))[1]
         return jnp.sqrt(jnp.sum(jnp.square(along))) / n
 
-    each: jax.Array = lax.map(moved, keys)
-    return each
+    return lax.map(moved, keys)
 
 
 LAW = Law(

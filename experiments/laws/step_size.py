@@ -149,8 +149,7 @@ def _first_losses(key: jax.Array, net: jaxnn.Network, rates: jax.Array) -> jax.A
     first, run, last = draw(net, key_params, SIGMA_W, 0.0)
     params = (first, run, last._replace(theta=FLAT * last.theta))
     x, y = jax.random.normal(key_x, (1, net.sizes[0])), jax.random.randint(key_y, (1,), 0, 10)
-    losses: jax.Array = losses_of_run(net, params, Examples(x, y), key, rates, 1, 1)
-    return losses
+    return losses_of_run(net, params, Examples(x, y), key, rates, 1, 1)
 
 
 @jax.jit

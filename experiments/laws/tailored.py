@@ -101,8 +101,7 @@ def end(k: float, layers: int) -> float:
 
 def bend(c: np.ndarray) -> np.ndarray:
     """Return h(c), of C(c) = c + k h(c)."""
-    h: np.ndarray = (np.sqrt(1 - c**2) - c * np.arccos(c)) / math.pi
-    return h
+    return (np.sqrt(1 - c**2) - c * np.arccos(c)) / math.pi
 
 
 def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -167,8 +166,7 @@ def _pairs(z: np.ndarray) -> np.ndarray:
     """Return the correlation of each two rows, z (layers, rows, n) -> (layers, pairs)."""
     unit = z / np.linalg.norm(z, axis=-1, keepdims=True)
     one, other = np.triu_indices(z.shape[1], 1)
-    c: np.ndarray = np.clip((unit @ np.swapaxes(unit, 1, 2))[:, one, other], -1, 1)
-    return c
+    return np.clip((unit @ np.swapaxes(unit, 1, 2))[:, one, other], -1, 1)
 
 
 def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:

@@ -61,8 +61,7 @@ def accuracies(
 ) -> jax.Array:
     """Train, and return the accuracy after each of `looks` equal parts of the steps, (looks,)."""
     rule, sizes = (descent.rate, descent.momentum), (looks, steps // looks, descent.batch)
-    accuracies: jax.Array = _train(net, params, examples, key, rule, depth, sizes)
-    return accuracies
+    return _train(net, params, examples, key, rule, depth, sizes)
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -123,8 +122,7 @@ def losses_of_run(
         state = descend(net, state, examples.x, examples.y, adam, batches)
         return jnp.asarray(jaxnn.train.evaluate(net, state.params, examples.x, examples.y).loss)
 
-    losses: jax.Array = lax.map(loss, rates)
-    return losses
+    return lax.map(loss, rates)
 
 
 def fewest_steps(

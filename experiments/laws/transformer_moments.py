@@ -131,8 +131,7 @@ def kept_of(normal: jax.Array, keep: jax.Array) -> jax.Array:
 
 def grouped(values: np.ndarray) -> np.ndarray:
     """Return means of groups of draws, (set-ups, draws) -> (set-ups, groups)."""
-    means: np.ndarray = values.reshape(len(values), GROUPS, -1).mean(axis=-1)
-    return means
+    return values.reshape(len(values), GROUPS, -1).mean(axis=-1)
 
 
 # Feed-forward
@@ -147,8 +146,7 @@ def feed_forward(setup: Setup, key: jax.Array) -> np.ndarray:
         float(jaxnn.theory.meanfield.length_map("relu", 1.0, 0.0, 1.0, keep=float(keep)))
         for _, keep in given
     ]
-    logs: np.ndarray = np.log(grouped(drawn) / np.array(theory)[:, None])
-    return logs
+    return np.log(grouped(drawn) / np.array(theory)[:, None])
 
 
 @jax.jit
@@ -165,11 +163,9 @@ def _of_feed_forward(keys: jax.Array, given: jax.Array) -> jax.Array:
             z = jax.nn.relu(alike(common, own, c) @ a) @ b * kept_of(mask, keep)
             return jnp.mean(jnp.square(z))
 
-        each: jax.Array = jax.vmap(mean_square)(given)
-        return each
+        return jax.vmap(mean_square)(given)
 
-    by_draw: jax.Array = lax.map(drawn, keys, batch_size=GROUPS)
-    return by_draw
+    return lax.map(drawn, keys, batch_size=GROUPS)
 
 
 # Attention
@@ -187,8 +183,7 @@ class Weights(NamedTuple):
 def attend(p: Weights, x: jax.Array) -> jax.Array:
     """Return what one head makes of (B, T, n) tokens."""
     scores = jnp.einsum("btd,bsd->bts", x @ p.queries, x @ p.keys) / p.queries.shape[-1] ** 0.5
-    attended: jax.Array = (jax.nn.softmax(scores) * p.mask) @ (x @ p.values)
-    return attended
+    return (jax.nn.softmax(scores) * p.mask) @ (x @ p.values)
 
 
 class Case(NamedTuple):
@@ -245,16 +240,13 @@ def _drawn(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
 
             def below(key: jax.Array) -> jax.Array:
                 weights = _weights(key, case, setup, mask)
-                result: jax.Array = jax.vjp(partial(attend, weights), x)[1](delta)[0]
-                return result
+                return jax.vjp(partial(attend, weights), x)[1](delta)[0]
 
             return jnp.mean(jnp.square(jax.vmap(below)(jax.random.split(key, NETWORKS))))
 
-        each: jax.Array = lax.map(of, keys)
-        return each
+        return lax.map(of, keys)
 
-    every: jax.Array = lax.map(of_case, cases)
-    return every
+    return lax.map(of_case, cases)
 
 
 @partial(jax.jit, static_argnames="setup")
@@ -270,11 +262,9 @@ def _of_twins(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
             flow = flow_of_net(twin, own, x, cotangent=delta, examples=False)
             return jnp.exp(2 * flow.log_delta_input) / x.size
 
-        each: jax.Array = lax.map(of, keys)
-        return each
+        return lax.map(of, keys)
 
-    every: jax.Array = lax.map(of_case, cases)
-    return every
+    return lax.map(of_case, cases)
 
 
 THIRDS = (0.0, 1 / 3, 2 / 3)

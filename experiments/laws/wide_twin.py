@@ -112,8 +112,7 @@ def sizes_of(cut: Cut, net: Any, several: list[Any]) -> Sizes:
 
 def mean_size(decades: np.ndarray) -> np.ndarray:
     """Return the root mean square over networks, in decades."""
-    mean: np.ndarray = np.log10(np.mean(10.0 ** (2 * decades), axis=0)) / 2
-    return mean
+    return np.log10(np.mean(10.0 ** (2 * decades), axis=0)) / 2
 
 
 def cases(kind: str, sizes: Sizes) -> list[list[str]]:

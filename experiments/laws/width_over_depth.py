@@ -152,8 +152,7 @@ def difference(a: Measured, b: Measured) -> Measured:
 
 def _bins(beta: float, count: int = 15) -> np.ndarray:
     """Middles of bins from -3.5 to 3.5 deviations around the mean."""
-    middles: np.ndarray = -beta / 2 + math.sqrt(beta) * np.linspace(-3.5, 3.5, count)
-    return middles
+    return -beta / 2 + math.sqrt(beta) * np.linspace(-3.5, 3.5, count)
 
 
 def _histogram(series: str, values: np.ndarray, beta: float) -> pl.DataFrame:

@@ -87,13 +87,11 @@ class Scaler(NamedTuple):
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Return standardised rows, (N, n)."""
-        rows: np.ndarray = (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
-        return rows
+        return (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
 
     def restored(self, values: np.ndarray) -> np.ndarray:
         """Return standardised rows in the units of the columns."""
-        rows: np.ndarray = self.mean + self.spread * values
-        return rows
+        return self.mean + self.spread * values
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,8 +49,7 @@ def descend(
     def step(state: jaxnn.train.State, rows: jax.Array) -> tuple[jaxnn.train.State, None]:
         return jaxnn.train.step(net, state, x[rows], y[rows], optimizer, depth=depth)[0], None
 
-    last: jaxnn.train.State = lax.scan(step, state, batches)[0]
-    return last
+    return lax.scan(step, state, batches)[0]
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def trained(dataset: Dataset, training: Training) -> jaxnn.train.Scores:
     """Draw and train the networks; return loss and accuracy over all the data, one each a σ_w."""
     side_by_side = SideBySide.over_devices(len(training.sigma_w))
     descent = training.descent
-    scores: jaxnn.train.Scores = side_by_side.get(
+    return side_by_side.get(
         descending(side_by_side, training.net)(
             side_by_side.put(np.asarray(training.sigma_w, np.float32)),
             (np.int32(training.seed), np.float32(training.sigma_b)),
@@ -101,7 +100,6 @@ def trained(dataset: Dataset, training: Training) -> jaxnn.train.Scores:
             np.int32(training.depth),
         )
     )
-    return scores
 
 
 @cache
@@ -130,7 +128,7 @@ def trained_from(
     """Train drawn networks; return loss and accuracy over all the data, one each a seed."""
     side_by_side = SideBySide.over_devices(len(seeds), apart=len(params) > 1)  # as was drawn
     rows = np.stack([rows_of_steps(len(dataset.x), s, descent.batch, steps) for s in seeds])
-    scores: jaxnn.train.Scores = side_by_side.get(
+    return side_by_side.get(
         continuing(side_by_side, net)(
             params,
             side_by_side.put(rows),
@@ -139,7 +137,6 @@ def trained_from(
             np.int32(depth),
         )
     )
-    return scores
 
 
 @cache
@@ -183,8 +180,7 @@ def batches(dataset: Dataset, training: Training) -> np.ndarray:
 
 def rows_of_steps(count: int, seed: int, batch: int, steps: int) -> np.ndarray:
     """Return the rows of each step, (steps, batch): whole batches of a permutation an epoch."""
-    rows: np.ndarray = np.asarray(_shuffled(seed, count, min(batch, count), steps))
-    return rows
+    return np.asarray(_shuffled(seed, count, min(batch, count), steps))
 
 
 @partial(jax.jit, static_argnames=("count", "batch", "steps"))

@@ -11,5 +11,4 @@ def field(flow: jaxnn.Flow, name: str) -> jax.Array:
     """Return a field: one of `jaxnn.Flow`, of its units, or log_delta_theta or log_delta_b."""
     if name in PARAMETERS:
         return flow.parameters.log_delta[..., PARAMETERS[name] :: 2]
-    values: jax.Array = getattr(flow if hasattr(flow, name) else flow.units, name)
-    return values
+    return getattr(flow if hasattr(flow, name) else flow.units, name)

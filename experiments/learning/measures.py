@@ -77,8 +77,7 @@ def _z(
     net: jaxnn.Network, params: tuple[jaxnn.network.Layer, ...], xs: Array
 ) -> Float[Array, "N n"]:
     """z[L]. Inside one program XLA computes it once, however often it is asked for."""
-    z: Array = up(net, params, ScaledRows(xs))[0].m
-    return z
+    return up(net, params, ScaledRows(xs))[0].m
 
 
 def auc(z: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, ""]:

@@ -277,8 +277,7 @@ def decided(y_hat: np.ndarray) -> np.ndarray:
     """Return the class of each row of probabilities: of one output 1 above ½, else the largest."""
     if y_hat.shape[1] == 1:
         return (y_hat[:, 0] > 0.5).astype(int)
-    classes: np.ndarray = np.argmax(y_hat, axis=1)
-    return classes
+    return np.argmax(y_hat, axis=1)
 
 
 @jax.jit

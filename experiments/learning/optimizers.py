@@ -47,5 +47,4 @@ def make(name: str, rate: float, momentum: float | None = None) -> Optimizer:
         raise ValueError(
             f"momentum: {name} has none; it is for sgd, momentum and rmsprop, or leave it out"
         )
-    made: Optimizer = alias(learning_rate=rate, **options)
-    return made
+    return alias(learning_rate=rate, **options)

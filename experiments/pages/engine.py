@@ -116,8 +116,7 @@ def _newest() -> str:
     """Return the newest version of Vega-Lite there is, which mostly is the one Altair writes."""
     import vl_convert
 
-    newest: str = vl_convert.get_vegalite_versions()[-1]
-    return newest
+    return vl_convert.get_vegalite_versions()[-1]
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"picture": picture, "library": library}

@@ -142,8 +142,7 @@ class Html:
         page = self.page
         answer = page.answer._asdict()
         said = {"subtitle": page.subtitle, "answer": answer, "verdicts": page.verdicts}
-        changing: dict[str, Any] = cleaned(said | {"data": self._data})
-        return changing
+        return cleaned(said | {"data": self._data})
 
     def charts(self) -> str:
         """Return the page without tables, settings and versions."""

@@ -159,8 +159,7 @@ def last_hidden(
     if net.homogeneous:  # z may leave the range of its dtype, as in gradient_flow
         x = renormalised(with_exponents(x))
     saved: Saved = up(net, params, x, check_depth(params, depth))[1][-1]
-    z: ScaledRows = saved.z
-    return z
+    return saved.z
 
 
 @jax.jit

@@ -132,8 +132,7 @@ class OfJax(Training):
         return Curve(self.rule.points, list(map(float, loss)), known)
 
     def _rule(self, rate: jax.Array | float) -> optax.GradientTransformation:
-        made: optax.GradientTransformation = getattr(optax, self.rule.optimizer)(rate)
-        return made
+        return getattr(optax, self.rule.optimizer)(rate)
 
     @cached_property
     def _arrays(self) -> tuple[list[int], list[int]]:

@@ -1,4 +1,4 @@
-"""A training of a ResNet with Adam, with a watch or without; plain JAX."""
+"""A ResNet in plain JAX, of one stage after the other, each twice as wide."""
 
 from typing import Any
 
@@ -7,14 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from experiments.bench.watched import training
-from experiments.bench.workload import Workload
-
 STAGES, CLASSES = 3, 10
 
 
-def workload(blocks: int, width: int, size: int, batch: int, steps: int, every: int) -> Workload:
-    """Return a training of so many steps."""
+def draw(blocks: int, width: int, size: int, batch: int) -> tuple[Any, jax.Array, jax.Array]:
+    """Draw weights, a batch of images, and labels."""
     rng = np.random.default_rng(0)
 
     def kernel(edge: int, before: int, after: int) -> jax.Array:
@@ -36,7 +33,7 @@ def workload(blocks: int, width: int, size: int, batch: int, steps: int, every: 
         params["stages"].append({"blocks": stack, **skip})
     params["head"] = jnp.asarray(rng.standard_normal((after, CLASSES)) / after**0.5, jnp.float32)
     xs = jnp.asarray(rng.standard_normal((batch, size, size, 3)), jnp.float32)
-    return training(logits, loss, (params, xs, jnp.arange(batch) % CLASSES), steps, every)
+    return params, xs, jnp.arange(batch) % CLASSES
 
 
 def convolved(z: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
@@ -45,8 +42,7 @@ def convolved(z: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
         z, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     mean, variance = out.mean(axis=(0, 1, 2)), out.var(axis=(0, 1, 2))
-    normed: jax.Array = (out - mean) * jax.lax.rsqrt(variance + 1e-5)
-    return normed
+    return (out - mean) * jax.lax.rsqrt(variance + 1e-5)
 
 
 def logits(params: PyTree, xs: jax.Array) -> jax.Array:
@@ -58,8 +54,7 @@ def logits(params: PyTree, xs: jax.Array) -> jax.Array:
             inner = jax.nn.relu(convolved(z, block["first"], stride))
             skip = convolved(z, stage["skip"], stride) if i and not j else z
             z = jax.nn.relu(skip + convolved(inner, block["second"]))
-    output: jax.Array = z.mean(axis=(1, 2)) @ params["head"]
-    return output
+    return z.mean(axis=(1, 2)) @ params["head"]
 
 
 def loss(output: jax.Array, ys: jax.Array) -> jax.Array:
