@@ -107,11 +107,18 @@ def test_lines_are_those_of_a_network_and_of_what_it_uses(package):
 def test_the_options_of_an_entry_are_those_of_the_file_s_network(monkeypatch):
     monkeypatch.setattr(catalogue.importlib, "import_module", lambda _: module)
     module = SimpleNamespace(
-        NETWORKS={"one": ("nn.One", lambda: {"model": 1}), "two": {"title": "nn.Two", "size": 3}},
+        NETWORKS={
+            "one": ("nn.One", lambda: {"model": 1}),
+            "two": {"title": "nn.Two", "size": 3},
+            "three": ("nn.Three", lambda: 3, lambda: 4),
+        },
         network=lambda *arguments, **options: {"model": (arguments, options)},
+        arguments=lambda model, xs: {"model": model, "xs": xs},
     )
-    one, two = (catalogue.Entry("mine", n, f"nn.{n.title()}", 1) for n in ("one", "two"))
+    names = ("one", "two", "three")
+    one, two, three = (catalogue.Entry("mine", n, f"nn.{n.title()}", 1) for n in names)
     assert one.arguments() == {"model": 1}
+    assert three.arguments() == {"model": 3, "xs": 4}
     assert two.arguments() == {"model": (("two", "nn.Two"), {"size": 3})}
 
 

@@ -2,9 +2,10 @@
 
     networks/of_PACKAGE.py  ->  its table `NETWORKS`  ->  an entry each
 
-An entry of a table is a title with the function that returns the arguments of `jaxnn.diagnose`, or
-the options of the file's own `network(name, title, **options)`, among them a title that is not the
-name.
+An entry of a table is a title with functions that return the model and its inputs, of which the
+file's own `arguments(model, xs)` makes what `jaxnn.diagnose` takes; or with one that returns these
+arguments; or the options of the file's own `network(name, title, **options)`, among them a title
+that is not the name.
 
 Nothing is imported to make the list, so that a network is in it whose package is not installed.
 """
@@ -65,12 +66,11 @@ class Entry:
         """Return the arguments of `jaxnn.diagnose`."""
         module = importlib.import_module(f"experiments.menagerie.networks.of_{self.package}")
         entry = module.NETWORKS[self.network]
-        if isinstance(entry, tuple):
-            arguments: inputs.Arguments = entry[1]()
-        else:
+        if isinstance(entry, dict):
             options = {name: value for name, value in entry.items() if name != "title"}
-            arguments = module.network(self.network, self.title, **options)
-        return arguments
+            return module.network(self.network, self.title, **options)
+        made = [make() for make in entry[1:]]
+        return made[0] if len(made) == 1 else module.arguments(*made)
 
 
 def find(package: str, network: str) -> Entry:
@@ -103,6 +103,8 @@ def of_package(package: str) -> tuple[Entry, ...]:
         name = ast.literal_eval(key)
         if isinstance(value, ast.Tuple):
             title, function = ast.literal_eval(value.elts[0]), value.elts[1]
+            if len(value.elts) == 3:
+                function = ast.Tuple([*value.elts[1:], ast.Name("arguments")])
         else:
             title = ast.literal_eval(value).get("title", name)
             function = ast.Name("network")

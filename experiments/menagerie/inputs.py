@@ -7,8 +7,10 @@ import numpy as np
 
 Batch = np.ndarray
 Arguments = dict[str, Any]  # of `jaxnn.diagnose`, by their names
-# By name, the title and the arguments, or options of the module's function `network`.
-Networks = dict[str, tuple[str, Callable[[], Arguments]] | dict[str, Any]]
+# By name, the title with the model and its inputs, or with the arguments; or options of the file's
+# function `network`.
+Made = tuple[str, Callable[[], Any], Callable[[], Batch]] | tuple[str, Callable[[], Arguments]]
+Networks = dict[str, Made | dict[str, Any]]
 BATCH, UNITS, LENGTH, WORDS = 4, 8, 6, 20
 
 

@@ -9,27 +9,32 @@ from experiments.menagerie import inputs
 KEY = jax.random.key(0)
 
 
-def _measured(model: PyTree, size: int = 64) -> inputs.Arguments:
+def arguments(model: PyTree, xs: inputs.Batch) -> inputs.Arguments:
     f = lambda model, x: model(x, key=KEY, inference=True)
-    return {"model": (f, model), "xs": inputs.images_channels_first(size), "each": "example"}
+    return {"model": (f, model), "xs": xs, "each": "example"}
 
 
 NETWORKS: inputs.Networks = {
     "vision_transformer": (
         "VisionTransformer",
-        lambda: _measured(
-            models.VisionTransformer(32, 3, 16, 8, 2, [4], num_classes=10, key=KEY), 32
-        ),
+        lambda: models.VisionTransformer(32, 3, 16, 8, 2, [4], num_classes=10, key=KEY),
+        lambda: inputs.images_channels_first(32),
     ),
     "convnext": (
         "ConvNeXt",
-        lambda: _measured(
-            models.ConvNeXt(3, depths=[1, 1, 2, 1], dims=[8, 8, 16, 16], num_classes=10, key=KEY)
+        lambda: models.ConvNeXt(
+            3, depths=[1, 1, 2, 1], dims=[8, 8, 16, 16], num_classes=10, key=KEY
         ),
+        lambda: inputs.images_channels_first(64),
     ),
     "reduceformer": (
         "reduceformer_backbone_b1",
-        lambda: _measured(models.reduceformer_backbone_b1(num_classes=10, key=KEY)),
+        lambda: models.reduceformer_backbone_b1(num_classes=10, key=KEY),
+        lambda: inputs.images_channels_first(64),
     ),
-    "iformer": ("iformer_t", lambda: _measured(models.iformer_t(num_classes=10, key=KEY))),
+    "iformer": (
+        "iformer_t",
+        lambda: models.iformer_t(num_classes=10, key=KEY),
+        lambda: inputs.images_channels_first(64),
+    ),
 }

@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 KEYS = jax.random.split(KEY, 8)
 
 
-def _each(model: PyTree, xs: PyTree) -> inputs.Arguments:
+def arguments(model: PyTree, xs: PyTree) -> inputs.Arguments:
     return {"model": model, "xs": xs, "each": "example"}
 
 
@@ -42,7 +42,7 @@ def _convolutions() -> inputs.Arguments:
     model = eqx.nn.Sequential(
         [*blocks, eqx.nn.Lambda(jnp.ravel), eqx.nn.Linear(32, 4, key=KEYS[3])]
     )
-    return _each(model, inputs.images_channels_first())
+    return arguments(model, inputs.images_channels_first())
 
 
 def _batch_norm() -> inputs.Arguments:
@@ -65,7 +65,7 @@ def _gru() -> inputs.Arguments:
         h, _ = jax.lax.scan(lambda h, x: (model[0](x, h), None), jnp.zeros(16), x)
         return model[1](h)
 
-    return _each((f, model), inputs.sequences())
+    return arguments((f, model), inputs.sequences())
 
 
 def _lstm() -> inputs.Arguments:
@@ -78,7 +78,7 @@ def _lstm() -> inputs.Arguments:
 
         return jax.lax.scan(step, (jnp.zeros(16), jnp.zeros(16)), x)[1]
 
-    return _each((f, model), inputs.sequences())
+    return arguments((f, model), inputs.sequences())
 
 
 def _attention() -> inputs.Arguments:
@@ -99,7 +99,7 @@ def _attention() -> inputs.Arguments:
             x = x + jax.vmap(mlp)(jax.vmap(norm2)(x))
         return x
 
-    return _each((f, blocks), inputs.sequences())
+    return arguments((f, blocks), inputs.sequences())
 
 
 def _rotary() -> inputs.Arguments:
@@ -116,52 +116,50 @@ def _rotary() -> inputs.Arguments:
             h = h + attend(h, h, h, mask, process_heads=turn)
         return jax.vmap(head)(h)
 
-    return _each((f, model), inputs.tokens())
+    return arguments((f, model), inputs.tokens())
 
 
 def _dropout() -> inputs.Arguments:
     model = _stack(lambda k: (*_tanh(eqx.nn.Linear(8, 8, key=k)), eqx.nn.Dropout(0.5)))
     xs = (inputs.vectors(), jax.random.split(KEY, 4))
-    return _each((lambda model, x: model(x[0], key=x[1]), model), xs)
+    return arguments((lambda model, x: model(x[0], key=x[1]), model), xs)
 
 
 def _spectral_norm() -> inputs.Arguments:
     norm = lambda k: eqx.nn.SpectralNorm(eqx.nn.Linear(8, 8, key=k), "weight", key=k)
     blocks = [eqx.nn.Sequential(list(_tanh(norm(k)))) for k in KEYS]
     model, state = eqx.nn.make_with_state(eqx.nn.Sequential)(blocks)
-    return _each((lambda both, x: both[0](x, both[1])[0], (model, state)), inputs.vectors())
+    return arguments((lambda both, x: both[0](x, both[1])[0], (model, state)), inputs.vectors())
 
 
 def _transposed() -> inputs.Arguments:
     down = [_tanh(eqx.nn.Conv1d(8, 8, 4, 2, 1, key=k)) for k in KEYS[:2]]
     up = [_tanh(eqx.nn.ConvTranspose1d(8, 8, 4, 2, padding=1, key=k)) for k in KEYS[2:4]]
     model = eqx.nn.Sequential([layer for block in (*down, *up) for layer in block])
-    return _each(model, inputs.sequences(8, 16))
+    return arguments(model, inputs.sequences(8, 16))
 
 
 NETWORKS: inputs.Networks = {
     "mlp": (
         "nn.MLP",
-        lambda: _each(
-            eqx.nn.MLP(8, 8, 16, depth=6, activation=jnp.tanh, key=KEY), inputs.vectors()
-        ),
+        lambda: eqx.nn.MLP(8, 8, 16, depth=6, activation=jnp.tanh, key=KEY),
+        inputs.vectors,
     ),
     "deep_mlp": (
         "nn.MLP of 32 layers",
-        lambda: _each(eqx.nn.MLP(8, 8, 16, depth=31, key=KEY), inputs.vectors()),
+        lambda: eqx.nn.MLP(8, 8, 16, depth=31, key=KEY),
+        inputs.vectors,
     ),
     "sequential": (
         "nn.Sequential of Linear, LayerNorm, Lambda",
-        lambda: _each(
-            _stack(
-                lambda k: (
-                    eqx.nn.Linear(8, 8, key=k),
-                    eqx.nn.LayerNorm(8),
-                    eqx.nn.Lambda(jax.nn.gelu),
-                )
-            ),
-            inputs.vectors(),
+        lambda: _stack(
+            lambda k: (
+                eqx.nn.Linear(8, 8, key=k),
+                eqx.nn.LayerNorm(8),
+                eqx.nn.Lambda(jax.nn.gelu),
+            )
         ),
+        inputs.vectors,
     ),
     "convolutions": ("nn.Conv2d, GroupNorm, MaxPool2d and Linear", _convolutions),
     "batch_norm": ("nn.BatchNorm with its state", _batch_norm),
@@ -176,10 +174,8 @@ NETWORKS: inputs.Networks = {
     "spectral_norm": ("nn.SpectralNorm with its state", _spectral_norm),
     "weight_norm": (
         "nn.WeightNorm of Linear",
-        lambda: _each(
-            _stack(lambda k: _tanh(eqx.nn.WeightNorm(eqx.nn.Linear(8, 8, key=k), "weight"))),
-            inputs.vectors(),
-        ),
+        lambda: _stack(lambda k: _tanh(eqx.nn.WeightNorm(eqx.nn.Linear(8, 8, key=k), "weight"))),
+        inputs.vectors,
     ),
     "transposed": ("nn.Conv1d and ConvTranspose1d as an autoencoder", _transposed),
 }

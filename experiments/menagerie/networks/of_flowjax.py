@@ -11,38 +11,37 @@ from experiments.menagerie import inputs
 KEY, BASE = jax.random.key(0), Normal(jax.numpy.zeros(8))
 
 
-def _log_density(flow: PyTree) -> inputs.Arguments:
+def arguments(flow: PyTree, xs: inputs.Batch) -> inputs.Arguments:
     f = lambda flow, x: paramax.unwrap(flow).log_prob(x)[None]
-    return {"model": (f, flow), "xs": inputs.vectors(), "each": "example"}
+    return {"model": (f, flow), "xs": xs, "each": "example"}
 
 
 NETWORKS: inputs.Networks = {
     "coupling": (
         "coupling_flow",
-        lambda: _log_density(flows.coupling_flow(KEY, base_dist=BASE, flow_layers=4, nn_width=8)),
+        lambda: flows.coupling_flow(KEY, base_dist=BASE, flow_layers=4, nn_width=8),
+        inputs.vectors,
     ),
     "masked_autoregressive": (
         "masked_autoregressive_flow",
-        lambda: _log_density(
-            flows.masked_autoregressive_flow(KEY, base_dist=BASE, flow_layers=4, nn_width=8)
-        ),
+        lambda: flows.masked_autoregressive_flow(KEY, base_dist=BASE, flow_layers=4, nn_width=8),
+        inputs.vectors,
     ),
     "block_neural": (
         "block_neural_autoregressive_flow",
-        lambda: _log_density(
-            flows.block_neural_autoregressive_flow(
-                KEY, base_dist=BASE, nn_block_dim=2, flow_layers=2, invert=False
-            )
+        lambda: flows.block_neural_autoregressive_flow(
+            KEY, base_dist=BASE, nn_block_dim=2, flow_layers=2, invert=False
         ),
+        inputs.vectors,
     ),
     "planar": (
         "planar_flow",
-        lambda: _log_density(
-            flows.planar_flow(KEY, base_dist=BASE, flow_layers=4, width_size=8, depth=1)
-        ),
+        lambda: flows.planar_flow(KEY, base_dist=BASE, flow_layers=4, width_size=8, depth=1),
+        inputs.vectors,
     ),
     "triangular_spline": (
         "triangular_spline_flow",
-        lambda: _log_density(flows.triangular_spline_flow(KEY, base_dist=BASE, flow_layers=2)),
+        lambda: flows.triangular_spline_flow(KEY, base_dist=BASE, flow_layers=2),
+        inputs.vectors,
     ),
 }

@@ -13,7 +13,7 @@ KEY = jax.random.key(0)
 Network = Callable[[Any], Any]
 
 
-def _plain(network: Network, xs: inputs.Batch) -> inputs.Arguments:
+def arguments(network: Network, xs: inputs.Batch) -> inputs.Arguments:
     model = hk.without_apply_rng(hk.transform(network))
     return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
 
@@ -79,7 +79,7 @@ def _convolutions(x: jax.Array) -> jax.Array:
 
 
 NETWORKS: inputs.Networks = {
-    "mlp": ("nets.MLP", lambda: _plain(lambda xs: hk.nets.MLP([8] * 8)(xs), inputs.vectors())),
+    "mlp": ("nets.MLP", lambda: lambda xs: hk.nets.MLP([8] * 8)(xs), inputs.vectors),
     "mlp_dropout": ("nets.MLP with dropout", _mlp_dropout),
     "resnet": ("nets.ResNet, basic blocks", lambda: _resnet(inputs.images(32), bottleneck=False)),
     "resnet_v2": (
@@ -95,7 +95,8 @@ NETWORKS: inputs.Networks = {
     ),
     "vector_quantizer": (
         "nets.VectorQuantizer between Linear",
-        lambda: _plain(_quantized(lambda: hk.nets.VectorQuantizer(8, 16, 0.25)), inputs.vectors()),
+        lambda: _quantized(lambda: hk.nets.VectorQuantizer(8, 16, 0.25)),
+        inputs.vectors,
     ),
     "vector_quantizer_ema": (
         "nets.VectorQuantizerEMA between Linear",
@@ -103,11 +104,12 @@ NETWORKS: inputs.Networks = {
             _quantized(lambda: hk.nets.VectorQuantizerEMA(8, 16, 0.25, 0.9)), inputs.vectors()
         ),
     ),
-    "lstm": ("LSTM in dynamic_unroll, batch first", lambda: _plain(_lstm, inputs.sequences())),
-    "gru": ("DeepRNN of GRU in static_unroll", lambda: _plain(_gru, inputs.sequences())),
+    "lstm": ("LSTM in dynamic_unroll, batch first", lambda: _lstm, inputs.sequences),
+    "gru": ("DeepRNN of GRU in static_unroll", lambda: _gru, inputs.sequences),
     "transformer": (
         "MultiHeadAttention: a causal transformer",
-        lambda: _plain(_transformer, inputs.tokens()),
+        lambda: _transformer,
+        inputs.tokens,
     ),
     "convolutions": (
         "Conv2D, Conv2DTranspose, BatchNorm: an autoencoder",
@@ -115,8 +117,7 @@ NETWORKS: inputs.Networks = {
     ),
     "layer_stack": (
         "experimental.layer_stack of 8 Linear",
-        lambda: _plain(
-            lambda xs: hk.layer_stack(8)(lambda x: jnp.tanh(hk.Linear(8)(x)))(xs), inputs.vectors()
-        ),
+        lambda: lambda xs: hk.layer_stack(8)(lambda x: jnp.tanh(hk.Linear(8)(x)))(xs),
+        inputs.vectors,
     ),
 }

@@ -9,7 +9,7 @@ from jax.example_libraries import stax
 from experiments.menagerie import inputs
 
 
-def _built(
+def arguments(
     layers: tuple[Callable[..., Any], Callable[..., Any]], xs: inputs.Batch
 ) -> inputs.Arguments:
     init, apply = layers
@@ -23,7 +23,7 @@ def _convolutions() -> inputs.Arguments:
         stax.Relu,
         stax.MaxPool((2, 2), (2, 2)),
     )
-    return _built(
+    return arguments(
         stax.serial(*3 * block, stax.Flatten, stax.Dense(10), stax.LogSoftmax), inputs.images()
     )
 
@@ -34,7 +34,7 @@ def _residual() -> inputs.Arguments:
         stax.parallel(stax.serial(stax.Dense(8), stax.Gelu), stax.Identity),
         stax.FanInSum,
     )
-    return _built(stax.serial(*6 * (block,)), inputs.vectors())
+    return arguments(stax.serial(*6 * (block,)), inputs.vectors())
 
 
 def _vae() -> inputs.Arguments:
@@ -43,13 +43,14 @@ def _vae() -> inputs.Arguments:
         stax.FanOut(2),
         stax.parallel(stax.Dense(4), stax.serial(stax.Dense(4), stax.Softplus)),
     )
-    return _built(encoder, inputs.vectors())
+    return arguments(encoder, inputs.vectors())
 
 
 NETWORKS: inputs.Networks = {
     "dense": (
         "stax.serial of Dense and Softplus",
-        lambda: _built(stax.serial(*8 * (stax.Dense(8), stax.Softplus)), inputs.vectors()),
+        lambda: stax.serial(*8 * (stax.Dense(8), stax.Softplus)),
+        inputs.vectors,
     ),
     "convolutions": ("stax.serial of Conv, BatchNorm, MaxPool", _convolutions),
     "residual": ("stax.FanOut, parallel, FanInSum: residual blocks", _residual),

@@ -13,7 +13,7 @@ from experiments.menagerie import inputs
 Model = Callable[..., keras.Model]
 
 
-def _stateless(model: keras.Model, xs: inputs.Batch) -> inputs.Arguments:
+def arguments(model: keras.Model, xs: inputs.Batch) -> inputs.Arguments:
     fixed = [variable.value for variable in model.non_trainable_variables]
     trained = [variable.value for variable in model.trainable_variables]
     f = lambda trained, xs: model.stateless_call(trained, fixed, xs)[0]
@@ -22,7 +22,7 @@ def _stateless(model: keras.Model, xs: inputs.Batch) -> inputs.Arguments:
 
 def _of_images(build: Model, *sizes: Any, size: int = 32, **more: Any) -> inputs.Arguments:
     model = build(*sizes, input_shape=(size, size, 3), weights=None, classes=10, **more)
-    return _stateless(model, inputs.images(size))
+    return arguments(model, inputs.images(size))
 
 
 def _inception_resnet() -> inputs.Arguments:
@@ -32,7 +32,7 @@ def _inception_resnet() -> inputs.Arguments:
     for kind in ("block35", "block17", "block8"):
         for i in range(2):
             x = blocks.inception_resnet_block(x, 0.17, kind, i)
-    return _stateless(keras.Model(first, keras.layers.GlobalMaxPooling2D()(x)), inputs.images(32))
+    return arguments(keras.Model(first, keras.layers.GlobalMaxPooling2D()(x)), inputs.images(32))
 
 
 def _lstm() -> inputs.Arguments:
@@ -41,14 +41,14 @@ def _lstm() -> inputs.Arguments:
         keras.layers.LSTM(8),
         keras.layers.Dense(4),
     ]
-    return _stateless(keras.Sequential([keras.Input((6, 8)), *layers]), inputs.sequences())
+    return arguments(keras.Sequential([keras.Input((6, 8)), *layers]), inputs.sequences())
 
 
 def _attention() -> inputs.Arguments:
     x = first = keras.Input((6, 8))
     for _ in range(4):
         x = keras.layers.LayerNormalization()(keras.layers.MultiHeadAttention(2, 4)(x, x) + x)
-    return _stateless(keras.Model(first, x), inputs.sequences())
+    return arguments(keras.Model(first, x), inputs.sequences())
 
 
 NETWORKS: inputs.Networks = {

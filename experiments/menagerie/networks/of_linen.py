@@ -11,7 +11,7 @@ from experiments.menagerie import inputs
 KEY = jax.random.key(0)
 
 
-def _built(model: nn.Module, xs: inputs.Batch) -> inputs.Arguments:
+def arguments(model: nn.Module, xs: inputs.Batch) -> inputs.Arguments:
     return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
 
 
@@ -29,7 +29,7 @@ def _convolutions() -> inputs.Arguments:
     ]
     flat = lambda x: x.reshape(len(x), -1)
     model = nn.Sequential([*block(), *block(), *block(), flat, nn.Dense(10)])
-    return _built(model, inputs.images())
+    return arguments(model, inputs.images())
 
 
 def _bidirectional() -> inputs.Arguments:
@@ -109,79 +109,68 @@ class _UNet(nn.Module):
 NETWORKS: inputs.Networks = {
     "dense": (
         "linen.Sequential of Dense",
-        lambda: _built(
-            nn.Sequential([f for _ in range(8) for f in (nn.Dense(8), nn.tanh)]), inputs.vectors()
-        ),
+        lambda: nn.Sequential([f for _ in range(8) for f in (nn.Dense(8), nn.tanh)]),
+        inputs.vectors,
     ),
     "convolutions": ("linen.Conv, GroupNorm, avg_pool", _convolutions),
     "lstm": (
         "linen.RNN of LSTMCell, all outputs",
-        lambda: _built(nn.RNN(nn.LSTMCell(16)), inputs.sequences()),
+        lambda: nn.RNN(nn.LSTMCell(16)),
+        inputs.sequences,
     ),
     "optimized_lstm": (
         "linen.RNN of OptimizedLSTMCell, the last output",
-        lambda: _built(
-            nn.Sequential([nn.RNN(nn.OptimizedLSTMCell(16)), lambda x: x[:, -1], nn.Dense(4)]),
-            inputs.sequences(),
-        ),
+        lambda: nn.Sequential([nn.RNN(nn.OptimizedLSTMCell(16)), lambda x: x[:, -1], nn.Dense(4)]),
+        inputs.sequences,
     ),
     "gru": (
         "linen.RNN of GRUCell, three on each other",
-        lambda: _built(
-            nn.Sequential([nn.RNN(nn.GRUCell(8)) for _ in range(3)]), inputs.sequences()
-        ),
+        lambda: nn.Sequential([nn.RNN(nn.GRUCell(8)) for _ in range(3)]),
+        inputs.sequences,
     ),
     "bidirectional": ("linen.Bidirectional with lengths", _bidirectional),
     "conv_lstm": (
         "linen.RNN of ConvLSTMCell",
-        lambda: _built(
-            nn.RNN(nn.ConvLSTMCell(4, (3, 3))), inputs.sequences(4, 64).reshape(4, 4, 8, 8, 1)
-        ),
+        lambda: nn.RNN(nn.ConvLSTMCell(4, (3, 3))),
+        lambda: inputs.sequences(4, 64).reshape(4, 4, 8, 8, 1),
     ),
     "mgu": (
         "linen.RNN of MGUCell and SimpleCell",
-        lambda: _built(
-            nn.Sequential([nn.RNN(nn.MGUCell(8)), nn.RNN(nn.SimpleCell(8))]), inputs.sequences()
-        ),
+        lambda: nn.Sequential([nn.RNN(nn.MGUCell(8)), nn.RNN(nn.SimpleCell(8))]),
+        inputs.sequences,
     ),
     "attention": (
         "linen.MultiHeadDotProductAttention with SelfAttention after it",
-        lambda: _built(
-            nn.Sequential(
-                [
-                    layer
-                    for _ in range(4)
-                    for layer in (nn.LayerNorm(), nn.MultiHeadDotProductAttention(2))
-                ]
-            ),
-            inputs.sequences(),
+        lambda: nn.Sequential(
+            [
+                layer
+                for _ in range(4)
+                for layer in (nn.LayerNorm(), nn.MultiHeadDotProductAttention(2))
+            ]
         ),
+        inputs.sequences,
     ),
     "language_model": (
         "linen.SelfAttention: a decoder with masks from its tokens",
-        lambda: _built(_Transformer(), inputs.tokens()),
+        lambda: _Transformer(),
+        inputs.tokens,
     ),
     "language_model_dropout": (
         "linen.SelfAttention with dropout",
         lambda: _drawing(_Transformer(0.1), inputs.tokens(), "dropout"),
     ),
     "batch_norm": ("linen.BatchNorm in residual blocks, mutable", _batch_norm),
-    "scanned": (
-        "linen.scan and remat over 12 blocks",
-        lambda: _built(_Scanned(), inputs.vectors()),
-    ),
+    "scanned": ("linen.scan and remat over 12 blocks", lambda: _Scanned(), inputs.vectors),
     "weight_norm": (
         "linen.WeightNorm of Dense",
-        lambda: _built(
-            nn.Sequential(
-                [layer for _ in range(4) for layer in (nn.WeightNorm(nn.Dense(8)), nn.PReLU())]
-            ),
-            inputs.vectors(),
+        lambda: nn.Sequential(
+            [layer for _ in range(4) for layer in (nn.WeightNorm(nn.Dense(8)), nn.PReLU())]
         ),
+        inputs.vectors,
     ),
     "vae": (
         "linen.Dense: a variational autoencoder, three outputs",
         lambda: _drawing(_VAE(), inputs.vectors(), "z"),
     ),
-    "unet": ("linen.ConvTranspose: a U-Net", lambda: _built(_UNet(), inputs.images())),
+    "unet": ("linen.ConvTranspose: a U-Net", lambda: _UNet(), inputs.images),
 }

@@ -9,15 +9,22 @@ from numpyro import nn
 from experiments.menagerie import inputs
 
 
-def _built(layers: tuple[Callable[..., Any], Callable[..., Any]]) -> inputs.Arguments:
+def arguments(
+    layers: tuple[Callable[..., Any], Callable[..., Any]], xs: inputs.Batch
+) -> inputs.Arguments:
     init, apply = layers
-    return {"model": (apply, init(jax.random.key(0), (8,))[1]), "xs": inputs.vectors()}
+    return {"model": (apply, init(jax.random.key(0), (8,))[1]), "xs": xs}
 
 
 NETWORKS: inputs.Networks = {
-    "autoregressive": ("nn.AutoregressiveNN", lambda: _built(nn.AutoregressiveNN(8, [16, 16, 16]))),
+    "autoregressive": (
+        "nn.AutoregressiveNN",
+        lambda: nn.AutoregressiveNN(8, [16, 16, 16]),
+        inputs.vectors,
+    ),
     "block_neural": (
         "nn.BlockNeuralAutoregressiveNN",
-        lambda: _built(nn.BlockNeuralAutoregressiveNN(8, [2, 2])),
+        lambda: nn.BlockNeuralAutoregressiveNN(8, [2, 2]),
+        inputs.vectors,
     ),
 }

@@ -10,7 +10,7 @@ def _batch(xs: inputs.Batch) -> torch.Tensor:
     return torch.from_numpy(xs)
 
 
-def _measured(model: nn.Module, xs: inputs.Batch, more: int = 0) -> inputs.Arguments:
+def arguments(model: nn.Module, xs: inputs.Batch, more: int = 0) -> inputs.Arguments:
     """Return a module with a batch, or with several equal ones for as many arguments."""
     return {"model": model, "xs": (1 + more) * (_batch(xs),) if more else _batch(xs)}
 
@@ -18,7 +18,7 @@ def _measured(model: nn.Module, xs: inputs.Batch, more: int = 0) -> inputs.Argum
 def _convolutions() -> inputs.Arguments:
     block = lambda n: (nn.Conv2d(n, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
     model = nn.Sequential(*block(3), *block(8), *block(8), nn.Flatten(), nn.Linear(32, 10))
-    return _measured(model, inputs.images_channels_first())
+    return arguments(model, inputs.images_channels_first())
 
 
 def _encoder_norm_first() -> inputs.Arguments:
@@ -39,7 +39,7 @@ def _parametrized() -> inputs.Arguments:
     model = nn.Sequential(
         *(layer for _ in range(4) for layer in (norm(nn.Linear(8, 8)), nn.GELU()))
     )
-    return _measured(model, inputs.vectors())
+    return arguments(model, inputs.vectors())
 
 
 class _Cells(nn.Module):
@@ -66,22 +66,17 @@ class _Attention(nn.Module):
 
 
 NETWORKS: inputs.Networks = {
-    "sequential": (
-        "nn.Sequential of Linear and Tanh",
-        lambda: _measured(_dense(8), inputs.vectors()),
-    ),
+    "sequential": ("nn.Sequential of Linear and Tanh", lambda: _dense(8), inputs.vectors),
     "convolutions": ("nn.Conv2d, BatchNorm2d, MaxPool2d", _convolutions),
     "encoder": (
         "nn.TransformerEncoder",
-        lambda: _measured(
-            nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 4),
-            inputs.sequences(),
-        ),
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 4),
+        inputs.sequences,
     ),
     "encoder_norm_first": ("nn.TransformerEncoder, norm_first, with a mask", _encoder_norm_first),
     "decoder": (
         "nn.TransformerDecoder with its memory",
-        lambda: _measured(
+        lambda: arguments(
             nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 4),
             inputs.sequences(),
             1,
@@ -89,36 +84,32 @@ NETWORKS: inputs.Networks = {
     ),
     "transformer": (
         "nn.Transformer",
-        lambda: _measured(nn.Transformer(8, 2, 3, 3, 16, batch_first=True), inputs.sequences(), 1),
+        lambda: arguments(nn.Transformer(8, 2, 3, 3, 16, batch_first=True), inputs.sequences(), 1),
     ),
     "lstm": (
         "nn.LSTM of three layers",
-        lambda: _measured(nn.LSTM(8, 8, 3, batch_first=True), inputs.sequences()),
+        lambda: nn.LSTM(8, 8, 3, batch_first=True),
+        inputs.sequences,
     ),
     "gru": (
         "nn.GRU, bidirectional",
-        lambda: _measured(
-            nn.GRU(8, 8, 2, batch_first=True, bidirectional=True), inputs.sequences()
-        ),
+        lambda: nn.GRU(8, 8, 2, batch_first=True, bidirectional=True),
+        inputs.sequences,
     ),
     "lstm_cells": (
         "nn.LSTMCell in a loop",
         lambda: {"model": _Cells(), "xs": _batch(inputs.sequences()), "cuts": "cell"},
     ),
-    "attention": (
-        "nn.MultiheadAttention with skips",
-        lambda: _measured(_Attention(), inputs.sequences()),
-    ),
+    "attention": ("nn.MultiheadAttention with skips", lambda: _Attention(), inputs.sequences),
     "compiled": (
         "torch.compile of nn.Sequential",
-        lambda: _measured(torch.compile(_dense(4)), inputs.vectors()),
+        lambda: torch.compile(_dense(4)),
+        inputs.vectors,
     ),
     "embedding_bag": (
         "nn.EmbeddingBag and Linear",
-        lambda: _measured(
-            nn.Sequential(nn.EmbeddingBag(20, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)),
-            inputs.tokens(),
-        ),
+        lambda: nn.Sequential(nn.EmbeddingBag(20, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)),
+        inputs.tokens,
     ),
     "parametrized": ("nn.utils.parametrizations.weight_norm of Linear", _parametrized),
 }

@@ -1,5 +1,6 @@
 """Networks of vit-pytorch."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from vit_pytorch import cait, cct, deepvit, simple_vit, vit_for_small_dataset
 
 from experiments.menagerie import inputs
 
+IMAGES = partial(inputs.images_channels_first, 32)
 SIZES: dict[str, Any] = {
     "image_size": 32,
     "patch_size": 8,
@@ -18,26 +20,25 @@ SIZES: dict[str, Any] = {
 }
 
 
-def _measured(model: torch.nn.Module) -> inputs.Arguments:
-    return {"model": model, "xs": torch.from_numpy(inputs.images_channels_first(32))}
+def arguments(model: torch.nn.Module, xs: inputs.Batch) -> inputs.Arguments:
+    return {"model": model, "xs": torch.from_numpy(xs)}
 
 
 NETWORKS: inputs.Networks = {
-    "vit": ("ViT", lambda: _measured(vit_pytorch.ViT(**SIZES, depth=4))),
-    "simple_vit_": ("SimpleViT", lambda: _measured(simple_vit.SimpleViT(**SIZES, depth=4))),
-    "deep_vit": ("DeepViT", lambda: _measured(deepvit.DeepViT(**SIZES, depth=4))),
-    "cait_": ("CaiT", lambda: _measured(cait.CaiT(**SIZES, depth=3, cls_depth=2))),
+    "vit": ("ViT", lambda: vit_pytorch.ViT(**SIZES, depth=4), IMAGES),
+    "simple_vit_": ("SimpleViT", lambda: simple_vit.SimpleViT(**SIZES, depth=4), IMAGES),
+    "deep_vit": ("DeepViT", lambda: deepvit.DeepViT(**SIZES, depth=4), IMAGES),
+    "cait_": ("CaiT", lambda: cait.CaiT(**SIZES, depth=3, cls_depth=2), IMAGES),
     "small": (
         "vit_for_small_dataset.ViT",
-        lambda: _measured(vit_for_small_dataset.ViT(**SIZES, depth=4)),
+        lambda: vit_for_small_dataset.ViT(**SIZES, depth=4),
+        IMAGES,
     ),
     "cct_": (
         "CCT",
-        lambda: _measured(
-            cct.CCT(
-                img_size=32, embedding_dim=16, num_layers=3, num_heads=2, mlp_ratio=2,
-                num_classes=10,
-            )
+        lambda: cct.CCT(
+            img_size=32, embedding_dim=16, num_layers=3, num_heads=2, mlp_ratio=2, num_classes=10
         ),
+        IMAGES,
     ),
-}  # fmt: skip
+}

@@ -6,39 +6,36 @@ import x_transformers as xt
 from experiments.menagerie import inputs
 
 
-def _language(model: torch.nn.Module) -> inputs.Arguments:
-    return {"model": model, "xs": torch.from_numpy(inputs.tokens()).long()}
+def arguments(model: torch.nn.Module, xs: inputs.Batch) -> inputs.Arguments:
+    return {"model": model, "xs": torch.from_numpy(xs).long()}
 
 
 NETWORKS: inputs.Networks = {
     "decoder": (
         "TransformerWrapper of a Decoder",
-        lambda: _language(
-            xt.TransformerWrapper(
-                num_tokens=20, max_seq_len=32, attn_layers=xt.Decoder(dim=16, depth=4, heads=2)
-            )
+        lambda: xt.TransformerWrapper(
+            num_tokens=20, max_seq_len=32, attn_layers=xt.Decoder(dim=16, depth=4, heads=2)
         ),
+        inputs.tokens,
     ),
     "encoder": (
         "TransformerWrapper of an Encoder with rotary positions",
-        lambda: _language(
-            xt.TransformerWrapper(
-                num_tokens=20,
-                max_seq_len=32,
-                attn_layers=xt.Encoder(dim=16, depth=4, heads=2, rotary_pos_emb=True),
-            )
+        lambda: xt.TransformerWrapper(
+            num_tokens=20,
+            max_seq_len=32,
+            attn_layers=xt.Encoder(dim=16, depth=4, heads=2, rotary_pos_emb=True),
         ),
+        inputs.tokens,
     ),
     "autoregressive": (
         "AutoregressiveWrapper, which returns its loss",
-        lambda: _language(
-            xt.AutoregressiveWrapper(
-                xt.TransformerWrapper(
-                    num_tokens=20,
-                    max_seq_len=32,
-                    attn_layers=xt.Decoder(dim=16, depth=3, heads=2, attn_flash=False),
-                )
+        lambda: xt.AutoregressiveWrapper(
+            xt.TransformerWrapper(
+                num_tokens=20,
+                max_seq_len=32,
+                attn_layers=xt.Decoder(dim=16, depth=3, heads=2, attn_flash=False),
             )
         ),
+        inputs.tokens,
     ),
 }
