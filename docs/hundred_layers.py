@@ -55,8 +55,6 @@ def of_run(folder: Path) -> Iterator[dict[str, str]]:
     of = run["what"]["settings"]
     activation, _, weights = of["network"].partition(":")[2].partition("_")
     for case in report.cases(pl.read_parquet(folder / "rows.parquet")):
-        words = (line for line in run["verdicts"] if line.startswith(f"{case.name}: "))
-        advice = next(words).partition(f"step size {case.rate:g}.")[2].strip()
         loss, accuracy = case.reached["loss"], case.reached["accuracy"]
         numbers = (
             case.decades,
@@ -72,7 +70,7 @@ def of_run(folder: Path) -> Iterator[dict[str, str]]:
                     *(f"{v:.4g}" for v in numbers),
                     str(of["seeds"]),
                     str(of["steps"]),
-                    advice,
+                    run["advice"][case.name],
                 ),
                 strict=True,
             )

@@ -194,14 +194,16 @@ def read(args: list[str]) -> tuple[str, Any]:
     if args and (
         args[0] in EXPERIMENTS or own.is_named(args[0])
     ):  # then the others need not be imported
-        kind = find(args[0]).settings
+        experiment = find(args[0])
+        kind, prog = experiment.settings, f"{prog} {args[0]}"
         values = {} if config is None else grid.read_config(config, kind)
-        prog = f"{prog} {args[0]}"
-        return args[0], tyro.cli(kind, prog=prog, default=kind(**values), args=args[1:])
-    kinds: dict[str, type] = {name: find(name).settings for name in EXPERIMENTS}
-    kinds |= {name: _reader(name).Settings for name in READERS}
+        default = experiment.with_defaults(**values)
+        return args[0], tyro.cli(kind, prog=prog, default=default, args=args[1:])
+    defaults: dict[str, Any] = {name: find(name).with_defaults() for name in EXPERIMENTS}
+    defaults |= {name: _reader(name).Settings() for name in READERS}
     commands = (
-        Annotated[kind, tyro.conf.subcommand(name, default=kind())] for name, kind in kinds.items()
+        Annotated[type(default), tyro.conf.subcommand(name, default=default)]
+        for name, default in defaults.items()
     )
     any_of_them: Any = Union[tuple(commands)]  # noqa: UP007
     settings = tyro.cli(
@@ -212,7 +214,8 @@ def read(args: list[str]) -> tuple[str, Any]:
         "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped.",
         args=args,
     )
-    return next(name for name, kind in kinds.items() if type(settings) is kind), settings
+    command = next(n for n, default in defaults.items() if type(settings) is type(default))
+    return command, settings
 
 
 class LogFormatter(logging.Formatter):

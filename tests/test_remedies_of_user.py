@@ -230,6 +230,7 @@ def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeyp
     says = json.loads((out / store.RUN).read_text())
     assert says["verdicts"][-1].startswith("After training, accuracy ")
     assert "Multiply the weights" in says["verdicts"][1]
+    assert says["advice"] == {BEFORE: "", "scale": "Multiply the weights by 2."}
     first = capsys.readouterr().out
     monkeypatch.setattr(OfJax, "trained", None)  # all is there already
     assert main(command) == 0

@@ -15,7 +15,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -70,8 +69,6 @@ class Settings(runtime.Options):
     """Its vocabulary."""
     seed: int = field(default=0, metadata=runtime.HOW)
     """Not used: weights and data are always the same."""
-    out: Path = field(default=Path("runs/bench"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ import importlib
 import importlib.util
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -47,8 +46,6 @@ class Settings(runtime.Options):
     """Their units, a multiple of 4."""
     seed: int = 0
     """Draws weights, data and cotangent."""
-    out: Path = field(default=Path("runs/cures"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

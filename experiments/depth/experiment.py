@@ -14,11 +14,10 @@ With `--network` the networks are the user's own (`of_user.py`).
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
 from operator import itemgetter
-from pathlib import Path
 from typing import Annotated
 
 import polars as pl
@@ -92,8 +91,6 @@ class Settings(runtime.Options, data.Options):
     """Number of seeds; each draws its own weights and batch."""
     seed: int = 0
     """The first seed."""
-    out: Path = field(default=Path("runs/depth"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

@@ -9,46 +9,15 @@ does not hold is reported, with exit code 1.
 `settings -> laws; law -> prediction, measurement -> comparisons, points -> table, a chart each`
 """
 
-from dataclasses import dataclass, field
+import importlib
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 from rich.console import Group
 
-from experiments.laws import (
-    attention_length,
-    batch_norm,
-    deep_norm,
-    delta_orthogonal,
-    dropout,
-    dynamic_tanh,
-    forgetting,
-    gradient_exponent,
-    he_xavier,
-    jacobian_spectrum,
-    layer_jacobian,
-    length_correlation,
-    norm_place,
-    norm_with_skip,
-    orthogonal_learning,
-    rank_collapse,
-    recurrence,
-    report,
-    residual,
-    self_normalising,
-    shattered_gradients,
-    skip_init,
-    step_size,
-    tailored,
-    ten_thousand_layers,
-    trainability,
-    transformer_moments,
-    wide_twin,
-    width_alone,
-    width_over_depth,
-)
+from experiments.laws import report
 from experiments.laws.columns import COLUMNS
 from experiments.laws.law import Law, Outcome, examine
 from experiments.runs import experiment, files, runtime, sweep
@@ -57,36 +26,16 @@ from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 
-LAWS: tuple[Law[Any], ...] = (
-    gradient_exponent.LAW,
-    layer_jacobian.LAW,
-    he_xavier.LAW,
-    orthogonal_learning.LAW,
-    length_correlation.LAW,
-    trainability.LAW,
-    jacobian_spectrum.LAW,
-    self_normalising.LAW,
-    width_over_depth.LAW,
-    ten_thousand_layers.LAW,
-    batch_norm.LAW,
-    norm_with_skip.LAW,
-    residual.LAW,
-    width_alone.LAW,
-    shattered_gradients.LAW,
-    norm_place.LAW,
-    tailored.LAW,
-    step_size.LAW,
-    forgetting.LAW,
-    attention_length.LAW,
-    dropout.LAW,
-    skip_init.LAW,
-    delta_orthogonal.LAW,
-    recurrence.LAW,
-    dynamic_tanh.LAW,
-    deep_norm.LAW,
-    rank_collapse.LAW,
-    transformer_moments.LAW,
-    wide_twin.LAW,
+MODULES = (  # with a LAW each, by their numbers
+    *("gradient_exponent", "layer_jacobian", "he_xavier", "orthogonal_learning"),
+    *("length_correlation", "trainability", "jacobian_spectrum", "self_normalising"),
+    *("width_over_depth", "ten_thousand_layers", "batch_norm", "norm_with_skip", "residual"),
+    *("width_alone", "shattered_gradients", "norm_place", "tailored", "step_size", "forgetting"),
+    *("attention_length", "dropout", "skip_init", "delta_orthogonal", "recurrence", "dynamic_tanh"),
+    *("deep_norm", "rank_collapse", "transformer_moments", "wide_twin"),
+)
+LAWS: tuple[Law[Any], ...] = tuple(
+    importlib.import_module(f"experiments.laws.{module}").LAW for module in MODULES
 )
 POINTS = "points.parquet"
 
@@ -101,8 +50,6 @@ class Settings(runtime.Options):
     """Smaller networks and fewer seeds: less precise, under six minutes."""
     seed: int = 0
     """The seed of all random numbers."""
-    out: Path = field(default=Path("runs/laws"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

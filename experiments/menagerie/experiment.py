@@ -13,9 +13,8 @@ tolerance is reported with exit code 1.
 import importlib
 import time
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -42,8 +41,6 @@ class Settings(runtime.Options):
     """Functions of these files; all of them if none is named."""
     seed: int = 0
     """Draws the random loss."""
-    out: Path = field(default=Path("runs/menagerie"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

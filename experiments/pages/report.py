@@ -198,16 +198,8 @@ def settings(run: dict[str, Any], defaults: Mapping[str, Any] = MappingProxyType
 
 def made(run: dict[str, Any]) -> Table:
     """Return versions, devices and times of a run as a table."""
-    apart: tuple[str, ...] = (
-        "what",
-        "settings",
-        "data",
-        "verdicts",
-        "finished",
-        "missing",
-        "versions",
-    )
-    apart += ("sha256",)  # of files, which differ from run to run
+    apart = {"what", "settings", "data", "verdicts", "advice", "finished", "missing", "versions"}
+    apart.add("sha256")  # of files, which differ from run to run
     what, about = ({k: v for k, v in d.items() if k not in apart} for d in (run["what"], run))
     versions = {"version of": run.get("versions", {})}
     rows = itertools.chain(_flat(what), _flat(versions), _flat(about))

@@ -14,10 +14,9 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -63,8 +62,6 @@ class Settings(runtime.Options, data.Options):
     """Number of seeds; each draws its own split, weights and batches."""
     seed: int = 0
     """The first seed."""
-    out: Path = field(default=Path("runs/peers"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

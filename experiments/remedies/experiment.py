@@ -16,7 +16,6 @@ With FILE.py:NAME the network is the user's own, and the remedies are its cures 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -79,8 +78,6 @@ class Settings(runtime.Options, data.Options):
     """Number of seeds; each draws its own weights and batches."""
     seed: int = 0
     """The first seed."""
-    out: Path = field(default=Path("runs/remedies"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

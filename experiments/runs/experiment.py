@@ -130,7 +130,7 @@ class Experiment(Generic[P, R]):
     """
 
     name: str
-    settings: type
+    settings: type[runtime.Options]
     columns: dict[str, Column]
     figures: tuple[str, ...]
     prepare: Callable[[Any], P]
@@ -142,6 +142,12 @@ class Experiment(Generic[P, R]):
     files: tuple[str, ...] = field(default=())
     report: bool = field(default=False)
     own: Source | None = field(default=None)
+
+    def with_defaults(self, **values: Any) -> Any:
+        """Return settings with these values; one of this repository has a folder of its name."""
+        if self.own is None and self.settings.out == runtime.Options.out:
+            values = {"out": Path("runs", self.name), **values}
+        return self.settings(**values)
 
     @property
     def leaves(self) -> tuple[str, ...]:

@@ -22,10 +22,9 @@ compared with n. Up to n/4 the measured one is within 15 % of it, at n it is 0.6
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -86,8 +85,6 @@ class Settings(runtime.Options):
     """Number of seeds; each draws its own weights and inputs."""
     seed: int = 0
     """The first seed."""
-    out: Path = field(default=Path("runs/spectrum"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ lie the curves of 1, 3 and 6 ξ_c.
 `settings -> rows of the map -> networks, trained side by side -> accuracy; ξ_c -> chart, verdict`
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -65,8 +64,6 @@ class Settings(runtime.Options, data.Options):
     """Number of seeds; each draws its own weights and batches."""
     seed: int = 0
     """The first seed."""
-    out: Path = field(default=Path("runs/trainability"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

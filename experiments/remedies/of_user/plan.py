@@ -249,6 +249,6 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
         verdicts,
         {CHART: page.figure(drawn)},
         page=partial(page.page, drawn, cases, tuple(verdicts)),
-        about=runtime.frameworks(),
+        about=runtime.frameworks() | {"advice": advice},
         missing=missing,
     )
