@@ -34,5 +34,5 @@ def find(name: str) -> "Experiment[Any, Any]":
         ValueError: one sentence on a mistake in the file.
     """
     if name not in EXPERIMENTS:
-        return importlib.import_module("experiments.runs.own").find(name)  # type: ignore[no-any-return]
+        return importlib.import_module("experiments.runs.own").find(name)
     return importlib.import_module(f"experiments.{name}.experiment").EXPERIMENT

@@ -201,9 +201,8 @@ def metric(known: model.Model, target: pl.Series, y_hat: np.ndarray) -> str:
     except ValueError as error:
         return f"no metric: {error}"
     decided = model.decided(y_hat)
-    words = (
-        f"accuracy {measures.accuracy(codes, decided):.4g} ({measures.compared(codes, decided)})"
-    )
+    accuracy = metrics.accuracy_score(codes, decided)
+    words = f"accuracy {accuracy:.4g} ({measures.compared(codes, decided)})"
     if y_hat.shape[1] == 1 and len(np.unique(codes)) == 2:
         words += f", AUC {metrics.roc_auc_score(codes, y_hat[:, 0]):.4g}"
     return f"{words} of {counted(len(target), 'row')}"

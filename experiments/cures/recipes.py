@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,65 +22,56 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 DEPTH, DEPTHS = 24, {"residual": 96, "attention": 50, "lstm": 500}
 
 
-@dataclass(frozen=True)
-class Linear:
+class Linear(NamedTuple):
     """A product with weights and biases uniform in ±1/√fan_in, as all of them but in attention."""
 
     into: int
     out: int
 
 
-@dataclass(frozen=True)
-class Convolution:
+class Convolution(NamedTuple):
     """A convolution of 3 × 3 pixels, which keeps size and channels."""
 
     channels: int
 
 
-@dataclass(frozen=True)
-class Units:
+class Units(NamedTuple):
     """An activation by name."""
 
     name: str
 
 
-@dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(NamedTuple):
     """A layer norm over the last axis."""
 
     units: int
 
 
-@dataclass(frozen=True)
-class BatchNorm:
+class BatchNorm(NamedTuple):
     """A batch norm of each channel of pictures."""
 
     channels: int
 
 
-@dataclass(frozen=True)
-class Attention:
+class Attention(NamedTuple):
     """Attention of several heads, with Xavier's weights and no biases for q, k and v."""
 
     units: int
 
 
-@dataclass(frozen=True)
-class AcrossTokens:
+class AcrossTokens(NamedTuple):
     """Parts that see each unit's tokens as their units."""
 
     parts: "Parts"
 
 
-@dataclass(frozen=True)
-class Residual:
+class Residual(NamedTuple):
     """A skip connection: the state plus the output of parts on it."""
 
     parts: "Parts"
 
 
-@dataclass(frozen=True)
-class Lstm:
+class Lstm(NamedTuple):
     """The last output of an LSTM."""
 
     units: int

@@ -138,17 +138,10 @@ def _lost(cases: list[Case], least: int) -> pl.DataFrame:
         text = f"← no number in {case.dtype}"
         of_case = (case.activation, case.label, name)
         rows.append((*of_case, depth - 1, depth, max(line, 0), side, end, text))
-    schema = {
-        "activation": pl.String,
-        "label": pl.String,
-        "case": pl.String,
-        "layers": pl.Int64,
-        "first_depth": pl.Int64,
-        "line": pl.Int64,
-        "side": pl.String,
-        "y": pl.Float64,
-        "text": pl.String,
-    }
+    texts, counts = ("activation", "label", "case"), ("layers", "first_depth", "line")
+    schema: dict[str, pl.DataType] = dict.fromkeys(texts, pl.String())
+    schema |= dict.fromkeys(counts, pl.Int64())
+    schema |= {"side": pl.String(), "y": pl.Float64(), "text": pl.String()}
     return pl.DataFrame(rows, schema, orient="row")
 
 

@@ -89,7 +89,7 @@ def cut(kind: str, setup: Setup) -> Cut:
 
     def output(xs: jax.Array) -> jax.Array:
         if apply is not None:
-            return apply(of_user, xs)  # type: ignore[no-any-return]
+            return apply(of_user, xs)
         for layer, own in of_user:
             xs = layer(own, xs)
         return xs

@@ -111,24 +111,9 @@ def fixed(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if abs(value) < 1000 else f"{value:.{decimals}g}"
 
 
-def accuracy(truth: np.ndarray, decided: np.ndarray) -> float:
-    """Return the fraction of classes that are right."""
-    return float(np.mean(truth == decided))
-
-
 def base_rate(truth: np.ndarray) -> float:
     """Return the accuracy of always naming the most frequent class."""
     return float(np.unique(truth, return_counts=True)[1].max() / len(truth))
-
-
-def balanced_accuracy(truth: np.ndarray, decided: np.ndarray) -> float:
-    """Return the mean over the classes of the fraction of their examples that are right.
-
-    Example:
-        >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
-        0.5
-    """
-    return float(np.mean([np.mean(decided[truth == label] == label) for label in np.unique(truth)]))
 
 
 def compared(truth: np.ndarray, decided: np.ndarray) -> str:
@@ -136,8 +121,10 @@ def compared(truth: np.ndarray, decided: np.ndarray) -> str:
 
     A class is rare that has less than half of an equal share.
     """
+    from sklearn import metrics  # here, for it takes long to import
+
     words = f"base rate {base_rate(truth):.4g}"
     counts = np.unique(truth, return_counts=True)[1]
     if counts.min() < len(truth) / (2 * len(counts)):
-        words += f", balanced accuracy {balanced_accuracy(truth, decided):.4g}"
+        words += f", balanced accuracy {metrics.balanced_accuracy_score(truth, decided):.4g}"
     return words

@@ -25,10 +25,12 @@ from experiments.menagerie import catalogue, report
 from experiments.menagerie.columns import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
+from experiments.runs.schema import COUNT, REAL, TEXT
 from experiments.runs.store import Store
 
 TOLERANCE = {"float64": 1e-5, "float32": 1e-3}  # relative, of a norm
 MOST = 600  # characters of an error message
+NOTHING = {COUNT: 0, REAL: np.nan, TEXT: ""}  # in a column of a network that was not measured
 
 
 @dataclass(frozen=True)
@@ -86,23 +88,8 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
 def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
     """Return the row of a network; what it ends in is part of it."""
     entry = catalogue.find(cell.package, cell.network)
-    row: dict[str, Any] = {
-        "package": entry.package,
-        "network": entry.network,
-        "title": entry.title,
-        "lines": entry.lines,
-        "result": ABSENT,
-        "layers": 0,
-        "arrays": 0,
-        "compared": 0,
-        "states": 0,
-        "difference": np.nan,
-        "where": "",
-        "dtype": "",
-        "unmeasured": 0,
-        "seconds": 0.0,
-        "message": "",
-    }
+    row: dict[str, Any] = {name: NOTHING[column.dtype] for name, column in COLUMNS.items()}
+    row |= {**vars(entry), "result": ABSENT, "seconds": 0.0}
     started = time.perf_counter()
     if entry.is_installed:
         with warnings.catch_warnings(), jax.enable_x64(True):
