@@ -61,7 +61,7 @@ def filled_flow(net, values, **others):
     flags = dict.fromkeys(("lost", "mixes", "linear"), jnp.zeros(len(values), bool))
     arrays = dict.fromkeys(always, values) | {"log_delta_example": values[:, None]} | flags
     arrays["log_delta_input"] = values[0]
-    arrays["parameters"] = jaxnn.flow.Parameters(values[:0], values[:0], (), (), ())
+    arrays["parameters"] = jaxnn.flow.Parameters(values[:0], values[:0], (), (), (), ())
     flow = jaxnn.Flow(
         **arrays,
         units=jaxnn.flow.Units(**{v.name: values for v in fields(jaxnn.flow.Units)}),

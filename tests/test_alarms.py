@@ -12,15 +12,16 @@ import pytest
 from walks import entered, walk
 
 from jaxnn.train import Alarm, Watched
-from jaxnn.train import alarms as module
 from jaxnn.train.alarms import ALARMS, alarms_of, guide
+from jaxnn.train.alarms import updates as module
+from jaxnn.train.step_record import Step
 
 START = {
     "kind": "start",
     "dtype": "float16",
     "layers": [{"layer": i, "name": f"block{i}", "size": 8} for i in (1, 2, 3)],
     "parameters": [
-        {"layer": layer, "path": f"['{layer}'].{name}", "shape": shape}
+        {"layer": layer, "path": f"['{layer}'].{name}", "shape": shape, "dtype": "float32"}
         for layer in (1, 2, 3)
         for name, shape in (("w", [8, 8]), ("b", [8]))
     ],
@@ -40,6 +41,10 @@ HEALTHY = {
         "log10_delta": [-1.0, -2.0, -1.3, -2.0, -1.1, -2.0],
         "log10_size": [0.5, -math.inf, 0.6, -1.0, 0.4, -1.0],
         "log10_update": [-2.5, -3.0, -2.4, -3.1, -2.9, -3.0],
+        "log10_gradient": [math.nan] * 6,  # of JAX
+        "held": [math.nan] * 6,
+        "radial": [0.1, math.nan, 0.0, -0.1, 0.2, 0.3],
+        "moved": [1.0, 1.0, 0.9, 1.0, 0.8, 1.0],
     },
     "heads": {
         "largest_logit": [4.0, 3.0],
@@ -55,13 +60,18 @@ EVERY = 10
 def series(*changes):
     """The measurements of a training, each a dict of numbers that differ from healthy ones.
 
-    A number is named by part, column and place; of the whole measurement by its name.
+    A number is named by part, column and place; of the whole measurement by its name. `losses` are
+    those of the last steps up to the measurement, and `sizes` what is known of them besides.
     """
     lines = []
     for i, change in enumerate(changes):
         line = copy.deepcopy(HEALTHY) | {"kind": "measurement", "step": i * EVERY, "loss": 1.0}
         line |= {"after": True, "word": "steady", "decades": 0.0, "total": 0.2}
+        numbers = enumerate(change.get("losses", ()), i * EVERY + 1 - len(change.get("losses", ())))
+        line["steps"] = [Step(step, loss, **change.get("sizes", {})) for step, loss in numbers]
         for name, value in change.items():
+            if name in ("losses", "sizes"):
+                continue
             if isinstance(name, str):
                 line[name] = value
             else:
@@ -76,6 +86,13 @@ def alarms(lines):
     watched = Watched()
     watched.add(START)
     for line in lines:
+        for step in line.pop("steps"):
+            watched.steps.add(step)
+            found = []
+            if watched.measurements and step.step < line["step"]:
+                found = alarms_of(watched, is_step=True)
+            for alarm in found:
+                watched.add(alarm.line(0))
         watched.add(line)
         for alarm in alarms_of(watched):
             watched.add(alarm.line(0))
@@ -98,6 +115,10 @@ def weights(column, *values):
     return {("parameters", column, 2 * i): v for i, v in enumerate(values)}
 
 
+def arrays(column, value):
+    return {("parameters", column, i): value for i in range(6)}
+
+
 GONE = weights("log10_update", -math.inf, -math.inf, -2.9)
 LOST = {("layers", "lost", 0): True, ("layers", "log10_largest", 0): -9.0}
 CLIPPED = [
@@ -110,7 +131,21 @@ CLIPPED = [
     }
     for values in ((-1.0, -1.3, -1.1), (-0.5, -0.8, -0.6), (-0.8, -1.1, -0.9))
 ]
-SHRINKING = [weights("log10_size", *(v - 0.1 * i for v in (0.5, 0.6, 0.4))) for i in range(4)]
+SHRINKING = [
+    weights("log10_size", *(v - 0.1 * i for v in (0.5, 0.6, 0.4)))
+    | weights("radial", -0.9, -0.8, 0)
+    for i in range(4)
+]
+BEGUN = [
+    {"losses": [2.3]},
+    {"losses": [2.3] * 10},
+    *[{"losses": [1.2 - i / 100 for i in range(10)]}] * 10,
+]
+FLAT = [{"losses": [2.3]}, *[{"losses": [2.31, 2.3] * 5}] * 10]
+STOPPED = arrays("log10_update", -math.inf)
+TAKEN = {"losses": [1.0] * 10, "sizes": {"log10_gradient": -2.0}}  # by an optimiser
+SMALL_STEPS = arrays("log10_update", -3.9)
+TINY = weights("log10_update", -5.5, -5.2, -5.6)  # of sizes about 10^.5
 
 
 class Case(NamedTuple):
@@ -176,41 +211,147 @@ CASES = {
         "Δ of the output is zero in float16; scale the loss",
         ([{(*OUTPUT, i): -math.inf for i in range(2)}],),
     ),
+    "an array without an optimiser": Case(
+        "unoptimised",
+        [update(-math.inf), update(-math.inf)],
+        *(10, 2, W),
+        f"{W} in layer 2 (block2) stays exactly as it is, though it has a Δ and others move: "
+        "nothing updates it",
+        ([update(-math.inf), {}], [update(-math.inf) | {("parameters", "log10_delta", 2): -9.0}]),
+    ),
+    "arrays that no optimiser of PyTorch holds": Case(
+        "unoptimised",
+        [
+            {
+                (*("parameters", name), i): value
+                for i in (2, 3)
+                for name, value in (("held", 0.0), ("log10_update", -math.inf))
+            }
+        ]
+        * 2,
+        *(10, 2, W),
+        f"{W} in layer 2 (block2) has a gradient, and no optimiser that takes this step holds it, "
+        "like 1 more",
+        ([{("parameters", "held", 2): 0.0}] * 3,),  # another optimiser moves it
+    ),
+    "no step": Case(
+        "still",
+        [STOPPED] * 2,
+        *(10, None, ""),
+        "no parameter has moved in 10 steps, though Δ is not zero: no step is taken",
+        ([STOPPED, {}], [STOPPED | arrays("log10_delta", -math.inf)] * 3),
+    ),
+    "a step of zero for one array": Case(
+        "still",
+        [update(-math.inf) | {("parameters", "held", 2): 1.0}] * 2,
+        *(10, 2, W),
+        f"{W} in layer 2 (block2) has not moved in 10 steps, though it has a Δ",
+        ([update(-math.inf) | {("parameters", "held", 2): 1.0}, {}],),
+    ),
+    "an end of the schedule": Case(
+        "schedule",
+        [{}, STOPPED, STOPPED],
+        *(20, None, ""),
+        "every update is exactly zero since step 10, though Δ is not: the step size is 0",
+        ([{}, {}, STOPPED],),  # in the last step
+    ),
     "rounded": Case(
         "rounding",
-        [{}, update(-math.inf), update(-math.inf)],
+        [update(-5.0), update(-math.inf), update(-math.inf)],
         *(20, 2, W),
-        f"{W} in layer 2 (block2) stays as it is, though it has a Δ: its dtype rounds the update "
+        f"{W} in layer 2 (block2) stays as it is, though it has a Δ: float32 rounds the update "
         "away",
-        (
-            [update(-math.inf)] * 4,  # frozen from the start
-            [
-                {},
-                *[weights("log10_update", *[-math.inf] * 3)] * 3,
-            ],  # a step size of zero at the end
-        ),
+        ([update(-0.5), update(-math.inf), update(-math.inf)],),  # frozen by its owner
+    ),
+    "rounded in part": Case(
+        "rounding",
+        [{("parameters", "moved", 2): 0.1} | update(-6.4)] * 2,
+        *(10, 2, W),
+        f"10% of the entries of {W} in layer 2 (block2) move in a step, by little more than the "
+        "distance of numbers in float32: it rounds the other updates away",
+        ([{("parameters", "moved", 2): 0.1} | update(-4.0)] * 2,),  # the others have no Δ
     ),
     "half of the updates": Case(
         "update",
-        [weights("log10_update", -0.2, -0.3, -2.0)],
-        *(0, 1, "['1'].w"),
-        "‖update‖ / ‖θ‖ of ['1'].w in layer 1 (block1) is 0.2, and 0.13 in half of all weights: "
-        "the step is too large",
-        ([weights("log10_update", -0.2, -0.5, -2.0)],),
+        [weights("log10_update", -0.2, -0.3, -2.0)] * 2,
+        *(10, 1, "['1'].w"),
+        "‖update‖ / ‖θ‖ of ['1'].w in layer 1 (block1) is 0.2, and 0.13 in half of all weights, "
+        "and the loss was 1 and is 1: the step is too large",
+        (
+            [weights("log10_update", -0.2, -0.5, -2.0)] * 2,
+            [weights("log10_update", -0.2, -0.3, -2.0), {}],  # the first step of Adam
+            [weights("log10_update", -0.2, -0.3, -2.0) | {"loss": v} for v in (1, 0.5, 0.2)],
+            # An output that is saturated
+            [weights(n, -0.2, -0.3, -2) | arrays("log10_delta", -6) for n in ["log10_update"] * 2],
+        ),
+    ),
+    "half of the updates of a loss that is not known": Case(
+        "update",
+        [weights("log10_update", -0.2, -0.3, -2.0) | {"loss": math.nan}] * 2,
+        *(10, 1, "['1'].w"),
+        "‖update‖ / ‖θ‖ of ['1'].w in layer 1 (block1) is 0.2, and 0.13 in half of all weights",
+        ([{"loss": math.nan}] * 2,),
     ),
     "one update": Case(
         "update",
         [{}, update(0.1), update(0.2)],
         *(20, 2, W),
-        f"‖update‖ / ‖θ‖ of {W} in layer 2 (block2) is 0.4, for the second time",
+        f"‖update‖ / ‖θ‖ of {W} in layer 2 (block2) is 0.4, for the second time, and the loss was "
+        "1 and is 1: the step is too large",
         ([update(0.3), {}, {}], [update(-0.2)] * 3),  # small weights at the start; a sixth of them
+    ),
+    "small steps": Case(
+        "slow",
+        [TINY] * 2,
+        *(10, None, ""),
+        "‖update‖ / ‖θ‖ is 1e-06 in half of all weights since the first step, and the loss has not "
+        "fallen: the step is too small",
+        (
+            [TINY | {"loss": v} for v in (1, 0.8, 0.5)],
+            [weights("log10_update", *(v + i for v in (-6.5, -6.2, -6.6))) for i in range(4)],
+            [TINY | arrays("log10_delta", -6)] * 3,  # it is the gradient that is small
+        ),
+    ),
+    "a small step of one array": Case(
+        "slow",
+        [update(-6.0)] * 2,
+        *(10, 2, W),
+        f"‖update‖ / ‖θ‖ of {W} in layer 2 (block2) is 3e-07, and 0.0005 in half of all weights, "
+        "though its Δ is no smaller than theirs: its step is too small",
+        ([update(-6.0) | {("parameters", "log10_delta", 2): -4.0}] * 2,),
+    ),
+    "gradients that add up": Case(
+        "accumulates",
+        [
+            {("parameters", "log10_gradient", i): -1.0 + grown for i in (0, 2, 4)}
+            for grown in (0.1, 1.1, 1.4)
+        ],
+        *(20, None, ""),
+        "the gradient that the optimiser takes is 32 times that of the batch, and was 1.6 times "
+        "it: those of past steps are added",
+        ([{("parameters", "log10_gradient", i): 0.5 for i in (0, 2, 4)}] * 4,),  # a scaled loss
     ),
     "decay": Case(
         "decay",
         SHRINKING,
         *(20, 1, "['1'].w"),
-        "weights shrink; ['1'].w in layer 1 (block1) halves every 30 steps",
-        ([weights("log10_size", 0.5 - i / 1e5, 0.6, 0.4) for i in range(4)],),
+        "weights shrink; ['1'].w in layer 1 (block1) halves every 30 steps, by updates that point "
+        "towards zero",
+        (
+            [weights("log10_size", 0.5 - i / 1e5, 0.6, 0.4) for i in range(4)],
+            [change | weights("radial", -0.1, -0.3, 0) for change in SHRINKING],  # by the gradient
+        ),
+    ),
+    "clipped gradients": Case(
+        "clip",
+        [SMALL_STEPS, SMALL_STEPS | TAKEN],
+        *(10, None, ""),
+        "every step is clipped: the optimiser takes a gradient of 0.01 each time, of 0.14 that the "
+        "batch has",
+        (
+            [SMALL_STEPS, SMALL_STEPS | TAKEN | {"sizes": {"log10_gradient": -0.9}}],
+            [{}, TAKEN | arrays("log10_update", -2.0)],  # to Adam the size is nothing
+        ),
     ),
     "clip": Case(
         "clip",
@@ -294,6 +435,64 @@ CASES = {
         "what the branches of layer 2 (block2) add is 0 of their stream, and was 0.1 of it: "
         "the layer does nothing now",
         ([branch(-1.0), branch(-math.inf), branch(-1.0), {}],),
+    ),
+    "a jump": Case(
+        "spike",
+        [*BEGUN, {"losses": [1.2, 1.2, 1.8, 1.9, 2.0, 2.1, 2.0, 1.9, 2.2, 2.0]}],
+        *(115, None, ""),
+        "the loss is 2 since step 113, and was 1.15 before",
+        (
+            [*BEGUN, {"losses": [1.2, 1.2, 1.9, 2.0, 1.2, 2.1, 1.2, 1.2, 1.2, 1.2]}],
+            [{"losses": [0.01, 0.01, 2.0, 0.01, 0.01] * 2}] * 12,  # batches of one example
+        ),
+    ),
+    "a huge loss": Case(
+        "spike",
+        [*BEGUN, {"losses": [1.2, 400.0, *[1.2] * 8]}],
+        *(112, None, ""),
+        "the loss is 400 since step 112, and was 1.16 before",
+        ([*BEGUN, {"losses": [1.2, 3.0, *[1.2] * 8]}],),
+    ),
+    "a rising loss": Case(
+        "diverges",
+        [{"loss": 2.3}, *[{"losses": [2.3 + i for j in range(10)]} for i in range(6)]],
+        *(40, None, ""),
+        "the loss has risen from 2.3 to 5.3 and rises on",
+        (
+            [{"losses": [v] * 10} for v in (1.0, 0.5, 0.3, 0.2, 0.25, 0.3, 0.4, 0.5)],  # overfit
+            [{"losses": [v] * 10} for v in (1.0, 2.5, 2.0, 1.5, 1.0, 0.5)],  # at the start
+        ),
+    ),
+    "a loss that explodes": Case(
+        "diverges",
+        [
+            weights("log10_update", -0.2, -0.3, -2.0),
+            {"losses": [2, 2, 5, 11, 30, 70, 200, 1e4, 1e5]},
+        ],
+        *(7, None, ""),
+        "the loss has risen from 2 to 70 and rises on: a step changes half of the weights by 0.13 "
+        "of their size, too much",
+        ([{}, {"losses": [2, 2, 5, 11, 30, 25, 20, 15, 10]}],),
+    ),
+    "a plateau": Case(
+        "plateau",
+        FLAT,
+        *(100, None, ""),
+        "the loss is 2.3 after 100 steps and was 2.3: it does not fall, though a step changes half "
+        "of the weights by 0.001 of their size and Δ could change it",
+        (
+            [{"losses": [2.3 - 0.04 * i] * 10} for i in range(12)],
+            [{"losses": [2.3 if i < 3 else 0.2] * 10} for i in range(14)],  # it has converged
+            [change | arrays("log10_delta", -7.0) for change in FLAT],
+        ),
+    ),
+    "a top that learns alone": Case(
+        "unlearnt",
+        [weights("log10_update", -7, -7, -2.5) | {"loss": v} for v in (1.0, 0.5)],
+        *(10, 3, ""),
+        "the loss falls, and below layer 3 (block3) weights move by 3e-08 of their size at most: "
+        "the upper layers learn alone",
+        ([weights("log10_update", -4, -4, -2.5) | {"loss": v} for v in (1.0, 0.5)],),
     ),
     "a cut": Case(
         "cut",

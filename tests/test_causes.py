@@ -217,7 +217,9 @@ def test_what_gets_little_in_every_layer_is_named_if_it_is_next_to_nothing(behin
 def test_a_head_of_zeros_above_the_last_cut_is_named(size, delta, found):
     """As in a ViT of torchvision, whose cuts are the blocks of its encoder."""
     paths, shapes = ("head.weight", "norm.weight"), ((4, 4), (4,))
-    parameters = jaxnn.flow.Parameters(jnp.array(delta), jnp.array(size), paths, (3, 3), shapes)
+    parameters = jaxnn.flow.Parameters(
+        jnp.array(delta), jnp.array(size), paths, (3, 3), shapes, ("float32",) * 2
+    )
     flow = flow_with("ab", log_delta=jnp.full(2, -jnp.inf), parameters=parameters)
     assert alarms(jaxnn.verdict(flow))[0] == found
 

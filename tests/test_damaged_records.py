@@ -75,6 +75,10 @@ KINDS = {
     "huge numbers": (layers(HUGE, 1), THIRD, "line 4 .* as log10_delta, got 1000"),
     "no sizes": (changed(3, parameters={}), THIRD, "line 4 .* parameters: .* as log10_delta"),
     "an alarm without words": (changed(2, text=...), FIRST, "line 3 .* a text as text, got none"),
+    "steps without losses": (
+        changed(2, kind="steps", step=[1], log10_update=[1], log10_gradient=[1]),
+        FIRST, "line 3 .* steps: expected a list as loss, got none",
+    ),
     "half of a pair": (changed(2, text="\ud800"), FIRST, "line 3 .* halves of characters"),
     "fewer columns": (layers(1, 2), FIRST, None),
     "an editor's mark": (b"\xef\xbb\xbf" + WHOLE, FIRST, None),

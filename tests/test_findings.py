@@ -53,6 +53,7 @@ def a_flow(*, sizes=None, deltas=None, decades=None, names=("block",) * 6, **fie
         tuple(f"{layer}.{name}" for layer, name in PATHS),
         tuple(layer for layer, _ in PATHS),
         ((4, 4),) * len(PATHS),
+        ("float32",) * len(PATHS),
     )
     with np.errstate(invalid="ignore"):
         gain = np.append(log[:-1] - log[1:], np.nan)

@@ -23,6 +23,7 @@ import jaxnn
 from jaxnn.errors import TrainingWarning
 from jaxnn.train import Watched, read_watch
 from jaxnn.train.journal import FILE
+from jaxnn.train.step_record import Step, Steps
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 STEPS, EVERY = 6, 2
@@ -123,6 +124,27 @@ def test_a_line_has_the_gradient_and_the_update_of_its_step(trained, batches):
     assert trained.watch.flow.names == ("a", "b", "c")
 
 
+def test_every_step_has_its_loss_and_the_size_of_its_update_also_in_the_file(trained, tmp_path):
+    rows = trained.record.step_table()
+    assert [row["step"] for row in rows] == [*range(STEPS)]
+    assert [row["loss"] for row in rows] == pytest.approx(trained.values.tolist())
+    every = jax.tree.map(lambda v, last: np.asarray([*v, last]), trained.before, trained.last)
+    squares = sum(np.sum(np.diff(v, axis=0) ** 2, axis=(1, 2)) for v in every.values())
+    assert [row["log10_update"] for row in rows] == pytest.approx(np.log10(squares) / 2, abs=1e-4)
+    (tmp_path / FILE).write_text(trained.text, "utf-8")
+    for row, there in zip(rows, read_watch(tmp_path).step_table(), strict=True):
+        assert there == pytest.approx(row, rel=1e-5, nan_ok=True)
+
+
+def test_a_step_that_comes_again_replaces_what_came_after_it():
+    steps = Steps()
+    for step in (*range(15), 3, 4):
+        steps.add(Step(step, 10.0 * len(steps)))
+    assert steps.column("step").tolist() == [0, 1, 2, 3, 4]
+    assert steps.column("loss", 2).tolist() == [150.0, 40.0]
+    assert [step.step for step in steps.first] == [0, 1, 2, 3, 4]
+
+
 def test_the_file_says_what_memory_says(trained, tmp_path):
     (tmp_path / FILE).write_text(trained.text, "utf-8")
     there = read_watch(tmp_path)
@@ -151,14 +173,15 @@ def test_a_writer_is_given_the_numbers_of_each_measurement_by_their_names(traine
 
 
 def test_a_line_cut_short_is_skipped_and_a_training_goes_on_from_a_checkpoint(trained, tmp_path):
-    text = trained.text
+    text = trained.text[: trained.text.rindex('{"kind": "steps"')]  # of step 5
     (tmp_path / FILE).write_text(text[:-40], "utf-8")  # killed while it wrote the last
     assert [line["step"] for line in read_watch(tmp_path).measurements] == [0, 2]
     again = jaxnn.watch(
         (trained.watch.net, None), loss=loss, every=EVERY, folder=tmp_path
     )  # unwarned
-    start, _, second, third = text.strip().split("\n")
-    for line in (json.loads(start), {**json.loads(second), "loss": 7.0}, json.loads(third)):
+    start, *lines = map(json.loads, text.strip().split("\n"))
+    _, second, third = (line for line in lines if line["kind"] == "measurement")
+    for line in (start, {**second, "loss": 7.0}, third):
         again._keep(line)  # from step 2 on
     again._save(4)
     lines = read_watch(tmp_path).measurements
@@ -407,22 +430,28 @@ def test_a_watch_of_a_module_of_torch_has_the_update_and_leaves_the_training_as_
         model, mse = torch.nn.Sequential(*parts), torch.nn.MSELoss()
         optimizer = torch.optim.SGD(model.parameters(), 0.01)
         watch = jaxnn.watch(model, loss=mse, every=2)
-        updates = []
+        updates, gradients = [], []
         for step in range(3):
             xs, ys = torch.randn(4, 3), torch.randn(4, 1)
             value = mse(model(xs), ys)
             optimizer.zero_grad()
             value.backward()
+            gradients.append([float(v.grad.norm().log10()) for v in model.parameters()])
             before = [v.detach().clone() for v in model.parameters()]
             with watch(step, xs, ys, value=value) if with_watch else nullcontext():
                 optimizer.step()
             pairs = zip(model.parameters(), before, strict=True)
             updates.append([float((v.detach() - b).norm().log10()) for v, b in pairs])
-        return watch, updates, [v.detach().numpy() for v in model.parameters()]
+        params = [v.detach().numpy() for v in model.parameters()]
+        return watch, updates, gradients, params
 
-    watch, updates, params = trained(with_watch=True)
+    watch, updates, gradients, params = trained(with_watch=True)
     lines = watch.watched.measurements
     assert [line["step"] for line in lines] == [0, 2]
     assert lines[1]["parameters"]["log10_update"] == pytest.approx(updates[2], abs=1e-4)
-    for ours, plain in zip(params, trained(with_watch=False)[2], strict=True):
+    assert lines[1]["parameters"]["log10_gradient"] == pytest.approx(gradients[2], abs=1e-4)
+    assert lines[1]["parameters"]["held"] == [1.0] * 4
+    whole = [np.log10(np.linalg.norm(10 ** np.array(v))) for v in gradients]
+    assert watch.watched.steps.column("log10_gradient") == pytest.approx(whole, abs=1e-4)
+    for ours, plain in zip(params, trained(with_watch=False)[3], strict=True):
         np.testing.assert_array_equal(ours, plain)

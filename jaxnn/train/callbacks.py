@@ -70,16 +70,17 @@ class _Watching:
     def before(self, step: int, labels: Callable[[], PyTree] = lambda: None) -> None:
         """Measure before a step of the optimiser."""
         watch, calls = self.watch, self.calls
-        if watch is None or calls is None or step % watch.every:
+        if watch is None or calls is None:
             return
         calls.is_heard = False
-        with watch.recording(step):
+        with watch.guarded("measurement", step):
             if calls.inputs is None:
                 raise ValueError(
                     "module: expected the module that is called in each step, got one that is not; "
                     "hand over module=lambda whole: whole.model, or whatever training_step calls"
                 )
-            self.begun = watch.begin(step, calls.inputs, labels())
+            is_due = step % watch.every == 0
+            self.begun = watch.begin(step, calls.inputs, labels() if is_due else None)
         calls.is_heard = True
 
     def after(self, value: Number | None = None) -> None:

@@ -1,12 +1,14 @@
-"""Measurements of a watch as arrays, which rules of alarms see."""
+"""Measurements of a watch as arrays, and what follows from them once, which rules of alarms see."""
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..flow.formats.ranges import FORMATS
 from ..rules import Sight
 from ..texts import clean, label
 from .watched import Line, Watched, column_of, count_of
@@ -14,17 +16,35 @@ from .watched import Line, Watched, column_of, count_of
 PerArray = Float[np.ndarray, " arrays"]
 
 
+FEW = 10  # losses whose median is that of a time
+FALLEN = 0.9  # of the first loss, at which it has clearly fallen
+
+
+class Trend(NamedTuple):
+    """A loss: the medians of the first few and of the last few steps."""
+
+    first: float
+    last: float
+
+    @property
+    def falls(self) -> bool:
+        """Whether it has clearly fallen; losses may be below 0."""
+        return self.last <= self.first - (1 - FALLEN) * abs(self.first)
+
+
 class Measurements:
     """All that a watch has measured so far, the last measurement last.
 
     dtype: of the states.
-    step: of the last measurement.
+    step: of the last measurement, or the last step of all.
+    steps: what is known of every step.
     """
 
-    def __init__(self, watched: Watched):
+    def __init__(self, watched: Watched, *, is_step: bool = False):
         self.start, self.lines = watched.start, watched.measurements
         self.dtype: str = self.start["dtype"]
-        self.step: int = self.lines[-1]["step"]
+        self.steps = watched.steps
+        self.step: int = self.steps.step if is_step else self.lines[-1]["step"]
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -39,6 +59,42 @@ class Measurements:
     def layers(self) -> Int[np.ndarray, " arrays"]:
         """The layer of each parameter array, from 1."""
         return np.array([array["layer"] for array in self.start["parameters"]], int)
+
+    @cached_property
+    def rounding(self) -> PerArray:
+        """log₁₀ of the relative step between numbers of each array's dtype; nan if not known."""
+        dtypes = [array.get("dtype", "") for array in self.start["parameters"]]
+        eps = {
+            name: float(np.log10(float(jnp.finfo(name).eps)))  # type: ignore[no-untyped-call]
+            for name in FORMATS
+        }
+        return np.array([eps.get(dtype, np.nan) for dtype in dtypes])
+
+    @cached_property
+    def trend(self) -> Trend | None:
+        """The loss then and now; None if fewer than two are known."""
+        losses = self.steps.column("loss")
+        if not len(losses):
+            losses = np.array([line["loss"] for line in self.lines], float)
+            first = losses[:FEW]
+        else:
+            first = np.array([step.loss for step in self.steps.first])
+        if np.isfinite(losses).sum() < 2:
+            return None
+        few = min(FEW, len(losses) // 2)
+        return Trend(float(np.nanmedian(first[:few])), float(np.nanmedian(losses[-few:])))
+
+    @cached_property
+    def leverage(self) -> float:
+        """Σ ‖θ‖ ‖Δθ‖ / |loss| over the weights: how much the loss can change with them.
+
+        A change of all weights by a hundredth of their sizes changes the loss by at most a
+        hundredth of it, relative to itself. 0 if no weight has a Δ; nan without a loss.
+        """
+        size, delta = (self.column("parameters", f"log10_{v}") for v in ("size", "delta"))
+        loss = self.lines[-1]["loss"]
+        reach = 10 ** (size + delta)[self.weights]
+        return float(np.nansum(reach) / abs(loss)) if loss else float("nan")
 
     def column(self, part: str, name: str, back: int = 0) -> Float[np.ndarray, " n"]:
         """Return a number of all layers, arrays, heads or experts; `back` measurements ago."""
@@ -61,7 +117,28 @@ class Measurements:
         is_known = np.isfinite(size) & self.weights
         return np.where(is_known, update - np.where(is_known, size, 0), np.nan)
 
-    def steps(self, count: int) -> Int[np.ndarray, " count"]:
+    @cached_property
+    def usual_ratio(self) -> float:
+        """log₁₀ ‖update‖ / ‖θ‖ in half of the weights; nan if it is not known."""
+        ratio = self.update_ratio()
+        known = ratio[~np.isnan(ratio)]
+        return float(np.median(known)) if len(known) else float("nan")
+
+    def stays(self) -> Bool[np.ndarray, " arrays"]:
+        """Return a mask of the arrays that have a Δ and do not move, in two measurements."""
+        if len(self) < 2:
+            return np.zeros(len(self.layers), bool)
+        update, delta = (self.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
+        return np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0)
+
+    def never_moved(self) -> Bool[np.ndarray, " arrays"]:
+        """Return a mask of those that stay and have done so from the first measurement on."""
+        stays = self.stays()
+        if stays.any() and len(self) > 2:  # only then is all that was before looked at
+            stays &= np.isneginf(self.earlier("parameters", "log10_update")).all(axis=0)
+        return stays
+
+    def steps_of(self, count: int) -> Int[np.ndarray, " count"]:
         """Return the numbers of the steps of the last measurements."""
         return np.array([line["step"] for line in self.lines[-count:]], int)
 

@@ -18,6 +18,7 @@ from ..errors import TrainingWarning
 from ..flow.formats.ranges import range_of
 from ..texts import clean, counted, told
 from .journal import FILE
+from .step_record import Step
 from .watched import PARTS, SCHEMA, Line, Watched, count_of
 
 START = b'{"kind": "start"'
@@ -183,6 +184,13 @@ def _measurement(line: Line, before: Watched) -> None:
             _check(columns, name, list, f"{part}: ")
 
 
+def _steps(line: Line, before: Watched) -> None:
+    count = len(_check(line, "step", list))
+    for step in line["step"]:
+        _check_step({"step": step})
+    line |= _columns({name: line.get(name, ...) for name in Step._fields}, "steps", count)
+
+
 def _alarm(line: Line, before: Watched) -> None:
     _check_step(line)
     for name in ("rule", "text", "path"):
@@ -191,7 +199,7 @@ def _alarm(line: Line, before: Watched) -> None:
         _check(line, "layer", int)
 
 
-_CHECKS = {"start": _start, "measurement": _measurement, "alarm": _alarm}
+_CHECKS = {"start": _start, "measurement": _measurement, "steps": _steps, "alarm": _alarm}
 
 
 def _check(values: dict[str, Any], name: str, kind: type, where: str = "") -> Any:

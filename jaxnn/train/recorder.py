@@ -1,5 +1,6 @@
 """The record of a training, which goes on whatever becomes of it.
 
+    a step -> memory -> alarms on the loss -> now and then the file
     a measurement -> memory -> alarms -> the file -> the writer, each guarded by itself
 
 What fails is counted, and is an alarm and one warning at its first failure. A user's Ctrl-C alone
@@ -22,16 +23,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import TrainingWarning
+from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..texts import clean, told
 from .alarms import ALARMS, FAILURES, alarms_of
 from .journal import FILE, Journal
 from .reading import folder_of, read_watch
+from .step_record import CHUNK, Step, line_of
 from .steps import check_integer
-from .watched import Alarm, Line, Log, Theory, Watched, describes_same, measurement_of, start_of
+from .watched import Alarm, Line, Theory, Watched, describes_same, measurement_of, start_of
 from .writers import Writer, numbers_of
 
-Step = object  # its number, or what was handed over as one
+StepNumber = object  # the number of a step, or what was handed over as one
 Number = Any  # of Python, NumPy, JAX or torch
 FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
 MOST_TOLD = 300  # characters of an error message
@@ -90,6 +93,7 @@ class Recorder:
         self._watched = Watched()
         self._is_described = False  # by a start line of this process
         self._unwritten: list[Line] = []
+        self._unwritten_steps: list[Step] = []
         self._lock = threading.RLock()
         self._journal: Journal | None = None
         if self.folder is not None:
@@ -117,28 +121,69 @@ class Recorder:
         flow: Flow | None = jax.tree.map(jnp.asarray, self._flow)
         return flow
 
+    def flush(self) -> None:
+        """Write all that is recorded to the file."""
+        with self._lock, self.guarded("file", None):
+            self._save(None)
+
     @property
     def watched(self) -> Watched:
         """All that was recorded so far, of a folder with what was recorded before."""
+        self.flush()
         return self._watched
 
+    def stepped(self, step: int, value: Number | None, **sizes: float) -> None:
+        """Record a step that is not measured, and the alarms that its loss gives rise to.
+
+        Args:
+            value: the loss of the step, if it was handed over.
+            sizes: log10_update or log10_gradient, of all parameters together.
+        """
+        with self._lock:
+            self._step(step, value, sizes)
+            if not self._watched.measurements:
+                return
+            with self.guarded("alarms", step):
+                found = alarms_of(self._watched, self.ignore, is_step=True)
+                for alarm in found:
+                    self.give(alarm)
+            if found or (self._is_described and len(self._unwritten_steps) >= CHUNK):
+                self._save(step)
+
+    def _step(self, step: int, value: Number | None, sizes: dict[str, float]) -> float:
+        """Add a step of which anything is known to memory, and return its loss."""
+        loss = np.nan
+        with self.guarded("value", step):
+            loss = one_number("value", value)
+        if not np.isnan([loss, *sizes.values()]).all():
+            self._unwritten_steps.append(Step(step, loss, **sizes))
+            self._watched.steps.add(self._unwritten_steps[-1])
+        return loss
+
     def measured(
-        self, step: int, flow: Flow, log_update: Log | None, value: Number | None = None
+        self,
+        step: int,
+        flow: Flow,
+        update: Update | None,
+        value: Number | None = None,
+        **sizes: float,
     ) -> None:
         """Record a measurement, and the alarms that it gives rise to.
 
-        Known may be ln of the norm of each parameter array's change, and the loss of the step.
+        Args:
+            update: what the step did to each parameter array, if it is known.
+            value, sizes: as for `stepped`.
         """
         with self.recording(step):
             self._flow = flow
             line = measurement_of(
-                step, flow, log_update, np.nan, _now(), positions=self.options.positions
+                step, flow, update, np.nan, _now(), positions=self.options.positions
             )
             if not self._is_described:
                 self._describe(step, flow)
+            line["loss"] = self._step(step, value, sizes)
+            self._gather()
             self._keep(line)
-            with self.guarded("value", step):
-                line["loss"] = one_number("value", value)
             with self.guarded("alarms", step):
                 for alarm in alarms_of(self._watched, self.ignore):
                     self.give(alarm)
@@ -148,7 +193,7 @@ class Recorder:
                     self.write(step, numbers_of(line, flow))
 
     @contextmanager
-    def recording(self, step: Step) -> Iterator[None]:
+    def recording(self, step: StepNumber) -> Iterator[None]:
         """Record something of a step; whatever fails, the training goes on."""
         with self._lock, self.guarded("file", step):
             with self.guarded("measurement", step):
@@ -156,14 +201,14 @@ class Recorder:
             self._save(step)
 
     @contextmanager
-    def guarded(self, part: str, step: Step) -> Iterator[None]:
+    def guarded(self, part: str, step: StepNumber) -> Iterator[None]:
         """Let a failure of a part of the watch not reach the training."""
         try:
             yield
         except FAULTS as error:
             self.failed(part, step, in_words(error))
 
-    def failed(self, part: str, step: Step, error: str) -> None:
+    def failed(self, part: str, step: StepNumber, error: str) -> None:
         """Count a failure of a part of the watch, and give an alarm of the first."""
         self.failures[part] += 1
         if self.failures[part] == 1 and part not in self.ignore:
@@ -198,8 +243,15 @@ class Recorder:
         self._watched.add(line)
         self._unwritten.append(line)
 
-    def _save(self, step: Step) -> None:
+    def _gather(self) -> None:
+        """Make a line of the steps that the file has not yet, which begins with a start."""
+        if self._is_described and self._unwritten_steps:
+            self._unwritten.append(line_of(self._unwritten_steps, _now()))
+            self._unwritten_steps = []
+
+    def _save(self, step: StepNumber) -> None:
         """Write what the file has not yet; that it failed waits for the next lines."""
+        self._gather()
         if all(line.get("rule") == "file" for line in self._unwritten):
             return
         lines, self._unwritten = self._unwritten, []
@@ -211,7 +263,7 @@ class Recorder:
         """Tell whether this process writes, if several train together."""
         return jax.process_index() == 0
 
-    def _number_of(self, step: Step) -> int:
+    def _number_of(self, step: StepNumber) -> int:
         """Return the number of a step, of one that has none that of the last measurement."""
         try:
             return check_integer("step", step, 0)

@@ -1,22 +1,31 @@
 """A watch of a training in PyTorch: the flow before the optimiser's step, the update after it.
 
-Torch is never imported: the user has done so.
+    begin -> a flow, if the step is due; a hook on all optimisers -> the step -> end -> a record
+
+The hook is called as an optimiser begins its step, when gradients are unscaled and clipped: it sees
+which parameters the optimiser holds, and what it takes as their gradients. Torch is never imported:
+the user has done so.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
 
 from ..flow.measure.torch_flow import torch_flow
+from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
-from ..pytorch.tensors import log_norm
+from ..pytorch.tensors import log_norm, log_norms
 from ..pytorch.types import Module
 from .recorder import Number, Options, Recorder
 from .steps import check_integer
+from .watched import LN10
 
 Tensor = Any  # of torch, which is not imported
 TorchLoss = Callable[[PyTree, PyTree], Tensor]
@@ -42,23 +51,29 @@ class TorchWatch(Recorder):
         Args:
             inputs: what the module was called with.
             ys: what the loss takes next to the output.
-            value: the loss of the step, a number or a tensor.
+            value: the loss of the step, a number or a tensor. It is recorded at every step,
+                measured or not.
         """
         begun = self.begin(step, inputs, ys)
-        yield
+        try:
+            yield
+        finally:
+            if begun is not None:
+                begun.unhook()
         self.end(begun, value)
 
     def begin(self, step: int, inputs: PyTree, ys: PyTree = None) -> "Begun | None":
-        """Measure before a step of the optimiser; None if its number is not due, or on failure."""
+        """Measure before a step of the optimiser, if its number is due; None on failure."""
         begun = None
-        if not isinstance(step, int) or step % self.every == 0:
+        with self._lock, self.guarded("measurement", step):
+            begun = Begun(check_integer("step", step, 0))
+            begun.hook = _before_each_optimizer(partial(self._taken, begun))
+        if begun is not None and begun.step % self.every == 0:
             with self.recording(step):
-                number = check_integer("step", step, 0)
-                if number % self.every == 0:
-                    begun = self._begun(number, inputs, ys)
+                self._measure(begun, inputs, ys)
         return begun
 
-    def _begun(self, step: int, inputs: PyTree, ys: PyTree) -> "Begun":
+    def _measure(self, begun: "Begun", inputs: PyTree, ys: PyTree) -> None:
         flow = torch_flow(
             self.module,
             inputs,
@@ -68,17 +83,31 @@ class TorchWatch(Recorder):
             entries=self.options.entries,
         )
         parameters = dict(self.module.named_parameters())
-        before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
-        return Begun(step, flow, before)
+        begun.before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
+        begun.flow = flow
+
+    def _taken(self, begun: "Begun", optimizer: Any) -> None:
+        """Note what an optimiser holds, and the sizes of the gradients that it takes."""
+        with self._lock, self.guarded("measurement", begun.step):
+            held = [v for group in optimizer.param_groups for v in group["params"]]
+            begun.held |= {id(v) for v in held}
+            moved = [v for v in held if v.grad is not None]
+            sizes = log_norms([v.grad for v in moved])
+            begun.log_gradient |= {id(v): size for v, size in zip(moved, sizes, strict=True)}
 
     def end(self, begun: "Begun | None", value: Number | None = None) -> None:
-        """Record what was measured before a step, and its update, after it."""
+        """Record a step after it, with its update if its flow was measured before it."""
         if begun is None:
             return
+        begun.unhook()
+        sizes = begun.sizes()
+        if begun.flow is None:
+            self.stepped(begun.step, value, **sizes)
+            return
         with self.recording(begun.step):
-            parameters, before = dict(self.module.named_parameters()), begun.before.items()
-            log_update = [log_norm(parameters[path].detach() - v) for path, v in before]
-            self.measured(begun.step, begun.flow, np.array(log_update), value)
+            parameters = dict(self.module.named_parameters())
+            update = begun.update([parameters[path] for path in begun.before])
+            self.measured(begun.step, begun.flow, update, value, **sizes)
 
     def _writes(self) -> bool:
         """Tell whether this process writes, if several train together."""
@@ -87,9 +116,61 @@ class TorchWatch(Recorder):
         return bool(is_alone or distributed.get_rank() == 0)
 
 
-class Begun(NamedTuple):
-    """A measurement before a step: its number, the flow, and the parameters by their paths."""
+@dataclass
+class Begun:
+    """A step that is being taken.
+
+    flow: before the step, None if it is not measured.
+    before: the parameters by their paths, of a step that is measured.
+    held: the identities of the parameters that the optimisers hold which take the step.
+    log_gradient: of them, ln of the norm of the gradient that the optimiser takes.
+    """
 
     step: int
-    flow: Flow
-    before: dict[str, Tensor]
+    flow: Flow | None = None
+    before: dict[str, Tensor] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)
+    log_gradient: dict[int, float] = field(default_factory=dict)
+    hook: Any = None  # of torch's optimisers
+
+    def unhook(self) -> None:
+        """Leave torch's optimisers as they were."""
+        if self.hook is not None:
+            self.hook.remove()
+
+    def sizes(self) -> dict[str, float]:
+        """Return log₁₀ of the norm of all gradients together; nothing if there was no optimiser."""
+        if not self.log_gradient:
+            return {}
+        logs = np.fromiter(self.log_gradient.values(), float)
+        with np.errstate(invalid="ignore"):  # of gradients that are infinite or nan
+            return {"log10_gradient": float(np.logaddexp.reduce(2 * logs)) / 2 / LN10}
+
+    def update(self, after: Sequence[Tensor]) -> Update:
+        """Return what the step has done to the parameters, given them after it."""
+        before = self.before.values()
+        changes = [v.detach() - b for v, b in zip(after, before, strict=True)]
+        gradients = [self.log_gradient.get(id(v), math.nan) for v in after]
+        held = [float(id(v) in self.held) for v in after] if self.held else [math.nan] * len(after)
+        return Update(
+            np.array([log_norm(v) for v in changes]),
+            np.array(log_norms(after)),
+            np.array([_moved(v) for v in changes]),
+            np.array(gradients),
+            np.array(held),
+        )
+
+
+def _before_each_optimizer(call: Callable[[Any], None]) -> Any:
+    """Have torch call a function with each optimiser that begins a step; return the hook."""
+    optimizers = sys.modules["torch.optim.optimizer"]
+    return optimizers.register_optimizer_step_pre_hook(lambda optimizer, *_: call(optimizer))
+
+
+def _moved(change: Tensor) -> float:
+    """Return the share of entries that change, in rows in which any does; nan of wide dtypes."""
+    if change.element_size() >= 4 or not change.ndim:
+        return math.nan
+    differs = change != 0
+    rows = differs.any(-1, keepdim=True).expand_as(differs)
+    return float(differs.sum()) / max(float(rows.sum()), 1.0)

@@ -3,11 +3,16 @@
     step, θ, x, y, θ after, loss -> every N steps the flow and the update of each array -> a line
     lines -> memory and the file of a folder; rules -> alarms
 
-The measurement is a branch of the user's own program, so nothing is cut or compiled a second time,
-and nothing leaves the device in the steps between. It takes copies of what the step has anyway, its
-parameters before and after, behind a barrier of the compiler: the step itself is compiled as it
-would be without, and its parameters are the same to the last bit. An update that was handed over
-instead of the parameters after it would have to be stored where the compiler adds it at once.
+The measurement is a branch of the user's own program, so nothing is cut or compiled a second time.
+It takes copies of what the step has anyway, its parameters before and after, behind a barrier of
+the compiler: the step itself is compiled as it would be without, and its parameters are the same to
+the last bit. An update that was handed over instead of the parameters after it would have to be
+stored where the compiler adds it at once.
+
+In the steps between, two numbers leave the device: the loss, if it is handed over, and the size of
+the update. A watch returns nothing that a `scan` could carry, so it has no place on the device to
+gather them in; a callback of two numbers takes about a tenth of a millisecond on a CPU, little
+beside a step that is worth watching, and a step without `value=` makes none.
 """
 
 from collections.abc import Callable
@@ -28,7 +33,7 @@ from ..arrays.spread import whole
 from ..chain.chain import Chain
 from ..chain.parameter_handover import is_array
 from ..flow.measure.flow_of_net import flow_of_net
-from ..flow.measure.updates import log_updates
+from ..flow.measure.updates import update_of
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
 from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
@@ -38,7 +43,7 @@ from ..texts import counted
 from .recorder import FAULTS, Number, Options, Recorder, in_words
 from .steps import check_integer
 from .torch_watch import TorchWatch
-from .watched import Alarm, Line, Watched, theory_of_start
+from .watched import Alarm, Line, theory_of_start
 from .writers import Writer
 
 StepNumber = int | Numbers
@@ -76,7 +81,7 @@ class Watch(Recorder):
             xs: the examples of the step.
             ys: their labels, as for `jaxnn.gradient_flow`.
             after: the parameters after the step, for the size of the update.
-            value: the loss of the step.
+            value: the loss of the step. It is recorded at every step, measured or not.
 
         What cannot be measured is a warning and an alarm, and no error: the training goes on.
         """
@@ -92,14 +97,9 @@ class Watch(Recorder):
             self._unmeasured(step, in_words(error))
 
     def flush(self) -> None:
-        """Wait until all steps that were started are done and their measurements are recorded."""
+        """Wait until all steps that were started are done and what is measured is recorded."""
         jax.effects_barrier()  # type: ignore[no-untyped-call]
-
-    @property
-    def watched(self) -> Watched:
-        """All that was recorded so far, of a folder with what was recorded before."""
-        self.flush()
-        return self._watched
+        super().flush()
 
     def _is_hopeless(self, step: StepNumber) -> bool:
         """Tell whether a step is not due, after a failure: tracing it again would take long."""
@@ -107,11 +107,16 @@ class Watch(Recorder):
         return bool(self.failures["measurement"] and is_known and int(step) % self.every)
 
     def _receive(self, layout: "_Layout", step: StepNumber, numbers: Numbers) -> None:
-        """Record a measurement; called by JAX, in a thread of its own."""
+        """Record a step, measured or not; called by JAX, in a thread of its own."""
         try:
-            with self.recording(int(step)):
-                flow, log_update, value = layout.restored(np.asarray(numbers))
-                self.measured(int(step), flow, log_update, value)
+            with self.guarded("measurement", int(step)):
+                measured, value, log10_update = layout.restored(np.asarray(numbers))
+                known = {} if log10_update is None else {"log10_update": float(log10_update)}
+                if measured is None:
+                    self.stepped(int(step), value, **known)
+                else:
+                    flow, update = measured
+                    self.measured(int(step), flow, update, value, **known)
         except KeyboardInterrupt:  # JAX makes another error of it
             self._is_interrupted = True
             raise
@@ -142,7 +147,7 @@ class _Layout(NamedTuple):
     def of(cls, tree: PyTree) -> tuple["_Layout", Array]:
         """Return the layout of a tree, and its numbers."""
         leaves, structure = jax.tree.flatten(tree)
-        widest = np.result_type(*(v.dtype for v in leaves if is_float(v)))
+        widest = np.result_type(np.float32, *(v.dtype for v in leaves if is_float(v)))
         numbers = jnp.concatenate([whole(v).astype(widest).ravel() for v in leaves])
         return cls(structure, tuple((v.shape, v.dtype) for v in leaves)), numbers
 
@@ -308,6 +313,8 @@ def _look(
     value: Array | None,
 ) -> None:
     """Measure and hand to the host, if that is due."""
+    number = None if value is None else at_least_float32(value)
+    of_step = number, None if number is None or after is None else _log10_change(params, after)
     is_due = step % watch.every == 0
     if after is not None or value is not None:
         is_due |= lax.cond(
@@ -322,15 +329,30 @@ def _look(
         flow = flow_of_net(
             watch.net, before, xs, ys, loss=watch.loss, entries=watch.options.entries
         )
-        log_update = None
+        update = None
         if after is not None:
             moved = after if chain is None else chain.params(after)
-            log_update = log_updates(watch.net, before, moved, flow.log_delta.dtype)
-        number = None if value is None else at_least_float32(value)
-        layout, numbers = _Layout.of((flow, log_update, number))
+            update = update_of(watch.net, before, moved, flow.log_delta.dtype)
+        hand_over(((flow, update), *of_step))
+
+    def hand_over(tree: PyTree) -> None:
+        layout, numbers = _Layout.of(tree)
         jax.debug.callback(partial(watch._receive, layout), step, numbers)
 
-    lax.cond(is_due, measure, lambda: None)
+    def between() -> None:
+        if number is not None:
+            hand_over((None, *of_step))
+
+    lax.cond(is_due, measure, between)
+
+
+def _log10_change(before: PyTree, after: PyTree) -> Array:
+    """Return log₁₀ of the norm of the change of all parameters together."""
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    changes = [at_least_float32(b) - at_least_float32(a) for a, b in pairs if is_float(b)]
+    widest = np.result_type(np.float32, *(v.dtype for v in changes))
+    squares = [jnp.sum(jnp.square(v)).astype(widest) for v in changes]
+    return jnp.log10(sum(squares, jnp.zeros((), widest))) / 2
 
 
 def _check_whole() -> None:

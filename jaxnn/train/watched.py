@@ -8,7 +8,8 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
     {"kind": "start", "schema": 1, "time": milliseconds since 1970, "every": steps,
      "dtype": "float32",
      "layers":     [{"layer": 1, "name": "blocks[0]", "size": entries of its state}, …],
-     "parameters": [{"layer": 1, "path": "['blocks'][0]", "shape": [64, 64]}, …],
+     "parameters": [{"layer": 1, "path": "['blocks'][0]", "shape": [64, 64], "dtype": "float32"},
+                    …],
      "heads":      [{"layer": 1, "attention": 1, "head": 1}, …],
      "experts":    [{"layer": 1, "router": 1, "expert": 1}, …],
      "positions":  [positions of the state of each layer, …],
@@ -16,10 +17,13 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
      "total": …, "after": true,
      "layers":     {"log10_delta": [one number a layer], …},
-     "parameters": {"log10_delta": [one number an array], "log10_size": …, "log10_update": …},
+     "parameters": {"log10_delta": [one number an array], "log10_size": …, "log10_update": …,
+                    "log10_gradient": …, "radial": …, "moved": …, "held": …},
      "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
      "experts":    {"load": […]},
      "positions":  {"log10_delta": [one number a layer and position], "log10_spread": […]}}
+    {"kind": "steps", "time": …, "step": [1, 2, …], "loss": […], "log10_update": […],
+     "log10_gradient": […]}
     {"kind": "alarm", "step": 100, "time": …, "rule": "update", "layer": 3 or null,
      "path": "['blocks'][2]" or "", "text": "Step 100: …"}
 
@@ -34,7 +38,11 @@ The lists of a measurement are in the order of those of the last start. What the
                           what differs between examples relative to the state, log10_branch of
                           what branches add to their stream, relative to it, and so on
     parameters            log10_delta of the array's Δ, log10_size of itself, log10_update of its
-                          change in this step (null without the parameters after it)
+                          change in this step (null without the parameters after it); radial, the
+                          cosine between it and the array, -1 where it only shrinks; moved, the
+                          share of entries that it changed, in rows in which any did, of parameters
+                          in 16 bits; of PyTorch log10_gradient of what the optimiser took, and
+                          held, 1 of an array that it holds and 0 of others
     …exponent_1, _50, _99 with entries=True, of layers and of parameters: the k at or below which
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
@@ -45,6 +53,9 @@ The lists of a measurement are in the order of those of the last start. What the
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
                           largest, load of 1
     rule                  the kind of an alarm, see `jaxnn.train.alarms`
+    steps                 of every step, if its loss was handed over: the loss, log10_update of the
+                          change of all parameters together (JAX), log10_gradient of the gradient
+                          that the optimiser took (PyTorch); a line holds up to a hundred steps
 
 A training that is stopped and goes on adds another start. If its first measurement is at a step
 that was there already, as when it goes on from a checkpoint, the lines of before from that step on
@@ -58,13 +69,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Float
 
 from ..flow.formats.format_loss import Histogram, histograms
+from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..flow.verdict.rates import rate_of
 from ..flow.view.table import assert_one
+from .step_record import Steps, steps_of
 
 SCHEMA = 1
 PARTS = ("layers", "parameters", "heads", "experts", "positions")  # of a measurement
@@ -74,7 +85,6 @@ THEORY = ("log10_delta", "log10_gain", "log10_mean_square", "log10_spread")  # o
 
 Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as such
 Theory = dict[str, list[float]]  # columns, a number for each layer
-Log = Float[ArrayLike, " arrays"]
 
 
 class Alarm(NamedTuple):
@@ -108,11 +118,13 @@ class Watched:
     start: the line that describes the network, see the module; empty before the first measurement.
     measurements: a line each.
     alarms: in their order.
+    steps: those whose loss is known, measured or not; the last 10,000 of them.
     """
 
     start: Line = field(default_factory=dict)
     measurements: list[Line] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
+    steps: Steps = field(default_factory=Steps)
     _goes_on: bool = False  # after a start, before its first measurement
 
     def add(self, line: Line) -> None:
@@ -125,13 +137,16 @@ class Watched:
                 self.measurements = [v for v in self.measurements if v["step"] < step]
                 self.alarms = [v for v in self.alarms if v.step < step]
             self.measurements.append(line)
+        elif line["kind"] == "steps":
+            for step in steps_of(line):
+                self.steps.add(step)
         elif line["kind"] == "alarm":
             self.alarms.append(Alarm(*(line[name] for name in Alarm._fields)))
 
     def _begin(self, start: Line) -> None:
         """Go on with another start, and without the numbers of what it does not have."""
         if not describes_same(self.start, start):
-            self.measurements, self.alarms = [], []
+            self.measurements, self.alarms, self.steps = [], [], Steps()
         for part in PARTS:
             if start.get(part) != self.start.get(part):
                 self.measurements = [{**line, part: {}} for line in self.measurements]
@@ -153,6 +168,10 @@ class Watched:
             }
             for row in rows
         ]
+
+    def step_table(self) -> list[dict[str, Any]]:
+        """Return a row for each step: step, loss, log10_update, log10_gradient."""
+        return self.steps.table()
 
     def parameter_table(self) -> list[dict[str, Any]]:
         """Return a row for each step and parameter array: layer, path, and logarithms of norms.
@@ -255,8 +274,10 @@ def start_of(
             for i, (name, size) in enumerate(zip(flow.names, flow.sizes, strict=True), 1)
         ],
         "parameters": [
-            {"layer": layer, "path": path, "shape": [*shape]}
-            for layer, path, shape in zip(arrays.layers, arrays.paths, arrays.shapes, strict=True)
+            {"layer": layer, "path": path, "shape": [*shape], "dtype": dtype}
+            for layer, path, shape, dtype in zip(
+                arrays.layers, arrays.paths, arrays.shapes, arrays.dtypes, strict=True
+            )
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
@@ -280,7 +301,7 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
 def measurement_of(
     step: int,
     flow: Flow,
-    log_update: Log | None,
+    update: Update | None,
     loss: float,
     time: int,
     *,
@@ -288,12 +309,11 @@ def measurement_of(
 ) -> Line:
     """Return the line of a measurement, at a time in milliseconds since 1970.
 
-    log_update is ln of the norm of each parameter array's change; None if it is not known.
+    update is what the step did to each parameter array; None if it is not known.
     """
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
-    update = np.full(len(flow.parameters.paths), np.nan) if log_update is None else log_update
-    parameters["log10_update"] = (np.asarray(update, np.float64) / LN10).tolist()
+    parameters |= _of_update(update, np.asarray(flow.parameters.log_size, np.float64))
     rows = flow.table()
     layers = _columns(rows, tuple(name for name in rows[0] if name not in _PLACES))
     if flow.entries is not None:
@@ -311,12 +331,29 @@ def measurement_of(
         "word": rate.word if is_finite else "unknown",
         "decades": float(rate.decades),
         "total": float(rate.total),
-        "after": log_update is not None,
+        "after": update is not None,
         "layers": layers,
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
         "positions": _positions(flow) if positions else {},
+    }
+
+
+def _of_update(update: Update | None, log_size: np.ndarray) -> dict[str, list[float]]:
+    """Return the columns of an update, given ln of the norms of the arrays before it."""
+    if update is None:
+        return {"log10_update": [math.nan] * len(log_size)}
+    log_update, log_after = (np.asarray(v, np.float64) for v in update[:2])
+    with np.errstate(all="ignore"):  # ‖after‖² = ‖θ‖² + ‖update‖² + 2 ‖θ‖ ‖update‖ radial
+        ratio = np.exp(log_update - log_size)
+        radial = (np.expm1(2 * (log_after - log_size)) - ratio**2) / (2 * ratio)
+    columns = {"log10_update": log_update / LN10, "radial": radial, "moved": update.moved}
+    if update.log_gradient is not None:
+        columns["log10_gradient"] = np.asarray(update.log_gradient, np.float64) / LN10
+    columns["held"] = update.held
+    return {
+        name: np.asarray(v, np.float64).tolist() for name, v in columns.items() if v is not None
     }
 
 

@@ -189,6 +189,7 @@ def _down_from(
             _paths(layers),
             tuple(np.repeat(np.arange(1, len(net.sizes)), 2).tolist()),
             tuple(shape for n, m in pairwise(net.sizes) for shape in ((n, m), (m,))),
+            (np.dtype(delta.m.dtype).name,) * (2 * len(net.blocks)),
         ),
         names=("",) * len(net.blocks),
         sizes=net.sizes[1:],

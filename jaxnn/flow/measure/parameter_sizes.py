@@ -89,20 +89,20 @@ def _is_rows(v: Any) -> bool:
 def _parameters(
     net: Lowered, chain: Unrolled, of_delta: list[Logs], of_values: list[Logs], dtype: jnp.dtype
 ) -> Parameters:
-    shapes: list[list[Any]] = []  # of each layer; None of an array that is no parameter
+    types: list[list[Any]] = []  # of each layer: shape, dtype; None of what is no parameter
     for op, weights in chain.layers:
         one = weights if isinstance(weights, Weights) else weights.at(0)
-        of_links = [_shapes_of(*pair) for pair in zip(op.pattern.links, one.arrays, strict=True)]
-        shapes += of_links * op.times
+        of_links = [_types_of(*pair) for pair in zip(op.pattern.links, one.arrays, strict=True)]
+        types += of_links * op.times
     arrays = [
-        (number, path, shape, identity)
-        for number, of_layer in enumerate(zip(net.paths, shapes, net.identities, strict=True), 1)
-        for path, shape, identity in zip(*of_layer, strict=True)
-        if shape is not None
+        (number, path, *type_of_array, identity)
+        for number, of_layer in enumerate(zip(net.paths, types, net.identities, strict=True), 1)
+        for path, type_of_array, identity in zip(*of_layer, strict=True)
+        if type_of_array is not None
     ]
-    numbers, paths, trained, identities = zip(*arrays, strict=True) if arrays else ((),) * 4
+    numbers, paths, shapes, dtypes, identities = zip(*arrays, strict=True) if arrays else ((),) * 5
     logs, sizes = (_in_one(links, dtype) for links in (of_delta, of_values))
-    return Parameters(logs, sizes, paths, numbers, trained, are_tied(identities))
+    return Parameters(logs, sizes, paths, numbers, shapes, dtypes, are_tied(identities))
 
 
 def are_tied(identities: Sequence[Identity]) -> bool:
@@ -117,10 +117,10 @@ def _in_one(links: list[Logs], dtype: jnp.dtype) -> Float[Array, " P"]:
     return jnp.concatenate([none, *(jnp.stack(vs, axis=-1).ravel() for vs in entries if vs)])
 
 
-def _shapes_of(link: Link, parts: Any) -> list[Any]:
-    """Return the shapes of a layer's arrays, None of those that are no parameters."""
+def _types_of(link: Link, parts: Any) -> list[Any]:
+    """Return shapes and dtypes of a layer's arrays, None of those that are no parameters."""
     return [
-        v.shape if trained else None
+        (v.shape, np.dtype(v.dtype).name) if trained else None
         for part, flags in with_flags(link, parts)
         for v, trained in zip(part, flags, strict=True)
     ]

@@ -22,7 +22,7 @@ from ...pytorch.module import Measured
 from ...pytorch.operations import ENTRIES, Pieces, Recognised
 from ...pytorch.recurrent import Steps
 from ...pytorch.skips import log_branches
-from ...pytorch.tensors import log_norms, numbers_of, tensors_in
+from ...pytorch.tensors import log_norms, name_of_dtype, numbers_of, tensors_in
 from ...recognition.attention import Logits
 from ..formats.entries import Entries, FlowEntries, entries_of
 from ..formats.number_formats import MXFP8
@@ -157,6 +157,7 @@ def _parameters(measured: Measured, dtype: jnp.dtype) -> Parameters:
         paths,
         tuple(lowest[name] for name in paths),
         tuple(tuple(tensor.shape) for tensor in tensors),
+        tuple(map(name_of_dtype, tensors)),
     )
 
 

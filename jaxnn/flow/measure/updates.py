@@ -1,12 +1,12 @@
 """Updates: the change of each parameter array in a step, in the order of `flow.parameters`.
 
-    ‖update‖ = ‖θ after the step - θ before it‖
+    update = θ after the step - θ before it
 
 It is the update as it arrives in the parameters: what the optimiser computed, less what rounding to
 their dtype takes off. The difference is taken in float32 or wider.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +19,48 @@ from ...network.network import Network
 from .network_flow import log_sizes_of_network
 from .parameter_sizes import log_sizes_of_chain
 
+PerArray = Float[Any, " P"]  # of JAX or NumPy
 
-def log_updates(
-    net: Network | Chain, before: PyTree, after: PyTree, dtype: jnp.dtype
-) -> Float[Array, " P"]:
-    """Return ln of the norm of the change of each parameter array; -inf of one that stays.
+
+class Update(NamedTuple):
+    """What a step has done to each parameter array; None of what is not known of any.
+
+    log_size: ln of the norm of the update; -inf of an array that stays.
+    log_after: ln of the norm of the array after the step.
+    moved: the share of entries that differ after the step, in those rows in which any does; known
+        of parameters in 16 bits, which rounding may hold back.
+    log_gradient: ln of the norm of the gradient that the optimiser was handed.
+    held: 1.0 of an array that an optimiser holds, 0.0 of one that none does.
+    """
+
+    log_size: PerArray
+    log_after: PerArray
+    moved: PerArray | None = None
+    log_gradient: PerArray | None = None
+    held: PerArray | None = None
+
+
+def update_of(net: Network | Chain, before: PyTree, after: PyTree, dtype: jnp.dtype) -> Update:
+    """Return what a step has done to each parameter array.
 
     Args:
         before: its parameters before the step, as `jaxnn.gradient_flow` takes them.
         after: those after it.
         dtype: of the record of a chain, float32 or float64.
     """
-    if isinstance(net, Chain):
-        return log_sizes_of_chain(net, _change(before, after), dtype)
-    pairs = check_params(net, before), check_params(net, after)
-    return log_sizes_of_network(_change(*pairs))
+    if isinstance(net, Network):
+        before, after = check_params(net, before), check_params(net, after)
+
+    def log_sizes(tree: PyTree) -> Float[Array, " P"]:
+        if isinstance(net, Chain):
+            return log_sizes_of_chain(net, tree, dtype)
+        return log_sizes_of_network(tree)
+
+    change, moved = _change(before, after), None
+    if any(is_float(v) and v.dtype.itemsize < 4 for v in jax.tree.leaves(after)):
+        entries, rows = (_counts(change, whole_rows=whole) for whole in (False, True))
+        moved = jnp.exp(2 * (log_sizes(entries) - log_sizes(rows)))  # of norms of zeros and ones
+    return Update(log_sizes(change), log_sizes(after), moved)
 
 
 def _change(before: PyTree, after: PyTree) -> Any:
@@ -47,3 +74,17 @@ def _change(before: PyTree, after: PyTree) -> Any:
         return after - before
 
     return jax.tree.map(change, before, after)
+
+
+def _counts(change: PyTree, *, whole_rows: bool) -> Any:
+    """Return 1 for each entry that changes, or for each in a row in which any does; else 0."""
+
+    def count(change: Array) -> Any:
+        if not can_be_learned(change):
+            return change
+        differs = change != 0
+        if whole_rows and differs.ndim:
+            differs = jnp.broadcast_to(jnp.any(differs, axis=-1, keepdims=True), differs.shape)
+        return differs.astype(change.dtype)
+
+    return jax.tree.map(count, change)

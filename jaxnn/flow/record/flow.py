@@ -47,6 +47,7 @@ class Parameters:
     paths: of the arrays, in the pytree that was handed over; static.
     layers: of each array its layer, counted from 1; static.
     shapes: of the arrays; of a run that of one layer's; static.
+    dtypes: of the arrays, by their names; static.
     tied: whether layers share most of them, as the steps of a recurrent network do; static.
     """
 
@@ -55,6 +56,7 @@ class Parameters:
     paths: tuple[str, ...] = field(metadata={"static": True})
     layers: tuple[int, ...] = field(metadata={"static": True})
     shapes: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
+    dtypes: tuple[str, ...] = field(metadata={"static": True})
     tied: bool = field(default=False, metadata={"static": True})
 
 

@@ -1,29 +1,16 @@
-"""Alarms: faults of a training, recognised in the measurements of its watch.
+"""Alarms on states and gradients: numbers that leave their range, grow, merge or are cut off."""
 
-    measurements so far -> rules -> sights -> of each rule one alarm in a training
-
-A rule speaks where it is clear, and else is silent. Its docstring says what it sees and what that
-means; with what the rule advises it is a row of the guide. Sizes are Euclidean norms; a weight is a
-parameter array of two axes or more. To add an alarm, enter a function in `ALARMS` here and its
-cases in `tests/test_alarms.py`; CONTRIBUTING.md walks through it.
-
-Failures of the watch itself are alarms too, each at its first: see `FAILURES`.
-"""
-
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from ..flow.formats.ranges import indistinguishable_in, range_of
-from ..flow.verdict.findings import LARGEST_FLOAT16, LOGIT, SATURATED
-from ..rules import Rules, Sight, one_of
-from .journal import FILE
-from .measurements import Measurements
-from .watched import LN10, Alarm, Watched
+from ...flow.formats.ranges import indistinguishable_in, range_of
+from ...flow.verdict.findings import LARGEST_FLOAT16, LOGIT, SATURATED
+from ...rules import Sight, one_of
+from ..measurements import Measurements
+from ..watched import LN10
+from .table import ALARMS
 
-LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
-LOST_SIZE, HALF_LIFE = 0.3, 1000  # of weights, and steps
-SAME, OTHER = 1e-3, 1e-2  # of decades: one factor for all arrays; sizes that differ
 LARGE_STATE, LARGEST_STATE = 30.0, 1000.0  # root mean square
 LARGE_LOGIT = 30.0
 STARVED = 0.1  # of the share of an expert
@@ -31,8 +18,6 @@ SMALL_BRANCH = 1e-7  # of the stream
 CHANGE = 6.0  # decades over all layers
 GROWING = (4, 8)  # measurements, from the first of which to the last a number doubles
 LOG2 = float(np.log10(2))
-
-ALARMS: Rules[Measurements] = Rules()
 
 
 @ALARMS.rule(
@@ -106,120 +91,6 @@ def lost_in_format(seen: Measurements) -> Iterator[Sight]:
         yield Sight(layer, "", {"where": "layer", "log10_delta": log10, "dtype": seen.dtype})
 
 
-@ALARMS.rule(
-    "rounding",
-    says="{array} stays as it is, though it has a Δ: its dtype rounds the update away",
-    advises="float32 weights with a cast in the forward pass; stochastic rounding",
-)
-def rounded_away(seen: Measurements) -> Iterator[Sight]:
-    """Updates that rounding removes.
-
-    A weight that used to move stays exactly constant over two measurements, although it has a Δ
-    and others move.
-
-    The update is smaller than half a rounding step of the weight's format.
-    """
-    if len(seen) < 3:
-        return
-    update, delta = (seen.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
-    still = np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0) & seen.weights
-    others_move = np.isfinite(update[:, seen.weights]).any(axis=1).all()
-    if still.any() and others_move:  # only then is all that was before looked at
-        still &= np.isfinite(seen.earlier("parameters", "log10_update")).any(axis=0)
-        yield from (seen.sight(int(array)) for array in np.flatnonzero(still))
-
-
-@ALARMS.rule(
-    "update",
-    says=one_of(
-        "extent",
-        half="‖update‖ / ‖θ‖ of {array} is {ratio:.2g}, and {median:.2g} in half of all weights: "
-        "the step is too large",
-        one="‖update‖ / ‖θ‖ of {array} is {ratio:.2g}, for the second time",
-    ),
-    advises="a smaller learning rate, a warm-up; if it is a single array, a different initial size",
-)
-def large_update(seen: Measurements) -> Iterator[Sight]:
-    """Updates that are too large.
-
-    ‖update‖ / ‖θ‖ is at least 0.1 in half of the weights, or at least 0.3 in one of them twice.
-
-    Each step replaces a good part of the network.
-    """
-    ratio = seen.update_ratio()
-    if np.isnan(ratio).all():
-        return
-    worst, median = int(np.nanargmax(ratio)), np.nanmedian(ratio)
-    values = {"ratio": float(10 ** ratio[worst]), "median": float(10**median)}
-    if median >= np.log10(LARGE_UPDATE):
-        yield seen.sight(worst, values | {"extent": "half"})
-    elif len(seen) > 1:
-        both = np.fmin(ratio, seen.update_ratio(back=1))
-        if both[worst] >= np.log10(LARGEST_UPDATE):
-            yield seen.sight(worst, values | {"extent": "one"})
-
-
-@ALARMS.rule(
-    "decay",
-    says="weights shrink; {array} halves every {half_life:.0f} steps",
-    advises="less decay; decoupled decay (`adamw`), whose strength is learning rate × decay",
-)
-def decay(seen: Measurements) -> Iterator[Sight]:
-    """Weights that shrink.
-
-    Half of the weights have lost 30 % of their size and would halve within 1000 steps.
-
-    Weight decay is stronger than the gradient.
-    """
-    if len(seen) < 3 or not seen.weights.any():
-        return
-    size = seen.last("parameters", "log10_size", 3)[:, seen.weights]
-    first = seen.column("parameters", "log10_size", len(seen) - 1)[seen.weights]
-    rate = (size[-1] - size[0]) / np.ptp(seen.steps(3))
-    falls = (np.diff(size, axis=0) < 0).all(axis=0) & (-rate * HALF_LIFE > LOG2)
-    shrinks = falls & (size[-1] - first < np.log10(1 - LOST_SIZE))
-    if np.mean(shrinks) >= 0.5:
-        worst = int(np.argmin(np.where(shrinks, rate, 0)))
-        half_life = float(-LOG2 / rate[worst])
-        yield seen.sight(int(np.flatnonzero(seen.weights)[worst]), {"half_life": half_life})
-
-
-@ALARMS.rule(
-    "clip",
-    says="every step is clipped: ‖update‖ is {update:.3g} each time, of gradients from {least:.2g} "
-    "to {most:.2g}",
-    advises="a larger limit; compare it with the size of the gradient in `parameter_table()`",
-)
-def clipped(seen: Measurements) -> Iterator[Sight]:
-    """Gradients that are always clipped.
-
-    The update is the gradient times a factor, has the same size in two measurements although
-    the gradients differ, and is below 0.001 of the weights.
-
-    Every step is clipped, so the limit has become the step size.
-    """
-    if len(seen) < 2:
-        return
-    update, delta = (seen.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
-    moved = np.isfinite(update).all(axis=0) & np.isfinite(delta).all(axis=0)
-    if np.sum(moved) < 3:
-        return
-    factor = (update - delta)[:, moved]
-    is_one = (np.ptp(factor, axis=1) < SAME).all()
-    updates, gradients = (_log10_norm(v[:, moved]) for v in (update, delta))
-    is_small = updates[-1] - _log10_norm(seen.column("parameters", "log10_size")) < np.log10(
-        SMALL_UPDATE
-    )
-    if is_one and is_small and np.ptp(updates) < SAME and np.ptp(gradients) > OTHER:
-        least, most = 10 ** gradients.min(), 10 ** gradients.max()
-        yield Sight(values={"update": 10 ** updates[-1], "least": least, "most": most})
-
-
-def _log10_norm(log10: np.ndarray) -> np.ndarray:
-    """Return log₁₀ of the norm of numbers along the last axis, given log₁₀ of each."""
-    return np.asarray(np.log10(np.sum(10 ** (2 * log10), axis=-1)) / 2)
-
-
 FORECAST = "double every {doubling:,.0f} steps; float16 ends in about {left:,.0f}"
 
 
@@ -288,7 +159,7 @@ def _doubling(
     for count in GROWING:
         if len(seen) < count:
             return
-        y, x = log10[-count:], seen.steps(count).astype(float)
+        y, x = log10[-count:], seen.steps_of(count).astype(float)
         known = np.isfinite(y).all(axis=0) & (y[-1] >= np.log10(least))
         y = np.where(known, y, 0)
         slope, start = np.polyfit(x, y, 1) if np.ptp(x) else np.zeros((2, len(known)))
@@ -417,32 +288,3 @@ def dead_branch(seen: Measurements) -> Iterator[Sight]:
     for i, before in zip(small, most, strict=True):
         if before >= least:
             yield Sight(int(i) + 1, values={"log10": branch[-1, i], "before": before})
-
-
-FAILURES = {  # of a part of the watch, with its error message
-    "measurement": "the gradient could not be measured ({})",
-    "alarms": "alarms could not be looked for ({})",
-    "value": "the loss of the step is not known ({})",
-    "file": f"what was measured is not in {FILE} ({{}}), only in memory",
-    "write": "the function in write= failed ({})",
-    "callback": "the function in callback= failed ({})",
-}
-
-
-def alarms_of(watched: Watched, ignore: Collection[str] = ()) -> list[Alarm]:
-    """Return the alarms that the last measurement gives rise to, of rules that were silent."""
-    seen, first = Measurements(watched), dict[str, Alarm]()
-    spoken = {alarm.rule for alarm in watched.alarms}
-    with np.errstate(all="ignore"):  # inf and nan are numbers here, neither large nor small
-        for found in ALARMS.found(seen, ignore, spoken):
-            text = f"Step {seen.step}: {found.text}."
-            alarm = Alarm(seen.step, found.rule, text, found.layer, found.path)
-            first.setdefault(found.rule, alarm)
-    return [*first.values()]
-
-
-def guide() -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the guide: rule, what was seen, what it means, what to try."""
-    for name, _, seen, means in ALARMS.paragraphs():
-        advice = str(ALARMS[name].advises)
-        yield name, seen, means, advice[:1].upper() + advice[1:]

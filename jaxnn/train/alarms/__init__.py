@@ -1,0 +1,62 @@
+"""Alarms: faults of a training, recognised in what its watch has recorded.
+
+    measurements and steps so far -> rules -> sights -> of each rule one alarm in a training
+
+A rule speaks where it is clear, and else is silent. Its docstring says what it sees and what that
+means; with what the rule advises it is a row of the guide. Sizes are Euclidean norms; a weight is a
+parameter array of two axes or more. `states` has the rules on states and gradients, `updates` those
+on what a step does to the parameters, `losses` those on the loss. To add an alarm, enter a function
+in `ALARMS` in one of them and its cases in `tests/test_alarms.py`; CONTRIBUTING.md walks through
+it.
+
+A rule on the loss or on an update names a cause only if another number agrees; else it says what
+was seen. Failures of the watch itself are alarms too, each at its first: see `FAILURES`.
+"""
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+
+from ..journal import FILE
+from ..measurements import Measurements
+from ..watched import Alarm, Watched
+from . import losses, states, updates  # which enter their rules
+from .table import ALARMS
+
+__all__ = ["ALARMS", "FAILURES", "alarms_of", "guide", "losses", "states", "updates"]
+
+FAILURES = {  # of a part of the watch, with its error message
+    "measurement": "the gradient could not be measured ({})",
+    "alarms": "alarms could not be looked for ({})",
+    "value": "the loss of the step is not known ({})",
+    "file": f"what was measured is not in {FILE} ({{}}), only in memory",
+    "write": "the function in write= failed ({})",
+    "callback": "the function in callback= failed ({})",
+}
+
+
+def alarms_of(
+    watched: Watched, ignore: Collection[str] = (), *, is_step: bool = False
+) -> list[Alarm]:
+    """Return the alarms that the last measurement gives rise to, of rules that were silent.
+
+    With is_step those that the last step gives rise to, which is not measured: of some rules on
+    the loss alone.
+    """
+    seen, first = Measurements(watched, is_step=is_step), dict[str, Alarm]()
+    if is_step:
+        ignore = {*ignore, *(ALARMS.keys() - losses.EVERY_STEP)}
+    spoken = {alarm.rule for alarm in watched.alarms}
+    with np.errstate(all="ignore"):  # inf and nan are numbers here, neither large nor small
+        for found in ALARMS.found(seen, ignore, spoken):
+            text = f"Step {seen.step}: {found.text}."
+            alarm = Alarm(seen.step, found.rule, text, found.layer, found.path)
+            first.setdefault(found.rule, alarm)
+    return [*first.values()]
+
+
+def guide() -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the guide: rule, what was seen, what it means, what to try."""
+    for name, _, seen, means in ALARMS.paragraphs():
+        advice = str(ALARMS[name].advises)
+        yield name, seen, means, advice[:1].upper() + advice[1:]

@@ -1,0 +1,190 @@
+"""Alarms on the loss: of every step, where it is handed over, and with what agrees with it.
+
+    spike       three losses in a row, or a very large one, far above those of the steps before
+    diverges    a loss that leaves where it began upwards, before it is infinite
+    plateau     a loss that never falls, though the weights move and it could change with them
+    unlearnt    a loss that falls by what the top layer learns alone
+
+The loss is compared with itself, so that neither its unit nor its sign matters: `fallen` is by how
+much it has fallen since the first steps, and `usual` by how much the largest of late exceeds the
+median.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from ...rules import Sight, one_of
+from ..measurements import Measurements
+from .table import ALARMS
+from .updates import LARGE_UPDATE, LEAST_LEVERAGE, SLOW_LIKE, SLOW_UPDATE
+
+EVERY_STEP = ("spike", "diverges")  # rules that need no measurement, and are asked at each step
+
+WINDOW, LEAST_WINDOW = 100, 20  # steps
+LASTING = 3  # steps of a spike
+UNDONE, FAR = 0.2, 3.0  # of what has fallen; times the usual excess
+HUGE = 10.0  # times, of one step alone
+LARGER = 0.7  # decades of an update above their median
+BLOCKS, BLOCK = 4, 10  # medians that rise, of so many steps
+ABRUPT = 4  # losses in a row that double
+FLAT, FLAT_STEPS = 0.02, 100  # of the first loss
+
+
+@ALARMS.rule(
+    "spike",
+    says="the loss is {loss:.3g} since step {since}, and was {usual:.3g} before{cause}",
+    advises="the batch of that step; clipping; a smaller learning rate from a checkpoint before it",
+)
+def spike(seen: Measurements) -> Iterator[Sight]:
+    """A loss that jumps.
+
+    Three losses in a row are above the median of the last hundred steps by three times what the
+    largest of these was, and by a fifth of all that the loss has fallen; or one is by ten times
+    both.
+
+    A batch that is unlike the others, labels that have changed, or a step that was too large: it
+    says so if the update before it was five times as large as usual.
+    """
+    losses = seen.steps.column("loss", WINDOW + LASTING)
+    window, last = losses[:-LASTING], losses[-LASTING:]
+    if len(window) < LEAST_WINDOW or not np.isfinite(losses).all() or seen.trend is None:
+        return
+    median, first = float(np.median(window)), seen.trend.first
+    least = max(FAR * (window.max() - median), UNDONE * (first - median), FLAT * abs(first))
+    rise = last - median
+    if rise.min() > least:
+        begins = LASTING
+    elif rise[-1] > HUGE * max(least, first - median):
+        begins = 1
+    else:
+        return
+    values = {"loss": float(last[-1]), "usual": median, "since": seen.step + 1 - begins}
+    yield Sight(values=values | {"cause": _large_step(seen, begins)})
+
+
+def _large_step(seen: Measurements, begins: int) -> str:
+    """Say that the step before the last few was large, if it was; of JAX its update is known."""
+    sizes = seen.steps.column("log10_update", WINDOW)[:-begins]
+    times = sizes[-1] - np.median(sizes)
+    return f", after an update {10**times:.2g} times as large as usual" if times > LARGER else ""
+
+
+@ALARMS.rule(
+    "diverges",
+    says="the loss has risen from {first:.3g} to {loss:.3g} and rises on{cause}",
+    advises="a smaller learning rate, a warm-up, clipping; the sign of the loss",
+)
+def diverges(seen: Measurements) -> Iterator[Sight]:
+    """A loss that rises and rises.
+
+    Medians of ten losses rise four times in a row, to twice the first; or four losses in a row
+    double, to ten times it.
+
+    Training diverges. The step is too large, it says, if updates grow with the loss or are a tenth
+    of the weights.
+    """
+    losses = seen.steps.column("loss", BLOCKS * BLOCK)
+    if len(losses) <= ABRUPT or not np.isfinite(losses).all() or seen.trend is None:
+        return
+    first, last = seen.trend.first, losses[-ABRUPT - 1 :]
+    doubles = bool((last > 0).all() and (last[1:] > 2 * last[:-1]).all())
+    if (doubles and last[-1] > HUGE * first) or _rises_steadily(losses, first):
+        yield Sight(values={"first": first, "loss": float(losses[-1]), "cause": _cause(seen)})
+
+
+def _rises_steadily(losses: Float[np.ndarray, " n"], first: float) -> bool:
+    """Tell whether medians rise to twice the first loss, and not by one jump alone."""
+    if len(losses) < BLOCKS * BLOCK:
+        return False
+    medians = np.median(losses.reshape(BLOCKS, BLOCK), axis=1)
+    rises = np.diff(medians) > 0
+    return bool(rises.all() and medians[-1] - first > abs(first) and medians[-2] > first)
+
+
+def _cause(seen: Measurements) -> str:
+    """Say that steps are too large, if updates have grown tenfold or are a tenth of the weights."""
+    sizes = seen.steps.column("log10_update")
+    if len(sizes) and sizes[-1] - sizes[0] > 1:
+        times = 10 ** (sizes[-1] - sizes[0])
+        return f": updates are {times:.2g} times as large as the first, the step is too large"
+    ratio = seen.usual_ratio
+    if ratio >= np.log10(LARGE_UPDATE):
+        return f": a step changes half of the weights by {10**ratio:.2g} of their size, too much"
+    return ""
+
+
+@ALARMS.rule(
+    "plateau",
+    says="the loss is {loss:.3g} after {steps} steps and was {first:.3g}: it does not fall, though "
+    "a step changes half of the weights by {ratio:.1g} of their size and Δ could change it",
+    advises="whether labels belong to their inputs, the loss and its sign; a larger step, a larger "
+    "network",
+    unless="update slow still schedule cut diverges",
+)
+def plateau(seen: Measurements) -> Iterator[Sight]:
+    """A loss that never falls.
+
+    The loss of the last hundred steps is within 2 % of where it began at step 0, though weights
+    move, and Δ is large enough that a hundredth of a change in them would show.
+
+    Neither the gradient nor the step is too small: what is learnt does not help. Labels without
+    information, a loss that does not measure them, an error in between.
+    """
+    losses = seen.steps.column("loss", FLAT_STEPS)
+    trend, ratio = seen.trend, seen.usual_ratio
+    if len(losses) < FLAT_STEPS or not np.isfinite(losses).all() or trend is None:
+        return
+    # Where losses of batches differ by more than they are, or began elsewhere, medians say little.
+    low, high = np.quantile(losses, (0.1, 0.9))
+    if high - low > abs(trend.first) or seen.steps.first[0].step:
+        return
+    changes = (np.median(losses[FLAT_STEPS // 2 :]) - v for v in (np.median(losses), trend.first))
+    is_flat = all(abs(change) < FLAT * abs(trend.first) for change in changes)
+    moves = np.log10(SLOW_UPDATE) < ratio < np.log10(LARGE_UPDATE)
+    if is_flat and moves and seen.leverage >= LEAST_LEVERAGE:
+        steps = seen.step - seen.steps.first[0].step
+        values = {"loss": trend.last, "first": trend.first, "ratio": float(10**ratio)}
+        yield Sight(values=values | {"steps": steps})
+
+
+@ALARMS.rule(
+    "unlearnt",
+    says=one_of(
+        "why",
+        delta="the loss falls, and below layer {name} weights move by {ratio:.1g} of their size at "
+        "most: Δ is that small there, and the upper layers learn alone",
+        step="the loss falls, and below layer {name} weights move by {ratio:.1g} of their size at "
+        "most: the upper layers learn alone",
+    ),
+    advises="what `jaxnn.diagnose` says of the gradient below that layer; `jaxnn.cures`",
+    unless="unoptimised still cut slow",
+)
+def unlearnt(seen: Measurements) -> Iterator[Sight]:
+    """A loss that falls while nothing is learnt below.
+
+    The loss has fallen by a tenth, and in two measurements weights below some layer have moved by
+    less than 0.00002 of their size, and by less than a thousandth of what those above move.
+
+    The top of the network learns from states that were drawn: the gradient does not reach what
+    makes them.
+    """
+    if len(seen) < 2 or seen.trend is None or not seen.trend.falls:
+        return
+    ratio = np.fmax(seen.update_ratio(), seen.update_ratio(back=1))
+    weights = np.flatnonzero(np.isfinite(ratio))
+    still = weights[ratio[weights] < np.log10(SLOW_UPDATE)]
+    if not len(still):
+        return
+    layer = int(seen.layers[still].max()) + 1
+    below, above = (
+        weights[v] for v in (seen.layers[weights] < layer, seen.layers[weights] >= layer)
+    )
+    if set(below) != set(still) or not len(above):
+        return
+    if ratio[below].max() - np.median(ratio[above]) < np.log10(SLOW_LIKE):
+        asked = seen.column("parameters", "log10_delta") - seen.column("parameters", "log10_size")
+        is_delta = np.median(asked[below]) - np.median(asked[above]) < np.log10(SLOW_LIKE)
+        why = "delta" if is_delta else "step"
+        yield Sight(layer, values={"why": why, "ratio": float(10 ** ratio[below].max())})

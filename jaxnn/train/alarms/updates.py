@@ -1,0 +1,353 @@
+"""Alarms on what a step does to the parameters: how large it is, and what does not move.
+
+ratio     log₁₀ ‖update‖ / ‖θ‖ of each weight
+radial    the cosine between update and array: -1 where it only shrinks
+held      whether an optimiser of PyTorch holds the array; not known of JAX
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...rules import Sight, one_of
+from ..measurements import Measurements, PerArray
+from .states import LOG2
+from .table import ALARMS
+
+LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
+SLOW_UPDATE, SLOW_LIKE = 2e-5, 1e-3  # of the weight; of the update of the others
+USUAL_UPDATE = 1e-3  # of the weight, of a step that trains
+LEAST_LEVERAGE = 1e-2  # of weights over the loss, without which no step would help
+LOST_SIZE, HALF_LIFE, SHRINKS = 0.3, 1000, -0.5  # of weights, steps, cosine
+SAME, OTHER = 1e-3, 1e-2  # of decades: one factor for all arrays; sizes that differ
+CUT_SHORT = 0.5  # decades by which a clip shortens a gradient
+GROWN = 3.0  # times, of a gradient that adds up
+IN_ROW = 10  # steps
+ROUNDED = 30.0  # steps between numbers of a format, in which an update may be lost
+MOVED = 0.5  # of the entries
+
+
+@ALARMS.rule(
+    "unoptimised",
+    says=one_of(
+        "seen_in",
+        optimizer="{array} has a gradient, and no optimiser that takes this step holds it{more}",
+        update="{array} stays exactly as it is, though it has a Δ and others move{more}: nothing "
+        "updates it",
+    ),
+    advises='hand it to the optimiser; if it is frozen on purpose, `ignore=("unoptimised",)`',
+)
+def unoptimised(seen: Measurements) -> Iterator[Sight]:
+    """Arrays that the optimiser does not have.
+
+    An array has a Δ and stays equal from the start on, while others move, by more than rounding
+    could hold back; in PyTorch, no optimiser that takes the step holds it.
+
+    It keeps the numbers that it was drawn with: nobody has handed it to the optimiser, or its
+    update is thrown away.
+    """
+    stays = seen.never_moved()
+    held = seen.column("parameters", "held")
+    left_out = stays & (held == 0)
+    if not left_out.any():
+        moves = np.isfinite(seen.column("parameters", "log10_update"))
+        left_out = stays & np.isnan(held) & seen.weights & ~_is_rounded(seen, moves)
+        left_out &= moves.any()
+    if left_out.any():
+        first, count = int(np.argmax(left_out)), int(left_out.sum())
+        seen_in = "optimizer" if held[first] == 0 else "update"
+        more = f", like {count - 1} more" if count > 1 else ""
+        yield seen.sight(first, {"seen_in": seen_in, "more": more})
+
+
+def _is_rounded(seen: Measurements, moves: np.ndarray) -> np.ndarray:
+    """Tell of arrays that stay whether an update as those of others would be lost in rounding."""
+    delta, size, update = (
+        seen.column("parameters", f"log10_{v}") for v in ("delta", "size", "update")
+    )
+    if not moves.any():
+        return np.zeros(len(delta), bool)
+    like_adam = np.full(len(delta), np.median(update[moves]))
+    like_sgd = delta + np.median((update - delta)[moves])
+    return np.asarray(np.fmin(like_adam, like_sgd) - size < seen.rounding)
+
+
+@ALARMS.rule(
+    "still",
+    says=one_of(
+        "extent",
+        all="no parameter has moved in {steps} steps, though Δ is not zero: no step is taken",
+        one="{array} has not moved in {steps} steps, though it has a Δ",
+    ),
+    advises="call the optimiser's step, and hand on what it returns; a step size above 0 for this "
+    "array",
+    unless="unoptimised",
+)
+def still(seen: Measurements) -> Iterator[Sight]:
+    """Arrays that never move.
+
+    A weight that has a Δ is exactly equal at all measurements, or all weights are.
+
+    The step size is 0 or rounded away, or what the optimiser returns is not used.
+    """
+    stays = seen.never_moved() & seen.weights
+    if not stays.any():
+        return
+    steps = seen.step - seen.lines[0]["step"]
+    if not np.isfinite(seen.column("parameters", "log10_update")).any():
+        yield Sight(values={"extent": "all", "steps": steps})
+        return
+    yield from (
+        seen.sight(int(array), {"extent": "one", "steps": steps}) for array in np.flatnonzero(stays)
+    )
+
+
+@ALARMS.rule(
+    "schedule",
+    says="every update is exactly zero since step {since}, though Δ is not: the step size is 0",
+    advises="a schedule as long as the training",
+)
+def ended_schedule(seen: Measurements) -> Iterator[Sight]:
+    """A step size that has reached zero.
+
+    All updates are exactly zero in two measurements, although Δ is not, and were not before.
+
+    The schedule of the step size has ended before the training.
+    """
+    if len(seen) < 3 or not seen.stays().any():
+        return
+    now = seen.last("parameters", "log10_update", 2)
+    if np.isneginf(now).all() and np.isfinite(seen.earlier("parameters", "log10_update")).any():
+        yield Sight(values={"since": seen.lines[-2]["step"]})
+
+
+@ALARMS.rule(
+    "rounding",
+    says=one_of(
+        "extent",
+        all="{array} stays as it is, though it has a Δ: {dtype} rounds the update away",
+        part="{moved:.0%} of the entries of {array} move in a step, by little more than the "
+        "distance of numbers in {dtype}: it rounds the other updates away",
+    ),
+    advises="in 16 bits float32 weights with a cast in the forward pass, or stochastic rounding; "
+    "in float32 a larger step",
+    unless="schedule",
+)
+def rounded_away(seen: Measurements) -> Iterator[Sight]:
+    """Updates that rounding removes.
+
+    A weight that used to move by little more than rounding stays exactly constant over two
+    measurements, although it has a Δ and others move; or, in 16 bits, fewer than half of the
+    entries move in two measurements, and by no more than rounding.
+
+    The update is smaller than half a rounding step of the weight's format.
+    """
+    if len(seen) < 2:
+        return
+    dtypes = [array.get("dtype", "its dtype") for array in seen.start["parameters"]]
+    moved = seen.last("parameters", "moved", 2)
+    ratio, share = seen.update_ratio(), moved[-1]
+    # ‖update‖ of the entries that move, over as many of θ.
+    is_small = ratio - np.log10(share) / 2 < seen.rounding + np.log10(4)
+    for array in np.flatnonzero((moved < MOVED).all(axis=0) & (share > 0) & is_small):
+        values = {"extent": "part", "moved": float(share[array]), "dtype": dtypes[array]}
+        yield seen.sight(int(array), values)
+    still = seen.stays() & seen.weights
+    if len(seen) < 3 or not still.any() or still[seen.weights].all():
+        return
+    before = np.where(np.isfinite(v := seen.earlier("parameters", "log10_update")), v, np.nan)
+    last = np.array([column[~np.isnan(column)][-1:].sum() or np.nan for column in before.T])
+    size = seen.column("parameters", "log10_size")
+    still &= ~(last - size > seen.rounding + np.log10(ROUNDED)) & ~np.isnan(last)
+    for array in np.flatnonzero(still):
+        yield seen.sight(int(array), {"extent": "all", "dtype": dtypes[array]})
+
+
+@ALARMS.rule(
+    "update",
+    says=one_of(
+        "extent",
+        half="‖update‖ / ‖θ‖ of {array} is {ratio:.2g}, and {median:.2g} in half of all "
+        "weights{outcome}",
+        one="‖update‖ / ‖θ‖ of {array} is {ratio:.2g}, for the second time{outcome}",
+    ),
+    advises="a smaller learning rate, a warm-up; if it is a single array, a different initial size",
+)
+def large_update(seen: Measurements) -> Iterator[Sight]:
+    """Updates that are too large.
+
+    After the first step, ‖update‖ / ‖θ‖ is at least 0.1 in half of the weights, or at least 0.3 in
+    one of them twice, and the loss, if it is known, does not fall.
+
+    Each step replaces a good part of the network.
+    """
+    ratio = seen.update_ratio()
+    if len(seen) < 2 or np.isnan(ratio).all():
+        return
+    trend = seen.trend
+    # Of a loss that does not change with the weights, the size of steps is no cause.
+    if trend is not None and (trend.falls or seen.leverage < LEAST_LEVERAGE):
+        return
+    outcome = ""
+    if trend is not None:
+        outcome = f", and the loss was {trend.first:.3g} and is {trend.last:.3g}: the step is "
+        outcome += "too large"
+    worst, median = int(np.nanargmax(ratio)), seen.usual_ratio
+    values = {"ratio": float(10 ** ratio[worst]), "median": float(10**median), "outcome": outcome}
+    if median >= np.log10(LARGE_UPDATE):
+        yield seen.sight(worst, values | {"extent": "half"})
+    both = np.fmin(ratio, seen.update_ratio(back=1))
+    if both[worst] >= np.log10(LARGEST_UPDATE):
+        yield seen.sight(worst, values | {"extent": "one"})
+
+
+@ALARMS.rule(
+    "slow",
+    says=one_of(
+        "extent",
+        all="‖update‖ / ‖θ‖ is {ratio:.1g} in half of all weights since the first step, and the "
+        "loss has not fallen: the step is too small",
+        one="‖update‖ / ‖θ‖ of {array} is {ratio:.1g}, and {median:.1g} in half of all weights, "
+        "though its Δ is no smaller than theirs: its step is too small",
+    ),
+    advises="a larger learning rate, so that a step changes weights by a thousandth of their size",
+)
+def slow_update(seen: Measurements) -> Iterator[Sight]:
+    """Updates that are too small.
+
+    ‖update‖ / ‖θ‖ of a weight is below a thousandth of what it is in half of them, although its
+    Δ / θ is not a tenth of theirs; or it is below 0.00002 in half of them since the first step,
+    does not grow, and the loss stays although Δ is large enough to change it.
+
+    At this rate the weights stay as they were drawn.
+    """
+    if len(seen) < 2:
+        return
+    ratio, before = seen.update_ratio(), seen.update_ratio(back=1)
+    known = np.isfinite(ratio) & np.isfinite(before)
+    if not known.any():
+        return
+    median = np.median(ratio[known])
+    asked = seen.column("parameters", "log10_delta") - seen.column("parameters", "log10_size")
+    lags = np.fmax(ratio, before) - median < np.log10(SLOW_LIKE)
+    for array in np.flatnonzero(known & lags & (asked - np.median(asked[known]) > -1)):
+        values = {"ratio": float(10 ** ratio[array]), "median": float(10**median)}
+        yield seen.sight(int(array), values | {"extent": "one"})
+    first = np.median(seen.update_ratio(back=len(seen) - 1)[known])
+    is_small = max(median, first) < np.log10(SLOW_UPDATE) and median < first + LOG2
+    trend = seen.trend
+    if is_small and trend and not trend.falls and seen.leverage >= LEAST_LEVERAGE:
+        yield Sight(values={"extent": "all", "ratio": float(10**median)})
+
+
+@ALARMS.rule(
+    "accumulates",
+    says="the gradient that the optimiser takes is {now:.2g} times that of the batch, and was "
+    "{then:.2g} times it: those of past steps are added",
+    advises="`optimizer.zero_grad()` before each `backward`",
+)
+def added_gradients(seen: Measurements) -> Iterator[Sight]:
+    """Gradients that add up (PyTorch).
+
+    What the optimiser takes is at least three times as large relative to the gradient of the batch
+    as it was at the first measurement, in half of the arrays, in two measurements.
+
+    No `zero_grad` is called, so past gradients stay in `.grad`.
+    """
+    if len(seen) < 3:
+        return
+    factors = [
+        seen.column("parameters", "log10_gradient", back)
+        - seen.column("parameters", "log10_delta", back)
+        for back in (len(seen) - 1, 1, 0)
+    ]
+    known = np.isfinite(factors).all(axis=0)
+    if known.any():
+        then, before, now = (float(np.median(factor[known])) for factor in factors)
+        if min(before, now) - then >= np.log10(GROWN):
+            yield Sight(values={"now": 10**now, "then": 10**then})
+
+
+@ALARMS.rule(
+    "decay",
+    says="weights shrink; {array} halves every {half_life:.0f} steps, by updates that point "
+    "towards zero",
+    advises="less decay; decoupled decay (`adamw`), whose strength is learning rate × decay",
+)
+def decay(seen: Measurements) -> Iterator[Sight]:
+    """Weights that shrink.
+
+    Half of the weights have lost 30 % of their size and would halve within 1000 steps, by updates
+    that point to zero: the cosine between them and the weights is below -0.5.
+
+    Weight decay is stronger than the gradient.
+    """
+    if len(seen) < 3 or not seen.weights.any():
+        return
+    size = seen.last("parameters", "log10_size", 3)[:, seen.weights]
+    radial = seen.last("parameters", "radial", 3)[:, seen.weights]
+    first = seen.column("parameters", "log10_size", len(seen) - 1)[seen.weights]
+    rate = (size[-1] - size[0]) / np.ptp(seen.steps_of(3))
+    falls = (np.diff(size, axis=0) < 0).all(axis=0) & (-rate * HALF_LIFE > LOG2)
+    shrinks = falls & (size[-1] - first < np.log10(1 - LOST_SIZE))
+    shrinks &= (radial < SHRINKS).all(axis=0)
+    if np.mean(shrinks) >= 0.5:
+        worst = int(np.argmin(np.where(shrinks, rate, 0)))
+        half_life = float(-LOG2 / rate[worst])
+        yield seen.sight(int(np.flatnonzero(seen.weights)[worst]), {"half_life": half_life})
+
+
+@ALARMS.rule(
+    "clip",
+    says=one_of(
+        "seen_in",
+        update="every step is clipped: ‖update‖ is {update:.3g} each time, of gradients from "
+        "{least:.2g} to {most:.2g}",
+        gradient="every step is clipped: the optimiser takes a gradient of {limit:.3g} each time, "
+        "of {most:.2g} that the batch has",
+    ),
+    advises="a larger limit; compare it with the size of the gradient in `parameter_table()`",
+)
+def clipped(seen: Measurements) -> Iterator[Sight]:
+    """Gradients that are always clipped.
+
+    The update is the gradient times a factor, and has the same size in two measurements although
+    the gradients differ; or, in PyTorch and with any optimiser, ten gradients in a row that the
+    optimiser takes have the same size, less than a third of that of the batch. And updates are
+    below 0.001 of the weights.
+
+    Every step is clipped, so the limit has become the step size.
+    """
+    update, delta = (
+        seen.column("parameters", "log10_update"),
+        seen.column("parameters", "log10_delta"),
+    )
+    size = _log10_norm(seen.column("parameters", "log10_size"))
+    if not _log10_norm(update) - size < np.log10(SMALL_UPDATE):
+        return
+    taken = seen.steps.column("log10_gradient", IN_ROW)
+    if len(taken) == IN_ROW and np.ptp(taken) < SAME and _log10_norm(delta) - taken[-1] > CUT_SHORT:
+        limit, most = float(10 ** taken[-1]), float(10 ** _log10_norm(delta))
+        yield Sight(values={"seen_in": "gradient", "limit": limit, "most": most})
+    elif len(seen) > 1:
+        yield from _clipped_updates(seen)
+
+
+def _clipped_updates(seen: Measurements) -> Iterator[Sight]:
+    """Yield updates of one size that are gradients of several sizes, each times a factor."""
+    update, delta = (seen.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
+    moved = np.isfinite(update).all(axis=0) & np.isfinite(delta).all(axis=0)
+    if np.sum(moved) < 3:
+        return
+    factor = (update - delta)[:, moved]
+    is_one = (np.ptp(factor, axis=1) < SAME).all()
+    updates, gradients = (_log10_norm(v[:, moved]) for v in (update, delta))
+    if is_one and np.ptp(updates) < SAME and np.ptp(gradients) > OTHER:
+        values = {"update": float(10 ** updates[-1])}
+        values |= {"least": float(10 ** gradients.min()), "most": float(10 ** gradients.max())}
+        yield Sight(values={"seen_in": "update", **values})
+
+
+def _log10_norm(log10: PerArray) -> np.ndarray:
+    """Return log₁₀ of the norm of numbers along the last axis, given log₁₀ of each."""
+    return np.asarray(np.log10(np.sum(10 ** (2 * log10), axis=-1)) / 2)

@@ -1,0 +1,79 @@
+"""The record of single steps: the loss of each, and the sizes of its update and gradient.
+
+    step, loss, sizes -> the last 10,000 in memory, the first few for good -> chunks for the file
+
+Between two measurements of the flow this is all that is known, so it is what shows a loss that
+jumps. A step that comes again, as after a checkpoint, replaces what was recorded from it on.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+MOST, FIRST = 10_000, 10  # steps in memory: of the last ones, and of the first ones
+CHUNK = 100  # steps on a line of the file
+
+
+class Step(NamedTuple):
+    """One step; nan of what was not handed over.
+
+    log10_update: of the norm of the change of all parameters; of JAX.
+    log10_gradient: of the norm of the gradient that the optimiser took; of PyTorch.
+    """
+
+    step: int
+    loss: float
+    log10_update: float = math.nan
+    log10_gradient: float = math.nan
+
+
+class Steps:
+    """The steps of a training, the last one last."""
+
+    def __init__(self) -> None:
+        self.first: list[Step] = []
+        self._last: deque[Step] = deque(maxlen=MOST)
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def add(self, step: Step) -> None:
+        """Add a step, in the place of all that were recorded from it on."""
+        while self._last and self._last[-1].step >= step.step:
+            self._last.pop()
+        self.first = [v for v in self.first if v.step < step.step]
+        self._last.append(step)
+        if len(self.first) < FIRST:
+            self.first.append(step)
+
+    @property
+    def step(self) -> int:
+        """The number of the last step; -1 before the first."""
+        return self._last[-1].step if self._last else -1
+
+    def column(self, name: str, count: int = MOST) -> Float[np.ndarray, " count"]:
+        """Return a number of the last steps, or of as many as there are."""
+        of_last = [getattr(v, name) for v in islice(reversed(self._last), count)]
+        return np.array(of_last[::-1], float)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return a row for each step."""
+        return [step._asdict() for step in self._last]
+
+
+def line_of(steps: Iterable[Step], time: int) -> dict[str, Any]:
+    """Return steps as a line of the file, a list for each number."""
+    columns = zip(*steps, strict=True)
+    return {"kind": "steps", "time": time} | {
+        name: [*column] for name, column in zip(Step._fields, columns, strict=True)
+    }
+
+
+def steps_of(line: dict[str, Any]) -> Iterable[Step]:
+    """Yield the steps on a line of the file."""
+    return map(Step, *(line[name] for name in Step._fields))
