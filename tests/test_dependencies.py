@@ -85,7 +85,9 @@ LIBRARY = [*(ROOT / "jaxnn").rglob("*.py")]
 EXPERIMENTS = [*(ROOT / "experiments").rglob("*.py")]
 MENAGERIE = [*(ROOT / "experiments" / "menagerie").rglob("of_*.py")]
 OF_PACKAGES = ROOT / "experiments" / "laws" / "wide_networks.py"  # a law that may be left out
+CASEBOOK = [*(ROOT / "experiments" / "casebook" / "programs").glob("*.py")]
 PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswith(PEERS)]
+PEER_FILES += CASEBOOK
 TESTS = [*(ROOT / "tests").glob("*.py")]
 
 

@@ -60,7 +60,8 @@ def autoencoder_of_relu(is_cured: bool) -> Program:
 def kernels_of_a_tenth(is_cured: bool) -> Program:
     """All weights 0.1, so that the units of a layer are one."""
     xs, ys = data.digits()
-    model = mlp((64, 32, 32, 10), kernel_init=nnx.initializers.constant(0.1))
+    drawn, same = nnx.initializers.lecun_normal(), nnx.initializers.constant(0.1)
+    model = mlp((64, 32, 32, 10), kernel_init=drawn if is_cured else same)
     return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy)
 
 
