@@ -185,6 +185,13 @@ def as_dtype(tree, dtype):
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf).astype(dtype)), tree)
 
 
+def log_norm(tree):
+    """Ln of the norm of all floats of a pytree of gradients."""
+    leaves = [v for v in jax.tree.leaves(tree) if v.dtype != jax.dtypes.float0]
+    with np.errstate(divide="ignore"):
+        return 0.5 * np.log(sum(float(np.sum(np.square(np.float64(v)))) for v in leaves))
+
+
 def barriers_stay():
     """Tell whether XLA computes again what stands behind a barrier; that of JAX 0.10 does not.
 

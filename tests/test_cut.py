@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 from jax import lax
 from problems import chain_flow as gradient_flow
+from problems import log_norm
 
 import jaxnn
 from jaxnn.arrays.rows import is_float
 
 B, N = 3, 4
-
-
-def log_norm(tree):
-    leaves = jax.tree.leaves(tree)
-    return 0.5 * np.log(sum(float(np.sum(np.square(np.float64(v)))) for v in leaves))
 
 
 def together(logs):

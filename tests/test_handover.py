@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 from jax import lax, monitoring
 from problems import chain_flow as gradient_flow
+from problems import log_norm
 
 import jaxnn
 from jaxnn import as_network
@@ -20,10 +21,6 @@ B, N = 3, 4
 
 def drawn(rng, *shape):
     return rng.normal(size=shape) / 2
-
-
-def log_norm(tree):
-    return 0.5 * np.log(sum(float(np.sum(np.square(v))) for v in jax.tree.leaves(tree)))
 
 
 def layer(p, z):

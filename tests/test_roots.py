@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 from problems import chain_flow as gradient_flow
+from problems import log_norm
 
 import jaxnn
 
@@ -126,11 +127,6 @@ def params_for(name):
     widths = [N + 3 * i for i in range(BLOCKS + 1)]
     dense = [drawn(i, n, 3) for i, n in enumerate(widths[:-1])]
     return {"dense": dense, "head": drawn(9, widths[-1], 2)}
-
-
-def log_norm(tree):
-    leaves = [v for v in jax.tree.leaves(tree) if v.dtype != jax.dtypes.float0]
-    return 0.5 * np.log(sum(float(np.sum(np.square(v))) for v in leaves))
 
 
 def of_input(f, p, xs, cotangent):
