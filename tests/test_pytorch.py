@@ -1181,62 +1181,42 @@ def test_what_is_wrong_is_one_sentence(torch):
     nn = torch.nn
     model, x = mlp(torch, (4, 4, 2), nn.Tanh), torch.randn(B, 4)
     flow = functools.partial(torch_flow, model)
-
-    class To8(nn.Module):
-        def forward(self, x):
-            return x.to(torch.float8_e5m2)
-
-    cases = [
-        (
-            lambda: flow(x, mean_square, "first"),
-            r"^cuts: .* such as 0, 1, 2, or patterns, .*, got 'first'",
+    to_8 = linears(torch, "a", lambda self, x: self.a(x).to(torch.float8_e5m2))
+    narrow = of_parts(torch, lambda self, x: self.b(x).float(), b=to_8)
+    detached = linears(torch, "a", lambda self, x: self.a(x).detach())
+    wrong = {
+        r"^cuts: .* such as 0, 1, 2, or patterns, .*, got 'first'": ("first", mean_square),
+        r"^cuts: .* got 'first\.\*'": ("first.*", mean_square),
+        "^cuts: .* got a Linear": (nn.Linear(2, 2), mean_square),
+        "^cuts: expected at least one module": ([], mean_square),
+        r"^cotangent: .* output, \(6, 2\), got \(2,\)": (None, torch.ones(2)),
+        r"^loss: .* one number, .*, got shape \(2,\)": (None, lambda out: out.sum(0)),
+        "^loss: .* one number, .*, got float": (None, lambda out: out.sum().item()),
+        "^loss: .* without one": (None, lambda out: out.detach().sum()),
+    }
+    others = {
+        "^cotangent: expected an output with a gradient": (detached, x, torch.ones(B, 4), "a"),
+        "^cut b: expected an output of floats of 16 bits or more, got float8_e5m2; cast to bf": (
+            *(narrow, x, mean_square, ["b"]),
         ),
-        (lambda: flow(x, mean_square, "first.*"), r"^cuts: .* got 'first\.\*'"),
-        (lambda: flow(x, mean_square, nn.Linear(2, 2)), "^cuts: .* got a Linear"),
-        (lambda: flow(x, mean_square, []), "^cuts: expected at least one module"),
-        (lambda: flow(x, torch.ones(2)), r"^cotangent: .* output, \(6, 2\), got \(2,\)"),
-        (lambda: flow(x, lambda out: out.sum(0)), r"^loss: .* one number, .*, got shape \(2,\)"),
-        (lambda: flow(x, lambda out: out.sum().item()), "^loss: .* one number, .*, got float"),
-        (lambda: flow(x, lambda out: out.detach().sum()), "^loss: .* without one"),
-        (
-            lambda: torch_flow(
-                of_parts(torch, lambda self, x: self.a(x).detach(), a=nn.Linear(4, 4)),
-                x,
-                torch.ones(B, 4),
-                "a",
-            ),
-            "^cotangent: expected an output with a gradient",
+        r"^cut 2: .*, \(4,\), got shape \(2,\); .*batch_first": (model, x[0], mean_square),
+        "^cuts: expected them for a Flatten, .* It holds none:": (nn.Flatten(), x, mean_square),
+        "^cuts: .*, …, or patterns, .*, got a int": (
+            *(encoder(torch, 1), torch.ones(3, 5, 8), mean_square, 3),
         ),
-        (
-            lambda: torch_flow(
-                of_parts(torch, lambda self, x: self.b(self.a(x)).float(), a=model, b=To8()),
-                x,
-                mean_square,
-                ["b"],
-            ),
-            "^cut b: expected an output of floats of 16 bits or more, got float8_e5m2; cast to bf",
-        ),
-        (lambda: flow(x[0], mean_square), r"^cut 2: .*, \(4,\), got shape \(2,\); .*batch_first"),
-        (
-            lambda: torch_flow(nn.Flatten(), x, mean_square),
-            "^cuts: expected them for a Flatten, .* It holds none:",
-        ),
-        (
-            lambda: torch_flow(encoder(torch, 1), torch.ones(3, 5, 8), mean_square, 3),
-            "^cuts: .*, …, or patterns, .*, got a int",
-        ),
-    ]
-    for call, message in cases:
+    }
+    given = {message: (model, x, top, cuts) for message, (cuts, top) in wrong.items()} | others
+    for message, arguments in given.items():
         with pytest.raises(ValueError, match=message) as error:
-            call()
+            torch_flow(*arguments)
         assert "\n" not in str(error.value)
-    for call, message in (
-        (lambda: flow(x, 3), "^loss: expected a function"),
-        (lambda: flow(None, mean_square), "^inputs: .* got NoneType"),
-        (lambda: flow({}, mean_square), "^inputs: .* got dict"),
-    ):
+    for message, arguments in {
+        "^loss: expected a function": (x, 3),
+        "^inputs: .* got NoneType": (None, mean_square),
+        "^inputs: .* got dict": ({}, mean_square),
+    }.items():
         with pytest.raises(TypeError, match=message):
-            call()
+            flow(*arguments)
 
 
 def test_no_module_is_one_sentence():
