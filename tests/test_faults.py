@@ -32,36 +32,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("users_jax")]
 ROOT = Path(__file__).parent.parent
 CELLS = 75  # many cheap ones, of few compiled programs
 TABLE = "table.csv"  # small; the bundled sets need scikit-learn, which is long to import
-SWEEP = [
-    "depth",
-    *("--data", TABLE, "--target", "y"),
-    "--depths",
-    "2",
-    "--sigma-w",
-    "1:2.48:0.02",
-    "--activations",
-    "tanh",
-    "--width",
-    "4",
-    "--batch",
-    "8",
-    "--seeds",
-    "1",
-]
-FEW = [
-    "depth",
-    *("--data", TABLE, "--target", "y"),
-    "--depths",
-    "1:2:1",
-    "--sigma-w",
-    "1:2.25:0.25",
-    "--activations",
-    "tanh",
-    "--width",
-    "4",
-    "--batch",
-    "8",
-]
+ONE = f"depth --data {TABLE} --target y --activations tanh --width 4 --batch 8"
+SWEEP = f"{ONE} --depths 2 --sigma-w 1:2.48:0.02 --seeds 1".split()
+FEW = f"{ONE} --depths 1:2:1 --sigma-w 1:2.25:0.25".split()
 GOES_ON = "stopped; the same command again goes on"
 STOPPING = "stopping when this cell is done; again to stop now"
 
@@ -348,39 +321,6 @@ def test_a_full_disk(tmp_path, whole, here):
     assert_whole(tmp_path, whole)
 
 
-def test_a_truncated_part_is_redone_and_said(tmp_path, whole, here, undrawn):
-    shutil.copytree(whole, tmp_path / "run")
-    names = sorted(parts(whole))
-    for name in (names[3], names[44]):
-        os.truncate(tmp_path / "run" / PARTS / name, 1000)
-    code, error = here(SWEEP, tmp_path / "run")
-    assert code == 0
-    assert f"for their files were broken: {names[3]}, {names[44]}\n" in error
-    assert f"{CELLS - 2} of {CELLS} cells are there already\n" in error
-    assert parts(tmp_path / "run") == parts(whole)  # the names hold checksums
-    assert (tmp_path / "run" / ROWS).read_bytes() == (whole / ROWS).read_bytes()
-
-
-def test_two_processes_on_one_folder(tmp_path, env, here, undrawn):
-    slow = UNDRAWN + SLOW.format(
-        pause="time.sleep(600 if 'x' in globals() else 0); globals()['x'] = 1"
-    )
-    with started(FEW, tmp_path, env, code=slow) as first:
-        assert waited_for_parts(first, tmp_path, 1)
-        code, error = here(FEW, tmp_path, "--overwrite")
-        assert code == 2
-        assert error == (
-            f"error: out: {tmp_path} is in use by another process; wait for it, or choose "
-            "another folder with --out\n"
-        )
-        assert len(parts(tmp_path)) == 1
-        first.kill()
-    assert (tmp_path / ".lock").exists()  # of a process that is dead
-    code, error = here(FEW, tmp_path)
-    assert code == 0
-    assert "1 of 6 cells are there already" in error
-
-
 def test_what_is_kept_is_not_compiled_again(tmp_path, env):
     """Three starts: on a full disk, with broken entries, and with nothing left to compile."""
     cache = tmp_path / "cache" / "jaxnn"
@@ -435,37 +375,6 @@ def read_all(handle):
         if not piece:
             os.close(handle)
             return found.decode()
-
-
-def test_a_live_view_on_a_terminal(tmp_path, env, whole):
-    shutil.copytree(whole, tmp_path / "run")
-    for name in sorted(parts(whole))[40:]:
-        (tmp_path / "run" / PARTS / name).unlink()
-    process, terminal = on_a_terminal(SWEEP, tmp_path / "run", env, code=UNDRAWN + PROGRAM)
-    with process:
-        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", read_all(terminal))
-        process.communicate()
-    assert process.returncode == 0
-    assert f"40 of {CELLS} cells are there already" in text
-    bars = re.findall(rf"tanh, σ_w = [\d.]+, 2 layers +━\S* *(\d+)/{CELLS} (\d+) cells/min", text)
-    done = [int(bar[0]) for bar in bars]
-    assert len(set(done)) > 2  # it moves
-    assert done == sorted(done)
-    assert done[-1] == CELLS
-    assert re.search(r"cells/min, \d+ s of it compiling, left 0:00:00", text)
-    assert "s left; last" not in text
-    assert (tmp_path / "run" / ROWS).read_bytes() == (whole / ROWS).read_bytes()
-
-
-def test_plain_lines_elsewhere_and_nothing_when_quiet(tmp_path, here, undrawn):
-    _, error = here(FEW, tmp_path / "a")
-    about, *lines = error.splitlines()
-    assert about.endswith("table.csv (40 × 2, binary): 'y' is one of 2 classes, 0, 1")
-    pattern = r"(\d) of 6 cells, \d+ cells/min, \d+ s of it compiling, \d+ s left; last tanh, .*\S"
-    matches = [re.fullmatch(pattern, line) for line in lines]
-    assert all(matches)
-    assert matches[-1][1] == "6"
-    assert here(FEW, tmp_path / "a", "--quiet") == (0, "")
 
 
 def test_a_path_in_a_config_does_not_lead_outside(tmp_path, here, undrawn):

@@ -204,24 +204,6 @@ def test_a_depth_takes_the_start_of_the_lists(net, problem):
 
 
 @pytest.mark.slow
-def test_several_depths_and_one_that_is_a_constant(net, problem):
-    params, xs, ys = problem
-    run = jaxnn.network.stack(params)
-    for depth in (1, 3):
-        truth, _ = by_jax(*problem, depth)
-        np.testing.assert_allclose(jaxnn.passes.mean_loss(net, run, xs, ys, depth=depth), truth)
-        one = jaxnn.passes.loss(net, run, xs[0], ys[0], depth=depth)
-        np.testing.assert_allclose(one, by_jax(params, xs[:1], ys[:1], depth)[0], rtol=1e-13)
-    used = np.array([0, 1, 4])
-    delta_z = by_jax(*problem, 2)[1][2]
-    log_delta = [np.log(np.linalg.norm(delta_z[i])) for i in used]
-    for memory in ("all", "sqrt"):
-        several = gradient_flow(net, run, xs, ys, depth=jnp.array([1, 4, 2]), memory=memory)
-        np.testing.assert_allclose(several[2].log_delta[used], log_delta, rtol=1e-11)
-        assert jaxnn.verdict(several[0]).network.activation == jaxnn.network.ACTIVATIONS["tanh"]
-
-
-@pytest.mark.slow
 def test_one_example_and_its_derivative_by_jax(problem):
     """Forward, trace, loss, deltas of one example, and JAX's derivative through a run."""
     params, xs, ys = problem
