@@ -1,11 +1,14 @@
 """The casebook: its tables, its scores on answers made by hand, and a case from end to end."""
 
 import ast
+import contextlib
 import csv
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import peers
 import pytest
 
 from experiments.casebook import case, data, experiment, program, said, scores
@@ -28,6 +31,12 @@ CASE = case.Case(
 ARRAYS = [(1, "['layer1']['w']"), (3, "['layer3']['w']")]
 
 
+@cache
+def functions_of(file):
+    text = (FOLDER / "programs" / f"{file}.py").read_text(encoding="utf-8")
+    return {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize("one", case.cases(), ids=lambda one: one.name)
 def test_a_case_is_of_the_vocabulary_and_has_a_program(one):
     assert one.fault in case.FAULTS
@@ -36,9 +45,7 @@ def test_a_case_is_of_the_vocabulary_and_has_a_program(one):
     assert one.causes | one.symptoms | one.advice <= case.vocabulary()
     assert not one.causes & one.symptoms
     assert one.advice <= one.causes
-    path = FOLDER / "programs" / f"{one.file}.py"
-    defined = ast.parse(path.read_text(encoding="utf-8")).body
-    assert one.name in {node.name for node in defined if isinstance(node, ast.FunctionDef)}
+    assert one.name in functions_of(one.file)
 
 
 def test_a_source_of_a_benchmark_is_listed():
@@ -48,6 +55,23 @@ def test_a_source_of_a_benchmark_is_listed():
         for prefix, start in case.SOURCES.items():
             if one.source.startswith(prefix):
                 assert start + one.source.removeprefix(prefix) in known, one.name
+
+
+def unwatched(step, xs, ys, value):
+    return contextlib.nullcontext()
+
+
+OF_TORCH = [one for one in case.cases() if one.framework == "torch"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", OF_TORCH, ids=lambda one: one.name)
+def test_a_fault_hurts_a_training_in_torch_that_its_fix_cures(one):
+    peers.need("torch")
+    programs = (one.program(is_cured) for is_cured in (False, True))
+    ill, cured = (made.train(made, unwatched) for made in programs)
+    assert cured.score > ill.score + 0.02
+    assert np.mean(cured.losses[-10:]) < 0.8 * np.mean(cured.losses[:3])
 
 
 def test_a_half_depends_on_the_name_alone():

@@ -80,10 +80,27 @@ def xor(count: int = 64) -> Data:
 
 def text(length: int = 16) -> tuple[np.ndarray, np.ndarray, int]:
     """Return windows of the licence's letters, the letters that follow, and how many there are."""
-    letters = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")
-    known, numbers = np.unique([*letters], return_inverse=True)
+    known, numbers = _letters()
     windows = np.lib.stride_tricks.sliding_window_view(numbers.astype(np.int32), length + 1)
     return windows[:, :-1], windows[:, 1:], len(known)
+
+
+def _letters() -> tuple[np.ndarray, np.ndarray]:
+    """Return the letters of the licence in their order, and the number of each one in it."""
+    letters = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")
+    known, numbers = np.unique([*letters], return_inverse=True)
+    return known, numbers
+
+
+def letters_of(some: str) -> np.ndarray:
+    """Return the numbers that some letters have in `text`."""
+    return np.flatnonzero(np.isin(_letters()[0], [*some]))
+
+
+def several_labels() -> Data:
+    """Return 2000 rows of 20 counts, and three labels that may hold at once, as floats."""
+    xs, ys = datasets.make_multilabel_classification(2000, 20, n_classes=3, random_state=0)
+    return _set(xs, ys.astype(np.float32), False)
 
 
 # Scores, the larger the better: (output, ys), arrays of any framework
@@ -106,6 +123,16 @@ def likelihood(output: ArrayLike, ys: ArrayLike) -> float:
     """Return the geometric mean of the probabilities that classes have in the output."""
     of_class = np.take_along_axis(np.asarray(output, np.float64), np.asarray(ys)[:, None], 1)
     return float(np.exp(np.mean(np.log(np.maximum(of_class, 1e-12)))))
+
+
+def accuracy_of_signs(output: ArrayLike, ys: ArrayLike) -> float:
+    """Return the share of labels -1 and 1 that outputs have the sign of."""
+    return float(np.mean((np.asarray(output) > 0) == (np.asarray(ys) > 0)))
+
+
+def labels_right(output: ArrayLike, ys: ArrayLike) -> float:
+    """Return the share of labels, several of an example, that are on their side of 1/2."""
+    return float(np.mean((np.asarray(output) > 0.5) == (np.asarray(ys) > 0.5)))
 
 
 def explained(output: ArrayLike, ys: ArrayLike) -> float:
