@@ -99,7 +99,9 @@ ROOMS = {
         ("activations", "initializers", "blocks", "network", "runs"),
     ),
     "measure": Room(("flow/measure/[!t]*",), ("flow", "chain", "states", "signal", "costs")),
-    "record": Room(("flow/record/*",), ("what_is_left", "given", "states", "skips")),
+    "record": Room(
+        ("flow/record/*",), ("state_records", "what_is_left", "given", "states", "chain")
+    ),
     "verdict": Room(("flow/verdict/*",), ("findings", "verdict", "causes", "given", "compared")),
     "formats": Room(("flow/formats/*",), ("entries", "plan", "findings")),
     "theory": Room(("theory/*", "flow/theory/*"), ("theory", "meanfield", "pairs", "correlation")),

@@ -1,13 +1,17 @@
 """States of unequal layers, recorded together, have the numbers of each by itself."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxnn
+from jaxnn.arrays.rows import ScaledRows
 from jaxnn.flow.measure import chain_record
 from jaxnn.flow.record import state_record
+from jaxnn.flow.record.flow import FlowOptions
+from jaxnn.flow.record.state_record import Small
 
 B, T = 3, 4
 
@@ -47,6 +51,27 @@ def flows():
             measured.append(jaxnn.gradient_flow((net, own), xs, cotangent=np.ones((B, 2))))
     assert counts == [7, 0]
     return p, xs, *measured
+
+
+def test_small_states_together_have_the_records_of_each(rng):
+    """Of two and three axes, several of one shape, and Δ at each position."""
+    shapes = [(B, 5), (B, T, 2), (B, 2, 3), (B, T, 2)]
+    options = FlowOptions(examples=True, tangent=False, memory="all")
+    small = [
+        Small(rng.normal(size=shape) + 1, ScaledRows(rng.normal(size=shape), np.arange(B)))
+        for shape in shapes
+    ]
+
+    @jax.jit
+    def both(small):
+        together = state_record.records_of_small(small, jnp.float64, True)
+        return together, [state_record.record_of(*v, jnp.float64, options) for v in small]
+
+    for ours, theirs in zip(*jax.device_get(both(small)), strict=True):
+        square = (v.state.square * 4.0**v.state.exponent for v in (ours, theirs))
+        chex.assert_trees_all_close(*square, rtol=1e-12)
+        chex.assert_trees_all_close(ours.state.spread, theirs.state.spread, rtol=1e-10)
+        chex.assert_trees_all_close(ours.positions, theirs.positions, rtol=1e-10)
 
 
 @pytest.mark.slow

@@ -497,13 +497,16 @@ def test_what_has_no_twin_is_refused_by_name():
         sums = lax.ragged_dot_general(z, w, jnp.array([2, 2], jnp.int32), numbers)
         return z + jnp.sum(sums)
 
-    net, params = jaxnn.as_network({"mine": (turned, jnp.ones((4, 3)))})
-    twin = jaxnn.theory.wide((net, params))
+    def waves(w, z):
+        return jnp.abs(lax.complex(z, z) @ w[:3].astype(complex))
+
     xs = jnp.ones((4, 3))
-    with pytest.raises(
-        jaxnn.errors.NoTwinError, match=r"layer 1 \(mine\): expected .* got another ragged_dot"
-    ):
-        jaxnn.gradient_flow(twin, xs, cotangent=xs)
+    for f, got in ((turned, "another ragged_dot"), (waves, "complex ones")):
+        net, params = jaxnn.as_network({"mine": (f, jnp.ones((4, 3)))})
+        twin = jaxnn.theory.wide((net, params))
+        sentence = rf"layer 1 \(mine\): expected .* got {got}"
+        with pytest.raises(jaxnn.errors.NoTwinError, match=sentence):
+            jaxnn.gradient_flow(twin, xs, cotangent=xs)
     with pytest.raises(TypeError, match="got a wide twin"):
         jaxnn.theory.wide(twin)
     with pytest.raises(ValueError, match="replicas: expected an integer"):
