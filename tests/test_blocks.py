@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -179,27 +178,6 @@ def of_every_layer(net, params, xs, delta, wide, exponents):
     _, below = up(net, params, x)
     delta_x, deltas = down(net, params, below, top, lambda step: step.delta)
     return [*deltas, delta_x]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("hidden", "activation", "task"), CASES[2:3])
-def test_the_reverse_pass_is_the_adjoint_of_the_forward_one(rng, hidden, activation, task):
-    """⟨J u, v⟩ = ⟨u, Jᵀ v⟩ for a u of the inputs, of several networks under vmap."""
-    net, first, xs, _ = problem(rng, hidden, activation, task)
-    _, other, _, _ = problem(rng, hidden, activation, task)
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), first, other)
-    u, v = rng.normal(size=xs.shape), rng.normal(size=(BATCH, 2))
-
-    @jax.jit
-    @jax.vmap
-    def along_and_back(params):
-        _, along = jax.jvp(
-            lambda xs: up(net, params, ScaledRows(xs))[0].m, (xs,), (jnp.asarray(u),)
-        )
-        return along, of_every_layer(net, params, xs, jnp.asarray(v), False, False)[-1].m
-
-    for along, back in zip(*along_and_back(params), strict=True):
-        assert np.vdot(along, v) == pytest.approx(np.vdot(u, back), rel=1e-11)
 
 
 def contracts_across_a_barrier():
@@ -420,22 +398,6 @@ def test_one_example_has_no_batch(rng, unhooked):
             ValueError, match=r"^hidden: Residual\(.*\) takes its statistics from a"
         ):
             call()
-
-
-@pytest.mark.slow
-def test_trace_and_deltas_of_one_example(rng):
-    """A is what θ multiplies: the forward pass and Δθ = aᵀ Δz come together from the pieces."""
-    hidden = jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm(), scale=0.5)
-    net, params, xs, ys = problem(rng, hidden, "tanh", "binary")
-    t, d = jaxnn.trace(net, params, xs[0]), jaxnn.deltas(net, params, xs[0], ys[0])
-    for i in range(1, LAYERS):
-        theta, b = params[i]
-        np.testing.assert_allclose(t.z[i], t.z[i - 1] + 0.5 * (t.a[i] @ theta + b), rtol=1e-12)
-        np.testing.assert_allclose(d.theta[i], 0.5 * np.outer(t.a[i], d.z[i]), rtol=1e-12)
-        np.testing.assert_allclose(d.a[i], 0.5 * d.z[i] @ theta.T, rtol=1e-12)
-    run = jaxnn.trace(net, jaxnn.network.stack(params), xs[0])
-    chex.assert_trees_all_close(run.z[1], jnp.stack(t.z[1:-1]), rtol=1e-12)
-    chex.assert_trees_all_close(run.a[2], jnp.stack(t.a[2:-1]), rtol=1e-12)
 
 
 REFUSED = {

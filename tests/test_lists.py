@@ -235,27 +235,6 @@ def test_one_example_and_its_derivative_by_jax(problem):
 
 
 @pytest.mark.slow
-def test_the_spectrum_of_a_run_is_that_of_its_layers(rng):
-    net = jaxnn.Network(SIZES, ["tanh", "tanh", "tanh", "sin"], "binary", [RMS, DENSE, DENSE])
-    params = draw_layers(rng, SIZES, gaussian(1.0), 0.2)
-    xs, _ = draw_batch(rng, net, 2)
-    single, run = (
-        jaxnn.flow.spectrum((net, of), xs) for of in (params, jaxnn.network.stack(params))
-    )
-    chex.assert_trees_all_close(single, run, rtol=1e-9, atol=1e-9)
-    sigmas = [reference.SIGMA[s.name] for s in net.activations]
-
-    def from_z1(z):
-        for block, sigma, layer in zip(net.blocks[1:], sigmas, params[1:], strict=True):
-            z = apply(block, sigma, *layer, z)
-        return z[0]
-
-    z1 = xs[:1] @ params[0].theta + params[0].b[None]
-    s = np.linalg.svd(jax.jacobian(from_z1)(z1)[:, 0], compute_uv=False)
-    np.testing.assert_allclose(np.exp(run.log_singular_values[0]), s, rtol=1e-9)
-
-
-@pytest.mark.slow
 def test_units_are_judged_by_their_own_activation(rng):
     """At z = ±6 a sigmoid is saturated and relu is not, where it is above 0."""
     net = jaxnn.Network((2, 2, 2, 2, 1), ["relu", "sigmoid", "relu"], "binary")
@@ -273,18 +252,6 @@ def test_examples_meet_where_a_block_lets_them(rng):
     params = draw_layers(rng, net.sizes, gaussian(1.3), 0.2, stacked=True)
     flow = gradient_flow(net, params, *draw_batch(rng, net, BATCH))
     np.testing.assert_array_equal(flow.mixes, [False, True, False, False])
-
-
-@pytest.mark.slow
-def test_lazy_layers_follow_their_lists(key, net, rng):
-    """With all options; stored layers have the same numbers."""
-    xs, ys = draw_batch(rng, net, BATCH)
-    lazy = jaxnn.init(net, key, jaxnn.initializers.gaussian(1.3), 0.2, lazy=True)
-    options = {"memory": "sqrt", "examples": True, "tangent": True}
-    ours = gradient_flow(net, lazy, xs, ys, **options)
-    stored = gradient_flow(net, jaxnn.network.unstack(jaxnn.network.stack(lazy)), xs, ys, **options)
-    for name in ("log_delta", "log_tangent", "cosine", "units"):
-        chex.assert_trees_all_close(getattr(ours, name), getattr(stored, name), rtol=1e-9)
 
 
 # Parameters

@@ -307,46 +307,6 @@ def test_log_delta_outlives_the_range_of_q():
         np.testing.assert_allclose(measured, expected, rtol=1e-12)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "sigma_w", "sigma_b"), [("tanh", 2.5, 0.3), ("relu", 1.2, 0.1)])
-def test_wide_random_networks(key, name, sigma_w, sigma_b):
-    """q[l], c[l] and ‖Δz[l]‖ of sampled networks; a random cotangent, independent of the signal."""
-    width, depth, draws = 300, 8, 100
-    activation = jaxnn.network.find_activation(name)
-    rng = np.random.default_rng(np.asarray(jax.random.bits(key, (2,))))
-    logs, squares, correlations = [], [], []
-    start = rng.normal(size=(2, width)) * 0.8
-    start[1] = 0.6 * start[0] + 0.8 * start[1]
-    for _ in range(draws):
-        a, thetas, slopes, zs = start, [], [], []
-        for _ in range(depth):
-            thetas.append(rng.normal(size=(width, width)) * sigma_w / math.sqrt(width))
-            zs.append(a @ thetas[-1] + rng.normal(size=width) * sigma_b)
-            a = np.asarray(activation.sigma(jnp.asarray(zs[-1])))
-            slopes.append(np.asarray(activation.prime(jnp.asarray(zs[-1][0]))))
-        delta = [rng.normal(size=width) * slopes[-1]]
-        for i in reversed(range(1, depth)):
-            delta.append(delta[-1] @ thetas[i].T * slopes[i - 1])
-        norms = np.log([np.linalg.norm(d) for d in delta[::-1]])
-        logs.append(norms - norms[-1])
-        squares.append([np.mean(z[0] ** 2) for z in zs])
-        correlations.append([z[0] @ z[1] / np.linalg.norm(z[0]) / np.linalg.norm(z[1]) for z in zs])
-    q0 = np.mean(start[0] ** 2)
-    predicted = meanfield.log_delta(name, sigma_w, sigma_b, q0, depth)
-    q = sigma_w**2 * q0 + sigma_b**2
-    gain = (np.mean(logs, axis=0)[0] - predicted[0]) / (depth - 1)
-    band = meanfield.slope_band(name, q, width, depth - 1)
-    tolerance = 2 * 4 * band.sd / math.sqrt(draws)  # doubled for units that saturate
-    assert abs(gain - band.bias) < tolerance < 0.2 * abs(predicted[0]) / (depth - 1)
-    for _ in range(depth - 1):
-        q = meanfield.length_map(name, sigma_w, sigma_b, q)
-    np.testing.assert_allclose(np.mean(squares, axis=0)[-1], q, rtol=0.05)
-    q1, q2 = (np.mean(squares, axis=0)[i] for i in (0, 1))
-    next_c = meanfield.correlation_map(name, sigma_w, sigma_b, q1, np.mean(correlations, axis=0)[0])
-    np.testing.assert_allclose(np.mean(correlations, axis=0)[1], next_c, atol=0.02)
-    np.testing.assert_allclose(q2, meanfield.length_map(name, sigma_w, sigma_b, q1), rtol=0.03)
-
-
 @pytest.mark.parametrize(("name", "c"), [("identity", 2.0), ("relu", 5.0)])
 def test_the_band_of_finite_width(name, c):
     band = meanfield.slope_band(name, 3.0, 50, 20)

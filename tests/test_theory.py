@@ -437,44 +437,6 @@ def test_a_tailored_slope_takes_c_from_0_to_eta():
     assert sigma.sigma(z).dtype == sigma.prime(z).dtype == jnp.float32
 
 
-# Sampled networks
-
-
-def sampled(net, key, draws, rows, layers, sigma_w):
-    """Ln ‖Δz[1]‖ - ln ‖Δz[layers]‖ of drawn networks, from random rows and cotangents."""
-
-    def size(key):
-        keys, width = jax.random.split(key, 3), net.sizes[0]
-        params = jaxnn.init(net, keys[0], jaxnn.initializers.gaussian(sigma_w), stacked=True)
-        x, v = (jax.random.normal(k, (rows, width), jnp.float32) for k in keys[1:])
-        x *= jax.lax.rsqrt(jnp.mean(x**2))
-        log_delta = jaxnn.gradient_flow((net, params), x, cotangent=v).log_delta
-        return log_delta[0] - log_delta[layers - 1]
-
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        keys = jax.random.split(key, draws)
-        return np.asarray(jax.jit(lambda keys: jax.lax.map(size, keys))(keys))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("block", "rows"), [(jaxnn.blocks.Residual(), 1), (jaxnn.blocks.BatchNorm(), 16)]
-)
-def test_drawn_networks(users_jax, key, block, rows):
-    """The mean over draws within 4 standard errors, and a bias of the order of layers / width.
-
-    The two layers below a cotangent whose rows do not sum to 0 are left out.
-    """
-    width, depth, draws = 128, 10, 24
-    net = jaxnn.Network((width,) * (depth + 2), "relu", "regression", hidden=block)
-    layers = depth if rows == 1 else depth - 2
-    sizes = sampled(net, key, draws, rows, layers, W)
-    theory = meanfield.log_delta("relu", W, 0.0, 1.0, depth, hidden=block, batch=rows)
-    predicted = float(theory[0] - theory[layers - 1])
-    error = np.std(sizes) / math.sqrt(draws)
-    assert abs(np.mean(sizes) - predicted) < 4 * error + layers / width < 0.15 * predicted
-
-
 # Refusals
 
 

@@ -6,10 +6,8 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax import lax
-from sklearn.datasets import load_digits
 
 import jaxnn
 from jaxnn.flow.measure.flow_of_net import flow_of_net
@@ -288,29 +286,6 @@ def test_a_weight_and_its_transpose_have_their_closed_form():
     for made, given in ((y, z), (below, g)):
         assert np.mean(made**2) / np.mean(given**2) == pytest.approx(0.75 * size**4, rel=0.06)
         assert np.mean(made * given) / np.mean(given**2) == pytest.approx(size**2 / 2, rel=0.06)
-
-
-@pytest.mark.slow
-def test_layers_with_a_weight_and_its_transpose_are_those_of_wide_networks():
-    n, layers = 256, 6
-
-    def layer(w, z):
-        return z - 0.5 * jnp.tanh(z @ w) @ w.T
-
-    def chain(seed):
-        keys = jax.random.split(jax.random.key(seed), layers + 2)
-        weights = [1.2 * n**-0.5 * jax.random.rademacher(k, (n, n), float) for k in keys[2:]]
-        xs, cotangent = (jax.random.rademacher(k, (4, n), float) for k in keys[:2])
-        return *jaxnn.as_network([(layer, w) for w in weights]), xs, cotangent
-
-    networks = [chain(seed) for seed in range(6)]
-    real = [flow_of_net(*network[:3], cotangent=network[3]) for network in networks]
-    twins = _twins(*networks[0], count=6, replicas=2)
-    for of in (lambda flow: flow.log_mean_square[-1] / 2, lambda flow: flow.log_delta_input):
-        ours, theirs = (np.array([of(flow) for flow in flows]) for flows in (twins, real))
-        joint = np.hypot(ours.std(ddof=1), theirs.std(ddof=1)) / 6**0.5
-        assert joint < 0.03
-        assert abs(ours.mean() - theirs.mean()) < 3 * joint
 
 
 def _normal(key, *shape, fan):
@@ -593,22 +568,6 @@ def test_theory_of_a_network_is_that_of_its_task():
         flow_of_net(net, params, xs, ys, depth=2, theory=True)
     with pytest.raises(ValueError, match="theory_error: expected more than 0 decades, got -1"):
         jaxnn.gradient_flow((net, params), xs, ys, theory=True, theory_error=-1.0)
-
-
-@pytest.mark.slow
-def test_a_trained_network_of_the_digits_parts_from_its_theory(users_jax):
-    digits, labels = load_digits(return_X_y=True)
-    digits = ((digits - digits.mean()) / digits.std()).astype(np.float32)
-    net = jaxnn.Network((64, *[48] * 6, 10), "tanh", "multiclass")
-    start = jaxnn.init(net, jax.random.key(0), stacked=True)
-    of_training = {"epochs": 30, "batch": 128, "key": jax.random.key(1)}
-    trained = jaxnn.fit(net, start, digits, labels, optax.adam(3e-3), **of_training).params
-    xs, cotangent = digits[:16], jax.random.normal(jax.random.key(2), (16, 10), jnp.float32)
-    given = {"cotangent": cotangent, "theory": True, "theory_error": 0.1}
-    assert gradient_departure(jaxnn.gradient_flow((net, start), xs, **given)) is None
-    layer, decades = gradient_departure(jaxnn.gradient_flow((net, trained), xs, **given))
-    assert layer == 6
-    assert -0.5 < decades < -0.2
 
 
 def test_theory_and_measurement_part_where_they_stay_apart(unhooked):
