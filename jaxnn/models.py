@@ -123,7 +123,7 @@ def as_network(
         return from_torch(model)
     if _is_list(model):
         _refuse_cuts(cuts)
-        return from_layers(model, each=each)
+        return from_layers(model, xs, each=each)
     if callable(model) and _has_arrays(model):
         return _from_function(_called, model, xs, each, cuts, streams)
     raise TypeError(

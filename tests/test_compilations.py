@@ -19,6 +19,7 @@ import jaxnn
 from jaxnn.flow.formats.entries import BINS, Entries, FlowEntries
 from jaxnn.flow.measure import network_flow
 from jaxnn.flow.measure.flow_of_net import flow_of_net
+from jaxnn.jaxpr.program import Traced
 from jaxnn.theory import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
@@ -316,3 +317,49 @@ def test_one_program_serves_every_depth(made, programs, function):
     programs.clear()
     function(NET, made["run"], XS, YS, depth=2)
     assert not programs
+
+
+def scaled(thetas, factor):
+    return [(lambda theta, z: factor * jax.numpy.tanh(z) @ theta, theta) for theta in thetas]
+
+
+@pytest.mark.parametrize("each", ["batch", "example"])
+def test_equal_losses_and_layers_that_are_written_anew_are_compiled_once(programs, each):
+    thetas, xs = np.full((3, 2, 2), 0.3, np.float32), XS[:2]
+
+    def check(factor, count):
+        net, params = jaxnn.as_network(scaled(thetas, factor), xs, each=each)
+        assert net.lengths == (3,)
+        programs.clear()
+        flow = jaxnn.gradient_flow((net, params), xs, xs, loss=lambda z, y: factor * (z - y) ** 2)
+        assert len(programs) == count
+
+        def loss(z):
+            for layer, theta in scaled(thetas, factor):
+                z = layer(theta, z)
+            return factor * jax.numpy.mean((z - xs) ** 2)
+
+        exact = np.log(np.linalg.norm(jax.grad(loss)(xs)))
+        np.testing.assert_allclose(flow.log_delta_input, exact, atol=1e-5)
+
+    check(0.5, 1)
+    check(0.5, 0)
+    check(2.0, 1)
+
+
+def test_layers_that_differ_in_a_constant_are_not_equal():
+    theta = np.eye(2, dtype=np.float32)[None]
+    net, _ = jaxnn.as_network([*scaled(theta, 1.0), *scaled(theta, 2.0)], XS)
+    assert net.lengths == (0, 0)
+
+
+def test_a_traced_function_takes_arguments_of_other_types_and_closures_over_traced_ones():
+    traced = Traced.of(lambda z: z.sum() * 2, jax.ShapeDtypeStruct((3,), "float32"))
+    assert traced == Traced.of(lambda z: z.sum() * 2, jax.ShapeDtypeStruct((3,), "float32"))
+    assert traced(np.ones(5, np.float32)) == 10
+
+    def inside(scale):
+        assert not isinstance(Traced.of(lambda z: z * scale, np.ones(3)), Traced)
+        return scale
+
+    jax.make_jaxpr(inside)(1.0)

@@ -57,6 +57,11 @@ def spec_of(value: ArrayOrType) -> Spec:
     return (*spec, *[None] * (len(value.shape) - len(spec)))
 
 
+def are_spread(*arrays: Iterable[ArrayOrType]) -> bool:
+    """Tell whether an axis of an array is spread over a mesh, as its type says."""
+    return any(any(spec_of(v)) for several in arrays for v in several)
+
+
 def varying(value: ArrayOrType) -> frozenset[Any]:
     """The axes of the mesh over which a value differs between devices, inside `jax.shard_map`."""
     axes = getattr(type_of(value), "manual_axis_type", None)

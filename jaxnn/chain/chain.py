@@ -23,8 +23,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ..arrays.rows import can_be_learned
-from ..arrays.spread import ArrayOrType, on_mesh_of, types_over, varying
-from ..jaxpr.program import Closed, LayerProgram, resized, typed
+from ..arrays.spread import ArrayOrType, are_spread, on_mesh_of, types_over, varying
+from ..jaxpr.program import Closed, LayerProgram, Traced, resized, typed
 from ..jaxpr.scan_params import Source
 from ..texts import cleaned, counted, label, told
 from .cut_points import MOST_STREAMS
@@ -96,6 +96,28 @@ class Part:
 
         return jax.vmap(called)(state) if self.each else called(state)
 
+    def known(
+        self, types: Sequence[ArrayOrType], state: PyTree
+    ) -> tuple["Part", PyTree[ArrayOrType]] | None:
+        """Return the function known by its program, and what it returns; None if it has none.
+
+        Args:
+            types: of its arrays.
+            state: its types.
+        """
+        count = jax.tree.leaves(state)[0].shape[0]
+        if self.each:
+            state = jax.tree.map(lambda v: resized(v, v.shape[1:]), state)
+        traced = Traced.of(replace(self, each=False), list(types), state)
+        if not isinstance(traced, Traced):
+            return None
+        structure = Static(jax.tree.structure(([0] * len(types),)))
+        part = Part(Static(traced), structure, (None,) * len(types), self.trained, self.each)
+        made = traced.output
+        if self.each:
+            made = jax.tree.map(lambda v: resized(v, (count, *v.shape)), made)
+        return part, made
+
 
 @dataclass(frozen=True)
 class Link:
@@ -164,8 +186,8 @@ class Chain(Lowered):
 
     Made by `jaxnn.as_network`. `names` are those of its layers, `paths`
     those of their arrays in the user's pytree. Hashable, and static under `jax.jit`: a pytree
-    without leaves. Functions and whatever cannot be compared count by identity: make a chain once,
-    and it compiles once.
+    without leaves. With an example batch functions count by their programs, and an equal chain is
+    not compiled again; without it, and where they have none that can be compared, by identity.
     """
 
     handover: Handover
@@ -389,8 +411,12 @@ def as_one_example(tree: PyTree) -> Any:
     return jax.tree.map(lambda v: jnp.asarray(v)[None], tree)
 
 
-def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, ...]]:
+def from_layers(
+    layers: Any, xs: PyTree = None, *, each: str = "batch"
+) -> tuple[Chain, tuple[Any, ...]]:
     """Make a chain of a list of layers, or of a dict of them by name; see `jaxnn.as_network`.
+
+    With an example batch layers are equal if their programs are, else if their functions are.
 
     Raises:
         TypeError: something that is no layer.
@@ -413,6 +439,9 @@ def from_layers(layers: Any, *, each: str = "batch") -> tuple[Chain, tuple[Any, 
     ]
     if not entries:
         raise ValueError("layers: expected at least one layer, got none")
+    given = jax.tree.leaves(xs)
+    if given and all(is_array(v) and np.ndim(v) for v in given) and not are_spread(arrays, given):
+        entries = _with_programs(entries, xs)
     chain = _made(_repeated(_joined(entries)), pytree, (), made_of)
     return chain, chain.handover.params(arrays)
 
@@ -580,6 +609,22 @@ def _part(
     static = (None if is_array(v) else Static(v) for v in leaves)
     part = Part(f, Static(structure), tuple(static), tuple(trained), each)
     return part, tuple(map(Source, numbers)), tuple(types)
+
+
+def _with_programs(entries: list[Entry], xs: PyTree) -> list[Entry]:
+    """Return layers known by their programs, from the lowest up to the first that has none."""
+    state = jax.tree.unflatten(*_types(xs))
+    known: dict[Any, tuple[Part, PyTree] | None] = {}
+    for i, entry in enumerate(entries):
+        (part,) = entry.link.parts
+        key = part, entry.types, str(state)
+        if key not in known:
+            known[key] = None if entry.k else part.known(entry.types, state)
+        if (found := known[key]) is None:
+            return entries
+        part, state = found
+        entries[i] = entry._replace(link=replace(entry.link, parts=(part,)))
+    return entries
 
 
 def _joined(entries: list[Entry]) -> list[Entry]:

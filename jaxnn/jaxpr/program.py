@@ -39,6 +39,7 @@ from .primitives import AFFINE, MULTIPLYING, RULES, SHAPES, UNKNOWN, Call, Rule
 from .source_location import origin
 
 LayerProgram = Callable[[list[Any], Any], Any]  # (arrays, state) -> state
+MOST_BYTES = 1 << 20  # of constants that are compared
 MANY = 100  # steps of a loop whose length is data
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 # With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
@@ -330,6 +331,49 @@ class Program:
                 )
         given = list(map(pcast_like, [*arrays, *given], self.closed.in_avals))
         return jax.tree.unflatten(self.structure, function(self.closed)(*given))
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A user's function as its program; equal to each other function with an equal program.
+
+    JAX knows a function by its identity, so a lambda that is written where a network is measured
+    would be compiled anew at every call, and one that is made for each layer would make a layer of
+    its own. Its code cannot stand for it, since a global that it reads may have changed; what was
+    traced of it can.
+
+    program: of its arguments as they were when it was traced.
+    f: the function itself, for arguments of other types, such as wider floats.
+    """
+
+    program: Program
+    f: Callable[..., Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, f: Callable[..., Any], *types: PyTree) -> Any:
+        """Trace a function; return it as it is where its program cannot be compared.
+
+        It takes other things than arrays then, closes over arrays that are traced, or over many; or
+        it fails, which whoever measures with it will say.
+        """
+        if not all(hasattr(v, "dtype") for v in jax.tree.leaves(types)):
+            return f
+        try:
+            program = Program.of(lambda _, given: f(*given), (), types)
+        except Exception:
+            return f
+        return cls(program, f) if sum(map(len, program.constants)) <= MOST_BYTES else f
+
+    def __call__(self, *given: PyTree) -> Any:
+        types = [(v.shape, v.dtype) for v in jax.tree.leaves(given)]
+        is_known = types == [(v.shape, v.dtype) for v in self.program.closed.in_avals]
+        return self.program((), given) if is_known else self.f(*given)
+
+    @property
+    def output(self) -> Any:
+        """The types of what the program returns."""
+        types = map(struct, self.program.closed.out_avals)
+        return jax.tree.unflatten(self.program.structure, types)
 
 
 def _rules(closed: Jaxpr) -> list[Jaxpr]:

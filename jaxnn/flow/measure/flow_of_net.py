@@ -6,6 +6,7 @@ on the way stands in `network_flow.py` and `chain_flow.py`. Torch fills the same
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ...arrays.compiled import Numbers, as_array
+from ...arrays.spread import are_spread
+from ...chain.apply import applied
 from ...chain.chain import Chain
+from ...jaxpr.program import Traced
 from ...network.checks import (
     Depth,
     check_data,
@@ -75,6 +79,7 @@ def flow_of_net(
     if isinstance(net, Chain):
         if depth is not None:
             raise ValueError("depth: expected none for a chain, whose layers are all used")
+        loss = _known(loss, net, params, xs, ys)
         flow = chain_flow(net, params, xs, ys, cotangent, loss, options)
         return _with_theory(flow, goal, net, params, xs, ys, cotangent, loss, options)
     layers = check_params(net, params)
@@ -85,9 +90,35 @@ def flow_of_net(
     dtype = dtype_of(layers)
     if cotangent is not None:
         cotangent = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
+    loss = _known(loss, net, layers, xs, ys)
     flow = network_flow(net, layers, xs, ys, cotangent, loss, used, options)
     _check_range(flow, dtype)
     return _with_theory(flow, goal, net, layers, xs, ys, cotangent, loss, options)
+
+
+def _known(loss: Loss | None, net: Network | Chain, params: Any, xs: Any, ys: Any) -> Loss | None:
+    """Return a loss as its program, so that an equal one is not compiled again.
+
+    Inside `jit`, and where arrays are spread over devices, as it is.
+    """
+    arrays = jax.tree.leaves((params, xs, ys))
+    if loss is None or any(isinstance(v, jax.core.Tracer) for v in arrays) or are_spread(arrays):
+        return loss
+    try:
+        output = jax.eval_shape(partial(_output, net), params, xs)
+    except Exception:  # which is said where it is measured
+        return loss
+    known: Loss = Traced.of(loss, output, ys)
+    return known
+
+
+def _output(net: Network | Chain, params: Any, xs: Any) -> Any:
+    """Return what a loss takes, from which its type is seen."""
+    if isinstance(net, Network):
+        top = jnp.zeros((len(xs), net.sizes[-1]), dtype_of(params))
+        return net.task.output(top)
+    output = applied(net, params, xs)[0]
+    return jax.tree.map(lambda v: v[0], output) if net.whole else output
 
 
 def _check_theory(
