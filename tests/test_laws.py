@@ -63,8 +63,8 @@ pytestmark = pytest.mark.usefixtures("users_jax")
 CHEAP = ("layer-jacobian", "self-normalising")
 SMALL = ["laws", "--quick", "--quiet", "--no-cache", "--law", *CHEAP]
 SMALLER = {
-    "layer-jacobian": layer_jacobian.Setup(width=100, layers=2, seeds=6),
-    "self-normalising": self_normalising.Setup(width=100, layers=20, seeds=10),
+    "layer-jacobian": layer_jacobian.SquareNetworks(width=100, layers=2, seeds=6),
+    "self-normalising": self_normalising.SquareNetworks(width=100, layers=20, seeds=10),
 }
 
 

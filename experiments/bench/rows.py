@@ -270,18 +270,12 @@ def trainings(quick: bool) -> tuple[Row, ...]:
     wide = {"(100,)": [100], "(256, 256, 256)": [256, 256, 256]}
 
     def cases(theirs: str, *goals: float) -> tuple[Case, ...]:
-        of = {
-            name: {"hidden": hidden, "batch": 128, "epochs": 100} for name, hidden in wide.items()
-        }
-        if quick:
-            of = {
-                name: {"hidden": [8] * len(h), "batch": 128, "epochs": 2}
-                for name, h in wide.items()
-            }
-        return tuple(
-            Case(name, goal, Side("training", of[name]), Side(theirs, of[name]))
-            for name, goal in zip(wide, goals, strict=True)
-        )
+        def case(name: str, goal: float) -> Case:
+            hidden, epochs = ([8] * len(wide[name]), 2) if quick else (wide[name], 100)
+            of = {"hidden": hidden, "batch": 128, "epochs": epochs}
+            return Case(name, goal, Side("training", of), Side(theirs, of))
+
+        return tuple(case(*of) for of in zip(wide, goals, strict=True))
 
     def cell(depth: int, goal: float) -> Case:
         of: dict[str, Any] = {"depth": depth, "width": 100, "steps": 300, "batch": 128}
@@ -289,9 +283,6 @@ def trainings(quick: bool) -> tuple[Row, ...]:
         of |= {"sigma_w_squared": 1.75, "sigma_b_squared": 0.05}
         ours, theirs = Side("trainability", of), Side("trainability_torch", of)
         return Case(f"depth {depth}", goal, ours, theirs, tolerance=0.02)
-
-    def alone(case: Case) -> Case:
-        return replace(case, theirs=None)
 
     what = "training on digits, Adam, 100 epochs"
     return (
@@ -307,9 +298,9 @@ def trainings(quick: bool) -> tuple[Row, ...]:
             "warm", tuple(cell(depth, 1.0) for depth in (10, 50, 150)), needs=("torch",),
             seconds=22),
         Row("train-floor", what, "its floor", "floor",
-            tuple(alone(case) for case in cases("training_torch", 1.8, 1.3))),
+            tuple(replace(c, theirs=None) for c in cases("training_torch", 1.8, 1.3))),
         Row("trainability-floor", "cell of the trainability map, 300 steps", "its floor", "floor",
-            tuple(alone(cell(depth, 1.3)) for depth in (50, 150)), seconds=9),
+            tuple(replace(cell(depth, 1.3), theirs=None) for depth in (50, 150)), seconds=9),
     )  # fmt: skip
 
 

@@ -19,6 +19,14 @@ Params = tuple[jaxnn.network.Layer, ...]
 GAUSSIAN, ORTHOGONAL = jaxnn.initializers.gaussian(1.0), jaxnn.initializers.orthogonal(1.0)
 
 
+class SquareNetworks(NamedTuple):
+    """A set-up of networks of one kind: units in a layer, hidden layers, and how many networks."""
+
+    width: int
+    layers: int
+    seeds: int
+
+
 class Ensemble(NamedTuple):
     """Random hidden layers of one kind: weights of variance σ_w²/n, biases of variance σ_b²."""
 

@@ -21,7 +21,7 @@ import numpy as np
 from jax.nn.initializers import variance_scaling
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, random_vector
+from experiments.laws.draws import GAUSSIAN, SquareNetworks, random_vector
 from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.network.params import Initializer
 from jaxnn.theory.quadrature import expectation, solve
@@ -47,15 +47,7 @@ SCHEMES = {
 }
 
 
-class Setup(NamedTuple):
-    """Width of tanh networks, number of hidden layers whose Jacobians are measured, and seeds."""
-
-    width: int
-    layers: int
-    seeds: int
-
-
-def predict(setup: Setup) -> Told:
+def predict(setup: SquareNetworks) -> Told:
     """Predict σ_w · 8/(3π) for θ[0]; for hidden layers, with their slopes along the length map."""
     for name, scheme in SCHEMES.items():
         q = jaxnn.theory.meanfield.lengths(ACTIVATION, scheme.sigma_w, 0.0, 1.0, setup.layers)
@@ -97,7 +89,7 @@ def _integrand(activation: str, q: float, u: jax.Array) -> jax.Array:
     return jax.lax.map(at, u)
 
 
-def measure(setup: Setup, key: jax.Array) -> Told:
+def measure(setup: SquareNetworks, key: jax.Array) -> Told:
     """Measure singular values of θ[0] and of every layer's Jacobian, one network a seed."""
     keys = jax.random.split(key, setup.seeds)
     for name, scheme in SCHEMES.items():
@@ -136,7 +128,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: s.width**2 * (s.layers + 1),
-    full=Setup(width=1000, layers=5, seeds=10),
-    quick=Setup(width=200, layers=2, seeds=6),
+    full=SquareNetworks(width=1000, layers=5, seeds=10),
+    quick=SquareNetworks(width=200, layers=2, seeds=6),
     panels=(MEANS,),
 )

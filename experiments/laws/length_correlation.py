@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.draws import Ensemble, draw, random_vector, square_network
+from experiments.laws.draws import Ensemble, SquareNetworks, draw, random_vector, square_network
 from experiments.laws.finite import Slope, slope, spread
 from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 
@@ -34,14 +34,6 @@ GROWTH = Panel("Growth of a tangent vector", "σ_w", "nats a layer")
 LESS = 0.01  # of E[σ(z) σ(z̃)], for the change of c that it makes; with more, c stays 1 in order
 
 
-class Setup(NamedTuple):
-    """Networks of one width; the first half of the layers is left out of the means."""
-
-    width: int
-    layers: int
-    seeds: int
-
-
 class Paths(NamedTuple):
     """By layer, l = 1 … layers: q[l], c[l], and ln of the length of the tangent vector."""
 
@@ -50,7 +42,7 @@ class Paths(NamedTuple):
     log_tangent: jax.Array
 
 
-def predict(setup: Setup) -> Told:
+def predict(setup: SquareNetworks) -> Told:
     """Predict by iterating the two maps; ½ ln χ(q*) - c/4n; and the critical σ_w."""
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     finite = 2 / setup.width
@@ -109,7 +101,7 @@ def _growth(sigma_w: float) -> float:
     return 0.5 * math.log(float(jaxnn.theory.meanfield.chi(ACTIVATION, sigma_w, q)))
 
 
-def _slope(sigma_w: float, setup: Setup) -> Slope:
+def _slope(sigma_w: float, setup: SquareNetworks) -> Slope:
     """Bias and deviation of a slope that is fitted to the late layers."""
     q = float(jaxnn.theory.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B))
     return slope(ACTIVATION, q, setup.width, setup.layers - setup.layers // 2, setup.seeds)
@@ -121,7 +113,7 @@ def _near() -> np.ndarray:
         return float(jaxnn.theory.meanfield.critical_sigma_w(ACTIVATION, SIGMA_B)) + np.array(NEAR)
 
 
-def _edge(setup: Setup) -> Predicted:
+def _edge(setup: SquareNetworks) -> Predicted:
     """Critical σ_w, at which a tangent neither grows nor shrinks: where ½ ln χ = c/4n."""
     low, critical, high = _near()[[0, len(NEAR) // 2, -1]]
     rise = (_growth(high) - _growth(low)) / (high - low)
@@ -134,7 +126,7 @@ def _edge(setup: Setup) -> Predicted:
     ).about("χ", -0.5 / rise)
 
 
-def measure(setup: Setup, key: jax.Array) -> Told:
+def measure(setup: SquareNetworks, key: jax.Array) -> Told:
     """Send two inputs and a tangent through networks; each seed's draws serve every σ_w."""
     keys = jax.random.split(key, setup.seeds)
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
@@ -193,7 +185,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: s.width**2 * (s.layers + 1),
-    full=Setup(width=500, layers=40, seeds=20),
-    quick=Setup(width=200, layers=30, seeds=20),
+    full=SquareNetworks(width=500, layers=40, seeds=20),
+    quick=SquareNetworks(width=200, layers=30, seeds=20),
     panels=(LENGTH, CORRELATION, GROWTH),
 )

@@ -9,13 +9,12 @@ arXiv:1706.02515, theorems 1 and 2.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import Ensemble, fixed_point, flows, slope_down
+from experiments.laws.draws import Ensemble, SquareNetworks, fixed_point, flows, slope_down
 from experiments.laws.finite import around, derivatives, slope, spread
 from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.theory.quadrature import expectation
@@ -29,17 +28,9 @@ GROWTH = "growth of the gradient"
 MORE = 0.01  # of E[σ²], for the change of the length that it makes
 
 
-class Setup(NamedTuple):
-    """Width, layers, whose first half is left out of the late means, and seeds."""
-
-    width: int
-    layers: int
-    seeds: int
-
-
-def predict(setup: Setup) -> Told:
+def predict(setup: SquareNetworks) -> Told:
     """Predict by the length map from both starts, the moments at q = 1, ½ ln χ - c/4n, χ ≥ 1."""
-    layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)
+    layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)  # settled by then
     noise, n = "4 standard errors", setup.width
     for q in STARTS:
         lengths = np.asarray(jaxnn.theory.meanfield.lengths(*SELU, q, setup.layers))
@@ -60,7 +51,7 @@ def predict(setup: Setup) -> Told:
     yield curve(GRADIENT, "½ ln χ a layer", layer, half_log_chi * (setup.layers - layer))
 
 
-def _moments_of_a(setup: Setup, reason: str) -> list[Predicted]:
+def _moments_of_a(setup: SquareNetworks, reason: str) -> list[Predicted]:
     """Mean and variance of a[l] in the late layers of networks that start at q = 1."""
     ones, late = np.ones(setup.layers), slice(setup.layers // 2, None)
     finite = spread(SELU, ones, setup.width)
@@ -84,7 +75,7 @@ def _pull() -> float:
     return float(derivatives(np.array(lengths), 1.0)[0])
 
 
-def measure(setup: Setup, key: jax.Array) -> Told:
+def measure(setup: SquareNetworks, key: jax.Array) -> Told:
     """Measure the signal from both starts, and the gradient of networks at the fixed point."""
     keys = jax.random.split(key, setup.seeds)
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
@@ -111,7 +102,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: s.width**2 * (s.layers + 1),
-    full=Setup(width=300, layers=50, seeds=160),
-    quick=Setup(width=200, layers=50, seeds=60),
+    full=SquareNetworks(width=300, layers=50, seeds=160),
+    quick=SquareNetworks(width=200, layers=50, seeds=60),
     panels=(LENGTH, GRADIENT),
 )

@@ -12,14 +12,13 @@ Source: Xiao et al. 2018, arXiv:1806.05393, there with convolutions.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.scipy.special import digamma, polygamma
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Ensemble, flows
+from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Ensemble, SquareNetworks, flows
 from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.network.params import Initializer
 
@@ -29,15 +28,7 @@ TANH = Panel("tanh, orthogonal, q0 = 1/L", "layer l", "ln ‖z[l]‖ / ‖z[1]�
 NAMES = ("linear, orthogonal", "linear, Gaussian", "tanh, orthogonal")
 
 
-class Setup(NamedTuple):
-    """Units in a layer, layers, and networks of each kind."""
-
-    width: int
-    layers: int
-    seeds: int
-
-
-def predict(setup: Setup) -> Told:
+def predict(setup: SquareNetworks) -> Told:
     """Predict ln ‖z[l]‖/‖z[1]‖ of the three kinds of network, at l = L and on the way."""
     n, layers, seeds = setup
     layer = plotted(layers)
@@ -73,7 +64,7 @@ def plotted(layers: int) -> np.ndarray:
     return np.unique(np.linspace(1, layers, PLOTTED).astype(int))
 
 
-def measure(setup: Setup, key: jax.Array) -> Told:
+def measure(setup: SquareNetworks, key: jax.Array) -> Told:
     """Measure the length of z[l] by the mean squares that `gradient_flow` records."""
     keys, layer = jax.random.split(key, setup.seeds), plotted(setup.layers)
     kinds: tuple[tuple[Panel, str, Initializer, float], ...] = (
@@ -99,7 +90,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: s.width**2 * (s.layers + 1),
-    full=Setup(width=64, layers=10_000, seeds=8),
-    quick=Setup(width=64, layers=10_000, seeds=3),
+    full=SquareNetworks(width=64, layers=10_000, seeds=8),
+    quick=SquareNetworks(width=64, layers=10_000, seeds=3),
     panels=(LINEAR, TANH),
 )
