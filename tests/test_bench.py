@@ -374,19 +374,6 @@ def test_the_transformer_whose_verdict_is_timed_has_the_sizes_that_are_asked_for
         assert sizes.items() <= case.ours.arguments.items()
 
 
-def test_heads_share_the_channels(capsys, tmp_path):
-    command = ["bench", "--row", "verdict-warm", "--width", "30", "--out", str(tmp_path / "run")]
-    assert main(command) == 2
-    assert capsys.readouterr().err == "error: width: expected a multiple of 4, got 30\n"
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_unknown_row_is_one_sentence(capsys, tmp_path):
-    assert main(["bench", "--row", "x", "--out", str(tmp_path / "run")]) == 2
-    sentence = "row: there is no 'x'; choose one of first, first-kept, chain-cold,"
-    assert sentence in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_no_peer_is_imported_by_the_command_line():
     code = (

@@ -1108,22 +1108,6 @@ def test_the_table_fits_into_eighty_columns():
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ("--law gravity", "law: there is no 'gravity'; choose one of gradient-exponent, layer-jac"),
-        ("--seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
-    ],
-)
-def test_a_user_s_mistake_is_one_line(arguments, sentence, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["laws", *arguments.split(), "--out", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {sentence}")
-    assert error.count("\n") == 1
-    assert not out.exists()
-
-
 def test_another_run_is_not_written_over(small_run, capsys):
     before = {path: path.read_bytes() for path in small_run.iterdir() if path.is_file()}
     assert main([*SMALL, "--seed", "1", "--out", str(small_run)]) == 2

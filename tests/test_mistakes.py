@@ -115,6 +115,12 @@ MISTAKES = [
         "networks: there is no 'nothing'; choose one of dense",
     ),
     ("menagerie --packages", "packages: expected at least one, got none"),
+    (
+        "laws --law gravity",
+        "law: there is no 'gravity'; choose one of gradient-exponent, layer-jac",
+    ),
+    ("bench --row verdict-warm --width 30", "width: expected a multiple of 4, got 30"),
+    ("bench --row x", "row: there is no 'x'; choose one of first, first-kept, chain-cold,"),
 ]
 
 

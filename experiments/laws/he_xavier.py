@@ -7,7 +7,6 @@ arXiv:1502.01852, section 2.2 and figure 3.
 """
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,6 +23,7 @@ from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 KINDS = {"He": Ensemble("relu", math.sqrt(2)), "Xavier": Ensemble("relu", 1.0)}
 TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10
+SENT_BACK = 64  # examples from which a gradient is measured before training
 DESCENT = Descent(rate=0.01, momentum=0.0, batch=128)
 PROFILE = Panel("Gradient by layer, untrained", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 CURVE = Panel("Training on the digits", "step", "training accuracy")
@@ -89,13 +89,11 @@ def _draw(net: jaxnn.Network, key: jax.Array, sigma_w: float) -> Params:
     return draw(net, key, sigma_w, 0.0)
 
 
-@partial(jax.jit, static_argnames="batch")
-def _profile(
-    net: jaxnn.Network, params: Params, examples: Examples, key: jax.Array, batch: int = 64
-) -> jax.Array:
+@jax.jit
+def _profile(net: jaxnn.Network, params: Params, examples: Examples, key: jax.Array) -> jax.Array:
     """Mean of ln ‖Δz[l]‖ over examples, (layers + 1,), from a random cotangent."""
-    u = jax.random.normal(key, (batch, net.sizes[-1]))
-    flow = flow_of_net(net, params, examples.x[:batch], cotangent=u, examples=False)
+    u = jax.random.normal(key, (SENT_BACK, net.sizes[-1]))
+    flow = flow_of_net(net, params, examples.x[:SENT_BACK], cotangent=u, examples=False)
     return jnp.mean(flow.log_delta_example, axis=1)
 
 

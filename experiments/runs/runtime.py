@@ -316,7 +316,7 @@ def dtype_name() -> str:
     return str(jax.numpy.result_type(float))
 
 
-def log10_range(dtype: str | None = None) -> tuple[float, float]:
+def log10_range(dtype: str) -> tuple[float, float]:
     """Return the range of a dtype: log₁₀ of its smallest normal and of its largest number."""
-    info = jax.numpy.finfo(dtype or dtype_name())  # type: ignore[no-untyped-call]
+    info = jax.numpy.finfo(dtype)  # type: ignore[no-untyped-call]
     return float(np.log10(float(info.tiny))), float(np.log10(float(info.max)))
