@@ -575,20 +575,6 @@ def test_the_experiment_has_a_row_for_each_change(tmp_path):
     assert EXPERIMENT.table(rows).row_count == 1
 
 
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"networks": ("mine",)}, "networks: there is no 'mine'; choose one of sigmoid, tanh"),
-        ({"frameworks": ("mine",)}, "frameworks: there is no 'mine'; choose one of flax"),
-        ({"width": 6}, "width: expected a multiple of 4, got 6"),
-        ({"depth": 2}, "depth: expected at least 4 layers, got 2"),
-    ],
-)
-def test_mistakes_in_settings_are_one_sentence(settings, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        prepare(Settings(**settings))
-
-
 def test_a_framework_that_is_not_installed_is_one_sentence(monkeypatch):
     there = experiment.importlib.util.find_spec
     monkeypatch.setattr(

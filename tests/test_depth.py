@@ -26,7 +26,7 @@ from experiments.depth import experiment as depth
 from experiments.learning import data, networks
 from experiments.pages import charts, engine, names, web
 from experiments.pages import report as pages
-from experiments.runs import experiment, files, runtime, store
+from experiments.runs import experiment, runtime, store
 from experiments.runs.devices import SideBySide
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.initializers import find_weights
@@ -618,52 +618,6 @@ def test_a_run_is_not_written_over(small_run, capsys):
     assert main([*SMALL, "--seed", "1", "--out", str(small_run)]) == 2
     assert "holds another run (settings.seed 0 there, 1 now)" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in before} == before
-
-
-def test_a_user_s_own_file_is_not_written_over(tmp_path, capsys):
-    (tmp_path / "gradients.png").write_text("mine")
-    assert main([*SMALL, "--out", str(tmp_path)]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert (tmp_path / "gradients.png").read_text() == "mine"
-
-
-def test_a_folder_that_cannot_be_written(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    assert main([*SMALL, "--out", str(tmp_path / "file" / "run")]) == 2
-    assert "out: cannot write into" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_what_was_measured_survives_an_interrupt(tmp_path, capsys, monkeypatch):
-    measure, calls = cells.Sweep.measure, []
-    monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})  # which takes seconds
-
-    def interrupted(self, cell):
-        calls.append(cell)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return measure(self, cell)
-
-    monkeypatch.setattr(cells.Sweep, "measure", interrupted)
-    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 130
-    assert "stopped; the same command again goes on" in capsys.readouterr().err
-    rows = pl.read_parquet(tmp_path / "run" / store.ROWS)
-    assert rows.group_by("activation", "depth").len().height == 2
-    assert not json.loads((tmp_path / "run" / store.RUN).read_text())["finished"]
-    monkeypatch.setattr(cells.Sweep, "measure", measure)
-    assert main([*SMALL, "--out", str(tmp_path / "run")]) == 0
-
-
-def test_a_failing_disk_is_one_sentence_and_leaves_no_half_file(tmp_path, monkeypatch):
-    def full(path):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files, "sync", full)
-    with pytest.raises(
-        OSError, match=r"out: cannot write .*rows\.parquet: No space left on device"
-    ):
-        files.write(tmp_path / store.ROWS, b"half")
-    assert not list(tmp_path.iterdir())
 
 
 def call(*arguments):

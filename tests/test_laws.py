@@ -1106,10 +1106,3 @@ def test_the_table_fits_into_eighty_columns():
         "0 of 1 law holds; 1 gradient-exponent does not hold: 11 of 12 comparisons; "
         "case 3[l]: 1.2 measured, 1 ± 0.1 predicted"
     )
-
-
-def test_another_run_is_not_written_over(small_run, capsys):
-    before = {path: path.read_bytes() for path in small_run.iterdir() if path.is_file()}
-    assert main([*SMALL, "--seed", "1", "--out", str(small_run)]) == 2
-    assert "holds another run (settings.seed 0 there, 1 now)" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in before} == before

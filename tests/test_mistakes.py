@@ -115,6 +115,10 @@ MISTAKES = [
         "networks: there is no 'nothing'; choose one of dense",
     ),
     ("menagerie --packages", "packages: expected at least one, got none"),
+    ("cures --networks mine", "networks: there is no 'mine'; choose one of sigmoid, tanh"),
+    ("cures --frameworks mine", "frameworks: there is no 'mine'; choose one of flax"),
+    ("cures --width 6", "width: expected a multiple of 4, got 6"),
+    ("cures --depth 2", "depth: expected at least 4 layers, got 2"),
     (
         "laws --law gravity",
         "law: there is no 'gravity'; choose one of gradient-exponent, layer-jac",

@@ -1,6 +1,5 @@
 """The spectrum experiment: its numbers, its predictions, its files, its sentences."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -326,12 +325,3 @@ def test_the_command_line_as_a_user_calls_it():
     )
     for text in ("LAPACK threads 1", "depth", "spectrum"):
         assert text in answer.stdout
-
-
-def test_the_help_lists_every_option(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["spectrum", "--help"])
-    assert stop.value.code == 0
-    usage = capsys.readouterr().out
-    for field in dataclasses.fields(spectrum.Settings):
-        assert f"--{field.name.replace('_', '-')}" in usage
