@@ -674,12 +674,8 @@ def test_a_hundred_layers_train_cured_as_the_page_says():
 
 def test_a_run_of_remedies_becomes_rows_of_the_table(tmp_path):
     """The best step size of each change, with its advice; means with errors."""
-    says = [
-        "as it is: no.",
-        "scale: training reaches accuracy 1 with step size 0.1. Multiply by 2.",
-    ]
     what = {"settings": {"network": "a.py:tanh_lsuv", "seeds": 2, "steps": 10}}
-    run = json.dumps({"what": what, "verdicts": [says[0] + " step size 0.1.", says[1]]})
+    run = json.dumps({"what": what, "advice": {"as it is": "", "scale": "Multiply by 2."}})
     (tmp_path / "run.json").write_text(run)
     rows = []
     for name, seed, rate in product(("as it is", "scale"), (0, 1), (0.1, 0.2)):
