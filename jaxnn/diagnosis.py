@@ -190,7 +190,7 @@ def diagnose(
         options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
         flow = gradient_flow(model, xs, ys, each=each, **measured, **options)
         # Now, since a module is trained in place.
-        evidence = Evidence.of(TorchTrial(model, xs, *handed, last_parameters(flow)))
+        evidence = Evidence.of(TorchTrial(model, xs, *handed, flow.parameters.of_last_layer))
         return Diagnosis(
             flow,
             told[-1],
@@ -218,13 +218,6 @@ def diagnose(
     options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model)}
     patient = partial(jax_patient, net, params, xs, ys, **options)
     return Diagnosis(flow, words, note, patient, lambda: Evidence.of(trial))
-
-
-def last_parameters(flow: Flow) -> list[str]:
-    """Return the paths of the parameters of the last layer that has some."""
-    layers = flow.parameters.layers
-    pairs = zip(layers, flow.parameters.paths, strict=True)
-    return [path for layer, path in pairs if layer == max(layers)]
 
 
 def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:

@@ -267,6 +267,20 @@ def test_what_is_wrong_is_said_in_one_sentence(trained, tmp_path):
         jaxnn.watch((other, None), folder=trained.watch.folder)
 
 
+@pytest.mark.parametrize(("scale", "rules"), [(300.0, ["inputs"]), (1.0, [])])
+def test_a_watch_outside_of_jit_looks_at_the_first_batch_as_a_diagnosis_does(rng, scale, rules):
+    """Once: at its first measurement, and not at the second one."""
+    params, xs = drawn(rng), rng.normal(size=(16, 3)).astype(np.float32)
+    xs[:, 0] *= scale
+    watch = jaxnn.watch((network, params), xs, loss=loss, ignore=("state", "still"), every=1)
+    with pytest.warns(TrainingWarning, match="Step 0: The inputs") if rules else nullcontext():
+        for step in range(2):
+            watch(step, params, xs, np.zeros((16, 3), np.float32), after=params)
+        watch.flush()
+    assert [(alarm.rule, alarm.step) for alarm in watch.watched.alarms] == [(v, 0) for v in rules]
+    assert not watch.failures
+
+
 @pytest.mark.slow
 def test_a_training_is_the_same_to_the_last_bit_without_its_watch(batches):
     optimizer = optax.adam(1e-2)

@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 from ..arrays.compiled import compiled
 from ..arrays.rows import at_least_float32, is_float
 from ..flow.record.loss import mean_of
+from ..train.first_batch import OF_BATCH
 from ..train.steps import Optimizer, check_optimizer, moved_by, strongly_typed
 from ..train.trainee import Trainee, learned, loss_through, trainee_of, whole_of
 from ..train.watch import Watch
@@ -28,7 +29,7 @@ class JaxTrainee:
         floats = learned(self._trainee.tree)
         self._floats, self._state = _start(self.optimizer, floats)
         loss = self._trainee.loss
-        self.watch: Watch = watch_of(self._trainee.net, loss=loss, every=every)
+        self.watch: Watch = watch_of(self._trainee.net, loss=loss, every=every, ignore=OF_BATCH)
 
     def step(self, number: int, batch: Batch) -> Losses:
         """Take one step of the optimiser, watched; return the losses before it."""

@@ -16,6 +16,7 @@ from ..pytorch.inputs import called, entering
 from ..pytorch.module import Call, prediction_of, recording
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import is_tensor, tensors_in
+from ..train.first_batch import OF_BATCH
 from ..train.torch_watch import TorchWatch
 from ..train.watch import watch as watch_of
 from .course import Batch, Losses
@@ -40,7 +41,9 @@ class TorchTrainee:
     ):
         self.module, self.optimizer = copies(module, optimizer)
         self.loss = loss
-        self.watch: TorchWatch = watch_of(self.module, loss=loss, cuts=cuts, every=every)
+        self.watch: TorchWatch = watch_of(
+            self.module, loss=loss, cuts=cuts, every=every, ignore=OF_BATCH
+        )
         in_optimizer = (p for group in self.optimizer.param_groups for p in group["params"])
         parameters = {id(p): p for p in (*self.module.parameters(), *in_optimizer)}
         self._learned = [p for p in parameters.values() if p.requires_grad]

@@ -23,10 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import TrainingWarning
+from ..evidence.evidence import Evidence
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..texts import clean, told
 from .alarms import ALARMS, FAILURES, alarms_of
+from .first_batch import OF_BATCH, alarms_of_batch
 from .journal import FILE, Journal
 from .reading import folder_of, read_watch
 from .step_record import CHUNK, Step, line_of
@@ -63,7 +65,7 @@ class Options:
         check_integer("every", self.every, 1)
         if not isinstance(self.ignore, tuple | list | set | frozenset):
             raise TypeError(f"ignore: expected a tuple of names of rules, got {told(self.ignore)}")
-        rules = (*ALARMS, *FAILURES)
+        rules = (*ALARMS, *OF_BATCH, *FAILURES)
         for rule in self.ignore:
             if rule not in rules:
                 raise ValueError(f"ignore: expected some of {', '.join(rules)}, got {told(rule)}")
@@ -98,6 +100,7 @@ class Recorder:
         self._journal: Journal | None = None
         if self.folder is not None:
             self._open(self.folder)
+        self._has_tried = bool(self._watched.measurements)  # experiments with the first batch
         # The theory of the start stays where a training goes on.
         self.theory = options.theory or self._watched.start.get("theory")
 
@@ -191,6 +194,17 @@ class Recorder:
             if self.write is not None and self._writes():
                 with self.guarded("write", step):
                     self.write(step, numbers_of(line, flow))
+
+    def _needs_evidence(self) -> bool:
+        """Tell, once, that experiments with the first batch are wanted."""
+        is_first, self._has_tried = not self._has_tried, True
+        return is_first and not {*OF_BATCH} <= {*self.ignore}
+
+    def _judge(self, step: int, flow: Flow, evidence: Evidence) -> None:
+        """Give the alarms that experiments with a batch give rise to."""
+        with self.guarded("alarms", step):
+            for alarm in alarms_of_batch(step, flow, evidence, self.ignore):
+                self.give(alarm)
 
     @contextmanager
     def recording(self, step: StepNumber) -> Iterator[None]:

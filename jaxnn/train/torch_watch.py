@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
+from ..evidence.evidence import Evidence
+from ..evidence.torch_trial import TorchTrial
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
@@ -85,6 +87,9 @@ class TorchWatch(Recorder):
         parameters = dict(self.module.named_parameters())
         begun.before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
         begun.flow = flow
+        if self._needs_evidence():
+            last = flow.parameters.of_last_layer
+            begun.evidence = Evidence.of(TorchTrial(self.module, inputs, ys, self.loss, last))
 
     def _taken(self, begun: "Begun", optimizer: Any) -> None:
         """Note what an optimiser holds, and the sizes of the gradients that it takes."""
@@ -108,6 +113,8 @@ class TorchWatch(Recorder):
             parameters = dict(self.module.named_parameters())
             update = begun.update([parameters[path] for path in begun.before])
             self.measured(begun.step, begun.flow, update, value, **sizes)
+            if begun.evidence is not None:
+                self._judge(begun.step, begun.flow, begun.evidence)
 
     def _writes(self) -> bool:
         """Tell whether this process writes, if several train together."""
@@ -124,6 +131,7 @@ class Begun:
     before: the parameters by their paths, of a step that is measured.
     held: the identities of the parameters that the optimisers hold which take the step.
     log_gradient: of them, ln of the norm of the gradient that the optimiser takes.
+    evidence: of the first batch.
     """
 
     step: int
@@ -132,6 +140,7 @@ class Begun:
     held: set[int] = field(default_factory=set)
     log_gradient: dict[int, float] = field(default_factory=dict)
     hook: Any = None  # of torch's optimisers
+    evidence: Evidence | None = None
 
     def unhook(self) -> None:
         """Leave torch's optimisers as they were."""

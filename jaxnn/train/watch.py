@@ -32,6 +32,8 @@ from ..arrays.rows import at_least_float32, can_be_learned, is_float
 from ..arrays.spread import whole
 from ..chain.chain import Chain
 from ..chain.parameter_handover import is_array
+from ..evidence.evidence import Evidence
+from ..evidence.jax_trial import JaxTrial
 from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.measure.updates import update_of
 from ..flow.record.flow import Flow
@@ -91,10 +93,25 @@ class Watch(Recorder):
             _check_whole()
             if not self._is_hopeless(at):
                 _watch(self, at, params, xs, ys, after, loss)
+                self._try_batch(at, params, xs, ys)
         except FAULTS as error:
             if self._is_interrupted:
                 raise KeyboardInterrupt from error
             self._unmeasured(step, in_words(error))
+
+    def _try_batch(self, step: StepNumber, params: PyTree, xs: PyTree, ys: PyTree) -> None:
+        """Make experiments with the first batch that is measured, if its numbers are known."""
+        leaves = jax.tree.leaves((step, params, xs, ys))
+        if any(isinstance(v, jax.core.Tracer) for v in leaves) or int(step) % self.every:
+            return
+        if not self._needs_evidence():
+            return
+        own = self.net.params(params) if isinstance(self.net, Chain) else params
+        evidence = Evidence.of(JaxTrial(self.net, own, xs, ys, self.loss))
+        self.flush()
+        if self._flow is not None:
+            self._judge(int(step), self._flow, evidence)
+            super().flush()
 
     def flush(self) -> None:
         """Wait until all steps that were started are done and what is measured is recorded."""

@@ -59,6 +59,12 @@ class Parameters:
     dtypes: tuple[str, ...] = field(metadata={"static": True})
     tied: bool = field(default=False, metadata={"static": True})
 
+    @property
+    def of_last_layer(self) -> list[str]:
+        """Paths of the arrays of the last layer that has some."""
+        pairs = zip(self.layers, self.paths, strict=True)
+        return [path for layer, path in pairs if layer == max(self.layers)]
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
