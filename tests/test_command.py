@@ -335,7 +335,7 @@ def test_what_debugs_a_user_s_own_code_leaves_experiments_alone(tmp_path):
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("missing", ["platformdirs", "jax"])
+@pytest.mark.parametrize("missing", ["tyro", "jax"])
 def test_a_package_that_is_missing_is_one_sentence(missing):
     """Also JAX, without which nothing of jaxnn can be imported."""
     started = f"import runpy, sys; sys.modules['{missing}'] = None; "

@@ -104,7 +104,7 @@ def imported(path):
 def test_the_library_imports_little():
     """In which direction the rooms import is a contract of import-linter, in pyproject.toml."""
     allowed = set(sys.stdlib_module_names) | {
-        *("jax", "jaxtyping", "numpy", "altair", "vl_convert")
+        *("jax", "jaxtyping", "numpy", "platformdirs", "altair", "vl_convert")
     }
     of_torch = ROOT / "jaxnn" / "pytorch" / "types.py"  # for type checkers alone
     for path in (ROOT / "jaxnn").rglob("*.py"):

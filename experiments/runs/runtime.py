@@ -7,9 +7,7 @@ import logging
 import math
 import os
 import platform
-import re
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,12 +17,12 @@ from typing import Annotated, Any, NoReturn
 
 import jax
 import numpy as np
-import platformdirs
 import tyro
 
 import jaxnn
 from experiments.runs import grid
 from jaxnn.cli import allocation, platforms
+from jaxnn.cli.kept_programs import keep_programs
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -35,7 +33,6 @@ PACKAGES = (
 FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")  # of a user's own networks
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-BROKEN = re.compile("Error (read|writ)ing persistent compilation cache entry for '(.*?)'")
 HOW = {"what": False}  # of options that do not change what is measured
 
 
@@ -79,7 +76,7 @@ def start(options: Options) -> None:
     if jax.config.jax_disable_jit:
         raise ValueError("JAX_DISABLE_JIT: experiments compile their programs ahead; unset it")
     if not options.no_cache:
-        _cache_compiled(platformdirs.user_cache_path("jaxnn") / "compiled")
+        keep_programs()
     elsewhere = (options.coordinator, options.processes, options.process)
     if not options.distributed:
         if any(value is not None for value in elsewhere):
@@ -98,38 +95,6 @@ def _find_each_other(*elsewhere: Any) -> None:
             f"distributed: the processes did not find each other ({_first_line(error)}); outside "
             "Slurm, GKE and TPU pods give --coordinator HOST:PORT, --processes and --process"
         ) from None
-
-
-def _cache_compiled(cache: Path) -> None:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        log.warning("compiled programs are not kept: %s: %s", cache, error.strerror)
-        return
-    _configure("jax_compilation_cache_dir", str(cache))
-    _configure("jax_persistent_cache_min_compile_time_secs", 0.0)
-    _configure("jax_persistent_cache_min_entry_size_bytes", -1)
-    _replace_broken(cache)
-
-
-def _replace_broken(cache: Path) -> None:
-    """Delete half-written entries, which a full disk or a killed process leaves in the cache.
-
-    JAX warns of such a file, but does not replace it; once deleted, it is stored anew.
-    """
-    show = warnings.showwarning
-
-    def show_and_delete(message: Warning | str, *about: Any, **more: Any) -> None:
-        broken = BROKEN.match(str(message))
-        if broken is None:
-            show(message, *about, **more)
-            return
-        log.warning("cache of compiled programs: %s", message)
-        entries = sorted(cache.glob(f"{broken[2]}-*"), key=lambda path: path.stat().st_mtime)
-        for path in entries if broken[1] == "read" else entries[-1:]:  # JAX does not say which
-            path.unlink(missing_ok=True)
-
-    warnings.showwarning = show_and_delete
 
 
 def _configure(name: str, value: object) -> None:

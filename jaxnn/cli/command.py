@@ -25,6 +25,7 @@ from ..progress import live
 from ..rehearsal.checkup import STEPS
 from ..texts import clean, clean_lines
 from . import contract, diagnosis, loading, platforms, printing, source
+from .kept_programs import keep_programs
 
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
@@ -95,6 +96,7 @@ def command() -> int:
     try:
         printing.prepare()
         loading.loaded()
+        keep_programs()
         with printing.piped():
             return main()
     except SystemExit as end:  # --help and --version
