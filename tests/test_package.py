@@ -128,6 +128,7 @@ def test_the_reverse_pass_is_written_by_hand():
         "curing/steps.py",  # takes a step of a user's own network
         "rehearsal/of_jax.py",  # trains a copy of a user's own network
         "rehearsal/of_torch.py",  # likewise, by torch
+        "train/torch_watch.py",  # reads what torch has made
         "train/widths.py",  # trains a user's own network
     )
     own = {ROOT / "jaxnn" / name for name in by_jax}
