@@ -26,6 +26,7 @@ from typing import Any
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(DOCS))
+import casebook  # noqa: E402
 import found_and_cured  # noqa: E402
 import hundred_layers  # noqa: E402
 import tables  # noqa: E402
@@ -98,6 +99,8 @@ def filled(kind: str, argument: str) -> str:
         of, _, name = argument.partition(" ")
         if of == "hundred":
             return hundred_layers.markdown()
+        if of == "casebook":
+            return casebook.markdown(name)
         return found_and_cured.markdown(name) if of == "found" else tables.markdown(argument)
     if kind == "include":
         text = (ROOT / argument).read_text(encoding="utf-8")

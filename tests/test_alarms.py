@@ -1,4 +1,4 @@
-"""The rules of alarms, on measurements made by hand; `planted.py` has trainings.
+"""The rules of alarms, on measurements made by hand; the casebook has trainings.
 
 Each rule has at least one `Case`: measurements that are ill, all that its alarm says, and some that
 are healthy though they are near. Other tests look at the rule, the layer and the array alone.

@@ -3,19 +3,24 @@
 import ast
 import contextlib
 import csv
+import importlib.util
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import peers
+import polars as pl
 import pytest
 
 from experiments.casebook import case, data, experiment, program, said, scores
+from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Answer, Said
 from experiments.casebook.scores import MISSED, NONE, PARTLY, RIGHT
 
 FOLDER = Path(case.__file__).parent
+DOCS = FOLDER.parents[1] / "docs"
 CASE = case.Case(
     name="one",
     file="jax_plain",
@@ -134,6 +139,17 @@ def test_wilson_s_interval_solves_its_equation():
     assert scores.share([RIGHT, MISSED, NONE]) == "1 of 2 (50 %, 9 to 91)"
 
 
+def test_a_loss_shows_a_fault_after_five_steps_above_its_twin():
+    twin = np.linspace(1, 0.5, 60)
+    assert scores.shown_at(twin, twin) is None
+    worse = np.where(np.arange(60) < 30, twin, 2.0)
+    # The mean of ten is above 20 % more than the twin's with the third of them.
+    assert scores.shown_at(worse, twin) == 30 + 1 + 4
+    assert scores.shown_at(np.where(np.arange(60) < 30, twin, np.nan), twin) == 30 + 4
+    for_three = np.where((np.arange(60) > 20) & (np.arange(60) < 24), 1.2, twin)
+    assert scores.shown_at(for_three, twin) is None
+
+
 def test_a_batch_is_drawn_or_comes_in_order():
     xs, ys = data.wine()
     given = {"model": None, "loss": None, "optimizer": None, "score": None, "batch": 100}
@@ -160,6 +176,96 @@ def test_scores_of_outputs():
     assert data.accuracy_of_logits(np.array([[-2.0], [0.1], [-0.1]]), ys) == pytest.approx(2 / 3)
     assert data.explained(np.array([[1.0], [2.0]]), np.array([1.0, 2.0])) == 1
     assert data.explained(np.array([[np.nan], [2.0]]), np.array([1.0, 2.0])) == -1
+
+
+@pytest.fixture
+def page():
+    spec = importlib.util.spec_from_file_location("casebook_page", DOCS / "casebook.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def records(*said):
+    return "\n".join(one.record() for one in said)
+
+
+def row(name, made, cause, **more):
+    given = {
+        **dict.fromkeys(COLUMNS, ""),
+        "case": name,
+        "program": made,
+        "framework": "jax",
+        "source": "planted",
+        "fault": "end",
+        "half": "score",
+        "wrong": f"wrong in {name}",
+        "fix": "f",
+        "cause": cause,
+        "advice": NONE,
+        "place": NONE,
+        "at": 5.0,
+        "losses": "[1.0]",
+        "score": 0.5,
+        "seconds": 1.0,
+        **more,
+    }
+    return pl.DataFrame([given], {name: column.dtype for name, column in COLUMNS.items()})
+
+
+def test_rows_of_runs_become_the_tables_of_the_page(page, tmp_path):
+    losses = json.dumps([1.0] * 30)
+    alarms = [Said(10, "update", 1, "['a, 3']['w']"), Said(20, "update", 2)]
+    rows = [
+        row("one", case.ILL, RIGHT, advice=RIGHT, place=MISSED, losses=losses,
+            records=records(Said(BEFORE, "oneunit"), Said(BEFORE, "no rate", 2), *alarms)),
+        row("one", case.CURED, scores.SILENT, losses=json.dumps([0.5] * 30)),
+        row("two", case.ILL, MISSED, advice=MISSED, source="so-12", half="write"),
+        row("two", case.CURED, MISSED, others="starved", source="so-12", half="write"),
+    ]  # fmt: skip
+    path, first, second = tmp_path / "c.csv", tmp_path / "first", tmp_path / "second"
+    for folder, part in ((first, rows), (second, rows[:1])):
+        folder.mkdir()
+        pl.concat(part).write_parquet(folder / "rows.parquet")
+    page.collect([first], path)
+    page.collect([second], path)  # which has one program of them again
+    assert len(page.read(path)) == 4
+    only, _, whole = page.markdown("scores", path).split("\n")[2:5]
+    assert "| 1 of 1, 100 % (21 to 100) |" in only
+    assert "| 1 of 2, 50 % (9 to 91) |" in whole
+    assert "| 0 of 1, 0 % (0 to 79) | 1 of 2, 50 % (9 to 91) of twins |" in whole
+    assert "DeepDiagnosis (ICSE 2022)" in page.markdown("scores", path)
+    assert f"| {case.FAULTS['end']} | 2 | 1 | 0 | 1 | 0 of 1 | 1 |" in page.markdown("faults", path)
+    told = page.markdown("cases", path)
+    assert "| `oneunit`, `no rate`; `update` 10 | right | right | missed | silent |" in told
+    assert "wrong in two ([so-12](https://stackoverflow.com/questions/12))" in told
+    assert told.count("**missed**") == 2
+    assert "| starved |" in told
+
+
+def test_a_planted_fault_has_the_step_at_which_its_loss_shows_it(page, tmp_path):
+    ill = row(
+        "one", case.ILL, RIGHT, losses=json.dumps([1.0] * 30), records=records(Said(10, "clip"))
+    )
+    twin = row("one", case.CURED, scores.SILENT, losses=json.dumps([0.5] * 30))
+    pl.concat([ill, twin]).write_parquet(tmp_path / "rows.parquet")
+    page.collect([tmp_path], tmp_path / "c.csv")
+    assert "| wrong in one |  | `clip` 10 | right | 4 |" in page.markdown(
+        "planted", tmp_path / "c.csv"
+    )
+
+
+def test_what_is_said_of_healthy_networks_is_counted_by_rules(page, tmp_path):
+    rows = [
+        "package,network,word,said",
+        'a,x,steady,""',
+        'a,y,steady,"rate, once"',
+        "b,z,steady,rate",
+    ]
+    (tmp_path / "healthy.csv").write_text("\n".join(rows), encoding="utf-8")
+    text = page.markdown("healthy", tmp_path / "c.csv")
+    assert text.startswith("**Of 1 of 3 networks nothing is said.**")
+    assert text.index("| `rate` | 2 | a y, b z |") < text.index("| `once` | 1 | a y |")
 
 
 @pytest.mark.slow

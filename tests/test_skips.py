@@ -1,5 +1,7 @@
 """Skip connections around a layer: where they are recognised, and what branches add to a stream."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 from problems import norm
 
 import jaxnn
+from experiments.casebook import said
+from experiments.casebook.programs.jax_planted import dying_branch
 from jaxnn.chain.state import State
 from jaxnn.recognition.skips import Skip, skip_of
 from jaxnn.recognition.step_graph import Graph
@@ -157,8 +161,6 @@ def test_what_branches_of_a_module_of_torch_add_is_that_of_its_states(torch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("users_jax")
 def test_a_branch_that_dies_in_a_training_gives_an_alarm_that_names_its_layer():
-    from planted import FAULTS, trained
-
-    (alarm,) = trained(FAULTS["a dying branch"][0], steps=101)[1].alarms
-    assert (alarm.rule, alarm.layer) == ("branch", 4)
-    assert "blocks[2]" in alarm.text
+    program = replace(dying_branch(is_cured=False), steps=101)
+    alarms = {one.rule: one.layer for one in said.answer(program).said if one.step >= 0}
+    assert alarms["branch"] == 4

@@ -64,7 +64,7 @@ OF_INPUTS = frozenset(["inputs", "constant", "sorted", "given"])
 OF_OUTPUT = frozenset(
     [
         *("targets", "labels", "twice", "oneunit", "overbatch", "relulogits"),
-        *("mixes", "negative", "inverted", "unlabelled", "loss", "output"),
+        *("mixes", "negative", "inverted", "unlabelled", "loss", "output", REFUSED),
     ]
 )
 

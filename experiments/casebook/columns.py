@@ -1,10 +1,9 @@
 """The columns of the casebook's rows.parquet: one row a program, the ill one and the cured one."""
 
 from experiments.casebook.case import FAULTS, HALVES, PACKAGES, PROGRAMS
-from experiments.casebook.scores import MARKS, NONE
+from experiments.casebook.scores import MARKS, NONE, SILENT
 from experiments.runs.schema import REAL, TEXT, Column
 
-SILENT = "silent"  # of a cured program
 OF_CAUSE = (*MARKS, SILENT, NONE)
 
 COLUMNS = {

@@ -21,9 +21,9 @@ import polars as pl
 
 from experiments.casebook import report, said
 from experiments.casebook.case import CURED, HALVES, PACKAGES, PROGRAMS, cases
-from experiments.casebook.columns import COLUMNS, SILENT
+from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Answer
-from experiments.casebook.scores import MISSED, NONE, Score, score
+from experiments.casebook.scores import MISSED, NONE, SILENT, Score, score
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store

@@ -29,7 +29,8 @@ class Trained(NamedTuple):
 class Program:
     """A program that trains a network.
 
-    model: as `jaxnn.diagnose` takes it: a pair (f, params), or a module of any framework.
+    model: as `jaxnn.diagnose` takes it: a pair (f, params), a module of any framework, or a list of
+        a single layer.
     xs, ys: all examples, arrays of the framework.
     loss: (output, ys) -> losses of the examples, or one number.
     optimizer: of optax; of PyTorch a function of the module.
@@ -139,6 +140,8 @@ def runnable(model: Any, each: str = "batch") -> tuple[Callable[[PyTree, Any], A
     """Return the function of (params, xs) that a model of JAX is, and its params."""
     if isinstance(model, tuple):
         function, params = model
+    elif isinstance(model, list):  # of one layer
+        function, params = (lambda layers, xs: layers[0][0](layers[0][1], xs)), model
     else:
         function, params = (lambda module, xs: module(xs)), model
     if each == "example":

@@ -5,8 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.casebook.case import CURED, HALVES, ILL, PROGRAMS, SCORE, WRITE
-from experiments.casebook.columns import SILENT
-from experiments.casebook.scores import MARKS, NONE, share
+from experiments.casebook.scores import MARKS, NONE, SILENT, share
 from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.comparison import comparison

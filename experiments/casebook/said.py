@@ -19,6 +19,7 @@ from experiments.casebook.program import Program, Trained
 from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.flow.verdict.verdict import Verdict
 from jaxnn.train.alarms import ALARMS
+from jaxnn.train.watched import Alarm
 
 BEFORE = -1  # the step of what is said before training
 NOT_TRAINED = Trained([], math.nan)
@@ -86,12 +87,12 @@ def _before(program: Program) -> tuple[list[Said], list[tuple[int, str]], int]:
         diagnosis = jaxnn.diagnose(program.model, xs, ys, loss=program.loss, each=program.each)
         verdict, parameters = diagnosis.verdict, diagnosis.flow.parameters
     except ValueError:
-        return [Said(BEFORE, REFUSED)], [], 0
+        return [Said(BEFORE, REFUSED, advises=True)], [], 0
     arrays = list(zip(parameters.layers, parameters.paths, strict=True))
-    return list(_told(verdict)), arrays, len(verdict.names)
+    return list(told(verdict)), arrays, len(verdict.names)
 
 
-def _told(verdict: Verdict) -> Iterator[Said]:
+def told(verdict: Verdict) -> Iterator[Said]:
     """Yield what a verdict tells but for what is healthy: the rate is that of a well network."""
     for found in verdict.told:
         is_healthy = not verdict.ill if found.rule == "rate" else FINDINGS[found.rule].healthy
@@ -112,18 +113,19 @@ def _during(program: Program) -> tuple[list[Said], Trained]:
                 every=program.every,
             )
         except ValueError:
-            return [Said(0, REFUSED)], NOT_TRAINED
+            return [Said(0, REFUSED, advises=True)], NOT_TRAINED
         trained = program.train(program, watch)
         alarms = watch.watched.alarms
-    said = [
-        Said(alarm.step, alarm.rule, alarm.layer, alarm.path, _advises(alarm.rule))
-        for alarm in alarms
-    ]
-    return said, trained
+    return list(map(_of_alarm, alarms)), trained
 
 
-def _advises(rule: str) -> bool:
-    return rule in ALARMS and bool(ALARMS[rule].advises)
+def _of_alarm(alarm: Alarm) -> Said:
+    """Return an alarm; what could not be measured is a refusal, whose error says what to do."""
+    if alarm.rule == "measurement":
+        return Said(alarm.step, REFUSED, advises=True)
+    rule = ALARMS.get(alarm.rule) or FINDINGS.get(alarm.rule)  # the latter of the first batch
+    advises = rule is not None and bool(rule.advises)
+    return Said(alarm.step, alarm.rule, alarm.layer, alarm.path, advises)
 
 
 def _plain(value: Any) -> Any:

@@ -83,7 +83,7 @@ def softmax_by_hand(is_cured: bool) -> Program:
         p = jnp.exp(output) / jnp.sum(jnp.exp(output), axis=-1, keepdims=True)
         return -jnp.sum(jax.nn.one_hot(ys, 10) * jnp.log(p), axis=-1)
 
-    model = (mlp, dense((64, 10), scale=3.0))
+    model = [(mlp, dense((64, 10), scale=3.0))]
     loss = classes if is_cured else by_hand
     return Program(model, xs, ys, loss, optax.adam(1e-2), data.accuracy)
 
@@ -127,7 +127,7 @@ def line_far_from_zero(is_cured: bool) -> Program:
     xs = np.linspace(0, 100, 100, dtype=np.float32)[:, None]
     ys = 0.5 * xs[:, 0] + np.random.default_rng(0).normal(size=100).astype(np.float32)
     xs = data.scaled(xs).astype(np.float32) if is_cured else xs
-    model = (mlp, dense((1, 1)))
+    model = [(mlp, dense((1, 1)))]
     return Program(model, xs, ys, squares, optax.sgd(0.1), data.explained)
 
 
@@ -167,7 +167,7 @@ def eight_points(is_cured: bool) -> Program:
     xs = np.array([-8, -6, -4, -2, 2, 4, 6, 8], np.float32)[:, None]
     ys = 2 * xs[:, 0] + 1
     rate = 0.01 if is_cured else 0.1
-    return Program((mlp, dense((1, 1))), xs, ys, squares, optax.sgd(rate), data.explained)
+    return Program([(mlp, dense((1, 1)))], xs, ys, squares, optax.sgd(rate), data.explained)
 
 
 def xor_by_absolute_errors(is_cured: bool) -> Program:
