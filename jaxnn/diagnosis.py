@@ -19,7 +19,6 @@ from .curing.cures import Cures, tried_on
 from .curing.jax_patients import jax_patient
 from .curing.patient import Patient
 from .curing.torch_patient import TorchPatient
-from .errors import NoTangentError
 from .evidence.evidence import Evidence
 from .evidence.jax_trial import JaxTrial
 from .evidence.torch_trial import TorchTrial
@@ -208,11 +207,7 @@ def diagnose(
             cotangent = jax.random.normal(jax.random.key(seed), shape) / shape[0]
 
     def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
-        given = {"loss": loss, "cotangent": cotangent, **measured}
-        try:
-            return gradient_flow((net, params), xs, ys, tangent=True, **given)
-        except NoTangentError:  # of a layer with a reverse rule alone
-            return gradient_flow((net, params), xs, ys, **given)
+        return gradient_flow((net, params), xs, ys, loss=loss, cotangent=cotangent, **measured)
 
     flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
     options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model)}
