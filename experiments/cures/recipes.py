@@ -113,12 +113,9 @@ def recipe(name: str, depth: int | None = None, width: int = 64) -> Recipe:
     is_flat = name in (*ACTIVATIONS, "residual")
     is_picture = any(isinstance(part, Convolution) for part in block)
     shape = (PIXELS, PIXELS, CHANNELS) if is_picture else shapes[is_flat]
-    stem = ((Linear(width, width),),) if _has_skips(block) else ()
+    has_skips = any(isinstance(part, Residual) for part in block)
+    stem = ((Linear(width, width),),) if has_skips else ()
     return Recipe((*stem, *(block,) * depth), shape)
-
-
-def _has_skips(block: Parts) -> bool:
-    return any(isinstance(part, Residual) for part in block)
 
 
 def data(made: Recipe, seed: int, channels_last: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -134,32 +131,24 @@ def _mlp(n: int) -> Parts:
     return (Linear(n, 4 * n), Units("gelu"), Linear(4 * n, n))
 
 
-def _pre_norm(n: int) -> Parts:
-    return (Residual((LayerNorm(n), Attention(n))), Residual((LayerNorm(n), *_mlp(n))))
-
-
-def _post_norm(n: int) -> Parts:
-    return (Residual((Attention(n),)), LayerNorm(n), Residual(_mlp(n)), LayerNorm(n))
-
-
-def _mixer(n: int) -> Parts:
-    return (
+BLOCKS: dict[str, Callable[[int], Parts]] = {
+    **{name: lambda n, name=name: (Linear(n, n), Units(name)) for name in ACTIVATIONS},
+    "residual": lambda n: (Residual((Linear(n, n), Units("relu"), Linear(n, n))),),
+    "pre_norm": lambda n: (
+        Residual((LayerNorm(n), Attention(n))),
+        Residual((LayerNorm(n), *_mlp(n))),
+    ),
+    "post_norm": lambda n: (
+        Residual((Attention(n),)),
+        LayerNorm(n),
+        Residual(_mlp(n)),
+        LayerNorm(n),
+    ),
+    "attention": lambda n: (Attention(n),),
+    "mixer": lambda n: (
         Residual((LayerNorm(n), AcrossTokens(_mlp(TOKENS)))),
         Residual((LayerNorm(n), *_mlp(n))),
-    )
-
-
-def _dense(name: str) -> Callable[[int], Parts]:
-    return lambda n: (Linear(n, n), Units(name))
-
-
-BLOCKS: dict[str, Callable[[int], Parts]] = {
-    **{name: _dense(name) for name in ACTIVATIONS},
-    "residual": lambda n: (Residual((Linear(n, n), Units("relu"), Linear(n, n))),),
-    "pre_norm": _pre_norm,
-    "post_norm": _post_norm,
-    "attention": lambda n: (Attention(n),),
-    "mixer": _mixer,
+    ),
     "convolutions": lambda n: (Convolution(CHANNELS), Units("tanh")),
     "batch_norm": lambda n: (Convolution(CHANNELS), BatchNorm(CHANNELS), Units("relu")),
 }

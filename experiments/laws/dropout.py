@@ -18,6 +18,7 @@ import math
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.laws.draws import Ensemble, slope_down, square_network
@@ -98,7 +99,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     for keep in setup.keep:
         with jax.enable_x64(True):
             q0 = start(keep)[1]
-        name, x = f"kept {keep:g}", np.sqrt(q0) * one_input(n)
+        name, x = f"kept {keep:g}", np.sqrt(q0) * jnp.ones((1, n))
         masks = (Dropout(keep, number) for number in (0, 1))
         one, other = (
             np.stack([z[:, 0] for z in signals(keys, net, ENSEMBLE, x, dropout=mask)])
@@ -115,11 +116,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         slopes = slope_down(log_delta)
         yield f"{name}: slope of ln ‖Δz‖", mean_of(slopes)
         yield points(GRADIENT, "½ ln χ", keep, slopes[:, None])
-
-
-def one_input(n: int) -> jax.Array:
-    """Return an input of mean square 1, (1, n)."""
-    return jax.numpy.ones((1, n))
 
 
 LAW = Law(

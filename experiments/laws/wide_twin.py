@@ -123,11 +123,6 @@ def cases(kind: str, sizes: Sizes) -> list[list[str]]:
     ]
 
 
-def factor_of(kind: str) -> str:
-    """Return the name of the factor of the rule that a kind tests."""
-    return f"the mean squares of products, {kind}"
-
-
 def predict(setup: Setup) -> Told:
     """Predict the sizes of a kind of network by draws of the twins of some."""
     with jax.enable_x64(False):  # the packages' own float
@@ -161,7 +156,7 @@ def predict(setup: Setup) -> Told:
                 joint = np.std(draws, axis=0, ddof=1) * parts**0.5
                 yield from (
                     Predicted(case, float(value), ROUNDING, REASON, ERRORS).about(
-                        factor_of(kind), float(gain), float(error)
+                        f"the mean squares of products, {kind}", float(gain), float(error)
                     )
                     for case, value, gain, error in zip(of_panel, values, gains, joint, strict=True)
                 )
