@@ -154,7 +154,7 @@ def gradient_steps(quick: bool) -> tuple[Row, ...]:
 
     def block(kind: str, goal: float) -> Case:
         of = {**_shape(SHAPES["30 × 256, batch 256"], quick), "hidden": kind, "stacked": True}
-        return Case(kind, goal, Side("gradient", of), Side("gradient_blocks_jax", of))
+        return Case(kind, goal, Side("gradient", of), Side("gradient_jax", of))
 
     return (
         Row("gradient", "gradient step", "jax.value_and_grad of the plain forward pass", "warm",
