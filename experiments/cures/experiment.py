@@ -156,9 +156,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     return Conclusion(
         rows,
         verdicts=report.verdicts(rows),
-        figures={},
         about=runtime.frameworks(),
-        failure=None,
         missing=missing,
     )
 
@@ -167,7 +165,6 @@ EXPERIMENT = Experiment(
     name="cures",
     settings=Settings,
     columns=COLUMNS,
-    figures=(),
     prepare=prepare,
     measure=measure,
     conclude=conclude,

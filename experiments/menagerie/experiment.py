@@ -123,7 +123,6 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     return Conclusion(
         rows,
         verdicts=report.verdicts(rows),
-        figures={},
         about=runtime.frameworks() | {"packages": catalogue.versions()},
         failure=f"other than plain gradients: {', '.join(differ)}" if differ else None,
         missing=missing,
@@ -134,7 +133,6 @@ EXPERIMENT = Experiment(
     name="menagerie",
     settings=Settings,
     columns=COLUMNS,
-    figures=(),
     prepare=prepare,
     measure=measure,
     conclude=conclude,

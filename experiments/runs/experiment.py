@@ -12,7 +12,7 @@ import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -99,7 +99,7 @@ class Conclusion(NamedTuple):
 
     rows: pl.DataFrame
     verdicts: list[str]
-    figures: "dict[str, charts.Figure]"
+    figures: "Mapping[str, charts.Figure]" = MappingProxyType({})
     page: "Callable[[], report.Page] | None" = None
     files: Mapping[str, bytes] = MappingProxyType({})
     about: Mapping[str, Any] = MappingProxyType({})
@@ -132,16 +132,16 @@ class Experiment(Generic[P, R]):
     name: str
     settings: type[runtime.Options]
     columns: dict[str, Column]
-    figures: tuple[str, ...]
     prepare: Callable[[Any], P]
     measure: Callable[[P, Store | None], tuple[list[R], bool]]
     conclude: Callable[[P, list[R]], Conclusion]
     table: Callable[[pl.DataFrame, Missing], RenderableType]
     title: str
     compare: Callable[[list[pl.DataFrame]], list[pl.DataFrame]]
-    files: tuple[str, ...] = field(default=())
-    report: bool = field(default=False)
-    own: Source | None = field(default=None)
+    figures: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    report: bool = False
+    own: Source | None = None
 
     def with_defaults(self, **values: Any) -> Any:
         """Return settings with these values; one of this repository has a folder of its name."""
