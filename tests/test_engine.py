@@ -37,6 +37,7 @@ def test_the_other_process_draws_the_same_and_is_done_without_once_it_has_gone(p
     assert (picture().png, picture().svg) == (here.png, here.svg)  # a PDF names its time
     assert picture().pdf.startswith(b"%PDF")
     assert "vegaEmbed" in library()
+    assert not Path(engine._process._path).exists()  # nothing is left if this process is killed
     with pytest.raises(
         engine.NotDrawnError, match=r"^Vega-Lite to SVG conversion failed: TypeError"
     ):

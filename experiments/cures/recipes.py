@@ -131,8 +131,12 @@ def _mlp(n: int) -> Parts:
     return (Linear(n, 4 * n), Units("gelu"), Linear(4 * n, n))
 
 
+def _dense(name: str) -> Callable[[int], Parts]:
+    return lambda n: (Linear(n, n), Units(name))
+
+
 BLOCKS: dict[str, Callable[[int], Parts]] = {
-    **{name: lambda n, name=name: (Linear(n, n), Units(name)) for name in ACTIVATIONS},
+    **{name: _dense(name) for name in ACTIVATIONS},
     "residual": lambda n: (Residual((Linear(n, n), Units("relu"), Linear(n, n))),),
     "pre_norm": lambda n: (
         Residual((LayerNorm(n), Attention(n))),

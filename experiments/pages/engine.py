@@ -168,14 +168,15 @@ class _Process:
         # its parent.
         is_main = threading.current_thread() is threading.main_thread()
         parent = os.getpid() if is_main else None
-        self._printed = tempfile.NamedTemporaryFile()  # noqa: SIM115, as long as the process
+        printed, self._path = tempfile.mkstemp()
+        self._printed = os.fdopen(printed, "rb")
         self._pipe, others = SPAWN.Pipe()
-        arguments = (others, self._printed.name, parent)
+        arguments = (others, self._path, parent)
         try:
             self._process = SPAWN.Process(target=serve, args=arguments, daemon=True)
             self._process.start()
         except BaseException:
-            self._printed.close()
+            self._forget()
             raise
         others.close()  # so that the end of the other process is that of the pipe
         atexit.register(self.close)
@@ -199,7 +200,12 @@ class _Process:
     def close(self) -> None:
         """End it; it ignores what Python would end it with."""
         self._process.kill()
+        self._forget()
+
+    def _forget(self) -> None:
         self._printed.close()
+        with contextlib.suppress(OSError):  # the other process has deleted it
+            Path(self._path).unlink()
 
     def death(self) -> str | None:
         """Return by what it was ended and its last words; None if it ended by itself."""
@@ -305,6 +311,8 @@ def serve(requests: Connection, printed: str, parent: int | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     file = os.open(printed, os.O_RDWR | os.O_APPEND)
+    with contextlib.suppress(OSError):  # of another system than POSIX: at the end
+        Path(printed).unlink()
     for stream in (1, 2):
         os.dup2(file, stream)
     library(_newest())
