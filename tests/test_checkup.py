@@ -12,6 +12,7 @@ import jaxnn
 from jaxnn.cli import command, contract
 from jaxnn.rehearsal import checkup as checkups
 from jaxnn.rehearsal.course import Batch, Course, Losses, rehearsed
+from jaxnn.rehearsal.held_out import labels_found, rows_of
 from jaxnn.rehearsal.of_jax import ADAM
 from jaxnn.rules import Found
 from jaxnn.train.watched import Alarm, Watched
@@ -51,7 +52,7 @@ COURSES = {
         course([*falling(5.0, 2.3, 20), *[2.3] * 80], 2.3),
         False,
         "It does not learn this batch: the loss falls from 5 to 2.3 in 100 steps; a constant answer"
-        " has 2.3.",
+        " reaches 2.3.",
     ),
     "stays": (
         course([2.3] * 100, 2.3),
@@ -85,6 +86,11 @@ COURSES = {
         course(falling(2.3, 0.02), 2.3, batches=4),
         True,
         "learns these 4 batches by he",
+    ),
+    "worse than at the start": (
+        course([2.3] * 100, [2.3, *[5.0] * 99]),
+        False,
+        "the loss stays at 2.3 in 100 steps; a constant answer reaches 2.3.",
     ),
     "known before": (
         course([0.01] * 100, 2.3),
@@ -159,11 +165,80 @@ def test_what_was_found_is_said_once_and_the_worst_first():
     assert found(["signal"], ["nonfinite", "measurement"]) == ["signal", "measurement"]
 
 
+def test_a_rule_speaks_once_and_counts_the_others():
+    nothing = SimpleNamespace(verdict=SimpleNamespace(findings=()))
+    places = tuple(Found("starved", i, "", {}, f"Layer {i} is starved.", "") for i in range(1, 5))
+    result = checkups.Checkup(course([1.0] * 10), nothing, Watched(), (places[0], *places[1:]))
+    assert result.sentences[1:] == ("Layer 1 is starved. So it is in 3 other places.",)
+    result = checkups.Checkup(course([1.0] * 10), nothing, Watched(), places[:2])
+    assert result.sentences[1:] == ("Layer 1 is starved. So it is in 1 other place.",)
+
+
 def test_an_alarm_brings_its_advice_without_links():
     watched = Watched(alarms=[Alarm(10, "format", "Step 10: lost.", 3, "['a']")])
     (alarm,) = checkups.found_in(diagnosis(), watched)
     assert (alarm.layer, alarm.path, alarm.values["step"]) == (3, "['a']", 10)
     assert alarm.advice == "Scale the loss; bfloat16."
+
+
+# Labels, by what was learned from half of the examples
+
+
+class Learned:
+    """A copy that learns its half of the batch, or not; its output is its inputs."""
+
+    def __init__(self, batch, loss):
+        self.losses, self.batch = loss, batch
+
+    def step(self, number, batch):
+        assert batch is self.batch
+        return Losses(self.losses ** (number + 1), 1.0)
+
+    def trial(self, batch):
+        def slope(output, order):
+            return SimpleNamespace(value=float(np.mean((output - batch.ys[order]) ** 2)))
+
+        return SimpleNamespace(first=batch.xs, slope=slope)
+
+
+def of_labels(xs, ys, classes=0, loss=0.8, batches=1):
+    given = [Batch(xs, ys)] * batches
+    return list(labels_found(lambda batch: Learned(batch, loss), given, classes, 20))
+
+
+def test_labels_that_tell_nothing_of_the_inputs():
+    rng = np.random.default_rng(0)
+    xs, noise = rng.normal(size=(2, 401))
+    (found,) = of_labels(xs, noise)
+    assert (found.rule, found.values["count"]) == ("labels", 200)
+    assert found.values["share"] > 0.1
+    assert "does not help with 200 others" in found.text
+    assert of_labels(xs, xs + 3 * noise) == []  # a little information
+    assert of_labels(xs[:399], noise[:399]) == []  # too few examples to tell
+    assert of_labels(xs, noise, classes=21) == []
+    assert of_labels(xs, noise, loss=1.0) == []  # nothing was learned
+    assert of_labels(xs, noise, batches=2) == []
+    assert of_labels(xs, None) == []
+
+
+def test_halves_of_a_batch():
+    xs, ys = np.arange(7), {"y": np.arange(7), "weight": np.ones(3)}
+    halves = [rows_of(Batch(xs, ys), 7, half) for half in (0, 1)]
+    assert [[*half.xs] for half in halves] == [[0, 2, 4], [1, 3, 5]]
+    assert [[*half.ys["y"]] for half in halves] == [[0, 2, 4], [1, 3, 5]]
+    assert all(half.ys["weight"] is ys["weight"] for half in halves)
+
+
+def test_an_optimiser_that_is_to_blame():
+    def said(adam):
+        nothing = SimpleNamespace(verdict=SimpleNamespace(findings=()))
+        stays = course([2.3] * 100, 2.3)
+        return checkups.Checkup(stays, nothing, Watched(), (), adam).sentences[1:]
+
+    adam = "With Adam of step size 0.001 in the optimiser's place it does, to 0.022: look at the"
+    assert said(course(falling(2.3, 0.02), 2.3)) == (f"{adam} optimiser and its step size.",)
+    assert said(course([2.3] * 100, 2.3)) == ("Nor does it with Adam of step size 0.001.",)
+    assert said(None) == ()
 
 
 def network(p, xs):
@@ -265,6 +340,7 @@ def test_what_is_ill_is_said():
     small = jaxnn.checkup(model, optax.sgd(1e-9), xs, ys, loss=mean_square)
     assert small.learns is False
     assert "the loss stays at" in str(small)
+    assert small.with_adam.learns
     blind = jaxnn.checkup(model, optax.adam(0.1), 0 * xs, ys - ys.mean() + 3, loss=mean_square)
     assert blind.learns is False
 
@@ -371,6 +447,26 @@ def test_a_module_that_learns_nothing(torch):
     assert result.learns is False
     with pytest.raises(TypeError, match=r"a torch\.optim\.Optimizer, or a function of param"):
         jaxnn.checkup(model, 0.1, xs, ys, loss=torch.nn.functional.mse_loss)
+
+
+@pytest.mark.slow
+def test_labels_of_digits(torch):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    xs = torch.tensor(digits.data[:800] / 16).float()
+    ys = torch.tensor(digits.target[:800])
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    adam = torch.optim.Adam(model.parameters(), 0.01)
+
+    def rules(ys):
+        result = jaxnn.checkup(model, adam, xs, ys, loss=torch.nn.functional.cross_entropy)
+        assert result.learns
+        return {found.rule for found in result.found}
+
+    assert "labels" not in rules(ys)
+    assert "labels" in rules(ys[torch.randperm(800)])
 
 
 @pytest.mark.slow

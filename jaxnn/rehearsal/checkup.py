@@ -9,6 +9,7 @@ import logging
 import random
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ..errors import TrainingWarning
 from ..flow.verdict.findings import CUT, FINDINGS
 from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, is_of_torch
+from ..network.checks import check_loss
 from ..progress import live
 from ..rules import Found
 from ..texts import counted
@@ -31,6 +33,7 @@ from ..train.alarms import ALARMS
 from ..train.steps import check_integer
 from ..train.watched import Alarm, Watched
 from .course import Batch, Course, rehearsed
+from .held_out import labels_found
 from .of_jax import JaxTrainee
 from .of_torch import TorchTrainee, original_kept
 
@@ -59,6 +62,7 @@ class Checkup:
     diagnosis: of the network before it, on the first batch.
     watched: the record of the rehearsal.
     found: all findings and alarms, the worst first, each once.
+    with_adam: where it does not learn, a rehearsal with Adam instead of the optimiser.
     note: a sentence on what was assumed; "" without.
     """
 
@@ -66,6 +70,7 @@ class Checkup:
     diagnosis: Diagnosis
     watched: Watched
     found: tuple[Found, ...]
+    with_adam: Course | None = None
     note: str = ""
 
     @property
@@ -95,8 +100,31 @@ class Checkup:
     def sentences(self) -> tuple[str, ...]:
         """Whether it learns, what was found, what to change, and how that was measured."""
         advice = self.advice
-        said = map(str, self.found[: MOST - bool(advice)])
-        return tuple(filter(None, (str(self.course), *said, advice, *self._closing())))
+        said = islice(self._told(), MOST - bool(advice))
+        first = str(self.course), self._of_adam()
+        return tuple(filter(None, (*first, *said, advice, *self._closing())))
+
+    def _told(self) -> Iterator[str]:
+        """Yield what was found: of each rule the first sentence, and in how many other places."""
+        counts = Counter(found.rule for found in self.found)
+        firsts: dict[str, Found] = {}
+        for found in self.found:
+            firsts.setdefault(found.rule, found)
+        for rule, found in firsts.items():
+            more = counts[rule] - 1
+            yield f"{found} So it is in {counted(more, 'other place')}." if more else str(found)
+
+    def _of_adam(self) -> str:
+        """Say whether it is the optimiser, if the network does not learn."""
+        other = self.with_adam
+        if other is None or not len(other.losses):
+            return ""
+        if not other.learns:
+            return "Nor does it with Adam of step size 0.001."
+        return (
+            f"With Adam of step size 0.001 in the optimiser's place it does, to {other.end:.3g}: "
+            "look at the optimiser and its step size."
+        )
 
     def _closing(self) -> Iterator[str]:
         yield self.note
@@ -163,23 +191,34 @@ def checkup(
     """
     check_integer("steps", steps, 1)
     batches = batches_of(xs, ys)
-    every = max(1, steps // MEASUREMENTS)
     is_torch = is_of_torch(model)
+    options = {"loss": check_loss(loss), "each": each, "cuts": cuts}
     kept = original_kept(model, batches) if is_torch else same_random_states()
+
+    def trainee(batch: Batch, optimizer: Any = optimizer, every: int = steps) -> Any:
+        kind = TorchTrainee if is_torch else JaxTrainee
+        return kind(model, optimizer, batch, every, **options)
+
     with live(), kept, warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)  # alarms are in the answer
-        diagnosis = diagnose(model, *batches[0], loss=loss, each=each, cuts=cuts)
-        trainee: JaxTrainee | TorchTrainee
-        if is_torch:
-            trainee = TorchTrainee(model, optimizer, every, loss, cuts)
-        else:
-            trainee = JaxTrainee(
-                model, optimizer, batches[0], every, loss=loss, each=each, cuts=cuts
-            )
-        course = rehearsed(trainee, batches, steps)
-        watched = trainee.watch.watched
+        diagnosis = diagnose(model, *batches[0], **options)
+        first = trainee(batches[0], every=max(1, steps // MEASUREMENTS))
+        course, watched = rehearsed(first, batches, steps), first.watch.watched
+        other: Course | None = None
+        labels: tuple[Found, ...] = ()
+        if course.learns is not True and not course.interrupted and optimizer is not None:
+            other = rehearsed(trainee(batches[0], None), batches, steps)
+        if course.learns and not course.interrupted:
+            labels = tuple(labels_found(trainee, batches, _classes(diagnosis), steps))
+        found = found_in(diagnosis, watched, labels)
     note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
-    return Checkup(course, diagnosis, watched, found_in(diagnosis, watched), note)
+    return Checkup(course, diagnosis, watched, found, other, note)
+
+
+def _classes(diagnosis: Diagnosis) -> int:
+    """Return the number of classes of the labels; 0 of others."""
+    evidence = diagnosis.evidence
+    return evidence.data.classes if evidence is not None and evidence.data is not None else 0
 
 
 def batches_of(xs: PyTree, ys: PyTree) -> list[Batch]:
@@ -214,10 +253,13 @@ def same_random_states() -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-def found_in(diagnosis: Diagnosis, watched: Watched) -> tuple[Found, ...]:
+def found_in(
+    diagnosis: Diagnosis, watched: Watched, labels: tuple[Found, ...] = ()
+) -> tuple[Found, ...]:
     """Return all findings and alarms, the worst first, each once.
 
-    Findings that explain all else come first, then what the training has shown, then the others.
+    Findings that explain all else come first, then what the training has shown, of the labels too,
+    then the others.
     """
     verdict = diagnosis.verdict
     findings = [found for found in verdict.findings if not _is_usual(found, verdict.ill)]
@@ -230,7 +272,7 @@ def found_in(diagnosis: Diagnosis, watched: Watched) -> tuple[Found, ...]:
     ]
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]
-    return (*first, *alarms, *rest, *usual)
+    return (*first, *labels, *alarms, *rest, *usual)
 
 
 def _is_usual(found: Found, ill: bool) -> bool:

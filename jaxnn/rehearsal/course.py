@@ -4,8 +4,9 @@
     -> does it learn these examples by heart, in part, not at all, or can that not be told?
 
 The constant answer is the network's own mean output over the examples of the batch, given to each
-of them. Who knows no more of an example than that has learned nothing of it, however far the loss
-has fallen: loss(mean output, ys) is what remains of a loss where examples are not told apart.
+of them, the best one of all steps. Who knows no more of an example than that has learned nothing of
+it, however far the loss has fallen: loss(mean output, ys) is what remains of a loss where examples
+are not told apart.
 """
 
 import logging
@@ -16,6 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from ..evidence.trial import Trial
 from ..texts import counted
 
 log = logging.getLogger("jaxnn.rehearsal")
@@ -47,6 +49,9 @@ class Trainee(Protocol):
     def step(self, number: int, batch: Batch) -> Losses:
         """Take one step of the optimiser, watched; return the losses before it."""
 
+    def trial(self, batch: Batch) -> Trial:
+        """Return the network as it is now, with a batch to make experiments with."""
+
 
 @dataclass(frozen=True)
 class Course:
@@ -72,12 +77,16 @@ class Course:
     @property
     def end(self) -> float:
         """The median of the last losses."""
-        return _last(self.losses, self.batches)
+        return float(np.median(self.losses[-max(self.batches, len(self.losses) // LAST, 1) :]))
 
     @property
     def constant(self) -> float:
-        """The loss of a constant answer at the end; nan if there is none."""
-        return _last(self.constants, self.batches)
+        """The least loss of a constant answer on the way; nan if there is none."""
+        rounds = len(self.constants) // self.batches
+        if not rounds:
+            return np.nan
+        of_rounds = self.constants[: rounds * self.batches].reshape(rounds, -1)
+        return float(np.mean(of_rounds, axis=1).min())
 
     @property
     def learns(self) -> bool | None:
@@ -120,7 +129,9 @@ class Course:
             when = f"from step {first} on" if first else "from the start"
             return f"It does not learn {these}: the loss is {self.losses[first]} {when}."
         course = f"{self._moved} {after}"
-        constant = "" if np.isnan(self.constant) else f"; a constant answer has {self.constant:.3g}"
+        constant = (
+            "" if np.isnan(self.constant) else f"; a constant answer reaches {self.constant:.3g}"
+        )
         if self.by_heart:
             return f"It learns {these} by heart: {course}."
         if self.learns:
@@ -136,10 +147,6 @@ class Course:
         if abs(end - start) <= STILL * abs(start):
             return f"the loss stays at {start:.3g}"
         return f"the loss {'falls' if end < start else 'rises'} from {start:.3g} to {end:.3g}"
-
-
-def _last(values: np.ndarray, batches: int) -> float:
-    return float(np.median(values[-max(batches, len(values) // LAST, 1) :]))
 
 
 def rehearsed(trainee: Trainee, batches: Sequence[Batch], steps: int) -> Course:

@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 
 from ..arrays.compiled import compiled
 from ..arrays.rows import at_least_float32, is_float
+from ..evidence.jax_trial import JaxTrial
 from ..flow.record.loss import mean_of
 from ..train.first_batch import OF_BATCH
 from ..train.steps import Optimizer, check_optimizer, moved_by, strongly_typed
@@ -42,6 +43,11 @@ class JaxTrainee:
         params, after = (whole_of(floats, trainee.tree) for floats in (before, self._floats))
         self.watch(number, params, xs, ys, after=after, value=value)
         return Losses(float(value), float(constant))
+
+    def trial(self, batch: Batch) -> JaxTrial:
+        """Return the network as it is now, with a batch to make experiments with."""
+        net, tree, loss, _ = self._trainee
+        return JaxTrial(net, net.params(whole_of(self._floats, tree)), *batch, loss)
 
 
 @compiled

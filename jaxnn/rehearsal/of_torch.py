@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
+from ..evidence.torch_trial import TorchTrial
 from ..pytorch.inputs import called, entering
 from ..pytorch.module import Call, prediction_of, recording
 from ..pytorch.restore import unchanged
@@ -35,10 +36,14 @@ class TorchTrainee:
         self,
         module: Module,
         optimizer: Optimizer | None,
+        batch: Batch,
         every: int,
+        *,
         loss: Callable[[PyTree, PyTree], Tensor] | None,
         cuts: Any,
+        each: str,
     ):
+        del batch, each  # a module takes any batch
         self.module, self.optimizer = copies(module, optimizer)
         self.loss = loss
         self.watch: TorchWatch = watch_of(
@@ -50,29 +55,33 @@ class TorchTrainee:
 
     def step(self, number: int, batch: Batch) -> Losses:
         """Take one step of the optimiser, watched; return the losses before it."""
-        xs, ys = batch
-        seen: list[Losses] = []
+        value, losses = self._differentiated(batch)
+        first = [value]
 
         def closure() -> Tensor:
-            output = called(self.module, xs)
-            call = Call(self.module, xs, ys, self.loss, None)
-            value = call.top(output, len(entering(xs)[2]))[0]
-            self._differentiate(value)
-            if not seen:
-                seen.append(Losses(float(value.detach()), self._of_constant(output, ys)))
-            return value
+            """Return the loss; those of optimisers that ask again, such as LBFGS, are new."""
+            return first.pop() if first else self._differentiated(batch)[0]
 
-        begun = self.watch.begin(number, xs, ys)
-        self.optimizer.step(closure)
-        self.watch.end(begun, seen[0].value)
-        return seen[0]
+        with self.watch(number, *batch, value=losses.value):
+            self.optimizer.step(closure)
+        return losses
 
-    def _differentiate(self, value: Tensor) -> None:
-        """Give the copies of the parameters their gradients, and nothing else one."""
+    def trial(self, batch: Batch) -> TorchTrial:
+        """Return the module as it is now, with a batch to make experiments with."""
+        return TorchTrial(self.module, *batch, self.loss)
+
+    def _differentiated(self, batch: Batch) -> tuple[Tensor, Losses]:
+        """Give the copies of the parameters their gradients; return the loss, and as numbers."""
+        xs, ys = batch
+        output = called(self.module, xs)
+        call = Call(self.module, xs, ys, self.loss, None)
+        value = call.top(output, len(entering(xs)[2]))[0]
+        # Not `backward`, which would reach what else the loss holds, such as the original.
         grad = sys.modules["torch"].autograd.grad
         gradients = grad(value, self._learned, allow_unused=True)
         for p, g in zip(self._learned, gradients, strict=True):
             p.grad = g
+        return value, Losses(float(value.detach()), self._of_constant(output, ys))
 
     def _of_constant(self, output: PyTree, ys: PyTree) -> float:
         """Return the loss of the mean output, given to each example; nan without several ones."""
