@@ -12,7 +12,7 @@ import pytest
 from experiments import watch
 from experiments.__main__ import main
 from experiments.watch import server
-from experiments.watch.page import DIFFERENCE, LAYERS, page
+from experiments.watch.page import ARRAYS, DIFFERENCE, LAYERS, page
 from jaxnn.train import read_watch
 from jaxnn.train.journal import FILE
 
@@ -59,7 +59,7 @@ def cells(made, name, **wanted):
 
 def test_a_map_has_each_number_at_its_layer_and_step(tmp_path):
     made = page_of(record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0)))
-    gradient = cells(made, "layers", quantity=LAYERS["log10_delta"])
+    gradient = cells(made, "layers", quantity=LAYERS["log10_delta"].name)
     assert gradient.select("place", "name", "left", "right", "size", "size_is").rows() == [
         (1, "1 (a<b>)", 0.0, 10.0, -3.0, "number"),
         (2, "2 (head)", 0.0, 10.0, -float("inf"), "zero"),
@@ -74,7 +74,7 @@ def test_a_map_has_each_number_at_its_layer_and_step(tmp_path):
 
 def test_a_layer_without_a_number_is_left_out_of_a_map(tmp_path):
     made = page_of(record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0)))
-    signal = cells(made, "layers", quantity=LAYERS["log10_mean_square"])
+    signal = cells(made, "layers", quantity=LAYERS["log10_mean_square"].name)
     assert signal.select("place", "step", "size").rows() == [(1, 0, 0.5), (1, 10, 0.5)]
     broken = measured(0, None)
     broken["parameters"] = {name: [None] for name in broken["parameters"]}
@@ -86,7 +86,7 @@ def test_two_trainings_have_a_map_of_their_difference(tmp_path):
     one = record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0))
     two = record(tmp_path / "two", START, measured(10, -1.5), measured(20, -2.0))
     made = page_of(one, two)
-    gradient = cells(made, "layers", quantity=LAYERS["log10_delta"], run=DIFFERENCE, place=1)
+    gradient = cells(made, "layers", quantity=LAYERS["log10_delta"].name, run=DIFFERENCE, place=1)
     assert gradient.select("step", "size").rows() == [(10, 2.5)]
     assert made.choices[0].options == ("one", "two", DIFFERENCE)
     assert made.data["steps"]["training"].to_list() == ["one", "one", "two", "two"]
@@ -105,7 +105,44 @@ def test_of_many_measurements_some_are_drawn_with_the_last_one(tmp_path, monkeyp
     monkeypatch.setattr("experiments.watch.page.MOST_CELLS", 4)
     lines = (measured(step, -3.0) for step in range(9))
     made = page_of(record(tmp_path / "one", START, *lines))
-    assert cells(made, "layers")["step"].unique().sort().to_list() == [3, 8]
+    assert cells(made, "layers")["step"].unique().sort().to_list() == [0, 8]
+
+
+def test_measurements_that_are_drawn_stay_while_others_come(tmp_path, monkeypatch):
+    """So that a page needs new ones alone: 4 of 8, then every fourth of 9."""
+    monkeypatch.setattr("experiments.watch.page.MOST_CELLS", 8)
+    one = record(tmp_path / "one", START)
+    drawn = []
+    for step in range(9):
+        record(one, measured(step, -3.0))
+        drawn.append(cells(page_of(one), "layers")["step"].unique().sort().to_list())
+    assert drawn[4:] == [[0, 2, 4], [0, 2, 4, 5], [0, 2, 4, 6], [0, 2, 4, 6, 7], [0, 4, 8]]
+
+
+def test_an_array_that_starts_at_zero_is_grey_and_colours_end_where_alarms_begin(tmp_path):
+    first = measured(0, -3.0)
+    first["parameters"] |= {"log10_size": ["-Infinity"]}
+    made = page_of(record(tmp_path / "one", START, first, measured(10, -4.0)))
+    ratio = cells(made, "arrays", quantity=ARRAYS["log10_ratio"].name)
+    assert ratio["size_is"].to_list() == ["zero", "number"]
+    (panel,) = (panel for panel in made.panels if panel.title == "Parameter arrays")
+    (scale,) = (
+        layer["encoding"]["color"]["scale"]
+        for layer in panel.chart.to_dict()["layer"]
+        if "scale" in layer["encoding"]["color"]
+    )
+    assert f'"{ARRAYS["log10_ratio"].name}" ? -4.69897' in scale["domainMin"]["expr"]
+    assert f'"{ARRAYS["log10_ratio"].name}" ? -1' in scale["domainMax"]["expr"]
+    assert (
+        "a<b>" in made.panels[0].chart.to_dict()["layer"][0]["encoding"]["y"]["axis"]["labelExpr"]
+    )
+
+
+def test_runs_under_one_folder_are_compared(tmp_path):
+    runs = [record(tmp_path / name, START, measured(0, -3.0)) for name in ("one", "three", "two")]
+    request = watch.prepare(watch.Settings(folders=(tmp_path,)))
+    assert request.folders == tuple(runs)
+    assert page_of(*request.folders).choices[0].options == ("one", "three", "two")
 
 
 def test_nothing_is_measured_yet(tmp_path):
@@ -121,16 +158,16 @@ def test_of_two_trainings_one_has_measured_nothing_yet(tmp_path):
     one, two = record(tmp_path / "one", START, measured(0, -3.0)), record(tmp_path / "two", START)
     for folders in ((one, two), (two, one)):
         made = page_of(*folders)
-        gradient = cells(made, "layers", quantity=LAYERS["log10_delta"])
+        gradient = cells(made, "layers", quantity=LAYERS["log10_delta"].name)
         assert gradient.select("run", "step", "place").rows() == [("one", 0, 1), ("one", 0, 2)]
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "folders: expected one folder or two, got none"),
+        ([], "folders: expected that of a watched training, or several, got none"),
         (["{tmp}/none"], "has no watch.jsonl"),
-        (["{tmp}/one", "{tmp}/one"], "folders: expected two, got"),
+        (["{tmp}/one", "{tmp}/one"], "folders: expected each once, got"),
         (["{tmp}/one", "--port", "70000"], "port: expected a number from 0 to 65535, got 70000"),
         (["{tmp}/one", "--out", "{tmp}/one/watch.jsonl"], "add --overwrite"),
         (["{tmp}/one", "--out", "{tmp}/no/page.html"], "No such file"),
@@ -177,13 +214,16 @@ def test_the_server_answers_with_what_is_new(serving, monkeypatch):
     folder, served = serving
     status, text = ask(served, "/")
     assert (status, "connect-src" in text) == (200, True)
+    assert f'"live":"{server.state((folder,))}"' in text
     fresh = json.loads(ask(served, "/now?")[1])
     assert fresh["answer"]["text"] == "No alarm."
     assert json.loads(ask(served, f"/now?{fresh['state']}")[1]) == {"state": fresh["state"]}
     record(folder, measured(10, -4.0), alarm(10, "Step 10: late."))
     again = json.loads(ask(served, f"/now?{fresh['state']}")[1])
     assert again["answer"]["text"] == "Step 10: late."
-    assert again["data"]["steps"]["step"] == [0, 10]
+    steps = again["data"]["steps"]
+    assert (steps["kept"], steps["columns"]["step"]) == (1, [10])
+    assert json.loads(ask(served, "/now?older")[1])["data"]["steps"]["columns"]["step"] == [0, 10]
     assert ask(served, "/watch.jsonl")[0] == 404
     # A name that leads here from elsewhere.
     assert ask(served, "/", host="example.org:80")[0] == 403

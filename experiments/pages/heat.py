@@ -4,7 +4,8 @@
 """
 
 import itertools
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import numpy as np
@@ -13,6 +14,7 @@ import polars as pl
 from experiments.pages import charts, palette
 
 MOST_PLACES = 64  # of a map
+LONGEST, MOST_OF_A_NAME = 16, 110  # letters of a name on an axis, and pixels
 KINDS = {"zero": "grey: zero", "inf": "red: infinite", "nan": "red: not a number"}
 
 
@@ -69,6 +71,7 @@ def heat(
     title: str,
     *tooltip: str,
     scheme: str = palette.SEQUENTIAL,
+    ends: tuple[str, str] | None = None,
 ) -> charts.Chart:
     """Return a map of a quantity, over steps to the right and places upwards.
 
@@ -79,6 +82,7 @@ def heat(
         title: of the places.
         *tooltip: columns of what stands under the pointer, besides the step and the number.
         scheme: of colours.
+        ends: expressions of the numbers at both ends of the colours; by default those of the data.
     """
     places = [
         alt.X("left:Q", title="step", scale=alt.Scale(nice=False), axis=axes[0]),
@@ -95,7 +99,7 @@ def heat(
     colour = alt.Color(
         "size:Q",
         title=None,
-        scale=alt.Scale(scheme=scheme, zero=False),  # type: ignore[arg-type]
+        scale=_colours(scheme, ends),
         legend=alt.Legend(orient="right"),
     )
     under = [*tooltip, "step:Q"]
@@ -112,7 +116,33 @@ def heat(
     return alt.layer(numbers, others)
 
 
+def _colours(scheme: str, ends: tuple[str, str] | None) -> alt.Scale:
+    if ends is None:
+        return alt.Scale(scheme=scheme, zero=False)  # type: ignore[arg-type]
+    low, high = map(alt.ExprRef, ends)
+    return alt.Scale(
+        scheme=scheme,  # type: ignore[arg-type]
+        domainMin=low,
+        domainMax=high,
+        clamp=True,
+        nice=False,
+        zero=False,
+    )
+
+
 def counts(last: int) -> alt.Axis:
     """An axis of integers; by itself Vega draws ticks between them, whatever `tickMinStep` is."""
-    step = next(s * 10**p for p in itertools.count() for s in (1, 2, 5) if s * 10**p * 8 >= last)
-    return alt.Axis(values=list(range(0, last + 1, step)), format="d")
+    return alt.Axis(values=list(range(0, last + 1, _apart(last))), format="d")
+
+
+def named(names: Sequence[str]) -> alt.Axis:
+    """An axis of places with names, the first at 1, as many as there is room for."""
+    values = list(range(1, len(names) + 1, _apart(len(names))))
+    short = [name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}" for name in names]
+    label = f"{json.dumps(short, ensure_ascii=False)}[datum.value - 1]"
+    return alt.Axis(values=values, labelExpr=label, labelLimit=MOST_OF_A_NAME)
+
+
+def _apart(last: int) -> int:
+    """Return how far apart at most nine ticks up to the last one are."""
+    return next(s * 10**p for p in itertools.count() for s in (1, 2, 5) if s * 10**p * 8 >= last)

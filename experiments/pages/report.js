@@ -7,7 +7,15 @@ const rowsOf = (columns) => {
   const names = Object.keys(columns);
   return columns[names[0]].map((_, i) => Object.fromEntries(names.map((n) => [n, columns[n][i]])));
 };
-let data = Object.fromEntries(Object.entries(inside.data).map(([n, c]) => [n, rowsOf(c)]));
+const data = {};
+
+// What is long comes as gzip in base64.
+async function unpacked(tables) {
+  if (typeof tables !== "string") return tables;
+  const bytes = Uint8Array.from(atob(tables), (letter) => letter.charCodeAt(0));
+  const text = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(text).json();
+}
 
 const control = (choice) => document.getElementById(`choice-${choice.name}`);
 
@@ -71,7 +79,7 @@ async function show(views) {
 
 // A live page: what its server has recorded since, every two seconds.
 const PAUSE = 2000;
-let known = "";
+let known = inside.live;
 
 function tell(fresh) {
   document.getElementById("subtitle").textContent = fresh.subtitle;
@@ -98,7 +106,9 @@ async function follow(views) {
     const fresh = await answer.json();
     if (fresh.state !== known && fresh.data) {
       known = fresh.state;
-      data = Object.fromEntries(Object.entries(fresh.data).map(([n, c]) => [n, rowsOf(c)]));
+      for (const [name, { kept, columns }] of Object.entries(fresh.data)) {
+        data[name] = [...(data[name] ?? []).slice(0, kept), ...rowsOf(columns)];
+      }
       tell(fresh);
       for (const view of views) draw(view, data);
       await show(views);
@@ -114,6 +124,9 @@ async function follow(views) {
 }
 
 async function start() {
+  for (const [name, columns] of Object.entries(await unpacked(inside.data))) {
+    data[name] = rowsOf(columns);
+  }
   const embedded = await Promise.all(
     inside.charts.map((spec, i) =>
       vegaEmbed(`#chart-${i}`, { ...spec, datasets: { ...spec.datasets, ...data } }, {
@@ -135,7 +148,10 @@ async function start() {
   }
   await show(views);
   document.documentElement.dataset.ready = "yes";
-  if (inside.live) follow(views);
+  if (inside.live) {
+    document.documentElement.dataset.state = known;
+    follow(views);
+  }
 }
 
 start().catch((error) => {

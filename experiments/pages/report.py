@@ -6,11 +6,15 @@ are parameters of the charts (`charts.py`) by their names; the page writes every
 chart.
 """
 
+import base64
+import gzip
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,6 +23,11 @@ from markupsafe import Markup
 
 from experiments.pages import charts, palette, web
 from jaxnn.texts import cleaned
+
+MOST_PLAIN = 200_000  # letters of data in a page; more are packed
+
+Columns = dict[str, list[Any]]
+Tables = dict[str, Columns]
 
 
 class Choice(NamedTuple):
@@ -106,12 +115,12 @@ class Html:
 
     make: returns the page, when it is needed.
     note: a sentence at the top, on what the page lacks.
-    is_live: whether the page asks its server for what is new.
+    live: the state of a page that asks its server for what is new; "" of any other.
     """
 
     make: Callable[[], Page]
     note: str = ""
-    is_live: bool = False
+    live: str = ""
 
     @cached_property
     def page(self) -> Page:
@@ -126,23 +135,30 @@ class Html:
             {
                 "choices": [choice._asdict() for choice in page.choices],
                 "charts": [_spec(panel, choices) for panel in page.panels],
-                "data": self._data,
+                "data": _packed_if_many(self.data),
                 "numbers": page.numbers._asdict(),
-                "live": self.is_live,
+                "live": self.live,
             }
         )
         return web.in_script(inside)
 
-    @property
-    def _data(self) -> dict[str, dict[str, list[Any]]]:
-        return {name: _columns(frame) for name, frame in self.page.data.items()}
+    @cached_property
+    def data(self) -> Tables:
+        """What the page draws, by column, which takes half the room of rows."""
+        frames = self.page.data.items()
+        return cleaned({k: charts.jsonable(v).to_dict(as_series=False) for k, v in frames})
 
-    def fresh(self) -> dict[str, Any]:
-        """Return what changes on a live page: its answer, its sentences and its data."""
+    def fresh(self, known: Tables) -> dict[str, Any]:
+        """Return what changes on a live page: its answer, its sentences, and the rows it lacks.
+
+        Args:
+            known: the data that the page has.
+        """
         page = self.page
         answer = page.answer._asdict()
         said = {"subtitle": page.subtitle, "answer": answer, "verdicts": page.verdicts}
-        return cleaned(said | {"data": self._data})
+        newer = {name: _newer(known.get(name, {}), table) for name, table in self.data.items()}
+        return cleaned(said) | {"state": self.live, "data": newer}
 
     def charts(self) -> str:
         """Return the page without tables, settings and versions."""
@@ -167,7 +183,7 @@ class Html:
             page=self.page,
             inside=self._inside,
             note=self.note,
-            is_live=self.is_live,
+            is_live=bool(self.live),
             has_words=has_words,
             facts=facts,
             not_drawn=not_drawn,
@@ -180,9 +196,21 @@ def _spec(panel: Panel, choices: dict[str, Any]) -> dict[str, Any]:
     return spec | {"width": "container", "description": panel.title}
 
 
-def _columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
-    """Return a table by column, which takes half the room of rows."""
-    return charts.jsonable(frame).to_dict(as_series=False)
+def _packed_if_many(tables: Tables) -> Tables | str:
+    """Return tables as they are, or, where that is long, their JSON by gzip and base64."""
+    text = json.dumps(tables, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if len(text) < MOST_PLAIN:
+        return tables
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _newer(known: Columns, table: Columns) -> dict[str, Any]:
+    """Return how many rows of a table stay as they are known, and the columns of the rest."""
+    kept = 0
+    if known.keys() == table.keys():
+        pairs = [zip(known[name], column, strict=False) for name, column in table.items()]
+        kept = min(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], v)) for v in pairs)
+    return {"kept": kept, "columns": {name: column[kept:] for name, column in table.items()}}
 
 
 def settings(run: dict[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})) -> Table:

@@ -1,7 +1,7 @@
 """The live page of a watched training: python -m experiments watch FOLDER.
 
-`watch.jsonl of a folder, or of two -> page -> a server on this machine, or a file`. The page asks
-the server for what is new, so it can be left open while the network trains.
+`watch.jsonl of one folder or of several -> page -> a server on this machine, or a file`. The page
+asks the server for what is new, so it can be left open while the network trains.
 """
 
 import logging
@@ -14,16 +14,17 @@ import tyro
 
 from experiments.runs import runtime
 from jaxnn.texts import clean
+from jaxnn.train.journal import FILE
 
 log = logging.getLogger("jaxnn.experiments")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The live page of a training that jaxnn.watch records, or of two to compare."""
+    """The live page of a training that jaxnn.watch records, or of several to compare."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """The folder that jaxnn.watch writes; and of a second one, to compare."""
+    """The folders that jaxnn.watch writes, or one above them; of two also the difference."""
     port: int = 8730
     """The port of this machine at which the page is; 0 for any that is free."""
     out: Path | None = None
@@ -44,21 +45,27 @@ def prepare(settings: Settings) -> Request:
     """Check the settings, and that the folders have a watch."""
     from jaxnn.train.reading import record_of
 
-    if len(settings.folders) not in (1, 2):
-        got = len(settings.folders) or "none"
-        raise ValueError(f"folders: expected one folder or two, got {got}")
-    for folder in settings.folders:
+    if not settings.folders:
+        raise ValueError("folders: expected that of a watched training, or several, got none")
+    folders = tuple(run for folder in settings.folders for run in _runs(folder))
+    for i, folder in enumerate(folders):
         _, damage = record_of(folder)
         if damage:
             print(f"warning: {damage}", file=sys.stderr)
-    if len(set(map(Path.resolve, settings.folders))) < len(settings.folders):
-        raise ValueError(f"folders: expected two, got {clean(str(settings.folders[0]))} twice")
+        if folder.resolve() in map(Path.resolve, folders[:i]):
+            raise ValueError(f"folders: expected each once, got {clean(str(folder))} twice")
     if not 0 <= settings.port < 2**16:
         raise ValueError(f"port: expected a number from 0 to 65535, got {settings.port}")
     out = settings.out
     if out is not None and out.exists() and not settings.overwrite:
         raise FileExistsError(f"out: {out} exists already; add --overwrite, or name another one")
-    return Request(settings.folders, settings.port, out)
+    return Request(folders, settings.port, out)
+
+
+def _runs(folder: Path) -> list[Path]:
+    """Return a folder, or those of watched trainings in it if it is none itself."""
+    below = sorted(path.parent for path in folder.glob(f"*/{FILE}"))
+    return [folder] if (folder / FILE).exists() or not below else below
 
 
 def run(request: Request) -> None:

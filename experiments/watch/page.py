@@ -1,44 +1,74 @@
 """The page of a watched training: maps of layers and arrays over steps, verdict, loss, alarms.
 
-`watched -> tables by step, layer and array -> thinned -> panels`. Two trainings have one map each,
-by choice, and a third one of their difference.
+`watched -> thinned -> tables by step, layer and array -> panels`. Of several trainings each has
+maps of its own, by choice; two have a third one of their difference. Rows come in the order of
+their steps, and which measurements are drawn stays while others come, so that a page that is open
+needs new rows alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import altair as alt
 import polars as pl
 
 from experiments.pages import charts, heat, palette, report
+from jaxnn.flow.verdict.findings import LOGIT
 from jaxnn.texts import counted
+from jaxnn.train.alarms.states import LARGEST_STATE, SMALL_BRANCH
+from jaxnn.train.alarms.updates import LARGE_UPDATE, SLOW_UPDATE
 from jaxnn.train.watched import Watched
 
 HEIGHT, FIRST = 200, 280
 MOST_CELLS = 4_000  # of a map, of which a page has several
 DIFFERENCE = "difference, second − first"
+MOST_STEPS = 2_000  # of a line
+
+
+class Quantity(NamedTuple):
+    """A number of a map: its name, and those at both ends of its colours, where rules speak."""
+
+    name: str
+    low: float
+    high: float
+
+
+# One scale for all trainings: a faulty one looks unlike a healthy one.
 LAYERS = {
-    "log10_delta": "gradient: log₁₀ ‖Δ‖",
-    "log10_gain": "factor of each layer: log₁₀",
-    "log10_theta": "gradient of the parameters: log₁₀ ‖Δθ‖",
-    "log10_mean_square": "signal: log₁₀ of the mean square",
-    "log10_spread": "what differs between examples: log₁₀",
-    "log10_branch": "what branches add / stream: log₁₀",
-    "saturated": "saturated units",
-    "dead": "dead units",
-    "log10_gain_from_theory": "factor of each layer, less theory of the start: log₁₀",
-    "log10_mean_square_from_theory": "signal, less theory of the start: log₁₀",
-    "delta_exponent_50": "exponent of the median |entry| of Δ: log₂",
-    "state_exponent_50": "exponent of the median |entry| of the state: log₂",
+    "log10_delta": Quantity("gradient: log₁₀ ‖Δ‖", -7, 1),  # float16 ends at 10⁻⁷
+    "log10_gain": Quantity("factor of each layer: log₁₀", -1, 1),
+    "log10_theta": Quantity("gradient of the parameters: log₁₀ ‖Δθ‖", -7, 1),
+    "log10_mean_square": Quantity(
+        "signal: log₁₀ of the mean square", -6, 2 * math.log10(LARGEST_STATE)
+    ),
+    "log10_spread": Quantity("what differs between examples: log₁₀", -7, 0),  # float32 ends there
+    "log10_branch": Quantity("what branches add / stream: log₁₀", math.log10(SMALL_BRANCH), 0),
+    "saturated": Quantity("saturated units", 0, 1),
+    "dead": Quantity("dead units", 0, 1),
+    "log10_gain_from_theory": Quantity(
+        "factor of each layer, less theory of the start: log₁₀", -1, 1
+    ),
+    "log10_mean_square_from_theory": Quantity("signal, less theory of the start: log₁₀", -3, 3),
+    "delta_exponent_50": Quantity("exponent of the median |entry| of Δ: log₂", -40, 0),
+    "state_exponent_50": Quantity("exponent of the median |entry| of the state: log₂", -16, 16),
 }
 ARRAYS = {
-    "log10_ratio": "update / size: log₁₀",
-    "log10_delta": "gradient: log₁₀ ‖Δθ‖",
-    "log10_size": "size: log₁₀ ‖θ‖",
+    "log10_ratio": Quantity(
+        "update / size: log₁₀", math.log10(SLOW_UPDATE), math.log10(LARGE_UPDATE)
+    ),
+    "log10_delta": Quantity("gradient: log₁₀ ‖Δθ‖", -7, 1),
+    "log10_size": Quantity("size: log₁₀ ‖θ‖", -2, 3),
 }
-HEADS = {"largest_logit": "largest logit", "entropy_share": "entropy / largest possible"}
-EXPERTS = {"load": "load of each expert, 1 is its share"}
+HEADS = {
+    "largest_logit": Quantity("largest logit", 0, LOGIT),
+    "entropy_share": Quantity("entropy / largest possible", 0, 1),
+}
+EXPERTS = {"load": Quantity("load of each expert, 1 is its share", 0, 2)}
+DIFFERS = (-2, 2)  # ends of the colours of a difference
 HEAD = {
     "step": "step",
     "training": "training",
@@ -55,39 +85,51 @@ SPREAD = (
 
 @dataclass(frozen=True)
 class Seen:
-    """A watched training under a name."""
+    """A watched training under a name, and how many are on the page."""
 
     name: str
     watched: Watched
+    count: int = 1
+
+    def thinned(self, places: int, most: int) -> Watched:
+        """Return the record with each 2^k-th measurement and the last one, of so many numbers."""
+        lines, every = self.watched.measurements, 1
+        while len(lines) * places > every * most // self.count:
+            every *= 2
+        chosen = lines[::every]
+        chosen += lines[-1:] if lines and chosen[-1] is not lines[-1] else []
+        return replace(self.watched, measurements=chosen)
 
 
 def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
     """Return the page."""
-    seen = [Seen(name, watched) for name, watched in zip(_names(folders), watches, strict=True)]
+    pairs = zip(_names(folders), watches, strict=True)
+    seen = [Seen(name, watched, len(folders)) for name, watched in pairs]
     tables = {
         "layers": (LAYERS, [_layers(each) for each in seen]),
         "arrays": (ARRAYS, [_arrays(each) for each in seen]),
         "heads": (HEADS, [_heads(each) for each in seen]),
         "experts": (EXPERTS, [_experts(each) for each in seen]),
     }
-    data, choices = {}, []
+    data, choices, ends = {}, [], {}
     for name, (quantities, frames) in tables.items():
         if all(map(pl.DataFrame.is_empty, frames)):
             continue
         known = {
-            column: text
-            for column, text in quantities.items()
+            column: quantity
+            for column, quantity in quantities.items()
             if all(column in frame.columns for frame in frames if not frame.is_empty())
         }
         if not known:
             continue
-        data[name] = _cells(frames, known)
-        texts = tuple(known.values())
+        texts = tuple(quantity.name for quantity in known.values())
+        data[name] = _cells(frames, dict(zip(known, texts, strict=True)))
+        ends[name] = _ends(name, known.values(), has_difference=len(seen) == 2)
         choices.append(report.Choice(name, f"of {name}", texts, texts[0]))
-    steps = pl.concat([_steps(each) for each in seen])
+    steps, losses = (pl.concat(map(rows, seen)) for rows in (_steps, _losses))
     runs = tuple(dict.fromkeys(steps["training"]))
-    if len(runs) == 2:
-        runs = (*runs, DIFFERENCE)
+    if len(runs) > 1:
+        runs = (*runs, DIFFERENCE) if len(runs) == 2 else runs
         choices.insert(0, report.Choice("run", "training", runs, runs[0]))
     return report.Page(
         title="How is the gradient while it trains?",
@@ -95,8 +137,8 @@ def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
         answer=_answer(seen),
         verdicts=_alarms(seen),
         choices=tuple(choices),
-        panels=_panels(data, len(runs) > 1),
-        data=data | {"steps": steps, "alarms": _alarm_rows(seen)},
+        panels=_panels(data, ends, len(runs) > 1),
+        data=data | {"steps": steps, "losses": losses, "alarms": _alarm_rows(seen)},
         numbers=report.Numbers("steps", HEAD),
         tables=(),
         terms=(report.DECADE, SPREAD),
@@ -157,7 +199,7 @@ def _steps(seen: Seen) -> pl.DataFrame:
 
     Those of both trainings are shown, whichever is chosen for the maps.
     """
-    lines = seen.watched.measurements
+    lines = seen.thinned(1, MOST_STEPS).measurements
     frame = pl.DataFrame(
         {name: [line[name] for line in lines] for name in ("step", "loss", "total", "word")},
         {"step": pl.Int64, "loss": pl.Float64, "total": pl.Float64, "word": pl.String},
@@ -165,20 +207,36 @@ def _steps(seen: Seen) -> pl.DataFrame:
     return frame.with_columns(training=pl.lit(seen.name), loss_is=charts.kind("loss"))
 
 
+def _losses(seen: Seen) -> pl.DataFrame:
+    """A row for each 2^k-th step that is recorded, and before these for each measurement."""
+    every, recorded = 1, seen.watched.steps.table()
+    while len(recorded) > every * MOST_STEPS // seen.count:
+        every *= 2
+    begin = recorded[0]["step"] if recorded else math.inf
+    rows = [v for v in seen.thinned(1, MOST_STEPS).measurements if v["step"] < begin]
+    rows += [row for row in recorded if row["step"] % every == 0 or row is recorded[-1]]
+    schema = {"step": pl.Int64, "loss": pl.Float64}
+    frame = pl.DataFrame({name: [row[name] for row in rows] for name in schema}, schema)
+    return frame.with_columns(training=pl.lit(seen.name))
+
+
 def _layers(seen: Seen) -> pl.DataFrame:
-    return _frame(seen, seen.watched.table(), "layer", tuple(LAYERS))
+    rows = seen.thinned(len(seen.watched.start.get("layers", ())), MOST_CELLS).table()
+    return _frame(seen, rows, "layer", tuple(LAYERS))
 
 
 def _arrays(seen: Seen) -> pl.DataFrame:
-    rows = seen.watched.parameter_table()
+    rows = seen.thinned(len(seen.watched.start.get("parameters", ())), MOST_CELLS).parameter_table()
     frame = _frame(seen, rows, "path", ("log10_delta", "log10_size", "log10_update"))
     if frame.is_empty():
         return frame
-    return frame.with_columns(log10_ratio=pl.col("log10_update") - pl.col("log10_size"))
+    zero = pl.col("log10_size") == -math.inf  # of an array that is zero there is no ratio
+    ratio = pl.when(zero).then(-math.inf).otherwise(pl.col("log10_update") - pl.col("log10_size"))
+    return frame.with_columns(log10_ratio=ratio)
 
 
 def _heads(seen: Seen) -> pl.DataFrame:
-    rows = seen.watched.attention_table()
+    rows = seen.thinned(len(seen.watched.start.get("heads", ())), MOST_CELLS).attention_table()
     frame = _frame(seen, rows, "", ("largest_logit", "entropy", "most_entropy"))
     if frame.is_empty():
         return frame
@@ -186,30 +244,22 @@ def _heads(seen: Seen) -> pl.DataFrame:
 
 
 def _experts(seen: Seen) -> pl.DataFrame:
-    return _frame(seen, seen.watched.router_table(), "", ("load",))
+    rows = seen.thinned(len(seen.watched.start.get("experts", ())), MOST_CELLS).router_table()
+    return _frame(seen, rows, "", ("load",))
 
 
 def _frame(
     seen: Seen, rows: list[dict[str, object]], name: str, columns: Sequence[str]
 ) -> pl.DataFrame:
-    """Return rows as a table of step, place, its name, and those columns that are there.
-
-    Of many measurements only each so many-th is taken, the last one among them.
-    """
+    """Return rows as a table of step, place, its name, and those columns that are there."""
     if not rows:
         return pl.DataFrame()
-    steps = len(seen.watched.measurements)
-    places = len(rows) // steps
-    every = max(1, -(-len(rows) // MOST_CELLS))
+    places = len(rows) // len({row["step"] for row in rows})
+    numbered = [(i % places + 1, row) for i, row in enumerate(rows)]
     there = [column for column in columns if column in rows[0]]
-    taken = [
-        (i % places + 1, row)
-        for i, row in enumerate(rows)
-        if (steps - 1 - i // places) % every == 0
-    ]
-    labels = [_label(row, place, name) for place, row in taken]
-    data = {"step": [row["step"] for _, row in taken], "place": [place for place, _ in taken]}
-    numbers = {column: [float(str(row[column])) for _, row in taken] for column in there}
+    labels = [_label(row, place, name) for place, row in numbered]
+    data = {"step": [row["step"] for row in rows], "place": [place for place, _ in numbered]}
+    numbers = {column: [float(str(row[column])) for row in rows] for column in there}
     return pl.DataFrame(data | {"name": labels, "run": seen.name} | numbers)
 
 
@@ -234,9 +284,10 @@ def _cells(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.Dat
         if not both.is_empty():
             kept.append(both.select(*at, pl.lit(DIFFERENCE).alias("run"), *moved))
     cells = (heat.rectangles(frame, quantities, "place", "name", "run") for frame in kept)
-    return pl.concat(cells).join(
+    whole = pl.concat(cells).join(
         _known(kept, quantities), on=("place", "quantity"), how="semi", maintain_order="left"
     )
+    return whole.sort("step", maintain_order=True)
 
 
 def _known(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.DataFrame:
@@ -253,18 +304,38 @@ def _known(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.Dat
     return pl.concat(known)
 
 
-def _panels(data: dict[str, pl.DataFrame], has_runs: bool) -> tuple[report.Panel, ...]:
+def _ends(name: str, quantities: Iterable[Quantity], *, has_difference: bool) -> tuple[str, str]:
+    """Return expressions of the ends of colours, of the quantity that is chosen."""
+    low, high = "0", "1"
+    for quantity in quantities:
+        is_chosen = f"{name} == {json.dumps(quantity.name, ensure_ascii=False)}"
+        low = f"{is_chosen} ? {quantity.low:g} : {low}"
+        high = f"{is_chosen} ? {quantity.high:g} : {high}"
+    if has_difference:
+        is_difference = f"run == {json.dumps(DIFFERENCE, ensure_ascii=False)}"
+        low, high = (
+            f"{is_difference} ? {end} : ({of_one})"
+            for end, of_one in zip(DIFFERS, (low, high), strict=True)
+        )
+    return low, high
+
+
+def _panels(
+    data: dict[str, pl.DataFrame], ends: dict[str, tuple[str, str]], has_runs: bool
+) -> tuple[report.Panel, ...]:
     words = {
         "layers": (
             "Layers",
-            "Colour: the chosen number of each layer, at each measurement. Layer 1 is next to the "
-            "input. Grey: zero; red: no finite number; empty: there is none.",
+            "Colour: the chosen number of each layer, at each measurement, on one scale for all "
+            "trainings; what is beyond its ends has their colour. Layer 1 is next to the input. "
+            "Grey: zero; red: no finite number; empty: there is none.",
             "layer",
         ),
         "arrays": (
             "Parameter arrays",
             "In the order of the layers. An update of a hundredth to a thousandth of the size is "
-            "usual.",
+            "usual; the colours end where the alarms `slow` and `update` begin. Grey: zero, or of "
+            "an array that is zero.",
             "array",
         ),
         "heads": (
@@ -278,7 +349,7 @@ def _panels(data: dict[str, pl.DataFrame], has_runs: bool) -> tuple[report.Panel
         report.Panel(
             title,
             reading,
-            _map(name, y, has_runs, int(data[name]["place"].to_numpy().max())).properties(
+            _map(name, y, has_runs, data[name], ends[name]).properties(
                 height=FIRST if name == "layers" else HEIGHT
             ),
         )
@@ -290,24 +361,33 @@ def _panels(data: dict[str, pl.DataFrame], has_runs: bool) -> tuple[report.Panel
             "Verdict",
             "Decades by which the layers that repeat change the gradient, towards the input: below "
             "0 it vanishes. Red: alarms.",
-            _line("total", "decades", has_runs),
+            _line("steps", "total", "decades", has_runs),
         ),
-        report.Panel("Loss", "Of the steps that were measured.", _line("loss", "loss", has_runs)),
+        report.Panel(
+            "Loss",
+            "Of every step, if it was handed over.",
+            _line("losses", "loss", "loss", has_runs),
+        ),
     ]
     return (*maps[:1], *lines, *maps[1:])
 
 
-def _map(name: str, y: str, has_runs: bool, last: int) -> charts.Chart:
+def _map(
+    name: str, y: str, has_runs: bool, cells: pl.DataFrame, ends: tuple[str, str]
+) -> charts.Chart:
     chosen = f"datum.quantity == {name}" + (" && datum.run == run" if has_runs else "")
     steps = alt.Axis(format="d", tickCount=6)
-    return heat.heat(name, chosen, (steps, heat.counts(last)), y, "name:N")
+    places = cells.unique("place").sort("place")
+    names = dict(zip(places["place"], places["name"], strict=True))
+    axis = heat.named([names.get(i, "") for i in range(1, max(names) + 1)])
+    return heat.heat(name, chosen, (steps, axis), y, "name:N", ends=ends)
 
 
-def _line(column: str, title: str, has_runs: bool) -> charts.Chart:
+def _line(data: str, column: str, title: str, has_runs: bool) -> charts.Chart:
     x = alt.X("step:Q", scale=alt.Scale(nice=False), axis=alt.Axis(format="d", tickCount=6))
-    base = alt.Chart(alt.NamedData("steps")).transform_filter(f"isValid(datum.{column})")
+    base = alt.Chart(alt.NamedData(data)).transform_filter(f"isValid(datum.{column})")
     colour = alt.Color("training:N", title=None, sort=None) if has_runs else alt.value(palette.OURS)
-    tooltip = ["training:N", "step:Q", alt.Tooltip(f"{column}:Q", format=".4g"), "word:N"]
+    tooltip = ["training:N", "step:Q", alt.Tooltip(f"{column}:Q", format=".4g")]
     axis = alt.Axis(labelExpr=charts.LABEL, tickCount=5)
     y = alt.Y(f"{column}:Q", title=title, axis=axis, scale=alt.Scale(zero=column == "total"))
     line = base.mark_line(strokeWidth=1.6, point={"size": 14}).encode(

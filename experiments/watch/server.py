@@ -2,29 +2,58 @@
 
 import json
 import socketserver
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 from experiments.pages import report
 from experiments.watch.page import page
 from jaxnn.texts import clean
 from jaxnn.train.journal import FILE
-from jaxnn.train.reading import record_of
+from jaxnn.train.reading import Tail, record_of
 
 HOST = "127.0.0.1"
-
-
-def html(folders: Sequence[Path], is_live: bool) -> report.Html:
-    """Return the page as it is now."""
-    watches = [record_of(folder)[0] for folder in folders]
-    return report.Html(lambda: page(folders, watches), is_live=is_live)
+MOST_SENT = 8  # states of pages that are open
 
 
 def written(folders: Sequence[Path]) -> str:
     """Return the page as a text that stands alone."""
-    return html(folders, is_live=False).without_run()
+    watches = [record_of(folder)[0] for folder in folders]
+    return report.Html(lambda: page(folders, watches)).without_run()
+
+
+class Live:
+    """The page of folders to which a training may write, and what the last few of it had.
+
+    Of the files only what is new is read, and a page that is open is sent the rows it lacks.
+    """
+
+    def __init__(self, folders: Sequence[Path]):
+        self.folders = folders
+        self._tails = [Tail(folder) for folder in folders]
+        self._sent: dict[str, report.Tables] = {}  # by the state of a page
+        self._lock = threading.Lock()
+
+    def now(self) -> report.Html:
+        """Return the page as it is now."""
+        with self._lock:
+            live = state(self.folders)
+            watches = [tail.read() for tail in self._tails]
+            html = report.Html(lambda: page(self.folders, watches), live=live)
+            self._sent[live] = html.data
+            for old in [*self._sent][:-MOST_SENT]:
+                del self._sent[old]
+            return html
+
+    def fresh(self, known: str) -> dict[str, Any]:
+        """Return what a page lacks, given its state."""
+        if known == state(self.folders):
+            return {"state": known}
+        before = self._sent.get(known, {})
+        return self.now().fresh(before)
 
 
 def state(folders: Sequence[Path]) -> str:
@@ -40,7 +69,7 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def __init__(self, folders: Sequence[Path], port: int):
-        self.folders = folders
+        self.live = Live(folders)
         super().__init__((HOST, port), Handler)
 
     @cached_property
@@ -68,16 +97,13 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(503, "text/plain", str(error))
 
     def _get(self, path: str, known: str = "") -> None:
-        folders = self.server.folders
         if self.headers.get("Host") not in self.server.hosts:
             self._answer(403, "text/plain", "this page is for this machine alone")
         elif path == "/":
-            self._answer(200, "text/html", html(folders, is_live=True).without_run())
-        elif path == "/now" and known == (now := state(folders)):
-            self._answer(200, "application/json", json.dumps({"state": now}))
+            self._answer(200, "text/html", self.server.live.now().without_run())
         elif path == "/now":
-            fresh = html(folders, is_live=True).fresh() | {"state": now}
-            self._answer(200, "application/json", json.dumps(fresh, allow_nan=False))
+            fresh = json.dumps(self.server.live.fresh(known), allow_nan=False)
+            self._answer(200, "application/json", fresh)
         else:
             self._answer(404, "text/plain", "there is nothing here")
 

@@ -9,8 +9,10 @@ in silence. Any other that is damaged is skipped with a warning that names it.
 import codecs
 import json
 import math
+import os
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,34 @@ def record_of(folder: Path | str) -> tuple[Watched, str]:
         return watched, ""
     more = f", and {counted(len(damage) - 1, 'more line')}" if damage[1:] else ""
     return watched, f"{damage[0]}, skipped{more}"
+
+
+class Tail:
+    """The record of a folder that is read on from where it ended, while a training writes it.
+
+    watched: as it was read last; damaged lines are left out.
+    """
+
+    def __init__(self, folder: Path):
+        self.path, self.watched, self._end = folder / FILE, Watched(), 0
+
+    def read(self) -> Watched:
+        """Read what is new, and return the record; of a file that was replaced, all of it.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with self.path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < self._end:
+                self.watched, self._end = Watched(), 0
+            file.seek(self._end)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        for row in whole.removeprefix(codecs.BOM_UTF8).split(b"\n"):
+            if row.strip():
+                with suppress(_DamagedError, RecursionError):
+                    self.watched.add(_line(row, self.watched))
+        self._end += len(whole) + len(newline)
+        return self.watched
 
 
 def folder_of(folder: Path | str) -> Path:
