@@ -4,14 +4,17 @@ The experiments themselves are tried on arrays, without a framework; that JAX an
 same numbers is another test.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxnn
 from jaxnn.evidence.data import Data
+from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence
 from jaxnn.evidence.jax_trial import JaxTrial
+from jaxnn.evidence.parameters import Draw, Noise
 from jaxnn.evidence.trial import Slope, Trial
 
 B, N, K = 32, 6, 3
@@ -34,9 +37,6 @@ class OfArrays(Trial):
     def output(self, xs=None, factor=1.0):
         v = np.tanh(self.norm((xs or self.xs)["xs"]) @ self.first_weights)
         return self.end(v @ (factor * self.last_weights))
-
-    def redrawn(self):
-        return None
 
     def slope(self, output, order=None):
         ys = self.ys if order is None else self.ys[order]
@@ -76,6 +76,151 @@ def test_what_fails_is_no_evidence(rng):
     trial = OfArrays(rng, 255 * rng.random((B, N)))
     trial.output = lambda *_: 1 / 0
     assert Evidence.of(trial).data is None
+
+
+# The end: what a loss takes, by its slope, and what an output reaches
+
+
+def softmax(v, axis=-1):
+    return jax.nn.softmax(v, axis=axis)
+
+
+def log_softmax(v, axis=-1):
+    return jax.nn.log_softmax(v, axis=axis)
+
+
+CLASSES = np.arange(B) % K
+ONE_HOT = np.eye(K)[CLASSES]
+BITS = (np.arange(B) % 3 == 0) * 1.0
+REALS = np.linspace(-40, 100, B)
+
+LOSSES = {
+    "squares": (lambda z, y: (z[:, 0] - y) ** 2, REALS, "numbers"),
+    "root of squares": (lambda z, y: jnp.sqrt(jnp.mean((z[:, 0] - y) ** 2)), REALS, "numbers"),
+    "sizes": (lambda z, y: abs(z[:, 0] - y), REALS, "numbers"),
+    "Huber": (
+        lambda z, y: jnp.where(abs(r := z[:, 0] - y) < 1, r**2 / 2, abs(r)), REALS, "numbers"
+    ),
+    "logits": (lambda z, y: jnp.logaddexp(z[:, 0], 0) - y * z[:, 0], BITS, "logits"),
+    "probabilities": (
+        lambda p, y: -y * jnp.log(p[:, 0]) - (1 - y) * jnp.log(1 - p[:, 0]), BITS, "probabilities"
+    ),
+    "pairs": (lambda z, y: (z - y[None]) ** 2, REALS, "pairs"),
+    "class logits": (lambda z, y: -jnp.sum(y * log_softmax(z), 1), ONE_HOT, "class logits"),
+    "of integers": (
+        lambda z, y: -jnp.take_along_axis(log_softmax(z), y[:, None], 1), CLASSES, "class logits"
+    ),
+    "class probabilities": (
+        lambda p, y: -jnp.sum(y * jnp.log(p), 1), ONE_HOT, "class probabilities"
+    ),
+    "class shares": (
+        lambda p, y: -jnp.sum(y * jnp.log(p / jnp.sum(p, 1, keepdims=True)), 1), ONE_HOT,
+        "class shares",
+    ),
+    "class logs": (lambda p, y: -jnp.sum(y * p, 1), ONE_HOT, "class logs"),
+    "over the batch": (
+        lambda z, y: -jnp.sum(y * log_softmax(z, 0), 1), ONE_HOT, "over the batch"
+    ),
+    "weighted": (
+        lambda z, y: -jnp.sum(y * jnp.arange(1.0, K + 1)[None] * log_softmax(z), 1), ONE_HOT, ""
+    ),
+    "cosines": (lambda z, y: -jnp.sum(z * y, 1) / jnp.linalg.norm(z, axis=1), ONE_HOT, ""),
+}  # fmt: skip
+
+
+def with_slope(loss):
+    """A loss that returns its slope too."""
+    return jax.jit(jax.value_and_grad(lambda output, ys: jnp.mean(loss(output, ys))))
+
+
+OFTEN = ("squares", "probabilities", "class logits", "weighted")
+
+
+@pytest.mark.parametrize(
+    ("loss", "ys", "takes"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in OFTEN else pytest.mark.slow)
+        for name, case in LOSSES.items()
+    ],
+)
+def test_what_a_loss_takes_is_seen_in_its_slope(rng, loss, ys, takes):
+    width = 1 if ys.ndim == 1 and ys.dtype != int else K
+    trial = OfArrays(rng, ys=ys, loss=with_slope(loss), width=width)
+    kind = End.of(trial).kind
+    assert kind.takes == takes
+    assert not takes or kind.constant > 0
+    trial.loss = lambda z, y, loss=trial.loss: [-v for v in loss(z, y)]
+    inverted = End.of(trial).kind
+    assert inverted.takes == takes
+    assert not takes or inverted.constant == -kind.constant
+
+
+ENDS = {
+    "none": (np.asarray, Reach(-np.inf, np.inf), ""),
+    "relu": (lambda z: np.maximum(z, 0), Reach(0, np.inf), ""),
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), Reach(0, 1), ""),
+    "tanh": (np.tanh, Reach(-1, 1), ""),
+    "softmax": (lambda z: np.asarray(softmax(z)), Reach(0, 1), "rows"),
+    "log-softmax": (lambda z: np.asarray(log_softmax(z)), Reach(-np.inf, 0), "logs"),
+    "softmax over the batch": (lambda z: np.asarray(softmax(z, 0)), Reach(0, 1), "columns"),
+}
+
+
+@pytest.mark.parametrize(("end", "reach", "sums"), ENDS.values(), ids=ENDS)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_what_an_output_reaches_is_seen_with_other_weights(rng, end, reach, sums):
+    trial = OfArrays(rng, end=end)
+    if sums == "":
+        trial.last_weights /= 100  # within -1 and 1 also without an activation
+    seen = End.of(trial)
+    np.testing.assert_allclose(seen.reach, reach, atol=1e-9)
+    assert seen.sums_to_one == sums
+
+
+def test_a_softmax_over_one_unit_is_told_from_a_saturated_sigmoid(rng):
+    for end, reach in ((softmax, (1, 1)), (lambda z: 1 / (1 + np.exp(-z - 50)), (0, 1))):
+        trial = OfArrays(rng, end=lambda z, end=end: np.asarray(end(z)), width=1)
+        with np.errstate(over="ignore"):
+            seen = End.of(trial)
+        assert seen.low == seen.high == 1
+        assert seen.reach == reach
+
+
+def test_labels_outside_of_the_reach_are_counted(rng):
+    ys = np.where(np.arange(B) % 4 == 0, -1.0, 2.0)
+    trial = OfArrays(rng, ys=ys, end=lambda z: np.maximum(z, 0), width=1)
+    assert End.of(trial).labels == (-1, 2, 0.25)
+
+
+def test_a_loss_that_does_not_see_the_labels(rng):
+    for loss, expected in (
+        (lambda z, y: jnp.sum(z**2, 1), False), (lambda z, y: jnp.sum((z - y) ** 4, 1), True)
+    ):  # fmt: skip
+        for ys, known in ((ONE_HOT, expected), (np.ones((B, K)), None)):
+            assert End.of(OfArrays(rng, ys=ys, loss=with_slope(loss))).sees_labels is known
+
+
+# Parameters and noise
+
+
+def test_draws_of_weights_are_told_apart(rng):
+    v = rng.normal(size=(3, 3, 8, 16))
+    healthy = Draw.of(v)
+    assert (healthy.is_constant, healthy.distinct) == (False, 1)
+    np.testing.assert_allclose(healthy.gain, np.sqrt(72 * np.mean(v**2)))
+    copies = Draw.of(v[..., [0, 1] * 8] * 1e-8)
+    assert (copies.is_constant, copies.distinct) == (False, 2 / 16)
+    assert Draw.of(np.full((4, 4), 0.1)).is_constant
+    zero = Draw.of(np.zeros((4, 4)))  # of which another rule speaks
+    assert (zero.is_constant, zero.distinct) == (False, 1)
+
+
+def test_noise_is_compared_with_the_mean_over_draws(rng):
+    trial, draws = OfArrays(rng), 3 + 0.5 * rng.normal(size=(4, 2000, K))
+    trial.draws = lambda count: draws[:count]
+    noise = Noise.of(trial)
+    np.testing.assert_allclose((noise.of_draws, noise.of_mean), (0.5, 3), rtol=0.05)
+    assert Noise.of(OfArrays(rng)) is None
 
 
 def chained(thetas, z):
@@ -132,13 +277,15 @@ def test_torch_supplies_outputs_and_slopes(rng, torch):
     before = [v.clone() for v in model.state_dict().values()], torch.get_rng_state()
     trial = TorchTrial(model, xs, ys, torch.nn.functional.mse_loss, ["3.weight", "3.bias"])
     np.testing.assert_allclose(trial.output(factor=2.0), 2 * trial.first, rtol=1e-5)
-    assert not np.allclose(trial.redrawn(), trial.first)
+    first, second = trial.draws(2)
+    assert not np.allclose(first, second)
+    np.testing.assert_array_equal(first, trial.first)
     order = rng.permutation(B)
     _, slope = trial.slope(ys.numpy() + 1, order)
     np.testing.assert_allclose(slope, 2 * (ys.numpy() + 1 - ys.numpy()[order]) / B / K, rtol=1e-4)
     after = [v.clone() for v in model.state_dict().values()], torch.get_rng_state()
     assert all(map(torch.equal, [*before[0], before[1]], [*after[0], after[1]]))
-    assert TorchTrial(model.eval(), xs).redrawn() is None
+    assert TorchTrial(model.eval(), xs).draws(2) is None
 
 
 def test_a_diagnosis_has_the_evidence_and_the_verdict_says_it(rng):

@@ -14,8 +14,12 @@ from problems import filled_flow
 from walks import entered, walk
 
 import jaxnn
+from jaxnn.evidence import loss_kinds as kinds
 from jaxnn.evidence.data import Columns, Data
+from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence
+from jaxnn.evidence.loss_kinds import Kind
+from jaxnn.evidence.parameters import Draw, Noise, Parameters
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
 from jaxnn.flow.record.given import Given
 from jaxnn.flow.record.recurrences import Recurrences
@@ -23,6 +27,7 @@ from jaxnn.flow.verdict import findings as module
 from jaxnn.flow.verdict.data_findings import STANDARDISE
 from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.flow.verdict.network_advice import DRAW_AGAIN
+from jaxnn.flow.verdict.parameter_findings import DRAW
 from jaxnn.jaxpr.program import Closed
 from jaxnn.pytorch.block_choice import Coverage
 from jaxnn.pytorch.gradient_reach import Stopped
@@ -135,10 +140,40 @@ def histogram(octave):
 def columns(mean, spread, name="xs", count=32, **known):
     """Evidence of one input whose columns have these means and spreads."""
     of = Columns(name, np.array(mean, float), np.array(spread, float))
-    known = {"scales_itself": None, "classes": 0, "sorted": False} | known
+    known = {"scales_itself": None, "classes": 0, "sorted": False, "are_labels": False} | known
     return Evidence(data=Data(count, (of,), **known))
 
 
+def an_end(takes="", constant=1.0, **known):
+    """Evidence of an output of three numbers of any size, and of the kind of a loss."""
+    known = {
+        "outputs": 3, "low": -2.0, "high": 2.0, "sums_to_one": "", "reach": Reach(-np.inf, np.inf),
+        "size": 1.0, "label_size": 1.0, "loss": 1.0, "labels": (0.0, 1.0, 0.0),
+        "label_sums": True, "sees_labels": True,
+    } | known  # fmt: skip
+    return Evidence(end=End(kind=Kind(takes, constant), **known))
+
+
+def draws(*given, **known):
+    """Evidence of the matrices of the first layers, a draw each for all of its matrices."""
+    of_paths = {f"{i}.{name}": v for i, v in enumerate(given, 1) for name in ("up", "down")}
+    known = {"untouched_norms": (), "repeated": ()} | known
+    return Evidence(parameters=Parameters(of_paths, **known))
+
+
+SOFTMAX = {"sums_to_one": "rows", "low": 0.1, "high": 0.9, "reach": Reach(0.0, 1.0)}
+SIGMOID = {"low": 0.1, "high": 0.9, "reach": Reach(0.0, 1.0)}
+RELU = {"low": 0.0, "high": 3.0, "reach": Reach(0.0, np.inf)}
+HEALTHY = Draw(is_constant=False, distinct=1.0, gain=1.4)
+COPIES = Draw(is_constant=False, distinct=0.25, gain=1.0)
+CONSTANT = Draw(is_constant=True, distinct=0.25, gain=1.0)
+NO = Draw(is_constant=False, distinct=1.0, gain=0.0)
+LARGE = Draw(is_constant=False, distinct=1.0, gain=16.0)
+
+
+WITHOUT_ACTIVATION = (
+    "Leave out the activation behind the last layer, and hand the loss what enters it."
+)
 SIX = {"log_delta_example": np.zeros((6, 2))}
 NAN_FROM_3 = dict.fromkeys((3, 4, 5, 6), np.nan)
 CUT_BELOW_4 = dict.fromkeys((1, 2, 3), NONE)
@@ -559,6 +594,15 @@ CASES = {
         path="xs",
         advises="Leave those columns out, or subtract their means.",
     ),
+    "labels of one class": Case(
+        "constant",
+        replace(an_end(kinds.CLASS_LOGITS), data=columns([0], [1], classes=1).data),
+        "All 32 labels are of one class, of 3.",
+        healthy=replace(an_end(kinds.LOGITS, outputs=1), data=columns([0], [1], classes=1).data),
+        path="ys",
+        advises="Look at how the labels are made, such as by a division of integers, and shuffle "
+        "the examples.",
+    ),
     "classes in order": Case(
         "sorted",
         columns([0], [1], classes=3, sorted=True),
@@ -566,6 +610,256 @@ CASES = {
         "each.",
         healthy=columns([0], [1], count=6, classes=6, sorted=True),
         advises="Shuffle examples and labels together before each epoch.",
+    ),
+    "a softmax over one unit": Case(
+        "oneunit",
+        an_end(outputs=1, low=1.0, high=1.0, reach=Reach(1.0, 1.0)),
+        "The output is a softmax over one unit: it is 1 for all examples, whatever the weights.",
+        healthy=an_end(outputs=1, low=1.0, high=1.0, reach=Reach(0.0, 1.0)),  # a sigmoid
+        layer=6,
+        advises="For two classes take a sigmoid, for a number no activation; or one output for "
+        "each class.",
+    ),
+    "a softmax over the batch": Case(
+        "overbatch",
+        an_end(sums_to_one="columns"),
+        "The output is a softmax over the examples of the batch, not over the classes: each column "
+        "sums to 1, and what an example gets depends on the others.",
+        healthy=an_end(**SOFTMAX),
+        layer=6,
+        advises="Take the softmax over the classes, along the last axis.",
+    ),
+    "two softmaxes": Case(
+        "twice",
+        an_end(kinds.CLASS_LOGITS, **SOFTMAX),
+        "The output is a softmax, and the loss, which takes logits, applies another one: no class "
+        "gets all of the probability, and the gradient is small.",
+        healthy=an_end(kinds.CLASS_PROBABILITIES, **SOFTMAX),
+        layer=6,
+        advises=WITHOUT_ACTIVATION,
+    ),
+    "two sigmoids": Case(
+        "twice",
+        an_end(kinds.LOGITS, **SIGMOID),
+        "The loss takes logits, any numbers, and the output stays within 0 and 1 whatever the "
+        "weights, as behind a sigmoid or tanh: the loss squashes it once more.",
+        healthy=an_end(kinds.LOGITS, low=-0.5, high=0.5),
+        layer=6,
+        advises=WITHOUT_ACTIVATION,
+    ),
+    "soft caps of logits": Case(
+        "twice",
+        an_end(kinds.CLASS_LOGITS, low=-0.5, high=0.5, reach=Reach(-1.0, 1.0)),
+        "The loss takes logits, any numbers, and the output stays within -1 and 1 whatever the "
+        "weights, as behind a sigmoid or tanh: the loss squashes it once more.",
+        healthy=an_end(kinds.CLASS_LOGITS, reach=Reach(-30.0, 30.0)),
+        layer=6,
+        advises=WITHOUT_ACTIVATION,
+    ),
+    "a relu on logits": Case(
+        "relulogits",
+        an_end(kinds.CLASS_LOGITS, **RELU),
+        "The loss takes class logits, and the output is never below 0 and has no upper end, as "
+        "behind a relu: where it is 0 nothing is learnt.",
+        healthy=an_end(kinds.NUMBERS, **RELU),
+        layer=6,
+        advises="Leave out the activation behind the last layer.",
+    ),
+    "a relu on probabilities": Case(
+        "relulogits",
+        an_end(kinds.PROBABILITIES, **RELU),
+        "The loss takes probabilities, and the output is never below 0 and has no upper end, as "
+        "behind a relu: where it is 0 nothing is learnt.",
+        healthy=an_end(kinds.PROBABILITIES, **SIGMOID),
+        layer=6,
+        advises="Take a softmax behind the last layer, or for one output a sigmoid; or no "
+        "activation and a loss of logits.",
+    ),
+    "a sigmoid for 0 to 100": Case(
+        "targets",
+        an_end(kinds.NUMBERS, labels=(0.0, 100.0, 0.9), **SIGMOID),
+        "The labels go from 0 to 100, and the output can reach 0 to 1 whatever the weights: 90 % "
+        "of the labels lie outside.",
+        healthy=an_end(kinds.NUMBERS, labels=(0.0, 100.0, 0.0)),
+        layer=6,
+        advises="Leave out the activation behind the last layer, or scale the labels into its "
+        "range.",
+    ),
+    "one sigmoid for labels 0, 1, 2": Case(
+        "targets",
+        an_end(kinds.PROBABILITIES, labels=(0.0, 2.0, 0.3), **SIGMOID),
+        "The loss takes labels from 0 to 1, and they go from 0 to 2: it has no lowest value that "
+        "is a fit.",
+        healthy=an_end(kinds.PROBABILITIES, **SIGMOID),
+        layer=6,
+        advises="Take one output for each class with a softmax and its cross-entropy; for numbers "
+        "no activation and the mean squared error; or scale the labels to 0 and 1.",
+    ),
+    "a softmax for several labels at once": Case(
+        "targets",
+        an_end(kinds.NUMBERS, label_sums=False, **SOFTMAX),
+        "The outputs of each example sum to 1, as of a softmax, and its labels do not.",
+        healthy=an_end(kinds.NUMBERS, **SOFTMAX),
+        layer=6,
+        advises="Take a sigmoid for each output, with the binary cross-entropy.",
+    ),
+    "prices as they are": Case(
+        "targets",
+        an_end(kinds.NUMBERS, size=0.5, label_size=5000.0, labels=(3000.0, 7000.0, 0.0)),
+        "The labels have a root mean square of 5e+03, the output 0.5: its last layer has to grow "
+        "far first.",
+        healthy=an_end(kinds.NUMBERS, size=0.5, label_size=500.0),
+        layer=6,
+        advises="Subtract from the labels their mean and divide by their standard deviation, and "
+        "undo that behind the network.",
+    ),
+    "logits in a loss of logarithms": Case(
+        "negative",
+        an_end(kinds.CLASS_LOGS, loss=-3.0),
+        "The loss takes logarithms of probabilities, and the output is none: the loss, -3, falls "
+        "without end as the output grows.",
+        healthy=an_end(kinds.CLASS_LOGS, sums_to_one="logs", low=-3.0, high=-0.1),
+        layer=6,
+        advises="Take a log-softmax behind the last layer, or a loss of logits, such as a "
+        "cross-entropy.",
+    ),
+    "sigmoids in a loss of classes": Case(
+        "negative",
+        an_end(kinds.CLASS_PROBABILITIES, **SIGMOID),
+        "The loss takes probabilities of classes, and the outputs of an example do not sum to 1: "
+        "it falls as all of them grow, without a fit.",
+        healthy=an_end(kinds.CLASS_PROBABILITIES, **SOFTMAX),
+        layer=6,
+        advises="Take a softmax behind the last layer, or a loss of logits.",
+    ),
+    "numbers in a loss of probabilities": Case(
+        "negative",
+        an_end(kinds.PROBABILITIES),
+        "The loss takes probabilities, and the output goes from -2 to 2.",
+        healthy=an_end(kinds.LOGITS),
+        layer=6,
+        advises="Take a sigmoid behind the last layer, or a loss of logits.",
+    ),
+    "all pairs": Case(
+        "mixes",
+        an_end(kinds.PAIRS),
+        "The loss compares each output with the labels of all examples: their shapes, one with a "
+        "last axis of 1, broadcast to all pairs.",
+        healthy=an_end(kinds.NUMBERS),
+        layer=6,
+        advises="Give output and labels one shape.",
+    ),
+    "a softmax of the loss over the batch": Case(
+        "mixes",
+        an_end(kinds.OVER_BATCH),
+        "The loss takes its softmax over the examples of the batch, not over the classes.",
+        healthy=an_end(kinds.CLASS_LOGITS),
+        layer=6,
+        advises="Take it along the last axis.",
+    ),
+    "a loss with the wrong sign": Case(
+        "inverted",
+        an_end(kinds.CLASS_LOGITS, constant=-1.0),
+        "The loss rises as the output comes nearer to the labels: its slope is that of a loss of "
+        "class logits, with the other sign.",
+        healthy=an_end(kinds.CLASS_LOGS, constant=-1.0),  # a linear loss
+        layer=6,
+        advises="Change the sign of the loss.",
+    ),
+    "a loss without labels": Case(
+        "unlabelled",
+        an_end(sees_labels=False),
+        "The gradient does not depend on the labels: the loss is handed ys and has the same slope "
+        "with those of other examples.",
+        healthy=an_end(sees_labels=None),  # labels that are all alike
+        layer=6,
+        advises="Compare the output with ys in the loss.",
+    ),
+    "constant weights": Case(
+        "drawn",
+        draws(HEALTHY, CONSTANT, CONSTANT),
+        "All entries of 2.up, layer 2 (block), are one number, and so in layer 3: its units "
+        "compute the same, and learn the same.",
+        healthy=Evidence(
+            parameters=Parameters({"2.up": CONSTANT, "2.down": HEALTHY}, (), ())  # gains of heads
+        ),
+        layer=2,
+        path="2.up",
+        advises=DRAW,
+    ),
+    "weights that are zero": Case(
+        "equal",
+        (
+            a_flow(log_spread=dict.fromkeys((2, 3, 4, 5, 6), NONE), **SIX),
+            draws(HEALTHY, NO, LARGE),
+        ),
+        "The units of layer 2 (block) are equal: 2.up is zero, and nothing that enters the layer "
+        "leaves it.",
+        healthy=(
+            a_flow(log_spread={}, **SIX),
+            draws(HEALTHY, NO, HEALTHY),
+        ),  # next to a skip connection
+        layer=2,
+        path="2.up",
+        advises=DRAW,
+    ),
+    "weights that are drawn too large": Case(
+        "drawn",
+        (a_flow(log_mean_square={2: 2 * np.log(6.0)}), draws(HEALTHY, LARGE, LARGE)),
+        "The weights are drawn too large: 2.up of layer 2 (block) multiplies what is random by 16, "
+        "and so in layer 3.",
+        healthy=(a_flow(log_mean_square={2: 2 * np.log(6.0)}), draws(HEALTHY, LARGE)),
+        layer=2,
+        path="2.up",
+        advises=DRAW,
+    ),
+    "copies of units": Case(
+        "equal",
+        draws(HEALTHY, COPIES),
+        "Units of layer 2 (block) are equal: of the columns of 2.up 25% differ, the others are "
+        "copies, which compute and learn the same.",
+        healthy=Evidence(parameters=Parameters({"2.up": COPIES, "2.down": HEALTHY}, (), ())),
+        layer=2,
+        path="2.up",
+        advises=DRAW,
+    ),
+    "one module in a list": Case(
+        "shared",
+        draws(repeated=("blocks.0", "blocks.1")),
+        "blocks.0 and blocks.1 are one module: 2 times the same parameters.",
+        healthy=draws(),
+        path="blocks.0",
+        advises="If several layers are meant, make each of its own: [make() for _ in range(n)], "
+        "not [layer] * n.",
+    ),
+    "statistics that no batch has touched": Case(
+        "evalnorm",
+        draws(untouched_norms=("bn1",)),
+        "Batch norm in eval mode divides by statistics that no batch has touched, mean 0 and "
+        "variance 1: bn1 does nothing.",
+        healthy=draws(),
+        path="bn1",
+        advises="Call model.train() to train, and train before model.eval().",
+    ),
+    "one unit that all must pass": Case(
+        "bottleneck",
+        (replace(a_flow(), sizes=(4, 4, 1, 4, 4, 4)), columns([0], [1])),
+        "All that the output knows passes one number, the state of layer 3 (block); the layers "
+        "above make 4 of it.",
+        healthy=(
+            replace(a_flow(), sizes=(4, 4, 1, 4, 4, 4)),
+            columns([0], [1], are_labels=True),  # an autoencoder
+        ),
+        layer=3,
+        advises="Make that layer wider.",
+    ),
+    "dropout that is louder than the signal": Case(
+        "noise",
+        Evidence(noise=Noise(of_draws=5.0, of_mean=1.0)),
+        "Dropout is louder than what it passes: the output has a root mean square of 1, and from "
+        "draw to draw it changes by 5.",
+        healthy=Evidence(noise=Noise(of_draws=1.7, of_mean=1.0)),
+        advises="Drop less, such as a tenth, and not in narrow layers.",
     ),
     "units": Case(
         "units",

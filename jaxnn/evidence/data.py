@@ -43,6 +43,7 @@ class Data:
         behind a norm; None where that was not tried, since they are of a usual size.
     classes: of labels that are classes, how many there are; 0 of others.
     sorted: whether all examples of a class follow each other.
+    are_labels: whether the inputs are the labels too, as those of an autoencoder.
     """
 
     count: int
@@ -50,6 +51,7 @@ class Data:
     scales_itself: bool | None
     classes: int
     sorted: bool
+    are_labels: bool
 
     @classmethod
     def of(cls, trial: Trial) -> "Data":
@@ -65,6 +67,8 @@ class Data:
             scales_itself=_scales_itself(trial, columns) if is_unusual else None,
             classes=count,
             sorted=count > 1 and blocks == count,
+            are_labels=trial.ys is not None
+            and any(np.array_equal(v, trial.ys) for v in trial.xs.values()),
         )
 
 

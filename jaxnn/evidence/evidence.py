@@ -13,6 +13,8 @@ from typing import TypeVar
 import numpy as np
 
 from .data import Data
+from .end import End
+from .parameters import Noise, Parameters
 from .trial import Trial
 
 T = TypeVar("T")
@@ -23,15 +25,26 @@ class Evidence:
     """What one batch shows; None of what could not be had.
 
     data: the inputs and the order of the labels.
+    end: the output, what the loss takes of it, and the labels.
+    parameters: how weights were drawn, and what modules share.
+    noise: of an output that takes random numbers.
     """
 
-    data: Data | None
+    data: Data | None = None
+    end: End | None = None
+    parameters: Parameters | None = None
+    noise: Noise | None = None
 
     @classmethod
     def of(cls, trial: Trial) -> "Evidence":
         """Make the experiments. What fails, in functions of the user's, is left out."""
         with np.errstate(all="ignore"):
-            return cls(data=_tried(Data.of, trial))
+            return cls(
+                _tried(Data.of, trial),
+                _tried(End.of, trial),
+                _tried(Parameters.of, trial),
+                _tried(Noise.of, trial),
+            )
 
 
 def _tried(experiment: Callable[[Trial], T], trial: Trial) -> T | None:

@@ -18,7 +18,7 @@ from ..network.network import Network
 from ..passes.forward import forward
 from .trial import Arrays, Slope, Trial
 
-MOST_ENTRIES = 4_000_000  # of an array of weights that is looked at
+MOST_ENTRIES = 1_000_000  # of an array of weights that is looked at
 
 
 class JaxTrial(Trial):
@@ -81,9 +81,6 @@ class JaxTrial(Trial):
             return xs[name].astype(np.asarray(v).dtype) if name in xs else v
 
         return jax.tree_util.tree_map_with_path(of, self.given_xs)
-
-    def redrawn(self) -> np.ndarray | None:
-        return None  # a pure function draws nothing of its own
 
     @measuring
     def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:

@@ -14,11 +14,11 @@ from ..pytorch.cuts import COMPILED
 from ..pytorch.inputs import entering
 from ..pytorch.module import for_criterion
 from ..pytorch.restore import unchanged
-from ..pytorch.tensors import is_tensor, numbers_of, tensors_in
+from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
 from ..pytorch.types import Inputs, Loss, Module, Tensor
 from .trial import Arrays, Slope, Trial
 
-MOST_ENTRIES = 4_000_000  # of an array of weights that is looked at
+MOST_ENTRIES = 1_000_000  # of an array of weights that is looked at
 
 
 class TorchTrial(Trial):
@@ -53,11 +53,48 @@ class TorchTrial(Trial):
 
     @property
     def weights(self) -> Arrays:
-        return {
+        known = {
             name: numbers_of(v)
             for name, v in self.module.named_parameters()
             if v.requires_grad and v.ndim > 1 and v.numel() <= MOST_ENTRIES
         }
+        return {name: np.moveaxis(v, (1, 0), (-2, -1)) for name, v in known.items()}
+
+    @property
+    def untouched_norms(self) -> tuple[str, ...]:
+        return tuple(
+            name for name, m in self.module.named_modules() if not m.training and _is_untouched(m)
+        )
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        for name, m in self.module.named_modules():
+            places: dict[int, list[str]] = {}
+            for key, child in m._modules.items():
+                if key.isdecimal() and child is not None and [*child.parameters()]:
+                    places.setdefault(id(child), []).append(key)
+            for keys in places.values():
+                if len(keys) > 1 and self._is_called_alike(m._modules[keys[0]]):
+                    return tuple(f"{name}.{key}" if name else key for key in keys)
+        return ()
+
+    def _is_called_alike(self, child: Module) -> bool:
+        """Tell whether all calls of a module keep its shape, or all take the same tensor."""
+        calls: list[tuple[Tensor, Tensor]] = []
+
+        def noted(_: Module, given: Any, output: Any) -> None:
+            calls.append((first_tensor(given), first_tensor(output)))
+
+        handle = child.register_forward_hook(noted)
+        try:
+            with self._running():
+                self._called(self.inputs)
+        finally:
+            handle.remove()
+        entering, leaving = zip(*calls, strict=True)
+        in_a_row = all(x.shape == y.shape for x, y in calls)
+        side_by_side = all(x is entering[0] for x in entering)
+        return len(leaving) > 1 and (in_a_row or side_by_side)
 
     def output(self, xs: Arrays | None = None, factor: float = 1.0) -> np.ndarray | None:
         inputs = _with(self.inputs, xs) if xs else self.inputs
@@ -65,13 +102,14 @@ class TorchTrial(Trial):
             output = self._called(inputs)
         return None if output is None else numbers_of(output)
 
-    def redrawn(self) -> np.ndarray | None:
+    def draws(self, count: int) -> np.ndarray | None:
         with self._running():
             state = self._torch.get_rng_state()
-            self._called(self.inputs)
-            is_drawn = not self._torch.equal(state, self._torch.get_rng_state())
-            output = self._called(self.inputs) if is_drawn else None
-        return None if output is None else numbers_of(output)
+            outputs = [self._called(self.inputs)]
+            if outputs[0] is None or self._torch.equal(state, self._torch.get_rng_state()):
+                return None
+            outputs += [self._called(self.inputs) for _ in range(count - 1)]
+        return np.stack([numbers_of(output) for output in outputs if output is not None])
 
     def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:
         if self.loss is None or self.first is None:
@@ -114,6 +152,15 @@ class TorchTrial(Trial):
             return None
         self._dtype, self._device = output.dtype, output.device
         return output
+
+
+def _is_untouched(m: Module) -> bool:
+    """Tell a norm whose running statistics are as they were made."""
+    kept = [m._buffers.get(name) for name in ("running_mean", "running_var", "num_batches_tracked")]
+    if any(v is None for v in kept):
+        return False
+    mean, variance, count = kept
+    return not mean.any() and bool((variance == 1).all()) and not count.any()
 
 
 def _named(inputs: Inputs) -> dict[str, Any]:

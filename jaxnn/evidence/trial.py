@@ -40,9 +40,9 @@ class Trial(ABC):
     @property
     @abstractmethod
     def weights(self) -> Arrays:
-        """The arrays that are trained, by their paths as in a flow; of layers that share one once.
+        """The weights that are trained, (…, in, out), by their paths as in a flow.
 
-        Large ones are left out.
+        Large ones are left out, and those that are shared are there once.
         """
 
     @abstractmethod
@@ -54,9 +54,9 @@ class Trial(ABC):
             factor: of all parameters of the last layer.
         """
 
-    @abstractmethod
-    def redrawn(self) -> np.ndarray | None:
-        """Return the output with other random numbers; None if it takes none."""
+    def draws(self, count: int) -> np.ndarray | None:
+        """Return the output with several random numbers, (count, B, …); None if it takes none."""
+        return None
 
     @abstractmethod
     def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...evidence.data import Columns, Data
+from ...evidence import loss_kinds as kinds
+from ...evidence.data import Columns
 from ...rules import Sight, one_of
 from .findings import DATA, FINDINGS
 from .judged import Judged
@@ -14,6 +15,7 @@ LARGE, LARGE_STATE = 30.0, 10.0  # root mean square of a column, and of the stat
 SMALL = 0.01  # spread of all columns, and what it leaves between examples in the first two layers
 UNEVEN = 300.0  # times the spread of the median column
 WITHOUT = 0.9  # of the mean square of inputs in columns that are constant
+OF_CLASSES = {kinds.CLASS_LOGITS, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES, kinds.CLASS_LOGS}
 FEWEST, FEWEST_SORTED = 8, 16  # examples that tell
 
 STANDARDISE = (
@@ -48,7 +50,7 @@ def inputs(judged: Judged) -> Iterator[Sight]:
     times that of the median column; or no column has a spread above 0.01, nor the examples in the
     first two layers. The output is another one if each column is standardised: no norm follows.
     """
-    data = None if judged.evidence is None else judged.evidence.data
+    data = judged.data
     if data is None or data.count < FEWEST or data.scales_itself is not False:
         return
     for columns in data.columns:
@@ -82,23 +84,41 @@ def _is_small_inside(judged: Judged) -> bool:
 
 @FINDINGS.rule(
     "constant",
-    "Columns of {path} that are the same in all examples, {count} of {columns}, hold {share:.0%} "
-    "of its mean square.",
-    advises="Leave those columns out, or subtract their means.",
+    one_of(
+        "how",
+        columns="Columns of {path} that are the same in all examples, {count} of {columns}, hold "
+        "{share:.0%} of its mean square.",
+        labels="All {count} labels are of one class, of {columns}.",
+    ),
+    advises=one_of(
+        "how",
+        columns="Leave those columns out, or subtract their means.",
+        labels="Look at how the labels are made, such as by a division of integers, and shuffle "
+        "the examples.",
+    ),
     rank=DATA,
 )
 def constant(judged: Judged) -> Iterator[Sight]:
-    """Columns without information.
+    """Columns or labels without information.
 
-    Columns that are the same in all of eight examples or more hold 90 % of the mean square.
+    Columns that are the same in all of eight examples or more hold 90 % of the mean square; or all
+    labels of 16 examples or more are of one class, in a cross-entropy of three classes or more.
     """
-    data = None if judged.evidence is None else judged.evidence.data
+    data, end = judged.data, judged.end
+    is_of_classes = end is not None and end.kind.takes in OF_CLASSES and end.outputs > 2
+    if end and data and is_of_classes and data.classes == 1 and data.count >= FEWEST_SORTED:
+        counts = {"count": data.count, "columns": end.outputs}
+        yield Sight(path="ys", values={"how": "labels", **counts})
     for columns in () if data is None or data.count < FEWEST else data.columns:
         square = np.square(columns.size)
         share = square[~columns.varying].sum() / max(square.sum(), np.finfo(float).tiny)
         if share > WITHOUT:
-            values = {"count": int(np.sum(~columns.varying)), "columns": len(square)}
-            yield Sight(1, columns.name, values | {"share": share})
+            values: dict[str, object] = {
+                "count": int(np.sum(~columns.varying)),
+                "columns": len(square),
+            }
+            values |= {"how": "columns", "share": share}
+            yield Sight(1, columns.name, values)
 
 
 @FINDINGS.rule(
@@ -114,6 +134,6 @@ def sorted_classes(judged: Judged) -> Iterator[Sight]:
 
     Of 16 examples or more, with two or more of each class, those of a class follow each other.
     """
-    data: Data | None = None if judged.evidence is None else judged.evidence.data
+    data = judged.data
     if data and data.sorted and data.count >= max(FEWEST_SORTED, 2 * data.classes):
         yield Sight(values={"classes": data.classes})

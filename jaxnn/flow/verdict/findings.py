@@ -170,6 +170,7 @@ def stopped(judged: Judged) -> Iterator[Sight]:
     "No parameter of layer{s} {names} gets a gradient, though Δ is there: as behind stop_gradient, "
     "in a branch that is off for the whole batch, or where only zeros enter.",
     rank=UNSEEN,
+    unless="oneunit relulogits",
 )
 def fixed(judged: Judged) -> Iterator[Sight]:
     """Layers that learn nothing.
@@ -247,7 +248,12 @@ def time(judged: Judged) -> Iterator[Sight]:
 # Cut: Δ is exactly zero
 
 
-@FINDINGS.rule("output", "The gradient is exactly zero from the output on: {why}.", rank=CUT)
+@FINDINGS.rule(
+    "output",
+    "The gradient is exactly zero from the output on: {why}.",
+    rank=CUT,
+    unless="oneunit relulogits",
+)
 def output(judged: Judged) -> Iterator[Sight]:
     """An output without a gradient.
 
@@ -287,6 +293,7 @@ def zero(judged: Judged) -> Iterator[Sight]:
     "Nothing passes layer {name}: from layer {below} down Δ is exactly zero, every path being cut, "
     "as by stop_gradient or by units that are off for the whole batch.",
     rank=CUT,
+    unless="oneunit relulogits",
 )
 def all_cut(judged: Judged) -> Iterator[Sight]:
     """A layer that nothing passes.
@@ -321,7 +328,7 @@ def rate(judged: Judged) -> Iterator[Sight]:
     "no rate",
     "{text}",
     rank=RATE,
-    unless="rate loss nan buffers signal undefined output zero cut",
+    unless="rate loss nan buffers signal undefined output zero cut oneunit relulogits",
     healthy=True,
 )
 def no_rate(judged: Judged) -> Iterator[Sight]:
@@ -562,7 +569,7 @@ def theory(judged: Judged) -> Iterator[Sight]:
         "nothing above can learn to.",
     ),
     rank=STATES,
-    unless="signal",
+    unless="signal constant oneunit relulogits drawn equal bottleneck",
 )
 def examples(judged: Judged) -> Iterator[Sight]:
     """Examples that can no longer be told apart.
@@ -791,6 +798,7 @@ def size(judged: Judged) -> Iterator[Sight]:
     "once",
     "Layer {name} changes the gradient once, by {decades:+.2g} decades{reason}.",
     rank=LAST,
+    unless="overbatch oneunit",
     healthy=True,
 )
 def once(judged: Judged) -> Iterator[Sight]:
@@ -807,7 +815,7 @@ def _units(saturated: float, dead: float, **_: object) -> str:
     return f"Of the hidden units {' and '.join(parts)}."
 
 
-@FINDINGS.rule("units", _units, rank=LAST)
+@FINDINGS.rule("units", _units, rank=LAST, unless="inputs drawn")
 def units(judged: Judged) -> Iterator[Sight]:
     """Units that are saturated or dead.
 

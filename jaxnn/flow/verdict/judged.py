@@ -13,7 +13,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from ...evidence.data import Data
+from ...evidence.end import End
 from ...evidence.evidence import Evidence
+from ...evidence.parameters import Parameters
 from ...texts import cleaned, label
 from ..formats.ranges import (
     FORMATS,
@@ -58,6 +61,21 @@ class Judged:
     flow: Flow
     asked: tuple[str, ...] = ()
     evidence: Evidence | None = None
+
+    @property
+    def data(self) -> Data | None:
+        """What is known of the batch."""
+        return None if self.evidence is None else self.evidence.data
+
+    @property
+    def end(self) -> End | None:
+        """What is known of output, loss and labels together."""
+        return None if self.evidence is None else self.evidence.end
+
+    @property
+    def parameters(self) -> Parameters | None:
+        """What is known of parameters beside their sizes."""
+        return None if self.evidence is None else self.evidence.parameters
 
     @cached_property
     def names(self) -> tuple[str, ...]:

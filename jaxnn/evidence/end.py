@@ -1,0 +1,151 @@
+"""The end of a network: its output, what the loss takes of it, and whether these fit the labels.
+
+output as it is        rows or columns that sum to 1, one number for all examples
+last layer × ±s        what the output can reach: a sigmoid stays within 0 and 1
+slope at other outputs what the loss takes, see `loss_kinds`
+slope, labels permuted whether the loss sees them
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .loss_kinds import Kind, Labels, kind_of, labels_of, trial_output
+from .trial import Trial, as_wide
+
+SCALES = (1e3, 1e6)  # of the last layer: what both reach is the end of what the output can reach
+NEAR = 0.01  # of the range: ends at both scales that are the same
+SUM = 1e-3  # that shares may differ from a sum of 1
+SAME = 1e-6  # of a slope: two that are equal
+
+
+class Reach(NamedTuple):
+    """The lowest and highest output whatever the last layer; infinite, or nan if not known."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a network.
+
+    outputs: how many an example has.
+    size: their root mean square.
+    low, high: the lowest and the highest output.
+    sums_to_one: "rows" if the outputs of each example are shares, as of a softmax; "columns" if
+        those of all examples are; "logs" if the rows are logarithms of shares; or "".
+    reach: of the output.
+    loss: the value of the loss; nan without one.
+    kind: of the loss.
+    label_size: the root mean square of labels in the shape of the output; nan without.
+    labels: their lowest, highest, and the share of them outside of the reach.
+    label_sums: whether labels of each example sum to 1, as those of classes do.
+    sees_labels: whether the slope of the loss depends on the labels; None if that is not known.
+    """
+
+    outputs: int
+    size: float
+    low: float
+    high: float
+    sums_to_one: str
+    reach: Reach
+    loss: float
+    kind: Kind
+    label_size: float
+    labels: tuple[float, float, float]
+    label_sums: bool
+    sees_labels: bool | None
+
+    @classmethod
+    def of(cls, trial: Trial) -> "End | None":
+        """Return what a trial shows of its end; None without an output that is one array."""
+        if trial.first is None or not trial.first.ndim:
+            return None
+        output = as_wide(trial.first)
+        labels = labels_of(output.shape, trial.ys)
+        axis = output.ndim - 1 if labels is None or labels.axis is None else labels.axis
+        reach, known = _reach(trial, output), trial.slope(trial.first)
+        kind = Kind("", np.nan) if labels is None else _kind(trial, labels)
+        values = np.zeros(0) if labels is None else labels.values
+        return cls(
+            outputs=int(np.prod(output.shape[1:])),
+            size=float(np.sqrt(np.mean(np.square(output)))),
+            low=float(output.min()),
+            high=float(output.max()),
+            sums_to_one=_sums_to_one(output, axis),
+            reach=reach,
+            loss=np.nan if known is None else known.value,
+            kind=kind,
+            label_size=float(np.sqrt(np.mean(np.square(values)))) if values.size else np.nan,
+            labels=_ends(values, reach),
+            label_sums=values.ndim > 1 and bool(np.all(abs(values.sum(axis=axis) - 1) <= SUM)),
+            sees_labels=bool(kind.takes) or _sees_labels(trial, output),
+        )
+
+
+def _sums_to_one(output: np.ndarray, axis: int) -> str:
+    def is_one(v: np.ndarray, axis: int) -> bool:
+        return v.shape[axis] > 1 and bool(np.all(abs(v.sum(axis=axis) - 1) <= SUM))
+
+    if output.min() >= 0 and output.ndim > 1 and is_one(output, axis):
+        return "rows"
+    if output.min() >= 0 and is_one(output, 0):
+        return "columns"
+    are_logs = output.max() <= 0 and output.ndim > 1 and is_one(np.exp(output), axis)
+    return "logs" if are_logs else ""
+
+
+def _reach(trial: Trial, output: np.ndarray) -> Reach:
+    """Return what the output can reach; outputs that go beyond 1 on both sides are not tried."""
+    unknown = Reach(np.nan, np.nan)
+    if output.min() < -1 and output.max() > 1:
+        return unknown
+    outputs = [[trial.output(factor=sign * scale) for sign in (1, -1)] for scale in SCALES]
+    pairs = [[as_wide(v) for v in pair if v is not None] for pair in outputs]
+    if not all(len(pair) == 2 and np.isfinite(pair).all() for pair in pairs):
+        return unknown
+    if not np.ptp([output, *pairs[0]], axis=0).any() and np.ptp(output):
+        return unknown  # the last layer has no say
+    (low, high), (lowest, highest) = ((np.min(pair), np.max(pair)) for pair in pairs)
+    near = NEAR * max(min(high - low, highest - lowest), SUM)
+    return Reach(
+        float(lowest) if abs(lowest - low) <= near else -np.inf,
+        float(highest) if abs(highest - high) <= near else np.inf,
+    )
+
+
+def _kind(trial: Trial, labels: Labels) -> Kind:
+    """Return the kind of the loss."""
+    at = trial_output(labels.values.shape, labels.axis)
+    first = trial.first
+    known = None if first is None else trial.slope(at.astype(first.dtype))
+    if first is None or known is None or not known.of_output.any():
+        return Kind("", np.nan)
+    return kind_of(as_wide(known.of_output), at, labels, first.dtype.itemsize < 4)
+
+
+def _ends(values: np.ndarray, reach: Reach) -> tuple[float, float, float]:
+    """Return the lowest and highest label, and the share of those outside of a reach."""
+    if not values.size or not np.isfinite(values).all():
+        return np.nan, np.nan, 0.0
+    low, high = reach
+    near = SUM * (high - low if np.isfinite(high - low) else 1.0)
+    outside = (values < low - near) | (values > high + near)
+    return float(values.min()), float(values.max()), float(outside.mean())
+
+
+def _sees_labels(trial: Trial, output: np.ndarray) -> bool | None:
+    """Tell whether other labels make another slope; None if there are no others."""
+    ys = trial.ys
+    if ys is None or not ys.ndim or len(ys) != len(output):
+        return None
+    order = np.random.default_rng(0).permutation(len(ys))
+    if np.array_equal(ys[order], ys):
+        return None
+    slopes = [trial.slope(np.asarray(trial.first), order) for order in (None, order)]
+    if any(slope is None for slope in slopes):
+        return None
+    ours, other = (as_wide(slope.of_output) for slope in slopes if slope is not None)
+    return bool(np.linalg.norm(ours - other) > SAME * np.linalg.norm(ours)) if ours.any() else None

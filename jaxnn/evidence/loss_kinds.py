@@ -1,0 +1,131 @@
+"""Kinds of losses, told by their slope: what a loss takes is seen in ∂loss/∂output alone.
+
+At random outputs p, with labels y, the slope of each kind is a constant c times a form of its own:
+
+    numbers                p - y, its sign, or cut at ±1      squared, absolute and Huber's error
+    logits                 σ(p) - y                           binary cross-entropy of logits
+    probabilities          (p - y) / (p (1 - p))              of probabilities
+    class logits           softmax(p) - y                     cross-entropy of logits
+    class probabilities    -y / p                             of probabilities
+    class shares           1 - y / p                          of what it divides by its sum first
+    class logs             -y                                 of logarithms of probabilities
+    over the batch         softmax(p), down the examples - y  a softmax along the wrong axis
+    pairs                  p - mean(y)                        (B, 1) and (B,), broadcast
+
+c is below 0 if the loss rises as the fit improves. Weighted and unknown losses are of no kind.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .trial import as_wide
+
+TOLERANCE = 1e-3  # of a slope, in float32
+TOLERANCE_16 = 0.03
+
+NUMBERS, LOGITS, PROBABILITIES = "numbers", "logits", "probabilities"
+CLASS_LOGITS, CLASS_PROBABILITIES = "class logits", "class probabilities"
+CLASS_SHARES, CLASS_LOGS = "class shares", "class logs"
+OVER_BATCH, PAIRS = "over the batch", "pairs"
+
+
+class Labels(NamedTuple):
+    """Labels in the shape of the output; axis: along which they are classes, None of one output."""
+
+    values: np.ndarray
+    axis: int | None
+
+
+class Kind(NamedTuple):
+    """What a loss takes, and the constant that its slope has; "" and nan if that is not known."""
+
+    takes: str
+    constant: float
+
+
+class Form(NamedTuple):
+    """The slope of one kind of loss: (p, y, axis of the classes) -> slope."""
+
+    takes: str
+    slope: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+    of_classes: bool = False
+
+
+def softmax(v: np.ndarray, axis: int) -> np.ndarray:
+    """Return e^v over its sum along an axis."""
+    powers = np.exp(v - v.max(axis=axis, keepdims=True))
+    shares: np.ndarray = powers / powers.sum(axis=axis, keepdims=True)
+    return shares
+
+
+FORMS = (
+    Form(NUMBERS, lambda p, y, _: p - y),
+    Form(NUMBERS, lambda p, y, _: np.sign(p - y)),
+    Form(NUMBERS, lambda p, y, _: np.clip(p - y, -1, 1)),
+    Form(LOGITS, lambda p, y, _: 1 / (1 + np.exp(-p)) - y),
+    Form(PROBABILITIES, lambda p, y, _: (p - y) / (p * (1 - p))),
+    Form(CLASS_LOGITS, lambda p, y, axis: softmax(p, axis) - y, of_classes=True),
+    Form(CLASS_PROBABILITIES, lambda p, y, _: -y / p, of_classes=True),
+    Form(CLASS_SHARES, lambda p, y, _: 1 - y / p, of_classes=True),
+    Form(CLASS_LOGS, lambda p, y, _: -y, of_classes=True),
+    Form(OVER_BATCH, lambda p, y, _: softmax(p, 0) * y.sum(axis=0) - y, of_classes=True),
+    Form(PAIRS, lambda p, y, _: p - y.mean()),
+)
+
+
+def labels_of(shape: tuple[int, ...], ys: np.ndarray | None) -> Labels | None:
+    """Return labels in the shape of an output, classes as rows of 0 and 1; None if they are none.
+
+    Classes below 0, which a loss leaves out, are rows of 0.
+    """
+    if ys is None or not shape:
+        return None
+    several = len(shape) > 1 and shape[-1] > 1
+    if ys.shape == shape:
+        return Labels(as_wide(ys), len(shape) - 1 if several else None)
+    if not several and ys.size == np.prod(shape):
+        return Labels(as_wide(ys).reshape(shape), None)
+    for axis in dict.fromkeys((len(shape) - 1, 1)):
+        rest = shape[:axis] + shape[axis + 1 :]
+        if several and ys.dtype.kind in "iu" and ys.shape in (rest, (*rest, 1)):
+            classes = np.arange(shape[axis]).reshape(-1, *[1] * (len(shape) - 1 - axis))
+            return Labels(as_wide(np.expand_dims(ys.reshape(rest), axis) == classes), axis)
+    return None
+
+
+def trial_output(shape: tuple[int, ...], axis: int | None) -> np.ndarray:
+    """Return outputs that every kind takes: from 0 to 1, along the classes with a sum of 1."""
+    rng = np.random.default_rng(0)
+    if axis is None:
+        return rng.uniform(0.2, 0.8, shape)
+    shares = softmax(rng.normal(size=shape), axis)
+    one = rng.integers(0, shape[axis], np.delete(shape, axis))  # each row with a large entry
+    np.put_along_axis(shares, np.expand_dims(one, axis), 0.5, axis)
+    rows: np.ndarray = shares / shares.sum(axis=axis, keepdims=True)
+    return rows
+
+
+def kind_of(slope: np.ndarray, at: np.ndarray, labels: Labels, is_narrow: bool) -> Kind:
+    """Return the kind of the loss that has this slope at these outputs.
+
+    Args:
+        slope: of the loss.
+        at: the outputs, of `trial_output`.
+        labels: of the batch.
+        is_narrow: whether the slope was computed in 16 bits.
+    """
+    size, best = np.linalg.norm(slope), Kind("", np.nan)
+    least = TOLERANCE_16 if is_narrow else TOLERANCE
+    left_out = 1.0 if labels.axis is None else labels.values.any(axis=labels.axis, keepdims=True)
+    for form in FORMS:
+        if form.of_classes and labels.axis is None:
+            continue
+        expected = form.slope(at, labels.values, labels.axis or 0)
+        expected = expected * left_out if form.of_classes else expected
+        constant = np.vdot(slope, expected) / max(np.vdot(expected, expected), 1e-300)
+        missing = np.linalg.norm(slope - constant * expected) / size
+        if missing < least:
+            least, best = missing, Kind(form.takes, float(constant))
+    return best

@@ -1,0 +1,84 @@
+"""Parameters and noise: how weights were drawn, which modules are one, what dropout leaves.
+
+weights, (…, in, out)   equal entries, equal columns: units that compute the same
+output, drawn again     its noise against what differs between examples
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .trial import Trial, as_wide
+
+DRAWS = 4  # of the output
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How one array of weights was drawn.
+
+    is_constant: whether all entries are one number, not 0.
+    distinct: the share of its columns, the weights of a unit, that differ from those before them.
+    gain: the root mean square of its entries times √fan_in: by which it multiplies what is random.
+    """
+
+    is_constant: bool
+    distinct: float
+    gain: float
+
+    @classmethod
+    def of(cls, v: np.ndarray) -> "Draw":
+        """Return how weights (…, in, out) were drawn."""
+        columns = as_wide(v).reshape(-1, v.shape[-1])
+        marks = np.random.default_rng(0).normal(size=len(columns)) @ columns
+        size = float(np.sqrt(np.mean(np.square(columns))))
+        known = np.unique(np.round(marks / max(size, 1e-300), 9))
+        return cls(
+            bool(size > 0 and (columns == columns[0, 0]).all()),
+            len(known) / len(marks) if size > 0 else 1.0,
+            size * len(columns) ** 0.5,
+        )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Root mean squares of the output: of what random numbers add, and of its mean over them."""
+
+    of_draws: float
+    of_mean: float
+
+    @classmethod
+    def of(cls, trial: Trial) -> "Noise | None":
+        """Return the noise of a trial; None without any."""
+        draws = trial.draws(DRAWS)
+        if draws is None:
+            return None
+        draws = as_wide(draws)
+        noise = np.mean(np.var(draws, axis=0, ddof=1))
+        square = np.mean(np.square(draws.mean(axis=0))) - noise / DRAWS  # of what is left of it
+        return cls(float(np.sqrt(noise)), float(np.sqrt(max(square, 0.0))))
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What is known of parameters beside their sizes.
+
+    draws: of each array of weights, by its path.
+    untouched_norms, repeated: as in `Trial`.
+    """
+
+    draws: Mapping[str, Draw]
+    untouched_norms: tuple[str, ...]
+    repeated: tuple[str, ...]
+
+    @classmethod
+    def of(cls, trial: Trial) -> "Parameters":
+        """Return what a trial shows of its parameters."""
+        matrices = {path: v for path, v in trial.weights.items() if min(_two_largest(v)) > 1}
+        draws = {path: Draw.of(v) for path, v in matrices.items()}
+        return cls(draws, trial.untouched_norms, trial.repeated)
+
+
+def _two_largest(v: np.ndarray) -> list[int]:
+    return sorted(v.shape)[-2:]

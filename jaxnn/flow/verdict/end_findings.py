@@ -1,0 +1,266 @@
+"""Findings on the end of a network: its last activation, the loss and the labels together."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...evidence import loss_kinds as kinds
+from ...rules import Sight, one_of
+from ...texts import percent
+from .findings import END, FINDINGS
+from .judged import Judged
+
+LOGITS = {kinds.LOGITS, kinds.CLASS_LOGITS}
+SHARES = {kinds.PROBABILITIES, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES}
+SQUASHED = 1.01  # the ends of what a sigmoid, a tanh or a softsign reach, but for rounding
+FAR = 1000.0  # times the output
+FEW = 0.01  # labels outside of the reach of the output that are no fault
+
+
+@FINDINGS.rule(
+    "oneunit",
+    "The output is a softmax over one unit: it is 1 for all examples, whatever the weights.",
+    advises="For two classes take a sigmoid, for a number no activation; or one output for each "
+    "class.",
+    rank=END,
+)
+def one_unit(judged: Judged) -> Iterator[Sight]:
+    """A softmax over one unit.
+
+    The one output of each example is exactly 1, also with the last layer times ±1000.
+    """
+    end = judged.end
+    if end and end.outputs == 1 and end.low == end.high == end.reach.low == end.reach.high == 1:
+        yield Sight(len(judged.names))
+
+
+@FINDINGS.rule(
+    "overbatch",
+    "The output is a softmax over the examples of the batch, not over the classes: each column "
+    "sums to 1, and what an example gets depends on the others.",
+    advises="Take the softmax over the classes, along the last axis.",
+    rank=END,
+    unless="oneunit",
+)
+def over_batch(judged: Judged) -> Iterator[Sight]:
+    """A softmax over the batch.
+
+    The outputs of all examples sum to 1, those of an example do not.
+    """
+    if judged.end and judged.end.sums_to_one == "columns":
+        yield Sight(len(judged.names))
+
+
+@FINDINGS.rule(
+    "twice",
+    one_of(
+        "how",
+        softmax="The output is a softmax, and the loss, which takes logits, applies another one: "
+        "no class gets all of the probability, and the gradient is small.",
+        bounded="The loss takes logits, any numbers, and the output stays within {low:.3g} and "
+        "{high:.3g} whatever the weights, as behind a sigmoid or tanh: the loss squashes it once "
+        "more.",
+    ),
+    advises="Leave out the activation behind the last layer, and hand the loss what enters it.",
+    rank=END,
+    unless="oneunit overbatch",
+)
+def twice(judged: Judged) -> Iterator[Sight]:
+    """A softmax or sigmoid before a loss that has one.
+
+    The slope of the loss is that of a cross-entropy of logits, and outputs of each example sum to
+    1, or stay within -1 and 1 if the last layer is multiplied by ±1000 and by ±1,000,000.
+    """
+    end = judged.end
+    if end is None or end.kind.takes not in LOGITS:
+        return
+    if end.sums_to_one == "rows":
+        yield Sight(len(judged.names), values={"how": "softmax"})
+    elif -SQUASHED <= end.reach.low < end.reach.high <= SQUASHED:
+        yield Sight(len(judged.names), values={"how": "bounded", **end.reach._asdict()})
+
+
+@FINDINGS.rule(
+    "relulogits",
+    "The loss takes {takes}, and the output is never below 0 and has no upper end, as behind a "
+    "relu: where it is 0 nothing is learnt.",
+    advises=one_of(
+        "then",
+        logits="Leave out the activation behind the last layer.",
+        shares="Take a softmax behind the last layer, or for one output a sigmoid; or no "
+        "activation and a loss of logits.",
+    ),
+    rank=END,
+)
+def relu_on_logits(judged: Judged) -> Iterator[Sight]:
+    """A relu before a cross-entropy.
+
+    The slope of the loss is that of a cross-entropy, and with the last layer times ±1000 and
+    ±1,000,000 the output ends at 0 on one side alone.
+    """
+    end = judged.end
+    if end and end.kind.takes in LOGITS | SHARES and end.reach == (0, np.inf):
+        then = "logits" if end.kind.takes in LOGITS else "shares"
+        yield Sight(len(judged.names), values={"takes": end.kind.takes, "then": then})
+
+
+@FINDINGS.rule(
+    "targets",
+    one_of(
+        "how",
+        reach="The labels go from {lowest:.3g} to {highest:.3g}, and the output can reach "
+        "{low:.3g} to {high:.3g} whatever the weights: {outside} of the labels lie outside.",
+        classes="The loss takes labels from 0 to 1, and they go from {lowest:.3g} to "
+        "{highest:.3g}: it has no lowest value that is a fit.",
+        sums="The outputs of each example sum to 1, as of a softmax, and its labels do not.",
+        far="The labels have a root mean square of {label_size:.3g}, the output "
+        "{size:.2g}: its last layer has to grow far first.",
+    ),
+    advises=one_of(
+        "how",
+        reach="Leave out the activation behind the last layer, or scale the labels into its range.",
+        classes="Take one output for each class with a softmax and its cross-entropy; for numbers "
+        "no activation and the mean squared error; or scale the labels to 0 and 1.",
+        sums="Take a sigmoid for each output, with the binary cross-entropy.",
+        far="Subtract from the labels their mean and divide by their standard deviation, and undo "
+        "that behind the network.",
+    ),
+    rank=END,
+    unless="oneunit overbatch relulogits",
+)
+def targets(judged: Judged) -> Iterator[Sight]:
+    """Labels that the output or the loss cannot reach.
+
+    The slope of the loss is that of an error of numbers, and 1 % of the labels are beyond what the
+    output reaches with the last layer times ±1000 and ±1,000,000, or outputs of an example sum to 1
+    and labels do not, or labels are a thousand times as large as the output and as 1; or it is that
+    of a binary cross-entropy, and labels lie outside of 0 to 1.
+    """
+    end = judged.end
+    if end is None or not end.kind.takes:
+        return
+    lowest, highest, outside = end.labels
+    values: dict[str, object] = {"lowest": lowest, "highest": highest}
+    if end.kind.takes in (kinds.LOGITS, kinds.PROBABILITIES):
+        if not (lowest >= -FEW and highest <= 1 + FEW):
+            yield Sight(len(judged.names), values=values | {"how": "classes"})
+    elif end.kind.takes == kinds.NUMBERS and outside > FEW and end.reach.low < end.reach.high:
+        values |= {"how": "reach", "outside": percent(outside), **end.reach._asdict()}
+        yield Sight(len(judged.names), values=values)
+    elif end.sums_to_one == "rows" and end.kind.takes == kinds.NUMBERS and not end.label_sums:
+        yield Sight(len(judged.names), values={"how": "sums"})
+    elif end.kind.takes == kinds.NUMBERS and end.label_size > FAR * max(end.size, 1.0):
+        values = {"how": "far", "label_size": end.label_size, "size": end.size}
+        yield Sight(len(judged.names), values=values)
+
+
+@FINDINGS.rule(
+    "negative",
+    one_of(
+        "takes",
+        **{
+            kinds.CLASS_LOGS: "The loss takes logarithms of probabilities, and the output is none: "
+            "the loss, {loss:.3g}, falls without end as the output grows.",
+            kinds.CLASS_PROBABILITIES: "The loss takes probabilities of classes, and the outputs "
+            "of an example do not sum to 1: it falls as all of them grow, without a fit.",
+            kinds.PROBABILITIES: "The loss takes probabilities, and the output goes from {low:.3g} "
+            "to {high:.3g}.",
+        },
+    ),
+    advises=one_of(
+        "takes",
+        **{
+            kinds.CLASS_LOGS: "Take a log-softmax behind the last layer, or a loss of logits, such "
+            "as a cross-entropy.",
+            kinds.CLASS_PROBABILITIES: "Take a softmax behind the last layer, or a loss of logits.",
+            kinds.PROBABILITIES: "Take a sigmoid behind the last layer, or a loss of logits.",
+        },
+    ),
+    rank=END,
+    unless="oneunit overbatch relulogits targets",
+)
+def negative(judged: Judged) -> Iterator[Sight]:
+    """A loss that falls without a fit, or below 0 where a fit cannot.
+
+    The slope of the loss is that of a cross-entropy of probabilities, or of their logarithms, and
+    the output is none.
+    """
+    end = judged.end
+    if end is None or end.kind.constant < 0:
+        return
+    fits = {
+        kinds.CLASS_LOGS: end.sums_to_one == "logs" or end.high <= 0,
+        kinds.CLASS_PROBABILITIES: end.sums_to_one == "rows",
+        kinds.PROBABILITIES: end.low >= 0 and end.high <= 1,
+    }
+    if not fits.get(end.kind.takes, True):
+        values = {"takes": end.kind.takes, "low": end.low, "high": end.high, "loss": end.loss}
+        yield Sight(len(judged.names), values=values)
+
+
+@FINDINGS.rule(
+    "mixes",
+    one_of(
+        "how",
+        **{
+            kinds.OVER_BATCH: "The loss takes its softmax over the examples of the batch, not over "
+            "the classes.",
+            kinds.PAIRS: "The loss compares each output with the labels of all examples: their "
+            "shapes, one with a last axis of 1, broadcast to all pairs.",
+        },
+    ),
+    advises=one_of(
+        "how",
+        **{
+            kinds.OVER_BATCH: "Take it along the last axis.",
+            kinds.PAIRS: "Give output and labels one shape.",
+        },
+    ),
+    rank=END,
+)
+def mixes(judged: Judged) -> Iterator[Sight]:
+    """A loss that mixes examples.
+
+    Its slope is that of a softmax down the examples, or of all pairs of outputs and labels. A loss
+    that compares examples by intention has another.
+    """
+    if judged.end and judged.end.kind.takes in (kinds.OVER_BATCH, kinds.PAIRS):
+        yield Sight(len(judged.names), values={"how": judged.end.kind.takes})
+
+
+@FINDINGS.rule(
+    "inverted",
+    "The loss rises as the output comes nearer to the labels: its slope is that of a loss of "
+    "{takes}, with the other sign.",
+    advises="Change the sign of the loss.",
+    rank=END,
+    unless="oneunit",
+)
+def inverted(judged: Judged) -> Iterator[Sight]:
+    """A loss with the wrong sign.
+
+    Its slope is that of a known loss times a negative number; of logarithms of probabilities only
+    if the output is such.
+    """
+    end = judged.end
+    if end and end.kind.constant < 0:
+        is_sure = end.kind.takes != kinds.CLASS_LOGS or end.sums_to_one == "logs"
+        if is_sure:
+            yield Sight(len(judged.names), values={"takes": end.kind.takes})
+
+
+@FINDINGS.rule(
+    "unlabelled",
+    "The gradient does not depend on the labels: the loss is handed ys and has the same slope with "
+    "those of other examples.",
+    advises="Compare the output with ys in the loss.",
+    rank=END,
+    unless="oneunit mixes",
+)
+def unlabelled(judged: Judged) -> Iterator[Sight]:
+    """A loss that does not see the labels.
+
+    Its slope is the same with the labels in another order.
+    """
+    if judged.end and judged.end.sees_labels is False:
+        yield Sight(len(judged.names))

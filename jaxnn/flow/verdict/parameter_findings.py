@@ -1,0 +1,190 @@
+"""Findings on parameters: how they were drawn, what they share, and what noise hides."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...rules import Sight, one_of
+from ...texts import clean
+from .findings import FINDINGS, PARAMETERS, few_of
+from .judged import Judged
+
+HALF = 0.5  # of the units of a layer that differ
+LARGE_GAIN, LARGE_STATE = 3.5, 5.0  # of weights, and of what they make
+LOUD = 4.0  # times the mean: sums of random signs have 1 with half dropped, 1.7 if twice
+DRAW = "Draw each entry by itself, with mean 0 and variance 1/fan_in, or 2/fan_in before relu."
+
+
+def _by_layer(judged: Judged) -> dict[int, list[str]]:
+    """Return the paths of the matrices of each layer, of those that are known."""
+    parameters, layers = judged.parameters, dict[int, list[str]]()
+    paths = judged.flow.parameters.paths
+    for layer, path in zip(judged.arrays.layer.tolist(), paths, strict=True):
+        if parameters and path in parameters.draws:
+            layers.setdefault(layer, []).append(path)
+    return layers
+
+
+@FINDINGS.rule(
+    "drawn",
+    one_of(
+        "how",
+        constant="All entries of {path}, layer {name}, are one number{others}: its units compute "
+        "the same, and learn the same.",
+        large="The weights are drawn too large: {path} of layer {name} multiplies what is random "
+        "by {gain:.2g}{others}.",
+    ),
+    advises=DRAW,
+    rank=PARAMETERS,
+)
+def drawn(judged: Judged) -> Iterator[Sight]:
+    """Weights that are constant, or drawn far too large.
+
+    All matrices of a layer have one number in all entries, not 0. Or in more than half of the
+    layers, two at least, the root mean square of entries times √fan_in is above 3.5, and that of a
+    state above 5.
+    """
+    layers = _by_layer(judged)
+    if judged.parameters is None:
+        return
+    draws = judged.parameters.draws
+    constant = {
+        layer: paths[0]
+        for layer, paths in layers.items()
+        if all(draws[path].is_constant for path in paths)
+    }
+    large = {
+        layer: path
+        for layer, paths in layers.items()
+        if draws[path := max(paths, key=lambda path: draws[path].gain)].gain > LARGE_GAIN
+    }
+    has_grown = (judged.root_mean_square > np.log10(LARGE_STATE)).any()
+    if not (len(large) > 1 and 2 * len(large) > len(layers) and has_grown):
+        large = {}
+    for how, found in (("constant", constant), ("large", large)):
+        if found:
+            layer, path = next(iter(found.items()))
+            values = {"how": how, "others": _others(found), "gain": draws[path].gain}
+            yield Sight(layer, clean(path), values)
+            return
+
+
+def _makes_all_alike(judged: Judged, layer: int, layers: dict[int, list[str]]) -> bool:
+    """Tell whether examples are alike above a layer, which is not the last one with weights."""
+    alike = judged.indistinguishable.get(np.dtype(judged.flow.dtype).name)
+    return alike is not None and alike <= layer < max(layers)
+
+
+def _others(found: dict[int, str]) -> str:
+    _, *others = found
+    return (
+        f", and so in layer{'s' if len(others) > 1 else ''} {few_of(map(str, others))}"
+        if others
+        else ""
+    )
+
+
+@FINDINGS.rule(
+    "equal",
+    one_of(
+        "how",
+        copies="Units of layer {name} are equal: of the columns of {path} {distinct:.0%} differ, "
+        "the others are copies, which compute and learn the same.",
+        zero="The units of layer {name} are equal: {path} is zero, and nothing that enters the "
+        "layer leaves it.",
+    ),
+    advises=DRAW,
+    rank=PARAMETERS,
+    unless="drawn",
+)
+def equal(judged: Judged) -> Iterator[Sight]:
+    """Equal units.
+
+    In all matrices of a layer half of the columns, the weights of a unit, are copies of others; or
+    all are zero, another layer with weights follows, and examples are alike from there on.
+    """
+    layers = _by_layer(judged)
+    for layer, paths in layers.items():
+        draws = [judged.parameters.draws[path] for path in paths if judged.parameters]
+        if all(draw.distinct <= HALF for draw in draws):
+            values = {"how": "copies", "distinct": draws[0].distinct}
+            yield Sight(layer, clean(paths[0]), values)
+        elif all(draw.gain == 0 for draw in draws) and _makes_all_alike(judged, layer, layers):
+            yield Sight(layer, clean(paths[0]), {"how": "zero"})
+
+
+@FINDINGS.rule(
+    "shared",
+    "{paths} are one module: {count} times the same parameters.",
+    advises="If several layers are meant, make each of its own: [make() for _ in range(n)], not "
+    "[layer] * n.",
+    rank=PARAMETERS,
+)
+def shared(judged: Judged) -> Iterator[Sight]:
+    """One module in several places of a list.
+
+    PyTorch: a ModuleList or Sequential has one object with parameters under several names, and it
+    returns the shape that it takes, or takes one tensor each time. A layer that is called in a loop
+    has one name and is meant so.
+    """
+    paths = () if judged.parameters is None else judged.parameters.repeated
+    if paths:
+        yield Sight(path=clean(paths[0]), values={"paths": few_of(paths), "count": len(paths)})
+
+
+@FINDINGS.rule(
+    "evalnorm",
+    "Batch norm in eval mode divides by statistics that no batch has touched, mean 0 and variance "
+    "1: {paths} {do} nothing.",
+    advises="Call model.train() to train, and train before model.eval().",
+    rank=PARAMETERS,
+)
+def untouched_norms(judged: Judged) -> Iterator[Sight]:
+    """Batch norm in eval mode with untouched statistics.
+
+    PyTorch: running means are exactly 0 and variances 1, no batch was counted, and the module is in
+    eval mode.
+    """
+    paths = () if judged.parameters is None else judged.parameters.untouched_norms
+    if paths:
+        values = {"paths": few_of(paths), "do": "does" if len(paths) == 1 else "do"}
+        yield Sight(path=clean(paths[0]), values=values)
+
+
+@FINDINGS.rule(
+    "bottleneck",
+    "All that the output knows passes one number, the state of layer {name}; the layers above make "
+    "{width} of it.",
+    advises="Make that layer wider.",
+    rank=PARAMETERS,
+)
+def bottleneck(judged: Judged) -> Iterator[Sight]:
+    """One unit that all must pass.
+
+    A state has one number an example, a later one has several; the labels are not the inputs, as
+    those of an autoencoder with one unit.
+    """
+    sizes = judged.flow.sizes
+    if judged.data is None or judged.data.are_labels:
+        return
+    for i, size in enumerate(sizes[:-1]):
+        if size == 1 and max(sizes[i + 1 :]) > 1:
+            yield Sight(i + 1, values={"width": max(sizes[i + 1 :])})
+            return
+
+
+@FINDINGS.rule(
+    "noise",
+    "Dropout is louder than what it passes: the output has a root mean square of {mean:.2g}, and "
+    "from draw to draw it changes by {noise:.2g}.",
+    advises="Drop less, such as a tenth, and not in narrow layers.",
+    rank=PARAMETERS,
+)
+def noise(judged: Judged) -> Iterator[Sight]:
+    """Dropout that is louder than what it passes.
+
+    PyTorch: the output changes from draw to draw by four times its mean over draws.
+    """
+    known = None if judged.evidence is None else judged.evidence.noise
+    if known and known.of_draws > LOUD * known.of_mean:
+        yield Sight(values={"noise": known.of_draws, "mean": known.of_mean})
