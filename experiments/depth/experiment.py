@@ -186,22 +186,19 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
     axes = (depths, widths, biases, activations, dtypes, blocks)
     grid.check_cells(sum(map(len, batches.values())), draws, *map(len, axes))
     weights = {(a, b): weights_for(settings, a, b) for a in activations for b in biases}
-    for name, dataset in datasets.items():
-        for dtype in dtypes:
-            for batch in batches[name]:
-                for width, activation, block in product(widths, activations, blocks):
-                    kind = (dataset, width, activation)
-                    nets = (
-                        (roomy(*kind, depth, batch, block.of(depth), depths[-1]), depth)
-                        for depth in depths
-                    )
-                    for net, of_net in groupby(nets, key=itemgetter(0)):
-                        in_room = tuple(depth for _, depth in of_net)
-                        for sigma_b in biases:
-                            for each in weights[activation, sigma_b]:
-                                how = (sigma_b, batch, dtype, seeds, settings.examples, depths[-1])
-                                for of in _parts(Networks(net, in_room, each, *how)):
-                                    yield Cell(name, of, block.text)
+    for (name, dataset), dtype in product(datasets.items(), dtypes):
+        for batch, width, activation, block in product(batches[name], widths, activations, blocks):
+            kind = (dataset, width, activation)
+            nets = [
+                (roomy(*kind, depth, batch, block.of(depth), depths[-1]), depth) for depth in depths
+            ]
+            for net, of_net in groupby(nets, key=itemgetter(0)):
+                in_room = tuple(depth for _, depth in of_net)
+                for sigma_b in biases:
+                    how = (sigma_b, batch, dtype, seeds, settings.examples, depths[-1])
+                    for each in weights[activation, sigma_b]:
+                        parts = _parts(Networks(net, in_room, each, *how))
+                        yield from (Cell(name, part, block.text) for part in parts)
 
 
 def _parts(networks: Networks) -> Iterator[Networks]:
