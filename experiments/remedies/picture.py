@@ -19,6 +19,7 @@ from experiments.remedies import report
 from experiments.remedies.columns import ACCURACY, GRADIENT
 from experiments.remedies.report import Case
 from experiments.remedies.table import REMEDIES
+from experiments.runs.schema import COUNT, FLAG, REAL, TEXT
 
 TITLE = "What cures vanishing and exploding gradients?"
 READING = (
@@ -47,6 +48,14 @@ HEAD = {
 }
 
 
+# The data of the picture.
+LINES: dict[str, pl.DataType] = {"name": TEXT, "depth": COUNT}
+LINES |= dict.fromkeys(("gradient", "least", "most", "gradient_theory"), REAL)
+LINES |= dict.fromkeys(("distance", "distance_drawn", "distance_theory", "accuracy"), REAL)
+TRAINED = {"name": TEXT, "depth": TEXT, "accuracy": REAL, "rate": REAL, "text": TEXT}
+TRAINED |= {"measured": FLAG}
+
+
 class Drawn(NamedTuple):
     """The data of the picture by name, one line on what was measured, and the steps of training.
 
@@ -68,14 +77,13 @@ class Drawn(NamedTuple):
             (remedy, quantity, depth): (least, most)
             for remedy, quantity, depth, _, least, most, _ in middle.iter_rows()
         }
-        lines: list[tuple[Any, ...]] = []
-        trained: list[tuple[str, str, float | None, float | None, str, bool]] = []
+        lines, trained = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
         for case in cases:
             for depth in sorted({*case.gradient, *case.accuracy}):
-                least, most = spread.get((case.remedy, GRADIENT, depth), (None, None))
                 far = case.distance.get(depth)
                 line = (
-                    *(case.name, depth, case.gradient.get(depth), least, most),
+                    *(case.name, depth, case.gradient.get(depth)),
+                    *spread.get((case.remedy, GRADIENT, depth), (None, None)),
                     *(case.gradient_theory.get(depth), far, _floored(far)),
                     *(case.distance_theory.get(depth), case.accuracy.get(depth)),
                 )
@@ -88,20 +96,10 @@ class Drawn(NamedTuple):
                 (case.name, str(depth), None, None, NOT_MEASURED, False)
                 for depth in sorted(case.missing.get(ACCURACY, ()))
             ]
-        number, words = pl.Float64, pl.String
-        names = (
-            *("gradient", "least", "most", "gradient_theory"),
-            *("distance", "distance_drawn", "distance_theory", "accuracy"),
-        )
-        schema = {"name": words, "depth": pl.Int64, **dict.fromkeys(names, number)}
-        of_trained = {"name": words, "depth": words, "accuracy": number, "rate": number}
-        of_trained["text"] = words
-        of_trained["measured"] = pl.Boolean
-        frames = (
-            pl.DataFrame(lines, schema, orient="row"),
-            pl.DataFrame(trained, of_trained, orient="row"),
-        )
-        data = dict(zip(("lines", "trained"), frames, strict=True))
+        data = {
+            "lines": pl.DataFrame(lines, LINES, orient="row"),
+            "trained": pl.DataFrame(trained, TRAINED, orient="row"),
+        }
         return cls(data, [case.name for case in cases], subtitle, steps)
 
     @property
