@@ -126,6 +126,57 @@ def deltas(activation, task, params, x, y, depth=None):
     return by(params, x, y, depth, *shifts(params, x))
 
 
+# Rows, of networks whose layers may differ in activation and block
+
+
+def rms_norm(z, eps=0.0):
+    return z * lax.rsqrt(jnp.mean(z**2, axis=-1, keepdims=True) + eps)
+
+
+NORM = {
+    "RMSNorm": rms_norm,
+    "LayerNorm": lambda z, eps: jax.nn.standardize(z, -1, epsilon=eps),
+    "BatchNorm": lambda z, eps: jax.nn.standardize(z, 0, epsilon=eps),
+    "rms": rms_norm,
+    "layer": lambda z: jax.nn.standardize(z, -1, epsilon=0.0),
+}
+
+
+def apply(block, sigma, theta, b, z):
+    """The rows that a block makes of z."""
+    name = type(block).__name__
+    if name == "Dense":
+        return sigma(z) @ theta + b[None]
+    inner = partial(apply, block.inner, sigma, theta, b)
+    if name == "Residual":
+        return z + block.scale * inner(z)
+    return NORM[block.norm](inner(z)) if name == "PostNorm" else inner(NORM[name](z, block.eps))
+
+
+def of_rows(net, params, xs, shifts=None, depth=None):
+    """Rows of z[L], with shifts added to z[1] … z[L]; `depth` hidden layers count."""
+    used = [*range(len(params) - 1 if depth is None else depth), -1]
+    params, blocks = ([v[i] for i in used] for v in (params, net.blocks))
+    shifts = [0.0] * len(used) if shifts is None else [shifts[i] for i in used]
+    z = xs @ params[0][0] + params[0][1][None] + shifts[0]
+    layers = zip(blocks[1:], net.activations, params[1:], shifts[1:], strict=False)
+    for block, activation, layer, shift in layers:
+        z = apply(block, SIGMA[activation.name], *layer, z) + shift
+    return z
+
+
+@partial(jax.jit, static_argnames="depth")
+def gradients_of_rows(net, params, xs, ys, depth=None):
+    """The mean loss, and by JAX Δ(θ, b), Δx and Δz[1] … Δz[L]."""
+
+    def mean_loss(params, xs, shifts):
+        z = of_rows(net, params, xs, shifts, depth)
+        return jnp.mean(jax.vmap(LOSS[net.task.name])(z, ys))
+
+    shifts = [jnp.zeros((len(xs), len(b)), xs.dtype) for _, b in params]
+    return jax.value_and_grad(mean_loss, argnums=(0, 1, 2))(params, xs, shifts)
+
+
 def example_labels(task, key, batch, n_out, dtype=jnp.float64):
     """Random labels as rows of floats, the form that `loss` above takes."""
     if task == "regression":

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import reference
 from problems import draw_batch, draw_layers, gaussian, gradient_flow
-from test_blocks import apply
 
 import jaxnn
 from jaxnn.theory import meanfield
@@ -128,28 +127,6 @@ def test_a_block_stands_where_the_widths_agree():
 # Passes, against a plain forward pass
 
 
-def of_rows(params, xs, shifts, depth=DEPTH):
-    """The output before the task's activation, with shifts added to z[1] … z[L]."""
-    (theta, b), *between, (theta_l, b_l) = params
-    z = xs @ theta + b[None] + shifts[0]
-    kinds = list(zip(ACTIVATIONS, BLOCKS, between, shifts[1:-1], strict=False))
-    for name, block, layer, shift in kinds[: depth - 1]:
-        z = apply(block, reference.SIGMA[name], *layer, z) + shift
-    return reference.SIGMA[ACTIVATIONS[depth - 1]](z) @ theta_l + b_l[None] + shifts[-1]
-
-
-@partial(jax.jit, static_argnames="depth")
-def by_jax(params, xs, ys, depth=DEPTH):
-    """The mean loss, Δ(θ, b), Δx and Δz[1] … Δz[L]."""
-
-    def loss(params, xs, shifts):
-        z = of_rows(params, xs, shifts, depth)
-        return jnp.mean(jax.vmap(reference.LOSS["binary"])(z, ys))
-
-    shifts = [jnp.zeros((len(xs), len(b)), xs.dtype) for _, b in params]
-    return jax.value_and_grad(loss, argnums=(0, 1, 2))(params, xs, shifts)
-
-
 def assert_close(ours, theirs):
     for leaf, other in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
         np.testing.assert_allclose(leaf, other, rtol=0, atol=1e-13)
@@ -158,7 +135,7 @@ def assert_close(ours, theirs):
 def test_the_gradient_is_that_of_a_plain_pass(net, problem):
     """Of a run, whose layers are chosen on the device."""
     params, xs, ys = problem
-    truth, (layers, _, _) = by_jax(*problem)
+    truth, (layers, _, _) = reference.gradients_of_rows(net, *problem)
     value, gradient = jaxnn.backprop(net, jaxnn.network.stack(params), xs, ys)
     np.testing.assert_allclose(value, truth, rtol=1e-13)
     assert_close(jaxnn.network.unstack(gradient), layers)
@@ -179,7 +156,7 @@ def in_other_ways(net, params, xs, ys):
 @pytest.mark.slow
 def test_every_way_through_the_walk_has_the_same_gradient(net, problem):
     """In less memory, by the rule of mean_loss, as a flow, and of single layers."""
-    _, (layers, delta_x, delta_z) = by_jax(*problem)
+    _, (layers, delta_x, delta_z) = reference.gradients_of_rows(net, *problem)
     in_less_memory, (by_rule, of_x), flows = in_other_ways(net, *problem)
     assert_close(jaxnn.network.unstack(in_less_memory), layers)
     assert_close(jaxnn.network.unstack(by_rule), layers)
@@ -197,7 +174,7 @@ def test_a_depth_takes_the_start_of_the_lists(net, problem):
     run = jaxnn.network.stack(params)
     backprop = jax.jit(partial(jaxnn.backprop, net))
     for depth in (2, 4):
-        truth, (layers, _, _) = by_jax(*problem, depth)
+        truth, (layers, _, _) = reference.gradients_of_rows(net, *problem, depth)
         value, gradient = backprop(run, xs, ys, depth=jnp.array(depth))
         np.testing.assert_allclose(value, truth, rtol=1e-13)
         assert_close(jaxnn.network.unstack(gradient), layers)
@@ -221,9 +198,9 @@ def test_one_example_and_its_derivative_by_jax(problem):
         )
 
     output, (value, by_derivative), deltas, trace = of_one(run)
-    truth, (layers, delta_x, delta_z) = by_jax(params, xs[:1], ys[:1])
-    shifts = [0.0] * (DEPTH + 1)
-    np.testing.assert_allclose(output, jax.nn.sigmoid(of_rows(params, xs[:1], shifts))[0])
+    truth, (layers, delta_x, delta_z) = reference.gradients_of_rows(net, params, xs[:1], ys[:1])
+    plain = reference.of_rows(net, params, xs[:1])
+    np.testing.assert_allclose(output, jax.nn.sigmoid(plain)[0])
     np.testing.assert_allclose(value, truth, rtol=1e-13)
     assert_close(jaxnn.network.unstack(by_derivative), layers)
     assert_close(deltas.a[0], delta_x[0])
