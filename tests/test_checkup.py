@@ -163,6 +163,7 @@ def test_what_was_found_is_said_once_and_the_worst_first():
     assert found(["rate"], ["gradient"], ill=True) == ["rate"]
     assert found(["rate"], ["gradient"]) == ["gradient", "rate"]
     assert found(["signal"], ["nonfinite", "measurement"]) == ["signal", "measurement"]
+    assert found([], ["update", "decay", "cut"]) == ["decay", "cut"]
 
 
 def test_a_rule_speaks_once_and_counts_the_others():
@@ -241,6 +242,26 @@ def test_an_optimiser_that_is_to_blame():
     assert said(None) == ()
 
 
+def test_when_another_optimiser_is_asked():
+    assert course([2.3] * 100, 2.3).needs_opinion
+    assert not course(falling(2.3, 0.02), 2.3).needs_opinion
+    assert not course([NAN]).needs_opinion
+    assert not course([]).needs_opinion
+    assert not course([2.3] * 100, 2.3, interrupted=True).needs_opinion
+    assert course([2.3, 2.2]).equals(course([2.3, 2.2001]))
+    assert not course([2.3, 2.2]).equals(course([2.3, 2.1]))
+    assert not course([2.3, 2.2]).equals(course([2.3]))
+
+
+def test_where_the_optimiser_is_to_blame_advice_is_of_its_steps():
+    nothing = SimpleNamespace(verdict=SimpleNamespace(findings=()))
+    several = tuple(Found(rule, None, "", {}, "", f"Mend {rule}.") for rule in ("state", "update"))
+    stays, learned = course([2.3] * 100, 2.3), course(falling(2.3, 0.02), 2.3)
+    assert checkups.Checkup(stays, nothing, Watched(), several).advice == "Mend state."
+    assert checkups.Checkup(stays, nothing, Watched(), several, learned).advice == "Mend update."
+    assert checkups.Checkup(learned, nothing, Watched(), several).advice == ""
+
+
 def network(p, xs):
     return jnp.tanh(xs @ p["a"]) @ p["b"]
 
@@ -271,7 +292,7 @@ def test_a_network_that_is_well():
     np.testing.assert_allclose(
         result.course.constants[0], np.mean(mean_square(mean, ys)), rtol=1e-6
     )
-    assert [line["step"] for line in result.watched.measurements] == [*range(0, 60, 6)]
+    assert [line["step"] for line in result.watched.measurements] == [0, 1, 2, 3, *range(6, 60, 6)]
     assert result.diagnosis.verdict.word in str(result).lower()
     assert str(result).splitlines()[0] == str(result.course)
     assert str(result).endswith("No optimiser was given: Adam, with step size 0.001.")
@@ -477,6 +498,14 @@ def test_batches_of_a_loader(torch):
     result = jaxnn.checkup(model, optimizer, loader, loss=torch.nn.functional.mse_loss)
     assert result.course.batches == 4
     assert "these 4 batches" in str(result)
+    assert [line["step"] for line in result.watched.measurements] == [
+        0,
+        1,
+        2,
+        3,
+        *range(10, 100, 10),
+    ]
+    assert not torch.optim.optimizer._global_optimizer_pre_hooks
 
 
 # The command

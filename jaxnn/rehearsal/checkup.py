@@ -41,14 +41,20 @@ log = logging.getLogger("jaxnn.rehearsal")
 
 STEPS = 100
 MEASUREMENTS = 10  # of the gradient in a rehearsal
+FIRST = 4  # steps that are all measured
 MOST_BATCHES = 8  # of an iterator
 MOST = 6  # of what was found, among the sentences
-# What an alarm of the watch sees was said before, if one of these findings was.
+# What an alarm of the watch sees is said already by any of these findings and alarms.
 SAID = {
     "gradient": {"rate"},
     "cut": {"cut", "zero", "stopped", "fixed", "output", "starved"},
     "nonfinite": {"given", "loss", "nan", "signal", "undefined"},
     "state": {"signal"},
+    "update": {"decay"},
+}
+OF_STEPS = {  # alarms on what the optimiser does
+    *("unoptimised", "still", "schedule", "rounding", "update", "slow"),
+    *("accumulates", "decay", "clip", "spike", "diverges"),
 }
 LINK = re.compile(r"[:,] see \[[^]]*\]\([^)]*\)")  # of the guide's pages
 
@@ -91,9 +97,12 @@ class Checkup:
     def advice(self) -> str:
         """What to change: the advice on the worst of what was found that has one.
 
-        What a training has shown that learned the examples by heart needs no advice.
+        What a training has shown that learned the examples by heart needs no advice; where the
+        optimiser is to blame, it is of what its steps do.
         """
         told = self.diagnosis.verdict.findings if self.course.by_heart else self.found
+        if self.with_adam is not None and self.with_adam.learns:
+            told = tuple(found for found in told if found.rule in OF_STEPS)
         return next((found.advice for found in told if found.advice), "")
 
     @property
@@ -203,11 +212,13 @@ def checkup(
         warnings.simplefilter("ignore", TrainingWarning)  # alarms are in the answer
         diagnosis = diagnose(model, *batches[0], **options)
         first = trainee(batches[0], every=max(1, steps // MEASUREMENTS))
+        first.watch.first = FIRST  # where a step that is too large shows
         course, watched = rehearsed(first, batches, steps), first.watch.watched
         other: Course | None = None
         labels: tuple[Found, ...] = ()
-        if course.learns is not True and not course.interrupted and optimizer is not None:
+        if course.needs_opinion and optimizer is not None:
             other = rehearsed(trainee(batches[0], None), batches, steps)
+            other = None if course.equals(other) else other
         if course.learns and not course.interrupted:
             labels = tuple(labels_found(trainee, batches, _classes(diagnosis), steps))
         found = found_in(diagnosis, watched, labels)
@@ -265,10 +276,11 @@ def found_in(
     findings = [found for found in verdict.findings if not _is_usual(found, verdict.ill)]
     usual = [found for found in verdict.findings if _is_usual(found, verdict.ill)]
     said = {found.rule for found in findings}
+    seen = said | {alarm.rule for alarm in watched.alarms}
     alarms = [
         _as_found(alarm)
         for alarm in watched.alarms
-        if alarm.rule not in said and not said & SAID.get(alarm.rule, set())
+        if alarm.rule not in said and not (seen - {alarm.rule}) & SAID.get(alarm.rule, set())
     ]
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]

@@ -105,6 +105,17 @@ class Course:
         return bool(self.learns and 0 <= self.end <= HEART * self._reference)
 
     @property
+    def needs_opinion(self) -> bool:
+        """True if another optimiser could tell why nothing is learned."""
+        is_finite = len(self.losses) > 0 and bool(np.isfinite(self.losses[0]))
+        return is_finite and not self.learns and not self.interrupted
+
+    def equals(self, other: "Course") -> bool:
+        """Tell whether another course is of the same training."""
+        both = self.losses, other.losses
+        return len(both[0]) == len(both[1]) and bool(np.allclose(*both, rtol=1e-3, equal_nan=True))
+
+    @property
     def _reference(self) -> float:
         return self.start if np.isnan(self.constant) else self.constant
 

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from ..errors import TrainingWarning
 from ..evidence.evidence import Evidence
@@ -81,6 +82,7 @@ class Recorder:
     """The record of one training: its measurements and alarms, in memory and in a folder.
 
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
+    first: the steps at the start that are all measured, whatever their numbers.
     failures: how often each part of the watch failed: measurement, alarms, file, value,
         write and callback.
     """
@@ -88,6 +90,7 @@ class Recorder:
     def __init__(self, options: Options):
         self.options = options
         self.every = check_integer("every", options.every, 1)
+        self.first = 1
         self.folder = None if options.folder is None else folder_of(options.folder)
         self.callback, self.ignore, self.write = options.callback, options.ignore, options.write
         self.failures: Counter[str] = Counter()
@@ -134,6 +137,10 @@ class Recorder:
         """All that was recorded so far, of a folder with what was recorded before."""
         self.flush()
         return self._watched
+
+    def is_due(self, step: int | Array) -> bool | Array:
+        """Tell whether a step is to be measured by its number."""
+        return (step % self.every == 0) | (step < self.first)
 
     def stepped(self, step: int, value: Number | None, **sizes: float) -> None:
         """Record a step that is not measured, and the alarms that its loss gives rise to.

@@ -70,7 +70,7 @@ class TorchWatch(Recorder):
         with self._lock, self.guarded("measurement", step):
             begun = Begun(check_integer("step", step, 0))
             begun.hook = _before_each_optimizer(partial(self._taken, begun))
-        if begun is not None and begun.step % self.every == 0:
+        if begun is not None and self.is_due(begun.step):
             with self.recording(step):
                 self._measure(begun, inputs, ys)
         return begun

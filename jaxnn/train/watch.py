@@ -102,7 +102,7 @@ class Watch(Recorder):
     def _try_batch(self, step: StepNumber, params: PyTree, xs: PyTree, ys: PyTree) -> None:
         """Make experiments with the first batch that is measured, if its numbers are known."""
         leaves = jax.tree.leaves((step, params, xs, ys))
-        if any(isinstance(v, jax.core.Tracer) for v in leaves) or int(step) % self.every:
+        if any(isinstance(v, jax.core.Tracer) for v in leaves) or not self.is_due(int(step)):
             return
         if not self._needs_evidence():
             return
@@ -121,7 +121,7 @@ class Watch(Recorder):
     def _is_hopeless(self, step: StepNumber) -> bool:
         """Tell whether a step is not due, after a failure: tracing it again would take long."""
         is_known = not isinstance(step, jax.core.Tracer)
-        return bool(self.failures["measurement"] and is_known and int(step) % self.every)
+        return bool(self.failures["measurement"] and is_known and not self.is_due(int(step)))
 
     def _receive(self, layout: "_Layout", step: StepNumber, numbers: Numbers) -> None:
         """Record a step, measured or not; called by JAX, in a thread of its own."""
@@ -146,7 +146,7 @@ class Watch(Recorder):
                 self.failed("measurement", int(step), error)
 
         if isinstance(step, jax.core.Tracer) and jnp.issubdtype(step.dtype, jnp.integer):
-            lax.cond(step % self.every == 0, lambda: jax.debug.callback(say, step), lambda: None)
+            lax.cond(self.is_due(step), lambda: jax.debug.callback(say, step), lambda: None)
         else:
             say(self._number_of(step))
 
@@ -332,7 +332,7 @@ def _look(
     """Measure and hand to the host, if that is due."""
     number = None if value is None else at_least_float32(value)
     of_step = number, None if number is None or after is None else _log10_change(params, after)
-    is_due = step % watch.every == 0
+    is_due = watch.is_due(step)
     if after is not None or value is not None:
         is_due |= lax.cond(
             _is_surely_finite((after, value)),
