@@ -1,6 +1,7 @@
 """A checkup: a diagnosis and a rehearsal, one answer, and everything as it was."""
 
 import random
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -471,6 +472,18 @@ def test_a_module_that_learns_nothing(torch):
 
 
 @pytest.mark.slow
+def test_a_loss_without_a_number_is_measured_at_its_step(torch):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 1))
+    sgd = torch.optim.SGD(model.parameters(), 1e10)
+    xs = torch.ones(8, 4)
+    result = jaxnn.checkup(model, sgd, xs, xs[:, :1], loss=torch.nn.functional.mse_loss)
+    last = len(result.losses) - 1
+    assert result.course.learns is False
+    assert result.watched.measurements[-1]["step"] == last
+    assert "nonfinite" in {found.rule for found in result.found}
+
+
+@pytest.mark.slow
 def test_labels_of_digits(torch):
     from sklearn.datasets import load_digits
 
@@ -495,17 +508,12 @@ def test_batches_of_a_loader(torch):
     model, optimizer, xs, ys = module_of(torch)
     data = torch.utils.data.TensorDataset(xs, ys)
     loader = torch.utils.data.DataLoader(data, batch_size=4)
-    result = jaxnn.checkup(model, optimizer, loader, loss=torch.nn.functional.mse_loss)
+    result = jaxnn.checkup(model, optimizer, loader, loss=torch.nn.functional.mse_loss, steps=20)
     assert result.course.batches == 4
     assert "these 4 batches" in str(result)
-    assert [line["step"] for line in result.watched.measurements] == [
-        0,
-        1,
-        2,
-        3,
-        *range(10, 100, 10),
-    ]
-    assert not torch.optim.optimizer._global_optimizer_pre_hooks
+    steps = [line["step"] for line in result.watched.measurements]
+    assert steps == [0, 1, 2, 3, *range(4, 20, 2)]
+    assert not sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks
 
 
 # The command

@@ -62,6 +62,8 @@ class TorchTrainee:
             """Return the loss; those of optimisers that ask again, such as LBFGS, are new."""
             return first.pop() if first else self._differentiated(batch)[0]
 
+        if not np.isfinite(losses.value):
+            self.watch.first = number + 1  # so that it is measured
         with self.watch(number, *batch, value=losses.value):
             self.optimizer.step(closure)
         return losses
