@@ -80,7 +80,7 @@ def compare(flow: Flow, other: Flow) -> Comparison:
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
+        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
         >>> data = jnp.eye(2, 3), jnp.array([0, 1])
         >>> flow = jaxnn.gradient_flow((net, params), *data)

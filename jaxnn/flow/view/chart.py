@@ -79,7 +79,7 @@ def chart(*flows: Any, names: Sequence[str] | None = None) -> Any:
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> net = jaxnn.Network(sizes=(3, 8, 8, 1), activation="sigmoid", task="binary")
+        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
         >>> params = jaxnn.init(net, jax.random.key(0))
         >>> flow = jaxnn.gradient_flow((net, params), jnp.ones((2, 3)), jnp.array([0, 1]))
         >>> jaxnn.chart(flow).save("flow.png")  # doctest: +SKIP
