@@ -61,8 +61,8 @@ MODELS = {
 }
 
 
-OFTEN = ("function", "network")  # stand for the others in the default run
-KINDS = [pytest.param(kind, marks=[] if kind in OFTEN else pytest.mark.slow) for kind in MODELS]
+# A function stands for all of them in the default run.
+KINDS = [pytest.param(v, marks=[] if v == "function" else pytest.mark.slow) for v in MODELS]
 
 
 @pytest.fixture(params=KINDS)
