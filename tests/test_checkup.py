@@ -168,7 +168,7 @@ def test_what_was_found_is_said_once_and_the_worst_first():
 
 
 def test_a_rule_speaks_once_and_counts_the_others():
-    nothing = SimpleNamespace(verdict=SimpleNamespace(findings=()))
+    nothing = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=False))
     places = tuple(Found("starved", i, "", {}, f"Layer {i} is starved.", "") for i in range(1, 5))
     result = checkups.Checkup(course([1.0] * 10), nothing, Watched(), (places[0], *places[1:]))
     assert result.sentences[1:] == ("Layer 1 is starved. So it is in 3 other places.",)
@@ -233,7 +233,7 @@ def test_halves_of_a_batch():
 
 def test_an_optimiser_that_is_to_blame():
     def said(adam):
-        nothing = SimpleNamespace(verdict=SimpleNamespace(findings=()))
+        nothing = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=False))
         stays = course([2.3] * 100, 2.3)
         return checkups.Checkup(stays, nothing, Watched(), (), adam).sentences[1:]
 
@@ -241,6 +241,13 @@ def test_an_optimiser_that_is_to_blame():
     assert said(course(falling(2.3, 0.02), 2.3)) == (f"{adam} optimiser and its step size.",)
     assert said(course([2.3] * 100, 2.3)) == ("Nor does it with Adam of step size 0.001.",)
     assert said(None) == ()
+
+
+def test_what_can_be_cured_is_said_of_who_does_not_learn():
+    ill = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=True))
+    last = "Try what would help on this network: `.diagnosis.cures` of this checkup."
+    assert checkups.Checkup(course([2.3] * 100), ill, Watched(), ()).sentences[-1] == last
+    assert checkups.Checkup(course(falling(2, 0.01)), ill, Watched(), ()).sentences[1:] == ()
 
 
 def test_when_another_optimiser_is_asked():
@@ -255,7 +262,7 @@ def test_when_another_optimiser_is_asked():
 
 
 def test_where_the_optimiser_is_to_blame_advice_is_of_its_steps():
-    nothing = SimpleNamespace(verdict=SimpleNamespace(findings=()))
+    nothing = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=False))
     several = tuple(Found(rule, None, "", {}, "", f"Mend {rule}.") for rule in ("state", "update"))
     stays, learned = course([2.3] * 100, 2.3), course(falling(2.3, 0.02), 2.3)
     assert checkups.Checkup(stays, nothing, Watched(), several).advice == "Mend state."
@@ -467,6 +474,10 @@ def test_a_module_that_learns_nothing(torch):
     assert jaxnn.checkup(model, optimizer, xs, ys, loss=torch.nn.functional.mse_loss).learns
     result = jaxnn.checkup(model, other, xs, ys, loss=torch.nn.functional.mse_loss)
     assert result.learns is False
+    model.state = (model[0].weight * 2,)  # no leaf
+    with pytest.raises(ValueError, match=r"model: expected a module that copy\.deepcopy copies"):
+        jaxnn.checkup(model, None, xs, ys, loss=torch.nn.functional.mse_loss)
+    del model.state
     with pytest.raises(TypeError, match=r"a torch\.optim\.Optimizer, or a function of param"):
         jaxnn.checkup(model, 0.1, xs, ys, loss=torch.nn.functional.mse_loss)
 
@@ -551,7 +562,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         SimpleNamespace(
             flow=SimpleNamespace(log_delta_example=np.zeros((3, 2))),
             loss="loss as given",
-            verdict=SimpleNamespace(findings=()),
+            verdict=SimpleNamespace(findings=(), can_be_cured=False),
         ),
         Watched(),
         (),

@@ -254,7 +254,7 @@ def _checkup(settings: argparse.Namespace) -> int:
     target = f"{code.name}() of {code.path.name}"
     print(printing.wrapped(diagnosis.subtitle(result.diagnosis, target)), end="\n\n")
     colour = "green" if result.learns else "red"
-    for sentence in result.sentences:
+    for sentence in result.ending(f"{TRY}: jaxnn diagnose {settings.network} --cures."):
         print(printing.emphasised(printing.wrapped(clean(sentence)), colour))
     return 0
 

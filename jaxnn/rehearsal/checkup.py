@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ..arrays.compiled import measuring
-from ..diagnosis import Diagnosis, diagnose
+from ..diagnosis import TRY, Diagnosis, diagnose
 from ..errors import TrainingWarning
 from ..flow.verdict.findings import CUT, FINDINGS
 from ..flow.view.table import findings_as_html
@@ -108,10 +108,20 @@ class Checkup:
     @property
     def sentences(self) -> tuple[str, ...]:
         """Whether it learns, what was found, what to change, and how that was measured."""
+        return self.ending(f"{TRY}: `.diagnosis.cures` of this checkup.")
+
+    def ending(self, to_try: str) -> tuple[str, ...]:
+        """Return the sentences, with another one where something can be cured.
+
+        Args:
+            to_try: says how the reader has cures tried.
+        """
         advice = self.advice
-        said = islice(self._told(), MOST - bool(advice))
         first = str(self.course), self._of_adam()
-        return tuple(filter(None, (*first, *said, advice, *self._closing())))
+        said = islice(self._told(), MOST - bool(advice))
+        needs_cure = self.diagnosis.verdict.can_be_cured and not self.course.by_heart
+        last = advice, to_try if needs_cure else "", self.note, self._of_interruption()
+        return tuple(filter(None, (*first, *said, *last)))
 
     def _told(self) -> Iterator[str]:
         """Yield what was found: of each rule the first sentence, and in how many other places."""
@@ -135,11 +145,11 @@ class Checkup:
             "look at the optimiser and its step size."
         )
 
-    def _closing(self) -> Iterator[str]:
-        yield self.note
-        if self.course.interrupted:
-            taken, asked = len(self.losses), self.course.steps
-            yield f"It was stopped after {counted(taken, 'step')} of {asked}."
+    def _of_interruption(self) -> str:
+        taken, asked = len(self.losses), self.course.steps
+        return (
+            f"It was stopped after {counted(taken, 'step')} of {asked}." * self.course.interrupted
+        )
 
     def __repr__(self) -> str:
         return "\n".join(self.sentences)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..evidence.torch_trial import TorchTrial
+from ..pytorch.cuts import COMPILED
 from ..pytorch.inputs import called, entering
 from ..pytorch.module import Call, prediction_of, recording
 from ..pytorch.restore import unchanged
@@ -104,7 +105,14 @@ def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
     """Return a copy of a module, and one of its optimiser that holds the copy's parameters."""
     torch = sys.modules["torch"]
     memo: dict[int, Any] = {}
-    copied = copy.deepcopy(module, memo)
+    module = getattr(module, COMPILED, module)
+    try:
+        copied = copy.deepcopy(module, memo)
+    except Exception as error:
+        raise ValueError(
+            "model: expected a module that copy.deepcopy copies, since a copy is trained, got "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
     if optimizer is None:
         return copied, torch.optim.Adam([p for p in copied.parameters() if p.requires_grad], RATE)
     if not isinstance(optimizer, torch.optim.Optimizer):
