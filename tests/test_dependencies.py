@@ -107,7 +107,7 @@ def test_experiments_need_what_they_import_and_nothing_else():
 def test_the_benchmark_s_peers_are_its_extra():
     known = declared() | declared("experiments")
     of_tests = imported(*TESTS) - known - declared("test")  # skipped where they are not installed
-    assert (imported(*PEER_FILES) - known) | of_tests == declared("bench")
+    assert (imported(*PEER_FILES, OF_PACKAGES) - known) | of_tests == declared("bench")
 
 
 def test_the_menagerie_s_packages_are_its_extra():
