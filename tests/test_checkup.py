@@ -165,6 +165,9 @@ def test_what_was_found_is_said_once_and_the_worst_first():
     assert found(["rate"], ["gradient"]) == ["gradient", "rate"]
     assert found(["signal"], ["nonfinite", "measurement"]) == ["signal", "measurement"]
     assert found([], ["update", "decay", "cut"]) == ["decay", "cut"]
+    watched = Watched(alarms=[Alarm(1, rule, "") for rule in ("state", "update", "cut")])
+    blamed = checkups.found_in(diagnosis("size"), watched, (), True)
+    assert [each.rule for each in blamed] == ["update", "state", "cut", "size"]
 
 
 def test_a_rule_speaks_once_and_counts_the_others():

@@ -231,7 +231,8 @@ def checkup(
             other = None if course.equals(other) else other
         if course.learns and not course.interrupted:
             labels = tuple(labels_found(trainee, batches, _classes(diagnosis), steps))
-        found = found_in(diagnosis, watched, labels)
+        blames_optimizer = other is not None and other.learns is True
+        found = found_in(diagnosis, watched, labels, blames_optimizer)
     note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
     return Checkup(course, diagnosis, watched, found, other, note)
 
@@ -275,12 +276,16 @@ def same_random_states() -> Iterator[None]:
 
 
 def found_in(
-    diagnosis: Diagnosis, watched: Watched, labels: tuple[Found, ...] = ()
+    diagnosis: Diagnosis,
+    watched: Watched,
+    labels: tuple[Found, ...] = (),
+    blames_optimizer: bool = False,
 ) -> tuple[Found, ...]:
     """Return all findings and alarms, the worst first, each once.
 
     Findings that explain all else come first, then what the training has shown, of the labels too,
-    then the others.
+    then the others. Where another optimiser does better, what the steps do comes before what has
+    become of the states.
     """
     verdict = diagnosis.verdict
     findings = [found for found in verdict.findings if not _is_usual(found, verdict.ill)]
@@ -292,6 +297,8 @@ def found_in(
         for alarm in watched.alarms
         if alarm.rule not in said and not (seen - {alarm.rule}) & SAID.get(alarm.rule, set())
     ]
+    if blames_optimizer:
+        alarms.sort(key=lambda alarm: alarm.rule not in OF_STEPS)
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]
     return (*first, *labels, *alarms, *rest, *usual)
