@@ -149,7 +149,7 @@ def an_end(takes="", constant=1.0, **known):
     known = {
         "outputs": 3, "low": -2.0, "high": 2.0, "sums_to_one": "", "reach": Reach(-np.inf, np.inf),
         "size": 1.0, "label_size": 1.0, "loss": 1.0, "labels": (0.0, 1.0, 0.0),
-        "label_sums": True, "sees_labels": True,
+        "label_sums": True, "sees_labels": True, "zeros": 0.0,
     } | known  # fmt: skip
     return Evidence(end=End(kind=Kind(takes, constant), **known))
 
@@ -163,7 +163,7 @@ def draws(*given, **known):
 
 SOFTMAX = {"sums_to_one": "rows", "low": 0.1, "high": 0.9, "reach": Reach(0.0, 1.0)}
 SIGMOID = {"low": 0.1, "high": 0.9, "reach": Reach(0.0, 1.0)}
-RELU = {"low": 0.0, "high": 3.0, "reach": Reach(0.0, np.inf)}
+RELU = {"low": 0.0, "high": 3.0, "zeros": 0.5, "reach": Reach(0.0, np.inf)}
 HEALTHY = Draw(is_constant=False, distinct=1.0, gain=1.4)
 COPIES = Draw(is_constant=False, distinct=0.25, gain=1.0)
 CONSTANT = Draw(is_constant=True, distinct=0.25, gain=1.0)
@@ -670,7 +670,7 @@ CASES = {
         an_end(kinds.PROBABILITIES, **RELU),
         "The loss takes probabilities, and the output is never below 0 and has no upper end, as "
         "behind a relu: where it is 0 nothing is learnt.",
-        healthy=an_end(kinds.PROBABILITIES, **SIGMOID),
+        healthy=an_end(kinds.CLASS_LOGITS, **RELU | {"zeros": 0.0}),  # a mean of units
         layer=6,
         advises="Take a softmax behind the last layer, or for one output a sigmoid; or no "
         "activation and a loss of logits.",

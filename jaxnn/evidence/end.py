@@ -34,6 +34,7 @@ class End:
     outputs: how many an example has.
     size: their root mean square.
     low, high: the lowest and the highest output.
+    zeros: the share of outputs that are exactly 0.
     sums_to_one: "rows" if the outputs of each example are shares, as of a softmax; "columns" if
         those of all examples are; "logs" if the rows are logarithms of shares; or "".
     reach: of the output.
@@ -49,6 +50,7 @@ class End:
     size: float
     low: float
     high: float
+    zeros: float
     sums_to_one: str
     reach: Reach
     loss: float
@@ -74,6 +76,7 @@ class End:
             size=float(np.sqrt(np.mean(np.square(output)))),
             low=float(output.min()),
             high=float(output.max()),
+            zeros=float(np.mean(output == 0)),
             sums_to_one=_sums_to_one(output, axis),
             reach=reach,
             loss=np.nan if known is None else known.value,

@@ -13,6 +13,7 @@ from .judged import Judged
 LOGITS = {kinds.LOGITS, kinds.CLASS_LOGITS}
 SHARES = {kinds.PROBABILITIES, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES}
 SQUASHED = 1.01  # the ends of what a sigmoid, a tanh or a softsign reach, but for rounding
+MANY_ZERO = 0.1  # of the outputs behind a relu
 FAR = 1000.0  # times the output
 FEW = 0.01  # labels outside of the reach of the output that are no fault
 
@@ -96,10 +97,14 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
     """A relu before a cross-entropy.
 
     The slope of the loss is that of a cross-entropy, and with the last layer times ±1000 and
-    ±1,000,000 the output ends at 0 on one side alone.
+    ±1,000,000 the output ends at 0 on one side alone; of logits of classes a tenth is exactly 0: a
+    mean over units behind a relu, as at the end of a SqueezeNet, is hardly ever.
     """
     end = judged.end
-    if end and end.kind.takes in LOGITS | SHARES and end.reach == (0, np.inf):
+    if end is None or end.reach != (0, np.inf):
+        return
+    is_mean = end.kind.takes == kinds.CLASS_LOGITS and end.zeros < MANY_ZERO
+    if end.kind.takes in LOGITS | SHARES and not is_mean:
         then = "logits" if end.kind.takes in LOGITS else "shares"
         yield Sight(len(judged.names), values={"takes": end.kind.takes, "then": then})
 
