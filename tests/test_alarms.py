@@ -312,6 +312,14 @@ CASES = {
             [TINY | arrays("log10_delta", -6)] * 3,  # it is the gradient that is small
         ),
     ),
+    "steps that are small for a long time": Case(
+        "slow",
+        [weights("log10_update", -3.5, -3.4, -3.6)] * 11,
+        *(100, None, ""),
+        "‖update‖ / ‖θ‖ is 0.0001 in half of all weights since the first step, and the loss has "
+        "not fallen: the step is too small",
+        ([weights("log10_update", -3.5, -3.4, -3.6) | {"loss": 1 - i / 100} for i in range(11)],),
+    ),
     "a small step of one array": Case(
         "slow",
         [update(-6.0)] * 2,
@@ -457,7 +465,7 @@ CASES = {
         "diverges",
         [{"loss": 2.3}, *[{"losses": [2.3 + i for j in range(10)]} for i in range(6)]],
         *(40, None, ""),
-        "the loss has risen from 2.3 to 5.3 and rises on",
+        "the loss has risen from 2.3 to 5.3",
         (
             [{"losses": [v] * 10} for v in (1.0, 0.5, 0.3, 0.2, 0.25, 0.3, 0.4, 0.5)],  # overfit
             [{"losses": [v] * 10} for v in (1.0, 2.5, 2.0, 1.5, 1.0, 0.5)],  # at the start
@@ -470,7 +478,7 @@ CASES = {
             {"losses": [2, 2, 5, 11, 30, 70, 200, 1e4, 1e5]},
         ],
         *(7, None, ""),
-        "the loss has risen from 2 to 70 and rises on: a step changes half of the weights by 0.13 "
+        "the loss has risen from 2 to 70: a step changes half of the weights by 0.13 "
         "of their size, too much",
         ([{}, {"losses": [2, 2, 5, 11, 30, 25, 20, 15, 10]}],),
     ),
@@ -555,3 +563,12 @@ def test_the_walk_that_adds_an_alarm():
         test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case)
         test_what_is_no_fault_gives_no_alarm(case)
         assert name in (row[0] for row in guide())
+
+
+def test_an_array_that_several_layers_share_is_cut_only_in_all_of_them():
+    """As the weights of a recurrent cell, whose first state is zero."""
+    shared = [{**array, "path": array["path"].replace("1", "2")} for array in START["parameters"]]
+    lines = series(*[weights("log10_delta", -math.inf, -1.0, -1.0)] * 2)
+    for parameters, rules in ((START["parameters"], ["cut"]), (shared, [])):
+        watched = Watched(START | {"parameters": parameters}, copy.deepcopy(lines))
+        assert [alarm.rule for alarm in alarms_of(watched)] == rules

@@ -18,10 +18,14 @@ PerArray = Float[np.ndarray, " arrays"]
 
 FEW = 10  # losses whose median is that of a time
 FALLEN = 0.9  # of the first loss, at which it has clearly fallen
+FAR = 10.0  # times the first loss, to which a loss may jump in the first few steps
 
 
 class Trend(NamedTuple):
-    """A loss: the medians of the first few and of the last few steps."""
+    """A loss: the medians of the first few and of the last few steps.
+
+    Where the loss leaves at once, the first one of all stands for the first few.
+    """
 
     first: float
     last: float
@@ -82,7 +86,9 @@ class Measurements:
         if np.isfinite(losses).sum() < 2:
             return None
         few = min(FEW, len(losses) // 2)
-        return Trend(float(np.nanmedian(first[:few])), float(np.nanmedian(losses[-few:])))
+        is_steady = not np.nanmax(first) > FAR * abs(first[0])  # else it begins with the first
+        begin = np.nanmedian(first[:few]) if is_steady else first[0]
+        return Trend(float(begin), float(np.nanmedian(losses[-few:])))
 
     @cached_property
     def leverage(self) -> float:

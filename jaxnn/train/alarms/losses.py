@@ -18,7 +18,15 @@ from jaxtyping import Float
 from ...rules import Sight, one_of
 from ..measurements import Measurements
 from .table import ALARMS
-from .updates import LARGE_UPDATE, LEAST_LEVERAGE, SLOW_LIKE, SLOW_UPDATE
+from .updates import (
+    FLAT,
+    FLAT_STEPS,
+    LARGE_UPDATE,
+    LEAST_LEVERAGE,
+    SLOW_LIKE,
+    SLOW_UPDATE,
+    SMALL_STEP,
+)
 
 EVERY_STEP = ("spike", "diverges")  # rules that need no measurement, and are asked at each step
 
@@ -28,8 +36,8 @@ UNDONE, FAR = 0.2, 3.0  # of what has fallen; times the usual excess
 HUGE = 10.0  # times, of one step alone
 LARGER = 0.7  # decades of an update above their median
 BLOCKS, BLOCK = 4, 10  # medians that rise, of so many steps
-ABRUPT = 4  # losses in a row that double
-FLAT, FLAT_STEPS = 0.02, 100  # of the first loss
+FAR_OFF = 5.0  # times the first loss
+GROWN = 1.0  # decades of an update over the first
 
 
 @ALARMS.rule(
@@ -73,25 +81,25 @@ def _large_step(seen: Measurements, begins: int) -> str:
 
 @ALARMS.rule(
     "diverges",
-    says="the loss has risen from {first:.3g} to {loss:.3g} and rises on{cause}",
+    says="the loss has risen from {first:.3g} to {loss:.3g}{cause}",
     advises="a smaller learning rate, a warm-up, clipping; the sign of the loss",
 )
 def diverges(seen: Measurements) -> Iterator[Sight]:
-    """A loss that rises and rises.
+    """A loss that rises.
 
-    Medians of ten losses rise four times in a row, to twice the first; or four losses in a row
-    double, to ten times it.
+    Medians of ten losses rise four times in a row, to twice the first loss; or three losses in a
+    row are five times the first one, and updates have grown tenfold or are a tenth of the weights.
 
     Training diverges. The step is too large, it says, if updates grow with the loss or are a tenth
     of the weights.
     """
     losses = seen.steps.column("loss", BLOCKS * BLOCK)
-    if len(losses) <= ABRUPT or not np.isfinite(losses).all() or seen.trend is None:
+    if len(losses) < LASTING or not np.isfinite(losses).all() or seen.trend is None:
         return
-    first, last = seen.trend.first, losses[-ABRUPT - 1 :]
-    doubles = bool((last > 0).all() and (last[1:] > 2 * last[:-1]).all())
-    if (doubles and last[-1] > HUGE * first) or _rises_steadily(losses, first):
-        yield Sight(values={"first": first, "loss": float(losses[-1]), "cause": _cause(seen)})
+    first, begin = seen.trend.first, abs(seen.steps.first[0].loss)
+    cause, is_far = _cause(seen), losses[-LASTING:].min() > FAR_OFF * begin > 0
+    if (is_far and cause) or _rises_steadily(losses, first):
+        yield Sight(values={"first": first, "loss": float(losses[-1]), "cause": cause})
 
 
 def _rises_steadily(losses: Float[np.ndarray, " n"], first: float) -> bool:
@@ -106,7 +114,7 @@ def _rises_steadily(losses: Float[np.ndarray, " n"], first: float) -> bool:
 def _cause(seen: Measurements) -> str:
     """Say that steps are too large, if updates have grown tenfold or are a tenth of the weights."""
     sizes = seen.steps.column("log10_update")
-    if len(sizes) and sizes[-1] - sizes[0] > 1:
+    if len(sizes) and sizes[-1] - sizes[0] > GROWN:
         times = 10 ** (sizes[-1] - sizes[0])
         return f": updates are {times:.2g} times as large as the first, the step is too large"
     ratio = seen.usual_ratio
@@ -142,7 +150,7 @@ def plateau(seen: Measurements) -> Iterator[Sight]:
         return
     changes = (np.median(losses[FLAT_STEPS // 2 :]) - v for v in (np.median(losses), trend.first))
     is_flat = all(abs(change) < FLAT * abs(trend.first) for change in changes)
-    moves = np.log10(SLOW_UPDATE) < ratio < np.log10(LARGE_UPDATE)
+    moves = np.log10(SMALL_STEP) < ratio < np.log10(LARGE_UPDATE)
     if is_flat and moves and seen.leverage >= LEAST_LEVERAGE:
         steps = seen.step - seen.steps.first[0].step
         values = {"loss": trend.last, "first": trend.first, "ratio": float(10**ratio)}

@@ -245,7 +245,7 @@ def gradient(seen: Measurements) -> Iterator[Sight]:
 def cut(seen: Measurements) -> Iterator[Sight]:
     """Weights that are cut off from the loss.
 
-    Δ of a weight is exactly zero, in two measurements.
+    Δ of a weight is exactly zero, in two measurements, in all layers that share it.
 
     Every path from it to the loss is cut: by a zero factor, dead units, or `stop_gradient`.
     """
@@ -253,7 +253,9 @@ def cut(seen: Measurements) -> Iterator[Sight]:
         return
     zero = np.isneginf(seen.last("parameters", "log10_delta", 2))
     if not zero[-1].all():  # else the loss itself is zero
-        highest_first = np.flatnonzero(zero.all(axis=0) & seen.weights)[::-1]
+        paths = np.array([array["path"] for array in seen.start["parameters"]])
+        is_cut = zero.all(axis=0) & ~np.isin(paths, paths[~zero.all(axis=0)])
+        highest_first = np.flatnonzero(is_cut & seen.weights)[::-1]
         yield from (seen.sight(int(array)) for array in highest_first)
 
 

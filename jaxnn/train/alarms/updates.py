@@ -16,12 +16,12 @@ from .table import ALARMS
 
 LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
 SLOW_UPDATE, SLOW_LIKE = 2e-5, 1e-3  # of the weight; of the update of the others
-USUAL_UPDATE = 1e-3  # of the weight, of a step that trains
-LEAST_LEVERAGE = 1e-2  # of weights over the loss, without which no step would help
+SMALL_STEP, FLAT, FLAT_STEPS = 2e-4, 0.02, 100  # of the weight, while a loss stays for so long
+LEAST_LEVERAGE = 1e-3  # of weights over the loss, without which no step would help
 LOST_SIZE, HALF_LIFE, SHRINKS = 0.3, 1000, -0.5  # of weights, steps, cosine
 SAME, OTHER = 1e-3, 1e-2  # of decades: one factor for all arrays; sizes that differ
 CUT_SHORT = 0.5  # decades by which a clip shortens a gradient
-GROWN = 3.0  # times, of a gradient that adds up
+GROWN, SAME_SIZE = 3.0, 0.3  # times, of a gradient that adds up; decades in which it is one size
 IN_ROW = 10  # steps
 ROUNDED = 30.0  # steps between numbers of a format, in which an update may be lost
 MOVED = 0.5  # of the entries
@@ -217,7 +217,8 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
 
     ‖update‖ / ‖θ‖ of a weight is below a thousandth of what it is in half of them, although its
     Δ / θ is not a tenth of theirs; or it is below 0.00002 in half of them since the first step,
-    does not grow, and the loss stays although Δ is large enough to change it.
+    or below 0.0002 for a hundred steps, does not grow, and the loss stays although Δ is large
+    enough to change it.
 
     At this rate the weights stay as they were drawn.
     """
@@ -234,9 +235,13 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
         values = {"ratio": float(10 ** ratio[array]), "median": float(10**median)}
         yield seen.sight(int(array), values | {"extent": "one"})
     first = np.median(seen.update_ratio(back=len(seen) - 1)[known])
-    is_small = max(median, first) < np.log10(SLOW_UPDATE) and median < first + LOG2
-    trend = seen.trend
-    if is_small and trend and not trend.falls and seen.leverage >= LEAST_LEVERAGE:
+    trend, limit = seen.trend, SLOW_UPDATE
+    if trend is None or trend.falls or seen.leverage < LEAST_LEVERAGE:
+        return
+    is_flat = abs(trend.last - trend.first) < FLAT * abs(trend.first)
+    if is_flat and seen.step - seen.lines[0]["step"] >= FLAT_STEPS:
+        limit = SMALL_STEP
+    if max(median, first) < np.log10(limit) and median < first + LOG2:
         yield Sight(values={"extent": "all", "ratio": float(10**median)})
 
 
@@ -250,21 +255,24 @@ def added_gradients(seen: Measurements) -> Iterator[Sight]:
     """Gradients that add up (PyTorch).
 
     What the optimiser takes is at least three times as large relative to the gradient of the batch
-    as it was at the first measurement, in half of the arrays, in two measurements.
+    as it was at the first measurement, in half of the arrays, in two measurements, and was never
+    smaller.
 
     No `zero_grad` is called, so past gradients stay in `.grad`.
     """
     if len(seen) < 3:
         return
-    factors = [
-        seen.column("parameters", "log10_gradient", back)
-        - seen.column("parameters", "log10_delta", back)
-        for back in (len(seen) - 1, 1, 0)
-    ]
-    known = np.isfinite(factors).all(axis=0)
-    if known.any():
-        then, before, now = (float(np.median(factor[known])) for factor in factors)
-        if min(before, now) - then >= np.log10(GROWN):
+
+    def log10_factor(back: int) -> float:
+        taken, own = (seen.column("parameters", f"log10_{v}", back) for v in ("gradient", "delta"))
+        known = np.isfinite(taken) & np.isfinite(own)
+        return float(np.median((taken - own)[known])) if known.any() else np.nan
+
+    now, before, then = map(log10_factor, (0, 1, len(seen) - 1))
+    if min(now, before) - then >= np.log10(GROWN):
+        # A gradient that comes and goes, as of units that saturate, has factors of any size.
+        least = min(map(log10_factor, range(len(seen))))
+        if least > then - SAME_SIZE:
             yield Sight(values={"now": 10**now, "then": 10**then})
 
 
