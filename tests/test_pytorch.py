@@ -42,7 +42,9 @@ def torch_flow(module, inputs, top, cuts=None):
 
 def log_norm(values):
     unit = np.abs(values).max()
-    return np.log(np.linalg.norm(values / unit)) + np.log(unit) if unit else -np.inf
+    if not 0 < unit < np.inf:
+        return -np.inf if unit == 0 else np.log(unit)
+    return np.log(np.linalg.norm(values / unit)) + np.log(unit)
 
 
 def plain_gradients(torch, module, names, paths, x, top):
@@ -69,16 +71,23 @@ def plain_gradients(torch, module, names, paths, x, top):
 
 def check_torch(torch, flow, module, x, top, rtol=1e-10):
     """Compare a flow with gradients that torch has of all that it names."""
-    of = flow.parameters
-    states, rest = plain_gradients(torch, module, flow.names, of.paths, x, top)
+    paths, logs = flow.parameters.paths, flow.parameters.log_delta
+    of_parameters = check_states(torch, flow, module, x, top, rtol, paths)
+    expected = [log_norm(grad) for grad in of_parameters]
+    np.testing.assert_allclose(logs, expected, atol=rtol, rtol=rtol)
+
+
+def check_states(torch, flow, module, x, top, rtol, paths=()):
+    """Compare Δ of states and of x with torch's, and return its gradients of parameters."""
+    states, rest = plain_gradients(torch, module, flow.names, paths, x, top)
     close = functools.partial(np.testing.assert_allclose, atol=rtol, rtol=rtol)
     close(flow.log_delta, [log_norm(grad) for grad in states])
     close(flow.log_delta_example, [[log_norm(example) for example in grad] for grad in states])
     with np.errstate(divide="ignore"):
         close(flow.log_largest, np.log([np.abs(grad).max() for grad in states]))
-    close(of.log_delta, [log_norm(grad) for grad in rest[: len(of.paths)]])
     if x.is_floating_point():
         close(flow.log_delta_input, log_norm(rest[-1]))
+    return rest[: len(paths)]
 
 
 def as_loss(top):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_pytorch import by_hooks, check_plain
+from test_pytorch import check_states
 
 import jaxnn
 
@@ -54,7 +54,7 @@ def test_what_is_broken_is_named_and_the_rest_measured(torch, case):
 
     found = jaxnn.diagnose(model, x, y, loss=lambda output, _: loss(output))
     at = (0, 2, 3, 4)
-    check_plain(found.flow, *by_hooks(model, [model[i] for i in at], x, loss), rtol=1e-5)
+    check_states(torch, found.flow, model, x, loss, 1e-5)
     states = [x := layer(x) for layer in model]
     logs = np.log([float(states[i].detach().double().square().mean()) for i in at])
     finite = np.isfinite(logs)
