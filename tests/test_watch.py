@@ -434,6 +434,33 @@ def test_a_training_that_is_killed_goes_on_from_its_checkpoint_with_all_rows(tmp
 
 
 @pytest.mark.slow
+def test_parameters_of_torch_that_are_frozen_on_the_way_are_not_known_from_then_on():
+    need("torch")
+    import torch
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    written = []
+    options = {"every": 1, "write": lambda step, numbers: written.append(numbers)}
+    watch = jaxnn.watch(model, loss=torch.nn.MSELoss(), **options)
+    xs, ys = torch.randn(2, 8, 4)
+    for step in range(6):
+        model[:2].requires_grad_(step < 3)
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(xs), ys).backward()
+        with watch(step, xs, ys):
+            optimizer.step()
+    assert watch.failures == {}
+    first, *_, last = watch.watched.measurements
+    for name in ("log10_delta", "log10_size", "log10_update"):
+        assert np.isfinite(np.array(first["parameters"][name])).all()
+        is_known = np.isfinite(np.array(last["parameters"][name]))
+        np.testing.assert_array_equal(is_known, [False] * 4 + [True] * 2)
+    assert {*written[-1]} < {*written[0]}
+
+
+@pytest.mark.slow
 def test_a_watch_of_a_module_of_torch_has_the_update_and_leaves_the_training_as_it_is():
     need("torch")
     import torch

@@ -34,7 +34,16 @@ from .journal import FILE, Journal
 from .reading import folder_of, read_watch
 from .step_record import CHUNK, Step, line_of
 from .steps import check_integer
-from .watched import Alarm, Line, Theory, Watched, describes_same, measurement_of, start_of
+from .watched import (
+    Alarm,
+    Line,
+    Theory,
+    Watched,
+    describes_same,
+    measurement_of,
+    placed,
+    start_of,
+)
 from .writers import Writer, numbers_of
 
 StepNumber = object  # the number of a step, or what was handed over as one
@@ -191,6 +200,7 @@ class Recorder:
             )
             if not self._is_described:
                 self._describe(step, flow)
+            line["parameters"] = placed(line["parameters"], flow, self._watched.start)
             line["loss"] = self._step(step, value, sizes)
             self._gather()
             self._keep(line)
@@ -200,7 +210,7 @@ class Recorder:
             self._save(step)
             if self.write is not None and self._writes():
                 with self.guarded("write", step):
-                    self.write(step, numbers_of(line, flow))
+                    self.write(step, numbers_of(line, flow, self._watched.start))
 
     def _needs_evidence(self) -> bool:
         """Tell, once, that experiments with the first batch are wanted."""

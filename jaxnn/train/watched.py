@@ -42,7 +42,8 @@ The lists of a measurement are in the order of those of the last start. What the
                           cosine between it and the array, -1 where it only shrinks; moved, the
                           share of entries that it changed, in rows in which any did, of parameters
                           in 16 bits; of PyTorch log10_gradient of what the optimiser took, and
-                          held, 1 of an array that it holds and 0 of others
+                          held, 1 of an array that it holds and 0 of others; all null while an
+                          array is frozen
     …exponent_1, _50, _99 with entries=True, of layers and of parameters: the k at or below which
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
@@ -337,6 +338,22 @@ def measurement_of(
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
         "positions": _positions(flow) if positions else {},
+    }
+
+
+def placed(columns: dict[str, list[Any]], flow: Flow, start: Line) -> dict[str, list[Any]]:
+    """Return columns of a flow's arrays in the order of the start; nan of those it does not have.
+
+    A module of PyTorch that freezes parameters on its way has fewer arrays than it began with; what
+    it thaws that was frozen at the start is left out.
+    """
+    paths = [array["path"] for array in start["parameters"]]
+    if paths == list(flow.parameters.paths):
+        return columns
+    places = {path: i for i, path in enumerate(flow.parameters.paths)}
+    return {
+        name: [column[places[path]] if path in places else np.nan for path in paths]
+        for name, column in columns.items()
     }
 
 

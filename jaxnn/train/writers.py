@@ -21,12 +21,13 @@ from .watched import Line, ratios
 Writer = Callable[[int, dict[str, float]], Any]
 
 
-def numbers_of(line: Line, flow: Flow) -> dict[str, float]:
+def numbers_of(line: Line, flow: Flow, start: Line) -> dict[str, float]:
     """Return the numbers of a measurement by their names; what is no number is left out.
 
     Args:
         line: its line, see `jaxnn.train.watched`.
         flow: that it was made of.
+        start: of the record, which names the arrays.
 
     Returns:
         watch/loss; watch/total, the decades over all layers that repeat; what `flow.scalars()` has
@@ -34,10 +35,10 @@ def numbers_of(line: Line, flow: Flow) -> dict[str, float]:
         under parameters/.
     """
     numbers = {"watch/loss": line["loss"], "watch/total": line["total"]} | flow.scalars()
-    for i, path in enumerate(flow.parameters.paths):
+    for i, array in enumerate(start["parameters"]):
         row = {name: values[i] for name, values in line["parameters"].items()}
         for name, value in ratios(row).items():
-            numbers[f"parameters/{plain(path)}/{name}"] = value
+            numbers[f"parameters/{plain(array['path'])}/{name}"] = value
     return {name: float(v) for name, v in numbers.items() if np.isfinite(v)}
 
 
