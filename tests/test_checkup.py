@@ -155,8 +155,8 @@ def diagnosis(*rules, ill=False):
 
 
 def found(rules, alarms, ill=False):
-    watched = Watched(alarms=[Alarm(0, rule, f"Step 0: {rule}.") for rule in alarms])
-    return [each.rule for each in checkups.found_in(diagnosis(*rules, ill=ill), watched)]
+    given = [Alarm(0, rule, f"Step 0: {rule}.") for rule in alarms]
+    return [each.rule for each in checkups.found_in(diagnosis(*rules, ill=ill), given)]
 
 
 def test_what_was_found_is_said_once_and_the_worst_first():
@@ -165,9 +165,15 @@ def test_what_was_found_is_said_once_and_the_worst_first():
     assert found(["rate"], ["gradient"]) == ["gradient", "rate"]
     assert found(["signal"], ["nonfinite", "measurement"]) == ["signal", "measurement"]
     assert found([], ["update", "decay", "cut"]) == ["decay", "cut"]
-    watched = Watched(alarms=[Alarm(1, rule, "") for rule in ("state", "update", "cut")])
-    blamed = checkups.found_in(diagnosis("size"), watched, (), True)
+    alarms = [Alarm(1, rule, "") for rule in ("state", "update", "cut")]
+    blamed = checkups.found_in(diagnosis("size"), alarms, (), True)
     assert [each.rule for each in blamed] == ["update", "state", "cut", "size"]
+
+
+def test_a_step_is_not_too_large_for_who_learns():
+    alarms = [Alarm(1, "update", ""), Alarm(2, "cut", "")]
+    assert checkups.upheld(alarms, course(falling(2.3, 0.02), 2.3)) == alarms[1:]
+    assert checkups.upheld(alarms, course([2.3] * 100, 2.3)) == alarms
 
 
 def test_a_rule_speaks_once_and_counts_the_others():
@@ -180,8 +186,8 @@ def test_a_rule_speaks_once_and_counts_the_others():
 
 
 def test_an_alarm_brings_its_advice_without_links():
-    watched = Watched(alarms=[Alarm(10, "format", "Step 10: lost.", 3, "['a']")])
-    (alarm,) = checkups.found_in(diagnosis(), watched)
+    alarms = [Alarm(10, "format", "Step 10: lost.", 3, "['a']")]
+    (alarm,) = checkups.found_in(diagnosis(), alarms)
     assert (alarm.layer, alarm.path, alarm.values["step"]) == (3, "['a']", 10)
     assert alarm.advice == "Scale the loss; bfloat16."
 

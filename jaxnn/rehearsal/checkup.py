@@ -10,7 +10,7 @@ import random
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -56,6 +56,9 @@ OF_STEPS = {  # alarms on what the optimiser does
     *("unoptimised", "still", "schedule", "rounding", "update", "slow"),
     *("accumulates", "decay", "clip", "spike", "diverges"),
 }
+REFUTED = {
+    "update"
+}  # alarms that call a step too large, which a loss that falls has shown not to be
 LINK = re.compile(r"[:,] see \[[^]]*\]\([^)]*\)")  # of the guide's pages
 
 
@@ -232,7 +235,8 @@ def checkup(
         if course.learns and not course.interrupted:
             labels = tuple(labels_found(trainee, batches, _classes(diagnosis), steps))
         blames_optimizer = other is not None and other.learns is True
-        found = found_in(diagnosis, watched, labels, blames_optimizer)
+        alarms = upheld(watched.alarms, course)
+        found = found_in(diagnosis, alarms, labels, blames_optimizer)
     note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
     return Checkup(course, diagnosis, watched, found, other, note)
 
@@ -275,9 +279,14 @@ def same_random_states() -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
+def upheld(alarms: Sequence[Alarm], course: Course) -> list[Alarm]:
+    """Return the alarms without those of the first steps that the others have refuted."""
+    return [alarm for alarm in alarms if not (course.learns and alarm.rule in REFUTED)]
+
+
 def found_in(
     diagnosis: Diagnosis,
-    watched: Watched,
+    alarms: Sequence[Alarm],
     labels: tuple[Found, ...] = (),
     blames_optimizer: bool = False,
 ) -> tuple[Found, ...]:
@@ -291,17 +300,17 @@ def found_in(
     findings = [found for found in verdict.findings if not _is_usual(found, verdict.ill)]
     usual = [found for found in verdict.findings if _is_usual(found, verdict.ill)]
     said = {found.rule for found in findings}
-    seen = said | {alarm.rule for alarm in watched.alarms}
-    alarms = [
+    seen = said | {alarm.rule for alarm in alarms}
+    shown = [
         _as_found(alarm)
-        for alarm in watched.alarms
+        for alarm in alarms
         if alarm.rule not in said and not (seen - {alarm.rule}) & SAID.get(alarm.rule, set())
     ]
     if blames_optimizer:
-        alarms.sort(key=lambda alarm: alarm.rule not in OF_STEPS)
+        shown.sort(key=lambda alarm: alarm.rule not in OF_STEPS)
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]
-    return (*first, *labels, *alarms, *rest, *usual)
+    return (*first, *labels, *shown, *rest, *usual)
 
 
 def _is_usual(found: Found, ill: bool) -> bool:
