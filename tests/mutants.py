@@ -102,7 +102,10 @@ ROOMS = {
     "record": Room(
         ("flow/record/*",), ("state_records", "what_is_left", "given", "states", "chain")
     ),
-    "verdict": Room(("flow/verdict/*",), ("findings", "verdict", "causes", "given", "compared")),
+    "verdict": Room(
+        ("flow/verdict/*", "evidence/*"),
+        ("findings", "evidence", "verdict", "causes", "given", "compared"),
+    ),
     "formats": Room(("flow/formats/*",), ("entries", "plan", "findings")),
     "theory": Room(("theory/*", "flow/theory/*"), ("theory", "meanfield", "pairs", "correlation")),
     "twin": Room(("theory/twin/*",), ("twin", "correlation", "critical")),

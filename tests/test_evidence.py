@@ -177,6 +177,13 @@ def test_what_an_output_reaches_is_seen_with_other_weights(rng, end, reach, sums
     assert seen.sums_to_one == sums
 
 
+def test_an_output_above_0_is_turned_around_to_see_its_lower_end(rng):
+    trial = OfArrays(rng, xs=np.ones((B, N)), end=lambda z: np.maximum(z, 0))
+    trial.first_weights, trial.last_weights = np.ones((N, 8)), np.ones((8, K))
+    assert End.of(trial).low > 0
+    assert End.of(trial).reach == (0, np.inf)
+
+
 def test_a_softmax_over_one_unit_is_told_from_a_saturated_sigmoid(rng):
     for end, reach in ((softmax, (1, 1)), (lambda z: 1 / (1 + np.exp(-z - 50)), (0, 1))):
         trial = OfArrays(rng, end=lambda z, end=end: np.asarray(end(z)), width=1)
@@ -216,7 +223,8 @@ def test_draws_of_weights_are_told_apart(rng):
 
 
 def test_noise_is_compared_with_the_mean_over_draws(rng):
-    trial, draws = OfArrays(rng), 3 + 0.5 * rng.normal(size=(4, 2000, K))
+    trial, examples = OfArrays(rng), np.where(np.arange(2000) % 2, 1, 17**0.5)[:, None]
+    draws = examples + 0.5 * rng.normal(size=(4, 2000, K))
     trial.draws = lambda count: draws[:count]
     noise = Noise.of(trial)
     np.testing.assert_allclose((noise.of_draws, noise.of_mean), (0.5, 3), rtol=0.05)

@@ -16,9 +16,7 @@ from ..chain.parameter_handover import is_array
 from ..chain.parameter_places import Place, changed
 from ..network.network import Network
 from ..passes.forward import forward
-from .trial import Arrays, Slope, Trial
-
-MOST_ENTRIES = 1_000_000  # of an array of weights that is looked at
+from .trial import MOST_ENTRIES, Arrays, Slope, Trial
 
 
 class JaxTrial(Trial):

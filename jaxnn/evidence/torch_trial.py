@@ -16,9 +16,7 @@ from ..pytorch.module import for_criterion
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
 from ..pytorch.types import Inputs, Loss, Module, Tensor
-from .trial import Arrays, Slope, Trial
-
-MOST_ENTRIES = 1_000_000  # of an array of weights that is looked at
+from .trial import MOST_ENTRIES, Arrays, Slope, Trial
 
 
 class TorchTrial(Trial):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
+MOST_ENTRIES = 1_000_000  # of an array of weights that is looked at
 
 
 class Slope(NamedTuple):
