@@ -61,7 +61,8 @@ def series(*changes):
     """The measurements of a training, each a dict of numbers that differ from healthy ones.
 
     A number is named by part, column and place; of the whole measurement by its name. `losses` are
-    those of the last steps up to the measurement, and `sizes` what is known of them besides.
+    those of the last steps up to the measurement, `sizes` what is known of all of them besides, and
+    `updates` log10_update of each.
     """
     lines = []
     for i, change in enumerate(changes):
@@ -69,8 +70,10 @@ def series(*changes):
         line |= {"after": True, "word": "steady", "decades": 0.0, "total": 0.2}
         numbers = enumerate(change.get("losses", ()), i * EVERY + 1 - len(change.get("losses", ())))
         line["steps"] = [Step(step, loss, **change.get("sizes", {})) for step, loss in numbers]
+        for k, size in enumerate(change.get("updates", ())):
+            line["steps"][k] = line["steps"][k]._replace(log10_update=size)
         for name, value in change.items():
-            if name in ("losses", "sizes"):
+            if name in ("losses", "sizes", "updates"):
                 continue
             if isinstance(name, str):
                 line[name] = value
@@ -453,6 +456,28 @@ CASES = {
             [*BEGUN, {"losses": [1.2, 1.2, 1.9, 2.0, 1.2, 2.1, 1.2, 1.2, 1.2, 1.2]}],
             [{"losses": [0.01, 0.01, 2.0, 0.01, 0.01] * 2}] * 12,  # batches of one example
         ),
+    ),
+    "a jump after a large update": Case(
+        "spike",
+        [
+            *({**change, "updates": [-2.0] * len(change["losses"])} for change in BEGUN),
+            {"losses": [1.2, 1.2, 1.8, 1.9, 2.0], "updates": [-2, -1, -2, -2, -2]},
+        ],
+        *(120, None, ""),
+        "the loss is 2 since step 118, and was 1.15 before, after an update 10 times as large as "
+        "usual",
+        (),
+    ),
+    "updates that grow with the loss": Case(
+        "diverges",
+        [
+            {"losses": [2.0], "updates": [-3]},
+            {"losses": [2, 2, 11, 12, 13], "updates": [-3, -3, -2, -1.8, -1.7]},
+        ],
+        *(10, None, ""),
+        "the loss has risen from 2 to 13: updates are 20 times as large as the first, the step is "
+        "too large",
+        ([{"losses": [2], "updates": [-3]}, {"losses": [2, 2, 11, 12, 13], "updates": [-3] * 5}],),
     ),
     "a huge loss": Case(
         "spike",

@@ -211,6 +211,7 @@ def large_update(seen: Measurements) -> Iterator[Sight]:
         "though its Δ is no smaller than theirs: its step is too small",
     ),
     advises="a larger learning rate, so that a step changes weights by a thousandth of their size",
+    unless="clip schedule",
 )
 def slow_update(seen: Measurements) -> Iterator[Sight]:
     """Updates that are too small.
