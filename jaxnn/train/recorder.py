@@ -200,7 +200,7 @@ class Recorder:
             )
             if not self._is_described:
                 self._describe(step, flow)
-            line["parameters"] = placed(line["parameters"], flow, self._watched.start)
+            line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
             line["loss"] = self._step(step, value, sizes)
             self._gather()
             self._keep(line)

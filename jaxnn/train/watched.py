@@ -42,8 +42,8 @@ The lists of a measurement are in the order of those of the last start. What the
                           cosine between it and the array, -1 where it only shrinks; moved, the
                           share of entries that it changed, in rows in which any did, of parameters
                           in 16 bits; of PyTorch log10_gradient of what the optimiser took, and
-                          held, 1 of an array that it holds and 0 of others; all null while an
-                          array is frozen
+                          held, 1 of an array that it holds and 0 of others; null while an
+                          array is frozen, but for its size
     …exponent_1, _50, _99 with entries=True, of layers and of parameters: the k at or below which
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
@@ -341,18 +341,27 @@ def measurement_of(
     }
 
 
-def placed(columns: dict[str, list[Any]], flow: Flow, start: Line) -> dict[str, list[Any]]:
-    """Return columns of a flow's arrays in the order of the start; nan of those it does not have.
+def placed(
+    columns: dict[str, list[Any]], paths: tuple[str, ...], watched: Watched
+) -> dict[str, list[Any]]:
+    """Return columns of the arrays of some paths as columns of those of the start.
 
-    A module of PyTorch that freezes parameters on its way has fewer arrays than it began with; what
-    it thaws that was frozen at the start is left out.
+    A module of PyTorch that freezes parameters on its way has fewer arrays than it began with. A
+    frozen one keeps its size and does not move, and its Δ is nan; what is thawed that was frozen
+    at the start is left out.
     """
-    paths = [array["path"] for array in start["parameters"]]
-    if paths == list(flow.parameters.paths):
+    known = [array["path"] for array in watched.start["parameters"]]
+    if known == list(paths) or not watched.measurements:
         return columns
-    places = {path: i for i, path in enumerate(flow.parameters.paths)}
+    places = {path: i for i, path in enumerate(paths)}
+    frozen = {"log10_size": watched.measurements[-1]["parameters"]["log10_size"]}
+    frozen["log10_update"] = len(known) * [-np.inf]
+    unknown = len(known) * [np.nan]
     return {
-        name: [column[places[path]] if path in places else np.nan for path in paths]
+        name: [
+            column[places[path]] if path in places else at_rest
+            for path, at_rest in zip(known, frozen.get(name, unknown), strict=True)
+        ]
         for name, column in columns.items()
     }
 
