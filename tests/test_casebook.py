@@ -272,11 +272,12 @@ def test_what_is_said_of_healthy_networks_is_counted_by_rules(page, tmp_path):
 @pytest.mark.usefixtures("users_jax")
 def test_a_case_from_end_to_end():
     ill, cured = (
-        experiment.measured(experiment.Cell("rate_far_too_large", made)).row(0, named=True)
+        experiment.measured(experiment.Cell("columns_in_their_units", made)).row(0, named=True)
         for made in case.PROGRAMS
     )
-    assert (ill["cause"], ill["advice"], ill["at"]) == (RIGHT, RIGHT, 0)
-    assert "update" in ill["during"]
+    marks = (ill["cause"], ill["advice"], ill["place"], ill["at"])
+    assert marks == (RIGHT, RIGHT, RIGHT, BEFORE)
+    assert ill["before"].startswith("inputs at xs")
     assert cured["cause"] == "silent"
     assert cured["score"] > ill["score"]
 
