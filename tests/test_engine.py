@@ -231,5 +231,7 @@ def test_a_page_without_the_library_says_why(monkeypatch):
     page = web.render(
         "chart.html.jinja", "chart.js", title="t", lines=[], note="", spec=web.in_script({})
     )
-    script = r'Promise.reject(new Error("\u003c/script\u003e is no engine"))'
-    assert script in page
+    script = (
+        r'const vegaEmbed = () => Promise.reject(new Error("\u003c/script\u003e is no engine"));'
+    )
+    assert web.packed(script) in page

@@ -19,13 +19,16 @@ const spec = JSON.parse(document.getElementById("spec").textContent, (key, value
   key === "labelLimit" ? Math.min(value, room / 2.6) : value
 );
 
-vegaEmbed(place, fitted(spec), {
+const options = {
   ast: true,
   renderer: "svg",
   logLevel: 1, // errors: that a line has nothing to show is none
   actions: { export: true, source: false, compiled: false, editor: false },
   tooltip: { disableDefaultStyle: true },
-})
+};
+
+library
+  .then(() => vegaEmbed(place, fitted(spec), options))
   .then(() => {
     document.querySelector(".vega-embed summary")?.setAttribute("aria-label", "Save this chart");
     document.documentElement.dataset.ready = "yes";

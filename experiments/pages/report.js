@@ -9,13 +9,9 @@ const rowsOf = (columns) => {
 };
 const data = {};
 
-// What is long comes as gzip in base64.
-async function unpacked(tables) {
-  if (typeof tables !== "string") return tables;
-  const bytes = Uint8Array.from(atob(tables), (letter) => letter.charCodeAt(0));
-  const text = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(text).json();
-}
+// What is long is packed as the library is.
+const plain = async (tables) =>
+  typeof tables === "string" ? JSON.parse(await unpacked(tables)) : tables;
 
 const control = (choice) => document.getElementById(`choice-${choice.name}`);
 
@@ -124,9 +120,10 @@ async function follow(views) {
 }
 
 async function start() {
-  for (const [name, columns] of Object.entries(await unpacked(inside.data))) {
+  for (const [name, columns] of Object.entries(await plain(inside.data))) {
     data[name] = rowsOf(columns);
   }
+  await library;
   const embedded = await Promise.all(
     inside.charts.map((spec, i) =>
       vegaEmbed(`#chart-${i}`, { ...spec, datasets: { ...spec.datasets, ...data } }, {

@@ -6,8 +6,6 @@ are parameters of the charts (`charts.py`) by their names; the page writes every
 chart.
 """
 
-import base64
-import gzip
 import itertools
 import json
 import math
@@ -199,9 +197,7 @@ def _spec(panel: Panel, choices: dict[str, Any]) -> dict[str, Any]:
 def _packed_if_many(tables: Tables) -> Tables | str:
     """Return tables as they are, or, where that is long, their JSON by gzip and base64."""
     text = json.dumps(tables, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    if len(text) < MOST_PLAIN:
-        return tables
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return tables if len(text) < MOST_PLAIN else web.packed(text)
 
 
 def _newer(known: Columns, table: Columns) -> dict[str, Any]:

@@ -7,6 +7,7 @@ script: write a page as it is.
 """
 
 import base64
+import gzip
 import hashlib
 import json
 from functools import cache
@@ -34,14 +35,18 @@ _pages = jinja2.Environment(
 
 @cache
 def library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as a script that may stand in a <script> element.
+    """Return Vega, Vega-Lite and Vega-Embed as a script.
 
     Raises:
         NotDrawnError: there is none stored, and no engine makes it.
     """
     version = engine.minor(altair.SCHEMA_VERSION)  # of the charts that Altair writes
-    script: str = engine.stored_library(version) or engine.begin("library", version)()
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return engine.stored_library(version) or engine.begin("library", version)()
+
+
+def packed(text: str) -> str:
+    """Return a text by gzip and base64, as a page unpacks it."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def in_script(value: object) -> Markup:
@@ -72,8 +77,10 @@ def render(template: str, script: str, is_live: bool = False, **values: object) 
 
     A live one may ask its own server; any other asks nobody.
     """
-    scripts = [_library_or_reason(), (HERE / script).read_text(encoding="utf-8")]
-    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
+    charts, names = _library_or_reason(), ("library.js", script)
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in names]
+    known = (charts, *scripts)
+    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in known)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
@@ -83,6 +90,7 @@ def render(template: str, script: str, is_live: bool = False, **values: object) 
     return page.render(
         policy=policy,
         is_live=is_live,
+        library=packed(charts),
         scripts=[Markup(script) for script in scripts],
         **cleaned(values),
     )
