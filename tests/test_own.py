@@ -76,7 +76,7 @@ def table(rows, missing):
 
 
 EXPERIMENT = Experiment(
-    "mine", Settings, COLUMNS, (), prepare,
+    "mine", Settings, COLUMNS, prepare,
     lambda plan, kept: sweep.measure(plan, kept, rows_of), conclude, table, "numbers",
     lambda runs: runs,
 )
