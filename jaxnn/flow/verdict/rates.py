@@ -51,7 +51,7 @@ COVERED = 1 / 3  # of the layers repeat, or all count
 MOST_OUTLIERS = 2
 STANDS_OUT = 0.5  # decades, and 6 times the median deviation of the factors
 FEW_LAYERS = 5  # of a Network: then all hidden layers count
-TOO_FEW, THEIR_DECADES = 2, 2.0  # factors that are no rate, unless they make more than this
+TOO_FEW, THEIR_DECADES = 3, 2.0  # factors that are no rate, unless they make more than this
 OFFSETS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)  # l₀ of a law, those up to a quarter of the depth
 SHAPES = {  # of a law's factors, at l + l₀
     POWER_LAW: lambda place: np.log10(1 + 1 / place),
@@ -127,7 +127,7 @@ class Rate:
 
     @property
     def is_short(self) -> bool:
-        """True if two or three layers make ten, but not a hundred: that is no rate."""
+        """True if two to four layers make ten, but not a hundred: that is no rate."""
         return self.word == UNCLEAR and self.layers <= TOO_FEW + 1
 
     @property
@@ -395,7 +395,7 @@ def _restore(factors: np.ndarray, out: np.ndarray) -> bool:
 
 
 def _is_no_rate(factors: np.ndarray) -> bool:
-    """Tell whether one or two factors make less than a hundred, which training makes up for."""
+    """Tell whether three factors or fewer make less than a hundred, which training makes up for."""
     return len(factors) <= TOO_FEW and abs(_sum(factors)) < THEIR_DECADES
 
 
