@@ -324,7 +324,7 @@ def scaled(thetas, factor):
     return [(lambda theta, z: factor * jax.numpy.tanh(z) @ theta, theta) for theta in thetas]
 
 
-@pytest.mark.parametrize("each", ["batch", "example"])
+@pytest.mark.parametrize("each", ["batch", pytest.param("example", marks=pytest.mark.slow)])
 def test_equal_losses_and_layers_that_are_written_anew_are_compiled_once(programs, each):
     thetas, xs = np.full((3, 2, 2), 0.3, np.float32), XS[:2]
 

@@ -154,6 +154,7 @@ def test_seeds_without_both_networks_are_left_out():
     )
 
 
+@pytest.mark.slow  # a picture
 def test_a_panel_has_its_own_table_alone():
     """Names are part of an expression, so that a quote in one must not end it."""
     name = "a'\"b.csv"
