@@ -246,14 +246,14 @@ def _random_loss_of_torch(output: Any, seed: int) -> Any:
     return (c * first).sum() / len(first)
 
 
-def _with_note(flow_of: Callable[..., Flow], of: tuple[Any, ...]) -> tuple[Flow, str]:
+def _with_note(flow_of: Callable[..., Flow], arguments: tuple[Any, ...]) -> tuple[Flow, str]:
     """Return a flow and an empty note, or, if a state is no finite number, a note that says so."""
     try:
-        return flow_of(*of), ""
+        return flow_of(*arguments), ""
     except ValueError as error:
         sentence = error
     try:
-        flow = jax.jit(flow_of)(*of)  # which looks at no values
+        flow = jax.jit(flow_of)(*arguments)  # which looks at no values
     except Exception:
         raise sentence from None
     if np.all(np.asarray(flow.log_mean_square) < np.inf):

@@ -86,9 +86,9 @@ def _is_unusual(columns: Columns) -> bool:
 def _scales_itself(trial: Trial, columns: tuple[Columns, ...]) -> bool | None:
     """Tell whether standardised columns lead to the same output."""
     standard = {
-        of.name: (trial.xs[of.name] - _shaped(of.mean, trial.xs[of.name]))
-        / _shaped(np.where(of.varying, of.spread, 1.0), trial.xs[of.name])
-        for of in columns
+        sizes.name: (trial.xs[sizes.name] - _shaped(sizes.mean, trial.xs[sizes.name]))
+        / _shaped(np.where(sizes.varying, sizes.spread, 1.0), trial.xs[sizes.name])
+        for sizes in columns
     }
     output = trial.first
     other = None if output is None else trial.output(standard)

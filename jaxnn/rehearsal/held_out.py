@@ -70,7 +70,7 @@ def rows_of(batch: Batch, count: int, half: int) -> Batch:
     def rows(v: Any) -> Any:
         return v[half:last:2] if tuple(getattr(v, "shape", ()))[:1] == (count,) else v
 
-    return Batch(*(jax.tree.map(rows, of) for of in batch))
+    return Batch(*(jax.tree.map(rows, part) for part in batch))
 
 
 def _share_of_orders(trainee: Trainee, batch: Batch, count: int) -> float:
@@ -81,5 +81,5 @@ def _share_of_orders(trainee: Trainee, batch: Batch, count: int) -> float:
         return np.nan
     orders = [np.arange(count), *(rng.permutation(count) for _ in range(ORDERS))]
     slopes = [trial.slope(output, order) for order in orders]
-    own, *others = (np.nan if slope is None else slope.value for slope in slopes)
-    return float(np.mean(np.array(others) <= own))
+    in_order, *others = (np.nan if slope is None else slope.value for slope in slopes)
+    return float(np.mean(np.array(others) <= in_order))

@@ -106,8 +106,8 @@ class Watch(Recorder):
             return
         if not self._needs_evidence():
             return
-        own = self.net.params(params) if isinstance(self.net, Chain) else params
-        evidence = Evidence.of(JaxTrial(self.net, own, xs, ys, self.loss))
+        of_net = self.net.params(params) if isinstance(self.net, Chain) else params
+        evidence = Evidence.of(JaxTrial(self.net, of_net, xs, ys, self.loss))
         self.flush()
         if self._flow is not None:
             self._judge(int(step), self._flow, evidence)

@@ -58,9 +58,9 @@ def _over_seeds(rows: Sequence[dict[str, Any]], column: str) -> list[dict[str, A
     means = []
     for (width, layer, name), seeds in logs.items():
         with np.errstate(divide="ignore", over="ignore"):
-            each = [
+            of_seeds = [
                 np.log10(np.mean(10 ** (2 * np.array(values)))) / 2 for values in seeds.values()
             ]
-        value = float(np.mean(each)) if np.isfinite(each).all() else None
+        value = float(np.mean(of_seeds)) if np.isfinite(of_seeds).all() else None
         means.append({"width": width, "layer": layer, "name": name, "value": value})
     return means

@@ -460,7 +460,7 @@ def _places(layers: Iterable[int], numbers: Iterable[int]) -> dict[tuple[int, in
     places: dict[tuple[int, int], list[int]] = {}
     for i, key in enumerate(zip(layers, numbers, strict=True)):
         places.setdefault(key, []).append(i)
-    return {key: np.array(each) for key, each in places.items()}
+    return {key: np.array(numbers_there) for key, numbers_there in places.items()}
 
 
 def _heads(heads: list[int], count: int) -> str:

@@ -72,10 +72,10 @@ class Plan:
     @property
     def lines(self) -> Iterator[str]:
         """A line for each stretch of equal layers."""
-        for of, head in HEADS.items():
-            rows = [row for row in self.rows if row["of"] == of]
-            for words, each in groupby(rows, _in_words):
-                stretch = list(each)
+        for part, head in HEADS.items():
+            rows = [row for row in self.rows if row["of"] == part]
+            for words, rows_alike in groupby(rows, _in_words):
+                stretch = list(rows_alike)
                 whole = len(stretch) == len(rows) > 1
                 layers = "all layers" if whole else self._layers(stretch)
                 yield f"{head}, {layers}: {words}"
@@ -203,13 +203,13 @@ def _rows(
         for scaling, kept in scalings(kind, arrays, scale or None)
         if not (scaling == "none" and scale)
     ]
-    options.sort(key=lambda each: (each[0].bits, ORDER.index(each[1]), -each[0].digits))
+    options.sort(key=lambda option: (option[0].bits, ORDER.index(option[1]), -option[0].digits))
     for layer in sorted(set(layers[arrays.known].tolist())):
-        own = (layers == layer) & arrays.known
+        inside = (layers == layer) & arrays.known
         row = {"layer": layer, "of": what, "format": WIDER, "scaling": "none", "scale": 0}
         row |= {"bits": 32.0, "kept": 1.0}
         for kind, scaling, square in options:
-            least = float(square[own].min())
+            least = float(square[inside].min())
             if least >= keep:
                 row |= {"format": kind.name, "scaling": scaling, "bits": float(kind.bits)}
                 row |= {"scale": scale if scaling == "loss" else 0, "kept": least}

@@ -35,13 +35,13 @@ def rate_text(judged: Judged) -> str:
             f"gets {part:.2g} of the gradient of the {other}; Adam's step sizes make up for it."
         )
     error = "" if np.isnan(rate.error) else f" ± {rate.error:.1g}"
-    each = f"{rate.decades:+.3g}{error} decades a {unit}"
+    per_layer = f"{rate.decades:+.3g}{error} decades a {unit}"
     if rate.word == ERRATIC:
         return (
             f"Erratic, {rate.total:+.3g} decades over the whole network, most of it by "
-            f"{_culprits(rate)}; the others change the gradient by {each} towards the input."
+            f"{_culprits(rate)}; the others change the gradient by {per_layer} towards the input."
         )
-    return f"{rate.word.capitalize()}, {each} towards the input, {rate.repeated:+.3g} {over}."
+    return f"{rate.word.capitalize()}, {per_layer} towards the input, {rate.repeated:+.3g} {over}."
 
 
 def _too_few(judged: Judged, units: str) -> str:

@@ -333,9 +333,9 @@ def _sum(factors: np.ndarray) -> float:
     return float(np.sum(factors)) if len(factors) else np.nan
 
 
-def _changes(gain: np.ndarray, of: np.ndarray, places: np.ndarray) -> tuple[Change, ...]:
+def _changes(gain: np.ndarray, layers: np.ndarray, places: np.ndarray) -> tuple[Change, ...]:
     """Return the changes by the layers above the states at `of`, the largest first."""
-    order = sorted(of, key=lambda i: -abs(gain[i]))
+    order = sorted(layers, key=lambda i: -abs(gain[i]))
     return tuple(Change(int(places[i + 1]) + 1, float(gain[i])) for i in order)
 
 
@@ -449,12 +449,12 @@ def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
             shape = SHAPES[word](places + 1 + offset)
             c = float(shape @ flat / (shape @ shape))
             tried.append((float(np.sum((flat - c * shape) ** 2)), c, offset, shape))
-    tried = [each for each in tried if abs(each[1]) <= LARGEST]
+    tried = [fit for fit in tried if abs(fit[1]) <= LARGEST]
     if not tried:
         return None
-    left, c, offset, shape = min(tried, key=lambda each: each[0])
+    left, c, offset, shape = min(tried, key=lambda fit: fit[0])
     variance = left / (len(flat) - 2)
-    as_well = [each[1] for each in tried if each[0] <= left + 4 * variance]  # two errors
+    as_well = [fit[1] for fit in tried if fit[0] <= left + 4 * variance]  # two errors
     total, of_shape = float(np.sum(flat)), float(np.sum(shape))
     free = max(len(flat) - of_shape**2 / (shape @ shape), 0.0)  # of the sum of what is left
     off = abs(total - c * of_shape)

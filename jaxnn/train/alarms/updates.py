@@ -265,9 +265,11 @@ def added_gradients(seen: Measurements) -> Iterator[Sight]:
         return
 
     def log10_factor(back: int) -> float:
-        taken, own = (seen.column("parameters", f"log10_{v}", back) for v in ("gradient", "delta"))
-        known = np.isfinite(taken) & np.isfinite(own)
-        return float(np.median((taken - own)[known])) if known.any() else np.nan
+        taken, delta = (
+            seen.column("parameters", f"log10_{v}", back) for v in ("gradient", "delta")
+        )
+        known = np.isfinite(taken) & np.isfinite(delta)
+        return float(np.median((taken - delta)[known])) if known.any() else np.nan
 
     now, before, then = map(log10_factor, (0, 1, len(seen) - 1))
     if min(now, before) - then >= np.log10(GROWN):
