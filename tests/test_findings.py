@@ -200,14 +200,16 @@ CASES = {
     "data": Case(
         "given",
         a_flow(given=given([np.nan]), log_mean_square=NAN_FROM_3),
-        "xs: 1 of 12 entries is nan or infinite; mend the data, then measure again.",
+        "xs: 1 of 12 entries is nan or infinite.",
+        advises="Mend the data, then measure again.",
         healthy=a_flow(given=given([np.nan])),  # labels that are missing
     ),
     "loss": Case(
         "loss",
         a_flow(given=given(loss=np.nan)),
-        "The loss is nan, though the output is finite: look for a division by 0, a logarithm or a "
-        "root at 0 or below, or a square that leaves its float.",
+        "The loss is nan, though the output is finite.",
+        advises="Look for a division by 0, a logarithm or a root at 0 or below, or a square that "
+        "leaves its float.",
         healthy=a_flow(given=given(loss=1.0)),
     ),
     "parameters": Case(
@@ -257,6 +259,7 @@ CASES = {
         "the loss depends on them, as behind detach or no_grad.",
         healthy=a_flow(),
         path="embed",
+        advises="Take detach or no_grad away, if that is not meant.",
     ),
     "a frozen module": Case(
         "stopped",
@@ -264,6 +267,7 @@ CASES = {
         "In a training the gradient stops after stem: stem, 30 % of the parameters, is frozen "
         "(requires_grad=False) and learns nothing.",
         path="stem",
+        advises="If that is not meant, set requires_grad=True there.",
     ),
     "modules that are not used": Case(
         "stopped",
@@ -271,6 +275,7 @@ CASES = {
         "No gradient comes to head, 60 % of the parameters: the loss does not use what they make, "
         "or it leaves torch on the way, as by numpy() or item().",
         path="head",
+        advises="Let the loss depend on it by functions of torch, or leave it out.",
     ),
     "layers behind stop_gradient": Case(
         "fixed",
@@ -280,6 +285,7 @@ CASES = {
         "enter.",
         healthy=a_flow(deltas={(3, "up"): NONE}),
         layer=3,
+        advises="Take stop_gradient away there, or give the branch something that passes.",
     ),
     "layers of the encoder alone": Case(
         "cuts",
@@ -292,9 +298,9 @@ CASES = {
     "an LSTM that forgets": Case(
         "time",
         a_flow(recurrences=through_time(-4.0, -3.0, -2.0, -1.0, 0.0)),
-        "Through time the gradient falls inside lstm, by 1 decades a step, 4 over its 5 steps. "
-        "Open the gates that keep its state: set bias_hh_l0[8:16], and that of any further layers "
-        "and directions, to ln 5 = 1.61.",
+        "Through time the gradient falls inside lstm, by 1 decades a step, 4 over its 5 steps.",
+        advises="Open the gates that keep its state: set bias_hh_l0[8:16], and that of any further "
+        "layers and directions, to ln 5 = 1.61.",
         healthy=a_flow(recurrences=through_time(-0.4, -0.3, -0.2, -0.1, 0.0)),
     ),
     "an RNN that explodes from a step on": Case(
@@ -302,6 +308,7 @@ CASES = {
         a_flow(recurrences=through_time(3.0, 2.0, 1.0, 0.0, NONE)),
         "Through time the gradient grows inside lstm, by 1 decades a step, 3 from step 4 to step 1 "
         "of 5.",
+        advises="Clip the gradient, or draw the recurrent weights smaller.",
         healthy=a_flow(recurrences=through_time(0.0, NONE, NONE, NONE, NONE)),
     ),
     "an output that is not used": Case(
@@ -310,6 +317,8 @@ CASES = {
         "The gradient is exactly zero from the output on: the loss does not depend on it.",
         healthy=a_flow(decades=CUT_BELOW_4),
         layer=6,
+        advises="Let the loss depend on the output by functions that have a derivative: no "
+        "rounding, no comparison, no argmax.",
     ),
     "zero weights that learn": Case(
         "zero",
@@ -335,6 +344,8 @@ CASES = {
         "being cut, as by stop_gradient or by units that are off for the whole batch.",
         healthy=a_flow(decades=dict.fromkeys((1, 2, 3), -200.0)),
         layer=4,
+        advises="Take stop_gradient away there; of units that are off, draw weights and biases "
+        "again, biases at 0.",
     ),
     "a rate": Case(
         "rate",

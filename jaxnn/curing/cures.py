@@ -129,7 +129,8 @@ class Cures:
     def sentences(self) -> tuple[str, ...]:
         """The rate before, then a sentence for each change, the best first."""
         if self.verdict.broken:
-            return (self.verdict.findings[0].text, "Nothing was tried.")
+            worst = self.verdict.findings[0]
+            return tuple(filter(None, (worst.text, worst.advice, "Nothing was tried.")))
         if not self.tried:
             unknown = self.verdict.word == "unknown"
             why = "there is no rate" if unknown else "the gradient neither vanishes nor explodes"

@@ -33,6 +33,7 @@ from ...passes.walk import Memory, check_memory
 from ...texts import told
 from ...theory.twin.wide import Wide
 from ..record.flow import Flow, FlowOptions
+from ..record.given import MEND
 from ..record.loss import Loss
 from .chain_flow import chain_flow
 from .network_flow import network_flow
@@ -169,7 +170,7 @@ def _check_range(flow: Flow, dtype: jnp.dtype) -> None:
         if out.any():
             given = flow.given if flow.log_delta.ndim == 1 else flow[0].given
             if given is not None and (data := given.broken_data(True, with_masks=True)):
-                raise ValueError(data.text)
+                raise ValueError(f"{data.text}; {MEND}.")
             layer = int(np.argwhere(out)[0][-1]) + 1
             raise ValueError(
                 f"z[{layer}]: expected numbers whose mean square is in the range of {dtype}, got "

@@ -27,7 +27,7 @@ MEND = "mend the data, then measure again"
 
 
 class Broken(NamedTuple):
-    """A broken argument: its name, such as xs, and the sentence that says so."""
+    """A broken argument: its name, such as xs, and what is wrong with it."""
 
     name: str
     text: str
@@ -112,7 +112,7 @@ class Given:
             size = top if name.startswith("xs") and not with_masks else size
             too_large = size > float(np.finfo(dtype).max) ** 0.5
             if (too_large and size < np.inf) or (is_hurt and not size < np.inf):
-                return Broken(name, f"{name}: {self._what(i)}; {MEND}.")
+                return Broken(name, f"{name}: {self._what(i)}")
         return None
 
     def _what(self, i: int) -> str:
@@ -155,7 +155,4 @@ class Given:
             return ""
         what = "loss" if not np.isfinite(loss) else "derivative of the loss"
         number = "infinite" if np.isinf(loss) else "nan" if np.isnan(loss) else "no finite number"
-        return (
-            f"The {what} is {number}, though the output is finite: look for a division "
-            "by 0, a logarithm or a root at 0 or below, or a square that leaves its float."
-        )
+        return f"The {what} is {number}, though the output is finite."

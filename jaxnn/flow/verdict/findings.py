@@ -17,6 +17,7 @@ from ...texts import clean, listed, percent
 from ..formats.format_loss import Histogram, loss_scale
 from ..formats.number_formats import NARROW
 from ..formats.ranges import range_of, spoken_of
+from ..record.given import MEND
 from .arrays import STARVED
 from .judged import Judged
 from .network_advice import DRAW_AGAIN, MANY_DEAD, MANY_SATURATED
@@ -45,7 +46,7 @@ FINDINGS: Rules[Judged] = Rules()
 # Broken: all else follows from that
 
 
-@FINDINGS.rule("given", "{text}", rank=BROKEN, final=True)
+@FINDINGS.rule("given", "{text}.", advises=f"{MEND}.".capitalize(), rank=BROKEN, final=True)
 def given(judged: Judged) -> Iterator[Sight]:
     """Broken data.
 
@@ -57,7 +58,13 @@ def given(judged: Judged) -> Iterator[Sight]:
         yield Sight(values=judged.broken_data._asdict())
 
 
-@FINDINGS.rule("loss", "{text}", rank=BROKEN)
+@FINDINGS.rule(
+    "loss",
+    "{text}",
+    advises="Look for a division by 0, a logarithm or a root at 0 or below, or a square that "
+    "leaves its float.",
+    rank=BROKEN,
+)
 def loss(judged: Judged) -> Iterator[Sight]:
     """A broken loss.
 
@@ -146,6 +153,12 @@ def undefined(judged: Judged) -> Iterator[Sight]:
         unused="No gradient comes to {them}: the loss does not use what they make, or it leaves "
         "torch on the way, as by numpy() or item().",
     ),
+    advises=one_of(
+        "why",
+        frozen="If that is not meant, set requires_grad=True there.",
+        detached="Take detach or no_grad away, if that is not meant.",
+        unused="Let the loss depend on {it} by functions of torch, or leave {it} out.",
+    ),
     rank=UNSEEN,
 )
 def stopped(judged: Judged) -> Iterator[Sight]:
@@ -169,6 +182,7 @@ def stopped(judged: Judged) -> Iterator[Sight]:
     "fixed",
     "No parameter of layer{s} {names} gets a gradient, though Δ is there: as behind stop_gradient, "
     "in a branch that is off for the whole batch, or where only zeros enter.",
+    advises="Take stop_gradient away there, or give the branch something that passes.",
     rank=UNSEEN,
     unless="oneunit relulogits",
 )
@@ -218,20 +232,30 @@ def _through_time(change: TimeChange, **_: object) -> str:
     over = f"over its {steps} steps"
     if (early, late) != (0, steps - 1):
         over = f"from step {late + 1} to step {early + 1} of {steps}"
-    text = (
+    return (
         f"Through time the gradient {falls} inside {clean(change.module)}, by "
         f"{abs(change.rate):.2g} decades a step, {abs(change.total):.3g} {over}."
     )
-    if change.word == "exploding" or change.gates is None:
-        return text
-    start, stop = change.gates
+
+
+def _gates_to_open(change: TimeChange, **_: object) -> str:
+    if change.word == "exploding":
+        return "Clip the gradient, or draw the recurrent weights smaller."
+    if change.gates is None:
+        return "Draw the recurrent weights as an orthogonal matrix, or take an LSTM."
+    (start, stop), steps = change.gates, change.steps
     return (
-        f"{text} Open the gates that keep its state: set bias_hh_l0[{start}:{stop}], and that of "
-        f"any further layers and directions, to ln {steps} = {np.log(steps):.2f}."
+        f"Open the gates that keep its state: set bias_hh_l0[{start}:{stop}], and that of any "
+        f"further layers and directions, to ln {steps} = {np.log(steps):.2f}."
     )
 
 
-@FINDINGS.rule("time", _through_time, rank=UNSEEN)
+@FINDINGS.rule(
+    "time",
+    _through_time,
+    advises=_gates_to_open,
+    rank=UNSEEN,
+)
 def time(judged: Judged) -> Iterator[Sight]:
     """A gradient that falls or grows through time.
 
@@ -251,6 +275,8 @@ def time(judged: Judged) -> Iterator[Sight]:
 @FINDINGS.rule(
     "output",
     "The gradient is exactly zero from the output on: {why}.",
+    advises="Let the loss depend on the output by functions that have a derivative: no rounding, "
+    "no comparison, no argmax.",
     rank=CUT,
     unless="oneunit relulogits",
 )
@@ -292,6 +318,8 @@ def zero(judged: Judged) -> Iterator[Sight]:
     "cut",
     "Nothing passes layer {name}: from layer {below} down Δ is exactly zero, every path being cut, "
     "as by stop_gradient or by units that are off for the whole batch.",
+    advises="Take stop_gradient away there; of units that are off, draw weights and biases again, "
+    "biases at 0.",
     rank=CUT,
     unless="oneunit relulogits",
 )
