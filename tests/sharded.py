@@ -331,9 +331,11 @@ def of_watch(folder):
         [row[name] for row in record.parameter_table() for name in row if name[:5] == "log10"]
         for record in (ours, alone)
     ]
+    written = Path(f"{folder}/spread/watch.jsonl").read_text("utf-8")
     return {
         "steps": [line["step"] for line in ours.measurements],
-        "lines": len(Path(f"{folder}/spread/watch.jsonl").read_text("utf-8").split("\n")) - 2,
+        "kinds": [json.loads(line)["kind"] for line in written.split("\n") if line],
+        "each step": [row["step"] for row in ours.step_table()],
         "off": float(np.max(np.abs(np.subtract(*numbers)))),
         "as they were": all(
             after[n].sharding.is_equivalent_to(params[n].sharding, 2) for n in start
