@@ -348,6 +348,12 @@ def test_equal_losses_and_layers_that_are_written_anew_are_compiled_once(program
     check(2.0, 1)
 
 
+def test_labels_may_be_a_plain_number():
+    layers = scaled(np.eye(2, dtype=np.float32)[None], 1.0)
+    flow = jaxnn.gradient_flow(layers * 2, XS, 1.0, loss=lambda z, y: (z - y) ** 2)
+    assert np.isfinite(flow.log_delta).all()
+
+
 def test_layers_that_differ_in_a_constant_are_not_equal():
     theta = np.eye(2, dtype=np.float32)[None]
     net, _ = jaxnn.as_network([*scaled(theta, 1.0), *scaled(theta, 2.0)], XS)

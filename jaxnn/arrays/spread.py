@@ -57,9 +57,9 @@ def spec_of(value: ArrayOrType) -> Spec:
     return (*spec, *[None] * (len(value.shape) - len(spec)))
 
 
-def are_spread(*arrays: Iterable[ArrayOrType]) -> bool:
-    """Tell whether an axis of an array is spread over a mesh, as its type says."""
-    return any(any(spec_of(v)) for several in arrays for v in several)
+def are_spread(*leaves: Iterable[Any]) -> bool:
+    """Tell whether an axis of an array is spread over a mesh, as its type says; no number is."""
+    return any(any(spec_of(v)) for several in leaves for v in several if hasattr(v, "shape"))
 
 
 def varying(value: ArrayOrType) -> frozenset[Any]:
