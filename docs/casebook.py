@@ -1,4 +1,4 @@
-"""The tables of the casebook: what is said of programs that do not train, beside other tools.
+"""Tables of the casebook: findings and alarms for programs that do not train, and other tools.
 
     python docs/casebook.py runs/casebook [runs/casebook-torch …]
 
@@ -99,7 +99,7 @@ def ours(records: Sequence[Record]) -> list[str]:
 
 
 def scores(records: Sequence[Record]) -> list[str]:
-    """Return the scores of both halves, beside those that others report."""
+    """Return a row of scores for each half of the cases, then what other tools report."""
     heads = ("tool", "programs", "cause", "advice", "place", "wrong alarms")
     lines = [_line(heads), _rule("llllll")]
     for what, *marks, loud in _of_halves(records):

@@ -64,7 +64,7 @@ class Diagnosis:
 
     @cached_property
     def evidence(self) -> Evidence | None:
-        """What experiments with the batch show of data, loss and weights."""
+        """Results of experiments with the batch: its data, the loss, the weights."""
         return None if self.evidence_of is None else self.evidence_of()
 
     @cached_property

@@ -54,6 +54,7 @@ class Rule(NamedTuple, Generic[FContra]):
     says, advises: the sentence on a sight, and what to do about it: templates or functions of its
         layer, path and values, and of the `name` of the layer.
     healthy: True if a network of which only this is said needs no change.
+    see: a link to the page with more, for a guide.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Rule(NamedTuple, Generic[FContra]):
     unless: frozenset[str] = frozenset()
     final: bool = False
     healthy: bool = False
+    see: str = ""
 
 
 class Found(NamedTuple):
@@ -126,6 +128,7 @@ class Rules(dict[str, Rule[F]], Generic[F]):
         unless: str | Iterable[str] = "",
         final: bool = False,
         healthy: bool = False,
+        see: str = "",
     ) -> Callable[[Callable[[F], Iterable[Sight]]], Callable[[F], Iterable[Sight]]]:
         """Return a decorator that enters the function below it, as what a `Rule` sees.
 
@@ -136,7 +139,7 @@ class Rules(dict[str, Rule[F]], Generic[F]):
 
         def enter(sees: Callable[[F], Iterable[Sight]]) -> Callable[[F], Iterable[Sight]]:
             silences = frozenset(unless.split() if isinstance(unless, str) else unless)
-            self[name] = Rule(name, sees, says, advises, rank, silences, final, healthy)
+            self[name] = Rule(name, sees, says, advises, rank, silences, final, healthy, see)
             return sees
 
         return enter

@@ -11,9 +11,10 @@ import pytest
 
 import jaxnn
 from jaxnn.cli import command, contract
+from jaxnn.flow.verdict.data_findings import NO_HINT
 from jaxnn.rehearsal import checkup as checkups
 from jaxnn.rehearsal.course import Batch, Course, Losses, rehearsed
-from jaxnn.rehearsal.held_out import labels_found, rows_of
+from jaxnn.rehearsal.held_out import held_out_of, rows_of
 from jaxnn.rehearsal.of_jax import ADAM
 from jaxnn.rules import Found
 from jaxnn.train.watched import Alarm, Watched
@@ -165,8 +166,9 @@ def test_what_was_found_is_said_once_and_the_worst_first():
     assert found(["rate"], ["gradient"]) == ["gradient", "rate"]
     assert found(["signal"], ["nonfinite", "measurement"]) == ["signal", "measurement"]
     assert found([], ["update", "decay", "cut"]) == ["decay", "cut"]
+    assert found(["labels", "rate"], ["state"]) == ["labels", "state", "rate"]
     alarms = [Alarm(1, rule, "") for rule in ("state", "update", "cut")]
-    blamed = checkups.found_in(diagnosis("size"), alarms, (), True)
+    blamed = checkups.found_in(diagnosis("size"), alarms, blames_optimizer=True)
     assert [each.rule for each in blamed] == ["update", "state", "cut", "size"]
 
 
@@ -212,24 +214,23 @@ class Learned:
         return SimpleNamespace(first=batch.xs, slope=slope)
 
 
-def of_labels(xs, ys, classes=0, loss=0.8, batches=1):
+def held_out(xs, ys, classes=0, loss=0.8, batches=1):
     given = [Batch(xs, ys)] * batches
-    return list(labels_found(lambda batch: Learned(batch, loss), given, classes, 20))
+    return held_out_of(lambda batch: Learned(batch, loss), given, classes, 20)
 
 
 def test_labels_that_tell_nothing_of_the_inputs():
     rng = np.random.default_rng(0)
     xs, noise = rng.normal(size=(2, 401))
-    (found,) = of_labels(xs, noise)
-    assert (found.rule, found.values["count"]) == ("labels", 200)
-    assert found.values["share"] > 0.1
-    assert "does not help with 200 others" in found.text
-    assert of_labels(xs, xs + 3 * noise) == []  # a little information
-    assert of_labels(xs[:399], noise[:399]) == []  # too few examples to tell
-    assert of_labels(xs, noise, classes=21) == []
-    assert of_labels(xs, noise, loss=1.0) == []  # nothing was learned
-    assert of_labels(xs, noise, batches=2) == []
-    assert of_labels(xs, None) == []
+    found = held_out(xs, noise)
+    assert found.examples == 200
+    assert found.share > NO_HINT
+    assert held_out(xs, xs + 3 * noise).share < NO_HINT  # a little information
+    assert held_out(xs[:399], noise[:399]) is None  # too few examples to tell
+    assert held_out(xs, noise, classes=21) is None
+    assert held_out(xs, noise, loss=1.0) is None  # nothing was learned
+    assert held_out(xs, noise, batches=2) is None
+    assert held_out(xs, None) is None
 
 
 def test_halves_of_a_batch():

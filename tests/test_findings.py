@@ -17,7 +17,7 @@ import jaxnn
 from jaxnn.evidence import loss_kinds as kinds
 from jaxnn.evidence.data import Columns, Data
 from jaxnn.evidence.end import End, Reach
-from jaxnn.evidence.evidence import Evidence
+from jaxnn.evidence.evidence import Evidence, HeldOut
 from jaxnn.evidence.loss_kinds import Kind
 from jaxnn.evidence.parameters import Draw, Noise, Parameters
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
@@ -750,6 +750,15 @@ CASES = {
         healthy=an_end(kinds.LOGITS),
         layer=6,
         advises="Take a sigmoid behind the last layer, or a loss of logits.",
+    ),
+    "labels of other examples": Case(
+        "labels",
+        Evidence(held_out=HeldOut(200, 0.4)),
+        "The labels tell nothing of the inputs: what is learned from half of the examples does not "
+        "help with 200 others, whose labels have a smaller loss in 40% of all other orders.",
+        healthy=Evidence(held_out=HeldOut(200, 0.02)),
+        advises="Look whether inputs and labels are in the same order, as after a shuffle of one "
+        "of them, and belong together.",
     ),
     "all pairs": Case(
         "mixes",

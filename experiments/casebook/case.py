@@ -104,7 +104,7 @@ class Case:
 
     @property
     def half(self) -> str:
-        """What the case serves: to write rules, or to score them."""
+        """Which half the case is in: "write", to write rules with, or "score", to score them."""
         drawn = hashlib.sha256(f"{SEED} {self.name}".encode()).digest()
         return HALVES[drawn[0] % 2]
 

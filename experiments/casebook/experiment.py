@@ -1,4 +1,4 @@
-"""Of programs that do not train, is the cause named, the fix advised, and the place?
+"""The experiment `casebook`: do findings and alarms name cause, place and fix of known faults?
 
 Each program of `programs/` has a fault that people met and asked about, and a twin that differs by
 the published fix alone. Both are given to `jaxnn.diagnose`, and trained under `jaxnn.watch`; what
@@ -11,9 +11,8 @@ the cases, drawn by their names, serve to write rules, half only score.
 import json
 import time
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -43,8 +42,6 @@ class Settings(runtime.Options):
     """One case of each kind of fault, the first that is installed."""
     seed: int = 0
     """Draws batches."""
-    out: Path = field(default=Path("runs/casebook"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

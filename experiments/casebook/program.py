@@ -19,7 +19,7 @@ Labels = Callable[[int, Any], Any]  # of a step
 
 
 class Trained(NamedTuple):
-    """What a training leaves: the loss of each step, and the score of its network on all data."""
+    """The result of a training: the loss of each step, and the score of the network on all data."""
 
     losses: list[float]
     score: float

@@ -1,4 +1,4 @@
-"""What is said of a program: rules with their places, before training and during it.
+"""Findings of `diagnose` before a program trains, and alarms of `watch` while it does.
 
 program -> jaxnn.diagnose of its first examples -> told findings, the worst first
         -> jaxnn.watch of its training          -> alarms, in the order of their steps

@@ -142,7 +142,7 @@ class Html:
 
     @cached_property
     def data(self) -> Tables:
-        """What the page draws, by column, which takes half the room of rows."""
+        """The data of the charts, a list for each column: half as long as a record for each row."""
         frames = self.page.data.items()
         return cleaned({k: charts.jsonable(v).to_dict(as_series=False) for k, v in frames})
 

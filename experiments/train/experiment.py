@@ -84,8 +84,6 @@ class Settings(runtime.Options, data.Options):
     """Record each look for a live page, which `python -m experiments watch FOLDER` shows."""
     checkpoint: float = field(default=10.0, metadata=runtime.HOW)
     """Seconds between checkpoints; 0 makes one after each epoch."""
-    out: Path = field(default=Path("runs/train"), metadata=runtime.HOW)
-    """The folder for the results. The same command again goes on with a run that was stopped."""
 
 
 @dataclass(frozen=True)

@@ -133,15 +133,20 @@ def _parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="print versions and devices")
     version.set_defaults(run=_print_versions)
 
-    diagnose = commands.add_parser(
-        "diagnose",
-        help="say why gradients vanish or explode in a network of your own",
-        description=DIAGNOSE,
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    diagnose.add_argument("network", metavar="FILE.py:NAME", help="returns the network")
+    def of_a_file(name: str, about: str, description: str, returns: str) -> _Parser:
+        parser: _Parser = commands.add_parser(
+            name,
+            help=about,
+            description=description,
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        parser.add_argument("network", metavar="FILE.py:NAME", help=f"returns {returns}")
+        return parser
+
+    about = "say why gradients vanish or explode in a network of your own"
+    diagnose = of_a_file("diagnose", about, DIAGNOSE, "the network")
     diagnose.add_argument(
         "--memory",
         choices=("all", "sqrt"),
@@ -181,15 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     diagnose.set_defaults(run=_diagnose)
 
-    checkup = commands.add_parser(
-        "checkup",
-        help="rehearse the training of a network of your own: can it learn one batch by heart?",
-        description=CHECKUP,
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    checkup.add_argument("network", metavar="FILE.py:NAME", help="returns network and optimiser")
+    about = "rehearse the training of a network of your own: can it learn one batch by heart?"
+    checkup = of_a_file("checkup", about, CHECKUP, "network and optimiser")
     checkup.add_argument(
         "--steps",
         type=int,

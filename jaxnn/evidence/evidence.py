@@ -8,7 +8,7 @@ labels, or of what the loss takes. Each experiment is a few passes up or a few s
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,17 @@ from .trial import Trial
 T = TypeVar("T")
 
 
+class HeldOut(NamedTuple):
+    """What a copy that has learned half of the examples makes of the others.
+
+    examples: how many others.
+    share: of all other orders of their labels, those with a loss no larger than in their own.
+    """
+
+    examples: int
+    share: float
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What one batch shows; None of what could not be had.
@@ -28,12 +39,14 @@ class Evidence:
     end: the output, what the loss takes of it, and the labels.
     parameters: how weights were drawn, and what modules share.
     noise: of an output that takes random numbers.
+    held_out: of a network that was trained on half of the examples, as in a checkup.
     """
 
     data: Data | None = None
     end: End | None = None
     parameters: Parameters | None = None
     noise: Noise | None = None
+    held_out: HeldOut | None = None
 
     @classmethod
     def of(cls, trial: Trial) -> "Evidence":

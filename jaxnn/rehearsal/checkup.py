@@ -7,12 +7,11 @@ model, optimizer, xs, ys, loss -> diagnosis          what one batch shows, FINDI
 
 import logging
 import random
-import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -29,11 +28,11 @@ from ..network.checks import check_loss
 from ..progress import live
 from ..rules import Found
 from ..texts import counted
-from ..train.alarms import ALARMS
+from ..train.alarms import ALARMS, is_of_step
 from ..train.steps import check_integer
 from ..train.watched import Alarm, Watched
-from .course import Batch, Course, rehearsed
-from .held_out import labels_found
+from .course import Batch, Course, Trainee, rehearsed
+from .held_out import held_out_of
 from .of_jax import JaxTrainee
 from .of_torch import TorchTrainee, original_kept
 
@@ -52,14 +51,7 @@ SAID = {
     "state": {"signal"},
     "update": {"decay"},
 }
-OF_STEPS = {  # alarms on what the optimiser does
-    *("unoptimised", "still", "schedule", "rounding", "update", "slow"),
-    *("accumulates", "decay", "clip", "spike", "diverges"),
-}
-REFUTED = {
-    "update"
-}  # alarms that call a step too large, which a loss that falls has shown not to be
-LINK = re.compile(r"[:,] see \[[^]]*\]\([^)]*\)")  # of the guide's pages
+REFUTED = {"update"}  # alarms that call a step too large: a loss that falls shows that it is not
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,7 +97,7 @@ class Checkup:
         """
         told = self.diagnosis.verdict.findings if self.course.by_heart else self.found
         if self.with_adam is not None and self.with_adam.learns:
-            told = tuple(found for found in told if found.rule in OF_STEPS)
+            told = tuple(found for found in told if is_of_step(found.rule))
         return next((found.advice for found in told if found.advice), "")
 
     @property
@@ -228,23 +220,31 @@ def checkup(
         first.watch.first = FIRST  # where a step that is too large shows
         course, watched = rehearsed(first, batches, steps), first.watch.watched
         other: Course | None = None
-        labels: tuple[Found, ...] = ()
         if course.needs_opinion and optimizer is not None:
             other = rehearsed(trainee(batches[0], None), batches, steps)
             other = None if course.equals(other) else other
         if course.learns and not course.interrupted:
-            labels = tuple(labels_found(trainee, batches, _classes(diagnosis), steps))
+            diagnosis = _with_held_out(diagnosis, trainee, batches, steps)
         blames_optimizer = other is not None and other.learns is True
         alarms = upheld(watched.alarms, course)
-        found = found_in(diagnosis, alarms, labels, blames_optimizer)
+        found = found_in(diagnosis, alarms, blames_optimizer)
     note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
     return Checkup(course, diagnosis, watched, found, other, note)
 
 
-def _classes(diagnosis: Diagnosis) -> int:
-    """Return the number of classes of the labels; 0 of others."""
+def _with_held_out(
+    diagnosis: Diagnosis,
+    trainee: Callable[[Batch], Trainee],
+    batches: Sequence[Batch],
+    steps: int,
+) -> Diagnosis:
+    """Return a diagnosis that knows what a copy makes of examples that it has not learned."""
     evidence = diagnosis.evidence
-    return evidence.data.classes if evidence is not None and evidence.data is not None else 0
+    if evidence is None:
+        return diagnosis
+    classes = 0 if evidence.data is None else evidence.data.classes
+    known = replace(evidence, held_out=held_out_of(trainee, batches, classes, steps))
+    return replace(diagnosis, evidence_of=lambda: known)
 
 
 def batches_of(xs: PyTree, ys: PyTree) -> list[Batch]:
@@ -287,14 +287,13 @@ def upheld(alarms: Sequence[Alarm], course: Course) -> list[Alarm]:
 def found_in(
     diagnosis: Diagnosis,
     alarms: Sequence[Alarm],
-    labels: tuple[Found, ...] = (),
     blames_optimizer: bool = False,
 ) -> tuple[Found, ...]:
     """Return all findings and alarms, the worst first, each once.
 
-    Findings that explain all else come first, then what the training has shown, of the labels too,
-    then the others. Where another optimiser does better, what the steps do comes before what has
-    become of the states.
+    Findings that explain all else come first, then what the training has shown, then the others.
+    Where another optimiser does better, what the steps do comes before what has become of the
+    states.
     """
     verdict = diagnosis.verdict
     findings = [found for found in verdict.findings if not _is_usual(found, verdict.ill)]
@@ -307,10 +306,10 @@ def found_in(
         if alarm.rule not in said and not (seen - {alarm.rule}) & SAID.get(alarm.rule, set())
     ]
     if blames_optimizer:
-        shown.sort(key=lambda alarm: alarm.rule not in OF_STEPS)
+        shown.sort(key=lambda alarm: not is_of_step(alarm.rule))
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]
-    return (*first, *labels, *shown, *rest, *usual)
+    return (*first, *shown, *rest, *usual)
 
 
 def _is_usual(found: Found, ill: bool) -> bool:
@@ -321,6 +320,6 @@ def _is_usual(found: Found, ill: bool) -> bool:
 def _as_found(alarm: Alarm) -> Found:
     """Return an alarm with its advice."""
     rule = ALARMS.get(alarm.rule)
-    advice = LINK.sub("", str(rule.advises)) if rule is not None else ""
+    advice = "" if rule is None else str(rule.advises)
     advice = advice and f"{advice[:1].upper()}{advice[1:]}."
     return Found(alarm.rule, alarm.layer, alarm.path, {"step": alarm.step}, alarm.text, advice)

@@ -9,34 +9,25 @@ less with its own labels than with those of others, however large it is. Of few 
 be told.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ..rules import Found
+from ..evidence.evidence import HeldOut
 from .course import Batch, Trainee, rehearsed
 
 FEWEST = 200  # held-out examples
 PER_CLASS = 10  # of them
 ORDERS = 100
-NO_HINT = 0.1  # of the orders of labels have no larger loss than their own
-SAYS = (
-    "The labels tell nothing of the inputs: what is learned from half of the examples does not "
-    "help with {count} others, whose labels have a smaller loss in {share:.0%} of all other orders."
-)
-ADVISES = (
-    "Look whether inputs and labels are in the same order, as after a shuffle of one of them, and "
-    "belong together."
-)
 
 
-def labels_found(
+def held_out_of(
     make: Callable[[Batch], Trainee], batches: Sequence[Batch], classes: int, steps: int
-) -> Iterator[Found]:
-    """Yield what is found of labels without information; nothing if that cannot be told.
+) -> HeldOut | None:
+    """Return what a copy makes of examples that it has not learned; None if that tells nothing.
 
     Args:
         make: returns a copy of the network that can be trained.
@@ -46,15 +37,12 @@ def labels_found(
     """
     count = examples_of(batches[0].ys) if len(batches) == 1 else 0
     if count // 2 < max(FEWEST, PER_CLASS * classes):
-        return
-    learned, held_out = (rows_of(batches[0], count, half) for half in (0, 1))
+        return None
+    learned, others = (rows_of(batches[0], count, half) for half in (0, 1))
     trainee = make(learned)
     if not rehearsed(trainee, [learned], steps).learns:
-        return
-    share = _share_of_orders(trainee, held_out, count // 2)
-    if share >= NO_HINT:
-        values = {"count": count // 2, "share": share}
-        yield Found("labels", None, "", values, SAYS.format(**values), ADVISES)
+        return None
+    return HeldOut(count // 2, _share_of_orders(trainee, others, count // 2))
 
 
 def examples_of(ys: PyTree) -> int:

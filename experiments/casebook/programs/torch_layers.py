@@ -254,7 +254,7 @@ class Remembering(nn.Module):
 
 
 def first_of_forty(is_cured: bool) -> Program:
-    """Whether the first of forty numbers is positive: forgotten on the way."""
+    """An LSTM reads forty numbers and says whether the first was positive; its gates forget it."""
     torch.manual_seed(0)
     xs = torch.randn(512, 40, 1)
     ys = (xs[:, 0] > 0).float()

@@ -17,6 +17,7 @@ UNEVEN = 300.0  # times the spread of the median column
 WITHOUT = 0.9  # of the mean square of inputs in columns that are constant
 OF_CLASSES = {kinds.CLASS_LOGITS, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES, kinds.CLASS_LOGS}
 FEWEST, FEWEST_SORTED = 8, 16  # examples that tell
+NO_HINT = 0.1  # of the orders of labels have no larger loss than their own
 
 STANDARDISE = (
     "Subtract from each column of the inputs its mean and divide by its standard deviation, those "
@@ -137,3 +138,23 @@ def sorted_classes(judged: Judged) -> Iterator[Sight]:
     data = judged.data
     if data and data.sorted and data.count >= max(FEWEST_SORTED, 2 * data.classes):
         yield Sight(values={"classes": data.classes})
+
+
+@FINDINGS.rule(
+    "labels",
+    "The labels tell nothing of the inputs: what is learned from half of the examples does not "
+    "help with {examples} others, whose labels have a smaller loss in {share:.0%} of all other "
+    "orders.",
+    advises="Look whether inputs and labels are in the same order, as after a shuffle of one of "
+    "them, and belong together.",
+    rank=DATA,
+)
+def labels(judged: Judged) -> Iterator[Sight]:
+    """Labels without information.
+
+    A checkup alone: of a copy that has learned every other example, the loss of the others is no
+    less with their labels than with these in a tenth of random orders or more.
+    """
+    held_out = None if judged.evidence is None else judged.evidence.held_out
+    if held_out is not None and held_out.share >= NO_HINT:
+        yield Sight(values=held_out._asdict())

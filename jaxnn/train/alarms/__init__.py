@@ -23,7 +23,7 @@ from ..watched import Alarm, Watched
 from . import losses, states, updates  # which enter their rules
 from .table import ALARMS
 
-__all__ = ["ALARMS", "FAILURES", "alarms_of", "guide", "losses", "states", "updates"]
+__all__ = ["ALARMS", "FAILURES", "alarms_of", "guide", "is_of_step", "losses", "states", "updates"]
 
 FAILURES = {  # of a part of the watch, with its error message
     "measurement": "the gradient could not be measured ({})",
@@ -55,8 +55,15 @@ def alarms_of(
     return [*first.values()]
 
 
+def is_of_step(rule: str) -> bool:
+    """Tell of an alarm whether it is on what the optimiser's steps do."""
+    in_updates = rule in ALARMS and ALARMS[rule].sees.__module__ == updates.__name__
+    return in_updates or rule in losses.EVERY_STEP
+
+
 def guide() -> Iterator[tuple[str, ...]]:
     """Yield the rows of the guide: rule, what was seen, what it means, what to try."""
     for name, _, seen, means in ALARMS.paragraphs():
-        advice = str(ALARMS[name].advises)
+        rule = ALARMS[name]
+        advice = ", see ".join(filter(None, (str(rule.advises), rule.see)))
         yield name, seen, means, advice[:1].upper() + advice[1:]

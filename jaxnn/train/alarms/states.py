@@ -66,7 +66,8 @@ def nonfinite(seen: Measurements) -> Iterator[Sight]:
         layer="Δ is 10^{log10_delta:.0f} in layer {name}, for which {dtype} has no number: it and "
         "all below get nothing; scale the loss",
     ),
-    advises="scale the loss, see [number formats](number-formats.md); bfloat16",
+    advises="scale the loss; bfloat16",
+    see="[number formats](number-formats.md)",
 )
 def lost_in_format(seen: Measurements) -> Iterator[Sight]:
     """Gradients below the range of their format.
@@ -202,8 +203,8 @@ def starved_experts(seen: Measurements) -> Iterator[Sight]:
 @ALARMS.rule(
     "examples",
     says="all examples are equal but for rounding, from layer {name} up",
-    advises="weights nearer to their critical size, a norm, a skip connection: see "
-    "[what cures it](../cures.md)",
+    advises="weights nearer to their critical size, a norm, a skip connection",
+    see="[what cures it](../cures.md)",
 )
 def equal_examples(seen: Measurements) -> Iterator[Sight]:
     """Examples that are told apart no longer.
