@@ -114,7 +114,8 @@ ROOMS = {
         ("jaxpr/*", "recognition/*"), ("primitives", "apart", "attention", "routers", "skips")
     ),
     "pytorch": Room(("pytorch/*",), ("pytorch",), needs="torch"),
-    "train": Room(("train/*",), ("alarms", "watch", "reading", "widths")),
+    "train": Room(("train/*", "train/alarms/*"), ("alarms", "watch", "reading", "widths")),
+    "rehearsal": Room(("rehearsal/*",), ("checkup",)),
     "curing": Room(("curing/*",), ("cures", "advice")),
 }
 

@@ -72,6 +72,7 @@ COURSES = {
         "not learn this batch: the loss is nan from step 2",
     ),
     "inf at once": (course([np.inf]), False, "the loss is inf from the start."),
+    "just enough": (course([2.3] * 10, 2.3), False, "the loss stays at 2.3 in 10 steps"),
     "too few": (course([2.3, 2.29, 2.28], 2.3), None, "in 3 steps, which is too few; a constant"),
     "no step": (course([]), None, "no step was taken"),
     "one example": (
