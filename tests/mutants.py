@@ -114,8 +114,10 @@ ROOMS = {
         ("jaxpr/*", "recognition/*"), ("primitives", "apart", "attention", "routers", "skips")
     ),
     "pytorch": Room(("pytorch/*",), ("pytorch",), needs="torch"),
-    "train": Room(("train/*", "train/alarms/*"), ("alarms", "watch", "reading", "widths")),
-    "rehearsal": Room(("rehearsal/*",), ("checkup",)),
+    "train": Room(
+        ("train/*", "train/alarms/*", "rehearsal/*"),
+        ("alarms", "watch", "reading", "widths", "checkup"),
+    ),
     "curing": Room(("curing/*",), ("cures", "advice")),
 }
 

@@ -179,6 +179,13 @@ def test_a_step_is_not_too_large_for_who_learns():
     assert checkups.upheld(alarms, course([2.3] * 100, 2.3)) == alarms
 
 
+def test_a_step_is_not_too_small_for_who_does_not_learn_with_adam_either():
+    alarms, stays = [Alarm(1, "slow", ""), Alarm(2, "cut", "")], course([2.3] * 100, 2.3)
+    assert checkups.upheld(alarms, stays, stays) == alarms[1:]
+    assert checkups.upheld(alarms, stays, course(falling(2.3, 0.02), 2.3)) == alarms
+    assert checkups.upheld(alarms, stays) == alarms
+
+
 def test_a_rule_speaks_once_and_counts_the_others():
     nothing = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=False))
     places = tuple(Found("starved", i, "", {}, f"Layer {i} is starved.", "") for i in range(1, 5))

@@ -51,7 +51,6 @@ SAID = {
     "state": {"signal"},
     "update": {"decay"},
 }
-REFUTED = {"update"}  # alarms that call a step too large: a loss that falls shows that it is not
 
 
 @dataclass(frozen=True, repr=False)
@@ -226,7 +225,7 @@ def checkup(
         if course.learns and not course.interrupted:
             diagnosis = _with_held_out(diagnosis, trainee, batches, steps)
         blames_optimizer = other is not None and other.learns is True
-        alarms = upheld(watched.alarms, course)
+        alarms = upheld(watched.alarms, course, other)
         found = found_in(diagnosis, alarms, blames_optimizer)
     note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
     return Checkup(course, diagnosis, watched, found, other, note)
@@ -279,9 +278,15 @@ def same_random_states() -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-def upheld(alarms: Sequence[Alarm], course: Course) -> list[Alarm]:
-    """Return the alarms without those of the first steps that the others have refuted."""
-    return [alarm for alarm in alarms if not (course.learns and alarm.rule in REFUTED)]
+def upheld(alarms: Sequence[Alarm], course: Course, with_adam: Course | None = None) -> list[Alarm]:
+    """Return the alarms without those on the size of steps that a rehearsal has refuted.
+
+    A step is not too large if the network learns with it, and a step that is too small is not what
+    is wrong if it does not learn with Adam either.
+    """
+    refuted = {"update"} if course.learns else set()
+    refuted |= {"slow"} if with_adam is not None and with_adam.learns is False else set()
+    return [alarm for alarm in alarms if alarm.rule not in refuted]
 
 
 def found_in(
