@@ -18,15 +18,20 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from experiments.casebook.case import CURED, FAULTS, HALVES, ILL  # noqa: E402
+from experiments.casebook.case import BLIND, CURED, FAULTS, ILL, SCORE, WRITE  # noqa: E402
 from experiments.casebook.said import BEFORE  # noqa: E402
 from experiments.casebook.scores import NONE, RIGHT, SILENT, shown_at, wilson  # noqa: E402
 
 DATA = ROOT / "docs" / "data" / "casebook.csv"
 COLUMNS = (
-    *("case", "program", "framework", "source", "fault", "half", "wrong", "fix", "before"),
+    *("case", "program", "framework", "source", "fault", "part", "wrong", "fix", "before"),
     *("during", "cause", "advice", "place", "at", "others", "score", "shown", "seconds"),
 )
+SERVED = {
+    BLIND: "blind: written by somebody who had not read the code of the rules",
+    SCORE: "that scored the rules, then improved them",
+    WRITE: "on which rules were written",
+}
 PLANTED = "planted"  # sources whose twins have the same loss
 # From the papers and repositories of the tools: what they report of their own benchmarks.
 OTHERS = (
@@ -93,29 +98,29 @@ def markdown(name: str, path: Path = DATA) -> str:
 
 
 def ours(records: Sequence[Record]) -> list[str]:
-    """Return the scores of both halves, and of all."""
+    """Return the scores of each part of the cases."""
     heads = ("programs", "cause", "advice", "place", "twins of which something is said")
-    return [_line(heads), _rule("lllll"), *map(_line, _of_halves(records))]
+    return [_line(heads), _rule("lllll"), *map(_line, _of_parts(records))]
 
 
 def scores(records: Sequence[Record]) -> list[str]:
-    """Return a row of scores for each half of the cases, then what other tools report."""
+    """Return a row of scores for each part of the cases, then what other tools report."""
     heads = ("tool", "programs", "cause", "advice", "place", "wrong alarms")
     lines = [_line(heads), _rule("llllll")]
-    for what, *marks, loud in _of_halves(records):
+    for what, *marks, loud in _of_parts(records):
         lines.append(_line(("**jaxnn**", what, *marks, f"{loud} of twins")))
     return [*lines, *map(_line, OTHERS)]
 
 
-def _of_halves(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
-    """Yield what each half is, its shares of right marks, and of twins that are not silent."""
-    named = dict(zip(HALVES, ("on which rules were written", "that only score"), strict=True))
-    for half in (*reversed(HALVES), None):
-        of = [r for r in records if half in (None, r["half"])]
+def _of_parts(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
+    """Yield what each part is, its shares of right marks, and of twins that are not silent."""
+    for part, words in SERVED.items():
+        of = [r for r in records if r["part"] == part]
         ill, twins = ([r for r in of if r["program"] == one] for one in (ILL, CURED))
         marks = [_share([r[mark] for r in ill], RIGHT) for mark in ("cause", "advice", "place")]
         loud = _share(["silent" if r["cause"] == SILENT else "loud" for r in twins], "loud")
-        yield f"{len(ill)} {named[half]}" if half else f"all {len(ill)}", *marks, loud
+        if ill:
+            yield f"{len(ill)} {words}", *marks, loud
 
 
 def faults(records: Sequence[Record]) -> list[str]:
@@ -197,8 +202,8 @@ def _cells(record: Record, twin: Record | None) -> tuple[str, ...]:
     marks = [f"**{v}**" if v != RIGHT else v for v in (record["cause"], record["advice"])]
     wrong = f"{record['wrong']}{_linked(record['source'])}"
     place = "–" if record["place"] == NONE else record["place"]
-    scored = f"{record['framework']}, {record['half']}"
-    return wrong, record["fix"], scored, said, *marks, place, of_twin
+    where = f"{record['framework']}, {record['part']}"
+    return wrong, record["fix"], where, said, *marks, place, of_twin
 
 
 def _spoken(records: str) -> dict[str, str]:

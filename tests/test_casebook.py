@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import csv
+import hashlib
 import importlib.util
 import json
 from dataclasses import replace
@@ -24,6 +25,7 @@ DOCS = FOLDER.parents[1] / "docs"
 CASE = case.Case(
     name="one",
     file="jax_plain",
+    part=case.SCORE,
     source="so-1",
     fault="end",
     wrong="w",
@@ -46,6 +48,7 @@ def functions_of(file):
 def test_a_case_is_of_the_vocabulary_and_has_a_program(one):
     assert one.fault in case.FAULTS
     assert one.framework in case.PACKAGES
+    assert one.part in case.PARTS
     assert one.causes
     assert one.causes | one.symptoms | one.advice <= case.vocabulary()
     assert not one.causes & one.symptoms
@@ -79,10 +82,22 @@ def test_a_fault_hurts_a_training_in_torch_that_its_fix_cures(one):
     assert np.mean(cured.losses[-10:]) < 0.8 * np.mean(cured.losses[:3])
 
 
-def test_a_half_depends_on_the_name_alone():
-    halves = {one.name: one.half for one in case.cases()}
-    assert halves["softmax_over_one_unit"] == case.WRITE
-    assert {*halves.values()} <= {*case.HALVES}
+def test_parts_but_the_blind_one_were_drawn_by_a_hash_of_the_name():
+    for one in case.cases():
+        drawn = hashlib.sha256(f"46 {one.name}".encode()).digest()
+        assert one.part in {(case.WRITE, case.SCORE)[drawn[0] % 2], case.BLIND}, one.name
+
+
+def test_blind_cases_are_asked_only_if_somebody_asks_for_them():
+    asked = {cell.case for cell in experiment.prepare(experiment.Settings()).cells}
+    assert asked == {one.name for one in case.cases() if one.is_installed} - blind()
+    settings = experiment.Settings(parts=(case.BLIND,))
+    if blind():
+        assert {cell.case for cell in experiment.prepare(settings).cells} <= blind()
+
+
+def blind():
+    return {one.name for one in case.cases() if one.part == case.BLIND}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +213,7 @@ def row(name, made, cause, **more):
         "framework": "jax",
         "source": "planted",
         "fault": "end",
-        "half": "score",
+        "part": "score",
         "wrong": f"wrong in {name}",
         "fix": "f",
         "cause": cause,
@@ -220,8 +235,8 @@ def test_rows_of_runs_become_the_tables_of_the_page(page, tmp_path):
         row("one", case.ILL, RIGHT, advice=RIGHT, place=MISSED, losses=losses,
             records=records(Said(BEFORE, "oneunit"), Said(BEFORE, "no rate", 2), *alarms)),
         row("one", case.CURED, scores.SILENT, losses=json.dumps([0.5] * 30)),
-        row("two", case.ILL, MISSED, advice=MISSED, source="so-12", half="write"),
-        row("two", case.CURED, MISSED, others="starved", source="so-12", half="write"),
+        row("two", case.ILL, MISSED, advice=MISSED, source="so-12", part="write"),
+        row("two", case.CURED, MISSED, others="starved", source="so-12", part="write"),
     ]  # fmt: skip
     path, first, second = tmp_path / "c.csv", tmp_path / "first", tmp_path / "second"
     for folder, part in ((first, rows), (second, rows[:1])):
@@ -230,10 +245,10 @@ def test_rows_of_runs_become_the_tables_of_the_page(page, tmp_path):
     page.collect([first], path)
     page.collect([second], path)  # which has one program of them again
     assert len(page.read(path)) == 4
-    only, _, whole = page.markdown("scores", path).split("\n")[2:5]
-    assert "| 1 of 1, 100 % (21 to 100) |" in only
-    assert "| 1 of 2, 50 % (9 to 91) |" in whole
-    assert "| 0 of 1, 0 % (0 to 79) | 1 of 2, 50 % (9 to 91) of twins |" in whole
+    scored, written = page.markdown("scores", path).split("\n")[2:4]
+    assert "| 1 that scored the rules" in scored
+    assert "| 1 of 1, 100 % (21 to 100) | 0 of 1, 0 % (0 to 79) |" in scored
+    assert "| 0 of 1, 0 % (0 to 79) | – | 1 of 1, 100 % (21 to 100) of twins |" in written
     assert "DeepDiagnosis (ICSE 2022)" in page.markdown("scores", path)
     assert f"| {case.FAULTS['end']} | 2 | 1 | 0 | 1 | 0 of 1 | 1 |" in page.markdown("faults", path)
     told = page.markdown("cases", path)

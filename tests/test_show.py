@@ -260,7 +260,7 @@ OTHERS = {
     },
     "casebook": {
         "case": ["[/b] one", "[/b] one"], "program": ["ill", "cured"], "framework": "jax",
-        "source": "so-1", "fault": "end", "half": "write", "wrong": "w", "fix": "f",
+        "source": "so-1", "fault": "end", "part": "write", "wrong": "w", "fix": "f",
         "before": "oneunit", "during": "", "cause": ["partly", "silent"],
         "advice": ["right", "none"], "place": "none", "at": [-1.0, float("nan")], "others": "",
         "losses": "[1.0, 0.5]", "score": [0.5, 0.75], "seconds": 1.0, "records": "",

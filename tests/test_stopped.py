@@ -164,7 +164,7 @@ def casebook_cell(cell):
         framework="jax",
         source="so-1",
         fault="end",
-        half="write",
+        part="write",
         wrong="w",
         fix="f",
         before="",

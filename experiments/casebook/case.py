@@ -1,12 +1,12 @@
 """Cases: what was wrong with a program, what its fix was, and what is to be said of it.
 
 The tables are files, one for JAX and one for PyTorch. Their expectations stand before the rules
-are written that they ask for; nothing reads a sentence. Half of the cases, drawn by a hash of their
-names, serve to write rules; the others only score.
+are written that they ask for; nothing reads a sentence. Each case serves one of three purposes, its
+part: rules are written on it, it scores them, or it scores them blindly: its expectations were
+written by somebody who had not read the rules, and its programs were not asked before.
 """
 
 import csv
-import hashlib
 import importlib
 import importlib.util
 from dataclasses import dataclass, fields
@@ -18,9 +18,9 @@ from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.train.alarms import ALARMS
 
 TABLES = ("cases_jax.csv", "cases_torch.csv")
-HALVES = WRITE, SCORE = "write", "score"
+PARTS = WRITE, SCORE, BLIND = "write", "score", "blind"
+SEEN = WRITE, SCORE  # which authors of rules look at; a blind case that one has seen is none
 PROGRAMS = ILL, CURED = "ill", "cured"
-SEED = 46
 PACKAGES = {
     "jax": "jax",
     "linen": "flax",
@@ -75,6 +75,7 @@ class Case:
 
     name: of the function that makes its program.
     file: of programs/, without its ending; its first word is the framework.
+    part: one of `PARTS`, what the case serves.
     source: where the fault was met, see `SOURCES`, with the end of its id in sources.csv; "common"
         if it is in none of the benchmarks.
     fault: one of `FAULTS`.
@@ -88,6 +89,7 @@ class Case:
 
     name: str
     file: str
+    part: str
     source: str
     fault: str
     wrong: str
@@ -101,12 +103,6 @@ class Case:
     def framework(self) -> str:
         """One of `PACKAGES`."""
         return self.file.partition("_")[0]
-
-    @property
-    def half(self) -> str:
-        """Which half the case is in: "write", to write rules with, or "score", to score them."""
-        drawn = hashlib.sha256(f"{SEED} {self.name}".encode()).digest()
-        return HALVES[drawn[0] % 2]
 
     @property
     def is_installed(self) -> bool:

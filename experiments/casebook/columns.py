@@ -1,6 +1,6 @@
 """The columns of the casebook's rows.parquet: one row a program, the ill one and the cured one."""
 
-from experiments.casebook.case import FAULTS, HALVES, PACKAGES, PROGRAMS
+from experiments.casebook.case import FAULTS, PACKAGES, PARTS, PROGRAMS
 from experiments.casebook.scores import MARKS, NONE, SILENT
 from experiments.runs.schema import REAL, TEXT, Column
 
@@ -12,7 +12,7 @@ COLUMNS = {
     "framework": Column(TEXT, "name", "that the program is written in", known=tuple(PACKAGES)),
     "source": Column(TEXT, "name", "where the fault was met: so-31880720 is a question"),
     "fault": Column(TEXT, "name", "the class of the fault", known=tuple(FAULTS)),
-    "half": Column(TEXT, "name", "what the case serves: rules, or their score", known=HALVES),
+    "part": Column(TEXT, "name", "what the case serves: rules, or their score", known=PARTS),
     "wrong": Column(TEXT, "words", "what is wrong"),
     "fix": Column(TEXT, "words", "what was done about it, as published"),
     "before": Column(TEXT, "rules", "said before training, with their places, the worst first"),

@@ -2,8 +2,8 @@
 
 Each program of `programs/` has a fault that people met and asked about, and a twin that differs by
 the published fix alone. Both are given to `jaxnn.diagnose`, and trained under `jaxnn.watch`; what
-these say, as rules and places, is compared with a table that stands before the rules do. Half of
-the cases, drawn by their names, serve to write rules, half only score.
+these say, as rules and places, is compared with a table that stands before the rules do. A part of
+the cases serves to write rules, others only score them.
 
 `settings -> cells (case, ill or cured) -> what is said -> a row each -> scores, table, verdicts`
 """
@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from experiments.casebook import report, said
-from experiments.casebook.case import CURED, HALVES, PACKAGES, PROGRAMS, cases
+from experiments.casebook.case import CURED, PACKAGES, PARTS, PROGRAMS, SEEN, cases
 from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Answer
 from experiments.casebook.scores import MISSED, NONE, SILENT, Score, score
@@ -36,8 +36,9 @@ class Settings(runtime.Options):
     """Names of cases; all of them if none is named."""
     frameworks: tuple[str, ...] = ()
     """Some of jax, linen, nnx, equinox, keras and torch; by default those that are installed."""
-    halves: tuple[str, ...] = HALVES
-    """write: the cases that rules are written on; score: those that only score them."""
+    parts: tuple[str, ...] = SEEN
+    """write: cases that rules are written on; score: cases that score them; blind: cases for the
+    end, when no rule will be changed any more. By default all but the blind ones."""
     quick: runtime.Flag = False
     """One case of each kind of fault, the first that is installed."""
     seed: int = 0
@@ -66,15 +67,15 @@ class Plan(experiment.Plan):
 
 def prepare(settings: Settings) -> Plan:
     """Check the settings."""
-    runtime.check(settings, ("halves",), alone="a program is trained by one process")
+    runtime.check(settings, ("parts",), alone="a program is trained by one process")
     runtime.check_known("cases", settings.cases, (case.name for case in cases()))
     runtime.check_known("frameworks", settings.frameworks, PACKAGES)
-    runtime.check_known("halves", settings.halves, HALVES)
+    runtime.check_known("parts", settings.parts, PARTS)
     chosen = [
         case
         for case in cases()
         if case.is_installed
-        and case.half in settings.halves
+        and case.part in settings.parts
         and (not settings.cases or case.name in settings.cases)
         and (not settings.frameworks or case.framework in settings.frameworks)
     ]

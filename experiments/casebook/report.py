@@ -1,10 +1,10 @@
-"""The casebook in words: scores of each half, a table, and two runs side by side."""
+"""The casebook in words: scores of each part, a table, and two runs side by side."""
 
 import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from experiments.casebook.case import CURED, HALVES, ILL, PROGRAMS, SCORE, WRITE
+from experiments.casebook.case import BLIND, CURED, ILL, PARTS, PROGRAMS, SCORE, WRITE
 from experiments.casebook.scores import MARKS, NONE, SILENT, share
 from experiments.learning.words import counted
 from experiments.pages import tables
@@ -12,20 +12,24 @@ from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 
 TITLE = "casebook: what is said of programs that do not train"
-OF_CASE = ("framework", "source", "fault", "half", "wrong", "fix")
-IN_WORDS = {WRITE: "cases that rules were written on", SCORE: "cases that only score"}
+OF_CASE = ("framework", "source", "fault", "part", "wrong", "fix")
+IN_WORDS = {
+    WRITE: "cases that rules were written on",
+    SCORE: "cases that scored them",
+    BLIND: "blind cases",
+}
 
 
 def verdicts(rows: pl.DataFrame) -> list[str]:
-    """Return the scores of each half, the twins that are not silent, and what was not ill."""
+    """Return the scores of each part, the twins that are not silent, and what was not ill."""
     said = []
-    for half in HALVES:
-        ill = rows.filter(program=ILL, half=half)
-        twins = rows.filter(program=CURED, half=half)
+    for part in PARTS:
+        ill = rows.filter(program=ILL, part=part)
+        twins = rows.filter(program=CURED, part=part)
         if ill.height:
             marks = ", ".join(f"{mark} right in {share(ill[mark])}" for mark in MARKED)
             silent = share(twins["cause"], SILENT)
-            said.append(f"{ill.height} {IN_WORDS[half]}: {marks}; twins silent {silent}")
+            said.append(f"{ill.height} {IN_WORDS[part]}: {marks}; twins silent {silent}")
     loud = rows.filter(pl.col("cause") != SILENT, program=CURED).rows(named=True)
     said += [f"{row['case']}, cured: {row['others']}" for row in loud]
     return said + _not_ill(rows)
