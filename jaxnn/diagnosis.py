@@ -19,6 +19,7 @@ from .curing.cures import Cures, tried_on
 from .curing.jax_patients import jax_patient
 from .curing.patient import Patient
 from .curing.torch_patient import TorchPatient
+from .curing.training import SECONDS
 from .evidence.evidence import Evidence
 from .evidence.jax_trial import JaxTrial
 from .evidence.torch_trial import TorchTrial
@@ -51,7 +52,7 @@ class Diagnosis:
     loss: what was differentiated, in words.
     note: a sentence on a state that is no finite number; empty if all are.
     cures: changes of the network, tried on it; made where it is first asked for, which takes some
-        dozens of flows.
+        dozens of flows, and with a loss half a minute of training.
     """
 
     flow: Flow
@@ -61,6 +62,8 @@ class Diagnosis:
     """The network with its data, from which `cures` are made; None if they are not known."""
     evidence_of: Callable[[], Evidence] | None = field(default=None, compare=False)
     """The experiments with the batch; None if it is not known."""
+    has_loss: bool = field(default=False, compare=False)
+    """Whether the loss is that of a training, by which cures are ranked."""
 
     @cached_property
     def evidence(self) -> Evidence | None:
@@ -75,7 +78,7 @@ class Diagnosis:
                 "cures: expected a diagnosis of jaxnn.diagnose, which knows the network, got one "
                 "that was made of a flow; jaxnn.cures takes the network itself"
             )
-        return tried_on(self.patient())
+        return tried_on(self.patient(), seconds=SECONDS * self.has_loss)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -195,6 +198,7 @@ def diagnose(
             told[-1],
             patient=partial(TorchPatient, model, xs, ys, **options),
             evidence_of=lambda: evidence,
+            has_loss=handed[1] is not None or len(told) > 1,
         )
     net, params = as_network(model, xs, each=each, cuts=cuts)
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
@@ -212,7 +216,8 @@ def diagnose(
     flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
     options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model)}
     patient = partial(jax_patient, net, params, xs, ys, **options)
-    return Diagnosis(flow, words, note, patient, lambda: Evidence.of(trial))
+    has_loss = cotangent is None and loss is not random_loss
+    return Diagnosis(flow, words, note, patient, lambda: Evidence.of(trial), has_loss)
 
 
 def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:

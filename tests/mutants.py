@@ -118,7 +118,7 @@ ROOMS = {
         ("train/*", "train/alarms/*", "rehearsal/*"),
         ("alarms", "watch", "reading", "widths", "checkup"),
     ),
-    "curing": Room(("curing/*",), ("cures", "advice")),
+    "curing": Room(("curing/*",), ("cures", "curing_training", "advice")),
 }
 
 

@@ -15,8 +15,8 @@ from jaxnn.flow.verdict.data_findings import NO_HINT
 from jaxnn.rehearsal import checkup as checkups
 from jaxnn.rehearsal.course import Batch, Course, Losses, rehearsed
 from jaxnn.rehearsal.held_out import held_out_of, rows_of
-from jaxnn.rehearsal.of_jax import ADAM
 from jaxnn.rules import Found
+from jaxnn.train.descent import ADAM
 from jaxnn.train.watched import Alarm, Watched
 
 pytestmark = pytest.mark.usefixtures("users_jax")

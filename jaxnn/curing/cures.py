@@ -1,11 +1,11 @@
 """Cures: what would keep the gradient of a network, each change made and measured on it.
 
 patient -> table of changes -> each measured: rate, signal, what is left of the examples
--> judged -> ranked
+-> judged -> those that work trained, if there is a loss -> ranked
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,7 @@ from .changes import CURES, SAME, WITHOUT_ILLNESS, Change
 from .jax_patients import jax_patient
 from .patient import AnyNet, Params, Patient
 from .torch_patient import TorchPatient
+from .training import RATE, SECONDS, Trained, raced
 
 MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
@@ -54,6 +55,7 @@ class Cure:
     step: the step size from which on the first step of Adam raises the loss of the examples, to a
         factor of two, up to .1; inf if none does. What trains best is a fifth of it or less. nan of
         a change that does not work, without a loss, of a Network and of PyTorch.
+    trained: a short training of it; None of a change that does not work, and without a loss.
     values: what the advice names, numbers as numbers, by the names that its rule has for them.
     factors: on the weights of each layer, (L,); None of a change of structure.
     flow: as it was measured; None if it could not be.
@@ -75,6 +77,7 @@ class Cure:
     directions: float = np.nan
     theory: float = np.nan
     step: float = np.nan
+    trained: Trained | None = None
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     factors: Float[np.ndarray, " L"] | None = field(default=None, repr=False)
     flow: Flow | None = field(default=None, repr=False)
@@ -85,7 +88,9 @@ class Cure:
         rate = self._rate_text
         if not rate:
             return f"{self.advice} No cure: {self.reason}."
-        return f"{self.advice} Measured: {rate}{'' if self.works else f'; no cure, {self.reason}'}."
+        trained = "" if self.trained is None else f"; {self.trained}"
+        no_cure = "" if self.works else f"; no cure, {self.reason}"
+        return f"{self.advice} Measured: {rate}{trained}{no_cure}."
 
     @property
     def _rate_text(self) -> str:
@@ -102,16 +107,22 @@ class Cure:
 class Cures:
     """Changes of a network that were tried, the best first; those that work come before the rest.
 
-    Of those that keep the rate equally well, within .005 decades a layer, a change of parameters
-    comes before one of structure, and of each the one that leaves √2 times as many directions: the
-    same mean size in a few of them trains worse. Of equal ones the smaller change comes first.
+    With a loss the best is what trains best: those that were trained for most steps come first, and
+    of these the one with the least loss.
+
+    Without, of those that keep the rate equally well, within .005 decades a layer, a change of
+    parameters comes before one of structure, and of each the one that leaves √2 times as many
+    directions: the same mean size in a few of them trains worse. Of equal ones the smaller change
+    comes first.
 
     verdict: on the network as it is.
     tried: all of them.
+    unchanged: the training of the network as it is, to compare with; None if nothing was trained.
     """
 
     verdict: Verdict
     tried: tuple[Cure, ...]
+    unchanged: Trained | None = None
 
     def __getitem__(self, i: int) -> Cure:
         return self.tried[i]
@@ -137,7 +148,8 @@ class Cures:
             return (self.verdict.rate_text, f"Nothing was tried, for {why}.")
         none = "No change that was tried keeps gradient, signal and examples."
         first = (none,) if self.verdict.can_be_cured and not self else ()
-        return (self.verdict.rate_text, *first, *map(str, self.tried))
+        before = () if self.unchanged is None else (f"As it is {self.unchanged}.",)
+        return (self.verdict.rate_text, *before, *first, *map(str, self.tried))
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
@@ -157,6 +169,8 @@ def cures(
     cuts: Cuts = None,
     seed: int = 0,
     theory: bool = False,
+    seconds: float = SECONDS,
+    optimizer: Any = None,
 ) -> Cures:
     """Try changes that could keep the gradient of a network, and measure each of them on it.
 
@@ -174,6 +188,9 @@ def cures(
     less than ten and the signal by less than ten, and bfloat16 tells the examples apart at the top
     of them.
 
+    With a loss each change that works is trained on a copy, for 30, 100 or 300 steps on the
+    examples given, the better ones for longer, and that with the least loss is the first.
+
     Args:
         model: as for `jaxnn.gradient_flow`. Of a module of PyTorch, branches, norms, kernels and
             relu are recognised in torch's graph; tailored units take the place of activations that
@@ -187,6 +204,11 @@ def cures(
         seed: of orthogonal matrices.
         theory: whether the wide twin of each changed network is measured as well, see
             `jaxnn.theory.wide`; that takes several times as long. Not of PyTorch.
+        seconds: for all trainings; what they do not suffice for is ranked by its rate alone. Of 0
+            nothing is trained.
+        optimizer: of optax, or of a module of PyTorch a function of parameters that returns one of
+            `torch.optim`; each change has the best of .3, 1, 3 and 10 times its steps. Adam with
+            step sizes from .0003 to .01 if None.
 
     Returns:
         Cures: `cures[0]` is the best, `cures[0].params` are its parameters in the form of the
@@ -195,7 +217,7 @@ def cures(
         nothing vanishes or explodes and all routers learn.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.gradient_flow`; a theory of PyTorch.
+        ValueError, TypeError: as `jaxnn.gradient_flow`; a theory of PyTorch; no optimiser.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -215,7 +237,7 @@ def cures(
     patient = patient_of(
         *(model, xs, ys), loss=loss, cotangent=cotangent, each=each, cuts=cuts, seed=seed
     )
-    return tried_on(patient, theory)
+    return tried_on(patient, theory, seconds=seconds, optimizer=optimizer)
 
 
 def patient_of(
@@ -239,12 +261,16 @@ def patient_of(
 
 
 def tried_on(
-    patient: Patient, theory: bool = False, kinds: Collection[str] = tuple(CURES)
+    patient: Patient,
+    theory: bool = False,
+    kinds: Collection[str] = tuple(CURES),
+    seconds: float = 0.0,
+    optimizer: Any = None,
 ) -> Cures:
     """Return what changes do to a patient, the best first; to one that is well few are made.
 
     Made are changes of some kinds, names of `CURES`. With theory the wide twin of each changed
-    network is measured as well.
+    network is measured as well. In the seconds given those that work are trained.
     """
     if not patient.verdict.can_be_cured:
         kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
@@ -256,7 +282,8 @@ def tried_on(
         if found.rule in kinds
     ]
     effective = [cure for cure in tried if not _changes_nothing(cure, patient)]
-    return Cures(patient.verdict, tuple(ranked(effective, patient.network)))
+    unchanged, measured = trained(patient, ranked(effective, patient.network), seconds, optimizer)
+    return Cures(patient.verdict, tuple(measured), unchanged)
 
 
 def _tried(patient: Patient, found: Found, theory: bool) -> Cure:
@@ -281,6 +308,25 @@ def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, float, boo
         times = np.log(cure.directions / directions) / np.log(MORE)
     steps = float(np.trunc(times)) if np.isfinite(times) else -np.inf
     return not cure.works, max(rate, 1.0), cure.net is not net, -steps
+
+
+def trained(
+    patient: Patient, tried: list[Cure], seconds: float, optimizer: Any
+) -> tuple[Trained | None, list[Cure]]:
+    """Return what the network reaches as it is, and the changes as they train, the best first."""
+    working = [cure for cure in tried if cure.works]
+    as_it_is = patient.training(patient.network, patient.user(patient.params), optimizer)
+    if not working or as_it_is is None or seconds <= 0:
+        return None, tried
+    trainings = {"as it is": as_it_is}
+    for number, cure in enumerate(working):
+        training = patient.training(cure.net, cure.params, optimizer)
+        assert training is not None
+        trainings[f"{number} {cure.kind}"] = training
+    unchanged, *reached = raced(trainings, seconds, RATE if optimizer is None else 1.0)
+    pairs = sorted(zip(working, reached, strict=True), key=lambda pair: pair[1].place)
+    best_first = [replace(cure, trained=how) for cure, how in pairs]
+    return unchanged, best_first + [cure for cure in tried if not cure.works]
 
 
 # What a change did

@@ -13,9 +13,13 @@ from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
 from ..network.network import Network
+from ..train.descent import ADAM
+from ..train.trainee import Trainee, trainee_of
 from . import branches, kernels, steps, structure, units, weights
 from .draws import Axes
-from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
+from .jax_training import JaxTraining
+from .patient import AnyNet, At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
+from .training import Training
 
 
 class NetworkPatient(Patient):
@@ -51,6 +55,15 @@ class NetworkPatient(Patient):
     def user(self, params: Params) -> Params:
         """Return the parameters themselves: they are the user's own."""
         return params
+
+    def training(self, net: AnyNet, params: Params, optimizer: Any) -> Training | None:
+        if isinstance(net, Chain):
+            trainee = None if self.loss is None else Trainee(net, params, self.loss, self.ys)
+        else:
+            trainee = None if self.ys is None else trainee_of((net, params), self.xs, self.ys)
+        if trainee is None:
+            return None
+        return JaxTraining(trainee, self.xs, ADAM if optimizer is None else optimizer)
 
     @cached_property
     def arrays(self) -> Mapping[At, np.ndarray]:

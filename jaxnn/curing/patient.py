@@ -20,6 +20,7 @@ from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
 from . import search
 from .draws import MATRIX, Axes, fan_in_gain
+from .training import Training
 from .words import names_in_words, numbers_in_words, to_digits
 
 log = logging.getLogger("jaxnn.curing")
@@ -154,6 +155,13 @@ class Patient(ABC):
 
     def with_units(self, sigma: Leaky) -> "Patient | None":
         """Return the network with other units in those layers; None if they have none."""
+        return None
+
+    def training(self, net: AnyNet, params: Params, optimizer: Any) -> Training | None:
+        """Return the training of a changed network, of parameters as the user has them.
+
+        By the loss of the patient; None without one. Without an optimiser by Adam.
+        """
         return None
 
     def step(self, params: Params) -> float:

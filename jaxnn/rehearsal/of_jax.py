@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ..arrays.compiled import compiled
-from ..arrays.rows import at_least_float32, is_float
+from ..arrays.rows import is_float
 from ..evidence.jax_trial import JaxTrial
 from ..flow.record.loss import mean_of
+from ..train.descent import ADAM, begun, descended
 from ..train.first_batch import OF_BATCH
-from ..train.steps import Optimizer, check_optimizer, moved_by, strongly_typed
-from ..train.trainee import Trainee, learned, loss_through, trainee_of, whole_of
+from ..train.steps import Optimizer, check_optimizer
+from ..train.trainee import Trainee, trainee_of, whole_of
 from ..train.watch import Watch
 from ..train.watch import watch as watch_of
 from .course import Batch, Losses
@@ -27,8 +28,7 @@ class JaxTrainee:
     ):
         self._trainee = trainee_of(model, *batch, **options)
         self.optimizer = check_optimizer(ADAM if optimizer is None else optimizer)
-        floats = learned(self._trainee.tree)
-        self._floats, self._state = _start(self.optimizer, floats)
+        self._floats, self._state = _start(self._trainee, self.optimizer)
         loss = self._trainee.loss
         self.watch: Watch = watch_of(self._trainee.net, loss=loss, every=every, ignore=OF_BATCH)
 
@@ -50,10 +50,7 @@ class JaxTrainee:
         return JaxTrial(net, net.params(whole_of(self._floats, tree)), *batch, loss)
 
 
-@compiled
-def _start(optimizer: Optimizer, floats: PyTree) -> Any:
-    floats = strongly_typed(floats)
-    return floats, strongly_typed(jax.tree.map(jnp.asarray, optimizer.init(floats)))
+_start = compiled(begun)
 
 
 @compiled
@@ -61,12 +58,8 @@ def _step(
     trainee: Trainee, optimizer: Optimizer, floats: PyTree, opt_state: PyTree, xs: PyTree
 ) -> tuple[Any, Any, Array, Array]:
     """Return floats and the optimiser's state after a step, and the losses before it."""
-    mean_loss = loss_through(trainee, xs)
-    (value, (output, _)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(floats)
-    moved = moved_by(
-        optimizer, gradient, opt_state, floats, value, lambda floats: mean_loss(floats)[0]
-    )
-    return *moved, value, _of_constant(trainee, output)
+    floats, opt_state, value, output = descended(trainee, optimizer, floats, opt_state, xs)
+    return floats, opt_state, value, _of_constant(trainee, output)
 
 
 def _of_constant(trainee: Trainee, output: PyTree) -> Array:
@@ -81,44 +74,3 @@ def _of_constant(trainee: Trainee, output: PyTree) -> Array:
 
 def _mean(v: Array) -> Array:
     return jnp.broadcast_to(jnp.mean(v, axis=0, keepdims=True), v.shape)
-
-
-# Adam, where no optimiser is given: optax need not be installed.
-
-RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
-
-
-class _Adam:
-    """m ← β₁ m + (1 - β₁) Δ, v ← β₂ v + (1 - β₂) Δ², u = -η m̂ / (√v̂ + ε).
-
-    Source: Kingma and Ba 2015, arXiv:1412.6980.
-    """
-
-    @staticmethod
-    def init(params: PyTree) -> Any:
-        """Return m, v and the number of steps."""
-        m = jax.tree.map(lambda p: at_least_float32(jnp.zeros_like(p)), params)
-        return m, jax.tree.map(jnp.abs, m), jnp.zeros((), jnp.int32)
-
-    @staticmethod
-    def update(gradient: PyTree, state: Any, params: PyTree = None) -> tuple[Any, Any]:
-        """Return u and the next state."""
-        m, v, t = state
-        m = jax.tree.map(lambda m, g: _moved(m, at_least_float32(g), BETA1), m, gradient)
-        v = jax.tree.map(
-            lambda v, g: _moved(v, jnp.abs(at_least_float32(g)) ** 2, BETA2), v, gradient
-        )
-
-        def change(m: Array, v: Array, g: Array) -> Array:
-            bias1, bias2 = (1 - beta ** (t + 1).astype(v.dtype) for beta in (BETA1, BETA2))
-            u: Array = -RATE * (m / bias1) / (jnp.sqrt(v / bias2) + EPSILON)
-            return u.astype(g.dtype)
-
-        return jax.tree.map(change, m, v, gradient), (m, v, t + 1)
-
-
-def _moved(mean: Array, value: Array, beta: float) -> Array:
-    return beta * mean + (1 - beta) * value
-
-
-ADAM = _Adam()

@@ -1,0 +1,101 @@
+"""Training of changed networks of JAX: one program for all numbers, step sizes and orders.
+
+What only changes numbers goes through the program of the unchanged network; another structure has
+one of its own. On a CPU trainings one after the other are faster than `jax.vmap` over them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, PyTree
+
+from ..arrays.compiled import Numbers, compiled, measuring
+from ..train.descent import begun, descended
+from ..train.steps import Optimizer
+from ..train.trainee import Trainee, loss_through
+from .training import ROUNDS, Course
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An optimiser whose steps are so many times as large."""
+
+    optimizer: Optimizer
+    times: Array
+
+    def init(self, params: PyTree) -> Any:
+        """Return its state."""
+        return self.optimizer.init(params)
+
+    @property
+    def update(self) -> Callable[..., tuple[Any, Any]]:
+        """Its updates, of the arguments that the optimiser takes."""
+
+        @wraps(self.optimizer.update)
+        def scaled(*args: Any, **extra: Any) -> tuple[Any, Any]:
+            updates, state = self.optimizer.update(*args, **extra)
+            return jax.tree.map(lambda u: u * self.times.astype(u.dtype), updates), state
+
+        return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class JaxTraining:
+    """A network of JAX that can be trained again and again from where it is."""
+
+    trainee: Trainee
+    xs: PyTree
+    optimizer: Optimizer
+
+    @cached_property
+    def count(self) -> int:
+        """The examples that can be split into batches; 0 if they cannot."""
+        data = jax.tree.leaves((self.xs, self.trainee.ys))
+        counts = {jnp.shape(v)[0] if jnp.ndim(v) else 0 for v in data}
+        if len(counts) != 1 or self.trainee.net.whole:
+            return 0
+        return counts.pop()
+
+    @measuring
+    def course(self, times: float, rows: Int[np.ndarray, "S b"], steps: int) -> Course:
+        """Take some steps; see `Training`."""
+        numbers = np.float32(times), rows, np.int32(steps)
+        losses, end = _course(self.trainee, self.optimizer, *numbers, self.xs)
+        return Course(np.asarray(losses, np.float64)[:steps], float(end))
+
+
+@compiled
+def _course(
+    trainee: Trainee,
+    optimizer: Optimizer,
+    times: Numbers | np.generic,
+    rows: Numbers,
+    steps: Numbers | np.generic,
+    xs: PyTree,
+) -> tuple[Float[Array, " S"], Float[Array, ""]]:
+    """Return the loss of each batch before its step, and that of all examples after them."""
+    scaled, ys = Scaled(optimizer, jnp.asarray(times)), trainee.ys
+    rows = jnp.asarray(rows)
+
+    def step(i: Array, carry: tuple[PyTree, PyTree, Array]) -> tuple[PyTree, PyTree, Array]:
+        floats, opt_state, losses = carry
+        batch, labels = _rows_of((xs, ys), rows[i])
+        floats, opt_state, value, _ = descended(
+            trainee._replace(ys=labels), scaled, floats, opt_state, batch
+        )
+        return floats, opt_state, losses.at[i].set(value.astype(losses.dtype))
+
+    start = (*begun(trainee, optimizer), jnp.full(ROUNDS[-1], jnp.nan, jnp.float32))
+    floats, _, losses = lax.fori_loop(0, steps, step, start)
+    return losses, loss_through(trainee, xs)(floats)[0]
+
+
+def _rows_of(data: PyTree, rows: Numbers) -> Any:
+    """Return some examples; all of them if no rows are named."""
+    return jax.tree.map(lambda v: v[rows], data) if rows.size else data

@@ -1,0 +1,159 @@
+"""Cures ranked by training: the race, its clock, and that its losses are those of a plain loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+import jaxnn
+from jaxnn.curing import training
+from jaxnn.curing.cures import tried_on
+from jaxnn.curing.jax_patients import jax_patient
+from jaxnn.curing.training import ROUNDS, Course, orders_of, raced
+
+
+class Clock:
+    """A clock that trainings move on."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(training.time, "monotonic", lambda: self.now)
+
+
+class Fake:
+    """A training whose loss falls to an end, quicker the nearer its step size is to the best."""
+
+    def __init__(self, clock, end, seconds=0.001, best=1.0, slow=1.0, examples=100):
+        self.clock, self.end, self.seconds, self.best = clock, end, seconds, best
+        self.slow, self.count, self.taken = slow, examples, []
+
+    def course(self, times, rows, steps):
+        self.clock.now += self.seconds * steps
+        self.taken.append((times, int(rows[:1].sum()), steps))
+        decay = np.exp(-np.arange(steps + 1) / (10 * self.slow))
+        losses = self.end + decay + abs(np.log(times / self.best)) + 1e-3 * (len(self.taken) % 2)
+        return Course(losses[:-1], losses[-1])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def test_the_better_ones_are_trained_for_longer(clock):
+    """Each with its own best step size; the one that starts slowly wins if it ends lowest."""
+    ends = {"as it is": 2.0, "a": 0.5, "b": 0.4, "c": 0.3, "slow": 0.1, "e": 0.9, "f": 1.9}
+    of = {k: Fake(clock, end, best=3.0 if k == "slow" else 0.3) for k, end in ends.items()}
+    of["slow"].slow = 1.5
+    reached = dict(zip(of, raced(of, 60, 1e-3), strict=True))
+    assert {name: one.steps for name, one in reached.items()} == {
+        **dict.fromkeys(("as it is", "slow", "c", "b"), 300),
+        **dict.fromkeys(("a", "e", "f"), 30),
+    }
+    assert reached["slow"].step_size == pytest.approx(3e-3)
+    assert reached["c"].step_size == pytest.approx(3e-4)
+    assert reached["slow"].losses.shape == (2, 300)
+    assert reached["slow"].error == pytest.approx(5e-4)
+    assert min(reached, key=lambda name: reached[name].place) == "slow"
+    assert len({times for times, _, steps in of["slow"].taken if steps == 100}) == 2
+
+
+def test_the_seconds_are_kept(clock):
+    """What is not reached says so; what each round can still do is asked before it."""
+    of = {str(i): Fake(clock, i, seconds=0.01) for i in range(8)}
+    reached = raced(of, 20, 1.0)
+    assert 10 < clock.now <= 20
+    assert max(one.steps for one in reached) == 86  # as many as there is time for
+    clock.now = 0.0
+    slow = {name: Fake(clock, 1.0, seconds=0.2) for name in of}
+    reached = raced(slow, 20, 1.0)
+    assert clock.now <= 20
+    assert [one.steps for one in reached] == [5, 5, *[0] * 6]
+    assert str(reached[-1]) == "not trained, for the 20 seconds were over before"
+    assert np.isnan(reached[-1].loss)
+
+
+def test_a_loss_without_a_number_is_the_worst(clock):
+    of = {"as it is": Fake(clock, 1.0), "nan": Fake(clock, np.nan), "big": Fake(clock, 9.0)}
+    _, broken, big = raced(of, 60, 1.0)
+    assert str(broken) == "after 300 steps its loss is no finite number with any step size"
+    assert big.place < broken.place
+
+
+def test_an_interrupted_race_tells_what_was_reached(clock):
+    class Interrupted(Fake):
+        def course(self, times, rows, steps):
+            if steps > 30:
+                raise KeyboardInterrupt
+            return super().course(times, rows, steps)
+
+    of = {"as it is": Fake(clock, 1.0), "a": Fake(clock, 0.1), "b": Interrupted(clock, 0.2)}
+    assert [one.steps for one in raced(of, 60, 1.0)] == [100, 100, 30]
+
+
+def test_orders_are_epochs_of_permutations():
+    first, second = orders_of(100)
+    assert first.shape == (ROUNDS[-1], 32)
+    assert len(np.unique(first[:3])) == 96
+    assert (first != second).any()
+    np.testing.assert_array_equal(first, orders_of(100)[0])
+    (whole,) = orders_of(0)
+    assert whole.shape == (ROUNDS[-1], 0)
+    assert orders_of(6)[0].shape == (ROUNDS[-1], 3)
+
+
+def of_silu(layers, n):
+    keys = jax.random.split(jax.random.key(0), layers)
+    weights = [jax.random.uniform(k, (n, n), minval=-1) / n**0.5 for k in keys]
+    return [(lambda w, z: jax.nn.silu(z) @ w, w) for w in weights]
+
+
+def square(output, ys):
+    return jnp.mean((output - ys) ** 2, axis=1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+@pytest.mark.parametrize("optimizer", [None, optax.adam(1e-3)])
+def test_a_course_is_that_of_a_plain_loop(rng, optimizer):
+    layers, (xs, ys) = of_silu(3, 4), np.float32(rng.normal(size=(2, 48, 4)))
+    net, params = jaxnn.as_network(layers)
+    patient = jax_patient(net, params, xs, ys, loss=square)
+    one = patient.training(net, patient.user(params), optimizer)
+    rows = orders_of(48)[0]
+    course = one.course(3.0, rows, 12)
+
+    def mean(weights, xs, ys):
+        for w in weights:
+            xs = jax.nn.silu(xs) @ w
+        return square(xs, ys).mean()
+
+    adam, weights, losses = optax.adam(3e-3), [w for _, w in layers], []
+    state = adam.init(weights)
+    for i in range(12):
+        value, gradient = jax.value_and_grad(mean)(weights, xs[rows[i]], ys[rows[i]])
+        updates, state = adam.update(gradient, state)
+        weights = optax.apply_updates(weights, updates)
+        losses.append(value)
+    np.testing.assert_allclose(course.losses, losses, rtol=1e-4)
+    assert course.end == pytest.approx(float(mean(weights, xs, ys)), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+def test_what_trains_best_is_the_first():
+    """Of 16 layers of silu on digits: by its rate alone the factor, which trains worst."""
+    xs, ys = load_digits(return_X_y=True)
+    layers = of_silu(17, 64)
+    data = np.float32(xs[:256] / 8 - 1), ys[:256]
+    loss = optax.softmax_cross_entropy_with_integer_labels
+    patient = jax_patient(*jaxnn.as_network(layers), *data, loss=loss)
+    kinds = ("scale", "skip")
+    assert [cure.kind for cure in tried_on(patient, kinds=kinds)] == ["scale", "skip"]
+    found = tried_on(patient, kinds=kinds, seconds=600)
+    assert [cure.kind for cure in found] == ["skip", "scale"]
+    losses = [cure.trained.loss for cure in found]
+    assert losses == sorted(losses)
+    assert found.unchanged.loss > losses[0]
