@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from .passes.forward import trace as trace
     from .rehearsal.checkup import Checkup as Checkup
     from .rehearsal.checkup import checkup as checkup
+    from .sweeps.frame import Sweep as Sweep
+    from .sweeps.sweep import sweep as sweep
     from .train.fitting import fit as fit
     from .train.watch import Watch as Watch
     from .train.watch import watch as watch

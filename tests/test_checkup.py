@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.cli import command, contract
+from jaxnn import returned
+from jaxnn.cli import command
 from jaxnn.flow.verdict.data_findings import NO_HINT
 from jaxnn.rehearsal import checkup as checkups
 from jaxnn.rehearsal.course import Batch, Course, Losses, rehearsed
@@ -562,17 +563,17 @@ def test_batches_of_a_loader(torch):
     ],
 )
 def test_what_a_function_of_a_file_returns(monkeypatch, made, given):
-    monkeypatch.setattr(contract, "checkup", lambda **arguments: arguments)
+    monkeypatch.setattr(returned, "checkup", lambda **arguments: arguments)
     model = ("m", 1) if "f" in made else "m"
-    assert contract._checkup_of(made, "f()", None) == {"model": model, "xs": "xs", **given}
-    assert contract._checkup_of(made, "f()", 7)["steps"] == 7
+    assert returned.checkup_of(made, "f()", None) == {"model": model, "xs": "xs", **given}
+    assert returned.checkup_of(made, "f()", 7)["steps"] == 7
 
 
 def test_diagnose_takes_what_checkup_takes():
     given = {"model": 1, "xs": 2, "optimizer": 3, "steps": 4}
-    assert contract.arguments(given, "f()") == {"model": 1, "xs": 2}
+    assert returned.arguments(given, "f()") == {"model": 1, "xs": 2}
     with pytest.raises(ValueError, match="got 'optimiser'; optimizer is meant"):
-        contract.arguments({"optimiser": 1}, "f()", contract.OF_CHECKUP)
+        returned.arguments({"optimiser": 1}, "f()", returned.OF_CHECKUP)
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
@@ -587,7 +588,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         Watched(),
         (),
     )
-    monkeypatch.setattr(contract, "checkup", lambda **arguments: made)
+    monkeypatch.setattr(returned, "checkup", lambda **arguments: made)
     assert command.main(["checkup", f"{tmp_path / 'mine.py'}:build", "--steps", "5"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "build() of mine.py, whose code was run: 3 layers, 2 examples, loss as given",

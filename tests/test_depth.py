@@ -863,3 +863,23 @@ def test_a_sweep_is_answered_in_two_sentences():
     one = report.answer(cases[:1], rows)
     assert one[0] == "The gradient vanishes: −0.100 decades a layer, 10⁻³ at layer 1 of 30."
     assert report.answer(cases[3:], rows)[:2] == ("The gradient is steady in 1 network.", "well")
+
+
+def test_pairs_are_cells_of_their_own():
+    pairs = ("tanh,glorot_uniform", "relu,he_normal", "relu, orthogonal")
+    plan = planned(paired=pairs, depths=(2,))
+    places = [(cell.place["activation"], cell.place["weights"]) for cell in plan.cells]
+    assert places == [("tanh", "glorot_uniform"), ("relu", "he_normal"), ("relu", "orthogonal")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"paired": ("tanh",)}, "paired: expected an activation and its weights"),
+        ({"paired": ("tanh,he_normal",), "critical": True}, "paired: expected it without weights"),
+        ({"paired": ("tanh,he",)}, "weights: there is no 'he'"),
+    ],
+)
+def test_a_pair_that_is_none_is_one_sentence(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        planned(**settings)

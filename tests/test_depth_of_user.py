@@ -14,7 +14,7 @@ from problems import as_users_have_jax
 
 from experiments import find
 from experiments.__main__ import main
-from experiments.depth import lines, of_user, picture, theory
+from experiments.depth import columns, lines, of_user, picture, theory
 from experiments.depth import report as words
 from experiments.depth.columns import COLUMNS
 from experiments.pages import charts, names, web
@@ -318,7 +318,9 @@ def line_of(text):
     return CODE[: CODE.index(text)].count("\n") + 1
 
 
-ONLY = "with --network expected only theory, depths, width, seeds and seed; the rest is in the"
+ONLY = (
+    "with --network expected only axes, theory, depths, width, seeds and seed; the rest is in the"
+)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +366,7 @@ def test_memory_that_ends_is_one_sentence(file, tmp_path, capsys, monkeypatch):
     def exhausted(*_, **__):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8000000000 bytes")
 
-    monkeypatch.setattr(of_user.contract, "diagnosis_of", exhausted)
+    monkeypatch.setattr(of_user, "diagnosis_of", exhausted)
     assert swept(file, tmp_path / "run") == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "error: memory: an allocation of 8 GB failed; make the run smaller"
@@ -394,3 +396,22 @@ def test_the_file_belongs_to_the_run(file, tmp_path, capsys):
     assert of_user.prepare(
         find("depth").settings(network=f"{path}:build", dry_run=True)
     ).users_file == path  # fmt: skip
+
+
+def test_axes_of_ones_own_are_arguments_of_build():
+    points = of_user._points(["share=1,0.5", "kind=plain"])
+    assert points == {
+        "share 1, kind plain": {"share": 1, "kind": "plain"},
+        "share 0.5, kind plain": {"share": 0.5, "kind": "plain"},
+    }
+    assert of_user._points([]) == {columns.ITS_OWN: {}}
+    cells = [of_user.Cell(4, 3, words) for words in (*points, columns.ITS_OWN)]
+    assert len({cell.key for cell in cells}) == 3
+    assert cells[0].label == "width 4, depth 3, share 1, kind plain"
+    assert cells[2].label == "width 4, depth 3"
+
+
+@pytest.mark.parametrize("axis", ["share", "share=", "depth=3", "a b=1"])
+def test_an_axis_that_is_none_is_one_sentence(axis):
+    with pytest.raises(ValueError, match=r"axes: expected arguments of build other than"):
+        of_user._points([axis])

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import re
 import subprocess
 import sys
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("users_jax")
 
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "docs" / "guides" / "own-experiments.md"
-SPARSE = re.search(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)[1]
+SHORT, SPARSE = re.findall(
+    r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
 SMALL = ("--depth", "2", "--width", "4", "--seeds", "2", "--quiet", "--no-cache")
 # Quick, and with a line of its own for each part that may go wrong.
 MINE = """
@@ -104,6 +107,15 @@ def asked(path, *more, name="EXPERIMENT"):
 
 def said(capsys):
     return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_the_sweep_of_the_guide_finds_the_rate_of_sparse_weights():
+    guide = {}
+    exec(SHORT, guide)
+    found = jaxnn.sweep(guide["build"], share=[1.0, 0.25], seed=range(3), depth=8, width=64)
+    full, sparse = (cell.decades for cell in found.cells)
+    assert abs(sparse - full - math.log10(0.25) / 2) < 0.05
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """One cell of the depth sweep: networks of one kind and several depths, as rows."""
 
-import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from experiments.learning import networks
 from experiments.learning.data import Dataset
 from experiments.learning.networks import Networks
 from experiments.learning.words import counted
+from experiments.runs import sweep
 
 # Fields of a flow that become logarithms to the base ten, and those that stay fractions.
 LOGS = {
@@ -43,9 +43,7 @@ class Cell:
         of = self.networks
         kind = (self.data, of.dtype, of.batch, of.width, of.net.activation_name, of.weights.name)
         text = "-".join(map(str, (*kind, self.hidden, f"{of.sigma_b:g}", *of.depths)))
-        short = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
-        # Paths may be long, and differ in what a file name cannot hold.
-        return f"{short[-100:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return sweep.file_name(text)
 
     @property
     def place(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ With `--network` the networks are the user's own (`of_user.py`).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
@@ -53,7 +53,9 @@ class Settings(runtime.Options, data.Options):
     network: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
     """A network of your own instead: a function build(depth, width, seed), which returns what
     jaxnn.diagnose takes, and is run here, with all of its file: name only code that you trust. With
-    it apply theory, depths, width, seeds and seed alone."""
+    it apply axes, theory, depths, width, seeds and seed alone."""
+    axes: tuple[str, ...] = ()
+    """With network, axes of your own: arguments of build with their values, such as share=1,0.5."""
     theory: runtime.Flag = False
     """With network, also measure its wide twin at every depth: what theory of infinite width says
     of random weights of these sizes. Other networks have theory next to them anyway."""
@@ -64,6 +66,9 @@ class Settings(runtime.Options, data.Options):
     weights: tuple[str, ...] = ()
     """Initialisers of the weights, by their names in jax.nn.initializers; without any choice
     glorot_uniform and he_normal."""
+    paired: tuple[str, ...] = ()
+    """Pairs of an activation and one of its weights, such as tanh,glorot_uniform relu,he_normal:
+    these alone, instead of all activations with all weights."""
     hidden: tuple[str, ...] = ("dense",)
     """Kinds of blocks between hidden layers: dense, residual, rms_norm, layer_norm, batch_norm,
     post_norm, or one in another, such as "residual(rms_norm)"."""
@@ -128,6 +133,8 @@ def prepare(settings: Settings) -> Plan | of_user.Plan:
             "theory: expected it with --network only; networks of ours have theory next to them "
             "anyway"
         )
+    if settings.axes:
+        raise ValueError("axes: expected them with --network only; other axes have their options")
     axes = ("depths", "activations", "hidden", "scale", "sigma_b", "width", "batch", "dtype")
     runtime.check(settings, several=(*axes, "data"))
     runtime.check_known("dtype", settings.dtype, DTYPES)
@@ -146,20 +153,50 @@ def _scales(name: str, settings: Settings) -> tuple[float, ...]:
     return values
 
 
+def activations_of(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return the initialisers that have a name of their own, by the activation they go with.
+
+    Raises:
+        ValueError: something that is no pair, or pairs beside what they stand for.
+    """
+    if not settings.paired:
+        return dict.fromkeys(settings.activations, _names(settings))
+    if settings.weights or settings.sigma_w or settings.critical:
+        raise ValueError("paired: expected it without weights, sigma_w and critical, got both")
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in settings.paired:
+        activation, comma, weights = map(str.strip, pair.partition(","))
+        if not (activation and comma and weights):
+            raise ValueError(
+                f"paired: expected an activation and its weights, such as tanh,glorot_uniform, got "
+                f"{pair!r}"
+            )
+        found[activation] = tuple(dict.fromkeys((*found.get(activation, ()), weights)))
+    return found
+
+
 def _names(settings: Settings) -> tuple[str, ...]:
-    """Return the initialisers that have a name of their own."""
+    """Return the initialisers that have a name of their own, where none are paired."""
     chosen = settings.weights or settings.sigma_w or settings.critical
     return tuple(dict.fromkeys(settings.weights if chosen else DEFAULT_WEIGHTS))
 
 
-def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Weights]:
+def weights_for(
+    settings: Settings, activation: str, names: Iterable[str], sigma_b: float
+) -> list[Weights]:
     """Return the initialisations to compare; the critical one depends on activation and biases.
+
+    Args:
+        settings: of the sweep.
+        activation: the activation.
+        names: of the initialisers that go with it.
+        sigma_b: of the biases.
 
     Raises:
         ValueError: an unknown name, or an activation without a critical σ_w.
     """
     jaxnn.network.find_activation(activation)
-    weights = [Weights(name, find_weights(name)) for name in _names(settings)]
+    weights = [Weights(name, find_weights(name)) for name in names]
     # One scheme for all σ_w, and a factor: so one program draws for all of them.
     unit = jaxnn.initializers.gaussian(1.0)
     weights += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings)]
@@ -180,12 +217,17 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
     batches = {n: sorted({min(b, len(d.x)) for b in sizes}) for n, d in datasets.items()}
     biases = _scales("sigma_b", settings)
     seeds = runtime.seeds_of(settings)
-    activations, dtypes = (dict.fromkeys(v) for v in (settings.activations, settings.dtype))
-    draws = len(_names(settings)) + len(_scales("sigma_w", settings)) + settings.critical
+    activations, dtypes = activations_of(settings), dict.fromkeys(settings.dtype)
+    scaled = (len(_scales("sigma_w", settings)) + settings.critical) * len(activations)
+    draws = sum(map(len, activations.values())) + scaled
     blocks = kinds.kinds(settings.hidden, settings.scale)
-    axes = (depths, widths, biases, activations, dtypes, blocks)
+    axes = (depths, widths, biases, dtypes, blocks)
     grid.check_cells(sum(map(len, batches.values())), draws, *map(len, axes))
-    weights = {(a, b): weights_for(settings, a, b) for a in activations for b in biases}
+    weights = {
+        (a, b): weights_for(settings, a, names, b)
+        for a, names in activations.items()
+        for b in biases
+    }
     for (name, dataset), dtype in product(datasets.items(), dtypes):
         for batch, width, activation, block in product(batches[name], widths, activations, blocks):
             kind = (dataset, width, activation)

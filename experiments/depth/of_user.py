@@ -10,7 +10,7 @@ of layers whose activation is not known. z[l] stands for what layer l returns.
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -24,9 +24,11 @@ from experiments.depth.columns import COLUMNS, ITS_OWN
 from experiments.learning.words import counted
 from experiments.runs import ahead, experiment, grid, own, runtime, sweep
 from experiments.runs.store import Store
-from jaxnn.cli import allocation, contract, source
+from jaxnn.cli import allocation, source
 from jaxnn.flow.record.flow import Flow
 from jaxnn.flow.view.table import LN10
+from jaxnn.returned import arguments, diagnosis_of
+from jaxnn.sweeps.points import Point
 
 ARGUMENTS = ("depth", "width", "seed")
 # Columns of the rows, and of `flow.table()`; which of those a flow lacks are missing in the rows.
@@ -51,6 +53,7 @@ class Settings(runtime.Options):
     """The settings of the depth sweep that apply to networks of the user's own."""
 
     network: str = ""
+    axes: tuple[str, ...] = ()
     theory: bool = False
     depths: tuple[str, ...] = ()
     width: tuple[str, ...] = ()
@@ -60,21 +63,39 @@ class Settings(runtime.Options):
 
 @dataclass(frozen=True)
 class Cell(sweep.Point):
-    """Networks of one width and depth, one a seed."""
+    """Networks of one width, depth and point of the user's own axes, one a seed.
+
+    weights: the point in words, or "its own" without axes.
+    """
 
     width: int
     depth: int
+    weights: str = ITS_OWN
+
+    @property
+    def key(self) -> str:
+        """A name of its own."""
+        short = f"{self.width}-{self.depth}"
+        return short if self.weights == ITS_OWN else sweep.file_name(f"{short}-{self.weights}")
+
+    @property
+    def label(self) -> str:
+        """A few words for the view."""
+        own = "" if self.weights == ITS_OWN else f", {self.weights}"
+        return f"width {self.width}, depth {self.depth}{own}"
 
 
 @dataclass(frozen=True)
 class Plan(experiment.PlanOfUser):
     """The checked settings of a sweep over networks of the user's own.
 
+    points: of the user's own axes, the arguments of their functions by the words for them.
     build: the user's function, and the module that it is in; None of a dry run.
     """
 
     settings: Settings
     cells: tuple[Cell, ...]
+    points: Mapping[str, Point]
     build: tuple[Callable[..., Any], ModuleType] | None = None
 
     def estimate(self) -> str:
@@ -101,31 +122,63 @@ def prepare(settings: Any) -> Plan:
         raise ValueError("distributed: networks of your own are measured by one process")
     runtime.check(settings, several=("depths", "width"))
     depths, widths = (sorted(grid.integers(n, getattr(settings, n))) for n in ("depths", "width"))
-    grid.check_cells(len(depths), len(widths))
-    cells = tuple(itertools.starmap(Cell, itertools.product(widths, depths)))
+    points = _points(settings.axes)
+    grid.check_cells(len(depths), len(widths), len(points))
+    cells = tuple(itertools.starmap(Cell, itertools.product(widths, depths, points)))
     code = own.read(settings.network, source.NETWORK, "a function in a file", _MORE)
     values = {name: getattr(settings, name) for name in names} | {"network": str(code)}
-    plan = Plan(Settings(**values), code, cells)
+    plan = Plan(Settings(**values), code, cells, points)
     if settings.dry_run:
         return plan
     log.info("running %s() of %s", code.name, code.path)
     with source.imported(code) as module, source.running(code, module):
-        build = code.function(*ARGUMENTS)
+        own_axes = next(iter(points.values()))
+        build = code.function(*ARGUMENTS, *own_axes)
         plan = dataclasses.replace(plan, build=(build, module))
-        contract.arguments(_built(plan, cells[0], settings.seed), f"{code}()")
+        arguments(_built(plan, cells[0], settings.seed), f"{code}()")
     return plan
 
 
 ONLY = (
-    "with --network expected only theory, depths, width, seeds and seed; the rest is in the "
+    "with --network expected only axes, theory, depths, width, seeds and seed; the rest is in the "
     "network itself"
 )
 _MORE = "; it is called with depth, width and seed, see depth --help"
 
 
+def _points(axes: Sequence[str]) -> dict[str, Point]:
+    """Return the points of axes such as share=1,0.5 by the words for them; one without axes.
+
+    Raises:
+        ValueError: one sentence on an axis.
+    """
+    values: dict[str, list[int | float | str]] = {}
+    for text in axes:
+        name, is_one, listed = map(str.strip, text.partition("="))
+        if not (name.isidentifier() and is_one and listed) or name in (*ARGUMENTS, *values):
+            raise ValueError(
+                "axes: expected arguments of build other than depth, width and seed, each once, "
+                f"with their values, such as share=1,0.5, got {text!r}"
+            )
+        values[name] = [_value(part.strip()) for part in listed.split(",")]
+    rows = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
+    return {", ".join(f"{n} {v}" for n, v in point.items()) or ITS_OWN: point for point in rows}
+
+
+def _value(text: str) -> int | float | str:
+    """Return the number that a text stands for, or the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _built(plan: Plan, cell: Cell, seed: int) -> Any:
     assert plan.build is not None
-    return plan.build[0](depth=cell.depth, width=cell.width, seed=seed)
+    point = plan.points[cell.weights]
+    return plan.build[0](depth=cell.depth, width=cell.width, seed=seed, **point)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
@@ -159,7 +212,7 @@ def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
     with source.running(code, plan.build[1]):
         try:
             returned, theory = _built(plan, cell, seed), plan.settings.theory
-            found = contract.diagnosis_of(returned, f"{code}()", "all", seed, theory=theory)
+            found = diagnosis_of(returned, f"{code}()", "all", seed, theory=theory)
         except (MemoryError, RuntimeError) as error:
             if not allocation.exhausted(error):
                 raise
@@ -177,7 +230,7 @@ def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
     states = [np.isneginf(delta), lost & (delta < 0), lost]
     values: dict[str, Any] = {
         "activation": str(code),
-        "weights": ITS_OWN,
+        "weights": cell.weights,
         "hidden": ITS_OWN,
         "sigma_w": None,
         "sigma_b": None,

@@ -6,6 +6,7 @@ one does not wait for it.
 """
 
 import contextlib
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -44,6 +45,12 @@ class Cell(Protocol):
     @property
     def place(self) -> dict[str, Any]:
         """The columns of its rows in which cells differ, with its value, or a list of several."""
+
+
+def file_name(text: str) -> str:
+    """Return a name of a file of its own for a text that is long, or has what no name may have."""
+    short = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
+    return f"{short[-100:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class Point:

@@ -1,39 +1,21 @@
-"""The contract: what a function of the user's own returns is what `jaxnn.diagnose` takes.
+"""Networks in files of the user's own: run, and given to `jaxnn.diagnose` or `jaxnn.checkup`.
 
-A checkup takes the same and an optimiser.
-
-    model, xs                  as a tuple; see `jaxnn.diagnose` for all that a model may be
-    model, xs, ys              for a jaxnn.Network, whose task has the loss
-    {"model": model, "xs": xs, "ys": ys, "loss": loss, …}
-                               the arguments of jaxnn.diagnose by their names; "net" and "params",
-                               or "f" and "params", may stand for the model that is this pair
-    jaxnn.diagnose(…)          a Diagnosis that is already made
-    model, optimizer, xs, ys   for a checkup; in the dict optimizer and steps
-
-`FILE.py:NAME -> what it returns -> arguments -> jaxnn.diagnose -> Diagnosis`
+`FILE.py:NAME -> what it returns, see jaxnn/returned.py -> Diagnosis or Checkup`
 """
 
-import inspect
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..diagnosis import Diagnosis, diagnose
+from ..diagnosis import Diagnosis
 from ..passes.walk import Memory
-from ..rehearsal.checkup import Checkup, checkup
-from ..train.steps import Optimizer
+from ..rehearsal.checkup import Checkup
+from ..returned import checkup_of, diagnosis_of
 from . import allocation, source
 from .source import Source
 
 T = TypeVar("T")
 
 SMALLER = "the network or its batch"
-NAMES = tuple(inspect.signature(diagnose).parameters)
-OF_CHECKUP = tuple(inspect.signature(checkup).parameters)
-EXPECTED = (
-    "(model, xs), (model, xs, ys), a dict with the arguments of jaxnn.diagnose, or a "
-    "jaxnn.Diagnosis"
-)
 
 
 def diagnosed(
@@ -65,7 +47,7 @@ def checked_up(code: Source, steps: int | None) -> Checkup:
     Raises:
         ValueError, TypeError, MemoryError: as `diagnosed`.
     """
-    return _run(code, lambda made: _checkup_of(made, f"{code}()", steps))
+    return _run(code, lambda made: checkup_of(made, f"{code}()", steps))
 
 
 def _run(code: Source, made_of: Callable[[Any], T]) -> T:
@@ -78,90 +60,3 @@ def _run(code: Source, made_of: Callable[[Any], T]) -> T:
             if sentence is None:
                 raise
     raise MemoryError(sentence)
-
-
-def diagnosis_of(
-    returned: Any,
-    target: str,
-    memory: Memory,
-    seed: int,
-    entries: bool = False,
-    theory: bool = False,
-) -> Diagnosis:
-    """Diagnose a network, or return the diagnosis that the user's function has made.
-
-    Args:
-        returned: what the user's function has returned.
-        of: the name of that function.
-        memory: as in `jaxnn.diagnose`, unless the function says another.
-        seed: likewise.
-        entries: likewise.
-        theory: likewise.
-
-    Raises:
-        ValueError, TypeError: one sentence on what was returned, or what the user's code raises.
-    """
-    if isinstance(returned, Diagnosis):
-        return returned
-    options = {"memory": memory, "seed": seed, "entries": entries, "theory": theory}
-    return diagnose(**options | arguments(returned, target))
-
-
-def _checkup_of(returned: Any, target: str, steps: int | None) -> Checkup:
-    """Check up a network, or return the checkup that the user's function has made."""
-    if isinstance(returned, Checkup):
-        return returned
-    given: dict[str, Any] = {"optimizer": None}
-    if isinstance(returned, tuple) and (len(returned) == 4 or _has_optimizer(returned)):
-        model, given["optimizer"], *data = returned
-        returned = (model, *data)
-    given |= arguments(returned, target, OF_CHECKUP)
-    return checkup(**given | ({} if steps is None else {"steps": steps}))
-
-
-def _has_optimizer(returned: tuple[Any, ...]) -> bool:
-    """Tell (model, optimizer, xs) from (model, xs, ys)."""
-    second = returned[1] if len(returned) == 3 else None
-    return isinstance(second, Optimizer) or hasattr(second, "param_groups")
-
-
-def arguments(returned: Any, target: str, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
-    """Return the arguments of `jaxnn.diagnose` in what the user's function has returned.
-
-    Or of another function whose names these are; arguments of the other one are left out.
-
-    A diagnosis that is already made has none.
-
-    Raises:
-        ValueError: one sentence.
-    """
-    if isinstance(returned, Diagnosis):
-        return {}
-    if isinstance(returned, tuple) and len(returned) in (2, 3):
-        return dict(zip(NAMES, returned, strict=False))
-    if not isinstance(returned, Mapping):
-        got = type(returned).__name__
-        got += f" of {len(returned)}" if isinstance(returned, tuple) else ""
-        raise ValueError(f"{target}: expected it to return {EXPECTED}, got {got}")
-    given = dict(returned)
-    pair = [name for name in ("model", "net", "f", "params") if name in given]
-    if pair in (["net", "params"], ["f", "params"]):
-        given["model"] = tuple(given.pop(name) for name in pair)
-    elif pair not in ([], ["model"]):
-        raise ValueError(
-            f"{target}: expected a dict with model, or instead with net and params, or f and "
-            f"params, got {', '.join(pair)}"
-        )
-    for name in given:
-        if name not in (*NAMES, *OF_CHECKUP):
-            close = get_close_matches(str(name), names, 1)
-            hint = f"; {close[0]} is meant?" if close else ""
-            raise ValueError(
-                f"{target}: expected a dict with {', '.join(names)} alone, got {name!r}{hint}"
-            )
-    missing = [name for name in ("model", "xs") if name not in given]
-    if missing:
-        raise ValueError(
-            f"{target}: expected a dict with model and xs, got no {', '.join(missing)}"
-        )
-    return {name: value for name, value in given.items() if name in names}

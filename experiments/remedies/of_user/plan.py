@@ -31,6 +31,7 @@ from experiments.runs.store import Store
 from jaxnn.cli import allocation, contract, source
 from jaxnn.curing.changes import CURES
 from jaxnn.flow.verdict.rates import LN10
+from jaxnn.returned import arguments
 
 ONLY = "expected without FILE.py:NAME alone, for the networks are those of your function"
 
@@ -88,7 +89,7 @@ class Maker:
         which = seed if self.takes_seed else None
         if self.last is None or self.last[0] != which:
             options = {"seed": seed} if self.takes_seed else {}
-            given = contract.arguments(self.make(**options), f"{self.code}()")
+            given = arguments(self.make(**options), f"{self.code}()")
             if not given:
                 raise ValueError(
                     f"{self.code}(): expected it to return a network with its data, got a "

@@ -1,0 +1,44 @@
+"""The network that a sweep builds where the user has none: dense layers, of Gaussian examples."""
+
+from typing import Any
+
+import jax
+
+from ..blocks import Block
+from ..initializers import Biases, Weights, init
+from ..network.network import Network
+
+EXAMPLES = 32
+
+
+def plain(
+    depth: int = 16,
+    width: int = 64,
+    activation: str = "tanh",
+    weights: Weights = "glorot_uniform",
+    biases: Biases = "zeros",
+    hidden: Block | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return a network of hidden layers of one width, its parameters, and a batch.
+
+    Examples and targets are standard normal, the inputs as wide as the hidden layers, and the loss
+    is the squared error of one output.
+
+    Args:
+        depth: the number of hidden layers.
+        width: their units.
+        activation: by name, or an Activation.
+        weights: as for `jaxnn.init`.
+        biases: likewise.
+        hidden: a block between hidden layers, see `jaxnn.blocks`; dense ones when None.
+        seed: of the parameters and the batch.
+    """
+    options = {} if hidden is None else {"hidden": hidden}
+    net = Network((width,) * (depth + 1) + (1,), activation, "regression", **options)
+    of_params, of_xs, of_ys = jax.random.split(jax.random.key(seed), 3)
+    return {
+        "model": (net, init(net, of_params, weights, biases)),
+        "xs": jax.random.normal(of_xs, (EXAMPLES, width)),
+        "ys": jax.random.normal(of_ys, (EXAMPLES, 1)),
+    }

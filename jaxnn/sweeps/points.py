@@ -1,0 +1,94 @@
+"""The points of a grid: each a value for every argument of the function that builds a network."""
+
+import inspect
+import itertools
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..texts import listed, told
+
+Point = dict[str, Any]
+Axes = Mapping[str, Any]
+SEED = "seed"
+SEEDS = range(3)
+
+
+def points_of(
+    build: Callable[..., Any], axes: Axes, paired: Axes | None, seed: Iterable[int] | int | None
+) -> list[Point]:
+    """Return the points: of all axes the product, of paired ones the values side by side.
+
+    The seed is the last axis, so that the networks of a cell stand together.
+
+    Args:
+        build: the function whose arguments the axes are.
+        axes: for each argument its values, or one value.
+        paired: likewise, all of one length.
+        seed: its values; None for 0, 1 and 2 if `build` has such an argument.
+
+    Raises:
+        ValueError: one sentence on an axis.
+    """
+    side_by_side = {name: values_of(name, values) for name, values in (paired or {}).items()}
+    crossed = {name: values_of(name, values) for name, values in axes.items()}
+    twice = sorted({*side_by_side} & {*crossed})
+    if twice:
+        raise ValueError(f"{twice[0]}: expected it as an axis or in paired, got both")
+    lengths = {name: len(values) for name, values in side_by_side.items()}
+    if len({*lengths.values()}) > 1:
+        got = ", ".join(f"{name} with {length}" for name, length in lengths.items())
+        raise ValueError(f"paired: expected as many values of each argument, got {got}")
+    if seed is None:
+        seeds = {SEED: list(SEEDS)} if SEED in inspect.signature(build).parameters else {}
+    else:
+        seeds = {SEED: values_of(SEED, seed)}
+    check_arguments(build, [*side_by_side, *crossed, *seeds])
+    rows = [
+        dict(zip(side_by_side, row, strict=True))
+        for row in zip(*side_by_side.values(), strict=True)
+    ]
+    products = itertools.product(rows or [{}], *crossed.values(), *seeds.values())
+    names = (*crossed, *seeds)
+    return [pair | dict(zip(names, values, strict=True)) for pair, *values in products]
+
+
+def values_of(name: str, values: Any) -> list[Any]:
+    """Return the values of an axis: those of a list, or one that stands alone.
+
+    Raises:
+        ValueError: no value.
+    """
+    alone = isinstance(values, str | Mapping) or not isinstance(values, Iterable)
+    listed_values = [values] if alone else [*values]
+    if not listed_values:
+        raise ValueError(f"{name}: expected at least one value, got {told(values)}")
+    return [v.item() if isinstance(v, np.generic) else v for v in listed_values]
+
+
+def check_arguments(build: Callable[..., Any], names: list[str]) -> None:
+    """Raise unless a function takes these arguments and needs no others.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    parameters = inspect.signature(build).parameters.values()
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    unknown = [name for name in names if name not in by_name and not open_ended]
+    if unknown:
+        takes = listed(sorted(by_name)) if by_name else "none"
+        raise ValueError(f"{unknown[0]}: expected an argument of build, which takes {takes}")
+    needed = [p.name for p in parameters if p.default is p.empty and p.name in by_name]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise ValueError(f"{missing[0]}: expected values for it, since build needs it, got none")
+
+
+def shown(value: Any) -> bool | int | float | str | None:
+    """Return what stands for a value of an axis in a table: itself, or its name."""
+    if value is None or isinstance(value, bool | str | numbers.Integral | numbers.Real):
+        return value  # type: ignore[return-value]  # of numbers those of Python
+    return str(getattr(value, "__name__", value))
