@@ -11,6 +11,7 @@ import jaxnn
 from jaxnn.curing import training
 from jaxnn.curing.cures import tried_on
 from jaxnn.curing.jax_patients import jax_patient
+from jaxnn.curing.torch_training import TorchTraining
 from jaxnn.curing.training import ROUNDS, Course, orders_of, raced
 
 
@@ -157,3 +158,62 @@ def test_what_trains_best_is_the_first():
     losses = [cure.trained.loss for cure in found]
     assert losses == sorted(losses)
     assert found.unchanged.loss > losses[0]
+
+
+def of_torch(torch):
+    torch.manual_seed(0)
+    layers = [torch.nn.Sequential(torch.nn.SiLU(), torch.nn.Linear(8, 8)) for _ in range(12)]
+    module = torch.nn.Sequential(*layers, torch.nn.Linear(8, 1))
+    xs = torch.randn(40, 8)
+    return module, xs, xs[:, :1].sign()
+
+
+@pytest.mark.slow
+def test_a_course_of_torch_is_that_of_a_plain_loop(torch):
+    module, xs, ys = of_torch(torch)
+    state, random = {k: v.clone() for k, v in module.state_dict().items()}, torch.get_rng_state()
+    one = TorchTraining(module, state, xs, ys, torch.nn.functional.mse_loss, None)
+    (rows, other), was = orders_of(one.count), module[0][1].weight.clone()
+    course = one.course(10.0, rows, 6)
+    assert (torch.get_rng_state() == random).all()
+    assert (module[0][1].weight == was).all()
+    assert module[0][1].weight.grad is None
+    assert one.course(10.0, other, 6).end != course.end
+    optimizer, losses = torch.optim.Adam(module.parameters(), 0.01), []
+    for i in range(6):
+        optimizer.zero_grad()
+        value = torch.nn.functional.mse_loss(module(xs[rows[i]]), ys[rows[i]])
+        value.backward()
+        optimizer.step()
+        losses.append(float(value.detach()))
+    np.testing.assert_allclose(course.losses, losses, rtol=1e-5)
+    end = torch.nn.functional.mse_loss(module(xs), ys)
+    assert course.end == pytest.approx(float(end.detach()), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_cures_of_torch_are_ranked_by_training(torch):
+    module, xs, ys = of_torch(torch)
+    sgd = lambda parameters: torch.optim.SGD(parameters, 0.1)  # noqa: E731
+    options = {"loss": torch.nn.functional.mse_loss, "seconds": 30, "optimizer": sgd}
+    found = jaxnn.cures(module, xs, ys, **options)
+    working = [cure.trained for cure in found if cure.works]
+    assert len({cure.kind for cure in found if cure.works}) > 2
+    assert [one.place for one in working] == sorted(one.place for one in working)
+    assert working[0].step_size in training.TIMES
+    assert working[0].loss < found.unchanged.loss
+    with pytest.raises(TypeError, match="expected a function of parameters that returns"):
+        jaxnn.cures(module, xs, ys, **options | {"optimizer": sgd(module.parameters())})
+
+
+@pytest.mark.slow
+def test_a_function_that_wants_all_examples_has_all_of_them_as_its_batch(torch):
+    module, xs, ys = of_torch(torch)
+    of_all = lambda output, _: (output - ys).square().mean() + 0 * (output + ys[:40]).sum()  # noqa: E731
+    one = TorchTraining(module, module.state_dict(), xs, None, of_all, None)
+    assert one.count == 0
+    (rows,) = orders_of(0)
+    assert one.course(1.0, rows, 2).losses.shape == (2,)
+    broken = TorchTraining(torch.nn.Flatten(), {}, xs, ys, of_all, None)
+    (told,) = raced({"as it is": broken}, 9, 1.0)
+    assert str(told).startswith("not trained, for a training ends with ")

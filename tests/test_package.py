@@ -126,8 +126,8 @@ def test_the_reverse_pass_is_written_by_hand():
         "pytorch/custom_functions.py",
         "pytorch/recurrent.py",
         "curing/steps.py",  # takes a step of a user's own network
-        "rehearsal/of_torch.py",  # likewise, by torch
         "train/descent.py",  # trains a user's own network
+        "train/torch_descent.py",  # likewise, by torch
         "train/torch_watch.py",  # reads what torch has made
         "train/widths.py",  # trains a user's own network
     )

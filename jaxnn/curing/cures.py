@@ -22,6 +22,8 @@ from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, as_network, is_of_torch, own_pytree, refuse_each
 from ..rules import Found
+from ..train.steps import check_optimizer
+from ..train.torch_descent import check_factory
 from .changes import CURES, SAME, WITHOUT_ILLNESS, Change
 from .jax_patients import jax_patient
 from .patient import AnyNet, Params, Patient
@@ -217,7 +219,8 @@ def cures(
         nothing vanishes or explodes and all routers learn.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.gradient_flow`; a theory of PyTorch; no optimiser.
+        ValueError, TypeError: as `jaxnn.gradient_flow`; a theory of PyTorch; no optimiser, of
+            PyTorch no function of parameters.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -237,6 +240,8 @@ def cures(
     patient = patient_of(
         *(model, xs, ys), loss=loss, cotangent=cotangent, each=each, cuts=cuts, seed=seed
     )
+    if optimizer is not None:
+        optimizer = check_factory(optimizer) if is_of_torch(model) else check_optimizer(optimizer)
     return tried_on(patient, theory, seconds=seconds, optimizer=optimizer)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..arrays.compiled import Numbers, compiled, measuring
 from ..train.descent import begun, descended
 from ..train.steps import Optimizer
-from ..train.trainee import Trainee, loss_through
+from ..train.trainee import Trainee, learned, loss_through
 from .training import ROUNDS, Course
 
 
@@ -58,9 +58,18 @@ class JaxTraining:
         """The examples that can be split into batches; 0 if they cannot."""
         data = jax.tree.leaves((self.xs, self.trainee.ys))
         counts = {jnp.shape(v)[0] if jnp.ndim(v) else 0 for v in data}
-        if len(counts) != 1 or self.trainee.net.whole:
-            return 0
-        return counts.pop()
+        count = counts.pop() if len(counts) == 1 and not self.trainee.net.whole else 0
+        return count if count and self._takes(count // 2) else 0
+
+    def _takes(self, count: int) -> bool:
+        """Tell whether it takes the first of the examples."""
+        xs, ys = _rows_of((self.xs, self.trainee.ys), np.arange(count))
+        mean_loss = loss_through(self.trainee._replace(ys=ys), xs)
+        try:
+            jax.eval_shape(mean_loss, learned(self.trainee.tree))
+        except Exception:  # of the user's functions, which may want all of them
+            return False
+        return True
 
     @measuring
     def course(self, times: float, rows: Int[np.ndarray, "S b"], steps: int) -> Course:

@@ -14,6 +14,8 @@ from ..pytorch import autograd_parts
 from . import hooks
 from .draws import MATRIX, Axes
 from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
+from .torch_training import TorchTraining
+from .training import Training
 from .words import names_in_words
 
 Tensor = Any  # of torch, which is not imported
@@ -67,6 +69,12 @@ class TorchPatient(Patient):
         """Return a state dict of the module."""
         state = {name: v.detach().clone() for name, v in self.network.state_dict().items()}
         return state | {name: v.detach().clone() for name, v in params.items() if name in state}
+
+    def training(self, net: Module, params: Tensors, optimizer: Any) -> Training | None:
+        loss = self.options["loss"]
+        if self.options["cotangent"] is not None:
+            return None
+        return TorchTraining(net, params, self.inputs, self.ys, loss, optimizer)
 
     @cached_property
     def _names(self) -> dict[At, str]:

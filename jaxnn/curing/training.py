@@ -179,13 +179,16 @@ def raced(trainings: Mapping[str, Training], seconds: float, unit: float) -> lis
     """
     until = time.monotonic() + seconds
     entrants: list[Entrant] = []
+    over = Trained(reason=f"the {seconds:g} seconds were over before")
     try:
         pace = _pace(next(iter(trainings.values())))
         entrants += [Entrant(name, training, pace) for name, training in trainings.items()]
         _race(entrants, unit, until)
     except KeyboardInterrupt:
         log.debug("trainings were interrupted")
-    over = Trained(reason=f"the {seconds:g} seconds were over before")
+    except Exception as error:  # of the user's functions, in a training alone
+        told = " ".join(str(error).split())[:200]
+        over = Trained(reason=f"a training ends with {type(error).__name__}: {told}")
     reached = [e.trained if e.trained.steps else over for e in entrants]
     return reached or [over] * len(trainings)
 

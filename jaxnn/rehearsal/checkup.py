@@ -30,11 +30,12 @@ from ..rules import Found
 from ..texts import counted
 from ..train.alarms import ALARMS, is_of_step
 from ..train.steps import check_integer
+from ..train.torch_descent import original_kept
 from ..train.watched import Alarm, Watched
 from .course import Batch, Course, Trainee, rehearsed
 from .held_out import held_out_of
 from .of_jax import JaxTrainee
-from .of_torch import TorchTrainee, original_kept
+from .of_torch import TorchTrainee
 
 log = logging.getLogger("jaxnn.rehearsal")
 

@@ -3,31 +3,24 @@
 Torch is never imported: the user has done so.
 """
 
-import copy
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
 
 from ..evidence.torch_trial import TorchTrial
-from ..pytorch.cuts import COMPILED
-from ..pytorch.inputs import called, entering
-from ..pytorch.module import Call, prediction_of, recording
-from ..pytorch.restore import unchanged
-from ..pytorch.tensors import is_tensor, tensors_in
+from ..pytorch.module import prediction_of
+from ..pytorch.tensors import is_tensor
 from ..train.first_batch import OF_BATCH
+from ..train.torch_descent import Optimizer, copies, differentiated
 from ..train.torch_watch import TorchWatch
 from ..train.watch import watch as watch_of
 from .course import Batch, Losses
 
 Module = Any
 Tensor = Any
-Optimizer = Any  # of torch, or (parameters) -> one
-
-RATE = 1e-3  # of Adam, where no optimiser is given
 
 
 class TorchTrainee:
@@ -75,16 +68,8 @@ class TorchTrainee:
 
     def _differentiated(self, batch: Batch) -> tuple[Tensor, Losses]:
         """Give the copies of the parameters their gradients; return the loss, and as numbers."""
-        xs, ys = batch
-        output = called(self.module, xs)
-        call = Call(self.module, xs, ys, self.loss, None)
-        value = call.top(output, len(entering(xs)[2]))[0]
-        # Not `backward`, which would reach what else the loss holds, such as the original.
-        grad = sys.modules["torch"].autograd.grad
-        gradients = grad(value, self._learned, allow_unused=True)
-        for p, g in zip(self._learned, gradients, strict=True):
-            p.grad = g
-        return value, Losses(float(value.detach()), self._of_constant(output, ys))
+        value, output = differentiated(self.module, self._learned, *batch, self.loss)
+        return value, Losses(float(value.detach()), self._of_constant(output, batch.ys))
 
     def _of_constant(self, output: PyTree, ys: PyTree) -> float:
         """Return the loss of the mean output, given to each example; nan without several ones."""
@@ -99,40 +84,3 @@ class TorchTrainee:
                 return float(self.loss(mean, ys).mean())
             except Exception:  # of a loss that takes more than the prediction
                 return np.nan
-
-
-def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
-    """Return a copy of a module, and one of its optimiser that holds the copy's parameters."""
-    torch = sys.modules["torch"]
-    memo: dict[int, Any] = {}
-    module = getattr(module, COMPILED, module)
-    try:
-        copied = copy.deepcopy(module, memo)
-    except Exception as error:
-        raise ValueError(
-            "model: expected a module that copy.deepcopy copies, since a copy is trained, got "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        ) from error
-    if optimizer is None:
-        return copied, torch.optim.Adam([p for p in copied.parameters() if p.requires_grad], RATE)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        if callable(optimizer):
-            return copied, optimizer(copied.parameters())
-        raise TypeError(
-            "optimizer: expected a torch.optim.Optimizer, or a function of parameters that returns "
-            f"one, got {type(optimizer).__name__}"
-        )
-    # A scheduler has put a step of the original in its place, which would move the original.
-    state = {name: v for name, v in vars(optimizer).items() if name != "step"}
-    other = object.__new__(type(optimizer))
-    memo[id(optimizer)] = other
-    other.__setstate__(copy.deepcopy(state, memo))
-    return copied, other
-
-
-@contextmanager
-def original_kept(module: Module, batches: list[Batch]) -> Iterator[None]:
-    """Leave a module, its inputs and all random states as they were, also after an error."""
-    torch = sys.modules["torch"]
-    with recording(torch), unchanged(torch, module, tensors_in([*map(list, batches)])):
-        yield

@@ -1,0 +1,96 @@
+"""Descent in PyTorch: a copy of a module and of its optimiser, and the gradient of its loss.
+
+Torch is never imported: the user has done so.
+"""
+
+import copy
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import PyTree
+
+from ..pytorch.cuts import COMPILED
+from ..pytorch.inputs import called, entering
+from ..pytorch.module import Call, recording
+from ..pytorch.restore import unchanged
+from ..pytorch.tensors import tensors_in
+from ..pytorch.types import Inputs, Loss, Module, Output, Tensor
+
+Optimizer = Any  # of torch, or (parameters) -> one
+
+RATE = 1e-3  # of Adam, where no optimiser is given
+
+
+def differentiated(
+    module: Module, learned: Iterable[Tensor], xs: Inputs, ys: PyTree, loss: Loss | None
+) -> tuple[Tensor, Output]:
+    """Give parameters their gradients; return the loss and the output."""
+    value, output = loss_and_output(module, xs, ys, loss)
+    learned = [*learned]
+    # Not `backward`, which would reach what else the loss holds, such as the original.
+    gradients = sys.modules["torch"].autograd.grad(value, learned, allow_unused=True)
+    for p, g in zip(learned, gradients, strict=True):
+        p.grad = g
+    return value, output
+
+
+def loss_and_output(
+    module: Module, xs: Inputs, ys: PyTree, loss: Loss | None
+) -> tuple[Tensor, Output]:
+    """Return the mean loss of a batch, without a function that of the module's own, and the output.
+
+    Raises:
+        TypeError, ValueError: no loss, or one that is no number.
+    """
+    output = called(module, xs)
+    return Call(module, xs, ys, loss, None).top(output, len(entering(xs)[2]))[0], output
+
+
+def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
+    """Return a copy of a module, and one of its optimiser that holds the copy's parameters."""
+    torch = sys.modules["torch"]
+    memo: dict[int, Any] = {}
+    module = getattr(module, COMPILED, module)
+    try:
+        copied = copy.deepcopy(module, memo)
+    except Exception as error:
+        raise ValueError(
+            "model: expected a module that copy.deepcopy copies, since a copy is trained, got "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    if optimizer is None:
+        return copied, torch.optim.Adam([p for p in copied.parameters() if p.requires_grad], RATE)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        if callable(optimizer):
+            return copied, optimizer(copied.parameters())
+        raise TypeError(
+            "optimizer: expected a torch.optim.Optimizer, or a function of parameters that returns "
+            f"one, got {type(optimizer).__name__}"
+        )
+    # A scheduler has put a step of the original in its place, which would move the original.
+    state = {name: v for name, v in vars(optimizer).items() if name != "step"}
+    other = object.__new__(type(optimizer))
+    memo[id(optimizer)] = other
+    other.__setstate__(copy.deepcopy(state, memo))
+    return copied, other
+
+
+def check_factory(optimizer: Any) -> Any:
+    """Return a function of parameters that returns an optimiser; raise unless it is one."""
+    if callable(optimizer) and not isinstance(optimizer, sys.modules["torch"].optim.Optimizer):
+        return optimizer
+    raise TypeError(
+        "optimizer: expected a function of parameters that returns a torch.optim.Optimizer, since "
+        "each change is trained on a copy, such as lambda parameters: torch.optim.SGD(parameters, "
+        f"0.1), got {type(optimizer).__name__}"
+    )
+
+
+@contextmanager
+def original_kept(module: Module, batches: Iterable[Iterable[Any]]) -> Iterator[None]:
+    """Leave a module, its inputs and all random states as they were, also after an error."""
+    torch = sys.modules["torch"]
+    with recording(torch), unchanged(torch, module, tensors_in([*map(list, batches)])):
+        yield
