@@ -310,6 +310,9 @@ class _ByFan:
     fan: str
     distribution: _Distribution
 
+    def __str__(self) -> str:
+        return f"{self.distribution}, {self.scale:.4g}/{self.fan}"
+
     @compiled
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
         fan_in, fan_out = _fans(shape)
@@ -350,6 +353,9 @@ class _Orthogonal:
 
     sigma_w: float
 
+    def __str__(self) -> str:
+        return f"orthogonal, {self.sigma_w:.4g}"
+
     @compiled
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:
         _fans(shape)
@@ -363,6 +369,9 @@ class _LooksLinear:
     sigma_w: float
     first: bool = False
     last: bool = False
+
+    def __str__(self) -> str:
+        return f"looks linear, {self.sigma_w:.4g}"
 
     @compiled
     def __call__(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = float) -> Array:

@@ -11,6 +11,7 @@ import pytest
 import reference
 
 import jaxnn
+from jaxnn.network import activations
 
 ACTIVATIONS = tuple(jaxnn.network.ACTIVATIONS.values())
 DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
@@ -169,6 +170,36 @@ def test_one_s_own_activation_is_a_value():
     x, y = jnp.ones(2), jnp.ones(1)
     expected = jax.grad(jaxnn.passes.loss, argnums=1)(net, params, x, y)
     reference.assert_close(jaxnn.backprop(net, params, x[None], y[None])[1], expected, 1e-12)
+
+
+def test_a_slope_that_is_left_out_is_derived():
+    made = jaxnn.network.Activation("tanh of mine", jnp.tanh)
+    z = jnp.linspace(-3, 3, 7, dtype=jnp.float32)
+    np.testing.assert_allclose(made.prime(z), 1 - np.tanh(np.float64(z)) ** 2, rtol=1e-5)
+    assert made == jaxnn.network.Activation("tanh of mine", jnp.tanh)
+    assert jaxnn.Network((2, 3, 1), made, "regression").activation == made
+
+
+def test_a_wrong_slope_is_refused_unless_it_is_a_surrogate():
+    def cube(z):
+        return z**3
+
+    def wrong(z):
+        return 2 * z
+
+    said = r"prime: expected σ′ of 'cube', 4.366 at z = -1.21, got -2.413"
+    with pytest.raises(ValueError, match=said):
+        jaxnn.Network((2, 3, 1), jaxnn.network.Activation("cube", cube, wrong), "regression")
+    with pytest.raises(ValueError, match="prime: expected σ′ of 'cube'"):  # and not remembered
+        jaxnn.Network((2, 3, 1), jaxnn.network.Activation("cube", cube, wrong), "regression")
+    meant = jaxnn.network.Activation("cube", cube, wrong, surrogate=True)
+    assert jaxnn.Network((2, 3, 1), meant, "regression").activation.prime is wrong
+
+
+def test_slopes_of_the_table_are_not_computed_when_a_network_is_made(monkeypatch):
+    monkeypatch.setattr(activations, "_check_slope", None)
+    for name in jaxnn.network.ACTIVATIONS:
+        jaxnn.Network((2, 3, 1), name, "regression")
 
 
 def test_an_unknown_activation_is_answered_with_the_list(unhooked):

@@ -17,14 +17,19 @@ Three rules hold for every entry of the table:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from ..arrays.rows import ScaledRows
 from ..texts import told
+
+POINTS = np.linspace(-4, 4, 64, dtype=np.float32)  # none of them near a kink at an integer
+WRONG = 0.01  # a difference of slopes that is no rounding
 
 Elementwise = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
@@ -37,18 +42,22 @@ class Activation:
     Args:
         name: its name in tables and charts.
         sigma: z -> σ(z), entry by entry; keeps shape and dtype.
-        prime: z -> σ′(z) = dσ/dz, entry by entry; keeps shape and dtype.
+        prime: z -> σ′(z) = dσ/dz, entry by entry; keeps shape and dtype. Derived from σ if it is
+            left out; if not, a network compares it with what is derived.
         kinks: the points where σ′ jumps; there `prime` gives one of the two one-sided values.
         homogeneous: whether σ(cz) = c σ(z) for every c > 0; a signal is then measured beyond the
             range of a float too.
         increasing: whether σ′ >= 0 for every z; |σ′| is then σ′ itself.
+        surrogate: whether `prime` is meant to differ from σ′, as that of a step function is.
 
     Hashable and static under `jax.jit`. Two are equal if their fields are, so make your own once,
     at module level: with a new lambda in each call, each call compiles again.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> cube = jaxnn.network.Activation("cube", sigma=lambda z: z**3, prime=lambda z: 3 * z**2)
+        >>> cube = jaxnn.network.Activation("cube", sigma=lambda z: z**3)
+        >>> float(cube.prime(jnp.array(2.0)))
+        12.0
         >>> net = jaxnn.Network(sizes=(3, 4, 1), activation=cube, task="regression")
         >>> jaxnn.forward(net, jaxnn.init(net, jax.random.key(0)), jnp.ones(3)).shape
         (1,)
@@ -56,10 +65,26 @@ class Activation:
 
     name: str
     sigma: Elementwise
-    prime: Elementwise
+    prime: Elementwise = None  # type: ignore[assignment]  # is derived then
     kinks: tuple[float, ...] = ()
     homogeneous: bool = False
     increasing: bool = False
+    surrogate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.prime is None:
+            object.__setattr__(self, "prime", DerivedSlope(self.sigma))
+
+
+@dataclass(frozen=True)
+class DerivedSlope:
+    """σ′ of a σ that acts on every entry alone, by automatic differentiation."""
+
+    sigma: Elementwise
+
+    def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
+        slope: Array = jax.jvp(self.sigma, (z,), (jnp.ones_like(z),))[1]
+        return slope
 
 
 def _largest(z: Array) -> float:
@@ -346,13 +371,39 @@ def find_activation(activation: str | Activation) -> Activation:
     if not isinstance(activation, str):
         raise TypeError(
             f"activation: expected a name or a jaxnn.network.Activation, got {told(activation)}; "
-            "make one with jaxnn.network.Activation(name, sigma, prime)"
+            "make one with jaxnn.network.Activation(name, sigma)"
         )
     if activation not in ACTIVATIONS:
         raise ValueError(
             f"activation: there is no {activation!r}; choose one of {', '.join(ACTIVATIONS)}"
         )
     return ACTIVATIONS[activation]
+
+
+def check_slope(activation: Activation) -> None:
+    """Raise unless σ′ is what automatic differentiation makes of σ, away from kinks.
+
+    Raises:
+        ValueError: the point where they differ most, and both numbers there.
+    """
+    is_ours = ACTIVATIONS.get(activation.name) == activation
+    if not (is_ours or activation.surrogate or isinstance(activation.prime, DerivedSlope)):
+        _check_slope(activation)
+
+
+@lru_cache(maxsize=64)
+def _check_slope(activation: Activation) -> None:
+    with jax.ensure_compile_time_eval():
+        z = jnp.asarray(POINTS)
+        given, derived = activation.prime(z), DerivedSlope(activation.sigma)(z)
+        off = jnp.abs(given - derived) / (jnp.abs(derived) + 1)
+        worst = int(jnp.argmax(jnp.nan_to_num(off)))
+        if off[worst] > WRONG:
+            raise ValueError(
+                f"prime: expected σ′ of {activation.name!r}, {derived[worst]:.4g} at z = "
+                f"{z[worst]:.3g}, got {given[worst]:.4g}; leave it out to have it derived, or say "
+                "surrogate=True if another slope is meant"
+            )
 
 
 def apply_activation(sigma: Activation, v: ScaledRows) -> ScaledRows:

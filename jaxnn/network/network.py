@@ -17,7 +17,7 @@ from typing import SupportsIndex
 import jax
 
 from ..texts import told
-from .activations import ACTIVATIONS, Activation, find_activation
+from .activations import ACTIVATIONS, Activation, check_slope, find_activation
 from .blocks import DENSE, Block
 from .lists import check_count, each, grouped, is_list, one_if_equal
 from .tasks import Task, find_task
@@ -128,10 +128,16 @@ def _check_activation(
 ) -> Activation | tuple[Activation, ...]:
     """Return the activation of all hidden layers, or of each."""
     if isinstance(activation, str | Activation) or not is_list(activation):
-        return find_activation(activation)  # type: ignore[arg-type]
+        return _with_right_slope(activation)  # type: ignore[arg-type]
     check_count("activation", activation, count, "hidden layer")
-    checked = each("activation", activation, find_activation)
+    checked = each("activation", activation, _with_right_slope)
     return one_if_equal(checked) if checked else ACTIVATIONS["identity"]
+
+
+def _with_right_slope(activation: str | Activation) -> Activation:
+    found = find_activation(activation)
+    check_slope(found)
+    return found
 
 
 def _check_hidden(
