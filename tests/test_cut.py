@@ -515,3 +515,49 @@ def test_a_language_model_with_a_tied_embedding(rng):
     flow = gradient_flow(net, own, tokens, cotangent=cotangent, memory="sqrt")
     np.testing.assert_allclose(flow.log_theta, [*map(log_norm, of_layers)], rtol=1e-11)
     assert np.isnan(flow.log_delta_input)
+
+
+# A cut that is kept
+
+
+def counting(calls, slope):
+    """A function that is written anew for each network, and notes when it is traced."""
+
+    def f(thetas, xs):
+        calls.append(xs.shape)
+        for theta in thetas:
+            xs = slope * jnp.tanh(xs) @ theta
+        return xs
+
+    return f
+
+
+def test_a_function_that_is_cut_again_is_traced_once_and_a_changed_global_is_seen():
+    calls, thetas, xs = [], np.full((3, N, N), 0.3, np.float32), np.ones((B, N), np.float32)
+    first, _ = jaxnn.as_network((counting(calls, 0.625), thetas), xs)
+    calls.clear()
+    again, params = jaxnn.as_network((counting(calls, 0.625), 2 * thetas), xs)
+    assert len(calls) == 1
+    assert again.kinds == first.kinds
+    np.testing.assert_array_equal(again.user(params), 2 * thetas)
+    calls.clear()
+    other, _ = jaxnn.as_network((counting(calls, 0.375), thetas), xs)
+    assert len(calls) > 1
+    assert other.kinds != first.kinds
+
+
+def test_equal_functions_on_other_lines_have_names_of_their_own():
+    thetas, xs = [np.eye(N, dtype=np.float32)] * 2, np.ones((B, N), np.float32)
+
+    def below(thetas, xs):
+        return jnp.tanh(xs @ jnp.abs(thetas[0])) @ jnp.abs(thetas[1])
+
+    def above(thetas, xs):
+        return jnp.tanh(xs @ jnp.abs(thetas[0])) @ jnp.abs(thetas[1])
+
+    def in_scope(thetas, xs):
+        with jax.named_scope("one"):
+            return below(thetas, xs)
+
+    names = [jaxnn.as_network((f, thetas), xs)[0].names for f in (below, above, in_scope)]
+    assert len({*names}) == 3

@@ -5,14 +5,20 @@
 
 Layers are equal if their programs, traced once more each, print equal; of stacked parameters that a
 Python loop takes apart, each layer has its own entry. A state has the examples first.
+
+The last cuts are kept: a function that is cut again is traced once, and taken apart only if its
+program, the modules that it is in or its lines are others.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import jax
 from jaxtyping import PyTree
 
-from ..jaxpr.program import Flat, LayerProgram, behind
+from ..jaxpr.program import MOST_BYTES, Flat, LayerProgram, Program, behind
 from .cut_points import Places, Stretch, main_first
 from .dependence import Traced, traced
 from .input_streams import with_roots
@@ -20,6 +26,8 @@ from .layer_programs import Knife, Piece, made_of_params
 from .names import Parts, common, joined, module_in, name_of_weights, numbered, parts_of
 from .parameter_handover import Made
 from .scan_runs import Scanned
+
+KEPT = 32  # cuts
 
 
 def cut(
@@ -47,7 +55,45 @@ def cut(
     Raises:
         ValueError: an f that cannot be cut, with what to hand over instead.
     """
-    places = _places(traced(f, params, xs), most)
+    program = Program.of(f, params, xs)
+    uncut = _Uncut(
+        program,
+        str(program.closed.pretty_print(source_info=True, name_stack=True)),
+        (*program.closed.in_avals, jax.tree.structure(xs), jax.sharding.get_abstract_mesh()),
+        tuple(paths),
+        most,
+        cuts,
+        (f, params, xs),
+    )
+    is_kept = sum(map(len, program.constants)) <= MOST_BYTES
+    return _pieces(uncut) if is_kept else _pieces.__wrapped__(uncut)
+
+
+@dataclass(frozen=True)
+class _Uncut:
+    """A function before it is cut; equal if it would be cut into equal layers of equal names.
+
+    program: of it.
+    located: the program with the modules and the line of each equation.
+    types: of what it takes, with the structure of xs and the mesh.
+    paths, most, cuts: as for `cut`.
+    given: f, params and xs, to be traced with more examples.
+    """
+
+    program: Program
+    located: str
+    types: tuple[Any, ...]
+    paths: tuple[str, ...]
+    most: int
+    cuts: tuple[str, ...] | None
+    given: tuple[LayerProgram, list[jax.ShapeDtypeStruct], PyTree] = field(compare=False)
+
+
+@lru_cache(maxsize=KEPT)
+def _pieces(uncut: _Uncut) -> tuple[list[Piece], tuple[Made, ...]]:
+    """Return the layers of a function, and what is made of its parameters for them."""
+    cuts, paths = uncut.cuts, uncut.paths
+    places = _places(traced(uncut.program, *uncut.given), uncut.most)
     network = places.network
     stretches = places.stretches(checked=cuts is None)
     ends: dict[Stretch, Parts | None] = {}

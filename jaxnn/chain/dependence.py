@@ -24,7 +24,7 @@ from jaxtyping import PyTree
 from ..arrays.rows import can_be_learned, is_float, is_narrow
 from ..arrays.spread import count_of_devices, is_on_mesh
 from ..jaxpr.primitives import LONG, Rows
-from ..jaxpr.program import Flat, LayerProgram, Step, behind, resized, struct, typed
+from ..jaxpr.program import Flat, LayerProgram, Program, Step, behind, resized, struct, typed
 from ..jaxpr.scan_params import Source, entry_of
 from ..jaxpr.scan_splitting import split
 
@@ -277,20 +277,22 @@ class Traced:
         return step.eqn.primitive.name in LONG and self.is_state(step.outputs)
 
 
-def traced(f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree) -> Traced:
-    """Trace a function twice, and find what depends on what.
+def traced(
+    program: Program, f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree
+) -> Traced:
+    """Find what depends on what in the program of f(params, xs).
 
     Raises:
         ValueError: a function without floats that depend on xs.
     """
-    closed, shape = jax.make_jaxpr(f, return_shape=True)(params, xs)
+    closed = program.closed
     if not any(map(is_float, closed.out_avals)):
         raise ValueError(
             f"f: expected f(params, xs) to return floats, got {typed(closed.out_avals) or 'none'}"
         )
     flat, count = Flat(closed), len(params)
     sources = dict(zip(flat.inputs[:count], map(Source, range(count)), strict=True))
-    structures = jax.tree.structure(xs), jax.tree.structure(shape)
+    structures = jax.tree.structure(xs), program.structure
     axes = _axes(f, params, xs, flat)
     network = Traced(flat, *structures, flat.inputs[count:], sources, axes=axes)
     network.sort()
