@@ -26,6 +26,7 @@ KINDS = {
     "scale by layer": "a factor for each layer",
     "orthogonal": "orthogonal matrices, with one factor",
     "branch scale": "a factor on what branches add",
+    "gates": "the bias of a gate",
     "numbers": "other number formats",
 }
 
@@ -150,6 +151,8 @@ def _by(values: Mapping[str, Any]) -> str:
     if "factors" in values:
         least, most = min(values["factors"]), max(values["factors"])
         return f"{least:g} to {most:g}, a factor for each layer {values['what']}"
+    if "entries" in values:
+        return f"{values['value']:g}"
     return values.get("why") or f"{values.get('factor', '')}{values.get('then', '')}"
 
 

@@ -6,7 +6,7 @@
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -78,7 +78,8 @@ class Diagnosis:
                 "cures: expected a diagnosis of jaxnn.diagnose, which knows the network, got one "
                 "that was made of a flow; jaxnn.cures takes the network itself"
             )
-        return tried_on(self.patient(), seconds=SECONDS * self.has_loss)
+        tried = tried_on(self.patient(), seconds=SECONDS * self.has_loss)
+        return replace(tried, verdict=self.verdict)  # with what the evidence shows
 
     @cached_property
     def verdict(self) -> Verdict:

@@ -39,7 +39,6 @@ CANCELLED = (
 )
 
 CURES: Rules[Patient] = Rules()
-WITHOUT_ILLNESS = ("router",)  # tried on a network whose gradient is well, too
 
 
 class Change(NamedTuple):
@@ -50,6 +49,8 @@ class Change(NamedTuple):
     flow: if it was measured already.
     patient: the network with another structure; None if it is the same.
     reason: why it is no cure whatever is measured, or a function of the verdict on it; "" for none.
+    is_named: whether it is of what the verdict names alone, and leaves all other layers as they
+        are; then signal and examples, which the others make, do not count.
     """
 
     params: Params | None
@@ -57,6 +58,7 @@ class Change(NamedTuple):
     flow: Flow | None = None
     patient: Patient | None = None
     reason: str | Callable[[Verdict], str] = ""
+    is_named: bool = False
 
 
 def made(change: Change, **words: object) -> Sight:

@@ -16,6 +16,7 @@ from jaxtyping import Float, PyTree
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
+from ..flow.verdict.findings import FINDINGS
 from ..flow.verdict.rate_text import SPOKEN
 from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
@@ -24,12 +25,17 @@ from ..models import Cuts, Model, as_network, is_of_torch, own_pytree, refuse_ea
 from ..rules import Found
 from ..train.steps import check_optimizer
 from ..train.torch_descent import check_factory
-from .changes import CURES, SAME, WITHOUT_ILLNESS, Change
+from .causes import FIRST
+from .changes import CURES, SAME, Change
 from .jax_patients import jax_patient
 from .patient import AnyNet, Params, Patient
 from .torch_patient import TorchPatient
 from .training import RATE, SECONDS, Trained, raced
 
+CAUSES = {name for name, rule in CURES.items() if rule.rank == FIRST}
+WITHOUT_ILLNESS = CAUSES | {"router"}  # tried on a network whose gradient is well, too
+ALIKE = "examples", "positions"  # findings on states that tell nothing apart
+MOST_NAMED = 3  # causes, one behind the other
 MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
 SMALL_STEP = 0.01  # from which on Adam's first step raises the loss; a fifth of it trains
@@ -58,6 +64,7 @@ class Cure:
         factor of two, up to .1; inf if none does. What trains best is a fifth of it or less. nan of
         a change that does not work, without a loss, of a Network and of PyTorch.
     trained: a short training of it; None of a change that does not work, and without a loss.
+    is_named: whether it changes only what the verdict names, such as one array.
     values: what the advice names, numbers as numbers, by the names that its rule has for them.
     factors: on the weights of each layer, (L,); None of a change of structure.
     flow: as it was measured; None if it could not be.
@@ -80,6 +87,7 @@ class Cure:
     theory: float = np.nan
     step: float = np.nan
     trained: Trained | None = None
+    is_named: bool = False
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     factors: Float[np.ndarray, " L"] | None = field(default=None, repr=False)
     flow: Flow | None = field(default=None, repr=False)
@@ -145,9 +153,7 @@ class Cures:
             worst = self.verdict.findings[0]
             return tuple(filter(None, (worst.text, worst.advice, "Nothing was tried.")))
         if not self.tried:
-            unknown = self.verdict.word == "unknown"
-            why = "there is no rate" if unknown else "the gradient neither vanishes nor explodes"
-            return (self.verdict.rate_text, f"Nothing was tried, for {why}.")
+            return (self.verdict.rate_text, *_without_changes(self.verdict))
         none = "No change that was tried keeps gradient, signal and examples."
         first = (none,) if self.verdict.can_be_cured and not self else ()
         before = () if self.unchanged is None else (f"As it is {self.unchanged}.",)
@@ -158,6 +164,20 @@ class Cures:
 
     def _repr_html_(self) -> str:
         return findings_as_html(list(self.sentences))
+
+
+def _without_changes(verdict: Verdict) -> Iterator[str]:
+    """Yield why nothing was tried, and what the verdict finds all the same."""
+    left = [found for found in verdict.findings if not FINDINGS[found.rule].healthy]
+    if left:
+        yield "Nothing was tried: no change of numbers or structure takes away what was found."
+        for found in left:
+            yield found.text
+        yield from filter(None, [verdict.advice])
+    elif verdict.word == "unknown":
+        yield "Nothing was tried, for there is no rate."
+    else:
+        yield "Nothing was tried, for the gradient neither vanishes nor explodes."
 
 
 def cures(
@@ -277,18 +297,52 @@ def tried_on(
     Made are changes of some kinds, names of `CURES`. With theory the wide twin of each changed
     network is measured as well. In the seconds given those that work are trained.
     """
-    if not patient.verdict.can_be_cured:
-        kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
-    # What excludes a change is looked for, too, but not tried.
-    asked = {*kinds}.union(*(CURES[kind].unless for kind in kinds))
-    tried = [
-        _tried(patient, found, theory)
-        for found in CURES.found(patient, CURES.keys() - asked)
-        if found.rule in kinds
-    ]
+    tried = list(_each_tried(patient, theory, kinds))
     effective = [cure for cure in tried if not _changes_nothing(cure, patient)]
     unchanged, measured = trained(patient, ranked(effective, patient.network), seconds, optimizer)
     return Cures(patient.verdict, tuple(measured), unchanged)
+
+
+def _each_tried(
+    patient: Patient, theory: bool, kinds: Collection[str], left: int = MOST_NAMED
+) -> Iterator[Cure]:
+    """Yield the changes that are made, measured; if one of the named cause works, no others.
+
+    If it takes away what was named, and the network is ill without it too, changes are made of the
+    network that is left, so many times.
+    """
+    if not _may_change(patient):
+        kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
+    # What excludes a change is looked for, too, but not tried.
+    asked = {*kinds}.union(*(CURES[kind].unless for kind in kinds))
+    for found in CURES.found(patient, CURES.keys() - asked):
+        if found.rule not in kinds:
+            continue
+        cure, change = _tried(patient, found, theory), found.values["change"]
+        yield cure
+        if cure.is_named and cure.works:
+            return
+        if cure.is_named and left and _is_gone(change, cure):
+            mended = change.patient or patient.with_params(change.params)
+            for more in _each_tried(mended, theory, kinds, left - 1):
+                yield replace(more, advice=f"{cure.advice} {more.advice}")
+            return
+
+
+def _is_gone(change: Change, cure: Cure) -> bool:
+    """Tell whether a change takes away what the verdict named, whatever else is ill."""
+    return (
+        cure.flow is not None and callable(change.reason) and not change.reason(verdict(cure.flow))
+    )
+
+
+def _may_change(patient: Patient) -> bool:
+    """Tell whether changes of many layers are tried: what is ill, or makes all states alike."""
+    if patient.verdict.broken:
+        return False
+    return patient.verdict.can_be_cured or any(
+        found.rule in ALIKE for found in patient.verdict.findings
+    )
 
 
 def _tried(patient: Patient, found: Found, theory: bool) -> Cure:
@@ -303,7 +357,7 @@ def ranked(tried: list[Cure], net: AnyNet) -> list[Cure]:
     return sorted(tried, key=partial(_place, net, next(smallest, np.nan)))
 
 
-def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, float, bool, float]:
+def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, bool, float, bool, float]:
     """Return what changes are sorted by, given the directions that the smallest of them leaves.
 
     Equal ones stay as they were tried.
@@ -312,7 +366,7 @@ def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, float, boo
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.log(cure.directions / directions) / np.log(MORE)
     steps = float(np.trunc(times)) if np.isfinite(times) else -np.inf
-    return not cure.works, max(rate, 1.0), cure.net is not net, -steps
+    return not cure.works, not cure.is_named, max(rate, 1.0), cure.net is not net, -steps
 
 
 def trained(
@@ -361,11 +415,8 @@ def judged(
             factors=change.factors,
             net=changed.network,
         )
-    result, top = verdict(flow), int(np.flatnonzero(changed.layers)[-1])
-    signal = _signal(changed, flow)
-    reasons = [
-        *filter(None, (_of_gradient(changed, result), _of_signal(signal), _merged(flow, top)))
-    ]
+    result, top, signal = verdict(flow), _top(changed), _signal(changed, flow)
+    reasons = [*filter(None, _reasons(patient, changed, change.is_named, flow, result))]
     step = np.nan if reasons else changed.step(change.params)
     if step <= SMALL_STEP:
         advice += (
@@ -386,6 +437,7 @@ def judged(
         directions=np.nan if flow.rank is None else float(flow.rank[top]),
         theory=np.nan if flow.theory is None else float(verdict(flow.theory).decades),
         step=step,
+        is_named=change.is_named,
         values=values,
         factors=change.factors,
         flow=flow,
@@ -394,10 +446,31 @@ def judged(
     )
 
 
+def _reasons(
+    patient: Patient, changed: Patient, is_named: bool, flow: Flow, result: Verdict
+) -> Iterator[str]:
+    """Yield why a change is no cure; empty texts if it is. One of what is named leaves the rest."""
+    yield _of_gradient(changed, result)
+    if not is_named:
+        yield _of_signal(_signal(changed, flow))
+        yield _merged(flow, _top(changed))
+        were_alike = patient.verdict.equal_positions is not None
+        if were_alike and result.equal_positions is not None:
+            yield "all positions of an example are still equal"
+
+
+def _top(patient: Patient) -> int:
+    """Return the highest layer whose weights are changed, from 0; without any the highest."""
+    changed = np.flatnonzero(patient.layers)
+    return int(changed[-1]) if len(changed) else len(patient.layers) - 1
+
+
 def _of_gradient(patient: Patient, result: Verdict) -> str:
     """Return why a gradient is not kept; empty if it is."""
     if result.zero is not None:
         return f"the gradient is exactly zero from layer {result.label(result.zero)} down"
+    if not patient.inside.any():  # nothing repeats
+        return "the gradient still changes" if result.ill else ""
     changes = [result.decades * patient.inside.sum(), result.repeated]
     if int(patient.inside.sum()) == len(result.names) - 1:  # all layers were changed
         changes.append(result.total)
@@ -414,7 +487,8 @@ def _signal(patient: Patient, flow: Flow) -> float:
     """
     count = len(patient.layers)
     between = patient.layers & (np.arange(count) < max(count - 1, 1))
-    return float(np.ptp(np.asarray(flow.log_mean_square, np.float64)[between] / 2 / LN10))
+    sizes = np.asarray(flow.log_mean_square, np.float64)[between] / 2 / LN10
+    return float(np.ptp(sizes)) if len(sizes) else 0.0
 
 
 def _of_signal(decades: float) -> str:
@@ -435,7 +509,7 @@ def _merged(flow: Flow, top: int) -> str:
 
 def _changes_nothing(cure: Cure, patient: Patient) -> bool:
     """Tell whether a change of structure changes nothing, as a norm in front of another one."""
-    if cure.flow is None or cure.net is patient.network:
+    if cure.flow is None or cure.net is patient.network or cure.is_named:
         return False
     now, before = (np.asarray(flow.log_gain, np.float64) for flow in (cure.flow, patient.flow))
     return bool(np.allclose(now, before, rtol=0, atol=SAME * LN10 / 10, equal_nan=True))

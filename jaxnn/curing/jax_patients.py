@@ -9,6 +9,8 @@ from jaxtyping import Bool, Int, PyTree
 
 from ..chain.chain import Chain, Link
 from ..chain.parameter_places import are_shared
+from ..evidence.jax_trial import JaxTrial
+from ..evidence.parameters import Parameters
 from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
@@ -85,6 +87,18 @@ class NetworkPatient(Patient):
             self.network, self.params, meant, lambda v, at: draw(v, self.axes(at))
         )
 
+    def with_arrays(self, new: Mapping[At, np.ndarray]) -> Params:
+        return weights.redrawn(self.network, self.params, new.keys(), lambda v, at: new[at])
+
+    def with_params(self, params: Params) -> Patient:
+        options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
+        options |= {"like": self.like, "seed": self.seed, "numbers": self.numbers}
+        return type(self)(self.network, params, self.xs, self.ys, **options)
+
+    @property
+    def parameters(self) -> Parameters:
+        return Parameters.of(JaxTrial(self.network, self.params, self.xs))
+
 
 class ChainPatient(NetworkPatient):
     """A chain of the user's own layers with its data, whose layers are looked into."""
@@ -152,10 +166,18 @@ class ChainPatient(NetworkPatient):
             return None
         return self._rebuilt(lambda link: units.WithUnits(link, sigma))
 
-    def _rebuilt(self, form: structure.Rebuild) -> Patient | None:
-        made, params, numbers = structure.rebuilt(
-            self.network, self.params, self.xs, self.rebuildable, form
-        )
+    def opened(self) -> Patient | None:
+        if not any(structure.stops(*link) for _, *link in self._links):
+            return None
+        return self._rebuilt(structure.Open, np.ones(len(self.layers), bool))
+
+    opening = "Take stop_gradient away."
+
+    def _rebuilt(
+        self, form: structure.Rebuild, meant: Bool[np.ndarray, " L"] | None = None
+    ) -> Patient | None:
+        meant = self.rebuildable if meant is None else meant
+        made, params, numbers = structure.rebuilt(self.network, self.params, self.xs, meant, form)
         options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
         try:
             return ChainPatient(

@@ -15,9 +15,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..evidence.evidence import Evidence
+from ..evidence.parameters import Parameters
 from ..flow.record.flow import Flow
 from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
+from ..texts import label
 from . import search
 from .draws import MATRIX, Axes, fan_in_gain
 from .training import Training
@@ -98,7 +101,7 @@ class Patient(ABC):
     @property
     @abstractmethod
     def arrays(self) -> Mapping[At, np.ndarray]:
-        """The arrays of all layers that are trained, but for scalars."""
+        """The arrays of all layers that are trained."""
 
     @abstractmethod
     def path(self, at: At) -> str:
@@ -139,6 +142,14 @@ class Patient(ABC):
     def redrawn(self, meant: Places, draw: Draw) -> Params:
         """Return parameters some of whose arrays are others."""
 
+    @abstractmethod
+    def with_arrays(self, new: Mapping[At, np.ndarray]) -> Params:
+        """Return parameters with other numbers in some arrays; a shared one is named once."""
+
+    @abstractmethod
+    def with_params(self, params: Params) -> "Patient":
+        """Return a patient like this one with other parameters."""
+
     @property
     def rebuildable(self) -> Bool[np.ndarray, " L"]:
         """A mask of the layers that repeat and keep the shape of their state."""
@@ -164,20 +175,35 @@ class Patient(ABC):
         """
         return None
 
+    def opened(self) -> "Patient | None":
+        """Return the network without what stops its gradient; None if nothing is seen to."""
+        return None
+
+    @property
+    def opening(self) -> str:
+        """What that takes, as a sentence."""
+        return ""
+
     def step(self, params: Params) -> float:
         """Return the step size from which on Adam's first step raises the loss; nan if unknown."""
         return np.nan
 
     # Measured
 
+    @property
+    def parameters(self) -> Parameters | None:
+        """What is known of its parameters beside their sizes."""
+        return None
+
     @cached_property
     def verdict(self) -> Verdict:
         """The verdict on the network as it is."""
-        return verdict(self.flow)
+        return verdict(self.flow, evidence=Evidence(parameters=self.parameters))
 
     def label(self, layer: int) -> str:
         """Return a layer, counted from 1, in words."""
-        return self.verdict.label(layer)
+        above = layer > len(self.verdict.names)
+        return label(layer, "above the last cut") if above else self.verdict.label(layer)
 
     def measured(self, params: Params, theory: bool = False) -> Flow | None:
         """Return the flow with other parameters; None where a signal leaves the range."""
@@ -277,20 +303,25 @@ class Patient(ABC):
 
     # Its arrays
 
+    def is_changed(self, at: At) -> bool:
+        """Tell whether an array is in a layer whose weights are changed."""
+        return at[0] < len(self.layers) and bool(self.layers[at[0]])
+
     @cached_property
     def every_weight(self) -> Places:
         """The weights of all layers."""
-        return {at for at, v in self.arrays.items() if v.ndim > 1}
+        count = len(self.flow.names)  # of torch, arrays may be above the last cut
+        return {at for at, v in self.arrays.items() if v.ndim > 1 and at[0] < count}
 
     @cached_property
     def weights(self) -> Places:
         """The weights of the layers whose weights are changed."""
-        return {at for at in self.every_weight if self.layers[at[0]]}
+        return {at for at in self.every_weight if self.is_changed(at)}
 
     @cached_property
     def vectors(self) -> Places:
         """The arrays of one axis in those layers."""
-        return {at for at, v in self.arrays.items() if v.ndim == 1 and self.layers[at[0]]}
+        return {at for at, v in self.arrays.items() if v.ndim == 1 and self.is_changed(at)}
 
     @cached_property
     def matrices(self) -> Places:

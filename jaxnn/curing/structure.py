@@ -11,6 +11,8 @@ from jaxtyping import Bool, Int
 
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link, from_layers
+from ..jaxpr.interpreter import CALLS, bound
+from ..jaxpr.program import Flat, Step
 from ..network.params import is_run
 from .branches import Tree, TypedLink
 from .patient import Form
@@ -37,6 +39,32 @@ class Formed(Plain):
     def __call__(self, arrays: Tree, state: Tree) -> Any:
         z = self.form.into(state)
         return self.form.out(z, super().__call__(arrays, z))
+
+
+@dataclass(frozen=True)
+class Open(Plain):
+    """A layer whose program stops no gradient."""
+
+    def __call__(self, arrays: Tree, state: Tree) -> Any:
+        closed, shape = jax.make_jaxpr(super().__call__, return_shape=True)(arrays, state)
+        flat = Flat(closed, CALLS)
+        given = jax.tree.leaves((arrays, state))
+        values = flat.constants | dict(zip(flat.inputs, given, strict=True))
+        for step in flat.steps:
+            entering = [values[v] for v in step.inputs]
+            leaving = entering if _is_stop(step) else bound(step.eqn, entering)
+            values.update(zip(step.outputs, leaving, strict=True))
+        made = [values[v] for v in flat.outputs]
+        return jax.tree.unflatten(jax.tree.structure(shape), made)
+
+
+def stops(link: Link, arrays: Tree, state: Tree) -> bool:
+    """Tell whether the program of a layer has a `stop_gradient`."""
+    return any(map(_is_stop, Flat(jax.make_jaxpr(link)(arrays, state), CALLS).steps))
+
+
+def _is_stop(step: Step) -> bool:
+    return step.eqn.primitive.name == "stop_gradient"
 
 
 Rebuild = Callable[[Link], Plain]

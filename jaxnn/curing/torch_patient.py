@@ -1,5 +1,6 @@
 """Patients of PyTorch: a module with its data."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -8,9 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, PyTree
 
+from ..evidence.parameters import Parameters
+from ..evidence.torch_trial import TorchTrial
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.record.flow import Flow
 from ..pytorch import autograd_parts
+from ..texts import clean, listed
 from . import hooks
 from .draws import MATRIX, Axes
 from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
@@ -79,13 +83,13 @@ class TorchPatient(Patient):
     @cached_property
     def _names(self) -> dict[At, str]:
         """The names of the parameters that are in a layer."""
-        parameters, layers = self.flow.parameters, len(self.flow.names)
+        parameters = self.flow.parameters
         return {
             (layer - 1, number): path
             for number, (layer, path) in enumerate(
                 zip(parameters.layers, parameters.paths, strict=True)
             )
-            if path in self.params and layer <= layers
+            if path in self.params
         }
 
     @cached_property
@@ -93,7 +97,7 @@ class TorchPatient(Patient):
         return {
             at: _as_numpy(self.params[name])
             for at, name in self._names.items()
-            if self.params[name].is_floating_point() and self.params[name].ndim
+            if self.params[name].is_floating_point()
         }
 
     def path(self, at: At) -> str:
@@ -115,7 +119,7 @@ class TorchPatient(Patient):
             {places[name] for name in names if name in places}
             for names in autograd_parts.branches_of(self.network, self.inputs)
         )
-        return [branch for branch in branches if branch and self.layers[min(branch)[0]]]
+        return [branch for branch in branches if branch and self.is_changed(min(branch))]
 
     @property
     def is_post_norm(self) -> bool:
@@ -144,6 +148,33 @@ class TorchPatient(Patient):
         made = {self._names[at]: draw(self.arrays[at], self.axes(at)) for at in sorted(meant)}
         changed = {name: self.params[name].detach().new_tensor(v) for name, v in made.items()}
         return {**self.params, **changed}
+
+    def with_arrays(self, new: Mapping[At, np.ndarray]) -> Tensors:
+        changed = {
+            self._names[at]: self.params[self._names[at]].detach().new_tensor(v)
+            for at, v in new.items()
+        }
+        return {**self.params, **changed}
+
+    def with_params(self, params: Tensors) -> Patient:
+        module = copy.deepcopy(self.network)
+        module.load_state_dict(self.user(params))
+        return TorchPatient(module, self.inputs, self.ys, seed=self.seed, **self.options)
+
+    @property
+    def parameters(self) -> Parameters:
+        return Parameters.of(TorchTrial(self.network, self.inputs))
+
+    def opened(self) -> Patient | None:
+        stopped = self.flow.stopped
+        if stopped is None or stopped.why != "frozen":
+            return None
+        return self._rebuilt(copy.deepcopy(self.network).requires_grad_(True))
+
+    @property
+    def opening(self) -> str:
+        parts = listed(map(clean, self.flow.stopped.parts)) if self.flow.stopped else ""
+        return f"Set requires_grad=True for {parts}."
 
     @cached_property
     def rebuildable(self) -> Bool[np.ndarray, " L"]:

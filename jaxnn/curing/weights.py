@@ -42,7 +42,7 @@ def multiplied(
 
 
 def arrays(net: Network | Chain, params: Params) -> dict[At, np.ndarray]:
-    """Return each array that is trained by its layer and number, but for scalars."""
+    """Return each array that is trained by its layer and number."""
     known: dict[At, np.ndarray] = {}
 
     def note(v: ArrayLike, place: Place) -> ArrayLike:
@@ -51,7 +51,7 @@ def arrays(net: Network | Chain, params: Params) -> dict[At, np.ndarray]:
         known.update(zip(places, entries, strict=True))
         return v
 
-    changed(net, params, note, 1)
+    changed(net, params, note, 0)
     return known
 
 
@@ -70,13 +70,12 @@ def redrawn(
     def change(v: ArrayLike, place: Place) -> ArrayLike:
         if not any(map(is_meant, place.uses)):
             return v
-        at = int(place.layers[0]), place.number
         values, entries = np.asarray(v, np.float64), []
         for one, uses in zip(values if place.of_run else [values], place.uses, strict=True):
             if is_meant(uses) and uses not in drawn:
-                drawn[uses] = draw(one, at)
+                drawn[uses] = draw(one, next(at for at in uses if at in meant))
             entries.append(drawn.get(uses, one))
         made = np.stack(entries) if place.of_run else entries[0]
         return jnp.asarray(made, jnp.asarray(v).dtype)
 
-    return changed(net, params, change, 1)
+    return changed(net, params, change, 0)

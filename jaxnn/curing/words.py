@@ -77,11 +77,16 @@ def names_in_words(names: Iterable[str], known: Iterable[str]) -> str:
     )
 
 
+def template(name: str) -> str:
+    """Return a name with a * for each of its numbers."""
+    return re.sub(r"\d+", STAR, name)
+
+
 def _by_template(names: Iterable[str]) -> dict[str, list[Values]]:
     """Return the numbers in each name, by what is left of it."""
     groups: dict[str, list[Values]] = {}
     for name in dict.fromkeys(names):
-        groups.setdefault(re.sub(r"\d+", STAR, name), []).append(tuple(re.findall(r"\d+", name)))
+        groups.setdefault(template(name), []).append(tuple(re.findall(r"\d+", name)))
     return groups
 
 

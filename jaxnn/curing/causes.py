@@ -1,0 +1,360 @@
+"""Changes of what a verdict names: of one array, a bias, a gate, one cut; tried before all others.
+
+    findings of the verdict -> the arrays behind them -> as those of other layers, or drawn again
+
+A change here leaves all other layers as they are. It is a cure if the gradient is kept and the
+verdict no longer finds what it found.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ..flow.verdict.parameter_findings import LARGE_GAIN
+from ..flow.verdict.rates import LN10
+from ..flow.verdict.verdict import Verdict
+from ..rules import Found, Sight
+from ..texts import clean, listed
+from . import search
+from .changes import CURES, Change, made
+from .patient import At, Patient, Places
+from .words import names_in_words, template, to_digits
+
+FIRST = -1  # rank: before changes of many layers
+FEWEST = 3  # arrays of one name, among which one may be unlike the others
+ODD = 1.0  # decades of the root mean square
+MOST = 3  # layers with odd arrays that are tried one by one
+LOGIT = 4.0  # that the largest one is brought to: of softmax of normal queries and keys
+# What a change of these rules has to take away. Others follow from data, loss or formats.
+NAMED = {"stopped", "fixed", "time", "zero", "cut", "layer", "attention", "router", "positions"} | {
+    *("examples", "starved", "largest", "size", "drawn", "equal")
+}
+
+
+def named(verdict: Verdict) -> list[Found]:
+    """Return the findings that a change of one array or of one cut may take away."""
+    return [found for found in verdict.findings if found.rule in NAMED]
+
+
+def is_left(before: Verdict, after: Verdict) -> str:
+    """Return why a change is no cure of what a verdict named; empty if all of that is gone."""
+    places = {(found.rule, found.layer) for found in named(before)}
+    left = [found for found in named(after) if (found.rule, found.layer) in places]
+    return f"the verdict still finds: {left[0].text.rstrip('.')}" if left else ""
+
+
+def _change(patient: Patient, new: dict[At, np.ndarray]) -> Change:
+    """Return the network with other numbers in some arrays."""
+    return Change(patient.with_arrays(new), reason=partial(is_left, patient.verdict), is_named=True)
+
+
+# Arrays that are unlike their like
+
+
+class Mended(NamedTuple):
+    """An array as its like are.
+
+    verb, how: what to do with it, in words.
+    value: its numbers then.
+    """
+
+    verb: str
+    how: str
+    value: np.ndarray
+
+
+def mended(v: np.ndarray, like: Sequence[np.ndarray], seed: int = 0) -> Mended | None:
+    """Return an array as others of its name are; None if it is no exception among them.
+
+    Example:
+        >>> zeros, ones = np.zeros(3), np.ones(3)
+        >>> mended(ones - 21, [zeros] * 5)[:2], mended(zeros, [ones] * 5)[:2]
+        (('set', 'to 0'), ('set', 'to 1'))
+        >>> mended(240 * ones, [ones, 1.1 * ones, 0.9 * ones])[:2]
+        ('divide', 'by 240')
+        >>> mended(2 * ones, [ones, 1.1 * ones, 0.9 * ones]) is None
+        True
+    """
+    if len(like) < FEWEST:
+        return None
+    own, usual = _size(v), float(np.median([_size(other) for other in like]))
+    if own == usual or not abs(_decades(own, usual)) >= ODD:
+        return None
+    constants = {float(other.flat[0]) for other in like if np.ptp(other) == 0}
+    if len(constants) == 1 and all(np.ptp(other) == 0 for other in like):
+        (constant,) = constants
+        return Mended("set", f"to {constant:g}", np.full_like(v, constant))
+    if usual == 0:
+        return Mended("set", "to 0", np.zeros_like(v))
+    if own == 0:
+        std = to_digits(usual, 3)
+        drawn = std * np.random.default_rng(seed).normal(size=v.shape)
+        return Mended("draw", f"again, normal with std {std:g}", drawn)
+    factor = to_digits(max(own, usual) / min(own, usual), 3)
+    if own > usual:
+        return Mended("divide", f"by {factor:g}", v / factor)
+    return Mended("multiply", f"by {factor:g}", v * factor)
+
+
+def _size(v: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(np.abs(v)))))
+
+
+def _decades(own: float, usual: float) -> float:
+    with np.errstate(divide="ignore"):
+        return float(np.log10(own) - np.log10(usual))
+
+
+def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
+    """Return by layer, from 0, the arrays of another size than their like, as those are.
+
+    At most a quarter of the arrays of one name may be exceptions.
+    """
+    groups: dict[tuple[str, tuple[int, ...]], dict[str, At]] = {}
+    for at, v in sorted(patient.arrays.items()):
+        if v.size:
+            path = patient.path(at)
+            groups.setdefault((template(path), v.shape), {}).setdefault(path, at)
+    odd: dict[int, dict[At, Mended]] = {}
+    for group in groups.values():
+        values = {path: patient.arrays[at] for path, at in group.items()}
+        changes = {
+            path: new
+            for path, v in values.items()
+            if (new := mended(v, [o for p, o in values.items() if p != path], patient.seed))
+        }
+        if 0 < len(changes) <= max(1, len(values) // 4):
+            for path, new in changes.items():
+                at = group[path]
+                odd.setdefault(at[0], {})[at] = new
+    return odd
+
+
+@CURES.rule("array", says="{actions}, as in the other layers.", rank=FIRST)
+def array(patient: Patient) -> Iterator[Sight]:
+    """Each array that is unlike those of its name in other layers, made as they are.
+
+    It is divided or multiplied; a constant one, such as a bias or a gain, is set to their constant;
+    one of zeros is drawn again. Tried if the verdict finds more than a rate.
+    """
+    odd = _odd_arrays(patient) if named(patient.verdict) else {}
+    together = [{at: new for of_layer in odd.values() for at, new in of_layer.items()}]
+    each = [odd[layer] for layer in sorted(odd)] if 1 < len(odd) <= MOST else []
+    for arrays in (*each, *together):
+        if arrays:
+            change = _change(patient, {at: new.value for at, new in arrays.items()})
+            values = {"change": change, "actions": _actions(patient, arrays)}
+            first = min(arrays)
+            yield Sight(first[0] + 1, patient.path(first), values)
+
+
+def _actions(patient: Patient, arrays: Mapping[At, Mended]) -> str:
+    """Return what to do with some arrays, in words, those of one action together."""
+    by_verb: dict[str, dict[str, list[str]]] = {}
+    for at in sorted(arrays):
+        verb, how, _ = arrays[at]
+        by_verb.setdefault(verb, {}).setdefault(how, []).append(patient.path(at))
+    known = patient.flow.parameters.paths
+    texts = [
+        f"{verb} {listed([f'{names_in_words(paths, known)} {how}' for how, paths in hows.items()])}"
+        for verb, hows in by_verb.items()
+    ]
+    return f"{texts[0][0].upper()}{listed(texts)[1:]}"
+
+
+# Arrays that are drawn again, or divided
+
+
+@CURES.rule("redraw", says="Draw the weights {arrays} again, normal with std {std}.", rank=FIRST)
+def redraw(patient: Patient) -> Iterator[Sight]:
+    """Weights that are constant or copies, or drawn far too large, drawn with 1/fan_in.
+
+    With 2/fan_in where layers are of relu.
+    """
+    findings = [f for f in patient.verdict.findings if f.rule in ("zero", "equal", "drawn")]
+    if not findings:
+        return
+    paths = {found.path for found in findings}
+    is_large = any(found.values.get("how") == "large" for found in findings)
+    meant: Places = {
+        at
+        for at, v in patient.arrays.items()
+        if v.ndim > 1
+        and (
+            clean(patient.path(at)) in paths
+            or np.ptp(v) == 0
+            or (is_large and _size(v) * _fan_in(patient, at) ** 0.5 > LARGE_GAIN)
+        )
+    }
+    gain, rng = (2.0 if patient.is_of_relu else 1.0), np.random.default_rng(patient.seed)
+    new = {
+        at: (gain / _fan_in(patient, at)) ** 0.5 * rng.normal(size=patient.arrays[at].shape)
+        for at in sorted(meant)
+    }
+    if new:
+        values = {"change": _change(patient, new), "arrays": patient.named(meant)}
+        std = "√(2/fan_in)" if gain == 2 else "1/√fan_in"
+        yield Sight(min(meant)[0] + 1, patient.path(min(meant)), values | {"std": std})
+
+
+def _fan_in(patient: Patient, at: At) -> float:
+    """Return the number of inputs of a unit of an array of weights."""
+    v = patient.arrays[at]
+    is_known = v.ndim == 2 or at in patient.kernels
+    return float(v.size / v.shape[patient.axes(at)[1] if is_known else -1])
+
+
+@CURES.rule(
+    "queries and keys",
+    says="Multiply the weights of queries and keys {arrays} by {factor:g}: the largest logit, "
+    "{logit:.3g}, becomes {goal:g}.",
+    rank=FIRST,
+)
+def queries_and_keys(patient: Patient) -> Iterator[Sight]:
+    """Queries and keys of saturated attention, divided so that its largest logit is 4."""
+    record = patient.flow.attention
+    layers = [found.layer for found in patient.verdict.findings if found.rule == "attention"]
+    if record is None or not layers:
+        return
+    heads = [i for i, layer in enumerate(record.layers) if layer in layers]
+    paths = {(record.layers[i], path) for i in heads for path in record.paths[i]}
+    meant = {at for at in patient.arrays if (at[0] + 1, patient.path(at)) in paths}
+    logit = float(np.max(np.asarray(record.largest_logit, np.float64)[heads]))
+    factor = to_digits((LOGIT / logit) ** 0.5, 3)
+    if meant:
+        change = _change(patient, {at: factor * patient.arrays[at] for at in meant})
+        values = {"change": change, "arrays": patient.named(meant), "factor": factor}
+        first = min(meant)
+        yield Sight(first[0] + 1, patient.path(first), values | {"logit": logit, "goal": LOGIT})
+
+
+@CURES.rule(
+    "one layer",
+    says="Multiply the weights {arrays} by {factor:g}: it then changes the gradient as the other "
+    "layers do.",
+    rank=FIRST,
+)
+def one_layer(patient: Patient) -> Iterator[Sight]:
+    """One factor on the weights of a layer that stands out, where no array of it does."""
+    for found in patient.verdict.findings:
+        if found.rule != "layer" or found.path or found.layer is None or found.layer < 2:
+            continue
+        layer = found.layer - 1
+        meant = {at for at in patient.every_weight if at[0] == layer}
+        factor = _factor_of_layer(patient, layer, meant) if meant else None
+        if factor is not None:
+            factor = to_digits(factor, 3)
+            change = _change(patient, {at: factor * patient.arrays[at] for at in meant})
+            values = {"change": change, "arrays": patient.named(meant), "factor": factor}
+            yield Sight(found.layer, values=values)
+
+
+def _factor_of_layer(patient: Patient, layer: int, meant: Places) -> float | None:
+    """Return the factor on some weights of a layer at which it changes the gradient as others."""
+
+    def excess(factor: float) -> float:
+        flow = patient.measured(
+            patient.with_arrays({at: factor * patient.arrays[at] for at in meant})
+        )
+        if flow is None:
+            return np.nan
+        return float(np.asarray(flow.log_gain, np.float64)[layer - 1]) / LN10 - usual
+
+    usual = patient.verdict.decades
+    return search.root(excess)
+
+
+# Gates
+
+
+@CURES.rule(
+    "gates",
+    says="Set the bias {entries} to ln {steps} = {value:.2f}, so that the state is kept.",
+    rank=FIRST,
+)
+def gates(patient: Patient) -> Iterator[Sight]:
+    """The bias of the gate that keeps the state of a recurrent network, ln(number of steps).
+
+    Of `nn.LSTM` and `nn.GRU` the gate is known; of steps in JAX it is the vector, or the part of
+    one, with which the rate is smallest.
+
+    Source: Tallec & Ollivier 2018, arXiv:1804.11188.
+    """
+    change, words = _gates_of_modules(patient) or _gate_of_steps(patient)
+    if change is not None:
+        yield made(change, **words)
+
+
+Gates = tuple[Change | None, dict[str, object]]  # with the words of its sentence
+
+
+def _gates_of_modules(patient: Patient) -> Gates | None:
+    """Return the change of a module of torch that loses the gradient through time, if there is."""
+    times = [f.values["change"] for f in patient.verdict.findings if f.rule == "time"]
+    if not times or times[0].gates is None or times[0].word != "vanishing":
+        return None
+    time, (start, stop) = times[0], times[0].gates
+    prefix = f"{time.module}." if time.module else ""
+    of_gates = re.compile(re.escape(prefix) + r"bias_hh_l\d+(_reverse)?")
+    meant = {at for at in patient.arrays if of_gates.fullmatch(patient.path(at))}
+    if not meant:
+        return None
+    value = to_digits(float(np.log(time.steps)), 3)
+    new = {at: _with(patient.arrays[at], slice(start, stop), value) for at in meant}
+    names = listed([f"`{patient.path(at)}[{start}:{stop}]`" for at in sorted(meant)])
+    return _change(patient, new), {"entries": names, "steps": time.steps, "value": value}
+
+
+def _gate_of_steps(patient: Patient) -> Gates:
+    """Return the change of steps that share their parameters, if one halves the rate."""
+    if not patient.is_tied or patient.verdict.word != "vanishing":
+        return None, {}
+    steps = int(patient.layers.sum())
+    value, least, best = to_digits(float(np.log(steps)), 3), abs(patient.verdict.decades) / 2, None
+    vectors = {patient.path(at): at for at in sorted(patient.vectors, reverse=True)}
+    for path, at in vectors.items():
+        v = patient.arrays[at]
+        for part in _parts(len(v), [len(patient.arrays[other]) for other in vectors.values()]):
+            params = patient.with_arrays({at: _with(v, part, value)})
+            flow = patient.measured(params)
+            rate = np.nan if flow is None else abs(patient.decades(flow))
+            if rate < least:
+                least, best = rate, Change(params, flow=flow)
+                of_it = "" if part == slice(0, len(v)) else f"[{part.start}:{part.stop}]"
+                entries = f"`{path}{of_it}`"
+    return best, {} if best is None else {"entries": entries, "steps": steps, "value": value}
+
+
+def _parts(size: int, sizes: Sequence[int]) -> Iterator[slice]:
+    """Yield the gates of a vector: the whole, or parts as long as the shortest of all vectors.
+
+    A single vector may be one gate, or hold three as of a GRU or four as of an LSTM.
+    """
+    counts = (1, 3, 4) if len(sizes) == 1 else (size // min(sizes),)
+    for count in counts:
+        if size % count == 0:
+            width = size // count
+            yield from (slice(i * width, (i + 1) * width) for i in range(count))
+
+
+def _with(v: np.ndarray, part: slice, value: float) -> np.ndarray:
+    changed = v.copy()
+    changed[part] = value
+    return changed
+
+
+# Cuts
+
+
+@CURES.rule("open", says="{text}", rank=FIRST)
+def opened(patient: Patient) -> Iterator[Sight]:
+    """The network without `stop_gradient`, or with nothing frozen, where a gradient stops."""
+    stops = [f for f in patient.verdict.findings if f.rule in ("cut", "fixed", "stopped")]
+    other = patient.opened() if stops else None
+    if other is not None and not is_left(patient.verdict, other.verdict):
+        reason = partial(is_left, patient.verdict)
+        change = Change(other.params, flow=other.flow, patient=other, reason=reason, is_named=True)
+        yield Sight(stops[0].layer, values={"change": change, "text": patient.opening})

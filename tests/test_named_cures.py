@@ -1,0 +1,148 @@
+"""Changes of what a verdict names: one array, one bias, one cut; see also `test_advice.py`."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxnn
+from jaxnn.curing import causes
+from jaxnn.curing.cures import Cures, tried_on
+from jaxnn.curing.jax_patients import jax_patient
+
+N, B = 24, 8
+
+
+def product(w, z):
+    return z @ w
+
+
+def relu(p, z):
+    return jax.nn.relu(z @ p["w"] + p["b"][None])
+
+
+def normed(p, z):
+    z = z @ p["w"]
+    z = (z - z.mean(0)[None]) / jnp.sqrt(z.var(0) + 1e-5)[None]
+    return jax.nn.relu(z * p["gamma"][None] + p["beta"][None])
+
+
+def layers_of_relu(rng):
+    return [{"w": orthogonal(rng, 2**0.5), "b": np.zeros(N)} for _ in range(7)]
+
+
+def layers_with_norms(rng):
+    vectors = {"gamma": np.ones(N), "beta": np.zeros(N)}
+    return [{"w": orthogonal(rng, 2**0.5)} | vectors for _ in range(7)]
+
+
+def orthogonal(rng, gain=1.0):
+    return gain * np.linalg.qr(rng.normal(size=(N, N)))[0]
+
+
+# A fault of one layer: how it is made, its array, and the change.
+FAULTS = {
+    "bias": (relu, layers_of_relu, "b", lambda v: v - 20, "to 0"),
+    "weight": (relu, layers_of_relu, "w", lambda v: 240 * v, "by 240"),
+    "gain": (normed, layers_with_norms, "gamma", lambda v: 0 * v, "to 1"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_one_array_that_is_odd_is_changed_and_nothing_else(name, rng):
+    f, build, array, fault, how = FAULTS[name]
+    params = build(rng)
+    before = params[3][array]
+    params[3] |= {array: fault(before)}
+    layers = [(f, p) for p in params] + [(product, orthogonal(rng))]
+    found = jaxnn.diagnose(layers, rng.normal(size=(B, N))).cures
+    assert len(found) == 1, str(found)
+    assert found[0].works
+    assert f"`[3][1]['{array}']` {how}, as in the other layers" in found[0].advice
+    cured = [p for _, p in found[0].params[:-1]]
+    np.testing.assert_allclose(cured[3][array], before, rtol=1e-12, atol=1e-12)
+    for i in (*range(3), *range(4, 7)):
+        for path, v in params[i].items():
+            np.testing.assert_array_equal(cured[i][path], v)
+
+
+@pytest.mark.slow
+def test_positions_that_are_alike_are_no_cure(rng):
+    """Of attention alone, without skips, whose gradient is steady."""
+
+    def attention(p, z):
+        share = jax.nn.softmax((z @ p["q"]) @ (z @ p["k"]).swapaxes(-1, -2) / N**0.5)
+        z = share @ (z @ p["v"])
+        return z / jnp.sqrt(jnp.mean(z**2, -1, keepdims=True))
+
+    layers = [(attention, {name: orthogonal(rng) for name in "qkv"}) for _ in range(12)]
+    layers.append((lambda w, z: z.mean(1) @ w, orthogonal(rng)))
+    net, params = jaxnn.as_network(layers)
+    xs, c = rng.normal(size=(B, 6, N)), rng.normal(size=(B, N))
+    kinds = ("skip", "norm")
+    found = tried_on(jax_patient(net, params, xs, cotangent=c), kinds=kinds)
+    assert found.verdict.equal_positions is not None
+    assert found[0].kind == "skip"
+    assert found[0].works
+    assert jaxnn.verdict(found[0].flow).equal_positions is None
+    reason = "all positions of an example are still equal"
+    assert any(reason in cure.reason for cure in found)
+    assert all(jaxnn.verdict(c.flow).equal_positions is None for c in found if c.works)
+
+
+def test_what_is_found_is_never_well_among_the_cures(rng):
+    """A verdict that finds something, beside cures that tried nothing."""
+    layers = [(product, orthogonal(rng)) for _ in range(2)]
+    well = jaxnn.diagnose(layers, rng.normal(size=(B, N))).verdict
+    assert str(Cures(well, ())).endswith("for the gradient neither vanishes nor explodes.")
+    (healthy,) = (found for found in well.findings if found.rule == "rate")
+    odd = healthy._replace(rule="size", text="w of layer 2 is large.")
+    text = str(Cures(replace(well, findings=(healthy, odd)), ()))
+    assert odd.text in text
+    assert "neither" not in text
+
+
+def test_data_that_is_at_fault_is_told_by_the_cures_too(rng):
+    """It is in the evidence, which a flow does not have."""
+    xs = rng.normal(size=(B, N))
+    xs[:, 3] *= 1e4
+    diagnosis = jaxnn.diagnose([(product, orthogonal(rng)) for _ in range(2)], xs)
+    assert "inputs" in {found.rule for found in diagnosis.verdict.findings}
+    assert diagnosis.cures.verdict is diagnosis.verdict
+    assert "neither" not in str(diagnosis.cures)
+
+
+LIKE = [np.full(4, 0.5), np.array([0.4, 0.4, 0.6, 0.6]), np.full(4, 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("own", "like", "expected"),
+    [
+        (np.full(4, 50.0), LIKE, ("divide", "by 100")),
+        (np.full(4, 0.005), LIKE, ("multiply", "by 100")),
+        (np.zeros(4), LIKE, ("draw", "again, normal with std 0.5")),
+        (np.full(4, 1e-6), [np.ones(4)] * 3, ("set", "to 1")),
+        (np.full(4, -20.0), [np.zeros(4)] * 3, ("set", "to 0")),
+        (np.full(4, -20.0), [np.zeros(4)] * 2, None),  # two say nothing
+        (np.full(4, 2.0), LIKE, None),
+    ],
+)
+def test_an_array_is_made_as_others_of_its_name(own, like, expected):
+    made = causes.mended(own, like)
+    assert (made and made[:2]) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes", "expected"),
+    [
+        (12, [12], [(0, 12), (0, 4), (4, 8), (8, 12), (0, 3), (3, 6), (6, 9), (9, 12)]),
+        (12, [12, 4], [(0, 4), (4, 8), (8, 12)]),
+        (4, [12, 4], [(0, 4)]),
+        (4, [4, 4, 4], [(0, 4)]),
+    ],
+)
+def test_parts_of_a_vector_are_its_gates(size, sizes, expected):
+    assert [(part.start, part.stop) for part in causes._parts(size, sizes)] == expected
