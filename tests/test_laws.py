@@ -187,9 +187,9 @@ def test_gradient_exponents_in_closed_form():
     def slope(z):
         return special.expit(z) * special.expit(-z)
 
-    mu1, mu2 = chi(slope, 1.0, q), gaussian(lambda g: slope(math.sqrt(q) * g) ** 4)
-    expected = 0.5 * math.log(mu1) - (3 * mu2 / mu1**2 - 1) / 4000
-    assert values["sigmoid, σ_w² = 1, n = 1000"] == pytest.approx(expected, abs=1e-8)
+    infinite = 0.5 * math.log(chi(slope, 1.0, q))
+    narrow, wide = (values[f"sigmoid, σ_w² = 1, n = {n}"] - infinite for n in (300, 1000))
+    assert 300 * narrow == pytest.approx(1000 * wide, rel=0.01)  # of order 1/n
     q = steady(math.tanh, 2.0, math.sqrt(0.05))
     expected = 0.5 * math.log(chi(tanh_slope, 2.0, q))
     assert gradient_exponent.kinds()["tanh, σ_w² = 4"].half_log_chi == pytest.approx(expected)
@@ -203,12 +203,12 @@ def test_gradient_exponents_in_closed_form():
 def test_the_tolerance_of_a_gradient_exponent_is_the_band_of_finite_width():
     _, prediction = predicted(gradient_exponent)
     relu = next(e for e in prediction.numbers if e.case == "relu, σ_w² = 1, n = 100")
-    # ½ √(1.2 · 5/(100 · 30)) over the root of ten seeds.
-    assert relu.deviation == pytest.approx(0.5 * math.sqrt(1.2 * 5 / 3000 / 10))
-    assert (relu.allowed, relu.errors) == (0, 4)
+    # ½ √(1.2 · 5/(100 · 30)) over the root of ten seeds, for many layers.
+    assert relu.deviation == pytest.approx(0.5 * math.sqrt(1.2 * 5 / 3000 / 10), rel=2e-3)
+    assert relu.errors == 4
     tanh = next(e for e in prediction.numbers if e.case == "tanh, σ_w² = 4, n = 100")
     bias = tanh.value - gradient_exponent.kinds()["tanh, σ_w² = 4"].half_log_chi
-    assert tanh.allowed == pytest.approx(-bias / 2)
+    assert tanh.allowed == pytest.approx(-bias * 3 / 100)
 
 
 # 2

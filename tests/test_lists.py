@@ -316,16 +316,13 @@ def test_theory_follows_the_layers_one_by_one():
 
 @pytest.mark.slow
 def test_the_band_of_layers_that_differ():
-    """Of Dense layers the sum of what each adds; equal entries are one for all."""
-    band = meanfield.log_delta_band(ACTIVATIONS, SIGMA_W, 0.1, 1.0, 50, DEPTH)
-    q = meanfield.lengths(ACTIVATIONS, SIGMA_W, 0.1, 1.0, DEPTH)
-    each = [meanfield.slope_band(*at, 50, 1).bias for at in zip(ACTIVATIONS[:-1], q, strict=False)]
-    np.testing.assert_allclose(band.bias[0], sum(each), rtol=1e-12)
-    widths = [*range(50, 50 + DEPTH)]
-    band = meanfield.log_delta_band(ACTIVATIONS, SIGMA_W, 0.1, 1.0, widths, DEPTH)
-    each = [bias * 50 / n for bias, n in zip(each, widths, strict=False)]
-    np.testing.assert_allclose(band.bias[0], sum(each), rtol=1e-12)
-    np.testing.assert_allclose(band.sd[0] ** 2, -sum(each), rtol=1e-12)
+    """Of relu and linear units the sum of c/4n of each; equal entries are one for all."""
+    sigmas, widths = ["relu", "identity", "relu", "relu"], [50, 60, 70, 80]
+    assert len(sigmas) == DEPTH
+    band = meanfield.log_delta_band(sigmas, SIGMA_W, 0.0, 1.0, widths, DEPTH)
+    expected = 5 / 200 + 2 / 240 + 5 / 280
+    np.testing.assert_allclose(band.bias[0], -expected, rtol=1e-12)
+    np.testing.assert_allclose(band.sd[0] ** 2, expected, rtol=1e-12)
     once = ("tanh", 1.2, 0.1, 1.0, 50, DEPTH)
     listed = (["tanh"] * DEPTH, [1.2] * DEPTH, np.full(DEPTH, 0.1), 1.0, 50, DEPTH)
     chex.assert_trees_all_equal(
@@ -344,7 +341,6 @@ WITHOUT_LISTS = {
         "^hidden: expected one for all layers": lambda: meanfield.stationary_chi(
             "tanh", 1.0, hidden=[RMS, DENSE]
         ),
-        "^activation: expected one": lambda: meanfield.slope_band(["tanh"], 1.0, 9, 1),
     },
     ValueError: {
         "^sigma_w: .* for each hidden layer, 3 here, got 2$": lambda: meanfield.lengths(

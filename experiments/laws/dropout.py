@@ -11,7 +11,7 @@ arXiv:1611.01232, section 5.
 
 Dropout of a is dropout of rows of θ, so the library's plain layers measure it. At a finite width q
 has the bias of `finite.spread`, and a slope of ln ‖Δz‖ that of `finite.slope`, with moments of
-entries that are kept: E[σ⁴]/ϱ³, and μ₂/ϱ³ over (μ₁/ϱ)².
+entries that are kept: E[σ⁴]/ϱ³, and so on.
 """
 
 import math
@@ -80,7 +80,7 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{name}: c*", late, 2 / setup.width, finite).about(
             "E[σ σ̃]", apart / (1 - steep)
         )
-        finite_slope = slope(ACTIVATION, q, setup.width, setup.layers + 1, setup.seeds, keep)
+        finite_slope = slope(ENSEMBLE, q, setup.width, setup.layers + 1, setup.seeds, keep)
         yield Predicted(
             f"{name}: slope of ln ‖Δz‖",
             half_log_chi(keep) + finite_slope.bias,

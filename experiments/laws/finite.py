@@ -24,9 +24,7 @@ from jaxnn.network.activations import find_activation
 from jaxnn.theory.quadrature import expectation
 
 STEP = 1e-3  # of the differences that derivatives are, as a part of q
-# Where units saturate, the variance of ln ‖Δz‖ is from 1.2 to 1.5 times c/4n a layer, as drawn
-# networks show, and so is the bias, which is half the variance of ln ‖Δz‖².
-SATURATED = 1.5
+NEXT = 3.0  # over n: the next order in 1/n of a bias, of drawn networks of 32 units and more
 
 
 class Spread(NamedTuple):
@@ -88,8 +86,8 @@ def _moments(sigma: jaxnn.network.Activation, q: jax.Array) -> tuple[jax.Array, 
 class Slope(NamedTuple):
     """The bias of a fitted slope of ln ‖Δz‖ at finite width.
 
-    bias: -c/4n.
-    allowed: what saturating units may add to it.
+    bias: to first order in 1/n.
+    allowed: what the next order may add to it.
     deviation: the standard error of the mean over networks.
     reason: of both, in words.
     """
@@ -100,19 +98,21 @@ class Slope(NamedTuple):
     reason: str
 
 
-def slope(activation: str, q: float, n: int, layers: int, seeds: int, keep: float = 1.0) -> Slope:
+def slope(
+    ensemble: Ensemble, q: float, n: int, layers: int, seeds: int, keep: float = 1.0
+) -> Slope:
     """Return the bias and the standard error of the mean slope of `seeds` networks.
 
-    With dropout μ₂/μ₁² is over the part that is kept.
+    Args:
+        ensemble: its activation, σ_w and σ_b.
+        q: of the first hidden layer.
+        n: units of each layer.
+        layers: that the line is fitted to.
+        seeds: networks.
+        keep: the part of the units that dropout keeps.
     """
-    band = jaxnn.theory.meanfield.slope_band(activation, q, n, layers)
-    c = -4 * n * float(band.bias)  # 3 μ₂/μ₁² - 1
-    larger = ((c + 1) / keep - 1) / c
-    saturates = not find_activation(activation).homogeneous
-    more = SATURATED if saturates else 1.0
-    reason = "4 sd of the finite-width band over √seeds"
-    if saturates:
-        reason += f"; units saturate: {SATURATED:g} times the variance, and as much bias"
-    bias = larger * float(band.bias)
-    deviation = math.sqrt(larger * more / seeds) * float(band.sd)
-    return Slope(bias, (more - 1) * abs(bias), deviation, reason)
+    q0 = (q - ensemble.sigma_b**2) / ensemble.sigma_w**2
+    band = jaxnn.theory.meanfield.slope_band(*ensemble, q0, n, layers, keep=keep)
+    bias, deviation = float(band.bias), float(band.sd) / math.sqrt(seeds)
+    reason = f"4 sd of the finite-width band over √seeds, and {NEXT:g}/n of the bias"
+    return Slope(bias, NEXT / n * abs(bias), deviation, reason)

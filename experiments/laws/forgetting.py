@@ -4,10 +4,10 @@ d = √(2 (1-c)) is the distance of two signals over their length. In order (χ 
 layer, ξ_c = -1/ln χ, and to the rounding eps of the float after 2 ξ_c ln(d₀/eps) layers: 31.9 ξ_c
 in float32, 9.7 in bfloat16. Rounding leaves a floor of one to six eps, so what is compared is the
 layer at which d falls through 8 eps, on a line through ln d, predicted by the correlation map from
-the true c₀. At a finite width ln d falls by c/4n a layer more, as a gradient does, and by up to
-half as much again where units saturate. Each network takes several inputs, of which each pair
-counts. A derivation, made here, from the maps of Poole et al. 2016, arXiv:1606.05340, and
-Schoenholz et al. 2017, arXiv:1611.01232, who find that networks train to 6 ξ_c.
+the true c₀. At a finite width ln d falls by as much more a layer as a gradient does. Each network
+takes several inputs, of which each pair counts. A derivation, made here, from the maps of Poole et
+al. 2016, arXiv:1606.05340, and Schoenholz et al. 2017, arXiv:1611.01232, who find that networks
+train to 6 ξ_c.
 """
 
 import math
@@ -19,7 +19,7 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.finite import SATURATED
+from experiments.laws.finite import slope
 from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
 from experiments.laws.passes import orthogonalised, path, random_rows, signals
 from jaxnn.network.blocks import DENSE
@@ -55,15 +55,15 @@ def predict(setup: Setup) -> Told:
     deepest = max(floats(setup).values())
     (c,) = path(ENSEMBLE, DENSE, 1.0, C0, deepest, ("c",))
     apart = np.sqrt(2 * (1 - c))
-    reason = "4 standard errors; units saturate: as much bias as they may add"
+    reason = "4 standard errors, and the next order in 1/n of the bias"
     with jax.enable_x64(True):
         q = float(jaxnn.theory.meanfield.fixed_point(*ENSEMBLE))
-    bias = float(jaxnn.theory.meanfield.slope_band(ENSEMBLE.activation, q, setup.width, 2).bias)
+    bias, more, *_ = slope(ENSEMBLE, q, setup.width, deepest, setup.seeds)
     every = np.arange(1, deepest + 1)
     for name, layers in floats(setup).items():
         forgotten, soonest = (
-            falls_through(apart * np.exp(part * bias * (every - 1)), floor_of(name))
-            for part in (1.0, SATURATED)
+            falls_through(apart * np.exp(rate * (every - 1)), floor_of(name))
+            for rate in (bias, bias - more)
         )
         yield Predicted(name, forgotten, forgotten - soonest, reason).about("ξ_c", forgotten)
         until = min(layers, int(forgotten) + 5)

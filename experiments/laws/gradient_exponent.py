@@ -2,10 +2,9 @@
 
     E‖Δz[l]‖² = χ E‖Δz[l+1]‖²,   χ = σ_w² E[σ′(√q* g)²],   so ln ‖Δz[l]‖ has the slope ½ ln χ
 
-a layer on the way down. A finite width n adds -c/4n to the slope of one network, and lets it vary
-by ½ √(1.2 c/(n · layers)) from draw to draw: `meanfield.slope_band`. Both are exact for relu; the
-variance of units that saturate is up to 1.5 times that, and so is their bias. Networks start at
-q*, so that χ is the same in every layer, and the gradient at a random cotangent: one from a loss
+a layer on the way down. A finite width n adds a bias to the slope of one network, and lets it vary
+from draw to draw: `meanfield.slope_band`; for relu by -5/4n and ½ √(6/(n · layers)). Networks start
+at q*, so that χ is the same in every layer, and the gradient at a random cotangent: one from a loss
 depends on the forward pass. Source: Schoenholz et al. 2017, arXiv:1611.01232, section 5.
 """
 
@@ -60,14 +59,14 @@ def kinds() -> dict[str, Start]:
 
 
 def predict(setup: Setup) -> Told:
-    """Predict ½ ln χ - c/4n, and for infinite width the lines ½ ln χ · (layers - l)."""
+    """Predict ½ ln χ with the bias of n, and for infinite width the lines ½ ln χ · (layers - l)."""
     layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
         half = kind.half_log_chi
         yield curve(PROFILE, name, layer, half * (setup.layers - layer))
         for n in setup.widths:
             bias, allowed, deviation, reason = slope(
-                str(kind.ensemble.activation), kind.q, n, setup.layers, setup.seeds
+                kind.ensemble, kind.q, n, setup.layers, setup.seeds
             )
             case, value = f"{name}, n = {n}", half + bias
             yield Predicted(case, value, allowed, reason).about("χ", 0.5, deviation)

@@ -45,13 +45,13 @@ class Setup(NamedTuple):
 
 
 def predict(setup: Setup) -> Told:
-    """Predict ½ ln χ - c/4n a layer, and on which side of two bounds training ends."""
+    """Predict ½ ln χ with the bias of n a layer, and on which side of two bounds training ends."""
     layer = np.arange(1, setup.layers + 1)
     bounds: dict[str, tuple[float, Relation]] = {"He": (TRAINED, "≥"), "Xavier": (STALLED, "≤")}
     for name, ensemble in KINDS.items():
         half = fixed_point(ensemble).half_log_chi
         bias, allowed, deviation, reason = slope(
-            "relu", 1.0, setup.width, setup.layers, setup.draws
+            ensemble, 1.0, setup.width, setup.layers, setup.draws
         )
         case = f"{name}: slope of ln ‖Δz‖"
         yield Predicted(case, half + bias, allowed, reason).about("χ", 0.5, deviation)

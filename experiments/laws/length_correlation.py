@@ -5,8 +5,8 @@
 q tends to q*, c to 1 in order (χ < 1) and to c* < 1 in chaos (χ > 1); a tangent vector, which is
 the difference of two inputs very close to each other, grows by √χ a layer. Order becomes chaos
 where σ_w crosses the critical value. A finite width shifts q[l] by `finite.spread`, the growth by
--c/4n, and so the critical σ_w by as much over the slope of ½ ln χ. Source: Poole et al. 2016,
-arXiv:1606.05340, sections 2 and 3.
+`finite.slope`, and so the critical σ_w by as much over the slope of ½ ln χ. Source: Poole et al.
+2016, arXiv:1606.05340, sections 2 and 3.
 """
 
 import math
@@ -43,7 +43,7 @@ class Paths(NamedTuple):
 
 
 def predict(setup: SquareNetworks) -> Told:
-    """Predict by iterating the two maps; ½ ln χ(q*) - c/4n; and the critical σ_w."""
+    """Predict by iterating the two maps; ½ ln χ(q*) with the bias of n; and the critical σ_w."""
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     finite = 2 / setup.width
     for sigma_w in SIGMA_W:
@@ -103,8 +103,9 @@ def _growth(sigma_w: float) -> float:
 
 def _slope(sigma_w: float, setup: SquareNetworks) -> Slope:
     """Bias and deviation of a slope that is fitted to the late layers."""
-    q = float(jaxnn.theory.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B))
-    return slope(ACTIVATION, q, setup.width, setup.layers - setup.layers // 2, setup.seeds)
+    ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
+    q = float(jaxnn.theory.meanfield.fixed_point(*ensemble))
+    return slope(ensemble, q, setup.width, setup.layers - setup.layers // 2, setup.seeds)
 
 
 def _near() -> np.ndarray:
@@ -114,7 +115,7 @@ def _near() -> np.ndarray:
 
 
 def _edge(setup: SquareNetworks) -> Predicted:
-    """Critical σ_w, at which a tangent neither grows nor shrinks: where ½ ln χ = c/4n."""
+    """Critical σ_w, at which a tangent neither grows nor shrinks: ½ ln χ being its bias."""
     low, critical, high = _near()[[0, len(NEAR) // 2, -1]]
     rise = (_growth(high) - _growth(low)) / (high - low)
     finite_slope = _slope(critical, setup)
@@ -122,7 +123,7 @@ def _edge(setup: SquareNetworks) -> Predicted:
         "σ_w where order becomes chaos",
         float(critical) - finite_slope.bias / rise,
         finite_slope.allowed / rise,
-        "4 standard errors; as much bias of the growth as units that saturate may add",
+        "4 standard errors, and the next order in 1/n of the growth's bias",
     ).about("χ", -0.5 / rise)
 
 

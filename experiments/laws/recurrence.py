@@ -86,8 +86,8 @@ def predict(setup: Setup) -> Told:
     for name, ensemble in ensembles().items():
         q = float(meanfield.fixed_point(*ensemble))
         rate = 0.5 * math.log(float(meanfield.stationary_chi(*ensemble)))
-        finite = slope("tanh", q, n, steps, seeds)
-        reason = "4 standard errors; units saturate: as much bias as they may add"
+        finite = slope(ensemble, q, n, steps, seeds)
+        reason = "4 standard errors, and the next order in 1/n of the bias"
         yield Predicted(f"{name}: nats a step", rate + finite.bias, finite.allowed, reason).about(
             "χ", 0.5
         )

@@ -29,7 +29,7 @@ MORE = 0.01  # of E[σ²], for the change of the length that it makes
 
 
 def predict(setup: SquareNetworks) -> Told:
-    """Predict by the length map from both starts, the moments at q = 1, ½ ln χ - c/4n, χ ≥ 1."""
+    """Predict by the length map from both starts, moments at q = 1, ½ ln χ and its bias, χ ≥ 1."""
     layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)  # settled by then
     noise, n = "4 standard errors", setup.width
     for q in STARTS:
@@ -45,7 +45,7 @@ def predict(setup: SquareNetworks) -> Told:
             ).about("E[σ²]", float((more - lengths)[at].mean()) / MORE)
     yield from _moments_of_a(setup, noise)
     half_log_chi = fixed_point(SELU).half_log_chi
-    bias, allowed, deviation, reason = slope("selu", 1.0, n, setup.layers, setup.seeds)
+    bias, allowed, deviation, reason = slope(SELU, 1.0, n, setup.layers, setup.seeds)
     yield Predicted(GROWTH, half_log_chi + bias, allowed, reason).about("χ", 0.5, deviation)
     yield Predicted(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥")
     yield curve(GRADIENT, "½ ln χ a layer", layer, half_log_chi * (setup.layers - layer))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from . import meanfield as meanfield
     from . import pairs as pairs
     from .ensemble import Ensemble as Ensemble
+    from .several_examples import BatchBand as BatchBand
+    from .several_examples import batch_band as batch_band
     from .tailored import tailored_relu as tailored_relu
     from .twin.wide import Wide as Wide
     from .twin.wide import wide as wide

@@ -58,7 +58,7 @@ def check_argument(name: str, value: Any) -> Any:
         return DENSE if value is None else value
     if name == "batch" and value is None:
         return None
-    if name in ("depth", "width", "batch", "layers"):
+    if name in ("depth", "width", "batch", "layers", "draws"):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}: expected an integer >= 1, got {told(value)}")
         return value
@@ -149,12 +149,13 @@ def formula(f: Callable[P, R]) -> Callable[P, R]:
 
 def path_formula(f: Callable[P, R]) -> Callable[P, R]:
     """Compile a formula whose layers may have what is `OF_LAYERS` of their own, in lists."""
+    return _compiled(f, f, lambda given: check_path(**given))
 
-    def check(given: dict[str, Any]) -> dict[str, Any]:
-        depth = check_argument("depth", given["depth"])
-        return {name: _of_path(name, value, depth) for name, value in given.items()}
 
-    return _compiled(f, f, check)
+def check_path(**given: Any) -> dict[str, Any]:
+    """Check the arguments of a function that follows a network layer by layer, `depth` of them."""
+    depth = check_argument("depth", given["depth"])
+    return {name: _of_path(name, value, depth) for name, value in given.items()}
 
 
 def _compiled(
@@ -170,7 +171,7 @@ def _compiled(
         bound.apply_defaults()
         arguments = check(bound.arguments)
         if "keep" in arguments:
-            check_keep(arguments["keep"], arguments["hidden"])
+            check_keep(arguments["keep"], arguments.get("hidden"))
         with transfers():
             result: R = compiled(**arguments)
         return result

@@ -45,10 +45,10 @@ class LayersAbove(NamedTuple):
         result: R = lax.switch(self.which, branches, self.sigma_w, self.sigma_b, *args)
         return result
 
-    def each(self, f: Callable[..., Scalar], *args: Array) -> Float[Array, " depth"]:
+    def each(self, f: Callable[..., Array], *args: Array) -> Float[Array, "depth ..."]:
         """Return f(block, ensemble, *args) of each layer; args have an entry for each."""
 
-        def one(at: tuple[Any, ...]) -> Scalar:
+        def one(at: tuple[Any, ...]) -> Array:
             which, sigma_w, sigma_b, *of_layer = at
             layer = self._replace(which=which, sigma_w=sigma_w, sigma_b=sigma_b)
             return layer.apply(f, *of_layer)

@@ -70,6 +70,7 @@ from .arguments import (
 from .ensemble import Ensemble
 from .finite_width import from_the_top, has_band, norm_variance, skip_spread, without_norm
 from .layers import LayersAbove, layers_above
+from .one_example import mean_and_spread, moments, slope_and_spread
 from .quadrature import attracting_fixed_point, eps, expectation, root_of, solve, tiny
 
 Distribution = tuple[Name, Number, Number]
@@ -427,40 +428,15 @@ def log_delta(
     return from_the_top(0.5 * jnp.log(layers.each(factor, q, c)))
 
 
-@path_formula
-def log_delta_band(
+def banded_layers(
     activation: Names,
     sigma_w: Numbers,
     sigma_b: Numbers,
-    q0: Number,
     width: Widths,
     depth: int,
-    *,
-    hidden: Blocks | None = None,
-) -> Band:
-    """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
-
-    n may be a list with the width of each hidden layer. Layer l adds -c/4n[l] to the bias and
-    c/4n[l] to the variance, as the steps of log ‖Δz‖ in different layers are independent. c =
-    3 μ₂/μ₁² - 1, μ_k = E[σ′(√q g)^2k]. Exact to this order for Gaussian weights and relu or linear
-    units, a lower bound for units that saturate. Source: Hanin & Nica 2018, arXiv:1812.05994. With
-    a skip connection z[l] resembles z[l+1], and so do their slopes: that of a Residual, and of a
-    PostNorm around it, is a derivation, which `finite_width.py` has with its limits.
-
-    Raises:
-        ValueError: also for every block but Dense, Residual(Dense()) and a PostNorm around that,
-            of which `jaxnn.theory.drawn_band` measures the band, for several of these in one list,
-            and for a list of activations or widths with a Residual.
-
-    Example:
-        >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
-        >>> round(float(band.bias[0]), 4), round(float(band.sd[0]), 4)  # -50 · 5/400 and its root
-        (-0.625, 0.7906)
-        >>> import jaxnn
-        >>> block = jaxnn.blocks.Residual(scale=50**-0.5)
-        >>> round(float(log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51, hidden=block).sd[0]), 2)
-        0.13
-    """
+    hidden: Blocks | None,
+) -> LayersAbove:
+    """Return the layers of a network whose band is known, or raise."""
     layers = layers_above(activation, sigma_w, sigma_b, hidden, None, depth)
     blocks = [block for block, _ in layers.kinds]
     unknown = next((block for block in blocks if not has_band(block)), None)
@@ -482,16 +458,55 @@ def log_delta_band(
             "width: expected one for all layers, whose states a skip connection adds, got "
             f"{told(width)}"
         )
+    return layers
+
+
+@path_formula
+def log_delta_band(
+    activation: Names,
+    sigma_w: Numbers,
+    sigma_b: Numbers,
+    q0: Number,
+    width: Widths,
+    depth: int,
+    *,
+    hidden: Blocks | None = None,
+) -> Band:
+    """The bias and the standard deviation of `log_delta` at finite width n; (depth,) each.
+
+    Of one example, with a cotangent of random direction at the top; so its bias is that of the mean
+    of ln ‖Δz‖ over the examples of a batch too. Of a batch together it is another number, which
+    `jaxnn.theory.batch_band` has. n may be a list with the width of each hidden layer. Of plain
+    layers it is to first order in 1/n for every
+    σ, as `one_example.py` derives: units fluctuate, mean squares drift, and the forward pass fixes
+    the weights in one direction. For relu and linear units that is -c/4n a layer, and c/4n of
+    variance, c = 5 and 2: Hanin & Nica 2018, arXiv:1812.05994. With a skip connection z[l]
+    resembles z[l+1], and so do their slopes: that of a Residual, and of a PostNorm around it, is in
+    `finite_width.py`, with its limits.
+
+    Raises:
+        ValueError: also for every block but Dense, Residual(Dense()) and a PostNorm around that,
+            of which `jaxnn.theory.drawn_band` measures the band, for several of these in one list,
+            and for a list of activations or widths with a Residual.
+
+    Example:
+        >>> band = log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51)
+        >>> round(float(band.bias[0]), 4), round(float(band.sd[0]), 4)  # -50 · 5/400 and its root
+        (-0.625, 0.7906)
+        >>> import jaxnn
+        >>> block = jaxnn.blocks.Residual(scale=50**-0.5)
+        >>> round(float(log_delta_band("relu", 2**0.5, 0.0, 1.0, 100, 51, hidden=block).sd[0]), 2)
+        0.13
+    """
+    layers = banded_layers(activation, sigma_w, sigma_b, width, depth, hidden)
     n = jnp.asarray(width, float)
     q = _along(layers, sigma_w, sigma_b, q0, 0.0)[0]
-    if not skips:
-
-        def spread(block: Theory, ensemble: Ensemble, q: Scalar) -> Scalar:
-            return _spread(ensemble.activation, _bounded(q))
-
-        variances = layers.each(spread, q) / (4 * n)
-        return Band(-from_the_top(variances), jnp.sqrt(from_the_top(variances)))
     q = jnp.clip(q, tiny() ** 0.5, tiny() ** -0.75)
+    blocks = [block for block, _ in layers.kinds]
+    skips = [skip for skip in map(without_norm, blocks) if isinstance(skip, Residual)]
+    if not skips:
+        bias, variance = mean_and_spread(moments(layers, q), jnp.broadcast_to(n, depth))
+        return Band(bias / 2, jnp.sqrt(variance) / 2)
     growth = layers.each(lambda block, ensemble, q: without_norm(block).length(ensemble, q) / q, q)
     log_q = jnp.log(q[0]) + jnp.append(0.0, jnp.cumsum(jnp.log(growth[:-1])))
     scales = jnp.asarray([block.scale for block in skips], float)[layers.which]
@@ -502,25 +517,31 @@ def log_delta_band(
     return Band(-lag / (4 * n), jnp.sqrt(variance / (4 * n)))
 
 
-@formula
-def slope_band(activation: Name, q: Number, width: int, depth: int) -> Band:
-    """The bias -c/4n and sd ½ √(1.2 c/(n depth)) of a slope of ln ‖Δz[l]‖ at finite width n.
+@path_formula
+def slope_band(
+    activation: Names,
+    sigma_w: Numbers,
+    sigma_b: Numbers,
+    q0: Number,
+    width: Widths,
+    depth: int,
+    *,
+    keep: Number = 1.0,
+) -> Band:
+    """The bias and standard deviation of the slope of ln ‖Δz[l]‖ at finite width, nats a layer.
 
-    In nats per layer, for a straight line fitted to one draw; c as in `log_delta_band`.
+    Of a straight line fitted to l = 1 … depth of one draw of plain layers, downwards; otherwise as
+    `log_delta_band`. For relu and linear units -c/4n and about ½ √(1.2 c/(n depth)).
 
     Example:
-        >>> round(float(slope_band("relu", 1.0, 100, 30).bias), 4)  # -5/400
+        >>> round(float(slope_band("relu", 2**0.5, 0.0, 1.0, 100, 30).bias), 4)  # -5/400
         -0.0125
     """
-    c = _spread(activation, jnp.asarray(q))
-    return Band(-c / (4 * width), 0.5 * jnp.sqrt(1.2 * c / (width * depth)))
-
-
-def _spread(activation: Name, q: Scalar) -> Scalar:
-    """C = 3 μ₂/μ₁² - 1 of `log_delta_band`."""
-    mu1 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 2)
-    mu2 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 4)
-    return 3 * mu2 / mu1**2 - 1
+    layers = layers_above(activation, sigma_w, sigma_b, None, None, depth, keep)
+    q = jnp.clip(_along(layers, sigma_w, sigma_b, q0, 0.0)[0], tiny() ** 0.5, tiny() ** -0.75)
+    n = jnp.broadcast_to(jnp.asarray(width, float), depth)
+    bias, variance = slope_and_spread(moments(layers, q), n)
+    return Band(bias / 2, jnp.sqrt(variance) / 2)
 
 
 def _bounded(q: Scalar) -> Scalar:

@@ -81,12 +81,21 @@ def expectation(
     activation: str | Activation, q: Number, f: Callable[[Activation, Array, Array], Array]
 ) -> Scalar:
     """E[f(σ, z, g)] for z = √q g."""
+    return expectations(activation, q, f)
+
+
+def expectations(
+    activation: str | Activation, q: Number, f: Callable[[Activation, Array, Array], Array]
+) -> Array:
+    """E[f(σ, z, g)] for z = √q g, of f that returns several numbers at each node, (…, nodes)."""
     activation, root = find_activation(activation), root_of(q)
     kinks = np.asarray([kink for kink in activation.kinks if kink])  # at 0 there is an edge
     edges = _joined([*_edges(160, 18)], [jnp.asarray(kinks, float) / root] if kinks.size else [])
     g, w = (jnp.asarray(v, float) for v in _gaussian(edges))
     # Panels between equal edges have weight 0, and 0 · inf must not count.
-    return jnp.sum(jnp.where(w > 0, w * f(activation, root * g, g), 0))
+    values = f(activation, root * g, g)
+    w = jnp.broadcast_to(w, values.shape)
+    return jnp.sum(jnp.where(w > 0, w * values, 0), axis=-1)
 
 
 def expectation_of_two(

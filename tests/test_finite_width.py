@@ -1,0 +1,168 @@
+"""Finite width: the formulas of one example against sums written out, and batches against draws."""
+
+import math
+
+import numpy as np
+import pytest
+
+import jaxnn
+from jaxnn.theory import batch_band, meanfield
+
+G = np.linspace(-9, 9, 2001)
+OF_G = np.exp(-(G**2) / 2) / np.sum(np.exp(-(G**2) / 2))
+STEP = 1e-3
+
+
+def one_example(sigma_w, sigma_b, q0, widths):
+    """Return bias and variance of ln ‖Δz[l]‖² of tanh, with every covariance summed by itself."""
+    depth, n = len(widths), np.array(widths, float)
+
+    def e(f, q):
+        z = math.sqrt(q) * G
+        return OF_G @ f(np.tanh(z), np.cosh(z) ** -2.0, z)
+
+    def by_log_q(f, q):
+        """First and second derivative, both times powers of q."""
+        low, mid, high = (f(q * (1 + h)) for h in (-STEP, 0, STEP))
+        return (high - low) / (2 * STEP), (high - 2 * mid + low) / STEP**2
+
+    q, rows = sigma_w**2 * q0 + sigma_b**2, []
+    for _ in range(depth):
+        a2, d2 = e(lambda a, d, z: a * a, q), e(lambda a, d, z: d * d, q)
+        above = sigma_w**2 * a2 + sigma_b**2
+        kappa = sigma_w**2 * a2 / above
+        f1, f2 = np.array(by_log_q(lambda v: e(lambda a, d, z: a * a, v), q)) * kappa / a2
+        l1, l2 = by_log_q(lambda v: math.log(e(lambda a, d, z: d * d, v)), q)
+        rows.append(
+            {
+                "k": e(lambda a, d, z: d**4, q) / d2**2,
+                "A": e(lambda a, d, z: d * d * a * a, q) / (a2 * d2),
+                "kappa": kappa,
+                "f1": f1,
+                "f2": f2,
+                "l1": l1,
+                "l2": l2,
+                "N": kappa**2 * (e(lambda a, d, z: a**4, q) / a2**2 - 1),
+                "all": e(lambda a, d, z: z * z * d * d, q) / (q * d2),
+                "K": kappa * e(lambda a, d, z: z * d * a, q) ** 2 / (a2 * q * d2),
+            }
+        )
+        q = above
+    r = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    # What a change of ln Q[j] makes of ln Q[i], and of ln χ of layer i.
+    reach = np.eye(depth)
+    for j in range(depth):
+        for i in range(j, depth - 1):
+            reach[i + 1, j] = reach[i, j] * r["f1"][i]
+    drawn = np.append(0.0, (r["N"] / n)[:-1])  # of ln Q[j], from layer j - 1
+    of_q = reach**2 @ drawn
+    bends = np.append(0.0, (r["f2"] * of_q / 2)[:-1])
+    steps = r["l1"] * (reach @ bends) + r["l2"] * of_q / 2 - (3 * r["k"] - 1) / (2 * n)
+    rho = r["all"][-1]
+    for i in range(depth - 2, -1, -1):
+        k, big_a, kappa, along = (r[name][i] for name in ("k", "A", "kappa", "K"))
+        across = r["all"][i] - along
+        steps[i] += big_a * kappa * (rho - 1) / n[i]
+        change = (3 * k - big_a) * (along * rho + across)
+        change -= big_a * kappa * (along * (3 * rho**2 - rho) + across * (rho - 1))
+        rho = along * rho + across + change / n[i]
+    bias, variance = np.zeros(depth), np.zeros(depth)
+    for first in range(depth - 1):
+        counted = np.arange(first, depth - 1)
+        effect = r["l1"][counted] @ reach[counted]  # of each ln Q[j] on the sum
+        bias[first] = steps[counted].sum()
+        variance[first] = np.sum((3 * r["k"] - 1)[counted] / n[counted]) + effect**2 @ drawn
+        common = (r["kappa"] * (r["A"] - 1) / n)[counted]
+        variance[first] += 2 * common @ effect[counted + 1]
+    return bias, variance
+
+
+def test_one_example_is_what_the_sums_say():
+    """To the error of differences. With widths that differ by layer, and biases."""
+    widths = [40, 50, 60, 45, 30, 50, 80]
+    of = (1.6, 0.3, 0.5)
+    band = meanfield.log_delta_band("tanh", *of, widths, len(widths))
+    bias, variance = one_example(*of, widths)
+    np.testing.assert_allclose(band.bias, bias / 2, rtol=2e-5, atol=1e-12)
+    np.testing.assert_allclose(band.sd, np.sqrt(variance) / 2, rtol=2e-5, atol=1e-12)
+
+
+# 1e-5 decades a layer, of 600 to 1000 drawn networks of 64 units, layers 20 to 236 of 256.
+MEASURED = {
+    ("tanh", 2**0.5, 0.0): (-569, 2, -528),
+    ("erf", 1.5, 0.0): (-762, 2, -701),
+    ("tanh", 2.0, 0.5): (-1032, 5, -964),
+    ("tanh", 1.2, 0.3): (-566, 12, -482),
+    ("tanh", 0.8, 0.0): (-327, 8, -339),
+    ("sigmoid", 2**0.5, 0.0): (-483, 9, -372),
+    ("relu", 2**0.5, 0.0): (-878, 14, -848),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "measured"), MEASURED.items())
+def test_the_gradient_of_one_example_is_that_of_drawn_networks(network, measured):
+    """Within three errors and a hundredth; -c/4n, the slopes alone, is a tenth and more off."""
+    value, error, of_slopes = measured
+    bias = meanfield.log_delta_band(*network, 1.0, 64, 257).bias
+    rate = float(bias[20] - bias[236]) / 216 / math.log(10) * 1e5
+    assert rate == pytest.approx(value, abs=3 * error + 0.01 * abs(value))
+    if abs(value - of_slopes) > 6 * error:
+        assert abs(rate - of_slopes) > 3 * error
+
+
+def drawn(activation, sigma_w, sigma_b, c0, widths, batch, draws, block=None):
+    """Return ln ‖Δz[l]‖ of drawn networks with all their weights, (draws, depth, batch)."""
+    rng, residual = np.random.default_rng(1), isinstance(block, jaxnn.blocks.Residual)
+    sigma = {"tanh": np.tanh, "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z)}[activation]
+    prime = {
+        "tanh": lambda z: np.cosh(z) ** -2.0,
+        "leaky_relu": lambda z: np.where(z > 0, 1.0, 0.01),
+    }[activation]
+    gram = (1 - c0) * np.eye(batch) + c0
+    x = np.linalg.cholesky(gram) * batch**0.5  # rows of mean square 1 and correlation c0
+    z, below, thetas = np.broadcast_to(x, (draws, batch, batch)), [], []
+    for n in widths:
+        a = sigma(z) if below else z
+        theta = sigma_w / a.shape[2] ** 0.5 * rng.normal(size=(draws, a.shape[2], n))
+        y = a @ theta + sigma_b * rng.normal(size=(draws, 1, n))
+        z = z + block.scale * y if residual and below else y
+        below.append(z)
+        thetas.append(theta)
+    delta = prime(z) * rng.normal(size=z.shape)
+    deltas = [delta]
+    for z, theta in zip(below[-2::-1], thetas[:0:-1], strict=True):
+        back = prime(z) * (delta @ theta.mT)
+        delta = delta + block.scale * back if residual else back
+        deltas.insert(0, delta)
+    return np.stack([np.log(np.linalg.norm(v, axis=2)) for v in deltas], axis=1)
+
+
+BATCHES = {  # σ, σ_w, σ_b, c0, widths, examples, a block
+    "fewer examples than units": ("tanh", 1.5, 0.3, 0.4, (5, 7, 4, 6), 3, None),
+    "more examples than units": ("leaky_relu", 1.4, 0.2, -0.1, (4, 4, 4, 4), 6, None),
+    "residual": ("tanh", 1.2, 0.1, 0.0, (5, 5, 5, 5), 3, jaxnn.blocks.Residual(scale=0.7)),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if i == 0 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(BATCHES)],
+)
+def test_a_batch_without_weights_has_the_law_of_one_with_them(name):
+    """Widths far below those that any order in 1/n would do for; means and deviations."""
+    activation, sigma_w, sigma_b, c0, widths, batch, block = BATCHES[name]
+    draws, depth = 3000, len(widths)
+    logs = drawn(activation, sigma_w, sigma_b, c0, widths, batch, draws, block)
+    of = (activation, sigma_w, sigma_b, 1.0)
+    units = widths[0] if len({*widths}) == 1 else widths
+    band = batch_band(*of, units, depth, batch, hidden=block, c0=c0, draws=draws)
+    theory = np.asarray(meanfield.log_delta(*of, depth, hidden=block))
+    for measured, bias, sd in (
+        (np.log(np.mean(np.exp(2 * logs), axis=2)) / 2, band.bias, band.sd),
+        (np.mean(logs, axis=2), band.mean_bias, band.mean_sd),
+    ):
+        relative = measured - measured[:, -1:]
+        error = np.std(relative, axis=0) * math.sqrt(2 / draws)  # of both means together
+        assert (np.abs(np.mean(relative, axis=0) - theory - bias) <= 4 * error).all()
+        assert np.std(relative, axis=0)[:-1] == pytest.approx(sd[:-1], rel=0.1)
