@@ -65,17 +65,19 @@ def test_a_source_of_a_benchmark_is_listed():
                 assert start + one.source.removeprefix(prefix) in known, one.name
 
 
-def unwatched(step, xs, ys, value):
+def unwatched(*step, **options):
     return contextlib.nullcontext()
 
 
-OF_TORCH = [one for one in case.cases() if one.framework == "torch"]
+TRAINED = [one for one in case.cases() if one.framework == "torch" or one.part == case.BLIND]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("one", OF_TORCH, ids=lambda one: one.name)
-def test_a_fault_hurts_a_training_in_torch_that_its_fix_cures(one):
-    peers.need("torch")
+@pytest.mark.usefixtures("users_jax")
+@pytest.mark.parametrize("one", TRAINED, ids=lambda one: one.name)
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_fault_hurts_a_training_that_its_fix_cures(one):
+    peers.need(case.PACKAGES[one.framework])
     programs = (one.program(is_cured) for is_cured in (False, True))
     ill, cured = (made.train(made, unwatched) for made in programs)
     assert cured.score > ill.score + 0.02

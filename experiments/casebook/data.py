@@ -125,6 +125,14 @@ def likelihood(output: ArrayLike, ys: ArrayLike) -> float:
     return float(np.exp(np.mean(np.log(np.maximum(of_class, 1e-12)))))
 
 
+def likelihood_of_logits(output: ArrayLike, ys: ArrayLike) -> float:
+    """Return `likelihood` of the softmax of the output."""
+    output = np.asarray(output, np.float64)
+    largest = output.max(-1, keepdims=True)
+    powers = np.exp(output - largest)
+    return likelihood(powers / powers.sum(-1, keepdims=True), ys)
+
+
 def accuracy_of_signs(output: ArrayLike, ys: ArrayLike) -> float:
     """Return the share of labels -1 and 1 that outputs have the sign of."""
     return float(np.mean((np.asarray(output) > 0) == (np.asarray(ys) > 0)))
