@@ -1,0 +1,179 @@
+"""Training side by side: seeds and step sizes of one network as one program.
+
+`arrays of each seed, step sizes -> steps of Adam, batches by seed -> accuracy over all examples`
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import PyTree
+
+from experiments.remedies.rivals.networks import Network, built, drawn
+from experiments.remedies.rivals.rivals import CURE, PACKAGES, REMEDIES, Given, output
+from jaxnn.chain.apply import applied
+from jaxnn.chain.chain import Chain
+from jaxnn.curing.cures import Cure, patient_of, tried_on
+from jaxnn.train.trainee import learned, whole_of
+
+RATES = 3e-4, 1e-3, 3e-3, 1e-2
+BATCH = 32
+EXAMPLES = 256  # that cures are measured on, and trained by
+Data = tuple[np.ndarray, np.ndarray]
+Points = tuple[int, ...]
+
+
+def reached(
+    of: Network, remedy: str, seeds: range, data: Data, points: Points, seconds: float
+) -> tuple[str, np.ndarray]:
+    """Return what was changed in words, and accuracies of (seeds, step sizes, points)."""
+    if remedy == CURE:
+        return _of_cure(of, seeds, data, points, seconds)
+    forms, starts = zip(
+        *(
+            REMEDIES[remedy](Given(of, drawn(of, seed), *_first(data), np.random.default_rng(seed)))
+            for seed in seeds
+        ),
+        strict=True,
+    )
+    of_package = f"by the package {remedy.lower()}" if remedy in PACKAGES else ""
+    return of_package, trained(_plain(of, forms[0]), starts, seeds, data, points)
+
+
+@cache  # so that remedies of one form are one program
+def _plain(of: Network, form: str) -> Callable[[PyTree, Any], Any]:
+    return partial(output, of, form)
+
+
+def _first(data: Data) -> Data:
+    return data[0][:EXAMPLES], data[1][:EXAMPLES]
+
+
+def rows_of(seed: int, steps: int, count: int) -> np.ndarray:
+    """Return the examples of each step, (S, b)."""
+    rng = np.random.default_rng(seed)
+    epochs = -(-steps * BATCH // (count - count % BATCH))
+    rows = [rng.permutation(count)[: count - count % BATCH] for _ in range(epochs)]
+    return np.concatenate(rows).reshape(-1, BATCH)[:steps].astype(np.int32)
+
+
+def trained(
+    out: Callable[[PyTree, Any], Any],
+    starts: tuple[PyTree, ...],
+    seeds: range,
+    data: Data,
+    points: Points,
+) -> np.ndarray:
+    """Return accuracies of (seeds, step sizes, points).
+
+    Args:
+        out: (arrays, x) -> ŷ.
+        starts: the arrays of each seed.
+        seeds: of the batches.
+        data: examples and labels.
+        points: after how many steps.
+    """
+    rows = np.stack([rows_of(seed, points[-1], len(data[0])) for seed in seeds])
+    stacked = jax.tree.map(lambda *each: jnp.stack(each), *starts)
+    values = _side_by_side(out, points, stacked, rows, jnp.array(RATES), *data)
+    return np.asarray(values, np.float64)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _side_by_side(
+    out: Callable[[PyTree, Any], Any],
+    points: Points,
+    stacked: PyTree,
+    rows: jax.Array,
+    rates: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+) -> jax.Array:
+    def loss(floats: PyTree, rows: jax.Array) -> jax.Array:
+        logits = out(floats, x[rows])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y[rows]).mean()
+
+    def one(floats: PyTree, rows: jax.Array, rate: jax.Array) -> jax.Array:
+        adam = optax.adam(rate)
+
+        def step(i: Any, carry: PyTree) -> PyTree:
+            floats, state = carry
+            updates, state = adam.update(jax.grad(loss)(floats, rows[i]), state)
+            return optax.apply_updates(floats, updates), state
+
+        carry, made = (floats, adam.init(floats)), []
+        for before, after in zip((0, *points), points, strict=False):
+            carry = lax.fori_loop(before, after, step, carry)
+            made.append(jnp.mean(jnp.argmax(out(carry[0], x), axis=1) == y))
+        return jnp.stack(made)
+
+    return jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))(stacked, rows, rates)
+
+
+def _of_cure(
+    of: Network, seeds: range, data: Data, points: Points, seconds: float
+) -> tuple[str, np.ndarray]:
+    """Train what `jaxnn.cures` ranks first on the first seed, made anew on each."""
+    made = list(_cures(of, seeds, data, seconds))
+    if of.framework == "torch":
+        from experiments.remedies.rivals import of_torch
+
+        rows = [rows_of(seed, points[-1], len(data[0])) for seed in seeds]
+        values = of_torch.trained(
+            made[0].net,
+            [cure.params for cure in made for _ in RATES],
+            [*RATES] * len(seeds),
+            np.repeat(np.stack(rows), len(RATES), 0),
+            data,
+            points,
+        ).reshape(len(seeds), len(RATES), -1)
+    else:
+        net, tree = made[0].net, made[0].params
+        starts = tuple(learned(cure.params) for cure in made)
+        values = trained(partial(_output, net, tree), starts, seeds, data, points)
+    return made[0].advice, values
+
+
+def _output(net: Chain, tree: PyTree, floats: PyTree, x: Any) -> Any:
+    return applied(net, net.params(whole_of(floats, tree)), x)[0]
+
+
+def _cures(of: Network, seeds: range, data: Data, seconds: float) -> Iterator[Cure]:
+    """Yield the first cure of the first seed, and the same change of the others."""
+    first: Cure | None = None
+    number = 0
+    for seed in seeds:
+        patient = patient_of(built(of, drawn(of, seed)), *_given(of, data), loss=_loss(of))
+        if first is None:
+            found = tried_on(patient, seconds=seconds)
+            if not found:
+                raise ValueError(f"{of.name}: expected a cure that works, got none; {found}")
+            first = found[0]
+            alike = tried_on(patient, kinds=(first.kind,)).tried
+            number = [cure.advice for cure in alike].index(first.advice)
+            yield first
+        else:
+            same = tried_on(patient, kinds=(first.kind,)).tried
+            yield same[min(number, len(same) - 1)]
+
+
+def _given(of: Network, data: Data) -> tuple[Any, Any]:
+    xs, ys = _first(data)
+    if of.framework != "torch":
+        return jnp.asarray(xs), jnp.asarray(ys)
+    import torch
+
+    return torch.tensor(xs), torch.tensor(ys).long()
+
+
+def _loss(of: Network) -> Any:
+    if of.framework != "torch":
+        return optax.softmax_cross_entropy_with_integer_labels
+    import torch
+
+    return torch.nn.functional.cross_entropy
