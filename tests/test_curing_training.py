@@ -8,11 +8,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 import jaxnn
+from jaxnn import diagnosis
 from jaxnn.curing import training
-from jaxnn.curing.cures import tried_on
+from jaxnn.curing.cures import Cures, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.torch_training import TorchTraining
-from jaxnn.curing.training import ROUNDS, Course, orders_of, raced
+from jaxnn.curing.training import ROUNDS, Course, Trained, orders_of, raced
 
 
 class Clock:
@@ -71,9 +72,18 @@ def test_the_seconds_are_kept(clock):
     slow = {name: Fake(clock, 1.0, seconds=0.2) for name in of}
     reached = raced(slow, 20, 1.0)
     assert clock.now <= 20
-    assert [one.steps for one in reached] == [5, 5, *[0] * 6]
+    assert [one.steps for one in reached] == [10, *[0] * 7]
     assert str(reached[-1]) == "not trained, for the 20 seconds were over before"
     assert np.isnan(reached[-1].loss)
+
+
+def test_what_was_not_trained_stands_before_what_trains_no_better_than_the_network_as_it_is():
+    unchanged, over = Trained(30, loss=1.0), Trained(reason="the 3 seconds were over before")
+    best, good = Trained(30, loss=0.4), Trained(30, loss=0.9)
+    worse, broken = Trained(30, loss=1.1), Trained(30, loss=np.nan)
+    tried = [broken, worse, over, good, best]
+    ranked = sorted(tried, key=lambda one: one.place_beside(unchanged))
+    assert ranked == [best, good, over, worse, broken]
 
 
 def test_a_loss_without_a_number_is_the_worst(clock):
@@ -217,3 +227,27 @@ def test_a_function_that_wants_all_examples_has_all_of_them_as_its_batch(torch):
     broken = TorchTraining(torch.nn.Flatten(), {}, xs, ys, of_all, None)
     (told,) = raced({"as it is": broken}, 9, 1.0)
     assert str(told).startswith("not trained, for a training ends with ")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+def test_a_diagnosis_has_its_cures_trained_by_a_loss_alone(monkeypatch, torch, rng):
+    """Not by the random one that stands for it."""
+    given = []
+
+    def tried_on(patient, *_, seconds):
+        given.append(seconds)
+        return Cures(patient.verdict, ())
+
+    monkeypatch.setattr(diagnosis, "tried_on", tried_on)
+    layers, xs = of_silu(3, 4), np.float32(rng.normal(size=(6, 4)))
+    module, x, y = of_torch(torch)
+    for made in (
+        jaxnn.diagnose(layers, xs),
+        jaxnn.diagnose(layers, xs, cotangent=xs),
+        jaxnn.diagnose(module, x),
+        jaxnn.diagnose(layers, xs, xs, loss=square),
+        jaxnn.diagnose(module, x, y, loss=torch.nn.functional.mse_loss),
+    ):
+        assert len(made.cures) == 0
+    assert given == [0, 0, 0, 30, 30]

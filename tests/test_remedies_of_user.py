@@ -94,7 +94,7 @@ def test_a_training_is_that_of_a_plain_loop(rng, users_jax):
         output_of(net, own, xs), f(shared, f(shared, f(first, xs))), atol=1e-6
     )
     rule = Rule("sgd", 5, 3)
-    training = OfJax(Data(jnp.asarray(xs), jnp.asarray(ys), loss, 12), rule, net, own)
+    training = OfJax(Data(jnp.asarray(xs), jnp.asarray(ys), loss, 12), rule, net)
     curve = training.trained(own, 0.3, 1)
 
     def plain(weights, rows):

@@ -38,7 +38,7 @@ def test_a_module_that_sets_requires_grad_of_its_input(torch):
     flow = jaxnn.gradient_flow(model, x, loss=lambda output, _: mean_square(output))
     assert not x.requires_grad
     check_parameters(torch, flow, model, mean_square(model(x.clone())))
-    found = jaxnn.cures(model, x, loss=lambda output, _: mean_square(output))
+    found = jaxnn.cures(model, x, loss=lambda output, _: mean_square(output), seconds=0)
     assert found.verdict.names == flow.names
 
 
@@ -97,7 +97,7 @@ def test_graphs_and_dicts_as_arguments(torch):
         assert flow.log_delta_example.shape == (4, 6)
         assert np.isfinite(flow.log_delta_input)
     assert graph.tensors["x"] is x
-    assert jaxnn.cures(model, graph, loss=loss).verdict.names == flow.names
+    assert jaxnn.cures(model, graph, loss=loss, seconds=0).verdict.names == flow.names
 
 
 def test_steps_of_cells_and_sizes_that_are_lists_are_no_obstacle(torch):

@@ -118,7 +118,8 @@ class Cures:
     """Changes of a network that were tried, the best first; those that work come before the rest.
 
     With a loss the best is what trains best: those that were trained for most steps come first, and
-    of these the one with the least loss.
+    of these the one with the least loss. What was not trained comes after what reaches less loss
+    than the network as it is.
 
     Without, of those that keep the rate equally well, within .005 decades a layer, a change of
     parameters comes before one of structure, and of each the one that leaves √2 times as many
@@ -383,8 +384,9 @@ def trained(
         assert training is not None
         trainings[f"{number} {cure.kind}"] = training
     unchanged, *reached = raced(trainings, seconds, RATE if optimizer is None else 1.0)
-    pairs = sorted(zip(working, reached, strict=True), key=lambda pair: pair[1].place)
-    best_first = [replace(cure, trained=how) for cure, how in pairs]
+    pairs = zip(working, reached, strict=True)
+    known = sorted(pairs, key=lambda pair: pair[1].place_beside(unchanged))
+    best_first = [replace(cure, trained=how) for cure, how in known]
     return unchanged, best_first + [cure for cure in tried if not cure.works]
 
 

@@ -63,7 +63,7 @@ class JaxTraining:
 
     def _takes(self, count: int) -> bool:
         """Tell whether it takes the first of the examples."""
-        xs, ys = _rows_of((self.xs, self.trainee.ys), np.arange(count))
+        xs, ys = rows_of((self.xs, self.trainee.ys), np.arange(count))
         mean_loss = loss_through(self.trainee._replace(ys=ys), xs)
         try:
             jax.eval_shape(mean_loss, learned(self.trainee.tree))
@@ -94,7 +94,7 @@ def _course(
 
     def step(i: Array, carry: tuple[PyTree, PyTree, Array]) -> tuple[PyTree, PyTree, Array]:
         floats, opt_state, losses = carry
-        batch, labels = _rows_of((xs, ys), rows[i])
+        batch, labels = rows_of((xs, ys), rows[i])
         floats, opt_state, value, _ = descended(
             trainee._replace(ys=labels), scaled, floats, opt_state, batch
         )
@@ -105,6 +105,6 @@ def _course(
     return losses, loss_through(trainee, xs)(floats)[0]
 
 
-def _rows_of(data: PyTree, rows: Numbers) -> Any:
+def rows_of(data: PyTree, rows: Numbers) -> Any:
     """Return some examples; all of them if no rows are named."""
     return jax.tree.map(lambda v: v[rows], data) if rows.size else data

@@ -22,7 +22,7 @@ log = logging.getLogger("jaxnn.curing")
 
 SECONDS = 30.0  # for all trainings
 ROUNDS = 30, 100, 300  # steps
-FEWEST = 5  # steps after which trainings are told apart
+FEWEST = 10  # steps after which trainings are told apart
 LEAST = 3  # networks of a round
 TIMES = 0.3, 1.0, 3.0, 10.0  # what the step of the optimiser is multiplied by
 KEPT_TIMES = 2  # of them after the first round
@@ -66,6 +66,15 @@ class Trained:
     def place(self) -> tuple[int, float]:
         """What trainings are ranked by, the best first: those trained longest, then by loss."""
         return -self.steps, as_rank(self.loss)
+
+    def place_beside(self, unchanged: "Trained") -> tuple[int, tuple[int, float]]:
+        """Return what changes are ranked by, given the training of the network as it is.
+
+        First is what has less loss than that, then what was not trained, then the rest.
+        """
+        if not self.steps:
+            return 1, (0, 0.0)
+        return (0 if as_rank(self.loss) < as_rank(unchanged.loss) else 2), self.place
 
 
 class Course(NamedTuple):

@@ -30,7 +30,6 @@ from experiments.remedies.of_user.training import (
     OfTorch,
     Rule,
     Training,
-    called,
     named,
     output_of,
     taken,
@@ -45,6 +44,7 @@ from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.flow.record.flow import Flow
 from jaxnn.models import as_network, is_of_torch
 from jaxnn.network.checks import as_rows
+from jaxnn.pytorch.inputs import called
 from jaxnn.pytorch.module import own_loss, prediction_of
 
 if TYPE_CHECKING:
@@ -110,20 +110,20 @@ class Networks:
     def variants(self, kinds: list[str]) -> dict[str, Variant]:
         """Return the network as it is and its best cure of each kind, if there is one."""
         patient, own = self.patient, self.patient.user(self.patient.params)
-        training = self._training(patient.network, own)
+        training = self._training(patient.network)
         made = [Variant(BEFORE, "", patient.flow, own, training)]
         for kind in kinds:
             cure = next((c for c in self.cures if c.kind == kind and c.works), None)
             if cure is None or cure.flow is None:
                 continue
             same = cure.net is patient.network
-            of = training if same else self._training(cure.net, cure.params)
+            of = training if same else self._training(cure.net)
             made.append(Variant(kind, cure.advice, cure.flow, cure.params, of))
         return {variant.name: variant for variant in made}
 
-    def _training(self, net: object, params: PyTree) -> Training:
+    def _training(self, net: object) -> Training:
         if isinstance(net, Chain):
-            return OfJax(self.data, self.rule, net, params)
+            return OfJax(self.data, self.rule, net)
         return OfTorch(self.data, self.rule, net)
 
 

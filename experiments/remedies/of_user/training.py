@@ -6,12 +6,11 @@ A network of JAX is trained as `jaxnn` has taken it apart, which computes what t
 does: equal layers are one loop, so that a program does not grow with the depth.
 """
 
-import copy
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -22,11 +21,16 @@ from jax import lax
 from jaxtyping import PyTree
 
 from experiments.learning.descent import rows_of_steps
-from jaxnn.arrays.rows import can_be_learned
+from jaxnn.arrays.compiled import compiled
 from jaxnn.chain.apply import applied
 from jaxnn.chain.chain import Chain
 from jaxnn.chain.parameter_handover import is_array
-from jaxnn.pytorch.module import for_criterion, prediction_of
+from jaxnn.curing.jax_training import Scaled, rows_of
+from jaxnn.pytorch.module import prediction_of
+from jaxnn.train.descent import begun, descended
+from jaxnn.train.steps import Optimizer
+from jaxnn.train.torch_descent import copies, differentiated, loss_and_output
+from jaxnn.train.trainee import Trainee, loss_through
 
 if TYPE_CHECKING:
     import torch
@@ -109,78 +113,53 @@ class Training(ABC):
 
 @dataclass(frozen=True, eq=False)
 class OfJax(Training):
-    """A chain; parameters are the user's pytree, all of the form of `like`.
-
-    One program serves all parameters, step sizes and seeds.
-    """
+    """A chain. One program serves all parameters, step sizes and seeds."""
 
     net: Chain
-    like: Any
 
     def trained(self, params: PyTree, rate: float, seed: int) -> Curve:
         """Train from some parameters."""
-        leaves = jax.tree.leaves(params)
-        arrays, fixed = ([jnp.asarray(leaves[i]) for i in which] for which in self._arrays)
-        steps, score = self._programs
-        state, given = self._rule(rate).init(arrays), (fixed, self.data.xs, self.data.ys)
-        scores = [score(arrays, *given)]
-        for rows in self._rows(seed):
-            arrays, state = steps(arrays, state, rows, np.float32(rate), *given)
-            scores.append(score(arrays, *given))
+        params = jax.tree.map(lambda v: jnp.asarray(v) if is_array(v) else v, params)
+        trainee = Trainee(self.net, params, self.data.loss, self.data.ys)
+        optimizer = RULES[self.rule.optimizer]
+        state, scores = begun(trainee, optimizer), []
+        for rows in [None, *self._rows(seed)]:
+            if rows is not None:
+                state = _steps(trainee, optimizer, np.float32(rate), state, rows, self.data.xs)
+            scores.append(_score(trainee, self.data.accuracy, state[0], self.data.xs))
         loss, accuracy = zip(*scores, strict=True)
         known = None if accuracy[0] is None else list(map(float, accuracy))
         return Curve(self.rule.points, list(map(float, loss)), known)
 
-    def _rule(self, rate: jax.Array | float) -> optax.GradientTransformation:
-        return getattr(optax, self.rule.optimizer)(rate)
 
-    @cached_property
-    def _arrays(self) -> tuple[list[int], list[int]]:
-        """The numbers of the leaves that are trained, and of the other arrays."""
-        arrays = {i: v for i, v in enumerate(jax.tree.leaves(self.like)) if is_array(v)}
-        learned = [i for i, v in arrays.items() if can_be_learned(v)]
-        return learned, [i for i in arrays if i not in set(learned)]
+RULES = {name: getattr(optax, name)(1.0) for name in OPTIMIZERS}  # times a step size
 
-    @cached_property
-    def _programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """Compile some steps, and the scores."""
-        leaves, structure = jax.tree.flatten(self.like)
-        numbers = [*self._arrays[0], *self._arrays[1]]
 
-        def output(arrays: list[Any], fixed: list[Any], xs: PyTree) -> Any:
-            filled = dict(enumerate(leaves)) | dict(zip(numbers, [*arrays, *fixed], strict=True))
-            return output_of(self.net, jax.tree.unflatten(structure, filled.values()), xs)
+@compiled
+def _steps(
+    trainee: Trainee,
+    optimizer: Optimizer,
+    rate: np.float32,
+    state: tuple[PyTree, PyTree],
+    rows: np.ndarray,
+    xs: PyTree,
+) -> tuple[Any, Any]:
+    """Return floats and the optimiser's state after a step on each batch."""
+    scaled = Scaled(optimizer, jnp.asarray(rate))
 
-        def loss_of(arrays: list[Any], fixed: list[Any], xs: PyTree, ys: PyTree) -> Any:
-            return jnp.mean(self.data.loss(output(arrays, fixed, xs), ys))
+    def step(state: tuple[PyTree, PyTree], chosen: Any) -> Any:
+        batch, labels = rows_of((xs, trainee.ys), chosen)
+        return descended(trainee._replace(ys=labels), scaled, *state, batch)[:2], None
 
-        def batch(rows: jax.typing.ArrayLike, *trees: PyTree) -> Any:
-            return jax.tree.map(lambda v: v[rows], trees) if self.data.size else trees
+    moved: tuple[Any, Any] = lax.scan(step, state, rows)[0]
+    return moved
 
-        @jax.jit
-        def steps(
-            arrays: PyTree,
-            state: optax.OptState,
-            rows: jax.typing.ArrayLike,
-            rate: jax.Array | float,
-            fixed: PyTree,
-            xs: PyTree,
-            ys: PyTree,
-        ) -> Any:
-            def step(carry: PyTree, rows: Any) -> Any:
-                arrays, state = carry
-                gradient = jax.grad(loss_of)(arrays, fixed, *batch(rows, xs, ys))
-                updates, state = self._rule(rate).update(gradient, state, arrays)
-                return (optax.apply_updates(arrays, updates), state), None
 
-            return lax.scan(step, (arrays, state), rows)[0]
-
-        @jax.jit
-        def score(arrays: PyTree, fixed: PyTree, xs: PyTree, ys: PyTree) -> Any:
-            out = output(arrays, fixed, xs)
-            return jnp.mean(self.data.loss(out, ys)), self.data.accuracy(out, ys)
-
-        return steps, score
+@compiled
+def _score(trainee: Trainee, accuracy: Loss, floats: PyTree, xs: PyTree) -> tuple[Any, Any]:
+    """Return the loss over all the data, and the accuracy, None of others than classes."""
+    value, (output, _) = loss_through(trainee, xs)(floats)
+    return value, accuracy(output, trainee.ys)
 
 
 def output_of(net: Chain, params: PyTree, xs: PyTree) -> Any:
@@ -197,40 +176,29 @@ class OfTorch(Training):
     def trained(self, params: PyTree, rate: float, seed: int) -> Curve:
         """Train a copy of the module from a state dict."""
         torch = sys.modules["torch"]
-        module = copy.deepcopy(self.module)
-        module.load_state_dict(params)
-        named = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
-        optimizer = named[self.rule.optimizer](module.parameters(), lr=rate)
+        rule = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[self.rule.optimizer]
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(seed)
-            scores = [self._scores(module)]
+            module, optimizer = copies(self.module, partial(rule, lr=rate))
+            module.load_state_dict(params)
+            learned, scores = [*module.parameters()], [self._scores(module)]
             for part in self._rows(seed):
                 for rows in part:
-                    optimizer.zero_grad()
                     xs, ys = (taken(v, torch.tensor(rows)) for v in self.data[:2])
-                    self._loss(called(module, xs), ys).backward()
+                    differentiated(module, learned, xs, ys, self.data.loss)
                     optimizer.step()
                 scores.append(self._scores(module))
         loss, accuracy = zip(*scores, strict=True)
         return Curve(self.rule.points, list(loss), None if accuracy[0] is None else list(accuracy))
 
-    def _loss(self, output: PyTree, ys: PyTree) -> Any:
-        return self.data.loss(for_criterion(self.data.loss, output), ys).mean()
-
     def _scores(self, module: "torch.nn.Module") -> tuple[float, float | None]:
-        output, ys = called(module, self.data.xs), self.data.ys
-        loss, first = float(self._loss(output, ys).detach()), prediction_of(output)
+        xs, ys = self.data.xs, self.data.ys
+        value, output = loss_and_output(module, xs, ys, self.data.loss)
+        loss, first = float(value.detach()), prediction_of(output)
         is_classes = getattr(ys, "dtype", None) == sys.modules["torch"].long
         if not is_classes or first.shape[:-1] != ys.shape:
             return loss, None
         return loss, float((first.argmax(-1) == ys).double().mean())
-
-
-def called(module: "torch.nn.Module", inputs: PyTree) -> Any:
-    """Return the output of a module of a tensor, a tuple of arguments, or a dict of them."""
-    if isinstance(inputs, dict):
-        return module(**inputs)
-    return module(*inputs) if isinstance(inputs, tuple | list) else module(inputs)
 
 
 def taken(tree: PyTree, rows: "torch.Tensor | slice | None") -> Any:
