@@ -62,7 +62,7 @@ def series(*changes):
 
     A number is named by part, column and place; of the whole measurement by its name. `losses` are
     those of the last steps up to the measurement, `sizes` what is known of all of them besides, and
-    `updates` log10_update of each.
+    `updates` log10_update of each, `gradients` log10_gradient.
     """
     lines = []
     for i, change in enumerate(changes):
@@ -70,10 +70,11 @@ def series(*changes):
         line |= {"after": True, "word": "steady", "decades": 0.0, "total": 0.2}
         numbers = enumerate(change.get("losses", ()), i * EVERY + 1 - len(change.get("losses", ())))
         line["steps"] = [Step(step, loss, **change.get("sizes", {})) for step, loss in numbers]
-        for k, size in enumerate(change.get("updates", ())):
-            line["steps"][k] = line["steps"][k]._replace(log10_update=size)
+        for name in ("update", "gradient"):
+            for k, size in enumerate(change.get(f"{name}s", ())):
+                line["steps"][k] = line["steps"][k]._replace(**{f"log10_{name}": size})
         for name, value in change.items():
-            if name in ("losses", "sizes", "updates"):
+            if name in ("losses", "sizes", "updates", "gradients"):
                 continue
             if isinstance(name, str):
                 line[name] = value
@@ -124,6 +125,7 @@ def arrays(column, value):
 
 GONE = weights("log10_update", -math.inf, -math.inf, -2.9)
 LOST = {("layers", "lost", 0): True, ("layers", "log10_largest", 0): -9.0}
+FROZEN = update(-math.inf) | {("parameters", "log10_delta", 2): math.nan}
 CLIPPED = [
     weights("log10_delta", *values)
     | weights("log10_update", *(v - values[0] - 4.0 for v in values))
@@ -251,6 +253,25 @@ CASES = {
         f"{W} in layer 2 (block2) has not moved in 10 steps, though it has a Δ",
         ([update(-math.inf) | {("parameters", "held", 2): 1.0}, {}],),
     ),
+    "frozen on the way": Case(
+        "still",
+        [{}, FROZEN, FROZEN],
+        *(20, 2, W),
+        f"{W} in layer 2 (block2) is frozen since step 10 (requires_grad=False), and moved before",
+        ([FROZEN] * 3, [{}, {}, FROZEN]),  # from the start on; at one measurement
+    ),
+    "classes one after the other": Case(
+        "sorted",
+        [{"labels": [0.0, 0, 32]}, {"labels": [0.0, 1, 32]}, {"labels": [1.0, 0, 32]}],
+        *(20, None, ""),
+        "in each of 3 batches all labels are of one class, or of two one after the other, and "
+        "other batches have other ones: the examples are in the order of their classes",
+        (
+            [{"labels": [0.0, 0, 32]}] * 4,  # one class
+            [{"labels": [i % 2, 9, 32]} for i in range(4)],  # shuffled
+            [{"labels": [i, 0, 1]} for i in range(4)],  # batches of one
+        ),
+    ),
     "an end of the schedule": Case(
         "schedule",
         [{}, STOPPED, STOPPED],
@@ -284,6 +305,13 @@ CASES = {
             [weights("log10_update", -0.2, -0.5, -2.0)] * 2,
             [weights("log10_update", -0.2, -0.3, -2.0), {}],  # the first step of Adam
             [weights("log10_update", -0.2, -0.3, -2.0) | {"loss": v} for v in (1, 0.5, 0.2)],
+            # Decay
+            [
+                weights("log10_update", -0.2, -0.3, -2.0)
+                | weights("radial", -0.9, -0.9, 0.0)
+                | weights("log10_size", *(v - 0.01 * i for v in (0.5, 0.6)), 0.4)
+                for i in range(3)
+            ],
             # An output that is saturated
             [weights(n, -0.2, -0.3, -2) | arrays("log10_delta", -6) for n in ["log10_update"] * 2],
         ),
@@ -317,8 +345,8 @@ CASES = {
     ),
     "steps that are small for a long time": Case(
         "slow",
-        [weights("log10_update", -3.5, -3.4, -3.6)] * 11,
-        *(100, None, ""),
+        [weights("log10_update", -3.5, -3.4, -3.6)] * 6,
+        *(50, None, ""),
         "‖update‖ / ‖θ‖ is 0.0001 in half of all weights since the first step, and the loss has "
         "not fallen: the step is too small",
         ([weights("log10_update", -3.5, -3.4, -3.6) | {"loss": 1 - i / 100} for i in range(11)],),
@@ -377,6 +405,25 @@ CASES = {
             [weights("log10_delta", -1.0 + i / 3, -1.3, -1.1) for i in range(4)],
         ),
     ),
+    "entries that are clipped": Case(
+        "clip",
+        [
+            TINY | weights("log10_delta", *(v + 0.1 * i for v in (-1.0, -1.3, -1.1)))
+            for i in range(3)
+        ],
+        *(10, None, ""),
+        "each array moves by the same size in every step, 0.00162 of all together, with gradients "
+        "from 0.14 to 0.17: their entries are clipped, or taken by their signs alone",
+        (
+            [
+                TINY
+                | weights("log10_update", -5.5 + 0.1 * i, -5.2, -5.6)
+                | weights("log10_delta", *(v + 0.1 * i for v in (-1.0, -1.3, -1.1)))
+                | {"loss": 1 - i / 4}
+                for i in range(4)
+            ],
+        ),
+    ),
     "a large state": Case(
         "state",
         [{("layers", "log10_mean_square", 1): 6.5}],
@@ -419,8 +466,8 @@ CASES = {
     ),
     "merged examples": Case(
         "examples",
-        [{("layers", "log10_spread", i): -3.5 for i in (1, 2)}],
-        *(0, 2, ""),
+        [{("layers", "log10_spread", i): -3.5 for i in (1, 2)}] * 2,
+        *(10, 2, ""),
         "all examples are equal but for rounding, from layer 2 (block2) up",
         ([{("layers", "log10_spread", i): math.nan for i in range(3)}] * 2,),  # a batch of one
     ),
@@ -465,6 +512,17 @@ CASES = {
         ],
         *(120, None, ""),
         "the loss is 2 since step 118, and was 1.15 before, after an update 10 times as large as "
+        "usual",
+        (),
+    ),
+    "a jump after a large gradient": Case(
+        "spike",
+        [
+            *({**change, "gradients": [-2.0] * len(change["losses"])} for change in BEGUN),
+            {"losses": [1.2, 1.2, 1.8, 1.9, 2.0], "gradients": [-2, -1, -2, -2, -2]},
+        ],
+        *(120, None, ""),
+        "the loss is 2 since step 118, and was 1.15 before, after a gradient 10 times as large as "
         "usual",
         (),
     ),
@@ -532,7 +590,10 @@ CASES = {
         [weights("log10_delta", -math.inf, -math.inf, -1)] * 2,  # from layer 2 down
         *(10, 2, W),
         f"Δ of {W} in layer 2 (block2) is exactly zero: every path from it to the loss is cut",
-        ([weights("log10_delta", -1, -math.inf, -1), {}],),  # a branch that starts at zero
+        (
+            [weights("log10_delta", -1, -math.inf, -1), {}],  # a branch that starts at zero
+            [{"loss": 1.0}] + [weights("log10_delta", -1, -math.inf, -1) | {"loss": 0.1}] * 3,
+        ),
     ),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -153,8 +153,9 @@ def test_batches():
 
 
 def diagnosis(*rules, ill=False):
-    findings = tuple(Found(rule, None, "", {}, f"{rule}.", f"Mend {rule}.") for rule in rules)
-    return SimpleNamespace(verdict=SimpleNamespace(findings=findings, ill=ill))
+    values = {"is_ill": ill}
+    findings = tuple(Found(rule, None, "", values, f"{rule}.", f"Mend {rule}.") for rule in rules)
+    return SimpleNamespace(verdict=SimpleNamespace(findings=findings))
 
 
 def found(rules, alarms, ill=False):

@@ -62,6 +62,21 @@ def test_a_norm_behind_the_inputs_is_seen(rng, norm, expected):
     assert Data.of(OfArrays(rng, norm=norm)).scales_itself is None  # of usual size: not tried
 
 
+def test_a_norm_of_units_stands_large_inputs_and_not_columns_that_differ(rng):
+    xs = rng.normal(size=(B, N)) * [100, 100, 1, 1, 1, 1]
+    data = Data.of(OfArrays(rng, xs, norm=lambda v: v / np.linalg.norm(v)))
+    assert (data.scales_itself, data.levels_itself) == (True, False)
+
+
+def test_inputs_that_are_the_same_at_all_positions(rng):
+    channels_last = np.repeat(rng.normal(size=(B, 1, N)), 4, axis=1)
+    for xs, expected in ((channels_last, True), (rng.normal(size=(B, 4, N)), False)):
+        for layout in (xs, np.moveaxis(xs, -1, 1)):
+            trial = OfArrays(rng, layout, norm=lambda v: v.reshape(B, -1)[:, :N])
+            assert Data.of(trial).are_positions_alike is expected
+    assert not Data.of(OfArrays(rng)).are_positions_alike
+
+
 @pytest.mark.parametrize("form", ["numbers", "column", "one-hot"])
 def test_classes_in_order_are_told_from_shuffled_ones(rng, form):
     ys = np.repeat([2, 0, 1], 10)
@@ -207,6 +222,32 @@ def test_a_loss_that_does_not_see_the_labels(rng):
             assert End.of(OfArrays(rng, ys=ys, loss=with_slope(loss))).sees_labels is known
 
 
+def test_a_loss_of_the_mean_of_labels_is_told_from_one_that_compares_outputs(rng):
+    def of_means(z, y):
+        return (jnp.mean(z) - jnp.mean(y)) ** 2
+
+    def contrastive(z, _):
+        return jax.nn.logsumexp(z @ z.T, axis=1) - jnp.sum(z**2, axis=1)
+
+    for loss, expected in (
+        (of_means, (True, True)),
+        (contrastive, (False, True)),
+        (lambda z, _: jnp.sum(z**2, 1), (False, False)),
+    ):
+        end = End.of(OfArrays(rng, ys=rng.normal(size=(B, 2)), loss=with_slope(loss)))
+        assert (end.sees_labels, end.sees_all, end.compares) == (False, *expected)
+
+
+@pytest.mark.parametrize("end", [np.asarray, lambda z: (1 + np.tanh(z / 2)) / 2, softmax])
+def test_a_network_that_is_a_line_is_told_from_one_that_bends(rng, end):
+    bent = OfArrays(rng, end=end)
+    line = OfArrays(rng, end=end)
+    line.output = lambda xs=None, factor=1.0: end(
+        (xs or line.xs)["xs"] @ line.first_weights @ (factor * line.last_weights)
+    )
+    assert (End.of(bent).is_linear, End.of(line).is_linear) == (False, True)
+
+
 # Parameters and noise
 
 
@@ -264,6 +305,44 @@ def test_jax_supplies_outputs_and_slopes(rng):
     assert len(trial.weights) == 4
 
 
+def test_norms_in_use_with_the_statistics_of_their_start(rng):
+    """In a run of layers and alone; the gain of 1 and the bias of 0 of a norm are no statistics."""
+
+    def block(p, xs):
+        mean, scale = p["mean"][None], jax.lax.rsqrt(p["var"][None] + 1e-5)
+        return jnp.tanh((xs @ p["w"] - mean) * scale * p["gain"][None] + p["bias"][None])
+
+    def f(blocks, xs):
+        for p in blocks:
+            xs = block(p, xs)
+        return xs
+
+    def of(var):
+        one = {"mean": np.zeros(N), "var": np.full(N, var), "gain": np.ones(N), "bias": np.zeros(N)}
+        blocks = [one | {"w": rng.normal(size=(N, N))} for _ in range(3)]
+        xs = rng.normal(size=(B, N))
+        return JaxTrial(*jaxnn.as_network((f, blocks), xs), xs).untouched_norms
+
+    assert of(1.0) == tuple(f"[{i}]['mean']" for i in range(3))
+    assert of(1.5) == ()
+
+
+def test_keys_among_the_inputs_are_drawn_again(rng):
+    w = rng.normal(size=(N, K))
+
+    def f(w, xs):
+        x, keys = xs
+        dropped = jax.vmap(lambda key: jax.random.bernoulli(key, shape=(N,)))(keys)
+        return jnp.where(dropped, 0.0, x) @ w
+
+    xs = rng.normal(size=(B, N)), jax.random.split(jax.random.key(0), B)
+    trial = JaxTrial(*jaxnn.as_network([(f, w)], xs), xs)
+    first, second = trial.draws(2)
+    assert not np.allclose(first, second)
+    without = JaxTrial(*jaxnn.as_network([(lambda w, x: x @ w, w)], xs[0]), xs[0])
+    assert without.draws(2) is None
+
+
 def test_a_network_of_ours_supplies_them_too(rng, key):
     net = jaxnn.Network((N, 8, 1), "tanh", "binary")
     params, xs = jaxnn.init(net, key), rng.normal(size=(B, N))
@@ -294,6 +373,28 @@ def test_torch_supplies_outputs_and_slopes(rng, torch):
     after = [v.clone() for v in model.state_dict().values()], torch.get_rng_state()
     assert all(map(torch.equal, [*before[0], before[1]], [*after[0], after[1]]))
     assert TorchTrial(model.eval(), xs).draws(2) is None
+
+
+@pytest.mark.slow
+def test_torch_names_parameters_that_the_module_does_not_list(torch):
+    from jaxnn.evidence.torch_trial import TorchTrial
+
+    class Listed(torch.nn.Module):
+        def __init__(self, holds):
+            super().__init__()
+            self.first = torch.nn.Linear(N, 4)
+            self.blocks = holds([torch.nn.Linear(4, 4) for _ in range(2)])
+
+        def forward(self, x):
+            x = self.first(x)
+            for block in self.blocks:
+                x = torch.relu(block(x))
+            return x
+
+    xs = torch.randn(B, N)
+    assert TorchTrial(Listed(torch.nn.ModuleList), xs).unregistered == ()
+    names = TorchTrial(Listed(list), xs).unregistered
+    assert names == tuple(f"blocks[{i}].{name}" for i in (0, 1) for name in ("weight", "bias"))
 
 
 def test_a_diagnosis_has_the_evidence_and_the_verdict_says_it(rng):

@@ -25,7 +25,7 @@ from jaxnn.flow.record.given import Given
 from jaxnn.flow.record.recurrences import Recurrences
 from jaxnn.flow.verdict import findings as module
 from jaxnn.flow.verdict.data_findings import STANDARDISE
-from jaxnn.flow.verdict.findings import FINDINGS
+from jaxnn.flow.verdict.findings import FINDINGS, is_usual
 from jaxnn.flow.verdict.network_advice import DRAW_AGAIN
 from jaxnn.flow.verdict.parameter_findings import DRAW
 from jaxnn.jaxpr.program import Closed
@@ -65,6 +65,13 @@ def a_flow(*, sizes=None, deltas=None, decades=None, names=("block",) * 6, **fie
     flow = filled_flow(net, np.zeros(6), log_delta=log, log_largest=log, log_gain=gain)
     fields = {k: jnp.asarray(by_layer(v)) if type(v) is dict else v for k, v in fields.items()}
     return replace(flow, net=None, units=None, names=names, parameters=parameters, **fields)
+
+
+def a_flow_with_biases(**fields):
+    """A flow whose arrays `down` are biases."""
+    flow = a_flow(**fields)
+    shapes = tuple((4, 4) if name == "up" else (4,) for _, name in PATHS)
+    return replace(flow, parameters=replace(flow.parameters, shapes=shapes))
 
 
 def of_gains(decades, names):
@@ -140,7 +147,10 @@ def histogram(octave):
 def columns(mean, spread, name="xs", count=32, **known):
     """Evidence of one input whose columns have these means and spreads."""
     of = Columns(name, np.array(mean, float), np.array(spread, float))
-    known = {"scales_itself": None, "classes": 0, "sorted": False, "are_labels": False} | known
+    known = {
+        "scales_itself": None, "levels_itself": known.get("scales_itself"), "classes": 0,
+        "are_positions_alike": False, "sorted": False, "are_labels": False,
+    } | known  # fmt: skip
     return Evidence(data=Data(count, (of,), **known))
 
 
@@ -149,7 +159,8 @@ def an_end(takes="", constant=1.0, **known):
     known = {
         "outputs": 3, "low": -2.0, "high": 2.0, "sums_to_one": "", "reach": Reach(-np.inf, np.inf),
         "size": 1.0, "label_size": 1.0, "loss": 1.0, "labels": (0.0, 1.0, 0.0),
-        "label_sums": True, "sees_labels": True, "zeros": 0.0,
+        "label_sums": True, "sees_labels": True, "zeros": 0.0, "sees_all": False,
+        "compares": False, "is_linear": False,
     } | known  # fmt: skip
     return Evidence(end=End(kind=Kind(takes, constant), **known))
 
@@ -157,7 +168,7 @@ def an_end(takes="", constant=1.0, **known):
 def draws(*given, **known):
     """Evidence of the matrices of the first layers, a draw each for all of its matrices."""
     of_paths = {f"{i}.{name}": v for i, v in enumerate(given, 1) for name in ("up", "down")}
-    known = {"untouched_norms": (), "repeated": ()} | known
+    known = {"untouched_norms": (), "repeated": (), "unregistered": ()} | known
     return Evidence(parameters=Parameters(of_paths, **known))
 
 
@@ -302,6 +313,7 @@ CASES = {
         advises="Open the gates that keep its state: set bias_hh_l0[8:16], and that of any further "
         "layers and directions, to ln 5 = 1.61.",
         healthy=a_flow(recurrences=through_time(-0.4, -0.3, -0.2, -0.1, 0.0)),
+        path="lstm.weight_hh_l0",
     ),
     "an RNN that explodes from a step on": Case(
         "time",
@@ -310,6 +322,7 @@ CASES = {
         "of 5.",
         advises="Clip the gradient, or draw the recurrent weights smaller.",
         healthy=a_flow(recurrences=through_time(0.0, NONE, NONE, NONE, NONE)),
+        path="lstm.weight_hh_l0",
     ),
     "an output that is not used": Case(
         "output",
@@ -610,6 +623,7 @@ CASES = {
         replace(an_end(kinds.CLASS_LOGITS), data=columns([0], [1], classes=1).data),
         "All 32 labels are of one class, of 3.",
         healthy=replace(an_end(kinds.LOGITS, outputs=1), data=columns([0], [1], classes=1).data),
+        layer=6,
         path="ys",
         advises="Look at how the labels are made, such as by a division of integers, and shuffle "
         "the examples.",
@@ -801,7 +815,12 @@ CASES = {
         "All entries of 2.up, layer 2 (block), are one number, and so in layer 3: its units "
         "compute the same, and learn the same.",
         healthy=Evidence(
-            parameters=Parameters({"2.up": CONSTANT, "2.down": HEALTHY}, (), ())  # gains of heads
+            parameters=Parameters(
+                {"2.up": CONSTANT, "2.down": HEALTHY},
+                (),
+                (),
+                (),  # gains of heads
+            )
         ),
         layer=2,
         path="2.up",
@@ -838,7 +857,7 @@ CASES = {
         draws(HEALTHY, COPIES),
         "Units of layer 2 (block) are equal: of the columns of 2.up 25% differ, the others are "
         "copies, which compute and learn the same.",
-        healthy=Evidence(parameters=Parameters({"2.up": COPIES, "2.down": HEALTHY}, (), ())),
+        healthy=Evidence(parameters=Parameters({"2.up": COPIES, "2.down": HEALTHY}, (), (), ())),
         layer=2,
         path="2.up",
         advises=DRAW,
@@ -859,7 +878,19 @@ CASES = {
         "variance 1: bn1 does nothing.",
         healthy=draws(),
         path="bn1",
-        advises="Call model.train() to train, and train before model.eval().",
+        advises="Call model.train() to train, in Flax use_running_average=False, and train before "
+        "model.eval().",
+    ),
+    "layers in a plain list": Case(
+        "unoptimised",
+        draws(unregistered=("blocks[0].weight", "blocks[0].bias")),
+        "The output depends on blocks[0].weight and blocks[0].bias, 2 in all, which the module "
+        "does not list among its parameters, as those of layers in a plain list: an optimiser of "
+        "model.parameters() does not have them.",
+        healthy=draws(),
+        path="blocks[0].weight",
+        advises="Hold layers in a torch.nn.ModuleList or ModuleDict, tensors as torch.nn.Parameter "
+        "or in a ParameterList.",
     ),
     "one unit that all must pass": Case(
         "bottleneck",
@@ -880,6 +911,44 @@ CASES = {
         "draw to draw it changes by 5.",
         healthy=Evidence(noise=Noise(of_draws=1.7, of_mean=1.0)),
         advises="Drop less, such as a tenth, and not in narrow layers.",
+    ),
+    "layers without an activation": Case(
+        "linear",
+        an_end(is_linear=True),
+        "The output is a linear function of the inputs, though 6 layers with weights make it: no "
+        "activation acts between them, and they can learn no more than one of them.",
+        healthy=(of_gains([0.1], ["a", "b"]), an_end(is_linear=True)),  # without weights
+        advises="Put an activation, such as a relu, behind each layer but the last.",
+    ),
+    "a loss of means": Case(
+        "mixes",
+        an_end(sees_labels=False, sees_all=True),
+        "The loss takes of the labels only what they have in common, such as their mean: in "
+        "another order they make the same slope.",
+        healthy=an_end(sees_labels=False, compares=True),
+        layer=6,
+        advises="Compare each output with its own label first, and take the mean then.",
+    ),
+    "shares of outputs below 0": Case(
+        "negative",
+        an_end(kinds.CLASS_SHARES),
+        "The loss takes probabilities of classes but for a factor, and the output goes from -2 to "
+        "2.",
+        healthy=an_end(kinds.CLASS_SHARES, low=0.0),
+        layer=6,
+        advises="Take a softmax behind the last layer, or a loss of logits.",
+    ),
+    "units that a bias turns off": Case(
+        "cut",
+        a_flow_with_biases(
+            decades=CUT_BELOW_4, log_mean_square={3: 2 * np.log(2)}, log_spread={3: -3}
+        ),
+        "3.down turns all units of layer 3 (block) off: its entries have a root mean square of 2, "
+        "as the state has, and from layer 3 (block) down Δ is exactly zero.",
+        healthy=a_flow_with_biases(log_mean_square={3: 2 * np.log(2)}, log_spread={3: -3}),
+        layer=3,
+        path="3.down",
+        advises="Set it to 0.",
     ),
     "units": Case(
         "units",
@@ -923,6 +992,19 @@ def test_what_is_well_is_told_from_what_stands_out():
     assert ([f.rule for f in steady.findings], steady.well) == (["rate"], True)
     for name, case in CASES.items():
         assert verdict_of(case.ill).well == (name in WELL), name
+
+
+def test_what_makes_less_than_a_thousand_is_usual():
+    """A rate over the layers, and one through time, which has no advice then."""
+    for rule, of in (
+        ("rate", lambda total: a_flow(decades={i: total * (6 - i) / 5 for i in LAYERS})),
+        ("time", lambda total: a_flow(recurrences=through_time(*np.linspace(total, 0, 5)))),
+    ):
+        for total, usual in ((-2.5, True), (-3.5, False)):
+            (found,) = (f for f in jaxnn.verdict(of(total)).findings if f.rule == rule)
+            assert is_usual(found) is usual
+            assert ("Adam" in found.text) is (usual and rule == "rate")
+            assert bool(found.advice) is (not usual and rule == "time")
 
 
 def test_the_page_says_of_every_finding_what_it_is_and_when():

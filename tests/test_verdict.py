@@ -443,7 +443,8 @@ def test_critical_weights_are_told_that_width_is_what_is_left():
 def test_it_is_sentences():
     v = jaxnn.verdict(made([-0.7, -0.9, -0.8]))
     assert v.sentences == (
-        "Vanishing, -0.8 ± 0.06 decades a layer towards the input, -2.4 over all 4 hidden layers.",
+        "Vanishing, -0.8 ± 0.06 decades a layer towards the input, -2.4 over all 4 hidden layers; "
+        "Adam's step sizes make up for it.",
         "Initialise with std 1/√fan_in (now 2/√fan_in): that makes χ = 1 for tanh and σ_b = 0.",
     )
     assert len(v.remedies) == 3

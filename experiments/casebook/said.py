@@ -16,7 +16,7 @@ import numpy as np
 import jaxnn
 from experiments.casebook.case import INPUTS, OF_INPUTS, OF_OUTPUT, OUTPUT, REFUSED
 from experiments.casebook.program import Program, Trained
-from jaxnn.flow.verdict.findings import FINDINGS
+from jaxnn.flow.verdict.findings import FINDINGS, is_usual
 from jaxnn.flow.verdict.verdict import Verdict
 from jaxnn.train.alarms import ALARMS
 from jaxnn.train.watched import Alarm
@@ -93,10 +93,9 @@ def _before(program: Program) -> tuple[list[Said], list[tuple[int, str]], int]:
 
 
 def told(verdict: Verdict) -> Iterator[Said]:
-    """Yield what a verdict tells but for what is healthy: the rate is that of a well network."""
+    """Yield what a verdict tells but for what is usual in a healthy network."""
     for found in verdict.told:
-        is_healthy = not verdict.ill if found.rule == "rate" else FINDINGS[found.rule].healthy
-        if not is_healthy:
+        if not is_usual(found):
             advises = bool(found.advice)
             yield Said(BEFORE, found.rule, found.layer, found.path, advises, dict(found.values))
 

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from ..diagnosis import Diagnosis
-from ..flow.verdict.findings import FINDINGS
+from ..flow.verdict.findings import is_usual
 from ..flow.verdict.verdict import Verdict
 from ..texts import clean, cleaned, counted, label
 
@@ -49,7 +49,7 @@ def with_faults(result: Diagnosis, to_try: str) -> Iterator[tuple[str, bool]]:
     """Yield the sentences, and whether each says what is wrong, not how it is or what to do."""
     verdict = result.verdict
     note = [True] if result.note and not verdict.broken else []
-    first = [*note, *(verdict.ill or not FINDINGS[f.rule].healthy for f in verdict.told)]
+    first = [*note, *(not is_usual(found) for found in verdict.told)]
     yield from zip(sentences(result, to_try), chain(first, repeat(False)), strict=False)
 
 

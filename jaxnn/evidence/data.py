@@ -1,5 +1,6 @@
 """Data of a batch: the sizes of its columns, and the order of its classes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from .trial import Trial, as_wide
 
 MOST_CLASSES = 100  # more numbers than that are no classes
 INVARIANT = 0.05  # of what differs between outputs: a network that scales its inputs itself
+EQUAL = 1e-6  # of the largest number: what differs by less is equal
 FAR = 30.0  # times 1, or the inverse: sizes of columns for which that is tried
 
 
@@ -30,7 +32,7 @@ class Columns:
     @property
     def varying(self) -> np.ndarray:
         """True for columns with more than one number in them."""
-        return np.asarray(self.spread > 1e-6 * self.size)
+        return np.asarray(self.spread > EQUAL * self.size)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ class Data:
 
     count: of examples.
     columns: of each array of floats that goes in.
-    scales_itself: whether the network makes the same of inputs whose columns are standardised, as
-        behind a norm; None where that was not tried, since they are of a usual size.
+    scales_itself: whether the network makes the same of inputs of root mean square 1, as before a
+        norm; None where that was not tried, since they are of a usual size.
+    levels_itself: likewise of inputs each column of which is standardised; None where columns are
+        of like sizes.
+    are_positions_alike: whether inputs with positions, such as pixels, are the same at all of them.
     classes: of labels that are classes, how many there are; 0 of others.
     sorted: whether all examples of a class follow each other.
     are_labels: whether the inputs are the labels too, as those of an autoencoder.
@@ -49,6 +54,8 @@ class Data:
     count: int
     columns: tuple[Columns, ...]
     scales_itself: bool | None
+    levels_itself: bool | None
+    are_positions_alike: bool
     classes: int
     sorted: bool
     are_labels: bool
@@ -57,14 +64,20 @@ class Data:
     def of(cls, trial: Trial) -> "Data":
         """Return what a trial's batch is like."""
         columns = tuple(_columns(name, as_wide(v)) for name, v in trial.xs.items() if v.size)
-        is_unusual = any(v.varying.any() and _is_unusual(v) for v in columns)
+        varying = [v for v in columns if v.varying.any()]
         classes = _classes(trial.ys)
         blocks = 0 if classes is None else 1 + int(np.count_nonzero(np.diff(classes)))
         count = 0 if classes is None else len(np.unique(classes))
         return cls(
             count=max((len(v) for v in (*trial.xs.values(), classes) if v is not None), default=0),
             columns=columns,
-            scales_itself=_scales_itself(trial, columns) if is_unusual else None,
+            scales_itself=_makes_the_same(trial, columns, _scaled)
+            if any(map(_is_unusual, varying))
+            else None,
+            levels_itself=_makes_the_same(trial, columns, _standardised)
+            if any(map(_is_uneven, varying))
+            else None,
+            are_positions_alike=_are_positions_alike(trial),
             classes=count,
             sorted=count > 1 and blocks == count,
             are_labels=trial.ys is not None
@@ -78,20 +91,33 @@ def _columns(name: str, v: np.ndarray) -> Columns:
 
 
 def _is_unusual(columns: Columns) -> bool:
+    return bool(columns.size.max() > FAR or columns.spread.max() < 1 / FAR)
+
+
+def _is_uneven(columns: Columns) -> bool:
     sizes = columns.spread[columns.varying]
-    is_uneven = sizes.max() > FAR * np.median(sizes)
-    return bool(columns.size.max() > FAR or sizes.max() < 1 / FAR or is_uneven)
+    return bool(sizes.max() > FAR * np.median(sizes))
 
 
-def _scales_itself(trial: Trial, columns: tuple[Columns, ...]) -> bool | None:
-    """Tell whether standardised columns lead to the same output."""
-    standard = {
-        sizes.name: (trial.xs[sizes.name] - _shaped(sizes.mean, trial.xs[sizes.name]))
-        / _shaped(np.where(sizes.varying, sizes.spread, 1.0), trial.xs[sizes.name])
-        for sizes in columns
-    }
+def _scaled(sizes: Columns, v: np.ndarray) -> np.ndarray:
+    """Return inputs divided by one number; a shift would show at the edges of an image."""
+    return v / float(np.sqrt(np.mean(np.square(sizes.size))))
+
+
+def _standardised(sizes: Columns, v: np.ndarray) -> np.ndarray:
+    spread = np.where(sizes.varying, sizes.spread, 1.0)
+    return np.asarray((v - _shaped(sizes.mean, v)) / _shaped(spread, v))
+
+
+def _makes_the_same(
+    trial: Trial,
+    columns: tuple[Columns, ...],
+    changed: Callable[[Columns, np.ndarray], np.ndarray],
+) -> bool | None:
+    """Tell whether changed inputs lead to the same output; None if that could not be tried."""
+    others = {sizes.name: changed(sizes, trial.xs[sizes.name]) for sizes in columns}
     output = trial.first
-    other = None if output is None else trial.output(standard)
+    other = None if output is None else trial.output(others)
     if output is None or other is None:
         return None
     output, other = as_wide(output), as_wide(other)
@@ -101,6 +127,18 @@ def _scales_itself(trial: Trial, columns: tuple[Columns, ...]) -> bool | None:
 
 def _shaped(of_columns: np.ndarray, v: np.ndarray) -> np.ndarray:
     return of_columns if v.ndim == 2 else of_columns[0]
+
+
+def _are_positions_alike(trial: Trial) -> bool:
+    """Tell whether all inputs with positions have one number in each channel of an example."""
+
+    def is_alike(v: np.ndarray, channels: int) -> bool:
+        rows = np.moveaxis(v, channels, -1).reshape(len(v), -1, v.shape[channels])
+        largest = np.abs(rows).max(initial=0)
+        return rows.shape[1] > 1 and bool(np.ptp(rows, axis=1).max(initial=0) <= EQUAL * largest)
+
+    placed = [as_wide(v) for v in trial.xs.values() if v.ndim > 2 and v.size]
+    return bool(placed) and all(is_alike(v, 1) or is_alike(v, v.ndim - 1) for v in placed)
 
 
 def _classes(ys: np.ndarray | None) -> np.ndarray | None:

@@ -4,6 +4,7 @@ output as it is        rows or columns that sum to 1, one number for all example
 last layer × ±s        what the output can reach: a sigmoid stays within 0 and 1
 slope at other outputs what the loss takes, see `loss_kinds`
 slope, labels permuted whether the loss sees them
+inputs ± a change      whether the output is a linear function of them
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ SCALES = (1e3, 1e6)  # of the last layer: what both reach is the end of what the
 NEAR = 0.01  # of the range: ends at both scales that are the same
 SUM = 1e-3  # that shares may differ from a sum of 1
 SAME = 1e-6  # of a slope: two that are equal
+AWAY, NEARBY = 10.0, 1.0  # times the size of the inputs; of an output that would saturate
+LINEAR = 1e-3  # of a change: what a linear function bends by rounding alone
 
 
 class Reach(NamedTuple):
@@ -43,7 +46,13 @@ class End:
     label_size: the root mean square of labels in the shape of the output; nan without.
     labels: their lowest, highest, and the share of them outside of the reach.
     label_sums: whether labels of each example sum to 1, as those of classes do.
-    sees_labels: whether the slope of the loss depends on the labels; None if that is not known.
+    sees_labels: whether the slope of the loss depends on the order of the labels; None if that is
+        not known.
+    sees_all: of a loss that does not see their order, whether its slope depends on which labels
+        there are, as through their mean.
+    compares: of such a loss, whether the slope of an example depends on the outputs of others.
+    is_linear: whether the output, or its log-odds, is a linear function of the inputs; None if
+        that is not known.
     """
 
     outputs: int
@@ -59,6 +68,9 @@ class End:
     labels: tuple[float, float, float]
     label_sums: bool
     sees_labels: bool | None
+    sees_all: bool
+    compares: bool
+    is_linear: bool | None
 
     @classmethod
     def of(cls, trial: Trial) -> "End | None":
@@ -71,6 +83,8 @@ class End:
         reach, known = _reach(trial, output), trial.slope(trial.first)
         kind = Kind("", np.nan) if labels is None else _kind(trial, labels)
         values = np.zeros(0) if labels is None else labels.values
+        sees_labels = bool(kind.takes) or _sees_labels(trial, output)
+        is_blind = sees_labels is False
         return cls(
             outputs=int(np.prod(output.shape[1:])),
             size=float(np.sqrt(np.mean(np.square(output)))),
@@ -84,7 +98,10 @@ class End:
             label_size=float(np.sqrt(np.mean(np.square(values)))) if values.size else np.nan,
             labels=_ends(values, reach),
             label_sums=values.ndim > 1 and bool(np.all(abs(values.sum(axis=axis) - 1) <= SUM)),
-            sees_labels=bool(kind.takes) or _sees_labels(trial, output),
+            sees_labels=sees_labels,
+            sees_all=is_blind and _sees_all(trial),
+            compares=is_blind and _compares(trial, output),
+            is_linear=_is_linear(trial, output, axis),
         )
 
 
@@ -147,8 +164,66 @@ def _sees_labels(trial: Trial, output: np.ndarray) -> bool | None:
     order = np.random.default_rng(0).permutation(len(ys))
     if np.array_equal(ys[order], ys):
         return None
+    return _changes_slope(trial, order)
+
+
+def _changes_slope(trial: Trial, order: np.ndarray) -> bool | None:
+    """Tell whether the labels of other examples make another slope; None without a slope."""
     slopes = [trial.slope(np.asarray(trial.first), order) for order in (None, order)]
     if any(slope is None for slope in slopes):
         return None
     ours, other = (as_wide(slope.of_output) for slope in slopes if slope is not None)
     return bool(np.linalg.norm(ours - other) > SAME * np.linalg.norm(ours)) if ours.any() else None
+
+
+def _sees_all(trial: Trial) -> bool:
+    """Tell whether the slope is another one if all examples have the label of one of them."""
+    rows = as_wide(np.asarray(trial.ys)).reshape(len(np.asarray(trial.ys)), -1)
+    return _changes_slope(trial, np.full(len(rows), np.argmax(rows.sum(axis=1)))) is True
+
+
+def _compares(trial: Trial, output: np.ndarray) -> bool:
+    """Tell whether the slopes of other examples change with the output of the first one."""
+    other = np.array(trial.first)
+    other[0] = other[-1] if np.any(other[-1] != other[0]) else 2 * other[0] + 1
+    slopes = [trial.slope(v) for v in (np.asarray(trial.first), other)]
+    if len(output) < 2 or any(slope is None for slope in slopes):
+        return False
+    ours, theirs = (as_wide(slope.of_output)[1:] for slope in slopes if slope is not None)
+    return bool(np.linalg.norm(ours - theirs) > SAME * np.linalg.norm(ours))
+
+
+def _is_linear(trial: Trial, output: np.ndarray, axis: int) -> bool | None:
+    """Tell whether f(x + d) + f(x - d) = 2 f(x), of the output or of its log-odds."""
+    rng, xs = np.random.default_rng(0), trial.xs
+    if not xs:
+        return None
+    shares = _sums_to_one(output, axis)
+    is_squashed = shares == "rows" or (output.min() > 0 and output.max() < 1)
+    far = NEARBY if is_squashed else AWAY
+    change = {
+        name: far * np.sqrt(np.mean(np.square(as_wide(v)))) * rng.normal(size=v.shape)
+        for name, v in xs.items()
+    }
+    outputs = [
+        trial.output({name: v + sign * change[name] for name, v in xs.items()}) for sign in (1, -1)
+    ]
+    if any(v is None for v in outputs):
+        return None
+    with np.errstate(all="ignore"):
+        middle, up, down = (
+            _log_odds(as_wide(np.asarray(v)), axis, shares)
+            if is_squashed
+            else as_wide(np.asarray(v))
+            for v in (trial.first, *outputs)
+        )
+    moved, bent = np.linalg.norm(up - down), np.linalg.norm(up + down - 2 * middle)
+    return bool(bent <= LINEAR * moved) if np.isfinite(bent) and moved > 0 else None
+
+
+def _log_odds(v: np.ndarray, axis: int, shares: str) -> np.ndarray:
+    """Return what enters a sigmoid, or a softmax but for a constant of each example."""
+    if shares != "rows":
+        return np.asarray(np.log(v) - np.log1p(-v))
+    logs = np.log(v)
+    return np.asarray(logs - logs.mean(axis=axis, keepdims=True))

@@ -1,5 +1,7 @@
 """Trials of JAX: a Network or a chain with a batch, two compiled programs for all experiments."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,11 +13,14 @@ from jaxtyping import Array, PyTree
 from ..arrays.compiled import Numbers, compiled, measuring
 from ..arrays.rows import is_float
 from ..chain.apply import applied
-from ..chain.chain import Chain
-from ..chain.parameter_handover import is_array
+from ..chain.chain import Chain, encoded
+from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import Place, changed
 from ..network.network import Network
+from ..network.params import is_run
 from ..passes.forward import forward
+from ..recognition.running_norms import running_norms_of
+from ..recognition.step_graph import Graph
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
 
 
@@ -59,6 +64,40 @@ class JaxTrial(Trial):
         changed(self.net, self.params, noted)
         return known
 
+    @property
+    def untouched_norms(self) -> tuple[str, ...]:
+        return tuple(self._untouched(self.net)) if isinstance(self.net, Chain) else ()
+
+    def _untouched(self, net: Chain) -> Iterator[str]:
+        """Yield the means that norms subtract, of those that are 0 beside variances of 1."""
+        lowered, layer = net.for_batch(self.given_xs), 0
+        state = encoded(jax.tree.map(jnp.asarray, self.given_xs))
+        for pattern, entry in zip(lowered.kinds, self.params, strict=True):
+            repeats = [entry.at(j) for j in range(entry.k)] if is_run(entry) else [entry]
+            for i, link in enumerate(pattern.links):
+                arrays = repeats[0].arrays[i]
+                closed, after = jax.make_jaxpr(link, return_shape=True)(arrays, state)
+                for mean, variance in running_norms_of(Graph.of(closed, state)):
+                    for j, weights in enumerate(repeats):
+                        leaves = jax.tree.leaves(weights.arrays[i])
+                        if not np.any(leaves[mean]) and np.all(np.asarray(leaves[variance]) == 1):
+                            yield lowered.paths[layer + j * len(pattern.links) + i][mean]
+                state = after
+            layer += 0 if pattern.between else len(pattern.links) * len(repeats)
+
+    def draws(self, count: int) -> np.ndarray | None:
+        keys = [v for v in jax.tree.leaves(self.given_xs) if is_key(v)]
+        if not keys:
+            return None
+
+        def redrawn(v: Any, i: int) -> Any:
+            fold = jax.vmap(jax.random.fold_in, (0, None))
+            return fold(v.reshape(-1), i).reshape(v.shape) if is_key(v) else v
+
+        xs = (jax.tree.map(partial(redrawn, i=i), self.given_xs) for i in range(count))
+        outputs = [v for v in map(self._output_of, xs) if v is not None]
+        return np.stack(outputs) if outputs else None
+
     def _path(self, layer: int, number: int) -> str:
         if isinstance(self.net, Chain):
             return self.net.paths[layer][number]
@@ -66,9 +105,11 @@ class JaxTrial(Trial):
 
     @measuring
     def output(self, xs: Arrays | None = None, factor: float = 1.0) -> np.ndarray | None:
+        return self._output_of(self._with(xs) if xs else self.given_xs, factor)
+
+    def _output_of(self, given: PyTree, factor: float = 1.0) -> np.ndarray | None:
         if isinstance(self.net, Chain) and self.net.whole:
             return None
-        given = self._with(xs) if xs else self.given_xs
         output = _output(self.net, self.params, given, np.asarray(factor, np.float32))
         leaves = jax.tree.leaves(output)
         return np.asarray(leaves[0]) if len(leaves) == 1 and is_float(leaves[0]) else None

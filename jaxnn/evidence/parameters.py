@@ -65,19 +65,20 @@ class Parameters:
     """What is known of parameters beside their sizes.
 
     draws: of each array of weights, by its path.
-    untouched_norms, repeated: as in `Trial`.
+    untouched_norms, repeated, unregistered: as in `Trial`.
     """
 
     draws: Mapping[str, Draw]
     untouched_norms: tuple[str, ...]
     repeated: tuple[str, ...]
+    unregistered: tuple[str, ...]
 
     @classmethod
     def of(cls, trial: Trial) -> "Parameters":
         """Return what a trial shows of its parameters."""
         matrices = {path: v for path, v in trial.weights.items() if min(_two_largest(v)) > 1}
         draws = {path: Draw.of(v) for path, v in matrices.items()}
-        return cls(draws, trial.untouched_norms, trial.repeated)
+        return cls(draws, trial.untouched_norms, trial.repeated, trial.unregistered)
 
 
 def _two_largest(v: np.ndarray) -> list[int]:

@@ -76,6 +76,13 @@ class TorchTrial(Trial):
                     return tuple(f"{name}.{key}" if name else key for key in keys)
         return ()
 
+    @property
+    def unregistered(self) -> tuple[str, ...]:
+        known = {id(p) for p in self.module.parameters()}
+        with self._running(), self._torch.enable_grad():
+            used = _leaves_below(self._called(self.inputs)) - known
+        return tuple(name for name, v in _held_aside(self.module) if id(v) in used)
+
     def _is_called_alike(self, child: Module) -> bool:
         """Tell whether all calls of a module keep its shape, or all take the same tensor."""
         calls: list[tuple[Tensor, Tensor]] = []
@@ -159,6 +166,33 @@ def _is_untouched(m: Module) -> bool:
         return False
     mean, variance, count = kept
     return not mean.any() and bool((variance == 1).all()) and not count.any()
+
+
+def _leaves_below(output: Tensor | None) -> set[int]:
+    """Return the tensors that a gradient of an output comes to and ends at, by their id."""
+    waiting = [] if output is None else [output.grad_fn]
+    seen, leaves = set[Any](), set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            leaves.add(id(getattr(node, "variable", None)))
+            waiting += [below for below, _ in node.next_functions]
+    return leaves
+
+
+def _held_aside(module: Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters in plain lists and dicts of modules, which these do not look into."""
+    for name, m in module.named_modules():
+        for key, held in vars(m).items():
+            if key.startswith("_") or not isinstance(held, list | tuple | Mapping):
+                continue
+            for i, v in held.items() if isinstance(held, Mapping) else enumerate(held):
+                path = f"{name}.{key}[{i!r}]".lstrip(".")
+                if hasattr(v, "named_parameters"):
+                    yield from ((f"{path}.{inner}", p) for inner, p in v.named_parameters())
+                elif is_tensor(v):
+                    yield path, v
 
 
 def _named(inputs: Inputs) -> dict[str, Any]:

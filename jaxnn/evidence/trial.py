@@ -79,6 +79,11 @@ class Trial(ABC):
         return ()
 
     @property
+    def unregistered(self) -> tuple[str, ...]:
+        """Parameters that the output depends on and the module does not list, by name."""
+        return ()
+
+    @property
     def repeated(self) -> tuple[str, ...]:
         """Names under which one module with parameters follows itself, as in [layer] * 3."""
         return ()

@@ -21,7 +21,7 @@ from jaxtyping import Float, PyTree
 from ..arrays.compiled import measuring
 from ..diagnosis import TRY, Diagnosis, diagnose
 from ..errors import TrainingWarning
-from ..flow.verdict.findings import CUT, FINDINGS
+from ..flow.verdict.findings import CUT, FINDINGS, is_usual
 from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, is_of_torch
 from ..network.checks import check_loss
@@ -302,8 +302,8 @@ def found_in(
     states.
     """
     verdict = diagnosis.verdict
-    findings = [found for found in verdict.findings if not _is_usual(found, verdict.ill)]
-    usual = [found for found in verdict.findings if _is_usual(found, verdict.ill)]
+    findings = [found for found in verdict.findings if not is_usual(found)]
+    usual = [found for found in verdict.findings if is_usual(found)]
     said = {found.rule for found in findings}
     seen = said | {alarm.rule for alarm in alarms}
     shown = [
@@ -316,11 +316,6 @@ def found_in(
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]
     return (*first, *shown, *rest, *usual)
-
-
-def _is_usual(found: Found, ill: bool) -> bool:
-    """Tell whether a healthy network has this finding too."""
-    return FINDINGS[found.rule].healthy and not (ill and found.rule == "rate")
 
 
 def _as_found(alarm: Alarm) -> Found:

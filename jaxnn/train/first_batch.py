@@ -3,7 +3,8 @@
     concrete arrays at the first measurement -> Evidence -> findings on data, loss and weights
     -> alarms of that step, each with the name of its finding
 
-A watch inside of `jax.jit` has no concrete arrays, and makes no experiments.
+That its labels are of one class says nothing yet: those of the next batches tell. A watch
+inside of `jax.jit` has no concrete arrays, and makes no experiments.
 """
 
 from collections.abc import Collection, Iterator
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..evidence.evidence import Evidence
 from ..flow.record.flow import Flow
+from ..flow.verdict.data_findings import LABELS
 from ..flow.verdict.findings import DATA, END, FINDINGS, PARAMETERS
 from ..flow.verdict.judged import Judged
 from .watched import Alarm
@@ -29,6 +31,6 @@ def alarms_of_batch(
     told = set[str]()
     with np.errstate(all="ignore"):
         for found in FINDINGS.found(Judged(flow, (), evidence), others):
-            if found.rule not in told:
+            if found.rule not in told and found.path != LABELS:
                 told.add(found.rule)
                 yield Alarm(step, found.rule, f"Step {step}: {found.text}", found.layer, found.path)

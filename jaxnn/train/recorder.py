@@ -31,6 +31,7 @@ from ..texts import clean, told
 from .alarms import ALARMS, FAILURES, alarms_of
 from .first_batch import OF_BATCH, alarms_of_batch
 from .journal import FILE, Journal
+from .label_order import LabelOrder
 from .reading import folder_of, read_watch
 from .step_record import CHUNK, Step, line_of
 from .steps import check_integer
@@ -75,7 +76,7 @@ class Options:
         check_integer("every", self.every, 1)
         if not isinstance(self.ignore, tuple | list | set | frozenset):
             raise TypeError(f"ignore: expected a tuple of names of rules, got {told(self.ignore)}")
-        rules = (*ALARMS, *OF_BATCH, *FAILURES)
+        rules = dict.fromkeys((*ALARMS, *OF_BATCH, *FAILURES))
         for rule in self.ignore:
             if rule not in rules:
                 raise ValueError(f"ignore: expected some of {', '.join(rules)}, got {told(rule)}")
@@ -185,6 +186,7 @@ class Recorder:
         flow: Flow,
         update: Update | None,
         value: Number | None = None,
+        labels: LabelOrder | None = None,
         **sizes: float,
     ) -> None:
         """Record a measurement, and the alarms that it gives rise to.
@@ -192,6 +194,7 @@ class Recorder:
         Args:
             update: what the step did to each parameter array, if it is known.
             value, sizes: as for `stepped`.
+            labels: the order of the labels of the batch.
         """
         with self.recording(step):
             self._flow = flow
@@ -202,6 +205,7 @@ class Recorder:
                 self._describe(step, flow)
             line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
             line["loss"] = self._step(step, value, sizes)
+            line["labels"] = None if labels is None else [float(v) for v in labels]
             self._gather()
             self._keep(line)
             with self.guarded("alarms", step):

@@ -23,8 +23,9 @@ from ..evidence.torch_trial import TorchTrial
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
-from ..pytorch.tensors import log_norm, log_norms
+from ..pytorch.tensors import log_norm, log_norms, numbers_of, tensors_in
 from ..pytorch.types import Module
+from .label_order import LabelOrder, label_order
 from .recorder import Number, Options, Recorder
 from .steps import check_integer
 from .watched import LN10
@@ -87,6 +88,8 @@ class TorchWatch(Recorder):
         parameters = dict(self.module.named_parameters())
         begun.before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
         begun.flow = flow
+        labels = tensors_in(ys)
+        begun.labels = label_order(numbers_of(labels[0])) if len(labels) == 1 else None
         if self._needs_evidence():
             last = flow.parameters.of_last_layer
             begun.evidence = Evidence.of(TorchTrial(self.module, inputs, ys, self.loss, last))
@@ -112,7 +115,7 @@ class TorchWatch(Recorder):
         with self.recording(begun.step):
             parameters = dict(self.module.named_parameters())
             update = begun.update([parameters[path] for path in begun.before])
-            self.measured(begun.step, begun.flow, update, value, **sizes)
+            self.measured(begun.step, begun.flow, update, value, begun.labels, **sizes)
             if begun.evidence is not None:
                 self._judge(begun.step, begun.flow, begun.evidence)
 
@@ -132,6 +135,7 @@ class Begun:
     held: the identities of the parameters that the optimisers hold which take the step.
     log_gradient: of them, ln of the norm of the gradient that the optimiser takes.
     evidence: of the first batch.
+    labels: their order.
     """
 
     step: int
@@ -141,6 +145,7 @@ class Begun:
     log_gradient: dict[int, float] = field(default_factory=dict)
     hook: Any = None  # of torch's optimisers
     evidence: Evidence | None = None
+    labels: LabelOrder | None = None
 
     def unhook(self) -> None:
         """Leave torch's optimisers as they were."""

@@ -42,6 +42,7 @@ from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..texts import counted
+from .label_order import label_order
 from .recorder import FAULTS, Number, Options, Recorder, in_words
 from .steps import check_integer
 from .torch_watch import TorchWatch
@@ -132,8 +133,8 @@ class Watch(Recorder):
                 if measured is None:
                     self.stepped(int(step), value, **known)
                 else:
-                    flow, update = measured
-                    self.measured(int(step), flow, update, value, **known)
+                    flow, update, order = measured
+                    self.measured(int(step), flow, update, value, order, **known)
         except KeyboardInterrupt:  # JAX makes another error of it
             self._is_interrupted = True
             raise
@@ -350,7 +351,9 @@ def _look(
         if after is not None:
             moved = after if chain is None else chain.params(after)
             update = update_of(watch.net, before, moved, flow.log_delta.dtype)
-        hand_over(((flow, update), *of_step))
+        labels = [v for v in jax.tree.leaves(ys) if is_array(v)]
+        order = label_order(jnp.asarray(labels[0]), jnp) if len(labels) == 1 else None
+        hand_over(((flow, update, order), *of_step))
 
     def hand_over(tree: PyTree) -> None:
         layout, numbers = _Layout.of(tree)

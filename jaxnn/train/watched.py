@@ -15,7 +15,7 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
      "positions":  [positions of the state of each layer, …],
      "theory":     {"log10_delta": [one number a layer], …}}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
-     "total": …, "after": true,
+     "total": …, "after": true, "labels": [usual, changes, count] or null,
      "layers":     {"log10_delta": [one number a layer], …},
      "parameters": {"log10_delta": [one number an array], "log10_size": …, "log10_update": …,
                     "log10_gradient": …, "radial": …, "moved": …, "held": …},
@@ -33,6 +33,8 @@ The lists of a measurement are in the order of those of the last start. What the
     word, decades, total  the verdict on the gradient: vanishing, steady …, its rate a layer, and
                           the change over the whole network; decades, below 0 if it vanishes
     after                 whether the parameters after the step were handed over
+    labels                of labels that are one class for each example: the middle one in the
+                          order of size, how often one is unlike the one before, and their number
     layers                the columns of `flow.table()`: log10_delta of Δ of the state, log10_theta
                           of Δ of its parameters, log10_mean_square of the state, log10_spread of
                           what differs between examples relative to the state, log10_branch of

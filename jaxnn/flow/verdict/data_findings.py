@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...evidence import loss_kinds as kinds
-from ...evidence.data import Columns
+from ...evidence.data import Columns, Data
 from ...rules import Sight, one_of
 from .findings import DATA, FINDINGS
 from .judged import Judged
@@ -17,6 +17,7 @@ UNEVEN = 300.0  # times the spread of the median column
 WITHOUT = 0.9  # of the mean square of inputs in columns that are constant
 OF_CLASSES = {kinds.CLASS_LOGITS, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES, kinds.CLASS_LOGS}
 FEWEST, FEWEST_SORTED = 8, 16  # examples that tell
+LABELS = "ys"  # the path of what is seen in them
 NO_HINT = 0.1  # of the orders of labels have no larger loss than their own
 
 STANDARDISE = (
@@ -49,29 +50,30 @@ def inputs(judged: Judged) -> Iterator[Sight]:
 
     A column has a root mean square above 30 and layer 1 passes on more than 10, or a spread 300
     times that of the median column; or no column has a spread above 0.01, nor the examples in the
-    first two layers. The output is another one if each column is standardised: no norm follows.
+    first two layers. The output is another one of inputs that are divided by their size, or each
+    column of which is standardised: no norm follows.
     """
     data = judged.data
-    if data is None or data.count < FEWEST or data.scales_itself is not False:
+    if data is None or data.count < FEWEST or False not in (data.scales_itself, data.levels_itself):
         return
     for columns in data.columns:
         if columns.varying.any():
-            yield from _unlike_others(judged, columns)
+            yield from _unlike_others(judged, data, columns)
 
 
-def _unlike_others(judged: Judged, columns: Columns) -> Iterator[Sight]:
+def _unlike_others(judged: Judged, data: Data, columns: Columns) -> Iterator[Sight]:
     """Yield an input that is too large, has columns unlike others, or is too small."""
     spread, size = np.where(columns.varying, columns.spread, 0.0), columns.size
     usual, widest = np.median(spread[columns.varying]), int(np.argmax(spread))
     largest = int(np.argmax(size))
-    enters = judged.root_mean_square[:1]
-    if size[largest] > LARGE and (enters > np.log10(LARGE_STATE)).all():
+    enters, is_felt = judged.root_mean_square[:1], data.scales_itself is False
+    if is_felt and size[largest] > LARGE and (enters > np.log10(LARGE_STATE)).all():
         values = {"how": "large", "column": largest + 1, "size": size[largest]}
         yield Sight(1, columns.name, values)
-    elif spread[widest] > UNEVEN * usual:
+    elif data.levels_itself is False and spread[widest] > UNEVEN * usual:
         values = {"how": "uneven", "column": widest + 1, "size": spread[widest]}
         yield Sight(1, columns.name, values | {"times": spread[widest] / usual})
-    elif spread[widest] < SMALL and _is_small_inside(judged):
+    elif is_felt and spread[widest] < SMALL and _is_small_inside(judged):
         yield Sight(1, columns.name, {"how": "small", "size": spread[widest]})
 
 
@@ -109,7 +111,7 @@ def constant(judged: Judged) -> Iterator[Sight]:
     is_of_classes = end is not None and end.kind.takes in OF_CLASSES and end.outputs > 2
     if end and data and is_of_classes and data.classes == 1 and data.count >= FEWEST_SORTED:
         counts = {"count": data.count, "columns": end.outputs}
-        yield Sight(path="ys", values={"how": "labels", **counts})
+        yield Sight(len(judged.names), LABELS, {"how": "labels", **counts})
     for columns in () if data is None or data.count < FEWEST else data.columns:
         square = np.square(columns.size)
         share = square[~columns.varying].sum() / max(square.sum(), np.finfo(float).tiny)

@@ -15,6 +15,7 @@ SHARES = {kinds.PROBABILITIES, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES}
 SQUASHED = 1.01  # the ends of what a sigmoid, a tanh or a softsign reach, but for rounding
 MANY_ZERO = 0.1  # of the outputs behind a relu
 FAR = 1000.0  # times the output
+IN_COMMON = "what labels have in common"
 FEW = 0.01  # labels outside of the reach of the output that are no fault
 
 
@@ -168,6 +169,8 @@ def targets(judged: Judged) -> Iterator[Sight]:
             "the loss, {loss:.3g}, falls without end as the output grows.",
             kinds.CLASS_PROBABILITIES: "The loss takes probabilities of classes, and the outputs "
             "of an example do not sum to 1: it falls as all of them grow, without a fit.",
+            kinds.CLASS_SHARES: "The loss takes probabilities of classes but for a factor, and the "
+            "output goes from {low:.3g} to {high:.3g}.",
             kinds.PROBABILITIES: "The loss takes probabilities, and the output goes from {low:.3g} "
             "to {high:.3g}.",
         },
@@ -178,6 +181,7 @@ def targets(judged: Judged) -> Iterator[Sight]:
             kinds.CLASS_LOGS: "Take a log-softmax behind the last layer, or a loss of logits, such "
             "as a cross-entropy.",
             kinds.CLASS_PROBABILITIES: "Take a softmax behind the last layer, or a loss of logits.",
+            kinds.CLASS_SHARES: "Take a softmax behind the last layer, or a loss of logits.",
             kinds.PROBABILITIES: "Take a sigmoid behind the last layer, or a loss of logits.",
         },
     ),
@@ -196,6 +200,7 @@ def negative(judged: Judged) -> Iterator[Sight]:
     fits = {
         kinds.CLASS_LOGS: end.sums_to_one == "logs" or end.high <= 0,
         kinds.CLASS_PROBABILITIES: end.sums_to_one == "rows",
+        kinds.CLASS_SHARES: end.low >= 0,
         kinds.PROBABILITIES: end.low >= 0 and end.high <= 1,
     }
     if not fits.get(end.kind.takes, True):
@@ -212,6 +217,8 @@ def negative(judged: Judged) -> Iterator[Sight]:
             "the classes.",
             kinds.PAIRS: "The loss compares each output with the labels of all examples: their "
             "shapes, one with a last axis of 1, broadcast to all pairs.",
+            IN_COMMON: "The loss takes of the labels only what they have in common, such as their "
+            "mean: in another order they make the same slope.",
         },
     ),
     advises=one_of(
@@ -219,6 +226,7 @@ def negative(judged: Judged) -> Iterator[Sight]:
         **{
             kinds.OVER_BATCH: "Take it along the last axis.",
             kinds.PAIRS: "Give output and labels one shape.",
+            IN_COMMON: "Compare each output with its own label first, and take the mean then.",
         },
     ),
     rank=END,
@@ -226,11 +234,15 @@ def negative(judged: Judged) -> Iterator[Sight]:
 def mixes(judged: Judged) -> Iterator[Sight]:
     """A loss that mixes examples.
 
-    Its slope is that of a softmax down the examples, or of all pairs of outputs and labels. A loss
-    that compares examples by intention has another.
+    Its slope is that of a softmax down the examples, or of all pairs of outputs and labels; or it
+    is the same with the labels in another order, and another one if all are those of one example. A
+    loss that compares examples by intention has another.
     """
-    if judged.end and judged.end.kind.takes in (kinds.OVER_BATCH, kinds.PAIRS):
-        yield Sight(len(judged.names), values={"how": judged.end.kind.takes})
+    end = judged.end
+    if end and end.kind.takes in (kinds.OVER_BATCH, kinds.PAIRS):
+        yield Sight(len(judged.names), values={"how": end.kind.takes})
+    elif end and end.sees_all:
+        yield Sight(len(judged.names), values={"how": IN_COMMON})
 
 
 @FINDINGS.rule(
@@ -255,6 +267,26 @@ def inverted(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
+    "linear",
+    "The output is a linear function of the inputs, though {count} layers with weights make it: no "
+    "activation acts between them, and they can learn no more than one of them.",
+    advises="Put an activation, such as a relu, behind each layer but the last.",
+    rank=END,
+)
+def linear(judged: Judged) -> Iterator[Sight]:
+    """Layers without an activation between them.
+
+    Two layers or more have weights, and the output, or its log-odds behind a sigmoid or softmax,
+    changes in proportion to a change of the inputs by ten times their size. Without a loss nothing
+    is said: lines are studied too.
+    """
+    arrays, end = judged.arrays, judged.end
+    count = len(np.unique(arrays.layer[arrays.weights]))
+    if end and end.is_linear and count > 1 and not np.isnan(end.loss):
+        yield Sight(values={"count": count})
+
+
+@FINDINGS.rule(
     "unlabelled",
     "The gradient does not depend on the labels: the loss is handed ys and has the same slope with "
     "those of other examples.",
@@ -265,7 +297,8 @@ def inverted(judged: Judged) -> Iterator[Sight]:
 def unlabelled(judged: Judged) -> Iterator[Sight]:
     """A loss that does not see the labels.
 
-    Its slope is the same with the labels in another order.
+    Its slope is the same with the labels in another order, and of each example with other outputs
+    of the others: a loss that compares examples by intention may need no labels.
     """
-    if judged.end and judged.end.sees_labels is False:
+    if judged.end and judged.end.sees_labels is False and not judged.end.compares:
         yield Sight(len(judged.names))

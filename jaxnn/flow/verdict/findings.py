@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from ...pytorch.block_choice import MOST
-from ...rules import Rules, Sight, one_of
+from ...rules import Found, Rules, Sight, one_of
 from ...texts import clean, listed, percent
 from ..formats.format_loss import Histogram, loss_scale
 from ..formats.number_formats import NARROW
@@ -22,7 +22,7 @@ from .arrays import STARVED
 from .judged import Judged
 from .network_advice import DRAW_AGAIN, MANY_DEAD, MANY_SATURATED
 from .rate_text import rate_text
-from .rates import STANDS_OUT, Change
+from .rates import MOST_ONCE, STANDS_OUT, Change
 from .theory_departure import gradient_departure, signal_departure
 from .through_time import TimeChange, largest_change
 
@@ -41,6 +41,11 @@ ZERO = "The weights of layer {name} are zero: {paths}. From layer {below} down �
 BLOWN_UP = f"Weights or biases have blown up. {DRAW_AGAIN}"
 
 FINDINGS: Rules[Judged] = Rules()
+
+
+def is_usual(found: Found) -> bool:
+    """Tell what is said of a network that needs no change, such as the rate of a healthy one."""
+    return FINDINGS[found.rule].healthy and not found.values.get("is_ill", False)
 
 
 # Broken: all else follows from that
@@ -238,7 +243,9 @@ def _through_time(change: TimeChange, **_: object) -> str:
     )
 
 
-def _gates_to_open(change: TimeChange, **_: object) -> str:
+def _gates_to_open(change: TimeChange, is_ill: bool, **_: object) -> str:
+    if not is_ill:
+        return ""
     if change.word == "exploding":
         return "Clip the gradient, or draw the recurrent weights smaller."
     if change.gates is None:
@@ -255,6 +262,7 @@ def _gates_to_open(change: TimeChange, **_: object) -> str:
     _through_time,
     advises=_gates_to_open,
     rank=UNSEEN,
+    healthy=True,
 )
 def time(judged: Judged) -> Iterator[Sight]:
     """A gradient that falls or grows through time.
@@ -262,11 +270,13 @@ def time(judged: Judged) -> Iterator[Sight]:
     Inside `nn.LSTM`, `nn.GRU` or `nn.RNN` Δ of what enters changes by more than a factor of ten
     over the steps, with a rate beyond three standard errors. The word and the rate remain those of
     the layers. A network that is read at every step has a gradient at each of them, whatever its
-    memory loses.
+    memory loses. Less than a thousand is usual: what the first step holds is still learnt.
     """
     change = largest_change(judged.flow.recurrences)
     if change is not None:
-        yield Sight(values={"change": change})
+        is_ill = abs(change.total) >= MOST_ONCE
+        path = f"{change.module}.weight_hh_l0".lstrip(".")
+        yield Sight(path=path, values={"change": change, "is_ill": is_ill})
 
 
 # Cut: Δ is exactly zero
@@ -316,10 +326,19 @@ def zero(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "cut",
-    "Nothing passes layer {name}: from layer {below} down Δ is exactly zero, every path being cut, "
-    "as by stop_gradient or by units that are off for the whole batch.",
-    advises="Take stop_gradient away there; of units that are off, draw weights and biases again, "
-    "biases at 0.",
+    one_of(
+        "why",
+        unknown="Nothing passes layer {name}: from layer {below} down Δ is exactly zero, every "
+        "path being cut, as by stop_gradient or by units that are off for the whole batch.",
+        bias="{path} turns all units of layer {name} off: its entries have a root mean square of "
+        "{size:.3g}, as the state has, and from layer {below} down Δ is exactly zero.",
+    ),
+    advises=one_of(
+        "why",
+        unknown="Take stop_gradient away there; of units that are off, draw weights and biases "
+        "again, biases at 0.",
+        bias="Set it to 0.",
+    ),
     rank=CUT,
     unless="oneunit relulogits",
 )
@@ -327,11 +346,18 @@ def all_cut(judged: Judged) -> Iterator[Sight]:
     """A layer that nothing passes.
 
     The same without zero weights, for example behind `stop_gradient`, or because all units are off
-    for the whole batch.
+    for the whole batch. If the state below is little but a bias, it is named.
     """
-    cut = judged.cut
-    if cut and cut.above is not None and not cut.zero:
-        yield Sight(cut.above, values={"below": judged.label(cut.below)})
+    cut, bias = judged.cut, judged.silencing_bias
+    if not cut or cut.above is None or cut.zero:
+        return
+    values: dict[str, object] = {"below": judged.label(cut.below), "why": "unknown"}
+    if bias is None:
+        yield Sight(cut.above, values=values)
+    else:
+        arrays = judged.arrays
+        values |= {"why": "bias", "size": 10 ** arrays.size[bias]}
+        yield Sight(int(arrays.layer[bias]), arrays.path[bias], values)
 
 
 # Rate
@@ -339,7 +365,7 @@ def all_cut(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule("rate", "{text}", rank=RATE, healthy=True)
 def rate(judged: Judged) -> Iterator[Sight]:
-    """The rate, if there is one, and of which array where states have several."""
+    """The rate, if there is one; that Adam makes up for it where it makes less than a thousand."""
     if judged.rate.word == "unknown":
         return
     text, streams = rate_text(judged), judged.flow.streams
@@ -349,7 +375,9 @@ def rate(judged: Judged) -> Iterator[Sight]:
             " That is the rate of the main array of each state, the one that enters the next "
             f"product; states have up to {most} arrays (flow.streams)."
         )
-    yield Sight(values={"word": judged.rate.word, "decades": judged.rate.decades, "text": text})
+    is_ill = judged.rate.ill and not judged.rate.is_mild
+    values = {"word": judged.rate.word, "decades": judged.rate.decades, "is_ill": is_ill}
+    yield Sight(values=values | {"text": text})
 
 
 @FINDINGS.rule(
@@ -626,9 +654,11 @@ def examples(judged: Judged) -> Iterator[Sight]:
 def positions(judged: Judged) -> Iterator[Sight]:
     """Positions that are all equal.
 
-    Likewise for the positions (tokens, pixels) of an example.
+    Likewise for the positions (tokens, pixels) of an example. Nothing is lost if the inputs are
+    the same at all positions.
     """
-    if judged.equal_positions is not None:
+    are_inputs = judged.data is not None and judged.data.are_positions_alike
+    if judged.equal_positions is not None and not are_inputs:
         yield Sight(judged.equal_positions)
 
 

@@ -34,6 +34,7 @@ from .arrays import Arrays
 from .network_advice import NetworkAdvice
 from .rates import LN10, Rate, are_alike, kinds_of, rate_of, repeated
 
+OFFSET_SPREAD, OFFSET_NEAR = 0.5, 1.5  # of a state that is little but a bias; and times its size
 GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
 
 
@@ -197,8 +198,28 @@ class Judged:
         last = len(self.names) + 1  # of a module of PyTorch what is above the last cut
         if above is None and not np.isneginf(self.arrays.delta[self.arrays.layer == last]).all():
             above = last
-        zero = () if above is None else tuple(self.arrays.zero_at_start(above))
-        return Cut(self.zero, above, zero)
+        known = self.arrays
+        zero = [] if above is None else known.zero_at_start(above) or known.zero_gains(above)
+        return Cut(self.zero, above, tuple(zero))
+
+    @cached_property
+    def silencing_bias(self) -> int | None:
+        """The number of the bias that makes up the state below a cut; None without one.
+
+        Units that are off make the states between exactly zero.
+        """
+        if self.cut is None or self.cut.above is None or self.flow.log_spread is None:
+            return None
+        rms = self.root_mean_square
+        on = [layer for layer in range(self.cut.below, 0, -1) if np.isfinite(rms[layer - 1])]
+        if not on or np.asarray(self.flow.log_spread, np.float64)[on[0] - 1] > np.log(
+            OFFSET_SPREAD
+        ):
+            return None
+        arrays = self.arrays
+        offsets = np.flatnonzero((arrays.layer == on[0]) & ~arrays.weights)
+        near = [i for i in offsets if abs(arrays.size[i] - rms[on[0] - 1]) < np.log10(OFFSET_NEAR)]
+        return int(near[0]) if near else None
 
     @cached_property
     def unreached(self) -> tuple[str, ...]:

@@ -133,17 +133,38 @@ def shared(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
+    "unoptimised",
+    "The output depends on {paths}, {count} in all, which the module does not list among its "
+    "parameters, as those of layers in a plain list: an optimiser of model.parameters() does not "
+    "have them.",
+    advises="Hold layers in a torch.nn.ModuleList or ModuleDict, tensors as torch.nn.Parameter or "
+    "in a ParameterList.",
+    rank=PARAMETERS,
+)
+def unlisted(judged: Judged) -> Iterator[Sight]:
+    """Parameters that the module does not list.
+
+    PyTorch: in the graph of the output are tensors that learn, held in a list, tuple or dict of a
+    module, and not among its parameters.
+    """
+    paths = () if judged.parameters is None else judged.parameters.unregistered
+    if paths:
+        yield Sight(path=clean(paths[0]), values={"paths": few_of(paths), "count": len(paths)})
+
+
+@FINDINGS.rule(
     "evalnorm",
     "Batch norm in eval mode divides by statistics that no batch has touched, mean 0 and variance "
     "1: {paths} {do} nothing.",
-    advises="Call model.train() to train, and train before model.eval().",
+    advises="Call model.train() to train, in Flax use_running_average=False, and train before "
+    "model.eval().",
     rank=PARAMETERS,
 )
 def untouched_norms(judged: Judged) -> Iterator[Sight]:
     """Batch norm in eval mode with untouched statistics.
 
-    PyTorch: running means are exactly 0 and variances 1, no batch was counted, and the module is in
-    eval mode.
+    Running means are exactly 0 and variances 1, and the norm subtracts and divides by these: in
+    PyTorch a module in eval mode that has counted no batch, in JAX one with use_running_average.
     """
     paths = () if judged.parameters is None else judged.parameters.untouched_norms
     if paths:
@@ -183,7 +204,8 @@ def bottleneck(judged: Judged) -> Iterator[Sight]:
 def noise(judged: Judged) -> Iterator[Sight]:
     """Dropout that is louder than what it passes.
 
-    PyTorch: the output changes from draw to draw by four times its mean over draws.
+    The output changes from draw to draw by four times its mean over draws: of a module of PyTorch,
+    and in JAX with a random key among the inputs.
     """
     known = None if judged.evidence is None else judged.evidence.noise
     if known and known.of_draws > LOUD * known.of_mean:

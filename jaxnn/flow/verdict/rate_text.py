@@ -27,12 +27,14 @@ def rate_text(judged: Judged) -> str:
             f"{rate.word.capitalize()}, no exponential: towards the input the gradient {grows} "
             f"like {_formula(rate.law)}, {rate.repeated:+.3g} decades {over}."
         )
+    # Adam divides what each array gets by its size; steps through time share their arrays.
+    made_up_for = "" if judged.flow.parameters.tied else "; Adam's step sizes make up for it"
     if rate.is_short:
         part = 10 ** -abs(rate.repeated)
         first, other = ("first", "last") if rate.repeated < 0 else ("last", "first")
         return (
             f"Too few {units} for a rate: {rate.repeated:+.3g} decades {over}. The {first} "
-            f"gets {part:.2g} of the gradient of the {other}; Adam's step sizes make up for it."
+            f"gets {part:.2g} of the gradient of the {other}{made_up_for}."
         )
     error = "" if np.isnan(rate.error) else f" ± {rate.error:.1g}"
     per_layer = f"{rate.decades:+.3g}{error} decades a {unit}"
@@ -41,7 +43,8 @@ def rate_text(judged: Judged) -> str:
             f"Erratic, {rate.total:+.3g} decades over the whole network, most of it by "
             f"{_culprits(rate)}; the others change the gradient by {per_layer} towards the input."
         )
-    return f"{rate.word.capitalize()}, {per_layer} towards the input, {rate.repeated:+.3g} {over}."
+    text = f"{rate.word.capitalize()}, {per_layer} towards the input, {rate.repeated:+.3g} {over}"
+    return f"{text}{made_up_for}." if rate.is_mild else f"{text}."
 
 
 def _too_few(judged: Judged, units: str) -> str:

@@ -131,6 +131,12 @@ class Rate:
         return self.word == UNCLEAR and self.layers <= TOO_FEW + 1
 
     @property
+    def is_mild(self) -> bool:
+        """True if a gradient that vanishes or explodes does so by less than a thousand."""
+        makes = max(abs(self.repeated), abs(self.total))
+        return self.word in ("vanishing", "exploding") and makes < MOST_ONCE
+
+    @property
     def once(self) -> tuple[Change, ...]:
         """Those of `others` that change the gradient by ten or more."""
         return tuple(change for change in self.others if abs(change.decades) >= DECADES)

@@ -15,7 +15,7 @@ from ...texts import label
 from ..formats.ranges import FORMATS
 from ..record.flow import Flow
 from ..view.table import assert_one, findings_as_html
-from .findings import FINDINGS
+from .findings import FINDINGS, is_usual
 from .judged import Judged
 from .network_advice import NetworkAdvice, Remedy
 from .rate_text import rate_text
@@ -140,7 +140,7 @@ class Verdict:
     @property
     def well(self) -> bool:
         """True if no gradient is ill, zero or without a number, and nothing else stands out."""
-        usual = all(FINDINGS[found.rule].healthy for found in self.findings)
+        usual = all(map(is_usual, self.findings))
         steady = self.word == "steady" or (self.word == "unknown" and self.layers < 2)
         steady |= self.law is not None and not self.ill
         rest = sum(change.decades for change in self.others)

@@ -7,7 +7,7 @@ means; with what the rule advises it is a row of the guide. Sizes are Euclidean 
 parameter array of two axes or more. `states` has the rules on states and gradients, `updates` those
 on what a step does to the parameters, `losses` those on the loss. To add an alarm, enter a function
 in `ALARMS` in one of them and its cases in `tests/test_alarms.py`; CONTRIBUTING.md walks through
-it.
+it. `order` has those on what several batches show together.
 
 A rule on the loss or on an update names a cause only if another number agrees; else it says what
 was seen. Failures of the watch itself are alarms too, each at its first: see `FAILURES`.
@@ -20,10 +20,20 @@ import numpy as np
 from ..journal import FILE
 from ..measurements import Measurements
 from ..watched import Alarm, Watched
-from . import losses, states, updates  # which enter their rules
+from . import losses, order, states, updates  # which enter their rules
 from .table import ALARMS
 
-__all__ = ["ALARMS", "FAILURES", "alarms_of", "guide", "is_of_step", "losses", "states", "updates"]
+__all__ = [
+    "ALARMS",
+    "FAILURES",
+    "alarms_of",
+    "guide",
+    "is_of_step",
+    "losses",
+    "order",
+    "states",
+    "updates",
+]
 
 FAILURES = {  # of a part of the watch, with its error message
     "measurement": "the gradient could not be measured ({})",

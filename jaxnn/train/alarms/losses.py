@@ -53,7 +53,7 @@ def spike(seen: Measurements) -> Iterator[Sight]:
     both.
 
     A batch that is unlike the others, labels that have changed, or a step that was too large: it
-    says so if the update before it was five times as large as usual.
+    says so if the update before it, of PyTorch the gradient, was five times as large as usual.
     """
     losses = seen.steps.column("loss", WINDOW + LASTING)
     window, last = losses[:-LASTING], losses[-LASTING:]
@@ -73,10 +73,17 @@ def spike(seen: Measurements) -> Iterator[Sight]:
 
 
 def _large_step(seen: Measurements, begins: int) -> str:
-    """Say that the step before the last few was large, if it was; of JAX its update is known."""
-    sizes = seen.steps.column("log10_update", WINDOW)[:-begins]
-    times = sizes[-1] - np.median(sizes)
-    return f", after an update {10**times:.2g} times as large as usual" if times > LARGER else ""
+    """Say that the step before the last few was large, if it was.
+
+    Of JAX its update is known, of PyTorch the gradient that the optimiser took.
+    """
+    for name in ("update", "gradient"):
+        sizes = seen.steps.column(f"log10_{name}", WINDOW)[:-begins]
+        times = sizes[-1] - np.median(sizes)
+        if times > LARGER:
+            article = "an" if name == "update" else "a"
+            return f", after {article} {name} {10**times:.2g} times as large as usual"
+    return ""
 
 
 @ALARMS.rule(

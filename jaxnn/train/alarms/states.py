@@ -205,15 +205,19 @@ def starved_experts(seen: Measurements) -> Iterator[Sight]:
     says="all examples are equal but for rounding, from layer {name} up",
     advises="weights nearer to their critical size, a norm, a skip connection",
     see="[what cures it](../cures.md)",
+    unless="constant",
 )
 def equal_examples(seen: Measurements) -> Iterator[Sight]:
     """Examples that are told apart no longer.
 
-    From some layer upwards the states of all examples are equal except for rounding.
+    From some layer upwards the states of all examples are equal except for rounding, in two
+    measurements.
 
     Nothing above that layer can tell inputs apart.
     """
-    log_spread = seen.column("layers", "log10_spread") * LN10
+    if len(seen) < 2:
+        return
+    log_spread = seen.last("layers", "log10_spread", 2).max(axis=0) * LN10
     if not np.isnan(log_spread).all():  # as of a single example
         layer = indistinguishable_in(seen.dtype, np.arange(len(log_spread)), log_spread)
         if layer is not None:
@@ -246,7 +250,8 @@ def gradient(seen: Measurements) -> Iterator[Sight]:
 def cut(seen: Measurements) -> Iterator[Sight]:
     """Weights that are cut off from the loss.
 
-    Δ of a weight is exactly zero, in two measurements, in all layers that share it.
+    Δ of a weight is exactly zero, in two measurements, in all layers that share it. It had none
+    before either, or the loss does not fall.
 
     Every path from it to the loss is cut: by a zero factor, dead units, or `stop_gradient`.
     """
@@ -256,6 +261,8 @@ def cut(seen: Measurements) -> Iterator[Sight]:
     if not zero[-1].all():  # else the loss itself is zero
         paths = np.array([array["path"] for array in seen.start["parameters"]])
         is_cut = zero.all(axis=0) & ~np.isin(paths, paths[~zero.all(axis=0)])
+        if len(seen) > 2 and seen.trend is not None and seen.trend.falls and is_cut.any():
+            is_cut &= np.isneginf(seen.earlier("parameters", "log10_delta")).all(axis=0)
         highest_first = np.flatnonzero(is_cut & seen.weights)[::-1]
         yield from (seen.sight(int(array)) for array in highest_first)
 

@@ -16,10 +16,12 @@ from .table import ALARMS
 
 LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
 SLOW_UPDATE, SLOW_LIKE = 2e-5, 1e-3  # of the weight; of the update of the others
-SMALL_STEP, FLAT, FLAT_STEPS = 2e-4, 0.02, 100  # of the weight, while a loss stays for so long
+SMALL_STEP, FLAT, FLAT_STEPS = 3e-4, 0.02, 100  # of the weight, while a loss stays for so long
+SLOW_STEPS = 50  # after which weights have moved by about a hundredth at such steps
 LEAST_LEVERAGE = 1e-3  # of weights over the loss, without which no step would help
 LOST_SIZE, HALF_LIFE, SHRINKS = 0.3, 1000, -0.5  # of weights, steps, cosine
 SAME, OTHER = 1e-3, 1e-2  # of decades: one factor for all arrays; sizes that differ
+ENTRIES_DIFFER = 0.04  # decades of gradients whose entries are clipped to one size
 CUT_SHORT = 0.5  # decades by which a clip shortens a gradient
 GROWN, SAME_SIZE = 3.0, 0.3  # times, of a gradient that adds up; decades in which it is one size
 IN_ROW = 10  # steps
@@ -78,20 +80,24 @@ def _is_rounded(seen: Measurements, moves: np.ndarray) -> np.ndarray:
         "extent",
         all="no parameter has moved in {steps} steps, though Δ is not zero: no step is taken",
         one="{array} has not moved in {steps} steps, though it has a Δ",
+        since="{array} is frozen since step {since} (requires_grad=False), and moved before",
     ),
     advises="call the optimiser's step, and hand on what it returns; a step size above 0 for this "
-    "array",
+    'array; if it is frozen on purpose, `ignore=("still",)`',
     unless="unoptimised",
 )
 def still(seen: Measurements) -> Iterator[Sight]:
-    """Arrays that never move.
+    """Arrays that do not move.
 
-    A weight that has a Δ is exactly equal at all measurements, or all weights are.
+    A weight that has a Δ is exactly equal at all measurements, or all weights are; or, in PyTorch,
+    one that moved before is frozen in two measurements.
 
-    The step size is 0 or rounded away, or what the optimiser returns is not used.
+    The step size is 0 or rounded away, what the optimiser returns is not used, or the weight was
+    frozen and not thawed.
     """
     stays = seen.never_moved() & seen.weights
     if not stays.any():
+        yield from _frozen(seen)
         return
     steps = seen.step - seen.lines[0]["step"]
     if not np.isfinite(seen.column("parameters", "log10_update")).any():
@@ -100,6 +106,18 @@ def still(seen: Measurements) -> Iterator[Sight]:
     yield from (
         seen.sight(int(array), {"extent": "one", "steps": steps}) for array in np.flatnonzero(stays)
     )
+
+
+def _frozen(seen: Measurements) -> Iterator[Sight]:
+    """Yield the weights that moved and are frozen in two measurements, which have no Δ then."""
+    if len(seen) < 3:
+        return
+    now, delta = (seen.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
+    is_frozen = (np.isneginf(now) & np.isnan(delta)).all(axis=0) & seen.weights
+    if is_frozen.any() and np.isfinite(now).all(axis=0).any():
+        is_frozen &= np.isfinite(seen.earlier("parameters", "log10_update")[-1])
+        for array in np.flatnonzero(is_frozen):
+            yield seen.sight(int(array), {"extent": "since", "since": seen.lines[-2]["step"]})
 
 
 @ALARMS.rule(
@@ -177,12 +195,15 @@ def large_update(seen: Measurements) -> Iterator[Sight]:
     """Updates that are too large.
 
     After the first step, ‖update‖ / ‖θ‖ is at least 0.1 in half of the weights, or at least 0.3 in
-    one of them twice, and the loss, if it is known, does not fall.
+    one of them twice, and the loss, if it is known, does not fall. Updates that point to zero and
+    make a weight smaller are those of decay, and do not count.
 
     Each step replaces a good part of the network.
     """
-    ratio = seen.update_ratio()
-    if len(seen) < 2 or np.isnan(ratio).all():
+    if len(seen) < 2:
+        return
+    ratio = np.where(_shrinks(seen), np.nan, seen.update_ratio())
+    if np.isnan(ratio).all():
         return
     trend = seen.trend
     # Of a loss that does not change with the weights, the size of steps is no cause.
@@ -192,13 +213,19 @@ def large_update(seen: Measurements) -> Iterator[Sight]:
     if trend is not None:
         outcome = f", and the loss was {trend.first:.3g} and is {trend.last:.3g}: the step is "
         outcome += "too large"
-    worst, median = int(np.nanargmax(ratio)), seen.usual_ratio
+    worst, median = int(np.nanargmax(ratio)), float(np.nanmedian(ratio))
     values = {"ratio": float(10 ** ratio[worst]), "median": float(10**median), "outcome": outcome}
     if median >= np.log10(LARGE_UPDATE):
         yield seen.sight(worst, values | {"extent": "half"})
     both = np.fmin(ratio, seen.update_ratio(back=1))
     if both[worst] >= np.log10(LARGEST_UPDATE):
         yield seen.sight(worst, values | {"extent": "one"})
+
+
+def _shrinks(seen: Measurements) -> np.ndarray:
+    """Tell of arrays that updates make smaller, by pointing to zero."""
+    size = seen.last("parameters", "log10_size", 2)
+    return np.asarray((size[-1] < size[0]) & (seen.column("parameters", "radial") < SHRINKS))
 
 
 @ALARMS.rule(
@@ -218,8 +245,8 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
 
     ‖update‖ / ‖θ‖ of a weight is below a thousandth of what it is in half of them, although its
     Δ / θ is not a tenth of theirs; or it is below 0.00002 in half of them since the first step,
-    or below 0.0002 for a hundred steps, does not grow, and the loss stays although Δ is large
-    enough to change it.
+    or below 0.0003 for fifty steps, does not grow, and the loss stays although Δ is large enough to
+    change it.
 
     At this rate the weights stay as they were drawn.
     """
@@ -240,7 +267,7 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
     if trend is None or trend.falls or seen.leverage < LEAST_LEVERAGE:
         return
     is_flat = abs(trend.last - trend.first) < FLAT * abs(trend.first)
-    if is_flat and seen.step - seen.lines[0]["step"] >= FLAT_STEPS:
+    if is_flat and seen.step - seen.lines[0]["step"] >= SLOW_STEPS:
         limit = SMALL_STEP
     if max(median, first) < np.log10(limit) and median < first + LOG2:
         yield Sight(values={"extent": "all", "ratio": float(10**median)})
@@ -316,6 +343,9 @@ def decay(seen: Measurements) -> Iterator[Sight]:
         "{least:.2g} to {most:.2g}",
         gradient="every step is clipped: the optimiser takes a gradient of {limit:.3g} each time, "
         "of {most:.2g} that the batch has",
+        entries="each array moves by the same size in every step, {update:.3g} of all together, "
+        "with gradients from {least:.2g} to {most:.2g}: their entries are clipped, or taken by "
+        "their signs alone",
     ),
     advises="a larger limit; compare it with the size of the gradient in `parameter_table()`",
 )
@@ -325,7 +355,8 @@ def clipped(seen: Measurements) -> Iterator[Sight]:
     The update is the gradient times a factor, and has the same size in two measurements although
     the gradients differ; or, in PyTorch and with any optimiser, ten gradients in a row that the
     optimiser takes have the same size, less than a third of that of the batch. And updates are
-    below 0.001 of the weights.
+    below 0.001 of the weights. Or the update of each array has one size, below 0.00002 of the
+    weights, and gradients differ by a tenth: entries are clipped one by one.
 
     Every step is clipped, so the limit has become the step size.
     """
@@ -350,13 +381,16 @@ def _clipped_updates(seen: Measurements) -> Iterator[Sight]:
     moved = np.isfinite(update).all(axis=0) & np.isfinite(delta).all(axis=0)
     if np.sum(moved) < 3:
         return
-    factor = (update - delta)[:, moved]
+    factor, each = (v[:, moved] for v in (update - delta, update))
     is_one = (np.ptp(factor, axis=1) < SAME).all()
     updates, gradients = (_log10_norm(v[:, moved]) for v in (update, delta))
-    if is_one and np.ptp(updates) < SAME and np.ptp(gradients) > OTHER:
-        values = {"update": float(10 ** updates[-1])}
+    differ = np.ptp(gradients)
+    is_by_value = np.ptp(each, axis=0).max() < OTHER and differ > ENTRIES_DIFFER
+    is_by_value &= seen.usual_ratio < np.log10(SLOW_UPDATE)
+    if (is_one and np.ptp(updates) < SAME and differ > OTHER) or is_by_value:
+        values = {"update": float(10 ** updates[-1]), "seen_in": "update" if is_one else "entries"}
         values |= {"least": float(10 ** gradients.min()), "most": float(10 ** gradients.max())}
-        yield Sight(values={"seen_in": "update", **values})
+        yield Sight(values=values)
 
 
 def _log10_norm(log10: PerArray) -> np.ndarray:

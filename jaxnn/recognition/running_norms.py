@@ -1,0 +1,34 @@
+"""Norms in the program of a layer that divide by statistics among its arrays, as in eval mode.
+
+(x - mean) / √(variance + ε)    mean and variance are arrays of the layer, not made of x
+"""
+
+from collections.abc import Iterator
+
+from ..jaxpr.primitives import CASTS, SHAPES, SUMS
+from ..jaxpr.program import Step
+from .step_graph import Graph
+
+ROOTS = {"rsqrt", "sqrt"}
+
+
+def running_norms_of(graph: Graph) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of the arrays with mean and variance of each norm, in their order."""
+    arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
+    means = [i for i, v in enumerate(arrays) if _ends_in(graph, v, {"sub"}, CASTS | SHAPES)]
+    for i, v in enumerate(arrays):
+        if _ends_in(graph, v, ROOTS, CASTS | SHAPES | SUMS):
+            shape = graph.flat.shape(v)
+            alike = [m for m in means if m != i and graph.flat.shape(arrays[m]) == shape]
+            if alike:
+                means.remove(alike[0])
+                yield alike[0], i
+
+
+def _ends_in(graph: Graph, v: int, ends: set[str], between: frozenset[str]) -> bool:
+    """Tell whether one of some steps takes an array, with no more than others between."""
+
+    def goes_on(step: Step) -> bool:
+        return step.eqn.primitive.name in between
+
+    return any(step.eqn.primitive.name in ends for step in graph.above(v, goes_on))

@@ -1,0 +1,34 @@
+"""Alarms on the order of examples, which several batches show together."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...rules import Sight
+from ..measurements import Measurements
+from .table import ALARMS
+
+FEWEST, RECENT = 3, 8  # measurements that tell, and those that are looked at
+FEWEST_LABELS = 8  # of a batch
+
+
+@ALARMS.rule(
+    "sorted",
+    says="in each of {count} batches all labels are of one class, or of two one after the other, "
+    "and other batches have other ones: the examples are in the order of their classes",
+    advises="shuffle examples and labels together before each epoch",
+)
+def sorted_batches(seen: Measurements) -> Iterator[Sight]:
+    """Batches of one class each.
+
+    In the last three to eight measurements the labels of a batch, eight or more, change at most
+    once from one example to the next, and are not of the same class in all of them.
+
+    The examples come in the order of their classes, so each step unlearns what others taught.
+    """
+    labels = [line.get("labels") for line in seen.lines[-RECENT:]]
+    if len(labels) < FEWEST or any(v is None for v in labels):
+        return
+    usual, changes, count = np.array(labels, float).T
+    if count.min() >= FEWEST_LABELS and changes.max() <= 1 and np.ptp(usual):
+        yield Sight(values={"count": len(labels)})
