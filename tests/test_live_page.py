@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from experiments import watch
@@ -184,7 +185,7 @@ def test_a_mistake_is_one_sentence(tmp_path, capsys, arguments, sentence):
 
 
 def test_a_page_is_written_that_asks_nobody(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("experiments.pages.web.library", lambda: "")
+    monkeypatch.setattr("experiments.pages.web.drawn_with", lambda specs: ("", specs))
     record(tmp_path / "one", START, measured(0, -3.0))
     assert main(["watch", str(tmp_path / "one"), "--out", str(tmp_path / "page.html")]) == 0
     text = (tmp_path / "page.html").read_text()
@@ -210,7 +211,7 @@ def ask(served, path, host=None):
 
 
 def test_the_server_answers_with_what_is_new(serving, monkeypatch):
-    monkeypatch.setattr("experiments.pages.web.library", lambda: "")
+    monkeypatch.setattr("experiments.pages.web.drawn_with", lambda specs: ("", specs))
     folder, served = serving
     status, text = ask(served, "/")
     assert (status, "connect-src" in text) == (200, True)
@@ -257,6 +258,21 @@ def test_a_port_that_is_taken_is_said(serving):
     port = served.server_address[1]
     with pytest.raises(OSError, match=f"port: {port} cannot be used .* choose another, or 0"):
         watch.run(watch.Request((), port, None))
+
+
+@pytest.mark.slow
+def test_the_page_of_fifty_measurements_of_twenty_layers_is_small(tmp_path):
+    """Numbers that look measured: those that repeat would be packed away."""
+    rng = np.random.default_rng(0)
+    places = [{"layer": i, "name": f"block {i}", "size": 64} for i in range(1, 21)]
+    arrays = [{"layer": i, "path": f"[{i}]", "shape": [64, 64]} for i in range(1, 21)]
+    columns = [name for name in LAYERS if "exponent" not in name]
+    lines = [measured(10 * step, 0.0, loss=rng.normal()) for step in range(50)]
+    for line in lines:
+        line["layers"] = {name: rng.normal(size=20).tolist() for name in columns}
+        line["parameters"] = {name: rng.normal(size=20).tolist() for name in line["parameters"]}
+    folder = record(tmp_path / "one", START | {"layers": places, "parameters": arrays}, *lines)
+    assert len(server.written((folder,)).encode()) < 400_000
 
 
 @pytest.mark.slow

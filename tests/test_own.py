@@ -90,7 +90,7 @@ EXPERIMENT = Experiment(
 def no_pictures(monkeypatch, tmp_path):
     """Pictures and Vega take seconds; the list of files that were run is the test's own."""
     monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
-    monkeypatch.setattr(web, "library", lambda: "")
+    monkeypatch.setattr(web, "drawn_with", lambda specs: ("", specs))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 

@@ -1,10 +1,13 @@
 """Names that a terminal obeys, XML forbids or UTF-8 cannot hold, wherever they are shown."""
 
+import gzip
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -231,7 +234,7 @@ def test_a_mistake_in_a_command_steers_no_terminal(capsys):
 
 def test_pages_are_clean_in_their_words_and_in_their_data(monkeypatch):
     """Halves of pairs too, with which a page could not be written."""
-    monkeypatch.setattr(web, "library", lambda: "")
+    monkeypatch.setattr(web, "drawn_with", lambda specs: ("", specs))
     names = (*EVIL, "a\udcff")
     frame = pl.DataFrame({"name": EVIL})
     spec = {"title": {"text": "t\udcff", "subtitle": [*names]}, "datasets": {"d": [*names]}}
@@ -249,7 +252,9 @@ def test_pages_are_clean_in_their_words_and_in_their_data(monkeypatch):
         page.encode()
         assert clean_lines(page) == page
         assert all(f"<{mark}>{name}</{mark}>" in page for name in (*NAMES, "a�"))
-        assert all(f'"{name}"' in page.rpartition("application/json")[2] for name in NAMES)
+        packed = re.search('id="charts">(.*)</script>', page)[1]
+        data = page.rpartition("application/json")[2] + gzip.decompress(b64decode(packed)).decode()
+        assert all(f'"{name}"' in data for name in NAMES)
 
 
 def test_a_panel_shows_the_rows_of_its_file_whatever_the_file_is_called(monkeypatch):

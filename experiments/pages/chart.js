@@ -7,30 +7,27 @@ const NARROW = 760; // pixels
 const AXIS = 110; // pixels for the axis on the left of a panel and the space on its right
 
 function fitted(spec) {
-  const { hconcat, ...rest } = spec;
-  const panels = hconcat ?? spec.concat;
-  if (!panels) return { ...spec, width: room, autosize: { type: "fit-x", contains: "padding" } };
-  const columns = room < NARROW ? 1 : hconcat ? hconcat.length : spec.columns;
+  const { layout, signals } = spec;
+  if (!layout?.columns) return spec;
+  const columns = room < NARROW ? 1 : layout.columns;
   const width = room / columns - AXIS;
-  return { ...rest, columns, concat: panels.map((panel) => ({ ...panel, width })) };
+  const isWidth = ({ name, value }) => /width$/i.test(name) && value !== undefined;
+  return {
+    ...spec,
+    ...(spec.width && { width }), // of a single panel
+    layout: { ...layout, columns },
+    signals: signals.map((signal) => (isWidth(signal) ? { ...signal, value: width } : signal)),
+  };
 }
 
-const spec = JSON.parse(document.getElementById("spec").textContent, (key, value) =>
-  key === "labelLimit" ? Math.min(value, room / 2.6) : value
-);
+const labelled = (spec) =>
+  JSON.parse(JSON.stringify(spec), (key, value) =>
+    key === "labelLimit" ? Math.min(value, room / 2.6) : value
+  );
 
-const options = {
-  ast: true,
-  renderer: "svg",
-  logLevel: 1, // errors: that a line has nothing to show is none
-  actions: { export: true, source: false, compiled: false, editor: false },
-  tooltip: { disableDefaultStyle: true },
-};
-
-library
-  .then(() => vegaEmbed(place, fitted(spec), options))
+specs
+  .then(([spec]) => drawn(place, fitted(labelled(spec))))
   .then(() => {
-    document.querySelector(".vega-embed summary")?.setAttribute("aria-label", "Save this chart");
     document.documentElement.dataset.ready = "yes";
   })
   .catch(console.error);

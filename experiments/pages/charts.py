@@ -30,7 +30,7 @@ SCALE = 2  # pixels of a PNG for one of the chart
 MOST_OF_A_TITLE, MOST_OF_A_LINE = 300, 3000  # pixels; a user's name may have any length
 DIGITS = 6  # of a number in a chart
 NOTE = 100  # characters of a line of a note
-NARROW = 290  # pixels of a plot on a phone
+NARROW, WIDTH = 290, 400  # pixels of a plot, on a phone and elsewhere
 LETTER, HEAD_LETTER = 5.6, 8.4  # pixels of a letter in the mean, and of one of a large title
 TICKS_APART = 1.4  # the least ratio of two depths with a tick
 EDGES: dict[str, tuple[str, Any]] = {
@@ -90,11 +90,25 @@ def _page(spec: dict[str, Any], stem: str, note: str) -> str:
     return web.render(
         "chart.html.jinja",
         "chart.js",
+        [cleaned(_fluid(spec))],
         title=title["text"],
         note=note,
         lines=title.get("subtitle", []),
-        spec=web.in_script(cleaned(spec)),
     )
+
+
+def _fluid(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a chart that the page may fit: as wide as the page, or its panels in columns."""
+    if "vconcat" in spec:
+        return spec
+    rest = dict(spec)
+    in_a_row = rest.pop("hconcat", None)
+    panels = in_a_row or rest.pop("concat", None)
+    if panels is None:
+        return rest | {"width": "container"}
+    columns = {"columns": len(panels)} if in_a_row else {}
+    # A width that the page replaces; of one that follows from steps of its axis there is no signal.
+    return rest | columns | {"concat": [panel | {"width": WIDTH} for panel in panels]}
 
 
 def as_dict(chart: Chart, choices: Mapping[str, Any], ink: str, paper: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """vl-convert, in a process of its own while this one measures.
 
-Its JavaScript engine takes half a second to start and two to bundle Vega, holding Python's lock all
+Its JavaScript engine takes half a second to start and one to bundle Vega, holding Python's lock all
 the time. So a command starts the process first of all (`start`), and it gets ready while this one
 imports, compiles and measures; later it draws while this one writes the page. The bundle is kept in
 the user's cache folder for the next command. Without the process, as in a test or a notebook, and
@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import ctypes
 import hashlib
+import mmap
 import multiprocessing
 import os
 import re
@@ -21,7 +22,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from importlib import metadata
@@ -66,40 +67,82 @@ def picture(spec: dict[str, Any], scale: float) -> Picture:
 def _drawn(spec: dict[str, Any], scale: float) -> Picture:
     import vl_convert  # here and below, for the other process has to start before all imports
 
-    _, _, version = spec.get("$schema", _newest()).rpartition("/")
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=minor(version))
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=_version(spec))
     png, pdf = vl_convert.svg_to_png(svg, scale=scale), vl_convert.svg_to_pdf(svg)
     return Picture(png, svg.encode("utf-8"), pdf)
 
 
-@cache
-def library(version: str) -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
+def compiled(specs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return specifications of Vega-Lite in Vega, which a third of the libraries can draw."""
     import vl_convert
 
-    stored = stored_library(version)
+    return [vl_convert.vegalite_to_vega(spec, vl_version=_version(spec)) for spec in specs]
+
+
+def _version(spec: dict[str, Any]) -> str:
+    """Return the version of Vega-Lite, which mostly is the newest, as vl-convert names it."""
+    import vl_convert
+
+    _, _, version = spec.get("$schema", "").rpartition("/")  # such as v6.4.1.json
+    newest: str = vl_convert.get_vegalite_versions()[-1]
+    return ".".join(version.lstrip("v").split(".")[:2]) or newest
+
+
+# What draws charts, interprets their expressions, and shows tooltips.
+PARTS = {
+    "vega": "parse, View",
+    "vega-interpreter": "expressionInterpreter",
+    "vega-tooltip": "Handler",
+}
+
+
+@cache
+def library() -> str:
+    """Return a script that defines `vega`, with `PARTS`.
+
+    Vega-Lite and the rest of Vega-Embed are a third of what all weigh.
+    """
+    import vl_convert
+
+    stored = stored_library()
     if stored is not None:
         return stored
-    define = "window.vegaEmbed = vegaEmbed;"
-    script = vl_convert.javascript_bundle(define, vl_version=version).encode()
-    kept = _place_of(version)
+    script = vl_convert.javascript_bundle(_definition()).encode()
+    kept = _place()
     with contextlib.suppress(OSError):  # then the next command bundles it too
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(b"\n".join((_digest(script), script)))
     return script.decode()
 
 
-def stored_library(version: str) -> str | None:
+def _definition() -> str:
+    """Return the module that the script is bundled from.
+
+    The engine has its parts under addresses that it names nowhere but in its own file.
+    """
+    import vl_convert
+
+    (file,) = Path(vl_convert.__file__).parent.glob("vl_convert.*")
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as code:
+        lines = [
+            f'import {{ {names} }} from "{address[0].decode()}";'
+            for part, names in PARTS.items()
+            for address in re.finditer(rb"/npm/%s@[\d.]+/\+esm" % part.encode(), code)
+        ]
+    return "\n".join([*dict.fromkeys(lines), f"window.vega = {{ {', '.join(PARTS.values())} }};"])
+
+
+def stored_library() -> str | None:
     """Return `library` if an earlier command has stored it, which takes no engine."""
     with contextlib.suppress(OSError):
-        digest, _, script = _place_of(version).read_bytes().partition(b"\n")
+        digest, _, script = _place().read_bytes().partition(b"\n")
         if digest == _digest(script):  # else it is damaged, or not yet whole
             return script.decode()
     return None
 
 
-def _place_of(version: str) -> Path:
-    name = f"vega-lite-{version}-of-{metadata.version('vl-convert-python')}.js"
+def _place() -> Path:
+    name = f"vega-of-{metadata.version('vl-convert-python')}.js"
     return platformdirs.user_cache_path("jaxnn") / "scripts" / name
 
 
@@ -107,19 +150,11 @@ def _digest(script: bytes) -> bytes:
     return hashlib.sha256(script).hexdigest().encode()
 
 
-def minor(version: str) -> str:
-    """Return a version of Vega-Lite as vl-convert names it: "v6.4.1" and "v6.4.1.json" are 6.4."""
-    return ".".join(version.lstrip("v").split(".")[:2])
-
-
-def _newest() -> str:
-    """Return the newest version of Vega-Lite there is, which mostly is the one Altair writes."""
-    import vl_convert
-
-    return vl_convert.get_vegalite_versions()[-1]
-
-
-FUNCTIONS: dict[str, Callable[..., Any]] = {"picture": picture, "library": library}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "picture": picture,
+    "compiled": compiled,
+    "library": library,
+}
 SET_DEATH_SIGNAL = 1  # of prctl
 EMPTY = {"mark": "point", "data": {"values": []}}  # drawn to start the engine
 
@@ -315,7 +350,7 @@ def serve(requests: Connection, printed: str, parent: int | None) -> None:
         Path(printed).unlink()
     for stream in (1, 2):
         os.dup2(file, stream)
-    library(_newest())
+    library()
     _drawn(EMPTY, 1)
     with contextlib.suppress(EOFError, OSError):  # nobody waits any more
         while True:

@@ -119,27 +119,21 @@ async function follow(views) {
   setTimeout(() => follow(views), PAUSE);
 }
 
+// A chart has the rows for itself: Vega writes into them.
+const filled = (spec) => ({
+  ...spec,
+  data: spec.data.map((table) =>
+    table.name in data ? { ...table, values: data[table.name].map((row) => ({ ...row })) } : table
+  ),
+});
+
 async function start() {
   for (const [name, columns] of Object.entries(await plain(inside.data))) {
     data[name] = rowsOf(columns);
   }
-  await library;
-  const embedded = await Promise.all(
-    inside.charts.map((spec, i) =>
-      vegaEmbed(`#chart-${i}`, { ...spec, datasets: { ...spec.datasets, ...data } }, {
-        ast: true,
-        renderer: "svg",
-        logLevel: 1, // errors: that a line has nothing to show is none
-        actions: { export: true, source: false, compiled: false, editor: false },
-        tooltip: { disableDefaultStyle: true },
-      })
-    )
+  const views = await Promise.all(
+    (await specs).map((spec, i) => drawn(document.getElementById(`chart-${i}`), filled(spec)))
   );
-  const views = embedded.map((result) => result.view);
-  // The menu of a chart has a picture alone.
-  for (const menu of document.querySelectorAll(".vega-embed summary")) {
-    menu.setAttribute("aria-label", "Save this chart");
-  }
   for (const choice of inside.choices) {
     control(choice).addEventListener("change", () => show(views));
   }

@@ -7,7 +7,6 @@ chart.
 """
 
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,17 +127,20 @@ class Html:
     @cached_property
     def _inside(self) -> Markup:
         page = self.page
-        choices = {choice.name: choice.value for choice in page.choices}
         inside = cleaned(
             {
                 "choices": [choice._asdict() for choice in page.choices],
-                "charts": [_spec(panel, choices) for panel in page.panels],
                 "data": _packed_if_many(self.data),
                 "numbers": page.numbers._asdict(),
                 "live": self.live,
             }
         )
         return web.in_script(inside)
+
+    @cached_property
+    def _specs(self) -> list[dict[str, Any]]:
+        choices = {choice.name: choice.value for choice in self.page.choices}
+        return [cleaned(_spec(panel, choices)) for panel in self.page.panels]
 
     @cached_property
     def data(self) -> Tables:
@@ -178,6 +180,7 @@ class Html:
         return web.render(
             "report.html.jinja",
             "report.js",
+            self._specs,
             page=self.page,
             inside=self._inside,
             note=self.note,
@@ -196,7 +199,7 @@ def _spec(panel: Panel, choices: dict[str, Any]) -> dict[str, Any]:
 
 def _packed_if_many(tables: Tables) -> Tables | str:
     """Return tables as they are, or, where that is long, their JSON by gzip and base64."""
-    text = json.dumps(tables, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = web.as_json(tables)
     return tables if len(text) < MOST_PLAIN else web.packed(text)
 
 

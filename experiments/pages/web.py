@@ -1,19 +1,20 @@
 """Pages that need no network: they carry all inside, and names in them cannot become code.
 
 Text goes through Jinja2's escaping, data as JSON in which no tag can begin or end, and the page's
-own policy lets only those scripts run that it was written with, and nothing be fetched. Expressions
-of charts are interpreted by Vega; nothing is compiled from text. The policy counts every byte of a
-script: write a page as it is.
+own policy lets only those scripts run that it was written with, and nothing be fetched. Charts come
+in Vega, compiled from Vega-Lite while the page is written; their expressions are interpreted, and
+nothing is compiled from text. The policy counts every byte of a script: write a page as it is.
 """
 
 import base64
 import gzip
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import altair
 import jinja2
 from markupsafe import Markup
 
@@ -22,6 +23,7 @@ from jaxnn.texts import cleaned
 
 HERE = Path(__file__).parent
 # Legal in JSON, but not to a reader of HTML, or to one of JavaScript before 2019.
+Chart = dict[str, Any]
 ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 _pages = jinja2.Environment(
@@ -35,13 +37,34 @@ _pages = jinja2.Environment(
 
 @cache
 def library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as a script.
+    """Return Vega as a script.
 
     Raises:
         NotDrawnError: there is none stored, and no engine makes it.
     """
-    version = engine.minor(altair.SCHEMA_VERSION)  # of the charts that Altair writes
-    return engine.stored_library(version) or engine.begin("library", version)()
+    return engine.stored_library() or engine.begin("library")()
+
+
+def drawn_with(specs: Sequence[Chart]) -> tuple[str, Sequence[Chart]]:
+    """Return the library, and charts in Vega from those in Vega-Lite.
+
+    If there is no engine, the library is a script that says why.
+    """
+    try:
+        return library(), engine.begin("compiled", specs)()
+    except engine.NotDrawnError as error:
+        reason = in_script(str(error))
+        without_rows: list[Chart] = [{"data": []} for _ in specs]
+        return f"const vega = {{ parse() {{ throw new Error({reason}); }} }};", without_rows
+
+
+def as_json(value: object) -> str:
+    """Return a value as JSON without spaces.
+
+    Raises:
+        ValueError: it holds nan or inf, which JSON lacks.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def packed(text: str) -> str:
@@ -59,27 +82,26 @@ def in_script(value: object) -> Markup:
         >>> print(in_script({"name": "</script>"}))
         {"name":"\u003c/script\u003e"}
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(ESCAPES))
+    return Markup(as_json(value).translate(ESCAPES))
 
 
-def _library_or_reason() -> str:
-    """Return the library, or a script with which a page says why it has none."""
-    try:
-        return library()
-    except engine.NotDrawnError as error:
-        reason = in_script(str(error))
-        return f"const vegaEmbed = () => Promise.reject(new Error({reason}));"
-
-
-def render(template: str, script: str, is_live: bool = False, **values: object) -> str:
-    """Return a page from a template and a script next to this file, with the library of charts.
+def render(
+    template: str, script: str, specs: Sequence[Chart], is_live: bool = False, **values: object
+) -> str:
+    """Return a page from a template and a script next to this file, with charts and their library.
 
     A live one may ask its own server; any other asks nobody.
+
+    Args:
+        template: file name.
+        script: file name.
+        specs: the charts in Vega-Lite.
+        is_live: whether a server is behind the page.
+        **values: what the template names.
     """
-    charts, names = _library_or_reason(), ("library.js", script)
-    scripts = [(HERE / name).read_text(encoding="utf-8") for name in names]
-    known = (charts, *scripts)
+    library, charts = drawn_with(specs)
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("vega.js", script)]
+    known = (library, *scripts)
     hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in known)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     policy = (
@@ -90,7 +112,8 @@ def render(template: str, script: str, is_live: bool = False, **values: object) 
     return page.render(
         policy=policy,
         is_live=is_live,
-        library=packed(charts),
+        charts=packed(as_json(charts)),
+        library=packed(library),
         scripts=[Markup(script) for script in scripts],
         **cleaned(values),
     )

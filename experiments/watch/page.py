@@ -334,7 +334,7 @@ def _panels(
         "arrays": (
             "Parameter arrays",
             "In the order of the layers. An update of a hundredth to a thousandth of the size is "
-            "usual; the colours end where the alarms `slow` and `update` begin. Grey: zero, or of "
+            "usual; the colours end where the alarms slow and update begin. Grey: zero, or of "
             "an array that is zero.",
             "array",
         ),
