@@ -6,25 +6,47 @@ the user's own is in a file, FILE.py:NAME (`runs/own.py`).
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experiments.runs.experiment import Experiment
 
-EXPERIMENTS = (
-    "diagnose",
-    "depth",
-    "spectrum",
-    "train",
-    "trainability",
-    "remedies",
-    "cures",
-    "laws",
-    "peers",
-    "menagerie",
-    "casebook",
-    "bench",
-)
+EXPERIMENTS = {  # by name, with the question
+    "diagnose": "why does this network not train?",
+    "depth": "how does the size of a gradient change with depth?",
+    "spectrum": "which singular values has the Jacobian of a network?",
+    "train": "how is the gradient while a network trains on a table?",
+    "trainability": "how deep does a network train?",
+    "remedies": "what cures a gradient that vanishes or explodes?",
+    "cures": "which change cures which network?",
+    "laws": "do the laws of signals and gradients hold?",
+    "peers": "does it train as well as scikit-learn?",
+    "menagerie": "are networks of other packages measured exactly?",
+    "casebook": "is it said what is wrong with programs that do not train?",
+    "bench": "how long does it take, next to what people would use instead?",
+}
+READERS = {  # what reads the results
+    "show": "what did a run find?",
+    "predict": "what does a trained network predict?",
+    "watch": "what happens while a network trains?",
+}
+
+
+def announcement(args: Sequence[str]) -> str:
+    """Return what a command is about to answer; empty if it is quiet, or over at once.
+
+    Example:
+        >>> announcement(["laws", "--quick"])
+        'laws: do the laws of signals and gradients hold? Loading JAX'
+    """
+    name, *others = [*args, ""]
+    if {"--quiet", "--help", "-h", "--dry-run"} & {*others}:
+        return ""
+    if ".py:" in name:
+        return f"{name}: loading JAX, then this file"
+    question = (EXPERIMENTS | READERS).get(name)
+    return f"{name}: {question} Loading JAX" if question else ""
 
 
 def find(name: str) -> "Experiment[Any, Any]":

@@ -15,12 +15,12 @@ import logging
 import os
 import runpy
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Union
 
-from experiments import EXPERIMENTS, find
+from experiments import EXPERIMENTS, READERS, announcement, find
 
 USER_MISTAKE, FAILED = 2, 1
 
@@ -38,7 +38,19 @@ def _missing(error: ModuleNotFoundError) -> str:
     return f"error: {error.name}: expected to be installed; {remedy}"
 
 
+def _announce() -> None:
+    """Say at once what goes on: what is imported below takes seconds."""
+    words = announcement(sys.argv[1:])
+    if words and sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(clean_lines(words), file=sys.stderr, flush=True)
+
+
 try:
+    from jaxnn.texts import clean_lines
+
+    if __name__ == "__main__":
+        _announce()
     from experiments.pages import engine
     from experiments.runs import heap, signals
 
@@ -73,14 +85,11 @@ try:
     from experiments.runs.experiment import Experiment, Plan, run
     from experiments.runs.store import Store
     from jaxnn.cli import allocation, printing
-    from jaxnn.texts import clean_lines
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
     print(_missing(missing), file=sys.stderr)
     sys.exit(USER_MISTAKE)
-
-READERS = ("show", "predict", "watch")
 
 
 def main(args: list[str] | None = None) -> int:

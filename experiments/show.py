@@ -136,7 +136,7 @@ def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experim
             f"{store.SCHEMA_VERSION}; measure again, or take the version that made it"
         )
     name = what.get("experiment")
-    if name not in EXPERIMENTS and not own.is_named(name):
+    if name not in [*EXPERIMENTS] and not own.is_named(name):
         known = ", ".join(EXPERIMENTS)
         raise ValueError(f"runs: {where} is of {name!r}, which is not one of {known}")
     members = ((says[n], kind) for n, kind in ABOUT.items() if n in says)

@@ -35,6 +35,7 @@ from .models import Cuts, Model, as_network, is_of_torch, own_pytree
 from .network.checks import check_loss
 from .network.network import Network
 from .passes.walk import Memory
+from .progress import live
 from .pytorch.module import own_loss, prediction_of
 
 log = logging.getLogger("jaxnn.cli")
@@ -78,7 +79,8 @@ class Diagnosis:
                 "cures: expected a diagnosis of jaxnn.diagnose, which knows the network, got one "
                 "that was made of a flow; jaxnn.cures takes the network itself"
             )
-        tried = tried_on(self.patient(), seconds=SECONDS * self.has_loss)
+        with live():
+            tried = tried_on(self.patient(), seconds=SECONDS * self.has_loss)
         return replace(tried, verdict=self.verdict)  # with what the evidence shows
 
     @cached_property

@@ -1,40 +1,122 @@
-"""Progress: one line of a terminal with what the library is at, as its log says."""
+"""Progress: what the library is at, as its log says.
+
+In a terminal and in a notebook one line, written over and over, with the seconds that its last step
+takes by now; in a pipe, for a command, lines now and then. What is logged as `LASTING` stays.
+"""
 
 import contextlib
 import logging
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from typing import TextIO
 
 from .texts import clean
 
+LASTING = 15  # a level, above steps that the next one writes over
+PAUSE = 3.0  # seconds after which a step says how long it takes, and between lines of a pipe
+TICK = 0.5  # seconds
+NOTEBOOK = 100  # characters of its line
 
-class OneLine(logging.Handler):
-    """The last message of a log, over the one before it."""
+
+class Line(logging.Handler):
+    """The last message of a log: over the one before it, or below it, if that was long ago.
+
+    Args:
+        stream: where it is written.
+        width: the characters of a line that is written over; None if it cannot be.
+    """
+
+    def __init__(self, stream: TextIO, width: int | None) -> None:
+        super().__init__()
+        self.stream, self.width = stream, width
+        self.step, self.written = "", ""
+        self.begun, self.said = time.monotonic(), -PAUSE
 
     def emit(self, record: logging.LogRecord) -> None:
-        room = shutil.get_terminal_size().columns - 1
-        self.show(clean(record.getMessage())[:room])
+        text = clean(record.getMessage())
+        if record.levelno == LASTING:
+            self.clear()
+            self._write(f"{text}\n")
+            return
+        self.step, self.begun = text, time.monotonic()
+        self._show()
 
-    def show(self, text: str) -> None:
+    def tick(self) -> None:
+        """Show how long the step takes by now."""
+        with contextlib.suppress(RuntimeError):  # the interpreter ends
+            self.acquire()
+            try:
+                self._show()
+            finally:
+                self.release()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self.written and self.width is not None:
+            self._write(f"\r{' ' * len(self.written)}\r")
+        self.written = ""
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        seconds = now - self.begun
+        text = f"{self.step}: {seconds:.0f} s" if self.step and seconds >= PAUSE else self.step
+        if self.width is not None:
+            if text != self.written:
+                self.clear()
+                self.written = text[: self.width]
+                self._write(self.written)
+        elif text and now - self.said >= PAUSE:
+            self.said = now
+            self._write(f"{text}\n")
+
+    def _write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # closed by the user's code
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+            self.stream.write(text)
+            self.stream.flush()
 
 
 @contextlib.contextmanager
-def live() -> Iterator[None]:
-    """Show in one line of a terminal what the library is at, as its log says; nothing elsewhere."""
-    if not sys.stderr.isatty():
+def live(*, piped: bool = False) -> Iterator[None]:
+    """Show what the library is at, in a terminal and in a notebook; elsewhere nothing.
+
+    Inside another one it is that one.
+
+    Args:
+        piped: lines on standard error elsewhere.
+    """
+    log, line = logging.getLogger("jaxnn"), _line(piped)
+    if line is None or any(isinstance(handler, Line) for handler in log.handlers):
         yield
         return
-    log, line = logging.getLogger("jaxnn"), OneLine()
-    level = log.level
+    level, ended = log.level, threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(TICK):
+            line.tick()
+
+    watching = threading.Thread(target=watch, name="progress", daemon=True)
     log.addHandler(line)
     log.setLevel(logging.DEBUG)
+    watching.start()
     try:
         yield
     finally:
+        ended.set()
+        watching.join()
         log.setLevel(level)
         log.removeHandler(line)
-        line.show("")
+        line.clear()
+
+
+def _line(piped: bool) -> Line | None:
+    """Return the line for standard error as it is; None if nothing is shown there."""
+    if sys.stderr is None:
+        return None
+    if sys.stderr.isatty():
+        return Line(sys.stderr, shutil.get_terminal_size().columns - 1)
+    if type(sys.stdout).__module__.startswith("ipykernel."):
+        return Line(sys.stdout, NOTEBOOK)  # standard error is red there
+    return Line(sys.stderr, None) if piped else None

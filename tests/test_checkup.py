@@ -590,7 +590,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (),
     )
     monkeypatch.setattr(returned, "checkup", lambda **arguments: made)
-    assert command.main(["checkup", f"{tmp_path / 'mine.py'}:build", "--steps", "5"]) == 0
+    assert command.main(["checkup", f"{tmp_path / 'mine.py'}:build", "--steps", "5"]) == 130
     assert capsys.readouterr().out.splitlines() == [
         "build() of mine.py, whose code was run: 3 layers, 2 examples, loss as given",
         "",

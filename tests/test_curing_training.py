@@ -49,7 +49,7 @@ def test_the_better_ones_are_trained_for_longer(clock):
     ends = {"as it is": 2.0, "a": 0.5, "b": 0.4, "c": 0.3, "slow": 0.1, "e": 0.9, "f": 1.9}
     of = {k: Fake(clock, end, best=3.0 if k == "slow" else 0.3) for k, end in ends.items()}
     of["slow"].slow = 1.5
-    reached = dict(zip(of, raced(of, 60, 1e-3), strict=True))
+    reached = dict(zip(of, raced(of, 60, 1e-3).reached, strict=True))
     assert {name: one.steps for name, one in reached.items()} == {
         **dict.fromkeys(("as it is", "slow", "c", "b"), 300),
         **dict.fromkeys(("a", "e", "f"), 30),
@@ -65,12 +65,12 @@ def test_the_better_ones_are_trained_for_longer(clock):
 def test_the_seconds_are_kept(clock):
     """What is not reached says so; what each round can still do is asked before it."""
     of = {str(i): Fake(clock, i, seconds=0.01) for i in range(8)}
-    reached = raced(of, 20, 1.0)
+    reached = raced(of, 20, 1.0).reached
     assert 10 < clock.now <= 20
     assert max(one.steps for one in reached) == 86  # as many as there is time for
     clock.now = 0.0
     slow = {name: Fake(clock, 1.0, seconds=0.2) for name in of}
-    reached = raced(slow, 20, 1.0)
+    reached = raced(slow, 20, 1.0).reached
     assert clock.now <= 20
     assert [one.steps for one in reached] == [10, *[0] * 7]
     assert str(reached[-1]) == "not trained, for the 20 seconds were over before"
@@ -88,7 +88,7 @@ def test_what_was_not_trained_stands_before_what_trains_no_better_than_the_netwo
 
 def test_a_loss_without_a_number_is_the_worst(clock):
     of = {"as it is": Fake(clock, 1.0), "nan": Fake(clock, np.nan), "big": Fake(clock, 9.0)}
-    _, broken, big = raced(of, 60, 1.0)
+    _, broken, big = raced(of, 60, 1.0).reached
     assert str(broken) == "after 300 steps its loss is no finite number with any step size"
     assert big.place < broken.place
 
@@ -101,7 +101,8 @@ def test_an_interrupted_race_tells_what_was_reached(clock):
             return super().course(times, rows, steps)
 
     of = {"as it is": Fake(clock, 1.0), "a": Fake(clock, 0.1), "b": Interrupted(clock, 0.2)}
-    assert [one.steps for one in raced(of, 60, 1.0)] == [100, 100, 30]
+    race = raced(of, 60, 1.0)
+    assert ([one.steps for one in race.reached], race.interrupted) == ([100, 100, 30], True)
 
 
 def test_orders_are_epochs_of_permutations():
@@ -225,7 +226,7 @@ def test_a_function_that_wants_all_examples_has_all_of_them_as_its_batch(torch):
     (rows,) = orders_of(0)
     assert one.course(1.0, rows, 2).losses.shape == (2,)
     broken = TorchTraining(torch.nn.Flatten(), {}, xs, ys, of_all, None)
-    (told,) = raced({"as it is": broken}, 9, 1.0)
+    (told,) = raced({"as it is": broken}, 9, 1.0).reached
     assert str(told).startswith("not trained, for a training ends with ")
 
 

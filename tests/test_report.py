@@ -176,7 +176,8 @@ def test_what_came_from_a_file_is_text(tab, run):
         tips.add(tab.tooltip())
     assert any(FILE in tip for tip in tips)
     assert page.locator("img").count() == 0
-    assert page.locator("script").count() == 5  # of the library both what is packed and what runs
+    # Data, charts, and of the library both what is packed and what runs.
+    assert page.locator("script").count() == 6
     assert tab.popped == []
     assert tab.said == []
 

@@ -281,6 +281,7 @@ def stopped(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(signals, "interruptible", interruptible)
     monkeypatch.setattr(engine, "begin", begin)
+    monkeypatch.setattr(web, "library", lambda: "")
     monkeypatch.setattr(web, "drawn_with", lambda specs: ("", specs))
     monkeypatch.setattr(depth, "FLOPS_OF_CELL", 1.0)  # a cell for each depth
     nothing = pl.DataFrame(schema=remedies_theory.SCHEMA)

@@ -212,7 +212,8 @@ def test_a_sweep_in_a_thread_hears_no_signals(kept):
 def test_plain_lines_where_there_is_no_terminal(kept, capsys, monkeypatch, finishes):
     monkeypatch.setattr(progress, "LINE_EVERY", 0.0 if finishes else 1e9)
     measure(kept(), CELLS, Measured(), quiet=False)
-    lines = capsys.readouterr().err.splitlines()
+    begin, *lines = capsys.readouterr().err.splitlines()
+    assert begin == "6 cells, first number 0 …"
     assert len(lines) == (6 if finishes else 2)  # the first, and the last
     for i, line in zip((1, 2, 3, 4, 5, 6) if finishes else (1, 6), lines, strict=True):
         last = f"last number {i - 1}"
@@ -224,7 +225,8 @@ def test_lines_count_what_was_there(kept, capsys):
     with pytest.raises(OSError, match="No space left"):
         measure(kept(), CELLS, Measured(4, failing), quiet=True)
     measure(kept(), CELLS, Measured(), quiet=False)
-    first, last = capsys.readouterr().err.splitlines()
+    begin, first, last = capsys.readouterr().err.splitlines()
+    assert begin == "2 cells of 6, first number 4 …"
     assert first.startswith("5 of 6 cells, ")
     assert last.startswith("6 of 6 cells, ")
 

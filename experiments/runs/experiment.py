@@ -22,7 +22,7 @@ import polars as pl
 from rich.console import RenderableType
 
 from experiments.pages import names
-from experiments.runs import commits, files, grid, runtime, streams
+from experiments.runs import commits, files, grid, progress, runtime, streams
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, check_folder, not_as_written
@@ -190,7 +190,7 @@ class Experiment(Generic[P, R]):
 
 
 def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
-    """Measure what is missing, fill the folder, print table and verdicts.
+    """Measure what is missing, print table and verdicts, fill the folder.
 
     Returns:
         Whether the run is finished.
@@ -212,12 +212,14 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     if git := look_up():
         about["git"] = git
     conclusion = conclusion._replace(about=about)
-    not_drawn = write(store, conclusion, started, finished, experiment.defaults)
     console = streams.console()
     streams.table(experiment.table(conclusion.rows, conclusion.missing), console)
-    where = f"in {store.folder}: {_listed(conclusion, not_drawn)}"
     stopped = [conclusion.missing.sentence] if conclusion.missing else []
-    streams.sentences([*stopped, *conclusion.verdicts, where], console)
+    streams.sentences([*stopped, *conclusion.verdicts], console)
+    is_drawn = bool(conclusion.figures or conclusion.page)
+    with progress.waiting("drawing", plan.settings.quiet or not is_drawn):  # takes longer
+        not_drawn = write(store, conclusion, started, finished, experiment.defaults)
+    streams.sentences([f"in {store.folder}: {_listed(conclusion, not_drawn)}"], console)
     failures = [*filter(None, [conclusion.failure]), *dict.fromkeys(not_drawn.values())]
     if failures:
         raise runtime.FailedError("; ".join(failures))

@@ -109,6 +109,10 @@ class _Lines:
 
     def __call__(self, label: str | None) -> None:
         if label is not None:
+            if not self.label:
+                of_all = f" of {self.total}" if self.before else ""
+                cells = counted(self.total - self.before, "cell")
+                print(f"{cells}{of_all}, first {clean(label)} …", file=sys.stderr, flush=True)
             self.label = label
             return
         self.measured += 1

@@ -6,7 +6,8 @@
 
 A mistake of the user is one sentence and exit code 2, found before the network is measured where
 that is possible; an allocation or a disk that fails is one sentence and exit code 1; Ctrl-C is exit
-code 130. Anything else is a fault of ours and keeps its traceback.
+code 130, with what there is by then. Anything else is a fault of ours and keeps its traceback. What
+the command is at stands on standard error: in one line of a terminal, in lines of a pipe.
 """
 
 import argparse
@@ -220,7 +221,7 @@ def _diagnose(settings: argparse.Namespace) -> int:
     platforms.check_debugging()
     platforms.check_flags()
     try:
-        with live():
+        with live(piped=True):
             result = contract.diagnosed(
                 code, settings.memory, settings.seed, settings.entries, settings.theory
             )
@@ -231,6 +232,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
     _print(result, f"{code.name}() of {code.path.name}", to_try)
     if settings.cures:
         _print_cures(result)
+        if result.cures.interrupted:
+            return INTERRUPTED
     if settings.chart is None:
         needed = "" if _can_draw() else f", after: {install_command('charts')}"
         print(f"\nA chart of the layers: --chart gradients.svg{needed}")
@@ -248,20 +251,21 @@ def _checkup(settings: argparse.Namespace) -> int:
     code = source.read(settings.network, more="; see checkup --help")
     platforms.check_debugging()
     platforms.check_flags()
-    result = contract.checked_up(code, settings.steps)
+    with live(piped=True):
+        result = contract.checked_up(code, settings.steps)
     target = f"{code.name}() of {code.path.name}"
     print(printing.wrapped(diagnosis.subtitle(result.diagnosis, target)), end="\n\n")
     colour = "green" if result.learns else "red"
     for sentence in result.ending(f"{TRY}: jaxnn diagnose {settings.network} --cures."):
         print(printing.emphasised(printing.wrapped(clean(sentence)), colour))
-    return 0
+    return INTERRUPTED if result.course.interrupted else 0
 
 
 def _print(result: Diagnosis, target: str, to_try: str) -> None:
     print(printing.wrapped(diagnosis.subtitle(result, target)), end="\n\n")
     table = diagnosis.plain_table(result.flow.table(), printing.printable, printing.width())
     print(*table, sep="\n", end="\n\n")
-    with live():
+    with live(piped=True):
         sentences = [*diagnosis.with_faults(result, to_try)]
     for sentence, is_wrong in sentences:
         colour = "red" if is_wrong else "green"
@@ -270,13 +274,15 @@ def _print(result: Diagnosis, target: str, to_try: str) -> None:
 
 def _print_cures(result: Diagnosis) -> None:
     print()
-    with live():
+    with live(piped=True):
         tried = result.cures
     for cure in tried:
         colour = "green" if cure.works else "red"
         print(printing.emphasised(printing.wrapped(clean(str(cure))), colour))
     if not len(tried):
         print(*tried.sentences[1:])
+    elif tried.interrupted:
+        print(tried.sentences[-1])
 
 
 def _can_draw() -> bool:

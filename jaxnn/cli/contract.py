@@ -3,6 +3,7 @@
 `FILE.py:NAME -> what it returns, see jaxnn/returned.py -> Diagnosis or Checkup`
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ from ..rehearsal.checkup import Checkup
 from ..returned import checkup_of, diagnosis_of
 from . import allocation, source
 from .source import Source
+
+log = logging.getLogger("jaxnn.cli")
 
 T = TypeVar("T")
 
@@ -52,6 +55,7 @@ def checked_up(code: Source, steps: int | None) -> Checkup:
 
 def _run(code: Source, made_of: Callable[[Any], T]) -> T:
     """Run the user's code, and return what is made of what its function returns."""
+    log.debug("running %s", code)
     with source.running(code):
         try:
             return made_of(code.function()())

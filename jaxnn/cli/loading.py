@@ -1,19 +1,24 @@
 """Import JAX for the command `jaxnn`, with one-line messages for bad variables and for Ctrl-C.
 
 JAX reads its environment variables on import and raises ValueError if one is malformed, and the
-import takes a second, during which the user may press Ctrl-C. Python imports the package before the
-command's own code runs, so both are handled here. If jaxnn is imported as a library, this module
-does nothing, and the exceptions reach the caller.
+import takes a second, during which the user may press Ctrl-C, or wonder what goes on. Python
+imports the package before the command's own code runs, so all are handled here. If jaxnn is
+imported as a library, this module does nothing, and the exceptions reach the caller.
 """
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from ..texts import clean
 
 USER_MISTAKE, INTERRUPTED = 2, 130
 COMMAND = "jaxnn"  # and the package
+DOES = {"diagnose": "Diagnosing", "checkup": "Checking up"}  # with a network, by subcommand
 REMEDY = "mend that environment variable, or unset it"
 
 
@@ -27,11 +32,20 @@ def is_command() -> bool:
 def load() -> None:
     """Import JAX; until `loaded` is called, Ctrl-C prints "stopped" and ends the process."""
     signal.signal(signal.SIGINT, _stop)
+    announce(sys.argv[1:])
     try:
         importlib.import_module("jax")
     except ValueError as mistake:
         print(f"error: JAX: {mistake}; {REMEDY}", file=sys.stderr)
         sys.exit(USER_MISTAKE)
+
+
+def announce(args: Sequence[str]) -> None:
+    """Say on standard error what the command does, if it has a network, which takes a while."""
+    does, networks = DOES.get("".join(args[:1])), [arg for arg in args[1:] if ":" in arg]
+    if does and networks and not {"-h", "--help"} & {*args} and sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"{does} {clean(networks[0])}: loading JAX", file=sys.stderr, flush=True)
 
 
 def loaded() -> None:

@@ -85,8 +85,8 @@ def prepare() -> None:
         else:
             stream.flush()
             raw = io.BufferedWriter(Pipe(stream.fileno(), "w", closefd=False))
-            buffering = stream.line_buffering
-            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, SPELLED, None, buffering))
+            # Line by line, for whoever reads the pipe while the command goes on.
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, SPELLED, None, True))
     if closed:
         raise OSError("stdout: expected an open stream, got a closed one; >/dev/null drops it")
 

@@ -4,6 +4,7 @@ patient -> table of changes -> each measured: rate, signal, what is left of the 
 -> judged -> those that work trained, if there is a loss -> ranked
 """
 
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +23,7 @@ from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, as_network, is_of_torch, own_pytree, refuse_each
+from ..progress import LASTING, live
 from ..rules import Found
 from ..train.steps import check_optimizer
 from ..train.torch_descent import check_factory
@@ -31,6 +33,8 @@ from .jax_patients import jax_patient
 from .patient import AnyNet, Params, Patient
 from .torch_patient import TorchPatient
 from .training import RATE, SECONDS, Trained, raced
+
+log = logging.getLogger("jaxnn.curing")
 
 CAUSES = {name for name, rule in CURES.items() if rule.rank == FIRST}
 WITHOUT_ILLNESS = CAUSES | {"router"}  # tried on a network whose gradient is well, too
@@ -103,6 +107,12 @@ class Cure:
         return f"{self.advice} Measured: {rate}{trained}{no_cure}."
 
     @property
+    def in_short(self) -> str:
+        """Its kind and what came of it."""
+        told = f"no cure, {self.reason}" if not self.works else "works"
+        return f"{self.kind}: {told}" + f", {self._rate_text}" * bool(self._rate_text)
+
+    @property
     def _rate_text(self) -> str:
         """The rate and what the layers do together; empty if there is no rate."""
         if not np.isfinite(self.decades):
@@ -129,11 +139,13 @@ class Cures:
     verdict: on the network as it is.
     tried: all of them.
     unchanged: the training of the network as it is, to compare with; None if nothing was trained.
+    interrupted: whether Ctrl-C ended the search, which then has what it had measured.
     """
 
     verdict: Verdict
     tried: tuple[Cure, ...]
     unchanged: Trained | None = None
+    interrupted: bool = False
 
     def __getitem__(self, i: int) -> Cure:
         return self.tried[i]
@@ -153,12 +165,13 @@ class Cures:
         if self.verdict.broken:
             worst = self.verdict.findings[0]
             return tuple(filter(None, (worst.text, worst.advice, "Nothing was tried.")))
-        if not self.tried:
+        if not self.tried and not self.interrupted:
             return (self.verdict.rate_text, *_without_changes(self.verdict))
         none = "No change that was tried keeps gradient, signal and examples."
         first = (none,) if self.verdict.can_be_cured and not self else ()
         before = () if self.unchanged is None else (f"As it is {self.unchanged}.",)
-        return (self.verdict.rate_text, *before, *first, *map(str, self.tried))
+        last = ("It was stopped: more would have been tried.",) if self.interrupted else ()
+        return (self.verdict.rate_text, *before, *first, *map(str, self.tried), *last)
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
@@ -263,7 +276,8 @@ def cures(
     )
     if optimizer is not None:
         optimizer = check_factory(optimizer) if is_of_torch(model) else check_optimizer(optimizer)
-    return tried_on(patient, theory, seconds=seconds, optimizer=optimizer)
+    with live():
+        return tried_on(patient, theory, seconds=seconds, optimizer=optimizer)
 
 
 def patient_of(
@@ -298,10 +312,17 @@ def tried_on(
     Made are changes of some kinds, names of `CURES`. With theory the wide twin of each changed
     network is measured as well. In the seconds given those that work are trained.
     """
-    tried = list(_each_tried(patient, theory, kinds))
-    effective = [cure for cure in tried if not _changes_nothing(cure, patient)]
-    unchanged, measured = trained(patient, ranked(effective, patient.network), seconds, optimizer)
-    return Cures(patient.verdict, tuple(measured), unchanged)
+    tried: list[Cure] = []
+    interrupted = False
+    try:
+        for cure in _each_tried(patient, theory, kinds):
+            log.log(LASTING, "tried: %s", cure.in_short)
+            tried += [] if _changes_nothing(cure, patient) else [cure]
+    except KeyboardInterrupt:
+        interrupted, seconds = True, 0.0
+    order = ranked(tried, patient.network)
+    unchanged, measured, stopped = trained(patient, order, seconds, optimizer)
+    return Cures(patient.verdict, tuple(measured), unchanged, interrupted or stopped)
 
 
 def _each_tried(
@@ -372,22 +393,29 @@ def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, bool, floa
 
 def trained(
     patient: Patient, tried: list[Cure], seconds: float, optimizer: Any
-) -> tuple[Trained | None, list[Cure]]:
-    """Return what the network reaches as it is, and the changes as they train, the best first."""
+) -> tuple[Trained | None, list[Cure], bool]:
+    """Return what the network reaches as it is, and the changes as they train, the best first.
+
+    And whether Ctrl-C ended the trainings.
+    """
     working = [cure for cure in tried if cure.works]
+    if not working or seconds <= 0:
+        return None, tried, False
     as_it_is = patient.training(patient.network, patient.user(patient.params), optimizer)
-    if not working or as_it_is is None or seconds <= 0:
-        return None, tried
+    if as_it_is is None:
+        return None, tried, False
     trainings = {"as it is": as_it_is}
     for number, cure in enumerate(working):
         training = patient.training(cure.net, cure.params, optimizer)
         assert training is not None
         trainings[f"{number} {cure.kind}"] = training
-    unchanged, *reached = raced(trainings, seconds, RATE if optimizer is None else 1.0)
+    race = raced(trainings, seconds, RATE if optimizer is None else 1.0)
+    unchanged, *reached = race.reached
     pairs = zip(working, reached, strict=True)
     known = sorted(pairs, key=lambda pair: pair[1].place_beside(unchanged))
     best_first = [replace(cure, trained=how) for cure, how in known]
-    return unchanged, best_first + [cure for cure in tried if not cure.works]
+    rest = [cure for cure in tried if not cure.works]
+    return unchanged, best_first + rest, race.interrupted
 
 
 # What a change did
@@ -419,6 +447,7 @@ def judged(
         )
     result, top, signal = verdict(flow), _top(changed), _signal(changed, flow)
     reasons = [*filter(None, _reasons(patient, changed, change.is_named, flow, result))]
+    log.debug("trying what would help: the step size after %s", kind)
     step = np.nan if reasons else changed.step(change.params)
     if step <= SMALL_STEP:
         advice += (

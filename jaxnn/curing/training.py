@@ -140,6 +140,7 @@ class Entrant:
 
     def train(self, steps: int, unit: float, until: float) -> bool:
         """Train for some steps with each step size; False if the time does not suffice."""
+        log.debug("training %s: %d steps", self.name, steps)
         reached: dict[float, list[Course]] = {}
         for times in self.times:
             reached[times] = []
@@ -176,7 +177,14 @@ def _trained(steps: int, size: float, courses: list[Course]) -> Trained:
     )
 
 
-def raced(trainings: Mapping[str, Training], seconds: float, unit: float) -> list[Trained]:
+class Race(NamedTuple):
+    """What each network reached, and whether Ctrl-C ended the race."""
+
+    reached: list[Trained]
+    interrupted: bool = False
+
+
+def raced(trainings: Mapping[str, Training], seconds: float, unit: float) -> Race:
     """Return what each network reaches in the seconds that there are, the first one as it is.
 
     The first is trained to the end, to compare with. Ctrl-C ends all, and what was reached is told.
@@ -188,18 +196,19 @@ def raced(trainings: Mapping[str, Training], seconds: float, unit: float) -> lis
     """
     until = time.monotonic() + seconds
     entrants: list[Entrant] = []
+    interrupted = False
     over = Trained(reason=f"the {seconds:g} seconds were over before")
     try:
         pace = _pace(next(iter(trainings.values())))
         entrants += [Entrant(name, training, pace) for name, training in trainings.items()]
         _race(entrants, unit, until)
     except KeyboardInterrupt:
-        log.debug("trainings were interrupted")
+        interrupted = True
     except Exception as error:  # of the user's functions, in a training alone
         told = " ".join(str(error).split())[:200]
         over = Trained(reason=f"a training ends with {type(error).__name__}: {told}")
     reached = [e.trained if e.trained.steps else over for e in entrants]
-    return reached or [over] * len(trainings)
+    return Race(reached or [over] * len(trainings), interrupted)
 
 
 def _pace(training: Training) -> float:
