@@ -22,6 +22,7 @@ from .spread import on_mesh_of, on_no_mesh
 Numbers = jax.Array | np.ndarray
 Scalar = Float[Array, ""]
 Number = float | Scalar
+Statics = tuple[Any, tuple[Any, ...]]  # the structure of arguments, and their leaves but arrays
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -32,8 +33,32 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     So a `depth` given as an integer is a constant of the program, and JAX can differentiate its
     loops; a traced one is data. Static leaves, such as initialisers, must be hashable.
     """
+    program = with_static(function)
+    jitted = jax.jit(program, static_argnums=0, inline=True)
 
-    def program(static: tuple[Any, tuple[Any, ...]], arrays: list[Any]) -> R:
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        static, arrays = split_static(args, kwargs)
+        with transfers():
+            result: R = jitted(static, arrays)
+        return result
+
+    return call
+
+
+def split_static(args: Any, kwargs: Any = None) -> tuple[Statics, list[Numbers]]:
+    """Return what is static in arguments, hashable, and their arrays."""
+    leaves, structure = jax.tree.flatten((args, kwargs or {}))
+    is_data = [isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves]
+    others = (_DATA if data else leaf for leaf, data in zip(leaves, is_data, strict=True))
+    arrays = [leaf for leaf, data in zip(leaves, is_data, strict=True) if data]
+    return (structure, tuple(others)), arrays
+
+
+def with_static(function: Callable[..., R]) -> Callable[[Statics, list[Numbers]], R]:
+    """Return a function of what `split_static` returns."""
+
+    def program(static: Statics, arrays: list[Numbers]) -> R:
         structure, others = static
         given = iter(arrays)
         leaves = [next(given) if leaf is _DATA else leaf for leaf in others]
@@ -42,19 +67,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     program.__name__ = function.__name__  # what logs and profiles call it
-    jitted = jax.jit(program, static_argnums=0, inline=True)
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        leaves, structure = jax.tree.flatten((args, kwargs))
-        is_data = [isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves]
-        others = (_DATA if data else leaf for leaf, data in zip(leaves, is_data, strict=True))
-        arrays = [leaf for leaf, data in zip(leaves, is_data, strict=True) if data]
-        with transfers():
-            result: R = jitted((structure, tuple(others)), arrays)
-        return result
-
-    return call
+    return program
 
 
 def computed(function: Callable[..., R], *arrays: np.ndarray) -> R:

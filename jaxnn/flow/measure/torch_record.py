@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ...arrays.compiled import Numbers, compiled
+from ...arrays.compiled import Numbers
 from ...arrays.rows import ScaledRows
+from ...jaxpr.numpy_programs import few_by_numpy
 from ...pytorch.backward_consensus import Agreed
 from ...pytorch.backward_passes import Look
 from ...pytorch.hooks import State
@@ -121,7 +122,7 @@ def _delta(found: Agreed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return found.exponent.astype(np.int32), largest, np.square(norm)
 
 
-@compiled
+@few_by_numpy
 def _layers(
     delta: tuple[Numbers, Numbers, Numbers],
     state: StateRecord,
@@ -319,13 +320,13 @@ def heads_of(attentions: Sequence[Pieces]) -> list[HeadRecord]:
         return [reduce(HeadSums.plus, of_head).record() for of_head in sums]
 
 
-@compiled
+@few_by_numpy
 def _sums(values: Any, seen: Any) -> HeadSums:
     sums: HeadSums = jax.lax.map(lambda v: HeadSums.of(Logits(*v), v[0].dtype), (values, seen))
     return sums
 
 
-@compiled
+@few_by_numpy
 def _counted(parts: list[Any], exponent: Any) -> Entries:
     widest = max((v.dtype for v in parts), key=lambda dtype: dtype.itemsize)
     entries = entries_of([ScaledRows(jnp.asarray(v).astype(widest), exponent) for v in parts])
@@ -348,7 +349,7 @@ def _state_records(values: Sequence[list[np.ndarray]], counts_entries: bool) -> 
     return [records[i] for i in range(len(values))]
 
 
-@compiled
+@few_by_numpy
 def _records_of(values: Sequence[Numbers], dtype: jnp.dtype, counts_entries: bool) -> OfState:
     """Return the records of states of one shape, one after the other."""
 
