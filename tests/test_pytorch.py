@@ -249,7 +249,7 @@ def two_towers(torch):
         return in_order(torch, "left")(self, x) * in_order(torch, "right")(self, x)
 
     model = of_parts(torch, call, left=blocks(torch, 3), right=blocks(torch, 2))
-    return found(torch, model, "left.0", "left.1", "left.2")
+    return found(torch, model, "left.0", "left.1", "left.2", "right.0", "right.1")
 
 
 def branches(torch):
@@ -514,9 +514,10 @@ def test_a_flow_has_the_norms_of_plain_gradients(torch, name):
         assert flow.lost[0]
     if case.cuts is None:
         names = f"{flow.names[0]} to {flow.names[-1]}"
-        share = f"with {percent(flow.coverage.share)} of the parameters"
+        share, products = percent(flow.coverage.share), percent(flow.coverage.products)
+        shares = f"with {share} of the parameters and {products} of the products"
         how = "found automatically; cuts= chooses others"
-        assert flow.notes[0] == f"The layers are {names}, {share}, {how}."
+        assert flow.notes[0] == f"The layers are {names}, {shares}, {how}."
     plain = (case.plain or model).double()
     check_torch(torch, flow, plain, as_wide(x), case.top, 1e-3 if case.is_narrow else 1e-10)
 
@@ -1285,7 +1286,15 @@ PUBLIC = {
     ),
     "timm-vit": (
         lambda torch: of_images(
-            torch, "timm", "vit_tiny_patch16_224", 32, img_size=32, embed_dim=12, depth=3
+            torch,
+            "timm",
+            "vit_tiny_patch16_224",
+            32,
+            img_size=32,
+            patch_size=8,
+            embed_dim=12,
+            depth=3,
+            num_classes=3,
         ),
         ("blocks.0", "blocks.2", 3),
     ),

@@ -92,7 +92,72 @@ def places(name, items, keys):
     return tuple(f"{name}.{i}.{key}" for i in range(items) for key in keys)
 
 
+def blocks(torch, count):
+    """Equal blocks, of one class."""
+    block = residual(torch)
+    return [copy.deepcopy(block) for _ in range(count)]
+
+
+def two_towers(torch):
+    """Towers whose outputs are multiplied, as in CLIP."""
+    call = lambda self, x: self.images(x) * self.texts(x)  # noqa: E731
+    images, texts = (torch.nn.Sequential(*blocks(torch, n)) for n in (3, 2))
+    return of_parts(torch, call, images=images, texts=texts)
+
+
+def features_and_a_head(torch):
+    """Layers of which those in the list have few of the parameters, as in a small VGG."""
+    nn = torch.nn
+    features = nn.Sequential(nn.Linear(N, N), nn.ReLU(), nn.Linear(N, N))
+    return of_order(torch, features=features, widen=nn.Linear(N, 9), head=nn.Linear(9, N))
+
+
+def stages_without_lists(torch):
+    """Stages whose blocks are attributes, and a stem, as in timm's RegNet."""
+    b1, b2, b3, b4 = blocks(torch, 4)
+    s1, s2 = of_order(torch, b1=b1, b2=b2), of_order(torch, b1=b3, b2=b4)
+    return of_order(torch, stem=torch.nn.Linear(N, N), s1=s1, s2=s2)
+
+
+def blocks_in_stages(torch):
+    """Stages of a class that hold their blocks in a list, as in Hugging Face's ResNet."""
+    stage = of_order(torch, layers=torch.nn.Sequential(*blocks(torch, 2)))
+    return of_order(torch, stages=torch.nn.Sequential(stage, copy.deepcopy(stage)))
+
+
+def small_blocks_between(torch):
+    """Blocks with less than half of the parameters, between a stem and a head."""
+    nn = torch.nn
+    stem = nn.Sequential(nn.Linear(N, 24), nn.ReLU(), nn.Linear(24, N))
+    body = nn.Sequential(*blocks(torch, 2))
+    return of_order(torch, stem=stem, body=body, head=nn.Linear(N, 3))
+
+
+def a_block_between_lists(torch):
+    """Blocks down and up, and one of their class between them."""
+
+    def call(self, x):
+        skips = []
+        for block in self.downs:
+            x = block(x)
+            skips.append(x)
+        x = self.middle(x)
+        for block in self.ups:
+            x = block(x + skips.pop())
+        return x
+
+    *four, middle = blocks(torch, 5)
+    downs, ups = torch.nn.ModuleList(four[:2]), torch.nn.ModuleList(four[2:])
+    return of_parts(torch, call, downs=downs, middle=middle, ups=ups)
+
+
 FOUND = {
+    two_towers: (("images.0", "images.1", "images.2", "texts.0", "texts.1"), 1.0),
+    features_and_a_head: (("features.0", "features.2", "widen", "head"), 1.0),
+    stages_without_lists: (("s1.b1", "s1.b2", "s2.b1", "s2.b2"), 0.8),
+    blocks_in_stages: (tuple(f"stages.{i}.layers.{j}" for i in range(2) for j in range(2)), 1.0),
+    small_blocks_between: (("stem", "body.0", "body.1", "head"), 1.0),
+    a_block_between_lists: (("downs.0", "downs.1", "middle", "ups.0", "ups.1"), 1.0),
     lists_of_lists: (places("blocks", 3, "01"), 1.0),
     dicts_in_a_list: (places("blocks", 3, ["output"]), 1.0),
     a_u_net: (places("downs", 3, "01") + places("ups", 3, "01"), 0.8),
@@ -120,28 +185,35 @@ def test_blocks_are_found_in_lists_that_are_never_called(torch, make):
     assert jaxnn.gradient_flow(module, x, loss=mean_square, cuts=names[0].split(".")[0]).names
 
 
-def towers(torch, left, right):
-    def call(self, x):
-        return self.left(x) * self.right(x)
-
-    return of_parts(torch, call, left=linears(torch, left), right=linears(torch, right))
-
-
 def test_layers_with_few_of_the_parameters_are_a_warning_with_a_way_out(torch):
-    module = of_parts(
-        torch,
-        lambda self, x: self.a(x) * self.b(x) * self.c(x),
-        **{name: linears(torch, count) for name, count in (("a", 4), ("b", 3), ("c", 3))},
-    )
+    def call(self, x):
+        return self.body(x) * self.side(x).reshape(-1, 4, N).sum(1)
+
+    module = of_parts(torch, call, body=linears(torch, 3), side=torch.nn.Linear(N, 4 * N))
     x = torch.randn(B, N)
     flow, verdict = judged(module, x)
     first = verdict.findings[0]
-    assert flow.coverage.share == pytest.approx(0.4)
-    assert (first.rule, first.values["outside"], verdict.well) == ("cuts", "b", False)
-    other, verdict = judged(module, x, cuts=first.values["cuts"])
-    assert other.names == ("b.0", "b.1", "b.2")
-    for well in (verdict, judged(towers(torch, 3, 2), x)[1]):
-        assert "cuts" not in [f.rule for f in well.findings]
+    assert flow.names == ("body.0", "body.1", "body.2")
+    assert flow.coverage[:2] == (pytest.approx(60 / 140), pytest.approx(3 / 7))
+    assert (first.rule, first.values["outside"], verdict.well) == ("cuts", "side", False)
+    other, _ = judged(module, x, cuts=["body.*", "side"])
+    assert other.names == (*flow.names, "side")
+
+
+def test_few_parameters_with_most_of_the_products_are_no_illness(torch):
+    """The layers are called once more for each of 16 pieces of an example."""
+
+    def call(self, x):
+        pieces = self.body(x.unsqueeze(1) * torch.arange(1, 17).reshape(-1, 1)).mean(1)
+        return pieces * self.side(x).reshape(-1, 4, N).sum(1)
+
+    module = of_parts(torch, call, body=linears(torch, 3), side=torch.nn.Linear(N, 4 * N))
+    flow, verdict = judged(module, torch.randn(B, N))
+    assert flow.coverage[:2] == (pytest.approx(60 / 140), pytest.approx(48 / 52))
+    assert flow.notes[0].startswith(
+        "The layers are body.0 to body.2, with 43 % of the parameters and 92 % of the products, "
+    )
+    assert "cuts" not in [f.rule for f in verdict.findings]
 
 
 # Time inside a module

@@ -75,7 +75,7 @@ def gradient_flow(
             names, or patterns such as "transformer.h.*", whose * stands for what has no dot: those
             whose outputs are the states. If None, the longest ModuleList, ModuleDict or Sequential
             of equal blocks in which each leads to the next, wherever it lies, with lists that go on
-            in it, such as stages, or a decoder, and that holds half of the parameters, if one does.
+            in it, such as stages, a decoder or a tower, and that holds half of the parameters, if one does.
             Of lists of lists, which are never called, the modules in the inner ones that everything
             passes through, or else those with a product. Children of a Sequential without
             parameters, such as activations, join the next one that has some. If there is no such

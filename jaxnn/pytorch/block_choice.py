@@ -1,20 +1,25 @@
 """PyTorch: which of a module's lists of blocks are its layers, and which parameters these hold.
 
-Lists are looked at in the order of how many equal blocks they have. The first is taken in which
-each block leads to the next and that holds most of the parameters, with the lists that it goes on
-in. If there is none, the one that holds most of them is, and what lies outside is said.
+    list of equal blocks, each of which leads to the next
+      -> with the lists that it goes on in           stages, a decoder
+      -> with other such chains beside it            towers
+      -> if it is few of the parameters, with the modules around that all passes through
+
+Lists are looked at in the order of how many equal blocks there are. The first chain is taken that
+holds most of the parameters. If there is none, the one that holds most of them is, and what lies
+outside is said.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .autograd_gates import Survey, survey
-from .cuts import Blocks, are_apart, is_never_called, lies_in, listed, modules_of
+from .cuts import Blocks, Options, are_apart, is_never_called, lies_in, listed, modules_of
 from .hooks import State, numbered
-from .tensors import is_a
+from .products import Products
+from .tensors import is_a, of_torch
 from .types import GradientEdge, Module, Tensor
 
 MOST = 0.5  # of the parameters: layers that hold less are not the network
@@ -22,14 +27,16 @@ SIDE = 0.1  # of them: layers that hold less stand beside the network
 
 
 class Coverage(NamedTuple):
-    """Parameters in the layers that were found in a module of PyTorch, without lookup tables.
+    """What lies in the layers that were found in a module of PyTorch.
 
-    share: of all numbers.
-    outside: the module that holds most of the others, by name; "" if none does.
+    share: of the parameters, without lookup tables.
+    products: the share of the multiplications and additions of one pass up.
+    outside: the module that holds most of the other parameters, by name; "" if none does.
     cuts: as `cuts=` takes them, the blocks of a list among the others; "" if there is none.
     """
 
     share: float
+    products: float
     outside: str
     cuts: str
 
@@ -69,19 +76,16 @@ class Shares:
 class Chain(NamedTuple):
     """Blocks that follow each other, and what lies where among them.
 
-    items: the items of a list, or the modules, that these states come from.
+    items: the items of lists, or the modules, that these states come from, by modules.
+    passed: the share of the states that everything passes through, a tower by itself. A list that
+        is never called itself says nothing of what it returns, so skips may lead around its items.
     """
 
-    names: tuple[str, ...]
     items: Mapping[str, str]
     states: list[State]
     taken: Survey
+    passed: float
     coverage: Coverage | None = None
-
-    @property
-    def gates(self) -> int:
-        """The number of states that everything passes through."""
-        return sum(self.taken.gates)
 
     @property
     def is_in_a_row(self) -> bool:
@@ -91,7 +95,7 @@ class Chain(NamedTuple):
     @property
     def is_stream(self) -> bool:
         """True if everything passes through most states."""
-        return 2 * self.gates > len(self.states)
+        return self.passed > 1 / 2
 
     @property
     def layers(self) -> set[str]:
@@ -132,9 +136,10 @@ def check_batch(state: State, x: Tensor) -> None:
 
 def chain_of_blocks(
     module: Module,
-    options: list[Blocks],
+    options: Options,
     states: list[State],
     x: Tensor,
+    products: Products,
     top: GradientEdge,
     bottom: GradientEdge | None,
 ) -> Chain:
@@ -160,7 +165,7 @@ def chain_of_blocks(
             f"cuts: expected them for a {type(module).__name__}, in which no list of blocks is "
             f"found that the gradient passes through: modules, or their names{out}"
         )
-    return found._replace(coverage=search.coverage(found))
+    return found._replace(coverage=search.coverage(found, products))
 
 
 class _Search:
@@ -172,7 +177,7 @@ class _Search:
     def __init__(
         self,
         module: Module,
-        options: list[Blocks],
+        options: Options,
         states: list[State],
         x: Tensor,
         top: GradientEdge,
@@ -187,22 +192,18 @@ class _Search:
         """Return the layers; None if no list and no children have states."""
         found: Chain | None = None
         tried = set[Any]()
-        for option in self.lists:
+        for option in self.options.lists:
             is_enough = found is not None and self.share(found) >= MOST
             if option.kind in tried or (is_enough and option.equal < 2):
                 continue
             chain = self.longest(option)
             if chain is not None:
                 tried.add(option.kind)
-                found = self.better(chain, found)
+                found = self.better(self.completed(self.with_towers(chain)), found)
                 if self.share(found) >= MOST and found.is_stream:
                     return found
-        children = self.chain(self.options[-1:])
+        children = self.chain({name: name for name in self.options.children})
         return found if children is None else self.better(children, found)
-
-    @cached_property
-    def lists(self) -> list[Blocks]:
-        return [option for option in self.options if option.kind is not None]
 
     def share(self, chain: Chain) -> float:
         return self.shares.of(chain.layers)
@@ -210,7 +211,8 @@ class _Search:
     def better(self, chain: Chain, found: Chain | None) -> Chain:
         """Return one of two chains: that with most of the parameters, or on the stream.
 
-        A chain whose blocks, or one of them, hold all the blocks of another is coarser.
+        A chain whose blocks, or one of them, hold all the blocks of another is coarser; one with
+        what lies in the blocks of another is finer.
 
         found: the one that was tried first.
         """
@@ -223,26 +225,97 @@ class _Search:
             return found
         if before < MOST or share < MOST:
             return chain if share > before else found
-        return chain if chain.is_stream and not found.is_stream else found
+        is_finer = any(
+            layer != at and lies_in(layer, at) for layer in chain.layers for at in found.layers
+        )
+        is_around = found.is_stream or is_finer or chain.passed <= found.passed
+        return found if is_around else chain
 
-    def longest(self, option: Blocks) -> Chain | None:
-        """Return the chain of a list with those that it goes on in; None if it is none."""
-        found = self.chain([option])
-        if found is None or len(found.states) < 2 or not found.is_in_a_row:
+    def longest(self, option: Blocks, taken: Iterable[str] = ()) -> Chain | None:
+        """Return the chain of a list with those that it goes on in; None if it is none.
+
+        taken: modules that are layers already.
+        """
+        found = self.chain(option.items)
+        if found is None or not found.is_in_a_row:
             return None
-        taken = [option]
-        for other in sorted(self.lists, key=lambda candidate: candidate.kind != option.kind):
-            goes_on = other.kind == option.kind or other.equal > 1
-            if goes_on and other.are_leaves == option.are_leaves and other.is_apart(found.names):
-                both = self.chain([*taken, other])
-                if both and both.is_in_a_row and len(both.states) > len(found.states):
-                    found = both
-                    taken.append(other)
+        kinds = {option.kind}
+        for other in sorted(
+            self.options.lists, key=lambda o: (o.kind != option.kind, o.name.count("."))
+        ):
+            is_further = other.is_list and (other.equal > 1 or other.is_beside(found.items))
+            goes_on = other.kind in kinds or is_further
+            if goes_on and other.are_leaves == option.are_leaves and other.is_apart(taken):
+                longer = self.in_a_row(found, other.items)
+                if longer is not None:
+                    found = longer
+                    kinds.add(other.kind)
+        found = self.in_a_row(found, self.kin(found)) or found
+        return found if len(found.states) > 1 else None
+
+    def in_a_row(self, found: Chain, items: Mapping[str, str]) -> Chain | None:
+        """Return a chain with more items that it goes on in; None if it does not."""
+        if not items or not are_apart(items, found.items):
+            return None
+        both = self.chain({**found.items, **items})
+        is_longer = both is not None and len(both.states) > len(found.states)
+        return both if both is not None and is_longer and both.is_in_a_row else None
+
+    def kin(self, found: Chain) -> dict[str, str]:
+        """Return the modules around a chain of the classes of its blocks, as between stages."""
+        known = self.shares.known
+        blocks = [known[state.cut] for state in found.states]
+        classes = {type(m) for m in blocks if list(m.children()) and not of_torch(type(m))}
+        around = self.options.around.items()
+        return {
+            name: name
+            for name, m in around
+            if type(m) in classes and are_apart([name], found.items)
+        }
+
+    def with_towers(self, found: Chain) -> Chain:
+        """Return a chain with those that stand beside it, such as a tower of texts and of images.
+
+        Each is a stream, with a part of the parameters that is no trifle.
+        """
+        are_leaves = self.has_leaves(found)
+        for other in self.options.lists:
+            is_large = self.shares.of(other.blocks) >= SIDE
+            if is_large and other.are_leaves == are_leaves and other.is_apart(found.items):
+                tower = self.longest(other, found.items)
+                both = self.chain({**found.items, **tower.items}) if tower else None
+                if tower and both and tower.is_stream:
+                    sizes = len(found.states), len(tower.states)
+                    passed = np.average([found.passed, tower.passed], weights=sizes)
+                    found = both._replace(passed=float(passed))
         return found
 
-    def chain(self, options: list[Blocks]) -> Chain | None:
+    def completed(self, found: Chain) -> Chain:
+        """Return a stream with the modules around it that everything passes through.
+
+        Around blocks with most of the parameters, what a first layer and a head do is no block.
+        """
+        if not found.is_stream or (self.share(found) >= MOST and not self.has_leaves(found)):
+            return found
+        around: dict[str, str] = {}
+        for name, m in self.options.around.items():
+            has_product = any(p.ndim > 1 for p in m.parameters())
+            if has_product and are_apart([name], [*found.items, *around]):
+                around[name] = name
+        every = self.chain({**found.items, **around}) if around else None
+        if every is None:
+            return found
+        passed = {s.cut for s, gate in zip(every.states, every.taken.gates, strict=True) if gate}
+        more = self.chain({**found.items, **{name: name for name in around if name in passed}})
+        is_more = more is not None and self.share(more) > self.share(found)
+        return more if more is not None and is_more and more.is_stream else found
+
+    def has_leaves(self, chain: Chain) -> bool:
+        """Tell whether layers contain no modules."""
+        return all(not list(self.shares.known[layer].children()) for layer in chain.layers)
+
+    def chain(self, items: Mapping[str, str]) -> Chain | None:
         """Return the states of some lists; None if there are none."""
-        items = {block: item for option in options for block, item in option.items.items()}
         states = [s for s in self.states if s.cut in items and not self.is_packed(s)]
         self.unfit += [state for state in states if not _is_batch(state, self.x)]
         if not states or not all(_is_batch(state, self.x) for state in states):
@@ -251,7 +324,10 @@ class _Search:
         chosen = self.on_the_way(states, taken, items)
         if len(chosen) < len(states):
             states, taken = reached_states(chosen, *self.edges, strict=False)
-        return Chain(tuple(items), items, states, taken) if states else None
+        if not states:
+            return None
+        is_seen = all(items[state.cut] == state.cut for state in states)
+        return Chain(items, states, taken, sum(taken.gates) / len(states) if is_seen else 1.0)
 
     def is_packed(self, state: State) -> bool:
         """Tell what a recurrent module returns of a packed sequence: steps of all examples."""
@@ -272,17 +348,18 @@ class _Search:
         known = self.shares.known
         return [state for state in states if any(p.ndim > 1 for p in known[state.cut].parameters())]
 
-    def coverage(self, chain: Chain) -> Coverage:
+    def coverage(self, chain: Chain, products: Products) -> Coverage:
         """Return what the layers hold, and what else may be measured."""
         layers = chain.layers
         others = [
             option
-            for option in self.lists
-            if option.name and option.is_apart(layers) and self.chain([option]) is not None
+            for option in self.options.lists
+            if option.name and option.is_apart(layers) and self.chain(option.items) is not None
         ]
         most = max(others, key=lambda other: self.shares.of(other.blocks), default=None)
         outside = self.shares.largest_apart(layers)
-        return Coverage(self.shares.of(layers), outside, self.as_cuts(most))
+        shares = self.shares.of(layers), products.share(layers)
+        return Coverage(*shares, outside, self.as_cuts(most))
 
     def as_cuts(self, option: Blocks | None) -> str:
         """Return a list as `cuts=` takes its blocks; "" of none."""

@@ -7,7 +7,8 @@ A list that is never called itself says nothing of what it returns: of such an i
 that everything passes through are layers, or if there are none, those with a product.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -24,20 +25,20 @@ class Blocks(NamedTuple):
 
     name: of the list.
     blocks: by name.
-    kind: what most of them have in common; None of a module's children that are in no list.
+    kind: what most of them have in common.
     equal: the number of those that have.
+    is_list: whether it is one of torch's, and not a module with equal children.
     """
 
     name: str
     blocks: dict[str, Any]
     kind: Any
     equal: int
+    is_list: bool
 
     @property
     def items(self) -> dict[str, str]:
         """The item of the list that each block is, or lies in."""
-        if self.kind is None:
-            return {block: block for block in self.blocks}
         depth = self.name.count(".") + 2 if self.name else 1
         return {block: ".".join(block.split(".")[:depth]) for block in self.blocks}
 
@@ -49,6 +50,34 @@ class Blocks(NamedTuple):
     def is_apart(self, names: Iterable[str]) -> bool:
         """Tell whether no block is one of these modules, holds one or lies in one."""
         return are_apart(self.blocks, names)
+
+    def is_beside(self, names: Iterable[str]) -> bool:
+        """Tell whether a list of lists holds this one and one with these modules."""
+        holder, _, last = self.name.rpartition(".")
+        depth = self.name.count(".") + 1
+        return last.isdigit() and any(
+            name.count(".") >= depth and name.split(".")[: depth - 1] == holder.split(".")
+            for name in names
+        )
+
+
+class Options(NamedTuple):
+    """What may be the layers of a module.
+
+    lists: of blocks, in the order in which they are tried.
+    around: modules with parameters that lie in no block, from outside in, by name.
+    children: those of the module itself that have parameters, by name.
+    """
+
+    lists: list[Blocks]
+    around: dict[str, Any]
+    children: dict[str, Any]
+
+    @property
+    def modules(self) -> dict[str, Any]:
+        """All of them by name."""
+        blocks = {name: m for option in self.lists for name, m in option.blocks.items()}
+        return {**blocks, **self.around, **self.children}
 
 
 def lies_in(name: str, other: str) -> bool:
@@ -99,23 +128,77 @@ def modules_of(module: Module) -> dict[str, Any]:
     return {_plain(name): _opened(m) for name, m in module.named_modules()}
 
 
-def lists_in(module: Module) -> list[Blocks]:
-    """Return the lists of blocks in a module, that with the most equal ones first.
+def options_in(module: Module) -> Options:
+    """Return what may be the layers of a module.
 
-    Of a Sequential, children without parameters, such as activations, join the next one that has
-    some. Last come the children of the module itself, in the order of their definition.
+    Lists come first, those with the most equal blocks before others, then modules that contain
+    equal ones alone, outside of these blocks. Blocks are equal within a list, and if they contain
+    modules, in all lists together: so stages come after their blocks. Of a Sequential, children
+    without parameters, such as activations, join the next one that has some.
     """
     known = modules_of(module)
-    found = []
+    lists, families = list[Blocks](), list[Blocks]()
     for name, m in known.items():
-        if any(is_a(m, kind) for kind in LISTS) and (blocks := _of_list(name, known)):
-            kinds = [_kind(block) for block in blocks.values()]
-            most = max(kinds, key=kinds.count)
-            depth = name.count(".") + bool(name)
-            found.append((Blocks(name, blocks, most, kinds.count(most)), depth))
-    found.sort(key=lambda found_list: (-found_list[0].equal, found_list[1]))
-    rest = _only_children(module, known)
-    return [blocks for blocks, _ in found] + ([Blocks("", rest, None, 0)] if rest else [])
+        if any(is_a(m, kind) for kind in LISTS):
+            lists += _alike(name, _of_list(name, known), is_list=True)
+        else:
+            families += _alike(name, _family(name, known), is_list=False)
+    blocks = _blocks_of(lists)
+    families = [f for f in families if not any(lies_in(f.name, block) for block in blocks)]
+    found = [*_most_equal_first(lists), *_most_equal_first(families)]
+    return Options(found, _around(_blocks_of(found), known), _only_children(module, known))
+
+
+def _alike(name: str, blocks: dict[str, Any], is_list: bool) -> Iterator[Blocks]:
+    """Yield modules as a list, unless there are none."""
+    if blocks:
+        kinds = [_kind(block) for block in blocks.values()]
+        most = max(kinds, key=kinds.count)
+        yield Blocks(name, blocks, most, kinds.count(most), is_list)
+
+
+def _blocks_of(lists: Iterable[Blocks]) -> set[str]:
+    """Return the blocks of lists that contain modules."""
+    return {name for option in lists if not option.are_leaves for name in option.blocks}
+
+
+def _most_equal_first(lists: list[Blocks]) -> list[Blocks]:
+    total = Counter[tuple[Any, str]]()
+
+    def group(option: Blocks) -> tuple[Any, str]:
+        return option.kind, option.name if option.are_leaves else ""
+
+    for option in lists:
+        total[group(option)] += option.equal
+
+    def place(option: Blocks) -> tuple[int, ...]:
+        depth = option.name.count(".") + bool(option.name)
+        return -total[group(option)], option.are_leaves, -option.equal, depth
+
+    return sorted(lists, key=place)
+
+
+def _family(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the children of a module that are its stages or blocks: two or more of one class."""
+    children = {child: m for child, m in _children(name, known).items() if _trained(m)}
+    kinds = {type(m) for m in children.values()}
+    are_blocks = len(children) > 1 and len(kinds) == 1 and not any(map(of_torch, kinds))
+    return children if are_blocks else {}
+
+
+def _around(blocks: set[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the modules with parameters that lie in none of these blocks, from outside in."""
+    found: dict[str, Any] = {}
+    waiting = [""]
+    while waiting:
+        for name, m in _children(waiting.pop(), known).items():
+            if not _trained(m):
+                continue
+            if not is_never_called(m):
+                found[name] = m
+            if name not in blocks and any(lies_in(block, name) for block in blocks):
+                waiting.append(name)
+    return found
 
 
 def listed(names: Iterable[str]) -> str:
@@ -172,7 +255,8 @@ def _of_list(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
         if len(children) > 1 and all(map(is_never_called, children.values())):
             return _called(name, known)
         kinds = {_kind(child) for child in children.values()}
-        return {} if is_a(known[name], "ModuleDict") and len(kinds) > 1 else children
+        is_loose = is_a(known[name], "ModuleDict") and is_never_called(known[name])
+        return {} if is_loose and len(kinds) > 1 else children
     trained = [path for path, m in children.items() if _trained(m)]
     every = list(children)
     trailing = every[every.index(trained[-1]) + 1 :] if trained else every

@@ -20,12 +20,13 @@ from .backward_consensus import Agreed, agreed
 from .backward_passes import Descent, Look
 from .block_choice import Coverage, chain_of_blocks, check_batch, reached_states
 from .custom_functions import inner_parameters, no_checkpoints
-from .cuts import COMPILED, Blocks, listed, lists_in, modules_of, named_cuts
+from .cuts import COMPILED, Options, listed, modules_of, named_cuts, options_in
 from .gradient_reach import Calls, Stopped, stopped
 from .hooks import Recorder, State, numbered
 from .inputs import entering, is_about_leaves
 from .label_pairs import refusing_pairs
 from .operations import Heads, Operations, Recognised
+from .products import Products
 from .recurrent import Recurrent, Steps
 from .restore import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
@@ -153,23 +154,22 @@ class _Cutting(NamedTuple):
     """Where a module may be cut.
 
     cuts: as they were given; None if they are to be found.
-    options: lists of blocks to choose them from, then.
+    options: what to choose them from, then.
     chosen: all modules to look at, by name.
     is_pattern: whether a pattern has chosen them.
     """
 
     cuts: Cuts
-    options: list[Blocks]
+    options: Options
     chosen: dict[str, Module]
     is_pattern: bool
 
     @classmethod
     def of(cls, module: Module, cuts: Cuts) -> "_Cutting":
         if cuts is not None:
-            return cls(cuts, [], *named_cuts(module, cuts))
-        options = lists_in(module)
-        chosen = {name: m for option in options for name, m in option.blocks.items()}
-        return cls(None, options, chosen, False)
+            return cls(cuts, Options([], {}, {}), *named_cuts(module, cuts))
+        options = options_in(module)
+        return cls(None, options, options.modules, False)
 
 
 class _Up(NamedTuple):
@@ -181,24 +181,28 @@ class _Up(NamedTuple):
     calls: Calls
     recurrent: Recurrent
     operations: Operations
+    products: Products
 
 
 def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads) -> _Up:
     module = call.module
     recorder = Recorder(strict=cutting.cuts is not None and not cutting.is_pattern)
-    calls, recurrent = Calls(), Recurrent()
+    calls, recurrent, products = Calls(), Recurrent(), Products()
     args, named, x = entering(call.inputs, call.is_leaf)
     entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
     parameters = {_plain(name): p for name, p in module.named_parameters()}
-    operations = Operations(torch, parameters, entered_by, lambda: len(recorder.states), heads)
+    operations = Operations(
+        torch, parameters, entered_by, lambda: len(recorder.states), heads, products
+    )
     with (
         recorder.hooked(cutting.chosen),
         recurrent.hooked(module),
         calls.noted(module),
+        products.by_modules(module),
         operations.seen(),
     ):
         output = module(*args, **named)
-    return _Up(x, output, recorder, calls, recurrent, operations)
+    return _Up(x, output, recorder, calls, recurrent, operations, products)
 
 
 def _gone_down(
@@ -270,7 +274,7 @@ def _layers(
     ends = edge(top), edge(up.x) if up.x.requires_grad else None
     states = up.recorder.states
     if cutting.cuts is None:
-        chain = chain_of_blocks(module, cutting.options, states, up.x, *ends)
+        chain = chain_of_blocks(module, cutting.options, states, up.x, up.products, *ends)
         return chain.states, chain.taken, chain.coverage
     states, taken = reached_states(states, *ends, strict=up.recorder.strict)
     if not states:
@@ -434,8 +438,11 @@ def _on_cuts(states: list[State], cutting: _Cutting, coverage: Coverage | None) 
         names = list(dict.fromkeys(state.cut for state in states))
         taken = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         how = f"as {cuts} says" if cuts is not None else "found automatically; cuts= chooses others"
-        share = "" if coverage is None else f", with {percent(coverage.share)} of the parameters"
-        yield f"The layers are {taken}{share}, {how}."
+        shares = ""
+        if coverage is not None:
+            share, products = percent(coverage.share), percent(coverage.products)
+            shares = f", with {share} of the parameters and {products} of the products"
+        yield f"The layers are {taken}{shares}, {how}."
 
 
 def _on_gradients(states: list[State], taken: Survey, found: Agreed) -> Iterable[str]:

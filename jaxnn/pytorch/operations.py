@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .experts import Experts, experts_of
+from .products import Products
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origin, Origins, Shift, axes_of, together
 from .tensors import numbers_of, tensors_in
 from .types import Arguments, Named, OpOverload, Tensor
@@ -150,6 +151,7 @@ class Operations:
         inputs: the tensors that it is called with.
         count: returns the number of states that were recorded so far.
         heads: what is kept of logits.
+        products: where products are noted.
     """
 
     def __init__(
@@ -159,8 +161,9 @@ class Operations:
         inputs: Sequence[Any],
         count: Callable[[], int],
         heads: Heads,
+        products: Products,
     ) -> None:
-        self.torch, self.count, self.heads = torch, count, heads
+        self.torch, self.count, self.heads, self.products = torch, count, heads, products
         self.origins = Origins(torch)
         self.experts: Experts = experts_of(parameters)
         self.examples = len(inputs[0])
@@ -188,13 +191,14 @@ class Operations:
             kwargs: Named | None = None,
         ) -> Any:
             kind, kwargs = kind_of(func), kwargs or {}
-            if kind.is_view or self.failure:
+            if kind.is_view:
                 return func(*args, **kwargs)
             written = args[0] if kind.is_in_place and kind.name == "exp" else None
             before = None if written is None else written.detach().clone()
             if kind.writes and self.origins.with_zeros:
                 self._try(self._prepare, kind, args, kwargs)
             out = func(*args, **kwargs)
+            self.products.note(func, args, kwargs, out)
             self._try(self._note, kind, func, args, kwargs, out, before)
             return out
 

@@ -208,12 +208,13 @@ def fixed(judged: Judged) -> Iterator[Sight]:
         yield Sight(layers[0], values={"s": "s" if len(layers) > 1 else "", "names": names})
 
 
-def _few_parameters(share: float, outside: str, cuts: str, **_: object) -> str:
+def _few_parameters(share: float, products: float, outside: str, cuts: str, **_: object) -> str:
     such_as = f", such as cuts={clean(cuts)!r}" if cuts else ", by their names or patterns"
     others = f", {clean(outside)} does not" if outside else ""
     return (
-        f"Only {percent(share)} of the parameters lie in the layers that were found{others}: what "
-        f"follows is about a part of the network. Choose layers with cuts={such_as}."
+        f"Only {percent(share)} of the parameters and {percent(products)} of the products lie in "
+        f"the layers that were found{others}: what follows is about a part of the network. Choose "
+        f"layers with cuts={such_as}."
     )
 
 
@@ -222,12 +223,14 @@ def cuts(judged: Judged) -> Iterator[Sight]:
     """Layers with few of the parameters.
 
     PyTorch: the layers that were found automatically hold less than half of the parameters, lookup
-    tables not counted.
+    tables not counted, and less than half of the products.
     """
     flow, coverage = judged.flow, judged.flow.coverage
     measured = () if flow.recurrences is None else flow.recurrences.names
     told = 0.0 if flow.stopped is None else flow.stopped.share
-    if coverage and coverage.share + told < MOST and coverage.outside not in measured:
+    if coverage is None or coverage.outside in measured:
+        return
+    if max(coverage.share + told, coverage.products) < MOST:
         yield Sight(values=coverage._asdict())
 
 
