@@ -40,7 +40,7 @@ from .pytorch.module import own_loss, prediction_of
 
 log = logging.getLogger("jaxnn.cli")
 
-TRY = "Try what would help on this network"
+TRY = "To see what would help"
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,7 +96,7 @@ class Diagnosis:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The note, the verdict, the plan if there is one, and what may help."""
-        return self.ending(f"{TRY}: `.cures` of this diagnosis.")
+        return self.ending(f"{TRY}, print diagnosis.cures.")
 
     def ending(self, to_try: str) -> tuple[str, ...]:
         """Return the sentences, where something can be cured with another last one.
@@ -218,6 +218,7 @@ def diagnose(
 
     flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
     options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model)}
+    options["model"] = model
     patient = partial(jax_patient, net, params, xs, ys, **options)
     has_loss = cotangent is None and loss is not random_loss
     return Diagnosis(flow, words, note, patient, lambda: Evidence.of(trial), has_loss)

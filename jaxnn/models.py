@@ -111,7 +111,7 @@ def as_network(
         >>> net.paths[49]
         ('[49][1]',)
     """
-    if _is_pair(model):
+    if is_pair(model):
         f, params = model
         if isinstance(f, Net):
             refuse_each(each, "a pair (net, params)")
@@ -135,12 +135,12 @@ def as_network(
 
 def own_pytree(model: Model) -> PyTree | None:
     """Return the pytree that a model's parameters come back in; None of a pair (net, params)."""
-    if not _is_pair(model):
+    if not is_pair(model):
         return model
     return None if isinstance(model[0], Net) else model[1]
 
 
-def _is_pair(model: Any) -> TypeGuard[tuple[Any, PyTree]]:
+def is_pair(model: Any) -> TypeGuard[tuple[Any, PyTree]]:
     """Tell a pair (f, params) or (net, params) from a tuple of two layers, which hold arrays."""
     if type(model) is not tuple or len(model) != 2 or isinstance(model[0], tuple | list):
         return False

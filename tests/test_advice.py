@@ -297,9 +297,8 @@ RULES = {
         with_norms,
     ),
     "units": (
-        rf"Put `jaxnn.theory.tailored_relu\(\d+\)`, which is (?P<times>{NUMBER}) times "
-        r"leaky_relu\(z, "
-        rf"(?P<slope>{NUMBER})\), in place of the activation in {WHERE}, and multiply the weights "
+        rf"Replace the activation in {WHERE} by (?P<times>{NUMBER}) · LeakyReLU\("
+        rf"(?P<slope>{NUMBER})\), which is tailored to \d+ layers, and multiply the weights "
         rf"{ARRAYS} by (?P<by>{NUMBER})",
         with_units,
     ),
@@ -661,7 +660,7 @@ CASES = {
     "steps": (of_steps, {"scale", "orthogonal", "numbers"}),
     "modules": (of_dense_modules, EACH),
     "kernels of modules": (of_kernels_of_modules, EACH - {"units", "numbers"}),
-    "branches of modules": (of_branches_of_modules, BY_FACTORS | {"branch scale"}),
+    "branches of modules": (of_branches_of_modules, BY_FACTORS | {"branch scale", "redraw"}),
 }
 AT_FIRST = "scale", "orthogonal"
 GAIN = rf"with gain ({NUMBER}) \(std ({NUMBER})/√fan_in; now ({NUMBER})/√fan_in\)"

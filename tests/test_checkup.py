@@ -265,7 +265,7 @@ def test_an_optimiser_that_is_to_blame():
 
 def test_what_can_be_cured_is_said_of_who_does_not_learn():
     ill = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=True))
-    last = "Try what would help on this network: `.diagnosis.cures` of this checkup."
+    last = "To see what would help, print checkup.diagnosis.cures."
     assert checkups.Checkup(course([2.3] * 100), ill, Watched(), ()).sentences[-1] == last
     assert checkups.Checkup(course(falling(2, 0.01)), ill, Watched(), ()).sentences[1:] == ()
 

@@ -109,7 +109,7 @@ def test_a_diagnosis(file, capsys):
     np.testing.assert_allclose(shown, rms, atol=5.1e-4)
     assert jaxnn.verdict(flow).sentences[0] in words
     assert "--chart gradients.svg" in words
-    said = f"Try what would help on this network: jaxnn diagnose {file}:layers --cures.\n"
+    said = f"To see what would help: jaxnn diagnose {file}:layers --cures.\n"
     assert said in words
     assert "jaxnn.cures" not in words
     assert ".cures" not in words

@@ -338,7 +338,7 @@ def test_the_folder_of_a_diagnosis(run, flow):
         assert html.escape(sentence) in page
     *said, last = json.loads((run / store.RUN).read_text())["verdicts"]
     assert said == list(verdict.sentences)
-    assert last.startswith("Try what would help on this network")
+    assert last.startswith("To see what would help")
     assert html.escape("<b>5</b>") in page
     assert "<b>" not in page[page.index("<body>") :]
     assert "command" in page

@@ -9,8 +9,9 @@ import pytest
 
 import jaxnn
 from jaxnn.curing import causes
-from jaxnn.curing.cures import Cures, tried_on
+from jaxnn.curing.cures import Cure, Cures, tried_on
 from jaxnn.curing.jax_patients import jax_patient
+from jaxnn.curing.printed import lines
 
 N, B = 24, 8
 
@@ -146,3 +147,40 @@ def test_an_array_is_made_as_others_of_its_name(own, like, expected):
 )
 def test_parts_of_a_vector_are_its_gates(size, sizes, expected):
     assert [(part.start, part.stop) for part in causes._parts(size, sizes)] == expected
+
+
+# Printed
+
+
+def cure(kind, factors=None, **values):
+    """A cure as it is printed."""
+    factors = None if factors is None else np.array(factors)
+    return Cure(kind=kind, advice=f"Do {kind}.", factors=factors, decades=0.0, **values)
+
+
+def test_cures_are_one_line_each_the_best_marked_and_those_in_vain_last():
+    tried = [
+        cure("scale", [2.0, 2.0], works=True),
+        cure("scale by layer", [2.1, 1.9], works=True),
+        cure("scale by layer", [1.9, 2.15], works=True),
+        cure("scale by layer", [3.0, 1.0], works=True),
+        cure("branch scale", [2.0, 2.0], works=True),  # of other arrays
+        cure("skip", works=True),
+        cure("norm", reason="the gradient still changes"),
+        cure("units", reason="the gradient still changes"),
+        cure("orthogonal", reason="a state is exactly zero"),
+        cure("numbers", reason="numbers are kept"),
+    ]
+    texts = [line.text for line in lines(tried)]
+    assert [text.split(" Measured")[0] for text in texts[:-1]] == [
+        "Best: Do scale.",
+        "Or: Do scale by layer.",
+        "Or: Do branch scale.",
+        "Or: Do skip.",
+        "Do numbers.",
+    ]
+    assert texts[0].endswith(" So do 2 changes whose factors differ by a tenth at most.")
+    assert not any("So do" in text for text in texts[1:])
+    in_vain = "norm and units (the gradient still changes); orthogonal (a state is exactly zero)"
+    assert texts[-1] == f"In vain: {in_vain}."
+    assert [line.works for line in lines(tried)] == [True] * 4 + [False] * 2

@@ -448,7 +448,7 @@ def test_it_is_sentences():
         "Initialise with std 1/√fan_in (now 2/√fan_in): that makes χ = 1 for tanh and σ_b = 0.",
     )
     assert len(v.remedies) == 3
-    tried = "Try what would help on this network: jaxnn.cures(model, xs, …)"
+    tried = "To see what would help, print jaxnn.cures(model, xs, …)"
     *said, last = str(v).splitlines()
     assert said == [*v.sentences, *map(str, v.remedies)]
     assert last.startswith(tried)

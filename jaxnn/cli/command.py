@@ -276,9 +276,9 @@ def _print_cures(result: Diagnosis) -> None:
     print()
     with live(piped=True):
         tried = result.cures
-    for cure in tried:
-        colour = "green" if cure.works else "red"
-        print(printing.emphasised(printing.wrapped(clean(str(cure))), colour))
+    for text, works in tried.lines:
+        colour = "green" if works else "red"
+        print(printing.emphasised(printing.wrapped(clean(text)), colour))
     if not len(tried):
         print(*tried.sentences[1:])
     elif tried.interrupted:

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..flow.verdict.parameter_findings import LARGE_GAIN
-from ..flow.verdict.rates import LN10
+from ..flow.verdict.rates import ERRATIC, LN10
 from ..flow.verdict.verdict import Verdict
 from ..rules import Found, Sight
 from ..texts import clean, listed
@@ -170,34 +169,29 @@ def _actions(patient: Patient, arrays: Mapping[At, Mended]) -> str:
 
 @CURES.rule("redraw", says="Draw the weights {arrays} again, normal with std {std}.", rank=FIRST)
 def redraw(patient: Patient) -> Iterator[Sight]:
-    """Weights that are constant or copies, or drawn far too large, drawn with 1/fan_in.
+    """Weights that are constant or copies, or all that are drawn far too large, with 1/fan_in.
 
     With 2/fan_in where layers are of relu.
     """
     findings = [f for f in patient.verdict.findings if f.rule in ("zero", "equal", "drawn")]
-    if not findings:
-        return
-    paths = {found.path for found in findings}
     is_large = any(found.values.get("how") == "large" for found in findings)
-    meant: Places = {
-        at
-        for at, v in patient.arrays.items()
-        if v.ndim > 1
-        and (
-            clean(patient.path(at)) in paths
-            or np.ptp(v) == 0
-            or (is_large and _size(v) * _fan_in(patient, at) ** 0.5 > LARGE_GAIN)
-        )
-    }
+    meant = patient.weights if is_large else _constant_weights(patient, findings)
     gain, rng = (2.0 if patient.is_of_relu else 1.0), np.random.default_rng(patient.seed)
     new = {
         at: (gain / _fan_in(patient, at)) ** 0.5 * rng.normal(size=patient.arrays[at].shape)
         for at in sorted(meant)
     }
-    if new:
-        values = {"change": _change(patient, new), "arrays": patient.named(meant)}
+    if findings and new:
+        change = Change(patient.with_arrays(new)) if is_large else _change(patient, new)
         std = "√(2/fan_in)" if gain == 2 else "1/√fan_in"
-        yield Sight(min(meant)[0] + 1, patient.path(min(meant)), values | {"std": std})
+        yield made(change, arrays=patient.named(meant), std=std)
+
+
+def _constant_weights(patient: Patient, findings: Sequence[Found]) -> Places:
+    """Return the weights that are one number in all entries, and those that are named."""
+    paths = {found.path for found in findings}
+    weights = {at: v for at, v in patient.arrays.items() if v.ndim > 1 and v.size}
+    return {at for at, v in weights.items() if np.ptp(v) == 0 or clean(patient.path(at)) in paths}
 
 
 def _fan_in(patient: Patient, at: At) -> float:
@@ -238,8 +232,9 @@ def queries_and_keys(patient: Patient) -> Iterator[Sight]:
     rank=FIRST,
 )
 def one_layer(patient: Patient) -> Iterator[Sight]:
-    """One factor on the weights of a layer that stands out, where no array of it does."""
-    for found in patient.verdict.findings:
+    """One factor on the weights of a layer that makes all of the change, where no array does."""
+    is_erratic = patient.verdict.word == ERRATIC
+    for found in patient.verdict.findings if is_erratic else ():
         if found.rule != "layer" or found.path or found.layer is None or found.layer < 2:
             continue
         layer = found.layer - 1

@@ -283,9 +283,8 @@ def norm(patient: Patient) -> Iterator[Sight]:
 
 @CURES.rule(
     "units",
-    says="Put `jaxnn.theory.tailored_relu({count})`, which is {gain:.6g} times "
-    "leaky_relu(z, {slope:.6g}), in place of the activation in {where}, and multiply the weights "
-    "{weights} by {factor:g}.",
+    says="Replace the activation in {where} by {gain:.6g} · LeakyReLU({slope:.6g}), which is "
+    "tailored to {count} layers, and multiply the weights {weights} by {factor:g}.",
     unless=("branch scale",),
 )
 def tailored_units(patient: Patient) -> Iterator[Sight]:

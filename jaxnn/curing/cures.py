@@ -5,9 +5,9 @@ patient -> table of changes -> each measured: rate, signal, what is left of the 
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +31,7 @@ from .causes import FIRST
 from .changes import CURES, SAME, Change
 from .jax_patients import jax_patient
 from .patient import AnyNet, Params, Patient
+from .printed import Line, lines
 from .torch_patient import TorchPatient
 from .training import RATE, SECONDS, Trained, raced
 
@@ -76,6 +77,7 @@ class Cure:
         with hooks.
     params: the parameters, in the user's own pytree, of PyTorch a state dict; of another structure
         those of `net`.
+    made: makes `model`; None of what could not be made.
     """
 
     kind: str
@@ -97,6 +99,25 @@ class Cure:
     flow: Flow | None = field(default=None, repr=False)
     net: AnyNet = field(default=None, repr=False)
     params: Params = field(default=None, repr=False)
+    made: Callable[[], Model] | None = field(default=None, repr=False)
+
+    @cached_property
+    def model(self) -> Model:
+        """The changed network, as `jaxnn.diagnose` takes it and an optimiser trains it.
+
+        Of a change of numbers the user's own pytree, pair or list, of PyTorch a copy of the module.
+        Of a change of structure a callable of the same arguments, whose parameters are the user's
+        own pytree: of a pair (f, params) another pair (g, params), of a module another module, a
+        pytree with the arrays of the user's; of PyTorch a copy with hooks.
+
+        Raises:
+            ValueError: a change that could not be made.
+        """
+        if self.made is None:
+            raise ValueError(
+                f"model: expected a change that could be made, got one where {self.reason}"
+            )
+        return self.made()
 
     def __str__(self) -> str:
         rate = self._rate_text
@@ -161,7 +182,7 @@ class Cures:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The rate before, then a sentence for each change, the best first."""
+        """The rate before, a line for each change that works, and one for the others."""
         if self.verdict.broken:
             worst = self.verdict.findings[0]
             return tuple(filter(None, (worst.text, worst.advice, "Nothing was tried.")))
@@ -171,7 +192,13 @@ class Cures:
         first = (none,) if self.verdict.can_be_cured and not self else ()
         before = () if self.unchanged is None else (f"As it is {self.unchanged}.",)
         last = ("It was stopped: more would have been tried.",) if self.interrupted else ()
-        return (self.verdict.rate_text, *before, *first, *map(str, self.tried), *last)
+        of_changes = (line.text for line in self.lines)
+        return (self.verdict.rate_text, *before, *first, *of_changes, *last)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """A line for each change that works, and one for the others."""
+        return tuple(lines(self.tried))
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
@@ -297,7 +324,8 @@ def patient_of(
         return TorchPatient(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, seed=seed)
     net, params = as_network(model, xs, each=each, cuts=cuts)
     like = own_pytree(model)
-    return jax_patient(net, params, xs, ys, loss=loss, cotangent=cotangent, like=like, seed=seed)
+    options = {"loss": loss, "cotangent": cotangent, "like": like, "model": model, "seed": seed}
+    return jax_patient(net, params, xs, ys, **options)
 
 
 def tried_on(
@@ -474,6 +502,7 @@ def judged(
         flow=flow,
         net=changed.network,
         params=changed.user(change.params),
+        made=partial(changed.model, change.params),
     )
 
 
@@ -515,9 +544,12 @@ def _signal(patient: Patient, flow: Flow) -> float:
     """Return by how many decades the signal varies over the layers that were changed.
 
     The network's output is no state between layers: it may have passed through σ, others not yet.
+    The state of steps that share their weights starts at zero: theirs is that of the later half.
     """
     count = len(patient.layers)
     between = patient.layers & (np.arange(count) < max(count - 1, 1))
+    if patient.is_tied:
+        between[: np.flatnonzero(between)[: int(between.sum()) // 2].max(initial=-1) + 1] = False
     sizes = np.asarray(flow.log_mean_square, np.float64)[between] / 2 / LN10
     return float(np.ptp(sizes)) if len(sizes) else 0.0
 

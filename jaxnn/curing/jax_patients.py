@@ -14,10 +14,11 @@ from ..evidence.parameters import Parameters
 from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
+from ..models import Model
 from ..network.network import Network
 from ..train.descent import ADAM
 from ..train.trainee import Trainee, trainee_of
-from . import branches, kernels, steps, structure, units, weights
+from . import branches, kernels, remade, steps, structure, units, weights
 from .draws import Axes
 from .jax_training import JaxTraining
 from .patient import AnyNet, At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
@@ -29,6 +30,7 @@ class NetworkPatient(Patient):
 
     xs, ys, loss, cotangent: as for `jaxnn.gradient_flow`.
     like: the user's pytree, for arrays that no layer has.
+    model: as the user hands it over; a pair (net, params) if that is not known.
     """
 
     network: Network | Chain
@@ -43,10 +45,12 @@ class NetworkPatient(Patient):
         loss: Loss | None = None,
         cotangent: PyTree = None,
         like: PyTree = None,
+        model: Model | None = None,
         seed: int = 0,
         numbers: Int[np.ndarray, " L"] | None = None,
     ):
         self.network, self.xs, self.ys, self.like = network, xs, ys, like
+        self.given = (network, params) if model is None else model
         self.loss, self.cotangent = loss, cotangent
         super().__init__(params, seed, numbers)
 
@@ -66,6 +70,10 @@ class NetworkPatient(Patient):
         if trainee is None:
             return None
         return JaxTraining(trainee, self.xs, ADAM if optimizer is None else optimizer)
+
+    def model(self, params: Params) -> Model:
+        """Return the user's own pytree, or a pair, with these numbers."""
+        return remade.with_numbers(self.given, self.network, params, self.user(params))
 
     @cached_property
     def arrays(self) -> Mapping[At, np.ndarray]:
@@ -92,7 +100,8 @@ class NetworkPatient(Patient):
 
     def with_params(self, params: Params) -> Patient:
         options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
-        options |= {"like": self.like, "seed": self.seed, "numbers": self.numbers}
+        options |= {"like": self.like, "model": self.given}
+        options |= {"seed": self.seed, "numbers": self.numbers}
         return type(self)(self.network, params, self.xs, self.ys, **options)
 
     @property
@@ -177,12 +186,9 @@ class ChainPatient(NetworkPatient):
         self, form: structure.Rebuild, meant: Bool[np.ndarray, " L"] | None = None
     ) -> Patient | None:
         meant = self.rebuildable if meant is None else meant
-        made, params, numbers = structure.rebuilt(self.network, self.params, self.xs, meant, form)
-        options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
+        made = structure.rebuilt(self.network, self.params, self.xs, meant, form)
         try:
-            return ChainPatient(
-                made, params, self.xs, self.ys, **options, seed=self.seed, numbers=numbers
-            )
+            return ReformedPatient(self, remade.Reformed(self.network, tuple(meant), form), *made)
         except ValueError:  # the signal leaves the range
             return None
 
@@ -190,6 +196,42 @@ class ChainPatient(NetworkPatient):
         if self.loss is None:
             return np.nan
         return steps.largest(self.network, params, self.xs, self.ys, self.loss)
+
+
+class ReformedPatient(ChainPatient):
+    """A chain some of whose layers have another form.
+
+    origin: the chain that it was made of.
+    call: the same as a function of the origin's pytree.
+    network, params, numbers: as `structure.rebuilt` returns them.
+    """
+
+    def __init__(
+        self,
+        origin: ChainPatient,
+        call: remade.Reformed,
+        network: Chain,
+        params: Params,
+        numbers: Int[np.ndarray, " L"],
+    ):
+        self.origin, self.call = origin, call
+        options: dict[str, Any] = {"loss": origin.loss, "cotangent": origin.cotangent}
+        options |= {"seed": origin.seed, "numbers": numbers}
+        super().__init__(network, params, origin.xs, origin.ys, **options)
+
+    def with_params(self, params: Params) -> Patient:
+        return type(self)(self.origin, self.call, self.network, params, self.numbers)
+
+    def model(self, params: Params) -> Model:
+        """Return a function of the user's own pytree with these numbers, or such a module."""
+        new = {
+            (int(number), i): np.asarray(v)
+            for number, (_, parts) in zip(self.numbers, self.network.user(params), strict=True)
+            for i, v in enumerate(v for arrays in parts for v in arrays)
+            if (int(number), i) in self.origin.arrays
+        }
+        tree = self.origin.user(self.origin.with_arrays(new))
+        return remade.with_structure(self.origin.given, self.call, tree)
 
 
 def jax_patient(

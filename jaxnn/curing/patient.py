@@ -20,6 +20,7 @@ from ..evidence.parameters import Parameters
 from ..flow.record.flow import Flow
 from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
+from ..models import Model
 from ..texts import label
 from . import search
 from .draws import MATRIX, Axes, fan_in_gain
@@ -97,6 +98,10 @@ class Patient(ABC):
     @abstractmethod
     def user(self, params: Params) -> Params:
         """Return parameters as the user has them."""
+
+    @abstractmethod
+    def model(self, params: Params) -> Model:
+        """Return the network with other parameters as its user hands it over, and trains it."""
 
     @property
     @abstractmethod

@@ -80,6 +80,12 @@ class TorchPatient(Patient):
             return None
         return TorchTraining(net, params, self.inputs, self.ys, loss, optimizer)
 
+    def model(self, params: Tensors) -> Module:
+        """Return a copy of the module with these parameters."""
+        module = copy.deepcopy(self.network)
+        module.load_state_dict(self.user(params))
+        return module
+
     @cached_property
     def _names(self) -> dict[At, str]:
         """The names of the parameters that are in a layer."""
@@ -157,8 +163,7 @@ class TorchPatient(Patient):
         return {**self.params, **changed}
 
     def with_params(self, params: Tensors) -> Patient:
-        module = copy.deepcopy(self.network)
-        module.load_state_dict(self.user(params))
+        module = self.model(params)
         return TorchPatient(module, self.inputs, self.ys, seed=self.seed, **self.options)
 
     @property

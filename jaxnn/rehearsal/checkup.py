@@ -103,7 +103,7 @@ class Checkup:
     @property
     def sentences(self) -> tuple[str, ...]:
         """Whether it learns, what was found, what to change, and how that was measured."""
-        return self.ending(f"{TRY}: `.diagnosis.cures` of this checkup.")
+        return self.ending(f"{TRY}, print checkup.diagnosis.cures.")
 
     def ending(self, to_try: str) -> tuple[str, ...]:
         """Return the sentences, with another one where something can be cured.

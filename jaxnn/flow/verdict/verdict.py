@@ -22,7 +22,7 @@ from .rate_text import rate_text
 from .rates import MOST_ONCE, Change, Law, rate_of
 
 MOST = 5  # sentences
-TRY = "Try what would help on this network: jaxnn.cures(model, xs, …)."
+TRY = "To see what would help, print jaxnn.cures(model, xs, …)."
 
 
 @dataclass(frozen=True, kw_only=True)

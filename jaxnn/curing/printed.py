@@ -1,0 +1,68 @@
+"""Cures as they are printed: one line a cure, the best marked; in vain, last and short.
+
+cures that work -> groups of almost the same factors -> a line each
+the others      -> kinds by the reason why they are none, one line
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..texts import counted, listed
+
+if TYPE_CHECKING:
+    from .cures import Cure
+
+ALMOST = 0.1  # of a factor: factors that differ by less are one line
+FORMATS = "numbers"  # the kind of what is no cure, and told in full
+
+
+class Line(NamedTuple):
+    """A line on some changes, and whether they work."""
+
+    text: str
+    works: bool
+
+
+def lines(tried: Sequence["Cure"]) -> Iterator[Line]:
+    """Yield a line for each group of cures that work, the best first, and one for the others."""
+    for number, (cure, *others) in enumerate(_groups([cure for cure in tried if cure.works])):
+        yield Line(f"{'Or: ' if number else 'Best: '}{cure}{_alike(others)}", True)
+    yield from (Line(str(cure), False) for cure in tried if cure.kind == FORMATS)
+    in_vain: dict[str, list[str]] = {}
+    for cure in tried:
+        if not cure.works and cure.kind != FORMATS:
+            in_vain.setdefault(cure.reason, []).append(cure.kind)
+    if in_vain:
+        texts = [f"{listed(dict.fromkeys(kinds))} ({why})" for why, kinds in in_vain.items()]
+        yield Line(f"In vain: {'; '.join(texts)}.", False)
+
+
+def _groups(working: Sequence["Cure"]) -> list[list["Cure"]]:
+    """Return cures, those together whose factors on the weights are almost those of the first."""
+    groups: list[list[Cure]] = []
+    for cure in working:
+        group = next((group for group in groups if _are_alike(group[0], cure)), None)
+        if group is None:
+            groups.append([cure])
+        else:
+            group.append(cure)
+    return groups
+
+
+def _are_alike(cure: "Cure", other: "Cure") -> bool:
+    """Tell whether both are factors, which differ by a tenth at most."""
+    pair = cure.factors, other.factors
+    if pair[0] is None or pair[1] is None or not (pair[0] > 0).all() or not (pair[1] > 0).all():
+        return False
+    same_arrays = (cure.kind == "branch scale") == (other.kind == "branch scale")
+    return same_arrays and float(np.abs(np.log(pair[0] / pair[1])).max()) <= np.log1p(ALMOST)
+
+
+def _alike(others: Sequence["Cure"]) -> str:
+    """Return how many cures are left out for one, as a sentence."""
+    if not others:
+        return ""
+    verb = "does" if len(others) == 1 else "do"
+    return f" So {verb} {counted(len(others), 'change')} whose factors differ by a tenth at most."

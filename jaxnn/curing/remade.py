@@ -1,0 +1,77 @@
+"""Changed networks of JAX as their user hands them over: what `diagnose` takes and what is trained.
+
+    other numbers       the user's own module, pair (f, params) or list, with these numbers
+    another structure   a function of the same arguments, with the user's own pytree as parameters
+
+A `Reformed` rebuilds its layers whenever it is traced, so it takes batches of any size, also under
+`jit`, `grad` and `vmap`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from ..chain.apply import applied
+from ..chain.chain import Chain, Function
+from ..models import Model, is_pair
+from ..network.network import Network
+from .structure import Rebuild, rebuilt
+
+
+@dataclass(frozen=True)
+class Reformed:
+    """A function (params, xs) -> output of the user's own pytree, some layers in another form.
+
+    net: the network as it was cut.
+    meant: the layers in another form, truth values.
+    form: of a layer, the other one.
+    """
+
+    net: Chain
+    meant: tuple[bool, ...]
+    form: Rebuild
+
+    def __call__(self, params: PyTree, xs: PyTree) -> Any:
+        made_of = self.net.made_of
+        takes_one = isinstance(made_of, Function) and made_of.each
+        batch = jax.tree.map(lambda v: v[None], xs) if takes_one else xs
+        own = self.net.params(params)
+        chain, arrays, _ = rebuilt(self.net, own, batch, np.array(self.meant), self.form)
+        output = applied(chain, arrays, batch)[0]
+        return jax.tree.map(lambda v: v[0], output) if takes_one else output
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ReformedModule:
+    """A module whose layers have another form; its arrays are those of the user's own module."""
+
+    module: PyTree
+    call: Reformed = field(metadata={"static": True})
+
+    def __call__(self, xs: PyTree) -> Any:
+        return self.call(self.module, xs)
+
+
+def with_numbers(model: Model, net: Network | Chain, params: PyTree, tree: PyTree) -> Any:
+    """Return a model with other numbers.
+
+    Args:
+        model: as the user hands it over.
+        net: as `jaxnn.as_network` makes it of that.
+        params: of the network, changed.
+        tree: likewise, as the user has them.
+    """
+    if not is_pair(model):
+        return tree
+    f, _ = model
+    return (net, params) if isinstance(f, Network | Chain) else (f, tree)
+
+
+def with_structure(model: Model, call: Reformed, tree: PyTree) -> Any:
+    """Return a model whose layers have another form; arguments as above."""
+    is_module = callable(model) and not is_pair(model)
+    return ReformedModule(tree, call) if is_module else (call, tree)
