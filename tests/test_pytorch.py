@@ -1353,15 +1353,6 @@ def test_every_activation_is_torch_s(torch, kind):
     assert model[0].weight.abs().min() > 0
 
 
-def test_theory_is_refused_with_a_way_that_works(torch):
-    model, x = mlp(torch, (3, 5, 5, 2), torch.nn.Tanh), torch.randn(B, 3)
-    with pytest.raises(ValueError, match="theory: expected none for a module of PyTorch") as error:
-        jaxnn.diagnose(model, x, theory=True)
-    way = str(error.value).rpartition(" as ")[2].replace("xs", "x").replace("module", "model")
-    found = eval(way, {"jaxnn": jaxnn, "model": model, "x": x})
-    assert np.isfinite(found.flow.theory.log_delta).all()
-
-
 def test_a_sequential_becomes_a_network(rng):
     first, last = torches.linear(rng, 3, 4), torches.linear(rng, 4, 2, bias=False)
     model = torches.sequential(first, torches.Module("GELU", approximate="tanh"), last)

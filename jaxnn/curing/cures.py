@@ -297,7 +297,9 @@ def cures(
         (32, 32)
     """
     if theory and is_of_torch(model):
-        raise ValueError("theory: expected none for a module of PyTorch, which has no wide twin")
+        raise ValueError(
+            "theory: expected none for cures of PyTorch; jaxnn.diagnose(theory=True) has it"
+        )
     patient = patient_of(
         *(model, xs, ys), loss=loss, cotangent=cotangent, each=each, cuts=cuts, seed=seed
     )

@@ -3,6 +3,8 @@
 model -> (net, params), which the walk measures, or a module, which torch runs -> Flow
 """
 
+from dataclasses import replace
+
 from jaxtyping import PyTree
 
 from ..arrays.compiled import measuring
@@ -10,9 +12,11 @@ from ..chain.chain import Chain
 from ..models import Cuts, Model, as_network, is_of_torch, refuse_each
 from ..network.checks import Depth
 from ..passes.walk import Memory
+from ..pytorch.module import Call
 from .measure.flow_of_net import flow_of_net
 from .measure.theory_flow import GOAL
 from .measure.torch_flow import torch_flow
+from .measure.torch_theory import theory_of_module
 from .record.flow import Flow
 from .record.loss import Loss
 
@@ -75,11 +79,11 @@ def gradient_flow(
             names, or patterns such as "transformer.h.*", whose * stands for what has no dot: those
             whose outputs are the states. If None, the longest ModuleList, ModuleDict or Sequential
             of equal blocks in which each leads to the next, wherever it lies, with lists that go on
-            in it, such as stages, a decoder or a tower, and that holds half of the parameters, if one does.
-            Of lists of lists, which are never called, the modules in the inner ones that everything
-            passes through, or else those with a product. Children of a Sequential without
-            parameters, such as activations, join the next one that has some. If there is no such
-            list, the children of the module. The flow's first note says what was taken, and which
+            in it, such as stages, a decoder or a tower, and that holds half of the parameters, if
+            one does. Of lists of lists, which are never called, the modules in the inner ones that
+            everything passes through, or else those with a product. Children of a Sequential
+            without parameters, such as activations, join the next one that has some. If there is no
+            such list, the children of the module. The flow's first note says what was taken, and which
             share of the parameters it holds, without lookup tables.
         memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
             layers, the input of every √k-th and computes those between a second time. The results
@@ -90,10 +94,10 @@ def gradient_flow(
             counted as well, for `flow.formats()`, `jaxnn.plan` and the verdict. Of PyTorch Δ of
             parameters is not.
         theory: whether `flow.theory` is measured as well, the flow of the network's wide twin for
-            the same cotangent or loss, see `jaxnn.theory.wide`. A module of PyTorch has none; a
-            Sequential of Linear and activations has one as `jaxnn.as_network` returns it.
-        theory_error: of the gradient over the whole network in theory, in decades; draws of the
-            twin are repeated until it is known as well.
+            the same cotangent or loss, see `jaxnn.theory.wide`. That of a module of PyTorch is run
+            by torch: products with its weights are draws, in replicas that run side by side.
+        theory_error: of the gradient over the whole network in theory, in decades, or a thousandth
+            of these if that is more; draws of the twin are repeated until it is known as well.
 
     Returns:
         Flow. Of PyTorch a layer for each call of a cut, in their order. `parameters` are all that a
@@ -156,8 +160,13 @@ def gradient_flow(
         ('layers.0', (4,))
     """
     if is_of_torch(model):
-        _refuse_of_torch(each, memory, tangent, theory)
-        return torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, entries=entries)
+        _refuse_of_torch(each, memory, tangent)
+        flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, entries=entries)
+        if not theory:
+            return flow
+        call = Call(model, xs, ys, loss, cotangent)
+        expected = theory_of_module(theory_error, flow, call)
+        return replace(flow, theory=expected)
     net, params = as_network(model, xs, each=each, cuts=cuts)
     return flow_of_net(
         net,
@@ -174,15 +183,9 @@ def gradient_flow(
     )
 
 
-def _refuse_of_torch(each: str, memory: Memory, tangent: bool, theory: bool) -> None:
+def _refuse_of_torch(each: str, memory: Memory, tangent: bool) -> None:
     """Raise a ValueError for what there is of JAX alone."""
     refuse_each(each, "a module of PyTorch")
-    if theory:
-        raise ValueError(
-            "theory: expected none for a module of PyTorch, whose program has no wide twin; a "
-            "Sequential of Linear and activations has one as "
-            "jaxnn.diagnose(jaxnn.as_network(module), xs.numpy(), theory=True)"
-        )
     if memory != "all":
         raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
     if tangent:

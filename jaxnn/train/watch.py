@@ -273,7 +273,9 @@ def watch(
     if is_of_torch(model):
         refuse_each(each, "a module of PyTorch")
         if theory is not None:
-            raise ValueError("theory: expected none for a module of PyTorch, without a wide twin")
+            raise ValueError(
+                "theory: expected none for a watch of PyTorch; jaxnn.diagnose(theory=True) has it"
+            )
         return TorchWatch(model, loss, cuts, options)
     net = model
     if not isinstance(net, Net):

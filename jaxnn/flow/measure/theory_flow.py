@@ -7,6 +7,7 @@ one the replicas share every covariance. Draws are added until the error of the 
 whole network is as small as was asked for.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from .chain_flow import chain_flow
 
 LN10 = float(np.log(10))
 GOAL = 0.02  # decades over the network
+RELATIVE = 1e-3  # of these decades, where they are many
 UNITS = 256  # at least, of the replicas of a draw together
 FEWEST, MOST = 2, 16  # replicas
 DRAWS = 4  # at a time
@@ -64,17 +66,33 @@ def theory_of(
     options = options._replace(tangent=False, entries=False)
     given = twin, params, xs, ys, cotangent, loss, options
     key = jax.random.key(0)
-    several = _draws(*given, jax.random.split(key, DRAWS))
+
+    def draws(count: int) -> Flow:
+        fresh = jax.random.fold_in(key, count) if count else key
+        several: Flow = _draws(*given, jax.random.split(fresh, DRAWS))
+        return several
+
+    return averaged(goal, draws, twin.replicas)
+
+
+def averaged(goal: float, draws: Callable[[int], Flow], replicas: int) -> Flow:
+    """Return the mean of flows of draws, as many as the error takes.
+
+    Args:
+        goal: the error of the gradient over the whole network, in decades.
+        draws: returns the flows of DRAWS more, given how many there are.
+        replicas: of each.
+    """
+    several = draws(0)
     if isinstance(several.log_delta, jax.core.Tracer):
-        return _mean(several, twin.replicas, jnp)
+        return _mean(several, replicas, jnp)
     # From here on NumPy: of JAX each operation on each shape would be a program to compile.
     several = jax.tree.map(np.asarray, several)
     while _is_off(several, goal):
-        count = len(several.log_delta)
-        more = _draws(*given, jax.random.split(jax.random.fold_in(key, count), DRAWS))
+        more = draws(len(several.log_delta))
         several = jax.tree.map(lambda *v: np.concatenate(v), several, more)
     with np.errstate(all="ignore"):  # of sizes that are zero or not finite
-        theory: Flow = jax.tree.map(jnp.asarray, _mean(several, twin.replicas, np))
+        theory: Flow = jax.tree.map(jnp.asarray, _mean(several, replicas, np))
     return theory
 
 
@@ -92,7 +110,11 @@ class _OfTask:
 
 def replicas_of(params: PyTree, units: int = UNITS) -> int:
     """Return how many replicas have so many units together, in a layer of the usual width."""
-    widths = [v.shape[-1] for v in jax.tree.leaves(params) if jnp.ndim(v) > 1]
+    return replicas_for([v.shape[-1] for v in jax.tree.leaves(params) if jnp.ndim(v) > 1], units)
+
+
+def replicas_for(widths: Sequence[int], units: int = UNITS) -> int:
+    """Return how many replicas have so many units together, for layers of these widths."""
     return int(np.clip(-(-units // int(np.median(widths or [1]))), FEWEST, MOST))
 
 
@@ -121,7 +143,8 @@ def _is_off(several: Flow, goal: float) -> bool:
     whole = log_delta[:, 0] - log_delta[:, -1]
     if not np.isfinite(whole).all() or len(whole) >= MOST_DRAWS:
         return False
-    return bool(np.std(whole, ddof=1) / len(whole) ** 0.5 > goal * LN10)
+    wanted = max(goal * LN10, RELATIVE * abs(np.mean(whole)))
+    return bool(np.std(whole, ddof=1) / len(whole) ** 0.5 > wanted)
 
 
 def _mean(several: Flow, replicas: int, xp: Any) -> Flow:

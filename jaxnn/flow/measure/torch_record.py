@@ -63,13 +63,13 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries
     dtype = jax.dtypes.canonicalize_dtype(np.float64 if is_double else np.float32)
     smallest = smallest_of(dtypes)
     values = [[_channels_last(part.value, state) for part in state.parts] for state in states]
-    records = _state_records(values, counts_entries)
-    log_delta_input, layers = _layers(
-        _in_dtype(dtype, _delta(found)),
-        _stacked(dtype, [record.state for record in records]),
+    records = state_records(values, counts_entries)
+    log_delta_input, layers = layer_records(
+        in_dtype(dtype, _delta(found)),
+        stacked(dtype, [record.state for record in records]),
         np.array(_log_theta(found.parameters, measured.layers, len(states)), dtype),
         found.mixes,
-        _in_dtype(dtype, log_branches(states)),
+        in_dtype(dtype, log_branches(states)),
         smallest,
     )
     parameters = _parameters(measured, dtype)
@@ -99,7 +99,7 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries
     )
 
 
-def _in_dtype(dtype: jnp.dtype, tree: T) -> T:
+def in_dtype(dtype: jnp.dtype, tree: T) -> T:
     """Return a tree of NumPy's arrays with its floats in one type."""
 
     def wide(v: np.ndarray) -> np.ndarray:
@@ -109,9 +109,9 @@ def _in_dtype(dtype: jnp.dtype, tree: T) -> T:
     return cast
 
 
-def _stacked(dtype: jnp.dtype, trees: Sequence[T]) -> T:
+def stacked(dtype: jnp.dtype, trees: Sequence[T]) -> T:
     together: T = jax.tree.map(lambda *v: np.stack(v), *trees)
-    return _in_dtype(dtype, together)
+    return in_dtype(dtype, together)
 
 
 def _delta(found: Agreed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,7 +123,7 @@ def _delta(found: Agreed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @few_by_numpy
-def _layers(
+def layer_records(
     delta: tuple[Numbers, Numbers, Numbers],
     state: StateRecord,
     log_theta: Float[Numbers, " L"],
@@ -172,7 +172,7 @@ def _flow_entries(
     unknown = Entries(*(np.full_like(v, np.nan) for v in none))
     of_delta[: measured.found.unmeasured] = [unknown] * measured.found.unmeasured
     of_all = (of_delta, [record.entries for record in records], of_tensors)
-    every = [_stacked(dtype, several) if several else None for several in of_all]
+    every = [stacked(dtype, several) if several else None for several in of_all]
     delta, states, tensors = jax.device_put(every)
     return FlowEntries(delta, states, None, tensors)
 
@@ -333,7 +333,7 @@ def _counted(parts: list[Any], exponent: Any) -> Entries:
     return Entries.together([entries.at(i) for i in range(len(parts))])
 
 
-def _state_records(values: Sequence[list[np.ndarray]], counts_entries: bool) -> list[OfState]:
+def state_records(values: Sequence[list[np.ndarray]], counts_entries: bool) -> list[OfState]:
     """Return the record of each state, a list of arrays; those of one shape are made together."""
     alike: dict[tuple[tuple[tuple[int, ...], np.dtype], ...], list[int]] = {}
     for i, parts in enumerate(values):

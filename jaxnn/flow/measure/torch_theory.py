@@ -1,0 +1,61 @@
+"""Theory beside a module of PyTorch: the flow of its wide twin, which torch runs too."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...pytorch.module import Call
+from ...pytorch.twin.replicas import Twin, TwinStates
+from ..record.assemble import assemble
+from ..record.flow import Flow, Parameters
+from .theory_flow import DRAWS, averaged, replicas_for
+from .torch_record import in_dtype, layer_records, stacked, state_records
+
+
+def theory_of_module(goal: float, measured: Flow, call: Call) -> Flow:
+    """Return what theory says of a module: the mean of flows of its wide twin.
+
+    Args:
+        goal: the error of the gradient over the whole network, in decades.
+        measured: the flow of the module itself.
+        call: the module and what it is called with.
+
+    Raises:
+        NoTwinError: a module that has no twin.
+    """
+    widths = [v.shape[-1] for v in call.module.parameters() if v.ndim > 1]
+    twin = Twin(call, measured.names, replicas_for(widths))
+
+    def draws(count: int) -> Flow:
+        flows = [_flow_of(twin.draw(count + i), measured) for i in range(DRAWS)]
+        together: Flow = jax.tree.map(lambda *v: np.stack(v), *flows)
+        return together
+
+    return averaged(goal, draws, twin.replicas)
+
+
+def _flow_of(drawn: TwinStates, measured: Flow) -> Flow:
+    values = [[v.reshape(len(v), -1) for v in parts] for parts in drawn.values]
+    dtype = measured.log_delta.dtype
+    known = np.arange(len(drawn.norm))[:, None] > 0  # Δ of the input is not asked for
+    largest, norm = (np.where(known, v, np.nan) for v in (drawn.largest, drawn.norm))
+    count = len(values)
+    log_delta_input, layers = layer_records(
+        in_dtype(dtype, (drawn.exponent.astype(np.int32), largest, np.square(norm))),
+        stacked(dtype, [record.state for record in state_records(values, False)]),
+        np.full(count, np.nan, dtype),
+        np.zeros(count, bool),
+        None,
+        measured.dtype,
+    )
+    flow = assemble(
+        layers,
+        Parameters(jnp.zeros(0, dtype), jnp.zeros(0, dtype), (), (), (), ()),
+        names=measured.names,
+        sizes=measured.sizes,
+        dtype=measured.dtype,
+        log_delta_input=log_delta_input,
+        is_of_torch=True,
+    )
+    in_numpy: Flow = jax.tree.map(np.asarray, flow)
+    return in_numpy

@@ -1,0 +1,138 @@
+"""Draws of torch: what a product with random weights is at infinite width.
+
+The mathematics is that of the twin of JAX, see `jaxnn/theory/twin/draws.py`: by the root of the
+covariance for matrix products of few rows,
+
+    y[r] = Lᵀ ε[r] √b      LᵀL = mean over replicas r of x[r] diag(a) x[r]ᵀ
+
+with a[i] b[o] the mean square of W along each of its axes; or by mixture for whatever is linear in
+x and in W, with random signs for the entries of W, over the states of other replicas,
+
+    y[r] = S^-½ Σ_s A(x[r + k + s]; W ∘ ±[s, r]).
+
+A weight that several products share has one matrix of blocks for all of them, and on the way down.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..types import Tensor
+
+MIXED = 4  # S
+SHARED = 16  # S of a weight that several products share, at most R
+ROOT_COST = 4  # of a product and addition in a QR decomposition, next to one in a matrix product
+
+Operator = Callable[[Any, Any], Any]  # (x, W) -> A(x; W)
+Meet = Callable[[Any, Callable[[list[Any]], Any]], Any]  # (value, make) -> what is made of all
+
+
+def generator(*numbers: int) -> Any:
+    """Return a generator of random numbers for a place that integers tell."""
+    (seed,) = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return sys.modules["torch"].Generator().manual_seed(int(seed) >> 1)
+
+
+def root_is_quick(rows: int, below: int, above: int, replicas: int) -> bool:
+    """Compare the costs of the two ways, in multiplications, up and down together."""
+    root = 0
+    for taken, drawn in ((below, above), (above, below)):
+        rank = min(rows, replicas * taken)
+        root += replicas * rows * (ROOT_COST * taken * rank + drawn * rank)
+    return root <= 2 * MIXED * replicas * (rows + 1) * below * above
+
+
+def by_root(meet: Meet, numbers: tuple[int, ...], x: Tensor, w: Tensor) -> Tensor:
+    """Return a draw of x W, (F, units), of this replica.
+
+    Args:
+        meet: with the other replicas.
+        numbers: of the place and the replica, which its random numbers come from.
+        x: (F, C).
+        w: (C, units).
+    """
+    torch = sys.modules["torch"]
+    root = meet((x, w), _root)
+    noise = torch.randn(
+        len(root), w.shape[1], dtype=torch.float64, generator=generator(*numbers)
+    ).to(x.device)
+    above = torch.linalg.vector_norm(w.detach(), dim=0, dtype=torch.float64) * len(w) ** -0.5
+    return ((root.T @ noise) * above).to(x.dtype)
+
+
+def _root(values: list[tuple[Any, Any]]) -> Any:
+    """Return the triangular root of the mean covariance, whose diagonal is positive.
+
+    Its factors a are the mean squares of W for each unit below, over that of all.
+    """
+    torch = sys.modules["torch"]
+    norm = torch.linalg.vector_norm
+    w = values[0][1].detach()
+    below, whole = norm(w, dim=1, dtype=torch.float64), norm(w, dtype=torch.float64)
+    a = below * (len(w) ** 0.5 / whole) if whole > 0 else below
+    tall = torch.cat([x.T.double() for x, _ in values]) * a.repeat(len(values))[:, None]
+    root = torch.linalg.qr(tall * len(values) ** -0.5, mode="r")[1]
+    diagonal = root.diagonal()
+    return root * torch.where(diagonal < 0, -1.0, 1.0).to(root)[:, None]
+
+
+def by_mixture(
+    meet: Meet, numbers: tuple[int, ...], replica: int, x: Tensor, w: Tensor, operator: Operator
+) -> Tensor:
+    """Return a draw of A(x; W) of this replica, with fresh signs.
+
+    Args:
+        meet: with the other replicas.
+        numbers: of the place, which random numbers come from.
+        replica: the number of this one.
+        x: of this replica.
+        w: W, of which the sizes count.
+        operator: A.
+    """
+    torch = sys.modules["torch"]
+    states = meet(x, list)
+    shift = int(torch.randint(len(states), (1,), generator=generator(*numbers)))
+    signs = generator(*numbers, replica)
+    total = 0
+    for s in range(MIXED):
+        sign = torch.randint(0, 2, w.shape, generator=signs).to(w) * 2 - 1
+        total = total + operator(states[(replica + shift + s) % len(states)], w * sign)
+    return total * MIXED**-0.5
+
+
+def by_blocks(
+    meet: Meet,
+    numbers: tuple[int, ...],
+    replica: int,
+    x: Tensor,
+    w: Tensor,
+    operator: Operator,
+    turned: bool,
+) -> Tensor:
+    """Return a draw of A(x; W), given that other products have entries of W too.
+
+    Args:
+        meet: with the other replicas.
+        numbers: of the array that W is a view of.
+        replica: the number of this one.
+        x: of this replica.
+        w: W, a view of that array.
+        operator: A.
+        turned: whether this product has the transpose of the blocks.
+    """
+    torch = sys.modules["torch"]
+    states = meet(x, list)
+    count = len(states)
+    shift = int(torch.randint(count, (1,), generator=generator(*numbers)))
+    entries = w.untyped_storage().nbytes() // w.element_size()
+    total = 0
+    for s in range(min(SHARED, count)):
+        source = (replica + (-1 if turned else 1) * (shift + s)) % count
+        block = source if turned else replica
+        signs = generator(*numbers, s, block)
+        sign = torch.randint(0, 2, (entries,), generator=signs).to(w) * 2 - 1
+        view = sign.as_strided(w.shape, w.stride(), w.storage_offset())
+        total = total + operator(states[source], w * view)
+    return total * min(SHARED, count) ** -0.5

@@ -1,0 +1,197 @@
+"""Products with weights, seen below autograd: the same rule on the way up and on the way down.
+
+    mm, addmm, bmm, baddbmm, convolution and its backward, of which one operand is made of
+    weights alone   ->   a draw
+
+All else runs as it is. What is made of weights alone, such as a view, a product of two of them or a
+weight that is normalised, is a weight; what is made of them and of a state by something else than a
+product, entry by entry, such as positions that are added, is a state. Whatever else takes a weight
+and a state together is refused by name.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ...errors import NoTwinError
+from ..tensors import is_tensor, tensors_in
+from ..types import Arguments, Named, OpOverload, Tensor
+from .draws import Operator
+
+Origins = frozenset[str]
+STATE: Origins = frozenset({""})  # of what depends on the inputs
+AS_THEY_ARE = {  # what takes a state and weights, neither entry by entry nor as a product
+    *("embedding", "cat", "stack", "index", "index_put", "index_put_", "select_scatter"),
+    *("slice_scatter", "native_layer_norm", "native_group_norm", "native_batch_norm"),
+    *(
+        "_fused_rms_norm",
+        "copy_",
+        "_to_copy",
+        "expand",
+        "index_select",
+        "gather",
+        "constant_pad_nd",
+    ),
+    *("native_layer_norm_backward", "native_group_norm_backward", "embedding_dense_backward"),
+    *("native_batch_norm_backward", "_prelu_kernel_backward"),
+}
+WAY_OUT = (
+    "measure without theory, or write it of matrix products and convolutions, as nn.LSTMCell in a "
+    "loop for nn.LSTM"
+)
+
+
+class Product(NamedTuple):
+    """A product of a state with a weight.
+
+    x: the state; of a product of matrices (F, C).
+    w: the weight, likewise (C, units).
+    operator: (x, w) -> the product.
+    finish: puts the product where it belongs, and adds a bias.
+    of_matrices: whether it is x w.
+    """
+
+    x: Any
+    w: Any
+    operator: Operator
+    finish: Callable[[Any], Any]
+    of_matrices: bool = False
+
+
+@dataclass
+class Weights:
+    """Which tensors are made of weights alone, by their memory.
+
+    of_storage: of each the names of the parameters that it is made of; STATE of a state.
+    """
+
+    of_storage: dict[int, Origins] = field(default_factory=dict)
+
+    def is_kept(self, tensor: Tensor, origins: Origins) -> None:
+        """Note what a tensor is made of."""
+        self.of_storage[_place(tensor)] = origins
+
+    def origins(self, value: object) -> Origins:
+        """Return the parameters that a value is made of; none of a constant."""
+        if not is_tensor(value):
+            return frozenset()
+        return self.of_storage.get(_place(value), frozenset())
+
+    def is_weight(self, value: object) -> bool:
+        """Tell a tensor that is made of weights and constants alone."""
+        found = self.origins(value)
+        return bool(found) and not found & STATE
+
+    def made(self, inputs: Iterable[Any], outputs: Any) -> None:
+        """Note what the outputs of an operation are made of."""
+        together = frozenset[str]().union(*map(self.origins, inputs))
+        together = STATE if together & STATE else together
+        for output in tensors_in(outputs):
+            self.is_kept(output, together)
+
+
+def _place(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def product_of(
+    func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
+) -> Product | None:
+    """Return the product that an operation is, if one of its operands is made of weights alone."""
+    aten = sys.modules["torch"].ops.aten
+    kinds: Mapping[Any, Callable[..., Product | None]] = {
+        aten.mm.default: _matrices,
+        aten.bmm.default: _matrices,
+        aten.addmm.default: _with_bias,
+        aten.baddbmm.default: _with_bias,
+        aten.convolution.default: _convolution,
+        aten.convolution_backward.default: _convolution_backward,
+    }
+    kind = kinds.get(func)
+    return None if kind is None else kind(func, args, named, is_weight)
+
+
+def _matrices(
+    func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
+) -> Product | None:
+    """Return a product of matrices, or of stacks of them."""
+    left, right = args
+    if is_weight(left) == is_weight(right):
+        return None
+    if left.ndim == right.ndim == 2:
+        mm = sys.modules["torch"].ops.aten.mm.default
+        if is_weight(right):
+            return Product(left, right, mm, lambda made: made, of_matrices=True)
+        return Product(right.t(), left.t(), mm, lambda made: made.t(), of_matrices=True)
+    if is_weight(right):
+        return Product(left, right, func, lambda made: made)
+    return Product(right, left, lambda x, w: func(w, x), lambda made: made)
+
+
+def _with_bias(
+    func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
+) -> Product | None:
+    bias, *operands = args
+    aten = sys.modules["torch"].ops.aten
+    without = aten.mm.default if func is aten.addmm.default else aten.bmm.default
+    product = _matrices(without, tuple(operands), {}, is_weight)
+    if product is None:
+        return None
+    alpha, beta = named.get("alpha", 1), named.get("beta", 1)
+
+    def finish(made: Any) -> Any:
+        return beta * bias + alpha * product.finish(made)
+
+    return product._replace(finish=finish)
+
+
+def _convolution(
+    func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
+) -> Product | None:
+    x, w, bias, *rest = args
+    if not is_weight(w) or is_weight(x):
+        return None
+
+    def finish(made: Any) -> Any:
+        return made if bias is None else made + bias.reshape(-1, *[1] * (made.ndim - 2))
+
+    return Product(x, w, lambda x, w: func(x, w, None, *rest), finish)
+
+
+def _convolution_backward(
+    func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
+) -> Product | None:
+    delta, x, w, sizes, *rest, mask = args
+    if not is_weight(w) or not mask[0]:
+        return None
+
+    def down(delta: Any, w: Any) -> Any:
+        return func(delta, x, w, sizes, *rest, [True, False, False])[0]
+
+    def finish(made: Any) -> Any:
+        return (made, *func(delta, x, w, sizes, *rest, [False, *mask[1:]])[1:])
+
+    return Product(delta, w, down, finish)
+
+
+def check_operation(func: OpOverload, args: Arguments, named: Named, weights: Weights) -> None:
+    """Raise for an operation that takes weights and a state together in a way of its own.
+
+    Raises:
+        NoTwinError: its name, and those of the weights.
+    """
+    tensors = tensors_in([args, named])
+    together = frozenset[str]().union(
+        *(weights.origins(v) for v in tensors if weights.is_weight(v))
+    )
+    if not together or not any(weights.origins(v) & STATE for v in tensors):
+        return
+    pointwise = sys.modules["torch"].Tag.pointwise
+    name = func.overloadpacket.__name__
+    if pointwise not in func.tags and name not in AS_THEY_ARE:
+        named_weights = ", ".join(sorted(together)[:3])
+        raise NoTwinError(
+            f"module: theory expects matrix products and convolutions with weights, and {name} "
+            f"takes {named_weights}; {WAY_OUT}"
+        )

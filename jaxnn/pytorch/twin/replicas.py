@@ -1,0 +1,222 @@
+"""Replicas of a module, run side by side up and down.
+
+    module, its call -> a survey, one plain pass -> for each seed R replicas under their modes
+    -> of each the states and Δ, as exponents and norms -> their mean squares
+
+States are recorded and gone down from as those of the module itself are; all replicas and examples
+are brought to one power of two at a gate, since draws mix them.
+"""
+
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...arrays.rows import ZERO_EXPONENT
+from ...errors import NoTwinError
+from ..autograd_gates import Survey
+from ..backward_passes import Descent, Pass, Rule, scaled_pass
+from ..block_choice import reached_states
+from ..cuts import COMPILED, listed, modules_of
+from ..hooks import Recorder, State, numbered
+from ..inputs import entering, is_about_leaves
+from ..module import Call, recording
+from ..restore import unchanged
+from ..tensors import tensors_in
+from ..types import Arguments, Module, Output, Tensor
+from .lockstep import Lockstep
+from .products import STATE
+from .wide import Replica
+
+CHECKPOINTS = (
+    "module: theory expects layers that are called on the way up alone, and {name} is called again "
+    "on the way down, as under torch.utils.checkpoint; measure without checkpoints"
+)
+
+
+class TwinStates(NamedTuple):
+    """What a draw of the twin has measured.
+
+    values: of each state its parts, replicas behind the examples, (B, R, …).
+    exponent, largest, norm: Δ of each state and example as m 2^exponent, its mean square over the
+        replicas; row 0 is of no use.
+    """
+
+    values: list[list[np.ndarray]]
+    exponent: np.ndarray
+    largest: np.ndarray
+    norm: np.ndarray
+
+
+class _Layers(NamedTuple):
+    """The layers, as a survey has found them: places of states among all, and their graph."""
+
+    places: list[int]
+    survey: Survey
+
+
+class _OfOneReplica(NamedTuple):
+    layers: _Layers
+    states: list[State]
+    down: Pass
+
+
+class _OfThisThread(Recorder):
+    """Hooks that write into the recorder of the thread, each of which runs a replica."""
+
+    def __init__(self) -> None:
+        super().__init__(strict=False)
+        self.local = threading.local()
+
+    def _up(self, name: str, module: Module, args: Arguments, output: Output) -> Any:
+        recorder: Recorder = self.local.recorder
+        if not recorder.open:
+            raise NoTwinError(CHECKPOINTS.format(name=name))
+        return recorder._up(name, module, args, output)
+
+
+class Twin:
+    """The wide twin of a module of PyTorch.
+
+    Args:
+        call: the module and what it is called with.
+        cuts: the names of the modules that return the states, in the order of their calls.
+        replicas: R.
+
+    Raises:
+        NoTwinError: an operation that theory does not know, or a weight that is used in ways for
+            which there is no one draw.
+    """
+
+    def __init__(self, call: Call, cuts: tuple[str, ...], replicas: int) -> None:
+        module = getattr(call.module, COMPILED, call.module)
+        self.call, self.cuts = call._replace(module=module), cuts
+        self.chosen = {name: m for name, m in modules_of(module).items() if name in cuts}
+        self.replicas = replicas
+        self.layers: _Layers | None = None
+        replica, plain = self._survey()
+        self.shared = sorted(replica.uses.shared())
+        self.layers = plain.layers
+
+    def _survey(self) -> tuple[Replica, _OfOneReplica]:
+        """Run the module as it is, to see which weights are shared and what its layers are."""
+
+        def alone() -> tuple[Replica, _OfOneReplica]:
+            return self._run(lambda _: Replica(self.call.module, self._tensors()))[0]
+
+        try:
+            return alone()
+        except RuntimeError as error:
+            if not is_about_leaves(error):
+                raise
+        self.call = self.call._replace(is_leaf=True)
+        return alone()
+
+    def draw(self, seed: int) -> TwinStates:
+        """Return a draw of the states and of Δ."""
+        together = Lockstep(self.replicas)
+
+        def replica(number: int) -> Replica:
+            given = self.call.module, self._tensors()
+            return Replica(*given, seed, number, together, self.shared)
+
+        return _mean([result for _, result in self._run(replica, together)])
+
+    def _tensors(self) -> list[Any]:
+        return tensors_in([self.call.inputs, self.call.ys, self.call.cotangent])
+
+    def _run(
+        self, replica_of: Callable[[int], Replica], together: Lockstep | None = None
+    ) -> list[tuple[Replica, _OfOneReplica]]:
+        """Run replicas up and down; a survey, without others, is one."""
+        torch, module = sys.modules["torch"], self.call.module
+        meeting, recorders = together or Lockstep(1), _OfThisThread()
+
+        def task(number: int) -> tuple[Replica, _OfOneReplica]:
+            replica = replica_of(number)
+            recorders.local.recorder = Recorder(strict=False)
+            with replica.mode(), torch.enable_grad():
+                return replica, self._up_and_down(torch, replica, recorders.local.recorder)
+
+        with (
+            recording(torch),
+            unchanged(torch, module, tensors_in([self.call.inputs, self.call.ys])),
+            recorders.hooked(self.chosen),
+        ):
+            return meeting.run(task)
+
+    def _up_and_down(
+        self, torch: ModuleType, replica: Replica, recorder: Recorder
+    ) -> _OfOneReplica:
+        args, named, x = entering(self.call.inputs, self.call.is_leaf)
+        for tensor in tensors_in([args, named, x]):
+            replica.weights.is_kept(tensor, STATE)
+        output = self.call.module(*args, **named)
+        recorder.closed()
+        top, cotangent = self.call.top(output, len(x))
+        replica.goes_up = False
+        layers = self.layers or self._surveyed(torch, recorder, x, top)
+        places, survey = layers
+        states = [recorder.states[place] for place in places]
+        shifts = dict.fromkeys(range(len(states) + 2), 0)
+        descent = Descent(top, cotangent, None, numbered(states), survey, {})
+        taken = [
+            state._replace(parts=tuple(state.parts[j] for j in on))
+            for state, on in zip(states, survey.parts, strict=True)
+        ]
+        return _OfOneReplica(layers, taken, scaled_pass(descent, _together(replica), shifts))
+
+    def _surveyed(self, torch: ModuleType, recorder: Recorder, x: Tensor, top: Tensor) -> _Layers:
+        """Return the layers, which are those of the module itself."""
+        edge = torch.autograd.graph.get_gradient_edge
+        ends = edge(top), edge(x) if x.requires_grad else None
+        chosen, survey = reached_states(recorder.states, *ends, strict=False)
+        if tuple(state.cut for state in chosen) != self.cuts:
+            raise NoTwinError(
+                "module: theory expects modules whose calls are all layers, and some calls of "
+                f"{listed(self.chosen)} are none; choose others with cuts"
+            )
+        if survey.functions:
+            names = ", ".join(sorted({node.name() for node in survey.functions}))
+            raise NoTwinError(
+                f"module: theory expects operations of torch alone, and {names} has a backward of "
+                "its own; measure without theory"
+            )
+        places = [i for i, s in enumerate(recorder.states) if any(s is state for state in chosen)]
+        return _Layers(places, survey)
+
+
+def _together(replica: Replica) -> Rule:
+    """Return the rule that brings all examples and replicas to one power of two at a gate."""
+
+    def by(at: int, k: np.ndarray, total: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+        highest = int(np.max(exponent))
+        if replica.others is not None:
+            highest = replica.others.meet(replica.number, highest, max)
+        return np.asarray(total - (0 if highest == ZERO_EXPONENT else highest))
+
+    return by
+
+
+def _mean(replicas: list[_OfOneReplica]) -> TwinStates:
+    """Return the mean squares over the replicas."""
+    states = list(zip(*(replica.states for replica in replicas), strict=True))
+    values = [
+        [np.stack(parts, axis=1) for parts in zip(*map(_values, of_state), strict=True)]
+        for of_state in states
+    ]
+    exponents = np.stack([replica.down.exponent for replica in replicas])
+    exponent = exponents.max(axis=0)
+    by = np.ldexp(1.0, np.maximum(exponents - exponent, -2000))
+    largest, norm = (
+        np.stack([getattr(replica.down, name) for replica in replicas]) * by
+        for name in ("largest", "norm")
+    )
+    return TwinStates(values, exponent, largest.max(axis=0), np.sqrt(np.square(norm).mean(axis=0)))
+
+
+def _values(state: State) -> list[np.ndarray]:
+    return [part.value for part in state.parts]

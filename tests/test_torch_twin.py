@@ -1,0 +1,238 @@
+"""Theory of modules of PyTorch: replicas in lockstep, draws against closed forms and networks."""
+
+import math
+from itertools import pairwise
+
+import jax
+import numpy as np
+import pytest
+
+import jaxnn
+from jaxnn.errors import NoTwinError
+from jaxnn.pytorch.twin.lockstep import Lockstep
+from jaxnn.pytorch.twin.wide import _overlap
+
+LN10 = math.log(10)
+
+# Lockstep
+
+
+def test_replicas_run_in_turn_and_share_what_they_bring():
+    lock, seen = Lockstep(3), []
+
+    def task(replica):
+        seen.append(("first", replica))
+        total = lock.meet(replica, replica + 1, sum)
+        seen.append(("then", replica))
+        return total, lock.meet(replica, total + replica, max)
+
+    assert lock.run(task) == [(6, 8)] * 3
+    assert seen == [(word, replica) for word in ("first", "then") for replica in range(3)]
+
+
+@pytest.mark.parametrize("meets", [(1, 2), (2, 1)])
+def test_replicas_that_part_ways_are_refused(meets):
+    lock = Lockstep(2)
+
+    def task(replica):
+        for _ in range(meets[replica]):
+            lock.meet(replica, 1, sum)
+
+    with pytest.raises(NoTwinError, match="the replicas part ways"):
+        lock.run(task)
+
+
+def test_the_error_of_a_replica_is_told():
+    lock = Lockstep(3)
+
+    def task(replica):
+        lock.meet(replica, 1, sum)
+        if replica == 1:
+            raise ValueError("of replica 1")
+        lock.meet(replica, 1, sum)
+
+    with pytest.raises(ValueError, match="of replica 1"):
+        lock.run(task)
+
+
+def test_views_of_an_array_share_entries_where_they_overlap():
+    assert not _overlap([(0, 63), (64, 127), (128, 191)])
+    assert _overlap([(64, 127), (0, 64)])
+    assert _overlap([(0, 63), (0, 63)])
+
+
+# Draws
+
+
+def random_loss(torch):
+    def loss(output, ys=None):
+        c = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
+        return (output * c).sum()
+
+    return loss
+
+
+def decades(flow):
+    """Return log₁₀ of the gradient at the first layer over that at the last."""
+    values = np.asarray(flow.log_delta, np.float64) / LN10
+    return values[0] - values[-1]
+
+
+def error(theory):
+    return float(theory.errors.log_delta[0]) / LN10
+
+
+@pytest.mark.slow
+def test_of_linear_layers_theory_is_a_product_of_mean_squares(torch):
+    """‖Δ[l]‖² = n[l] mean W[l]² ‖Δ[l+1]‖²."""
+    sizes = 24, 48, 96, 32
+    layers = [torch.nn.Linear(a, b, bias=False) for a, b in pairwise(sizes)]
+    flow = jaxnn.gradient_flow(
+        torch.nn.Sequential(*layers), torch.randn(4, 24), loss=random_loss(torch), theory=True
+    )
+    squares = [float(layer.weight.detach().square().mean()) * layer.in_features for layer in layers]
+    expected = np.log10(squares[1:])[::-1].cumsum()[::-1] / 2
+    theory = np.asarray(flow.theory.log_delta) / LN10
+    errors = np.asarray(flow.theory.errors.log_delta) / LN10
+    np.testing.assert_array_less(np.abs(theory[:-1] - theory[-1] - expected), 4 * errors[:-1])
+
+
+@pytest.mark.slow
+def test_it_is_that_of_the_same_network_in_jax(torch):
+    """The two twins share no code."""
+    layers = [torch.nn.Linear(48, 48) for _ in range(8)]
+    module = torch.nn.Sequential(*[torch.nn.Sequential(v, torch.nn.Tanh()) for v in layers])
+    xs = torch.randn(6, 48)
+    c = torch.randn(6, 48)
+    ours = jaxnn.gradient_flow(module, xs, cotangent=c, theory=True).theory
+    in_jax = [
+        (lambda p, z: jax.numpy.tanh(z @ p[0].T + p[1][None]), (v.weight.detach().numpy(), b))
+        for v in layers
+        for b in [v.bias.detach().numpy()]
+    ]
+    theirs = jaxnn.gradient_flow(in_jax, xs.numpy(), cotangent=c.numpy(), theory=True).theory
+    assert abs(decades(ours) - decades(theirs)) < 4 * math.hypot(error(ours), error(theirs))
+    assert abs(decades(ours)) > 1
+    for field in ("log_mean_square", "log_spread"):
+        apart = np.abs(getattr(ours, field) - getattr(theirs, field))
+        errors = np.hypot(getattr(ours.errors, field), getattr(theirs.errors, field))
+        assert np.all(apart < 5 * errors)
+
+
+def recurrent(torch):
+    class Recurrent(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = torch.nn.RNNCell(48, 48)
+
+        def forward(self, x):
+            h = torch.zeros(len(x), 48)
+            for t in range(x.shape[1]):
+                h = self.cell(x[:, t], h)
+            return h
+
+    return Recurrent()
+
+
+def transformer(torch):
+    block = torch.nn.TransformerEncoderLayer
+    return torch.nn.Sequential(
+        *[block(48, 4, 96, 0.0, batch_first=True, norm_first=True) for _ in range(4)]
+    )
+
+
+def convolutions(torch):
+    conv = torch.nn.Conv2d
+    return torch.nn.Sequential(
+        conv(3, 32, 3, padding=1),
+        *[torch.nn.Sequential(torch.nn.ReLU(), conv(32, 32, 3, padding=1)) for _ in range(5)],
+    )
+
+
+def autoencoder(torch):
+    """W and Wᵀ meet: Wᵀ σ(W z) has a part along z, which independent weights have not."""
+
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(64, 64) / 8)
+
+        def forward(self, x):
+            return torch.relu(x @ self.weight.T) @ self.weight
+
+    return torch.nn.Sequential(*[Tied() for _ in range(8)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("build", "shape", "cuts"),
+    [
+        (recurrent, (6, 10, 48), "cell"),
+        (transformer, (3, 6, 48), None),
+        (convolutions, (4, 3, 6, 6), None),
+        (autoencoder, (4, 64), None),
+    ],
+    ids=["recurrent", "transformer", "convolutions", "tied"],
+)
+def test_networks_of_the_user_s_are_as_theory_says(torch, build, shape, cuts):
+    """The mean of networks, each drawn anew; the weights of a recurrent one meet at each step."""
+    xs, loss, measured = torch.randn(*shape), random_loss(torch), []
+    for seed in range(12):
+        torch.manual_seed(seed)
+        flow = jaxnn.gradient_flow(build(torch), xs, loss=loss, cuts=cuts)
+        measured.append(decades(flow))
+    theory = jaxnn.gradient_flow(build(torch), xs, loss=loss, cuts=cuts, theory=True).theory
+    standard_error = np.std(measured, ddof=1) / len(measured) ** 0.5
+    apart = abs(np.mean(measured) - decades(theory))
+    assert apart < 3.5 * math.hypot(standard_error, error(theory)) + 0.02  # of 48 units
+
+
+@pytest.mark.slow
+def test_a_measurement_leaves_no_trace_and_is_the_same_again(torch):
+    norm, linear = torch.nn.BatchNorm1d, torch.nn.Linear
+    module = torch.nn.Sequential(
+        *[torch.nn.Sequential(linear(8, 8), norm(8), torch.nn.Dropout(0.1)) for _ in range(3)]
+    )
+    before = {name: v.clone() for name, v in module.state_dict().items()}
+    xs, state = torch.randn(6, 8), torch.get_rng_state()
+    loss = random_loss(torch)
+    one, other = (
+        jaxnn.gradient_flow(module, xs, loss=loss, theory=True).theory.log_delta for _ in range(2)
+    )
+    np.testing.assert_array_equal(one, other)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(v, before[name]) for name, v in module.state_dict().items())
+    assert all(p.grad is None for p in module.parameters())
+
+
+@pytest.mark.slow
+def test_what_theory_does_not_know_is_refused_by_name(torch):
+    nn, loss = torch.nn, random_loss(torch)
+
+    class Lstm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.lstm = nn.Linear(4, 4), nn.LSTM(4, 4, batch_first=True)
+            self.last = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.last(self.lstm(self.first(x))[0])
+
+    with pytest.raises(NoTwinError, match=r"takes lstm\.weight_hh_l0, lstm\.weight_ih_l0; measure"):
+        jaxnn.gradient_flow(Lstm(), torch.randn(2, 3, 4), loss=loss, theory=True)
+    normed = nn.Sequential(*[nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))] * 2)
+    with pytest.raises(NoTwinError, match=r"expects a weight that is computed, as of 0\.param"):
+        jaxnn.gradient_flow(normed, torch.randn(2, 4), loss=loss, theory=True)
+
+    class Chosen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+
+        def forward(self, x):
+            x = self.layers[0](x)
+            taken = x[:, 0] > 0
+            return x.index_put((taken,), self.layers[1](x[taken]))
+
+    with pytest.raises(NoTwinError, match="of one shape in all replicas"):
+        jaxnn.gradient_flow(Chosen(), torch.randn(16, 8), loss=loss, cuts="layers.0", theory=True)
