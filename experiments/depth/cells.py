@@ -19,6 +19,7 @@ from experiments.runs import sweep
 # Fields of a flow that become logarithms to the base ten, and those that stay fractions.
 LOGS = {
     "log_delta": "log10_delta_z",
+    "log_delta_mean": "log10_delta_z_example",
     "log_delta_theta": "log10_delta_theta",
     "log_gain": "log10_gain",
     "log_mean_square": "log10_mean_square_z",

@@ -28,8 +28,10 @@ def predicted(rows: pl.DataFrame, theory: pl.DataFrame, points: int) -> pl.DataF
     together, is then up to a tenth too wide for networks less deep.
     """
     case, size = ["activation", "label"], pl.col("log10_delta_z")
-    of_top = (pl.col("layer") == pl.col("depth")) & size.is_finite()
-    tops = rows.filter(of_top).group_by(*case, "depth", maintain_order=True).agg(size.median())
+    top = report.OF_THEORY
+    of_top = (pl.col("layer") == pl.col("depth")) & top.is_finite()
+    of_depth = rows.filter(of_top).group_by(*case, "depth", maintain_order=True)
+    tops = of_depth.agg(top.median().alias("log10_delta_z"))
     ends = theory.select(*case, pl.col("layer").alias("depth"), size, "bias", "sd")
     tops = tops.join(ends, on=[*case, "depth"], suffix="_end")
     spread = 2 * (pl.col("sd") ** 2 - pl.col("sd_end") ** 2).clip(0).sqrt()
@@ -67,24 +69,25 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
 
     Theory is of the deepest network of each case, or with a column depth of every network.
 
-    Columns: activation, label, case, depth, layer; size, the median of log₁₀ ‖Δz[l]‖, with least
-    and most over seeds; size_theory, and the range of 95 % of draws, theory_low to theory_high;
-    gain and signal, and spread if it was measured, with theirs; plain, the commonest state of Δz[l]
-    in plain backpropagation; size_is, gain_is, signal_is and spread_is, which are zero, inf or nan
-    if the median is no number.
+    Columns: activation, label, case, depth, layer; size, the median of log₁₀ ‖Δz[l]‖, of networks
+    of ours of its mean over examples, with least and most over seeds; size_theory, and the range of
+    95 % of draws, theory_low to theory_high; gain and signal, and spread if it was measured, with
+    theirs; plain, the commonest state of Δz[l] in plain backpropagation; size_is, gain_is,
+    signal_is and spread_is, which are zero, inf or nan if the median is no number.
     """
     at = ["activation", "label", "depth", "layer"]
     size = pl.col("log10_delta_z")
+    of_theory = [report.OF_THEORY.alias("size"), report.FACTOR.alias("gain")]
     lines = rows.select(at[:-1]).n_unique()
     points = min(POINTS, max(FEWEST, MOST_ROWS // lines))
     measured = (
-        thinned(rows.with_columns(last=LAST_HIDDEN), points, pl.col("last"))
+        thinned(rows.with_columns(of_theory, last=LAST_HIDDEN), points, pl.col("last"))
         .group_by(at, maintain_order=True)
         .agg(
-            size.median().alias("size"),
-            size.min().alias("least"),
-            size.max().alias("most"),
-            pl.col("log10_gain").median().alias("gain"),
+            pl.col("size").median(),
+            pl.col("size").min().alias("least"),
+            pl.col("size").max().alias("most"),
+            pl.col("gain").median(),
             pl.col("log10_mean_square_z").median().alias("signal"),
             pl.col("log10_spread").median().alias("spread"),
             pl.col("delta_z").mode().sort().first().alias("plain"),

@@ -240,6 +240,7 @@ def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
         "dtype": str(np.dtype(flow.dtype)),
         "data": ITS_OWN,
         "seed": seed,
+        "log10_delta_z_example": None,
         "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
     }
     values |= {name: table[column] if column in table.columns else None

@@ -36,7 +36,7 @@ LAYER = alt.X(
 # As many names side by side as have room.
 LEGEND = alt.Legend(orient="top", columns=alt.ExprRef("max(1, floor(width / 180))"))
 SPREAD = "spread of examples"
-THEORY_IN_WORDS = "; dashed: theory of infinite width; grey: 95 % of draws at this width"
+THEORY_IN_WORDS = "; dashed: theory of infinite width; grey: one example, 95 % of draws"
 HEAD = {
     "layer": "layer",
     "size": "log₁₀ ‖Δz[l]‖, median",
@@ -67,11 +67,13 @@ class Drawn(NamedTuple):
         that plain backpropagation loses; `ends`, a row an end of a dtype's range that is reached.
     cases: the verdicts.
     subtitle: one line on what was measured.
+    measured: what the sizes by layer are of, in words.
     """
 
     data: dict[str, pl.DataFrame]
     cases: list[Case]
     subtitle: str
+    measured: str
 
     @classmethod
     def of(
@@ -85,7 +87,9 @@ class Drawn(NamedTuple):
             "lost": _lost(cases, int(depths["depth"].to_numpy().min())),
             "ends": _ends(rows, depths["y"].to_numpy()),
         }
-        return cls(data, cases, subtitle)
+        by_example = not rows["log10_delta_z_example"].is_null().all()
+        measured = "mean over examples" if by_example else "batch"
+        return cls(data, cases, subtitle, measured)
 
     @property
     def has_spread(self) -> bool:
@@ -197,7 +201,7 @@ def _chart(drawn: Drawn, domain: tuple[float, float], deepest: int, narrow: bool
         spacing=GAP,
         title=charts.titled(
             f"Layer by layer, {deepest} hidden layers{_every(layers, deepest)}",
-            "lines: median over seeds, shaded: all seeds"
+            f"lines: {drawn.measured}, and median over seeds; shaded: all seeds"
             + (THEORY_IN_WORDS if drawn.has_theory else ""),
             pixels,
             offset=6,

@@ -24,6 +24,13 @@ TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (m
 # Besides activation, weights and depth.
 AXES = ("hidden", "data", "dtype", "batch", "width", "sigma_b")
 CASE, SIZE = ("activation", "label"), "log10_delta_z"
+# What theory is of: in networks of ours the mean over examples, in others the batch.
+OF_THEORY = pl.coalesce("log10_delta_z_example", SIZE)
+FACTOR = (
+    pl.when(pl.col("log10_delta_z_example").is_null())
+    .then("log10_gain")
+    .otherwise(OF_THEORY - OF_THEORY.shift(-1).over(*CASE, "depth", "seed"))
+)
 VERBS = {"vanishing": "vanishes", "exploding": "explodes"}
 
 
@@ -216,14 +223,15 @@ def last_hidden(rows: pl.DataFrame) -> int:
 def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
     """Return the mean of log₁₀ of the factors of the hidden layers, one a seed.
 
-    Counted towards the input: negative if the gradient vanishes on its way down. Zero and infinite
-    factors are left out, and so is that of the last hidden layer, above which there is another
-    width and another activation.
+    Of the mean over examples in networks of ours, whose theory is of one example. Counted towards
+    the input: negative if the gradient vanishes on its way down. Zero and infinite factors are left
+    out, and so is that of the last hidden layer, above which there is another width and another
+    activation.
     """
     inside = pl.col("layer") < last_hidden(deepest)
-    factors = deepest.filter(inside, pl.col("log10_gain").is_finite())
+    factors = deepest.with_columns(factor=FACTOR).filter(inside, pl.col("factor").is_finite())
     return [
-        float(seed["log10_gain"].to_numpy().mean())
+        float(seed["factor"].to_numpy().mean())
         for seed in factors.partition_by("seed", maintain_order=True)
     ]
 

@@ -40,10 +40,10 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
 
     Columns: activation, label, layer; log10_gain, log₁₀ √χ, null for the last one;
     log10_delta_z, relative to the last hidden layer; error, its standard error; bias, the effect of
-    finite width on it, and sd, its standard deviation over draws, both null if theory is silent;
-    log10_mean_square_z; log10_spread, null if it was not measured or theory is silent. The signal
-    and its spread start from the first layer's as measured. The bias is known of a σ with σ(cz) =
-    c σ(z), such as relu, and one example; it is 0 of others, whose theory is of infinite width.
+    finite width on it, and sd, its standard deviation over draws, of one example, both null if
+    theory is silent; log10_mean_square_z; log10_spread, null if it was not measured or theory is
+    silent. The signal and its spread start from the first layer's as measured. What is measured is
+    the mean over examples of log₁₀ ‖Δz‖, which has the bias of one example.
     """
     frames = []
     for case in rows.filter(pl.col("sigma_w") > 0).partition_by("activation", "label"):
@@ -144,8 +144,7 @@ def _mean_field(
         if not banded:
             return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
         band = jaxnn.theory.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
-        known = jaxnn.network.find_activation(activation).homogeneous
-        return _Theory(q, log_delta, band.bias if known else jnp.zeros(depth), band.sd)
+        return _Theory(q, log_delta, *band)
 
     return Ahead(jax.jit(mean_field))
 
@@ -170,8 +169,8 @@ def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:
     frame = frame.select(
         *(pl.lit(case[name][0] if layers else "").alias(name) for name in names), pl.all()
     )
-    if banded:
-        return frame
+    if banded:  # but where mean squares stray
+        return frame.with_columns(pl.col("bias", "sd").fill_nan(None))
     return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("bias", "sd"))
 
 

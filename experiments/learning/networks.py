@@ -31,7 +31,7 @@ from jaxnn.network.params import LazyRun, is_run
 # The fields of a flow that are measured. The others are left out of the program: a fifth of its
 # time, a third of its compile time.
 FIELDS = (
-    *("log_delta", "log_delta_theta", "log_gain", "log_mean_square"),
+    *("log_delta", "log_delta_mean", "log_delta_theta", "log_gain", "log_mean_square"),
     *("saturated", "dead", "lost"),
 )
 EXAMPLES = ("log_spread", "cosine", "rank")  # and these, if what is left of examples is asked for

@@ -476,13 +476,16 @@ def log_delta_band(
 
     Of one example, with a cotangent of random direction at the top; so its bias is that of the mean
     of ln ‖Δz‖ over the examples of a batch too. Of a batch together it is another number, which
-    `jaxnn.theory.batch_band` has. n may be a list with the width of each hidden layer. Of plain
-    layers it is to first order in 1/n for every
-    σ, as `one_example.py` derives: units fluctuate, mean squares drift, and the forward pass fixes
-    the weights in one direction. For relu and linear units that is -c/4n a layer, and c/4n of
-    variance, c = 5 and 2: Hanin & Nica 2018, arXiv:1812.05994. With a skip connection z[l]
-    resembles z[l+1], and so do their slopes: that of a Residual, and of a PostNorm around it, is in
-    `finite_width.py`, with its limits.
+    `jaxnn.theory.batch_band` has. n may be a list with the width of each hidden layer.
+
+    Of plain layers it is to first order in 1/n for every σ, as `one_example.py` derives: units
+    fluctuate, mean squares drift, and the forward pass fixes the weights in one direction. For relu
+    and linear units that is -c/4n a layer, and c/4n of variance, c = 5 and 2: Hanin & Nica 2018,
+    arXiv:1812.05994. nan where mean squares vary too much for this, as near a fixed point of q that
+    repels; `jaxnn.theory.batch_band` draws it.
+
+    With a skip connection z[l] resembles z[l+1], and so do their slopes: that of a Residual, and of
+    a PostNorm around it, is in `finite_width.py`, with its limits.
 
     Raises:
         ValueError: also for every block but Dense, Residual(Dense()) and a PostNorm around that,
