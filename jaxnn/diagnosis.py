@@ -187,7 +187,7 @@ def diagnose(
             value = own_loss(output)
             if value is None:
                 return _random_loss_of_torch(output, seed)
-            told.append("loss of the module's own")
+            told.append("measured with the module's own loss")
             return value
 
         if loss is None and cotangent is None:
@@ -238,14 +238,14 @@ def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) 
         ValueError: labels and no loss.
     """
     if loss is not None:
-        return "loss as given"
+        return "measured with your loss"
     if cotangent is not None:
-        return "cotangent as given"
+        return "measured with your cotangent"
     if ys is None:
-        return f"no loss given: a random linear one, of seed {seed}"
+        return f"measured with a random linear loss of seed {seed}, for none was given"
     if not labels:
         raise ValueError("loss: expected loss(output, ys) with ys, got none")
-    return "loss of the task"
+    return "measured with the loss of the task"
 
 
 def _random_loss_of_torch(output: Any, seed: int) -> Any:

@@ -220,8 +220,8 @@ CASES = {
         "unoptimised",
         [update(-math.inf), update(-math.inf)],
         *(10, 2, W),
-        f"{W} in layer 2 (block2) stays exactly as it is, though it has a Δ and others move: "
-        "nothing updates it",
+        f"{W} in layer 2 (block2) does not change, although its gradient is not zero and others "
+        "change: nothing updates it",
         ([update(-math.inf), {}], [update(-math.inf) | {("parameters", "log10_delta", 2): -9.0}]),
     ),
     "arrays that no optimiser of PyTorch holds": Case(
@@ -243,14 +243,14 @@ CASES = {
         "still",
         [STOPPED] * 2,
         *(10, None, ""),
-        "no parameter has moved in 10 steps, though Δ is not zero: no step is taken",
+        "no parameter has moved in 10 steps, although the gradient is not zero: no step is taken",
         ([STOPPED, {}], [STOPPED | arrays("log10_delta", -math.inf)] * 3),
     ),
     "a step of zero for one array": Case(
         "still",
         [update(-math.inf) | {("parameters", "held", 2): 1.0}] * 2,
         *(10, 2, W),
-        f"{W} in layer 2 (block2) has not moved in 10 steps, though it has a Δ",
+        f"{W} in layer 2 (block2) has not moved in 10 steps, although its gradient is not zero",
         ([update(-math.inf) | {("parameters", "held", 2): 1.0}, {}],),
     ),
     "frozen on the way": Case(
@@ -276,15 +276,16 @@ CASES = {
         "schedule",
         [{}, STOPPED, STOPPED],
         *(20, None, ""),
-        "every update is exactly zero since step 10, though Δ is not: the step size is 0",
+        "every update is exactly zero since step 10, although the gradient is not: the step size "
+        "is 0",
         ([{}, {}, STOPPED],),  # in the last step
     ),
     "rounded": Case(
         "rounding",
         [update(-5.0), update(-math.inf), update(-math.inf)],
         *(20, 2, W),
-        f"{W} in layer 2 (block2) stays as it is, though it has a Δ: float32 rounds the update "
-        "away",
+        f"{W} in layer 2 (block2) does not change, although its gradient is not zero: float32 "
+        "rounds the update away",
         ([update(-0.5), update(-math.inf), update(-math.inf)],),  # frozen by its owner
     ),
     "rounded in part": Case(

@@ -92,7 +92,8 @@ def test_a_diagnosis(file, capsys):
     assert command.main(["diagnose", f"{file}:layers"]) == 0
     title, table, words = capsys.readouterr().out.split("\n\n", 2)
     assert title == (
-        "layers() of mine.py, whose code was run: 20 layers, 3 examples, cotangent as given"
+        "layers() of mine.py, whose code was run: 20 layers, 3 examples, "
+        "measured with your cotangent"
     )
     names = {}
     exec(CODE, names)
@@ -120,7 +121,7 @@ def test_who_tries_cures_is_not_told_how(file, monkeypatch, capsys):
     assert command.main(["diagnose", f"{file}:layers", "--cures"]) == 0
     out = capsys.readouterr().out
     assert "\nVanishing, " in out
-    assert "Try what" not in out
+    assert "To see what" not in out
 
 
 @pytest.mark.slow

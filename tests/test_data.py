@@ -184,7 +184,7 @@ def test_many_classes_are_classes_if_the_user_says_so(tmp_path):
         (
             {"age": [30, None, np.nan, 40.0], "ill": ["a", None, "b", "a"]},
             {},
-            "missing values in 4 rows: 'age' 2, 'ill' 1; say --missing drop, mean or median, or",
+            "of 4 rows 2 have no 'age', 1 has no 'ill'; say --missing drop, mean or median, or",
         ),
         ({"age": [[1], [2], [3], [4]], "height": None}, {}, "no column besides the target 'ill'"),
         ({"age": [timedelta(1)] * 4}, {}, "expected numbers in column 'age', got Duration"),

@@ -342,7 +342,10 @@ def test_the_folder_of_a_diagnosis(run, flow):
     assert html.escape("<b>5</b>") in page
     assert "<b>" not in page[page.index("<body>") :]
     assert "command" in page
-    assert "named() of net.py, whose code was run: 6 layers, 3 examples, loss as given" in page
+    assert (
+        "named() of net.py, whose code was run: 6 layers, 3 examples, measured with your loss"
+        in page
+    )
     assert (run / "gradients.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -291,7 +291,7 @@ CASES = {
     "layers behind stop_gradient": Case(
         "fixed",
         a_flow(deltas={(i, name): NONE for i in (3, 4) for name in ("up", "down")}),
-        "No parameter of layers 3 (block) and 4 (block) gets a gradient, though Δ is there: as "
+        "No parameter of layers 3 (block) and 4 (block) gets a gradient, although Δ is there: as "
         "behind stop_gradient, in a branch that is off for the whole batch, or where only zeros "
         "enter.",
         healthy=a_flow(deltas={(3, "up"): NONE}),
@@ -388,19 +388,19 @@ CASES = {
         "rate",
         of_gains([0.9, *[-0.5, -0.4] * 4, -0.8, -1.0], ["e", *"b" * 9, "g", "h"]),
         "Vanishing, -0.45 ± 0.02 decades a layer towards the input, -3.6 over the 9 layers that "
-        "repeat, -4.5 over the whole network; the rest adds -0.9, most at layer 12 (h), -1.",
+        "repeat, -4.5 over the whole network; the other layers add -0.9, layer 12 (h) most, -1.",
     ),
     "layers that differ": Case(
         "rate",
         of_gains([0.1, 0.08, 0.1, 0.09, 0.1, 0.11, 0.1, -1.1], "abcdefghi"),
         "Steady, +0.0971 ± 0.004 decades a layer towards the input, +0.68 over all layers but one, "
-        "-0.42 over the whole network; the rest adds -1.1, at layer 9 (i).",
+        "-0.42 over the whole network; layer 9 (i) adds -1.1.",
     ),
     "a change by one layer": Case(
         "rate",
         of_gains([0.1, *[0.02, 0.01] * 3, 0.02, -5.0], ["e", *"b" * 8, "h"]),
-        "Erratic, -4.79 decades over the whole network, most of it by one; the others change the "
-        "gradient by +0.0157 ± 0.002 decades a layer towards the input.",
+        "Erratic, -4.79 decades over the whole network, most of it in one layer; the other "
+        "layers change the gradient by +0.0157 ± 0.002 decades a layer towards the input.",
     ),
     "no rate": Case(
         "no rate",
@@ -486,8 +486,8 @@ CASES = {
     "examples": Case(
         "examples",
         a_flow(log_spread={5: -15.0, 6: -15.0}, **SIX),
-        "From layer 5 (block) up, float32 can no longer tell examples apart: nothing above can "
-        "learn to.",
+        "From layer 5 (block) up, float32 can no longer tell examples apart: no layer above "
+        "can learn to tell them apart.",
         healthy=a_flow(log_spread={5: -15.0, 6: -14.0}, **SIX),
         layer=5,
     ),

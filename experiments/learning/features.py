@@ -117,10 +117,11 @@ def usable_rows(features: pl.DataFrame, labels: pl.Series, missing: str | None) 
     """Return the places of the rows to use."""
     counts = {c.name: c.null_count() for c in (*features, labels) if c.null_count()}
     if counts and missing is None:
-        words = listed([f"{quoted(name)} {count}" for name, count in counts.items()])
+        have = {name: "has" if count == 1 else "have" for name, count in counts.items()}
+        words = listed([f"{n} {have[name]} no {quoted(name)}" for name, n in counts.items()])
         raise ValueError(
-            f"data: missing values in {counted(len(labels), 'row')}: {words}; say --missing drop, "
-            "mean or median, or leave out columns with --drop"
+            f"data: of {counted(len(labels), 'row')} {words}; say --missing drop, mean or median, "
+            "or leave out columns with --drop"
         )
     usable = labels.is_not_null().to_numpy()
     if missing == "drop":

@@ -597,10 +597,11 @@ def critical_sigma_w(
         none = "there is no sigma_w with chi = 1 at a finite q* that q tends to"
         given = f"critical_sigma_w: for {activation.name} and sigma_b = {float(sigma_b):g}"
         if hidden is inner:
-            raise ValueError(f"{given} {none}; choose another of the two")
+            raise ValueError(f"{given} {none}; choose another activation or sigma_b")
         raise ValueError(
             f"{given} behind {hidden!r} {none}: without biases and eps a norm takes sigma_w out, "
-            "and chi is on the same side of 1 for every sigma_w; choose another of the three"
+            "and chi is on the same side of 1 for every sigma_w; choose another "
+            "activation, norm or sigma_b"
         )
     return sigma_w
 

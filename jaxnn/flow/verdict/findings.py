@@ -185,8 +185,8 @@ def stopped(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "fixed",
-    "No parameter of layer{s} {names} gets a gradient, though Δ is there: as behind stop_gradient, "
-    "in a branch that is off for the whole batch, or where only zeros enter.",
+    "No parameter of layer{s} {names} gets a gradient, although Δ is there: as behind "
+    "stop_gradient, in a branch that is off for the whole batch, or where only zeros enter.",
     advises="Take stop_gradient away there, or give the branch something that passes.",
     rank=UNSEEN,
     unless="oneunit relulogits",
@@ -625,7 +625,7 @@ def theory(judged: Judged) -> Iterator[Sight]:
         output="At the output, {number_format} cannot tell examples apart{coarser}: it is the same "
         "for all.",
         inside="From layer {name} up, {number_format} can no longer tell examples apart{coarser}: "
-        "nothing above can learn to.",
+        "no layer above can learn to tell them apart.",
     ),
     rank=STATES,
     unless="signal constant oneunit relulogits drawn equal bottleneck",

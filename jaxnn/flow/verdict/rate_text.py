@@ -40,8 +40,9 @@ def rate_text(judged: Judged) -> str:
     per_layer = f"{rate.decades:+.3g}{error} decades a {unit}"
     if rate.word == ERRATIC:
         return (
-            f"Erratic, {rate.total:+.3g} decades over the whole network, most of it by "
-            f"{_culprits(rate)}; the others change the gradient by {per_layer} towards the input."
+            f"Erratic, {rate.total:+.3g} decades over the whole network, most of it in "
+            f"{_culprits(rate)}; the other layers change the gradient by {per_layer} towards the "
+            "input."
         )
     text = f"{rate.word.capitalize()}, {per_layer} towards the input, {rate.repeated:+.3g} {over}"
     return f"{text}{made_up_for}." if rate.is_mild else f"{text}."
@@ -77,15 +78,17 @@ def _whole(judged: Judged) -> str:
     if abs(rest) < max(SPOKEN, SMALL_PART * abs(np.nan_to_num(rate.repeated))):
         return ""
     most = max(rate.others, key=lambda change: change.decades * np.sign(rest))
-    at = f"at layer {judged.label(most.layer)}"
-    where = at if len(rate.others) == 1 else f"most {at}, {most.decades:+.2g}"
-    return f", {rate.total:+.3g} over the whole network; the rest adds {rest:+.2g}, {where}"
+    layer = f"layer {judged.label(most.layer)}"
+    whole = f", {rate.total:+.3g} over the whole network"
+    if len(rate.others) == 1:
+        return f"{whole}; {layer} adds {rest:+.2g}"
+    return f"{whole}; the other layers add {rest:+.2g}, {layer} most, {most.decades:+.2g}"
 
 
 def _culprits(rate: Rate) -> str:
     """Return the number of the layers that make an erratic change, in words."""
     count = sum(abs(c.decades) >= DECADES for c in (*rate.outliers, *rate.others))
-    return {1: "one", 2: "two"}.get(count, "a few")
+    return {1: "one layer", 2: "two layers"}.get(count, "a few layers")
 
 
 def _formula(law: Law) -> str:

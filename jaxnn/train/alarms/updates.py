@@ -34,8 +34,8 @@ MOVED = 0.5  # of the entries
     says=one_of(
         "seen_in",
         optimizer="{array} has a gradient, and no optimiser that takes this step holds it{more}",
-        update="{array} stays exactly as it is, though it has a Δ and others move{more}: nothing "
-        "updates it",
+        update="{array} does not change, although its gradient is not zero and others "
+        "change{more}: nothing updates it",
     ),
     advises='hand it to the optimiser; if it is frozen on purpose, `ignore=("unoptimised",)`',
 )
@@ -78,8 +78,9 @@ def _is_rounded(seen: Measurements, moves: np.ndarray) -> np.ndarray:
     "still",
     says=one_of(
         "extent",
-        all="no parameter has moved in {steps} steps, though Δ is not zero: no step is taken",
-        one="{array} has not moved in {steps} steps, though it has a Δ",
+        all="no parameter has moved in {steps} steps, although the gradient is not zero: no step "
+        "is taken",
+        one="{array} has not moved in {steps} steps, although its gradient is not zero",
         since="{array} is frozen since step {since} (requires_grad=False), and moved before",
     ),
     advises="call the optimiser's step, and hand on what it returns; a step size above 0 for this "
@@ -122,7 +123,8 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
 
 @ALARMS.rule(
     "schedule",
-    says="every update is exactly zero since step {since}, though Δ is not: the step size is 0",
+    says="every update is exactly zero since step {since}, although the gradient is not: the step "
+    "size is 0",
     advises="a schedule as long as the training",
 )
 def ended_schedule(seen: Measurements) -> Iterator[Sight]:
@@ -143,7 +145,8 @@ def ended_schedule(seen: Measurements) -> Iterator[Sight]:
     "rounding",
     says=one_of(
         "extent",
-        all="{array} stays as it is, though it has a Δ: {dtype} rounds the update away",
+        all="{array} does not change, although its gradient is not zero: {dtype} rounds the "
+        "update away",
         part="{moved:.0%} of the entries of {array} move in a step, by little more than the "
         "distance of numbers in {dtype}: it rounds the other updates away",
     ),
