@@ -8,9 +8,10 @@ import pytest
 from sklearn.datasets import load_digits
 
 import jaxnn
+from experiments.remedies.rivals.networks import Network, built, drawn
 from jaxnn import diagnosis
 from jaxnn.curing import training
-from jaxnn.curing.cures import Cures, tried_on
+from jaxnn.curing.cures import Cures, patient_of, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.torch_training import TorchTraining
 from jaxnn.curing.training import ROUNDS, Course, Trained, orders_of, raced
@@ -169,6 +170,36 @@ def test_what_trains_best_is_the_first():
     losses = [cure.trained.loss for cure in found]
     assert losses == sorted(losses)
     assert found.unchanged.loss > losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+@pytest.mark.parametrize("framework", ["flax", "equinox"])
+def test_modules_are_trained(framework, rng):
+    """And left as they are."""
+    of = Network(framework, "tanh", 3, 1.0)
+    module = built(of, drawn(of, 0))
+    before = [np.array(v) for v in jax.tree.leaves(module) if hasattr(v, "shape")]
+    xs, ys = rng.normal(size=(40, 64)).astype(np.float32), np.arange(40) % 10
+    loss = optax.softmax_cross_entropy_with_integer_labels
+    patient = patient_of(module, xs, ys, loss=loss)
+    one = patient.training(patient.network, patient.user(patient.params), None)
+    course = one.course(10.0, orders_of(one.count)[0], 60)
+    assert course.end < course.losses[0] / 4
+    after = [np.array(v) for v in jax.tree.leaves(module) if hasattr(v, "shape")]
+    np.testing.assert_equal(after, before)
+
+
+@pytest.mark.slow
+def test_a_network_of_ours_is_trained_by_its_task(key, rng):
+    net = jaxnn.Network((4, *[8] * 10, 3), "tanh", "multiclass")
+    params = jaxnn.init(net, key, jaxnn.initializers.gaussian(0.5), stacked=True)
+    xs, ys = rng.normal(size=(24, 4)), np.arange(24) % 3
+    found = tried_on(patient_of((net, params), xs, ys), kinds=("scale",), seconds=600)
+    assert found.unchanged.steps == found[0].trained.steps == ROUNDS[-1]
+    assert found[0].trained.loss < found.unchanged.loss
+    assert found.sentences[1] == f"As it is, {found.unchanged}."
+    assert f"; after 300 steps of size {found[0].trained.step_size:g} its loss is " in str(found)
 
 
 def of_torch(torch):

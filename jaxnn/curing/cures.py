@@ -190,7 +190,7 @@ class Cures:
             return (self.verdict.rate_text, *_without_changes(self.verdict))
         none = "No change that was tried keeps gradient, signal and examples."
         first = (none,) if self.verdict.can_be_cured and not self else ()
-        before = () if self.unchanged is None else (f"As it is {self.unchanged}.",)
+        before = () if self.unchanged is None else (f"As it is, {self.unchanged}.",)
         last = ("It was stopped: more would have been tried.",) if self.interrupted else ()
         of_changes = (line.text for line in self.lines)
         return (self.verdict.rate_text, *before, *first, *of_changes, *last)

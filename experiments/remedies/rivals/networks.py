@@ -66,7 +66,7 @@ class Network(NamedTuple):
     gain: float
     uniform: bool = False
     skip: bool = False
-    width: int = 32
+    width: int = 24
 
     @property
     def name(self) -> str:
