@@ -21,19 +21,25 @@ class Clock:
     """A clock that trainings move on."""
 
     def __init__(self, monkeypatch):
-        self.now = 0.0
+        self.now, self.compiled = 0.0, {None}
         monkeypatch.setattr(training.time, "monotonic", lambda: self.now)
 
 
 class Fake:
-    """A training whose loss falls to an end, quicker the nearer its step size is to the best."""
+    """A training whose loss falls to an end, quicker the nearer its step size is to the best.
 
-    def __init__(self, clock, end, seconds=0.001, best=1.0, slow=1.0, examples=100):
+    Its program takes four seconds to compile.
+    """
+
+    count = 100
+
+    def __init__(self, clock, end, seconds=0.001, best=1.0, slow=1.0, program=None):
         self.clock, self.end, self.seconds, self.best = clock, end, seconds, best
-        self.slow, self.count, self.taken = slow, examples, []
+        self.slow, self.program, self.taken = slow, program, []
 
     def course(self, times, rows, steps):
-        self.clock.now += self.seconds * steps
+        self.clock.now += self.seconds * steps + 4 * (self.program not in self.clock.compiled)
+        self.clock.compiled.add(self.program)
         self.taken.append((times, int(rows[:1].sum()), steps))
         decay = np.exp(-np.arange(steps + 1) / (10 * self.slow))
         losses = self.end + decay + abs(np.log(times / self.best)) + 1e-3 * (len(self.taken) % 2)
@@ -76,6 +82,13 @@ def test_the_seconds_are_kept(clock):
     assert [one.steps for one in reached] == [10, *[0] * 7]
     assert str(reached[-1]) == "not trained, for the 20 seconds were over before"
     assert np.isnan(reached[-1].loss)
+
+
+def test_a_program_is_compiled_if_there_is_time(clock):
+    of = {name: Fake(clock, 1.0, program=name[0]) for name in ("as it is", "a", "norm", "skip")}
+    told = [one.steps for one in raced(of, 10, 1.0).reached]
+    assert told == [100, 100, 100, 0]
+    assert clock.now <= 10
 
 
 def test_what_was_not_trained_stands_before_what_trains_no_better_than_the_network_as_it_is():

@@ -91,6 +91,10 @@ class Training(Protocol):
     def count(self) -> int:
         """The number of examples, if they can be split into batches; else 0."""
 
+    @property
+    def program(self) -> object:
+        """What has to be compiled for it, equal for those that share it; None for nothing."""
+
     def course(self, times: float, rows: Int[np.ndarray, "S b"], steps: int) -> Course:
         """Take the first steps on these examples, each a number of times as large.
 
@@ -123,11 +127,13 @@ class Entrant:
 
     times: what the step of the optimiser is multiplied by.
     pace: seconds a step; of the first network where its own is unknown.
+    compiling: seconds before its first step.
     """
 
     name: str
     training: Training
     pace: float
+    compiling: float = 0.0
     times: tuple[float, ...] = TIMES
     trained: Trained = field(default_factory=Trained)
 
@@ -146,8 +152,9 @@ class Entrant:
             reached[times] = []
             for rows in self.orders:
                 started = time.monotonic()
-                if started + steps * self.pace > until:
+                if started + self.compiling + steps * self.pace > until:
                     return False
+                self.compiling = 0.0
                 reached[times].append(self.training.course(times, rows, steps))
                 spent = (time.monotonic() - started) / steps
             self.pace = spent  # of the last order: the first one may have compiled
@@ -199,8 +206,11 @@ def raced(trainings: Mapping[str, Training], seconds: float, unit: float) -> Rac
     interrupted = False
     over = Trained(reason=f"the {seconds:g} seconds were over before")
     try:
-        pace = _pace(next(iter(trainings.values())))
-        entrants += [Entrant(name, training, pace) for name, training in trainings.items()]
+        first = next(iter(trainings.values()))
+        pace, compiling = _pace(first)
+        for name, training in trainings.items():
+            is_known = training.program in (first.program, None)
+            entrants.append(Entrant(name, training, pace, 0.0 if is_known else compiling))
         _race(entrants, unit, until)
     except KeyboardInterrupt:
         interrupted = True
@@ -211,13 +221,15 @@ def raced(trainings: Mapping[str, Training], seconds: float, unit: float) -> Rac
     return Race(reached or [over] * len(trainings), interrupted)
 
 
-def _pace(training: Training) -> float:
-    """Return seconds a step of a network, once its program is compiled."""
+def _pace(training: Training) -> tuple[float, float]:
+    """Return seconds a step of a network, and those that its program takes to be compiled."""
     (rows, *_), few = orders_of(training.count), 2
-    training.course(1.0, rows, few)
     started = time.monotonic()
     training.course(1.0, rows, few)
-    return (time.monotonic() - started) / few
+    begun = time.monotonic()
+    training.course(1.0, rows, few)
+    of_few = time.monotonic() - begun
+    return of_few / few, max(begun - started - of_few, 0.0)
 
 
 def _race(entrants: list[Entrant], unit: float, until: float) -> None:
