@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 DISTRIBUTION, OTHER = "jaxnn-flow", "jaxnn"
 PACKAGE = Path(__file__).parent
 # The packages of extras that are of use without a checkout.
-EXTRAS = {"charts": ("altair>=5.5", "vl-convert-python>=1.7")}
+EXTRAS = {"charts": ("altair>=5.5", "vl-convert-python>=1.8")}
 
 
 def install_command(extra: str) -> str:

@@ -83,7 +83,7 @@ def test_an_example_says_how_to_install(path):
 
 REMOTE = "https://example.org/jaxnn_flow-0.2.0-py3-none-any.whl"
 GIT = {"vcs": "git", "requested_revision": "main", "commit_id": "c0ffee"}
-PACKAGES = ["altair>=5.5", "vl-convert-python>=1.7"]
+PACKAGES = ["altair>=5.5", "vl-convert-python>=1.8"]
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..texts import clean
-
 USER_MISTAKE, INTERRUPTED = 2, 130
 COMMAND = "jaxnn"  # and the package
 DOES = {"diagnose": "Diagnosing", "checkup": "Checking up"}  # with a network, by subcommand
@@ -44,6 +42,8 @@ def announce(args: Sequence[str]) -> None:
     """Say on standard error what the command does, if it has a network, which takes a while."""
     does, networks = DOES.get("".join(args[:1])), [arg for arg in args[1:] if ":" in arg]
     if does and networks and not {"-h", "--help"} & {*args} and sys.stderr is not None:
+        from ..texts import clean  # here: `jaxnn` first looks for files of another project
+
         with contextlib.suppress(OSError, ValueError):
             print(f"{does} {clean(networks[0])}: loading JAX", file=sys.stderr, flush=True)
 
