@@ -15,6 +15,7 @@ import jaxnn
 from experiments.learning import descent, networks
 from experiments.learning.data import Dataset
 from experiments.learning.descent import Descent
+from experiments.learning.fields import OF_EXAMPLES, field
 from experiments.learning.networks import Draws, Networks
 from experiments.remedies.columns import ACCURACY, DISTANCE, DTYPES, GRADIENT
 from experiments.remedies.table import REMEDIES
@@ -22,6 +23,7 @@ from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
 from jaxnn.arrays.rows import ScaledRows, renormalised, with_exponents
 from jaxnn.flow.measure.flow_of_net import flow_of_net
+from jaxnn.network.blocks import rows_meet
 from jaxnn.network.checks import check_depth
 from jaxnn.passes.walk import Saved, up
 
@@ -137,14 +139,18 @@ def networks_of(dataset: Dataset, sizes: Sizes, cell: Cell) -> Networks:
 def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
     """Compile (parameters, xs, ys, (depth,)) -> (ln ‖Δz[1]‖ / ‖Δz[L]‖, distance in z[L]), a seed.
 
-    L is the last hidden layer: above it there is another width, and the loss.
+    L is the last hidden layer: above it there is another width, and the loss. The logarithm is a
+    mean over examples, of which theory has the bias of a finite width; where rows meet an example
+    has no gradient of its own, and ‖Δz‖ is of the batch.
     """
+    size = "log_delta" if any(map(rows_meet, net.blocks)) else OF_EXAMPLES
 
     def remedy_flow(
         params: PyTree, xs: jax.Array, ys: jax.Array, depths: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         (depth,) = depths
-        log_delta = flow_of_net(net, params, xs, ys, depth=depth, examples=False).log_delta
+        flow = flow_of_net(net, params, xs, ys, depth=depth, examples=False)
+        log_delta = field(flow, size)
         ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth - 1, keepdims=False)
         return ratio, distance(last_hidden(net, params, xs, depth).m)
 

@@ -16,7 +16,8 @@ COLUMNS = {
     "quantity": Column(
         TEXT,
         "name",
-        "log10_gradient: log₁₀ ‖Δz[1]‖ / ‖Δz[L]‖, L the last hidden layer, in decades; distance: "
+        "log10_gradient: log₁₀ ‖Δz[1]‖ / ‖Δz[L]‖, L the last hidden layer, in decades, the mean "
+        "over examples, or with a batch norm that of the batch; distance: "
         "1 - the mean correlation of two examples' z[L]; accuracy and loss: of all the data after "
         "some steps; log10_delta: log₁₀ ‖Δ‖ of a layer, in decades",
         known=(*QUANTITIES, LOSS, DELTA),

@@ -1,7 +1,7 @@
 """Mean-field theory of the remedies: gradient ratio and correlation, at infinite width.
 
-Of the gradient, `meanfield.log_delta` along the lengths q[l], and for plain Gaussian networks of a
-σ with σ(cz) = c σ(z), such as relu, what a finite width adds to its mean. The correlation c[l] of
+Of the gradient, `meanfield.log_delta` along the lengths q[l], and for plain Gaussian networks what
+a finite width adds to its mean over examples, if that is known. The correlation c[l] of
 two inputs follows from the same lengths: of a leaky relu of slope s, with κ of Cho & Saul 2009
 (arc-cosine kernel),
 
@@ -81,7 +81,7 @@ def _profiles(remedy: Remedy, depth: int, inputs: Inputs) -> tuple[np.ndarray, n
         depth,
         block,
         batch,
-        inputs.width if plain and sigma.homogeneous else None,
+        inputs.width if plain else None,
     )
     c = correlations(remedy, depth, np.asarray(q), inputs)
     with np.errstate(invalid="ignore"):
@@ -105,7 +105,8 @@ def _mean_field(
     log_delta = meanfield.log_delta(*of, depth, hidden=block, batch=batch, c0=jnp.clip(c0, -1, 1))
     q = meanfield.lengths(*of, depth, hidden=block, batch=batch)
     if width is not None:
-        log_delta += meanfield.log_delta_band(*of, width, depth, hidden=block).bias
+        bias = meanfield.log_delta_band(*of, width, depth, hidden=block).bias
+        log_delta += jnp.where(jnp.isnan(bias), 0, bias)
     return log_delta, q
 
 
