@@ -270,16 +270,18 @@ def test_blocks_without_a_critical_sigma_w(name, sigma_b, hidden, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "sigma_b"),
+    ("name", "sigma_b", "repels"),
     [
-        ("relu", 0.1),  # q grows by σ_b² a layer
-        ("gelu", 0.0),  # σ_w = 2 balances it at q = 0, from where q runs away
-        pytest.param("silu", 0.2, marks=pytest.mark.slow),  # here at a q that others run away from
+        ("relu", 0.1, "; choose"),  # q grows by σ_b² a layer
+        ("gelu", 0.0, "; choose"),  # σ_w = 2 balances it at q = 0, from where q runs away
+        # Here at a q that others run away from.
+        pytest.param("gelu", 0.3, "; sigma_w = 1.4505 .* q = 1.425,", marks=pytest.mark.slow),
     ],
 )
-def test_there_may_be_no_critical_sigma_w(name, sigma_b):
+def test_there_may_be_no_critical_sigma_w(name, sigma_b, repels):
     message = (
-        rf"for {name} and sigma_b = {sigma_b:g} there is no sigma_w with chi = 1 at a finite q\*"
+        rf"for {name} and sigma_b = {sigma_b:g} there is no sigma_w with chi = 1 at a finite q\* "
+        rf"that q tends to{repels}"
     )
     with pytest.raises(ValueError, match=message):
         meanfield.critical_sigma_w(name, sigma_b)

@@ -569,9 +569,10 @@ def critical_sigma_w(
         batch: rows of a batch, which none of these depends on.
 
     Raises:
-        ValueError: no σ_w has a finite q* with χ = 1, as for relu with σ_b > 0, and behind a norm
-            without biases and ε, which takes σ_w out; under `jit`, and for an array of σ_b, the
-            result is nan. Also for every other kind of block.
+        ValueError: no σ_w has a finite q* with χ = 1 that q tends to, as for relu with σ_b > 0, and
+            behind a norm without biases and ε, which takes σ_w out; under `jit`, and for an array
+            of σ_b, the result is nan. The message names a critical point that repels, as of gelu,
+            near which some networks die out and others explode. Also for every other kind of block.
 
     Example:
         >>> [round(float(critical_sigma_w("tanh", sigma_b)), 3) for sigma_b in (0.0, 0.05**0.5)]
@@ -591,13 +592,15 @@ def critical_sigma_w(
             "stationary_chi"
         )
     activation = find_activation(one_for_all("activation", activation))
-    sigma_w = _critical(activation, sigma_b, hidden=hidden)
+    balance = _balanced(activation, sigma_b, hidden=hidden)
+    sigma_w = balance.critical
     known = sigma_w.ndim == 0 and not isinstance(sigma_w, jax.core.Tracer)
     if known and math.isnan(float(sigma_w)):
         none = "there is no sigma_w with chi = 1 at a finite q* that q tends to"
         given = f"critical_sigma_w: for {activation.name} and sigma_b = {float(sigma_b):g}"
         if hidden is inner:
-            raise ValueError(f"{given} {none}; choose another activation or sigma_b")
+            repels = _repelling(balance)
+            raise ValueError(f"{given} {none}{repels}; choose another activation or sigma_b")
         raise ValueError(
             f"{given} behind {hidden!r} {none}: without biases and eps a norm takes sigma_w out, "
             "and chi is on the same side of 1 for every sigma_w; choose another "
@@ -606,9 +609,25 @@ def critical_sigma_w(
     return sigma_w
 
 
+class _Balance(NamedTuple):
+    """The σ_w with χ = 1 at a fixed point q of the length map; `critical` is nan if q leaves it."""
+
+    sigma_w: Scalar
+    q: Scalar
+    critical: Scalar
+
+
+def _repelling(balance: _Balance) -> str:
+    """Return words on a critical point that repels, if there is one."""
+    sigma_w, q = float(balance.sigma_w), float(balance.q)
+    if not (math.isfinite(q) and q > 0):
+        return ""
+    return f"; sigma_w = {sigma_w:.5g} has chi = 1 at q = {q:.4g}, but q leaves that point"
+
+
 @formula
-def _critical(activation: Name, sigma_b: Number, *, hidden: Block | None) -> Scalar:
-    """Like `critical_sigma_w`, but nan instead of an error."""
+def _balanced(activation: Name, sigma_b: Number, *, hidden: Block | None) -> _Balance:
+    """Return the balance of `critical_sigma_w`, whether q tends to it or not."""
 
     def balance(q: Scalar) -> Scalar:
         return 1 / jnp.sqrt(chi(activation, 1.0, q, hidden=hidden))
@@ -616,13 +635,15 @@ def _critical(activation: Name, sigma_b: Number, *, hidden: Block | None) -> Sca
     def length(q: Scalar) -> Scalar:
         return length_map(activation, balance(q), sigma_b, q, hidden=hidden)
 
-    sigma_w = balance(attracting_fixed_point(length))
+    balanced = attracting_fixed_point(length)
+    sigma_w = balance(balanced)
     # The q found may be one that q[l] leaves.
     q = fixed_point(activation, sigma_w, sigma_b, hidden=hidden)
     reached = jnp.abs(chi(activation, sigma_w, q, hidden=hidden) - 1) < eps() ** 0.4
     # Behind a norm q = 0 is no signal to be scaled.
     alive = (q > 0) | isinstance(hidden, Dense | None)
-    return jnp.where(jnp.isfinite(q) & reached & alive, sigma_w, jnp.nan)
+    critical = jnp.where(jnp.isfinite(q) & reached & alive, sigma_w, jnp.nan)
+    return _Balance(sigma_w, balanced, critical)
 
 
 def tailored_slope(layers: int, eta: Number = 0.9) -> float:
