@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arrays.compiled import check_width, measuring
+from .arrays.compiled import check_width, few_runs, measuring
 from .chain.chain import Chain
 from .curing.cures import Cures, tried_on
 from .curing.jax_patients import jax_patient
@@ -69,7 +69,8 @@ class Diagnosis:
     @cached_property
     def evidence(self) -> Evidence | None:
         """Results of experiments with the batch: its data, the loss, the weights."""
-        return None if self.evidence_of is None else self.evidence_of()
+        with few_runs():
+            return None if self.evidence_of is None else self.evidence_of()
 
     @cached_property
     def cures(self) -> Cures:
@@ -216,7 +217,8 @@ def diagnose(
     def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
         return gradient_flow((net, params), xs, ys, loss=loss, cotangent=cotangent, **measured)
 
-    flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
+    with few_runs():
+        flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
     options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model)}
     options["model"] = model
     patient = partial(jax_patient, net, params, xs, ys, **options)

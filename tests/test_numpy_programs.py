@@ -9,9 +9,17 @@ from peers import need
 from test_compilations import programs  # noqa: F401
 from test_primitives import CASES
 
-from jaxnn.arrays.rows import ScaledRows, log_size_of_rows
+import jaxnn
+from jaxnn.arrays.compiled import LIGHTLY, MOST_LIGHT, compiled, few_runs, is_light, many_runs
+from jaxnn.arrays.rows import ScaledRows, log_norm, log_size_of_rows
 from jaxnn.jaxpr import numpy_programs
-from jaxnn.jaxpr.numpy_programs import OPERATIONS, few_by_numpy, run_by_numpy
+from jaxnn.jaxpr.numpy_programs import (
+    OPERATIONS,
+    few_by_numpy,
+    for_the_end,
+    run_by_numpy,
+    with_rest_by_numpy,
+)
 
 OF_OTHERS = {  # what the table of rules has no entry for
     "bitcast_convert_type": [
@@ -80,8 +88,6 @@ def test_a_module_of_torch_is_measured_without_a_compiled_program(programs):  # 
     need("torch")
     import torch
 
-    import jaxnn
-
     module = torch.nn.Sequential(
         torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8, 2)
     )
@@ -89,3 +95,103 @@ def test_a_module_of_torch_is_measured_without_a_compiled_program(programs):  # 
     layer = torch.nn.TransformerEncoderLayer(4, 2, 4, batch_first=True)
     jaxnn.gradient_flow(layer, torch.rand(3, 5, 4), cotangent=torch.ones(3, 5, 4))
     assert not programs
+
+
+def layers_with_attention():
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=(4, 4)).astype(np.float32) for _ in range(6)]
+
+    def attention(w, z):
+        weight = jax.nn.softmax(jnp.einsum("bqc,bkc->bqk", z @ w["q"], z @ w["k"]))
+        return z + weight @ z
+
+    heads = [(attention, {"q": weights[i], "k": weights[i + 1]}) for i in range(2)]
+    dense = [(lambda w, z: jnp.tanh(z) @ w, w) for w in weights[2:]]
+    return [*heads, *dense], rng.normal(size=(3, 5, 4)).astype(np.float32)
+
+
+OF_NETWORK = jaxnn.Network((3, 4, 4, 2), "relu", "regression", hidden=jaxnn.blocks.Residual())
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Of each program in two parts how many equations are compiled, and how many NumPy runs."""
+    counts, init = [], numpy_programs._Parted.__init__
+
+    def noted(self, *program):
+        init(self, *program)
+        counts.append((len(self.first), len(self.rest)))
+
+    monkeypatch.setattr(numpy_programs._Parted, "__init__", noted)
+    return counts
+
+
+def dense():
+    layers, xs = layers_with_attention()
+    return layers[2:], xs[:, 0]
+
+
+def of_network():
+    params = jaxnn.init(OF_NETWORK, jax.random.key(0))
+    return (OF_NETWORK, params), np.sin(np.arange(15, dtype=np.float32)).reshape(5, 3)
+
+
+def test_what_is_left_for_the_end_is_run_by_numpy_after_few_runs_alone(programs, parts):  # noqa: F811
+    @with_rest_by_numpy
+    def sizes(v, power):
+        with for_the_end():
+            early = v + 1
+        total = jnp.sum(early**power)
+        with for_the_end():
+            return {"log": jnp.log(total), "v": v}
+
+    v = np.float32([1, 2])
+    for context, expected in ((few_runs, [(3, 1)]), (many_runs, [])):
+        parts.clear()
+        programs.clear()
+        with context():
+            made = sizes(v, 2)
+        assert parts == expected
+        assert len(programs) == 1
+        assert isinstance(made["log"], jax.Array)
+        np.testing.assert_allclose(made["log"], np.log(13), rtol=1e-6)
+        np.testing.assert_array_equal(made["v"], v)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        (dense, {}),
+        (layers_with_attention, {"entries": True}),
+        (layers_with_attention, {"memory": "sqrt"}),
+        (of_network, {"entries": True}),
+    ],
+)
+def test_a_flow_for_few_runs_is_that_for_many_with_its_records_by_numpy(given, options, parts):
+    model, xs = given()
+    net, params = jaxnn.as_network(model, xs)
+    size = (len(xs), net.sizes[-1]) if isinstance(net, jaxnn.Network) else xs.shape
+    options = {"cotangent": np.cos(np.arange(np.prod(size))).reshape(size), **options}
+    many = jaxnn.gradient_flow((net, params), xs, **options)
+    assert not parts
+    with few_runs():
+        few = jaxnn.gradient_flow((net, params), xs, **options)
+    ((first, rest),) = parts
+    assert rest > first / 2
+    assert jax.tree.structure(few) == jax.tree.structure(many)
+    for a, b in zip(jax.tree.leaves(few), jax.tree.leaves(many), strict=True):
+        assert (type(a), a.dtype, a.shape) == (type(b), b.dtype, b.shape)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_programs_for_few_runs_are_compiled_with_options_of_their_own(monkeypatch):
+    v = np.float32([3, 4])
+    with few_runs():
+        assert log_norm(v) == pytest.approx(np.log(5))
+        assert not is_light([np.zeros(MOST_LIGHT + 1)])
+    assert not is_light([v])
+    monkeypatch.setitem(LIGHTLY, "jaxnn_no_such_option", True)
+    log_norm(v[:1])
+    with few_runs(), pytest.raises(Exception, match="jaxnn_no_such_option"):
+        compiled(jnp.abs)(v)

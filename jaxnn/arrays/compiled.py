@@ -6,8 +6,9 @@ of these shapes. Called inside `jax.jit` it is inlined: the enclosing program is
 Python code would have made.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,7 +18,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-from .spread import on_mesh_of, on_no_mesh
+from .spread import are_spread, on_mesh_of, on_no_mesh
 
 Numbers = jax.Array | np.ndarray
 Scalar = Float[Array, ""]
@@ -25,6 +26,9 @@ Number = float | Scalar
 Statics = tuple[Any, tuple[Any, ...]]  # the structure of arguments, and their leaves but arrays
 P = ParamSpec("P")
 R = TypeVar("R")
+
+MOST_LIGHT = 2**22  # numbers that go into a small program
+LIGHTLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -35,12 +39,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """
     program = with_static(function)
     jitted = jax.jit(program, static_argnums=0, inline=True)
+    jitted_lightly = jax.jit(program, static_argnums=0, compiler_options=LIGHTLY)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         static, arrays = split_static(args, kwargs)
         with transfers():
-            result: R = jitted(static, arrays)
+            result: R = (jitted_lightly if is_light(arrays) else jitted)(static, arrays)
         return result
 
     return call
@@ -63,11 +68,41 @@ def with_static(function: Callable[..., R]) -> Callable[[Statics, list[Numbers]]
         given = iter(arrays)
         leaves = [next(given) if leaf is _DATA else leaf for leaf in others]
         args, kwargs = jax.tree.unflatten(structure, leaves)
-        with on_mesh_of(arrays):
+        with on_mesh_of(arrays), many_runs():
             return function(*args, **kwargs)
 
     program.__name__ = function.__name__  # what logs and profiles call it
     return program
+
+
+def few_runs() -> AbstractContextManager[None]:
+    """Return a context in which programs are compiled for few runs, if they are small ones.
+
+    On a CPU that takes two thirds of the time; the kernels are slower, up to twice.
+    """
+    return _lightness(True)
+
+
+def many_runs() -> AbstractContextManager[None]:
+    """Return a context in which programs are compiled as ever, within one for few runs."""
+    return _lightness(False)
+
+
+@contextmanager
+def _lightness(value: bool) -> Iterator[None]:
+    token = _LIGHT.set(value)
+    try:
+        yield
+    finally:
+        _LIGHT.reset(token)
+
+
+def is_light(arrays: Sequence[Numbers]) -> bool:
+    """Tell whether a program of these arrays is compiled for few runs."""
+    if not _LIGHT.get() or sum(v.size for v in arrays) > MOST_LIGHT:
+        return False
+    is_traced = any(isinstance(v, jax.core.Tracer) for v in arrays)
+    return jax.default_backend() == "cpu" and not is_traced and not are_spread(arrays)
 
 
 def computed(function: Callable[..., R], *arrays: np.ndarray) -> R:
@@ -121,6 +156,7 @@ def measuring(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+_LIGHT = ContextVar("_LIGHT", default=False)
 _STOPS = ("jax_debug_nans", "jax_debug_infs")
 _GUARD = "jax_transfer_guard_host_to_device"
 _DATA = object()  # stands among the static leaves where an array goes

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, PyTree
 
+from ..arrays.compiled import few_runs
 from ..chain.chain import Chain, Link
 from ..chain.parameter_places import are_shared
 from ..evidence.jax_trial import JaxTrial
@@ -56,7 +57,8 @@ class NetworkPatient(Patient):
 
     def flow_of(self, params: Params, theory: bool = False) -> Flow:
         options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
-        return flow_of_net(self.network, params, self.xs, self.ys, theory=theory, **options)
+        with few_runs():
+            return flow_of_net(self.network, params, self.xs, self.ys, theory=theory, **options)
 
     def user(self, params: Params) -> Params:
         """Return the parameters themselves: they are the user's own."""

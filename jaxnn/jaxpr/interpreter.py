@@ -78,19 +78,45 @@ def interpreted(
     constant: a type and numbers of the program's own -> what stands for them.
     """
     jaxpr: Any = getattr(program, "jaxpr", program)
+    values = going_in(program, given, constant)
+    run_equations(jaxpr.eqns, values, made, constant)
+    return read(jaxpr.outvars, values, constant)
+
+
+def going_in(
+    program: Jaxpr, given: Sequence[V], constant: Callable[[ShapedArray, Numbers], V]
+) -> dict[Any, V]:
+    """Return what a program's constants and inputs stand for, by its variables."""
+    jaxpr: Any = getattr(program, "jaxpr", program)
     consts = zip(jaxpr.constvars, getattr(program, "consts", ()), strict=True)
     values = {v: constant(v.aval, number) for v, number in consts}
     values.update(zip(jaxpr.invars, given, strict=True))
+    return values
 
-    def read(v: Any) -> V:
+
+def run_equations(
+    equations: Iterable[Equation],
+    values: dict[Any, V],
+    made: Callable[[Equation, list[V]], Sequence[V]],
+    constant: Callable[[ShapedArray, Numbers], V],
+) -> None:
+    """Add what comes out of equations to the values of variables."""
+    for eqn in equations:
+        values.update(zip(eqn.outvars, made(eqn, read(eqn.invars, values, constant)), strict=True))
+
+
+def read(
+    variables: Iterable[Any], values: dict[Any, V], constant: Callable[[ShapedArray, Numbers], V]
+) -> list[V]:
+    """Return what variables and literal numbers stand for."""
+
+    def one(v: Any) -> V:
         if isinstance(v, core.Literal):
             aval: Any = v.aval
             return constant(aval, np.asarray(v.val, aval.dtype))
         return values[v]
 
-    for eqn in jaxpr.eqns:
-        values.update(zip(eqn.outvars, made(eqn, [*map(read, eqn.invars)]), strict=True))
-    return [*map(read, jaxpr.outvars)]
+    return [*map(one, variables)]
 
 
 def bound(eqn: Equation, inputs: Sequence[Any]) -> list[Any]:

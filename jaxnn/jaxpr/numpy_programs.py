@@ -7,15 +7,37 @@ operation. So what is computed few times, of few numbers, is sooner done here, b
 An equation that has no entry in `OPERATIONS` is run by JAX.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
+from jax.extend import core
 
-from ..arrays.compiled import Statics, compiled, split_static, with_static
-from .interpreter import CALLS, Equation, Jaxpr, bound, called_by, interpreted, scan_of, types_of
+from ..arrays.compiled import (
+    LIGHTLY,
+    Statics,
+    compiled,
+    is_light,
+    split_static,
+    transfers,
+    with_static,
+)
+from .interpreter import (
+    CALLS,
+    Equation,
+    Jaxpr,
+    bound,
+    called_by,
+    going_in,
+    interpreted,
+    read,
+    run_equations,
+    scan_of,
+    types_of,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +46,7 @@ Operation = Callable[..., Any]  # (arrays of what goes in, parameters) -> what c
 
 FEW = 2**21  # numbers of which NumPy is done before XLA has compiled a program
 KEPT = 256  # programs of a function
+AT_END = "jaxnn_at_the_end"  # a scope
 
 SAME_NAMES = "abs cos exp expm1 floor log log1p sign sin sqrt square tanh"
 UFUNCS = {
@@ -123,6 +146,16 @@ def _padded(v: np.ndarray, filler: np.ndarray, params: Params) -> np.ndarray:
     return np.pad(whole[tuple(cut)], around, constant_values=filler)
 
 
+def _entries(v: np.ndarray, at: np.ndarray, params: Params) -> np.ndarray | None:
+    """Return entries along the first axis; None where other parts of an array are gathered."""
+    numbers, places = params["dimension_numbers"], at[..., 0]
+    of_rest = tuple(range(at.ndim - 1, at.ndim + v.ndim - 2))
+    is_first = numbers.collapsed_slice_dims == numbers.start_index_map == (0,)
+    is_whole = (numbers.offset_dims, params["slice_sizes"]) == (of_rest, (1, *v.shape[1:]))
+    is_inside = places.size and places.min() >= 0 and places.max() < len(v)
+    return v[places] if is_first and is_whole and is_inside else None
+
+
 def _dot(v: np.ndarray, w: np.ndarray, params: Params) -> Any:
     (of_v, of_w), (batch_v, batch_w) = params["dimension_numbers"]
     axes_v, axes_w = list(range(v.ndim)), list(range(v.ndim, v.ndim + w.ndim))
@@ -156,9 +189,13 @@ OPERATIONS: dict[str, Operation] = {
     "iota": _iota,
     "slice": _part,
     "dynamic_slice": _part_at,
+    "gather": _entries,
     "pad": _padded,
     "dot_general": _dot,
     "copy": lambda v, _: v,
+    "optimization_barrier": lambda *v: v[:-1],
+    "split": lambda v, p: np.split(v, np.cumsum(p["sizes"])[:-1], p["axis"]),
+    "unstack": lambda v, p: [*np.moveaxis(v, p["axis"], 0)],
 }
 
 
@@ -175,10 +212,8 @@ def few_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
     program, compiled_function = with_static(function), compiled(function)
 
     @lru_cache(maxsize=KEPT)
-    def traced(static: Statics, types: tuple[jax.ShapeDtypeStruct, ...]) -> tuple[Jaxpr, Any]:
-        trace = jax.make_jaxpr(program, static_argnums=0, return_shape=True)
-        closed, out = trace(static, list(types))
-        return closed, jax.tree.structure(out)
+    def traced(static: Statics, types: Types) -> tuple[Jaxpr, Any]:
+        return _traced(program, static, types)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -186,16 +221,99 @@ def few_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
         if sum(v.size for v in arrays) > FEW or not all(isinstance(v, np.ndarray) for v in arrays):
             return compiled_function(*args, **kwargs)
         given = [np.asarray(v, jax.dtypes.canonicalize_dtype(v.dtype)) for v in arrays]
-        types = tuple(map(_type_of, given))
-        closed, structure = traced(static, types)
+        closed, structure = traced(static, tuple(map(jax.typeof, given)))
         result: R = jax.tree.unflatten(structure, jax.device_put(run_by_numpy(closed, given)))
         return result
 
     return call
 
 
-def _type_of(v: np.ndarray) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(v.shape, v.dtype)  # type: ignore[no-untyped-call]
+def with_rest_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function; for few runs without what is left for the end, which NumPy runs.
+
+    What is left stands below `for_the_end()` in the function, and nothing else may depend on it.
+    """
+    program, compiled_function = with_static(function), compiled(function)
+
+    @lru_cache(maxsize=KEPT)
+    def parted(static: Statics, types: Types) -> "_Parted":
+        return _Parted(*_traced(program, static, types))
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        static, arrays = split_static(args, kwargs)
+        if not is_light(arrays):
+            return compiled_function(*args, **kwargs)
+        types = tuple(map(jax.typeof, arrays))
+        with transfers():
+            result: R = parted(static, types)(arrays)
+        return result
+
+    return call
+
+
+def for_the_end() -> AbstractContextManager[None]:
+    """Return a context for what NumPy may run after a compiled program."""
+    return jax.named_scope(AT_END)
+
+
+def variables(atoms: Iterable[Any]) -> list[Any]:
+    """Return those of what goes into an equation that are no literal numbers."""
+    return [v for v in atoms if not isinstance(v, core.Literal)]
+
+
+class _Parted:
+    """A program in two parts: one that XLA compiles, and one that NumPy runs after it.
+
+    program: the whole of it.
+    structure: of what comes out.
+    """
+
+    def __init__(self, program: Jaxpr, structure: Any) -> None:
+        self.program, self.structure = program, structure
+        self.first: list[Equation] = []
+        self.rest: list[Equation] = []
+        needed: set[Any] = set()
+        jaxpr: Any = program.jaxpr
+        for eqn in reversed(jaxpr.eqns):
+            is_rest = AT_END in str(eqn.source_info.name_stack)
+            if is_rest and needed.isdisjoint(eqn.outvars):
+                self.rest.insert(0, eqn)
+            else:
+                self.first.insert(0, eqn)
+                needed.update(variables(eqn.invars))
+        made = {v for eqn in self.rest for v in eqn.outvars}
+        taken = [v for eqn in self.rest for v in variables(eqn.invars)]
+        taken += variables(jaxpr.outvars)
+        self.handed = [*dict.fromkeys(v for v in taken if v not in made)]
+        self.compiled = jax.jit(self._first, compiler_options=LIGHTLY)
+
+    def _first(self, arrays: list[Any]) -> list[Any]:
+        def constant(_: Any, number: Any) -> Any:
+            return number
+
+        values = going_in(self.program, arrays, constant)
+        run_equations(self.first, values, bound, constant)
+        return [values[v] for v in self.handed]
+
+    def __call__(self, arrays: list[Any]) -> Any:
+        handed = jax.device_get(self.compiled(arrays))
+        values = dict(zip(self.handed, handed, strict=True))
+        jaxpr: Any = self.program.jaxpr
+        with np.errstate(all="ignore"):
+            run_equations(self.rest, values, _made, _as_numpy)
+        ends = jax.device_put(read(jaxpr.outvars, values, _as_numpy))
+        return jax.tree.unflatten(self.structure, ends)
+
+
+Types = tuple[Any, ...]  # of arrays
+
+
+def _traced(program: Callable[..., Any], static: Statics, types: Types) -> tuple[Jaxpr, Any]:
+    """Return the program of a function, and the structure of what comes out."""
+    trace = jax.make_jaxpr(program, static_argnums=0, return_shape=True)
+    closed, out = trace(static, list(types))
+    return closed, jax.tree.structure(out)
 
 
 def run_by_numpy(program: Jaxpr, given: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -206,17 +324,21 @@ def run_by_numpy(program: Jaxpr, given: Sequence[np.ndarray]) -> list[np.ndarray
         given: what goes in.
     """
     with np.errstate(all="ignore"):
-        return interpreted(program, given, _made, lambda _, number: np.asarray(number))
+        return interpreted(program, given, _made, _as_numpy)
+
+
+def _as_numpy(_: Any, number: Any) -> np.ndarray:
+    return np.asarray(number)
 
 
 def _made(eqn: Equation, given: list[np.ndarray]) -> list[np.ndarray]:
     """Return what comes out of an equation."""
     name = eqn.primitive.name
-    if name in OPERATIONS:
-        (out,) = types_of(eqn.outvars)
-        return [np.asarray(OPERATIONS[name](*given, eqn.params), out.dtype)]
-    if name == "optimization_barrier":
-        return given
+    made = OPERATIONS[name](*given, eqn.params) if name in OPERATIONS else None
+    if made is not None:
+        outputs = made if eqn.primitive.multiple_results else [made]
+        types = types_of(eqn.outvars)
+        return [np.asarray(v, out.dtype) for v, out in zip(outputs, types, strict=True)]
     if eqn.primitive in CALLS or name.startswith("custom_jvp_call"):
         return run_by_numpy(called_by(eqn), given)
     if name == "cond":

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ...arrays.compiled import compiled
+from ...arrays.compiled import is_light
 from ...arrays.rows import ScaledRows, floats, in_bfloat16, is_float, is_narrow, with_floats
 from ...chain.chain import (
     Chain,
@@ -27,6 +27,7 @@ from ...chain.chain import (
 )
 from ...chain.parameter_handover import Weights
 from ...errors import NoTangentError
+from ...jaxpr.numpy_programs import for_the_end, with_rest_by_numpy
 from ...jaxpr.program import typed
 from ...network.params import Stacked
 from ...passes.walk import down, up
@@ -66,6 +67,8 @@ def chain_flow(
         params, xs, cotangent = map(_without_derivative, (params, xs, cotangent))
         xs, cotangent = (_replicated(tree, net.replicas) for tree in (xs, cotangent))
         loss = None if loss is None else _OfReplicas(loss)
+    given = params, xs, ys, cotangent
+    options = options._replace(at_end=is_light(jax.tree.leaves(given)))
     try:
         flow = _flow(lowered, params, xs, ys, cotangent, loss, options)
     except TypeError as error:  # where the program is compiled, which knows no layers
@@ -154,7 +157,7 @@ def _check_values(flow: Flow) -> None:
         )
 
 
-@compiled
+@with_rest_by_numpy
 def _flow(
     net: Lowered,
     params: tuple[Weights | Stacked, ...],
@@ -173,8 +176,9 @@ def _flow(
     recorder = Recorder.of(chain, options)
     bottom, records = down(chain, chain.weights, saved, delta, recorder.keep)
     handed = {"xs": xs, "ys": ys, "cotangent": cotangent}
-    given = None if options.replicas else Given.of(handed, of_loss)
-    return recorder.flow(net, x, records, bottom, given)
+    with for_the_end():
+        given = None if options.replicas else Given.of(handed, of_loss)
+        return recorder.flow(net, x, records, bottom, given)
 
 
 def _delta_of(

@@ -6,11 +6,13 @@ after it       of all of them in order, small states and arrays together  ->  a 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ...arrays.rows import (
@@ -25,7 +27,7 @@ from ...arrays.rows import (
 from ...chain.chain import Link, Lowered
 from ...chain.parameter_handover import Weights
 from ...chain.state import counted, streams, with_main_first
-from ...recognition.skips import log_branch
+from ...recognition.skips import Skip, log_branch
 from ..formats.entries import Entries, FlowEntries, entries_of, sorted_entries
 from ..record.assemble import assemble, smallest_of
 from ..record.flow import Flow, FlowOptions, Streams
@@ -46,6 +48,8 @@ from ..record.state_record import (
 from .layer_vjp import ChainOp, ChainStep, applied, arrays_of
 from .parameter_sizes import Deltas, parameter_sizes
 from .unrolled import Unrolled
+
+MOST = 2**22  # numbers of all links that are recorded after the way down
 
 
 class _Kept(NamedTuple):
@@ -73,6 +77,31 @@ class _Kept(NamedTuple):
 Records = Sequence[Sequence[_Kept]]  # of the links of each entry; of a run stacked
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Left:
+    """A link on the way down that is recorded after it.
+
+    step: its numbers, without what is static.
+    below: the state that went in, if there is a skip around it.
+    """
+
+    step: ChainStep
+    below: PyTree
+    skip: Skip | None = field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, step: ChainStep) -> "_Left":
+        """Take the numbers of a step."""
+        skip, below = (None, None) if step.skip is None else step.skip
+        return cls(step._replace(is_alone=None, skip=None), below, skip)
+
+    def restored(self, is_alone: bool) -> ChainStep:
+        """Return the step."""
+        skip = None if self.skip is None else (self.skip, self.below)
+        return self.step._replace(is_alone=is_alone, skip=skip)
+
+
 class Recorder(NamedTuple):
     """The record of one chain: what is kept of each link, and the flow of that.
 
@@ -91,8 +120,25 @@ class Recorder(NamedTuple):
         dtype = jnp.dtype(jnp.float64 if is_double else jnp.float32)
         return cls(chain, options, dtype, are_together(chain.states_alone, options))
 
-    def keep(self, step: ChainStep) -> _Kept:
-        """Return what is kept of a link."""
+    def keep(self, step: ChainStep) -> _Kept | _Left:
+        """Return what is kept of a link: its record, or all of its numbers if they are few."""
+        if not self.options.entries:
+            step = step._replace(trained=[])
+        left = _Left.of(step)
+        numbers = sum(map(np.size, jax.tree.leaves(left))) * len(self.chain.states)
+        return left if self.options.at_end and numbers <= MOST else self._kept(step)
+
+    def _of_entry(self, of_links: Sequence[_Kept | _Left], is_alone: bool) -> list[_Kept]:
+        """Return the records of the links of an entry, also of those that were left."""
+
+        def of(left: _Left) -> _Kept:
+            return self._kept(left.restored(is_alone))
+
+        late = of if is_alone else jax.vmap(of)
+        return [late(link) if isinstance(link, _Left) else link for link in of_links]
+
+    def _kept(self, step: ChainStep) -> _Kept:
+        """Return the record of a link."""
         dtype, several = self.dtype, self.chain.has_streams
         shared = isinstance(step.theta.e, list)
         exponents = step.theta.e if shared else [step.theta.e] * len(step.theta.m)
@@ -143,7 +189,7 @@ class Recorder(NamedTuple):
         self,
         net: Lowered,
         x: ScaledRows,
-        all_records: Sequence[Sequence[_Kept]],
+        all_records: Sequence[Sequence[_Kept | _Left]],
         bottom: ScaledRows,
         given: Given | None,
     ) -> Flow:
@@ -157,7 +203,10 @@ class Recorder(NamedTuple):
             given: sizes of what was handed over.
         """
         chain, options, dtype = self.chain, self.options, self.dtype
-        records = [record for record in all_records if record]
+        records = [
+            self._of_entry(links, op.is_alone)
+            for (op, _), links in zip(chain.layers, filter(None, all_records), strict=True)
+        ]
         of_states = self._with_small(records)
         deltas = [[kept.theta for kept in record] for record in records]
         parameters, log_theta = parameter_sizes(net, chain, deltas, dtype)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ...arrays.compiled import Numbers, as_array
+from ...arrays.compiled import Numbers, as_array, many_runs
 from ...arrays.spread import are_spread
 from ...chain.apply import applied
 from ...chain.chain import Chain
@@ -145,8 +145,9 @@ def _with_theory(flow: Flow, goal: float | None, *given: Any) -> Flow:
     """Return a flow with theory beside it, if that is asked for."""
     if goal is None:
         return flow
-    theory = replace(theory_of(goal, *given), names=flow.names, mixes=flow.mixes)
-    return replace(flow, theory=theory)
+    with many_runs():
+        theory = theory_of(goal, *given)
+    return replace(flow, theory=replace(theory, names=flow.names, mixes=flow.mixes))
 
 
 def _check_cotangent(

@@ -90,7 +90,7 @@ class ChainStep(NamedTuple):
     mixes: Array | None  # None if it was not tried
     trained: list[Array]  # the parameters, complex ones as pairs of reals
     recognised: Numbers = Numbers()
-    is_alone: bool = False  # of its layer
+    is_alone: bool | None = None  # of its layer
     skip: tuple[Skip, Any] | None = None  # around it, and the state that went in
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
-from ...arrays.compiled import Numbers, compiled, computed
+from ...arrays.compiled import Numbers, computed
 from ...arrays.rows import (
     ZERO_EXPONENT,
     ScaledRows,
@@ -37,6 +37,7 @@ from ...arrays.rows import (
     value_of,
     with_exponents,
 )
+from ...jaxpr.numpy_programs import for_the_end, with_rest_by_numpy
 from ...network.activations import Activation, apply_activation
 from ...network.blocks import Residual, rows_meet
 from ...network.checks import UsedDepth, as_rows, dtype_of
@@ -64,7 +65,7 @@ _BELOW, _ABOVE = slice(None, -1), slice(1, None)
 T = TypeVar("T")
 
 
-@compiled
+@with_rest_by_numpy
 def network_flow(
     net: Network,
     layers: Params,
@@ -82,7 +83,8 @@ def network_flow(
     dtype = dtype_of(layers)
     rows = ScaledRows(jnp.asarray(xs, dtype))
     x = renormalised(with_exponents(rows)) if net.homogeneous else rows
-    given = Given.of({"xs": rows.m, "ys": ys, "cotangent": cotangent})
+    with for_the_end():
+        given = Given.of({"xs": rows.m, "ys": ys, "cotangent": cotangent})
     if loss is None and cotangent is None:
         ys = as_rows(net, layers, xs, ys)[1]
 
@@ -139,9 +141,25 @@ def _down_from(
     given: Given,
 ) -> Flow:
     """Go down from Δz[L], the top of a way up from the rows x."""
-    top, below = way_up
     keep = partial(_kept, options)
-    bottom, kept = down(net, layers, below, delta, keep, depth, of_segment=_summed)
+    way_down = down(net, layers, way_up[1], delta, keep, depth, of_segment=_summed)
+    with for_the_end():
+        return _flow_of(net, layers, x, way_up, way_down, depth, options, given)
+
+
+def _flow_of(
+    net: Network,
+    layers: Params,
+    x: ScaledRows,
+    way_up: tuple[ScaledRows, list[Any]],
+    way_down: tuple[ScaledRows, list[Any]],
+    depth: UsedDepth,
+    options: FlowOptions,
+    given: Given,
+) -> Flow:
+    """Return the flow of what the ways up and down from the rows x have left."""
+    (top, below), (bottom, kept) = way_up, way_down
+    float_type = bottom.m.dtype
     parts = [
         _over_units(part if is_run(layer) else _one(part))
         for layer, part in zip(layers, kept, strict=True)
@@ -172,7 +190,7 @@ def _down_from(
             log_size_together(both),
             mixes=jnp.array([rows_meet(block) for block in net.blocks]),
             linear=jnp.ones(len(net.blocks), bool),
-            dtype=delta.m.dtype,
+            dtype=float_type,
             log_branch=log_branch,
             log_tangent=log_tangent,
             units=Units(
@@ -189,11 +207,11 @@ def _down_from(
             _paths(layers),
             tuple(np.repeat(np.arange(1, len(net.sizes)), 2).tolist()),
             tuple(shape for n, m in pairwise(net.sizes) for shape in ((n, m), (m,))),
-            (np.dtype(delta.m.dtype).name,) * (2 * len(net.blocks)),
+            (np.dtype(float_type).name,) * (2 * len(net.blocks)),
         ),
         names=("",) * len(net.blocks),
         sizes=net.sizes[1:],
-        dtype=delta.m.dtype,
+        dtype=float_type,
         log_delta_input=log_size_of_rows(bottom),
         entries=entries and _flow_entries(gradient.entries, signal.entries, entries),
         net=net,

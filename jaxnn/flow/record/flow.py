@@ -28,13 +28,17 @@ from .recurrences import Recurrences
 
 
 class FlowOptions(NamedTuple):
-    """Options of a flow: what is measured besides, examples, a tangent, entries; what is stored."""
+    """Options of a flow: what is measured besides, examples, a tangent, entries; what is stored.
+
+    at_end: whether layers of few numbers are recorded after the way down.
+    """
 
     examples: bool
     tangent: bool
     memory: Memory
     entries: bool = False
     replicas: int = 0  # of the state of a wide twin
+    at_end: bool = False
 
 
 @jax.tree_util.register_dataclass
