@@ -62,6 +62,7 @@ def rows(quick: bool, sizes: Sizes = DEFAULT) -> tuple[Row, ...]:
     """Return all rows; quick ones are tiny, to see that everything runs."""
     return (
         *commands(quick),
+        *diagnoses(quick),
         *verdicts(quick, sizes),
         *gradient_steps(quick),
         *sweeps(quick),
@@ -116,6 +117,30 @@ def commands(quick: bool) -> tuple[Row, ...]:
             "nnx.perturb, nnx.capture, Matplotlib, cold", "cold",
             (chain("dense", 1, 128), chain("transformer", 16, 8)),
             needs=("flax", "matplotlib"), seconds=37),
+    )  # fmt: skip
+
+
+def diagnoses(quick: bool) -> tuple[Row, ...]:
+    """Return rows of a diagnosis of small networks, next to their gradients alone."""
+
+    def case(network: str, blocks: int, goal: float) -> Case:
+        of: dict[str, Any] = {"network": network, "blocks": blocks, "width": 64}
+        of |= {"tokens": 32, "batch": 32}
+        of |= {"blocks": 2, "width": 8, "tokens": 4, "batch": 4} if quick else {}
+        ours, theirs = (Side(side, of) for side in ("diagnosed", "diagnosed_jax"))
+        return Case(f"{network}, {blocks} blocks of 64", goal, ours, theirs)
+
+    networks = (
+        *(("list", 24, 4.0), ("scan", 24, 4.0), ("linen", 6, 2.5)),
+        *(("Equinox", 8, 4.0), ("NNX", 8, 4.0)),
+    )
+    what, plain = "a diagnosis of a small network", "jitted jax.value_and_grad"
+    needs = ("flax", "equinox")
+    return (
+        Row("diagnose-first", what, f"{plain}, compiled anew", "first",
+            tuple(case(*of) for of in networks), needs=needs, seconds=15),
+        Row("diagnose-again", f"{what}, written anew with other parameters", plain, "warm",
+            tuple(case(*of[:2], 2.0) for of in networks), needs=needs, seconds=2),
     )  # fmt: skip
 
 

@@ -1,0 +1,136 @@
+"""Networks that somebody diagnoses: small ones, in unrolled blocks, one of each framework.
+
+Each is a model as `jaxnn.diagnose` takes it, made anew at each call with functions of its own, and
+the same as a plain function of its parameters.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+
+class Network(NamedTuple):
+    """A network with data.
+
+    model: (parameters) -> what `jaxnn.diagnose` is called with.
+    function: (parameters, xs) -> output.
+    each: as for `jaxnn.diagnose`.
+    """
+
+    model: Callable[[PyTree], Any]
+    function: Callable[[PyTree, Array], Array]
+    params: PyTree
+    xs: np.ndarray
+    each: str = "batch"
+
+
+def loss(output: Array, ys: Array) -> Array:
+    """Return the mean square error of each example."""
+    return jnp.mean((output - ys) ** 2, axis=tuple(range(1, output.ndim)))
+
+
+def _drawn(*shape: int) -> np.ndarray:
+    fan_in = shape[-2] if len(shape) > 1 else shape[-1]
+    rng = np.random.default_rng(sum(shape))
+    return (rng.normal(size=shape) / fan_in**0.5).astype(np.float32)
+
+
+def listed(blocks: int, width: int, tokens: int, batch: int) -> Network:
+    """Return a list of layers, a lambda each."""
+    del tokens
+
+    def model(stack: Array) -> Any:
+        return [(lambda theta, z: jnp.tanh(z) @ theta, theta) for theta in stack]
+
+    def function(stack: Array, z: Array) -> Array:
+        for theta in stack:
+            z = jnp.tanh(z) @ theta
+        return z
+
+    return Network(model, function, _drawn(blocks, width, width), _drawn(batch, width))
+
+
+def scanned(blocks: int, width: int, tokens: int, batch: int) -> Network:
+    """Return a scan over residual layers."""
+    del tokens
+
+    def function(stack: Array, z: Array) -> Array:
+        return jax.lax.scan(lambda z, theta: (z + jnp.tanh(z @ theta), None), z, stack)[0]
+
+    def model(stack: Array) -> Any:
+        return lambda stack, z: function(stack, z), stack
+
+    return Network(model, function, _drawn(blocks, width, width), _drawn(batch, width))
+
+
+def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
+    """Return a pre-norm transformer of Flax linen, its blocks written one after the other."""
+    from flax import linen as nn
+
+    class Transformer(nn.Module):
+        @nn.compact
+        def __call__(self, x: Array) -> Array:
+            for _ in range(blocks):
+                x = x + nn.MultiHeadDotProductAttention(num_heads=4)(nn.LayerNorm()(x))
+                x = x + nn.Dense(width)(nn.gelu(nn.Dense(4 * width)(nn.LayerNorm()(x))))
+            return nn.Dense(width)(nn.LayerNorm()(x))
+
+    module, xs = Transformer(), _drawn(batch, tokens, width)
+    params = jax.jit(module.init)(jax.random.key(0), xs)
+    return Network(
+        lambda params: (lambda params, x: module.apply(params, x), params),
+        lambda params, x: jnp.asarray(module.apply(params, x)),
+        params,
+        xs,
+    )
+
+
+def equinox(blocks: int, width: int, tokens: int, batch: int) -> Network:
+    """Return an MLP of Equinox, which takes one example."""
+    del tokens
+    import equinox as eqx
+
+    module = eqx.nn.MLP(width, width, width, blocks, key=jax.random.key(0))
+    params, rest = eqx.partition(module, eqx.is_array)
+
+    def function(params: PyTree, xs: Array) -> Array:
+        return jax.vmap(eqx.combine(params, rest))(xs)
+
+    def model(params: PyTree) -> Any:
+        return eqx.combine(params, rest)
+
+    return Network(model, function, params, _drawn(batch, width), each="example")
+
+
+def nnx(blocks: int, width: int, tokens: int, batch: int) -> Network:
+    """Return dense residual blocks of Flax NNX."""
+    del tokens
+    from flax import nnx
+
+    class Residual(nnx.Module):
+        def __init__(self) -> None:
+            self.layers = nnx.List(
+                [nnx.Linear(width, width, rngs=nnx.Rngs(i)) for i in range(blocks)]
+            )
+
+        def __call__(self, x: Array) -> Array:
+            for layer in self.layers:
+                x = x + nnx.gelu(layer(x))
+            return x
+
+    definition, params = nnx.split(Residual())
+
+    def function(params: PyTree, xs: Array) -> Array:
+        return jnp.asarray(nnx.merge(definition, params)(xs))
+
+    def model(params: PyTree) -> Any:
+        return nnx.merge(definition, params)
+
+    return Network(model, function, params, _drawn(batch, width))
+
+
+NETWORKS = {"list": listed, "scan": scanned, "linen": linen, "Equinox": equinox, "NNX": nnx}
