@@ -49,6 +49,7 @@ OWN = {
     "trainability_torch": {"torch"},
     "first_command_torch": {"torch", "matplotlib"},
     "capture_nnx": {"jax", "optax", "flax", "matplotlib"},
+    "diagnosed_jax": {"jax", "optax", "equinox", "flax"},
     "encoder_torch": {"jax", "jaxnn", "torch"},
     "gradient_words_jax": {"jax"},
 }
@@ -394,6 +395,7 @@ def test_no_peer_is_imported_by_the_command_line():
         ("gradient_words_jax", "sweep_jax"),
         ("training_sklearn",),
         pytest.param(("sweep_equinox",), marks=pytest.mark.slow),
+        pytest.param(("diagnosed_jax",), marks=pytest.mark.slow),
         pytest.param(("training_nnx", "capture_nnx"), marks=pytest.mark.slow),
         pytest.param(
             ("training_torch", "trainability_torch", "first_command_torch"), marks=pytest.mark.slow

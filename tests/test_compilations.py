@@ -221,7 +221,8 @@ OFTEN = (
     "trace",
     "meanfield.chi",
 )
-ANEW = {"checkup"}  # whose watch hands its numbers to a place of its own at each call
+# A watch hands its numbers to a place of its own at each call, and a cost is what is compiled.
+ANEW = {"checkup", "cost_of"}
 GUARDED = ("forward", "meanfield.chi")  # of each way in which numbers reach a device
 
 

@@ -1,5 +1,7 @@
 """What a flow computes and stores, counted in its program, next to that of a plain gradient."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +88,46 @@ def test_a_head_takes_little_memory(over_words):
         for sizes in [jax.jit(f).lower(*arguments).compile().memory_analysis()]
     )
     assert ours <= 1.3 * theirs or not barriers_stay()
+
+
+# The cost of a measurement, before it is made
+
+
+def scanned(stack, xs):
+    return jax.lax.scan(lambda z, theta: (jnp.tanh(z @ theta), None), xs, stack)[0]
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_measurement_is_known_from_shapes_alone():
+    stack = jax.ShapeDtypeStruct((256, 4096, 4096), jnp.float32)  # 16 GiB, more than there are
+    xs = jax.ShapeDtypeStruct((4096, 4096), jnp.float32)
+    every, few = (
+        jaxnn.train.cost_of((scanned, stack), xs, cotangent=xs, memory=memory)
+        for memory in ("all", "sqrt")
+    )
+    assert every.arguments >= stack.size * 4
+    assert every.temporary > 256 * xs.size * 4  # the states of all layers
+    assert few.temporary < 50 * xs.size * 4  # 16 states, and those of 16 layers
+    assert every.collectives == {}
+    assert str(every) == (
+        f"On each device {every.temporary / 2**30:.3g} GiB, beside 16.1 GiB that go in and "
+        f"{every.results / 2**20:.3g} MiB that come out; no exchange."
+    )
+    assert str(replace(every, collectives={"all-reduce": 2})).endswith("2 all-reduces.")
+
+
+@pytest.mark.slow
+def test_the_cost_of_arrays_is_that_of_their_types():
+    net = jaxnn.Network((3, 4, 2), "tanh", "multiclass")
+    params, xs = jaxnn.init(net, jax.random.key(0)), np.ones((5, 3), np.float32)
+    params = jax.tree.map(lambda v: v.astype("float32"), params)
+    loss = lambda output, ys: jnp.sum((output - ys) ** 2, axis=1)  # noqa: E731
+    options = {"ys": np.ones((5, 2), np.float32), "loss": loss}
+    cost = jaxnn.train.cost_of((net, params), xs, **options)
+    types = jax.eval_shape(lambda v: v, params)
+    assert jaxnn.train.cost_of((net, types), xs, **options) == cost
+
+
+def test_the_cost_of_what_is_no_pair_is_refused():
+    with pytest.raises(TypeError, match=r"expected a pair .*, got list"):
+        jaxnn.train.cost_of([abs], np.ones(3))

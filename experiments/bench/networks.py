@@ -7,9 +7,12 @@ the same as a plain function of its parameters.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from flax import nnx as flax_nnx
 from jaxtyping import Array, PyTree
 
 
@@ -69,7 +72,6 @@ def scanned(blocks: int, width: int, tokens: int, batch: int) -> Network:
 
 def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
     """Return a pre-norm transformer of Flax linen, its blocks written one after the other."""
-    from flax import linen as nn
 
     class Transformer(nn.Module):
         @nn.compact
@@ -92,8 +94,6 @@ def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
 def equinox(blocks: int, width: int, tokens: int, batch: int) -> Network:
     """Return an MLP of Equinox, which takes one example."""
     del tokens
-    import equinox as eqx
-
     module = eqx.nn.MLP(width, width, width, blocks, key=jax.random.key(0))
     params, rest = eqx.partition(module, eqx.is_array)
 
@@ -109,26 +109,25 @@ def equinox(blocks: int, width: int, tokens: int, batch: int) -> Network:
 def nnx(blocks: int, width: int, tokens: int, batch: int) -> Network:
     """Return dense residual blocks of Flax NNX."""
     del tokens
-    from flax import nnx
 
-    class Residual(nnx.Module):
+    class Residual(flax_nnx.Module):
         def __init__(self) -> None:
-            self.layers = nnx.List(
-                [nnx.Linear(width, width, rngs=nnx.Rngs(i)) for i in range(blocks)]
+            self.layers = flax_nnx.List(
+                [flax_nnx.Linear(width, width, rngs=flax_nnx.Rngs(i)) for i in range(blocks)]
             )
 
         def __call__(self, x: Array) -> Array:
             for layer in self.layers:
-                x = x + nnx.gelu(layer(x))
+                x = x + flax_nnx.gelu(layer(x))
             return x
 
-    definition, params = nnx.split(Residual())
+    definition, params = flax_nnx.split(Residual())
 
     def function(params: PyTree, xs: Array) -> Array:
-        return jnp.asarray(nnx.merge(definition, params)(xs))
+        return jnp.asarray(flax_nnx.merge(definition, params)(xs))
 
     def model(params: PyTree) -> Any:
-        return nnx.merge(definition, params)
+        return flax_nnx.merge(definition, params)
 
     return Network(model, function, params, _drawn(batch, width))
 

@@ -69,6 +69,7 @@ def rows(quick: bool, sizes: Sizes = DEFAULT) -> tuple[Row, ...]:
         *own(quick),
         *trainings(quick),
         *watches(quick, sizes),
+        *on_paper(quick),
     )
 
 
@@ -350,4 +351,20 @@ def watches(quick: bool, sizes: Sizes) -> tuple[Row, ...]:
                 for title in networks
                 for of in (("every 100 steps", 1.02, many, many), ("every step", 2.35, few, 1))
             )),
+    )  # fmt: skip
+
+
+def on_paper(quick: bool) -> tuple[Row, ...]:
+    """Return rows of programs that are compiled from shapes, and never run."""
+    of: dict[str, Any] = {"devices": 64, "layers": 80, "width": 8192, "tokens": 2048, "batch": 64}
+    of |= {"devices": 1, "layers": 3, "width": 8, "tokens": 4, "batch": 4} if quick else {}
+
+    def case(memory: str, goal: float) -> Case:
+        ours, theirs = (Side(side, {**of, "memory": memory}) for side in ("scale", "scale_jax"))
+        return Case(f"80 blocks of 8192, 64 devices, memory {memory!r}", goal, ours, theirs)
+
+    return (
+        Row("scale", "flow of a decoder of 64 billion parameters, on paper",
+            "jax.vjp with jax.checkpoint, memory", "bytes", (case("all", 1.0), case("sqrt", 0.75)),
+            seconds=20),
     )  # fmt: skip

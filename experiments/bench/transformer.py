@@ -31,16 +31,23 @@ def normed(z: jax.Array) -> jax.Array:
     return centred * scale
 
 
-def draw(layers: int, width: int, tokens: int, batch: int) -> dict[str, np.ndarray]:
-    """Draw the weights, (layers, …) each, the input x and the cotangent c of the output."""
-    rng = np.random.default_rng(0)
-    shapes = {
+def shapes(width: int) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the weights of a block."""
+    return {
         "qkv": (width, 3 * width),
         "out": (width, width),
         "up": (width, 4 * width),
         "down": (4 * width, width),
     }
-    drawn = {n: rng.standard_normal((layers, *s)) / s[0] ** 0.5 for n, s in shapes.items()}
+
+
+def draw(layers: int, width: int, tokens: int, batch: int) -> dict[str, np.ndarray]:
+    """Draw the weights, (layers, …) each, the input x and the cotangent c of the output."""
+    rng = np.random.default_rng(0)
+    drawn = {
+        name: rng.standard_normal((layers, *shape)) / shape[0] ** 0.5
+        for name, shape in shapes(width).items()
+    }
     drawn |= {name: rng.standard_normal((batch, tokens, width)) for name in "xc"}
     return {name: values.astype(np.float32) for name, values in drawn.items()}
 

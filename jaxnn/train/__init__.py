@@ -4,6 +4,7 @@ All take (net, params or state, xs, ys, optimizer).
 """
 
 from .callbacks import hugging_face_callback, lightning_callback
+from .cost import Cost, cost_of
 from .fitting import Fit, History, fit, split
 from .reading import read_watch
 from .scores import Scores, evaluate
@@ -15,6 +16,7 @@ from .writers import to_csv, to_mlflow, to_tensorboard, to_wandb
 
 __all__ = [
     "Alarm",
+    "Cost",
     "Fit",
     "History",
     "Scores",
@@ -22,6 +24,7 @@ __all__ = [
     "TorchWatch",
     "Watched",
     "WidthCheck",
+    "cost_of",
     "each_epoch",
     "epoch",
     "evaluate",
