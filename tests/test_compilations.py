@@ -221,7 +221,7 @@ OFTEN = (
     "trace",
     "meanfield.chi",
 )
-# A watch hands its numbers to a place of its own at each call, and a cost is what is compiled.
+# A checkup is a diagnosis and a training, of several programs; a cost is what is compiled.
 ANEW = {"checkup", "cost_of"}
 GUARDED = ("forward", "meanfield.chi")  # of each way in which numbers reach a device
 
@@ -273,6 +273,28 @@ def test_a_first_call_compiles_three_programs_at_most_and_a_second_none(made, pr
     programs.clear()
     call(made)
     assert not programs
+
+
+@pytest.mark.slow
+def test_a_checkup_compiles_nothing_the_second_time_though_all_is_written_anew(programs):
+    def checked(rate):
+        thetas = [np.full((2, 4), 0.5, np.float32), np.ones((4, 1), np.float32)]
+
+        def network(thetas, xs):
+            return looped(thetas, xs)
+
+        def loss(output, ys):
+            return (output[:, 0] - ys.astype(output.dtype)) ** 2
+
+        return jaxnn.checkup((network, thetas), optax.sgd(rate), XS, YS, loss=loss, steps=6)
+
+    first = checked(0.1)
+    assert programs
+    programs.clear()
+    np.testing.assert_array_equal(checked(0.1).losses, first.losses)
+    assert not programs
+    assert checked(0.2).losses[-1] != first.losses[-1]  # another program
+    assert programs
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Trials of JAX: a Network or a chain with a batch, two compiled programs for all experiments."""
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from ..chain.apply import applied
 from ..chain.chain import Chain, encoded
 from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import Place, changed
+from ..jaxpr.program import Traced, called
 from ..network.network import Network
 from ..network.params import is_run
 from ..passes.forward import forward
@@ -110,7 +111,7 @@ class JaxTrial(Trial):
     def _output_of(self, given: PyTree, factor: float = 1.0) -> np.ndarray | None:
         if isinstance(self.net, Chain) and self.net.whole:
             return None
-        output = _output(self.net, self.params, given, np.asarray(factor, np.float32))
+        output = called(self._known_output, self.params, given, np.asarray(factor, np.float32))
         leaves = jax.tree.leaves(output)
         return np.asarray(leaves[0]) if len(leaves) == 1 and is_float(leaves[0]) else None
 
@@ -126,8 +127,19 @@ class JaxTrial(Trial):
         if self.loss is None or self.first is None:
             return None
         ys = self.given_ys if order is None else jax.tree.map(self._reordered(order), self.given_ys)
-        value, slope = _slope(self.loss, output.astype(self.first.dtype), ys)
+        value, slope = _slope(self._known_loss, output.astype(self.first.dtype), ys)
         return Slope(float(value), np.asarray(slope))
+
+    # Known by their programs, so that equal ones are not compiled again.
+
+    @cached_property
+    def _known_output(self) -> Any:
+        factor = np.asarray(1, np.float32)
+        return Traced.of(partial(_output, self.net), self.params, self.given_xs, factor)
+
+    @cached_property
+    def _known_loss(self) -> Any:
+        return Traced.of(self.loss, self.first, self.given_ys)
 
     @staticmethod
     def _reordered(order: np.ndarray) -> Any:
@@ -138,7 +150,6 @@ class JaxTrial(Trial):
         return of
 
 
-@compiled
 def _output(net: Network | Chain, params: PyTree, xs: PyTree, factor: Numbers) -> Any:
     """Return the output with all parameters of the last layer times a factor."""
     last = len(net.names if isinstance(net, Chain) else net.sizes[1:]) - 1

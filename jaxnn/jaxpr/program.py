@@ -20,7 +20,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 from jaxtyping import Array, PyTree
 
-from ..arrays.compiled import Numbers
+from ..arrays.compiled import Numbers, compiled
 from ..arrays.rows import is_float
 from ..arrays.spread import ArrayOrType, pcast_like, spec_of, spread_type
 from .interpreter import (
@@ -374,6 +374,12 @@ class Traced:
         """The types of what the program returns."""
         types = map(struct, self.program.closed.out_avals)
         return jax.tree.unflatten(self.program.structure, types)
+
+
+@compiled
+def called(f: Callable[..., Any], *given: PyTree) -> Any:
+    """Call a function, compiled once for all that are equal, such as `Traced` ones."""
+    return f(*given)
 
 
 def _rules(closed: Jaxpr) -> list[Jaxpr]:

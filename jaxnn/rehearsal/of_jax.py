@@ -1,5 +1,6 @@
 """A rehearsal in JAX: arrays do not change, so the copy is what the steps return."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,59 +8,92 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..arrays.compiled import compiled
 from ..arrays.rows import is_float
+from ..chain.parameter_handover import is_array
 from ..evidence.jax_trial import JaxTrial
 from ..flow.record.loss import mean_of
+from ..jaxpr.program import Traced, called
 from ..train.descent import ADAM, begun, descended
 from ..train.first_batch import OF_BATCH
+from ..train.recorder import Options, Recorder
 from ..train.steps import Optimizer, check_optimizer
 from ..train.trainee import Trainee, trainee_of, whole_of
-from ..train.watch import Watch
-from ..train.watch import watch as watch_of
+from ..train.watch import log10_change, measured_step
 from .course import Batch, Losses
 
 
 class JaxTrainee:
-    """A network of JAX in a rehearsal; options are those of `jaxnn.as_network` and the loss."""
+    """A network of JAX in a rehearsal; options are those of `jaxnn.as_network` and the loss.
+
+    What a step computes is known by its program: an equal rehearsal compiles nothing.
+    """
 
     def __init__(
         self, model: Any, optimizer: Optimizer | None, batch: Batch, every: int, **options: Any
     ):
         self._trainee = trainee_of(model, *batch, **options)
+        self._leaves, self._structure = jax.tree.flatten(self._trainee.tree)
+        self._arrays = [v for v in self._leaves if is_array(v)]
         self.optimizer = check_optimizer(ADAM if optimizer is None else optimizer)
-        self._floats, self._state = _start(self._trainee, self.optimizer)
-        loss = self._trainee.loss
-        self.watch: Watch = watch_of(self._trainee.net, loss=loss, every=every, ignore=OF_BATCH)
+        self._programs: dict[Any, Any] = {}
+        self._floats, self._state = self._run(self._begun, self._arrays)
+        self.watch = Recorder(Options(every, ignore=OF_BATCH))
 
     def step(self, number: int, batch: Batch) -> Losses:
         """Take one step of the optimiser, watched; return the losses before it."""
-        xs, ys = batch
-        trainee = self._trainee._replace(ys=ys)
         before = self._floats
-        self._floats, self._state, value, constant = _step(
-            trainee, self.optimizer, before, self._state, xs
+        (self._floats, self._state), numbers = self._run(
+            self._stepped, self._arrays, before, self._state, *batch
         )
-        params, after = (whole_of(floats, trainee.tree) for floats in (before, self._floats))
-        self.watch(number, params, xs, ys, after=after, value=value)
-        return Losses(float(value), float(constant))
+        value, constant, log10_update = map(float, numbers)
+        is_finite = np.isfinite(value) and log10_update < np.inf
+        if is_finite and not self.watch.is_due(number):
+            self.watch.stepped(number, value, log10_update=log10_update)
+            return Losses(value, constant)
+        with self.watch.recording(number):
+            measured = self._run(self._measured, self._arrays, before, self._floats, *batch)
+            flow, update, order = jax.tree.map(np.asarray, measured)
+            self.watch.measured(number, flow, update, value, order, log10_update=log10_update)
+        return Losses(value, constant)
+
+    def _run(self, f: Callable[..., Any], *given: PyTree) -> Any:
+        """Call a method of this trainee, known by its program for arguments of these types."""
+        types = ((np.shape(v), getattr(v, "dtype", type(v))) for v in jax.tree.leaves(given))
+        key = f.__name__, *types
+        if key not in self._programs:
+            self._programs[key] = Traced.of(f, *given)
+        return called(self._programs[key], *given)
 
     def trial(self, batch: Batch) -> JaxTrial:
         """Return the network as it is now, with a batch to make experiments with."""
         net, tree, loss, _ = self._trainee
         return JaxTrial(net, net.params(whole_of(self._floats, tree)), *batch, loss)
 
+    def _with(self, arrays: list[Array], ys: PyTree = None) -> Trainee:
+        """Return the network with these arrays, and with labels."""
+        given = iter(arrays)
+        leaves = [next(given) if is_array(v) else v for v in self._leaves]
+        tree = jax.tree.unflatten(self._structure, leaves)
+        return self._trainee._replace(tree=tree, ys=ys)
 
-_start = compiled(begun)
+    def _begun(self, arrays: list[Array]) -> Any:
+        return begun(self._with(arrays), self.optimizer)
 
+    def _measured(
+        self, arrays: list[Array], before: PyTree, after: PyTree, xs: PyTree, ys: PyTree
+    ) -> Any:
+        net, tree, loss, _ = self._with(arrays)
+        params, moved = (whole_of(floats, tree) for floats in (before, after))
+        return measured_step(net, loss, params, xs, ys, moved)
 
-@compiled
-def _step(
-    trainee: Trainee, optimizer: Optimizer, floats: PyTree, opt_state: PyTree, xs: PyTree
-) -> tuple[Any, Any, Array, Array]:
-    """Return floats and the optimiser's state after a step, and the losses before it."""
-    floats, opt_state, value, output = descended(trainee, optimizer, floats, opt_state, xs)
-    return floats, opt_state, value, _of_constant(trainee, output)
+    def _stepped(
+        self, arrays: list[Array], floats: PyTree, state: PyTree, xs: PyTree, ys: PyTree
+    ) -> tuple[Any, tuple[Array, Array, Array]]:
+        """Return floats and the optimiser's state after a step, the losses before, and its size."""
+        trainee = self._with(arrays, ys)
+        after, state, value, output = descended(trainee, self.optimizer, floats, state, xs)
+        numbers = value, _of_constant(trainee, output), log10_change(floats, after)
+        return (after, state), numbers
 
 
 def _of_constant(trainee: Trainee, output: PyTree) -> Array:

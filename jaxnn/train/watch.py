@@ -35,14 +35,14 @@ from ..chain.parameter_handover import is_array
 from ..evidence.evidence import Evidence
 from ..evidence.jax_trial import JaxTrial
 from ..flow.measure.flow_of_net import flow_of_net
-from ..flow.measure.updates import update_of
+from ..flow.measure.updates import Update, update_of
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
 from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..texts import counted
-from .label_order import label_order
+from .label_order import LabelOrder, label_order
 from .recorder import FAULTS, Number, Options, Recorder, in_words
 from .steps import check_integer
 from .torch_watch import TorchWatch
@@ -334,7 +334,7 @@ def _look(
 ) -> None:
     """Measure and hand to the host, if that is due."""
     number = None if value is None else at_least_float32(value)
-    of_step = number, None if number is None or after is None else _log10_change(params, after)
+    of_step = number, None if number is None or after is None else log10_change(params, after)
     is_due = watch.is_due(step)
     if after is not None or value is not None:
         is_due |= lax.cond(
@@ -344,18 +344,9 @@ def _look(
         )
 
     def measure() -> None:
-        chain = watch.net if isinstance(watch.net, Chain) else None
-        before = params if chain is None else chain.params(params)
-        flow = flow_of_net(
-            watch.net, before, xs, ys, loss=watch.loss, entries=watch.options.entries
-        )
-        update = None
-        if after is not None:
-            moved = after if chain is None else chain.params(after)
-            update = update_of(watch.net, before, moved, flow.log_delta.dtype)
-        labels = [v for v in jax.tree.leaves(ys) if is_array(v)]
-        order = label_order(jnp.asarray(labels[0]), jnp) if len(labels) == 1 else None
-        hand_over(((flow, update, order), *of_step))
+        entries = watch.options.entries
+        measured = measured_step(watch.net, watch.loss, params, xs, ys, after, entries=entries)
+        hand_over((measured, *of_step))
 
     def hand_over(tree: PyTree) -> None:
         layout, numbers = _Layout.of(tree)
@@ -368,7 +359,30 @@ def _look(
     lax.cond(is_due, measure, between)
 
 
-def _log10_change(before: PyTree, after: PyTree) -> Array:
+def measured_step(
+    net: Network | Chain,
+    loss: Loss | None,
+    params: PyTree,
+    xs: PyTree,
+    ys: PyTree,
+    after: PyTree,
+    *,
+    entries: bool = False,
+) -> tuple[Flow, Update | None, LabelOrder | None]:
+    """Return the flow before a step, what the step did if that is known, and the labels' order."""
+    chain = net if isinstance(net, Chain) else None
+    before = params if chain is None else chain.params(params)
+    flow = flow_of_net(net, before, xs, ys, loss=loss, entries=entries)
+    update = None
+    if after is not None:
+        moved = after if chain is None else chain.params(after)
+        update = update_of(net, before, moved, flow.log_delta.dtype)
+    labels = [v for v in jax.tree.leaves(ys) if is_array(v)]
+    order = label_order(jnp.asarray(labels[0]), jnp) if len(labels) == 1 else None
+    return flow, update, order
+
+
+def log10_change(before: PyTree, after: PyTree) -> Array:
     """Return log₁₀ of the norm of the change of all parameters together."""
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     changes = [at_least_float32(b) - at_least_float32(a) for a, b in pairs if is_float(b)]

@@ -198,9 +198,8 @@ class Judged:
         last = len(self.names) + 1  # of a module of PyTorch what is above the last cut
         if above is None and not np.isneginf(self.arrays.delta[self.arrays.layer == last]).all():
             above = last
-        known = self.arrays
-        zero = [] if above is None else known.zero_at_start(above) or known.zero_gains(above)
-        return Cut(self.zero, above, tuple(zero))
+        zero = () if above is None else tuple(self.arrays.zero_at_start(above))
+        return Cut(self.zero, above, zero)
 
     @cached_property
     def silencing_bias(self) -> int | None:
