@@ -60,3 +60,7 @@ __all__ = [
     "theory_of",
     "with_exponents",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

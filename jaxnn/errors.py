@@ -9,6 +9,11 @@ import numpy as np
 
 __all__ = ["NoTangentError", "NoTwinError", "NonFiniteError", "TrainingWarning"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Where = Literal["signal", "loss", "gradient", "update"]
 
 

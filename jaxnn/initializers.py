@@ -28,6 +28,11 @@ from .texts import told
 
 __all__ = ["BIASES", "WEIGHTS", "gaussian", "looks_linear", "orthogonal"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 # (variance times fan, fan)
 _FANS = {
     **dict.fromkeys(("glorot", "xavier"), (1.0, "fan_avg")),

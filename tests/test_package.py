@@ -45,6 +45,12 @@ def test_a_package_has_the_names_that_its_block_for_type_checkers_lists(place):
         package.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize("place", [*PLACES, "jaxnn.theory.meanfield", "jaxnn.theory.pairs"])
+def test_what_a_prompt_completes_is_public(place):
+    module = importlib.import_module(place)
+    assert dir(module) == sorted(module.__all__)
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_the_list_of_exports_is_complete(place):
     exports, names = sys.modules[place].__all__, vars(sys.modules[place])

@@ -3,3 +3,7 @@
 from .chain import Chain
 
 __all__ = ["Chain"]
+
+
+def __dir__() -> list[str]:
+    return __all__

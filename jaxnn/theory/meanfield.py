@@ -73,6 +73,30 @@ from .layers import LayersAbove, layers_above
 from .one_example import mean_and_spread, moments, slope_and_spread
 from .quadrature import attracting_fixed_point, eps, expectation, root_of, solve, tiny
 
+__all__ = [
+    "Band",
+    "banded_layers",
+    "chi",
+    "correlation_fixed_point",
+    "correlation_map",
+    "critical_sigma_w",
+    "fixed_point",
+    "length_map",
+    "lengths",
+    "log_delta",
+    "log_delta_band",
+    "slope_band",
+    "stationary_chi",
+    "tailored_slope",
+    "xi_c",
+    "xi_q",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Distribution = tuple[Name, Number, Number]
 
 NEAR = 1e-6  # a c* nearer to 1 than this counts as 1

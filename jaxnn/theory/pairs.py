@@ -31,6 +31,19 @@ from .ensemble import Ensemble
 from .layers import layers_above
 from .quadrature import solve, tiny
 
+__all__ = [
+    "Limit",
+    "Paths",
+    "curvature_to",
+    "paths",
+    "residual_limit",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 NODES = 64  # of the integral over c
 
 

@@ -40,3 +40,7 @@ __all__ = [
     "to_tensorboard",
     "to_wandb",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
