@@ -52,6 +52,7 @@ def loaded(name):
 tables = loaded("tables")
 found_and_cured = loaded("found_and_cured")
 before_after = loaded("before_after")
+three_lines = loaded("three_lines")
 hundred_layers = loaded("hundred_layers")
 hooks = loaded("hooks")
 
@@ -693,6 +694,19 @@ def test_a_run_of_remedies_becomes_rows_of_the_table(tmp_path):
         "0.9",
         "0.1",
     ]
+
+
+def test_the_picture_of_three_lines_is_that_of_its_numbers_and_has_one_that_stands_still():
+    told = three_lines.read()
+    moving, still = three_lines.drawn(told, three_lines.MOTION), three_lines.drawn(told)
+    assert three_lines.PICTURE.read_text(encoding="utf-8") == moving
+    assert three_lines.STILL.read_text(encoding="utf-8") == still
+    assert ("animation" in moving, "animation" in still) == (True, False)
+    assert len(moving) < 500_000
+    assert (told.word, told.decades) == ("vanishing", -25.1)
+    assert told.after[-1] < 0.1 < 2 < told.before[-1]
+    assert "stays at 2.3 as it is, and falls to 0.015 cured" in README
+    ElementTree.fromstring(moving)
 
 
 def test_the_picture_before_and_after_is_that_of_its_numbers():

@@ -1,0 +1,152 @@
+"""The picture "three lines": a network diagnosed, its first cure, and the loss as it is and cured.
+
+    python docs/three_lines.py measure
+
+runs these three lines on 512 digits, writes what they give into `docs/data/three_lines.json`, and
+draws it as `docs/three_lines.svg`. Without an argument it draws what is stored. The picture moves
+once, for less than five seconds; `three_lines-still.svg` is for those who asked their system for no
+motion. Neither has a background, and their ink follows the reader's scheme, dark or light.
+"""
+
+import json
+import sys
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+DOCS = Path(__file__).parent
+DATA, PICTURE = DOCS / "data" / "three_lines.json", DOCS / "three_lines.svg"
+STILL = DOCS / "three_lines-still.svg"
+SECONDS = 90.0  # for the trainings of all changes
+WIDTH, HEIGHT = 560, 390
+LEFT, RIGHT, TOP, BOTTOM = 44, 96, 178, 50  # margins of the plot
+STYLE = """
+text { font: 19px Arial, "Liberation Sans", sans-serif; fill: #24292f; }
+.code { font: 17px ui-monospace, Menlo, Consolas, monospace; fill: #57606a; }
+.quiet { fill: #57606a; font-size: 17px; }
+.axis { stroke: #808080; stroke-opacity: .5; }
+.curve { fill: none; stroke-width: 3.5; stroke-linejoin: round; stroke-dasharray: 1; }
+.ill { fill: #c4432b; } .curve.ill { fill: none; stroke: #c4432b; }
+.well { fill: #2a78c2; } .curve.well { fill: none; stroke: #2a78c2; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3; } .code, .quiet { fill: #9aa4af; }
+  .ill { fill: #ff7b62; } .curve.ill { fill: none; stroke: #ff7b62; }
+  .well { fill: #6cb6ff; } .curve.well { fill: none; stroke: #6cb6ff; }
+}
+"""
+MOTION = """
+.second, .third { animation: shown .5s 1.2s both; } .third { animation-delay: 2.4s; }
+.curve { animation: drawn 2s 2.8s linear both; }
+@keyframes shown { from { opacity: 0; } }
+@keyframes drawn { from { stroke-dashoffset: 1; } to { stroke-dashoffset: 0; } }
+"""
+
+
+class Told(NamedTuple):
+    """What the three lines give.
+
+    word: the verdict on the gradient.
+    decades: log₁₀ of what is left of it at the first layer.
+    cure: the first sentence of the first cure.
+    before, after: the loss at each step, as it is and cured, each with the best of four step sizes.
+    """
+
+    word: str
+    decades: float
+    cure: str
+    before: list[float]
+    after: list[float]
+
+
+def main() -> None:
+    """Measure if that is asked for, and draw."""
+    if sys.argv[1:] == ["measure"]:
+        DATA.write_text(json.dumps(measured()._asdict()) + "\n", encoding="utf-8")
+    PICTURE.write_text(drawn(read(), MOTION), encoding="utf-8")
+    STILL.write_text(drawn(read()), encoding="utf-8")
+
+
+def measured() -> Told:
+    """Return what a network of 24 layers of Equinox and 512 digits give."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    from sklearn.datasets import load_digits
+
+    import jaxnn
+
+    pixels, digits = load_digits(return_X_y=True)
+    xs = jnp.asarray((pixels[:512] - pixels.mean()) / pixels.std(), jnp.float32)
+    ys = jax.nn.one_hot(digits[:512], 10)
+    *keys, last = jax.random.split(jax.random.key(0), 25)
+    layers = [eqx.nn.MLP(64, 64, 64, 1, jax.nn.sigmoid, key=key) for key in keys]
+    layers.append(eqx.nn.Linear(64, 10, key=last))
+
+    def loss(output: jax.Array, ys: jax.Array) -> jax.Array:
+        return -jnp.sum(ys * jax.nn.log_softmax(output), -1)
+
+    verdict = jaxnn.diagnose(layers, xs, ys, loss=loss, each="example").verdict
+    found = jaxnn.cures(layers, xs, ys, loss=loss, each="example", seconds=SECONDS)
+    assert found.unchanged is not None
+    assert found[0].trained is not None
+    courses = (found.unchanged.losses, found[0].trained.losses)
+    before, after = ([round(float(v), 3) for v in course.mean(0)] for course in courses)
+    cure, _, _ = found[0].advice.partition(". ")
+    return Told(verdict.word, round(float(verdict.repeated), 1), cure, before, after)
+
+
+def read() -> Told:
+    """Return what is stored."""
+    return Told(**json.loads(DATA.read_text(encoding="utf-8")))
+
+
+def in_words(told: Told) -> str:
+    """Return the picture for those who do not see it."""
+    before, after = (f"from {v[0]:.2g} to {v[-1]:.2g}" for v in (told.before, told.after))
+    return (
+        f"{told.word.capitalize()}: 10^{told.decades:.0f} of the gradient arrives at the first "
+        f"layer. {told.cure}. The loss falls {before} as it is, {after} cured."
+    )
+
+
+def drawn(told: Told, motion: str = "") -> str:
+    """Return the picture, which moves if it has the style for that."""
+    steps = min(len(told.before), len(told.after))
+    most = max(told.before[:steps] + told.after[:steps])
+
+    def curve(kind: str, losses: list[float]) -> str:
+        xs = LEFT + np.arange(steps) / (steps - 1) * (WIDTH - LEFT - RIGHT)
+        ys = HEIGHT - BOTTOM - np.array(losses[:steps]) / most * (HEIGHT - TOP - BOTTOM)
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+        label = {"ill": "as it is", "well": "cured"}[kind]
+        return (
+            f'<polyline class="curve {kind}" pathLength="1" points="{points}"/>\n'
+            f'<text class="{kind}" x="{WIDTH - RIGHT + 10}" y="{ys[-1] + 6:.1f}">{label}</text>'
+        )
+
+    left = f'10<tspan dy="-7" font-size="14">\N{MINUS SIGN}{-told.decades:.0f}</tspan>'
+    arrives = '<tspan dy="7"> of the gradient arrives at the first layer</tspan>'
+    bottom = HEIGHT - BOTTOM
+    return f"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">
+<title>{escape(in_words(told))}</title>
+<style>{STYLE}{motion}</style>
+<g><text class="code" x="8" y="24">diagnosis = jaxnn.diagnose(layers, xs, ys, loss=loss)</text>
+<text class="ill" x="8" y="52">{told.word.capitalize()}: {left}{arrives}</text></g>
+<g class="second"><text class="code" x="8" y="90">cure = diagnosis.cures[0]</text>
+<text class="well" x="8" y="118">{escape(told.cure)}</text></g>
+<g class="third"><text class="code" x="8" y="156">train(cure.model)</text>
+<path class="axis" d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}" fill="none"/>
+<text class="quiet" x="8" y="{TOP + 12}">{most:.2g}</text>
+<text class="quiet" x="26" y="{bottom + 4}">0</text>
+<text class="quiet" x="{LEFT}" y="{HEIGHT - 20}">loss over {steps} steps, each with its best step size</text>
+{curve("ill", told.before)}
+{curve("well", told.after)}</g>
+</svg>
+"""
+
+
+if __name__ == "__main__":
+    main()
