@@ -129,6 +129,7 @@ def drawn(told: Told, motion: str = "") -> str:
     left = f'10<tspan dy="-7" font-size="14">\N{MINUS SIGN}{-told.decades:.0f}</tspan>'
     arrives = '<tspan dy="7"> of the gradient arrives at the first layer</tspan>'
     bottom = HEIGHT - BOTTOM
+    below = f"loss over {steps} steps, each with its best step size"
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">
 <title>{escape(in_words(told))}</title>
@@ -141,7 +142,7 @@ def drawn(told: Told, motion: str = "") -> str:
 <path class="axis" d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}" fill="none"/>
 <text class="quiet" x="8" y="{TOP + 12}">{most:.2g}</text>
 <text class="quiet" x="26" y="{bottom + 4}">0</text>
-<text class="quiet" x="{LEFT}" y="{HEIGHT - 20}">loss over {steps} steps, each with its best step size</text>
+<text class="quiet" x="{LEFT}" y="{HEIGHT - 20}">{below}</text>
 {curve("ill", told.before)}
 {curve("well", told.after)}</g>
 </svg>
