@@ -116,3 +116,20 @@ def one_head_in_thousands(is_cured: bool) -> Program:
 
     given = model, xs, ys, squares, optax.adam(1e-2), worse
     return Program(*given, steps=200, every=10, each="example")
+
+
+def times_up_to_a_thousand(is_cured: bool) -> Program:
+    """Noise to be told from points and a time that counts to 1000."""
+    points, _ = data.moons(2000)
+    points = data.scaled(points)
+    generator = np.random.default_rng(0)
+    times = generator.integers(0, 1000, (len(points), 1))
+    noise = generator.normal(size=points.shape)
+    share = np.cos(np.pi / 2 * times / 1000)
+    noisy = share * points + np.sqrt(1 - share**2) * noise
+    xs = np.concatenate([noisy, times / 1000 if is_cured else times], axis=1).astype(np.float32)
+    squares = lambda output, ys: jnp.mean((output - ys) ** 2, axis=-1)
+    given = mlp((3, 64, 64, 2), jax.nn.silu), xs, noise.astype(np.float32), squares
+    return Program(
+        *given, optax.adam(1e-3), data.explained, batch=128, steps=200, every=20, each="example"
+    )

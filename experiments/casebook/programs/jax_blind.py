@@ -110,3 +110,43 @@ def attention_without_skips(is_cured: bool) -> Program:
 
     model = (network, params)
     return Program(model, xs, ys, classes, optax.adam(1e-3), data.accuracy, steps=200, every=20)
+
+
+def chain_without_a_minus(is_cured: bool) -> Program:
+    """A chain of Adam's parts whose last one lacks its minus."""
+    xs, ys = data.digits()
+    sign = -1 if is_cured else 1
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.scale(sign * 3e-3)
+    )
+    model = (lambda params, xs: mlp(params, xs, jax.nn.gelu), dense((64, 64, 32, 10)))
+    return Program(model, xs, ys, classes, optimizer, data.accuracy, steps=80)
+
+
+def volume_subtracted(is_cured: bool) -> Program:
+    """A flow from points to a normal distribution; the logarithm of its volume has a wrong sign."""
+    xs, _ = data.moons(1000)
+    xs = data.scaled(xs).astype(np.float32)
+    sign = 1 if is_cured else -1
+    params = {f"step{i}": dense((1, 32, 2), seed=i, scale=0.5) for i in range(6)}
+
+    def flow(params: Params, xs: Array) -> Array:
+        """Return where the points are, and the logarithm of what a volume there has grown by."""
+        volume = jnp.zeros(len(xs))
+        for i, step in enumerate(params.values()):
+            still, moved = xs[:, i % 2], xs[:, 1 - i % 2]
+            scale, shift = mlp(step, still[:, None], jnp.tanh).T
+            moved = moved * jnp.exp(jnp.tanh(scale)) + shift
+            xs = jnp.stack([moved, still] if i % 2 else [still, moved], axis=1)
+            volume = volume + jnp.tanh(scale)
+        return jnp.concatenate([xs, volume[:, None]], axis=1)
+
+    def unlikely(output: Array, ys: Array) -> Array:
+        return 0.5 * jnp.sum(output[:, :2] ** 2, axis=1) - sign * output[:, 2]
+
+    def score(output: Array, ys: Array) -> float:
+        places, volume = np.asarray(output)[:, :2], np.asarray(output)[:, 2]
+        return float(np.exp(np.mean(volume - 0.5 * np.sum(places**2, axis=1))))
+
+    model = (flow, params)
+    return Program(model, xs, xs, unlikely, optax.adam(3e-3), score, batch=128, steps=200, every=20)

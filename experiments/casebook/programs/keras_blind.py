@@ -73,3 +73,23 @@ def patients_without_a_value(is_cured: bool) -> Program:
     xs = np.where(is_missing, 0.0 if is_cured else np.nan, xs).astype(np.float32)
     model = built((10,), layers.Dense(32, "relu"), layers.Dense(16, "relu"), layers.Dense(1))
     return Program(model, xs, ys, squares, optax.adam(1e-2), data.explained, steps=100)
+
+
+def flowers_as_they_are_stored(is_cured: bool) -> Program:
+    """Flowers of one species after the other, fitted without a shuffle."""
+    xs, ys = data.iris()
+    model = built(
+        (4,), layers.Dense(32, "relu"), layers.LayerNormalization(), layers.Dense(3, "softmax")
+    )
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    given = model, xs, ys, classes, optimizer, data.accuracy
+    return Program(*given, batch=10, steps=45, is_shuffled=is_cured)
+
+
+def sigmoid_for_stars(is_cured: bool) -> Program:
+    """A sigmoid for one to five stars, from the features of wines."""
+    xs, _ = data.wine()
+    stars = np.clip(np.round(3 + xs[:, 9] + 0.5 * xs[:, 0]), 1, 5).astype(np.float32)
+    end = "linear" if is_cured else "sigmoid"
+    model = built((13,), layers.Dense(32, "gelu"), layers.Dense(1, end))
+    return Program(model, xs, stars, squares, optax.adam(1e-2), data.explained, steps=150, every=10)

@@ -125,3 +125,26 @@ def blocks_without_skips(is_cured: bool) -> Program:
 
     model = built(Net(), xs)
     return Program(model, xs, ys, classes, optax.sgd(0.02), data.accuracy, steps=100)
+
+
+def affinities_by_two_sigmoids(is_cured: bool) -> Program:
+    """Who likes what, by a sigmoid of a product before a loss that has one."""
+    generator = np.random.default_rng(0)
+    people, things = generator.normal(size=(60, 4)), generator.normal(size=(40, 4))
+    xs = np.stack([generator.integers(0, 60, 2400), generator.integers(0, 40, 2400)], axis=1)
+    ys = (np.sum(people[xs[:, 0]] * things[xs[:, 1]], axis=1) > 1).astype(np.float32)
+    xs = xs.astype(np.int32)
+
+    class Affinities(nn.Module):
+        @nn.compact
+        def __call__(self, xs: Array) -> Array:
+            draw = nn.initializers.normal(0.3)
+            one = nn.Embed(60, 8, embedding_init=draw)(xs[:, 0])
+            other = nn.Embed(40, 8, embedding_init=draw)(xs[:, 1])
+            logits = jnp.sum(one * other, axis=-1) + self.param("b", nn.initializers.zeros, (1,))
+            return logits if is_cured else nn.sigmoid(logits)
+
+    loss = optax.sigmoid_binary_cross_entropy
+    score = lambda output, ys: float(np.exp(-np.mean(loss(jnp.asarray(output), ys))))
+    model = built(Affinities(), xs)
+    return Program(model, xs, ys, loss, optax.adam(3e-2), score, batch=128, steps=150, every=10)

@@ -153,3 +153,85 @@ def epsilon_below_float16(is_cured: bool) -> Program:
 
     loss = lambda output, ys: classes(output.astype(jnp.float32), ys)
     return Program(Columns(), xs, ys, loss, optax.adam(3e-3), data.accuracy, steps=80)
+
+
+class Values(nnx.Module):
+    """Convolutions, and the value of each action."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.first = nnx.Conv(1, 8, (3, 3), strides=2, rngs=rngs)
+        self.second = nnx.Conv(8, 16, (3, 3), strides=2, rngs=rngs)
+        self.head = nnx.Linear(64, 10, rngs=rngs)
+
+    def __call__(self, xs: Array) -> Array:
+        xs = nnx.relu(self.second(nnx.relu(self.first(xs))))
+        return self.head(xs.reshape(len(xs), 64))
+
+
+def frames_divided_again(is_cured: bool) -> Program:
+    """Frames that the game divides by 255, and the preprocessing once more."""
+    images, labels = data.digits(is_scaled=False)
+    frames = (images * 15).reshape(-1, 8, 8, 1) / 255
+    xs = (frames if is_cured else frames / 255).astype(np.float32)
+    actions = np.random.default_rng(0).integers(0, 10, len(labels))
+    actions = np.where(np.arange(len(labels)) % 2, labels, actions)
+    ys = np.stack([actions, actions == labels], axis=1).astype(np.float32)
+
+    def loss(output: Array, ys: Array) -> Array:
+        chosen = jnp.take_along_axis(output, ys[:, :1].astype(jnp.int32), axis=1)[:, 0]
+        return (chosen - ys[:, 1]) ** 2
+
+    score = lambda output, ys: data.accuracy(output, labels)
+    given = Values(nnx.Rngs(0)), xs, ys, loss, optax.adam(3e-3), score
+    return Program(*given, batch=64, steps=300, every=20)
+
+
+class Cloud(nnx.Module):
+    """Points with their darkness, layers for each, and the largest of them along an axis."""
+
+    def __init__(self, axis: int, rngs: nnx.Rngs):
+        self.axis = axis
+        self.inner = nnx.Sequential(
+            nnx.Linear(3, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 128, rngs=rngs), nnx.relu
+        )
+        self.head = nnx.Sequential(
+            nnx.Linear(128, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 10, rngs=rngs)
+        )
+
+    def __call__(self, xs: Array) -> Array:
+        pooled = jnp.max(self.inner(xs), axis=self.axis, keepdims=True)
+        return self.head(jnp.broadcast_to(pooled, (*xs.shape[:2], 128)))[:, 0]
+
+
+def largest_of_the_batch(is_cured: bool) -> Program:
+    """Sets of points whose largest features are taken over the examples, not over the points."""
+    images, ys = data.digits()
+    darkest = np.argsort(-images, axis=1)[:, :24]
+    dark = np.take_along_axis(images, darkest, axis=1)
+    xs = np.stack([darkest // 8 / 4 - 1, darkest % 8 / 4 - 1, dark], axis=-1).astype(np.float32)
+    model = Cloud(1 if is_cured else 0, nnx.Rngs(0))
+    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=150, every=10)
+
+
+def prices_of_thousands(is_cured: bool) -> Program:
+    """Prices from 1000 to 5000, as they are, into a gated recurrent network."""
+    generator = np.random.default_rng(0)
+    slopes = generator.normal(size=(600, 1))
+    prices = generator.uniform(1000, 5000, (600, 1)) + 10 * slopes * np.arange(16)
+    prices = prices + 20 * generator.normal(size=prices.shape)
+    ys = (slopes[:, 0] > 0).astype(np.int32)
+    centred = prices - prices.mean(axis=1, keepdims=True)
+    xs = (centred / centred.std() if is_cured else prices)[..., None].astype(np.float32)
+    rngs = nnx.Rngs(0)
+
+    class Prices(nnx.Module):
+        def __init__(self) -> None:
+            self.cell = nnx.GRUCell(1, 24, rngs=rngs)
+            self.head = nnx.Linear(24, 2, rngs=rngs)
+
+        def __call__(self, xs: Array) -> Array:
+            start = jnp.zeros((len(xs), 24))
+            one = lambda z, x: (self.cell(z, x)[0], None)
+            return self.head(jax.lax.scan(one, start, jnp.swapaxes(xs, 0, 1))[0])
+
+    return Program(Prices(), xs, ys, classes, optax.adam(1e-2), data.accuracy, steps=100, every=10)

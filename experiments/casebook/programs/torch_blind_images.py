@@ -209,3 +209,101 @@ def generator_detached(is_cured: bool) -> Program:
 
     model = dense((16, 64, 64), nn.Sigmoid())
     return Program(model, xs, images / 16, loss, adam(3e-3), data.explained, steps=150, every=10)
+
+
+def two_sigmoids_for_a_mask(is_cured: bool) -> Program:
+    """Masks by a sigmoid before a loss that has one."""
+    images, _ = tensors(data.images(is_scaled=False))
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    xs, ys = images / 16 + 0.3 * noise, (images > 8).float()
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, 1, 1), *(() if is_cured else (nn.Sigmoid(),))),
+    )
+    loss = nn.BCEWithLogitsLoss()
+    score = lambda output, ys: float(torch.exp(-loss(output, ys)))
+    return Program(model, xs, ys, loss, adam(3e-3), score, steps=120, every=10)
+
+
+def log_softmax_of_the_batch(is_cured: bool) -> Program:
+    """A log-softmax along the examples, and the likelihood of it."""
+    xs, ys = tensors(data.images())
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 32)),
+        *(nn.ReLU(), nn.Linear(32, 10), nn.LogSoftmax(dim=1 if is_cured else 0)),
+    )
+    score = lambda output, ys: data.likelihood(output.exp(), ys)
+    return Program(model, xs, ys, nn.NLLLoss(), adam(3e-3), score, steps=100)
+
+
+def relu_for_returns(is_cured: bool) -> Program:
+    """Values of four actions by relu, where returns are below 0 as often as above."""
+    xs, _ = tensors(data.digits())
+    generator = torch.Generator().manual_seed(0)
+    values = torch.tanh(xs @ torch.randn(64, 4, generator=generator) / 6)
+    actions = torch.randint(4, (len(xs), 1), generator=generator)
+    ys = torch.cat([actions, values.gather(1, actions)], dim=1)
+
+    def loss(output: Tensor, ys: Tensor) -> Tensor:
+        return ((output.gather(1, ys[:, :1].long())[:, 0] - ys[:, 1]) ** 2).mean()
+
+    score = lambda output, ys: data.explained(output, values)
+    model = dense((64, 64, 64, 4), *(() if is_cured else (nn.ReLU(),)))
+    return Program(model, xs, ys, loss, adam(3e-3), score, steps=200, every=10)
+
+
+class Around(nn.Module):
+    """A convolution with its norm, and a way around them."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.kaiming_normal_(self.convolution.weight)
+        nn.init.constant_(self.norm.weight, 0.5)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        return xs + torch.relu(self.norm(self.convolution(xs)))
+
+
+def one_block_ten_times(is_cured: bool) -> Program:
+    """A list of one block times ten, whose one norm counts the statistics of ten places."""
+    xs, ys = tensors(data.images())
+    torch.manual_seed(0)
+    blocks = [Around(16) for _ in range(10)] if is_cured else 10 * [Around(16)]
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Sequential(*blocks)),
+        *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)),
+    )
+    return Program(model, xs, ys, cross_entropy, adam(3e-3), data.accuracy, steps=100)
+
+
+def folders_in_their_order(is_cured: bool) -> Program:
+    """Images of one class after the other, as a loader reads them that does not shuffle."""
+    xs, ys = tensors(data.images())
+    in_order = torch.argsort(ys, stable=True)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3)),
+        *(nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+        nn.Linear(64, 10),
+    )
+    optimizer = sgd(0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    given = model, xs[in_order], ys[in_order], cross_entropy, optimizer, data.accuracy
+    return Program(*given, steps=112, is_shuffled=is_cured)
+
+
+def networks_that_go_to_zero(is_cured: bool) -> Program:
+    """An autoencoder by Adam with a weight decay of 0.05."""
+    xs, _ = tensors(data.images())
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
+        *(nn.ReLU(), nn.ConvTranspose2d(16, 16, 2, stride=2), nn.ReLU()),
+        nn.Conv2d(16, 1, 3, padding=1),
+    )
+    optimizer = adam(3e-3, weight_decay=5e-4 if is_cured else 0.05)
+    return Program(model, xs, xs, nn.MSELoss(), optimizer, data.explained, steps=300, every=20)

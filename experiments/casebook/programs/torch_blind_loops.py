@@ -165,3 +165,46 @@ def squares_summed_in_float16(is_cured: bool) -> Program:
 
     given = model, xs / 16, xs, root, adam(1e-2), data.explained
     return Program(*given, batch=256, steps=150, every=10)
+
+
+def critic_without_zero_grad(is_cured: bool) -> Program:
+    """A critic that tells images from shuffled ones, its gradients never set to zero."""
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        if is_cured:
+            step.optimizer.zero_grad()
+        value = torch.nn.functional.softplus(-step.ys * step.module(step.xs)[:, 0]).mean()
+        value.backward()
+        return step.taken(value)
+
+    images, _ = data.images()
+    generator = torch.Generator().manual_seed(0)
+    real = torch.from_numpy(images)
+    made = real.flatten(1)[:, torch.randperm(64, generator=generator)].view_as(real)
+    order = torch.randperm(2 * len(real), generator=generator)
+    xs = torch.cat([real, made])[order]
+    ys = torch.cat([torch.ones(len(real)), -torch.ones(len(made))])[order]
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3, stride=2), nn.LeakyReLU(0.2), nn.Conv2d(8, 16, 3)),
+        *(nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(16, 1)),
+    )
+    loss = lambda output, ys: torch.nn.functional.softplus(-ys * output[:, 0])
+    score = lambda output, ys: data.accuracy_of_signs(output[:, 0], ys)
+    given = model, xs, ys, loss, sgd(0.1, momentum=0.9), score
+    return Program(*given, steps=150, every=10, train=train)
+
+
+def variance_below_zero(is_cured: bool) -> Program:
+    """A mean and a variance to foretell, the variance from a layer that may say less than 0."""
+    xs, ys = tensors(data.diabetes())
+
+    def unlikely(output: Tensor, ys: Tensor) -> Tensor:
+        mean, spread = output.unbind(dim=1)
+        variance = torch.exp(spread) if is_cured else spread
+        return ((ys - mean) ** 2 / variance + torch.log(variance)).mean() / 2
+
+    score = lambda output, ys: data.explained(output[:, 0], ys)
+    model = dense((10, 32, 2), act=nn.SiLU)
+    return Program(model, xs, ys, unlikely, adam(1e-2), score, steps=100)

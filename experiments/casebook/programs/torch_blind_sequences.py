@@ -324,3 +324,31 @@ def spread_of_nothing(is_cured: bool) -> Program:
     xs, ys = tensors(data.images(is_scaled=False))
     columns = xs[:, 0].transpose(1, 2) / 16
     return Program(Pieces(is_cured), columns, ys, cross_entropy, sgd(0.1), data.accuracy)
+
+
+class Phrases(nn.Module):
+    """Letters, convolutions over three of them, the largest of each, and probabilities."""
+
+    def __init__(self, letters: int, end: nn.Module):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(letters, 16)
+        self.inner = nn.Conv1d(16, 64, 3)
+        self.head = nn.Linear(6 * 64, letters)
+        self.end = end
+
+    def forward(self, xs: Tensor) -> Tensor:
+        inner = torch.relu(self.inner(self.embedding(xs).transpose(1, 2)))
+        return self.end(self.head(inner.flatten(1)))
+
+
+def probabilities_for_nll(is_cured: bool) -> Program:
+    """A softmax before the negative log likelihood, which takes logarithms."""
+    xs, ys, letters = windows(8)
+    model = Phrases(letters, nn.LogSoftmax(dim=1) if is_cured else nn.Softmax(dim=1))
+
+    def score(output: Tensor, ys: Tensor) -> float:
+        return data.likelihood(output.exp() if is_cured else output, ys)
+
+    given = model, xs, ys[:, -1], nn.NLLLoss(), adam(3e-3), score
+    return Program(*given, steps=150, every=10, batch=64)
