@@ -233,6 +233,10 @@ class Skip:
     def out(self, z: State, y: State) -> State:
         return z + self.scale * y
 
+    def code(self, layer: str, first: int) -> str:
+        del first
+        return f"z + {self.scale:.6g} * {layer}(z)"
+
 
 @dataclass(frozen=True)
 class Norm:
@@ -244,6 +248,10 @@ class Norm:
 
     def out(self, z: State, y: State) -> State:
         return y
+
+    def code(self, layer: str, first: int) -> str:
+        axes = f"tuple(range({first}, z.ndim))"
+        return f"{layer}(z * ((z * z).mean(axis={axes}, keepdims=True) + {EPS}) ** -0.5)"
 
 
 def _formed(patient: Patient, form: Form) -> Iterator[Sight]:

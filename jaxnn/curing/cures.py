@@ -77,7 +77,7 @@ class Cure:
         with hooks.
     params: the parameters, in the user's own pytree, of PyTorch a state dict; of another structure
         those of `net`.
-    made: makes `model`; None of what could not be made.
+    made, written: make `model` and `code`; None of what could not be made.
     """
 
     kind: str
@@ -100,6 +100,7 @@ class Cure:
     net: AnyNet = field(default=None, repr=False)
     params: Params = field(default=None, repr=False)
     made: Callable[[], Model] | None = field(default=None, repr=False)
+    written: Callable[[], str] | None = field(default=None, repr=False)
 
     @cached_property
     def model(self) -> Model:
@@ -118,6 +119,18 @@ class Cure:
                 f"model: expected a change that could be made, got one where {self.reason}"
             )
         return self.made()
+
+    @cached_property
+    def code(self) -> str:
+        """The change as you would write it: lines that change your own network.
+
+        Of numbers of a pair (f, params) they change `params`, of a list `layers`, of a module of
+        Equinox, Flax NNX or PyTorch `model`; matrices are drawn anew. Of another structure they are
+        lines of the forward pass, in JAX of z and a `layer`, in PyTorch a module and where it goes.
+        They take jax, jnp, eqx and torch as they are usually imported. Empty if there is nothing to
+        write, and of a Network.
+        """
+        return "" if self.written is None else self.written()
 
     def __str__(self) -> str:
         rate = self._rate_text
@@ -505,6 +518,7 @@ def judged(
         net=changed.network,
         params=changed.user(change.params),
         made=partial(changed.model, change.params),
+        written=partial(changed.code, change.params),
     )
 
 

@@ -60,6 +60,16 @@ def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | N
     return made
 
 
+def activations(module: Module, names: Sequence[str]) -> list[str]:
+    """Return the names of the activations that are modules of torch, inside of some modules."""
+    return [
+        f"{name}.{inside}" if inside else name
+        for name in names
+        for inside, one in module.get_submodule(name).named_modules()
+        if _is_activation(one)
+    ]
+
+
 def _is_activation(module: Module) -> bool:
     kind = type(module)
     return kind.__module__ == ACTIVATIONS and kind.__name__ not in NONE

@@ -19,7 +19,7 @@ from ..models import Model
 from ..network.network import Network
 from ..train.descent import ADAM
 from ..train.trainee import Trainee, trainee_of
-from . import branches, kernels, remade, steps, structure, units, weights
+from . import branches, code, kernels, remade, steps, structure, units, weights
 from .draws import Axes
 from .jax_training import JaxTraining
 from .patient import AnyNet, At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
@@ -77,6 +77,10 @@ class NetworkPatient(Patient):
         """Return the user's own pytree, or a pair, with these numbers."""
         return remade.with_numbers(self.given, self.network, params, self.user(params))
 
+    def code(self, params: Params) -> str:
+        """Return "": the parameters of a Network are made by `jaxnn.init`."""
+        return ""
+
     @cached_property
     def arrays(self) -> Mapping[At, np.ndarray]:
         return weights.arrays(self.network, self.params)
@@ -104,7 +108,14 @@ class NetworkPatient(Patient):
         options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
         options |= {"like": self.like, "model": self.given}
         options |= {"seed": self.seed, "numbers": self.numbers}
-        return type(self)(self.network, params, self.xs, self.ys, **options)
+        made = type(self)(self.network, params, self.xs, self.ys, **options)
+        made.at_first = self.at_first
+        return made
+
+    @cached_property
+    def at_first(self) -> Mapping[At, np.ndarray]:
+        """The arrays before all changes."""
+        return self.arrays
 
     @property
     def parameters(self) -> Parameters:
@@ -124,6 +135,15 @@ class ChainPatient(NetworkPatient):
         """Return the path of an array in the user's pytree."""
         layer, number = at
         return self.network.paths[layer][number]
+
+    def code(self, params: Params) -> str:
+        return "\n".join(self.lines(weights.arrays(self.network, params)))
+
+    def lines(self, arrays: Mapping[At, np.ndarray]) -> list[str]:
+        """Return the lines that change numbers of the user's own pytree into others."""
+        edits = code.edits_between(self.at_first, arrays, self.path, self.axes)
+        lines = remade.dialect_of(self.given, self.like).lines(edits)
+        return code.with_keys(lines, len(edits))
 
     @cached_property
     def _links(self) -> list[branches.TypedLink]:
@@ -170,27 +190,34 @@ class ChainPatient(NetworkPatient):
         return np.asarray(keep & self.repeating)
 
     def with_form(self, form: Form) -> Patient | None:
-        return self._rebuilt(lambda link: structure.Formed(link, form))
+        written = code.of_layers(form, self.rebuildable_names, remade.takes_one(self.network))
+        return self._rebuilt(lambda link: structure.Formed(link, form), written)
 
     def with_units(self, sigma: Leaky) -> Patient | None:
         if not all(units.of_link(*link) for link in self._changed_links()):
             return None
-        return self._rebuilt(lambda link: units.WithUnits(link, sigma))
+        written = code.of_units(sigma, self.rebuildable_names)
+        return self._rebuilt(lambda link: units.WithUnits(link, sigma), written)
 
     def opened(self) -> Patient | None:
         if not any(structure.stops(*link) for _, *link in self._links):
             return None
-        return self._rebuilt(structure.Open, np.ones(len(self.layers), bool))
+        written = ["# the forward pass without jax.lax.stop_gradient"]
+        return self._rebuilt(structure.Open, written, np.ones(len(self.layers), bool))
 
     opening = "Take stop_gradient away."
 
     def _rebuilt(
-        self, form: structure.Rebuild, meant: Bool[np.ndarray, " L"] | None = None
+        self,
+        form: structure.Rebuild,
+        written: list[str],
+        meant: Bool[np.ndarray, " L"] | None = None,
     ) -> Patient | None:
         meant = self.rebuildable if meant is None else meant
         made = structure.rebuilt(self.network, self.params, self.xs, meant, form)
         try:
-            return ReformedPatient(self, remade.Reformed(self.network, tuple(meant), form), *made)
+            call = remade.Reformed(self.network, tuple(meant), form)
+            return ReformedPatient(self, call, written, *made)
         except ValueError:  # the signal leaves the range
             return None
 
@@ -205,6 +232,7 @@ class ReformedPatient(ChainPatient):
 
     origin: the chain that it was made of.
     call: the same as a function of the origin's pytree.
+    written: the form in Python.
     network, params, numbers: as `structure.rebuilt` returns them.
     """
 
@@ -212,27 +240,34 @@ class ReformedPatient(ChainPatient):
         self,
         origin: ChainPatient,
         call: remade.Reformed,
+        written: list[str],
         network: Chain,
         params: Params,
         numbers: Int[np.ndarray, " L"],
     ):
-        self.origin, self.call = origin, call
+        self.origin, self.call, self.written = origin, call, written
         options: dict[str, Any] = {"loss": origin.loss, "cotangent": origin.cotangent}
         options |= {"seed": origin.seed, "numbers": numbers}
         super().__init__(network, params, origin.xs, origin.ys, **options)
 
     def with_params(self, params: Params) -> Patient:
-        return type(self)(self.origin, self.call, self.network, params, self.numbers)
+        return type(self)(self.origin, self.call, self.written, self.network, params, self.numbers)
 
-    def model(self, params: Params) -> Model:
-        """Return a function of the user's own pytree with these numbers, or such a module."""
-        new = {
+    def code(self, params: Params) -> str:
+        return "\n".join([*self.written, *self.origin.lines(self._of_origin(params))])
+
+    def _of_origin(self, params: Params) -> dict[At, np.ndarray]:
+        """Return the arrays of the origin's layers with these numbers."""
+        return {
             (int(number), i): np.asarray(v)
             for number, (_, parts) in zip(self.numbers, self.network.user(params), strict=True)
             for i, v in enumerate(v for arrays in parts for v in arrays)
             if (int(number), i) in self.origin.arrays
         }
-        tree = self.origin.user(self.origin.with_arrays(new))
+
+    def model(self, params: Params) -> Model:
+        """Return a function of the user's own pytree with these numbers, or such a module."""
+        tree = self.origin.user(self.origin.with_arrays(self._of_origin(params)))
         return remade.with_structure(self.origin.given, self.call, tree)
 
 

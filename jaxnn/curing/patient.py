@@ -47,6 +47,9 @@ class Form(Protocol):
     def out(self, z: State, y: State, /) -> State:
         """Return what comes out, given what goes in and what the layer makes of it."""
 
+    def code(self, layer: str, first: int, /) -> str:
+        """Return all of that in Python, given a layer's name and the first axis of an example."""
+
 
 class Leaky(Protocol):
     """A leaky relu, g (max(z, 0) + s min(z, 0))."""
@@ -102,6 +105,10 @@ class Patient(ABC):
     @abstractmethod
     def model(self, params: Params) -> Model:
         """Return the network with other parameters as its user hands it over, and trains it."""
+
+    @abstractmethod
+    def code(self, params: Params) -> str:
+        """Return the lines that make of the user's own network what has these parameters."""
 
     @property
     @abstractmethod

@@ -18,6 +18,7 @@ from ..chain.apply import applied
 from ..chain.chain import Chain, Function
 from ..models import Model, is_pair
 from ..network.network import Network
+from . import code
 from .structure import Rebuild, rebuilt
 
 
@@ -35,13 +36,12 @@ class Reformed:
     form: Rebuild
 
     def __call__(self, params: PyTree, xs: PyTree) -> Any:
-        made_of = self.net.made_of
-        takes_one = isinstance(made_of, Function) and made_of.each
-        batch = jax.tree.map(lambda v: v[None], xs) if takes_one else xs
+        is_one = takes_one(self.net)
+        batch = jax.tree.map(lambda v: v[None], xs) if is_one else xs
         own = self.net.params(params)
         chain, arrays, _ = rebuilt(self.net, own, batch, np.array(self.meant), self.form)
         output = applied(chain, arrays, batch)[0]
-        return jax.tree.map(lambda v: v[0], output) if takes_one else output
+        return jax.tree.map(lambda v: v[0], output) if is_one else output
 
 
 @jax.tree_util.register_dataclass
@@ -75,3 +75,21 @@ def with_structure(model: Model, call: Reformed, tree: PyTree) -> Any:
     """Return a model whose layers have another form; arguments as above."""
     is_module = callable(model) and not is_pair(model)
     return ReformedModule(tree, call) if is_module else (call, tree)
+
+
+def takes_one(net: Chain) -> bool:
+    """Tell whether a network is cut from a function of one example, as modules of Equinox are."""
+    return isinstance(net.made_of, Function) and net.made_of.each
+
+
+def dialect_of(model: Model, tree: PyTree) -> code.Dialect:
+    """Return how a change of numbers is written for a model; `tree` is its pytree."""
+    packages = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if is_pair(model) or not callable(model):
+        leaves = [
+            jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+        ]
+        return code.InPlace("params" if is_pair(model) else "layers", leaves)
+    if "equinox" in packages:
+        return code.OfEquinox()
+    return code.OfNnx("model") if "flax" in packages else code.InPlace("model")

@@ -15,7 +15,7 @@ from ..flow.measure.torch_flow import torch_flow
 from ..flow.record.flow import Flow
 from ..pytorch import autograd_parts
 from ..texts import clean, listed
-from . import hooks
+from . import code, hooks
 from .draws import MATRIX, Axes
 from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
 from .torch_training import TorchTraining
@@ -49,6 +49,8 @@ class TorchPatient(Patient):
         self.network, self.inputs, self.ys = module, inputs, ys
         self.options: dict[str, Any] = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
         super().__init__(dict(module.named_parameters()), seed)
+        self.written: list[str] = []  # of what makes this structure of the user's own module
+        self.at_first = self.params  # before all changes
 
     def flow_of(self, params: Tensors, theory: bool = False) -> Flow:
         with self._holding(params):
@@ -85,6 +87,13 @@ class TorchPatient(Patient):
         module = copy.deepcopy(self.network)
         module.load_state_dict(self.user(params))
         return module
+
+    def code(self, params: Tensors) -> str:
+        after = {at: _as_numpy(params[name]) for at, name in self._names.items()}
+        after = {at: after[at] for at in self.arrays}
+        before = {at: _as_numpy(self.at_first[self.path(at)]) for at in self.arrays}
+        edits = code.edits_between(before, after, self.path, self.axes)
+        return "\n".join([*self.written, *code.OfTorch("model").lines(edits)])
 
     @cached_property
     def _names(self) -> dict[At, str]:
@@ -163,8 +172,11 @@ class TorchPatient(Patient):
         return {**self.params, **changed}
 
     def with_params(self, params: Tensors) -> Patient:
-        module = self.model(params)
-        return TorchPatient(module, self.inputs, self.ys, seed=self.seed, **self.options)
+        made = TorchPatient(
+            self.model(params), self.inputs, self.ys, seed=self.seed, **self.options
+        )
+        made.written, made.at_first = self.written, self.at_first
+        return made
 
     @property
     def parameters(self) -> Parameters:
@@ -174,7 +186,8 @@ class TorchPatient(Patient):
         stopped = self.flow.stopped
         if stopped is None or stopped.why != "frozen":
             return None
-        return self._rebuilt(copy.deepcopy(self.network).requires_grad_(True))
+        written = ["model.requires_grad_(True)"]
+        return self._rebuilt(copy.deepcopy(self.network).requires_grad_(True), written)
 
     @property
     def opening(self) -> str:
@@ -194,19 +207,24 @@ class TorchPatient(Patient):
 
     def with_form(self, form: Form) -> Patient | None:
         names = self._modules(self.rebuildable)
-        return self._rebuilt(hooks.with_form(self.network, names, form))
+        written = code.of_modules(names, form.code("self.layer", 1))
+        return self._rebuilt(hooks.with_form(self.network, names, form), written)
 
     def with_units(self, sigma: Leaky) -> Patient | None:
         names = self._modules(self.rebuildable)
-        return self._rebuilt(hooks.with_units(self.network, names, sigma))
+        leaky = f"torch.nn.functional.leaky_relu(z, {sigma.slope:.6g})"
+        inside = hooks.activations(self.network, names)
+        written = code.of_modules(inside, f"{sigma.gain:.6g} * {leaky}", holds=False)
+        return self._rebuilt(hooks.with_units(self.network, names, sigma), written)
 
-    def _rebuilt(self, module: Module | None) -> Patient | None:
+    def _rebuilt(self, module: Module | None, written: list[str]) -> Patient | None:
         if module is None:
             return None
         try:
             made = TorchPatient(module, self.inputs, self.ys, seed=self.seed, **self.options)
         except ValueError:  # the signal leaves the range
             return None
+        made.written = [*self.written, *written]
         # A loss of derivatives passes fewer layers where units are linear in pieces.
         return made if made.flow.names == self.flow.names else None
 

@@ -1,0 +1,351 @@
+"""Code: a change as a person would write it for the network at hand, in a few lines.
+
+    arrays before and after -> an edit each -> those of one kind in one loop -> lines
+
+An edit is read off the numbers, whichever rule made them. A `Dialect` writes it: of a pytree of
+JAX, of a module of Flax NNX, Equinox or PyTorch.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .draws import Axes
+from .patient import At, Form, Leaky
+from .words import STAR, template, to_digits
+
+CLOSE = 1e-4  # of an array, relative to its size
+INDENT = " " * 4
+
+
+class Edit(NamedTuple):
+    """What is done to an array.
+
+    verb: multiply, fill, part, orthogonal, mirrored, delta or mirrored delta (in the centre of a
+        kernel), halves, normal.
+    amount: the factor, the constant, the gain, or the standard deviation.
+    part: the entries that get the constant; None of all.
+    """
+
+    verb: str
+    amount: float
+    part: tuple[int, int] | None = None
+
+
+def edit_of(old: np.ndarray, new: np.ndarray, axes: Axes) -> Edit:
+    """Return what makes an array of another one.
+
+    Example:
+        >>> v = np.arange(6.0).reshape(2, 3)
+        >>> edit_of(v, 3 * v, (0, 1))
+        Edit(verb='multiply', amount=3.0, part=None)
+        >>> edit_of(v[0], np.array([0.0, 4.0, 4.0]), (0, 1))
+        Edit(verb='part', amount=4.0, part=(1, 3))
+    """
+    size = float(np.max(np.abs(new), initial=0.0))
+    square = float(np.sum(np.square(old)))
+    factor = float(np.sum(old * new)) / square if square else 0.0
+    if square and np.abs(new - factor * old).max() <= CLOSE * size:
+        return Edit("multiply", factor)
+    if np.ptp(new) == 0:
+        return Edit("fill", float(new.flat[0]))
+    changed = np.flatnonzero(new != old)
+    if new.ndim == 1 and len(changed) < len(new) and np.ptp(new[changed]) == 0:
+        return Edit("part", float(new[changed[0]]), (int(changed[0]), int(changed[-1]) + 1))
+    half = len(new) // 2
+    if new.ndim == 1 and np.allclose(new[half:], -new[:half]) and (new[:half] == old[:half]).all():
+        return Edit("halves", 1.0)
+    return _drawn(new, axes)
+
+
+def _drawn(new: np.ndarray, axes: Axes) -> Edit:
+    """Return how an array was drawn: orthogonal, mirrored, or with independent entries."""
+    centre = tuple(
+        slice(None) if i in axes or new.ndim == 2 else (n - 1) // 2 for i, n in enumerate(new.shape)
+    )
+    matrix = np.asarray(new[centre], np.float64)
+    if matrix.ndim == 2 and np.count_nonzero(new) == np.count_nonzero(matrix):
+        values = np.linalg.svd(matrix, compute_uv=False)
+        if np.ptp(values) <= CLOSE * values[0]:
+            return Edit("orthogonal" if new.ndim == 2 else "delta", float(values[0]))
+        half = [n // 2 for n in matrix.shape]
+        if np.allclose(matrix[: half[0], : half[1]], -matrix[half[0] :, : half[1]]):
+            return Edit("mirrored" if new.ndim == 2 else "mirrored delta", 1.0)
+    return Edit("normal", to_digits(float(np.sqrt(np.mean(np.square(new)))), 2))
+
+
+# Loops over edits
+
+
+class Loop(NamedTuple):
+    """The values of i in a loop, and what is done in it: names with i, edits; no values if once."""
+
+    values: tuple[int, ...]
+    body: list[tuple[str, list[Edit]]]
+
+
+def loops(edits: Mapping[str, Edit]) -> list[Loop]:
+    """Return edits by the paths of their arrays as loops over the number in which these differ."""
+    groups: dict[tuple[object, ...], list[tuple[str, Edit]]] = {}
+    for path, edit in edits.items():
+        groups.setdefault((template(path), edit.verb, edit.part), []).append((path, edit))
+    made: list[Loop] = []
+    for group in groups.values():
+        for values, name, of_name in _split(group):
+            known = next((loop for loop in made if values and loop.values == values), None)
+            if known is None:
+                made.append(Loop(values, [(name, of_name)]))
+            else:
+                known.body.append((name, of_name))
+    return made
+
+
+def _split(
+    group: Sequence[tuple[str, Edit]],
+) -> Iterator[tuple[tuple[int, ...], str, list[Edit]]]:
+    """Yield values of i, a name with i and the edits of names that differ in one number."""
+    numbers = [re.findall(r"\d+", path) for path, _ in group]
+    differing = [n for n, column in enumerate(zip(*numbers, strict=True)) if len({*column}) > 1]
+    if len(differing) > 1:
+        first = differing[0]
+        for value in dict.fromkeys(row[first] for row in numbers):
+            pairs = zip(group, numbers, strict=True)
+            yield from _split([one for one, row in pairs if row[first] == value])
+        return
+    path, edits = group[0][0], [edit for _, edit in group]
+    if not differing:
+        yield (), path, edits
+        return
+    (at,) = differing
+    shown = [STAR if n == at else number for n, number in enumerate(numbers[0])]
+    head, *pieces = template(path).split(STAR)
+    name = head + "".join(a + b for a, b in zip(shown, pieces, strict=True))
+    yield tuple(int(row[at]) for row in numbers), name, edits
+
+
+# Dialects
+
+
+class Dialect(ABC):
+    """How edits of the arrays of a framework are written."""
+
+    def lines(self, edits: Mapping[str, Edit]) -> list[str]:
+        """Return the lines of edits by the paths of their arrays."""
+        written: list[str] = []
+        for loop in loops(edits):
+            written += self.of_loop(loop)
+        return written
+
+    @abstractmethod
+    def of_loop(self, loop: Loop) -> list[str]:
+        """Return the lines of one loop."""
+
+
+class InPlace(Dialect):
+    """Of lists and dicts of arrays of JAX, which are set one after the other.
+
+    name: of the pytree.
+    leaves: the paths of its arrays.
+    """
+
+    def __init__(self, name: str, leaves: Iterable[str] = ()):
+        self.name = name
+        self.leaves = {template(leaf) for leaf in leaves}  # others are entries of a stack
+
+    def of_loop(self, loop: Loop) -> list[str]:
+        values, body = loop
+        amounts = [[_number(edit.amount) for edit in edits] for _, edits in body]
+        is_same = all(len({*of_name}) == 1 for of_name in amounts)
+        is_one = len({*map(tuple, amounts)}) == 1
+        if not is_same and not is_one:  # a loop for each
+            return [line for one in body for line in self.of_loop(Loop(values, [one]))]
+        lines = []
+        for (name, (edit, *_)), of_name in zip(body, amounts, strict=True):
+            lines += self.assigned(name, edit, of_name[0] if is_same else "a")
+        if not values:
+            return lines
+        return [_over(values, None if is_same else amounts[0]), *(INDENT + line for line in lines)]
+
+    def assigned(self, name: str, edit: Edit, amount: str) -> list[str]:
+        """Return the lines that change one array."""
+        t = self.name + _indexed(name)
+        stack, _, entry = t.removesuffix("]").rpartition("[")
+        if self.leaves and template(name) not in self.leaves:
+            return [f"{stack} = {stack}.at[{entry}].set({_value(edit, t, amount)})"]
+        if re.fullmatch(r"\[[\d*]+\]\[1\]", name):  # of a layer (f, array), which is a tuple
+            return [f"{stack} = ({stack}[0], {_value(edit, t, amount)})"]
+        if edit.verb == "multiply":
+            return [f"{t} *= {amount}"]
+        return [f"{t} = {_value(edit, t, amount)}"]
+
+
+class OfNnx(InPlace):
+    """Of the variables of a module of Flax NNX."""
+
+    def assigned(self, name: str, edit: Edit, amount: str) -> list[str]:
+        t = f"model{_indexed(name).removesuffix('.value')}[...]"
+        if edit.verb == "multiply":
+            return [f"{t} *= {amount}"]
+        return [f"{t} = {_value(edit, t, amount)}"]
+
+
+class OfEquinox(Dialect):
+    """Of a module of Equinox, which is made anew."""
+
+    def of_loop(self, loop: Loop) -> list[str]:
+        lines = []
+        for name, edits in loop.body:
+            each = f" {_over(loop.values).removesuffix(':')}" if loop.values else ""
+            amounts = [_number(edit.amount) for edit in edits]
+            is_same = len({*amounts}) == 1
+            value = _value(edits[0], "w", amounts[0] if is_same else "a", inputs_last=True)
+            pairs = "w in where(model)"
+            if not is_same:
+                pairs = f"w, a in zip(where(model), [{', '.join(amounts)}])"
+            lines.append(f"where = lambda m: [m{_indexed(name)}{each}]")
+            lines.append(f"model = eqx.tree_at(where, model, [{value} for {pairs}])")
+        return lines
+
+
+class OfTorch(InPlace):
+    """Of the parameters of a module of PyTorch."""
+
+    def lines(self, edits: Mapping[str, Edit]) -> list[str]:
+        lines = super().lines(edits)
+        return ["with torch.no_grad():", *(INDENT + line for line in lines)] if lines else []
+
+    def assigned(self, name: str, edit: Edit, amount: str) -> list[str]:
+        t = f"model.get_parameter({of_name(name)})"
+        orthogonal = "torch.nn.init.orthogonal_"
+        centre = "(..., *[(n - 1) // 2 for n in p.shape[2:]])"
+        if edit.verb in ("delta", "mirrored", "mirrored delta", "halves"):
+            w = f"w = {orthogonal}(p.new_empty([n // 2 for n in p.shape[:2]]))"
+            mirrored = "torch.cat([torch.cat([w, -w], 1), torch.cat([-w, w], 1)])"
+            written = {
+                "delta": [
+                    f"p.zero_()[{centre}] = {orthogonal}(p.new_empty(p.shape[:2]), {amount})"
+                ],
+                "mirrored": [w, f"p.copy_({mirrored})"],
+                "mirrored delta": [w, f"p.zero_()[{centre}] = {mirrored}"],
+                "halves": ["p[len(p) // 2 :] = -p[: len(p) // 2]"],
+            }
+            return [f"p = {t}", *written[edit.verb]]
+        return {
+            "multiply": [f"{t}.mul_({amount})"],
+            "fill": [f"{t}.fill_({amount})"],
+            "part": [f"{t}[{_part(edit)}] = {amount}"],
+            "orthogonal": [f"{orthogonal}({t}, {amount})"],
+            "normal": [f"torch.nn.init.normal_({t}, std={amount})"],
+        }[edit.verb]
+
+
+def _value(edit: Edit, t: str, amount: str, inputs_last: bool = False) -> str:
+    """Return an array of JAX after an edit, in Python, given how it is named there."""
+    init = "jax.nn.initializers"
+    delta = f"{init}.delta_orthogonal({amount})(next(keys), {t}.shape)"
+    if inputs_last:  # kernels (out, in, …)
+        shape = f"{t}.shape[2:] + {t}.shape[1::-1]"
+        delta = f"jnp.moveaxis({init}.delta_orthogonal({amount})(next(keys), {shape}), -1, 0)"
+        delta = f"jnp.moveaxis({delta}, -1, 1)"
+    half = f"{init}.orthogonal()(next(keys), [n // 2 for n in {t}.shape[-2:]])"
+    centre = f"tuple((n - 1) // 2 for n in {t}.shape[:-2])"
+    if inputs_last:
+        half = half.replace("[-2:]", "[:2]")
+        centre = f"(..., *[(n - 1) // 2 for n in {t}.shape[2:]])"
+    mirrored = f"jnp.kron(jnp.array([[1, -1], [-1, 1]]), {half})"
+    return {
+        "multiply": f"{amount} * {t}",
+        "fill": f"jnp.full_like({t}, {amount})",
+        "part": f"{t}.at[{_part(edit)}].set({amount})",
+        "orthogonal": f"{init}.orthogonal({amount})(next(keys), {t}.shape)",
+        "delta": delta,
+        "mirrored": mirrored,
+        "mirrored delta": f"jnp.zeros_like({t}).at[{centre}].set({mirrored})",
+        "halves": f"jnp.concatenate([{t}[: len({t}) // 2], -{t}[: len({t}) // 2]])",
+        "normal": f"{amount} * jax.random.normal(next(keys), {t}.shape)",
+    }[edit.verb]
+
+
+def _part(edit: Edit) -> str:
+    return ":".join(map(str, edit.part or ()))
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def of_layers(form: Form, where: str, takes_one: bool) -> list[str]:
+    """Return the lines of a forward pass in JAX in which layers have another form."""
+    return [f"# for {where}, z = layer(z) becomes", f"z = {form.code('layer', int(not takes_one))}"]
+
+
+def of_units(sigma: Leaky, where: str) -> list[str]:
+    """Return the lines of units in JAX."""
+    return [
+        f"# the activation in {where}",
+        f"sigma = lambda z: {sigma.gain:.6g} * jax.nn.leaky_relu(z, {sigma.slope:.6g})",
+    ]
+
+
+def of_modules(names: Sequence[str], forward: str, holds: bool = True) -> list[str]:
+    """Return the lines that put a module of PyTorch around or in place of some others.
+
+    forward: what it returns, of z and, if it holds the other one, self.layer.
+    """
+    made = f"Changed({'model.get_submodule(NAME)' if holds else ''})"
+    lines = ["class Changed(torch.nn.Module):"]
+    if holds:
+        lines += [f"{INDENT}def __init__(self, layer):", f"{INDENT * 2}super().__init__()"]
+        lines += [f"{INDENT * 2}self.layer = layer"]
+    lines += [f"{INDENT}def forward(self, z):", f"{INDENT * 2}return {forward}"]
+    for values, body in loops(dict.fromkeys(names, Edit("fill", 0.0))):
+        lines += [_over(values)] if values else []
+        for name, _ in body:
+            written = f"model.set_submodule(NAME, {made})".replace("NAME", of_name(name))
+            lines.append(INDENT * bool(values) + written)
+    return lines
+
+
+def _over(values: tuple[int, ...], amounts: list[str] | None = None) -> str:
+    """Return the line of a loop, over amounts as well if they differ."""
+    is_range = values == tuple(range(values[0], values[-1] + 1))
+    bounds = f"{values[0]}, {values[-1] + 1}" if values[0] else f"{values[-1] + 1}"
+    numbers = f"range({bounds})" if is_range else f"[{', '.join(map(str, values))}]"
+    if amounts is None:
+        return f"for i in {numbers}:"
+    return f"for i, a in zip({numbers}, [{', '.join(amounts)}]):"
+
+
+def of_name(name: str) -> str:
+    """Return a name as Python has it, with i for a *."""
+    text = name.replace(STAR, "{i}")
+    return f'f"{text}"' if STAR in name else f'"{text}"'
+
+
+def _indexed(path: str) -> str:
+    """Return the path of a pytree as Python has it, with i for a *; in a text as an f-string."""
+    text = re.sub(r"'([^']*)'", lambda m: of_name(m[1]), path)
+    return text.replace(STAR, "i")
+
+
+def edits_between(
+    before: Mapping[At, np.ndarray],
+    after: Mapping[At, np.ndarray],
+    path: Callable[[At], str],
+    axes: Callable[[At], Axes],
+) -> dict[str, Edit]:
+    """Return the edits of the arrays that differ, by their paths."""
+    return {
+        path(at): edit_of(before[at], v, axes(at))
+        for at, v in sorted(after.items())
+        if v.size and not np.array_equal(before[at], v)
+    }
+
+
+def with_keys(lines: Sequence[str], most: int) -> list[str]:
+    """Return lines of JAX behind the keys that they draw with, if they do, at most so many."""
+    keys = [f"keys = iter(jax.random.split(jax.random.key(0), {most}))"]
+    return [*(keys if any("next(keys)" in line for line in lines) else ()), *lines]

@@ -1,0 +1,239 @@
+"""Code of cures: run as it stands, it makes of a network what the cure is."""
+
+import copy
+import os
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+from peers import need
+
+import jaxnn
+from jaxnn.curing.code import Edit, InPlace, OfTorch, edit_of, loops
+from jaxnn.curing.cures import patient_of, tried_on
+
+N, B, LAYERS = 32, 6, 14  # the fewest layers that units are tailored to
+OF_NUMBERS = "scale", "scale by layer", "orthogonal", "looks-linear"
+OF_STRUCTURE = "skip", "norm", "units"
+MOST_LINES = 10
+
+
+class OfNnx(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.blocks = nnx.List([nnx.Linear(N, N, rngs=rngs) for _ in range(LAYERS)])
+
+    def __call__(self, z):
+        for block in self.blocks:
+            z = block(nnx.relu(z)) / 3
+        return z
+
+
+class OfLinen(linen.Module):
+    @linen.compact
+    def __call__(self, z):
+        for _ in range(LAYERS):
+            z = linen.Dense(N)(linen.relu(z)) / 3
+        return z
+
+
+class OfEquinox(eqx.Module):
+    linears: list[eqx.nn.Linear]
+
+    def __call__(self, z):
+        for linear in self.linears:
+            z = linear(jax.nn.relu(z))
+        return z
+
+
+def of_linen():
+    module = OfLinen()
+    return module.apply, module.init(jax.random.key(0), jnp.ones((B, N)))
+
+
+def of_haiku():
+    need("haiku")
+    import haiku as hk
+
+    def network(z):
+        for _ in range(LAYERS):
+            z = hk.Linear(N)(jax.nn.relu(z)) / 3
+        return z
+
+    transformed = hk.without_apply_rng(hk.transform(network))
+    return transformed.apply, transformed.init(jax.random.key(0), jnp.ones((B, N)))
+
+
+def of_keras():
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    need("keras")
+    import keras
+
+    z = inputs = keras.Input((N,))
+    for _ in range(LAYERS):
+        z = keras.layers.Dense(N)(keras.layers.Activation("relu")(z / 3))
+    model = keras.Model(inputs, z)
+    call = lambda params, xs: model.stateless_call(params, [], xs)[0]  # noqa: E731
+    return call, [variable.value for variable in model.trainable_variables]
+
+
+def of_equinox():
+    keys = jax.random.split(jax.random.key(0), LAYERS)
+    return OfEquinox([eqx.nn.Linear(N, N, key=key) for key in keys])
+
+
+def layer(w, z):
+    return jax.nn.relu(z) @ w
+
+
+def matrices():
+    return [jax.random.normal(k, (N, N)) / 16 for k in jax.random.split(jax.random.key(0), LAYERS)]
+
+
+def plain(params, z):
+    for w in params["layers"]:
+        z = layer(w, z)
+    return z
+
+
+def scanned(params, z):
+    return jax.lax.scan(lambda z, w: (layer(w, z), None), z, params["stack"])[0]
+
+
+MODELS = {
+    "nnx": (OfNnx, "model"),
+    "linen": (of_linen, "params"),
+    "haiku": (of_haiku, "params"),
+    "keras": (of_keras, "params"),
+    "equinox": (of_equinox, "model"),
+    "plain": (lambda: (plain, {"layers": matrices()}), "params"),
+    "stack": (lambda: (scanned, {"stack": jnp.stack(matrices())}), "params"),
+    "list": (lambda: [(layer, w) for w in matrices()], "layers"),
+}
+
+
+def run(code, **names):
+    """What lines make of some names."""
+    assert len(code.splitlines()) <= MOST_LINES, code
+    names |= {"jax": jax, "jnp": jnp, "eqx": eqx}
+    exec(code, names)
+    return names
+
+
+def assert_same_flow(cure, flow):
+    """Of the very numbers of the cure, or with matrices that are drawn anew."""
+    if cure.kind in ("orthogonal", "looks-linear"):
+        assert jaxnn.verdict(flow).decades == pytest.approx(cure.decades, abs=0.13)  # of .03 each
+    else:
+        expected, got = (np.asarray(f.log_delta) for f in (cure.flow, flow))
+        np.testing.assert_allclose(got, expected, rtol=0, atol=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+@pytest.mark.parametrize("name", MODELS)
+def test_code_of_numbers_makes_the_cure(name, rng):
+    build, variable = MODELS[name]
+    model = build()
+    options = {"each": "example"} if name == "equinox" else {}
+    xs, c = np.float32(rng.normal(size=(2, B, N)))
+    found = tried_on(patient_of(model, xs, cotangent=c, **options), kinds=OF_NUMBERS)
+    assert {cure.kind for cure in found} >= {"scale", "orthogonal"}
+    for cure in found:
+        is_pair = isinstance(model, tuple)
+        own = jax.tree.map(lambda v: v, model[1] if is_pair else model)  # a copy of containers
+        own = run(cure.code, **{variable: own})[variable]
+        cured = (model[0], own) if is_pair else own
+        assert_same_flow(cure, jaxnn.diagnose(cured, xs, cotangent=c, **options).flow)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
+def test_code_of_structure_is_a_line_of_the_forward_pass(rng):
+    model = plain, {"layers": matrices()}
+    xs, c = np.float32(rng.normal(size=(2, B, N)))
+    found = tried_on(patient_of(model, xs, cotangent=c), kinds=OF_STRUCTURE)
+    assert {cure.kind for cure in found} == {*OF_STRUCTURE}
+
+    def follow(code, ws):
+        names = run(code, params={"layers": [*ws]}, z=jnp.ones((B, N)), layer=lambda z: z)
+        sigma = names.get("sigma", jax.nn.relu)
+        line = "" if "sigma" in names else code.splitlines()[1]
+
+        def forward(params, z):
+            for w in params["layers"]:
+                of_layer = lambda z, w=w: sigma(z) @ w  # noqa: E731
+                z = run(line, z=z, layer=of_layer)["z"] if line else of_layer(z)
+            return z
+
+        return forward, names["params"]
+
+    for cure in found:
+        flow = jaxnn.diagnose(follow(cure.code, matrices()), xs, cotangent=c).flow
+        assert_same_flow(cure, flow)
+
+
+@pytest.mark.slow
+def test_code_of_torch_makes_the_cure(torch, rng):
+    torch.manual_seed(0)
+    linear, relu = torch.nn.Linear, torch.nn.ReLU
+    blocks = [torch.nn.Sequential(linear(N, N), relu()) for _ in range(LAYERS)]
+    module = torch.nn.Sequential(*blocks)
+    xs, c = (torch.tensor(v, dtype=torch.float32) for v in rng.normal(size=(2, B, N)))
+    kinds = (*OF_NUMBERS, *OF_STRUCTURE)
+    found = tried_on(patient_of(module, xs, cotangent=c), kinds=kinds)
+    assert {cure.kind for cure in found} >= {*OF_STRUCTURE, "scale", "orthogonal"}
+    for cure in found:
+        cured = run(cure.code, model=copy.deepcopy(module), torch=torch)["model"]
+        assert_same_flow(cure, jaxnn.gradient_flow(cured, xs, cotangent=c))
+
+
+def test_edits_are_read_off_the_numbers(rng):
+    v, b = rng.normal(size=(6, 6)), rng.normal(size=8)
+    q = np.linalg.qr(v)[0]
+    w = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    kernel = np.zeros((3, 3, 6, 6))
+    kernel[1, 1] = 2 * q
+    cases = [
+        (v, 2.5 * v, "multiply", 2.5),
+        (v, 0 * v, "multiply", 0.0),
+        (b, 0 * b + 3, "fill", 3.0),
+        (v, 1.5 * q, "orthogonal", 1.5),
+        (v, np.block([[w, -w], [-w, w]]), "mirrored", 1.0),
+        (b, np.concatenate([b[:4], -b[:4]]), "halves", 1.0),
+        (v, np.full((6, 6), 0.25) * np.sign(rng.normal(size=(6, 6))), "normal", 0.25),
+    ]
+    for old, new, verb, amount in cases:
+        edit = edit_of(old, new, (0, 1))
+        assert edit.verb == verb
+        assert edit.amount == pytest.approx(amount)
+    assert edit_of(rng.normal(size=kernel.shape), kernel, (2, 3)) == (
+        "delta",
+        pytest.approx(2),
+        None,
+    )
+
+
+def test_edits_of_one_kind_are_a_loop():
+    twice, fill = Edit("multiply", 2.0), Edit("fill", 0.0)
+    edits = {f"['a'][{i}]['w']": twice for i in range(1, 5)}
+    edits |= {f"['a'][{i}]['b']": fill for i in range(1, 5)} | {"['c']": Edit("multiply", 0.5)}
+    assert [loop.values for loop in loops(edits)] == [(1, 2, 3, 4), ()]
+    assert InPlace("params").lines(edits) == [
+        "for i in range(1, 5):",
+        '    params["a"][i]["w"] *= 2',
+        '    params["a"][i]["b"] = jnp.full_like(params["a"][i]["b"], 0)',
+        'params["c"] *= 0.5',
+    ]
+    by_layer = {f"['Dense_{i}']": Edit("multiply", i / 4) for i in (1, 3)}
+    assert InPlace("params").lines(by_layer) == [
+        "for i, a in zip([1, 3], [0.25, 0.75]):",
+        '    params[f"Dense_{i}"] *= a',
+    ]
+    assert OfTorch("model").lines({"head.bias": Edit("part", 3.0, (2, 4))}) == [
+        "with torch.no_grad():",
+        '    model.get_parameter("head.bias")[2:4] = 3',
+    ]
