@@ -302,7 +302,11 @@ RULES = {
         rf"{ARRAYS} by (?P<by>{NUMBER})",
         with_units,
     ),
-    "array": (r"(?P<actions>(?:Divide|Multiply|Set) `.*), as in the other layers", as_like),
+    "array": (
+        r"(?P<actions>(?:Divide|Multiply|Set) `.*), "
+        "(?:as in the other layers|down to the other weights)",
+        as_like,
+    ),
     "redraw": (
         rf"Draw the weights {ARRAYS} again, normal with std (?:1/√fan_in|√\((?P<root>2)/fan_in\))",
         drawn_again,

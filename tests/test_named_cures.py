@@ -12,6 +12,7 @@ from jaxnn.curing import causes
 from jaxnn.curing.cures import Cure, Cures, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.printed import lines
+from jaxnn.flow.verdict.findings import FINDINGS
 
 N, B = 24, 8
 
@@ -68,6 +69,22 @@ def test_the_one_array_that_is_odd_is_changed_and_nothing_else(name, rng):
     for i in (*range(3), *range(4, 7)):
         for path, v in params[i].items():
             np.testing.assert_array_equal(cured[i][path], v)
+
+
+@pytest.mark.slow
+def test_the_largest_array_is_divided_though_no_other_has_its_name(rng):
+    layers = [(relu, p) for p in layers_of_relu(rng)]
+    layers.append((lambda p, z: z @ p["head"], {"head": 1e4 * orthogonal(rng)}))
+    found = jaxnn.diagnose(layers, rng.normal(size=(B, N))).cures
+    assert "largest" in {f.rule for f in found.verdict.findings}
+    assert len(found) == 1, str(found)
+    assert found[0].works
+    assert found[0].advice.startswith("Divide `[7][1]['head']` by ")
+    assert "largest" not in {f.rule for f in jaxnn.verdict(found[0].flow).findings}
+
+
+def test_what_is_named_are_rules_of_a_verdict():
+    assert FINDINGS.keys() >= causes.NAMED
 
 
 @pytest.mark.slow

@@ -132,22 +132,44 @@ def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
     return odd
 
 
-@CURES.rule("array", says="{actions}, as in the other layers.", rank=FIRST)
+@CURES.rule("array", says="{actions}, {why}.", rank=FIRST)
 def array(patient: Patient) -> Iterator[Sight]:
     """Each array that is unlike those of its name in other layers, made as they are.
 
     It is divided or multiplied; a constant one, such as a bias or a gain, is set to their constant;
-    one of zeros is drawn again. Tried if the verdict finds more than a rate.
+    one of zeros is drawn again. One that is larger than all other weights is divided down to them.
+    Tried if the verdict finds more than a rate.
     """
     odd = _odd_arrays(patient) if named(patient.verdict) else {}
     together = [{at: new for of_layer in odd.values() for at, new in of_layer.items()}]
     each = [odd[layer] for layer in sorted(odd)] if 1 < len(odd) <= MOST else []
     for arrays in (*each, *together):
         if arrays:
-            change = _change(patient, {at: new.value for at, new in arrays.items()})
-            values = {"change": change, "actions": _actions(patient, arrays)}
-            first = min(arrays)
-            yield Sight(first[0] + 1, patient.path(first), values)
+            yield _as_others(patient, arrays, "as in the other layers")
+    largest = _largest(patient)
+    if largest:
+        yield _as_others(patient, largest, "down to the other weights")
+
+
+def _as_others(patient: Patient, arrays: Mapping[At, Mended], why: str) -> Sight:
+    change = _change(patient, {at: new.value for at, new in arrays.items()})
+    first = min(arrays)
+    values = {"change": change, "actions": _actions(patient, arrays), "why": why}
+    return Sight(first[0] + 1, patient.path(first), values)
+
+
+def _largest(patient: Patient) -> dict[At, Mended]:
+    """Return the array that is larger than all other weights, of the size of the next one."""
+    changes: dict[At, Mended] = {}
+    for found in patient.verdict.findings:
+        if found.rule == "largest":
+            factor = to_digits(found.values["size"] / found.values["next_size"], 3)
+            changes |= {
+                at: Mended("divide", f"by {factor:g}", v / factor)
+                for at, v in patient.arrays.items()
+                if (at[0] + 1, clean(patient.path(at))) == (found.layer, found.path)
+            }
+    return changes
 
 
 def _actions(patient: Patient, arrays: Mapping[At, Mended]) -> str:
