@@ -10,6 +10,7 @@ those of cases that were not run stay. `docs/hooks.py` puts a table of `TABLES` 
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from experiments.casebook.case import BLIND, CURED, FAULTS, ILL, SCORE, WRITE  # noqa: E402
 from experiments.casebook.said import BEFORE  # noqa: E402
 from experiments.casebook.scores import NONE, RIGHT, SILENT, shown_at, wilson  # noqa: E402
+from experiments.menagerie import expected  # noqa: E402
 
 DATA = ROOT / "docs" / "data" / "casebook.csv"
 COLUMNS = (
@@ -93,7 +95,7 @@ def read(path: Path = DATA) -> list[Record]:
 
 def markdown(name: str, path: Path = DATA) -> str:
     """Return a table for a page, one of `TABLES`."""
-    source = path.with_name("healthy.csv") if name == "healthy" else path
+    source = path.with_name("healthy.csv") if name in ("healthy", "modules") else path
     return "\n".join(TABLES[name](read(source)))
 
 
@@ -186,6 +188,32 @@ def healthy(records: Sequence[Record]) -> list[str]:
     return lines + [_line((f"`{rule}`", str(len(of)), ", ".join(of))) for rule, of in order]
 
 
+def modules(records: Sequence[Record]) -> list[str]:
+    """Return for each package of PyTorch how its networks are measured, cut and judged."""
+    wanted = expected.table()
+    known = [r for r in records if (r["package"], r["network"]) in wanted]
+    heads = ("package", "networks", "measured", "every block is a layer", "verdict as it should be")
+    lines, totals = [], Counter[str]()
+    for package, group in groupby(known, key=lambda record: record["package"]):
+        counts = Counter[str]()
+        for record in group:
+            rules = wanted[package, record["network"]].says
+            found, _, blocks = record["blocks"].partition(" of ")
+            counts["networks"] += 1
+            counts["measured"] += record["word"] != "refused"
+            counts["cut"] += bool(blocks) and found == blocks
+            counts["judged"] += {*filter(None, record["said"].split(", "))} == {*rules}
+        lines.append(_line((package, *map(str, counts.values()))))
+        totals += counts
+    all_of_them = _line(("**all**", *(f"**{count}**" for count in totals.values())))
+    reasons = [
+        f"- {r['package']} {r['network']}: {_rules(r['said'])}. {why}."
+        for r in known
+        if (why := wanted[r["package"], r["network"]].why)
+    ]
+    return [_line(heads), _rule("lrrrr"), *lines, all_of_them, "", *reasons]
+
+
 TABLES = {
     "ours": ours,
     "scores": scores,
@@ -193,6 +221,7 @@ TABLES = {
     "cases": every,
     "planted": planted,
     "healthy": healthy,
+    "modules": modules,
 }
 
 

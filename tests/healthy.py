@@ -1,11 +1,13 @@
 """What is said of networks that packages ship, drawn as their packages draw them.
 
-    python tests/healthy.py               every fifth network of the menagerie
-    python tests/healthy.py 1 jax keras   all of these packages
+    python tests/healthy.py            all networks of the menagerie that are not in the table
+    python tests/healthy.py jax keras  those of these packages
 
-Each is given to `jaxnn.diagnose` with its example batch and a random loss, as in the menagerie.
-What is said but for what is healthy is counted by rules, and stored in `docs/data/healthy.csv` for
-the page of the casebook; networks that were measured before and not now stay.
+Each is given to `jaxnn.diagnose` with its example batch: one of PyTorch that returns logits with
+labels and their cross-entropy, others with their own loss or a random one. What is said but for
+what is healthy is counted by rules, and stored in `docs/data/healthy.csv` for the pages of the
+casebook and the menagerie, with how many of the blocks of a module of PyTorch are layers. A run
+that was stopped goes on; rows that are deleted are measured again.
 """
 
 import csv
@@ -14,42 +16,59 @@ import warnings
 from pathlib import Path
 
 import jax
+import torch
 
 import jaxnn
 from experiments.casebook import said
-from experiments.menagerie import catalogue
+from experiments.menagerie import catalogue, expected
 
 TABLE = Path(__file__).parents[1] / "docs" / "data" / "healthy.csv"
-COLUMNS = ("package", "network", "word", "said")
-EVERY = 5
+COLUMNS = ("package", "network", "word", "said", "blocks")
+NO_CLASSIFIERS = ("torch", "torch_geometric")  # of layers put together
 
 
-def chosen(every, packages):
-    """Every so many networks of the packages that are installed."""
-    listed = [entry for name in packages for entry in catalogue.of_package(name)]
-    return [entry for entry in listed[::every] if entry.is_installed]
+def arguments_of(entry):
+    """Return the arguments of `jaxnn.diagnose`, with labels and their loss for logits."""
+    torch.manual_seed(0)
+    arguments = entry.arguments()
+    model = arguments["model"]
+    if not hasattr(model, "register_forward_hook") or entry.package in NO_CLASSIFIERS:
+        return arguments
+    with torch.no_grad():
+        output = expected.called(model, arguments["xs"])
+    if isinstance(output, torch.Tensor) and output.ndim == 2 and output.shape[1] > 1:
+        ys = 7 * torch.arange(len(output)) % output.shape[1]
+        arguments |= {"ys": ys, "loss": torch.nn.CrossEntropyLoss()}
+    return arguments
 
 
 def judged(entry):
-    """The row of a network: the verdict's word, and what else is said."""
+    """Return the row of a network."""
+    blocks = ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the packages
         try:
-            verdict = jaxnn.diagnose(**entry.arguments()).verdict
+            arguments = arguments_of(entry)
+            verdict = jaxnn.diagnose(**arguments).verdict
             word, rules = verdict.word, [one.rule for one in said.told(verdict)]
-        except (TypeError, ValueError) as error:
+            wanted = expected.blocks(entry, arguments["model"])
+            if wanted:
+                blocks = f"{len(wanted & {*verdict.names})} of {len(wanted)}"
+        except (RuntimeError, TypeError, ValueError) as error:
             word, rules = "refused", [type(error).__name__]
     jax.clear_caches()
-    return entry.package, entry.network, word, ", ".join(dict.fromkeys(rules))
+    return entry.package, entry.network, word, ", ".join(dict.fromkeys(rules)), blocks
 
 
-def main(every=EVERY, packages=tuple(catalogue.PACKAGES)):
-    """Measure networks, and write the table."""
+def main(packages=tuple(catalogue.PACKAGES)):
+    """Measure networks that are not in the table, and write it."""
     rows = {}
     if TABLE.exists():
         with TABLE.open(encoding="utf-8", newline="") as file:
             rows = {tuple(row[:2]): row for row in list(csv.reader(file))[1:]}
-    for entry in chosen(every, packages):
+    for entry in (entry for name in packages for entry in catalogue.of_package(name)):
+        if not entry.is_installed or (entry.package, entry.network) in rows:
+            continue
         row = judged(entry)
         rows[row[:2]] = row
         print(*row, sep="  ", flush=True)
@@ -60,5 +79,4 @@ def main(every=EVERY, packages=tuple(catalogue.PACKAGES)):
 
 
 if __name__ == "__main__":
-    numbers, names = sys.argv[1:2], sys.argv[2:]
-    main(*map(int, numbers), *([tuple(names)] if names else []))
+    main(*([tuple(sys.argv[1:])] if sys.argv[1:] else []))

@@ -19,6 +19,7 @@ from experiments.casebook import case, data, experiment, program, said, scores
 from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Answer, Said
 from experiments.casebook.scores import MISSED, NONE, PARTLY, RIGHT
+from experiments.menagerie import expected
 
 FOLDER = Path(case.__file__).parent
 DOCS = FOLDER.parents[1] / "docs"
@@ -283,6 +284,26 @@ def test_what_is_said_of_healthy_networks_is_counted_by_rules(page, tmp_path):
     text = page.markdown("healthy", tmp_path / "c.csv")
     assert text.startswith("**Of 1 of 3 networks nothing is said.**")
     assert text.index("| `rate` | 2 | a y, b z |") < text.index("| `once` | 1 | a y |")
+
+
+def test_modules_of_pytorch_are_measured_cut_and_judged(page, tmp_path, monkeypatch):
+    """Of three networks one is refused, one misses a block, and one should have been silent."""
+    right = expected.Expected(("blocks.*",), (), "")
+    ill = expected.Expected(("blocks.*",), ("zero", "once"), "Its head starts at zero")
+    known = {("a", "x"): right, ("a", "y"): ill, ("b", "z"): right}
+    monkeypatch.setattr(expected, "table", lambda: known)
+    rows = [
+        "package,network,word,said,blocks",
+        "a,x,steady,rate,2 of 3",
+        'a,y,unknown,"once, zero",3 of 3',
+        "b,z,refused,ValueError,",
+        "of_jax,w,steady,,",
+    ]
+    (tmp_path / "healthy.csv").write_text("\n".join(rows), encoding="utf-8")
+    text = page.markdown("modules", tmp_path / "c.csv")
+    assert "| a | 2 | 2 | 1 | 1 |\n| b | 1 | 0 | 0 | 0 |\n" in text
+    assert "| **all** | **3** | **2** | **1** | **1** |" in text
+    assert text.endswith("\n- a y: `once`, `zero`. Its head starts at zero.")
 
 
 @pytest.mark.slow

@@ -9,17 +9,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Distributions whose name is not that of their package.
+# Distributions whose name is not that of their package, with hyphens.
 DISTRIBUTIONS = {
     "haiku": "dm-haiku",
     "mlflow": "mlflow-skinny",
-    "ml_dtypes": "ml-dtypes",
+    "open_clip": "open-clip-torch",
     "orbax": "orbax-checkpoint",
     "sklearn": "scikit-learn",
-    "tomli_w": "tomli-w",
-    "vit_pytorch": "vit-pytorch",
     "vl_convert": "vl-convert-python",
-    "x_transformers": "x-transformers",
 }
 # Used by tests that do not import it: the hook of types, workers, what pandas reads Parquet with.
 UNIMPORTED = {"beartype", "pytest-xdist", "pyarrow"}
@@ -49,7 +46,7 @@ def imports(nodes):
             names = [node.module]
         for package in (name.partition(".")[0] for name in names):
             if package not in {*sys.stdlib_module_names, *OURS}:
-                yield DISTRIBUTIONS.get(package, package)
+                yield DISTRIBUTIONS.get(package, package.replace("_", "-"))
 
 
 OURS = {"jaxnn", "experiments", *(path.stem for path in (ROOT / "tests").glob("*.py"))}

@@ -10,12 +10,13 @@ import pytest
 from peers import need
 
 from experiments.__main__ import main
-from experiments.menagerie import catalogue, columns, experiment, of_jax, report
+from experiments.menagerie import catalogue, columns, expected, experiment, of_jax, report
 from experiments.runs import schema
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
-OF_TORCH = {"torch", "torchvision", "timm", "transformers", "vit_pytorch", "x_transformers"}
+PACKAGES = [*catalogue.PACKAGES]
+OF_TORCH = PACKAGES[PACKAGES.index("torch") :]
 FILE = '''
 """A package."""
 
@@ -84,12 +85,34 @@ def chain():
 def test_the_list_is_as_long_as_it_was_meant_to_be():
     networks = [n for package in catalogue.PACKAGES for n in catalogue.of_package(package)]
     of_torch = [n for n in networks if n.package in OF_TORCH]
-    assert len(of_torch) >= 40
+    assert len(of_torch) >= 100
+    assert len(OF_TORCH) >= 15
     assert len(networks) - len(of_torch) >= 60
     assert len({(n.package, n.title) for n in networks}) == len(networks)
     assert {path.stem for path in catalogue.FOLDER.glob("of_*.py")} == {
         f"of_{package}" for package in catalogue.PACKAGES
     }
+
+
+def test_every_network_of_torch_has_its_blocks_written_down():
+    listed = {(n.package, n.network) for name in OF_TORCH for n in catalogue.of_package(name)}
+    known = expected.table()
+    assert {*known} == listed
+    # Recurrent modules of torch itself have none.
+    assert {key for key, one in known.items() if not one.blocks} == {
+        ("torch", "lstm"),
+        ("torch", "gru"),
+    }
+    assert all(bool(one.says) == bool(one.why) for one in known.values())
+
+
+def test_blocks_are_the_modules_that_have_a_pattern():
+    names = ("", "a", "a.0", "a.0.norm", "a.1", "b.10")
+    model = SimpleNamespace(named_modules=lambda: [(name, None) for name in names])
+    entry = catalogue.Entry("timm", "resnetv2_18", "", 1)
+    assert expected.blocks(entry, model) == set()
+    assert {*expected.matching(model, ("a.*", "b.[0-9]"))} == {"a.0", "a.1"}
+    assert expected.blocks(dataclasses.replace(entry, network="none"), model) == set()
 
 
 def test_lines_are_those_of_a_network_and_of_what_it_uses(package):

@@ -40,6 +40,17 @@ PACKAGES = {
     "transformers": "transformers",
     "vit_pytorch": "vit_pytorch",
     "x_transformers": "x_transformers",
+    "diffusers": "diffusers",
+    "segmentation_models_pytorch": "segmentation_models_pytorch",
+    "denoising_diffusion_pytorch": "denoising_diffusion_pytorch",
+    "open_clip": "open_clip",
+    "torch_geometric": "torch_geometric",
+    "rtdl": "rtdl",
+    "rtdl_revisiting_models": "rtdl_revisiting_models",
+    "performer_pytorch": "performer_pytorch",
+    "perceiver_pytorch": "perceiver_pytorch",
+    "linformer": "linformer",
+    "conformer": "conformer",
 }
 
 

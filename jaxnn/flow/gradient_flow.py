@@ -84,7 +84,7 @@ def gradient_flow(
             everything passes through, or else those with a product. Children of a Sequential
             without parameters, such as activations, join the next one that has some. If there is no
             such list, the children of the module. The flow's first note says what was taken, and
-            which share of the parameters it holds, without lookup tables.
+            which shares of the parameters, without lookup tables, and of the products it holds.
         memory: "all" stores z of every layer, 4 B n bytes in float32; "sqrt" stores, of a run of k
             layers, the input of every √k-th and computes those between a second time. The results
             are the same, up to the order in which the compiler adds.
