@@ -108,6 +108,7 @@ TITLES = {
     "rank-collapse": "Attention alone makes all tokens alike",
     "transformer-moments": "Variances inside a transformer",
     "wide-twin": "Wide networks of any kind follow their twins",
+    "narrow": "A narrow network's gradient is one number for an example, another for a batch",
 }
 PAPERS = {
     "Alekseev 2026": "https://arxiv.org/abs/2604.11890",

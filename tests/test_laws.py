@@ -28,6 +28,7 @@ from experiments.laws import (
     jacobian_spectrum,
     layer_jacobian,
     length_correlation,
+    narrow,
     norm_place,
     norm_with_skip,
     orthogonal_learning,
@@ -797,7 +798,8 @@ def perfect(predicted):
     return [*cases, points(gradient_exponent.PROFILE, "none", [0.0], [[0.0]])]
 
 
-COARSE = {"ξ_c": 2.0}
+COARSE = {"ξ_c": 2.0, "bias of an example": 0.3, "what a batch adds": 0.3}
+FEWER = {"narrow": {"cases": narrow.LAW.quick.cases}}  # of predictions that take a minute
 
 
 @pytest.mark.parametrize(
@@ -819,7 +821,7 @@ COARSE = {"ξ_c": 2.0}
 )
 def test_a_law_whose_factor_is_wrong_does_not_hold(law):
     """By five per cent, if there is no noise; of what few runs bound, by what they can tell."""
-    prediction = prediction_of(law)
+    prediction = prediction_of(law, **FEWER.get(law.name, {}))
     measurement = Measurement(dict(perfect(prediction.numbers)[:-1]), prediction.curves)
     assert compare(law, prediction, measurement)["holds"].all()
     cases = [number.case for number in prediction.numbers]
@@ -865,6 +867,24 @@ def test_what_holds_is_within_the_tolerance(relation, measured, holds):
     row = compare(laws.LAWS[0], prediction, measurement).row(0, named=True)
     assert row["holds"] is holds
     assert row["tolerance"] == pytest.approx(0.3)
+
+
+@pytest.mark.slow
+def test_a_narrow_batch_loses_less_than_its_examples():
+    """Eight layers of 16 units in chaos; both theories hold."""
+    case = narrow.Case("tanh", narrow.CHAOS, 16, 8)
+    setup = narrow.Setup((case,), layers=8, networks=400, draws=800)
+    law = dataclasses.replace(narrow.LAW, quick=setup)
+    rows, _ = examine(law, True, 0)
+    assert rows["holds"].all()
+    one, together = rows["measured"]
+    assert together > one + 3 * rows["standard_error"][0]
+    sigma_w = narrow.ensemble_of(case.activation, case.factor).sigma_w
+    with jax.enable_x64(True):
+        of = ("tanh", sigma_w, narrow.SIGMA_B, narrow.Q0)
+        bias = float(jaxnn.theory.meanfield.log_delta_band(*of, 16, 8).bias[0])
+        infinite = float(jaxnn.theory.meanfield.log_delta(*of, 8)[0])
+    assert rows["predicted"][0] == pytest.approx(infinite + bias)
 
 
 def test_every_law_and_seed_has_random_numbers_of_its_own():

@@ -1,4 +1,4 @@
-"""Do twenty-nine laws of vanishing and exploding gradients hold in this library?
+"""Do thirty laws of vanishing and exploding gradients hold in this library?
 
 Laws are published; what is derived here instead is said to be, in its source. Each law is a module
 with a pair of functions: `predict`, which computes what the law says from its formula, and
@@ -32,7 +32,7 @@ MODULES = (  # with a LAW each, by their numbers
     *("width_over_depth", "ten_thousand_layers", "batch_norm", "norm_with_skip", "residual"),
     *("width_alone", "shattered_gradients", "norm_place", "tailored", "step_size", "forgetting"),
     *("attention_length", "dropout", "skip_init", "delta_orthogonal", "recurrence", "dynamic_tanh"),
-    *("deep_norm", "rank_collapse", "transformer_moments", "wide_twin"),
+    *("deep_norm", "rank_collapse", "transformer_moments", "wide_twin", "narrow"),
 )
 LAWS: tuple[Law[Any], ...] = tuple(
     importlib.import_module(f"experiments.laws.{module}").LAW for module in MODULES
@@ -42,7 +42,7 @@ POINTS = "points.parquet"
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """Twenty-nine laws of vanishing and exploding gradients, predicted and measured."""
+    """Thirty laws of vanishing and exploding gradients, predicted and measured."""
 
     law: tuple[str, ...] = ()
     """Only these laws, by name; all of them by default."""
