@@ -45,6 +45,8 @@ def edit_of(old: np.ndarray, new: np.ndarray, axes: Axes) -> Edit:
         >>> edit_of(v[0], np.array([0.0, 4.0, 4.0]), (0, 1))
         Edit(verb='part', amount=4.0, part=(1, 3))
     """
+    if new.ndim < 2 and np.ptp(new) == 0:
+        return Edit("fill", float(new.flat[0]))
     size = float(np.max(np.abs(new), initial=0.0))
     square = float(np.sum(np.square(old)))
     factor = float(np.sum(old * new)) / square if square else 0.0

@@ -41,6 +41,7 @@ CAUSES = {name for name, rule in CURES.items() if rule.rank == FIRST}
 WITHOUT_ILLNESS = CAUSES | {"router"}  # tried on a network whose gradient is well, too
 ALIKE = "examples", "positions"  # findings on states that tell nothing apart
 MOST_NAMED = 3  # causes, one behind the other
+USE = "cures[0].code has the lines to write, cures[0].model the changed network."
 MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
 SMALL_STEP = 0.01  # from which on Adam's first step raises the loss; a fifth of it trains
@@ -58,7 +59,7 @@ class Cure:
     repeated: of all layers that repeat, in decades.
     total: of the whole network, in decades.
     signal: by how many decades the root mean square of the state varies over them, but for the
-        output of the network.
+        output of the network; of steps that share their weights over the later half.
     spread: log₁₀ of what differs between the examples at the top of them, relative to the state;
         nan of a single example.
     directions: in how many directions the examples differ at the top of them, `flow.rank`. Layers
@@ -206,7 +207,8 @@ class Cures:
         before = () if self.unchanged is None else (f"As it is, {self.unchanged}.",)
         last = ("It was stopped: more would have been tried.",) if self.interrupted else ()
         of_changes = (line.text for line in self.lines)
-        return (self.verdict.rate_text, *before, *first, *of_changes, *last)
+        use = (USE,) if self else ()
+        return (self.verdict.rate_text, *before, *first, *of_changes, *use, *last)
 
     @property
     def lines(self) -> tuple[Line, ...]:
