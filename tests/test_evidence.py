@@ -139,6 +139,9 @@ LOSSES = {
     "weighted": (
         lambda z, y: -jnp.sum(y * jnp.arange(1.0, K + 1)[None] * log_softmax(z), 1), ONE_HOT, ""
     ),
+    "a hinge": (
+        lambda z, y: jnp.sum(jnp.maximum(1 - (2 * y - 1) * z, 0), 1), ONE_HOT, "margins"
+    ),
     "cosines": (lambda z, y: -jnp.sum(z * y, 1) / jnp.linalg.norm(z, axis=1), ONE_HOT, ""),
 }  # fmt: skip
 
@@ -148,7 +151,7 @@ def with_slope(loss):
     return jax.jit(jax.value_and_grad(lambda output, ys: jnp.mean(loss(output, ys))))
 
 
-OFTEN = ("squares", "probabilities", "class logits", "weighted")
+OFTEN = ("squares", "a hinge", "probabilities", "class logits", "weighted")
 
 
 @pytest.mark.parametrize(

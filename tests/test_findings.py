@@ -920,6 +920,16 @@ CASES = {
         healthy=(of_gains([0.1], ["a", "b"]), an_end(is_linear=True)),  # without weights
         advises="Put an activation, such as a relu, behind each layer but the last.",
     ),
+    "a hinge behind a softmax": Case(
+        "targets",
+        an_end(kinds.MARGINS, **SOFTMAX),
+        "The loss is a hinge, of outputs beyond -1 and 1, and the output can reach 0 to 1 whatever "
+        "the weights.",
+        healthy=an_end(kinds.MARGINS),
+        layer=6,
+        advises="Take a tanh or no activation behind the last layer; for several classes rather a "
+        "softmax and its cross-entropy.",
+    ),
     "a loss of means": Case(
         "mixes",
         an_end(sees_labels=False, sees_all=True),

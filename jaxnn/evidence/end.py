@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .loss_kinds import Kind, Labels, kind_of, labels_of, trial_output
+from .loss_kinds import MARGINS, NUMBERS, Kind, Labels, kind_of, labels_of, trial_output
 from .trial import Trial, as_wide
 
 SCALES = (1e3, 1e6)  # of the last layer: what both reach is the end of what the output can reach
@@ -20,6 +20,7 @@ NEAR = 0.01  # of the range: ends at both scales that are the same
 SUM = 1e-3  # that shares may differ from a sum of 1
 SAME = 1e-6  # of a slope: two that are equal
 AWAY, NEARBY = 10.0, 1.0  # times the size of the inputs; of an output that would saturate
+BEYOND = 1.5  # added to outputs from 0 to 1: where a hinge has no slope for labels of 1
 LINEAR = 1e-3  # of a change: what a linear function bends by rounding alone
 
 
@@ -143,7 +144,13 @@ def _kind(trial: Trial, labels: Labels) -> Kind:
     known = None if first is None else trial.slope(at.astype(first.dtype))
     if first is None or known is None or not known.of_output.any():
         return Kind("", np.nan)
-    return kind_of(as_wide(known.of_output), at, labels, first.dtype.itemsize < 4)
+    kind = kind_of(as_wide(known.of_output), at, labels, first.dtype.itemsize < 4)
+    if kind.takes == NUMBERS and np.isin(labels.values, (-1, 0, 1)).all():
+        beyond = trial.slope((at + BEYOND).astype(first.dtype))
+        of_ones = None if beyond is None else beyond.of_output[labels.values == 1]
+        if of_ones is not None and of_ones.size and not of_ones.any():
+            return Kind(MARGINS, kind.constant)
+    return kind
 
 
 def _ends(values: np.ndarray, reach: Reach) -> tuple[float, float, float]:
@@ -200,14 +207,16 @@ def _is_linear(trial: Trial, output: np.ndarray, axis: int) -> bool | None:
         return None
     shares = _sums_to_one(output, axis)
     is_squashed = shares == "rows" or (output.min() > 0 and output.max() < 1)
-    far = NEARBY if is_squashed else AWAY
+    times = NEARBY if is_squashed else AWAY
     change = {
-        name: far * np.sqrt(np.mean(np.square(as_wide(v)))) * rng.normal(size=v.shape)
+        name: times * np.sqrt(np.mean(np.square(as_wide(v)))) * rng.normal(size=v.shape)
         for name, v in xs.items()
     }
-    outputs = [
-        trial.output({name: v + sign * change[name] for name, v in xs.items()}) for sign in (1, -1)
-    ]
+    moved = [{name: v + sign * change[name] for name, v in xs.items()} for sign in (1, -1)]
+    try:
+        outputs = [*map(trial.output, moved)]
+    except Exception:  # of a network that takes no such inputs
+        return None
     if any(v is None for v in outputs):
         return None
     with np.errstate(all="ignore"):
@@ -217,8 +226,8 @@ def _is_linear(trial: Trial, output: np.ndarray, axis: int) -> bool | None:
             else as_wide(np.asarray(v))
             for v in (trial.first, *outputs)
         )
-    moved, bent = np.linalg.norm(up - down), np.linalg.norm(up + down - 2 * middle)
-    return bool(bent <= LINEAR * moved) if np.isfinite(bent) and moved > 0 else None
+    far, bent = np.linalg.norm(up - down), np.linalg.norm(up + down - 2 * middle)
+    return bool(bent <= LINEAR * far) if np.isfinite(bent) and far > 0 else None
 
 
 def _log_odds(v: np.ndarray, axis: int, shares: str) -> np.ndarray:

@@ -11,6 +11,7 @@ At random outputs p, with labels y, the slope of each kind is a constant c times
     class logs             -y                                 of logarithms of probabilities
     over the batch         softmax(p), down the examples - y  a softmax along the wrong axis
     pairs                  p - mean(y)                        (B, 1) and (B,), broadcast
+    margins                as |p - y|, and 0 beyond 1         a hinge, of labels ±1
 
 c is below 0 if the loss rises as the fit improves. Weighted and unknown losses are of no kind.
 """
@@ -28,7 +29,7 @@ TOLERANCE_16 = 0.03
 NUMBERS, LOGITS, PROBABILITIES = "numbers", "logits", "probabilities"
 CLASS_LOGITS, CLASS_PROBABILITIES = "class logits", "class probabilities"
 CLASS_SHARES, CLASS_LOGS = "class shares", "class logs"
-OVER_BATCH, PAIRS = "over the batch", "pairs"
+OVER_BATCH, PAIRS, MARGINS = "over the batch", "pairs", "margins"
 
 
 class Labels(NamedTuple):

@@ -119,6 +119,8 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         classes="The loss takes labels from 0 to 1, and they go from {lowest:.3g} to "
         "{highest:.3g}: it has no lowest value that is a fit.",
         sums="The outputs of each example sum to 1, as of a softmax, and its labels do not.",
+        margins="The loss is a hinge, of outputs beyond -1 and 1, and the output can reach "
+        "{low:.3g} to {high:.3g} whatever the weights.",
         far="The labels have a root mean square of {label_size:.3g}, the output "
         "{size:.2g}: its last layer has to grow far first.",
     ),
@@ -128,6 +130,8 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         classes="Take one output for each class with a softmax and its cross-entropy; for numbers "
         "no activation and the mean squared error; or scale the labels to 0 and 1.",
         sums="Take a sigmoid for each output, with the binary cross-entropy.",
+        margins="Take a tanh or no activation behind the last layer; for several classes rather a "
+        "softmax and its cross-entropy.",
         far="Subtract from the labels their mean and divide by their standard deviation, and undo "
         "that behind the network.",
     ),
@@ -140,7 +144,8 @@ def targets(judged: Judged) -> Iterator[Sight]:
     The slope of the loss is that of an error of numbers, and 1 % of the labels are beyond what the
     output reaches with the last layer times ±1000 and ±1,000,000, or outputs of an example sum to 1
     and labels do not, or labels are a thousand times as large as the output and as 1; or it is that
-    of a binary cross-entropy, and labels lie outside of 0 to 1.
+    of a hinge, and the output does not reach -1; or that of a binary cross-entropy, and labels lie
+    outside of 0 to 1.
     """
     end = judged.end
     if end is None or not end.kind.takes:
@@ -150,6 +155,9 @@ def targets(judged: Judged) -> Iterator[Sight]:
     if end.kind.takes in (kinds.LOGITS, kinds.PROBABILITIES):
         if not (lowest >= -FEW and highest <= 1 + FEW):
             yield Sight(len(judged.names), values=values | {"how": "classes"})
+    elif end.kind.takes == kinds.MARGINS:
+        if end.reach.low > FEW - 1:
+            yield Sight(len(judged.names), values={"how": "margins", **end.reach._asdict()})
     elif end.kind.takes == kinds.NUMBERS and outside > FEW and end.reach.low < end.reach.high:
         values |= {"how": "reach", "outside": percent(outside), **end.reach._asdict()}
         yield Sight(len(judged.names), values=values)
