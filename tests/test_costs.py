@@ -1,5 +1,6 @@
 """What a flow computes and stores, counted in its program, next to that of a plain gradient."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -10,6 +11,7 @@ from jax.extend import core
 from problems import barriers_stay
 
 import jaxnn
+from experiments.bench import transformer
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 WORDS = 512
@@ -131,3 +133,65 @@ def test_the_cost_of_arrays_is_that_of_their_types():
 def test_the_cost_of_what_is_no_pair_is_refused():
     with pytest.raises(TypeError, match=r"expected a pair .*, got list"):
         jaxnn.train.cost_of([abs], np.ones(3))
+
+
+# Rows of the benchmark as counts, which do not depend on the machine
+
+WORK = re.compile(r"= \S+ (?:fusion|dot|custom-call|reduce|copy|transpose|concatenate)\(")
+
+
+def counts(f, *arguments):
+    """The kernels of a compiled program, and the bytes that they read and write."""
+    program = jax.jit(f).lower(*arguments).compile()
+    computations = re.split(r"\n(?=(?:ENTRY )?%)", program.as_text())
+    inlined = re.compile(r"%(fused|wrapped)_|%region_\d+\.\d+ ")
+    kernels = sum(len(WORK.findall(text)) for text in computations if not inlined.match(text))
+    return np.array([kernels, program.cost_analysis()["bytes accessed"]])
+
+
+def chain_and_gradient(memory):
+    """A flow through blocks of a transformer, and the gradient that it is compared with."""
+    drawn = transformer.draw(64, 64, 16, 8)
+    weights, x, cotangent = transformer.parted(jax.tree.map(jnp.asarray, drawn))
+    net, params = jaxnn.as_network([jaxnn.Run(transformer.block, weights, 64)])
+
+    def flow(params, x, cotangent):
+        return jaxnn.gradient_flow((net, params), x, cotangent=cotangent, memory=memory)
+
+    def gradient(weights, x, cotangent):
+        def forward(weights, x):
+            return jax.lax.scan(lambda z, p: (transformer.block(p, z), None), x, weights)[0]
+
+        return jax.vjp(forward, weights, x)[1](cotangent)
+
+    return counts(flow, params, x, cotangent), counts(gradient, weights, x, cotangent)
+
+
+def flow_and_backprop(activation):
+    """A flow of a Network, and its plain backward pass."""
+    net = jaxnn.Network((30, *[64] * 65, 1), activation, "binary")
+    params = jax.eval_shape(lambda key: jaxnn.init(net, key, stacked=True), jax.random.key(0))
+    types = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, jnp.float32), params)
+    xs, ys = np.ones((128, 30), np.float32), np.arange(128) % 2
+
+    def flow(params, xs, ys):
+        return flow_of_net(net, params, xs, ys, examples=False)
+
+    return tuple(
+        counts(f, types, xs, ys) for f in (flow, lambda *given: jaxnn.backprop(net, *given))
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("both", "option", "most"),
+    [
+        (chain_and_gradient, "all", (2.15, 0.51)),
+        (chain_and_gradient, "sqrt", (2.75, 0.52)),
+        (flow_and_backprop, "relu", (5.5, 2.5)),
+        (flow_and_backprop, "sigmoid", (4.6, 2.25)),
+    ],
+)
+def test_kernels_and_bytes_beside_those_of_the_gradient(both, option, most):
+    ours, theirs = both(option)
+    assert (ours <= most * theirs).all(), ours / theirs
