@@ -245,6 +245,25 @@ def test_a_branch_that_starts_at_zero_leaves_its_weights_without_gradient():
 
 
 @pytest.mark.parametrize(
+    ("name", "shape", "size", "delta", "is_named"),
+    [
+        ("gamma", (4,), -6.0, 0.0, False),
+        ("layer_scale", (4, 1, 1), -6.0, 0.0, False),  # of images
+        ("gamma", (4,), -2.0, 0.0, True),
+        ("gamma", (4,), -6.0, -np.inf, True),  # gets no gradient, so that it stays
+        ("bias", (4,), -6.0, 0.0, True),
+        ("kernel", (4, 4), -6.0, 0.0, True),
+    ],
+)
+def test_weights_behind_a_layer_scale_near_zero_are_not_named(name, shape, size, delta, is_named):
+    """As in ConvNeXt and EdgeNeXt, which start with 10^-6."""
+    paths, shapes = ("inside", "skip", "beside", name), ((4, 4), (4, 4), (4, 4), shape)
+    deltas, sizes = np.array((-7.0, 0.0, 0.0, delta)), np.array((0.0, 0.0, 0.0, size))
+    arrays = Arrays(np.ones(4, int), paths, shapes, np.arange(4), deltas, sizes)
+    assert [arrays.path[i] for i in arrays.starved] == ["inside"] * is_named
+
+
+@pytest.mark.parametrize(
     ("load", "tokens", "selected", "experts"),
     [
         ((0.0, 1.0, 0.0, 0.0), 32, 1, (2,)),

@@ -20,6 +20,7 @@ LARGE = 10.0  # times its like in other layers: an array of another size
 STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn, if its like in
 UNUSUAL = 2.0  # other layers are so much nearer to the others there, or in any case
 HOPELESS = 6.0
+SMALL_GAIN = -3.0  # the size of a gain below which a branch starts as if it were off
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ class Arrays:
         """Tell whether a layer has a zero array, below which weights get no Δ at first."""
         return bool(self.zero_at_start(layer) or self.zero_gains(layer))
 
+    def has_small_gain(self, layer: int) -> bool:
+        """Tell whether a gain of a layer starts near zero and learns, as a layer scale of 10^-6."""
+        return any(
+            self.size[i] <= SMALL_GAIN
+            and np.isfinite(self.size[i] + self.delta[i])
+            and self.shape[i][:1] == (int(np.prod(self.shape[i])),)
+            and not _is_bias(self.path[i])
+            for i in np.flatnonzero(self.layer == layer)
+        )
+
     def resized(self, stretches: tuple[Stretch, ...]) -> dict[int, float]:
         """Return the weights of another size than their like, by how many decades.
 
@@ -133,8 +144,8 @@ class Arrays:
         """The weights with far less Δ, next to their size, than others of their layer, in decades.
 
         Weights below a zero array, as at the end of a branch that starts at zero, get none at
-        first. Those that get little in every layer, as the logarithms of decay rates do, are no
-        fault.
+        first, and those behind a gain that starts near zero get next to none. Those that get little
+        in every layer, as the logarithms of decay rates do, are no fault.
         """
         behind = self._behind
         usual = np.zeros(len(behind))
@@ -153,6 +164,8 @@ class Arrays:
             weights = np.flatnonzero((self.layer == layer) & self.weights)
             ratio = self.ratio[weights]
             known = np.isfinite(ratio)
+            if self.has_small_gain(layer):
+                continue
             at_start = self.starts_at_zero(layer)
             for i in weights[known | np.isneginf(ratio)]:
                 others = self.ratio[weights[(weights != i) & known]]

@@ -804,7 +804,8 @@ def starved(judged: Judged) -> Iterator[Sight]:
     must also be a hundred times further behind than the array of the same name in other layers: the
     decay rates of a healthy Mamba get 10^-4 in all of them. Weights in a layer with a zero array
     that gets a gradient itself, such as the last gain of a branch, are not named: they learn after
-    the first step.
+    the first step. Nor are those in a layer with a gain below 10^-3 that gets one, such as a layer
+    scale.
     """
     for i, decades in judged.starved.items():
         values = {"decades": decades, "less": _less(decades)}
