@@ -196,6 +196,8 @@ def redraw(patient: Patient) -> Iterator[Sight]:
     With 2/fan_in where layers are of relu.
     """
     findings = [f for f in patient.verdict.findings if f.rule in ("zero", "equal", "drawn")]
+    if not findings:
+        return
     is_large = any(found.values.get("how") == "large" for found in findings)
     meant = patient.weights if is_large else _constant_weights(patient, findings)
     gain, rng = (2.0 if patient.is_of_relu else 1.0), np.random.default_rng(patient.seed)
@@ -203,7 +205,7 @@ def redraw(patient: Patient) -> Iterator[Sight]:
         at: (gain / _fan_in(patient, at)) ** 0.5 * rng.normal(size=patient.arrays[at].shape)
         for at in sorted(meant)
     }
-    if findings and new:
+    if new:
         change = Change(patient.with_arrays(new)) if is_large else _change(patient, new)
         std = "√(2/fan_in)" if gain == 2 else "1/√fan_in"
         yield made(change, arrays=patient.named(meant), std=std)

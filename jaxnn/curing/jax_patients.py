@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, PyTree
 
-from ..arrays.compiled import few_runs
+from ..arrays.compiled import few_runs, measuring
 from ..chain.chain import Chain, Link
 from ..chain.parameter_places import are_shared
 from ..evidence.jax_trial import JaxTrial
@@ -118,6 +118,7 @@ class NetworkPatient(Patient):
         return self.arrays
 
     @property
+    @measuring
     def parameters(self) -> Parameters:
         return Parameters.of(JaxTrial(self.network, self.params, self.xs))
 
