@@ -84,7 +84,8 @@ MENAGERIE = [*(ROOT / "experiments" / "menagerie").rglob("of_*.py")]
 OF_PACKAGES = ROOT / "experiments" / "laws" / "wide_networks.py"  # a law that may be left out
 CASEBOOK = [*(ROOT / "experiments" / "casebook" / "programs").glob("*.py")]
 PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswith(PEERS)]
-PEER_FILES += CASEBOOK
+RIVALS = [*(ROOT / "experiments" / "remedies" / "rivals").glob("of_*.py")]
+PEER_FILES += [*CASEBOOK, *RIVALS, ROOT / "experiments" / "bench" / "networks.py"]
 TESTS = [*(ROOT / "tests").glob("*.py")]
 
 

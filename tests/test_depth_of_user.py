@@ -376,7 +376,7 @@ def test_a_dry_run_runs_nothing_and_names_what_applies(file, tmp_path, capsys):
     assert swept(file, tmp_path / "run", "--dry-run", name="raising") == 0
     said = capsys.readouterr().out
     assert "activations" not in said
-    assert 'net.py:raising"\ntheory = false\ndepths = [' in said
+    assert 'net.py:raising"\naxes = []\ntheory = false\ndepths = [' in said
     assert "# 2 cells of 2 seeds; raising() of net.py has the costs" in said
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as f
 
 from experiments.remedies.rivals.networks import CLASSES, Network, Params
 
+LOSS = f.cross_entropy
 UNITS = {
     "softplus": f.softplus,
     "mish": f.mish,
@@ -149,3 +150,8 @@ def trained(
                 ]
             made.append([float((o.argmax(1) == y).double().mean()) for o in out])
     return np.array(made).T
+
+
+def given(xs: np.ndarray, ys: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return examples and their classes as torch takes them."""
+    return torch.tensor(xs), torch.tensor(ys).long()

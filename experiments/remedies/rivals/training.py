@@ -166,14 +166,14 @@ def _given(of: Network, data: Data) -> tuple[Any, Any]:
     xs, ys = _first(data)
     if of.framework != "torch":
         return jnp.asarray(xs), jnp.asarray(ys)
-    import torch
+    from experiments.remedies.rivals import of_torch
 
-    return torch.tensor(xs), torch.tensor(ys).long()
+    return of_torch.given(xs, ys)
 
 
 def _loss(of: Network) -> Any:
     if of.framework != "torch":
         return optax.softmax_cross_entropy_with_integer_labels
-    import torch
+    from experiments.remedies.rivals import of_torch
 
-    return torch.nn.functional.cross_entropy
+    return of_torch.LOSS
