@@ -13,6 +13,7 @@ is so of where(mask, logits, -inf), of an added -1e9, and of what a softmax leav
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -22,12 +23,15 @@ from jaxtyping import Array, Bool, Float
 from ..arrays.loops import barrier
 from ..arrays.spread import merged, spec_of, zeros
 from ..jaxpr.axis_kinds import EXAMPLES, FEATURES, POSITIONS, Axis
-from ..jaxpr.program import Step, primitives_in
+from ..jaxpr.program import Step, behind, primitives_in
 from .step_graph import Graph, Softmax
 
 WORDS = ("attention", "attn")  # in the names of kernels
 NAMES = ("target_name", "call_target_name", "name")  # parameters of a kernel that has one
 LOOPS = ("scan", "while", "cond")
+# What leaves logits of 0 as they are.
+SCALING = {"broadcast_in_dim", "convert_element_type", "copy", "div", "mul", "neg"}
+SCALING |= {"reshape", "squeeze", "transpose"}
 MASKED = -46.0  # below the largest logit of a row, with zero products: such a key gets nothing
 
 
@@ -128,17 +132,36 @@ def unread_of(graph: Graph) -> Iterator[str]:
 def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logits:
     """Return the logits of an attention; known are the constants and inputs of the program."""
     types = graph.flat.types
+    if not any(_may_be_masked(graph, attention, block.softmax) for block in attention.blocks):
+        values = _by_head(graph, attention, lambda softmax: softmax.logits, known)
+        return Logits(values, jnp.ones_like(values, bool))
     # Behind a barrier: else XLA computes the softmax of these zeros while it compiles.
     products = barrier({v: zeros(1, types[v])[0] for v in attention.products})
-
-    def together(value_of: Callable[[Softmax], int], known: dict[int, Any]) -> Array:
-        values = [b.by_head(graph.value(value_of(b.softmax), known)) for b in attention.blocks]
-        return jnp.concatenate(values, axis=-1) if len(values) > 1 else values[0]
-
+    together = partial(_by_head, graph, attention)
     logits = together(lambda softmax: softmax.logits, known | products)
     counts = together(lambda softmax: softmax.numerators, known | products) > 0
     least = jnp.max(jnp.where(counts, logits, -jnp.inf), axis=-1, keepdims=True) + MASKED
     return Logits(together(lambda softmax: softmax.logits, known), counts & (logits > least))
+
+
+def _by_head(
+    graph: Graph, attention: Attention, value_of: Callable[[Softmax], int], known: dict[int, Any]
+) -> Array:
+    """Return a value of each softmax of an attention, (heads, rows, keys)."""
+    values = [b.by_head(graph.value(value_of(b.softmax), known)) for b in attention.blocks]
+    return jnp.concatenate(values, axis=-1) if len(values) > 1 else values[0]
+
+
+def _may_be_masked(graph: Graph, attention: Attention, softmax: Softmax) -> bool:
+    """Tell whether something but factors is between products and exp, or behind that.
+
+    Without, the logits of products that are 0 are 0, and every key is seen.
+    """
+    products = {*attention.products}
+    above = [step for step in graph.flat.steps if products.isdisjoint(step.outputs)]
+    steps, _ = behind([softmax.logits], above)
+    is_scaled = all(step.eqn.primitive.name in SCALING for step in steps)
+    return not is_scaled or softmax.numerators != softmax.powers
 
 
 def _is_over_positions(graph: Graph, softmax: Softmax) -> bool:
