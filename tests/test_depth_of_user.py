@@ -182,8 +182,8 @@ def test_each_depth_has_a_verdict_and_theory_is_absent(file, tmp_path):
     assert second.startswith("net.py:build, its own, depth 3: ")
     assert f", {np.mean(rates):+.2f}"[:-1] in second
     assert says["what"]["settings"] == {
-        "network": "net.py:build", "theory": False, "depths": ["1", "3"], "width": ["4"],
-        "seeds": 2, "seed": 0,
+        "network": "net.py:build", "axes": [], "theory": False, "depths": ["1", "3"],
+        "width": ["4"], "seeds": 2, "seed": 0,
     }  # fmt: skip
     page = (tmp_path / "run" / names.REPORT).read_text("utf-8")
     assert second in page
