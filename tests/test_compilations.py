@@ -222,7 +222,9 @@ OFTEN = (
     "meanfield.chi",
 )
 # A checkup is a diagnosis and a training, of several programs; a cost is what is compiled.
-ANEW = {"checkup", "cost_of"}
+# A watch hands its numbers to a place of its own at each call, a cost is what is compiled, a sweep
+# builds networks of other sizes, and layers whose band is known are what other functions ask for.
+ANEW = {"checkup", "cost_of", "sweep", "meanfield.banded_layers"}
 GUARDED = ("forward", "meanfield.chi")  # of each way in which numbers reach a device
 
 
