@@ -31,6 +31,7 @@ CURES = {
     "looks-linear": "looks-linear",
     "skip": "a skip / √99 around each layer",
     "norm": "a norm in front of each layer",
+    "pre-norm": "a skip / √99 around a norm and each layer",
     "units": "tailored units",
 }
 

@@ -203,6 +203,10 @@ def with_norms(rng, plain, where, **_):
     return replace(plain, norms=(*layers(where, plain),))
 
 
+def with_pre_norms(rng, plain, where, root, **_):
+    return with_norms(rng, with_skips(rng, plain, where, root), where)
+
+
 def with_units(rng, plain, where, times, slope, named, by, **_):
     sigma = lambda z: float(times) * plain.leaky_relu(z, float(slope))  # noqa: E731
     made = replace(plain, sigmas=dict.fromkeys(layers(where, plain), sigma))
@@ -295,6 +299,12 @@ RULES = {
         rf"Put a norm in front of each of {WHERE}: f\(z / rms\(z\)\), with the root mean square "
         "over all numbers of an example",
         with_norms,
+    ),
+    "pre-norm": (
+        rf"Put a skip around each of {WHERE}, and inside of it a norm in front: z \+ "
+        r"f\(z / rms\(z\)\) / √(?P<root>\d+), with the root mean square over all numbers of an "
+        "example",
+        with_pre_norms,
     ),
     "units": (
         rf"Replace the activation in {WHERE} by (?P<times>{NUMBER}) · LeakyReLU\("
@@ -648,7 +658,7 @@ def of_branches_of_modules(rng):
 
 
 BY_FACTORS = {"scale", "scale by layer", "orthogonal"}
-EACH = BY_FACTORS | {"looks-linear", "skip", "norm", "units", "numbers"}
+EACH = BY_FACTORS | {"looks-linear", "skip", "norm", "pre-norm", "units", "numbers"}
 CASES = {
     "dense": (of_dense, EACH),
     "branches": (of_branches_of_jax, BY_FACTORS | {"branch scale"}),

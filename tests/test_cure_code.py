@@ -17,7 +17,7 @@ from jaxnn.curing.cures import patient_of, tried_on
 
 N, B, LAYERS = 32, 6, 14  # the fewest layers that units are tailored to
 OF_NUMBERS = "scale", "scale by layer", "orthogonal", "looks-linear"
-OF_STRUCTURE = "skip", "norm", "units"
+OF_STRUCTURE = "skip", "norm", "pre-norm", "units"
 MOST_LINES = 10
 
 

@@ -12,7 +12,7 @@ import jaxnn
 from jaxnn.curing.cures import Cure, patient_of, tried_on
 
 N, B, LAYERS = 8, 4, 14  # the fewest layers that units are tailored to
-KINDS = "scale", "skip", "units"
+KINDS = "scale", "skip", "pre-norm", "units"
 
 
 class Linear(nnx.Module):

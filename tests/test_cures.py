@@ -77,7 +77,8 @@ def test_a_norm_that_is_there_is_not_advised_again(rng):
     (norm,) = cures.tried_on(jax_patient(net, params, xs, cotangent=c), kinds=("norm",))
     assert not norm.works
     taken = jax_patient(norm.net, norm.net.params(norm.params), xs, cotangent=c)
-    assert len(cures.tried_on(taken, kinds=("norm",))) == 0
+    found = cures.tried_on(taken, kinds=("skip", "norm", "pre-norm"))
+    assert [cure.kind for cure in found] == ["skip"]
 
 
 @pytest.mark.slow
@@ -260,19 +261,19 @@ def test_kernels_and_relu_of_torch_are_found(torch):
     assert not module[0]._forward_hooks
 
 
-@pytest.mark.parametrize("kind", ["skip", "norm"])
-def test_blocks_of_torch_with_a_skip_or_a_norm(torch, kind, rng):
+@pytest.mark.parametrize("form", [changes.Skip(0.5), changes.Norm(), changes.PreNorm(0.5)])
+def test_blocks_of_torch_with_a_skip_or_a_norm(torch, form, rng):
     """Hooks do what a block that has it does; the module itself stays as it was."""
     module, x = of_torch(torch, False, rng, 4)
     names = [str(i) for i in range(4)]
     assert hooks.follow(module, names, x)
     assert not hooks.follow(module, names[::2], x)
-    form = changes.Skip(0.5) if kind == "skip" else changes.Norm()
     made = hooks.with_form(module, names, form)
     z = x
     for block in module:
         rms = (z.square().mean(1, keepdim=True) + 1e-6).sqrt()
-        z = z + 0.5 * block(z) if kind == "skip" else block(z / rms)
+        out = block(z if type(form) is changes.Skip else z / rms)
+        z = z + 0.5 * out if isinstance(form, changes.Skip) else out
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
     assert not module[0]._forward_hooks
     assert not module[0]._forward_pre_hooks
@@ -568,9 +569,10 @@ def test_the_experiment_has_a_row_for_each_change(tmp_path):
     schema.check(rows, columns.COLUMNS)
     assert rows["change"][0] == columns.BEFORE
     assert not np.isnan(rows["signal"][0])
-    assert {*rows["change"][1:]} >= {"scale", "scale by layer", "orthogonal", "skip", "norm"}
+    structures = {"skip", "norm", "pre-norm"}
+    assert {*rows["change"][1:]} >= {"scale", "scale by layer", "orthogonal", *structures}
     for change, own in zip(rows["change"], rows["own"], strict=True):
-        assert own == (change not in ("skip", "norm"))
+        assert own == (change not in structures)
     assert report.verdicts(rows)[0].startswith("1 of 1 ill networks are cured, to at most 0.0")
     assert EXPERIMENT.table(rows).row_count == 1
 

@@ -230,8 +230,8 @@ class Skip:
     def into(self, state: State) -> State:
         return state
 
-    def out(self, z: State, y: State) -> State:
-        return z + self.scale * y
+    def out(self, state: State, y: State) -> State:
+        return state + self.scale * y
 
     def code(self, layer: str, first: int) -> str:
         del first
@@ -246,12 +246,23 @@ class Norm:
         square = (state * state).mean(axis=tuple(range(1, state.ndim)), keepdims=True)
         return state * (square + EPS) ** -0.5
 
-    def out(self, z: State, y: State) -> State:
+    def out(self, state: State, y: State) -> State:
         return y
 
     def code(self, layer: str, first: int) -> str:
         axes = f"tuple(range({first}, z.ndim))"
         return f"{layer}(z * ((z * z).mean(axis={axes}, keepdims=True) + {EPS}) ** -0.5)"
+
+
+@dataclass(frozen=True)
+class PreNorm(Skip):
+    """A skip around a layer with a norm in front: z + scale · f(z / rms)."""
+
+    def into(self, state: State) -> State:
+        return Norm().into(state)
+
+    def code(self, layer: str, first: int) -> str:
+        return f"z + {self.scale:.6g} * {Norm().code(layer, first)}"
 
 
 def _formed(patient: Patient, form: Form) -> Iterator[Sight]:
@@ -287,6 +298,18 @@ def skip(patient: Patient) -> Iterator[Sight]:
 def norm(patient: Patient) -> Iterator[Sight]:
     """A norm in front of each layer that repeats."""
     return _formed(patient, Norm()) if _count(patient) else iter(())
+
+
+@CURES.rule(
+    "pre-norm",
+    says="Put a skip around each of {where}, and inside of it a norm in front: z + f(z / rms(z)) / "
+    "√{count}, with the root mean square over all numbers of an example.",
+    unless=("branch scale",),
+)
+def pre_norm(patient: Patient) -> Iterator[Sight]:
+    """A skip around each layer that repeats and a norm in front, with 1/√(layers) on the layer."""
+    count = _count(patient)
+    return _formed(patient, PreNorm(count**-0.5)) if count else iter(())
 
 
 @CURES.rule(

@@ -5,7 +5,7 @@ patient -> table of changes -> each measured: rate, signal, what is left of the 
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import MappingProxyType
@@ -257,7 +257,7 @@ def cures(
     and delta-orthogonal kernels with one factor. Where layers add to their state, factors
     1/√(branches) and 0 on the last product of each branch, as its program has it, and DeepNorm's
     where a norm follows the sum; elsewhere looks-linear weights where the activation is relu, a
-    skip around each layer, a norm in front, or `jaxnn.theory.tailored_relu` in place of the
+    skip around each layer, a norm in front, both, or `jaxnn.theory.tailored_relu` in place of the
     activation; nothing of that, and no factors for each layer, where layers share their weights, as
     the steps of a recurrent network do.
     A router that does not learn is tried with another size, in any network. Where a number format
@@ -362,7 +362,7 @@ def tried_on(
     try:
         for cure in _each_tried(patient, theory, kinds):
             log.log(LASTING, "tried: %s", cure.in_short)
-            tried += [] if _changes_nothing(cure, patient) else [cure]
+            tried += [] if _is_known(cure, patient, tried) else [cure]
     except KeyboardInterrupt:
         interrupted, seconds = True, 0.0
     order = ranked(tried, patient.network)
@@ -588,9 +588,18 @@ def _merged(flow: Flow, top: int) -> str:
     return "" if is_kept else "bfloat16 cannot tell examples apart at the top"
 
 
-def _changes_nothing(cure: Cure, patient: Patient) -> bool:
-    """Tell whether a change of structure changes nothing, as a norm in front of another one."""
+def _is_known(cure: Cure, patient: Patient, tried: Sequence[Cure]) -> bool:
+    """Tell whether a structure does what the network does, or one that was tried before.
+
+    As a norm in front of another norm, which also inside of a skip changes nothing.
+    """
     if cure.flow is None or cure.net is patient.network or cure.is_named:
         return False
-    now, before = (np.asarray(flow.log_gain, np.float64) for flow in (cure.flow, patient.flow))
-    return bool(np.allclose(now, before, rtol=0, atol=SAME * LN10 / 10, equal_nan=True))
+    structures = [c for c in tried if c.net is not patient.network and not c.is_named]
+    before = [patient.flow, *(c.flow for c in structures if c.flow is not None)]
+    # Δ of the arrays tells branches apart that hardly change the state.
+    now, *others = (
+        np.asarray([flow.log_gain, flow.log_theta], np.float64) for flow in (cure.flow, *before)
+    )
+    close = partial(np.allclose, now, rtol=0, atol=SAME * LN10 / 10, equal_nan=True)
+    return any(map(close, others))

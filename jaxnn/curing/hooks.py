@@ -23,13 +23,16 @@ NONE = ("GLU", "MultiheadAttention", "PReLU", "Softmax", "Softmax2d", "LogSoftma
 
 
 def with_form(module: Module, names: Sequence[str], form: Form) -> Module:
-    """Return a copy whose modules of these names are z -> out(z, f(z)) of z = into(state)."""
+    """Return a copy whose modules f of these names are state -> out(state, f(into(state)))."""
+    states: list[Tensor] = []  # of the modules that are being called, the innermost last
 
     def before(_: Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        states.append(args[0])
         return form.into(args[0]), *args[1:]
 
     def after(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return form.out(args[0], output)
+        del args  # with what the module was given in place of the state
+        return form.out(states.pop(), output)
 
     made = copy.deepcopy(module)
     for name in names:

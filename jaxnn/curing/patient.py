@@ -39,13 +39,13 @@ PerLayer = Float[np.ndarray, " L"]
 
 
 class Form(Protocol):
-    """A structure around a layer f, such as a skip: out(z, f(z)) with z = into(state)."""
+    """A structure around a layer f, such as a skip: out(state, f(into(state)))."""
 
     def into(self, state: State, /) -> State:
         """Return what the layer is given instead of its state."""
 
-    def out(self, z: State, y: State, /) -> State:
-        """Return what comes out, given what goes in and what the layer makes of it."""
+    def out(self, state: State, y: State, /) -> State:
+        """Return what comes out, given the state and what the layer makes of what it is given."""
 
     def code(self, layer: str, first: int, /) -> str:
         """Return all of that in Python, given a layer's name and the first axis of an example."""

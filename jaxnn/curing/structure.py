@@ -32,13 +32,12 @@ class Plain:
 
 @dataclass(frozen=True)
 class Formed(Plain):
-    """A layer f in another form: out(z, f(z)) of z = into(state)."""
+    """A layer f in another form: out(state, f(into(state)))."""
 
     form: Form
 
     def __call__(self, arrays: Tree, state: Tree) -> Any:
-        z = self.form.into(state)
-        return self.form.out(z, super().__call__(arrays, z))
+        return self.form.out(state, super().__call__(arrays, self.form.into(state)))
 
 
 @dataclass(frozen=True)
