@@ -10,6 +10,7 @@ motion. Neither has a background, and their ink follows the reader's scheme, dar
 
 import json
 import sys
+import textwrap
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +21,9 @@ DOCS = Path(__file__).parent
 DATA, PICTURE = DOCS / "data" / "three_lines.json", DOCS / "three_lines.svg"
 STILL = DOCS / "three_lines-still.svg"
 SECONDS = 90.0  # for the trainings of all changes
-WIDTH, HEIGHT = 560, 390
-LEFT, RIGHT, TOP, BOTTOM = 44, 96, 178, 50  # margins of the plot
+WIDTH, HEIGHT = 560, 414
+LEFT, RIGHT, TOP, BOTTOM = 44, 96, 202, 50  # margins of the plot
+CHARACTERS = 58  # of a line
 STYLE = """
 text { font: 19px Arial, "Liberation Sans", sans-serif; fill: #24292f; }
 .code { font: 17px ui-monospace, Menlo, Consolas, monospace; fill: #57606a; }
@@ -128,6 +130,10 @@ def drawn(told: Told, motion: str = "") -> str:
 
     left = f'10<tspan dy="-7" font-size="14">\N{MINUS SIGN}{-told.decades:.0f}</tspan>'
     arrives = '<tspan dy="7"> of the gradient arrives at the first layer</tspan>'
+    advised = "".join(
+        f'<tspan x="8" y="{118 + 24 * i}">{escape(line)}</tspan>'
+        for i, line in enumerate(textwrap.wrap(told.cure, CHARACTERS))
+    )
     bottom = HEIGHT - BOTTOM
     below = f"loss over {steps} steps, each with its best step size"
     return f"""\
@@ -137,8 +143,8 @@ def drawn(told: Told, motion: str = "") -> str:
 <g><text class="code" x="8" y="24">diagnosis = jaxnn.diagnose(layers, xs, ys, loss=loss)</text>
 <text class="ill" x="8" y="52">{told.word.capitalize()}: {left}{arrives}</text></g>
 <g class="second"><text class="code" x="8" y="90">cure = diagnosis.cures[0]</text>
-<text class="well" x="8" y="118">{escape(told.cure)}</text></g>
-<g class="third"><text class="code" x="8" y="156">train(cure.model)</text>
+<text class="well">{advised}</text></g>
+<g class="third"><text class="code" x="8" y="{TOP - 22}">train(cure.model)</text>
 <path class="axis" d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}" fill="none"/>
 <text class="quiet" x="8" y="{TOP + 12}">{most:.2g}</text>
 <text class="quiet" x="26" y="{bottom + 4}">0</text>

@@ -301,9 +301,9 @@ RULES = {
         with_norms,
     ),
     "pre-norm": (
-        rf"Put a skip around each of {WHERE}, and inside of it a norm in front: z \+ "
-        r"f\(z / rms\(z\)\) / √(?P<root>\d+), with the root mean square over all numbers of an "
-        "example",
+        rf"Put a norm in front of each of {WHERE}, and a skip around both: z \+ "
+        r"f\(z / rms\(z\)\) / √(?P<root>\d+)\. The rms is the root mean square over all numbers "
+        "of an example",
         with_pre_norms,
     ),
     "units": (

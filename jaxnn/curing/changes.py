@@ -302,8 +302,8 @@ def norm(patient: Patient) -> Iterator[Sight]:
 
 @CURES.rule(
     "pre-norm",
-    says="Put a skip around each of {where}, and inside of it a norm in front: z + f(z / rms(z)) / "
-    "√{count}, with the root mean square over all numbers of an example.",
+    says="Put a norm in front of each of {where}, and a skip around both: z + f(z / rms(z)) / "
+    "√{count}. The rms is the root mean square over all numbers of an example.",
     unless=("branch scale",),
 )
 def pre_norm(patient: Patient) -> Iterator[Sight]:
