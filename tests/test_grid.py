@@ -253,7 +253,7 @@ def test_cells_that_share_a_program_are_neighbours(config, monkeypatch):
     [
         (
             "widht = 3",
-            "has 'widht', which is not one of .*depths, activations, weights, hid",
+            "has 'widht', which is not one of .*depths, activations, weights, paired, hid",
         ),
         ('out = "/elsewhere"', "has 'out', which is not one of .*said on the command line alone"),
         ("overwrite = true", "has 'overwrite', which is not one of"),
