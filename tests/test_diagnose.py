@@ -22,7 +22,8 @@ from experiments.diagnose.experiment import Settings
 from experiments.pages import names
 from experiments.pages import report as pages
 from experiments.runs import files, store
-from jaxnn.cli import contract, source
+from jaxnn import returned
+from jaxnn.cli import source
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -538,7 +539,7 @@ def test_a_disk_that_fails(folder, flow, monkeypatch, capsys):
         raise OSError("out: cannot write rows.parquet: full")
 
     monkeypatch.setattr(files, "parquet", full)
-    monkeypatch.setattr(contract, "diagnose", lambda **_: jaxnn.Diagnosis(flow, "as given"))
+    monkeypatch.setattr(returned, "diagnose", lambda **_: jaxnn.Diagnosis(flow, "as given"))
     assert asked(folder, "made", "--out", str(folder / "full")) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "error: out: cannot write rows.parquet: full"
 

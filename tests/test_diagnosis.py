@@ -20,7 +20,7 @@ def square(out, ys):
 def assert_is(diagnosis, flow, words):
     np.testing.assert_allclose(diagnosis.flow.log_delta, flow.log_delta, rtol=1e-6)
     assert diagnosis.flow.names == flow.names
-    assert str(diagnosis) == f"{jaxnn.verdict(flow)}\n{words}."
+    assert str(diagnosis) == f"{jaxnn.verdict(flow)}\nMeasured with {words}."
     assert diagnosis.verdict.word == jaxnn.verdict(flow).word
 
 
@@ -48,7 +48,7 @@ def test_a_network_with_labels_and_a_notebook(rng):
     net = jaxnn.Network((N, N, N, 1), "tanh", "binary")
     params, (xs, ys) = draw_layers(rng, net.sizes, gaussian(1.0)), draw_batch(rng, net, 5)
     found = jaxnn.diagnose((net, params), xs, ys)
-    assert_is(found, jaxnn.gradient_flow((net, params), xs, ys), "Loss of the task")
+    assert_is(found, jaxnn.gradient_flow((net, params), xs, ys), "the loss of the task")
     page = found._repr_html_()
     assert "<p>" in page
     assert "<svg" in page
@@ -63,7 +63,7 @@ def test_modules_of_frameworks(rng, key, users_jax):
     assert found.flow.parameters.paths[:2] == (".layers[0].weight", ".layers[0].bias")
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(nnx.Linear(N, N, rngs=rngs), jnp.tanh, nnx.Linear(N, 2, rngs=rngs))
-    assert "random linear one, of seed 3" in str(jaxnn.diagnose(model, xs, seed=3))
+    assert "a random linear loss of seed 3" in str(jaxnn.diagnose(model, xs, seed=3))
 
 
 def test_a_module_of_torch(rng, torch):

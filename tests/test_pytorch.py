@@ -644,7 +644,7 @@ def test_a_loss_of_the_module_s_own(torch, form):
     check_torch(torch, flow, plain, x, lambda output: criterion(output, labels))
     found = jaxnn.diagnose(model, batch)
     np.testing.assert_array_equal(found.flow.log_delta, flow.log_delta)
-    assert "Loss of the module's own." in repr(found)
+    assert "Measured with the module's own loss." in repr(found)
     if form != "output":
         return
     for loss in (torch.nn.CrossEntropyLoss(), criterion):
