@@ -40,7 +40,7 @@ def test_a_function_and_layers(rng, each):
     ):
         flow = jaxnn.gradient_flow(made, xs, ys, loss=square)
         found = jaxnn.diagnose(model, xs, ys, loss=square, each=each)
-        assert_is(found, flow, "Measured with your loss")
+        assert_is(found, flow, "your loss")
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_a_module_of_torch(rng, torch):
     xs, ys = torch.randn(5, N), torch.randn(5, 2)
     flow = jaxnn.gradient_flow(model, xs, ys, loss=torch.nn.functional.mse_loss)
     found = jaxnn.diagnose(model, xs, ys, loss=torch.nn.functional.mse_loss)
-    assert_is(found, flow, "Measured with your loss")
+    assert_is(found, flow, "your loss")
 
 
 def test_what_is_no_network_is_one_sentence():

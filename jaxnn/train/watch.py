@@ -378,7 +378,7 @@ def measured_step(
         moved = after if chain is None else chain.params(after)
         update = update_of(net, before, moved, flow.log_delta.dtype)
     labels = [v for v in jax.tree.leaves(ys) if is_array(v)]
-    order = label_order(jnp.asarray(labels[0]), jnp) if len(labels) == 1 else None
+    order = label_order(whole(jnp.asarray(labels[0])), jnp) if len(labels) == 1 else None
     return flow, update, order
 
 
