@@ -340,7 +340,7 @@ def large_weight(step, model, xs):
 def test_a_diverging_training_of_torch_goes_on_with_its_alarm(change, text, path, torch):
     given = {"learning_rate": 1e30 if change is diverges else 0.01, "change": change}
     with pytest.warns(TrainingWarning, match=f"^Step 2: {text}.$"):
-        watch, params = trained(**given, ignore=("update", "state"))
+        watch, params = trained(**given, ignore=("update", "state", "linear"))
     (alarm,) = watch.watched.alarms
     assert (alarm.rule, alarm.step, alarm.path) == ("nonfinite", 2, path)
     assert not watch.failures
@@ -361,7 +361,9 @@ def test_of_several_processes_of_torch_the_first_writes(tmp_path, monkeypatch, t
     for name, value in (("is_initialized", True), ("get_rank", 1)):
         monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
     written = []
-    watch, _ = trained(folder=tmp_path, write=lambda *of: written.append(of), ignore=("update",))
+    watch, _ = trained(
+        folder=tmp_path, write=lambda *of: written.append(of), ignore=("update", "linear")
+    )
     assert steps_in(watch.watched) == [0, 2, 4]
     assert not written
     assert not [*tmp_path.iterdir()]
