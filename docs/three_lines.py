@@ -47,7 +47,7 @@ MOTION = """
 
 
 class Told(NamedTuple):
-    """What the three lines give.
+    """The results of the three lines, which the picture shows.
 
     word: the verdict on the gradient.
     decades: log₁₀ of what is left of it at the first layer.

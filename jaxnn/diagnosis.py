@@ -29,8 +29,7 @@ from .flow.record.flow import Flow
 from .flow.record.loss import random_loss
 from .flow.verdict.format_plan import Plan, plan
 from .flow.verdict.verdict import Verdict, verdict
-from .flow.view.chart import chart, svg
-from .flow.view.table import findings_as_html
+from .flow.view.chart import chart, with_picture
 from .models import Cuts, Model, as_network, is_of_torch, own_pytree
 from .network.checks import check_loss
 from .network.network import Network
@@ -115,11 +114,7 @@ class Diagnosis:
         return "\n".join((*self.sentences, f"{self.loss[:1].upper()}{self.loss[1:]}."))
 
     def _repr_html_(self) -> str:
-        try:
-            picture = svg(chart(self.flow))
-        except ImportError:  # without the extra `charts`
-            picture = ""
-        return findings_as_html(repr(self).split("\n")) + picture
+        return with_picture(repr(self).split("\n"), lambda: chart(self.flow))
 
 
 @measuring

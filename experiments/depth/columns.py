@@ -13,7 +13,7 @@ STATES = ("number", "underflow", "overflow", "zero")
 
 COLUMNS = {
     "activation": Column(TEXT, "name", "σ of the hidden layers"),
-    "weights": Column(TEXT, "name", "initialisation"),
+    "weights": Column(TEXT, "name", "initialisation; of a user's network the values of --axes"),
     "hidden": Column(TEXT, "name", "kind of block between hidden layers, and its scale"),
     "sigma_w": Column(REAL, "1", "σ_w of a hidden layer; missing where theory has none", True),
     "sigma_b": Column(REAL, "1", "standard deviation of the biases; missing if not known", True),

@@ -1,4 +1,4 @@
-"""What is expected of networks of PyTorch: which modules are their blocks, and what is said.
+"""Expectations for PyTorch networks, written by hand: their blocks, and what is said of them.
 
 `expected.csv` has for each network the patterns of its blocks, written by hand from its code, and
 the rules that should speak of it, with the reason; none for a healthy one.
@@ -20,7 +20,7 @@ PATH = Path(__file__).with_name("expected.csv")
 
 
 class Expected(NamedTuple):
-    """What is expected of a network.
+    """The blocks of a network, and the rules that should speak of it.
 
     blocks: patterns of the names of its blocks, whose * stands for what has no dot.
     says: the rules that should speak.

@@ -22,7 +22,7 @@ INDENT = " " * 4
 
 
 class Edit(NamedTuple):
-    """What is done to an array.
+    """A change of one array: what is done to it, and by how much.
 
     verb: multiply, fill, part, orthogonal, mirrored, delta or mirrored delta (in the centre of a
         kernel), halves, normal.
@@ -132,7 +132,7 @@ def _split(
 
 
 class Dialect(ABC):
-    """How edits of the arrays of a framework are written."""
+    """The way a framework writes edits: as lines of code that somebody would type there."""
 
     def lines(self, edits: Mapping[str, Edit]) -> list[str]:
         """Return the lines of edits by the paths of their arrays."""
@@ -147,7 +147,7 @@ class Dialect(ABC):
 
 
 class InPlace(Dialect):
-    """Of lists and dicts of arrays of JAX, which are set one after the other.
+    """Lists and dicts of JAX arrays: each edit is an assignment to an entry.
 
     name: of the pytree.
     leaves: the paths of its arrays.

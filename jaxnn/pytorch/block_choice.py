@@ -18,7 +18,7 @@ import numpy as np
 from .autograd_gates import Survey, survey
 from .cuts import Blocks, Options, are_apart, is_never_called, lies_in, listed, modules_of
 from .hooks import State, numbered
-from .products import Products
+from .multiply_adds import MultiplyAdds
 from .tensors import is_a, of_torch
 from .types import GradientEdge, Module, Tensor
 
@@ -139,7 +139,7 @@ def chain_of_blocks(
     options: Options,
     states: list[State],
     x: Tensor,
-    products: Products,
+    products: MultiplyAdds,
     top: GradientEdge,
     bottom: GradientEdge | None,
 ) -> Chain:
@@ -348,7 +348,7 @@ class _Search:
         known = self.shares.known
         return [state for state in states if any(p.ndim > 1 for p in known[state.cut].parameters())]
 
-    def coverage(self, chain: Chain, products: Products) -> Coverage:
+    def coverage(self, chain: Chain, products: MultiplyAdds) -> Coverage:
         """Return what the layers hold, and what else may be measured."""
         layers = chain.layers
         others = [

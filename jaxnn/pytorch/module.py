@@ -25,8 +25,8 @@ from .gradient_reach import Calls, Stopped, stopped
 from .hooks import Recorder, State, numbered
 from .inputs import entering, is_about_leaves
 from .label_pairs import refusing_pairs
+from .multiply_adds import MultiplyAdds
 from .operations import Heads, Operations, Recognised
-from .products import Products
 from .recurrent import Recurrent, Steps
 from .restore import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
@@ -181,13 +181,13 @@ class _Up(NamedTuple):
     calls: Calls
     recurrent: Recurrent
     operations: Operations
-    products: Products
+    products: MultiplyAdds
 
 
 def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads) -> _Up:
     module = call.module
     recorder = Recorder(strict=cutting.cuts is not None and not cutting.is_pattern)
-    calls, recurrent, products = Calls(), Recurrent(), Products()
+    calls, recurrent, products = Calls(), Recurrent(), MultiplyAdds()
     args, named, x = entering(call.inputs, call.is_leaf)
     entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
     parameters = {_plain(name): p for name, p in module.named_parameters()}

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .experts import Experts, experts_of
-from .products import Products
+from .multiply_adds import MultiplyAdds
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origin, Origins, Shift, axes_of, together
 from .tensors import numbers_of, tensors_in
 from .types import Arguments, Named, OpOverload, Tensor
@@ -161,7 +161,7 @@ class Operations:
         inputs: Sequence[Any],
         count: Callable[[], int],
         heads: Heads,
-        products: Products,
+        products: MultiplyAdds,
     ) -> None:
         self.torch, self.count, self.heads, self.products = torch, count, heads, products
         self.origins = Origins(torch)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..flow.record.flow import Flow
-from ..flow.view.chart import svg
-from ..flow.view.table import LN10, findings_as_html
+from ..flow.view.chart import with_picture
+from ..flow.view.table import LN10
 from ..texts import clean, cleaned, counted
 from .chart import sweep_chart
 from .points import SEED, Point, shown
@@ -137,11 +137,7 @@ class Sweep(Sequence[Row]):
         return "\n".join(self.sentences)
 
     def _repr_html_(self) -> str:
-        try:
-            picture = svg(self.chart())
-        except ImportError:  # without the extra `charts`
-            picture = ""
-        return findings_as_html(self.sentences) + picture
+        return with_picture(self.sentences, self.chart)
 
     def chart(self, x: str | None = None) -> Any:
         """Draw how much the gradient changes over the whole network, a line for each other cell.

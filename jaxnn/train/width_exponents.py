@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..flow.view.chart import svg
-from ..flow.view.table import findings_as_html
+from ..flow.view.chart import with_picture
 from ..texts import clean, counted, label
 from .width_chart import width_chart
 
@@ -188,11 +187,7 @@ class WidthCheck:
         return "\n".join(self.sentences)
 
     def _repr_html_(self) -> str:
-        try:
-            picture = svg(self.chart())
-        except ImportError:  # without the extra `charts`
-            picture = ""
-        return findings_as_html(self.sentences) + picture
+        return with_picture(self.sentences, self.chart)
 
     def chart(self) -> Any:
         """Draw sizes and changes after the last step against width, a line for each layer.

@@ -31,17 +31,17 @@ class Settings(runtime.Options):
     """Ill networks, their first cure, and the remedies known, trained."""
 
     networks: int = 20
-    """How many of the networks."""
+    """Number of networks, from the top of the table."""
     remedies: tuple[str, ...] = (CURE, *REMEDIES)
     """Names of remedies."""
     steps: tuple[str, ...] = ("300", "3000")
     """Numbers of steps after which they are compared."""
     seeds: int = 3
-    """How many seeds."""
+    """Number of seeds."""
     seed: int = 0
-    """The first of them."""
+    """The first seed."""
     seconds: int = 30
-    """For the training of cures."""
+    """Seconds that `jaxnn.cures` may train changes, for each network."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Reached(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What the first cure and the best of all others reach, after some steps.
+    """The accuracy of the first cure of a network beside that of all other remedies.
 
     others: all others, the best first.
     """

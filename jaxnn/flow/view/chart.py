@@ -1,7 +1,7 @@
 """Charts of flows, for a notebook or a file; with the extra `charts` (Altair)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from ...texts import drawable
 from ..formats.format_loss import histograms
 from ..formats.number_formats import NARROW
 from ..formats.ranges import FORMATS, NOISE
-from .table import assert_one
+from .table import assert_one, findings_as_html
 
 Altair = Any  # a chart of Altair, or a channel of one
 Json = Any
@@ -299,6 +299,20 @@ def _ticks(last: int) -> list[int]:
         if last <= 8 * digit * 10**power
     )
     return [1, *range(step, last + 1, step)] if step > 1 else [*range(1, last + 1)]
+
+
+def with_picture(sentences: Iterable[str], draw: Callable[[], Altair]) -> str:
+    """Return sentences as HTML, and below them their chart if it can be drawn.
+
+    Args:
+        sentences: findings, each a line.
+        draw: returns the chart; an ImportError is that of an extra that is not installed.
+    """
+    try:
+        picture = svg(draw())
+    except ImportError:  # without the extra `charts`
+        picture = ""
+    return findings_as_html(sentences) + picture
 
 
 def load_altair() -> Any:

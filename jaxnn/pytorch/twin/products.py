@@ -21,20 +21,13 @@ from .draws import Operator
 
 Origins = frozenset[str]
 STATE: Origins = frozenset({""})  # of what depends on the inputs
-AS_THEY_ARE = {  # what takes a state and weights, neither entry by entry nor as a product
-    *("embedding", "cat", "stack", "index", "index_put", "index_put_", "select_scatter"),
-    *("slice_scatter", "native_layer_norm", "native_group_norm", "native_batch_norm"),
-    *(
-        "_fused_rms_norm",
-        "copy_",
-        "_to_copy",
-        "expand",
-        "index_select",
-        "gather",
-        "constant_pad_nd",
-    ),
-    *("native_layer_norm_backward", "native_group_norm_backward", "embedding_dense_backward"),
-    *("native_batch_norm_backward", "_prelu_kernel_backward"),
+# What takes a state and weights, neither entry by entry nor as a product.
+AS_THEY_ARE = {
+    *("embedding", "embedding_dense_backward", "_prelu_kernel_backward", "_fused_rms_norm"),
+    *(f"native_{kind}_norm" for kind in ("layer", "group", "batch")),
+    *(f"native_{kind}_norm_backward" for kind in ("layer", "group", "batch")),
+    *("cat", "stack", "index", "index_put", "index_put_", "index_select", "gather", "expand"),
+    *("copy_", "_to_copy", "select_scatter", "slice_scatter", "constant_pad_nd"),
 }
 WAY_OUT = (
     "measure without theory, or write it of matrix products and convolutions, as nn.LSTMCell in a "

@@ -16,7 +16,7 @@ from .cuts import lies_in, modules_of
 from .types import Arguments, Module, Named, OpOverload, Output
 
 
-class Products:
+class MultiplyAdds:
     """The operations of matrix products, convolutions and attention, by modules.
 
     made: by each module itself, outside of the modules that it calls.
