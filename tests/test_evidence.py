@@ -4,6 +4,8 @@ The experiments themselves are tried on arrays, without a framework; that JAX an
 same numbers is another test.
 """
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ from jaxnn.evidence.data import Data
 from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence
 from jaxnn.evidence.jax_trial import JaxTrial
-from jaxnn.evidence.parameters import Draw, Noise
+from jaxnn.evidence.parameters import Draw, Noise, Parameters
 from jaxnn.evidence.trial import Slope, Trial
 
 B, N, K = 32, 6, 3
@@ -396,8 +398,32 @@ def test_torch_names_parameters_that_the_module_does_not_list(torch):
 
     xs = torch.randn(B, N)
     assert TorchTrial(Listed(torch.nn.ModuleList), xs).unregistered == ()
-    names = TorchTrial(Listed(list), xs).unregistered
+    names = TorchTrial(Listed(list), xs.requires_grad_()).unregistered
     assert names == tuple(f"blocks[{i}].{name}" for i in (0, 1) for name in ("weight", "bias"))
+
+
+@pytest.mark.slow
+def test_torch_names_tensors_that_learn_and_are_no_parameters(torch):
+    from jaxnn.evidence.torch_trial import TorchTrial
+
+    elsewhere = torch.randn(4, 3, requires_grad=True)
+
+    class Loose(torch.nn.Linear):
+        def forward(self, x):
+            made = torch.ones(4, requires_grad=True)  # by this call alone
+            return (super().forward(x) * self.gain * made) @ elsewhere
+
+    module = Loose(N, 4)
+    module.gain, module.target = torch.ones(4, requires_grad=True), torch.ones(4)
+    held = TorchTrial(torch.nn.Sequential(module), torch.randn(B, N)).unregistered
+    assert held == ("0.gain", "a tensor (4, 3) of no module")
+
+
+def test_equal_arrays_are_seen_but_for_those_of_one_number(rng):
+    v = rng.normal(size=(2, 4, 4))
+    arrays = {"a": v[0], "b": v[1], "c": v[0].copy(), "d": 0 * v[0], "e": 0 * v[0]}
+    trial = SimpleNamespace(weights=arrays, untouched_norms=(), repeated=(), unregistered=())
+    assert Parameters.of(trial).equal == (("a", "c"),)
 
 
 def test_a_diagnosis_has_the_evidence_and_the_verdict_says_it(rng):

@@ -862,6 +862,15 @@ CASES = {
         path="2.up",
         advises=DRAW,
     ),
+    "copies of one layer": Case(
+        "equal layers",
+        draws(HEALTHY, HEALTHY, HEALTHY, equal=(("2.up", "3.up"), ("2.down", "3.down"))),
+        "Layers 2 and 3 hold the same weights, as 2.up and 3.up are: copies of one layer.",
+        healthy=draws(HEALTHY, equal=(("1.up", "1.down"),)),  # of one layer
+        layer=2,
+        path="2.up",
+        advises="Draw the parameters of each anew: copy.deepcopy does not.",
+    ),
     "one module in a list": Case(
         "shared",
         draws(repeated=("blocks.0", "blocks.1")),
@@ -969,7 +978,14 @@ CASES = {
 }
 
 
-WELL = {"a head", "a head alone", "a power law", "layers that differ", "classes in order"}
+WELL = {
+    "a head",
+    "copies of one layer",
+    "a head alone",
+    "a power law",
+    "layers that differ",
+    "classes in order",
+}
 
 
 def verdict_of(given):

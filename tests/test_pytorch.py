@@ -585,6 +585,23 @@ def test_cuts_by_pattern(torch):
         names("body.u*")
 
 
+def test_names_are_the_module_s_own_whatever_holds_it(torch):
+    model, x = mlp(torch, (4,) * 4, torch.nn.Tanh), torch.randn(B, 4)
+    flow = torch_flow(model, x, mean_square)
+    inside = mlp(torch, (4,) * 4, torch.nn.Tanh)
+    inside.load_state_dict(model.state_dict())
+    inside[2] = torch.compile(inside[2])
+    for held in (
+        torch.nn.DataParallel(model),
+        torch.compile(torch.nn.DataParallel(model)),
+        torch.nn.DataParallel(torch.compile(inside)),
+    ):
+        of_held = torch_flow(held, x, mean_square)
+        assert of_held.names == flow.names
+        assert of_held.parameters.paths == flow.parameters.paths
+        np.testing.assert_array_equal(of_held.parameters.log_delta, flow.parameters.log_delta)
+
+
 def test_parameters_beyond_the_range_shared_and_without_a_gradient(torch):
     """In float32, against plain numbers in float64."""
     nn = torch.nn

@@ -14,6 +14,7 @@ from ..evidence.torch_trial import TorchTrial
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.record.flow import Flow
 from ..pytorch import autograd_parts
+from ..pytorch.cuts import opened
 from ..texts import clean, listed
 from . import code, hooks
 from .draws import MATRIX, Axes
@@ -46,9 +47,9 @@ class TorchPatient(Patient):
         cuts: str | Sequence[str] | None = None,
         seed: int = 0,
     ):
-        self.network, self.inputs, self.ys = module, inputs, ys
+        self.network, self.inputs, self.ys = opened(module), inputs, ys
         self.options: dict[str, Any] = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
-        super().__init__(dict(module.named_parameters()), seed)
+        super().__init__(dict(self.network.named_parameters()), seed)
         self.written: list[str] = []  # of what makes this structure of the user's own module
         self.at_first = self.params  # before all changes
 

@@ -27,6 +27,11 @@ class Draw:
     distinct: float
     gain: float
 
+    @property
+    def is_drawn(self) -> bool:
+        """True if its entries differ."""
+        return self.gain > 0 and not self.is_constant
+
     @classmethod
     def of(cls, v: np.ndarray) -> "Draw":
         """Return how weights (…, in, out) were drawn."""
@@ -66,19 +71,31 @@ class Parameters:
 
     draws: of each array of weights, by its path.
     untouched_norms, repeated, unregistered: as in `Trial`.
+    equal: arrays with the same entries, of which not all are one number, in groups of paths.
     """
 
     draws: Mapping[str, Draw]
     untouched_norms: tuple[str, ...]
     repeated: tuple[str, ...]
     unregistered: tuple[str, ...]
+    equal: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, trial: Trial) -> "Parameters":
         """Return what a trial shows of its parameters."""
         matrices = {path: v for path, v in trial.weights.items() if min(_two_largest(v)) > 1}
         draws = {path: Draw.of(v) for path, v in matrices.items()}
-        return cls(draws, trial.untouched_norms, trial.repeated, trial.unregistered)
+        drawn = {path: matrices[path] for path, draw in draws.items() if draw.is_drawn}
+        others = trial.untouched_norms, trial.repeated, trial.unregistered
+        return cls(draws, *others, _equal(drawn))
+
+
+def _equal(matrices: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:
+    """Return the paths of equal arrays, in groups of two and more."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for path, v in matrices.items():
+        groups.setdefault((v.shape, v.dtype, v.tobytes()), []).append(path)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 def _two_largest(v: np.ndarray) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..pytorch.cuts import COMPILED
+from ..pytorch.cuts import opened, parameters_of
 from ..pytorch.inputs import entering
 from ..pytorch.module import for_criterion
 from ..pytorch.restore import unchanged
@@ -35,7 +35,7 @@ class TorchTrial(Trial):
         loss: Loss | None = None,
         last: Sequence[str] = (),
     ):
-        self.module = getattr(module, COMPILED, module)
+        self.module = opened(module)
         self.inputs, self.given_ys, self.loss, self.last = inputs, ys, loss, last
         self._torch = sys.modules["torch"]
 
@@ -53,7 +53,7 @@ class TorchTrial(Trial):
     def weights(self) -> Arrays:
         known = {
             name: numbers_of(v)
-            for name, v in self.module.named_parameters()
+            for name, v in parameters_of(self.module).items()
             if v.requires_grad and v.ndim > 1 and v.numel() <= MOST_ENTRIES
         }
         return {name: np.moveaxis(v, (1, 0), (-2, -1)) for name, v in known.items()}
@@ -78,10 +78,20 @@ class TorchTrial(Trial):
 
     @property
     def unregistered(self) -> tuple[str, ...]:
-        known = {id(p) for p in self.module.parameters()}
+        used = self._leaves()
+        for known in (*self.module.parameters(), *tensors_in(self.inputs)):
+            used.pop(id(known), None)
+        names = [name for name, v in _held_aside(self.module) if used.pop(id(v), None) is not None]
+        lasting = self._leaves() if used else {}  # forward may make leaves of its own, each time
+        rest = (v for key, v in used.items() if key in lasting)
+        return *names, *(f"a tensor {(*v.shape,)} of no module" for v in rest)
+
+    def _leaves(self) -> dict[int, Tensor]:
+        """Return the tensors at which a gradient of the output ends, by their id."""
         with self._running(), self._torch.enable_grad():
-            used = _leaves_below(self._called(self.inputs)) - known
-        return tuple(name for name, v in _held_aside(self.module) if id(v) in used)
+            leaves = _leaves_below(self._called(self.inputs))
+        leaves.pop(id(self._entered), None)
+        return leaves
 
     def _is_called_alike(self, child: Module) -> bool:
         """Tell whether all calls of a module keep its shape, or all take the same tensor."""
@@ -139,7 +149,7 @@ class TorchTrial(Trial):
     @contextmanager
     def _last_times(self, factor: float) -> Iterator[None]:
         """Multiply the parameters of the last layer."""
-        parameters = dict(self.module.named_parameters())
+        parameters = parameters_of(self.module)
         before = {name: parameters[name].data for name in self.last if factor != 1}
         try:
             for name, v in before.items():
@@ -151,7 +161,7 @@ class TorchTrial(Trial):
 
     def _called(self, inputs: Inputs) -> Tensor | None:
         """Return what the loss takes of the output, if that is one tensor of floats."""
-        args, named, _ = entering(inputs)
+        args, named, self._entered = entering(inputs)
         output = for_criterion(self.loss, self.module(*args, **named))
         if not is_tensor(output) or not output.is_floating_point():
             return None
@@ -168,23 +178,26 @@ def _is_untouched(m: Module) -> bool:
     return not mean.any() and bool((variance == 1).all()) and not count.any()
 
 
-def _leaves_below(output: Tensor | None) -> set[int]:
+def _leaves_below(output: Tensor | None) -> dict[int, Tensor]:
     """Return the tensors that a gradient of an output comes to and ends at, by their id."""
     waiting = [] if output is None else [output.grad_fn]
-    seen, leaves = set[Any](), set[int]()
+    seen, leaves = set[Any](), dict[int, Tensor]()
     while waiting:
         node = waiting.pop()
         if node is not None and node not in seen:
             seen.add(node)
-            leaves.add(id(getattr(node, "variable", None)))
+            if hasattr(node, "variable"):
+                leaves[id(node.variable)] = node.variable
             waiting += [below for below, _ in node.next_functions]
     return leaves
 
 
 def _held_aside(module: Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters in plain lists and dicts of modules, which these do not look into."""
+    """Yield tensors that are no parameters: attributes of modules, and in their lists and dicts."""
     for name, m in module.named_modules():
         for key, held in vars(m).items():
+            if is_tensor(held):
+                yield f"{name}.{key}".lstrip("."), held
             if key.startswith("_") or not isinstance(held, list | tuple | Mapping):
                 continue
             for i, v in held.items() if isinstance(held, Mapping) else enumerate(held):

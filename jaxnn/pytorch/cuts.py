@@ -18,6 +18,7 @@ from .types import Cuts, Module
 NAMED = 8  # modules, at most, that an error message lists
 LISTS = ("ModuleList", "ModuleDict", "Sequential")
 COMPILED = "_orig_mod"  # the name that torch.compile puts between
+PARALLEL = ("DistributedDataParallel", "DataParallel")  # each holds one module, as `module`
 
 
 class Blocks(NamedTuple):
@@ -107,7 +108,7 @@ def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
     chosen: dict[str, Any] = {}
     is_pattern = False
     for cut in cuts:
-        name = _plain(cut) if isinstance(cut, str) else names.get(id(_opened(cut)))
+        name = plain_name(cut) if isinstance(cut, str) else names.get(id(opened(cut)))
         found = [] if name is None or name not in known else [name]
         if name is not None and not found:
             found = [path for path in known if path and _matches(path, name)]
@@ -125,7 +126,23 @@ def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
 
 def modules_of(module: Module) -> dict[str, Any]:
     """Return all modules by name, without what compilation puts into it."""
-    return {_plain(name): _opened(m) for name, m in module.named_modules()}
+    return {plain_name(name): opened(m) for name, m in module.named_modules()}
+
+
+def parameters_of(module: Module) -> dict[str, Any]:
+    """Return all parameters by name, as `modules_of` has modules."""
+    return {plain_name(name): p for name, p in opened(module).named_parameters()}
+
+
+def opened(module: Module) -> Any:
+    """Return a module without what compiles it, or spreads it over devices."""
+    while True:
+        if hasattr(module, COMPILED):
+            module = getattr(module, COMPILED)
+        elif any(is_a(module, kind) for kind in PARALLEL):
+            module = module.module
+        else:
+            return module
 
 
 def options_in(module: Module) -> Options:
@@ -207,12 +224,9 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "") or "no modules in it"
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name without what compilation puts into it."""
     return ".".join(part for part in name.split(".") if part != COMPILED)
-
-
-def _opened(module: Module) -> Any:
-    return getattr(module, COMPILED, module)
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -20,7 +20,16 @@ from .backward_consensus import Agreed, agreed
 from .backward_passes import Descent, Look
 from .block_choice import Coverage, chain_of_blocks, check_batch, reached_states
 from .custom_functions import inner_parameters, no_checkpoints
-from .cuts import COMPILED, Options, listed, modules_of, named_cuts, options_in
+from .cuts import (
+    Options,
+    listed,
+    modules_of,
+    named_cuts,
+    opened,
+    options_in,
+    parameters_of,
+    plain_name,
+)
 from .gradient_reach import Calls, Stopped, stopped
 from .hooks import Recorder, State, numbered
 from .inputs import entering, is_about_leaves
@@ -82,7 +91,7 @@ def measured(
     if loss is not None and cotangent is not None:
         raise TypeError("loss, cotangent: expected one of them, got both")
     torch = sys.modules["torch"]
-    module = getattr(module, COMPILED, module)
+    module = opened(module)
     _check_module(torch, module)
     cutting, call = _Cutting.of(module, cuts), Call(module, inputs, ys, loss, cotangent)
 
@@ -190,9 +199,8 @@ def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads) -> _Up:
     calls, recurrent, products = Calls(), Recurrent(), MultiplyAdds()
     args, named, x = entering(call.inputs, call.is_leaf)
     entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
-    parameters = {_plain(name): p for name, p in module.named_parameters()}
     operations = Operations(
-        torch, parameters, entered_by, lambda: len(recorder.states), heads, products
+        torch, parameters_of(module), entered_by, lambda: len(recorder.states), heads, products
     )
     with (
         recorder.hooked(cutting.chosen),
@@ -214,7 +222,7 @@ def _gone_down(
 ) -> Measured:
     """Go down from the output of a pass up, and note all that is said of the module."""
     module = call.module
-    every = dict(module.named_parameters())
+    every = parameters_of(module)
     up.recorder.closed()
     _check_called(up.recorder, cutting)
     top, cotangent = call.top(up.output, len(up.x))
@@ -244,12 +252,11 @@ def _gone_down(
         i for i, s in enumerate(up.recorder.states) if any(s is cut_state for cut_state in chosen)
     ]
     recognised = up.operations.recognised(lambda at: bisect_left(places, at) + 1)
-    logs = {_plain(name): log for name, log in found.parameters.items()}
     return Measured(
         states=parts,
-        found=found._replace(parameters=logs),
-        parameters={_plain(name): p for name, p in parameters.items()},
-        layers={_plain(name): descent.layers_of(p) for name, p in parameters.items()},
+        found=found,
+        parameters=parameters,
+        layers={name: descent.layers_of(p) for name, p in parameters.items()},
         recognised=recognised,
         loss=None if cotangent is not None else float(top.detach()),
         broken=_broken(module, states, found, top, taken),
@@ -283,10 +290,6 @@ def _layers(
             f"{cutting.cuts} it comes to none"
         )
     return states, taken, None
-
-
-def _plain(name: str) -> str:
-    return name.replace(f"{COMPILED}.", "")
 
 
 # What is run
@@ -426,7 +429,9 @@ def _broken(
     if given.isfinite().all() and all(np.isfinite(v).all() for v in values):
         return ()
     tensors = (*module.named_parameters(), *module.named_buffers())
-    return tuple(_plain(n) for n, v in tensors if id(v) not in taken.parameters and is_broken(v))
+    return tuple(
+        plain_name(n) for n, v in tensors if id(v) not in taken.parameters and is_broken(v)
+    )
 
 
 # Notes
@@ -473,9 +478,7 @@ def _on_input(x: Tensor, found: Agreed, entered: bool) -> Iterable[str]:
 
 def _on_parameters(parameters: Mapping[str, Any], taken: Survey) -> Iterable[str]:
     without = [
-        _plain(name)
-        for name, p in parameters.items()
-        if p.requires_grad and id(p) not in taken.parameters
+        name for name, p in parameters.items() if p.requires_grad and id(p) not in taken.parameters
     ]
     if without:
         yield f"No gradient comes to {listed(without)}."

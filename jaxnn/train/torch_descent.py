@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from ..pytorch.cuts import COMPILED
+from ..pytorch.cuts import opened
 from ..pytorch.inputs import called, entering
 from ..pytorch.module import Call, recording
 from ..pytorch.restore import unchanged
@@ -52,7 +52,7 @@ def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
     """Return a copy of a module, and one of its optimiser that holds the copy's parameters."""
     torch = sys.modules["torch"]
     memo: dict[int, Any] = {}
-    module = getattr(module, COMPILED, module)
+    module = opened(module)
     try:
         copied = copy.deepcopy(module, memo)
     except Exception as error:

@@ -23,6 +23,7 @@ from ..evidence.torch_trial import TorchTrial
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
+from ..pytorch.cuts import parameters_of
 from ..pytorch.tensors import log_norm, log_norms, numbers_of, tensors_in
 from ..pytorch.types import Module
 from .label_order import LabelOrder, label_order
@@ -85,7 +86,7 @@ class TorchWatch(Recorder):
             cuts=self.cuts,
             entries=self.options.entries,
         )
-        parameters = dict(self.module.named_parameters())
+        parameters = parameters_of(self.module)
         begun.before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
         begun.flow = flow
         labels = tensors_in(ys)
@@ -113,7 +114,7 @@ class TorchWatch(Recorder):
             self.stepped(begun.step, value, **sizes)
             return
         with self.recording(begun.step):
-            parameters = dict(self.module.named_parameters())
+            parameters = parameters_of(self.module)
             update = begun.update([parameters[path] for path in begun.before])
             self.measured(begun.step, begun.flow, update, value, begun.labels, **sizes)
             if begun.evidence is not None:

@@ -114,6 +114,36 @@ def equal(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
+    "equal layers",
+    "Layers {layers} hold the same weights, as {paths} are: copies of one layer.",
+    advises="Draw the parameters of each anew: copy.deepcopy does not.",
+    rank=PARAMETERS,
+    unless="drawn equal",
+    healthy=True,
+)
+def equal_layers(judged: Judged) -> Iterator[Sight]:
+    """Layers that are copies of one.
+
+    Half of the matrices of a layer, at least, have the entries of those of another one, as
+    `torch.nn.TransformerEncoder` copies the layer that it is given. They learn to differ, since
+    what enters them does; a theory of independent weights is not about them.
+    """
+    groups = () if judged.parameters is None else judged.parameters.equal
+    group_of = {path: i for i, group in enumerate(groups) for path in group}
+    alike: dict[frozenset[int], list[int]] = {}
+    for layer, paths in _by_layer(judged).items():
+        copied = [group_of[path] for path in paths if path in group_of]
+        if copied and len(copied) >= HALF * len(paths):
+            alike.setdefault(frozenset(copied), []).append(layer)
+    copies = max(alike, key=lambda of: len(alike[of]), default=frozenset[int]())
+    layers = alike.get(copies, [])
+    if len(layers) > 1:
+        group = groups[min(copies)]
+        values = {"layers": few_of(map(str, layers)), "paths": few_of(map(clean, group))}
+        yield Sight(layers[0], clean(group[0]), values)
+
+
+@FINDINGS.rule(
     "shared",
     "{paths} are one module: {count} times the same parameters.",
     advises="If several layers are meant, make each of its own: [make() for _ in range(n)], not "
@@ -144,8 +174,8 @@ def shared(judged: Judged) -> Iterator[Sight]:
 def unlisted(judged: Judged) -> Iterator[Sight]:
     """Parameters that the module does not list.
 
-    PyTorch: in the graph of the output are tensors that learn, held in a list, tuple or dict of a
-    module, and not among its parameters.
+    PyTorch: in the graph of the output are tensors that learn and are not among the parameters of
+    the module, but in a list, tuple or dict of it, a plain attribute, or in no module.
     """
     paths = () if judged.parameters is None else judged.parameters.unregistered
     if paths:

@@ -20,7 +20,7 @@ from ...errors import NoTwinError
 from ..autograd_gates import Survey
 from ..backward_passes import Descent, Pass, Rule, scaled_pass
 from ..block_choice import reached_states
-from ..cuts import COMPILED, listed, modules_of
+from ..cuts import listed, modules_of, opened
 from ..hooks import Recorder, State, numbered
 from ..inputs import entering, is_about_leaves
 from ..module import Call, recording
@@ -92,7 +92,7 @@ class Twin:
     """
 
     def __init__(self, call: Call, cuts: tuple[str, ...], replicas: int) -> None:
-        module = getattr(call.module, COMPILED, call.module)
+        module = opened(call.module)
         self.call, self.cuts = call._replace(module=module), cuts
         self.chosen = {name: m for name, m in modules_of(module).items() if name in cuts}
         self.replicas = replicas
