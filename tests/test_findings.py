@@ -112,6 +112,17 @@ def heads(*logits, entropy=0.01):
     return jaxnn.flow.AttentionHeads(logits, entropy, most, layers, (1,) * count, numbers, paths)
 
 
+def attentions(logits, shares):
+    """Attentions of two heads each, of the first layers, the largest entropy of which is 2."""
+    logits, entropy = (np.repeat(np.array(v, float), 2) for v in (logits, shares))
+    layers = tuple(np.repeat(np.arange(1, len(logits) // 2 + 1), 2).tolist())
+    count = len(layers)
+    return jaxnn.flow.AttentionHeads(
+        logits, 2 * entropy, np.full(count, 2.0), layers, (1,) * count, (1, 2) * (count // 2),
+        tuple((f"{layer}.up",) for layer in layers),
+    )  # fmt: skip
+
+
 def experts(*load):
     """A router of layer 2 with its experts, of 32 tokens."""
     count = len(load)
@@ -188,6 +199,8 @@ WITHOUT_ACTIVATION = (
 SIX = {"log_delta_example": np.zeros((6, 2))}
 NAN_FROM_3 = dict.fromkeys((3, 4, 5, 6), np.nan)
 CUT_BELOW_4 = dict.fromkeys((1, 2, 3), NONE)
+ONE_STATE = {"decades": CUT_BELOW_4, "log_spread": dict.fromkeys((4, 5, 6), NONE)}
+SMALL_GAINS = {(2, "down"): np.log10(5e-7), (3, "down"): np.log10(5e-7)}
 ZERO_4 = {(4, "up"): NONE, (4, "down"): NONE}
 OTHERS = "the other weights there"
 
@@ -437,6 +450,15 @@ CASES = {
         "square of 1e+02.",
         healthy=a_flow(log_mean_square={2: 4 * LN10}),
         layer=3,
+    ),
+    "an attention unlike all others": Case(
+        "attention",
+        a_flow(attention=attentions([0.1, 0.2, 82.0], [1.0, 0.99, 0.06])),
+        "Attention of layer 3 (block) is saturated in all 2 heads: largest logit 82, entropy 0.12 "
+        "of 2.00; all others have logits of 0.2 at most and 90 % of it or more.",
+        healthy=a_flow(attention=attentions([0.1, 0.2, 82.0], [1.0, 0.85, 0.06])),
+        layer=3,
+        path="3.up",
     ),
     "one saturated head": Case(
         "attention",
@@ -963,11 +985,41 @@ CASES = {
             decades=CUT_BELOW_4, log_mean_square={3: 2 * np.log(2)}, log_spread={3: -3}
         ),
         "3.down turns all units of layer 3 (block) off: its entries have a root mean square of 2, "
-        "as the state has, and from layer 3 (block) down Δ is exactly zero.",
+        "and from layer 3 (block) down Δ is exactly zero.",
         healthy=a_flow_with_biases(log_mean_square={3: 2 * np.log(2)}, log_spread={3: -3}),
         layer=3,
         path="3.down",
         advises="Set it to 0.",
+    ),
+    "units that a bias inside of a layer turns off": Case(
+        "cut",
+        a_flow_with_biases(sizes={(4, "down"): 1.0}, **ONE_STATE),
+        "4.down turns all units of layer 4 (block) off: its entries have a root mean square of 20, "
+        "and from layer 3 (block) down Δ is exactly zero.",
+        healthy=a_flow_with_biases(sizes={(4, "down"): 1.0}),
+        layer=4,
+        path="4.down",
+        advises="Set it to 0.",
+    ),
+    "units that a gain turns off": Case(
+        "cut",
+        a_flow_with_biases(sizes={(4, "down"): NONE}, deltas={(4, "down"): NONE}, **ONE_STATE),
+        "4.down is zero and turns all units of layer 4 (block) off: from layer 3 (block) down Δ is "
+        "exactly zero.",
+        healthy=a_flow_with_biases(sizes={(4, "down"): NONE}),
+        layer=4,
+        path="4.down",
+        advises="Set it to 1.",
+    ),
+    "a layer scale": Case(
+        "branches",
+        a_flow_with_biases(sizes=SMALL_GAINS),
+        "Gains such as 2.down, in 2 layers, start at 1e-06: their branches add next to nothing, and "
+        "the weights in these get as little gradient until the gains have grown.",
+        healthy=a_flow_with_biases(sizes={(2, "down"): -2.0}),
+        layer=2,
+        path="2.down",
+        advises="Adam's steps make up for it; for SGD start them at 0.1.",
     ),
     "units": Case(
         "units",
@@ -979,6 +1031,7 @@ CASES = {
 
 
 WELL = {
+    "a layer scale",
     "a head",
     "copies of one layer",
     "a head alone",
@@ -1018,6 +1071,12 @@ def test_what_is_well_is_told_from_what_stands_out():
     assert ([f.rule for f in steady.findings], steady.well) == (["rate"], True)
     for name, case in CASES.items():
         assert verdict_of(case.ill).well == (name in WELL), name
+
+
+def test_branches_that_start_near_zero_are_no_lines():
+    flow = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2, 7)})
+    rules = [f.rule for f in verdict_of((flow, an_end(is_linear=True))).findings]
+    assert rules == ["rate", "branches"]
 
 
 def test_what_makes_less_than_a_thousand_is_usual():

@@ -91,23 +91,37 @@ class Arrays:
 
     def zero_gains(self, layer: int) -> list[int]:
         """Return the arrays of one axis of a layer that are zero and get a Δ, but for biases."""
+        return [i for i in self.gains_of_zero(layer) if not np.isneginf(self.delta[i])]
+
+    def gains_of_zero(self, layer: int) -> list[int]:
+        """Return the arrays of one axis of a layer that are zero, but for biases."""
         zero = (self.layer == layer) & ~self.weights & np.isneginf(self.size)
-        zero &= ~np.array([_is_bias(path) for path in self.path], bool)
-        return np.flatnonzero(zero & ~np.isneginf(self.delta)).tolist()
+        return [i for i in np.flatnonzero(zero).tolist() if not _is_bias(self.path[i])]
+
+    def large_offsets(self, layer: int) -> list[int]:
+        """Return the arrays of one axis of a layer that are far larger than all of their name."""
+        names = np.array([_unnumbered(path) for path in self.path])
+        far = []
+        for i in np.flatnonzero((self.layer == layer) & ~self.weights & np.isfinite(self.size)):
+            others = self.size[(names == names[i]) & ~self.weights & (self.layer != layer)]
+            if len(others) and self.size[i] - max(others) >= np.log10(LARGE):
+                far.append(int(i))
+        return far
 
     def starts_at_zero(self, layer: int) -> bool:
         """Tell whether a layer has a zero array, below which weights get no Δ at first."""
         return bool(self.zero_at_start(layer) or self.zero_gains(layer))
 
-    def has_small_gain(self, layer: int) -> bool:
-        """Tell whether a gain of a layer starts near zero and learns, as a layer scale of 10^-6."""
-        return any(
-            self.size[i] <= SMALL_GAIN
+    def small_gains(self, layer: int) -> list[int]:
+        """Return the gains of a layer that start near zero and learn, as a layer scale of 10^-6."""
+        return [
+            i
+            for i in np.flatnonzero(self.layer == layer).tolist()
+            if self.size[i] <= SMALL_GAIN
             and np.isfinite(self.size[i] + self.delta[i])
             and self.shape[i][:1] == (int(np.prod(self.shape[i])),)
             and not _is_bias(self.path[i])
-            for i in np.flatnonzero(self.layer == layer)
-        )
+        ]
 
     def resized(self, stretches: tuple[Stretch, ...]) -> dict[int, float]:
         """Return the weights of another size than their like, by how many decades.
@@ -164,7 +178,7 @@ class Arrays:
             weights = np.flatnonzero((self.layer == layer) & self.weights)
             ratio = self.ratio[weights]
             known = np.isfinite(ratio)
-            if self.has_small_gain(layer):
+            if self.small_gains(layer):
                 continue
             at_start = self.starts_at_zero(layer)
             for i in weights[known | np.isneginf(ratio)]:
@@ -182,8 +196,13 @@ class Arrays:
         """
         groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         for i, (path, shape) in enumerate(zip(self.path, self.shape, strict=True)):
-            groups.setdefault((re.sub(r"\d+", "", path, count=1), shape), []).append(i)
+            groups.setdefault((_unnumbered(path), shape), []).append(i)
         return [np.array(group) for group in groups.values()]
+
+
+def _unnumbered(path: str) -> str:
+    """Return a path without the number of its layer."""
+    return re.sub(r"\d+", "", path, count=1)
 
 
 def _is_bias(path: str) -> bool:

@@ -285,11 +285,13 @@ def linear(judged: Judged) -> Iterator[Sight]:
     """Layers without an activation between them.
 
     Two layers or more have weights, and the output, or its log-odds behind a sigmoid or softmax,
-    changes in proportion to a change of the inputs by ten times their size. Without a loss nothing
-    is said: lines are studied too.
+    changes in proportion to a change of the inputs by ten times their size. Layers do not count
+    whose branches start near zero, by a gain. Without a loss nothing is said: lines are studied
+    too.
     """
     arrays, end = judged.arrays, judged.end
-    count = len(np.unique(arrays.layer[arrays.weights]))
+    layers = np.unique(arrays.layer[arrays.weights]).tolist()
+    count = sum(not (arrays.small_gains(i) or arrays.zero_gains(i)) for i in layers)
     if end and end.is_linear and count > 1 and not np.isnan(end.loss):
         yield Sight(values={"count": count})
 

@@ -32,6 +32,7 @@ BROKEN, END, DATA, PARAMETERS, UNSEEN, CUT, RATE, LAYERS, STATES, ARRAYS, LAST =
 LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the next largest
 STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
 SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
+SHARP, FLAT, OTHER_LOGIT = 0.25, 0.9, 30.0  # entropy of one attention and of all others; times
 LARGEST_FLOAT16 = 65504.0
 ALONE = 1e-9  # of a position's Δ, all others have less
 ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
@@ -334,13 +335,16 @@ def zero(judged: Judged) -> Iterator[Sight]:
         unknown="Nothing passes layer {name}: from layer {below} down Δ is exactly zero, every "
         "path being cut, as by stop_gradient or by units that are off for the whole batch.",
         bias="{path} turns all units of layer {name} off: its entries have a root mean square of "
-        "{size:.3g}, as the state has, and from layer {below} down Δ is exactly zero.",
+        "{size:.3g}, and from layer {below} down Δ is exactly zero.",
+        gain="{path} is zero and turns all units of layer {name} off: from layer {below} down Δ is "
+        "exactly zero.",
     ),
     advises=one_of(
         "why",
         unknown="Take stop_gradient away there; of units that are off, draw weights and biases "
         "again, biases at 0.",
         bias="Set it to 0.",
+        gain="Set it to 1.",
     ),
     rank=CUT,
     unless="oneunit relulogits",
@@ -349,18 +353,20 @@ def all_cut(judged: Judged) -> Iterator[Sight]:
     """A layer that nothing passes.
 
     The same without zero weights, for example behind `stop_gradient`, or because all units are off
-    for the whole batch. If the state below is little but a bias, it is named.
+    for the whole batch. A bias that the state below is little but, or that is ten times as large as
+    all of its name in other layers, is named, and a gain of zeros.
     """
-    cut, bias = judged.cut, judged.silencing_bias
+    cut, silencer = judged.cut, judged.silencer
     if not cut or cut.above is None or cut.zero:
         return
     values: dict[str, object] = {"below": judged.label(cut.below), "why": "unknown"}
-    if bias is None:
+    if silencer is None:
         yield Sight(cut.above, values=values)
     else:
         arrays = judged.arrays
-        values |= {"why": "bias", "size": 10 ** arrays.size[bias]}
-        yield Sight(int(arrays.layer[bias]), arrays.path[bias], values)
+        size = 10 ** arrays.size[silencer]
+        values |= {"why": "bias" if size else "gain", "size": size}
+        yield Sight(int(arrays.layer[silencer]), arrays.path[silencer], values)
 
 
 # Rate
@@ -462,6 +468,7 @@ def _saturation(
     logit: float,
     entropy: float,
     most: float,
+    others: float | None,
     starved: Mapping[str, float],
     **_: object,
 ) -> str:
@@ -471,6 +478,10 @@ def _saturation(
         f"{_heads(heads, count)}: largest logit {logit:.3g}{beyond}"
         f", entropy {entropy:.2f} of {most:.2f}"
     )
+    if others is not None:
+        text += (
+            f"; all others have logits of {others:.2g} at most and {percent(FLAT)} of it or more"
+        )
     if not starved:
         return f"{text}."
     get = "gets" if len(starved) == 1 else "get"
@@ -482,7 +493,9 @@ def attention(judged: Judged) -> Iterator[Sight]:
     """Attention that is saturated.
 
     A head's largest logit is above 100, and the mean entropy of its attention weights is below 5 %
-    of ln(number of visible keys). The sentence also says what its queries and keys still learn.
+    of ln(number of visible keys). Or it is below 25 % in an attention whose logits are thirty times
+    those of all others, two at least, in which it is above 90 %. The sentence also says what its
+    queries and keys still learn.
     """
     record, arrays = judged.flow.attention, judged.arrays
     if record is None:
@@ -492,10 +505,16 @@ def attention(judged: Judged) -> Iterator[Sight]:
         for v in (record.largest_logit, record.entropy, record.most_entropy, record.share)
     )
     told: set[int] = set()
-    for (layer, number), heads in _places(record.layers, record.attentions).items():
+    places = _places(record.layers, record.attentions)
+    for (layer, number), heads in places.items():
         saturated = heads[(share[heads] < SATURATED) & (logit[heads] > LOGIT)]
+        others = None
         if not len(saturated):
-            continue
+            rest = [v for key, v in places.items() if key != (layer, number)]
+            others = _logit_of_others(share, logit, heads, rest)
+            saturated = heads[share[heads] < SHARP]
+            if others is None:
+                continue
         worst = saturated[np.argmax(logit[saturated])]
         blamed = arrays.within(layer, record.paths[worst])
         starved = [i for i in judged.starved if i in blamed and i not in told]
@@ -508,10 +527,23 @@ def attention(judged: Judged) -> Iterator[Sight]:
             "logit": logit[worst],
             "entropy": entropy[worst],
             "most": most[worst],
+            "others": others,
             "starved": {arrays.path[i]: judged.starved[i] for i in starved},
         }
         explains = frozenset(("starved", layer, arrays.path[i]) for i in starved)
         yield Sight(layer, arrays.path[blamed[0]] if blamed else "", values, explains)
+
+
+def _logit_of_others(
+    share: np.ndarray, logit: np.ndarray, heads: np.ndarray, rest: list[np.ndarray]
+) -> float | None:
+    """Return the largest logit of the rest, if heads are sharp and all of these are flat."""
+    if len(rest) < 2 or not np.median(share[heads]) < SHARP:
+        return None
+    others = np.concatenate(rest)
+    largest = float(np.max(logit[others]))
+    is_apart = np.max(logit[heads]) > OTHER_LOGIT * largest and (share[others] > FLAT).all()
+    return largest if is_apart else None
 
 
 def _places(layers: Iterable[int], numbers: Iterable[int]) -> dict[tuple[int, int], np.ndarray]:
@@ -869,6 +901,30 @@ def once(judged: Judged) -> Iterator[Sight]:
     A layer that does not repeat, such as a head, changes it by a factor of ten or more.
     """
     yield from _changes(judged, judged.rate.once)
+
+
+@FINDINGS.rule(
+    "branches",
+    "Gains such as {path}, in {count} layers, start at {size:.1g}: their branches add next to "
+    "nothing, and the weights in these get as little gradient until the gains have grown.",
+    advises="Adam's steps make up for it; for SGD start them at 0.1.",
+    rank=LAST,
+    unless="signal undefined",
+    healthy=True,
+)
+def branches(judged: Judged) -> Iterator[Sight]:
+    """Branches that start near zero.
+
+    A gain of a layer, an array of one axis, has entries of 10^-3 or less and gets a gradient, such
+    as a layer scale of 10^-6.
+    """
+    arrays = judged.arrays
+    by_layer = [(i, arrays.small_gains(i)) for i in range(1, len(judged.names) + 1)]
+    small = [(layer, gains) for layer, gains in by_layer if gains]
+    if small:
+        layer, (first, *_) = small[0]
+        values = {"size": 10 ** arrays.size[first], "count": len(small)}
+        yield Sight(layer, arrays.path[first], values)
 
 
 def _units(saturated: float, dead: float, **_: object) -> str:

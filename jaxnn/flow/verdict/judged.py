@@ -202,12 +202,35 @@ class Judged:
         return Cut(self.zero, above, zero)
 
     @cached_property
-    def silencing_bias(self) -> int | None:
-        """The number of the bias that makes up the state below a cut; None without one.
+    def silencer(self) -> int | None:
+        """The number of the bias or gain that turns all units off at a cut; None without one.
+
+        It makes up the state below; or the state, of a layer next to the cut, is the same for all
+        examples, and the array is a gain of zeros, or far larger than its like in other layers.
+        """
+        if self.cut is None or self.cut.above is None or self.flow.log_spread is None:
+            return None
+        beside = [layer for layer in (self.cut.above, self.cut.below) if self._is_constant(layer)]
+        gains = [i for layer in beside for i in self.arrays.gains_of_zero(layer)]
+        large = [i for layer in beside for i in self.arrays.large_offsets(layer)]
+        biases = [] if self._offset_below is None else [self._offset_below]
+        return next(iter([*gains, *biases, *large]), None)
+
+    def _is_constant(self, layer: int) -> bool:
+        """Tell whether a state is the same for all examples, but for rounding."""
+        if layer > len(self.names) or self.flow.log_spread is None:
+            return False
+        is_zero = np.isneginf(self.root_mean_square[layer - 1])
+        spread = np.asarray(self.flow.log_spread, np.float64)[layer - 1]
+        return bool(is_zero or spread < self.log_noise)
+
+    @property
+    def _offset_below(self) -> int | None:
+        """The bias that the first state below a cut that is not zero is little but.
 
         Units that are off make the states between exactly zero.
         """
-        if self.cut is None or self.cut.above is None or self.flow.log_spread is None:
+        if self.cut is None or self.flow.log_spread is None:
             return None
         rms = self.root_mean_square
         on = [layer for layer in range(self.cut.below, 0, -1) if np.isfinite(rms[layer - 1])]
