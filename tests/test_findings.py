@@ -1014,8 +1014,8 @@ CASES = {
     "a layer scale": Case(
         "branches",
         a_flow_with_biases(sizes=SMALL_GAINS),
-        "Gains such as 2.down, in 2 layers, start at 1e-06: their branches add next to nothing, and "
-        "the weights in these get as little gradient until the gains have grown.",
+        "Gains such as 2.down, in 2 layers, start at 1e-06: their branches add next to nothing, "
+        "and the weights in these get as little gradient until the gains have grown.",
         healthy=a_flow_with_biases(sizes={(2, "down"): -2.0}),
         layer=2,
         path="2.down",
