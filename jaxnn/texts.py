@@ -8,7 +8,7 @@ are shown as �.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,6 +16,7 @@ T = TypeVar("T")
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, halves of pairs, ends of lines
 MOST_TOLD = 80  # characters of a value in an error message
 SHORT = 5  # characters of a text that no chart cuts
+PLACE = re.compile(r"\d+(\.\d+)*")  # in a list, or in lists of lists
 JOINERS = "\u200c\u200d"  # formats that Persian, Hindi and emoji are written with
 
 
@@ -108,9 +109,31 @@ def head_and_rest(sentence: str) -> tuple[str, str]:
     return sentence[:at], sentence[at:]
 
 
-def label(number: int, name: str) -> str:
-    """Return a layer in words: its number, counted from 1, and its name if it has one."""
-    return f"{number} ({name})" if name else str(number)
+def labels(names: Sequence[str]) -> list[str]:
+    """Return the layers of a network in words: by their names, or numbered from 1.
+
+    Names that several layers share are what these are, and stand behind the number. A place in a
+    list stands in brackets, so that nobody takes it for that number.
+
+    Example:
+        >>> labels(["stem", "blocks.0", "7", "8.1"])
+        ['stem', 'blocks.0', '[7]', '[8][1]']
+        >>> labels(["relu", "relu", "", "head"])
+        ['1 (relu)', '2 (relu)', '3', '4 (head)']
+    """
+    if are_own(names):
+        return [re.sub(r"\.?(\d+)", r"[\1]", v) if PLACE.fullmatch(v) else v for v in names]
+    return [f"{number} ({name})" if name else str(number) for number, name in enumerate(names, 1)]
+
+
+def are_own(names: Sequence[str]) -> bool:
+    """Return true if each layer has a name that no other one has."""
+    return len(set(names)) == len(names) and not {"", "<lambda>"} & set(names)
+
+
+def label(layer: int, names: Sequence[str]) -> str:
+    """Return a layer, counted from 1, in words; one above all names is a head of PyTorch."""
+    return labels(names)[layer - 1] if layer <= len(names) else f"{layer} (above the last cut)"
 
 
 def _shows(character: str) -> bool:

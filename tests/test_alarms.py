@@ -176,36 +176,35 @@ CASES = {
         "nonfinite",
         [{}, {("layers", "log10_mean_square", 1): math.inf}],
         *(10, 2, ""),
-        "the state of layer 2 (block2) is the first that has no number in float16",
+        "the state of layer block2 is the first that has no number in float16",
         ([{}] * 5, [{"loss": math.nan}] * 3),
     ),
     "a parameter": Case(
         "nonfinite",
         [{("layers", "log10_mean_square", 1): math.nan, ("parameters", "log10_size", 2): math.nan}],
         *(0, 2, W),
-        f"{W} in layer 2 (block2) is nan or infinite before the step",
+        f"{W} in layer block2 is nan or infinite before the step",
         ([weights("log10_size", 0.5, -math.inf, 0.4)],),  # zero
     ),
     "Δ": Case(
         "nonfinite",
         [{(*OUTPUT, 0): 6.0, (*OUTPUT, 1): 5.0}],
         *(0, 2, ""),
-        "Δ of the state of layer 2 (block2) is the first beyond the range of float16",
+        "Δ of the state of layer block2 is the first beyond the range of float16",
         ([{(*OUTPUT, 0): 4.0}],),
     ),
     "an update": Case(
         "nonfinite",
         [{}, {}, update(math.nan)],
         *(20, 2, W),
-        f"the update of {W} in layer 2 (block2) is nan or infinite, with finite states and a "
-        "finite Δ",
+        f"the update of {W} in layer block2 is nan or infinite, with finite states and a finite Δ",
         ([{"after": False} | {("parameters", "log10_update", i): math.nan for i in range(6)}] * 4,),
     ),
     "lost": Case(
         "format",
         [LOST | GONE],
         *(0, 1, ""),
-        "Δ is 10^-9 in layer 1 (block1), for which float16 has no number: it and all below get "
+        "Δ is 10^-9 in layer block1, for which float16 has no number: it and all below get "
         "nothing; scale the loss",
         ([LOST] * 3,),  # Adam moves the weights
     ),
@@ -220,7 +219,7 @@ CASES = {
         "unoptimised",
         [update(-math.inf), update(-math.inf)],
         *(10, 2, W),
-        f"{W} in layer 2 (block2) does not change, although its gradient is not zero and others "
+        f"{W} in layer block2 does not change, although its gradient is not zero and others "
         "change: nothing updates it",
         ([update(-math.inf), {}], [update(-math.inf) | {("parameters", "log10_delta", 2): -9.0}]),
     ),
@@ -235,7 +234,7 @@ CASES = {
         ]
         * 2,
         *(10, 2, W),
-        f"{W} in layer 2 (block2) has a gradient, and no optimiser that takes this step holds it, "
+        f"{W} in layer block2 has a gradient, and no optimiser that takes this step holds it, "
         "like 1 more",
         ([{("parameters", "held", 2): 0.0}] * 3,),  # another optimiser moves it
     ),
@@ -250,14 +249,14 @@ CASES = {
         "still",
         [update(-math.inf) | {("parameters", "held", 2): 1.0}] * 2,
         *(10, 2, W),
-        f"{W} in layer 2 (block2) has not moved in 10 steps, although its gradient is not zero",
+        f"{W} in layer block2 has not moved in 10 steps, although its gradient is not zero",
         ([update(-math.inf) | {("parameters", "held", 2): 1.0}, {}],),
     ),
     "frozen on the way": Case(
         "still",
         [{}, FROZEN, FROZEN],
         *(20, 2, W),
-        f"{W} in layer 2 (block2) is frozen since step 10 (requires_grad=False), and moved before",
+        f"{W} in layer block2 is frozen since step 10 (requires_grad=False), and moved before",
         ([FROZEN] * 3, [{}, {}, FROZEN]),  # from the start on; at one measurement
     ),
     "classes one after the other": Case(
@@ -284,7 +283,7 @@ CASES = {
         "rounding",
         [update(-5.0), update(-math.inf), update(-math.inf)],
         *(20, 2, W),
-        f"{W} in layer 2 (block2) does not change, although its gradient is not zero: float32 "
+        f"{W} in layer block2 does not change, although its gradient is not zero: float32 "
         "rounds the update away",
         ([update(-0.5), update(-math.inf), update(-math.inf)],),  # frozen by its owner
     ),
@@ -292,7 +291,7 @@ CASES = {
         "rounding",
         [{("parameters", "moved", 2): 0.1} | update(-6.4)] * 2,
         *(10, 2, W),
-        f"10% of the entries of {W} in layer 2 (block2) move in a step, by little more than the "
+        f"10% of the entries of {W} in layer block2 move in a step, by little more than the "
         "distance of numbers in float32: it rounds the other updates away",
         ([{("parameters", "moved", 2): 0.1} | update(-4.0)] * 2,),  # the others have no Δ
     ),
@@ -300,7 +299,7 @@ CASES = {
         "update",
         [weights("log10_update", -0.2, -0.3, -2.0)] * 2,
         *(10, 1, "['1'].w"),
-        "‖update‖ / ‖θ‖ of ['1'].w in layer 1 (block1) is 0.2, and 0.13 in half of all weights, "
+        "‖update‖ / ‖θ‖ of ['1'].w in layer block1 is 0.2, and 0.13 in half of all weights, "
         "and the loss was 1 and is 1: the step is too large",
         (
             [weights("log10_update", -0.2, -0.5, -2.0)] * 2,
@@ -321,14 +320,14 @@ CASES = {
         "update",
         [weights("log10_update", -0.2, -0.3, -2.0) | {"loss": math.nan}] * 2,
         *(10, 1, "['1'].w"),
-        "‖update‖ / ‖θ‖ of ['1'].w in layer 1 (block1) is 0.2, and 0.13 in half of all weights",
+        "‖update‖ / ‖θ‖ of ['1'].w in layer block1 is 0.2, and 0.13 in half of all weights",
         ([{"loss": math.nan}] * 2,),
     ),
     "one update": Case(
         "update",
         [{}, update(0.1), update(0.2)],
         *(20, 2, W),
-        f"‖update‖ / ‖θ‖ of {W} in layer 2 (block2) is 0.4, for the second time, and the loss was "
+        f"‖update‖ / ‖θ‖ of {W} in layer block2 is 0.4, for the second time, and the loss was "
         "1 and is 1: the step is too large",
         ([update(0.3), {}, {}], [update(-0.2)] * 3),  # small weights at the start; a sixth of them
     ),
@@ -356,7 +355,7 @@ CASES = {
         "slow",
         [update(-6.0)] * 2,
         *(10, 2, W),
-        f"‖update‖ / ‖θ‖ of {W} in layer 2 (block2) is 3e-07, and 0.0005 in half of all weights, "
+        f"‖update‖ / ‖θ‖ of {W} in layer block2 is 3e-07, and 0.0005 in half of all weights, "
         "though its Δ is no smaller than theirs: its step is too small",
         ([update(-6.0) | {("parameters", "log10_delta", 2): -4.0}] * 2,),
     ),
@@ -375,7 +374,7 @@ CASES = {
         "decay",
         SHRINKING,
         *(20, 1, "['1'].w"),
-        "weights shrink; ['1'].w in layer 1 (block1) halves every 30 steps, by updates that point "
+        "weights shrink; ['1'].w in layer block1 halves every 30 steps, by updates that point "
         "towards zero",
         (
             [weights("log10_size", 0.5 - i / 1e5, 0.6, 0.4) for i in range(4)],
@@ -429,21 +428,21 @@ CASES = {
         "state",
         [{("layers", "log10_mean_square", 1): 6.5}],
         *(0, 2, ""),
-        "the state of layer 2 (block2) has a root mean square of 1,800",
+        "the state of layer block2 has a root mean square of 1,800",
         ([{("layers", "log10_mean_square", 1): 4.0}] * 5,),  # steady
     ),
     "a growing state": Case(
         "state",
         [{("layers", "log10_mean_square", 2): 2.6 + 0.3 * i} for i in range(4)],
         *(30, 3, ""),
-        "states of layer 3 (block3) double every 20 steps; float16 ends in about 200",
+        "states of layer block3 double every 20 steps; float16 ends in about 200",
         ([{("layers", "log10_mean_square", 2): 0.3 * i} for i in range(4)],),  # small
     ),
     "growing logits": Case(
         "attention",
         [logits(v) for v in (8, 12, 20, 32)],
         *(30, 2, ""),
-        "attention logits of layer 2 (block2) double every 15 steps; float16 ends in about 160",
+        "attention logits of layer block2 double every 15 steps; float16 ends in about 160",
         (
             [logits(v) for v in (20, 20, 20, 20, 20, 45, 42, 44)],  # they jump
             [logits(v) for v in (10, 20, 34, 33)],  # they settle
@@ -454,7 +453,7 @@ CASES = {
         "attention",
         [logits(200.0) | {("heads", "share", 1): 0.01}],
         *(0, 2, ""),
-        "head 2 of layer 2 (block2) attends to one key each, with logits up to 200: softmax hands "
+        "head 2 of layer block2 attends to one key each, with logits up to 200: softmax hands "
         "down little",
         ([logits(200.0)],),
     ),
@@ -462,14 +461,14 @@ CASES = {
         "router",
         [{("experts", "load", i): v for i, v in enumerate((1.0, 0, 0, 0))}] * 2,
         *(10, 3, ""),
-        "the router of layer 3 (block3) leaves 3 of 4 experts without work",
+        "the router of layer block3 leaves 3 of 4 experts without work",
         ([{("experts", "load", 0): 0.0}] * 3,),
     ),
     "merged examples": Case(
         "examples",
         [{("layers", "log10_spread", i): -3.5 for i in (1, 2)}] * 2,
         *(10, 2, ""),
-        "all examples are equal but for rounding, from layer 2 (block2) up",
+        "all examples are equal but for rounding, from layer block2 up",
         ([{("layers", "log10_spread", i): math.nan for i in range(3)}] * 2,),  # a batch of one
     ),
     "vanished": Case(
@@ -483,7 +482,7 @@ CASES = {
         "branch",
         [branch(-1.0), branch(-6.5), branch(-8.6), branch(-9.0)],
         *(30, 2, ""),
-        "what the branches of layer 2 (block2) add is 10^-9 of their stream, and was 0.1 of it: "
+        "what the branches of layer block2 add is 10^-9 of their stream, and was 0.1 of it: "
         "the layer does nothing now",
         ([branch(v) for v in (-math.inf, -math.inf, -math.inf, -8.0, -5.0)],),  # it starts at zero
     ),
@@ -491,7 +490,7 @@ CASES = {
         "branch",
         [branch(-1.0)] + [branch(-math.inf)] * 2,
         *(20, 2, ""),
-        "what the branches of layer 2 (block2) add is 0 of their stream, and was 0.1 of it: "
+        "what the branches of layer block2 add is 0 of their stream, and was 0.1 of it: "
         "the layer does nothing now",
         ([branch(-1.0), branch(-math.inf), branch(-1.0), {}],),
     ),
@@ -582,7 +581,7 @@ CASES = {
         "unlearnt",
         [weights("log10_update", -7, -7, -2.5) | {"loss": v} for v in (1.0, 0.5)],
         *(10, 3, ""),
-        "the loss falls, and below layer 3 (block3) weights move by 3e-08 of their size at most: "
+        "the loss falls, and below layer block3 weights move by 3e-08 of their size at most: "
         "the upper layers learn alone",
         ([weights("log10_update", -4, -4, -2.5) | {"loss": v} for v in (1.0, 0.5)],),
     ),
@@ -590,7 +589,7 @@ CASES = {
         "cut",
         [weights("log10_delta", -math.inf, -math.inf, -1)] * 2,  # from layer 2 down
         *(10, 2, W),
-        f"Δ of {W} in layer 2 (block2) is exactly zero: every path from it to the loss is cut",
+        f"Δ of {W} in layer block2 is exactly zero: every path from it to the loss is cut",
         (
             [weights("log10_delta", -1, -math.inf, -1), {}],  # a branch that starts at zero
             [{"loss": 1.0}] + [weights("log10_delta", -1, -math.inf, -1) | {"loss": 0.1}] * 3,
@@ -637,7 +636,7 @@ def test_an_array_above_the_last_cut_of_a_module_is_named():
     watched = Watched(START | {"parameters": [*START["parameters"], head]}, [line, line])
     (alarm,) = alarms_of(watched)
     assert (alarm.rule, alarm.layer, alarm.path) == ("update", 4, "head.weight")
-    assert " head.weight in layer 4 is 1, " in alarm.text
+    assert " head.weight in layer 4 (above the last cut) is 1, " in alarm.text
 
 
 def test_the_walk_that_adds_an_alarm():

@@ -234,8 +234,8 @@ def test_a_flow_says_where_it_may_attend_without_being_read():
     flow = jaxnn.gradient_flow((net, params), z, cotangent=z)
     assert flow.attention is None
     assert flow.notes == (
-        "Layers 1, 2 may attend in a loop of 18 steps, whose logits are not read: it is not in "
-        "flow.attention_table().",
+        "Layers 1 (loop), 2 (loop) may attend in a loop of 18 steps, whose logits are not read: "
+        "it is not in flow.attention_table().",
     )
     assert flow.notes[0] in jaxnn.verdict(flow).sentences
 

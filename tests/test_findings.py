@@ -407,7 +407,7 @@ CASES = {
         "rate",
         of_gains([0.1, 0.08, 0.1, 0.09, 0.1, 0.11, 0.1, -1.1], "abcdefghi"),
         "Steady, +0.0971 ± 0.004 decades a layer towards the input, +0.68 over all layers but one, "
-        "-0.42 over the whole network; layer 9 (i) adds -1.1.",
+        "-0.42 over the whole network; layer i adds -1.1.",
     ),
     "a change by one layer": Case(
         "rate",

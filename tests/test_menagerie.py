@@ -162,10 +162,10 @@ def test_a_refusal_is_a_row_with_its_words(package):
     rows = experiment.measured(package(clipped))
     (row,) = rows.rows(named=True)
     assert row["result"] == "refused"
-    assert row["message"].startswith("ValueError: layer 1 (")
+    assert row["message"].startswith("ValueError: layer ")
     assert "differentiate backwards, got a lax.while_loop" in row["message"]
     assert report.verdicts(rows)[0] == "0 of 1 network are measured as they are"
-    assert "mine one: refused, ValueError: layer 1" in report.verdicts(rows)[1]
+    assert "mine one: refused, ValueError: layer " in report.verdicts(rows)[1]
 
 
 @pytest.mark.slow

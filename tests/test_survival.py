@@ -323,16 +323,16 @@ def large_weight(step, model, xs):
 @pytest.mark.parametrize(
     ("change", "text", "path"),
     [
-        (diverges, r"0\.weight in layer 1 \(0\) is nan or infinite before the step", "0.weight"),
+        (diverges, r"0\.weight in layer \[0\] is nan or infinite before the step", "0.weight"),
         (
             infinite_batch,
-            r"the state of layer 1 \(0\) is the first that has no number in float32",
+            r"the state of layer \[0\] is the first that has no number in float32",
             "",
         ),
-        (nan_weight, r"1\.weight in layer 2 \(1\) is nan or infinite before the step", "1.weight"),
+        (nan_weight, r"1\.weight in layer \[1\] is nan or infinite before the step", "1.weight"),
         (
             large_weight,
-            r"the state of layer 2 \(1\) is the first that has no number in float32",
+            r"the state of layer \[1\] is the first that has no number in float32",
             "",
         ),
     ],

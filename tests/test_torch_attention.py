@@ -462,10 +462,10 @@ def test_kernels_that_hand_out_no_logits_are_named(torch):
         module, xs, loss=lambda output, _: output.square().sum(), cuts=["0", "1"]
     )
     assert flow.notes == (
-        "Layer 2 may attend in flash_attn, whose logits are not read: it is not in "
-        "flow.attention_table().",
-        "Layer 2 may attend in a softmax written by hand, whose logits are not read: it is not in "
-        "flow.attention_table().",
+        "Layer [1] may attend in flash_attn, whose logits are not read: "
+        "it is not in flow.attention_table().",
+        "Layer [1] may attend in a softmax written by hand, whose logits are not read: "
+        "it is not in flow.attention_table().",
     )
     assert flow.attention_table() == []
 

@@ -75,5 +75,5 @@ def test_what_leaves_the_range_within_a_layer_is_not_measured(torch):
     assert flow.unmeasured == 1
     assert np.isnan(flow.log_delta[0])
     assert np.isfinite(flow.log_delta[1:]).all()
-    note = "From layer 1 (0) down Δ is not measured: it leaves the range of float32; measure in a"
+    note = "From layer [0] down Δ is not measured: it leaves the range of float32; measure in a"
     assert any(each.startswith(note) for each in flow.notes)

@@ -197,7 +197,7 @@ def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_
     count = len(watch.watched.measurements)
     factors = np.ones(STEPS, np.float32)
     factors[3] = np.inf
-    with pytest.warns(TrainingWarning, match=r"^Step 3: the update of \['c'\] in layer 3 "):
+    with pytest.warns(TrainingWarning, match=r"^Step 3: the update of \['c'\] in layer c"):
         jax.block_until_ready(trained.train(trained.params, *batches, factors))
     watch.flush()
     (alarm,) = trained.alarms

@@ -124,9 +124,9 @@ def test_exponents_and_words_are_those_of_the_parametrisation(checks):
     assert maximal[-1]["start"] == pytest.approx(-0.5, abs=0.2)  # a sum of n of size 1/n
     assert (checks[STANDARD].word, checks[MAXIMAL].word) == ("growing", "steady")
     first, other = checks[STANDARD].sentences
-    assert first.startswith("Growing with width: what a step changes in layer 2 (thetas[1]) goes")
+    assert first.startswith("Growing with width: what a step changes in layer thetas[1] goes")
     assert "the lowest of 2 layers that grow" in first
-    assert "in layer 1 (thetas[0])" in other
+    assert "in layer thetas[0]" in other
     assert str(checks[MAXIMAL]).startswith("Steady: no state")
     row = standard[1]
     x, y = np.log(np.repeat(WIDTHS, SEEDS)), _mean(checks[STANDARD].log_change[:, :, 1:, 1])
@@ -161,11 +161,11 @@ class Record(NamedTuple):
         (Record((0, 0, 0), (-2, -2, -2)), "steady", "Steady: "),
         (Record((0, 0.5, 1), (-2, -2, -2)), "growing", "before the first step"),
         (Record((0, 0, 0), (0, -0.5, -1)), "falling", "Falling with width: "),
-        (Record((0, 0, 0), (0, 1, 0)), "unclear", "+0.00 ± 0.58 in layer 1"),
+        (Record((0, 0, 0), (0, 1, 0)), "unclear", "+0.00 ± 0.58 in layer w"),
         (Record((0, 0, np.nan), (0, 0, np.nan)), "growing", "at 4 numbers leave the range"),
         (Record((0, np.inf, 0), (0, 0, 0)), "unclear", "not known"),
         (Record((0, 0, 0), (-np.inf,) * 3), "unclear", "the steps change nothing"),
-        (Record((0, 0, 0), (-np.inf, 0, 0)), "unclear", "not known in layer 1 (w)"),
+        (Record((0, 0, 0), (-np.inf, 0, 0)), "unclear", "not known in layer w"),
     ],
 )
 def test_words_of_what_can_come(record, word, said):

@@ -26,7 +26,7 @@ from ..arrays.rows import can_be_learned
 from ..arrays.spread import ArrayOrType, are_spread, on_mesh_of, types_over, varying
 from ..jaxpr.program import Closed, LayerProgram, Traced, resized, typed
 from ..jaxpr.scan_params import Source
-from ..texts import cleaned, counted, label, told
+from ..texts import cleaned, counted, labels, told
 from .cut_points import MOST_STREAMS
 from .cutting import cut
 from .parameter_handover import (
@@ -123,13 +123,13 @@ class Part:
 class Link:
     """One layer: functions applied in turn, with the name that a user knows it by.
 
-    number: of the layer, or of the first of those that are equal, counted from 1.
+    label: the layer in words, or the first of those that are equal.
     filled: what the layers of a run fill, a place each.
     """
 
     name: str
     parts: tuple[Part, ...]
-    number: int = 0
+    label: str = ""
     filled: Filled = NOTHING_FILLED
 
     def __call__(self, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
@@ -137,11 +137,6 @@ class Link:
         for part, arrays_of_part in zip(self.parts, arrays, strict=True):
             state = part(arrays_of_part, state)
         return encoded(state)
-
-    @property
-    def label(self) -> str:
-        """The layer in words."""
-        return label(self.number, self.name)
 
     @property
     def is_recognised(self) -> bool:
@@ -427,15 +422,13 @@ def from_layers(
         layers = list(layers)
     made_of = Layers.of(layers, each == "whole")
     pytree, arrays = Pytree.of(made_of.listed(layers), made_of.keys)
-    named = (
-        layers.items()
-        if isinstance(layers, Mapping)
-        else ((name_of(layer), layer) for layer in layers)
-    )
+    keyed = isinstance(layers, Mapping)
+    names = [*map(str, layers)] if keyed else [*map(name_of, layers)]
+    values = layers.values() if keyed else layers
     sources = iter(enumerate(pytree.types))
     entries = [
-        _entry(label(i, str(name)), str(name), layer, each != "batch", sources)
-        for i, (name, layer) in enumerate(named, 1)
+        _entry(f"{i} ({name})", name, layer, each != "batch", sources)
+        for i, (name, layer) in enumerate(zip(names, values, strict=True), 1)
     ]
     if not entries:
         raise ValueError("layers: expected at least one layer, got none")
@@ -679,12 +672,10 @@ def _made(
     """Return the chain of stretches; those that are repeated are runs."""
     kinds, lengths, given = [], [], []
     names: list[str] = []
+    numbers: list[int] = []  # of the layers below a kind
     layouts: list[Layout] = []
     for p, stretch in stretches:
         first = stretch[0]
-        links = tuple(
-            replace(e.link, number=number) for number, e in enumerate(stretch[:p], len(names) + 1)
-        )
         per_layer = tuple(e.per_layer for e in stretch)
         k = first.k or (len(stretch) // p if len(stretch) > 1 else 0)
         if first.k:
@@ -693,15 +684,27 @@ def _made(
             layouts.append(Layout.found(per_layer, k))
         else:
             layouts.append(Layout(per_layer, None, 0, between=first.between))
+        numbers.append(len(names))
         if not first.between:
             of_run = first.names or [first.link.name] * k
             names += of_run if first.k else [e.link.name for e in stretch]
-        kinds.append(Pattern(links, first.between))
+        kinds.append(Pattern(tuple(e.link for e in stretch[:p]), first.between))
         lengths.append(k)
         given.append(bool(first.k))
     handover = Handover(pytree, made, tuple(layouts))
-    statics = tuple(kinds), tuple(lengths), tuple(given), tuple(names)
+    in_words = labels(names)
+    named = tuple(
+        kind if kind.between else _labelled(kind, in_words[number:])
+        for kind, number in zip(kinds, numbers, strict=True)
+    )
+    statics = named, tuple(lengths), tuple(given), tuple(names)
     return Chain(*statics, *handover.origins(), None, handover, made_of)
+
+
+def _labelled(kind: "Pattern", labels: Sequence[str]) -> "Pattern":
+    """Return a pattern whose layers know what they are called."""
+    links = (replace(link, label=label) for link, label in zip(kind.links, labels, strict=False))
+    return replace(kind, links=tuple(links))
 
 
 @jax.tree_util.register_dataclass

@@ -23,7 +23,7 @@ from .cut_points import Places, Stretch, main_first
 from .dependence import Traced, traced
 from .input_streams import with_roots
 from .layer_programs import Knife, Piece, made_of_params
-from .names import Parts, common, joined, module_in, name_of_weights, numbered, parts_of
+from .names import Parts, common, is_place, joined, module_in, name_of_weights, numbered, parts_of
 from .parameter_handover import Made
 from .scan_runs import Scanned
 
@@ -157,7 +157,8 @@ def _names(
         named = joined(ends.get(stretch) or ()) or name_of_weights(
             _weights(network, stretch, paths)
         )
-        name = named or "/".join(scope[root:]) or location
+        scoped = "/".join(scope[root:])
+        name = scoped if scoped and is_place(named) else named or scoped or location
         if run is None:
             names.append([name])
         elif named and not network.parameters.isdisjoint(run.stacks):

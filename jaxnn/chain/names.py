@@ -3,9 +3,9 @@
     ['params']['blocks_2']['Dense_0']['kernel']   ->  params, blocks_2, Dense_0, kernel
     of one layer what all its weights have in common, without "params":  blocks_2.Dense_0
 
-Weights are what products take; norms and biases stand beside them. A path without a word, as that
-of an array in a list, is no name: then the modules are one that JAX knows of, or else the file and
-line.
+Weights are what products take; norms and biases stand beside them. Where a path has no word, as
+that of an array in a list, modules that JAX knows of are a better name, and `[19]` is the next; a
+layer without weights is named after the file and line of what it computes.
 """
 
 import re
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 PART = re.compile(r"\['(.*?)'\]|\.(\w+)|(\[.*?\])")
+PLACES = re.compile(r"(\[.*?\])+")
 HIDDEN = ("value", "raw_value")  # parts that Flax adds to the path of each array
 
 Parts = tuple[str, ...]
@@ -28,13 +29,23 @@ def parts_of(path: str) -> Parts:
 
 
 def name_of_weights(weights: Sequence[Parts]) -> str:
-    """Return the name of what holds weights; "" if their paths have no word."""
+    """Return the name of what holds weights; "" if they share nothing.
+
+    Example:
+        >>> name_of_weights([("blocks", "[2]", "w")]), name_of_weights([("[19]", "[0]")])
+        ('blocks[2]', '[19][0]')
+    """
     shared = common(weights)
     if not any(map(_is_word, shared)):
         shared = weights[-1] if weights else ()
     if shared and shared in weights and _is_word(shared[-1]) and any(map(_is_word, shared[:-1])):
         shared = shared[:-1]
-    return joined(shared) if any(map(_is_word, shared)) else ""
+    return joined(shared)
+
+
+def is_place(name: str) -> bool:
+    """Return true for the name of weights whose path has no word, as of an array in a list."""
+    return PLACES.fullmatch(name) is not None
 
 
 def common(sequences: Sequence[Parts]) -> Parts:

@@ -11,7 +11,7 @@ from typing import Any
 from ..diagnosis import Diagnosis
 from ..flow.verdict.findings import is_usual
 from ..flow.verdict.verdict import Verdict
-from ..texts import clean, cleaned, counted, label
+from ..texts import clean, cleaned, counted, labels
 
 Rows = Sequence[Mapping[str, Any]]
 Column = tuple[str, ...]
@@ -80,11 +80,8 @@ def number(column: str, value: float | None) -> str:
 def lines(rows: Rows, columns: Sequence[str], most: int) -> list[tuple[str, ...]]:
     """Return the name and the numbers of each layer; of many layers the first and the last."""
     found = [
-        (
-            label(row["layer"], row["name"]),
-            *(number(column, row.get(column)) for column in columns),
-        )
-        for row in rows
+        (name, *(number(column, row.get(column)) for column in columns))
+        for name, row in zip(labels([row["name"] for row in rows]), rows, strict=True)
     ]
     if len(found) <= most + 1:  # a gap takes a line too
         return found
@@ -133,14 +130,14 @@ def plain_table(
     Example:
         >>> row = {"layer": 1, "name": "mine", "log10_delta_rms": -2.5, "log10_gain": -0.5}
         >>> print(*plain_table([row]), sep=chr(10))
-        layer     log₁₀ ‖Δ‖  factor
-        1 (mine)     -2.500  -0.500
+        layer  log₁₀ ‖Δ‖  factor
+        mine      -2.500  -0.500
         >>> print(*plain_table([row], width=20), sep=chr(10))
-        layer     log₁₀ ‖Δ‖
-        1 (mine)     -2.500
+        layer  log₁₀ ‖Δ‖
+        mine      -2.500
         <BLANKLINE>
-        layer     factor
-        1 (mine)  -0.500
+        layer  factor
+        mine   -0.500
     """
     rows, columns = cleaned(rows), known(rows, SHORT)
     table = [("layer", *(HEADS[name] for name in columns)), *lines(rows, columns, MOST_ROWS)]

@@ -21,7 +21,6 @@ from ..flow.record.flow import Flow
 from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
 from ..models import Model
-from ..texts import label
 from . import search
 from .draws import MATRIX, Axes, fan_in_gain
 from .training import Training
@@ -214,8 +213,7 @@ class Patient(ABC):
 
     def label(self, layer: int) -> str:
         """Return a layer, counted from 1, in words."""
-        above = layer > len(self.verdict.names)
-        return label(layer, "above the last cut") if above else self.verdict.label(layer)
+        return self.verdict.label(layer)
 
     def measured(self, params: Params, theory: bool = False) -> Flow | None:
         """Return the flow with other parameters; None where a signal leaves the range."""

@@ -453,7 +453,7 @@ def _on_cuts(states: list[State], cutting: _Cutting, coverage: Coverage | None) 
 def _on_gradients(states: list[State], taken: Survey, found: Agreed) -> Iterable[str]:
     around = [s.name for s, gate in zip(states, taken.gates, strict=True) if not gate]
     if found.unmeasured:
-        last = label(found.unmeasured, states[found.unmeasured - 1].name)
+        last = label(found.unmeasured, [state.cut for state in states])
         why, out = "", "measure in a wider float"
         if around:
             why = f", and cannot be scaled, since paths lead around {listed(around)}"

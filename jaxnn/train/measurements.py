@@ -150,8 +150,7 @@ class Measurements:
 
     def label(self, layer: int) -> str:
         """Return a layer in words."""
-        layers = self.start["layers"]  # a head above the last cut of a module is in none
-        return label(layer, clean(layers[layer - 1]["name"]) if layer <= len(layers) else "")
+        return clean(label(layer, [row["name"] for row in self.start["layers"]]))
 
     def sight(self, array: int, values: Mapping[str, Any] | None = None) -> Sight:
         """Return what is seen in a parameter array, which {array} stands for in a sentence."""

@@ -340,7 +340,7 @@ class WidthCheck:
         return told
 
     def _name(self, layer: int) -> str:
-        return label(layer + 1, clean(self.names[layer]))
+        return clean(label(layer + 1, self.names))
 
     def _named(self, word: str) -> str:
         """Return exponents of changes of layers of a word, with their names."""

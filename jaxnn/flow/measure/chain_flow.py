@@ -151,7 +151,7 @@ def _check_values(flow: Flow) -> None:
     broken = np.flatnonzero(~np.asarray(flow.linear))
     if len(broken):
         raise ValueError(
-            f"layer {label(int(broken[-1]) + 1, flow.names[broken[-1]])}: its reverse rule is not "
+            f"layer {label(int(broken[-1]) + 1, flow.names)}: its reverse rule is not "
             "linear, half of a cotangent does not give half of the result, as where gradients are "
             "clipped; take that out to measure the flow"
         )

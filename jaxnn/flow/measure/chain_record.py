@@ -244,7 +244,7 @@ class Recorder(NamedTuple):
             closed=net.closed,
             given=given,
             replicas=options.replicas,
-            notes=unread_notes(unread),
+            notes=unread_notes(unread, net.names),
             **recognised_of(chain.anatomies, recognised, net.paths),
         )
 

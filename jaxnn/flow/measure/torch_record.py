@@ -73,12 +73,13 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries
         smallest,
     )
     parameters = _parameters(measured, dtype)
+    names = [state.cut for state in states]
     loss = measured.loss
     of_loss = None if loss is None else OfLoss(np.asarray(loss, dtype), [], True, None)
     return assemble(
         layers,
         parameters,
-        names=[state.cut for state in states],
+        names=names,
         sizes=[sum(prod(part.shape[1:]) for part in state.parts) for state in states],
         dtype=smallest,
         log_delta_input=log_delta_input,
@@ -94,7 +95,7 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries
         broken=measured.broken,
         is_read=not recognised.failure,
         is_of_torch=True,
-        notes=(*measured.notes, *unread_notes(recognised.unread)),
+        notes=(*measured.notes, *unread_notes(recognised.unread, names)),
         **_heads_and_experts(recognised, dtype),
     )
 

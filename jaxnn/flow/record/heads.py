@@ -22,6 +22,7 @@ from ...arrays.rows import at_least_float32
 from ...arrays.spread import whole
 from ...recognition.anatomy import Anatomy, Numbers
 from ...recognition.attention import Logits
+from ...texts import clean, labels
 
 
 @jax.tree_util.register_dataclass
@@ -151,26 +152,28 @@ class Recognised(NamedTuple):
 MOST = 6  # layers that a note counts
 
 
-def unread_notes(unread: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+def unread_notes(unread: Iterable[tuple[int, str]], names: Sequence[str]) -> tuple[str, ...]:
     """Say of kernels and loops that may be attention that their logits are not read.
 
     Args:
         unread: the layer of each, and its name.
+        names: of all layers.
     """
     layers: dict[str, dict[int, None]] = {}
     for layer, name in unread:
         layers.setdefault(name, {})[layer] = None
     return tuple(
-        f"{counted_layers(list(on))} may attend in {name}, whose logits are not read: it is not in "
-        "flow.attention_table()."
+        f"{_some_layers(list(on), names)} may attend in {name}, whose logits are not read: "
+        "it is not in flow.attention_table()."
         for name, on in layers.items()
     )
 
 
-def counted_layers(layers: list[int]) -> str:
-    """Return the numbers of layers in words: Layer 3, or Layers 1, 2, 4 and more."""
-    numbers = ", ".join(map(str, layers[:MOST])) + (" and more" if len(layers) > MOST else "")
-    return f"Layer{'s' if len(layers) > 1 else ''} {numbers}"
+def _some_layers(layers: list[int], names: Sequence[str]) -> str:
+    """Return layers in words: Layer h.3, or Layers h.1, h.2, h.4 and more."""
+    known = labels(names)
+    some = ", ".join(clean(known[layer - 1]) for layer in layers[:MOST])
+    return f"Layer{'s' * (len(layers) > 1)} {some}{' and more' * (len(layers) > MOST)}"
 
 
 class NamedHeads(NamedTuple):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ...texts import clean, label
+from ...texts import clean, labels
 from ..record.flow import Flow
 from ..view.table import assert_one, findings_as_html
 from .judged import Judged
@@ -47,9 +47,11 @@ class Comparison:
 
     def _largest(self, rows: list[Row], name: str, text: str) -> str:
         column = f"{name}_change"
-        large = [row for row in rows if abs(row.get(column, 0)) >= CHANGED]
-        large.sort(key=lambda row: -abs(row[column]))
-        parts = [f"{text.format(_place(row))} by {row[column]:+.2g}" for row in large[:MOST]]
+        changes = [
+            (row.get(column, 0), place) for row, place in zip(rows, _places(rows), strict=True)
+        ]
+        large = sorted((c for c in changes if abs(c[0]) >= CHANGED), key=lambda c: -abs(c[0]))
+        parts = [f"{text.format(clean(place))} by {change:+.2g}" for change, place in large[:MOST]]
         more = f", and {len(large) - MOST} more" if len(large) > MOST else ""
         return f"Changed, in decades: {', '.join(parts)}{more}." if parts else ""
 
@@ -60,8 +62,11 @@ class Comparison:
         return findings_as_html(self.sentences)
 
 
-def _place(row: Row) -> str:
-    return clean(row["path"]) if "path" in row else label(row["layer"], clean(row["name"]))
+def _places(rows: list[Row]) -> list[str]:
+    """Return the paths of parameter arrays, or layers in words."""
+    if rows and "path" in rows[0]:
+        return [row["path"] for row in rows]
+    return labels([row["name"] for row in rows])
 
 
 def compare(flow: Flow, other: Flow) -> Comparison:

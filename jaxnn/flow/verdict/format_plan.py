@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...texts import clean, label, told
+from ...texts import are_own, clean, label, told
 from ..formats.format_loss import (
     FORMATS_OF_ENTRIES,
     KEEP,
@@ -83,9 +83,9 @@ class Plan:
     def _layers(self, rows: Sequence[Row]) -> str:
         first, last = rows[0]["layer"], rows[-1]["layer"]
         if first == last:
-            above = first > len(self.names)
-            name = "above the last cut" if above else self.names[first - 1]
-            return clean(f"layer {label(first, name)}")
+            return clean(f"layer {label(first, self.names)}")
+        if are_own(self.names):
+            first, last = (clean(label(layer, self.names)) for layer in (first, last))
         return f"layers {first} to {last}"
 
     def _windows_text(self) -> Iterator[str]:

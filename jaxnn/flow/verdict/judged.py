@@ -84,9 +84,8 @@ class Judged:
         return cleaned(self.flow.names)
 
     def label(self, layer: int) -> str:
-        """Return a layer with its name; of PyTorch that above the last cut too."""
-        above = layer > len(self.names)
-        return label(layer, "above the last cut" if above else self.names[layer - 1])
+        """Return a layer in words."""
+        return label(layer, self.names)
 
     @cached_property
     def arrays(self) -> Arrays:

@@ -149,7 +149,7 @@ class Verdict:
 
     def label(self, layer: int) -> str:
         """Return a layer in words."""
-        return label(layer, self.names[layer - 1])
+        return label(layer, self.names)
 
 
 def verdict(

@@ -192,7 +192,7 @@ def _widened(real: Lowered) -> Lowered:
     """Return a chain's layers as those of its twin."""
     kinds = tuple(
         Pattern(
-            tuple(WideLink(link.name, (), link.number, link=link) for link in kind.links),
+            tuple(WideLink(link.name, (), link.label, link=link) for link in kind.links),
             kind.between,
         )
         for kind in real.kinds
