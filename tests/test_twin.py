@@ -222,11 +222,15 @@ ONE_DRAW = {
         jnp.sum(g[:, :2] * (z @ w[:, :2])) - jnp.sum((g[:, :2] @ w.T[:2]) * z)
     ),
     "stacks": _over_layers,
+    "parts": lambda w, z, g: jnp.concatenate([z, z], -1) @ jnp.concatenate([w, -w]),
+    "copies": lambda w, z, g: jnp.subtract(
+        *jnp.einsum("hfi,hio->hfo", jnp.stack([z, z]), jnp.broadcast_to(w, (2, 6, 6)))
+    ),
     "look-up": lambda w, z, g: (
         w[jnp.int32(z[:, 0])] - jax.nn.one_hot(jnp.int32(z[:, 0]), 6, dtype=z.dtype) @ w
     ),
 }
-QUICK = ["transpose", "stacks", "look-up"]
+QUICK = ["transpose", "stacks", "look-up", "parts"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 
 Each is written as users of its package do, with the package's own initialisers, and without any
 help for `jaxnn.as_network`, which cuts it into layers; but the recurrent one is a list of them,
-for steps of one layer share their weights, and a twin draws those of each layer anew. What is not a
+whose layers are whole recurrences. What is not a
 layer of a package is a skip connection or a choice between experts. Packages are imported where a
 network is built, for they need not be installed.
 """

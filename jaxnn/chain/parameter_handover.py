@@ -346,7 +346,7 @@ class Handover:
 
     def origins(self) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[Identity, ...], ...]]:
         """Return for each layer the paths of its arrays, and their identities."""
-        numbers = self._numbers()
+        numbers = self.numbers()
         layers = [layer for layout in self.layouts for layer in layout.layers()]
         paths = (tuple(self._path(s, j, numbers) for s, j in layer) for layer in layers)
         identities = (
@@ -391,7 +391,12 @@ class Handover:
             index.pop()
         return f"{path}[{', '.join(index)}]" if index else path
 
-    def _numbers(self) -> dict[int, Numbering]:
+    def arrays_of(self, source: Source) -> tuple[int, ...]:
+        """Return the numbers of the arrays of the pytree that an array of a layer is made of."""
+        count = len(self.pytree.types)
+        return (source.value,) if source.value < count else self.made[source.value - count].arrays
+
+    def numbers(self) -> dict[int, Numbering]:
         """Return, for each number of the parameters that are moved, its array and place there."""
         count = len(self.pytree.types)
         return {
@@ -414,7 +419,7 @@ class Handover:
                 "params: expected the chain's parameters, of the structure, shapes and dtypes that "
                 "net.params returns, got others"
             )
-        count, numbers = len(self.pytree.types), self._numbers()
+        count, numbers = len(self.pytree.types), self.numbers()
         uses: list[list[_Use]] = [[] for _ in range(count)]
         for layout, entry in zip(self.layouts, params, strict=True):
             for (value, rows, _), v in layout.uses(entry):

@@ -62,7 +62,7 @@ def theory_of(
         loss = None if cotangent is not None else _OfTask(net, loss)
         xs = jnp.asarray(xs, dtype_of(params))
         net, params = as_chain(net, params)
-    twin = twin_of(net, replicas_of(params))
+    twin = twin_of(net, params, replicas_of(params))
     options = options._replace(tangent=False, entries=False)
     given = twin, params, xs, ys, cotangent, loss, options
     key = jax.random.key(0)

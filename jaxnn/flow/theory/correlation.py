@@ -124,7 +124,7 @@ def correlation_length(
         net, params = as_chain(net, layers)
     if len(net.names) < FEWEST:
         raise ValueError(f"net: expected at least {FEWEST} layers, got {len(net.names)}")
-    twin = twin_of(net, replicas_of(params, UNITS))
+    twin = twin_of(net, params, replicas_of(params, UNITS))
     key = jax.random.key(0) if key is None else key
     floats = filter(is_float, jax.tree.leaves(params))
     eps = max(float(jnp.finfo(v.dtype).eps) for v in floats)  # type: ignore[no-untyped-call]

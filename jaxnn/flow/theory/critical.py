@@ -126,7 +126,7 @@ def critical_scale(
     if len(net.names) < 3:
         raise ValueError(f"net: expected at least three layers, got {len(net.names)}")
     key = jax.random.key(0) if key is None else key
-    twin = twin_of(net, replicas_of(params))
+    twin = twin_of(net, params, replicas_of(params))
     keys = jax.random.split(key, DRAWS)
 
     def rates(factor: float) -> tuple[float, float]:

@@ -136,7 +136,7 @@ def shared_product(
     """Return a draw of A(x; W), given that other products have entries of W too.
 
     Args:
-        key: of the array that W is a view of.
+        key: of the array that W is a view of, whatever the layer.
         places: of the entries of W in that array.
         operator: A, as for `product`.
         x: of every replica, likewise.

@@ -4,10 +4,10 @@
     a view of it     some of its entries: transposed, reshaped, sliced, scaled
     other functions  a new array: w + a, w - mean(w), and so on
 
-A weight that a layer uses once has a draw of its own. One that it uses several times, such as that
-of all steps of a scan, or as W and then as Wᵀ, has one draw for all of them: the same entries have
-the same signs. An entry goes from a unit below to a unit above, and in a product with Wᵀ the other
-way; of each product the units of an entry are told by its axes, and compared.
+A weight that is used once has a draw of its own. One that is used several times, such as that of
+all steps of a scan, or as W and then as Wᵀ, has one draw for all of them: the same entries have the
+same signs. An entry goes from a unit below to a unit above, and in a product with Wᵀ the other way;
+of each product the units of an entry are told by its axes, and compared.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +36,7 @@ VIEWS: dict[str, Callable[[np.ndarray, Any], Any]] = {
     "split": lambda v, p: np.split(v, np.cumsum(p["sizes"])[:-1], p["axis"]),
     "unstack": lambda v, p: list(np.moveaxis(v, p["axis"], 0)),
 }
+JOINED = "concatenate"
 SCALES = ("mul", "div")
 # What they make of a weight goes along with no entry of it.
 OF_MANY = ("dot_general", "conv_general_dilated", "reduce_")
@@ -52,21 +53,25 @@ def _broadcast(v: np.ndarray, shape: Sequence[int], axes: Sequence[int]) -> np.n
 class Root:
     """An array whose entries are drawn.
 
-    number: of it in its layer.
+    number: of it among all.
     shape: of it.
     varies: the scans, by how many are around them, in whose steps it differs.
     parts: of what it is a sum, or another function entry by entry.
+    name: of a parameter, its path in the user's pytree.
+    is_mixed: whether it is made of what differs in steps that share their arrays.
     """
 
     number: int
     shape: tuple[int, ...]
     varies: frozenset[int] = frozenset()
     parts: "tuple[Origin, ...]" = ()
+    name: str = ""
+    is_mixed: bool = False
 
     @cached_property
     def is_tangled(self) -> bool:
         """True if some entry is a part of several entries, as those of w - w.T are."""
-        return any(a.meets(b) for a, b in combinations(self.parts, 2))
+        return self.is_mixed or any(a.meets(b) for a, b in combinations(self.parts, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +82,13 @@ class Origin:
     made: a function that returns the place of each entry in it, flattened; in scans of step 0.
     scans: of those in whose steps it has other entries, by how many are around it, and the entries
         of all steps.
+    is_simple: whether it is known to have no entry twice.
     """
 
     root: Root
     made: Callable[[], np.ndarray]
     scans: "tuple[tuple[int, Origin], ...]" = ()
+    is_simple: bool = True
 
     @classmethod
     def of(cls, root: Root) -> "Origin":
@@ -94,22 +101,23 @@ class Origin:
         return self.made()
 
     @property
-    def strides(self) -> tuple[tuple[int, int], ...]:
-        """For each scan its number, and by how many places the next step is further on.
+    def shifts(self) -> tuple[tuple[int, np.ndarray], ...]:
+        """For each scan its number, and by how many places each step is further on than step 0.
 
         Raises:
             NoTwinError: by several numbers.
         """
-        strides = []
+        shifts = []
         for scan, steps in self.scans:
-            apart = np.unique(np.diff(steps.places, axis=0))
-            if len(apart) > 1:
+            flat = steps.places.reshape(len(steps.places), -1)
+            apart = flat - flat[:1]
+            if np.any(apart != apart[:, :1]):
                 raise NoTwinError(
                     f"expected a scan over {_told(self)}, whose entries other products have too, "
                     "along one of its axes, got one in another order, which has no wide twin"
                 )
-            strides.append((scan, int(apart[0]) if len(apart) else 0))
-        return tuple(strides)
+            shifts.append((scan, apart[:, 0]))
+        return tuple(shifts)
 
     def view(self, name: str, params: Mapping[str, Any], i: int) -> "Origin":
         """Return the i-th result of one of `VIEWS`."""
@@ -118,17 +126,40 @@ class Origin:
             viewed = VIEWS[name](self.places, params)
             return np.asarray(viewed[i] if isinstance(viewed, list) else viewed)
 
-        return Origin(self.root, made, self.scans)
+        is_simple = self.is_simple and name != "broadcast_in_dim"
+        return Origin(self.root, made, self.scans, is_simple)
+
+    def joined(self, others: "Sequence[Origin]", axis: int) -> "Origin | None":
+        """Return it with others along an axis; None if they are of several arrays or steps."""
+        if any((v.root, v.scans) != (self.root, self.scans) for v in others):
+            return None
+        parts = (self, *others)
+        return Origin(
+            self.root, lambda: np.concatenate([v.places for v in parts], axis), self.scans, False
+        )
 
     def at_step(self, scan: int) -> "Origin":
         """Return the entries of a step, given those of all steps."""
-        return Origin(self.root, lambda: self.places[0], (*self.scans, (scan, self)))
+        steps = (*self.scans, (scan, self))
+        return Origin(self.root, lambda: self.places[0], steps, self.is_simple)
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """The number of entries before each, flattened, that are the same; empty of simple ones."""
+        flat = np.zeros(0, int) if self.is_simple else self.places.ravel()
+        order = np.argsort(flat, kind="stable")
+        ordered = flat[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        before = np.arange(len(flat)) - np.repeat(starts, np.diff(starts, append=len(flat)))
+        copies = np.zeros(len(flat), int)
+        copies[order] = before
+        return copies
 
     def meets(self, other: "Origin") -> bool:
         """Tell whether an entry is in both."""
         if self.root is other.root:
             in_line = self.scans == other.scans
-            return not in_line or len(np.intersect1d(self.places, other.places)) > 0
+            return not in_line or len(_common(self.places, other.places)[0]) > 0
         return any(part.meets(other) for part in self.root.parts) or any(
             self.meets(part) for part in other.root.parts
         )
@@ -156,10 +187,40 @@ class Use:
     is_look_up: bool
 
     def is_shared(self, uses: "Iterable[Use]") -> bool:
-        """Tell whether several products, or steps, have an entry of the weight."""
-        return self.repeated or any(
-            self.origin.meets(use.origin) for use in uses if use is not self
+        """Tell whether several products, steps or parts of it have an entry of the weight."""
+        return (
+            self.repeated
+            or bool(np.any(self.origin.copies))
+            or any(self.origin.meets(use.origin) for use in uses if use is not self)
         )
+
+    @property
+    def has_places(self) -> bool:
+        """True if its own steps, or parts, have entries in common, so that their places count."""
+        return bool(self.origin.scans) or bool(np.any(self.origin.copies))
+
+    def check_copies(self) -> None:
+        """Raise a NoTwinError if entries that are there twice go from and to unlike units."""
+        copies, places = self.origin.copies, self.origin.places.ravel()
+        if not np.any(copies):
+            return
+        firsts = np.flatnonzero(copies == 0)
+        firsts = firsts[np.argsort(places[firsts])]
+        for copy in range(1, 1 + int(copies.max())):
+            here = np.flatnonzero(copies == copy)
+            same = firsts[np.searchsorted(places[firsts], places[here])]
+            for units in (self.below().ravel(), self.above().ravel()):
+                if not _are_equal(units[same], units[here]):
+                    raise _over_other_axes(self.origin)
+
+    def is_like(self, other: "Use") -> bool:
+        """Tell whether another product has the same entries, from and to the same units."""
+        pairs = (
+            (self.origin.places, other.origin.places),
+            (self.below(), other.below()),
+            (self.above(), other.above()),
+        )
+        return all(np.array_equal(*pair) for pair in pairs)
 
     def is_turned(self, other: "Use") -> bool | None:
         """Tell whether another product has the transpose; None if they have no entry in common.
@@ -167,7 +228,7 @@ class Use:
         Raises:
             NoTwinError: it has neither the weight nor its transpose.
         """
-        pairs = np.intersect1d(self.origin.places, other.origin.places, return_indices=True)[1:]
+        pairs = _common(self.origin.places, other.origin.places)
         if not len(pairs[0]):
             return None
         below, above = (units().ravel()[pairs[0]] for units in (self.below, self.above))
@@ -176,11 +237,16 @@ class Use:
         turned = _are_equal(below, its_above) and _are_equal(above, its_below)
         if same != turned or (same and len(np.unique(below)) == 1):
             return not same
-        raise NoTwinError(
-            f"expected products with a weight, or with it and its transpose, got "
-            f"{_told(self.origin)} in products that sum over other axes of it, which have no wide "
-            "twin together; give each a parameter of its own"
-        )
+        raise _over_other_axes(self.origin)
+
+
+def _common(places: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where entries are that are in both, in the one and in the other."""
+    if places.shape == others.shape and np.array_equal(places, others):
+        every = np.arange(places.size)
+        return every, every
+    _, of_one, of_other = np.intersect1d(places, others, return_indices=True)
+    return of_one, of_other
 
 
 def _are_equal(units: np.ndarray, others: np.ndarray) -> bool:
@@ -199,8 +265,17 @@ def units(shape: Sequence[int], axes: Sequence[int]) -> Callable[[], np.ndarray]
     return made
 
 
+def _over_other_axes(origin: Origin) -> NoTwinError:
+    return NoTwinError(
+        f"expected products with a weight, or with it and its transpose, got {_told(origin)} in "
+        "products that sum over other axes of it, which have no wide twin together; give each a "
+        "parameter of its own"
+    )
+
+
 def _told(origin: Origin) -> str:
-    return f"a weight of shape {origin.root.shape}"
+    name = f"the weight {origin.root.name}" if origin.root.name else "a weight"
+    return f"{name} of shape {origin.root.shape}"
 
 
 @dataclass(frozen=True)
@@ -210,7 +285,7 @@ class Entries:
     root: number of the array.
     varies: the scans in whose steps its draw differs.
     places: of the entries, in step 0; None of a product that only several steps share.
-    strides: as of `Origin`.
+    shifts: as of `Origin`.
     turned: whether it is the transpose.
     alone: whether no replica takes what is of others.
     """
@@ -218,14 +293,14 @@ class Entries:
     root: int
     varies: frozenset[int]
     places: np.ndarray | None
-    strides: tuple[tuple[int, int], ...]
+    shifts: tuple[tuple[int, np.ndarray], ...]
     turned: bool
     alone: bool
 
 
 @dataclass(frozen=True)
 class Uses:
-    """The products of a layer, by where they are in its program."""
+    """The products of a layer, or of several, by where they are in its program."""
 
     of_place: dict[Any, Use] = field(default_factory=dict)
     roots: list[Root] = field(default_factory=list)
@@ -236,9 +311,11 @@ class Uses:
         shape: tuple[int, ...],
         varies: frozenset[int] = frozenset(),
         parts: tuple[Origin, ...] = (),
+        name: str = "",
+        is_mixed: bool = False,
     ) -> Origin:
         """Return the origin of a new array."""
-        self.roots.append(Root(len(self.roots), shape, varies, parts))
+        self.roots.append(Root(len(self.roots), shape, varies, parts, name, is_mixed))
         return Origin.of(self.roots[-1])
 
     def entries(self) -> dict[Any, Entries]:
@@ -263,40 +340,45 @@ class Uses:
         entries: dict[Any, Entries] = {}
         for root, uses in by_root.items():
             shared = {place: use for place, use in uses.items() if use.is_shared(uses.values())}
-            if not shared:
-                continue
-            several = list(shared.values())
-            if root.is_tangled:
-                raise NoTwinError(
-                    f"expected independent entries, got {_told(several[0].origin)} in several "
-                    "products or steps, whose entries are made of each other's, as those of "
-                    "w - w.T are, which has no wide twin; use it once in a layer"
-                )
-            alone = any(use.alone for use in several) or all(use.is_look_up for use in several)
-            if len(shared) == 1:
-                ((place, use),) = shared.items()
-                entries[place] = Entries(root.number, use.varies, None, (), False, alone)
-                continue
-            for (place, use), turned in zip(shared.items(), _turns(several), strict=True):
-                use_origin = use.origin
-                drawn = (
-                    root.number,
-                    root.varies,
-                    use_origin.places,
-                    use_origin.strides,
-                    turned,
-                    alone,
-                )
-                entries[place] = Entries(*drawn)
+            entries.update(_entries_of(root, shared))
         return entries
+
+
+def _entries_of(root: Root, shared: dict[Any, Use]) -> dict[Any, Entries]:
+    """Return the draws of the products that have entries of an array that others have too."""
+    several = list(shared.values())
+    for use in several:
+        use.check_copies()
+    if several and root.is_tangled:
+        raise NoTwinError(
+            f"expected independent entries, got {_told(several[0].origin)} in several products or "
+            "steps, whose entries are made of each other's, as those of w - w.T are, which has no "
+            "wide twin; use it once in a layer"
+        )
+    alone = any(use.alone for use in several) or all(use.is_look_up for use in several)
+    if len(several) == 1 and not several[0].has_places:
+        return {
+            at: Entries(root.number, use.varies, None, (), False, alone)
+            for at, use in shared.items()
+        }
+    entries = {}
+    for (at, use), turned in zip(shared.items(), _turns(several), strict=True):
+        places, shifts = use.origin.places, use.origin.shifts
+        entries[at] = Entries(root.number, root.varies, places, shifts, turned, alone)
+    return entries
 
 
 def _turns(uses: list[Use]) -> list[bool]:
     """Tell of each product whether it is with the transpose of what the first has."""
     turns: list[bool] = []
-    for i, use in enumerate(uses):
-        pairs = [(turns[j], uses[j].is_turned(use)) for j in range(i)]
-        turns.append(next((before != turn for before, turn in pairs if turn is not None), False))
+    distinct: list[tuple[Use, bool]] = []
+    for use in uses:
+        like = next((turn for other, turn in distinct if other.is_like(use)), None)
+        if like is None:
+            pairs = [(turn, other.is_turned(use)) for other, turn in distinct]
+            like = next((before != turn for before, turn in pairs if turn is not None), False)
+            distinct.append((use, like))
+        turns.append(like)
     return turns
 
 

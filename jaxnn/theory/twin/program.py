@@ -35,7 +35,7 @@ from ...jaxpr.interpreter import (
 from ...jaxpr.program import products_in
 from .draws import Axes, Blocks, Operator, looked_up, product, shared_product
 from .noise import fold_in
-from .origins import OF_MANY, SCALES, VIEWS, Entries, Origin, Use, Uses, units
+from .origins import JOINED, OF_MANY, SCALES, VIEWS, Entries, Origin, Use, Uses, units
 
 # What a value is made of, the higher over the lower.
 CONSTANT, WEIGHT, STATE = range(3)
@@ -66,7 +66,7 @@ class Draws:
 
     def __init__(self, key: Array, replicas: int) -> None:
         self.key, self.replicas, self.count = key, replicas, 0
-        self.layer_key = key
+        self.shared_key = key  # of the weights that several products share
         # Where in the layer's program this one is, and which steps of scans.
         self.path: tuple[int, ...] = ()
         self.steps: tuple[Any, ...] = ()
@@ -76,7 +76,7 @@ class Draws:
     def inside(self, key: Array, path: tuple[int, ...], steps: tuple[Any, ...] = ()) -> "Draws":
         """Return the draws of a program in this one."""
         draws = Draws(key, self.replicas)
-        draws.layer_key, draws.uses, draws.entries = self.layer_key, self.uses, self.entries
+        draws.shared_key, draws.uses, draws.entries = self.shared_key, self.uses, self.entries
         draws.path, draws.steps = (*self.path, *path), (*self.steps, *steps)
         return draws
 
@@ -110,12 +110,12 @@ class Draws:
         entries = self.entries.get(place)
         if entries is None:
             return key, None
-        key = fold_in(self.layer_key, ROOTS + entries.root)
+        key = fold_in(self.shared_key, ROOTS + entries.root)
         for scan in sorted(entries.varies):
             key = fold_in(key, self.steps[scan - 1])
         places = _numbered(weight.array.shape, entries.places)
-        for scan, stride in entries.strides:
-            places = places + stride * jnp.asarray(self.steps[scan - 1], places.dtype)
+        for scan, shifts in entries.shifts:
+            places = places + jnp.asarray(shifts, places.dtype)[self.steps[scan - 1]]
         return key, _Shared(places, Blocks(entries.turned, entries.alone))
 
     def as_state(self, value: Value) -> Array:
@@ -173,13 +173,22 @@ def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict
         value._replace(origin=uses.root(value.array.shape)) if value.kind == WEIGHT else value
         for value in given
     ]
+    look_for_uses(closed, given, draws)
+    return uses.entries()
+
+
+def look_for_uses(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> None:
+    """Note the products of a program in `draws.uses`, without computing it.
+
+    Raises:
+        NoTwinError: a product that cannot be drawn.
+    """
 
     def made(arrays: list[Any]) -> list[Any]:
         whole = [v._replace(array=a) for v, a in zip(given, arrays, strict=True)]
         return _arrays(evaluated(closed, whole, draws))
 
     jax.eval_shape(made, _arrays(given))
-    return uses.entries()
 
 
 def evaluated(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> list[Value]:
@@ -251,13 +260,25 @@ def _with_origins(
     name = eqn.primitive.name
     if name in VIEWS:
         return [v._replace(origin=origins[0].view(name, eqn.params, i)) for i, v in enumerate(made)]
+    if name == JOINED and len(origins) == len(given):
+        joined = origins[0].joined(origins[1:], eqn.params["dimension"])
+        if joined is not None:
+            return [made[0]._replace(origin=joined)]
     if name in SCALES:
         sizes = [prod(origin.root.shape) for origin in origins]
         if sizes.count(max(sizes)) == 1:
             return [made[0]._replace(origin=origins[sizes.index(max(sizes))])]
-        origins = []
-    parts = () if name.startswith(OF_MANY) else tuple(origins)
-    return [v._replace(origin=draws.uses.root(v.array.shape, v.varies, parts)) for v in made]
+    parts = () if name.startswith((*SCALES, *OF_MANY)) else tuple(origins)
+    root = draws.uses.root
+    return [
+        v._replace(origin=root(v.array.shape, v.varies, parts, is_mixed=_is_mixed(origins, v)))
+        for v in made
+    ]
+
+
+def _is_mixed(origins: Sequence[Origin], value: Value) -> bool:
+    """Tell whether a value has other entries in some steps, though it is that of several steps."""
+    return any(scan not in value.varies for origin in origins for scan, _ in origin.scans)
 
 
 def _arrays(values: Sequence[Value]) -> list[Any]:

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ...chain.chain import Chain, Link, Lowered, Pattern
+from ...chain.chain import Chain, Link, Lowered, Pattern, encoded
 from ...chain.from_network import as_chain
-from ...chain.parameter_handover import Identity, Weights, merged
+from ...chain.parameter_handover import Identity, Static, Weights, merged
 from ...errors import NoTwinError
 from ...models import Cuts, Model, as_network
 from ...network.checks import check_params
@@ -27,8 +27,8 @@ from ...network.params import Stacked, is_run
 from ...texts import told
 from .noise import fold_in
 from .program import CONSTANT, STATE, WEIGHT, Draws, Value, evaluated, shared_weights
+from .ties import Same, Ties, Type, equal_arrays, has_ties, ties
 
-Type = tuple[tuple[int, ...], Any]  # shape and dtype
 Types = tuple[tuple[Type, ...], ...]
 REPLICAS = 16
 ANEW = 2**20  # added to the numbers of layers that are drawn anew; a float32 has them exactly
@@ -38,11 +38,17 @@ ANEW = 2**20  # added to the numbers of layers that are drawn anew; a float32 ha
 class WideLink(Link):
     """A layer of the twin.
 
-    link: the real layer. Behind its arrays come the twin's key, as numbers, and the layer's number,
-        a float, since the layers of a run are tried on an average of what is of each.
+    link: the real layer. Behind its arrays come the twin's key, as numbers, the layer's number and
+        its place in a run, floats, since the layers of a run are tried on an average of what is of
+        each.
+    ties: what its draws share with those of other layers, as `Draws.entries`; None if no layers
+        share parameters.
+    is_in_run: whether it is a layer of a run.
     """
 
     link: Link | None = None
+    ties: Static | None = None
+    is_in_run: bool = False
 
     @property
     def real(self) -> Link:
@@ -58,7 +64,7 @@ class WideLink(Link):
     @property
     def trained(self) -> tuple[tuple[bool, ...], ...]:
         """For each array of each part whether it is a parameter."""
-        return (*self.real.trained, (False, False))
+        return (*self.real.trained, (False, False, False))
 
     def __call__(self, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
         return _evaluated(self, arrays, state)
@@ -68,7 +74,7 @@ class WideLink(Link):
 def _evaluated(link: WideLink, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
     """Return what a layer of the twin makes."""
     real = link.real
-    *links, (key, number) = arrays
+    *links, (key, number, step) = arrays
     leaves, structure = jax.tree.flatten(state)
     types = tuple((v.shape[:1] + v.shape[2:], v.dtype) for v in leaves)  # of the real state
     closed, out = _program(real, _types(links), structure, types)
@@ -81,7 +87,12 @@ def _evaluated(link: WideLink, arrays: Sequence[Sequence[Array]], state: PyTree)
     replicas = next(v.shape[1] for v in leaves if v.ndim)
     draws = Draws(fold_in(key, number.astype(jnp.uint32)), replicas)
     try:
-        draws.entries = shared_weights(closed, given, draws.replicas)
+        if link.ties is None:
+            draws.entries = shared_weights(closed, given, draws.replicas)
+        else:
+            draws.entries = link.ties.value
+            draws.shared_key = jnp.where(number < ANEW, key, fold_in(key, ANEW))
+            draws.steps = (step.astype(jnp.int32),) if link.is_in_run else ()
         made = evaluated(closed, given, draws)
     except NoTwinError as error:
         raise NoTwinError(f"layer {link.label}: {error}") from None
@@ -123,17 +134,25 @@ class Wide(Chain):
 
     real: the chain.
     replicas: of its state; their mean is what the flow says.
+    same: for each array of the user's pytree the first that is equal to it.
     """
 
     real: Any = None
     replicas: int = REPLICAS
+    same: Same = ()
 
     def __repr__(self) -> str:
         return f"Wide twin, {self.replicas} replicas, of: {self.real!r}"
 
     def for_batch(self, xs: PyTree) -> Lowered:
         """Return what the twin computes with a batch, given as to the real network."""
-        return _widened(self.real.for_batch(xs))
+        real = self.real.for_batch(xs)
+        if not has_ties(real, self.real.handover, self.same):
+            return _widened(real)
+        batch = jax.eval_shape(lambda xs: encoded(jax.tree.map(jnp.asarray, xs)), xs)
+        leaves, structure = jax.tree.flatten(batch)
+        types = tuple((v.shape, v.dtype) for v in leaves)
+        return _widened(real, ties(real, self.real.handover, self.same, structure, types))
 
     def params(self, user_params: PyTree, key: Array | None = None) -> tuple[Any, ...]:
         """Return the twin's parameters of other numbers in the user's pytree.
@@ -167,8 +186,8 @@ class Wide(Chain):
             if is_run(entry):
                 entries.append(_run_with_key(entry, numbers, at.reshape(k, count)))
             else:
-                pairs = zip(entry.arrays, at, strict=True)
-                arrays = tuple((*link, [numbers, number]) for link, number in pairs)
+                pairs, step = zip(entry.arrays, at, strict=True), np.zeros((), np.float32)
+                arrays = tuple((*link, [numbers, number, step]) for link, number in pairs)
                 entries.append(Weights(arrays, entry.mixes))
             first += k * count
             below += 0 if kind.between else k * count
@@ -181,26 +200,27 @@ def _run_with_key(run: Stacked, key: Array, at: np.ndarray) -> Stacked:
     if shared is None:
         shared = jax.tree.map(lambda _: None, run.per_layer)
     links = zip(run.per_layer, shared, at.T, strict=True)
-    per_layer, of_all = [], []
+    per_layer, of_all, steps = [], [], np.arange(run.k, dtype=np.float32)
     for parts, rest, numbers in links:
-        per_layer.append((*parts, [None, numbers]))
-        of_all.append((*rest, [key, None]))
+        per_layer.append((*parts, [None, numbers, steps]))
+        of_all.append((*rest, [key, None, None]))
     return Stacked(tuple(per_layer), tuple(of_all), merged, run.k)
 
 
-def _widened(real: Lowered) -> Lowered:
-    """Return a chain's layers as those of its twin."""
-    kinds = tuple(
-        Pattern(
-            tuple(WideLink(link.name, (), link.label, link=link) for link in kind.links),
-            kind.between,
+def _widened(real: Lowered, ties: Ties | None = None) -> Lowered:
+    """Return a chain's layers as those of its twin, given what their draws share."""
+    kinds = []
+    for place, (kind, k) in enumerate(zip(real.kinds, real.lengths, strict=True)):
+        of_links = [None] * len(kind.links) if ties is None else ties[place]
+        links = (
+            WideLink(link.name, (), link.label, link=link, ties=of_link, is_in_run=k > 0)
+            for link, of_link in zip(kind.links, of_links, strict=True)
         )
-        for kind in real.kinds
-    )
-    paths = tuple((*of_layer, "", "") for of_layer in real.paths)
+        kinds.append(Pattern(tuple(links), kind.between))
+    paths = tuple((*of_layer, "", "", "") for of_layer in real.paths)
     none = Identity(None)
-    identities = tuple((*of_layer, none, none) for of_layer in real.identities)
-    return replace(real, kinds=kinds, paths=paths, identities=identities)
+    identities = tuple((*of_layer, none, none, none) for of_layer in real.identities)
+    return replace(real, kinds=tuple(kinds), paths=paths, identities=identities)
 
 
 def wide(
@@ -221,13 +241,12 @@ def wide(
     covariance, so the twin is like a network R times as wide.
 
     So the flow of the twin is what theory says of random weights of these sizes; of a trained
-    network it is what it would be if they were random. Weights that several layers share, such as
-    those of time steps that are layers, are drawn anew in each. Within a layer a weight is drawn
-    once, for all products and steps of scans that it is in, as itself or transposed, and the
-    backward pass has that draw too. The mean square of a weight is taken along each of its axes, so
-    experts and stacked q, k, v of several sizes keep theirs; its entries are independent, whatever
-    those of an orthogonal or symmetric one are. Arrays that a function closes over are no
-    parameters, and products with them stay as they are.
+    network it is what it would be if they were random. A weight is drawn once for all products,
+    layers and steps that it is in, as itself or transposed, and the backward pass has that draw
+    too; matrices that are equal in all numbers are one. The mean square of a weight is taken along
+    each of its axes, so experts and stacked q, k, v of several sizes keep theirs; its entries are
+    independent, whatever those of an orthogonal or symmetric one are. Arrays that a function closes
+    over are no parameters, and products with them stay as they are.
 
     `jaxnn.theory.meanfield` has no formula of gates, of branches with two matrices and of layers
     that share a weight: their theory is the twin, which has the closed form of each.
@@ -277,7 +296,7 @@ def wide(
         raise ValueError(f"replicas: expected an integer of at least 1, got {told(replicas)}")
     if isinstance(net, Network):
         net, params = as_chain(net, check_params(net, params))
-    twin = twin_of(net, replicas)
+    twin = twin_of(net, params, replicas)
     return twin, twin.with_key(params, key)
 
 
@@ -299,8 +318,15 @@ def check_untraced(what: str, *trees: Any) -> None:
         )
 
 
-def twin_of(net: Chain, replicas: int) -> Wide:
-    """Return the wide twin of a chain, without parameters."""
-    layers = _widened(net)
+def twin_of(net: Chain, params: Sequence[Any], replicas: int) -> Wide:
+    """Return the wide twin of a chain, in whose parameters equal matrices are one."""
+    layers, same = _widened(net), equal_arrays(net.handover, params)
     fields = {name: getattr(layers, name) for name in Lowered.__dataclass_fields__}
-    return Wide(**fields, handover=net.handover, made_of=net.made_of, real=net, replicas=replicas)
+    return Wide(
+        **fields,
+        handover=net.handover,
+        made_of=net.made_of,
+        real=net,
+        replicas=replicas,
+        same=same,
+    )
