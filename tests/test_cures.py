@@ -18,7 +18,7 @@ from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.curing import branches, changes, cures, hooks, kernels, search, steps, units
+from jaxnn.curing import branches, changes, cures, hooks, kernels, search, units
 from jaxnn.curing.changes import Change
 from jaxnn.curing.draws import OddError, delta_like, mirrored, orthogonal_like
 from jaxnn.curing.held_formats import held_by
@@ -92,35 +92,6 @@ def test_two_hundred_sigmoid_layers_keep_the_gradient_and_lose_the_examples(rng)
     assert not found
     assert abs(found[0].decades) < search.GOOD
     assert found[0].reason == "bfloat16 cannot tell examples apart at the top"
-
-
-@pytest.mark.slow
-def test_the_step_that_raises_the_loss(rng):
-    """By `jax.grad` of the plain network, all numbers by one size against its sign."""
-    layers = in_branches(rng, 5, 1.5)
-    xs, ys = rng.normal(size=(2, B, N))
-    loss = lambda output, ys: jnp.sum(jnp.square(output - ys), axis=1)  # noqa: E731
-    net, params = as_network([(residual, p) for p in layers])
-
-    def mean(layers):
-        z = xs
-        for p in layers:
-            z = residual(p, z)
-        return loss(z, ys).mean()
-
-    gradient = jax.grad(mean)(layers)
-    stepped = jax.jit(
-        lambda eta: mean(jax.tree.map(lambda v, g: v - eta * jnp.sign(g), layers, gradient))
-    )
-    after = [float(stepped(eta)) for eta in steps.ETAS]
-    expected = next(eta for eta, v in zip(steps.ETAS, after, strict=True) if v >= mean(layers))
-    assert steps.ETAS[0] < expected < steps.ETAS[-1]
-    patient = jax_patient(net, params, xs, ys, loss=loss)
-    assert patient.step(params) == expected
-    cure = cures.judged(patient, "scale", "Do it.", Change(params))
-    assert cure.works
-    assert cure.step == expected
-    assert ("a step size of" in cure.advice) == (expected <= cures.SMALL_STEP)
 
 
 def convolution(w, z):

@@ -11,6 +11,7 @@ import jaxnn
 from experiments.remedies.rivals.networks import Network, built, drawn
 from jaxnn import diagnosis
 from jaxnn.curing import training
+from jaxnn.curing.changes import Skip
 from jaxnn.curing.cures import Cures, patient_of, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.torch_training import TorchTraining
@@ -69,6 +70,16 @@ def test_the_better_ones_are_trained_for_longer(clock):
     assert len({times for times, _, steps in of["slow"].taken if steps == 100}) == 2
 
 
+def test_of_two_that_learn_it_all_the_sooner_one_is_the_first(clock):
+    """Whose few losses at the end are the least says little; the first steps do not count."""
+    of = {name: Fake(clock, end) for name, end in (("as it is", 2.0), ("a", 2e-5), ("b", 1e-5))}
+    of["b"].slow = 2.0
+    _, soon, late = raced(of, 60, 1.0).reached
+    assert late.loss < soon.loss
+    assert soon.place < late.place
+    assert Course(np.array([1e9, *[0.5] * 9]), 0.5).mean == 0.5
+
+
 def test_the_seconds_are_kept(clock):
     """What is not reached says so; what each round can still do is asked before it."""
     of = {str(i): Fake(clock, i, seconds=0.01) for i in range(8)}
@@ -92,9 +103,9 @@ def test_a_program_is_compiled_if_there_is_time(clock):
 
 
 def test_what_was_not_trained_stands_before_what_trains_no_better_than_the_network_as_it_is():
-    unchanged, over = Trained(30, loss=1.0), Trained(reason="the 3 seconds were over before")
-    best, good = Trained(30, loss=0.4), Trained(30, loss=0.9)
-    worse, broken = Trained(30, loss=1.1), Trained(30, loss=np.nan)
+    unchanged, over = Trained(30, mean=1.0), Trained(reason="the 3 seconds were over before")
+    best, good = Trained(30, mean=0.4), Trained(30, mean=0.9)
+    worse, broken = Trained(30, mean=1.1), Trained(30, mean=np.nan)
     tried = [broken, worse, over, good, best]
     ranked = sorted(tried, key=lambda one: one.place_beside(unchanged))
     assert ranked == [best, good, over, worse, broken]
@@ -147,7 +158,7 @@ def test_a_course_is_that_of_a_plain_loop(rng, optimizer):
     layers, (xs, ys) = of_silu(3, 4), np.float32(rng.normal(size=(2, 48, 4)))
     net, params = jaxnn.as_network(layers)
     patient = jax_patient(net, params, xs, ys, loss=square)
-    one = patient.training(net, patient.user(params), optimizer)
+    one = patient.training(params, optimizer)
     rows = orders_of(48)[0]
     course = one.course(3.0, rows, 12)
 
@@ -196,9 +207,16 @@ def test_modules_are_trained(framework, rng):
     xs, ys = rng.normal(size=(40, 64)).astype(np.float32), np.arange(40) % 10
     loss = optax.softmax_cross_entropy_with_integer_labels
     patient = patient_of(module, xs, ys, loss=loss)
-    one = patient.training(patient.network, patient.user(patient.params), None)
+    one = patient.training(patient.params, None)
     course = one.course(10.0, orders_of(one.count)[0], 60)
     assert course.end < course.losses[0] / 4
+    formed = patient.with_form(Skip(0.5))
+    other = formed.training(formed.params, None)
+    assert other.count == one.count == 40  # another structure takes batches, too
+    rows = orders_of(40)[0][:2]
+    output = formed.model(formed.params)(xs[rows[0]])
+    expected = loss(output, ys[rows[0]]).mean()
+    assert other.course(1.0, rows, 2).losses[0] == pytest.approx(float(expected), rel=1e-5)
     after = [np.array(v) for v in jax.tree.leaves(module) if hasattr(v, "shape")]
     np.testing.assert_equal(after, before)
 

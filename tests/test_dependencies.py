@@ -144,7 +144,7 @@ def test_least_versions_are_those_that_texts_and_the_gate_name():
     assert f"fresh oldest {least}\n" in gate
     assert f"'jax=={jax}.0\\n" in gate
 
-    names = {"jax": "JAX", "numpy": "NumPy"}
+    names = {"jax": "JAX", "numpy": "NumPy", "scipy": "SciPy"}
     alone = sorted(names.get(name, name) for name in declared())
     started = texts[2].read_text(encoding="utf-8")
     (sentence,) = re.findall(r"The library alone needs ([^;.:]+)[;.:]", started)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from peers import need
 
 import jaxnn
 from jaxnn.curing import causes
@@ -121,6 +122,49 @@ def test_what_is_found_is_never_well_among_the_cures(rng):
     text = str(Cures(replace(well, findings=(healthy, odd)), ()))
     assert odd.text in text
     assert "neither" not in text
+
+
+def test_nothing_that_a_verdict_finds_is_well_among_the_cures(rng):
+    """Whatever the rule: no sentence says that the network is well beside what was found."""
+    well = jaxnn.diagnose([(product, orthogonal(rng))] * 2, rng.normal(size=(B, N))).verdict
+    (healthy,) = (found for found in well.findings if found.rule == "rate")
+    for name, rule in FINDINGS.items():
+        for is_ill in (True, False):
+            odd = healthy._replace(rule=name, text=f"It is {name}.", values={"is_ill": is_ill})
+            text = str(Cures(replace(well, findings=(odd,)), ()))
+            is_usual = rule.healthy and not is_ill
+            assert ("neither" in text) == is_usual, name
+            assert (odd.text in text) != is_usual, name
+
+
+@pytest.mark.slow
+def test_a_detached_part_is_let_through_and_nothing_else_is_changed():
+    need("torch")
+    import torch
+
+    torch.manual_seed(0)
+
+    class Block(torch.nn.Module):
+        def __init__(self, stops):
+            super().__init__()
+            self.linear, self.stops = torch.nn.Linear(N, N), stops
+
+        def forward(self, z):
+            with torch.set_grad_enabled(self.stops != "no_grad"):
+                y = z.detach() if self.stops == "detach" else torch.tanh(z)
+            return z.detach() + self.linear(y) if self.stops else z + self.linear(y)
+
+    xs, ys = torch.randn(B, N), torch.randn(B, N)
+    for stops in ("detach", "no_grad"):
+        module = torch.nn.Sequential(*[Block(stops if i == 3 else "") for i in range(6)])
+        loss = torch.nn.functional.mse_loss
+        (cure,) = jaxnn.cures(module, xs, ys, loss=loss, seconds=0)
+        assert cure.works, cure
+        assert cure.advice.startswith("Take detach or no_grad away")
+        torch.testing.assert_close(cure.model(xs), module(xs))
+        loss(cure.model(xs), ys).backward()
+        assert all(p.grad is not None for p in cure.model.parameters())
+        assert [p.requires_grad for p in module.parameters()] == [True] * 12
 
 
 def test_data_that_is_at_fault_is_told_by_the_cures_too(rng):

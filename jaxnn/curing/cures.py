@@ -17,7 +17,7 @@ from jaxtyping import Float, PyTree
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
-from ..flow.verdict.findings import FINDINGS
+from ..flow.verdict.findings import is_usual
 from ..flow.verdict.rate_text import SPOKEN
 from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
@@ -33,7 +33,7 @@ from .jax_patients import jax_patient
 from .patient import AnyNet, Params, Patient
 from .printed import Line, lines
 from .torch_patient import TorchPatient
-from .training import RATE, SECONDS, Trained, raced
+from .training import RATE, SECONDS, Trained, Training, raced
 
 log = logging.getLogger("jaxnn.curing")
 
@@ -44,7 +44,6 @@ MOST_NAMED = 3  # causes, one behind the other
 USE = "cures[0].code has the lines to write, cures[0].model the changed network."
 MORE = 2**0.5  # times as many directions are told apart
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
-SMALL_STEP = 0.01  # from which on Adam's first step raises the loss; a fifth of it trains
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -66,9 +65,6 @@ class Cure:
         with singular values of one size, as those of orthogonal matrices, keep them; those of other
         matrices leave the few in which they are largest. nan of a single example.
     theory: the rate of the wide twin, in decades a layer; nan if it was not asked for.
-    step: the step size from which on the first step of Adam raises the loss of the examples, to a
-        factor of two, up to .1; inf if none does. What trains best is a fifth of it or less. nan of
-        a change that does not work, without a loss, of a Network and of PyTorch.
     trained: a short training of it; None of a change that does not work, and without a loss.
     is_named: whether it changes only what the verdict names, such as one array.
     values: what the advice names, numbers as numbers, by the names that its rule has for them.
@@ -78,7 +74,7 @@ class Cure:
         with hooks.
     params: the parameters, in the user's own pytree, of PyTorch a state dict; of another structure
         those of `net`.
-    made, written: make `model` and `code`; None of what could not be made.
+    made, written, learner: make `model`, `code` and what is trained; None of what cannot be made.
     """
 
     kind: str
@@ -92,7 +88,6 @@ class Cure:
     spread: float = np.nan
     directions: float = np.nan
     theory: float = np.nan
-    step: float = np.nan
     trained: Trained | None = None
     is_named: bool = False
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -102,6 +97,7 @@ class Cure:
     params: Params = field(default=None, repr=False)
     made: Callable[[], Model] | None = field(default=None, repr=False)
     written: Callable[[], str] | None = field(default=None, repr=False)
+    learner: Callable[[Any], Training | None] | None = field(default=None, repr=False)
 
     @cached_property
     def model(self) -> Model:
@@ -163,8 +159,8 @@ class Cures:
     """Changes of a network that were tried, the best first; those that work come before the rest.
 
     With a loss the best is what trains best: those that were trained for most steps come first, and
-    of these the one with the least loss. What was not trained comes after what reaches less loss
-    than the network as it is.
+    of these the one whose loss has the least mean on the way. What was not trained comes after what
+    trains better than the network as it is.
 
     Without, of those that keep the rate equally well, within .005 decades a layer, a change of
     parameters comes before one of structure, and of each the one that leaves √2 times as many
@@ -224,7 +220,7 @@ class Cures:
 
 def _without_changes(verdict: Verdict) -> Iterator[str]:
     """Yield why nothing was tried, and what the verdict finds all the same."""
-    left = [found for found in verdict.findings if not FINDINGS[found.rule].healthy]
+    left = [found for found in verdict.findings if not is_usual(found)]
     if left:
         yield "Nothing was tried: no change of numbers or structure takes away what was found."
         for found in left:
@@ -267,7 +263,7 @@ def cures(
     of them.
 
     With a loss each change that works is trained on a copy, for 30, 100 or 300 steps on the
-    examples given, the better ones for longer, and that with the least loss is the first.
+    examples given, the better ones for longer; the first is that with the least loss on the way.
 
     Args:
         model: as for `jaxnn.gradient_flow`. Of a module of PyTorch, branches, norms, kernels and
@@ -446,12 +442,13 @@ def trained(
     working = [cure for cure in tried if cure.works]
     if not working or seconds <= 0:
         return None, tried, False
-    as_it_is = patient.training(patient.network, patient.user(patient.params), optimizer)
+    as_it_is = patient.training(patient.params, optimizer)
     if as_it_is is None:
         return None, tried, False
     trainings = {"as it is": as_it_is}
     for number, cure in enumerate(working):
-        training = patient.training(cure.net, cure.params, optimizer)
+        assert cure.learner is not None
+        training = cure.learner(optimizer)
         assert training is not None
         trainings[f"{number} {cure.kind}"] = training
     race = raced(trainings, seconds, RATE if optimizer is None else 1.0)
@@ -492,13 +489,6 @@ def judged(
         )
     result, top, signal = verdict(flow), _top(changed), _signal(changed, flow)
     reasons = [*filter(None, _reasons(patient, changed, change.is_named, flow, result))]
-    log.debug("trying what would help: the step size after %s", kind)
-    step = np.nan if reasons else changed.step(change.params)
-    if step <= SMALL_STEP:
-        advice += (
-            f" Adam's first step raises the loss from a step size of {step:.2g} on: take a smaller "
-            f"one, such as {step / 5:.1g}."
-        )
     refusal = change.reason if isinstance(change.reason, str) else change.reason(result)
     return Cure(
         kind=kind,
@@ -512,7 +502,6 @@ def judged(
         spread=np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10,
         directions=np.nan if flow.rank is None else float(flow.rank[top]),
         theory=np.nan if flow.theory is None else float(verdict(flow.theory).decades),
-        step=step,
         is_named=change.is_named,
         values=values,
         factors=change.factors,
@@ -521,6 +510,7 @@ def judged(
         params=changed.user(change.params),
         made=partial(changed.model, change.params),
         written=partial(changed.code, change.params),
+        learner=partial(changed.training, change.params),
     )
 
 

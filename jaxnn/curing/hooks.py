@@ -63,6 +63,36 @@ def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | N
     return made
 
 
+def opened(module: Module) -> Module:
+    """Return a copy in whose calls `detach` and `no_grad` do nothing."""
+    torch = sys.modules["torch"]
+    stops = torch.Tensor.detach, torch.detach
+    modes: list[Any] = []  # of the calls that are under way
+
+    def dispatched(_: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        if function is torch._C._set_grad_enabled:
+            return None
+        if function is torch.Tensor.numpy:  # for which hooks detach first
+            return function(args[0].detach(), *args[1:], **(kwargs or {}))
+        return args[0] if function in stops else function(*args, **(kwargs or {}))
+
+    kind = type("Open", (torch.overrides.TorchFunctionMode,), {"__torch_function__": dispatched})
+
+    def before(_: Module, args: tuple[Tensor, ...]) -> None:
+        del args
+        modes.append(kind().__enter__())
+
+    def after(_: Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        del args, output
+        modes.pop().__exit__(None, None, None)
+
+    made = copy.deepcopy(module)
+    made.register_forward_pre_hook(before)
+    made.register_forward_hook(after, always_call=True)
+    return made
+
+
 def activations(module: Module, names: Sequence[str]) -> list[str]:
     """Return the names of the activations that are modules of torch, inside of some modules."""
     return [

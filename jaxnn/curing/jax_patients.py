@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, PyTree
 
 from ..arrays.compiled import few_runs, measuring
-from ..chain.chain import Chain, Link
+from ..chain.chain import Chain, Function, Link, from_layers
 from ..chain.parameter_places import are_shared
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.parameters import Parameters
@@ -19,10 +19,10 @@ from ..models import Model
 from ..network.network import Network
 from ..train.descent import ADAM
 from ..train.trainee import Trainee, trainee_of
-from . import branches, code, kernels, remade, steps, structure, units, weights
+from . import branches, code, kernels, remade, structure, units, weights
 from .draws import Axes
 from .jax_training import JaxTraining
-from .patient import AnyNet, At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
+from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
 from .training import Training
 
 
@@ -64,14 +64,17 @@ class NetworkPatient(Patient):
         """Return the parameters themselves: they are the user's own."""
         return params
 
-    def training(self, net: AnyNet, params: Params, optimizer: Any) -> Training | None:
-        if isinstance(net, Chain):
-            trainee = None if self.loss is None else Trainee(net, params, self.loss, self.ys)
-        else:
-            trainee = None if self.ys is None else trainee_of((net, params), self.xs, self.ys)
+    def training(self, params: Params, optimizer: Any) -> Training | None:
+        trainee = self._trainee(params)
         if trainee is None:
             return None
         return JaxTraining(trainee, self.xs, ADAM if optimizer is None else optimizer)
+
+    def _trainee(self, params: Params) -> Trainee | None:
+        """Return the network with other parameters as a training sees it; None without a loss."""
+        if self.ys is None:
+            return None
+        return trainee_of((self.network, params), self.xs, self.ys)
 
     def model(self, params: Params) -> Model:
         """Return the user's own pytree, or a pair, with these numbers."""
@@ -131,6 +134,11 @@ class ChainPatient(NetworkPatient):
     def user(self, params: Params) -> Params:
         """Return the user's pytree."""
         return self.network.user(params, self.like)
+
+    def _trainee(self, params: Params) -> Trainee | None:
+        if self.loss is None:
+            return None
+        return Trainee(self.network, self.user(params), self.loss, self.ys)
 
     def path(self, at: At) -> str:
         """Return the path of an array in the user's pytree."""
@@ -222,11 +230,6 @@ class ChainPatient(NetworkPatient):
         except ValueError:  # the signal leaves the range
             return None
 
-    def step(self, params: Params) -> float:
-        if self.loss is None:
-            return np.nan
-        return steps.largest(self.network, params, self.xs, self.ys, self.loss)
-
 
 class ReformedPatient(ChainPatient):
     """A chain some of whose layers have another form.
@@ -268,8 +271,19 @@ class ReformedPatient(ChainPatient):
 
     def model(self, params: Params) -> Model:
         """Return a function of the user's own pytree with these numbers, or such a module."""
-        tree = self.origin.user(self.origin.with_arrays(self._of_origin(params)))
-        return remade.with_structure(self.origin.given, self.call, tree)
+        return remade.with_structure(self.origin.given, self.call, self._tree(params))
+
+    def _tree(self, params: Params) -> PyTree:
+        """Return the user's own pytree with these numbers."""
+        return self.origin.user(self.origin.with_arrays(self._of_origin(params)))
+
+    def _trainee(self, params: Params) -> Trainee | None:
+        """Return it as one layer that takes batches of any size, if the origin is a function."""
+        if self.loss is None or not isinstance(self.origin.network.made_of, Function):
+            return super()._trainee(params)
+        layers = [(self.call, self._tree(params))]
+        each = "example" if remade.takes_one(self.origin.network) else "batch"
+        return Trainee(from_layers(layers, each=each)[0], layers, self.loss, self.ys)
 
 
 def jax_patient(

@@ -179,10 +179,10 @@ class Patient(ABC):
         """Return the network with other units in those layers; None if they have none."""
         return None
 
-    def training(self, net: AnyNet, params: Params, optimizer: Any) -> Training | None:
-        """Return the training of a changed network, of parameters as the user has them.
+    def training(self, params: Params, optimizer: Any) -> Training | None:
+        """Return the training of the network with other parameters, by its loss; None without one.
 
-        By the loss of the patient; None without one. Without an optimiser by Adam.
+        Without an optimiser by Adam.
         """
         return None
 
@@ -194,10 +194,6 @@ class Patient(ABC):
     def opening(self) -> str:
         """What that takes, as a sentence."""
         return ""
-
-    def step(self, params: Params) -> float:
-        """Return the step size from which on Adam's first step raises the loss; nan if unknown."""
-        return np.nan
 
     # Measured
 

@@ -9,15 +9,17 @@ of Chandrupatla 1997.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 
 STEP = 1.5  # a factor that is looked at, at least, on the way to where no rate is known
 MOST_STEPS = 13  # of that size, about 200 times
 BEYOND = 1.2  # times as far as the rate would be zero
 LEAST, GROWTH = 0.05, 2.0  # ln of the smallest step; times as far as the step before, at most
-BISECTIONS = 12
+MOST_BETWEEN = 12  # factors that are tried between two
 WITHIN = 2e-4  # decades a layer that are left
 GOOD = 2e-3  # where no factor leaves less, as with skip connections: the nearest to 1
 DAMPED = 0.7  # of what a factor for each layer is corrected by
@@ -118,33 +120,16 @@ def _nearest_good(rate: Rate, path: list[Point]) -> Point | None:
 
 
 def _between(rate: Rate, a: Point, b: Point) -> float:
-    """Return ln of the factor between two with rates of different sign at which it is zero.
+    """Return ln of the factor between two with rates of different sign at which it is zero."""
+    known = {point.log: point for point in (a, b)}
 
-    Chandrupatla's search: a is the last factor, b one with the other sign of the rate, c what one
-    of them was before. The next factor is where a parabola through the three is zero, if it is
-    monotonic between a and b, else their middle.
-    """
-    best = min(a, b, key=lambda point: point.size)
-    part = a.rate / (a.rate - b.rate)  # of the way from a to b
-    for _ in range(BISECTIONS):
-        if best.size < WITHIN:
-            break
-        log = a.log + part * (b.log - a.log)
-        point = Point(log, rate(log))
-        if np.isnan(point.rate):
-            break
-        c, b = (a, b) if (point.rate > 0) == (a.rate > 0) else (b, a)
-        a = point
-        best = min(best, a, key=lambda point: point.size)
-        place = (a.log - b.log) / (c.log - b.log)
-        share = (a.rate - b.rate) / (c.rate - b.rate)
-        part = 0.5
-        if share**2 < place and (1 - share) ** 2 < 1 - place:  # the inverse parabola is monotonic
-            # Lagrange's interpolation of the logarithm at rate zero, as a part of the way to b.
-            of_b = a.rate / (b.rate - a.rate) * c.rate / (b.rate - c.rate)
-            of_c = a.rate / (c.rate - a.rate) * b.rate / (c.rate - b.rate)
-            part = of_b + (c.log - a.log) / (b.log - a.log) * of_c
-    return best.log
+    def measured(log: float) -> float:
+        point = known.get(log) or known.setdefault(log, Point(log, rate(log)))
+        return 0.0 if point.size < WITHIN else point.rate
+
+    with suppress(ValueError):  # of a rate that is nan
+        brentq(measured, a.log, b.log, maxiter=MOST_BETWEEN, disp=False)
+    return min(known.values(), key=lambda point: np.nan_to_num(point.size, nan=np.inf)).log
 
 
 def by_layer(

@@ -77,11 +77,11 @@ class TorchPatient(Patient):
         state = {name: v.detach().clone() for name, v in self.network.state_dict().items()}
         return state | {name: v.detach().clone() for name, v in params.items() if name in state}
 
-    def training(self, net: Module, params: Tensors, optimizer: Any) -> Training | None:
-        loss = self.options["loss"]
+    def training(self, params: Tensors, optimizer: Any) -> Training | None:
         if self.options["cotangent"] is not None:
             return None
-        return TorchTraining(net, params, self.inputs, self.ys, loss, optimizer)
+        state, loss = self.user(params), self.options["loss"]
+        return TorchTraining(self.network, state, self.inputs, self.ys, loss, optimizer)
 
     def model(self, params: Tensors) -> Module:
         """Return a copy of the module with these parameters."""
@@ -184,16 +184,26 @@ class TorchPatient(Patient):
         return Parameters.of(TorchTrial(self.network, self.inputs))
 
     def opened(self) -> Patient | None:
-        stopped = self.flow.stopped
-        if stopped is None or stopped.why != "frozen":
+        if self.flow.stopped is None or self.flow.stopped.why not in ("frozen", "detached"):
             return None
-        written = ["model.requires_grad_(True)"]
-        return self._rebuilt(copy.deepcopy(self.network).requires_grad_(True), written)
+        if self._is_frozen:
+            written = ["model.requires_grad_(True)"]
+            return self._rebuilt(copy.deepcopy(self.network).requires_grad_(True), written)
+        written = ["# the forward pass without detach and torch.no_grad"]
+        return self._rebuilt(hooks.opened(self.network), written)
+
+    @property
+    def _is_frozen(self) -> bool:
+        return self.flow.stopped is not None and self.flow.stopped.why == "frozen"
 
     @property
     def opening(self) -> str:
         parts = listed(map(clean, self.flow.stopped.parts)) if self.flow.stopped else ""
-        return f"Set requires_grad=True for {parts}."
+        return (
+            f"Set requires_grad=True for {parts}."
+            if self._is_frozen
+            else f"Take detach or no_grad away, so that {parts} get a gradient."
+        )
 
     @cached_property
     def rebuildable(self) -> Bool[np.ndarray, " L"]:
@@ -216,9 +226,11 @@ class TorchPatient(Patient):
         leaky = f"torch.nn.functional.leaky_relu(z, {sigma.slope:.6g})"
         inside = hooks.activations(self.network, names)
         written = code.of_modules(inside, f"{sigma.gain:.6g} * {leaky}", holds=False)
-        return self._rebuilt(hooks.with_units(self.network, names, sigma), written)
+        made = self._rebuilt(hooks.with_units(self.network, names, sigma), written)
+        # A loss of derivatives passes fewer layers where units are linear in pieces.
+        return made if made and made.flow.names == self.flow.names else None
 
-    def _rebuilt(self, module: Module | None, written: list[str]) -> Patient | None:
+    def _rebuilt(self, module: Module | None, written: list[str]) -> "TorchPatient | None":
         if module is None:
             return None
         try:
@@ -226,8 +238,7 @@ class TorchPatient(Patient):
         except ValueError:  # the signal leaves the range
             return None
         made.written = [*self.written, *written]
-        # A loss of derivatives passes fewer layers where units are linear in pieces.
-        return made if made.flow.names == self.flow.names else None
+        return made
 
 
 def _as_numpy(v: Tensor) -> np.ndarray:

@@ -2,7 +2,10 @@
 
     changes -> all trained for 30 steps, each with some step sizes, in two orders of the batches
     -> the better half for 100 steps, with its two best step sizes -> its better half for 300
-    -> Trained: the loss that each reaches with its best step size
+    -> Trained: the losses of each with its best step size, by whose mean it is ranked
+
+The mean tells how soon a loss falls, too: after some hundred steps several changes have learned the
+few examples by heart, and whose loss is then the least says little.
 
 That is successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943). A training of more steps
 begins anew, so that no copy is held in between. All have the same batches, and the unchanged
@@ -24,6 +27,7 @@ SECONDS = 30.0  # for all trainings
 ROUNDS = 30, 100, 300  # steps
 FEWEST = 10  # steps after which trainings are told apart
 LEAST = 3  # networks of a round
+EARLY = 0.1  # of the steps, whose losses are still those of the start
 TIMES = 0.3, 1.0, 3.0, 10.0  # what the step of the optimiser is multiplied by
 KEPT_TIMES = 2  # of them after the first round
 RATE = 1e-3  # the step size of Adam, where no optimiser is given
@@ -39,6 +43,7 @@ class Trained:
     step_size: the best of .0003, .001, .003 and .01; if an optimiser was given, what its steps were
         multiplied by, .3, 1, 3 or 10.
     losses: of each batch before its step, in two orders of the batches.
+    mean: of these, but for the first tenth, and of `loss`: what trainings are ranked by.
     loss: of all examples after it, the mean of both orders; nan if it has no number.
     error: the standard error of that; nan of examples that cannot be split into batches.
     reason: why it was not trained, or no longer; "" of one that was trained to the end.
@@ -49,6 +54,7 @@ class Trained:
     losses: Float[np.ndarray, "orders steps"] = field(
         default_factory=lambda: np.empty((ORDERS, 0)), repr=False
     )
+    mean: float = np.nan
     loss: float = np.nan
     error: float = np.nan
     reason: str = ""
@@ -60,12 +66,12 @@ class Trained:
             return f"after {self.steps} steps {self.reason}"
         error = "" if np.isnan(self.error) else f" ± {self.error:.1g}"
         after = f"after {self.steps} steps of size {self.step_size:g}"
-        return f"{after} its loss is {self.loss:.3g}{error}"
+        return f"{after} its loss is {self.loss:.3g}{error}, in the mean {self.mean:.3g}"
 
     @property
     def place(self) -> tuple[int, float]:
-        """What trainings are ranked by, the best first: those trained longest, then by loss."""
-        return -self.steps, as_rank(self.loss)
+        """What trainings are ranked by, the best first: those trained longest, then by losses."""
+        return -self.steps, as_rank(self.mean)
 
     def place_beside(self, unchanged: "Trained") -> tuple[int, tuple[int, float]]:
         """Return what changes are ranked by, given the training of the network as it is.
@@ -74,7 +80,7 @@ class Trained:
         """
         if not self.steps:
             return 1, (0, 0.0)
-        return (0 if as_rank(self.loss) < as_rank(unchanged.loss) else 2), self.place
+        return (0 if as_rank(self.mean) < as_rank(unchanged.mean) else 2), self.place
 
 
 class Course(NamedTuple):
@@ -82,6 +88,11 @@ class Course(NamedTuple):
 
     losses: Float[np.ndarray, " S"]
     end: float
+
+    @property
+    def mean(self) -> float:
+        """The mean of its losses, but for the first ones; nan if one has no number."""
+        return float(np.mean([*self.losses[int(EARLY * len(self.losses)) :], self.end]))
 
 
 class Training(Protocol):
@@ -158,17 +169,21 @@ class Entrant:
                 reached[times].append(self.training.course(times, rows, steps))
                 spent = (time.monotonic() - started) / steps
             self.pace = spent  # of the last order: the first one may have compiled
-        means = {times: float(np.mean([c.end for c in reached[times]])) for times in self.times}
+        means = {times: _mean(reached[times]) for times in self.times}
         self.times = tuple(sorted(means, key=lambda times: as_rank(means[times])))
         best = self.times[0]
         self.trained = _trained(steps, best * unit, reached[best])
-        log.debug("training %s: %d steps, loss %.3g", self.name, steps, means[best])
+        log.debug("training %s: %d steps, loss %.3g", self.name, steps, self.trained.loss)
         return True
 
 
 def as_rank(loss: float) -> float:
     """Return a loss as it is sorted: one that is no number is the worst."""
     return np.inf if np.isnan(loss) else loss
+
+
+def _mean(courses: list[Course]) -> float:
+    return float(np.mean([course.mean for course in courses]))
 
 
 def _trained(steps: int, size: float, courses: list[Course]) -> Trained:
@@ -178,6 +193,7 @@ def _trained(steps: int, size: float, courses: list[Course]) -> Trained:
         steps,
         size,
         losses,
+        _mean(courses),
         float(np.mean(ends)),
         float(np.std(ends, ddof=1) / len(ends) ** 0.5) if known else np.nan,
         "" if np.isfinite(ends).all() else "its loss is no finite number with any step size",

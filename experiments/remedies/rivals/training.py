@@ -16,9 +16,8 @@ from jaxtyping import PyTree
 
 from experiments.remedies.rivals.networks import Network, built, drawn
 from experiments.remedies.rivals.rivals import CURE, PACKAGES, REMEDIES, Given, output
-from jaxnn.chain.apply import applied
-from jaxnn.chain.chain import Chain
 from jaxnn.curing.cures import Cure, patient_of, tried_on
+from jaxnn.models import Model, is_pair
 from jaxnn.train.trainee import learned, whole_of
 
 RATES = 3e-4, 1e-3, 3e-3, 1e-2
@@ -119,28 +118,50 @@ def _of_cure(
     of: Network, seeds: range, data: Data, points: Points, seconds: float
 ) -> tuple[str, np.ndarray]:
     """Train what `jaxnn.cures` ranks first on the first seed, made anew on each."""
-    made = list(_cures(of, seeds, data, seconds))
+    cures = list(_cures(of, seeds, data, seconds))
+    models: list[Any] = [cure.model for cure in cures]
     if of.framework == "torch":
         from experiments.remedies.rivals import of_torch
 
         rows = [rows_of(seed, points[-1], len(data[0])) for seed in seeds]
         values = of_torch.trained(
-            made[0].net,
-            [cure.params for cure in made for _ in RATES],
+            models[0],
+            [model.state_dict() for model in models for _ in RATES],
             [*RATES] * len(seeds),
             np.repeat(np.stack(rows), len(RATES), 0),
             data,
             points,
         ).reshape(len(seeds), len(RATES), -1)
     else:
-        net, tree = made[0].net, made[0].params
-        starts = tuple(learned(cure.params) for cure in made)
-        values = trained(partial(_output, net, tree), starts, seeds, data, points)
-    return made[0].advice, values
+        f, tree = _as_function(models[0])
+        starts = tuple(jax.tree.leaves(learned(_as_function(model)[1])) for model in models)
+        values = trained(partial(_output, f, tree), starts, seeds, data, points)
+    return cures[0].advice, values
 
 
-def _output(net: Chain, tree: PyTree, floats: PyTree, x: Any) -> Any:
-    return applied(net, net.params(whole_of(floats, tree)), x)[0]
+Forward = Callable[[PyTree, Any], Any]
+
+
+def _as_function(model: Model) -> tuple[Forward, PyTree]:
+    """Return a cured network as (params, x) -> ŷ, and its params: a pair, a module or layers."""
+    if is_pair(model):
+        return model
+    return (_called if callable(model) else _through), model
+
+
+def _called(module: Callable[[Any], Any], x: Any) -> Any:
+    return module(x)
+
+
+def _through(layers: list[tuple[Forward, PyTree]], x: Any) -> Any:
+    for f, params in layers:
+        x = f(params, x)
+    return x
+
+
+def _output(f: Forward, tree: PyTree, leaves: list[Any], x: Any) -> Any:
+    floats = jax.tree.unflatten(jax.tree.structure(learned(tree)), leaves)
+    return f(whole_of(floats, tree), x)
 
 
 def _cures(of: Network, seeds: range, data: Data, seconds: float) -> Iterator[Cure]:
