@@ -268,6 +268,19 @@ def test_draws_of_weights_are_told_apart(rng):
     assert (zero.is_constant, zero.distinct) == (False, 1)
 
 
+def test_directions_of_weights_stand_out(rng):
+    """A mean m of weights of size s has the singular value m n, independent entries 2 s √n."""
+    n = 400
+    v = rng.normal(size=(n, n))
+    drawn, shifted = Draw.of(v), Draw.of(v + 1)
+    spike = Draw.of(v + 4 * np.outer(rng.choice([-1, 1], n), np.ones(n)) / n**0.5 * 2)
+    assert 0.8 < drawn.edge < 1.05
+    assert drawn.mean_edge < 0.1
+    assert shifted.edge == pytest.approx(200**0.5 / 2 * 0.5**0.5, rel=0.05)  # half of the rows
+    assert shifted.mean_edge == pytest.approx(shifted.edge, rel=0.05)
+    assert spike.edge > 2 > 0.5 > spike.mean_edge
+
+
 def test_noise_is_compared_with_the_mean_over_draws(rng):
     trial, examples = OfArrays(rng), np.where(np.arange(2000) % 2, 1, 17**0.5)[:, None]
     draws = examples + 0.5 * rng.normal(size=(4, 2000, K))

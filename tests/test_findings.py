@@ -191,6 +191,8 @@ COPIES = Draw(is_constant=False, distinct=0.25, gain=1.0)
 CONSTANT = Draw(is_constant=True, distinct=0.25, gain=1.0)
 NO = Draw(is_constant=False, distinct=1.0, gain=0.0)
 LARGE = Draw(is_constant=False, distinct=1.0, gain=16.0)
+TRAINED = Draw(is_constant=False, distinct=1.0, gain=1.4, edge=3.0, mean_edge=0.2)
+WITH_MEAN = Draw(is_constant=False, distinct=1.0, gain=1.4, edge=3.0, mean_edge=2.9)
 
 
 WITHOUT_ACTIVATION = (
@@ -198,6 +200,11 @@ WITHOUT_ACTIVATION = (
 )
 SIX = {"log_delta_example": np.zeros((6, 2))}
 NAN_FROM_3 = dict.fromkeys((3, 4, 5, 6), np.nan)
+OFF_BELOW_4 = dict.fromkeys((1, 2, 3), -0.5)  # of theory
+OFF_BELOW_4_SAYS = (
+    "Follows theory down to layer 4 (block); from layer 3 (block) down the gradient parts from "
+    "that of random weights of these sizes, by up to -0.5 decades"
+)
 CUT_BELOW_4 = dict.fromkeys((1, 2, 3), NONE)
 ONE_STATE = {"decades": CUT_BELOW_4, "log_spread": dict.fromkeys((4, 5, 6), NONE)}
 SMALL_GAINS = {(2, "down"): np.log10(5e-7), (3, "down"): np.log10(5e-7)}
@@ -497,12 +504,22 @@ CASES = {
     ),
     "theory": Case(
         "theory",
-        with_theory(dict.fromkeys((1, 2, 3), -0.5)),
-        "Follows theory down to layer 4 (block); from layer 3 (block) down the gradient parts from "
-        "that of random weights of these sizes, by up to -0.5 decades: the weights are correlated, "
-        "as those are that were trained or that several layers share, or have a mean that is not "
-        "zero, or the network is narrow.",
+        with_theory(OFF_BELOW_4),
+        f"{OFF_BELOW_4_SAYS}: the network is narrow for its depth.",
         healthy=with_theory(dict.fromkeys((1, 2, 3), -0.12)),  # within four errors,
+        layer=3,
+    ),
+    "theory without weights that have a mean": Case(
+        "theory",
+        (with_theory(OFF_BELOW_4), draws(HEALTHY, WITH_MEAN)),
+        f"{OFF_BELOW_4_SAYS}: the entries of 2.up and 2.down have a mean that is not zero.",
+        layer=3,
+    ),
+    "theory without weights that are correlated": Case(
+        "theory",
+        (with_theory(OFF_BELOW_4), draws(HEALTHY, TRAINED)),
+        f"{OFF_BELOW_4_SAYS}: the entries of 2.up and 2.down are correlated, as training makes "
+        "them.",
         layer=3,
     ),
     "examples": Case(

@@ -12,6 +12,8 @@ import numpy as np
 from .trial import Trial, as_wide
 
 DRAWS = 4  # of the output
+CORNER = 256  # rows and columns, at most, in which a direction is looked for
+TIMES = 8  # that it is multiplied with them
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,15 @@ class Draw:
     is_constant: whether all entries are one number, not 0.
     distinct: the share of its columns, the weights of a unit, that differ from those before them.
     gain: the root mean square of its entries times √fan_in: by which it multiplies what is random.
+    edge: its largest singular value, over that of independent entries of the same size.
+    mean_edge: likewise that of the mean of its entries alone.
     """
 
     is_constant: bool
     distinct: float
     gain: float
+    edge: float = 1.0
+    mean_edge: float = 0.0
 
     @property
     def is_drawn(self) -> bool:
@@ -43,7 +49,26 @@ class Draw:
             bool(size > 0 and (columns == columns[0, 0]).all()),
             len(known) / len(marks) if size > 0 else 1.0,
             size * len(columns) ** 0.5,
+            *_edges(columns),
         )
+
+
+def _edges(matrix: np.ndarray) -> tuple[float, float]:
+    """Return the largest singular value, of all and of the mean, over that of independent entries.
+
+    Of a large matrix those of a part of it, evenly chosen.
+    """
+    corner = matrix[tuple(slice(None, None, -(-n // CORNER)) for n in matrix.shape)]
+    size = float(np.sqrt(np.mean(np.square(corner))))
+    if not 0 < size < np.inf:
+        return 1.0, 0.0
+    direction = np.random.default_rng(0).normal(size=corner.shape[1])
+    for _ in range(TIMES):
+        direction = corner.T @ (corner @ direction) / (size * np.linalg.norm(direction))
+    largest = np.linalg.norm(corner @ direction) / np.linalg.norm(direction)
+    independent = size * sum(n**0.5 for n in corner.shape)
+    of_mean = abs(np.mean(corner)) * corner.size**0.5
+    return float(largest / independent), float(of_mean / independent)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from .judged import Judged
 from .network_advice import DRAW_AGAIN, MANY_DEAD, MANY_SATURATED
 from .rate_text import rate_text
 from .rates import MOST_ONCE, STANDS_OUT, Change
-from .theory_departure import gradient_departure, signal_departure
+from .theory_departure import cause_of_departure, gradient_departure, signal_departure
 from .through_time import TimeChange, largest_change
 
 # Ranks; the end of a network, its data and its parameters are seen in the evidence.
@@ -618,8 +618,14 @@ def _all_go_to(load: np.ndarray, tokens: int, selected: int) -> tuple[int, ...]:
 
 @FINDINGS.rule(
     "theory",
-    "{text}: the weights are correlated, as those are that were trained or that several layers "
-    "share, or have a mean that is not zero, or the network is narrow.",
+    one_of(
+        "cause",
+        mean="{text}: the entries of {paths} have a mean that is not zero.",
+        correlated="{text}: the entries of {paths} are correlated, as training makes them.",
+        narrow="{text}: the network is narrow for its depth.",
+        unknown="{text}: the weights are correlated or have a mean that is not zero, or the "
+        "network is narrow.",
+    ),
     rank=STATES,
     unless="signal undefined",
 )
@@ -627,7 +633,9 @@ def theory(judged: Judged) -> Iterator[Sight]:
     """Layers that depart from theory.
 
     Gradient or signal are more than four standard deviations of random networks, and a tenth of a
-    decade, from theory, and stay there. Needs a flow measured with `theory=True`.
+    decade, from theory, and stay there. Needs a flow measured with `theory=True`. The cause is one
+    that is seen: weights whose mean is large or whose largest singular value is half as large again
+    as that of independent entries, or as many layers as half of the units.
     """
     down, up = gradient_departure(judged.flow), signal_departure(judged.flow)
     parts = []
@@ -646,7 +654,14 @@ def theory(judged: Judged) -> Iterator[Sight]:
     first = down or up
     if first:
         text = "; ".join(parts)
-        values = {"gradient": down, "signal": up, "text": f"{text[0].upper()}{text[1:]}"}
+        cause = cause_of_departure(judged.flow, judged.parameters)
+        values = {
+            "gradient": down,
+            "signal": up,
+            "text": f"{text[0].upper()}{text[1:]}",
+            "cause": cause.kind,
+            "paths": few_of(map(clean, cause.paths)) if cause.paths else "",
+        }
         yield Sight(first.layer, values=values)
 
 

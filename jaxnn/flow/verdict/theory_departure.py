@@ -4,7 +4,8 @@
     d[l] = ln √(mean z[l]²) - that of theory, from the first layer up
     s[l] = its standard deviation over networks of this width
 
-The s of one network is √R times the error of a twin with R replicas.
+The s of one network is √R times the error of a twin with R replicas. What theory leaves out is its
+cause: a mean of the weights, a correlation of their entries, a width that is not infinite.
 """
 
 from itertools import pairwise
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float
 
+from ...evidence.parameters import Parameters
 from ..record.flow import Flow
 
 LN10 = float(np.log(10))
@@ -20,11 +22,35 @@ ERRORS = 4.0  # standard deviations that are known from four draws or more
 LEAST = 0.1  # decades
 
 
+EDGE = 1.5  # of the largest singular value of independent entries
+PER_UNIT = 0.5  # layers
+
+
 class Departure(NamedTuple):
     """A departure from theory: the layer where it begins, and the decades where it is largest."""
 
     layer: int
     decades: float
+
+
+class Cause(NamedTuple):
+    """The cause of a departure: mean, correlated, narrow or unknown, and weights that show it."""
+
+    kind: str
+    paths: tuple[str, ...] = ()
+
+
+def cause_of_departure(flow: Flow, parameters: Parameters | None) -> Cause:
+    """Return the cause of a departure from theory, the likeliest first."""
+    if parameters is not None:
+        draws = parameters.draws
+        off = {path: draw for path, draw in draws.items() if draw.is_drawn and draw.edge > EDGE}
+        by_mean = [path for path, draw in off.items() if draw.mean_edge > EDGE]
+        if off:
+            return Cause("mean", (*by_mean,)) if by_mean else Cause("correlated", (*off,))
+    widths = [shape[-1] for shape in flow.parameters.shapes if len(shape) > 1]
+    is_narrow = bool(widths) and len(flow.names) > PER_UNIT * float(np.median(widths))
+    return Cause("narrow" if is_narrow else "unknown")
 
 
 def gradient_departure(flow: Flow) -> Departure | None:
