@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import jaxnn
+from jaxnn.evidence.class_labels import ClassLabels
 from jaxnn.evidence.data import Data
 from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence
 from jaxnn.evidence.jax_trial import JaxTrial
+from jaxnn.evidence.mixing import mixing_of
 from jaxnn.evidence.parameters import Draw, Noise, Parameters
 from jaxnn.evidence.trial import Slope, Trial
 
@@ -36,8 +38,10 @@ class OfArrays(Trial):
         self.first_weights = rng.normal(size=(N, 8)) / N**0.5
         self.last_weights = rng.normal(size=(8, width))
 
-    def output(self, xs=None, factor=1.0):
-        v = np.tanh(self.norm((xs or self.xs)["xs"]) @ self.first_weights)
+    def output(self, xs=None, factor=1.0, rows=None):
+        given = (xs or self.xs)["xs"]
+        given = given if rows is None else given[rows]
+        v = np.tanh(self.norm(given) @ self.first_weights)
         return self.end(v @ (factor * self.last_weights))
 
     def slope(self, output, order=None):
@@ -111,6 +115,12 @@ ONE_HOT = np.eye(K)[CLASSES]
 BITS = (np.arange(B) % 3 == 0) * 1.0
 REALS = np.linspace(-40, 100, B)
 
+
+def chosen_squares(z, y):
+    """Squares of the column that the first label names, less the second one."""
+    return (jnp.take_along_axis(z, y[:, :1].astype(int), 1) - y[:, 1:]) ** 2
+
+
 LOSSES = {
     "squares": (lambda z, y: (z[:, 0] - y) ** 2, REALS, "numbers"),
     "root of squares": (lambda z, y: jnp.sqrt(jnp.mean((z[:, 0] - y) ** 2)), REALS, "numbers"),
@@ -135,6 +145,12 @@ LOSSES = {
         "class shares",
     ),
     "class logs": (lambda p, y: -jnp.sum(y * p, 1), ONE_HOT, "class logs"),
+    "in proportion": (
+        lambda z, y: -jnp.sum(y * jnp.exp(log_softmax(z)), 1), ONE_HOT, "softmax in proportion"
+    ),
+    "of several labels": (
+        lambda z, y: -jnp.sum(y * log_softmax(z), 1), np.cumsum(ONE_HOT, 1), "class logits"
+    ),
     "over the batch": (
         lambda z, y: -jnp.sum(y * log_softmax(z, 0), 1), ONE_HOT, "over the batch"
     ),
@@ -217,6 +233,52 @@ def test_labels_outside_of_the_reach_are_counted(rng):
     ys = np.where(np.arange(B) % 4 == 0, -1.0, 2.0)
     trial = OfArrays(rng, ys=ys, end=lambda z: np.maximum(z, 0), width=1)
     assert End.of(trial).labels == (-1, 2, 0.25)
+
+
+def test_labels_are_what_squares_of_a_chosen_column_are_least_at(rng):
+    ys = np.stack([CLASSES, 9 - np.arange(B)], axis=1) * 1.0
+    loss = with_slope(chosen_squares)
+    trial = OfArrays(rng, ys=ys, end=lambda z: np.maximum(z, 0), loss=loss)
+    np.testing.assert_allclose(End.of(trial).labels, (9 - B + 1, 9, (B - 10) / B), atol=1e-4)
+
+
+def cross_entropy(of_class):
+    """The cross-entropy of class numbers, each example times a number of its class."""
+    return with_slope(
+        lambda z, y: (
+            -jnp.asarray(of_class)[y] * jnp.take_along_axis(log_softmax(z), y[:, None], 1)[:, 0]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "ignored", "weigh"),
+    [
+        (cross_entropy(np.array([1.0, 2.0, 3.0])), None, False),
+        (cross_entropy(np.array([1.0, 0.0, 1.0])), 1, False),
+        (with_slope(lambda z, y: -(y[:, None].astype(float) * log_softmax(z)).sum(1)), 0, True),
+    ],
+    ids=["healthy", "ignored", "weigh"],
+)
+def test_classes_that_a_loss_ignores_or_takes_for_weights(rng, loss, ignored, weigh):
+    classes = ClassLabels.of(OfArrays(rng, ys=CLASSES, loss=loss))
+    assert (classes.ignored, classes.weigh) == (ignored, weigh)
+
+
+@pytest.mark.parametrize(
+    ("norm", "mixing"),
+    [
+        (np.asarray, ""),
+        (standardised, ""),  # over the batch, as a batch norm
+        (lambda v: np.reshape(v.T, v.shape), "places"),
+        (lambda v: v * softmax(v, 0), "sums"),
+        (lambda v: v.max(axis=0) + 0 * v, "alike"),
+    ],
+    ids=["none", "a norm", "a reshape", "a softmax", "a maximum"],
+)
+def test_examples_that_act_on_each_other(rng, norm, mixing):
+    assert mixing_of(OfArrays(rng, ys=CLASSES, norm=lambda v: np.asarray(norm(v)))) == mixing
+    assert not mixing_of(OfArrays(rng, norm=norm))  # without labels
 
 
 def test_a_loss_that_does_not_see_the_labels(rng):

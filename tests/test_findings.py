@@ -15,6 +15,8 @@ from walks import entered, walk
 
 import jaxnn
 from jaxnn.evidence import loss_kinds as kinds
+from jaxnn.evidence import mixing
+from jaxnn.evidence.class_labels import ClassLabels
 from jaxnn.evidence.data import Columns, Data
 from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence, HeldOut
@@ -170,10 +172,17 @@ def an_end(takes="", constant=1.0, **known):
     known = {
         "outputs": 3, "low": -2.0, "high": 2.0, "sums_to_one": "", "reach": Reach(-np.inf, np.inf),
         "size": 1.0, "label_size": 1.0, "loss": 1.0, "labels": (0.0, 1.0, 0.0),
-        "label_sums": True, "sees_labels": True, "zeros": 0.0, "sees_all": False,
-        "compares": False, "is_linear": False,
+        "label_spreads": (np.nan, np.nan, 0), "label_sums": (1.0, 1.0), "classes": None,
+        "mixing": "", "sees_labels": True, "zeros": 0.0, "sees_all": False, "compares": False,
+        "is_linear": False,
     } | known  # fmt: skip
     return Evidence(end=End(kind=Kind(takes, constant), **known))
+
+
+def of_classes(takes="", **known):
+    """Evidence of an output of three columns for labels that are numbers of classes."""
+    known = {"lowest": 0, "highest": 2, "columns": 3, "ignored": None, "weigh": False} | known
+    return an_end(takes, classes=ClassLabels(**known))
 
 
 def draws(*given, **known):
@@ -585,6 +594,14 @@ CASES = {
         layer=3,
         path="3.up",
     ),
+    "queries of logits that are not small": Case(
+        "starved",
+        a_flow(deltas={(3, "up"): -5.0}, attention=heads(2.0, 0.01)),
+        f"3.up of layer 3 (block) gets 10^-5 of the gradient of {OTHERS}: it does not learn.",
+        healthy=a_flow(deltas={(3, "up"): -5.0}, attention=heads(0.01, 0.02)),
+        layer=3,
+        path="3.up",
+    ),
     "an embedding times 100": Case(
         "largest",
         a_flow(sizes={(1, "up"): 2.0}),
@@ -761,11 +778,86 @@ CASES = {
     ),
     "a softmax for several labels at once": Case(
         "targets",
-        an_end(kinds.NUMBERS, label_sums=False, **SOFTMAX),
+        an_end(kinds.NUMBERS, label_sums=(0.0, 2.0), **SOFTMAX),
         "The outputs of each example sum to 1, as of a softmax, and its labels do not.",
-        healthy=an_end(kinds.NUMBERS, **SOFTMAX),
+        healthy=an_end(kinds.NUMBERS, label_sums=(0.0, 2.0), **SIGMOID),
         layer=6,
         advises="Take a sigmoid for each output, with the binary cross-entropy.",
+    ),
+    "a cross-entropy of several labels at once": Case(
+        "targets",
+        an_end(kinds.CLASS_SHARES, label_sums=(0.0, 3.0), **SOFTMAX),
+        "The loss takes classes, one of which is right, and the labels of an example sum to as "
+        "much as 3.",
+        healthy=an_end(kinds.CLASS_SHARES, label_sums=(0.0, 1.0), **SOFTMAX),  # some left out
+        layer=6,
+        advises="Take a sigmoid for each output, with the binary cross-entropy.",
+    ),
+    "a binary cross-entropy of a softmax": Case(
+        "targets",
+        an_end(kinds.PROBABILITIES, **SOFTMAX),
+        "The outputs of each example sum to 1, as of a softmax over classes, and the loss takes "
+        "each of the 3 as a yes or no by itself: most of it is on classes that are not there.",
+        healthy=an_end(kinds.PROBABILITIES, outputs=2, **SOFTMAX),  # the same for both
+        layer=6,
+        advises="Take the cross-entropy of classes.",
+    ),
+    "squares of a softmax": Case(
+        "targets",
+        an_end(kinds.NUMBERS, **SOFTMAX),
+        "The loss is the squared error of a softmax over 3 classes: where it is sure and wrong, "
+        "its slope is next to nothing.",
+        healthy=an_end(kinds.NUMBERS, **SIGMOID),
+        layer=6,
+        advises="Take the cross-entropy of classes.",
+    ),
+    "probabilities for logarithms": Case(
+        "targets",
+        an_end(kinds.IN_PROPORTION),
+        "The loss falls in proportion to the probability of the right class, as one that takes "
+        "logarithms, or margins, and gets probabilities: where these are sure and wrong, its slope "
+        "is next to nothing.",
+        healthy=an_end(kinds.CLASS_LOGITS),
+        layer=6,
+        advises="Take the cross-entropy, or hand the loss a log-softmax.",
+    ),
+    "classes that count from 1": Case(
+        "targets",
+        of_classes(kinds.CLASS_LOGITS, lowest=1, highest=3),
+        "The labels are classes from 1 to 3, and the 3 columns of the output count from 0: class 3 "
+        "has none.",
+        healthy=of_classes(kinds.CLASS_LOGITS, lowest=1, highest=2),
+        layer=6,
+        advises="Subtract 1 from the labels.",
+    ),
+    "a class taken for padding": Case(
+        "targets",
+        of_classes(ignored=0),
+        "Nothing is learnt from the examples of class 0: the loss has no slope for them.",
+        healthy=of_classes(),
+        layer=6,
+        advises="If it is no padding, let the loss ignore no class (ignore_index=-100), and give "
+        "no class the weight 0.",
+    ),
+    "numbers of classes for columns": Case(
+        "targets",
+        of_classes(weigh=True),
+        "The loss asks for the same output whatever the class of an example: the numbers of the "
+        "classes, 0 to 2, only weigh the examples.",
+        healthy=of_classes(kinds.CLASS_LOGITS),
+        layer=6,
+        advises="Take the cross-entropy of class numbers, or hand the loss labels that are 1 in "
+        "the column of their class and else 0.",
+    ),
+    "one target in thousands": Case(
+        "targets",
+        an_end(kinds.NUMBERS, label_spreads=(0.8, 320.0, 1)),
+        "The columns of the labels differ in size: column 2 has a spread of 320, 400 times that of "
+        "another, and makes up all of the loss.",
+        healthy=an_end(kinds.NUMBERS, label_spreads=(8.0, 320.0, 1)),
+        layer=6,
+        advises="Subtract from each column of the labels its mean and divide by its standard "
+        "deviation, and undo that behind the network.",
     ),
     "prices as they are": Case(
         "targets",
@@ -829,6 +921,26 @@ CASES = {
         healthy=an_end(kinds.CLASS_LOGITS),
         layer=6,
         advises="Take it along the last axis.",
+    ),
+    "a reshape that mixes examples": Case(
+        "mixes",
+        an_end(kinds.CLASS_LOGITS, mixing=mixing.PLACES),
+        "The output of an example depends on its place in the batch: with the examples in another "
+        "order they get other outputs.",
+        healthy=an_end(kinds.CLASS_LOGITS),
+        layer=6,
+        advises="Look for a reshape or a transpose that takes another axis for that of the "
+        "examples: move it to the front first.",
+    ),
+    "attention along the batch": Case(
+        "mixes",
+        an_end(kinds.CLASS_LOGITS, mixing=mixing.SUMS),
+        "The output of an example changes if all examples are there twice: sums over the batch "
+        "enter the network, as of a softmax along it.",
+        healthy=an_end(kinds.CLASS_LOGITS),
+        layer=6,
+        advises="Take it along the positions or the features of an example, not along the first "
+        "axis.",
     ),
     "a loss with the wrong sign": Case(
         "inverted",

@@ -4,6 +4,8 @@ output as it is        rows or columns that sum to 1, one number for all example
 last layer × ±s        what the output can reach: a sigmoid stays within 0 and 1
 slope at other outputs what the loss takes, see `loss_kinds`
 slope, labels permuted whether the loss sees them
+slope, outputs changed of squares the labels, however they are handed over
+rows of the batch      whether examples act on each other, see `mixing`
 inputs ± a change      whether the output is a linear function of them
 """
 
@@ -12,7 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .class_labels import ClassLabels
 from .loss_kinds import MARGINS, NUMBERS, Kind, Labels, kind_of, labels_of, trial_output
+from .mixing import mixing_of
 from .trial import Trial, as_wide
 
 SCALES = (1e3, 1e6)  # of the last layer: what both reach is the end of what the output can reach
@@ -39,14 +43,19 @@ class End:
     size: their root mean square.
     low, high: the lowest and the highest output.
     zeros: the share of outputs that are exactly 0.
-    sums_to_one: "rows" if the outputs of each example are shares, as of a softmax; "columns" if
-        those of all examples are; "logs" if the rows are logarithms of shares; or "".
+    sums_to_one: "rows" if the outputs of each example are shares, as of a softmax, "columns" if
+        those of all examples are, or their powers of e; "logs" if the rows are logarithms of
+        shares; or "".
     reach: of the output.
     loss: the value of the loss; nan without one.
     kind: of the loss.
     label_size: the root mean square of labels in the shape of the output; nan without.
     labels: their lowest, highest, and the share of them outside of the reach.
-    label_sums: whether labels of each example sum to 1, as those of classes do.
+    label_spreads: of columns of labels the smallest and the largest standard deviation that is not
+        0, and the number of that column, from 0; nan of a single one.
+    label_sums: the least and the largest sum of an example's labels; nan of a single one.
+    classes: labels that are numbers of classes; None of others.
+    mixing: how examples act on each other, see `mixing_of`.
     sees_labels: whether the slope of the loss depends on the order of the labels; None if that is
         not known.
     sees_all: of a loss that does not see their order, whether its slope depends on which labels
@@ -67,11 +76,19 @@ class End:
     kind: Kind
     label_size: float
     labels: tuple[float, float, float]
-    label_sums: bool
+    label_spreads: tuple[float, float, int]
+    label_sums: tuple[float, float]
+    classes: ClassLabels | None
+    mixing: str
     sees_labels: bool | None
     sees_all: bool
     compares: bool
     is_linear: bool | None
+
+    @property
+    def are_label_shares(self) -> bool:
+        """Whether labels of each example sum to 1, as those of classes do."""
+        return all(abs(v - 1) <= SUM for v in self.label_sums)
 
     @classmethod
     def of(cls, trial: Trial) -> "End | None":
@@ -83,9 +100,11 @@ class End:
         axis = output.ndim - 1 if labels is None or labels.axis is None else labels.axis
         reach, known = _reach(trial, output), trial.slope(trial.first)
         kind = Kind("", np.nan) if labels is None else _kind(trial, labels)
-        values = np.zeros(0) if labels is None else labels.values
         sees_labels = bool(kind.takes) or _sees_labels(trial, output)
         is_blind = sees_labels is False
+        values = np.zeros(0) if labels is None else labels.values
+        if not kind.takes and not is_blind and (asked := _asked_by_squares(trial, output)):
+            values, kind = asked
         return cls(
             outputs=int(np.prod(output.shape[1:])),
             size=float(np.sqrt(np.mean(np.square(output)))),
@@ -98,7 +117,10 @@ class End:
             kind=kind,
             label_size=float(np.sqrt(np.mean(np.square(values)))) if values.size else np.nan,
             labels=_ends(values, reach),
-            label_sums=values.ndim > 1 and bool(np.all(abs(values.sum(axis=axis) - 1) <= SUM)),
+            label_spreads=_spreads(values),
+            label_sums=_sums(values, axis),
+            classes=ClassLabels.of(trial),
+            mixing=mixing_of(trial),
             sees_labels=sees_labels,
             sees_all=is_blind and _sees_all(trial),
             compares=is_blind and _compares(trial, output),
@@ -114,8 +136,10 @@ def _sums_to_one(output: np.ndarray, axis: int) -> str:
         return "rows"
     if output.min() >= 0 and is_one(output, 0):
         return "columns"
-    are_logs = output.max() <= 0 and output.ndim > 1 and is_one(np.exp(output), axis)
-    return "logs" if are_logs else ""
+    if output.max() > 0 or output.ndim < 2:
+        return ""
+    powers = np.exp(output)
+    return "logs" if is_one(powers, axis) else "columns" if is_one(powers, 0) else ""
 
 
 def _reach(trial: Trial, output: np.ndarray) -> Reach:
@@ -151,6 +175,45 @@ def _kind(trial: Trial, labels: Labels) -> Kind:
         if of_ones is not None and of_ones.size and not of_ones.any():
             return Kind(MARGINS, kind.constant)
     return kind
+
+
+def _asked_by_squares(trial: Trial, output: np.ndarray) -> tuple[np.ndarray, Kind] | None:
+    """Return the outputs that a loss of squares is least at, and its kind; None of other losses.
+
+    Its slope at each output is k (p - y), k ≥ 0: it changes in proportion to two random changes of
+    all outputs. Where k is 0, as of actions that were not taken, nothing is asked.
+    """
+    rng, first = np.random.default_rng(0), trial.slope(np.asarray(trial.first))
+    size = max(float(np.sqrt(np.mean(np.square(output)))), 1.0)
+    changes = [size * rng.choice((-1.0, 1.0, 2.0), output.shape) for _ in range(2)]
+    slopes = [trial.slope((output + v).astype(np.asarray(trial.first).dtype)) for v in changes]
+    if first is None or any(slope is None for slope in slopes):
+        return None
+    begin = as_wide(first.of_output)
+    one, other = (as_wide(slope.of_output) - begin for slope in slopes if slope is not None)
+    constants = one / changes[0]
+    bent = np.linalg.norm(constants * changes[1] - other)
+    is_asked = constants > SUM * constants.max(initial=0.0)
+    if not is_asked.any() or not bent <= SUM * np.linalg.norm(other) or begin[~is_asked].any():
+        return None
+    values = output[is_asked] - begin[is_asked] / constants[is_asked]
+    return values, Kind(NUMBERS, float(np.median(constants[is_asked])))
+
+
+def _spreads(values: np.ndarray) -> tuple[float, float, int]:
+    """Return the smallest and largest spread of columns, and the place of the latter."""
+    if values.ndim != 2 or values.shape[1] < 2:
+        return np.nan, np.nan, 0
+    spreads = values.std(axis=0)
+    varying = spreads[spreads > SAME * np.abs(values).max(axis=0)]
+    return float(varying.min(initial=np.inf)), float(spreads.max()), int(spreads.argmax())
+
+
+def _sums(values: np.ndarray, axis: int) -> tuple[float, float]:
+    if values.ndim < 2 or not values.size:
+        return np.nan, np.nan
+    sums = values.sum(axis=axis)
+    return float(sums.min()), float(sums.max())
 
 
 def _ends(values: np.ndarray, reach: Reach) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from ..chain.apply import applied
 from ..chain.chain import Chain, encoded
 from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import Place, changed
-from ..jaxpr.program import Traced, called
+from ..jaxpr.program import Traced, called, is_random
 from ..network.network import Network
 from ..network.params import is_run
 from ..passes.forward import forward
@@ -104,9 +104,24 @@ class JaxTrial(Trial):
             return self.net.paths[layer][number]
         return f"theta[{layer}]"
 
+    @property
+    def counts(self) -> set[int]:
+        return {np.shape(v)[0] if np.ndim(v) else 0 for v in jax.tree.leaves(self.given_xs)}
+
+    @cached_property
+    def is_random(self) -> bool:
+        has_keys = any(map(is_key, jax.tree.leaves(self.given_xs)))
+        known = self._known_output  # a function whose program is not known may draw
+        return has_keys or not isinstance(known, Traced) or is_random(known.program.closed.jaxpr)
+
     @measuring
-    def output(self, xs: Arrays | None = None, factor: float = 1.0) -> np.ndarray | None:
-        return self._output_of(self._with(xs) if xs else self.given_xs, factor)
+    def output(
+        self, xs: Arrays | None = None, factor: float = 1.0, rows: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        given = self._with(xs) if xs else self.given_xs
+        if rows is not None:
+            given = jax.tree.map(lambda v: np.asarray(v)[rows], given)
+        return self._output_of(given, factor)
 
     def _output_of(self, given: PyTree, factor: float = 1.0) -> np.ndarray | None:
         if isinstance(self.net, Chain) and self.net.whole:

@@ -5,9 +5,10 @@ At random outputs p, with labels y, the slope of each kind is a constant c times
     numbers                p - y, its sign, or cut at ±1      squared, absolute and Huber's error
     logits                 σ(p) - y                           binary cross-entropy of logits
     probabilities          (p - y) / (p (1 - p))              of probabilities
-    class logits           softmax(p) - y                     cross-entropy of logits
+    class logits           Σy softmax(p) - y                  cross-entropy of logits
     class probabilities    -y / p                             of probabilities
-    class shares           1 - y / p                          of what it divides by its sum first
+    class shares           Σy - y / p                         of what it divides by its sum first
+    softmax in proportion  s (⟨s, y⟩ - y), s = softmax(p)     of -⟨s, y⟩: logarithms are missing
     class logs             -y                                 of logarithms of probabilities
     over the batch         softmax(p), down the examples - y  a softmax along the wrong axis
     pairs                  p - mean(y)                        (B, 1) and (B,), broadcast
@@ -29,6 +30,7 @@ TOLERANCE_16 = 0.03
 NUMBERS, LOGITS, PROBABILITIES = "numbers", "logits", "probabilities"
 CLASS_LOGITS, CLASS_PROBABILITIES = "class logits", "class probabilities"
 CLASS_SHARES, CLASS_LOGS = "class shares", "class logs"
+IN_PROPORTION = "softmax in proportion"
 OVER_BATCH, PAIRS, MARGINS = "over the batch", "pairs", "margins"
 
 
@@ -61,15 +63,29 @@ def softmax(v: np.ndarray, axis: int) -> np.ndarray:
     return shares
 
 
+def _in_proportion(p: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+    shares = softmax(p, axis)
+    return np.asarray(shares * ((shares * y).sum(axis=axis, keepdims=True) - y))
+
+
 FORMS = (
     Form(NUMBERS, lambda p, y, _: p - y),
     Form(NUMBERS, lambda p, y, _: np.sign(p - y)),
     Form(NUMBERS, lambda p, y, _: np.clip(p - y, -1, 1)),
     Form(LOGITS, lambda p, y, _: 1 / (1 + np.exp(-p)) - y),
     Form(PROBABILITIES, lambda p, y, _: (p - y) / (p * (1 - p))),
-    Form(CLASS_LOGITS, lambda p, y, axis: softmax(p, axis) - y, of_classes=True),
+    Form(
+        CLASS_LOGITS,
+        lambda p, y, axis: y.sum(axis=axis, keepdims=True) * softmax(p, axis) - y,
+        of_classes=True,
+    ),
     Form(CLASS_PROBABILITIES, lambda p, y, _: -y / p, of_classes=True),
-    Form(CLASS_SHARES, lambda p, y, _: 1 - y / p, of_classes=True),
+    Form(
+        CLASS_SHARES,
+        lambda p, y, axis: y.sum(axis=axis, keepdims=True) - y / p,
+        of_classes=True,
+    ),
+    Form(IN_PROPORTION, _in_proportion, of_classes=True),
     Form(CLASS_LOGS, lambda p, y, _: -y, of_classes=True),
     Form(OVER_BATCH, lambda p, y, _: softmax(p, 0) * y.sum(axis=0) - y, of_classes=True),
     Form(PAIRS, lambda p, y, _: p - y.mean()),

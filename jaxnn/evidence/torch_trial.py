@@ -6,6 +6,7 @@ Torch is never imported: the user has done so.
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -111,19 +112,31 @@ class TorchTrial(Trial):
         side_by_side = all(x is entering[0] for x in entering)
         return len(leaving) > 1 and (in_a_row or side_by_side)
 
-    def output(self, xs: Arrays | None = None, factor: float = 1.0) -> np.ndarray | None:
+    @property
+    def counts(self) -> set[int]:
+        return {len(v) if v.ndim else 0 for v in tensors_in(self.inputs)}
+
+    def output(
+        self, xs: Arrays | None = None, factor: float = 1.0, rows: np.ndarray | None = None
+    ) -> np.ndarray | None:
         inputs = _with(self.inputs, xs) if xs else self.inputs
+        inputs = inputs if rows is None else _rows_of(inputs, rows)
         with self._running(), self._last_times(factor):
             output = self._called(inputs)
         return None if output is None else numbers_of(output)
 
-    def draws(self, count: int) -> np.ndarray | None:
+    @cached_property
+    def is_random(self) -> bool:
         with self._running():
             state = self._torch.get_rng_state()
-            outputs = [self._called(self.inputs)]
-            if outputs[0] is None or self._torch.equal(state, self._torch.get_rng_state()):
-                return None
-            outputs += [self._called(self.inputs) for _ in range(count - 1)]
+            self._called(self.inputs)
+            return not self._torch.equal(state, self._torch.get_rng_state())
+
+    def draws(self, count: int) -> np.ndarray | None:
+        if self.first is None or not self.is_random:
+            return None
+        with self._running():
+            outputs = [self._called(self.inputs) for _ in range(count)]
         return np.stack([numbers_of(output) for output in outputs if output is not None])
 
     def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:
@@ -227,6 +240,15 @@ def _with(inputs: Inputs, xs: Arrays) -> Any:
     if isinstance(inputs, Mapping):
         return {key: of(f"xs[{key!r}]", v) for key, v in inputs.items()}
     return type(inputs)(of(f"xs[{key!r}]", v) for key, v in enumerate(inputs))
+
+
+def _rows_of(inputs: Inputs, rows: np.ndarray) -> Any:
+    """Return some examples of all tensors that go in."""
+    if is_tensor(inputs):
+        return inputs[rows.tolist()]
+    if isinstance(inputs, Mapping):
+        return {key: _rows_of(v, rows) for key, v in inputs.items()}
+    return type(inputs)(_rows_of(v, rows) for v in inputs)
 
 
 def _in_order(ys: object, order: np.ndarray) -> Any:

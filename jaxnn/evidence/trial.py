@@ -47,13 +47,26 @@ class Trial(ABC):
         """
 
     @abstractmethod
-    def output(self, xs: Arrays | None = None, factor: float = 1.0) -> np.ndarray | None:
+    def output(
+        self, xs: Arrays | None = None, factor: float = 1.0, rows: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """Return the output, (B, …), if it is one array of floats.
 
         Args:
             xs: by their names what takes the place of inputs.
             factor: of all parameters of the last layer.
+            rows: the examples that are taken, of all arrays that go in, of integers too.
         """
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the output takes random numbers."""
+        return False
+
+    @property
+    def counts(self) -> set[int]:
+        """The lengths of the first axes of all arrays that go in, of integers too."""
+        return {len(v) for v in self.xs.values()}
 
     def draws(self, count: int) -> np.ndarray | None:
         """Return the output with several random numbers, (count, B, …); None if it takes none."""

@@ -41,6 +41,7 @@ from .source_location import origin
 LayerProgram = Callable[[list[Any], Any], Any]  # (arrays, state) -> state
 MOST_BYTES = 1 << 20  # of constants that are compared
 MANY = 100  # steps of a loop whose length is data
+RANDOM = {"random_bits", "threefry2x32", "rng_bit_generator"}  # primitives
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 # With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
 OF_DIFFRAX = (
@@ -374,6 +375,14 @@ class Traced:
         """The types of what the program returns."""
         types = map(struct, self.program.closed.out_avals)
         return jax.tree.unflatten(self.program.structure, types)
+
+
+def is_random(jaxpr: core.Jaxpr) -> bool:
+    """Tell whether a program makes random bits, or those in it do."""
+    return any(
+        eqn.primitive.name in RANDOM or any(map(is_random, core.jaxprs_in_params(eqn.params)))
+        for eqn in jaxpr.eqns
+    )
 
 
 @compiled

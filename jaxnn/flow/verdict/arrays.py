@@ -19,7 +19,7 @@ from .rates import LN10, Stretch
 LARGE = 10.0  # times its like in other layers: an array of another size
 STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn, if its like in
 UNUSUAL = 2.0  # other layers are so much nearer to the others there, or in any case
-HOPELESS = 6.0
+HOPELESS = 8.0
 SMALL_GAIN = -3.0  # the size of a gain below which a branch starts as if it were off
 
 

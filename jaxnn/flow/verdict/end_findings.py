@@ -5,17 +5,27 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...evidence import loss_kinds as kinds
+from ...evidence import mixing
+from ...evidence.end import End
 from ...rules import Sight, one_of
 from ...texts import percent
 from .findings import END, FINDINGS
 from .judged import Judged
 
 LOGITS = {kinds.LOGITS, kinds.CLASS_LOGITS}
+OF_CLASSES = {
+    kinds.CLASS_LOGITS, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES, kinds.CLASS_LOGS
+}  # fmt: skip
 SHARES = {kinds.PROBABILITIES, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES}
 SQUASHED = 1.01  # the ends of what a sigmoid, a tanh or a softsign reach, but for rounding
 MANY_ZERO = 0.1  # of the outputs behind a relu
 FAR = 1000.0  # times the output
+INSIDE = "Take it along the positions or the features of an example, not along the first axis."
 IN_COMMON = "what labels have in common"
+UNEVEN = 100.0  # times the spread of another column of labels
+SEVERAL, TWO = 1.01, 2  # a sum of labels of more than one class; classes
+SIGMOIDS = "Take a sigmoid for each output, with the binary cross-entropy."
+CROSS_ENTROPY = "Take the cross-entropy of classes."
 FEW = 0.01  # labels outside of the reach of the output that are no fault
 
 
@@ -119,21 +129,50 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         classes="The loss takes labels from 0 to 1, and they go from {lowest:.3g} to "
         "{highest:.3g}: it has no lowest value that is a fit.",
         sums="The outputs of each example sum to 1, as of a softmax, and its labels do not.",
+        several="The loss takes classes, one of which is right, and the labels of an example sum "
+        "to as much as {most:.3g}.",
+        columns="The outputs of each example sum to 1, as of a softmax over classes, and the loss "
+        "takes each of the {outputs} as a yes or no by itself: most of it is on classes that are "
+        "not there.",
+        squares="The loss is the squared error of a softmax over {outputs} classes: where it is "
+        "sure and wrong, its slope is next to nothing.",
         margins="The loss is a hinge, of outputs beyond -1 and 1, and the output can reach "
         "{low:.3g} to {high:.3g} whatever the weights.",
+        proportion="The loss falls in proportion to the probability of the right class, as one "
+        "that takes logarithms, or margins, and gets probabilities: where these are sure and "
+        "wrong, its slope is next to nothing.",
+        shifted="The labels are classes from {lowest} to {highest}, and the {columns} columns of "
+        "the output count from 0: class {highest} has none.",
+        ignored="Nothing is learnt from the examples of class {ignored}: the loss has no slope "
+        "for them.",
+        weigh="The loss asks for the same output whatever the class of an example: the numbers of "
+        "the classes, {lowest} to {highest}, only weigh the examples.",
         far="The labels have a root mean square of {label_size:.3g}, the output "
         "{size:.2g}: its last layer has to grow far first.",
+        uneven="The columns of the labels differ in size: column {column} has a spread of "
+        "{spread:.3g}, {times:.0f} times that of another, and makes up all of the loss.",
     ),
     advises=one_of(
         "how",
         reach="Leave out the activation behind the last layer, or scale the labels into its range.",
         classes="Take one output for each class with a softmax and its cross-entropy; for numbers "
         "no activation and the mean squared error; or scale the labels to 0 and 1.",
-        sums="Take a sigmoid for each output, with the binary cross-entropy.",
+        sums=SIGMOIDS,
+        several=SIGMOIDS,
+        columns=CROSS_ENTROPY,
+        squares=CROSS_ENTROPY,
         margins="Take a tanh or no activation behind the last layer; for several classes rather a "
         "softmax and its cross-entropy.",
+        proportion="Take the cross-entropy, or hand the loss a log-softmax.",
+        shifted="Subtract {lowest} from the labels.",
+        ignored="If it is no padding, let the loss ignore no class (ignore_index=-100), and give "
+        "no class the weight 0.",
+        weigh="Take the cross-entropy of class numbers, or hand the loss labels that are 1 in the "
+        "column of their class and else 0.",
         far="Subtract from the labels their mean and divide by their standard deviation, and undo "
         "that behind the network.",
+        uneven="Subtract from each column of the labels its mean and divide by its standard "
+        "deviation, and undo that behind the network.",
     ),
     rank=END,
     unless="oneunit overbatch relulogits",
@@ -143,29 +182,65 @@ def targets(judged: Judged) -> Iterator[Sight]:
 
     The slope of the loss is that of an error of numbers, and 1 % of the labels are beyond what the
     output reaches with the last layer times ±1000 and ±1,000,000, or outputs of an example sum to 1
-    and labels do not, or labels are a thousand times as large as the output and as 1; or it is that
-    of a hinge, and the output does not reach -1; or that of a binary cross-entropy, and labels lie
-    outside of 0 to 1.
+    as of a softmax, or labels are a thousand times as large as the output and as 1, or a column of
+    them has a hundred times the spread of another. Or it is that of a hinge, and the output does
+    not reach -1; or that of a binary cross-entropy, and labels lie outside of 0 to 1, or more than
+    two outputs of an example sum to 1; or that of a cross-entropy of classes, and labels of an
+    example sum to more than 1, or classes count from 1; or that of a probability in place of its
+    logarithm. Or it is 0 for all examples of one class alone; or it lies along one line for all
+    classes if outputs are equal. Of squares, labels are what the loss is least at.
     """
     end = judged.end
-    if end is None or not end.kind.takes:
+    if end is None:
         return
+    values = {"outputs": end.outputs, "lowest": end.labels[0], "highest": end.labels[1]}
+    sight = _of_classes(end) or (_of_numbers(end) if end.kind.takes else None)
+    if sight:
+        yield Sight(len(judged.names), values=values | {"how": sight[0]} | sight[1])
+
+
+Misfit = tuple[str, dict[str, object]]  # how labels do not fit, and the numbers that say so
+
+
+def _of_classes(end: End) -> Misfit | None:
+    """Return what is wrong with labels that are classes."""
+    classes, takes = end.classes, end.kind.takes
+    if takes in OF_CLASSES and end.label_sums[1] > SEVERAL:
+        return "several", {"most": end.label_sums[1]}
+    if takes == kinds.IN_PROPORTION:
+        return "proportion", {}
+    if classes is None:
+        return None
+    if takes in OF_CLASSES and classes.lowest == 1 and classes.highest == classes.columns:
+        return "shifted", classes._asdict()
+    if classes.ignored is not None:
+        return "ignored", classes._asdict()
+    return ("weigh", classes._asdict()) if classes.weigh else None
+
+
+def _of_numbers(end: End) -> Misfit | None:
+    """Return what is wrong with labels that are numbers, or a yes and no."""
     lowest, highest, outside = end.labels
-    values: dict[str, object] = {"lowest": lowest, "highest": highest}
-    if end.kind.takes in (kinds.LOGITS, kinds.PROBABILITIES):
+    are_shares, takes = end.sums_to_one == "rows", end.kind.takes
+    if takes in (kinds.LOGITS, kinds.PROBABILITIES):
         if not (lowest >= -FEW and highest <= 1 + FEW):
-            yield Sight(len(judged.names), values=values | {"how": "classes"})
-    elif end.kind.takes == kinds.MARGINS:
-        if end.reach.low > FEW - 1:
-            yield Sight(len(judged.names), values={"how": "margins", **end.reach._asdict()})
-    elif end.kind.takes == kinds.NUMBERS and outside > FEW and end.reach.low < end.reach.high:
-        values |= {"how": "reach", "outside": percent(outside), **end.reach._asdict()}
-        yield Sight(len(judged.names), values=values)
-    elif end.sums_to_one == "rows" and end.kind.takes == kinds.NUMBERS and not end.label_sums:
-        yield Sight(len(judged.names), values={"how": "sums"})
-    elif end.kind.takes == kinds.NUMBERS and end.label_size > FAR * max(end.size, 1.0):
-        values = {"how": "far", "label_size": end.label_size, "size": end.size}
-        yield Sight(len(judged.names), values=values)
+            return "classes", {}
+        is_one_of_many = are_shares and end.are_label_shares and end.outputs > TWO
+        return ("columns", {}) if is_one_of_many else None
+    if takes == kinds.MARGINS:
+        return ("margins", end.reach._asdict()) if end.reach.low > FEW - 1 else None
+    if takes != kinds.NUMBERS:
+        return None
+    if outside > FEW and end.reach.low < end.reach.high:
+        return "reach", {"outside": percent(outside), **end.reach._asdict()}
+    if are_shares and not np.isnan(end.label_sums[0]):
+        return ("squares" if end.are_label_shares else "sums"), {}
+    if end.label_size > FAR * max(end.size, 1.0):
+        return "far", {"label_size": end.label_size, "size": end.size}
+    least, most, column = end.label_spreads
+    if most > UNEVEN * max(least, end.size):
+        return "uneven", {"column": column + 1, "spread": most, "times": most / least}
+    return None
 
 
 @FINDINGS.rule(
@@ -227,6 +302,12 @@ def negative(judged: Judged) -> Iterator[Sight]:
             "shapes, one with a last axis of 1, broadcast to all pairs.",
             IN_COMMON: "The loss takes of the labels only what they have in common, such as their "
             "mean: in another order they make the same slope.",
+            mixing.PLACES: "The output of an example depends on its place in the batch: with the "
+            "examples in another order they get other outputs.",
+            mixing.SUMS: "The output of an example changes if all examples are there twice: sums "
+            "over the batch enter the network, as of a softmax along it.",
+            mixing.ALIKE: "All examples get the same output, which depends on all of them: a "
+            "maximum or a mean over the batch is taken in the network.",
         },
     ),
     advises=one_of(
@@ -235,19 +316,27 @@ def negative(judged: Judged) -> Iterator[Sight]:
             kinds.OVER_BATCH: "Take it along the last axis.",
             kinds.PAIRS: "Give output and labels one shape.",
             IN_COMMON: "Compare each output with its own label first, and take the mean then.",
+            mixing.PLACES: "Look for a reshape or a transpose that takes another axis for that of "
+            "the examples: move it to the front first.",
+            mixing.SUMS: INSIDE,
+            mixing.ALIKE: INSIDE,
         },
     ),
     rank=END,
 )
 def mixes(judged: Judged) -> Iterator[Sight]:
-    """A loss that mixes examples.
+    """A network or a loss that mixes examples.
 
     Its slope is that of a softmax down the examples, or of all pairs of outputs and labels; or it
     is the same with the labels in another order, and another one if all are those of one example. A
-    loss that compares examples by intention has another.
+    loss that compares examples by intention has another. Or the network does: of 16 examples or
+    more the outputs are other ones if these are permuted, or all there twice; a norm over the batch
+    stands both.
     """
     end = judged.end
-    if end and end.kind.takes in (kinds.OVER_BATCH, kinds.PAIRS):
+    if end and end.mixing:
+        yield Sight(len(judged.names), values={"how": end.mixing})
+    elif end and end.kind.takes in (kinds.OVER_BATCH, kinds.PAIRS):
         yield Sight(len(judged.names), values={"how": end.kind.takes})
     elif end and end.sees_all:
         yield Sight(len(judged.names), values={"how": IN_COMMON})
@@ -308,7 +397,9 @@ def unlabelled(judged: Judged) -> Iterator[Sight]:
     """A loss that does not see the labels.
 
     Its slope is the same with the labels in another order, and of each example with other outputs
-    of the others: a loss that compares examples by intention may need no labels.
+    of the others: a loss that compares examples by intention may need no labels. Nor does one that
+    is handed the inputs as labels.
     """
-    if judged.end and judged.end.sees_labels is False and not judged.end.compares:
+    is_asked = judged.data is None or not judged.data.are_labels
+    if judged.end and judged.end.sees_labels is False and not judged.end.compares and is_asked:
         yield Sight(len(judged.names))

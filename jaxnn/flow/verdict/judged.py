@@ -35,6 +35,7 @@ from .network_advice import NetworkAdvice
 from .rates import LN10, Rate, are_alike, kinds_of, rate_of, repeated
 
 OFFSET_SPREAD, OFFSET_NEAR = 0.5, 1.5  # of a state that is little but a bias; and times its size
+FLAT = 0.1  # a logit, of which attention is the mean over keys
 GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
 
 
@@ -316,10 +317,26 @@ class Judged:
     def starved(self) -> dict[int, float]:
         """The arrays that are behind others of their layer, by how many decades.
 
-        None where Δ is zero or no number, or all positions are equal: that explains it.
+        None where Δ is zero or no number, or all positions are equal: that explains it. Nor queries
+        and keys whose logits are next to nothing: what they get grows with these.
         """
-        explained = self.broken or not self.is_finite or self.cut or self.equal_positions
-        return {} if explained else self.arrays.starved
+        if self.broken or not self.is_finite or self.cut or self.equal_positions:
+            return {}
+        flat = self._of_flat_attention
+        starved = self.arrays.starved.items()
+        return {i: v for i, v in starved if i not in flat or not np.isfinite(v)}
+
+    @property
+    def _of_flat_attention(self) -> set[int]:
+        """The numbers of the arrays that make logits below `FLAT` in all heads."""
+        record = self.flow.attention
+        if record is None:
+            return set()
+        flat, others = set[int](), set[int]()
+        logit = np.asarray(record.largest_logit, np.float64)
+        for layer, paths, size in zip(record.layers, record.paths, logit, strict=True):
+            (flat if size < FLAT else others).update(self.arrays.within(layer, paths))
+        return flat - others
 
     @cached_property
     def resized(self) -> dict[int, float]:
