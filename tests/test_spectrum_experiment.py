@@ -146,6 +146,7 @@ def test_a_shallower_network_is_the_start_of_a_deeper_one():
     np.testing.assert_allclose(rows["log10_mean"], np.log10(mean), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rows_say_what_was_measured(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
     schema.check(rows, columns.COLUMNS)
@@ -158,6 +159,7 @@ def test_rows_say_what_was_measured(small_run):
     assert set(rows["comparable"]) == {True, False}
 
 
+@pytest.mark.slow
 def test_the_run_can_be_repeated_from_its_json(small_run):
     run = json.loads((small_run / store.RUN).read_text())
     assert run["what"]["experiment"] == "spectrum"
@@ -168,6 +170,7 @@ def test_the_run_can_be_repeated_from_its_json(small_run):
     assert again.equals(pl.read_parquet(small_run / store.ROWS))
 
 
+@pytest.mark.slow
 def test_every_chart_file_is_whole(small_run):
     starts = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF", "html": b"<!DOCTYPE html>"}
     for name in names.of_chart(spectrum.CHART):

@@ -209,6 +209,7 @@ def test_the_table_has_a_line_a_depth_the_deepest_first():
     assert compared.select("name", "at", "value").rows() == [("10", 1.0, 0.6), ("20", 2.0, 0.1)]
 
 
+@pytest.mark.slow
 def test_the_run_is_whole_and_says_what_it_found(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
     schema.check(rows, columns.COLUMNS)

@@ -38,7 +38,7 @@ def plain(
     net = Network((width,) * (depth + 1) + (1,), activation, "regression", **options)
     of_params, of_xs, of_ys = jax.random.split(jax.random.key(seed), 3)
     return {
-        "model": (net, init(net, of_params, weights, biases)),
+        "model": (net, init(net, of_params, weights, biases, stacked=True)),
         "xs": jax.random.normal(of_xs, (EXAMPLES, width)),
         "ys": jax.random.normal(of_ys, (EXAMPLES, 1)),
     }
