@@ -91,6 +91,15 @@ def of_units(**shares):
     return filled_flow(net, np.zeros(6), **{name: np.full(6, v) for name, v in shares.items()})
 
 
+def of_a_module(**shares):
+    """A flow of a module of PyTorch, of whose units 40 % do nothing but for what is given."""
+    named = {
+        name: by_layer(shares.get(name, {}), 0.4) for name in ("saturated", "dead", "constant")
+    }
+    unknown = dict.fromkeys(("mean_square_z", "mean_a", "var_a", "mean_square_b"), np.full(6, NONE))
+    return replace(a_flow(), units=jaxnn.flow.Units(**unknown, **named))
+
+
 def given(largest=(), names=("xs",), loss=None):
     """What was handed over: the largest entry of arrays of twelve."""
     largest = np.array(largest, float)
@@ -204,6 +213,9 @@ TRAINED = Draw(is_constant=False, distinct=1.0, gain=1.4, edge=3.0, mean_edge=0.
 WITH_MEAN = Draw(is_constant=False, distinct=1.0, gain=1.4, edge=3.0, mean_edge=2.9)
 
 
+DRAW_UNITS = (
+    "Draw the weights and biases there again, biases at 0, and look for inputs that are too large."
+)
 WITHOUT_ACTIVATION = (
     "Leave out the activation behind the last layer, and hand the loss what enters it."
 )
@@ -1149,6 +1161,24 @@ CASES = {
         layer=2,
         path="2.down",
         advises="Adam's steps make up for it; for SGD start them at 0.1.",
+    ),
+    "units of a layer that do nothing": Case(
+        "idle",
+        of_a_module(dead={3: 0.9, 5: 0.85}),
+        "Of the units of layer 3 (block) and of layer 5 85 % are dead: their slope is 0 for all "
+        "examples. In the other layers 40 % are.",
+        healthy=of_a_module(dead={3: 0.7}),
+        layer=3,
+        advises=DRAW_UNITS,
+    ),
+    "units of one layer that are saturated": Case(
+        "idle",
+        of_a_module(saturated={2: 0.8}),
+        "Of the units of layer 2 (block) 80 % are saturated: their slope is below a hundredth of "
+        "its largest. In the other layers 40 % are.",
+        healthy=replace(of_units(saturated=0.8), theory=None),  # of a Network all are spoken of
+        layer=2,
+        advises=DRAW_UNITS,
     ),
     "units": Case(
         "units",

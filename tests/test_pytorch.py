@@ -585,6 +585,54 @@ def test_cuts_by_pattern(torch):
         names("body.u*")
 
 
+@pytest.mark.parametrize(("cuts", "top"), [("blocks.*", 4), (["blocks.*", "head"], 4)])
+def test_below_a_head_of_zeros_a_gradient_is_that_behind_random_numbers(torch, cuts, top):
+    model = of_parts(
+        torch, in_order(torch, "blocks", "head"), blocks=torch.nn.Sequential(*blocks(torch, 3)),
+        head=torch.nn.Linear(4, 3),
+    )  # fmt: skip
+    x, ys = torch.randn(B, 4), torch.randint(0, 3, (B,))
+    loss = torch.nn.CrossEntropyLoss()
+
+    def measured():
+        return jaxnn.gradient_flow(model, x, ys, loss=loss, cuts=cuts)
+
+    torch.nn.init.zeros_(model.head.weight)
+    flow = measured()
+    assert not model.head.weight.any()
+    drawn = np.random.default_rng(0).normal(size=(3, 4)) / 2  # of the order of its entries
+    model.head.weight.data = torch.as_tensor(drawn, dtype=model.head.weight.dtype)
+    expected = measured()
+    np.testing.assert_array_equal(flow.log_delta[:3], expected.log_delta[:3])
+    assert flow.notes == (*expected.notes, SAYS_ZERO)
+    torch.nn.init.zeros_(model.head.weight)
+    value = loss(model(x), ys)
+    np.testing.assert_allclose(flow.given.loss, value.item())
+    (of_head,) = torch.autograd.grad(value, model.head.weight)
+    sizes = dict(zip(flow.parameters.paths, flow.parameters.log_delta, strict=True))
+    np.testing.assert_allclose(sizes["head.weight"], log_norm(of_head.numpy()))
+    assert np.isfinite([*sizes.values()]).all()
+
+
+SAYS_ZERO = (
+    "head.weight is zero, so that nothing passes to the layers below before the first step: Δ "
+    "there is measured behind random numbers in its place."
+)
+
+
+def test_zeros_that_get_no_gradient_stay_zeros(torch):
+    """A middle layer, whose zeros change the states above it, and a head that is not read."""
+    model = torch.nn.Sequential(*blocks(torch, 3))
+    torch.nn.init.zeros_(model[1].inner.weight)
+    assert not any(
+        "random" in note for note in torch_flow(model, torch.ones(2, 4), mean_square).notes
+    )
+    model = mlp(torch, (4,) * 4, torch.nn.Tanh)
+    torch.nn.init.zeros_(model[2].weight)
+    flow = torch_flow(model, torch.randn(B, 4), mean_square)
+    assert np.isneginf(flow.log_delta[0])
+
+
 def test_names_are_the_module_s_own_whatever_holds_it(torch):
     model, x = mlp(torch, (4,) * 4, torch.nn.Tanh), torch.randn(B, 4)
     flow = torch_flow(model, x, mean_square)

@@ -63,6 +63,11 @@ class Recorder:
         self.called: set[str] = set()
         self.strict = strict
         self.open = True
+        self.memory: int | None = None  # of the last state
+
+    def is_state(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor is in the memory of the last state."""
+        return bool(tensor.untyped_storage()._cdata == self.memory)
 
     @contextmanager
     def hooked(self, chosen: Mapping[str, Any]) -> Iterator[None]:
@@ -110,6 +115,7 @@ class Recorder:
             tensors = [t for t in tensors_in(changed) if has_gradient(t)]
         parts = tuple(map(_part, tensors))
         self.states.append(State(name, name, type(module), parts, channels_of(module, parts[0])))
+        self.memory = tensors[0].untyped_storage()._cdata
         return changed
 
     def _refused(self, sentence: str) -> None:

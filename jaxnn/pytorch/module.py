@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..texts import label, percent
+from .activations import Activations, LayerUnits
 from .autograd_gates import Survey
 from .backward_consensus import Agreed, agreed
 from .backward_passes import Descent, Look
@@ -40,6 +41,7 @@ from .recurrent import Recurrent, Steps
 from .restore import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
 from .types import Cuts, Inputs, Loss, Module, Output, Tensor
+from .zero_heads import zero_head
 
 
 class Measured(NamedTuple):
@@ -50,6 +52,7 @@ class Measured(NamedTuple):
     parameters: by name.
     layers: of each parameter the layers that it is used in, L + 1 above the last cut.
     recognised: attention and routers, by these layers.
+    units: of the activations of each layer; None without any.
     loss: its value; None of a cotangent.
     broken: names of what holds nan or inf and has no Δ.
     coverage: the parameters in the layers, if these were found automatically.
@@ -63,6 +66,7 @@ class Measured(NamedTuple):
     parameters: dict[str, Any]
     layers: dict[str, set[int]]
     recognised: Recognised
+    units: list[LayerUnits] | None
     loss: float | None
     broken: tuple[str, ...]
     coverage: Coverage | None
@@ -100,11 +104,19 @@ def measured(
             return _gone_down(torch, call, cutting, _up(torch, call, cutting, heads), look)
 
     try:
-        return run(call)
+        first = run(call)
     except RuntimeError as error:
         if not is_about_leaves(error):
             raise
-    return run(call._replace(is_leaf=True))
+        call = call._replace(is_leaf=True)
+        first = run(call)
+    head = zero_head(first.found, first.parameters, first.layers)
+    if head is None:
+        return first
+    with head.drawn():
+        below = run(call)
+    found = head.joined(first.found, below.found, first.layers)
+    return first._replace(found=found, steps=below.steps, notes=(*below.notes, head.note))
 
 
 class Call(NamedTuple):
@@ -191,16 +203,22 @@ class _Up(NamedTuple):
     recurrent: Recurrent
     operations: Operations
     products: MultiplyAdds
+    activations: Activations
 
 
 def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads) -> _Up:
     module = call.module
     recorder = Recorder(strict=cutting.cuts is not None and not cutting.is_pattern)
     calls, recurrent, products = Calls(), Recurrent(), MultiplyAdds()
+
+    def count() -> int:
+        return len(recorder.states)
+
+    activations = Activations(torch, count, recorder.is_state)
     args, named, x = entering(call.inputs, call.is_leaf)
     entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
     operations = Operations(
-        torch, parameters_of(module), entered_by, lambda: len(recorder.states), heads, products
+        torch, parameters_of(module), entered_by, count, heads, products, activations
     )
     with (
         recorder.hooked(cutting.chosen),
@@ -210,7 +228,7 @@ def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads) -> _Up:
         operations.seen(),
     ):
         output = module(*args, **named)
-    return _Up(x, output, recorder, calls, recurrent, operations, products)
+    return _Up(x, output, recorder, calls, recurrent, operations, products, activations)
 
 
 def _gone_down(
@@ -251,13 +269,18 @@ def _gone_down(
     places = [
         i for i, s in enumerate(up.recorder.states) if any(s is cut_state for cut_state in chosen)
     ]
-    recognised = up.operations.recognised(lambda at: bisect_left(places, at) + 1)
+
+    def layer_of(at: int) -> int:
+        return bisect_left(places, at) + 1
+
+    recognised = up.operations.recognised(layer_of)
     return Measured(
         states=parts,
         found=found,
         parameters=parameters,
         layers={name: descent.layers_of(p) for name, p in parameters.items()},
         recognised=recognised,
+        units=up.activations.of_layers(layer_of, len(states)),
         loss=None if cotangent is not None else float(top.detach()),
         broken=_broken(module, states, found, top, taken),
         coverage=coverage,

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .activations import OF_INPUT, SIGMAS, Activations
 from .experts import Experts, experts_of
 from .multiply_adds import MultiplyAdds
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origin, Origins, Shift, axes_of, together
@@ -152,6 +153,7 @@ class Operations:
         count: returns the number of states that were recorded so far.
         heads: what is kept of logits.
         products: where products are noted.
+        activations: where activations are.
     """
 
     def __init__(
@@ -162,8 +164,10 @@ class Operations:
         count: Callable[[], int],
         heads: Heads,
         products: MultiplyAdds,
+        activations: Activations,
     ) -> None:
         self.torch, self.count, self.heads, self.products = torch, count, heads, products
+        self.activations = activations
         self.origins = Origins(torch)
         self.experts: Experts = experts_of(parameters)
         self.examples = len(inputs[0])
@@ -193,13 +197,16 @@ class Operations:
             kind, kwargs = kind_of(func), kwargs or {}
             if kind.is_view:
                 return func(*args, **kwargs)
-            written = args[0] if kind.is_in_place and kind.name == "exp" else None
+            is_lost = kind.is_in_place and kind.name in ("exp", *OF_INPUT)
+            written = args[0] if is_lost else None
             before = None if written is None else written.detach().clone()
             if kind.writes and self.origins.with_zeros:
                 self._try(self._prepare, kind, args, kwargs)
             out = func(*args, **kwargs)
             self.products.note(func, args, kwargs, out)
             self._try(self._note, kind, func, args, kwargs, out, before)
+            if kind.name in SIGMAS:
+                self._try(self._activated, kind, args, kwargs, out, before)
             return out
 
         members = {
@@ -304,6 +311,20 @@ class Operations:
                 return
         for tensor in outputs:
             self.origins.set(tensor, made)
+
+    def _activated(
+        self, kind: Kind, args: Arguments, kwargs: Named, out: Tensor, before: Tensor | None
+    ) -> None:
+        """Note an activation of something that depends on the inputs.
+
+        Its units are the columns of the product before it, or else the channels of an image.
+        """
+        origin = self.origins.of(out)
+        if origin.depends:
+            kinds = origin.kinds(out)
+            axis = kinds.index(RIGHT) if RIGHT in kinds else 1
+            z = before if kind.is_in_place else args[0]
+            self.activations.note(kind.name, z, out, axis, args, kwargs)
 
     def _add_unread(self, name: str) -> None:
         if (self.count(), name) not in self.unread:

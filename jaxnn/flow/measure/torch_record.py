@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from ...arrays.compiled import Numbers
 from ...arrays.rows import ScaledRows
 from ...jaxpr.numpy_programs import few_by_numpy
+from ...pytorch.activations import LayerUnits
 from ...pytorch.backward_consensus import Agreed
 from ...pytorch.backward_passes import Look
 from ...pytorch.hooks import State
@@ -29,7 +30,7 @@ from ..formats.entries import Entries, FlowEntries, entries_of
 from ..formats.number_formats import MXFP8
 from ..record.assemble import assemble, smallest_of
 from ..record.example_spread import log_spread_by_position
-from ..record.flow import Flow, Parameters
+from ..record.flow import Flow, Parameters, Units
 from ..record.given import Given
 from ..record.heads import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
 from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord
@@ -77,7 +78,7 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries
     loss = measured.loss
     of_loss = None if loss is None else OfLoss(np.asarray(loss, dtype), [], True, None)
     return assemble(
-        layers,
+        layers._replace(units=_units(measured, dtype)),
         parameters,
         names=names,
         sizes=[sum(prod(part.shape[1:]) for part in state.parts) for state in states],
@@ -98,6 +99,15 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries
         notes=(*measured.notes, *unread_notes(recognised.unread, names)),
         **_heads_and_experts(recognised, dtype),
     )
+
+
+def _units(measured: Measured, dtype: jnp.dtype) -> Units | None:
+    if measured.units is None:
+        return None
+    columns = jax.device_put([np.array(v, dtype) for v in zip(*measured.units, strict=True)])
+    unknown = jax.device_put(np.full(len(measured.units), np.nan, dtype))
+    numbers = dict(zip(LayerUnits._fields, columns, strict=True))
+    return Units(**numbers, mean_square_b=unknown)
 
 
 def in_dtype(dtype: jnp.dtype, tree: T) -> T:

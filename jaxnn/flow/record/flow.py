@@ -90,13 +90,16 @@ class Streams:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Means over the units of layers z = a θ + b with a known activation, as in a Network.
+    """Means over the units of layers with a known activation, as in a Network z = a θ + b.
+
+    Of a module of PyTorch activations are seen where torch computes them; nan of layers without.
 
     mean_square_z, mean_a, var_a: of z[l] and a[l] over the batch and the units; inf and 0 beyond
         the range of the dtype.
-    mean_square_b: of b[l-1] over the units.
+    mean_square_b: of b[l-1] over the units; nan of a module.
     saturated: the fraction of units and examples with |σ′(z[l])| below 1 % of its largest value.
     dead: the fraction of units with σ′(z[l]) = 0 for the whole batch; both are 0 for the output.
+    constant: the fraction of units with one value for the whole batch; None for a Network.
     """
 
     mean_square_z: Float[Array, "*v L"]
@@ -105,6 +108,7 @@ class Units:
     mean_square_b: Float[Array, "*v L"]
     saturated: Float[Array, "*v L"]
     dead: Float[Array, "*v L"]
+    constant: Float[Array, "*v L"] | None = None
 
 
 @jax.tree_util.register_dataclass

@@ -111,7 +111,7 @@ class Judged:
     @cached_property
     def used(self) -> np.ndarray:
         """The layers that count, from 0: what `depth` leaves out is nan, and has no `units`."""
-        units = self.flow.units
+        units = self.flow.units if self.flow.net is not None else None
         if units is not None and self.root_mean_square[-1] < np.inf:
             return np.flatnonzero(~np.isnan(units.mean_square_b))
         # Where the state has left its range, a layer whose biases are nan counts too.

@@ -1,0 +1,195 @@
+"""PyTorch: units of activations, seen where torch computes one: saturated, dead or constant ones.
+
+    a = σ(z)  ->  σ′(z), by torch's own derivative of σ  ->  counts by layer
+
+An activation of what a cut has just returned belongs to that layer, as σ(z[l]) does in a Network;
+any other one to the layer that is being computed.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .types import Arguments, Named, Tensor
+
+PLATEAU = 0.01  # of the largest slope
+FEWEST = 8  # values of a unit, of examples and positions: of fewer nothing is said
+ROUNDING = 4.0  # times eps, relative to its largest value: what differs in a constant unit
+
+Slope = Callable[[Any, Tensor, Tensor, Tensor, Arguments, Named], Any]
+
+
+class Sigma(NamedTuple):
+    """An activation.
+
+    slope: (operations of torch, ones, z and a, arguments) -> σ′(z).
+    largest: its largest slope.
+    has_plateaus: whether it is flat at both ends, and at 0 is not: else half of its entries may
+        well be on a plateau.
+    """
+
+    slope: Slope
+    largest: float = 1.0
+    has_plateaus: bool = False
+
+
+def _by(name: str, of_output: bool, *numbers: float) -> Slope:
+    """Return the slope by an operation of torch that multiplies a gradient by σ′."""
+
+    def slope(aten: Any, ones: Tensor, z: Tensor, a: Tensor, given: Arguments, more: Named) -> Any:
+        of = a if of_output else z
+        return getattr(aten, name)(ones, of, *_with_defaults(given, numbers), **more)
+
+    return slope
+
+
+def _with_defaults(given: Arguments, numbers: tuple[float, ...]) -> tuple[Any, ...]:
+    """Return all arguments behind the first, those that are not given by their defaults."""
+    return (*given[1:], *numbers[len(given) - 1 :])
+
+
+def _of_elu(aten: Any, ones: Tensor, z: Tensor, a: Tensor, given: Arguments, more: Named) -> Any:
+    return aten.elu_backward(ones, *_with_defaults(given, (1.0, 1.0, 1.0)), False, z)
+
+
+def _of_hardtanh(
+    aten: Any, ones: Tensor, z: Tensor, a: Tensor, given: Arguments, more: Named
+) -> Any:
+    low, high = _with_defaults(given, (-1.0, 1.0))
+    return ones * ((a > low) & (a < high))
+
+
+SIGMAS = {
+    "relu": Sigma(lambda aten, ones, z, a, given, more: ones * (a > 0)),
+    "tanh": Sigma(_by("tanh_backward", True), has_plateaus=True),
+    "sigmoid": Sigma(_by("sigmoid_backward", True), 0.25, True),
+    "hardtanh": Sigma(_of_hardtanh),
+    "elu": Sigma(_of_elu),
+    "gelu": Sigma(_by("gelu_backward", False)),
+    "silu": Sigma(_by("silu_backward", False)),
+    "mish": Sigma(_by("mish_backward", False)),
+    "softplus": Sigma(_by("softplus_backward", False, 1.0, 20.0)),
+    "hardswish": Sigma(_by("hardswish_backward", False)),
+    "hardsigmoid": Sigma(_by("hardsigmoid_backward", False), 1 / 6, True),
+}
+# Those whose slope is not computed from the output.
+OF_INPUT = ("elu", "gelu", "silu", "mish", "softplus", "hardswish", "hardsigmoid")
+
+
+class Counts(NamedTuple):
+    """Counts of the units of one activation, and sums over its entries.
+
+    at: the number of states before its layer's.
+    entries, units: how many there are.
+    square_z, a, square_a: sums of z², a and a².
+    saturated: entries on a plateau; nan if it has none.
+    dead, constant: units without a slope for all examples and positions, and with one value; nan if
+        these are too few.
+    """
+
+    at: int
+    entries: int
+    units: int
+    square_z: float
+    a: float
+    square_a: float
+    saturated: float
+    dead: float
+    constant: float
+
+
+class LayerUnits(NamedTuple):
+    """Means over the units of a layer, under the names of `jaxnn.flow.Units`; nan of none."""
+
+    mean_square_z: float
+    mean_a: float
+    var_a: float
+    saturated: float
+    dead: float
+    constant: float
+
+
+class Activations:
+    """The activations of one pass up.
+
+    torch: the package.
+    count: returns the number of states that were recorded so far.
+    is_state: tells whether a tensor is what the last cut returned.
+    """
+
+    def __init__(
+        self, torch: ModuleType, count: Callable[[], int], is_state: Callable[[Tensor], bool]
+    ) -> None:
+        self.torch, self.count, self.is_state = torch, count, is_state
+        self.counts: list[Counts] = []
+
+    def note(
+        self, name: str, z: Tensor | None, a: Tensor, axis: int, given: Arguments, more: Named
+    ) -> None:
+        """Note an activation.
+
+        Args:
+            name: of the operation.
+            z: what it took; None if that has been overwritten.
+            a: what it returned.
+            axis: of the units.
+            given, more: all arguments.
+        """
+        if not a.is_floating_point() or a.ndim < 2 or not a.numel():
+            return
+        torch, sigma = self.torch, SIGMAS[name]
+        at = self.count() - (self.is_state(a) or (z is not None and self.is_state(z)))
+        out = a.detach().float() if a.element_size() < 4 else a.detach()
+        entering = out if z is None else z.detach().to(out.dtype)
+        slope = sigma.slope(torch.ops.aten, torch.ones_like(out), entering, out, given, more).abs()
+        units, count = a.shape[axis], a.numel()
+        least, most = _by_unit(out, axis).aminmax(dim=1)
+        size = ROUNDING * torch.finfo(a.dtype).eps * torch.maximum(least.abs(), most.abs())
+        numbers = torch.stack(
+            [
+                entering.square().sum(),
+                out.sum(),
+                out.square().sum(),
+                (slope < PLATEAU * sigma.largest).sum(),
+                (_by_unit(slope, axis).amax(1) == 0).sum(),
+                (most - least <= size).sum(),
+            ]
+        )
+        square_z, total, square, *shares = numbers.tolist()
+        is_known = (sigma.has_plateaus, *[count // units >= FEWEST] * 2)
+        known = (v if good else np.nan for v, good in zip(shares, is_known, strict=True))
+        square_z = np.nan if z is None else square_z
+        self.counts.append(Counts(at, count, units, square_z, total, square, *known))
+
+    def of_layers(self, layer_of: Callable[[int], int], count: int) -> list[LayerUnits] | None:
+        """Return those of each layer, of all its activations together; None without any."""
+        layers: list[list[Counts]] = [[] for _ in range(count)]
+        for counts in self.counts:
+            layer = layer_of(counts.at)
+            if layer <= count:
+                layers[layer - 1].append(counts)
+        return [_together(layer) for layer in layers] if any(layers) else None
+
+
+def _by_unit(v: Tensor, axis: int) -> Any:
+    """Return the values of each unit, (units, examples and positions)."""
+    return v.movedim(axis, 0).reshape(v.shape[axis], -1)
+
+
+def _together(several: list[Counts]) -> LayerUnits:
+    def mean(name: str, over: str) -> float:
+        known = [c for c in several if not np.isnan(getattr(c, name))]
+        total = sum(getattr(c, over) for c in known)
+        return sum(getattr(c, name) for c in known) / total if total else np.nan
+
+    a = mean("a", "entries")
+    return LayerUnits(
+        mean("square_z", "entries"),
+        a,
+        max(mean("square_a", "entries") - a**2, 0.0) if several else np.nan,
+        mean("saturated", "entries"),
+        mean("dead", "units"),
+        mean("constant", "units"),
+    )
