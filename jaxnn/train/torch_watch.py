@@ -101,7 +101,7 @@ class TorchWatch(Recorder):
             held = [v for group in optimizer.param_groups for v in group["params"]]
             begun.held |= {id(v) for v in held}
             moved = [v for v in held if v.grad is not None]
-            sizes = log_norms([v.grad for v in moved])
+            sizes = np.array(log_norms([v.grad for v in moved])) - _log_scale(optimizer)
             begun.log_gradient |= {id(v): size for v, size in zip(moved, sizes, strict=True)}
 
     def end(self, begun: "Begun | None", value: Number | None = None) -> None:
@@ -180,6 +180,12 @@ def _before_each_optimizer(call: Callable[[Any], None]) -> Any:
     """Have torch call a function with each optimiser that begins a step; return the hook."""
     optimizers = sys.modules["torch.optim.optimizer"]
     return optimizers.register_optimizer_step_pre_hook(lambda optimizer, *_: call(optimizer))
+
+
+def _log_scale(optimizer: Any) -> float:
+    """Return ln of what a fused optimiser divides gradients by itself, given by a GradScaler."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return 0.0 if scale is None else math.log(float(scale))
 
 
 def _moved(change: Tensor) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...rules import Sight, one_of
 from ...texts import clean
-from .findings import FINDINGS, PARAMETERS, few_of
+from .findings import FINDINGS, LAST, PARAMETERS, few_of
 from .judged import Judged
 
 HALF = 0.5  # of the units of a layer that differ
@@ -117,7 +117,7 @@ def equal(judged: Judged) -> Iterator[Sight]:
     "equal layers",
     "Layers {layers} hold the same weights, as {paths} are: copies of one layer.",
     advises="Draw the parameters of each anew: copy.deepcopy does not.",
-    rank=PARAMETERS,
+    rank=LAST,
     unless="drawn equal",
     healthy=True,
 )

@@ -1,0 +1,246 @@
+"""Trainings in PyTorch with all that a loop may have: a watch sees them, and changes no bit."""
+
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxnn
+
+B, STEPS = 8, 5
+
+
+def a_model(torch, n=8):
+    """Layers with dropout and batch norm, which draw and count."""
+    nn = torch.nn
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(4, n), nn.BatchNorm1d(n), nn.Tanh(), nn.Dropout(0.2), nn.Linear(n, n), nn.Tanh(),
+        nn.Linear(n, 3),
+    )  # fmt: skip
+
+
+def batches(torch):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(STEPS):
+        yield torch.randn(B, 4, generator=generator), torch.randint(0, 3, (B,), generator=generator)
+
+
+class Loop:
+    """A training, step by step; a way to train overrides `step`, or what it is made of."""
+
+    def __init__(self, torch):
+        self.torch = torch
+        self.model = a_model(torch)
+        self.loss = torch.nn.CrossEntropyLoss()
+        self.optimizers = [torch.optim.SGD(self.model.parameters(), 0.1, momentum=0.9)]
+
+    def value(self, xs, ys):
+        return self.loss(self.model(xs), ys)
+
+    def step(self, watching, xs, ys):
+        """Take a step; watching is a context around that of the optimiser, given the loss."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        value = self.value(xs, ys)
+        value.backward()
+        with watching(value):
+            for optimizer in self.optimizers:
+                optimizer.step()
+
+    def gradient(self):
+        """log₁₀ of the norm of what the optimisers have taken."""
+        held = [
+            v for optimizer in self.optimizers for g in optimizer.param_groups for v in g["params"]
+        ]
+        return (
+            float(sum(v.grad.double().square().sum() for v in held if v.grad is not None).log10())
+            / 2
+        )
+
+
+class Scaled(Loop):
+    """A GradScaler, which divides again before the step, and leaves one out."""
+
+    def __init__(self, torch):
+        super().__init__(torch)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=2)
+
+    def step(self, watching, xs, ys):
+        self.optimizers[0].zero_grad()
+        value = self.value(xs, ys)
+        self.scaler.scale(value).backward()
+        with watching(value):
+            self.scaler.step(self.optimizers[0])
+            self.scaler.update()
+
+
+class Fused(Scaled):
+    """An optimiser that divides inside its step."""
+
+    def __init__(self, torch):
+        super().__init__(torch)
+        self.optimizers = [torch.optim.Adam(self.model.parameters(), 0.01, fused=True)]
+
+
+class Autocast(Loop):
+    """The whole step in 16 bits, that of the watch too."""
+
+    def step(self, watching, xs, ys):
+        with self.torch.autocast("cpu", self.torch.bfloat16):
+            super().step(watching, xs, ys)
+
+
+class Accumulated(Loop):
+    """Two parts of a batch to a step."""
+
+    def step(self, watching, xs, ys):
+        self.optimizers[0].zero_grad()
+        for half in (slice(0, B // 2), slice(B // 2, B)):
+            value = self.value(xs[half], ys[half]) / 2
+            value.backward()
+        with watching(value):
+            self.optimizers[0].step()
+
+
+class Grouped(Loop):
+    """Two optimisers, one with groups, clipping, and a parameter that nobody holds."""
+
+    def __init__(self, torch):
+        super().__init__(torch)
+        first, last = self.model[0], self.model[6]
+        groups = [{"params": [first.weight], "lr": 0.1}, {"params": [first.bias], "lr": 0.2}]
+        self.optimizers = [torch.optim.SGD(groups, 0.1), torch.optim.AdamW([last.weight], 0.01)]
+
+    def step(self, watching, xs, ys):
+        self.model.zero_grad()
+        value = self.value(xs, ys)
+        value.backward()
+        self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.1)
+        with watching(value):
+            for optimizer in self.optimizers:
+                optimizer.step()
+
+
+class Compiled(Loop):
+    """A module that is compiled, by a backend that runs it as it is."""
+
+    def __init__(self, torch):
+        super().__init__(torch)
+        self.model = torch.compile(self.model, backend="eager")
+
+
+def trained(torch, kind, is_watched):
+    """Return the watch, the losses and gradients by step, and the state of the model."""
+    loop = kind(torch)
+    watch = jaxnn.watch(loop.model, loss=loop.loss, every=2) if is_watched else None
+    noted = []
+    torch.manual_seed(2)  # of dropout
+    for step, (xs, ys) in enumerate(batches(torch)):
+
+        def watching(value, step=step, xs=xs, ys=ys):
+            noted.append([value.item()])
+            return nullcontext() if watch is None else watch(step, xs, ys, value=value)
+
+        loop.step(watching, xs, ys)
+        noted[-1].append(loop.gradient())
+    state = {name: v.detach().clone() for name, v in loop.model.state_dict().items()}
+    return watch, np.array(noted), state
+
+
+@pytest.mark.parametrize("kind", [Loop, Scaled, Fused, Autocast, Accumulated, Grouped, Compiled])
+def test_a_watch_changes_no_bit_of_a_training_and_knows_its_gradient_at_each_step(torch, kind):
+    watch, numbers, state = trained(torch, kind, is_watched=True)
+    _, plain, expected = trained(torch, kind, is_watched=False)
+    np.testing.assert_array_equal(numbers, plain)
+    assert all(torch.equal(state[name], v) for name, v in expected.items())
+    assert not watch.failures
+    assert [line["step"] for line in watch.watched.measurements] == [0, 2, 4]
+    steps = watch.watched.steps
+    np.testing.assert_allclose(steps.column("loss"), numbers[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(steps.column("log10_gradient"), numbers[:, 1], atol=1e-4)
+    held = dict(
+        zip(
+            watch.flow.parameters.paths,
+            watch.watched.measurements[0]["parameters"]["held"],
+            strict=True,
+        )
+    )
+    few = {"0.weight", "0.bias", "6.weight"}
+    assert held == {path: float(kind is not Grouped or path in few) for path in held}
+
+
+def test_a_step_that_a_scaler_leaves_out_is_one_without_a_gradient(torch):
+    loop = Scaled(torch)
+    watch = jaxnn.watch(loop.model, loss=loop.loss, every=10)
+    before = [v.clone() for v in loop.model.parameters()]
+    (xs, ys), *_ = batches(torch)
+    loop.model[0].weight.register_hook(lambda grad: grad * np.inf)
+    loop.step(lambda value: watch(0, xs, ys, value=value), xs, ys)
+    assert all(map(torch.equal, before, loop.model.parameters()))
+    assert np.isnan(watch.watched.steps.column("log10_gradient")).all()
+    assert not watch.failures
+
+
+# Two processes
+
+
+def in_processes(tmp_path, is_watched):
+    """Train on two processes; return what each has written."""
+    environment = os.environ | {
+        "MASTER": str(tmp_path / f"meeting-{is_watched}"),
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [sys.executable, __file__, str(tmp_path), str(int(is_watched))]
+    processes = [subprocess.Popen([*command, str(rank)], env=environment) for rank in (0, 1)]
+    assert [process.wait(300) for process in processes] == [0, 0]
+    return [np.load(tmp_path / f"{int(is_watched)}-{rank}.npz") for rank in (0, 1)]
+
+
+def of_one_process(folder, is_watched, rank):
+    """Train one half of each batch; the gradients are those of both."""
+    import torch
+
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{os.environ['MASTER']}", rank=rank, world_size=2
+    )
+    loop = Loop(torch)
+    loop.model = torch.nn.parallel.DistributedDataParallel(loop.model)
+    own = folder / "record"
+    watch = jaxnn.watch(loop.model, loss=loop.loss, every=2, folder=own) if is_watched else None
+    torch.manual_seed(2 + rank)
+    for step, (xs, ys) in enumerate(batches(torch)):
+        part = slice(rank, None, 2)
+        xs, ys = xs[part], ys[part]
+
+        def watching(value, step=step, xs=xs, ys=ys):
+            return nullcontext() if watch is None else watch(step, xs, ys, value=value)
+
+        loop.step(watching, xs, ys)
+    if watch is not None:
+        assert not watch.failures
+        assert watch.flow.names[0] == "0"
+        assert len(watch.watched.measurements) == 3
+    arrays = {name: v.numpy() for name, v in loop.model.state_dict().items()}
+    np.savez(folder / f"{int(is_watched)}-{rank}.npz", **arrays)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_train_as_they_would_without_a_watch_and_the_first_one_writes(
+    torch, tmp_path
+):
+    watched, plain = (in_processes(tmp_path, is_watched) for is_watched in (True, False))
+    for ours, theirs in zip(watched, plain, strict=True):
+        for name in theirs.files:
+            np.testing.assert_array_equal(ours[name], theirs[name], name)
+    record = jaxnn.train.read_watch(tmp_path / "record")
+    assert [line["step"] for line in record.measurements] == [0, 2, 4]
+
+
+if __name__ == "__main__":
+    of_one_process(Path(sys.argv[1]), bool(int(sys.argv[2])), int(sys.argv[3]))
