@@ -373,6 +373,44 @@ def test_equal_losses_and_layers_that_are_written_anew_are_compiled_once(program
     check(2.0, 1)
 
 
+def test_lambdas_that_a_loop_makes_for_each_layer_are_traced_once():
+    calls, thetas = [], np.ones((3, 2, 2), np.float32)
+
+    def layers(factor):
+        def body(theta, z):
+            calls.append(factor)
+            return factor * jax.numpy.tanh(z) @ theta
+
+        return [(lambda theta, z, f=factor: f * body(theta, z), v) for v in thetas]
+
+    net, _ = jaxnn.as_network([*layers(1.0), *layers(2.0)], XS)
+    assert (calls, net.lengths) == ([1.0, 2.0], (3, 3))
+
+
+def steep(factor, is_forward):
+    """The identity with a rule of its own, in a loop."""
+    f = (jax.custom_jvp if is_forward else jax.custom_vjp)(lambda z: z)
+    if is_forward:
+        f.defjvp(lambda z, t: (z[0], factor * t[0]))
+    else:
+        f.defvjp(lambda z: (z, None), lambda _, delta: (factor * delta,))
+    return lambda z: jax.lax.scan(lambda z, _: (f(z), None), z, None, length=2)[0]
+
+
+@pytest.mark.parametrize("is_forward", [True, False])
+def test_functions_are_equal_if_their_rules_are(is_forward):
+    one, other, less = (Traced.of(steep(v, is_forward), XS) for v in (1.0, 1.0, 0.5))
+    assert one == other
+    assert one != less
+
+
+@pytest.mark.slow
+def test_words_of_a_run_need_its_flow_its_output_and_the_slope_of_its_loss(programs):
+    thetas = np.full((5, 2, 2), 0.3, np.float32)
+    str(jaxnn.diagnose(scaled(thetas, 0.7), XS, XS, loss=lambda z, y: (z - y) ** 2))
+    assert len(programs) <= 4  # and the parameters in one stack
+
+
 def test_labels_may_be_a_plain_number():
     layers = scaled(np.eye(2, dtype=np.float32)[None], 1.0)
     flow = jaxnn.gradient_flow(layers * 2, XS, 1.0, loss=lambda z, y: (z - y) ** 2)

@@ -30,6 +30,7 @@ OF_OTHERS = {  # what the table of rules has no entry for
     "reduce_max": [(lambda v: jnp.max(v, axis=0, initial=-1.0), [np.zeros((0, 2))])],
     "reduce_min": [(lambda v: jnp.min(v, axis=1), [np.array([[1.0, np.nan], [2.0, 3.0]])])],
     "select_n": [(lax.select_n, [np.int32([0, 2, 1]), *(np.arange(3.0) * i for i in range(3))])],
+    "tile": [(lambda v: jnp.tile(v, (2, 1, 3)), [np.arange(6.0).reshape(3, 2)])],
     "dynamic_slice": [
         (lambda v, i: lax.dynamic_slice(v, (i,), (2,)), [np.arange(5.0), np.int32(4)])
     ],

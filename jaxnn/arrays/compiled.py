@@ -51,6 +51,19 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def typed(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the types of what a function would return, traced once for all arguments of theirs."""
+    jitted: Any = jax.jit(with_static(function), static_argnums=0)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        static, arrays = split_static(args, kwargs)
+        types: R = jitted.eval_shape(static, arrays)
+        return types
+
+    return call
+
+
 def split_static(args: Any, kwargs: Any = None) -> tuple[Statics, list[Numbers]]:
     """Return what is static in arguments, hashable, and their arrays."""
     leaves, structure = jax.tree.flatten((args, kwargs or {}))

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import PyTree
 
 from ..network.params import Stacked, is_run
-from .chain import Chain, Link, as_one_example, decoded, encoded
+from .chain import Chain, Link, Lowered, as_one_example, decoded, encoded
 from .parameter_handover import Weights
 from .state import types_of
 
@@ -33,8 +33,18 @@ def applied(
         The output, and for each pattern of layers, repeated k times, what is kept of each of its
         layers, arrays (k, …).
     """
-    lowered, state = net.for_batch(xs), jax.tree.map(jnp.asarray, xs)
-    state = encoded(as_one_example(state) if net.whole else state)
+    state = jax.tree.map(jnp.asarray, xs)
+    output, of_patterns = through(
+        net.for_batch(xs), params, as_one_example(state) if net.whole else state, keep
+    )
+    return (jax.tree.map(lambda v: v[0], output) if net.whole else output), of_patterns
+
+
+def through(
+    lowered: Lowered, params: PyTree, state: PyTree, keep: Callable[[Any], Any] = lambda state: ()
+) -> tuple[Any, list[Kept]]:
+    """Return like `applied`, of a chain for batches of one shape, the examples first."""
+    state = encoded(jax.tree.map(jnp.asarray, state))
     of_patterns: list[Kept] = []
     for pattern, entry in zip(lowered.kinds, jax.tree.map(jnp.asarray, params), strict=True):
 
@@ -67,5 +77,4 @@ def applied(
             state, of_links = once(state, part)
             if not pattern.between:
                 of_patterns.append(jax.tree.map(lambda v: v[None], of_links))
-    output = decoded(state)
-    return (jax.tree.map(lambda v: v[0], output) if net.whole else output), of_patterns
+    return decoded(state), of_patterns

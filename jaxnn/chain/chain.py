@@ -13,8 +13,8 @@ is a z. Equal layers that follow each other, also in patterns of several, become
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from itertools import count, islice
+from types import FunctionType
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ..arrays.rows import can_be_learned
-from ..arrays.spread import ArrayOrType, are_spread, on_mesh_of, types_over, varying
+from ..arrays.spread import ArrayOrType, are_spread, on_mesh_of, type_of, types_over, varying
 from ..jaxpr.program import Closed, LayerProgram, Traced, resized, typed
 from ..jaxpr.scan_params import Source
 from ..texts import cleaned, counted, labels, told
@@ -397,8 +397,8 @@ class Function:
 
 def _types(xs: PyTree) -> Batch:
     """Return structure and types of a batch."""
-    leaves, structure = jax.tree.flatten(jax.eval_shape(partial(jax.tree.map, jnp.asarray), xs))
-    return structure, tuple(resized(v, v.shape) for v in leaves)
+    leaves, structure = jax.tree.flatten(xs)
+    return structure, tuple(resized(v, v.shape) for v in map(type_of, leaves))
 
 
 def as_one_example(tree: PyTree) -> Any:
@@ -610,7 +610,7 @@ def _with_programs(entries: list[Entry], xs: PyTree) -> list[Entry]:
     known: dict[Any, tuple[Part, PyTree] | None] = {}
     for i, entry in enumerate(entries):
         (part,) = entry.link.parts
-        key = part, entry.types, str(state)
+        key = _written(part), entry.types, str(state)
         if key not in known:
             known[key] = None if entry.k else part.known(entry.types, state)
         if (found := known[key]) is None:
@@ -618,6 +618,24 @@ def _with_programs(entries: list[Entry], xs: PyTree) -> list[Entry]:
         part, state = found
         entries[i] = entry._replace(link=replace(entry.link, parts=(part,)))
     return entries
+
+
+def _written(part: Part) -> Any:
+    """Return a part with what its function is made of in the place of it, equal if that is.
+
+    A lambda that a loop makes for each layer is one text with the same variables; they would all be
+    traced. It holds while a list is read, in which no variable changes.
+    """
+    f = None if part.f is None else part.f.value
+    if not isinstance(f, FunctionType):
+        return part
+    try:
+        variables = [id(cell.cell_contents) for cell in f.__closure__ or ()]
+    except ValueError:  # of one without a value
+        return part
+    defaults = [id(v) for v in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values())]
+    made_of = f.__code__, id(f.__globals__), *variables, *defaults
+    return replace(part, f=None), made_of
 
 
 def _joined(entries: list[Entry]) -> list[Entry]:

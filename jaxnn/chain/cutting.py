@@ -55,10 +55,9 @@ def cut(
     Raises:
         ValueError: an f that cannot be cut, with what to hand over instead.
     """
-    program = Program.of(f, params, xs)
+    program = Program.of(f, params, xs, is_located=True)
     uncut = _Uncut(
         program,
-        str(program.closed.pretty_print(source_info=True, name_stack=True)),
         (*program.closed.in_avals, jax.tree.structure(xs), jax.sharding.get_abstract_mesh()),
         tuple(paths),
         most,
@@ -73,15 +72,13 @@ def cut(
 class _Uncut:
     """A function before it is cut; equal if it would be cut into equal layers of equal names.
 
-    program: of it.
-    located: the program with the modules and the line of each equation.
+    program: of it, with the modules and the line of each equation.
     types: of what it takes, with the structure of xs and the mesh.
     paths, most, cuts: as for `cut`.
     given: f, params and xs, to be traced with more examples.
     """
 
     program: Program
-    located: str
     types: tuple[Any, ...]
     paths: tuple[str, ...]
     most: int

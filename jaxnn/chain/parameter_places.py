@@ -39,7 +39,7 @@ class Place(NamedTuple):
 Change = Callable[[Any, Place], Any]  # (array, its place) -> the array in its stead
 
 
-def changed(net: Network | Chain, params: PyTree, change: Change, least: int = 2) -> Any:
+def changed(net: Network | Lowered, params: PyTree, change: Change, least: int = 2) -> Any:
     """Return parameters with each weight replaced.
 
     params: its parameters; a run that is stored as a random key gets its numbers.

@@ -1,8 +1,8 @@
-"""Trials of JAX: a Network or a chain with a batch, two compiled programs for all experiments."""
+"""Trials of JAX: a Network or a chain with a batch, a program for outputs and one for slopes."""
 
 from collections.abc import Iterator
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property, lru_cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +12,20 @@ from jaxtyping import Array, PyTree
 
 from ..arrays.compiled import Numbers, compiled, measuring
 from ..arrays.rows import is_float
-from ..chain.apply import applied
-from ..chain.chain import Chain, encoded
+from ..arrays.spread import type_of
+from ..chain.apply import through
+from ..chain.chain import Chain, Lowered, encoded
 from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import Place, changed
-from ..jaxpr.program import Traced, called, is_random
+from ..jaxpr.program import Traced, is_random, struct
 from ..network.network import Network
 from ..network.params import is_run
 from ..passes.forward import forward
 from ..recognition.running_norms import running_norms_of
 from ..recognition.step_graph import Graph
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
+
+KEPT = 32  # networks whose norms are known
 
 
 class JaxTrial(Trial):
@@ -71,20 +74,15 @@ class JaxTrial(Trial):
 
     def _untouched(self, net: Chain) -> Iterator[str]:
         """Yield the means that norms subtract, of those that are 0 beside variances of 1."""
-        lowered, layer = net.for_batch(self.given_xs), 0
+        lowered = net.for_batch(self.given_xs)
         state = encoded(jax.tree.map(jnp.asarray, self.given_xs))
-        for pattern, entry in zip(lowered.kinds, self.params, strict=True):
-            repeats = [entry.at(j) for j in range(entry.k)] if is_run(entry) else [entry]
-            for i, link in enumerate(pattern.links):
-                arrays = repeats[0].arrays[i]
-                closed, after = jax.make_jaxpr(link, return_shape=True)(arrays, state)
-                for mean, variance in running_norms_of(Graph.of(closed, state)):
-                    for j, weights in enumerate(repeats):
-                        leaves = jax.tree.leaves(weights.arrays[i])
-                        if not np.any(leaves[mean]) and np.all(np.asarray(leaves[variance]) == 1):
-                            yield lowered.paths[layer + j * len(pattern.links) + i][mean]
-                state = after
-            layer += 0 if pattern.between else len(pattern.links) * len(repeats)
+        given, structure = jax.tree.flatten((self.params, state))
+        for norm in _norms(lowered, structure, tuple(map(struct, given))):
+            entry = self.params[norm.entry]
+            for j in range(entry.k) if is_run(entry) else [0]:
+                leaves = jax.tree.leaves(_of_layer(entry, j).arrays[norm.link])
+                if not np.any(leaves[norm.mean]) and np.all(np.asarray(leaves[norm.variance]) == 1):
+                    yield lowered.paths[norm.layer + j * norm.links][norm.mean]
 
     def draws(self, count: int) -> np.ndarray | None:
         keys = [v for v in jax.tree.leaves(self.given_xs) if is_key(v)]
@@ -110,9 +108,10 @@ class JaxTrial(Trial):
 
     @cached_property
     def is_random(self) -> bool:
-        has_keys = any(map(is_key, jax.tree.leaves(self.given_xs)))
-        known = self._known_output  # a function whose program is not known may draw
-        return has_keys or not isinstance(known, Traced) or is_random(known.program.closed.jaxpr)
+        given, structure = jax.tree.flatten((self.params, self.given_xs))
+        return any(map(is_key, jax.tree.leaves(self.given_xs))) or _draws(
+            self._net_for(self.given_xs), structure, tuple(map(struct, map(type_of, given)))
+        )
 
     @measuring
     def output(
@@ -126,9 +125,13 @@ class JaxTrial(Trial):
     def _output_of(self, given: PyTree, factor: float = 1.0) -> np.ndarray | None:
         if isinstance(self.net, Chain) and self.net.whole:
             return None
-        output = called(self._known_output, self.params, given, np.asarray(factor, np.float32))
+        output = _output(self._net_for(given), self.params, given, np.asarray(factor, np.float32))
         leaves = jax.tree.leaves(output)
         return np.asarray(leaves[0]) if len(leaves) == 1 and is_float(leaves[0]) else None
+
+    def _net_for(self, given: PyTree) -> Network | Lowered:
+        """Return the network for a batch: equal if its programs are; a chain has functions too."""
+        return self.net.for_batch(given) if isinstance(self.net, Chain) else self.net
 
     def _with(self, xs: Arrays) -> Any:
         def of(path: Any, v: ArrayLike) -> Any:
@@ -145,15 +148,9 @@ class JaxTrial(Trial):
         value, slope = _slope(self._known_loss, output.astype(self.first.dtype), ys)
         return Slope(float(value), np.asarray(slope))
 
-    # Known by their programs, so that equal ones are not compiled again.
-
-    @cached_property
-    def _known_output(self) -> Any:
-        factor = np.asarray(1, np.float32)
-        return Traced.of(partial(_output, self.net), self.params, self.given_xs, factor)
-
     @cached_property
     def _known_loss(self) -> Any:
+        """The loss, known by its program, so that an equal one is not compiled again."""
         return Traced.of(self.loss, self.first, self.given_ys)
 
     @staticmethod
@@ -165,9 +162,63 @@ class JaxTrial(Trial):
         return of
 
 
-def _output(net: Network | Chain, params: PyTree, xs: PyTree, factor: Numbers) -> Any:
+Types = tuple[jax.ShapeDtypeStruct, ...]
+
+
+@lru_cache(maxsize=KEPT)
+def _draws(net: Network | Lowered, structure: Any, types: Types) -> bool:
+    """Tell whether a network draws random numbers, given the types of its parameters and of xs."""
+    params, xs = jax.tree.unflatten(structure, types)
+    factor = jax.ShapeDtypeStruct((), np.float32)  # type: ignore[no-untyped-call]
+    return is_random(jax.make_jaxpr(partial(_output, net))(params, xs, factor).jaxpr)
+
+
+class _Norm(NamedTuple):
+    """A norm that divides by statistics among its arrays.
+
+    entry: its place among the entries of a chain.
+    link, links: its place in the pattern of that, and the length of the pattern.
+    layer: of which it is, of a run the first.
+    mean, variance: the numbers of these arrays in the layer.
+    """
+
+    entry: int
+    link: int
+    links: int
+    layer: int
+    mean: int
+    variance: int
+
+
+@lru_cache(maxsize=KEPT)
+def _norms(net: Lowered, structure: Any, types: Types) -> list[_Norm]:
+    """Return the norms of a chain, given the types of its parameters and of what goes in."""
+    params, state = jax.tree.unflatten(structure, types)
+    norms, layer = [], 0
+    for number, (pattern, entry) in enumerate(zip(net.kinds, params, strict=True)):
+        links = len(pattern.links)
+        one = jax.eval_shape(entry.at, 0) if is_run(entry) else entry
+        for i, link in enumerate(pattern.links):
+            closed, after = jax.make_jaxpr(link, return_shape=True)(one.arrays[i], state)
+            for mean, variance in running_norms_of(Graph.of(closed, state)):
+                norms.append(_Norm(number, i, links, layer + i, mean, variance))
+            state = after
+        layer += 0 if pattern.between else links * (entry.k if is_run(entry) else 1)
+    return norms
+
+
+def _of_layer(entry: Any, j: int) -> Any:
+    """Return the parameters of a layer of a run, by NumPy; of another entry these."""
+    if not is_run(entry):
+        return entry
+    of_layer = jax.tree.map(lambda v: v if is_key(v) else np.asarray(v)[j], entry.per_layer)
+    return entry.rebuild(of_layer, entry.shared)
+
+
+@compiled
+def _output(net: Network | Lowered, params: PyTree, xs: PyTree, factor: Numbers) -> Any:
     """Return the output with all parameters of the last layer times a factor."""
-    last = len(net.names if isinstance(net, Chain) else net.sizes[1:]) - 1
+    last = len(net.sizes[1:] if isinstance(net, Network) else net.names) - 1
 
     def scaled(v: ArrayLike, place: Place) -> Array:
         v, is_last = jnp.asarray(v), place.layers == last
@@ -175,9 +226,9 @@ def _output(net: Network | Chain, params: PyTree, xs: PyTree, factor: Numbers) -
         return v * (by.reshape(-1, *[1] * (v.ndim - 1)) if place.of_run else by[0])
 
     params = changed(net, params, scaled, 0)
-    if isinstance(net, Chain):
-        return applied(net, params, xs)[0]
-    return jax.vmap(lambda x: forward(net, params, x))(xs)
+    if isinstance(net, Network):
+        return jax.vmap(lambda x: forward(net, params, x))(xs)
+    return through(net, params, xs)[0]
 
 
 @compiled

@@ -193,6 +193,7 @@ OPERATIONS: dict[str, Operation] = {
     "pad": _padded,
     "dot_general": _dot,
     "copy": lambda v, _: v,
+    "tile": lambda v, p: np.tile(v, p["reps"]),
     "optimization_barrier": lambda *v: v[:-1],
     "split": lambda v, p: np.split(v, np.cumsum(p["sizes"])[:-1], p["axis"]),
     "unstack": lambda v, p: [*np.moveaxis(v, p["axis"], 0)],
@@ -265,6 +266,8 @@ def variables(atoms: Iterable[Any]) -> list[Any]:
 class _Parted:
     """A program in two parts: one that XLA compiles, and one that NumPy runs after it.
 
+    What depends on nothing that goes in is NumPy's too, unless XLA's part needs it.
+
     program: the whole of it.
     structure: of what comes out.
     """
@@ -275,8 +278,13 @@ class _Parted:
         self.rest: list[Equation] = []
         needed: set[Any] = set()
         jaxpr: Any = program.jaxpr
+        dependent = {*jaxpr.invars}
+        for eqn in jaxpr.eqns:
+            if not dependent.isdisjoint(variables(eqn.invars)):
+                dependent.update(eqn.outvars)
         for eqn in reversed(jaxpr.eqns):
-            is_rest = AT_END in str(eqn.source_info.name_stack)
+            is_constant = eqn.primitive.name in OPERATIONS and dependent.isdisjoint(eqn.outvars)
+            is_rest = is_constant or AT_END in str(eqn.source_info.name_stack)
             if is_rest and needed.isdisjoint(eqn.outvars):
                 self.rest.insert(0, eqn)
             else:

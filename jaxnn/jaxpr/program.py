@@ -7,7 +7,9 @@ All that jaxnn knows about JAX's own programs is in this room.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -289,7 +291,7 @@ def evaluated(outputs: Sequence[int], steps: list[Step], values: dict[int, Any])
 class Program:
     """A function (arrays, state) -> state as JAX traced it; equal if text and constants are.
 
-    text: the jaxpr as it prints.
+    text: the jaxpr as it prints, with or without the modules and the line of each equation.
     constants: their bytes.
     structure: of the state that comes out.
     closed: the jaxpr itself.
@@ -301,14 +303,22 @@ class Program:
     closed: Any = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, f: LayerProgram, arrays: Sequence[ArrayOrType], state: PyTree) -> "Program":
+    def of(
+        cls,
+        f: LayerProgram,
+        arrays: Sequence[ArrayOrType],
+        state: PyTree,
+        *,
+        is_located: bool = False,
+    ) -> "Program":
         """Trace a function, from types.
 
         Of a function with a rule of the user's own JAX prints the function, not the rule: then the
-        program of its vjp belongs to the text.
+        program of that belongs to the text.
         """
         closed, shape = jax.make_jaxpr(f, return_shape=True)(arrays, state)
-        text, constants = str(closed), [*closed.consts]
+        printed = closed.pretty_print(source_info=is_located, name_stack=is_located)
+        text, constants = str(printed), [*closed.consts]
         if "custom_jvp_call" in text or "custom_vjp_call" in text:
             for rules in _rules(closed):
                 text += str(rules)
@@ -392,21 +402,39 @@ def called(f: Callable[..., Any], *given: PyTree) -> Any:
 
 
 def _rules(closed: Jaxpr) -> list[Jaxpr]:
-    """Return the program of the vjp; none where there is no vjp, which the flow will say."""
-    floats = [i for i, v in enumerate(closed.in_avals) if is_float(v)]
+    """Return the programs of the rules of the user's own; none of what has no derivative.
 
-    def pulled(given: list[Array], delta: list[Array]) -> Any:
-        def floats_of(*values: Array) -> list[Array]:
+    The derivative of each function that has one, and not of all that is around it: that would take
+    longer than tracing the network did.
+    """
+    programs = []
+    for eqn in _with_rules(closed.jaxpr):
+        floats = [i for i, v in enumerate(eqn.invars) if is_float(v.aval)]
+
+        def of_floats(*values: Array, given: list[Array], eqn: Any, floats: list[int]) -> Any:
             whole = dict(enumerate(given)) | dict(zip(floats, values, strict=True))
-            return [v for v in function(closed)(*whole.values()) if is_float(v)]
+            return [v for v in bound(eqn, [*whole.values()]) if is_float(v)]
 
-        return jax.vjp(floats_of, *(given[i] for i in floats))[1](delta)
+        def derived(given: list[Array], eqn: Any = eqn, floats: list[int] = floats) -> Any:
+            of = partial(of_floats, given=given, eqn=eqn, floats=floats)
+            values = [given[i] for i in floats]
+            if eqn.primitive.name.startswith("custom_jvp_call"):
+                return jax.jvp(of, values, values)
+            made, pull = jax.vjp(of, *values)
+            return pull(made)
 
-    delta = [struct(v) for v in closed.out_avals if is_float(v)]
-    try:
-        return [jax.make_jaxpr(pulled)([struct(v) for v in closed.in_avals], delta)]
-    except Exception:  # of a while_loop, or of a rule
-        return []
+        with suppress(Exception):  # of a rule, which the flow will say
+            programs.append(jax.make_jaxpr(derived)([*map(struct, types_of(eqn.invars))]))
+    return programs
+
+
+def _with_rules(jaxpr: Any) -> Iterator[Any]:
+    """Yield the equations that have a rule of their own, also those in loops and calls."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name.startswith(("custom_jvp_call", "custom_vjp_call")):
+            yield eqn
+        for program in core.jaxprs_in_params(eqn.params):
+            yield from _with_rules(getattr(program, "jaxpr", program))
 
 
 def _bytes(v: Numbers) -> bytes:

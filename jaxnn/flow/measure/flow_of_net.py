@@ -6,7 +6,6 @@ on the way stands in `network_flow.py` and `chain_flow.py`. Torch fills the same
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -14,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ...arrays.compiled import Numbers, as_array, many_runs
+from ...arrays.compiled import Numbers, as_array, many_runs, typed
 from ...arrays.spread import are_spread
-from ...chain.apply import applied
-from ...chain.chain import Chain
+from ...chain.apply import through
+from ...chain.chain import Chain, Lowered, as_one_example
 from ...jaxpr.program import Traced
 from ...network.checks import (
     Depth,
@@ -102,24 +101,25 @@ def _known(loss: Loss | None, net: Network | Chain, params: Any, xs: Any, ys: An
 
     Inside `jit`, and where arrays are spread over devices, as it is.
     """
-    arrays = jax.tree.leaves((params, xs, ys))
+    arrays, whole = jax.tree.leaves((params, xs, ys)), isinstance(net, Chain) and net.whole
     if loss is None or any(isinstance(v, jax.core.Tracer) for v in arrays) or are_spread(arrays):
         return loss
     try:
-        output = jax.eval_shape(partial(_output, net), params, xs)
+        output = _output(net.for_batch(xs) if isinstance(net, Chain) else net, params, xs, whole)
     except Exception:  # which is said where it is measured
         return loss
     known: Loss = Traced.of(loss, output, ys)
     return known
 
 
-def _output(net: Network | Chain, params: Any, xs: Any) -> Any:
+@typed
+def _output(net: Network | Lowered, params: Any, xs: Any, whole: bool) -> Any:
     """Return what a loss takes, from which its type is seen."""
     if isinstance(net, Network):
         top = jnp.zeros((len(xs), net.sizes[-1]), dtype_of(params))
         return net.task.output(top)
-    output = applied(net, params, xs)[0]
-    return jax.tree.map(lambda v: v[0], output) if net.whole else output
+    output = through(net, params, as_one_example(xs) if whole else xs)[0]
+    return jax.tree.map(lambda v: v[0], output) if whole else output
 
 
 def _check_theory(
