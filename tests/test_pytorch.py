@@ -747,7 +747,7 @@ def test_steps_before_examples_are_named(torch):
     with pytest.raises(ValueError, match=r"^cut layers\.[01]: .*self_attn has batch_first=False"):
         torch_flow(steps_first, torch.randn(5, B, 8), mean_square)
     recurrent = of_parts(torch, lambda self, x: self.rnn(x)[0], rnn=nn.GRU(4, 4))
-    with pytest.raises(ValueError, match=r"^cut rnn: .* rnn has batch_first=False"):
+    with pytest.raises(ValueError, match=r"^cut rnn: .* examples first.* batch_first=True"):
         torch_flow(recurrent, torch.randn(5, B, 4), mean_square)
     turned = of_parts(
         torch, lambda self, x: self.part(x.transpose(0, 1)).transpose(0, 1), part=recurrent
@@ -892,6 +892,56 @@ def test_the_state_of_an_lstm_is_its_output_and_its_memory(torch, steps):
     np.testing.assert_allclose(flow.log_delta_input, expected, atol=rtol)
     squares = [torch.cat(pair, 1).detach().square().mean().log() for pair in model.noted]
     np.testing.assert_allclose(flow.log_mean_square, squares, atol=rtol)
+
+
+def steps_of_an_own_cell(torch, n=4):
+    """A loop over a cell with a scalar gain, whose state has a hook that halves its gradient."""
+
+    class Cell(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.outer = torch.nn.Linear(n, n), torch.nn.Linear(n, n, bias=False)
+            self.gain = torch.nn.Parameter(torch.tensor(0.3))
+
+        def forward(self, x, h):
+            mixed = self.inner(x) + self.outer(h)
+            mixed.register_hook(lambda grad: grad / 2)
+            return torch.tanh(self.gain * mixed)
+
+    def call(self, x):
+        h, self.visits = x.new_zeros(len(x), n), 0
+        for i, step in enumerate(self.enter(x).unbind(1)):
+            h = self.cell(step, h)
+            if i == 0:
+                h.register_hook(self.visit)
+        return h
+
+    model = of_parts(torch, call, enter=torch.nn.Linear(n, n), cell=Cell())
+    model.visit = lambda grad: setattr(model, "visits", model.visits + 1)
+    return model
+
+
+def test_steps_with_hooks_scalars_and_an_entry_that_they_share(torch):
+    """In float32 beyond its range, against plain numbers in float64."""
+    model, x = steps_of_an_own_cell(torch), torch.randn(B, 60, 4)
+    flow = torch_flow(model, x, mean_square, "cell")
+    assert flow.lost[0]
+    x = x.double().requires_grad_()
+    parameters = dict(model.double().named_parameters())
+    of_x, *rest = torch.autograd.grad(mean_square(model(x)), [x, *parameters.values()])
+    theirs = {name: float(v.norm().log()) for name, v in zip(parameters, rest, strict=True)}
+    ours = dict(zip(flow.parameters.paths, map(float, flow.parameters.log_delta), strict=True))
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    np.testing.assert_allclose(flow.log_delta_input, float(of_x.norm().log()), atol=1e-3)
+
+
+def test_a_step_is_gone_down_through_as_often_whatever_is_above_it(torch):
+    visits = []
+    for steps in (6, 30):
+        model = steps_of_an_own_cell(torch)
+        torch_flow(model, torch.randn(B, steps, 4), mean_square, "cell")
+        visits.append(model.visits)
+    assert visits[0] == visits[1] < 30
 
 
 def test_a_decoder_that_hands_its_memory_on(torch):

@@ -301,6 +301,81 @@ def test_time_that_is_read_at_every_step_and_packed_sequences(torch):
     assert flow.recurrences.of(0).names == ("inner",)
 
 
+def packed(torch, inner, x, lengths):
+    return inner(torch.nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False))[1]
+
+
+def enter(args, named, leaves):
+    """Have a leaf enter a recurrent module; note it, with the sizes of steps that are packed."""
+    value = args[0] if args else named["input"]
+    is_packed = hasattr(value, "batch_sizes")
+    x = leaf(value.data if is_packed else value, [])
+    leaves.append((x, value.batch_sizes.tolist() if is_packed else None))
+    value = value._replace(data=x) if is_packed else x
+    return ((value, *args[1:]), named) if args else ((), {**named, "input": value})
+
+
+def by_step(axis, x, sizes):
+    """Return ln of the norm of Δ of a leaf at each step, whose squares may leave float64."""
+    parts = x.grad.unbind(axis) if sizes is None else x.grad.split(sizes)
+    return [float((part * 1e100).norm().log() - np.log(1e100)) for part in parts]
+
+
+SMALL, SHUT = 0.1, -3.0  # times the weights and in biases: each step loses more than a decade
+LONG = {
+    "LSTM": ("LSTM", {}, lambda torch, inner, x: inner(x)[0][-1]),
+    "GRU": ("GRU", FIRST, lambda torch, inner, x: inner(x.transpose(0, 1))[0][:, -1]),
+    "RNN": ("RNN", {"nonlinearity": "relu"}, lambda torch, inner, x: inner(x)[0][-1]),
+    "its own start": (
+        "LSTM",
+        {"num_layers": 2},
+        lambda torch, inner, x: inner(input=x, hx=(x[:2] + 1, x[2:4]))[1][1][0],
+    ),
+    "both ways": (
+        "GRU",
+        {"num_layers": 2, "bidirectional": True},
+        lambda torch, inner, x: torch.cat([*inner(x)[1]], 1),
+    ),
+    "packed": (
+        "LSTM",
+        {"bidirectional": True},
+        lambda torch, inner, x: torch.cat([*packed(torch, inner, x, [9, 80, 80, 71])[0]], 1),
+    ),
+    "without examples": (
+        "RNN",
+        {},
+        lambda torch, inner, x: torch.stack([inner(v)[0][-1] for v in x.unbind(1)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_time_beyond_the_range_is_that_of_float64(torch, case):
+    kind, options, read = LONG[case]
+    inner = getattr(torch.nn, kind)(N, N, **options)
+    with torch.no_grad():
+        for v in inner.parameters():
+            v.mul_(SMALL).add_(SHUT if v.ndim == 1 and kind != "RNN" else 0.0)
+    module = of_parts(
+        torch, lambda self, x: self.head(read(torch, self.inner, x.transpose(0, 1))), inner=inner
+    )
+    module.head = torch.nn.LazyLinear(1)
+    x = torch.randn(B, 80, N)
+    module(x)
+    flow, verdict = judged(module, x)
+    entering = []
+    handle = inner.register_forward_pre_hook(
+        lambda m, args, named: enter(args, named, entering), with_kwargs=True
+    )
+    mean_square(module.double()(x.double()), None).backward()
+    handle.remove()
+    axis = 1 if inner.batch_first else 0
+    steps = np.array([v for of_call in entering for v in by_step(axis, *of_call)])
+    assert steps.min() < -100
+    np.testing.assert_allclose(flow.recurrences.log_delta, steps, rtol=1e-4)
+    assert verdict.findings[0].values["change"].word == "vanishing"
+
+
 # Where the gradient stops
 
 

@@ -21,7 +21,10 @@ plain backpropagation has none either, nothing is measured from there down.
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +32,7 @@ import numpy as np
 from ..arrays.rows import LN2, ZERO_EXPONENT
 from .autograd_gates import Survey
 from .custom_functions import Inner, blamed, taken
+from .forks import Fork, Pairs, forks_of, leading_off
 from .hooks import State
 from .tensors import highest_exponent, log_norms, name_of_dtype, numbers_of, size_of
 from .types import GradientEdge, Tensor
@@ -37,7 +41,8 @@ FEW = 2**16  # numbers of a small state
 POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has room for little else
 
 
-class Descent(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Descent:
     """All that a pass down needs.
 
     top: the tensor to go down from.
@@ -53,13 +58,13 @@ class Descent(NamedTuple):
     states: list[State]
     survey: Survey
     parameters: dict[str, Any]
-    inner: dict[str, Inner] = {}  # noqa: RUF012, which is never written into
+    inner: Mapping[str, Inner] = MappingProxyType({})
 
     @property
     def examples(self) -> int:
         return self.states[0].parts[0].shape[0]
 
-    @property
+    @cached_property
     def gates(self) -> list[int]:
         """The gates from the top down, between the top and the end."""
         count = len(self.states)
@@ -93,11 +98,17 @@ class Descent(NamedTuple):
         count, lower = self.gates[:2]
         return self.reached_between(count, lower)
 
-    @property
+    @cached_property
     def loose(self) -> dict[int, list[int]]:
         """The gates with states between them and the next one, and these."""
         pairs = {upper: self.between(upper, lower) for upper, lower in pairwise(self.gates)}
         return {upper: inside for upper, inside in pairs.items() if inside}
+
+    @cached_property
+    def forks(self) -> dict[int, list[Fork]]:
+        """The forks on the way from a gate to the next one, by the number of the upper gate."""
+        top = sys.modules["torch"].autograd.graph.get_gradient_edge(self.top)
+        return forks_of(top, self.states, self.survey, self.gates)
 
     def handles(self, at: int) -> list[Any]:
         """Return the places of a state, or of the input, in torch's graph."""
@@ -105,7 +116,7 @@ class Descent(NamedTuple):
             return [self.x]
         return [self.states[at - 1].parts[j].handle for j in self.survey.parts[at - 1]]
 
-    @property
+    @cached_property
     def enters_at(self) -> set[int]:
         """The layers that the input enters at."""
         return {at for at, to in self.survey.links if to == 0} if self.x is not None else set()
@@ -179,7 +190,6 @@ class Noted(NamedTuple):
     positions: np.ndarray | None
 
 
-Pairs = list[tuple[Any, Any]]  # a place in torch's graph, and the gradient there
 # (state, the exponents of what has come, those to be had before it, those of Δ) -> to multiply by
 Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -367,11 +377,7 @@ def scaled_pass(
         wanted = descent.reached_between(upper, lower)
         if not (wanted or names or enters):
             break
-        # What is used below the lower gate too gets that part of its Δ later, on another scale: so
-        # nothing may pass the gate now.
-        again = descent.is_used_below(lower, names, enters)
-        with _closed(descent.handles(lower) if lower and again else []):
-            below, by_name = _gradients(descent, pairs, wanted + ([0] if enters else []), names)
+        below, by_name = _down_to(descent, pairs, upper, lower, wanted, names, enters)
         for name, grad in by_name.items():
             going.sums.add(name, upper, grad, int(total[0]))
         for at in wanted:
@@ -389,6 +395,31 @@ def scaled_pass(
             break
         pairs = [(handle, _multiplied(grad, by)) for handle, grad in come]
     return going
+
+
+def _down_to(
+    descent: Descent,
+    pairs: Pairs,
+    upper: int,
+    lower: int,
+    wanted: list[int],
+    names: list[str],
+    enters: bool,
+) -> tuple[dict[int, list[Any]], dict[str, Any]]:
+    """Return what comes to states, to parameters and if it enters to the input, above a gate.
+
+    What is used below that gate too gets that part of its Δ later, on another scale: so nothing may
+    pass the gate now.
+    """
+    ends = [0] if enters else []
+    again = lower > 0 and descent.is_used_below(lower, names, enters)
+    if not again or upper not in descent.forks:
+        with _closed(descent.handles(lower) if again else []):
+            return _gradients(descent, pairs, wanted + ends, names)
+    with leading_off(descent.forks[upper]) as off:
+        below, _ = _gradients(descent, pairs, wanted, [])
+    at_ends, by_name = _gradients(descent, off, ends, names) if off else ({0: [None]}, {})
+    return below | at_ends, by_name
 
 
 def mixing(descent: Descent, shifts: dict[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arrays.rows import in_bfloat16, is_narrow
-from .tensors import first_tensor, has_gradient, name_of_dtype, numbers_of, tensors_in
+from .tensors import first_tensor, has_gradient, is_a, name_of_dtype, numbers_of, tensors_in
 from .types import Arguments, Module, Output, Tensor
 
 
@@ -107,12 +107,16 @@ class Recorder:
             return self._refused(
                 f"cut {name}: expected an output of {in_bfloat16(_typed(tensors[0]))}"
             )
-        changed = None
+        changed: Any = None
         if len(tensors) > 1:
             # One may be computed from another, as the h of an LSTMCell from its c: with a copy of
             # each, Δ of one is that with the others fixed.
             changed = _copied(output)
             tensors = [t for t in tensors_in(changed) if has_gradient(t)]
+        if has_steps_first(module) and tensors[0].ndim == 3:
+            # The state has the examples first, and goes on as the module has returned it.
+            tensors[0] = tensors[0].transpose(0, 1)
+            changed = tensors[0].transpose(0, 1), changed[1]
         parts = tuple(map(_part, tensors))
         self.states.append(State(name, name, type(module), parts, channels_of(module, parts[0])))
         self.memory = tensors[0].untyped_storage()._cdata
@@ -121,6 +125,11 @@ class Recorder:
     def _refused(self, sentence: str) -> None:
         if self.strict:
             raise ValueError(sentence)
+
+
+def has_steps_first(module: Module) -> bool:
+    """Tell a recurrent module that returns (steps, examples, units)."""
+    return is_a(module, "RNNBase") and not module.batch_first
 
 
 def channels_of(module: Module, part: Part) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..texts import label, percent
+from ..texts import clean, label, percent
 from .activations import Activations, LayerUnits
 from .autograd_gates import Survey
 from .backward_consensus import Agreed, agreed
@@ -32,7 +32,7 @@ from .cuts import (
     plain_name,
 )
 from .gradient_reach import Calls, Stopped, stopped
-from .hooks import Recorder, State, numbered
+from .hooks import Recorder, State, has_steps_first, numbered
 from .inputs import entering, is_about_leaves
 from .label_pairs import refusing_pairs
 from .multiply_adds import MultiplyAdds
@@ -291,6 +291,7 @@ def _gone_down(
             *_on_gradients(states, taken, found),
             *_on_input(up.x, found, entered),
             *_on_parameters(every, taken),
+            *_on_steps(steps),
             *_on_operations(recognised),
         ),
     )
@@ -379,7 +380,8 @@ def _steps_first(states: list[State], known: Mapping[str, Any]) -> dict[str, str
             is_a(m, "MultiheadAttention") or is_a(m, "RNNBase")
         ):
             for cut in {state.cut for state in states}:
-                if name == cut or name.startswith(f"{cut}."):
+                is_turned = name == cut and has_steps_first(m)  # by the hook on it
+                if (name == cut or name.startswith(f"{cut}.")) and not is_turned:
                     found.setdefault(cut, name)
     return found
 
@@ -505,6 +507,18 @@ def _on_parameters(parameters: Mapping[str, Any], taken: Survey) -> Iterable[str
     ]
     if without:
         yield f"No gradient comes to {listed(without)}."
+
+
+def _on_steps(steps: tuple[Steps, ...]) -> Iterable[str]:
+    for call in steps:
+        lost = int(np.isnan(call.log_delta).sum())
+        if lost:
+            yield (
+                f"Inside {clean(call.name) or 'the module'} Δ of {lost} of {len(call.log_delta)} "
+                "steps is not measured: it leaves the range of its floats, and steps one by one "
+                "do not start from the same numbers; measure in a wider float, after "
+                "module.double()."
+            )
 
 
 def _on_operations(found: Recognised) -> Iterable[str]:

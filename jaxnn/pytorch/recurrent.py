@@ -2,20 +2,26 @@
 
     Δ of what enters such a module, at each of its steps, on a pass of its own
 
-It enters as a view, so that what leads around the module is not counted. A step without a gradient,
-or with one that has left the range, has -inf.
+It enters as a view, so that what leads around the module is not counted. Where Δ leaves the range
+on the way through the steps, these are gone down through one by one, as `unrolled.py` has it. A
+step without a gradient has -inf, and one whose gradient has left the range even so has nan.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .cuts import modules_of
-from .tensors import is_a, is_tensor, log_norms
-from .types import Arguments, Module, Named, Tensor
+from .tensors import is_a, is_tensor, log_norms, tensors_in
+from .types import Arguments, Module, Named, Output, Tensor
+from .unrolled import Returned, unrolled
+
+MARGIN = 26  # powers of two above the smallest normal number, for entries below the norm
 
 
 class Steps(NamedTuple):
@@ -35,11 +41,42 @@ class Steps(NamedTuple):
 
 
 class _Call(NamedTuple):
+    """A call of a recurrent module.
+
+    edge: of what enters.
+    x: its numbers.
+    starts: the states before the first step; empty for zeros.
+    sizes: of a packed sequence the examples at each step, and the place of each by its length.
+    axis: of the steps.
+    made, edges: the output, and the states after the last step.
+    """
+
     name: str
     module: Any
     edge: Any
-    sizes: Any  # of a packed sequence, the examples at each step
+    x: Any
+    starts: list[Any]
+    sizes: Any
+    order: Any
     axis: int
+    made: Sequence[Any] = ()
+    edges: Sequence[Any] = ()
+
+    def by_step(self, v: Tensor) -> list[Any]:
+        """Return the parts of a tensor at each step, (examples, units)."""
+        if self.sizes is not None:
+            return list(v.split(self.sizes.tolist()))
+        return [part if part.ndim > 1 else part[None] for part in v.unbind(self.axis)]
+
+    def returned(self, tensors: Sequence[Any]) -> Returned:
+        """Return the numbers of an output and of last states in the order of its steps."""
+        out, *ends = tensors
+        return Returned(self.by_step(out), self.states(ends))
+
+    def states(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return states in that order, (layers and directions, examples, units)."""
+        wide = [v if v.ndim > 2 else v[:, None] for v in tensors]
+        return wide if self.order is None else [v.index_select(1, self.order) for v in wide]
 
 
 class Recurrent:
@@ -55,12 +92,9 @@ class Recurrent:
         try:
             for name, m in modules_of(module).items():
                 if is_a(m, "RNNBase"):
-                    handles.append(
-                        m.register_forward_pre_hook(
-                            lambda m, args, named, name=name: self._enter(name, m, args, named),
-                            with_kwargs=True,
-                        )
-                    )
+                    enter = partial(self._enter, name)
+                    handles.append(m.register_forward_pre_hook(enter, with_kwargs=True))
+                    handles.append(m.register_forward_hook(self._leave))
             yield
         finally:
             for handle in handles:
@@ -77,29 +111,72 @@ class Recurrent:
         tensor.requires_grad_()
         edge = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)
         axis = 1 if sizes is None and module.batch_first and tensor.ndim == 3 else 0
-        self.calls.append(_Call(name, module, edge, sizes, axis))
+        starts = [v.detach() for v in tensors_in(args[1] if len(args) > 1 else named.get("hx"))]
+        order = None if sizes is None else value.sorted_indices
+        x = tensor.detach()
+        self.calls.append(_Call(name, module, edge, x, starts, sizes, order, axis))
         value = tensor if sizes is None else value._replace(data=tensor)
         return ((value, *args[1:]), named) if args else (args, {**named, "input": value})
 
+    def _leave(self, module: Module, args: Arguments, output: Output) -> None:
+        del args
+        is_usual = isinstance(output, tuple) and len(output) == 2  # a user's own may return others
+        if is_usual and self.calls and self.calls[-1].module is module:
+            out, ends = output
+            tensors = [out if is_tensor(out) else out.data, *tensors_in(ends)]
+            edges = list(map(sys.modules["torch"].autograd.graph.get_gradient_edge, tensors))
+            made = [v.detach() for v in tensors]
+            self.calls[-1] = self.calls[-1]._replace(made=made, edges=edges)
+
     def steps(self, top: Tensor, cotangent: Tensor | None) -> tuple[Steps, ...]:
-        """Go down to what enters; top: the tensor to go down from."""
+        """Go down to what enters and what is returned; top: the tensor to go down from."""
         if not self.calls:
             return ()
-        grads = sys.modules["torch"].autograd.grad(
-            top,
-            [call.edge for call in self.calls],
-            cotangent,
-            retain_graph=True,
-            allow_unused=True,
+        grads = iter(
+            sys.modules["torch"].autograd.grad(
+                top,
+                [edge for call in self.calls for edge in (call.edge, *call.edges)],
+                cotangent,
+                retain_graph=True,
+                allow_unused=True,
+            )
         )
-        pairs = zip(self.calls, grads, strict=True)
-        return tuple(_steps(call, grad) for call, grad in pairs if grad is not None)
+        of_calls = [
+            (call, next(grads), list(islice(grads, len(call.edges)))) for call in self.calls
+        ]
+        return tuple(_steps(*of_call) for of_call in of_calls if of_call[1] is not None)
 
 
-def _steps(call: _Call, grad: Tensor) -> Steps:
-    whole = call.sizes is None
-    of_steps = grad.unbind(call.axis) if whole else grad.split(call.sizes.tolist())
+def _steps(call: _Call, of_x: Tensor, of_made: list[Any]) -> Steps:
     m = call.module
     has_gates = m.bias and (is_a(m, "LSTM") or is_a(m, "GRU"))
     gates = (m.hidden_size, 2 * m.hidden_size) if has_gates else None
-    return Steps(call.name, np.array(log_norms(of_steps)), m.bidirectional, gates)
+    return Steps(call.name, _log_delta(call, of_x, of_made), m.bidirectional, gates)
+
+
+def _log_delta(call: _Call, of_x: Tensor, of_made: list[Any]) -> np.ndarray:
+    """Return ln ‖Δ‖ of what enters at each step, given what torch has of it and of the output."""
+    plain = np.array(log_norms(call.by_step(of_x)))
+    lowest = sys.modules["torch"].finfo(of_x.dtype).smallest_normal * 2.0**MARGIN
+    is_normal = np.isfinite(plain) & (plain >= np.log(lowest))
+    if is_normal.all():
+        return plain
+    exact = _unrolled(call, of_made, lowest) if call.made else None
+    return np.where(is_normal, plain, np.nan) if exact is None else np.array(exact)
+
+
+def _unrolled(call: _Call, of_made: list[Any], lowest: float) -> list[float] | None:
+    """Return what going down step by step has; None if it starts from what has left the range."""
+    pairs = zip(call.made, of_made, strict=True)
+    delta = call.returned([v.new_zeros(v.shape) if grad is None else grad for v, grad in pairs])
+    if not all(_is_whole(v, lowest) for v in (*delta.steps, *delta.ends)):
+        return None
+    starts = call.states(call.starts) or [v.new_zeros(v.shape) for v in delta.ends]
+    xs, made = call.by_step(call.x), call.returned(call.made)
+    return unrolled(call.module, xs, starts, made, delta)
+
+
+def _is_whole(delta: Tensor, lowest: float) -> bool:
+    """Tell whether a gradient is zero or in the range."""
+    largest = float(delta.abs().max()) if delta.numel() else 0.0
+    return largest == 0 or lowest <= largest < np.inf
