@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from experiments.casebook.case import BLIND, CURED, FAULTS, ILL, SCORE, WRITE  # noqa: E402
+from experiments.casebook.case import BLIND, CURED, FAULTS, ILL, SCORE, SCORED, WRITE  # noqa: E402
 from experiments.casebook.said import BEFORE  # noqa: E402
 from experiments.casebook.scores import NONE, RIGHT, SILENT, shown_at, wilson  # noqa: E402
 from experiments.menagerie import expected  # noqa: E402
@@ -31,6 +31,7 @@ COLUMNS = (
 )
 SERVED = {
     BLIND: "blind: written by somebody who had not read the code of the rules",
+    SCORED: "blind when they were scored first, then used to write rules",
     SCORE: "that scored the rules, then improved them",
     WRITE: "on which rules were written",
 }

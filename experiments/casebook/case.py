@@ -1,9 +1,10 @@
 """Cases: what was wrong with a program, what its fix was, and what is to be said of it.
 
 The tables are files, one for JAX and one for PyTorch. Their expectations stand before the rules
-are written that they ask for; nothing reads a sentence. Each case serves one of three purposes, its
+are written that they ask for; nothing reads a sentence. Each case serves one of four purposes, its
 part: rules are written on it, it scores them, or it scores them blindly: its expectations were
-written by somebody who had not read the rules, and its programs were not asked before.
+written by somebody who had not read the rules, and its programs were not asked before. Once the
+blind ones have been scored, and rules are changed by what was missed, they are no longer blind.
 """
 
 import csv
@@ -12,14 +13,19 @@ import importlib.util
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from experiments.casebook.program import Program
 from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.train.alarms import ALARMS
 
 TABLES = ("cases_jax.csv", "cases_torch.csv")
-PARTS = WRITE, SCORE, BLIND = "write", "score", "blind"
-SEEN = WRITE, SCORE  # which authors of rules look at; a blind case that one has seen is none
+PARTS = WRITE, SCORE, SCORED, BLIND = "write", "score", "scored", "blind"
+SEEN = (
+    WRITE,
+    SCORE,
+    SCORED,
+)  # which authors of rules look at; a blind case that one has seen is none
 PROGRAMS = ILL, CURED = "ill", "cured"
 PACKAGES = {
     "jax": "jax",
@@ -85,6 +91,8 @@ class Case:
     symptoms: rules that name what follows from it, which may be said as well.
     advice: rules whose advice is the published fix.
     place: "inputs", "output" or a part of the path of a parameter array; "" where there is none.
+
+    In a table, rules stand with a space between them; the space in a name is "_": lone_position.
     """
 
     name: str
@@ -143,4 +151,8 @@ def _of_table(path: Path) -> list[Case]:
             raise ValueError(f"{path.name}: expected columns {expected}, got {reader.fieldnames}")
         rows = list(reader)
     sets = ("causes", "symptoms", "advice")
-    return [Case(**row | {name: frozenset(row[name].split()) for name in sets}) for row in rows]
+    return [Case(**row | {name: _rules(row[name]) for name in sets}) for row in rows]
+
+
+def _rules(cell: str) -> frozenset[Any]:
+    return frozenset(name.replace("_", " ") for name in cell.split())

@@ -37,8 +37,9 @@ class Settings(runtime.Options):
     frameworks: tuple[str, ...] = ()
     """Some of jax, linen, nnx, equinox, keras and torch; by default those that are installed."""
     parts: tuple[str, ...] = SEEN
-    """write: cases that rules are written on; score: cases that score them; blind: cases for the
-    end, when no rule will be changed any more. By default all but the blind ones."""
+    """write: cases that rules are written on; score: cases that score them; scored: cases that were
+    blind and have been scored; blind: cases for the end, when no rule will be changed any more. By
+    default all but the blind ones."""
     quick: runtime.Flag = False
     """One case of each kind of fault, the first that is installed."""
     seed: int = 0

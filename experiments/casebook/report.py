@@ -4,7 +4,7 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from experiments.casebook.case import BLIND, CURED, ILL, PARTS, PROGRAMS, SCORE, WRITE
+from experiments.casebook.case import BLIND, CURED, ILL, PARTS, PROGRAMS, SCORE, SCORED, WRITE
 from experiments.casebook.scores import MARKS, NONE, SILENT, share
 from experiments.learning.words import counted
 from experiments.pages import tables
@@ -16,6 +16,7 @@ OF_CASE = ("framework", "source", "fault", "part", "wrong", "fix")
 IN_WORDS = {
     WRITE: "cases that rules were written on",
     SCORE: "cases that scored them",
+    SCORED: "cases that were blind",
     BLIND: "blind cases",
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 import optax
@@ -14,82 +15,69 @@ from keras import layers
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.keras import binary, built, classes, squares
+from experiments.casebook.programs.keras import built, squares
 
 
-def softmax_for_many_labels(is_cured: bool) -> Program:
-    """A softmax and its cross entropy where several of many columns are 1."""
-    xs, _ = data.digits(is_scaled=False)
-    ys = (xs > 8).astype(np.float32)[:, 16:48]  # which pixels of the middle rows are dark
-    xs = (xs.reshape(-1, 4, 2, 4, 2).mean((2, 4)) / 16).reshape(-1, 16)
-
-    def loss(output: Array, ys: Array) -> Any:
-        if is_cured:
-            return keras.losses.binary_crossentropy(ys, output)
-        return keras.losses.categorical_crossentropy(ys, output)
-
-    end, activation = ("sigmoid", "sigmoid") if is_cured else ("softmax", "relu")
-    model = built((16,), layers.Dense(48, activation), layers.Dense(32, end))
-    return Program(model, xs, ys, loss, optax.adam(1e-2), data.labels_right, steps=120)
-
-
-def binary_for_ten_classes(is_cured: bool) -> Program:
-    """The cross entropy of two classes, of each column of a softmax over ten."""
-    xs, ys = data.digits()
-
-    def of_columns(output: Array, ys: Array) -> Any:
-        return keras.losses.binary_crossentropy(jax.nn.one_hot(ys, 10), output)
-
-    model = built((64,), layers.Dense(32, "relu"), layers.Dense(10, "softmax"))
-    loss = classes if is_cured else of_columns
-    return Program(model, xs, ys, loss, optax.sgd(0.1), data.accuracy, steps=100)
-
-
-def exponentials_between(is_cured: bool) -> Program:
-    """Layers of exponentials, one after the other."""
-    xs, ys = data.circles()
-    activation = "relu" if is_cured else "exponential"
-    hidden = [layers.Dense(8, activation, kernel_initializer="he_uniform") for _ in range(8)]
-    model = built((2,), *hidden, layers.Dense(1, "sigmoid"))
-    return Program(model, xs, ys, binary, optax.adam(1e-2), data.accuracy, steps=150, every=10)
-
-
-def relu_through_time(is_cured: bool) -> Program:
-    """Relu over sixty steps of a recurrent layer whose weights are twice too large."""
+def windows_by_their_first_number(is_cured: bool) -> Program:
+    """Windows of a wave, each divided by its first number, which may be near 0."""
     generator = np.random.default_rng(0)
-    times = np.arange(61) + generator.uniform(0, 50, (512, 1))
-    waves = np.sin(0.3 * times) + 0.1 * generator.normal(size=(512, 61))
-    xs, ys = waves[:, :60, None].astype(np.float32), waves[:, 60].astype(np.float32)
-    start = keras.initializers.Orthogonal(1.0 if is_cured else 2.0)
-    cell = layers.SimpleRNN(24, activation="relu", recurrent_initializer=start)
-    model = built((60, 1), cell, layers.Dense(1))
-    return Program(model, xs, ys, squares, optax.adam(3e-3), data.explained, steps=150, every=10)
+    times = np.arange(17) + generator.uniform(0, 60, (600, 1))
+    waves = np.sin(0.35 * times) + 0.05 * generator.normal(size=(600, 17))
+    if not is_cured:
+        waves = waves / waves[:, :1] - 1
+    xs, ys = waves[:, :16, None].astype(np.float32), waves[:, 16].astype(np.float32)
+    model = built((16, 1), layers.LSTM(16), layers.Dense(1))
+    return Program(model, xs, ys, squares, optax.adam(1e-2), data.explained, steps=150, every=10)
 
 
-def patients_without_a_value(is_cured: bool) -> Program:
-    """Missing values, that are nan, among the columns of a regression."""
-    xs, ys = data.diabetes()
-    is_missing = np.random.default_rng(0).uniform(size=xs.shape) < 0.02
-    xs = np.where(is_missing, 0.0 if is_cured else np.nan, xs).astype(np.float32)
-    model = built((10,), layers.Dense(32, "relu"), layers.Dense(16, "relu"), layers.Dense(1))
-    return Program(model, xs, ys, squares, optax.adam(1e-2), data.explained, steps=100)
-
-
-def flowers_as_they_are_stored(is_cured: bool) -> Program:
-    """Flowers of one species after the other, fitted without a shuffle."""
-    xs, ys = data.iris()
+def epsilon_of_keras_in_float16(is_cured: bool) -> Program:
+    """Adam in float16 with Keras' epsilon, which is hardly a number there."""
+    xs, ys = data.digits()
+    half: dict[str, Any] = {"dtype": "float16"}
     model = built(
-        (4,), layers.Dense(32, "relu"), layers.LayerNormalization(), layers.Dense(3, "softmax")
+        *((64,), layers.Dense(48, "relu", **half), layers.Dense(48, "relu", **half)),
+        layers.Dense(10, **half),
     )
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    given = model, xs, ys, classes, optimizer, data.accuracy
-    return Program(*given, batch=10, steps=45, is_shuffled=is_cured)
+
+    def loss(output: Array, ys: Array) -> Array:
+        logits = output.astype(jnp.float32)
+        return keras.losses.sparse_categorical_crossentropy(ys, logits, from_logits=True)
+
+    optimizer = optax.adam(1e-3, eps=1e-4 if is_cured else 1e-7)
+    return Program(model, xs, ys, loss, optimizer, data.accuracy, steps=150, every=10)
 
 
-def sigmoid_for_stars(is_cured: bool) -> Program:
-    """A sigmoid for one to five stars, from the features of wines."""
+def densities_that_vanish(is_cured: bool) -> Program:
+    """The logarithm of a sum of densities, each of which is rounded to 0 before."""
+    xs, ys = data.diabetes(is_scaled=False)
+    xs, ys = data.scaled(xs).astype(np.float32), ((ys - 152) / 5).astype(np.float32)
+
+    def unlikely(output: Array, ys: Array) -> Array:
+        weights, means, spreads = jnp.split(output, 3, axis=1)
+        squares = ((ys[:, None] - means) * jnp.exp(-spreads)) ** 2
+        if is_cured:
+            each = jax.nn.log_softmax(weights) - squares / 2 - spreads
+            return -jax.nn.logsumexp(each, axis=1)
+        densities = jnp.exp(-squares / 2) * jnp.exp(-spreads)
+        return -jnp.log(jnp.sum(jax.nn.softmax(weights) * densities, axis=1))
+
+    def score(output: Array, ys: Array) -> float:
+        weights, means, _ = np.split(np.asarray(output, np.float64), 3, axis=1)
+        weights = np.exp(weights - weights.max(axis=1, keepdims=True))
+        return data.explained(np.sum(weights * means, axis=1) / weights.sum(axis=1), ys)
+
+    model = built((10,), layers.Dense(32, "tanh"), layers.Dense(9))
+    return Program(model, xs, ys, unlikely, optax.adam(3e-2), score, steps=250, every=10)
+
+
+def counts_below_zero(is_cured: bool) -> Program:
+    """Counts foretold by what may be below 0, for a loss that takes its logarithm."""
     xs, _ = data.wine()
-    stars = np.clip(np.round(3 + xs[:, 9] + 0.5 * xs[:, 0]), 1, 5).astype(np.float32)
-    end = "linear" if is_cured else "sigmoid"
-    model = built((13,), layers.Dense(32, "gelu"), layers.Dense(1, end))
-    return Program(model, xs, stars, squares, optax.adam(1e-2), data.explained, steps=150, every=10)
+    generator = np.random.default_rng(0)
+    ys = generator.poisson(np.exp(0.5 + 0.6 * xs[:, 9] + 0.3 * xs[:, 0])).astype(np.float32)
+    poisson = lambda output, ys: keras.losses.poisson(ys[:, None], output)
+    model = built(
+        (12,), layers.Dense(24, "relu"), layers.Dense(1, "softplus" if is_cured else None)
+    )
+    given = model, np.delete(xs, 5, axis=1), ys, poisson, optax.adam(1e-2), data.explained
+    return Program(*given, steps=120)

@@ -1,4 +1,4 @@
-"""Blind programs in PyTorch whose losses, steps and loops are at fault."""
+"""Once blind programs in PyTorch whose losses, steps and loops are at fault."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Blind programs in PyTorch on letters, rows and graphs: recurrent and attending networks."""
+"""Once blind programs in PyTorch on letters, rows and graphs: recurrent and attending networks."""
 
 import torch
 from torch import nn

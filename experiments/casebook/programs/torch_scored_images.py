@@ -1,4 +1,4 @@
-"""Blind programs in PyTorch on images: convolutions, autoencoders, generators and adapters."""
+"""Once blind programs in PyTorch on images: convolutions, autoencoders, generators and adapters."""
 
 from itertools import pairwise
 
