@@ -64,7 +64,8 @@ class Cure:
     directions: in how many directions the examples differ at the top of them, `flow.rank`. Layers
         with singular values of one size, as those of orthogonal matrices, keep them; those of other
         matrices leave the few in which they are largest. nan of a single example.
-    theory: the rate of the wide twin, in decades a layer; nan if it was not asked for.
+    theory: the rate of the wide twin, in decades a layer; nan if it was not asked for, or of a
+        module of PyTorch that has no twin.
     trained: a short training of it; None of a change that does not work, and without a loss.
     is_named: whether it changes only what the verdict names, such as one array.
     values: what the advice names, numbers as numbers, by the names that its rule has for them.
@@ -277,7 +278,7 @@ def cures(
         cuts: likewise.
         seed: of orthogonal matrices.
         theory: whether the wide twin of each changed network is measured as well, see
-            `jaxnn.theory.wide`; that takes several times as long. Not of PyTorch.
+            `jaxnn.theory.wide`; that takes several times as long.
         seconds: for all trainings; what they do not suffice for is ranked by its rate alone. Of 0
             nothing is trained.
         optimizer: of optax, or of a module of PyTorch a function of parameters that returns one of
@@ -291,7 +292,7 @@ def cures(
         nothing vanishes or explodes and all routers learn.
 
     Raises:
-        ValueError, TypeError: as `jaxnn.gradient_flow`; a theory of PyTorch; no optimiser, of
+        ValueError, TypeError: as `jaxnn.gradient_flow`; no optimiser, of
             PyTorch no function of parameters.
 
     Example:
@@ -307,10 +308,6 @@ def cures(
         >>> found[0].params[0][1].shape
         (32, 32)
     """
-    if theory and is_of_torch(model):
-        raise ValueError(
-            "theory: expected none for cures of PyTorch; jaxnn.diagnose(theory=True) has it"
-        )
     patient = patient_of(
         *(model, xs, ys), loss=loss, cotangent=cotangent, each=each, cuts=cuts, seed=seed
     )

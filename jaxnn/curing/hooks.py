@@ -3,7 +3,9 @@
 import copy
 import itertools
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any
 
 from jaxtyping import PyTree
@@ -24,15 +26,16 @@ NONE = ("GLU", "MultiheadAttention", "PReLU", "Softmax", "Softmax2d", "LogSoftma
 
 def with_form(module: Module, names: Sequence[str], form: Form) -> Module:
     """Return a copy whose modules f of these names are state -> out(state, f(into(state)))."""
-    states: list[Tensor] = []  # of the modules that are being called, the innermost last
+    # Of the modules that are being called, the innermost last; replicas have a thread each.
+    states: defaultdict[int, list[Tensor]] = defaultdict(list)
 
     def before(_: Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        states.append(args[0])
+        states[get_ident()].append(args[0])
         return form.into(args[0]), *args[1:]
 
     def after(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del args  # with what the module was given in place of the state
-        return form.out(states.pop(), output)
+        return form.out(states[get_ident()].pop(), output)
 
     made = copy.deepcopy(module)
     for name in names:

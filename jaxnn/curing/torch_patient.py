@@ -2,19 +2,25 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, PyTree
 
+from ..errors import NoTwinError
 from ..evidence.parameters import Parameters
 from ..evidence.torch_trial import TorchTrial
+from ..flow.measure.theory_flow import GOAL
 from ..flow.measure.torch_flow import torch_flow
+from ..flow.measure.torch_theory import theory_of_module
 from ..flow.record.flow import Flow
 from ..pytorch import autograd_parts
 from ..pytorch.cuts import opened
+from ..pytorch.module import Call
+from ..pytorch.restore import holding
 from ..texts import clean, listed
 from . import code, hooks
 from .draws import MATRIX, Axes
@@ -55,22 +61,21 @@ class TorchPatient(Patient):
 
     def flow_of(self, params: Tensors, theory: bool = False) -> Flow:
         with self._holding(params):
-            return torch_flow(self.network, self.inputs, self.ys, **self.options)
+            flow = torch_flow(self.network, self.inputs, self.ys, **self.options)
+            if theory:
+                loss, cotangent = self.options["loss"], self.options["cotangent"]
+                call = Call(self.network, self.inputs, self.ys, loss, cotangent)
+                with suppress(NoTwinError):
+                    flow = replace(flow, theory=theory_of_module(GOAL, flow, call))
+            return flow
 
     @contextmanager
     def _holding(self, params: Tensors) -> Iterator[None]:
         """Give the module these parameters, and its own ones back at the end."""
         parameters = dict(self.network.named_parameters())
-        before = {
-            name: v.detach().clone() for name, v in parameters.items() if params[name] is not v
-        }
-        try:
-            for name in before:
-                parameters[name].data.copy_(params[name].data)
+        changed = {name: params[name] for name, v in parameters.items() if params[name] is not v}
+        with holding(parameters, changed):
             yield
-        finally:
-            for name, v in before.items():
-                parameters[name].data.copy_(v)
 
     def user(self, params: Tensors) -> Tensors:
         """Return a state dict of the module."""

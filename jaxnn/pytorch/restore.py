@@ -4,7 +4,7 @@ They are put back after an error too, so that a training goes on as if nothing h
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -32,6 +32,19 @@ def unchanged(torch: ModuleType, module: Module, inputs: Iterable[Any]) -> Itera
         own_gradients((*parameters, *buffers, *inputs, *others)),
     ):
         yield
+
+
+@contextmanager
+def holding(parameters: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[None]:
+    """Give some parameters other numbers, in their own memory, and theirs back at the end."""
+    before = {name: parameters[name].detach().clone() for name in values}
+    try:
+        for name, v in values.items():
+            parameters[name].data.copy_(v.detach())
+        yield
+    finally:
+        for name, v in before.items():
+            parameters[name].data.copy_(v)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from ...pytorch.module import Call
 from ...pytorch.twin.replicas import Twin, TwinStates
 from ..record.assemble import assemble
 from ..record.flow import Flow, Parameters
-from .theory_flow import DRAWS, averaged, replicas_for
+from .theory_flow import DRAWS, UNITS, averaged, replicas_for
 from .torch_record import in_dtype, layer_records, stacked, state_records
 
 
@@ -23,15 +23,37 @@ def theory_of_module(goal: float, measured: Flow, call: Call) -> Flow:
     Raises:
         NoTwinError: a module that has no twin.
     """
-    widths = [v.shape[-1] for v in call.module.parameters() if v.ndim > 1]
-    twin = Twin(call, measured.names, replicas_for(widths))
+    twin = ModuleTwin(call, measured)
 
     def draws(count: int) -> Flow:
-        flows = [_flow_of(twin.draw(count + i), measured) for i in range(DRAWS)]
+        flows = [twin.flow(count + i) for i in range(DRAWS)]
         together: Flow = jax.tree.map(lambda *v: np.stack(v), *flows)
         return together
 
     return averaged(goal, draws, twin.replicas)
+
+
+class ModuleTwin:
+    """The wide twin of a module, of whose draws there are flows.
+
+    Args:
+        call: the module and what it is called with.
+        measured: the flow of the module itself.
+        units: of the replicas together.
+
+    Raises:
+        NoTwinError: a module that has no twin.
+    """
+
+    def __init__(self, call: Call, measured: Flow, units: int = UNITS) -> None:
+        widths = [v.shape[-1] for v in call.module.parameters() if v.ndim > 1]
+        self.replicas = replicas_for(widths, units)
+        self.measured = measured
+        self._twin = Twin(call, measured.names, self.replicas)
+
+    def flow(self, seed: int, redrawn: int = 0) -> Flow:
+        """Return the flow of a draw; of so many of the lowest layers, redrawn, of another one."""
+        return _flow_of(self._twin.draw(seed, redrawn), self.measured)
 
 
 def _flow_of(drawn: TwinStates, measured: Flow) -> Flow:

@@ -13,6 +13,7 @@ whatever the draws are, in order (c* = 1) and in chaos (c* < 1). For positions, 
 that of the positions of an example around their mean.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,12 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import compiled
 from ...arrays.rows import is_float
 from ...chain.from_network import as_chain
-from ...models import Cuts, Model, as_network
+from ...models import Cuts, Model, as_network, is_of_torch
 from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
@@ -35,6 +37,7 @@ from ..measure.chain_flow import chain_flow
 from ..measure.theory_flow import replicas_of
 from ..record.flow import FlowOptions
 from ..record.loss import random_loss
+from .of_torch import TorchModel
 
 DRAWS = 16  # pairs of twins
 UNITS = 384  # of the replicas of a twin together; LAPACK takes 30 times as long for 768
@@ -97,10 +100,10 @@ def correlation_length(
     where c[l] goes by a power law, as behind skips, it grows with depth.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`.
+        model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
         each: as for `jaxnn.gradient_flow`.
         cuts: likewise.
-        key: of the draws; that of seed 0 by default.
+        key: of the draws; that of seed 0 by default, and none of PyTorch.
 
     Raises:
         TypeError: something that is no model, or traced arrays.
@@ -115,6 +118,8 @@ def correlation_length(
 
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
     """
+    if is_of_torch(model):
+        return _of_module(TorchModel(model, xs, each, cuts, key))
     net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
     check_untraced("a correlation length", params, xs)
@@ -122,18 +127,42 @@ def correlation_length(
         layers = check_params(net, params)
         xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
         net, params = as_chain(net, layers)
-    if len(net.names) < FEWEST:
-        raise ValueError(f"net: expected at least {FEWEST} layers, got {len(net.names)}")
+    first, last = _compared(net.names)
     twin = twin_of(net, params, replicas_of(params, UNITS))
     key = jax.random.key(0) if key is None else key
     floats = filter(is_float, jax.tree.leaves(params))
     eps = max(float(jnp.finfo(v.dtype).eps) for v in floats)  # type: ignore[no-untyped-call]
-    first, last = len(net.names) // 3, len(net.names) - 2  # counted from 0
-    paths = _paths(twin, params, xs, jax.random.split(key, DRAWS), first + 1)
+    paths = _paths(twin, params, xs, jax.random.split(key, DRAWS), first)
+    return _of_paths(paths, eps, (first, last))
+
+
+def _of_module(model: TorchModel) -> CorrelationLength:
+    flow = model.flow
+    first, last = _compared(flow.names)
+    twin = model.twin(UNITS)
+    pairs = [[twin.flow(seed, redrawn) for redrawn in (0, first)] for seed in range(DRAWS)]
+    of_examples = np.array([[drawn.log_spread for drawn in pair] for pair in pairs])
+    of_tokens = np.array([[drawn.log_spread_within for drawn in pair] for pair in pairs])
+    eps = float(jnp.finfo(flow.dtype).eps)  # type: ignore[no-untyped-call]
+    return _of_paths((of_examples, of_tokens), eps, (first, last))
+
+
+def _compared(names: Sequence[str]) -> tuple[int, int]:
+    """Return the first and the last of the layers that are compared, counted from 1."""
+    if len(names) < FEWEST:
+        raise ValueError(f"net: expected at least {FEWEST} layers, got {len(names)}")
+    return len(names) // 3 + 1, len(names) - 1
+
+
+def _of_paths(
+    paths: tuple[ArrayLike, ArrayLike], eps: float, layers: tuple[int, int]
+) -> CorrelationLength:
+    """Return the lengths, given ln of spreads of pairs of twins, (D, 2, L)."""
+    first, last = layers
     of_examples, of_tokens = (
-        _length(np.exp(2 * np.asarray(v, np.float64))[..., first : last + 1], eps) for v in paths
+        _length(np.exp(2 * np.asarray(v, np.float64))[..., first - 1 : last], eps) for v in paths
     )
-    return CorrelationLength(*of_examples, *of_tokens, (first + 1, last + 1))
+    return CorrelationLength(*of_examples, *of_tokens, layers)
 
 
 @compiled

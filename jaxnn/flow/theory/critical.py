@@ -6,7 +6,7 @@ The factor is data of one compiled program, and the draws are those of one key t
 rate is a smooth function of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -24,19 +24,22 @@ from ...chain.chain import Chain
 from ...chain.from_network import as_chain
 from ...chain.names import joined, parts_of
 from ...chain.parameter_places import Place, changed
-from ...models import Cuts, Model, as_network, own_pytree
+from ...models import Cuts, Model, as_network, is_of_torch, own_pytree
 from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
 from ..measure.chain_flow import chain_flow
-from ..measure.theory_flow import DRAWS, LN10, replicas_of
+from ..measure.theory_flow import DRAWS, LN10, UNITS, replicas_of
 from ..record.flow import FlowOptions
 from ..record.loss import random_loss
+from .of_torch import TorchModel
 
 GRID = np.logspace(-1.5, 1.5, 19)
 BISECTIONS = 12
 KNOWN = 3.0  # standard errors of a rate that is not zero
 OPTIONS = FlowOptions(examples=False, tangent=False, memory="all")
+
+Rates = Callable[[float], tuple[float, float]]  # factor -> decades a layer, and their error
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,13 @@ def critical_scale(
     cotangent: log10(‖Δ[a]‖ / ‖Δ[b]‖) / (b - a). `jaxnn.theory.scale_weights` multiplies by it.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`.
+        model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
         each: as for `jaxnn.gradient_flow`.
         cuts: likewise.
         weights: which parameter arrays are multiplied: a pattern of their paths, such as
             "blocks.*.mlp.*" or "*kernel", or several; all with two axes or more by default. None
             for a Network, of which that is every θ.
-        key: of the draws and the cotangent; that of seed 0 by default.
+        key: of the draws and the cotangent; that of seed 0 by default, and none of PyTorch.
 
     Raises:
         TypeError: something that is no model, or traced arrays.
@@ -109,6 +112,8 @@ def critical_scale(
         True
         >>> better = jaxnn.theory.scale_weights(layers, found.factor)
     """
+    if is_of_torch(model):
+        return _searched(*_rates_of_module(TorchModel(model, xs, each, cuts, key), weights))
     net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
     check_untraced("a critical factor", params, xs)
@@ -123,17 +128,46 @@ def critical_scale(
     else:
         patterns = None if weights is None else _patterns(weights)
         paths = _matched(net, params, patterns)
-    if len(net.names) < 3:
-        raise ValueError(f"net: expected at least three layers, got {len(net.names)}")
+    _check_count(net.names)
     key = jax.random.key(0) if key is None else key
     twin = twin_of(net, params, replicas_of(params))
     keys = jax.random.split(key, DRAWS)
 
     def rates(factor: float) -> tuple[float, float]:
-        of_draws = _rates(twin, params, patterns, xs, keys, np.float32(factor))
-        in_decades = np.asarray(of_draws, np.float64) / LN10
-        return float(in_decades.mean()), float(in_decades.std(ddof=1)) / DRAWS**0.5
+        return _averaged(_rates(twin, params, patterns, xs, keys, np.float32(factor)))
 
+    return _searched(rates, paths)
+
+
+def _rates_of_module(
+    model: TorchModel, weights: str | Sequence[str] | None
+) -> tuple[Rates, tuple[str, ...]]:
+    """Return the rates of the twin of a module, and the names of what is multiplied."""
+    _check_count(model.flow.names)
+    meant = model.weights((weights,) if isinstance(weights, str) else weights)
+    twin = model.twin(UNITS)
+
+    def rates(factor: float) -> tuple[float, float]:
+        with model.times(meant, factor):
+            flows = [twin.flow(seed) for seed in range(DRAWS)]
+        return _averaged(np.array([_rate(np.asarray(flow.log_delta)) for flow in flows]))
+
+    return rates, tuple(meant)
+
+
+def _check_count(names: Sequence[str]) -> None:
+    if len(names) < 3:
+        raise ValueError(f"net: expected at least three layers, got {len(names)}")
+
+
+def _averaged(of_draws: ArrayLike) -> tuple[float, float]:
+    """Return the mean of rates in decades, and its error."""
+    in_decades = np.asarray(of_draws, np.float64) / LN10
+    return float(in_decades.mean()), float(in_decades.std(ddof=1)) / DRAWS**0.5
+
+
+def _searched(rates: Rates, paths: tuple[str, ...]) -> CriticalScale:
+    """Return the factor at which a rate is zero, given the rates at any factor."""
     one, its_error = rates(1.0)
     grid, errors = np.array([rates(factor) for factor in GRID]).T
     nan = float("nan")
@@ -201,13 +235,18 @@ def _rates(
 
     def of(key: Array) -> Array:
         drawn = twin.with_key(scaled, key)
-        log_delta = chain_flow(twin, drawn, xs, loss_key, None, random_loss, OPTIONS).log_delta
-        count = len(log_delta)
-        a, b = (count // 3, count - 2) if count > 3 else (0, count - 1)
-        return (log_delta[a] - log_delta[b]) / (b - a)
+        flow = chain_flow(twin, drawn, xs, loss_key, None, random_loss, OPTIONS)
+        return jnp.asarray(_rate(flow.log_delta))
 
     of_draws: Array = lax.map(of, keys)
     return of_draws
+
+
+def _rate(log_delta: Any) -> Any:
+    """Return what a layer of the upper two thirds does to ln of a gradient."""
+    count = len(log_delta)
+    a, b = (count // 3, count - 2) if count > 3 else (0, count - 1)
+    return (log_delta[a] - log_delta[b]) / (b - a)
 
 
 # Multiplying
@@ -227,7 +266,7 @@ def scale_weights(
     Pure, inside of `jit` and `grad` too.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`.
+        model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
         factor: a number, or a traced one.
         xs: an example batch, of a module or a function, with which it is cut.
         each: as for `jaxnn.gradient_flow`.
@@ -236,7 +275,7 @@ def scale_weights(
 
     Returns:
         The parameters in the form of the model: the pytree of a pair (f, params), the layers, the
-        module, the params of a pair (net, params).
+        module, the params of a pair (net, params); of a module of PyTorch a state dict.
 
     Raises:
         ValueError: a pattern that matches nothing.
@@ -247,6 +286,11 @@ def scale_weights(
         >>> jaxnn.theory.scale_weights(layers, 2.0, weights="0.*")[0][1][0]
         Array([2., 0., 0.], dtype=float32)
     """
+    if is_of_torch(model):
+        of_torch = TorchModel(model, xs, each, cuts, None)
+        meant = of_torch.weights((weights,) if isinstance(weights, str) else weights)
+        state = of_torch.module.state_dict()
+        return state | {name: v.detach() * factor for name, v in meant.items()}
     net, params = as_network(model, xs, each=each, cuts=cuts)
     if isinstance(net, Network):
         if weights is not None:

@@ -7,6 +7,7 @@ mean has all that a finite width does to it, whatever the network is made of, wh
 plain layers and skip connections only.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +18,15 @@ from jaxtyping import Array, PyTree
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
 from ...chain.parameter_places import Place, changed
-from ...models import Cuts, Model, as_network
+from ...models import Cuts, Model, as_network, is_of_torch
 from ...network.network import Network
 from ...texts import told
 from ...theory.twin.wide import check_net, check_untraced
 from ..measure.flow_of_net import flow_of_net
+from ..measure.torch_flow import torch_flow
+from ..record.flow import Flow
 from ..record.loss import Loss
+from .of_torch import TorchModel
 
 DRAWS = 16
 
@@ -60,14 +64,14 @@ def drawn_band(
     layers and skip connections `jaxnn.theory.meanfield.log_delta_band` has formulas.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`.
+        model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
         ys: as for `jaxnn.gradient_flow`.
         loss: likewise.
         cotangent: likewise.
         each: likewise.
         cuts: likewise.
         draws: networks, at least two; each takes one flow, by the program of the network's own.
-        key: of the signs; that of seed 0 by default.
+        key: of the signs; that of seed 0 by default, and none of PyTorch.
 
     Raises:
         TypeError: something that is no model, or traced arrays.
@@ -83,19 +87,30 @@ def drawn_band(
         >>> bool(0.5 < band.sd[0] < 1.5)  # √(19 · 5/(4 · 32)) = 0.86
         True
     """
-    net, params = as_network(model, xs, each=each, cuts=cuts)
-    check_net(net)
-    check_untraced("the band of draws", params, xs)
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
         raise ValueError(f"draws: expected an integer of at least 2, got {told(draws)}")
-    logs = []
-    for of_draw in jax.random.split(jax.random.key(0) if key is None else key, draws):
-        drawn = _drawn(net, params, of_draw)
-        flow = flow_of_net(net, drawn, xs, ys, loss=loss, cotangent=cotangent)
-        log_delta = np.asarray(flow.log_delta, np.float64)
-        logs.append(log_delta - log_delta[-1])
+    given = {"loss": loss, "cotangent": cotangent}
+    if is_of_torch(model):
+        flows = _flows_of_module(TorchModel(model, xs, each, cuts, key), ys, draws, given)
+    else:
+        net, params = as_network(model, xs, each=each, cuts=cuts)
+        check_net(net)
+        check_untraced("the band of draws", params, xs)
+        keys = jax.random.split(jax.random.key(0) if key is None else key, draws)
+        flows = (flow_of_net(net, _drawn(net, params, k), xs, ys, **given) for k in keys)
+    each_log = (np.asarray(flow.log_delta, np.float64) for flow in flows)
+    logs = [log_delta - log_delta[-1] for log_delta in each_log]
     sd = np.std(logs, axis=0, ddof=1)
     return DrawnBand(np.mean(logs, axis=0), sd, sd / draws**0.5)
+
+
+def _flows_of_module(
+    model: TorchModel, ys: Any, draws: int, given: dict[str, Any]
+) -> Iterator[Flow]:
+    """Yield the flows of a module with other signs each time."""
+    for seed in range(draws):
+        with model.with_signs(seed):
+            yield torch_flow(model.module, model.inputs, ys, cuts=model.cuts, **given)
 
 
 @compiled

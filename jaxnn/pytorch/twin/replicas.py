@@ -93,6 +93,7 @@ class Twin:
 
     def __init__(self, call: Call, cuts: tuple[str, ...], replicas: int) -> None:
         module = opened(call.module)
+        _check_autocast(sys.modules["torch"], module)
         self.call, self.cuts = call._replace(module=module), cuts
         self.chosen = {name: m for name, m in modules_of(module).items() if name in cuts}
         self.replicas = replicas
@@ -115,21 +116,35 @@ class Twin:
         self.call = self.call._replace(is_leaf=True)
         return alone()
 
-    def draw(self, seed: int) -> TwinStates:
-        """Return a draw of the states and of Δ."""
+    def draw(self, seed: int, redrawn: int = 0) -> TwinStates:
+        """Return a draw of the states and of Δ.
+
+        redrawn: so many of the lowest layers have other draws than those of this seed.
+
+        Raises:
+            NoTwinError: redrawn layers share weights with others.
+        """
+        if redrawn and self.shared:
+            raise NoTwinError(
+                "module: theory expects layers with weights of their own, to draw some of them "
+                "again, and several products share one, as in recurrent networks"
+            )
         together = Lockstep(self.replicas)
 
         def replica(number: int) -> Replica:
             given = self.call.module, self._tensors()
             return Replica(*given, seed, number, together, self.shared)
 
-        return _mean([result for _, result in self._run(replica, together)])
+        return _mean([result for _, result in self._run(replica, together, redrawn)])
 
     def _tensors(self) -> list[Any]:
         return tensors_in([self.call.inputs, self.call.ys, self.call.cotangent])
 
     def _run(
-        self, replica_of: Callable[[int], Replica], together: Lockstep | None = None
+        self,
+        replica_of: Callable[[int], Replica],
+        together: Lockstep | None = None,
+        redrawn: int = 0,
     ) -> list[tuple[Replica, _OfOneReplica]]:
         """Run replicas up and down; a survey, without others, is one."""
         torch, module = sys.modules["torch"], self.call.module
@@ -137,9 +152,12 @@ class Twin:
 
         def task(number: int) -> tuple[Replica, _OfOneReplica]:
             replica = replica_of(number)
-            recorders.local.recorder = Recorder(strict=False)
+            recorder = recorders.local.recorder = Recorder(strict=False)
+            if redrawn and self.layers:
+                last = self.layers.places[redrawn - 1]
+                replica.is_redrawn = lambda: len(recorder.states) <= last
             with replica.mode(), torch.enable_grad():
-                return replica, self._up_and_down(torch, replica, recorders.local.recorder)
+                return replica, self._up_and_down(torch, replica, recorder)
 
         with (
             recording(torch),
@@ -187,6 +205,16 @@ class Twin:
             )
         places = [i for i, s in enumerate(recorder.states) if any(s is state for state in chosen)]
         return _Layers(places, survey)
+
+
+def _check_autocast(torch: ModuleType, module: Module) -> None:
+    devices = {v.device.type for v in module.parameters()}
+    for device in sorted(devices):
+        if torch.is_autocast_enabled(device):
+            raise NoTwinError(
+                "module: theory is of numbers as they are, and torch.autocast is on, for "
+                f"{device}; measure with theory outside of it"
+            )
 
 
 def _together(replica: Replica) -> Rule:

@@ -82,6 +82,7 @@ class Replica:
         self.shared = {place: i for i, place in enumerate(shared)}
         self.products = 0
         self.goes_up = True
+        self.is_redrawn: Callable[[], bool] = lambda: False  # whether a product has another draw
         for name, parameter in module.named_parameters():
             if parameter.ndim > 1:
                 self.weights.is_kept(parameter, frozenset({name}))
@@ -125,7 +126,7 @@ class Replica:
             return others.meet(self.number, value, _of_one_shape(make))
 
         self.products += 1
-        x, w, here = product.x, product.w, (self.seed, 0, self.products)
+        x, w, here = product.x, product.w, (self.seed, 2 * self.is_redrawn(), self.products)
         if shared is not None:
             turned = _is_turned(product, self.goes_up)
             of_weight = (self.seed, 1, shared)

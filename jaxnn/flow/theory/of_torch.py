@@ -1,0 +1,98 @@
+"""Modules of PyTorch, as theory asks for them: their twins, weights times a factor or signs.
+
+Gradients start at a random number for each entry of the output, the same ones in each run.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...models import refuse_each
+from ...pytorch.cuts import opened, parameters_of
+from ...pytorch.module import Call, prediction_of
+from ...pytorch.restore import holding
+from ...pytorch.types import Cuts, Inputs, Module, Output, Tensor
+from ..measure.torch_flow import torch_flow
+from ..measure.torch_theory import ModuleTwin
+from ..record.flow import Flow
+
+
+class TorchModel:
+    """A module of PyTorch with a batch.
+
+    Args:
+        module: the module.
+        inputs: as for `jaxnn.gradient_flow`.
+        each: likewise, which is for models of JAX.
+        cuts: likewise.
+        key: as well, of draws; torch has seeds.
+
+    Raises:
+        ValueError: an `each`, or a key.
+    """
+
+    def __init__(self, module: Module, inputs: Inputs, each: str, cuts: Cuts, key: Any) -> None:
+        refuse_each(each, "a module of PyTorch")
+        if key is not None:
+            raise ValueError("key: expected none for a module of PyTorch, whose draws have seeds")
+        self.module, self.inputs, self.cuts = opened(module), inputs, cuts
+        self.parameters = parameters_of(self.module)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """The flow of a random cotangent."""
+        return torch_flow(self.module, self.inputs, loss=_random_loss, cuts=self.cuts)
+
+    def twin(self, units: int) -> ModuleTwin:
+        """Return the wide twin, whose replicas have so many units together."""
+        return ModuleTwin(
+            Call(self.module, self.inputs, None, _random_loss, None), self.flow, units
+        )
+
+    def weights(self, patterns: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return the parameters with these names, or else with two axes or more.
+
+        Raises:
+            ValueError: there are none.
+        """
+        meant = {
+            name: v
+            for name, v in self.parameters.items()
+            if (v.ndim > 1 if patterns is None else any(fnmatchcase(name, p) for p in patterns))
+        }
+        if not meant:
+            names, got = [*self.parameters][:3], patterns or ("none that has two axes",)
+            raise ValueError(
+                f"weights: expected a pattern of names such as {', '.join(names)}, got "
+                f"{', '.join(got)}, which matches none"
+            )
+        return meant
+
+    @contextmanager
+    def times(self, weights: dict[str, Tensor], factor: float) -> Iterator[None]:
+        """Multiply weights for a while."""
+        with holding(self.parameters, {name: v.detach() * factor for name, v in weights.items()}):
+            yield
+
+    @contextmanager
+    def with_signs(self, seed: int) -> Iterator[None]:
+        """Multiply all entries of weights by random signs for a while."""
+        rng = np.random.default_rng(seed)
+        signed = {
+            name: v.detach() * v.new_tensor(rng.choice([-1.0, 1.0], tuple(v.shape)))
+            for name, v in self.weights().items()
+        }
+        with holding(self.parameters, signed):
+            yield
+
+
+def _random_loss(output: Output, ys: object = None) -> Any:
+    """Return the sum of the entries of an output, each times a random number."""
+    torch, values = sys.modules["torch"], prediction_of(output)
+    draws = torch.randn(values.shape, generator=torch.Generator().manual_seed(0))
+    return (values * draws.to(values)).sum()
