@@ -312,6 +312,7 @@ CASES = {
                 | weights("log10_size", *(v - 0.01 * i for v in (0.5, 0.6)), 0.4)
                 for i in range(3)
             ],
+            [weights("log10_update", -0.2, -0.3, -2.0) | {"losses": [2.3] * n} for n in (1, 4)],
             # An output that is saturated
             [weights(n, -0.2, -0.3, -2) | arrays("log10_delta", -6) for n in ["log10_update"] * 2],
         ),
@@ -369,6 +370,22 @@ CASES = {
         "the gradient that the optimiser takes is 32 times that of the batch, and was 1.6 times "
         "it: those of past steps are added",
         ([{("parameters", "log10_gradient", i): 0.5 for i in (0, 2, 4)}] * 4,),  # a scaled loss
+    ),
+    "gradients of one batch that add up": Case(
+        "accumulates",
+        [
+            {("parameters", "log10_gradient", i): v + by for i, v in ((0, -1.0), (2, -1.3))}
+            for by in (0, 1.1)
+        ],
+        *(10, None, ""),
+        "the gradient that the optimiser takes is 13 times that of the batch, and was 1 times it: "
+        "those of past steps are added",
+        (
+            [
+                {("parameters", "log10_gradient", i): v + by for i, v in ((0, -1.0), (2, -1.2))}
+                for by in (0, 1.1)
+            ],  # of several batches
+        ),
     ),
     "decay": Case(
         "decay",

@@ -325,6 +325,7 @@ def test_draws_of_weights_are_told_apart(rng):
     np.testing.assert_allclose(healthy.gain, np.sqrt(72 * np.mean(v**2)))
     copies = Draw.of(v[..., [0, 1] * 8] * 1e-8)
     assert (copies.is_constant, copies.distinct) == (False, 2 / 16)
+    assert Draw.of(np.repeat(v[:1], 3, axis=0)).distinct == 1 / 3  # groups with one key
     assert Draw.of(np.full((4, 4), 0.1)).is_constant
     zero = Draw.of(np.zeros((4, 4)))  # of which another rule speaks
     assert (zero.is_constant, zero.distinct) == (False, 1)

@@ -219,6 +219,7 @@ DRAW_UNITS = (
 WITHOUT_ACTIVATION = (
     "Leave out the activation behind the last layer, and hand the loss what enters it."
 )
+AROUND = "Put a skip connection around each layer that mixes positions."
 SIX = {"log_delta_example": np.zeros((6, 2))}
 NAN_FROM_3 = dict.fromkeys((3, 4, 5, 6), np.nan)
 OFF_BELOW_4 = dict.fromkeys((1, 2, 3), -0.5)  # of theory
@@ -391,6 +392,16 @@ CASES = {
         layer=4,
         path="4.up",
     ),
+    "both matrices of an adapter": Case(
+        "zero",
+        a_flow(sizes=ZERO_4, deltas=ZERO_4),
+        "4.up and 4.down of layer 4 (block) are zero and get no gradient: each is multiplied by "
+        "another that is zero, and none of them will ever move.",
+        healthy=a_flow(sizes={(4, "up"): NONE}, deltas={(4, "down"): NONE}),  # one of them drawn
+        layer=4,
+        path="4.up",
+        advises="Draw all but one of them.",
+    ),
     "stop_gradient between layers": Case(
         "cut",
         a_flow(decades=CUT_BELOW_4),
@@ -560,10 +571,19 @@ CASES = {
     ),
     "positions": Case(
         "positions",
-        a_flow(log_spread_within={5: -20.0, 6: -20.0}),
+        a_flow(log_spread_within={4: -8.0, 5: -20.0, 6: -20.0}),
         "From layer 5 (block) up all positions of an example are equal, but for rounding.",
-        healthy=a_flow(log_spread_within={5: -20.0, 6: -14.0}),
+        healthy=a_flow(log_spread_within={4: -8.0, 5: -20.0, 6: -14.0}),
         layer=5,
+        advises=AROUND,
+    ),
+    "positions that a low layer makes equal": Case(
+        "positions",
+        a_flow(log_spread_within=dict.fromkeys((3, 4, 5, 6), -20.0)),
+        "From layer 3 (block) up all positions of an example are equal, but for rounding.",
+        healthy=a_flow(log_spread_within=dict.fromkeys((4, 5, 6), -20.0)),  # a pool
+        layer=3,
+        advises=AROUND,
     ),
     "a gradient too small": Case(
         "format",

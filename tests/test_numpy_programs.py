@@ -159,6 +159,19 @@ def test_what_is_left_for_the_end_is_run_by_numpy_after_few_runs_alone(programs,
         np.testing.assert_array_equal(made["v"], v)
 
 
+def test_random_keys_are_left_to_the_compiled_part(parts):
+    @with_rest_by_numpy
+    def halves(v):
+        with for_the_end():
+            return jax.random.key_data(jax.random.split(jax.random.key(3))), v / 2
+
+    with few_runs():
+        keys, half = halves(np.float32([2]))
+    assert parts[0][1] > 0
+    np.testing.assert_array_equal(half, [1])
+    np.testing.assert_array_equal(keys, jax.random.key_data(jax.random.split(jax.random.key(3))))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "options"),

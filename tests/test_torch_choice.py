@@ -458,6 +458,17 @@ def test_parts_that_the_loss_does_not_use_are_a_note(torch):
     assert judged(frozen_above, torch.randn(B, N))[0].stopped is None
 
 
+def test_what_is_frozen_beside_an_adapter_is_not_below_it(torch):
+    def call(self, x):
+        return self.layer(x) + x @ self.thin @ self.thin.T
+
+    layers = linears(torch, 3).requires_grad_(False)
+    adapted = [of_parts(torch, call, layer=layer) for layer in layers]
+    for module in adapted:
+        module.thin = torch.nn.Parameter(torch.randn(N, 2))
+    assert judged(torch.nn.Sequential(*adapted), torch.randn(B, N))[0].stopped is None
+
+
 # The same in JAX
 
 

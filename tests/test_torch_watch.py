@@ -186,6 +186,15 @@ def test_a_step_that_a_scaler_leaves_out_is_one_without_a_gradient(torch):
     assert not watch.failures
 
 
+def test_steps_whose_numbers_jump_are_due_once_as_many_have_gone_by(torch):
+    loop = Loop(torch)
+    watch = jaxnn.watch(loop.model, loss=loop.loss, every=4)
+    (xs, ys), *_ = batches(torch)
+    for number in (3, 5, 7, 11, 12, 13):
+        loop.step(lambda value, number=number: watch(number, xs, ys, value=value), xs, ys)
+    assert [line["step"] for line in watch.watched.measurements] == [7, 11, 12]
+
+
 # Two processes
 
 

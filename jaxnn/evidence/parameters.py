@@ -21,7 +21,8 @@ class Draw:
     """How one array of weights was drawn.
 
     is_constant: whether all entries are one number, not 0.
-    distinct: the share of its columns, the weights of a unit, that differ from those before them.
+    distinct: the share of its columns, the weights of a unit, that differ from those before them;
+        or, if it is less, that of its parts along a first axis of groups.
     gain: the root mean square of its entries times √fan_in: by which it multiplies what is random.
     edge: its largest singular value, over that of independent entries of the same size.
     mean_edge: likewise that of the mean of its entries alone.
@@ -45,12 +46,18 @@ class Draw:
         marks = np.random.default_rng(0).normal(size=len(columns)) @ columns
         size = float(np.sqrt(np.mean(np.square(columns))))
         known = np.unique(np.round(marks / max(size, 1e-300), 9))
+        distinct = min(len(known) / len(marks), _distinct_groups(as_wide(v))) if size > 0 else 1.0
         return cls(
             bool(size > 0 and (columns == columns[0, 0]).all()),
-            len(known) / len(marks) if size > 0 else 1.0,
+            distinct,
             size * len(columns) ** 0.5,
             *_edges(columns),
         )
+
+
+def _distinct_groups(v: np.ndarray) -> float:
+    """Return the share of parts along a first axis that differ, of three axes or more."""
+    return len(np.unique(v, axis=0)) / len(v) if v.ndim > 2 else 1.0
 
 
 def _edges(matrix: np.ndarray) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -263,6 +264,12 @@ def variables(atoms: Iterable[Any]) -> list[Any]:
     return [v for v in atoms if not isinstance(v, core.Literal)]
 
 
+def _has_keys(eqn: Equation) -> bool:
+    """Tell whether random keys go into an equation or come out of it, which NumPy has not."""
+    types = types_of(eqn.invars + eqn.outvars)
+    return any(jnp.issubdtype(v.dtype, jax.dtypes.extended) for v in types)
+
+
 class _Parted:
     """A program in two parts: one that XLA compiles, and one that NumPy runs after it.
 
@@ -285,6 +292,7 @@ class _Parted:
         for eqn in reversed(jaxpr.eqns):
             is_constant = eqn.primitive.name in OPERATIONS and dependent.isdisjoint(eqn.outvars)
             is_rest = is_constant or AT_END in str(eqn.source_info.name_stack)
+            is_rest = is_rest and not _has_keys(eqn)
             if is_rest and needed.isdisjoint(eqn.outvars):
                 self.rest.insert(0, eqn)
             else:

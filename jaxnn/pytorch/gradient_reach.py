@@ -172,6 +172,8 @@ def _place(tensor: Tensor) -> int:
 def _at_the_bottom(module: Module, frozen: set[int], come: set[int], calls: Calls) -> set[int]:
     """Return the frozen parameters of modules that return before any with a gradient does.
 
+    Those inside of a module that has such a one itself, as beside an adapter, are not below it.
+
     come: the parameters that a gradient comes to.
     """
     known = modules_of(module)
@@ -179,7 +181,14 @@ def _at_the_bottom(module: Module, frozen: set[int], come: set[int], calls: Call
         name for name, m in known.items() if any(id(p) in come for p in m.parameters(recurse=False))
     ]
     first = min((calls.first.get(name, np.inf) for name in owners), default=np.inf)
-    before = (m for name, m in known.items() if name and calls.first.get(name, np.inf) < first)
+    beside = [name for name in owners if name]
+    before = (
+        m
+        for name, m in known.items()
+        if name
+        and calls.first.get(name, np.inf) < first
+        and not any(lies_in(name, owner) for owner in beside)
+    )
     return frozen & {id(p) for m in before for p in m.parameters()}
 
 

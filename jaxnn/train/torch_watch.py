@@ -45,6 +45,7 @@ class TorchWatch(Recorder):
     def __init__(self, module: Module, loss: TorchLoss | None, cuts: Cuts, options: Options):
         super().__init__(options)
         self.module, self.loss, self.cuts = module, loss, cuts
+        self._since: int | None = None  # the last step that was due, or the first one at all
 
     @contextmanager
     def __call__(
@@ -67,15 +68,25 @@ class TorchWatch(Recorder):
         self.end(begun, value)
 
     def begin(self, step: int, inputs: PyTree, ys: PyTree = None) -> "Begun | None":
-        """Measure before a step of the optimiser, if its number is due; None on failure."""
+        """Measure before a step of the optimiser, if its number is due; None on failure.
+
+        Steps whose numbers jump, as where gradients of several batches are added up, are due once
+        `every` have gone by.
+        """
         begun = None
         with self._lock, self.guarded("measurement", step):
             begun = Begun(check_integer("step", step, 0))
             begun.hook = _before_each_optimizer(partial(self._taken, begun))
-        if begun is not None and self.is_due(begun.step):
+        if begun is not None and self._is_now(begun.step):
             with self.recording(step):
                 self._measure(begun, inputs, ys)
         return begun
+
+    def _is_now(self, step: int) -> bool:
+        since = step if self._since is None else self._since
+        is_now = bool(self.is_due(step)) or step - since >= self.every
+        self._since = step if is_now else since
+        return is_now
 
     def _measure(self, begun: "Begun", inputs: PyTree, ys: PyTree) -> None:
         flow = torch_flow(

@@ -311,21 +311,38 @@ def output(judged: Judged) -> Iterator[Sight]:
         "then",
         learn=f"{ZERO}, but they get a gradient themselves: measure again after one step.",
         stay=f"{ZERO}, and they get none themselves: draw them again.",
+        never="{paths} of layer {name} are zero and get no gradient: each is multiplied by "
+        "another that is zero, and none of them will ever move.",
     ),
+    advises=one_of("then", learn="", stay="", never="Draw all but one of them."),
     rank=CUT,
 )
 def zero(judged: Judged) -> Iterator[Sight]:
     """Weights of a layer that are zero.
 
     They cut all paths: Δ is exactly zero below. Some networks start this way; measure those again
-    after one step.
+    after one step. Or Δ passes, and several are zero and have none, as both matrices of an adapter.
     """
     arrays, cut = judged.arrays, judged.cut
-    if cut and cut.zero:
+    if cut is None:
+        yield from _zero_products(judged)
+    elif cut.zero:
         then = "stay" if np.isneginf(arrays.delta[list(cut.zero)]).all() else "learn"
         paths, below = few_of(arrays.path[i] for i in cut.zero), judged.label(cut.below)
         values = {"paths": paths, "below": below, "then": then}
         yield Sight(cut.above, arrays.path[cut.zero[0]], values)
+
+
+def _zero_products(judged: Judged) -> Iterator[Sight]:
+    """Yield the first layer with several zero weights that get no Δ, though it has one."""
+    arrays = judged.arrays
+    still = arrays.weights & np.isneginf(arrays.size) & np.isneginf(arrays.delta)
+    for layer in np.unique(arrays.layer[still]).tolist():
+        there = np.flatnonzero(still & (arrays.layer == layer))
+        if len(there) > 1:
+            values = {"paths": few_of(arrays.path[i] for i in there), "then": "never"}
+            yield Sight(layer, arrays.path[there[0]], values)
+            return
 
 
 @FINDINGS.rule(
@@ -699,16 +716,19 @@ def examples(judged: Judged) -> Iterator[Sight]:
 @FINDINGS.rule(
     "positions",
     "From layer {name} up all positions of an example are equal, but for rounding.",
+    advises="Put a skip connection around each layer that mixes positions.",
     rank=STATES,
 )
 def positions(judged: Judged) -> Iterator[Sight]:
     """Positions that are all equal.
 
     Likewise for the positions (tokens, pixels) of an example. Nothing is lost if the inputs are
-    the same at all positions.
+    the same at all positions, nor if one layer makes them so of positions that differ by a
+    hundredth or more, and at most half of the layers are above: that is a pool whose result is
+    handed on to all positions.
     """
     are_inputs = judged.data is not None and judged.data.are_positions_alike
-    if judged.equal_positions is not None and not are_inputs:
+    if judged.equal_positions is not None and not are_inputs and not judged.is_pooled:
         yield Sight(judged.equal_positions)
 
 

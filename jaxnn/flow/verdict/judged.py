@@ -35,6 +35,7 @@ from .network_advice import NetworkAdvice
 from .rates import LN10, Rate, are_alike, kinds_of, rate_of, repeated
 
 OFFSET_SPREAD, OFFSET_NEAR = 0.5, 1.5  # of a state that is little but a bias; and times its size
+POOLED = 0.01  # of the signal: what positions differ by before a pool
 FLAT = 0.1  # a logit, of which attention is the mean over keys
 GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
 
@@ -310,6 +311,15 @@ class Judged:
         apart = np.flatnonzero(within[known] >= self.log_noise)
         first = int(apart.max()) + 1 if len(apart) else 0
         return int(known[first]) + 1 if first < len(known) else None
+
+    @property
+    def is_pooled(self) -> bool:
+        """True if one layer makes equal positions of others, with at most half of them above."""
+        first, count = self.equal_positions, len(self.names)
+        if first is None or first < 2 or 2 * (count + 1 - first) > count:
+            return False
+        within = np.asarray(self.flow.log_spread_within, np.float64)
+        return bool(within[first - 2] > np.log(POOLED))
 
     # Arrays that stand out
 

@@ -79,19 +79,20 @@ class NetworkAdvice:
         net, units = flow.net, flow.units
         assert net is not None
         assert units is not None
-        numbers = {name: np.asarray(v, np.float64)[layers] for name, v in vars(units).items()}
+        known = {name: v for name, v in vars(units).items() if v is not None}
+        numbers = {name: np.asarray(v, np.float64)[layers] for name, v in known.items()}
 
         def mean(name: str) -> float:
             return float(np.mean(numbers[name])) if len(layers) else 0.0
 
         sigma_b = mean("mean_square_b") ** 0.5
         sigma, block = of_layers(net.activation, layers), of_layers(net.hidden, layers[1:] - 1)
-        known = all(
+        is_known = all(
             one == DENSE or (isinstance(one, NORMS) and one.inner == DENSE)
             for one in ([block] if isinstance(block, Block) else block)
         )
         plain = sigma if block == DENSE else None
-        sigma_w, error = _effective_sigma_w(numbers) if known else (np.nan, np.nan)
+        sigma_w, error = _effective_sigma_w(numbers) if is_known else (np.nan, np.nan)
         return cls(
             rate,
             activation=sigma,

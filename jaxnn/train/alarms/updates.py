@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...rules import Sight, one_of
-from ..measurements import Measurements, PerArray
+from ..measurements import FEW, Measurements, PerArray
 from .states import LOG2
 from .table import ALARMS
 
@@ -212,6 +212,8 @@ def large_update(seen: Measurements) -> Iterator[Sight]:
     # Of a loss that does not change with the weights, the size of steps is no cause.
     if trend is not None and (trend.falls or seen.leverage < LEAST_LEVERAGE):
         return
+    if trend is not None and FEW > len(seen.steps.column("loss")) > 0:
+        return  # a loss that comes back from a first large step
     outcome = ""
     if trend is not None:
         outcome = f", and the loss was {trend.first:.3g} and is {trend.last:.3g}: the step is "
@@ -287,21 +289,31 @@ def added_gradients(seen: Measurements) -> Iterator[Sight]:
 
     What the optimiser takes is at least three times as large relative to the gradient of the batch
     as it was at the first measurement, in half of the arrays, in two measurements, and was never
-    smaller.
+    smaller; or in one, and at the first it was that of the batch but for rounding.
 
     No `zero_grad` is called, so past gradients stay in `.grad`.
     """
-    if len(seen) < 3:
+    if len(seen) < 2:
         return
 
-    def log10_factor(back: int) -> float:
+    def log10_factors(back: int) -> np.ndarray:
         taken, delta = (
             seen.column("parameters", f"log10_{v}", back) for v in ("gradient", "delta")
         )
         known = np.isfinite(taken) & np.isfinite(delta)
-        return float(np.median((taken - delta)[known])) if known.any() else np.nan
+        return np.asarray((taken - delta)[known])
 
+    def log10_factor(back: int) -> float:
+        factors = log10_factors(back)
+        return float(np.median(factors)) if len(factors) else np.nan
+
+    first = log10_factors(len(seen) - 1)
     now, before, then = map(log10_factor, (0, 1, len(seen) - 1))
+    if len(first) and np.abs(first).max() < SAME and now >= np.log10(GROWN):
+        yield Sight(values={"now": 10**now, "then": 10**then})
+        return
+    if len(seen) < 3:
+        return
     if min(now, before) - then >= np.log10(GROWN):
         # A gradient that comes and goes, as of units that saturate, has factors of any size.
         least = min(map(log10_factor, range(len(seen))))
