@@ -982,6 +982,37 @@ def test_the_powers_of_the_second_scaling_differ():
         assert (a != b).any()
 
 
+@pytest.mark.parametrize("factor", [1, 1e-20])
+def test_hooks_on_tensors_belong_to_the_network(torch, factor):
+    """One that a layer puts on what it returns, and one that is put on that outside of it."""
+
+    class Halved(torch.nn.Linear):
+        def forward(self, x):
+            out = super().forward(x)
+            out.register_hook(lambda grad: factor * grad / 2)
+            return out
+
+    def call(self, x):
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i == 2:
+                x.register_hook(lambda grad: -3 * factor * grad)
+            x = torch.tanh(x)
+        return x
+
+    layers = [(Halved if i == 1 else torch.nn.Linear)(4, 4) for i in range(4)]
+    model = of_parts(torch, call, layers=torch.nn.ModuleList(layers)).double()
+    x = torch.randn(B, 4).double()
+    flow = torch_flow(model, x, mean_square)
+    assert flow.names == tuple(f"layers.{i}" for i in range(4))
+    mean_square(model(x)).backward()
+    sizes = dict(zip(flow.parameters.paths, flow.parameters.log_delta, strict=True))
+    for name, p in model.named_parameters():
+        np.testing.assert_allclose(sizes[name], log_norm(p.grad.numpy()), rtol=1e-6)
+    narrow = torch_flow(model.float(), x.float(), mean_square)
+    np.testing.assert_allclose(narrow.log_delta, flow.log_delta, rtol=1e-5)
+
+
 @pytest.mark.parametrize("factor", [1, 1e-33])
 def test_clipped_gradients_are_an_error(torch, factor):
     class Clipped(torch.nn.Linear):
@@ -1230,6 +1261,10 @@ def test_the_user_s_backward_hooks_are_not_called_and_stay(torch, fails):
                 torch_flow(model, x, lambda output: 1 / 0)
         else:
             flow = torch_flow(model, x, mean_square)
+            assert flow.notes[-1].startswith(
+                "Backward hooks of layers.0, layers.1, layers.1.linear1, layers.1.norm1.weight are "
+                "not called"
+            )
         assert not seen
         mean_square(model(x)).backward()
         called = len(seen)

@@ -56,10 +56,15 @@ class Recorder:
     """Records of one forward pass, filled by hooks.
 
     strict: whether an output that is no state is an error, as it is of a cut that was named.
+    apart: whether a state is a copy, between what a cut has computed and what it returns. A hook of
+        the user's on either tensor then lies below the state or above it, and is called once on the
+        way from the state above to the one below, as in plain backpropagation.
     """
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, strict: bool, apart: bool = False) -> None:
+        self.apart = apart
         self.states: list[State] = []
+        self.tensors: list[Tensor] = []  # that the states are, until it is closed
         self.called: set[str] = set()
         self.strict = strict
         self.open = True
@@ -68,6 +73,11 @@ class Recorder:
     def is_state(self, tensor: Tensor) -> bool:
         """Tell whether a tensor is in the memory of the last state."""
         return bool(tensor.untyped_storage()._cdata == self.memory)
+
+    @property
+    def has_hooks(self) -> bool:
+        """True if the user has put hooks on tensors that are states."""
+        return any(getattr(tensor, "_backward_hooks", None) for tensor in self.tensors)
 
     @contextmanager
     def hooked(self, chosen: Mapping[str, Any]) -> Iterator[None]:
@@ -94,6 +104,7 @@ class Recorder:
         Checkpointed layers are called again on the way down.
         """
         self.open = False
+        self.tensors = []
         return self.states
 
     def _up(self, name: str, module: Module, args: Arguments, output: Output) -> Any:
@@ -108,7 +119,7 @@ class Recorder:
                 f"cut {name}: expected an output of {in_bfloat16(_typed(tensors[0]))}"
             )
         changed: Any = None
-        if len(tensors) > 1:
+        if len(tensors) > 1 or self.apart:
             # One may be computed from another, as the h of an LSTMCell from its c: with a copy of
             # each, Δ of one is that with the others fixed.
             changed = _copied(output)
@@ -119,7 +130,10 @@ class Recorder:
             changed = tensors[0].transpose(0, 1), changed[1]
         parts = tuple(map(_part, tensors))
         self.states.append(State(name, name, type(module), parts, channels_of(module, parts[0])))
-        self.memory = tensors[0].untyped_storage()._cdata
+        self.tensors += tensors
+        if self.apart:
+            changed = _copied(changed)
+        self.memory = first_tensor(output if changed is None else changed).untyped_storage()._cdata
         return changed
 
     def _refused(self, sentence: str) -> None:

@@ -99,10 +99,14 @@ def measured(
     _check_module(torch, module)
     cutting, call = _Cutting.of(module, cuts), Call(module, inputs, ys, loss, cotangent)
 
-    def run(call: Call) -> Measured:
+    def run(call: Call, apart: bool = False) -> Measured:
         with recording(torch), unchanged(torch, module, tensors_in([inputs, ys])):
-            return _gone_down(torch, call, cutting, _up(torch, call, cutting, heads), look)
+            up = _up(torch, call, cutting, heads, apart)
+            if not up.recorder.has_hooks:
+                return _gone_down(torch, call, cutting, up, look)
+        return run(call, apart=True)
 
+    idle = _hooked(module)
     try:
         first = run(call)
     except RuntimeError as error:
@@ -110,13 +114,14 @@ def measured(
             raise
         call = call._replace(is_leaf=True)
         first = run(call)
+    first = first._replace(notes=(*first.notes, *_on_hooks(idle)))
     head = zero_head(first.found, first.parameters, first.layers)
     if head is None:
         return first
     with head.drawn():
         below = run(call)
     found = head.joined(first.found, below.found, first.layers)
-    return first._replace(found=found, steps=below.steps, notes=(*below.notes, head.note))
+    return first._replace(found=found, steps=below.steps, notes=(*first.notes, head.note))
 
 
 class Call(NamedTuple):
@@ -206,9 +211,9 @@ class _Up(NamedTuple):
     activations: Activations
 
 
-def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads) -> _Up:
+def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads, apart: bool) -> _Up:
     module = call.module
-    recorder = Recorder(strict=cutting.cuts is not None and not cutting.is_pattern)
+    recorder = Recorder(cutting.cuts is not None and not cutting.is_pattern, apart)
     calls, recurrent, products = Calls(), Recurrent(), MultiplyAdds()
 
     def count() -> int:
@@ -519,6 +524,24 @@ def _on_steps(steps: tuple[Steps, ...]) -> Iterable[str]:
                 "do not start from the same numbers; measure in a wider float, after "
                 "module.double()."
             )
+
+
+def _hooked(module: Module) -> list[str]:
+    """Return the names of modules and parameters with hooks for the way back."""
+    names = [
+        name or type(module).__name__
+        for name, m in modules_of(module).items()
+        if m._backward_hooks or m._backward_pre_hooks
+    ]
+    return names + [name for name, p in parameters_of(module).items() if p._backward_hooks]
+
+
+def _on_hooks(names: list[str]) -> Iterable[str]:
+    if names:
+        yield (
+            f"Backward hooks of {listed(names)} are not called: what they change of a gradient is "
+            "not in Δ. Hooks on tensors, put there by forward, are."
+        )
 
 
 def _on_operations(found: Recognised) -> Iterable[str]:
