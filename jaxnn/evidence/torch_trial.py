@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..pytorch.cuts import opened, parameters_of
-from ..pytorch.inputs import entering
+from ..pytorch.inputs import called_with
 from ..pytorch.module import for_criterion
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
@@ -174,8 +174,8 @@ class TorchTrial(Trial):
 
     def _called(self, inputs: Inputs) -> Tensor | None:
         """Return what the loss takes of the output, if that is one tensor of floats."""
-        args, named, self._entered = entering(inputs)
-        output = for_criterion(self.loss, self.module(*args, **named))
+        output, self._entered = called_with(self.module, inputs)
+        output = for_criterion(self.loss, output)
         if not is_tensor(output) or not output.is_floating_point():
             return None
         self._dtype, self._device = output.dtype, output.device

@@ -77,14 +77,19 @@ def _first_name(value: Inputs) -> Any:
 
 def called(module: Module, inputs: Inputs) -> Any:
     """Return the output of a module."""
-    args, named, _ = entering(inputs)
+    return called_with(module, inputs)[0]
+
+
+def called_with(module: Module, inputs: Inputs) -> tuple[Any, Any]:
+    """Return the output of a module, and the first tensor that it was called with."""
+    args, named, x = entering(inputs)
     try:
-        return module(*args, **named)
+        return module(*args, **named), x
     except RuntimeError as error:
         if not is_about_leaves(error):
             raise
-    args, named, _ = entering(inputs, is_leaf=True)
-    return module(*args, **named)
+    args, named, x = entering(inputs, is_leaf=True)
+    return module(*args, **named), x
 
 
 def is_about_leaves(error: Exception) -> bool:

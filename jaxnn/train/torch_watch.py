@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from ..evidence.evidence import Evidence
 from ..evidence.torch_trial import TorchTrial
+from ..flow.formats.entries import Entries
 from ..flow.measure.torch_flow import torch_flow
+from ..flow.measure.torch_record import entries_of_tensor
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..pytorch.cuts import parameters_of
@@ -112,8 +115,11 @@ class TorchWatch(Recorder):
             held = [v for group in optimizer.param_groups for v in group["params"]]
             begun.held |= {id(v) for v in held}
             moved = [v for v in held if v.grad is not None]
-            sizes = np.array(log_norms([v.grad for v in moved])) - _log_scale(optimizer)
+            scale = _scale(optimizer)
+            sizes = np.array(log_norms([v.grad for v in moved])) - math.log(scale)
             begun.log_gradient |= {id(v): size for v, size in zip(moved, sizes, strict=True)}
+            if begun.flow is not None and self.options.entries:
+                begun.gradients |= {id(v): _entries_of(v.grad / scale) for v in moved}
 
     def end(self, begun: "Begun | None", value: Number | None = None) -> None:
         """Record a step after it, with its update if its flow was measured before it."""
@@ -146,6 +152,7 @@ class Begun:
     before: the parameters by their paths, of a step that is measured.
     held: the identities of the parameters that the optimisers hold which take the step.
     log_gradient: of them, ln of the norm of the gradient that the optimiser takes.
+    gradients: the entries of these, if they are counted.
     evidence: of the first batch.
     labels: their order.
     """
@@ -155,6 +162,7 @@ class Begun:
     before: dict[str, Tensor] = field(default_factory=dict)
     held: set[int] = field(default_factory=set)
     log_gradient: dict[int, float] = field(default_factory=dict)
+    gradients: dict[int, Entries] = field(default_factory=dict)
     hook: Any = None  # of torch's optimisers
     evidence: Evidence | None = None
     labels: LabelOrder | None = None
@@ -184,7 +192,17 @@ class Begun:
             np.array([_moved(v) for v in changes]),
             np.array(gradients),
             np.array(held),
+            self._entries(after) if self.gradients else None,
         )
+
+    def _entries(self, after: Sequence[Tensor]) -> Entries:
+        """Return the entries of the gradients of parameters, nan where there is none."""
+        unknown = jax.tree.map(
+            lambda v: np.full_like(v, np.nan), next(iter(self.gradients.values()))
+        )
+        several = [self.gradients.get(id(v), unknown) for v in after]
+        together: Entries = jax.tree.map(lambda *v: np.stack(v), *several)
+        return together
 
 
 def _before_each_optimizer(call: Callable[[Any], None]) -> Any:
@@ -193,10 +211,18 @@ def _before_each_optimizer(call: Callable[[Any], None]) -> Any:
     return optimizers.register_optimizer_step_pre_hook(lambda optimizer, *_: call(optimizer))
 
 
-def _log_scale(optimizer: Any) -> float:
-    """Return ln of what a fused optimiser divides gradients by itself, given by a GradScaler."""
+def _entries_of(gradient: Tensor) -> Entries:
+    """Return the entries of a gradient, also of an embedding's rows."""
+    dense = gradient.to_dense() if gradient.is_sparse else gradient
+    return entries_of_tensor(
+        dense, np.dtype(np.float64 if dense.element_size() == 8 else np.float32)
+    )
+
+
+def _scale(optimizer: Any) -> float:
+    """Return what a fused optimiser divides gradients by itself, given by a GradScaler."""
     scale = getattr(optimizer, "grad_scale", None)
-    return 0.0 if scale is None else math.log(float(scale))
+    return 1.0 if scale is None else float(scale)
 
 
 def _moved(change: Tensor) -> float:

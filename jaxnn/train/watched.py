@@ -49,7 +49,7 @@ The lists of a measurement are in the order of those of the last start. What the
     …exponent_1, _50, _99 with entries=True, of layers and of parameters: the k at or below which
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
-                          exponent_50
+                          exponent_50; of PyTorch gradient_exponent_50 of what the optimiser took
     positions             with positions=True, as in `flow.record.positions`; else without entries
     theory                of the start, with theory=flow: what the wide twin has for log10_delta,
                           log10_gain, log10_mean_square and log10_spread; else {}
@@ -376,9 +376,16 @@ def _of_update(update: Update | None, log_size: np.ndarray) -> dict[str, list[fl
     with np.errstate(all="ignore"):  # ‖after‖² = ‖θ‖² + ‖update‖² + 2 ‖θ‖ ‖update‖ radial
         ratio = np.exp(log_update - log_size)
         radial = (np.expm1(2 * (log_after - log_size)) - ratio**2) / (2 * ratio)
-    columns = {"log10_update": log_update / LN10, "radial": radial, "moved": update.moved}
+    columns: dict[str, Any] = {
+        "log10_update": log_update / LN10,
+        "radial": radial,
+        "moved": update.moved,
+    }
     if update.log_gradient is not None:
         columns["log10_gradient"] = np.asarray(update.log_gradient, np.float64) / LN10
+    if update.gradient is not None:
+        counts = {"gradient": Histogram(update.gradient)}
+        columns |= _exponents(counts, {"gradient": "gradient_exponent"})
     columns["held"] = update.held
     return {
         name: np.asarray(v, np.float64).tolist() for name, v in columns.items() if v is not None

@@ -179,7 +179,7 @@ def _flow_entries(
     """Return the histograms of Δ, of the states and of the parameters."""
     none = _entries([np.zeros((1, 1), dtype)], np.zeros(1))
     of_delta = [none if noted is None else noted.entries for noted in measured.found.noted]
-    of_tensors = [_entries_of_tensor(measured.parameters[name], dtype) for name in paths]
+    of_tensors = [entries_of_tensor(measured.parameters[name], dtype) for name in paths]
     unknown = Entries(*(np.full_like(v, np.nan) for v in none))
     of_delta[: measured.found.unmeasured] = [unknown] * measured.found.unmeasured
     of_all = (of_delta, [record.entries for record in records], of_tensors)
@@ -266,8 +266,8 @@ def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) 
     return of_layers
 
 
-def _entries_of_tensor(tensor: Any, dtype: jnp.dtype) -> Entries:
-    """Return the entries of a parameter.
+def entries_of_tensor(tensor: Any, dtype: jnp.dtype) -> Entries:
+    """Return the entries of a parameter, or of its gradient.
 
     Its last axis is cut into short rows, and zeros fill them up to a power of two, so that few
     shapes are compiled.

@@ -16,6 +16,7 @@ from ...arrays.rows import at_least_float32, can_be_learned, is_float
 from ...chain.chain import Chain
 from ...network.checks import check_params
 from ...network.network import Network
+from ..formats.entries import Entries
 from .network_flow import log_sizes_of_network
 from .parameter_sizes import log_sizes_of_chain
 
@@ -31,6 +32,7 @@ class Update(NamedTuple):
         of parameters in 16 bits, which rounding may hold back.
     log_gradient: ln of the norm of the gradient that the optimiser was handed.
     held: 1.0 of an array that an optimiser holds, 0.0 of one that none does.
+    gradient: the entries of the gradient that the optimiser was handed, if they are counted.
     """
 
     log_size: PerArray
@@ -38,6 +40,7 @@ class Update(NamedTuple):
     moved: PerArray | None = None
     log_gradient: PerArray | None = None
     held: PerArray | None = None
+    gradient: Entries | None = None
 
 
 def update_of(net: Network | Chain, before: PyTree, after: PyTree, dtype: jnp.dtype) -> Update:
