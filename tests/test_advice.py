@@ -258,6 +258,13 @@ def with_gates(rng, plain, name, start, stop, value, **_):
     return plain.changed([name], opened)
 
 
+def with_recurrent(rng, plain, weights, gain, **_):
+    def drawn(v):
+        return as_in(v, float(gain) * orthogonal_of(rng, *v.shape))
+
+    return plain.changed(every(weights, plain), drawn)
+
+
 def without_stops(rng, plain, **_):
     """The case says by an array of each layer whether it has one."""
     return plain.changed([name for name in plain.arrays if "stop" in name], lambda v: 0 * v)
@@ -335,6 +342,10 @@ RULES = {
         rf"Set the bias `(?P<name>.*?)(?:\[(?P<start>\d+):(?P<stop>\d+)\])?` to ln \d+ = "
         rf"(?P<value>{NUMBER}), so that the state is kept",
         with_gates,
+    ),
+    "recurrent": (
+        rf"Draw the recurrent weights (?P<weights>`.*`) orthogonal with gain (?P<gain>{NUMBER})",
+        with_recurrent,
     ),
     "open": ("Take stop_gradient away", without_stops),
     "router": (
@@ -657,6 +668,37 @@ def of_branches_of_modules(rng):
     return modules(rng, blocks, layer, normal(rng, B, 8))
 
 
+def of_recurrent_modules(rng):
+    """Two layers of nn.RNN over 40 steps, of which the last is read."""
+    need("torch")
+    from torch import manual_seed, nn, stack
+
+    class Read(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.RNN(8, 8, num_layers=2, batch_first=True)
+
+        def forward(self, x):
+            return self.rnn(x)[0][:, -1]
+
+    manual_seed(0)
+
+    def layer(i, arrays, z, sigma):
+        if i:
+            return nn.functional.linear(z, arrays["1.weight"], arrays["1.bias"])
+        for k in range(2):
+            own = [arrays[f"0.rnn.{name}_l{k}"] for name in ("weight_ih", "bias_ih")]
+            back = [arrays[f"0.rnn.{name}_l{k}"] for name in ("weight_hh", "bias_hh")]
+            h, made = z.new_zeros(len(z), 8), []
+            for x in z.unbind(1):
+                h = (nn.functional.linear(x, *own) + nn.functional.linear(h, *back)).tanh()
+                made.append(h)
+            z = stack(made, 1)
+        return h
+
+    return modules(rng, [Read(), nn.Linear(8, 8)], layer, normal(rng, B, 40, 8), ("recurrent",))
+
+
 BY_FACTORS = {"scale", "scale by layer", "orthogonal"}
 EACH = BY_FACTORS | {"looks-linear", "skip", "norm", "pre-norm", "units", "numbers"}
 CASES = {
@@ -670,6 +712,7 @@ CASES = {
     "a loud layer": (of_a_loud_layer, {"one layer"}),
     "constants": (of_constants, {"redraw"}),
     "a stop": (of_a_stop, {"open"}),
+    "recurrent modules": (of_recurrent_modules, {"recurrent"}),
     "gates": (of_gates, {"gates"}),
     "steps": (of_steps, {"scale", "orthogonal", "numbers"}),
     "modules": (of_dense_modules, EACH),

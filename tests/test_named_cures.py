@@ -210,6 +210,48 @@ def test_parts_of_a_vector_are_its_gates(size, sizes, expected):
     assert [(part.start, part.stop) for part in causes._parts(size, sizes)] == expected
 
 
+# Time in PyTorch
+
+
+def loop_over_cells(torch, kind, steps=40):
+    """A loop over a cell of PyTorch, and what enters."""
+
+    class Loop(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = getattr(torch.nn, kind)(4, 8), torch.nn.Linear(8, 2)
+
+        def forward(self, x):
+            state = None
+            for step in x.unbind(1):
+                state = self.cell(step, state)
+            return self.head(state[0] if isinstance(state, tuple) else state)
+
+    return Loop(), torch.randn(B, steps, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "cure"), [("LSTMCell", "gates"), ("RNNCell", "orthogonal")])
+def test_steps_of_a_loop_over_cells_are_cured(kind, cure):
+    need("torch")
+    import torch
+
+    torch.manual_seed(0)
+    module, xs = loop_over_cells(torch, kind)
+    found = jaxnn.cures(module, xs, cotangent=torch.randn(B, 2))
+    verdict = found.verdict
+    assert (verdict.word, verdict.step, verdict.layers) == ("vanishing", True, 40)
+    assert "decades a step towards the input" in verdict.rate_text
+    assert found[0].kind == cure, str(found)
+    assert found[0].works
+    assert abs(found[0].repeated) < 1
+    if cure == "gates":
+        assert found[0].advice.startswith("Set the bias `cell.bias_hh[8:16]` to ln 40 = 3.69")
+        bias = found[0].model.cell.bias_hh.detach()
+        np.testing.assert_allclose(bias[8:16], 3.69, rtol=1e-6)
+        assert bias[:8].abs().max() < 0.4
+
+
 # Printed
 
 

@@ -6,7 +6,6 @@ A change here leaves all other layers as they are. It is a cure if the gradient 
 verdict no longer finds what it found.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -14,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..flow.verdict.rates import ERRATIC, LN10
+from ..flow.verdict.through_time import TimeChange, decades_a_step
 from ..flow.verdict.verdict import Verdict
 from ..rules import Found, Sight
 from ..texts import clean, listed
 from . import search
 from .changes import CURES, Change, made
+from .draws import delta_like
 from .patient import At, Patient, Places
 from .words import names_in_words, template, to_digits
 
@@ -297,8 +298,8 @@ def _factor_of_layer(patient: Patient, layer: int, meant: Places) -> float | Non
 def gates(patient: Patient) -> Iterator[Sight]:
     """The bias of the gate that keeps the state of a recurrent network, ln(number of steps).
 
-    Of `nn.LSTM` and `nn.GRU` the gate is known; of steps in JAX it is the vector, or the part of
-    one, with which the rate is smallest.
+    Of `nn.LSTM`, `nn.GRU` and their cells the gate is known; of other steps it is the vector, or
+    the part of one, with which the rate is smallest.
 
     Source: Tallec & Ollivier 2018, arXiv:1804.11188.
     """
@@ -310,21 +311,30 @@ def gates(patient: Patient) -> Iterator[Sight]:
 Gates = tuple[Change | None, dict[str, object]]  # with the words of its sentence
 
 
+def _through_time(patient: Patient) -> TimeChange | None:
+    """Return the change of Δ inside a recurrent module that the verdict names, if any."""
+    return next((f.values["change"] for f in patient.verdict.findings if f.rule == "time"), None)
+
+
 def _gates_of_modules(patient: Patient) -> Gates | None:
-    """Return the change of a module of torch that loses the gradient through time, if there is."""
-    times = [f.values["change"] for f in patient.verdict.findings if f.rule == "time"]
-    if not times or times[0].gates is None or times[0].word != "vanishing":
+    """Return the change of known gates through which the gradient vanishes, if there are some."""
+    inside = _through_time(patient)
+    if inside and inside.word == "vanishing":
+        steps, name = inside.steps, inside.module
+        meant = {
+            at: v for at, v in patient.gates.items() if patient.path(at).rpartition(".")[0] == name
+        }
+    elif patient.is_tied and patient.verdict.word == "vanishing":
+        steps = int(patient.layers.sum())
+        meant = {at: v for at, v in patient.gates.items() if patient.is_changed(at)}
+    else:
         return None
-    time, (start, stop) = times[0], times[0].gates
-    prefix = f"{time.module}." if time.module else ""
-    of_gates = re.compile(re.escape(prefix) + r"bias_hh_l\d+(_reverse)?")
-    meant = {at for at in patient.arrays if of_gates.fullmatch(patient.path(at))}
     if not meant:
         return None
-    value = to_digits(float(np.log(time.steps)), 3)
-    new = {at: _with(patient.arrays[at], slice(start, stop), value) for at in meant}
-    names = listed([f"`{patient.path(at)}[{start}:{stop}]`" for at in sorted(meant)])
-    return _change(patient, new), {"entries": names, "steps": time.steps, "value": value}
+    value = to_digits(float(np.log(steps)), 3)
+    new = {at: _with(patient.arrays[at], part, value) for at, part in meant.items()}
+    names = [f"`{patient.path(at)}[{v.start}:{v.stop}]`" for at, v in sorted(meant.items())]
+    return _change(patient, new), {"entries": listed(names), "steps": steps, "value": value}
 
 
 def _gate_of_steps(patient: Patient) -> Gates:
@@ -363,6 +373,45 @@ def _with(v: np.ndarray, part: slice, value: float) -> np.ndarray:
     changed = v.copy()
     changed[part] = value
     return changed
+
+
+# Recurrent weights
+
+
+@CURES.rule(
+    "recurrent",
+    says="Draw the recurrent weights {weights} orthogonal with gain {gain:g}.",
+    rank=FIRST,
+)
+def recurrent(patient: Patient) -> Iterator[Sight]:
+    """Orthogonal recurrent weights, of the gain at which Δ inside a module is kept over the steps.
+
+    Where it has no gates that keep its state, or Δ grows.
+
+    Source: Henaff, Szlam & LeCun 2016, arXiv:1602.06662.
+    """
+    inside = _through_time(patient)
+    if inside is None or (inside.word == "vanishing" and inside.gates):
+        return
+    path, rng = f"{inside.module}.weight_hh".lstrip("."), np.random.default_rng(patient.seed)
+    drawn = {
+        at: delta_like(rng, v, patient.axes(at), 1.0)
+        for at, v in patient.arrays.items()
+        if patient.path(at).startswith(path)
+    }
+
+    def with_gain(gain: float) -> dict[At, np.ndarray]:
+        return {at: gain * v for at, v in drawn.items()}
+
+    def rate(gain: float) -> float:
+        flow = patient.measured(patient.with_arrays(with_gain(gain)))
+        return np.nan if flow is None else decades_a_step(flow.recurrences, inside.module)
+
+    gain = search.root(rate) if drawn else None
+    if gain is not None:
+        gain = to_digits(gain)
+        weights = listed([f"`{patient.path(at)}`" for at in sorted(drawn)])
+        yield made(_change(patient, with_gain(gain)), weights=weights, gain=gain)
 
 
 # Cuts

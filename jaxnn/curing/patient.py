@@ -139,6 +139,11 @@ class Patient(ABC):
         return False
 
     @property
+    def gates(self) -> Mapping[At, slice]:
+        """The entries of biases that are gates which keep a state, where that is known."""
+        return {}
+
+    @property
     def is_of_relu(self) -> bool:
         """True if each layer that repeats is relu and one product."""
         return False

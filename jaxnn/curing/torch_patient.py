@@ -17,7 +17,7 @@ from ..flow.measure.theory_flow import GOAL
 from ..flow.measure.torch_flow import torch_flow
 from ..flow.measure.torch_theory import theory_of_module
 from ..flow.record.flow import Flow
-from ..pytorch import autograd_parts
+from ..pytorch import autograd_parts, recurrent
 from ..pytorch.cuts import opened
 from ..pytorch.module import Call
 from ..pytorch.restore import holding
@@ -143,8 +143,18 @@ class TorchPatient(Patient):
         return [branch for branch in branches if branch and self.is_changed(min(branch))]
 
     @property
+    def is_tied(self) -> bool:
+        return self.flow.parameters.tied
+
+    @property
     def is_post_norm(self) -> bool:
         return autograd_parts.is_post_norm(self.network, self.inputs)
+
+    @cached_property
+    def gates(self) -> Mapping[At, slice]:
+        places = {name: at for at, name in self._names.items()}
+        named = recurrent.gates_of(self.network).items()
+        return {places[name]: slice(*entries) for name, entries in named if name in places}
 
     @property
     def is_of_relu(self) -> bool:

@@ -21,6 +21,7 @@ from .tensors import is_a, is_tensor, log_norms, tensors_in
 from .types import Arguments, Module, Named, Output, Tensor
 from .unrolled import Returned, unrolled
 
+GATED = "LSTM", "GRU", "LSTMCell", "GRUCell"
 MARGIN = 26  # powers of two above the smallest normal number, for entries below the norm
 
 
@@ -38,6 +39,20 @@ class Steps(NamedTuple):
     log_delta: np.ndarray
     is_both_ways: bool
     gates: tuple[int, int] | None
+
+
+def gates_of(module: Module) -> dict[str, tuple[int, int]]:
+    """Return the biases in a module that hold a gate which keeps a state, and its entries.
+
+    These are the second quarter of an LSTM's, and the second third of a GRU's.
+    """
+    return {
+        f"{name}.{bias}".lstrip("."): (m.hidden_size, 2 * m.hidden_size)
+        for name, m in module.named_modules()
+        if any(is_a(m, kind) for kind in GATED)
+        for bias, _ in m.named_parameters(recurse=False)
+        if bias.startswith("bias_hh")
+    }
 
 
 class _Call(NamedTuple):
@@ -149,8 +164,7 @@ class Recurrent:
 
 def _steps(call: _Call, of_x: Tensor, of_made: list[Any]) -> Steps:
     m = call.module
-    has_gates = m.bias and (is_a(m, "LSTM") or is_a(m, "GRU"))
-    gates = (m.hidden_size, 2 * m.hidden_size) if has_gates else None
+    gates = next(iter(gates_of(m).values()), None)
     return Steps(call.name, _log_delta(call, of_x, of_made), m.bidirectional, gates)
 
 

@@ -4,7 +4,7 @@ on the way     of Δ of a layer's arrays   ->  ln of their norms, or small array
 after it       those of all layers        ->  ln of each norm, and log_theta
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ...arrays.rows import ScaledRows, log_size_of, log_size_together, log_sizes
 from ...chain.chain import Link, Lowered
-from ...chain.parameter_handover import Identity, Weights
+from ...chain.parameter_handover import Weights
 from ...network.params import is_run
 from ..record.flow import Parameters
 from ..record.rows import rows_of_arrays
@@ -105,7 +105,7 @@ def _parameters(
     return Parameters(logs, sizes, paths, numbers, shapes, dtypes, are_tied(identities))
 
 
-def are_tied(identities: Sequence[Identity]) -> bool:
+def are_tied(identities: Sequence[Hashable]) -> bool:
     """Tell arrays most of which layers share, as the steps of a recurrent network do."""
     return len(identities) > 2 and 2 * len(set(identities)) <= len(identities)
 

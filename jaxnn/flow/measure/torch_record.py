@@ -38,6 +38,7 @@ from ..record.loss import OfLoss
 from ..record.positions import Positions, count_of
 from ..record.recurrences import Recurrences
 from ..record.state_record import rows_of_state, state_record
+from .parameter_sizes import are_tied
 
 T = TypeVar("T")
 
@@ -170,6 +171,7 @@ def _parameters(measured: Measured, dtype: jnp.dtype) -> Parameters:
         tuple(lowest[name] for name in paths),
         tuple(tuple(tensor.shape) for tensor in tensors),
         tuple(map(name_of_dtype, tensors)),
+        are_tied([name for name in paths for _ in measured.layers[name]]),
     )
 
 

@@ -208,10 +208,14 @@ def _first_alike(flow: Flow, used: np.ndarray) -> int:
 
 
 def kinds_of(flow: Flow) -> list[Hashable]:
-    """Return of each layer what tells it from others: name, size of its state, shapes of arrays."""
+    """Return of each layer what tells it from others: name, size of its state, shapes of arrays.
+
+    Of PyTorch those that steps share stand at the first one, and tell none from the others.
+    """
     shapes: list[list[tuple[int, ...]]] = [[] for _ in flow.names]
+    at_first = flow.is_of_torch and flow.parameters.tied
     for layer, shape in zip(flow.parameters.layers, flow.parameters.shapes, strict=True):
-        if layer <= len(shapes):  # not above the last cut of a module of PyTorch
+        if layer <= len(shapes) and not at_first:  # above the last cut are some of PyTorch
             shapes[layer - 1].append(shape)
     names = (re.sub(r"\d+", "", name) for name in flow.names)
     return list(zip(names, flow.sizes, map(tuple, shapes), strict=True))

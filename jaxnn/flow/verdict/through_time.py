@@ -14,7 +14,7 @@ class TimeChange(NamedTuple):
     """The change of Δ through the steps of one call of a module.
 
     module: its name.
-    word: vanishing or exploding.
+    word: vanishing, exploding, or what else a verdict may say.
     rate, total: in decades a step, and over all of them.
     late, early: the steps from and to which it is, counted from 0.
     steps: of the call.
@@ -35,9 +35,24 @@ def largest_change(recurrences: Recurrences | None) -> TimeChange | None:
     """Return the largest change through time of all calls; None if none vanishes or explodes."""
     if recurrences is None:
         return None
+    clear = [c for c in _changes(recurrences) if c.word in ("vanishing", "exploding")]
+    return max(clear, key=_size, default=None)
+
+
+def decades_a_step(recurrences: Recurrences | None, module: str) -> float:
+    """Return the rate inside a module, of several calls that with the most; nan without any."""
+    changes = [] if recurrences is None else _changes(recurrences)
+    inside = [change for change in changes if change.module == module]
+    return max(inside, key=_size).rate if inside else np.nan
+
+
+def _size(change: TimeChange) -> float:
+    return abs(change.total)
+
+
+def _changes(recurrences: Recurrences) -> list[TimeChange]:
     changes = (_change(recurrences.of(call)) for call in range(len(recurrences.counts)))
-    clear = [change for change in changes if change is not None]
-    return max(clear, key=lambda change: abs(change.total), default=None)
+    return [change for change in changes if change is not None]
 
 
 def _change(call: Recurrences) -> TimeChange | None:
@@ -54,6 +69,4 @@ def _change(call: Recurrences) -> TimeChange | None:
     rate, error = mean_and_error(factors, np.zeros(len(factors)))
     total = float(log[early] - log[late])
     word = word_of(rate, total, error)
-    if word not in ("vanishing", "exploding"):
-        return None
     return TimeChange(call.names[0], word, rate, total, late, early, len(log), call.gates[0])
