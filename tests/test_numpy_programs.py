@@ -117,13 +117,13 @@ OF_NETWORK = jaxnn.Network((3, 4, 4, 2), "relu", "regression", hidden=jaxnn.bloc
 @pytest.fixture
 def parts(monkeypatch):
     """Of each program in two parts how many equations are compiled, and how many NumPy runs."""
-    counts, init = [], numpy_programs._Parted.__init__
+    counts, init = [], numpy_programs.Parted.__init__
 
     def noted(self, *program):
         init(self, *program)
-        counts.append((len(self.first), len(self.rest)))
+        counts.append((len(self.steps), len(self.rest)))
 
-    monkeypatch.setattr(numpy_programs._Parted, "__init__", noted)
+    monkeypatch.setattr(numpy_programs.Parted, "__init__", noted)
     return counts
 
 

@@ -21,7 +21,8 @@ from problems import as_users_have_jax, optimised
 
 import jaxnn
 from jaxnn.errors import TrainingWarning
-from jaxnn.train import Watched, read_watch
+from jaxnn.jaxpr import numpy_programs
+from jaxnn.train import Watched, read_watch, step_record
 from jaxnn.train.journal import FILE
 from jaxnn.train.step_record import Step, Steps
 
@@ -188,6 +189,47 @@ def test_a_line_cut_short_is_skipped_and_a_training_goes_on_from_a_checkpoint(tr
     assert [line["step"] for line in lines] == [0, 2, 4]
     assert lines[1]["loss"] == 7.0
     assert [line["step"] for line in again.watched.measurements] == [0, 2, 4]
+
+
+def test_the_last_steps_stay_in_memory(monkeypatch):
+    monkeypatch.setattr(step_record, "MOST", 4)
+    steps = Steps()
+    for step in range(23):
+        steps.add(Step(step, 10.0 * step))
+    assert [row["step"] for row in steps.table()] == [19, 20, 21, 22]
+    assert steps.column("loss").tolist() == [190.0, 200.0, 210.0, 220.0]
+    steps.add(Step(20, 1.0))
+    assert (len(steps), steps.step) == (2, 20)
+    assert steps.column("loss").tolist() == [190.0, 1.0]
+
+
+@pytest.mark.slow
+def test_what_a_watch_records_of_few_numbers_is_left_to_numpy_without_jax(trained, batches, parts):
+    """In a thread of JAX's own, in which another program of JAX would wait for ever."""
+    watch = jaxnn.watch(trained.watch.net, loss=loss)
+    xs, ys = (jax.tree.map(lambda v: v[0], v) for v in batches)
+    watch(0, trained.params, xs, ys, after=trained.params)
+    flow = jaxnn.gradient_flow((network, trained.params), xs, ys, loss=loss)
+    (line,) = watch.watched.measurements
+    log_delta = np.asarray(flow.log_delta) / np.log(10)
+    assert line["layers"]["log10_delta"] == pytest.approx(log_delta.tolist(), abs=1e-5)
+    ((compiled, left),) = parts
+    assert left > 3 * compiled
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """How many equations of a measurement are compiled, and how many NumPy runs without JAX."""
+    counts, second = [], numpy_programs.Parted.second
+
+    def alone(self, handed):
+        counts.append((len(self.steps), len(self.rest)))
+        with monkeypatch.context() as forbidden:
+            forbidden.setattr(numpy_programs, "bound", None)
+            return second(self, handed)
+
+    monkeypatch.setattr(numpy_programs.Parted, "second", alone)
+    return counts
 
 
 def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it(

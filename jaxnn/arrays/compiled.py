@@ -112,10 +112,14 @@ def _lightness(value: bool) -> Iterator[None]:
 
 def is_light(arrays: Sequence[Numbers]) -> bool:
     """Tell whether a program of these arrays is compiled for few runs."""
-    if not _LIGHT.get() or sum(v.size for v in arrays) > MOST_LIGHT:
-        return False
     is_traced = any(isinstance(v, jax.core.Tracer) for v in arrays)
-    return jax.default_backend() == "cpu" and not is_traced and not are_spread(arrays)
+    return _LIGHT.get() and not is_traced and are_few(arrays)
+
+
+def are_few(arrays: Sequence[Numbers]) -> bool:
+    """Tell whether arrays, traced or not, are small and on the host, where NumPy has them too."""
+    is_small = sum(v.size for v in arrays) <= MOST_LIGHT
+    return is_small and jax.default_backend() == "cpu" and not are_spread(arrays)
 
 
 def computed(function: Callable[..., R], *arrays: np.ndarray) -> R:

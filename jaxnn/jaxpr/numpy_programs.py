@@ -9,6 +9,7 @@ An equation that has no entry in `OPERATIONS` is run by JAX.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
+from jax.lax import GatherScatterMode
+from jaxtyping import PyTree
 
 from ..arrays.compiled import (
     LIGHTLY,
@@ -48,6 +51,7 @@ Operation = Callable[..., Any]  # (arrays of what goes in, parameters) -> what c
 FEW = 2**21  # numbers of which NumPy is done before XLA has compiled a program
 KEPT = 256  # programs of a function
 AT_END = "jaxnn_at_the_end"  # a scope
+_IS_PARTED = ContextVar("_IS_PARTED", default=False)  # a program in which that scope is to be seen
 
 SAME_NAMES = "abs cos exp expm1 floor log log1p sign sin sqrt square tanh"
 UFUNCS = {
@@ -149,12 +153,23 @@ def _padded(v: np.ndarray, filler: np.ndarray, params: Params) -> np.ndarray:
 
 def _entries(v: np.ndarray, at: np.ndarray, params: Params) -> np.ndarray | None:
     """Return entries along the first axis; None where other parts of an array are gathered."""
-    numbers, places = params["dimension_numbers"], at[..., 0]
+    places = at[..., 0]
+    is_inside = places.size and places.min() >= 0 and places.max() < len(v)
+    return v[places] if _are_entries(v, at, params) and is_inside else None
+
+
+def _are_entries(v: Any, at: Any, params: Params) -> bool:
+    """Tell whether whole entries along the first axis are gathered, of arrays or their types."""
+    numbers = params["dimension_numbers"]
     of_rest = tuple(range(at.ndim - 1, at.ndim + v.ndim - 2))
     is_first = numbers.collapsed_slice_dims == numbers.start_index_map == (0,)
-    is_whole = (numbers.offset_dims, params["slice_sizes"]) == (of_rest, (1, *v.shape[1:]))
-    is_inside = places.size and places.min() >= 0 and places.max() < len(v)
-    return v[places] if is_first and is_whole and is_inside else None
+    return is_first and (numbers.offset_dims, params["slice_sizes"]) == (of_rest, (1, *v.shape[1:]))
+
+
+def _sorted(*given: Any) -> list[np.ndarray] | None:
+    """Return numbers in their order; None where others are to be ordered with them."""
+    v, *others = given
+    return [np.sort(v, others[-1]["dimension"])] if len(others) == 1 else None
 
 
 def _dot(v: np.ndarray, w: np.ndarray, params: Params) -> Any:
@@ -188,11 +203,13 @@ OPERATIONS: dict[str, Operation] = {
     "concatenate": lambda *v: np.concatenate(v[:-1], v[-1]["dimension"]),
     "stack": lambda *v: np.stack(v[:-1], v[-1]["axis"]),
     "iota": _iota,
+    "argmax": lambda v, p: v.argmax(p["axes"][0]),
     "slice": _part,
     "dynamic_slice": _part_at,
     "gather": _entries,
     "pad": _padded,
     "dot_general": _dot,
+    "sort": _sorted,
     "copy": lambda v, _: v,
     "tile": lambda v, p: np.tile(v, p["reps"]),
     "optimization_barrier": lambda *v: v[:-1],
@@ -238,17 +255,19 @@ def with_rest_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
     program, compiled_function = with_static(function), compiled(function)
 
     @lru_cache(maxsize=KEPT)
-    def parted(static: Statics, types: Types) -> "_Parted":
-        return _Parted(*_traced(program, static, types))
+    def in_parts(static: Statics, types: Types) -> "Parted":
+        return Parted(*_traced(program, static, types))
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         static, arrays = split_static(args, kwargs)
+        if _IS_PARTED.get():
+            return program(static, arrays)
         if not is_light(arrays):
             return compiled_function(*args, **kwargs)
         types = tuple(map(jax.typeof, arrays))
         with transfers():
-            result: R = parted(static, types)(arrays)
+            result: R = in_parts(static, types)(arrays)
         return result
 
     return call
@@ -270,18 +289,19 @@ def _has_keys(eqn: Equation) -> bool:
     return any(jnp.issubdtype(v.dtype, jax.dtypes.extended) for v in types)
 
 
-class _Parted:
+class Parted:
     """A program in two parts: one that XLA compiles, and one that NumPy runs after it.
 
     What depends on nothing that goes in is NumPy's too, unless XLA's part needs it.
 
     program: the whole of it.
     structure: of what comes out.
+    without_jax: whether NumPy runs nothing that it needs JAX for, as in a thread of JAX's own.
     """
 
-    def __init__(self, program: Jaxpr, structure: Any) -> None:
+    def __init__(self, program: Jaxpr, structure: Any, *, without_jax: bool = False) -> None:
         self.program, self.structure = program, structure
-        self.first: list[Equation] = []
+        self.steps: list[Equation] = []
         self.rest: list[Equation] = []
         needed: set[Any] = set()
         jaxpr: Any = program.jaxpr
@@ -292,34 +312,72 @@ class _Parted:
         for eqn in reversed(jaxpr.eqns):
             is_constant = eqn.primitive.name in OPERATIONS and dependent.isdisjoint(eqn.outvars)
             is_rest = is_constant or AT_END in str(eqn.source_info.name_stack)
-            is_rest = is_rest and not _has_keys(eqn)
+            is_rest &= not _has_keys(eqn)
+            is_rest &= not without_jax or _is_run_without_jax(eqn)
             if is_rest and needed.isdisjoint(eqn.outvars):
                 self.rest.insert(0, eqn)
             else:
-                self.first.insert(0, eqn)
+                self.steps.insert(0, eqn)
                 needed.update(variables(eqn.invars))
         made = {v for eqn in self.rest for v in eqn.outvars}
         taken = [v for eqn in self.rest for v in variables(eqn.invars)]
         taken += variables(jaxpr.outvars)
         self.handed = [*dict.fromkeys(v for v in taken if v not in made)]
-        self.compiled = jax.jit(self._first, compiler_options=LIGHTLY)
+        self._compiled = jax.jit(self.first, compiler_options=LIGHTLY)
 
-    def _first(self, arrays: list[Any]) -> list[Any]:
+    def first(self, arrays: list[Any]) -> list[Any]:
+        """Return what the first part hands to the second, traced with the program around it."""
+
         def constant(_: Any, number: Any) -> Any:
             return number
 
         values = going_in(self.program, arrays, constant)
-        run_equations(self.first, values, bound, constant)
+        run_equations(self.steps, values, bound, constant)
         return [values[v] for v in self.handed]
 
-    def __call__(self, arrays: list[Any]) -> Any:
-        handed = jax.device_get(self.compiled(arrays))
+    def second(self, handed: Sequence[np.ndarray]) -> Any:
+        """Return what comes out of the program, by NumPy."""
         values = dict(zip(self.handed, handed, strict=True))
         jaxpr: Any = self.program.jaxpr
         with np.errstate(all="ignore"):
             run_equations(self.rest, values, _made, _as_numpy)
-        ends = jax.device_put(read(jaxpr.outvars, values, _as_numpy))
-        return jax.tree.unflatten(self.structure, ends)
+        return jax.tree.unflatten(self.structure, read(jaxpr.outvars, values, _as_numpy))
+
+    def __call__(self, arrays: list[Any]) -> Any:
+        return jax.device_put(self.second(jax.device_get(self._compiled(arrays))))
+
+
+def parted(function: Callable[..., Any], *given: PyTree) -> Parted:
+    """Return a function of arrays in two parts, of which NumPy runs the second without JAX.
+
+    Args:
+        given: its arguments or their types; `first` takes the list of their leaves.
+    """
+    leaves, structure = jax.tree.flatten(given)
+
+    def of_leaves(leaves: list[Any]) -> Any:
+        return function(*jax.tree.unflatten(structure, leaves))
+
+    token = _IS_PARTED.set(True)
+    try:
+        program, out = jax.make_jaxpr(of_leaves, return_shape=True)(leaves)
+    finally:
+        _IS_PARTED.reset(token)
+    return Parted(program, jax.tree.structure(out), without_jax=True)
+
+
+def _is_run_without_jax(eqn: Equation) -> bool:
+    """Tell whether all that an equation does has an entry, whatever its numbers are."""
+    name = eqn.primitive.name
+    if name == "gather":
+        is_inside = eqn.params["mode"] == GatherScatterMode.PROMISE_IN_BOUNDS
+        v, at = types_of(eqn.invars)
+        return is_inside and _are_entries(v, at, eqn.params)
+    if name in OPERATIONS:
+        return name != "sort" or len(eqn.invars) == 1
+    holds = eqn.primitive in CALLS or name in ("cond", "scan") or name.startswith("custom_jvp_call")
+    programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
+    return holds and all(_is_run_without_jax(inner) for v in programs for inner in v.eqns)
 
 
 Types = tuple[Any, ...]  # of arrays

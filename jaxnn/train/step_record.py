@@ -7,9 +7,7 @@ jumps. A step that comes again, as after a checkpoint, replaces what was recorde
 """
 
 import math
-from collections import deque
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,37 +31,48 @@ class Step(NamedTuple):
 
 
 class Steps:
-    """The steps of a training, the last one last."""
+    """The steps of a training, the last one last.
+
+    They stand in a row of an array each, in the order of `Step`, from `_begin` to `_end`: rules ask
+    for columns of them at every step.
+    """
 
     def __init__(self) -> None:
         self.first: list[Step] = []
-        self._last: deque[Step] = deque(maxlen=MOST)
+        self._rows = np.empty((2 * MOST, len(Step._fields)))
+        self._begin = self._end = 0
 
     def __len__(self) -> int:
-        return len(self._last)
+        return self._end - self._begin
 
     def add(self, step: Step) -> None:
         """Add a step, in the place of all that were recorded from it on."""
-        while self._last and self._last[-1].step >= step.step:
-            self._last.pop()
+        while len(self) and self.step >= step.step:
+            self._end -= 1
         self.first = [v for v in self.first if v.step < step.step]
-        self._last.append(step)
+        if self._end == len(self._rows):
+            self._rows[:MOST] = self._rows[-MOST:]
+            self._begin, self._end = 0, MOST
+        self._rows[self._end] = step
+        self._end += 1
+        self._begin = max(self._begin, self._end - MOST)
         if len(self.first) < FIRST:
             self.first.append(step)
 
     @property
     def step(self) -> int:
         """The number of the last step; -1 before the first."""
-        return self._last[-1].step if self._last else -1
+        return int(self._rows[self._end - 1, 0]) if len(self) else -1
 
     def column(self, name: str, count: int = MOST) -> Float[np.ndarray, " count"]:
         """Return a number of the last steps, or of as many as there are."""
-        of_last = [getattr(v, name) for v in islice(reversed(self._last), count)]
-        return np.array(of_last[::-1], float)
+        begin = max(self._begin, self._end - count)
+        return self._rows[begin : self._end, Step._fields.index(name)].copy()
 
     def table(self) -> list[dict[str, Any]]:
         """Return a row for each step."""
-        return [step._asdict() for step in self._last]
+        rows = self._rows[self._begin : self._end].tolist()
+        return [Step(int(step), *numbers)._asdict() for step, *numbers in rows]
 
 
 def line_of(steps: Iterable[Step], time: int) -> dict[str, Any]:

@@ -9,13 +9,20 @@ the compiler: the step itself is compiled as it would be without, and its parame
 the last bit. An update that was handed over instead of the parameters after it would have to be
 stored where the compiler adds it at once.
 
+On a CPU the branch of a network of few numbers has what goes up and down alone, and hands it over:
+NumPy records it, as for `diagnose`, in the thread that JAX calls back, so XLA has half as much to
+compile. There NumPy must need no JAX, whose next program would wait for this one.
+
 In the steps between, two numbers leave the device: the loss, if it is handed over, and the size of
 the update. A watch returns nothing that a `scan` could carry, so it has no place on the device to
-gather them in; a callback of two numbers takes about a tenth of a millisecond on a CPU, little
-beside a step that is worth watching, and a step without `value=` makes none.
+gather them in. JAX starts a program that can call back by way of Python, half a millisecond of a
+CPU; a callback takes another one, and the rules that look at the loss half of one. Little beside a
+step that is worth watching; a step without `value=` calls back only when it is measured.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +33,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, PyTree
 
-from ..arrays.compiled import Numbers, compiled
+from ..arrays.compiled import Numbers, are_few, compiled
 from ..arrays.loops import barrier
-from ..arrays.rows import at_least_float32, can_be_learned, is_float
+from ..arrays.rows import as_reals, at_least_float32, can_be_learned
 from ..arrays.spread import whole
 from ..chain.chain import Chain
 from ..chain.parameter_handover import is_array
@@ -38,6 +45,7 @@ from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.measure.updates import Update, update_of
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
+from ..jaxpr.numpy_programs import Parted, for_the_end, parted
 from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
@@ -124,11 +132,15 @@ class Watch(Recorder):
         is_known = not isinstance(step, jax.core.Tracer)
         return bool(self.failures["measurement"] and is_known and not self.is_due(int(step)))
 
-    def _receive(self, layout: "_Layout", step: StepNumber, numbers: Numbers) -> None:
+    def _receive(
+        self, layout: "_Layout", parts: Parted | None, step: StepNumber, numbers: list[Numbers]
+    ) -> None:
         """Record a step, measured or not; called by JAX, in a thread of its own."""
         try:
             with self.guarded("measurement", int(step)):
-                measured, value, log10_update = layout.restored(np.asarray(numbers))
+                measured, value, log10_update = layout.restored([*map(np.asarray, numbers)])
+                if parts is not None:
+                    measured = parts.second(measured)
                 known = {} if log10_update is None else {"log10_update": float(log10_update)}
                 if measured is None:
                     self.stepped(int(step), value, **known)
@@ -153,30 +165,37 @@ class Watch(Recorder):
 
 
 class _Layout(NamedTuple):
-    """A measurement as one vector of numbers: its structure, and shapes and dtypes of its arrays.
+    """A measurement as a vector of numbers for each dtype: its structure, shapes and dtypes.
 
-    One array is handed to the host, since each costs some time.
+    Few arrays are handed to the host, since each costs some time.
     """
 
     structure: jax.tree_util.PyTreeDef
     types: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 
+    @property
+    def dtypes(self) -> list[np.dtype[Any]]:
+        """The dtype of each vector."""
+        return [*dict.fromkeys(dtype for _, dtype in self.types)]
+
     @classmethod
-    def of(cls, tree: PyTree) -> tuple["_Layout", Array]:
+    def of(cls, tree: PyTree) -> tuple["_Layout", list[Array]]:
         """Return the layout of a tree, and its numbers."""
         leaves, structure = jax.tree.flatten(tree)
-        widest = np.result_type(np.float32, *(v.dtype for v in leaves if is_float(v)))
-        numbers = jnp.concatenate([whole(v).astype(widest).ravel() for v in leaves])
-        return cls(structure, tuple((v.shape, v.dtype) for v in leaves)), numbers
-
-    def restored(self, numbers: np.ndarray) -> Any:
-        """Return the tree, of arrays of NumPy: JAX would take longer for each of them."""
-        sizes = [int(np.prod(shape)) for shape, _ in self.types]
-        parts = np.split(numbers, np.cumsum(sizes)[:-1])
-        leaves = [
-            part.reshape(shape).astype(dtype)
-            for part, (shape, dtype) in zip(parts, self.types, strict=True)
+        layout = cls(structure, tuple((v.shape, v.dtype) for v in leaves))
+        vectors = [
+            jnp.concatenate([whole(v).ravel() for v in leaves if v.dtype == dtype])
+            for dtype in layout.dtypes
         ]
+        return layout, vectors
+
+    def restored(self, vectors: list[np.ndarray]) -> Any:
+        """Return the tree, of arrays of NumPy: JAX would take longer for each of them."""
+        parts: dict[np.dtype[Any], Iterator[np.ndarray]] = {}
+        for dtype, vector in zip(self.dtypes, vectors, strict=True):
+            sizes = [math.prod(shape) for shape, of in self.types if of == dtype]
+            parts[dtype] = iter(np.split(vector, np.cumsum(sizes)[:-1]))
+        leaves = [next(parts[dtype]).reshape(shape) for shape, dtype in self.types]
         return jax.tree.unflatten(self.structure, leaves)
 
 
@@ -334,23 +353,34 @@ def _look(
 ) -> None:
     """Measure and hand to the host, if that is due."""
     number = None if value is None else at_least_float32(value)
-    of_step = number, None if number is None or after is None else log10_change(params, after)
+    change = None if after is None else log10_change(params, after)
+    of_step = number, None if number is None else change
     is_due = watch.is_due(step)
-    if after is not None or value is not None:
+    if change is not None or number is not None:
+        known = [v for v in (change, number) if v is not None]
+        # The size of a change is finite if all is before it and after it, but for sizes next to the
+        # end of the range; that of none is -inf.
         is_due |= lax.cond(
-            _is_surely_finite((after, value)),
+            jnp.all(jnp.stack([v < jnp.inf for v in known])),
             lambda: False,
             lambda: _is_finite(params) & ~_is_finite((after, value)),
         )
 
     def measure() -> None:
-        entries = watch.options.entries
-        measured = measured_step(watch.net, watch.loss, params, xs, ys, after, entries=entries)
-        hand_over((measured, *of_step))
+        given = params, xs, ys, after
+        is_few = are_few([v for v in jax.tree.leaves(given) if is_array(v)])
+        measured = partial(
+            measured_step, watch.net, watch.loss, entries=watch.options.entries, at_end=is_few
+        )
+        if is_few:
+            parts = parted(measured, *given)
+            hand_over((parts.first(jax.tree.leaves(given)), *of_step), parts)
+        else:
+            hand_over((measured(*given), *of_step))
 
-    def hand_over(tree: PyTree) -> None:
+    def hand_over(tree: PyTree, parts: Parted | None = None) -> None:
         layout, numbers = _Layout.of(tree)
-        jax.debug.callback(partial(watch._receive, layout), step, numbers)
+        jax.debug.callback(partial(watch._receive, layout, parts), step, numbers)
 
     def between() -> None:
         if number is not None:
@@ -368,24 +398,33 @@ def measured_step(
     after: PyTree,
     *,
     entries: bool = False,
+    at_end: bool = False,
 ) -> tuple[Flow, Update | None, LabelOrder | None]:
-    """Return the flow before a step, what the step did if that is known, and the labels' order."""
+    """Return the flow before a step, what the step did if that is known, and the labels' order.
+
+    at_end: whether NumPy may record them, as for `flow_of_net`.
+    """
     chain = net if isinstance(net, Chain) else None
     before = params if chain is None else chain.params(params)
-    flow = flow_of_net(net, before, xs, ys, loss=loss, entries=entries)
-    update = None
-    if after is not None:
-        moved = after if chain is None else chain.params(after)
-        update = update_of(net, before, moved, flow.log_delta.dtype)
-    labels = [v for v in jax.tree.leaves(ys) if is_array(v)]
-    order = label_order(whole(jnp.asarray(labels[0])), jnp) if len(labels) == 1 else None
+    flow = flow_of_net(net, before, xs, ys, loss=loss, entries=entries, at_end=at_end)
+    with for_the_end() if at_end else nullcontext():
+        update = None
+        if after is not None:
+            moved = after if chain is None else chain.params(after)
+            update = update_of(net, before, moved, flow.log_delta.dtype)
+        labels = [v for v in jax.tree.leaves(ys) if is_array(v)]
+        order = label_order(whole(jnp.asarray(labels[0])), jnp) if len(labels) == 1 else None
     return flow, update, order
 
 
 def log10_change(before: PyTree, after: PyTree) -> Array:
     """Return log₁₀ of the norm of the change of all parameters together."""
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-    changes = [at_least_float32(b) - at_least_float32(a) for a, b in pairs if is_float(b)]
+    changes = [
+        at_least_float32(as_reals(b)) - at_least_float32(as_reals(a))
+        for a, b in pairs
+        if can_be_learned(b)
+    ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
     squares = [jnp.sum(jnp.square(v)).astype(widest) for v in changes]
     return jnp.log10(sum(squares, jnp.zeros((), widest))) / 2
@@ -431,20 +470,7 @@ def _behind_barrier(tree: PyTree) -> Any:
     return jax.tree.unflatten(structure, [next(arrays) if is_array(v) else v for v in leaves])
 
 
-def _is_surely_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Tell in a third of the time of `_is_finite` that all floats are; False if it is not sure.
-
-    A sum of sizes is finite if all are, but where they are next to the end of the range.
-    """
-    return _all(lambda v: jnp.sum(jnp.abs(at_least_float32(v))) < jnp.inf, tree)
-
-
 def _is_finite(tree: PyTree) -> Bool[Array, ""]:
     """Tell whether all floats of a tree are finite."""
-    return _all(lambda v: jnp.all(jnp.isfinite(v)), tree)
-
-
-def _all(holds: Callable[[Array], Array], tree: PyTree) -> Bool[Array, ""]:
-    """Tell whether something holds for all arrays of floats of a tree."""
-    flags = [holds(v) for v in jax.tree.leaves(tree) if can_be_learned(v)]
+    flags = [jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(tree) if can_be_learned(v)]
     return jnp.all(jnp.stack(flags)) if flags else jnp.array(True)

@@ -68,7 +68,7 @@ def chain_flow(
         xs, cotangent = (_replicated(tree, net.replicas) for tree in (xs, cotangent))
         loss = None if loss is None else _OfReplicas(loss)
     given = params, xs, ys, cotangent
-    options = options._replace(at_end=is_light(jax.tree.leaves(given)))
+    options = options._replace(at_end=options.at_end or is_light(jax.tree.leaves(given)))
     try:
         flow = _flow(lowered, params, xs, ys, cotangent, loss, options)
     except TypeError as error:  # where the program is compiled, which knows no layers

@@ -54,6 +54,7 @@ def flow_of_net(
     entries: bool = False,
     theory: bool = False,
     theory_error: float = GOAL,
+    at_end: bool = False,
 ) -> Flow:
     """Return the flow of a network with its parameters; see `jaxnn.gradient_flow`.
 
@@ -72,9 +73,10 @@ def flow_of_net(
         entries: likewise.
         theory: likewise.
         theory_error: likewise.
+        at_end: whether layers of few numbers are recorded after the way down, `for_the_end`.
     """
     loss = check_loss(loss)
-    options = FlowOptions(examples, tangent, check_memory(memory), entries)
+    options = FlowOptions(examples, tangent, check_memory(memory), entries, at_end=at_end)
     goal = _check_theory(theory, theory_error, net, depth)
     if isinstance(net, Chain):
         if depth is not None:
