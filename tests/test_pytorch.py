@@ -609,6 +609,10 @@ def test_below_a_head_of_zeros_a_gradient_is_that_behind_random_numbers(torch, c
     value = loss(model(x), ys)
     np.testing.assert_allclose(flow.given.loss, value.item())
     (of_head,) = torch.autograd.grad(value, model.head.weight)
+    if "head" in cuts:
+        of_logits = model(x).softmax(1) - torch.nn.functional.one_hot(ys, 3)
+        of_logits = of_logits.detach().numpy() / B
+        np.testing.assert_allclose(flow.log_delta[3], log_norm(of_logits), rtol=1e-5)
     sizes = dict(zip(flow.parameters.paths, flow.parameters.log_delta, strict=True))
     np.testing.assert_allclose(sizes["head.weight"], log_norm(of_head.numpy()))
     assert np.isfinite([*sizes.values()]).all()
