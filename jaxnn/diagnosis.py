@@ -3,6 +3,7 @@
 `model -> a Chain or Network with its params, or torch's module -> flow -> Diagnosis`
 """
 
+import copy
 import logging
 import sys
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from .network.checks import check_loss
 from .network.network import Network
 from .passes.walk import Memory
 from .progress import live
+from .pytorch.backward_consensus import DisagreementError
 from .pytorch.module import own_loss, prediction_of
 
 log = logging.getLogger("jaxnn.cli")
@@ -50,7 +52,7 @@ class Diagnosis:
     verdict: in words.
     plan: the number formats, if it was measured with entries=True; else None.
     loss: what was differentiated, in words.
-    note: a sentence on a state that is no finite number; empty if all are.
+    note: a sentence on a state that is no finite number, or on a float64 that was needed; or empty.
     cures: changes of the network, tried on it; made where it is first asked for, which takes some
         dozens of flows, and with a loss half a minute of training.
     """
@@ -189,12 +191,17 @@ def diagnose(
         if loss is None and cotangent is None:
             ys, loss = seed, own_or_random
         options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
-        flow = gradient_flow(model, xs, ys, each=each, **measured, **options)
+        measured |= {"each": each}
+        try:
+            flow, note = gradient_flow(model, xs, ys, **measured, **options), ""
+        except DisagreementError as error:
+            flow, note = _in_float64(model, xs, ys, measured | options, error)
         # Now, since a module is trained in place.
         evidence = Evidence.of(TorchTrial(model, xs, *handed, flow.parameters.of_last_layer))
         return Diagnosis(
             flow,
             told[-1],
+            note,
             patient=partial(TorchPatient, model, xs, ys, **options),
             evidence_of=lambda: evidence,
             has_loss=handed[1] is not None or len(told) > 1,
@@ -243,6 +250,29 @@ def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) 
     if not labels:
         raise ValueError("loss: expected loss(output, ys) with ys, got none")
     return "measured with the loss of the task"
+
+
+def _in_float64(
+    module: Any, xs: Any, ys: Any, options: dict[str, Any], error: ValueError
+) -> tuple[Flow, str]:
+    """Return the flow of a copy of a module of PyTorch in float64, and a note on why.
+
+    Where a softmax is saturated, its slope is a difference of numbers that are all but equal.
+
+    Raises:
+        ValueError: the error, if no such copy can be measured either.
+    """
+    torch = sys.modules["torch"]
+
+    def wide(v: Any) -> Any:
+        return v.double() if torch.is_tensor(v) and v.is_floating_point() else v
+
+    given = torch.utils._pytree.tree_map(wide, (xs, ys, options))
+    try:
+        flow = gradient_flow(copy.deepcopy(module).double(), *given[:2], **given[2])
+    except Exception:
+        raise error from None
+    return flow, f"Measured on a copy in float64. In its own float: {error}"
 
 
 def _random_loss_of_torch(output: Any, seed: int) -> Any:

@@ -74,6 +74,20 @@ def test_a_module_of_torch(rng, torch):
     assert_is(found, flow, "your loss")
 
 
+@pytest.mark.slow
+def test_a_softmax_that_large_inputs_saturate_is_measured_in_float64(torch):
+    torch.manual_seed(1)
+    nn = torch.nn
+    xs, ys = 200 * torch.randn(64, 4) + 200, torch.arange(64) % 3
+    model = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 3), nn.Softmax(dim=1))
+    with pytest.raises(ValueError, match="grow in proportion"):
+        jaxnn.gradient_flow(model, xs, ys, loss=nn.CrossEntropyLoss())
+    found = jaxnn.diagnose(model, xs, ys, loss=nn.CrossEntropyLoss())
+    assert found.note.startswith("Measured on a copy in float64. In its own float: cut 3: expected")
+    assert model[0].weight.dtype == torch.float32
+    assert [one.rule for one in found.verdict.findings[:2]] == ["twice", "inputs"]
+
+
 def test_what_is_no_network_is_one_sentence():
     for model in (3, jnp.tanh, "a", np.ones(3)):
         with pytest.raises(TypeError, match=r"^model: expected a module .* got "):

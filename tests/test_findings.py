@@ -26,6 +26,7 @@ from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
 from jaxnn.flow.record.given import Given
 from jaxnn.flow.record.recurrences import Recurrences
 from jaxnn.flow.verdict import findings as module
+from jaxnn.flow.verdict.arrays import Arrays
 from jaxnn.flow.verdict.data_findings import STANDARDISE
 from jaxnn.flow.verdict.findings import FINDINGS, is_usual
 from jaxnn.flow.verdict.network_advice import DRAW_AGAIN
@@ -674,6 +675,19 @@ CASES = {
         path="xs",
         advises=f"{STANDARDISE}; divide images of 0 to 255 by 255.",
     ),
+    "prices that saturate gates": Case(
+        "inputs",
+        (
+            a_flow(deltas={(1, "up"): NONE, (1, "down"): NONE}),
+            columns([3000], [1000], scales_itself=False),
+        ),
+        "The inputs are too large: column 1 of xs has a root mean square of 3.16e+03, and no norm "
+        "follows.",
+        healthy=(a_flow(), columns([3000], [1000], scales_itself=False)),  # as of sines
+        layer=1,
+        path="xs",
+        advises=f"{STANDARDISE}; divide images of 0 to 255 by 255.",
+    ),
     "inputs of other units": Case(
         "inputs",
         columns([0, 0, 0], [1e-3, 1e-3, 1.0], scales_itself=False),
@@ -1243,6 +1257,13 @@ def test_a_finding_names_layer_and_array_and_says_what_is_wrong(case):
 def test_every_rule_has_an_ill_and_a_healthy_case():
     assert {case.rule for case in CASES.values()} == {*FINDINGS}
     assert {case.rule for case in CASES.values() if case.healthy} == {*FINDINGS}
+
+
+def test_a_gain_of_images_is_no_weight():
+    shapes = ((1, 1, 1, 8), (1, 8, 1, 1), (1, 8), (3, 3, 1, 8), (8,))
+    numbers = np.zeros(len(shapes))
+    arrays = Arrays(numbers, ("",) * len(shapes), shapes, numbers, numbers, numbers)
+    assert arrays.weights.tolist() == [False, True, True, True, False]
 
 
 def test_what_is_well_is_told_from_what_stands_out():

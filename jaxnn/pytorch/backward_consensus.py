@@ -42,6 +42,10 @@ class Agreed(NamedTuple):
     noted: tuple[Any, ...]
 
 
+class DisagreementError(ValueError):
+    """Passes down of which none is right."""
+
+
 class _Range(NamedTuple):
     """Limits within which the numbers of a pass are used: smaller by an eps they are still normal.
 
@@ -62,7 +66,7 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
     look: what is noted of Δ of each state besides.
 
     Raises:
-        ValueError: no pass is right, with the name of the cut.
+        DisagreementError: no pass is right, with the name of the cut.
     """
     span = _range(descent.states)
     plain = plain_pass(descent)
@@ -96,7 +100,7 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
             wrong, known, trusted = _judged(descent, plain, normal, found, down, span)
     if wrong is not None:
         names = ["the input", *(state.name for state in descent.states)]
-        raise ValueError(
+        raise DisagreementError(
             f"cut {names[min(wrong + 1, len(names) - 1)]}: expected the gradient below it to grow "
             f"in proportion to that above, but at {names[wrong]} it depends on how that is scaled, "
             f"as if something clipped it, or it left the range of {_first_dtype(descent)} on the "

@@ -5,6 +5,7 @@ weights of its layer, and with the same array of the other layers that repeat. O
 arrays of two axes or more: what a bias gets may be zero for good reasons.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -60,8 +61,10 @@ class Arrays:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """True for arrays of two axes or more."""
-        return np.array([len(s) > 1 and max(s) > 1 for s in self.shape], bool)
+        """True for arrays of two axes or more, but for gains of images, as (1, 1, 1, n)."""
+        several = (len(s) > 1 and max(s) > 1 for s in self.shape)
+        gains = (len(s) > 2 and math.prod(s) == s[-1] for s in self.shape)
+        return np.array([v and not g for v, g in zip(several, gains, strict=True)], bool)
 
     @cached_property
     def broken(self) -> np.ndarray:

@@ -48,10 +48,11 @@ STANDARDISE = (
 def inputs(judged: Judged) -> Iterator[Sight]:
     """Inputs of a size that the first layer does not stand.
 
-    A column has a root mean square above 30 and layer 1 passes on more than 10, or a spread 300
-    times that of the median column; or no column has a spread above 0.01, nor the examples in the
-    first two layers. The output is another one of inputs that are divided by their size, or each
-    column of which is standardised: no norm follows.
+    A column has a root mean square above 30 and layer 1 passes on more than 10, or its weights get
+    no gradient at all, as where such numbers saturate it; or a column has a spread 300 times that
+    of the median column; or no column has a spread above 0.01, nor the examples in the first two
+    layers. The output is another one of inputs that are divided by their size, or each column of
+    which is standardised: no norm follows.
     """
     data = judged.data
     if data is None or data.count < FEWEST or False not in (data.scales_itself, data.levels_itself):
@@ -67,7 +68,8 @@ def _unlike_others(judged: Judged, data: Data, columns: Columns) -> Iterator[Sig
     usual, widest = np.median(spread[columns.varying]), int(np.argmax(spread))
     largest = int(np.argmax(size))
     enters, is_felt = judged.root_mean_square[:1], data.scales_itself is False
-    if is_felt and size[largest] > LARGE and (enters > np.log10(LARGE_STATE)).all():
+    is_passed_on = (enters > np.log10(LARGE_STATE)).all() or _is_saturated(judged)
+    if is_felt and size[largest] > LARGE and is_passed_on:
         values = {"how": "large", "column": largest + 1, "size": size[largest]}
         yield Sight(1, columns.name, values)
     elif data.levels_itself is False and spread[widest] > UNEVEN * usual:
@@ -75,6 +77,14 @@ def _unlike_others(judged: Judged, data: Data, columns: Columns) -> Iterator[Sig
         yield Sight(1, columns.name, values | {"times": spread[widest] / usual})
     elif is_felt and spread[widest] < SMALL and _is_small_inside(judged):
         yield Sight(1, columns.name, {"how": "small", "size": spread[widest]})
+
+
+def _is_saturated(judged: Judged) -> bool:
+    """Tell whether no weight of the first layer gets a gradient, though some above do."""
+    arrays = judged.arrays
+    first = arrays.weights & (arrays.layer == 1)
+    delta = arrays.delta[first]
+    return bool(len(delta) and np.isneginf(delta).all() and np.isfinite(arrays.delta).any())
 
 
 def _is_small_inside(judged: Judged) -> bool:
