@@ -450,8 +450,9 @@ def _is_clear(fit: _Fit, other: float, count: int) -> bool:
 def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
     """Return the best fit of a law, over its offsets; None if its constant is too large.
 
-    The error of the constant has that of the fit, its spread over offsets that fit as well, and
-    what it misses of the total beyond chance.
+    The error of the constant has that of the fit, its spread over offsets that fit as well, what it
+    misses of the total beyond chance, and by how much it is another one in the upper half of the
+    layers, where it is nearer to that of an infinite depth.
     """
     tried = []
     for offset in OFFSETS:
@@ -470,6 +471,8 @@ def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
     off = abs(total - c * of_shape)
     by_chance = (variance * free) ** 0.5
     allowed = min(max(LITTLE_OF_TOTAL * abs(total), CLEAR * by_chance), PART_OF_TOTAL * abs(total))
-    errors = (variance / (shape @ shape)) ** 0.5, np.ptp(as_well) / 2
+    upper = places >= np.median(places)
+    drift = float(shape[upper] @ flat[upper] / (shape[upper] @ shape[upper])) - c
+    errors = (variance / (shape @ shape)) ** 0.5, np.ptp(as_well) / 2, drift
     error = float(np.linalg.norm([*errors, max(off - by_chance, 0) / of_shape]))
     return _Fit(Law(word, c, error, offset), left, off <= allowed, _fades(flat, shape))
