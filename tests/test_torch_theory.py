@@ -121,6 +121,18 @@ def test_cures_have_the_theory_of_what_they_make(torch, is_structure):
         assert abs(cure.theory - cure.decades) < 0.05, cure.kind
 
 
+def test_theory_below_a_head_of_zeros_is_behind_the_same_random_numbers(torch):
+    module, _ = relu_layers(torch, 5, 1.0)
+    torch.nn.init.zeros_(module[4][1].weight)
+    xs = torch.randn(B, N)
+    flow = jaxnn.gradient_flow(module, xs, cotangent=xs, theory=True)
+    assert flow.drawn == ("4.1.weight",)
+    decades, theory = (np.asarray(v.log_delta[:4]) / np.log(10) for v in (flow, flow.theory))
+    np.testing.assert_allclose(decades - decades[-1], theory - theory[-1], atol=0.3)
+    assert decades[0] - decades[-1] < -0.2
+    assert not module[4][1].weight.any()
+
+
 def test_theory_under_autocast_is_refused(torch):
     module, _ = relu_layers(torch, 3, 1.0)
     xs = torch.randn(B, N)

@@ -41,7 +41,7 @@ from .recurrent import Recurrent, Steps
 from .restore import unchanged
 from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
 from .types import Cuts, Inputs, Loss, Module, Output, Tensor
-from .zero_heads import zero_head
+from .zero_heads import drawn, zero_head
 
 
 class Measured(NamedTuple):
@@ -59,6 +59,7 @@ class Measured(NamedTuple):
     steps: Δ at the steps of recurrent modules.
     stops: where the gradient stops, if it does.
     notes: sentences on what was chosen, and on what has no number.
+    drawn: names of weights that are zero, below which Δ is measured behind random numbers.
     """
 
     states: list[State]
@@ -73,6 +74,7 @@ class Measured(NamedTuple):
     steps: tuple[Steps, ...]
     stops: Stopped | None
     notes: tuple[str, ...]
+    drawn: tuple[str, ...] = ()
 
 
 def measured(
@@ -118,10 +120,11 @@ def measured(
     head = zero_head(first.found, first.parameters, first.layers)
     if head is None:
         return first
-    with head.drawn():
+    with drawn(parameters_of(module), head.weights):
         below = run(call)
     found = head.joined(first.found, below.found, first.layers)
-    return first._replace(found=found, steps=below.steps, notes=(*first.notes, head.note))
+    notes = (*first.notes, head.note)
+    return first._replace(found=found, steps=below.steps, drawn=head.weights, notes=notes)
 
 
 class Call(NamedTuple):

@@ -6,8 +6,7 @@ Random θ stands in for it while what lies below is measured: Δz is then a rand
 size that a head hands down. What lies above is that of zeros.
 """
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,17 +14,18 @@ import numpy as np
 
 from ..texts import listed
 from .backward_consensus import Agreed
+from .restore import holding
 
 
 class ZeroHead(NamedTuple):
     """The layer whose zero weights let nothing pass to all those below.
 
     layer: L, or L + 1 above the last cut.
-    weights: those that are zero, by name.
+    weights: the names of those that are zero.
     """
 
     layer: int
-    weights: dict[str, Any]
+    weights: tuple[str, ...]
 
     @property
     def note(self) -> str:
@@ -35,22 +35,6 @@ class ZeroHead(NamedTuple):
             f"{listed(self.weights)} {verb} zero, so that nothing passes to the layers below "
             f"before the first step: Δ there is measured behind random numbers in {place}."
         )
-
-    @contextmanager
-    def drawn(self) -> Iterator[None]:
-        """Have random numbers of variance 1/fan_in in the place of the zeros."""
-        torch = sys.modules["torch"]
-        before = {name: p.data for name, p in self.weights.items()}
-        rng = np.random.default_rng(0)
-        try:
-            for p in self.weights.values():
-                fan_in = max(p[0].numel(), 1)
-                values = rng.normal(size=tuple(p.shape)) / fan_in**0.5
-                p.data = torch.as_tensor(values, dtype=p.dtype).to(p.device)
-            yield
-        finally:
-            for name, p in self.weights.items():
-                p.data = before[name]
 
     def joined(self, above: Agreed, below: Agreed, layers: Mapping[str, set[int]]) -> Agreed:
         """Return what was measured with zeros from this layer up, and behind a draw below it.
@@ -74,6 +58,19 @@ class ZeroHead(NamedTuple):
         )
 
 
+@contextmanager
+def drawn(parameters: Mapping[str, Any], names: Iterable[str]) -> Iterator[None]:
+    """Have random numbers of variance 1/fan_in in the place of weights that are zero."""
+    rng = np.random.default_rng(0)
+    numbers: dict[str, Any] = {}
+    for name in names:
+        v = parameters[name].detach()
+        fan_in = max(v[0].numel(), 1)
+        numbers[name] = v.new_tensor(rng.normal(size=tuple(v.shape)) / fan_in**0.5)
+    with holding(parameters, numbers):
+        yield
+
+
 def zero_head(
     found: Agreed, parameters: Mapping[str, Any], layers: Mapping[str, set[int]]
 ) -> ZeroHead | None:
@@ -86,6 +83,6 @@ def zero_head(
     if layer < 2 or found.unmeasured or found.norm[1:layer].any():
         return None
     inside = {name: p for name, p in parameters.items() if layers[name] == {layer} and p.ndim > 1}
-    zero = {name: p for name, p in inside.items() if not p.any()}
+    zero = tuple(name for name, p in inside.items() if not p.any())
     learns = any(np.isfinite(found.parameters[name]) for name in zero)
     return ZeroHead(layer, zero) if learns else None

@@ -94,6 +94,7 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries
         given=Given.of(handed, of_loss, np),
         coverage=measured.coverage,
         stopped=measured.stops,
+        drawn=measured.drawn,
         broken=measured.broken,
         is_read=not recognised.failure,
         is_of_torch=True,

@@ -1,11 +1,15 @@
 """Theory beside a module of PyTorch: the flow of its wide twin, which torch runs too."""
 
+from contextlib import AbstractContextManager
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...pytorch.cuts import parameters_of
 from ...pytorch.module import Call
 from ...pytorch.twin.replicas import Twin, TwinStates
+from ...pytorch.zero_heads import drawn
 from ..record.assemble import assemble
 from ..record.flow import Flow, Parameters
 from .theory_flow import DRAWS, UNITS, averaged, replicas_for
@@ -48,12 +52,18 @@ class ModuleTwin:
     def __init__(self, call: Call, measured: Flow, units: int = UNITS) -> None:
         widths = [v.shape[-1] for v in call.module.parameters() if v.ndim > 1]
         self.replicas = replicas_for(widths, units)
-        self.measured = measured
-        self._twin = Twin(call, measured.names, self.replicas)
+        self.measured, self._parameters = measured, parameters_of(call.module)
+        with self._drawn():
+            self._twin = Twin(call, measured.names, self.replicas)
 
     def flow(self, seed: int, redrawn: int = 0) -> Flow:
         """Return the flow of a draw; of so many of the lowest layers, redrawn, of another one."""
-        return _flow_of(self._twin.draw(seed, redrawn), self.measured)
+        with self._drawn():
+            return _flow_of(self._twin.draw(seed, redrawn), self.measured)
+
+    def _drawn(self) -> AbstractContextManager[None]:
+        """Return what fills a head of zeros, as it was where the module was measured."""
+        return drawn(self._parameters, self.measured.drawn)
 
 
 def _flow_of(drawn: TwinStates, measured: Flow) -> Flow:

@@ -161,7 +161,7 @@ class Flow(InWords):
     routers: the share of each expert in what routers select, or in their weights; None likewise.
     given: sizes of what was handed over, and the loss; None of theory.
     recurrences: Δ at the steps of recurrent modules of PyTorch; None without any.
-    units: of a Network; None for others.
+    units: of a Network, and of a module of PyTorch with activations that are seen; None for others.
     theory: the flow of the network's wide twin, see `jaxnn.theory.wide`: what theory says of random
         weights of these sizes. None unless asked for.
     errors: of such a theory the standard error of each of its numbers, another Flow; else None.
@@ -176,6 +176,8 @@ class Flow(InWords):
     is_read: whether attention and routers were looked for. They were not in a module of PyTorch
         whose operations cannot be followed, such as on tensors of a class of its own. Static.
     is_of_torch: whether it is of a module of PyTorch. Static.
+    drawn: of a module of PyTorch the weights of a head that are zero: below it Δ, and theory, are
+        those behind random numbers in their place. Static.
     broken: names of parameters and buffers of a module of PyTorch that have no Δ and hold nan or
         inf, where numbers of the network are not finite; static.
     coverage: of a module of PyTorch whose layers were found automatically, the share of the
@@ -223,6 +225,7 @@ class Flow(InWords):
     coverage: Coverage | None = field(default=None, metadata={"static": True})
     stopped: Stopped | None = field(default=None, metadata={"static": True})
     is_of_torch: bool = field(default=False, metadata={"static": True})
+    drawn: tuple[str, ...] = field(default=(), metadata={"static": True})
     broken: tuple[str, ...] = field(default=(), metadata={"static": True})
     notes: tuple[str, ...] = field(default=(), metadata={"static": True})
 
