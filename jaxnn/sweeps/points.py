@@ -92,3 +92,24 @@ def shown(value: Any) -> bool | int | float | str | None:
     if value is None or isinstance(value, bool | str | numbers.Integral | numbers.Real):
         return value  # type: ignore[return-value]  # of numbers those of Python
     return str(getattr(value, "__name__", value))
+
+
+def in_words(point: Point) -> str:
+    """Return a point as arguments in a call."""
+    return ", ".join(f"{name}={shown(value)}" for name, value in point.items())
+
+
+def called(build: Callable[..., Any], point: Point) -> str:
+    """Return the call of a function at a point, for messages."""
+    return f"{getattr(build, '__name__', 'build')}({in_words(point)})"
+
+
+def check_build(build: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what can be called.
+
+    Raises:
+        TypeError: something else.
+    """
+    if not callable(build):
+        raise TypeError(f"build: expected a function that builds a network, got {told(build)}")
+    return build

@@ -3,18 +3,15 @@
 `axes -> points -> build(**point) -> jaxnn.diagnose -> rows, words, chart`
 """
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
-from ..progress import live
 from ..returned import diagnosis_of
-from ..texts import told
 from .frame import Measured, Sweep
 from .plain import plain
-from .points import SEED, Axes, Point, points_of, shown
-
-log = logging.getLogger("jaxnn.sweep")
+from .points import SEED, Axes, Point, called, check_build, points_of
+from .walk import walk
 
 
 def sweep(
@@ -58,37 +55,19 @@ def sweep(
         >>> [(row["activation"], row["word"]) for row in found]
         [('sigmoid', 'vanishing'), ('relu', 'steady')]
     """
-    build = plain if build is None else build
-    if not callable(build):
-        raise TypeError(f"build: expected a function that builds a network, got {told(build)}")
+    build = plain if build is None else check_build(build)
     points = points_of(build, axes, paired, seed)
-    measured: list[Measured] = []
-    with live():
-        try:
-            for number, point in enumerate(points, 1):
-                log.info("network %d of %d: %s", number, len(points), _words(point))
-                measured.append(_measured(build, point, theory, measured))
-        except KeyboardInterrupt:
-            if not measured:
-                raise
+    measured = walk(points, partial(_measured, build, theory), _failed)
     return Sweep(tuple(measured), len(points) - len(measured))
 
 
-def _measured(
-    build: Callable[..., Any], point: Point, theory: bool, before: Sequence[Measured]
-) -> Measured:
-    """Measure one network; what fails after others were measured has a reason instead."""
-    target = f"{getattr(build, '__name__', 'build')}({_words(point)})"
-    seed = point.get(SEED, 0)
-    try:
-        found = diagnosis_of(build(**point), target, "all", int(seed), theory=theory)
-    except (ValueError, TypeError, ArithmeticError, MemoryError) as mistake:
-        if not before:
-            raise
-        return Measured(point, None, reason=str(mistake) or type(mistake).__name__)
+def _measured(build: Callable[..., Any], theory: bool, point: Point) -> Measured:
+    """Measure one network."""
+    seed = int(point.get(SEED, 0))
+    found = diagnosis_of(build(**point), called(build, point), "all", seed, theory=theory)
     of = found.verdict
     return Measured(point, found.flow, of.word, of.decades, of.standard_error, of.total)
 
 
-def _words(point: Point) -> str:
-    return ", ".join(f"{name}={shown(value)}" for name, value in point.items())
+def _failed(point: Point, reason: str) -> Measured:
+    return Measured(point, None, reason=reason)

@@ -16,14 +16,14 @@ that of the positions of an example around their mean.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ...arrays.compiled import compiled
 from ...arrays.rows import is_float
@@ -118,11 +118,45 @@ def correlation_length(
 
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
     """
+    return length_of(pairs_of_twins("a correlation length", model, xs, each, cuts, key))
+
+
+class Pairs(NamedTuple):
+    """Pairs of twins whose draws are the same ones above the lower third of the layers.
+
+    log_delta: ln ‖Δ[l]‖ of both twins of each pair.
+    log_mean_square: of their states.
+    log_spread: of their examples.
+    log_spread_within: of the positions of an example.
+    eps: of the dtype that they were computed in.
+    layers: the first and the last above the lower third, without the top, counted from 1.
+    """
+
+    log_delta: Float[np.ndarray, "D 2 L"]
+    log_mean_square: Float[np.ndarray, "D 2 L"]
+    log_spread: Float[np.ndarray, "D 2 L"]
+    log_spread_within: Float[np.ndarray, "D 2 L"]
+    eps: float
+    layers: tuple[int, int]
+
+
+def pairs_of_twins(
+    what: str, model: Model, xs: PyTree, each: str = "batch", cuts: Cuts = None, key: Any = None
+) -> Pairs:
+    """Return flows of pairs of twins.
+
+    Args:
+        what: is looked for, for messages.
+        model: as for `correlation_length`, like the others.
+
+    Raises:
+        TypeError, ValueError: as `correlation_length`.
+    """
     if is_of_torch(model):
         return _of_module(TorchModel(model, xs, each, cuts, key))
     net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
-    check_untraced("a correlation length", params, xs)
+    check_untraced(what, params, xs)
     if isinstance(net, Network):
         layers = check_params(net, params)
         xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
@@ -132,19 +166,26 @@ def correlation_length(
     key = jax.random.key(0) if key is None else key
     floats = filter(is_float, jax.tree.leaves(params))
     eps = max(float(jnp.finfo(v.dtype).eps) for v in floats)  # type: ignore[no-untyped-call]
-    paths = _paths(twin, params, xs, jax.random.split(key, DRAWS), first)
-    return _of_paths(paths, eps, (first, last))
+    flows = _flows(twin, params, xs, jax.random.split(key, DRAWS), first)
+    return _pairs(flows, eps, (first, last))
 
 
-def _of_module(model: TorchModel) -> CorrelationLength:
+def _of_module(model: TorchModel) -> Pairs:
     flow = model.flow
     first, last = _compared(flow.names)
     twin = model.twin(UNITS)
     pairs = [[twin.flow(seed, redrawn) for redrawn in (0, first)] for seed in range(DRAWS)]
-    of_examples = np.array([[drawn.log_spread for drawn in pair] for pair in pairs])
-    of_tokens = np.array([[drawn.log_spread_within for drawn in pair] for pair in pairs])
+    flows = [
+        np.array([[getattr(drawn, name) for drawn in pair] for pair in pairs])
+        for name in Pairs._fields[:4]
+    ]
     eps = float(jnp.finfo(flow.dtype).eps)  # type: ignore[no-untyped-call]
-    return _of_paths((of_examples, of_tokens), eps, (first, last))
+    return _pairs(flows, eps, (first, last))
+
+
+def _pairs(flows: Sequence[ArrayLike], eps: float, layers: tuple[int, int]) -> Pairs:
+    delta, mean_square, spread, within = (np.asarray(v, np.float64) for v in flows)
+    return Pairs(delta, mean_square, spread, within, eps, layers)
 
 
 def _compared(names: Sequence[str]) -> tuple[int, int]:
@@ -154,31 +195,27 @@ def _compared(names: Sequence[str]) -> tuple[int, int]:
     return len(names) // 3 + 1, len(names) - 1
 
 
-def _of_paths(
-    paths: tuple[ArrayLike, ArrayLike], eps: float, layers: tuple[int, int]
-) -> CorrelationLength:
-    """Return the lengths, given ln of spreads of pairs of twins, (D, 2, L)."""
-    first, last = layers
+def length_of(pairs: Pairs) -> CorrelationLength:
+    """Return the correlation lengths that pairs of twins show."""
+    first, last = pairs.layers
     of_examples, of_tokens = (
-        _length(np.exp(2 * np.asarray(v, np.float64))[..., first - 1 : last], eps) for v in paths
+        _length(np.exp(2 * log[..., first - 1 : last]), pairs.eps)
+        for log in (pairs.log_spread, pairs.log_spread_within)
     )
-    return CorrelationLength(*of_examples, *of_tokens, layers)
+    return CorrelationLength(*of_examples, *of_tokens, pairs.layers)
 
 
 @compiled
-def _paths(twin: Wide, params: Any, xs: Any, keys: Array, apart: int) -> tuple[Array, Array]:
-    """Return ln of the spread of examples, and of positions, of two twins for each key, (D, 2, L).
-
-    The draws of the two are the same ones above so many layers.
-    """
+def _flows(twin: Wide, params: Any, xs: Any, keys: Array, apart: int) -> tuple[Array, ...]:
+    """Return the first four fields of `Pairs`, of two twins for each key."""
     loss_key = jax.random.fold_in(keys[0], 1)
 
-    def of(key: Array, apart: Array) -> tuple[Any, Any]:
+    def of(key: Array, apart: Array) -> tuple[Any, ...]:
         drawn = twin.with_key(params, key, apart)
         flow = chain_flow(twin, drawn, xs, loss_key, None, random_loss, OPTIONS)
-        return flow.log_spread, flow.log_spread_within
+        return tuple(getattr(flow, name) for name in Pairs._fields[:4])
 
-    of_draws: tuple[Array, Array] = lax.map(
+    of_draws: tuple[Array, ...] = lax.map(
         lambda key: lax.map(partial(of, key), jnp.array([0, apart], jnp.int32)), keys
     )
     return of_draws

@@ -1,0 +1,249 @@
+"""Phase diagrams: what random networks of a build do, over a grid of two of its scales.
+
+    axes -> points -> build(**point) -> pairs of its wide twin -> rows, critical line, map
+
+    rate     log10(‖Δ[a]‖ / ‖Δ[b]‖) / (b - a)             ½ log10 χ(q*) of dense layers
+    ξ        |δ[l]| ~ e^(-l/ξ)                            of `theory.correlation_length`
+    q        mean square of the state below the last      q* of dense layers
+
+a and b are the first and the last layer of the upper two thirds, without the last layer. Where the
+rate is 0 lies the critical line: between order, where gradients vanish, and chaos, where they
+explode. It is found by linear interpolation: the finer the grid, the finer the line.
+
+Sources: Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ..flow.theory.correlation import length_of, pairs_of_twins
+from ..flow.view.chart import with_picture
+from ..flow.view.table import LN10
+from ..returned import arguments
+from ..texts import clean, cleaned, counted, listed, told
+from .frame import Row, Rows
+from .phase_chart import phase_chart
+from .points import SEED, Point, called, check_build, points_of, shown, values_of
+from .walk import walk
+
+WHAT = "a phase diagram"
+OF_THE_TWIN = ("model", "xs", "each", "cuts")
+
+
+class Measured(NamedTuple):
+    """A point of a phase diagram, with its numbers or the reason why there are none."""
+
+    point: Point
+    rate: float = math.nan
+    rate_error: float = math.nan
+    correlation_length: float = math.nan
+    correlation_length_error: float = math.nan
+    log10_q: float = math.nan
+    reason: str = ""
+
+
+class Crossing(NamedTuple):
+    """A point of the critical line.
+
+    at: the value of the second axis.
+    value: the value of the first axis at which the rate is 0, by linear interpolation.
+    low, high: the values of the grid that it lies between.
+    """
+
+    at: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, repr=False)
+class PhaseDiagram(Rows):
+    """The rows of a phase diagram; `print` it for a line a value of its second axis.
+
+    `pandas.DataFrame(diagram)` and `polars.DataFrame(diagram)` take it as it is. Each point has a
+    row with the values of the axes and
+
+        rate, rate_error                        what a layer does to ‖Δ‖, in decades to the input
+        correlation_length, …_error             of the examples, in layers; inf if nothing is lost
+        log10_q                                 of the mean square of the last state but one
+        reason                                  why there are no numbers, which are nan then
+
+    axes: the names of the two axes, and their values in order.
+    measured: the points.
+    left: the number of points that were not measured, since it was stopped.
+    """
+
+    axes: dict[str, tuple[float, ...]]
+    measured: tuple[Measured, ...]
+    left: int = 0
+
+    @cached_property
+    def _rows(self) -> list[Row]:
+        return cleaned([_row(m) for m in self.measured])
+
+    def grid(self, column: str) -> np.ndarray:
+        """Return the numbers of a column, a row for each value of the second axis; nan if none."""
+        first, second = self.axes
+        numbers = {(row[second], row[first]): row[column] for row in self._rows}
+        rows, columns = self.axes[second], self.axes[first]
+        return np.array([[numbers.get((y, x), math.nan) for x in columns] for y in rows])
+
+    @cached_property
+    def critical(self) -> tuple[Crossing, ...]:
+        """The critical line, where it crosses the rows of the grid."""
+        xs, ys = self.axes.values()
+        found = []
+        for y, rates in zip(ys, self.grid("rate"), strict=True):
+            for (low, r), (high, s) in pairwise(zip(xs, rates.tolist(), strict=True)):
+                if (r < 0 <= s) or (s < 0 <= r):
+                    found.append(Crossing(y, low + (high - low) * r / (r - s), low, high))
+        return tuple(found)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """A line for each value of the second axis, and what is missing."""
+        first, second = self.axes
+        said = []
+        for at, rates in zip(self.axes[second], self.grid("rate"), strict=True):
+            values = [
+                f"{c.value:.3g} (between {c.low:g} and {c.high:g})"
+                for c in self.critical
+                if c.at == at
+            ]
+            what = f"critical at {first} {listed(values)}" if values else _one_phase(rates)
+            said.append(clean(f"{second} {at:g}: {what}."))
+        if self.left:
+            said.append(f"Stopped: {counted(self.left, 'point')} not measured.")
+        return tuple(said)
+
+    def __repr__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        return with_picture(self.sentences, self.chart)
+
+    def chart(self, column: str = "rate") -> Any:
+        """Draw a column as a map over the two axes, with the critical line.
+
+        Args:
+            column: "rate", "correlation_length" or "log10_q".
+
+        Returns:
+            An Altair chart, as of `jaxnn.chart`.
+
+        Raises:
+            ValueError: no such column.
+            ImportError: Altair is not installed.
+        """
+        columns = [name for name in Measured._fields[1:-1] if not name.endswith("error")]
+        if column not in columns:
+            raise ValueError(f"column: expected one of {listed(columns)}, got {column!r}")
+        return phase_chart(self.axes, self.grid(column), self.grid("rate"), column)
+
+
+def _row(measured: Measured) -> Row:
+    point, *numbers = measured
+    values = {name: shown(value) for name, value in point.items()}
+    return values | dict(zip(Measured._fields[1:], numbers, strict=True))
+
+
+def _one_phase(rates: np.ndarray) -> str:
+    known = rates[np.isfinite(rates)]
+    if not len(known):
+        return "not measured"
+    return "gradients explode throughout" if known.min() > 0 else "gradients vanish throughout"
+
+
+def phase(
+    build: Callable[..., Any], *, seed: int = 0, **axes: Sequence[float] | float
+) -> PhaseDiagram:
+    """Return the phases of random networks over a grid of two scales: order, chaos, criticality.
+
+    Theory of any network: at each point the wide twin of what `build` returns is measured, so the
+    numbers are those of random weights of these sizes, at infinite width. A network should be
+    several times as deep as what is measured near the ends takes to settle; a rate or a length far
+    above its depth is that of this depth.
+
+    Args:
+        build: returns what `jaxnn.diagnose` takes, as for `jaxnn.sweep`; a loss is not used, and at
+            least six layers are needed.
+        seed: the value of its argument `seed`, if it has one.
+        axes: two of its arguments with several numbers each, such as sigma_w and sigma_b, and
+            others with one value.
+
+    Returns:
+        PhaseDiagram: a row for each point, which `pandas.DataFrame` and `polars.DataFrame` take;
+        `print` it, or see `.critical` and `.chart()`. Ctrl-C ends it with what was measured.
+
+    Raises:
+        ValueError: other than two axes, one sentence on an axis, or on the first network. What
+            fails later has a row with its reason.
+        TypeError: a `build` that cannot be called.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxnn
+        >>> draws = jax.random.normal(jax.random.key(0), (8, 2, 16, 16)) / 4
+        >>> xs = jax.random.normal(jax.random.key(1), (4, 16))
+        >>> def layer(params, z):
+        ...     return jnp.tanh(z) @ params["w"] + params["b"]
+        >>> def build(sigma_w, sigma_b):
+        ...     return [
+        ...         (layer, {"w": sigma_w * w, "b": sigma_b * 4 * b[0]}) for w, b in draws
+        ...     ], xs
+        >>> diagram = jaxnn.theory.phase(build, sigma_w=(0.7, 2.5), sigma_b=(0.1, 0.3))
+        >>> [row["rate"] > 0 for row in diagram]
+        [False, False, True, True]
+        >>> [c.at for c in diagram.critical]
+        [0.1, 0.3]
+    """
+    check_build(build)
+    values = {name: values_of(name, given) for name, given in axes.items()}
+    several = {name: tuple(sorted(given)) for name, given in values.items() if len(given) > 1}
+    if len(several) != 2:
+        raise ValueError(
+            "axes: expected two arguments of build with several numbers each, such as "
+            f"sigma_w=(0.5, 1.0, 1.5), sigma_b=(0.0, 0.3), got {listed(several) or 'none'}"
+        )
+    for name, given in several.items():
+        if not np.issubdtype(np.array(given).dtype, np.number) or not np.isfinite(given).all():
+            raise ValueError(f"{name}: expected finite numbers, got {told(given)}")
+    has_seed = SEED in inspect.signature(build).parameters and SEED not in axes
+    points = points_of(build, values | several, None, seed if has_seed else None)
+    measured = walk(points, partial(_measured, build), _failed)
+    return PhaseDiagram(several, tuple(measured), len(points) - len(measured))
+
+
+def _measured(build: Callable[..., Any], point: Point) -> Measured:
+    target = called(build, point)
+    given = arguments(build(**point), target)
+    if not given:
+        raise ValueError(f"{target}: expected it to return a network, got a jaxnn.Diagnosis")
+    pairs = pairs_of_twins(WHAT, **{k: v for k, v in given.items() if k in OF_THE_TWIN})
+    first, last = (layer - 1 for layer in pairs.layers)
+    delta, length = pairs.log_delta[:, 0], length_of(pairs)  # second twins repeat upper draws
+    lost, span = delta[:, first] - delta[:, last], (last - first) * LN10
+    return Measured(
+        point,
+        _log_mean(2 * lost) / 2 / span,
+        float(np.std(lost, ddof=1)) / len(lost) ** 0.5 / span,
+        length.examples,
+        float(length.examples_error),
+        _log_mean(pairs.log_mean_square[:, 0, last]) / LN10,
+    )
+
+
+def _log_mean(logs: Float[np.ndarray, " D"]) -> float:
+    """Return ln of the mean of what these are the logarithms of: theory averages squares."""
+    return float(np.logaddexp.reduce(logs)) - math.log(len(logs))
+
+
+def _failed(point: Point, reason: str) -> Measured:
+    return Measured(point, reason=reason)
