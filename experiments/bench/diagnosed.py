@@ -1,4 +1,4 @@
-"""A diagnosis of a small network, as somebody calls it who has just written that."""
+"""A diagnosis of a small network, as somebody calls and reads it who has just written that."""
 
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ def workload(network: str, **sizes: int) -> Workload:
 
     def run() -> str:
         factor = 1 + next(factors) / 1000
-        found = diagnosis(jax.tree.map(lambda v: np.asarray(v) * np.float32(factor), net.params))
-        return str(found.flow.log_delta)
+        return str(
+            diagnosis(jax.tree.map(lambda v: np.asarray(v) * np.float32(factor), net.params))
+        )
 
     def numbers(_: Path) -> list[float]:
         return [float(diagnosis(net.params).flow.log_delta_input)]

@@ -351,6 +351,8 @@ def watches(quick: bool, sizes: Sizes) -> tuple[Row, ...]:
                 for title in networks
                 for of in (("every 100 steps", 1.02, many, many), ("every step", 2.35, few, 1))
             )),
+        Row("watch-first", "the first steps of a watched training", "the same without a watch",
+            "first", tuple(case(title, "compiled anew", 2.5, few, few) for title in networks)),
     )  # fmt: skip
 
 

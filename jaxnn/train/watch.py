@@ -15,9 +15,9 @@ compile. There NumPy must need no JAX, whose next program would wait for this on
 
 In the steps between, two numbers leave the device: the loss, if it is handed over, and the size of
 the update. A watch returns nothing that a `scan` could carry, so it has no place on the device to
-gather them in. JAX starts a program that can call back by way of Python, half a millisecond of a
-CPU; a callback takes another one, and the rules that look at the loss half of one. Little beside a
-step that is worth watching; a step without `value=` calls back only when it is measured.
+gather them in. On a CPU a callback takes half a millisecond, and the rules that look at the loss as
+much again; a step without `value=` calls back only when it is measured. JAX starts a program that
+can call back by way of Python, 30 µs for each array that goes in: of a scan over steps once.
 """
 
 import math
