@@ -351,20 +351,21 @@ CASES = {
     ),
     "an LSTM that forgets": Case(
         "time",
-        a_flow(recurrences=through_time(-4.0, -3.0, -2.0, -1.0, 0.0)),
-        "Through time the gradient falls inside lstm, by 1 decades a step, 4 over its 5 steps.",
+        a_flow(time=through_time(-4.0, -3.0, -2.0, -1.0, 0.0)),
+        "Through time the gradient falls inside lstm, -1 decades a step, -4 over its 5 steps: the "
+        "first gets 10^-4 of what the last gets.",
         advises="Open the gates that keep its state: set bias_hh_l0[8:16], and that of any further "
         "layers and directions, to ln 5 = 1.61.",
-        healthy=a_flow(recurrences=through_time(-0.4, -0.3, -0.2, -0.1, 0.0)),
+        healthy=a_flow(time=through_time(-0.4, -0.3, -0.2, -0.1, 0.0)),
         path="lstm.weight_hh_l0",
     ),
     "an RNN that explodes from a step on": Case(
         "time",
-        a_flow(recurrences=through_time(3.0, 2.0, 1.0, 0.0, NONE)),
-        "Through time the gradient grows inside lstm, by 1 decades a step, 3 from step 4 to step 1 "
-        "of 5.",
+        a_flow(time=through_time(3.0, 2.0, 1.0, 0.0, NONE)),
+        "Through time the gradient grows inside lstm, +1 decades a step, +3 over steps 4 to 1 of "
+        "5: step 1 gets 10^3 of what step 4 gets.",
         advises="Clip the gradient, or draw the recurrent weights smaller.",
-        healthy=a_flow(recurrences=through_time(0.0, NONE, NONE, NONE, NONE)),
+        healthy=a_flow(time=through_time(0.0, NONE, NONE, NONE, NONE)),
         path="lstm.weight_hh_l0",
     ),
     "an output that is not used": Case(
@@ -1283,7 +1284,7 @@ def test_what_makes_less_than_a_thousand_is_usual():
     """A rate over the layers, and one through time, which has no advice then."""
     for rule, of in (
         ("rate", lambda total: a_flow(decades={i: total * (6 - i) / 5 for i in LAYERS})),
-        ("time", lambda total: a_flow(recurrences=through_time(*np.linspace(total, 0, 5)))),
+        ("time", lambda total: a_flow(time=through_time(*np.linspace(total, 0, 5)))),
     ):
         for total, usual in ((-2.5, True), (-3.5, False)):
             (found,) = (f for f in jaxnn.verdict(of(total)).findings if f.rule == rule)

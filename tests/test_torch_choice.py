@@ -265,10 +265,13 @@ def test_time_inside_a_module_is_the_first_finding(torch, case):
     mean_square(module(x), None).backward()
     handle.remove()
     steps = entering[0].grad.norm(dim=(0, 2)).log()
-    np.testing.assert_allclose(flow.recurrences.log_delta, steps, rtol=1e-4)
+    np.testing.assert_allclose(flow.time.log_delta, steps, rtol=1e-4)
     assert (verdict.findings[0].rule, verdict.well) == ("time", False)
     change = verdict.findings[0].values["change"]
     assert (change.module, change.word) == ("inner", "vanishing")
+    assert (verdict.word, verdict.inside, verdict.step) == ("vanishing", "inner", True)
+    assert verdict.decades == change.rate == pytest.approx(change.total / (verdict.layers - 1))
+    assert verdict.rate_text == verdict.findings[0].text
     if change.gates:
         start, stop = change.gates
         with torch.no_grad():
@@ -283,7 +286,7 @@ def test_time_inside_a_module_is_the_first_finding(torch, case):
 def test_time_that_is_read_at_every_step_and_packed_sequences(torch):
     x = torch.randn(B, 4 * STEPS, N)
     flow, verdict = judged(recurrent(torch, "LSTM", "all", **FIRST), x)
-    assert np.ptp(flow.recurrences.log_delta) < 2.5
+    assert np.ptp(flow.time.log_delta) < 2.5
     assert verdict.findings[0].rule == "rate"
 
     def call(self, x):
@@ -297,8 +300,8 @@ def test_time_that_is_read_at_every_step_and_packed_sequences(torch):
     (of_x,) = torch.autograd.grad(mean_square(module(x), None), x)
     flow, _ = judged(module, x.detach())
     expected = of_x.norm(dim=(0, 2)).log()
-    np.testing.assert_allclose(flow.recurrences.log_delta, expected, rtol=1e-4)
-    assert flow.recurrences.of(0).names == ("inner",)
+    np.testing.assert_allclose(flow.time.log_delta, expected, rtol=1e-4)
+    assert flow.time.of(0).names == ("inner",)
 
 
 def packed(torch, inner, x, lengths):
@@ -372,7 +375,7 @@ def test_time_beyond_the_range_is_that_of_float64(torch, case):
     axis = 1 if inner.batch_first else 0
     steps = np.array([v for of_call in entering for v in by_step(axis, *of_call)])
     assert steps.min() < -100
-    np.testing.assert_allclose(flow.recurrences.log_delta, steps, rtol=1e-4)
+    np.testing.assert_allclose(flow.time.log_delta, steps, rtol=1e-4)
     assert verdict.findings[0].values["change"].word == "vanishing"
 
 

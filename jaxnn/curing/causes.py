@@ -405,7 +405,7 @@ def recurrent(patient: Patient) -> Iterator[Sight]:
 
     def rate(gain: float) -> float:
         flow = patient.measured(patient.with_arrays(with_gain(gain)))
-        return np.nan if flow is None else decades_a_step(flow.recurrences, inside.module)
+        return np.nan if flow is None else decades_a_step(flow.time, inside.module)
 
     gain = search.root(rate) if drawn else None
     if gain is not None:

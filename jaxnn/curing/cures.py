@@ -400,9 +400,8 @@ def _may_change(patient: Patient) -> bool:
     """Tell whether changes of many layers are tried: what is ill, or makes all states alike."""
     if patient.verdict.broken:
         return False
-    return patient.verdict.can_be_cured or any(
-        found.rule in ALIKE for found in patient.verdict.findings
-    )
+    of_layers = patient.verdict.can_be_cured and patient.verdict.inside is None
+    return of_layers or any(found.rule in ALIKE for found in patient.verdict.findings)
 
 
 def _tried(patient: Patient, found: Found, theory: bool) -> Cure:

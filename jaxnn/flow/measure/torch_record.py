@@ -90,7 +90,7 @@ def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries
         else None,
         unmeasured=found.unmeasured,
         positions=_positions(found, values, records, dtype),
-        recurrences=_recurrences(measured.steps, dtype),
+        time=_recurrences(measured.steps, dtype),
         given=Given.of(handed, of_loss, np),
         coverage=measured.coverage,
         stopped=measured.stops,

@@ -160,7 +160,8 @@ class Flow(InWords):
         two products of states, that is recognised in the program of a layer; None without any.
     routers: the share of each expert in what routers select, or in their weights; None likewise.
     given: sizes of what was handed over, and the loss; None of theory.
-    recurrences: Δ at the steps of recurrent modules of PyTorch; None without any.
+    time: Δ at the steps of recurrent modules of PyTorch; None without any, and where the steps are
+        layers.
     units: of a Network, and of a module of PyTorch with activations that are seen; None for others.
     theory: the flow of the network's wide twin, see `jaxnn.theory.wide`: what theory says of random
         weights of these sizes. None unless asked for.
@@ -213,7 +214,7 @@ class Flow(InWords):
     attention: AttentionHeads | None = None
     routers: Routers | None = None
     given: Given | None = None
-    recurrences: Recurrences | None = None
+    time: Recurrences | None = None
     units: Units | None = None
     theory: "Flow | None" = None
     errors: "Flow | None" = None

@@ -22,9 +22,9 @@ from .arrays import STARVED
 from .judged import Judged
 from .network_advice import DRAW_AGAIN, MANY_DEAD, MANY_SATURATED
 from .rate_text import rate_text
-from .rates import MOST_ONCE, STANDS_OUT, Change
+from .rates import STANDS_OUT, Change
 from .theory_departure import cause_of_departure, gradient_departure, signal_departure
-from .through_time import TimeChange, largest_change
+from .through_time import TimeChange
 
 # Ranks; the end of a network, its data and its parameters are seen in the evidence.
 BROKEN, END, DATA, PARAMETERS, UNSEEN, CUT, RATE, LAYERS, STATES, ARRAYS, LAST = range(11)
@@ -227,7 +227,7 @@ def cuts(judged: Judged) -> Iterator[Sight]:
     tables not counted, and less than half of the products.
     """
     flow, coverage = judged.flow, judged.flow.coverage
-    measured = () if flow.recurrences is None else flow.recurrences.names
+    measured = () if flow.time is None else flow.time.names
     told = 0.0 if flow.stopped is None else flow.stopped.share
     if coverage is None or coverage.outside in measured:
         return
@@ -235,20 +235,24 @@ def cuts(judged: Judged) -> Iterator[Sight]:
         yield Sight(values=coverage._asdict())
 
 
-def _through_time(change: TimeChange, **_: object) -> str:
+def time_text(change: TimeChange, **_: object) -> str:
+    """Return the sentence on a change through time."""
     falls = "falls" if change.word == "vanishing" else "grows"
-    early, late, steps = change.early, change.late, change.steps
-    over = f"over its {steps} steps"
-    if (early, late) != (0, steps - 1):
-        over = f"from step {late + 1} to step {early + 1} of {steps}"
+    (early, late), steps = (change.early + 1, change.late + 1), change.steps
+    over, first, last = f"its {steps} steps", "the first", "the last"
+    if (early, late) != (1, steps):
+        over, first, last = f"steps {late} to {early} of {steps}", f"step {early}", f"step {late}"
+    gets = f"10^{change.total:.0f} of" if change.ill else f"{10**change.total:.2g} of"
+    error = f" ± {change.error:.1g}" if change.error > 0 else ""
     return (
-        f"Through time the gradient {falls} inside {clean(change.module)}, by "
-        f"{abs(change.rate):.2g} decades a step, {abs(change.total):.3g} {over}."
+        f"Through time the gradient {falls} inside {clean(change.module) or 'the module'}, "
+        f"{change.rate:+.3g}{error} decades a step, {change.total:+.3g} over {over}: {first} gets "
+        f"{gets} what {last} gets."
     )
 
 
-def _gates_to_open(change: TimeChange, is_ill: bool, **_: object) -> str:
-    if not is_ill:
+def _gates_to_open(change: TimeChange, **_: object) -> str:
+    if not change.ill:
         return ""
     if change.word == "exploding":
         return "Clip the gradient, or draw the recurrent weights smaller."
@@ -263,7 +267,7 @@ def _gates_to_open(change: TimeChange, is_ill: bool, **_: object) -> str:
 
 @FINDINGS.rule(
     "time",
-    _through_time,
+    time_text,
     advises=_gates_to_open,
     rank=UNSEEN,
     healthy=True,
@@ -272,15 +276,14 @@ def time(judged: Judged) -> Iterator[Sight]:
     """A gradient that falls or grows through time.
 
     Inside `nn.LSTM`, `nn.GRU` or `nn.RNN` Δ of what enters changes by more than a factor of ten
-    over the steps, with a rate beyond three standard errors. The word and the rate remain those of
-    the layers. A network that is read at every step has a gradient at each of them, whatever its
-    memory loses. Less than a thousand is usual: what the first step holds is still learnt.
+    over the steps, with a rate beyond three standard errors. A network that is read at every step
+    has a gradient at each of them, whatever its memory loses. Less than a thousand is usual: what
+    the first step holds is still learnt. From a thousand on, if that is more than the layers make,
+    its word and its rate are those of the verdict.
     """
-    change = largest_change(judged.flow.recurrences)
-    if change is not None:
-        is_ill = abs(change.total) >= MOST_ONCE
-        path = f"{change.module}.weight_hh_l0".lstrip(".")
-        yield Sight(path=path, values={"change": change, "is_ill": is_ill})
+    if judged.time is not None:
+        path = f"{judged.time.module}.weight_hh_l0".lstrip(".")
+        yield Sight(path=path, values={"change": judged.time, "is_ill": judged.time.ill})
 
 
 # Cut: Δ is exactly zero
@@ -845,7 +848,7 @@ def lone_position(judged: Judged) -> Iterator[Sight]:
     hold reaches the loss. `flow.record.positions` has Δ at each position of each layer.
     """
     record, layer = judged.flow.positions, _with_positions(judged)[:1]
-    if record is None or not layer or judged.flow.recurrences is not None:
+    if record is None or not layer or judged.flow.time is not None:
         return  # the last step of a recurrence knows the others
     log_delta = np.asarray(record.of(layer[0]).log_delta, np.float64)
     *_, second, largest = np.sort(log_delta)  # nan comes last

@@ -33,6 +33,7 @@ from ..record.given import Broken
 from .arrays import Arrays
 from .network_advice import NetworkAdvice
 from .rates import LN10, Rate, are_alike, kinds_of, rate_of, repeated
+from .through_time import TimeChange, largest_change
 
 OFFSET_SPREAD, OFFSET_NEAR = 0.5, 1.5  # of a state that is little but a bias; and times its size
 POOLED = 0.01  # of the signal: what positions differ by before a pool
@@ -88,6 +89,11 @@ class Judged:
     def label(self, layer: int) -> str:
         """Return a layer in words."""
         return label(layer, self.names)
+
+    @cached_property
+    def time(self) -> TimeChange | None:
+        """The largest change of Δ through the steps of a recurrent module."""
+        return largest_change(self.flow.time)
 
     @cached_property
     def arrays(self) -> Arrays:

@@ -1,11 +1,12 @@
 """Change of Δ over the steps of a recurrent module, which the rate of the layers does not see."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..record.recurrences import Recurrences
-from .rates import LN10, mean_and_error, word_of
+from .rates import LN10, MOST_ONCE, Rate, mean_and_error, word_of
 
 FEWEST = 3  # steps that a rate through time is told from
 
@@ -15,7 +16,7 @@ class TimeChange(NamedTuple):
 
     module: its name.
     word: vanishing, exploding, or what else a verdict may say.
-    rate, total: in decades a step, and over all of them.
+    rate, error, total: in decades a step, with its standard error, and over all of them.
     late, early: the steps from and to which it is, counted from 0.
     steps: of the call.
     gates: the entries of its biases for the gates that keep its state; None without any.
@@ -24,11 +25,34 @@ class TimeChange(NamedTuple):
     module: str
     word: str
     rate: float
+    error: float
     total: float
     late: int
     early: int
     steps: int
     gates: tuple[int, int] | None
+
+    @property
+    def ill(self) -> bool:
+        """True if it makes a thousand: what the first step holds is then hardly learnt."""
+        return abs(self.total) >= MOST_ONCE
+
+    def over(self, rate: Rate) -> Rate:
+        """Return its rate instead of that of the layers, if it is ill, and more than theirs."""
+        if not self.ill or abs(self.total) <= abs(rate.total):
+            return rate
+        return replace(
+            rate,
+            word=self.word,
+            decades=self.rate,
+            error=self.error,
+            total=self.total,
+            repeated=self.total,
+            law=None,
+            layers=abs(self.late - self.early) + 1,
+            outliers=(),
+            others=(),
+        )
 
 
 def largest_change(recurrences: Recurrences | None) -> TimeChange | None:
@@ -69,4 +93,4 @@ def _change(call: Recurrences) -> TimeChange | None:
     rate, error = mean_and_error(factors, np.zeros(len(factors)))
     total = float(log[early] - log[late])
     word = word_of(rate, total, error)
-    return TimeChange(call.names[0], word, rate, total, late, early, len(log), call.gates[0])
+    return TimeChange(call.names[0], word, rate, error, total, late, early, len(log), call.gates[0])

@@ -15,7 +15,7 @@ from ...texts import label
 from ..formats.ranges import FORMATS
 from ..record.flow import Flow
 from ..view.table import assert_one, findings_as_html
-from .findings import FINDINGS, is_usual
+from .findings import FINDINGS, is_usual, time_text
 from .judged import Judged
 from .network_advice import NetworkAdvice, Remedy
 from .rate_text import rate_text
@@ -41,8 +41,9 @@ class Verdict:
         number, of the others.
     repeated: those of the layers that the rate is over, `outliers` too.
     law: a power law or a stretched exponential of depth, with its constant and error; else None.
-    layers: the number of layers that the rate is over.
+    layers: the number of layers, or of steps, that the rate is over.
     step: whether they share their parameters, as the steps of a recurrent network.
+    inside: the recurrent module of PyTorch whose steps the rate is over; None if it is of layers.
     names: of all layers.
     outliers: the layers that stand out from those, at most two, and by how many decades each
         changes the gradient, from what it returns to what goes into it.
@@ -79,6 +80,7 @@ class Verdict:
     law: Law | None
     layers: int
     step: bool
+    inside: str | None
     names: tuple[str, ...]
     outliers: tuple[Change, ...]
     others: tuple[Change, ...]
@@ -187,7 +189,9 @@ def verdict(
         if name not in FORMATS:
             raise ValueError(f"formats: expected some of {', '.join(FORMATS)}, got {name!r}")
     judged = Judged(flow, formats, evidence)
-    rate = judged.rate
+    change = judged.time
+    rate = judged.rate if change is None else change.over(judged.rate)
+    through = change if rate is not judged.rate else None
     return Verdict(
         word=rate.word,
         decades=rate.decades,
@@ -196,7 +200,8 @@ def verdict(
         repeated=rate.repeated,
         law=rate.law,
         layers=rate.layers,
-        step=flow.parameters.tied,
+        step=flow.parameters.tied or through is not None,
+        inside=None if through is None else through.module,
         names=judged.names,
         outliers=rate.outliers,
         others=rate.others,
@@ -209,7 +214,7 @@ def verdict(
         out=judged.out,
         broken=judged.broken,
         ill=rate.ill,
-        rate_text=rate_text(judged),
+        rate_text=time_text(through) if through else rate_text(judged),
         findings=tuple(FINDINGS.found(judged)),
         network=judged.network,
         unmeasured=flow.unmeasured,
