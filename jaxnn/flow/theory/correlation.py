@@ -27,11 +27,8 @@ from jaxtyping import Array, Float, PyTree
 
 from ...arrays.compiled import compiled
 from ...arrays.rows import is_float
-from ...chain.from_network import as_chain
-from ...models import Cuts, Model, as_network, is_of_torch
-from ...network.checks import check_params, check_x, dtype_of
-from ...network.network import Network
-from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
+from ...models import Cuts, Model, is_of_torch
+from ...theory.twin.wide import Wide, chain_of, twin_of
 from ..formats.ranges import NOISE
 from ..measure.chain_flow import chain_flow
 from ..measure.theory_flow import replicas_of
@@ -154,13 +151,7 @@ def pairs_of_twins(
     """
     if is_of_torch(model):
         return _of_module(TorchModel(model, xs, each, cuts, key))
-    net, params = as_network(model, xs, each=each, cuts=cuts)
-    check_net(net)
-    check_untraced(what, params, xs)
-    if isinstance(net, Network):
-        layers = check_params(net, params)
-        xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
-        net, params = as_chain(net, layers)
+    net, params, xs = chain_of(model, xs, each, cuts, what)
     first, last = _compared(net.names)
     twin = twin_of(net, params, replicas_of(params, UNITS))
     key = jax.random.key(0) if key is None else key

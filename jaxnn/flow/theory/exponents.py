@@ -25,12 +25,9 @@ from jaxtyping import Array, PyTree
 from ...arrays.compiled import compiled
 from ...arrays.rows import floats, is_float
 from ...chain.chain import Chain
-from ...chain.from_network import as_chain
-from ...models import Cuts, Model, as_network
-from ...network.checks import check_params, check_x, dtype_of
-from ...network.network import Network
+from ...models import Cuts, Model
 from ...texts import told
-from ...theory.twin.wide import check_net, check_untraced, twin_of
+from ...theory.twin.wide import chain_of, twin_of
 from ..formats.ranges import NOISE
 from ..measure.chain_flow import chain_flow
 from ..measure.theory_flow import replicas_of
@@ -103,13 +100,7 @@ def exponents(
 
     Source: Cowsik et al. 2024, arXiv:2403.02579.
     """
-    net, params = as_network(model, xs, each=each, cuts=cuts)
-    check_net(net)
-    check_untraced("exponents", params, xs)
-    if isinstance(net, Network):
-        layers = check_params(net, params)
-        xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
-        net, params = as_chain(net, layers)
+    net, params, xs = chain_of(model, xs, each, cuts, "exponents")
     if len(net.names) < FEWEST:
         raise ValueError(f"net: expected at least {FEWEST} layers, got {len(net.names)}")
     twin = twin_of(net, params, replicas_of(params, UNITS))

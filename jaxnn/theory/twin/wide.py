@@ -21,7 +21,7 @@ from ...chain.from_network import as_chain
 from ...chain.parameter_handover import Identity, Static, Weights, merged
 from ...errors import NoTwinError
 from ...models import Cuts, Model, as_network
-from ...network.checks import check_params
+from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...network.params import Stacked, is_run
 from ...texts import told
@@ -316,6 +316,23 @@ def check_untraced(what: str, *trees: Any) -> None:
             f"params, xs: expected arrays, got traced ones; {what} is found by comparing numbers, "
             "so it has no derivative: call it outside of jax.jit and jax.grad"
         )
+
+
+def chain_of(
+    model: Model, xs: PyTree, each: str, cuts: Cuts, what: str
+) -> tuple[Chain, Sequence[Any], PyTree]:
+    """Return a model as a chain, its parameters, and its batch.
+
+    what: is looked for by comparing numbers, as a message says it.
+    """
+    net, params = as_network(model, xs, each=each, cuts=cuts)
+    check_net(net)
+    check_untraced(what, params, xs)
+    if isinstance(net, Network):
+        layers = check_params(net, params)
+        xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
+        net, params = as_chain(net, layers)
+    return net, params, xs
 
 
 def twin_of(net: Chain, params: Sequence[Any], replicas: int) -> Wide:
