@@ -844,8 +844,9 @@ def test_residual_blocks_have_a_band_and_norms_have_none():
     assert max(predicted("residual", "tanh")["bias"][:-1].to_list()) < 0
 
 
-def judged(activation, rate, word):
-    return report.Case(activation, "he", "float32", "", word, f"{rate:+.3f} ± 0.001", "", "", None)
+def judged(activation, rate, word, **more):
+    value = f"{rate:+.3f} ± 0.001"
+    return report.Case(activation, "he", "float32", "", word, value, "", "", None, **more)
 
 
 def test_a_sweep_is_answered_in_two_sentences():
@@ -863,6 +864,11 @@ def test_a_sweep_is_answered_in_two_sentences():
         "−0.500 decades a layer, 10⁻¹⁵ at layer 1 of 30.",
         "ill",
         "It explodes in 1 of 4 networks, c, he: +0.200 decades a layer, 10⁶ at layer 1 of 30.",
+    )
+    narrow = [cases[0], judged("b", -0.5, "vanishing", by_width=True), *cases[2:]]
+    assert report.answer(narrow, rows)[0].startswith("The gradient vanishes in 1 of 4 networks, a")
+    assert report.answer(narrow, rows)[2].endswith(
+        "b, he vanishes by its width alone: −0.500 decades a layer, 10⁻¹⁵ at layer 1 of 30."
     )
     one = report.answer(cases[:1], rows)
     assert one[0] == "The gradient vanishes: −0.100 decades a layer, 10⁻³ at layer 1 of 30."

@@ -362,7 +362,12 @@ def test_a_network_is_judged_cured_and_trained(chromium):
     tab = opened(chromium, viewport={"width": 1280, "height": 900})
     page = tab.page
     assert page.inner_text("#verdict .headline").startswith("The gradient vanishes: layer 1 gets ")
-    assert "float16 from layer" in page.inner_text("#verdict")
+    assert "float16 from layer" in page.inner_text("#verdict-more")
+    number = r"(\d+\.\d+)"
+    why = rf"\({number}, at most ¼\) × its weights \({number}\) = {number}; measured: {number}"
+    values = re.search(why, page.inner_text(".why")).groups()
+    slope, weights, product, rate = map(float, values)
+    assert slope * weights == pytest.approx(product, rel=0.01) == pytest.approx(rate, rel=0.03)
     page.wait_for_function("document.querySelectorAll('.cures .good').length > 0")
     sick = ask(tab, "() => deep.flow.gradient")
     page.click("#one-step")
@@ -386,6 +391,23 @@ def test_a_network_is_judged_cured_and_trained(chromium):
     assert page.inner_text("#run") == "Go on"
     assert re.search("After [0-9]+ steps (9[5-9]|100) % of the", page.inner_text("#train-text"))
     assert tab.said == []
+
+
+@pytest.mark.slow
+def test_a_network_that_does_not_learn_says_why(chromium):
+    page = opened(chromium, viewport={"width": 390, "height": 844}).page
+    page.select_option("#block", "norm")
+    page.click("#run")
+    page.wait_for_function("training.history.length > 60", timeout=60_000)
+    page.click("#run")
+    assert "the examples differ by only" in page.inner_text("#train-why")
+    headline = page.locator("#verdict").bounding_box()
+    page.locator(".cures button").last.scroll_into_view_if_needed()
+    assert 0 <= page.locator("#verdict").bounding_box()["y"] < 844 - headline["height"]
+    page.locator("td button[data-key='b1']").click()
+    table, card = (page.locator(f"#small-tables > {what}").first.bounding_box() for what in
+                   ("table:has(button[data-key='b1'])", "#chain"))  # fmt: skip
+    assert 0 <= card["y"] - table["y"] - table["height"] < 40  # below what was clicked
 
 
 @pytest.mark.slow

@@ -39,8 +39,10 @@ function showDeep(trained = false) {
   part("verdict").className = `verdict ${verdict.word}`;
   part("verdict").setAttribute("aria-live", trained ? "off" : "polite"); // not at every step
   part("verdict").replaceChildren(
-    make("p", { class: "headline" }, verdict.subject, make("strong", {}, verdict.verb), verdict.rest),
-    ...verdict.more.map((text) => make("p", {}, text)));
+    make("p", { class: "headline" }, verdict.subject, make("strong", {}, verdict.verb), verdict.rest));
+  part("verdict-more").replaceChildren(
+    make("p", { class: "why" }, whyOf(deep.network, flow)),
+    ...verdict.more.map((text) => make("p", { class: "quiet" }, text)));
   const from = { from: 1, to: settings.depth, cursor: deep.layer, pick: lookAt };
   const top = flow.gradient[settings.depth - 1];
   const line = trained ? [] : [{ values: theory.gradient.map((v) => v + top), first: 1, kind: "theory" }];
@@ -155,6 +157,41 @@ function moveCursor(place, layer) {
   line.setAttribute("x2", x);
 }
 
+// What a layer does to a gradient on its way down, in the mean over layers: that of logarithms.
+//     slope: √ mean σ′²,   weights: √(fan-in mean θ²),   sd: what a norm divides by,   factor: all of it
+function factorsOf(network, flow) {
+  const { layers, sigma, skip, norm } = network;
+  const squared = (values, f) => values.reduce((sum, v) => sum + f(v) ** 2, 0) / values.length;
+  const logs = { slope: 0, weights: 0, sd: 0, branch: 0, factor: 0 };
+  const between = layers.length - 2; // hidden layers that a gradient leaves for another one
+  for (let l = 1; l <= between; l++) {
+    const { zHat, inverse } = flow.way.hidden[l - 1];
+    const one = {
+      slope: squared(zHat, sigma.prime),
+      weights: layers[l].fanIn * squared(layers[l].theta, (v) => v),
+      sd: norm ? 1 / squared(inverse, (v) => v) : 1,
+    };
+    one.branch = (one.slope * one.weights) / one.sd;
+    one.factor = skip ? 1 + skip ** 2 * one.branch : one.branch;
+    for (const name of Object.keys(logs)) logs[name] += Math.log(one[name]) / 2 / between;
+  }
+  return Object.fromEntries(Object.entries(logs).map(([name, log]) => [name, Math.exp(log)]));
+}
+
+// Why the gradient has its rate, by the numbers of this network.
+function whyOf(network, flow) {
+  const { word, rate } = judge(flow);
+  if (Number.isNaN(rate) || word === "cut" || word === "undefined") return "";
+  const { slope, weights, sd, branch, factor } = factorsOf(network, flow);
+  const steepest = asText(network.sigma.steepest).replace(/\.?0+$/, "").replace("0.25", "¼");
+  const of = `the slope σ′ of its units (${asText(slope)}, at most ${steepest})`;
+  const parts = `${of} × its weights (${asText(weights)})${network.norm ? ` ÷ what the norm divides by (${asText(sd)})` : ""}`;
+  const measured = `measured: ${asText(10 ** rate)}`;
+  if (!network.skip) return `Why: going down, each layer multiplies the gradient by ${parts} = ${asText(factor)}; ${measured}.`;
+  const share = network.skip === 1 ? "" : `${asText(network.skip)} × `;
+  return `Why: the skip hands the gradient down as it is, and each layer adds ${share}${parts}, together √(1 + ${asText(network.skip * branch)}²), in the mean ${asText(factor)}; ${measured}.`;
+}
+
 // What is said of a flow: a headline in three parts, a word for its colour, and more sentences.
 function verdictOf(flow, theory) {
   const { word, total, rate, depth } = judge(flow);
@@ -214,7 +251,7 @@ function showCures() {
     const alike = flow.spread[depth - 1] < -2;
     const result = word === "cut" || word === "undefined" ? "no gradient" : `${word}: layer 1 gets ${sizeText(total)}`;
     buttons[i].className = word === "steady" && !alike ? "good" : "bad";
-    buttons[i].lastChild.textContent = result + (alike ? ", but the examples become alike" : "");
+    buttons[i].lastChild.textContent = result + (alike ? `, ${word === "steady" ? "but" : "and"} the examples become alike` : "");
     setTimeout(tryOne, 30, i + 1);
   };
   setTimeout(tryOne, 150, 0);

@@ -42,8 +42,18 @@ function pathOf(key) {
 function choose(key, focus = false) {
   if (key !== small.key) small.open = false;
   small.key = key;
+  placeCard();
   showSmall();
   if (focus) part("chain-title").focus({ preventScroll: true });
+}
+
+// On a narrow screen the card comes to what was clicked: below its table, or below the picture.
+const narrow = matchMedia("(max-width: 820px)");
+
+function placeCard() {
+  const table = narrow.matches && document.activeElement.closest("table");
+  if (table) table.after(part("chain"));
+  else if (!narrow.matches || document.activeElement.closest("#small-net")) part("small-settings").after(part("chain"));
 }
 
 function inkOf(value) {
@@ -251,6 +261,7 @@ function startSmall() {
   for (const button of part("guess").querySelectorAll("button")) {
     button.addEventListener("click", () => guess(button.dataset.sign));
   }
+  narrow.addEventListener("change", placeCard);
   showSmall();
 }
 

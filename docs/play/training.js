@@ -54,6 +54,27 @@ function thinned(name) {
   return { values: history.filter((_, i) => i % every === 0).map((entry) => entry[name]), every };
 }
 
+// Why a network has not learned its points; empty if it has, or has had few steps.
+function whyNot(history, flow) {
+  const latest = history[history.length - 1];
+  if (history.length < 50 || latest.accuracy > 0.9) return "";
+  const spread = flow.spread[deep.settings.depth - 1];
+  const least = history.reduce((best, entry, step) => (entry.loss < best.loss ? { loss: entry.loss, step } : best), { loss: Infinity });
+  const before = history[Math.floor(0.8 * history.length)].loss;
+  if (spread < -2) {
+    return `It does not learn, since in the last hidden layer the examples differ by only ${sizeText(spread)} of the signal: ` +
+      "nothing above can tell them apart, whatever the gradient. A cure has to keep their differences, too.";
+  }
+  if (latest.first - latest.last < -2) {
+    return `It does not learn, since layer 1 gets ${sizeText(latest.first - latest.last)} of the gradient of the last hidden layer: its weights hardly move.`;
+  }
+  if (latest.loss > 1.2 * least.loss) {
+    return `It does not learn, since the steps are too large for it: the loss was ${least.loss.toFixed(3)} at step ${least.step}, and jumped. Start over with a smaller learning rate.`;
+  }
+  if (latest.loss < 0.99 * before) return "It still learns: go on, or take a larger learning rate.";
+  return "It does not learn, although the gradient arrives and the examples differ: its steps lead nowhere from here. Try another learning rate or optimiser.";
+}
+
 function showTraining() {
   const { history, optimiser, running } = training;
   const latest = history[history.length - 1];
@@ -65,6 +86,7 @@ function showTraining() {
     ? `${after} the loss is no number any more: the steps were too large for this gradient. Start over with a smaller learning rate, or cure the network first.`
     : `${after} ${percent(latest.accuracy)} of the points are right, loss ${latest.loss.toFixed(3)}. ` +
       `Layer 1 has a gradient of ${sizeText(latest.first)}, the last hidden layer ${sizeText(latest.last)}.`;
+  part("train-why").textContent = lost ? "" : whyNot(history, deep.flow);
   const steps = Math.max(optimiser.steps, 10);
   const axis = (every) => ({ from: 0, to: steps / every, bottom: every > 1 ? `step / ${every}` : "step", height: 240 });
   const accuracy = thinned("accuracy");

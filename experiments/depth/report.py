@@ -69,6 +69,7 @@ class Case:
     lost: for how many layers of the deepest network, from the last hidden one down, it has numbers
         before they leave the range of the dtype; None if they do not leave it.
     deeper: that there are deeper networks which were not measured, in words; empty if not.
+    by_width: true if the gradient would be steady if the layers were wide enough.
     """
 
     activation: str
@@ -81,6 +82,7 @@ class Case:
     loss: str
     lost: int | None
     deeper: str = ""
+    by_width: bool = False
 
     @property
     def name(self) -> str:
@@ -119,13 +121,18 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
     )
     if "depth" in theory.columns:
         theory_of_case = theory_of_case.filter(pl.col("depth") == deepest["depth"][0])
-    parts = rate_in_parts(decades_a_layer(deepest), last_hidden(deepest), predicted(theory_of_case))
-    rate = rate_in_words(*parts)
+    layers, expected = last_hidden(deepest), predicted(theory_of_case)
+    parts = rate_in_parts(decades_a_layer(deepest), layers, expected)
+    wide = (
+        "" if expected is None else word_of(expected.wide, expected.wide * (layers - 1), math.nan)
+    )
+    by_width = parts[0] in VERBS and wide == "steady"
+    rate = rate_in_words(*parts) + "; of wider layers it would be steady" * by_width
     lost = _layers_with_numbers(deepest)
     loss = loss_in_words(deepest) + examples_in_words(deepest)
     loss += signal_in_words(deepest, theory_of_case)
     deeper = _deeper(case, gaps) if gaps is not None else ""
-    return Case(activation, label, dtype, rate, *parts, loss, lost, deeper)
+    return Case(activation, label, dtype, rate, *parts, loss, lost, deeper, by_width)
 
 
 def _deeper(case: pl.DataFrame, gaps: pl.DataFrame) -> str:
@@ -166,17 +173,21 @@ def answer(cases: list[Case], rows: pl.DataFrame) -> tuple[str, str, str]:
         )
     sentences = list[str]()
     for word, verb in VERBS.items():
-        group = [case for case in rated if case.word == word]
+        group = [case for case in rated if case.word == word and not case.by_width]
         if group:
             most = max(group, key=lambda case: abs(case.decades))
             subject = "It" if sentences else "The gradient"
             where = f"{len(group)} of {len(rated)} networks,{' fastest with' * (len(group) > 1)}"
             size = _down_to_layer_1(most, rows)
             sentences.append(f"{subject} {verb} in {where} {most.name}: {size}.")
+    for case in rated:
+        if case.by_width:
+            size = _down_to_layer_1(case, rows)
+            sentences.append(f"{case.name} {VERBS[case.word]} by its width alone: {size}.")
     if not sentences:
         total = counted(len(rated), "network")
         return f"The gradient is steady in {'all ' * (len(rated) > 1)}{total}.", "well", ""
-    return sentences[0], "ill", "".join(sentences[1:])
+    return sentences[0], "ill", " ".join(sentences[1:])
 
 
 def _down_to_layer_1(case: Case, rows: pl.DataFrame) -> str:
@@ -240,11 +251,13 @@ class Predicted(NamedTuple):
     """A rate in theory.
 
     rate: including the effect of finite width if that is known.
+    wide: without it.
     error: its standard error.
     about: what theory is of, in words.
     """
 
     rate: float
+    wide: float
     error: float
     about: str
 
@@ -254,10 +267,10 @@ def predicted(theory: pl.DataFrame) -> Predicted | None:
     if theory.height < 2:
         return None
     bias = theory["bias"].fill_null(0.0)
-    whole = theory["log10_gain"][:-1].sum() + bias[0] - bias[-1]
-    steps = theory.height - 1
+    wide, steps = theory["log10_gain"][:-1].sum(), theory.height - 1
+    rate = (wide + bias[0] - bias[-1]) / steps
     about = "one example" if bias.abs().sum() else "infinite width"
-    return Predicted(float(whole) / steps, float(theory["error"][0] or 0) / steps, about)
+    return Predicted(rate, wide / steps, float(theory["error"][0] or 0) / steps, about)
 
 
 def rate_in_parts(
