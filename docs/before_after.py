@@ -11,7 +11,7 @@ dark or light; its letters can be read at a width of 390 pixels.
 import csv
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,10 +80,17 @@ def read() -> Sizes:
     return Sizes(*([float(row[name]) for row in rows] for name in Sizes._fields))
 
 
-def drawn(sizes: Sizes) -> str:
-    """Return the picture."""
-    count = len(sizes.before)
-    low = STEP * math.floor(min(sizes.before + sizes.after) / STEP)
+Scale = Callable[[float], float]
+
+
+def axes(title: str, count: int, lowest: float) -> tuple[Scale, Scale, list[str]]:
+    """Return where a layer and a size stand, and title, grid and ends of the axes.
+
+    Args:
+        count: layers.
+        lowest: the smallest size, in decades; the largest is 1.
+    """
+    low = STEP * math.floor(lowest / STEP)
 
     def x(layer: float) -> float:
         return LEFT + (layer - 1) / (count - 1) * (WIDTH - LEFT - RIGHT)
@@ -91,11 +98,7 @@ def drawn(sizes: Sizes) -> str:
     def y(decades: float) -> float:
         return TOP + decades / low * (HEIGHT - TOP - BOTTOM)
 
-    def line(name: str, values: Sequence[float]) -> str:
-        points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(values, 1))
-        return f'<polyline class="line {name}" points="{points}"/>'
-
-    parts = [f'<text class="title" x="8" y="32">{TITLE}</text>']
+    parts = [f'<text class="title" x="8" y="32">{title}</text>']
     for decades in range(0, low - 1, -STEP):
         power = f'10<tspan dy="-9" font-size="15">\N{MINUS SIGN}{-decades}</tspan>'
         height = y(decades)
@@ -105,6 +108,23 @@ def drawn(sizes: Sizes) -> str:
             f'<text class="quiet" text-anchor="end" x="{LEFT - 10}" y="{height + 7:.1f}">'
             f"{power if decades else 1}</text>",
         ]
+    parts += [
+        f'<text class="quiet" x="{LEFT}" y="{HEIGHT - 18}">layer 1, at the input</text>',
+        f'<text class="quiet" text-anchor="end" x="{WIDTH - RIGHT}" y="{HEIGHT - 18}">'
+        f"layer {count}</text>",
+    ]
+    return x, y, parts
+
+
+def drawn(sizes: Sizes) -> str:
+    """Return the picture."""
+    count = len(sizes.before)
+    x, y, parts = axes(TITLE, count, min(sizes.before + sizes.after))
+
+    def line(name: str, values: Sequence[float]) -> str:
+        points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(values, 1))
+        return f'<polyline class="line {name}" points="{points}"/>'
+
     middle = (count + 1) / 2
     at = round(middle)
     parts += [
@@ -114,9 +134,6 @@ def drawn(sizes: Sizes) -> str:
         f'y="{y(min(sizes.after[at - 3 : at + 3])) + 34:.1f}">cured by jaxnn</text>',
         f'<text class="before" x="{x(at) + 16:.1f}" y="{y(sizes.before[at - 1]) + 26:.1f}">'
         "as it is</text>",
-        f'<text class="quiet" x="{LEFT}" y="{HEIGHT - 18}">layer 1, at the input</text>',
-        f'<text class="quiet" text-anchor="end" x="{WIDTH - RIGHT}" y="{HEIGHT - 18}">'
-        f"layer {count}</text>",
     ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">\n'

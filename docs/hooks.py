@@ -20,6 +20,7 @@ import html
 import re
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ FORMULA = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
     re.DOTALL,
 )
+TABLE = re.compile("<table>.*?</table>", re.DOTALL)
+HEAD = re.compile("<th[^>]*>(.*?)</th>", re.DOTALL)
+WIDE = 3  # columns of a table that a phone shows row by row
 # What a browser loads without being asked; links that a reader may follow are not among it.
 LOADED = re.compile(
     r"<(?:script|img|iframe|source|video|audio|embed)\b[^>]*?\bsrc=[\"']?((?:https?:)?//[^\s\"'>]+)"
@@ -55,8 +59,28 @@ def on_page_markdown(markdown: str, **kwargs: Any) -> str:
 
 
 def on_page_content(html: str, **kwargs: Any) -> str:
-    """Replace formulas by MathML."""
-    return FORMULA.sub(_as_mathml, html)
+    """Replace formulas by MathML, and name the columns of wide tables in their cells."""
+    return TABLE.sub(_labelled, FORMULA.sub(_as_mathml, html))
+
+
+def _labelled(match: re.Match[str]) -> str:
+    """Return a table whose cells know their column: a phone shows each row as a list of them."""
+    table = match[0]
+    heads = [
+        re.sub("<[^>]+>", "", head).strip().replace('"', "&quot;") for head in HEAD.findall(table)
+    ]
+    if len(heads) < WIDE:
+        return table
+    rows = table.split("<tr>")
+    rows = [rows[0], *("".join(_with_columns(row, heads)) for row in rows[1:])]
+    return "<tr>".join(rows).replace("<table>", "<table data-wide>", 1)
+
+
+def _with_columns(row: str, heads: list[str]) -> Iterator[str]:
+    first, *cells = row.split("<td")
+    yield first
+    for head, cell in zip(heads, cells, strict=bool(cells)):
+        yield f'<td data-column="{head}"{cell}'
 
 
 def on_post_page(output: str, **kwargs: Any) -> str:

@@ -107,7 +107,7 @@ TITLES = {
     "deep-norm": "Post-norm at a thousand layers",
     "rank-collapse": "Attention alone makes all tokens alike",
     "transformer-moments": "Variances inside a transformer",
-    "wide-twin": "Wide networks of any kind follow their twins",
+    "wide-twin": "Wide networks of any kind follow their theory",
     "narrow": "A narrow network's gradient is one number for an example, another for a batch",
 }
 PAPERS = {
@@ -422,7 +422,7 @@ def twins(records: Sequence[Record]) -> list[str]:
     Args:
         records: of laws, of which those of wide twins are named KIND: SIZE of layer NUMBER.
     """
-    head = ("network", "size", "layers", "worst layer", "measured", "twin", "z", "error seen")
+    head = ("network", "size", "layers", "worst layer", "measured", "theory", "z", "error seen")
     lines = [_line(head), _rule("l|l|r|r|r|r|r|r")]
     last = ""
     of_twins = [record for record in records if record["law"] == "wide-twin"]

@@ -709,6 +709,18 @@ def test_the_picture_of_three_lines_is_that_of_its_numbers_and_has_one_that_stan
     ElementTree.fromstring(moving)
 
 
+def test_cells_of_a_wide_table_know_their_column():
+    head = (
+        "<table>\n<thead>\n<tr>\n<th>a</th>\n<th><code>b</code></th>\n<th>c</th>\n</tr>\n</thead>"
+    )
+    row = '<tr>\n<td>1</td>\n<td style="x">2</td>\n<td>3</td>\n</tr>'
+    page = hooks.on_page_content(f"{head}\n<tbody>\n{row}\n{row}\n</tbody>\n</table>")
+    assert page.startswith("<table data-wide>")
+    assert page.count('<td data-column="b" style="x">2</td>') == 2
+    narrow = head.replace("<th>c</th>", "") + "</table>"
+    assert hooks.on_page_content(narrow) == narrow
+
+
 def test_the_picture_before_and_after_is_that_of_its_numbers():
     sizes = before_after.read()
     assert before_after.PICTURE.read_text(encoding="utf-8") == before_after.drawn(sizes)
@@ -716,5 +728,5 @@ def test_the_picture_before_and_after_is_that_of_its_numbers():
     assert all(abs(v) < 1.5 for v in sizes.after)
     assert sizes.before[-1] == sizes.after[-1] == 0
     page = (before_after.DOCS / "cures.md").read_text(encoding="utf-8")
-    assert "10^-16 at the input" in page
+    assert "10⁻¹⁶ at the input" in page
     ElementTree.fromstring(before_after.drawn(sizes))

@@ -54,8 +54,7 @@ xs, cotangent = jax.random.normal(jax.random.key(1), (2, 4, TOKENS, WIDTH))
 # covariance between examples and tokens that such a product has on average; the
 # backward pass uses draws of its own. Everything else, such as norms, softmax
 # and skips, acts on these Gaussians unchanged. `jaxnn` applies the rule to the
-# program of *your* network. The result is its *wide twin*, and the theory is
-# the gradient of the twin.
+# program of *your* network. The theory is the gradient of the result.
 
 # %%
 flow = jaxnn.gradient_flow((net, params), xs, cotangent=cotangent, theory=True)
@@ -115,9 +114,8 @@ jaxnn.chart(correlated)
 # ## A factor on the weights
 #
 # With its original weights the network loses half a decade in each layer. The
-# rate of the twin is a function of the size of the weights, and its root is the
-# size at which gradients neither grow nor vanish. Finding it needs no formula,
-# only the twin.
+# rate in theory is a function of the size of the weights, and its root is the
+# size at which gradients neither grow nor vanish. Finding it needs no formula.
 
 # %%
 found = jaxnn.theory.critical_scale((plain_net, plain_params), rows)
@@ -131,7 +129,7 @@ print(f"over all layers {decades[0]:+.2f} decades, then {decades[1]:+.2f}")
 assert decades[0] < -5 < -0.5 < decades[1] < 0.5
 
 # %% [markdown]
-# The factor was found on the twin, and it works for the network. If no such
-# factor exists, as behind norms, `critical_scale` says why. More on the twin,
+# The factor was found in theory, and it works for the network. If no such
+# factor exists, as behind norms, `critical_scale` says why. More on theory,
 # and on programs that have none: [your own
 # network](../your-network.md).

@@ -50,17 +50,15 @@ COLUMNS = {
     "dead_fraction": Column(
         REAL, "of units", "with no slope for any example; missing if σ is not known", True
     ),
-    "log10_delta_z_theory": Column(
-        REAL, "decades", "log₁₀ ‖Δz[l]‖ of the network's wide twin; --theory", True
-    ),
+    "log10_delta_z_theory": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖ in theory; --theory", True),
     "log10_delta_z_theory_error": Column(REAL, "decades", "its standard error; --theory", True),
     "log10_delta_z_theory_sd": Column(
         REAL, "decades", "its standard deviation over networks of this width; --theory", True
     ),
-    "log10_gain_theory": Column(REAL, "decades", "log₁₀ factor of the twin; --theory", True),
+    "log10_gain_theory": Column(REAL, "decades", "log₁₀ factor in theory; --theory", True),
     "log10_mean_square_z_theory": Column(
-        REAL, "decades", "log₁₀ of the mean of z[l]² of the twin; --theory", True
+        REAL, "decades", "log₁₀ of the mean of z[l]² in theory; --theory", True
     ),
-    "log10_spread_theory": Column(REAL, "decades", "log₁₀ spread of the twin; --theory", True),
+    "log10_spread_theory": Column(REAL, "decades", "log₁₀ spread in theory; --theory", True),
     "delta_z": Column(TEXT, "word", "Δz[l] in plain backpropagation", known=STATES),
 }

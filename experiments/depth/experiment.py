@@ -57,7 +57,7 @@ class Settings(runtime.Options, data.Options):
     axes: tuple[str, ...] = ()
     """With network, axes of your own: arguments of build with their values, such as share=1,0.5."""
     theory: runtime.Flag = False
-    """With network, also measure its wide twin at every depth: what theory of infinite width says
+    """With network, also compute its theory at every depth: what infinite width says
     of random weights of these sizes. Other networks have theory next to them anyway."""
     depths: tuple[str, ...] = ("1:1024:*2",)
     """Numbers of hidden layers."""

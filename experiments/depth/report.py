@@ -267,7 +267,7 @@ def predicted(theory: pl.DataFrame) -> Predicted | None:
     if theory.height < 2:
         return None
     bias = theory["bias"].fill_null(0.0)
-    wide, steps = theory["log10_gain"][:-1].sum(), theory.height - 1
+    wide, steps = float(theory["log10_gain"][:-1].sum()), theory.height - 1
     rate = (wide + bias[0] - bias[-1]) / steps
     about = "one example" if bias.abs().sum() else "infinite width"
     return Predicted(rate, wide / steps, float(theory["error"][0] or 0) / steps, about)
