@@ -10,6 +10,7 @@ A run is a scan here: what its layers share is one weight that all steps have.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from math import prod
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from ...arrays.rows import is_float
 from ...chain.chain import Link, Lowered
 from ...chain.parameter_handover import Handover, Layout, Static, Weights
 from ...chain.state import types_of
@@ -67,8 +69,9 @@ def equal_arrays(handover: Handover, params: Sequence[Any]) -> Same:
     firsts: dict[Any, int] = {}
     for layout, entry in zip(handover.layouts, jax.device_get(list(params)), strict=True):
         for source, v in layout.uses(entry):
-            if source.rows is None and source.value < len(same) and v.ndim > 1:
-                key = v.shape, v.dtype, v.tobytes()
+            is_whole = source.rows is None and source.value < len(same)
+            if is_whole and is_float(v) and v.ndim > 1:
+                key = v.shape, v.dtype, blake2b(np.ascontiguousarray(v)).digest()
                 same[source.value] = firsts.setdefault(key, source.value)
     return tuple(same)
 
