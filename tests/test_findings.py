@@ -1063,7 +1063,8 @@ CASES = {
     "copies of one layer": Case(
         "equal layers",
         draws(HEALTHY, HEALTHY, HEALTHY, equal=(("2.up", "3.up"), ("2.down", "3.down"))),
-        "Layers 2 and 3 hold the same weights, as 2.up and 3.up are: copies of one layer.",
+        "Layers 2 (block) and 3 (block) hold the same weights, as 2.up and 3.up are: copies of one "
+        "layer.",
         healthy=draws(HEALTHY, equal=(("1.up", "1.down"),)),  # of one layer
         layer=2,
         path="2.up",
@@ -1200,8 +1201,8 @@ CASES = {
     "units of a layer that do nothing": Case(
         "idle",
         of_a_module(dead={3: 0.9, 5: 0.85}),
-        "Of the units of layer 3 (block) and of layer 5 85 % are dead: their slope is 0 for all "
-        "examples. In the other layers 40 % are.",
+        "Of the units of layer 3 (block) and of layer 5 (block) 85 % are dead: their slope is 0 "
+        "for all examples. In the other layers 40 % are.",
         healthy=of_a_module(dead={3: 0.7}),
         layer=3,
         advises=DRAW_UNITS,

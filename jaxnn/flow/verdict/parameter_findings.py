@@ -139,7 +139,8 @@ def equal_layers(judged: Judged) -> Iterator[Sight]:
     layers = alike.get(copies, [])
     if len(layers) > 1:
         group = groups[min(copies)]
-        values = {"layers": few_of(map(str, layers)), "paths": few_of(map(clean, group))}
+        names = few_of(map(judged.label, layers))
+        values = {"layers": names, "paths": few_of(map(clean, group))}
         yield Sight(layers[0], clean(group[0]), values)
 
 

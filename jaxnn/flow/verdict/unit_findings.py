@@ -18,9 +18,9 @@ WORDS = {
 MANY = {"dead": 0.8, "saturated": 0.75, "constant": 0.8}
 
 
-def _idle(name: str, what: str, share: float, others: list[int], rest: float, **_: object) -> str:
+def _idle(name: str, what: str, share: float, others: list[str], rest: float, **_: object) -> str:
     s = "s" if len(others) > 1 else ""
-    and_in = f" and of layer{s} {few_of(map(str, others))}" if others else ""
+    and_in = f" and of layer{s} {few_of(others)}" if others else ""
     beside = f" In the other layers {percent(rest)} are." if np.isfinite(rest) else ""
     return f"Of the units of layer {name}{and_in} {percent(share)} are {WORDS[what]}.{beside}"
 
@@ -52,7 +52,7 @@ def idle(judged: Judged) -> Iterator[Sight]:
             values = {
                 "what": what,
                 "share": float(min(shares[layers])),
-                "others": [i + 1 for i in layers[1:]],
+                "others": [judged.label(i + 1) for i in layers[1:]],
                 "rest": float(np.median(rest)) if rest else np.nan,
             }
             yield Sight(layers[0] + 1, values=values)
