@@ -1188,6 +1188,20 @@ CASES = {
         path="4.down",
         advises="Set it to 1.",
     ),
+    "units that a gain far below the cut turns off": Case(
+        "cut",
+        a_flow_with_biases(
+            sizes={(2, "down"): NONE, (4, "down"): NONE},
+            deltas={(2, "down"): NONE, (4, "down"): NONE},
+            decades=CUT_BELOW_4,
+            log_spread=dict.fromkeys((2, 3, 4, 5, 6), NONE),
+        ),
+        "2.down is zero and turns all units of layer 2 (block) off: from layer 3 (block) down Δ is "
+        "exactly zero.",
+        layer=2,
+        path="2.down",
+        advises="Set it to 1.",
+    ),
     "a layer scale": Case(
         "branches",
         a_flow_with_biases(sizes=SMALL_GAINS),

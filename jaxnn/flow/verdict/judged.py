@@ -212,14 +212,17 @@ class Judged:
     def silencer(self) -> int | None:
         """The number of the bias or gain that turns all units off at a cut; None without one.
 
-        It makes up the state below; or the state, of a layer next to the cut, is the same for all
-        examples, and the array is a gain of zeros, or far larger than its like in other layers.
+        It makes up the state below; or examples merge in its layer, at the cut or below it, and it
+        is a gain of zeros, or far larger than its like in other layers.
         """
         if self.cut is None or self.cut.above is None or self.flow.log_spread is None:
             return None
-        beside = [layer for layer in (self.cut.above, self.cut.below) if self._is_constant(layer)]
-        gains = [i for layer in beside for i in self.arrays.gains_of_zero(layer)]
-        large = [i for layer in beside for i in self.arrays.large_offsets(layer)]
+        layer = self.cut.above
+        while layer > 1 and self._is_constant(layer - 1):
+            layer -= 1
+        merges = self._is_constant(layer)
+        gains = self.arrays.gains_of_zero(layer) if merges else []
+        large = self.arrays.large_offsets(layer) if merges else []
         biases = [] if self._offset_below is None else [self._offset_below]
         return next(iter([*gains, *biases, *large]), None)
 
