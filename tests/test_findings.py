@@ -191,8 +191,9 @@ def an_end(takes="", constant=1.0, **known):
 
 def of_classes(takes="", **known):
     """Evidence of an output of three columns for labels that are numbers of classes."""
-    known = {"lowest": 0, "highest": 2, "columns": 3, "ignored": None, "weigh": False} | known
-    return an_end(takes, classes=ClassLabels(**known))
+    classes = {"lowest": 0, "highest": 2, "columns": 3, "ignored": None, "weigh": False}
+    classes |= {name: known.pop(name) for name in classes if name in known}
+    return an_end(takes, classes=ClassLabels(**classes), **known)
 
 
 def draws(*given, **known):
@@ -988,6 +989,22 @@ CASES = {
         layer=6,
         advises="Take it along the positions or the features of an example, not along the first "
         "axis.",
+    ),
+    "letters of size 1 that are the last layer too": Case(
+        "drawn",
+        replace(
+            of_classes(kinds.CLASS_LOGITS, size=11.0, loss=12.0, columns=20),
+            parameters=draws(LARGE, *[HEALTHY] * 5).parameters,
+        ),
+        "The network is sure before it has learned: its logits have a root mean square of 11, and "
+        "the loss is 12, where 3 is that of no knowledge. 1.up multiplies what is random by 16.",
+        healthy=replace(
+            of_classes(kinds.CLASS_LOGITS, size=11.0, loss=4.0, columns=20),
+            parameters=draws(LARGE, *[HEALTHY] * 5).parameters,
+        ),
+        layer=1,
+        path="1.up",
+        advises=DRAW,
     ),
     "a loss with the wrong sign": Case(
         "inverted",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...evidence.loss_kinds import CLASS_LOGITS
 from ...rules import Sight, one_of
 from ...texts import clean
 from .findings import FINDINGS, LAST, PARAMETERS, few_of
@@ -11,6 +12,7 @@ from .judged import Judged
 
 HALF = 0.5  # of the units of a layer that differ
 LARGE_GAIN, LARGE_STATE = 3.5, 5.0  # of weights, and of what they make
+SURE = 3.0  # times the loss of equal probabilities
 LOUD = 4.0  # times the mean: sums of random signs have 1 with half dropped, 1.7 if twice
 DRAW = "Draw each entry by itself, with mean 0 and variance 1/fan_in, or 2/fan_in before relu."
 
@@ -33,6 +35,9 @@ def _by_layer(judged: Judged) -> dict[int, list[str]]:
         "the same, and learn the same.",
         large="The weights are drawn too large: {path} of layer {name} multiplies what is random "
         "by {gain:.2g}{others}.",
+        sure="The network is sure before it has learned: its logits have a root mean square of "
+        "{size:.3g}, and the loss is {loss:.3g}, where {even:.2g} is that of no knowledge. {path} "
+        "multiplies what is random by {gain:.2g}.",
     ),
     advises=DRAW,
     rank=PARAMETERS,
@@ -42,7 +47,9 @@ def drawn(judged: Judged) -> Iterator[Sight]:
 
     All matrices of a layer have one number in all entries, not 0. Or in more than half of the
     layers, two at least, the root mean square of entries times √fan_in is above 3.5, and that of a
-    state above 5.
+    state above 5. Or that of one matrix is above 3.5, that of the logits of a cross-entropy above
+    5, and the loss three times that of equal probabilities, as of a lookup table with entries of
+    size 1 that is the last layer too.
     """
     layers = _by_layer(judged)
     if judged.parameters is None:
@@ -67,6 +74,22 @@ def drawn(judged: Judged) -> Iterator[Sight]:
             values = {"how": how, "others": _others(found), "gain": draws[path].gain}
             yield Sight(layer, clean(path), values)
             return
+    yield from _sure(judged, layers)
+
+
+def _sure(judged: Judged, layers: dict[int, list[str]]) -> Iterator[Sight]:
+    """Yield the largest matrix of a network that is sure of classes, and wrong."""
+    end, parameters = judged.end, judged.parameters
+    if not (end and end.classes and parameters and layers and end.kind.takes == CLASS_LOGITS):
+        return
+    even = float(np.log(end.classes.columns))
+    gains = {
+        (layer, path): parameters.draws[path].gain for layer in layers for path in layers[layer]
+    }
+    (layer, path), gain = max(gains.items(), key=lambda item: item[1])
+    if gain > LARGE_GAIN and end.size > LARGE_STATE and end.loss > SURE * even:
+        values = {"how": "sure", "size": end.size, "loss": end.loss, "even": even, "gain": gain}
+        yield Sight(layer, clean(path), values)
 
 
 def _makes_all_alike(judged: Judged, layer: int, layers: dict[int, list[str]]) -> bool:
