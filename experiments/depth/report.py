@@ -122,12 +122,14 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
     if "depth" in theory.columns:
         theory_of_case = theory_of_case.filter(pl.col("depth") == deepest["depth"][0])
     layers, expected = last_hidden(deepest), predicted(theory_of_case)
-    parts = rate_in_parts(decades_a_layer(deepest), layers, expected)
+    word, value, by_theory = rate_in_parts(decades_a_layer(deepest), layers, expected)
     wide = (
         "" if expected is None else word_of(expected.wide, expected.wide * (layers - 1), math.nan)
     )
-    by_width = parts[0] in VERBS and wide == "steady"
-    rate = rate_in_words(*parts) + "; of wider layers it would be steady" * by_width
+    by_width = word in VERBS and wide == "steady"
+    by_theory += " (of wider layers it would be steady)" * by_width
+    parts = word, value, by_theory
+    rate = rate_in_words(*parts)
     lost = _layers_with_numbers(deepest)
     loss = loss_in_words(deepest) + examples_in_words(deepest)
     loss += signal_in_words(deepest, theory_of_case)
