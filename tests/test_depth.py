@@ -377,6 +377,7 @@ def test_a_theory_that_is_more_than_three_errors_off_says_so(hidden, about):
     block = jaxnn.blocks.RMSNorm() if hidden == "rms_norm" else None
     at = jaxnn.theory.meanfield.log_delta("tanh", 1.0, 0.0, 1.0, 8, hidden=block)
     infinite = float(at[0]) / 7 / np.log(10)
+    assert predicted.wide == pytest.approx(infinite, rel=1e-4)
     assert (predicted.rate == pytest.approx(infinite, rel=1e-4)) == (about == "infinite width")
     near, far = ([predicted.rate + by * 0.001 + d for d in (-0.001, 0.0, 0.001)] for by in (1, 2))
     shown = f"{predicted.rate:+.3g}"
