@@ -379,6 +379,32 @@ def test_time_beyond_the_range_is_that_of_float64(torch, case):
     assert verdict.findings[0].values["change"].word == "vanishing"
 
 
+def test_time_beyond_all_floats_has_its_closed_form(torch):
+    """h[t] = x[t] + h[t-1] / 1000, where relu is open: Δ of x falls to 10^-480."""
+    module = recurrent(torch, "RNN", "last", nonlinearity="relu", bias=False, **FIRST)
+    with torch.no_grad():
+        module.inner.weight_ih_l0.copy_(torch.eye(N))
+        module.inner.weight_hh_l0.copy_(torch.eye(N) / 1000)
+    flow, verdict = judged(module, 1 + torch.rand(B, 161, N))
+    np.testing.assert_allclose(np.diff(flow.time.log_delta), np.log(1000), rtol=1e-4)
+    assert verdict.total == pytest.approx(-480, rel=1e-4)
+    assert "the first gets 10^-480 of what the last gets" in verdict.rate_text
+
+
+def test_steps_whose_dropout_is_drawn_anew_are_not_measured(torch):
+    options = {"num_layers": 2, "dropout": 0.5, **FIRST}
+    module = recurrent(torch, "RNN", "last", **options)
+    with torch.no_grad():
+        for v in module.inner.parameters():
+            v.mul_(SMALL)
+    flow, _ = judged(module, torch.randn(B, 60, N))
+    log_delta = np.asarray(flow.time.log_delta)
+    assert np.isnan(log_delta[:20]).all()
+    assert np.isfinite(log_delta[-20:]).all()
+    (note,) = (note for note in flow.notes if note.startswith("Inside inner Δ of "))
+    assert f"Δ of {np.isnan(log_delta).sum()} of 60 steps is not measured" in note
+
+
 # Where the gradient stops
 
 

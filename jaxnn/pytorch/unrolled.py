@@ -20,6 +20,7 @@ from .tensors import is_a, size_of
 from .types import Module, Tensor
 
 FAINT = -(2**20)  # the exponent of zeros
+LOWEST = -1000  # of normal numbers
 
 
 class Returned(NamedTuple):
@@ -128,7 +129,8 @@ class _Scaled(NamedTuple):
         k = max(size_of(v)[1] for v in m)
         if not np.isfinite(k):
             return cls(m, FAINT if k < 0 else e)
-        return cls([v * 2.0**-k for v in m], e + int(k))
+        by = max(int(k), LOWEST)  # of a subnormal number 2^-k would be beyond the range
+        return cls([v * 2.0**-by for v in m], e + by)
 
     @classmethod
     def sum(cls, several: Sequence["_Scaled"]) -> "_Scaled":
