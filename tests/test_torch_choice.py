@@ -391,6 +391,16 @@ def test_time_beyond_all_floats_has_its_closed_form(torch):
     assert "the first gets 10^-480 of what the last gets" in verdict.rate_text
 
 
+def test_steps_that_nothing_reads_are_zeros_without_going_down_one_by_one(torch, monkeypatch):
+    def call(self, x):
+        return self.head(self.inner(x)[0][:, 3])
+
+    monkeypatch.setattr("jaxnn.pytorch.recurrent.unrolled", None)
+    inner, head = torch.nn.GRU(N, N, batch_first=True), torch.nn.Linear(N, 1)
+    flow, _ = judged(of_parts(torch, call, inner=inner, head=head), torch.randn(B, STEPS, N))
+    np.testing.assert_array_equal(np.isneginf(flow.time.log_delta), np.arange(STEPS) > 3)
+
+
 def test_steps_whose_dropout_is_drawn_anew_are_not_measured(torch):
     options = {"num_layers": 2, "dropout": 0.5, **FIRST}
     module = recurrent(torch, "RNN", "last", **options)

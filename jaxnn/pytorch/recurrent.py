@@ -173,7 +173,8 @@ def _log_delta(call: _Call, of_x: Tensor, of_made: list[Any]) -> np.ndarray:
     plain = np.array(log_norms(call.by_step(of_x)))
     lowest = sys.modules["torch"].finfo(of_x.dtype).smallest_normal * 2.0**MARGIN
     is_normal = np.isfinite(plain) & (plain >= np.log(lowest))
-    if is_normal.all():
+    # Zeros alone are of steps that nothing reads: what leaves the range passes its end.
+    if (is_normal | np.isneginf(plain)).all():
         return plain
     exact = _unrolled(call, of_made, lowest) if call.made else None
     return np.where(is_normal, plain, np.nan) if exact is None else np.array(exact)
