@@ -21,6 +21,7 @@ from .curing.jax_patients import jax_patient
 from .curing.patient import Patient
 from .curing.torch_patient import TorchPatient
 from .curing.training import SECONDS
+from .errors import DisagreementError
 from .evidence.evidence import Evidence
 from .evidence.jax_trial import JaxTrial
 from .evidence.torch_trial import TorchTrial
@@ -36,7 +37,6 @@ from .network.checks import check_loss
 from .network.network import Network
 from .passes.walk import Memory
 from .progress import live
-from .pytorch.backward_consensus import DisagreementError
 from .pytorch.module import own_loss, prediction_of
 
 log = logging.getLogger("jaxnn.cli")

@@ -7,7 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["NoTangentError", "NoTwinError", "NonFiniteError", "TrainingWarning"]
+__all__ = [
+    "DisagreementError",
+    "NoTangentError",
+    "NoTwinError",
+    "NonFiniteError",
+    "TrainingWarning",
+]
 
 
 def __dir__() -> list[str]:
@@ -43,6 +49,10 @@ class NonFiniteError(FloatingPointError):
         self.state = state
         self.losses = losses
         self.history: Any = None
+
+
+class DisagreementError(ValueError):
+    """Passes down through a module of PyTorch do not agree, and none is known to be right."""
 
 
 class NoTangentError(ValueError):

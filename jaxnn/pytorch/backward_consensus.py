@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arrays.rows import ZERO_EXPONENT
+from ..errors import DisagreementError
 from .backward_passes import (
     Descent,
     Look,
@@ -40,10 +41,6 @@ class Agreed(NamedTuple):
     has_input: bool
     parameters: dict[str, float]
     noted: tuple[Any, ...]
-
-
-class DisagreementError(ValueError):
-    """Passes down of which none is right."""
 
 
 class _Range(NamedTuple):
