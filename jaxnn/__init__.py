@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from .sweeps.frame import Sweep as Sweep
     from .sweeps.sweep import sweep as sweep
     from .train.fitting import fit as fit
+    from .train.scaling import scaling_check as scaling_check
     from .train.watch import Watch as Watch
     from .train.watch import watch as watch
-    from .train.widths import width_check as width_check
 else:
     from .exports import on_demand
 

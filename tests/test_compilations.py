@@ -179,6 +179,9 @@ CASES = {
     "start": lambda made: jaxnn.train.start(NET, made["layers"], SGD, made["key"]),
     "step": lambda made: jaxnn.train.step(NET, made["state"], XS, YS, SGD),
     "tailored_relu": lambda made: jaxnn.theory.tailored_relu(20),
+    "scaling_check": lambda made: jaxnn.scaling_check(
+        of_width, XS, YS, widths=(2, 3, 4), loss=of_output, steps=1, seeds=1
+    ),
     "to_csv": lambda made: jaxnn.train.to_csv(made["folder"] / "numbers.csv"),
     "to_mlflow": lambda made: to_mlflow(),
     "to_tensorboard": lambda made: jaxnn.train.to_tensorboard(SimpleNamespace(scalar=print)),
@@ -188,9 +191,6 @@ CASES = {
     "verdict": lambda made: jaxnn.verdict(made["flow"]),
     "watch of torch": lambda made: torch_watch(),
     "watch of a step": lambda made: made["watch"](0, made["layers"], XS, YS),
-    "width_check": lambda made: jaxnn.width_check(
-        of_width, (2, 3, 4), XS, YS, loss=of_output, steps=1, seeds=1
-    ),
     "meanfield.chi": lambda made: meanfield.chi("relu", 1.0, 0.5),
     "meanfield.correlation_fixed_point": lambda made: meanfield.correlation_fixed_point(
         "relu", 1.5, 0.1

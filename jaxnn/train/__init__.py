@@ -7,11 +7,12 @@ from .callbacks import hugging_face_callback, lightning_callback
 from .cost import Cost, cost_of
 from .fitting import Fit, History, fit, split
 from .reading import read_watch
+from .scaling_answer import ScalingCheck
+from .scaling_exponents import Scaling
 from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
 from .torch_watch import TorchWatch
 from .watched import Alarm, Watched
-from .width_exponents import WidthCheck
 from .writers import to_csv, to_mlflow, to_tensorboard, to_wandb
 
 __all__ = [
@@ -19,11 +20,12 @@ __all__ = [
     "Cost",
     "Fit",
     "History",
+    "Scaling",
+    "ScalingCheck",
     "Scores",
     "State",
     "TorchWatch",
     "Watched",
-    "WidthCheck",
     "cost_of",
     "each_epoch",
     "epoch",

@@ -18,8 +18,9 @@ from problems import as_users_have_jax, norm, residual
 
 import jaxnn
 from jaxnn.chain.apply import applied
-from jaxnn.train.width_exponents import MAXIMAL as WORDS
-from jaxnn.train.width_exponents import WidthCheck
+from jaxnn.train import ScalingCheck
+from jaxnn.train.scaling_exponents import MAXIMAL as WORDS
+from jaxnn.train.scaling_exponents import Scaling, significant
 
 WIDTHS, STEPS, SEEDS, RATE = (16, 64, 256), 2, 2, 0.01
 SGD = optax.sgd(RATE)
@@ -59,7 +60,7 @@ def checks():
     with jax.enable_x64(True):
         options = {"loss": square, "steps": STEPS, "seeds": SEEDS}
         return {
-            kind: jaxnn.width_check(partial(build, kind), WIDTHS, XS, YS, **options)
+            kind: jaxnn.scaling_check(partial(build, kind), XS, YS, widths=WIDTHS, **options).width
             for kind in (STANDARD, MAXIMAL)
         }
 
@@ -141,7 +142,7 @@ def test_rows_and_the_chart_have_every_layer_at_every_width(checks):
     check = checks[STANDARD]
     rows = check.rows()
     assert len(rows) == 3 * SEEDS * (STEPS + 1) * 3
-    sizes, changes = check.chart().to_dict()["vconcat"]
+    sizes, changes = ScalingCheck(width=check).chart().to_dict()["vconcat"]
     assert [len(panel["data"]["values"]) for panel in (sizes, changes)] == [9, 9]
     last = {"width": 256, "layer": 3}
     (value,) = (v["value"] for v in changes["data"]["values"] if last.items() <= v.items())
@@ -172,9 +173,8 @@ def test_words_of_what_can_come(record, word, said):
     log = np.log(2) * np.array(record)[:, :, None, None]  # of widths that double
     size = np.stack([log[0], log[0]], axis=2).reshape(3, 1, 2, 1)
     change = np.stack([np.full((3, 1, 1), -np.inf), log[1]], axis=2).reshape(3, 1, 2, 1)
-    check = WidthCheck(
-        (1, 2, 4), 1, ("w",), (), (), "float32", size, change, np.zeros((3, 1, 2, 0))
-    )
+    update, branch = np.zeros((3, 1, 2, 0)), np.full((3, 1), np.nan)
+    check = Scaling("width", (1, 2, 4), 1, ("w",), (), (), "float32", size, change, update, branch)
     assert check.word == word
     assert said in str(check)
 
@@ -189,7 +189,10 @@ def checked(shapes, updates, seeds=2):
     update = np.log([1.0, 2, 4])[:, None, None, None] * updates + noise[0]
     state = noise[1][..., :1]
     names = tuple("abcdef"[: len(shapes)])
-    return WidthCheck((1, 2, 4), 1, ("w",), names, shapes, "float64", state, state - 2, update)
+    sizes, branch = (1, 2, 4), np.full((3, seeds), np.nan)
+    return Scaling(
+        "width", sizes, 1, ("w",), names, shapes, "float64", state, state - 2, update, branch
+    )
 
 
 WIDE, NARROW, ROW = (tuple((w, *rest(w)) for w in (1, 2, 4)) for rest in (
@@ -211,9 +214,9 @@ SAME = ((3, 3),) * 3
 )
 def test_the_array_that_departs_from_others_like_it_is_named(shapes, updates, departing):
     check = checked(shapes, np.array(updates))
-    assert {d.path: d.others for d in check.departures} == departing
+    assert {d.name: d.others for d in check.departures} == departing
     assert check.word == ("unclear" if departing else "steady")
-    for path, change, usual, _ in check.departures:
+    for path, change, usual, *_ in check.departures:
         row = check.parameter_table()[check.paths.index(path)]
         assert change == (row["change"], row["change_error"])
         assert change.value == pytest.approx(updates[check.paths.index(path)], abs=0.01)
@@ -231,7 +234,7 @@ def test_a_network_that_ignores_width_or_seed_is_no_sign_of_a_parametrisation():
     assert check.word == "unclear"
     assert str(check) == (
         "Unclear: every parameter array has the same shape at all widths, from 1 to 4; let "
-        "build(width, seed) use the width."
+        "build use the width."
     )
     of_one_seed = checked((WIDE,), np.array([-1]))
     own = np.repeat(of_one_seed.log_size[:, :1], 2, axis=1)
@@ -240,7 +243,7 @@ def test_a_network_that_ignores_width_or_seed_is_no_sign_of_a_parametrisation():
     assert "seed" not in str(checked((WIDE,), np.array([-1]), seeds=1))
 
 
-def of_two(made, *_):
+def of_two(made, **_):
     return made
 
 
@@ -252,7 +255,9 @@ def of_two(made, *_):
         (ValueError, r"^widths: expected at least 1, got 0$", {"widths": (0, 1, 2)}),
         (ValueError, r"^steps: expected at least 1, got 0$", {"steps": 0}),
         (ValueError, r"^loss: expected loss\(output, ys\)", {"loss": None}),
-        (TypeError, r"^build: expected build\(width, seed\), got 3$", {"build": 3}),
+        (TypeError, r"^build: expected a function such as build\(width, seed\), got 3$",
+         {"build": 3}),
+        (ValueError, r"^widths, depths: expected at least one", {"widths": None}),
         (TypeError, r"^build: .* a pair \(model, optimizer\), .* got 3 values$",
          {"build": partial(of_two, (network, {}, SGD))}),
         (TypeError, r"^optimizer: expected one of optax", {"build": partial(of_two, (network, 1))}),
@@ -260,7 +265,7 @@ def of_two(made, *_):
          {"build": lambda width, seed: (
              (network, {"thetas": [np.eye(4)] * (1 + width), "powers": np.arange(1 + width)}), SGD
          ), "widths": (1, 2, 3)}),
-        (ValueError, r"^build: expected arrays of the same shapes for every seed, .* width 1 ",
+        (ValueError, r"^build: expected arrays of the same shapes for every seed, .* size 1 ",
          {"build": lambda width, seed: (
              (network, {"thetas": [np.ones((4, 1 + seed)), np.ones((1 + seed, 2))],
                         "powers": np.zeros(2, int)}), SGD
@@ -268,10 +273,11 @@ def of_two(made, *_):
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_sentence(error, said, change, monkeypatch):
-    monkeypatch.setattr("jaxnn.train.widths._course", lambda *_: (np.zeros((3, 3)),) * 3)
+    course = (*(np.zeros((3, 3)),) * 3, np.zeros(3))
+    monkeypatch.setattr("jaxnn.train.scaling._course", lambda *_: course)
     given = {"build": partial(build, STANDARD), "widths": WIDTHS, "xs": XS, "ys": YS}
     with pytest.raises(error, match=said):
-        jaxnn.width_check(**(given | {"loss": square} | change))
+        jaxnn.scaling_check(**(given | {"loss": square} | change))
 
 
 def test_equal_layers_that_change_the_shape_of_a_state_are_no_loop():
@@ -418,7 +424,9 @@ def test_ten_networks_of_both_kinds_are_told_apart(users_jax, name, kind):
 
     # Exponents of narrow networks are not yet those of wide ones; convolutions take long.
     widths = (16, 64, 256) if name in ("convolutional", "transformer") else (64, 256, 1024)
-    check = jaxnn.width_check(partial(TEN[name], kind), widths, xs, ys, loss=loss, seeds=2)
+    check = jaxnn.scaling_check(
+        partial(TEN[name], kind), xs, ys, widths=widths, loss=loss, seeds=2
+    ).width
     assert not check.departures
     assert check.word == ("steady" if kind == MAXIMAL else "growing"), (check, check.table())
     if kind == STANDARD:  # what is said to keep it is what `MAXIMAL` of the same network does
@@ -439,11 +447,92 @@ def test_an_array_of_a_network_of_one_step_size_that_was_not_scaled_is_named(use
         return (f, p), adam(MAXIMAL, width, hidden, ("['out']",))
 
     for hidden, departing in ((one, ["['thetas'][1]"]), (both, [])):
-        check = jaxnn.width_check(
-            partial(made, hidden), (32, 64, 128), xs, np.arange(16) % 3, loss=loss, seeds=2
-        )
-        assert [d.path for d in check.departures] == departing
+        given = {"widths": (32, 64, 128), "loss": loss, "seeds": 2}
+        check = jaxnn.scaling_check(partial(made, hidden), xs, np.arange(16) % 3, **given).width
+        assert [d.name for d in check.departures] == departing
     assert check.word == "steady"
+
+
+def test_significance_is_of_all_tests_together():
+    """Against the tables of Student's t: 2.365 and 3.499 of 7 degrees of freedom at 5 and 1 %."""
+    assert significant([2.37], [1.0], 7) == [True]
+    assert significant([2.36], [1.0], 7) == [False]
+    # Of five the first needs 1 %, the next 1.25 %, or 3.34.
+    assert significant([0, 3.51, 0, -3.36, 0], [1.0] * 5, 7) == [False, True, False, True, False]
+    assert significant([0, 3.48, 0, -3.36, 0], [1.0] * 5, 7) == [False] * 5
+    assert significant([], [], 7) == []
+    assert significant([1.0, np.nan, 0.0], [0.0, 1.0, 0.0], 1) == [True, False, False]
+
+
+def test_a_layer_that_departs_from_steady_ones_is_named():
+    """Exponents of +.156 ± .03 beside ones of .03, as one forgotten array leaves them."""
+    sizes, powers = (1, 2, 4, 8), np.array([0.03, 0.03, 0.156, 0.03, 0.03])
+    # Off a line by so much that the error of each slope is .032.
+    off = 0.0927 * np.array([1.0, -1.0, -1.0, 1.0])[:, None, None, None]
+    noise = np.broadcast_to(off, (4, 4, 2, 5))
+    change = np.log(sizes)[:, None, None, None] * powers + noise
+    names, branch = tuple("vwxyz"), np.full((4, 4), np.nan)
+    record = Scaling(
+        "width", sizes, 1, names, (), (), "float32", noise, change, noise[..., :0], branch
+    )
+    (departure,) = record.departures
+    assert departure.name == "x"
+    assert departure.change == pytest.approx((0.156, 0.032), abs=1e-3)
+    assert departure.usual.value == pytest.approx(0.03)
+    assert record.word == "unclear"
+    assert "Layer x departs: what a step changes in it goes as width to the power of" in str(record)
+    louder = replace(record, log_change=change + 2 * noise)  # .156 ± .096 may be nothing
+    assert not louder.departures
+    assert not replace(record, log_change=np.repeat(change[..., 2:3], 5, axis=3)).departures
+
+
+# Depth
+
+
+DEPTHS = (8, 16, 32)
+
+
+def branched(p, xs):
+    z = xs @ p["in"]
+    for w in p["blocks"]:
+        z = z + p["scale"] * jnp.tanh(z) @ w
+    return z @ p["out"]
+
+
+def build_deep(power, optimizer, depth, seed, width=32):
+    rng = np.random.default_rng(seed)
+    blocks = [normal(rng, width, width, fan_in=width) for _ in range(depth)]
+    scale = np.float32(depth**-power)
+    arrays = {"in": normal(rng, 4, width, fan_in=4), "out": normal(rng, width, 2, fan_in=width)}
+
+    def f(p, xs):
+        return branched(p | {"scale": scale}, xs)
+
+    return (f, arrays | {"blocks": blocks}), optimizer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("power", [0.5, 1.0])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_branches_and_step_sizes_in_depth_are_told_apart(users_jax, name, power):
+    """What steps change in the blocks goes as depth^(1 - α) with Adam, depth^(1 - 2α) with SGD."""
+    xs = np.random.default_rng(2).normal(size=(16, 4)).astype(np.float32)
+    optimizer = {"sgd": optax.sgd, "adam": optax.adam}[name](1e-4)
+    check = jaxnn.scaling_check(
+        partial(build_deep, power, optimizer), xs, xs[:, :2], depths=DEPTHS, loss=square, steps=2
+    )
+    expected = 1 - power * {"sgd": 2, "adam": 1}[name]
+    assert check.depth.branch.value == pytest.approx(-power, abs=0.05)
+    assert f"they are times 1/{'√' * (power == 0.5)}depth" in str(check)
+    (learned,) = check.depth.learning.values()
+    off = f"multiply its step size by depth^{-learned.value:.2f}" in str(check)
+    assert off == (learned.word in ("growing", "falling"))
+    assert [*check.depth.learning] == ["['blocks'][*]"]
+    assert learned.value == pytest.approx(expected, abs=0.15)
+    if (name, power) != ("sgd", 1.0):  # where the input layer hides what the blocks do
+        assert check.table()[4]["change"] == pytest.approx(expected, abs=0.15)
+    if (name, power) != ("sgd", 0.5):  # whose errors are large
+        assert check.word == {-1: "falling", 0.5: "growing", 0: "steady"}[expected]
 
 
 @pytest.mark.slow
@@ -481,12 +570,11 @@ def test_a_module_a_network_of_ours_and_a_list_of_layers_are_taken():
             layers = [(v, np.zeros(v.shape[1], v.dtype)) for v in arrays(width, seed)]
             return (net, layers), SGD
 
-        options = {"steps": 1, "seeds": 2}
-        equinox = jaxnn.width_check(
-            of_equinox, (4, 8, 16), xs, ys, loss=half, each="example", **options
-        )
-        listed = jaxnn.width_check(of_list, (4, 8, 16), xs, ys, loss=half, **options)
-        ours = jaxnn.width_check(of_ours, (4, 8, 16), xs, ys, **options)
+        options = {"widths": (4, 8, 16), "steps": 1, "seeds": 2}
+        equinox = jaxnn.scaling_check(of_equinox, xs, ys, loss=half, each="example", **options)
+        listed = jaxnn.scaling_check(of_list, xs, ys, loss=half, **options)
+        ours = jaxnn.scaling_check(of_ours, xs, ys, **options)
+        equinox, listed, ours = equinox.width, listed.width, ours.width
         for other in (listed, ours):
             np.testing.assert_allclose(other.log_size, equinox.log_size, atol=1e-5)
             np.testing.assert_allclose(

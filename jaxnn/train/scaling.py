@@ -1,0 +1,378 @@
+"""Scaling check: how sizes of states, and of what training changes, go with width and depth.
+
+    build(width, depth, seed)   a network and its optimiser; k steps on one batch, several seeds
+    size[l], change[l]          the root mean square of state[l], and of what a step changes in it
+    ln size[l] = exponent · ln width + constant     a line through all widths and seeds
+
+Weights of variance 1/fan_in make states of one size at every width. What steps then change goes as
+a power of width that depends on the optimiser. With step sizes that are the same at all widths and
+in all arrays, as under standard parametrisation, to first order:
+
+                      first layer    hidden layers    output
+    SGD               width^-1/2     width^1/2        width
+    Adam              1              width            width^3/2, of one hidden layer width
+
+since a sum over a layer's units, a Δθ, adds up: Δθ = -η Δz aᵀ for SGD and -η sign for Adam, with
+entries of Δz that go as width^-1/2 below the output. Under maximal-update parametrisation each
+array has its own power of width in its variance and in its step size, such that all changes are of
+size 1: then a step size that was found for one width is good for another. With step sizes that fall
+alike in all arrays, so that the output stays of size 1, hidden layers change less and less.
+
+In depth, of L blocks z + L^-α f(z), what the blocks change adds up: L · L^-α times what a step
+changes in f, which is one size with Adam, and goes as L^-α with SGD. So with one step size
+
+                      what a step changes      what a block adds to the state
+    SGD               depth^(1 - 2α)           depth^-α
+    Adam              depth^(1 - α)            depth^-α
+
+In states the changes by other arrays may hide that of the blocks; `Scaling.learning` has it of each
+array in them. Depths are compared at places that all have: the first layer, a quarter up, ….
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, PyTree
+
+from ..arrays.compiled import compiled, measuring
+from ..arrays.rows import at_least_float32, log_norm
+from ..arrays.spread import whole
+from ..chain.apply import Kept
+from ..chain.parameter_handover import is_array
+from ..flow.record.loss import Loss
+from ..flow.record.positions import main_of
+from ..models import is_of_torch
+from ..network.checks import check_loss
+from ..texts import counted, told
+from .scaling_answer import ScalingCheck
+from .scaling_exponents import FEWEST, Scaling
+from .steps import Optimizer, check_integer, check_optimizer, moved_by, strongly_typed
+from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
+
+Build = Callable[..., tuple[Any, Optimizer]]
+PLACES = {"1/4 up": 1 / 4, "1/2 up": 1 / 2, "3/4 up": 3 / 4}  # of the layers below the last one
+NUMBER = re.compile(r"\d+")
+
+
+class _Built(NamedTuple):
+    """A network of one size and seed, with its optimiser."""
+
+    trainee: Trainee
+    optimizer: Optimizer
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of its layers, and the paths of its arrays that are trained."""
+        flat = jax.tree_util.tree_flatten_with_path(learned(self.trainee.tree))[0]
+        return self.trainee.net.names, tuple(jax.tree_util.keystr(path) for path, _ in flat)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of those arrays."""
+        return [np.shape(v) for v in jax.tree.leaves(learned(self.trainee.tree))]
+
+
+@measuring
+def scaling_check(
+    build: Build,
+    xs: PyTree,
+    ys: PyTree = None,
+    *,
+    widths: Sequence[int] | None = None,
+    depths: Sequence[int] | None = None,
+    loss: Loss | None = None,
+    steps: int = 4,
+    seeds: int = 3,
+    each: str = "batch",
+) -> ScalingCheck:
+    """Train a network at several sizes for a few steps, and find what depends on width and depth.
+
+    This is the coordinate check of maximal-update parametrisation (μP), and of its extension to
+    depth: where no size of a state and no change of one depends on the width, or depth, a step size
+    found on a small network is good for a large one. Under standard parametrisation changes grow.
+
+    Args:
+        build: returns (model, optimizer), given `seed` and the axes that are asked for, `width` and
+            `depth`, by these names. The model is what `jaxnn.diagnose` takes: a module of Equinox
+            or Flax NNX, a pair (f, params), a list of layers or a pair (net, params) of ours. The
+            optimiser is of optax, and sees the pytree of the model's floats, so that step sizes may
+            differ by array. Both may depend on the size.
+        xs: a batch of examples, which each step takes.
+        ys: what the loss takes next to the output.
+        widths: at least three, such as (64, 128, 256, 512); with depths, at the smallest of them.
+        depths: likewise, such as (4, 8, 16, 32); with widths, at the smallest of them.
+        loss: as for `jaxnn.gradient_flow`: (output, ys) -> a loss of each example, or one number;
+            none with a Network, whose task has it.
+        steps: k, of the training.
+        seeds: the number of networks of each size; seed i is the integer i.
+        each: "example" if the model takes one example instead of a batch, as for `jaxnn.diagnose`.
+
+    Returns:
+        ScalingCheck: `print` it; `.width` and `.depth` have the numbers, `.table()` the exponents
+        of each layer, `.chart()` draws them.
+
+    Raises:
+        TypeError: a build that returns something else, or a module of PyTorch.
+        ValueError: fewer than three sizes, networks that differ in more than the size, or as
+            `jaxnn.as_network`.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxnn, numpy as np, optax
+        >>> def f(params, xs):
+        ...     return jnp.tanh(xs @ params["a"]) @ params["b"]
+        >>> def build(width, seed):
+        ...     rng = np.random.default_rng(seed)
+        ...     params = {
+        ...         "a": rng.normal(size=(4, width)).astype("float32") / 2,
+        ...         "b": rng.normal(size=(width, 1)).astype("float32") / width**0.5,
+        ...     }
+        ...     return (f, params), optax.sgd(0.001)
+        >>> xs = np.linspace(-1, 1, 32, dtype="float32").reshape(8, 4)
+        >>> def loss(output, ys):
+        ...     return jnp.mean((output - ys) ** 2)
+        >>> options = {"widths": (8, 64, 512), "loss": loss, "steps": 1, "seeds": 1}
+        >>> jaxnn.scaling_check(build, xs, xs[:, :1], **options).word
+        'growing'
+
+    Sources: Yang and Hu 2021, arXiv:2011.14522; Yang et al. 2022, arXiv:2203.03466, Appendix D; in
+    depth Yang et al. 2023, arXiv:2310.02244, and Dey et al. 2025, arXiv:2505.01618.
+    """
+    asked = {name: v for name, v in (("width", widths), ("depth", depths)) if v is not None}
+    if not asked:
+        raise ValueError("widths, depths: expected at least one of them, got neither")
+    sizes = {name: _sizes(f"{name}s", values) for name, values in asked.items()}
+    check_integer("steps", steps, 1)
+    check_integer("seeds", seeds, 1)
+    loss = check_loss(loss)
+    if not callable(build):
+        raise TypeError(f"build: expected a function such as build(width, seed), got {told(build)}")
+    least = {name: values[0] for name, values in sizes.items()}
+    training = _Training(xs, ys, loss, steps, seeds, each)
+    return ScalingCheck(
+        **{
+            axis: _along(axis, values, partial(build, **least | {axis: None}), training)
+            for axis, values in sizes.items()
+        }
+    )
+
+
+class _Training(NamedTuple):
+    """The trainings of a check: what each network is given."""
+
+    xs: PyTree
+    ys: PyTree
+    loss: Loss | None
+    steps: int
+    seeds: int
+    each: str
+
+
+def _sizes(name: str, values: Sequence[int]) -> list[int]:
+    sizes = sorted({check_integer(name, size, 1) for size in values})
+    if len(sizes) < FEWEST:
+        raise ValueError(f"{name}: expected at least {FEWEST} different ones, got {told(values)}")
+    return sizes
+
+
+def _along(axis: str, sizes: list[int], build: Build, training: _Training) -> Scaling:
+    """Return what is found along one axis, which is an argument of build."""
+    networks, records = [], []
+    for size in sizes:
+        of_size = partial(build, **{axis: size})
+        first = _built(of_size, training)
+        networks.append(first)
+        if axis == "width" and first.names != networks[0].names:
+            layers = len(networks[0].names[0]), len(first.names[0])
+            raise ValueError(
+                "build: expected the same layers and parameter arrays at every width, got "
+                f"{counted(layers[0], 'layer')} at {sizes[0]} and {layers[1]} at {size}, or other "
+                "names"
+            )
+        trees = (_of_seed(first, of_size, size, seed) for seed in range(training.seeds))
+        of_seeds = [_record(first, tree, training.xs, training.steps) for tree in trees]
+        records.append([np.array(field) for field in zip(*of_seeds, strict=True)])
+    dtype = np.dtype(jnp.result_type(float)).name
+    if axis == "width":
+        names, paths = networks[0].names
+        shapes = tuple(zip(*(network.shapes for network in networks), strict=True))
+    else:
+        names, paths, shapes = _at_places(networks, records)
+    fields = (np.array(field) for field in zip(*records, strict=True))
+    return Scaling(axis, tuple(sizes), training.steps, names, paths, shapes, dtype, *fields)
+
+
+def _at_places(
+    networks: Sequence[_Built], records: list[list[np.ndarray]]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[tuple[int, ...], ...], ...]]:
+    """Reduce records of several depths to places and kinds of arrays that all depths have.
+
+    Returns:
+        names of the places, the kinds of arrays as paths, and the number of their entries.
+    """
+    kinds: list[str] = []
+    entries = []
+    for network, record in zip(networks, records, strict=True):
+        layers, paths = network.names
+        below = len(layers) - 2
+        if below < 1:
+            raise ValueError(f"build: expected three layers or more, got {len(layers)}")
+        at = [0, *(round(share * below) for share in PLACES.values()), below, below + 1]
+        of_kinds: dict[str, list[int]] = {}
+        for i, path in enumerate(paths):
+            of_kinds.setdefault(NUMBER.sub("*", path), []).append(i)
+        kinds = kinds or [*of_kinds]
+        if [*of_kinds] != kinds:
+            raise ValueError(
+                "build: expected parameter arrays at every depth whose paths differ in numbers "
+                f"alone, got {', '.join(sorted({*of_kinds} ^ {*kinds})) or 'another order'}"
+            )
+        counts = [math.prod(shape) for shape in network.shapes]
+        entries.append([(sum(counts[i] for i in which),) for which in of_kinds.values()])
+        updates = [_rms(record[2][..., which]) for which in of_kinds.values()]
+        record[:3] = record[0][..., at], record[1][..., at], np.stack(updates, axis=-1)
+    names = ("first", *PLACES, "last but one", "last")
+    return names, tuple(kinds), tuple(zip(*entries, strict=True))
+
+
+def _rms(logs: np.ndarray) -> np.ndarray:
+    """Return ln of the root mean square, along the last axis, of numbers given by logarithms."""
+    return np.asarray((np.logaddexp.reduce(2 * logs, axis=-1) - np.log(logs.shape[-1])) / 2)
+
+
+def _built(build: Build, training: _Training) -> _Built:
+    """Return the network of a size and of seed 0."""
+    model, optimizer = _returned(build, 0)
+    if is_of_torch(model):
+        raise TypeError(
+            "build: expected a network of JAX, got a module of PyTorch; a Sequential of Linear and "
+            "activations becomes one by jaxnn.as_network(module)"
+        )
+    xs, ys, loss, each = training.xs, training.ys, training.loss, training.each
+    return _Built(trainee_of(model, xs, ys, loss=loss, each=each), optimizer)
+
+
+def _returned(build: Build, seed: int) -> tuple[Any, Optimizer]:
+    """Return the model and the optimiser of a seed."""
+    made = build(seed=seed)
+    if not isinstance(made, tuple) or len(made) != 2:
+        got = f"{len(made)} values" if isinstance(made, tuple) else type(made).__name__
+        raise TypeError(
+            "build: expected it to return a pair (model, optimizer), such as "
+            f"((f, params), optax.adam(1e-3)), got {got}"
+        )
+    return made[0], check_optimizer(made[1])
+
+
+def _of_seed(first: _Built, build: Build, size: int, seed: int) -> PyTree:
+    """Return the parameters of a seed, in the structure of the first one's."""
+    if seed == 0:
+        return first.trainee.tree
+    model, _ = _returned(build, seed)
+    leaves, structure = jax.tree.flatten(first.trainee.tree)
+    arrays = [v for v in jax.tree.leaves(tree_of(model)) if is_array(v)]
+    shapes = [v.shape for v in leaves if is_array(v)]
+    if shapes != [v.shape for v in arrays]:
+        raise ValueError(
+            f"build: expected arrays of the same shapes for every seed, got others at size {size}"
+            f" for seed {seed} than for 0"
+        )
+    given = iter(arrays)
+    return jax.tree.unflatten(structure, [next(given) if is_array(v) else v for v in leaves])
+
+
+def _record(built: _Built, tree: PyTree, xs: PyTree, steps: int) -> list[np.ndarray]:
+    """Return the fields of Scaling of one training, in float64."""
+    course = _course(built.trainee._replace(tree=tree), built.optimizer, steps, xs)
+    size, change, update, branch = (np.asarray(v, np.float64) for v in course)
+    return [size, change, update, branch[0]]
+
+
+@compiled
+def _course(trainee: Trainee, optimizer: Optimizer, steps: int, xs: PyTree) -> tuple[Array, ...]:
+    """Train for some steps; return the fields of Scaling, each with an axis of steps in front.
+
+    Each step hands out the states before it; of the one after the last nothing else is used.
+    """
+    start, mean_loss = strongly_typed(learned(trainee.tree)), loss_through(trainee, xs, _main)
+
+    def step(carry: tuple[_Before, PyTree, PyTree], _: None) -> tuple[Any, tuple[Array, ...]]:
+        before, now, opt_state = carry
+        (value, (_, states)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(now)
+        changes, updates = (
+            jax.tree.map(jnp.subtract, *both)
+            for both in ((states, before.states), (now, before.floats))
+        )
+        sizes, changed = _log_sizes(states), _log_sizes(changes)
+        record = sizes, changed, _log_sizes_of_arrays(updates), _log_branch(states)
+        after = moved_by(
+            optimizer, gradient, opt_state, now, value, lambda floats: mean_loss(floats)[0]
+        )
+        return (_Before(now, states), *after), record
+
+    before = _Before(start, mean_loss(start)[1][1])
+    begun = before, start, strongly_typed(optimizer.init(start))
+    record: tuple[Array, ...] = lax.scan(step, begun, length=steps + 1)[1]
+    return record
+
+
+class _Before(NamedTuple):
+    """Parameters and states before a step."""
+
+    floats: PyTree
+    states: list[Kept]
+
+
+def _main(state: PyTree) -> list[Array]:
+    """Return the arrays of a state that its size is of, in float32 or wider."""
+    return [at_least_float32(v) for v in main_of(state)]
+
+
+def _log_sizes(kept: list[Kept]) -> Float[Array, " L"]:
+    """Return ln of the root mean square of each layer's state."""
+
+    def of_pattern(links: Kept) -> Array:
+        of_links = [
+            jax.vmap(_log_rms)(
+                jnp.concatenate([whole(v).reshape(len(v), -1) for v in arrays], axis=1)
+            )
+            for arrays in links
+        ]
+        return jnp.stack(of_links, axis=1).ravel()
+
+    return jnp.concatenate(list(map(of_pattern, kept)))
+
+
+def _log_branch(kept: list[Kept]) -> Float[Array, ""]:
+    """Return ln of the root mean square of what layers add to a state below of the same shape."""
+    runs: list[Array] = []  # of layers of one shape that follow each other, (layers, entries)
+    for links in kept:
+        of_links = [
+            jnp.concatenate([whole(v).reshape(len(v), -1) for v in arrays], axis=1)
+            for arrays in links
+        ]
+        alike = len({v.shape for v in of_links}) == 1
+        parts = [jnp.stack(of_links, 1).reshape(-1, of_links[0].shape[1])] if alike else of_links
+        for part in parts:
+            if runs and runs[-1].shape[1] == part.shape[1]:
+                runs[-1] = jnp.concatenate([runs[-1], part])
+            else:
+                runs.append(part)
+    added = [jnp.diff(run, axis=0).ravel() for run in runs if len(run) > 1]
+    return _log_rms(jnp.concatenate(added)) if added else jnp.full((), jnp.nan)
+
+
+def _log_sizes_of_arrays(tree: PyTree) -> Float[Array, " P"]:
+    """Return ln of the root mean square of each array."""
+    return jnp.stack([_log_rms(whole(at_least_float32(v))) for v in jax.tree.leaves(tree)])
+
+
+def _log_rms(v: Array) -> Float[Array, ""]:
+    log = log_norm(v).astype(jnp.result_type(float))
+    return log - 0.5 * float(np.log(v.size))
