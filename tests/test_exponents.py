@@ -37,12 +37,14 @@ def test_plain_layers_have_the_chi_of_their_fixed_point(sigma):
 
 def test_a_slope_is_taken_where_a_spread_is_small():
     layers = np.arange(12.0)
-    assert _slope_while_near(-9 + 0.3 * layers, 1e-6) == pytest.approx(0.3)
+    assert _slope_while_near(-9 + 0.3 * layers, 1e-6, 1) == pytest.approx(0.3)
     parted = np.minimum(-5 + 0.7 * layers, -1)  # at the size of the state from layer 5 on
-    assert _slope_while_near(parted, 1e-6) == pytest.approx(0.7)
+    assert _slope_while_near(parted, 1e-6, 1) == pytest.approx(0.7)
     rounded = np.maximum(-7 - 1.5 * layers, -13)  # by rounding
-    assert _slope_while_near(rounded, 1e-5) == pytest.approx(-1.5)
-    assert np.isnan(_slope_while_near(np.full(12, -0.5), 1e-6))
+    assert _slope_while_near(rounded, 1e-5, 1) == pytest.approx(-1.5)
+    assert np.isnan(_slope_while_near(np.full(12, -0.5), 1e-6, 1))
+    by_two = -9 + np.cumsum(np.tile([0.5, -0.2], 6))
+    assert _slope_while_near(by_two, 1e-6, 2) == pytest.approx(0.15)
 
 
 def test_exponents_in_words():

@@ -127,9 +127,10 @@ def exponents_of(net: Chain, several: Sequence[PyTree], xs: PyTree) -> Exponents
     spreads, deltas = (np.array(v, np.float64) for v in zip(*of_draws, strict=True))
     spreads = spreads[:, int(has_positions)]
     eps = float(jnp.finfo(x.dtype).eps)  # type: ignore[no-untyped-call]
-    angles = [_slope_while_near(spread, NOISE * eps) for spread in spreads]
+    period = _period(net)
+    angles = [_slope_while_near(spread, NOISE * eps, period) for spread in spreads]
     count = deltas.shape[1]
-    low, high = count // 6, count // 2
+    low, high = _whole(count // 6, count // 2, period)
     gradients = (deltas[:, low] - deltas[:, high]) / (high - low)
     among = "positions" if has_positions else "examples"
     return Exponents(*_mean_and_error(angles), *_mean_and_error(gradients), among)
@@ -156,11 +157,25 @@ def _pooled_loss(output: PyTree, key: Array) -> Array:
     return sum(rows[1:], start=rows[0])
 
 
-def _slope_while_near(log_spread: np.ndarray, floor: float) -> float:
+def _period(net: Chain) -> int:
+    """Return the number of layers after which the longest run of a chain begins anew."""
+    runs = [
+        (len(kind.links) * k, len(kind.links))
+        for kind, k in zip(net.kinds, net.lengths, strict=True)
+    ]
+    return max(runs)[1]
+
+
+def _whole(start: int, end: int, period: int) -> tuple[int, int]:
+    """Return a stretch of layers, shortened to whole patterns if it has some."""
+    return start + ((end - start) % period if end - start >= period else 0), end
+
+
+def _slope_while_near(log_spread: np.ndarray, floor: float, period: int) -> float:
     """Return the change a layer, of the layers where a spread is small and no rounding; or nan."""
     near = (log_spread < np.log(MOST)) & (log_spread > np.log(floor))
     end = len(near) - 2 if near[:-1].all() else int(np.argmin(near)) - 1
-    start = min((len(near) - 1) // 3, end // 2)
+    start, end = _whole(min((len(near) - 1) // 3, end // 2), end, period)
     return (
         float(log_spread[end] - log_spread[start]) / (end - start) if end > start >= 0 else np.nan
     )
