@@ -109,6 +109,9 @@ TITLES = {
     "transformer-moments": "Variances inside a transformer",
     "wide-twin": "Wide networks of any kind follow their theory",
     "narrow": "A narrow network's gradient is one number for an example, another for a batch",
+    "one-draw": "A weight that is used several times is one random matrix",
+    "slow-growth": "Powers and stretched exponentials of depth are told apart",
+    "collapsed": "Tokens that are nearly alike part or meet, by two exponents",
 }
 PAPERS = {
     "Alekseev 2026": "https://arxiv.org/abs/2604.11890",
@@ -116,6 +119,7 @@ PAPERS = {
     "Balduzzi et al. 2017": "https://arxiv.org/abs/1702.08591",
     "Bordelon et al. 2023": "https://arxiv.org/abs/2309.16620",
     "Chen, Pennington & Schoenholz 2018": "https://arxiv.org/abs/1806.05394",
+    "Cowsik et al. 2024": "https://arxiv.org/abs/2403.02579",
     "De & Smith 2020": "https://arxiv.org/abs/2002.10444",
     "Dong et al. 2021": "https://arxiv.org/abs/2103.03404",
     "Doshi et al. 2021": "https://arxiv.org/abs/2111.12143",
@@ -135,6 +139,7 @@ PAPERS = {
     "Xiao et al. 2018": "https://arxiv.org/abs/1806.05393",
     "Xiong et al. 2020": "https://arxiv.org/abs/2002.04745",
     "Yang 2019": "https://arxiv.org/abs/1910.12478",
+    "Yang 2020": "https://arxiv.org/abs/2006.14548",
     "Yang & Schoenholz 2017": "https://arxiv.org/abs/1712.08969",
     "Yang et al. 2019": "https://arxiv.org/abs/1902.08129",
     "Zhang et al. 2022": "https://arxiv.org/abs/2203.08120",

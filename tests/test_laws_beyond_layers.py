@@ -13,13 +13,16 @@ from scipy import integrate, linalg, optimize, special
 
 from experiments.laws import (
     attention_length,
+    collapsed,
     delta_orthogonal,
     dynamic_tanh,
     rank_collapse,
     recurrence,
+    slow_growth,
     transformer_moments,
 )
-from experiments.laws.law import examine
+from experiments.laws.law import compare, examine
+from jaxnn.flow.verdict.rates import POWER_LAW, STRETCHED
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -158,6 +161,57 @@ def test_a_stretched_exponential_and_a_power():
     assert values[1] == pytest.approx(logs[-1], rel=1e-6)
     rate = (logs[64] - logs[16]) / 4
     assert rate == pytest.approx(2 * 8 / 3 / math.sqrt(2 * math.pi), rel=0.15)
+
+
+# 32
+
+
+@pytest.mark.slow
+def test_constants_of_slow_growth_are_those_of_infinite_depth():
+    """In theory's own curves of 400 layers to a quarter, behind a norm exactly."""
+    setup = slow_growth.Setup(width=10**9, layers=400, seeds=1)
+    with jax.enable_x64(True):
+        numbers = slow_growth.LAW.prediction(setup).numbers
+    constants = {n.case.split(":")[0]: n.value for n in numbers if n.case.endswith("constant")}
+    for name, kind in slow_growth.kinds().items():
+        if kind.constant is None:
+            continue
+        assert constants[name] == pytest.approx(kind.constant, rel=0.25), name
+        assert (name == "pre-norm") == (constants[name] == pytest.approx(kind.constant, rel=1e-9))
+
+
+def test_a_law_is_found_in_its_own_curve():
+    places = np.arange(1, 65)
+    law = slow_growth.law_in(-0.7 * np.sqrt(places))
+    assert (law.word, law.error) == (STRETCHED, pytest.approx(0, abs=1e-12))
+    assert law.constant == pytest.approx(0.7)
+    assert slow_growth.law_in(-0.5 * np.log(places)).word == POWER_LAW
+
+
+# 33
+
+
+def test_exponents_of_a_block_by_integration():
+    a, m, of_mlp = 0.5, 0.7, 2.0
+    square = gaussian(lambda g: math.tanh(of_mlp * g) ** 2)
+    slope = gaussian(lambda g: math.cosh(of_mlp * g) ** -4.0)
+    factor = (1 + m**2 * of_mlp**2 * slope) / (1 + m**2 * square)
+    expected = math.log(factor / (1 + a**2)) / 2, math.log(factor) / 2
+    with jax.enable_x64(True):
+        assert collapsed.in_theory((a, m, of_mlp)) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.slow
+def test_a_transformer_has_the_exponents_of_its_blocks():
+    strengths = (0.5, 1.0, 3.0)
+    setup = collapsed.Setup(width=64, blocks=8, seeds=6, strengths=(strengths,))
+    with jax.enable_x64(True):
+        prediction = collapsed.LAW.prediction(setup)
+    measurement = collapsed.LAW.measurement(setup, jax.random.key(5))
+    assert compare(collapsed.LAW, prediction, measurement)["holds"].all()
+    wrong = [v._replace(value=v.value + 0.15) for v in prediction.numbers]
+    wrong = compare(collapsed.LAW, prediction._replace(numbers=tuple(wrong)), measurement)
+    assert not wrong["holds"].all()
 
 
 # 27

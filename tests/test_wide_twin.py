@@ -1,4 +1,4 @@
-"""Law 29: small networks of other packages next to their wide twins, and what the law says."""
+"""Laws 29 and 31: small networks next to their wide twins, and what the laws say."""
 
 import dataclasses
 import importlib.util
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from peers import need
 
-from experiments.laws import experiment, wide_twin
+from experiments.laws import experiment, one_draw, wide_twin
 from experiments.laws.law import compare
 from experiments.laws.wide_networks import KINDS
+from jaxnn.theory.twin import wide
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -41,6 +42,21 @@ def test_a_small_network_follows_its_twin_and_no_other(kind):
     known = joint > 1e-4
     ratio = np.median(measured[known] / joint[known])
     assert 0.3 < ratio < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["autoencoder", "residual steps", "siamese"])
+def test_shared_weights_have_one_draw_and_independent_ones_are_seen(kind, monkeypatch):
+    setup = wide_twin.Setup((kind,), 64, blocks=1, seeds=16, draws=24, replicas=4, gains=2)
+    law = one_draw.LAW
+    measurement = law.measurement(setup, jax.random.key(3))
+    rows = compare(law, law.prediction(setup), measurement)
+    assert rows["holds"].all()
+    monkeypatch.setattr(wide, "has_ties", lambda *_: False)
+    monkeypatch.setattr(wide, "shared_weights", lambda *_: {})
+    jax.clear_caches()
+    rows = compare(law, law.prediction(setup), measurement)
+    assert not rows["holds"].all()
 
 
 def test_the_mean_over_networks_is_that_of_squares():

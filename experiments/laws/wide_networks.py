@@ -52,7 +52,8 @@ class Kind(NamedTuple):
     narrower: int = 1
 
 
-def _inputs(*shape: int) -> jax.Array:
+def inputs(*shape: int) -> jax.Array:
+    """Draw an example batch, always the same."""
     return jax.random.normal(jax.random.key(0), shape, jnp.float32)
 
 
@@ -72,7 +73,7 @@ def pre_norm(n: int, blocks: int) -> Drawn:
                 x = x + nn.Dense(n)(nn.gelu(nn.Dense(2 * n)(nn.LayerNorm()(x))))
             return x
 
-    return _of_linen(Transformer(), _inputs(EXAMPLES, TOKENS, n))
+    return _of_linen(Transformer(), inputs(EXAMPLES, TOKENS, n))
 
 
 def experts(n: int, blocks: int) -> Drawn:
@@ -102,14 +103,14 @@ def experts(n: int, blocks: int) -> Drawn:
                 x = x + jnp.einsum("ebtn,bte->btn", several()(z), gates)
             return x
 
-    return _of_linen(Experts(), _inputs(EXAMPLES, TOKENS, n))
+    return _of_linen(Experts(), inputs(EXAMPLES, TOKENS, n))
 
 
 def gru(n: int, blocks: int) -> Drawn:
     """Recurrent layers on each other, of `flax.linen`: RNN of GRUCell."""
     from flax import linen as nn
 
-    model, xs = nn.RNN(nn.GRUCell(n)), _inputs(EXAMPLES, TOKENS, n)
+    model, xs = nn.RNN(nn.GRUCell(n)), inputs(EXAMPLES, TOKENS, n)
 
     def params(key: jax.Array) -> Any:
         return [(model.apply, model.init(key, xs)) for key in jax.random.split(key, 2 * blocks)]
@@ -134,7 +135,7 @@ def batch_norm(n: int, blocks: int) -> Drawn:
         return model(xs, is_training=True)
 
     model = hk.without_apply_rng(hk.transform_with_state(network))
-    xs = _inputs(4 * EXAMPLES, PIXELS, PIXELS, 3)
+    xs = inputs(4 * EXAMPLES, PIXELS, PIXELS, 3)
     state = model.init(jax.random.key(0), xs)[1]
     return Drawn(
         lambda params, xs: model.apply(params, state, xs)[0], lambda key: model.init(key, xs)[0], xs
@@ -164,7 +165,7 @@ def no_norm(n: int, blocks: int) -> Drawn:
 
         return jax.vmap(one)(xs)
 
-    return Drawn(apply, params, _inputs(EXAMPLES, TOKENS, n))
+    return Drawn(apply, params, inputs(EXAMPLES, TOKENS, n))
 
 
 def mixer(n: int, blocks: int) -> Drawn:
@@ -189,7 +190,7 @@ def mixer(n: int, blocks: int) -> Drawn:
 
         return jax.vmap(one)(xs)
 
-    return Drawn(apply, params, _inputs(1, PATCHES, n))
+    return Drawn(apply, params, inputs(1, PATCHES, n))
 
 
 def _of_keras(build: Callable[[Any], Any], n: int) -> Drawn:
@@ -212,7 +213,7 @@ def _of_keras(build: Callable[[Any], Any], n: int) -> Drawn:
     def apply(params: PyTree, xs: jax.Array) -> Any:
         return one.stateless_call(params, fixed, xs)[0]
 
-    return Drawn(apply, params, _inputs(EXAMPLES, TOKENS, n))
+    return Drawn(apply, params, inputs(EXAMPLES, TOKENS, n))
 
 
 def post_norm(n: int, blocks: int) -> Drawn:

@@ -21,6 +21,7 @@ A rule whose mean squares are f times as large is the twin of weights √f times
 each number is measured so, with the same draws.
 """
 
+from collections.abc import Mapping
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -29,14 +30,14 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, point
-from experiments.laws.wide_networks import KINDS, Drawn
+from experiments.laws.wide_networks import KINDS, Drawn, Kind
 
 GRADIENTS = Panel("Gradients of wide networks", "layer", "decades above the last")
 STATES = Panel("States of wide networks", "layer", "log10 of the root mean square")
 PANELS = (GRADIENTS, STATES)
 ERRORS = 3.0
 ROUNDING = 1e-5  # decades, of states that a norm makes equal
-REASON = "3 joint standard errors, and rounding"
+REASON = "{:g} joint standard errors, and rounding"
 LARGER = 1.1  # mean squares, of which the gain is measured
 LN10 = float(np.log(10))
 OF_NETWORKS, OF_TWINS, OF_COTANGENT, OF_WEIGHTS = range(4)  # by which keys differ
@@ -45,7 +46,7 @@ OF_NETWORKS, OF_TWINS, OF_COTANGENT, OF_WEIGHTS = range(4)  # by which keys diff
 class Setup(NamedTuple):
     """Networks of a kind, and draws of their twin.
 
-    kinds: keys of `KINDS`.
+    kinds: by their names.
     blocks: of each network.
     seeds: networks of each kind, and as many others whose twins predict.
     draws: of these twins together.
@@ -78,9 +79,9 @@ class Sizes(NamedTuple):
     states: np.ndarray
 
 
-def cut(kind: str, setup: Setup) -> Cut:
+def cut(kind: Kind, setup: Setup) -> Cut:
     """Build a network, and cut it into layers."""
-    drawn = KINDS[kind].network(setup.width, setup.blocks)
+    drawn = kind.network(setup.width, setup.blocks)
     of_user, apply = drawn.params(jax.random.key(0)), drawn.apply
     if apply is None:
         net, params = jaxnn.as_network(of_user)
@@ -123,12 +124,16 @@ def cases(kind: str, sizes: Sizes) -> list[list[str]]:
     ]
 
 
-def predict(setup: Setup) -> Told:
-    """Predict the sizes of a kind of network by draws of the twins of some."""
+def predict(setup: Setup, kinds: Mapping[str, Kind] = KINDS, errors: float = ERRORS) -> Told:
+    """Predict the sizes of kinds of networks by draws of the twins of some.
+
+    errors: joint ones, by which a measurement may differ.
+    """
+    reason = REASON.format(errors)
     with jax.enable_x64(False):  # the packages' own float
         for kind in setup.kinds:
-            times = KINDS[kind].narrower
-            network = cut(kind, setup._replace(width=setup.width // times))
+            times = kinds[kind].narrower
+            network = cut(kinds[kind], setup._replace(width=setup.width // times))
             replicas = times * setup.replicas
             twin, _ = jaxnn.theory.wide((network.net, network.params), replicas=replicas)
             keys = jax.random.split(jax.random.key(OF_TWINS), setup.draws)
@@ -138,7 +143,7 @@ def predict(setup: Setup) -> Told:
             ]
             larger = [
                 jaxnn.theory.scale_weights(
-                    (network.net, params), LARGER**0.5, weights=KINDS[kind].weights
+                    (network.net, params), LARGER**0.5, weights=kinds[kind].weights
                 )
                 for params in of_seeds[: setup.gains]
             ]
@@ -155,7 +160,7 @@ def predict(setup: Setup) -> Told:
                 parts = setup.replicas / setup.seeds + 1 / setup.draws
                 joint = np.std(draws, axis=0, ddof=1) * parts**0.5
                 yield from (
-                    Predicted(case, float(value), ROUNDING, REASON, ERRORS).about(
+                    Predicted(case, float(value), ROUNDING, reason, errors).about(
                         f"the mean squares of products, {kind}", float(gain), float(error)
                     )
                     for case, value, gain, error in zip(of_panel, values, gains, joint, strict=True)
@@ -163,10 +168,10 @@ def predict(setup: Setup) -> Told:
                 yield curve(panel, kind, 1 + np.arange(len(values)), values)
 
 
-def measure(setup: Setup, key: jax.Array) -> Told:
+def measure(setup: Setup, key: jax.Array, kinds: Mapping[str, Kind] = KINDS) -> Told:
     """Measure drawn networks of each kind."""
     for kind in setup.kinds:
-        network = cut(kind, setup)
+        network = cut(kinds[kind], setup)
         keys = jax.random.split(jax.random.fold_in(key, OF_NETWORKS), setup.seeds)
         several = [network.net.params(network.drawn.params(key)) for key in keys]
         of_kind = sizes_of(network, network.net, several)
