@@ -446,7 +446,7 @@ def test_floats_of_8_bits_are_for_the_inside_of_layers(rng, dtype):
     thetas = [jnp.asarray(rng.normal(size=(N, N)), dtype) for _ in range(3)]
     xs, ones = jnp.asarray(rng.normal(size=(B, N)), dtype), np.ones((B, N))
     for given, error in (
-        (thetas, r"layer rounded: expected param"),
+        (thetas, r"layer 1 \(rounded\): expected param"),
         ([np.eye(N)], "xs: expect"),
     ):
         with pytest.raises(ValueError, match=f"^{error}.*, got {dtype.__name__}; cast to bfloat16"):

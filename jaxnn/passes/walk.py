@@ -254,8 +254,9 @@ class Saved(NamedTuple):
 
     z: its input, (B, n); of a run its k inputs and the last output, (k + 1, B, n).
     extra: the second result of its block's `forward`; of a run stacked, k in front.
-    top: the output of a run that stores parts of its states once; then z is a list of leaves, with
-        None for those parts. Else None.
+    top: the output of a layer, where a kind of layer records it; of a run that stores parts of its
+        states once that of the run, and z is a list of leaves, with None for those parts. Else
+        None.
     """
 
     z: Any
@@ -312,7 +313,7 @@ def _up(
     for kind, layer in layers:
         if not is_run(layer):
             above, extra = kind.forward(layer, z)
-            z, saved = above, Saved(z, extra)
+            z, saved = above, Saved(z, extra, above if isinstance(kind, StoresOnce) else None)
         elif memory == "sqrt":
             z, saved = _up_by_segments(kind, layer, z, depth)
         else:
@@ -628,7 +629,10 @@ def _down_run(
         if delta.e is None:
             return kind.down(layer_of(run, j), entry(saved_below, j), delta, keep)
         j = barrier(j)  # in a flow, whose many small kernels wait for j, and for z
-        one, saved_below = layer_of(run, j), barrier(entry(saved_below, j))
+        one, saved_below = layer_of(run, j), entry(saved_below, j)
+        if isinstance(kind, StoresOnce) and saved.top is None:  # what it records is there already
+            saved_below = saved_below._replace(top=entry(saved.z, j + 1))
+        saved_below = barrier(saved_below)
         return kind.down(
             one, saved_below._replace(z=saved_at(kind, one, saved_below.z, saved.top)), delta, keep
         )

@@ -141,10 +141,13 @@ class ChainOp:
         states = self.states(layer, saved.z.m)
         records = []
         known = [None] * len(layer.arrays) if layer.mixes is None else layer.mixes
-        of_links = self.pattern.links, layer.arrays, known, states, self.anatomies
-        for link, arrays, mixes, state, anatomy in reversed([*zip(*of_links, strict=True)]):
+        above = [*states[1:], None if saved.top is None else saved.top.m]
+        of_links = self.pattern.links, layer.arrays, known, states, above, self.anatomies
+        for link, arrays, mixes, state, out, anatomy in reversed([*zip(*of_links, strict=True)]):
             vjp = saved.extra if self.keeps_rule else _vjp(link, arrays, state)
             delta, step = _pulled(vjp, mixes, delta, self.is_alone and vjp.is_small)
+            if out is not None:  # on the way up; computed again, its last product would be too
+                step = step._replace(out=out)
             step = step._replace(recognised=anatomy.numbers(arrays, state), is_alone=self.is_alone)
             if anatomy.skip is not None:
                 step = step._replace(skip=(anatomy.skip, state))
