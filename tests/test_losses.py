@@ -8,7 +8,6 @@ from problems import chain_flow as gradient_flow
 
 import jaxnn
 from jaxnn.chain.label_pairs import refuse_pairs
-from jaxnn.curing import steps
 
 B, N = 3, 4
 
@@ -41,15 +40,6 @@ def test_a_loss_of_several_for_each_example_or_without_labels(loss, problem):
     plain = jax.grad(lambda p: jnp.mean(loss(network(p, xs), *given)))(p)
     expected = [np.log(np.linalg.norm(plain[name])) for name in "ab"]
     np.testing.assert_allclose(flow.log_theta, expected, rtol=1e-12)
-
-
-@pytest.mark.slow
-def test_a_step_takes_the_losses_that_a_flow_takes(problem):
-    net, params, _, xs, ys = problem
-    mean = steps.largest(net, params, xs, ys, lambda output, ys: jnp.mean(squares(output, ys)))
-    assert steps.largest(net, params, xs, ys, squares) == mean
-    with_zeros = steps.largest(net, params, xs, 0 * ys, lambda out, ys: jnp.sum((out - ys) ** 2, 1))
-    assert steps.largest(net, params, xs, None, of_output) == with_zeros
 
 
 def test_a_loss_without_labels_is_given_none(problem):
