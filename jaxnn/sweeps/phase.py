@@ -190,19 +190,15 @@ def phase(
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
-        >>> draws = jax.random.normal(jax.random.key(0), (8, 2, 16, 16)) / 4
         >>> xs = jax.random.normal(jax.random.key(1), (4, 16))
-        >>> def layer(params, z):
-        ...     return jnp.tanh(z) @ params["w"] + params["b"]
-        >>> def build(sigma_w, sigma_b):
-        ...     return [
-        ...         (layer, {"w": sigma_w * w, "b": sigma_b * 4 * b[0]}) for w, b in draws
-        ...     ], xs
-        >>> diagram = jaxnn.theory.phase(build, sigma_w=(0.7, 2.5), sigma_b=(0.1, 0.3))
-        >>> [row["rate"] > 0 for row in diagram]
-        [False, False, True, True]
-        >>> [c.at for c in diagram.critical]
-        [0.1, 0.3]
+        >>> layer = lambda w, z: z @ w
+        >>> def build(sigma, gain):  # linear layers, critical at sigma gain = 1/4
+        ...     return [(layer, gain * sigma * jnp.ones((16, 16)))] * 6, xs
+        >>> diagram = jaxnn.theory.phase(build, sigma=(0.2, 0.3), gain=(0.5, 1.0))
+        >>> [round(10 ** row["rate"], 1) for row in diagram]
+        [0.4, 0.8, 0.6, 1.2]
+        >>> [(c.at, round(c.value, 2)) for c in diagram.critical]
+        [(1.0, 0.25)]
     """
     check_build(build)
     values = {name: values_of(name, given) for name, given in axes.items()}
