@@ -38,6 +38,10 @@ class Fake:
         self.clock, self.end, self.seconds, self.best = clock, end, seconds, best
         self.slow, self.program, self.taken = slow, program, []
 
+    def courses(self, times, parts):
+        for rows in parts:
+            yield self.course(times, rows, len(rows)), None
+
     def course(self, times, rows, steps):
         self.clock.now += self.seconds * steps + 4 * (self.program not in self.clock.compiled)
         self.clock.compiled.add(self.program)
@@ -160,7 +164,7 @@ def test_a_course_is_that_of_a_plain_loop(rng, optimizer):
     patient = jax_patient(net, params, xs, ys, loss=square)
     one = patient.training(params, optimizer)
     rows = orders_of(48)[0]
-    course = one.course(3.0, rows, 12)
+    ((course, _),) = one.courses(3.0, [rows[:12]])
 
     def mean(weights, xs, ys):
         for w in weights:
@@ -208,7 +212,7 @@ def test_modules_are_trained(framework, rng):
     loss = optax.softmax_cross_entropy_with_integer_labels
     patient = patient_of(module, xs, ys, loss=loss)
     one = patient.training(patient.params, None)
-    course = one.course(10.0, orders_of(one.count)[0], 60)
+    ((course, _),) = one.courses(10.0, [orders_of(one.count)[0][:60]])
     assert course.end < course.losses[0] / 4
     formed = patient.with_form(Skip(0.5))
     other = formed.training(formed.params, None)
@@ -216,7 +220,8 @@ def test_modules_are_trained(framework, rng):
     rows = orders_of(40)[0][:2]
     output = formed.model(formed.params)(xs[rows[0]])
     expected = loss(output, ys[rows[0]]).mean()
-    assert other.course(1.0, rows, 2).losses[0] == pytest.approx(float(expected), rel=1e-5)
+    ((course, _),) = other.courses(1.0, [rows])
+    assert course.losses[0] == pytest.approx(float(expected), rel=1e-5)
     after = [np.array(v) for v in jax.tree.leaves(module) if hasattr(v, "shape")]
     np.testing.assert_equal(after, before)
 
@@ -247,11 +252,12 @@ def test_a_course_of_torch_is_that_of_a_plain_loop(torch):
     state, random = {k: v.clone() for k, v in module.state_dict().items()}, torch.get_rng_state()
     one = TorchTraining(module, state, xs, ys, torch.nn.functional.mse_loss, None)
     (rows, other), was = orders_of(one.count), module[0][1].weight.clone()
-    course = one.course(10.0, rows, 6)
+    ((course, _),) = one.courses(10.0, [rows[:6]])
     assert (torch.get_rng_state() == random).all()
     assert (module[0][1].weight == was).all()
     assert module[0][1].weight.grad is None
-    assert one.course(10.0, other, 6).end != course.end
+    ((unlike, _),) = one.courses(10.0, [other[:6]])
+    assert unlike.end != course.end
     optimizer, losses = torch.optim.Adam(module.parameters(), 0.01), []
     for i in range(6):
         optimizer.zero_grad()
@@ -286,7 +292,8 @@ def test_a_function_that_wants_all_examples_has_all_of_them_as_its_batch(torch):
     one = TorchTraining(module, module.state_dict(), xs, None, of_all, None)
     assert one.count == 0
     (rows,) = orders_of(0)
-    assert one.course(1.0, rows, 2).losses.shape == (2,)
+    ((course, _),) = one.courses(1.0, [rows[:2]])
+    assert course.losses.shape == (2,)
     broken = TorchTraining(torch.nn.Flatten(), {}, xs, ys, of_all, None)
     (told,) = raced({"as it is": broken}, 9, 1.0).reached
     assert str(told).startswith("not trained, for a training ends with ")

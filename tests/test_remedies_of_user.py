@@ -20,11 +20,12 @@ from experiments.learning.descent import rows_of_steps
 from experiments.pages import charts, web
 from experiments.remedies import columns, rates
 from experiments.remedies.of_user import networks, report
-from experiments.remedies.of_user.training import Data, OfJax, Rule, output_of
+from experiments.remedies.of_user.training import Data, Rule, optimizer_of, trained
 from experiments.runs import schema, store
 from jaxnn import as_network
 from jaxnn.curing import cures
 from jaxnn.curing.changes import CURES, Change
+from jaxnn.curing.jax_patients import jax_patient
 
 CODE = """
 import jax
@@ -89,13 +90,10 @@ def test_a_training_is_that_of_a_plain_loop(rng, users_jax):
     def loss(output, ys):
         return -jax.nn.log_softmax(output)[jnp.arange(len(ys)), ys]
 
-    own = net.user(params)
-    np.testing.assert_allclose(
-        output_of(net, own, xs), f(shared, f(shared, f(first, xs))), atol=1e-6
-    )
-    rule = Rule("sgd", 5, 3)
-    training = OfJax(Data(jnp.asarray(xs), jnp.asarray(ys), loss, 12), rule, net)
-    curve = training.trained(own, 0.3, 1)
+    rule, of_data = Rule("sgd", 5, 3), Data(jnp.asarray(xs), jnp.asarray(ys), loss, 12)
+    patient = jax_patient(net, params, xs[:5], ys[:5], loss=loss)
+    training = patient.training(params, optimizer_of(rule, of_torch=False))
+    curve = trained(training, of_data, rule, 0.3, 1)
 
     def plain(weights, rows):
         first, b, c = weights
@@ -199,7 +197,7 @@ def one_cure(monkeypatch):
     """One factor on the weights, for all cures together take dozens of flows and programs."""
     tried = []
 
-    def tried_on(patient, kinds):
+    def tried_on(patient, kinds, seconds):
         tried.append(kinds)
         factors = patient.factors(2.0)
         params = patient.multiplied(patient.params, factors)
@@ -232,7 +230,7 @@ def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeyp
     assert "Multiply the weights" in says["verdicts"][1]
     assert says["advice"] == {BEFORE: "", "scale": "Multiply the weights by 2."}
     first = capsys.readouterr().out
-    monkeypatch.setattr(OfJax, "trained", None)  # all is there already
+    monkeypatch.setattr(networks, "trained", None)  # all is there already
     assert main(command) == 0
     assert capsys.readouterr().out == first
     assert main(["show", str(out)]) == 0
@@ -270,10 +268,9 @@ def test_a_module_of_torch_is_trained_by_digits_and_left_as_it_was():
     assert [*made.variants(made.best(0))] == [BEFORE]
     assert "cures" not in vars(made)  # nothing is tried that is not asked for
     before, cured = made.variants(made.best(1)).values()
-    of_before, of_cured = (v.training.trained(v.params, 0.01, 0) for v in (before, cured))
+    of_before, of_cured = (variant.trained(0.01, 0) for variant in (before, cured))
     assert of_before.accuracy[-1] < of_cured.accuracy[-1]
     assert of_cured.loss[-1] < of_cured.loss[0]
-    assert before.training is cured.training
     for name, v in module.state_dict().items():
         assert torch.equal(v, state[name])
 

@@ -4,8 +4,8 @@ What only changes numbers goes through the program of the unchanged network; ano
 one of its own. On a CPU trainings one after the other are faster than `jax.vmap` over them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import Any
 
@@ -76,12 +76,24 @@ class JaxTraining:
             return False
         return True
 
-    @measuring
-    def course(self, times: float, rows: Int[np.ndarray, "S b"], steps: int) -> Course:
-        """Take some steps; see `Training`."""
-        numbers = np.float32(times), rows, np.int32(steps)
-        losses, end = _course(self.trainee, self.optimizer, *numbers, self.xs)
-        return Course(np.asarray(losses, np.float64)[:steps], float(end))
+    def courses(
+        self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
+    ) -> Iterator[tuple[Course, PyTree]]:
+        """Yield the course of each part; see `Training`."""
+        del seed  # a network of JAX has its keys among its arguments
+        state = measuring(begun)(self.trainee, self.optimizer)
+        for rows in parts:
+            steps = len(rows)
+            more = [(0, -steps % ROUNDS[-1] if steps else ROUNDS[-1]), (0, 0)]
+            numbers = np.float32(times), np.pad(rows, more), np.int32(steps)
+            state, losses, end, output = measuring(_course)(
+                self.trainee, self.optimizer, *numbers, state, self.xs
+            )
+            yield Course(np.asarray(losses, np.float64)[:steps], float(end)), output
+
+    def on(self, xs: PyTree, ys: PyTree) -> "JaxTraining":
+        """Return the training of this network on other examples."""
+        return replace(self, trainee=self.trainee._replace(ys=ys), xs=xs)
 
 
 @compiled
@@ -91,9 +103,13 @@ def _course(
     times: Numbers | np.generic,
     rows: Numbers,
     steps: Numbers | np.generic,
+    state: tuple[PyTree, PyTree],
     xs: PyTree,
-) -> tuple[Float[Array, " S"], Float[Array, ""]]:
-    """Return the loss of each batch before its step, and that of all examples after them."""
+) -> tuple[Any, Float[Array, " S"], Float[Array, ""], Any]:
+    """Return what is learned with the optimiser's state, the losses, and loss and output at the end.
+
+    The losses are those of each batch before its step, the last one that of all examples.
+    """
     scaled, ys = Scaled(optimizer, jnp.asarray(times)), trainee.ys
     rows = jnp.asarray(rows)
 
@@ -105,9 +121,10 @@ def _course(
         )
         return floats, opt_state, losses.at[i].set(value.astype(losses.dtype))
 
-    start = (*begun(trainee, optimizer), jnp.full(ROUNDS[-1], jnp.nan, jnp.float32))
-    floats, _, losses = lax.fori_loop(0, steps, step, start)
-    return losses, loss_through(trainee, xs)(floats)[0]
+    start = (*state, jnp.full(len(rows), jnp.nan, jnp.float32))
+    floats, opt_state, losses = lax.fori_loop(0, steps, step, start)
+    end, (output, _) = loss_through(trainee, xs)(floats)
+    return (floats, opt_state), losses, end, output
 
 
 def rows_of(data: PyTree, rows: Numbers) -> Any:

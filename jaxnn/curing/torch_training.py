@@ -4,8 +4,8 @@ Torch is never imported: the user has done so.
 """
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -54,22 +54,29 @@ class TorchTraining:
                 return False
         return True
 
-    def course(self, times: float, rows: Int[np.ndarray, "S b"], steps: int) -> Course:
-        """Take some steps; see `Training`."""
+    def courses(
+        self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
+    ) -> Iterator[tuple[Course, PyTree]]:
+        """Yield the course of each part; see `Training`."""
         torch = sys.modules["torch"]
         with original_kept(self.module, [(self.inputs, self.ys)]):
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             module, optimizer = copies(self.module, self.optimizer)
             module.load_state_dict(self.state)
             for group in optimizer.param_groups:
                 group["lr"] = group["lr"] * times
             learned = [p for p in module.parameters() if p.requires_grad]
-            losses = []
-            for chosen in rows[:steps]:
-                value = optimizer.step(partial(self._differentiated, module, learned, chosen))
-                losses.append(float(value.detach()))
-            end, _ = loss_and_output(module, self.inputs, self.ys, self.loss)
-        return Course(np.array(losses), float(end.detach()))
+            for rows in parts:
+                losses = []
+                for chosen in rows:
+                    value = optimizer.step(partial(self._differentiated, module, learned, chosen))
+                    losses.append(float(value.detach()))
+                end, output = loss_and_output(module, self.inputs, self.ys, self.loss)
+                yield Course(np.array(losses), float(end.detach())), output
+
+    def on(self, xs: PyTree, ys: PyTree) -> "TorchTraining":
+        """Return the training of this network on other examples."""
+        return replace(self, inputs=xs, ys=ys)
 
     def _differentiated(
         self, module: Module, learned: list[Tensor], rows: Int[np.ndarray, " b"]
@@ -81,5 +88,6 @@ class TorchTraining:
         data = self.inputs, self.ys
         if not len(rows):
             return data
-        xs, ys = jax.tree.map(lambda v: v[rows] if is_tensor(v) else v, data)
+        chosen = sys.modules["torch"].tensor(rows)
+        xs, ys = jax.tree.map(lambda v: v[chosen] if is_tensor(v) else v, data)
         return xs, ys

@@ -14,12 +14,12 @@ network is trained like a change. What the time did not reach says so.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, PyTree
 
 log = logging.getLogger("jaxnn.curing")
 
@@ -106,11 +106,21 @@ class Training(Protocol):
     def program(self) -> object:
         """What has to be compiled for it, equal for those that share it; None for nothing."""
 
-    def course(self, times: float, rows: Int[np.ndarray, "S b"], steps: int) -> Course:
-        """Take the first steps on these examples, each a number of times as large.
+    def courses(
+        self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
+    ) -> Iterator[tuple[Course, PyTree]]:
+        """Yield the course of each part of a training, and the output for all examples after it.
 
         Without examples to split, all of them are the batch of each step.
+
+        Args:
+            times: what each step is multiplied by.
+            parts: the examples of each step.
+            seed: of what the network draws.
         """
+
+    def on(self, xs: PyTree, ys: PyTree) -> "Training":
+        """Return the training of this network on other examples."""
 
 
 def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
@@ -166,7 +176,7 @@ class Entrant:
                 if started + self.compiling + steps * self.pace > until:
                     return False
                 self.compiling = 0.0
-                reached[times].append(self.training.course(times, rows, steps))
+                reached[times] += [of for of, _ in self.training.courses(times, [rows[:steps]])]
                 spent = (time.monotonic() - started) / steps
             self.pace = spent  # of the last order: the first one may have compiled
         means = {times: _mean(reached[times]) for times in self.times}
@@ -241,9 +251,9 @@ def _pace(training: Training) -> tuple[float, float]:
     """Return seconds a step of a network, and those that its program takes to be compiled."""
     (rows, *_), few = orders_of(training.count), 2
     started = time.monotonic()
-    training.course(1.0, rows, few)
+    _ = [*training.courses(1.0, [rows[:few]])]
     begun = time.monotonic()
-    training.course(1.0, rows, few)
+    _ = [*training.courses(1.0, [rows[:few]])]
     of_few = time.monotonic() - begun
     return of_few / few, max(begun - started - of_few, 0.0)
 

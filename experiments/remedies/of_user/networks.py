@@ -24,23 +24,24 @@ import jaxnn
 from experiments.learning.data import Dataset
 from experiments.remedies.columns import BEFORE
 from experiments.remedies.of_user.training import (
+    Curve,
     Data,
     Loss,
-    OfJax,
-    OfTorch,
     Rule,
-    Training,
     named,
-    output_of,
+    named_of_torch,
+    optimizer_of,
     taken,
+    trained,
 )
-from jaxnn.chain.chain import Chain
+from jaxnn.chain.apply import applied
 from jaxnn.chain.from_network import as_chain
 from jaxnn.curing.changes import CURES
 from jaxnn.curing.cures import Cures, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.patient import Patient
 from jaxnn.curing.torch_patient import TorchPatient
+from jaxnn.curing.training import SECONDS, Training
 from jaxnn.flow.record.flow import Flow
 from jaxnn.models import as_network, is_of_torch
 from jaxnn.network.checks import as_rows
@@ -63,15 +64,13 @@ class Variant(NamedTuple):
     name: `BEFORE`, or the kind of the cure.
     advice: what was changed; empty before any cure.
     flow: before training.
-    params: in the user's pytree, or a state dict.
-    training: of this network; of those of one structure the same.
+    trained: (step size, seed) -> the curve of a training.
     """
 
     name: str
     advice: str
     flow: Flow
-    params: Any
-    training: Training
+    trained: Callable[[float, int], Curve]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +92,8 @@ class Networks:
 
     @cached_property
     def cures(self) -> Cures:
-        """All that are tried, where they are first asked for."""
-        return tried_on(self.patient, kinds=self.kinds)
+        """All that are tried, where they are first asked for, ranked by training."""
+        return tried_on(self.patient, kinds=self.kinds, seconds=SECONDS)
 
     @property
     def is_own(self) -> bool:
@@ -109,22 +108,19 @@ class Networks:
 
     def variants(self, kinds: list[str]) -> dict[str, Variant]:
         """Return the network as it is and its best cure of each kind, if there is one."""
-        patient, own = self.patient, self.patient.user(self.patient.params)
-        training = self._training(patient.network)
-        made = [Variant(BEFORE, "", patient.flow, own, training)]
+        optimizer = optimizer_of(self.rule, is_of_torch(self.patient.network))
+
+        def variant(name: str, advice: str, flow: Flow, training: Training | None) -> Variant:
+            assert training is not None  # there is a loss
+            return Variant(name, advice, flow, partial(trained, training, self.data, self.rule))
+
+        as_it_is = self.patient.training(self.patient.params, optimizer)
+        made = [variant(BEFORE, "", self.patient.flow, as_it_is)]
         for kind in kinds:
             cure = next((c for c in self.cures if c.kind == kind and c.works), None)
-            if cure is None or cure.flow is None:
-                continue
-            same = cure.net is patient.network
-            of = training if same else self._training(cure.net)
-            made.append(Variant(kind, cure.advice, cure.flow, cure.params, of))
+            if cure is not None and cure.flow is not None and cure.learner is not None:
+                made.append(variant(kind, cure.advice, cure.flow, cure.learner(optimizer)))
         return {variant.name: variant for variant in made}
-
-    def _training(self, net: object) -> Training:
-        if isinstance(net, Chain):
-            return OfJax(self.data, self.rule, net)
-        return OfTorch(self.data, self.rule, net)
 
 
 def networks(
@@ -180,7 +176,7 @@ def _of_jax(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
         like = None
     words, count = OWN, len(jax.tree.leaves(xs)[0])
     if loss is None:
-        out = jax.eval_shape(partial(output_of, net, net.user(params, like)), xs)
+        out = jax.eval_shape(lambda xs: applied(net, params, xs)[0], xs)
         shape = tuple(getattr(xs, "shape", ()))
         classes = _classes(dataset, shape, getattr(out, "shape", ()), of)
         dtype = jnp.asarray(xs).dtype
@@ -240,7 +236,7 @@ def _of_torch(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
             xs = torch.as_tensor(dataset.x).to(xs).reshape(-1, *shape[1:])
             ys = torch.as_tensor(dataset.y.astype(np.int64), device=xs.device)
             loss, words = partial(_cross_entropy_of_torch, classes), str(dataset)
-    data = Data(xs, ys, loss, len(_tensors(xs)[0]))
+    data = Data(xs, ys, loss, len(_tensors(xs)[0]), named_of_torch)
 
     def patient(rows: slice | None) -> Patient:
         inputs, labels = taken(xs, rows), taken(ys, rows)

@@ -219,9 +219,7 @@ def _rows_of(plan: Plan, cell: Cell) -> pl.DataFrame:
             values = {DELTA: np.asarray(variant.flow.log_delta, np.float64) / LN10}
             at = {"layer": np.arange(1, depth + 1), "step": None}
         else:
-            curve = _in_memory(
-                lambda: variant.training.trained(variant.params, cell.rate, cell.seed)
-            )
+            curve = _in_memory(lambda: variant.trained(cell.rate, cell.seed))
             values = {LOSS: curve.loss, ACCURACY: curve.accuracy}
             at = {"layer": None, "step": curve.steps}
     place = {"remedy": cell.remedy, "depth": depth, "seed": cell.seed, "rate": cell.rate, **at}
