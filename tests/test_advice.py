@@ -40,6 +40,7 @@ class Plain:
     xs: the examples.
     deltas: (loss of what is added to each state, number of states) -> Δ of each state.
     skips, norms: the layers with a skip around them, by its factor, and with a norm in front.
+    inside: those with a norm in front of their branches alone.
     sigmas: other σ of some layers.
     formats: of Δ of each layer, with what it is multiplied by, if they are followed.
     first: the place of the first layer that repeats.
@@ -54,6 +55,7 @@ class Plain:
     leaky_relu: Callable[..., Any] = jax.nn.leaky_relu
     skips: dict[Any, float] = field(default_factory=dict)
     norms: tuple[Any, ...] = ()
+    inside: tuple[Any, ...] = ()
     sigmas: dict[Any, Callable[[Any], Any]] = field(default_factory=dict)
     formats: dict[int, str] = field(default_factory=dict)
     first: int = 0
@@ -63,11 +65,12 @@ class Plain:
         z = self.xs
         for more, (name, layer) in zip(added, self.layers.items(), strict=True):
             into = z
-            if name in self.norms:
+            if name in (*self.norms, *self.inside):
                 into = (
                     z / (z**2).reshape(len(z), -1).mean(1).reshape(-1, *[1] * (z.ndim - 1)) ** 0.5
                 )
             out = layer(self.arrays, into, self.sigmas.get(name, self.sigma))
+            out = z + out - into if name in self.inside else out
             z = (z + self.skips[name] * out if name in self.skips else out) + more
         return self.top(z)
 
@@ -207,6 +210,10 @@ def with_pre_norms(rng, plain, where, root, **_):
     return with_norms(rng, with_skips(rng, plain, where, root), where)
 
 
+def with_norms_inside(rng, plain, where, **_):
+    return replace(plain, inside=(*layers(where, plain),))
+
+
 def with_units(rng, plain, where, times, slope, named, by, **_):
     sigma = lambda z: float(times) * plain.leaky_relu(z, float(slope))  # noqa: E731
     made = replace(plain, sigmas=dict.fromkeys(layers(where, plain), sigma))
@@ -312,6 +319,11 @@ RULES = {
         r"f\(z / rms\(z\)\) / √(?P<root>\d+)\. The rms is the root mean square over all numbers "
         "of an example",
         with_pre_norms,
+    ),
+    "branch norm": (
+        rf"Put a norm in front of the branches f of each of {WHERE}: z \+ f\(z / rms\(z\)\), with "
+        "the root mean square over all numbers of an example",
+        with_norms_inside,
     ),
     "units": (
         rf"Replace the activation in {WHERE} by (?P<times>{NUMBER}) · LeakyReLU\("
@@ -703,7 +715,7 @@ BY_FACTORS = {"scale", "scale by layer", "orthogonal"}
 EACH = BY_FACTORS | {"looks-linear", "skip", "norm", "pre-norm", "units", "numbers"}
 CASES = {
     "dense": (of_dense, EACH),
-    "branches": (of_branches_of_jax, BY_FACTORS | {"branch scale"}),
+    "branches": (of_branches_of_jax, BY_FACTORS | {"branch scale", "branch norm"}),
     "post-norm": (of_post_norm, BY_FACTORS | {"branch scale"}),
     "kernels": (of_kernels, EACH - {"units"}),
     "experts": (of_experts, {"router"}),
@@ -717,7 +729,10 @@ CASES = {
     "steps": (of_steps, {"scale", "orthogonal", "numbers"}),
     "modules": (of_dense_modules, EACH),
     "kernels of modules": (of_kernels_of_modules, EACH - {"units", "numbers"}),
-    "branches of modules": (of_branches_of_modules, BY_FACTORS | {"branch scale", "redraw"}),
+    "branches of modules": (
+        of_branches_of_modules,
+        BY_FACTORS | {"branch scale", "branch norm", "redraw"},
+    ),
 }
 AT_FIRST = "scale", "orthogonal"
 GAIN = rf"with gain ({NUMBER}) \(std ({NUMBER})/√fan_in; now ({NUMBER})/√fan_in\)"

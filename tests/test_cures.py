@@ -232,7 +232,10 @@ def test_kernels_and_relu_of_torch_are_found(torch):
     assert not module[0]._forward_hooks
 
 
-@pytest.mark.parametrize("form", [changes.Skip(0.5), changes.Norm(), changes.PreNorm(0.5)])
+FORMS = changes.Skip(0.5), changes.Norm(), changes.PreNorm(0.5), changes.BranchNorm()
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_blocks_of_torch_with_a_skip_or_a_norm(torch, form, rng):
     """Hooks do what a block that has it does; the module itself stays as it was."""
     module, x = of_torch(torch, False, rng, 4)
@@ -244,7 +247,9 @@ def test_blocks_of_torch_with_a_skip_or_a_norm(torch, form, rng):
     for block in module:
         rms = (z.square().mean(1, keepdim=True) + 1e-6).sqrt()
         out = block(z if type(form) is changes.Skip else z / rms)
-        z = z + 0.5 * out if isinstance(form, changes.Skip) else out
+        inside = z + out - z / rms
+        plain = inside if isinstance(form, changes.BranchNorm) else out
+        z = z + 0.5 * out if isinstance(form, changes.Skip) else plain
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
     assert not module[0]._forward_hooks
     assert not module[0]._forward_pre_hooks

@@ -230,7 +230,7 @@ def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeyp
     assert "Multiply the weights" in says["verdicts"][1]
     assert says["advice"] == {BEFORE: "", "scale": "Multiply the weights by 2."}
     first = capsys.readouterr().out
-    monkeypatch.setattr(networks, "trained", None)  # all is there already
+    monkeypatch.setattr(networks, "trained", pytest.fail)  # all is there already
     assert main(command) == 0
     assert capsys.readouterr().out == first
     assert main(["show", str(out)]) == 0

@@ -18,7 +18,7 @@ from ..flow.verdict.verdict import Verdict
 from ..rules import Found, Sight
 from ..texts import clean, listed
 from . import search
-from .changes import CURES, Change, made
+from .changes import CURES, ONE_SIZE, Change, made
 from .draws import delta_like
 from .patient import At, Patient, Places
 from .words import names_in_words, template, to_digits
@@ -171,6 +171,25 @@ def _largest(patient: Patient) -> dict[At, Mended]:
                 if (at[0] + 1, clean(patient.path(at))) == (found.layer, found.path)
             }
     return changes
+
+
+def with_usual_ends(patient: Patient) -> tuple[Patient, str] | None:
+    """Return the network with the usual size of the weights that do not repeat, and how, in words.
+
+    That is a standard deviation of 1/√fan_in, as of a first layer and a head. None if all have it.
+    """
+    changes: dict[At, Mended] = {}
+    for at in sorted(patient.every_weight - patient.weights):
+        v = patient.arrays[at]
+        if patient.has_units(at) and v.any():
+            gain = _size(v) * _fan_in(patient, at) ** 0.5
+            factor = to_digits(1 / gain, 3)
+            if not 1 / ONE_SIZE < gain < ONE_SIZE:
+                changes[at] = Mended("multiply", f"by {factor:g}", v * factor)
+    if not changes:
+        return None
+    params = patient.with_arrays({at: new.value for at, new in changes.items()})
+    return patient.with_params(params), f"{_actions(patient, changes)}, to a std of 1/√fan_in."
 
 
 def _actions(patient: Patient, arrays: Mapping[At, Mended]) -> str:

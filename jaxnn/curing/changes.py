@@ -250,8 +250,11 @@ class Norm:
         return y
 
     def code(self, layer: str, first: int) -> str:
+        return f"{layer}({self._normed(first)})"
+
+    def _normed(self, first: int) -> str:
         axes = f"tuple(range({first}, z.ndim))"
-        return f"{layer}(z * ((z * z).mean(axis={axes}, keepdims=True) + {EPS}) ** -0.5)"
+        return f"z * ((z * z).mean(axis={axes}, keepdims=True) + {EPS}) ** -0.5"
 
 
 @dataclass(frozen=True)
@@ -263,6 +266,17 @@ class PreNorm(Skip):
 
     def code(self, layer: str, first: int) -> str:
         return f"z + {self.scale:.6g} * {Norm().code(layer, first)}"
+
+
+@dataclass(frozen=True)
+class BranchNorm(Norm):
+    """A norm in front of the branches f of a layer z + f(z): z + f(z / rms)."""
+
+    def out(self, state: State, y: State) -> State:
+        return state + (y - self.into(state))
+
+    def code(self, layer: str, first: int) -> str:
+        return f"z - (n := {self._normed(first)}) + {layer}(n)"
 
 
 def _formed(patient: Patient, form: Form) -> Iterator[Sight]:
@@ -310,6 +324,17 @@ def pre_norm(patient: Patient) -> Iterator[Sight]:
     """A skip around each layer that repeats and a norm in front, with 1/√(layers) on the layer."""
     count = _count(patient)
     return _formed(patient, PreNorm(count**-0.5)) if count else iter(())
+
+
+@CURES.rule(
+    "branch norm",
+    says="Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)), with the "
+    "root mean square over all numbers of an example.",
+)
+def branch_norm(patient: Patient) -> Iterator[Sight]:
+    """A norm in front of the branches of each layer that repeats."""
+    if patient.branches and not patient.is_post_norm and _count(patient):
+        yield from _formed(patient, BranchNorm())
 
 
 @CURES.rule(

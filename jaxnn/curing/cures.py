@@ -27,7 +27,7 @@ from ..progress import LASTING, live
 from ..rules import Found
 from ..train.steps import check_optimizer
 from ..train.torch_descent import check_factory
-from .causes import FIRST
+from .causes import FIRST, with_usual_ends
 from .changes import CURES, SAME, Change
 from .jax_patients import jax_patient
 from .patient import AnyNet, Params, Patient
@@ -40,6 +40,7 @@ log = logging.getLogger("jaxnn.curing")
 CAUSES = {name for name, rule in CURES.items() if rule.rank == FIRST}
 WITHOUT_ILLNESS = CAUSES | {"router"}  # tried on a network whose gradient is well, too
 ALIKE = "examples", "positions"  # findings on states that tell nothing apart
+WITH_ENDS = "orthogonal", "skip", "pre-norm", "branch norm"  # with other sizes of the ends, too
 MOST_NAMED = 3  # causes, one behind the other
 USE = "cures[0].code has the lines to write, cures[0].model the changed network."
 MORE = 2**0.5  # times as many directions are told apart
@@ -256,7 +257,9 @@ def cures(
     where a norm follows the sum; elsewhere looks-linear weights where the activation is relu, a
     skip around each layer, a norm in front, both, or `jaxnn.theory.tailored_relu` in place of the
     activation; nothing of that, and no factors for each layer, where layers share their weights, as
-    the steps of a recurrent network do.
+    the steps of a recurrent network do. Where branches add to their state and no norm follows, a
+    norm in front of them. With a loss skips, norms and orthogonal matrices are tried with weights
+    of std 1/√fan_in below and above those layers too, if they are of another size.
     A router that does not learn is tried with another size, in any network. Where a number format
     loses the gradient, 16-bit formats that hold it are said too, which is no cure; `jaxnn.plan`
     chooses by all entries, of 8 bits too. A change works if those layers change the gradient by
@@ -369,7 +372,8 @@ def _each_tried(
     """Yield the changes that are made, measured; if one of the named cause works, no others.
 
     If it takes away what was named, and the network is ill without it too, changes are made of the
-    network that is left, so many times.
+    network that is left, so many times. With a loss some are made with weights of the usual size
+    below and above the layers that repeat, too.
     """
     if not _may_change(patient):
         kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
@@ -387,6 +391,10 @@ def _each_tried(
             for more in _each_tried(mended, theory, kinds, left - 1):
                 yield replace(more, advice=f"{cure.advice} {more.advice}")
             return
+    ends = with_usual_ends(patient) if left and _may_change(patient) else None
+    if ends is not None and patient.training(patient.params, None) is not None:
+        for more in _each_tried(ends[0], theory, [kind for kind in kinds if kind in WITH_ENDS], 0):
+            yield replace(more, advice=f"{ends[1]} {more.advice}")
 
 
 def _is_gone(change: Change, cure: Cure) -> bool:

@@ -200,13 +200,13 @@ class ChainPatient(NetworkPatient):
 
     def with_form(self, form: Form) -> Patient | None:
         written = code.of_layers(form, self.rebuildable_names, remade.takes_one(self.network))
-        return self._rebuilt(lambda link: structure.Formed(link, form), written)
+        return self._rebuilt(structure.Rebuilding(structure.Formed, form), written)
 
     def with_units(self, sigma: Leaky) -> Patient | None:
         if not all(units.of_link(*link) for link in self._changed_links()):
             return None
         written = code.of_units(sigma, self.rebuildable_names)
-        return self._rebuilt(lambda link: units.WithUnits(link, sigma), written)
+        return self._rebuilt(structure.Rebuilding(units.WithUnits, sigma), written)
 
     def opened(self) -> Patient | None:
         if not any(structure.stops(*link) for _, *link in self._links):

@@ -106,7 +106,7 @@ def _course(
     state: tuple[PyTree, PyTree],
     xs: PyTree,
 ) -> tuple[Any, Float[Array, " S"], Float[Array, ""], Any]:
-    """Return what is learned with the optimiser's state, the losses, and loss and output at the end.
+    """Return learned floats with the optimiser's state, losses, and loss and output at the end.
 
     The losses are those of each batch before its step, the last one that of all examples.
     """

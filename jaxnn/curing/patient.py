@@ -338,12 +338,11 @@ class Patient(ABC):
     def matrices(self) -> Places:
         """The weights that can be orthogonal: matrices, and kernels of convolutions."""
         return {
-            at
-            for at in self.weights
-            if self._has_units(at) and not np.iscomplexobj(self.arrays[at])
+            at for at in self.weights if self.has_units(at) and not np.iscomplexobj(self.arrays[at])
         }
 
-    def _has_units(self, at: At) -> bool:
+    def has_units(self, at: At) -> bool:
+        """Tell whether an array is a matrix, or a kernel of a convolution."""
         return self.arrays[at].ndim == 2 or at in self.kernels
 
     def axes(self, at: At) -> Axes:
@@ -354,7 +353,7 @@ class Patient(ABC):
         """Return √fan_in times the root mean square of some weights; nan where that is no one."""
         return np.array(
             [
-                fan_in_gain(self.arrays[at], self.axes(at)) if self._has_units(at) else np.nan
+                fan_in_gain(self.arrays[at], self.axes(at)) if self.has_units(at) else np.nan
                 for at in sorted(meant)
             ]
         )

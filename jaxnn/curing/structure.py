@@ -69,6 +69,21 @@ def _is_stop(step: Step) -> bool:
 Rebuild = Callable[[Link], Plain]
 
 
+@dataclass(frozen=True)
+class Rebuilding:
+    """Put layers into another form; equal to another one of the same form, as its programs are.
+
+    kind: of the layers that it makes.
+    other: what they take next to the link, such as the form.
+    """
+
+    kind: Callable[[Link, Any], Plain]
+    other: Any
+
+    def __call__(self, link: Link) -> Plain:
+        return self.kind(link, self.other)
+
+
 def keep_their_shape(links: Iterable[TypedLink], count: int) -> Bool[np.ndarray, " L"]:
     """Tell of each layer whether its state is one float array, which it returns in its shape."""
     keeps = np.zeros(count, bool)

@@ -234,9 +234,11 @@ def raced(trainings: Mapping[str, Training], seconds: float, unit: float) -> Rac
     try:
         first = next(iter(trainings.values()))
         pace, compiling = _pace(first)
+        known = [first.program, None]
         for name, training in trainings.items():
-            is_known = training.program in (first.program, None)
+            is_known = training.program in known
             entrants.append(Entrant(name, training, pace, 0.0 if is_known else compiling))
+            known.append(training.program)
         _race(entrants, unit, until)
     except KeyboardInterrupt:
         interrupted = True

@@ -22,7 +22,7 @@ from jaxnn.train.trainee import learned, whole_of
 
 RATES = 3e-4, 1e-3, 3e-3, 1e-2
 BATCH = 32
-EXAMPLES = 256  # that cures are measured on, and trained by
+EXAMPLES = 256  # that remedies from data are made with; `jaxnn.cures` is given all
 Data = tuple[np.ndarray, np.ndarray]
 Points = tuple[int, ...]
 
@@ -184,7 +184,7 @@ def _cures(of: Network, seeds: range, data: Data, seconds: float) -> Iterator[Cu
 
 
 def _given(of: Network, data: Data) -> tuple[Any, Any]:
-    xs, ys = _first(data)
+    xs, ys = data
     if of.framework != "torch":
         return jnp.asarray(xs), jnp.asarray(ys)
     from experiments.remedies.rivals import of_torch
