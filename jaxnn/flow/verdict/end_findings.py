@@ -323,6 +323,7 @@ def negative(judged: Judged) -> Iterator[Sight]:
         },
     ),
     rank=END,
+    unless="overbatch",
 )
 def mixes(judged: Judged) -> Iterator[Sight]:
     """A network or a loss that mixes examples.
