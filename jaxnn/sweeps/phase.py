@@ -168,9 +168,9 @@ def phase(
     """Return the phases of random networks over a grid of two scales: order, chaos, criticality.
 
     Theory of any network: at each point the wide twin of what `build` returns is measured, so the
-    numbers are those of random weights of these sizes, at infinite width. A network should be
-    several times as deep as what is measured near the ends takes to settle; a rate or a length far
-    above its depth is that of this depth.
+    numbers are those of random weights of these sizes, at infinite width. They are of this depth:
+    take a network several times as deep as its lowest layers need to forget the input. A
+    correlation length that is not well below the depth says that it is long, and no more.
 
     Args:
         build: returns what `jaxnn.diagnose` takes, as for `jaxnn.sweep`; a loss is not used, and at
