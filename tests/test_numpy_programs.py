@@ -209,3 +209,10 @@ def test_programs_for_few_runs_are_compiled_with_options_of_their_own(monkeypatc
     log_norm(v[:1])
     with few_runs(), pytest.raises(Exception, match="jaxnn_no_such_option"):
         compiled(jnp.abs)(v)
+
+
+def test_a_function_in_a_module_stays_as_it_is():
+    module = {"activation": jax.nn.relu, "weights": np.array([-1.0, 2.0], np.float32)}
+    parts = numpy_programs.parted(lambda module: module["activation"](module["weights"]), module)
+    handed = parts.first(numpy_programs.with_dtype(jax.tree.leaves(module)))
+    np.testing.assert_array_equal(parts.second([*map(np.asarray, handed)]), [0.0, 2.0])

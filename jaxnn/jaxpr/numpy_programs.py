@@ -347,20 +347,29 @@ class Parted:
         return jax.device_put(self.second(jax.device_get(self._compiled(arrays))))
 
 
+def with_dtype(leaves: Iterable[Any]) -> list[Any]:
+    """Return the leaves that are arrays, or types of arrays."""
+    return [v for v in leaves if hasattr(v, "dtype")]
+
+
 def parted(function: Callable[..., Any], *given: PyTree) -> Parted:
     """Return a function of arrays in two parts, of which NumPy runs the second without JAX.
 
     Args:
-        given: its arguments or their types; `first` takes the list of their leaves.
+        given: its arguments or their types; `first` takes the list of those of their leaves that
+            have a dtype. Others, such as functions in a module, stay as they are.
     """
     leaves, structure = jax.tree.flatten(given)
+    arrays = with_dtype(leaves)
 
-    def of_leaves(leaves: list[Any]) -> Any:
-        return function(*jax.tree.unflatten(structure, leaves))
+    def of_arrays(arrays: list[Any]) -> Any:
+        remaining = iter(arrays)
+        filled = [next(remaining) if hasattr(v, "dtype") else v for v in leaves]
+        return function(*jax.tree.unflatten(structure, filled))
 
     token = _IS_PARTED.set(True)
     try:
-        program, out = jax.make_jaxpr(of_leaves, return_shape=True)(leaves)
+        program, out = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
     finally:
         _IS_PARTED.reset(token)
     return Parted(program, jax.tree.structure(out), without_jax=True)

@@ -45,7 +45,7 @@ from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.measure.updates import Update, update_of
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
-from ..jaxpr.numpy_programs import Parted, for_the_end, parted
+from ..jaxpr.numpy_programs import Parted, for_the_end, parted, with_dtype
 from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
@@ -374,7 +374,7 @@ def _look(
         )
         if is_few:
             parts = parted(measured, *given)
-            hand_over((parts.first(jax.tree.leaves(given)), *of_step), parts)
+            hand_over((parts.first(with_dtype(jax.tree.leaves(given))), *of_step), parts)
         else:
             hand_over((measured(*given), *of_step))
 
