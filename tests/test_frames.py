@@ -109,10 +109,10 @@ def test_layers_have_the_user_s_lines_where_jax_is_on_the_path_elsewhere(tmp_pat
     (tmp_path / "mine.py").write_text(
         "import jax, jaxnn, numpy as np\n"
         "def f(params, z):\n"
-        "    for theta in params:\n"
-        "        z = jax.nn.sigmoid(z) @ theta\n"
-        "    return z\n"
-        "params = [np.float32(np.eye(3) * i) for i in range(3)]\n"
+        "    def layer(z, theta):\n"
+        "        return jax.nn.sigmoid(z) @ theta, None\n"
+        "    return jax.lax.scan(layer, z, params)[0]\n"
+        "params = np.ones((3, 3, 3), np.float32)  # one array without a name\n"
         "net, _ = jaxnn.as_network((f, params), np.float32(np.eye(3)))\n"
         "print(jax.__file__, *net.names, sep='; ')\n"
     )
