@@ -89,7 +89,11 @@ def load(module: str) -> None:
 
 
 def nothing() -> None:
-    """Import nothing ahead: while the user's code runs, the user's folder is searched first."""
+    """Import nothing ahead, where cells import packages themselves.
+
+    While the user's code runs, the user's folder is searched first; and two threads that import
+    modules which need each other end in Python's `_DeadlockError`.
+    """
 
 
 @contextlib.contextmanager
