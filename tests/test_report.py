@@ -105,7 +105,7 @@ def test_a_choice_changes_the_charts_and_the_numbers(tab, run):
     chosen = rows.filter(
         pl.col("activation") == "relu", pl.col("label") == labels[1], pl.col("depth") == 3
     )
-    first = chosen.filter(pl.col("layer") == 1)["log10_delta_z"]
+    first = chosen.filter(pl.col("layer") == 1)["log10_delta_z_example"]
     shown = tab.numbers()
     assert [row[0] for row in shown] == ["1", "2", "3"]
     expected = [float(np.median(first)), min(first), max(first)]
