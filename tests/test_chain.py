@@ -463,7 +463,7 @@ def test_floats_of_8_bits_are_for_the_inside_of_layers(rng, dtype):
     cut = jaxnn.as_network(
         (lambda p, z: functools.reduce(lambda z, q: rounded(q, z), p, z), thetas), wide
     )
-    assert cut[0].names[0].startswith("test_chain.py")
+    assert cut[0].names == ("[0]", "[1]", "[2]")
 
 
 def test_an_error_within_a_layer_keeps_its_message_and_has_a_name(rng):
