@@ -1027,8 +1027,8 @@ CASES = {
     "constant weights": Case(
         "drawn",
         draws(HEALTHY, CONSTANT, CONSTANT),
-        "All entries of 2.up, layer 2 (block), are one number, and so in layer 3: its units "
-        "compute the same, and learn the same.",
+        "All entries of 2.up, layer 2 (block), are one number, and so in layer 3 (block): its "
+        "units compute the same, and learn the same.",
         healthy=Evidence(
             parameters=Parameters(
                 {"2.up": CONSTANT, "2.down": HEALTHY},
@@ -1061,7 +1061,7 @@ CASES = {
         "drawn",
         (a_flow(log_mean_square={2: 2 * np.log(6.0)}), draws(HEALTHY, LARGE, LARGE)),
         "The weights are drawn too large: 2.up of layer 2 (block) multiplies what is random by 16, "
-        "and so in layer 3.",
+        "and so in layer 3 (block).",
         healthy=(a_flow(log_mean_square={2: 2 * np.log(6.0)}), draws(HEALTHY, LARGE)),
         layer=2,
         path="2.up",

@@ -19,8 +19,9 @@ from problems import as_users_have_jax, norm, residual
 import jaxnn
 from jaxnn.chain.apply import applied
 from jaxnn.train import ScalingCheck
-from jaxnn.train.scaling_exponents import MAXIMAL as WORDS
-from jaxnn.train.scaling_exponents import Scaling, significant
+from jaxnn.train.scaling_axis import MAXIMAL as WORDS
+from jaxnn.train.scaling_axis import Scaling
+from jaxnn.train.scaling_exponents import significant
 
 WIDTHS, STEPS, SEEDS, RATE = (16, 64, 256), 2, 2, 0.01
 SGD = optax.sgd(RATE)

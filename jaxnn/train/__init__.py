@@ -8,7 +8,7 @@ from .cost import Cost, cost_of
 from .fitting import Fit, History, fit, split
 from .reading import read_watch
 from .scaling_answer import ScalingCheck
-from .scaling_exponents import Scaling
+from .scaling_axis import Scaling
 from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
 from .torch_watch import TorchWatch

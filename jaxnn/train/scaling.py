@@ -52,7 +52,8 @@ from ..models import is_of_torch
 from ..network.checks import check_loss
 from ..texts import counted, told
 from .scaling_answer import ScalingCheck
-from .scaling_exponents import FEWEST, Scaling
+from .scaling_axis import Scaling
+from .scaling_exponents import FEWEST
 from .steps import Optimizer, check_integer, check_optimizer, moved_by, strongly_typed
 from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
 

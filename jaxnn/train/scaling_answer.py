@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..flow.view.chart import load_altair, styled, with_picture
-from .scaling_exponents import Scaling
+from .scaling_axis import Scaling
 
 WORDS = ("growing", "falling", "unclear", "steady")  # from the worst
 

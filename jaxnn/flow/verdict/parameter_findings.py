@@ -1,6 +1,6 @@
 """Findings on parameters: how they were drawn, what they share, and what noise hides."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -68,10 +68,10 @@ def drawn(judged: Judged) -> Iterator[Sight]:
     has_grown = (judged.root_mean_square > np.log10(LARGE_STATE)).any()
     if not (len(large) > 1 and 2 * len(large) > len(layers) and has_grown):
         large = {}
-    for how, found in (("constant", constant), ("large", large)):
-        if found:
-            layer, path = next(iter(found.items()))
-            values = {"how": how, "others": _others(found), "gain": draws[path].gain}
+    for how, drawn_so in (("constant", constant), ("large", large)):
+        if drawn_so:
+            layer, path = next(iter(drawn_so.items()))
+            values = {"how": how, "others": _others(judged, drawn_so), "gain": draws[path].gain}
             yield Sight(layer, clean(path), values)
             return
     yield from _sure(judged, layers)
@@ -98,13 +98,11 @@ def _makes_all_alike(judged: Judged, layer: int, layers: dict[int, list[str]]) -
     return alike is not None and alike <= layer < max(layers)
 
 
-def _others(found: dict[int, str]) -> str:
-    _, *others = found
-    return (
-        f", and so in layer{'s' if len(others) > 1 else ''} {few_of(map(str, others))}"
-        if others
-        else ""
-    )
+def _others(judged: Judged, layers: Iterable[int]) -> str:
+    """Return all layers but the first, in words."""
+    _, *others = map(judged.label, layers)
+    s = "s" if len(others) > 1 else ""
+    return f", and so in layer{s} {few_of(others)}" if others else ""
 
 
 @FINDINGS.rule(
@@ -158,7 +156,7 @@ def equal_layers(judged: Judged) -> Iterator[Sight]:
         copied = [group_of[path] for path in paths if path in group_of]
         if copied and len(copied) >= HALF * len(paths):
             alike.setdefault(frozenset(copied), []).append(layer)
-    copies = max(alike, key=lambda of: len(alike[of]), default=frozenset[int]())
+    copies = max(alike, key=lambda copied: len(alike[copied]), default=frozenset[int]())
     layers = alike.get(copies, [])
     if len(layers) > 1:
         group = groups[min(copies)]
