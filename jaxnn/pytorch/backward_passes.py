@@ -21,10 +21,9 @@ plain backpropagation has none either, nothing is measured from there down.
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +57,7 @@ class Descent:
     states: list[State]
     survey: Survey
     parameters: dict[str, Any]
-    inner: Mapping[str, Inner] = MappingProxyType({})
+    inner: Mapping[str, Inner] = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
