@@ -37,7 +37,7 @@ from .network.checks import check_loss
 from .network.network import Network
 from .passes.walk import Memory
 from .progress import live
-from .pytorch.module import own_loss, prediction_of
+from .pytorch.call import own_loss, prediction_of
 
 log = logging.getLogger("jaxnn.cli")
 

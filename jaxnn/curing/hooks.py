@@ -10,8 +10,8 @@ from typing import Any
 
 from jaxtyping import PyTree
 
+from ..pytorch.call import recording
 from ..pytorch.inputs import called
-from ..pytorch.module import recording
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import tensors_in
 from .patient import Form, Leaky

@@ -18,8 +18,8 @@ from ..flow.measure.torch_flow import torch_flow
 from ..flow.measure.torch_theory import theory_of_module
 from ..flow.record.flow import Flow
 from ..pytorch import autograd_parts, recurrent
+from ..pytorch.call import Call
 from ..pytorch.cuts import opened
-from ..pytorch.module import Call
 from ..pytorch.restore import holding
 from ..texts import clean, listed
 from . import code, hooks

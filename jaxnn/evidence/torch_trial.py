@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..pytorch.call import for_criterion
 from ..pytorch.cuts import opened, parameters_of
 from ..pytorch.inputs import called_with
-from ..pytorch.module import for_criterion
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
 from ..pytorch.types import Inputs, Loss, Module, Tensor

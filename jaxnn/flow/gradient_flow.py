@@ -12,7 +12,7 @@ from ..chain.chain import Chain
 from ..models import Cuts, Model, as_network, is_of_torch, refuse_each
 from ..network.checks import Depth
 from ..passes.walk import Memory
-from ..pytorch.module import Call
+from ..pytorch.call import Call
 from .measure.flow_of_net import flow_of_net
 from .measure.theory_flow import GOAL
 from .measure.torch_flow import torch_flow

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from .call import recording
 from .inputs import called
-from .module import recording
 from .restore import unchanged
 from .tensors import tensors_in
 from .types import Arguments, Inputs, Module, Named, Node, Output

@@ -7,8 +7,7 @@ Torch is never imported: the user has done so.
 
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -20,7 +19,8 @@ from .autograd_gates import Survey
 from .backward_consensus import Agreed, agreed
 from .backward_passes import Descent, Look
 from .block_choice import Coverage, chain_of_blocks, check_batch, reached_states
-from .custom_functions import inner_parameters, no_checkpoints
+from .call import Call, recording
+from .custom_functions import inner_parameters
 from .cuts import (
     Options,
     listed,
@@ -34,12 +34,11 @@ from .cuts import (
 from .gradient_reach import Calls, Stopped, stopped
 from .hooks import Recorder, State, has_steps_first, numbered
 from .inputs import entering, is_about_leaves
-from .label_pairs import refusing_pairs
 from .multiply_adds import MultiplyAdds
 from .operations import Heads, Operations, Recognised
 from .recurrent import Recurrent, Steps
 from .restore import unchanged
-from .tensors import first_tensor, has_gradient, is_a, is_broken, is_tensor, tensors_in
+from .tensors import is_a, is_broken, tensors_in
 from .types import Cuts, Inputs, Loss, Module, Output, Tensor
 from .zero_heads import drawn, zero_head
 
@@ -127,58 +126,6 @@ def measured(
     return first._replace(found=found, steps=below.steps, drawn=head.weights, notes=notes)
 
 
-class Call(NamedTuple):
-    """A module, what it is called with, and where the gradient of it starts."""
-
-    module: Module
-    inputs: Inputs
-    ys: object
-    loss: Loss | None
-    cotangent: Tensor | None
-    is_leaf: bool = False  # see `entering`
-
-    def top(self, output: Output, examples: int) -> tuple[Tensor, Tensor | None]:
-        """Return the tensor to go down from, and its cotangent; None for that of a number."""
-        if self.cotangent is not None:
-            return _with_cotangent(output, self.cotangent)
-        ys, loss = self.ys, self.loss
-        if loss is None:
-            value = own_loss(output)
-            if value is None:
-                raise TypeError(
-                    "loss, cotangent: expected one of them, got none, and the module returns no "
-                    "loss of its own, one number, as models do that are given labels"
-                )
-            return value, None
-        if not callable(loss):
-            got = type(loss).__name__
-            raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
-        with refusing_pairs(prediction_of(output), ys):
-            value = loss(for_criterion(loss, output), ys)
-        if is_tensor(value) and tuple(value.shape[:1]) == (examples,):
-            value = value.mean()
-        if not is_tensor(value) or value.numel() != 1:
-            shape = getattr(value, "shape", None)
-            raise ValueError(
-                "loss: expected loss(output, ys) to return a tensor with one number, or for each "
-                "example one or several, "
-                f"got {type(value).__name__ if shape is None else f'shape {tuple(shape)}'}; "
-                f"the first axis of the inputs, {examples} long, counts the examples, and modules "
-                "with steps first need batch_first=True"
-            )
-        if not value.requires_grad:
-            raise ValueError(
-                "loss: expected loss(output, ys) to have a gradient, got a tensor without one; "
-                "compute it in torch, without detach or item"
-            )
-        return value, None
-
-    def again(self) -> Tensor:
-        """Run the module once more; return the tensor to go down from."""
-        args, named, x = entering(self.inputs, self.is_leaf)
-        return self.top(self.module(*args, **named), len(x))[0]
-
-
 class _Cutting(NamedTuple):
     """Where a module may be cut.
 
@@ -256,14 +203,7 @@ def _gone_down(
     states = numbered(chosen)
     for state in states:
         check_batch(state, up.x)
-    trained = {name: p for name, p in every.items() if p.requires_grad}
-    inner = inner_parameters(torch, top, cotangent, taken, trained)
-    for name, inner_use in inner.items():
-        taken.parameters.setdefault(id(every[name]), set()).update(inner_use.layers)
-    parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
-    entered = any(below == 0 for _, below in taken.links)
-    of_input = up.x if entered else None
-    descent = Descent(top, cotangent, of_input, states, taken, parameters, inner)
+    descent = _descent(torch, (top, cotangent), up.x, states, taken, every)
     orders = _steps_first(states, modules_of(module))
     parts = [
         state._replace(parts=tuple(state.parts[j] for j in on))
@@ -273,20 +213,13 @@ def _gone_down(
     _check_order(states, found, orders)
     steps = up.recurrent.steps(top, cotangent)
     stops = stopped(module, set(taken.parameters), up.calls, call.again)
-    # Operations count all states that cuts returned; layers are those that were taken.
-    places = [
-        i for i, s in enumerate(up.recorder.states) if any(s is cut_state for cut_state in chosen)
-    ]
-
-    def layer_of(at: int) -> int:
-        return bisect_left(places, at) + 1
-
+    layer_of = _layer_of(up.recorder.states, chosen)
     recognised = up.operations.recognised(layer_of)
     return Measured(
         states=parts,
         found=found,
-        parameters=parameters,
-        layers={name: descent.layers_of(p) for name, p in parameters.items()},
+        parameters=descent.parameters,
+        layers={name: descent.layers_of(p) for name, p in descent.parameters.items()},
         recognised=recognised,
         units=up.activations.of_layers(layer_of, len(states)),
         loss=None if cotangent is not None else float(top.detach()),
@@ -297,12 +230,45 @@ def _gone_down(
         notes=(
             *_on_cuts(states, cutting, coverage),
             *_on_gradients(states, taken, found),
-            *_on_input(up.x, found, entered),
+            *_on_input(up.x, found, descent.x is not None),
             *_on_parameters(every, taken),
             *_on_steps(steps),
             *_on_operations(recognised),
         ),
     )
+
+
+def _descent(
+    torch: ModuleType,
+    start: tuple[Tensor, Tensor | None],
+    x: Tensor,
+    states: list[State],
+    taken: Survey,
+    every: Mapping[str, Any],
+) -> Descent:
+    """Return what passes down need; of what is used in functions of the user's own taken has it.
+
+    Args:
+        torch: the package.
+        start: the tensor to go down from, and its cotangent.
+        x: the first tensor of the inputs.
+        states: of the layers.
+        taken: the survey of them.
+        every: all parameters by name.
+    """
+    trained = {name: p for name, p in every.items() if p.requires_grad}
+    inner = inner_parameters(torch, *start, taken, trained)
+    for name, inner_use in inner.items():
+        taken.parameters.setdefault(id(every[name]), set()).update(inner_use.layers)
+    parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
+    is_entered = any(below == 0 for _, below in taken.links)
+    return Descent(*start, x if is_entered else None, states, taken, parameters, inner)
+
+
+def _layer_of(states: list[State], chosen: list[State]) -> Callable[[int], int]:
+    """Return the layer that is computed after so many states, of which some are the layers."""
+    places = [i for i, state in enumerate(states) if any(state is layer for layer in chosen)]
+    return lambda count: bisect_left(places, count) + 1
 
 
 def _layers(
@@ -325,19 +291,6 @@ def _layers(
 
 
 # What is run
-
-
-@contextmanager
-def recording(torch: ModuleType) -> Iterator[None]:
-    """Let torch record its graph, and run what is compiled as it was before, so that hooks act.
-
-    Checkpoints that go down by themselves are plain calls.
-    """
-    compiler = getattr(torch, "compiler", None)
-    stance = getattr(compiler, "set_stance", None)
-    eager = stance("force_eager") if stance is not None else nullcontext()
-    with torch.inference_mode(False), torch.enable_grad(), eager, no_checkpoints(torch):
-        yield
 
 
 def _check_module(torch: ModuleType, module: Module) -> None:
@@ -402,50 +355,6 @@ def _check_order(states: list[State], found: Agreed, orders: Mapping[str, str]) 
                 f"steps do: {orders[state.cut]} has batch_first=False; make it with "
                 "batch_first=True, and hand over (examples, steps, …)"
             )
-
-
-# The loss
-
-
-def prediction_of(output: Output) -> Any:
-    """Return what a criterion takes of an output: its logits, or the first tensor in it."""
-    logits = getattr(output, "logits", None)
-    return logits if is_tensor(logits) else first_tensor(output)
-
-
-def own_loss(output: Output) -> Any:
-    """Return the loss that a module computes itself, one number; None if it does not."""
-    value = getattr(output, "loss", None)
-    if value is None and isinstance(output, Mapping):
-        value = output.get("loss")
-    if value is None and isinstance(output, tuple | list) and len(output):
-        value = output[0]
-    if value is None:
-        value = output
-    return value if has_gradient(value) and value.numel() == 1 and value.ndim < 2 else None
-
-
-def for_criterion(loss: Loss | None, output: Output) -> Any:
-    """Return the output as a loss takes it: torch's own ones take a tensor."""
-    package = getattr(loss, "__module__", None) or ""
-    is_own = package.startswith("torch.nn")
-    return prediction_of(output) if is_own and not is_tensor(output) else output
-
-
-def _with_cotangent(output: Output, cotangent: Tensor | None) -> tuple[Any, Any]:
-    if not is_tensor(cotangent):
-        got = type(cotangent).__name__
-        raise TypeError(f"cotangent: expected a tensor like the output, got {got}")
-    out = prediction_of(output)
-    shape, given = None if out is None else tuple(out.shape), tuple(cotangent.shape)
-    if shape != given:
-        raise ValueError(f"cotangent: expected the shape of the output, {shape}, got {given}")
-    if not out.requires_grad:
-        raise ValueError(
-            "cotangent: expected an output with a gradient, got a tensor without one; leave "
-            "detach or item out of the module"
-        )
-    return out, cotangent.detach().to(out)
 
 
 # Numbers

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..evidence.torch_trial import TorchTrial
-from ..pytorch.module import prediction_of
+from ..pytorch.call import prediction_of
 from ..pytorch.tensors import is_tensor
 from ..train.first_batch import OF_BATCH
 from ..train.torch_descent import Optimizer, copies, differentiated

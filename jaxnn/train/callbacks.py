@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from jaxtyping import PyTree
 
-from ..pytorch.module import own_loss
+from ..pytorch.call import own_loss
 from ..pytorch.types import Module
 from .packages import imported
 from .recorder import Number, Options

@@ -11,9 +11,9 @@ from typing import Any
 
 from jaxtyping import PyTree
 
+from ..pytorch.call import Call, recording
 from ..pytorch.cuts import opened
 from ..pytorch.inputs import called, entering
-from ..pytorch.module import Call, recording
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import tensors_in
 from ..pytorch.types import Inputs, Loss, Module, Output, Tensor

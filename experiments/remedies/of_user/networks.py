@@ -45,8 +45,8 @@ from jaxnn.curing.training import SECONDS, Training
 from jaxnn.flow.record.flow import Flow
 from jaxnn.models import as_network, is_of_torch
 from jaxnn.network.checks import as_rows
+from jaxnn.pytorch.call import own_loss, prediction_of
 from jaxnn.pytorch.inputs import called
-from jaxnn.pytorch.module import own_loss, prediction_of
 
 if TYPE_CHECKING:
     import torch

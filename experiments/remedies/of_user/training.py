@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 
 from experiments.learning.descent import rows_of_steps
 from jaxnn.curing.training import Training
-from jaxnn.pytorch.module import prediction_of
+from jaxnn.pytorch.call import prediction_of
 
 POINTS = 20  # of a curve, after its first
 OPTIMIZERS = ("sgd", "adam")

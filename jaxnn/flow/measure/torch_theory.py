@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...pytorch.call import Call
 from ...pytorch.cuts import parameters_of
-from ...pytorch.module import Call
 from ...pytorch.twin.replicas import Twin, TwinStates
 from ...pytorch.zero_heads import drawn
 from ..record.assemble import assemble

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...models import refuse_each
+from ...pytorch.call import Call, prediction_of
 from ...pytorch.cuts import opened, parameters_of
-from ...pytorch.module import Call, prediction_of
 from ...pytorch.restore import holding
 from ...pytorch.types import Cuts, Inputs, Module, Output, Tensor
 from ..measure.torch_flow import torch_flow

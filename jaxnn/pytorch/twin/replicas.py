@@ -20,10 +20,10 @@ from ...errors import NoTwinError
 from ..autograd_gates import Survey
 from ..backward_passes import Descent, Pass, Rule, scaled_pass
 from ..block_choice import reached_states
+from ..call import Call, recording
 from ..cuts import listed, modules_of, opened
 from ..hooks import Recorder, State, numbered
 from ..inputs import entering, is_about_leaves
-from ..module import Call, recording
 from ..restore import unchanged
 from ..tensors import tensors_in
 from ..types import Arguments, Module, Output, Tensor
