@@ -556,6 +556,7 @@ def findings() -> list[str]:
     from jaxnn.flow.verdict.findings import FINDINGS  # here, for the other tables need no JAX
 
     rows = [row for row in FINDINGS.paragraphs() if len(row) == 3]  # what may be wrong
+    rows.sort(key=lambda row: FINDINGS[row[0]].rank)
     columns = ("rule", "finding", "when")
     return [_line(columns), _rule("l|l|l"), *(_line((f"`{name}`", *row)) for name, *row in rows)]
 

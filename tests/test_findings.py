@@ -25,7 +25,7 @@ from jaxnn.evidence.parameters import Draw, Noise, Parameters
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
 from jaxnn.flow.record.given import Given
 from jaxnn.flow.record.recurrences import Recurrences
-from jaxnn.flow.verdict import findings as module
+from jaxnn.flow.verdict import state_findings as module
 from jaxnn.flow.verdict.arrays import Arrays
 from jaxnn.flow.verdict.data_findings import STANDARDISE
 from jaxnn.flow.verdict.findings import FINDINGS, is_usual

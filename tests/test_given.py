@@ -9,7 +9,7 @@ import jaxnn
 from jaxnn.curing.cures import Cures
 from jaxnn.flow.record.given import Given
 from jaxnn.flow.record.loss import delta_of_loss
-from jaxnn.flow.verdict.findings import BLOWN_UP
+from jaxnn.flow.verdict.broken_findings import BLOWN_UP
 
 B, N, L = 3, 4, 5
 ADVICE = "Mend the data, then measure again."

@@ -17,7 +17,7 @@ import altair as alt
 import polars as pl
 
 from experiments.pages import charts, heat, palette, report
-from jaxnn.flow.verdict.findings import LOGIT
+from jaxnn.flow.verdict.layer_findings import LOGIT
 from jaxnn.texts import counted
 from jaxnn.train.alarms.states import LARGEST_STATE, SMALL_BRANCH
 from jaxnn.train.alarms.updates import LARGE_UPDATE, SLOW_UPDATE

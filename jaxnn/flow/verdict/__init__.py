@@ -1,3 +1,15 @@
 """The verdict on a flow: its rate, findings and advice."""
 
-from . import data_findings, end_findings, parameter_findings, unit_findings  # noqa: F401, entries of the table
+from . import (  # noqa: F401, entries of the table
+    array_findings,
+    broken_findings,
+    data_findings,
+    end_findings,
+    layer_findings,
+    mild_findings,
+    parameter_findings,
+    rate_findings,
+    state_findings,
+    unit_findings,
+    unseen_findings,
+)

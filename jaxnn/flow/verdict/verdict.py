@@ -15,11 +15,12 @@ from ...texts import label
 from ..formats.ranges import FORMATS
 from ..record.flow import Flow
 from ..view.table import assert_one, findings_as_html
-from .findings import FINDINGS, is_usual, time_text
+from .findings import FINDINGS, is_usual
 from .judged import Judged
 from .network_advice import NetworkAdvice, Remedy
 from .rate_text import rate_text
 from .rates import MOST_ONCE, Change, Law, rate_of
+from .unseen_findings import time_text
 
 MOST = 5  # sentences
 TRY = "To see what would help, print jaxnn.cures(model, xs, …)."

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...flow.formats.ranges import indistinguishable_in, range_of
-from ...flow.verdict.findings import LARGEST_FLOAT16, LOGIT, SATURATED
+from ...flow.verdict.layer_findings import LARGEST_FLOAT16, LOGIT, SATURATED
 from ...rules import Sight, one_of
 from ..measurements import Measurements
 from ..watched import LN10

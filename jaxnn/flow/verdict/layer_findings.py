@@ -1,0 +1,212 @@
+"""Findings on layers that stand out: their gradient, attention and routers."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from ...rules import Sight
+from ...texts import clean, listed, percent
+from .arrays import STARVED
+from .findings import FEW, FINDINGS, LAYERS, few_of, less_gradient, times_as_large
+from .judged import Judged
+from .rates import STANDS_OUT, Change
+
+STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
+SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
+SHARP, FLAT, OTHER_LOGIT = 0.25, 0.9, 30.0  # entropy of one attention and of all others; times
+LARGEST_FLOAT16 = 65504.0
+ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
+
+
+@FINDINGS.rule(
+    "layer", "Layer {name} changes the gradient by {decades:+.2g} decades{reason}.", rank=LAYERS
+)
+def layer(judged: Judged) -> Iterator[Sight]:
+    """A layer unlike others that repeat.
+
+    It changes the gradient by half a decade more than they do, and by six times the median
+    deviation; at most two are.
+    """
+    for sight in changes_of(judged, judged.rate.outliers):
+        arrays = judged.arrays
+        paths = [arrays.path[i] for i in np.flatnonzero(arrays.layer == sight.layer)]
+        named = {(size, sight.layer, path) for size in ("largest", "size") for path in paths}
+        yield sight._replace(explains=frozenset(named if sight.path else ()))
+
+
+def changes_of(judged: Judged, changes: Iterable[Change]) -> Iterator[Sight]:
+    """Yield the first layers of some changes, and what in them is different."""
+    for at, decades in (*changes,)[:FEW]:
+        if abs(decades) >= STANDS_OUT:  # what does nothing among many that do is no culprit
+            paths = [judged.arrays.path[i] for i in judged.resized if judged.arrays.layer[i] == at]
+            values = {"decades": decades, "reason": _reason(judged, at)}
+            yield Sight(at, paths[0] if paths else "", values)
+
+
+def _reason(judged: Judged, layer: int) -> str:
+    """Return what is unlike other layers in one, as the end of a sentence; empty if nothing is."""
+    arrays = judged.arrays
+    parts = [
+        f"its {arrays.path[i]} is {times_as_large(by)} others like it"
+        for i, by in judged.resized.items()
+        if arrays.layer[i] == layer
+    ]
+    if parts:
+        return f"; {listed(parts)}"
+    entering = judged.root_mean_square[layer - 2] if layer > 1 else 0.0
+    if abs(entering) < np.log10(STATE) or not np.isfinite(entering):
+        return ""
+    return f"; what enters it has a root mean square of {10**entering:.2g}"
+
+
+def _saturation(
+    name: str,
+    number: int | None,
+    heads: list[int],
+    count: int,
+    logit: float,
+    entropy: float,
+    most: float,
+    others: float | None,
+    starved: Mapping[str, float],
+    **_: object,
+) -> str:
+    beyond = ", more than float16 holds" if logit > LARGEST_FLOAT16 else ""
+    text = (
+        f"Attention {f'{number} ' if number else ''}of layer {name} is saturated"
+        f"{_heads(heads, count)}: largest logit {logit:.3g}{beyond}"
+        f", entropy {entropy:.2f} of {most:.2f}"
+    )
+    if others is not None:
+        text += (
+            f"; all others have logits of {others:.2g} at most and {percent(FLAT)} of it or more"
+        )
+    if not starved:
+        return f"{text}."
+    get = "gets" if len(starved) == 1 else "get"
+    return f"{text}; {few_of(starved)} {get} {less_gradient(min(starved.values()))}."
+
+
+@FINDINGS.rule("attention", _saturation, rank=LAYERS)
+def attention(judged: Judged) -> Iterator[Sight]:
+    """Attention that is saturated.
+
+    A head's largest logit is above 100, and the mean entropy of its attention weights is below 5 %
+    of ln(number of visible keys). Or it is below 25 % in an attention whose logits are thirty times
+    those of all others, two at least, in which it is above 90 %. The sentence also says what its
+    queries and keys still learn.
+    """
+    record, arrays = judged.flow.attention, judged.arrays
+    if record is None:
+        return
+    logit, entropy, most, share = (
+        np.asarray(v, np.float64)
+        for v in (record.largest_logit, record.entropy, record.most_entropy, record.share)
+    )
+    told: set[int] = set()
+    places = _places(record.layers, record.attentions)
+    for (layer, number), heads in places.items():
+        saturated = heads[(share[heads] < SATURATED) & (logit[heads] > LOGIT)]
+        others = None
+        if not len(saturated):
+            rest = [v for key, v in places.items() if key != (layer, number)]
+            others = _logit_of_others(share, logit, heads, rest)
+            saturated = heads[share[heads] < SHARP]
+            if others is None:
+                continue
+        worst = saturated[np.argmax(logit[saturated])]
+        blamed = arrays.within(layer, record.paths[worst])
+        starved = [i for i in judged.starved if i in blamed and i not in told]
+        told.update(starved)
+        several = (layer, 2) in zip(record.layers, record.attentions, strict=True)
+        values = {
+            "number": number if several else None,
+            "heads": [record.heads[i] for i in saturated],
+            "count": len(heads),
+            "logit": logit[worst],
+            "entropy": entropy[worst],
+            "most": most[worst],
+            "others": others,
+            "starved": {arrays.path[i]: judged.starved[i] for i in starved},
+        }
+        explains = frozenset(("starved", layer, arrays.path[i]) for i in starved)
+        yield Sight(layer, arrays.path[blamed[0]] if blamed else "", values, explains)
+
+
+def _logit_of_others(
+    share: np.ndarray, logit: np.ndarray, heads: np.ndarray, rest: list[np.ndarray]
+) -> float | None:
+    """Return the largest logit of the rest, if heads are sharp and all of these are flat."""
+    if len(rest) < 2 or not np.median(share[heads]) < SHARP:
+        return None
+    others = np.concatenate(rest)
+    largest = float(np.max(logit[others]))
+    is_apart = np.max(logit[heads]) > OTHER_LOGIT * largest and (share[others] > FLAT).all()
+    return largest if is_apart else None
+
+
+def _places(layers: Iterable[int], numbers: Iterable[int]) -> dict[tuple[int, int], np.ndarray]:
+    """Return the places of heads or experts by their layer and their attention or router."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for i, key in enumerate(zip(layers, numbers, strict=True)):
+        places.setdefault(key, []).append(i)
+    return {key: np.array(numbers_there) for key, numbers_there in places.items()}
+
+
+def _heads(heads: list[int], count: int) -> str:
+    if count == 1:
+        return ""
+    if len(heads) == count:
+        return f" in all {count} heads"
+    return f" in head{'s' if len(heads) > 1 else ''} {few_of(map(str, heads))} of {count}"
+
+
+def _failure(
+    name: str, path: str, decades: float | None, experts: tuple[int, ...], count: int, **_: object
+) -> str:
+    parts = []
+    if decades is not None:
+        parts.append(f"gets {less_gradient(decades, 'its experts')}: it does not learn")
+    if experts:
+        s = "s" if len(experts) > 1 else ""
+        parts.append(f"sends all tokens to expert{s} {listed(map(str, experts))} of {count}")
+    return f"Router{f' {path}' if path else ''} of layer {name} {', and '.join(parts)}."
+
+
+@FINDINGS.rule("router", _failure, rank=LAYERS)
+def router(judged: Judged) -> Iterator[Sight]:
+    """A router that does not learn, or sends all tokens to the same experts.
+
+    Relative to its size it gets 10^-4 of the gradient of its experts; or, of more than 16 tokens,
+    99 % go to one expert (or to as many as are selected for each token).
+    """
+    record, arrays = judged.flow.routers, judged.arrays
+    if record is None:
+        return
+    load = np.asarray(record.load, np.float64)
+    for (layer, _), experts in _places(record.layers, record.routers).items():
+        first = int(experts[0])
+        learned = arrays.ratio[arrays.within(layer, record.paths_of_experts[first])]
+        learned = learned[np.isfinite(learned)]
+        behind = {
+            i: float(np.median(learned)) - arrays.most[arrays.path[i]]
+            for i in arrays.within(layer, record.paths[first])
+            if len(learned) and i in judged.starved
+        }
+        behind = {i: decades for i, decades in behind.items() if decades >= STARVED}
+        all_go_to = _all_go_to(load[experts], record.tokens[first], record.selected[first])
+        if behind or all_go_to:
+            decades = max(behind.values(), default=None)
+            values = {"decades": decades, "experts": all_go_to, "count": len(experts)}
+            path = clean(record.paths[first][0]) if record.paths[first] else ""
+            explains = frozenset(("starved", layer, arrays.path[i]) for i in behind)
+            yield Sight(layer, path, values, explains)
+
+
+def _all_go_to(load: np.ndarray, tokens: int, selected: int) -> tuple[int, ...]:
+    """Return the experts, from 1, that all tokens go to, if no others have some; else none."""
+    count = 1 if selected == len(load) else selected
+    most = np.sort(np.argsort(load)[-count:])
+    if tokens < FEW_TOKENS or count == len(load) or not load[most].sum() > ALL:
+        return ()
+    return tuple(int(i) + 1 for i in most)

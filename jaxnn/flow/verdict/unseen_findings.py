@@ -1,0 +1,150 @@
+"""Findings on what the rate of the layers does not see: stops, frozen layers, cuts and time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...pytorch.block_choice import MOST
+from ...rules import Sight, one_of
+from ...texts import clean, percent
+from .findings import FINDINGS, UNSEEN, few_of
+from .judged import Judged
+from .through_time import TimeChange
+
+
+@FINDINGS.rule(
+    "stopped",
+    one_of(
+        "why",
+        frozen="In a training the gradient stops after {after}: {them}, {are} frozen "
+        "(requires_grad=False) and {learn} nothing.",
+        detached="The gradient stops after {after}: {them}, {get} none, though the loss depends on "
+        "{it}, as behind detach or no_grad.",
+        unused="No gradient comes to {them}: the loss does not use what they make, or it leaves "
+        "torch on the way, as by numpy() or item().",
+    ),
+    advises=one_of(
+        "why",
+        frozen="If that is not meant, set requires_grad=True there.",
+        detached="Take detach or no_grad away, if that is not meant.",
+        unused="Let the loss depend on {it} by functions of torch, or leave {it} out.",
+    ),
+    rank=UNSEEN,
+)
+def stopped(judged: Judged) -> Iterator[Sight]:
+    """A gradient that stops.
+
+    PyTorch: parameters that the loss depends on get none, as behind `detach` or `no_grad`, or are
+    frozen below all that learn, and are at least 1 % of all; or half of all are not used. A second
+    forward pass, only where something gets no gradient, tells these apart.
+    """
+    stop = judged.flow.stopped
+    if stop is not None:
+        several = len(stop.parts) > 1
+        verbs = ("are", "learn", "get", "them") if several else ("is", "learns", "gets", "it")
+        them = f"{few_of(map(clean, stop.parts))}, {percent(stop.share)} of the parameters"
+        values = {"why": stop.why, "after": clean(stop.after), "them": them}
+        values |= zip(("are", "learn", "get", "it"), verbs, strict=True)
+        yield Sight(path=stop.parts[0], values=values)
+
+
+@FINDINGS.rule(
+    "fixed",
+    "No parameter of layer{s} {names} gets a gradient, although Δ is there: as behind "
+    "stop_gradient, in a branch that is off for the whole batch, or where only zeros enter.",
+    advises="Take stop_gradient away there, or give the branch something that passes.",
+    rank=UNSEEN,
+    unless="oneunit relulogits",
+)
+def fixed(judged: Judged) -> Iterator[Sight]:
+    """Layers that learn nothing.
+
+    No parameter of a layer gets a gradient, though Δ is there, as behind `stop_gradient`.
+    """
+    arrays, layers = judged.arrays, []
+    for layer in range(1, len(judged.names) + 1):
+        inside = arrays.layer == layer
+        is_fixed = (inside & arrays.weights).any() and np.isneginf(arrays.delta[inside]).all()
+        passes = np.isfinite(judged.log_delta[layer - 1])
+        if is_fixed and passes and not arrays.starts_at_zero(layer):
+            layers.append(layer)
+    if layers and not np.isneginf(judged.log_delta).any():  # else that is said, with its cause
+        names = few_of(map(judged.label, layers))
+        yield Sight(layers[0], values={"s": "s" if len(layers) > 1 else "", "names": names})
+
+
+def _few_parameters(share: float, products: float, outside: str, cuts: str, **_: object) -> str:
+    such_as = f", such as cuts={clean(cuts)!r}" if cuts else ", by their names or patterns"
+    others = f", {clean(outside)} does not" if outside else ""
+    return (
+        f"Only {percent(share)} of the parameters and {percent(products)} of the products lie in "
+        f"the layers that were found{others}: what follows is about a part of the network. Choose "
+        f"layers with cuts={such_as}."
+    )
+
+
+@FINDINGS.rule("cuts", _few_parameters, rank=UNSEEN)
+def cuts(judged: Judged) -> Iterator[Sight]:
+    """Layers with few of the parameters.
+
+    PyTorch: the layers that were found automatically hold less than half of the parameters, lookup
+    tables not counted, and less than half of the products.
+    """
+    flow, coverage = judged.flow, judged.flow.coverage
+    measured = () if flow.time is None else flow.time.names
+    told = 0.0 if flow.stopped is None else flow.stopped.share
+    if coverage is None or coverage.outside in measured:
+        return
+    if max(coverage.share + told, coverage.products) < MOST:
+        yield Sight(values=coverage._asdict())
+
+
+def time_text(change: TimeChange, **_: object) -> str:
+    """Return the sentence on a change through time."""
+    falls = "falls" if change.word == "vanishing" else "grows"
+    (early, late), steps = (change.early + 1, change.late + 1), change.steps
+    over, first, last = f"its {steps} steps", "the first", "the last"
+    if (early, late) != (1, steps):
+        over, first, last = f"steps {late} to {early} of {steps}", f"step {early}", f"step {late}"
+    gets = f"10^{change.total:.0f} of" if change.ill else f"{10**change.total:.2g} of"
+    error = f" ± {change.error:.1g}" if change.error > 0 else ""
+    return (
+        f"Through time the gradient {falls} inside {clean(change.module) or 'the module'}, "
+        f"{change.rate:+.3g}{error} decades a step, {change.total:+.3g} over {over}: {first} gets "
+        f"{gets} what {last} gets."
+    )
+
+
+def _gates_to_open(change: TimeChange, **_: object) -> str:
+    if not change.ill:
+        return ""
+    if change.word == "exploding":
+        return "Clip the gradient, or draw the recurrent weights smaller."
+    if change.gates is None:
+        return "Draw the recurrent weights as an orthogonal matrix, or take an LSTM."
+    (start, stop), steps = change.gates, change.steps
+    return (
+        f"Open the gates that keep its state: set bias_hh_l0[{start}:{stop}], and that of any "
+        f"further layers and directions, to ln {steps} = {np.log(steps):.2f}."
+    )
+
+
+@FINDINGS.rule(
+    "time",
+    time_text,
+    advises=_gates_to_open,
+    rank=UNSEEN,
+    healthy=True,
+)
+def time(judged: Judged) -> Iterator[Sight]:
+    """A gradient that falls or grows through time.
+
+    Inside `nn.LSTM`, `nn.GRU` or `nn.RNN` Δ of what enters changes by more than a factor of ten
+    over the steps, with a rate beyond three standard errors. A network that is read at every step
+    has a gradient at each of them, whatever its memory loses. Less than a thousand is usual: what
+    the first step holds is still learnt. From a thousand on, if that is more than the layers make,
+    its word and its rate are those of the verdict.
+    """
+    if judged.time is not None:
+        path = f"{judged.time.module}.weight_hh_l0".lstrip(".")
+        yield Sight(path=path, values={"change": judged.time, "is_ill": judged.time.ill})
