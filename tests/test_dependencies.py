@@ -81,7 +81,8 @@ def inside_functions(path):
 LIBRARY = [*(ROOT / "jaxnn").rglob("*.py")]
 EXPERIMENTS = [*(ROOT / "experiments").rglob("*.py")]
 MENAGERIE = [*(ROOT / "experiments" / "menagerie").rglob("of_*.py")]
-OF_PACKAGES = ROOT / "experiments" / "laws" / "wide_networks.py"  # a law that may be left out
+LAWS = ROOT / "experiments" / "laws"
+OF_PACKAGES = [LAWS / "one_draw.py", LAWS / "wide_networks.py"]  # kinds may be left out
 CASEBOOK = [*(ROOT / "experiments" / "casebook" / "programs").glob("*.py")]
 PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswith(PEERS)]
 RIVALS = [*(ROOT / "experiments" / "remedies" / "rivals").glob("of_*.py")]
@@ -96,16 +97,16 @@ def test_the_library_needs_what_it_imports_and_nothing_else():
 
 
 def test_experiments_need_what_they_import_and_nothing_else():
-    own = imported(*{*EXPERIMENTS} - {*PEER_FILES} - {*MENAGERIE} - {OF_PACKAGES})
+    own = imported(*{*EXPERIMENTS} - {*PEER_FILES} - {*MENAGERIE} - {*OF_PACKAGES})
     assert PEER_FILES
     assert own - declared() == declared("experiments")
-    assert imported(OF_PACKAGES) - declared() - declared("experiments") <= declared("bench")
+    assert imported(*OF_PACKAGES) - declared() - declared("experiments") <= declared("bench")
 
 
 def test_the_benchmark_s_peers_are_its_extra():
     known = declared() | declared("experiments")
     of_tests = imported(*TESTS) - known - declared("test")  # skipped where they are not installed
-    assert (imported(*PEER_FILES, OF_PACKAGES) - known) | of_tests == declared("bench")
+    assert (imported(*PEER_FILES, *OF_PACKAGES) - known) | of_tests == declared("bench")
 
 
 def test_the_menagerie_s_packages_are_its_extra():
