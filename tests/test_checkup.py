@@ -386,7 +386,9 @@ def test_what_is_ill_is_said():
     model, xs, ys = pair()
     large = jaxnn.checkup(model, optax.sgd(1e4), xs, ys, loss=mean_square)
     assert large.learns is False
-    assert {"update"} <= {each.rule for each in large.found}
+    assert {"diverges", "state"} <= {each.rule for each in large.found}
+    assert "times as large as the first, the step is too large" in str(large)
+    assert "inf times" not in str(large)
     assert "A smaller learning rate" in large.advice
     small = jaxnn.checkup(model, optax.sgd(1e-9), xs, ys, loss=mean_square)
     assert small.learns is False

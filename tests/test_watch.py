@@ -25,6 +25,7 @@ from jaxnn.jaxpr import numpy_programs
 from jaxnn.train import Watched, read_watch, step_record
 from jaxnn.train.journal import FILE
 from jaxnn.train.step_record import Step, Steps
+from jaxnn.train.watch import log10_change
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 STEPS, EVERY = 6, 2
@@ -135,6 +136,15 @@ def test_every_step_has_its_loss_and_the_size_of_its_update_also_in_the_file(tra
     (tmp_path / FILE).write_text(trained.text, "utf-8")
     for row, there in zip(rows, read_watch(tmp_path).step_table(), strict=True):
         assert there == pytest.approx(row, rel=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "log10"), [(1e30, 30), (1e-30, -30), (1, 0), (0, -np.inf), (np.inf, np.inf)]
+)
+def test_an_update_whose_square_leaves_float32_has_a_size(size, log10):
+    after = {"a": np.float32([0, 0.6 * size]), "b": np.float32([[0.8 * size]]), "c": np.float32([])}
+    before = jax.tree.map(np.zeros_like, after)
+    assert float(log10_change(before, after)) == pytest.approx(log10, abs=1e-5)
 
 
 def test_a_step_that_comes_again_replaces_what_came_after_it():

@@ -23,7 +23,7 @@ can call back by way of Python, 30 µs for each array that goes in: of a scan ov
 import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -418,7 +418,10 @@ def measured_step(
 
 
 def log10_change(before: PyTree, after: PyTree) -> Array:
-    """Return log₁₀ of the norm of the change of all parameters together."""
+    """Return log₁₀ of the norm of the change of all parameters together.
+
+    Even if squares leave the range of the dtype; inf if an entry is infinite, nan if one is nan.
+    """
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     changes = [
         at_least_float32(as_reals(b)) - at_least_float32(as_reals(a))
@@ -426,8 +429,13 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
         if can_be_learned(b)
     ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
-    squares = [jnp.sum(jnp.square(v)).astype(widest) for v in changes]
-    return jnp.log10(sum(squares, jnp.zeros((), widest))) / 2
+    none = jnp.zeros((), widest)
+    largest = reduce(
+        jnp.maximum, (jnp.max(jnp.abs(v), initial=0).astype(widest) for v in changes), none
+    )
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, jnp.ones((), widest))
+    squares = (jnp.sum(jnp.square(v.astype(widest) / unit)) for v in changes)
+    return jnp.log10(sum(squares, none)) / 2 + jnp.log10(unit)
 
 
 def _check_whole() -> None:
