@@ -457,6 +457,19 @@ def test_torch_supplies_outputs_and_slopes(rng, torch):
 
 
 @pytest.mark.slow
+def test_rows_of_a_module_whose_arguments_are_not_all_tensors(torch):
+    from jaxnn.evidence.torch_trial import TorchTrial
+
+    class WithMask(torch.nn.Linear):
+        def forward(self, x, mask):
+            return super().forward(x if mask is None else x * mask)
+
+    trial = TorchTrial(WithMask(N, K), (torch.randn(B, N), None))
+    rows = np.arange(B)[::-1]
+    np.testing.assert_allclose(trial.output(rows=rows), trial.first[rows], rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_torch_names_parameters_that_the_module_does_not_list(torch):
     from jaxnn.evidence.torch_trial import TorchTrial
 

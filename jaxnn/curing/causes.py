@@ -143,8 +143,8 @@ def array(patient: Patient) -> Iterator[Sight]:
     """
     odd = _odd_arrays(patient) if named(patient.verdict) else {}
     together = [{at: new for of_layer in odd.values() for at, new in of_layer.items()}]
-    each = [odd[layer] for layer in sorted(odd)] if 1 < len(odd) <= MOST else []
-    for arrays in (*each, *together):
+    by_layer = [odd[layer] for layer in sorted(odd)] if 1 < len(odd) <= MOST else []
+    for arrays in (*by_layer, *together):
         if arrays:
             yield _as_others(patient, arrays, "as in the other layers")
     largest = _largest(patient)

@@ -4,8 +4,8 @@ factor -> weights -> flow -> rate        one compiled program for all factors
 
 A layer of one product multiplies a gradient by as much as its weights are multiplied by, which
 says where the rate would be zero: that is the first step, and the rates that were measured say how
-far the next one goes, a little beyond zero. Between two rates of different sign the search is that
-of Chandrupatla 1997.
+far the next one goes, a little beyond zero. Between two rates of different sign the search is
+Brent's.
 """
 
 from collections.abc import Callable

@@ -19,7 +19,7 @@ from ..flow.measure.torch_theory import theory_of_module
 from ..flow.record.flow import Flow
 from ..pytorch import autograd_parts, recurrent
 from ..pytorch.call import Call
-from ..pytorch.cuts import opened
+from ..pytorch.cuts import unwrapped
 from ..pytorch.restore import holding
 from ..texts import clean, listed
 from . import code, hooks
@@ -53,7 +53,7 @@ class TorchPatient(Patient):
         cuts: str | Sequence[str] | None = None,
         seed: int = 0,
     ):
-        self.network, self.inputs, self.ys = opened(module), inputs, ys
+        self.network, self.inputs, self.ys = unwrapped(module), inputs, ys
         self.options: dict[str, Any] = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
         super().__init__(dict(self.network.named_parameters()), seed)
         self.written: list[str] = []  # of what makes this structure of the user's own module

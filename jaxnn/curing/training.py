@@ -176,7 +176,7 @@ class Entrant:
                 if started + self.compiling + steps * self.pace > until:
                     return False
                 self.compiling = 0.0
-                reached[times] += [of for of, _ in self.training.courses(times, [rows[:steps]])]
+                reached[times].append(_course(self.training, times, rows[:steps]))
                 spent = (time.monotonic() - started) / steps
             self.pace = spent  # of the last order: the first one may have compiled
         means = {times: _mean(reached[times]) for times in self.times}
@@ -190,6 +190,12 @@ class Entrant:
 def as_rank(loss: float) -> float:
     """Return a loss as it is sorted: one that is no number is the worst."""
     return np.inf if np.isnan(loss) else loss
+
+
+def _course(training: Training, times: float, rows: Int[np.ndarray, "S b"]) -> Course:
+    """Return the course of a training in one part."""
+    ((course, _),) = training.courses(times, [rows])
+    return course
 
 
 def _mean(courses: list[Course]) -> float:
@@ -253,9 +259,9 @@ def _pace(training: Training) -> tuple[float, float]:
     """Return seconds a step of a network, and those that its program takes to be compiled."""
     (rows, *_), few = orders_of(training.count), 2
     started = time.monotonic()
-    _ = [*training.courses(1.0, [rows[:few]])]
+    _course(training, 1.0, rows[:few])
     begun = time.monotonic()
-    _ = [*training.courses(1.0, [rows[:few]])]
+    _course(training, 1.0, rows[:few])
     of_few = time.monotonic() - begun
     return of_few / few, max(begun - started - of_few, 0.0)
 

@@ -43,8 +43,8 @@ class ClassLabels(NamedTuple):
         slopes = [trial.slope(v.astype(output.dtype)) for v in (at, np.tile(at[:1], (len(at), 1)))]
         if any(slope is None for slope in slopes):
             return None
-        each, equal = (as_wide(slope.of_output) for slope in slopes if slope is not None)
-        is_still = ~each.any(axis=1)
+        as_trial, equal = (as_wide(slope.of_output) for slope in slopes if slope is not None)
+        is_still = ~as_trial.any(axis=1)
         still = [c for c in classes if 0 <= c < columns and is_still[labels == c].all()]
         is_alone = len(still) == 1 and not is_still[labels != still[0]].any()
         ignored = int(still[0]) if is_alone else None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..pytorch.call import for_criterion
-from ..pytorch.cuts import opened, parameters_of
+from ..pytorch.cuts import parameters_of, unwrapped
 from ..pytorch.inputs import called_with
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
@@ -36,7 +36,7 @@ class TorchTrial(Trial):
         loss: Loss | None = None,
         last: Sequence[str] = (),
     ):
-        self.module = opened(module)
+        self.module = unwrapped(module)
         self.inputs, self.given_ys, self.loss, self.last = inputs, ys, loss, last
         self._torch = sys.modules["torch"]
 
@@ -144,10 +144,9 @@ class TorchTrial(Trial):
             return None
         with self._running(), self._torch.enable_grad():
             at = self._torch.as_tensor(output, dtype=self._dtype).to(self._device).requires_grad_()
-            value = self.loss(
-                at, self.given_ys if order is None else _in_order(self.given_ys, order)
-            )
-            value = value.mean()
+            ys = self.given_ys
+            ys = ys if order is None else _rows_of(ys, order, len(order))
+            value = self.loss(at, ys).mean()
             (slope,) = self._torch.autograd.grad(value, at, allow_unused=True)
         slope = self._torch.zeros_like(at) if slope is None else slope
         return Slope(float(value.detach()), numbers_of(slope))
@@ -184,10 +183,11 @@ class TorchTrial(Trial):
 
 def _is_untouched(m: Module) -> bool:
     """Tell a norm whose running statistics are as they were made."""
-    kept = [m._buffers.get(name) for name in ("running_mean", "running_var", "num_batches_tracked")]
-    if any(v is None for v in kept):
+    names = "running_mean", "running_var", "num_batches_tracked"
+    statistics = [m._buffers.get(name) for name in names]
+    if any(v is None for v in statistics):
         return False
-    mean, variance, count = kept
+    mean, variance, count = statistics
     return not mean.any() and bool((variance == 1).all()) and not count.any()
 
 
@@ -242,19 +242,12 @@ def _with(inputs: Inputs, xs: Arrays) -> Any:
     return type(inputs)(of(f"xs[{key!r}]", v) for key, v in enumerate(inputs))
 
 
-def _rows_of(inputs: Inputs, rows: np.ndarray) -> Any:
-    """Return some examples of all tensors that go in."""
-    if is_tensor(inputs):
-        return inputs[rows.tolist()]
-    if isinstance(inputs, Mapping):
-        return {key: _rows_of(v, rows) for key, v in inputs.items()}
-    return type(inputs)(_rows_of(v, rows) for v in inputs)
-
-
-def _in_order(ys: object, order: np.ndarray) -> Any:
-    """Return labels of the examples in another order."""
-    if is_tensor(ys):
-        return ys[order.tolist()] if ys.shape[:1] == order.shape else ys
-    if isinstance(ys, Mapping):
-        return {key: _in_order(v, order) for key, v in ys.items()}
-    return type(ys)(_in_order(v, order) for v in ys) if isinstance(ys, tuple | list) else ys
+def _rows_of(tree: object, rows: np.ndarray, count: int | None = None) -> Any:
+    """Return rows of all tensors in inputs or labels; with a count, of those of so many rows."""
+    if is_tensor(tree):
+        return tree[rows.tolist()] if count in (None, *tree.shape[:1]) else tree
+    if isinstance(tree, Mapping):
+        return {key: _rows_of(v, rows, count) for key, v in tree.items()}
+    if isinstance(tree, tuple | list):
+        return type(tree)(_rows_of(v, rows, count) for v in tree)
+    return tree

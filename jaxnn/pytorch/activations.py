@@ -39,8 +39,8 @@ def _by(name: str, of_output: bool, *numbers: float) -> Slope:
     """Return the slope by an operation of torch that multiplies a gradient by σ′."""
 
     def slope(aten: Any, ones: Tensor, z: Tensor, a: Tensor, given: Arguments, more: Named) -> Any:
-        of = a if of_output else z
-        return getattr(aten, name)(ones, of, *_with_defaults(given, numbers), **more)
+        at = a if of_output else z
+        return getattr(aten, name)(ones, at, *_with_defaults(given, numbers), **more)
 
     return slope
 

@@ -108,7 +108,7 @@ def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
     chosen: dict[str, Any] = {}
     is_pattern = False
     for cut in cuts:
-        name = plain_name(cut) if isinstance(cut, str) else names.get(id(opened(cut)))
+        name = plain_name(cut) if isinstance(cut, str) else names.get(id(unwrapped(cut)))
         found = [] if name is None or name not in known else [name]
         if name is not None and not found:
             found = [path for path in known if path and _matches(path, name)]
@@ -126,15 +126,15 @@ def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
 
 def modules_of(module: Module) -> dict[str, Any]:
     """Return all modules by name, without what compilation puts into it."""
-    return {plain_name(name): opened(m) for name, m in module.named_modules()}
+    return {plain_name(name): unwrapped(m) for name, m in module.named_modules()}
 
 
 def parameters_of(module: Module) -> dict[str, Any]:
     """Return all parameters by name, as `modules_of` has modules."""
-    return {plain_name(name): p for name, p in opened(module).named_parameters()}
+    return {plain_name(name): p for name, p in unwrapped(module).named_parameters()}
 
 
-def opened(module: Module) -> Any:
+def unwrapped(module: Module) -> Any:
     """Return a module without what compiles it, or spreads it over devices."""
     while True:
         if hasattr(module, COMPILED):
@@ -162,8 +162,8 @@ def options_in(module: Module) -> Options:
             families += _alike(name, _family(name, known), is_list=False)
     blocks = _blocks_of(lists)
     families = [f for f in families if not any(lies_in(f.name, block) for block in blocks)]
-    found = [*_most_equal_first(lists), *_most_equal_first(families)]
-    return Options(found, _around(_blocks_of(found), known), _only_children(module, known))
+    options = [*_most_equal_first(lists), *_most_equal_first(families)]
+    return Options(options, _around(_blocks_of(options), known), _only_children(module, known))
 
 
 def _alike(name: str, blocks: dict[str, Any], is_list: bool) -> Iterator[Blocks]:

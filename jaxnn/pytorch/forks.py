@@ -52,11 +52,11 @@ def forks_of(
         edges[at] = {state.parts[j].edge for j in survey.parts[at - 1]}
     ends = {edge for at in range(1, len(states) + 1) for edge in edges[at]}
     leading = _leading(top[0], ends)
-    own: set[int] = set().union(*survey.functions.values())
+    custom: set[int] = set().union(*survey.functions.values())  # layers with such a function
     return {
         upper: list(_between(edges[upper], edges[lower], leading))
         for upper, lower in pairwise(gates[:-1])
-        if own.isdisjoint(range(lower + 1, upper + 1))
+        if custom.isdisjoint(range(lower + 1, upper + 1))
     }
 
 

@@ -26,10 +26,10 @@ from .cuts import (
     listed,
     modules_of,
     named_cuts,
-    opened,
     options_in,
     parameters_of,
     plain_name,
+    unwrapped,
 )
 from .gradient_reach import Calls, Stopped, stopped
 from .hooks import Recorder, State, has_steps_first, numbered
@@ -96,7 +96,7 @@ def measured(
     if loss is not None and cotangent is not None:
         raise TypeError("loss, cotangent: expected one of them, got both")
     torch = sys.modules["torch"]
-    module = opened(module)
+    module = unwrapped(module)
     _check_module(torch, module)
     cutting, call = _Cutting.of(module, cuts), Call(module, inputs, ys, loss, cotangent)
 

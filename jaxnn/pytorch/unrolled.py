@@ -76,7 +76,7 @@ def _up(
     for number, of_layer in enumerate(zip(*[pairs] * ways, strict=True), 1):
         read = of_top if number == count else [None] * ways
         given = enumerate(zip(of_layer, read, strict=True))
-        layers.append([_Track(cell, start, below, way, h) for way, ((cell, start), h) in given])
+        layers.append([_Track(cell, start, below, bool(i), h) for i, ((cell, start), h) in given])
         together = zip(*(track.outputs for track in layers[-1]), strict=True)
         below = [torch.cat(several, 1) for several in together]
     return layers if all(map(_are_close, below, made)) else None
@@ -153,6 +153,7 @@ class _Scaled(NamedTuple):
 class _Track:
     """One layer in one direction, on the way up.
 
+    is_back: whether it begins with the last step.
     read: what the module has returned of it, if that is known: each step then starts from there, so
         that no rounding grows from step to step.
     before: the states before each step, of the examples that it has.
@@ -160,10 +161,15 @@ class _Track:
     """
 
     def __init__(
-        self, cell: _Cell, start: list[Any], xs: Sequence[Any], way: int, read: Sequence[Any] | None
+        self,
+        cell: _Cell,
+        start: list[Any],
+        xs: Sequence[Any],
+        is_back: bool,
+        read: Sequence[Any] | None,
     ) -> None:
         self.cell, self.xs = cell, xs
-        self.order = [*range(len(xs))][:: -1 if way else 1]
+        self.order = [*range(len(xs))][:: -1 if is_back else 1]
         self.before: dict[int, list[Any]] = {}
         after: dict[int, Any] = {}
         states = start

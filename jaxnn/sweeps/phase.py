@@ -100,12 +100,12 @@ class PhaseDiagram(Rows):
     def critical(self) -> tuple[Crossing, ...]:
         """The critical line, where it crosses the rows of the grid."""
         xs, ys = self.axes.values()
-        found = []
+        crossings = []
         for y, rates in zip(ys, self.grid("rate"), strict=True):
             for (low, r), (high, s) in pairwise(zip(xs, rates.tolist(), strict=True)):
                 if (r < 0 <= s) or (s < 0 <= r):
-                    found.append(Crossing(y, low + (high - low) * r / (r - s), low, high))
-        return tuple(found)
+                    crossings.append(Crossing(y, low + (high - low) * r / (r - s), low, high))
+        return tuple(crossings)
 
     @property
     def sentences(self) -> tuple[str, ...]:

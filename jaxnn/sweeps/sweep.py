@@ -64,9 +64,10 @@ def sweep(
 def _measured(build: Callable[..., Any], theory: bool, point: Point) -> Measured:
     """Measure one network."""
     seed = int(point.get(SEED, 0))
-    found = diagnosis_of(build(**point), called(build, point), "all", seed, theory=theory)
-    of = found.verdict
-    return Measured(point, found.flow, of.word, of.decades, of.standard_error, of.total)
+    diagnosis = diagnosis_of(build(**point), called(build, point), "all", seed, theory=theory)
+    said = diagnosis.verdict
+    numbers = said.word, said.decades, said.standard_error, said.total
+    return Measured(point, diagnosis.flow, *numbers)
 
 
 def _failed(point: Point, reason: str) -> Measured:

@@ -53,7 +53,7 @@ from ..network.checks import check_loss
 from ..texts import counted, told
 from .scaling_answer import ScalingCheck
 from .scaling_axis import Scaling
-from .scaling_exponents import FEWEST
+from .scaling_exponents import FEWEST, log_rms_along
 from .steps import Optimizer, check_integer, check_optimizer, moved_by, strongly_typed
 from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
 
@@ -236,15 +236,10 @@ def _at_places(
             )
         counts = [math.prod(shape) for shape in network.shapes]
         entries.append([(sum(counts[i] for i in which),) for which in of_kinds.values()])
-        updates = [_rms(record[2][..., which]) for which in of_kinds.values()]
+        updates = [log_rms_along(-1, record[2][..., which]) for which in of_kinds.values()]
         record[:3] = record[0][..., at], record[1][..., at], np.stack(updates, axis=-1)
     names = ("first", *PLACES, "last but one", "last")
     return names, tuple(kinds), tuple(zip(*entries, strict=True))
-
-
-def _rms(logs: np.ndarray) -> np.ndarray:
-    """Return ln of the root mean square, along the last axis, of numbers given by logarithms."""
-    return np.asarray((np.logaddexp.reduce(2 * logs, axis=-1) - np.log(logs.shape[-1])) / 2)
 
 
 def _built(build: Build, training: _Training) -> _Built:

@@ -137,6 +137,11 @@ def outliers(
 
 def mean_over_steps(log: Float[np.ndarray, "W S T L"]) -> Float[np.ndarray, "W S L"]:
     """Return ln of the root mean square over all steps, from ln of that of each."""
+    return log_rms_along(2, log[:, :, 1:])
+
+
+def log_rms_along(axis: int, logs: np.ndarray) -> np.ndarray:
+    """Return ln of the root mean square, along an axis, of numbers given by logarithms."""
     with np.errstate(invalid="ignore"):  # of numbers that are nan or infinite
-        total = np.logaddexp.reduce(2 * log[:, :, 1:], axis=2)
-    return np.asarray((total - np.log(log.shape[2] - 1)) / 2)
+        total = np.logaddexp.reduce(2 * logs, axis=axis)
+    return np.asarray((total - np.log(logs.shape[axis])) / 2)

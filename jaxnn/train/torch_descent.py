@@ -12,7 +12,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from ..pytorch.call import Call, recording
-from ..pytorch.cuts import opened
+from ..pytorch.cuts import unwrapped
 from ..pytorch.inputs import called, entering
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import tensors_in
@@ -52,7 +52,7 @@ def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
     """Return a copy of a module, and one of its optimiser that holds the copy's parameters."""
     torch = sys.modules["torch"]
     memo: dict[int, Any] = {}
-    module = opened(module)
+    module = unwrapped(module)
     try:
         copied = copy.deepcopy(module, memo)
     except Exception as error:

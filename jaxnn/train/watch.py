@@ -193,7 +193,7 @@ class _Layout(NamedTuple):
         """Return the tree, of arrays of NumPy: JAX would take longer for each of them."""
         parts: dict[np.dtype[Any], Iterator[np.ndarray]] = {}
         for dtype, vector in zip(self.dtypes, vectors, strict=True):
-            sizes = [math.prod(shape) for shape, of in self.types if of == dtype]
+            sizes = [math.prod(shape) for shape, its_dtype in self.types if its_dtype == dtype]
             parts[dtype] = iter(np.split(vector, np.cumsum(sizes)[:-1]))
         leaves = [next(parts[dtype]).reshape(shape) for shape, dtype in self.types]
         return jax.tree.unflatten(self.structure, leaves)

@@ -31,14 +31,11 @@ from ...theory.twin.wide import chain_of, twin_of
 from ..formats.ranges import NOISE
 from ..measure.chain_flow import chain_flow
 from ..measure.theory_flow import replicas_of
-from ..record.flow import FlowOptions
+from .correlation import FEWEST, OPTIONS, UNITS
 
 DRAWS = 8
-UNITS = 384  # of the replicas of a twin together
-FEWEST = 6  # layers
 NEAR = 1e-3  # ε
 MOST = 0.1  # of the size of a state, that still counts as near
-OPTIONS = FlowOptions(examples=True, tangent=False, memory="all")
 
 
 @dataclass(frozen=True)

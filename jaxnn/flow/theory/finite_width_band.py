@@ -98,8 +98,8 @@ def drawn_band(
         check_untraced("the band of draws", params, xs)
         keys = jax.random.split(jax.random.key(0) if key is None else key, draws)
         flows = (flow_of_net(net, _drawn(net, params, k), xs, ys, **given) for k in keys)
-    each_log = (np.asarray(flow.log_delta, np.float64) for flow in flows)
-    logs = [log_delta - log_delta[-1] for log_delta in each_log]
+    log_deltas = (np.asarray(flow.log_delta, np.float64) for flow in flows)
+    logs = [log_delta - log_delta[-1] for log_delta in log_deltas]
     sd = np.std(logs, axis=0, ddof=1)
     return DrawnBand(np.mean(logs, axis=0), sd, sd / draws**0.5)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...models import refuse_each
 from ...pytorch.call import Call, prediction_of
-from ...pytorch.cuts import opened, parameters_of
+from ...pytorch.cuts import parameters_of, unwrapped
 from ...pytorch.restore import holding
 from ...pytorch.types import Cuts, Inputs, Module, Output, Tensor
 from ..measure.torch_flow import torch_flow
@@ -40,7 +40,7 @@ class TorchModel:
         refuse_each(each, "a module of PyTorch")
         if key is not None:
             raise ValueError("key: expected none for a module of PyTorch, whose draws have seeds")
-        self.module, self.inputs, self.cuts = opened(module), inputs, cuts
+        self.module, self.inputs, self.cuts = unwrapped(module), inputs, cuts
         self.parameters = parameters_of(self.module)
 
     @cached_property

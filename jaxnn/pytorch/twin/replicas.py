@@ -21,7 +21,7 @@ from ..autograd_gates import Survey
 from ..backward_passes import Descent, Pass, Rule, scaled_pass
 from ..block_choice import reached_states
 from ..call import Call, recording
-from ..cuts import listed, modules_of, opened
+from ..cuts import listed, modules_of, unwrapped
 from ..hooks import Recorder, State, numbered
 from ..inputs import entering, is_about_leaves
 from ..restore import unchanged
@@ -92,7 +92,7 @@ class Twin:
     """
 
     def __init__(self, call: Call, cuts: tuple[str, ...], replicas: int) -> None:
-        module = opened(call.module)
+        module = unwrapped(call.module)
         _check_autocast(sys.modules["torch"], module)
         self.call, self.cuts = call._replace(module=module), cuts
         self.chosen = {name: m for name, m in modules_of(module).items() if name in cuts}

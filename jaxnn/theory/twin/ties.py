@@ -94,12 +94,12 @@ def taken_by(layout: Layout, same: Same) -> list[list[Taken]]:
     shared = [[first(s) for part in link for s in part] for link in layout.shared or ()]
     of_links = []
     for i in range(pattern):
-        own = list(zip(*links[i::pattern], strict=True))
-        both = shared[i] if shared else [None] * len(own)
+        by_step = list(zip(*links[i::pattern], strict=True))
+        of_all = shared[i] if shared else [None] * len(by_step)
         of_links.append(
             [
                 Taken(steps, layout.is_stacked) if s is None else Taken((s,))
-                for s, steps in zip(both, own, strict=True)
+                for s, steps in zip(of_all, by_step, strict=True)
             ]
         )
     return of_links
@@ -148,20 +148,20 @@ def ties(
     uses = Uses()
     origins = _Origins(handover, same, uses)
     state = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*v) for v in types])  # type: ignore[no-untyped-call]
-    entries = zip(net.kinds, handover.layouts, _first_layers(handover), strict=True)
-    for place, (kind, layout, layer) in enumerate(entries):
+    parts = zip(net.kinds, handover.layouts, _first_layers(handover), strict=True)
+    for place, (kind, layout, layer) in enumerate(parts):
         # The first layer of a run stands for all, unless its state gets another type.
         for _ in range(max(layout.k, 1)):
             before, state = state, _looked_at(kind.links, layout, layer, state, origins, place)
             if types_of(before) == types_of(state):
                 break
     try:
-        found = uses.entries()
+        entries = uses.entries()
     except NoTwinError as error:
         raise NoTwinError(f"layers that share parameters: {error}") from None
     return tuple(
         tuple(
-            Static({at[2:]: v for at, v in found.items() if at[:2] == (place, i)})
+            Static({at[2:]: v for at, v in entries.items() if at[:2] == (place, i)})
             for i in range(len(kind.links))
         )
         for place, kind in enumerate(net.kinds)

@@ -396,11 +396,11 @@ def _clipped_updates(seen: Measurements) -> Iterator[Sight]:
     moved = np.isfinite(update).all(axis=0) & np.isfinite(delta).all(axis=0)
     if np.sum(moved) < 3:
         return
-    factor, each = (v[:, moved] for v in (update - delta, update))
+    factor, of_arrays = (v[:, moved] for v in (update - delta, update))
     is_one = (np.ptp(factor, axis=1) < SAME).all()
     updates, gradients = (_log10_norm(v[:, moved]) for v in (update, delta))
     differ = np.ptp(gradients)
-    is_by_value = np.ptp(each, axis=0).max() < OTHER and differ > ENTRIES_DIFFER
+    is_by_value = np.ptp(of_arrays, axis=0).max() < OTHER and differ > ENTRIES_DIFFER
     is_by_value &= seen.usual_ratio < np.log10(SLOW_UPDATE)
     if (is_one and np.ptp(updates) < SAME and differ > OTHER) or is_by_value:
         values = {"update": float(10 ** updates[-1]), "seen_in": "update" if is_one else "entries"}
