@@ -174,39 +174,67 @@ def diagnose(
     check_width("xs", xs)
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")
-    measured: dict[str, Any]
-    measured = {"memory": memory, "entries": entries}
+    measured: dict[str, Any] = {"memory": memory, "entries": entries}
     measured |= {"theory": theory, "theory_error": theory_error}
+    given = xs, ys, loss, cotangent
     if is_of_torch(model):
-        told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
-        handed = ys, loss
-
-        def own_or_random(output: Any, seed: int) -> Any:
-            value = own_loss(output)
-            if value is None:
-                return _random_loss_of_torch(output, seed)
-            told.append("measured with the module's own loss")
-            return value
-
-        if loss is None and cotangent is None:
-            ys, loss = seed, own_or_random
-        options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
-        measured |= {"each": each}
-        try:
-            flow, note = gradient_flow(model, xs, ys, **measured, **options), ""
-        except DisagreementError as error:
-            flow, note = _in_float64(model, xs, ys, measured | options, error)
-        # Now, since a module is trained in place.
-        evidence = Evidence.of(TorchTrial(model, xs, *handed, flow.parameters.of_last_layer))
-        return Diagnosis(
-            flow,
-            told[-1],
-            note,
-            patient=partial(TorchPatient, model, xs, ys, **options),
-            evidence_of=lambda: evidence,
-            has_loss=handed[1] is not None or len(told) > 1,
-        )
+        return _of_torch(model, *given, cuts, seed, measured | {"each": each})
     net, params = as_network(model, xs, each=each, cuts=cuts)
+    return _of_jax(model, net, params, *given, seed, measured)
+
+
+def _of_torch(
+    module: Any,
+    xs: Any,
+    ys: Any,
+    loss: Any,
+    cotangent: Any,
+    cuts: Cuts,
+    seed: int,
+    measured: dict[str, Any],
+) -> Diagnosis:
+    """Return the diagnosis of a module of PyTorch, given other arguments of `gradient_flow`."""
+    told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
+    handed = ys, loss
+
+    def own_or_random(output: Any, seed: int) -> Any:
+        value = own_loss(output)
+        if value is None:
+            return _random_loss_of_torch(output, seed)
+        told.append("measured with the module's own loss")
+        return value
+
+    if loss is None and cotangent is None:
+        ys, loss = seed, own_or_random
+    options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
+    try:
+        flow, note = gradient_flow(module, xs, ys, **measured, **options), ""
+    except DisagreementError as error:
+        flow, note = _in_float64(module, xs, ys, measured | options, error)
+    # Now, since a module is trained in place.
+    evidence = Evidence.of(TorchTrial(module, xs, *handed, flow.parameters.of_last_layer))
+    return Diagnosis(
+        flow,
+        told[-1],
+        note,
+        patient=partial(TorchPatient, module, xs, ys, **options),
+        evidence_of=lambda: evidence,
+        has_loss=handed[1] is not None or len(told) > 1,
+    )
+
+
+def _of_jax(
+    model: Model,
+    net: Network | Chain,
+    params: Any,
+    xs: Any,
+    ys: Any,
+    loss: Any,
+    cotangent: Any,
+    seed: int,
+    measured: dict[str, Any],
+) -> Diagnosis:
+    """Return the diagnosis of a network of JAX, given other arguments of `gradient_flow`."""
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
     trial = JaxTrial(net, params, xs, ys, loss)
     if loss is None and cotangent is None:
@@ -221,8 +249,7 @@ def diagnose(
 
     with few_runs():
         flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
-    options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model)}
-    options["model"] = model
+    options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model), "model": model}
     patient = partial(jax_patient, net, params, xs, ys, **options)
     has_loss = cotangent is None and loss is not random_loss
     return Diagnosis(flow, words, note, patient, lambda: Evidence.of(trial), has_loss)

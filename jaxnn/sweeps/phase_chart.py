@@ -34,25 +34,12 @@ def phase_chart(
     """
     alt = load_altair()
     (first, xs), (second, ys) = axes.items()
-    (left, right), (low, high) = _edges(xs), _edges(ys)
-    tiles: list[dict[str, float | None]] = [
-        {
-            "x": x,
-            "y": y,
-            "left": left[i],
-            "right": right[i],
-            "low": low[j],
-            "high": high[j],
-            "value": float(values[j, i]) if np.isfinite(values[j, i]) else None,
-        }
-        for j, y in enumerate(ys)
-        for i, x in enumerate(xs)
-    ]
+    tiles = _tiles(xs, ys, values)
     most = float(np.max(np.abs(values[np.isfinite(values)]), initial=1e-9))
     signed = {"scheme": "redblue", "domain": [-most, most], "reverse": True}
     colours = alt.Scale(**signed) if column == "rate" else alt.Scale(scheme="viridis")
-    across = alt.Scale(domain=[left[0], right[-1]], nice=False, zero=False)
-    up = alt.Scale(domain=[low[0], high[-1]], nice=False, zero=False)
+    across = alt.Scale(domain=[tiles[0]["left"], tiles[-1]["right"]], nice=False, zero=False)
+    up = alt.Scale(domain=[tiles[0]["low"], tiles[-1]["high"]], nice=False, zero=False)
     plot = (
         alt.Chart(alt.Data(values=drawable_rows(tiles)))
         .mark_rect()
@@ -79,6 +66,26 @@ def phase_chart(
     title = f"{TITLES[column]}; line: gradients neither vanish nor explode"
     size = {"width": WIDTH, "height": HEIGHT}
     return styled(alt.layer(plot, *strokes).properties(title=title, **size))
+
+
+def _tiles(
+    xs: tuple[float, ...], ys: tuple[float, ...], values: Float[np.ndarray, "Y X"]
+) -> list[dict[str, float | None]]:
+    """Return a row for each tile: its centre, its ends, and its value if that is finite."""
+    (left, right), (low, high) = _edges(xs), _edges(ys)
+    return [
+        {
+            "x": x,
+            "y": y,
+            "left": left[i],
+            "right": right[i],
+            "low": low[j],
+            "high": high[j],
+            "value": float(values[j, i]) if np.isfinite(values[j, i]) else None,
+        }
+        for j, y in enumerate(ys)
+        for i, x in enumerate(xs)
+    ]
 
 
 def _edges(values: tuple[float, ...]) -> tuple[list[float], list[float]]:
