@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from . import theory as theory
     from . import train as train
     from .chain.chain import Run as Run
-    from .curing.cures import Cure as Cure
+    from .curing.cure import Cure as Cure
     from .curing.cures import Cures as Cures
     from .curing.cures import cures as cures
     from .diagnosis import Diagnosis as Diagnosis

@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 import jaxnn
-from jaxnn.curing.cures import Cure, patient_of, tried_on
+from jaxnn.curing.cure import Cure
+from jaxnn.curing.cures import patient_of, tried_on
 
 N, B, LAYERS = 8, 4, 14  # the fewest layers that units are tailored to
 KINDS = "scale", "skip", "pre-norm", "units"

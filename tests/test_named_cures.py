@@ -10,7 +10,8 @@ from peers import need
 
 import jaxnn
 from jaxnn.curing import causes
-from jaxnn.curing.cures import Cure, Cures, tried_on
+from jaxnn.curing.cure import Cure
+from jaxnn.curing.cures import Cures, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.printed import lines
 from jaxnn.flow.verdict.findings import FINDINGS

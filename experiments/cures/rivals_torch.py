@@ -18,7 +18,8 @@ from experiments.cures.columns import RIVALS
 from experiments.cures.network_torch import arguments
 from experiments.cures.recipes import Recipe
 from jaxnn.curing.changes import Change
-from jaxnn.curing.cures import Cure, judged
+from jaxnn.curing.cure import Cure
+from jaxnn.curing.cures import judged
 from jaxnn.curing.torch_patient import TorchPatient
 
 STEPS, RATE, CLASSES = 200, 0.01, 10  # of GradInit

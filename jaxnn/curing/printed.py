@@ -5,14 +5,12 @@ the others      -> kinds by the reason why they are none, one line
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..texts import counted, listed
-
-if TYPE_CHECKING:
-    from .cures import Cure
+from .cure import Cure
 
 ALMOST = 0.1  # of a factor: factors that differ by less are one line
 FORMATS = "numbers"  # the kind of what is no cure, and told in full
@@ -25,7 +23,7 @@ class Line(NamedTuple):
     works: bool
 
 
-def lines(tried: Sequence["Cure"]) -> Iterator[Line]:
+def lines(tried: Sequence[Cure]) -> Iterator[Line]:
     """Yield a line for each group of cures that work, the best first, and one for the others."""
     for number, (cure, *others) in enumerate(_groups([cure for cure in tried if cure.works])):
         yield Line(f"{'Or: ' if number else 'Best: '}{cure}{_alike(others)}", True)
@@ -39,7 +37,7 @@ def lines(tried: Sequence["Cure"]) -> Iterator[Line]:
         yield Line(f"In vain: {'; '.join(texts)}.", False)
 
 
-def _groups(working: Sequence["Cure"]) -> list[list["Cure"]]:
+def _groups(working: Sequence[Cure]) -> list[list[Cure]]:
     """Return cures, those together whose factors on the weights are almost those of the first."""
     groups: list[list[Cure]] = []
     for cure in working:
@@ -51,7 +49,7 @@ def _groups(working: Sequence["Cure"]) -> list[list["Cure"]]:
     return groups
 
 
-def _are_alike(cure: "Cure", other: "Cure") -> bool:
+def _are_alike(cure: Cure, other: Cure) -> bool:
     """Tell whether both are factors, which differ by a tenth at most."""
     pair = cure.factors, other.factors
     if pair[0] is None or pair[1] is None or not (pair[0] > 0).all() or not (pair[1] > 0).all():
@@ -60,7 +58,7 @@ def _are_alike(cure: "Cure", other: "Cure") -> bool:
     return same_arrays and float(np.abs(np.log(pair[0] / pair[1])).max()) <= np.log1p(ALMOST)
 
 
-def _alike(others: Sequence["Cure"]) -> str:
+def _alike(others: Sequence[Cure]) -> str:
     """Return how many cures are left out for one, as a sentence."""
     if not others:
         return ""

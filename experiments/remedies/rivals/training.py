@@ -16,7 +16,8 @@ from jaxtyping import PyTree
 
 from experiments.remedies.rivals.networks import Network, built, drawn
 from experiments.remedies.rivals.rivals import CURE, PACKAGES, REMEDIES, Given, output
-from jaxnn.curing.cures import Cure, patient_of, tried_on
+from jaxnn.curing.cure import Cure
+from jaxnn.curing.cures import patient_of, tried_on
 from jaxnn.models import Model, is_pair
 from jaxnn.train.trainee import learned, whole_of
 
