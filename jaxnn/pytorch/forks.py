@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from .autograd_gates import Survey
 from .hooks import State
-from .types import GradientEdge, Node
+from .types import GradientEdge, Node, Tensor
 
-Pairs = list[tuple[Any, Any]]  # a place in torch's graph, and the gradient there
+Pairs = list[tuple[GradientEdge, Tensor]]  # a place in torch's graph, and the gradient there
 
 
 class Fork(NamedTuple):
@@ -29,7 +29,7 @@ class Fork(NamedTuple):
     off: the numbers of its edges below which no state lies.
     """
 
-    node: Any
+    node: Node
     off: tuple[int, ...]
 
 
@@ -116,7 +116,7 @@ def leading_off(forks: list[Fork]) -> Iterator[Pairs]:
                 pairs += [_pair(node, i, several[i]) for i in off if several[i] is not None]
 
 
-def _pair(node: Node, i: int, grad: Any) -> tuple[Any, Any]:
+def _pair(node: Node, i: int, grad: Tensor) -> tuple[GradientEdge, Tensor]:
     """Return an edge, and the gradient there in its shape, which a node alone need not give it."""
     edge = sys.modules["torch"].autograd.graph.GradientEdge(*node.next_functions[i])
     shape = edge.node._input_metadata[edge.output_nr].shape

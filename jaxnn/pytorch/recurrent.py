@@ -18,7 +18,7 @@ import numpy as np
 
 from .cuts import modules_of
 from .tensors import is_a, is_tensor, log_norms, tensors_in
-from .types import Arguments, Module, Named, Output, Tensor
+from .types import Arguments, GradientEdge, Module, Named, Output, Tensor
 from .unrolled import Returned, unrolled
 
 GATED = "LSTM", "GRU", "LSTMCell", "GRUCell"
@@ -67,28 +67,28 @@ class _Call(NamedTuple):
     """
 
     name: str
-    module: Any
-    edge: Any
-    x: Any
-    starts: list[Any]
-    sizes: Any
-    order: Any
+    module: Module
+    edge: GradientEdge
+    x: Tensor
+    starts: list[Tensor]
+    sizes: Tensor | None
+    order: Tensor | None
     axis: int
-    made: Sequence[Any] = ()
-    edges: Sequence[Any] = ()
+    made: Sequence[Tensor] = ()
+    edges: Sequence[GradientEdge] = ()
 
-    def by_step(self, v: Tensor) -> list[Any]:
+    def by_step(self, v: Tensor) -> list[Tensor]:
         """Return the parts of a tensor at each step, (examples, units)."""
         if self.sizes is not None:
             return list(v.split(self.sizes.tolist()))
         return [part if part.ndim > 1 else part[None] for part in v.unbind(self.axis)]
 
-    def returned(self, tensors: Sequence[Any]) -> Returned:
+    def returned(self, tensors: Sequence[Tensor]) -> Returned:
         """Return the numbers of an output and of last states in the order of its steps."""
         out, *ends = tensors
         return Returned(self.by_step(out), self.states(ends))
 
-    def states(self, tensors: Sequence[Any]) -> list[Any]:
+    def states(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return states in that order, (layers and directions, examples, units)."""
         wide = [v if v.ndim > 2 else v[:, None] for v in tensors]
         return wide if self.order is None else [v.index_select(1, self.order) for v in wide]
@@ -162,13 +162,13 @@ class Recurrent:
         return tuple(_steps(*of_call) for of_call in of_calls if of_call[1] is not None)
 
 
-def _steps(call: _Call, of_x: Tensor, of_made: list[Any]) -> Steps:
+def _steps(call: _Call, of_x: Tensor, of_made: list[Tensor | None]) -> Steps:
     m = call.module
     gates = next(iter(gates_of(m).values()), None)
     return Steps(call.name, _log_delta(call, of_x, of_made), m.bidirectional, gates)
 
 
-def _log_delta(call: _Call, of_x: Tensor, of_made: list[Any]) -> np.ndarray:
+def _log_delta(call: _Call, of_x: Tensor, of_made: list[Tensor | None]) -> np.ndarray:
     """Return ln ‖Δ‖ of what enters at each step, given what torch has of it and of the output."""
     plain = np.array(log_norms(call.by_step(of_x)))
     lowest = sys.modules["torch"].finfo(of_x.dtype).smallest_normal * 2.0**MARGIN
@@ -180,7 +180,7 @@ def _log_delta(call: _Call, of_x: Tensor, of_made: list[Any]) -> np.ndarray:
     return np.where(is_normal, plain, np.nan) if exact is None else np.array(exact)
 
 
-def _unrolled(call: _Call, of_made: list[Any], lowest: float) -> list[float] | None:
+def _unrolled(call: _Call, of_made: list[Tensor | None], lowest: float) -> list[float] | None:
     """Return what going down step by step has; None if it starts from what has left the range."""
     pairs = zip(call.made, of_made, strict=True)
     delta = call.returned([v.new_zeros(v.shape) if grad is None else grad for v, grad in pairs])

@@ -10,7 +10,8 @@ between layers, which would be drawn anew.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,12 +31,12 @@ class Returned(NamedTuple):
     ends: the states after the last step, h or h and c, (layers and directions, examples, units).
     """
 
-    steps: Sequence[Any]
-    ends: Sequence[Any]
+    steps: Sequence[Tensor]
+    ends: Sequence[Tensor]
 
 
 def unrolled(
-    module: Module, xs: Sequence[Any], starts: Sequence[Any], made: Returned, delta: Returned
+    module: Module, xs: Sequence[Tensor], starts: Sequence[Tensor], made: Returned, delta: Returned
 ) -> list[float] | None:
     """Return ln ‖Δ‖ of what enters at each step; None if the steps make another output.
 
@@ -66,11 +67,15 @@ def unrolled(
 
 
 def _up(
-    module: Module, ways: int, xs: Sequence[Any], starts: Sequence[Any], made: Sequence[Any]
+    module: Module,
+    ways: int,
+    xs: Sequence[Tensor],
+    starts: Sequence[Tensor],
+    made: Sequence[Tensor],
 ) -> "list[list[_Track]] | None":
     """Return all layers in each direction; None if their steps make another output."""
     torch, count = sys.modules["torch"], len(module.all_weights) // ways
-    of_top: list[Any] = [*zip(*(v.double().chunk(ways, 1) for v in made), strict=True)]
+    of_top: list[Tensor] = [*zip(*(v.double().chunk(ways, 1) for v in made), strict=True)]
     pairs = zip(_cells(torch, module), _by_layer(starts), strict=True)
     below, layers = [x.double() for x in xs], list[list[_Track]]()
     for number, of_layer in enumerate(zip(*[pairs] * ways, strict=True), 1):
@@ -82,7 +87,7 @@ def _up(
     return layers if all(map(_are_close, below, made)) else None
 
 
-def _by_layer(states: Sequence[Any]) -> list[list[Any]]:
+def _by_layer(states: Sequence[Tensor]) -> list[list[Tensor]]:
     """Return the states of each layer and direction."""
     return [[v.double() for v in several] for several in zip(*states, strict=True)]
 
@@ -98,17 +103,17 @@ class _Cell(NamedTuple):
     step: torch's function (x, states, *weights).
     """
 
-    step: Any
-    weights: list[Any]
+    step: Callable[..., Any]
+    weights: list[Tensor]
 
-    def __call__(self, x: Tensor, states: Sequence[Any]) -> tuple[Any, ...]:
+    def __call__(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the next states, h or h and c."""
         if len(states) == 1:
             return (self.step(x, *states, *self.weights),)
         return tuple(self.step(x, [*states], *self.weights))
 
 
-def _cells(torch: Any, module: Module) -> list[_Cell]:
+def _cells(torch: ModuleType, module: Module) -> list[_Cell]:
     """Return the cell of each layer and direction."""
     kinds = {"LSTM": torch.lstm_cell, "GRU": torch.gru_cell}
     step = next((kinds[name] for name in kinds if is_a(module, name)), None)
@@ -120,11 +125,11 @@ def _cells(torch: Any, module: Module) -> list[_Cell]:
 class _Scaled(NamedTuple):
     """Tensors m 2^e."""
 
-    m: Sequence[Any]
+    m: Sequence[Tensor]
     e: int
 
     @classmethod
-    def of(cls, m: Sequence[Any], e: int = 0) -> "_Scaled":
+    def of(cls, m: Sequence[Tensor], e: int = 0) -> "_Scaled":
         """Return tensors times 2^e with the largest entry near 1."""
         k = max(size_of(v)[1] for v in m)
         if not np.isfinite(k):
@@ -137,7 +142,7 @@ class _Scaled(NamedTuple):
         e = max(v.e for v in several)
         return cls([sum(ms) for ms in zip(*(v.at(e) for v in several), strict=True)], e)
 
-    def at(self, e: int) -> list[Any]:
+    def at(self, e: int) -> list[Tensor]:
         """Return the tensors to another exponent, which is no lower."""
         return [v * 2.0 ** max(self.e - e, -2000) for v in self.m]
 
@@ -163,15 +168,15 @@ class _Track:
     def __init__(
         self,
         cell: _Cell,
-        start: list[Any],
-        xs: Sequence[Any],
+        start: list[Tensor],
+        xs: Sequence[Tensor],
         is_back: bool,
-        read: Sequence[Any] | None,
+        read: Sequence[Tensor] | None,
     ) -> None:
         self.cell, self.xs = cell, xs
         self.order = [*range(len(xs))][:: -1 if is_back else 1]
-        self.before: dict[int, list[Any]] = {}
-        after: dict[int, Any] = {}
+        self.before: dict[int, list[Tensor]] = {}
+        after: dict[int, Tensor] = {}
         states = start
         for t in self.order:
             self.before[t] = [v[: len(xs[t])] for v in states]
@@ -180,7 +185,7 @@ class _Track:
             states = _with_rows(states, [h, *others])
         self.outputs = [after[t] for t in range(len(xs))]
 
-    def down(self, deltas: Sequence[_Scaled], ends: Sequence[Any]) -> list[_Scaled]:
+    def down(self, deltas: Sequence[_Scaled], ends: Sequence[Tensor]) -> list[_Scaled]:
         """Return Δ of what enters at each step, given that of the outputs and the last states."""
         of_x: dict[int, _Scaled] = {}
         carried = _Scaled.of(ends)
@@ -193,17 +198,17 @@ class _Track:
             carried = _Scaled.of(_with_rows(states, below), e)
         return [of_x[t] for t in range(len(deltas))]
 
-    def _reverse(self, t: int, deltas: list[Any]) -> tuple[Any, ...]:
+    def _reverse(self, t: int, deltas: list[Tensor]) -> tuple[Tensor, ...]:
         """Return Δ of x and of the states before a step, given that of those after it."""
         torch = sys.modules["torch"]
         with torch.enable_grad():
             x, *states = (v.detach().requires_grad_() for v in (self.xs[t], *self.before[t]))
             after = self.cell(x, states)
-        come: tuple[Any, ...] = torch.autograd.grad(after, [x, *states], deltas)
+        come: tuple[Tensor, ...] = torch.autograd.grad(after, [x, *states], deltas)
         return come
 
 
-def _with_rows(tensors: Sequence[Any], first: Sequence[Any]) -> list[Any]:
+def _with_rows(tensors: Sequence[Tensor], first: Sequence[Tensor]) -> list[Tensor]:
     """Return tensors with other first rows: of a packed sequence the longer examples go on."""
     cat = sys.modules["torch"].cat
     return [cat([v, t[len(v) :]]) for t, v in zip(tensors, first, strict=True)]
