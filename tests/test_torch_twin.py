@@ -9,8 +9,9 @@ import pytest
 
 import jaxnn
 from jaxnn.errors import NoTwinError
+from jaxnn.flow.theory.of_torch import TorchModel
 from jaxnn.pytorch.twin.lockstep import Lockstep
-from jaxnn.pytorch.twin.wide import _overlap
+from jaxnn.pytorch.twin.places import _several
 
 LN10 = math.log(10)
 
@@ -56,9 +57,9 @@ def test_the_error_of_a_replica_is_told():
 
 
 def test_views_of_an_array_share_entries_where_they_overlap():
-    assert not _overlap([(0, 63), (64, 127), (128, 191)])
-    assert _overlap([(64, 127), (0, 64)])
-    assert _overlap([(0, 63), (0, 63)])
+    assert not _several([(0, 63), (64, 127), (128, 191)])
+    assert _several([(64, 127), (0, 64)]) == [(64, 64)]
+    assert _several([(0, 63), (0, 63)]) == [(0, 63)]
 
 
 # Draws
@@ -185,6 +186,103 @@ def test_networks_of_the_user_s_are_as_theory_says(torch, build, shape, cuts):
     standard_error = np.std(measured, ddof=1) / len(measured) ** 0.5
     apart = abs(np.mean(measured) - decades(theory))
     assert apart < 3.5 * math.hypot(standard_error, error(theory)) + 0.02  # of 48 units
+
+
+WIDTH = 16
+
+
+def ties(torch):
+    """Return functions of z, W and V, which is equal to W, that are 0 if equal entries are one."""
+    cat, linear = torch.cat, torch.nn.functional.linear
+
+    def apart(both):
+        """Return the difference of the halves."""
+        return both[..., :WIDTH] - both[..., WIDTH:]
+
+    def in_memory(w):
+        made = torch.empty(2 * WIDTH, WIDTH)
+        made[:WIDTH], made[[*range(WIDTH, 2 * WIDTH)]] = w, w
+        return made
+
+    def by_heads(z, stack):
+        one, other = torch.bmm(torch.stack([z, z]), stack)
+        return one - other
+
+    return {
+        "units below": lambda z, w, v: linear(cat([z, z], -1), cat([w, -w], 1)),
+        "units above": lambda z, w, v: apart(linear(z, cat([w, w]))),
+        "rows": lambda z, w, v: apart(linear(z, w[[*range(WIDTH)] * 2])),
+        "repeated": lambda z, w, v: apart(z @ (2 * w).repeat(1, 2)),
+        "in a memory": lambda z, w, v: apart(linear(z, in_memory(w))),
+        "heads": lambda z, w, v: by_heads(z, w.expand(2, WIDTH, WIDTH)),
+        "a stack": lambda z, w, v: by_heads(z, torch.stack([w, w])),
+        "equal parameters": lambda z, w, v: linear(z, w) - linear(z, v),
+        "a function": lambda z, w, v: apart(linear(z, cat([w, w]).exp())),
+        "other products": lambda z, w, v: (
+            z @ w - linear(cat([z.relu(), (-z).relu()], -1), cat([w.T, -w.T], 1))
+        ),
+        "a convolution": lambda z, w, v: apart(
+            torch.nn.functional.conv1d(z[..., None], cat([w, w])[..., None])[..., 0]
+        ),
+    }
+
+
+def with_ties(torch, f):
+    """Return a network whose middle layer adds f to its state."""
+
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.randn(WIDTH, WIDTH))
+            self.v = torch.nn.Parameter(self.w.detach().clone())
+
+        def forward(self, z):
+            return z + f(z, self.w, self.v)
+
+    return torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), Tied(), torch.nn.Linear(WIDTH, WIDTH))
+
+
+TIES = ("units below", "units above", "rows", "repeated", "in a memory", "heads", "a stack")
+TIES += ("equal parameters", "a function", "other products", "a convolution")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tie", TIES)
+def test_entries_that_are_there_several_times_are_drawn_once(torch, tie):
+    module = with_ties(torch, ties(torch)[tie])
+    before, behind, _ = drawn_once(torch, module)
+    np.testing.assert_allclose(behind, before, rtol=1e-5)
+
+
+def drawn_once(torch, module):
+    """Return the mean squares of the states of one draw."""
+    flow = TorchModel(module, torch.randn(4, WIDTH), "batch", None, None).twin(8).flow(0, 0)
+    return np.exp(np.asarray(flow.log_mean_square))
+
+
+@pytest.mark.slow
+def test_a_weight_that_a_product_has_as_its_transpose_too_is_refused_by_name(torch):
+    module = with_ties(torch, lambda z, w, _: (z @ torch.cat([w, w.T], 1))[:, :16])
+    with pytest.raises(NoTwinError, match=r"summed over the same axis, .* and 1\.w is not"):
+        drawn_once(torch, module)
+
+
+@pytest.mark.slow
+def test_layers_that_start_with_equal_weights_are_as_theory_says(torch):
+    """Six post-norm layers, copies of one that is drawn anew in each network."""
+    xs, loss, measured = torch.randn(2, 6, 64), random_loss(torch), []
+
+    def build():
+        block = torch.nn.TransformerEncoderLayer(64, 4, 128, 0.0, batch_first=True)
+        return torch.nn.TransformerEncoder(block, 6, enable_nested_tensor=False)
+
+    for seed in range(12):
+        torch.manual_seed(seed)
+        measured.append(decades(jaxnn.gradient_flow(build(), xs, loss=loss)))
+    theory = jaxnn.gradient_flow(build(), xs, loss=loss, theory=True).theory
+    standard_error = np.std(measured, ddof=1) / len(measured) ** 0.5
+    apart = abs(np.mean(measured) - decades(theory))
+    assert apart < 3.5 * math.hypot(standard_error, error(theory))
 
 
 @pytest.mark.slow

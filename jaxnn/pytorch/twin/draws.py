@@ -10,7 +10,8 @@ x and in W, with random signs for the entries of W, over the states of other rep
 
     y[r] = S^-½ Σ_s A(x[r + k + s]; W ∘ ±[s, r]).
 
-A weight that several products share has one matrix of blocks for all of them, and on the way down.
+Entries that several products share, or that one has several times (`places.py`), are in one matrix
+of blocks for all of them, and on the way down.
 """
 
 import sys
@@ -23,6 +24,7 @@ from ..types import Tensor
 
 MIXED = 4  # S
 SHARED = 16  # S of a weight that several products share, at most R
+MIXERS = (30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 0x1E3779B97F4A7C15)
 ROOT_COST = 4  # of a product and addition in a QR decomposition, next to one in a matrix product
 
 Operator = Callable[[Any, Any], Any]  # (x, W) -> A(x; W)
@@ -109,30 +111,37 @@ def by_blocks(
     x: Tensor,
     w: Tensor,
     operator: Operator,
+    places: Tensor,
     turned: bool,
 ) -> Tensor:
-    """Return a draw of A(x; W), given that other products have entries of W too.
+    """Return a draw of A(x; W), given that entries of W are there several times.
 
     Args:
         meet: with the other replicas.
-        numbers: of the array that W is a view of.
+        numbers: of all such draws.
         replica: the number of this one.
         x: of this replica.
-        w: W, a view of that array.
+        w: W.
         operator: A.
+        places: numbers of the entries of W, whose signs are the same where they are.
         turned: whether this product has the transpose of the blocks.
     """
     torch = sys.modules["torch"]
     states = meet(x, list)
     count = len(states)
     shift = int(torch.randint(count, (1,), generator=generator(*numbers)))
-    entries = w.untyped_storage().nbytes() // w.element_size()
     total = 0
     for s in range(min(SHARED, count)):
         source = (replica + (-1 if turned else 1) * (shift + s)) % count
-        block = source if turned else replica
-        signs = generator(*numbers, s, block)
-        sign = torch.randint(0, 2, (entries,), generator=signs).to(w) * 2 - 1
-        view = sign.as_strided(w.shape, w.stride(), w.storage_offset())
-        total = total + operator(states[source], w * view)
+        sign = signs((*numbers, s, source if turned else replica), places).to(w.dtype)
+        total = total + operator(states[source], w * sign)
     return total * min(SHARED, count) ** -0.5
+
+
+def signs(numbers: tuple[int, ...], places: Tensor) -> Tensor:
+    """Return random signs of entries, by the numbers of a draw and those of the entries."""
+    (key,) = np.random.SeedSequence(numbers).generate_state(1, np.uint64).view(np.int64)
+    mixed = places + int(key)
+    for shift, factor in MIXERS:
+        mixed = (mixed ^ (mixed >> shift)) * factor
+    return 1 - 2 * (mixed < 0).to(places.dtype)

@@ -42,6 +42,7 @@ class Product(NamedTuple):
     w: the weight, likewise (C, units).
     operator: (x, w) -> the product.
     finish: puts the product where it belongs, and adds a bias.
+    below, above: the axes of w that are summed over, and that are left.
     of_matrices: whether it is x w.
     """
 
@@ -49,6 +50,8 @@ class Product(NamedTuple):
     w: Any
     operator: Operator
     finish: Callable[[Any], Any]
+    below: int
+    above: int
     of_matrices: bool = False
 
 
@@ -63,13 +66,13 @@ class Weights:
 
     def is_kept(self, tensor: Tensor, origins: Origins) -> None:
         """Note what a tensor is made of."""
-        self.of_storage[_place(tensor)] = origins
+        self.of_storage[memory_of(tensor)] = origins
 
     def origins(self, value: object) -> Origins:
         """Return the parameters that a value is made of; none of a constant."""
         if not is_tensor(value):
             return frozenset()
-        return self.of_storage.get(_place(value), frozenset())
+        return self.of_storage.get(memory_of(value), frozenset())
 
     def is_weight(self, value: object) -> bool:
         """Tell a tensor that is made of weights and constants alone."""
@@ -84,7 +87,8 @@ class Weights:
             self.is_kept(output, together)
 
 
-def _place(tensor: Tensor) -> int:
+def memory_of(tensor: Tensor) -> int:
+    """Return a number that a tensor and its views have."""
     return int(tensor.untyped_storage()._cdata)
 
 
@@ -115,11 +119,11 @@ def _matrices(
     if left.ndim == right.ndim == 2:
         mm = sys.modules["torch"].ops.aten.mm.default
         if is_weight(right):
-            return Product(left, right, mm, lambda made: made, of_matrices=True)
-        return Product(right.t(), left.t(), mm, lambda made: made.t(), of_matrices=True)
+            return Product(left, right, mm, lambda made: made, 0, 1, of_matrices=True)
+        return Product(right.t(), left.t(), mm, lambda made: made.t(), 0, 1, True)
     if is_weight(right):
-        return Product(left, right, func, lambda made: made)
-    return Product(right, left, lambda x, w: func(w, x), lambda made: made)
+        return Product(left, right, func, lambda made: made, 1, 2)
+    return Product(right, left, lambda x, w: func(w, x), lambda made: made, 2, 1)
 
 
 def _with_bias(
@@ -143,19 +147,23 @@ def _convolution(
     func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
 ) -> Product | None:
     x, w, bias, *rest = args
+    is_transposed = int(rest[3])
     if not is_weight(w) or is_weight(x):
         return None
 
     def finish(made: Any) -> Any:
         return made if bias is None else made + bias.reshape(-1, *[1] * (made.ndim - 2))
 
-    return Product(x, w, lambda x, w: func(x, w, None, *rest), finish)
+    return Product(
+        x, w, lambda x, w: func(x, w, None, *rest), finish, 1 - is_transposed, is_transposed
+    )
 
 
 def _convolution_backward(
     func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
 ) -> Product | None:
     delta, x, w, sizes, *rest, mask = args
+    is_transposed = int(rest[3])
     if not is_weight(w) or not mask[0]:
         return None
 
@@ -165,7 +173,7 @@ def _convolution_backward(
     def finish(made: Any) -> Any:
         return (made, *func(delta, x, w, sizes, *rest, [False, *mask[1:]])[1:])
 
-    return Product(delta, w, down, finish)
+    return Product(delta, w, down, finish, is_transposed, 1 - is_transposed)
 
 
 def check_operation(func: OpOverload, args: Arguments, named: Named, weights: Weights) -> None:

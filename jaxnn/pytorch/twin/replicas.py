@@ -28,6 +28,7 @@ from ..restore import unchanged
 from ..tensors import tensors_in
 from ..types import Arguments, Module, Output, Tensor
 from .lockstep import Lockstep
+from .places import draws_of
 from .products import STATE
 from .wide import Replica
 
@@ -99,7 +100,7 @@ class Twin:
         self.replicas = replicas
         self.layers: _Layers | None = None
         replica, plain = self._survey()
-        self.shared = sorted(replica.uses.shared())
+        self.draws = draws_of(replica.uses)
         self.layers = plain.layers
 
     def _survey(self) -> tuple[Replica, _OfOneReplica]:
@@ -124,16 +125,17 @@ class Twin:
         Raises:
             NoTwinError: redrawn layers share weights with others.
         """
-        if redrawn and self.shared:
+        if redrawn and self.draws:
             raise NoTwinError(
                 "module: theory expects layers with weights of their own, to draw some of them "
-                "again, and several products share one, as in recurrent networks"
+                "again, and several products share one, as in recurrent networks, or have equal "
+                "ones, as nn.TransformerEncoder copies its layers; reset equal ones one by one"
             )
         together = Lockstep(self.replicas)
 
         def replica(number: int) -> Replica:
             given = self.call.module, self._tensors()
-            return Replica(*given, seed, number, together, self.shared)
+            return Replica(*given, seed, number, together, self.draws)
 
         return _mean([result for _, result in self._run(replica, together, redrawn)])
 
