@@ -116,7 +116,7 @@ ROOMS = {
     "pytorch": Room(("pytorch/*",), ("pytorch",), needs="torch"),
     "train": Room(
         ("train/*", "train/alarms/*", "rehearsal/*"),
-        ("alarms", "watch", "reading", "widths", "checkup"),
+        ("alarms", "watch", "reading", "scaling", "checkup"),
     ),
     "curing": Room(("curing/*",), ("cures", "curing_training", "advice")),
 }

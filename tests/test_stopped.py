@@ -400,12 +400,16 @@ def test_a_remedy_that_was_not_trained_is_no_failure(stopped, tmp_path):
     words = json.dumps(folder.charts["remedies"], ensure_ascii=False)
     assert "?: not measured; blank: there is none" in words
     cells = re.findall(r">residual</th>(.*?)</tr>", page_of(tmp_path), re.DOTALL)
-    assert [re.findall(r"<td>(.*?)</td>", row) for row in cells] == [["-0.00", "-7.50"], ["?", "?"]]
+    assert [cells_of(row) for row in cells] == [["-0.00", "-7.50"], ["?", "?"]]
 
 
 def page_of(tmp_path):
     (page,) = tmp_path.glob(f"*/{names.REPORT}")
     return page.read_text()
+
+
+def cells_of(page):
+    return re.findall(r"<td[^>]*>(.*?)</td>", page)
 
 
 def test_a_line_that_ends_early_is_not_said_to_end_at_the_deepest(stopped):
@@ -474,9 +478,9 @@ def test_a_rate_says_which_depth_it_is_of(stopped, tmp_path):
     assert ["tanh,", "he_normal", "?", "?", "?"] in folder.lines
     (name,) = folder.charts["gradients"]["datasets"]["names"]
     assert name["text"] == "−0.500 tanh, glorot_uniform (at 4)"
-    page = page_of(tmp_path)
-    assert '<td class="long">vanishing; measured up to 4 hidden layers, not at 16</td>' in page
-    assert "<td>not measured</td>" in page
+    cells = cells_of(page_of(tmp_path))
+    assert "vanishing; measured up to 4 hidden layers, not at 16" in cells
+    assert "not measured" in cells
 
 
 def test_one_hidden_layer_of_many_planned_has_no_rate_yet(stopped):
@@ -493,7 +497,7 @@ def test_a_spectrum_of_some_seeds_says_of_how_many(stopped, tmp_path):
     assert gaussian.endswith("; 1 of 2 seeds")
     assert orthogonal == "relu, orthogonal: not measured"
     assert ["relu,", "orthogonal", "?", "?"] in one.lines
-    assert "<td>not measured</td>" in page_of(tmp_path)
+    assert "not measured" in cells_of(page_of(tmp_path))
     three = stopped("spectrum", 2)
     gaussian, orthogonal = three.says["verdicts"]
     assert "seeds" not in gaussian
