@@ -587,6 +587,7 @@ def test_zero_inf_and_nan_stand_at_the_edge():
     zero = case(-1, states=dict.fromkeys(range(1, 21), "zero"))
     exploded = zero.with_columns(
         log10_delta_z=pl.lit(math.nan),
+        log10_delta_z_example=pl.lit(math.nan),
         log10_mean_square_z=pl.lit(math.inf),
         label=pl.lit("exploded"),
     )

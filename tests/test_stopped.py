@@ -304,7 +304,9 @@ def stopped(monkeypatch, tmp_path, capsys):
             flags.extend([2] * (len(done) == after))
             return rows_of(cell)
 
-        monkeypatch.setattr(sweep, "measure", lambda plan, kept, *_: measure(plan, kept, one))
+        monkeypatch.setattr(
+            sweep, "measure", lambda plan, kept, *_, **options: measure(plan, kept, one, **options)
+        )
         flags[:] = [2] * (after == 0)
         specs.clear()
         out = tmp_path / name

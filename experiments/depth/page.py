@@ -15,7 +15,7 @@ CHOSEN = "datum.activation == activation && datum.label == label"
 # How to read each panel: the measurement, theory if there is any, and the measurement again.
 READING = {
     "Size of the gradient": (
-        "Line: median over seeds, shaded: all seeds.",
+        "Line: median over seeds, {measured}; shaded: all seeds.",
         "Dashed: mean-field theory, grey: where 95 % of draws of a finite width are.",
         "Red: from here on towards the input plain backpropagation has no number.",
     ),
@@ -71,16 +71,16 @@ def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
     panels = [
         report.Panel(
             title,
-            _in_words(reading, drawn.has_theory),
+            _in_words(reading, drawn.has_theory).format(measured=drawn.measured),
             _high(picture.named([*layers, picture.hovered(drawn, CHOSEN)], what)),
         )
         for (title, reading), (what, layers) in zip(READING.items(), by_layer, strict=False)
     ]
     against_depth = report.Panel(
         "The first layer's gradient against depth",
-        "All activations and weights, the chosen one bold. Hollow: no number in plain "
-        "backpropagation, which starts at the red point; a gradient that is zero (▼) or not "
-        "finite stands at the edge.",
+        "Of the whole batch; all activations and weights, the chosen one bold. Hollow: no number "
+        "in plain backpropagation, which starts at the red point; a gradient that is zero (▼) or "
+        "not finite stands at the edge.",
         _high(picture.named(picture.first_layer(drawn, CHOSEN), "‖Δz[1]‖"), FIRST),
     )
     return (against_depth, *panels)

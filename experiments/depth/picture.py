@@ -104,9 +104,10 @@ class Drawn(NamedTuple):
     @property
     def head(self) -> dict[str, str]:
         """The columns of `layers` with their names in a table."""
+        head = HEAD | {"size": f"log₁₀ ‖Δz[l]‖, {self.measured}, median"}
         return {
             name: v
-            for name, v in HEAD.items()
+            for name, v in head.items()
             if (self.has_spread or "spread" not in name)
             and (self.has_theory or "theory" not in name)
         }
