@@ -282,10 +282,21 @@ def _each_tried(
             for more in _each_tried(mended, theory, kinds, left - 1):
                 yield replace(more, advice=f"{cure.advice} {more.advice}")
             return
-    ends = with_usual_ends(patient) if left and _may_change(patient) else None
-    if ends is not None and patient.training(patient.params, None) is not None:
-        for more in _each_tried(ends[0], theory, [kind for kind in kinds if kind in WITH_ENDS], 0):
-            yield replace(more, advice=f"{ends[1]} {more.advice}")
+    if left and _may_change(patient):
+        yield from _with_ends(patient, theory, [kind for kind in kinds if kind in WITH_ENDS])
+
+
+def _with_ends(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cure]:
+    """Yield changes made with weights of the usual size below and above the layers that repeat.
+
+    None without a loss, or if those weights have that size.
+    """
+    ends = with_usual_ends(patient)
+    if ends is None or patient.training(patient.params, None) is None:
+        return
+    usual, advice = ends
+    for cure in _each_tried(usual, theory, kinds, 0):
+        yield replace(cure, advice=f"{advice} {cure.advice}")
 
 
 def _is_gone(change: Change, cure: Cure) -> bool:
