@@ -621,10 +621,10 @@ def _with_programs(entries: list[Entry], xs: PyTree) -> list[Entry]:
 
 
 def _written(part: Part) -> Any:
-    """Return a part with what its function is made of in the place of it, equal if that is.
+    """Return a key of a part: its function by its code, variables and defaults.
 
-    A lambda that a loop makes for each layer is one text with the same variables; they would all be
-    traced. It holds while a list is read, in which no variable changes.
+    Lambdas that a loop makes, one for each layer, have equal keys if they use the same variables,
+    and are traced once. Keys hold while a list is read, since no variable changes meanwhile.
     """
     f = None if part.f is None else part.f.value
     if not isinstance(f, FunctionType):

@@ -185,7 +185,7 @@ class InPlace(Dialect):
 
 
 class OfNnx(InPlace):
-    """Of the variables of a module of Flax NNX."""
+    """Lines that assign to the variables of a module of Flax NNX."""
 
     def assigned(self, name: str, edit: Edit, amount: str) -> list[str]:
         t = f"model{_indexed(name).removesuffix('.value')}[...]"
@@ -195,7 +195,7 @@ class OfNnx(InPlace):
 
 
 class OfEquinox(Dialect):
-    """Of a module of Equinox, which is made anew."""
+    """Lines that make a module of Equinox anew, with other arrays."""
 
     def of_loop(self, loop: Loop) -> list[str]:
         lines = []
@@ -213,7 +213,7 @@ class OfEquinox(Dialect):
 
 
 class OfTorch(InPlace):
-    """Of the parameters of a module of PyTorch."""
+    """Lines that change the parameters of a module of PyTorch in place."""
 
     def lines(self, edits: Mapping[str, Edit]) -> list[str]:
         lines = super().lines(edits)

@@ -70,7 +70,7 @@ class Trained:
 
     @property
     def place(self) -> tuple[int, float]:
-        """What trainings are ranked by, the best first: those trained longest, then by losses."""
+        """The key that sorts trainings, the best first: the longest, then the least mean loss."""
         return -self.steps, as_rank(self.mean)
 
     def place_beside(self, unchanged: "Trained") -> tuple[int, tuple[int, float]]:
@@ -104,7 +104,7 @@ class Training(Protocol):
 
     @property
     def program(self) -> object:
-        """What has to be compiled for it, equal for those that share it; None for nothing."""
+        """A key of the compiled program; trainings that share one have equal keys."""
 
     def courses(
         self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
@@ -217,7 +217,7 @@ def _trained(steps: int, size: float, courses: list[Course]) -> Trained:
 
 
 class Race(NamedTuple):
-    """What each network reached, and whether Ctrl-C ended the race."""
+    """The training of each network, in their order, and whether Ctrl-C ended the race."""
 
     reached: list[Trained]
     interrupted: bool = False

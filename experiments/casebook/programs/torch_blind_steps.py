@@ -21,7 +21,7 @@ squares = nn.MSELoss()
 
 
 def scheduled_instead_of_stepped(is_cured: bool) -> Program:
-    """The step of the schedule taken where there is one, and that of the optimiser otherwise."""
+    """A loop that calls the step of the schedule, and never that of the optimiser."""
     schedules = []
 
     def optimizer(module: nn.Module) -> Optimizer:
@@ -103,7 +103,7 @@ def clipped_while_scaled(is_cured: bool) -> Program:
 
 
 def decay_for_momentum(is_cured: bool) -> Program:
-    """The decay of weights handed over in the place of momentum."""
+    """An optimiser whose momentum is 0.0005, which was meant as its weight decay."""
     xs, ys = tensors(data.images())
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -161,7 +161,7 @@ def part_without_a_group(is_cured: bool) -> Program:
 
 
 def momentum_for_decay(is_cured: bool) -> Program:
-    """Momentum handed over in the place of the decay of weights."""
+    """An optimiser whose weight decay is 0.9, which was meant as its momentum."""
     xs, ys = tensors(data.digits())
     torch.manual_seed(0)
     model = nn.Sequential(
