@@ -35,6 +35,11 @@ SERVED = {
     SCORE: "that scored the rules, then improved them",
     WRITE: "on which rules were written",
 }
+# What the parts scored while they were blind, right of how many, and twins of which something is said.
+WHEN_BLIND = (
+    ("the first 74 when they were blind", (43, 74), (42, 74), (21, 42), (7, 74)),
+    ("the next 40 when they were blind", (22, 40), (22, 40), (9, 17), (4, 40)),
+)
 PLANTED = "planted"  # sources whose twins have the same loss
 # From the papers and repositories of the tools: what they report of their own benchmarks.
 OTHERS = (
@@ -124,6 +129,8 @@ def _of_parts(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
         loud = _share(["silent" if r["cause"] == SILENT else "loud" for r in twins], "loud")
         if ill:
             yield f"{len(ill)} {words}", *marks, loud
+        if ill and part == SCORED:
+            yield from ((what, *(_of(*counts) for counts in marks)) for what, *marks in WHEN_BLIND)
 
 
 def faults(records: Sequence[Record]) -> list[str]:
@@ -265,7 +272,10 @@ def _linked(source: str) -> str:
 def _share(marks: Sequence[str], mark: str) -> str:
     """Return a count, a share and its interval: 8 of 10, 80 % (49 to 94)."""
     counted = [one for one in marks if one != NONE]
-    count, total = counted.count(mark), len(counted)
+    return _of(counted.count(mark), len(counted))
+
+
+def _of(count: int, total: int) -> str:
     if not total:
         return "–"
     low, high = (f"{100 * end:.0f}" for end in wilson(count, total))

@@ -1,4 +1,4 @@
-"""Blind programs in PyTorch whose layers are at fault: attention, norms, dropout and states."""
+"""Once blind programs in PyTorch whose layers are at fault: norms, attention, dropout, states."""
 
 from itertools import pairwise
 

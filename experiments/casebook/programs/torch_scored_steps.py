@@ -1,4 +1,4 @@
-"""Blind programs in PyTorch whose loops, schedules and step sizes are at fault."""
+"""Once blind programs in PyTorch whose loops, schedules and step sizes are at fault."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Blind programs in Keras with the JAX backend."""
+"""Once blind programs in Keras with the JAX backend."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""Blind programs in plain JAX."""
+"""Once blind programs in plain JAX."""
 
 from itertools import pairwise
 from typing import Any

@@ -1,4 +1,4 @@
-"""Blind programs in Flax linen."""
+"""Once blind programs in Flax linen."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Blind programs in PyTorch whose losses, labels and outputs are at fault."""
+"""Once blind programs in PyTorch whose losses, labels and outputs are at fault."""
 
 import torch
 from torch import nn

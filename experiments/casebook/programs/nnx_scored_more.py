@@ -1,4 +1,4 @@
-"""Blind programs in Flax NNX."""
+"""Once blind programs in Flax NNX."""
 
 import jax.numpy as jnp
 import numpy as np

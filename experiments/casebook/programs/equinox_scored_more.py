@@ -1,4 +1,4 @@
-"""Blind programs in Equinox, whose modules take an example at a time."""
+"""Once blind programs in Equinox, whose modules take an example at a time."""
 
 from typing import Any
 
