@@ -35,7 +35,7 @@ SERVED = {
     SCORE: "that scored the rules, then improved them",
     WRITE: "on which rules were written",
 }
-# What the parts scored while they were blind, right of how many, and twins of which something is said.
+# While they were blind: how many of all were right, and of how many twins something was said.
 WHEN_BLIND = (
     ("the first 74 when they were blind", (43, 74), (42, 74), (21, 42), (7, 74)),
     ("the next 40 when they were blind", (22, 40), (22, 40), (9, 17), (4, 40)),
