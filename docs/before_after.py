@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxnn.texts import power_of_ten
+
 DOCS = Path(__file__).parent
 DATA, PICTURE = DOCS / "data" / "before_after.csv", DOCS / "before_after.svg"
 BEFORE = "as it is"
@@ -137,8 +139,10 @@ def drawn(sizes: Sizes) -> str:
     ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">\n'
-        f"<title>{TITLE}: 10^{sizes.before[0]:.0f} of the last one's as it is, and about the same "
-        f"in all layers cured</title>\n<style>{STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
+        f"<title>{TITLE}: {power_of_ten(sizes.before[0])} of the last one's as it is, and about "
+        f"the same in all layers cured</title>\n<style>{STYLE}</style>\n"
+        + "\n".join(parts)
+        + "\n</svg>\n"
     )
 
 

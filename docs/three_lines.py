@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxnn.texts import power_of_ten
+
 DOCS = Path(__file__).parent
 DATA, PICTURE = DOCS / "data" / "three_lines.json", DOCS / "three_lines.svg"
 STILL = DOCS / "three_lines-still.svg"
@@ -108,8 +110,8 @@ def in_words(told: Told) -> str:
     """Return the picture for those who do not see it."""
     before, after = (f"from {v[0]:.2g} to {v[-1]:.2g}" for v in (told.before, told.after))
     return (
-        f"{told.word.capitalize()}: 10^{told.decades:.0f} of the gradient arrives at the first "
-        f"layer. {told.cure}. The loss falls {before} as it is, {after} cured."
+        f"{told.word.capitalize()}: {power_of_ten(told.decades)} of the gradient arrives at the "
+        f"first layer. {told.cure}. The loss falls {before} as it is, {after} cured."
     )
 
 

@@ -6,6 +6,7 @@ UTF-8 cannot hold half of a pair; and some turn the text around them, or begin a
 are shown as �.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, halves of pairs, e
 MOST_TOLD = 80  # characters of a value in an error message
 SHORT = 5  # characters of a text that no chart cuts
 PLACE = re.compile(r"\d+(\.\d+)*")  # in a list, or in lists of lists
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 JOINERS = "\u200c\u200d"  # formats that Persian, Hindi and emoji are written with
 
 
@@ -77,6 +79,18 @@ def percent(share: float) -> str:
     return f"{100 * share:.{3 if share > 0.99 else 2}g} %"
 
 
+def power_of_ten(log10: float) -> str:
+    """Return a power of ten as people write it, rounded to a whole one.
+
+    Example:
+        >>> power_of_ten(-647.3), power_of_ten(float("-inf"))
+        ('10⁻⁶⁴⁷', '0')
+    """
+    if log10 == -math.inf:
+        return "0"
+    return "10" + f"{log10:.0f}".translate(SUPERSCRIPTS)
+
+
 def told(value: object) -> str:
     """Return what was given in an error message: on one line, an array by its type and shape.
 
@@ -134,6 +148,21 @@ def are_own(names: Sequence[str]) -> bool:
 def label(layer: int, names: Sequence[str]) -> str:
     """Return a layer, counted from 1, in words; one above all names is a head of PyTorch."""
     return labels(names)[layer - 1] if layer <= len(names) else f"{layer} (above the last cut)"
+
+
+def stretch_in_words(first: int, last: int, names: Sequence[str]) -> str:
+    """Return the layers from one to another, counted from 1, in words.
+
+    Example:
+        >>> stretch_in_words(1, 2, ["stem", "0", "1"]), stretch_in_words(2, 2, ["relu", "relu"])
+        ('layers stem to [0]', 'layer 2 (relu)')
+        >>> stretch_in_words(1, 2, ["relu", "relu", "head", "head"])
+        'layers 1 to 2'
+    """
+    if first == last:
+        return clean(f"layer {label(first, names)}")
+    ends = [label(n, names) for n in (first, last)] if are_own(names) else [first, last]
+    return clean(f"layers {ends[0]} to {ends[1]}")
 
 
 def _shows(character: str) -> bool:

@@ -226,12 +226,15 @@ def of_router(rng, plain, name, by, **_):
 
 
 def in_formats(rng, plain, held, **_):
-    last = len(plain.layers)
-    lines = re.findall(r"Δ, (all layers|layers? [^:]*): (\w+)( with [^;]*)?(?:; |$)", held)
+    """A stretch of layers begins and ends with a number, or with a place in a list: `[3]`."""
+    known = [*map(str, plain.layers)]
+    lines = re.findall(r"Δ, (?:all layers|layers? ([^:]*)): (\w+)( with [^;]*)?(?:; |$)", held)
     for where, name, scaling in lines:
-        meant = numbers(re.sub("layers? ", "", where.replace("all layers", f"layers 1 to {last}")))
+        ends = [known.index(end) for end in re.findall(r"(\d+)(?:\]| \(.*\))?(?: to |$)", where)]
+        first, last = (ends[0], ends[-1]) if where else (0, len(known) - 1)
+        meant = range(first + 1, last + 2)
         plain = replace(plain, formats=plain.formats | dict.fromkeys(meant, (name, scaling)))
-    assert [*plain.formats] == [*range(1, last + 1)]
+    assert [*plain.formats] == [*range(1, len(known) + 1)]
     return plain
 
 
@@ -278,7 +281,7 @@ def without_stops(rng, plain, **_):
 
 
 NUMBER = r"-?\d[\d.]*(?:e[+-]\d+)?"
-ARRAYS = r"of layers? [^(]*\((?P<named>.*?)\)"
+ARRAYS = r"(?P<named>`.*?)"
 WHERE = r"(?P<where>(?:layers|the modules) .*?)"
 RULES = {
     "scale": (
@@ -298,7 +301,7 @@ RULES = {
     ),
     "looks-linear": (
         rf"Draw the weights {ARRAYS} as \[\[W, -W\], \[-W, W\]\](?:, in the centre of kernels)?, "
-        r"with orthogonal W of gain 1(?:, and make the biases of layers? [^(]*\((?P<biases>.*?)\) "
+        r"with orthogonal W of gain 1(?:, and make the biases (?P<biases>`.*?) "
         r"\[b, -b\], where b is their first half)?",
         mirrored,
     ),

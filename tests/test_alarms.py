@@ -204,7 +204,7 @@ CASES = {
         "format",
         [LOST | GONE],
         *(0, 1, ""),
-        "Δ is 10^-9 in layer block1, for which float16 has no number: it and all below get "
+        "Δ is 10⁻⁹ in layer block1, for which float16 has no number: it and all below get "
         "nothing; scale the loss",
         ([LOST] * 3,),  # Adam moves the weights
     ),
@@ -499,7 +499,7 @@ CASES = {
         "branch",
         [branch(-1.0), branch(-6.5), branch(-8.6), branch(-9.0)],
         *(30, 2, ""),
-        "what the branches of layer block2 add is 10^-9 of their stream, and was 0.1 of it: "
+        "what the branches of layer block2 add is 10⁻⁹ of their stream, and was 0.1 of it: "
         "the layer does nothing now",
         ([branch(v) for v in (-math.inf, -math.inf, -math.inf, -8.0, -5.0)],),  # it starts at zero
     ),

@@ -528,7 +528,10 @@ def test_factors_by_layer_that_are_those_of_a_change_before_are_left_out(own, co
 def test_formats_hold_the_norm_of_each_layer(log2, expected):
     """Among 8 · 125 entries, each may lose 2^-20 of the squared norm: 2^-10 of the norm."""
     flow = SimpleNamespace(
-        log_delta=np.log(2) * np.array(log2), sizes=[125] * len(log2), log_delta_example=np.ones(8)
+        log_delta=np.log(2) * np.array(log2),
+        sizes=[125] * len(log2),
+        log_delta_example=np.ones(8),
+        names=["relu"] * len(log2),
     )
     assert list(held_by(flow)) == expected
 

@@ -354,7 +354,7 @@ CASES = {
         "time",
         a_flow(time=through_time(-4.0, -3.0, -2.0, -1.0, 0.0)),
         "Through time the gradient falls inside lstm, -1 decades a step, -4 over its 5 steps: the "
-        "first gets 10^-4 of what the last gets.",
+        "first gets 10⁻⁴ of what the last gets.",
         advises="Open the gates that keep its state: set bias_hh_l0[8:16], and that of any further "
         "layers and directions, to ln 5 = 1.61.",
         healthy=a_flow(time=through_time(-0.4, -0.3, -0.2, -0.1, 0.0)),
@@ -364,7 +364,7 @@ CASES = {
         "time",
         a_flow(time=through_time(3.0, 2.0, 1.0, 0.0, NONE)),
         "Through time the gradient grows inside lstm, +1 decades a step, +3 over steps 4 to 1 of "
-        "5: step 1 gets 10^3 of what step 4 gets.",
+        "5: step 1 gets 10³ of what step 4 gets.",
         advises="Clip the gradient, or draw the recurrent weights smaller.",
         healthy=a_flow(time=through_time(0.0, NONE, NONE, NONE, NONE)),
         path="lstm.weight_hh_l0",
@@ -506,7 +506,7 @@ CASES = {
         "attention",
         a_flow(attention=heads(200.0, 5.0, 1.0), deltas={(3, "up"): -8.0}),
         "Attention of layer 3 (block) is saturated in head 1 of 3: largest logit 200, entropy 0.01 "
-        f"of 2.00; 3.up gets 10^-8 of the gradient of {OTHERS}.",
+        f"of 2.00; 3.up gets 10⁻⁸ of the gradient of {OTHERS}.",
         healthy=a_flow(attention=heads(90.0, 5.0, 1.0)),
         layer=3,
         path="3.up",
@@ -523,7 +523,7 @@ CASES = {
     "a router that does not learn": Case(
         "router",
         a_flow(routers=experts(0.5, 0.5), deltas={(2, "up"): -7.0}),
-        "Router 2.up of layer 2 (block) gets 10^-7 of the gradient of its experts: it does not "
+        "Router 2.up of layer 2 (block) gets 10⁻⁷ of the gradient of its experts: it does not "
         "learn.",
         healthy=a_flow(routers=experts(0.5, 0.5), deltas={(2, "up"): -3.0}),
         layer=2,
@@ -624,7 +624,7 @@ CASES = {
     "a weight without gradient": Case(
         "starved",
         a_flow(deltas={(3, "up"): -8.0}),
-        f"3.up of layer 3 (block) gets 10^-8 of the gradient of {OTHERS}: it does not learn.",
+        f"3.up of layer 3 (block) gets 10⁻⁸ of the gradient of {OTHERS}: it does not learn.",
         healthy=a_flow(deltas={(layer, "up"): -5.0 for layer in LAYERS}),  # as decay rates
         layer=3,
         path="3.up",
@@ -632,7 +632,7 @@ CASES = {
     "queries of logits that are not small": Case(
         "starved",
         a_flow(deltas={(3, "up"): -5.0}, attention=heads(2.0, 0.01)),
-        f"3.up of layer 3 (block) gets 10^-5 of the gradient of {OTHERS}: it does not learn.",
+        f"3.up of layer 3 (block) gets 10⁻⁵ of the gradient of {OTHERS}: it does not learn.",
         healthy=a_flow(deltas={(3, "up"): -5.0}, attention=heads(0.01, 0.02)),
         layer=3,
         path="3.up",

@@ -280,7 +280,7 @@ def test_cures_change_every_block():
     loss = lambda out, ys: jnp.mean((out - ys) ** 2, (1, 2))  # noqa: E731
     cures = jaxnn.cures((net, own), X, 0 * X, loss=loss, seconds=0)
     closed = next(cure for cure in cures.tried if cure.kind == "branch scale")
-    assert f"layers 1 to {BLOCKS} (`[*]['b']`)" in closed.advice
+    assert "`[*]['b']`" in closed.advice
     ratios = [
         float(jnp.linalg.norm(q["b"]) / np.linalg.norm(old["b"]))
         for q, old in zip(closed.params, p, strict=True)

@@ -18,6 +18,7 @@ from experiments.runs.missing import NOTHING, Missing
 from jaxnn.flow.formats.ranges import indistinguishable_in
 from jaxnn.flow.verdict.rates import word_of
 from jaxnn.flow.view.table import LN10
+from jaxnn.texts import power_of_ten
 
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 
@@ -199,16 +200,6 @@ def _down_to_layer_1(case: Case, rows: pl.DataFrame) -> str:
     size, depth = deepest[SIZE], deepest["depth"]
     power = f", {power_of_ten(size)} at layer 1 of {depth}" if math.isfinite(size) else ""
     return f"{digits(case.decades)} decades a layer{power}"
-
-
-def power_of_ten(log10: float) -> str:
-    """Return a whole power of ten as people write it.
-
-    Example:
-        >>> power_of_ten(-647.3)
-        '10⁻⁶⁴⁷'
-    """
-    return "10" + f"{log10:.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def digits(rate: float) -> str:

@@ -17,6 +17,7 @@ from ..arrays.rows import LN2
 from ..flow.formats.format_loss import KEEP
 from ..flow.formats.ranges import range_of
 from ..flow.record.flow import Flow
+from ..texts import stretch_in_words
 
 NARROW = ("float16", "bfloat16")  # that with more digits first
 
@@ -41,7 +42,7 @@ def held_by(flow: Flow) -> Iterator[str]:
             return
     for is_held, stretch in groupby(range(len(held)), key=lambda i: bool(held[i])):
         first, *more = stretch
-        where = f"layers {first + 1} to {more[-1] + 1}" if more else f"layer {first + 1}"
+        where = stretch_in_words(first + 1, (more or [first])[-1] + 1, flow.names)
         yield f"Δ, {where}: {name}{_scaled(k) if is_held else ' with one scale a tensor'}"
 
 

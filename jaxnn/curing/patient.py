@@ -21,6 +21,7 @@ from ..flow.record.flow import Flow
 from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
 from ..models import Model
+from ..texts import are_own, labels
 from . import search
 from .draws import MATRIX, Axes, fan_in_gain
 from .training import Training
@@ -174,7 +175,11 @@ class Patient(ABC):
     @property
     def rebuildable_names(self) -> str:
         """Those layers in words."""
-        return f"layers {numbers_in_words(np.flatnonzero(self.rebuildable) + 1)}"
+        layers, names = np.flatnonzero(self.rebuildable), self.flow.names
+        if not are_own(names):
+            return f"layers {numbers_in_words(layers + 1)}"
+        known = labels(names)
+        return f"the layers {names_in_words([known[layer] for layer in layers], known)}"
 
     def with_form(self, form: Form) -> "Patient | None":
         """Return the network with those layers in another form; None if it has no flow."""
@@ -359,18 +364,17 @@ class Patient(ABC):
         )
 
     def named(self, meant: Places, one_each: bool = False) -> str:
-        """Return some arrays by their layers and names; those of a Network by their layers.
+        """Return some arrays by their names; those of a Network by their layers.
 
         A name with a * may stand for several arrays of a layer, or for one each.
         """
-        layers = sorted({layer + 1 for layer, _ in meant})
-        where = f"of layer{'s' * (len(layers) > 1)} {numbers_in_words(layers)}"
+        layers = [layer for layer, _ in sorted(meant)]
         by_turn: dict[int, list[str]] = {}  # the first array of each layer, the second ones …
         count = dict.fromkeys(layers, 0)
         for at in sorted(meant):
-            by_turn.setdefault(count[at[0] + 1] * one_each, []).append(self.path(at))
-            count[at[0] + 1] += 1
+            by_turn.setdefault(count[at[0]] * one_each, []).append(self.path(at))
+            count[at[0]] += 1
         if not all(map(all, by_turn.values())):
-            return where
+            return f"of layer{'s' * (len(count) > 1)} {numbers_in_words(n + 1 for n in count)}"
         known = self.flow.parameters.paths
-        return f"{where} ({', '.join(names_in_words(names, known) for names in by_turn.values())})"
+        return ", ".join(names_in_words(names, known) for names in by_turn.values())

@@ -27,7 +27,7 @@ from ..network.network import Network
 from ..network.params import Layers
 from ..passes.backprop import mean_delta_z
 from ..passes.walk import Step, at_outputs, down, up
-from ..texts import counted
+from ..texts import counted, power_of_ten
 
 
 class Origin(NamedTuple):
@@ -167,7 +167,7 @@ def origin(
 
 def _power(what: str, log: float) -> str:
     """A size, given its natural logarithm; nothing if that is not finite."""
-    return f" ({what} 10^{float(log) / np.log(10):.1f})" if np.isfinite(log) else ""
+    return f" ({what} {power_of_ten(float(log) / np.log(10))})" if np.isfinite(log) else ""
 
 
 def advice(

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...rules import Found, Rules
-from ...texts import listed
+from ...texts import listed, power_of_ten
 from .judged import Judged
 
 # Ranks, in the order in which they are said.
@@ -31,7 +31,7 @@ def less_gradient(decades: float, others: str = "the other weights there") -> st
     """Return how little gradient an array gets, in words."""
     if np.isposinf(decades):
         return "no gradient"
-    return f"10^-{decades:.0f} of the gradient of {others}"
+    return f"{power_of_ten(-decades)} of the gradient of {others}"
 
 
 def times_as_large(decades: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...texts import are_own, clean, label, told
+from ...texts import stretch_in_words, told
 from ..formats.format_loss import (
     FORMATS_OF_ENTRIES,
     KEEP,
@@ -77,16 +77,9 @@ class Plan:
             for words, rows_alike in groupby(rows, _in_words):
                 stretch = list(rows_alike)
                 whole = len(stretch) == len(rows) > 1
-                layers = "all layers" if whole else self._layers(stretch)
+                first, last = stretch[0]["layer"], stretch[-1]["layer"]
+                layers = "all layers" if whole else stretch_in_words(first, last, self.names)
                 yield f"{head}, {layers}: {words}"
-
-    def _layers(self, rows: Sequence[Row]) -> str:
-        first, last = rows[0]["layer"], rows[-1]["layer"]
-        if first == last:
-            return clean(f"layer {label(first, self.names)}")
-        if are_own(self.names):
-            first, last = (clean(label(layer, self.names)) for layer in (first, last))
-        return f"layers {first} to {last}"
 
     def _windows_text(self) -> Iterator[str]:
         parts = [

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...pytorch.block_choice import MOST
 from ...rules import Sight, one_of
-from ...texts import clean, percent
+from ...texts import clean, percent, power_of_ten
 from .findings import FINDINGS, UNSEEN, few_of
 from .judged import Judged
 from .through_time import TimeChange
@@ -106,7 +106,7 @@ def time_text(change: TimeChange, **_: object) -> str:
     over, first, last = f"its {steps} steps", "the first", "the last"
     if (early, late) != (1, steps):
         over, first, last = f"steps {late} to {early} of {steps}", f"step {early}", f"step {late}"
-    gets = f"10^{change.total:.0f} of" if change.ill else f"{10**change.total:.2g} of"
+    gets = f"{power_of_ten(change.total)} of" if change.ill else f"{10**change.total:.2g} of"
     error = f" ± {change.error:.1g}" if change.error > 0 else ""
     return (
         f"Through time the gradient {falls} inside {clean(change.module) or 'the module'}, "

@@ -7,6 +7,7 @@ import numpy as np
 from ...flow.formats.ranges import indistinguishable_in, range_of
 from ...flow.verdict.layer_findings import LARGEST_FLOAT16, LOGIT, SATURATED
 from ...rules import Sight, one_of
+from ...texts import power_of_ten
 from ..measurements import Measurements
 from ..watched import LN10
 from .table import ALARMS
@@ -58,14 +59,20 @@ def nonfinite(seen: Measurements) -> Iterator[Sight]:
         yield seen.sight(int(broken[-1]), {"number": "update"})
 
 
+def _lost_in_words(
+    where: str, name: str = "", log10: float = 0, dtype: str = "", **_: object
+) -> str:
+    if where == "output":
+        return "Δ of the output is zero in float16; scale the loss"
+    return (
+        f"Δ is {power_of_ten(log10)} in layer {name}, for which {dtype} has no number: it and all "
+        "below get nothing; scale the loss"
+    )
+
+
 @ALARMS.rule(
     "format",
-    says=one_of(
-        "where",
-        output="Δ of the output is zero in float16; scale the loss",
-        layer="Δ is 10^{log10_delta:.0f} in layer {name}, for which {dtype} has no number: it and "
-        "all below get nothing; scale the loss",
-    ),
+    says=_lost_in_words,
     advises="scale the loss; bfloat16",
     see="[number formats](number-formats.md)",
 )
@@ -89,7 +96,7 @@ def lost_in_format(seen: Measurements) -> Iterator[Sight]:
     # Adam moves weights with a Δ that is subnormal: then nothing is lost.
     if np.isnan(update).all() or np.isneginf(update).any():
         log10 = float(delta[layer - 1])
-        yield Sight(layer, "", {"where": "layer", "log10_delta": log10, "dtype": seen.dtype})
+        yield Sight(layer, "", {"where": "layer", "log10": log10, "dtype": seen.dtype})
 
 
 FORECAST = "double every {doubling:,.0f} steps; float16 ends in about {left:,.0f}"
@@ -268,9 +275,8 @@ def cut(seen: Measurements) -> Iterator[Sight]:
 
 
 def _branch_in_words(name: str, log10: float, before: float, **_: object) -> str:
-    share = "0" if np.isneginf(log10) else f"10^{log10:.0f}"
     return (
-        f"what the branches of layer {name} add is {share} of their stream, and was "
+        f"what the branches of layer {name} add is {power_of_ten(log10)} of their stream, and was "
         f"{10**before:.2g} of it: the layer does nothing now"
     )
 
