@@ -91,7 +91,7 @@ def _high(chart: charts.Chart, height: int = HEIGHT) -> charts.Chart:
 
 
 def _verdicts(cases: list[Case], gaps: pl.DataFrame) -> report.Table:
-    head = ("activation, weights", "gradient", "decades a layer", "theory", "plain backpropagation")
+    head = ("activation, weights", "gradient", "decades a layer", "theory", "remarks")
     rows = [
         (
             case.name,

@@ -75,6 +75,7 @@ async function show(views) {
 
 // A live page: what its server has recorded since, every two seconds.
 const PAUSE = 2000;
+const PAPER = 860; // pixels of a chart that letters of 12 are 8 high of on paper
 let known = inside.live;
 
 function tell(fresh) {
@@ -138,6 +139,9 @@ async function start() {
     control(choice).addEventListener("change", () => show(views));
   }
   await show(views);
+  const [first] = views; // drawn as wide as the page, its letters would be too small on paper
+  window.addEventListener("beforeprint", () => first?.width(PAPER).run());
+  window.addEventListener("afterprint", () => window.dispatchEvent(new Event("resize")));
   document.documentElement.dataset.ready = "yes";
   if (inside.live) {
     document.documentElement.dataset.state = known;
