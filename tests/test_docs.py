@@ -148,6 +148,14 @@ def test_every_fence_says_its_language(path):
     assert {*fences[1::2]} <= {""}
 
 
+@each_text
+def test_code_is_80_columns_wide(path):
+    """As wide as the site shows it on a screen of 1280; what is printed goes on below."""
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", text_of(path), re.DOTALL | re.MULTILINE)
+    lines = [line for kind, block in blocks if kind != "text" for line in block.splitlines()]
+    assert [line for line in lines if len(line) > 80] == []
+
+
 def test_no_block_has_prompts_that_nothing_would_check():
     for path in WITH_CODE:
         for block in fenced(path):

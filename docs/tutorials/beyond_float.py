@@ -59,7 +59,7 @@ measured = np.float64(flow.log_delta[:-1]) / LN10
 for layer in (100, 80, 60, 40, 20, 1):
     print(
         f"layer {layer:3}: plain {plain[layer - 1]:8.2e}, "
-        f"measured 10^{measured[layer - 1]:.3f}"
+        f"log₁₀ measured {measured[layer - 1]:.3f}"
     )
 inside = plain > 1e-35
 np.testing.assert_allclose(measured[inside], np.log10(plain[inside]), atol=1e-3)
@@ -86,7 +86,7 @@ flow = jaxnn.gradient_flow(
 )
 decades = flow.log_delta / LN10
 lost = int(jnp.sum(flow.lost))
-print(f"‖Δz[1]‖ = 10^{float(decades[0] - decades[-2]):.0f} ‖Δz[10000]‖")
+print(f"log₁₀ ‖Δz[1]‖ / ‖Δz[10000]‖ = {float(decades[0] - decades[-2]):.0f}")
 print(f"plain float32 has no number in {lost} of {len(decades)} layers")
 assert abs(float(decades[0] - decades[-2]) + 6279) < 5
 assert lost > 9900

@@ -71,7 +71,7 @@ verdict
 
 # %%
 first, last = float(flow.log_delta[0]), float(flow.log_delta[-2])
-print(f"‖Δz[1]‖ / ‖Δz[24]‖ = 10^{(first - last) / jnp.log(10):.1f}")
+print(f"log₁₀ ‖Δz[1]‖ / ‖Δz[24]‖ = {(first - last) / jnp.log(10):.1f}")
 assert (first - last) / jnp.log(10) < -12
 jaxnn.chart(flow)
 
