@@ -37,7 +37,7 @@ class Neighbours(nn.Module):
     @nn.compact
     def __call__(self, xs: Array) -> Array:
         near, z = xs[..., :12], xs[..., 12:]
-        degrees = near.sum(axis=-1, keepdims=True)
+        degrees = jnp.sum(near, axis=-1, keepdims=True)
         weights = 1 / degrees
         if self.knows_none:
             weights = jnp.where(degrees > 0, 1 / jnp.maximum(degrees, 1), 0)
