@@ -26,6 +26,7 @@ from .evidence.evidence import Evidence
 from .evidence.jax_trial import JaxTrial
 from .evidence.torch_trial import TorchTrial
 from .flow.gradient_flow import gradient_flow
+from .flow.measure.flow_of_net import known_loss
 from .flow.measure.theory_flow import GOAL
 from .flow.record.flow import Flow
 from .flow.record.loss import random_loss
@@ -236,6 +237,7 @@ def _of_jax(
 ) -> Diagnosis:
     """Return the diagnosis of a network of JAX, given other arguments of `gradient_flow`."""
     words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
+    loss = known_loss(loss, net, params, xs, ys)
     trial = JaxTrial(net, params, xs, ys, loss)
     if loss is None and cotangent is None:
         if isinstance(net, Chain):

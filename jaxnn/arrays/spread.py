@@ -58,8 +58,9 @@ def spec_of(value: ArrayOrType) -> Spec:
 
 
 def are_spread(*leaves: Iterable[Any]) -> bool:
-    """Tell whether an axis of an array is spread over a mesh, as its type says; no number is."""
-    return any(any(spec_of(v)) for several in leaves for v in several if hasattr(v, "shape"))
+    """Tell whether an axis of an array is spread over a mesh, as its type says; NumPy's is not."""
+    arrays = (v for several in leaves for v in several if hasattr(v, "shape"))
+    return any(any(spec_of(v)) for v in arrays if not isinstance(v, np.ndarray))
 
 
 def varying(value: ArrayOrType) -> frozenset[Any]:

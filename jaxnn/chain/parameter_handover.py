@@ -306,7 +306,8 @@ def stacked(trees: list[PyTree]) -> Any:
         if all(isinstance(v, np.ndarray) for v in values):
             return np.stack(values)
         if all(map(_is_in_host_memory, values)):  # where no program need be compiled for it
-            return jnp.asarray(np.stack([np.asarray(v) for v in values]))
+            on_device: Array = jax.device_put(np.stack([np.asarray(v) for v in values]))
+            return on_device
         return jnp.stack(values)
 
     return jax.tree.map(stack, *trees)

@@ -17,6 +17,7 @@ from ..chain.apply import through
 from ..chain.chain import Chain, Lowered, encoded
 from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import Place, changed
+from ..jaxpr.numpy_programs import few_by_numpy
 from ..jaxpr.program import Traced, is_random, struct
 from ..network.network import Network
 from ..network.params import is_run
@@ -26,6 +27,7 @@ from ..recognition.step_graph import Graph
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
 
 KEPT = 32  # networks whose norms are known
+SLOPES = 8  # of a loss that experiments ask for, or so
 
 
 class JaxTrial(Trial):
@@ -75,7 +77,7 @@ class JaxTrial(Trial):
     def _untouched(self, net: Chain) -> Iterator[str]:
         """Yield the means that norms subtract, of those that are 0 beside variances of 1."""
         lowered = net.for_batch(self.given_xs)
-        state = encoded(jax.tree.map(jnp.asarray, self.given_xs))
+        state = encoded(jax.device_put(self.given_xs))
         given, structure = jax.tree.flatten((self.params, state))
         for norm in _norms(lowered, structure, tuple(map(struct, given))):
             entry = self.params[norm.entry]
@@ -144,7 +146,7 @@ class JaxTrial(Trial):
     def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:
         if self.loss is None or self.first is None:
             return None
-        ys = self.given_ys if order is None else jax.tree.map(self._reordered(order), self.given_ys)
+        ys = jax.tree.map(partial(_in_order, order), self.given_ys)
         value, slope = _slope(self._known_loss, output.astype(self.first.dtype), ys)
         return Slope(float(value), np.asarray(slope))
 
@@ -153,13 +155,13 @@ class JaxTrial(Trial):
         """The loss, known by its program, so that an equal one is not compiled again."""
         return Traced.of(self.loss, self.first, self.given_ys)
 
-    @staticmethod
-    def _reordered(order: np.ndarray) -> Any:
-        def of(v: Any) -> Any:
-            has_examples = is_array(v) and np.shape(v)[:1] == order.shape
-            return np.asarray(v)[order] if has_examples else v
 
-        return of
+def _in_order(order: np.ndarray | None, v: Any) -> Any:
+    """Return labels in NumPy's memory, in another order if they are of examples."""
+    if not is_array(v) or is_key(v):
+        return v
+    labels = np.asarray(v)
+    return labels if order is None or labels.shape[:1] != order.shape else labels[order]
 
 
 Types = tuple[jax.ShapeDtypeStruct, ...]
@@ -231,7 +233,7 @@ def _output(net: Network | Lowered, params: PyTree, xs: PyTree, factor: Numbers)
     return through(net, params, xs)[0]
 
 
-@compiled
+@partial(few_by_numpy, runs=SLOPES)
 def _slope(loss: Any, output: Numbers, ys: PyTree) -> tuple[Array, Array]:
     value, pull = jax.vjp(lambda output: jnp.mean(loss(output, ys)), output)
     (slope,) = pull(jnp.ones_like(value))

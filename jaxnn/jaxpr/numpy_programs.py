@@ -222,11 +222,16 @@ def _either(which: np.ndarray, first: np.ndarray, second: np.ndarray, _: Params)
     return np.where(which, second, first)
 
 
-def few_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
+def few_by_numpy(function: Callable[P, R], *, runs: int = 1) -> Callable[P, R]:
     """Let NumPy run a function of NumPy's arrays if they have few numbers; else compile it.
 
     Arrays and what is static are told apart as `compiled` does, and what comes out is on the device
     as its arrays are.
+
+    Args:
+        function: a function of pytrees.
+        runs: how often it is called for each time that it would be compiled: of many runs
+            fewer numbers are few.
     """
     program, compiled_function = with_static(function), compiled(function)
 
@@ -237,7 +242,9 @@ def few_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         static, arrays = split_static(args, kwargs)
-        if sum(v.size for v in arrays) > FEW or not all(isinstance(v, np.ndarray) for v in arrays):
+        if runs * sum(v.size for v in arrays) > FEW or not all(
+            isinstance(v, np.ndarray) for v in arrays
+        ):
             return compiled_function(*args, **kwargs)
         given = [np.asarray(v, jax.dtypes.canonicalize_dtype(v.dtype)) for v in arrays]
         closed, structure = traced(static, tuple(map(jax.typeof, given)))

@@ -367,7 +367,8 @@ class Traced:
         It takes other things than arrays then, closes over arrays that are traced, or over many; or
         it fails, which whoever measures with it will say.
         """
-        if not all(hasattr(v, "dtype") for v in jax.tree.leaves(types)):
+        is_known = isinstance(f, cls) and f.is_of(types)
+        if is_known or not all(hasattr(v, "dtype") for v in jax.tree.leaves(types)):
             return f
         try:
             program = Program.of(lambda _, given: f(*given), (), types)
@@ -376,9 +377,12 @@ class Traced:
         return cls(program, f) if sum(map(len, program.constants)) <= MOST_BYTES else f
 
     def __call__(self, *given: PyTree) -> Any:
+        return self.program((), given) if self.is_of(given) else self.f(*given)
+
+    def is_of(self, given: PyTree) -> bool:
+        """Tell whether the program is of arguments of these types."""
         types = [(v.shape, v.dtype) for v in jax.tree.leaves(given)]
-        is_known = types == [(v.shape, v.dtype) for v in self.program.closed.in_avals]
-        return self.program((), given) if is_known else self.f(*given)
+        return types == [(v.shape, v.dtype) for v in self.program.closed.in_avals]
 
     @property
     def output(self) -> Any:

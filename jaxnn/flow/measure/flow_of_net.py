@@ -81,7 +81,7 @@ def flow_of_net(
     if isinstance(net, Chain):
         if depth is not None:
             raise ValueError("depth: expected none for a chain, whose layers are all used")
-        loss = _known(loss, net, params, xs, ys)
+        loss = known_loss(loss, net, params, xs, ys)
         flow = chain_flow(net, params, xs, ys, cotangent, loss, options)
         return _with_theory(flow, goal, net, params, xs, ys, cotangent, loss, options)
     layers = check_params(net, params)
@@ -92,13 +92,15 @@ def flow_of_net(
     dtype = dtype_of(layers)
     if cotangent is not None:
         cotangent = _check_cotangent(cotangent, (len(xs), net.sizes[-1]), dtype)
-    loss = _known(loss, net, layers, xs, ys)
+    loss = known_loss(loss, net, layers, xs, ys)
     flow = network_flow(net, layers, xs, ys, cotangent, loss, used, options)
     _check_range(flow, dtype)
     return _with_theory(flow, goal, net, layers, xs, ys, cotangent, loss, options)
 
 
-def _known(loss: Loss | None, net: Network | Chain, params: Any, xs: Any, ys: Any) -> Loss | None:
+def known_loss(
+    loss: Loss | None, net: Network | Chain, params: Any, xs: Any, ys: Any
+) -> Loss | None:
     """Return a loss as its program, so that an equal one is not compiled again.
 
     Inside `jit`, and where arrays are spread over devices, as it is.

@@ -9,6 +9,8 @@ behind the sentences, and those of all else, are fields.
 
 from dataclasses import dataclass
 
+import jax
+
 from ...evidence.evidence import Evidence
 from ...rules import Found
 from ...texts import label
@@ -189,7 +191,7 @@ def verdict(
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"formats: expected some of {', '.join(FORMATS)}, got {name!r}")
-    judged = Judged(flow, formats, evidence)
+    judged = Judged(jax.device_get(flow), formats, evidence)  # rules compile nothing
     change = judged.time
     rate = judged.rate if change is None else change.over(judged.rate)
     through = change if rate is not judged.rate else None
