@@ -20,8 +20,8 @@ from jaxnn.arrays.rows import (
     alignment,
     exponent_of,
     log_of,
-    log_size_of,
     log_sizes,
+    log_sizes_of,
     power_of_two,
     renormalised,
     with_exponents,
@@ -123,7 +123,7 @@ def test_sizes_of_large_arrays_beyond_their_squares(rng):
     exponents = np.array([3, 0, 0, 0, -40], np.int32)
     with np.errstate(divide="ignore"):
         expected = np.log(np.linalg.norm(m, axis=1)) + exponents * np.log(2)
-    of = jax.jit(log_size_of)
+    of = jax.jit(lambda *rows: log_sizes_of(rows)[0])
     m = np.float32(m)
     # All rows of an array together, then those whose squares are in range with what is not.
     np.testing.assert_allclose(of(ScaledRows(m, exponents)), expected, rtol=1e-6)
@@ -131,6 +131,11 @@ def test_sizes_of_large_arrays_beyond_their_squares(rng):
         pair = np.concatenate([m[[i]]] * 3 + [m[[j]]] * 2)
         both = ScaledRows(pair, exponents[[i, i, i, j, j]])
         np.testing.assert_allclose(of(both), expected[[i, i, i, j, j]], rtol=1e-6)
+    # An array in range beside one that is not.
+    ones = ScaledRows(np.ones_like(m), exponents)
+    in_range, beyond = jax.jit(log_sizes_of)([ones, ScaledRows(m, exponents)])
+    np.testing.assert_allclose(in_range, np.log(m.shape[1]) / 2 + exponents * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(beyond, expected, rtol=1e-6)
 
 
 def test_zero_inf_and_nan_stay_what_they_are():

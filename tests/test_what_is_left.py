@@ -7,6 +7,7 @@ import pytest
 from problems import draw_batch, draw_layers, gaussian, gradient_flow, said
 
 import jaxnn
+from jaxnn.flow.record import example_spread
 
 B, N, LAYERS = 5, 6, 8
 SIZES = (3, *[N] * LAYERS, 2)
@@ -42,6 +43,15 @@ def by_hand(z):
     eigenvalues = np.linalg.eigvalsh(np.cov(deviation.T, bias=True))
     rank = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
     return np.sqrt((deviation**2).mean() / (z**2).mean()), cosines.mean(), rank
+
+
+def test_the_rank_of_long_rows_is_taken_in_strips(rng, monkeypatch):
+    monkeypatch.setattr(example_spread, "STRIP", 3)
+    for n in (6, 8):  # of two strips, without a rest and with one
+        z = rng.normal(size=(B, n))
+        spread = example_spread.spread_of(jnp.asarray(z), 1e-9, None, jnp.mean(z**2))
+        measured = np.exp(spread.log_spread), spread.cosine, spread.rank
+        np.testing.assert_allclose(measured, by_hand(z), rtol=1e-9)
 
 
 @pytest.mark.parametrize(

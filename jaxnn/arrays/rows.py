@@ -407,22 +407,35 @@ def log_of_square(square: Float[Array, "*k"], exponent: Int[Array, "*k"]) -> Flo
     return log
 
 
-def log_size_of(v: ScaledRows) -> Float[Array, "*k"]:
-    """Return ln ‖row‖ like `log_size`, also where the squares of m leave the range of the dtype.
+def log_sizes_of(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]]:
+    """Return ln ‖row‖ of arrays like `log_size`, also where squares leave the range of the dtype.
 
-    A large array is read once, if the sums of its squares show that they are in range: finite, and
-    far above what may have become zero. Else it is renormalised first, which takes two passes.
+    Large ones are read once, if the sums of their squares show that all are in range: finite, and
+    far above what may have become zero. Else they are renormalised first, which takes two passes.
+    There is one look for all of them: each has exchanges if they are spread over devices.
     """
-    if v.m.size <= FEW or not jax.sharding.get_abstract_mesh().empty:
-        return log_size(renormalised(v))
-    square = squares(v)
-    info = jnp.finfo(square.dtype)  # type: ignore[no-untyped-call]
-    least = v.m.size * float(info.tiny) / float(info.eps)
-    fits = jnp.all((square > least) & (square < jnp.inf))
-    log: Array = lax.cond(
-        fits, lambda: log_of_square(square, v.e), lambda: log_size(renormalised(v))
+    is_large = [v.m.size > FEW and jax.sharding.get_abstract_mesh().empty for v in arrays]
+    large = [v for v, its_size in zip(arrays, is_large, strict=True) if its_size]
+    logs = iter(_log_sizes_of_large(large) if large else ())
+    return [
+        next(logs) if its_size else log_size(renormalised(v))
+        for v, its_size in zip(arrays, is_large, strict=True)
+    ]
+
+
+def _log_sizes_of_large(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]]:
+    sums = [squares(v) for v in arrays]
+    fits = []
+    for v, square in zip(arrays, sums, strict=True):
+        info = jnp.finfo(square.dtype)  # type: ignore[no-untyped-call]
+        least = v.m.size * float(info.tiny) / float(info.eps)
+        fits.append(jnp.all((square > least) & (square < jnp.inf)))
+    logs: list[Array] = lax.cond(
+        jnp.all(jnp.stack(fits)),
+        lambda: [log_of_square(square, v.e) for v, square in zip(arrays, sums, strict=True)],
+        lambda: [log_size(renormalised(v)) for v in arrays],
     )
-    return log
+    return logs
 
 
 def log_sizes(arrays: Sequence[ScaledRows]) -> list[Float[Array, ""]]:
@@ -433,7 +446,8 @@ def log_sizes(arrays: Sequence[ScaledRows]) -> list[Float[Array, ""]]:
     """
     on_mesh = not jax.sharding.get_abstract_mesh().empty
     few = [i for i, v in enumerate(arrays) if 0 < v.m.size <= FEW and not on_mesh]
-    logs = {i: log_size_of(v) for i, v in enumerate(arrays) if i not in few}
+    others = [i for i in range(len(arrays)) if i not in few]
+    logs = dict(zip(others, log_sizes_of([arrays[i] for i in others]), strict=True))
     if few:
         logs |= dict(zip(few, _log_sizes_together([arrays[i] for i in few]), strict=True))
     return [logs[i] for i in range(len(arrays))]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
-from ..arrays.rows import ScaledRows, at_least_float32, is_float, log_size_of
+from ..arrays.rows import ScaledRows, at_least_float32, is_float, log_sizes_of
 from ..chain.state import State
 from ..jaxpr.primitives import CASTS, SHAPES, SUMS
 from .step_graph import Graph
@@ -85,5 +85,5 @@ def log_branch(skip: Skip, before: PyTree, after: PyTree, dtype: DTypeLike) -> F
         for state, i in ((before, skip.stream), (after, skip.out))
     )
     zero = jnp.zeros((), jnp.int32)
-    stream, branch = (log_size_of(ScaledRows(w, zero)) for w in (u, v - u))
+    stream, branch = log_sizes_of([ScaledRows(w, zero) for w in (u, v - u)])
     return jnp.where(stream > -jnp.inf, branch - stream, jnp.nan)

@@ -20,9 +20,9 @@ from ...arrays.rows import (
     ScaledRows,
     at_least_float32,
     floats,
-    log_size_of,
     log_size_of_rows,
     log_size_together,
+    log_sizes_of,
 )
 from ...chain.chain import Link, Lowered
 from ...chain.parameter_handover import Weights
@@ -162,14 +162,23 @@ class Recorder(NamedTuple):
             main if several else None,
             jax.tree.map(lambda *v: jnp.stack(v), *records) if several else None,
             self._of_state(step),
-            # Small arrays stay as they are until the end, where one program has all norms; in a
-            # run it is one program anyway, and keeping them would take the memory of all layers.
-            [log_size_of(v) if v.m.size > FEW or not step.is_alone else v for v in theta],
+            self._of_theta(theta, bool(step.is_alone)),
             Recognised.of(step.recognised, dtype),
             self._entries([v for v, _ in deltas], step, theta),
             jnp.array(True) if step.mixes is None else step.mixes,
             branch,
         )
+
+    @staticmethod
+    def _of_theta(theta: list[ScaledRows], is_alone: bool) -> Deltas:
+        """Return ln ‖Δ‖ of parameter arrays.
+
+        Small ones stay as they are until the end, where one program has all norms; in a run it is
+        one program anyway, and keeping them would take the memory of all layers.
+        """
+        waits = [is_alone and v.m.size <= FEW for v in theta]
+        logs = iter(log_sizes_of([v for v, later in zip(theta, waits, strict=True) if not later]))
+        return [v if later else next(logs) for v, later in zip(theta, waits, strict=True)]
 
     def _of_state(self, step: ChainStep) -> OfState | Small:
         delta = arrays_of(step.delta)[0]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from ...arrays.rows import ScaledRows, log_size_of, log_size_together, log_sizes
+from ...arrays.rows import ScaledRows, log_size_together, log_sizes, log_sizes_of
 from ...chain.chain import Link, Lowered
 from ...chain.parameter_handover import Weights
 from ...network.params import is_run
@@ -69,10 +69,11 @@ def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: jnp.dtype) -> l
     of_one = jax.eval_shape(lambda: of(layer.at(0)))
     of_all = of(layer.rebuild(layer.per_layer, layer.shared))  # shared ones without an axis of k
     every = jnp.zeros(layer.k, jnp.int32)
-    return [
-        jnp.broadcast_to(log_size_of(v if v.m.ndim == one.m.ndim else v._replace(e=every)), layer.k)
+    rows = [
+        v if v.m.ndim == one.m.ndim else v._replace(e=every)
         for v, one in zip(of_all, of_one, strict=True)
     ]
+    return [jnp.broadcast_to(log, layer.k) for log in log_sizes_of(rows)]
 
 
 def _measured(tree: PyTree) -> Any:

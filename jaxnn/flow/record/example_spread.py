@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ...arrays.loops import barrier, product
+from ...arrays.loops import barrier, loop, product
 from ...arrays.rows import (
     LN2,
     ScaledRows,
@@ -28,12 +29,13 @@ from ...arrays.rows import (
     renormalised,
     with_floats,
 )
-from ...arrays.spread import as_rows, beside, first_rows, pcast_like, whole
+from ...arrays.spread import as_rows, beside, first_rows, pcast_like, spec_of, whole
 from ...chain.state import counted, streams
 from ..formats.ranges import NOISE
 from .positions import has_positions
 
 RANK_OF = 64  # examples, at most, whose effective rank is taken
+STRIP = 2**18  # numbers of a row that are multiplied at a time
 
 
 def rows_of(z: ScaledRows, dtype: jnp.dtype) -> Float[Array, "B n"]:
@@ -72,7 +74,7 @@ def spread_of(
     units = rows / jnp.where(norms == 0, 1, norms)[:, None]
     total = jnp.sum(jnp.square(jnp.sum(units, axis=0)))
     some = first_rows(deviation, RANK_OF)  # all with all
-    gram = product(some, some.T)
+    gram = _gram(some)
     rank = jnp.square(jnp.trace(gram)) / jnp.sum(jnp.square(gram))
     within = None if arrays is None else log_spread_within(arrays, mean_square)
     if count == 1:  # nothing to compare it with
@@ -84,6 +86,23 @@ def spread_of(
         jnp.where(spread > NOISE * eps, rank, jnp.nan),
         within,
     )
+
+
+def _gram(rows: Float[Array, "B n"]) -> Float[Array, "B B"]:
+    """Return the products of rows with each other, of long ones in strips.
+
+    Rows that are spread over devices are gathered for it, and a strip takes little memory.
+    """
+    strips = rows.shape[1] // STRIP
+    if strips < 2 or any(spec_of(rows)):
+        return product(rows, rows.T)
+
+    def add(i: Array, total: Array) -> Array:
+        strip = lax.dynamic_slice_in_dim(rows, i * STRIP, STRIP, axis=1)
+        return total + product(strip, strip.T)
+
+    last = rows[:, strips * STRIP :]
+    return loop(0, strips, add, product(last, last.T))
 
 
 def log_spread_within(states: list[Array], mean_square: Float[Array, ""]) -> Float[Array, ""]:
