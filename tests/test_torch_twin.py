@@ -10,6 +10,7 @@ import pytest
 import jaxnn
 from jaxnn.errors import NoTwinError
 from jaxnn.flow.theory.of_torch import TorchModel
+from jaxnn.pytorch.twin.draws import by_mixture
 from jaxnn.pytorch.twin.lockstep import Lockstep
 from jaxnn.pytorch.twin.places import _several
 
@@ -63,6 +64,19 @@ def test_views_of_an_array_share_entries_where_they_overlap():
 
 
 # Draws
+
+
+def test_a_product_of_few_entries_has_each_replica_once(torch):
+    """One entry a channel, as of a depthwise convolution: twice the same state may cancel."""
+    states, w = [torch.ones(1, 64), 2 * torch.ones(1, 64)], torch.ones(64)
+    made = by_mixture(lambda x, make: make(states), (0,), 0, states[0], w, lambda x, w: x * w)
+    assert (made != 0).all()
+
+
+def test_replicas_are_as_many_as_channels_are_few(torch):
+    conv = torch.nn.Conv2d
+    module = torch.nn.Sequential(conv(3, 64, 3), torch.nn.Sequential(conv(64, 64, 1)))
+    assert TorchModel(module, torch.randn(1, 3, 4, 4), "batch", None, None).twin(256).replicas == 4
 
 
 def random_loss(torch):

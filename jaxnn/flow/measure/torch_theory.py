@@ -50,7 +50,7 @@ class ModuleTwin:
     """
 
     def __init__(self, call: Call, measured: Flow, units: int = UNITS) -> None:
-        widths = [v.shape[-1] for v in call.module.parameters() if v.ndim > 1]
+        widths = [v.shape[0] for v in call.module.parameters() if v.ndim > 1]  # outputs first
         self.replicas = replicas_for(widths, units)
         self.measured, self._parameters = measured, parameters_of(call.module)
         with self._drawn():

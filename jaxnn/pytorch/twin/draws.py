@@ -22,7 +22,7 @@ import numpy as np
 
 from ..types import Tensor
 
-MIXED = 4  # S
+MIXED = 4  # S, at most R: of one state twice an entry would often be ±1 ∓ 1 = 0
 SHARED = 16  # S of a weight that several products share, at most R
 MIXERS = (30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 0x1E3779B97F4A7C15)
 ROOT_COST = 4  # of a product and addition in a QR decomposition, next to one in a matrix product
@@ -96,12 +96,12 @@ def by_mixture(
     torch = sys.modules["torch"]
     states = meet(x, list)
     shift = int(torch.randint(len(states), (1,), generator=generator(*numbers)))
-    signs = generator(*numbers, replica)
+    signs, mixed = generator(*numbers, replica), min(MIXED, len(states))
     total = 0
-    for s in range(MIXED):
+    for s in range(mixed):
         sign = torch.randint(0, 2, w.shape, generator=signs).to(w) * 2 - 1
         total = total + operator(states[(replica + shift + s) % len(states)], w * sign)
-    return total * MIXED**-0.5
+    return total * mixed**-0.5
 
 
 def by_blocks(
