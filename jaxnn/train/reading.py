@@ -21,7 +21,7 @@ from ..flow.formats.ranges import range_of
 from ..texts import clean, counted, told
 from .journal import FILE
 from .step_record import Step
-from .watched import PARTS, SCHEMA, Line, Watched, count_of
+from .watched import PARTS, SCHEMA, Line, Watched, count_of, is_histogram
 
 START = b'{"kind": "start"'
 MOST_STEP = 2**63 - 1  # of tables
@@ -254,7 +254,22 @@ def _columns(columns: dict[str, Any], part: str, count: int) -> dict[str, list[A
         if len(_check(columns, name, list, f"{part}: ")) != count:
             got = counted(len(columns[name]), "number")
             raise _DamagedError(f"{part}: expected {count} as {told(name)}, got {got}")
-    return {name: [_number(v, name) for v in values] for name, values in columns.items()}
+    return {
+        name: [_histogram(v, name) if is_histogram(name) else _number(v, name) for v in values]
+        for name, values in columns.items()
+    }
+
+
+def _histogram(value: Any, name: str) -> Any:
+    """Return pairs (exponent, count); nan of an array without."""
+    if not isinstance(value, list):
+        return _number(value, name)
+    for pair in value:
+        if not (isinstance(pair, list) and [*map(type, pair)] == [int, int]):
+            raise _DamagedError(
+                f"expected pairs (exponent, count) as {clean(name)}, got {told(pair)}"
+            )
+    return value
 
 
 def _number(value: Any, name: str) -> Any:

@@ -50,6 +50,8 @@ The lists of a measurement are in the order of those of the last start. What the
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
                           exponent_50; of PyTorch gradient_exponent_50 of what the optimiser took
+    …histogram            with entries=True likewise, delta_histogram and so on: of all entries but
+                          zeros the number at each k, [[k, count], …] with k upwards
     positions             with positions=True, as in `flow.record.positions`; else without entries
     theory                of the start, with theory=flow: what the wide twin has for log10_delta,
                           log10_gain, log10_mean_square and log10_spread; else {}
@@ -188,6 +190,25 @@ class Watched:
         """Return a row for each step, layer and position (token, pixel), which count from 1."""
         return self._rows("positions", ("layer", "position"))
 
+    def histogram_table(self) -> list[dict[str, Any]]:
+        """Return a row for each step, array and exponent that entries have, with entries=True.
+
+        Columns are step, layer, name (the path of a parameter array), quantity (delta and state of
+        a layer; delta, parameter and gradient of an array), exponent, and count, the number of
+        entries with 2^exponent <= |entry| < 2^(exponent+1).
+        """
+        return [
+            {"step": line["step"], "layer": place["layer"], "name": place[named]}
+            | {"quantity": name.rpartition("_")[0] or "parameter", "exponent": k, "count": count}
+            for line in self.measurements
+            for part, named in (("layers", "name"), ("parameters", "path"))
+            for name, histograms in line[part].items()
+            if is_histogram(name)
+            for place, histogram in zip(self.start[part], histograms, strict=True)
+            if isinstance(histogram, list)  # nan of an array that is frozen
+            for k, count in histogram
+        ]
+
     def attention_table(self) -> list[dict[str, Any]]:
         """Return a row for each step and head of an attention."""
         return self._rows("heads", ("layer", "attention", "head"))
@@ -204,7 +225,8 @@ class Watched:
                 for layer, count in enumerate(places, 1)
                 for position in range(1, count + 1)
             ]
-        columns = dict.fromkeys(name for line in self.measurements for name in line[part])
+        known = (name for line in self.measurements for name in line[part])
+        columns = dict.fromkeys(name for name in known if not is_histogram(name))
         rows = []
         for line in self.measurements:
             numbers = {name: column_of(line, part, name, len(places)) for name in columns}
@@ -215,6 +237,11 @@ class Watched:
                 for i, place in enumerate(places)
             ]
         return rows
+
+
+def is_histogram(name: str) -> bool:
+    """Tell a column whose numbers are pairs (exponent, count)."""
+    return name.endswith("histogram")
 
 
 def describes_same(start: Line, other: Line) -> bool:
@@ -321,10 +348,8 @@ def measurement_of(
     layers = _columns(rows, tuple(name for name in rows[0] if name not in _PLACES))
     if flow.entries is not None:
         counts = histograms(flow.entries)
-        layers |= _exponents(counts, {"delta": "delta_exponent", "state": "state_exponent"})
-        parameters |= _exponents(
-            counts, {"delta_parameter": "delta_exponent", "parameter": "exponent"}
-        )
+        layers |= _of_entries(counts, {"delta": "delta_", "state": "state_"})
+        parameters |= _of_entries(counts, {"delta_parameter": "delta_", "parameter": ""})
     is_finite = bool(np.all(np.asarray(flow.log_mean_square) < np.inf))
     return {
         "kind": "measurement",
@@ -383,23 +408,30 @@ def _of_update(update: Update | None, log_size: np.ndarray) -> dict[str, list[fl
     }
     if update.log_gradient is not None:
         columns["log10_gradient"] = np.asarray(update.log_gradient, np.float64) / LN10
-    if update.gradient is not None:
-        counts = {"gradient": Histogram(update.gradient)}
-        columns |= _exponents(counts, {"gradient": "gradient_exponent"})
     columns["held"] = update.held
-    return {
+    numbers = {
         name: np.asarray(v, np.float64).tolist() for name, v in columns.items() if v is not None
     }
+    if update.gradient is None:
+        return numbers
+    return numbers | _of_entries(
+        {"gradient": Histogram(update.gradient)}, {"gradient": "gradient_"}
+    )
 
 
-def _exponents(counts: dict[str, Histogram], names: dict[str, str]) -> dict[str, list[float]]:
-    """Return columns of the exponents of entries, at 1 %, 50 % and 99 % of them."""
-    return {
-        f"{name}_{round(100 * share)}": values
-        for quantity, name in names.items()
-        if quantity in counts
-        for share, values in zip(SHARES, counts[quantity].exponents(SHARES).T.tolist(), strict=True)
-    }
+def _of_entries(counts: dict[str, Histogram], prefixes: dict[str, str]) -> dict[str, list[Any]]:
+    """Return columns of the exponents of entries: those at 1 %, 50 % and 99 %, and all counts."""
+    columns: dict[str, list[Any]] = {}
+    for quantity, prefix in prefixes.items():
+        if quantity in counts:
+            exponents = counts[quantity].exponents(SHARES).T.tolist()
+            for share, values in zip(SHARES, exponents, strict=True):
+                columns[f"{prefix}exponent_{round(100 * share)}"] = values
+            columns[f"{prefix}histogram"] = [
+                [[k, int(count)] for k, count in sorted(by_exponent.items())]
+                for by_exponent in counts[quantity].by_exponent()
+            ]
+    return columns
 
 
 def _positions(flow: Flow) -> dict[str, list[float]]:
