@@ -44,12 +44,13 @@ def gradient_flow(
     Torch runs a module of PyTorch as it is, once, in the mode that it is in, and goes back two
     times or more; it runs it once more if parameters get no gradient. A training goes on as if
     nothing had been measured: parameters, their `.grad`, buffers, hooks and the random states of
-    torch, NumPy and Python are left as they were, also after an error. Backward hooks of modules
-    and parameters are taken off meanwhile: the gradient is that without them. Hooks that `forward`
-    puts on tensors belong to the network, and see gradients scaled by powers of two, two times or
-    more. Not undone is what `forward` keeps in plain attributes, writes into parameters or into
-    inputs after the first, draws from a generator of its own, or assigns in TorchScript; forward
-    hooks are called as in any call.
+    torch, NumPy and Python are left as they were, also after an error. Hooks that change gradients
+    belong to the network, and see them scaled by powers of two, two times or more: those that
+    `forward` puts on tensors, and backward hooks of modules and parameters. Such a hook whose code
+    returns nothing is not called, and one that might, but does not, once. Not undone is what
+    `forward` keeps in plain attributes, writes into parameters or into inputs after the first,
+    draws from a generator of its own, or assigns in TorchScript; forward hooks are called as in any
+    call.
 
     Args:
         model: a module of Equinox or Flax NNX, a pair (f, params) with f(params, xs), a list of

@@ -17,6 +17,7 @@ from ..texts import clean, label, percent
 from .activations import Activations, LayerUnits
 from .autograd_gates import Survey
 from .backward_consensus import Agreed, agreed
+from .backward_hooks import Acting, acting_hooks
 from .backward_passes import Descent, Look
 from .block_choice import Coverage, chain_of_blocks, check_batch, reached_states
 from .call import Call, recording
@@ -100,27 +101,28 @@ def measured(
     _check_module(torch, module)
     cutting, call = _Cutting.of(module, cuts), Call(module, inputs, ys, loss, cotangent)
 
-    def run(call: Call, apart: bool = False) -> Measured:
-        with recording(torch), unchanged(torch, module, tensors_in([inputs, ys])):
+    def run(call: Call, acting: Acting, apart: bool = False) -> Measured:
+        with recording(torch), unchanged(torch, module, tensors_in([inputs, ys]), acting.hooks):
             up = _up(torch, call, cutting, heads, apart)
             if not up.recorder.has_hooks:
                 return _gone_down(torch, call, cutting, up, look)
-        return run(call, apart=True)
+        return run(call, acting, apart=True)
 
-    idle = _hooked(module)
     try:
-        first = run(call)
+        acting = acting_hooks(torch, call)
+        first = run(call, acting)
     except RuntimeError as error:
         if not is_about_leaves(error):
             raise
         call = call._replace(is_leaf=True)
-        first = run(call)
-    first = first._replace(notes=(*first.notes, *_on_hooks(idle)))
+        acting = acting_hooks(torch, call)
+        first = run(call, acting)
+    first = first._replace(notes=(*first.notes, *_on_hooks(acting)))
     head = zero_head(first.found, first.parameters, first.layers)
     if head is None:
         return first
     with drawn(parameters_of(module), head.weights):
-        below = run(call)
+        below = run(call, acting)
     found = head.joined(first.found, below.found, first.layers)
     notes = (*first.notes, head.note)
     return first._replace(found=found, steps=below.steps, drawn=head.weights, notes=notes)
@@ -438,21 +440,11 @@ def _on_steps(steps: tuple[Steps, ...]) -> Iterable[str]:
             )
 
 
-def _hooked(module: Module) -> list[str]:
-    """Return the names of modules and parameters with hooks for the way back."""
-    names = [
-        name or type(module).__name__
-        for name, m in modules_of(module).items()
-        if m._backward_hooks or m._backward_pre_hooks
-    ]
-    return names + [name for name, p in parameters_of(module).items() if p._backward_hooks]
-
-
-def _on_hooks(names: list[str]) -> Iterable[str]:
-    if names:
+def _on_hooks(acting: Acting) -> Iterable[str]:
+    if acting.names:
         yield (
-            f"Backward hooks of {listed(names)} are not called: what they change of a gradient is "
-            "not in Δ. Hooks on tensors, put there by forward, are."
+            f"Backward hooks of {listed(acting.names)} change the gradient, and Δ with it, as in "
+            "training; theory is without them."
         )
 
 

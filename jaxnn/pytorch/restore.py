@@ -20,15 +20,23 @@ OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 @contextmanager
-def unchanged(torch: ModuleType, module: Module, inputs: Iterable[Any]) -> Iterator[None]:
-    """Leave a module as it was, and all random states that a call with these tensors draws from."""
+def unchanged(
+    torch: ModuleType,
+    module: Module,
+    inputs: Iterable[Any],
+    acting: frozenset[int] = frozenset(),
+) -> Iterator[None]:
+    """Leave a module as it was, and all random states that a call with these tensors draws from.
+
+    acting: the identities of backward hooks that act meanwhile.
+    """
     modules, parameters = [*module.modules()], [*module.parameters()]
     buffers, inputs = [*module.buffers()], [*inputs]
     others = [v for m in modules for v in vars(m).values() if is_tensor(v)]
     with (
         same_random_states(torch, (*parameters, *buffers, *inputs)),
         same_buffers(torch, modules, buffers),
-        no_backward_hooks(torch, modules, [*parameters, *inputs]),
+        few_backward_hooks(torch, modules, [*parameters, *inputs], acting),
         own_gradients((*parameters, *buffers, *inputs, *others)),
     ):
         yield
@@ -90,18 +98,19 @@ def same_buffers(torch: ModuleType, modules: list[Any], buffers: list[Any]) -> I
 
 
 @contextmanager
-def no_backward_hooks(
-    torch: ModuleType, modules: list[Any], parameters: list[Any]
+def few_backward_hooks(
+    torch: ModuleType, modules: list[Any], parameters: list[Any], acting: frozenset[int]
 ) -> Iterator[None]:
-    """Take off the hooks of modules and parameters for the backward pass, those for all too."""
+    """Take off backward hooks of modules and parameters, those for all too, but for a few."""
     common = vars(torch.nn.modules.module)
     hooks = [getattr(m, name) for m in modules for name in BACKWARD]
     hooks += [common[f"_global{name}"] for name in BACKWARD]
     hooks += [getattr(p, name) for p in parameters for name in OF_TENSORS]
     taken = [(kept, kept.copy()) for kept in hooks if kept]
     try:
-        for kept, _ in taken:
+        for kept, old in taken:
             kept.clear()
+            kept.update({key: hook for key, hook in old.items() if id(hook) in acting})
         yield
     finally:
         for kept, old in taken:
