@@ -439,6 +439,14 @@ def test_critical_weights_are_told_that_width_is_what_is_left():
     assert not any("weights with σ_w" in remedy.change for remedy in v.remedies)
 
 
+def test_a_gradient_that_changes_by_less_than_a_hundred_does_so_mildly():
+    for factors, start in (([0.11, 0.1, 0.09] * 4, "Mildly exploding, "), ([0.2] * 12, "Expl")):
+        v = jaxnn.verdict(made(factors))
+        assert v.word == "exploding"
+        assert v.rate_text.startswith(start)
+        assert v.rate_text.endswith("; Adam's step sizes make up for it.")
+
+
 def test_it_is_sentences():
     v = jaxnn.verdict(made([-0.7, -0.9, -0.8]))
     assert v.sentences == (

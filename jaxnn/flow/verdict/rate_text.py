@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .judged import Judged
-from .rates import DECADES, ERRATIC, STRETCHED, Law, Rate
+from .rates import DECADES, ERRATIC, STRETCHED, THEIR_DECADES, Law, Rate
 
 SPOKEN = 0.3  # decades: a factor of two, from which on the rest is spoken of
 SMALL_PART = 0.1  # of what the repeated layers do
@@ -44,8 +44,13 @@ def rate_text(judged: Judged) -> str:
             f"{_culprits(rate)}; the other layers change the gradient by {per_layer} towards the "
             "input."
         )
-    text = f"{rate.word.capitalize()}, {per_layer} towards the input, {rate.repeated:+.3g} {over}"
-    return f"{text}{made_up_for}." if rate.is_mild else f"{text}."
+    text = f"{per_layer} towards the input, {rate.repeated:+.3g} {over}"
+    if not rate.is_mild or judged.flow.parameters.tied:
+        return f"{rate.word.capitalize()}, {text}."
+    # Many modules as their packages draw them, ShuffleNet for one, are below a hundred.
+    is_little = max(abs(rate.repeated), abs(rate.total)) < THEIR_DECADES
+    word = f"mildly {rate.word}" if is_little else rate.word
+    return f"{word.capitalize()}, {text}{made_up_for}."
 
 
 def _too_few(judged: Judged, units: str) -> str:
