@@ -1,10 +1,11 @@
 """PyTorch: time inside recurrent modules, nn.RNN, nn.LSTM and nn.GRU, which no cut divides.
 
     Δ of what enters such a module, at each of its steps, on a pass of its own
+    Δ of the states between the steps, going down through them one by one, as `unrolled.py` has it
 
-It enters as a view, so that what leads around the module is not counted. Where Δ leaves the range
-on the way through the steps, these are gone down through one by one, as `unrolled.py` has it. A
-step without a gradient has -inf, and one whose gradient has left the range even so has nan.
+It enters as a view, so that what leads around the module is not counted. Where its Δ leaves the
+range on the way through the steps, it is that of the steps one by one. A step without a gradient
+has -inf, and one whose gradient has left the range even so has nan.
 """
 
 import sys
@@ -19,7 +20,7 @@ import numpy as np
 from .cuts import modules_of
 from .tensors import is_a, is_tensor, log_norms, tensors_in
 from .types import Arguments, GradientEdge, Module, Named, Output, Tensor
-from .unrolled import Returned, unrolled
+from .unrolled import Returned, StepDeltas, unrolled
 
 GATED = "LSTM", "GRU", "LSTMCell", "GRUCell"
 MARGIN = 26  # powers of two above the smallest normal number, for entries below the norm
@@ -30,6 +31,7 @@ class Steps(NamedTuple):
 
     name: of the module.
     log_delta: ln ‖Δ‖ of what enters at each step, over the examples.
+    log_delta_states: of the states after each step; nan if they are not known.
     is_both_ways: whether it is bidirectional.
     gates: the entries of its biases for the gates that keep its state; None if it has no such gate
         or no biases.
@@ -37,6 +39,7 @@ class Steps(NamedTuple):
 
     name: str
     log_delta: np.ndarray
+    log_delta_states: np.ndarray
     is_both_ways: bool
     gates: tuple[int, int] | None
 
@@ -165,22 +168,17 @@ class Recurrent:
 def _steps(call: _Call, of_x: Tensor, of_made: list[Tensor | None]) -> Steps:
     m = call.module
     gates = next(iter(gates_of(m).values()), None)
-    return Steps(call.name, _log_delta(call, of_x, of_made), m.bidirectional, gates)
-
-
-def _log_delta(call: _Call, of_x: Tensor, of_made: list[Tensor | None]) -> np.ndarray:
-    """Return ln ‖Δ‖ of what enters at each step, given what torch has of it and of the output."""
     plain = np.array(log_norms(call.by_step(of_x)))
     lowest = sys.modules["torch"].finfo(of_x.dtype).smallest_normal * 2.0**MARGIN
-    is_normal = np.isfinite(plain) & (plain >= np.log(lowest))
     # Zeros alone are of steps that nothing reads: what leaves the range passes its end.
-    if (is_normal | np.isneginf(plain)).all():
-        return plain
-    exact = _unrolled(call, of_made, lowest) if call.made else None
-    return np.where(is_normal, plain, np.nan) if exact is None else np.array(exact)
+    is_normal = np.isfinite(plain) & (plain >= np.log(lowest))
+    is_known = is_normal | (is_normal | np.isneginf(plain)).all()
+    exact, unknown = _unrolled(call, of_made, lowest) if call.made else None, plain * np.nan
+    entering, states = np.array(exact or (unknown, unknown))
+    return Steps(call.name, np.where(is_known, plain, entering), states, m.bidirectional, gates)
 
 
-def _unrolled(call: _Call, of_made: list[Tensor | None], lowest: float) -> list[float] | None:
+def _unrolled(call: _Call, of_made: list[Tensor | None], lowest: float) -> StepDeltas | None:
     """Return what going down step by step has; None if it starts from what has left the range."""
     pairs = zip(call.made, of_made, strict=True)
     delta = call.returned([v.new_zeros(v.shape) if grad is None else grad for v, grad in pairs])

@@ -1,12 +1,12 @@
-"""PyTorch: nn.RNN, nn.LSTM and nn.GRU unrolled: Δ at their steps, whatever its size.
+"""PyTorch: nn.RNN, nn.LSTM and nn.GRU unrolled: Δ at their steps, and of the states between them.
 
     up      s[t] = cell(x[t], s[t-1])        with the module's own weights, in float64
     down    Δx[t], Δs[t-1] = the cell's reverse pass of Δs[t], which has that of the output in it
 
-torch's own kernel goes down through all steps at once, and what leaves the range of its floats on
-the way is lost. Here Δ is m 2^e, with e chosen anew at each step. What comes out on the way up is
-compared with what the module has returned, so that no other network is measured, as with dropout
-between layers, which would be drawn anew.
+torch's own kernel goes down through all steps at once: it hands out no Δ of the states between
+them, and what leaves the range of its floats on the way is lost. Here Δ is m 2^e, with e chosen
+anew at each step. What comes out on the way up is compared with what the module has returned, so
+that no other network is measured, as with dropout between layers, which would be drawn anew.
 """
 
 import sys
@@ -35,10 +35,21 @@ class Returned(NamedTuple):
     ends: Sequence[Tensor]
 
 
+class StepDeltas(NamedTuple):
+    """ln ‖Δ‖ at each step.
+
+    entering: of what enters.
+    states: of the states after it, h or h and c, of all layers and directions.
+    """
+
+    entering: list[float]
+    states: list[float]
+
+
 def unrolled(
     module: Module, xs: Sequence[Tensor], starts: Sequence[Tensor], made: Returned, delta: Returned
-) -> list[float] | None:
-    """Return ln ‖Δ‖ of what enters at each step; None if the steps make another output.
+) -> StepDeltas | None:
+    """Return Δ at each step; None if the steps make another output.
 
     Nor are there any of an LSTM with projections, which torch has no cell for.
 
@@ -57,13 +68,16 @@ def unrolled(
         if layers is None:
             return None
         deltas, ends = [_Scaled.of([v.double()]) for v in delta.steps], _by_layer(delta.ends)
+        squares = np.full(len(xs), -np.inf)
         for tracks in reversed(layers):
             parts = zip(*(v.chunk(ways) for v in deltas), strict=True)
             at_ends = [ends.pop() for _ in tracks][::-1]
             pairs = zip(parts, at_ends, strict=True)
             of_x = [track.down(*pair) for track, pair in zip(tracks, pairs, strict=True)]
             deltas = [_Scaled.sum(several) for several in zip(*of_x, strict=True)]
-    return [v.log_norm for v in deltas]
+            for track in tracks:
+                squares = np.logaddexp(squares, 2 * np.array(track.log_deltas))
+    return StepDeltas([v.log_norm for v in deltas], (squares / 2).tolist())
 
 
 def _up(
@@ -152,7 +166,8 @@ class _Scaled(NamedTuple):
 
     @property
     def log_norm(self) -> float:
-        return size_of(self.m[0])[0] + self.e * LN2
+        squares = [2 * size_of(v)[0] for v in self.m]
+        return float(np.logaddexp.reduce(squares)) / 2 + self.e * LN2
 
 
 class _Track:
@@ -163,6 +178,7 @@ class _Track:
         that no rounding grows from step to step.
     before: the states before each step, of the examples that it has.
     outputs: h after each step.
+    log_deltas: ln ‖Δ‖ of the states after each step, known on the way down.
     """
 
     def __init__(
@@ -184,6 +200,7 @@ class _Track:
             h = after[t] if read is None else read[t]
             states = _with_rows(states, [h, *others])
         self.outputs = [after[t] for t in range(len(xs))]
+        self.log_deltas = [-np.inf] * len(xs)
 
     def down(self, deltas: Sequence[_Scaled], ends: Sequence[Tensor]) -> list[_Scaled]:
         """Return Δ of what enters at each step, given that of the outputs and the last states."""
@@ -193,6 +210,7 @@ class _Track:
             e, rows = max(carried.e, deltas[t].e), len(self.xs[t])
             states, (read,) = carried.at(e), deltas[t].at(e)
             states[0] = _with_rows(states[:1], [states[0][:rows] + read])[0]
+            self.log_deltas[t] = _Scaled(states, e).log_norm
             x, *below = self._reverse(t, [v[:rows] for v in states])
             of_x[t] = _Scaled.of([x], e)
             carried = _Scaled.of(_with_rows(states, below), e)

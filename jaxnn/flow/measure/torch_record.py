@@ -242,10 +242,11 @@ def _recurrences(steps: Sequence[Steps], dtype: jnp.dtype) -> Recurrences | None
     """Return Δ at the steps of recurrent modules; None without any."""
     if not steps:
         return None
+    entering = np.concatenate([recurrence.log_delta for recurrence in steps])
+    states = np.concatenate([recurrence.log_delta_states for recurrence in steps])
     return Recurrences(
-        jax.device_put(
-            np.concatenate([recurrence.log_delta for recurrence in steps]).astype(dtype)
-        ),
+        jax.device_put(entering.astype(dtype)),
+        jax.device_put(states.astype(dtype)),
         tuple(len(recurrence.log_delta) for recurrence in steps),
         tuple(recurrence.name for recurrence in steps),
         tuple(recurrence.is_both_ways for recurrence in steps),
