@@ -231,7 +231,7 @@ def ties(torch):
         "heads": lambda z, w, v: by_heads(z, w.expand(2, WIDTH, WIDTH)),
         "a stack": lambda z, w, v: by_heads(z, torch.stack([w, w])),
         "equal parameters": lambda z, w, v: linear(z, w) - linear(z, v),
-        "a function": lambda z, w, v: apart(linear(z, cat([w, w]).exp())),
+        "a function": lambda z, w, v: apart(linear(z, cat([w, w]).tanh())),
         "other products": lambda z, w, v: (
             z @ w - linear(cat([z.relu(), (-z).relu()], -1), cat([w.T, -w.T], 1))
         ),
@@ -279,6 +279,52 @@ def test_a_weight_that_a_product_has_as_its_transpose_too_is_refused_by_name(tor
     module = with_ties(torch, lambda z, w, _: (z @ torch.cat([w, w.T], 1))[:, :16])
     with pytest.raises(NoTwinError, match=r"summed over the same axis, .* and 1\.w is not"):
         drawn_once(torch, module)
+
+
+NOT_AS_DRAWN = {
+    "softmax": (lambda torch, z, w: z @ w.softmax(0), "the mean is not zero"),
+    "a skip": (lambda torch, z, w: z @ (w / 8 + torch.eye(WIDTH)), "the mean is not zero"),
+    "its square": (lambda torch, z, w: z @ (w @ w.T), "the mean is not zero"),
+    "centred": (lambda torch, z, w: z @ (w - w.mean(0)), "the sums over the units below"),
+    "rows": (
+        lambda torch, z, w: torch.nn.functional.linear(
+            z, torch.nn.functional.normalize(torch.cat([w[:8], w[:8]]), dim=1)
+        ),
+        "many are equal",
+    ),
+    "products": (
+        lambda torch, z, w: torch.nn.functional.linear(
+            z, torch.cat([w[:8], w[:8]]) @ w[8:].T @ w[8:]
+        ),
+        "many are equal",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", NOT_AS_DRAWN)
+def test_computed_weights_that_theory_cannot_draw_are_refused_by_name(torch, case):
+    f, fault = NOT_AS_DRAWN[case]
+    module = with_ties(torch, lambda z, w, _: f(torch, z, w))
+    before = module[1].w.detach().clone()
+    with pytest.raises(NoTwinError, match=rf"computed from 1\.w {fault}"):
+        drawn_once(torch, module)
+    assert torch.equal(module[1].w, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda torch, z, w, v: z @ (w * v),
+        lambda torch, z, w, v: torch.nn.functional.linear(z, 2 * torch.nn.functional.normalize(w)),
+    ],
+    ids=["entry by entry", "normed"],
+)
+def test_computed_weights_of_independent_entries_are_drawn(torch, f):
+    module = with_ties(torch, lambda z, w, v: f(torch, z, w, v))
+    torch.nn.init.normal_(module[1].v)
+    assert np.isfinite(drawn_once(torch, module)).all()
 
 
 @pytest.mark.slow

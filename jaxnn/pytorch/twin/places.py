@@ -11,7 +11,7 @@ All of it is found in a survey, before anything is drawn.
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from ...arrays.rows import told_by
 from ...errors import NoTwinError
 from ..tensors import is_tensor, numbers_of, tensors_in
 from ..types import Arguments, Module, Named, OpOverload, Tensor
+from .draws import generator
 from .products import Origins, Product, Weights, memory_of
 
 MOVES = {
@@ -90,6 +91,19 @@ class Places:
             places.of_memory[memory] = source
             places.end += _entries(parameter)
         return places
+
+    def other_numbers(self, parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """Return other numbers for parameters with entries: normal ones times their own."""
+        others = {}
+        for name, p in parameters.items():
+            if self.weights.is_weight(p) and memory_of(p) in self.of_memory:
+                source = self.source(p)
+                normal = sys.modules["torch"].randn(
+                    _entries(p), generator=generator(seed, source.start), dtype=p.dtype
+                )
+                factors = normal.to(p.device).as_strided(p.shape, p.stride(), p.storage_offset())
+                others[name] = p.detach() * factors
+        return others
 
     def source(self, w: Tensor) -> Source:
         """Return the numbers of the memory that a weight is a view of."""
@@ -209,13 +223,14 @@ def draws_of(uses: Iterable[Use]) -> dict[int, Draw]:
     up = [use for use in uses if use.goes_up]
     computed: dict[str, set[int]] = {}
     for use in up:
-        for name in use.names if use.draw.source.computed else ():
+        for name in use.names:
             computed.setdefault(name, set()).add(use.draw.source.computed)
     several = [name for name, times in computed.items() if len(times) > 1]
     if several:
         raise NoTwinError(
             f"module: theory expects a weight that is computed, as of {several[0]}, to be computed "
-            "once, and it is computed several times; measure without theory"
+            "once and used as that alone, and it is computed several times, or used as it is too; "
+            "measure without theory"
         )
     shared = _several([span for use in up for span in use.spans])
     shared += [span for use in up if use.has_copies for span in use.spans]

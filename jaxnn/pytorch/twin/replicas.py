@@ -21,12 +21,13 @@ from ..autograd_gates import Survey
 from ..backward_passes import Descent, Pass, Rule, scaled_pass
 from ..block_choice import reached_states
 from ..call import Call, recording
-from ..cuts import listed, modules_of, unwrapped
+from ..cuts import listed, modules_of, parameters_of, unwrapped
 from ..hooks import Recorder, State, numbered
 from ..inputs import entering, is_about_leaves
-from ..restore import unchanged
+from ..restore import holding, unchanged
 from ..tensors import tensors_in
 from ..types import Arguments, Module, Output, Tensor
+from .computed import TIMES, check_computed
 from .lockstep import Lockstep
 from .places import draws_of
 from .products import STATE
@@ -102,6 +103,8 @@ class Twin:
         replica, plain = self._survey()
         self.draws = draws_of(replica.uses)
         self.layers = plain.layers
+        if replica.computed:
+            self._check_computed(replica)
 
     def _survey(self) -> tuple[Replica, _OfOneReplica]:
         """Run the module as it is, to see which weights are shared and what its layers are."""
@@ -116,6 +119,15 @@ class Twin:
                 raise
         self.call = self.call._replace(is_leaf=True)
         return alone()
+
+    def _check_computed(self, replica: Replica) -> None:
+        """Look at computed weights again, with other numbers in the parameters."""
+        parameters, known = parameters_of(self.call.module), [replica.computed]
+        for seed in range(1, TIMES):
+            others = replica.places.other_numbers(parameters, seed) if replica.places else {}
+            with holding(parameters, others):
+                known.append(self._survey()[0].computed)
+        check_computed(known)
 
     def draw(self, seed: int, redrawn: int = 0) -> TwinStates:
         """Return a draw of the states and of Δ.

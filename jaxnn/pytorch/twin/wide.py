@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import NoTwinError
 from ..tensors import tensors_in
 from ..types import Arguments, Module, Named, OpOverload, Tensor
+from .computed import Computed
 from .draws import by_blocks, by_mixture, by_root, root_is_quick
 from .lockstep import Lockstep
 from .places import Draw, Places, Use, use_of
@@ -32,6 +33,7 @@ class Replica:
         self.seed, self.number, self.others = seed, number, others
         self.draws = draws or {}
         self.uses: list[Use] = []  # that a survey has seen
+        self.computed: dict[int, Computed] = {}  # weights, by the numbers of their products
         self.products = 0
         self.goes_up = True
         self.is_redrawn: Callable[[], bool] = lambda: False  # whether a product has another draw
@@ -77,8 +79,10 @@ class Replica:
     def _surveyed(self, product: Product) -> None:
         w, places = product.w, self.places
         if places:
-            names = self.weights.origins(w)
-            self.uses.append(use_of(self.products, product, places.source(w), names, self.goes_up))
+            source, names = places.source(w), self.weights.origins(w)
+            self.uses.append(use_of(self.products, product, source, names, self.goes_up))
+            if source.computed and self.goes_up:
+                self.computed[self.products] = Computed.of(product, names, source.of(w))
 
     def _drawn(self, product: Product, others: Lockstep) -> Any:
         def meet(value: Any, make: Callable[[list[Any]], Any]) -> Any:
