@@ -130,6 +130,7 @@ def test_the_reverse_pass_is_written_by_hand():
         "flow/record/example_spread.py",
         "jaxpr/program.py",
         "network/activations.py",  # the slope of a user's own σ
+        "pytorch/backward_hooks.py",  # shows which of the user's hooks act
         "pytorch/backward_passes.py",
         "pytorch/custom_functions.py",
         "pytorch/recurrent.py",

@@ -1,6 +1,7 @@
 """Verdicts: on flows whose answer is known, and the words for them."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from problems import draw_batch, draw_layers, filled_flow, gaussian, gradient_fl
 
 import jaxnn
 from jaxnn.flow.formats.ranges import FORMATS
+from jaxnn.flow.verdict.rate_text import _scope
 from jaxnn.flow.verdict.rates import (
     ERRATIC,
     POWER_LAW,
@@ -445,6 +447,14 @@ def test_a_gradient_that_changes_by_less_than_a_hundred_does_so_mildly():
         assert v.word == "exploding"
         assert v.rate_text.startswith(start)
         assert v.rate_text.endswith("; Adam's step sizes make up for it.")
+
+
+@pytest.mark.parametrize(("count", "but"), [(1, "one"), (2, "two"), (3, "3")])
+def test_layers_that_all_repeat_may_stand_apart_at_several_places(count, but):
+    """As stages of several widths do, and layers that stand out among unlike ones."""
+    rate = SimpleNamespace(layers=8, others=count * [None])
+    judged = SimpleNamespace(network=None, names=8 * ("",), rate=rate)
+    assert _scope(judged, "layers") == f"over all layers but {but}"
 
 
 def test_it_is_sentences():

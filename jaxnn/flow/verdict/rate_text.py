@@ -69,7 +69,8 @@ def _scope(judged: Judged, units: str) -> str:
     if judged.network is not None or not rate.others:
         return f"over all {rate.layers} {units}"
     if rate.layers == len(judged.names):
-        return f"over all {units} but {('one', 'two')[len(rate.others) - 1]}"
+        count = len(rate.others)
+        return f"over all {units} but {('one', 'two')[count - 1] if count < 3 else count}"
     return f"over the {rate.layers} {units} that repeat"
 
 
