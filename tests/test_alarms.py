@@ -279,6 +279,21 @@ CASES = {
         "is 0",
         ([{}, {}, STOPPED],),  # in the last step
     ),
+    "a schedule that falls": Case(
+        "schedule",
+        [arrays("log10_update", -3.0 - 0.3 * i) for i in range(8)],
+        *(70, None, ""),
+        "a step is 1.3e+02 times smaller than at step 0, by a step size that has fallen: if it "
+        "goes on like that, all further ones change half of the weights by 4e-05 of their size",
+        (
+            [
+                arrays("log10_update", -3.0 - 0.3 * i) | arrays("log10_delta", -1.0 - 0.3 * i)
+                for i in range(8)
+            ],  # as the gradient does
+            [arrays("log10_update", -3.0 - 0.04 * i * i) for i in range(8)],  # ever faster
+            [arrays("log10_update", -0.5 - 0.15 * i) for i in range(8)],  # with a way to go
+        ),
+    ),
     "rounded": Case(
         "rounding",
         [update(-5.0), update(-math.inf), update(-math.inf)],
@@ -323,6 +338,26 @@ CASES = {
         *(10, 1, "['1'].w"),
         "‖update‖ / ‖θ‖ of ['1'].w in layer block1 is 0.2, and 0.13 in half of all weights",
         ([{"loss": math.nan}] * 2,),
+    ),
+    "weights that have grown": Case(
+        "update",
+        [
+            {"losses": [1.0]},
+            weights("log10_size", 1.3, 1.4, 1.1)
+            | {("layers", "log10_mean_square", 1): 2.4, "losses": [0.5] * 41},
+        ],
+        *(10, 2, ""),
+        "half of all weights are 6.3 times as large as they were drawn, the state of layer block2 "
+        "has grown to 16, and the loss does not fall: the step is too large",
+        (
+            [{"losses": [1.0]}, weights("log10_size", 1.3, 1.4, 1.1) | {"losses": [0.5] * 41}],
+            [
+                {"losses": [1.0]},
+                weights("log10_size", 1.3, 1.4, 1.1)
+                | {("layers", "log10_mean_square", 1): 2.4}
+                | {"losses": [1 - i / 99 for i in range(41)]},
+            ],
+        ),
     ),
     "one update": Case(
         "update",
@@ -369,7 +404,26 @@ CASES = {
         *(20, None, ""),
         "the gradient that the optimiser takes is 32 times that of the batch, and was 1.6 times "
         "it: those of past steps are added",
-        ([{("parameters", "log10_gradient", i): 0.5 for i in (0, 2, 4)}] * 4,),  # a scaled loss
+        (
+            [{("parameters", "log10_gradient", i): 0.5 for i in (0, 2, 4)}] * 4,  # a scaled loss
+            [
+                {("parameters", f"log10_{name}", i): size for i in (0, 2, 4)}
+                | {("parameters", "log10_delta", i): -1.0 - 2 * by for i in (0, 2, 4)}
+                for by in (0.1, 1.1, 1.4)
+                for name, size in (("gradient", -0.8 - by / 9),)
+            ],  # of many pieces, the last of which, that is measured, has been learned
+        ),
+    ),
+    "pieces of a batch that are lost": Case(
+        "accumulates",
+        [{("parameters", "log10_gradient", 2): -2.3, "losses": [1.0]}] * 3,
+        *(20, None, ""),
+        "the optimiser steps once in 10 pieces of a batch, and takes 1/10 of the gradient of the "
+        "last one each time: those of the others are lost",
+        (
+            [{("parameters", "log10_gradient", 2): -2.0, "losses": [1.0]}] * 4,  # a fifth
+            [{("parameters", "log10_gradient", 2): -2.3, "losses": [1.0] * 10}] * 4,  # every step
+        ),
     ),
     "gradients of one batch that add up": Case(
         "accumulates",
@@ -397,6 +451,18 @@ CASES = {
             [weights("log10_size", 0.5 - i / 1e5, 0.6, 0.4) for i in range(4)],
             [change | weights("radial", -0.1, -0.3, 0) for change in SHRINKING],  # by the gradient
         ),
+    ),
+    "a decay of what does not learn": Case(
+        "decay",
+        [
+            weights("log10_size", 0.5 - i / 100, 0.6, 0.4)
+            | weights("radial", -1.0, 0, 0)
+            | weights("log10_delta", -math.inf, -1.3, -1.1)
+            for i in range(3)
+        ],
+        *(20, 1, "['1'].w"),
+        "['1'].w in layer block1 gets no gradient and halves every 301 steps: decay alone moves it",
+        ([weights("log10_size", 0.5 - i / 100, 0.6, 0.4) for i in range(3)],),  # it has one
     ),
     "clipped gradients": Case(
         "clip",
@@ -601,6 +667,27 @@ CASES = {
         "the loss falls, and below layer block3 weights move by 3e-08 of their size at most: "
         "the upper layers learn alone",
         ([weights("log10_update", -4, -4, -2.5) | {"loss": v} for v in (1.0, 0.5)],),
+    ),
+    "a loss without an end": Case(
+        "negative",
+        [
+            {"losses": [2.0]},
+            weights("log10_size", 0.5, 1.2, 0.4)
+            | weights("radial", 0, 0.9, 0)
+            | {"losses": [-float(i) for i in range(40)], "step": 40},
+        ],
+        *(40, 2, W),
+        f"the loss is -39, below 0, and falls as fast as before, while {W} in layer block2 has "
+        "become 4 times as large by updates that point outwards: it falls without end",
+        (
+            [{"losses": [2.0]}, {"losses": [-float(i) for i in range(40)], "step": 40}],
+            [
+                {"losses": [2.0]},
+                weights("log10_size", 0.5, 1.2, 0.4)
+                | weights("radial", 0, 0.9, 0)
+                | {"losses": [-(float(i) ** 0.5) for i in range(40)], "step": 40},
+            ],  # ever more slowly
+        ),
     ),
     "a cut": Case(
         "cut",

@@ -4,6 +4,7 @@
     diverges    a loss that leaves where it began upwards, before it is infinite
     plateau     a loss that never falls, though the weights move and it could change with them
     unlearnt    a loss that falls by what the top layer learns alone
+    negative    a loss that falls without end below 0, as weights grow
 
 The loss is compared with itself, so that neither its unit nor its sign matters: `fallen` is by how
 much it has fallen since the first steps, and `usual` by how much the largest of late exceeds the
@@ -36,6 +37,7 @@ UNDONE, FAR = 0.2, 3.0  # of what has fallen; times the usual excess
 HUGE = 10.0  # times, of one step alone
 LARGER = 0.7  # decades of an update above their median
 BLOCKS, BLOCK = 4, 10  # medians that rise, of so many steps
+NO_SLOWER, OUTWARDS, TRIPLED = 0.7, 0.8, 3.0  # of a fall; a cosine; times, of a weight
 FAR_OFF = 5.0  # times the first loss
 GROWN = 1.0  # decades of an update over the first
 
@@ -203,3 +205,34 @@ def unlearnt(seen: Measurements) -> Iterator[Sight]:
         is_delta = np.median(asked[below]) - np.median(asked[above]) < np.log10(SLOW_LIKE)
         why = "delta" if is_delta else "step"
         yield Sight(layer, values={"why": why, "ratio": float(10 ** ratio[below].max())})
+
+
+@ALARMS.rule(
+    "negative",
+    says="the loss is {loss:.3g}, below 0, and falls as fast as before, while {array} has become "
+    "{times:.2g} times as large by updates that point outwards: it falls without end",
+    advises="the signs of the terms of the loss; what a logarithm or a product in it is kept from "
+    "growing by",
+)
+def endless(seen: Measurements) -> Iterator[Sight]:
+    """A loss that falls without end.
+
+    Four medians of ten losses are below 0 and fall, the last no less than seven tenths of the
+    first; and a weight is three times as large as it was, by updates that point away from zero: the
+    cosine between them and it is above 0.8.
+
+    The loss has no lowest value: a term of it has the wrong sign, or lacks what bounds it.
+    """
+    losses = seen.steps.column("loss", BLOCKS * BLOCK)
+    if len(losses) < BLOCKS * BLOCK or len(seen) < 2:
+        return
+    medians = np.median(losses.reshape(BLOCKS, BLOCK), axis=1)
+    falls = -np.diff(medians)
+    if not (medians < 0).all() or not falls.min() > 0 or falls[1:].min() < NO_SLOWER * falls[0]:
+        return
+    now, then = (seen.column("parameters", "log10_size", back) for back in (0, len(seen) - 1))
+    grown = np.where(np.isfinite(now - then) & seen.weights, now - then, -np.inf)
+    grown = np.where(seen.column("parameters", "radial") > OUTWARDS, grown, -np.inf)
+    array = int(np.argmax(grown))
+    if grown[array] >= np.log10(TRIPLED):
+        yield seen.sight(array, {"loss": float(losses[-1]), "times": float(10 ** grown[array])})

@@ -25,6 +25,8 @@ ENTRIES_DIFFER = 0.04  # decades of gradients whose entries are clipped to one s
 CUT_SHORT = 0.5  # decades by which a clip shortens a gradient
 GROWN, SAME_SIZE = 3.0, 0.3  # times, of a gradient that adds up; decades in which it is one size
 IN_ROW = 10  # steps
+FALLING, LEFT = 8, 0.01  # measurements in which steps shrink; of weights, all that are left
+FIVEFOLD, TENFOLD, SOME = 5.0, 10.0, 20  # times, of weights and of a state; steps
 ROUNDED = 30.0  # steps between numbers of a format, in which an update may be lost
 MOVED = 0.5  # of the entries
 
@@ -123,22 +125,55 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
 
 @ALARMS.rule(
     "schedule",
-    says="every update is exactly zero since step {since}, although the gradient is not: the step "
-    "size is 0",
-    advises="a schedule as long as the training",
+    says=one_of(
+        "how",
+        zero="every update is exactly zero since step {since}, although the gradient is not: the "
+        "step size is 0",
+        falls="a step is {times:.2g} times smaller than at step {since}, by a step size that has "
+        "fallen: if it goes on like that, all further ones change half of the weights by "
+        "{left:.1g} of their size",
+    ),
+    advises="a schedule as long as the training, counted in what its function is called with: "
+    "steps or epochs",
 )
 def ended_schedule(seen: Measurements) -> Iterator[Sight]:
-    """A step size that has reached zero.
+    """A step size that has reached zero, or all but.
 
-    All updates are exactly zero in two measurements, although Δ is not, and were not before.
+    All updates are exactly zero in two measurements, although Δ is not, and were not before. Or in
+    eight measurements updates have become ten times smaller, next to weights and next to Δ, as fast
+    in the second half as in the first; going on like that, all that are left would change weights
+    by less than a hundredth of their size.
 
-    The schedule of the step size has ended before the training.
+    The schedule of the step size has ended before the training, or is about to.
     """
-    if len(seen) < 3 or not seen.stays().any():
+    if len(seen) > 2 and seen.stays().any():
+        now = seen.last("parameters", "log10_update", 2)
+        before = seen.earlier("parameters", "log10_update")
+        if np.isneginf(now).all() and np.isfinite(before).any():
+            yield Sight(values={"how": "zero", "since": seen.lines[-2]["step"]})
+    elif len(seen) >= FALLING:
+        yield from _falling_steps(seen)
+
+
+def _falling_steps(seen: Measurements) -> Iterator[Sight]:
+    """Yield steps that become smaller so fast that hardly any way is left."""
+    update, size, delta = (
+        seen.last("parameters", f"log10_{v}", FALLING)[:, seen.weights]
+        for v in ("update", "size", "delta")
+    )
+    known = (np.isfinite(update) & np.isfinite(size) & np.isfinite(delta)).all(axis=0)
+    if not known.any():
         return
-    now = seen.last("parameters", "log10_update", 2)
-    if np.isneginf(now).all() and np.isfinite(seen.earlier("parameters", "log10_update")).any():
-        yield Sight(values={"since": seen.lines[-2]["step"]})
+    ratio, rate = (np.median((update - v)[:, known], axis=1) for v in (size, delta))
+    fallen, in_half = ratio[0] - ratio[-1], ratio[0] - ratio[FALLING // 2 - 1 : FALLING // 2 + 1]
+    early, late = in_half.mean(), fallen - in_half.mean()
+    if min(fallen, rate[0] - rate[-1]) < 1 or not early / 2 < late < 2 * early:
+        return
+    steps = float(np.ptp(seen.steps_of(FALLING)))
+    left = float(10 ** ratio[-1] * steps / (fallen * np.log(10)))
+    if left < LEFT:
+        since = seen.lines[-FALLING]["step"]
+        yield Sight(values={"how": "falls", "times": 10**fallen, "since": since, "left": left})
 
 
 @ALARMS.rule(
@@ -191,6 +226,8 @@ def rounded_away(seen: Measurements) -> Iterator[Sight]:
         half="‖update‖ / ‖θ‖ of {array} is {ratio:.2g}, and {median:.2g} in half of all "
         "weights{outcome}",
         one="‖update‖ / ‖θ‖ of {array} is {ratio:.2g}, for the second time{outcome}",
+        grown="half of all weights are {times:.2g} times as large as they were drawn, the state of "
+        "layer {name} has grown to {size:.2g}, and the loss does not fall: the step is too large",
     ),
     advises="a smaller learning rate, a warm-up; if it is a single array, a different initial size",
 )
@@ -199,7 +236,9 @@ def large_update(seen: Measurements) -> Iterator[Sight]:
 
     After the first step, ‖update‖ / ‖θ‖ is at least 0.1 in half of the weights, or at least 0.3 in
     one of them twice, and the loss, if it is known, does not fall. Updates that point to zero and
-    make a weight smaller are those of decay, and do not count.
+    make a weight smaller are those of decay, and do not count. Or steps have made half of the
+    weights five times as large as they were, and a state ten times, while the median loss does not
+    fall from twenty steps to the next twenty.
 
     Each step replaces a good part of the network.
     """
@@ -208,6 +247,7 @@ def large_update(seen: Measurements) -> Iterator[Sight]:
     ratio = np.where(_shrinks(seen), np.nan, seen.update_ratio())
     if np.isnan(ratio).all():
         return
+    yield from _grown(seen)
     trend = seen.trend
     # Of a loss that does not change with the weights, the size of steps is no cause.
     if trend is not None and (trend.falls or seen.leverage < LEAST_LEVERAGE):
@@ -225,6 +265,22 @@ def large_update(seen: Measurements) -> Iterator[Sight]:
     both = np.fmin(ratio, seen.update_ratio(back=1))
     if both[worst] >= np.log10(LARGEST_UPDATE):
         yield seen.sight(worst, values | {"extent": "one"})
+
+
+def _grown(seen: Measurements) -> Iterator[Sight]:
+    """Yield the layer whose state has grown most with the weights, if the loss does not fall."""
+    losses = seen.steps.column("loss", 2 * SOME)
+    if len(losses) < 2 * SOME or not np.median(losses[SOME:]) >= np.median(losses[:SOME]):
+        return
+    back = len(seen) - 1
+    now, then = (seen.column("parameters", "log10_size", v)[seen.weights] for v in (0, back))
+    state, at_start = (seen.column("layers", "log10_mean_square", v) / 2 for v in (0, back))
+    growth = (now - then)[np.isfinite(now) & np.isfinite(then)]
+    layer = int(np.argmax(np.where(np.isfinite(state - at_start), state - at_start, -np.inf)))
+    has_grown = min(state[layer], state[layer] - at_start[layer]) >= np.log10(TENFOLD)
+    if len(growth) and has_grown and np.median(growth) >= np.log10(FIVEFOLD):
+        values = {"times": float(10 ** np.median(growth)), "size": float(10 ** state[layer])}
+        yield Sight(layer + 1, values={"extent": "grown", **values})
 
 
 def _shrinks(seen: Measurements) -> np.ndarray:
@@ -280,58 +336,96 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
 
 @ALARMS.rule(
     "accumulates",
-    says="the gradient that the optimiser takes is {now:.2g} times that of the batch, and was "
-    "{then:.2g} times it: those of past steps are added",
-    advises="`optimizer.zero_grad()` before each `backward`",
+    says=one_of(
+        "how",
+        added="the gradient that the optimiser takes is {now:.2g} times that of the batch, and was "
+        "{then:.2g} times it: those of past steps are added",
+        lost="the optimiser steps once in {pieces} pieces of a batch, and takes 1/{pieces} of the "
+        "gradient of the last one each time: those of the others are lost",
+    ),
+    advises="`optimizer.zero_grad()` once before all that is to be added: before each `backward`, "
+    "or before the first of several pieces of a batch",
 )
 def added_gradients(seen: Measurements) -> Iterator[Sight]:
-    """Gradients that add up (PyTorch).
+    """Gradients that add up, or do not (PyTorch).
 
     What the optimiser takes is at least three times as large relative to the gradient of the batch
     as it was at the first measurement, in half of the arrays, in two measurements, and was never
-    smaller; or in one, and at the first it was that of the batch but for rounding.
+    smaller; or in one, and at the first it was that of the batch but for rounding. And it has not
+    become smaller in the last three. Or steps are handed over every k-th time, and in three
+    measurements it is that of the batch divided by k, in all arrays.
 
-    No `zero_grad` is called, so past gradients stay in `.grad`.
+    No `zero_grad` is called, so past gradients stay in `.grad`; or it is called before each piece
+    of a batch, and all but the last are lost.
     """
-    if len(seen) < 2:
-        return
+    if _adds_up(seen):
+        now, then = (10 ** _log10_factor(seen, back) for back in (0, len(seen) - 1))
+        yield Sight(values={"how": "added", "now": now, "then": then})
+    elif pieces := _pieces_lost(seen):
+        yield Sight(values={"how": "lost", "pieces": pieces})
 
-    def log10_factors(back: int) -> np.ndarray:
-        taken, delta = (
-            seen.column("parameters", f"log10_{v}", back) for v in ("gradient", "delta")
-        )
-        known = np.isfinite(taken) & np.isfinite(delta)
-        return np.asarray((taken - delta)[known])
 
-    def log10_factor(back: int) -> float:
-        factors = log10_factors(back)
-        return float(np.median(factors)) if len(factors) else np.nan
-
-    first = log10_factors(len(seen) - 1)
-    now, before, then = map(log10_factor, (0, 1, len(seen) - 1))
+def _adds_up(seen: Measurements) -> bool:
+    """Tell whether the gradient that is taken grows, and has grown next to that of the batch."""
+    last = len(seen) - 1
+    if last < 1 or not min(np.diff([_taken(seen, back) for back in (2, 1, 0)[-last - 1 :]])) >= 0:
+        return False
+    first, factors = _log10_factors(seen, last), [_log10_factor(seen, v) for v in (0, 1, last)]
+    now, before, then = factors
     if len(first) and np.abs(first).max() < SAME and now >= np.log10(GROWN):
-        yield Sight(values={"now": 10**now, "then": 10**then})
-        return
-    if len(seen) < 3:
-        return
-    if min(now, before) - then >= np.log10(GROWN):
-        # A gradient that comes and goes, as of units that saturate, has factors of any size.
-        least = min(map(log10_factor, range(len(seen))))
-        if least > then - SAME_SIZE:
-            yield Sight(values={"now": 10**now, "then": 10**then})
+        return True
+    if last < 2 or min(now, before) - then < np.log10(GROWN):
+        return False
+    # A gradient that comes and goes, as of units that saturate, has factors of any size.
+    return min(_log10_factor(seen, back) for back in range(len(seen))) > then - SAME_SIZE
+
+
+def _log10_factors(seen: Measurements, back: int) -> np.ndarray:
+    """Return log₁₀ of what the optimiser takes over the gradient of the batch, of each array."""
+    taken, delta = (seen.column("parameters", f"log10_{v}", back) for v in ("gradient", "delta"))
+    known = np.isfinite(taken) & np.isfinite(delta)
+    return np.asarray((taken - delta)[known])
+
+
+def _log10_factor(seen: Measurements, back: int) -> float:
+    factors = _log10_factors(seen, back)
+    return float(np.median(factors)) if len(factors) else np.nan
+
+
+def _taken(seen: Measurements, back: int) -> float:
+    """Return the size of the gradient that the optimiser takes; nan if it is not known."""
+    taken = seen.column("parameters", "log10_gradient", back)
+    return float(_log10_norm(taken[np.isfinite(taken)])) if np.isfinite(taken).any() else np.nan
+
+
+def _pieces_lost(seen: Measurements) -> int:
+    """Return how many pieces a batch has of which only the last is taken; 0 of others."""
+    gaps = np.diff(seen.steps.column("step", IN_ROW))
+    if len(seen) < 3 or len(gaps) < 2 or np.ptp(gaps) or gaps[0] < 2:
+        return 0
+    factors = [_log10_factors(seen, back) for back in range(3)]
+    is_share = all(len(v) and np.abs(v + np.log10(gaps[0])).max() < SAME for v in factors)
+    return int(gaps[0]) if is_share else 0
 
 
 @ALARMS.rule(
     "decay",
-    says="weights shrink; {array} halves every {half_life:.0f} steps, by updates that point "
-    "towards zero",
-    advises="less decay; decoupled decay (`adamw`), whose strength is learning rate × decay",
+    says=one_of(
+        "extent",
+        half="weights shrink; {array} halves every {half_life:.0f} steps, by updates that point "
+        "towards zero",
+        unlearnt="{array} gets no gradient and halves every {half_life:.0f} steps: decay alone "
+        "moves it",
+    ),
+    advises="less decay; decoupled decay (`adamw`), whose strength is learning rate × decay; none "
+    "for what does not learn",
 )
 def decay(seen: Measurements) -> Iterator[Sight]:
     """Weights that shrink.
 
     Half of the weights have lost 30 % of their size and would halve within 1000 steps, by updates
-    that point to zero: the cosine between them and the weights is below -0.5.
+    that point to zero: the cosine between them and the weights is below -0.5. Or a weight whose Δ
+    is exactly zero, in three measurements, would halve likewise.
 
     Weight decay is stronger than the gradient.
     """
@@ -342,12 +436,16 @@ def decay(seen: Measurements) -> Iterator[Sight]:
     first = seen.column("parameters", "log10_size", len(seen) - 1)[seen.weights]
     rate = (size[-1] - size[0]) / np.ptp(seen.steps_of(3))
     falls = (np.diff(size, axis=0) < 0).all(axis=0) & (-rate * HALF_LIFE > LOG2)
+    falls &= (radial < SHRINKS).all(axis=0)
     shrinks = falls & (size[-1] - first < np.log10(1 - LOST_SIZE))
-    shrinks &= (radial < SHRINKS).all(axis=0)
-    if np.mean(shrinks) >= 0.5:
-        worst = int(np.argmin(np.where(shrinks, rate, 0)))
-        half_life = float(-LOG2 / rate[worst])
-        yield seen.sight(int(np.flatnonzero(seen.weights)[worst]), {"half_life": half_life})
+    delta = seen.last("parameters", "log10_delta", 3)[:, seen.weights]
+    unlearnt = falls & np.isneginf(delta).all(axis=0)
+    for extent, seen_in in (("half", shrinks), ("unlearnt", unlearnt)):
+        if np.mean(seen_in) >= 0.5 or (extent == "unlearnt" and seen_in.any()):
+            worst = int(np.argmin(np.where(seen_in, rate, 0)))
+            values = {"extent": extent, "half_life": float(-LOG2 / rate[worst])}
+            yield seen.sight(int(np.flatnonzero(seen.weights)[worst]), values)
+            return
 
 
 @ALARMS.rule(
