@@ -16,9 +16,12 @@ from jaxnn.evidence.class_labels import ClassLabels
 from jaxnn.evidence.data import Data
 from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence
+from jaxnn.evidence.fit import acts_elsewhere, is_ended_by_zeros, rises_with_fit
 from jaxnn.evidence.jax_trial import JaxTrial
+from jaxnn.evidence.loss_kinds import Labels
 from jaxnn.evidence.mixing import mixing_of
 from jaxnn.evidence.parameters import Draw, Noise, Parameters
+from jaxnn.evidence.tokens import Unread, unread_of
 from jaxnn.evidence.trial import Slope, Trial
 
 B, N, K = 32, 6, 3
@@ -44,9 +47,13 @@ class OfArrays(Trial):
         v = np.tanh(self.norm(given) @ self.first_weights)
         return self.end(v @ (factor * self.last_weights))
 
-    def slope(self, output, order=None):
-        ys = self.ys if order is None else self.ys[order]
+    def slope(self, output, order=None, ys=None):
+        ys = ys if ys is not None else self.ys if order is None else self.ys[order]
         return None if self.loss is None else Slope(*self.loss(output, ys))
+
+
+def sigmoid(v):
+    return (1 + np.tanh(v / 2)) / 2
 
 
 def standardised(v):
@@ -281,6 +288,84 @@ def test_examples_that_act_on_each_other(rng, norm, mixing):
     assert not mixing_of(OfArrays(rng, norm=norm))  # without labels
 
 
+def test_a_loss_that_rises_with_the_fit_is_told_from_one_of_distances(rng):
+    ys = (rng.random((B, K)) < 0.4).astype(float)
+
+    def overlap(p, y):
+        return 2 * np.sum(p * y) / np.sum(p + y)
+
+    def near(d, y):
+        """Distances, which are to be 0 where y is 1."""
+        return np.mean(y * d**2 + (1 - y) * np.maximum(1 - d, 0) ** 2)
+
+    for loss, expected in (
+        (overlap, True),
+        (lambda p, y: 1 - overlap(p, y), False),
+        (near, False),
+        (lambda d, y: near(d, 1 - y), False),
+    ):
+        trial = OfArrays(rng, ys=ys, end=sigmoid, loss=lambda v, y, loss=loss: (loss(v, y), 0 * v))
+        assert rises_with_fit(trial, Labels(ys, None)) is expected
+
+
+def test_a_loss_that_outputs_of_zeros_end(rng):
+    ys = rng.normal(size=(B, K))
+    for loss, expected in (
+        (lambda v, y: (np.sum((v - v[:, ::-1]) ** 2), 4 * (v - v[:, ::-1])), True),
+        (lambda v, y: (np.sum(v), np.ones_like(v)), False),  # the slope goes on
+        (lambda v, y: (-np.sum(v**2), -2 * v), False),
+    ):
+        assert is_ended_by_zeros(OfArrays(rng, ys=ys, loss=loss)) is expected
+
+
+@pytest.mark.parametrize(
+    ("order", "shift", "expected"),
+    [((0, 1, 2), 0, True), ((0, 2, 1), 0, False), ((0, 2, 1), 1, False)],
+)
+def test_labels_of_positions_that_act_on_other_ones(rng, order, shift, expected):
+    """Logits of (examples, classes, positions), whose axes a loss views as they are or permutes."""
+    count, ys = 4 * K, rng.integers(0, K, (B, 4 * K))
+
+    def loss(v, labels):
+        rows = v.transpose(order).reshape(B, count, K)
+        slope = softmax(rows) - np.eye(K)[np.roll(labels, shift, axis=1)]
+        back = slope.reshape(np.array(v.shape)[list(order)]).transpose(np.argsort(order))
+        return 0.0, back
+
+    trial = OfArrays(rng, ys=ys, end=lambda z: z.reshape(B, K, count), loss=loss, width=K * count)
+    labels = Labels(np.moveaxis(np.eye(K)[ys], -1, 1), 1)
+    assert acts_elsewhere(trial, labels) is expected
+
+
+@pytest.mark.parametrize(
+    ("reads", "padding", "expected"),
+    [("padding", 0, Unread("xs", 0)), ("all", 0, None), ("none", None, Unread("xs", None))],
+)
+def test_numbers_of_letters_that_are_not_read(rng, reads, padding, expected):
+    tokens = rng.integers(1, 9, (B, N))
+    if padding is not None:
+        tokens = np.where(np.arange(N) < rng.integers(1, N, (B, 1)), tokens, padding)
+    read = {
+        "padding": lambda v: v == 0,
+        "all": lambda v: v,
+        "none": lambda v: np.zeros_like(v),
+    }[reads]
+
+    def output(xs):
+        return np.cos(read(xs["xs"]) @ np.arange(1.0, N + 1))[:, None]
+
+    trial = SimpleNamespace(
+        tokens={"xs": tokens}, xs={}, is_random=False, first=output({"xs": tokens}), output=output
+    )
+    assert unread_of(trial) == expected
+
+
+def test_outputs_of_inputs_that_are_next_to_each_other(rng):
+    for factor, expected in ((1.0, False), (1e5, True)):
+        trial = OfArrays(rng, end=lambda z, factor=factor: np.sin(factor * z))
+        assert End.of(trial).is_chaotic is expected
+
+
 def test_a_loss_that_does_not_see_the_labels(rng):
     for loss, expected in (
         (lambda z, y: jnp.sum(z**2, 1), False), (lambda z, y: jnp.sum((z - y) ** 4, 1), True)
@@ -305,7 +390,7 @@ def test_a_loss_of_the_mean_of_labels_is_told_from_one_that_compares_outputs(rng
         assert (end.sees_labels, end.sees_all, end.compares) == (False, *expected)
 
 
-@pytest.mark.parametrize("end", [np.asarray, lambda z: (1 + np.tanh(z / 2)) / 2, softmax])
+@pytest.mark.parametrize("end", [np.asarray, sigmoid, softmax])
 def test_a_network_that_is_a_line_is_told_from_one_that_bends(rng, end):
     bent = OfArrays(rng, end=end)
     line = OfArrays(rng, end=end)
@@ -408,6 +493,19 @@ def test_norms_in_use_with_the_statistics_of_their_start(rng):
     assert of(1.5) == ()
 
 
+def test_arrays_behind_a_stop_gradient_of_their_own(rng):
+    params = [rng.normal(size=(N, 8)), rng.normal(size=(8, 8)), rng.normal(size=(8, K))]
+
+    def network(params, xs):
+        first, second, last = params
+        z = jnp.sin(xs @ jax.lax.stop_gradient(first))
+        return jax.lax.stop_gradient(jnp.tanh(z @ second)) @ last
+
+    xs = rng.normal(size=(B, N))
+    trial = JaxTrial(*jaxnn.as_network((network, params), xs), xs)
+    assert trial.stopped == ("[0]",)
+
+
 def test_keys_among_the_inputs_are_drawn_again(rng):
     w = rng.normal(size=(N, K))
 
@@ -454,6 +552,27 @@ def test_torch_supplies_outputs_and_slopes(rng, torch):
     after = [v.clone() for v in model.state_dict().values()], torch.get_rng_state()
     assert all(map(torch.equal, [*before[0], before[1]], [*after[0], after[1]]))
     assert TorchTrial(model.eval(), xs).draws(2) is None
+
+
+@pytest.mark.slow
+def test_torch_names_norms_at_rest_and_dropout_in_eval_mode(torch):
+    from jaxnn.evidence.torch_trial import TorchTrial
+
+    class Dropped(torch.nn.Module):
+        def __init__(self, momentum, knows):
+            super().__init__()
+            self.norm, self.knows = torch.nn.BatchNorm1d(N, momentum=momentum), knows
+
+        def forward(self, x):
+            drops = self.training or not self.knows
+            return torch.nn.functional.dropout(self.norm(x), 0.5, drops) + torch.randn(1)
+
+    xs = torch.randn(B, N)
+    for momentum, knows, rest, drops in ((0.0, False, ("norm",), True), (0.1, True, (), False)):
+        trial = TorchTrial(module := Dropped(momentum, knows), xs)
+        assert (trial.resting_norms, trial.drops_in_eval) == (rest, drops)
+        assert module.training
+        assert not module.norm.num_batches_tracked
 
 
 @pytest.mark.slow
@@ -511,7 +630,8 @@ def test_torch_names_tensors_that_learn_and_are_no_parameters(torch):
 def test_equal_arrays_are_seen_but_for_those_of_one_number(rng):
     v = rng.normal(size=(2, 4, 4))
     arrays = {"a": v[0], "b": v[1], "c": v[0].copy(), "d": 0 * v[0], "e": 0 * v[0]}
-    trial = SimpleNamespace(weights=arrays, untouched_norms=(), repeated=(), unregistered=())
+    lists = "untouched_norms", "resting_norms", "stopped", "repeated", "unregistered"
+    trial = SimpleNamespace(weights=arrays, **dict.fromkeys(lists, ()))
     assert Parameters.of(trial).equal == (("a", "c"),)
 
 

@@ -22,6 +22,7 @@ from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence, HeldOut
 from jaxnn.evidence.loss_kinds import Kind
 from jaxnn.evidence.parameters import Draw, Noise, Parameters
+from jaxnn.evidence.tokens import Unread
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
 from jaxnn.flow.record.given import Given
 from jaxnn.flow.record.recurrences import Recurrences
@@ -203,6 +204,7 @@ def draws(*given, **known):
     return Evidence(parameters=Parameters(of_paths, **known))
 
 
+AUTOENCODER = columns([0], [1], are_labels=True).data
 SOFTMAX = {"sums_to_one": "rows", "low": 0.1, "high": 0.9, "reach": Reach(0.0, 1.0)}
 SIGMOID = {"low": 0.1, "high": 0.9, "reach": Reach(0.0, 1.0)}
 RELU = {"low": 0.0, "high": 3.0, "zeros": 0.5, "reach": Reach(0.0, np.inf)}
@@ -338,7 +340,10 @@ CASES = {
         "No parameter of layers 3 (block) and 4 (block) gets a gradient, although Δ is there: as "
         "behind stop_gradient, in a branch that is off for the whole batch, or where only zeros "
         "enter.",
-        healthy=a_flow(deltas={(3, "up"): NONE}),
+        healthy=(
+            a_flow(deltas={(3, name): NONE for name in ("up", "down")}),
+            draws(stopped=("3.up", "3.down")),
+        ),
         layer=3,
         advises="Take stop_gradient away there, or give the branch something that passes.",
     ),
@@ -611,6 +616,27 @@ CASES = {
         "gradient: what differs is not read.",
         healthy=a_flow(positions=positions([0, 0, -9, NONE, *[0] * 4], [0, -20, 0, 0, *[0] * 4])),
         layer=2,
+    ),
+    "padding that is read alone": Case(
+        "unread",
+        Evidence(unread=Unread("xs", 0)),
+        "Of xs only the places of the padding, which is 0, are read: with other numbers in the "
+        "place of all that is none, the output is the same.",
+        healthy=Evidence(),
+        layer=1,
+        path="xs",
+        advises="Turn the mask around: some functions take True for what is seen, others for what "
+        "is left out.",
+    ),
+    "letters that are not looked up": Case(
+        "unread",
+        Evidence(unread=Unread("xs", None)),
+        "The numbers in xs are not read: with other ones the output is the same.",
+        healthy=Evidence(),
+        layer=1,
+        path="xs",
+        advises="Look whether they lie in the table that they are looked up in, and whether what "
+        "is looked up is used.",
     ),
     "a token read alone": Case(
         "lone position",
@@ -902,7 +928,7 @@ CASES = {
         an_end(kinds.NUMBERS, label_spreads=(0.8, 320.0, 1)),
         "The columns of the labels differ in size: column 2 has a spread of 320, 400 times that of "
         "another, and makes up all of the loss.",
-        healthy=an_end(kinds.NUMBERS, label_spreads=(8.0, 320.0, 1)),
+        healthy=an_end(kinds.NUMBERS, label_spreads=(0.8, 320.0, 1), label_share=0.2),
         layer=6,
         advises="Subtract from each column of the labels its mean and divide by its standard "
         "deviation, and undo that behind the network.",
@@ -1015,6 +1041,45 @@ CASES = {
         layer=6,
         advises="Change the sign of the loss.",
     ),
+    "a loss that is least where nothing fits": Case(
+        "inverted",
+        an_end(rises=True),
+        "The loss is larger at outputs that fit the labels than at their opposite, and an output "
+        "that is nothing for all examples is as good as that.",
+        healthy=an_end(),
+        layer=6,
+        advises="Change the sign of the loss.",
+    ),
+    "a loss of the code alone": Case(
+        "unlabelled",
+        replace(an_end(sees_labels=False, ends_at_zeros=True), data=AUTOENCODER),
+        "The gradient does not depend on the labels: the loss is handed ys and has the same slope "
+        "with those of other examples.",
+        healthy=replace(an_end(sees_labels=False), data=AUTOENCODER),
+        layer=6,
+        advises="Compare the output with ys in the loss.",
+    ),
+    "pixels and classes mixed up": Case(
+        "mixes",
+        an_end(kinds.CLASS_LOGITS, acts_elsewhere=True),
+        "The loss compares the label of a position, such as a pixel, with outputs of several other "
+        "positions: classes and positions are mixed up.",
+        healthy=an_end(kinds.CLASS_LOGITS),
+        layer=6,
+        advises="Move the axis of the classes to the end before a reshape or view: "
+        "output.permute(0, 2, 3, 1).reshape(-1, classes).",
+    ),
+    "nothing near is alike": Case(
+        "drawn",
+        replace(an_end(is_chaotic=True), parameters=draws(LARGE, HEALTHY).parameters),
+        "Inputs that differ by a thousandth make outputs that differ as much as those of other "
+        "examples: the weights, or the factors of sines, are drawn so large that nothing near is "
+        "alike. 1.up multiplies what is random by 16.",
+        healthy=replace(an_end(), parameters=draws(LARGE, HEALTHY).parameters),
+        layer=1,
+        path="1.up",
+        advises=DRAW,
+    ),
     "a loss without labels": Case(
         "unlabelled",
         an_end(sees_labels=False),
@@ -1106,6 +1171,16 @@ CASES = {
         advises="Call model.train() to train, in Flax use_running_average=False, and train before "
         "model.eval().",
     ),
+    "statistics that a batch does not change": Case(
+        "evalnorm",
+        draws(resting_norms=("bn1", "bn2")),
+        "A batch leaves the statistics of bn1 and bn2 as they are, though the batch norm is in "
+        "train mode: in eval mode it divides by those.",
+        healthy=draws(),
+        path="bn1",
+        advises="Give it a momentum above 0, such as 0.1: in PyTorch it is the share of the new "
+        "batch, in TensorFlow and Flax that of what was there.",
+    ),
     "layers in a plain list": Case(
         "unoptimised",
         draws(unregistered=("blocks[0].weight", "blocks[0].bias")),
@@ -1136,6 +1211,15 @@ CASES = {
         "draw to draw it changes by 5.",
         healthy=Evidence(noise=Noise(of_draws=1.7, of_mean=1.0)),
         advises="Drop less, such as a tenth, and not in narrow layers.",
+    ),
+    "dropout that never ends": Case(
+        "noise",
+        Evidence(noise=Noise(of_draws=0.5, of_mean=1.0, drops_in_eval=True)),
+        "Numbers are dropped at random in eval mode too: the output changes from draw to draw by "
+        "0.5, and has a root mean square of 1.",
+        healthy=Evidence(noise=Noise(of_draws=0.5, of_mean=1.0)),
+        advises="Hand functions that drop the mode, as in F.dropout(x, p, self.training), or take "
+        "torch.nn.Dropout.",
     ),
     "layers without an activation": Case(
         "linear",
@@ -1257,6 +1341,7 @@ CASES = {
 
 
 WELL = {
+    "layers of the encoder alone",
     "a layer scale",
     "a head",
     "copies of one layer",

@@ -297,7 +297,11 @@ def traced(
     network = Traced(flat, *structures, flat.inputs[count:], sources, axes=axes)
     network.sort()
     if network.dependent.isdisjoint(flat.outputs):
-        raise ValueError("f: expected an output that depends on xs, got one that does not")
+        raise ValueError(
+            "f: expected an output that depends on xs, got one that does not: nothing of xs is "
+            "used, or only through what has slope 0 everywhere, as the second derivative of relu; "
+            "where derivatives of the network are asked for, take tanh, softplus or silu"
+        )
     network.find_alive()
     return network
 

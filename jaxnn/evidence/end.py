@@ -6,7 +6,8 @@ slope at other outputs what the loss takes, see `loss_kinds`
 slope, labels permuted whether the loss sees them
 slope, outputs changed of squares the labels, however they are handed over
 rows of the batch      whether examples act on each other, see `mixing`
-inputs ± a change      whether the output is a linear function of them
+inputs ± a change      whether the output is a linear function of them, or a chaotic one
+outputs that fit       whether the loss is least there, see `fit`
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .class_labels import ClassLabels
+from .fit import acts_elsewhere, is_ended_by_zeros, rises_with_fit
 from .loss_kinds import MARGINS, NUMBERS, Kind, Labels, kind_of, labels_of, trial_output
 from .mixing import mixing_of
 from .trial import Trial, as_wide
@@ -25,6 +27,8 @@ SUM = 1e-3  # that shares may differ from a sum of 1
 SAME = 1e-6  # of a slope: two that are equal
 AWAY, NEARBY = 10.0, 1.0  # times the size of the inputs; of an output that would saturate
 BEYOND = 1.5  # added to outputs from 0 to 1: where a hinge has no slope for labels of 1
+NEXT_TO, UNLIKE = 1e-3, 0.7  # of inputs; of what differs between examples: all of it makes √2
+FEWEST = 8  # examples that tell
 LINEAR = 1e-3  # of a change: what a linear function bends by rounding alone
 
 
@@ -53,6 +57,7 @@ class End:
     labels: their lowest, highest, and the share of them outside of the reach.
     label_spreads: of columns of labels the smallest and the largest standard deviation that is not
         0, and the number of that column, from 0; nan of a single one.
+    label_share: of the variance of all columns of labels what the widest has; nan of one.
     label_sums: the least and the largest sum of an example's labels; nan of a single one.
     classes: labels that are numbers of classes; None of others.
     mixing: how examples act on each other, see `mixing_of`.
@@ -63,6 +68,12 @@ class End:
     compares: of such a loss, whether the slope of an example depends on the outputs of others.
     is_linear: whether the output, or its log-odds, is a linear function of the inputs; None if
         that is not known.
+    rises: of an unknown loss of labels 0 and 1, whether it is larger where the output fits.
+    ends_at_zeros: of a loss that does not see the order of the labels, whether outputs of zeros are
+        better, and have no slope.
+    acts_elsewhere: whether the label of a position acts on outputs of several others.
+    is_chaotic: whether a change of the inputs by a thousandth changes the output by as much as
+        another example would.
     """
 
     outputs: int
@@ -84,6 +95,11 @@ class End:
     sees_all: bool
     compares: bool
     is_linear: bool | None
+    label_share: float = 1.0
+    rises: bool = False
+    ends_at_zeros: bool = False
+    acts_elsewhere: bool = False
+    is_chaotic: bool = False
 
     @property
     def are_label_shares(self) -> bool:
@@ -118,6 +134,7 @@ class End:
             label_size=float(np.sqrt(np.mean(np.square(values)))) if values.size else np.nan,
             labels=_ends(values, reach),
             label_spreads=_spreads(values),
+            label_share=_widest_share(values),
             label_sums=_sums(values, axis),
             classes=ClassLabels.of(trial),
             mixing=mixing_of(trial),
@@ -125,6 +142,10 @@ class End:
             sees_all=is_blind and _sees_all(trial),
             compares=is_blind and _compares(trial, output),
             is_linear=_is_linear(trial, output, axis),
+            rises=not kind.takes and rises_with_fit(trial, labels),
+            ends_at_zeros=is_blind and is_ended_by_zeros(trial),
+            acts_elsewhere=acts_elsewhere(trial, labels),
+            is_chaotic=_is_chaotic(trial, output),
         )
 
 
@@ -209,6 +230,14 @@ def _spreads(values: np.ndarray) -> tuple[float, float, int]:
     return float(varying.min(initial=np.inf)), float(spreads.max()), int(spreads.argmax())
 
 
+def _widest_share(values: np.ndarray) -> float:
+    """Return the share of the variance of columns that the widest has."""
+    if values.ndim != 2 or values.shape[1] < 2:
+        return np.nan
+    variances = values.var(axis=0)
+    return float(variances.max() / max(variances.sum(), 1e-300))
+
+
 def _sums(values: np.ndarray, axis: int) -> tuple[float, float]:
     if values.ndim < 2 or not values.size:
         return np.nan, np.nan
@@ -291,6 +320,21 @@ def _is_linear(trial: Trial, output: np.ndarray, axis: int) -> bool | None:
         )
     far, bent = np.linalg.norm(up - down), np.linalg.norm(up + down - 2 * middle)
     return bool(bent <= LINEAR * far) if np.isfinite(bent) and far > 0 else None
+
+
+def _is_chaotic(trial: Trial, output: np.ndarray) -> bool:
+    """Tell whether inputs that differ by a thousandth make outputs of examples that are unlike."""
+    rng, xs = np.random.default_rng(0), trial.xs
+    if not xs or trial.is_random or len(output) < FEWEST:
+        return False
+    near = {
+        name: v + NEXT_TO * np.sqrt(np.mean(np.square(as_wide(v)))) * rng.normal(size=v.shape)
+        for name, v in xs.items()
+    }
+    other = trial.output(near)
+    differs = np.linalg.norm(output - output.mean(axis=0))
+    is_moved = other is not None and np.linalg.norm(as_wide(other) - output) > UNLIKE * differs
+    return bool(is_moved and differs > SUM * np.linalg.norm(output))
 
 
 def _log_odds(v: np.ndarray, axis: int, shares: str) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from .data import Data
 from .end import End
 from .parameters import Noise, Parameters
+from .tokens import Unread, unread_of
 from .trial import Trial
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class Evidence:
     end: the output, what the loss takes of it, and the labels.
     parameters: how weights were drawn, and what modules share.
     noise: of an output that takes random numbers.
+    unread: an input of integers that is not read.
     held_out: of a network that was trained on half of the examples, as in a checkup.
     """
 
@@ -46,6 +48,7 @@ class Evidence:
     end: End | None = None
     parameters: Parameters | None = None
     noise: Noise | None = None
+    unread: Unread | None = None
     held_out: HeldOut | None = None
 
     @classmethod
@@ -57,6 +60,7 @@ class Evidence:
                 _tried(End.of, trial),
                 _tried(Parameters.of, trial),
                 _tried(Noise.of, trial),
+                _tried(unread_of, trial),
             )
 
 

@@ -22,7 +22,7 @@ from ..jaxpr.program import Traced, is_random, struct
 from ..network.network import Network
 from ..network.params import is_run
 from ..passes.forward import forward
-from ..recognition.running_norms import running_norms_of
+from ..recognition.layer_arrays import running_norms_of, stopped_arrays_of
 from ..recognition.step_graph import Graph
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
 
@@ -51,6 +51,12 @@ class JaxTrial(Trial):
         return {name: np.asarray(v) for name, v in named if is_float(v)}
 
     @property
+    def tokens(self) -> Arrays:
+        leaves = jax.tree_util.tree_leaves_with_path(self.given_xs)
+        named = ((f"xs{jax.tree_util.keystr(path)}", v) for path, v in leaves if is_array(v))
+        return {name: np.asarray(v) for name, v in named if jnp.issubdtype(v.dtype, jnp.integer)}
+
+    @property
     def ys(self) -> np.ndarray | None:
         leaves = [v for v in jax.tree.leaves(self.given_ys) if is_array(v)]
         is_labels = len(leaves) == 1 and jnp.issubdtype(leaves[0].dtype, jnp.number)
@@ -76,15 +82,31 @@ class JaxTrial(Trial):
 
     def _untouched(self, net: Chain) -> Iterator[str]:
         """Yield the means that norms subtract, of those that are 0 beside variances of 1."""
-        lowered = net.for_batch(self.given_xs)
+        lowered, structure, types = self._lowered(net)
+        for place, norms, _ in _arrays_of(lowered, structure, types):
+            entry = self.params[place.entry]
+            for mean, variance in norms:
+                for j in range(entry.k) if is_run(entry) else [0]:
+                    leaves = jax.tree.leaves(_of_layer(entry, j).arrays[place.link])
+                    if not np.any(leaves[mean]) and np.all(np.asarray(leaves[variance]) == 1):
+                        yield lowered.paths[place.layer + j * place.links][mean]
+
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        if not isinstance(self.net, Chain):
+            return ()
+        lowered, structure, types = self._lowered(self.net)
+        return tuple(
+            lowered.paths[place.layer][i]
+            for place, _, stopped in _arrays_of(lowered, structure, types)
+            for i in stopped
+        )
+
+    def _lowered(self, net: Chain) -> tuple[Lowered, Any, "Types"]:
+        """Return a chain for this batch, and the structure and types of what it takes."""
         state = encoded(jax.device_put(self.given_xs))
         given, structure = jax.tree.flatten((self.params, state))
-        for norm in _norms(lowered, structure, tuple(map(struct, given))):
-            entry = self.params[norm.entry]
-            for j in range(entry.k) if is_run(entry) else [0]:
-                leaves = jax.tree.leaves(_of_layer(entry, j).arrays[norm.link])
-                if not np.any(leaves[norm.mean]) and np.all(np.asarray(leaves[norm.variance]) == 1):
-                    yield lowered.paths[norm.layer + j * norm.links][norm.mean]
+        return net.for_batch(self.given_xs), structure, tuple(map(struct, given))
 
     def draws(self, count: int) -> np.ndarray | None:
         keys = [v for v in jax.tree.leaves(self.given_xs) if is_key(v)]
@@ -143,11 +165,19 @@ class JaxTrial(Trial):
         return jax.tree_util.tree_map_with_path(of, self.given_xs)
 
     @measuring
-    def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:
+    def slope(
+        self,
+        output: np.ndarray,
+        order: np.ndarray | None = None,
+        ys: np.ndarray | None = None,
+    ) -> Slope | None:
         if self.loss is None or self.first is None:
             return None
-        ys = jax.tree.map(partial(_in_order, order), self.given_ys)
-        value, slope = _slope(self._known_loss, output.astype(self.first.dtype), ys)
+        given = self.given_ys
+        if ys is not None:
+            given = jax.tree.map(lambda v: ys.astype(v.dtype) if is_array(v) else v, given)
+        given = jax.tree.map(partial(_in_order, order), given)
+        value, slope = _slope(self._known_loss, output.astype(self.first.dtype), given)
         return Slope(float(value), np.asarray(slope))
 
     @cached_property
@@ -175,38 +205,40 @@ def _draws(net: Network | Lowered, structure: Any, types: Types) -> bool:
     return is_random(jax.make_jaxpr(partial(_output, net))(params, xs, factor).jaxpr)
 
 
-class _Norm(NamedTuple):
-    """A norm that divides by statistics among its arrays.
+class _Place(NamedTuple):
+    """A layer in a chain.
 
-    entry: its place among the entries of a chain.
+    entry: its place among the entries.
     link, links: its place in the pattern of that, and the length of the pattern.
-    layer: of which it is, of a run the first.
-    mean, variance: the numbers of these arrays in the layer.
+    layer: its number, of a run that of the first.
     """
 
     entry: int
     link: int
     links: int
     layer: int
-    mean: int
-    variance: int
 
 
 @lru_cache(maxsize=KEPT)
-def _norms(net: Lowered, structure: Any, types: Types) -> list[_Norm]:
-    """Return the norms of a chain, given the types of its parameters and of what goes in."""
+def _arrays_of(
+    net: Lowered, structure: Any, types: Types
+) -> list[tuple[_Place, list[tuple[int, int]], list[int]]]:
+    """Return of each layer the norms that divide by arrays, and the arrays behind stop_gradient.
+
+    Given the types of the parameters and of what goes in; arrays are numbers in their layer.
+    """
     params, state = jax.tree.unflatten(structure, types)
-    norms, layer = [], 0
+    places, layer = [], 0
     for number, (pattern, entry) in enumerate(zip(net.kinds, params, strict=True)):
         links = len(pattern.links)
         one = jax.eval_shape(entry.at, 0) if is_run(entry) else entry
         for i, link in enumerate(pattern.links):
             closed, after = jax.make_jaxpr(link, return_shape=True)(one.arrays[i], state)
-            for mean, variance in running_norms_of(Graph.of(closed, state)):
-                norms.append(_Norm(number, i, links, layer + i, mean, variance))
+            graph, place = Graph.of(closed, state), _Place(number, i, links, layer + i)
+            places.append((place, [*running_norms_of(graph)], [*stopped_arrays_of(graph)]))
             state = after
         layer += 0 if pattern.between else links * (entry.k if is_run(entry) else 1)
-    return norms
+    return places
 
 
 def _of_layer(entry: Any, j: int) -> Any:

@@ -80,10 +80,14 @@ def _edges(matrix: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Noise:
-    """Root mean squares of the output: of what random numbers add, and of its mean over them."""
+    """Root mean squares of the output: of what random numbers add, and of its mean over them.
+
+    drops_in_eval: whether numbers are dropped in eval mode too.
+    """
 
     of_draws: float
     of_mean: float
+    drops_in_eval: bool = False
 
     @classmethod
     def of(cls, trial: Trial) -> "Noise | None":
@@ -94,7 +98,8 @@ class Noise:
         draws = as_wide(draws)
         noise = np.mean(np.var(draws, axis=0, ddof=1))
         square = np.mean(np.square(draws.mean(axis=0))) - noise / DRAWS  # of what is left of it
-        return cls(float(np.sqrt(noise)), float(np.sqrt(max(square, 0.0))))
+        size = float(np.sqrt(max(square, 0.0)))
+        return cls(float(np.sqrt(noise)), size, trial.drops_in_eval)
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ class Parameters:
     draws: of each array of weights, by its path.
     untouched_norms, repeated, unregistered: as in `Trial`.
     equal: arrays with the same entries, of which not all are one number, in groups of paths.
+    resting_norms, stopped: as in `Trial`.
     """
 
     draws: Mapping[str, Draw]
@@ -111,6 +117,8 @@ class Parameters:
     repeated: tuple[str, ...]
     unregistered: tuple[str, ...]
     equal: tuple[tuple[str, ...], ...] = ()
+    resting_norms: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, trial: Trial) -> "Parameters":
@@ -119,7 +127,7 @@ class Parameters:
         draws = {path: Draw.of(v) for path, v in matrices.items()}
         drawn = {path: matrices[path] for path, draw in draws.items() if draw.is_drawn}
         others = trial.untouched_norms, trial.repeated, trial.unregistered
-        return cls(draws, *others, _equal(drawn))
+        return cls(draws, *others, _equal(drawn), trial.resting_norms, trial.stopped)
 
 
 def _equal(matrices: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:

@@ -4,7 +4,7 @@ Torch is never imported: the user has done so.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,9 @@ from ..pytorch.restore import unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
 from ..pytorch.types import Inputs, Loss, Module, Tensor
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
+
+STATISTICS = "running_mean", "running_var", "num_batches_tracked"
+DROPS = "bernoulli", "native_dropout"  # beginnings of the operations that choose what is dropped
 
 
 class TorchTrial(Trial):
@@ -46,6 +49,11 @@ class TorchTrial(Trial):
         return {name: numbers_of(v) for name, v in named.items()}
 
     @property
+    def tokens(self) -> Arrays:
+        kinds = self._torch.int64, self._torch.int32
+        return {name: numbers_of(v) for name, v in _named(self.inputs).items() if v.dtype in kinds}
+
+    @property
     def ys(self) -> np.ndarray | None:
         labels = tensors_in(self.given_ys)
         return numbers_of(labels[0]) if len(labels) == 1 else None
@@ -64,6 +72,51 @@ class TorchTrial(Trial):
         return tuple(
             name for name, m in self.module.named_modules() if not m.training and _is_untouched(m)
         )
+
+    @property
+    def resting_norms(self) -> tuple[str, ...]:
+        before = {
+            name: [v.clone() for v in _statistics_of(m)]
+            for name, m in self.module.named_modules()
+            if m.training and _statistics_of(m)
+        }
+        if not before:
+            return ()
+        with self._running():
+            self._called(self.inputs)
+            modules = dict(self.module.named_modules())
+            return tuple(
+                name
+                for name, (mean, variance, count) in before.items()
+                if (after := _statistics_of(modules[name]))
+                and self._torch.equal(mean, after[0])
+                and self._torch.equal(variance, after[1])
+                and not self._torch.equal(count, after[2])  # it has seen the batch
+            )
+
+    @cached_property
+    def drops_in_eval(self) -> bool:
+        if not self.is_random:
+            return False
+        dropped, mode = list[str](), self._torch.utils._python_dispatch.TorchDispatchMode
+
+        class Mode(mode):  # type: ignore[misc, valid-type]  # an Any
+            def __torch_dispatch__(
+                self, operation: Any, types: Any, given: Any = (), more: Any = None
+            ) -> Any:
+                name = str(operation).partition(".")[2]
+                dropped.extend([name] if name.startswith(DROPS) else [])
+                return operation(*given, **(more or {}))
+
+        modes = {m: m.training for m in self.module.modules()}
+        try:
+            self.module.eval()
+            with self._running(), Mode():
+                self._called(self.inputs)
+        finally:
+            for m, is_training in modes.items():
+                m.training = is_training
+        return bool(dropped)
 
     @property
     def repeated(self) -> tuple[str, ...]:
@@ -139,14 +192,21 @@ class TorchTrial(Trial):
             outputs = [self._called(self.inputs) for _ in range(count)]
         return np.stack([numbers_of(output) for output in outputs if output is not None])
 
-    def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:
+    def slope(
+        self,
+        output: np.ndarray,
+        order: np.ndarray | None = None,
+        ys: np.ndarray | None = None,
+    ) -> Slope | None:
         if self.loss is None or self.first is None:
             return None
         with self._running(), self._torch.enable_grad():
             at = self._torch.as_tensor(output, dtype=self._dtype).to(self._device).requires_grad_()
-            ys = self.given_ys
-            ys = ys if order is None else _rows_of(ys, order, len(order))
-            value = self.loss(at, ys).mean()
+            given = self.given_ys
+            if ys is not None:
+                given = _mapped(given, lambda v: self._torch.as_tensor(ys).to(v))
+            given = given if order is None else _rows_of(given, order, len(order))
+            value = self.loss(at, given).mean()
             (slope,) = self._torch.autograd.grad(value, at, allow_unused=True)
         slope = self._torch.zeros_like(at) if slope is None else slope
         return Slope(float(value.detach()), numbers_of(slope))
@@ -183,12 +243,16 @@ class TorchTrial(Trial):
 
 def _is_untouched(m: Module) -> bool:
     """Tell a norm whose running statistics are as they were made."""
-    names = "running_mean", "running_var", "num_batches_tracked"
-    statistics = [m._buffers.get(name) for name in names]
-    if any(v is None for v in statistics):
+    if not (statistics := _statistics_of(m)):
         return False
     mean, variance, count = statistics
     return not mean.any() and bool((variance == 1).all()) and not count.any()
+
+
+def _statistics_of(m: Module) -> list[Tensor]:
+    """Return the running mean and variance of a norm, and how many batches it has seen."""
+    statistics = [m._buffers.get(name) for name in STATISTICS]
+    return [] if any(v is None for v in statistics) else statistics
 
 
 def _leaves_below(output: Tensor | None) -> dict[int, Tensor]:
@@ -244,10 +308,15 @@ def _with(inputs: Inputs, xs: Arrays) -> Any:
 
 def _rows_of(tree: object, rows: np.ndarray, count: int | None = None) -> Any:
     """Return rows of all tensors in inputs or labels; with a count, of those of so many rows."""
+    return _mapped(tree, lambda v: v[rows.tolist()] if count in (None, *v.shape[:1]) else v)
+
+
+def _mapped(tree: object, changed: Callable[[Tensor], Any]) -> Any:
+    """Return inputs or labels with all tensors changed."""
     if is_tensor(tree):
-        return tree[rows.tolist()] if count in (None, *tree.shape[:1]) else tree
+        return changed(tree)
     if isinstance(tree, Mapping):
-        return {key: _rows_of(v, rows, count) for key, v in tree.items()}
+        return {key: _mapped(v, changed) for key, v in tree.items()}
     if isinstance(tree, tuple | list):
-        return type(tree)(_rows_of(v, rows, count) for v in tree)
+        return type(tree)(_mapped(v, changed) for v in tree)
     return tree

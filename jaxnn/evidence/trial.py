@@ -34,6 +34,11 @@ class Trial(ABC):
         """The floats that go in, the examples first, by names such as xs['image']."""
 
     @property
+    def tokens(self) -> Arrays:
+        """The integers that go in, such as numbers of letters, the examples first, by name."""
+        return {}
+
+    @property
     @abstractmethod
     def ys(self) -> np.ndarray | None:
         """The labels, if they are one array."""
@@ -53,7 +58,7 @@ class Trial(ABC):
         """Return the output, (B, …), if it is one array of floats.
 
         Args:
-            xs: by their names what takes the place of inputs.
+            xs: by their names what takes the place of inputs, of tokens too.
             factor: of all parameters of the last layer.
             rows: the examples that are taken, of all arrays that go in, of integers too.
         """
@@ -73,12 +78,18 @@ class Trial(ABC):
         return None
 
     @abstractmethod
-    def slope(self, output: np.ndarray, order: np.ndarray | None = None) -> Slope | None:
+    def slope(
+        self,
+        output: np.ndarray,
+        order: np.ndarray | None = None,
+        ys: np.ndarray | None = None,
+    ) -> Slope | None:
         """Return the loss of an output, and its slope; None without a loss.
 
         Args:
             output: any numbers in the shape of the network's own.
             order: a permutation of the examples for the labels alone.
+            ys: what takes the place of the labels, if they are one array.
         """
 
     @cached_property
@@ -90,6 +101,21 @@ class Trial(ABC):
     def untouched_norms(self) -> tuple[str, ...]:
         """Norms that are in use with the statistics that they were made with, by name."""
         return ()
+
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """Arrays that nothing but a stop_gradient of their own takes, by path: they are to stay."""
+        return ()
+
+    @property
+    def resting_norms(self) -> tuple[str, ...]:
+        """Norms in train mode whose statistics a batch does not change, by name."""
+        return ()
+
+    @property
+    def drops_in_eval(self) -> bool:
+        """Whether numbers are dropped at random also when the network is to answer."""
+        return False
 
     @property
     def unregistered(self) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ SQUASHED = 1.01  # the ends of what a sigmoid, a tanh or a softsign reach, but f
 MANY_ZERO = 0.1  # of the outputs behind a relu
 FAR = 1000.0  # times the output
 INSIDE = "Take it along the positions or the features of an example, not along the first axis."
-IN_COMMON = "what labels have in common"
-UNEVEN = 100.0  # times the spread of another column of labels
+IN_COMMON, ELSEWHERE = "what labels have in common", "labels of other positions"
+UNEVEN, ALL = 100.0, 0.99  # times the spread of another column of labels; of all of it
 SEVERAL, TWO = 1.01, 2  # a sum of labels of more than one class; classes
 SIGMOIDS = "Take a sigmoid for each output, with the binary cross-entropy."
 CROSS_ENTROPY = "Take the cross-entropy of classes."
@@ -183,12 +183,13 @@ def targets(judged: Judged) -> Iterator[Sight]:
     The slope of the loss is that of an error of numbers, and 1 % of the labels are beyond what the
     output reaches with the last layer times ±1000 and ±1,000,000, or outputs of an example sum to 1
     as of a softmax, or labels are a thousand times as large as the output and as 1, or a column of
-    them has a hundred times the spread of another. Or it is that of a hinge, and the output does
-    not reach -1; or that of a binary cross-entropy, and labels lie outside of 0 to 1, or more than
-    two outputs of an example sum to 1; or that of a cross-entropy of classes, and labels of an
-    example sum to more than 1, or classes count from 1; or that of a probability in place of its
-    logarithm. Or it is 0 for all examples of one class alone; or it lies along one line for all
-    classes if outputs are equal. Of squares, labels are what the loss is least at.
+    them has a hundred times the spread of another and 99 % of the variance. Or it is that of a
+    hinge, and the output does not reach -1; or that of a binary cross-entropy, and labels lie
+    outside of 0 to 1, or more than two outputs of an example sum to 1; or that of a cross-entropy
+    of classes, and labels of an example sum to more than 1, or classes count from 1; or that of a
+    probability in place of its logarithm. Or it is 0 for all examples of one class alone; or it
+    lies along one line for all classes if outputs are equal. Of squares, labels are what the loss
+    is least at.
     """
     end = judged.end
     if end is None:
@@ -238,7 +239,7 @@ def _of_numbers(end: End) -> Misfit | None:
     if end.label_size > FAR * max(end.size, 1.0):
         return "far", {"label_size": end.label_size, "size": end.size}
     least, most, column = end.label_spreads
-    if most > UNEVEN * max(least, end.size):
+    if most > UNEVEN * max(least, end.size) and end.label_share > ALL:
         return "uneven", {"column": column + 1, "spread": most, "times": most / least}
     return None
 
@@ -308,6 +309,8 @@ def negative(judged: Judged) -> Iterator[Sight]:
             "over the batch enter the network, as of a softmax along it.",
             mixing.ALIKE: "All examples get the same output, which depends on all of them: a "
             "maximum or a mean over the batch is taken in the network.",
+            ELSEWHERE: "The loss compares the label of a position, such as a pixel, with outputs "
+            "of several other positions: classes and positions are mixed up.",
         },
     ),
     advises=one_of(
@@ -320,6 +323,8 @@ def negative(judged: Judged) -> Iterator[Sight]:
             "the examples: move it to the front first.",
             mixing.SUMS: INSIDE,
             mixing.ALIKE: INSIDE,
+            ELSEWHERE: "Move the axis of the classes to the end before a reshape or view: "
+            "output.permute(0, 2, 3, 1).reshape(-1, classes).",
         },
     ),
     rank=END,
@@ -332,7 +337,8 @@ def mixes(judged: Judged) -> Iterator[Sight]:
     is the same with the labels in another order, and another one if all are those of one example. A
     loss that compares examples by intention has another. Or the network does: of 16 examples or
     more the outputs are other ones if these are permuted, or all there twice; a norm over the batch
-    stands both.
+    stands both. Or the label of one position changes the slope at no more outputs than there are
+    classes, and these lie at two positions or more.
     """
     end = judged.end
     if end and end.mixing:
@@ -341,27 +347,37 @@ def mixes(judged: Judged) -> Iterator[Sight]:
         yield Sight(len(judged.names), values={"how": end.kind.takes})
     elif end and end.sees_all:
         yield Sight(len(judged.names), values={"how": IN_COMMON})
+    elif end and end.acts_elsewhere:
+        yield Sight(len(judged.names), values={"how": ELSEWHERE})
 
 
 @FINDINGS.rule(
     "inverted",
-    "The loss rises as the output comes nearer to the labels: its slope is that of a loss of "
-    "{takes}, with the other sign.",
+    one_of(
+        "how",
+        slope="The loss rises as the output comes nearer to the labels: its slope is that of a "
+        "loss of {takes}, with the other sign.",
+        ends="The loss is larger at outputs that fit the labels than at their opposite, and an "
+        "output that is nothing for all examples is as good as that.",
+    ),
     advises="Change the sign of the loss.",
     rank=END,
-    unless="oneunit",
+    unless="oneunit mixes",
 )
 def inverted(judged: Judged) -> Iterator[Sight]:
     """A loss with the wrong sign.
 
     Its slope is that of a known loss times a negative number; of logarithms of probabilities only
-    if the output is such.
+    if the output is such. Or, of labels 0 and 1 and another loss, it is larger where the output is
+    the labels than where it is the opposite, and at outputs of 0 alone it is as small.
     """
     end = judged.end
     if end and end.kind.constant < 0:
         is_sure = end.kind.takes != kinds.CLASS_LOGS or end.sums_to_one == "logs"
         if is_sure:
-            yield Sight(len(judged.names), values={"takes": end.kind.takes})
+            yield Sight(len(judged.names), values={"how": "slope", "takes": end.kind.takes})
+    elif end and end.rises:
+        yield Sight(len(judged.names), values={"how": "ends"})
 
 
 @FINDINGS.rule(
@@ -399,8 +415,10 @@ def unlabelled(judged: Judged) -> Iterator[Sight]:
 
     Its slope is the same with the labels in another order, and of each example with other outputs
     of the others: a loss that compares examples by intention may need no labels. Nor does one that
-    is handed the inputs as labels.
+    is handed the inputs as labels, unless outputs of zeros, which know nothing of these, make it
+    smaller and have no slope.
     """
-    is_asked = judged.data is None or not judged.data.are_labels
-    if judged.end and judged.end.sees_labels is False and not judged.end.compares and is_asked:
+    end, are_inputs = judged.end, judged.data is not None and judged.data.are_labels
+    is_blind = end is not None and end.sees_labels is False and not end.compares
+    if end and is_blind and (end.ends_at_zeros or not are_inputs):
         yield Sight(len(judged.names))

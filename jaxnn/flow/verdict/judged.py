@@ -206,7 +206,22 @@ class Judged:
         if above is None and not np.isneginf(self.arrays.delta[self.arrays.layer == last]).all():
             above = last
         zero = () if above is None else tuple(self.arrays.zero_at_start(above))
+        if self.zero == self.used[0] + 1 and not zero and self._is_first_of_steps(self.zero):
+            return None
         return Cut(self.zero, above, zero)
+
+    def _is_first_of_steps(self, layer: int) -> bool:
+        """Tell a layer whose weights others have too, in three or more of which they learn.
+
+        The first step of a recurrent cell, whose state is 0, has gates that act on nothing.
+        """
+        arrays = self.arrays
+        there = (arrays.layer == layer) & arrays.weights
+        learns = np.isfinite(arrays.delta)
+        counts = [
+            sum(learns[np.array(arrays.path) == arrays.path[i]]) for i in np.flatnonzero(there)
+        ]
+        return bool(counts) and min(counts) > 2
 
     @cached_property
     def silencer(self) -> int | None:

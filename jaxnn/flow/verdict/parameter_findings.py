@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from ...evidence.end import End
 from ...evidence.loss_kinds import CLASS_LOGITS
 from ...rules import Sight, one_of
 from ...texts import clean
@@ -38,6 +39,9 @@ def _by_layer(judged: Judged) -> dict[int, list[str]]:
         sure="The network is sure before it has learned: its logits have a root mean square of "
         "{size:.3g}, and the loss is {loss:.3g}, where {even:.2g} is that of no knowledge. {path} "
         "multiplies what is random by {gain:.2g}.",
+        chaotic="Inputs that differ by a thousandth make outputs that differ as much as those of "
+        "other examples: the weights, or the factors of sines, are drawn so large that nothing "
+        "near is alike. {path} multiplies what is random by {gain:.2g}.",
     ),
     advises=DRAW,
     rank=PARAMETERS,
@@ -49,7 +53,8 @@ def drawn(judged: Judged) -> Iterator[Sight]:
     layers, two at least, the root mean square of entries times √fan_in is above 3.5, and that of a
     state above 5. Or that of one matrix is above 3.5, that of the logits of a cross-entropy above
     5, and the loss three times that of equal probabilities, as of a lookup table with entries of
-    size 1 that is the last layer too.
+    size 1 that is the last layer too. Or a change of the inputs by a thousandth changes the output
+    by seven tenths of what differs between examples.
     """
     layers = _by_layer(judged)
     if judged.parameters is None:
@@ -74,22 +79,22 @@ def drawn(judged: Judged) -> Iterator[Sight]:
             values = {"how": how, "others": _others(judged, drawn_so), "gain": draws[path].gain}
             yield Sight(layer, clean(path), values)
             return
-    yield from _sure(judged, layers)
+    end = judged.end
+    if end and layers:
+        gains = {(i, path): draws[path].gain for i, paths in layers.items() for path in paths}
+        (layer, path), gain = max(gains.items(), key=lambda item: item[1])
+        if seen := _sure(end, gain) or ({"how": "chaotic"} if end.is_chaotic else {}):
+            yield Sight(layer, clean(path), seen | {"gain": gain})
 
 
-def _sure(judged: Judged, layers: dict[int, list[str]]) -> Iterator[Sight]:
-    """Yield the largest matrix of a network that is sure of classes, and wrong."""
-    end, parameters = judged.end, judged.parameters
-    if not (end and end.classes and parameters and layers and end.kind.takes == CLASS_LOGITS):
-        return
+def _sure(end: End, gain: float) -> dict[str, object]:
+    """Return how sure of classes a network is, and wrong; nothing if it is not."""
+    if not end.classes or end.kind.takes != CLASS_LOGITS:
+        return {}
     even = float(np.log(end.classes.columns))
-    gains = {
-        (layer, path): parameters.draws[path].gain for layer in layers for path in layers[layer]
-    }
-    (layer, path), gain = max(gains.items(), key=lambda item: item[1])
     if gain > LARGE_GAIN and end.size > LARGE_STATE and end.loss > SURE * even:
-        values = {"how": "sure", "size": end.size, "loss": end.loss, "even": even, "gain": gain}
-        yield Sight(layer, clean(path), values)
+        return {"how": "sure", "size": end.size, "loss": end.loss, "even": even}
+    return {}
 
 
 def _makes_all_alike(judged: Judged, layer: int, layers: dict[int, list[str]]) -> bool:
@@ -206,22 +211,37 @@ def unlisted(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "evalnorm",
-    "Batch norm in eval mode divides by statistics that no batch has touched, mean 0 and variance "
-    "1: {paths} {do} nothing.",
-    advises="Call model.train() to train, in Flax use_running_average=False, and train before "
-    "model.eval().",
+    one_of(
+        "how",
+        untouched="Batch norm in eval mode divides by statistics that no batch has touched, mean 0 "
+        "and variance 1: {paths} {do} nothing.",
+        rest="A batch leaves the statistics of {paths} as they are, though the batch norm is in "
+        "train mode: in eval mode it divides by those.",
+    ),
+    advises=one_of(
+        "how",
+        untouched="Call model.train() to train, in Flax use_running_average=False, and train "
+        "before model.eval().",
+        rest="Give it a momentum above 0, such as 0.1: in PyTorch it is the share of the new "
+        "batch, in TensorFlow and Flax that of what was there.",
+    ),
     rank=PARAMETERS,
 )
 def untouched_norms(judged: Judged) -> Iterator[Sight]:
-    """Batch norm in eval mode with untouched statistics.
+    """Batch norm with untouched statistics.
 
     Running means are exactly 0 and variances 1, and the norm subtracts and divides by these: in
     PyTorch a module in eval mode that has counted no batch, in JAX one with use_running_average.
+    Or, in PyTorch, a norm in train mode counts a batch, and its statistics stay equal.
     """
-    paths = () if judged.parameters is None else judged.parameters.untouched_norms
-    if paths:
-        values = {"paths": few_of(paths), "do": "does" if len(paths) == 1 else "do"}
-        yield Sight(path=clean(paths[0]), values=values)
+    known = judged.parameters
+    for how, paths in (
+        ("untouched", () if known is None else known.untouched_norms),
+        ("rest", () if known is None else known.resting_norms),
+    ):
+        if paths:
+            do = "does" if len(paths) == 1 else "do"
+            yield Sight(path=clean(paths[0]), values={"how": how, "paths": few_of(paths), "do": do})
 
 
 @FINDINGS.rule(
@@ -248,17 +268,30 @@ def bottleneck(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "noise",
-    "Dropout is louder than what it passes: the output has a root mean square of {mean:.2g}, and "
-    "from draw to draw it changes by {noise:.2g}.",
-    advises="Drop less, such as a tenth, and not in narrow layers.",
+    one_of(
+        "how",
+        loud="Dropout is louder than what it passes: the output has a root mean square of "
+        "{mean:.2g}, and from draw to draw it changes by {noise:.2g}.",
+        asked="Numbers are dropped at random in eval mode too: the output changes from draw to "
+        "draw by {noise:.2g}, and has a root mean square of {mean:.2g}.",
+    ),
+    advises=one_of(
+        "how",
+        loud="Drop less, such as a tenth, and not in narrow layers.",
+        asked="Hand functions that drop the mode, as in F.dropout(x, p, self.training), or take "
+        "torch.nn.Dropout.",
+    ),
     rank=PARAMETERS,
 )
 def noise(judged: Judged) -> Iterator[Sight]:
-    """Dropout that is louder than what it passes.
+    """Dropout that is louder than what it passes, or that never ends.
 
     The output changes from draw to draw by four times its mean over draws: of a module of PyTorch,
-    and in JAX with a random key among the inputs.
+    and in JAX with a random key among the inputs. Or a module of PyTorch in eval mode chooses at
+    random what it drops.
     """
     known = None if judged.evidence is None else judged.evidence.noise
-    if known and known.of_draws > LOUD * known.of_mean:
-        yield Sight(values={"noise": known.of_draws, "mean": known.of_mean})
+    if known:
+        is_loud = known.of_draws > LOUD * known.of_mean
+        if how := "loud" if is_loud else "asked" if known.drops_in_eval else "":
+            yield Sight(values={"how": how, "noise": known.of_draws, "mean": known.of_mean})

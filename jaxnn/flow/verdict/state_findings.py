@@ -188,8 +188,22 @@ def entries(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "unread",
-    "Examples differ in layer {name}, but not at position{places} of {count}, which alone {get} a "
-    "gradient: what differs is not read.",
+    one_of(
+        "how",
+        positions="Examples differ in layer {name}, but not at position{places} of {count}, which "
+        "alone {get} a gradient: what differs is not read.",
+        padding="Of {path} only the places of the padding, which is {padding}, are read: with "
+        "other numbers in the place of all that is none, the output is the same.",
+        tokens="The numbers in {path} are not read: with other ones the output is the same.",
+    ),
+    advises=one_of(
+        "how",
+        positions="",
+        padding="Turn the mask around: some functions take True for what is seen, others for what "
+        "is left out.",
+        tokens="Look whether they lie in the table that they are looked up in, and whether what "
+        "is looked up is used.",
+    ),
     rank=STATES,
     unless="signal undefined",
 )
@@ -198,8 +212,14 @@ def unread(judged: Judged) -> Iterator[Sight]:
 
     In the highest state with positions, examples are alike at every position that gets a gradient,
     and differ elsewhere. This happens if tokens see only those before them and the first one is
-    read. `flow.record.positions` has what differs at each position.
+    read. `flow.record.positions` has what differs at each position. Or of inputs that are integers,
+    each but the padding, which fills rows up, is exchanged for another one, and the output stays.
     """
+    asked = None if judged.evidence is None else judged.evidence.unread
+    if asked is not None:
+        how = "tokens" if asked.padding is None else "padding"
+        yield Sight(1, asked.path, {"how": how, "padding": asked.padding})
+        return
     record, streams = judged.flow.positions, judged.flow.streams
     layer = _with_positions(judged)[-1:]
     if record is None or not layer or (streams and streams.layers.count(layer[0]) > 1):
@@ -211,7 +231,8 @@ def unread(judged: Judged) -> Iterator[Sight]:
     if len(read) and apart.any() and not apart[read].any():
         s, get = ("s", "get") if len(read) > 1 else ("", "gets")
         places = f"{s} {few_of(str(i + 1) for i in read)}"
-        yield Sight(layer[0], values={"places": places, "count": len(apart), "get": get})
+        values = {"how": "positions", "places": places, "count": len(apart), "get": get}
+        yield Sight(layer[0], values=values)
 
 
 @FINDINGS.rule(

@@ -59,11 +59,15 @@ def stopped(judged: Judged) -> Iterator[Sight]:
 def fixed(judged: Judged) -> Iterator[Sight]:
     """Layers that learn nothing.
 
-    No parameter of a layer gets a gradient, though Δ is there, as behind `stop_gradient`.
+    No parameter of a layer gets a gradient, though Δ is there, as behind `stop_gradient`. Arrays
+    that have a `stop_gradient` of their own, as drawn frequencies have, are to stay and are not
+    said.
     """
     arrays, layers = judged.arrays, []
+    stopped = () if judged.parameters is None else map(clean, judged.parameters.stopped)
+    are_to_stay = np.isin(arrays.path, [*stopped])
     for layer in range(1, len(judged.names) + 1):
-        inside = arrays.layer == layer
+        inside = (arrays.layer == layer) & ~are_to_stay
         is_fixed = (inside & arrays.weights).any() and np.isneginf(arrays.delta[inside]).all()
         passes = np.isfinite(judged.log_delta[layer - 1])
         if is_fixed and passes and not arrays.starts_at_zero(layer):
@@ -83,7 +87,7 @@ def _few_parameters(share: float, products: float, outside: str, cuts: str, **_:
     )
 
 
-@FINDINGS.rule("cuts", _few_parameters, rank=UNSEEN)
+@FINDINGS.rule("cuts", _few_parameters, rank=UNSEEN, healthy=True)
 def cuts(judged: Judged) -> Iterator[Sight]:
     """Layers with few of the parameters.
 

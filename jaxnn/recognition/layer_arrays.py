@@ -1,6 +1,7 @@
-"""Norms in the program of a layer that divide by statistics among its arrays, as in eval mode.
+"""Arrays in the program of a layer that are no weights: of norms in eval mode, and held ones.
 
 (x - mean) / √(variance + ε)    mean and variance are arrays of the layer, not made of x
+stop_gradient(array)            an array that is to stay as it was drawn
 """
 
 from collections.abc import Iterator
@@ -23,6 +24,15 @@ def running_norms_of(graph: Graph) -> Iterator[tuple[int, int]]:
             if alike:
                 means.remove(alike[0])
                 yield alike[0], i
+
+
+def stopped_arrays_of(graph: Graph) -> Iterator[int]:
+    """Yield the numbers of the arrays that nothing but `stop_gradient` takes."""
+    arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
+    for i, v in enumerate(arrays):
+        names = {step.eqn.primitive.name for step in graph.flat.steps if v in step.inputs}
+        if names == {"stop_gradient"} and v not in graph.flat.outputs:
+            yield i
 
 
 def _ends_in(graph: Graph, v: int, ends: set[str], between: frozenset[str]) -> bool:

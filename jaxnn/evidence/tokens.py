@@ -1,0 +1,63 @@
+"""Whether the numbers of letters, words or items that go in are read, by runs with other ones.
+
+all of them changed               an output that stays does not read them
+all but the padding changed       an output that stays reads where the padding is, and no more
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .trial import Trial, as_wide
+
+FEWEST = 8  # examples that tell
+SAME = 1e-5  # of what differs between outputs: rounding
+
+
+class Unread(NamedTuple):
+    """An input of integers of which the output depends on the places of the padding alone.
+
+    path: of the input; padding: the number that fills up its rows, None if nothing does.
+    """
+
+    path: str
+    padding: int | None
+
+
+def unread_of(trial: Trial) -> Unread | None:
+    """Return the input whose numbers are not read; None if they are, or it is not known.
+
+    Its rows are examples. Padding is a number that fills rows up to their end, or their beginning,
+    some of them further than others. Each other number is exchanged for the next larger one.
+    """
+    output = trial.first
+    if output is None or len(trial.tokens) != 1 or trial.xs or trial.is_random:
+        return None
+    (path, tokens) = next(iter(trial.tokens.items()))
+    if tokens.ndim != 2 or len(tokens) < FEWEST or tokens.shape[1] < 2:
+        return None
+    padding = _padding_of(tokens)
+    known = np.unique(tokens if padding is None else tokens[tokens != padding])
+    if len(known) < 2:
+        return None
+    is_known = tokens != padding if padding is not None else np.ones(tokens.shape, bool)
+    following = np.roll(known, -1)[np.searchsorted(known, tokens.clip(known[0], known[-1]))]
+    other = trial.output({path: np.where(is_known, following, tokens).astype(tokens.dtype)})
+    if other is None or other.shape != output.shape:
+        return None
+    size = max(float(np.abs(as_wide(output)).max(initial=0.0)), 1e-300)
+    is_same = bool(np.abs(as_wide(other) - as_wide(output)).max(initial=0.0) <= SAME * size)
+    return Unread(path, padding) if is_same else None
+
+
+def _padding_of(tokens: np.ndarray) -> int | None:
+    """Return the number that fills up rows; None without one."""
+    for rows in (tokens, tokens[:, ::-1]):
+        values, counts = np.unique(rows[:, -1], return_counts=True)
+        candidate = values[np.argmax(counts)]
+        is_filled = rows == candidate
+        fills_up = not (is_filled[:, :-1] & ~is_filled[:, 1:]).any()
+        lengths = is_filled.sum(axis=1)
+        if fills_up and np.ptp(lengths) and lengths.max() > 1:
+            return int(candidate)
+    return None
