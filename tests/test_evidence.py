@@ -416,6 +416,13 @@ def test_draws_of_weights_are_told_apart(rng):
     assert (zero.is_constant, zero.distinct) == (False, 1)
 
 
+def test_gains_of_several_layers_are_no_matrices(rng):
+    lists = "untouched_norms", "resting_norms", "stopped", "repeated", "unregistered"
+    arrays = {"gains": rng.normal(size=(3, 8, 1)), "image": rng.normal(size=(3, 3, 1, 8))}
+    trial = SimpleNamespace(weights=arrays, **dict.fromkeys(lists, ()))
+    assert {*Parameters.of(trial).draws} == {"image"}
+
+
 def test_directions_of_weights_stand_out(rng):
     """A mean m of weights of size s has the singular value m n, independent entries 2 s √n."""
     n = 400

@@ -1410,6 +1410,29 @@ def test_what_makes_less_than_a_thousand_is_usual():
             assert bool(found.advice) is (not usual and rule == "time")
 
 
+def test_one_layer_that_changes_less_than_a_thousand_is_usual():
+    """Unless something in it stands out; and so is a last layer of zeros that learns."""
+    for decades, others, usual in (
+        (1.5, {}, True),
+        (3.5, {}, False),
+        (1.5, {"log_mean_square": {2: 4 * LN10}}, False),
+    ):
+        found = jaxnn.verdict(a_flow(decades=dict.fromkeys((1, 2), decades), **others)).findings
+        assert [is_usual(one) for one in found if one.rule == "layer"] == [usual]
+    for layer, usual in ((4, False), (6, True)):
+        zeros = {(layer, name): NONE for name in ("up", "down")}
+        flow = a_flow(decades=dict.fromkeys(range(1, layer), NONE), sizes=zeros)
+        assert [is_usual(one) for one in jaxnn.verdict(flow).findings[:1]] == [usual]
+
+
+def test_an_erratic_rate_below_a_thousand_is_made_up_for():
+    for change, usual in ((-2.0, True), (-5.0, False)):
+        flow = of_gains([0.02, *[0.02, 0.01] * 2, change, 0.01], "b" * 8)
+        rate = next(one for one in jaxnn.verdict(flow).findings if one.rule == "rate")
+        assert (rate.values["word"], is_usual(rate)) == ("erratic", usual)
+        assert ("Adam" in rate.text) is usual
+
+
 def test_the_page_says_of_every_finding_what_it_is_and_when():
     short = {name for name, *texts in FINDINGS.paragraphs() if len(texts) != 2}
     assert short == {"rate", "no rate"}

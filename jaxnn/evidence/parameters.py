@@ -123,7 +123,7 @@ class Parameters:
     @classmethod
     def of(cls, trial: Trial) -> "Parameters":
         """Return what a trial shows of its parameters."""
-        matrices = {path: v for path, v in trial.weights.items() if min(_two_largest(v)) > 1}
+        matrices = {path: v for path, v in trial.weights.items() if _is_matrix(v)}
         draws = {path: Draw.of(v) for path, v in matrices.items()}
         drawn = {path: matrices[path] for path, draw in draws.items() if draw.is_drawn}
         others = trial.untouched_norms, trial.repeated, trial.unregistered
@@ -138,5 +138,6 @@ def _equal(matrices: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _two_largest(v: np.ndarray) -> list[int]:
-    return sorted(v.shape)[-2:]
+def _is_matrix(v: np.ndarray) -> bool:
+    """Tell arrays (…, in, out) of several units; gains of several layers end in an axis of 1."""
+    return v.shape[-1] > 1 and sorted(v.shape)[-2] > 1

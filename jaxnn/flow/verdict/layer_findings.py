@@ -9,7 +9,7 @@ from ...texts import clean, listed, percent
 from .arrays import STARVED
 from .findings import FEW, FINDINGS, LAYERS, few_of, less_gradient, times_as_large
 from .judged import Judged
-from .rates import STANDS_OUT, Change
+from .rates import MOST_ONCE, STANDS_OUT, Change
 
 STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
 SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
@@ -19,19 +19,27 @@ ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, wit
 
 
 @FINDINGS.rule(
-    "layer", "Layer {name} changes the gradient by {decades:+.2g} decades{reason}.", rank=LAYERS
+    "layer",
+    "Layer {name} changes the gradient by {decades:+.2g} decades{reason}.",
+    rank=LAYERS,
+    healthy=True,
 )
 def layer(judged: Judged) -> Iterator[Sight]:
     """A layer unlike others that repeat.
 
     It changes the gradient by half a decade more than they do, and by six times the median
-    deviation; at most two are.
+    deviation; at most two are. Less than a thousand, of it and of all layers together, is usual
+    where nothing in it stands out.
     """
+    makes = max(abs(judged.rate.repeated), abs(judged.rate.total))
     for sight in changes_of(judged, judged.rate.outliers):
         arrays = judged.arrays
         paths = [arrays.path[i] for i in np.flatnonzero(arrays.layer == sight.layer)]
         named = {(size, sight.layer, path) for size in ("largest", "size") for path in paths}
-        yield sight._replace(explains=frozenset(named if sight.path else ()))
+        decades, reason = sight.values["decades"], sight.values["reason"]
+        is_ill = bool(reason) or max(makes, abs(decades)) >= MOST_ONCE
+        values = {**sight.values, "is_ill": is_ill}
+        yield sight._replace(values=values, explains=frozenset(named if sight.path else ()))
 
 
 def changes_of(judged: Judged, changes: Iterable[Change]) -> Iterator[Sight]:

@@ -46,12 +46,14 @@ def output(judged: Judged) -> Iterator[Sight]:
     ),
     advises=one_of("then", learn="", stay="", never="Draw all but one of them."),
     rank=CUT,
+    healthy=True,
 )
 def zero(judged: Judged) -> Iterator[Sight]:
     """Weights of a layer that are zero.
 
     They cut all paths: Δ is exactly zero below. Some networks start this way; measure those again
-    after one step. Or Δ passes, and several are zero and have none, as both matrices of an adapter.
+    after one step. A last layer of zeros, which gets a gradient itself, is usual. Or Δ passes, and
+    several are zero and have none, as both matrices of an adapter.
     """
     arrays, cut = judged.arrays, judged.cut
     if cut is None:
@@ -59,7 +61,9 @@ def zero(judged: Judged) -> Iterator[Sight]:
     elif cut.zero:
         then = "stay" if np.isneginf(arrays.delta[list(cut.zero)]).all() else "learn"
         paths, below = few_of(arrays.path[i] for i in cut.zero), judged.label(cut.below)
-        values = {"paths": paths, "below": below, "then": then}
+        is_head = cut.above == arrays.layer[arrays.weights].max(initial=0)
+        is_ill = then == "stay" or not is_head
+        values = {"paths": paths, "below": below, "then": then, "is_ill": is_ill}
         yield Sight(cut.above, arrays.path[cut.zero[0]], values)
 
 
@@ -70,7 +74,8 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
     for layer in np.unique(arrays.layer[still]).tolist():
         there = np.flatnonzero(still & (arrays.layer == layer))
         if len(there) > 1:
-            values = {"paths": few_of(arrays.path[i] for i in there), "then": "never"}
+            paths = few_of(arrays.path[i] for i in there)
+            values = {"paths": paths, "then": "never", "is_ill": True}
             yield Sight(layer, arrays.path[there[0]], values)
             return
 

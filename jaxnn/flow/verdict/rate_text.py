@@ -42,7 +42,7 @@ def rate_text(judged: Judged) -> str:
         return (
             f"Erratic, {rate.total:+.3g} decades over the whole network, most of it in "
             f"{_culprits(rate)}; the other layers change the gradient by {per_layer} towards the "
-            "input."
+            f"input{made_up_for if rate.is_mild else ''}."
         )
     text = f"{per_layer} towards the input, {rate.repeated:+.3g} {over}"
     if not rate.is_mild or judged.flow.parameters.tied:

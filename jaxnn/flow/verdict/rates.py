@@ -132,9 +132,14 @@ class Rate:
 
     @property
     def is_mild(self) -> bool:
-        """True if a gradient that vanishes or explodes does so by less than a thousand."""
-        makes = max(abs(self.repeated), abs(self.total))
-        return self.word in ("vanishing", "exploding") and makes < MOST_ONCE
+        """True if a gradient that vanishes, explodes or is erratic changes by under a thousand."""
+        makes = max(abs(v) for v in (self.repeated, self.total, *self._of_outliers))
+        return self.word in ("vanishing", "exploding", ERRATIC) and makes < MOST_ONCE
+
+    @property
+    def _of_outliers(self) -> list[float]:
+        """The decades of each layer whose factor stands out."""
+        return [change.decades for change in self.outliers]
 
     @property
     def once(self) -> tuple[Change, ...]:
