@@ -1425,6 +1425,20 @@ def test_one_layer_that_changes_less_than_a_thousand_is_usual():
         assert [is_usual(one) for one in jaxnn.verdict(flow).findings[:1]] == [usual]
 
 
+def test_a_bias_as_biases_are_drawn_turns_no_units_off():
+    """Nor does it where a state is little but that: the cut is said, and no bias named."""
+    for size, path in ((0.0, "3.down"), (-1.0, "")):
+        state = {3: 2 * (np.log(2) + size * LN10)}
+        flow = a_flow_with_biases(
+            decades=CUT_BELOW_4,
+            log_mean_square=state,
+            log_spread={3: -3},
+            sizes={(i, "down"): size for i in LAYERS},
+        )
+        cut = next(found for found in jaxnn.verdict(flow).findings if found.rule == "cut")
+        assert cut.path == path
+
+
 def test_an_erratic_rate_below_a_thousand_is_made_up_for():
     for change, usual in ((-2.0, True), (-5.0, False)):
         flow = of_gains([0.02, *[0.02, 0.01] * 2, change, 0.01], "b" * 8)

@@ -36,6 +36,7 @@ from .rates import LN10, Rate, are_alike, kinds_of, rate_of, repeated
 from .through_time import TimeChange, largest_change
 
 OFFSET_SPREAD, OFFSET_NEAR = 0.5, 1.5  # of a state that is little but a bias; and times its size
+LEAST_OFFSET = 0.5  # root mean square of a bias that turns units off: drawn ones have less
 POOLED = 0.01  # of the signal: what positions differ by before a pool
 FLAT = 0.1  # a logit, of which attention is the mean over keys
 GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
@@ -251,7 +252,7 @@ class Judged:
 
     @property
     def _offset_below(self) -> int | None:
-        """The bias that the first state below a cut that is not zero is little but.
+        """The large bias that the first state below a cut that is not zero is little but.
 
         Units that are off make the states between exactly zero.
         """
@@ -265,7 +266,8 @@ class Judged:
             return None
         arrays = self.arrays
         offsets = np.flatnonzero((arrays.layer == on[0]) & ~arrays.weights)
-        near = [i for i in offsets if abs(arrays.size[i] - rms[on[0] - 1]) < np.log10(OFFSET_NEAR)]
+        large = offsets[arrays.size[offsets] >= np.log10(LEAST_OFFSET)]
+        near = [i for i in large if abs(arrays.size[i] - rms[on[0] - 1]) < np.log10(OFFSET_NEAR)]
         return int(near[0]) if near else None
 
     @cached_property
