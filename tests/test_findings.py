@@ -879,11 +879,12 @@ CASES = {
     "squares of a softmax": Case(
         "targets",
         an_end(kinds.NUMBERS, **SOFTMAX),
-        "The loss is the squared error of a softmax over 3 classes: where it is sure and wrong, "
+        "The loss is the squared error of a softmax over 3 classes, as a Brier score: where the "
+        "softmax is sure and wrong, "
         "its slope is next to nothing.",
         healthy=an_end(kinds.NUMBERS, **SIGMOID),
         layer=6,
-        advises="Take the cross-entropy of classes.",
+        advises="If it learns too slowly, take the cross-entropy of classes.",
     ),
     "probabilities for logarithms": Case(
         "targets",
@@ -1408,6 +1409,21 @@ def test_what_makes_less_than_a_thousand_is_usual():
             assert is_usual(found) is usual
             assert ("Adam" in found.text) is (usual and rule == "rate")
             assert bool(found.advice) is (not usual and rule == "time")
+
+
+def test_experts_that_are_copies_are_told_apart_by_their_router():
+    layers = [HEALTHY, COPIES]
+    flow = replace(a_flow(), routers=experts(0.5, 0.5))
+    for given, rules in ((a_flow(), ["equal"]), (flow, [])):
+        found = verdict_of((given, draws(*layers))).findings
+        assert [one.rule for one in found if one.rule == "equal"] == rules
+
+
+def test_squares_of_a_softmax_are_not_said_where_they_have_learned():
+    end = an_end(kinds.NUMBERS, **SOFTMAX)
+    for share, rules in ((0.3, ["targets"]), (0.02, [])):
+        found = verdict_of(replace(end, held_out=HeldOut(200, share))).findings
+        assert [one.rule for one in found if one.rule == "targets"] == rules
 
 
 def test_one_layer_that_changes_less_than_a_thousand_is_usual():

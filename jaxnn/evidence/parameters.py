@@ -140,4 +140,4 @@ def _equal(matrices: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:
 
 def _is_matrix(v: np.ndarray) -> bool:
     """Tell arrays (…, in, out) of several units; gains of several layers end in an axis of 1."""
-    return v.shape[-1] > 1 and sorted(v.shape)[-2] > 1
+    return bool(v.shape[-1] > 1 and sorted(v.shape)[-2] > 1)

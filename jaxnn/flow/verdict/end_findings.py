@@ -9,6 +9,7 @@ from ...evidence import mixing
 from ...evidence.end import End
 from ...rules import Sight, one_of
 from ...texts import percent
+from .data_findings import NO_HINT
 from .findings import END, FINDINGS
 from .judged import Judged
 
@@ -134,8 +135,8 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         columns="The outputs of each example sum to 1, as of a softmax over classes, and the loss "
         "takes each of the {outputs} as a yes or no by itself: most of it is on classes that are "
         "not there.",
-        squares="The loss is the squared error of a softmax over {outputs} classes: where it is "
-        "sure and wrong, its slope is next to nothing.",
+        squares="The loss is the squared error of a softmax over {outputs} classes, as a Brier "
+        "score: where the softmax is sure and wrong, its slope is next to nothing.",
         margins="The loss is a hinge, of outputs beyond -1 and 1, and the output can reach "
         "{low:.3g} to {high:.3g} whatever the weights.",
         proportion="The loss falls in proportion to the probability of the right class, as one "
@@ -160,7 +161,7 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         sums=SIGMOIDS,
         several=SIGMOIDS,
         columns=CROSS_ENTROPY,
-        squares=CROSS_ENTROPY,
+        squares="If it learns too slowly, take the cross-entropy of classes.",
         margins="Take a tanh or no activation behind the last layer; for several classes rather a "
         "softmax and its cross-entropy.",
         proportion="Take the cross-entropy, or hand the loss a log-softmax.",
@@ -189,14 +190,16 @@ def targets(judged: Judged) -> Iterator[Sight]:
     of classes, and labels of an example sum to more than 1, or classes count from 1; or that of a
     probability in place of its logarithm. Or it is 0 for all examples of one class alone; or it
     lies along one line for all classes if outputs are equal. Of squares, labels are what the loss
-    is least at.
+    is least at. Squares of a softmax are not said by a checkup in which they have learned.
     """
     end = judged.end
     if end is None:
         return
     values = {"outputs": end.outputs, "lowest": end.labels[0], "highest": end.labels[1]}
     sight = _of_classes(end) or (_of_numbers(end) if end.kind.takes else None)
-    if sight:
+    held_out = judged.evidence.held_out if judged.evidence else None
+    learns = held_out is not None and held_out.share < NO_HINT
+    if sight and not (learns and sight[0] == "squares"):
         yield Sight(len(judged.names), values=values | {"how": sight[0]} | sight[1])
 
 

@@ -127,12 +127,14 @@ def equal(judged: Judged) -> Iterator[Sight]:
     """Equal units.
 
     In all matrices of a layer half of the columns, the weights of a unit, are copies of others; or
-    all are zero, another layer with weights follows, and examples are alike from there on.
+    all are zero, another layer with weights follows, and examples are alike from there on. Experts
+    that start as copies of one are told apart by their router.
     """
     layers = _by_layer(judged)
+    with_experts = () if judged.flow.routers is None else judged.flow.routers.layers
     for layer, paths in layers.items():
         draws = [judged.parameters.draws[path] for path in paths if judged.parameters]
-        if all(draw.distinct <= HALF for draw in draws):
+        if layer not in with_experts and all(draw.distinct <= HALF for draw in draws):
             values = {"how": "copies", "distinct": draws[0].distinct}
             yield Sight(layer, clean(paths[0]), values)
         elif all(draw.gain == 0 for draw in draws) and _makes_all_alike(judged, layer, layers):
