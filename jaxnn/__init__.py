@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .diagnosis import Diagnosis as Diagnosis
     from .diagnosis import diagnose as diagnose
     from .flow.gradient_flow import gradient_flow as gradient_flow
+    from .flow.jacobian.spectrum import spectrum as spectrum
     from .flow.record.flow import Flow as Flow
     from .flow.verdict.comparison import compare as compare
     from .flow.verdict.format_plan import Plan as Plan

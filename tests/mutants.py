@@ -90,9 +90,7 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "passes": Room(
-        ("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists", "spectrum")
-    ),
+    "passes": Room(("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists")),
     "arrays": Room(("arrays/*",), ("numbers", "signal", "flow", "mesh")),
     "network": Room(
         ("network/*", "network/blocks/*", "initializers.py"),
@@ -106,6 +104,7 @@ ROOMS = {
         ("flow/verdict/*", "evidence/*"),
         ("findings", "evidence", "verdict", "causes", "given", "compared"),
     ),
+    "jacobian": Room(("flow/jacobian/*", "arrays/singular_values.py"), ("spectrum",)),
     "formats": Room(("flow/formats/*",), ("entries", "plan", "findings")),
     "theory": Room(("theory/*", "flow/theory/*"), ("theory", "meanfield", "pairs", "correlation")),
     "twin": Room(("theory/twin/*",), ("twin", "correlation", "critical")),

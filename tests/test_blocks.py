@@ -291,7 +291,7 @@ def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
     jacobians = jax.jit(jax.vmap(jax.jacobian(lambda z1: z(z1[None], params)[0])))
     by_jax = jacobians(xs @ theta + b[None])
     expected = np.linalg.svd(by_jax, compute_uv=False)
-    measured = jaxnn.flow.spectrum((net, jaxnn.network.stack(params)), xs)
+    measured = jaxnn.spectrum((net, jaxnn.network.stack(params)), xs)
     np.testing.assert_allclose(np.exp(measured.log_singular_values), expected, rtol=1e-11)
 
 

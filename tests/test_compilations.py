@@ -172,7 +172,7 @@ CASES = {
     "orthogonal": lambda made: jaxnn.initializers.orthogonal(1.5)(made["key"], (3, 4)),
     "plan": lambda made: jaxnn.plan(made["counted"]),
     "read_watch": lambda made: jaxnn.train.read_watch(made["folder"]),
-    "spectrum": lambda made: jaxnn.flow.spectrum((NET, made["layers"]), XS),
+    "spectrum": lambda made: jaxnn.spectrum((NET, made["layers"]), XS),
     "split": lambda made: jaxnn.train.split(XS, YS, 0.4, made["key"]),
     "split on the device": lambda made: jaxnn.train.split(*made["data"], 0.4, made["key"]),
     "stack": lambda made: jaxnn.network.stack(made["layers"]),

@@ -164,7 +164,7 @@ def test_gradients_of_parameters_need_their_numbers(key, rng, unhooked):
         partial(jaxnn.backprop, net, drawn, xs, ys),
         partial(jaxnn.passes.mean_loss, net, drawn, xs, ys),
         partial(jaxnn.deltas, net, drawn, xs[0], ys[0]),
-        partial(jaxnn.flow.spectrum, (net, drawn), xs[0]),
+        partial(jaxnn.spectrum, (net, drawn), xs[0]),
     ):
         with pytest.raises(TypeError, match=sentence):
             function()

@@ -47,7 +47,7 @@ CALLS = {
     "gradient_flow": flow_of_net,
     "gradient_flow with less memory": partial(flow_of_net, memory="sqrt"),
     "evaluate": jaxnn.train.evaluate,
-    "spectrum": lambda net, params, xs, ys: jaxnn.flow.spectrum((net, params), xs),
+    "spectrum": lambda net, params, xs, ys: jaxnn.spectrum((net, params), xs),
 }
 
 

@@ -125,6 +125,7 @@ def test_the_reverse_pass_is_written_by_hand():
     by_jax = (
         "evidence/jax_trial.py",  # the slope of a user's own loss
         "evidence/torch_trial.py",
+        "flow/jacobian/stretches.py",
         "flow/measure/layer_vjp.py",
         "flow/record/loss.py",
         "flow/record/example_spread.py",
@@ -135,6 +136,7 @@ def test_the_reverse_pass_is_written_by_hand():
         "pytorch/custom_functions.py",
         "pytorch/recurrent.py",
         "pytorch/unrolled.py",  # steps of torch's own modules
+        "theory/twin/kernels.py",  # Jacobians of a user's own network
         "train/descent.py",  # trains a user's own network
         "train/torch_descent.py",  # likewise, by torch
         "train/torch_watch.py",  # reads what torch has made

@@ -1,6 +1,7 @@
-"""Singular values of the input-output Jacobian against SVDs, mpmath, determinants and theory."""
+"""Singular values of the Jacobian between layers against SVDs, mpmath, determinants and theory."""
 
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +12,10 @@ import reference
 from problems import draw_batch, draw_layers, gaussian, orthogonal
 
 import jaxnn
-from jaxnn.passes.spectrum import Factors, jacobian_factors, product_spectrum, spectrum_of_net
-
-factors_of = jax.jit(jacobian_factors)
 
 
 def compiled(net, params, xs):
-    """`spectrum` in two programs; the long one, of the product, serves all activations."""
-    return product_spectrum(
-        factors_of(net, tuple(jaxnn.network.Layer(*layer) for layer in params), xs)
-    )
+    return jaxnn.spectrum((net, params), xs)
 
 
 def network(seed, activation, sizes, weights=None, sigma_b=0.1, dtype=jnp.float64, batch=1, **form):
@@ -41,6 +36,8 @@ def jacobians(activation, params, xs):
             z = jnp.dot(reference.SIGMA[activation](z), theta) + b
         return z
 
+    if not above:
+        return jnp.broadcast_to(theta, (len(xs), *theta.shape))
     return jax.vmap(jax.jacobian(top))(jnp.dot(xs, theta) + b[None])
 
 
@@ -68,10 +65,14 @@ def exact_logs(factors, bits):
         return np.array([float(mpmath.log(s)) for s in values])
 
 
-def from_matrices(matrices, dtype=jnp.float64):
+def from_matrices(matrices):
     """The spectrum of a product of square matrices."""
-    theta = jnp.asarray(np.stack(matrices), dtype)
-    return product_spectrum((Factors(jnp.ones((len(theta), 1, theta.shape[1]), dtype), theta),))
+    layers = [(times, jnp.asarray(matrix)) for matrix in matrices]
+    return jaxnn.spectrum(layers, jnp.zeros((1, len(matrices[0]))), between=(0, len(layers)))
+
+
+def times(theta, z):
+    return z @ theta
 
 
 SIZES = [
@@ -79,7 +80,7 @@ SIZES = [
     (2, 4, 3, 9),
     (4, 6, 2, 5),  # singular values: 5, of them 3 zero
     (3, 1, 1, 1),
-    (3, 4),  # no hidden layer
+    (3, 4),  # no hidden layer: from the input
     (4, 16, 16, 16, 1),
 ]
 
@@ -102,7 +103,7 @@ SIZES = [
 def test_it_agrees_with_an_svd_of_the_jacobian(activation, sizes):
     net, params, xs = network(0, activation, sizes, gaussian(1.5), batch=3)
     ours = compiled(net, params, xs)
-    n = min(sizes[1], sizes[-1])
+    n = min(sizes[1 if len(sizes) > 2 else 0], sizes[-1])
     assert ours.log_singular_values.shape == (3, n)
     for i, matrix in enumerate(jacobians(activation, params, xs)):
         s = np.linalg.svd(matrix, compute_uv=False)
@@ -192,6 +193,7 @@ def test_dead_units_give_exact_zeros():
         np.testing.assert_allclose(ours[:rank], np.log(s[:rank]), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_dead_layer_makes_all_of_it_zero():
     net, params, xs = network(0, "relu", SIZES[0], batch=3, stacked=False)
     dead = params[1]._replace(b=jnp.full_like(params[1].b, -100))
@@ -201,6 +203,7 @@ def test_a_dead_layer_makes_all_of_it_zero():
     np.testing.assert_array_equal(s.variance, 0)
 
 
+@pytest.mark.slow
 def test_zero_weights_give_exact_zeros():
     """Units that nothing comes to, by columns of zeros, or that come to nothing, by rows."""
     net, params, xs = network(0, "tanh", (5, 5, 5, 5, 5), batch=3, stacked=False)
@@ -236,6 +239,7 @@ def test_products_that_come_in_the_wrong_order():
         np.testing.assert_allclose(logs, exact_logs(matrices, 3000), rtol=0, atol=2e-11)
 
 
+@pytest.mark.slow
 def test_close_singular_values_are_told_apart():
     """Equal to within 1e-9 (0 … 4) in ln s: repeated QR alone would need 1e9 rounds for it."""
     rng = np.random.default_rng(2)
@@ -244,6 +248,7 @@ def test_close_singular_values_are_told_apart():
     np.testing.assert_allclose(logs, 1e-9 * np.arange(5)[::-1], rtol=0, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_moments_survive_underflow():
     """Scaling every factor by 2^-40 moves the mean's logarithm and nothing else."""
     net, params, xs = network(0, "identity", (4,) * 62, sigma_b=0.0, dtype=jnp.float32)
@@ -262,14 +267,14 @@ def test_moments_survive_underflow():
 def test_batches_and_vmap():
     """An example has the spectrum that it has among copies of itself."""
     net, params, xs = network(0, "tanh", SIZES[0], batch=3)
-    all_at_once = spectrum_of_net(net, params, xs)
+    all_at_once = compiled(net, params, xs)
     one_by_one = [compiled(net, params, np.tile(x, (3, 1))) for x in np.asarray(xs)]
     for i, of_one in enumerate(one_by_one):
-        for leaves in zip(of_one, all_at_once, strict=True):
+        for leaves in zip(*map(jax.tree.leaves, (of_one, all_at_once)), strict=True):
             np.testing.assert_allclose(leaves[0], np.stack([leaves[1][i]] * 3), rtol=1e-13)
     assert len(np.unique(all_at_once.log_mean)) == 3
     doubled = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
-    mapped = jax.vmap(spectrum_of_net, in_axes=(None, 0, None))(net, doubled, xs)
+    mapped = jax.vmap(compiled, in_axes=(None, 0, None))(net, doubled, xs)
     twice = compiled(net, jax.tree.map(lambda leaf: 2 * leaf, params), xs)
     reference.assert_close(jax.tree.map(lambda leaf: leaf[1], mapped), twice, 1e-13)
 
@@ -286,14 +291,13 @@ def test_runs_give_the_same_numbers():
     np.testing.assert_allclose(np.exp(logs), by_jax, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_program_does_not_grow_with_depth():
     def text(depth):
         net, params, xs = network(0, "tanh", (3, *[4] * depth, 2))
-        factors = jax.eval_shape(jacobian_factors, net, params, xs)
-        assert [f.theta.shape for f in factors] == [(depth - 1, 4, 4), (1, 4, 2)]
-        return str(jax.make_jaxpr(product_spectrum)(factors))
+        return str(jax.make_jaxpr(lambda params, xs: compiled(net, params, xs))(params, xs))
 
-    assert text(10).count("\n") == text(200).count("\n")
+    assert text(110).count("\n") == text(220).count("\n")
 
 
 @pytest.mark.slow
@@ -309,17 +313,185 @@ def test_sixteen_bits_are_computed_with_in_float32(dtype):
 def test_what_is_wrong_is_named(unhooked):
     net, params, xs = network(0, "relu", SIZES[0], batch=3, stacked=False)
     with pytest.raises(ValueError, match=r"theta\[1\]: expected shape \(5, 5\)"):
-        spectrum_of_net(net, [params[0], params[0], *params[2:]], xs)
+        compiled(net, [params[0], params[0], *params[2:]], xs)
     with pytest.raises(ValueError, match=r"x: expected shape \(B, 3\)"):
-        spectrum_of_net(net, params, xs[0])
+        compiled(net, params, xs[0])
     with pytest.raises(ValueError, match="x: expected finite numbers, got 1 that"):
-        spectrum_of_net(net, params, xs.at[0, 1].set(np.nan))
+        compiled(net, params, xs.at[0, 1].set(np.nan))
     with pytest.raises(TypeError, match="one floating dtype"):
-        spectrum_of_net(net, jax.tree.map(lambda leaf: leaf.astype(jnp.int32), params), xs)
+        compiled(net, jax.tree.map(lambda leaf: leaf.astype(jnp.int32), params), xs)
     huge = [(jnp.full_like(theta, 1e200), b) for theta, b in params]
-    with pytest.raises(ValueError, match=r"z\[2\]: expected finite .* range of float64"):
-        spectrum_of_net(net, huge, jnp.ones_like(xs))
-    for values in compiled(net, huge, jnp.ones_like(xs)):  # relu's slopes at ±inf are numbers
-        assert np.isnan(values).all()
-    inside = compiled(net, jax.tree.map(lambda leaf: leaf * np.nan, params), xs)
-    assert np.isnan(inside.log_singular_values).all()
+    with pytest.raises(ValueError, match=r"layer 2 .*: expected finite .* range of its float"):
+        compiled(net, huge, jnp.ones_like(xs))
+    inside = jax.jit(jaxnn.spectrum)  # which cannot raise
+    for values in jax.tree.leaves(inside((net, huge), jnp.ones_like(xs))):
+        assert np.isnan(values).all()  # though relu's slopes at ±inf are numbers
+
+
+# Networks of a user's own
+
+
+def attending(params, x):
+    """Attention of one head, and a skip."""
+    logits = (x @ params["q"]) @ jnp.swapaxes(x @ params["k"], 1, 2) / 2
+    return x + jax.nn.softmax(logits) @ x @ params["v"]
+
+
+def of_tokens(rng, count=3, tokens=3, channels=4):
+    """A list of layers of attention and of tanh, and a batch."""
+    square = [jnp.asarray(rng.normal(size=(channels, channels))) for _ in range(4 * count)]
+    layers = []
+    for q, k, v, w in zip(*[iter(square)] * 4, strict=True):
+        layers.append((attending, {"q": q, "k": k, "v": v / 2}))
+        layers.append((lambda w, x: jnp.tanh(x @ w), w))
+    return layers, jnp.asarray(rng.normal(size=(2, tokens, channels)))
+
+
+def by_jax(layers, xs, i, j):
+    """Singular values of ∂state[j]/∂state[i] of each example."""
+
+    def through(part, x):
+        for f, params in part:
+            x = f(params, x[None])[0]
+        return x
+
+    def flat(x, shape):
+        return through(layers[i:j], x.reshape(shape)).ravel()
+
+    found = []
+    for x in xs:
+        state = through(layers[:i], x)
+        matrix = jax.jacobian(flat)(state.ravel(), state.shape)
+        found.append(np.linalg.svd(matrix, compute_uv=False))
+    return np.array(found)
+
+
+def test_layers_of_a_user_have_the_values_of_their_jacobian(rng):
+    layers, xs = of_tokens(rng, count=2)
+    found = jaxnn.spectrum(layers, xs, between=(1, 4))
+    exact = by_jax(layers, xs, 1, 4)
+    np.testing.assert_allclose(np.exp(found.log_singular_values), exact, rtol=1e-10)
+    assert found.attention.layers == (3,)
+    assert "stable rank" in str(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between", [(0, 6), (0, 1), (2, 3), (3, 6), (2, 5)])
+def test_any_two_layers(rng, between):
+    layers, xs = of_tokens(rng)
+    exact = by_jax(layers, xs, *between)
+    found = jaxnn.spectrum(layers, xs, between=between)
+    np.testing.assert_allclose(np.exp(found.log_singular_values), exact, rtol=1e-9)
+    by_lanczos = jaxnn.spectrum(layers, xs, between=between, steps=12)  # as many as numbers
+    for end, place in (("log_largest", 0), ("log_smallest", -1)):
+        np.testing.assert_allclose(np.exp(getattr(by_lanczos, end)), exact[:, place], rtol=1e-7)
+        assert (getattr(by_lanczos, f"{end}_error") == 0).all()
+
+
+@pytest.mark.slow
+def test_ends_by_lanczos_are_within_their_errors():
+    """Of wide layers, beyond the range of any float, and narrower at one end or the other."""
+    rng = np.random.default_rng(3)
+    for sizes in ((60,) * 4, (60, 50, 40), (40, 50, 60)):
+        pairs = list(pairwise(sizes))
+        layers = [
+            (times, jnp.asarray(1e-200 * rng.normal(size=shape) / shape[0] ** 0.5))
+            for shape in pairs
+        ]
+        xs, between = jnp.zeros((2, sizes[0])), (0, len(layers))
+        exact = jaxnn.spectrum(layers, xs, between=between)
+        found = jaxnn.spectrum(layers, xs, between=between, steps=24)
+        assert (exact.log_largest < -800).all()
+        assert found.log_singular_values is None
+        off = np.abs(found.log_largest - exact.log_largest)
+        assert (off <= found.log_largest_error + 1e-12).all()
+        assert (found.log_largest_error < 0.05).all()
+        assert (np.abs(found.log_mean - exact.log_mean) < 4 * found.log_mean_error).all()
+        assert (found.log_mean_error < 0.3).all()
+        np.testing.assert_allclose(found.variance, exact.variance, rtol=0.8)
+        known = np.isfinite(found.log_smallest)
+        off = np.abs(found.log_smallest - exact.log_smallest)[known]
+        assert (off <= found.log_smallest_error[known] + 1e-12).all()
+
+
+@pytest.mark.slow
+def test_values_that_are_all_equal_or_all_zero_by_lanczos():
+    """There the first product says everything, and what is left is rounding."""
+    rng = np.random.default_rng(0)
+    turned = [(times, jnp.asarray(np.linalg.qr(rng.normal(size=(9, 9)))[0])) for _ in range(3)]
+    for layers, log in ((turned, 0.0), ([*turned, (times, jnp.zeros((9, 9)))], -np.inf)):
+        found = jaxnn.spectrum(layers, jnp.ones((2, 9)), between=(0, len(layers)), steps=5)
+        np.testing.assert_allclose(found.log_largest, log, atol=1e-12)
+        np.testing.assert_allclose(found.log_mean, log, atol=1e-12)
+        np.testing.assert_allclose(found.variance, 0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_a_layer_with_a_reverse_rule_of_its_own():
+    """A function of `jax.custom_vjp`, which JAX cannot differentiate forwards."""
+
+    @jax.custom_vjp
+    def sine(z):
+        return jnp.sin(z)
+
+    sine.defvjp(lambda z: (jnp.sin(z), z), lambda z, delta: (delta * jnp.cos(z),))
+    rng = np.random.default_rng(0)
+    theta = jnp.asarray(rng.normal(size=(5, 5)))
+    layers = [(lambda w, z: sine(z) @ w, theta)] * 3
+    xs = jnp.asarray(rng.normal(size=(2, 5)))
+    for steps in (None, 5):
+        found = jaxnn.spectrum(layers, xs, between=(0, 3), steps=steps)
+        exact = by_jax(layers, xs, 0, 3)
+        np.testing.assert_allclose(np.exp(found.log_largest), exact[:, 0], rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_examples_that_meet_have_no_jacobian_of_their_own(unhooked):
+    layers = [
+        (times, jnp.eye(3)),
+        (lambda w, z: (z - z.mean(axis=0, keepdims=True)) @ w, jnp.eye(3)),
+        (times, jnp.eye(3)),
+    ]
+    xs = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
+    with pytest.raises(ValueError, match=r"layer 2.*: expected examples that do not meet"):
+        jaxnn.spectrum(layers, xs)
+    whole = jaxnn.spectrum(layers, xs, each="whole", between=(0, 3))
+    assert whole.log_singular_values.shape == (1, 12)
+    values = np.exp(whole.log_singular_values[0])
+    np.testing.assert_allclose(values, [1] * 9 + [0] * 3, atol=1e-12)  # without the means
+
+
+def test_layers_that_are_none(unhooked):
+    layers = [(times, jnp.eye(3))] * 2
+    for between in ((1, 1), (2, 1), (-1, 2), (0, 3)):
+        with pytest.raises(ValueError, match="between: expected two numbers of 0 to 2"):
+            jaxnn.spectrum(layers, jnp.ones((1, 3)), between=between)
+    tokens = [(lambda w, x: w[x], jnp.eye(3)), *layers]
+    with pytest.raises(ValueError, match="between: expected layers from 1 on, for xs has no"):
+        jaxnn.spectrum(tokens, jnp.ones((1, 3), int), between=(0, 2))
+
+
+@pytest.mark.slow
+def test_attention_that_gives_all_tokens_the_same_has_rank_one():
+    """And a matrix of its own where it looks at one token, behind a mask too."""
+    x = jnp.asarray(np.eye(4)[None])
+
+    def attention(size, x):
+        return jax.nn.softmax(size * x @ jnp.swapaxes(x, 1, 2)) @ x
+
+    def causal(size, x):
+        logits = jnp.where(np.tri(4, dtype=bool), size * x @ jnp.swapaxes(x, 1, 2), -jnp.inf)
+        return jax.nn.softmax(logits) @ x
+
+    def of(f, size):
+        layers = [(f, jnp.asarray(size)), (times, jnp.eye(4))]
+        return jaxnn.spectrum(layers, x, between=(0, 2)).attention
+
+    same, own = of(attention, 0.0), of(attention, 100.0)
+    np.testing.assert_allclose([same.second, same.rank], [[0], [1]], atol=1e-12)
+    np.testing.assert_allclose([own.second, own.rank], [[1], [4]], atol=1e-12)
+    s = np.linalg.svd(np.tri(4) / np.arange(1, 5)[:, None], compute_uv=False)
+    masked = of(causal, 0.0)
+    np.testing.assert_allclose(masked.second, s[1] / s[0])
+    np.testing.assert_allclose(masked.rank, np.sum(s**4) / s[0] ** 4)
+    assert (masked.tokens == 4).all()

@@ -137,7 +137,7 @@ def test_a_shallower_network_is_the_start_of_a_deeper_one():
     draw = partial(
         jaxnn.init, net, weights=jaxnn.initializers.orthogonal(1.5), biases=0.2, stacked=True
     )
-    expected = jax.jit(jaxnn.flow.spectrum)((net, jax.jit(draw)(key)), xs)
+    expected = jax.jit(jaxnn.spectrum)((net, jax.jit(draw)(key)), xs)
     rows = both.filter(pl.col("depth") == 3)
     logs = np.array(rows["log10_singular_values"].to_list()) * np.log(10)
     np.testing.assert_allclose(logs, expected.log_singular_values, atol=2e-4)

@@ -23,7 +23,6 @@ import jaxnn
 from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, draw, random_vector, square_network
 from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, points
 from jaxnn.network.params import Initializer
-from jaxnn.passes.spectrum import jacobian_factors, product_spectrum
 from jaxnn.theory.quadrature import expectation
 
 VARIANCE = Panel("Variance of JJᵀ's spectrum", "factors L", "variance / mean²")
@@ -153,7 +152,7 @@ def ratio_of(variances: np.ndarray, means: np.ndarray) -> Measured:
 
 def _largest(s: jaxnn.flow.Spectrum) -> float:
     """Largest value of JJᵀ's spectrum over the mean."""
-    return float(jnp.exp(2 * s.log_singular_values[0, 0] - s.log_mean[0]))
+    return float(jnp.exp(2 * s.log_largest[0] - s.log_mean[0]))
 
 
 def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.flow.Spectrum]:
@@ -169,12 +168,9 @@ def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.flow.Spectr
             *run,
             jaxnn.network.Layer(theta[factors], b[factors]),
         )
-        factors_of_j = _factors(square_network(n, factors, kind.activation), params, x[None])
-        spectra.append(product_spectrum(factors_of_j))
+        net = square_network(n, factors, kind.activation)
+        spectra.append(jaxnn.spectrum((net, params), x[None]))
     return spectra
-
-
-_factors = jax.jit(jacobian_factors)
 
 
 @partial(jax.jit, static_argnames="weights")

@@ -41,7 +41,6 @@ from experiments.spectrum import report
 from experiments.spectrum.columns import COLUMNS
 from experiments.spectrum.theory import slope_variance
 from jaxnn.network.params import Initializer
-from jaxnn.passes.spectrum import jacobian_factors, product_spectrum
 from jaxnn.texts import counted
 
 COMPARABLE = 1 / 4  # times the width: up to here a variance is compared with its prediction
@@ -172,7 +171,7 @@ def _cells(settings: Settings) -> Iterator[Cell]:
 
 
 _init = jax.jit(jaxnn.init, static_argnames=("weights", "biases", "stacked"))
-_factors = jax.jit(jacobian_factors)
+_spectrum = jax.jit(jaxnn.spectrum)  # where z leaves its range the results are nan
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
@@ -201,12 +200,13 @@ def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
         net = jaxnn.Network((n,) * (depth + 2), cell.activation, "regression")
         below, top = (jax.tree.map(itemgetter(at), run) for at in (slice(depth - 1), depth - 1))
         params = (first, below, top) if depth > 1 else (first, top)
-        frames.append(_rows(plan, cell, depth, product_spectrum(_factors(net, params, x))))
+        frames.append(_rows(plan, cell, depth, _spectrum((net, params), x)))
     return pl.concat(frames)
 
 
 def _rows(plan: Plan, cell: Cell, depth: int, s: jaxnn.flow.Spectrum) -> pl.DataFrame:
-    logs, log_mean, variance = (np.asarray(values, np.float64) for values in s)
+    found = s.log_singular_values, s.log_mean, s.variance
+    logs, log_mean, variance = (np.asarray(values, np.float64) for values in found)
     predicted = plan.slopes[cell.activation][depth - 1] + depth * WEIGHTS[cell.weights].variance
     examples = len(variance)
     frame = pl.DataFrame(

@@ -1,6 +1,6 @@
 """A Network as a chain: its layers as functions of their parameters, z′ = f(θ, b; z)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,24 @@ class BlockLayer:
 
     def __call__(self, layer: tuple[Array, Array], z: Array) -> Array:
         out, _ = self.block.forward(self.sigma, Layer(*layer), ScaledRows(z))
-        return out.m if out.e is None else value_of(out.m, out.e[:, None])
+        return _plain(out)
+
+    def with_rule(
+        self, layer: tuple[Array, Array], z: Array
+    ) -> tuple[Array, Callable[[Array], Array]]:
+        """Return what comes out, and Δz′ -> Δz by hand: of saturated σ as exact as of others."""
+        of = self.sigma, Layer(*layer), ScaledRows(z)
+        out, extra = self.block.forward(*of)
+
+        def rule(delta: Array) -> Array:
+            return _plain(self.block.backward(*of, extra, ScaledRows(delta))[1])
+
+        return _plain(out), rule
+
+
+def _plain(v: ScaledRows) -> Array:
+    rows: Array = v.m if v.e is None else value_of(v.m, v.e[:, None])
+    return rows
 
 
 def as_chain(net: Network, layers: Sequence[Any]) -> tuple[Chain, tuple[Any, ...]]:

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..arrays.rows import log_norm as log_norm
-    from ..passes.spectrum import Spectrum as Spectrum
     from ..rules import Found as Found
     from .gradient_flow import at_depths as at_depths
-    from .jacobian import spectrum as spectrum
+    from .jacobian.attention import AttentionSpectra as AttentionSpectra
+    from .jacobian.spectrum import Spectrum as Spectrum
     from .record.flow import Parameters as Parameters
     from .record.flow import Streams as Streams
     from .record.flow import Units as Units

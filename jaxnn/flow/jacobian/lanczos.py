@@ -1,0 +1,140 @@
+"""Lanczos: the ends of a spectrum from products alone, for states of too many numbers.
+
+    J v[i] = β[i-1] u[i-1] + α[i] u[i],    u[i] J = α[i] v[i] + β[i] v[i+1]
+
+with orthonormal u and v, from a random v[0] (Golub & Kahan 1965). The singular values θ of the
+bidiagonal matrix of α and β tend to those of J, the largest first: within β[k] |p[k]| of each is
+one of J, p its left vector. Moments are means over random signs z, of |J z|² and |Jᵀ J z|²
+(Hutchinson 1990). A product is taken in units of 2^e, as large as that of one random vector.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ...arrays.rows import LN2, ScaledRows, by_rows, value_of
+
+PROBES = 16
+CONVERGED = 0.5  # of a singular value: an error above that says nothing of it
+
+Product = Callable[[Array], ScaledRows]  # (B, n) -> (B, m), with exponents
+
+
+class Ends(NamedTuple):
+    """Logarithms of the ends and of the mean square, with errors, and the variance; (B,) each."""
+
+    log_largest: Float[Array, " B"]
+    log_largest_error: Float[Array, " B"]
+    log_smallest: Float[Array, " B"]
+    log_smallest_error: Float[Array, " B"]
+    log_mean: Float[Array, " B"]
+    log_mean_error: Float[Array, " B"]
+    variance: Float[Array, " B"]
+
+
+def ends(there: Product, back: Product, like: Float[Array, "B n"], steps: int, key: Array) -> Ends:
+    """Return the ends of the spectrum of J.
+
+    Args:
+        there: v -> J v, of the smaller of the two spaces.
+        back: u -> u J.
+        like: a vector v, of which the shape and the type count.
+        steps: of Lanczos.
+        key: of random vectors.
+    """
+    for_signs, for_start = jax.random.split(key)
+    n = like.shape[1]
+    signs = jax.random.rademacher(for_signs, (PROBES, *like.shape), like.dtype)
+    e = there(signs[0]).e
+
+    def in_units(product: Product) -> Callable[[Array], Array]:
+        def of(v: Array) -> Array:
+            rows = product(v)
+            scaled: Array = by_rows(rows.m, value_of(jnp.ones((), like.dtype), rows.e - e))
+            return scaled
+
+        return of
+
+    there_, back_ = in_units(there), in_units(back)
+
+    def moments(z: Array) -> tuple[Array, Array]:
+        once = there_(z)
+        return jnp.sum(jnp.square(once), axis=1) / n, jnp.sum(jnp.square(back_(once)), axis=1) / n
+
+    squares, fourths = lax.map(moments, signs)
+    mean = jnp.mean(squares, axis=0)
+    error = jnp.std(squares, axis=0, ddof=1) / PROBES**0.5
+    alpha, beta = _bidiagonal(there_, back_, like, min(steps, n), for_start)
+    values, residuals = _values(alpha, beta)
+    is_whole = steps >= n
+    relative = jnp.where(is_whole, 0, residuals / jnp.where(values > 0, values, 1))
+    known = relative[:, -1] < CONVERGED
+    unit = LN2 * e.astype(like.dtype)
+    positive = jnp.where(mean > 0, mean, 1)
+    return Ends(
+        jnp.log(values[:, 0]) + unit,
+        relative[:, 0],
+        jnp.where(known, jnp.log(values[:, -1]) + unit, jnp.nan),
+        jnp.where(known, relative[:, -1], jnp.nan),
+        jnp.log(mean) + 2 * unit,
+        error / positive,
+        jnp.maximum(jnp.mean(fourths, axis=0) / positive**2 - 1, 0),
+    )
+
+
+def _bidiagonal(
+    there: Callable[[Array], Array],
+    back: Callable[[Array], Array],
+    like: Array,
+    steps: int,
+    key: Array,
+) -> tuple[Array, Array]:
+    """Return α and β, (B, steps) each."""
+    made = jax.eval_shape(there, like)
+    keys = jax.random.split(key, (steps + 1, 2))
+    first, _ = _next(jnp.zeros_like(like), jnp.zeros((0, *like.shape), like.dtype), keys[steps, 0])
+
+    def step(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        us, vs, alpha, beta = carry
+        u, size = _next(there(vs[i]), us, keys[i, 0])
+        us = us.at[i].set(u)
+        v, rest = _next(back(u), vs, keys[i, 1])
+        return us, vs.at[i + 1].set(v), alpha.at[:, i].set(size), beta.at[:, i].set(rest)
+
+    us = jnp.zeros((steps, *made.shape), like.dtype)
+    vs = jnp.zeros((steps + 1, *like.shape), like.dtype).at[0].set(first)
+    sizes = jnp.zeros((len(like), steps), like.dtype)
+    _, _, alpha, beta = lax.fori_loop(0, steps, step, (us, vs, sizes, sizes))
+    return alpha, beta
+
+
+def _next(w: Array, basis: Array, key: Array) -> tuple[Array, Array]:
+    """Return what is new in a vector, of norm one, and its size; if that is none, 0 and any."""
+    eps = float(jnp.finfo(w.dtype).eps)  # type: ignore[no-untyped-call]
+    whole = jnp.linalg.norm(w, axis=1)
+
+    def apart(w: Array) -> Array:
+        for _ in range(2):  # once leaves a part as large as the rounding of w
+            w = w - jnp.einsum("kb,kbn->bn", jnp.einsum("kbn,bn->kb", basis, w), basis)
+        return w
+
+    w, other = apart(w), apart(jax.random.normal(key, w.shape, w.dtype))
+    size = jnp.linalg.norm(w, axis=1)
+    is_new = size > 8 * eps * jnp.maximum(whole, eps)
+    chosen = jnp.where(is_new[:, None], w, other)
+    norm = jnp.linalg.norm(chosen, axis=1, keepdims=True)
+    unit = chosen / jnp.where(norm > 0, norm, 1)
+    return unit, jnp.where(is_new, size, jnp.where(jnp.isnan(whole), jnp.nan, 0))
+
+
+def _values(alpha: Array, beta: Array) -> tuple[Array, Array]:
+    """Return the singular values of bidiagonal matrices, descending, and their residuals."""
+    one = jnp.eye(alpha.shape[1], dtype=alpha.dtype)[None]
+    above = beta[:, :-1, None] * one[:, 1:]
+    matrix = alpha[:, :, None] * one
+    left, values, _ = jnp.linalg.svd(matrix.at[:, :-1].add(above))
+    return values, beta[:, -1:] * jnp.abs(left[:, -1])
