@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .several_examples import BatchBand as BatchBand
     from .several_examples import batch_band as batch_band
     from .tailored import tailored_relu as tailored_relu
+    from .twin.kernels import Kernels as Kernels
+    from .twin.kernels import kernels as kernels
     from .twin.wide import Wide as Wide
     from .twin.wide import wide as wide
 else:

@@ -1,0 +1,325 @@
+"""NNGP and NTK at infinite width: closed forms, neural-tangents, real networks of many units."""
+
+import json
+import os
+import subprocess
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.special import erf
+from scipy import stats
+
+import jaxnn
+from jaxnn.theory import kernels
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+
+def signs(rng, *shape):
+    """Weights of mean square one, along each axis too."""
+    return jnp.asarray(rng.choice([-1.0, 1.0], shape), jnp.float32)
+
+
+def normal(rng, n):
+    """Biases, which the twin keeps: quantiles of a normal distribution, in any order."""
+    quantiles = stats.norm.ppf((np.arange(n) + 0.5) / n)
+    return jnp.asarray(rng.permutation(quantiles / quantiles.std()), jnp.float32)
+
+
+def dense(params, z, w=1.4, b=0.3):
+    theta, bias = params
+    return w * len(theta) ** -0.5 * z @ theta + b * bias
+
+
+def drawn(rng, *sizes):
+    return [(signs(rng, m, n), normal(rng, n)) for m, n in pairwise(sizes)]
+
+
+def mlp(sigma, params, xs):
+    z = dense(params[0], xs)
+    for layer in params[1:]:
+        z = dense(layer, sigma(z))
+    return z
+
+
+def of_relu(xs, count, w=1.4, b=0.3):
+    """NNGP and NTK of layers of relu, by the kernels of arc-cosine (Cho & Saul 2009)."""
+    k = w**2 * xs @ xs.T / xs.shape[1] + b**2
+    theta = k
+    for _ in range(count):
+        size = np.sqrt(np.outer(np.diag(k), np.diag(k)))
+        cos = np.clip(k / size, -1, 1)
+        angle = np.arccos(cos)
+        slopes = w**2 * (np.pi - angle) / (2 * np.pi)
+        k = w**2 * size * (np.sqrt(1 - cos**2) + cos * (np.pi - angle)) / (2 * np.pi) + b**2
+        theta = k + theta * slopes
+    return k, theta
+
+
+def within(found, nngp, ntk, errors=3.5):
+    """Assert that both kernels are those of theory; more than 3 errors, for they are many."""
+    for kernel, error, theory in (
+        (found.nngp, found.nngp_error, nngp),
+        (found.ntk, found.ntk_error, ntk),
+    ):
+        assert np.all(error < 0.1 * np.abs(theory).max())
+        np.testing.assert_array_less(np.abs(kernel - theory) / error, errors)
+
+
+@pytest.mark.slow
+def test_kernels_of_relu_are_those_of_arc_cosine():
+    rng = np.random.default_rng(0)
+    xs = rng.normal(size=(2, 4)).astype(np.float32)
+    found = kernels((partial(mlp, jax.nn.relu), drawn(rng, 4, 32, 16)), xs, draws=24)
+    within(found, *of_relu(xs, 1))
+    assert str(found).startswith("Kernels of 2 examples at infinite width, mean of the diagonal:")
+
+
+def test_what_has_no_kernel_is_refused():
+    xs = jnp.ones((2, 3, 4))
+    with pytest.raises(ValueError, match=r"draws: expected an integer of at least 2, got 1"):
+        kernels([(jnp.matmul, jnp.eye(4))], xs, draws=1)
+    with pytest.raises(
+        ValueError, match=r"one output \(B, n\) or \(B,\), got \(2, 3, 4\); .* pools"
+    ):
+        kernels([(lambda w, x: x @ w, jnp.eye(4))], xs, draws=2, replicas=2)
+    with pytest.raises(ValueError, match=r"each: expected batch or example, .* got whole"):
+        kernels([(lambda w, x: x @ w, jnp.eye(4))], xs, each="whole")
+
+
+@pytest.mark.slow
+def test_examples_that_meet_have_no_kernel():
+    def network(params, xs):
+        z = dense(params[0], xs)
+        return dense(
+            params[1], jnp.tanh((z - z.mean(axis=0, keepdims=True)) / z.std(axis=0, keepdims=True))
+        )
+
+    rng = np.random.default_rng(0)
+    xs = rng.normal(size=(4, 4)).astype(np.float32)
+    with pytest.raises(ValueError, match="xs: expected examples that do not meet"):
+        kernels((network, drawn(rng, 4, 16, 4)), xs, draws=2)
+
+
+@pytest.mark.slow
+def test_a_network_of_ours_and_a_list_of_layers_have_the_kernels_of_the_function():
+    """In the usual parametrisation, where θ has variance 1/fan_in."""
+    rng = np.random.default_rng(0)
+    xs = rng.normal(size=(2, 4)).astype(np.float32)
+    sizes = 4, 32, 32, 16
+    params = [(t * len(t) ** -0.5, 0 * b) for t, b in drawn(rng, *sizes)]
+    net = jaxnn.Network(sizes, "relu", "regression")
+    layers = [lambda p, z: z @ p[0] + p[1], *[lambda p, z: jax.nn.relu(z) @ p[0] + p[1]] * 2]
+    several = [kernels((net, params), xs), kernels(list(zip(layers, params, strict=True)), xs)]
+    for one, other in zip(*([v.nngp, v.ntk] for v in several), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+    k, _ = of_relu(xs, 2, 1.0, 0.0)
+    np.testing.assert_array_less(np.abs(several[0].nngp - k), 3.5 * several[0].nngp_error)
+
+
+# neural-tangents
+
+
+def residual(params, xs):
+    z = dense(params[0], xs)
+    for layer in params[1:3]:
+        z = z + dense(layer, jax.nn.relu(z))
+    return dense(params[3], jax.nn.relu(z))
+
+
+def layer_norm(params, xs):
+    z = dense(params[0], xs)
+    z = (z - z.mean(axis=1, keepdims=True)) / z.std(axis=1, keepdims=True)
+    return dense(params[2], jax.nn.relu(dense(params[1], erf(z))))
+
+
+def convolutions(params, xs):
+    for theta, bias in params[:2]:
+        fan_in = theta.shape[0] * theta.shape[1] * theta.shape[2]
+        xs = jax.lax.conv_general_dilated(
+            xs, theta, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        xs = jax.nn.relu(1.4 * fan_in**-0.5 * xs + 0.3 * bias)
+    return dense(params[2], xs.mean(axis=(1, 2)))
+
+
+def of_their_kind(rng):
+    """The five architectures of `of_neural_tangents.py`, with parameters and inputs."""
+    rows = rng.normal(size=(3, 5)).astype(np.float32)
+    images = rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
+    kernels = [(signs(rng, 3, 3, m, 64), normal(rng, 64)) for m in (3, 64)]
+    return {
+        "relu": (partial(mlp, jax.nn.relu), drawn(rng, 5, 64, 64, 16), rows),
+        "erf": (partial(mlp, erf), drawn(rng, 5, 64, 64, 16), rows),
+        "residual": (residual, drawn(rng, 5, 64, 64, 64, 16), rows),
+        "layer norm": (layer_norm, drawn(rng, 5, 64, 64, 16), rows),
+        "convolutions": (convolutions, [*kernels, *drawn(rng, 64, 16)], images),
+    }
+
+
+@pytest.mark.slow
+def test_kernels_beside_those_of_neural_tangents():
+    """NEURAL_TANGENTS is a Python that has it: its last release takes no JAX of today."""
+    python = os.environ.get("NEURAL_TANGENTS")
+    if python is None:
+        pytest.skip("NEURAL_TANGENTS: no Python that has neural-tangents")
+    networks = of_their_kind(np.random.default_rng(0))
+    given = json.dumps({name: xs.tolist() for name, (_, _, xs) in networks.items()})
+    script = Path(__file__).with_name("of_neural_tangents.py")
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "XLA_FLAGS")}
+    answer = subprocess.run(
+        [python, script], input=given, env=environment, capture_output=True, text=True, check=True
+    )
+    for name, theirs in json.loads(answer.stdout).items():
+        f, params, xs = networks[name]
+        within(kernels((f, params), xs, draws=128), theirs["nngp"], theirs["ntk"])
+
+
+# Real networks of many units, of kinds that neural-tangents has not
+
+N, TOKENS, HEADS, GROUPS = 64, 4, 4, 2
+
+
+def rotated(x):
+    """Rotary positions of (B, T, H, C)."""
+    half = x.shape[-1] // 2
+    angle = np.arange(x.shape[1])[:, None] * 10.0 ** (-2 * np.arange(half) / half)
+    cos, sin = (jnp.asarray(f(angle), jnp.float32)[:, None] for f in (np.cos, np.sin))
+    a, b = x[..., :half], x[..., half:]
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def project(theta, x):
+    return len(theta) ** -0.5 * x @ theta
+
+
+def grouped_attention(params, xs):
+    x = project(params["in"], xs)
+    b, t, n = x.shape
+    q = rotated(project(params["q"], x).reshape(b, t, HEADS, n // HEADS))
+    k = rotated(project(params["k"], x).reshape(b, t, GROUPS, n // HEADS))
+    v = project(params["v"], x).reshape(b, t, GROUPS, n // HEADS)
+    q = q.reshape(b, t, GROUPS, HEADS // GROUPS, n // HEADS)
+    logits = jnp.einsum("btghc,bsgc->bghts", q, k) * (n // HEADS) ** -0.5
+    mixed = jnp.einsum("bghts,bsgc->btghc", jax.nn.softmax(logits), v).reshape(b, t, n)
+    return project(params["out"], (x + project(params["o"], mixed)).mean(axis=1))
+
+
+def swiglu(params, xs):
+    x = project(params["in"], xs)
+    x = x + project(
+        params["down"], jax.nn.silu(project(params["gate"], x)) * project(params["up"], x)
+    )
+    return project(params["out"], x)
+
+
+def experts(params, xs):
+    """Two of four experts for each example, by the largest logits."""
+    x = project(params["in"], xs)
+    logits = project(params["router"], x)
+    least = jnp.sort(logits, axis=-1)[:, -2:-1]
+    weights = jax.nn.softmax(jnp.where(logits >= least, logits, -jnp.inf))
+    hidden = jax.nn.relu(jnp.einsum("bi,eio->beo", x, params["up"]) * x.shape[1] ** -0.5)
+    made = jnp.einsum("bei,eio->beo", hidden, params["down"]) * x.shape[1] ** -0.5
+    return project(params["out"], x + jnp.einsum("be,beo->bo", weights, made))
+
+
+def gru(params, xs):
+    n = len(params["out"])
+
+    def step(h, x):
+        z, r = (
+            jax.nn.sigmoid(project(params[f"x{g}"], x) + project(params[f"h{g}"], h)) for g in "zr"
+        )
+        new = jnp.tanh(project(params["xn"], x) + r * project(params["hn"], h))
+        return (1 - z) * new + z * h, None
+
+    h, _ = jax.lax.scan(step, jnp.zeros((len(xs), n)), jnp.moveaxis(xs, 1, 0))
+    return project(params["out"], h)
+
+
+def depthwise(params, xs):
+    x = project(params["in"], xs)
+    for taps, point in zip(params["taps"], params["points"], strict=True):
+        mixed = jax.lax.conv_general_dilated(
+            x,
+            taps / 3**0.5,
+            (1,),
+            "SAME",
+            dimension_numbers=("NHC", "HIO", "NHC"),
+            feature_group_count=x.shape[-1],
+        )
+        x = jax.nn.relu(2**0.5 * project(point, mixed))
+    return project(params["out"], x.mean(axis=1))
+
+
+def weights_of(name, rng, n):
+    """Draw the weights of a network of n units."""
+    square = partial(signs, rng, n, n)
+    ends = {"in": signs(rng, 5, n), "out": signs(rng, n, 8)}
+    narrow = partial(signs, rng, n, n * GROUPS // HEADS)
+    return {
+        "grouped_attention": lambda: {
+            "q": square(),
+            "k": narrow(),
+            "v": narrow(),
+            "o": square(),
+            **ends,
+        },
+        "swiglu": lambda: {"gate": square(), "up": square(), "down": square(), **ends},
+        "experts": lambda: {
+            "router": signs(rng, n, 4),
+            "up": signs(rng, 4, n, n),
+            "down": signs(rng, 4, n, n),
+            **ends,
+        },
+        "gru": lambda: {
+            **{f"x{g}": signs(rng, 5, n) for g in "zrn"},
+            **{f"h{g}": square() for g in "zrn"},
+            "out": ends["out"],
+        },
+        "depthwise": lambda: {
+            "taps": [signs(rng, 3, 1, n) for _ in "12"],
+            "points": [square() for _ in "12"],
+            **ends,
+        },
+    }[name]()
+
+
+KINDS = {f.__name__: f for f in (grouped_attention, swiglu, experts, gru, depthwise)}
+
+
+def of_real(f, name, rng, xs, n, count):
+    """Mean NNGP and NTK of real networks, with their errors."""
+
+    @jax.jit
+    def both(params):
+        output = f(params, xs)
+        slopes = jax.jacrev(lambda p: f(p, xs)[:, 0])(params)
+        rows = [v.reshape(len(xs), -1) for v in jax.tree.leaves(slopes)]
+        return output @ output.T / output.shape[1], sum(v @ v.T for v in rows)
+
+    several = [np.array(both(weights_of(name, rng, n)), np.float64) for _ in range(count)]
+    return np.mean(several, 0), np.std(several, 0, ddof=1) / count**0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_kernels_beside_those_of_real_networks(name):
+    rng = np.random.default_rng(0)
+    shape = (2, 5) if name in ("swiglu", "experts") else (2, TOKENS, 5)
+    xs = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    found = kernels((KINDS[name], weights_of(name, rng, N)), xs, draws=96)
+    (nngp, ntk), (nngp_error, ntk_error) = of_real(KINDS[name], name, rng, xs, 2 * N, 200)
+    for kernel, error, real, real_error in (
+        (found.nngp, found.nngp_error, nngp, nngp_error),
+        (found.ntk, found.ntk_error, ntk, ntk_error),
+    ):
+        joint = np.hypot(error, real_error)
+        assert np.all(joint < 0.1 * np.abs(real).max())
+        np.testing.assert_array_less(np.abs(kernel - real) / joint, 3.5)
