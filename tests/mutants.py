@@ -91,12 +91,15 @@ class Room(NamedTuple):
 
 ROOMS = {
     "passes": Room(("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists")),
-    "arrays": Room(("arrays/*",), ("numbers", "signal", "flow", "mesh")),
+    "arrays": Room(("arrays/*",), ("numbers", "signal", "flow", "mesh", "spectrum")),
     "network": Room(
         ("network/*", "network/blocks/*", "initializers.py"),
         ("activations", "initializers", "blocks", "network", "runs"),
     ),
-    "measure": Room(("flow/measure/[!t]*",), ("flow", "chain", "states", "signal", "costs")),
+    "measure": Room(
+        ("flow/measure/[!t]*", "flow/jacobian/*"),
+        ("flow", "chain", "states", "signal", "costs", "spectrum"),
+    ),
     "record": Room(
         ("flow/record/*",), ("state_records", "what_is_left", "given", "states", "chain")
     ),
@@ -104,7 +107,6 @@ ROOMS = {
         ("flow/verdict/*", "evidence/*"),
         ("findings", "evidence", "verdict", "causes", "given", "compared"),
     ),
-    "jacobian": Room(("flow/jacobian/*", "arrays/singular_values.py"), ("spectrum",)),
     "formats": Room(("flow/formats/*",), ("entries", "plan", "findings")),
     "theory": Room(("theory/*", "flow/theory/*"), ("theory", "meanfield", "pairs", "correlation")),
     "twin": Room(("theory/twin/*",), ("twin", "correlation", "critical")),

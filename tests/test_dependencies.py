@@ -88,6 +88,7 @@ PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswi
 RIVALS = [*(ROOT / "experiments" / "remedies" / "rivals").glob("of_*.py")]
 PEER_FILES += [*CASEBOOK, *RIVALS, ROOT / "experiments" / "bench" / "networks.py"]
 TESTS = [*(ROOT / "tests").glob("*.py")]
+TESTS.remove(ROOT / "tests" / "of_neural_tangents.py")  # for a Python of its own
 
 
 def test_the_library_needs_what_it_imports_and_nothing_else():

@@ -39,16 +39,13 @@ def test_a_pytree_of_the_user_s_where_the_chain_s_parameters_are_expected(unhook
             lambda given=given: jaxnn.gradient_flow((chain, given), XS, cotangent=XS),
             lambda given=given: jaxnn.cures((chain, given), XS, cotangent=XS),
             lambda given=given: jaxnn.diagnose((chain, given), XS, cotangent=XS),
+            lambda given=given: jaxnn.spectrum((chain, given), XS),
         ):
             with pytest.raises(ValueError, match=r"^params: .* hand over net\.params\(pytree\)$"):
                 call()
     np.testing.assert_array_equal(chain.params(layers)[0].at(0).arrays[0][0][0], np.eye(3))
-    of_pair = lambda net, params, xs: jaxnn.spectrum((net, params), xs)  # noqa: E731
-    for function in (of_pair, jaxnn.forward):
-        with pytest.raises(
-            TypeError, match=r"^net: expected a Network, got Chain; .*gradient_flow"
-        ):
-            function(chain, params, XS)
+    with pytest.raises(TypeError, match=r"^net: expected a Network, got Chain; .*gradient_flow"):
+        jaxnn.forward(chain, params, XS)
 
 
 @pytest.mark.parametrize("flow", [None, 3, NET])

@@ -27,6 +27,7 @@ from ...network.checks import check_stored, check_x
 from ...network.network import Network
 from ...network.params import Stacked
 from ...texts import label, told
+from ..measure.chain_flow import check_params
 from ..measure.layer_vjp import half_of
 from ..measure.unrolled import unrolled
 from .attention import AttentionSpectra, attention_spectra
@@ -161,6 +162,7 @@ mean square -100, smallest -100.
         net, params = as_chain(net, layers)
     if not isinstance(net, Chain) or net.replicas:
         raise TypeError(f"model: expected a network, got {told(net)}")
+    check_params(net, params)
     xs = as_one_example(xs) if net.whole else xs
     check_examples(xs)
     first, last = _checked(between, len(net.names))

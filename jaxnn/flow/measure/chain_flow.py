@@ -54,7 +54,7 @@ def chain_flow(
             "loss, cotangent: expected one of them for a chain, loss(output, ys) -> (B,) or a "
             "cotangent like the output, got both or none"
         )
-    _check_params(net, params)
+    check_params(net, params)
     if net.whole:
         xs, cotangent = map(as_one_example, (xs, cotangent))
         loss = None if loss is None else _OfWhole(loss)
@@ -83,7 +83,7 @@ def chain_flow(
     return flow
 
 
-def _check_params(net: Chain, params: PyTree) -> None:
+def check_params(net: Chain, params: PyTree) -> None:
     """Raise unless parameters are a chain's, not the user's pytree that they are made of."""
     kinds = [Stacked if k else Weights for k in net.lengths]
     if isinstance(params, tuple | list) and list(map(type, params)) == kinds:
