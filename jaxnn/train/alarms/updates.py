@@ -140,9 +140,9 @@ def ended_schedule(seen: Measurements) -> Iterator[Sight]:
     """A step size that has reached zero, or all but.
 
     All updates are exactly zero in two measurements, although Δ is not, and were not before. Or in
-    eight measurements updates have become ten times smaller, next to weights and next to Δ, as fast
-    in the second half as in the first; going on like that, all that are left would change weights
-    by less than a hundredth of their size.
+    eight measurements updates have become ten times smaller, next to weights and next to Δ, all the
+    time and as fast in the second half as in the first; going on like that, all that are left would
+    change weights by less than a hundredth of their size.
 
     The schedule of the step size has ended before the training, or is about to.
     """
@@ -168,6 +168,8 @@ def _falling_steps(seen: Measurements) -> Iterator[Sight]:
     fallen, in_half = ratio[0] - ratio[-1], ratio[0] - ratio[FALLING // 2 - 1 : FALLING // 2 + 1]
     early, late = in_half.mean(), fallen - in_half.mean()
     if min(fallen, rate[0] - rate[-1]) < 1 or not early / 2 < late < 2 * early:
+        return
+    if (ratio[:-2] - ratio[2:]).min() < fallen / 10:  # by one drop, and not all the time
         return
     steps = float(np.ptp(seen.steps_of(FALLING)))
     left = float(10 ** ratio[-1] * steps / (fallen * np.log(10)))
