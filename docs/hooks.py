@@ -31,6 +31,7 @@ import casebook  # noqa: E402
 import found_and_cured  # noqa: E402
 import hundred_layers  # noqa: E402
 import tables  # noqa: E402
+import trained_tokens  # noqa: E402
 
 MARKER = re.compile(r"^<!-- (code|table|include|names): (.+?) -->$", re.MULTILINE)
 PICTURE = re.compile(
@@ -123,6 +124,8 @@ def filled(kind: str, argument: str) -> str:
         of, _, name = argument.partition(" ")
         if of == "hundred":
             return hundred_layers.markdown()
+        if of == "tokens":
+            return trained_tokens.markdown()
         if of == "casebook":
             return casebook.markdown(name)
         return found_and_cured.markdown(name) if of == "found" else tables.markdown(argument)

@@ -18,7 +18,9 @@ AXES = {"s": (1.0, 2.0, 4.0), "b": (0.0, 1.0)}
 def _diagram(rate, axes=AXES, left=0):
     (first, xs), (second, ys) = axes.items()
     points = [{first: x, second: y} for x in xs for y in ys]
-    return PhaseDiagram(axes, tuple(Measured(p, rate(**p), 0.1) for p in points), left)
+    return PhaseDiagram(
+        axes, tuple(Measured(p, (rate(**p), 0.1, 9.0, 0.5, 0.0)) for p in points), left
+    )
 
 
 def test_the_critical_line_is_where_a_rate_is_zero():
@@ -29,6 +31,41 @@ def test_the_critical_line_is_where_a_rate_is_zero():
         "b 1: critical at s 3.5 (between 2 and 4).",
     )
     np.testing.assert_allclose(diagram.grid("rate"), [[-1.5, -0.5, 1.5], [-2.5, -1.5, 0.5]])
+
+
+def test_exponents_have_two_lines():
+    points = [{"s": x, "b": y} for x in AXES["s"] for y in AXES["b"]]
+    measured = [Measured(p, (p["s"] - 2.5 - p["b"], 0.1, p["s"] - 1.5, 0.1)) for p in points]
+    diagram = PhaseDiagram(AXES, tuple(measured), collapsed=True)
+    assert diagram.sentences == (
+        "b 0: λ of the angle is 0 at s 2.5 (between 2 and 4); λ of the gradient is 0 at s 1.5 "
+        "(between 1 and 2).",
+        "b 1: λ of the angle is 0 at s 3.5 (between 2 and 4); λ of the gradient is 0 at s 1.5 "
+        "(between 1 and 2).",
+    )
+    assert [c.value for c in diagram.crossings("gradient")] == [1.5, 1.5]
+    assert list(diagram[0]) == [
+        "s",
+        "b",
+        "angle",
+        "angle_error",
+        "gradient",
+        "gradient_error",
+        "reason",
+    ]
+    one = PhaseDiagram(AXES, tuple(Measured(p, (-1.0, 0.1, 1.0, 0.1)) for p in points), 0, True)
+    assert (
+        one.sentences[0]
+        == "b 0: what is nearly alike meets throughout; gradients explode throughout."
+    )
+    _, *lines = diagram.chart().to_dict()["layer"]
+    ends = [line["data"]["values"] for line in lines[1::2]]
+    assert ends == [
+        [{"x": 2.5, "y": 0.0, "x2": 3.5, "y2": 1.0}],
+        [{"x": 1.5, "y": 0.0, "x2": 1.5, "y2": 1.0}],
+    ]
+    with pytest.raises(ValueError, match=r"column: expected one of angle and gradient, got 'rate'"):
+        diagram.chart("rate")
 
 
 def test_one_phase_what_is_missing_and_a_line_twice_are_said():
@@ -106,6 +143,18 @@ def test_a_diagram_of_dense_layers_is_that_of_mean_field_theory():
     for crossing in diagram.critical:
         assert crossing.low < float(meanfield.critical_sigma_w("tanh", crossing.at)) < crossing.high
     assert len(diagram.critical) == 2
+
+
+@pytest.mark.slow
+def test_exponents_over_two_scales_are_those_of_each_network():
+    def net(s, gain):
+        return build(s * gain, 0.0, layers=12)
+
+    diagram = phase(net, s=(0.8, 2.0), gain=(1.0, 1.5), collapsed=True)
+    found = jaxnn.theory.exponents(*net(2.0, 1.0))
+    row = next(row for row in diagram if (row["s"], row["gain"]) == (2.0, 1.0))
+    assert [row[name] for name in ("angle", "gradient")] == [found.angle, found.gradient]
+    assert [c.at for c in diagram.crossings("gradient")] == [1.0]  # below σ_w = 1, and above
 
 
 @pytest.mark.slow

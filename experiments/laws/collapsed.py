@@ -17,116 +17,200 @@ gives it as much as the norm takes. So, in nats a block,
     λ_angle = λ_gradient - ½ ln (1 + a² s_V²)
 
 and tokens part (λ_angle > 0) only where the gradient grows. The exponents are those of Cowsik et
-al. 2024, arXiv:2403.02579; the formula is derived here, for blocks of this kind. Measured are drawn
-networks, whose tokens are brought together, and `jaxnn.theory.exponents`, which knows the program
-alone.
+al. 2024, arXiv:2403.02579, whose own blocks have the norm in front of a branch and a skip that
+makes room for it,
+
+    z = √(1 - a²) x + a softmax(q kᵀ) v W(N(x)),    x′ = √(1 - m²) z + m σ(N(z) A) B
+
+There the mean squares Q of x and Q′ of z are those that a block gives back, and
+
+    Q′ = (1 - a²) Q + a²,    Q = (1 - m²) Q′ + m² E σ²
+    angle       (1 - a²) (1 - m² + m² s_A² E σ′² / Q′)
+    gradient    (1 - a² + a² / Q) (1 - m² + m² s_A² E σ′² / Q′)
+
+Theirs are exponents of squares, twice these. The formulas are derived here, for both kinds of
+blocks. Measured are drawn networks, whose tokens are brought together, and
+`jaxnn.theory.exponents`, which knows the program alone. What n channels take from a block with
+norms behind is derived in `collapsed_width.py`, and part of what is predicted.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 import jaxnn
+from experiments.laws.collapsed_width import taken
+from experiments.laws.finite import NEXT
 from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, point
 from jaxnn.flow.theory.exponents import Exponents, exponents_of
-from jaxnn.network.activations import find_activation
 from jaxnn.theory import meanfield
-from jaxnn.theory.quadrature import expectation
 
 LAYERS = 2  # of a block
-TOKENS, HEADS = 6, 4
+HEADS = 4
 PLANE = Panel("Exponents of drawn transformers", "λ of the angle, a block", "λ of the gradient")
-REASON = "4 standard errors, and what a finite width leaves"
 NETWORKS, TWIN = "networks", "the twin"
-BIAS = 1.0  # over n: of a block's exponents, of drawn networks of n units
+OURS, PUBLISHED = "norms behind", "norms in front"
+SHOWN = 0.5  # over n: what a finite width took at most from blocks with norms in front, when drawn
+REASON = {
+    OURS: f"4 standard errors, and {NEXT:g}/n of the bias",
+    PUBLISHED: f"4 standard errors, and {SHOWN:g}/n",
+}
+REASON_TWIN = "4 standard errors, and 1/n: norms are over the channels of a replica"
+PREFIX = {OURS: "", PUBLISHED: "Cowsik et al.: "}
+
+Layer = Callable[[Any, jax.Array], jax.Array]
+
+
+class Strengths(NamedTuple):
+    """The scales of a block: of attention, of the MLP, and of its first matrix."""
+
+    a: float
+    m: float
+    s: float
 
 
 class Setup(NamedTuple):
     """Channels, blocks and networks of each kind, and the strengths of the kinds.
 
-    strengths: a, m and s_A.
+    ours: of blocks with norms behind them.
+    published: of Cowsik et al.
     """
 
     width: int
     blocks: int
     seeds: int
-    strengths: tuple[tuple[float, float, float], ...]
+    ours: tuple[Strengths, ...]
+    published: tuple[Strengths, ...]
 
 
-def name_of(strengths: tuple[float, float, float]) -> str:
-    """Return the name of a kind."""
-    return "a = {:g}, m = {:g}, s_A = {:g}".format(*strengths)
+def kinds(setup: Setup) -> list[tuple[str, str, Strengths]]:
+    """Return the name, the kind of block and the strengths of each kind of network."""
+    both = ((OURS, setup.ours), (PUBLISHED, setup.published))
+    return [
+        ("{}a = {:g}, m = {:g}, s_A = {:g}".format(PREFIX[block], *strengths), block, strengths)
+        for block, several in both
+        for strengths in several
+    ]
 
 
-def _norm(x: jax.Array) -> jax.Array:
+def normed(x: jax.Array) -> jax.Array:
+    """Return x over its root mean square."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True))
 
 
-def _attention(params: Any, x: jax.Array) -> jax.Array:
+def _attention(p: Any, x: jax.Array) -> jax.Array:
     queries, keys, values = (
-        (x @ params[name]).reshape(*x.shape[:2], HEADS, -1) for name in ("q", "k", "v")
+        (x @ p[name]).reshape(*x.shape[:2], HEADS, -1) for name in ("q", "k", "v")
     )
     logits = jnp.einsum("bthc,bshc->bhts", queries, keys) / queries.shape[-1] ** 0.5
-    mixed = jnp.einsum("bhts,bshc->bthc", jax.nn.softmax(logits), values).reshape(x.shape)
-    return _norm(x + params["a"] * (mixed @ params["o"]))
+    return jnp.einsum("bhts,bshc->bthc", jax.nn.softmax(logits), values).reshape(x.shape) @ p["o"]
 
 
-def _mlp(params: Any, x: jax.Array) -> jax.Array:
-    return _norm(x + params["m"] * (jnp.tanh(x @ params["A"]) @ params["B"]))
+def _mlp(p: Any, x: jax.Array) -> jax.Array:
+    return jnp.tanh(x @ p["A"]) @ p["B"]
+
+
+def _around(block: str, branch: Callable[[Any, jax.Array], jax.Array]) -> Layer:
+    """Return a layer: a branch with its skip connection and norm."""
+
+    def behind(p: Any, x: jax.Array) -> jax.Array:
+        return normed(x + p["scale"] * branch(p, x))
+
+    def in_front(p: Any, x: jax.Array) -> jax.Array:
+        return jnp.sqrt(1 - p["scale"] ** 2) * x + p["scale"] * branch(p, normed(x))
+
+    return behind if block == OURS else in_front
+
+
+LAYERS_OF = {
+    block: (_around(block, _attention), _around(block, _mlp)) for block in (OURS, PUBLISHED)
+}
+
+
+def weights_of(key: jax.Array, n: int, s: jax.Array | float) -> tuple[Any, Any]:
+    """Draw the matrices of the two layers of a block."""
+    drawn = dict(zip("qkvoAB", jax.random.normal(key, (6, n, n)) / n**0.5, strict=True))
+    return {name: drawn[name] for name in "qkvo"}, {"A": s * drawn["A"], "B": drawn["B"]}
+
+
+def scaled(weights: tuple[Any, Any], strengths: Strengths) -> list[Any]:
+    """Return the parameters of the two layers of a block, with the strengths of their branches."""
+    scales = map(jnp.float32, (strengths.a, strengths.m))
+    return [of_layer | {"scale": v} for of_layer, v in zip(weights, scales, strict=True)]
 
 
 def transformer(
-    key: jax.Array, setup: Setup, strengths: tuple[float, float, float]
-) -> list[tuple[Any, Any]]:
+    key: jax.Array, setup: Setup, block: str, strengths: Strengths
+) -> list[tuple[Layer, Any]]:
     """Draw a transformer as a list of layers."""
-    n, (a, m, of_mlp) = setup.width, strengths
-
-    def drawn(key: jax.Array, size: float = 1.0) -> jax.Array:
-        return size * n**-0.5 * jax.random.normal(key, (n, n), jnp.float32)
-
-    layers: list[tuple[Any, Any]] = []
-    for of_block in jax.random.split(key, setup.blocks):
-        q, k, v, o, up, down = jax.random.split(of_block, 6)
-        attention = {"q": drawn(q), "k": drawn(k), "v": drawn(v), "o": drawn(o)}
-        mlp = {"A": drawn(up, of_mlp), "B": drawn(down)}
-        layers.append((_attention, {**attention, "a": jnp.float32(a)}))
-        layers.append((_mlp, {**mlp, "m": jnp.float32(m)}))
-    return layers
+    return [
+        pair
+        for of_block in jax.random.split(key, setup.blocks)
+        for pair in zip(
+            LAYERS_OF[block],
+            scaled(weights_of(of_block, setup.width, strengths.s), strengths),
+            strict=True,
+        )
+    ]
 
 
-def in_theory(strengths: tuple[float, float, float]) -> tuple[float, float]:
-    """Return λ_angle and λ_gradient of a block, by the formula; called in x64."""
-    a, m, of_mlp = strengths
-    tanh, q = find_activation("tanh"), of_mlp**2
-    square = float(meanfield.length_map("tanh", 1.0, 0.0, q))
-    slope = float(expectation(tanh, q, lambda f, z, g: f.prime(z) ** 2))
-    gradient = 0.5 * math.log((1 + m**2 * of_mlp**2 * slope) / (1 + m**2 * square))
-    return gradient - 0.5 * math.log(1 + a**2), gradient
+class Theory(NamedTuple):
+    """Of a block: λ_angle, λ_gradient, and the mean square of its input."""
+
+    angle: float
+    gradient: float
+    q: float
+
+
+def in_theory(block: str, strengths: Strengths) -> Theory:
+    """Return the exponents of a block, by the formulas; called in x64."""
+    a, m, s = strengths
+    square = float(meanfield.length_map("tanh", 1.0, 0.0, s**2))
+    slope = s**2 * float(meanfield.chi("tanh", 1.0, s**2))
+    if block == OURS:
+        mlp = (1 + m**2 * slope) / (1 + m**2 * square)
+        angle, gradient, q = mlp / (1 + a**2), mlp, 1.0
+    else:
+        of_skips = 1 - a**2, 1 - m**2
+        q = (of_skips[1] * a**2 + m**2 * square) / (1 - math.prod(of_skips))
+        mlp = of_skips[1] + m**2 * slope / (of_skips[0] * q + a**2)
+        angle, gradient = of_skips[0] * mlp, (of_skips[0] + a**2 / q) * mlp
+    return Theory(math.log(angle) / 2, math.log(gradient) / 2, q)
 
 
 def predict(setup: Setup) -> Told:
     """Predict both exponents of a block."""
-    for strengths in setup.strengths:
-        name, both = name_of(strengths), in_theory(strengths)
-        for measured in (NETWORKS, TWIN):
-            for kind, value in zip(("angle", "gradient"), both, strict=True):
-                allowed = BIAS / setup.width
-                yield Predicted(f"{name}: {kind}, {measured}", value, allowed, REASON).about(
-                    f"λ of the {kind}", 1.0
+    for name, block, strengths in kinds(setup):
+        *both, _ = in_theory(block, strengths)
+        known = taken(*strengths) if block == OURS else (0.0, 0.0)
+        for kind, value, bias in zip(("angle", "gradient"), both, known, strict=True):
+            left = abs(bias) * NEXT / setup.width if block == OURS else SHOWN
+            networks, twin = (
+                Predicted(f"{name}: {kind}, {of}", value + bias / n, allowed, reason)
+                for of, n, allowed, reason in (
+                    (NETWORKS, setup.width, left / setup.width, REASON[block]),
+                    (TWIN, math.inf, 1 / setup.width, REASON_TWIN),
                 )
-        yield curve(PLANE, name, both[0], both[1])
+            )
+            yield networks.about(f"λ of the {kind}", 1.0)
+            yield twin.about(f"λ of the {kind}", 1.0)
+        yield curve(PLANE, name, *both)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure drawn networks, and ask the twin of one."""
-    xs = jax.random.normal(key, (2, TOKENS, setup.width), jnp.float32)
-    for strengths in setup.strengths:
-        name = name_of(strengths)
+    common, apart = jax.random.normal(key, (2, setup.width), jnp.float32)
+    tokens = jnp.stack([normed(common) + apart, normed(common) - apart])[None]
+    for place, (name, block, strengths) in enumerate(kinds(setup)):
+        with jax.enable_x64(True):
+            q = in_theory(block, strengths).q
+        xs, of_kind = q**0.5 * tokens, jax.random.fold_in(key, place)
         several = [
-            jaxnn.as_network(transformer(k, setup, strengths), xs)
-            for k in jax.random.split(key, setup.seeds)
+            jaxnn.as_network(transformer(k, setup, block, strengths), xs)
+            for k in jax.random.split(of_kind, setup.seeds)
         ]
         single = [exponents_of(net, [params], xs) for net, params in several]
         angle, gradient = (
@@ -135,7 +219,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         )
         yield f"{name}: angle, {NETWORKS}", angle
         yield f"{name}: gradient, {NETWORKS}", gradient
-        found = jaxnn.theory.exponents(several[0], xs)
+        found = jaxnn.theory.exponents(several[0], xs, key=of_kind)
         yield from _of_twin(name, found)
         yield point(PLANE, name, angle.value, gradient)
 
@@ -146,19 +230,27 @@ def _of_twin(name: str, found: Exponents) -> Told:
     yield f"{name}: gradient, {TWIN}", Measured(*both)
 
 
-STRENGTHS = (
+BEHIND = (
     *((1.0, 1.0, 1.0), (0.5, 1.0, 2.0), (0.25, 1.0, 3.0), (0.25, 2.0, 4.0), (1.0, 0.25, 1.0)),
     *((0.5, 0.5, 4.0), (0.1, 0.5, 1.0)),
+)
+IN_FRONT = ((0.2, 0.2, 1.0), (0.5, 0.5, 2.0), (0.35, 0.35, 3.0), (0.2, 0.2, 4.0))
+FULL = Setup(
+    width=64,
+    blocks=12,
+    seeds=48,
+    ours=tuple(Strengths(*v) for v in BEHIND),
+    published=tuple(Strengths(*v) for v in IN_FRONT),
 )
 LAW = Law(
     number=33,
     name="collapsed",
-    source="Cowsik et al. 2024; of these blocks derived here",
+    source="Cowsik et al. 2024; formulas derived here",
     statement="nearly equal tokens part or meet, and gradients grow, by two exponents of a block",
     predict=predict,
     measure=measure,
     weights=lambda s: 6 * s.blocks * s.width**2,
-    full=Setup(width=64, blocks=12, seeds=12, strengths=STRENGTHS),
-    quick=Setup(width=64, blocks=12, seeds=6, strengths=STRENGTHS[1:3]),
+    full=FULL,
+    quick=FULL._replace(seeds=24, ours=FULL.ours[1:3], published=FULL.published[1:2]),
     panels=(PLANE,),
 )

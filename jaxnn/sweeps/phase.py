@@ -1,21 +1,23 @@
 """Phase diagrams: what random networks of a build do, over a grid of two of its scales.
 
-    axes -> points -> build(**point) -> pairs of its wide twin -> rows, critical line, map
+    axes -> points -> build(**point) -> pairs of its wide twin -> rows, critical lines, map
 
     rate     log10(‖Δ[a]‖ / ‖Δ[b]‖) / (b - a)             ½ log10 χ(q*) of dense layers
     ξ        |δ[l]| ~ e^(-l/ξ)                            of `theory.correlation_length`
     q        mean square of the state below the last      q* of dense layers
 
-a and b are the first and the last layer of the upper two thirds, without the last layer. Where the
-rate is 0 lies the critical line: between order, where gradients vanish, and chaos, where they
-explode. It is found by linear interpolation: the finer the grid, the finer the line.
+or, of states that are nearly alike, both numbers of `theory.exponents`. a and b are the first and
+the last layer of the upper two thirds, without the last layer. Where the rate, or an exponent, is 0
+lies its critical line: between order, where gradients vanish and tokens meet, and chaos, where they
+explode and part. It is found by linear interpolation: the finer the grid, the finer the line.
 
-Sources: Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232.
+Sources: Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Cowsik et
+al. 2024, arXiv:2403.02579.
 """
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
@@ -25,6 +27,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..flow.theory.correlation import length_of, pairs_of_twins
+from ..flow.theory.exponents import exponents
 from ..flow.view.chart import with_picture
 from ..flow.view.table import LN10
 from ..returned import arguments
@@ -42,12 +45,21 @@ class Measured(NamedTuple):
     """A point of a phase diagram, with its numbers or the reason why there are none."""
 
     point: Point
-    rate: float = math.nan
-    rate_error: float = math.nan
-    correlation_length: float = math.nan
-    correlation_length_error: float = math.nan
-    log10_q: float = math.nan
+    numbers: Sequence[float] = ()
     reason: str = ""
+
+
+class Phases(NamedTuple):
+    """What is measured at each point.
+
+    columns: the names of its numbers.
+    lines: columns whose zeros are critical, each with what it is below zero and above.
+    measure: what `build` returned, without a loss -> the numbers.
+    """
+
+    columns: tuple[str, ...]
+    lines: Mapping[str, tuple[str, str]]
+    measure: Callable[..., tuple[float, ...]]
 
 
 class Crossing(NamedTuple):
@@ -76,18 +88,37 @@ class PhaseDiagram(Rows):
         log10_q                                 of the mean square of the last state but one
         reason                                  why there are no numbers, which are nan then
 
+    or, with collapsed=True, instead of the first three
+
+        angle, …_error, gradient, …_error       exponents of `theory.exponents`, in nats a layer
+
     axes: the names of the two axes, and their values in order.
     measured: the points.
     left: the number of points that were not measured, since it was stopped.
+    collapsed: whether it has the exponents of the collapsed state.
     """
 
     axes: dict[str, tuple[float, ...]]
     measured: tuple[Measured, ...]
     left: int = 0
+    collapsed: bool = False
+
+    @property
+    def _phases(self) -> Phases:
+        return COLLAPSED if self.collapsed else OF_STATES
 
     @cached_property
     def _rows(self) -> list[Row]:
-        return cleaned([_row(m) for m in self.measured])
+        return cleaned([self._row(m) for m in self.measured])
+
+    def _row(self, measured: Measured) -> Row:
+        point, numbers, reason = measured
+        columns = self._phases.columns
+        known = zip(columns, numbers or len(columns) * [math.nan], strict=True)
+        return {name: shown(value) for name, value in point.items()} | {
+            **dict(known),
+            "reason": reason,
+        }
 
     def grid(self, column: str) -> np.ndarray:
         """Return the numbers of a column, a row for each value of the second axis; nan if none."""
@@ -98,10 +129,14 @@ class PhaseDiagram(Rows):
 
     @cached_property
     def critical(self) -> tuple[Crossing, ...]:
-        """The critical line, where it crosses the rows of the grid."""
+        """The critical line of the rate, or of the angle, where it crosses the rows of the grid."""
+        return self.crossings(next(iter(self._phases.lines)))
+
+    def crossings(self, column: str) -> tuple[Crossing, ...]:
+        """Return where the line on which a column is 0 crosses the rows of the grid."""
         xs, ys = self.axes.values()
         crossings = []
-        for y, rates in zip(ys, self.grid("rate"), strict=True):
+        for y, rates in zip(ys, self.grid(column), strict=True):
             for (low, r), (high, s) in pairwise(zip(xs, rates.tolist(), strict=True)):
                 if (r < 0 <= s) or (s < 0 <= r):
                     crossings.append(Crossing(y, low + (high - low) * r / (r - s), low, high))
@@ -110,19 +145,29 @@ class PhaseDiagram(Rows):
     @property
     def sentences(self) -> tuple[str, ...]:
         """A line for each value of the second axis, and what is missing."""
-        first, second = self.axes
+        lines = self._phases.lines
         said = []
-        for at, rates in zip(self.axes[second], self.grid("rate"), strict=True):
-            values = [
-                f"{c.value:.3g} (between {c.low:g} and {c.high:g})"
-                for c in self.critical
-                if c.at == at
-            ]
-            what = f"critical at {first} {listed(values)}" if values else _one_phase(rates)
-            said.append(clean(f"{second} {at:g}: {what}."))
+        for place, at in enumerate(tuple(self.axes.values())[1]):
+            parts = (self._phase_at(column, place, words) for column, words in lines.items())
+            said.append(clean(f"{tuple(self.axes)[1]} {at:g}: {'; '.join(parts)}."))
         if self.left:
             said.append(f"Stopped: {counted(self.left, 'point')} not measured.")
         return tuple(said)
+
+    def _phase_at(self, column: str, place: int, words: tuple[str, str]) -> str:
+        """Say where a column is 0 in a row of the grid, or of which sign it is."""
+        first, second = self.axes
+        values = [
+            f"{c.value:.3g} (between {c.low:g} and {c.high:g})"
+            for c in self.crossings(column)
+            if c.at == self.axes[second][place]
+        ]
+        if values:
+            name = f"λ of the {column} is 0" if self.collapsed else "critical"
+            return f"{name} at {first} {listed(values)}"
+        known = self.grid(column)[place]
+        known = known[np.isfinite(known)]
+        return f"{words[int(known.min() > 0)]} throughout" if len(known) else "not measured"
 
     def __repr__(self) -> str:
         return "\n".join(self.sentences)
@@ -130,11 +175,12 @@ class PhaseDiagram(Rows):
     def _repr_html_(self) -> str:
         return with_picture(self.sentences, self.chart)
 
-    def chart(self, column: str = "rate") -> Any:
-        """Draw a column as a map over the two axes, with the critical line.
+    def chart(self, column: str = "") -> Any:
+        """Draw a column as a map over the two axes, with the critical lines.
 
         Args:
-            column: "rate", "correlation_length" or "log10_q".
+            column: "rate", "correlation_length" or "log10_q", or "angle" or "gradient"; the first
+                by default.
 
         Returns:
             An Altair chart, as of `jaxnn.chart`.
@@ -143,27 +189,20 @@ class PhaseDiagram(Rows):
             ValueError: no such column.
             ImportError: Altair is not installed.
         """
-        columns = [name for name in Measured._fields[1:-1] if not name.endswith("error")]
+        columns = [name for name in self._phases.columns if not name.endswith("error")]
+        column = column or columns[0]
         if column not in columns:
             raise ValueError(f"column: expected one of {listed(columns)}, got {column!r}")
-        return phase_chart(self.axes, self.grid(column), self.grid("rate"), column)
-
-
-def _row(measured: Measured) -> Row:
-    point, *numbers = measured
-    values = {name: shown(value) for name, value in point.items()}
-    return values | dict(zip(Measured._fields[1:], numbers, strict=True))
-
-
-def _one_phase(rates: np.ndarray) -> str:
-    known = rates[np.isfinite(rates)]
-    if not len(known):
-        return "not measured"
-    return "gradients explode throughout" if known.min() > 0 else "gradients vanish throughout"
+        lines = {name: self.grid(name) for name in self._phases.lines}
+        return phase_chart(self.axes, self.grid(column), lines, column)
 
 
 def phase(
-    build: Callable[..., Any], *, seed: int = 0, **axes: Sequence[float] | float
+    build: Callable[..., Any],
+    *,
+    seed: int = 0,
+    collapsed: bool = False,
+    **axes: Sequence[float] | float,
 ) -> PhaseDiagram:
     """Return the phases of random networks over a grid of two scales: order, chaos, criticality.
 
@@ -176,6 +215,8 @@ def phase(
         build: returns what `jaxnn.diagnose` takes, as for `jaxnn.sweep`; a loss is not used, and at
             least six layers are needed.
         seed: the value of its argument `seed`, if it has one.
+        collapsed: measure the exponents of `theory.exponents` instead, of tokens, or examples, that
+            are nearly alike: lines where their angle stays, and where the gradient does.
         axes: two of its arguments with several numbers each, such as sigma_w and sigma_b, and
             others with one value.
 
@@ -213,21 +254,27 @@ def phase(
             raise ValueError(f"{name}: expected finite numbers, got {told(given)}")
     has_seed = SEED in inspect.signature(build).parameters and SEED not in axes
     points = points_of(build, values | several, None, seed if has_seed else None)
-    measured = walk(points, partial(_measured, build), _failed)
-    return PhaseDiagram(several, tuple(measured), len(points) - len(measured))
+    measure = (COLLAPSED if collapsed else OF_STATES).measure
+    measured = walk(points, partial(_measured, build, measure), _failed)
+    return PhaseDiagram(several, tuple(measured), len(points) - len(measured), collapsed)
 
 
-def _measured(build: Callable[..., Any], point: Point) -> Measured:
+def _measured(
+    build: Callable[..., Any], measure: Callable[..., tuple[float, ...]], point: Point
+) -> Measured:
     target = called(build, point)
     given = arguments(build(**point), target)
     if not given:
         raise ValueError(f"{target}: expected it to return a network, got a jaxnn.Diagnosis")
-    pairs = pairs_of_twins(WHAT, **{k: v for k, v in given.items() if k in OF_THE_TWIN})
+    return Measured(point, measure(**{k: v for k, v in given.items() if k in OF_THE_TWIN}))
+
+
+def _of_states(**network: Any) -> tuple[float, ...]:
+    pairs = pairs_of_twins(WHAT, **network)
     first, last = (layer - 1 for layer in pairs.layers)
     delta, length = pairs.log_delta[:, 0], length_of(pairs)  # second twins repeat upper draws
     lost, span = delta[:, first] - delta[:, last], (last - first) * LN10
-    return Measured(
-        point,
+    return (
         _log_mean(2 * lost) / 2 / span,
         float(np.std(lost, ddof=1)) / len(lost) ** 0.5 / span,
         length.examples,
@@ -239,6 +286,24 @@ def _measured(build: Callable[..., Any], point: Point) -> Measured:
 def _log_mean(logs: Float[np.ndarray, " D"]) -> float:
     """Return ln of the mean of what these are the logarithms of: theory averages squares."""
     return float(np.logaddexp.reduce(logs)) - math.log(len(logs))
+
+
+def _collapsed(**network: Any) -> tuple[float, ...]:
+    found = exponents(**network)
+    return found.angle, found.angle_error, found.gradient, found.gradient_error
+
+
+VANISH_OR_EXPLODE = ("gradients vanish", "gradients explode")
+OF_STATES = Phases(
+    ("rate", "rate_error", "correlation_length", "correlation_length_error", "log10_q"),
+    {"rate": VANISH_OR_EXPLODE},
+    _of_states,
+)
+COLLAPSED = Phases(
+    ("angle", "angle_error", "gradient", "gradient_error"),
+    {"angle": ("what is nearly alike meets", "it parts"), "gradient": VANISH_OR_EXPLODE},
+    _collapsed,
+)
 
 
 def _failed(point: Point, reason: str) -> Measured:

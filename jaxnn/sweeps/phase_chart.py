@@ -1,4 +1,4 @@
-"""The map of a phase diagram: a column in colours over two axes, and the line of a rate of 0."""
+"""The map of a phase diagram: a column in colours over two axes, with the lines of zeros."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,15 +13,19 @@ TITLES = {
     "rate": "what a layer does to ‖Δ‖, decades towards the input",
     "correlation_length": "layers over which examples become alike",
     "log10_q": "log₁₀ of the mean square of the state",
+    "angle": "λ of the angle of what is nearly alike, nats a layer",
+    "gradient": "λ of the gradient there, nats a layer",
 }
-LINE = (("#ffffff", 5), ("#222222", 2))  # a dark line on a light rim
+RIM = ("#ffffff", 5)  # a line is dark on a light rim
+COLOURS = (("#222222", "dark"), ("#d98a1f", "orange"))
+SIGNED = ("rate", "angle", "gradient")
 Segment = tuple[tuple[float, float], tuple[float, float]]
 
 
 def phase_chart(
     axes: Mapping[str, tuple[float, ...]],
     values: Float[np.ndarray, "Y X"],
-    rates: Float[np.ndarray, "Y X"],
+    lines: Mapping[str, Float[np.ndarray, "Y X"]],
     column: str,
 ) -> Any:
     """Return the map.
@@ -29,7 +33,7 @@ def phase_chart(
     Args:
         axes: the names of the first and the second axis with their values in order.
         values: of the column; those that are not finite are left white.
-        rates: of the gradient, whose zero is the line.
+        lines: of the columns whose zeros are lines, of two at most.
         column: its name.
     """
     alt = load_altair()
@@ -37,7 +41,7 @@ def phase_chart(
     tiles = _tiles(xs, ys, values)
     most = float(np.max(np.abs(values[np.isfinite(values)]), initial=1e-9))
     signed = {"scheme": "redblue", "domain": [-most, most], "reverse": True}
-    colours = alt.Scale(**signed) if column == "rate" else alt.Scale(scheme="viridis")
+    colours = alt.Scale(**signed) if column in SIGNED else alt.Scale(scheme="viridis")
     across = alt.Scale(domain=[tiles[0]["left"], tiles[-1]["right"]], nice=False, zero=False)
     up = alt.Scale(domain=[tiles[0]["low"], tiles[-1]["high"]], nice=False, zero=False)
     plot = (
@@ -56,14 +60,19 @@ def phase_chart(
             ],
         )
     )
-    segments = [
-        {"x": x, "y": y, "x2": x2, "y2": y2} for (x, y), (x2, y2) in zero_line(xs, ys, rates)
-    ]
-    line = alt.Chart(alt.Data(values=drawable_rows(segments))).encode(
-        alt.X("x:Q", scale=across), alt.Y("y:Q", scale=up), alt.X2("x2:Q"), alt.Y2("y2:Q")
-    )
-    strokes = [line.mark_rule(color=colour, strokeWidth=width) for colour, width in LINE]
-    title = f"{TITLES[column]}; line: gradients neither vanish nor explode"
+    strokes, words = [], []
+    for (name, numbers), (colour, word) in zip(lines.items(), COLOURS, strict=False):
+        segments = [
+            {"x": x, "y": y, "x2": x2, "y2": y2} for (x, y), (x2, y2) in zero_line(xs, ys, numbers)
+        ]
+        line = alt.Chart(alt.Data(values=drawable_rows(segments))).encode(
+            alt.X("x:Q", scale=across), alt.Y("y:Q", scale=up), alt.X2("x2:Q"), alt.Y2("y2:Q")
+        )
+        pens = (RIM, (colour, 2))
+        strokes += [line.mark_rule(color=ink, strokeWidth=width) for ink, width in pens]
+        words.append(f"{word}: λ of the {name} is 0")
+    of_lines = ", ".join(words) if len(lines) > 1 else "line: gradients neither vanish nor explode"
+    title = f"{TITLES[column]}; {of_lines}"
     size = {"width": WIDTH, "height": HEIGHT}
     return styled(alt.layer(plot, *strokes).properties(title=title, **size))
 
