@@ -40,7 +40,7 @@ class Plain:
     xs: the examples.
     deltas: (loss of what is added to each state, number of states) -> Δ of each state.
     skips, norms: the layers with a skip around them, by its factor, and with a norm in front.
-    inside: those with a norm in front of their branches alone.
+    inside: those with a norm in front of their branches alone, and the factor on these.
     sigmas: other σ of some layers.
     formats: of Δ of each layer, with what it is multiplied by, if they are followed.
     first: the place of the first layer that repeats.
@@ -55,7 +55,7 @@ class Plain:
     leaky_relu: Callable[..., Any] = jax.nn.leaky_relu
     skips: dict[Any, float] = field(default_factory=dict)
     norms: tuple[Any, ...] = ()
-    inside: tuple[Any, ...] = ()
+    inside: dict[Any, float] = field(default_factory=dict)
     sigmas: dict[Any, Callable[[Any], Any]] = field(default_factory=dict)
     formats: dict[int, str] = field(default_factory=dict)
     first: int = 0
@@ -70,7 +70,7 @@ class Plain:
                     z / (z**2).reshape(len(z), -1).mean(1).reshape(-1, *[1] * (z.ndim - 1)) ** 0.5
                 )
             out = layer(self.arrays, into, self.sigmas.get(name, self.sigma))
-            out = z + out - into if name in self.inside else out
+            out = z + self.inside[name] * (out - into) if name in self.inside else out
             z = (z + self.skips[name] * out if name in self.skips else out) + more
         return self.top(z)
 
@@ -210,8 +210,8 @@ def with_pre_norms(rng, plain, where, root, **_):
     return with_norms(rng, with_skips(rng, plain, where, root), where)
 
 
-def with_norms_inside(rng, plain, where, **_):
-    return replace(plain, inside=(*layers(where, plain),))
+def with_norms_inside(rng, plain, where, root, **_):
+    return replace(plain, inside=dict.fromkeys(layers(where, plain), float(root) ** -0.5))
 
 
 def with_units(rng, plain, where, times, slope, named, by, **_):
@@ -258,6 +258,10 @@ def drawn_again(rng, plain, named, root, **_):
         return as_in(v, rng.normal(size=v.shape) * (float(root or 1) / len(v)) ** 0.5)
 
     return plain.changed(every(named, plain), draw)
+
+
+def set_to_root(rng, plain, named, root, **_):
+    return plain.changed(every(named, plain), lambda v: 0 * v + float(root) ** -0.5)
 
 
 def with_gates(rng, plain, name, start, stop, value, **_):
@@ -324,8 +328,8 @@ RULES = {
         with_pre_norms,
     ),
     "branch norm": (
-        rf"Put a norm in front of the branches f of each of {WHERE}: z \+ f\(z / rms\(z\)\), with "
-        "the root mean square over all numbers of an example",
+        rf"Put a norm in front of the branches f of each of {WHERE}: z \+ f\(z / rms\(z\)\) / "
+        r"√(?P<root>\d+)\. The rms is the root mean square over all numbers of an example",
         with_norms_inside,
     ),
     "units": (
@@ -352,6 +356,11 @@ RULES = {
         rf"Multiply the weights {ARRAYS} by (?P<by>{NUMBER}): it then changes the gradient as the "
         "other layers do",
         multiplied,
+    ),
+    "gains": (
+        rf"Set the gains {ARRAYS} to {NUMBER}, which is 1/√(?P<root>\d+), for there are "
+        r"(?P=root) branches",
+        set_to_root,
     ),
     "gates": (
         rf"Set the bias `(?P<name>.*?)(?:\[(?P<start>\d+):(?P<stop>\d+)\])?` to ln \d+ = "
@@ -557,6 +566,15 @@ def of_attention(rng):
     return chain(rng, attention, params, normal(rng, B, 5, 8), None)
 
 
+def scaled(p, z, sigma):
+    return z + p["scale"][None] * sigma(z @ p["w"])
+
+
+def of_layer_scales(rng):
+    params = [{"w": orthogonal_of(rng, 8, 8), "scale": np.full(8, 1e-6)} for _ in range(6)]
+    return chain(rng, scaled, params, normal(rng, B, 8), jnp.tanh)
+
+
 def loud(p, z, sigma):
     return jnp.where(p["loud"] > 0, 512.0, 1.0) * (sigma(z) @ p["w"])
 
@@ -724,6 +742,7 @@ CASES = {
     "experts": (of_experts, {"router"}),
     "odd arrays": (of_odd_arrays, {"array"}),
     "attention": (of_attention, {"queries and keys"}),
+    "layer scales": (of_layer_scales, {"gains"}),
     "a loud layer": (of_a_loud_layer, {"one layer"}),
     "constants": (of_constants, {"redraw"}),
     "a stop": (of_a_stop, {"open"}),

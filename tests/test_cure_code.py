@@ -233,6 +233,8 @@ def test_edits_of_one_kind_are_a_loop():
         "for i, a in zip([1, 3], [0.25, 0.75]):",
         '    params[f"Dense_{i}"] *= a',
     ]
+    of_two = {f"{i}.gain{k}": fill for i in range(3) for k in (1, 2)}
+    assert [loop.values for loop in loops(of_two)] == [(0, 1, 2)]
     assert OfTorch("model").lines({"head.bias": Edit("part", 3.0, (2, 4))}) == [
         "with torch.no_grad():",
         '    model.get_parameter("head.bias")[2:4] = 3',

@@ -232,7 +232,7 @@ def test_kernels_and_relu_of_torch_are_found(torch):
     assert not module[0]._forward_hooks
 
 
-FORMS = changes.Skip(0.5), changes.Norm(), changes.PreNorm(0.5), changes.BranchNorm()
+FORMS = changes.Skip(0.5), changes.Norm(), changes.PreNorm(0.5), changes.BranchNorm(0.5)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -240,14 +240,15 @@ def test_blocks_of_torch_with_a_skip_or_a_norm(torch, form, rng):
     """Hooks do what a block that has it does; the module itself stays as it was."""
     module, x = of_torch(torch, False, rng, 4)
     names = [str(i) for i in range(4)]
-    assert hooks.follow(module, names, x)
-    assert not hooks.follow(module, names[::2], x)
+    assert hooks.keep_their_shape(module, names, x)
+    wider = torch.nn.Sequential(module, torch.nn.Linear(x.shape[1], 2, dtype=x.dtype))
+    assert not hooks.keep_their_shape(wider, ["0.0", "1"], x)
     made = hooks.with_form(module, names, form)
     z = x
     for block in module:
         rms = (z.square().mean(1, keepdim=True) + 1e-6).sqrt()
         out = block(z if type(form) is changes.Skip else z / rms)
-        inside = z + out - z / rms
+        inside = z + 0.5 * (out - z / rms)
         plain = inside if isinstance(form, changes.BranchNorm) else out
         z = z + 0.5 * out if isinstance(form, changes.Skip) else plain
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)

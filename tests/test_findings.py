@@ -1312,7 +1312,7 @@ CASES = {
         healthy=a_flow_with_biases(sizes={(2, "down"): -2.0}),
         layer=2,
         path="2.down",
-        advises="Adam's steps make up for it; for SGD start them at 0.1.",
+        advises="Adam's steps make up for it; for SGD start them at 1/√2, for there are 2.",
     ),
     "units of a layer that do nothing": Case(
         "idle",

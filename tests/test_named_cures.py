@@ -253,10 +253,10 @@ def test_steps_of_a_loop_over_cells_are_cured(kind, cure):
         assert bias[:8].abs().max() < 0.4
 
 
-# Weights that do not repeat
+# Weights of another size
 
 
-def test_weights_below_and_above_get_the_usual_size(rng):
+def test_weights_get_the_usual_size(rng):
     """With a loss alone, by which it is told whether that trains better."""
     first = np.tile(orthogonal(rng), (2, 1)) * 3 / 2**0.5
     layers = [(product, first), *((product, orthogonal(rng, 0.3)) for _ in range(8))]
@@ -264,8 +264,9 @@ def test_weights_below_and_above_get_the_usual_size(rng):
     square = lambda output, ys: jnp.mean((output - ys) ** 2, 1)  # noqa: E731
     net, params = jaxnn.as_network(layers)
     patient = jax_patient(net, params, xs, ys, loss=square)
-    changed, advice = causes.with_usual_ends(patient)
-    assert advice == "Multiply `[0][1]` by 0.333, to a std of 1/√fan_in."
+    changed, advice = causes.with_usual_weights(patient)
+    weights = "`[0][1]` by 0.333 and `[*][1]` for * = 1 to 8 by 3.33"
+    assert advice == f"Multiply {weights}, to a std of 1/√fan_in."
     np.testing.assert_allclose(changed.params[0].arrays[0][0][0], 0.333 * layers[0][1], rtol=1e-6)
     found = tried_on(patient, kinds=("skip",))
     assert [cure.advice.startswith("Multiply `[0][1]`") for cure in found].count(True) == 1

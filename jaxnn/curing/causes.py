@@ -30,7 +30,7 @@ MOST = 3  # layers with odd arrays that are tried one by one
 LOGIT = 4.0  # that the largest one is brought to: of softmax of normal queries and keys
 # What a change of these rules has to take away. Others follow from data, loss or formats.
 NAMED = {"stopped", "fixed", "time", "zero", "cut", "layer", "attention", "router", "positions"} | {
-    *("examples", "starved", "largest", "size", "drawn", "equal")
+    *("examples", "starved", "largest", "size", "drawn", "equal", "branches")
 }
 
 
@@ -113,13 +113,8 @@ def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
 
     At most a quarter of the arrays of one name may be exceptions.
     """
-    groups: dict[tuple[str, tuple[int, ...]], dict[str, At]] = {}
-    for at, v in sorted(patient.arrays.items()):
-        if v.size:
-            path = patient.path(at)
-            groups.setdefault((template(path), v.shape), {}).setdefault(path, at)
     odd: dict[int, dict[At, Mended]] = {}
-    for group in groups.values():
+    for group in _alike(patient, patient.arrays.keys()):
         values = {path: patient.arrays[at] for path, at in group.items()}
         changes = {
             path: new
@@ -131,6 +126,16 @@ def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
                 at = group[path]
                 odd.setdefault(at[0], {})[at] = new
     return odd
+
+
+def _alike(patient: Patient, meant: Places) -> list[dict[str, At]]:
+    """Return some arrays by their paths, those of one shape whose names differ in numbers apart."""
+    groups: dict[tuple[str, tuple[int, ...]], dict[str, At]] = {}
+    for at in sorted(meant):
+        if patient.arrays[at].size:
+            path, shape = patient.path(at), patient.arrays[at].shape
+            groups.setdefault((template(path), shape), {}).setdefault(path, at)
+    return [*groups.values()]
 
 
 @CURES.rule("array", says="{actions}, {why}.", rank=FIRST)
@@ -173,22 +178,26 @@ def _largest(patient: Patient) -> dict[At, Mended]:
     return changes
 
 
-def with_usual_ends(patient: Patient) -> tuple[Patient, str] | None:
-    """Return the network with the usual size of the weights that do not repeat, and how, in words.
+def with_usual_weights(patient: Patient) -> tuple[Patient, str] | None:
+    """Return the network with all weights of the usual size, and how, in words.
 
-    That is a standard deviation of 1/√fan_in, as of a first layer and a head. None if all have it.
+    That is a standard deviation of 1/√fan_in, those of one name together. None if all have it, or
+    if a signal leaves its range then.
     """
     changes: dict[At, Mended] = {}
-    for at in sorted(patient.every_weight - patient.weights):
-        v = patient.arrays[at]
-        if patient.has_units(at) and v.any():
-            gain = _size(v) * _fan_in(patient, at) ** 0.5
+    with_units = {at for at in patient.every_weight if patient.has_units(at)}
+    repeating = with_units & patient.weights
+    for group in (*_alike(patient, repeating), *_alike(patient, with_units - repeating)):
+        values = {at: patient.arrays[at] for at in group.values()}
+        gains = [_size(v) * _fan_in(patient, at) ** 0.5 for at, v in values.items()]
+        gain = float(np.median(gains))
+        if gain and not 1 / ONE_SIZE < gain < ONE_SIZE:
             factor = to_digits(1 / gain, 3)
-            if not 1 / ONE_SIZE < gain < ONE_SIZE:
-                changes[at] = Mended("multiply", f"by {factor:g}", v * factor)
-    if not changes:
-        return None
+            by = f"by {factor:g}"
+            changes |= {at: Mended("multiply", by, factor * v) for at, v in values.items()}
     params = patient.with_arrays({at: new.value for at, new in changes.items()})
+    if not changes or patient.measured(params) is None:
+        return None
     return patient.with_params(params), f"{_actions(patient, changes)}, to a std of 1/√fan_in."
 
 
@@ -304,6 +313,27 @@ def _factor_of_layer(patient: Patient, layer: int, meant: Places) -> float | Non
 
     usual = patient.verdict.decades
     return search.root(excess)
+
+
+# Gains
+
+
+@CURES.rule(
+    "gains",
+    says="Set the gains {arrays} to {value:g}, which is 1/√{count}, for there are {count} "
+    "branches.",
+    rank=FIRST,
+)
+def gains(patient: Patient) -> Iterator[Sight]:
+    """Gains at which branches start near zero, such as layer scales of 10^-6, at 1/√(branches)."""
+    for found in patient.verdict.findings:
+        if found.rule == "branches":
+            places = found.values["places"]
+            meant = {at for at in patient.arrays if (at[0] + 1, clean(patient.path(at))) in places}
+            value = to_digits(len(meant) ** -0.5)
+            change = _change(patient, {at: np.full_like(patient.arrays[at], value) for at in meant})
+            words = {"arrays": patient.named(meant), "value": value, "count": len(meant)}
+            yield made(change, **words)
 
 
 # Gates

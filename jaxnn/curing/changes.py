@@ -270,13 +270,15 @@ class PreNorm(Skip):
 
 @dataclass(frozen=True)
 class BranchNorm(Norm):
-    """A norm in front of the branches f of a layer z + f(z): z + f(z / rms)."""
+    """A norm in front of the branches f of a layer z + f(z): z + scale · f(z / rms)."""
+
+    scale: float
 
     def out(self, state: State, y: State) -> State:
-        return state + (y - self.into(state))
+        return state + self.scale * (y - self.into(state))
 
     def code(self, layer: str, first: int) -> str:
-        return f"z - (n := {self._normed(first)}) + {layer}(n)"
+        return f"z + {self.scale:.6g} * ({layer}(n := {self._normed(first)}) - n)"
 
 
 def _formed(patient: Patient, form: Form) -> Iterator[Sight]:
@@ -328,13 +330,14 @@ def pre_norm(patient: Patient) -> Iterator[Sight]:
 
 @CURES.rule(
     "branch norm",
-    says="Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)), with the "
-    "root mean square over all numbers of an example.",
+    says="Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)) / √{count}. "
+    "The rms is the root mean square over all numbers of an example.",
 )
 def branch_norm(patient: Patient) -> Iterator[Sight]:
-    """A norm in front of the branches of each layer that repeats."""
-    if patient.branches and not patient.is_post_norm and _count(patient):
-        yield from _formed(patient, BranchNorm())
+    """A norm in front of the branches of each layer that repeats, and 1/√(layers) on them."""
+    count = _count(patient)
+    if count and patient.branches and not patient.is_post_norm:
+        yield from _formed(patient, BranchNorm(count**-0.5))
 
 
 @CURES.rule(

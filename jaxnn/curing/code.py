@@ -112,10 +112,10 @@ def _split(
     numbers = [re.findall(r"\d+", path) for path, _ in group]
     differing = [n for n, column in enumerate(zip(*numbers, strict=True)) if len({*column}) > 1]
     if len(differing) > 1:
-        first = differing[0]
-        for value in dict.fromkeys(row[first] for row in numbers):
+        least = min(differing, key=lambda n: len({row[n] for row in numbers}))
+        for value in dict.fromkeys(row[least] for row in numbers):
             pairs = zip(group, numbers, strict=True)
-            yield from _split([one for one, row in pairs if row[first] == value])
+            yield from _split([one for one, row in pairs if row[least] == value])
         return
     path, edits = group[0][0], [edit for _, edit in group]
     if not differing:

@@ -26,7 +26,7 @@ from ..progress import LASTING, live
 from ..rules import Found
 from ..train.steps import check_optimizer
 from ..train.torch_descent import check_factory
-from .causes import FIRST, with_usual_ends
+from .causes import FIRST, with_usual_weights
 from .changes import CURES, SAME, Change
 from .cure import Cure
 from .jax_patients import jax_patient
@@ -40,7 +40,7 @@ log = logging.getLogger("jaxnn.curing")
 CAUSES = {name for name, rule in CURES.items() if rule.rank == FIRST}
 WITHOUT_ILLNESS = CAUSES | {"router"}  # tried on a network whose gradient is well, too
 ALIKE = "examples", "positions"  # findings on states that tell nothing apart
-WITH_ENDS = "orthogonal", "skip", "pre-norm", "branch norm"  # with other sizes of the ends, too
+AND_USUAL = "orthogonal", "skip", "pre-norm", "branch norm"  # with weights of usual size, too
 MOST_NAMED = 3  # causes, one behind the other
 USE = "cures[0].code has the lines to write, cures[0].model the changed network."
 MORE = 2**0.5  # times as many directions are told apart
@@ -149,8 +149,8 @@ def cures(
     skip around each layer, a norm in front, both, or `jaxnn.theory.tailored_relu` in place of the
     activation; nothing of that, and no factors for each layer, where layers share their weights, as
     the steps of a recurrent network do. Where branches add to their state and no norm follows, a
-    norm in front of them. With a loss skips, norms and orthogonal matrices are tried with weights
-    of std 1/√fan_in below and above those layers too, if they are of another size.
+    norm in front of them. With a loss skips, norms and orthogonal matrices are tried with all
+    weights at a std of 1/√fan_in too, if they are of another size.
     A router that does not learn is tried with another size, in any network. Where a number format
     loses the gradient, 16-bit formats that hold it are said too, which is no cure; `jaxnn.plan`
     chooses by all entries, of 8 bits too. A change works if those layers change the gradient by
@@ -263,16 +263,12 @@ def _each_tried(
     """Yield the changes that are made, measured; if one of the named cause works, no others.
 
     If it takes away what was named, and the network is ill without it too, changes are made of the
-    network that is left, so many times. With a loss some are made with weights of the usual size
-    below and above the layers that repeat, too.
+    network that is left, so many times. With a loss some are made with all weights of the usual
+    size, too.
     """
     if not _may_change(patient):
         kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
-    # What excludes a change is looked for, too, but not tried.
-    asked = {*kinds}.union(*(CURES[kind].unless for kind in kinds))
-    for found in CURES.found(patient, CURES.keys() - asked):
-        if found.rule not in kinds:
-            continue
+    for found in _found(patient, kinds):
         cure, change = _tried(patient, found, theory), found.values["change"]
         yield cure
         if cure.is_named and cure.works:
@@ -283,19 +279,25 @@ def _each_tried(
                 yield replace(more, advice=f"{cure.advice} {more.advice}")
             return
     if left and _may_change(patient):
-        yield from _with_ends(patient, theory, [kind for kind in kinds if kind in WITH_ENDS])
+        yield from _with_usual(patient, theory, [kind for kind in kinds if kind in AND_USUAL])
 
 
-def _with_ends(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cure]:
-    """Yield changes made with weights of the usual size below and above the layers that repeat.
+def _found(patient: Patient, kinds: Collection[str]) -> Iterator[Found]:
+    """Yield the changes of some kinds; what excludes one is looked for, too, but not made."""
+    asked = {*kinds}.union(*(CURES[kind].unless for kind in kinds))
+    return (found for found in CURES.found(patient, CURES.keys() - asked) if found.rule in kinds)
 
-    None without a loss, or if those weights have that size.
-    """
-    ends = with_usual_ends(patient)
-    if ends is None or patient.training(patient.params, None) is None:
+
+def _with_usual(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cure]:
+    """Yield changes made with weights of the usual size, if there is a loss and some have not."""
+    if patient.training(patient.params, None) is None:
         return
-    usual, advice = ends
-    for cure in _each_tried(usual, theory, kinds, 0):
+    changed = with_usual_weights(patient)
+    if changed is None:
+        return
+    usual, advice = changed
+    for found in _found(usual, kinds):
+        cure = _tried(usual, found, theory)
         yield replace(cure, advice=f"{advice} {cure.advice}")
 
 

@@ -222,9 +222,9 @@ class TorchPatient(Patient):
 
     @cached_property
     def rebuildable(self) -> Bool[np.ndarray, " L"]:
-        """A mask of the layers that repeat, if each keeps its state's shape and follows another."""
-        follow = hooks.follow(self.network, self._modules(self.repeating), self.inputs)
-        return self.repeating & follow
+        """A mask of the layers that repeat, if each keeps the shape of its state."""
+        names = self._modules(self.repeating)
+        return self.repeating & hooks.keep_their_shape(self.network, names, self.inputs)
 
     @property
     def rebuildable_names(self) -> str:

@@ -29,7 +29,8 @@ def once(judged: Judged) -> Iterator[Sight]:
     "branches",
     "Gains such as {path}, in {count} layers, start at {size:.1g}: their branches add next to "
     "nothing, and the weights in these get as little gradient until the gains have grown.",
-    advises="Adam's steps make up for it; for SGD start them at 0.1.",
+    advises="Adam's steps make up for it; for SGD start them at 1/√{number}, for there are "
+    "{number}.",
     rank=LAST,
     unless="signal undefined",
     healthy=True,
@@ -45,7 +46,9 @@ def branches(judged: Judged) -> Iterator[Sight]:
     small = [(layer, gains) for layer, gains in by_layer if gains]
     if small:
         layer, (first, *_) = small[0]
+        places = {(layer, arrays.path[i]) for layer, gains in small for i in gains}
         values = {"size": 10 ** arrays.size[first], "count": len(small)}
+        values |= {"places": places, "number": len(places)}
         yield Sight(layer, arrays.path[first], values)
 
 
