@@ -81,7 +81,11 @@ def _with_columns(row: str, heads: list[str]) -> Iterator[str]:
     first, *cells = row.split("<td")
     yield first
     for head, cell in zip(heads, cells, strict=bool(cells)):
-        yield f'<td data-column="{head}"{cell}'
+        attributes, _, rest = cell.partition(">")
+        content, end, after = rest.partition("</td>")
+        if "<" in content:  # text and code in one box, which stands beside the column's name
+            content = f"<div>{content}</div>"
+        yield f'<td data-column="{head}"{attributes}>{content}{end}{after}'
 
 
 def on_post_page(output: str, **kwargs: Any) -> str:

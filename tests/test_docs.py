@@ -724,10 +724,11 @@ def test_cells_of_a_wide_table_know_their_column():
     head = (
         "<table>\n<thead>\n<tr>\n<th>a</th>\n<th><code>b</code></th>\n<th>c</th>\n</tr>\n</thead>"
     )
-    row = '<tr>\n<td>1</td>\n<td style="x">2</td>\n<td>3</td>\n</tr>'
+    row = '<tr>\n<td>1</td>\n<td style="x">2</td>\n<td>3 <code>x</code></td>\n</tr>'
     page = hooks.on_page_content(f"{head}\n<tbody>\n{row}\n{row}\n</tbody>\n</table>")
     assert page.startswith("<table data-wide>")
     assert page.count('<td data-column="b" style="x">2</td>') == 2
+    assert page.count('<td data-column="c"><div>3 <code>x</code></div></td>') == 2
     narrow = head.replace("<th>c</th>", "") + "</table>"
     assert hooks.on_page_content(narrow) == narrow
 

@@ -103,7 +103,7 @@ def rows(measure):  # noqa: F811
     yield "queries and keys of a block × 30", finding("attention", measure(changed(4, **large)))
     near = np.float32([1, 1 + 1e-7])[:, None, None]
     alike = {name: lambda p: p[[0, 0]] * near for name in ("up", "down")}
-    yield "experts that differ by 10^-7", finding("router", measure(changed(5, **alike)))
+    yield "experts that differ by 10⁻⁷", finding("router", measure(changed(5, **alike)))
     said = jaxnn.verdict(relu)
     yield "the same: no 8-bit format is used, none is spoken of", said.sentences[-1]
     asked = finding("format", relu, formats="float8_e4m3fn")

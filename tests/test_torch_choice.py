@@ -380,7 +380,7 @@ def test_time_beyond_the_range_is_that_of_float64(torch, case):
 
 
 def test_time_beyond_all_floats_has_its_closed_form(torch):
-    """h[t] = x[t] + h[t-1] / 1000, where relu is open: Δ of x falls to 10^-480."""
+    """h[t] = x[t] + h[t-1] / 1000, where relu is open: Δ of x falls to 10⁻⁴⁸⁰."""
     module = recurrent(torch, "RNN", "last", nonlinearity="relu", bias=False, **FIRST)
     with torch.no_grad():
         module.inner.weight_ih_l0.copy_(torch.eye(N))
@@ -388,7 +388,7 @@ def test_time_beyond_all_floats_has_its_closed_form(torch):
     flow, verdict = judged(module, 1 + torch.rand(B, 161, N))
     np.testing.assert_allclose(np.diff(flow.time.log_delta), np.log(1000), rtol=1e-4)
     assert verdict.total == pytest.approx(-480, rel=1e-4)
-    assert "the first gets 10^-480 of what the last gets" in verdict.rate_text
+    assert "the first gets 10⁻⁴⁸⁰ of what the last gets" in verdict.rate_text
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])

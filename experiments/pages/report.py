@@ -73,7 +73,7 @@ class Table(NamedTuple):
 
 DECADE = (
     "decade",
-    "a factor of ten: -0.5 decades a layer divides the gradient by 10⁰·⁵ = 3.2 in each layer, "
+    "a factor of ten: -0.5 decades a layer divides the gradient by √10 = 3.2 in each layer, "
     "on its way from the loss to the input",
 )
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from experiments.pages import charts, heat, palette, report
 from jaxnn.flow.verdict.layer_findings import LOGIT
-from jaxnn.texts import counted
+from jaxnn.texts import counted, labels
 from jaxnn.train.alarms.states import LARGEST_STATE, SMALL_BRANCH
 from jaxnn.train.alarms.updates import LARGE_UPDATE, SLOW_UPDATE
 from jaxnn.train.watched import Watched
@@ -257,20 +257,22 @@ def _frame(
     places = len(rows) // len({row["step"] for row in rows})
     numbered = [(i % places + 1, row) for i, row in enumerate(rows)]
     there = [column for column in columns if column in rows[0]]
-    labels = [_label(row, place, name) for place, row in numbered]
+    names = _place_names(rows[:places], name)
     data = {"step": [row["step"] for row in rows], "place": [place for place, _ in numbered]}
     numbers = {column: [float(str(row[column])) for row in rows] for column in there}
-    return pl.DataFrame(data | {"name": labels, "run": seen.name} | numbers)
+    return pl.DataFrame(
+        data | {"name": [names[at - 1] for at, _ in numbered], "run": seen.name} | numbers
+    )
 
 
-def _label(row: dict[str, object], place: int, name: str) -> str:
-    """Return a place in words, such as "3 (block)" or "layer 2, head 4"."""
+def _place_names(rows: Sequence[dict[str, object]], name: str) -> list[str]:
+    """Return places in words, such as "3 (block)", "blocks[2]" or "layer 2, head 4"."""
     if name == "layer":
-        return f"{place} ({row['name']})" if row["name"] else str(place)
+        return labels([str(row["name"] or "") for row in rows])
     if name:
-        return str(row[name])
+        return [str(row[name]) for row in rows]
     kinds = ("layer", "attention", "router", "head", "expert")
-    return ", ".join(f"{kind} {row[kind]}" for kind in kinds if kind in row)
+    return [", ".join(f"{kind} {row[kind]}" for kind in kinds if kind in row) for row in rows]
 
 
 def _cells(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.DataFrame:
@@ -327,8 +329,8 @@ def _panels(
         "layers": (
             "Layers",
             "Colour: the chosen number of each layer, at each measurement, on one scale for all "
-            "trainings; what is beyond its ends has their colour. Layer 1 is next to the input. "
-            "Grey: zero; red: no finite number; empty: there is none.",
+            "trainings; what is beyond its ends has their colour. The lowest one is next to the "
+            "input. Grey: zero; red: no finite number; empty: there is none.",
             "layer",
         ),
         "arrays": (

@@ -13,13 +13,13 @@ LARGE_ENTRIES, LARGEST_OF_ALL = 10.0, 30.0  # root mean square, and times the ne
 
 @FINDINGS.rule("starved", "{path} of layer {name} gets {less}: it does not learn.", rank=ARRAYS)
 def starved(judged: Judged) -> Iterator[Sight]:
-    """An array that gets no gradient, or 10^-4 of it.
+    """An array that gets no gradient, or 10⁻⁴ of it.
 
-    Relative to its size, compared with the other weights of its layer. Between 10^-4 and 10^-8 it
+    Relative to its size, compared with the other weights of its layer. Between 10⁻⁴ and 10⁻⁸ it
     must also be a hundred times further behind than the array of the same name in other layers: the
-    decay rates of a healthy Mamba get 10^-4 in all of them. Weights in a layer with a zero array
+    decay rates of a healthy Mamba get 10⁻⁴ in all of them. Weights in a layer with a zero array
     that gets a gradient itself, such as the last gain of a branch, are not named: they learn after
-    the first step. Nor are those in a layer with a gain below 10^-3 that gets one, such as a layer
+    the first step. Nor are those in a layer with a gain below 10⁻³ that gets one, such as a layer
     scale; nor queries and keys whose logits are below 0.1 in all heads, as those of tiny weights:
     what they get grows with them.
     """

@@ -116,7 +116,7 @@ class Arrays:
         return bool(self.zero_at_start(layer) or self.zero_gains(layer))
 
     def small_gains(self, layer: int) -> list[int]:
-        """Return the gains of a layer that start near zero and learn, as a layer scale of 10^-6."""
+        """Return the gains of a layer that start near zero and learn, as a layer scale of 10⁻⁶."""
         return [
             i
             for i in np.flatnonzero(self.layer == layer).tolist()

@@ -185,7 +185,7 @@ def _failure(
 def router(judged: Judged) -> Iterator[Sight]:
     """A router that does not learn, or sends all tokens to the same experts.
 
-    Relative to its size it gets 10^-4 of the gradient of its experts; or, of more than 16 tokens,
+    Relative to its size it gets 10⁻⁴ of the gradient of its experts; or, of more than 16 tokens,
     99 % go to one expert (or to as many as are selected for each token).
     """
     record, arrays = judged.flow.routers, judged.arrays

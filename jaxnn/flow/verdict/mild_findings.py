@@ -38,8 +38,8 @@ def once(judged: Judged) -> Iterator[Sight]:
 def branches(judged: Judged) -> Iterator[Sight]:
     """Branches that start near zero.
 
-    A gain of a layer, an array of one axis, has entries of 10^-3 or less and gets a gradient, such
-    as a layer scale of 10^-6.
+    A gain of a layer, an array of one axis, has entries of 10⁻³ or less and gets a gradient, such
+    as a layer scale of 10⁻⁶.
     """
     arrays = judged.arrays
     by_layer = [(i, arrays.small_gains(i)) for i in range(1, len(judged.names) + 1)]

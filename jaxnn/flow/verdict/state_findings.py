@@ -246,7 +246,7 @@ def unread(judged: Judged) -> Iterator[Sight]:
 def lone_position(judged: Judged) -> Iterator[Sight]:
     """A single position that gets a gradient.
 
-    In the lowest state with positions, all others have less than 10^-9 of its Δ: nothing that they
+    In the lowest state with positions, all others have less than 10⁻⁹ of its Δ: nothing that they
     hold reaches the loss. `flow.record.positions` has Δ at each position of each layer.
     """
     record, layer = judged.flow.positions, _with_positions(judged)[:1]
