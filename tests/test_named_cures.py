@@ -251,6 +251,8 @@ def test_steps_of_a_loop_over_cells_are_cured(kind, cure):
         bias = found[0].model.cell.bias_hh.detach()
         np.testing.assert_allclose(bias[8:16], 3.69, rtol=1e-6)
         assert bias[:8].abs().max() < 0.4
+        (usual,) = (cure for cure in found if "to 1, so that the state" in cure.advice)
+        assert not usual.works
 
 
 # Weights of another size

@@ -339,22 +339,24 @@ def gains(patient: Patient) -> Iterator[Sight]:
 # Gates
 
 
-@CURES.rule(
-    "gates",
-    says="Set the bias {entries} to ln {steps} = {value:.2f}, so that the state is kept.",
-    rank=FIRST,
-)
+def _gates_in_words(entries: str, value: float, steps: int | None = None, **_: object) -> str:
+    to = f"{value:g}" if steps is None else f"ln {steps} = {value:.2f}"
+    return f"Set the bias {entries} to {to}, so that the state is kept."
+
+
+@CURES.rule("gates", says=_gates_in_words, rank=FIRST)
 def gates(patient: Patient) -> Iterator[Sight]:
-    """The bias of the gate that keeps the state of a recurrent network, ln(number of steps).
+    """The bias of the gate that keeps the state of a recurrent network, 1 or ln(number of steps).
 
-    Of `nn.LSTM`, `nn.GRU` and their cells the gate is known; of other steps it is the vector, or
-    the part of one, with which the rate is smallest.
+    Of `nn.LSTM`, `nn.GRU` and their cells the gate is known, and 1 is tried first; of other steps
+    it is the vector, or the part of one, with which the rate is smallest.
 
-    Source: Tallec & Ollivier 2018, arXiv:1804.11188.
+    Sources: Jozefowicz, Zaremba & Sutskever 2015 (1); Tallec & Ollivier 2018, arXiv:1804.11188.
     """
-    change, words = _gates_of_modules(patient) or _gate_of_steps(patient)
-    if change is not None:
-        yield made(change, **words)
+    known = list(_gates_of_modules(patient))
+    for change, words in known or [_gate_of_steps(patient)]:
+        if change is not None:
+            yield made(change, **words)
 
 
 Gates = tuple[Change | None, dict[str, object]]  # with the words of its sentence
@@ -365,8 +367,8 @@ def _through_time(patient: Patient) -> TimeChange | None:
     return next((f.values["change"] for f in patient.verdict.findings if f.rule == "time"), None)
 
 
-def _gates_of_modules(patient: Patient) -> Gates | None:
-    """Return the change of known gates through which the gradient vanishes, if there are some."""
+def _gates_of_modules(patient: Patient) -> Iterator[Gates]:
+    """Yield changes of known gates through which the gradient vanishes, if there are some."""
     inside = _through_time(patient)
     if inside and inside.word == "vanishing":
         steps, name = inside.steps, inside.module
@@ -377,13 +379,14 @@ def _gates_of_modules(patient: Patient) -> Gates | None:
         steps = int(patient.layers.sum())
         meant = {at: v for at, v in patient.gates.items() if patient.is_changed(at)}
     else:
-        return None
-    if not meant:
-        return None
-    value = to_digits(float(np.log(steps)), 3)
-    new = {at: _with(patient.arrays[at], part, value) for at, part in meant.items()}
+        return
     names = [f"`{patient.path(at)}[{v.start}:{v.stop}]`" for at, v in sorted(meant.items())]
-    return _change(patient, new), {"entries": listed(names), "steps": steps, "value": value}
+    chrono = {"value": to_digits(float(np.log(steps)), 3), "steps": steps}
+    for numbers in ({"value": 1.0}, chrono) if meant else ():
+        new = {at: _with(patient.arrays[at], v, numbers["value"]) for at, v in meant.items()}
+        # Of 1, which rarely suffices, the number is told; it is no reason to leave out ln T.
+        change = _change(patient, new)._replace(is_named="steps" in numbers)
+        yield change, {"entries": listed(names), **numbers}
 
 
 def _gate_of_steps(patient: Patient) -> Gates:
