@@ -1419,6 +1419,13 @@ def test_experts_that_are_copies_are_told_apart_by_their_router():
         assert [one.rule for one in found if one.rule == "equal"] == rules
 
 
+def test_a_single_layer_learns_from_any_start():
+    end = of_classes(kinds.CLASS_LOGITS, size=11.0, loss=12.0, columns=20, is_chaotic=True)
+    for layers, rules in (([LARGE], []), ([LARGE, HEALTHY], ["drawn"])):
+        found = verdict_of(replace(end, parameters=draws(*layers).parameters)).findings
+        assert [one.rule for one in found if one.rule == "drawn"] == rules
+
+
 def test_squares_of_a_softmax_are_not_said_where_they_have_learned():
     end = an_end(kinds.NUMBERS, **SOFTMAX)
     for share, rules in ((0.3, ["targets"]), (0.02, [])):

@@ -53,8 +53,8 @@ def drawn(judged: Judged) -> Iterator[Sight]:
     layers, two at least, the root mean square of entries times √fan_in is above 3.5, and that of a
     state above 5. Or that of one matrix is above 3.5, that of the logits of a cross-entropy above
     5, and the loss three times that of equal probabilities, as of a lookup table with entries of
-    size 1 that is the last layer too. Or a change of the inputs by a thousandth changes the output
-    by seven tenths of what differs between examples.
+    size 1 that is the last layer too, with other layers below. Or a change of the inputs by a
+    thousandth changes the output by seven tenths of what differs between examples.
     """
     layers = _by_layer(judged)
     if judged.parameters is None:
@@ -80,7 +80,7 @@ def drawn(judged: Judged) -> Iterator[Sight]:
             yield Sight(layer, clean(path), values)
             return
     end = judged.end
-    if end and layers:
+    if end and len(layers) > 1:  # a single layer learns from any start
         gains = {(i, path): draws[path].gain for i, paths in layers.items() for path in paths}
         (layer, path), gain = max(gains.items(), key=lambda item: item[1])
         if seen := _sure(end, gain) or ({"how": "chaotic"} if end.is_chaotic else {}):
