@@ -117,7 +117,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: s.width**2 * (max(s.bfloat16, s.float32) + 1),
-    full=Setup(width=300, seeds=10, bfloat16=60, float32=240),
+    full=Setup(width=300, seeds=24, bfloat16=60, float32=240),
     quick=Setup(width=200, seeds=60, bfloat16=70, float32=0),
     panels=(APART,),
 )

@@ -20,22 +20,27 @@ mean curve of drawn networks are compared with those that it finds in that of
 has it, the constant of infinite depth is within two of the errors that the rule gives, in two of
 three; but not where α is small, for α²q must be well above one.
 
+Whole transformers have these laws too, with the mean over tokens and an MLP of relu behind each of
+their functions; `norm_free.py` has their recursion, which `meanfield` has not, and the constants.
+
 At n units the mean of ln ‖Δ‖ is lower, by 1/(2n) a layer without a skip and by 4/n of the whole
 with one (`finite_width.py`), and the constant with it.
 """
 
 import math
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
+from experiments.laws import norm_free
 from experiments.laws.draws import Ensemble, square_network
 from experiments.laws.dynamic_tanh import dyt
 from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.norm_free import derf
 from experiments.laws.passes import gradients
 from jaxnn.flow.verdict.rates import POWER_LAW, SHAPES, STRETCHED, law_of
 from jaxnn.theory import meanfield
@@ -50,40 +55,69 @@ REASON_DEPTH = "two of three, within 2 errors"
 
 
 class Setup(NamedTuple):
-    """Width, layers and networks of each kind."""
+    """Width, layers and networks of each kind; the channels of transformers, of as many blocks."""
 
     width: int
     layers: int
     seeds: int
+    channels: int
 
 
 class Kind(NamedTuple):
     """Networks of one kind.
 
+    word: the law that they follow.
     constant: that of infinite depth; None if a hundred layers are far from it.
+    bias: of the constant, over the width, at a growth of so many nats.
+    in_theory: layers -> ln ‖Δ‖ of each.
+    drawn: keys, setup -> ln ‖Δ‖ of networks, (networks, layers).
     """
 
-    ensemble: Ensemble
-    block: jaxnn.blocks.Block
     word: str
     constant: float | None
+    bias: Callable[[Setup, float], float]
+    in_theory: Callable[[int], np.ndarray]
+    drawn: Callable[[jax.Array, Setup], np.ndarray]
 
 
-def _scaled(alpha: float, z: jax.Array) -> jax.Array:
-    return jax.scipy.special.erf(alpha * z)
+def _of_skip(setup: Setup, growth: float) -> float:
+    return 4.0 / setup.width
 
 
-def _slope(alpha: float, z: jax.Array) -> jax.Array:
-    return 2 * alpha / math.sqrt(math.pi) * jnp.exp(-jnp.square(alpha * z))
+def _of_skip_in_transformer(setup: Setup, growth: float) -> float:
+    return 4.0 / setup.channels
 
 
-@cache
-def derf(alpha: float) -> jaxnn.network.Activation:
-    """Return erf(αz), one activation for each α."""
-    name = f"erf({alpha:g} z)"
-    return jaxnn.network.Activation(
-        name, partial(_scaled, alpha), partial(_slope, alpha), increasing=True
-    )
+def _without_skip(setup: Setup, growth: float) -> float:
+    return setup.layers / 2 / growth / setup.width
+
+
+def _of_layers(
+    ensemble: Ensemble, block: jaxnn.blocks.Block, word: str, constant: float | None
+) -> Kind:
+    """Return networks of the library's layers."""
+
+    def in_theory(layers: int) -> np.ndarray:
+        of_kind = ensemble.activation, ensemble.sigma_w, 0.0, 1.0, layers
+        return np.asarray(meanfield.log_delta(*of_kind, hidden=block), np.float64)
+
+    def drawn(keys: jax.Array, setup: Setup) -> np.ndarray:
+        net = square_network(setup.width, setup.layers, ensemble.activation, block)
+        (log_delta,) = gradients(keys, net, ensemble, 1.0, fields=("log_delta",))
+        return log_delta[:, :-1]
+
+    bias = _of_skip if isinstance(block, jaxnn.blocks.Residual) else _without_skip
+    return Kind(word, constant, bias, in_theory, drawn)
+
+
+def _of_transformers(bounded: norm_free.Bounded, word: str, constant: float | None = None) -> Kind:
+    """Return transformers with a bounded function, or an RMS norm, in front of each branch."""
+
+    def drawn(keys: jax.Array, setup: Setup) -> np.ndarray:
+        return norm_free.log_delta(bounded, keys, setup.channels, setup.layers)
+
+    in_theory = partial(norm_free.in_theory, bounded)
+    return Kind(word, constant, _of_skip_in_transformer, in_theory, drawn)
 
 
 def kinds() -> dict[str, Kind]:
@@ -91,13 +125,21 @@ def kinds() -> dict[str, Kind]:
     residual = jaxnn.blocks.Residual()
     norm = jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm())
     of_tanh, of_erf = 4 / 3 / math.sqrt(2 * math.pi), 2 / math.pi
+    tanh, erf = Ensemble("tanh", 1.0), Ensemble("erf", 1.0)
+    in_transformers = norm_free.at_infinite_depth
     return {
-        "critical tanh": Kind(Ensemble("tanh", 1.0), jaxnn.blocks.Dense(), POWER_LAW, -0.5),
-        "pre-norm": Kind(Ensemble("identity", 1.0), norm, POWER_LAW, 0.5),
-        "residual tanh": Kind(Ensemble("tanh", 1.0), residual, STRETCHED, of_tanh),
-        "residual erf": Kind(Ensemble("erf", 1.0), residual, STRETCHED, of_erf),
-        "DyT, α = 2": Kind(Ensemble(dyt(2.0), 1.0), residual, STRETCHED, 2 * of_tanh),
-        "Derf, α = ½": Kind(Ensemble(derf(0.5), 1.0), residual, STRETCHED, None),
+        "critical tanh": _of_layers(tanh, jaxnn.blocks.Dense(), POWER_LAW, -0.5),
+        "pre-norm": _of_layers(Ensemble("identity", 1.0), norm, POWER_LAW, 0.5),
+        "residual tanh": _of_layers(tanh, residual, STRETCHED, of_tanh),
+        "residual erf": _of_layers(erf, residual, STRETCHED, of_erf),
+        "DyT, α = 2": _of_layers(Ensemble(dyt(2.0), 1.0), residual, STRETCHED, 2 * of_tanh),
+        "Derf, α = ½": _of_layers(Ensemble(derf(0.5), 1.0), residual, STRETCHED, None),
+        "pre-norm transformer": _of_transformers(None, POWER_LAW),
+        "DyT transformer, α = 1": _of_transformers(dyt(1.0), STRETCHED),
+        "DyT transformer, α = 2": _of_transformers(
+            dyt(2.0), STRETCHED, in_transformers(2 * of_tanh)
+        ),
+        "Derf transformer, α = 1": _of_transformers(derf(1.0), STRETCHED, in_transformers(of_erf)),
     }
 
 
@@ -109,8 +151,7 @@ def law_in(log_delta: np.ndarray) -> Any:
 
 def law_in_theory(kind: Kind, setup: Setup) -> tuple[Any, np.ndarray]:
     """Return the law in theory's curve, and that curve, ln ‖Δ‖ of the layers."""
-    of_kind = kind.ensemble.activation, kind.ensemble.sigma_w, 0.0, 1.0, setup.layers
-    log_delta = np.asarray(meanfield.log_delta(*of_kind, hidden=kind.block), np.float64)
+    log_delta = kind.in_theory(setup.layers)
     return law_in(log_delta), log_delta
 
 
@@ -119,9 +160,7 @@ def predict(setup: Setup) -> Told:
     for name, kind in kinds().items():
         law, log_delta = law_in_theory(kind, setup)
         growth = abs(log_delta[0] - log_delta[-1])
-        has_skip = isinstance(kind.block, jaxnn.blocks.Residual)
-        bias = 4.0 if has_skip else setup.layers / 2 / growth
-        allowed = abs(law.constant) * bias / setup.width
+        allowed = abs(law.constant) * kind.bias(setup, growth)
         yield Predicted(f"{name}: word", WORDS.index(kind.word), 0.0, "the word", 0.0)
         yield Predicted(f"{name}: constant", law.constant, allowed, REASON).about(
             "the constant", law.constant
@@ -136,9 +175,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Find words and constants in drawn networks."""
     keys = jax.random.split(key, setup.seeds)
     for name, kind in kinds().items():
-        net = square_network(setup.width, setup.layers, kind.ensemble.activation, kind.block)
-        (log_delta,) = gradients(keys, net, kind.ensemble, 1.0, fields=("log_delta",))
-        log_delta = log_delta[:, :-1]
+        log_delta = kind.drawn(keys, setup)
         law = law_in(log_delta.mean(axis=0))
         yield f"{name}: word", Measured(WORDS.index(law.word) if law else math.nan)
         with jax.enable_x64(True):
@@ -167,7 +204,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: s.width**2 * (s.layers + 1),
-    full=Setup(width=300, layers=100, seeds=30),
-    quick=Setup(width=150, layers=64, seeds=20),
+    full=Setup(width=300, layers=100, seeds=30, channels=128),
+    quick=Setup(width=150, layers=64, seeds=20, channels=64),
     panels=(GROWTH,),
 )
