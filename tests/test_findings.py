@@ -1342,7 +1342,6 @@ CASES = {
 
 
 WELL = {
-    "layers of the encoder alone",
     "a layer scale",
     "a head",
     "copies of one layer",

@@ -144,12 +144,15 @@ class Verdict:
 
     @property
     def well(self) -> bool:
-        """True if no gradient is ill, zero or without a number, and nothing else stands out."""
+        """True if no gradient is ill, zero or without a number, and nothing else stands out.
+
+        Nothing is known of a network most of which is not measured.
+        """
         usual = all(map(is_usual, self.findings))
         steady = self.word == "steady" or (self.word == "unknown" and self.layers < 2)
         steady |= self.law is not None and not self.ill
         rest = sum(change.decades for change in self.others)
-        missing = self.unmeasured or self.unreached
+        missing = self.unmeasured or self.unreached or any(v.rule == "cuts" for v in self.findings)
         return usual and steady and not missing and not abs(rest) >= MOST_ONCE
 
     def label(self, layer: int) -> str:
