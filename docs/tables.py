@@ -112,6 +112,7 @@ TITLES = {
     "one-draw": "A weight that is used several times is one random matrix",
     "slow-growth": "Powers and stretched exponentials of depth are told apart",
     "collapsed": "Tokens that are nearly alike part or meet, by two exponents",
+    "any-spectrum": "Jacobians and attention of any layers have spectra of random matrices",
 }
 PAPERS = {
     "Alekseev 2026": "https://arxiv.org/abs/2604.11890",
@@ -130,6 +131,7 @@ PAPERS = {
     "He et al. 2015": "https://arxiv.org/abs/1502.01852",
     "Kedia et al. 2024": "https://arxiv.org/abs/2403.09635",
     "Klambauer et al. 2017": "https://arxiv.org/abs/1706.02515",
+    "Nait Saada et al. 2024": "https://arxiv.org/abs/2410.07799",
     "Noci et al. 2022": "https://arxiv.org/abs/2206.03126",
     "Pennington et al. 2017": "https://arxiv.org/abs/1711.04735",
     "Poole et al. 2016": "https://arxiv.org/abs/1606.05340",

@@ -245,57 +245,53 @@ def gru(params, xs):
 
 def depthwise(params, xs):
     x = project(params["in"], xs)
-    for taps, point in zip(params["taps"], params["points"], strict=True):
+    for i in "12":
         mixed = jax.lax.conv_general_dilated(
             x,
-            taps / 3**0.5,
+            params[f"taps{i}"] / 3**0.5,
             (1,),
             "SAME",
             dimension_numbers=("NHC", "HIO", "NHC"),
             feature_group_count=x.shape[-1],
         )
-        x = jax.nn.relu(2**0.5 * project(point, mixed))
+        x = jax.nn.relu(2**0.5 * project(params[f"points{i}"], mixed))
     return project(params["out"], x.mean(axis=1))
 
 
-def weights_of(name, rng, n):
-    """Draw the weights of a network of n units."""
-    square = partial(signs, rng, n, n)
-    ends = {"in": signs(rng, 5, n), "out": signs(rng, n, 8)}
-    narrow = partial(signs, rng, n, n * GROUPS // HEADS)
+def shapes_of(name, n):
+    """Shapes of the weights of a network of n units."""
+    square, ends = (n, n), {"in": (5, n), "out": (n, 8)}
     return {
-        "grouped_attention": lambda: {
-            "q": square(),
-            "k": narrow(),
-            "v": narrow(),
-            "o": square(),
+        "grouped_attention": {
+            **dict.fromkeys("qo", square),
+            **dict.fromkeys("kv", (n, n * GROUPS // HEADS)),
             **ends,
         },
-        "swiglu": lambda: {"gate": square(), "up": square(), "down": square(), **ends},
-        "experts": lambda: {
-            "router": signs(rng, n, 4),
-            "up": signs(rng, 4, n, n),
-            "down": signs(rng, 4, n, n),
+        "swiglu": {**dict.fromkeys(("gate", "up", "down"), square), **ends},
+        "experts": {"router": (n, 4), **dict.fromkeys(("up", "down"), (4, n, n)), **ends},
+        "gru": {
+            **dict.fromkeys(("xz", "xr", "xn"), (5, n)),
+            **dict.fromkeys(("hz", "hr", "hn"), square),
+            "out": (n, 8),
+        },
+        "depthwise": {
+            **dict.fromkeys(("taps1", "taps2"), (3, 1, n)),
+            **dict.fromkeys(("points1", "points2"), square),
             **ends,
         },
-        "gru": lambda: {
-            **{f"x{g}": signs(rng, 5, n) for g in "zrn"},
-            **{f"h{g}": square() for g in "zrn"},
-            "out": ends["out"],
-        },
-        "depthwise": lambda: {
-            "taps": [signs(rng, 3, 1, n) for _ in "12"],
-            "points": [square() for _ in "12"],
-            **ends,
-        },
-    }[name]()
+    }[name]
+
+
+def weights_of(name, n, draw):
+    return {key: draw(*shape) for key, shape in shapes_of(name, n).items()}
 
 
 KINDS = {f.__name__: f for f in (grouped_attention, swiglu, experts, gru, depthwise)}
 
 
-def of_real(f, name, rng, xs, n, count):
-    """Mean NNGP and NTK of real networks, with their errors."""
+def of_real(name, rng, xs, n, count):
+    """Mean NNGP and NTK of real networks, whose weights are normal, with their errors."""
+    f = KINDS[name]
 
     @jax.jit
     def both(params):
@@ -304,7 +300,10 @@ def of_real(f, name, rng, xs, n, count):
         rows = [v.reshape(len(xs), -1) for v in jax.tree.leaves(slopes)]
         return output @ output.T / output.shape[1], sum(v @ v.T for v in rows)
 
-    several = [np.array(both(weights_of(name, rng, n)), np.float64) for _ in range(count)]
+    def draw(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    several = [np.array(both(weights_of(name, n, draw)), np.float64) for _ in range(count)]
     return np.mean(several, 0), np.std(several, 0, ddof=1) / count**0.5
 
 
@@ -314,8 +313,9 @@ def test_kernels_beside_those_of_real_networks(name):
     rng = np.random.default_rng(0)
     shape = (2, 5) if name in ("swiglu", "experts") else (2, TOKENS, 5)
     xs = jnp.asarray(rng.normal(size=shape), jnp.float32)
-    found = kernels((KINDS[name], weights_of(name, rng, N)), xs, draws=96)
-    (nngp, ntk), (nngp_error, ntk_error) = of_real(KINDS[name], name, rng, xs, 2 * N, 200)
+    given = weights_of(name, N, partial(signs, rng))  # of which the sizes count
+    found = kernels((KINDS[name], given), xs, draws=96)
+    (nngp, ntk), (nngp_error, ntk_error) = of_real(name, rng, xs, 2 * N, 200)
     for kernel, error, real, real_error in (
         (found.nngp, found.nngp_error, nngp, nngp_error),
         (found.ntk, found.ntk_error, ntk, ntk_error),

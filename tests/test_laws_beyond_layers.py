@@ -1,4 +1,4 @@
-"""Laws 20, 23 to 25, 27 and 28, of attention, convolutions, recurrence and transformers.
+"""Laws 20, 23 to 25, 27, 28 and 32 to 34, of attention, recurrence, transformers and spectra.
 
 Against scipy's integrals, direct draws, plain recursions and matrices.
 """
@@ -12,6 +12,7 @@ import pytest
 from scipy import integrate, linalg, optimize, special
 
 from experiments.laws import (
+    any_spectrum,
     attention_length,
     collapsed,
     collapsed_width,
@@ -294,6 +295,38 @@ def test_a_transformer_has_the_exponents_of_its_blocks():
     wrong = [v._replace(value=v.value + 0.15) for v in prediction.numbers]
     wrong = compare(collapsed.LAW, prediction._replace(numbers=tuple(wrong)), measurement)
     assert not wrong["holds"].all()
+
+
+# 34
+
+
+def test_ends_of_a_spectrum_and_a_gap_by_drawn_matrices():
+    rng, n, tau = np.random.default_rng(0), 60, 0.3
+    squares = np.array(
+        [linalg.svdvals(rng.normal(size=(n, 2 * n)))[[0, -1]] ** 2 / (2 * n) for _ in range(60)]
+    )
+    errors = squares.std(axis=0) / 60**0.5 + 0.1 / n
+    ends = any_spectrum.marchenko_pastur(n, 2 * n)
+    assert (np.abs(squares.mean(axis=0) - ends) < 4 * errors).all()
+    weights = np.exp(tau * rng.normal(size=(40, n, n)))
+    s = np.linalg.svd(weights / weights.sum(axis=2, keepdims=True), compute_uv=False)
+    second, rank = any_spectrum.gap(tau, n)
+    assert np.mean(s[:, 1] / s[:, 0]) == pytest.approx(second, rel=0.05)
+    assert np.mean(np.sum((s[:, 1:] / s[:, :1]) ** 4, axis=1)) == pytest.approx(rank, rel=0.1)
+    far = any_spectrum.gap(tau, 10**9)[0] * 10**4.5
+    assert far == pytest.approx(2 * math.sqrt(math.expm1(tau**2)), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_layers_and_attention_have_the_spectra_of_random_matrices():
+    setup = any_spectrum.Setup(width=64, layers=(2,), seeds=6, tokens=(64,), logits=(0.3,))
+    with jax.enable_x64(True):
+        prediction = any_spectrum.LAW.prediction(setup)
+    measurement = any_spectrum.LAW.measurement(setup, jax.random.key(5))
+    assert compare(any_spectrum.LAW, prediction, measurement)["holds"].all()
+    wrong = [v._replace(value=1.6 * v.value) for v in prediction.numbers]
+    wrong = compare(any_spectrum.LAW, prediction._replace(numbers=tuple(wrong)), measurement)
+    assert not wrong["holds"].any()
 
 
 # 27

@@ -366,6 +366,7 @@ def by_jax(layers, xs, i, j):
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_layers_of_a_user_have_the_values_of_their_jacobian(rng):
     layers, xs = of_tokens(rng, count=2)
     found = jaxnn.spectrum(layers, xs, between=(1, 4))

@@ -1,4 +1,4 @@
-"""Do thirty-three laws of vanishing and exploding gradients hold in this library?
+"""Do thirty-four laws of vanishing and exploding gradients hold in this library?
 
 Laws are published; what is derived here instead is said to be, in its source. Each law is a module
 with a pair of functions: `predict`, which computes what the law says from its formula, and
@@ -33,7 +33,7 @@ MODULES = (  # with a LAW each, by their numbers
     *("width_alone", "shattered_gradients", "norm_place", "tailored", "step_size", "forgetting"),
     *("attention_length", "dropout", "skip_init", "delta_orthogonal", "recurrence", "dynamic_tanh"),
     *("deep_norm", "rank_collapse", "transformer_moments", "wide_twin", "narrow"),
-    *("one_draw", "slow_growth", "collapsed"),
+    *("one_draw", "slow_growth", "collapsed", "any_spectrum"),
 )
 LAWS: tuple[Law[Any], ...] = tuple(
     importlib.import_module(f"experiments.laws.{module}").LAW for module in MODULES
@@ -43,7 +43,7 @@ POINTS = "points.parquet"
 
 @dataclass(frozen=True)
 class Settings(runtime.Options):
-    """Thirty-three laws of vanishing and exploding gradients, predicted and measured."""
+    """Thirty-four laws of vanishing and exploding gradients, predicted and measured."""
 
     law: tuple[str, ...] = ()
     """Only these laws, by name; all of them by default."""
