@@ -4,9 +4,8 @@
 
 takes finished runs of `python -m experiments laws`, `bench`, `cures` and `menagerie` and writes
 what the pages show into `docs/data`: `laws.csv`, `bench.csv` and so on, with `about.json` for the
-machine and versions. A run of `laws --quick` gives the table of what it sees, `power.csv`, and not
-the table of laws. A run of some networks of the menagerie or the cures, or of some rows of the
-benchmark (`--row`), replaces the rows of these. Building the site then needs no runs.
+machine and versions. A run of some laws, of some networks of the menagerie or the cures, or of some
+rows of the benchmark (`--row`), replaces the rows of these. Building the site then needs no runs.
 `verdicts.csv` is written by `tests/draws.py`; `alarms` and `findings` are tables of the rules.
 
 `docs/hooks.py` puts `markdown("laws")` where a page has `<!-- table: laws -->`. A comparison that
@@ -42,8 +41,6 @@ LAWS = (
     "factor",
     "power",
 )
-POWER = ("number", "law", "factor", "power", "comparisons", "chi_square", "freedom", "chance")
-POWER += ("why",)
 REALS = ("predicted", "measured", "standard_error", "tolerance")
 REALS += ("chi_square", "freedom", "chance", "power")
 BENCH = (
@@ -69,14 +66,12 @@ CURES = (
 KEY = ("workload", "against", "case")  # of the bench
 COLUMNS = {
     "laws": LAWS,
-    "power": POWER,
     "bench": BENCH,
     "cures": CURES,
     "menagerie": MENAGERIE,
 }
 IN_PARTS = ("cures", "menagerie")  # whose runs may be of some networks, and unfinished
 MOST = 3  # comparisons of a law in the first table; the others are folded below it
-QUICK = " by a `--quick` run"
 # Of the laws, and the papers that they are from.
 TITLES = {
     "gradient-exponent": "Each layer multiplies the gradient by √χ",
@@ -171,9 +166,9 @@ def collect(folder: Path, data: Path = DATA) -> None:
         raise ValueError(
             f"{folder}: expected a finished run of laws, bench, cures or menagerie, got {kind!r}"
         )
-    if kind == "laws" and run["what"].get("settings", {}).get("quick"):
-        kind = "power"
     settings = run["what"].get("settings", {})
+    if settings.get("quick") and kind == "laws":
+        raise ValueError(f"{folder}: expected a full run of laws, got one with --quick")
     about_file = data / "about.json"
     about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
     of_some = bool(settings.get("law")) and kind in about
@@ -185,7 +180,7 @@ def collect(folder: Path, data: Path = DATA) -> None:
     elif kind == "bench":
         records = _merged(_bench(folder), KEY, read(kind, data) if settings.get("row") else [])
     else:
-        records = _power(folder) if kind == "power" else _laws(folder)
+        records = _laws(folder)
         records = _with_other_laws(records, read(kind, data)) if of_some else records
     write(data / f"{kind}.csv", COLUMNS[kind], records)
     about[kind] = _about(run, records) | (_of_laws(about[kind], run) if of_some else {})
@@ -223,21 +218,6 @@ def _laws(folder: Path) -> list[dict[str, Any]]:
             for name in REALS:
                 row[name] = "" if row[name] is None else f"{row[name]:.6g}"
             records.append({name: row[name] for name in LAWS})
-    return records
-
-
-def _power(folder: Path) -> list[dict[str, Any]]:
-    """One record a factor of a law: the smallest error of it that the run sees."""
-    from experiments.laws.experiment import LAWS as KNOWN
-
-    why = {law.name: dict(law.coarse) for law in KNOWN}
-    records = []
-    for name, group in groupby(_laws(folder), key=lambda record: record["law"]):
-        comparisons = list(group)
-        factors = {record["factor"]: record for record in comparisons if record["factor"]}
-        for factor, record in factors.items():
-            record |= {"comparisons": len(comparisons), "why": why[name].get(factor, "")}
-            records.append({name: record[name] for name in POWER})
     return records
 
 
@@ -360,6 +340,8 @@ def markdown(name: str, data: Path = DATA) -> str:
     """Return a table for a page: of `COLUMNS`, `verdicts`, `twins`, or of a table of rules."""
     if name == "verdicts":
         return "\n".join(verdicts(read(name, data)))
+    if name == "power":
+        return "\n".join(power(read("laws", data)))
     if name == "twins":
         return "\n".join(twins(read("laws", data)))
     if name == "alarms":
@@ -372,21 +354,13 @@ def markdown(name: str, data: Path = DATA) -> str:
     records = read(name, data)
     measured = f"Measured: {about['measured']}."
     notes = [f"\n{note}" for note in [*about.get("notes", []), *_anew(about.get("anew", {}))]]
-    if name == "power":
-        return "\n".join([measured, *notes, "", *power(records)])
     noun, verb = WORDS[name]
     first = f"**{about['met']} of {about['of']} {noun} {verb}.** {measured}"
-    quick = [read("power", data)] if name == "laws" and (data / "power.csv").exists() else []
-    return "\n".join([first, *notes, "", *LINES[name](records, *quick)])
+    return "\n".join([first, *notes, "", *LINES[name](records)])
 
 
-def laws(records: Sequence[Record], quick: Sequence[Record] = ()) -> list[str]:
-    """Return a section a law: what it says, some comparisons, and the others folded.
-
-    Args:
-        records: of a full run.
-        quick: of the power of a quick run, for laws whose full run has none.
-    """
+def laws(records: Sequence[Record]) -> list[str]:
+    """Return a section a law: what it says, some comparisons, and the others folded."""
     lines = []
     for _, group in groupby(records, key=lambda record: record["law"]):
         comparisons = list(group)
@@ -401,25 +375,33 @@ def laws(records: Sequence[Record], quick: Sequence[Record] = ()) -> list[str]:
             for r in comparisons[:MOST]
         ]
         together = [_together(first)] if first.get("chance") else []
-        seen = _seen(comparisons) or _seen([r for r in quick if r["law"] == first["law"]], QUICK)
-        lines += ["", " ".join([*together, *filter(None, [seen])])]
+        lines += ["", " ".join([*together, *filter(None, [_seen(comparisons)])])]
         if len(comparisons) > MOST:
             lines += ["", *_folded(comparisons)]
     return lines
 
 
 def power(records: Sequence[Record]) -> list[str]:
-    """Return a row a factor: the smallest error of it that a run sees, and the law's χ²."""
+    """Return a row a factor: the smallest error of it that is seen, and the law's χ².
+
+    Args:
+        records: of laws. A factor that none of their cases tests has no number, but a reason.
+    """
+    from experiments.laws.experiment import LAWS as KNOWN
+
+    why = {law.name: dict(law.coarse) for law in KNOWN}
     lines = [_line(("law", "factor", "smallest error seen", "χ²", "of", "chance", "why no less"))]
     lines.append(_rule("l|l|r|r|r|r|l"))
-    last = ""
-    for record in records:
-        name = _title(record) if record["law"] != last else ""
-        last = record["law"]
-        numbers = (_number(record[v], 2) for v in ("chi_square", "freedom", "chance"))
-        lines.append(
-            _line((name, record["factor"], _percent(record["power"]), *numbers, record["why"]))
-        )
+    for law, group in groupby(records, key=lambda record: record["law"]):
+        comparisons = list(group)
+        powers = dict.fromkeys(why[law], "")
+        powers |= {r["factor"]: r["power"] for r in comparisons if r["factor"]}
+        name, first = _title(comparisons[0]), comparisons[0]
+        for factor, seen in powers.items():
+            numbers = (_number(first[v], 2) for v in ("chi_square", "freedom", "chance"))
+            reason = why[law].get(factor, "")
+            lines.append(_line((name, factor, _percent(seen), *numbers, reason)))
+            name = ""
     return lines
 
 
@@ -473,11 +455,11 @@ def _title(record: Record) -> str:
     return f"{record['number']}. {TITLES[record['law']]}"
 
 
-def _seen(comparisons: Sequence[Record], of: str = "") -> str:
+def _seen(comparisons: Sequence[Record]) -> str:
     """Say which errors of the law's factors the run would have seen."""
     powers = {r["factor"]: _percent(r["power"]) for r in comparisons if r["factor"]}
     errors = ", ".join(f"{power} in {factor}" for factor, power in powers.items())
-    return f"An error of {errors} would be seen{of}." if errors else ""
+    return f"An error of {errors} would be seen." if errors else ""
 
 
 def _percent(part: str) -> str:

@@ -101,4 +101,7 @@ LAW = Law(
     full=Setup(width=128, seeds=16, post=100, blocks=1000),
     quick=Setup(width=160, seeds=24, post=40, blocks=200),
     panels=(GROWTH,),
+    coarse=(
+        ("χ - 1", "a part of the bias of a thousand blocks is left open, beside few networks"),
+    ),
 )

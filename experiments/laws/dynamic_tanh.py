@@ -116,4 +116,5 @@ LAW = Law(
     full=Setup(width=200, seeds=30, blocks=100, alpha=(0.5, 1.0, 2.0)),
     quick=Setup(width=100, seeds=40, blocks=30, alpha=(1.0,)),
     panels=(GROWTH,),
+    coarse=(("w", "a part of the bias of a hundred blocks is left open, beside few networks"),),
 )

@@ -68,7 +68,7 @@ class Plan(experiment.Plan):
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        most = "six minutes" if self.settings.quick else "thirty minutes"
+        most = "six minutes" if self.settings.quick else "forty minutes"
         laws = f"{len(self.cells)} of {len(LAWS)} laws"
         absent = [] if self.settings.law else [law for law in LAWS if law.lacking]
         without = "".join(f"; without {_need(law)}" for law in absent)

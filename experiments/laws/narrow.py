@@ -151,4 +151,8 @@ LAW = Law(
         draws=400,
     ),
     panels=(BIAS,),
+    coarse=tuple(
+        (factor, "it is a small part of what is measured: of ln ‖Δz‖ an error of 1 % is seen")
+        for factor in ("bias of an example", "what a batch adds")
+    ),
 )

@@ -156,5 +156,18 @@ LAW = Law(
     full=wide_twin.Setup(tuple(KINDS), 256, blocks=2, seeds=8, draws=16, replicas=2, gains=2),
     quick=wide_twin.Setup(("autoencoder", "residual steps"), 128, 1, 8, 16, 4, 2),
     panels=wide_twin.PANELS,
+    coarse=(
+        (
+            "the mean squares of products, residual steps",
+            "a step adds a quarter of what it computes, which moves what is measured by little",
+        ),
+        *(
+            (
+                f"the mean squares of products, {kind}",
+                "six percent takes half as many networks more",
+            )
+            for kind in ("autoencoder", "siamese")
+        ),
+    ),
     needs=("flax",),
 )

@@ -143,7 +143,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: 2 * s.width**2 * (max(s.blocks) + 1),  # two matrices a block
-    full=Setup(width=128, seeds=60, blocks=(4, 16, 64)),
+    full=Setup(width=128, seeds=110, blocks=(4, 16, 64)),
     quick=Setup(width=64, seeds=40, blocks=(4, 32)),
     panels=(LENGTH, STEP),
 )

@@ -195,7 +195,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: max(s.width**2 * (s.layers + 1), WIDTH**2 * s.trained),
-    full=Setup(width=400, layers=100, draws=12, trained=100, steps=600, looks=12, seeds=3),
+    full=Setup(width=400, layers=100, draws=150, trained=100, steps=600, looks=12, seeds=3),
     quick=Setup(width=150, layers=20, draws=40, trained=100, steps=300, looks=12, seeds=1),
     panels=(CORRELATION, CURVE),
 )

@@ -165,7 +165,7 @@ LAW = Law(
         (
             "ξ_c",
             "the constant 6 is observed, moves with the steps of training, and may be 3 "
-            "to 12; a full run tests ratios of ξ_c without it, and law 19 ξ_c itself",
+            "to 12: ratios of ξ_c are tested without it, and ξ_c itself by law 19",
         ),
     ),
 )
