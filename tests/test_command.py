@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -117,7 +118,8 @@ def test_a_diagnosis(file, capsys):
 
 
 def test_who_tries_cures_is_not_told_how(file, monkeypatch, capsys):
-    monkeypatch.setattr(command, "_print_cures", lambda result: None)
+    tried = SimpleNamespace(interrupted=False)
+    monkeypatch.setattr(command, "_print_cures", lambda result: tried)
     assert command.main(["diagnose", f"{file}:layers", "--cures"]) == 0
     out = capsys.readouterr().out
     assert "\nVanishing, " in out

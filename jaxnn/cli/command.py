@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
+from ..curing.cures import Cures
 from ..diagnosis import TRY, Diagnosis
 from ..distribution import install_command
 from ..flow.view.chart import chart
@@ -230,10 +231,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
         raise
     to_try = "" if settings.cures else f"{TRY}: jaxnn diagnose {settings.network} --cures."
     _print(result, f"{code.name}() of {code.path.name}", to_try)
-    if settings.cures:
-        _print_cures(result)
-        if result.cures.interrupted:
-            return INTERRUPTED
+    if settings.cures and _print_cures(result).interrupted:
+        return INTERRUPTED
     if settings.chart is None:
         needed = "" if _can_draw() else f", after: {install_command('charts')}"
         print(f"\nA chart of the layers: --chart gradients.svg{needed}")
@@ -272,7 +271,8 @@ def _print(result: Diagnosis, target: str, to_try: str) -> None:
         print(printing.emphasised(printing.wrapped(sentence), colour))
 
 
-def _print_cures(result: Diagnosis) -> None:
+def _print_cures(result: Diagnosis) -> Cures:
+    """Try the cures, print them, and return them."""
     print()
     with live(piped=True):
         tried = result.cures
@@ -283,6 +283,7 @@ def _print_cures(result: Diagnosis) -> None:
         print(*tried.sentences[1:])
     elif tried.interrupted:
         print(tried.sentences[-1])
+    return tried
 
 
 def _can_draw() -> bool:
