@@ -34,9 +34,9 @@ class Cell:
 CELLS = [Cell(i) for i in range(6)]  # all of one key: the place in the sweep tells them apart
 
 
-def measure(store, cells, measure_cell, quiet):
+def measure(store, cells, measure_cell, quiet, **options):
     plan = SimpleNamespace(settings=SimpleNamespace(quiet=quiet), cells=cells)
-    return sweep.measure(plan, store, measure_cell)
+    return sweep.measure(plan, store, measure_cell, **options)
 
 
 def rows_of(cell):
@@ -224,10 +224,12 @@ def test_plain_lines_where_there_is_no_terminal(kept, capsys, monkeypatch, finis
 def test_lines_count_what_was_there(kept, capsys):
     with pytest.raises(OSError, match="No space left"):
         measure(kept(), CELLS, Measured(4, failing), quiet=True)
-    measure(kept(), CELLS, Measured(), quiet=False)
-    begin, first, last = capsys.readouterr().err.splitlines()
+    measure(kept(), CELLS, Measured(), quiet=False, in_words=lambda rows: f"{len(rows)} rows")
+    begin, first, in_words, last = capsys.readouterr().err.splitlines()
     assert begin == "2 cells of 6, first number 4 …"
     assert first.startswith("5 of 6 cells, ")
+    assert in_words.startswith("number 4: ")
+    assert in_words.endswith(" rows")
     assert last.startswith("6 of 6 cells, ")
 
 

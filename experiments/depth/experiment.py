@@ -262,7 +262,7 @@ def measure(
     data.say(dataset.table for dataset in plan.datasets.values())
     cells = Sweep(plan.datasets)
     programs = (cells.prepare, cells.share, partial(_prepare_conclusion, plan))
-    return sweep.measure(plan, store, cells.measure, *programs)
+    return sweep.measure(plan, store, cells.measure, *programs, report.in_words)
 
 
 def _prepare_conclusion(plan: Plan) -> None:

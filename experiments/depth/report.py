@@ -403,6 +403,15 @@ def by_depth(rows: pl.DataFrame, gaps: pl.DataFrame) -> dict[str, dict[int, str]
     return texts
 
 
+def in_words(rows: pl.DataFrame) -> str:
+    """Return log₁₀ ‖Δz[1]‖ of the shallowest and the deepest network of a cell."""
+    (texts,) = by_depth(*with_gaps(rows, NOTHING)).values()
+    ends = dict.fromkeys((min(texts), max(texts)))
+    return "log₁₀ ‖Δz[1]‖ " + ", ".join(
+        f"{texts[depth]} of {counted(depth, 'hidden layer')}" for depth in ends
+    )
+
+
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return log₁₀ ‖Δz[1]‖ by depth, the median over seeds; narrow enough for 80 characters."""
     texts = by_depth(*with_gaps(rows, missing))

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import logging
 import re
+import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
@@ -21,6 +22,7 @@ from jax.experimental import multihost_utils
 from experiments.runs import ahead, progress, runtime, signals
 from experiments.runs.missing import Missing
 from experiments.runs.store import Store
+from jaxnn.texts import clean
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -93,6 +95,7 @@ def measure(
     prepare: Callable[[C], None] = lambda _: None,
     share: Callable[[C], Hashable] = lambda _: None,
     prepare_last: Callable[[], None] = lambda: ahead.load(PAGES),
+    in_words: Callable[[pl.DataFrame], str] | None = None,
 ) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cells that are not stored yet.
 
@@ -104,6 +107,8 @@ def measure(
         share: what a cell has in common with others, which are measured together.
         prepare_last: begins to compile and to import what is needed after all cells; by default
             what pictures are drawn with.
+        in_words: rows of a cell -> a line, shown when the first cell is measured: its numbers come
+            long before those of all.
 
     Returns:
         The rows of each cell, None of one that is not done, and whether all are.
@@ -121,7 +126,8 @@ def measure(
         log.info("%d of %d cells are there already", missing.count(False), len(cells))
     order = _order(cells, missing, share)
     labels = [cell.label for cell in cells]
-    view = progress.view(labels, missing.count(False), plan.settings.quiet or store is None)
+    is_shown = store is not None and not plan.settings.quiet
+    view = progress.view(labels, missing.count(False), not is_shown)
     programs = ahead.coming((cells[i] for i in order), prepare, prepare_last)
     with (
         _storing(store) as stored,
@@ -138,6 +144,8 @@ def measure(
                 rows = frames[i] = measure_cell(cells[i])
             stored(names[i], rows)
             tell(None)
+            if in_words is not None and i == order[0] and is_shown:
+                print(f"{clean(labels[i])}: {in_words(rows)}", file=sys.stderr, flush=True)
     return frames, all(rows is not None for rows in frames)
 
 
