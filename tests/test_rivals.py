@@ -10,6 +10,7 @@ import pytest
 from experiments.remedies.rivals import report, training
 from experiments.remedies.rivals.networks import NETWORKS, Network, as_list, built, drawn
 from experiments.remedies.rivals.rivals import CURE, PLAIN, REMEDIES, RESIDUAL, Given, output
+from jaxnn.curing.cure import Cure
 
 SMALL = [one._replace(depth=3) for one in NETWORKS]
 
@@ -48,6 +49,15 @@ def test_a_network_is_compared_once_all_its_remedies_are_there():
     assert [one.network for one in report.comparisons(pl.concat([of, other]))] == ["n"]
     failed = of.with_columns(accuracy=pl.when(remedy="He").then(np.nan).otherwise("accuracy"))
     assert report.comparisons(failed) == []
+
+
+def test_a_change_of_another_seed_is_known_by_its_words():
+    """Its numbers differ, and so does its place among those of its kind."""
+    norm = "Put a norm in front of each of layers 2 to 17."
+    advice = f"Multiply `[0][1]` by 0.405, to a std of 1/√fan_in. {norm}"
+    words = [training._words(Cure(kind="norm", advice=text)) for text in (advice, norm)]
+    again = Cure(kind="norm", advice=advice.replace("0.405", "1.2e-05"))
+    assert words[0] == training._words(again) != words[1]
 
 
 def test_networks_are_twenty_in_all_frameworks():
