@@ -113,8 +113,7 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: s.width**2 * (s.blocks + 2),
-    full=Setup(width=200, seeds=30, blocks=100, alpha=(0.5, 1.0, 2.0)),
+    full=Setup(width=200, seeds=90, blocks=100, alpha=(0.5, 1.0, 2.0)),
     quick=Setup(width=100, seeds=40, blocks=30, alpha=(1.0,)),
     panels=(GROWTH,),
-    coarse=(("w", "a part of the bias of a hundred blocks is left open, beside few networks"),),
 )
