@@ -276,10 +276,11 @@ def _share(marks: Sequence[str], mark: str) -> str:
 
 
 def _of(count: int, total: int) -> str:
+    """Return a count of a total in the words of `_share`."""
     if not total:
         return "–"
     low, high = (f"{100 * end:.0f}" for end in wilson(count, total))
-    return f"{count} of {total}, {100 * count / total:.0f} % ({low} to {high})"
+    return f"{count} of {total}, {100 * count / total:.0f}\u00a0% ({low} to {high})"
 
 
 def _rule(sides: str) -> str:
