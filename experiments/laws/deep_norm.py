@@ -98,10 +98,10 @@ LAW = Law(
     predict=predict,
     measure=measure,
     weights=lambda s: s.width**2 * (s.blocks + 2),
-    full=Setup(width=128, seeds=16, post=100, blocks=1000),
+    full=Setup(width=128, seeds=100, post=100, blocks=1000),
     quick=Setup(width=160, seeds=24, post=40, blocks=200),
     panels=(GROWTH,),
     coarse=(
-        ("χ - 1", "a part of the bias of a thousand blocks is left open, beside few networks"),
+        ("χ - 1", "a part of the bias of a finite width is left open, which takes most of it"),
     ),
 )
