@@ -122,6 +122,20 @@ def test_a_network_of_ours_and_a_list_of_layers_have_the_kernels_of_the_function
     np.testing.assert_array_less(np.abs(several[0].nngp - k), 3.5 * several[0].nngp_error)
 
 
+@pytest.mark.slow
+def test_rows_of_a_table_are_alike_only_with_themselves():
+    """Also where a place beyond the table is filled with nan, as an embedding of Flax asks for."""
+
+    def embedding(table, tokens):
+        return jnp.take(table, tokens[:, 0], axis=0, fill_value=np.nan)
+
+    rng = np.random.default_rng(0)
+    layers = [(embedding, signs(rng, 5, 32)), (dense, (signs(rng, 32, 16), jnp.zeros(16)))]
+    found = kernels(layers, np.array([[0], [1], [1]]))
+    same = 1.4**2 * np.array([[1, 0, 0], [0, 1, 1], [0, 1, 1]])
+    within(found, same, 2 * same + 0.3**2)
+
+
 # neural-tangents
 
 

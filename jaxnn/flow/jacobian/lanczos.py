@@ -70,8 +70,9 @@ def ends(there: Product, back: Product, like: Float[Array, "B n"], steps: int, k
     error = jnp.std(squares, axis=0, ddof=1) / PROBES**0.5
     alpha, beta = _bidiagonal(there_, back_, like, min(steps, n), for_start)
     values, residuals = _values(alpha, beta)
-    is_whole = steps >= n
-    relative = jnp.where(is_whole, 0, residuals / jnp.where(values > 0, values, 1))
+    rounding = 8 * float(jnp.finfo(like.dtype).eps)  # type: ignore[no-untyped-call]
+    residuals = (0 if steps >= n else residuals) + rounding * values[:, :1]
+    relative = residuals / jnp.where(values > 0, values, jnp.maximum(residuals, 1))
     known = relative[:, -1] < CONVERGED
     unit = LN2 * e.astype(like.dtype)
     positive = jnp.where(mean > 0, mean, 1)

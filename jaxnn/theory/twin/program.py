@@ -21,6 +21,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 from jaxtyping import Array
 
+from ...arrays.rows import is_float
 from ...errors import NoTwinError
 from ...jaxpr.interpreter import (
     CALLS,
@@ -423,8 +424,12 @@ def _looked_up(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
     if table.kind != WEIGHT:
         return None
 
+    # Numbers of entries are looked up too, integers, which nan would not fill.
+    of_numbers = eqn.replace(params={**eqn.params, "fill_value": None})
+
     def gather(table: Array, places: Array) -> Array:
-        return bound(eqn, (table, places))[0]  # type: ignore[no-any-return]
+        look_up = eqn if is_float(table) else of_numbers
+        return bound(look_up, (table, places))[0]  # type: ignore[no-any-return]
 
     indexed, shape = eqn.params["dimension_numbers"].start_index_map, table.array.shape
     above = units(shape, [i for i in range(len(shape)) if i not in indexed])
