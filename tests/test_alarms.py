@@ -291,6 +291,10 @@ CASES = {
                 for i in range(8)
             ],  # as the gradient does
             [arrays("log10_update", -3.0 - 0.04 * i * i) for i in range(8)],  # ever faster
+            [
+                arrays("log10_update", -2.9 + math.log10(1 + math.cos(math.pi * (7 + i) / 16)))
+                for i in range(8)
+            ],  # a cosine
             [arrays("log10_update", -0.5 - 0.15 * i) for i in range(8)],  # with a way to go
             [
                 arrays("log10_update", -2.8 - 1.1 * (i > 3) - 0.01 * i) | {"loss": 1 - i / 20}

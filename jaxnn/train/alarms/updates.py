@@ -26,6 +26,7 @@ CUT_SHORT = 0.5  # decades by which a clip shortens a gradient
 GROWN, SAME_SIZE = 3.0, 0.3  # times, of a gradient that adds up; decades in which it is one size
 IN_ROW = 10  # steps
 FALLING, LEFT = 8, 0.01  # measurements in which steps shrink; of weights, all that are left
+BENT = 1.25  # times as fast: a cosine or a line to 0 falls ever faster
 FIVEFOLD, TENFOLD, SOME = 5.0, 10.0, 20  # times, of weights and of a state; steps
 ROUNDED = 30.0  # steps between numbers of a format, in which an update may be lost
 MOVED = 0.5  # of the entries
@@ -167,7 +168,7 @@ def _falling_steps(seen: Measurements) -> Iterator[Sight]:
     ratio, rate = (np.median((update - v)[:, known], axis=1) for v in (size, delta))
     fallen, in_half = ratio[0] - ratio[-1], ratio[0] - ratio[FALLING // 2 - 1 : FALLING // 2 + 1]
     early, late = in_half.mean(), fallen - in_half.mean()
-    if min(fallen, rate[0] - rate[-1]) < 1 or not early / 2 < late < 2 * early:
+    if min(fallen, rate[0] - rate[-1]) < 1 or not early / 2 < late < BENT * early:
         return
     if (ratio[:-2] - ratio[2:]).min() < fallen / 10:  # by one drop, and not all the time
         return
