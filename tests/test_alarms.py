@@ -8,12 +8,14 @@ import copy
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from walks import entered, walk
 
 from jaxnn.train import Alarm, Watched
 from jaxnn.train.alarms import ALARMS, alarms_of, guide
 from jaxnn.train.alarms import updates as module
+from jaxnn.train.label_order import label_order
 from jaxnn.train.step_record import Step
 
 START = {
@@ -770,3 +772,21 @@ def test_an_array_that_several_layers_share_is_cut_only_in_all_of_them():
     for parameters, rules in ((START["parameters"], ["cut"]), (shared, [])):
         watched = Watched(START | {"parameters": parameters}, copy.deepcopy(lines))
         assert [alarm.rule for alarm in alarms_of(watched)] == rules
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 0, 2, 2, 1], (1, 2, 5)),
+        ([[3], [3], [4]], (3, 1, 3)),
+        ([[1, 0], [0, 1], [0, 1]], (1, 1, 3)),  # one of them is 1
+        ([[1, 1], [1, 1], [1, 1]], (1, 2, 3)),  # no classes: another at each example
+    ],
+)
+def test_labels_have_a_middle_and_changes_in_their_order(labels, expected):
+    assert label_order(np.array(labels)) == expected
+
+
+@pytest.mark.parametrize("labels", [0, [], np.zeros((2, 2, 2))])
+def test_labels_that_are_no_classes_have_no_order(labels):
+    assert label_order(np.array(labels)) is None
