@@ -93,6 +93,19 @@ def test_a_network_is_what_its_framework_makes_of_it(of):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("users_jax")
+def test_a_network_without_a_cure_is_trained_as_it_is(monkeypatch, rng):
+    """It is a cell that is lost, not the end of the run."""
+    monkeypatch.setattr(training, "tried_on", lambda *given, **named: [])
+    of = Network("jax", "softsign", 2, 1.0)
+    data = rng.normal(size=(64, 64)).astype(np.float32), (np.arange(64) % 10).astype(np.int32)
+    advice, found = training.reached(of, CURE, range(2), data, (4,), 0.1)
+    assert advice == "none"
+    assert found.shape == (2, len(training.RATES), 1)
+    np.testing.assert_array_equal(found, training.reached(of, PLAIN, range(2), data, (4,), 0.1)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("users_jax")
 def test_remedies(rng):
     """He's mean square, orthogonal columns, unit outputs, and a residual that keeps its state."""
     of = Network("jax", "relu", 4, 3.0)
