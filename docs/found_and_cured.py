@@ -26,6 +26,8 @@ KINDS = {
     "scale by layer": "a factor for each layer",
     "orthogonal": "orthogonal matrices, with one factor",
     "branch scale": "a factor on what branches add",
+    "branch norm": "a norm in front of each branch",
+    "queries and keys": "a factor on queries and keys alone",
     "gates": "the bias of a gate",
     "numbers": "other number formats",
 }
@@ -150,7 +152,7 @@ def _by(values: Mapping[str, Any]) -> str:
     """Return what a change multiplies by, of a factor for each layer the least and the largest."""
     if "factors" in values:
         least, most = min(values["factors"]), max(values["factors"])
-        return f"{least:g} to {most:g}, a factor for each layer {values['what']}"
+        return f"{least:g} to {most:g}, {values['what']}"
     if "entries" in values:
         return f"{values['value']:g}"
     return values.get("why") or f"{values.get('factor', '')}{values.get('then', '')}"
