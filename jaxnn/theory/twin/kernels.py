@@ -16,7 +16,7 @@ Index legend: B examples, R replicas, n units of the output, D draws.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ...arrays.compiled import compiled, measuring
 from ...arrays.rows import at_least_float32, can_be_learned, floats
 from ...chain.apply import through
-from ...chain.chain import check_examples
+from ...chain.chain import Chain, check_examples
 from ...models import Cuts, Model
 from ...texts import told
 from .wide import REPLICAS, Wide, chain_of, twin_of
@@ -129,17 +129,36 @@ def kernels(
     if net.whole:
         raise ValueError("each: expected batch or example, between which a kernel is, got whole")
     check_examples(xs)
+    _check_apart(net, params, xs)
     twin = twin_of(net, params, replicas)
     nothing = [jnp.zeros(v.shape, v.dtype) for v in net.handover.pytree.types]
     arrays = net.handover.arrays(params, nothing)
     several: _Draw = _draws(twin, arrays, xs, draws, key)
     if np.max(np.asarray(several.departure)) > TOLERANCE:
-        raise ValueError(
-            "xs: expected examples that do not meet, got a network in which Δ of all is not the "
-            "sum of those of each, as with batch norm in training; use its running statistics"
-        )
+        raise ValueError(_MEET.format("Δ of all is not the sum of those of each"))
     (nngp, nngp_error), (ntk, ntk_error) = map(_mean_and_error, (several.nngp, several.ntk))
     return Kernels(nngp, nngp_error, ntk, ntk_error, draws)
+
+
+_MEET = (
+    "xs: expected examples that do not meet, got a network in which {}, as with batch norm in "
+    "training; use its running statistics"
+)
+
+
+def _check_apart(net: Chain, params: Sequence[Any], xs: PyTree) -> None:
+    """Check that the first output stays where each example but the first becomes another one."""
+
+    def exchanged(v: Any) -> Array:
+        return jnp.concatenate([v[:1], jnp.roll(v, 1, axis=0)[1:]])
+
+    lowered = net.for_batch(xs)
+    first, other = (
+        np.concatenate([np.ravel(v[0]) for v in floats(through(lowered, params, state)[0])])
+        for state in (xs, jax.tree.map(exchanged, xs))
+    )
+    if np.abs(first - other).max(initial=0) > TOLERANCE * np.abs(first).max(initial=0):
+        raise ValueError(_MEET.format("the output of one depends on others"))
 
 
 def _mean_and_error(several: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
