@@ -57,7 +57,7 @@ class Draw:
 
 def _distinct_groups(v: np.ndarray) -> float:
     """Return the share of parts along a first axis that differ, of three axes or more."""
-    return len(np.unique(v, axis=0)) / len(v) if v.ndim > 2 else 1.0
+    return len({part.tobytes() for part in v}) / len(v) if v.ndim > 2 else 1.0
 
 
 def _edges(matrix: np.ndarray) -> tuple[float, float]:
