@@ -414,11 +414,11 @@ CASES = {
         "cut",
         a_flow(decades=CUT_BELOW_4),
         "Nothing passes layer 4 (block): from layer 3 (block) down Δ is exactly zero, every path "
-        "being cut, as by stop_gradient or by units that are off for the whole batch.",
+        "being cut, as by stop_gradient or by units that are off or saturated for the whole batch.",
         healthy=a_flow(decades=dict.fromkeys((1, 2, 3), -200.0)),
         layer=4,
-        advises="Take stop_gradient away there; of units that are off, draw weights and biases "
-        "again, biases at 0.",
+        advises="Take stop_gradient away there; of units that are off or saturated, draw weights "
+        "and biases again, biases at 0.",
     ),
     "a rate": Case(
         "rate",
@@ -1268,7 +1268,7 @@ CASES = {
         healthy=a_flow_with_biases(log_mean_square={3: 2 * np.log(2)}, log_spread={3: -3}),
         layer=3,
         path="3.down",
-        advises="Set it to 0.",
+        advises="Set 3.down to 0.",
     ),
     "units that a bias inside of a layer turns off": Case(
         "cut",
@@ -1278,7 +1278,7 @@ CASES = {
         healthy=a_flow_with_biases(sizes={(4, "down"): 1.0}),
         layer=4,
         path="4.down",
-        advises="Set it to 0.",
+        advises="Set 4.down to 0.",
     ),
     "units that a gain turns off": Case(
         "cut",
@@ -1288,7 +1288,7 @@ CASES = {
         healthy=a_flow_with_biases(sizes={(4, "down"): NONE}),
         layer=4,
         path="4.down",
-        advises="Set it to 1.",
+        advises="Set 4.down to 1.",
     ),
     "units that a gain far below the cut turns off": Case(
         "cut",
@@ -1302,7 +1302,7 @@ CASES = {
         "exactly zero.",
         layer=2,
         path="2.down",
-        advises="Set it to 1.",
+        advises="Set 2.down to 1.",
     ),
     "a layer scale": Case(
         "branches",

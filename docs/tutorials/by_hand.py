@@ -133,7 +133,8 @@ draw(net, params, x, y)
 # In the picture, blue weights are positive and orange ones negative; the
 # thicker the line, the larger the weight. Each edge carries $\theta$ and below
 # it $\Delta\theta$, with the two units that it joins: $\theta_{21}$ leads from
-# the second input to the first hidden unit.
+# the second input to the first hidden unit. On a narrow screen the edges carry
+# nothing, and two tables below them have these numbers.
 #
 # ## Is it true?
 #

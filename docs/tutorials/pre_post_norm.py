@@ -65,9 +65,10 @@ for kind in ("pre-norm", "post-norm", "neither"):
     print(f"{kind}: {jaxnn.verdict(flows[kind]).sentences[0]}")
 
 # %% [markdown]
-# Without a skip each block multiplies the gradient by a small factor, and the
-# product of these factors vanishes. We leave that network out of the picture,
-# since its curve would hide the others.
+# With neither, each block multiplies state and gradient by a small factor, and
+# the product of these factors vanishes: in float32 the state is zero from block
+# 120 up. Only zeros enter there, so no parameter gets a gradient. We leave that
+# network out of the picture, since its curve would hide the others.
 
 # %%
 assert jaxnn.verdict(flows["neither"]).decades < -0.2

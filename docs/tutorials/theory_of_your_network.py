@@ -73,8 +73,10 @@ assert apart < 0.15
 jaxnn.chart(flow)
 
 # %% [markdown]
-# The dashed line is theory. A network of 48 units deviates by some hundredths
-# of a decade; another draw would deviate in another direction.
+# The dashed line is theory. The numbers above are of four examples together,
+# the chart is of one: √4, or 0.3 decades, less. A network of 48 units deviates
+# by some hundredths of a decade; another draw would deviate in another
+# direction.
 #
 # ## What is not random
 #

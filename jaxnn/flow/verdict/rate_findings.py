@@ -85,7 +85,8 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
     one_of(
         "why",
         unknown="Nothing passes layer {name}: from layer {below} down Δ is exactly zero, every "
-        "path being cut, as by stop_gradient or by units that are off for the whole batch.",
+        "path being cut, as by stop_gradient or by units that are off or saturated for the "
+        "whole batch.",
         bias="{path} turns all units of layer {name} off: its entries have a root mean square of "
         "{size:.3g}, and from layer {below} down Δ is exactly zero.",
         gain="{path} is zero and turns all units of layer {name} off: from layer {below} down Δ is "
@@ -93,10 +94,10 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
     ),
     advises=one_of(
         "why",
-        unknown="Take stop_gradient away there; of units that are off, draw weights and biases "
-        "again, biases at 0.",
-        bias="Set it to 0.",
-        gain="Set it to 1.",
+        unknown="Take stop_gradient away there; of units that are off or saturated, draw weights "
+        "and biases again, biases at 0.",
+        bias="Set {path} to 0.",
+        gain="Set {path} to 1.",
     ),
     rank=CUT,
     unless="oneunit relulogits",
