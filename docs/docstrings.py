@@ -2,7 +2,8 @@
 
 `Example:` or `Example (if …):` becomes Google's section `Examples:`; else prompts would be taken
 for quotations. Lines `name: what it is` in the docstring of a class, name being one of its fields,
-become a list; else they would flow into one paragraph.
+become a list; else they would flow into one paragraph. Lines of `Returns:` and `Yields:` that go on
+are indented; else each would be a result of its own.
 """
 
 import re
@@ -11,15 +12,17 @@ from typing import Any
 import griffe
 
 FIELDS = re.compile(r"^(\w+(?:, \w+)*): (.*)$")
+RESULTS = re.compile(r"^(?:Returns|Yields):\n((?: {4}.*\n?|\n)+)", re.MULTILINE)
+NAMED = re.compile(r"^ {4}[a-z]\w*: ")
 
 
 class Docstrings(griffe.Extension):
     """Rewrite every docstring."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Rewrite the sections of examples."""
+        """Rewrite the sections of examples and of results."""
         if obj.docstring is not None:
-            obj.docstring.value = with_examples(obj.docstring.value)
+            obj.docstring.value = with_results(with_examples(obj.docstring.value))
 
     def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
         """Rewrite the fields of a class, whose members are known by now."""
@@ -37,6 +40,17 @@ def with_examples(text: str) -> str:
         text,
         flags=re.MULTILINE,
     )
+
+
+def with_results(text: str) -> str:
+    """Return a docstring whose results are one, unless the first line names its result."""
+    return RESULTS.sub(lambda match: match[0] if NAMED.match(match[1]) else _as_one(match[0]), text)
+
+
+def _as_one(section: str) -> str:
+    """Return a section whose lines after the first belong to it."""
+    head, first, *others = section.split("\n")
+    return "\n".join([head, first, *(f"    {line}" if line else line for line in others)])
 
 
 def listed(text: str, fields: set[str]) -> str:

@@ -338,6 +338,11 @@ def test_docstrings_become_sections_and_lists():
     assert text == f"One.{fields}Examples:\n    >>> 1"
     text = docstrings.with_examples("Example (where torch is installed):\n    >>> 1")
     assert text == "Examples:\n    Where torch is installed:\n\n    >>> 1"
+    text = "Returns:\n    A row,\n    and more.\n\n    End.\n\nRaises:\n    A: b"
+    text = docstrings.with_results(text)
+    assert text == "Returns:\n    A row,\n        and more.\n\n        End.\n\nRaises:\n    A: b"
+    named = "Yields:\n    net: one,\n        and more.\n    params: two.\n"
+    assert docstrings.with_results(named) == named
 
 
 @pytest.mark.parametrize(
