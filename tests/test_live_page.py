@@ -83,6 +83,18 @@ def test_a_layer_without_a_number_is_left_out_of_a_map(tmp_path):
     assert set(cells(made, "arrays")["size_is"]) == {"nan"}
 
 
+def test_without_the_numbers_after_a_step_there_is_no_map_of_updates(tmp_path):
+    first, second = ({**measured(step, -3.0), "after": False} for step in (0, 10))
+    for line, size in ((first, "-Infinity"), (second, 1.0)):
+        line["parameters"] = {
+            "log10_delta": [-1.0], "log10_size": [size], "log10_update": [None],
+        }  # fmt: skip
+    made = page_of(record(tmp_path / "one", START, first, second))
+    (arrays,) = (choice for choice in made.choices if choice.name == "arrays")
+    assert arrays.options == (ARRAYS["log10_delta"].name, ARRAYS["log10_size"].name)
+    assert set(cells(made, "arrays", quantity=arrays.options[0])["size_is"]) == {"number"}
+
+
 def test_two_trainings_have_a_map_of_their_difference(tmp_path):
     one = record(tmp_path / "one", START, measured(0, -3.0), measured(10, -4.0))
     two = record(tmp_path / "two", START, measured(10, -1.5), measured(20, -2.0))

@@ -228,7 +228,8 @@ def _layers(seen: Seen) -> pl.DataFrame:
 def _arrays(seen: Seen) -> pl.DataFrame:
     rows = seen.thinned(len(seen.watched.start.get("parameters", ())), MOST_CELLS).parameter_table()
     frame = _frame(seen, rows, "path", ("log10_delta", "log10_size", "log10_update"))
-    if frame.is_empty():
+    has_updates = any(line.get("after", True) for line in seen.watched.measurements)
+    if frame.is_empty() or not has_updates:
         return frame
     zero = pl.col("log10_size") == -math.inf  # of an array that is zero there is no ratio
     ratio = pl.when(zero).then(-math.inf).otherwise(pl.col("log10_update") - pl.col("log10_size"))
