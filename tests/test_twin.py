@@ -13,6 +13,7 @@ import jaxnn
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.flow.verdict.theory_departure import gradient_departure, signal_departure
 from jaxnn.theory import meanfield
+from jaxnn.theory.twin.by_channel import by_channel, is_by_channel
 from jaxnn.theory.twin.draws import Axes, looked_up, product, triangular
 from jaxnn.theory.twin.program import STATE, WEIGHT, Draws, Value, evaluated, shared_weights
 
@@ -41,6 +42,18 @@ def _conv(x, w):
     )
 
 
+def _by_channel(x, w):
+    return lax.conv_general_dilated(
+        x,
+        w,
+        (2, 1),
+        ((2, 0), (-1, 3)),
+        rhs_dilation=(1, 2),
+        dimension_numbers=("NCHW", "OIHW", "NHWC"),
+        feature_group_count=5,
+    )
+
+
 # A, the shapes of x and W, the axes; None is drawn by mixture.
 PRODUCTS = {
     "dense": (_dense, (3, 6), (6, 8), Axes((1,), (0,), (), ())),
@@ -54,6 +67,25 @@ def _second_moments(values):
     """Return the mean square of each entry over replicas, and of all sums of two rows."""
     rows = np.asarray(values, np.float64)
     return np.mean(rows**2, axis=0), np.mean((rows[..., :-1, :] + rows[..., 1:, :]) ** 2, axis=0)
+
+
+def test_a_convolution_by_channel_is_a_sum_of_shifted_products():
+    random = np.random.default_rng(0)
+    x, w = (jnp.asarray(random.normal(size=n), "float32") for n in ((2, 5, 7, 9), (5, 1, 2, 3)))
+    eqn = jax.make_jaxpr(_by_channel)(x, w).eqns[-1]
+    assert is_by_channel(eqn.params, x, w)
+
+    @jax.jit
+    def up_and_down(x, w):
+        both = []
+        for f in (_by_channel, partial(by_channel, eqn.params)):
+            y = f(x, w)
+            both.append((y, *jax.linear_transpose(partial(f, w=w), x)(jnp.sin(y))))
+        return both
+
+    expected, ours = up_and_down(x, w)
+    for one, other in zip(expected, ours, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

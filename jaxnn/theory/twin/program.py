@@ -34,6 +34,7 @@ from ...jaxpr.interpreter import (
     types_of,
 )
 from ...jaxpr.program import products_in
+from .by_channel import by_channel, is_by_channel
 from .draws import Axes, Blocks, Operator, looked_up, product, shared_product
 from .noise import fold_in
 from .origins import JOINED, OF_MANY, SCALES, VIEWS, Entries, Origin, Use, Uses, units
@@ -317,6 +318,8 @@ def _drawn(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
         at = kinds.index(WEIGHT)
 
         def operator(x: Array, w: Array) -> Array:
+            if at == 1 and is_by_channel(eqn.params, x, w):
+                return by_channel(eqn.params, x, w)
             return bound(eqn, (w, x) if at == 0 else (x, w))[0]  # type: ignore[no-any-return]
 
         x, w = given[1 - at].array, given[at].array
