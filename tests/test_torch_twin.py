@@ -11,6 +11,7 @@ from test_pytorch import of_parts
 
 import jaxnn
 from jaxnn.errors import NoTwinError
+from jaxnn.flow.measure.theory_flow import MOST_DRAWS
 from jaxnn.flow.theory.of_torch import TorchModel
 from jaxnn.pytorch.twin.draws import by_mixture
 from jaxnn.pytorch.twin.lockstep import Lockstep
@@ -183,20 +184,28 @@ def blocks(torch):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tanh", "residual", "pre-norm", "attention", "convolutions"])
 def test_it_is_that_of_the_same_network_in_jax(torch, kind):
-    """The two twins share no code."""
+    """The two twins share no code.
+
+    Of 64 draws each, their most: of four, an error is itself known to 40 %, and the states of the
+    layers, which go wrong together, were once apart by five of them and then by less than one.
+    """
     torch.manual_seed(0)
     build, shape, f = blocks(torch)[kind]
     layers = [build() for _ in range(8)]
     xs, c = torch.randn(*shape), torch.randn(*shape)
-    module = torch.nn.Sequential(*layers)
-    ours = jaxnn.gradient_flow(module, xs, cotangent=c, theory=True).theory
     in_jax = [(f, {k: v.detach().numpy() for k, v in m.named_parameters()}) for m in layers]
-    theirs = jaxnn.gradient_flow(in_jax, xs.numpy(), cotangent=c.numpy(), theory=True).theory
-    assert abs(decades(ours) - decades(theirs)) < 3 * math.hypot(error(ours), error(theirs))
-    for field in ("log_mean_square", "log_spread") if kind == "tanh" else ():
+    ours, theirs = (
+        jaxnn.gradient_flow(model, x, cotangent=of_top, theory=True, theory_error=1e-4).theory
+        for model, x, of_top in (
+            (torch.nn.Sequential(*layers), xs, c),
+            (in_jax, xs.numpy(), c.numpy()),
+        )
+    )
+    assert ours.replicas == theirs.replicas == MOST_DRAWS * 4
+    for field in ("log_mean_square", "log_spread", "log_delta"):
         apart = np.abs(getattr(ours, field) - getattr(theirs, field))
         errors = np.hypot(getattr(ours.errors, field), getattr(theirs.errors, field))
-        assert np.all(apart < 5 * errors)
+        np.testing.assert_array_less(apart, 4 * errors + 1e-6, err_msg=field)  # 0 at the top
 
 
 WIDE = 512
