@@ -67,6 +67,9 @@ def names_in_words(names: Iterable[str], known: Iterable[str]) -> str:
         '`[*].w`'
         >>> names_in_words([f"[{i}].w" for i in range(1, 9)], known)
         '`[*].w` for * = 1 to 8'
+        >>> known = [f"[{i}].conv{k}" for i in range(9) for k in (1, 2)]
+        >>> names_in_words(known[2:], known)
+        '`[*].conv1` for * = 1 to 8, `[*].conv2` for * = 1 to 8'
     """
     groups = _by_template(names)
     every = _by_template(known)
@@ -94,14 +97,20 @@ def _group(template: str, values: list[Values], known: list[Values]) -> Iterator
     """Yield names of one template, with a * for the numbers in which they differ.
 
     Names that differ in several places are written with a * for each if no others are known, else
-    one after the other but for the last place.
+    one after the other for one place, the one that leaves the fewest.
     """
     differing = [i for i, column in enumerate(zip(*values, strict=True)) if len({*column}) > 1]
     some = _alike(values[0], known, differing) > len(values)  # not all that there are
     if some and len(differing) > 1:
-        first = differing[0]
-        for value in dict.fromkeys(v[first] for v in values):
-            yield from _group(template, [v for v in values if v[first] == value], known)
+        apart = (
+            [
+                text
+                for number in dict.fromkeys(v[place] for v in values)
+                for text in _group(template, [v for v in values if v[place] == number], known)
+            ]
+            for place in differing
+        )
+        yield from min(apart, key=len)
         return
     shown = [STAR if i in differing else v for i, v in enumerate(values[0])]
     head, *pieces = template.split(STAR)
