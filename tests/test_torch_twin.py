@@ -11,7 +11,6 @@ from test_pytorch import of_parts
 
 import jaxnn
 from jaxnn.errors import NoTwinError
-from jaxnn.flow.measure.theory_flow import MOST_DRAWS
 from jaxnn.flow.theory.of_torch import TorchModel
 from jaxnn.pytorch.twin.draws import by_mixture
 from jaxnn.pytorch.twin.lockstep import Lockstep
@@ -186,7 +185,7 @@ def blocks(torch):
 def test_it_is_that_of_the_same_network_in_jax(torch, kind):
     """The two twins share no code.
 
-    Of 64 draws each, their most: of four, an error is itself known to 40 %, and the states of the
+    Of many draws, up to 64: of four, an error is itself known to 40 %, and the states of the
     layers, which go wrong together, were once apart by five of them and then by less than one.
     """
     torch.manual_seed(0)
@@ -201,7 +200,7 @@ def test_it_is_that_of_the_same_network_in_jax(torch, kind):
             (in_jax, xs.numpy(), c.numpy()),
         )
     )
-    assert ours.replicas == theirs.replicas == MOST_DRAWS * 4
+    assert min(ours.replicas, theirs.replicas) >= 4 * 24  # four in each draw
     for field in ("log_mean_square", "log_spread", "log_delta"):
         apart = np.abs(getattr(ours, field) - getattr(theirs, field))
         errors = np.hypot(getattr(ours.errors, field), getattr(theirs.errors, field))
