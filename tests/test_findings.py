@@ -620,8 +620,8 @@ CASES = {
     "padding that is read alone": Case(
         "unread",
         Evidence(unread=Unread("xs", 0)),
-        "Of xs only the places of the padding, which is 0, are read: with other numbers in the "
-        "place of all that is none, the output is the same.",
+        "Of xs only the places of the padding, which is 0, are read: the output "
+        "stays the same if all other numbers are exchanged.",
         healthy=Evidence(),
         layer=1,
         path="xs",

@@ -93,7 +93,7 @@ def test_what_has_no_kernel_is_refused():
 
 
 def test_examples_that_meet_have_no_kernel():
-    """Whether or not a draw lies below the norm over the batch, whose Δ would tell."""
+    """A norm over the batch is refused even where Δ cannot tell it: no draw lies below it."""
 
     def network(params, xs):
         z = dense(params[0], xs)

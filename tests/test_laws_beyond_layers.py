@@ -195,7 +195,7 @@ def test_a_law_is_found_in_its_own_curve():
 
 
 def test_exponents_of_a_block_by_integration():
-    """Of blocks in which the mean square comes back, found by repeating them."""
+    """The fixed point of blocks: the mean square that they return, found by repeating them."""
     a, m, s = strengths = collapsed.Strengths(0.5, 0.7, 2.0)
     square = gaussian(lambda g: math.tanh(s * g) ** 2)
     slope = s**2 * gaussian(lambda g: math.cosh(s * g) ** -4.0)

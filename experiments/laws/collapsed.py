@@ -158,7 +158,7 @@ def transformer(
 
 
 class Theory(NamedTuple):
-    """Of a block: λ_angle, λ_gradient, and the mean square of its input."""
+    """The exponents of a block, λ_angle and λ_gradient, and the mean square of its input."""
 
     angle: float
     gradient: float

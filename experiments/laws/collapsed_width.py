@@ -1,4 +1,4 @@
-"""What a finite width takes from the exponents of law 33, of blocks with norms behind them.
+"""The bias that a finite width gives the exponents of law 33, of blocks with norms behind them.
 
 One direction ε of what two tokens differ by, one cotangent Δ, n channels; of a branch that is
 multiplied by m and ends in a matrix of its own, h the units in front of it, h′ what ε changes them

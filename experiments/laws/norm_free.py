@@ -1,4 +1,4 @@
-"""Transformers with a bounded function in the place of a norm, token by token.
+"""Transformers that have a bounded function instead of a norm, computed token by token.
 
 T tokens, as many inputs as channels, f an RMS norm, tanh(αx) (DyT) or erf(αx) (Derf), and blocks
 

@@ -1,4 +1,4 @@
-"""Whether a loss is least where the output fits the labels, by its value and slope elsewhere.
+"""Tests of a loss: whether it is smallest where the output fits the labels.
 
 outputs that are the labels, or their opposite    a loss that rises with the fit
 outputs of zeros                                  a loss that an output without information ends

@@ -1,4 +1,4 @@
-"""Whether the numbers of letters, words or items that go in are read, by runs with other ones.
+"""Tests of integer inputs, such as words: whether the output changes when they are exchanged.
 
 all of them changed               an output that stays does not read them
 all but the padding changed       an output that stays reads where the padding is, and no more

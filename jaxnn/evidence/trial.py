@@ -114,7 +114,7 @@ class Trial(ABC):
 
     @property
     def drops_in_eval(self) -> bool:
-        """Whether numbers are dropped at random also when the network is to answer."""
+        """Whether dropout is still active in evaluation mode."""
         return False
 
     @property

@@ -50,7 +50,7 @@ class Measured(NamedTuple):
 
 
 class Phases(NamedTuple):
-    """What is measured at each point.
+    """The numbers measured at each point of the map.
 
     columns: the names of its numbers.
     lines: columns whose zeros are critical, each with what it is below zero and above.

@@ -192,8 +192,8 @@ def entries(judged: Judged) -> Iterator[Sight]:
         "how",
         positions="Examples differ in layer {name}, but not at position{places} of {count}, which "
         "alone {get} a gradient: what differs is not read.",
-        padding="Of {path} only the places of the padding, which is {padding}, are read: with "
-        "other numbers in the place of all that is none, the output is the same.",
+        padding="Of {path} only the places of the padding, which is {padding}, are read: the "
+        "output stays the same if all other numbers are exchanged.",
         tokens="The numbers in {path} are not read: with other ones the output is the same.",
     ),
     advises=one_of(
