@@ -114,7 +114,7 @@ class Drawn(NamedTuple):
         count, tiles = len(self.names) * len(self.trained_depths), self.data["trained"]
         blank = "; blank: there is none" if tiles.height < count else ""
         unmeasured = "" if tiles["measured"].all() else f"; {NOT_MEASURED}: not measured"
-        return f"after {self.steps} steps, with the best step size{unmeasured}{blank}"
+        return f"after {self.steps} steps{unmeasured}{blank}"
 
     @property
     def trained_depths(self) -> list[str]:
