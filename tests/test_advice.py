@@ -338,6 +338,7 @@ RULES = {
         rf"{ARRAYS} by (?P<by>{NUMBER})",
         with_units,
     ),
+    "named": (r"(?P<actions>Set `[^`]*` to [01])", as_like),
     "array": (
         r"(?P<actions>(?:Divide|Multiply|Set) `.*), "
         "(?:as in the other layers|down to the other weights)",
@@ -740,7 +741,7 @@ CASES = {
     "post-norm": (of_post_norm, BY_FACTORS | {"branch scale"}),
     "kernels": (of_kernels, EACH - {"units"}),
     "experts": (of_experts, {"router"}),
-    "odd arrays": (of_odd_arrays, {"array"}),
+    "odd arrays": (of_odd_arrays, {"named", "array"}),
     "attention": (of_attention, {"queries and keys"}),
     "layer scales": (of_layer_scales, {"gains"}),
     "a loud layer": (of_a_loud_layer, {"one layer"}),

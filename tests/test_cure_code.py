@@ -2,6 +2,9 @@
 
 import copy
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -21,97 +24,144 @@ OF_STRUCTURE = "skip", "norm", "pre-norm", "units"
 MOST_LINES = 10
 
 
-class OfNnx(nnx.Module):
-    def __init__(self):
-        rngs = nnx.Rngs(0)
-        self.blocks = nnx.List([nnx.Linear(N, N, rngs=rngs) for _ in range(LAYERS)])
+def relu_of_a_third(z):
+    return jax.nn.relu(z / 3)
 
-    def __call__(self, z):
-        for block in self.blocks:
-            z = block(nnx.relu(z)) / 3
+
+class Forward(NamedTuple):
+    """The forward pass of all: layers dense(relu(z / 3)), from the start on in another form."""
+
+    around: Callable = lambda layer, z: layer(z)
+    sigma: Callable = relu_of_a_third
+
+    def __call__(self, denses, z, start=0):
+        for i, dense in enumerate(denses):
+            z = self.one(dense, z, is_changed=i >= start)
         return z
 
-
-class OfLinen(linen.Module):
-    @linen.compact
-    def __call__(self, z):
-        for _ in range(LAYERS):
-            z = linen.Dense(N)(linen.relu(z)) / 3
-        return z
+    def one(self, dense, z, is_changed):
+        sigma = self.sigma if is_changed else relu_of_a_third
+        layer = lambda z: dense(sigma(z))  # noqa: E731
+        return self.around(layer, z) if is_changed else layer(z)
 
 
-class OfEquinox(eqx.Module):
-    linears: list[eqx.nn.Linear]
+def of_nnx(forward):
+    class Model(nnx.Module):
+        def __init__(self):
+            rngs = nnx.Rngs(0)
+            self.first = nnx.Linear(N, N, rngs=rngs)
+            self.blocks = nnx.List([nnx.Linear(N, N, rngs=rngs) for _ in range(LAYERS - 1)])
 
-    def __call__(self, z):
-        for linear in self.linears:
-            z = linear(jax.nn.relu(z))
-        return z
+        def __call__(self, z):
+            return forward([self.first, *self.blocks], z, start=1)
+
+    return Model()
 
 
-def of_linen():
-    module = OfLinen()
-    return module.apply, module.init(jax.random.key(0), jnp.ones((B, N)))
+def of_linen(forward):
+    class Model(linen.Module):
+        @linen.compact
+        def __call__(self, z):
+            return forward([linen.Dense(N) for _ in range(LAYERS)], z)
+
+    return Model().apply, Model().init(jax.random.key(0), jnp.ones((B, N)))
 
 
-def of_haiku():
+def of_haiku(forward):
     need("haiku")
     import haiku as hk
 
     def network(z):
-        for _ in range(LAYERS):
-            z = hk.Linear(N)(jax.nn.relu(z)) / 3
-        return z
+        return forward([hk.Linear(N) for _ in range(LAYERS)], z, start=1)
 
     transformed = hk.without_apply_rng(hk.transform(network))
     return transformed.apply, transformed.init(jax.random.key(0), jnp.ones((B, N)))
 
 
-def of_keras():
+def of_keras(forward):
     os.environ.setdefault("KERAS_BACKEND", "jax")
     need("keras")
     import keras
 
-    z = inputs = keras.Input((N,))
-    for _ in range(LAYERS):
-        z = keras.layers.Dense(N)(keras.layers.Activation("relu")(z / 3))
-    model = keras.Model(inputs, z)
+    class Block(keras.layers.Layer):
+        def __init__(self, number):
+            super().__init__(name=f"block_{number}")
+            self.dense, self.number = keras.layers.Dense(N), number
+
+        def call(self, z):
+            return forward.one(self.dense, z, is_changed=self.number > 0)
+
+    keras.utils.clear_session()  # else the first layer has a number in its name, too
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((N,)), *map(Block, range(LAYERS))])
     call = lambda params, xs: model.stateless_call(params, [], xs)[0]  # noqa: E731
     return call, [variable.value for variable in model.trainable_variables]
 
 
-def of_equinox():
+class OfEquinox(eqx.Module):
+    linears: list[eqx.nn.Linear]
+    forward: Forward = eqx.field(static=True)
+
+    def __call__(self, z):
+        return self.forward(self.linears, z)
+
+
+def of_equinox(forward):
     keys = jax.random.split(jax.random.key(0), LAYERS)
-    return OfEquinox([eqx.nn.Linear(N, N, key=key) for key in keys])
+    return OfEquinox([eqx.nn.Linear(N, N, key=key) for key in keys], forward)
+
+
+def of_equinox_in_batches(forward):
+    return (lambda model, xs: jax.vmap(model)(xs)), of_equinox(forward)
 
 
 def layer(w, z):
-    return jax.nn.relu(z) @ w
+    return relu_of_a_third(z) @ w
 
 
 def matrices():
-    return [jax.random.normal(k, (N, N)) / 16 for k in jax.random.split(jax.random.key(0), LAYERS)]
+    return [jax.random.normal(k, (N, N)) / 9 for k in jax.random.split(jax.random.key(0), LAYERS)]
 
 
-def plain(params, z):
-    for w in params["layers"]:
-        z = layer(w, z)
-    return z
+def of_functions(forward):
+    def plain(params, z):
+        return forward([lambda z, w=w: z @ w for w in params["layers"]], z)
+
+    return plain, {"layers": matrices()}
+
+
+def of_tuples(forward):
+    def plain(params, z):
+        return forward([lambda z, p=p: z @ p[0] + p[1][None] for p in params], z)
+
+    return plain, [(w, jnp.zeros(N)) for w in matrices()]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Frozen:
+    stack: jax.Array
 
 
 def scanned(params, z):
-    return jax.lax.scan(lambda z, w: (layer(w, z), None), z, params["stack"])[0]
+    return jax.lax.scan(lambda z, w: (layer(w, z), None), z, params.stack)[0]
 
 
-MODELS = {
-    "nnx": (OfNnx, "model"),
+# Of frameworks, whose structure is changed too, and of other pytrees.
+FRAMEWORKS = {
+    "nnx": (of_nnx, "model"),
     "linen": (of_linen, "params"),
     "haiku": (of_haiku, "params"),
     "keras": (of_keras, "params"),
     "equinox": (of_equinox, "model"),
-    "plain": (lambda: (plain, {"layers": matrices()}), "params"),
-    "stack": (lambda: (scanned, {"stack": jnp.stack(matrices())}), "params"),
-    "list": (lambda: [(layer, w) for w in matrices()], "layers"),
+    "plain": (of_functions, "params"),
+}
+MODELS = FRAMEWORKS | {
+    "equinox in batches": (of_equinox_in_batches, "params"),
+    "tuples": (of_tuples, "params"),
+    "frozen stack": (lambda _: (scanned, Frozen(jnp.stack(matrices()))), "params"),
+    "stack": (lambda _: (lambda p, z: scanned(Frozen(*p), z), [jnp.stack(matrices())]), "params"),
+    "list": (lambda _: [(layer, w) for w in matrices()], "layers"),
 }
 
 
@@ -132,13 +182,16 @@ def assert_same_flow(cure, flow):
         np.testing.assert_allclose(got, expected, rtol=0, atol=0.01)
 
 
+def options_of(name):
+    return {"each": "example"} if name == "equinox" else {}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize("name", MODELS)
 def test_code_of_numbers_makes_the_cure(name, rng):
     build, variable = MODELS[name]
-    model = build()
-    options = {"each": "example"} if name == "equinox" else {}
+    model, options = build(Forward()), options_of(name)
     xs, c = np.float32(rng.normal(size=(2, B, N)))
     found = tried_on(patient_of(model, xs, cotangent=c, **options), kinds=OF_NUMBERS)
     assert {cure.kind for cure in found} >= {"scale", "orthogonal"}
@@ -152,28 +205,32 @@ def test_code_of_numbers_makes_the_cure(name, rng):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("users_jax")
-def test_code_of_structure_is_a_line_of_the_forward_pass(rng):
-    model = plain, {"layers": matrices()}
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_code_of_structure_is_a_line_of_the_forward_pass(name, rng):
+    build, variable = FRAMEWORKS[name]
     xs, c = np.float32(rng.normal(size=(2, B, N)))
-    found = tried_on(patient_of(model, xs, cotangent=c), kinds=OF_STRUCTURE)
+    options = {"cotangent": c} | options_of(name)
+    found = tried_on(patient_of(build(Forward()), xs, **options), kinds=OF_STRUCTURE)
     assert {cure.kind for cure in found} == {*OF_STRUCTURE}
 
-    def follow(code, ws):
-        names = run(code, params={"layers": [*ws]}, z=jnp.ones((B, N)), layer=lambda z: z)
-        sigma = names.get("sigma", jax.nn.relu)
-        line = "" if "sigma" in names else code.splitlines()[1]
-
-        def forward(params, z):
-            for w in params["layers"]:
-                of_layer = lambda z, w=w: sigma(z) @ w  # noqa: E731
-                z = run(line, z=z, layer=of_layer)["z"] if line else of_layer(z)
-            return z
-
-        return forward, names["params"]
+    def ran(code, model):
+        """The names after lines, and the model."""
+        is_pair = isinstance(model, tuple)
+        own = {variable: model[1] if is_pair else model}
+        names = run(code, z=jnp.ones((B, N)), layer=lambda z: z, **own)
+        return names, (model[0], names[variable]) if is_pair else names[variable]
 
     for cure in found:
-        flow = jaxnn.diagnose(follow(cure.code, matrices()), xs, cotangent=c).flow
-        assert_same_flow(cure, flow)
+        comment, *_, last = cure.code.splitlines()
+        names, _ = ran(cure.code, build(Forward()))
+        form = (
+            Forward(sigma=names["sigma"])
+            if "sigma" in names
+            else Forward(lambda layer, z, last=last: run(last, z=z, layer=layer)["z"])
+        )
+        assert "sigma" in names or "each of div, max, dot_general" in comment
+        changed = ran(cure.code, build(form))[1]
+        assert_same_flow(cure, jaxnn.diagnose(changed, xs, **options).flow)
 
 
 @pytest.mark.slow

@@ -233,6 +233,7 @@ OFF_BELOW_4_SAYS = (
 )
 CUT_BELOW_4 = dict.fromkeys((1, 2, 3), NONE)
 ONE_STATE = {"decades": CUT_BELOW_4, "log_spread": dict.fromkeys((4, 5, 6), NONE)}
+OFF_IN_3 = {(3, "up"): NONE, (3, "down"): NONE}
 SMALL_GAINS = {(2, "down"): np.log10(5e-7), (3, "down"): np.log10(5e-7)}
 ZERO_4 = {(4, "up"): NONE, (4, "down"): NONE}
 OTHERS = "the other weights there"
@@ -346,6 +347,26 @@ CASES = {
         ),
         layer=3,
         advises="Take stop_gradient away there, or give the branch something that passes.",
+    ),
+    "a gain that turns a branch off": Case(
+        "fixed",
+        a_flow_with_biases(sizes={(3, "down"): NONE}, deltas=OFF_IN_3),
+        "3.down is zero and turns a branch of layer 3 (block) off, in which no parameter gets a "
+        "gradient.",
+        healthy=a_flow_with_biases(sizes={(3, "down"): NONE}),
+        layer=3,
+        path="3.down",
+        advises="Set 3.down to 1.",
+    ),
+    "a bias that turns a branch off": Case(
+        "fixed",
+        a_flow_with_biases(sizes={(3, "down"): 1.0}, deltas=OFF_IN_3),
+        "3.down turns a branch of layer 3 (block) off, in which no parameter gets a gradient: its "
+        "entries have a root mean square of 20.",
+        healthy=a_flow_with_biases(sizes={(3, "down"): 1.0}),
+        layer=3,
+        path="3.down",
+        advises="Set 3.down to 0.",
     ),
     "layers of the encoder alone": Case(
         "cuts",
@@ -1382,6 +1403,28 @@ def test_a_gain_of_images_is_no_weight():
     numbers = np.zeros(len(shapes))
     arrays = Arrays(numbers, ("",) * len(shapes), shapes, numbers, numbers, numbers)
     assert arrays.weights.tolist() == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "names", [("w", "gain", "bias"), (".w.value", ".scale.value", ".bias.value"), ("", "", "")]
+)
+def test_of_arrays_of_zeros_a_gain_is_no_bias_with_a_name_or_without(names):
+    """Of three layers, of which the second one has a gain of zeros; all biases are zero."""
+    layers = np.repeat([1, 2, 3], 3)
+    paths = tuple(f"[{i}]{names[i % 3]}" for i in range(9))
+    shapes, size = ((4, 4), (4,), (4,)) * 3, np.array([0, 0, NONE, 0, NONE, NONE, 0, 0, NONE])
+    arrays = Arrays(layers, paths, shapes, np.tile([0, 1, 2], 3), np.full(9, NONE), size)
+    assert [arrays.gains_of_zero(layer) for layer in (1, 2, 3)] == [[], [4], []]
+
+
+def test_positions_are_compared_among_as_many_as_at_the_top():
+    """Not with those inside of attention, of which each head is one."""
+    noise = -20.0
+    flow = a_flow(log_spread_within={2: noise, 4: noise, 6: noise})
+    counts = (6, 3, 6, 3, 6, 3)
+    of_all = jaxnn.flow.Positions(np.zeros(sum(counts)), np.zeros(sum(counts)), counts)
+    assert verdict_of(flow).equal_positions == 6
+    assert verdict_of(replace(flow, positions=of_all)).equal_positions == 2
 
 
 def test_what_is_well_is_told_from_what_stands_out():

@@ -49,7 +49,7 @@ def orthogonal(rng, gain=1.0):
 # A fault of one layer: how it is made, its array, and the change.
 FAULTS = {
     "bias": (relu, layers_of_relu, "b", lambda v: v - 20, "to 0"),
-    "weight": (relu, layers_of_relu, "w", lambda v: 240 * v, "by 240"),
+    "weight": (relu, layers_of_relu, "w", lambda v: 240 * v, "by 240, as in the other layers"),
     "gain": (normed, layers_with_norms, "gamma", lambda v: 0 * v, "to 1"),
 }
 
@@ -65,7 +65,7 @@ def test_the_one_array_that_is_odd_is_changed_and_nothing_else(name, rng):
     found = jaxnn.diagnose(layers, rng.normal(size=(B, N))).cures
     assert len(found) == 1, str(found)
     assert found[0].works
-    assert f"`[3][1]['{array}']` {how}, as in the other layers" in found[0].advice
+    assert f"`[3][1]['{array}']` {how}." in found[0].advice
     cured = [p for _, p in found[0].params[:-1]]
     np.testing.assert_allclose(cured[3][array], before, rtol=1e-12, atol=1e-12)
     for i in (*range(3), *range(4, 7)):

@@ -86,7 +86,8 @@ def test_a_tied_array_is_changed_once(given):
     one = net.user(weights.redrawn(net, params, places, lambda v, at: v + next(draws)))
     np.testing.assert_allclose(one, w + 1)
     factors = np.array([1.0, *[3.0] * (K - 1)])
-    np.testing.assert_allclose(net.user(weights.multiplied(net, params, factors)), 3 * w)
+    every = {(layer, 0) for layer in range(K)}
+    np.testing.assert_allclose(net.user(weights.multiplied(net, params, factors, every)), 3 * w)
     assert are_shared(net, params)
 
 

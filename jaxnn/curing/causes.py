@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..flow.verdict.arrays import has_name
+from ..flow.verdict.findings import SET
 from ..flow.verdict.rates import ERRATIC, LN10
 from ..flow.verdict.through_time import TimeChange, decades_a_step
 from ..flow.verdict.verdict import Verdict
@@ -49,6 +51,31 @@ def is_left(before: Verdict, after: Verdict) -> str:
 def _change(patient: Patient, new: dict[At, np.ndarray]) -> Change:
     """Return the network with other numbers in some arrays."""
     return Change(patient.with_arrays(new), reason=partial(is_left, patient.verdict), is_named=True)
+
+
+# What a verdict says to set
+
+
+@CURES.rule("named", says=SET, rank=FIRST)
+def named_array(patient: Patient) -> Iterator[Sight]:
+    """A bias or a gain that turns units off, set to what the verdict says."""
+    for found in patient.verdict.findings:
+        if "to" in found.values:
+            for at in _places_of(patient, found):
+                change = _change(
+                    patient, {at: np.full_like(patient.arrays[at], found.values["to"])}
+                )
+                values = {"change": change, "to": found.values["to"]}
+                yield Sight(found.layer, patient.named({at}), values)
+
+
+def _places_of(patient: Patient, found: Found) -> Places:
+    """Return the array that a finding names."""
+    return {
+        at
+        for at in patient.arrays
+        if (at[0] + 1, clean(patient.path(at))) == (found.layer, found.path)
+    }
 
 
 # Arrays that are unlike their like
@@ -129,12 +156,16 @@ def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
 
 
 def _alike(patient: Patient, meant: Places) -> list[dict[str, At]]:
-    """Return some arrays by their paths, those of one shape whose names differ in numbers apart."""
-    groups: dict[tuple[str, tuple[int, ...]], dict[str, At]] = {}
+    """Return some arrays by their paths, those of one shape whose names differ in numbers apart.
+
+    Those without a name, as in a list of arrays, if they have one place in their layers.
+    """
+    groups: dict[tuple[str, int, tuple[int, ...]], dict[str, At]] = {}
     for at in sorted(meant):
         if patient.arrays[at].size:
             path, shape = patient.path(at), patient.arrays[at].shape
-            groups.setdefault((template(path), shape), {}).setdefault(path, at)
+            place = 0 if has_name(path) else at[1]
+            groups.setdefault((template(path), place, shape), {}).setdefault(path, at)
     return [*groups.values()]
 
 
@@ -171,9 +202,8 @@ def _largest(patient: Patient) -> dict[At, Mended]:
         if found.rule == "largest":
             factor = to_digits(found.values["size"] / found.values["next_size"], 3)
             changes |= {
-                at: Mended("divide", f"by {factor:g}", v / factor)
-                for at, v in patient.arrays.items()
-                if (at[0] + 1, clean(patient.path(at))) == (found.layer, found.path)
+                at: Mended("divide", f"by {factor:g}", patient.arrays[at] / factor)
+                for at in _places_of(patient, found)
             }
     return changes
 

@@ -19,6 +19,7 @@ from .words import STAR, template, to_digits
 
 CLOSE = 1e-4  # of an array, relative to its size
 INDENT = " " * 4
+ENDS = 3  # operations at either end of a layer that are written
 
 
 class Edit(NamedTuple):
@@ -194,8 +195,36 @@ class OfNnx(InPlace):
         return [f"{t} = {_value(edit, t, amount)}"]
 
 
+class OfLeaves(InPlace):
+    """Lines that change the leaves of a pytree with tuples or frozen classes, and put it together.
+
+    name: of the pytree.
+    paths: of its arrays, in their order.
+    """
+
+    def __init__(self, name: str, paths: Iterable[str]):
+        self.tree, self.paths = name, [*paths]
+        super().__init__("leaves", ["[0]"])
+
+    def lines(self, edits: Mapping[str, Edit]) -> list[str]:
+        lines = super().lines({self._leaf(path): edit for path, edit in edits.items()})
+        first = f"leaves, tree = jax.tree.flatten({self.tree})"
+        return [first, *lines, f"{self.tree} = jax.tree.unflatten(tree, leaves)"] if lines else []
+
+    def _leaf(self, path: str) -> str:
+        """Return the path of an array among the leaves; of an entry of a stack with its index."""
+        number = max(
+            (i for i, leaf in enumerate(self.paths) if path.startswith(leaf)),
+            key=lambda i: len(self.paths[i]),
+        )
+        return f"[{number}]{path.removeprefix(self.paths[number])}"
+
+
 class OfEquinox(Dialect):
-    """Lines that make a module of Equinox anew, with other arrays."""
+    """Lines that make a module of Equinox, or a pytree with some, anew with other arrays."""
+
+    def __init__(self, name: str):
+        self.name = name
 
     def of_loop(self, loop: Loop) -> list[str]:
         lines = []
@@ -204,11 +233,11 @@ class OfEquinox(Dialect):
             amounts = [_number(edit.amount) for edit in edits]
             is_same = len({*amounts}) == 1
             value = _value(edits[0], "w", amounts[0] if is_same else "a", inputs_last=True)
-            pairs = "w in where(model)"
+            pairs = f"w in where({self.name})"
             if not is_same:
-                pairs = f"w, a in zip(where(model), [{', '.join(amounts)}])"
+                pairs = f"w, a in zip(where({self.name}), [{', '.join(amounts)}])"
             lines.append(f"where = lambda m: [m{_indexed(name)}{each}]")
-            lines.append(f"model = eqx.tree_at(where, model, [{value} for {pairs}])")
+            lines.append(f"{self.name} = eqx.tree_at(where, {self.name}, [{value} for {pairs}])")
         return lines
 
 
@@ -279,9 +308,17 @@ def _number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def of_layers(form: Form, where: str, takes_one: bool) -> list[str]:
-    """Return the lines of a forward pass in JAX in which layers have another form."""
-    return [f"# for {where}, z = layer(z) becomes", f"z = {form.code('layer', int(not takes_one))}"]
+def of_layers(form: Form, where: str, inside: Sequence[str], takes_one: bool) -> list[str]:
+    """Return the lines of a forward pass in JAX in which layers have another form.
+
+    inside: the operations of such a layer, which tell where it begins and ends.
+    """
+    few = [*inside[:ENDS], "...", *inside[-ENDS:]] if len(inside) > 2 * ENDS else inside
+    return [
+        f"# for {where}, each of {', '.join(few)},",
+        "# z = layer(z) becomes",
+        f"z = {form.code('layer', int(not takes_one))}",
+    ]
 
 
 def of_units(sigma: Leaky, where: str) -> list[str]:

@@ -97,7 +97,8 @@ class NetworkPatient(Patient):
         return are_shared(self.network, self.params)
 
     def multiplied(self, params: Params, factors: PerLayer, only: Places | None = None) -> Params:
-        return weights.multiplied(self.network, params, factors, only)
+        meant = self.every_weight if only is None else only
+        return weights.multiplied(self.network, params, factors, meant)
 
     def redrawn(self, meant: Places, draw: Draw) -> Params:
         return weights.redrawn(
@@ -199,8 +200,16 @@ class ChainPatient(NetworkPatient):
         return np.asarray(keep & self.repeating)
 
     def with_form(self, form: Form) -> Patient | None:
-        written = code.of_layers(form, self.rebuildable_names, remade.takes_one(self.network))
+        where, takes_one = self.rebuildable_names, remade.takes_one(self.network)
+        written = code.of_layers(form, where, self._operations, takes_one)
         return self._rebuilt(structure.Rebuilding(structure.Formed, form), written)
+
+    @property
+    def _operations(self) -> list[str]:
+        """The operations of the first layer whose structure may change."""
+        links = (link for layers, *link in self._links if self.rebuildable[layers].any())
+        first = next(links, None)
+        return structure.operations(*first) if first else []
 
     def with_units(self, sigma: Leaky) -> Patient | None:
         if not all(units.of_link(*link) for link in self._changed_links()):

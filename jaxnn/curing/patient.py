@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from ..evidence.evidence import Evidence
 from ..evidence.parameters import Parameters
 from ..flow.record.flow import Flow
+from ..flow.verdict.arrays import are_weights
 from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
 from ..models import Model
@@ -327,7 +328,9 @@ class Patient(ABC):
     def every_weight(self) -> Places:
         """The weights of all layers."""
         count = len(self.flow.names)  # of torch, arrays may be above the last cut
-        return {at for at, v in self.arrays.items() if v.ndim > 1 and at[0] < count}
+        places = sorted(at for at in self.arrays if at[0] < count)
+        are = are_weights([layer for layer, _ in places], [self.arrays[at].shape for at in places])
+        return {at for at, is_weight in zip(places, are, strict=True) if is_weight}
 
     @cached_property
     def weights(self) -> Places:

@@ -7,6 +7,7 @@ A `Reformed` rebuilds its layers whenever it is traced, so it takes batches of a
 `jit`, `grad` and `vmap`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,12 +85,33 @@ def takes_one(net: Chain) -> bool:
 
 def dialect_of(model: Model, tree: PyTree) -> code.Dialect:
     """Return how a change of numbers is written for a model; `tree` is its pytree."""
-    packages = {base.__module__.partition(".")[0] for base in type(model).__mro__}
-    if is_pair(model) or not callable(model):
-        leaves = [
-            jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)
-        ]
-        return code.InPlace("params" if is_pair(model) else "layers", leaves)
+    is_list = not callable(model) and not is_pair(model)
+    name = "params" if is_pair(model) else "layers" if is_list else "model"
+    leaves = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    containers = (
+        [[*layer[1:]] if type(layer) is tuple else layer for layer in tree] if is_list else tree
+    )
+    kinds = set(_kinds_of(jax.tree.structure(containers)))
+    packages = {base.__module__.partition(".")[0] for kind in kinds for base in kind.__mro__}
     if "equinox" in packages:
-        return code.OfEquinox()
-    return code.OfNnx("model") if "flax" in packages else code.InPlace("model")
+        return code.OfEquinox(name)
+    if name == "model" and "flax" in packages:
+        return code.OfNnx(name)
+    if any(issubclass(kind, tuple) or _is_frozen(kind) for kind in kinds):
+        return code.OfLeaves(name, leaves)
+    return code.InPlace(name, () if name == "model" else leaves)
+
+
+def _kinds_of(structure: jax.tree_util.PyTreeDef) -> Iterator[type]:
+    """Yield the classes of a pytree's containers."""
+    node = structure.node_data()
+    if node is not None:
+        yield node[0]
+    for child in structure.children():
+        yield from _kinds_of(child)
+
+
+def _is_frozen(kind: type) -> bool:
+    """Tell a class whose entries cannot be set, as that of a frozen dataclass."""
+    options = getattr(kind, "__dataclass_params__", None)
+    return bool(options and options.frozen)

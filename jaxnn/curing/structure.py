@@ -7,11 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import primitives
 from jaxtyping import Bool, Int
 
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link, from_layers
 from ..jaxpr.interpreter import CALLS, bound
+from ..jaxpr.primitives import CASTS, SHAPES
 from ..jaxpr.program import Flat, Step
 from ..network.params import is_run
 from .branches import Tree, TypedLink
@@ -60,6 +62,13 @@ class Open(Plain):
 def stops(link: Link, arrays: Tree, state: Tree) -> bool:
     """Tell whether the program of a layer has a `stop_gradient`."""
     return any(map(_is_stop, Flat(jax.make_jaxpr(link)(arrays, state), CALLS).steps))
+
+
+def operations(link: Link, arrays: Tree, state: Tree) -> list[str]:
+    """Return the names of the operations of a layer, but for shapes and dtypes, in their order."""
+    flat = Flat(jax.make_jaxpr(link)(arrays, state), (*CALLS, primitives.custom_jvp_call_p))
+    names = [step.eqn.primitive.name for step in flat.steps]
+    return [name for name in names if name not in SHAPES | CASTS]
 
 
 def _is_stop(step: Step) -> bool:

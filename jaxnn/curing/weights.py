@@ -16,16 +16,16 @@ def multiplied(
     net: Network | Chain,
     params: Params,
     factors: PerLayer,
-    only: Places | None = None,
+    meant: Places,
 ) -> Params:
-    """Return parameters whose weights, or some arrays, are multiplied by a number for each layer.
+    """Return parameters some of whose arrays are multiplied by a number for each layer.
 
     1 leaves them as they are. Weights that layers share are multiplied by the geometric mean of
     their factors that are not 1.
     """
 
     def factor(uses: Uses) -> float:
-        of_layers = [factors[at[0]] for at in uses if only is None or at in only]
+        of_layers = [factors[at[0]] for at in uses if at in meant]
         with np.errstate(divide="ignore"):  # of a factor of zero
             return float(np.exp(np.mean(np.log([v for v in of_layers if v != 1] or [1.0]))))
 
@@ -37,8 +37,7 @@ def multiplied(
         v = jnp.asarray(v)
         return (v * jnp.asarray(by, v.dtype)).astype(v.dtype)
 
-    # An array named in `only` may be a bias, which is no weight.
-    return changed(net, params, change, 2 if only is None else 0)
+    return changed(net, params, change, 0)
 
 
 def arrays(net: Network | Chain, params: Params) -> dict[At, np.ndarray]:

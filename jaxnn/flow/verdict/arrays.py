@@ -7,7 +7,8 @@ arrays of two axes or more: what a bias gets may be zero for good reasons.
 
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,10 +62,8 @@ class Arrays:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """True for arrays of two axes or more, but for gains of images, as (1, 1, 1, n)."""
-        several = (len(s) > 1 and max(s) > 1 for s in self.shape)
-        gains = (len(s) > 2 and math.prod(s) == s[-1] for s in self.shape)
-        return np.array([v and not g for v, g in zip(several, gains, strict=True)], bool)
+        """True for arrays of weights, see `are_weights`."""
+        return are_weights(self.layer.tolist(), self.shape)
 
     @cached_property
     def broken(self) -> np.ndarray:
@@ -97,19 +96,46 @@ class Arrays:
         return [i for i in self.gains_of_zero(layer) if not np.isneginf(self.delta[i])]
 
     def gains_of_zero(self, layer: int) -> list[int]:
-        """Return the arrays of one axis of a layer that are zero, but for biases."""
+        """Return the arrays of one axis of a layer that are zero, but for biases.
+
+        First are those whose like in other layers are not zero. An array without a name is a bias
+        if its like are zero, too.
+        """
         zero = (self.layer == layer) & ~self.weights & np.isneginf(self.size)
-        return [i for i in np.flatnonzero(zero).tolist() if not _is_bias(self.path[i])]
+        gains = [i for i in np.flatnonzero(zero).tolist() if not _is_bias(self.path[i])]
+        is_odd = {i: bool((self._sizes_of_like(i) > -np.inf).any()) for i in gains}
+        known = [i for i in gains if is_odd[i] or has_name(self.path[i])]
+        return sorted(known, key=lambda i: not is_odd[i])
 
     def large_offsets(self, layer: int) -> list[int]:
         """Return the arrays of one axis of a layer that are far larger than all of their name."""
-        names = np.array([_unnumbered(path) for path in self.path])
-        far = []
-        for i in np.flatnonzero((self.layer == layer) & ~self.weights & np.isfinite(self.size)):
-            others = self.size[(names == names[i]) & ~self.weights & (self.layer != layer)]
-            if len(others) and self.size[i] - max(others) >= np.log10(LARGE):
-                far.append(int(i))
-        return far
+        vectors = (self.layer == layer) & ~self.weights & np.isfinite(self.size)
+        return [
+            i
+            for i in np.flatnonzero(vectors).tolist()
+            if len(others := self._sizes_of_like(i))
+            and self.size[i] - max(others) >= np.log10(LARGE)
+        ]
+
+    def silencers(self, layer: int) -> list[int]:
+        """Return what may turn the units of a layer off: gains of zeros and far larger offsets."""
+        return [*self.gains_of_zero(layer), *self.large_offsets(layer)]
+
+    def _sizes_of_like(self, i: int) -> np.ndarray:
+        """Return the sizes of the arrays of one axis that are the same one in other layers."""
+        alike = [kind == self._kinds[i] for kind in self._kinds]
+        return np.asarray(self.size[alike & ~self.weights & (self.layer != self.layer[i])])
+
+    @cached_property
+    def _kinds(self) -> list[tuple[str, int]]:
+        """The path of each array without the number of its layer; of one without a name its place.
+
+        An example is a list of arrays, of which every path is a number.
+        """
+        return [
+            (_unnumbered(path), 0 if has_name(path) else int(place))
+            for path, place in zip(self.path, self.place, strict=True)
+        ]
 
     def starts_at_zero(self, layer: int) -> bool:
         """Tell whether a layer has a zero array, below which weights get no Δ at first."""
@@ -197,10 +223,51 @@ class Arrays:
 
         Unlike those of layers that repeat, they may be in a layer with an embedding or a head too.
         """
-        groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-        for i, (path, shape) in enumerate(zip(self.path, self.shape, strict=True)):
-            groups.setdefault((_unnumbered(path), shape), []).append(i)
+        groups: dict[tuple[tuple[str, int], tuple[int, ...]], list[int]] = {}
+        for i, (kind, shape) in enumerate(zip(self._kinds, self.shape, strict=True)):
+            groups.setdefault((kind, shape), []).append(i)
         return [np.array(group) for group in groups.values()]
+
+
+def are_weights(layers: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Tell weights, of two axes or more, from vectors that have more axes.
+
+    These are gains of images, (1, 1, 1, n); (n, 1, 1) next to a kernel (n, m, k, k), as biases of
+    convolutions in Equinox; and (1, n) if a layer has two, as gain and offset of a batch norm in
+    Haiku.
+
+    Example:
+        >>> are_weights([1] * 4, [(8, 8, 3, 3), (8, 1, 1), (1, 1, 1, 8), (8,)]).tolist()
+        [True, False, False, False]
+        >>> are_weights([1, 1, 1, 2], [(8, 8), (1, 8), (1, 8), (1, 8)]).tolist()
+        [True, False, False, True]
+    """
+    counts = Counter(zip(layers, shapes, strict=True))
+    kernels = {(layer, shape[0], len(shape)) for layer, shape in counts if shape}
+
+    def is_vector(layer: int, shape: tuple[int, ...]) -> bool:
+        first, *_, last = shape
+        is_gain = math.prod(shape) == last and (len(shape) > 2 or counts[layer, shape] > 1)
+        is_bias = math.prod(shape) == first and (layer, first, len(shape) + 1) in kernels
+        return is_gain or is_bias
+
+    return np.array(
+        [
+            len(shape) > 1 and max(shape) > 1 and not is_vector(layer, shape)
+            for layer, shape in zip(layers, shapes, strict=True)
+        ],
+        bool,
+    )
+
+
+def has_name(path: str) -> bool:
+    """Tell whether a path has words, and not numbers alone, as that of an entry of a list.
+
+    Example:
+        >>> has_name("layers.3.weight"), has_name("[18]")
+        (True, False)
+    """
+    return re.search("[A-Za-z]", path) is not None
 
 
 def _unnumbered(path: str) -> str:
@@ -209,5 +276,6 @@ def _unnumbered(path: str) -> str:
 
 
 def _is_bias(path: str) -> bool:
-    last = path.replace("]", "").replace("'", "").replace("[", ".").rsplit(".", 1)[-1].lower()
-    return last in ("b", "beta", "offset", "shift") or "bias" in last
+    words = re.findall("[a-z_]+", path.removesuffix(".value").lower())
+    last = words[-1] if words else ""
+    return last in ("b", "beta", "offset", "shift", "mean") or "bias" in last

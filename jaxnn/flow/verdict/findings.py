@@ -18,6 +18,7 @@ from .judged import Judged
 BROKEN, END, DATA, PARAMETERS, UNSEEN, CUT, RATE, LAYERS, STATES, ARRAYS, LAST = range(11)
 
 FEW = 3  # names in a sentence
+SET = "Set {path} to {to:g}."  # what a change of it says, too
 
 FINDINGS: Rules[Judged] = Rules()
 
@@ -38,6 +39,15 @@ def times_as_large(decades: float) -> str:
     """Return how large something is, in words that go on with what it is compared with."""
     factor = f"{10 ** abs(decades):.2g}"
     return f"{factor} times as large as" if decades > 0 else f"{factor} times smaller than"
+
+
+def silenced_by(decades: float) -> dict[str, object]:
+    """Return the values of a sight of an array that turns units off, given its size.
+
+    A bias is to be 0, and a gain, which is zero, is to be 1.
+    """
+    is_gain = np.isneginf(decades)
+    return {"why": "gain" if is_gain else "bias", "size": 10**decades, "to": float(is_gain)}
 
 
 def few_of(names: Iterable[str]) -> str:

@@ -328,24 +328,38 @@ class Judged:
         return math.log(NOISE * float(jnp.finfo(self.flow.dtype).eps))  # type: ignore[no-untyped-call]
 
     @cached_property
+    def within(self) -> tuple[np.ndarray, np.ndarray]:
+        """The layers, from 1, whose positions can be compared, and log_spread_within of each.
+
+        Of several numbers of positions those with as many as the highest: inside of attention heads
+        count as positions too, and are not equal where all tokens are.
+        """
+        if self.flow.log_spread_within is None:
+            return np.empty(0, int), np.empty(0)
+        spread = np.asarray(self.flow.log_spread_within, np.float64)
+        known = np.flatnonzero(~np.isnan(spread))
+        if self.flow.positions is not None and len(known):
+            counts = np.array(self.flow.positions.counts)[known]
+            known = known[counts == counts[-1]]
+        return known + 1, spread[known]
+
+    @cached_property
     def equal_positions(self) -> int | None:
         """The layer from which up all positions of an example are equal; or None."""
-        if self.flow.log_spread_within is None:
-            return None
-        within = np.asarray(self.flow.log_spread_within, np.float64)
-        known = np.flatnonzero(~np.isnan(within))
-        apart = np.flatnonzero(within[known] >= self.log_noise)
+        layers, spread = self.within
+        apart = np.flatnonzero(spread >= self.log_noise)
         first = int(apart.max()) + 1 if len(apart) else 0
-        return int(known[first]) + 1 if first < len(known) else None
+        return int(layers[first]) if first < len(layers) else None
 
     @property
     def is_pooled(self) -> bool:
         """True if one layer makes equal positions of others, with at most half of them above."""
         first, count = self.equal_positions, len(self.names)
-        if first is None or first < 2 or 2 * (count + 1 - first) > count:
+        if first is None or 2 * (count + 1 - first) > count:
             return False
-        within = np.asarray(self.flow.log_spread_within, np.float64)
-        return bool(within[first - 2] > np.log(POOLED))
+        layers, spread = self.within
+        below = spread[layers < first]
+        return bool(len(below) and below[-1] > np.log(POOLED))
 
     # Arrays that stand out
 

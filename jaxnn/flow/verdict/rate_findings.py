@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...rules import Sight, one_of
-from .findings import CUT, FINDINGS, RATE, few_of
+from .findings import CUT, FINDINGS, RATE, SET, few_of, silenced_by
 from .judged import Judged
 from .rate_text import rate_text
 
@@ -96,8 +96,8 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
         "why",
         unknown="Take stop_gradient away there; of units that are off or saturated, draw weights "
         "and biases again, biases at 0.",
-        bias="Set {path} to 0.",
-        gain="Set {path} to 1.",
+        bias=SET,
+        gain=SET,
     ),
     rank=CUT,
     unless="oneunit relulogits",
@@ -117,9 +117,8 @@ def all_cut(judged: Judged) -> Iterator[Sight]:
         yield Sight(cut.above, values=values)
     else:
         arrays = judged.arrays
-        size = 10 ** arrays.size[silencer]
-        values |= {"why": "bias" if size else "gain", "size": size}
-        yield Sight(int(arrays.layer[silencer]), arrays.path[silencer], values)
+        layer, path = int(arrays.layer[silencer]), arrays.path[silencer]
+        yield Sight(layer, path, values | silenced_by(arrays.size[silencer]))
 
 
 # Rate

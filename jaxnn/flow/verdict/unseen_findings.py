@@ -7,7 +7,7 @@ import numpy as np
 from ...pytorch.block_choice import MOST
 from ...rules import Sight, one_of
 from ...texts import clean, percent, power_of_ten
-from .findings import FINDINGS, UNSEEN, few_of
+from .findings import FINDINGS, SET, UNSEEN, few_of, silenced_by
 from .judged import Judged
 from .through_time import TimeChange
 
@@ -50,9 +50,21 @@ def stopped(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "fixed",
-    "No parameter of layer{s} {names} gets a gradient, although Δ is there: as behind "
-    "stop_gradient, in a branch that is off for the whole batch, or where only zeros enter.",
-    advises="Take stop_gradient away there, or give the branch something that passes.",
+    one_of(
+        "why",
+        unknown="No parameter of layer{s} {names} gets a gradient, although Δ is there: as behind "
+        "stop_gradient, in a branch that is off for the whole batch, or where only zeros enter.",
+        bias="{path} turns a branch of layer {name} off, in which no parameter gets a gradient: "
+        "its entries have a root mean square of {size:.3g}.",
+        gain="{path} is zero and turns a branch of layer {name} off, in which no parameter gets a "
+        "gradient.",
+    ),
+    advises=one_of(
+        "why",
+        unknown="Take stop_gradient away there, or give the branch something that passes.",
+        bias=SET,
+        gain=SET,
+    ),
     rank=UNSEEN,
     unless="oneunit relulogits",
 )
@@ -61,9 +73,10 @@ def fixed(judged: Judged) -> Iterator[Sight]:
 
     No parameter of a layer gets a gradient, though Δ is there, as behind `stop_gradient`. Arrays
     that have a `stop_gradient` of their own, as drawn frequencies have, are to stay and are not
-    said.
+    said. A gain of zeros is named, and a bias that is ten times as large as all of its name in
+    other layers.
     """
-    arrays, layers = judged.arrays, []
+    arrays, layers, silencers = judged.arrays, [], []
     stopped = () if judged.parameters is None else map(clean, judged.parameters.stopped)
     are_to_stay = np.isin(arrays.path, [*stopped])
     for layer in range(1, len(judged.names) + 1):
@@ -71,10 +84,16 @@ def fixed(judged: Judged) -> Iterator[Sight]:
         is_fixed = (inside & arrays.weights).any() and np.isneginf(arrays.delta[inside]).all()
         passes = np.isfinite(judged.log_delta[layer - 1])
         if is_fixed and passes and not arrays.starts_at_zero(layer):
-            layers.append(layer)
-    if layers and not np.isneginf(judged.log_delta).any():  # else that is said, with its cause
-        names = few_of(map(judged.label, layers))
-        yield Sight(layers[0], values={"s": "s" if len(layers) > 1 else "", "names": names})
+            known = arrays.silencers(layer)[:1]
+            silencers += known
+            layers += [] if known else [layer]
+    if np.isneginf(judged.log_delta).any():  # that is said, with its cause
+        return
+    for i in silencers:
+        yield Sight(int(arrays.layer[i]), arrays.path[i], silenced_by(arrays.size[i]))
+    if layers:
+        names, s = few_of(map(judged.label, layers)), "s" if len(layers) > 1 else ""
+        yield Sight(layers[0], values={"why": "unknown", "s": s, "names": names})
 
 
 def _few_parameters(share: float, products: float, outside: str, cuts: str, **_: object) -> str:
