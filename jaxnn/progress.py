@@ -1,17 +1,19 @@
 """Progress: what the library is at, as its log says.
 
 In a terminal and in a notebook one line, written over and over, with the seconds that its last step
-takes by now; in a pipe, for a command, lines now and then. What is logged as `LASTING` stays.
+takes by now; in a pipe, for a command, lines now and then. What is logged as `LASTING` stays. Of a
+notebook that is saved only that is left.
 """
 
 import contextlib
+import importlib
 import logging
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 from .texts import clean
 
@@ -38,8 +40,7 @@ class Line(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = clean(record.getMessage())
         if record.levelno == LASTING:
-            self.clear()
-            self._write(f"{text}\n")
+            self.stay(text)
             return
         self.step, self.begun = text, time.monotonic()
         self._show()
@@ -59,15 +60,24 @@ class Line(logging.Handler):
             self._write(f"\r{' ' * len(self.written)}\r")
         self.written = ""
 
+    def stay(self, text: str) -> None:
+        """Write what is not written over."""
+        self.clear()
+        self._write(f"{text}\n")
+
+    def replace(self, text: str) -> None:
+        """Write a text over the line."""
+        self.clear()
+        self.written = text
+        self._write(text)
+
     def _show(self) -> None:
         now = time.monotonic()
         seconds = now - self.begun
         text = f"{self.step}: {seconds:.0f} s" if self.step and seconds >= PAUSE else self.step
         if self.width is not None:
-            if text != self.written:
-                self.clear()
-                self.written = text[: self.width]
-                self._write(self.written)
+            if text[: self.width] != self.written:
+                self.replace(text[: self.width])
         elif text and now - self.said >= PAUSE:
             self.said = now
             self._write(f"{text}\n")
@@ -76,6 +86,33 @@ class Line(logging.Handler):
         with contextlib.suppress(OSError, ValueError):  # closed by the user's code
             self.stream.write(text)
             self.stream.flush()
+
+
+class Cell(Line):
+    """The line in a notebook: one output of the cell, below what stays, and at last without it.
+
+    Carriage returns would be saved with the notebook.
+    """
+
+    def __init__(self, display: Callable[..., Any]) -> None:
+        super().__init__(sys.stdout, NOTEBOOK)
+        self.display, self.staying, self.output = display, list[str](), None
+
+    def clear(self) -> None:
+        if self.written:
+            self.replace("")
+
+    def stay(self, text: str) -> None:
+        self.staying.append(text)
+        self.replace("")
+
+    def replace(self, text: str) -> None:
+        self.written = text
+        data = {"text/plain": "\n".join(filter(None, [*self.staying, text]))}
+        if self.output is None:
+            self.output = self.display(data, raw=True, display_id=True)
+        else:
+            self.output.update(data, raw=True)
 
 
 @contextlib.contextmanager
@@ -118,5 +155,5 @@ def _line(piped: bool) -> Line | None:
     if sys.stderr.isatty():
         return Line(sys.stderr, shutil.get_terminal_size().columns - 1)
     if type(sys.stdout).__module__.startswith("ipykernel."):
-        return Line(sys.stdout, NOTEBOOK)  # standard error is red there
+        return Cell(importlib.import_module("IPython.display").display)
     return Line(sys.stderr, None) if piped else None

@@ -277,6 +277,18 @@ def test_weights_get_the_usual_size(rng):
     assert len(told) == 1
 
 
+@pytest.mark.slow
+def test_what_does_the_same_whatever_the_weights_were_is_one_cure(rng):
+    """Orthogonal matrices of the gain at which the rate is zero, with usual weights and without."""
+    layers = [(product, 0.3 * orthogonal(rng)[:6, :6]) for _ in range(4)]
+    xs, ys = rng.normal(size=(2, B, 6))
+    net, params = jaxnn.as_network(layers)
+    patient = jax_patient(net, params, xs, ys, loss=lambda o, y: ((o - y) ** 2).sum(1))
+    found = tried_on(patient, kinds=("orthogonal", "skip"))
+    assert [cure.kind for cure in found].count("orthogonal") == 1
+    assert [cure.kind for cure in found].count("skip") == 2
+
+
 # Printed
 
 

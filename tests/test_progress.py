@@ -65,14 +65,30 @@ def test_a_pipe_has_a_line_now_and_then_if_it_is_asked_for(monkeypatch):
     assert shown(stream) == ["at once", "stays", "later", ""]
 
 
-def test_a_notebook_has_the_line_among_its_output(monkeypatch):
+def test_a_notebook_has_one_output_of_which_what_stays_is_saved(monkeypatch):
+    """Without carriage returns, and not on standard error, which is red there."""
     cell = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    outputs = []
+
+    def display(data, raw, display_id):
+        def update(data, raw):
+            outputs[-1].append(data["text/plain"])
+
+        outputs.append([data["text/plain"]])
+        return SimpleNamespace(update=update)
+
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    monkeypatch.setattr(progress, "TICK", 60.0)
     monkeypatch.setattr(sys, "stdout", cell)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with live():
+        assert outputs == []
         LOG.debug("measuring")
-        assert shown(cell) == ["measuring"]
-    assert (shown(cell), sys.stderr.getvalue()) == ([""], "")
+        LOG.log(LASTING, "tried: one")
+        LOG.debug("measuring more")
+    stages = ["measuring", "tried: one", "tried: one\nmeasuring more", "tried: one"]
+    assert outputs == [stages]
+    assert (cell.getvalue(), sys.stderr.getvalue()) == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,10 @@ class Cures:
         """A line for each change that works, and one for the others."""
         return tuple(lines(self.tried))
 
+    def __repr__(self) -> str:
+        working = sum(cure.works for cure in self.tried)
+        return f"Cures: {working} of {len(self)} that were tried work; print(cures) says which"
+
     def __str__(self) -> str:
         return "\n".join(self.sentences)
 
@@ -487,14 +491,23 @@ def _merged(flow: Flow, top: int) -> str:
 
 
 def _is_known(cure: Cure, patient: Patient, tried: Sequence[Cure]) -> bool:
-    """Tell whether a structure does what the network does, or one that was tried before.
+    """Tell whether a change does what one that was tried before does.
 
-    As a norm in front of another norm, which also inside of a skip changes nothing.
+    A structure may do what the network does, too: a norm in front of another norm, which also
+    inside of a skip changes nothing. Numbers are compared with those of their kind: orthogonal
+    matrices of one size are the same whatever the weights were.
     """
-    if cure.flow is None or cure.net is patient.network or cure.is_named:
+    if cure.flow is None or cure.is_named:
         return False
-    structures = [c for c in tried if c.net is not patient.network and not c.is_named]
-    before = [patient.flow, *(c.flow for c in structures if c.flow is not None)]
+    is_structure = cure.net is not patient.network
+    alike = [
+        c
+        for c in tried
+        if not c.is_named
+        and (c.net is not patient.network if is_structure else c.kind == cure.kind)
+    ]
+    flows = [c.flow for c in alike if c.flow is not None]
+    before = [patient.flow, *flows] if is_structure else flows
     # Δ of the arrays tells branches apart that hardly change the state.
     now, *others = (
         np.asarray([flow.log_gain, flow.log_theta], np.float64) for flow in (cure.flow, *before)
