@@ -114,7 +114,7 @@ ROOMS = {
     "jaxpr": Room(
         ("jaxpr/*", "recognition/*"), ("primitives", "apart", "attention", "routers", "skips")
     ),
-    "pytorch": Room(("pytorch/*",), ("pytorch",), needs="torch"),
+    "pytorch": Room(("pytorch/*",), ("pytorch", "example_axes"), needs="torch"),
     "train": Room(
         ("train/*", "train/alarms/*", "rehearsal/*"),
         ("alarms", "watch", "reading", "scaling", "checkup"),

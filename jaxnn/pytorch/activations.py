@@ -12,19 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .tensors import rows_of
 from .types import Arguments, Named, Tensor
 
 PLATEAU = 0.01  # of the largest slope
 FEWEST = 8  # values of a unit, of examples and positions: of fewer nothing is said
 ROUNDING = 4.0  # times eps, relative to its largest value: what differs in a constant unit
 
-Slope = Callable[[Any, Tensor, Tensor, Tensor, Arguments, Named], Any]
+Slope = Callable[[Any, Tensor, Tensor, Arguments, Named], Any]
 
 
 class Sigma(NamedTuple):
     """An activation.
 
-    slope: (operations of torch, ones, z and a, arguments) -> σ′(z).
+    slope: (operations of torch, z and a, arguments) -> σ′(z); without plateaus it may be anything
+        that is zero where σ′ is.
     largest: its largest slope.
     has_plateaus: whether it is flat at both ends, and at 0 is not: else half of its entries may
         well be on a plateau.
@@ -38,9 +40,11 @@ class Sigma(NamedTuple):
 def _by(name: str, of_output: bool, *numbers: float) -> Slope:
     """Return the slope by an operation of torch that multiplies a gradient by σ′."""
 
-    def slope(aten: Any, ones: Tensor, z: Tensor, a: Tensor, given: Arguments, more: Named) -> Any:
+    def slope(aten: Any, z: Tensor, a: Tensor, given: Arguments, more: Named) -> Any:
         at = a if of_output else z
-        return getattr(aten, name)(ones, at, *_with_defaults(given, numbers), **more)
+        return getattr(aten, name)(
+            at.new_ones(at.shape), at, *_with_defaults(given, numbers), **more
+        )
 
     return slope
 
@@ -50,19 +54,17 @@ def _with_defaults(given: Arguments, numbers: tuple[float, ...]) -> tuple[Any, .
     return (*given[1:], *numbers[len(given) - 1 :])
 
 
-def _of_elu(aten: Any, ones: Tensor, z: Tensor, a: Tensor, given: Arguments, more: Named) -> Any:
-    return aten.elu_backward(ones, *_with_defaults(given, (1.0, 1.0, 1.0)), False, z)
+def _of_elu(aten: Any, z: Tensor, a: Tensor, given: Arguments, more: Named) -> Any:
+    return aten.elu_backward(z.new_ones(z.shape), *_with_defaults(given, (1.0, 1.0, 1.0)), False, z)
 
 
-def _of_hardtanh(
-    aten: Any, ones: Tensor, z: Tensor, a: Tensor, given: Arguments, more: Named
-) -> Any:
+def _of_hardtanh(aten: Any, z: Tensor, a: Tensor, given: Arguments, more: Named) -> Any:
     low, high = _with_defaults(given, (-1.0, 1.0))
-    return ones * ((a > low) & (a < high))
+    return ((a > low) & (a < high)).to(a.dtype)
 
 
 SIGMAS = {
-    "relu": Sigma(lambda aten, ones, z, a, given, more: ones * (a > 0)),
+    "relu": Sigma(lambda aten, z, a, given, more: a),
     "tanh": Sigma(_by("tanh_backward", True), has_plateaus=True),
     "sigmoid": Sigma(_by("sigmoid_backward", True), 0.25, True),
     "hardtanh": Sigma(_of_hardtanh),
@@ -81,7 +83,6 @@ OF_INPUT = ("elu", "gelu", "silu", "mish", "softplus", "hardswish", "hardsigmoid
 class Counts(NamedTuple):
     """Counts of the units of one activation, and sums over its entries.
 
-    at: the number of states before its layer's.
     entries, units: how many there are.
     square_z, a, square_a: sums of z², a and a².
     saturated: entries on a plateau; nan if it has none.
@@ -89,7 +90,6 @@ class Counts(NamedTuple):
         these are too few.
     """
 
-    at: int
     entries: int
     units: int
     square_z: float
@@ -98,6 +98,22 @@ class Counts(NamedTuple):
     saturated: float
     dead: float
     constant: float
+
+
+class Noted(NamedTuple):
+    """An activation as it was seen, of which no number has been read.
+
+    at: the number of states before its layer's.
+    entries, units: how many there are.
+    is_known: for each of the sums whether it is one of `Counts`, else that is nan.
+    sums: those, in the order of `Counts`.
+    """
+
+    at: int
+    entries: int
+    units: int
+    is_known: tuple[bool, ...]
+    sums: Tensor
 
 
 class LayerUnits(NamedTuple):
@@ -123,7 +139,7 @@ class Activations:
         self, torch: ModuleType, count: Callable[[], int], is_state: Callable[[Tensor], bool]
     ) -> None:
         self.torch, self.count, self.is_state = torch, count, is_state
-        self.counts: list[Counts] = []
+        self.noted: list[Noted] = []
 
     def note(
         self, name: str, z: Tensor | None, a: Tensor, axis: int, given: Arguments, more: Named
@@ -143,39 +159,37 @@ class Activations:
         at = self.count() - (self.is_state(a) or (z is not None and self.is_state(z)))
         out = a.detach().float() if a.element_size() < 4 else a.detach()
         entering = out if z is None else z.detach().to(out.dtype)
-        slope = sigma.slope(torch.ops.aten, torch.ones_like(out), entering, out, given, more).abs()
+        slope = sigma.slope(torch.ops.aten, entering, out, given, more).abs()
         units, count = a.shape[axis], a.numel()
-        least, most = _by_unit(out, axis).aminmax(dim=1)
+        others = [i for i in range(a.ndim) if i != axis % a.ndim]
+        least, most = out.amin(others), out.amax(others)
         size = ROUNDING * torch.finfo(a.dtype).eps * torch.maximum(least.abs(), most.abs())
-        numbers = torch.stack(
-            [
-                entering.square().sum(),
-                out.sum(),
-                out.square().sum(),
-                (slope < PLATEAU * sigma.largest).sum(),
-                (_by_unit(slope, axis).amax(1) == 0).sum(),
-                (most - least <= size).sum(),
-            ]
-        )
-        square_z, total, square, *shares = numbers.tolist()
-        is_known = (sigma.has_plateaus, *[count // units >= FEWEST] * 2)
-        known = (v if good else np.nan for v, good in zip(shares, is_known, strict=True))
-        square_z = np.nan if z is None else square_z
-        self.counts.append(Counts(at, count, units, square_z, total, square, *known))
+        is_flat = slope < PLATEAU * sigma.largest if sigma.has_plateaus else slope.new_zeros(())
+        sums = [
+            self._square(entering),
+            out.sum(),
+            self._square(out),
+            is_flat.sum(),
+            (slope.amax(others) == 0).sum(),
+            (most - least <= size).sum(),
+        ]
+        is_known = (z is not None, True, True, sigma.has_plateaus, *[count // units >= FEWEST] * 2)
+        self.noted.append(Noted(at, count, units, is_known, torch.stack(sums)))
+
+    def _square(self, v: Tensor) -> Any:
+        """Return the sum of squares, by rows: one norm of all would round more."""
+        return self.torch.linalg.vector_norm(v, dim=-1).square().sum()
 
     def of_layers(self, layer_of: Callable[[int], int], count: int) -> list[LayerUnits] | None:
         """Return those of each layer, of all its activations together; None without any."""
         layers: list[list[Counts]] = [[] for _ in range(count)]
-        for counts in self.counts:
-            layer = layer_of(counts.at)
+        for noted, sums in zip(self.noted, rows_of([v.sums for v in self.noted]), strict=True):
+            layer = layer_of(noted.at)
             if layer <= count:
-                layers[layer - 1].append(counts)
+                pairs = zip(sums, noted.is_known, strict=True)
+                known = [v if good else np.nan for v, good in pairs]
+                layers[layer - 1].append(Counts(noted.entries, noted.units, *known))
         return [_together(layer) for layer in layers] if any(layers) else None
-
-
-def _by_unit(v: Tensor, axis: int) -> Any:
-    """Return the values of each unit, (units, examples and positions)."""
-    return v.movedim(axis, 0).reshape(v.shape[axis], -1)
 
 
 def _together(several: list[Counts]) -> LayerUnits:

@@ -66,10 +66,13 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
         DisagreementError: no pass is right, with the name of the cut.
     """
     span = _range(descent.states)
-    plain = plain_pass(descent)
+    plain = plain_pass(descent, look if descent.is_apart else None)
     normal = (plain.exponent >= span.lowest) & np.isfinite(plain.norm)
     shifts = _shifts(descent, plain, span)
     mixes = np.zeros(len(descent.states) + 1, bool)
+    if descent.is_apart and not is_probed and normal[descent.x is None :].all():
+        known, trusted = np.ones_like(normal), np.zeros(len(normal), bool)
+        return _taken(descent, plain, plain, known, trusted, mixes, shifts, span)
     none = np.zeros_like(plain.exponent)
     meeting: set[int] = set()
 
@@ -104,7 +107,7 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
             "way; take clipping out, or measure in a wider float"
         )
     taken_as_is = known.all(axis=1) & ~trusted  # numbers of the plain pass are taken
-    if look is not None and taken_as_is[1:].any():
+    if look is not None and not descent.is_apart and taken_as_is[1:].any():
         plain = plain_pass(descent, look)
     return _taken(descent, plain, found, known, trusted, mixes, shifts, span)
 

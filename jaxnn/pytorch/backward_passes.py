@@ -6,12 +6,13 @@
 torch is asked for the gradient from one gate to the next, and for what it is at the states between.
 That is exact, since a reverse pass is linear.
 
-What a graph cannot tell is compared, on one forward pass, so that dropout is the same. Where plain
-backpropagation has normal numbers, it is the judge. Where it has none, there is a second scaling by
-other powers of two, drawn for each gate and example: what does not depend on them is right. It
-depends on them where examples meet, and where something clips a gradient. These are told apart by a
-gradient that is zero for every second example; where those come out non-zero, examples are brought
-to one common exponent.
+Where examples are known to stay apart, plain backpropagation is right wherever its numbers are
+normal, and if all are there is no other pass. What nothing tells is compared, on one forward pass,
+so that dropout is the same. Where plain backpropagation has normal numbers, it is the judge. Where
+it has none, there is a second scaling by other powers of two, drawn for each gate and example: what
+does not depend on them is right. It depends on them where examples meet, and where something clips
+a gradient. These are told apart by a gradient that is zero for every second example; where those
+come out non-zero, examples are brought to one common exponent.
 
 Between gates nothing is scaled, so that numbers may leave the range, and what has left it is lost
 for all below. Gradients start there near the middle of the range; where they leave it even so, and
@@ -49,6 +50,7 @@ class Descent:
     x: the input as a leaf; None if it has no gradient.
     parameters: those with a gradient, by name.
     inner: those of them whose gradient, or a part of it, comes through the user's own functions.
+    is_apart: whether the gradient of each example is known to be that example's own.
     """
 
     top: Any
@@ -58,6 +60,7 @@ class Descent:
     survey: Survey
     parameters: dict[str, Any]
     inner: Mapping[str, Inner] = field(default_factory=dict)
+    is_apart: bool = False
 
     @property
     def examples(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .autograd_gates import Survey, survey
-from .cuts import Blocks, Options, are_apart, is_never_called, lies_in, listed, modules_of
+from .cuts import Blocks, Options, are_apart, is_never_called, lies_in, listed, modules_of, touching
 from .hooks import State, numbered
 from .multiply_adds import MultiplyAdds
 from .tensors import is_a, of_torch
@@ -68,8 +68,8 @@ class Shares:
 
     def largest_apart(self, names: Iterable[str]) -> str:
         """Return the module with most parameters that neither holds one of these nor lies in it."""
-        names = tuple(names)
-        apart = [name for name in self.known if name and are_apart([name], names)]
+        touches = touching(names)
+        apart = [name for name in self.known if name and not touches(name)]
         return max(apart, key=lambda name: self.of([name]), default="")
 
 

@@ -8,8 +8,9 @@ that everything passes through are layers, or if there are none, those with a pr
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .tensors import is_a, of_torch
@@ -81,6 +82,19 @@ class Options(NamedTuple):
         return {**blocks, **self.around, **self.children}
 
 
+class Modules(dict[str, Any]):
+    """Modules by name."""
+
+    @cached_property
+    def children(self) -> dict[str, dict[str, Any]]:
+        """Of each name the modules directly below it, by theirs."""
+        below: dict[str, dict[str, Any]] = {name: {} for name in self}
+        for name, m in self.items():
+            if name:
+                below.setdefault(name.rpartition(".")[0], {})[name] = m
+        return below
+
+
 def lies_in(name: str, other: str) -> bool:
     """Tell whether a module is another one or lies in it."""
     return f"{name}.".startswith(f"{other}.")
@@ -88,10 +102,20 @@ def lies_in(name: str, other: str) -> bool:
 
 def are_apart(names: Iterable[str], others: Iterable[str]) -> bool:
     """Tell whether no module is one of the others, holds one or lies in one."""
-    others = [*others]
-    return not any(
-        lies_in(name, other) or lies_in(other, name) for name in names for other in others
-    )
+    return not any(map(touching(others), names))
+
+
+def touching(others: Iterable[str]) -> Callable[[str], bool]:
+    """Return what tells whether a module is one of the others, holds one or lies in one."""
+    inside = {*others}
+    holders = {holder for other in inside for holder in holders_of(other)}
+    return lambda name: name in holders or not inside.isdisjoint(holders_of(name))
+
+
+def holders_of(name: str) -> list[str]:
+    """Return the names of a module and of all that it lies in, but for the whole."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
@@ -124,9 +148,9 @@ def named_cuts(module: Module, cuts: Cuts) -> tuple[dict[str, Any], bool]:
     return {name or type(module).__name__: cut for name, cut in chosen.items()}, is_pattern
 
 
-def modules_of(module: Module) -> dict[str, Any]:
+def modules_of(module: Module) -> Modules:
     """Return all modules by name, without what compilation puts into it."""
-    return {plain_name(name): unwrapped(m) for name, m in module.named_modules()}
+    return Modules((plain_name(name), unwrapped(m)) for name, m in module.named_modules())
 
 
 def parameters_of(module: Module) -> dict[str, Any]:
@@ -137,7 +161,7 @@ def parameters_of(module: Module) -> dict[str, Any]:
 def unwrapped(module: Module) -> Any:
     """Return a module without what compiles it, or spreads it over devices."""
     while True:
-        if hasattr(module, COMPILED):
+        if COMPILED in getattr(module, "_modules", ()):
             module = getattr(module, COMPILED)
         elif any(is_a(module, kind) for kind in PARALLEL):
             module = module.module
@@ -163,7 +187,7 @@ def options_in(module: Module) -> Options:
     blocks = _blocks_of(lists)
     families = [f for f in families if not any(lies_in(f.name, block) for block in blocks)]
     options = [*_most_equal_first(lists), *_most_equal_first(families)]
-    return Options(options, _around(_blocks_of(options), known), _only_children(module, known))
+    return Options(options, _around(_blocks_of(options), known), _only_children(known))
 
 
 def _alike(name: str, blocks: dict[str, Any], is_list: bool) -> Iterator[Blocks]:
@@ -195,20 +219,20 @@ def _most_equal_first(lists: list[Blocks]) -> list[Blocks]:
     return sorted(lists, key=place)
 
 
-def _family(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+def _family(name: str, known: Modules) -> dict[str, Any]:
     """Return the children of a module that are its stages or blocks: two or more of one class."""
-    children = {child: m for child, m in _children(name, known).items() if _trained(m)}
+    children = {child: m for child, m in known.children[name].items() if _trained(m)}
     kinds = {type(m) for m in children.values()}
     are_blocks = len(children) > 1 and len(kinds) == 1 and not any(map(of_torch, kinds))
     return children if are_blocks else {}
 
 
-def _around(blocks: set[str], known: Mapping[str, Any]) -> dict[str, Any]:
+def _around(blocks: set[str], known: Modules) -> dict[str, Any]:
     """Return the modules with parameters that lie in none of these blocks, from outside in."""
     found: dict[str, Any] = {}
     waiting = [""]
     while waiting:
-        for name, m in _children(waiting.pop(), known).items():
+        for name, m in known.children[waiting.pop()].items():
             if not _trained(m):
                 continue
             if not is_never_called(m):
@@ -226,6 +250,8 @@ def listed(names: Iterable[str]) -> str:
 
 def plain_name(name: str) -> str:
     """Return a name without what compilation puts into it."""
+    if COMPILED not in name:
+        return name
     return ".".join(part for part in name.split(".") if part != COMPILED)
 
 
@@ -235,12 +261,12 @@ def _matches(name: str, pattern: str) -> bool:
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
-def _called(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+def _called(name: str, known: Modules) -> dict[str, Any]:
     """Return a module, or what is in it if it is a list, which is never called itself."""
     if not is_never_called(known[name]):
         return {name: known[name]}
     inside: dict[str, Any] = {}
-    for child in _children(name, known):
+    for child in known.children[name]:
         inside |= _called(child, known)
     return inside
 
@@ -253,18 +279,9 @@ def is_never_called(module: Module) -> bool:
     )
 
 
-def _children(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    before = f"{name}." if name else ""
-    return {
-        child: m
-        for child, m in known.items()
-        if child and child.startswith(before) and "." not in child[len(before) :]
-    }
-
-
-def _of_list(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+def _of_list(name: str, known: Modules) -> dict[str, Any]:
     """Return the blocks of a list; none of a dict of modules that are unlike each other."""
-    children = _children(name, known)
+    children = known.children[name]
     if not is_a(known[name], "Sequential"):
         if len(children) > 1 and all(map(is_never_called, children.values())):
             return _called(name, known)
@@ -277,12 +294,12 @@ def _of_list(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     return {path: children[path] for path in trained + (trailing if not name else [])}
 
 
-def _only_children(module: Module, known: Mapping[str, Any]) -> dict[str, Any]:
+def _only_children(known: Modules) -> dict[str, Any]:
     """Return the children with parameters of a module, or of the only one that it wraps."""
     name = ""
     while True:
-        children = {k: m for k, m in _children(name, known).items() if _trained(m)}
-        if len(children) != 1 or not _children(next(iter(children)), known):
+        children = {k: m for k, m in known.children[name].items() if _trained(m)}
+        if len(children) != 1 or not known.children[next(iter(children))]:
             return children
         (name,) = children
 

@@ -9,15 +9,14 @@ pass. What goes through NumPy or a Python number is not seen.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .cuts import lies_in, modules_of
+from .module_calls import Calls
 from .provenance import MANY
 from .tensors import tensors_in
 from .types import Arguments, Module, Named, OpOverload, Tensor
@@ -39,36 +38,6 @@ class Stopped(NamedTuple):
     parts: tuple[str, ...]
     share: float
     why: str
-
-
-class Calls:
-    """The order in which modules have returned; number: of each by name the last one."""
-
-    def __init__(self) -> None:
-        self.first: dict[str, int] = {}
-        self.last: dict[str, int] = {}
-
-    @contextmanager
-    def noted(self, module: Module) -> Iterator[None]:
-        """Note the calls of all modules in one."""
-        count = 0
-
-        def returned(name: str, *call: Any) -> None:
-            nonlocal count
-            del call
-            count += 1
-            self.first.setdefault(name, count)
-            self.last[name] = count
-
-        handles = []
-        try:
-            for name, m in modules_of(module).items():
-                if not hasattr(m, "_c"):  # of torch.jit, which takes no hooks
-                    handles.append(m.register_forward_hook(partial(returned, name)))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def stopped(

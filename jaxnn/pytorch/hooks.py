@@ -7,7 +7,7 @@ modules that the user has imported.
 import copy
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ class Part(NamedTuple):
     edge: its place in torch's graph, (node, number of the output), before anything changes it.
     handle: the same, as torch takes it.
     value: its numbers.
+    is_apart: whether each example's gradient there is known to be made of its own above.
     """
 
     edge: tuple[Any, int]
@@ -33,6 +34,7 @@ class Part(NamedTuple):
     shape: tuple[int, ...]
     dtype: Any
     value: np.ndarray
+    is_apart: bool = False
 
 
 class State(NamedTuple):
@@ -59,10 +61,16 @@ class Recorder:
     apart: whether a state is a copy, between what a cut has computed and what it returns. A hook of
         the user's on either tensor then lies below the state or above it, and is called once on the
         way from the state above to the one below, as in plain backpropagation.
+    is_apart: tells of a state whether examples are known to stay apart in all that it is made of.
     """
 
-    def __init__(self, strict: bool, apart: bool = False) -> None:
-        self.apart = apart
+    def __init__(
+        self,
+        strict: bool,
+        apart: bool = False,
+        is_apart: Callable[[Tensor], bool] = lambda _: False,
+    ) -> None:
+        self.apart, self.is_apart = apart, is_apart
         self.states: list[State] = []
         self.tensors: list[Tensor] = []  # that the states are, until it is closed
         self.called: set[str] = set()
@@ -128,7 +136,7 @@ class Recorder:
             # The state has the examples first, and goes on as the module has returned it.
             tensors[0] = tensors[0].transpose(0, 1)
             changed = tensors[0].transpose(0, 1), changed[1]
-        parts = tuple(map(_part, tensors))
+        parts = tuple(_part(t, self.is_apart(t)) for t in tensors)
         self.states.append(State(name, name, type(module), parts, channels_of(module, parts[0])))
         self.tensors += tensors
         if self.apart:
@@ -202,11 +210,11 @@ def _typed(tensor: Tensor) -> _Typed:
     return _Typed(jnp.dtype(name_of_dtype(tensor)))
 
 
-def _part(tensor: Tensor) -> Part:
+def _part(tensor: Tensor, is_apart: bool) -> Part:
     handle = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)
     dtype = jnp.dtype(name_of_dtype(tensor))
     value = numbers_of(tensor).astype(dtype)  # a copy: it may be changed in place
-    return Part(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value)
+    return Part(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value, is_apart)
 
 
 def _copied(value: object) -> Any:

@@ -32,9 +32,11 @@ from .cuts import (
     plain_name,
     unwrapped,
 )
-from .gradient_reach import Calls, Stopped, stopped
+from .example_axes import Examples
+from .gradient_reach import Stopped, stopped
 from .hooks import Recorder, State, has_steps_first, numbered
 from .inputs import entering, is_about_leaves
+from .module_calls import Calls
 from .multiply_adds import MultiplyAdds
 from .operations import Heads, Operations, Recognised
 from .recurrent import Recurrent, Steps
@@ -161,31 +163,35 @@ class _Up(NamedTuple):
     operations: Operations
     products: MultiplyAdds
     activations: Activations
+    examples: Examples
 
 
 def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads, apart: bool) -> _Up:
     module = call.module
-    recorder = Recorder(cutting.cuts is not None and not cutting.is_pattern, apart)
-    calls, recurrent, products = Calls(), Recurrent(), MultiplyAdds()
+    calls, recurrent, known = Calls(), Recurrent(), modules_of(module)
+    products = MultiplyAdds(calls)
+    args, named, x = entering(call.inputs, call.is_leaf)
+    entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
+    examples = Examples(torch, entered_by)
+    is_strict = cutting.cuts is not None and not cutting.is_pattern
+    recorder = Recorder(is_strict, apart, examples.stay_apart)
 
     def count() -> int:
         return len(recorder.states)
 
     activations = Activations(torch, count, recorder.is_state)
-    args, named, x = entering(call.inputs, call.is_leaf)
-    entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
     operations = Operations(
-        torch, parameters_of(module), entered_by, count, heads, products, activations
+        torch, parameters_of(module), entered_by, count, heads, products, activations, examples
     )
     with (
+        examples.watched(),
         recorder.hooked(cutting.chosen),
-        recurrent.hooked(module),
-        calls.noted(module),
-        products.by_modules(module),
+        recurrent.hooked(known),
+        calls.noted(known),
         operations.seen(),
     ):
         output = module(*args, **named)
-    return _Up(x, output, recorder, calls, recurrent, operations, products, activations)
+    return _Up(x, output, recorder, calls, recurrent, operations, products, activations, examples)
 
 
 def _gone_down(
@@ -200,17 +206,20 @@ def _gone_down(
     every = parameters_of(module)
     up.recorder.closed()
     _check_called(up.recorder, cutting)
-    top, cotangent = call.top(up.output, len(up.x))
+    with up.examples.watched():
+        top, cotangent = call.top(up.output, len(up.x))
     chosen, taken, coverage = _layers(torch, module, cutting, up, top)
     states = numbered(chosen)
     for state in states:
         check_batch(state, up.x)
-    descent = _descent(torch, (top, cotangent), up.x, states, taken, every)
-    orders = _steps_first(states, modules_of(module))
     parts = [
         state._replace(parts=tuple(state.parts[j] for j in on))
         for state, on in zip(states, taken.parts, strict=True)
     ]
+    is_apart = all(part.is_apart for state in parts for part in state.parts)
+    is_apart &= not up.examples.have_hooks
+    descent = _descent(torch, (top, cotangent), up.x, states, taken, every, is_apart)
+    orders = _steps_first(states, modules_of(module))
     found = agreed(descent, bool(orders), look(parts))
     _check_order(states, found, orders)
     steps = up.recurrent.steps(top, cotangent)
@@ -247,6 +256,7 @@ def _descent(
     states: list[State],
     taken: Survey,
     every: Mapping[str, Any],
+    is_apart: bool,
 ) -> Descent:
     """Return what passes down need; of what is used in functions of the user's own taken has it.
 
@@ -257,6 +267,7 @@ def _descent(
         states: of the layers.
         taken: the survey of them.
         every: all parameters by name.
+        is_apart: whether examples stay apart, and no hooks act, in what the states are made of.
     """
     trained = {name: p for name, p in every.items() if p.requires_grad}
     inner = inner_parameters(torch, *start, taken, trained)
@@ -264,7 +275,8 @@ def _descent(
         taken.parameters.setdefault(id(every[name]), set()).update(inner_use.layers)
     parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
     is_entered = any(below == 0 for _, below in taken.links)
-    return Descent(*start, x if is_entered else None, states, taken, parameters, inner)
+    is_apart &= not taken.functions
+    return Descent(*start, x if is_entered else None, states, taken, parameters, inner, is_apart)
 
 
 def _layer_of(states: list[State], chosen: list[State]) -> Callable[[int], int]:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import OF_INPUT, SIGMAS, Activations
+from .example_axes import Examples
 from .experts import Experts, experts_of
 from .multiply_adds import MultiplyAdds
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origin, Origins, Shift, axes_of, together
@@ -154,6 +155,7 @@ class Operations:
         heads: what is kept of logits.
         products: where products are noted.
         activations: where activations are.
+        examples: where it is that they stay apart.
     """
 
     def __init__(
@@ -165,9 +167,10 @@ class Operations:
         heads: Heads,
         products: MultiplyAdds,
         activations: Activations,
+        examples: Examples,
     ) -> None:
         self.torch, self.count, self.heads, self.products = torch, count, heads, products
-        self.activations = activations
+        self.activations, self.apart = activations, examples
         self.origins = Origins(torch)
         self.experts: Experts = experts_of(parameters)
         self.examples = len(inputs[0])
@@ -204,6 +207,7 @@ class Operations:
                 self._try(self._prepare, kind, args, kwargs)
             out = func(*args, **kwargs)
             self.products.note(func, args, kwargs, out)
+            self.apart.note(func, kind.name, args, kwargs, out)
             self._try(self._note, kind, func, args, kwargs, out, before)
             if kind.name in SIGMAS:
                 self._try(self._activated, kind, args, kwargs, out, before)

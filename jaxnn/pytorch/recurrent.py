@@ -9,7 +9,7 @@ has -inf, and one whose gradient has left the range even so has nan.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .cuts import modules_of
 from .tensors import is_a, is_tensor, log_norms, tensors_in
 from .types import Arguments, GradientEdge, Module, Named, Output, Tensor
 from .unrolled import Returned, StepDeltas, unrolled
@@ -104,11 +103,11 @@ class Recurrent:
         self.calls: list[_Call] = []
 
     @contextmanager
-    def hooked(self, module: Module) -> Iterator[None]:
-        """Put hooks on the recurrent modules, and take them off in the end."""
+    def hooked(self, known: Mapping[str, Any]) -> Iterator[None]:
+        """Put hooks on the recurrent ones of some modules, and take them off in the end."""
         handles = []
         try:
-            for name, m in modules_of(module).items():
+            for name, m in known.items():
                 if is_a(m, "RNNBase"):
                     enter = partial(self._enter, name)
                     handles.append(m.register_forward_pre_hook(enter, with_kwargs=True))

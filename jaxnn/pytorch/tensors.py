@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jax.typing import DTypeLike
 from .types import Module, Tensor
 
 PLAIN = (type(None), bool, int, float, str)  # in which there are no tensors
+CLASSES = 1024  # of modules that are known, at most
 SAFE = 30  # the exponent of norms whose squares are far from the ends of float32
 
 
@@ -67,7 +69,14 @@ def numbers_of(tensor: Tensor) -> np.ndarray:
 
 def is_a(module: Module, name: str) -> bool:
     """Tell a module of torch.nn, or of a subclass, by the name of its class."""
-    return any(c.__name__ == name and of_torch(c) for c in type(module).__mro__)
+    kind: type = type(module)
+    return name in _classes_of_torch(kind)
+
+
+@lru_cache(maxsize=CLASSES)
+def _classes_of_torch(kind: type) -> frozenset[str]:
+    """Return the names of torch's own classes that a class of modules is one of."""
+    return frozenset(c.__name__ for c in kind.__mro__ if of_torch(c))
 
 
 def of_torch(kind: type) -> bool:
@@ -119,3 +128,17 @@ def log_norms(tensors: Sequence[Any]) -> list[float]:
             if 2.0**-SAFE < norm < 2.0**SAFE:
                 logs[i] = math.log(norm)
     return [logs[i] if i in logs else log_norm(v) for i, v in enumerate(tensors)]
+
+
+def rows_of(tensors: Sequence[Any]) -> list[list[float]]:
+    """Return the numbers of vectors of one length, of those alike in one transfer."""
+    torch = sys.modules["torch"]
+    alike: dict[Any, list[int]] = {}
+    for i, v in enumerate(tensors):
+        alike.setdefault((v.dtype, v.device), []).append(i)
+    rows: list[list[float]] = [[] for _ in tensors]
+    for several in alike.values():
+        together = torch.stack([tensors[i] for i in several]).tolist()
+        for i, row in zip(several, together, strict=True):
+            rows[i] = row
+    return rows

@@ -40,6 +40,8 @@ from ..record.recurrences import Recurrences
 from ..record.state_record import rows_of_state, state_record
 from .parameter_sizes import are_tied
 
+TOGETHER = 2**17  # numbers of small states that are taken at a time
+
 T = TypeVar("T")
 
 
@@ -337,7 +339,7 @@ def heads_of(attentions: Sequence[Pieces]) -> list[HeadRecord]:
 
 @few_by_numpy
 def _sums(values: Any, seen: Any) -> HeadSums:
-    sums: HeadSums = jax.lax.map(lambda v: HeadSums.of(Logits(*v), v[0].dtype), (values, seen))
+    sums: HeadSums = _mapped(lambda v: HeadSums.of(Logits(*v), v[0].dtype), (values, seen))
     return sums
 
 
@@ -376,5 +378,13 @@ def _records_of(values: Sequence[Numbers], dtype: jnp.dtype, counts_entries: boo
             entries = Entries.together([by_part.at(i) for i in range(len(parts))])
         return OfState(state_record(parts, dtype, True), spread, entries)
 
-    records: OfState = jax.lax.map(record, values)
+    records: OfState = _mapped(record, values)
     return records
+
+
+def _mapped(function: Callable[[Any], T], stacks: Any) -> T:
+    """Return what a function makes of the entries of stacks: of small ones several at a time."""
+    first, *_ = jax.tree.leaves(stacks)
+    at_a_time = max(TOGETHER // max(first[0].size, 1), 1)
+    mapped: T = jax.lax.map(function, stacks, batch_size=at_a_time)
+    return mapped

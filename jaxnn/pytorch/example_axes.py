@@ -1,0 +1,286 @@
+"""PyTorch: a proof, from the operations of the one pass up, that examples stay apart.
+
+    x (B, T, n)  ->  x W, softmax over the last axis, norms of rows, …  ->  a state (B, T, m)
+
+Of each value that is made of the inputs it is known where its examples lie, or that they may have
+met. As in `provenance.py` a value is the memory of its numbers: views need no rule. What makes each
+entry along the axis of the examples of one example alone has a gradient that does. An operation
+that is in no table may do anything.
+
+So no pass down has to try whether the gradient of each example is its own, unless something else
+acts on it: functions of the user's own, or hooks on tensors.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from .provenance import MANY
+from .tensors import tensors_in
+from .types import Arguments, Named, OpOverload, Output, Tensor
+
+ENTRYWISE = (  # next to those that torch says are
+    *("_to_copy", "copy", "lift_fresh", "masked_fill", "where", "rsub", "hardswish", "prelu"),
+    *("_prelu_kernel", "native_dropout", "log_sigmoid_forward", "rrelu_with_noise"),
+    *("bernoulli", "normal", "uniform", "fill", "zero"),
+)
+NEW = (  # of the shape of another value, and none of its numbers
+    *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"),
+    *("new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
+)
+ALONG = (  # axes that are named
+    *("sum", "mean", "amax", "amin", "max", "min", "var", "std", "var_mean", "prod", "norm"),
+    *("linalg_vector_norm", "logsumexp", "argmax", "argmin", "any", "all", "topk", "sort"),
+    *("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "flip", "roll"),
+    *("index_select", "cat", "stack", "glu", "unsafe_split", "unsafe_split_with_sizes"),
+)
+# Which axes of the first argument are left as they are: all but so many of the last ones,
+LAST = {
+    "native_layer_norm": lambda args: len(args[1]),
+    "_fused_rms_norm": lambda args: len(args[1]),
+    "constant_pad_nd": lambda args: len(args[1]) // 2,
+}
+FIRST = (  # or the first one.
+    *("convolution", "_convolution", "mkldnn_convolution", "native_group_norm"),
+    *("max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "avg_pool3d"),
+    *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "reflection_pad2d"),
+    *("_native_batch_norm_legit_no_training",),
+)
+TRAINED = ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm")  # if args[5] says so
+# Of the factors of a product, which axis of it each of their axes is; others are summed.
+PRODUCTS = {
+    **dict.fromkeys(("mm", "addmm"), ({0: 0}, {1: 1})),
+    **dict.fromkeys(("bmm", "baddbmm"), ({0: 0, 1: 1}, {0: 0, 2: 2})),
+}
+WITH_SUMMAND = ("addmm", "baddbmm")
+FUSED = "_scaled_dot_product_"
+MEETING = 2  # axes, the last ones, of queries, keys and values
+
+
+class Place(NamedTuple):
+    """The place of the examples in a tensor.
+
+    axis: the one that they lie along.
+    each: how many entries of it, one after the other, an example has.
+    """
+
+    axis: int
+    each: int
+
+
+class Layout(NamedTuple):
+    """The place of the examples in memory, in bytes: how far apart they are, and the first one."""
+
+    step: int
+    start: int
+
+
+MET = None  # the place, or the layout, of a value whose examples may have met
+
+
+class Examples:
+    """The examples in the values of one pass up.
+
+    Args:
+        torch: the package.
+        inputs: what comes in; of each the examples lie along the first axis.
+    """
+
+    def __init__(self, torch: ModuleType, inputs: Sequence[Tensor]) -> None:
+        self.reference = torch.multiprocessing.reductions.StorageWeakRef
+        self.tensor, self.count = torch.Tensor, len(inputs[0])
+        # By memory, with what keeps an address from being used again.
+        self.known: dict[int, tuple[Any, Layout | None]] = {}
+        self.most = MANY
+        self.is_lost = False
+        self.have_hooks = False
+        for v in inputs:
+            if v.ndim and len(v) == self.count:
+                self._set(v, Place(0, 1))
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note whether hooks are put on tensors, such as those that clip gradients."""
+        before = self.tensor.register_hook
+
+        def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> Any:
+            self.have_hooks = True
+            return before(tensor, hook)
+
+        self.tensor.register_hook = register_hook
+        try:
+            yield
+        finally:
+            self.tensor.register_hook = before
+
+    def stay_apart(self, tensor: Tensor) -> bool:
+        """Tell whether each entry along the first axis is known to be made of one example alone."""
+        return not self.is_lost and self._place(tensor) == Place(0, 1)
+
+    def note(
+        self, func: OpOverload, name: str, args: Arguments, kwargs: Named, out: Output
+    ) -> None:
+        """Note what an operation has made; name: without that it is in place."""
+        try:
+            given = tensors_in([*args, *kwargs.values()])
+            if self._depend(given) and not (name in NEW and func.namespace == "aten"):
+                outputs = tensors_in(out)
+                places = self._places(func, name, args, kwargs, given, outputs)
+                has_gradient = any(map(_is_differentiable, self._of_inputs(given)))
+                for v, place in zip(outputs, places, strict=True):
+                    if place is not None or has_gradient:
+                        self._set(v, place)
+        except Exception:
+            self.is_lost = True  # the measurement goes on, with a pass that tries
+
+    def _places(
+        self,
+        func: OpOverload,
+        name: str,
+        args: Arguments,
+        kwargs: Named,
+        given: list[Any],
+        outputs: list[Any],
+    ) -> list[Place | None]:
+        """Return the places of the examples in what an operation has made."""
+        met: list[Place | None] = [MET] * len(outputs)
+        if func.namespace != "aten" or not outputs:
+            return met
+        if name in ENTRYWISE or _is_entrywise(func):
+            return [self._common(given, v.ndim) for v in outputs]
+        if name in ALONG:
+            return self._along(_by_name(func, args, kwargs), outputs)
+        if name in PRODUCTS:
+            return [self._of_product(name, args, outputs[0])]
+        if name.startswith(FUSED):
+            place = self._common(given, outputs[0].ndim)
+            return [_before(place, outputs[0].ndim - MEETING), *met[1:]]
+        if name == "embedding":
+            weight, rows = args[:2]
+            return [MET if self._depend([weight]) else self._place(rows)]
+        first = args[0]
+        place = MET if self._depend(given[1:]) else self._place(first)
+        if name in LAST:
+            return [_before(place, first.ndim - LAST[name](args)), *met[1:]]
+        if name in FIRST or (name in TRAINED and not args[5]):
+            return [_before(place, 1), *met[1:]]
+        return met
+
+    def _common(self, given: list[Any], ndim: int) -> Place | None:
+        """Return the place in what is made of several values entry by entry."""
+        behind = set()
+        for v in given:
+            place = self._place(v)
+            if place is not None:
+                behind.add((v.ndim - place.axis, place.each))
+            elif self._depend([v]) and _is_differentiable(v):
+                return MET
+        if len(behind) != 1:
+            return MET
+        ((axes, each),) = behind
+        return Place(ndim - axes, each) if axes <= ndim else MET
+
+    def _along(self, given: Named, outputs: list[Any]) -> list[Place | None]:
+        """Return the places in what is made along axes that are named."""
+        first, *others = given.values()
+        several, axes = tensors_in(first), given.get("dim", given.get("dims"))
+        ndim = max(v.ndim for v in several)
+        place = self._common(several, ndim)
+        if place is None or axes in (None, [], ()) or self._depend(tensors_in(others)):
+            return [MET] * len(outputs)
+        axes = axes if isinstance(axes, list | tuple) else (axes,)
+        wider = max(outputs[0].ndim, ndim)  # of a stack an axis is a new one
+        along = {axis % wider for axis in axes}
+        before = sum(axis <= place.axis for axis in along)
+        if wider > ndim:
+            return [place._replace(axis=place.axis + before)]
+        if place.axis in along:
+            return [MET] * len(outputs)
+        return [
+            place if v.ndim == ndim else place._replace(axis=place.axis - before) for v in outputs
+        ]
+
+    def _of_product(self, name: str, args: Arguments, out: Tensor) -> Place | None:
+        """Return the place in a product of matrices, if the examples lie along one of its axes."""
+        summands = [args[0]] if name in WITH_SUMMAND else []
+        ends = {self._common([v], out.ndim) for v in summands if self._depend([v])}
+        for v, axes in zip(args[len(summands) :][:2], PRODUCTS[name], strict=True):
+            if self._depend([v]):
+                place = self._place(v)
+                is_kept = place is not None and place.axis in axes
+                ends.add(Place(axes[place.axis], place.each) if place and is_kept else MET)
+        return ends.pop() if len(ends) == 1 else MET
+
+    def _depend(self, tensors: list[Any]) -> bool:
+        """Tell whether one of some tensors is made of the inputs."""
+        return bool(self._of_inputs(tensors))
+
+    def _of_inputs(self, tensors: list[Any]) -> list[Any]:
+        return [v for v in tensors if _memory(v) in self.known]
+
+    def _place(self, tensor: Tensor) -> Place | None:
+        """Return the place of the examples in a tensor; `MET` too if some of them are left out."""
+        _, layout = self.known.get(_memory(tensor), (None, MET))
+        if layout is None:
+            return MET
+        size = tensor.element_size()
+        strides = [stride * size for stride in tensor.stride()]
+        axes = [
+            axis
+            for axis, (count, stride) in enumerate(zip(tensor.shape, strides, strict=True))
+            if stride <= layout.step < stride * count
+        ]
+        if len(axes) != 1:
+            return MET
+        (axis,) = axes
+        is_even = layout.step % strides[axis] == 0
+        is_whole = tensor.shape[axis] * strides[axis] % (layout.step * self.count) == 0
+        skipped = (tensor.storage_offset() * size - layout.start) // layout.step
+        is_first = skipped % self.count == 0
+        return (
+            Place(axis, layout.step // strides[axis]) if is_even and is_whole and is_first else MET
+        )
+
+    def _set(self, tensor: Tensor, place: Place | None) -> None:
+        memory, size = _memory(tensor), tensor.element_size()
+        step = 0 if place is None else place.each * tensor.stride(place.axis) * size
+        layout = MET
+        if memory in self.known:  # what is written there lies as what else is there, or they meet
+            is_same = place is not None and self._place(tensor) == place
+            layout = self.known[memory][1] if is_same else MET
+        elif step:
+            start = tensor.storage_offset() * size
+            layout = Layout(step, start - start % step)
+        if len(self.known) > self.most:
+            self.known = {at: v for at, v in self.known.items() if not v[0].expired()}
+            self.most = max(MANY, 2 * len(self.known))
+        self.known[memory] = self.reference(tensor.untyped_storage()), layout
+
+
+def _before(place: Place | None, axis: int) -> Place | None:
+    """Return a place if it is along an axis before another one."""
+    return place if place is not None and place.axis < axis else MET
+
+
+def _is_differentiable(tensor: Tensor) -> bool:
+    """Tell floats: no gradient goes through integers, so that examples may meet in them."""
+    return bool(tensor.is_floating_point() or tensor.is_complex())
+
+
+def _memory(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+@cache
+def _is_entrywise(func: OpOverload) -> bool:
+    return any(str(tag).endswith("pointwise") for tag in func.tags)
+
+
+def _by_name(func: OpOverload, args: Arguments, kwargs: Named) -> Named:
+    """Return all arguments by name, those that are not given by their defaults."""
+    arguments = func._schema.arguments
+    defaults = {a.name: a.default_value for a in arguments if a.has_default_value()}
+    given = dict(zip((a.name for a in arguments), args, strict=False)) | kwargs
+    return given | {name: v for name, v in defaults.items() if name not in given}

@@ -1,0 +1,44 @@
+"""PyTorch: the calls of modules on one pass up: which ones are running, and when each returns."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+
+class Calls:
+    """The calls of the modules of a network.
+
+    running: the modules that are running, the innermost last; the whole first.
+    first, last: the number of the first and of the last time that each has returned, by name.
+    """
+
+    def __init__(self) -> None:
+        self.running = [""]
+        self.first: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+        self.count = 0
+
+    @contextmanager
+    def noted(self, known: Mapping[str, Any]) -> Iterator[None]:
+        """Note the calls of modules, given by name."""
+        handles = []
+        try:
+            for name, m in known.items():
+                if not hasattr(m, "_c"):  # of torch.jit, which takes no hooks
+                    handles.append(m.register_forward_pre_hook(partial(self._enter, name)))
+                    leave = partial(self._leave, name)
+                    handles.append(m.register_forward_hook(leave, always_call=True))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, name: str, *_: Any) -> None:
+        self.running.append(name)
+
+    def _leave(self, name: str, *_: Any) -> None:
+        self.running.pop()
+        self.count += 1
+        self.first.setdefault(name, self.count)
+        self.last[name] = self.count
