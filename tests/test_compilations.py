@@ -1,8 +1,10 @@
 """Compile once: how many programs an eager call of every public function compiles."""
 
 import inspect
+import operator
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from unittest import mock
 
@@ -19,6 +21,8 @@ import jaxnn
 from jaxnn.flow.formats.entries import BINS, Entries, FlowEntries
 from jaxnn.flow.measure import network_flow
 from jaxnn.flow.measure.flow_of_net import flow_of_net
+from jaxnn.jaxpr import program
+from jaxnn.jaxpr.interpreter import bound
 from jaxnn.jaxpr.program import Traced
 from jaxnn.theory import meanfield, sphere
 
@@ -402,6 +406,25 @@ def test_functions_are_equal_if_their_rules_are(is_forward):
     one, other, less = (Traced.of(steep(v, is_forward), XS) for v in (1.0, 1.0, 0.5))
     assert one == other
     assert one != less
+
+
+def test_rules_of_jax_are_known_by_their_code_and_a_users_are_traced(monkeypatch):
+    def with_rule(rule, primal=jax.numpy.sin):
+        f = jax.custom_jvp(primal)
+        f.defjvps(rule)
+        return jax.vmap(f)
+
+    traced = []
+    monkeypatch.setattr(program, "bound", lambda *given: traced.append(given) or bound(*given))
+    relu, again, silent = (
+        Traced.of(jax.vmap(f), XS) for f in (jax.nn.relu, jax.nn.relu, jax.nn.relu6)
+    )
+    assert relu == again != silent
+    assert not traced
+    users = [with_rule(lambda t, out, z: 2 * t), with_rule(jax.numpy.multiply, lambda z: z)]
+    for f in (*users, with_rule(partial(operator.mul, XS[0]))):
+        assert isinstance(Traced.of(f, XS), Traced)
+    assert len(traced) == 3
 
 
 @pytest.mark.slow

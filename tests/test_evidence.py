@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxnn
+from jaxnn.evidence.changes import changed_outputs
 from jaxnn.evidence.class_labels import ClassLabels
 from jaxnn.evidence.data import Data
 from jaxnn.evidence.end import End, Reach
@@ -42,8 +43,8 @@ class OfArrays(Trial):
         self.last_weights = rng.normal(size=(8, width))
 
     def output(self, xs=None, factor=1.0, rows=None):
-        given = (xs or self.xs)["xs"]
-        given = given if rows is None else given[rows]
+        given = self.xs["xs"] if rows is None else self.xs["xs"][rows]
+        given = (xs or {"xs": given})["xs"]
         v = np.tanh(self.norm(given) @ self.first_weights)
         return self.end(v @ (factor * self.last_weights))
 
@@ -366,6 +367,23 @@ def test_outputs_of_inputs_that_are_next_to_each_other(rng):
         assert End.of(trial).is_chaotic is expected
 
 
+@pytest.mark.parametrize("norm", [np.asarray, standardised], ids=["none", "over the batch"])
+def test_changes_are_tried_at_once_where_examples_do_not_act_on_each_other(rng, norm):
+    trial, runs = OfArrays(rng, ys=CLASSES, norm=norm), []
+    output = trial.output
+    trial.output = lambda *given, **more: runs.append(more) or output(*given, **more)
+    found = changed_outputs(trial, output(), 10.0)
+    are_apart = norm is np.asarray
+    assert (found.are_apart, len(runs)) == (are_apart, 1 if are_apart else 4)
+    examples = B // 4 if are_apart else B
+    assert [len(v) for v in (found.as_is, *found.far, found.near)] == [examples] * 4
+    # Examples that are known by their output as it is; a change by a thousandth is a small one.
+    at = [int(np.argmin(np.abs(output() - v).sum(axis=1))) for v in found.as_is]
+    np.testing.assert_allclose(found.as_is, output()[at])
+    assert 0 < np.linalg.norm(found.near - found.as_is) < 0.01 * np.linalg.norm(found.as_is)
+    assert np.linalg.norm(found.far[0] - found.far[1]) > np.linalg.norm(found.as_is)
+
+
 def test_a_loss_that_does_not_see_the_labels(rng):
     for loss, expected in (
         (lambda z, y: jnp.sum(z**2, 1), False), (lambda z, y: jnp.sum((z - y) ** 4, 1), True)
@@ -394,7 +412,7 @@ def test_a_loss_of_the_mean_of_labels_is_told_from_one_that_compares_outputs(rng
 def test_a_network_that_is_a_line_is_told_from_one_that_bends(rng, end):
     bent = OfArrays(rng, end=end)
     line = OfArrays(rng, end=end)
-    line.output = lambda xs=None, factor=1.0: end(
+    line.output = lambda xs=None, factor=1.0, rows=None: end(
         (xs or line.xs)["xs"] @ line.first_weights @ (factor * line.last_weights)
     )
     assert (End.of(bent).is_linear, End.of(line).is_linear) == (False, True)

@@ -21,10 +21,10 @@ from jaxtyping import Array, PyTree
 
 from ..arrays.compiled import Numbers, computed
 from ..arrays.rows import can_be_learned
-from ..arrays.spread import ArrayOrType
+from ..arrays.spread import ArrayOrType, type_of
 from ..jaxpr.interpreter import function
 from ..jaxpr.primitives import Rows
-from ..jaxpr.program import Program, typed
+from ..jaxpr.program import Program, resized, typed
 from ..jaxpr.scan_params import Source
 from ..network.params import Stacked
 from ..texts import told
@@ -111,8 +111,8 @@ class Pytree:
                 )
         paths = tuple(at for at, v in zip(places, statics, strict=True) if v is None)
         arrays = [v for _, v in flat if is_array(v)]
-        types = jax.eval_shape(lambda arrays: arrays, arrays)
-        return cls(Static(structure), statics, places, tuple(types), paths), arrays
+        types = tuple(resized(v, v.shape) for v in map(type_of, arrays))
+        return cls(Static(structure), statics, places, types, paths), arrays
 
     def check(self, other: "Pytree", name: str) -> None:
         """Raise unless another pytree differs in no more than the numbers of its arrays."""

@@ -6,15 +6,19 @@ slope at other outputs what the loss takes, see `loss_kinds`
 slope, labels permuted whether the loss sees them
 slope, outputs changed of squares the labels, however they are handed over
 rows of the batch      whether examples act on each other, see `mixing`
-inputs ± a change      whether the output is a linear function of them, or a chaotic one
+inputs ± a change      whether the output is a linear function of them, or a chaotic one, see
+                       `changes`
 outputs that fit       whether the loss is least there, see `fit`
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from .changes import Changed, changed_outputs
 from .class_labels import ClassLabels
 from .fit import acts_elsewhere, is_ended_by_zeros, rises_with_fit
 from .loss_kinds import MARGINS, NUMBERS, Kind, Labels, kind_of, labels_of, trial_output
@@ -27,8 +31,7 @@ SUM = 1e-3  # that shares may differ from a sum of 1
 SAME = 1e-6  # of a slope: two that are equal
 AWAY, NEARBY = 10.0, 1.0  # times the size of the inputs; of an output that would saturate
 BEYOND = 1.5  # added to outputs from 0 to 1: where a hinge has no slope for labels of 1
-NEXT_TO, UNLIKE = 1e-3, 0.7  # of inputs; of what differs between examples: all of it makes √2
-FEWEST = 8  # examples that tell
+UNLIKE = 0.7  # of what differs between examples: all of it makes √2
 LINEAR = 1e-3  # of a change: what a linear function bends by rounding alone
 
 
@@ -119,6 +122,10 @@ class End:
         sees_labels = bool(kind.takes) or _sees_labels(trial, output)
         is_blind = sees_labels is False
         values = np.zeros(0) if labels is None else labels.values
+        shares = _sums_to_one(output, axis)
+        is_squashed = shares == "rows" or (output.min() > 0 and output.max() < 1)
+        changed = changed_outputs(trial, output, NEARBY if is_squashed else AWAY)
+        straightened = partial(_log_odds, axis=axis, shares=shares) if is_squashed else as_wide
         if not kind.takes and not is_blind and (asked := _asked_by_squares(trial, output)):
             values, kind = asked
         return cls(
@@ -127,7 +134,7 @@ class End:
             low=float(output.min()),
             high=float(output.max()),
             zeros=float(np.mean(output == 0)),
-            sums_to_one=_sums_to_one(output, axis),
+            sums_to_one=shares,
             reach=reach,
             loss=np.nan if known is None else known.value,
             kind=kind,
@@ -137,15 +144,15 @@ class End:
             label_share=_widest_share(values),
             label_sums=_sums(values, axis),
             classes=ClassLabels.of(trial),
-            mixing=mixing_of(trial),
+            mixing="" if changed.are_apart else mixing_of(trial),
             sees_labels=sees_labels,
             sees_all=is_blind and _sees_all(trial),
             compares=is_blind and _compares(trial, output),
-            is_linear=_is_linear(trial, output, axis),
+            is_linear=_is_linear(changed, straightened),
             rises=not kind.takes and rises_with_fit(trial, labels),
             ends_at_zeros=is_blind and is_ended_by_zeros(trial),
             acts_elsewhere=acts_elsewhere(trial, labels),
-            is_chaotic=_is_chaotic(trial, output),
+            is_chaotic=_is_chaotic(changed),
         )
 
 
@@ -292,54 +299,28 @@ def _compares(trial: Trial, output: np.ndarray) -> bool:
     return bool(np.linalg.norm(ours - theirs) > SAME * np.linalg.norm(ours))
 
 
-def _is_linear(trial: Trial, output: np.ndarray, axis: int) -> bool | None:
+def _is_linear(changed: Changed, straightened: Callable[[np.ndarray], np.ndarray]) -> bool | None:
     """Tell whether f(x + d) + f(x - d) = 2 f(x), of the output or of its log-odds."""
-    rng, xs = np.random.default_rng(0), trial.xs
-    if not xs:
+    if changed.far is None:
         return None
-    shares = _sums_to_one(output, axis)
-    is_squashed = shares == "rows" or (output.min() > 0 and output.max() < 1)
-    times = NEARBY if is_squashed else AWAY
-    change = {
-        name: times * np.sqrt(np.mean(np.square(as_wide(v)))) * rng.normal(size=v.shape)
-        for name, v in xs.items()
-    }
-    moved = [{name: v + sign * change[name] for name, v in xs.items()} for sign in (1, -1)]
-    try:
-        outputs = [*map(trial.output, moved)]
-    except Exception:  # of a network that takes no such inputs
-        return None
-    if any(v is None for v in outputs):
-        return None
-    with np.errstate(all="ignore"):
-        middle, up, down = (
-            _log_odds(as_wide(np.asarray(v)), axis, shares)
-            if is_squashed
-            else as_wide(np.asarray(v))
-            for v in (trial.first, *outputs)
-        )
+    middle, up, down = map(straightened, (changed.as_is, *changed.far))
     far, bent = np.linalg.norm(up - down), np.linalg.norm(up + down - 2 * middle)
     return bool(bent <= LINEAR * far) if np.isfinite(bent) and far > 0 else None
 
 
-def _is_chaotic(trial: Trial, output: np.ndarray) -> bool:
+def _is_chaotic(changed: Changed) -> bool:
     """Tell whether inputs that differ by a thousandth make outputs of examples that are unlike."""
-    rng, xs = np.random.default_rng(0), trial.xs
-    if not xs or trial.is_random or len(output) < FEWEST:
+    if changed.near is None:
         return False
-    near = {
-        name: v + NEXT_TO * np.sqrt(np.mean(np.square(as_wide(v)))) * rng.normal(size=v.shape)
-        for name, v in xs.items()
-    }
-    other = trial.output(near)
+    output = as_wide(changed.as_is)
     differs = np.linalg.norm(output - output.mean(axis=0))
-    is_moved = other is not None and np.linalg.norm(as_wide(other) - output) > UNLIKE * differs
+    is_moved = np.linalg.norm(as_wide(changed.near) - output) > UNLIKE * differs
     return bool(is_moved and differs > SUM * np.linalg.norm(output))
 
 
 def _log_odds(v: np.ndarray, axis: int, shares: str) -> np.ndarray:
     """Return what enters a sigmoid, or a softmax but for a constant of each example."""
     if shares != "rows":
-        return np.asarray(np.log(v) - np.log1p(-v))
-    logs = np.log(v)
+        return np.asarray(np.log(as_wide(v)) - np.log1p(-as_wide(v)))
+    logs = np.log(as_wide(v))
     return np.asarray(logs - logs.mean(axis=axis, keepdims=True))

@@ -141,10 +141,10 @@ class JaxTrial(Trial):
     def output(
         self, xs: Arrays | None = None, factor: float = 1.0, rows: np.ndarray | None = None
     ) -> np.ndarray | None:
-        given = self._with(xs) if xs else self.given_xs
+        given = self.given_xs
         if rows is not None:
             given = jax.tree.map(lambda v: np.asarray(v)[rows], given)
-        return self._output_of(given, factor)
+        return self._output_of(_with(given, xs) if xs else given, factor)
 
     def _output_of(self, given: PyTree, factor: float = 1.0) -> np.ndarray | None:
         if isinstance(self.net, Chain) and self.net.whole:
@@ -156,13 +156,6 @@ class JaxTrial(Trial):
     def _net_for(self, given: PyTree) -> Network | Lowered:
         """Return the network for a batch: equal if its programs are; a chain has functions too."""
         return self.net.for_batch(given) if isinstance(self.net, Chain) else self.net
-
-    def _with(self, xs: Arrays) -> Any:
-        def of(path: Any, v: ArrayLike) -> Any:
-            name = f"xs{jax.tree_util.keystr(path)}"
-            return xs[name].astype(np.asarray(v).dtype) if name in xs else v
-
-        return jax.tree_util.tree_map_with_path(of, self.given_xs)
 
     @measuring
     def slope(
@@ -184,6 +177,16 @@ class JaxTrial(Trial):
     def _known_loss(self) -> Any:
         """The loss, known by its program, so that an equal one is not compiled again."""
         return Traced.of(self.loss, self.first, self.given_ys)
+
+
+def _with(given: PyTree, xs: Arrays) -> Any:
+    """Return inputs some of which are replaced."""
+
+    def of(path: Any, v: ArrayLike) -> Any:
+        name = f"xs{jax.tree_util.keystr(path)}"
+        return xs[name].astype(np.asarray(v).dtype) if name in xs else v
+
+    return jax.tree_util.tree_map_with_path(of, given)
 
 
 def _in_order(order: np.ndarray | None, v: Any) -> Any:

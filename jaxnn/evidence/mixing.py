@@ -42,16 +42,16 @@ def mixing_of(trial: Trial) -> str:
     twice = trial.output(rows=np.concatenate([every, every]))
     if twice is None or len(twice) != 2 * count or twice.shape[1:] != output.shape[1:]:
         return ""
-    return SUMS if _distance(twice[:count], v) > OTHER else ""
+    return SUMS if distance(twice[:count], v) > OTHER else ""
 
 
 def _is_row_by_row(trial: Trial, output: np.ndarray, rows: np.ndarray, least: float) -> bool:
     """Tell whether the output of some rows is those rows of the output."""
     other = trial.output(rows=rows)
-    return other is None or other.shape != output.shape or _distance(other, output[rows]) < least
+    return other is None or other.shape != output.shape or distance(other, output[rows]) < least
 
 
-def _distance(v: np.ndarray, other: np.ndarray) -> float:
+def distance(v: np.ndarray, other: np.ndarray) -> float:
     """Return by how much outputs differ, over what differs between examples."""
     v, other = as_wide(v), as_wide(other)
     differs = max(np.linalg.norm(other - other.mean(axis=0)), 1e-5 * np.linalg.norm(other))

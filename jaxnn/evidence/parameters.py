@@ -6,6 +6,7 @@ output, drawn again     its noise against what differs between examples
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .trial import Trial, as_wide
 DRAWS = 4  # of the output
 CORNER = 256  # rows and columns, at most, in which a direction is looked for
 TIMES = 8  # that it is multiplied with them
+KEPT = 16  # widths of arrays
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,22 @@ class Draw:
     def of(cls, v: np.ndarray) -> "Draw":
         """Return how weights (…, in, out) were drawn."""
         columns = as_wide(v).reshape(-1, v.shape[-1])
-        marks = np.random.default_rng(0).normal(size=len(columns)) @ columns
+        marks = _random(len(columns)) @ columns
         size = float(np.sqrt(np.mean(np.square(columns))))
         known = np.unique(np.round(marks / max(size, 1e-300), 9))
-        distinct = min(len(known) / len(marks), _distinct_groups(as_wide(v))) if size > 0 else 1.0
+        distinct = min(len(known) / len(marks), _distinct_groups(v)) if size > 0 else 1.0
         return cls(
             bool(size > 0 and (columns == columns[0, 0]).all()),
             distinct,
             size * len(columns) ** 0.5,
             *_edges(columns),
         )
+
+
+@lru_cache(maxsize=KEPT)
+def _random(count: int) -> np.ndarray:
+    """Return random numbers, the same ones for each array."""
+    return np.random.default_rng(0).normal(size=count)
 
 
 def _distinct_groups(v: np.ndarray) -> float:
@@ -69,7 +77,7 @@ def _edges(matrix: np.ndarray) -> tuple[float, float]:
     size = float(np.sqrt(np.mean(np.square(corner))))
     if not 0 < size < np.inf:
         return 1.0, 0.0
-    direction = np.random.default_rng(0).normal(size=corner.shape[1])
+    direction = _random(corner.shape[1])
     for _ in range(TIMES):
         direction = corner.T @ (corner @ direction) / (size * np.linalg.norm(direction))
     largest = np.linalg.norm(corner @ direction) / np.linalg.norm(direction)

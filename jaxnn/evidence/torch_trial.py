@@ -172,8 +172,8 @@ class TorchTrial(Trial):
     def output(
         self, xs: Arrays | None = None, factor: float = 1.0, rows: np.ndarray | None = None
     ) -> np.ndarray | None:
-        inputs = _with(self.inputs, xs) if xs else self.inputs
-        inputs = inputs if rows is None else _rows_of(inputs, rows)
+        inputs = self.inputs if rows is None else _rows_of(self.inputs, rows)
+        inputs = _with(inputs, xs) if xs else inputs
         with self._running(), self._last_times(factor):
             output = self._called(inputs)
         return None if output is None else numbers_of(output)

@@ -58,7 +58,8 @@ class Trial(ABC):
         """Return the output, (B, …), if it is one array of floats.
 
         Args:
-            xs: by their names what takes the place of inputs, of tokens too.
+            xs: by their names what takes the place of inputs, of tokens too; of the rows, if some
+                are taken.
             factor: of all parameters of the last layer.
             rows: the examples that are taken, of all arrays that go in, of integers too.
         """

@@ -38,6 +38,7 @@ from .interpreter import (
     types_of,
 )
 from .primitives import AFFINE, MULTIPLYING, RULES, SHAPES, UNKNOWN, Call, Rule
+from .rules_of_jax import name_of_rule
 from .source_location import origin
 
 LayerProgram = Callable[[list[Any], Any], Any]  # (arrays, state) -> state
@@ -320,9 +321,9 @@ class Program:
         printed = closed.pretty_print(source_info=is_located, name_stack=is_located)
         text, constants = str(printed), [*closed.consts]
         if "custom_jvp_call" in text or "custom_vjp_call" in text:
-            for rules in _rules(closed):
-                text += str(rules)
-                constants += rules.consts
+            for rule in _rules(closed):
+                text += str(rule)
+                constants += getattr(rule, "consts", ())
         return cls(text, tuple(map(_bytes, constants)), jax.tree.structure(shape), closed)
 
     def __call__(self, arrays: Sequence[Array], state: PyTree) -> Any:
@@ -405,14 +406,19 @@ def called(f: Callable[..., Any], *given: PyTree) -> Any:
     return f(*given)
 
 
-def _rules(closed: Jaxpr) -> list[Jaxpr]:
-    """Return the programs of the rules of the user's own; none of what has no derivative.
+def _rules(closed: Jaxpr) -> list[Jaxpr | str]:
+    """Return the programs of the rules of the user's own, and what stands for those of JAX.
+
+    None of what has no derivative.
 
     The derivative of each function that has one, and not of all that is around it: that would take
     longer than tracing the network did.
     """
-    programs = []
+    rules: list[Jaxpr | str] = []
     for eqn in _with_rules(closed.jaxpr):
+        if (name := name_of_rule(eqn)) is not None:
+            rules.append(name)
+            continue
         floats = [i for i, v in enumerate(eqn.invars) if is_float(v.aval)]
 
         def of_floats(*values: Array, given: list[Array], eqn: Any, floats: list[int]) -> Any:
@@ -428,8 +434,8 @@ def _rules(closed: Jaxpr) -> list[Jaxpr]:
             return pull(made)
 
         with suppress(Exception):  # of a rule, which the flow will say
-            programs.append(jax.make_jaxpr(derived)([*map(struct, types_of(eqn.invars))]))
-    return programs
+            rules.append(jax.make_jaxpr(derived)([*map(struct, types_of(eqn.invars))]))
+    return rules
 
 
 def _with_rules(jaxpr: Any) -> Iterator[Any]:

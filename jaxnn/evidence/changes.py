@@ -1,0 +1,100 @@
+"""Outputs of inputs that are changed: far, along a line, and by a thousandth.
+
+of some examples x, x + d, x - d, x + a little, in a random order   -> one run
+x is among them as it was in the batch                              -> an example has its own output
+x + d, then x - d, then x + a little, of all examples               -> a run each, where it has not
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .mixing import ROUNDED, distance
+from .trial import Arrays, Trial, as_wide
+
+NEXT_TO = 1e-3  # of the size of inputs
+FEWEST = 8  # examples that tell
+PARTS = 4  # of a batch
+
+
+class Changed(NamedTuple):
+    """Outputs of the same examples.
+
+    as_is: of the inputs as they are.
+    far: of inputs plus one random change, and minus it; None where a network takes no such inputs.
+    near: of inputs that differ by a thousandth of their size; None of few examples or of random
+        outputs.
+    are_apart: whether no example acts on another, as far as is known.
+    """
+
+    as_is: np.ndarray
+    far: tuple[np.ndarray, np.ndarray] | None = None
+    near: np.ndarray | None = None
+    are_apart: bool = False
+
+
+def changed_outputs(trial: Trial, output: np.ndarray, times: float) -> Changed:
+    """Return outputs of changed inputs.
+
+    Args:
+        trial: with its `output`.
+        output: of the batch.
+        times: of a far change, in sizes of the inputs.
+    """
+    if not trial.xs:
+        return Changed(output)
+    return _at_once(trial, output, times) or _one_by_one(trial, output, times)
+
+
+def _at_once(trial: Trial, output: np.ndarray, times: float) -> Changed | None:
+    """Return outputs of a part of the examples, by one run; None where that does not tell."""
+    count, part = len(output), len(output) // PARTS
+    if part < FEWEST or trial.counts != {count} or trial.is_random:
+        return None
+    rng, factors = np.random.default_rng(0), (times, -times, NEXT_TO)
+    order, some = rng.permutation(count), rng.permutation(count)[: count - len(factors) * part]
+    rows = np.concatenate([some, *[some[:part] for _ in factors]])[order]
+    moved = {}
+    for name, change in _drawn(trial.xs, part).items():
+        stays = np.zeros((len(some), *change.shape[1:]))
+        added = np.concatenate([stays, *(factor * change for factor in factors)])
+        moved[name] = trial.xs[name][rows] + added[order]
+    try:
+        mixed = trial.output(moved, rows=rows)
+    except Exception:  # of a network that takes no such inputs
+        return None
+    if mixed is None or mixed.shape != output.shape:
+        return None
+    outputs = np.empty_like(mixed)
+    outputs[order] = mixed
+    ends = len(some) + part * np.arange(len(factors))
+    as_is, up, down, near = np.split(outputs, ends)
+    if not distance(as_is, output[some]) < ROUNDED:
+        return None
+    return Changed(as_wide(output[some[:part]]), (up, down), near, are_apart=True)
+
+
+def _one_by_one(trial: Trial, output: np.ndarray, times: float) -> Changed:
+    """Return outputs of all examples, by a run for each change."""
+    xs = trial.xs
+    changes = _drawn(xs, len(output))
+
+    def moved(factor: float) -> np.ndarray | None:
+        return trial.output({name: v + factor * changes[name] for name, v in xs.items()})
+
+    try:
+        up, down = moved(times), moved(-times)
+    except Exception:  # of a network that takes no such inputs
+        up = down = None
+    far = None if up is None or down is None else (up, down)
+    is_told = not trial.is_random and len(output) >= FEWEST
+    return Changed(output, far, moved(NEXT_TO) if is_told else None)
+
+
+def _drawn(xs: Arrays, count: int) -> dict[str, np.ndarray]:
+    """Return a random change of so many rows of each input, of the size of the inputs."""
+    rng = np.random.default_rng(0)
+    return {
+        name: np.sqrt(np.mean(np.square(as_wide(v)))) * rng.normal(size=(count, *v.shape[1:]))
+        for name, v in xs.items()
+    }
