@@ -30,6 +30,7 @@ sys.path.insert(0, str(DOCS))
 import casebook  # noqa: E402
 import found_and_cured  # noqa: E402
 import hundred_layers  # noqa: E402
+import rivals  # noqa: E402
 import tables  # noqa: E402
 import trained_tokens  # noqa: E402
 
@@ -132,6 +133,8 @@ def filled(kind: str, argument: str) -> str:
             return trained_tokens.markdown()
         if of == "casebook":
             return casebook.markdown(name)
+        if of == "rivals":
+            return rivals.markdown(name)
         return found_and_cured.markdown(name) if of == "found" else tables.markdown(argument)
     if kind == "include":
         text = (ROOT / argument).read_text(encoding="utf-8")

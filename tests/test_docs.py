@@ -57,6 +57,7 @@ before_after = loaded("before_after")
 trained_tokens = loaded("trained_tokens")
 three_lines = loaded("three_lines")
 hundred_layers = loaded("hundred_layers")
+rivals = loaded("rivals")
 hooks = loaded("hooks")
 
 
@@ -672,6 +673,54 @@ def test_what_was_printed_of_networks_of_packages_is_on_its_page():
         assert record["after"][0].startswith("Steady")
         assert record["changes"][0]["works"]
         assert record["changes"][0]["advice"] in page
+
+
+def test_first_cures_and_rivals_become_a_line_a_network_and_a_line_a_remedy(tmp_path, monkeypatch):
+    """A first cure that is lost is bold, and what was not trained for a length stays empty."""
+    reached = {"first cure": 0.9, "He": 0.8, "as it is": 0.95}
+    place = {"framework": "jax", "change": "", "advice": "", "rate": 0.1}
+    rows = [
+        place | {"network": of.name, "remedy": remedy, "step": step, "seed": seed}
+        | {"accuracy": (value if step < 20 else 0.7) + 0.002 * seed}
+        for of, steps in zip(rivals.NETWORKS, [(9, 20), (9,)], strict=False)
+        for (remedy, value), step, seed in product(reached.items(), steps, (0, 1))
+    ]  # fmt: skip
+    made = pl.DataFrame(rows).with_columns(
+        accuracy=pl.when(step=20, remedy="He").then(1.0).otherwise("accuracy"),
+        change=pl.when(remedy="first cure").then(pl.lit("skip")).otherwise("change"),
+    )
+    made.write_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setattr(rivals, "DATA", tmp_path / "rivals.csv")
+    monkeypatch.setattr("sys.argv", ["rivals.py", str(tmp_path)])
+    rivals.main()
+    first, second = (f"| {of.name} (jax) | .951 ± .001 | skip |" for of in rivals.NETWORKS[:2])
+    assert rivals.markdown("networks").splitlines()[1:] == [
+        "2 of 2 after 9 steps and on 0 of 1 after 20 steps.**",
+        "",
+        "| network | as it is | first cure | 9 steps | best remedy known | |"
+        " 20 steps | best remedy known | |",
+        "|:---|---:|:---|---:|---:|:---|---:|---:|:---|",
+        f"{first} .901 ± .001 | .801 ± .001 | He | **.701 ± .001** | 1.000 ± .000 | He |",
+        f"{second} .901 ± .001 | .801 ± .001 | He | | | |",
+    ]
+    assert rivals.markdown("means").splitlines() == [
+        "| remedy | 9 steps, 2 networks | 20 steps, 1 network |",
+        "|:---|---:|---:|",
+        "| as it is | .951 | .701 |",
+        "| **first cure** | .901 | .701 |",
+        "| He | .801 | 1.000 |",
+    ]
+
+
+def test_the_first_cure_is_ahead_of_every_package_as_the_page_says():
+    """On at least eighteen of twenty it holds, and its mean is above that of what others write."""
+    compared = [one for one in rivals.read() if one.step == 300]
+    assert len(compared) == 20
+    assert sum(one.holds for one in compared) >= 18
+    mean = rivals.report.means(compared)
+    assert mean["first cure"] > max(mean[name] for name in ("anyinit", "GradInit", "LSUV"))
+    page = hooks.on_page_markdown(text_of(DOCS / "cures.md"))
+    assert all(rivals.markdown(table) in page for table in ("networks", "means"))
 
 
 def test_a_hundred_layers_train_cured_as_the_page_says():

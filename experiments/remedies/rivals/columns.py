@@ -7,6 +7,7 @@ COLUMNS = {
     "network": Column(TEXT, "name", "of networks.py"),
     "framework": Column(TEXT, "name", "that it is built in", known=FRAMEWORKS),
     "remedy": Column(TEXT, "name", "of rivals.py, or the first cure"),
+    "change": Column(TEXT, "name", "kind of the first cure; empty if there is none, and of others"),
     "advice": Column(TEXT, "words", "what the cure changes; the error of a package", optional=True),
     "seed": Column(COUNT, "1", "draws weights and batches"),
     "rate": Column(REAL, "1", "the step size of Adam"),

@@ -90,18 +90,18 @@ def measured(cell: Cell, settings: Settings) -> pl.DataFrame:
     x, y = load_digits(return_X_y=True)
     data = np.asarray((x - x.mean()) / x.std(), np.float32), y.astype(np.int32)
     try:
-        advice, values = training.reached(
-            of, cell.remedy, seeds, data, points, float(settings.seconds)
-        )
+        outcome = training.reached(of, cell.remedy, seeds, data, points, float(settings.seconds))
     except Exception as error:
         if cell.remedy not in PACKAGES:  # whose code may end in whatever it does
             raise
-        advice = f"{type(error).__name__}: {error}".partition("\n")[0]
-        values = np.full((len(seeds), len(training.RATES), len(points)), np.nan)
+        told = f"{type(error).__name__}: {error}".partition("\n")[0]
+        none = np.full((len(seeds), len(training.RATES), len(points)), np.nan)
+        outcome = training.Outcome(told, none)
     rows = [
         vars(cell)
-        | {"framework": of.framework, "advice": advice, "seed": seed, "rate": rate}
-        | {"step": step, "accuracy": float(values[k, i, j])}
+        | {"framework": of.framework, "change": outcome.change, "advice": outcome.advice}
+        | {"seed": seed, "rate": rate}
+        | {"step": step, "accuracy": float(outcome.accuracies[k, i, j])}
         for k, seed in enumerate(seeds)
         for i, rate in enumerate(training.RATES)
         for j, step in enumerate(points)

@@ -15,11 +15,15 @@ TITLE = "the first cure and the best remedy known: accuracy after training"
 
 
 class Reached(NamedTuple):
-    """The accuracy of a remedy with its best step size, the mean over seeds, and its error."""
+    """The accuracy of a remedy with its best step size, the mean over seeds, and its error.
+
+    change: the kind of change that the first cure is; "" of other remedies.
+    """
 
     remedy: str
     mean: float
     error: float
+    change: str = ""
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ± {self.error:.3f}"
@@ -28,14 +32,27 @@ class Reached(NamedTuple):
 class Comparison(NamedTuple):
     """The accuracy of the first cure of a network beside that of all other remedies.
 
-    others: all others, the best first.
+    reached: what each reaches, the best first.
     """
 
     network: str
     framework: str
     step: int
-    cure: Reached
-    others: tuple[Reached, ...]
+    reached: tuple[Reached, ...]
+
+    def reached_by(self, remedy: str) -> Reached:
+        """Return what a remedy reaches."""
+        return next(one for one in self.reached if one.remedy == remedy)
+
+    @property
+    def cure(self) -> Reached:
+        """What the first cure reaches."""
+        return self.reached_by(CURE)
+
+    @property
+    def others(self) -> list[Reached]:
+        """The remedies known, the best first."""
+        return [one for one in self.reached if one.remedy not in (CURE, PLAIN)]
 
     @property
     def best(self) -> Reached:
@@ -57,7 +74,7 @@ def reached(rows: pl.DataFrame) -> list[Reached]:
         rate = means["rate"][-1]
         values = group.filter(rate=rate)["accuracy"].to_numpy()
         error = float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
-        made.append(Reached(str(remedy), float(np.mean(values)), error))
+        made.append(Reached(str(remedy), float(np.mean(values)), error, group["change"][0]))
     known = [one for one in made if not np.isnan(one.mean)]
     return sorted(known, key=lambda one: -one.mean)
 
@@ -68,11 +85,10 @@ def comparisons(rows: pl.DataFrame) -> list[Comparison]:
     count = rows["remedy"].n_unique()
     keys = ("network", "framework", "step")
     for (network, framework, step), group in rows.group_by(keys, maintain_order=True):
-        every = reached(group)
-        cure = next((one for one in every if one.remedy == CURE), None)
-        others = tuple(one for one in every if one.remedy not in (CURE, PLAIN))
-        if cure is not None and others and group["remedy"].n_unique() == count:
-            made.append(Comparison(network, framework, step, cure, others))
+        one = Comparison(network, framework, step, tuple(reached(group)))
+        is_whole = group["remedy"].n_unique() == count
+        if is_whole and CURE in [each.remedy for each in one.reached] and one.others:
+            made.append(one)
     return made
 
 
@@ -83,20 +99,22 @@ def verdicts(rows: pl.DataFrame) -> list[str]:
     for step in sorted({one.step for one in every}):
         these = [one for one in every if one.step == step]
         held = sum(one.holds for one in these)
-        mean = np.mean([one.cure.mean for one in these])
-        names = {other.remedy for one in these for other in one.others}
-        means = {
-            name: np.mean([o.mean for one in these for o in one.others if o.remedy == name])
-            for name in names
-        }
-        ranked = ", ".join(
-            f"{name} {means[name]:.3f}" for name in sorted(means, key=lambda n: -means[n])
-        )
+        ranked = ", ".join(f"{name} {mean:.3f}" for name, mean in means(these).items())
         said.append(
             f"after {step} steps the first cure is within one standard error of the best remedy "
-            f"known on {held} of {len(these)} networks; means: first cure {mean:.3f}, {ranked}"
+            f"known on {held} of {len(these)} networks; means: {ranked}"
         )
     return said
+
+
+def means(compared: list[Comparison]) -> dict[str, float]:
+    """Return the mean of each remedy over the networks on which it has a number, the best first."""
+    values: dict[str, list[float]] = {}
+    for one in compared:
+        for reached in one.reached:
+            values.setdefault(reached.remedy, []).append(reached.mean)
+    mean = {name: float(np.mean(each)) for name, each in values.items()}
+    return dict(sorted(mean.items(), key=lambda item: -item[1]))
 
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:

@@ -6,7 +6,7 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,10 +29,18 @@ Data = tuple[np.ndarray, np.ndarray]
 Points = tuple[int, ...]
 
 
+class Outcome(NamedTuple):
+    """What was changed in words, accuracies (seeds, step sizes, points), the first cure's kind."""
+
+    advice: str
+    accuracies: np.ndarray
+    change: str = ""
+
+
 def reached(
     of: Network, remedy: str, seeds: range, data: Data, points: Points, seconds: float
-) -> tuple[str, np.ndarray]:
-    """Return what was changed in words, and accuracies of (seeds, step sizes, points)."""
+) -> Outcome:
+    """Train a network with a remedy."""
     if remedy == CURE:
         return _of_cure(of, seeds, data, points, seconds)
     forms, starts = zip(
@@ -43,7 +51,7 @@ def reached(
         strict=True,
     )
     of_package = f"by the package {remedy.lower()}" if remedy in PACKAGES else ""
-    return of_package, trained(_plain(of, forms[0]), starts, seeds, data, points)
+    return Outcome(of_package, trained(_plain(of, forms[0]), starts, seeds, data, points))
 
 
 @cache  # so that remedies of one form are one program
@@ -116,16 +124,14 @@ def _side_by_side(
     return jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))(stacked, rows, rates)
 
 
-def _of_cure(
-    of: Network, seeds: range, data: Data, points: Points, seconds: float
-) -> tuple[str, np.ndarray]:
+def _of_cure(of: Network, seeds: range, data: Data, points: Points, seconds: float) -> Outcome:
     """Train what `jaxnn.cures` ranks first on the first seed, made anew on each.
 
     Where no change works, its user is left with the network as it is.
     """
     cures = list(_cures(of, seeds, data, seconds))
     if not cures:
-        return "none", reached(of, PLAIN, seeds, data, points, seconds)[1]
+        return reached(of, PLAIN, seeds, data, points, seconds)._replace(advice="none")
     models: list[Any] = [cure.model for cure in cures]
     if of.framework == "torch":
         from experiments.remedies.rivals import of_torch
@@ -143,7 +149,7 @@ def _of_cure(
         f, tree = _as_function(models[0])
         starts = tuple(jax.tree.leaves(learned(_as_function(model)[1])) for model in models)
         values = trained(partial(_output, f, tree), starts, seeds, data, points)
-    return cures[0].advice, values
+    return Outcome(cures[0].advice, values, cures[0].kind)
 
 
 Forward = Callable[[PyTree, Any], Any]
