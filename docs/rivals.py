@@ -94,14 +94,11 @@ def networks(compared: list[report.Comparison]) -> Iterator[str]:
     for name, group in groupby(compared, lambda one: one.network):
         by_length = {one.step: one for one in group}
         first = by_length[lengths[0]]
-        plain, change = (
-            _value(first.reached_by(PLAIN)),
-            CHANGES.get(first.cure.change, first.cure.change),
-        )
+        plain, kind = _value(first.reached_by(PLAIN)), first.cure.change
         cells = "".join(
             f" {_cells(by_length[n])} |" if n in by_length else " | | |" for n in lengths
         )
-        yield f"| {name} ({first.framework}) | {plain} | {change} |{cells}"
+        yield f"| {name} ({first.framework}) | {plain} | {CHANGES.get(kind, kind)} |{cells}"
 
 
 def _cells(one: report.Comparison) -> str:
