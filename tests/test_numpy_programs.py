@@ -10,7 +10,15 @@ from test_compilations import programs  # noqa: F401
 from test_primitives import CASES
 
 import jaxnn
-from jaxnn.arrays.compiled import LIGHTLY, MOST_LIGHT, compiled, few_runs, is_light, many_runs
+from jaxnn.arrays.compiled import (
+    LIGHTLY,
+    MOST_LIGHT,
+    compiled,
+    few_runs,
+    is_light,
+    many_runs,
+    split_static,
+)
 from jaxnn.arrays.rows import ScaledRows, log_norm, log_size_of_rows
 from jaxnn.jaxpr import numpy_programs
 from jaxnn.jaxpr.numpy_programs import (
@@ -119,8 +127,8 @@ def parts(monkeypatch):
     """Of each program in two parts how many equations are compiled, and how many NumPy runs."""
     counts, init = [], numpy_programs.Parted.__init__
 
-    def noted(self, *program):
-        init(self, *program)
+    def noted(self, *program, **options):
+        init(self, *program, **options)
         counts.append((len(self.steps), len(self.rest)))
 
     monkeypatch.setattr(numpy_programs.Parted, "__init__", noted)
@@ -213,6 +221,7 @@ def test_programs_for_few_runs_are_compiled_with_options_of_their_own(monkeypatc
 
 def test_a_function_in_a_module_stays_as_it_is():
     module = {"activation": jax.nn.relu, "weights": np.array([-1.0, 2.0], np.float32)}
-    parts = numpy_programs.parted(lambda module: module["activation"](module["weights"]), module)
-    handed = parts.first(numpy_programs.with_dtype(jax.tree.leaves(module)))
-    np.testing.assert_array_equal(parts.second([*map(np.asarray, handed)]), [0.0, 2.0])
+    static, arrays = split_static((module,))
+    types = tuple(map(jax.typeof, arrays))
+    parts = numpy_programs.parted(lambda v: v["activation"](v["weights"]), static, types)
+    np.testing.assert_array_equal(parts(arrays), [0.0, 2.0])

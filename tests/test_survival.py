@@ -13,6 +13,7 @@ from problems import as_users_have_jax
 
 import jaxnn
 from jaxnn.errors import TrainingWarning
+from jaxnn.jaxpr.numpy_programs import Parted
 from jaxnn.train import journal, read_watch
 from jaxnn.train.journal import FILE, LOCK
 from jaxnn.train.recorder import Options, Recorder
@@ -43,8 +44,9 @@ def at_once(flow, monkeypatch):
             raise ValueError(f"xs: expected shape {XS.shape}, got {xs.shape}")
         return flow
 
-    module = importlib.import_module("jaxnn.train.watch")
+    module = importlib.import_module("jaxnn.train.step_program")
     monkeypatch.setattr(module, "flow_of_net", gradient_flow)
+    monkeypatch.setattr(module, "_in_parts", module._in_parts.__wrapped__)  # forgets them
 
 
 def failing(error):
@@ -272,6 +274,22 @@ def test_what_does_not_fit_is_said_once_and_other_steps_are_measured(at_once, pa
     watch(6, params, XS, YS)
     assert steps_in(watch.watched) == [6]
     assert watch.failures == {"measurement": 3}
+
+
+def test_what_fails_in_the_thread_that_measures_is_said_there(at_once, params, monkeypatch):
+    """Of a traced step, whose training has gone on by then."""
+    monkeypatch.setattr(Parted, "second", failing(MemoryError("none")))
+    watch = jaxnn.watch((NET, None), every=2)
+
+    def train():
+        step = jax.jit(lambda step: watch(step, params, XS, YS))
+        for number in range(3):
+            step(number)
+        watch.flush()
+
+    with pytest.warns(TrainingWarning, match=r"^Step 0: the gradient .* \(MemoryError: none\)"):
+        train()
+    assert watch.failures == {"measurement": 2}
 
 
 # PyTorch

@@ -5,9 +5,11 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +25,12 @@ import jaxnn
 from jaxnn.errors import TrainingWarning
 from jaxnn.jaxpr import numpy_programs
 from jaxnn.train import Watched, read_watch, step_record
+from jaxnn.train import worker as worker_module
+from jaxnn.train.first_batch import OF_BATCH
 from jaxnn.train.journal import FILE
 from jaxnn.train.step_record import Step, Steps
 from jaxnn.train.watch import log10_change
+from jaxnn.train.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 STEPS, EVERY = 6, 2
@@ -214,32 +219,65 @@ def test_the_last_steps_stay_in_memory(monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_a_watch_records_of_few_numbers_is_left_to_numpy_without_jax(trained, batches, parts):
-    """In a thread of JAX's own, in which another program of JAX would wait for ever."""
-    watch = jaxnn.watch(trained.watch.net, loss=loss)
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_a_step_of_few_numbers_is_measured_by_a_program_of_its_own(
+    trained, batches, runs, is_traced
+):
+    """At once if its numbers are known; of a traced step by a thread that may use JAX."""
+    watch = jaxnn.watch(trained.watch.net, loss=loss, ignore=(*OF_BATCH, "update"))
     xs, ys = (jax.tree.map(lambda v: v[0], v) for v in batches)
-    watch(0, trained.params, xs, ys, after=trained.params)
+    after = jax.tree.map(lambda v: v / 2, trained.params)
+
+    def train_step(params):
+        watch(0, params, xs, ys, after=after)
+
+    (jax.jit(train_step) if is_traced else train_step)(trained.params)
     flow = jaxnn.gradient_flow((network, trained.params), xs, ys, loss=loss)
     (line,) = watch.watched.measurements
     log_delta = np.asarray(flow.log_delta) / np.log(10)
     assert line["layers"]["log10_delta"] == pytest.approx(log_delta.tolist(), abs=1e-5)
-    ((compiled, left),) = parts
-    assert left > 3 * compiled
+    change = np.subtract(line["parameters"]["log10_size"], line["parameters"]["log10_update"])
+    assert change == pytest.approx(np.log10(2), abs=1e-5)
+    ((thread, program),) = runs
+    assert thread == ("jaxnn-watch" if is_traced else threading.main_thread().name)
+    assert len(program.rest) > 3 * len(program.steps)
+    for _ in range(2):  # an equal loss, an equal program
+        again = jaxnn.watch(trained.watch.net, loss=lambda *of: loss(*of), ignore=OF_BATCH)
+        again(0, trained.params, xs, ys, after=after)
+    assert runs[1][1] is runs[2][1]
+
+
+@pytest.mark.slow
+def test_a_measurement_has_the_floats_and_the_keys_of_the_step_that_it_is_of(rng):
+    """Also if 64 bits are a setting of its thread alone, which the callback's does not have."""
+
+    def noisy(p, xs):
+        z = jnp.tanh(xs @ p["a"]) + jax.random.normal(p["key"], xs.shape, xs.dtype)
+        return z @ p["b"]
+
+    with jax.enable_x64(True):
+        arrays = {name: jnp.asarray(rng.normal(size=(3, 3))) for name in "ab"}
+        params = {**arrays, "key": jax.random.key(0)}
+        xs = rng.normal(size=(4, 3))
+        watch = jaxnn.watch((noisy, params), xs, loss=loss, ignore=("state",))
+        after = {**params, **{name: v * (1 + 1e-12) for name, v in arrays.items()}}
+        jax.jit(lambda p, xs, after: watch(0, p, xs, xs, after=after))(params, xs, after)
+        (line,) = watch.watched.measurements
+    change = np.subtract(line["parameters"]["log10_update"], line["parameters"]["log10_size"])
+    assert change == pytest.approx(-12, abs=1e-3)
 
 
 @pytest.fixture
-def parts(monkeypatch):
-    """How many equations of a measurement are compiled, and how many NumPy runs without JAX."""
-    counts, second = [], numpy_programs.Parted.second
+def runs(monkeypatch):
+    """Of each measurement its thread and its program."""
+    seen, second = [], numpy_programs.Parted.second
 
-    def alone(self, handed):
-        counts.append((len(self.steps), len(self.rest)))
-        with monkeypatch.context() as forbidden:
-            forbidden.setattr(numpy_programs, "bound", None)
-            return second(self, handed)
+    def observed(self, handed):
+        seen.append((threading.current_thread().name, self))
+        return second(self, handed)
 
-    monkeypatch.setattr(numpy_programs.Parted, "second", alone)
-    return counts
+    monkeypatch.setattr(numpy_programs.Parted, "second", observed)
+    return seen
 
 
 def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_it(
@@ -249,9 +287,13 @@ def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_
     count = len(watch.watched.measurements)
     factors = np.ones(STEPS, np.float32)
     factors[3] = np.inf
+
+    def train():
+        trained.train(trained.params, *batches, factors)
+        watch.flush()
+
     with pytest.warns(TrainingWarning, match=r"^Step 3: the update of \['c'\] in layer c"):
-        jax.block_until_ready(trained.train(trained.params, *batches, factors))
-    watch.flush()
+        train()
     (alarm,) = trained.alarms
     assert (alarm.rule, alarm.step, alarm.path) == ("nonfinite", 3, "['c']")
     assert watch.watched.alarms == [alarm]
@@ -283,6 +325,29 @@ def test_a_training_whose_record_fails_is_the_same_to_the_last_bit(
     assert watch.failures["write"] == 3
     assert {alarm.rule for alarm in watch.watched.alarms} == {"write", "file", "callback"}
     assert "the training goes on" in capsys.readouterr().err
+
+
+def test_a_worker_does_its_tasks_in_their_order_and_refuses_what_it_has_no_memory_for(monkeypatch):
+    """Who hands over to a worker that is behind waits for it, but neither long nor on one core."""
+    worker, done, gate = Worker(), [], threading.Event()
+    monkeypatch.setattr(worker_module, "MOST_BEHIND", 1)
+    monkeypatch.setattr(worker_module, "MOST_BYTES", 10)
+    monkeypatch.setattr(worker_module, "_cores", lambda: 1)
+    worker.start()
+    assert worker.hand(gate.wait, 4)
+    for number in range(2):
+        assert worker.hand(partial(done.append, number), 4)
+    assert not worker.hand(partial(done.append, 2), 1)
+    monkeypatch.setattr(worker_module, "_cores", lambda: 2)
+    monkeypatch.setattr(worker_module, "LONGEST", 0.01)
+    assert not worker.hand(partial(done.append, 3), 1)  # in vain, and the last that waits
+    monkeypatch.setattr(worker_module, "LONGEST", 60)
+    assert not worker.hand(partial(done.append, 4), 1)
+    gate.set()
+    worker.finish()
+    assert worker.hand(partial(done.append, 5), 60)
+    worker.finish()
+    assert done == [0, 1, 5]
 
 
 @pytest.mark.slow

@@ -17,8 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
-from jax.lax import GatherScatterMode
-from jaxtyping import PyTree
 
 from ..arrays.compiled import (
     LIGHTLY,
@@ -159,7 +157,7 @@ def _entries(v: np.ndarray, at: np.ndarray, params: Params) -> np.ndarray | None
 
 
 def _are_entries(v: Any, at: Any, params: Params) -> bool:
-    """Tell whether whole entries along the first axis are gathered, of arrays or their types."""
+    """Tell whether whole entries along the first axis are gathered."""
     numbers = params["dimension_numbers"]
     of_rest = tuple(range(at.ndim - 1, at.ndim + v.ndim - 2))
     is_first = numbers.collapsed_slice_dims == numbers.start_index_map == (0,)
@@ -263,7 +261,7 @@ def with_rest_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
 
     @lru_cache(maxsize=KEPT)
     def in_parts(static: Statics, types: Types) -> "Parted":
-        return Parted(*_traced(program, static, types))
+        return parted(function, static, types)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -274,7 +272,7 @@ def with_rest_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
             return compiled_function(*args, **kwargs)
         types = tuple(map(jax.typeof, arrays))
         with transfers():
-            result: R = in_parts(static, types)(arrays)
+            result: R = jax.device_put(in_parts(static, types)(arrays))
         return result
 
     return call
@@ -303,10 +301,10 @@ class Parted:
 
     program: the whole of it.
     structure: of what comes out.
-    without_jax: whether NumPy runs nothing that it needs JAX for, as in a thread of JAX's own.
+    is_light: whether XLA compiles for few runs.
     """
 
-    def __init__(self, program: Jaxpr, structure: Any, *, without_jax: bool = False) -> None:
+    def __init__(self, program: Jaxpr, structure: Any, *, is_light: bool = True) -> None:
         self.program, self.structure = program, structure
         self.steps: list[Equation] = []
         self.rest: list[Equation] = []
@@ -320,7 +318,6 @@ class Parted:
             is_constant = eqn.primitive.name in OPERATIONS and dependent.isdisjoint(eqn.outvars)
             is_rest = is_constant or AT_END in str(eqn.source_info.name_stack)
             is_rest &= not _has_keys(eqn)
-            is_rest &= not without_jax or _is_run_without_jax(eqn)
             if is_rest and needed.isdisjoint(eqn.outvars):
                 self.rest.insert(0, eqn)
             else:
@@ -330,10 +327,10 @@ class Parted:
         taken = [v for eqn in self.rest for v in variables(eqn.invars)]
         taken += variables(jaxpr.outvars)
         self.handed = [*dict.fromkeys(v for v in taken if v not in made)]
-        self._compiled = jax.jit(self.first, compiler_options=LIGHTLY)
+        self._compiled = jax.jit(self.first, compiler_options=LIGHTLY if is_light else None)
 
     def first(self, arrays: list[Any]) -> list[Any]:
-        """Return what the first part hands to the second, traced with the program around it."""
+        """Return what the first part hands to the second."""
 
         def constant(_: Any, number: Any) -> Any:
             return number
@@ -351,49 +348,26 @@ class Parted:
         return jax.tree.unflatten(self.structure, read(jaxpr.outvars, values, _as_numpy))
 
     def __call__(self, arrays: list[Any]) -> Any:
-        return jax.device_put(self.second(jax.device_get(self._compiled(arrays))))
+        """Return what comes out of the program, arrays of NumPy."""
+        return self.second(jax.device_get(self._compiled(arrays)))
 
 
-def with_dtype(leaves: Iterable[Any]) -> list[Any]:
-    """Return the leaves that are arrays, or types of arrays."""
-    return [v for v in leaves if hasattr(v, "dtype")]
-
-
-def parted(function: Callable[..., Any], *given: PyTree) -> Parted:
-    """Return a function of arrays in two parts, of which NumPy runs the second without JAX.
+def parted(
+    function: Callable[..., Any], static: Statics, types: "Types", *, is_light: bool = True
+) -> Parted:
+    """Return a function in two parts; what `for_the_end` is below in those that it calls too.
 
     Args:
-        given: its arguments or their types; `first` takes the list of those of their leaves that
-            have a dtype. Others, such as functions in a module, stay as they are.
+        function: of pytrees.
+        static: of its arguments, as `split_static` returns it.
+        types: of their arrays.
+        is_light: whether XLA compiles for few runs.
     """
-    leaves, structure = jax.tree.flatten(given)
-    arrays = with_dtype(leaves)
-
-    def of_arrays(arrays: list[Any]) -> Any:
-        remaining = iter(arrays)
-        filled = [next(remaining) if hasattr(v, "dtype") else v for v in leaves]
-        return function(*jax.tree.unflatten(structure, filled))
-
     token = _IS_PARTED.set(True)
     try:
-        program, out = jax.make_jaxpr(of_arrays, return_shape=True)(arrays)
+        return Parted(*_traced(with_static(function), static, types), is_light=is_light)
     finally:
         _IS_PARTED.reset(token)
-    return Parted(program, jax.tree.structure(out), without_jax=True)
-
-
-def _is_run_without_jax(eqn: Equation) -> bool:
-    """Tell whether all that an equation does has an entry, whatever its numbers are."""
-    name = eqn.primitive.name
-    if name == "gather":
-        is_inside = eqn.params["mode"] == GatherScatterMode.PROMISE_IN_BOUNDS
-        v, at = types_of(eqn.invars)
-        return is_inside and _are_entries(v, at, eqn.params)
-    if name in OPERATIONS:
-        return name != "sort" or len(eqn.invars) == 1
-    holds = eqn.primitive in CALLS or name in ("cond", "scan") or name.startswith("custom_jvp_call")
-    programs = (getattr(v, "jaxpr", v) for v in core.jaxprs_in_params(eqn.params))
-    return holds and all(_is_run_without_jax(inner) for v in programs for inner in v.eqns)
 
 
 Types = tuple[Any, ...]  # of arrays

@@ -15,10 +15,10 @@ from ..flow.record.loss import mean_of
 from ..jaxpr.program import Traced, called
 from ..train.descent import ADAM, begun, descended
 from ..train.first_batch import OF_BATCH
-from ..train.recorder import Options, Recorder
+from ..train.recorder import Options
 from ..train.steps import Optimizer, check_optimizer
 from ..train.trainee import Trainee, trainee_of, whole_of
-from ..train.watch import log10_change, measured_step
+from ..train.watch import Watch
 from .course import Batch, Losses
 
 
@@ -37,7 +37,8 @@ class JaxTrainee:
         self.optimizer = check_optimizer(ADAM if optimizer is None else optimizer)
         self._programs: dict[Any, Any] = {}
         self._floats, self._state = self._run(self._begun, self._arrays)
-        self.watch = Recorder(Options(every, ignore=OF_BATCH))
+        net, loss = self._trainee.net, self._trainee.loss
+        self.watch = Watch(net, loss, Options(every, ignore=OF_BATCH))
 
     def step(self, number: int, batch: Batch) -> Losses:
         """Take one step of the optimiser, watched; return the losses before it."""
@@ -45,16 +46,11 @@ class JaxTrainee:
         (self._floats, self._state), numbers = self._run(
             self._stepped, self._arrays, before, self._state, *batch
         )
-        value, constant, log10_update = map(float, numbers)
-        is_finite = np.isfinite(value) and log10_update < np.inf
-        if is_finite and not self.watch.is_due(number):
-            self.watch.stepped(number, value, log10_update=log10_update)
-            return Losses(value, constant)
-        with self.watch.recording(number):
-            measured = self._run(self._measured, self._arrays, before, self._floats, *batch)
-            flow, update, order = jax.tree.map(np.asarray, measured)
-            self.watch.measured(number, flow, update, value, order, log10_update=log10_update)
-        return Losses(value, constant)
+        losses = Losses(*map(float, numbers))
+        params, after = (whole_of(v, self._trainee.tree) for v in (before, self._floats))
+        with self.watch.guarded("measurement", number):
+            self.watch.look(number, params, *batch, after, losses.value)
+        return losses
 
     def _run(self, f: Callable[..., Any], *given: PyTree) -> Any:
         """Call a method of this trainee, known by its program for arguments of these types."""
@@ -79,21 +75,13 @@ class JaxTrainee:
     def _begun(self, arrays: list[Array]) -> Any:
         return begun(self._with(arrays), self.optimizer)
 
-    def _measured(
-        self, arrays: list[Array], before: PyTree, after: PyTree, xs: PyTree, ys: PyTree
-    ) -> Any:
-        net, tree, loss, _ = self._with(arrays)
-        params, moved = (whole_of(floats, tree) for floats in (before, after))
-        return measured_step(net, loss, params, xs, ys, moved)
-
     def _stepped(
         self, arrays: list[Array], floats: PyTree, state: PyTree, xs: PyTree, ys: PyTree
-    ) -> tuple[Any, tuple[Array, Array, Array]]:
-        """Return floats and the optimiser's state after a step, the losses before, and its size."""
+    ) -> tuple[Any, tuple[Array, Array]]:
+        """Return floats and the optimiser's state after a step, and the losses before it."""
         trainee = self._with(arrays, ys)
         after, state, value, output = descended(trainee, self.optimizer, floats, state, xs)
-        numbers = value, _of_constant(trainee, output), log10_change(floats, after)
-        return (after, state), numbers
+        return (after, state), (value, _of_constant(trainee, output))
 
 
 def _of_constant(trainee: Trainee, output: PyTree) -> Array:

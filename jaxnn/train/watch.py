@@ -3,15 +3,19 @@
     step, θ, x, y, θ after, loss -> every N steps the flow and the update of each array -> a line
     lines -> memory and the file of a folder; rules -> alarms
 
-The measurement is a branch of the user's own program, so nothing is cut or compiled a second time.
-It takes copies of what the step has anyway, its parameters before and after, behind a barrier of
+Of numbers that are at hand on a CPU, as in a loop of Python, a small program tells the size of the
+update, and where a step is due a program of its own measures it: `step_program.py`.
+
+In a traced step, one of few numbers on a CPU, the branch of the due hands the arrays themselves to
+the host, and a thread of its own measures them with that same program: `worker.py`. So the user's
+program has some kernels more, and what measures is compiled for few runs.
+
+Elsewhere the measurement is a branch of the user's own program: nothing waits for the host.
+
+Each takes copies of what the step has anyway, its parameters before and after, behind a barrier of
 the compiler: the step itself is compiled as it would be without, and its parameters are the same to
 the last bit. An update that was handed over instead of the parameters after it would have to be
 stored where the compiler adds it at once.
-
-On a CPU the branch of a network of few numbers has what goes up and down alone, and hands it over:
-NumPy records it, as for `diagnose`, in the thread that JAX calls back, so XLA has half as much to
-compile. There NumPy must need no JAX, whose next program would wait for this one.
 
 In the steps between, two numbers leave the device: the loss, if it is handed over, and the size of
 the update. A watch returns nothing that a `scan` could carry, so it has no place on the device to
@@ -21,8 +25,8 @@ can call back by way of Python, 30 µs for each array that goes in: of a scan ov
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from _thread import interrupt_main
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,31 +37,31 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, PyTree
 
-from ..arrays.compiled import Numbers, are_few, compiled
+from ..arrays.compiled import Numbers, Statics, are_few, compiled, split_static, with_static
 from ..arrays.loops import barrier
 from ..arrays.rows import as_reals, at_least_float32, can_be_learned
-from ..arrays.spread import whole
-from ..chain.chain import Chain
+from ..arrays.spread import are_spread, whole
+from ..chain.chain import Chain, decoded, encoded
 from ..chain.parameter_handover import is_array
 from ..evidence.evidence import Evidence
 from ..evidence.jax_trial import JaxTrial
-from ..flow.measure.flow_of_net import flow_of_net
-from ..flow.measure.updates import Update, update_of
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
-from ..jaxpr.numpy_programs import Parted, for_the_end, parted, with_dtype
 from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
 from ..texts import counted
-from .label_order import LabelOrder, label_order
-from .recorder import FAULTS, Number, Options, Recorder, in_words
+from .recorder import FAULTS, Number, Options, Recorder, in_words, one_number
+from .step_program import Measured, StepProgram, measured_step
 from .steps import check_integer
 from .torch_watch import TorchWatch
 from .watched import Alarm, Line, theory_of_start
+from .worker import WORKER
 from .writers import Writer
 
 StepNumber = int | Numbers
+FEWEST_BYTES = 2**10  # that a step in a queue takes, with the loss alone
+BEHIND = "too many steps wait for their measurement, which takes longer than they do; raise every="
 
 
 class Watch(Recorder):
@@ -100,13 +104,38 @@ class Watch(Recorder):
             at: Any = step if is_array(step) else np.asarray(check_integer("step", step, 0))
             loss = value if value is None or is_array(value) else np.asarray(value)
             _check_whole()
-            if not self._is_hopeless(at):
+            if self._is_hopeless(at):
+                return
+            if _are_at_hand(at, params, xs, ys, after, loss):
+                self.look(int(at), params, xs, ys, after, loss)
+            else:
+                WORKER.start()
                 _watch(self, at, params, xs, ys, after, loss)
-                self._try_batch(at, params, xs, ys)
+            self._try_batch(at, params, xs, ys)
         except FAULTS as error:
             if self._is_interrupted:
                 raise KeyboardInterrupt from error
             self._unmeasured(step, in_words(error))
+
+    def look(
+        self, step: int, params: PyTree, xs: PyTree, ys: PyTree, after: PyTree, value: Number | None
+    ) -> None:
+        """Measure a step of known numbers, if that is due, and record it before this returns.
+
+        Args:
+            step, params, xs, ys, after, value: as for a call.
+        """
+        given = params, xs, ys, after
+        loss = one_number("value", value)
+        log10_update = -np.inf if after is None else float(_log10_change(params, after))
+        known = {} if after is None or value is None else {"log10_update": log10_update}
+        is_finite = log10_update < np.inf and (value is None or loss < np.inf)
+        if self.is_due(step) or not (is_finite or not _breaks(params, after, value)):
+            program = StepProgram.of(self.net, self.loss, *given, entries=self.options.entries)
+            flow, update, order = program(*given)
+            self.measured(step, flow, update, value, order, **known)
+        elif value is not None:
+            self.stepped(step, value, **known)
 
     def _try_batch(self, step: StepNumber, params: PyTree, xs: PyTree, ys: PyTree) -> None:
         """Make experiments with the first batch that is measured, if its numbers are known."""
@@ -122,9 +151,15 @@ class Watch(Recorder):
             self._judge(int(step), self._flow, evidence)
             super().flush()
 
+    @property
+    def flow(self) -> Flow | None:
+        """The flow last measured, of all steps that were started; None before the first."""
+        WORKER.finish()
+        return super().flow
+
     def flush(self) -> None:
         """Wait until all steps that were started are done and what is measured is recorded."""
-        jax.effects_barrier()  # type: ignore[no-untyped-call]
+        WORKER.finish()
         super().flush()
 
     def _is_hopeless(self, step: StepNumber) -> bool:
@@ -133,23 +168,48 @@ class Watch(Recorder):
         return bool(self.failures["measurement"] and is_known and not self.is_due(int(step)))
 
     def _receive(
-        self, layout: "_Layout", parts: Parted | None, step: StepNumber, numbers: list[Numbers]
+        self,
+        layout: "_Layout",
+        program: "_Handed | None",
+        step: StepNumber,
+        numbers: list[Numbers],
+        arrays: list[Numbers],
     ) -> None:
-        """Record a step, measured or not; called by JAX, in a thread of its own."""
+        """Hand a step to the worker; called by JAX, in a thread of its own."""
         try:
-            with self.guarded("measurement", int(step)):
-                measured, value, log10_update = layout.restored([*map(np.asarray, numbers)])
-                if parts is not None:
-                    measured = parts.second(measured)
-                known = {} if log10_update is None else {"log10_update": float(log10_update)}
-                if measured is None:
-                    self.stepped(int(step), value, **known)
-                else:
-                    flow, update, order = measured
-                    self.measured(int(step), flow, update, value, order, **known)
+            number = int(step)
+            copies = [np.array(v) for v in (*numbers, *arrays)]
+            of_step, of_arrays = copies[: len(numbers)], copies[len(numbers) :]
+            task = partial(self._record, layout, program, number, of_step, of_arrays)
+            if not WORKER.hand(task, FEWEST_BYTES + sum(v.nbytes for v in copies)):
+                with self.recording(number):
+                    self.failed("measurement", number, BEHIND)
         except KeyboardInterrupt:  # JAX makes another error of it
             self._is_interrupted = True
             raise
+
+    def _record(
+        self,
+        layout: "_Layout",
+        program: "_Handed | None",
+        step: int,
+        numbers: list[np.ndarray],
+        arrays: list[np.ndarray],
+    ) -> None:
+        """Record a step, measured or not; in the worker."""
+        try:
+            with self.guarded("measurement", step):
+                measured, value, log10_update = layout.restored(numbers)
+                if program is not None:
+                    measured = program(arrays)
+                known = {} if log10_update is None else {"log10_update": float(log10_update)}
+                if measured is None:
+                    self.stepped(step, value, **known)
+                else:
+                    flow, update, order = measured
+                    self.measured(step, flow, update, value, order, **known)
+        except KeyboardInterrupt:  # of a function of the user's
+            interrupt_main()
 
     def _unmeasured(self, step: StepNumber, error: str) -> None:
         """Say that a step cannot be measured: now, or when a traced one is due."""
@@ -162,6 +222,42 @@ class Watch(Recorder):
             lax.cond(self.is_due(step), lambda: jax.debug.callback(say, step), lambda: None)
         else:
             say(self._number_of(step))
+
+
+class _Handed(NamedTuple):
+    """The measurement of a step whose arrays are handed to the host, keys as numbers.
+
+    static: what else the step has, as `split_static` returns it.
+    types: of the arrays.
+    """
+
+    program: StepProgram
+    static: Statics
+    types: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, watch: Watch, given: PyTree) -> tuple["_Handed", list[Array]]:
+        """Return the measurement of a traced step, and what to hand over."""
+        program = StepProgram.of(watch.net, watch.loss, *given, entries=watch.options.entries)
+        static, arrays = split_static(encoded(given))
+        values = [jnp.asarray(v) for v in arrays]
+        return cls(program, static, tuple(map(jax.typeof, values))), [*map(_in_bits, values)]
+
+    def __call__(self, arrays: list[np.ndarray]) -> Measured:
+        def measured(*given: PyTree) -> Measured:
+            return self.program(*decoded(given))
+
+        pairs = zip(arrays, self.types, strict=True)
+        restored: list[Any] = [v.view(t.dtype).reshape(t.shape) for v, t in pairs]
+        return with_static(measured)(self.static, restored)
+
+
+def _in_bits(v: Array) -> Array:
+    """Return numbers of 64 bits as pairs of 32: a thread of JAX's makes them narrower."""
+    if v.dtype == np.complex128:
+        v = jnp.stack([v.real, v.imag], axis=-1)
+    is_wide = v.dtype.itemsize == 8 and not jnp.iscomplexobj(v)
+    return lax.bitcast_convert_type(v, jnp.uint32) if is_wide else v
 
 
 class _Layout(NamedTuple):
@@ -353,7 +449,8 @@ def _look(
 ) -> None:
     """Measure and hand to the host, if that is due."""
     number = None if value is None else at_least_float32(value)
-    change = None if after is None else log10_change(params, after)
+    floats = together(params), None if after is None else together(after)
+    change = None if after is None else log10_change(*floats)
     of_step = number, None if number is None else change
     is_due = watch.is_due(step)
     if change is not None or number is not None:
@@ -363,58 +460,29 @@ def _look(
         is_due |= lax.cond(
             jnp.all(jnp.stack([v < jnp.inf for v in known])),
             lambda: False,
-            lambda: _is_finite(params) & ~_is_finite((after, value)),
+            lambda: breaks(*floats, value),
         )
 
     def measure() -> None:
         given = params, xs, ys, after
-        is_few = are_few([v for v in jax.tree.leaves(given) if is_array(v)])
-        measured = partial(
-            measured_step, watch.net, watch.loss, entries=watch.options.entries, at_end=is_few
-        )
-        if is_few:
-            parts = parted(measured, *given)
-            hand_over((parts.first(with_dtype(jax.tree.leaves(given))), *of_step), parts)
+        if are_few([v for v in jax.tree.leaves(given) if is_array(v)]):
+            hand_over((None, *of_step), *_Handed.of(watch, given))
         else:
-            hand_over((measured(*given), *of_step))
+            measured = measured_step(watch.net, watch.loss, *given, entries=watch.options.entries)
+            hand_over((measured, *of_step))
 
-    def hand_over(tree: PyTree, parts: Parted | None = None) -> None:
+    def hand_over(
+        tree: PyTree, program: _Handed | None = None, arrays: Sequence[Array] = ()
+    ) -> None:
         layout, numbers = _Layout.of(tree)
-        jax.debug.callback(partial(watch._receive, layout, parts), step, numbers)
+        receive = partial(watch._receive, layout, program)
+        jax.debug.callback(receive, step, numbers, list(arrays))
 
     def between() -> None:
         if number is not None:
             hand_over((None, *of_step))
 
     lax.cond(is_due, measure, between)
-
-
-def measured_step(
-    net: Network | Chain,
-    loss: Loss | None,
-    params: PyTree,
-    xs: PyTree,
-    ys: PyTree,
-    after: PyTree,
-    *,
-    entries: bool = False,
-    at_end: bool = False,
-) -> tuple[Flow, Update | None, LabelOrder | None]:
-    """Return the flow before a step, what the step did if that is known, and the labels' order.
-
-    at_end: whether NumPy may record them, as for `flow_of_net`.
-    """
-    chain = net if isinstance(net, Chain) else None
-    before = params if chain is None else chain.params(params)
-    flow = flow_of_net(net, before, xs, ys, loss=loss, entries=entries, at_end=at_end)
-    with for_the_end() if at_end else nullcontext():
-        update = None
-        if after is not None:
-            moved = after if chain is None else chain.params(after)
-            update = update_of(net, before, moved, flow.log_delta.dtype)
-        labels = [v for v in jax.tree.leaves(ys) if is_array(v)]
-        order = label_order(whole(jnp.asarray(labels[0])), jnp) if len(labels) == 1 else None
-    return flow, update, order
 
 
 def log10_change(before: PyTree, after: PyTree) -> Array:
@@ -436,6 +504,12 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, jnp.ones((), widest))
     squares = (jnp.sum(jnp.square(v.astype(widest) / unit)) for v in changes)
     return jnp.log10(sum(squares, none)) / 2 + jnp.log10(unit)
+
+
+def together(tree: PyTree) -> list[Array]:
+    """Return the floats of a tree, of few numbers as a vector for each dtype: so few kernels."""
+    floats = [jnp.asarray(v) for v in jax.tree.leaves(tree) if can_be_learned(v)]
+    return _Layout.of(floats)[1] if are_few(floats) else floats
 
 
 def _check_whole() -> None:
@@ -478,7 +552,29 @@ def _behind_barrier(tree: PyTree) -> Any:
     return jax.tree.unflatten(structure, [next(arrays) if is_array(v) else v for v in leaves])
 
 
+def breaks(before: PyTree, after: PyTree, value: Numbers | None) -> Bool[Array, ""]:
+    """Tell whether a step is the first after which not all floats are finite."""
+    return _is_finite(before) & ~_is_finite((after, value))
+
+
 def _is_finite(tree: PyTree) -> Bool[Array, ""]:
     """Tell whether all floats of a tree are finite."""
     flags = [jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(tree) if can_be_learned(v)]
     return jnp.all(jnp.stack(flags)) if flags else jnp.array(True)
+
+
+def _are_at_hand(*given: PyTree) -> bool:
+    """Tell whether numbers are known, on a CPU, where they are read without much ado."""
+    arrays = [v for v in jax.tree.leaves(given) if is_array(v)]
+    is_traced = any(isinstance(v, jax.core.Tracer) for v in arrays)
+    return not is_traced and jax.default_backend() == "cpu" and not are_spread(arrays)
+
+
+@compiled
+def _log10_change(before: PyTree, after: PyTree) -> Array:
+    return log10_change(together(before), together(after))
+
+
+@compiled
+def _breaks(before: PyTree, after: PyTree, value: Numbers | None) -> Array:
+    return breaks(together(before), together(after), value)

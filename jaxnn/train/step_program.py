@@ -1,0 +1,111 @@
+"""The measurement of a step as a program of its own, known by its network, its loss and its types.
+
+network, loss, types of a step -> traced once -> compiled at its first run, few numbers for few
+numbers of a step -> its flow, its update, the order of its labels: NumPy's, in any thread
+
+"""
+
+from contextlib import nullcontext
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from ..arrays.compiled import Statics, are_few, measuring, split_static
+from ..arrays.spread import on_mesh_of, whole
+from ..chain.chain import Chain
+from ..chain.parameter_handover import is_array
+from ..flow.measure.flow_of_net import flow_of_net, known_loss
+from ..flow.measure.updates import Update, update_of
+from ..flow.record.flow import Flow
+from ..flow.record.loss import Loss
+from ..jaxpr.numpy_programs import KEPT, Parted, for_the_end, parted
+from ..network.network import Network
+from .label_order import LabelOrder, label_order
+
+Measured = tuple[Flow, Update | None, LabelOrder | None]
+
+
+class StepProgram(NamedTuple):
+    """The measurement of a step of these types.
+
+    parts: the program, of the arrays of the loss, if it has some, and of a step.
+    loss: the loss.
+    is_wide: whether it was traced with floats of 64 bits; each thread has a setting of its own.
+    """
+
+    parts: Parted
+    loss: Loss | None
+    is_wide: bool
+
+    @classmethod
+    def of(
+        cls,
+        net: Network | Chain,
+        loss: Loss | None,
+        params: PyTree,
+        xs: PyTree,
+        ys: PyTree,
+        after: PyTree,
+        *,
+        entries: bool = False,
+    ) -> "StepProgram":
+        """Return the program for a step that has these arrays, traced or not.
+
+        An equal one, of an equal network and loss, is not traced and compiled again.
+        """
+        before = net.params(params) if isinstance(net, Chain) else params
+        loss = known_loss(loss, net, before, xs, ys)
+        static, arrays = split_static((net, loss, params, xs, ys, after), {"entries": entries})
+        is_wide: bool = jax.config.jax_enable_x64
+        settings = is_wide, jax.config.jax_default_matmul_precision
+        types = tuple(map(jax.typeof, arrays))
+        return cls(_in_parts(static, types, are_few(arrays), settings), loss, is_wide)
+
+    @measuring
+    def __call__(self, params: PyTree, xs: PyTree, ys: PyTree, after: PyTree) -> Measured:
+        """Measure a step of numbers; compiles at the first."""
+        _, arrays = split_static((self.loss, params, xs, ys, after))
+        with jax.enable_x64(self.is_wide), on_mesh_of(arrays):
+            measured: Measured = self.parts(arrays)
+        return measured
+
+
+@lru_cache(maxsize=KEPT)
+def _in_parts(static: Statics, types: tuple[Any, ...], is_few: bool, settings: Any) -> Parted:
+    """Return the program of `measured_step`; settings of JAX are those that it depends on."""
+
+    def function(*given: Any, **options: Any) -> Measured:
+        return measured_step(*given, **options, at_end=is_few)
+
+    return parted(function, static, types, is_light=is_few)
+
+
+def measured_step(
+    net: Network | Chain,
+    loss: Loss | None,
+    params: PyTree,
+    xs: PyTree,
+    ys: PyTree,
+    after: PyTree,
+    *,
+    entries: bool = False,
+    at_end: bool = False,
+) -> Measured:
+    """Return the flow before a step, what the step did if that is known, and the labels' order.
+
+    at_end: whether NumPy may record them, as for `flow_of_net`.
+    """
+    chain = net if isinstance(net, Chain) else None
+    before = params if chain is None else chain.params(params)
+    flow = flow_of_net(net, before, xs, ys, loss=loss, entries=entries, at_end=at_end)
+    with for_the_end() if at_end else nullcontext():
+        update = None
+        if after is not None:
+            moved = after if chain is None else chain.params(after)
+            update = update_of(net, before, moved, flow.log_delta.dtype)
+        labels = [v for v in jax.tree.leaves(ys) if is_array(v)]
+        order = label_order(whole(jnp.asarray(labels[0])), jnp) if len(labels) == 1 else None
+    return flow, update, order
