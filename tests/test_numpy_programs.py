@@ -16,6 +16,7 @@ from jaxnn.arrays.compiled import (
     compiled,
     few_runs,
     is_light,
+    light_options,
     many_runs,
     split_static,
 )
@@ -217,6 +218,14 @@ def test_programs_for_few_runs_are_compiled_with_options_of_their_own(monkeypatc
     log_norm(v[:1])
     with few_runs(), pytest.raises(Exception, match="jaxnn_no_such_option"):
         compiled(jnp.abs)(v)
+
+
+def test_convolutions_are_compiled_one_level_above():
+    """Of arrays of four axes, kernels or pictures."""
+    of_pictures, others = (light_options([np.zeros((1,) * axes)]) for axes in (4, 3))
+    assert others is LIGHTLY
+    changed = {k for k in LIGHTLY if of_pictures[k] != others[k]}
+    assert changed == {"xla_backend_optimization_level"}
 
 
 def test_a_function_in_a_module_stays_as_it_is():

@@ -6,7 +6,7 @@ of these shapes. Called inside `jax.jit` it is inlined: the enclosing program is
 Python code would have made.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import wraps
@@ -29,6 +29,9 @@ R = TypeVar("R")
 
 MOST_LIGHT = 2**22  # numbers that go into a small program
 LIGHTLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# Kernels of convolutions are six times slower at level 0, and compile as fast at level 1.
+LIGHTLY_OF_PICTURES = LIGHTLY | {"xla_backend_optimization_level": 1}
+AXES_OF_PICTURES = 4
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -94,6 +97,12 @@ def few_runs() -> AbstractContextManager[None]:
     On a CPU that takes two thirds of the time; the kernels are slower, up to twice.
     """
     return _lightness(True)
+
+
+def light_options(types: Iterable[Any]) -> dict[str, Any]:
+    """Return the options of a program for few runs of arrays of these types."""
+    has_pictures = any(v.ndim >= AXES_OF_PICTURES for v in types)
+    return LIGHTLY_OF_PICTURES if has_pictures else LIGHTLY
 
 
 def many_runs() -> AbstractContextManager[None]:

@@ -19,10 +19,10 @@ import numpy as np
 from jax.extend import core
 
 from ..arrays.compiled import (
-    LIGHTLY,
     Statics,
     compiled,
     is_light,
+    light_options,
     split_static,
     transfers,
     with_static,
@@ -327,7 +327,8 @@ class Parted:
         taken = [v for eqn in self.rest for v in variables(eqn.invars)]
         taken += variables(jaxpr.outvars)
         self.handed = [*dict.fromkeys(v for v in taken if v not in made)]
-        self._compiled = jax.jit(self.first, compiler_options=LIGHTLY if is_light else None)
+        options = light_options(v.aval for v in jaxpr.invars) if is_light else None
+        self._compiled = jax.jit(self.first, compiler_options=options)
 
     def first(self, arrays: list[Any]) -> list[Any]:
         """Return what the first part hands to the second."""
