@@ -23,8 +23,9 @@ DOCS = Path(__file__).parent
 DATA, PICTURE = DOCS / "data" / "three_lines.json", DOCS / "three_lines.svg"
 STILL = DOCS / "three_lines-still.svg"
 SECONDS = 90.0  # for the trainings of all changes
-WIDTH, HEIGHT = 560, 414
-LEFT, RIGHT, TOP, BOTTOM = 44, 96, 202, 50  # margins of the plot
+WIDTH, PLOT = 560, 162  # of the picture; the height of its plot
+LEFT, RIGHT, BOTTOM = 44, 96, 50  # margins of the plot
+ADVICE, LINE = 118, 24  # where the advice stands, and the height of a line
 CHARACTERS = 58  # of a line
 STYLE = """
 text { font: 19px Arial, "Liberation Sans", sans-serif; fill: #24292f; }
@@ -53,7 +54,7 @@ class Told(NamedTuple):
 
     word: the verdict on the gradient.
     decades: log₁₀ of what is left of it at the first layer.
-    cure: the first sentence of the first cure.
+    cure: what the first cure changes, without the sentence that explains it.
     before, after: the loss at each step, as it is and cured, each with the best of four step sizes.
     """
 
@@ -97,7 +98,7 @@ def measured() -> Told:
     assert found[0].trained is not None
     courses = (found.unchanged.losses, found[0].trained.losses)
     before, after = ([round(float(v), 3) for v in course.mean(0)] for course in courses)
-    cure, _, _ = found[0].advice.partition(". ")
+    cure, _, _ = found[0].advice.partition(". The ")
     return Told(verdict.word, round(float(verdict.repeated), 1), cure, before, after)
 
 
@@ -119,10 +120,14 @@ def drawn(told: Told, motion: str = "") -> str:
     """Return the picture, which moves if it has the style for that."""
     steps = min(len(told.before), len(told.after))
     most = max(told.before[:steps] + told.after[:steps])
+    lines = textwrap.wrap(told.cure, CHARACTERS)
+    top = ADVICE + LINE * len(lines) + 36
+    bottom = top + PLOT
+    height = bottom + BOTTOM
 
     def curve(kind: str, losses: list[float]) -> str:
         xs = LEFT + np.arange(steps) / (steps - 1) * (WIDTH - LEFT - RIGHT)
-        ys = HEIGHT - BOTTOM - np.array(losses[:steps]) / most * (HEIGHT - TOP - BOTTOM)
+        ys = bottom - np.array(losses[:steps]) / most * PLOT
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
         label = {"ill": "as it is", "well": "cured"}[kind]
         return (
@@ -133,24 +138,23 @@ def drawn(told: Told, motion: str = "") -> str:
     left = f'10<tspan dy="-7" font-size="14">\N{MINUS SIGN}{-told.decades:.0f}</tspan>'
     arrives = '<tspan dy="7"> of the gradient arrives at the first layer</tspan>'
     advised = "".join(
-        f'<tspan x="8" y="{118 + 24 * i}">{escape(line)}</tspan>'
-        for i, line in enumerate(textwrap.wrap(told.cure, CHARACTERS))
+        f'<tspan x="8" y="{ADVICE + LINE * i}">{escape(line)}</tspan>'
+        for i, line in enumerate(lines)
     )
-    bottom = HEIGHT - BOTTOM
     below = f"loss over {steps} steps, each with its best step size"
     return f"""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">
 <title>{escape(in_words(told))}</title>
 <style>{STYLE}{motion}</style>
 <g><text class="code" x="8" y="24">diagnosis = jaxnn.diagnose(layers, xs, ys, loss=loss)</text>
 <text class="ill" x="8" y="52">{told.word.capitalize()}: {left}{arrives}</text></g>
 <g class="second"><text class="code" x="8" y="90">cure = diagnosis.cures[0]</text>
 <text class="well">{advised}</text></g>
-<g class="third"><text class="code" x="8" y="{TOP - 22}">train(cure.model)</text>
-<path class="axis" d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}" fill="none"/>
-<text class="quiet" x="8" y="{TOP + 12}">{most:.2g}</text>
+<g class="third"><text class="code" x="8" y="{top - 22}">train(cure.model)</text>
+<path class="axis" d="M{LEFT} {top}V{bottom}H{WIDTH - RIGHT}" fill="none"/>
+<text class="quiet" x="8" y="{top + 12}">{most:.2g}</text>
 <text class="quiet" x="26" y="{bottom + 4}">0</text>
-<text class="quiet" x="{LEFT}" y="{HEIGHT - 20}">{below}</text>
+<text class="quiet" x="{LEFT}" y="{height - 20}">{below}</text>
 {curve("ill", told.before)}
 {curve("well", told.after)}</g>
 </svg>

@@ -779,7 +779,7 @@ def test_the_picture_of_three_lines_is_that_of_its_numbers_and_has_one_that_stan
     assert len(moving) < 500_000
     assert (told.word, told.decades) == ("vanishing", -25.1)
     assert told.after[-1] < 0.1 < 2 < told.before[-1]
-    assert "stays at 2.3 as it is, and falls to 0.001 cured" in README
+    assert "stays at 2.3 as it is, and falls to 0.003 cured" in README
     ElementTree.fromstring(moving)
 
 
