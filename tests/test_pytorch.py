@@ -3,6 +3,7 @@
 import copy
 import doctest
 import functools
+import gc
 import itertools
 import random
 import re
@@ -1598,3 +1599,24 @@ def test_entries_are_counted_beyond_the_range_too(torch, users_jax):
         }
     assert "Δ, layers [0] to [10]: float8_e4m3fn with one scale a tensor" in str(jaxnn.plan(flow))
     assert jaxnn.gradient_flow(module, xs.double(), loss=loss).entries is None
+
+
+def test_the_graph_is_free_after_a_measurement(torch):
+    """Not only once Python looks for cycles."""
+    memory = []
+
+    class Noting(torch.nn.Tanh):
+        def forward(self, x):
+            out = super().forward(x)
+            storage = out.untyped_storage()
+            memory.append(torch.multiprocessing.reductions.StorageWeakRef(storage))
+            return out
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), Noting(), torch.nn.Linear(4, 4))
+    gc.collect()
+    gc.disable()
+    try:
+        torch_flow(model, torch.randn(B, 4), mean_square)
+        assert [v.expired() for v in memory] == [True]
+    finally:
+        gc.enable()

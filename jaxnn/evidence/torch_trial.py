@@ -13,10 +13,11 @@ import numpy as np
 
 from ..pytorch.call import for_criterion
 from ..pytorch.cuts import parameters_of, unwrapped
+from ..pytorch.dispatch import each_operation
 from ..pytorch.inputs import called_with
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
-from ..pytorch.types import Inputs, Loss, Module, Tensor
+from ..pytorch.types import Arguments, Inputs, Loss, Module, Named, OpOverload, Tensor
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
 
 STATISTICS = "running_mean", "running_var", "num_batches_tracked"
@@ -98,20 +99,17 @@ class TorchTrial(Trial):
     def drops_in_eval(self) -> bool:
         if not self.is_random:
             return False
-        dropped, mode = list[str](), self._torch.utils._python_dispatch.TorchDispatchMode
+        dropped = list[str]()
 
-        class Mode(mode):  # type: ignore[misc, valid-type]  # an Any
-            def __torch_dispatch__(
-                self, operation: Any, types: Any, given: Any = (), more: Any = None
-            ) -> Any:
-                name = str(operation).partition(".")[2]
-                dropped.extend([name] if name.startswith(DROPS) else [])
-                return operation(*given, **(more or {}))
+        def run(operation: OpOverload, given: Arguments, more: Named) -> Any:
+            name = str(operation).partition(".")[2]
+            dropped.extend([name] if name.startswith(DROPS) else [])
+            return operation(*given, **more)
 
         modes = {m: m.training for m in self.module.modules()}
         try:
             self.module.eval()
-            with self._running(), Mode():
+            with self._running(), each_operation(self._torch, run):
                 self._called(self.inputs)
         finally:
             for m, is_training in modes.items():

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .cuts import lies_in, modules_of
+from .dispatch import each_operation
 from .module_calls import Calls
 from .provenance import MANY
 from .tensors import tensors_in
@@ -79,22 +80,13 @@ def used_by(parameters: Sequence[Any], again: Callable[[], Any]) -> set[int]:
         return set()
     torch = sys.modules["torch"]
     memory = _Memory(torch, parameters)
-    mode = torch.utils._python_dispatch.TorchDispatchMode
 
-    def dispatched(
-        _: Any,
-        func: OpOverload,
-        types: Arguments,
-        args: Arguments = (),
-        kwargs: Named | None = None,
-    ) -> Any:
-        del types
-        out = func(*args, **(kwargs or {}))
-        memory.hand_on(tensors_in([*args, *(kwargs or {}).values()]), tensors_in(out))
+    def run(func: OpOverload, args: Arguments, kwargs: Named) -> Any:
+        out = func(*args, **kwargs)
+        memory.hand_on(tensors_in([*args, *kwargs.values()]), tensors_in(out))
         return out
 
-    members = {"__torch_dispatch__": dispatched, "supports_higher_order_operators": True}
-    with type("Reach", (mode,), members)():
+    with each_operation(torch, run):
         value = again()
     bits = memory.of(value)
     return {id(p) for i, p in enumerate(parameters) if bits >> i & 1}

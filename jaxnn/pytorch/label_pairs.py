@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..chain.label_pairs import Shape, other_shape, refusal
+from .dispatch import each_operation
 from .tensors import tensors_in
 from .types import Arguments, Named, OpOverload, Output
 
@@ -20,10 +21,8 @@ def refusing_pairs(output: Output, ys: object) -> AbstractContextManager[Any]:
         return nullcontext()
     square, expanded = (ours[0], ours[0]), dict[int, tuple[Any, Shape]]()
 
-    def dispatched(
-        _: Any, f: OpOverload, types: Arguments, args: Arguments = (), kwargs: Named | None = None
-    ) -> Any:
-        out = f(*args, **(kwargs or {}))
+    def run(f: OpOverload, args: Arguments, kwargs: Named) -> Any:
+        out = f(*args, **kwargs)
         given = tensors_in(args)
         shapes = [expanded[id(v)][1] if id(v) in expanded else tuple(v.shape) for v in given]
         makes_pairs = any(tuple(v.shape) == square for v in (*given, *tensors_in(out)))
@@ -33,7 +32,4 @@ def refusing_pairs(output: Output, ys: object) -> AbstractContextManager[Any]:
             expanded[id(out)] = out, shapes[0]
         return out
 
-    mode = sys.modules["torch"].utils._python_dispatch.TorchDispatchMode
-    members = {"__torch_dispatch__": dispatched, "supports_higher_order_operators": True}
-    context: AbstractContextManager[Any] = type("Pairs", (mode,), members)()
-    return context
+    return each_operation(sys.modules["torch"], run)

@@ -103,12 +103,14 @@ def measured(
     _check_module(torch, module)
     cutting, call = _Cutting.of(module, cuts), Call(module, inputs, ys, loss, cotangent)
 
-    def run(call: Call, acting: Acting, apart: bool = False) -> Measured:
-        with recording(torch), unchanged(torch, module, tensors_in([inputs, ys]), acting.hooks):
-            up = _up(torch, call, cutting, heads, apart)
-            if not up.recorder.has_hooks:
-                return _gone_down(torch, call, cutting, up, look)
-        return run(call, acting, apart=True)
+    def run(call: Call, acting: Acting) -> Measured:
+        is_apart = False  # a state from what hooks of the user's are on
+        while True:
+            with recording(torch), unchanged(torch, module, tensors_in([inputs, ys]), acting.hooks):
+                up = _up(torch, call, cutting, heads, is_apart)
+                if is_apart or not up.recorder.has_hooks:
+                    return _gone_down(torch, call, cutting, up, look)
+            is_apart = True
 
     try:
         acting = acting_hooks(torch, call)

@@ -15,7 +15,7 @@ are let through.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from math import prod
 from types import ModuleType
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import OF_INPUT, SIGMAS, Activations
+from .dispatch import each_operation
 from .example_axes import Examples
 from .experts import Experts, experts_of
 from .multiply_adds import MultiplyAdds
@@ -185,42 +186,27 @@ class Operations:
         self.failure = ""
         self._try(self._begin, parameters, inputs)
 
-    @contextmanager
-    def seen(self) -> Iterator[None]:
-        """See all operations."""
-        mode = self.torch.utils._python_dispatch.TorchDispatchMode
+    def seen(self) -> AbstractContextManager[None]:
+        """Return a context in which all operations are seen."""
+        return each_operation(self.torch, self._run)
 
-        def dispatched(
-            _: Any,
-            func: OpOverload,
-            types: Arguments,
-            args: Arguments = (),
-            kwargs: Named | None = None,
-        ) -> Any:
-            kind, kwargs = kind_of(func), kwargs or {}
-            if kind.is_view:
-                return func(*args, **kwargs)
-            is_lost = kind.is_in_place and kind.name in ("exp", *OF_INPUT)
-            written = args[0] if is_lost else None
-            before = None if written is None else written.detach().clone()
-            if kind.writes and self.origins.with_zeros:
-                self._try(self._prepare, kind, args, kwargs)
-            out = func(*args, **kwargs)
-            self.products.note(func, args, kwargs, out)
-            self.apart.note(func, kind.name, args, kwargs, out)
-            self._try(self._note, kind, func, args, kwargs, out, before)
-            if kind.name in SIGMAS:
-                self._try(self._activated, kind, args, kwargs, out, before)
-            return out
-
-        members = {
-            "__torch_dispatch__": dispatched,
-            "supports_higher_order_operators": True,
-            # Nothing is compiled here, and what keeps a compiler off takes time at each operation.
-            "_should_skip_dynamo": classmethod(lambda _: False),
-        }
-        with type("Operations", (mode,), members)():
-            yield
+    def _run(self, func: OpOverload, args: Arguments, kwargs: Named) -> Any:
+        """Run an operation, and note what it has made."""
+        kind = kind_of(func)
+        if kind.is_view:
+            return func(*args, **kwargs)
+        is_lost = kind.is_in_place and kind.name in ("exp", *OF_INPUT)
+        written = args[0] if is_lost else None
+        before = None if written is None else written.detach().clone()
+        if kind.writes and self.origins.with_zeros:
+            self._try(self._prepare, kind, args, kwargs)
+        out = func(*args, **kwargs)
+        self.products.note(func, args, kwargs, out)
+        self.apart.note(func, kind.name, args, kwargs, out)
+        self._try(self._note, kind, func, args, kwargs, out, before)
+        if kind.name in SIGMAS:
+            self._try(self._activated, kind, args, kwargs, out, before)
+        return out
 
     def _try(self, step: Callable[..., None], *given: Any) -> None:
         """Take a step, unless one has failed before: the measurement goes on without."""

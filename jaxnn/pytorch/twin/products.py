@@ -189,8 +189,8 @@ def check_operation(func: OpOverload, args: Arguments, named: Named, weights: We
     if not together or not any(weights.origins(v) & STATE for v in tensors):
         return
     pointwise = sys.modules["torch"].Tag.pointwise
-    name = func.overloadpacket.__name__
-    if pointwise not in func.tags and name not in AS_THEY_ARE:
+    name = getattr(func, "overloadpacket", func).__name__
+    if pointwise not in getattr(func, "tags", ()) and name not in AS_THEY_ARE:
         named_weights = ", ".join(sorted(together)[:3])
         raise NoTwinError(
             f"module: theory expects matrix products and convolutions with weights, and {name} "

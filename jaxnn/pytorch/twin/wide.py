@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...errors import NoTwinError
+from ..dispatch import each_operation
 from ..tensors import tensors_in
 from ..types import Arguments, Module, Named, OpOverload, Tensor
 from .computed import Computed
@@ -46,15 +47,7 @@ class Replica:
 
     def mode(self) -> Any:
         """Return torch's mode, a context."""
-        run = self.run
-
-        class Mode(sys.modules["torch"].utils._python_dispatch.TorchDispatchMode):  # type: ignore[misc]  # an Any
-            def __torch_dispatch__(
-                self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-            ) -> Any:
-                return run(func, args, kwargs or {})
-
-        return Mode()
+        return each_operation(sys.modules["torch"], self.run)
 
     def run(self, func: OpOverload, args: Arguments, named: Named) -> Any:
         """Run an operation; a product with weights is a draw."""
