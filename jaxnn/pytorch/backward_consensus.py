@@ -161,7 +161,8 @@ def _judged(
     """
     known = _from_above(normal | (plain.log == found.log))
     # Where plain numbers judge everything, a second scaling has nothing to tell: one pass less.
-    seconds = [] if known.all() else [down(drawn_powers(found.exponent.shape), 1)]
+    is_clear = known.all() or (plain.is_finite and _is_far_from_ends(descent, found, span))
+    seconds = [] if is_clear else [down(drawn_powers(found.exponent.shape), 1)]
     is_number = np.logical_and.reduce([_is_number(going) for going in (found, *seconds)])
     known |= ~(is_number | _is_number(plain))[:, None]
     trusted = _from_above(_in_range(descent, found, span)) & is_number
@@ -170,6 +171,14 @@ def _judged(
         off |= _differ(second.log, found.log, span.tolerance)
     where = np.flatnonzero((off & trusted[:, None]).any(axis=1))
     return (int(where[-1]) if len(where) else None), known, trusted
+
+
+def _is_far_from_ends(descent: Descent, found: Pass, span: _Range) -> bool:
+    """Tell whether examples are known to stay apart, and each layer changes Δ by a moderate factor.
+
+    What left the range within a layer would have to come back by nearly as many powers of two.
+    """
+    return descent.is_apart and bool((np.abs(found.arrived[1:]) <= span.room // 2).all())
 
 
 def _is_number(going: Pass) -> np.ndarray:

@@ -225,31 +225,42 @@ class Pass:
         parts = [grad for grad in grads if grad is not None]
         if not parts:
             return np.zeros_like(total)
-        look = self.look if at else None
-        with_positions = look is not None and look.positions[at - 1]
-        channels = self.descent.states[at - 1].channels if with_positions else None
+        channels, look = self._channels(at), self.look if at else None
         sizes = [Sizes.of(grad, channels) for grad in parts]
-        if look is not None:
-            entries = None if look.entries is None else look.entries(at, parts, total)
-            by_position = None if channels is None else sizes[0].log_by_position(total)
-            self.noted[at] = Noted(entries, by_position)
+        counted = None if look is None or look.entries is None else look.entries(at, parts, total)
+        self._note(at, counted, sizes[0], total)
         return self._take(at, parts, sizes, total)
+
+    def _channels(self, at: int) -> int | None:
+        """Return the axis of the channels of a state whose positions are noted; None of others."""
+        has_positions = at > 0 and self.look is not None and self.look.positions[at - 1]
+        return self.descent.states[at - 1].channels if has_positions else None
+
+    def _note(self, at: int, entries: Any, sizes: "Sizes", total: np.ndarray) -> None:
+        """Note what is looked at in Δ of a state."""
+        if at and self.look is not None:
+            has_positions = self.look.positions[at - 1]
+            self.noted[at] = Noted(entries, sizes.log_by_position(total) if has_positions else None)
 
     def record_all(self, grads: Mapping[int, list[Any]], total: np.ndarray) -> None:
         """Record Δ of several states that come with one power; small ones of a shape together."""
         alike: dict[Any, list[int]] = {}
         for at, parts in grads.items():
             (grad, *others) = parts
-            if self.look is not None or others or grad is None or grad.numel() > FEW:
+            has_entries = at > 0 and self.look is not None and self.look.entries is not None
+            if has_entries or others or grad is None or grad.numel() > FEW:
                 self.record(at, parts, total)
             else:
-                alike.setdefault((grad.shape, grad.dtype, grad.device), []).append(at)
-        for several in alike.values():
+                kind = grad.shape, grad.dtype, grad.device, self._channels(at)
+                alike.setdefault(kind, []).append(at)
+        for (*_, channels), several in alike.items():
             stacked = sys.modules["torch"].stack([grads[at][0] for at in several])
-            together = Sizes.of(stacked.flatten(0, 1), None)
+            together = Sizes.of(stacked.flatten(0, 1), channels)
             for i, at in enumerate(several):
                 rows = slice(i * len(total), (i + 1) * len(total))
-                self._take(at, grads[at], [Sizes(*(v[rows] for v in together))], total)
+                sizes = Sizes(*(v[rows] for v in together))
+                self._note(at, None, sizes, total)
+                self._take(at, grads[at], [sizes], total)
 
     def _take(
         self, at: int, parts: list[Any], sizes: list["Sizes"], total: np.ndarray
@@ -306,19 +317,22 @@ class Sizes(NamedTuple):
         v = _rows(grad) if channels is None else _wide(grad)
         axis = 1 if channels is None else channels
 
-        def flat(v: Tensor) -> np.ndarray:
-            return numbers_of(v).astype(np.float64).reshape(len(grad), -1)
+        def of_positions(v: Tensor) -> np.ndarray:
+            return numbers_of(v).astype(np.float64).reshape(-1, len(grad), count)
 
         # Large temporaries cost more than what is computed, and abs() would be one.
-        top, norm = v.amax(axis), sys.modules["torch"].linalg.vector_norm
-        largest = np.maximum(flat(top), -flat(v.amin(axis)))
+        torch, top = sys.modules["torch"], v.amax(axis)
+        norm, count = torch.linalg.vector_norm, top.numel() // len(grad)
+        upper, lower, size = of_positions(torch.stack([top, v.amin(axis), norm(v, dim=axis)]))
+        largest = np.maximum(upper, -lower)
         most = highest_exponent(name_of_dtype(v)) - 1
         is_number = np.isfinite(largest) & (largest > 0)
         e = np.where(is_number, np.clip(np.frexp(largest)[1] - 1, -most, most), 0)
         if np.abs(e).max(initial=0) <= most // 4:  # squares are far from the ends of the range
-            return cls(largest, flat(norm(v, dim=axis)), np.zeros_like(e))
+            return cls(largest, size, np.zeros_like(e))
         by = v.new_tensor(np.ldexp(1.0, -e)).reshape(top.shape).unsqueeze(axis)
-        return cls(largest, flat(norm(v * by, dim=axis)), e)
+        (size,) = of_positions(norm(v * by, dim=axis))
+        return cls(largest, size, e)
 
     def log_by_position(self, exponent: np.ndarray) -> np.ndarray:
         """Return ln of the norm at each position over the examples, times 2^exponent each."""

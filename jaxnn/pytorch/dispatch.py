@@ -1,14 +1,40 @@
-"""PyTorch: a mode of torch's dispatcher, which hands over each operation, whoever calls it."""
+"""PyTorch: operations, as a mode of torch's dispatcher hands over each, whoever calls it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .types import Arguments, Named, OpOverload
 
+FUSED = "_scaled_dot_product_"  # in the names of kernels of attention
+ATTENTION = ("attention", "attn")  # in the names of other kernels
+
 Step = Callable[[OpOverload, Arguments, Named], Any]
+
+
+class Kind(NamedTuple):
+    """An operation, whatever it is given.
+
+    name: bmm of aten::bmm, also of that in place.
+    is_view: whether its outputs are views alone.
+    is_in_place: whether it writes into its first argument.
+    writes: the numbers and names of arguments that it writes into.
+    is_drawn: whether it draws random numbers, or cannot be called again.
+    may_attend: whether it has attention in its name.
+    is_of_torch: whether it is one of torch's own.
+    is_entrywise: whether torch says that each entry is made of those at its place.
+    """
+
+    name: str
+    is_view: bool
+    is_in_place: bool
+    writes: tuple[tuple[int, str], ...]
+    is_drawn: bool
+    may_attend: bool
+    is_of_torch: bool
+    is_entrywise: bool
 
 
 def each_operation(torch: ModuleType, step: Step) -> AbstractContextManager[Any]:
@@ -26,7 +52,6 @@ def _mode_of(torch: ModuleType) -> Any:
 
     What one pass up has noted would stay until Python looks for cycles, with torch's graph.
     """
-
     mode: Any = torch.utils._python_dispatch.TorchDispatchMode
 
     class Mode(mode):  # type: ignore[misc]  # an Any
@@ -51,3 +76,30 @@ def _mode_of(torch: ModuleType) -> Any:
             return False
 
     return Mode
+
+
+@cache
+def kind_of(func: OpOverload) -> Kind:
+    """Return what is known of an operation, whatever it is given."""
+    schema = getattr(func, "_schema", None)
+    name = str(schema.name if schema is not None else func).rsplit("::", 1)[-1]
+    aliases = [argument.alias_info for argument in schema.returns] if schema is not None else [None]
+    arguments = schema.arguments if schema is not None else ()
+    writes = tuple(
+        (i, argument.name)
+        for i, argument in enumerate(arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    is_view = bool(aliases) and not writes and all(argument is not None for argument in aliases)
+    tags = [str(tag).rpartition(".")[2] for tag in getattr(func, "tags", ())]
+    lower = name.lower()
+    return Kind(
+        name.rstrip("_"),
+        is_view or name == "_unsafe_view",
+        bool(writes) and writes[0][0] == 0,
+        writes,
+        schema is None or "nondeterministic_seeded" in tags,
+        any(word in lower for word in ATTENTION) and not name.startswith(FUSED),
+        schema is not None and schema.name.startswith("aten::"),
+        "pointwise" in tags,
+    )

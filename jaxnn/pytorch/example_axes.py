@@ -13,10 +13,11 @@ acts on it: functions of the user's own, or hooks on tensors.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from .dispatch import FUSED, Kind
 from .provenance import MANY
 from .tensors import tensors_in
 from .types import Arguments, Named, OpOverload, Output, Tensor
@@ -55,7 +56,7 @@ PRODUCTS = {
     **dict.fromkeys(("bmm", "baddbmm"), ({0: 0, 1: 1}, {0: 0, 2: 2})),
 }
 WITH_SUMMAND = ("addmm", "baddbmm")
-FUSED = "_scaled_dot_product_"
+PLACES = 4096  # that are kept: those of equal layers are equal
 MEETING = 2  # axes, the last ones, of queries, keys and values
 
 
@@ -120,25 +121,30 @@ class Examples:
         return not self.is_lost and self._place(tensor) == Place(0, 1)
 
     def note(
-        self, func: OpOverload, name: str, args: Arguments, kwargs: Named, out: Output
+        self,
+        kind: Kind,
+        func: OpOverload,
+        args: Arguments,
+        kwargs: Named,
+        given: list[Any],
+        out: Output,
     ) -> None:
-        """Note what an operation has made; name: without that it is in place."""
+        """Note what an operation has made; given: the tensors among its arguments."""
         try:
-            given = tensors_in([*args, *kwargs.values()])
-            if self._depend(given) and not (name in NEW and func.namespace == "aten"):
+            known = self._of_inputs(given)
+            if known and not (kind.name in NEW and kind.is_of_torch):
                 outputs = tensors_in(out)
-                places = self._places(func, name, args, kwargs, given, outputs)
-                has_gradient = any(map(_is_differentiable, self._of_inputs(given)))
+                places = self._places(kind, func, args, kwargs, given, outputs)
                 for v, place in zip(outputs, places, strict=True):
-                    if place is not None or has_gradient:
+                    if place is not None or any(map(_is_differentiable, known)):
                         self._set(v, place)
         except Exception:
             self.is_lost = True  # the measurement goes on, with a pass that tries
 
     def _places(
         self,
+        kind: Kind,
         func: OpOverload,
-        name: str,
         args: Arguments,
         kwargs: Named,
         given: list[Any],
@@ -146,9 +152,10 @@ class Examples:
     ) -> list[Place | None]:
         """Return the places of the examples in what an operation has made."""
         met: list[Place | None] = [MET] * len(outputs)
-        if func.namespace != "aten" or not outputs:
+        name = kind.name
+        if not kind.is_of_torch or not outputs:
             return met
-        if name in ENTRYWISE or _is_entrywise(func):
+        if kind.is_entrywise or name in ENTRYWISE:
             return [self._common(given, v.ndim) for v in outputs]
         if name in ALONG:
             return self._along(_by_name(func, args, kwargs), outputs)
@@ -225,23 +232,8 @@ class Examples:
         _, layout = self.known.get(_memory(tensor), (None, MET))
         if layout is None:
             return MET
-        size = tensor.element_size()
-        strides = [stride * size for stride in tensor.stride()]
-        axes = [
-            axis
-            for axis, (count, stride) in enumerate(zip(tensor.shape, strides, strict=True))
-            if stride <= layout.step < stride * count
-        ]
-        if len(axes) != 1:
-            return MET
-        (axis,) = axes
-        is_even = layout.step % strides[axis] == 0
-        is_whole = tensor.shape[axis] * strides[axis] % (layout.step * self.count) == 0
-        skipped = (tensor.storage_offset() * size - layout.start) // layout.step
-        is_first = skipped % self.count == 0
-        return (
-            Place(axis, layout.step // strides[axis]) if is_even and is_whole and is_first else MET
-        )
+        at = tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.element_size()
+        return _place_in(layout, self.count, *at)
 
     def _set(self, tensor: Tensor, place: Place | None) -> None:
         memory, size = _memory(tensor), tensor.element_size()
@@ -259,6 +251,32 @@ class Examples:
         self.known[memory] = self.reference(tensor.untyped_storage()), layout
 
 
+@lru_cache(maxsize=PLACES)
+def _place_in(
+    layout: Layout,
+    examples: int,
+    shape: tuple[int, ...],
+    steps: tuple[int, ...],
+    offset: int,
+    size: int,
+) -> Place | None:
+    """Return the place of examples in a tensor that lies so in a memory, with numbers of a size."""
+    strides = [step * size for step in steps]
+    axes = [
+        axis
+        for axis, (count, stride) in enumerate(zip(shape, strides, strict=True))
+        if stride <= layout.step < stride * count
+    ]
+    if len(axes) != 1:
+        return MET
+    (axis,) = axes
+    stride = strides[axis]
+    is_even = layout.step % stride == 0
+    is_whole = shape[axis] * stride % (layout.step * examples) == 0
+    is_first = (offset * size - layout.start) // layout.step % examples == 0
+    return Place(axis, layout.step // stride) if is_even and is_whole and is_first else MET
+
+
 def _before(place: Place | None, axis: int) -> Place | None:
     """Return a place if it is along an axis before another one."""
     return place if place is not None and place.axis < axis else MET
@@ -271,11 +289,6 @@ def _is_differentiable(tensor: Tensor) -> bool:
 
 def _memory(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
-
-
-@cache
-def _is_entrywise(func: OpOverload) -> bool:
-    return any(str(tag).endswith("pointwise") for tag in func.tags)
 
 
 def _by_name(func: OpOverload, args: Arguments, kwargs: Named) -> Named:

@@ -16,7 +16,6 @@ are let through.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cache
 from math import prod
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import OF_INPUT, SIGMAS, Activations
-from .dispatch import each_operation
+from .dispatch import FUSED, Kind, each_operation, kind_of
 from .example_axes import Examples
 from .experts import Experts, experts_of
 from .multiply_adds import MultiplyAdds
@@ -40,14 +39,12 @@ PRODUCTS = {  # the places of their factors
 MATRICES = ("mm", "bmm", "mv", "linear", "addmm", "addmv", "baddbmm")
 SOFTMAXES = ("_softmax", "_safe_softmax")
 WEIGHING, SELECTING = ("sigmoid",), ("topk", "max", "argmax")
-FUSED = "_scaled_dot_product_"
 BY_HAND = "a softmax written by hand"
 LARGEST = ("amax", "max")
 KEEPING = ("_to_copy", "clone", "masked_fill", "where")  # a value but for some entries
 MASKING = (*KEEPING, "mul")  # powers whose sum is taken
 WAITING = 2  # powers whose sum has not come
 FAR = 60.0  # logits below the largest by more have powers that may be zero
-ATTENTION = ("attention", "attn")  # in the names of other kernels
 MASKED = -46.0  # below the largest logit of a row, without products: such a key gets nothing
 ENTRIES = 1 << 22  # logits that are read at once; of more those of each example
 
@@ -56,25 +53,6 @@ Known = list[tuple[Tensor, Origin]]
 Pieces = Iterable[tuple[np.ndarray, np.ndarray]]
 # Those of several attentions -> what is kept of each
 Heads = Callable[[Sequence[Pieces]], list[Any]]
-
-
-class Kind(NamedTuple):
-    """An operation, whatever it is given.
-
-    name: bmm of aten::bmm, also of that in place.
-    is_view: whether its outputs are views alone.
-    is_in_place: whether it writes into its first argument.
-    writes: the numbers and names of arguments that it writes into.
-    is_drawn: whether it draws random numbers, or cannot be called again.
-    may_attend: whether it has attention in its name.
-    """
-
-    name: str
-    is_view: bool
-    is_in_place: bool
-    writes: tuple[tuple[int, str], ...]
-    is_drawn: bool
-    may_attend: bool
 
 
 class Powers(NamedTuple):
@@ -200,10 +178,10 @@ class Operations:
         before = None if written is None else written.detach().clone()
         if kind.writes and self.origins.with_zeros:
             self._try(self._prepare, kind, args, kwargs)
-        out = func(*args, **kwargs)
+        out, given = func(*args, **kwargs), tensors_in([*args, *kwargs.values()])
         self.products.note(func, args, kwargs, out)
-        self.apart.note(func, kind.name, args, kwargs, out)
-        self._try(self._note, kind, func, args, kwargs, out, before)
+        self.apart.note(kind, func, args, kwargs, given, out)
+        self._try(self._note, kind, func, args, kwargs, given, out, before)
         if kind.name in SIGMAS:
             self._try(self._activated, kind, args, kwargs, out, before)
         return out
@@ -267,12 +245,13 @@ class Operations:
         func: OpOverload,
         args: Arguments,
         kwargs: Named,
+        tensors: list[Any],
         out: Tensor,
-        before: Tensor | None = None,
+        before: Tensor | None,
     ) -> None:
         """Note what an operation has made; before: what it was written into, if it is an exp."""
         name = kind.name
-        given = [(t, self.origins.of(t)) for t in tensors_in([*args, *kwargs.values()])]
+        given = [(t, self.origins.of(t)) for t in tensors]
         known = [(t, origin) for t, origin in given if origin is not NOTHING]
         if not known:
             return
@@ -661,31 +640,6 @@ def _replaced(value: Any, tensors: dict[int, Any]) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(_replaced(part, tensors) for part in value)
     return value
-
-
-@cache
-def kind_of(func: OpOverload) -> Kind:
-    """Return what is known of an operation, whatever it is given."""
-    schema = getattr(func, "_schema", None)
-    name = str(schema.name if schema is not None else func).rsplit("::", 1)[-1]
-    aliases = [argument.alias_info for argument in schema.returns] if schema is not None else [None]
-    arguments = schema.arguments if schema is not None else ()
-    writes = tuple(
-        (i, argument.name)
-        for i, argument in enumerate(arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    )
-    is_view = bool(aliases) and not writes and all(argument is not None for argument in aliases)
-    tags = map(str, getattr(func, "tags", ()))
-    lower = name.lower()
-    return Kind(
-        name.rstrip("_"),
-        is_view or name == "_unsafe_view",
-        bool(writes) and writes[0][0] == 0,
-        writes,
-        schema is None or any(tag.endswith("nondeterministic_seeded") for tag in tags),
-        any(word in lower for word in ATTENTION) and not name.startswith(FUSED),
-    )
 
 
 def _words(error: Exception) -> str:

@@ -3,12 +3,11 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeGuard
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 
 from .types import Module, Tensor
 
@@ -54,8 +53,9 @@ def name_of_dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def highest_exponent(dtype: DTypeLike) -> int:
-    """Return the exponent of the largest power of two."""
+@cache
+def highest_exponent(dtype: str) -> int:
+    """Return the exponent of the largest power of two of a dtype, given its name."""
     return int(jnp.finfo(dtype).maxexp) - 1  # type: ignore[no-untyped-call]
 
 
