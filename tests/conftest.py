@@ -75,6 +75,24 @@ MOST_MAPPINGS = 40_000
 FIRST = ("test_faults.py", "test_train_faults.py", "test_distributed.py", "test_laws.py")
 
 
+# Examples of docstrings that take two core-seconds or more, of what default tests call as well.
+SLOW_EXAMPLES = {
+    "jaxnn.curing.cures.cures",
+    "jaxnn.flow.gradient_flow.at_depths",
+    "jaxnn.flow.gradient_flow.gradient_flow",
+    "jaxnn.flow.jacobian.spectrum.spectrum",
+    "jaxnn.flow.verdict.comparison.compare",
+    "jaxnn.flow.verdict.format_plan.plan",
+    "jaxnn.flow.verdict.verdict.verdict",
+    "jaxnn.rehearsal.checkup.checkup",
+    "jaxnn.sweeps.sweep.sweep",
+    "jaxnn.theory.meanfield.log_delta_band",
+    "jaxnn.theory.twin.wide.wide",
+    "jaxnn.train.fitting.fit",
+    "jaxnn.train.scaling.scaling_check",
+}
+
+
 # A gate runs those slow tests whose day it is; a weekly one runs all of them.
 DAYS = 14
 
@@ -82,10 +100,10 @@ DAYS = 14
 def pytest_collection_modifyitems(config, items):
     """Order the files; leave out the slow tests whose day it is not, if there is a day.
 
-    What takes torch is slow.
+    What takes torch is slow, and some examples are.
     """
     for item in items:
-        if "torch" in getattr(item, "fixturenames", ()):
+        if "torch" in getattr(item, "fixturenames", ()) or item.name in SLOW_EXAMPLES:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name not in FIRST)
     if "JAXNN_SLOW_DAY" in os.environ:
