@@ -198,20 +198,25 @@ def mirrored(rng, plain, named, biases, **_):
     return plain.changed(every(biases, plain), halved) if biases else plain
 
 
-def with_skips(rng, plain, where, root, **_):
-    return replace(plain, skips=dict.fromkeys(layers(where, plain), float(root) ** -0.5))
+def share_of(by):
+    """Read √ and a number, or a number, that something is divided by."""
+    return float(by[1:]) ** -0.5 if by.startswith("√") else 1 / float(by)
+
+
+def with_skips(rng, plain, where, by, **_):
+    return replace(plain, skips=dict.fromkeys(layers(where, plain), share_of(by)))
 
 
 def with_norms(rng, plain, where, **_):
     return replace(plain, norms=(*layers(where, plain),))
 
 
-def with_pre_norms(rng, plain, where, root, **_):
-    return with_norms(rng, with_skips(rng, plain, where, root), where)
+def with_pre_norms(rng, plain, where, by, **_):
+    return with_norms(rng, with_skips(rng, plain, where, by), where)
 
 
-def with_norms_inside(rng, plain, where, root, **_):
-    return replace(plain, inside=dict.fromkeys(layers(where, plain), float(root) ** -0.5))
+def with_norms_inside(rng, plain, where, by, **_):
+    return replace(plain, inside=dict.fromkeys(layers(where, plain), share_of(by)))
 
 
 def with_units(rng, plain, where, times, slope, named, by, **_):
@@ -315,7 +320,7 @@ RULES = {
         r"(?:which is β²/α of DeepNorm for (?P<deep>\d+) branches|for there are .*|so that .*)",
         of_branches,
     ),
-    "skip": (rf"Put a skip around each of {WHERE}: z \+ f\(z\) / √(?P<root>\d+)", with_skips),
+    "skip": (rf"Put a skip around each of {WHERE}: z \+ f\(z\) / (?P<by>√?\d+)", with_skips),
     "norm": (
         rf"Put a norm in front of each of {WHERE}: f\(z / rms\(z\)\), with the root mean square "
         "over all numbers of an example",
@@ -323,13 +328,13 @@ RULES = {
     ),
     "pre-norm": (
         rf"Put a norm in front of each of {WHERE}, and a skip around both: z \+ "
-        r"f\(z / rms\(z\)\) / √(?P<root>\d+)\. The rms is the root mean square over all numbers "
+        r"f\(z / rms\(z\)\) / (?P<by>√?\d+)\. The rms is the root mean square over all numbers "
         "of an example",
         with_pre_norms,
     ),
     "branch norm": (
         rf"Put a norm in front of the branches f of each of {WHERE}: z \+ f\(z / rms\(z\)\) / "
-        r"√(?P<root>\d+)\. The rms is the root mean square over all numbers of an example",
+        r"(?P<by>√?\d+)\. The rms is the root mean square over all numbers of an example",
         with_norms_inside,
     ),
     "units": (

@@ -664,3 +664,24 @@ def test_the_signal_is_that_between_layers(rng):
     assert logs[-2] - logs[-1] > 1
     assert cure.signal == pytest.approx(np.ptp(logs[:-1]))
     assert "signal" not in cure.reason
+
+
+@pytest.mark.slow
+def test_a_skip_takes_a_smaller_share_where_one_over_the_root_leaves_a_rate(rng):
+    """Without a loss alone, by which it is told what trains better; .005 decades a layer count."""
+
+    def normed(w, z):
+        z = z @ w
+        return z / jnp.sqrt(jnp.mean(z**2, 0, keepdims=True)) + 0.3 * jnp.sin(3 * z)
+
+    layers = [(normed, rng.normal(size=(12, 12)) / 2) for _ in range(8)]
+    net, params = jaxnn.as_network(layers)
+    xs, ys = rng.normal(size=(2, 12, 12))
+    square = lambda output, ys: jnp.mean((output - ys) ** 2, 1)  # noqa: E731
+    of_rate = cures.tried_on(jax_patient(net, params, xs, cotangent=ys), kinds=("skip",))
+    of_loss = cures.tried_on(jax_patient(net, params, xs, ys, loss=square), kinds=("skip",))
+    assert {cure.values["by"] for cure in of_rate} == {"√8", "8"}
+    assert {cure.values["by"] for cure in of_loss} == {"√8"}
+    rates = {cure.values["by"]: abs(cure.decades) for cure in of_rate}
+    assert 4 * rates["8"] < rates["√8"]
+    assert rates["√8"] > 0.005

@@ -281,12 +281,29 @@ class BranchNorm(Norm):
         return f"z + {self.scale:.6g} * ({layer}(n := {self._normed(first)}) - n)"
 
 
-def _formed(patient: Patient, form: Form) -> Iterator[Sight]:
+def _formed(patient: Patient, form: Form, **words: object) -> Iterator[Sight]:
     """Yield the network with its equal layers in another form."""
     other = patient.with_form(form)
     if other is not None:
-        change, count = Change(other.params, flow=other.flow, patient=other), _count(patient)
-        yield made(change, where=patient.rebuildable_names, count=count)
+        change = Change(other.params, flow=other.flow, patient=other)
+        yield made(change, where=patient.rebuildable_names, **words)
+
+
+def _with_shares(patient: Patient, form: Callable[[float], Form]) -> Iterator[Sight]:
+    """Yield the network with 1/√(layers) of each layer, as a form takes that share.
+
+    If that leaves a rate, and without a loss the rate is all that changes are judged by, with
+    1/(layers) too, of which next to none is left.
+    """
+    count = _count(patient)
+    for share, by in ((count**-0.5, f"√{count}"), (1 / count, f"{count}")) if count else ():
+        sights = [*_formed(patient, form(share), by=by)]
+        yield from sights
+        changes: list[Change] = [sight.values["change"] for sight in sights]
+        rates = [c.patient.decades(c.flow) for c in changes if c.patient and c.flow]
+        is_kept = all(abs(rate) <= SAME for rate in rates)
+        if is_kept or patient.training(patient.params, None) is not None:
+            return
 
 
 def _count(patient: Patient) -> int:
@@ -296,13 +313,12 @@ def _count(patient: Patient) -> int:
 
 @CURES.rule(
     "skip",
-    says="Put a skip around each of {where}: z + f(z) / √{count}.",
+    says="Put a skip around each of {where}: z + f(z) / {by}.",
     unless=("branch scale",),
 )
 def skip(patient: Patient) -> Iterator[Sight]:
-    """A skip around each layer that repeats, with 1/√(layers) on the layer."""
-    count = _count(patient)
-    return _formed(patient, Skip(count**-0.5)) if count else iter(())
+    """A skip around each layer that repeats, with 1/√(layers) on the layer, or 1/(layers)."""
+    return _with_shares(patient, Skip)
 
 
 @CURES.rule(
@@ -319,25 +335,23 @@ def norm(patient: Patient) -> Iterator[Sight]:
 @CURES.rule(
     "pre-norm",
     says="Put a norm in front of each of {where}, and a skip around both: z + f(z / rms(z)) / "
-    "√{count}. The rms is the root mean square over all numbers of an example.",
+    "{by}. The rms is the root mean square over all numbers of an example.",
     unless=("branch scale",),
 )
 def pre_norm(patient: Patient) -> Iterator[Sight]:
-    """A skip around each layer that repeats and a norm in front, with 1/√(layers) on the layer."""
-    count = _count(patient)
-    return _formed(patient, PreNorm(count**-0.5)) if count else iter(())
+    """A skip around each layer that repeats and a norm in front, with such a share of the layer."""
+    return _with_shares(patient, PreNorm)
 
 
 @CURES.rule(
     "branch norm",
-    says="Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)) / √{count}. "
+    says="Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)) / {by}. "
     "The rms is the root mean square over all numbers of an example.",
 )
 def branch_norm(patient: Patient) -> Iterator[Sight]:
-    """A norm in front of the branches of each layer that repeats, and 1/√(layers) on them."""
-    count = _count(patient)
-    if count and patient.branches and not patient.is_post_norm:
-        yield from _formed(patient, BranchNorm(count**-0.5))
+    """A norm in front of the branches of each layer that repeats, and such a share of them."""
+    if patient.branches and not patient.is_post_norm:
+        yield from _with_shares(patient, BranchNorm)
 
 
 @CURES.rule(

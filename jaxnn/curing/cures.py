@@ -153,8 +153,9 @@ def cures(
     skip around each layer, a norm in front, both, or `jaxnn.theory.tailored_relu` in place of the
     activation; nothing of that, and no factors for each layer, where layers share their weights, as
     the steps of a recurrent network do. Where branches add to their state and no norm follows, a
-    norm in front of them. With a loss skips, norms and orthogonal matrices are tried with all
-    weights at a std of 1/√fan_in too, if they are of another size.
+    norm in front of them. A skip has 1/√(layers) on the layer, and without a loss 1/(layers) too if
+    that leaves a rate. With a loss skips, norms and orthogonal matrices are tried with all weights
+    at a std of 1/√fan_in too, if they are of another size.
     A router that does not learn is tried with another size, in any network. Where a number format
     loses the gradient, 16-bit formats that hold it are said too, which is no cure; `jaxnn.plan`
     chooses by all entries, of 8 bits too. A change works if those layers change the gradient by
