@@ -47,6 +47,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from peers import need
 from problems import as_users_have_jax
 
+from jaxnn.arrays.compiled import few_runs
+
 # Programs stored for later runs, if a folder is named: a second run of a file then takes a third of
 # the time. Each worker has its own: workers that write to one folder read each other's half-written
 # files.
@@ -150,6 +152,13 @@ def strict_jax():
 def users_jax(strict_jax):
     """For a test; a fixture of a file that compiles takes the context itself."""
     with as_users_have_jax():
+        yield
+
+
+@pytest.fixture
+def light():
+    """Chains measured as in `diagnose`: their programs for few runs are cheaper to compile."""
+    with few_runs():
         yield
 
 

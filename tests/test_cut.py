@@ -11,6 +11,8 @@ from problems import log_norm
 import jaxnn
 from jaxnn.arrays.rows import is_float
 
+pytestmark = pytest.mark.usefixtures("light")
+
 B, N = 3, 4
 
 

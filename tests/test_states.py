@@ -16,6 +16,8 @@ from problems import log_norm
 import jaxnn
 from jaxnn import gradient_flow
 
+pytestmark = pytest.mark.usefixtures("light")
+
 B, T, N = 3, 4, 5
 
 

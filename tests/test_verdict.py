@@ -300,6 +300,7 @@ def test_one_hidden_layer_and_a_head_of_nearly_nothing_is_not_well():
     )
 
 
+@pytest.mark.usefixtures("light")
 def test_a_gradient_of_zero_is_never_said_to_need_no_change(rng):
     """Weights that get none in a layer with no others to compare, and inputs that count nothing."""
 
