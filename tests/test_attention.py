@@ -122,7 +122,8 @@ def drawn(seed=0):
 
 
 def anatomy(f, p, z):
-    return Anatomy.of(jax.make_jaxpr(f)(p, z), z)
+    closed, out = jax.make_jaxpr(f, return_shape=True)(p, z)
+    return Anatomy.of(closed, z, out)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +141,37 @@ def anatomy(f, p, z):
 )
 def test_attention_is_recognised(f, seen, by):
     p, z = drawn()
-    (logits,) = anatomy(f, p, z).numbers(p, z).logits
+    layer = anatomy(f, p, z)
+    out, known = layer.call(f, p, z)
+    np.testing.assert_allclose(out, f(p, z), rtol=1e-6)
+    assert bool(known) == (f not in (in_blocks, with_own_rule))
+    (logits,) = layer.numbers(p, z, known).logits
     assert logits.values.shape == (HEADS, BATCH * TOKENS, TOKENS)
     queries = np.broadcast_to(p["latents"], z.shape) if f is learned else z
     (q,), (k,) = heads_of(p, queries, "q"), heads_of(p, z, "k")
     found = np.transpose(HeadRecord.of(logits, np.dtype("float32")))
     np.testing.assert_allclose(found, numbers_of_heads(q, k, seen, by), rtol=2e-5)
+
+
+def test_a_layer_with_its_logits_has_the_reverse_rules_that_it_has_without():
+    """A rule around what passes unchanged is no step of the opened program, and would be lost."""
+    p, z = drawn()
+    halved = jax.custom_vjp(lambda v: v)
+    halved.defvjp(lambda v: (v, None), lambda _, g: (0.5 * g,))
+    relu = jax.nn.relu  # which has a rule, and changes what goes in
+
+    def gradient(f):
+        return jax.grad(lambda z: jnp.sum(f(p, z) ** 2))(z)
+
+    for f, is_known in (
+        (lambda p, z: relu(by_einsum(p, relu(z))), True),
+        (lambda p, z: by_einsum(p, halved(z)), False),
+        (lambda p, z: jax.jit(lambda z: halved(by_einsum(p, z)))(z), False),
+    ):
+        layer = anatomy(f, p, z)
+        assert bool(layer.call(f, p, z)[1]) == is_known
+        own = gradient(lambda p, z, f=f, layer=layer: layer.call(f, p, z)[0])
+        np.testing.assert_allclose(own, gradient(f), rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -220,8 +220,8 @@ def step_and_gradient(hidden):
     [
         (step_and_gradient, jaxnn.blocks.Dense(), (0.95, 0.6)),
         (step_and_gradient, jaxnn.blocks.Residual(), (0.95, 0.6)),
-        (chain_and_gradient, "all", (2.45, 0.5)),
-        (chain_and_gradient, "sqrt", (3.05, 0.51)),
+        (chain_and_gradient, "all", (2.35, 0.42)),
+        (chain_and_gradient, "sqrt", (2.95, 0.43)),
         (flow_and_backprop, "relu", (5.5, 2.5)),
         (flow_and_backprop, "sigmoid", (4.6, 2.25)),
     ],

@@ -131,6 +131,16 @@ def test_sizes_of_large_arrays_beyond_their_squares(rng):
         pair = np.concatenate([m[[i]]] * 3 + [m[[j]]] * 2)
         both = ScaledRows(pair, exponents[[i, i, i, j, j]])
         np.testing.assert_allclose(of(both), expected[[i, i, i, j, j]], rtol=1e-6)
+    # Large, usual and small numbers in one row, of which each is most in its turn.
+    row = np.full((1, FEW + 1), 2.0**-126, np.float32)
+    one = np.array([7], np.int32)
+    norms = {0: 2.0**-126 * FEW**0.5, 1: 1e-15, 2: 1.0, 3: 3e38}
+    for place, norm in norms.items():
+        row[0, place] = norm if place else row[0, 1]
+        np.testing.assert_allclose(of(ScaledRows(row, one)), np.log(norm) + 7 * np.log(2), 1e-6)
+    for number in (np.inf, np.nan):
+        row[0, 4] = number
+        np.testing.assert_equal(np.asarray(of(ScaledRows(row, one))), [number])
     # An array in range beside one that is not.
     ones = ScaledRows(np.ones_like(m), exponents)
     in_range, beyond = jax.jit(log_sizes_of)([ones, ScaledRows(m, exponents)])

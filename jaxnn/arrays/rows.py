@@ -411,8 +411,8 @@ def log_sizes_of(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]]:
     """Return ln ‖row‖ of arrays like `log_size`, also where squares leave the range of the dtype.
 
     Large ones are read once, if the sums of their squares show that all are in range: finite, and
-    far above what may have become zero. Else they are renormalised first, which takes two passes.
-    There is one look for all of them: each has exchanges if they are spread over devices.
+    far above what may have become zero. Else they are read twice more. There is one look for all of
+    them: each has exchanges if they are spread over devices. Small ones are renormalised first.
     """
     is_large = [v.m.size > FEW and jax.sharding.get_abstract_mesh().empty for v in arrays]
     large = [v for v, its_size in zip(arrays, is_large, strict=True) if its_size]
@@ -425,17 +425,33 @@ def log_sizes_of(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]]:
 
 def _log_sizes_of_large(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]]:
     sums = [squares(v) for v in arrays]
-    fits = []
-    for v, square in zip(arrays, sums, strict=True):
-        info = jnp.finfo(square.dtype)  # type: ignore[no-untyped-call]
-        least = v.m.size * float(info.tiny) / float(info.eps)
-        fits.append(jnp.all((square > least) & (square < jnp.inf)))
+    fits = [_is_in_range(v, square) for v, square in zip(arrays, sums, strict=True)]
     logs: list[Array] = lax.cond(
-        jnp.all(jnp.stack(fits)),
+        jnp.all(jnp.stack([jnp.all(v) for v in fits])),
         lambda: [log_of_square(square, v.e) for v, square in zip(arrays, sums, strict=True)],
-        lambda: [log_size(renormalised(v)) for v in arrays],
+        lambda: [_log_size_beyond(v, square) for v, square in zip(arrays, sums, strict=True)],
     )
     return logs
+
+
+def _is_in_range(v: ScaledRows, square: Float[Array, "*k"]) -> Bool[Array, "*k"]:
+    """Tell whether sums of squares are finite, and far above what may have become zero."""
+    info = jnp.finfo(square.dtype)  # type: ignore[no-untyped-call]
+    least = v.m.size * float(info.tiny) / float(info.eps)
+    fits: Array = (square > least) & (square < jnp.inf)
+    return fits
+
+
+def _log_size_beyond(v: ScaledRows, square: Float[Array, "*k"]) -> Float[Array, "*k"]:
+    """Return ln ‖row‖, from the squares of smaller or of larger numbers where theirs do not fit.
+
+    Both at once, in one exchange: of one the squares fit, at two thirds of the range from theirs.
+    """
+    m = at_least_float32(v.m)
+    far = 2 * (int(jnp.finfo(m.dtype).maxexp) // 3)  # type: ignore[no-untyped-call]
+    smaller, larger = (log_size(ScaledRows(m * 2.0**k, v.e - k)) for k in (-far, far))
+    beyond = jnp.where(square == jnp.inf, smaller, larger)
+    return jnp.where(_is_in_range(v, square), log_of_square(square, v.e), beyond)
 
 
 def log_sizes(arrays: Sequence[ScaledRows]) -> list[Float[Array, ""]]:
@@ -455,9 +471,10 @@ def log_sizes(arrays: Sequence[ScaledRows]) -> list[Float[Array, ""]]:
 
 def _log_sizes_together(arrays: list[ScaledRows]) -> Float[Array, " p"]:
     """Return ln of the norm of each array; zeros fill its last strip."""
+    dtype = max((at_least_float32(v.m).dtype for v in arrays), key=lambda d: d.itemsize)
     parts: list[Array] = []
     for v in arrays:
-        parts += [v.m.reshape(-1), jnp.zeros(-v.m.size % STRIP, v.m.dtype)]
+        parts += [v.m.reshape(-1).astype(dtype), jnp.zeros(-v.m.size % STRIP, dtype)]
     strips = jnp.concatenate(parts).reshape(-1, STRIP)
     owner = np.repeat(np.arange(len(arrays)), [-(-v.m.size // STRIP) for v in arrays])
     is_of = owner == np.arange(len(arrays))[:, None]

@@ -17,7 +17,8 @@ from jax.extend.core import primitives
 
 from ..arrays.compiled import Numbers
 
-CALLS = (primitives.jit_p, primitives.remat_p, primitives.closed_call_p, primitives.call_p)
+PLAIN = (primitives.jit_p, primitives.closed_call_p, primitives.call_p)
+CALLS = (*PLAIN, primitives.remat_p)
 
 Equation = core.JaxprEqn
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from ..arrays.rows import is_float
 from ..arrays.spread import ArrayOrType, pcast_like, spec_of, spread_type
 from .interpreter import (
     CALLS,
+    PLAIN,
     Equation,
     Jaxpr,
     Scan,
@@ -153,6 +154,8 @@ class Flat:
     types: of the values.
     constants: those of the values that are numbers already.
     steps: those that the outputs need.
+    closed: what was opened but has a meaning of its own, such as a reverse rule: as one step, with
+        the steps inside.
     inputs, outputs: the values that go in and come out.
     """
 
@@ -161,9 +164,24 @@ class Flat:
         self.types: list[Any] = []
         self.constants: dict[int, Any] = {}
         self.steps: list[Step] = []
+        self.closed: list[tuple[Step, list[Step]]] = []
         self.inputs = [*map(self.value, closed.in_avals)]
         outputs = self._inlined(closed, self.inputs, ())
         self.replace(self.steps, outputs)
+
+    @property
+    def outer(self) -> list[Step] | None:
+        """The steps of the program as it was written, in which only plain calls are opened.
+
+        None if something comes out of what is closed as it went in: there it would be left out.
+        """
+        for call, steps in self.closed:
+            if not set(call.outputs) <= {v for step in steps for v in step.outputs}:
+                return None
+        # The outermost comes last.
+        whole = {id(step): call for call, steps in self.closed for step in steps}
+        outer = (whole.get(id(step), step) for step in self.steps)
+        return [*{id(step): step for step in outer}.values()]
 
     def value(
         self, aval: ArrayOrType | np.ndarray, constant: Array | np.ndarray | None = None
@@ -206,10 +224,14 @@ class Flat:
             names = (*scope, *_scope(eqn))
             if eqn.primitive.name == "unstack":
                 return self._inlined(_slices(eqn), given, names)
-            if eqn.primitive in self.opened and eqn.primitive is not primitives.scan_p:
-                return self._inlined(called_by(eqn), given, names)
-            if eqn.primitive in self.opened and _has_short_softmax(eqn):
-                return self._inlined(_unrolled(eqn), given, names)
+            is_scan, count = eqn.primitive is primitives.scan_p, len(self.steps)
+            if eqn.primitive in self.opened and (not is_scan or _has_short_softmax(eqn)):
+                inner = _unrolled(eqn) if is_scan else called_by(eqn)
+                out = self._inlined(inner, given, names)
+                if eqn.primitive not in PLAIN:
+                    call = Step(eqn, tuple(given), tuple(out), names)
+                    self.closed.append((call, self.steps[count:]))
+                return out
             out = [*map(self.value, types_of(eqn.outvars))]
             self.steps.append(Step(eqn, tuple(given), tuple(out), names))
             return out

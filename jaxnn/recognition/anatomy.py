@@ -1,12 +1,16 @@
 """Anatomy: what is recognised in the program of a layer, and its numbers for one state."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, PyTree
 
+from ..arrays.spread import ArrayOrType, spec_of, varying
 from ..jaxpr.interpreter import Jaxpr
+from ..jaxpr.program import behind, evaluated
 from .attention import Attention, Logits, attentions_of, logits_of, unread_of
 from .routers import Router, load_of, routers_of
 from .skips import Skip, skip_of
@@ -28,6 +32,7 @@ class Anatomy:
     attentions, routers: in their order.
     unread: the names of loops and kernels that may be attention, of which no numbers are read.
     skip: the one around the layer; None without one.
+    structure: of the state that comes out; None if it is not known.
     """
 
     graph: Graph | None = None
@@ -35,23 +40,68 @@ class Anatomy:
     routers: tuple[Router, ...] = ()
     unread: tuple[str, ...] = ()
     skip: Skip | None = None
+    structure: Any = None
 
     @classmethod
-    def of(cls, closed: Jaxpr, state: PyTree) -> "Anatomy":
-        """Return that of a jaxpr, (arrays, state) -> state."""
+    def of(cls, closed: Jaxpr, state: PyTree, out: PyTree = None) -> "Anatomy":
+        """Return that of a jaxpr, (arrays, state) -> state, given what goes in and comes out."""
         graph = Graph.of(closed, state)
         unread = dict.fromkeys(unread_of(graph))
         recognised = tuple(attentions_of(graph)), tuple(routers_of(graph))
-        return cls(graph, *recognised, tuple(unread), skip_of(graph, state))
+        structure = None if out is None else jax.tree.structure(out)
+        return cls(graph, *recognised, tuple(unread), skip_of(graph, state), structure)
 
-    def numbers(self, arrays: PyTree, state: PyTree) -> Numbers:
-        """Return the numbers of all for the arrays and the state of the layer."""
+    @cached_property
+    def logits(self) -> tuple[int, ...]:
+        """The values that are logits; none if some are not on the outside of the program."""
+        outer = None if self.graph is None or self.structure is None else self.graph.flat.outer
+        values = {b.softmax.logits for attention in self.attentions for b in attention.blocks}
+        made = {v for step in outer or () for v in step.outputs}
+        return tuple(sorted(values)) if values <= made else ()
+
+    def call(
+        self, f: Callable[[Any, Any], Any], arrays: PyTree, state: PyTree
+    ) -> tuple[Any, dict[int, Any]]:
+        """Return f(arrays, state) of the layer's function, and the logits that it computes.
+
+        Computed apart they would cost products a second time: XLA does not see that they are equal
+        where a reverse rule has other layouts. Without any if the types are not those of the trace.
+        """
+        given = jax.tree.leaves((arrays, state))
+        if not self.logits or self.graph is None:
+            return f(arrays, state), {}
+        flat = self.graph.flat
+        if list(map(_kind, given)) != [_kind(flat.types[v]) for v in flat.inputs]:
+            return f(arrays, state), {}
+        wanted = [*flat.outputs, *self.logits]
+        steps, _ = behind(wanted, flat.outer or [])
+        values = evaluated(
+            wanted, steps, flat.constants | dict(zip(flat.inputs, given, strict=True))
+        )
+        count = len(flat.outputs)
+        out = jax.tree.unflatten(self.structure, values[:count])
+        return out, dict(zip(self.logits, values[count:], strict=True))
+
+    def numbers(
+        self, arrays: PyTree, state: PyTree, logits: dict[int, Any] | None = None
+    ) -> Numbers:
+        """Return the numbers of all for the arrays and the state of the layer.
+
+        Args:
+            arrays: of the layer.
+            state: what goes in.
+            logits: those that are known, the second result of `call`.
+        """
         if self.graph is None:
             return Numbers()
         flat = self.graph.flat
         leaves = jax.tree.leaves((arrays, state))
         known = flat.constants | dict(zip(flat.inputs, leaves, strict=True))
         return Numbers(
-            tuple(logits_of(self.graph, part, known) for part in self.attentions),
+            tuple(logits_of(self.graph, part, known, logits or {}) for part in self.attentions),
             tuple(load_of(self.graph, part, known) for part in self.routers),
         )
+
+
+def _kind(v: ArrayOrType) -> tuple[Any, ...]:
+    return v.shape, v.dtype, spec_of(v), varying(v)

@@ -129,11 +129,20 @@ def unread_of(graph: Graph) -> Iterator[str]:
             yield loop if is_loop else f"the kernel {next(filter(None, names[::-1]))}"
 
 
-def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logits:
-    """Return the logits of an attention; known are the constants and inputs of the program."""
+def logits_of(
+    graph: Graph, attention: Attention, known: dict[int, Any], computed: dict[int, Any]
+) -> Logits:
+    """Return the logits of an attention.
+
+    Args:
+        graph: the program.
+        attention: in it.
+        known: the constants and inputs of the program.
+        computed: logits that are known too.
+    """
     types = graph.flat.types
+    values = _by_head(graph, attention, lambda softmax: softmax.logits, known | computed)
     if not any(_may_be_masked(graph, attention, block.softmax) for block in attention.blocks):
-        values = _by_head(graph, attention, lambda softmax: softmax.logits, known)
         return Logits(values, jnp.ones_like(values, bool))
     # Behind a barrier: else XLA computes the softmax of these zeros while it compiles.
     products = barrier({v: zeros(1, types[v])[0] for v in attention.products})
@@ -141,7 +150,7 @@ def logits_of(graph: Graph, attention: Attention, known: dict[int, Any]) -> Logi
     logits = together(lambda softmax: softmax.logits, known | products)
     counts = together(lambda softmax: softmax.numerators, known | products) > 0
     least = jnp.max(jnp.where(counts, logits, -jnp.inf), axis=-1, keepdims=True) + MASKED
-    return Logits(together(lambda softmax: softmax.logits, known), counts & (logits > least))
+    return Logits(values, counts & (logits > least))
 
 
 def _by_head(

@@ -142,7 +142,7 @@ class Recorder(NamedTuple):
         dtype, several = self.dtype, self.chain.has_streams
         shared = isinstance(step.theta.e, list)
         exponents = step.theta.e if shared else [step.theta.e] * len(step.theta.m)
-        theta = as_rows(step.theta.m, exponents, dtype)
+        theta = [ScaledRows(m, e) for m, e in zip(step.theta.m, exponents, strict=True)]
         # States may be of several dtypes, records are of one: those of all layers are stacked.
         deltas = [
             (v._replace(m=at_least_float32(v.m).astype(dtype)), largest.astype(dtype))
@@ -164,13 +164,12 @@ class Recorder(NamedTuple):
             self._of_state(step),
             self._of_theta(theta, bool(step.is_alone)),
             Recognised.of(step.recognised, dtype),
-            self._entries([v for v, _ in deltas], step, theta),
+            self._entries([v for v, _ in deltas], step, as_rows(step.theta.m, exponents, dtype)),
             jnp.array(True) if step.mixes is None else step.mixes,
             branch,
         )
 
-    @staticmethod
-    def _of_theta(theta: list[ScaledRows], is_alone: bool) -> Deltas:
+    def _of_theta(self, theta: list[ScaledRows], is_alone: bool) -> Deltas:
         """Return ln ‖Δ‖ of parameter arrays.
 
         Small ones stay as they are until the end, where one program has all norms; in a run it is
@@ -178,7 +177,10 @@ class Recorder(NamedTuple):
         """
         waits = [is_alone and v.m.size <= FEW for v in theta]
         logs = iter(log_sizes_of([v for v, later in zip(theta, waits, strict=True) if not later]))
-        return [v if later else next(logs) for v, later in zip(theta, waits, strict=True)]
+        return [
+            v if later else next(logs).astype(self.dtype)
+            for v, later in zip(theta, waits, strict=True)
+        ]
 
     def _of_state(self, step: ChainStep) -> OfState | Small:
         delta = arrays_of(step.delta)[0]

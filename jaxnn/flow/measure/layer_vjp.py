@@ -53,6 +53,7 @@ from ...recognition.skips import Skip
 # Of a cotangent, to try whether it gives that part of the result; less has no room in float8.
 PART = 2.0**-3
 SMALL = 2**20  # numbers
+NOTHING = Anatomy()
 TOLERANCE = 0.05  # between the two: wide enough for 16-bit floats, far less than clipping makes
 
 
@@ -126,7 +127,7 @@ class ChainOp:
     def forward(self, layer: Weights, z: PyTree) -> tuple[Any, "_Vjp | None"]:
         """Return the state that comes out, as ScaledRows, and its reverse rule if that is saved."""
         if self.keeps_rule:
-            vjp = _vjp(self.pattern.links[0], layer.arrays[0], z.m)
+            vjp = _vjp(self.pattern.links[0], layer.arrays[0], z.m, self.anatomies[0])
             return ScaledRows(vjp.out), vjp
         state = z.m
         for link, arrays in zip(self.pattern.links, layer.arrays, strict=True):
@@ -144,11 +145,13 @@ class ChainOp:
         above = [*states[1:], None if saved.top is None else saved.top.m]
         of_links = self.pattern.links, layer.arrays, known, states, above, self.anatomies
         for link, arrays, mixes, state, out, anatomy in reversed([*zip(*of_links, strict=True)]):
-            vjp = saved.extra if self.keeps_rule else _vjp(link, arrays, state)
+            vjp = saved.extra if self.keeps_rule else _vjp(link, arrays, state, anatomy)
             delta, step = _pulled(vjp, mixes, delta, self.is_alone and vjp.is_small)
-            if out is not None:  # on the way up; computed again, its last product would be too
-                step = step._replace(out=out)
-            step = step._replace(recognised=anatomy.numbers(arrays, state), is_alone=self.is_alone)
+            out = vjp.out if out is None else out  # computed again, its last product would be too
+            # Recorded after it: at the same time both would need their memory.
+            delta, out, state, logits = barrier((delta, out, state, vjp.logits))
+            recognised = anatomy.numbers(arrays, state, logits)
+            step = step._replace(out=out, recognised=recognised, is_alone=self.is_alone)
             if anatomy.skip is not None:
                 step = step._replace(skip=(anatomy.skip, state))
             records += [keep(step)] if self.is_layer else []
@@ -226,6 +229,7 @@ class _Vjp(NamedTuple):
     made: the other floats.
     pull: Δ of those -> Δ of the parameters, and of the floats that go in.
     trained, entering: the parameters, and the floats that go in.
+    logits: of attention in it, see `Anatomy.call`.
     """
 
     out: Any
@@ -234,6 +238,7 @@ class _Vjp(NamedTuple):
     pull: Callable[[list[Array]], tuple[list[Array], list[Array]]]
     trained: list[Array]
     entering: list[Array]
+    logits: dict[int, Array]
 
     @property
     def is_small(self) -> bool:
@@ -246,7 +251,7 @@ class _Vjp(NamedTuple):
         return trained, entering
 
 
-def _vjp(link: Link, arrays: PyTree, state: PyTree) -> _Vjp:
+def _vjp(link: Link, arrays: PyTree, state: PyTree, anatomy: Anatomy = NOTHING) -> _Vjp:
     trained = [[v for v, t in zip(vs, ts, strict=True) if t] for vs, ts in with_flags(link, arrays)]
     passed: list[int | None] = []
 
@@ -256,17 +261,18 @@ def _vjp(link: Link, arrays: PyTree, state: PyTree) -> _Vjp:
             [next(it) if t else v for v, t in zip(vs, ts, strict=True)]
             for it, (vs, ts) in zip(given, with_flags(link, arrays), strict=True)
         ]
-        out = applied(link, whole, with_floats(state, entering))
+        out, logits = anatomy.call(partial(applied, link), whole, with_floats(state, entering))
         numbers = {id(v): i for i, v in enumerate(entering)}
         passed[:] = [numbers.get(id(v)) for v in floats(out)]
-        return [v for v, i in zip(floats(out), passed, strict=True) if i is None], out
+        changed = [v for v, i in zip(floats(out), passed, strict=True) if i is None]
+        return changed, (out, logits)
 
     # Inside shard_map Δparams is that of the device's examples, as of a Network; else JAX would add
     # up those of all devices.
     apart = frozenset[Any]().union(*map(varying, jax.tree.leaves(state)))
     trained = [[vary_over(v, apart) for v in vs] for vs in trained]
     with _named(link):
-        made, pull, out = jax.vjp(of, trained, floats(state), has_aux=True)
+        made, pull, (out, logits) = jax.vjp(of, trained, floats(state), has_aux=True)
 
     def named(delta: list[Array]) -> tuple[list[Array], list[Array]]:
         with _named(link):
@@ -274,7 +280,7 @@ def _vjp(link: Link, arrays: PyTree, state: PyTree) -> _Vjp:
         return list(map(as_reals, jax.tree.leaves(of_trained))), below
 
     reals = list(map(as_reals, jax.tree.leaves(trained)))
-    return _Vjp(out, passed, made, named, reals, floats(state))
+    return _Vjp(out, passed, made, named, reals, floats(state), logits)
 
 
 @contextmanager
@@ -343,7 +349,8 @@ def _at_once(
         exponent = jnp.full_like(e, common)
         return ScaledRows(theta, common), [ScaledRows(v, exponent) for v in below]
     # One vjp less where examples are alike: a tenth of the time of a flow.
-    one = mixes | everywhere(jnp.all((scale >= _room(m)) | (most == 0)))
+    lowest = -highest(jnp.max(jnp.where(most == 0, ZERO_EXPONENT, -e)))
+    one = mixes | (common - lowest <= _room(m))
     if compact:
 
         def pull(i: Array, before: Any) -> tuple[list[Array], list[Array]]:
@@ -371,7 +378,7 @@ def _one_by_one(
     exponents = jnp.stack([v.e for v in deltas])
     joint = jnp.max(exponents, axis=0)
     near = [
-        jnp.all((power_of_two(v.e - joint, size) >= _room([v.m])) | (size == 0))
+        jnp.all((joint - v.e <= _room([v.m])) | (size == 0))
         for v, size in zip(deltas, largest, strict=True)
     ]
     alike = everywhere(jnp.all(jnp.stack(near)))
@@ -417,10 +424,10 @@ def _of_none(
     return ScaledRows(theta, jnp.zeros((), jnp.int32)), rows
 
 
-def _room(delta: list[Array]) -> float:
-    """Return how small a row may be, next to the largest, to share its exponent; float32: 2^-7."""
+def _room(delta: list[Array]) -> int:
+    """Return how far below the largest exponent that of a row may be to share it; float32: 7."""
     infos = [jnp.finfo(v.dtype) for v in delta]  # type: ignore[no-untyped-call]
-    return 2.0 ** int(max(int(info.minexp) for info in infos) / 16)
+    return int(-max(int(info.minexp) for info in infos) / 16)
 
 
 def tried(vjp: _Vjp, state: PyTree) -> tuple[Array, Array]:

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from ...arrays.rows import ScaledRows, log_size_together, log_sizes, log_sizes_of
+from ...arrays.rows import ScaledRows, as_reals, log_size_together, log_sizes, log_sizes_of
 from ...chain.chain import Link, Lowered
 from ...chain.parameter_handover import Weights
 from ...network.params import is_run
 from ..record.flow import Parameters
-from ..record.rows import rows_of_arrays
 from .layer_vjp import trained_of, with_flags
 from .unrolled import Unrolled
 
@@ -36,8 +35,8 @@ def parameter_sizes(
         deltas: for each entry that is a layer, or a run of them, those of its links.
         dtype: of the sizes.
     """
-    values = [[_values_of_entry(op.pattern.links, weights, dtype)] for op, weights in chain.layers]
-    of_delta, of_values = _measured((deltas, values))
+    values = [[_values_of_entry(op.pattern.links, weights)] for op, weights in chain.layers]
+    of_delta, of_values = _measured((deltas, values), dtype)
     if chain.replicas > 1:
         of_delta = jax.tree.map(lambda v: v - np.asarray(chain.log_replicas, v.dtype), of_delta)
     nones = [jnp.full(() if op.is_alone else op.times, -jnp.inf, dtype) for op, _ in chain.layers]
@@ -51,16 +50,14 @@ def parameter_sizes(
 def log_sizes_of_chain(net: Lowered, params: PyTree, dtype: jnp.dtype) -> Float[Array, " P"]:
     """Return ln of the norm of each parameter array, in the order of `flow.parameters`."""
     entries = zip(net.kinds, params, strict=True)
-    values = [
-        [_values_of_entry(kind.links, layer, dtype)] for kind, layer in entries if not kind.between
-    ]
-    return _in_one(_measured(values), dtype)
+    values = [[_values_of_entry(kind.links, layer)] for kind, layer in entries if not kind.between]
+    return _in_one(_measured(values, dtype), dtype)
 
 
-def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: jnp.dtype) -> list[Any]:
+def _values_of_entry(links: tuple[Link, ...], layer: Any) -> list[Any]:
     def of(weights: Weights) -> list[ScaledRows]:
-        pairs = zip(links, weights.arrays, strict=True)
-        return rows_of_arrays([v for pair in pairs for v in trained_of(*pair)], dtype)
+        arrays = [v for pair in zip(links, weights.arrays, strict=True) for v in trained_of(*pair)]
+        return [ScaledRows(as_reals(v), jnp.zeros((), jnp.int32)) for v in arrays]
 
     if not any(flag for link in links for part in link.trained for flag in part):
         return []
@@ -76,11 +73,12 @@ def _values_of_entry(links: tuple[Link, ...], layer: Any, dtype: jnp.dtype) -> l
     return [jnp.broadcast_to(log, layer.k) for log in log_sizes_of(rows)]
 
 
-def _measured(tree: PyTree) -> Any:
+def _measured(tree: PyTree, dtype: jnp.dtype) -> Any:
     """Return a tree with ln ‖array‖ in place of each array; all norms are one computation."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=_is_rows)
     logs = iter(log_sizes([v for v in leaves if _is_rows(v)]))
-    return jax.tree.unflatten(structure, [next(logs) if _is_rows(v) else v for v in leaves])
+    values = (next(logs) if _is_rows(v) else v for v in leaves)
+    return jax.tree.unflatten(structure, [v.astype(dtype) for v in values])
 
 
 def _is_rows(v: Any) -> bool:

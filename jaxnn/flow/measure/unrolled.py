@@ -152,7 +152,7 @@ def _traced(
         given = state
         closed, state = jax.make_jaxpr(partial(applied, link), return_shape=True)(arrays, given)
         _check_state(link.label, state, count)
-        yield state, Anatomy.of(closed, given) if link.is_recognised else Anatomy()
+        yield state, Anatomy.of(closed, given, state) if link.is_recognised else Anatomy()
 
 
 def _check_state(name: str, state: PyTree[jax.ShapeDtypeStruct], count: int) -> None:
