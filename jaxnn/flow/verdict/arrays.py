@@ -102,10 +102,15 @@ class Arrays:
         if its like are zero, too.
         """
         zero = (self.layer == layer) & ~self.weights & np.isneginf(self.size)
-        gains = [i for i in np.flatnonzero(zero).tolist() if not _is_bias(self.path[i])]
-        is_odd = {i: bool((self._sizes_of_like(i) > -np.inf).any()) for i in gains}
-        known = [i for i in gains if is_odd[i] or has_name(self.path[i])]
-        return sorted(known, key=lambda i: not is_odd[i])
+        like = {i: self._sizes_of_like(i) for i in np.flatnonzero(zero).tolist()}
+        is_odd = {i: bool((sizes > -np.inf).any()) for i, sizes in like.items()}
+        gains = [
+            i
+            for i, sizes in like.items()
+            if not _is_bias(self.path[i])
+            and (has_name(self.path[i]) or is_odd[i] or not len(sizes))
+        ]
+        return sorted(gains, key=lambda i: not is_odd[i])
 
     def large_offsets(self, layer: int) -> list[int]:
         """Return the arrays of one axis of a layer that are far larger than all of their name."""
