@@ -19,6 +19,8 @@ from ..arrays.rows import in_bfloat16, is_narrow
 from .tensors import first_tensor, has_gradient, is_a, name_of_dtype, numbers_of, tensors_in
 from .types import Arguments, Module, Output, Tensor
 
+CHANNELS = ("out_channels", "num_features", "num_channels")  # of convolutions, norms of images
+
 
 class Part(NamedTuple):
     """A tensor with a gradient among those that a cut returns.
@@ -162,14 +164,13 @@ def channels_of(module: Module, part: Part) -> int:
     """
     if len(part.shape) < 3:
         return -1
-    first, last = set[int](), set[int]()
-    for m in module.modules():
-        for name in ("out_channels", "num_features", "num_channels"):
-            first.update(_sizes(m, name))
-        last.update(_sizes(m, "out_features"))
-        last.update(_sizes(m, "normalized_shape")[-1:])
-    is_first, is_last = part.shape[1] in first, part.shape[-1] in last
-    return 1 if is_first and not (is_last and part.shape[1] not in last) else -1
+    every = [*module.modules()]
+    first = {n for m in every for name in CHANNELS for n in _sizes(m, name)}
+    if part.shape[1] not in first:
+        return -1
+    last = {n for m in every for n in _sizes(m, "out_features")}
+    last.update(n for m in every for n in _sizes(m, "normalized_shape")[-1:])
+    return -1 if part.shape[-1] in last and part.shape[1] not in last else 1
 
 
 def _sizes(module: Module, name: str) -> list[int]:
