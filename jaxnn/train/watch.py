@@ -60,6 +60,7 @@ from .worker import WORKER
 from .writers import Writer
 
 StepNumber = int | Numbers
+MOST_TOGETHER = 2**18  # numbers that are brought together in less time than a kernel for each takes
 FEWEST_BYTES = 2**10  # that a step in a queue takes, with the loss alone
 BEHIND = "too many steps wait for their measurement, which takes longer than they do; raise every="
 
@@ -507,9 +508,10 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
 
 
 def together(tree: PyTree) -> list[Array]:
-    """Return the floats of a tree, of few numbers as a vector for each dtype: so few kernels."""
+    """Return the floats of a tree, few numbers as a vector for each dtype: kernels to compile."""
     floats = [jnp.asarray(v) for v in jax.tree.leaves(tree) if can_be_learned(v)]
-    return _Layout.of(floats)[1] if are_few(floats) else floats
+    is_few = are_few(floats) and sum(v.size for v in floats) <= MOST_TOGETHER
+    return _Layout.of(floats)[1] if is_few else floats
 
 
 def _check_whole() -> None:

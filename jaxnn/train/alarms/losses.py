@@ -59,11 +59,15 @@ def spike(seen: Measurements) -> Iterator[Sight]:
     """
     losses = seen.steps.column("loss", WINDOW + LASTING)
     window, last = losses[:-LASTING], losses[-LASTING:]
-    if len(window) < LEAST_WINDOW or not np.isfinite(losses).all() or seen.trend is None:
+    if len(window) < LEAST_WINDOW or not np.isfinite(losses).all():
         return
-    median, first = float(np.median(window)), seen.trend.first
-    least = max(FAR * (window.max() - median), UNDONE * (first - median), FLAT * abs(first))
-    rise = last - median
+    median = float(np.median(window))
+    rise, far = last - median, FAR * (window.max() - median)
+    # Most steps are done here; what follows takes longer.
+    if rise[-1] <= far or seen.trend is None:
+        return
+    first = seen.trend.first
+    least = max(far, UNDONE * (first - median), FLAT * abs(first))
     if rise.min() > least:
         begins = LASTING
     elif rise[-1] > HUGE * max(least, first - median):
@@ -103,21 +107,26 @@ def diverges(seen: Measurements) -> Iterator[Sight]:
     of the weights.
     """
     losses = seen.steps.column("loss", BLOCKS * BLOCK)
-    if len(losses) < LASTING or not np.isfinite(losses).all() or seen.trend is None:
+    if len(losses) < LASTING or not np.isfinite(losses).all():
         return
-    first, begin = seen.trend.first, abs(seen.steps.first[0].loss)
-    cause, is_far = _cause(seen), losses[-LASTING:].min() > FAR_OFF * begin > 0
-    if (is_far and cause) or _rises_steadily(losses, first):
+    is_far = losses[-LASTING:].min() > FAR_OFF * abs(seen.steps.first[0].loss) > 0
+    medians = _rising(losses)
+    # Most steps are done here; what follows takes longer.
+    if not (is_far or len(medians)) or seen.trend is None:
+        return
+    cause, first = _cause(seen), seen.trend.first
+    # To twice the first loss, and not by one jump alone.
+    is_steady = len(medians) and medians[-1] - first > abs(first) and medians[-2] > first
+    if (is_far and cause) or is_steady:
         yield Sight(values={"first": first, "loss": float(losses[-1]), "cause": cause})
 
 
-def _rises_steadily(losses: Float[np.ndarray, " n"], first: float) -> bool:
-    """Tell whether medians rise to twice the first loss, and not by one jump alone."""
+def _rising(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
+    """Return medians of the last losses if each is larger than the one before; else none."""
     if len(losses) < BLOCKS * BLOCK:
-        return False
+        return np.array([])
     medians = np.median(losses.reshape(BLOCKS, BLOCK), axis=1)
-    rises = np.diff(medians) > 0
-    return bool(rises.all() and medians[-1] - first > abs(first) and medians[-2] > first)
+    return medians if (np.diff(medians) > 0).all() else np.array([])
 
 
 def _cause(seen: Measurements) -> str:
