@@ -19,9 +19,9 @@ stored where the compiler adds it at once.
 
 In the steps between, two numbers leave the device: the loss, if it is handed over, and the size of
 the update. A watch returns nothing that a `scan` could carry, so it has no place on the device to
-gather them in. On a CPU a callback takes half a millisecond, and the rules that look at the loss as
-much again; a step without `value=` calls back only when it is measured. JAX starts a program that
-can call back by way of Python, 30 µs for each array that goes in: of a scan over steps once.
+gather them in. On a CPU a callback takes half a millisecond; a step without `value=` calls back
+only when it is measured. JAX starts a program that can call back by way of Python, 30 µs for each
+array that goes in: of a scan over steps once.
 """
 
 import math
@@ -345,7 +345,8 @@ def watch(
         folder: for `watch.jsonl`, see `jaxnn.train.watched`; without it all is kept in memory. A
             training that goes on in the same folder adds to it.
         callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
-            `jaxnn.errors.TrainingWarning`. It is called in a thread of JAX's and must not use JAX.
+            `jaxnn.errors.TrainingWarning`. It is called in a thread of its own, in yours by a watch
+            that is called outside of `jit`, and must not use JAX.
         ignore: rules that give no alarm, see `jaxnn.train.alarms`.
         positions: whether Δ and what differs between examples are recorded at each position too.
         entries: whether exponents of entries are recorded too, as for `jaxnn.gradient_flow`.
