@@ -30,6 +30,7 @@ from ...arrays.rows import (
     log_size,
     log_size_of_rows,
     log_size_together,
+    log_sizes_of,
     plus,
     power_of_two,
     renormalised,
@@ -439,8 +440,7 @@ def log_sizes_of_network(layers: Params) -> Float[Array, " P"]:
             return jnp.full(2 * layer.k, jnp.nan)
         run = layer if is_run(layer) else _one(layer)
         zero = jnp.zeros(len(run.b), jnp.int32)
-        logs = [log_size(renormalised(ScaledRows(v, zero))) for v in run]
-        return jnp.stack(logs, axis=1).ravel()
+        return jnp.stack(log_sizes_of([ScaledRows(v, zero) for v in run]), axis=1).ravel()
 
     return jnp.concatenate([of(layer) for layer in layers])
 
