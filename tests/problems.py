@@ -56,15 +56,15 @@ chain_flow = partial(flow_of_net, examples=False)
 
 def filled_flow(net, values, **others):
     """Return a flow with one array in every field, and others where they are given."""
-    values = jnp.asarray(values)
+    values = np.asarray(values)  # whose parts compile nothing
     always = [v.name for v in fields(jaxnn.Flow) if not v.metadata and v.default is MISSING]
-    flags = dict.fromkeys(("lost", "mixes", "linear"), jnp.zeros(len(values), bool))
+    flags = dict.fromkeys(("lost", "mixes", "linear"), np.zeros(len(values), bool))
     arrays = dict.fromkeys(always, values) | {"log_delta_example": values[:, None]} | flags
     arrays["log_delta_input"] = values[0]
     arrays["parameters"] = jaxnn.flow.Parameters(values[:0], values[:0], (), (), (), ())
     flow = jaxnn.Flow(
-        **arrays,
-        units=jaxnn.flow.Units(**{v.name: values for v in fields(jaxnn.flow.Units)}),
+        **jax.device_put(arrays),
+        units=jaxnn.flow.Units(**{v.name: jnp.asarray(values) for v in fields(jaxnn.flow.Units)}),
         names=("",) * len(values),
         sizes=net.sizes[1:],
         dtype=np.dtype("float32"),

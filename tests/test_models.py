@@ -12,9 +12,9 @@ from peers import need
 import jaxnn
 
 N, LAYERS = 4, 6
-KEYS = jax.random.split(jax.random.key(0), LAYERS)
-WEIGHTS = [0.2 * jax.random.normal(key, (N, N)) for key in KEYS]
-XS, CS = jax.random.normal(jax.random.key(1), (2, 5, N))
+RNG = np.random.default_rng(0)
+WEIGHTS = [*map(jnp.asarray, np.float32(0.2 * RNG.normal(size=(LAYERS, N, N))))]
+XS, CS = map(jnp.asarray, np.float32(RNG.normal(size=(2, 5, N))))
 
 
 def layer(w, z):
@@ -192,7 +192,7 @@ def test_what_is_wrong_is_one_sentence(call, sentence):
 
 
 def test_two_modules_are_layers_and_a_function_with_a_module_is_not():
-    linears = tuple(eqx.nn.Linear(N, N, key=key) for key in KEYS[:2])
+    linears = tuple(eqx.nn.Linear(N, N, key=key) for key in jax.random.split(jax.random.key(0)))
     assert len(jaxnn.as_network(linears, each="example")[0].names) == 2
     net, params = jaxnn.as_network((lambda model, xs: model(xs), Stack(WEIGHTS)), XS)
     chex.assert_trees_all_equal(net.user(params).weights, WEIGHTS)
