@@ -14,6 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import jax
 
@@ -81,7 +82,8 @@ class Worker:
             with self._changed:
                 self._changed.wait_for(lambda: self._tasks)
                 task, size = self._tasks.popleft()
-            task()
+            with suppress(Exception):  # without this thread whoever waits would wait for ever
+                task()
             del task  # and the arrays that it holds
             with self._changed:
                 self._bytes -= size
