@@ -25,6 +25,7 @@ import jaxnn
 from jaxnn.errors import TrainingWarning
 from jaxnn.jaxpr import numpy_programs
 from jaxnn.train import Watched, read_watch, step_record
+from jaxnn.train import watch as watch_module
 from jaxnn.train import worker as worker_module
 from jaxnn.train.alarms import ALARMS
 from jaxnn.train.first_batch import OF_BATCH
@@ -273,8 +274,9 @@ def test_a_measurement_has_the_floats_and_the_keys_of_the_step_that_it_is_of(rng
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Of each measurement its thread and its program."""
+    """Of each measurement its thread and its program, as on several cores."""
     seen, second = [], numpy_programs.Parted.second
+    monkeypatch.setattr(watch_module, "cores", lambda: 2)
 
     def observed(self, handed):
         seen.append((threading.current_thread().name, self))
@@ -336,13 +338,14 @@ def test_a_worker_does_its_tasks_in_their_order_and_refuses_what_it_has_no_memor
     worker, done, gate = Worker(), [], threading.Event()
     monkeypatch.setattr(worker_module, "MOST_BEHIND", 1)
     monkeypatch.setattr(worker_module, "MOST_BYTES", 10)
-    monkeypatch.setattr(worker_module, "_cores", lambda: 1)
+    monkeypatch.setattr(worker_module, "LITTLE", 0)
+    monkeypatch.setattr(worker_module, "cores", lambda: 1)
     worker.start()
     assert worker.hand(gate.wait, 4)
     for number in range(2):
         assert worker.hand(partial(done.append, number), 4)
     assert not worker.hand(partial(done.append, 2), 1)
-    monkeypatch.setattr(worker_module, "_cores", lambda: 2)
+    monkeypatch.setattr(worker_module, "cores", lambda: 2)
     monkeypatch.setattr(worker_module, "LONGEST", 0.01)
     assert not worker.hand(partial(done.append, 3), 1)  # in vain, and the last that waits
     monkeypatch.setattr(worker_module, "LONGEST", 60)
@@ -352,6 +355,43 @@ def test_a_worker_does_its_tasks_in_their_order_and_refuses_what_it_has_no_memor
     assert worker.hand(partial(done.append, 5), 60)
     worker.finish()
     assert done == [0, 1, 5]
+
+
+def test_a_step_that_there_is_no_memory_for_keeps_its_loss(trained, batches, monkeypatch):
+    watch = trained.watch
+    own = {"_watched": Watched(), "_unwritten": [], "_unwritten_steps": [], "failures": Counter()}
+    for name, value in own.items():
+        monkeypatch.setattr(watch, name, value)
+    monkeypatch.setattr(worker_module, "MOST_BYTES", -1)
+    monkeypatch.setattr(worker_module, "LITTLE", 16)
+    monkeypatch.setattr(watch_module, "LITTLE", 16)
+
+    def train():
+        trained.train(trained.params, *batches, np.ones(STEPS, np.float32))
+        watch.flush()
+
+    with pytest.warns(TrainingWarning, match="too many steps wait for their measurement"):
+        train()
+    assert watch.failures["measurement"] == 3
+    assert not watch.watched.measurements
+    losses = [row["loss"] for row in watch.watched.step_table()]
+    assert losses == pytest.approx(trained.values.tolist())
+
+
+@pytest.mark.slow
+def test_a_step_is_measured_in_its_own_program_on_one_core(trained, batches, monkeypatch):
+    """There a thread beside it would fall behind."""
+    monkeypatch.setattr(watch_module, "cores", lambda: 1)
+    watch = jaxnn.watch(trained.watch.net, loss=loss, every=EVERY, ignore=tuple(ALARMS))
+    xs, ys = (jax.tree.map(lambda v: v[0], v) for v in batches)
+    step = jax.jit(lambda number, p: watch(number, p, xs, ys))
+    for number in range(EVERY + 1):
+        step(jnp.asarray(number), trained.params)
+    flow = jaxnn.gradient_flow((network, trained.params), xs, ys, loss=loss)
+    log_delta = np.asarray(flow.log_delta) / np.log(10)
+    assert [line["step"] for line in watch.watched.measurements] == [0, EVERY]
+    for line in watch.watched.measurements:
+        assert line["layers"]["log10_delta"] == pytest.approx(log_delta.tolist(), abs=1e-5)
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ class End:
         is_blind = sees_labels is False
         values = np.zeros(0) if labels is None else labels.values
         shares = _sums_to_one(output, axis)
-        is_squashed = shares == "rows" or (output.min() > 0 and output.max() < 1)
+        is_squashed = _is_squashed(output, shares)
         changed = changed_outputs(trial, output, NEARBY if is_squashed else AWAY)
         straightened = partial(_log_odds, axis=axis, shares=shares) if is_squashed else as_wide
         if not kind.takes and not is_blind and (asked := _asked_by_squares(trial, output)):
@@ -154,6 +154,11 @@ class End:
             acts_elsewhere=acts_elsewhere(trial, labels),
             is_chaotic=_is_chaotic(changed),
         )
+
+
+def _is_squashed(output: np.ndarray, shares: str) -> bool:
+    """Tell whether an output looks like probabilities."""
+    return shares == "rows" or bool(output.min() > 0 and output.max() < 1)
 
 
 def _sums_to_one(output: np.ndarray, axis: int) -> str:

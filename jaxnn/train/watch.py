@@ -6,9 +6,10 @@
 Of numbers that are at hand on a CPU, as in a loop of Python, a small program tells the size of the
 update, and where a step is due a program of its own measures it: `step_program.py`.
 
-In a traced step, one of few numbers on a CPU, the branch of the due hands the arrays themselves to
-the host, and a thread of its own measures them with that same program: `worker.py`. So the user's
-program has some kernels more, and what measures is compiled for few runs.
+In a traced step, one of few numbers on a CPU of several cores, the branch of the due hands the
+arrays themselves to the host, and a thread of its own measures them with that same program:
+`worker.py`. So the user's program has some kernels more, and what measures is compiled for few
+runs.
 
 Elsewhere the measurement is a branch of the user's own program: nothing waits for the host.
 
@@ -56,12 +57,11 @@ from .step_program import Measured, StepProgram, measured_step
 from .steps import check_integer
 from .torch_watch import TorchWatch
 from .watched import Alarm, Line, theory_of_start
-from .worker import WORKER
+from .worker import LITTLE, WORKER, cores
 from .writers import Writer
 
 StepNumber = int | Numbers
 MOST_TOGETHER = 2**18  # numbers that are brought together in less time than a kernel for each takes
-FEWEST_BYTES = 2**10  # that a step in a queue takes, with the loss alone
 BEHIND = "too many steps wait for their measurement, which takes longer than they do; raise every="
 
 
@@ -182,9 +182,12 @@ class Watch(Recorder):
             copies = [np.array(v) for v in (*numbers, *arrays)]
             of_step, of_arrays = copies[: len(numbers)], copies[len(numbers) :]
             task = partial(self._record, layout, program, number, of_step, of_arrays)
-            if not WORKER.hand(task, FEWEST_BYTES + sum(v.nbytes for v in copies)):
+            if not WORKER.hand(task, max(LITTLE, sum(v.nbytes for v in copies))):
                 with self.recording(number):
                     self.failed("measurement", number, BEHIND)
+                _, value, log10_update = layout.restored(of_step)
+                unmeasured = partial(self.stepped, number, value, **_known(log10_update))
+                WORKER.hand(unmeasured, LITTLE)
         except KeyboardInterrupt:  # JAX makes another error of it
             self._is_interrupted = True
             raise
@@ -203,7 +206,7 @@ class Watch(Recorder):
                 measured, value, log10_update = layout.restored(numbers)
                 if program is not None:
                     measured = program(arrays)
-                known = {} if log10_update is None else {"log10_update": float(log10_update)}
+                known = _known(log10_update)
                 if measured is None:
                     self.stepped(step, value, **known)
                 else:
@@ -223,6 +226,11 @@ class Watch(Recorder):
             lax.cond(self.is_due(step), lambda: jax.debug.callback(say, step), lambda: None)
         else:
             say(self._number_of(step))
+
+
+def _known(log10_update: np.ndarray | None) -> dict[str, float]:
+    """Return the size of an update as a step is recorded with it, if it is known."""
+    return {} if log10_update is None else {"log10_update": float(log10_update)}
 
 
 class _Handed(NamedTuple):
@@ -467,7 +475,8 @@ def _look(
 
     def measure() -> None:
         given = params, xs, ys, after
-        if are_few([v for v in jax.tree.leaves(given) if is_array(v)]):
+        is_few = are_few([v for v in jax.tree.leaves(given) if is_array(v)])
+        if is_few and cores() > 1:
             hand_over((None, *of_step), *_Handed.of(watch, given))
         else:
             measured = measured_step(watch.net, watch.loss, *given, entries=watch.options.entries)

@@ -6,7 +6,8 @@ A program of JAX that a callback started would wait for the one that called it. 
 beside that one. Where it is some steps behind, a callback waits, so that little is lost if the
 process is killed. But where all threads of XLA's wait, the worker's program cannot go on: of
 several callbacks one waits, on one core none, and no longer than a minute. Then what waits takes
-memory, and what there is no memory for is refused, which whoever handed it over says.
+memory, and what there is no memory for is refused, unless it is little, which whoever handed it
+over says. On one core nobody should hand over what needs a program of JAX: it would fall behind.
 """
 
 import atexit
@@ -20,6 +21,7 @@ import jax
 
 MOST_BEHIND = 4  # tasks that wait, where a callback may wait too
 MOST_BYTES = 2**28  # of tasks that wait
+LITTLE = 2**10  # bytes of a task that is always taken, such as a loss
 LONGEST = 60  # seconds that a callback waits
 
 Task = Callable[[], None]
@@ -52,9 +54,9 @@ class Worker:
             size: bytes that it holds.
         """
         with self._changed:
-            if self._is_behind() and not self._someone_waits and _cores() > 1:
+            if self._is_behind() and not self._someone_waits and cores() > 1:
                 self._wait()
-            if self._bytes > MOST_BYTES:
+            if self._bytes > MOST_BYTES and size > LITTLE:
                 return False
             self._tasks.append((task, size))
             self._bytes += size
@@ -90,7 +92,7 @@ class Worker:
                 self._changed.notify_all()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
