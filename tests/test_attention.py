@@ -1,5 +1,7 @@
 """Attention: recognised however it is written, its logits and entropy as computed by hand."""
 
+from functools import partial
+
 import draws
 import jax
 import jax.numpy as jnp
@@ -311,6 +313,27 @@ def whole(f, seed, head=1.0):
     p["patch"] = draws.normal(rng, (inputs, n), inputs**-0.5)
     p["places"] = draws.normal(rng, ((SIDE // PATCH) ** 2 + 1, n), 0.1)
     return p, draws.normal(rng, (4, SIDE, SIDE, 3), 1.0), draws.normal(rng, (4, CLASSES), 1.0)
+
+
+def test_arrays_of_several_axes_that_are_added_alone_are_biases():
+    """Those of heads and of places; not an adapter's, nor what is also a factor."""
+    shapes = {"places": (3, 4), "base": (4, 2, 2), "down": (4, 1), "up": (1, 2, 2)}
+    shapes |= {"heads": (2, 2), "both": (2, 2), "vector": (4,), "unused": (2, 2)}
+    p = {name: jnp.ones(shape) for name, shape in shapes.items()}
+
+    def f(p, z):
+        w = p["base"] + jnp.einsum("nr,rhd->nhd", p["down"], p["up"])
+        z = z + p["places"][None] - p["vector"][None, None]
+        heads = jnp.einsum("btn,nhd->bthd", z, w) + p["heads"][None, None]
+        return heads * p["both"][None, None] + p["both"][None, None]
+
+    z = jnp.ones((5, 3, 4))
+    added = anatomy(f, p, z).added
+    assert [sorted(p)[i] for i in added] == ["heads", "places"]
+    net, params = jaxnn.as_network([(lambda w, z: z * w, jnp.ones(4)), (f, p)], z)
+    measure = partial(jaxnn.gradient_flow, cotangent=jnp.ones((5, 3, 2, 2)))
+    known = jax.eval_shape(lambda params: measure((net, params), z), params).parameters
+    assert [known.paths[i] for i in known.added] == ["[1][1]['heads']", "[1][1]['places']"]
 
 
 @pytest.mark.slow

@@ -1398,6 +1398,18 @@ def test_every_rule_has_an_ill_and_a_healthy_case():
     assert {case.rule for case in CASES.values() if case.healthy} == {*FINDINGS}
 
 
+def test_zeros_that_are_added_are_no_pair_of_factors():
+    """As the biases of queries and keys, which have an axis of heads; those of keys get no Δ."""
+    ill = CASES["both matrices of an adapter"].ill
+    numbers = tuple(PATHS.index((4, name)) for name in ("up", "down"))
+    assert not verdict_of(ill).well
+    flow = replace(ill, parameters=replace(ill.parameters, added=numbers))
+    assert verdict_of(flow).well
+    arrays = Arrays.of(flow)
+    assert not arrays.weights[list(numbers)].any()
+    assert arrays.gains_of_zero(4) == []
+
+
 def test_a_gain_of_images_is_no_weight():
     shapes = ((1, 1, 1, 8), (1, 8, 1, 1), (1, 8), (3, 3, 1, 8), (8,))
     numbers = np.zeros(len(shapes))

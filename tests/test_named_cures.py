@@ -324,3 +324,25 @@ def test_cures_are_one_line_each_the_best_marked_and_those_in_vain_last():
     in_vain = "norm and units (the gradient still changes); orthogonal (a state is exactly zero)"
     assert texts[-1] == f"In vain: {in_vain}."
     assert [line.works for line in lines(tried)] == [True] * 4 + [False] * 2
+
+
+def of_heads(p, z):
+    heads = jnp.einsum("bn,nhd->bhd", z, p["w"]) + p["bias"][None]
+    return z + heads.reshape(z.shape) @ p["out"]
+
+
+@pytest.mark.slow
+def test_weights_of_zeros_are_drawn_again_and_biases_of_heads_are_not(rng):
+    """Two layers whose factors are all zero: that is told of them, and nothing of the biases."""
+    zeros = {"w": np.zeros((4, 2, 2)), "bias": np.zeros((2, 2)), "out": np.zeros((4, 4))}
+    xs, c = rng.normal(size=(2, 3, 4))
+    net, params = jaxnn.as_network([(of_heads, zeros)] * 2, xs)
+    patient = jax_patient(net, params, xs, cotangent=c)
+    (found,) = patient.verdict.findings[:1]
+    assert (found.rule, found.values["paths"]) == ("zero", "[0][1]['out'] and [0][1]['w']")
+    assert {patient.path(at) for at in patient.weights_anywhere} == {
+        f"[{layer}][1]['{name}']" for layer in (0, 1) for name in ("w", "out")
+    }
+    assert not any("bias" in path for path in patient.parameters.draws)
+    (sight,) = causes.redraw(patient)
+    assert "bias" not in sight.values["arrays"]

@@ -273,7 +273,7 @@ def redraw(patient: Patient) -> Iterator[Sight]:
 def _constant_weights(patient: Patient, findings: Sequence[Found]) -> Places:
     """Return the weights that are one number in all entries, and those that are named."""
     paths = {found.path for found in findings}
-    weights = {at: v for at, v in patient.arrays.items() if v.ndim > 1 and v.size}
+    weights = {at: v for at in patient.weights_anywhere if (v := patient.arrays[at]).size}
     return {at for at, v in weights.items() if np.ptp(v) == 0 or clean(patient.path(at)) in paths}
 
 

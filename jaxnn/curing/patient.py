@@ -325,12 +325,21 @@ class Patient(ABC):
         return at[0] < len(self.layers) and bool(self.layers[at[0]])
 
     @cached_property
+    def weights_anywhere(self) -> Places:
+        """The weights of all layers, and of torch those above the last cut."""
+        places, known = sorted(self.arrays), self.flow.parameters
+        are = are_weights([layer for layer, _ in places], [self.arrays[at].shape for at in places])
+        added = {(known.layers[i] - 1, known.paths[i]) for i in known.added}
+        return {
+            at
+            for at, is_weight in zip(places, are, strict=True)
+            if is_weight and (at[0], self.path(at)) not in added
+        }
+
+    @cached_property
     def every_weight(self) -> Places:
         """The weights of all layers."""
-        count = len(self.flow.names)  # of torch, arrays may be above the last cut
-        places = sorted(at for at in self.arrays if at[0] < count)
-        are = are_weights([layer for layer, _ in places], [self.arrays[at].shape for at in places])
-        return {at for at, is_weight in zip(places, are, strict=True) if is_weight}
+        return {at for at in self.weights_anywhere if at[0] < len(self.flow.names)}
 
     @cached_property
     def weights(self) -> Places:

@@ -1,6 +1,6 @@
 """Trials of JAX: a Network or a chain with a batch, a program for outputs and one for slopes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from ..jaxpr.program import Traced, is_random, struct
 from ..network.network import Network
 from ..network.params import is_run
 from ..passes.forward import forward
-from ..recognition.layer_arrays import running_norms_of, stopped_arrays_of
+from ..recognition.layer_arrays import added_arrays_of, running_norms_of, stopped_arrays_of
 from ..recognition.step_graph import Graph
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
 
@@ -74,7 +74,8 @@ class JaxTrial(Trial):
             return v
 
         changed(self.net, self.params, noted)
-        return known
+        added = {*self._paths_of(lambda apart: apart.added)}
+        return {path: v for path, v in known.items() if path not in added}
 
     @property
     def untouched_norms(self) -> tuple[str, ...]:
@@ -83,24 +84,27 @@ class JaxTrial(Trial):
     def _untouched(self, net: Chain) -> Iterator[str]:
         """Yield the means that norms subtract, of those that are 0 beside variances of 1."""
         lowered, structure, types = self._lowered(net)
-        for place, norms, _ in _arrays_of(lowered, structure, types):
+        for place, apart in _arrays_of(lowered, structure, types):
             entry = self.params[place.entry]
-            for mean, variance in norms:
-                for j in range(entry.k) if is_run(entry) else [0]:
+            for mean, variance in apart.norms:
+                for j in range(_length(entry)):
                     leaves = jax.tree.leaves(_of_layer(entry, j).arrays[place.link])
                     if not np.any(leaves[mean]) and np.all(np.asarray(leaves[variance]) == 1):
                         yield lowered.paths[place.layer + j * place.links][mean]
 
     @property
     def stopped(self) -> tuple[str, ...]:
+        return tuple(self._paths_of(lambda apart: apart.stopped))
+
+    def _paths_of(self, meant: Callable[["_Apart"], tuple[int, ...]]) -> Iterator[str]:
+        """Yield the paths of the arrays of one kind that are no weights."""
         if not isinstance(self.net, Chain):
-            return ()
+            return
         lowered, structure, types = self._lowered(self.net)
-        return tuple(
-            lowered.paths[place.layer][i]
-            for place, _, stopped in _arrays_of(lowered, structure, types)
-            for i in stopped
-        )
+        for place, apart in _arrays_of(lowered, structure, types):
+            for j in range(_length(self.params[place.entry])):
+                of_layer = lowered.paths[place.layer + j * place.links]
+                yield from (of_layer[i] for i in meant(apart))
 
     def _lowered(self, net: Chain) -> tuple[Lowered, Any, "Types"]:
         """Return a chain for this batch, and the structure and types of what it takes."""
@@ -222,13 +226,30 @@ class _Place(NamedTuple):
     layer: int
 
 
-@lru_cache(maxsize=KEPT)
-def _arrays_of(
-    net: Lowered, structure: Any, types: Types
-) -> list[tuple[_Place, list[tuple[int, int]], list[int]]]:
-    """Return of each layer the norms that divide by arrays, and the arrays behind stop_gradient.
+class _Apart(NamedTuple):
+    """The arrays of a layer that are no weights, as numbers in it.
 
-    Given the types of the parameters and of what goes in; arrays are numbers in their layer.
+    norms: mean and variance of each norm that divides by arrays.
+    stopped: those behind stop_gradient.
+    added: biases of several axes.
+    """
+
+    norms: tuple[tuple[int, int], ...]
+    stopped: tuple[int, ...]
+    added: tuple[int, ...]
+
+    @classmethod
+    def of(cls, graph: Graph) -> "_Apart":
+        """Return those in the program of a layer."""
+        norms, stopped = tuple(running_norms_of(graph)), tuple(stopped_arrays_of(graph))
+        return cls(norms, stopped, tuple(added_arrays_of(graph)))
+
+
+@lru_cache(maxsize=KEPT)
+def _arrays_of(net: Lowered, structure: Any, types: Types) -> list[tuple[_Place, _Apart]]:
+    """Return of each layer the arrays that are no weights.
+
+    Given the types of the parameters and of what goes in.
     """
     params, state = jax.tree.unflatten(structure, types)
     places, layer = [], 0
@@ -237,11 +258,17 @@ def _arrays_of(
         one = jax.eval_shape(entry.at, 0) if is_run(entry) else entry
         for i, link in enumerate(pattern.links):
             closed, after = jax.make_jaxpr(link, return_shape=True)(one.arrays[i], state)
-            graph, place = Graph.of(closed, state), _Place(number, i, links, layer + i)
-            places.append((place, [*running_norms_of(graph)], [*stopped_arrays_of(graph)]))
+            if not pattern.between:
+                apart = _Apart.of(Graph.of(closed, state))
+                places.append((_Place(number, i, links, layer + i), apart))
             state = after
-        layer += 0 if pattern.between else links * (entry.k if is_run(entry) else 1)
+        layer += 0 if pattern.between else links * _length(entry)
     return places
+
+
+def _length(entry: Any) -> int:
+    """Return the number of layers of an entry."""
+    return entry.k if is_run(entry) else 1
 
 
 def _of_layer(entry: Any, j: int) -> Any:

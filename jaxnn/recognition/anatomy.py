@@ -12,6 +12,7 @@ from ..arrays.spread import ArrayOrType, spec_of, varying
 from ..jaxpr.interpreter import Jaxpr
 from ..jaxpr.program import behind, evaluated
 from .attention import Attention, Logits, attentions_of, logits_of, unread_of
+from .layer_arrays import added_arrays_of
 from .routers import Router, load_of, routers_of
 from .skips import Skip, skip_of
 from .step_graph import Graph
@@ -26,12 +27,13 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The attention, the routers and the skip connection in the program of a layer.
+    """The attention, the routers, the skip connection and the biases in the program of a layer.
 
     graph: the program; None of a layer of which nothing is to be recognised.
     attentions, routers: in their order.
     unread: the names of loops and kernels that may be attention, of which no numbers are read.
     skip: the one around the layer; None without one.
+    added: the numbers of the arrays of several axes that are biases.
     structure: of the state that comes out; None if it is not known.
     """
 
@@ -40,6 +42,7 @@ class Anatomy:
     routers: tuple[Router, ...] = ()
     unread: tuple[str, ...] = ()
     skip: Skip | None = None
+    added: tuple[int, ...] = ()
     structure: Any = None
 
     @classmethod
@@ -49,7 +52,8 @@ class Anatomy:
         unread = dict.fromkeys(unread_of(graph))
         recognised = tuple(attentions_of(graph)), tuple(routers_of(graph))
         structure = None if out is None else jax.tree.structure(out)
-        return cls(graph, *recognised, tuple(unread), skip_of(graph, state), structure)
+        of_state = skip_of(graph, state), tuple(added_arrays_of(graph))
+        return cls(graph, *recognised, tuple(unread), *of_state, structure)
 
     @cached_property
     def logits(self) -> tuple[int, ...]:

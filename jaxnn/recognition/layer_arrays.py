@@ -1,7 +1,8 @@
-"""Arrays in the program of a layer that are no weights: of norms in eval mode, and held ones.
+"""Arrays in the program of a layer that are no weights: of norms in eval mode, held ones, biases.
 
 (x - mean) / √(variance + ε)    mean and variance are arrays of the layer, not made of x
 stop_gradient(array)            an array that is to stay as it was drawn
+y + array                       a bias, of as many axes as it may have
 """
 
 from collections.abc import Iterator
@@ -11,14 +12,15 @@ from ..jaxpr.program import Step
 from .step_graph import Graph
 
 ROOTS = {"rsqrt", "sqrt"}
+KEEPING = CASTS | SHAPES  # what leaves an array what it is
 
 
 def running_norms_of(graph: Graph) -> Iterator[tuple[int, int]]:
     """Yield the numbers of the arrays with mean and variance of each norm, in their order."""
     arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
-    means = [i for i, v in enumerate(arrays) if _ends_in(graph, v, {"sub"}, CASTS | SHAPES)]
+    means = [i for i, v in enumerate(arrays) if _ends_in(graph, v, {"sub"}, KEEPING)]
     for i, v in enumerate(arrays):
-        if _ends_in(graph, v, ROOTS, CASTS | SHAPES | SUMS):
+        if _ends_in(graph, v, ROOTS, KEEPING | SUMS):
             shape = graph.flat.shape(v)
             alike = [m for m in means if m != i and graph.flat.shape(arrays[m]) == shape]
             if alike:
@@ -33,6 +35,27 @@ def stopped_arrays_of(graph: Graph) -> Iterator[int]:
         names = {step.eqn.primitive.name for step in graph.flat.steps if v in step.inputs}
         if names == {"stop_gradient"} and v not in graph.flat.outputs:
             yield i
+
+
+def added_arrays_of(graph: Graph) -> Iterator[int]:
+    """Yield the numbers of the arrays of several axes that are added to what the state makes, only.
+
+    As the biases of attention are, of heads and units. An array that is added to another one, as
+    the two of an adapter to the weights that it adapts, is none.
+    """
+
+    def keeps(step: Step) -> bool:
+        return step.eqn.primitive.name in KEEPING
+
+    def adds(step: Step) -> bool:
+        return step.eqn.primitive.name in SUMS | {"sub"} and graph.depends(step.outputs[0])
+
+    arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
+    for i, v in enumerate(arrays):
+        if len(graph.flat.shape(v)) > 1:
+            ends = [step for step in graph.above(v, keeps) if not keeps(step)]
+            if ends and all(map(adds, ends)):
+                yield i
 
 
 def _ends_in(graph: Graph, v: int, ends: set[str], between: frozenset[str]) -> bool:

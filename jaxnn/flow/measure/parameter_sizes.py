@@ -88,10 +88,11 @@ def _is_rows(v: Any) -> bool:
 def _parameters(
     net: Lowered, chain: Unrolled, of_delta: list[Logs], of_values: list[Logs], dtype: jnp.dtype
 ) -> Parameters:
-    types: list[list[Any]] = []  # of each layer: shape, dtype; None of what is no parameter
+    types: list[list[Any]] = []  # of each layer: see `_types_of`
     for op, weights in chain.layers:
         one = weights if isinstance(weights, Weights) else weights.at(0)
-        of_links = [_types_of(*pair) for pair in zip(op.pattern.links, one.arrays, strict=True)]
+        links = zip(op.pattern.links, one.arrays, op.anatomies, strict=True)
+        of_links = [_types_of(link, parts, anatomy.added) for link, parts, anatomy in links]
         types += of_links * op.times
     arrays = [
         (number, path, *type_of_array, identity)
@@ -99,9 +100,11 @@ def _parameters(
         for path, type_of_array, identity in zip(*of_layer, strict=True)
         if type_of_array is not None
     ]
-    numbers, paths, shapes, dtypes, identities = zip(*arrays, strict=True) if arrays else ((),) * 5
+    columns = zip(*arrays, strict=True) if arrays else ((),) * 6
+    numbers, paths, shapes, dtypes, are_added, identities = columns
+    added = tuple(i for i, is_added in enumerate(are_added) if is_added)
     logs, sizes = (_in_one(links, dtype) for links in (of_delta, of_values))
-    return Parameters(logs, sizes, paths, numbers, shapes, dtypes, are_tied(identities))
+    return Parameters(logs, sizes, paths, numbers, shapes, dtypes, are_tied(identities), added)
 
 
 def are_tied(identities: Sequence[Hashable]) -> bool:
@@ -116,10 +119,11 @@ def _in_one(links: list[Logs], dtype: jnp.dtype) -> Float[Array, " P"]:
     return jnp.concatenate([none, *(jnp.stack(vs, axis=-1).ravel() for vs in entries if vs)])
 
 
-def _types_of(link: Link, parts: Any) -> list[Any]:
-    """Return shapes and dtypes of a layer's arrays, None of those that are no parameters."""
+def _types_of(link: Link, parts: Any, added: Sequence[int]) -> list[Any]:
+    """Return shape, dtype, and if it is added alone, of each array; None of one not trained."""
+    of_parts = with_flags(link, parts)
+    arrays = [pair for part, flags in of_parts for pair in zip(part, flags, strict=True)]
     return [
-        (v.shape, np.dtype(v.dtype).name) if trained else None
-        for part, flags in with_flags(link, parts)
-        for v, trained in zip(part, flags, strict=True)
+        (v.shape, np.dtype(v.dtype).name, i in added) if trained else None
+        for i, (v, trained) in enumerate(arrays)
     ]

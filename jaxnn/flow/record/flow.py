@@ -53,6 +53,7 @@ class Parameters:
     shapes: of the arrays; of a run that of one layer's; static.
     dtypes: of the arrays, by their names; static.
     tied: whether layers share most of them, as the steps of a recurrent network do; static.
+    added: the numbers of those of several axes that are added alone, as biases of heads; static.
     """
 
     log_delta: Float[Array, "*v P"]
@@ -62,6 +63,7 @@ class Parameters:
     shapes: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
     dtypes: tuple[str, ...] = field(metadata={"static": True})
     tied: bool = field(default=False, metadata={"static": True})
+    added: tuple[int, ...] = field(default=(), metadata={"static": True})
 
     @property
     def of_last_layer(self) -> list[str]:

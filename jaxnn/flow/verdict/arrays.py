@@ -32,6 +32,7 @@ class Arrays:
     layer: of each array, from 1; path, shape as in `flow.parameters`.
     place: its number in its layer.
     delta, size: of its Δ and of itself; -inf if all entries are zero.
+    added: the numbers of the biases of several axes, as in `flow.parameters`.
     """
 
     layer: np.ndarray
@@ -40,6 +41,7 @@ class Arrays:
     place: np.ndarray
     delta: np.ndarray
     size: np.ndarray
+    added: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, flow: Flow) -> "Arrays":
@@ -53,7 +55,8 @@ class Arrays:
         layer = np.array(given.layers, int)
         first = np.searchsorted(layer, layer)  # of the layer of each array
         place = np.arange(len(layer)) - first
-        return cls(layer, tuple(map(clean, given.paths)), given.shapes, place, delta, size)
+        paths = tuple(map(clean, given.paths))
+        return cls(layer, paths, given.shapes, place, delta, size, given.added)
 
     def within(self, layer: int, paths: Iterable[str]) -> list[int]:
         """Return the numbers of arrays of a layer, given their paths."""
@@ -62,8 +65,12 @@ class Arrays:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """True for arrays of weights, see `are_weights`."""
-        return are_weights(self.layer.tolist(), self.shape)
+        """True for arrays of weights, see `are_weights`; not for those that are added alone."""
+        is_added = np.isin(np.arange(len(self.layer)), self.added)
+        return are_weights(self.layer.tolist(), self.shape) & ~is_added
+
+    def _is_bias(self, i: int) -> bool:
+        return i in self.added or _has_name_of_bias(self.path[i])
 
     @cached_property
     def broken(self) -> np.ndarray:
@@ -107,8 +114,7 @@ class Arrays:
         gains = [
             i
             for i, sizes in like.items()
-            if not _is_bias(self.path[i])
-            and (has_name(self.path[i]) or is_odd[i] or not len(sizes))
+            if not self._is_bias(i) and (has_name(self.path[i]) or is_odd[i] or not len(sizes))
         ]
         return sorted(gains, key=lambda i: not is_odd[i])
 
@@ -154,7 +160,7 @@ class Arrays:
             if self.size[i] <= SMALL_GAIN
             and np.isfinite(self.size[i] + self.delta[i])
             and self.shape[i][:1] == (int(np.prod(self.shape[i])),)
-            and not _is_bias(self.path[i])
+            and not self._is_bias(i)
         ]
 
     def resized(self, stretches: tuple[Stretch, ...]) -> dict[int, float]:
@@ -280,7 +286,7 @@ def _unnumbered(path: str) -> str:
     return re.sub(r"\d+", "", path, count=1)
 
 
-def _is_bias(path: str) -> bool:
+def _has_name_of_bias(path: str) -> bool:
     words = re.findall("[a-z_]+", path.removesuffix(".value").lower())
     last = words[-1] if words else ""
     return last in ("b", "beta", "offset", "shift", "mean") or "bias" in last
