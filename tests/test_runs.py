@@ -145,8 +145,8 @@ def test_the_program_does_not_grow_with_the_run():
         xs, ys = jnp.ones((2, 5), jnp.float64), jnp.ones(2)
         return len(jax.jit(jaxnn.gradient_flow).lower((net, params), xs, ys).as_text().splitlines())
 
-    assert size(10_000) == size(5000)
-    assert size(5000) <= 1.01 * size(10)  # small arrays are measured in fewer steps
+    assert size(20_000) == size(10_000)
+    assert size(10_000) <= 1.01 * size(10)  # small arrays are measured in fewer steps
 
 
 @pytest.mark.parametrize(
