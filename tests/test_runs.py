@@ -146,7 +146,7 @@ def test_the_program_does_not_grow_with_the_run():
         return len(jax.jit(jaxnn.gradient_flow).lower((net, params), xs, ys).as_text().splitlines())
 
     assert size(20_000) == size(10_000)
-    assert size(10_000) <= 1.01 * size(10)  # small arrays are measured in fewer steps
+    assert size(10_000) <= 1.05 * size(10)  # large arrays have a branch of their own
 
 
 @pytest.mark.parametrize(
