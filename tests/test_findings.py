@@ -1410,6 +1410,16 @@ def test_zeros_that_are_added_are_no_pair_of_factors():
     assert arrays.gains_of_zero(4) == []
 
 
+def test_zeros_that_learn_in_another_layer_are_no_pair_of_factors():
+    """As those of a stack, of which each layer takes one entry."""
+    parameters = CASES["both matrices of an adapter"].ill.parameters
+    paths = tuple(path.replace("4.", "5.") for path in parameters.paths)
+    flow = a_flow(sizes=ZERO_4, deltas=ZERO_4)
+    assert not verdict_of(flow).well
+    learns = verdict_of(replace(flow, parameters=replace(parameters, paths=paths)))
+    assert (learns.well, learns.unreached) == (True, ())
+
+
 def test_a_gain_of_images_is_no_weight():
     shapes = ((1, 1, 1, 8), (1, 8, 1, 1), (1, 8), (3, 3, 1, 8), (8,))
     numbers = np.zeros(len(shapes))

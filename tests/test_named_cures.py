@@ -346,3 +346,36 @@ def test_weights_of_zeros_are_drawn_again_and_biases_of_heads_are_not(rng):
     assert not any("bias" in path for path in patient.parameters.draws)
     (sight,) = causes.redraw(patient)
     assert "bias" not in sight.values["arrays"]
+
+
+def attention(p, z):
+    q, k, v = (jnp.einsum("btn,nhd->bthd", z, p[name]) for name in "qkv")
+    shares = jax.nn.softmax(jnp.einsum("bthd,bshd->bhts", q, k), axis=-1)
+    return jnp.einsum("bhts,bshd,hdn->btn", shares, v, p["out"])
+
+
+@pytest.mark.slow
+def test_a_skip_is_put_around_what_is_cut_where_its_state_has_heads(rng):
+    """Of layers of attention alone, in which all positions come to be equal."""
+    layers, width, heads = 6, 8, (2, 4)
+    shapes = {**dict.fromkeys("qkv", (width, *heads)), "out": (*heads, width)}
+    std = {"q": 0.1, "k": 0.1, "v": width**-0.5, "out": width**-0.5}
+    params = {
+        f"layer{i}": {
+            name: np.float32(std[name] * rng.normal(size=shape)) for name, shape in shapes.items()
+        }
+        for i in range(layers)
+    }
+
+    def network(params, xs):
+        for i in range(layers):
+            xs = attention(params[f"layer{i}"], xs)
+        return xs
+
+    xs, c = np.float32(rng.normal(size=(2, 3, 5, width)))
+    found = jaxnn.cures((network, params), xs, cotangent=c, seconds=0)
+    assert (found[0].kind, found[0].works) == ("skip", True)
+    after = jaxnn.diagnose(found[0].model, xs, cotangent=c)
+    assert after.verdict.equal_positions is None
+    first = [np.asarray(flow.log_delta_input) for flow in (after.flow, found[0].flow)]
+    np.testing.assert_allclose(*first, atol=1e-4)

@@ -317,8 +317,11 @@ def _count(patient: Patient) -> int:
     unless=("branch scale",),
 )
 def skip(patient: Patient) -> Iterator[Sight]:
-    """A skip around each layer that repeats, with 1/√(layers) on the layer, or 1/(layers)."""
-    return _with_shares(patient, Skip)
+    """A skip around each layer that repeats, with 1/√(layers) on the layer, or 1/(layers).
+
+    Around each module where its layers do not keep the shape of their state.
+    """
+    return _with_shares(patient.blocks, Skip)
 
 
 @CURES.rule(
@@ -329,7 +332,8 @@ def skip(patient: Patient) -> Iterator[Sight]:
 )
 def norm(patient: Patient) -> Iterator[Sight]:
     """A norm in front of each layer that repeats."""
-    return _formed(patient, Norm()) if _count(patient) else iter(())
+    blocks = patient.blocks
+    return _formed(blocks, Norm()) if _count(blocks) else iter(())
 
 
 @CURES.rule(
@@ -340,7 +344,7 @@ def norm(patient: Patient) -> Iterator[Sight]:
 )
 def pre_norm(patient: Patient) -> Iterator[Sight]:
     """A skip around each layer that repeats and a norm in front, with such a share of the layer."""
-    return _with_shares(patient, PreNorm)
+    return _with_shares(patient.blocks, PreNorm)
 
 
 @CURES.rule(

@@ -153,9 +153,10 @@ def cures(
     skip around each layer, a norm in front, both, or `jaxnn.theory.tailored_relu` in place of the
     activation; nothing of that, and no factors for each layer, where layers share their weights, as
     the steps of a recurrent network do. Where branches add to their state and no norm follows, a
-    norm in front of them. A skip has 1/√(layers) on the layer, and without a loss 1/(layers) too if
-    that leaves a rate. With a loss skips, norms and orthogonal matrices are tried with all weights
-    at a std of 1/√fan_in too, if they are of another size.
+    norm in front of them. Where no layer keeps the shape of its state, as those that attention is
+    cut into, skips and norms are put around modules. A skip has 1/√(layers) on the layer, and
+    without a loss 1/(layers) too if that leaves a rate. With a loss skips, norms and orthogonal
+    matrices are tried with all weights at a std of 1/√fan_in too, if they are of another size.
     A router that does not learn is tried with another size, in any network. Where a number format
     loses the gradient, 16-bit formats that hold it are said too, which is no cure; `jaxnn.plan`
     chooses by all entries, of 8 bits too. A change works if those layers change the gradient by
@@ -508,9 +509,10 @@ def _is_known(cure: Cure, patient: Patient, tried: Sequence[Cure]) -> bool:
         and (c.net is not patient.network if is_structure else c.kind == cure.kind)
     ]
     flows = [c.flow for c in alike if c.flow is not None]
-    before = [patient.flow, *flows] if is_structure else flows
+    before = [patient.flow, patient.blocks.flow, *flows] if is_structure else flows
+    before = [flow for flow in before if len(flow.names) == len(cure.flow.names)]
     # Δ of the arrays tells branches apart that hardly change the state.
-    now, *others = (
+    now, *others = (  # of networks that are cut into as many layers
         np.asarray([flow.log_gain, flow.log_theta], np.float64) for flow in (cure.flow, *before)
     )
     close = partial(np.allclose, now, rtol=0, atol=SAME * LN10 / 10, equal_nan=True)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, PyTree
 
 from ..arrays.compiled import few_runs, measuring
-from ..chain.chain import Chain, Function, Link, from_layers
+from ..chain.chain import Chain, Function, Link, from_function, from_layers
 from ..chain.parameter_places import are_shared
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.parameters import Parameters
@@ -198,6 +198,23 @@ class ChainPatient(NetworkPatient):
     def rebuildable(self) -> Bool[np.ndarray, " L"]:
         keep = structure.keep_their_shape(self._links, len(self.layers))
         return np.asarray(keep & self.repeating)
+
+    @cached_property
+    def blocks(self) -> Patient:
+        function, modules = self.network.made_of, structure.outermost(self.network.names)
+        is_whole = self.is_tied or self.rebuildable.any() or len(modules) == len(self.layers)
+        if is_whole or not isinstance(function, Function):
+            return self
+        each = "whole" if function.whole else "example" if function.each else "batch"
+        options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
+        options |= {"like": self.like, "model": self.given, "seed": self.seed}
+        tree = self.user(self.params)
+        try:
+            cut = from_function(function.f.value, tree, self.xs, each=each, cuts=modules)
+            blocks = ChainPatient(*cut, self.xs, self.ys, **options)
+        except ValueError:  # it has no such modules, or no flow
+            return self
+        return blocks if blocks.rebuildable.any() else self
 
     def with_form(self, form: Form) -> Patient | None:
         where, takes_one = self.rebuildable_names, remade.takes_one(self.network)

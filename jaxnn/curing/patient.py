@@ -182,6 +182,15 @@ class Patient(ABC):
         known = labels(names)
         return f"the layers {names_in_words([known[layer] for layer in layers], known)}"
 
+    @property
+    def blocks(self) -> "Patient":
+        """The network with modules as layers, where no part of them keeps the shape of its state.
+
+        As a module of attention, which is cut where its state has an axis of heads. Elsewhere, and
+        where it cannot be cut so, the patient itself.
+        """
+        return self
+
     def with_form(self, form: Form) -> "Patient | None":
         """Return the network with those layers in another form; None if it has no flow."""
         return None

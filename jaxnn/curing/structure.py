@@ -1,6 +1,6 @@
 """Structure: the equal layers of a chain in another form."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,21 @@ def keep_their_shape(links: Iterable[TypedLink], count: int) -> Bool[np.ndarray,
         above = jax.eval_shape(link, arrays, state)
         keeps[layers] = _is_one_array(state) and _type(state) == _type(above)
     return keeps
+
+
+def outermost(names: Sequence[str]) -> list[str]:
+    """Return the modules that layers are named by, but for those inside of another one.
+
+    Example:
+        >>> outermost(["a[1].query", "a[1]", "a[1].out", "b#1", "b#2", "a[10]"])
+        ['a[1]', 'b', 'a[10]']
+    """
+    modules = dict.fromkeys(name.partition("#")[0] for name in names)
+
+    def is_inside(name: str) -> bool:
+        return any(name[:i] in modules for i, letter in enumerate(name) if letter in "./[")
+
+    return [name for name in modules if not is_inside(name)]
 
 
 def rebuilt(

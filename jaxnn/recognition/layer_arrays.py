@@ -7,12 +7,13 @@ y + array                       a bias, of as many axes as it may have
 
 from collections.abc import Iterator
 
-from ..jaxpr.primitives import CASTS, SHAPES, SUMS
+from ..jaxpr.primitives import CASTS, MOVE, SHAPES, SUMS, names
 from ..jaxpr.program import Step
 from .step_graph import Graph
 
 ROOTS = {"rsqrt", "sqrt"}
 KEEPING = CASTS | SHAPES  # what leaves an array what it is
+MOVING = names(MOVE)  # what takes a part of it, or stacks several
 
 
 def running_norms_of(graph: Graph) -> Iterator[tuple[int, int]]:
@@ -32,8 +33,8 @@ def stopped_arrays_of(graph: Graph) -> Iterator[int]:
     """Yield the numbers of the arrays that nothing but `stop_gradient` takes."""
     arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
     for i, v in enumerate(arrays):
-        names = {step.eqn.primitive.name for step in graph.flat.steps if v in step.inputs}
-        if names == {"stop_gradient"} and v not in graph.flat.outputs:
+        taking = {step.eqn.primitive.name for step in graph.flat.steps if v in step.inputs}
+        if taking == {"stop_gradient"} and v not in graph.flat.outputs:
             yield i
 
 
@@ -45,7 +46,7 @@ def added_arrays_of(graph: Graph) -> Iterator[int]:
     """
 
     def keeps(step: Step) -> bool:
-        return step.eqn.primitive.name in KEEPING
+        return step.eqn.primitive.name in KEEPING | MOVING
 
     def adds(step: Step) -> bool:
         return step.eqn.primitive.name in SUMS | {"sub"} and graph.depends(step.outputs[0])

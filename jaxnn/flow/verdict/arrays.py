@@ -73,6 +73,12 @@ class Arrays:
         return i in self.added or _has_name_of_bias(self.path[i])
 
     @cached_property
+    def rests(self) -> np.ndarray:
+        """True for arrays that get no Δ, through none of the layers that have them."""
+        moving = {self.path[i] for i in np.flatnonzero(~np.isneginf(self.delta))}
+        return np.array([path not in moving for path in self.path], bool)
+
+    @cached_property
     def broken(self) -> np.ndarray:
         """The numbers of the arrays with entries that are nan or infinite."""
         return np.flatnonzero(np.isnan(self.size) | np.isposinf(self.size))

@@ -273,7 +273,7 @@ class Judged:
     @cached_property
     def unreached(self) -> tuple[str, ...]:
         """The paths of the weights whose Δ is exactly zero, and "inputs" if that of them is."""
-        zero = np.flatnonzero(self.arrays.weights & np.isneginf(self.arrays.delta))
+        zero = np.flatnonzero(self.arrays.weights & self.arrays.rests)
         inputs = ("inputs",) if np.isneginf(self.flow.log_delta_input) else ()
         return tuple(dict.fromkeys(self.arrays.path[i] for i in zero)) + inputs
 

@@ -68,9 +68,9 @@ def zero(judged: Judged) -> Iterator[Sight]:
 
 
 def _zero_products(judged: Judged) -> Iterator[Sight]:
-    """Yield the first layer with several zero weights that get no Δ, though it has one."""
+    """Yield the first layer with several zero weights that get no Δ in any, though it has one."""
     arrays = judged.arrays
-    still = arrays.weights & np.isneginf(arrays.size) & np.isneginf(arrays.delta)
+    still = arrays.weights & np.isneginf(arrays.size) & arrays.rests
     for layer in np.unique(arrays.layer[still]).tolist():
         there = np.flatnonzero(still & (arrays.layer == layer))
         if len(there) > 1:
