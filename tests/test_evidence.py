@@ -530,6 +530,12 @@ def test_arrays_behind_a_stop_gradient_of_their_own(rng):
     trial = JaxTrial(*jaxnn.as_network((network, params), xs), xs)
     assert trial.stopped == ("[0]",)
 
+    def layer(w, z):
+        return z + jnp.tanh(z @ jax.lax.stop_gradient(w))
+
+    run = JaxTrial(*jaxnn.as_network([(layer, rng.normal(size=(N, N))) for _ in range(3)], xs), xs)
+    assert run.stopped == ("[0][1]", "[1][1]", "[2][1]")
+
 
 def test_keys_among_the_inputs_are_drawn_again(rng):
     w = rng.normal(size=(N, K))
