@@ -251,20 +251,24 @@ def are_weights(layers: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> np.
 
     These are gains of images, (1, 1, 1, n); (n, 1, 1) next to a kernel (n, m, k, k), as biases of
     convolutions in Equinox; and (1, n) if a layer has two, as gain and offset of a batch norm in
-    Haiku.
+    Haiku, or has a matrix (m, n), as next to a vector that a spectral norm keeps.
 
     Example:
         >>> are_weights([1] * 4, [(8, 8, 3, 3), (8, 1, 1), (1, 1, 1, 8), (8,)]).tolist()
         [True, False, False, False]
         >>> are_weights([1, 1, 1, 2], [(8, 8), (1, 8), (1, 8), (1, 8)]).tolist()
         [True, False, False, True]
+        >>> are_weights([1, 1], [(8, 4), (1, 4)]).tolist()
+        [True, False]
     """
     counts = Counter(zip(layers, shapes, strict=True))
     kernels = {(layer, shape[0], len(shape)) for layer, shape in counts if shape}
+    columns = {(layer, shape[1]) for layer, shape in counts if len(shape) == 2 and shape[0] > 1}
 
     def is_vector(layer: int, shape: tuple[int, ...]) -> bool:
         first, *_, last = shape
-        is_gain = math.prod(shape) == last and (len(shape) > 2 or counts[layer, shape] > 1)
+        is_one_of_two = counts[layer, shape] > 1 or (layer, last) in columns
+        is_gain = math.prod(shape) == last and (len(shape) > 2 or is_one_of_two)
         is_bias = math.prod(shape) == first and (layer, first, len(shape) + 1) in kernels
         return is_gain or is_bias
 
