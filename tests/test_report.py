@@ -263,6 +263,7 @@ def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
     assert not tab.page.locator("#choices").is_visible()
     assert tab.page.locator("#shown").bounding_box()["width"] > 100
     tab.page.set_viewport_size({"width": 688, "height": 1017})  # of A4 between the margins
+    tab.page.evaluate("dispatchEvent(new Event('beforeprint'))")  # as a browser does
     shrunk = "all => all.map(svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"
     assert (
         min(tab.page.locator(".chart svg.marks").evaluate_all(shrunk)) > 0.65
