@@ -712,7 +712,8 @@ def test_a_tailored_network_ends_at_eta():
     slope = 0.57044
     c = 3 * 2 * (1 + slope**4) / (1 + slope**2) ** 2 - 1
     assert gradient.value == pytest.approx(-99 * c / 800, rel=1e-3)
-    assert gradient.deviation == pytest.approx(math.sqrt(99 * c / 400 / 12), rel=1e-3)
+    deviation = math.sqrt(99 * c / 400 / tailored.LAW.full.draws)
+    assert gradient.deviation == pytest.approx(deviation, rel=1e-3)
 
 
 # 18

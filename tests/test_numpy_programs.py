@@ -220,12 +220,26 @@ def test_programs_for_few_runs_are_compiled_with_options_of_their_own(monkeypatc
         compiled(jnp.abs)(v)
 
 
-def test_convolutions_are_compiled_one_level_above():
+def test_convolutions_and_long_loops_are_compiled_one_level_above():
     """Of arrays of four axes, kernels or pictures."""
-    of_pictures, others = (light_options([np.zeros((1,) * axes)]) for axes in (4, 3))
-    assert others is LIGHTLY
-    changed = {k for k in LIGHTLY if of_pictures[k] != others[k]}
+    v = np.zeros((1, 1, 1))
+    of_pictures, of_loops = light_options([v[None]], 1), light_options([v], 100)
+    assert light_options([v], 99) is LIGHTLY
+    assert of_loops is of_pictures
+    changed = {k for k in LIGHTLY if of_pictures[k] != LIGHTLY[k]}
     assert changed == {"xla_backend_optimization_level"}
+
+
+def test_turns_of_loops_within_loops_multiply():
+    def turned(v, turns):
+        return lax.fori_loop(0, turns, lambda _, v: 2 * v, v)
+
+    def function(v):
+        return lax.scan(lambda v, _: (turned(v, 7), None), turned(v, 50), None, length=30)[0]
+
+    jaxpr = jax.make_jaxpr(jax.jit(function))(1.0).jaxpr
+    assert numpy_programs.turns_of(jaxpr) == 210
+    assert numpy_programs.turns_of(jax.make_jaxpr(jnp.sin)(1.0).jaxpr) == 1
 
 
 def test_a_function_in_a_module_stays_as_it_is():

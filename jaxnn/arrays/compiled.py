@@ -29,9 +29,10 @@ R = TypeVar("R")
 
 MOST_LIGHT = 2**22  # numbers that go into a small program
 LIGHTLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-# Kernels of convolutions are six times slower at level 0, and compile as fast at level 1.
-LIGHTLY_OF_PICTURES = LIGHTLY | {"xla_backend_optimization_level": 1}
-AXES_OF_PICTURES = 4
+# Kernels of convolutions are six times slower at level 0, and compile as fast at level 1; those of
+# a long loop run often: of an LSTM of 500 steps a flow takes 10 s of level 0, 2.8 of level 1.
+LESS_LIGHTLY = LIGHTLY | {"xla_backend_optimization_level": 1}
+AXES_OF_PICTURES, MANY_TURNS = 4, 100
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -99,10 +100,15 @@ def few_runs() -> AbstractContextManager[None]:
     return _lightness(True)
 
 
-def light_options(types: Iterable[Any]) -> dict[str, Any]:
-    """Return the options of a program for few runs of arrays of these types."""
+def light_options(types: Iterable[Any], turns: int) -> dict[str, Any]:
+    """Return the options of a program for few runs.
+
+    Args:
+        types: of the arrays that go in.
+        turns: of its longest loop.
+    """
     has_pictures = any(v.ndim >= AXES_OF_PICTURES for v in types)
-    return LIGHTLY_OF_PICTURES if has_pictures else LIGHTLY
+    return LESS_LIGHTLY if has_pictures or turns >= MANY_TURNS else LIGHTLY
 
 
 def many_runs() -> AbstractContextManager[None]:

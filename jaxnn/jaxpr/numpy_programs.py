@@ -327,7 +327,8 @@ class Parted:
         taken = [v for eqn in self.rest for v in variables(eqn.invars)]
         taken += variables(jaxpr.outvars)
         self.handed = [*dict.fromkeys(v for v in taken if v not in made)]
-        options = light_options(v.aval for v in jaxpr.invars) if is_light else None
+        types = [v.aval for v in jaxpr.invars]
+        options = light_options(types, turns_of(jaxpr)) if is_light else None
         self._compiled = jax.jit(self.first, compiler_options=options)
 
     def first(self, arrays: list[Any]) -> list[Any]:
@@ -351,6 +352,16 @@ class Parted:
     def __call__(self, arrays: list[Any]) -> Any:
         """Return what comes out of the program, arrays of NumPy."""
         return self.second(jax.device_get(self._compiled(arrays)))
+
+
+def turns_of(jaxpr: Any) -> int:
+    """Return how often the steps of the longest loop of a program run, loops within loops too."""
+    inner = (
+        eqn.params.get("length", 1) * turns_of(getattr(program, "jaxpr", program))
+        for eqn in jaxpr.eqns
+        for program in core.jaxprs_in_params(eqn.params)
+    )
+    return max(inner, default=1)
 
 
 def parted(
