@@ -207,6 +207,7 @@ def test_a_machine_without_its_device_is_one_sentence(monkeypatch, capsys):
     def devices():
         raise RuntimeError("Unable to initialize backend 'tpu'\n more")
 
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setattr(jax, "devices", devices)
     assert command.main(["version"]) == 2
     expected = "error: devices: Unable to initialize backend 'tpu'\n"

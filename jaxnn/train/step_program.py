@@ -6,6 +6,7 @@ numbers of a step -> its flow, its update, the order of its labels: NumPy's, in 
 """
 
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from jaxtyping import PyTree
 
 from ..arrays.compiled import Statics, are_few, measuring, split_static
 from ..arrays.spread import on_mesh_of, whole
-from ..chain.chain import Chain
-from ..chain.parameter_handover import is_array
+from ..chain.chain import Chain, Function, Lowered
+from ..chain.parameter_handover import Handover, is_array
 from ..flow.measure.flow_of_net import flow_of_net, known_loss
 from ..flow.measure.updates import Update, update_of
 from ..flow.record.flow import Flow
@@ -56,6 +57,8 @@ class StepProgram(NamedTuple):
 
         An equal one, of an equal network and loss, is not traced and compiled again.
         """
+        if isinstance(net, Chain) and isinstance(net.made_of, Function):
+            net = _first_like(_Cut.of(net, net.made_of, xs))
         before = net.params(params) if isinstance(net, Chain) else params
         loss = known_loss(loss, net, before, xs, ys)
         static, arrays = split_static((net, loss, params, xs, ys, after), {"entries": entries})
@@ -71,6 +74,39 @@ class StepProgram(NamedTuple):
         with jax.enable_x64(self.is_wide), on_mesh_of(arrays):
             measured: Measured = self.parts(arrays)
         return measured
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A chain that was cut from a function, equal to others that compute the same with a batch.
+
+    A function that is written anew is another one, which may do something else with other shapes.
+
+    lowered: what it computes.
+    batch: of the xs what is static, and types of arrays.
+    options: how it was cut.
+    net: the chain.
+    """
+
+    lowered: Lowered
+    handover: Handover
+    batch: Any
+    options: tuple[Any, ...]
+    net: Chain = field(compare=False)
+
+    @classmethod
+    def of(cls, net: Chain, function: Function, xs: PyTree) -> "_Cut":
+        """Return a chain with what it is compared by."""
+        static, arrays = split_static((xs,))
+        batch = static, tuple(map(jax.typeof, arrays))
+        options = function.each, function.streams, function.whole, function.cuts
+        return cls(net.for_batch(xs), net.handover, batch, options, net)
+
+
+@lru_cache(maxsize=KEPT)
+def _first_like(cut: _Cut) -> Chain:
+    """Return the first chain that equals this one."""
+    return cut.net
 
 
 @lru_cache(maxsize=KEPT)
