@@ -1431,7 +1431,7 @@ def test_a_gain_of_images_is_no_weight():
     "names", [("w", "gain", "bias"), (".w.value", ".scale.value", ".bias.value"), ("", "", "")]
 )
 def test_of_arrays_of_zeros_a_gain_is_no_bias_with_a_name_or_without(names):
-    """Of three layers, of which the second one has a gain of zeros; all biases are zero."""
+    """There are three layers; all biases are zero, and the gain of the second layer."""
     layers = np.repeat([1, 2, 3], 3)
     paths = tuple(f"[{i}]{names[i % 3]}" for i in range(9))
     shapes, size = ((4, 4), (4,), (4,)) * 3, np.array([0, 0, NONE, 0, NONE, NONE, 0, 0, NONE])

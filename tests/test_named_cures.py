@@ -356,7 +356,7 @@ def attention(p, z):
 
 @pytest.mark.slow
 def test_a_skip_is_put_around_what_is_cut_where_its_state_has_heads(rng):
-    """Of layers of attention alone, in which all positions come to be equal."""
+    """A stack of attention makes all positions equal; a skip around each block keeps them apart."""
     layers, width, heads = 6, 8, (2, 4)
     shapes = {**dict.fromkeys("qkv", (width, *heads)), "out": (*heads, width)}
     std = {"q": 0.1, "k": 0.1, "v": width**-0.5, "out": width**-0.5}

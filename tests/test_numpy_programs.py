@@ -221,7 +221,7 @@ def test_programs_for_few_runs_are_compiled_with_options_of_their_own(monkeypatc
 
 
 def test_convolutions_and_long_loops_are_compiled_one_level_above():
-    """Of arrays of four axes, kernels or pictures."""
+    """An array of four axes, a kernel or a picture, is the sign of a convolution."""
     v = np.zeros((1, 1, 1))
     of_pictures, of_loops = light_options([v[None]], 1), light_options([v], 100)
     assert light_options([v], 99) is LIGHTLY

@@ -277,7 +277,7 @@ def test_what_does_not_fit_is_said_once_and_other_steps_are_measured(at_once, pa
 
 
 def test_what_fails_in_the_thread_that_measures_is_said_there(at_once, params, monkeypatch):
-    """Of a traced step, whose training has gone on by then."""
+    """The training of a traced step has gone on by the time that it fails."""
     monkeypatch.setattr(Parted, "second", failing(MemoryError("none")))
     watch = jaxnn.watch((NET, None), every=2)
 

@@ -274,7 +274,7 @@ def test_a_measurement_has_the_floats_and_the_keys_of_the_step_that_it_is_of(rng
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Of each measurement its thread and its program, as on several cores."""
+    """A list that gets the thread and the program of each measurement, as on several cores."""
     seen, second = [], numpy_programs.Parted.second
     monkeypatch.setattr(watch_module, "cores", lambda: 2)
 

@@ -115,7 +115,7 @@ class Trial(ABC):
 
     @property
     def drops_in_eval(self) -> bool:
-        """Whether dropout is still active in evaluation mode."""
+        """True if dropout acts in eval mode too."""
         return False
 
     @property

@@ -87,7 +87,7 @@ class Modules(dict[str, Any]):
 
     @cached_property
     def children(self) -> dict[str, dict[str, Any]]:
-        """Of each name the modules directly below it, by theirs."""
+        """For each name, the modules directly below it, by their own names."""
         below: dict[str, dict[str, Any]] = {name: {} for name in self}
         for name, m in self.items():
             if name:

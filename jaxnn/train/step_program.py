@@ -1,8 +1,9 @@
 """The measurement of a step as a program of its own, known by its network, its loss and its types.
 
-network, loss, types of a step -> traced once -> compiled at its first run, few numbers for few
-numbers of a step -> its flow, its update, the order of its labels: NumPy's, in any thread
+    network, loss, types of a step -> traced once -> compiled at its first run
+    numbers of a step -> its flow, its update, the order of its labels
 
+What comes out is NumPy's, in any thread. A program of small arrays is compiled for few runs.
 """
 
 from contextlib import nullcontext

@@ -46,7 +46,7 @@ class Comparison(NamedTuple):
 
     @property
     def cure(self) -> Reached:
-        """What the first cure reaches."""
+        """The result of the first cure."""
         return self.reached_by(CURE)
 
     @property

@@ -30,7 +30,12 @@ Points = tuple[int, ...]
 
 
 class Outcome(NamedTuple):
-    """What was changed in words, accuracies (seeds, step sizes, points), the first cure's kind."""
+    """What a remedy reaches.
+
+    advice: the change, in words.
+    accuracies: (seeds, step sizes, points).
+    change: the kind of the first cure; "" of other remedies.
+    """
 
     advice: str
     accuracies: np.ndarray
