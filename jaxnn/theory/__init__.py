@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-# What measures a network itself lies in `jaxnn.flow.theory` and `jaxnn.sweeps`, above this family.
+# What measures a network itself lies in `jaxnn.flow.theory`, above this family.
 if TYPE_CHECKING:
     from ..flow.theory.correlation import CorrelationLength as CorrelationLength
     from ..flow.theory.correlation import correlation_length as correlation_length
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ..flow.theory.exponents import exponents as exponents
     from ..flow.theory.finite_width_band import DrawnBand as DrawnBand
     from ..flow.theory.finite_width_band import drawn_band as drawn_band
-    from ..sweeps.phase import PhaseDiagram as PhaseDiagram
-    from ..sweeps.phase import phase as phase
     from . import meanfield as meanfield
     from . import pairs as pairs
     from .ensemble import Ensemble as Ensemble

@@ -16,14 +16,14 @@ that of the positions of an example around their mean.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import compiled
 from ...arrays.rows import is_float
@@ -40,6 +40,7 @@ DRAWS = 16  # pairs of twins
 UNITS = 384  # of the replicas of a twin together; LAPACK takes 30 times as long for 768
 FEWEST = 6  # layers
 LEAST = 1000  # times eps: of δ/v, below which it may be rounding
+SPREADS = "log_spread", "log_spread_within"
 OPTIONS = FlowOptions(examples=True, tangent=False, memory="all")
 
 
@@ -115,68 +116,26 @@ def correlation_length(
 
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
     """
-    return length_of(pairs_of_twins("a correlation length", model, xs, each, cuts, key))
-
-
-class Pairs(NamedTuple):
-    """Pairs of twins whose draws are the same ones above the lower third of the layers.
-
-    log_delta: ln ‖Δ[l]‖ of both twins of each pair.
-    log_mean_square: of their states.
-    log_spread: of their examples.
-    log_spread_within: of the positions of an example.
-    eps: of the dtype that they were computed in.
-    layers: the first and the last above the lower third, without the top, counted from 1.
-    """
-
-    log_delta: Float[np.ndarray, "D 2 L"]
-    log_mean_square: Float[np.ndarray, "D 2 L"]
-    log_spread: Float[np.ndarray, "D 2 L"]
-    log_spread_within: Float[np.ndarray, "D 2 L"]
-    eps: float
-    layers: tuple[int, int]
-
-
-def pairs_of_twins(
-    what: str, model: Model, xs: PyTree, each: str = "batch", cuts: Cuts = None, key: Any = None
-) -> Pairs:
-    """Return flows of pairs of twins.
-
-    Args:
-        what: is looked for, for messages.
-        model: as for `correlation_length`, like the others.
-
-    Raises:
-        TypeError, ValueError: as `correlation_length`.
-    """
     if is_of_torch(model):
         return _of_module(TorchModel(model, xs, each, cuts, key))
-    net, params, xs = chain_of(model, xs, each, cuts, what)
-    first, last = _compared(net.names)
+    net, params, xs = chain_of(model, xs, each, cuts, "a correlation length")
+    layers = _compared(net.names)
     twin = twin_of(net, params, replicas_of(params, UNITS))
     key = jax.random.key(0) if key is None else key
     floats = filter(is_float, jax.tree.leaves(params))
     eps = max(float(jnp.finfo(v.dtype).eps) for v in floats)  # type: ignore[no-untyped-call]
-    flows = _flows(twin, params, xs, jax.random.split(key, DRAWS), first)
-    return _pairs(flows, eps, (first, last))
+    spreads = _spreads(twin, params, xs, jax.random.split(key, DRAWS), layers[0])
+    return _length_of(spreads, eps, layers)
 
 
-def _of_module(model: TorchModel) -> Pairs:
+def _of_module(model: TorchModel) -> CorrelationLength:
     flow = model.flow
-    first, last = _compared(flow.names)
+    layers = _compared(flow.names)
     twin = model.twin(UNITS)
-    pairs = [[twin.flow(seed, redrawn) for redrawn in (0, first)] for seed in range(DRAWS)]
-    flows = [
-        np.array([[getattr(drawn, name) for drawn in pair] for pair in pairs])
-        for name in Pairs._fields[:4]
-    ]
+    pairs = [[twin.flow(seed, redrawn) for redrawn in (0, layers[0])] for seed in range(DRAWS)]
+    spreads = [np.array([[getattr(v, name) for v in pair] for pair in pairs]) for name in SPREADS]
     eps = float(jnp.finfo(flow.dtype).eps)  # type: ignore[no-untyped-call]
-    return _pairs(flows, eps, (first, last))
-
-
-def _pairs(flows: Sequence[ArrayLike], eps: float, layers: tuple[int, int]) -> Pairs:
-    delta, mean_square, spread, within = (np.asarray(v, np.float64) for v in flows)
-    return Pairs(delta, mean_square, spread, within, eps, layers)
+    return _length_of(spreads, eps, layers)
 
 
 def _compared(names: Sequence[str]) -> tuple[int, int]:
@@ -186,25 +145,34 @@ def _compared(names: Sequence[str]) -> tuple[int, int]:
     return len(names) // 3 + 1, len(names) - 1
 
 
-def length_of(pairs: Pairs) -> CorrelationLength:
-    """Return the correlation lengths that pairs of twins show."""
-    first, last = pairs.layers
+def _length_of(
+    spreads: Sequence[ArrayLike], eps: float, layers: tuple[int, int]
+) -> CorrelationLength:
+    """Return the correlation lengths that pairs of twins show.
+
+    Args:
+        spreads: ln of those of examples and of positions, (D, 2, L), of twins whose draws are the
+            same ones above the lower third of the layers.
+        eps: of the dtype that they were computed in.
+        layers: the first and the last above the lower third, without the top, counted from 1.
+    """
+    first, last = layers
     of_examples, of_tokens = (
-        _length(np.exp(2 * log[..., first - 1 : last]), pairs.eps)
-        for log in (pairs.log_spread, pairs.log_spread_within)
+        _length(np.exp(2 * np.asarray(log, np.float64)[..., first - 1 : last]), eps)
+        for log in spreads
     )
-    return CorrelationLength(*of_examples, *of_tokens, pairs.layers)
+    return CorrelationLength(*of_examples, *of_tokens, layers)
 
 
 @compiled
-def _flows(twin: Wide, params: Any, xs: Any, keys: Array, apart: int) -> tuple[Array, ...]:
-    """Return the first four fields of `Pairs`, of two twins for each key."""
+def _spreads(twin: Wide, params: Any, xs: Any, keys: Array, apart: int) -> tuple[Array, ...]:
+    """Return the spreads of two twins for each key."""
     loss_key = jax.random.fold_in(keys[0], 1)
 
     def of(key: Array, apart: Array) -> tuple[Any, ...]:
         drawn = twin.with_key(params, key, apart)
         flow = chain_flow(twin, drawn, xs, loss_key, None, random_loss, OPTIONS)
-        return tuple(getattr(flow, name) for name in Pairs._fields[:4])
+        return tuple(getattr(flow, name) for name in SPREADS)
 
     of_draws: tuple[Array, ...] = lax.map(
         lambda key: lax.map(partial(of, key), jnp.array([0, apart], jnp.int32)), keys
