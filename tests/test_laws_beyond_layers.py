@@ -18,6 +18,7 @@ from experiments.laws import (
     collapsed_width,
     delta_orthogonal,
     dynamic_tanh,
+    exponents,
     rank_collapse,
     recurrence,
     slow_growth,
@@ -278,10 +279,8 @@ def test_transformers_are_trained_from_the_scales_that_their_rows_name(monkeypat
     assert [*trained_tokens.rows(rows)] == rows  # all are there
     row = next(row for row in rows if (row["a"], row["s_A"]) == ("0.2", "1"))
     with jax.enable_x64(True):
-        exponents = collapsed.in_theory(collapsed.PUBLISHED, strengths)[:2]
-    assert [float(row[name]) for name in ("angle", "gradient")] == pytest.approx(
-        exponents, rel=1e-4
-    )
+        both = collapsed.in_theory(collapsed.PUBLISHED, strengths)[:2]
+    assert [float(row[name]) for name in ("angle", "gradient")] == pytest.approx(both, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -295,6 +294,18 @@ def test_a_transformer_has_the_exponents_of_its_blocks():
     wrong = [v._replace(value=v.value + 0.15) for v in prediction.numbers]
     wrong = compare(collapsed.LAW, prediction._replace(numbers=tuple(wrong)), measurement)
     assert not wrong["holds"].all()
+
+
+def test_a_slope_is_taken_where_a_spread_is_small():
+    layers = np.arange(12.0)
+    assert exponents.slope_while_near(-9 + 0.3 * layers, 1e-6, 1) == pytest.approx(0.3)
+    parted = np.minimum(-5 + 0.7 * layers, -1)  # at the size of the state from layer 5 on
+    assert exponents.slope_while_near(parted, 1e-6, 1) == pytest.approx(0.7)
+    rounded = np.maximum(-7 - 1.5 * layers, -13)  # by rounding
+    assert exponents.slope_while_near(rounded, 1e-5, 1) == pytest.approx(-1.5)
+    assert np.isnan(exponents.slope_while_near(np.full(12, -0.5), 1e-6, 1))
+    by_two = -9 + np.cumsum(np.tile([0.5, -0.2], 6))
+    assert exponents.slope_while_near(by_two, 1e-6, 2) == pytest.approx(0.15)
 
 
 # 34

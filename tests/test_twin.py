@@ -529,7 +529,6 @@ def test_what_has_no_twin_is_refused_by_name():
     [
         jaxnn.theory.critical_scale,
         jaxnn.theory.correlation_length,
-        jaxnn.theory.exponents,
         lambda model, xs: jaxnn.theory.drawn_band(model, xs, cotangent=xs),
     ],
 )

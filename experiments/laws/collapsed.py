@@ -29,9 +29,9 @@ There the mean squares Q of x and Q′ of z are those that a block gives back, a
     gradient    (1 - a² + a² / Q) (1 - m² + m² s_A² E σ′² / Q′)
 
 Theirs are exponents of squares, twice these. The formulas are derived here, for both kinds of
-blocks. Measured are drawn networks, whose tokens are brought together, and
-`jaxnn.theory.exponents`, which knows the program alone. What n channels take from a block with
-norms behind is derived in `collapsed_width.py`, and part of what is predicted.
+blocks. Measured are drawn networks, whose tokens are brought together, and the wide twin
+(`exponents.py`), which knows the program alone. What n channels take from a block with norms behind
+is derived in `collapsed_width.py`, and part of what is predicted.
 """
 
 import math
@@ -43,9 +43,9 @@ import jax.numpy as jnp
 
 import jaxnn
 from experiments.laws.collapsed_width import taken
+from experiments.laws.exponents import Exponents, exponents_of, of_twin
 from experiments.laws.finite import NEXT
 from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, point
-from jaxnn.flow.theory.exponents import Exponents, exponents_of
 from jaxnn.theory import meanfield
 
 LAYERS = 2  # of a block
@@ -219,7 +219,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         )
         yield f"{name}: angle, {NETWORKS}", angle
         yield f"{name}: gradient, {NETWORKS}", gradient
-        found = jaxnn.theory.exponents(several[0], xs, key=of_kind)
+        found = of_twin(*several[0], xs, of_kind)
         yield from _of_twin(name, found)
         yield point(PLANE, name, angle.value, gradient)
 

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from ..flow.theory.critical import CriticalScale as CriticalScale
     from ..flow.theory.critical import critical_scale as critical_scale
     from ..flow.theory.critical import scale_weights as scale_weights
-    from ..flow.theory.exponents import Exponents as Exponents
-    from ..flow.theory.exponents import exponents as exponents
     from ..flow.theory.finite_width_band import DrawnBand as DrawnBand
     from ..flow.theory.finite_width_band import drawn_band as drawn_band
     from . import meanfield as meanfield
