@@ -21,7 +21,6 @@ EXPERIMENTS = {  # by name, with the question
     "remedies": "what cures a gradient that vanishes or explodes?",
     "cures": "which change cures which network?",
     "laws": "do the laws of signals and gradients hold?",
-    "peers": "does it train as well as scikit-learn?",
     "menagerie": "are networks of other packages measured exactly?",
     "casebook": "is it said what is wrong with programs that do not train?",
     "bench": "how long does it take, next to what people would use instead?",

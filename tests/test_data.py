@@ -315,7 +315,7 @@ def test_missing_files_and_unknown_sets(tmp_path):
     assert load("iris", drop=("petal width (cm)",)).x.shape == (150, 3)
 
 
-@pytest.mark.parametrize("name", ["depth", "trainability", "remedies", "peers", "train"])
+@pytest.mark.parametrize("name", ["depth", "trainability", "remedies", "train"])
 def test_a_run_names_its_file_without_the_folder(tmp_path, name):
     """And takes every option of a table; the content tells files of one name apart."""
     frame = pl.DataFrame({"x": np.arange(60.0), "s": ["a", "b", None] * 20, "y": ["p", "q"] * 30})

@@ -18,7 +18,6 @@ SIZES = {
     "spectrum --width 100000 --sigma-w 1": "width or depths",
     "trainability --data iris --width 1000000": "width or depths",
     "remedies --data iris --width 100000": "width, depths, train-depths, batch or seeds",
-    "peers --data iris --hidden 1000000 1000000": "hidden",
 }
 FIXED = {
     "laws": "the run (--quick, --law)",

@@ -38,13 +38,6 @@ MISTAKES = [
         "depth --theory",
         "theory: expected it with --network only; networks of ours have theory next",
     ),
-    (
-        "peers --activation gelu",
-        "activation: there is no 'gelu'; choose one of relu, tanh, sigmoid, identity",
-    ),
-    ("peers --hidden", "hidden: expected at least one, got none"),
-    ("peers --test 0", "test: expected a fraction above 0, got 0"),
-    ("peers --rate 0", "rate: expected a finite number > 0, got 0"),
     ("remedies --remedies dropout", "remedies: there is no 'dropout'; choose one of sigmoid, relu"),
     ("remedies --rates 0", "rates: expected finite numbers > 0, got 0"),
     ("remedies --data diabetes", "data: expected classes to tell apart, got diabetes"),

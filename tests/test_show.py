@@ -241,10 +241,6 @@ OTHERS = {
         "epoch": [0, 1, 1], "step": [0, 5, 5], "set": ["training", "training", "test"],
         "metric": "accuracy", "loss": [2.0, 0.5, 0.625], "value": [0.1, 0.875, 0.75], "auc": None,
     },
-    "peers": {
-        "data": "iris", "seed": [0, 0], "library": ["jaxnn", "scikit-learn"],
-        "metric": "accuracy", "value": [0.875, 0.75], "seconds": 1.0,
-    },
     "cures": {
         "network": "tanh", "framework": "flax", "change": ["as it is", "scale"],
         "advice": ["", "a"], "layers": 24, "own": [True, True],
@@ -290,7 +286,6 @@ OTHERS = {
         ("remedies", ("0.75", "-4.5")),
         ("laws", ("1.125", "0.875")),
         ("train", ("0.625", "0.75")),
-        ("peers", ("0.875", "0.75")),
         ("cures", ("-0.25", "-0.0625")),
         ("menagerie", ("17", "1.5")),
         ("casebook", ("partly", "silent")),

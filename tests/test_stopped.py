@@ -124,18 +124,6 @@ def laws_cell(law):
     return pl.DataFrame({"law": [law.name], **packed})
 
 
-def peers_cell(cell):
-    return table_of(
-        "peers",
-        data=cell.data,
-        seed=cell.seed,
-        library=["jaxnn", "scikit-learn"],
-        metric="accuracy",
-        value=[0.875 + cell.seed / 64, 0.5],
-        seconds=1.0,
-    )
-
-
 def menagerie_cell(cell):
     return table_of(
         "menagerie",
@@ -229,7 +217,6 @@ COMMANDS = {
     "depth": (f"--activations tanh --depths 1 4 16 --batch 16 {SMALL}", depth_cell),
     "spectrum": ("--depths 1 4 --activations relu --width 8 --seeds 2", spectrum_cell),
     "laws": ("--law residual tailored step-size", laws_cell),
-    "peers": ("--data iris wine --seeds 2", peers_cell),
     "menagerie": ("--packages jax linen --networks dense convolutions", menagerie_cell),
     "casebook": ("--cases softmax_over_one_unit rate_far_too_large", casebook_cell),
     "cures": ("--networks tanh relu --frameworks flax", cures_cell),
@@ -242,7 +229,6 @@ NUMBER = {
     "depth": 6,
     "spectrum": 4,
     "laws": 3,
-    "peers": 4,
     "menagerie": 4,
     "casebook": 4,
     "cures": 2,
@@ -512,16 +498,6 @@ def test_laws_that_were_not_measured_are_counted_as_that(stopped):
     assert "2 of 2 measured laws hold, 1 of 3 not measured" in folder.text
     assert "18 step-size: not measured" in folder.text
     assert set(folder.charts) == {"law-residual", "law-tailored"}
-
-
-def test_peers_of_some_seeds_say_of_how_many(stopped):
-    folder = stopped("peers", 1)
-    assert folder.says["verdicts"] == [
-        "iris: median accuracy 0.8750 of jaxnn, 0.5000 of scikit-learn; one seed does not tell "
-        "them apart; 1 of 2 seeds measured",
-        "wine: not measured",
-    ]
-    assert ["wine", *5 * "?"] in folder.lines
 
 
 def test_a_row_with_cases_that_were_not_timed_has_met_no_goal(stopped, tmp_path):

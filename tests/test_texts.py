@@ -26,8 +26,6 @@ import jaxnn
 from experiments import __main__ as main
 from experiments.learning import labels
 from experiments.pages import charts, report, tables, web
-from experiments.peers import picture as peers
-from experiments.peers.columns import COLUMNS as OF_PEERS
 from experiments.runs import progress, streams
 from jaxnn.cli import command, diagnosis
 from jaxnn.flow.view.chart import svg
@@ -256,22 +254,6 @@ def test_pages_are_clean_in_their_words_and_in_their_data(monkeypatch):
         packed = re.search('id="charts">(.*)</script>', page)[1]
         data = page.rpartition("application/json")[2] + gzip.decompress(b64decode(packed)).decode()
         assert all(f'"{name}"' in data for name in NAMES)
-
-
-def test_a_panel_shows_the_rows_of_its_file_whatever_the_file_is_called(monkeypatch):
-    """An expression with the name in it would look for the name as it was."""
-    rows = pl.DataFrame(
-        [
-            {"data": name, "metric": "accuracy", "library": "jaxnn", "seed": 0, "value": 0.5}
-            for name in EVIL
-        ]
-    )
-    assert set(rows.columns) <= set(OF_PEERS)
-    figure = peers.figure(rows, "how")
-    spec = cleaned(figure.chart.to_dict())
-    filters = [panel["layer"][0]["transform"][0]["filter"] for panel in spec["concat"]]
-    assert {each["equal"] for each in filters} == NAMES
-    assert {panel["title"] for panel in spec["concat"]} == NAMES
 
 
 def run(*arguments):

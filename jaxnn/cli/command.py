@@ -33,7 +33,7 @@ FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
 EXPERIMENTS = (
     *("depth", "spectrum", "train", "trainability", "remedies", "cures"),
-    *("laws", "peers", "menagerie", "casebook", "bench", "show", "predict", "watch"),
+    *("laws", "menagerie", "casebook", "bench", "show", "predict", "watch"),
 )
 PICTURES = (".png", ".svg", ".pdf", ".html")
 EXIT_CODES = "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped."

@@ -1,1 +1,0 @@
-"""Networks trained here next to those of scikit-learn."""
