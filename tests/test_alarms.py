@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from walks import entered, walk
 
+from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.train import Alarm, Watched
-from jaxnn.train.alarms import ALARMS, alarms_of, guide
+from jaxnn.train.alarms import ALARMS, FAILURES, alarms_of, guide
 from jaxnn.train.alarms import updates as module
 from jaxnn.train.label_order import label_order
 from jaxnn.train.step_record import Step
@@ -203,7 +204,7 @@ CASES = {
         ([{"after": False} | {("parameters", "log10_update", i): math.nan for i in range(6)}] * 4,),
     ),
     "lost": Case(
-        "format",
+        "underflow",
         [LOST | GONE],
         *(0, 1, ""),
         "Δ is 10⁻⁹ in layer block1, for which float16 has no number: it and all below get "
@@ -211,7 +212,7 @@ CASES = {
         ([LOST] * 3,),  # Adam moves the weights
     ),
     "a loss below float16": Case(
-        "format",
+        "underflow",
         [{(*OUTPUT, i): -math.inf for i in range(3)}],
         *(0, None, ""),
         "Δ of the output is zero in float16; scale the loss",
@@ -262,7 +263,7 @@ CASES = {
         ([FROZEN] * 3, [{}, {}, FROZEN]),  # from the start on; at one measurement
     ),
     "classes one after the other": Case(
-        "sorted",
+        "order",
         [{"labels": [0.0, 0, 32]}, {"labels": [0.0, 1, 32]}, {"labels": [1.0, 0, 32]}],
         *(20, None, ""),
         "in each of 3 batches all labels are of one class, or of two one after the other, and "
@@ -532,7 +533,7 @@ CASES = {
         ([{("layers", "log10_mean_square", 2): 0.3 * i} for i in range(4)],),  # small
     ),
     "growing logits": Case(
-        "attention",
+        "sharp",
         [logits(v) for v in (8, 12, 20, 32)],
         *(30, 2, ""),
         "attention logits of layer block2 double every 15 steps; float16 ends in about 160",
@@ -543,7 +544,7 @@ CASES = {
         ),
     ),
     "sharp attention": Case(
-        "attention",
+        "sharp",
         [logits(200.0) | {("heads", "share", 1): 0.01}],
         *(0, 2, ""),
         "head 2 of layer block2 attends to one key each, with logits up to 200: softmax hands "
@@ -551,14 +552,14 @@ CASES = {
         ([logits(200.0)],),
     ),
     "starved experts": Case(
-        "router",
+        "experts",
         [{("experts", "load", i): v for i, v in enumerate((1.0, 0, 0, 0))}] * 2,
         *(10, 3, ""),
         "the router of layer block3 leaves 3 of 4 experts without work",
         ([{("experts", "load", 0): 0.0}] * 3,),
     ),
     "merged examples": Case(
-        "examples",
+        "merged",
         [{("layers", "log10_spread", i): -3.5 for i in (1, 2)}] * 2,
         *(10, 2, ""),
         "all examples are equal but for rounding, from layer block2 up",
@@ -679,7 +680,7 @@ CASES = {
         ([weights("log10_update", -4, -4, -2.5) | {"loss": v} for v in (1.0, 0.5)],),
     ),
     "a loss without an end": Case(
-        "negative",
+        "endless",
         [
             {"losses": [2.0]},
             weights("log10_size", 0.5, 1.2, 0.4)
@@ -700,7 +701,7 @@ CASES = {
         ),
     ),
     "a cut": Case(
-        "cut",
+        "unreached",
         [weights("log10_delta", -math.inf, -math.inf, -1)] * 2,  # from layer 2 down
         *(10, 2, W),
         f"Δ of {W} in layer block2 is exactly zero: every path from it to the loss is cut",
@@ -732,6 +733,12 @@ def test_every_rule_has_a_case_and_a_row_of_the_guide():
     rows = {name: cells for name, *cells in guide()}
     assert [*rows] == [*ALARMS]
     assert all(all(cells) for cells in rows.values())
+
+
+def test_no_two_rules_of_findings_and_alarms_share_a_name():
+    """One that had spoken would silence the other."""
+    assert not FINDINGS.keys() & ALARMS.keys()
+    assert not FAILURES.keys() & {*FINDINGS, *ALARMS}
 
 
 def test_what_is_not_finite_is_the_last_alarm():
@@ -769,7 +776,7 @@ def test_an_array_that_several_layers_share_is_cut_only_in_all_of_them():
     """As the weights of a recurrent cell, whose first state is zero."""
     shared = [{**array, "path": array["path"].replace("1", "2")} for array in START["parameters"]]
     lines = series(*[weights("log10_delta", -math.inf, -1.0, -1.0)] * 2)
-    for parameters, rules in ((START["parameters"], ["cut"]), (shared, [])):
+    for parameters, rules in ((START["parameters"], ["unreached"]), (shared, [])):
         watched = Watched(START | {"parameters": parameters}, copy.deepcopy(lines))
         assert [alarm.rule for alarm in alarms_of(watched)] == rules
 

@@ -1204,7 +1204,7 @@ CASES = {
         "batch, in TensorFlow and Flax that of what was there.",
     ),
     "layers in a plain list": Case(
-        "unoptimised",
+        "unlisted",
         draws(unregistered=("blocks[0].weight", "blocks[0].bias")),
         "The output depends on blocks[0].weight and blocks[0].bias, 2 in all, which the module "
         "does not list among its parameters, as those of layers in a plain list: an optimiser of "

@@ -66,11 +66,11 @@ AGREED = frozenset(
 )
 # Places of what is no layer: where the data come in, and what the loss is of.
 INPUTS, OUTPUT = PLACES = ("inputs", "output")
-OF_INPUTS = frozenset(["inputs", "constant", "sorted", "given"])
+OF_INPUTS = frozenset(["inputs", "constant", "sorted", "order", "given"])
 OF_OUTPUT = frozenset(
     [
         *("targets", "labels", "twice", "oneunit", "overbatch", "relulogits"),
-        *("mixes", "negative", "inverted", "unlabelled", "loss", "output", REFUSED),
+        *("mixes", "negative", "endless", "inverted", "unlabelled", "loss", "output", REFUSED),
     ]
 )
 

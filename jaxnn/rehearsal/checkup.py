@@ -47,7 +47,11 @@ MOST = 6  # of what was found, among the sentences
 # What an alarm of the watch sees is said already by any of these findings and alarms.
 SAID = {
     "gradient": {"rate"},
-    "cut": {"cut", "zero", "stopped", "fixed", "output", "starved"},
+    "unreached": {"cut", "zero", "stopped", "fixed", "output", "starved"},
+    "underflow": {"format"},
+    "sharp": {"attention"},
+    "experts": {"router"},
+    "merged": {"examples"},
     "nonfinite": {"given", "loss", "nan", "signal", "undefined"},
     "state": {"signal"},
     "update": {"decay"},
@@ -304,13 +308,8 @@ def found_in(
     verdict = diagnosis.verdict
     findings = [found for found in verdict.findings if not is_usual(found)]
     usual = [found for found in verdict.findings if is_usual(found)]
-    said = {found.rule for found in findings}
-    seen = said | {alarm.rule for alarm in alarms}
-    shown = [
-        _as_found(alarm)
-        for alarm in alarms
-        if alarm.rule not in said and not (seen - {alarm.rule}) & SAID.get(alarm.rule, set())
-    ]
+    seen = {found.rule for found in findings} | {alarm.rule for alarm in alarms}
+    shown = [_as_found(alarm) for alarm in alarms if not seen & SAID.get(alarm.rule, set())]
     if blames_optimizer:
         shown.sort(key=lambda alarm: not is_of_step(alarm.rule))
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]

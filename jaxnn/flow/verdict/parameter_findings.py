@@ -192,7 +192,7 @@ def shared(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
-    "unoptimised",
+    "unlisted",
     "The output depends on {paths}, {count} in all, which the module does not list among its "
     "parameters, as those of layers in a plain list: an optimiser of model.parameters() does not "
     "have them.",

@@ -4,7 +4,7 @@
     diverges    a loss that leaves where it began upwards, before it is infinite
     plateau     a loss that never falls, though the weights move and it could change with them
     unlearnt    a loss that falls by what the top layer learns alone
-    negative    a loss that falls without end below 0, as weights grow
+    endless     a loss that falls without end below 0, as weights grow
 
 The loss is compared with itself, so that neither its unit nor its sign matters: `fallen` is by how
 much it has fallen since the first steps, and `usual` by how much the largest of late exceeds the
@@ -147,7 +147,7 @@ def _cause(seen: Measurements) -> str:
     "a step changes half of the weights by {ratio:.1g} of their size and Δ could change it",
     advises="whether labels belong to their inputs, the loss and its sign; a larger step, a larger "
     "network",
-    unless="update slow still schedule cut diverges",
+    unless="update slow still schedule unreached diverges",
 )
 def plateau(seen: Measurements) -> Iterator[Sight]:
     """A loss that never falls.
@@ -185,7 +185,7 @@ def plateau(seen: Measurements) -> Iterator[Sight]:
         "most: the upper layers learn alone",
     ),
     advises="what `jaxnn.diagnose` says of the gradient below that layer; `jaxnn.cures`",
-    unless="unoptimised still cut slow",
+    unless="unoptimised still unreached slow",
 )
 def unlearnt(seen: Measurements) -> Iterator[Sight]:
     """A loss that falls while nothing is learnt below.
@@ -217,7 +217,7 @@ def unlearnt(seen: Measurements) -> Iterator[Sight]:
 
 
 @ALARMS.rule(
-    "negative",
+    "endless",
     says="the loss is {loss:.3g}, below 0, and falls as fast as before, while {array} has become "
     "{times:.2g} times as large by updates that point outwards: it falls without end",
     advises="the signs of the terms of the loss; what a logarithm or a product in it is kept from "

@@ -13,7 +13,7 @@ FEWEST_LABELS = 8  # of a batch
 
 
 @ALARMS.rule(
-    "sorted",
+    "order",
     says="in each of {count} batches all labels are of one class, or of two one after the other, "
     "and other batches have other ones: the examples are in the order of their classes",
     advises="shuffle examples and labels together before each epoch",

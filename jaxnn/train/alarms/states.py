@@ -71,7 +71,7 @@ def _lost_in_words(
 
 
 @ALARMS.rule(
-    "format",
+    "underflow",
     says=_lost_in_words,
     advises="scale the loss; bfloat16",
     see="[number formats](number-formats.md)",
@@ -127,7 +127,7 @@ def large_state(seen: Measurements) -> Iterator[Sight]:
 
 
 @ALARMS.rule(
-    "attention",
+    "sharp",
     says=one_of(
         "what",
         sharp="head {head} of layer {name} attends to one key each, with logits up to {logit:.3g}: "
@@ -184,7 +184,7 @@ def _two_digits(value: float) -> float:
 
 
 @ALARMS.rule(
-    "router",
+    "experts",
     says="the router of layer {name} leaves {starved} of {experts} experts without work",
     advises="a loss that balances the load; noise in the router; smaller router weights",
 )
@@ -208,7 +208,7 @@ def starved_experts(seen: Measurements) -> Iterator[Sight]:
 
 
 @ALARMS.rule(
-    "examples",
+    "merged",
     says="all examples are equal but for rounding, from layer {name} up",
     advises="weights nearer to their critical size, a norm, a skip connection",
     see="[what cures it](../cures.md)",
@@ -250,9 +250,9 @@ def gradient(seen: Measurements) -> Iterator[Sight]:
 
 
 @ALARMS.rule(
-    "cut",
+    "unreached",
     says="Δ of {array} is exactly zero: every path from it to the loss is cut",
-    advises='find the factor; if it is intended, `ignore=("cut",)`',
+    advises='find the factor; if it is intended, `ignore=("unreached",)`',
 )
 def cut(seen: Measurements) -> Iterator[Sight]:
     """Weights that are cut off from the loss.
