@@ -69,7 +69,7 @@ def exponents_of(net: Chain, several: Sequence[PyTree], x: jax.Array) -> Exponen
     near = mean + NEAR * (x - mean)
     of_draws = [_paths(net, params, near) for params in several]
     spreads, deltas = (np.array(v, np.float64) for v in zip(*of_draws, strict=True))
-    eps = float(jnp.finfo(x.dtype).eps)
+    eps = float(jnp.finfo(x.dtype).eps)  # type: ignore[no-untyped-call]
     period = _period(net)
     angles = [slope_while_near(v, NOISE * eps, period) for v in spreads[:, int(has_positions)]]
     count = deltas.shape[1]
