@@ -23,6 +23,7 @@ from jaxnn.curing.changes import Change
 from jaxnn.curing.draws import OddError, delta_like, mirrored, orthogonal_like
 from jaxnn.curing.held_formats import held_by
 from jaxnn.curing.jax_patients import jax_patient
+from jaxnn.curing.training import orders_of
 from jaxnn.curing.weights import redrawn
 from jaxnn.pytorch import autograd_parts
 
@@ -156,6 +157,33 @@ def test_steps_that_share_their_weights_are_told_from_layers(rng):
     tied = as_network([jaxnn.Run(step, w, 4, xs, tied=True)])
     own = as_network([(dense, v) for v in drawn(rng, 4, 1.0)])
     assert [are_shared(*made) for made in (tied, own)] == [True, False]
+
+
+def graph_network(p, graph, around=lambda layer, h: layer(h)):
+    h = graph["nodes"] @ p["in"]
+    for theta in p["layers"]:
+        h = around(lambda h, theta=theta: jnp.tanh(h) @ theta, h)
+    return jnp.sum(h @ p["out"])
+
+
+@pytest.mark.usefixtures("users_jax")
+def test_a_graph_whose_arrays_have_unlike_first_axes(rng):
+    """It is one example, its label a float; in another form, too, and trained so."""
+    p = {"in": rng.normal(size=(3, 4)), "layers": [*(rng.normal(size=(5, 4, 4)) / 9)]}
+    p["out"] = np.ones((4, 1))
+    graph = {"nodes": rng.normal(size=(5, 3)), "edges": rng.normal(size=(7, 2))}
+    p, graph = jax.tree.map(np.float32, (p, graph))
+    square = lambda output, y: (output - y) ** 2  # noqa: E731
+    patient = cures.patient_of((graph_network, p), graph, 1.0, loss=square, each="whole")
+    assert patient.verdict.word == "vanishing"
+    skip = patient.with_form(changes.Skip(1 / 3))
+    f, own = skip.model(skip.params)
+    expected = graph_network(own, graph, lambda layer, h: h + layer(h) / 3)
+    np.testing.assert_allclose(f(own, graph), expected, rtol=1e-5)
+    training = skip.training(skip.params, None)
+    ((course, _),) = training.courses(1.0, [orders_of(training.count)[0][:3]])
+    assert course.losses[0] == pytest.approx(square(float(expected), 1.0), rel=1e-5)
+    assert course.end < course.losses[0]
 
 
 def test_a_well_network_is_left_alone(rng):

@@ -133,7 +133,7 @@ def is_light(arrays: Sequence[Numbers]) -> bool:
 
 def are_few(arrays: Sequence[Numbers]) -> bool:
     """Tell whether arrays, traced or not, are small and on the host, where NumPy has them too."""
-    is_small = sum(v.size for v in arrays) <= MOST_LIGHT
+    is_small = sum(map(np.size, arrays)) <= MOST_LIGHT
     return is_small and jax.default_backend() == "cpu" and not are_spread(arrays)
 
 

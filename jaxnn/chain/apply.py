@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import PyTree
 
 from ..network.params import Stacked, is_run
-from .chain import Chain, Link, Lowered, as_one_example, decoded, encoded
+from .chain import Chain, Link, Lowered, decoded, encoded
 from .parameter_handover import Weights
 from .state import types_of
 
@@ -33,10 +33,8 @@ def applied(
         The output, and for each pattern of layers, repeated k times, what is kept of each of its
         layers, arrays (k, …).
     """
-    state = jax.tree.map(jnp.asarray, xs)
-    output, of_patterns = through(
-        net.for_batch(xs), params, as_one_example(state) if net.whole else state, keep
-    )
+    state = net.state(jax.tree.map(jnp.asarray, xs))
+    output, of_patterns = through(net.for_batch(state), params, state, keep)
     return (jax.tree.map(lambda v: v[0], output) if net.whole else output), of_patterns
 
 

@@ -261,8 +261,14 @@ class Chain(Lowered):
         self.handover.pytree.check(other, name)
         return arrays
 
+    def state(self, xs: PyTree) -> Any:
+        """Return xs as the first layer takes them: without examples, as a batch of one."""
+        return as_one_example(xs) if self.whole else xs
+
     def for_batch(self, xs: PyTree) -> Lowered:
         """Return what the chain computes with a batch; a function is traced again for new shapes.
+
+        xs: as `state` returns them.
 
         Raises:
             ValueError: a batch that the function does not take, or is another network with.

@@ -29,8 +29,8 @@ def links(net: Chain, params: Tree, xs: Tree) -> Iterator[TypedLink]:
 
     Of the arrays and of the state that goes in the types alone.
     """
-    state, first = jax.eval_shape(lambda xs: xs, jax.tree.map(jax.numpy.asarray, xs)), 0
-    lowered = net.for_batch(xs)
+    state, first = jax.eval_shape(net.state, jax.tree.map(jax.numpy.asarray, xs)), 0
+    lowered = net.for_batch(state)
     for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
         one = jax.eval_shape(lambda e: e.at(0), entry) if is_run(entry) else entry
         p = len(pattern.links)

@@ -12,6 +12,7 @@ from ..chain.chain import Chain, Function, Link, from_function, from_layers
 from ..chain.parameter_places import are_shared
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.parameters import Parameters
+from ..flow.measure.chain_flow import OfWhole
 from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
@@ -249,7 +250,8 @@ class ChainPatient(NetworkPatient):
         meant: Bool[np.ndarray, " L"] | None = None,
     ) -> Patient | None:
         meant = self.rebuildable if meant is None else meant
-        made = structure.rebuilt(self.network, self.params, self.xs, meant, form)
+        state = self.network.state(self.xs)
+        made = structure.rebuilt(self.network, self.params, state, meant, form)
         try:
             call = remade.Reformed(self.network, tuple(meant), form)
             return ReformedPatient(self, call, written, *made)
@@ -276,9 +278,11 @@ class ReformedPatient(ChainPatient):
         numbers: Int[np.ndarray, " L"],
     ):
         self.origin, self.call, self.written = origin, call, written
-        options: dict[str, Any] = {"loss": origin.loss, "cotangent": origin.cotangent}
-        options |= {"seed": origin.seed, "numbers": numbers}
-        super().__init__(network, params, origin.xs, origin.ys, **options)
+        whole, loss = origin.network, origin.loss
+        xs, cotangent = map(whole.state, (origin.xs, origin.cotangent))
+        options: dict[str, Any] = {"cotangent": cotangent, "seed": origin.seed, "numbers": numbers}
+        options["loss"] = OfWhole(loss) if whole.whole and loss else loss
+        super().__init__(network, params, xs, origin.ys, **options)
 
     def with_params(self, params: Params) -> Patient:
         return type(self)(self.origin, self.call, self.written, self.network, params, self.numbers)
@@ -305,7 +309,8 @@ class ReformedPatient(ChainPatient):
 
     def _trainee(self, params: Params) -> Trainee | None:
         """Return it as one layer that takes batches of any size, if the origin is a function."""
-        if self.loss is None or not isinstance(self.origin.network.made_of, Function):
+        made_of = self.origin.network.made_of
+        if self.loss is None or not isinstance(made_of, Function) or made_of.whole:
             return super()._trainee(params)
         layers = [(self.call, self._tree(params))]
         each = "example" if remade.takes_one(self.origin.network) else "batch"

@@ -122,7 +122,8 @@ def rebuilt(
 ) -> tuple[Chain, Tree, Int[np.ndarray, " L"]]:
     """Return (net, params, numbers) with some layers of a chain in another form.
 
-    The numbers, from 0, are those that the layers had; -1 of what was none.
+    xs: as `Chain.state` returns them. The numbers, from 0, are those that the layers had; -1 of
+    what was none.
     """
     layers, numbers, number = [], [], 0
     for link, arrays, is_layer in _each(net, params, xs):

@@ -108,9 +108,9 @@ class JaxTrial(Trial):
 
     def _lowered(self, net: Chain) -> tuple[Lowered, Any, "Types"]:
         """Return a chain for this batch, and the structure and types of what it takes."""
-        state = encoded(jax.device_put(self.given_xs))
-        given, structure = jax.tree.flatten((self.params, state))
-        return net.for_batch(self.given_xs), structure, tuple(map(struct, given))
+        state = net.state(jax.device_put(self.given_xs))
+        given, structure = jax.tree.flatten((self.params, encoded(state)))
+        return net.for_batch(state), structure, tuple(map(struct, given))
 
     def draws(self, count: int) -> np.ndarray | None:
         keys = [v for v in jax.tree.leaves(self.given_xs) if is_key(v)]
@@ -136,9 +136,10 @@ class JaxTrial(Trial):
 
     @cached_property
     def is_random(self) -> bool:
-        given, structure = jax.tree.flatten((self.params, self.given_xs))
-        return any(map(is_key, jax.tree.leaves(self.given_xs))) or _draws(
-            self._net_for(self.given_xs), structure, tuple(map(struct, map(type_of, given)))
+        xs = self.net.state(self.given_xs) if isinstance(self.net, Chain) else self.given_xs
+        given, structure = jax.tree.flatten((self.params, xs))
+        return any(map(is_key, jax.tree.leaves(xs))) or _draws(
+            self._net_for(xs), structure, tuple(map(struct, map(type_of, given)))
         )
 
     @measuring

@@ -101,7 +101,7 @@ class _Cut:
         static, arrays = split_static((xs,))
         batch = static, tuple(map(jax.typeof, arrays))
         options = function.each, function.streams, function.whole, function.cuts
-        return cls(net.for_batch(xs), net.handover, batch, options, net)
+        return cls(net.for_batch(net.state(xs)), net.handover, batch, options, net)
 
 
 @lru_cache(maxsize=KEPT)

@@ -19,7 +19,7 @@ from ...arrays.compiled import compiled, measuring
 from ...arrays.rows import ScaledRows, at_least_float32, is_float, renormalised
 from ...arrays.singular_values import Columns, identity, log_singular_values, multiplied
 from ...arrays.spread import vary_over, varying
-from ...chain.chain import Chain, Lowered, as_one_example, check_examples, encoded
+from ...chain.chain import Chain, Lowered, check_examples, encoded
 from ...chain.from_network import as_chain
 from ...jaxpr.example_independence import keeps_apart
 from ...models import Cuts, Model, as_network
@@ -163,7 +163,7 @@ mean square -100, smallest -100.
     if not isinstance(net, Chain) or net.replicas:
         raise TypeError(f"model: expected a network, got {told(net)}")
     check_params(net, params)
-    xs = as_one_example(xs) if net.whole else xs
+    xs = net.state(xs)
     check_examples(xs)
     first, last = _checked(between, len(net.names))
     if not first and not any(map(is_float, jax.tree.leaves(xs))):

@@ -20,7 +20,6 @@ from ...arrays.rows import ScaledRows, floats, in_bfloat16, is_float, is_narrow,
 from ...chain.chain import (
     Chain,
     Lowered,
-    as_one_example,
     check_examples,
     decoded,
     encoded,
@@ -55,9 +54,9 @@ def chain_flow(
             "cotangent like the output, got both or none"
         )
     check_params(net, params)
+    xs, cotangent = map(net.state, (xs, cotangent))
     if net.whole:
-        xs, cotangent = map(as_one_example, (xs, cotangent))
-        loss = None if loss is None else _OfWhole(loss)
+        loss = None if loss is None else OfWhole(loss)
     check_examples(xs)
     for v in filter(is_narrow, jax.tree.leaves(xs)):
         raise ValueError(f"xs: expected {in_bfloat16(v)}")
@@ -96,7 +95,7 @@ def check_params(net: Chain, params: PyTree) -> None:
 
 
 @dataclass(frozen=True)
-class _OfWhole:
+class OfWhole:
     """The loss of an output that has no examples; of several numbers the mean."""
 
     loss: Any

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from ...arrays.compiled import Numbers, as_array, many_runs, typed
 from ...arrays.spread import are_spread
 from ...chain.apply import through
-from ...chain.chain import Chain, Lowered, as_one_example
+from ...chain.chain import Chain, Lowered
 from ...jaxpr.program import Traced
 from ...network.checks import (
     Depth,
@@ -109,7 +109,9 @@ def known_loss(
     if loss is None or any(isinstance(v, jax.core.Tracer) for v in arrays) or are_spread(arrays):
         return loss
     try:
-        output = _output(net.for_batch(xs) if isinstance(net, Chain) else net, params, xs, whole)
+        state = net.state(xs) if isinstance(net, Chain) else xs
+        lowered = net.for_batch(state) if isinstance(net, Chain) else net
+        output = _output(lowered, params, state, whole)
     except Exception:  # which is said where it is measured
         return loss
     known: Loss = Traced.of(loss, output, ys)
@@ -122,7 +124,7 @@ def _output(net: Network | Lowered, params: Any, xs: Any, whole: bool) -> Any:
     if isinstance(net, Network):
         top = jnp.zeros((len(xs), net.sizes[-1]), dtype_of(params))
         return net.task.output(top)
-    output = through(net, params, as_one_example(xs) if whole else xs)[0]
+    output = through(net, params, xs)[0]
     return jax.tree.map(lambda v: v[0], output) if whole else output
 
 
