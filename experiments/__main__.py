@@ -81,9 +81,10 @@ try:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    from experiments.runs import grid, memory, own, runtime
+    from experiments.runs import grid, own, runtime
     from experiments.runs.experiment import Experiment, Plan, run
     from experiments.runs.store import Store
+    from jaxnn.arrays import memory
     from jaxnn.cli import allocation, printing
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":

@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arrays.compiled import check_width, few_runs, measuring
+from .arrays.arguments import check_arguments
+from .arrays.compiled import few_runs, measuring
 from .chain.chain import Chain
 from .curing.cures import Cures, tried_on
 from .curing.jax_patients import jax_patient
@@ -171,8 +172,10 @@ def diagnose(
         ('vanishing', 20)
     """
     log.debug("measuring the gradient of every layer")
+    check_arguments(
+        is_of_torch(model), xs=xs, ys=ys, cotangent=cotangent, cuts=cuts, seed=seed, entries=entries
+    )
     loss = check_loss(loss)
-    check_width("xs", xs)
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")
     measured: dict[str, Any] = {"memory": memory, "entries": entries}

@@ -19,6 +19,7 @@ from jax.nn import initializers
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
+from .arrays import memory
 from .arrays.compiled import Numbers, compiled
 from .network.checks import check_key
 from .network.lists import check_count, each, is_list
@@ -113,6 +114,9 @@ def init(
             f"dtype: expected a floating dtype of 16 bits or more, such as float32, got {dtype}"
         )
     layers = len(net.sizes) - 1
+    if not (lazy or isinstance(key, jax.core.Tracer)):
+        needed = dtype.itemsize * sum(n * (m + 1) for m, n in pairwise(net.sizes))
+        memory.check(needed, "sizes", "this network")
     schemes = (
         _each_scheme("weights", weights, find_weights, layers),
         _each_scheme("biases", biases, find_biases, layers),

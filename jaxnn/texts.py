@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, halves of pairs, ends of lines
 MOST_TOLD = 80  # characters of a value in an error message
+MOST_OF_ERROR = 300  # characters of a message of another error
 SHORT = 5  # characters of a text that no chart cuts
 PLACE = re.compile(r"\d+(\.\d+)*")  # in a list, or in lists of lists
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -104,6 +105,13 @@ def told(value: object) -> str:
         return f"an array of {dtype} of shape {shape}"
     text = clean(" ".join(repr(value).split()))
     return text if len(text) <= MOST_TOLD else f"{text[: MOST_TOLD - 1]}…"
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error on one line, its beginning if it is long."""
+    text = clean(" ".join(str(error).split()))
+    text = text if len(text) <= MOST_OF_ERROR else f"{text[: MOST_OF_ERROR - 1]}…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def clean_lines(text: str) -> str:

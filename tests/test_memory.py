@@ -9,7 +9,8 @@ import pytest
 
 from experiments import find
 from experiments.__main__ import main, read
-from experiments.runs import memory, runtime
+from experiments.runs import runtime
+from jaxnn.arrays import memory
 from jaxnn.cli import allocation
 
 SIZES = {

@@ -2,12 +2,15 @@
 
 import math
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import vl_convert
 
 import jaxnn
 from jaxnn.sweeps import sweep as sweeps
@@ -31,8 +34,22 @@ def test_axes_are_crossed_and_pairs_stand_side_by_side():
 def test_one_value_is_an_axis_and_seeds_are_three_where_build_has_one():
     assert len(points_of(build, {"depth": 3, "gain": np.arange(2.0)}, None, None)) == 6
     assert points_of(lambda word: word, {"word": "relu"}, None, None) == [{"word": "relu"}]
-    (point,) = points_of(lambda **axes: axes, {"gain": np.float32([2])}, None, None)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.float32([0.1]),
+        np.array(0.1),
+        jnp.array([0.1], "float32"),
+        jnp.array(0.1),
+        [jnp.float32(0.1)],
+    ],
+)
+def test_arrays_are_the_numbers_in_them(values):
+    (point,) = points_of(lambda **axes: axes, {"gain": values}, None, None)
     assert type(point["gain"]) is float
+    assert point["gain"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -43,6 +60,8 @@ def test_one_value_is_an_axis_and_seeds_are_three_where_build_has_one():
         ({"depth": [1], "gain": 1, "width": 2}, None, None, "width: expected an argument of build"),
         ({"gain": 1}, {"depth": [1], "gain": [1]}, None, "gain: expected it as an axis or in pair"),
         ({}, {"depth": [1, 2], "gain": [1]}, None, "paired: expected as many values"),
+        ({"depth": 1, "gain": 1}, None, -1, "seed: expected at least 0, got -1"),
+        ({}, {"depth": [1], "gain": [1], "seed": [1]}, 2, "seed: expected it as an axis or in pai"),
     ],
 )
 def test_a_mistake_in_an_axis_is_one_sentence(axes, paired, seed, sentence):
@@ -53,6 +72,22 @@ def test_a_mistake_in_an_axis_is_one_sentence(axes, paired, seed, sentence):
 def test_a_seed_that_build_does_not_take_is_refused():
     with pytest.raises(ValueError, match="seed: expected an argument of build, which takes word"):
         points_of(lambda word: word, {"word": "relu"}, None, [1])
+
+
+@pytest.mark.parametrize("name", ["layers", "total", "word", "name", "log10_theta", "rank"])
+def test_an_axis_that_a_column_would_hide_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}: expected an axis with a name of its own, got"):
+        jaxnn.sweep(lambda **axes: axes, paired={name: [1, 2]})
+
+
+@pytest.mark.parametrize("axis", ["width", "depth"])
+def test_a_plain_network_that_no_memory_holds_is_refused_before_it_is_made(axis):
+    with pytest.raises(ValueError, match=r"memory: a network of .* needs .* GB at a time, and"):
+        jaxnn.sweep(**{axis: 10**9})
+    with pytest.raises(ValueError, match="memory: this network needs 8,000 GB at a time, and the"):
+        jaxnn.init(
+            jaxnn.Network((10**6,) * 3, "tanh", "binary"), jax.random.key(0), dtype="float32"
+        )
 
 
 def test_a_function_is_shown_by_its_name():
@@ -88,7 +123,10 @@ def test_the_rate_is_that_of_the_gain(found):
 def test_a_sweep_is_told_in_a_line_a_cell(found):
     assert repr(found).split("\n")[0].startswith("gain 0.1: vanishing, -1")
     assert "-3 over the whole network" in found.sentences[0]
-    assert found.chart().to_dict()["title"].startswith("log")
+    chart = found.chart().to_dict()
+    assert chart["title"].startswith("log")
+    labels = set(ElementTree.fromstring(vl_convert.vegalite_to_svg(chart)).itertext())
+    assert {"0.1", "1", "10"} <= labels
     with pytest.raises(ValueError, match="x: expected one of the axes gain, got 'depth'"):
         found.chart("depth")
 
@@ -109,19 +147,28 @@ def test_seeds_are_a_cell_with_their_standard_error(monkeypatch):
     assert str(cell).startswith("All seeds: steady or vanishing, -0.1 ± 0.06 decades a layer")
 
 
-def test_what_fails_later_has_a_reason_and_the_first_mistake_is_raised(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("depth: expected 2 at most"), "depth: expected 2 at most"),
+        (RuntimeError("Out of memory:\n8 GB"), "RuntimeError: Out of memory: 8 GB"),
+        (SystemExit(3), "SystemExit: 3"),
+        (Exception(), "Exception"),
+    ],
+)
+def test_what_fails_later_has_a_reason_and_the_first_mistake_is_raised(monkeypatch, error, reason):
     monkeypatch.setattr(sweeps, "diagnosis_of", lambda *args, **options: stub("steady", 0.0))
 
     def failing(depth):
-        if depth > 2:
-            raise ValueError(f"depth: expected 2 at most, got {depth}")
+        if depth == 2:
+            raise error
 
     swept = jaxnn.sweep(failing, depth=[1, 2, 3])
-    assert swept[2]["reason"] == "depth: expected 2 at most, got 3"
-    assert math.isnan(swept[2]["decades"])
-    assert swept.sentences[2] == "depth 3: not measured. depth: expected 2 at most, got 3"
-    with pytest.raises(ValueError, match="expected 2 at most"):
-        jaxnn.sweep(failing, depth=[3, 1])
+    assert [row["reason"] for row in swept] == ["", reason, ""]
+    assert math.isnan(swept[1]["decades"])
+    assert swept.sentences[1] == f"depth 2: not measured. {reason}"
+    with pytest.raises(type(error)):
+        jaxnn.sweep(failing, depth=[2, 1])
 
 
 def test_ctrl_c_ends_a_sweep_with_what_was_measured(monkeypatch):

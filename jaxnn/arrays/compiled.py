@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
+from .arguments import check_data
 from .spread import are_spread, on_mesh_of, on_no_mesh
 
 Numbers = jax.Array | np.ndarray
@@ -194,21 +195,6 @@ _GUARD = "jax_transfer_guard_host_to_device"
 _DATA = object()  # stands among the static leaves where an array goes
 
 
-def check_width(name: str, values: PyTree) -> None:
-    """Raise unless JAX has numbers of the width of each array of a pytree.
-
-    Raises:
-        TypeError: a longdouble of NumPy, which JAX has not.
-    """
-    for value in jax.tree.leaves(values):
-        dtype = getattr(value, "dtype", None)
-        if isinstance(value, np.ndarray | np.generic) and dtype is not None and dtype.char in "gG":
-            raise TypeError(
-                f"{name}: expected numbers that JAX has, got {dtype}; cast them, such as with "
-                ".astype(numpy.float64)"
-            )
-
-
 def as_array(name: str, value: ArrayLike, hint: str = "") -> Numbers:
     """Return what `jnp.asarray` does, except that NumPy's arrays and plain numbers stay NumPy's.
 
@@ -222,7 +208,7 @@ def as_array(name: str, value: ArrayLike, hint: str = "") -> Numbers:
     Raises:
         TypeError: no numbers.
     """
-    check_width(name, value)
+    check_data(name, value)
     try:
         if isinstance(value, np.ndarray | np.generic | int | float):
             dtype = jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)

@@ -2,6 +2,8 @@
 
 import re
 
+from ..arrays.memory import gigabytes
+
 EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|[Oo]ut of memory")
 BYTES = re.compile(r"allocat\w+ (\d+) bytes")
 
@@ -20,8 +22,3 @@ def sentence(error: BaseException, smaller: str) -> str | None:
     size = BYTES.search(str(error))
     asked_for = f" of {gigabytes(float(size[1]))}" if size else ""
     return f"memory: an allocation{asked_for} failed; make {smaller} smaller"
-
-
-def gigabytes(number: float) -> str:
-    """Return a number of bytes as text."""
-    return f"{number / 1e9:,.3g} GB" if number < 1e12 else f"{number / 1e9:,.0f} GB"

@@ -20,7 +20,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ..arrays.compiled import Numbers, as_array, check_width, compiled
+from ..arrays.arguments import check_data
+from ..arrays.compiled import Numbers, as_array, compiled
 from ..arrays.loops import entry, loop, with_entry
 from ..arrays.spread import zeros
 
@@ -261,7 +262,7 @@ def _layers_at(params: Params, j: Any) -> tuple[Layer, ...]:
 
 def as_layers(params: Pairs) -> Params:
     """Return `params` as a tuple of Layers of arrays."""
-    check_width("params", params)
+    check_data("params", params)
     try:
         return tuple(entry if isinstance(entry, LazyRun) else _as_layer(entry) for entry in params)
     except (TypeError, ValueError):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from ..arrays.arguments import check_integer
 from ..arrays.compiled import measuring
 from ..diagnosis import TRY, Diagnosis, diagnose
 from ..errors import TrainingWarning
@@ -29,7 +30,6 @@ from ..progress import live
 from ..rules import Found
 from ..texts import counted
 from ..train.alarms import ALARMS, is_of_step
-from ..train.steps import check_integer
 from ..train.torch_descent import original_kept
 from ..train.watched import Alarm, Watched
 from .course import Batch, Course, Trainee, rehearsed

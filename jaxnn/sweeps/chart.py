@@ -37,7 +37,9 @@ def sweep_chart(rows: Sequence[dict[str, Any]], axes: Sequence[str], x: str | No
         }
         for row in rows
     ]
-    ticks = alt.Axis(values=sorted({row[x] for row in rows})) if is_of_numbers else alt.Axis()
+    values = sorted({row[x] for row in rows}) if is_of_numbers else []
+    # All digits: by itself Vega writes .1 next to 10 as 0.
+    ticks = alt.Axis(values=values, labelExpr="'' + datum.value") if values else alt.Axis()
     colour = [alt.Color("line:N", sort=None)] if others else []
     base = alt.Chart(alt.Data(values=drawable_rows(drawn))).encode(
         alt.X(f"x:{'Q' if is_of_numbers else 'N'}", title=x, axis=ticks), *colour

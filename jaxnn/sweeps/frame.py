@@ -12,7 +12,7 @@ import numpy as np
 
 from ..flow.record.flow import Flow
 from ..flow.view.chart import with_picture
-from ..flow.view.table import LN10
+from ..flow.view.table import COLUMNS, LN10
 from ..texts import clean, cleaned, counted
 from .chart import sweep_chart
 from .points import SEED, Point, shown
@@ -49,6 +49,24 @@ class Measured:
             "log10_delta_last": last,
             "reason": self.reason,
         }
+
+
+OF_NETWORK = {*Measured({}, None).row}
+OF_LAYER = {"layer", "name", *(name for name, *_ in COLUMNS)}
+
+
+def check_names(axes: Sequence[str]) -> None:
+    """Raise unless the names of axes differ from those of all columns.
+
+    Raises:
+        ValueError: a name that a row of a network or of a layer has already.
+    """
+    for name in axes:
+        if name in OF_NETWORK | OF_LAYER or name.startswith("log10_"):
+            raise ValueError(
+                f"{name}: expected an axis with a name of its own, got that of a column of the "
+                f"rows; rename this argument of build, such as to {name}_of_build"
+            )
 
 
 class Cell(NamedTuple):

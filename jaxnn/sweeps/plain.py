@@ -3,12 +3,16 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from ..arrays import memory
+from ..arrays.arguments import check_integer
 from ..blocks import Block
 from ..initializers import Biases, Weights, init
 from ..network.network import Network
 
 EXAMPLES = 32
+LAYER = 1000  # bytes that are kept of a layer next to its numbers
 
 
 def plain(
@@ -34,6 +38,10 @@ def plain(
         hidden: a block between hidden layers, see `jaxnn.blocks`; dense ones when None.
         seed: of the parameters and the batch.
     """
+    check_integer("depth", depth, 0)
+    check_integer("width", width, 1)
+    needed = depth * (width**2 * jnp.result_type(float).itemsize + LAYER)
+    memory.check(needed, "depth or width", f"a network of {depth} layers of {width} units")
     options = {} if hidden is None else {"hidden": hidden}
     net = Network((width,) * (depth + 1) + (1,), activation, "regression", **options)
     of_params, of_xs, of_ys = jax.random.split(jax.random.key(seed), 3)

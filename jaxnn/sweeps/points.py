@@ -6,8 +6,11 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from ..arrays.arguments import check_seed
 from ..texts import listed, told
 
 Point = dict[str, Any]
@@ -34,17 +37,19 @@ def points_of(
     """
     side_by_side = {name: values_of(name, values) for name, values in (paired or {}).items()}
     crossed = {name: values_of(name, values) for name, values in axes.items()}
-    twice = sorted({*side_by_side} & {*crossed})
+    named = {*crossed, *([] if seed is None else [SEED])}
+    twice = sorted({*side_by_side} & named)
     if twice:
         raise ValueError(f"{twice[0]}: expected it as an axis or in paired, got both")
     lengths = {name: len(values) for name, values in side_by_side.items()}
     if len({*lengths.values()}) > 1:
         got = ", ".join(f"{name} with {length}" for name, length in lengths.items())
         raise ValueError(f"paired: expected as many values of each argument, got {got}")
-    if seed is None:
-        seeds = {SEED: list(SEEDS)} if SEED in inspect.signature(build).parameters else {}
-    else:
-        seeds = {SEED: values_of(SEED, seed)}
+    seeds = {} if seed is None else {SEED: values_of(SEED, seed)}
+    if seed is None and SEED not in side_by_side:
+        seeds = {SEED: [*SEEDS]} if SEED in inspect.signature(build).parameters else {}
+    for value in (seeds | side_by_side).get(SEED, ()):
+        check_seed(SEED, value)
     check_arguments(build, [*side_by_side, *crossed, *seeds])
     rows = [
         dict(zip(side_by_side, row, strict=True))
@@ -61,11 +66,22 @@ def values_of(name: str, values: Any) -> list[Any]:
     Raises:
         ValueError: no value.
     """
-    alone = isinstance(values, str | Mapping) or not isinstance(values, Iterable)
+    is_number = getattr(values, "ndim", None) == 0  # an array of one
+    alone = is_number or isinstance(values, str | Mapping) or not isinstance(values, Iterable)
     listed_values = [values] if alone else [*values]
     if not listed_values:
         raise ValueError(f"{name}: expected at least one value, got {told(values)}")
-    return [v.item() if isinstance(v, np.generic) else v for v in listed_values]
+    return [*map(_as_plain, listed_values)]
+
+
+def _as_plain(value: Any) -> Any:
+    """Return an array of one number, of NumPy, JAX or torch, as that number; all else as it is."""
+    is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    if getattr(value, "ndim", None) != 0 or is_key:
+        return value
+    number = value.item()
+    is_narrow = isinstance(number, float) and value.dtype.itemsize <= 4
+    return float(str(np.float32(number))) if is_narrow else number  # .1 as .1
 
 
 def check_arguments(build: Callable[..., Any], names: list[str]) -> None:
@@ -94,14 +110,14 @@ def shown(value: Any) -> bool | int | float | str | None:
     return str(getattr(value, "__name__", value))
 
 
-def in_words(point: Point) -> str:
+def as_call(point: Point) -> str:
     """Return a point as arguments in a call."""
     return ", ".join(f"{name}={shown(value)}" for name, value in point.items())
 
 
 def called(build: Callable[..., Any], point: Point) -> str:
     """Return the call of a function at a point, for messages."""
-    return f"{getattr(build, '__name__', 'build')}({in_words(point)})"
+    return f"{getattr(build, '__name__', 'build')}({as_call(point)})"
 
 
 def check_build(build: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,15 +3,19 @@
 `axes -> points -> build(**point) -> jaxnn.diagnose -> rows, words, chart`
 """
 
-from collections.abc import Callable, Iterable
-from functools import partial
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..arrays.arguments import check_arguments
+from ..progress import live
 from ..returned import diagnosis_of
-from .frame import Measured, Sweep
+from ..texts import in_words
+from .frame import Measured, Sweep, check_names
 from .plain import plain
-from .points import SEED, Axes, Point, called, check_build, points_of
-from .walk import walk
+from .points import SEED, Axes, Point, as_call, called, check_build, points_of
+
+log = logging.getLogger("jaxnn.sweep")
 
 
 def sweep(
@@ -35,17 +39,17 @@ def sweep(
             networks, not four.
         seed: the values of the argument `seed`; 0, 1 and 2 if `build` has one.
         theory: as for `jaxnn.diagnose`.
-        axes: for each argument its values, or one value. Of plain networks: depth (hidden layers;
-            16), width (64), activation ("tanh"), weights and biases (as for `jaxnn.init`), hidden
-            (a block of `jaxnn.blocks`).
+        axes: for each argument its values, or one value; an array of NumPy, JAX or torch has the
+            numbers in it. Of plain networks: depth (hidden layers; 16), width (64), activation
+            ("tanh"), weights and biases (as for `jaxnn.init`), hidden (a block of `jaxnn.blocks`).
 
     Returns:
         Sweep: a row for each network, which `pandas.DataFrame` and `polars.DataFrame` take; `print`
         it, or see `.chart()` and `.layers()`. Ctrl-C ends it with what was measured.
 
     Raises:
-        ValueError: one sentence on an axis, or on the first network. What fails later has a row
-            with its reason.
+        ValueError: one sentence on an axis, such as one with the name of a column. The first
+            network raises what it ends with; one that fails later has a row with the reason.
         TypeError: a `build` that cannot be called.
 
     Example:
@@ -55,10 +59,34 @@ def sweep(
         >>> [(row["activation"], row["word"]) for row in found]
         [('sigmoid', 'vanishing'), ('relu', 'steady')]
     """
+    check_arguments(False, theory=theory)
     build = plain if build is None else check_build(build)
+    check_names([*axes, *(paired or {})])
     points = points_of(build, axes, paired, seed)
-    measured = walk(points, partial(_measured, build, theory), _failed)
+    measured = _each_measured(build, theory, points)
     return Sweep(tuple(measured), len(points) - len(measured))
+
+
+def _each_measured(
+    build: Callable[..., Any], theory: bool, points: Sequence[Point]
+) -> list[Measured]:
+    """Return each network as it was measured, or its reason; Ctrl-C ends it with what there is."""
+    measured: list[Measured] = []
+    with live():
+        try:
+            for number, point in enumerate(points, 1):
+                log.info("network %d of %d: %s", number, len(points), as_call(point))
+                try:
+                    measured.append(_measured(build, theory, point))
+                except (Exception, SystemExit) as error:  # of the user's function, or no memory
+                    if not measured:
+                        raise
+                    reason = in_words(error).removeprefix("ValueError: ")
+                    measured.append(Measured(point, None, reason=reason))
+        except KeyboardInterrupt:
+            if not measured:
+                raise
+    return measured
 
 
 def _measured(build: Callable[..., Any], theory: bool, point: Point) -> Measured:
@@ -68,7 +96,3 @@ def _measured(build: Callable[..., Any], theory: bool, point: Point) -> Measured
     said = diagnosis.verdict
     numbers = said.word, said.decades, said.standard_error, said.total
     return Measured(point, diagnosis.flow, *numbers)
-
-
-def _failed(point: Point, reason: str) -> Measured:
-    return Measured(point, None, reason=reason)

@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key
 
+from ..arrays.arguments import check_integer
 from ..arrays.compiled import Numbers, compiled
 from ..arrays.spread import rows_at
 from ..errors import NonFiniteError
@@ -26,7 +27,6 @@ from .steps import (
     ROOM,
     Optimizer,
     State,
-    check_integer,
     check_optimizer,
     permutation_of_epoch,
     several_epochs,

@@ -23,18 +23,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ..arrays.arguments import check_integer
 from ..errors import TrainingWarning
 from ..evidence.evidence import Evidence
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
-from ..texts import clean, told
+from ..texts import clean, in_words, told
 from .alarms import ALARMS, FAILURES, alarms_of
 from .first_batch import OF_BATCH, alarms_of_batch
 from .journal import FILE, Journal
 from .label_order import LabelOrder
 from .reading import folder_of, read_watch
 from .step_record import CHUNK, Step, line_of
-from .steps import check_integer
 from .watched import (
     Alarm,
     Line,
@@ -50,7 +50,6 @@ from .writers import Writer, numbers_of
 StepNumber = object  # the number of a step, or what was handed over as one
 Number = Any  # of Python, NumPy, JAX or torch
 FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
-MOST_TOLD = 300  # characters of an error message
 
 
 @dataclass(frozen=True)
@@ -319,13 +318,6 @@ def one_number(name: str, value: Number | None) -> float:
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected one number, got {told(value)}") from None
-
-
-def in_words(error: BaseException) -> str:
-    """Return an error on one line, its beginning if it is long."""
-    text = clean(" ".join(str(error).split()))
-    text = text if len(text) <= MOST_TOLD else f"{text[: MOST_TOLD - 1]}…"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _now() -> int:

@@ -41,6 +41,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
+from ..arrays.arguments import check_integer
 from ..arrays.compiled import compiled, measuring
 from ..arrays.rows import at_least_float32, log_norm
 from ..arrays.spread import whole
@@ -54,7 +55,7 @@ from ..texts import counted, told
 from .scaling_answer import ScalingCheck
 from .scaling_axis import Scaling
 from .scaling_exponents import FEWEST, log_rms_along
-from .steps import Optimizer, check_integer, check_optimizer, moved_by, strongly_typed
+from .steps import Optimizer, check_optimizer, moved_by, strongly_typed
 from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
 
 Build = Callable[..., tuple[Any, Optimizer]]

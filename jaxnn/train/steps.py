@@ -15,7 +15,6 @@ Index legend: N examples, B of them in a batch, S steps in an epoch.
 """
 
 import inspect
-import operator
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,6 +27,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
+from ..arrays.arguments import check_integer
 from ..arrays.compiled import Numbers, as_array, compiled, transferring, transfers
 from ..arrays.loops import loop
 from ..arrays.spread import on_mesh_of, pcast_like, rows_at
@@ -44,7 +44,6 @@ from ..network.checks import (
 from ..network.network import Network
 from ..network.params import Layers, Pairs
 from ..passes.backprop import Batch, loss_and_gradient, loss_of_batch
-from ..texts import told
 from .divergence import check_finite, diagnosis, finite_layers
 
 ROOM = 64  # the most epochs of one call
@@ -497,14 +496,3 @@ def check_optimizer(optimizer: object) -> Optimizer:
         got = repr(optimizer) if optimizer is None or np.isscalar(optimizer) else kind
         raise TypeError(f"optimizer: expected one of optax, such as optax.adam(1e-3), got {got}")
     return optimizer  # type: ignore[return-value]
-
-
-def check_integer(name: str, value: Any, least: int) -> int:
-    """Return an argument as an integer; raise unless it is one of at least `least`."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {told(value)}") from None
-    if number < least:
-        raise ValueError(f"{name}: expected at least {least}, got {number}")
-    return number

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from ..arrays.arguments import check_integer
 from ..evidence.evidence import Evidence
 from ..evidence.torch_trial import TorchTrial
 from ..flow.formats.entries import Entries
@@ -31,7 +32,6 @@ from ..pytorch.tensors import log_norm, log_norms, numbers_of, tensors_in
 from ..pytorch.types import Module
 from .label_order import LabelOrder, label_order
 from .recorder import Number, Options, Recorder
-from .steps import check_integer
 from .watched import LN10
 
 Tensor = Any  # of torch, which is not imported

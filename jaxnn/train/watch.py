@@ -38,6 +38,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, PyTree
 
+from ..arrays.arguments import check_integer
 from ..arrays.compiled import Numbers, Statics, are_few, compiled, split_static, with_static
 from ..arrays.loops import barrier
 from ..arrays.rows import as_reals, at_least_float32, can_be_learned
@@ -51,10 +52,9 @@ from ..flow.record.loss import Loss
 from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
-from ..texts import counted
-from .recorder import FAULTS, Number, Options, Recorder, in_words, one_number
+from ..texts import counted, in_words
+from .recorder import FAULTS, Number, Options, Recorder, one_number
 from .step_program import Measured, StepProgram, measured_step
-from .steps import check_integer
 from .torch_watch import TorchWatch
 from .watched import Alarm, Line, theory_of_start
 from .worker import LITTLE, WORKER, cores

@@ -1,7 +1,7 @@
-"""Memory: how much there is, and one sentence for a run that needs more.
+"""Memory: how much there is, and one sentence for what needs more.
 
 What the machine does not have it may promise nevertheless, and end the process later without a
-word; so the estimate of a run is compared first.
+word; so an estimate is compared first.
 """
 
 import contextlib
@@ -11,13 +11,11 @@ from pathlib import Path
 
 import jax
 
-from jaxnn.cli.allocation import gigabytes
-
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
-def check(needed: float, smaller: str) -> None:
-    """Check that a run fits into the memory.
+def check(needed: float, smaller: str, what: str = "this run") -> None:
+    """Check that so many bytes fit into the memory.
 
     Raises:
         ValueError: what it needs, what there is, what to do.
@@ -25,7 +23,7 @@ def check(needed: float, smaller: str) -> None:
     there_is, whose = min(_sizes())
     if needed > there_is:
         raise ValueError(
-            f"memory: this run needs {gigabytes(needed)} at a time, and {whose} has "
+            f"memory: {what} needs {gigabytes(needed)} at a time, and {whose} has "
             f"{gigabytes(there_is)}; make {smaller} smaller"
         )
 
@@ -54,3 +52,8 @@ def _limits() -> Iterator[Path]:
                 group = Path(own.lstrip("/"))
                 for each in (group, *group.parents):
                     yield CGROUPS / each / "memory.max"
+
+
+def gigabytes(number: float) -> str:
+    """Return a number of bytes as text."""
+    return f"{number / 1e9:,.3g} GB" if number < 1e12 else f"{number / 1e9:,.0f} GB"

@@ -1,0 +1,119 @@
+"""Arguments of public functions, refused in one sentence before anything is computed."""
+
+import math
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from ..texts import told
+
+MOST_SEED = 2**63 - 1
+
+
+def check_arguments(of_torch: bool, **arguments: Any) -> None:
+    """Raise one sentence on the first argument that cannot be meant.
+
+    Args:
+        of_torch: whether the model is a module of PyTorch.
+        arguments: by their names; those that have no check here are left out.
+
+    Raises:
+        TypeError: another type than the argument has.
+        ValueError: a number that is out of its range.
+    """
+    for name, value in arguments.items():
+        if name in DATA:
+            check_data(name, value, of_torch)
+        elif name in CHECKS:
+            CHECKS[name](name, value)
+
+
+def check_integer(name: str, value: Any, least: int, most: float = math.inf) -> int:
+    """Return an argument as an integer; raise unless it is one of at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"{name}: expected an integer, got {told(value)}")
+    if not least <= number <= most:
+        limit = f"at least {least}" if number < least else f"at most {most:g}"
+        raise ValueError(f"{name}: expected {limit}, got {number}")
+    return number
+
+
+def check_seed(name: str, value: Any) -> int:
+    """Return a seed of random numbers; raise unless it is one that every framework takes."""
+    return check_integer(name, value, 0, MOST_SEED)
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise unless an argument is a number from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name}: expected a number, got {told(value)}")
+    if not value >= 0:
+        raise ValueError(f"{name}: expected a number from 0 on, got {value}")
+
+
+def _check_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {told(value)}")
+
+
+def _check_cuts(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, Iterable):
+        expected = "names of modules, or patterns of them"
+        raise TypeError(f"{name}: expected {expected}, got {told(value)}")
+
+
+DATA = ("xs", "ys", "cotangent")
+CHECKS: dict[str, Callable[[str, Any], object]] = {
+    "seed": check_seed,
+    "steps": lambda name, value: check_integer(name, value, 1),
+    "seconds": check_positive,
+    "entries": _check_flag,
+    "tangent": _check_flag,
+    "positions": _check_flag,
+    "cuts": _check_cuts,
+}
+
+
+def check_data(name: str, values: PyTree, of_torch: bool = False) -> None:
+    """Raise for texts, tensors of the other framework, and numbers that JAX does not have.
+
+    Raises:
+        TypeError: texts, objects, a tensor of torch for JAX, or a longdouble of NumPy.
+    """
+    for value in jax.tree.leaves(values):
+        kind = getattr(getattr(value, "dtype", None), "kind", "")
+        is_text = isinstance(value, str) and name != "ys" and not of_torch
+        if is_text or kind in ("U", "S", "T"):
+            what = "expected numbers"
+            hint = "number the texts, such as with numpy.unique(texts, return_inverse=True)[1]"
+        elif kind == "O":
+            what, hint = "expected numbers of one shape", "make an array of numbers"
+        elif not of_torch and hasattr(value, "register_hook"):
+            what, hint = "expected arrays of JAX or NumPy", f"hand over {name}.numpy()"
+        elif isinstance(value, np.ndarray | np.generic) and value.dtype.char in "gG":
+            what = "expected numbers that JAX has"
+            hint = "cast them, such as with .astype(numpy.float64)"
+        else:
+            continue
+        got = "a tensor of torch" if hasattr(value, "register_hook") else told(value)
+        raise TypeError(f"{name}: {what}, got {got}{'' if is_text else '; ' + hint}")
+
+
+def check_outside_of_jit(name: str, *given: PyTree) -> None:
+    """Raise inside of `jax.jit`, where a function that trains or reads numbers has none.
+
+    Raises:
+        TypeError: a traced array.
+    """
+    if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(given)):
+        raise TypeError(
+            f"{name}: expected numbers, got traced arrays; call it outside of jax.jit and jax.vmap"
+        )
