@@ -14,6 +14,7 @@ import pytest
 import jaxnn
 from jaxnn.evidence.changes import changed_outputs
 from jaxnn.evidence.class_labels import ClassLabels
+from jaxnn.evidence.constant_answer import constant_answer
 from jaxnn.evidence.data import Data
 from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence
@@ -674,3 +675,59 @@ def test_a_diagnosis_has_the_evidence_and_the_verdict_says_it(rng):
     )
     assert diagnosis.evidence.data.scales_itself is False
     assert "divide by its standard deviation" in str(diagnosis)
+
+
+# The constant answer
+
+GROUPS = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+ENTROPY = 1.5 * np.log(2)  # of shares ½, ¼ and ¼
+NUMBERS = np.linspace(-3, 4, 8)[:, None] ** 2
+FAR_OUTPUT = 100 * np.random.default_rng(0).normal(size=(8, 3))
+SHARES = np.array(jax.nn.softmax(FAR_OUTPUT / 100))
+
+
+def squares(output, ys):
+    return jnp.mean((output - ys) ** 2)
+
+
+def of_logits(output, ys):
+    return -jnp.mean(jax.nn.log_softmax(output)[jnp.arange(8), ys])
+
+
+def of_logs(output, ys):
+    return -jnp.mean(output[jnp.arange(8), ys])
+
+
+def of_shares(output, ys):
+    return of_logs(jnp.log(output), ys)
+
+
+def of_odds(output, ys):
+    return -jnp.mean(jnp.log(jnp.where(ys == 1, output, 1 - output)))
+
+
+IN_UNIT = {"reach": Reach(0.0, 1.0)}
+ANSWERS = {
+    "squares": (squares, FAR_OUTPUT[:, :1], NUMBERS, {}, np.var(NUMBERS)),
+    "logits of an exploded network": (of_logits, FAR_OUTPUT, GROUPS, {}, ENTROPY),
+    "shares": (of_shares, SHARES, GROUPS, {"sums_to_one": "rows"}, ENTROPY),
+    "logarithms": (of_logs, np.log(SHARES), GROUPS, {"sums_to_one": "logs"}, ENTROPY),
+    "a sigmoid": (of_odds, SHARES[:, :1], (GROUPS == 0)[:, None], IN_UNIT, np.log(2)),
+    "one class": (of_logits, FAR_OUTPUT, 0 * GROUPS, {}, 0.0),
+    "minus squares": (lambda *v: -squares(*v), FAR_OUTPUT[:, :1], NUMBERS, {}, -np.inf),
+    "minus a cross entropy": (lambda *v: -of_logits(*v), FAR_OUTPUT, GROUPS, {}, -np.inf),
+    "one example": (squares, FAR_OUTPUT[:1, :1], NUMBERS[:1], {}, np.nan),
+    "other outputs": (lambda output, ys: output["x"], FAR_OUTPUT, GROUPS, {}, np.nan),
+}
+
+
+@pytest.mark.parametrize(
+    ("loss", "output", "ys", "known", "expected"), ANSWERS.values(), ids=ANSWERS
+)
+def test_the_best_constant_answer(loss, output, ys, known, expected):
+    def slope(at):
+        return Slope(*map(np.asarray, jax.value_and_grad(loss)(jnp.asarray(at), ys)))
+
+    trial = SimpleNamespace(first=output, ys=ys, slope=slope)
+    end = SimpleNamespace(**{"sums_to_one": "", "reach": Reach(-np.inf, np.inf), **known})
+    np.testing.assert_allclose(constant_answer(trial, end), expected, rtol=1e-4, atol=1e-4)

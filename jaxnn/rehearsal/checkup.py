@@ -22,6 +22,7 @@ from ..arrays.arguments import check_integer
 from ..arrays.compiled import measuring
 from ..diagnosis import TRY, Diagnosis, diagnose
 from ..errors import TrainingWarning
+from ..evidence.constant_answer import constant_answer
 from ..flow.verdict.findings import CUT, FINDINGS, is_usual
 from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, is_of_torch
@@ -43,6 +44,7 @@ STEPS = 100
 MEASUREMENTS = 10  # of the gradient in a rehearsal
 FIRST = 4  # steps that are all measured
 MOST_BATCHES = 8  # of an iterator
+SAME_STEP, LIKE = 0.05, 0.3  # decades: steps of one optimiser; of two trainings with it
 MOST = 6  # of what was found, among the sentences
 # What an alarm of the watch sees is said already by any of these findings and alarms.
 SAID = {
@@ -137,6 +139,8 @@ class Checkup:
         other = self.with_adam
         if other is None or not len(other.losses):
             return ""
+        if other.learns is None:
+            return "Whether it does with Adam of step size 0.001 cannot be told."
         if not other.learns:
             return "Nor does it with Adam of step size 0.001."
         return (
@@ -213,22 +217,25 @@ def checkup(
     options = {"loss": check_loss(loss), "each": each, "cuts": cuts}
     kept = original_kept(model, batches) if is_torch else same_random_states()
 
-    def trainee(batch: Batch, optimizer: Any = optimizer, every: int = steps) -> Any:
-        kind = TorchTrainee if is_torch else JaxTrainee
-        return kind(model, optimizer, batch, every, **options)
+    def trainee(batch: Batch, optimizer: Any = optimizer) -> Any:
+        kind, every = TorchTrainee if is_torch else JaxTrainee, max(1, steps // MEASUREMENTS)
+        made = kind(model, optimizer, batch, every, **options)
+        made.watch.first = FIRST  # where a step that is too large shows
+        return made
 
     with live(), kept, warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)  # alarms are in the answer
         diagnosis = diagnose(model, *batches[0], **options)
-        first = trainee(batches[0], every=max(1, steps // MEASUREMENTS))
-        first.watch.first = FIRST  # where a step that is too large shows
-        course, watched = rehearsed(first, batches, steps), first.watch.watched
+        first, by_adam = trainee(batches[0]), None
+        constant = _constant_of(first, diagnosis, batches)
+        course, watched = rehearsed(first, batches, steps, constant), first.watch.watched
         other: Course | None = None
         if course.needs_opinion and optimizer is not None:
-            other = rehearsed(trainee(batches[0], None), batches, steps)
-            other = None if course.equals(other) else other
+            by_adam = trainee(batches[0], None)
+            other = rehearsed(by_adam, batches, steps, constant)
+            other = None if steps_alike(watched, by_adam.watch.watched) else other
         if course.learns and not course.interrupted:
-            diagnosis = _with_held_out(diagnosis, trainee, batches, steps)
+            diagnosis = _with_held_out(diagnosis, trainee, batches, steps, constant)
         blames_optimizer = other is not None and other.learns is True
         alarms = upheld(watched.alarms, course, other)
         found = found_in(diagnosis, alarms, blames_optimizer)
@@ -236,18 +243,49 @@ def checkup(
     return Checkup(course, diagnosis, watched, found, other, note)
 
 
+def _constant_of(trainee: Trainee, diagnosis: Diagnosis, batches: Sequence[Batch]) -> float:
+    """Return the mean loss of the best constant answers to batches; nan if it is not known.
+
+    A loss with the wrong sign has no best one.
+    """
+    if any(found.rule == "inverted" for found in diagnosis.verdict.findings):
+        return -np.inf
+    if any(batch.ys is None for batch in batches):
+        return np.nan
+    end = None if diagnosis.evidence is None else diagnosis.evidence.end
+    return float(np.mean([constant_answer(trainee.trial(batch), end) for batch in batches]))
+
+
+def steps_alike(watched: Watched, other: Watched) -> bool:
+    """Tell whether two optimisers take steps of the same sizes, whatever becomes of them.
+
+    At the first step in all arrays; at others, when rounding and random numbers have told two
+    trainings apart, in half of them.
+    """
+    pairs = zip(watched.measurements, other.measurements, strict=False)
+    for number, lines in enumerate(pairs):
+        sizes = np.array([line["parameters"]["log10_update"] for line in lines], float)
+        with np.errstate(invalid="ignore"):  # of two steps that are exactly zero
+            apart = np.abs(np.diff(sizes, axis=0))
+        apart = apart[~np.isnan(apart)]
+        if len(apart) and (np.max(apart) > SAME_STEP if not number else np.median(apart) > LIKE):
+            return False
+    return True
+
+
 def _with_held_out(
     diagnosis: Diagnosis,
     trainee: Callable[[Batch], Trainee],
     batches: Sequence[Batch],
     steps: int,
+    constant: float,
 ) -> Diagnosis:
     """Return a diagnosis that knows what a copy makes of examples that it has not learned."""
     evidence = diagnosis.evidence
     if evidence is None:
         return diagnosis
     classes = 0 if evidence.data is None else evidence.data.classes
-    known = replace(evidence, held_out=held_out_of(trainee, batches, classes, steps))
+    known = replace(evidence, held_out=held_out_of(trainee, batches, classes, steps, constant))
     return replace(diagnosis, evidence_of=lambda: known)
 
 

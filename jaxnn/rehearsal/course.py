@@ -1,12 +1,8 @@
 """The course of a rehearsal: its losses, and whether the network learns the examples.
 
-    trainee, batches -> a step after the other -> losses, and those of a constant answer
-    -> does it learn these examples by heart, in part, not at all, or can that not be told?
-
-The constant answer is the network's own mean output over the examples of the batch, given to each
-of them, the best one of all steps. Who knows no more of an example than that has learned nothing of
-it, however far the loss has fallen: loss(mean output, ys) is what remains of a loss where examples
-are not told apart.
+trainee, batches -> a step after the other -> losses
+losses, that of a constant answer
+-> does it learn these examples by heart, in part, not at all, or can that not be told?
 """
 
 import logging
@@ -29,13 +25,6 @@ FEWEST = 10  # steps after which it can be told that a network does not learn
 LAST = 20  # the last loss is the median of a twentieth of all
 
 
-class Losses(NamedTuple):
-    """The loss before a step, and that of a constant answer; nan where there is none."""
-
-    value: float
-    constant: float = np.nan
-
-
 class Batch(NamedTuple):
     """A batch of examples with what the loss takes next to the output."""
 
@@ -46,8 +35,8 @@ class Batch(NamedTuple):
 class Trainee(Protocol):
     """A copy of a network in training, under a watch."""
 
-    def step(self, number: int, batch: Batch) -> Losses:
-        """Take one step of the optimiser, watched; return the losses before it."""
+    def step(self, number: int, batch: Batch) -> float:
+        """Take one step of the optimiser, watched; return the loss before it."""
 
     def trial(self, batch: Batch) -> Trial:
         """Return the network as it is now, with a batch to make experiments with."""
@@ -57,14 +46,16 @@ class Trainee(Protocol):
 class Course:
     """The losses of a rehearsal.
 
-    losses, constants: before each step.
+    losses: before each step.
+    constant: of the best constant answer, on the mean of all batches; nan if it is not known, -inf
+        of a loss that such an answer lowers without end.
     steps: the number that was asked for.
     batches: the number of different ones.
     interrupted: whether Ctrl-C ended it.
     """
 
     losses: Float[np.ndarray, " S"]
-    constants: Float[np.ndarray, " S"]
+    constant: float
     steps: int
     batches: int = 1
     interrupted: bool = False
@@ -80,20 +71,11 @@ class Course:
         return float(np.median(self.losses[-max(self.batches, len(self.losses) // LAST, 1) :]))
 
     @property
-    def constant(self) -> float:
-        """The least loss of a constant answer on the way; nan if there is none."""
-        rounds = len(self.constants) // self.batches
-        if not rounds:
-            return np.nan
-        of_rounds = self.constants[: rounds * self.batches].reshape(rounds, -1)
-        return float(np.mean(of_rounds, axis=1).min())
-
-    @property
     def learns(self) -> bool | None:
         """True if the loss falls, and below that of a constant answer; None if nobody can tell."""
         if not len(self.losses):
             return None
-        if not np.isfinite(self.losses).all():
+        if not np.isfinite(self.losses).all() or np.isneginf(self.constant):
             return False
         if self._gain > 1 - NOTHING:
             return True
@@ -108,12 +90,8 @@ class Course:
     def needs_opinion(self) -> bool:
         """True if another optimiser could tell why nothing is learned."""
         is_finite = len(self.losses) > 0 and bool(np.isfinite(self.losses[0]))
-        return is_finite and not self.learns and not self.interrupted
-
-    def equals(self, other: "Course") -> bool:
-        """Tell whether another course is of the same training."""
-        both = self.losses, other.losses
-        return len(both[0]) == len(both[1]) and bool(np.allclose(*both, rtol=1e-3, equal_nan=True))
+        has_least = not np.isneginf(self.constant)
+        return is_finite and has_least and not self.learns and not self.interrupted
 
     @property
     def _reference(self) -> float:
@@ -140,9 +118,10 @@ class Course:
             when = f"from step {first} on" if first else "from the start"
             return f"It does not learn {these}: the loss is {self.losses[first]} {when}."
         course = f"{self._moved} {after}"
-        constant = (
-            "" if np.isnan(self.constant) else f"; a constant answer reaches {self.constant:.3g}"
-        )
+        constant = f"; a constant answer reaches {self.constant:.3g}"
+        if np.isneginf(self.constant):
+            constant = "; a constant answer lowers it without end"
+        constant = "" if np.isnan(self.constant) else constant
         if self.by_heart:
             return f"It learns {these} by heart: {course}."
         if self.learns:
@@ -160,17 +139,21 @@ class Course:
         return f"the loss {'falls' if end < start else 'rises'} from {start:.3g} to {end:.3g}"
 
 
-def rehearsed(trainee: Trainee, batches: Sequence[Batch], steps: int) -> Course:
-    """Train for some steps, the batches in turn; Ctrl-C and a loss without a number end it."""
-    seen: list[Losses] = []
+def rehearsed(
+    trainee: Trainee, batches: Sequence[Batch], steps: int, constant: float = np.nan
+) -> Course:
+    """Train for some steps, the batches in turn; Ctrl-C and a loss without a number end it.
+
+    constant: the loss of the best constant answer.
+    """
+    seen: list[float] = []
     interrupted = False
     try:
         for number in range(steps):
             seen.append(trainee.step(number, batches[number % len(batches)]))
-            log.debug("rehearsal: step %d of %d, loss %.3g", number + 1, steps, seen[-1].value)
-            if not np.isfinite(seen[-1].value):
+            log.debug("rehearsal: step %d of %d, loss %.3g", number + 1, steps, seen[-1])
+            if not np.isfinite(seen[-1]):
                 break
     except KeyboardInterrupt:
         interrupted = True
-    losses, constants = np.array(seen, float).reshape(-1, 2).T
-    return Course(losses, constants, steps, len(batches), interrupted)
+    return Course(np.array(seen, float), constant, steps, len(batches), interrupted)

@@ -21,11 +21,16 @@ from .course import Batch, Trainee, rehearsed
 
 FEWEST = 200  # held-out examples
 PER_CLASS = 10  # of them
+FEWEST_OF_BATCH = 4  # examples, half of which have another order
 ORDERS = 100
 
 
 def held_out_of(
-    make: Callable[[Batch], Trainee], batches: Sequence[Batch], classes: int, steps: int
+    make: Callable[[Batch], Trainee],
+    batches: Sequence[Batch],
+    classes: int,
+    steps: int,
+    constant: float,
 ) -> HeldOut | None:
     """Return what a copy makes of examples that it has not learned; None if that tells nothing.
 
@@ -34,15 +39,18 @@ def held_out_of(
         batches: the examples.
         classes: of the labels; 0 of others.
         steps: of the training.
+        constant: the loss of the best constant answer.
     """
-    count = examples_of(batches[0].ys) if len(batches) == 1 else 0
-    if count // 2 < max(FEWEST, PER_CLASS * classes):
+    counts = [examples_of(batch.ys) for batch in batches]
+    examples = sum(count // 2 for count in counts)
+    if examples < max(FEWEST, PER_CLASS * classes) or min(counts) < FEWEST_OF_BATCH:
         return None
-    learned, others = (rows_of(batches[0], count, half) for half in (0, 1))
-    trainee = make(learned)
-    if not rehearsed(trainee, [learned], steps).learns:
+    pairs = [*zip(batches, counts, strict=True)]
+    learned, others = ([rows_of(*pair, half) for pair in pairs] for half in (0, 1))
+    trainee = make(learned[0])
+    if not rehearsed(trainee, learned, steps, constant).learns:
         return None
-    return HeldOut(count // 2, _share_of_orders(trainee, others, count // 2))
+    return HeldOut(examples, _share_of_orders(trainee, others))
 
 
 def examples_of(ys: PyTree) -> int:
@@ -61,13 +69,19 @@ def rows_of(batch: Batch, count: int, half: int) -> Batch:
     return Batch(*(jax.tree.map(rows, part) for part in batch))
 
 
-def _share_of_orders(trainee: Trainee, batch: Batch, count: int) -> float:
-    """Return the share of orders of the labels with a loss that is no larger than their own."""
-    trial, rng = trainee.trial(batch), np.random.default_rng(0)
-    output = trial.first
-    if output is None:
-        return np.nan
-    orders = [np.arange(count), *(rng.permutation(count) for _ in range(ORDERS))]
-    slopes = [trial.slope(output, order) for order in orders]
-    in_order, *others = (np.nan if slope is None else slope.value for slope in slopes)
-    return float(np.mean(np.array(others) <= in_order))
+def _share_of_orders(trainee: Trainee, batches: Sequence[Batch]) -> float:
+    """Return the share of orders of the labels with a loss that is no larger than their own.
+
+    Labels change places within their batch.
+    """
+    in_order, others = 0.0, np.zeros(ORDERS)
+    for batch in batches:
+        trial, rng, count = trainee.trial(batch), np.random.default_rng(0), examples_of(batch.ys)
+        output = trial.first
+        if output is None:
+            return np.nan
+        orders = [np.arange(count), *(rng.permutation(count) for _ in range(ORDERS))]
+        slopes = [trial.slope(output, order) for order in orders]
+        values = np.array([np.nan if slope is None else slope.value for slope in slopes])
+        in_order, others = in_order + values[0], others + values[1:]
+    return float(np.mean(others <= in_order))

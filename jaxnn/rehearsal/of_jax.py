@@ -4,14 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from ..arrays.rows import is_float
 from ..chain.parameter_handover import is_array
 from ..evidence.jax_trial import JaxTrial
-from ..flow.record.loss import mean_of
 from ..jaxpr.program import Traced, called
 from ..train.descent import ADAM, begun, descended
 from ..train.first_batch import OF_BATCH
@@ -19,7 +16,7 @@ from ..train.recorder import Options
 from ..train.steps import Optimizer, check_optimizer
 from ..train.trainee import Trainee, trainee_of, whole_of
 from ..train.watch import Watch
-from .course import Batch, Losses
+from .course import Batch
 
 
 class JaxTrainee:
@@ -40,17 +37,17 @@ class JaxTrainee:
         net, loss = self._trainee.net, self._trainee.loss
         self.watch = Watch(net, loss, Options(every, ignore=OF_BATCH))
 
-    def step(self, number: int, batch: Batch) -> Losses:
-        """Take one step of the optimiser, watched; return the losses before it."""
+    def step(self, number: int, batch: Batch) -> float:
+        """Take one step of the optimiser, watched; return the loss before it."""
         before = self._floats
-        (self._floats, self._state), numbers = self._run(
+        (self._floats, self._state), value = self._run(
             self._stepped, self._arrays, before, self._state, *batch
         )
-        losses = Losses(*map(float, numbers))
+        loss = float(value)
         params, after = (whole_of(v, self._trainee.tree) for v in (before, self._floats))
         with self.watch.guarded("measurement", number):
-            self.watch.look(number, params, *batch, after, losses.value)
-        return losses
+            self.watch.look(number, params, *batch, after, loss)
+        return loss
 
     def _run(self, f: Callable[..., Any], *given: PyTree) -> Any:
         """Call a method of this trainee, known by its program for arguments of these types."""
@@ -77,22 +74,9 @@ class JaxTrainee:
 
     def _stepped(
         self, arrays: list[Array], floats: PyTree, state: PyTree, xs: PyTree, ys: PyTree
-    ) -> tuple[Any, tuple[Array, Array]]:
-        """Return floats and the optimiser's state after a step, and the losses before it."""
-        trainee = self._with(arrays, ys)
-        after, state, value, output = descended(trainee, self.optimizer, floats, state, xs)
-        return (after, state), (value, _of_constant(trainee, output))
-
-
-def _of_constant(trainee: Trainee, output: PyTree) -> Array:
-    """Return the loss of the mean output, given to each example; nan without several examples."""
-    floats = [v for v in jax.tree.leaves(output) if is_float(v)]
-    counts = {v.shape[0] if v.ndim else 0 for v in floats}
-    if trainee.net.whole or trainee.ys is None or len(counts) != 1 or min(counts) < 2:
-        return jnp.array(np.nan)
-    mean = jax.tree.map(lambda v: _mean(v) if is_float(v) else v, output)
-    return mean_of(trainee.loss, mean, trainee.ys, *counts)
-
-
-def _mean(v: Array) -> Array:
-    return jnp.broadcast_to(jnp.mean(v, axis=0, keepdims=True), v.shape)
+    ) -> tuple[Any, Array]:
+        """Return floats and the optimiser's state after a step, and the loss before it."""
+        after, state, value, _ = descended(
+            self._with(arrays, ys), self.optimizer, floats, state, xs
+        )
+        return (after, state), value

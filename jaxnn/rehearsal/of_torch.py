@@ -3,7 +3,6 @@
 Torch is never imported: the user has done so.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +10,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..evidence.torch_trial import TorchTrial
-from ..pytorch.call import prediction_of
-from ..pytorch.tensors import is_tensor
 from ..train.first_batch import OF_BATCH
 from ..train.torch_descent import Optimizer, copies, differentiated
 from ..train.torch_watch import TorchWatch
 from ..train.watch import watch as watch_of
-from .course import Batch, Losses
+from .course import Batch
 
 Module = Any
 Tensor = Any
@@ -47,40 +44,26 @@ class TorchTrainee:
         parameters = {id(p): p for p in (*self.module.parameters(), *in_optimizer)}
         self._learned = [p for p in parameters.values() if p.requires_grad]
 
-    def step(self, number: int, batch: Batch) -> Losses:
-        """Take one step of the optimiser, watched; return the losses before it."""
-        value, losses = self._differentiated(batch)
+    def step(self, number: int, batch: Batch) -> float:
+        """Take one step of the optimiser, watched; return the loss before it."""
+        value = self._differentiated(batch)
+        loss = float(value.detach())
         first = [value]
 
         def closure() -> Tensor:
             """Return the loss; those of optimisers that ask again, such as LBFGS, are new."""
-            return first.pop() if first else self._differentiated(batch)[0]
+            return first.pop() if first else self._differentiated(batch)
 
-        if not np.isfinite(losses.value):
+        if not np.isfinite(loss):
             self.watch.first = number + 1  # so that it is measured
-        with self.watch(number, *batch, value=losses.value):
+        with self.watch(number, *batch, value=loss):
             self.optimizer.step(closure)
-        return losses
+        return loss
 
     def trial(self, batch: Batch) -> TorchTrial:
         """Return the module as it is now, with a batch to make experiments with."""
         return TorchTrial(self.module, *batch, self.loss)
 
-    def _differentiated(self, batch: Batch) -> tuple[Tensor, Losses]:
-        """Give the copies of the parameters their gradients; return the loss, and as numbers."""
-        value, output = differentiated(self.module, self._learned, *batch, self.loss)
-        return value, Losses(float(value.detach()), self._of_constant(output, batch.ys))
-
-    def _of_constant(self, output: PyTree, ys: PyTree) -> float:
-        """Return the loss of the mean output, given to each example; nan without several ones."""
-        prediction = output if is_tensor(output) else prediction_of(output)
-        if self.loss is None or ys is None or prediction is None:
-            return np.nan
-        if not prediction.ndim or len(prediction) < 2:
-            return np.nan
-        with sys.modules["torch"].no_grad():
-            mean = prediction.mean(0, keepdim=True).expand_as(prediction)
-            try:
-                return float(self.loss(mean, ys).mean())
-            except Exception:  # of a loss that takes more than the prediction
-                return np.nan
+    def _differentiated(self, batch: Batch) -> Tensor:
+        """Give the copies of the parameters their gradients; return the loss."""
+        return differentiated(self.module, self._learned, *batch, self.loss)[0]
