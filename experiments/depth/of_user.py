@@ -27,7 +27,6 @@ from experiments.runs.store import Store
 from jaxnn.cli import allocation, source
 from jaxnn.flow.record.flow import Flow
 from jaxnn.flow.view.table import LN10
-from jaxnn.returned import arguments, diagnosis_of
 from jaxnn.sweeps.points import Point
 
 ARGUMENTS = ("depth", "width", "seed")
@@ -130,6 +129,8 @@ def prepare(settings: Any) -> Plan:
     plan = Plan(Settings(**values), code, cells, points)
     if settings.dry_run:
         return plan
+    from jaxnn.returned import arguments  # here, since it imports the diagnosis and its cures
+
     log.info("running %s() of %s", code.name, code.path)
     with source.imported(code) as module, source.running(code, module):
         own_axes = next(iter(points.values()))
@@ -207,6 +208,8 @@ def _rows_of(plan: Plan, cell: Cell) -> pl.DataFrame:
 
 def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
     """Return the rows of a network, one a layer."""
+    from jaxnn.returned import diagnosis_of  # here, likewise
+
     assert plan.build is not None
     code, failure = plan.code, None
     with source.running(code, plan.build[1]):

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 
 STEP = 1.5  # a factor that is looked at, at least, on the way to where no rate is known
 MOST_STEPS = 13  # of that size, about 200 times
@@ -121,6 +120,8 @@ def _nearest_good(rate: Rate, path: list[Point]) -> Point | None:
 
 def _between(rate: Rate, a: Point, b: Point) -> float:
     """Return ln of the factor between two with rates of different sign at which it is zero."""
+    from scipy.optimize import brentq  # here: a diagnosis without cures would load 500 modules
+
     known = {point.log: point for point in (a, b)}
 
     def measured(log: float) -> float:
