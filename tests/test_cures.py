@@ -186,6 +186,26 @@ def test_a_graph_whose_arrays_have_unlike_first_axes(rng):
     assert course.end < course.losses[0]
 
 
+def test_what_cannot_be_measured_says_why():
+    class Broken:
+        network = None
+
+        def flow_of(self, params, theory):
+            raise ValueError("z[1]: expected numbers in range, got inf; make the float wider")
+
+    cure = cures.judged(Broken(), "", "", Change({}))
+    assert (cure.works, cure.reason) == (False, "z[1]: expected numbers in range, got inf")
+    with pytest.raises(ValueError, match=r"^theory: expected True or False, got 1$"):
+        jaxnn.cures([], np.ones((2, 2)), theory=1)
+
+
+def test_a_network_without_a_twin_has_a_flow_without_theory(rng):
+    squared = lambda w, z: jnp.tanh(z @ w) @ jnp.cumprod(w, 0)  # noqa: E731
+    net, params = as_network([(squared, w) for w in drawn(rng, 2, 1.0)])
+    xs, c = rng.normal(size=(2, B, N))
+    assert jax_patient(net, params, xs, cotangent=c).flow_of(params, theory=True).theory is None
+
+
 def test_a_well_network_is_left_alone(rng):
     net, params = as_network([(dense, w) for w in drawn(rng, 3, 1.0)])
     xs, c = rng.normal(size=(2, B, N))

@@ -34,7 +34,7 @@ class Cure:
         with singular values of one size, as those of orthogonal matrices, keep them; those of other
         matrices leave the few in which they are largest. nan of a single example.
     theory: the rate of the wide twin, in decades a layer; nan if it was not asked for, or of a
-        module of PyTorch that has no twin.
+        network that has no twin.
     trained: a short training of it; None of a change that does not work, and without a loss.
     is_named: whether it changes only what the verdict names, such as one array.
     values: what the advice names, numbers as numbers, by the names that its rule has for them.

@@ -24,6 +24,7 @@ from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, as_network, is_of_torch, own_pytree, refuse_each
 from ..progress import LASTING, live
 from ..rules import Found
+from ..texts import told
 from ..train.steps import check_optimizer
 from ..train.torch_descent import check_factory
 from .causes import FIRST, with_usual_weights
@@ -208,6 +209,8 @@ def cures(
         >>> found[0].params[0][1].shape
         (32, 32)
     """
+    if not isinstance(theory, bool):
+        raise ValueError(f"theory: expected True or False, got {told(theory)}")
     patient = patient_of(
         *(model, xs, ys), loss=loss, cotangent=cotangent, each=each, cuts=cuts, seed=seed
     )
@@ -389,10 +392,10 @@ def judged(
     if change.params is None:
         return Cure(kind=kind, advice=advice, reason=str(change.reason), values=values)
     changed = change.patient or patient
-    flow = None if theory else change.flow
-    flow = flow or changed.measured(change.params, theory)
-    if flow is None:
-        reason = "the signal leaves the range of its dtype"
+    try:
+        flow = (not theory and change.flow) or changed.flow_of(change.params, theory)
+    except ValueError as error:  # such as of a signal that leaves its range
+        reason = str(error).partition(";")[0]
         return Cure(
             kind=kind,
             advice=advice,
