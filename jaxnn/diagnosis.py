@@ -3,7 +3,6 @@
 `model -> a Chain or Network with its params, or torch's module -> flow -> Diagnosis`
 """
 
-import copy
 import logging
 import sys
 from collections.abc import Callable
@@ -40,6 +39,7 @@ from .network.network import Network
 from .passes.walk import Memory
 from .progress import live
 from .pytorch.call import own_loss, prediction_of
+from .pytorch.copies import copied
 
 log = logging.getLogger("jaxnn.cli")
 
@@ -301,7 +301,7 @@ def _in_float64(
 
     given = torch.utils._pytree.tree_map(wide, (xs, ys, options))
     try:
-        flow = gradient_flow(copy.deepcopy(module).double(), *given[:2], **given[2])
+        flow = gradient_flow(copied(module).double(), *given[:2], **given[2])
     except Exception:
         raise error from None
     return flow, f"Measured on a copy in float64. In its own float: {error}"

@@ -1,5 +1,6 @@
 """Cures: what is tried, judged and ranked; what advice says is followed in `test_advice.py`."""
 
+from threading import Lock
 from types import SimpleNamespace
 
 import equinox as eqx
@@ -26,6 +27,7 @@ from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.training import orders_of
 from jaxnn.curing.weights import redrawn
 from jaxnn.pytorch import autograd_parts
+from jaxnn.pytorch.copies import copied
 
 N, B = 12, 6
 
@@ -319,6 +321,21 @@ def test_modules_of_torch_with_other_units(torch, rng):
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
     np.testing.assert_array_equal(module(x).detach(), before.detach())
     assert hooks.with_units(nn.Sequential(module[0], nn.Linear(4, 4)), ["0", "1"], sigma) is None
+
+
+@pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm"])
+def test_a_weight_that_a_forward_pass_has_made_is_copied(torch, norm):
+    """As the older norms of weights hold it, of which a copy trains its own."""
+    module = torch.nn.Sequential(getattr(torch.nn.utils, norm)(torch.nn.Linear(4, 4)))
+    x = torch.randn(B, 4)
+    made = copied(module)
+    np.testing.assert_array_equal(made(x).detach(), module(x).detach())
+    made(x).sum().backward()
+    assert [p.grad is not None for p in made.parameters()] == [True] * len([*made.parameters()])
+    assert all(p.grad is None for p in module.parameters())
+    module[0].lock = Lock()
+    with pytest.raises(ValueError, match=r"^model: expected a module that copy\.deepcopy copies"):
+        copied(module)
 
 
 # The program of a layer

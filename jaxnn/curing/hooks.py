@@ -1,6 +1,5 @@
 """Hooks: copies of a module of PyTorch, some of its parts in another form or of other units."""
 
-import copy
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from ..pytorch.call import recording
+from ..pytorch.copies import copied
 from ..pytorch.inputs import called
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import tensors_in
@@ -36,7 +36,7 @@ def with_form(module: Module, names: Sequence[str], form: Form) -> Module:
         del args  # with what the module was given in place of the state
         return form.out(states[get_ident()].pop(), output)
 
-    made = copy.deepcopy(module)
+    made = copied(module)
     for name in names:
         made.get_submodule(name).register_forward_pre_hook(before)
         made.get_submodule(name).register_forward_hook(after)
@@ -54,7 +54,7 @@ def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | N
         z = args[0]
         return sigma.gain * (z.clamp(min=0) + sigma.slope * z.clamp(max=0))
 
-    made = copy.deepcopy(module)
+    made = copied(module)
     inside = [list(filter(_is_activation, made.get_submodule(n).modules())) for n in names]
     if not all(inside):
         return None
@@ -89,7 +89,7 @@ def opened(module: Module) -> Module:
         del args, output
         modes.pop().__exit__(None, None, None)
 
-    made = copy.deepcopy(module)
+    made = copied(module)
     made.register_forward_pre_hook(before)
     made.register_forward_hook(after, always_call=True)
     return made

@@ -1,6 +1,5 @@
 """Patients of PyTorch: a module with its data."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ..flow.measure.torch_theory import theory_of_module
 from ..flow.record.flow import Flow
 from ..pytorch import autograd_parts, recurrent
 from ..pytorch.call import Call
+from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.restore import holding
 from ..texts import clean, listed
@@ -90,7 +90,7 @@ class TorchPatient(Patient):
 
     def model(self, params: Tensors) -> Module:
         """Return a copy of the module with these parameters."""
-        module = copy.deepcopy(self.network)
+        module = copied(self.network)
         module.load_state_dict(self.user(params))
         return module
 
@@ -203,7 +203,7 @@ class TorchPatient(Patient):
             return None
         if self._is_frozen:
             written = ["model.requires_grad_(True)"]
-            return self._rebuilt(copy.deepcopy(self.network).requires_grad_(True), written)
+            return self._rebuilt(copied(self.network).requires_grad_(True), written)
         written = ["# the forward pass without detach and torch.no_grad"]
         return self._rebuilt(hooks.opened(self.network), written)
 

@@ -12,6 +12,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from ..pytorch.call import Call, recording
+from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.inputs import called, entering
 from ..pytorch.restore import unchanged
@@ -53,18 +54,13 @@ def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
     torch = sys.modules["torch"]
     memo: dict[int, Any] = {}
     module = unwrapped(module)
-    try:
-        copied = copy.deepcopy(module, memo)
-    except Exception as error:
-        raise ValueError(
-            "model: expected a module that copy.deepcopy copies, since a copy is trained, got "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        ) from error
+    other_module = copied(module, memo)
     if optimizer is None:
-        return copied, torch.optim.Adam([p for p in copied.parameters() if p.requires_grad], RATE)
+        learned = [p for p in other_module.parameters() if p.requires_grad]
+        return other_module, torch.optim.Adam(learned, RATE)
     if not isinstance(optimizer, torch.optim.Optimizer):
         if callable(optimizer):
-            return copied, optimizer(copied.parameters())
+            return other_module, optimizer(other_module.parameters())
         raise TypeError(
             "optimizer: expected a torch.optim.Optimizer, or a function of parameters that returns "
             f"one, got {type(optimizer).__name__}"
@@ -74,7 +70,7 @@ def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
     other = object.__new__(type(optimizer))
     memo[id(optimizer)] = other
     other.__setstate__(copy.deepcopy(state, memo))
-    return copied, other
+    return other_module, other
 
 
 def check_factory(optimizer: Any) -> Any:

@@ -6,7 +6,6 @@ The data are the user's if there is a loss with them; else those of the setting 
 entropy, if inputs and outputs have room for them.
 """
 
-import copy
 import math
 import sys
 from collections.abc import Callable, Collection
@@ -46,6 +45,7 @@ from jaxnn.flow.record.flow import Flow
 from jaxnn.models import as_network, is_of_torch
 from jaxnn.network.checks import as_rows
 from jaxnn.pytorch.call import own_loss, prediction_of
+from jaxnn.pytorch.copies import copied
 from jaxnn.pytorch.inputs import called
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _of_torch(given: dict[str, Any], dataset: Dataset, of: str) -> Made:
     module, xs, ys, loss = given["model"], given["xs"], given.get("ys"), given.get("loss")
     words = OWN
     if loss is None:
-        out = called(copy.deepcopy(module), xs)
+        out = called(copied(module), xs)
         if own_loss(out) is not None:
             loss = _own_loss
         else:
