@@ -58,8 +58,8 @@ def sigmoid(v):
     return (1 + np.tanh(v / 2)) / 2
 
 
-def standardised(v):
-    return (v - v.mean(axis=0)) / v.std(axis=0)
+def standardised(v, epsilon=0.0):
+    return (v - v.mean(axis=0)) / np.sqrt(v.var(axis=0) + epsilon)
 
 
 def test_columns_have_their_sizes(rng):
@@ -75,6 +75,17 @@ def test_columns_have_their_sizes(rng):
 def test_a_norm_behind_the_inputs_is_seen(rng, norm, expected):
     assert Data.of(OfArrays(rng, 255 * rng.random((B, N)), norm=norm)).scales_itself is expected
     assert Data.of(OfArrays(rng, norm=norm)).scales_itself is None  # of usual size: not tried
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e5])
+def test_a_raw_table_stands_before_a_norm_over_the_batch(rng, mean):
+    """A batch norm, whose epsilon hides columns that are divided by the size of others."""
+    xs = rng.normal(size=(B, N)) * [1e4, 3e3, 1, 0.3, 0.01, 100] + [mean, 0, 0, 0, 0, 0]
+    for end, is_chaotic in ((np.asarray, False), (lambda z: np.sin(1e5 * z), True)):
+        trial = OfArrays(rng, xs, norm=lambda v: standardised(v, 1e-5), end=end)
+        assert End.of(trial).is_chaotic is is_chaotic
+    data = Data.of(OfArrays(rng, xs, norm=trial.norm))
+    assert (data.scales_itself, data.levels_itself) == (True, True)
 
 
 def test_a_norm_of_units_stands_large_inputs_and_not_columns_that_differ(rng):
@@ -222,6 +233,26 @@ def test_what_an_output_reaches_is_seen_with_other_weights(rng, end, reach, sums
     assert seen.sums_to_one == sums
 
 
+@pytest.mark.parametrize(
+    ("entering", "bias", "end", "reach", "sums"),
+    [
+        (1e-14, 0.0, np.asarray, Reach(-np.inf, np.inf), ""),
+        (0.0, [0.2, 0.3, 0.5], np.asarray, Reach(-np.inf, np.inf), ""),
+        (0.0, 0.0, lambda z: np.add(z, [0.2, 0.3, 0.5]), Reach(np.nan, np.nan), ""),
+        (0.0, 0.0, softmax, Reach(1 / 3, 1 / 3), "rows"),
+    ],
+    ids=["next to nothing enters", "its bias", "another bias", "a softmax"],
+)
+def test_a_head_that_nothing_enters_has_no_activation(rng, entering, bias, end, reach, sums):
+    trial = OfArrays(rng)
+    trial.output = lambda xs=None, factor=1.0, rows=None: np.asarray(
+        end(factor * (entering * np.tanh(trial.xs["xs"][:, :K]) + bias))
+    )
+    seen = End.of(trial)
+    np.testing.assert_allclose(seen.reach, reach)
+    assert seen.sums_to_one == sums
+
+
 def test_an_output_above_0_is_turned_around_to_see_its_lower_end(rng):
     trial = OfArrays(rng, xs=np.ones((B, N)), end=lambda z: np.maximum(z, 0))
     trial.first_weights, trial.last_weights = np.ones((N, 8)), np.ones((8, K))
@@ -285,9 +316,26 @@ def test_classes_that_a_loss_ignores_or_takes_for_weights(rng, loss, ignored, we
     ],
     ids=["none", "a norm", "a reshape", "a softmax", "a maximum"],
 )
-def test_examples_that_act_on_each_other(rng, norm, mixing):
-    assert mixing_of(OfArrays(rng, ys=CLASSES, norm=lambda v: np.asarray(norm(v)))) == mixing
+@pytest.mark.parametrize("end", [np.asarray, lambda v: v @ v.T], ids=["", "of pairs"])
+def test_examples_that_act_on_each_other(rng, norm, mixing, end):
+    mixing = "" if mixing == "sums" and end is not np.asarray else mixing  # not told of pairs
+    assert (
+        mixing_of(OfArrays(rng, ys=CLASSES, norm=lambda v: np.asarray(norm(v)), end=end)) == mixing
+    )
     assert not mixing_of(OfArrays(rng, norm=norm))  # without labels
+
+
+def test_logits_of_pairs_may_take_their_softmax_down_the_batch(rng):
+    ys = np.arange(B)
+    loss = with_slope(lambda z, y: -jnp.take_along_axis(log_softmax(z, 0), y[:, None], 1))
+    end = End.of(OfArrays(rng, ys=ys, end=lambda v: np.asarray(softmax(v @ v.T, 0)), loss=loss))
+    assert (end.kind.takes, end.sums_to_one) == ("", "")
+
+
+def test_of_an_output_that_is_not_finite_nothing_is_concluded(rng):
+    trial = OfArrays(rng, 255 * rng.random((B, N)), ys=CLASSES, end=lambda v: v * np.nan)
+    assert End.of(trial) is None
+    assert Data.of(trial).scales_itself is None
 
 
 def test_a_loss_that_rises_with_the_fit_is_told_from_one_of_distances(rng):

@@ -233,6 +233,7 @@ OFF_BELOW_4_SAYS = (
 )
 CUT_BELOW_4 = dict.fromkeys((1, 2, 3), NONE)
 ONE_STATE = {"decades": CUT_BELOW_4, "log_spread": dict.fromkeys((4, 5, 6), NONE)}
+OFF_BELOW_6 = {(i, name): NONE for i in range(1, 6) for name in ("up", "down")}
 OFF_IN_3 = {(3, "up"): NONE, (3, "down"): NONE}
 SMALL_GAINS = {(2, "down"): np.log10(5e-7), (3, "down"): np.log10(5e-7)}
 ZERO_4 = {(4, "up"): NONE, (4, "down"): NONE}
@@ -764,7 +765,7 @@ CASES = {
         "constant",
         columns([5, 5, 0], [0, 0, 1]),
         "Columns of xs that are the same in all examples, 2 of 3, hold 98% of its mean square.",
-        healthy=columns([1, 0, 0], [0, 1, 1]),
+        healthy=columns([5, 5, 0], [0, 0, 1], levels_itself=True),
         layer=1,
         path="xs",
         advises="Leave those columns out, or subtract their means.",
@@ -791,7 +792,10 @@ CASES = {
         "oneunit",
         an_end(outputs=1, low=1.0, high=1.0, reach=Reach(1.0, 1.0)),
         "The output is a softmax over one unit: it is 1 for all examples, whatever the weights.",
-        healthy=an_end(outputs=1, low=1.0, high=1.0, reach=Reach(0.0, 1.0)),  # a sigmoid
+        healthy=(  # a number to which a network that is off adds nothing
+            a_flow(log_mean_square={5: NONE}),
+            an_end(outputs=1, low=1.0, high=1.0, reach=Reach(1.0, 1.0)),
+        ),
         layer=6,
         advises="For two classes take a sigmoid, for a number no activation; or one output for "
         "each class.",
@@ -1248,7 +1252,7 @@ CASES = {
         an_end(is_linear=True),
         "The output is a linear function of the inputs, though 6 layers with weights make it: no "
         "activation acts between them, and they can learn no more than one of them.",
-        healthy=(of_gains([0.1], ["a", "b"]), an_end(is_linear=True)),  # without weights
+        healthy=(a_flow(deltas=OFF_BELOW_6), an_end(is_linear=True)),  # what is cut off is no line
         advises="Put an activation, such as a relu, behind each layer but the last.",
     ),
     "a hinge behind a softmax": Case(
@@ -1256,7 +1260,7 @@ CASES = {
         an_end(kinds.MARGINS, **SOFTMAX),
         "The loss is a hinge, of outputs beyond -1 and 1, and the output can reach 0 to 1 whatever "
         "the weights.",
-        healthy=an_end(kinds.MARGINS),
+        healthy=an_end(kinds.MARGINS, reach=Reach(0.0, 0.0)),  # nothing enters the last layer
         layer=6,
         advises="Take a tanh or no activation behind the last layer; for several classes rather a "
         "softmax and its cross-entropy.",
@@ -1304,6 +1308,31 @@ CASES = {
     "units that a gain turns off": Case(
         "cut",
         a_flow_with_biases(sizes={(4, "down"): NONE}, deltas={(4, "down"): NONE}, **ONE_STATE),
+        "4.down is zero and turns all units of layer 4 (block) off: from layer 3 (block) down Δ is "
+        "exactly zero.",
+        healthy=a_flow_with_biases(sizes={(4, "down"): NONE}),
+        layer=4,
+        path="4.down",
+        advises="Set 4.down to 1.",
+    ),
+    "a bias of which one example does not tell what it does": Case(
+        "cut",
+        a_flow_with_biases(
+            decades=CUT_BELOW_4,
+            log_mean_square={3: 2 * np.log(2)},
+            log_spread=dict.fromkeys(LAYERS, np.nan),
+        ),
+        "Nothing passes layer 4 (block): from layer 3 (block) down Δ is exactly zero, every path "
+        "being cut, as by stop_gradient or by units that are off or saturated for the whole batch.",
+        layer=4,
+        advises="Take stop_gradient away there; of units that are off or saturated, draw weights "
+        "and biases again, biases at 0.",
+    ),
+    "a gain that turns units off next to another input": Case(
+        "cut",
+        a_flow_with_biases(
+            sizes={(4, "down"): NONE}, decades=CUT_BELOW_4, log_mean_square={3: 2 * np.log(2)}
+        ),
         "4.down is zero and turns all units of layer 4 (block) off: from layer 3 (block) down Δ is "
         "exactly zero.",
         healthy=a_flow_with_biases(sizes={(4, "down"): NONE}),

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .data import Columns, shaped
 from .mixing import ROUNDED, distance
 from .trial import Arrays, Trial, as_wide
 
-NEXT_TO = 1e-3  # of the size of inputs
+NEXT_TO = 1e-3  # of what differs between inputs
 FEWEST = 8  # examples that tell
-PARTS = 4  # of a batch
+PARTS, CHANGES = 4, 3  # of a batch
 
 
 class Changed(NamedTuple):
@@ -22,8 +23,8 @@ class Changed(NamedTuple):
 
     as_is: of the inputs as they are.
     far: of inputs plus one random change, and minus it; None where a network takes no such inputs.
-    near: of inputs that differ by a thousandth of their size; None of few examples or of random
-        outputs.
+    near: of inputs that differ by a thousandth of what differs between examples; None of few
+        examples or of random outputs.
     are_apart: whether no example acts on another, as far as is known.
     """
 
@@ -51,14 +52,13 @@ def _at_once(trial: Trial, output: np.ndarray, times: float) -> Changed | None:
     count, part = len(output), len(output) // PARTS
     if part < FEWEST or trial.counts != {count} or trial.is_random:
         return None
-    rng, factors = np.random.default_rng(0), (times, -times, NEXT_TO)
-    order, some = rng.permutation(count), rng.permutation(count)[: count - len(factors) * part]
-    rows = np.concatenate([some, *[some[:part] for _ in factors]])[order]
+    rng = np.random.default_rng(0)
+    order, some = rng.permutation(count), rng.permutation(count)[: count - CHANGES * part]
+    rows = np.concatenate([some, *[some[:part]] * CHANGES])[order]
     moved = {}
-    for name, change in _drawn(trial.xs, part).items():
-        stays = np.zeros((len(some), *change.shape[1:]))
-        added = np.concatenate([stays, *(factor * change for factor in factors)])
-        moved[name] = trial.xs[name][rows] + added[order]
+    for name, changes in _drawn(trial.xs, part, times).items():
+        stays = np.zeros((len(some), *changes[0].shape[1:]))
+        moved[name] = trial.xs[name][rows] + np.concatenate([stays, *changes])[order]
     try:
         mixed = trial.output(moved, rows=rows)
     except Exception:  # of a network that takes no such inputs
@@ -67,7 +67,7 @@ def _at_once(trial: Trial, output: np.ndarray, times: float) -> Changed | None:
         return None
     outputs = np.empty_like(mixed)
     outputs[order] = mixed
-    ends = len(some) + part * np.arange(len(factors))
+    ends = len(some) + part * np.arange(CHANGES)
     as_is, up, down, near = np.split(outputs, ends)
     if not distance(as_is, output[some]) < ROUNDED:
         return None
@@ -76,25 +76,28 @@ def _at_once(trial: Trial, output: np.ndarray, times: float) -> Changed | None:
 
 def _one_by_one(trial: Trial, output: np.ndarray, times: float) -> Changed:
     """Return outputs of all examples, by a run for each change."""
-    xs = trial.xs
-    changes = _drawn(xs, len(output))
+    changes = _drawn(trial.xs, len(output), times)
 
-    def moved(factor: float) -> np.ndarray | None:
-        return trial.output({name: v + factor * changes[name] for name, v in xs.items()})
+    def moved(i: int) -> np.ndarray | None:
+        return trial.output({name: v + changes[name][i] for name, v in trial.xs.items()})
 
     try:
-        up, down = moved(times), moved(-times)
+        up, down = moved(0), moved(1)
     except Exception:  # of a network that takes no such inputs
         up = down = None
     far = None if up is None or down is None else (up, down)
     is_told = not trial.is_random and len(output) >= FEWEST
-    return Changed(output, far, moved(NEXT_TO) if is_told else None)
+    return Changed(output, far, moved(2) if is_told else None)
 
 
-def _drawn(xs: Arrays, count: int) -> dict[str, np.ndarray]:
-    """Return a random change of so many rows of each input, of the size of the inputs."""
-    rng = np.random.default_rng(0)
-    return {
-        name: np.sqrt(np.mean(np.square(as_wide(v)))) * rng.normal(size=(count, *v.shape[1:]))
-        for name, v in xs.items()
-    }
+def _drawn(xs: Arrays, count: int, times: float) -> dict[str, list[np.ndarray]]:
+    """Return random changes of so many rows of each input: far, its opposite, and a near one.
+
+    Each column is changed by its own size, and near by what differs in it.
+    """
+    rng, changes = np.random.default_rng(0), dict[str, list[np.ndarray]]()
+    for name, v in xs.items():
+        columns, drawn = Columns.of(name, v), rng.normal(size=(count, *v.shape[1:]))
+        sizes = times * columns.size, -times * columns.size, NEXT_TO * columns.spread
+        changes[name] = [shaped(size, v) * drawn for size in sizes]
+    return changes

@@ -24,6 +24,12 @@ class Columns:
     mean: np.ndarray
     spread: np.ndarray
 
+    @classmethod
+    def of(cls, name: str, v: np.ndarray) -> "Columns":
+        """Return the sizes of the columns of an input."""
+        rows = as_wide(v if v.ndim == 2 else v.reshape(-1, 1))
+        return cls(name, rows.mean(axis=0), rows.std(axis=0))
+
     @property
     def size(self) -> np.ndarray:
         """The root mean square of each column."""
@@ -42,9 +48,10 @@ class Data:
     count: of examples.
     columns: of each array of floats that goes in.
     scales_itself: whether the network makes the same of inputs of root mean square 1, as before a
-        norm; None where that was not tried, since they are of a usual size.
-    levels_itself: likewise of inputs each column of which is standardised; None where columns are
-        of like sizes.
+        norm over units, or of large ones that are standardised, as before a norm over the batch;
+        None where that was not tried, since they are of a usual size.
+    levels_itself: likewise of inputs whose large and constant columns are standardised; None where
+        there are none, and columns are of like sizes.
     are_positions_alike: whether inputs with positions, such as pixels, are the same at all of them.
     classes: of labels that are classes, how many there are; 0 of others.
     sorted: whether all examples of a class follow each other.
@@ -63,20 +70,22 @@ class Data:
     @classmethod
     def of(cls, trial: Trial) -> "Data":
         """Return what a trial's batch is like."""
-        columns = tuple(_columns(name, as_wide(v)) for name, v in trial.xs.items() if v.size)
+        columns = tuple(Columns.of(name, v) for name, v in trial.xs.items() if v.size)
         varying = [v for v in columns if v.varying.any()]
+        are_large, are_small = any(map(_is_large, varying)), any(map(_is_small, varying))
+        levels = scales = None
+        if are_large or any(map(_is_uneven, varying)) or not all(v.varying.all() for v in columns):
+            levels = _makes_the_same(trial, columns, _standardised)
+        if are_large or are_small:
+            scales = _makes_the_same(trial, columns, _scaled) or (are_large and levels)
         classes = _classes(trial.ys)
         blocks = 0 if classes is None else 1 + int(np.count_nonzero(np.diff(classes)))
         count = 0 if classes is None else len(np.unique(classes))
         return cls(
             count=max((len(v) for v in (*trial.xs.values(), classes) if v is not None), default=0),
             columns=columns,
-            scales_itself=_makes_the_same(trial, columns, _scaled)
-            if any(map(_is_unusual, varying))
-            else None,
-            levels_itself=_makes_the_same(trial, columns, _standardised)
-            if any(map(_is_uneven, varying))
-            else None,
+            scales_itself=scales,
+            levels_itself=levels,
             are_positions_alike=_are_positions_alike(trial),
             classes=count,
             sorted=count > 1 and blocks == count,
@@ -85,13 +94,12 @@ class Data:
         )
 
 
-def _columns(name: str, v: np.ndarray) -> Columns:
-    rows = v if v.ndim == 2 else v.reshape(-1, 1)
-    return Columns(name, rows.mean(axis=0), rows.std(axis=0))
+def _is_large(columns: Columns) -> bool:
+    return bool(columns.size.max() > FAR)
 
 
-def _is_unusual(columns: Columns) -> bool:
-    return bool(columns.size.max() > FAR or columns.spread.max() < 1 / FAR)
+def _is_small(columns: Columns) -> bool:
+    return bool(columns.spread.max() < 1 / FAR)
 
 
 def _is_uneven(columns: Columns) -> bool:
@@ -105,8 +113,10 @@ def _scaled(sizes: Columns, v: np.ndarray) -> np.ndarray:
 
 
 def _standardised(sizes: Columns, v: np.ndarray) -> np.ndarray:
-    spread = np.where(sizes.varying, sizes.spread, 1.0)
-    return np.asarray((v - _shaped(sizes.mean, v)) / _shaped(spread, v))
+    """Return inputs whose columns above 1 are standardised: a norm's epsilon stays small there."""
+    usual = min(1.0, float(np.median(sizes.spread[sizes.varying]))) if sizes.varying.any() else 1.0
+    shift = np.where((sizes.size > 1) | ~sizes.varying, sizes.mean, 0.0)
+    return np.asarray((v - shaped(shift, v)) / shaped(np.maximum(sizes.spread / usual, 1.0), v))
 
 
 def _makes_the_same(
@@ -120,12 +130,15 @@ def _makes_the_same(
     other = None if output is None else trial.output(others)
     if output is None or other is None:
         return None
+    if not np.isfinite(other).all():
+        return None
     output, other = as_wide(output), as_wide(other)
     differs = np.linalg.norm(output - output.mean(axis=0))
     return bool(np.linalg.norm(output - other) <= INVARIANT * differs)
 
 
-def _shaped(of_columns: np.ndarray, v: np.ndarray) -> np.ndarray:
+def shaped(of_columns: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Return numbers of the columns of an input in a shape that broadcasts to it."""
     return of_columns if v.ndim == 2 else of_columns[0]
 
 

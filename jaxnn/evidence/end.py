@@ -21,7 +21,16 @@ import numpy as np
 from .changes import Changed, changed_outputs
 from .class_labels import ClassLabels
 from .fit import acts_elsewhere, is_ended_by_zeros, rises_with_fit
-from .loss_kinds import MARGINS, NUMBERS, Kind, Labels, kind_of, labels_of, trial_output
+from .loss_kinds import (
+    MARGINS,
+    NUMBERS,
+    Kind,
+    Labels,
+    are_pairs,
+    kind_of,
+    labels_of,
+    trial_output,
+)
 from .mixing import mixing_of
 from .trial import Trial, as_wide
 
@@ -111,18 +120,19 @@ class End:
 
     @classmethod
     def of(cls, trial: Trial) -> "End | None":
-        """Return what a trial shows of its end; None without an output that is one array."""
-        if trial.first is None or not trial.first.ndim:
+        """Return what a trial shows of its end; None without an output that is one finite array."""
+        if trial.first is None or not trial.first.ndim or not np.isfinite(trial.first).all():
             return None
         output = as_wide(trial.first)
         labels = labels_of(output.shape, trial.ys)
         axis = output.ndim - 1 if labels is None or labels.axis is None else labels.axis
-        reach, known = _reach(trial, output), trial.slope(trial.first)
+        scaled, known = _scaled(trial, output), trial.slope(trial.first)
+        reach = _reach(output, scaled)
         kind = Kind("", np.nan) if labels is None else _kind(trial, labels)
         sees_labels = bool(kind.takes) or _sees_labels(trial, output)
         is_blind = sees_labels is False
         values = np.zeros(0) if labels is None else labels.values
-        shares = _sums_to_one(output, axis)
+        shares = _shares(output, scaled, axis)
         is_squashed = _is_squashed(output, shares)
         changed = changed_outputs(trial, output, NEARBY if is_squashed else AWAY)
         straightened = partial(_log_odds, axis=axis, shares=shares) if is_squashed else as_wide
@@ -161,6 +171,13 @@ def _is_squashed(output: np.ndarray, shares: str) -> bool:
     return shares == "rows" or bool(output.min() > 0 and output.max() < 1)
 
 
+def _shares(output: np.ndarray, scaled: list[np.ndarray], axis: int) -> str:
+    """Return in what way outputs are shares with any last layer; "" if they are one constant."""
+    sums = {_sums_to_one(v, axis) for v in (output, *scaled)}
+    is_constant = not np.ptp(np.concatenate([output, *scaled]), axis=0).any()
+    return sums.pop() if len(sums) == 1 and not (is_constant and np.ptp(output)) else ""
+
+
 def _sums_to_one(output: np.ndarray, axis: int) -> str:
     def is_one(v: np.ndarray, axis: int) -> bool:
         return v.shape[axis] > 1 and bool(np.all(abs(v.sum(axis=axis) - 1) <= SUM))
@@ -168,26 +185,33 @@ def _sums_to_one(output: np.ndarray, axis: int) -> str:
     if output.min() >= 0 and output.ndim > 1 and is_one(output, axis):
         return "rows"
     if output.min() >= 0 and is_one(output, 0):
-        return "columns"
+        return "" if are_pairs(output) else "columns"
     if output.max() > 0 or output.ndim < 2:
         return ""
     powers = np.exp(output)
-    return "logs" if is_one(powers, axis) else "columns" if is_one(powers, 0) else ""
+    if is_one(powers, axis):
+        return "logs"
+    return "columns" if is_one(powers, 0) and not are_pairs(output) else ""
 
 
-def _reach(trial: Trial, output: np.ndarray) -> Reach:
-    """Return what the output can reach; outputs that go beyond 1 on both sides are not tried."""
-    unknown = Reach(np.nan, np.nan)
+def _scaled(trial: Trial, output: np.ndarray) -> list[np.ndarray]:
+    """Return the outputs with the last layer times ±each of `SCALES`; none if one is not finite.
+
+    Nor of outputs that go beyond 1 on both sides.
+    """
     if output.min() < -1 and output.max() > 1:
-        return unknown
-    outputs = [[trial.output(factor=sign * scale) for sign in (1, -1)] for scale in SCALES]
-    pairs = [[as_wide(v) for v in pair if v is not None] for pair in outputs]
-    if not all(len(pair) == 2 and np.isfinite(pair).all() for pair in pairs):
-        return unknown
-    if not np.ptp([output, *pairs[0]], axis=0).any() and np.ptp(output):
-        return unknown  # the last layer has no say
-    (low, high), (lowest, highest) = ((np.min(pair), np.max(pair)) for pair in pairs)
-    near = NEAR * max(min(high - low, highest - lowest), SUM)
+        return []
+    outputs = [trial.output(factor=sign * scale) for scale in SCALES for sign in (1, -1)]
+    known = [as_wide(v) for v in outputs if v is not None and np.isfinite(v).all()]
+    return known if len(known) == len(outputs) else []
+
+
+def _reach(output: np.ndarray, scaled: list[np.ndarray]) -> Reach:
+    """Return what the output can reach."""
+    if not scaled or (not np.ptp([output, *scaled[:2]], axis=0).any() and np.ptp(output)):
+        return Reach(np.nan, np.nan)  # the last layer has no say
+    (low, high), (lowest, highest) = ((np.min(v), np.max(v)) for v in (scaled[:2], scaled[2:]))
+    near = NEAR * min(high - low, highest - lowest)
     return Reach(
         float(lowest) if abs(lowest - low) <= near else -np.inf,
         float(highest) if abs(highest - high) <= near else np.inf,

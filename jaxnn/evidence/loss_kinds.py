@@ -56,6 +56,11 @@ class Form(NamedTuple):
     of_classes: bool = False
 
 
+def are_pairs(output: np.ndarray) -> bool:
+    """Tell whether outputs may be of all pairs of examples, (B, B), as logits of a CLIP."""
+    return output.ndim == 2 and output.shape[0] == output.shape[1]
+
+
 def softmax(v: np.ndarray, axis: int) -> np.ndarray:
     """Return e^v over its sum along an axis."""
     powers = np.exp(v - v.max(axis=axis, keepdims=True))
@@ -138,6 +143,8 @@ def kind_of(slope: np.ndarray, at: np.ndarray, labels: Labels, is_narrow: bool) 
     left_out = 1.0 if labels.axis is None else labels.values.any(axis=labels.axis, keepdims=True)
     for form in FORMS:
         if form.of_classes and labels.axis is None:
+            continue
+        if form.takes == OVER_BATCH and are_pairs(at):
             continue
         expected = form.slope(at, labels.values, labels.axis or 0)
         expected = expected * left_out if form.of_classes else expected

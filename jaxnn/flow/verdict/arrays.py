@@ -19,9 +19,11 @@ from ..record.flow import Flow
 from .rates import LN10, Stretch
 
 LARGE = 10.0  # times its like in other layers: an array of another size
+LEAST_OFFSET = 0.5  # root mean square of a bias that turns units off: drawn ones have less
 STARVED = 4.0  # decades below the others' Δ / size: an array that does not learn, if its like in
 UNUSUAL = 2.0  # other layers are so much nearer to the others there, or in any case
 HOPELESS = 8.0
+GAINS = "g", "gain", "gamma", "scale", "weight"  # names of vectors that multiply
 SMALL_GAIN = -3.0  # the size of a gain below which a branch starts as if it were off
 
 
@@ -108,28 +110,33 @@ class Arrays:
         """Return the arrays of one axis of a layer that are zero and get a Δ, but for biases."""
         return [i for i in self.gains_of_zero(layer) if not np.isneginf(self.delta[i])]
 
-    def gains_of_zero(self, layer: int) -> list[int]:
+    def gains_of_zero(self, layer: int, are_odd: bool = False) -> list[int]:
         """Return the arrays of one axis of a layer that are zero, but for biases.
 
-        First are those whose like in other layers are not zero. An array without a name is a bias
-        if its like are zero, too.
+        First, or alone, are those whose like in other layers are not zero, or that have none. An
+        array without a name is a bias if its like are zero, too.
         """
         zero = (self.layer == layer) & ~self.weights & np.isneginf(self.size)
         like = {i: self._sizes_of_like(i) for i in np.flatnonzero(zero).tolist()}
-        is_odd = {i: bool((sizes > -np.inf).any()) for i, sizes in like.items()}
+        is_odd = {i: not np.isneginf(sizes).all() for i, sizes in like.items()}
         gains = [
             i
             for i, sizes in like.items()
-            if not self._is_bias(i) and (has_name(self.path[i]) or is_odd[i] or not len(sizes))
+            if not self._is_bias(i)
+            and (is_odd[i] or not len(sizes) or (has_name(self.path[i]) and not are_odd))
         ]
         return sorted(gains, key=lambda i: not is_odd[i])
 
+    def offsets(self, layer: int) -> list[int]:
+        """Return the arrays of one axis of a layer that turn units off if they are added."""
+        there = (self.layer == layer) & ~self.weights & (self.size >= np.log10(LEAST_OFFSET))
+        return [i for i in np.flatnonzero(there).tolist() if _last_word(self.path[i]) not in GAINS]
+
     def large_offsets(self, layer: int) -> list[int]:
-        """Return the arrays of one axis of a layer that are far larger than all of their name."""
-        vectors = (self.layer == layer) & ~self.weights & np.isfinite(self.size)
+        """Return the offsets of a layer that are far larger than all of their name."""
         return [
             i
-            for i in np.flatnonzero(vectors).tolist()
+            for i in self.offsets(layer)
             if len(others := self._sizes_of_like(i))
             and self.size[i] - max(others) >= np.log10(LARGE)
         ]
@@ -296,7 +303,11 @@ def _unnumbered(path: str) -> str:
     return re.sub(r"\d+", "", path, count=1)
 
 
-def _has_name_of_bias(path: str) -> bool:
+def _last_word(path: str) -> str:
     words = re.findall("[a-z_]+", path.removesuffix(".value").lower())
-    last = words[-1] if words else ""
+    return words[-1] if words else ""
+
+
+def _has_name_of_bias(path: str) -> bool:
+    last = _last_word(path)
     return last in ("b", "beta", "offset", "shift", "mean") or "bias" in last

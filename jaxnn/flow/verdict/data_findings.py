@@ -114,15 +114,18 @@ def _is_small_inside(judged: Judged) -> bool:
 def constant(judged: Judged) -> Iterator[Sight]:
     """Columns or labels without information.
 
-    Columns that are the same in all of eight examples or more hold 90 % of the mean square; or all
-    labels of 16 examples or more are of one class, in a cross-entropy of three classes or more.
+    Columns that are the same in all of eight examples or more hold 90 % of the mean square, and no
+    norm over the batch follows; or all labels of 16 examples or more are of one class, in a
+    cross-entropy of three classes or more.
     """
     data, end = judged.data, judged.end
     is_of_classes = end is not None and end.kind.takes in OF_CLASSES and end.outputs > 2
     if end and data and is_of_classes and data.classes == 1 and data.count >= FEWEST_SORTED:
         counts = {"count": data.count, "columns": end.outputs}
         yield Sight(len(judged.names), LABELS, {"how": "labels", **counts})
-    for columns in () if data is None or data.count < FEWEST else data.columns:
+    if data is None or data.count < FEWEST or data.levels_itself:
+        return
+    for columns in data.columns:
         square = np.square(columns.size)
         share = square[~columns.varying].sum() / max(square.sum(), np.finfo(float).tiny)
         if share > WITHOUT:

@@ -40,10 +40,13 @@ FEW = 0.01  # labels outside of the reach of the output that are no fault
 def one_unit(judged: Judged) -> Iterator[Sight]:
     """A softmax over one unit.
 
-    The one output of each example is exactly 1, also with the last layer times ±1000.
+    The one output of each example is exactly 1, also with the last layer times ±1000, and what
+    enters that is not zero.
     """
-    end = judged.end
-    if end and end.outputs == 1 and end.low == end.high == end.reach.low == end.reach.high == 1:
+    end, is_of_zeros = judged.end, np.isneginf(judged.root_mean_square[-2:-1]).any()
+    if end is None or is_of_zeros:
+        return
+    if end.outputs == 1 and end.low == end.high == end.reach.low == end.reach.high == 1:
         yield Sight(len(judged.names))
 
 
@@ -232,7 +235,8 @@ def _of_numbers(end: End) -> Misfit | None:
         is_one_of_many = are_shares and end.are_label_shares and end.outputs > TWO
         return ("columns", {}) if is_one_of_many else None
     if takes == kinds.MARGINS:
-        return ("margins", end.reach._asdict()) if end.reach.low > FEW - 1 else None
+        is_short = FEW - 1 < end.reach.low < end.reach.high
+        return ("margins", end.reach._asdict()) if is_short else None
     if takes != kinds.NUMBERS:
         return None
     if outside > FEW and end.reach.low < end.reach.high:
@@ -395,11 +399,12 @@ def linear(judged: Judged) -> Iterator[Sight]:
 
     Two layers or more have weights, and the output, or its log-odds behind a sigmoid or softmax,
     changes in proportion to a change of the inputs by ten times their size. Layers do not count
-    whose branches start near zero, by a gain. Without a loss nothing is said: lines are studied
-    too.
+    whose branches start near zero, by a gain, or whose weights get no gradient, being cut off.
+    Without a loss nothing is said: lines are studied too.
     """
     arrays, end = judged.arrays, judged.end
-    layers = np.unique(arrays.layer[arrays.weights]).tolist()
+    learn = arrays.weights & ~np.isneginf(arrays.delta)
+    layers = np.unique(arrays.layer[learn]).tolist()
     count = sum(not (arrays.small_gains(i) or arrays.zero_gains(i)) for i in layers)
     if end and end.is_linear and count > 1 and not np.isnan(end.loss):
         yield Sight(values={"count": count})

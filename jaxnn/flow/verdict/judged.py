@@ -36,7 +36,6 @@ from .rates import LN10, Rate, are_alike, kinds_of, rate_of, repeated
 from .through_time import TimeChange, largest_change
 
 OFFSET_SPREAD, OFFSET_NEAR = 0.5, 1.5  # of a state that is little but a bias; and times its size
-LEAST_OFFSET = 0.5  # root mean square of a bias that turns units off: drawn ones have less
 POOLED = 0.01  # of the signal: what positions differ by before a pool
 FLAT = 0.1  # a logit, of which attention is the mean over keys
 GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
@@ -229,15 +228,16 @@ class Judged:
         """The number of the bias or gain that turns all units off at a cut; None without one.
 
         It makes up the state below; or examples merge in its layer, at the cut or below it, and it
-        is a gain of zeros, or far larger than its like in other layers.
+        is a gain of zeros, or far larger than its like in other layers. Of a single example, or of
+        states that carry other inputs, it is a gain of zeros unlike those of other layers.
         """
-        if self.cut is None or self.cut.above is None or self.flow.log_spread is None:
+        if self.cut is None or self.cut.above is None:
             return None
         layer = self.cut.above
         while layer > 1 and self._is_constant(layer - 1):
             layer -= 1
         merges = self._is_constant(layer)
-        gains = self.arrays.gains_of_zero(layer) if merges else []
+        gains = self.arrays.gains_of_zero(layer, are_odd=not merges)
         large = self.arrays.large_offsets(layer) if merges else []
         biases = [] if self._offset_below is None else [self._offset_below]
         return next(iter([*gains, *biases, *large]), None)
@@ -260,15 +260,12 @@ class Judged:
             return None
         rms = self.root_mean_square
         on = [layer for layer in range(self.cut.below, 0, -1) if np.isfinite(rms[layer - 1])]
-        if not on or np.asarray(self.flow.log_spread, np.float64)[on[0] - 1] > np.log(
-            OFFSET_SPREAD
-        ):
+        spread = np.asarray(self.flow.log_spread, np.float64)
+        if not on or not spread[on[0] - 1] <= np.log(OFFSET_SPREAD):  # nan: of a single example
             return None
-        arrays = self.arrays
-        offsets = np.flatnonzero((arrays.layer == on[0]) & ~arrays.weights)
-        large = offsets[arrays.size[offsets] >= np.log10(LEAST_OFFSET)]
-        near = [i for i in large if abs(arrays.size[i] - rms[on[0] - 1]) < np.log10(OFFSET_NEAR)]
-        return int(near[0]) if near else None
+        sizes, state = self.arrays.size, rms[on[0] - 1]
+        offsets = self.arrays.offsets(on[0])
+        return next((i for i in offsets if abs(sizes[i] - state) < np.log10(OFFSET_NEAR)), None)
 
     @cached_property
     def unreached(self) -> tuple[str, ...]:
