@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from experiments.runs.experiment import Experiment
 
 EXPERIMENTS = {  # by name, with the question
-    "diagnose": "why does this network not train?",
     "depth": "how does the size of a gradient change with depth?",
     "spectrum": "which singular values has the Jacobian of a network?",
     "train": "how is the gradient while a network trains on a table?",

@@ -110,7 +110,7 @@ def test_a_diagnosis(file, capsys):
     rms = [row["log10_delta_rms"] for row in (first, last)]
     np.testing.assert_allclose(shown, rms, atol=5.1e-4)
     assert jaxnn.verdict(flow).sentences[0] in words
-    assert "--chart gradients.svg" in words
+    assert "--out page.html" in words
     said = f"To see what would help: jaxnn diagnose {file}:layers --cures.\n"
     assert said in words
     assert "jaxnn.cures" not in words
@@ -129,20 +129,18 @@ def test_who_tries_cures_is_not_told_how(file, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_chart_is_drawn_where_it_is_asked_for(file, tmp_path, capsys, monkeypatch):
     """Measured once, for it is `jaxnn.chart` that draws."""
-    saved = []
-    monkeypatch.setattr("altair.VConcatChart.save", lambda self, *a, **k: saved.append((a, k)))
-    for ending, inline in (("svg", {}), ("html", {"inline": True})):
-        path = tmp_path / f"mine.{ending}"
-        assert command.main(["diagnose", f"{file}:layers", "--chart", str(path)]) == 0
-        assert saved.pop() == ((str(path),), inline)
-        assert capsys.readouterr().out.endswith(f"\nThe chart is in {path}.\n")
+    saved, path = [], tmp_path / "mine.svg"
+    monkeypatch.setattr("altair.VConcatChart.save", lambda self, *a: saved.append(a))
+    assert command.main(["diagnose", f"{file}:layers", "--out", str(path)]) == 0
+    assert saved == [(str(path),)]
+    assert capsys.readouterr().out.endswith(f"\nThe chart is in {path}.\n")
 
-    def full(self, *args, **options):
+    def full(self, *args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("altair.VConcatChart.save", full)
-    assert command.main(["diagnose", f"{file}:layers", "--chart", str(path)]) == 1
-    expected = f"error: chart: cannot write {path}: No space left on device\n"
+    assert command.main(["diagnose", f"{file}:layers", "--out", str(path)]) == 1
+    expected = f"error: out: cannot write {path}: No space left on device\n"
     assert capsys.readouterr().err.endswith(f"\n{expected}")
 
 
@@ -150,12 +148,11 @@ def test_without_the_extra_a_sentence_says_how_to_get_charts(file, capsys, monke
     monkeypatch.setattr(command, "_can_draw", lambda: False)
     assert command.main(["diagnose", f"{file}:layers"]) == 0
     assert capsys.readouterr().out.endswith(
-        f"\nA chart of the layers: --chart gradients.svg, after: {install_command('charts')}\n"
+        f"\nA page with charts: --out page.html, after: {install_command('charts')}\n"
     )
-    assert command.main(["diagnose", f"{file}:raising", "--chart", "a.svg"]) == 2  # runs nothing
+    assert command.main(["diagnose", f"{file}:raising", "--out", "a.svg"]) == 2  # runs nothing
     assert capsys.readouterr().err == (
-        "error: chart: expected Altair and vl-convert to be installed; "
-        f"{install_command('charts')}\n"
+        f"error: out: expected Altair and vl-convert to be installed; {install_command('charts')}\n"
     )
 
 
@@ -173,8 +170,8 @@ def test_without_the_extra_a_sentence_says_how_to_get_charts(file, capsys, monke
         (["diagnose", "MINE:layers", "--seed", "-1"], 2, "seed: expected an integer from 0 to"),
         (["diagnose", "MINE:layers", "--seed", f"{10**23}"], 2, "seed: expected an integer from 0"),
         (["diagnose", "MINE:layers", "--memory", "x"], 2, "argument --memory: invalid choice: 'x'"),
-        (["diagnose", "MINE:layers", "--chart", "a.txt"], 2, "ends in .png, .svg, .pdf, .html"),
-        (["diagnose", "MINE:layers", "--chart", "no/a.svg"], 2, "a folder that is there, got no"),
+        (["diagnose", "MINE:layers", "--out", "a.txt"], 2, "ends in .png, .svg, .pdf, .html"),
+        (["diagnose", "MINE:layers", "--out", "no/a.svg"], 2, "a folder that is there, got no"),
         (["diagnose", "MINE:too_large"], 1, "memory: an allocation failed; make the network or"),
         (["diagnose", "MINE:stopped"], 130, "stopped"),
     ],

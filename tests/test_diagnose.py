@@ -1,29 +1,17 @@
-"""`diagnose`: the user's code, what it returns, what is made of it, and every mistake in it."""
+"""`jaxnn diagnose`: the user's code, what it returns, its page, and every mistake in it."""
 
-import html
-import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import browser
 import jax
 import numpy as np
-import polars as pl
 import pytest
 from peers import need
-from problems import as_users_have_jax
 
 import jaxnn
-from experiments.__main__ import main
-from experiments.diagnose import experiment, report
-from experiments.diagnose.experiment import Settings
-from experiments.pages import names
-from experiments.pages import report as pages
-from experiments.runs import files, store
-from jaxnn import returned
-from jaxnn.cli import source
+from jaxnn.cli import command, contract, source
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -299,9 +287,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def prepared(folder, name, file="net.py", **settings):
-    where = {"network": f"{folder / file}:{name}", "out": folder / "nowhere"}
-    return experiment.prepare(Settings(**where, **settings))
+def diagnosed(folder, name, file="net.py", memory="all", seed=0):
+    return contract.diagnosed(source.read(f"{folder / file}:{name}"), memory, seed)
 
 
 def users(folder, name, monkeypatch):
@@ -311,60 +298,14 @@ def users(folder, name, monkeypatch):
     return names[name](), names
 
 
-@pytest.fixture(scope="module")
-def run(folder):
-    """The folder of a finished diagnosis."""
-    out = folder / "out"
-    with as_users_have_jax():
-        arguments = ("diagnose", f"{folder / 'net.py'}:named", "--no-cache", "--out", str(out))
-        assert main([*arguments]) == 0
-    return out
+def same_rows(flow, expected):
+    for name, values in columns_of(flow).items():
+        np.testing.assert_allclose(values, columns_of(expected)[name], rtol=1e-5, atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def flow(folder):
-    """The flow of the same network by the library alone."""
-    with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
-        given, _ = users(folder, "named", patch)
-        net, params = jaxnn.as_network(given["model"])
-        return jaxnn.gradient_flow((net, params), given["xs"], given["ys"], loss=given["loss"])
-
-
-@pytest.mark.slow
-def test_the_folder_of_a_diagnosis(run, flow):
-    rows, verdict = pl.read_parquet(run / store.ROWS), jaxnn.verdict(flow)
-    same_rows(rows, flow)
-    page = (run / names.REPORT).read_text(encoding="utf-8")
-    for sentence in verdict.sentences:
-        assert html.escape(sentence) in page
-    *said, last = json.loads((run / store.RUN).read_text())["verdicts"]
-    assert said == list(verdict.sentences)
-    assert last.startswith("To see what would help")
-    assert html.escape("<b>5</b>") in page
-    assert "<b>" not in page[page.index("<body>") :]
-    assert "command" in page
-    assert (
-        "named() of net.py, whose code was run: 6 layers, 3 examples, measured with your loss"
-        in page
-    )
-    assert (run / "gradients.png").read_bytes().startswith(b"\x89PNG")
-
-
-def same_rows(rows, flow):
-    table = pl.DataFrame(flow.table())
-    assert set(table.columns) <= set(rows.columns)
-    for name in table.columns:
-        if table[name].dtype == pl.Float64:
-            np.testing.assert_allclose(rows[name], table[name], rtol=1e-5, atol=1e-5)
-        else:
-            assert rows[name].to_list() == table[name].to_list()
-
-
-def test_a_diagnosis_is_shown(run, capsys):
-    assert main(["show", str(run)]) == 0
-    said = capsys.readouterr().out
-    assert "<b>0</b>" in said
-    assert "Vanishing" in said
+def columns_of(flow):
+    rows = flow.table()
+    return {name: [row[name] for row in rows] for name in rows[0] if name != "name"}
 
 
 def direct(name, returned, names):
@@ -391,51 +332,44 @@ FORMS = ("without_loss", "already", "whole", "chained", "own_without_labels", "s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "own",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in FORMS),
-    ],
-)
+@pytest.mark.parametrize("name", ["own", *FORMS])
 def test_every_form_has_the_rows_of_a_direct_call(name, folder, monkeypatch):
     seed = 0 if name == "seeded" else 7
-    plan = prepared(folder, name, seed=seed, memory="sqrt" if name == "whole" else "all")
+    found = diagnosed(folder, name, seed=seed, memory="sqrt" if name == "whole" else "all")
     given, names = users(folder, name, monkeypatch)
-    same_rows(report.rows_of(plan.diagnosis.flow), direct(name, given, names))
-
-
-def concluded(plan):
-    conclusion = experiment.conclude(plan, [plan.diagnosis])
-    return conclusion, pages.Html(conclusion.page).whole({"what": {"settings": {}}})
+    same_rows(found.flow, direct(name, given, names))
 
 
 @pytest.mark.slow
-def test_a_dead_network_has_a_page(folder):
-    conclusion, page = concluded(prepared(folder, "dead"))
-    assert "The weights of layer 4 (relu) are zero: " in page
-    assert "At the edge: ▼ zero" in page
-    assert any("From layer 3 (relu) down" in sentence for sentence in conclusion.verdicts)
-
-
-@pytest.mark.slow
-def test_a_signal_that_overflows_has_a_page(folder):
-    conclusion, page = concluded(prepared(folder, "overflowing"))
-    assert "From layer 2 (relu) up the signal is not a finite number." in conclusion.verdicts
-    assert "no number" in page
-
-
-@pytest.mark.slow
-def test_a_gradient_that_is_no_number_has_a_page(folder):
-    conclusion, page = concluded(prepared(folder, "no_number"))
-    assert "From layer 5 (root) down Δ is not a finite number" in " ".join(conclusion.verdicts)
-    assert "+ not a number" in page
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("named", ("Vanishing", "<b>5</b>")),
+        ("dead", ("The weights of layer 4 (relu) are zero", "zero")),
+        ("overflowing", ("From layer 2 (relu) up the signal is not a finite number", "no number")),
+        ("no_number", ("From layer 5 (root) down Δ is not a finite number", "no number")),
+    ],
+)
+def test_a_page_says_what_is_wrong_and_fits_any_screen(name, words, folder):
+    page = folder / f"{name}.html"
+    code = f"{folder / 'net.py'}:{name}"
+    assert command.main(["diagnose", code, "--out", str(page)]) == 0
+    with browser.launched() as chromium:
+        for width, scheme in ((1280, "light"), (390, "dark")):
+            viewport = {"width": width, "height": 800}
+            tab = browser.Tab(chromium, page, viewport=viewport, color_scheme=scheme)
+            assert tab.said == tab.popped == []
+            assert tab.asked == [page.as_uri()]
+            assert tab.page.evaluate("document.documentElement.scrollWidth") == width
+            said = tab.page.locator("body").inner_text()
+            assert tab.page.locator("tbody").first.locator("tr").count() == 6
+    assert all(word in said for word in (*words, f"net.py:{name}?", "6 layers, 3 examples"))
 
 
 def test_the_imports_of_the_file_are_undone(folder):
     before = list(sys.path)
     with pytest.raises(ValueError, match="division"):
-        prepared(folder, "raising")
+        diagnosed(folder, "raising")
     assert sys.path == before
     assert "diagnosed" not in sys.modules
 
@@ -478,7 +412,7 @@ def line_of(text):
 )  # fmt: skip
 def test_a_mistake_in_the_code_is_one_sentence(name, sentence, folder):
     with pytest.raises((ValueError, TypeError)) as caught:
-        prepared(folder, name)
+        diagnosed(folder, name)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -507,48 +441,8 @@ def test_an_error_in_a_library_names_the_layer():
 def test_a_file_that_cannot_be_run_is_one_sentence(text, sentence, folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(ValueError, match=r"^network: ") as caught:
-        experiment.prepare(Settings(network=text))
+        source.running(source.read(text)).__enter__()
     assert sentence in str(caught.value)
-
-
-def asked(folder, name, *more):
-    out = str(folder / "fresh")
-    return main(["diagnose", f"{folder / 'net.py'}:{name}", "--no-cache", "--out", out, *more])
-
-
-def test_exit_codes_and_nothing_written(folder, capsys, caplog):
-    assert asked(folder, "raising") == 2
-    assert capsys.readouterr().err.startswith("error: network: net.py:")
-    assert caplog.messages == [f"running raising() of {(folder / 'net.py').resolve()}"]
-    assert asked(folder, "stopped", "--quiet") == 130
-    assert asked(folder, "too_large") == 1
-    assert "error: memory: an allocation failed; make" in capsys.readouterr().err
-    assert not (folder / "fresh").exists()
-    assert asked(folder, "raising", "--dry-run") == 0  # which runs nothing
-    assert 'net.py:raising"\nmemory = "all"\nseed = 0' in capsys.readouterr().out
-
-
-def test_a_run_of_another_network_is_refused_before_code_runs(run, folder, capsys):
-    assert asked(folder, "raising", "--out", str(run)) == 2
-    assert "holds another run (settings.network net.py:named there" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_disk_that_fails(folder, flow, monkeypatch, capsys):
-    def full(rows):
-        raise OSError("out: cannot write rows.parquet: full")
-
-    monkeypatch.setattr(files, "parquet", full)
-    monkeypatch.setattr(returned, "diagnose", lambda **_: jaxnn.Diagnosis(flow, "as given"))
-    assert asked(folder, "made", "--out", str(folder / "full")) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "error: out: cannot write rows.parquet: full"
-
-
-def test_the_help_says_that_code_is_run(capsys):
-    with pytest.raises(SystemExit):
-        main(["diagnose", "--help"])
-    said = " ".join(capsys.readouterr().out.split())
-    assert "which is run here, with all of its file: name only code that you trust" in said
 
 
 @pytest.mark.slow
@@ -568,10 +462,9 @@ def test_a_module_of_torch(name, folder):
         return (output - ys).square().sum() / 5
 
     flow = jaxnn.gradient_flow(given["model"], xs, loss=mean)
-    plan = prepared(folder, name, "net_torch.py", seed=3)
-    same_rows(report.rows_of(plan.diagnosis.flow), flow)
-    _, page = concluded(plan)
-    assert html.escape(jaxnn.verdict(flow).rate_text) in page
+    found = diagnosed(folder, name, "net_torch.py", seed=3)
+    same_rows(found.flow, flow)
+    assert jaxnn.verdict(flow).rate_text in str(found)
 
 
 @pytest.mark.slow
@@ -587,33 +480,5 @@ def test_mistakes_with_torch(folder):
         ("made", "memory: expected all for a module of PyTorch, got sqrt", {"memory": "sqrt"}),
     ):
         with pytest.raises(ValueError, match="expected") as caught:
-            prepared(folder, name, "net_torch.py", **more)
+            diagnosed(folder, name, "net_torch.py", **more)
         assert sentence in str(caught.value)
-
-
-@pytest.mark.slow
-def test_the_page_in_a_browser(run):
-    with browser.launched() as chromium:
-        for width, scheme in ((1280, "light"), (390, "dark")):
-            viewport = {"width": width, "height": 800}
-            tab = browser.Tab(
-                chromium, run / names.REPORT, viewport=viewport, color_scheme=scheme
-            ).wait()
-            assert tab.said == []
-            assert tab.popped == []
-            assert tab.page.evaluate("document.documentElement.scrollWidth") == width
-            assert len(tab.numbers()) == 6
-            assert tab.page.locator("h1").inner_text().endswith("net.py:named?")
-            assert tab.page.locator("#choices").count() == 0
-
-
-@pytest.mark.slow
-def test_as_a_user_calls_it(folder, tmp_path):
-    root = Path(__file__).parent.parent
-    command = (sys.executable, "-m", "experiments", "diagnose", f"{folder / 'net.py'}:dead")
-    answer = subprocess.run(
-        [*command, "--out", str(tmp_path / "out")],
-        cwd=root, capture_output=True, text=True, encoding="utf-8", check=False,
-    )  # fmt: skip
-    assert (answer.returncode, answer.stderr.count("\n")) == (0, 1)
-    assert "is exactly zero" in answer.stdout

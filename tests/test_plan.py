@@ -8,7 +8,6 @@ import pytest
 from problems import as_users_have_jax
 
 import jaxnn
-from experiments.diagnose import page, report
 from jaxnn.cli import diagnosis
 
 
@@ -106,17 +105,11 @@ def test_a_chart_of_one_flow_has_its_entries_and_the_ranges_of_formats(flow):
     assert len(jaxnn.chart(flow, flow).to_dict()["vconcat"]) == len(titles) - 3
 
 
-def test_a_diagnosis_has_the_plan_and_its_page_the_picture(flow):
+def test_a_diagnosis_has_the_plan(flow):
     found = jaxnn.Diagnosis(flow, "loss as given")
     lines = str(jaxnn.plan(flow)).split("\n")
     assert repr(found).split("\n")[-len(lines) - 1 : -1] == lines
     assert diagnosis.sentences(found, "")[-len(lines) :] == lines
-    rows = report.rows_of(flow)
-    panels = page.page(rows, found, "mine", "how", lines).panels
-    assert [panel.title.split(" by")[0] for panel in panels[-3:]] == [
-        *("Entries of Δ", "Entries of the states", "Entries of parameters")
-    ]
-    assert "numbers of a format" in panels[-1].words
 
 
 @pytest.mark.slow

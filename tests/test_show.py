@@ -214,16 +214,6 @@ def test_several_examples_of_a_seed_are_one_number_for_the_error():
 
 
 OTHERS = {
-    "diagnose": {
-        "layer": [1, 2], "name": ["[/b] one", "two"], "log10_delta": -1.0, "log10_largest": -1.0,
-        "log10_gain": [-0.375, float("nan")], "log10_theta": 0.5, "log10_mean_square": 0.0,
-        "log10_spread": None, "log10_spread_within": None, "log10_branch": None,
-        "log10_tangent": None, "cosine": None, "rank": None,
-        "saturated": 0.25, "dead": 0.0, "lost": False, "mixes": None,
-        "log10_delta_rms": [-1.625, -1.25], "log10_delta_theory": None,
-        "log10_delta_theory_error": None, "log10_delta_smallest": -2.0,
-        "log10_delta_largest": -0.5,
-    },
     "spectrum": {
         "activation": "relu", "weights": "gaussian", "depth": [2, 4], "seed": 0, "example": 0,
         "log10_singular_values": [[0.0, -1.0]] * 2, "log10_mean": 0.0, "variance": [2.25, 4.5],
@@ -280,7 +270,6 @@ OTHERS = {
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("diagnose", ("-1.625", "-0.375")),
         ("spectrum", ("2.25", "4.5")),
         ("trainability", ("75", "50")),
         ("remedies", ("0.75", "-4.5")),
@@ -363,8 +352,8 @@ def truncated(run):
         (lambda run: (run / store.RUN).write_text("[" * 10**5), "does not describe a run"),
         (lambda run: (run / store.RUN).write_bytes(b"\xff"), "does not describe a run"),
         (saying(schema=1), "is of schema 1, and this program reads"),
-        (saying(experiment="width"), "is of 'width', which is not one of diagnose, depth"),
-        (saying(experiment=["depth"]), "is of ['depth'], which is not one of diagnose, depth"),
+        (saying(experiment="width"), "is of 'width', which is not one of depth, spectrum"),
+        (saying(experiment=["depth"]), "is of ['depth'], which is not one of depth, spectrum"),
         (saying(verdicts=[1]), "does not describe a run"),
         (saying(verdicts=7), "does not describe a run"),
         (saying(versions=["1.0"]), "does not describe a run"),

@@ -350,7 +350,7 @@ def test_a_stopped_run_says_everywhere_what_is_missing(name, stopped, tmp_path, 
 
 
 def test_all_experiments_are_here_or_have_no_cells():
-    assert {*COMMANDS, "train", "diagnose"} == set(EXPERIMENTS)
+    assert {*COMMANDS, "train"} == set(EXPERIMENTS)
 
 
 def test_a_run_that_was_stopped_before_its_first_cell_concludes_nothing(stopped, tmp_path, capsys):

@@ -28,6 +28,7 @@ from ..rehearsal.checkup import STEPS
 from ..texts import clean, clean_lines
 from . import contract, diagnosis, loading, platforms, printing, source
 from .kept_programs import keep_programs
+from .page import page
 
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
@@ -35,7 +36,7 @@ EXPERIMENTS = (
     *("depth", "spectrum", "train", "trainability", "remedies", "cures"),
     *("laws", "menagerie", "casebook", "bench", "show", "predict", "watch"),
 )
-PICTURES = (".png", ".svg", ".pdf", ".html")
+PICTURES, PAGE = (".png", ".svg", ".pdf"), ".html"
 EXIT_CODES = "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped."
 DIAGNOSE = """\
 Run a function of a file, measure the gradient of every layer of the network that it returns, and
@@ -174,11 +175,11 @@ def _parser() -> argparse.ArgumentParser:
         "with random weights",
     )
     diagnose.add_argument(
-        "--chart",
+        "--out",
         type=Path,
         metavar="FILE",
-        help=f"draw the layers into a file that ends in {', '.join(PICTURES)}; needs the extra "
-        "charts",
+        help="write a page, into a file that ends in .html, or a chart of the layers, in "
+        f"{', '.join(PICTURES)}; needs the extra charts",
     )
     diagnose.add_argument(
         "--cures",
@@ -215,7 +216,7 @@ def _print_versions(settings: argparse.Namespace) -> int:
 
 
 def _diagnose(settings: argparse.Namespace) -> int:
-    _check_chart(settings.chart)
+    _check_out(settings.out)
     if not 0 <= settings.seed < 2**31:
         raise ValueError(f"seed: expected an integer from 0 to 2^31 - 1, got {settings.seed}")
     code = source.read(settings.network)
@@ -230,19 +231,24 @@ def _diagnose(settings: argparse.Namespace) -> int:
         platforms.devices()  # the user's code may only be where it shows that there is none
         raise
     to_try = "" if settings.cures else f"{TRY}: jaxnn diagnose {settings.network} --cures."
-    _print(result, f"{code.name}() of {code.path.name}", to_try)
+    target = f"{code.name}() of {code.path.name}"
+    _print(result, target, to_try)
     if settings.cures and _print_cures(result).interrupted:
         return INTERRUPTED
-    if settings.chart is None:
+    out: Path | None = settings.out
+    if out is None:
         needed = "" if _can_draw() else f", after: {install_command('charts')}"
-        print(f"\nA chart of the layers: --chart gradients.svg{needed}")
+        print(f"\nA page with charts: --out page.html{needed}")
         return 0
     try:
-        chart(result.flow).save(str(settings.chart), **_inline(settings.chart))
+        if out.suffix == PAGE:
+            sentences = diagnosis.sentences(result, to_try)
+            out.write_text(page(result, str(code), target, sentences), encoding="utf-8")
+        else:
+            chart(result.flow).save(str(out))
     except OSError as failure:
-        failure = OSError(f"chart: cannot write {settings.chart}: {failure.strerror}")
-        return _say(failure, FAILED)
-    print(f"\nThe chart is in {clean(str(settings.chart))}.")
+        return _say(OSError(f"out: cannot write {out}: {failure.strerror}"), FAILED)
+    print(f"\nThe {'page' if out.suffix == PAGE else 'chart'} is in {clean(str(out))}.")
     return 0
 
 
@@ -290,19 +296,14 @@ def _can_draw() -> bool:
     return all(importlib.util.find_spec(name) for name in ("altair", "vl_convert"))
 
 
-def _inline(path: Path) -> dict[str, bool]:
-    """Return what makes a page need no network."""
-    return {"inline": True} if path.suffix == ".html" else {}
-
-
-def _check_chart(path: Path | None) -> None:
+def _check_out(path: Path | None) -> None:
     if path is None:
         return
-    if path.suffix not in PICTURES:
-        endings = ", ".join(PICTURES)
-        raise ValueError(f"chart: expected a file that ends in {endings}, got {path}")
+    if path.suffix not in (*PICTURES, PAGE):
+        endings = ", ".join((*PICTURES, PAGE))
+        raise ValueError(f"out: expected a file that ends in {endings}, got {path}")
     if not path.parent.is_dir():
-        raise ValueError(f"chart: expected a folder that is there, got {path.parent}")
+        raise ValueError(f"out: expected a folder that is there, got {path.parent}")
     if not _can_draw():
         needed = install_command("charts")
-        raise ValueError(f"chart: expected Altair and vl-convert to be installed; {needed}")
+        raise ValueError(f"out: expected Altair and vl-convert to be installed; {needed}")

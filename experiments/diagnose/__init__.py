@@ -1,1 +1,0 @@
-"""The gradient of a network that the user's own code makes."""
