@@ -441,7 +441,7 @@ def test_an_error_in_a_library_names_the_layer():
 def test_a_file_that_cannot_be_run_is_one_sentence(text, sentence, folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(ValueError, match=r"^network: ") as caught:
-        source.running(source.read(text)).__enter__()
+        contract.diagnosed(source.read(text), "all", 0)
     assert sentence in str(caught.value)
 
 

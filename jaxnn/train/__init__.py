@@ -7,8 +7,7 @@ from .callbacks import hugging_face_callback, lightning_callback
 from .cost import Cost, cost_of
 from .fitting import Fit, History, fit, split
 from .reading import read_watch
-from .scaling_answer import ScalingCheck
-from .scaling_axis import Scaling
+from .scaling_answer import Scaling, ScalingCheck
 from .scores import Scores, evaluate
 from .steps import State, each_epoch, epoch, start, step
 from .torch_watch import TorchWatch

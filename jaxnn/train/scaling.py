@@ -51,10 +51,8 @@ from ..flow.record.loss import Loss
 from ..flow.record.positions import main_of
 from ..models import is_of_torch
 from ..network.checks import check_loss
-from ..texts import counted, told
-from .scaling_answer import ScalingCheck
-from .scaling_axis import Scaling
-from .scaling_exponents import FEWEST, log_rms_along
+from ..texts import told
+from .scaling_answer import FEWEST, Scaling, ScalingCheck, log_rms_along
 from .steps import Optimizer, check_optimizer, moved_by, strongly_typed
 from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
 
@@ -70,15 +68,21 @@ class _Built(NamedTuple):
     optimizer: Optimizer
 
     @property
-    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The names of its layers, and the paths of its arrays that are trained."""
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of its arrays that are trained, by their paths."""
         flat = jax.tree_util.tree_flatten_with_path(learned(self.trainee.tree))[0]
-        return self.trainee.net.names, tuple(jax.tree_util.keystr(path) for path, _ in flat)
+        return {jax.tree_util.keystr(path): np.shape(v) for path, v in flat}
 
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """The shapes of those arrays."""
-        return [np.shape(v) for v in jax.tree.leaves(learned(self.trainee.tree))]
+
+class _Training(NamedTuple):
+    """The trainings of a check: what each network is given."""
+
+    xs: PyTree
+    ys: PyTree
+    loss: Loss | None
+    steps: int
+    seeds: int
+    each: str
 
 
 @measuring
@@ -117,8 +121,8 @@ def scaling_check(
         each: "example" if the model takes one example instead of a batch, as for `jaxnn.diagnose`.
 
     Returns:
-        ScalingCheck: `print` it; `.width` and `.depth` have the numbers, `.table()` the exponents
-        of each layer, `.chart()` draws them.
+        ScalingCheck: `print` it; `.table()` has the exponents of each layer and array, `.chart()`
+        draws them, `.width` and `.depth` have all numbers.
 
     Raises:
         TypeError: a build that returns something else, or a module of PyTorch.
@@ -165,17 +169,6 @@ def scaling_check(
     )
 
 
-class _Training(NamedTuple):
-    """The trainings of a check: what each network is given."""
-
-    xs: PyTree
-    ys: PyTree
-    loss: Loss | None
-    steps: int
-    seeds: int
-    each: str
-
-
 def _sizes(name: str, values: Sequence[int]) -> list[int]:
     sizes = sorted({check_integer(name, size, 1) for size in values})
     if len(sizes) < FEWEST:
@@ -188,59 +181,47 @@ def _along(axis: str, sizes: list[int], build: Build, training: _Training) -> Sc
     networks, records = [], []
     for size in sizes:
         of_size = partial(build, **{axis: size})
-        first = _built(of_size, training)
-        networks.append(first)
-        if axis == "width" and first.names != networks[0].names:
-            layers = len(networks[0].names[0]), len(first.names[0])
-            raise ValueError(
-                "build: expected the same layers and parameter arrays at every width, got "
-                f"{counted(layers[0], 'layer')} at {sizes[0]} and {layers[1]} at {size}, or other "
-                "names"
-            )
-        trees = (_of_seed(first, of_size, size, seed) for seed in range(training.seeds))
-        of_seeds = [_record(first, tree, training.xs, training.steps) for tree in trees]
+        networks.append(_built(of_size, training))
+        trees = (_of_seed(networks[-1], of_size, size, seed) for seed in range(training.seeds))
+        of_seeds = [_record(networks[-1], tree, training.xs, training.steps) for tree in trees]
         records.append([np.array(field) for field in zip(*of_seeds, strict=True)])
-    dtype = np.dtype(jnp.result_type(float)).name
-    if axis == "width":
-        names, paths = networks[0].names
-        shapes = tuple(zip(*(network.shapes for network in networks), strict=True))
-    else:
-        names, paths, shapes = _at_places(networks, records)
+    layers = [network.trainee.net.names for network in networks]
+    arrays = [network.arrays for network in networks]
+    if axis == "depth":
+        arrays = [*map(_at_places, layers, arrays, records)]
+        layers = [("first", *PLACES, "last but one", "last")] * len(sizes)
+    for size, of_size in zip(sizes, zip(layers, map(list, arrays), strict=True), strict=True):
+        if of_size != (layers[0], [*arrays[0]]):
+            raise ValueError(
+                f"build: expected the same layers and parameter arrays at every {axis}, but for "
+                f"numbers in the paths of a deeper network's, got {len(of_size[0])} layers at "
+                f"{size} and {len(layers[0])} at {sizes[0]}, or other paths"
+            )
+    shapes = tuple(zip(*(of_size.values() for of_size in arrays), strict=True))
     fields = (np.array(field) for field in zip(*records, strict=True))
-    return Scaling(axis, tuple(sizes), training.steps, names, paths, shapes, dtype, *fields)
+    dtype = np.dtype(jnp.result_type(float)).name
+    return Scaling(axis, tuple(sizes), layers[0], tuple(arrays[0]), shapes, dtype, *fields)
 
 
 def _at_places(
-    networks: Sequence[_Built], records: list[list[np.ndarray]]
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[tuple[int, ...], ...], ...]]:
-    """Reduce records of several depths to places and kinds of arrays that all depths have.
+    layers: Sequence[str], arrays: dict[str, tuple[int, ...]], record: list[np.ndarray]
+) -> dict[str, tuple[int, ...]]:
+    """Reduce a record to the places that all depths have, and to kinds of arrays.
 
     Returns:
-        names of the places, the kinds of arrays as paths, and the number of their entries.
+        the number of entries of each kind, by its path with * for each number.
     """
-    kinds: list[str] = []
-    entries = []
-    for network, record in zip(networks, records, strict=True):
-        layers, paths = network.names
-        below = len(layers) - 2
-        if below < 1:
-            raise ValueError(f"build: expected three layers or more, got {len(layers)}")
-        at = [0, *(round(share * below) for share in PLACES.values()), below, below + 1]
-        of_kinds: dict[str, list[int]] = {}
-        for i, path in enumerate(paths):
-            of_kinds.setdefault(NUMBER.sub("*", path), []).append(i)
-        kinds = kinds or [*of_kinds]
-        if [*of_kinds] != kinds:
-            raise ValueError(
-                "build: expected parameter arrays at every depth whose paths differ in numbers "
-                f"alone, got {', '.join(sorted({*of_kinds} ^ {*kinds})) or 'another order'}"
-            )
-        counts = [math.prod(shape) for shape in network.shapes]
-        entries.append([(sum(counts[i] for i in which),) for which in of_kinds.values()])
-        updates = [log_rms_along(-1, record[2][..., which]) for which in of_kinds.values()]
-        record[:3] = record[0][..., at], record[1][..., at], np.stack(updates, axis=-1)
-    names = ("first", *PLACES, "last but one", "last")
-    return names, tuple(kinds), tuple(zip(*entries, strict=True))
+    below = len(layers) - 2
+    if below < 1:
+        raise ValueError(f"build: expected three layers or more, got {len(layers)}")
+    at = [0, *(round(share * below) for share in PLACES.values()), below, below + 1]
+    kinds: dict[str, list[int]] = {}
+    for i, path in enumerate(arrays):
+        kinds.setdefault(NUMBER.sub("*", path), []).append(i)
+    updates = [log_rms_along(-1, record[2][..., which]) for which in kinds.values()]
+    record[:3] = record[0][..., at], record[1][..., at], np.stack(updates, axis=-1)
+    counts = [math.prod(shape) for shape in arrays.values()]
+    return {path: (sum(counts[i] for i in which),) for path, which in kinds.items()}
 
 
 def _built(build: Build, training: _Training) -> _Built:

@@ -1,12 +1,340 @@
-"""The answer of a scaling check: what it found along the width, and along the depth."""
+"""The answer of a scaling check: exponents of width and depth, in words, a table and a chart.
 
+ln size[l] = exponent · ln width + constant     a line through all widths and seeds
+
+An exponent comes in halves where the step sizes or branches of all arrays are scaled wrongly; one
+array that was forgotten may show as little as a tenth. So each is also tested, by its own error
+(Student's t), against zero and against its like, at a false discovery rate of 5 % (Benjamini and
+Hochberg 1995, J. R. Statist. Soc. B 57, 289).
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from ..flow.view.chart import load_altair, styled, with_picture
-from .scaling_axis import Scaling
+import numpy as np
+from jaxtyping import Float
+from scipy.special import stdtr
 
+from ..flow.view.chart import HEIGHT, WIDTH, drawable_rows, load_altair, styled, with_picture
+from ..texts import clean, counted, label
+
+FEWEST = 3  # widths, or depths
+LIMIT = 0.25  # exponents come in halves: what is nearer to 0 than to ½ is taken for 0
+CLEAR = 3  # standard errors
+DEPARTS = 0.1  # of an exponent from that of others
+RATE = 0.05  # of false discoveries among all tests
+MOST = 3  # layers that a sentence names
+LN10 = float(np.log(10))
 WORDS = ("growing", "falling", "unclear", "steady")  # from the worst
+MAXIMAL = (
+    "Under maximal-update parametrisation nothing grows: draw the output's weights of variance "
+    "1/width²; with Adam, divide the step size by the width where a weight's fan-in is the width; "
+    "with SGD, multiply it by the width for the input's weights and all biases, and divide it by "
+    "the width for the output's weights; divide the logits of attention by a head's size, not by "
+    "its root."
+)
+VERDICTS = {  # kinds, each a word and where it holds, and their sentences
+    "unclear, one shape": "Unclear: the arrays have one shape at all {axis}s, from {first} to "
+    "{last}; let build use the {axis}.",
+    "steady": "Steady: no state {after}, and nothing that a step changes in one, depends on the "
+    "{axis}, from {first} to {last}: a step size that is good at one {axis} is good at all.",
+    "falling": "Falling with {axis}: what a step changes goes as {axis} to the power of {falling}. "
+    "The larger the {axis}, the less is learned there.",
+    "falling, in blocks": "Falling with depth: states change as before, but by less and less of "
+    "what the blocks learn.",
+    "unclear, one departs": "Unclear: no state {after}, and nothing that a step changes in one, "
+    "depends clearly on the {axis}, but not all go with it as those like them.",
+    "unclear, no change": "Unclear: the steps change nothing; look at the optimiser.",
+    "unclear": "Unclear: what a step changes has the exponent {unclear}; more {axis}s or seeds "
+    "tell.",
+    "growing, out of range": "Growing with {axis}: at {out} numbers leave the range of {dtype} "
+    "{after}, and at smaller {axis}s they do not.",
+    "growing, at the start": "Growing with {axis}: the state of layer {layer} goes as {axis} to "
+    "the power of {start} before the first step{above}. Multiply its weights by {power}.",
+    "growing": "Growing with {axis}: what a step changes in layer {layer} goes as {axis} to the "
+    "power of {change}{above}.",
+}
+GROWING = {
+    "width": f"So it is under standard parametrisation, with one step size. {MAXIMAL}",
+    "depth": "So it is with branches that are not scaled, or with Adam times 1/√depth. Nothing "
+    "grows with branches times 1/depth and Adam, or times 1/√depth and SGD.",
+}
+BRANCHES = {0.0: "not scaled", -0.5: "times 1/√depth", -1.0: "times 1/depth"}
+
+
+class Exponent(NamedTuple):
+    """The power of width with which a number goes, and its standard error; nan if not known."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.2f} ± {self.error:.2f}" if self.value == self.value else "not known"
+
+    @property
+    def word(self) -> str:
+        """Growing, falling, steady, or unclear, where the limit is within an error."""
+        size = abs(self.value)
+        if size - self.error > LIMIT and size >= CLEAR * self.error:
+            return "growing" if self.value > 0 else "falling"
+        return "steady" if size + self.error <= LIMIT else "unclear"
+
+
+class Departure(NamedTuple):
+    """A parameter array, or a layer, whose change goes with another power than that of its like.
+
+    name: the path of the array in the pytree of the network, or the layer.
+    change: the exponent of its change.
+    usual: the median of those of the others.
+    others: their number.
+    """
+
+    name: str
+    change: Exponent
+    usual: Exponent
+    others: int
+
+    @property
+    def off(self) -> Exponent:
+        """The difference of the exponents."""
+        error = float(np.hypot(self.change.error, self.usual.error))
+        return Exponent(self.change.value - self.usual.value, error)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Sizes of states and of their changes at several widths, or depths.
+
+    axis: "width" or "depth".
+    sizes: the widths W, or depths, from the smallest.
+    names: of the layers; of a depth those of places, such as "1/2 up", which all depths have.
+    paths: of the parameter arrays, in the pytree of the network; of a depth with * for each number,
+        for all arrays together whose paths are equal then.
+    shapes: theirs at each width, (P, W); of a depth the number of all their entries.
+    dtype: of the record.
+    log_size: ln of the root mean square of the state of each layer after 0 … k steps, of each width
+        and seed, (W, seeds, k + 1, L).
+    log_change: likewise of what the last step has changed in the state; -inf if nothing, as before
+        the first step.
+    log_update: likewise of what it has changed in each parameter array, (W, seeds, k + 1, P).
+    log_branch: ln of the root mean square of what layers add to the states below them, those of the
+        same shape, before the first step, (W, seeds); nan without any.
+    """
+
+    axis: str
+    sizes: tuple[int, ...]
+    names: tuple[str, ...]
+    paths: tuple[str, ...]
+    shapes: tuple[tuple[tuple[int, ...], ...], ...]
+    dtype: str
+    log_size: Float[np.ndarray, "W S T L"]
+    log_change: Float[np.ndarray, "W S T L"]
+    log_update: Float[np.ndarray, "W S T P"]
+    log_branch: Float[np.ndarray, "W S"]
+
+    @cached_property
+    def start(self) -> list[Exponent]:
+        """The exponents of the states before the first step."""
+        return self._of_each(self.log_size[:, :, 0])
+
+    @cached_property
+    def change(self) -> list[Exponent]:
+        """The exponents of what a step changes in them, in the root mean square over steps."""
+        return self._of_each(over_steps(self.log_change))
+
+    @cached_property
+    def update(self) -> list[Exponent]:
+        """The exponents of what a step changes in each parameter array."""
+        return self._of_each(over_steps(self.log_update))
+
+    @cached_property
+    def branch(self) -> Exponent:
+        """The power with which what a layer adds to the state below goes, before the first step.
+
+        0 of branches that are not scaled, -1/2 of those times 1/√depth, -1 of those times 1/depth.
+        """
+        return self._exponent(self.log_branch)
+
+    @cached_property
+    def learning(self) -> dict[str, Exponent]:
+        """The power of depth with which what is learned in the blocks moves the state, by array.
+
+        A step changes an array as depth^u, what a block adds goes as depth^-α, and there are depth
+        blocks: u - α + 1, which is 0 where a step size is good at every depth. Of arrays that a
+        deeper network has more of; empty of a width.
+        """
+        updates, blocks = over_steps(self.log_update), np.log(self.sizes)[:, None]
+        return {
+            path: self._exponent(updates[:, :, i] + self.log_branch + blocks)
+            for i, path in enumerate(self.paths)
+            if self.axis == "depth" and len({*self.shapes[i]}) > 1
+        }
+
+    @cached_property
+    def words(self) -> list[str]:
+        """A word for each layer: of its change, or of its start if that grows; "" if unchanged."""
+        return [
+            ""
+            if np.isneginf(self.log_change[..., layer]).all()
+            else start.word
+            if start.word == "growing"
+            else change.word
+            for layer, (start, change) in enumerate(zip(self.start, self.change, strict=True))
+        ]
+
+    @cached_property
+    def departures(self) -> tuple[Departure, ...]:
+        """Arrays, and layers, whose change goes with another power than that of their like.
+
+        Alike are arrays of which the same axes grow with the width: under any parametrisation each
+        step changes them by one power of it. Of layers all whose change counts as steady; they are
+        tested against zero first. One departs if its exponent is off their median by .1 or more,
+        and significantly so; of two the one with the larger exponent. Of a depth layers alone are
+        tested, since arrays in branches are scaled unlike those outside.
+        """
+        alike: dict[tuple[bool, ...], list[tuple[str, Exponent]]] = {}
+        for path, of_sizes, update in zip(self.paths, self.shapes, self.update, strict=False):
+            if self.axis == "width" and np.isfinite(update.error):
+                grows = tuple(len({*axis}) > 1 for axis in zip(*of_sizes, strict=True))
+                alike.setdefault(grows, []).append((path, update))
+        named = zip(range(len(self.names)), self.words, self.change, strict=True)
+        layers = [(f"Layer {self._name(i)}", v) for i, word, v in named if word == "steady"]
+        off_zero = significant([v for _, v in layers], self._freedom)
+        moving = {name for (name, _), told in zip(layers, off_zero, strict=True) if told}
+        # What is forgotten is the exception: of two layers nobody knows which.
+        few = [layers] if len(layers) >= FEWEST else []
+        return *self._departing([*alike.values()]), *self._departing(few, moving)
+
+    def _departing(
+        self,
+        groups: Sequence[Sequence[tuple[str, Exponent]]],
+        suspects: Collection[str] | None = None,
+    ) -> list[Departure]:
+        tested = []
+        for group in groups:
+            usual = sorted(exponent for _, exponent in group)[(len(group) - 1) // 2]
+            tested += [
+                Departure(name, exponent, usual, len(group) - 1)
+                for name, exponent in group
+                if suspects is None or name in suspects
+            ]
+        told = significant([one.off for one in tested], self._freedom)
+        return [one for one, is_told in zip(tested, told, strict=True) if is_told]
+
+    @property
+    def word(self) -> str:
+        """The verdict: steady, growing, falling, or unclear."""
+        return self._kind.partition(",")[0]
+
+    @property
+    def _freedom(self) -> int:
+        """Degrees of freedom of an exponent's error."""
+        return self._in_range.count(True) * self.log_size.shape[1] - 2
+
+    @cached_property
+    def _in_range(self) -> list[bool]:
+        """A truth value for each width: no number of it is nan or infinite."""
+        axes = (1, 2, 3)
+        return [*(np.all(self.log_size < np.inf, axes) & np.all(self.log_change < np.inf, axes))]
+
+    def _exponent(self, log: Float[np.ndarray, "W S"]) -> Exponent:
+        """Return the exponent over all widths that are in range."""
+        return exponent_of(np.array(self.sizes)[self._in_range], log[self._in_range])
+
+    def _of_each(self, logs: Float[np.ndarray, "W S N"]) -> list[Exponent]:
+        return [self._exponent(logs[:, :, i]) for i in range(logs.shape[2])]
+
+    @cached_property
+    def _kind(self) -> str:
+        """The kind of the verdict, as `VERDICTS` has them."""
+        if self.shapes and all(len({*of_sizes}) == 1 for of_sizes in self.shapes):
+            return "unclear, one shape"
+        words, known = {*self.words}, self._in_range
+        if known == sorted(known, reverse=True) and known[0] and not known[-1]:
+            return "growing, out of range"  # at the largest widths alone
+        if all(known):
+            if "growing" in words:
+                lowest = self.start[self.words.index("growing")]
+                return "growing, at the start" if lowest.word == "growing" else "growing"
+            if "falling" in words:
+                return "falling"
+            if any(learned.word == "falling" for learned in self.learning.values()):
+                return "falling, in blocks"  # which input and output may hide
+            if "unclear" not in words and words != {""} and not self.departures:
+                return "steady"
+        if "unclear" in words:
+            return "unclear"
+        return "unclear, one departs" if words != {""} else "unclear, no change"
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict in words, with the layers that it is about."""
+        kind, words = self._kind, self.words
+        lowest, count = words.index("growing") if "growing" in words else 0, words.count("growing")
+        text = VERDICTS[kind].format(
+            after=f"after {counted(self.log_size.shape[2] - 1, 'step')}",
+            first=self.sizes[0],
+            last=self.sizes[-1],
+            falling=self._named("falling"),
+            unclear=self._named("unclear"),
+            out=self.sizes[[*self._in_range, False].index(False) % len(self.sizes)],
+            dtype=self.dtype,
+            layer=self._name(lowest),
+            start=self.start[lowest],
+            change=self.change[lowest],
+            above=f", the lowest of {count} layers that grow" if count > 1 else "",
+            power=f"{self.axis}^{-self.start[lowest].value:.2f}",
+            axis=self.axis,
+        )
+        departures = () if kind == "unclear, one shape" else self.departures[:MOST]
+        if kind == "growing" and not departures:  # which say what to multiply
+            text = f"{text} {GROWING[self.axis]}"
+        told = [text]
+        if self.word == "growing" and "falling" in words:
+            told.append(
+                f"Other layers change less with {self.axis}, as {self.axis} to the power of "
+                f"{self._named('falling')}."
+            )
+        told += [
+            f"{clean(one.name)} departs: what a step changes in it goes as {self.axis} to the "
+            f"power of {one.change}, in {one.others} like it as {one.usual}. If they are to learn "
+            f"alike, multiply its step size by {self.axis}^{-one.off.value:.2f}."
+            for one in departures
+        ]
+        if self.axis == "depth" and np.isfinite(self.branch.value):
+            told += self._sentences_on_blocks()
+        if self.log_size.shape[1] > 1 and (self.log_size == self.log_size[:, :1]).all():
+            told.append(
+                "All seeds give the same network, so that errors are too small; let build use the "
+                "seed."
+            )
+        return tuple(told)
+
+    def _sentences_on_blocks(self) -> list[str]:
+        power = min(BRANCHES, key=lambda power: abs(power - self.branch.value))
+        near = abs(power - self.branch.value) <= LIMIT / 2 + CLEAR * self.branch.error
+        which = f": they are {BRANCHES[power]}" if near else ""
+        off = [(p, v) for p, v in self.learning.items() if v.word in ("growing", "falling")]
+        return [
+            f"What layers add to the state goes as depth to the power of {self.branch}{which}.",
+            *(
+                f"What a step changes in {clean(path)} moves the state, over all blocks, as depth "
+                f"to the power of {v}: multiply its step size by depth^{-v.value:.2f}."
+                for path, v in off[:MOST]
+            ),
+        ]
+
+    def _name(self, layer: int) -> str:
+        return clean(label(layer + 1, self.names))
+
+    def _named(self, word: str) -> str:
+        """Return exponents of changes of layers of a word, with their names."""
+        layers = [layer for layer, its_word in enumerate(self.words) if its_word == word]
+        parts = [f"{self.change[i]} in layer {self._name(i)}" for i in layers[:MOST]]
+        more = f" and {len(layers) - MOST} more" if len(layers) > MOST else ""
+        return ", ".join(parts) + more
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,7 +357,12 @@ class ScalingCheck:
     def word(self) -> str:
         """The verdict, the worst of both axes: growing, falling, unclear or steady.
 
-        Only where it is steady a step size that is good at one size is good at all.
+        steady: no size depends on the axis, as under maximal-update parametrisation: a step size
+            that is good at one size is good at all.
+        growing: some layer grows, as under standard parametrisation, or leaves the dtype's range.
+        falling: none grows, and some layer changes less and less, so that it stops learning.
+        unclear: an exponent has too large an error or no number, or nothing changes, or all sizes
+            have one shape, or one departs from others like it.
         """
         return min((axis.word for axis in self.axes), key=WORDS.index)
 
@@ -45,17 +378,110 @@ class ScalingCheck:
         return with_picture(self.sentences, self.chart)
 
     def table(self) -> list[dict[str, Any]]:
-        """Return a row for each layer along each axis, see `Scaling.table`."""
-        return [row for axis in self.axes for row in axis.table()]
+        """Return a row for each layer and each parameter array along each axis.
+
+        axis, kind ("layer" or "array"), name, and the exponents: start, of the state before the
+        first step (nan of an array), change, of what a step changes in it in the root mean square
+        over steps, both with their errors; and a word, of the change, or of the start if that
+        grows; "" of a state that nothing changes.
+        """
+        none = Exponent(np.nan, np.nan)
+        arrays = {
+            axis.axis: ([none] * len(axis.paths), axis.update, [v.word for v in axis.update])
+            for axis in self.axes
+        }
+        return [
+            {"axis": axis.axis, "kind": kind, "name": name}
+            | {"start": start.value, "start_error": start.error}
+            | {"change": change.value, "change_error": change.error, "word": word}
+            for axis in self.axes
+            for kind, *columns in (
+                ("layer", axis.names, axis.start, axis.change, axis.words),
+                ("array", axis.paths, *arrays[axis.axis]),
+            )
+            for name, start, change, word in zip(*columns, strict=True)
+        ]
 
     def chart(self) -> Any:
-        """Draw sizes and changes against each axis, a line for each layer.
+        """Draw sizes after the last step, and changes of all, against each axis, by layer.
 
         Returns:
-            An Altair chart, as of `jaxnn.chart`.
+            An Altair chart, as of `jaxnn.chart`; level lines do not depend on the axis.
 
         Raises:
             ImportError: Altair is not installed.
         """
-        panels = [panel for axis in self.axes for panel in axis.panels()]
-        return styled(load_altair().vconcat(*panels, spacing=18))
+        alt, rows = load_altair(), []
+        for axis in self.axes:
+            drawn = {"size": axis.log_size[:, :, -1], "change": over_steps(axis.log_change)}
+            for quantity, logs in drawn.items():
+                means = logs.mean(axis=1) / LN10
+                rows += [
+                    {"panel": f"{quantity} over {axis.axis}", "axis": size, "layer": layer + 1}
+                    | {"name": name, "log10": float(v) if np.isfinite(v) else None}
+                    for size, of_size in zip(axis.sizes, means, strict=True)
+                    for layer, (name, v) in enumerate(zip(axis.names, of_size, strict=True))
+                ]
+        line = alt.Chart(alt.Data(values=drawable_rows(rows))).mark_line(point=True)
+        x = alt.X("axis:Q", title=None, scale=alt.Scale(type="log", base=2, nice=False))
+        y = alt.Y("log10:Q", title="log₁₀ root mean square", scale=alt.Scale(zero=False))
+        colour = alt.Color("layer:O", title="layer", scale=alt.Scale(scheme="viridis"))
+        chart = line.encode(x, y, colour, tooltip=["name:N", "axis:Q", "log10:Q"])
+        panels = chart.properties(width=WIDTH, height=HEIGHT).facet(
+            row=alt.Row("panel:N", title=None, sort=None)
+        )
+        return styled(panels.resolve_scale(x="independent", y="independent"))
+
+
+def exponent_of(sizes: Sequence[int] | np.ndarray, log: Float[np.ndarray, "W S"]) -> Exponent:
+    """Return the slope of a line through the logarithms of a number at some widths, or depths.
+
+    Args:
+        sizes: the widths, or depths.
+        log: ln of the number at each, of each seed.
+
+    Example:
+        >>> print(exponent_of([1, 4, 16], np.log([[3.0], [6.0], [12.0]])))
+        +0.50 ± 0.00
+    """
+    if len(log) < FEWEST or not np.isfinite(log).all():
+        return Exponent(np.nan, np.nan)
+    x = np.broadcast_to(np.log(sizes)[:, None], log.shape)
+    off, square = x - x.mean(), np.sum((x - x.mean()) ** 2)
+    slope = np.sum(off * log) / square
+    rest = log - log.mean() - slope * off
+    return Exponent(float(slope), float(np.sqrt(np.sum(rest**2) / (log.size - 2) / square)))
+
+
+def significant(exponents: Sequence[Exponent], freedom: int) -> list[bool]:
+    """Tell which exponents are off zero by .1 or more, and significantly so among all of them.
+
+    Args:
+        exponents: with their errors.
+        freedom: degrees of freedom of each error.
+
+    Example:
+        >>> significant([Exponent(0.156, 0.032), Exponent(0.03, 0.03), Exponent(0.2, 0.3)], 7)
+        [True, False, False]
+    """
+    from scipy.stats import false_discovery_control  # here, for it takes long to import
+
+    if not exponents:
+        return []
+    values, errors = np.abs(np.array(exponents).T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chances = np.nan_to_num(2 * stdtr(max(freedom, 1), -values / errors), nan=1.0)
+    told = (false_discovery_control(chances) <= RATE) & (values >= DEPARTS)
+    return [bool(is_told) for is_told in told]
+
+
+def over_steps(log: Float[np.ndarray, "W S T L"]) -> Float[np.ndarray, "W S L"]:
+    """Return ln of the root mean square over all steps, from ln of that of each."""
+    return log_rms_along(2, log[:, :, 1:])
+
+
+def log_rms_along(axis: int, logs: np.ndarray) -> np.ndarray:
+    """Return ln of the root mean square, along an axis, of numbers given by logarithms."""
+    with np.errstate(invalid="ignore"):  # of numbers that are nan or infinite
+        total = np.logaddexp.reduce(2 * logs, axis=axis)
+    return np.asarray((total - np.log(logs.shape[axis])) / 2)
