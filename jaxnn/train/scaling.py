@@ -190,11 +190,11 @@ def _along(axis: str, sizes: list[int], build: Build, training: _Training) -> Sc
     if axis == "depth":
         arrays = [*map(_at_places, layers, arrays, records)]
         layers = [("first", *PLACES, "last but one", "last")] * len(sizes)
-    for size, of_size in zip(sizes, zip(layers, map(list, arrays), strict=True), strict=True):
-        if of_size != (layers[0], [*arrays[0]]):
+    for size, names, paths in zip(sizes, layers, map(list, arrays), strict=True):
+        if (names, paths) != (layers[0], [*arrays[0]]):
             raise ValueError(
                 f"build: expected the same layers and parameter arrays at every {axis}, but for "
-                f"numbers in the paths of a deeper network's, got {len(of_size[0])} layers at "
+                f"numbers in the paths of a deeper network's, got {len(names)} layers at "
                 f"{size} and {len(layers[0])} at {sizes[0]}, or other paths"
             )
     shapes = tuple(zip(*(of_size.values() for of_size in arrays), strict=True))

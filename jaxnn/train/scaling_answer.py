@@ -231,7 +231,7 @@ class Scaling:
     @property
     def _freedom(self) -> int:
         """Degrees of freedom of an exponent's error."""
-        return self._in_range.count(True) * self.log_size.shape[1] - 2
+        return self._in_range.count(True) * int(self.log_size.shape[1]) - 2
 
     @cached_property
     def _in_range(self) -> list[bool]:
