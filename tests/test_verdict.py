@@ -58,11 +58,14 @@ def test_the_rate_is_the_mean_of_the_factors_and_its_error_theirs():
         (0.01, 1.01, np.nan, "exploding"),
         (np.nan, np.nan, np.nan, "unknown"),
         (-1.86, -3.72, 2.0, UNCLEAR),
-        (0.02, 1.2, 0.0067, UNCLEAR),
-        (0.02, 1.2, 0.0066, "exploding"),
+        (0.1, 1.2, 0.051, UNCLEAR),
+        (0.1, 1.2, 0.049, "exploding"),
+        (0.02, 1.2, 0.0014, "steady"),  # slow layers, of which chance may make more than ten
+        (0.02, 1.2, 0.0013, "exploding"),
+        (0.02, 2.51, 0.01, "exploding"),
     ],
 )
-def test_a_word_takes_a_factor_of_ten_and_three_standard_errors(rate, total, error, word):
+def test_a_word_takes_a_factor_of_ten_and_two_standard_errors(rate, total, error, word):
     assert word_of(rate, total, error) == word
 
 
@@ -98,7 +101,7 @@ def test_five_of_six_layers_are_not_the_odd_one():
 
 def test_a_power_law_of_depth_is_no_exponential():
     places = np.arange(1, 300)
-    noise = 0.01 * np.random.default_rng(1).normal(size=299)
+    noise = 0.003 * np.random.default_rng(1).normal(size=299)
     rate = rate_of(np.log10(1 + 1 / places) + noise)
     assert rate.word == POWER_LAW
     assert rate.law.constant == pytest.approx(1, abs=0.2)
@@ -134,8 +137,8 @@ def test_bounded_residual_layers_grow_as_a_stretched_exponential(rng, depth):
 
 def test_a_critical_signal_falls_as_the_root_of_depth_within_its_error(rng):
     factors = of_tanh(100)
-    laws = [rate_of(factors + 0.01 * rng.normal(size=99)).law for _ in range(40)]
-    laws = [law for law in laws if law is not None]  # others make less than ten
+    laws = [rate_of(factors + 0.01 * rng.normal(size=99)).law for _ in range(100)]
+    laws = [law for law in laws if law is not None]  # others make less than ten, or are not told
     assert len(laws) > 10
     assert {law.word for law in laws} == {POWER_LAW}
     # Theory's own constant at this depth is .55, for the logarithm in 1 / q[l].
@@ -153,7 +156,29 @@ def test_a_law_that_leaves_a_rate_is_none():
     """A stretched exponential fits 0.3/√l - 0.02 too, but would go on at -0.02 a layer."""
     root = 0.3 * np.arange(1, 101) ** -0.5
     assert rate_of(root).law.word == STRETCHED
-    assert rate_of(root - 0.02).law.word == POWER_LAW
+    assert rate_of(root - 0.02).word == "exploding"  # the power's constant is not told from zero
+
+
+@pytest.mark.parametrize("depth", [64, 256, 1024])
+def test_a_critical_network_has_one_word_whatever_the_draw(depth):
+    """Glorot's tanh of 64 units: theory, the drift of finite width, and scatter, as measured."""
+    rng, factors = np.random.default_rng(0), of_tanh(depth) - 0.0025
+    drawn = [rate_of(factors + 0.04 * rng.normal(size=depth - 1)) for _ in range(60)]
+    word = "vanishing" if depth > 256 else "steady"
+    assert sum(rate.word == word for rate in drawn) > 0.7 * len(drawn)
+    laws = [rate.law for rate in drawn if rate.law]
+    assert all(abs(law.constant) >= 3 * law.error for law in laws)
+
+
+def test_all_layers_count_where_those_that_repeat_are_few():
+    """A KAN of five layers of which three repeat; an encoder and a decoder that repeat."""
+    places, middle = np.arange(6), (Stretch(1, 4, 1),)
+    kan = judge(np.array([-0.57, -0.49, -0.49, -0.56]), middle, places)
+    assert (kan.word, kan.layers) == ("vanishing", 5)
+    assert judge(np.array([0.3, -0.49, -0.49, 0.3]), middle, places).word == "steady"
+    two = (Stretch(0, 2, 1), Stretch(2, 5, 1))
+    vae = judge(np.array([-0.52, 0.5, -0.51, -0.52]), two, places)
+    assert (vae.word, vae.is_short) == (UNCLEAR, True)
 
 
 def test_a_law_is_ill_from_a_thousand_on():

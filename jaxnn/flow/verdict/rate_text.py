@@ -45,6 +45,8 @@ def rate_text(judged: Judged) -> str:
             f"input{made_up_for if rate.is_mild else ''}."
         )
     text = f"{per_layer} towards the input, {rate.repeated:+.3g} {over}"
+    if rate.word == "steady" and abs(rate.repeated) > DECADES:
+        return f"Steady, {text}{made_up_for}."
     if not rate.is_mild or judged.flow.parameters.tied:
         return f"{rate.word.capitalize()}, {text}."
     # Many modules as their packages draw them, ShuffleNet for one, are below a hundred.

@@ -10,7 +10,8 @@ without the first one where the states of all others are normalised.
 
 The rate is the mean of the factors without the one or two that stand out. Its standard error is
 sd(g) / √count, of what is left once each place of a pattern has its mean taken off. A word is a
-test: the rate differs from zero beyond its error, and all factors together make more than ten.
+test: the rate differs from zero beyond its error, and all factors together make more than ten, or
+where each is small, more than ten and what chance makes of so many: that is steady.
 Two laws are slower than an exponential; their factors, here natural logarithms, fade with l:
 
     a power                    |Δ[l]| ~ (l + l₀)^-c       g[l] = c ln (1 + 1 / (l + l₀))
@@ -18,10 +19,10 @@ Two laws are slower than an exponential; their factors, here natural logarithms,
 
 The second is that of residual layers whose activation is bounded (Yang & Schoenholz 2017,
 arXiv:1712.08969). A law is told from a constant rate if it leaves clearly smaller squares, the
-second from the first too, and each has to make the total.
+second from the first too, its constant is told from zero, and each has to make the total.
 
-The rest may do what the repeated layers do not. If these are steady, but the rest, or all factors
-together, pass the test of vanishing or exploding, all of them count. If they do not, because a few
+The rest may do what the repeated layers do not. If these are steady, but all factors together, or
+five or more of the rest, pass the test of vanishing or exploding, all of them count. If not, as few
 layers make the change, it is erratic from a factor of a thousand on: an embedding or a head of a
 healthy network changes the gradient once by up to a hundred.
 """
@@ -40,7 +41,12 @@ LN10 = float(np.log(10))
 DECADES = 1.0  # what all layers together may change and still be called steady
 MOST_ONCE = 3.0  # what the rest may change around steady layers: an embedding's norm makes 1 to 2
 MANY_OTHERS = 5  # factors of the rest, from which on it is tested like the layers that repeat
-CLEAR = 3  # standard errors from which on a rate is told from zero
+TOLD, CLEAR = 2, 3  # standard errors from which on a rate, and the constant of a law, are told
+BY_CHANCE, SLOW, FAR = (
+    2.5,
+    0.05,
+    2.5,
+)  # errors of what slow layers, up to so far, make and are steady
 UNCLEAR = "not distinguishable from steady"
 POWER_LAW = "a power law of depth"
 STRETCHED = "a stretched exponential of depth"
@@ -127,8 +133,8 @@ class Rate:
 
     @property
     def is_short(self) -> bool:
-        """True if two to four layers make ten, but not a hundred: that is no rate."""
-        return self.word == UNCLEAR and self.layers <= TOO_FEW + 1
+        """True if up to three factors make ten, but not a hundred: that is no rate."""
+        return self.word == UNCLEAR and self.layers - len(self.stretches) <= TOO_FEW
 
     @property
     def is_mild(self) -> bool:
@@ -162,9 +168,11 @@ def word_of(rate: float, total: float, error: float) -> str:
     """
     if np.isnan(rate):
         return "unknown"
-    if abs(total) <= DECADES:
+    is_slow = abs(rate) < SLOW and abs(total) < FAR
+    by_chance = BY_CHANCE * np.nan_to_num(error) * abs(total / rate) if is_slow and rate else 0.0
+    if abs(total) <= DECADES + by_chance:
         return "steady"
-    if abs(rate) < CLEAR * error:
+    if abs(rate) < TOLD * error:
         return UNCLEAR
     return "exploding" if rate > 0 else "vanishing"
 
@@ -274,11 +282,13 @@ def judge(
     rate = within(gain, stretches, places, alike)
     if rate.word not in ("steady", UNCLEAR):
         return rate
+    every = within(gain, (Stretch(0, len(gain) + 1, 1),), places)
+    words = [every.word]
     if len(rate.others) >= MANY_OTHERS:
-        every = within(gain, (Stretch(0, len(gain) + 1, 1),), places)
-        for word in (every.word, _word_alone(np.array([c.decades for c in rate.others]))):
-            if word in ("vanishing", "exploding"):
-                return replace(every, word=word)
+        words.append(_word_alone(np.array([change.decades for change in rate.others])))
+    for word in words:
+        if word in ("vanishing", "exploding"):
+            return replace(every, word=word)
     if abs(rate.total - rate.repeated) >= MOST_ONCE:
         few = any(abs(change.decades) >= DECADES for change in rate.others)
         return replace(rate, word=ERRATIC if few else UNCLEAR)
@@ -319,9 +329,11 @@ def within(
         rest = np.arange(len(factors))
     others = np.setdiff1d(np.flatnonzero(np.isfinite(gain)), inside)
     outliers = _changes(gain, inside[out], places)
-    word, law = word_of(decades, decades * len(rest), error), None
-    if word in ("vanishing", "exploding") and len(stretches) == 1:
+    total, law = decades * len(rest), None
+    word = word_of(decades, total, error)
+    if abs(total) > DECADES and word != UNCLEAR and len(stretches) == 1:
         law = law_of(factors[rest], inside[rest] - stretches[0].start, phase[rest])
+        law = law if law and abs(law.constant) >= CLEAR * law.error else None
         word = word if law is None else law.word
     if word in ("vanishing", "exploding") and _is_no_rate(factors):
         word = UNCLEAR

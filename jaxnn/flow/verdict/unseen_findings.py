@@ -163,7 +163,7 @@ def time(judged: Judged) -> Iterator[Sight]:
     """A gradient that falls or grows through time.
 
     Inside `nn.LSTM`, `nn.GRU` or `nn.RNN` Δ of what enters changes by more than a factor of ten
-    over the steps, with a rate beyond three standard errors. A network that is read at every step
+    over the steps, with a rate beyond two standard errors. A network that is read at every step
     has a gradient at each of them, whatever its memory loses. Less than a thousand is usual: what
     the first step holds is still learnt. From a thousand on, if that is more than the layers make,
     its word and its rate are those of the verdict.

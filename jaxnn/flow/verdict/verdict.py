@@ -21,7 +21,7 @@ from .findings import FINDINGS, is_usual
 from .judged import Judged
 from .network_advice import NetworkAdvice, Remedy
 from .rate_text import rate_text
-from .rates import MOST_ONCE, Change, Law, rate_of
+from .rates import DECADES, MOST_ONCE, Change, Law, rate_of
 from .unseen_findings import time_text
 
 MOST = 5  # sentences
@@ -32,7 +32,7 @@ TRY = "To see what would help, print jaxnn.cures(model, xs, …)."
 class Verdict:
     """The verdict on a flow; `str` returns it in sentences. Layers are counted from 1.
 
-    word: vanishing or exploding: the rate is more than three of its standard errors from zero, and
+    word: vanishing or exploding: the rate is more than two of its standard errors from zero, and
         all layers that repeat change the gradient by more than a factor of ten, or if they do not,
         all layers do; steady if they change it by less; not distinguishable from steady; a power
         law or a stretched exponential of depth; erratic if a few layers make the change; unknown
@@ -149,7 +149,8 @@ class Verdict:
         Nothing is known of a network most of which is not measured.
         """
         usual = all(map(is_usual, self.findings))
-        steady = self.word == "steady" or (self.word == "unknown" and self.layers < 2)
+        steady = self.word == "steady" and not abs(self.repeated) > DECADES
+        steady |= self.word == "unknown" and self.layers < 2
         steady |= self.law is not None and not self.ill
         rest = sum(change.decades for change in self.others)
         missing = self.unmeasured or self.unreached or any(v.rule == "cuts" for v in self.findings)
