@@ -635,6 +635,26 @@ def test_torch_supplies_outputs_and_slopes(rng, torch):
 
 
 @pytest.mark.slow
+def test_torch_compares_what_parametrisations_make(torch):
+    """Originals of an orthogonal one are equal in all layers; a norm hides sizes of originals."""
+    from jaxnn.evidence.torch_trial import TorchTrial
+
+    made = torch.nn.utils.parametrizations
+    for wrapped in (
+        made.orthogonal,
+        made.weight_norm,
+        made.spectral_norm,
+        torch.nn.utils.spectral_norm,
+    ):
+        model = torch.nn.Sequential(*(wrapped(torch.nn.Linear(N, N)) for _ in range(2))).eval()
+        trial = TorchTrial(model, torch.randn(B, N))
+        known = [v for v in trial.weights.values() if v.shape == (N, N)]
+        expected = [layer.weight.detach().T for layer in model]
+        np.testing.assert_allclose(known, expected, rtol=1e-5)
+        assert not Parameters.of(trial).equal
+
+
+@pytest.mark.slow
 def test_torch_names_norms_at_rest_and_dropout_in_eval_mode(torch):
     from jaxnn.evidence.torch_trial import TorchTrial
 

@@ -677,6 +677,14 @@ CASES = {
         layer=3,
         path="3.up",
     ),
+    "a weight without any gradient": Case(
+        "starved",
+        a_flow(deltas={(3, "up"): NONE}),
+        "3.up of layer 3 (block) gets no gradient: it does not learn.",
+        healthy=(a_flow(deltas={(3, "up"): NONE}), draws(stopped=("3.up",))),
+        layer=3,
+        path="3.up",
+    ),
     "queries of logits that are not small": Case(
         "starved",
         a_flow(deltas={(3, "up"): -5.0}, attention=heads(2.0, 0.01)),
@@ -1173,7 +1181,7 @@ CASES = {
         draws(HEALTHY, HEALTHY, HEALTHY, equal=(("2.up", "3.up"), ("2.down", "3.down"))),
         "Layers 2 (block) and 3 (block) hold the same weights, as 2.up and 3.up are: copies of one "
         "layer.",
-        healthy=draws(HEALTHY, equal=(("1.up", "1.down"),)),  # of one layer
+        healthy=draws(HEALTHY, HEALTHY, equal=(("1.up", "2.up"),)),  # next to others that differ
         layer=2,
         path="2.up",
         advises="Draw the parameters of each anew: copy.deepcopy does not.",

@@ -3,6 +3,7 @@
 Torch is never imported: the user has done so.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..pytorch.call import for_criterion
-from ..pytorch.cuts import parameters_of, unwrapped
+from ..pytorch.cuts import modules_of, parameters_of, unwrapped
 from ..pytorch.dispatch import each_operation
 from ..pytorch.inputs import called_with
 from ..pytorch.restore import unchanged
@@ -21,6 +22,9 @@ from ..pytorch.types import Arguments, Inputs, Loss, Module, Named, OpOverload, 
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
 
 STATISTICS = "running_mean", "running_var", "num_batches_tracked"
+PARAMETRISED = re.compile(  # as by torch.nn.utils.parametrizations, and by their older forms
+    r"(?:(.*)\.)?(?:parametrizations\.(\w+)\.original\d*|(\w+)_(?:orig|v))"
+)
 DROPS = "bernoulli", "native_dropout"  # beginnings of the operations that choose what is dropped
 
 
@@ -61,11 +65,13 @@ class TorchTrial(Trial):
 
     @property
     def weights(self) -> Arrays:
-        known = {
-            name: numbers_of(v)
-            for name, v in parameters_of(self.module).items()
-            if v.requires_grad and v.ndim > 1 and v.numel() <= MOST_ENTRIES
-        }
+        modules = modules_of(self.module)
+        with self._running():
+            known = {
+                name: numbers_of(_computed(modules, name, v))
+                for name, v in parameters_of(self.module).items()
+                if v.requires_grad and v.ndim > 1 and v.numel() <= MOST_ENTRIES
+            }
         return {name: np.moveaxis(v, (1, 0), (-2, -1)) for name, v in known.items()}
 
     @property
@@ -237,6 +243,16 @@ class TorchTrial(Trial):
             return None
         self._dtype, self._device = output.dtype, output.device
         return output
+
+
+def _computed(modules: Mapping[str, Module], name: str, v: Tensor) -> Tensor:
+    """Return the weights that a parametrisation makes of a parameter; of another one itself."""
+    of_module = PARAMETRISED.fullmatch(name)
+    if of_module is None:
+        return v
+    owner, *attributes = of_module.groups()
+    made = getattr(modules.get(owner or ""), next(filter(None, attributes)), v)
+    return made if is_tensor(made) and made.shape == v.shape else v
 
 
 def _is_untouched(m: Module) -> bool:

@@ -17,7 +17,7 @@ from ...evidence.data import Data
 from ...evidence.end import End
 from ...evidence.evidence import Evidence
 from ...evidence.parameters import Parameters
-from ...texts import cleaned, label
+from ...texts import clean, cleaned, label
 from ..formats.ranges import (
     FORMATS,
     NOISE,
@@ -361,17 +361,24 @@ class Judged:
     # Arrays that stand out
 
     @cached_property
+    def are_to_stay(self) -> np.ndarray:
+        """True for arrays that have a stop_gradient of their own, as drawn frequencies have."""
+        stopped = () if self.parameters is None else self.parameters.stopped
+        return np.isin(self.arrays.path, [*map(clean, stopped)])
+
+    @cached_property
     def starved(self) -> dict[int, float]:
         """The arrays that are behind others of their layer, by how many decades.
 
-        None where Δ is zero or no number, or all positions are equal: that explains it. Nor queries
-        and keys whose logits are next to nothing: what they get grows with these.
+        None where Δ is zero or no number, or all positions are equal: that explains it. Nor arrays
+        that are to stay, nor queries and keys whose logits are next to nothing: what they get grows
+        with these.
         """
         if self.broken or not self.is_finite or self.cut or self.equal_positions:
             return {}
-        flat = self._of_flat_attention
+        flat, stay = self._of_flat_attention, self.are_to_stay
         starved = self.arrays.starved.items()
-        return {i: v for i, v in starved if i not in flat or not np.isfinite(v)}
+        return {i: v for i, v in starved if not (stay[i] or (i in flat and np.isfinite(v)))}
 
     @property
     def _of_flat_attention(self) -> set[int]:

@@ -152,17 +152,21 @@ def equal(judged: Judged) -> Iterator[Sight]:
 def equal_layers(judged: Judged) -> Iterator[Sight]:
     """Layers that are copies of one.
 
-    Half of the matrices of a layer, at least, have the entries of those of another one, as
-    `torch.nn.TransformerEncoder` copies the layer that it is given. They learn to differ, since
-    what enters them does; a theory of independent weights is not about them.
+    All matrices of a layer but those of one number have the entries of another one's, as
+    `torch.nn.TransformerEncoder` copies the layer that it is given; of parametrised weights in
+    PyTorch what is made of them. They learn to differ, since what enters them does; a theory of
+    independent weights is not about them.
     """
-    groups = () if judged.parameters is None else judged.parameters.equal
+    parameters = judged.parameters
+    if parameters is None:
+        return
+    groups = parameters.equal
     group_of = {path: i for i, group in enumerate(groups) for path in group}
     alike: dict[frozenset[int], list[int]] = {}
     for layer, paths in _by_layer(judged).items():
-        copied = [group_of[path] for path in paths if path in group_of]
-        if copied and len(copied) >= HALF * len(paths):
-            alike.setdefault(frozenset(copied), []).append(layer)
+        drawn = [path for path in paths if parameters.draws[path].is_drawn]
+        if drawn and all(path in group_of for path in drawn):
+            alike.setdefault(frozenset(map(group_of.__getitem__, drawn)), []).append(layer)
     copies = max(alike, key=lambda copied: len(alike[copied]), default=frozenset[int]())
     layers = alike.get(copies, [])
     if len(layers) > 1:

@@ -77,10 +77,8 @@ def fixed(judged: Judged) -> Iterator[Sight]:
     other layers.
     """
     arrays, layers, silencers = judged.arrays, [], []
-    stopped = () if judged.parameters is None else map(clean, judged.parameters.stopped)
-    are_to_stay = np.isin(arrays.path, [*stopped])
     for layer in range(1, len(judged.names) + 1):
-        inside = (arrays.layer == layer) & ~are_to_stay
+        inside = (arrays.layer == layer) & ~judged.are_to_stay
         is_fixed = (inside & arrays.weights).any() and np.isneginf(arrays.delta[inside]).all()
         passes = np.isfinite(judged.log_delta[layer - 1])
         if is_fixed and passes and not arrays.starts_at_zero(layer):
