@@ -152,21 +152,18 @@ def equal(judged: Judged) -> Iterator[Sight]:
 def equal_layers(judged: Judged) -> Iterator[Sight]:
     """Layers that are copies of one.
 
-    All matrices of a layer but those of one number have the entries of another one's, as
+    More than half of the matrices of a layer have the entries of those of another one, as
     `torch.nn.TransformerEncoder` copies the layer that it is given; of parametrised weights in
-    PyTorch what is made of them. They learn to differ, since what enters them does; a theory of
-    independent weights is not about them.
+    PyTorch what is made of them is compared. They learn to differ, since what enters them does; a
+    theory of independent weights is not about them.
     """
-    parameters = judged.parameters
-    if parameters is None:
-        return
-    groups = parameters.equal
+    groups = () if judged.parameters is None else judged.parameters.equal
     group_of = {path: i for i, group in enumerate(groups) for path in group}
     alike: dict[frozenset[int], list[int]] = {}
     for layer, paths in _by_layer(judged).items():
-        drawn = [path for path in paths if parameters.draws[path].is_drawn]
-        if drawn and all(path in group_of for path in drawn):
-            alike.setdefault(frozenset(map(group_of.__getitem__, drawn)), []).append(layer)
+        copied = [group_of[path] for path in paths if path in group_of]
+        if len(copied) > HALF * len(paths):
+            alike.setdefault(frozenset(copied), []).append(layer)
     copies = max(alike, key=lambda copied: len(alike[copied]), default=frozenset[int]())
     layers = alike.get(copies, [])
     if len(layers) > 1:
