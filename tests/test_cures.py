@@ -323,6 +323,7 @@ def test_modules_of_torch_with_other_units(torch, rng):
     assert hooks.with_units(nn.Sequential(module[0], nn.Linear(4, 4)), ["0", "1"], sigma) is None
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 @pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm"])
 def test_a_weight_that_a_forward_pass_has_made_is_copied(torch, norm):
     """As the older norms of weights hold it, of which a copy trains its own."""

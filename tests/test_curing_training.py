@@ -1,5 +1,7 @@
 """Cures ranked by training: the race, its clock, and that its losses are those of a plain loop."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from experiments.remedies.rivals.networks import Network, built, drawn
 from jaxnn import diagnosis
 from jaxnn.curing import training
 from jaxnn.curing.changes import Skip
+from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import Cures, patient_of, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.torch_training import TorchTraining
@@ -22,29 +25,25 @@ class Clock:
     """A clock that trainings move on."""
 
     def __init__(self, monkeypatch):
-        self.now, self.compiled = 0.0, {None}
+        self.now = 0.0
         monkeypatch.setattr(training.time, "monotonic", lambda: self.now)
 
 
 class Fake:
-    """A training whose loss falls to an end, quicker the nearer its step size is to the best.
-
-    Its program takes four seconds to compile.
-    """
+    """A training whose loss falls to an end, quicker the nearer its step size is to the best."""
 
     count = 100
 
-    def __init__(self, clock, end, seconds=0.001, best=1.0, slow=1.0, program=None):
+    def __init__(self, clock, end, seconds=0.001, best=1.0, slow=1.0):
         self.clock, self.end, self.seconds, self.best = clock, end, seconds, best
-        self.slow, self.program, self.taken = slow, program, []
+        self.slow, self.taken = slow, []
 
     def courses(self, times, parts):
         for rows in parts:
             yield self.course(times, rows, len(rows)), None
 
     def course(self, times, rows, steps):
-        self.clock.now += self.seconds * steps + 4 * (self.program not in self.clock.compiled)
-        self.clock.compiled.add(self.program)
+        self.clock.now += self.seconds * steps
         self.taken.append((times, int(rows[:1].sum()), steps))
         decay = np.exp(-np.arange(steps + 1) / (10 * self.slow))
         losses = self.end + decay + abs(np.log(times / self.best)) + 1e-3 * (len(self.taken) % 2)
@@ -61,7 +60,7 @@ def test_the_better_ones_are_trained_for_longer(clock):
     ends = {"as it is": 2.0, "a": 0.5, "b": 0.4, "c": 0.3, "slow": 0.1, "e": 0.9, "f": 1.9}
     of = {k: Fake(clock, end, best=3.0 if k == "slow" else 0.3) for k, end in ends.items()}
     of["slow"].slow = 1.5
-    reached = dict(zip(of, raced(of, 60, 1e-3).reached, strict=True))
+    reached = dict(zip(of, raced([*of.values()], 60, 1e-3).reached, strict=True))
     assert {name: one.steps for name, one in reached.items()} == {
         **dict.fromkeys(("as it is", "slow", "c", "b"), 300),
         **dict.fromkeys(("a", "e", "f"), 30),
@@ -76,47 +75,31 @@ def test_the_better_ones_are_trained_for_longer(clock):
 
 def test_of_two_that_learn_it_all_the_sooner_one_is_the_first(clock):
     """Whose few losses at the end are the least says little; the first steps do not count."""
-    of = {name: Fake(clock, end) for name, end in (("as it is", 2.0), ("a", 2e-5), ("b", 1e-5))}
-    of["b"].slow = 2.0
+    of = [Fake(clock, 2.0), Fake(clock, 2e-5), Fake(clock, 1e-5, slow=2.0)]
     _, soon, late = raced(of, 60, 1.0).reached
     assert late.loss < soon.loss
     assert soon.place < late.place
     assert Course(np.array([1e9, *[0.5] * 9]), 0.5).mean == 0.5
 
 
-def test_the_seconds_are_kept(clock):
-    """What is not reached says so; what each round can still do is asked before it."""
-    of = {str(i): Fake(clock, i, seconds=0.01) for i in range(8)}
-    reached = raced(of, 20, 1.0).reached
-    assert 10 < clock.now <= 20
-    assert max(one.steps for one in reached) == 86  # as many as there is time for
-    clock.now = 0.0
-    slow = {name: Fake(clock, 1.0, seconds=0.2) for name in of}
-    reached = raced(slow, 20, 1.0).reached
-    assert clock.now <= 20
-    assert [one.steps for one in reached] == [10, *[0] * 7]
-    assert str(reached[-1]) == "not trained, for the 20 seconds were over before"
-    assert np.isnan(reached[-1].loss)
-
-
-def test_a_program_is_compiled_if_there_is_time(clock):
-    of = {name: Fake(clock, 1.0, program=name[0]) for name in ("as it is", "a", "norm", "skip")}
-    told = [one.steps for one in raced(of, 10, 1.0).reached]
-    assert told == [100, 100, 100, 0]
-    assert clock.now <= 10
-
-
-def test_what_was_not_trained_stands_before_what_trains_no_better_than_the_network_as_it_is():
-    unchanged, over = Trained(30, mean=1.0), Trained(reason="the 3 seconds were over before")
-    best, good = Trained(30, mean=0.4), Trained(30, mean=0.9)
-    worse, broken = Trained(30, mean=1.1), Trained(30, mean=np.nan)
-    tried = [broken, worse, over, good, best]
-    ranked = sorted(tried, key=lambda one: one.place_beside(unchanged))
-    assert ranked == [best, good, over, worse, broken]
+@pytest.mark.parametrize(("seconds", "most"), [(90, 300), (89, 100), (41, 30), (21, 0)])
+def test_the_clock_ends_a_round_and_never_ranks(clock, seconds, most):
+    """What a round has not reached in time for all counts for none of them."""
+    of = [Fake(clock, end, seconds=0.01) for end in (9, 4, 1, 3, 2, 6, 7, 5, 8)]
+    reached = raced(of, seconds, 1.0).reached
+    assert clock.now <= seconds
+    steps = [one.steps for one in reached]
+    assert max(steps) == steps[0] == most
+    assert steps.count(most) == {300: 4, 100: 5, 30: 9, 0: 9}[most]
+    if most:
+        assert min(range(9), key=lambda i: reached[i].place) == 2
+    else:
+        over = "not trained, for the 21 seconds were over before all had taken 30 steps"
+        assert {str(one) for one in reached} == {over}
 
 
 def test_a_loss_without_a_number_is_the_worst(clock):
-    of = {"as it is": Fake(clock, 1.0), "nan": Fake(clock, np.nan), "big": Fake(clock, 9.0)}
+    of = [Fake(clock, 1.0), Fake(clock, np.nan), Fake(clock, 9.0)]
     _, broken, big = raced(of, 60, 1.0).reached
     assert str(broken) == "after 300 steps its loss is no finite number with any step size"
     assert big.place < broken.place
@@ -129,9 +112,16 @@ def test_an_interrupted_race_tells_what_was_reached(clock):
                 raise KeyboardInterrupt
             return super().course(times, rows, steps)
 
-    of = {"as it is": Fake(clock, 1.0), "a": Fake(clock, 0.1), "b": Interrupted(clock, 0.2)}
-    race = raced(of, 60, 1.0)
-    assert ([one.steps for one in race.reached], race.interrupted) == ([100, 100, 30], True)
+    race = raced([Fake(clock, 1.0), Fake(clock, 0.1), Interrupted(clock, 0.2)], 60, 1.0)
+    assert ([one.steps for one in race.reached], race.interrupted) == ([30, 30, 30], True)
+
+
+def test_a_best_change_that_trains_no_better_than_the_network_as_it_is_is_told():
+    said = SimpleNamespace(broken=False, can_be_cured=True, rate_text="")
+    best = Cure(kind="", advice="", works=True, trained=Trained(300, mean=0.5))
+    for mean, end in ((0.4, "in the mean 0.4: no change trains better."), (0.6, "mean 0.6.")):
+        found = Cures(said, (best,), Trained(300, mean=mean))
+        assert found.sentences[1].endswith(end)
 
 
 def test_orders_are_epochs_of_permutations():
@@ -295,7 +285,7 @@ def test_a_function_that_wants_all_examples_has_all_of_them_as_its_batch(torch):
     ((course, _),) = one.courses(1.0, [rows[:2]])
     assert course.losses.shape == (2,)
     broken = TorchTraining(torch.nn.Flatten(), {}, xs, ys, of_all, None)
-    (told,) = raced({"as it is": broken}, 9, 1.0).reached
+    (told,) = raced([broken], 9, 1.0).reached
     assert str(told).startswith("not trained, for a training ends with ")
 
 

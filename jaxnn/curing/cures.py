@@ -34,7 +34,7 @@ from .jax_patients import jax_patient
 from .patient import AnyNet, Patient
 from .printed import Line, lines
 from .torch_patient import TorchPatient
-from .training import RATE, SECONDS, Trained, raced
+from .training import RATE, SECONDS, Trained, as_rank, raced
 
 log = logging.getLogger("jaxnn.curing")
 
@@ -52,9 +52,9 @@ SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
 class Cures:
     """Changes of a network that were tried, the best first; those that work come before the rest.
 
-    With a loss the best is what trains best: those that were trained for most steps come first, and
-    of these the one whose loss has the least mean on the way. What was not trained comes after what
-    trains better than the network as it is.
+    With a loss the best is what trains best: of all after 30 steps the better half, of these after
+    100 steps the better half again, and of these after 300 steps the one whose loss has the least
+    mean on the way. Compared are results of the same number of steps alone.
 
     Without, of those that keep the rate equally well, within .005 decades a layer, a change of
     parameters comes before one of structure, and of each the one that leaves √2 times as many
@@ -94,11 +94,19 @@ class Cures:
             return (self.verdict.rate_text, *_without_changes(self.verdict))
         none = "No change that was tried keeps gradient, signal and examples."
         first = (none,) if self.verdict.can_be_cured and not self else ()
-        before = () if self.unchanged is None else (f"As it is, {self.unchanged}.",)
+        before = () if self.unchanged is None else (f"As it is, {self.unchanged}{self._worse}.",)
         last = ("It was stopped: more would have been tried.",) if self.interrupted else ()
         of_changes = (line.text for line in self.lines)
         use = (USE,) if self else ()
         return (self.verdict.rate_text, *before, *first, *of_changes, *use, *last)
+
+    @property
+    def _worse(self) -> str:
+        """That the best change trains no better than the network as it is; empty if it does."""
+        if not self or self.unchanged is None or not (best := self.tried[0].trained):
+            return ""
+        is_better = as_rank(best.mean) < as_rank(self.unchanged.mean)
+        return "" if is_better or not best.steps else ": no change trains better"
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -180,8 +188,8 @@ def cures(
         seed: of orthogonal matrices.
         theory: whether the wide twin of each changed network is measured as well, see
             `jaxnn.theory.wide`; that takes several times as long.
-        seconds: for all trainings; what they do not suffice for is ranked by its rate alone. Of 0
-            nothing is trained.
+        seconds: for all trainings. A round that they do not suffice for counts for no change; if
+            that is the first one, changes are ranked by their rates. Of 0 nothing is trained.
         optimizer: of optax, or of a module of PyTorch a function of parameters that returns one of
             `torch.optim`; each change has the best of .3, 1, 3 and 10 times its steps. Adam with
             step sizes from .0003 to .01 if None.
@@ -362,16 +370,15 @@ def trained(
     as_it_is = patient.training(patient.params, optimizer)
     if as_it_is is None:
         return None, tried, False
-    trainings = {"as it is": as_it_is}
-    for number, cure in enumerate(working):
+    trainings = [as_it_is]
+    for cure in working:
         assert cure.learner is not None
         training = cure.learner(optimizer)
         assert training is not None
-        trainings[f"{number} {cure.kind}"] = training
+        trainings.append(training)
     race = raced(trainings, seconds, RATE if optimizer is None else 1.0)
     unchanged, *reached = race.reached
-    pairs = zip(working, reached, strict=True)
-    known = sorted(pairs, key=lambda pair: pair[1].place_beside(unchanged))
+    known = sorted(zip(working, reached, strict=True), key=lambda pair: pair[1].place)
     best_first = [replace(cure, trained=how) for cure, how in known]
     rest = [cure for cure in tried if not cure.works]
     return unchanged, best_first + rest, race.interrupted

@@ -53,11 +53,6 @@ class JaxTraining:
     xs: PyTree
     optimizer: Optimizer
 
-    @property
-    def program(self) -> object:
-        """The chain, of which there is one program for all numbers."""
-        return self.trainee.net
-
     @cached_property
     def count(self) -> int:
         """The examples that can be split into batches; 0 if they cannot."""

@@ -33,10 +33,6 @@ class TorchTraining:
     loss: Loss | None
     optimizer: Callable[..., Any] | None
 
-    @property
-    def program(self) -> None:
-        """None: torch compiles nothing."""
-
     @cached_property
     def count(self) -> int:
         """The number of examples, if they can be split into batches; else 0."""

@@ -9,12 +9,13 @@ few examples by heart, and whose loss is then the least says little.
 
 That is successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943). A training of more steps
 begins anew, so that no copy is held in between. All have the same batches, and the unchanged
-network is trained like a change. What the time did not reach says so.
+network is trained like a change. Compared are results of the same number of steps alone: the clock
+ends a round, which then counts for none of them.
 """
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -25,7 +26,6 @@ log = logging.getLogger("jaxnn.curing")
 
 SECONDS = 30.0  # for all trainings
 ROUNDS = 30, 100, 300  # steps
-FEWEST = 10  # steps after which trainings are told apart
 LEAST = 3  # networks of a round
 EARLY = 0.1  # of the steps, whose losses are still those of the start
 TIMES = 0.3, 1.0, 3.0, 10.0  # what the step of the optimiser is multiplied by
@@ -73,15 +73,6 @@ class Trained:
         """The key that sorts trainings, the best first: the longest, then the least mean loss."""
         return -self.steps, as_rank(self.mean)
 
-    def place_beside(self, unchanged: "Trained") -> tuple[int, tuple[int, float]]:
-        """Return what changes are ranked by, given the training of the network as it is.
-
-        First is what has less loss than that, then what was not trained, then the rest.
-        """
-        if not self.steps:
-            return 1, (0, 0.0)
-        return (0 if as_rank(self.mean) < as_rank(unchanged.mean) else 2), self.place
-
 
 class Course(NamedTuple):
     """The loss of each batch before its step, (S,), and that of all examples after them."""
@@ -101,10 +92,6 @@ class Training(Protocol):
     @property
     def count(self) -> int:
         """The number of examples, if they can be split into batches; else 0."""
-
-    @property
-    def program(self) -> object:
-        """A key of the compiled program; trainings that share one have equal keys."""
 
     def courses(
         self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
@@ -146,45 +133,33 @@ def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
 class Entrant:
     """A network in the race: the step sizes that it still has, and what it has reached.
 
-    times: what the step of the optimiser is multiplied by.
-    pace: seconds a step; of the first network where its own is unknown.
-    compiling: seconds before its first step.
+    times: what the step of the optimiser is multiplied by, the best first after a round.
+    pace: seconds a step of its last training.
     """
 
-    name: str
     training: Training
-    pace: float
-    compiling: float = 0.0
     times: tuple[float, ...] = TIMES
     trained: Trained = field(default_factory=Trained)
+    pace: float = 0.0
 
-    def __post_init__(self) -> None:
-        self.orders = orders_of(self.training.count)
+    def after(self, steps: int, unit: float, until: float) -> "Entrant":
+        """Return it as it is after a round of so many steps with each step size.
 
-    def cost(self, steps: int) -> float:
-        """Return the seconds of a round."""
-        return len(self.times) * len(self.orders) * steps * self.pace
-
-    def train(self, steps: int, unit: float, until: float) -> bool:
-        """Train for some steps with each step size; False if the time does not suffice."""
-        log.debug("training %s: %d steps", self.name, steps)
-        reached: dict[float, list[Course]] = {}
-        for times in self.times:
-            reached[times] = []
-            for rows in self.orders:
+        Raises:
+            TimeoutError: the time does not suffice.
+        """
+        log.debug("training a change: %d steps", steps)
+        reached: dict[float, list[Course]] = {times: [] for times in self.times}
+        for times, courses in reached.items():
+            for rows in orders_of(self.training.count):
                 started = time.monotonic()
-                if started + self.compiling + steps * self.pace > until:
-                    return False
-                self.compiling = 0.0
-                reached[times].append(_course(self.training, times, rows[:steps]))
-                spent = (time.monotonic() - started) / steps
-            self.pace = spent  # of the last order: the first one may have compiled
-        means = {times: _mean(reached[times]) for times in self.times}
-        self.times = tuple(sorted(means, key=lambda times: as_rank(means[times])))
-        best = self.times[0]
-        self.trained = _trained(steps, best * unit, reached[best])
-        log.debug("training %s: %d steps, loss %.3g", self.name, steps, self.trained.loss)
-        return True
+                if started + steps * self.pace >= until:
+                    raise TimeoutError
+                courses.append(_course(self.training, times, rows[:steps]))
+                self.pace = (time.monotonic() - started) / steps
+        best, *more = sorted(reached, key=lambda times: as_rank(_mean(reached[times])))
+        trained = _trained(steps, best * unit, reached[best])
+        return Entrant(self.training, (best, *more)[:KEPT_TIMES], trained, self.pace)
 
 
 def as_rank(loss: float) -> float:
@@ -223,72 +198,34 @@ class Race(NamedTuple):
     interrupted: bool = False
 
 
-def raced(trainings: Mapping[str, Training], seconds: float, unit: float) -> Race:
-    """Return what each network reaches in the seconds that there are, the first one as it is.
+def raced(trainings: Sequence[Training], seconds: float, unit: float) -> Race:
+    """Return what each network reaches, the first one as it is.
 
-    The first is trained to the end, to compare with. Ctrl-C ends all, and what was reached is told.
+    The first takes part in every round, to compare with. What a round has not reached is as if
+    that had not begun: when the seconds are over, when Ctrl-C ends all, or after an error.
 
     Args:
-        trainings: by their names; the best first, as far as known.
+        trainings: the best first, as far as known.
         seconds: for all, programs that are compiled included.
         unit: the step size of the optimiser.
     """
-    until = time.monotonic() + seconds
-    entrants: list[Entrant] = []
-    interrupted = False
-    over = Trained(reason=f"the {seconds:g} seconds were over before")
+    until, interrupted = time.monotonic() + seconds, False
+    over = Trained(
+        reason=f"the {seconds:g} seconds were over before all had taken {ROUNDS[0]} steps"
+    )
+    entrants = dict(enumerate(map(Entrant, trainings)))
+    racing = [*entrants]
     try:
-        first = next(iter(trainings.values()))
-        pace, compiling = _pace(first)
-        known = [first.program, None]
-        for name, training in trainings.items():
-            is_known = training.program in known
-            entrants.append(Entrant(name, training, pace, 0.0 if is_known else compiling))
-            known.append(training.program)
-        _race(entrants, unit, until)
+        for steps in ROUNDS:
+            entrants |= {i: entrants[i].after(steps, unit, until) for i in racing}
+            others = sorted(racing[1:], key=lambda i: entrants[i].trained.place)
+            racing = [0, *others[: max(-(-len(others) // 2), LEAST)]]
+    except TimeoutError:
+        log.debug("the %g seconds are over", seconds)
     except KeyboardInterrupt:
         interrupted = True
     except Exception as error:  # of the user's functions, in a training alone
         told = " ".join(str(error).split())[:200]
         over = Trained(reason=f"a training ends with {type(error).__name__}: {told}")
-    reached = [e.trained if e.trained.steps else over for e in entrants]
-    return Race(reached or [over] * len(trainings), interrupted)
-
-
-def _pace(training: Training) -> tuple[float, float]:
-    """Return seconds a step of a network, and those that its program takes to be compiled."""
-    (rows, *_), few = orders_of(training.count), 2
-    started = time.monotonic()
-    _course(training, 1.0, rows[:few])
-    begun = time.monotonic()
-    _course(training, 1.0, rows[:few])
-    of_few = time.monotonic() - begun
-    return of_few / few, max(begun - started - of_few, 0.0)
-
-
-def _race(entrants: list[Entrant], unit: float, until: float) -> None:
-    """Train all for a first round, and the better ones for longer."""
-    first, *others = entrants
-    taken = 0
-    for most in ROUNDS:
-        left = until - time.monotonic()
-        if not taken:  # all of them in half of the time, if need be for fewer steps
-            steps = max(_affordable(entrants, left / 2, most), FEWEST)
-        else:
-            steps = _affordable([first, *others[:2]], left, most)
-            costs = first.cost(steps) + np.cumsum([other.cost(steps) for other in others])
-            others = others[: int(np.searchsorted(costs, left, side="right"))]
-        if steps <= taken or not others:
-            return
-        first.train(steps, unit, until)
-        others = [other for other in others if other.train(steps, unit, until)]
-        others.sort(key=lambda other: other.trained.place)
-        others, taken = others[: max(-(-len(others) // 2), LEAST)], steps
-        for entrant in (first, *others):
-            entrant.times = entrant.times[:KEPT_TIMES]
-
-
-def _affordable(entrants: list[Entrant], seconds: float, most: int) -> int:
-    """Return for how many steps the time suffices."""
-    cost = sum(entrant.cost(1) for entrant in entrants)
-    return min(int(seconds / cost), most) if cost else most
+    reached = [one.trained if one.trained.steps else over for one in entrants.values()]
+    return Race(reached, interrupted)
