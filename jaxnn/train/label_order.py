@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+MOST = 1024  # labels that are compared with each other
+
 
 class LabelOrder(NamedTuple):
     """The labels of one batch, in their order; numbers of NumPy or JAX.
@@ -16,11 +18,14 @@ class LabelOrder(NamedTuple):
     usual: the middle one of all in the order of size.
     changes: how often one is unlike the one before.
     count: of the labels.
+    constant: the cross entropy of the best constant answer, the shares of the classes, without what
+        the shares of so few labels fit by chance; nan of labels most of which differ.
     """
 
     usual: Any
     changes: Any
     count: Any
+    constant: Any
 
 
 def label_order(labels: Float[Any, "B ..."], xp: ModuleType = np) -> LabelOrder | None:
@@ -38,4 +43,11 @@ def label_order(labels: Float[Any, "B ..."], xp: ModuleType = np) -> LabelOrder 
     else:
         classes = labels.reshape(-1)
     changes = (classes[1:] != classes[:-1]).sum()
-    return LabelOrder(xp.sort(classes)[len(classes) // 2], changes, xp.asarray(len(classes)))
+    some = classes[:: -(-len(classes) // MOST)]
+    alike = (some[:, None] == some[None]).sum(axis=1)
+    kinds, count = (1 / alike).sum(), len(some)
+    # The entropy of shares, corrected by Miller and Madow 1955.
+    entropy = xp.log(count / alike).mean() + (kinds - 1) / (2 * count)
+    constant = xp.where(2 * kinds <= count, entropy, xp.nan)
+    middle = xp.sort(classes)[len(classes) // 2]
+    return LabelOrder(middle, changes, xp.asarray(len(classes)), constant)

@@ -91,6 +91,12 @@ class Measurements:
         return Trend(float(begin), float(np.nanmedian(losses[-few:])))
 
     @cached_property
+    def labels(self) -> Float[np.ndarray, "measurements 4"]:
+        """The order of the labels of each measured batch, as a `LabelOrder`; nan of others."""
+        rows = [[*(line.get("labels") or ()), *4 * [np.nan]][:4] for line in self.lines]
+        return np.array(rows, float)
+
+    @cached_property
     def leverage(self) -> float:
         """Σ ‖θ‖ ‖Δθ‖ / |loss| over the weights: how much the loss can change with them.
 
@@ -131,18 +137,32 @@ class Measurements:
         return float(np.median(known)) if len(known) else float("nan")
 
     def stays(self) -> Bool[np.ndarray, " arrays"]:
-        """Return a mask of the arrays that have a Δ and do not move, in two measurements."""
+        """Return a mask of the arrays that have a Δ and do not move.
+
+        In two measurements and in the steps between them, after which they have the same size.
+        """
         if len(self) < 2:
             return np.zeros(len(self.layers), bool)
-        update, delta = (self.last("parameters", f"log10_{v}", 2) for v in ("update", "delta"))
-        return np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0)
+        update, delta, size = (
+            self.last("parameters", f"log10_{v}", 2) for v in ("update", "delta", "size")
+        )
+        stays = np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0)
+        return np.asarray(stays & (size[0] == size[1]))
 
     def never_moved(self) -> Bool[np.ndarray, " arrays"]:
         """Return a mask of those that stay and have done so from the first measurement on."""
         stays = self.stays()
         if stays.any() and len(self) > 2:  # only then is all that was before looked at
-            stays &= np.isneginf(self.earlier("parameters", "log10_update")).all(axis=0)
+            update, size = (self.earlier("parameters", f"log10_{v}") for v in ("update", "size"))
+            now = self.column("parameters", "log10_size")
+            stays &= np.isneginf(update).all(axis=0) & (size == now).all(axis=0)
         return stays
+
+    def all_stay(self, stays: Bool[np.ndarray, " arrays"]) -> bool:
+        """Tell of arrays that stay whether no other weight has a Δ, and no array has moved."""
+        update, delta = (self.column("parameters", f"log10_{v}") for v in ("update", "delta"))
+        asked = self.weights & (delta > -np.inf)
+        return bool(stays[asked].all() and not np.isfinite(update).any())
 
     def steps_of(self, count: int) -> Int[np.ndarray, " count"]:
         """Return the numbers of the steps of the last measurements."""

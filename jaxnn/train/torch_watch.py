@@ -112,9 +112,10 @@ class TorchWatch(Recorder):
     def _taken(self, begun: "Begun", optimizer: Any) -> None:
         """Note what an optimiser holds, and the sizes of the gradients that it takes."""
         with self._lock, self.guarded("measurement", begun.step):
-            held = [v for group in optimizer.param_groups for v in group["params"]]
-            begun.held |= {id(v) for v in held}
-            moved = [v for v in held if v.grad is not None]
+            groups = optimizer.param_groups
+            rates = {v: group.get("lr", math.nan) for group in groups for v in group["params"]}
+            begun.rates |= {id(v): float(rate) for v, rate in rates.items()}
+            moved = [v for v in rates if v.grad is not None]
             scale = _scale(optimizer)
             sizes = np.array(log_norms([v.grad for v in moved])) - math.log(scale)
             begun.log_gradient |= {id(v): size for v, size in zip(moved, sizes, strict=True)}
@@ -150,7 +151,8 @@ class Begun:
 
     flow: before the step, None if it is not measured.
     before: the parameters by their paths, of a step that is measured.
-    held: the identities of the parameters that the optimisers hold which take the step.
+    rates: of the parameters that the optimisers hold which take the step, by their identity the
+        step sizes.
     log_gradient: of them, ln of the norm of the gradient that the optimiser takes.
     gradients: the entries of these, if they are counted.
     evidence: of the first batch.
@@ -160,7 +162,7 @@ class Begun:
     step: int
     flow: Flow | None = None
     before: dict[str, Tensor] = field(default_factory=dict)
-    held: set[int] = field(default_factory=set)
+    rates: dict[int, float] = field(default_factory=dict)
     log_gradient: dict[int, float] = field(default_factory=dict)
     gradients: dict[int, Entries] = field(default_factory=dict)
     hook: Any = None  # of torch's optimisers
@@ -185,13 +187,15 @@ class Begun:
         before = self.before.values()
         changes = [v.detach() - b for v, b in zip(after, before, strict=True)]
         gradients = [self.log_gradient.get(id(v), math.nan) for v in after]
-        held = [float(id(v) in self.held) for v in after] if self.held else [math.nan] * len(after)
+        rates = [self.rates.get(id(v), math.nan) for v in after]
+        held = [float(id(v) in self.rates) if self.rates else math.nan for v in after]
         return Update(
             np.array([log_norm(v) for v in changes]),
             np.array(log_norms(after)),
             np.array([_moved(v) for v in changes]),
             np.array(gradients),
             np.array(held),
+            np.array(rates),
             self._entries(after) if self.gradients else None,
         )
 

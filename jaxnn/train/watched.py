@@ -15,10 +15,11 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
      "positions":  [positions of the state of each layer, …],
      "theory":     {"log10_delta": [one number a layer], …}}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
-     "total": …, "after": true, "labels": [usual, changes, count] or null,
+     "total": …, "after": true, "of_batch": …, "labels": [usual, changes, count, constant] or null,
      "layers":     {"log10_delta": [one number a layer], …},
      "parameters": {"log10_delta": [one number an array], "log10_size": …, "log10_update": …,
-                    "log10_gradient": …, "radial": …, "moved": …, "held": …},
+                    "log10_gradient": …, "radial": …, "moved": …, "held": …, "rate": …,
+                    "undone": …},
      "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
      "experts":    {"load": […]},
      "positions":  {"log10_delta": [one number a layer and position], "log10_spread": […]}}
@@ -33,8 +34,10 @@ The lists of a measurement are in the order of those of the last start. What the
     word, decades, total  the verdict on the gradient: vanishing, steady …, its rate a layer, and
                           the change over the whole network; decades, below 0 if it vanishes
     after                 whether the parameters after the step were handed over
+    of_batch              the loss of the batch as the watch has computed it
     labels                of labels that are one class for each example: the middle one in the
-                          order of size, how often one is unlike the one before, and their number
+                          order of size, how often one is unlike the one before, their number, and
+                          the cross entropy of a constant answer, the shares of the classes
     layers                the columns of `flow.table()`: log10_delta of Δ of the state, log10_theta
                           of Δ of its parameters, log10_mean_square of the state, log10_spread of
                           what differs between examples relative to the state, log10_branch of
@@ -44,8 +47,11 @@ The lists of a measurement are in the order of those of the last start. What the
                           cosine between it and the array, -1 where it only shrinks; moved, the
                           share of entries that it changed, in rows in which any did, of parameters
                           in 16 bits; of PyTorch log10_gradient of what the optimiser took, and
-                          held, 1 of an array that it holds and 0 of others; null while an
-                          array is frozen, but for its size
+                          held, 1 of an array that it holds and 0 of others, and rate, its step
+                          size; null while an array is frozen, but for its size. Of JAX held is 0
+                          of what is handed on after the step as it was before. undone, where it is
+                          known at the next step how much of the last update that was measured was
+                          left then: its distance from before, over that of the update
     …exponent_1, _50, _99 with entries=True, of layers and of parameters: the k at or below which
                           1 %, 50 % and 99 % of the entries are, of 2^k <= |entry| < 2^(k+1): of Δ
                           delta_exponent_50 and so on, of a state state_exponent_50, of an array
@@ -316,6 +322,11 @@ def start_of(
     }
 
 
+def _loss_of(flow: Flow) -> float:
+    known = None if flow.given is None else flow.given.loss
+    return math.nan if known is None else float(np.asarray(known, np.float64))
+
+
 def _heads(flow: Flow) -> list[dict[str, Any]]:
     return [] if flow.attention is None else flow.attention_table()
 
@@ -360,6 +371,7 @@ def measurement_of(
         "decades": float(rate.decades),
         "total": float(rate.total),
         "after": update is not None,
+        "of_batch": _loss_of(flow),
         "layers": layers,
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
@@ -408,7 +420,7 @@ def _of_update(update: Update | None, log_size: np.ndarray) -> dict[str, list[fl
     }
     if update.log_gradient is not None:
         columns["log10_gradient"] = np.asarray(update.log_gradient, np.float64) / LN10
-    columns["held"] = update.held
+    columns |= {"held": update.held, "rate": update.rate}
     numbers = {
         name: np.asarray(v, np.float64).tolist() for name, v in columns.items() if v is not None
     }

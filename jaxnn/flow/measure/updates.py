@@ -32,6 +32,7 @@ class Update(NamedTuple):
         of parameters in 16 bits, which rounding may hold back.
     log_gradient: ln of the norm of the gradient that the optimiser was handed.
     held: 1.0 of an array that an optimiser holds, 0.0 of one that none does.
+    rate: the step size of the optimiser that holds the array.
     gradient: the entries of the gradient that the optimiser was handed, if they are counted.
     """
 
@@ -40,6 +41,7 @@ class Update(NamedTuple):
     moved: PerArray | None = None
     log_gradient: PerArray | None = None
     held: PerArray | None = None
+    rate: PerArray | None = None
     gradient: Entries | None = None
 
 

@@ -50,15 +50,16 @@ GROWN = 1.0  # decades of an update over the first
 def spike(seen: Measurements) -> Iterator[Sight]:
     """A loss that jumps.
 
-    Three losses in a row are above the median of the last hundred steps by three times what the
-    largest of these was, and by a fifth of all that the loss has fallen; or one is by ten times
-    both.
+    Three losses in a row are above the median of the last hundred steps, or of the later half of
+    all, by three times what the largest of these was, and by a fifth of all that the loss has
+    fallen; or one is by ten times both.
 
     A batch that is unlike the others, labels that have changed, or a step that was too large: it
     says so if the update before it, of PyTorch the gradient, was five times as large as usual.
     """
     losses = seen.steps.column("loss", WINDOW + LASTING)
     window, last = losses[:-LASTING], losses[-LASTING:]
+    window = window[-max(LEAST_WINDOW, len(seen.steps) // 2) :]  # without a fall at the start
     if len(window) < LEAST_WINDOW or not np.isfinite(losses).all():
         return
     median = float(np.median(window))
@@ -143,17 +144,24 @@ def _cause(seen: Measurements) -> str:
 
 @ALARMS.rule(
     "plateau",
-    says="the loss is {loss:.3g} after {steps} steps and was {first:.3g}: it does not fall, though "
-    "a step changes half of the weights by {ratio:.1g} of their size and Δ could change it",
+    says=one_of(
+        "at",
+        start="the loss is {loss:.3g} after {steps} steps and was {first:.3g}: it does not fall, "
+        "though a step changes half of the weights by {ratio:.1g} of their size and Δ could change "
+        "it",
+        constant="the loss stays at {loss:.3g}, that of a constant answer, which gives all "
+        "examples the shares of the classes: nothing is learned of an example",
+    ),
     advises="whether labels belong to their inputs, the loss and its sign; a larger step, a larger "
-    "network",
+    "network; in a game of two networks `adversarial=True`",
     unless="update slow still schedule unreached diverges",
 )
 def plateau(seen: Measurements) -> Iterator[Sight]:
     """A loss that never falls.
 
     The loss of the last hundred steps is within 2 % of where it began at step 0, though weights
-    move, and Δ is large enough that a hundredth of a change in them would show.
+    move, and Δ is large enough that a hundredth of a change in them would show. Or it is within 2 %
+    of the cross entropy of the shares of the classes, wherever it began.
 
     Neither the gradient nor the step is too small: what is learnt does not help. Labels without
     information, a loss that does not measure them, an error in between.
@@ -164,15 +172,19 @@ def plateau(seen: Measurements) -> Iterator[Sight]:
         return
     # Where losses of batches differ by more than they are, or began elsewhere, medians say little.
     low, high = np.quantile(losses, (0.1, 0.9))
-    if high - low > abs(trend.first) or seen.steps.first[0].step:
-        return
-    changes = (np.median(losses[FLAT_STEPS // 2 :]) - v for v in (np.median(losses), trend.first))
-    is_flat = all(abs(change) < FLAT * abs(trend.first) for change in changes)
     moves = np.log10(SMALL_STEP) < ratio < np.log10(LARGE_UPDATE)
-    if is_flat and moves and seen.leverage >= LEAST_LEVERAGE:
-        steps = seen.step - seen.steps.first[0].step
-        values = {"loss": trend.last, "first": trend.first, "ratio": float(10**ratio)}
-        yield Sight(values=values | {"steps": steps})
+    steps = seen.step - seen.steps.first[0].step
+    values = {"loss": trend.last, "first": trend.first, "steps": steps, "ratio": float(10**ratio)}
+    is_clear = moves and seen.leverage >= LEAST_LEVERAGE and not seen.steps.first[0].step
+    for at, level in (
+        ("constant", float(np.median(seen.labels[:, -1]))),
+        *([("start", trend.first)] if is_clear else []),
+    ):
+        changes = (np.median(losses[FLAT_STEPS // 2 :]) - v for v in (np.median(losses), level))
+        is_flat = all(abs(change) < FLAT * abs(level) for change in changes)
+        if is_flat and high - low <= abs(level):
+            yield Sight(values=values | {"at": at})
+            return
 
 
 @ALARMS.rule(

@@ -26,9 +26,7 @@ def sorted_batches(seen: Measurements) -> Iterator[Sight]:
 
     The examples come in the order of their classes, so each step unlearns what others taught.
     """
-    labels = [line.get("labels") for line in seen.lines[-RECENT:]]
-    if len(labels) < FEWEST or any(v is None for v in labels):
-        return
-    usual, changes, count = np.array(labels, float).T
-    if count.min() >= FEWEST_LABELS and changes.max() <= 1 and np.ptp(usual):
-        yield Sight(values={"count": len(labels)})
+    usual, changes, count, _ = seen.labels[-RECENT:].T
+    is_told = len(count) >= FEWEST and count.min() >= FEWEST_LABELS
+    if is_told and changes.max() <= 1 and np.ptp(usual) > 0:
+        yield Sight(values={"count": len(count)})

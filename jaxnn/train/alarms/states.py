@@ -1,6 +1,7 @@
 """Alarms on states and gradients: numbers that leave their range, grow, merge or are cut off."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def lost_in_format(seen: Measurements) -> Iterator[Sight]:
         yield Sight(layer, "", {"where": "layer", "log10": log10, "dtype": seen.dtype})
 
 
-FORECAST = "double every {doubling:,.0f} steps; float16 ends in about {left:,.0f}"
+FORECAST = "double every {doubling:,.0f} steps{end}"
 
 
 @ALARMS.rule(
@@ -158,8 +159,8 @@ def sharp_attention(seen: Measurements) -> Iterator[Sight]:
 
 def _doubling(
     seen: Measurements, log10: np.ndarray, least: float
-) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield the places of numbers that double steadily, the fastest first, with a forecast.
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the places of numbers that double steadily, the fastest first, in float16 with an end.
 
     A line through the logarithms of the last four or eight measurements, (count, places), against
     their steps, has to rise by a factor of two, and to leave a tenth of that.
@@ -176,7 +177,9 @@ def _doubling(
         for i in np.flatnonzero(rises)[np.argsort(-growth[rises])]:
             doubling = LOG2 / slope[i]
             left = max(np.log10(LARGEST_FLOAT16) - y[-1, i], 0) / LOG2 * doubling
-            yield int(i), {"doubling": _two_digits(doubling), "left": _two_digits(left)}
+            end = f"; if that goes on, float16 ends in about {_two_digits(left):,.0f}"
+            end *= seen.dtype == "float16"
+            yield int(i), {"doubling": _two_digits(doubling), "left": _two_digits(left), "end": end}
 
 
 def _two_digits(value: float) -> float:

@@ -34,47 +34,22 @@ MOVED = 0.5  # of the entries
 
 @ALARMS.rule(
     "unoptimised",
-    says=one_of(
-        "seen_in",
-        optimizer="{array} has a gradient, and no optimiser that takes this step holds it{more}",
-        update="{array} does not change, although its gradient is not zero and others "
-        "change{more}: nothing updates it",
-    ),
-    advises='hand it to the optimiser; if it is frozen on purpose, `ignore=("unoptimised",)`',
+    says="{array} has a gradient, and no optimiser that takes this step holds it{more}",
+    advises="hand it to the optimiser; if it is frozen on purpose, `intended=` with its path",
 )
 def unoptimised(seen: Measurements) -> Iterator[Sight]:
     """Arrays that the optimiser does not have.
 
-    An array has a Δ and stays equal from the start on, while others move, by more than rounding
-    could hold back; in PyTorch, no optimiser that takes the step holds it.
+    An array has a Δ and stays equal from the start on; in PyTorch, no optimiser that takes the step
+    holds it, in JAX it is handed on as the array that it was.
 
     It keeps the numbers that it was drawn with: nobody has handed it to the optimiser, or its
-    update is thrown away.
+    update is thrown away. What is updated by zeros, as by `optax.set_to_zero`, is frozen.
     """
-    stays = seen.never_moved()
-    held = seen.column("parameters", "held")
-    left_out = stays & (held == 0)
-    if not left_out.any():
-        moves = np.isfinite(seen.column("parameters", "log10_update"))
-        left_out = stays & np.isnan(held) & seen.weights & ~_is_rounded(seen, moves)
-        left_out &= moves.any()
-    if left_out.any():
-        first, count = int(np.argmax(left_out)), int(left_out.sum())
-        seen_in = "optimizer" if held[first] == 0 else "update"
-        more = f", like {count - 1} more" if count > 1 else ""
-        yield seen.sight(first, {"seen_in": seen_in, "more": more})
-
-
-def _is_rounded(seen: Measurements, moves: np.ndarray) -> np.ndarray:
-    """Tell of arrays that stay whether an update as those of others would be lost in rounding."""
-    delta, size, update = (
-        seen.column("parameters", f"log10_{v}") for v in ("delta", "size", "update")
-    )
-    if not moves.any():
-        return np.zeros(len(delta), bool)
-    like_adam = np.full(len(delta), np.median(update[moves]))
-    like_sgd = delta + np.median((update - delta)[moves])
-    return np.asarray(np.fmin(like_adam, like_sgd) - size < seen.rounding)
+    left_out = np.flatnonzero(seen.never_moved() & (seen.column("parameters", "held") == 0))
+    if len(left_out):
+        more = f", like {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        yield seen.sight(int(left_out[0]), {"more": more})
 
 
 @ALARMS.rule(
@@ -82,34 +57,42 @@ def _is_rounded(seen: Measurements, moves: np.ndarray) -> np.ndarray:
     says=one_of(
         "extent",
         all="no parameter has moved in {steps} steps, although the gradient is not zero: no step "
-        "is taken",
+        "is taken, or each is rounded away{or_skipped}",
+        skipped="no parameter has moved in {steps} steps: the gradient that the optimiser is to "
+        "take is infinite, and the step is skipped, as by a loss scale that is too large",
         one="{array} has not moved in {steps} steps, although its gradient is not zero",
         since="{array} is frozen since step {since} (requires_grad=False), and moved before",
     ),
-    advises="call the optimiser's step, and hand on what it returns; a step size above 0 for this "
-    'array; if it is frozen on purpose, `ignore=("still",)`',
+    advises="a step size above 0, also for each group; the optimiser's step called, and what it "
+    "returns handed on; where gradients are infinite, a smaller loss scale, or one that adapts; if "
+    "an array is frozen on purpose, `intended=` with its path",
     unless="unoptimised",
 )
 def still(seen: Measurements) -> Iterator[Sight]:
     """Arrays that do not move.
 
-    A weight that has a Δ is exactly equal at all measurements, or all weights are; or, in PyTorch,
-    one that moved before is frozen in two measurements.
+    All weights that have a Δ are exactly equal for fifty steps, also between the measurements, for
+    ten if an optimiser takes them or would take an infinite gradient; or, in PyTorch, one that an
+    optimiser holds is, or one that moved before is frozen in two measurements.
 
-    The step size is 0 or rounded away, what the optimiser returns is not used, or the weight was
-    frozen and not thawed.
+    The step size is 0 or rounded away, what the optimiser returns is not used, a loss scale has
+    every step skipped, or the weight was frozen and not thawed.
     """
     stays = seen.never_moved() & seen.weights
     if not stays.any():
         yield from _frozen(seen)
         return
-    steps = seen.step - seen.lines[0]["step"]
-    if not np.isfinite(seen.column("parameters", "log10_update")).any():
-        yield Sight(values={"extent": "all", "steps": steps})
+    steps, held = seen.step - seen.lines[0]["step"], seen.column("parameters", "held") == 1
+    skips = np.isposinf(seen.last("parameters", "log10_gradient", 2)).any(axis=1).all()
+    if steps < (IN_ROW if held.any() or skips else SLOW_STEPS):
         return
-    yield from (
-        seen.sight(int(array), {"extent": "one", "steps": steps}) for array in np.flatnonzero(stays)
-    )
+    if seen.all_stay(stays):
+        extent = "skipped" if skips else "all"
+        or_skipped = ", or skipped for its scaled loss" if seen.dtype == "float16" else ""
+        yield Sight(values={"extent": extent, "steps": steps, "or_skipped": or_skipped})
+        return
+    for array in np.flatnonzero(stays & held):
+        yield seen.sight(int(array), {"extent": "one", "steps": steps})
 
 
 def _frozen(seen: Measurements) -> Iterator[Sight]:
@@ -130,28 +113,36 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
         "how",
         zero="every update is exactly zero since step {since}, although the gradient is not: the "
         "step size is 0",
+        one="{array} has stayed as it is since step {since}, although its gradient is not zero, "
+        "others move and it moved before: its step size is 0",
         falls="a step is {times:.2g} times smaller than at step {since}, by a step size that has "
         "fallen: if it goes on like that, all further ones change half of the weights by "
         "{left:.1g} of their size",
     ),
     advises="a schedule as long as the training, counted in what its function is called with: "
-    "steps or epochs",
+    "steps or epochs; if an array was frozen on purpose, `intended=` with its path",
 )
 def ended_schedule(seen: Measurements) -> Iterator[Sight]:
     """A step size that has reached zero, or all but.
 
-    All updates are exactly zero in two measurements, although Δ is not, and were not before. Or in
-    eight measurements updates have become ten times smaller, next to weights and next to Δ, all the
-    time and as fast in the second half as in the first; going on like that, all that are left would
-    change weights by less than a hundredth of their size.
+    All updates are exactly zero in two measurements and between them, although Δ is not, and were
+    not before; or those of a weight that moved by more than rounding. Or in eight measurements
+    updates have become a hundred times smaller, in PyTorch ten times if the step size has fallen
+    too, next to weights and next to Δ, all the time and as fast in the second half as in the first;
+    going on like that, all that are left would change weights by less than a hundredth of their
+    size. A momentum that begins with the first gradient makes updates up to some ten times smaller.
 
     The schedule of the step size has ended before the training, or is about to.
     """
-    if len(seen) > 2 and seen.stays().any():
-        now = seen.last("parameters", "log10_update", 2)
-        before = seen.earlier("parameters", "log10_update")
-        if np.isneginf(now).all() and np.isfinite(before).any():
-            yield Sight(values={"how": "zero", "since": seen.lines[-2]["step"]})
+    stays = seen.stays()
+    if len(seen) > 2 and stays.any():
+        since, ended = seen.lines[-2]["step"], stays & seen.weights
+        if seen.all_stay(stays) and np.isfinite(seen.earlier("parameters", "log10_update")).any():
+            yield Sight(values={"how": "zero", "since": since})
+        elif np.isfinite(seen.column("parameters", "log10_update")).any():
+            ended &= _moved_clearly(seen) & ~(seen.column("parameters", "rate") > 0)
+            for array in np.flatnonzero(ended):
+                yield seen.sight(int(array), {"how": "one", "since": since})
     elif len(seen) >= FALLING:
         yield from _falling_steps(seen)
 
@@ -168,7 +159,11 @@ def _falling_steps(seen: Measurements) -> Iterator[Sight]:
     ratio, rate = (np.median((update - v)[:, known], axis=1) for v in (size, delta))
     fallen, in_half = ratio[0] - ratio[-1], ratio[0] - ratio[FALLING // 2 - 1 : FALLING // 2 + 1]
     early, late = in_half.mean(), fallen - in_half.mean()
-    if min(fallen, rate[0] - rate[-1]) < 1 or not early / 2 < late < BENT * early:
+    with_step_size = _fallen_step_size(seen, known)
+    least = 2.0 if np.isnan(with_step_size) else 1.0
+    if min(fallen, rate[0] - rate[-1]) < least or not early / 2 < late < BENT * early:
+        return
+    if with_step_size < fallen / 2:
         return
     if (ratio[:-2] - ratio[2:]).min() < fallen / 10:  # by one drop, and not all the time
         return
@@ -177,6 +172,23 @@ def _falling_steps(seen: Measurements) -> Iterator[Sight]:
     if left < LEFT:
         since = seen.lines[-FALLING]["step"]
         yield Sight(values={"how": "falls", "times": 10**fallen, "since": since, "left": left})
+
+
+def _fallen_step_size(seen: Measurements, known: np.ndarray) -> float:
+    """Return by how many decades the step size of half of the weights has fallen; nan of JAX."""
+    rates = np.log10(seen.last("parameters", "rate", FALLING)[:, seen.weights][:, known])
+    return float(np.median(rates[0] - rates[-1]))
+
+
+def _moved_clearly(seen: Measurements) -> np.ndarray:
+    """Tell of arrays whether the last update before two measurements was far above rounding.
+
+    False of those that had none.
+    """
+    before = np.where(np.isfinite(v := seen.earlier("parameters", "log10_update")), v, np.nan)
+    last = np.array([column[~np.isnan(column)][-1:].sum() or np.nan for column in before.T])
+    size = seen.column("parameters", "log10_size")
+    return np.asarray(last - size > seen.rounding + np.log10(ROUNDED)) & ~np.isnan(last)
 
 
 @ALARMS.rule(
@@ -214,10 +226,7 @@ def rounded_away(seen: Measurements) -> Iterator[Sight]:
     still = seen.stays() & seen.weights
     if len(seen) < 3 or not still.any() or still[seen.weights].all():
         return
-    before = np.where(np.isfinite(v := seen.earlier("parameters", "log10_update")), v, np.nan)
-    last = np.array([column[~np.isnan(column)][-1:].sum() or np.nan for column in before.T])
-    size = seen.column("parameters", "log10_size")
-    still &= ~(last - size > seen.rounding + np.log10(ROUNDED)) & ~np.isnan(last)
+    still &= ~_moved_clearly(seen) & np.isfinite(seen.earlier("parameters", "log10_update")).any(0)
     for array in np.flatnonzero(still):
         yield seen.sight(int(array), {"extent": "all", "dtype": dtypes[array]})
 
