@@ -949,6 +949,26 @@ def test_a_step_is_gone_down_through_as_often_whatever_is_above_it(torch):
     assert visits[0] == visits[1] < 30
 
 
+def test_a_stem_that_skips_lead_to_is_no_step(torch):
+    """Its arrays are below each state that a skip leads around; those of a loop are taken by it."""
+
+    class Residual(torch.nn.Module):
+        def __init__(self, count):
+            super().__init__()
+            self.stem = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(count)))
+            self.blocks = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(count))
+
+        def forward(self, x):
+            x = self.stem(x)
+            for i in range(3):
+                x = x + torch.tanh(self.blocks[i % len(self.blocks)](x))
+            return x
+
+    xs = torch.ones(2, 4)
+    flows = [torch_flow(Residual(count), xs, mean_square, "blocks.*") for count in (3, 1)]
+    assert [flow.parameters.tied for flow in flows] == [False, True]
+
+
 def test_a_decoder_that_hands_its_memory_on(torch):
     class Layer(torch.nn.Module):
         def __init__(self):

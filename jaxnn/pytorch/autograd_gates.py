@@ -10,6 +10,7 @@ An edge of torch's graph is (node, number of its output). Of each node it is not
 below it first, states and parameters, as the bits of an integer; so that many paths cost nothing.
 """
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 from .hooks import State
@@ -24,6 +25,7 @@ class Survey(NamedTuple):
     gates: for each state whether it is one.
     links: pairs (state, a state below it) that a path with no other state between them joins.
     parameters: for each leaf of the graph, by its id, the layers that it is used in.
+    uses: of each leaf the number of nodes that take it.
     functions: nodes of the user's own autograd.Function, each with the layers that it lies in.
     """
 
@@ -33,6 +35,12 @@ class Survey(NamedTuple):
     links: set[tuple[int, int]]
     parameters: dict[int, set[int]]
     functions: dict[Any, set[int]]
+    uses: Counter[int]
+
+    def times(self, leaf: int) -> int:
+        """Return how many layers share a leaf; paths around states lead others to it too."""
+        count = len(self.parameters.get(leaf, ()))
+        return count if all(self.gates) else min(count, self.uses[leaf] or 1)
 
 
 def survey(top: GradientEdge, states: list[State], bottom: GradientEdge | None) -> Survey:
@@ -120,7 +128,7 @@ def _walked(
                     functions.setdefault(edge[0], set()).add(above)
                 going += below.first(edge[0].next_functions)
     gates = [reached[at] and _passed(at, links) for at in range(1, count + 1)]
-    return Survey(reached[1 : count + 1], parts, gates, links, parameters, functions)
+    return Survey(reached[1 : count + 1], parts, gates, links, parameters, functions, below.uses)
 
 
 def is_own_function(node: Node) -> bool:
@@ -145,6 +153,7 @@ class _Below:
         self.ends: list[Any] = []
         self.numbers: dict[Any, int] = {}
         self.of_node: dict[Any, int] = {}
+        self.uses = Counter[int]()
 
     def first(self, edges: Any) -> list[Any]:
         """Return the edges of states and leaves that paths through these edges meet first."""
@@ -188,6 +197,9 @@ class _Below:
         return edge in self.places or hasattr(node, "variable") or is_own_function(node)
 
     def _bit(self, edge: GradientEdge) -> int:
+        """Return the bit of an end that one more node leads to."""
+        if hasattr(edge[0], "variable"):
+            self.uses[id(edge[0].variable)] += 1
         if edge not in self.numbers:
             self.numbers[edge] = len(self.ends)
             self.ends.append(edge)

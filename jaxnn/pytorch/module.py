@@ -53,6 +53,7 @@ class Measured(NamedTuple):
     found: Δ of each state, of the input and of the parameters.
     parameters: by name.
     layers: of each parameter the layers that it is used in, L + 1 above the last cut.
+    times: by how many of them it is shared, as by the steps of a recurrent network.
     recognised: attention and routers, by these layers.
     units: of the activations of each layer; None without any.
     loss: its value; None of a cotangent.
@@ -68,6 +69,7 @@ class Measured(NamedTuple):
     found: Agreed
     parameters: dict[str, Any]
     layers: dict[str, set[int]]
+    times: dict[str, int]
     recognised: Recognised
     units: list[LayerUnits] | None
     loss: float | None
@@ -233,6 +235,7 @@ def _gone_down(
         found=found,
         parameters=descent.parameters,
         layers={name: descent.layers_of(p) for name, p in descent.parameters.items()},
+        times={name: taken.times(id(p)) for name, p in descent.parameters.items()},
         recognised=recognised,
         units=up.activations.of_layers(layer_of, len(states)),
         loss=None if cotangent is not None else float(top.detach()),

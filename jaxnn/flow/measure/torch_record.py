@@ -174,7 +174,7 @@ def _parameters(measured: Measured, dtype: jnp.dtype) -> Parameters:
         tuple(lowest[name] for name in paths),
         tuple(tuple(tensor.shape) for tensor in tensors),
         tuple(map(name_of_dtype, tensors)),
-        are_tied([name for name in paths for _ in measured.layers[name]]),
+        are_tied([name for name in paths for _ in range(measured.times[name])]),
     )
 
 
