@@ -220,7 +220,7 @@ def kernel(q_ref, k_ref, out_ref):
 
 
 def test_loops_and_kernels_that_may_attend_are_named():
-    """Longer loops than are opened, and kernels; a recurrence is none, nor are short loops."""
+    """Longer loops than are opened, and kernels; no recurrence, solver, or short loop."""
     p, z = drawn()
 
     def in_a_loop(p, z):
@@ -241,7 +241,14 @@ def test_loops_and_kernels_that_may_attend_are_named():
 
         return jax.lax.scan(step, z[:, 0], jnp.concatenate([z.swapaxes(0, 1)] * 9))[1][: len(z)]
 
+    def solved(p, z):
+        def step(_, z):
+            return z + 0.01 * jax.nn.softplus(z @ p["q"]) @ p["k"]
+
+        return jax.lax.fori_loop(0, 40, step, z)
+
     for f, names in (
+        (solved, ()),
         (in_a_loop, ("a loop of 18 steps",)),
         (in_a_kernel, ("the kernel mine",)),
         (recurrence, ()),

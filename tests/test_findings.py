@@ -1176,6 +1176,15 @@ CASES = {
         path="2.up",
         advises=DRAW,
     ),
+    "copies of a module's units": Case(
+        "equal",
+        (replace(a_flow(), is_of_torch=True), draws(HEALTHY, COPIES)),
+        "Units of layer 2 (block) are equal: of the rows of 2.up 25% differ, the others are "
+        "copies, which compute and learn the same.",
+        layer=2,
+        path="2.up",
+        advises=DRAW,
+    ),
     "copies of one layer": Case(
         "equal layers",
         draws(HEALTHY, HEALTHY, HEALTHY, equal=(("2.up", "3.up"), ("2.down", "3.down"))),

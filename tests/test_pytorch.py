@@ -638,6 +638,21 @@ def test_zeros_that_get_no_gradient_stay_zeros(torch):
     assert np.isneginf(flow.log_delta[0])
 
 
+def test_weights_of_a_branch_times_zero_get_a_gradient_of_zero(torch):
+    class Branch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.gain = torch.nn.Linear(4, 4), torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            return x + self.gain * torch.tanh(self.inner(x))
+
+    model = torch.nn.Sequential(*(Branch() for _ in range(3)))
+    parameters = torch_flow(model, torch.randn(B, 4), mean_square).parameters
+    for path, log_delta in zip(parameters.paths, parameters.log_delta, strict=True):
+        assert np.isneginf(log_delta) if "inner" in path else np.isfinite(log_delta)
+
+
 def test_names_are_the_module_s_own_whatever_holds_it(torch):
     model, x = mlp(torch, (4,) * 4, torch.nn.Tanh), torch.randn(B, 4)
     flow = torch_flow(model, x, mean_square)

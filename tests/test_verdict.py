@@ -224,6 +224,14 @@ def test_a_pattern_has_one_rate_and_no_error_of_its_own():
     assert rate.outliers == ()
 
 
+def test_a_pattern_that_begins_with_a_branch_counts_in_whole_patterns():
+    """Attention beside a recurrent state: its Δ is small at each step, and does not fall with them."""
+    rate = rate_of([-0.5, -1.5, 0.2, 1.8] * 9 + [-0.5, -1.5, 0.2], period=4)
+    assert rate.word == "steady"
+    assert (rate.repeated, rate.rest) == (pytest.approx(0), pytest.approx(-1.8))
+    assert (rate.layers, rate.others) == (40, ())
+
+
 def test_layers_that_repeat_are_found_among_others():
     kinds = [*"e", *"ab" * 4, *"n", *"ccc", *"h"]
     assert repeated(kinds) == ((1, 9, 2), (10, 13, 1))

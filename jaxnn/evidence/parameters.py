@@ -28,6 +28,7 @@ class Draw:
     gain: the root mean square of its entries times √fan_in: by which it multiplies what is random.
     edge: its largest singular value, over that of independent entries of the same size.
     mean_edge: likewise that of the mean of its entries alone.
+    is_one_row: whether all its rows are equal, or all its columns, as those of Mamba's A_log.
     """
 
     is_constant: bool
@@ -35,11 +36,17 @@ class Draw:
     gain: float
     edge: float = 1.0
     mean_edge: float = 0.0
+    is_one_row: bool = False
 
     @property
     def is_drawn(self) -> bool:
-        """True if its entries differ."""
-        return self.gain > 0 and not self.is_constant
+        """True if its entries differ, and are no copies of one row."""
+        return self.gain > 0 and not self.is_constant and not self.is_one_row
+
+    @property
+    def of_random(self) -> float:
+        """Its gain; 0 of one that nobody drew."""
+        return self.gain if self.is_drawn else 0.0
 
     @classmethod
     def of(cls, v: np.ndarray) -> "Draw":
@@ -54,6 +61,7 @@ class Draw:
             distinct,
             size * len(columns) ** 0.5,
             *_edges(columns),
+            bool((columns == columns[:1]).all() or (columns == columns[:, :1]).all()),
         )
 
 

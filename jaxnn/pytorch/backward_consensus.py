@@ -71,7 +71,7 @@ def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agree
     shifts = _shifts(descent, plain, span)
     mixes = np.zeros(len(descent.states) + 1, bool)
     if descent.is_apart and not is_probed and normal[descent.x is None :].all():
-        known, trusted = np.ones_like(normal), np.zeros(len(normal), bool)
+        known, trusted = np.ones_like(normal), np.ones(len(normal), bool)
         return _taken(descent, plain, plain, known, trusted, mixes, shifts, span)
     none = np.zeros_like(plain.exponent)
     meeting: set[int] = set()

@@ -113,7 +113,8 @@ def attentions_of(graph: Graph) -> Iterator[Attention]:
 def unread_of(graph: Graph) -> Iterator[str]:
     """Yield the names of loops and kernels that take the state and may attend in a closed program.
 
-    Those are kernels by their names, and programs with two products and exp in them.
+    Those are kernels by their names, or with two products and exp in them, and loops with a maximum
+    too, as a softmax has: exp alone is in the softplus of a solver's steps.
     """
     for step in graph.flat.steps:
         if not any(map(graph.depends, step.inputs)):
@@ -122,10 +123,11 @@ def unread_of(graph: Graph) -> Iterator[str]:
         names = (eqn.primitive.name, *(str(eqn.params.get(key, "")) for key in NAMES))
         is_attention = any(word in name.lower() for name in names for word in WORDS)
         counts = Counter(primitives_in(eqn))
-        if is_attention or (counts["dot_general"] > 1 and counts["exp"]):
+        is_loop = eqn.primitive.name in LOOPS
+        is_softmax = counts["exp"] and (counts["reduce_max"] or not is_loop)
+        if is_attention or (counts["dot_general"] > 1 and is_softmax):
             length = eqn.params.get("length")
             loop = "a loop" if length is None else f"a loop of {length} steps"
-            is_loop = eqn.primitive.name in LOOPS
             yield loop if is_loop else f"the kernel {next(filter(None, names[::-1]))}"
 
 

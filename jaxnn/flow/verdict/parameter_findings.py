@@ -68,7 +68,7 @@ def drawn(judged: Judged) -> Iterator[Sight]:
     large = {
         layer: path
         for layer, paths in layers.items()
-        if draws[path := max(paths, key=lambda path: draws[path].gain)].gain > LARGE_GAIN
+        if draws[path := max(paths, key=lambda path: draws[path].of_random)].of_random > LARGE_GAIN
     }
     has_grown = (judged.root_mean_square > np.log10(LARGE_STATE)).any()
     if not (len(large) > 1 and 2 * len(large) > len(layers) and has_grown):
@@ -81,7 +81,7 @@ def drawn(judged: Judged) -> Iterator[Sight]:
             return
     end = judged.end
     if end and len(layers) > 1:  # a single layer learns from any start
-        gains = {(i, path): draws[path].gain for i, paths in layers.items() for path in paths}
+        gains = {(i, path): draws[path].of_random for i, paths in layers.items() for path in paths}
         (layer, path), gain = max(gains.items(), key=lambda item: item[1])
         if seen := _sure(end, gain) or ({"how": "chaotic"} if end.is_chaotic else {}):
             yield Sight(layer, clean(path), seen | {"gain": gain})
@@ -114,7 +114,7 @@ def _others(judged: Judged, layers: Iterable[int]) -> str:
     "equal",
     one_of(
         "how",
-        copies="Units of layer {name} are equal: of the columns of {path} {distinct:.0%} differ, "
+        copies="Units of layer {name} are equal: of the {lines} of {path} {distinct:.0%} differ, "
         "the others are copies, which compute and learn the same.",
         zero="The units of layer {name} are equal: {path} is zero, and nothing that enters the "
         "layer leaves it.",
@@ -126,7 +126,7 @@ def _others(judged: Judged, layers: Iterable[int]) -> str:
 def equal(judged: Judged) -> Iterator[Sight]:
     """Equal units.
 
-    In all matrices of a layer half of the columns, the weights of a unit, are copies of others; or
+    In all matrices of a layer half of the columns, of PyTorch the rows, are copies of others; or
     all are zero, another layer with weights follows, and examples are alike from there on. Experts
     that start as copies of one are told apart by their router.
     """
@@ -135,7 +135,8 @@ def equal(judged: Judged) -> Iterator[Sight]:
     for layer, paths in layers.items():
         draws = [judged.parameters.draws[path] for path in paths if judged.parameters]
         if layer not in with_experts and all(draw.distinct <= HALF for draw in draws):
-            values = {"how": "copies", "distinct": draws[0].distinct}
+            lines = "rows" if judged.flow.is_of_torch else "columns"
+            values = {"how": "copies", "distinct": draws[0].distinct, "lines": lines}
             yield Sight(layer, clean(paths[0]), values)
         elif all(draw.gain == 0 for draw in draws) and _makes_all_alike(judged, layer, layers):
             yield Sight(layer, clean(paths[0]), {"how": "zero"})

@@ -85,9 +85,11 @@ def _whole(judged: Judged) -> str:
     rest = rate.rest
     if abs(rest) < max(SPOKEN, SMALL_PART * abs(np.nan_to_num(rate.repeated))):
         return ""
+    whole = f", {rate.total:+.3g} over the whole network"
+    if not rate.others:
+        return whole
     most = max(rate.others, key=lambda change: change.decades * np.sign(rest))
     layer = f"layer {judged.label(most.layer)}"
-    whole = f", {rate.total:+.3g} over the whole network"
     if len(rate.others) == 1:
         return f"{whole}; {layer} adds {rest:+.2g}"
     return f"{whole}; the other layers add {rest:+.2g}, {layer} most, {most.decades:+.2g}"

@@ -4,8 +4,9 @@
     flow -> all factors -> the whole network = the layers that repeat + the rest
 
 Layers repeat where their parameter arrays, states and names are alike, alone or in patterns such as
-attention and MLP. A factor counts if the layers on both of its sides belong to one such stretch:
-what an embedding, a norm or a head does once is no rate. Of a Network they are the hidden layers,
+attention and MLP. A factor counts if the layers on both of its sides belong to one such stretch, of
+three patterns and more in whole patterns: a branch at the begin of one has a Δ of its own size.
+What an embedding, a norm or a head does once is no rate. Of a Network they are the hidden layers,
 without the first one where the states of all others are normalised.
 
 The rate is the mean of the factors without the one or two that stand out. Its standard error is
@@ -74,6 +75,12 @@ class Stretch(NamedTuple):
     start: int
     stop: int
     period: int
+
+    @property
+    def first_factor(self) -> int:
+        """The lowest factor that counts: of three patterns and more whole patterns alone do."""
+        length = self.stop - self.start
+        return self.start + (length - 1) % self.period * (length >= 3 * self.period)
 
 
 class Law(NamedTuple):
@@ -154,8 +161,8 @@ class Rate:
 
     @property
     def rest(self) -> float:
-        """The decades of `others` together."""
-        return sum((change.decades for change in self.others), 0.0)
+        """The decades of all but the layers that the rate is over."""
+        return self.total - np.nan_to_num(self.repeated)
 
 
 def word_of(rate: float, total: float, error: float) -> str:
@@ -312,9 +319,9 @@ def within(
 
     Of layers that are not alike those that stand out, such as a head, are a part of the rest.
     """
-    inside = np.concatenate([np.arange(s.start, s.stop - 1) for s in stretches])
+    inside = np.concatenate([np.arange(s.first_factor, s.stop - 1) for s in stretches])
     phase = np.concatenate(
-        [(np.arange(s.start, s.stop - 1) - s.start) % s.period for s in stretches]
+        [(np.arange(s.first_factor, s.stop - 1) - s.start) % s.period for s in stretches]
     )
     finite = np.isfinite(gain[inside])
     inside, phase = inside[finite], phase[finite]
@@ -327,7 +334,8 @@ def within(
     if not alike:
         inside, phase, factors, out = inside[rest], phase[rest], factors[rest], out[:0]
         rest = np.arange(len(factors))
-    others = np.setdiff1d(np.flatnonzero(np.isfinite(gain)), inside)
+    part = [i for s in stretches for i in range(s.start, s.first_factor)]
+    others = np.setdiff1d(np.flatnonzero(np.isfinite(gain)), [*inside, *part])
     outliers = _changes(gain, inside[out], places)
     total, law = decades * len(rest), None
     word = word_of(decades, total, error)
