@@ -225,7 +225,7 @@ def test_a_pattern_has_one_rate_and_no_error_of_its_own():
 
 
 def test_a_pattern_that_begins_with_a_branch_counts_in_whole_patterns():
-    """Attention beside a recurrent state: its Δ is small at each step, and does not fall with them."""
+    """Attention beside a recurrent state: its Δ is small at each step, and the same at all."""
     rate = rate_of([-0.5, -1.5, 0.2, 1.8] * 9 + [-0.5, -1.5, 0.2], period=4)
     assert rate.word == "steady"
     assert (rate.repeated, rate.rest) == (pytest.approx(0), pytest.approx(-1.8))

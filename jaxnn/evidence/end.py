@@ -35,7 +35,7 @@ from .mixing import mixing_of
 from .trial import Trial, as_wide
 
 SCALES = (1e3, 1e6)  # of the last layer: what both reach is the end of what the output can reach
-BETWEEN = (0.3, 3.0, 10.0)  # those at which a silu or gelu dips below its end
+BETWEEN = (0.5, 1.0, 2.0, 4.0)  # sizes of the output at which a silu or gelu dips below its end
 NEAR = 0.01  # of the range: ends at both scales that are the same
 SUM = 1e-3  # that shares may differ from a sum of 1
 SAME = 1e-6  # of a slope: two that are equal
@@ -223,7 +223,8 @@ def _with_dips(trial: Trial, output: np.ndarray, reach: Reach) -> Reach:
     """Return a reach with one end, and what lies beyond it at scales between, as of a silu."""
     if np.isfinite(reach.low) == np.isfinite(reach.high):
         return reach
-    outputs = [trial.output(factor=sign * scale) for scale in BETWEEN for sign in (1, -1)]
+    size = float(np.sqrt(np.mean(np.square(output)))) or 1.0
+    outputs = [trial.output(factor=sign * to / size) for to in BETWEEN for sign in (1, -1)]
     known = [output, *(as_wide(v) for v in outputs if v is not None)]
     low, high = min(map(np.min, known)), max(map(np.max, known))
     return Reach(min(reach.low, float(low)) + 0.0, max(reach.high, float(high)) + 0.0)
