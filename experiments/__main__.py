@@ -209,6 +209,9 @@ def read(args: list[str]) -> tuple[str, Any]:
         values = {} if config is None else grid.read_config(config, kind)
         default = experiment.with_defaults(**values)
         return args[0], tyro.cli(kind, prog=prog, default=default, args=args[1:])
+    if args and args[0] in READERS:
+        kind = type(_reader(args[0]).Settings())
+        return args[0], tyro.cli(kind, prog=f"{prog} {args[0]}", args=args[1:])
     defaults: dict[str, Any] = {name: find(name).with_defaults() for name in EXPERIMENTS}
     defaults |= {name: _reader(name).Settings() for name in READERS}
     commands = (

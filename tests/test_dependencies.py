@@ -14,7 +14,6 @@ DISTRIBUTIONS = {
     "haiku": "dm-haiku",
     "mlflow": "mlflow-skinny",
     "open_clip": "open-clip-torch",
-    "orbax": "orbax-checkpoint",
     "sklearn": "scikit-learn",
     "vl_convert": "vl-convert-python",
 }

@@ -229,7 +229,7 @@ OTHERS = {
     },
     "train": {
         "epoch": [0, 1, 1], "step": [0, 5, 5], "set": ["training", "training", "test"],
-        "metric": "accuracy", "loss": [2.0, 0.5, 0.625], "value": [0.1, 0.875, 0.75], "auc": None,
+        "metric": "accuracy", "loss": [2.0, 0.5, 0.625], "value": [0.1, 0.875, 0.75],
     },
     "cures": {
         "network": "tanh", "framework": "flax", "change": ["as it is", "scale"],

@@ -24,12 +24,12 @@ from experiments.bench.columns import COLUMNS
 from experiments.bench.process import SideError
 from experiments.bench.rows import DEFAULT, Case, Row, Sizes, rows
 from experiments.bench.transformer import HEADS
-from experiments.learning.words import counted
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 from jaxnn.distribution import install_command
+from jaxnn.texts import counted
 
 log = logging.getLogger("jaxnn.experiments")
 

@@ -6,10 +6,10 @@ from rich.text import Text
 
 from experiments.casebook.case import BLIND, CURED, ILL, PARTS, PROGRAMS, SCORE, SCORED, WRITE
 from experiments.casebook.scores import MARKS, NONE, SILENT, share
-from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from jaxnn.texts import counted
 
 TITLE = "casebook: what is said of programs that do not train"
 OF_CASE = ("framework", "source", "fault", "part", "wrong", "fix")

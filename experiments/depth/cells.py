@@ -13,8 +13,8 @@ from experiments.depth.columns import COLUMNS
 from experiments.learning import networks
 from experiments.learning.data import Dataset
 from experiments.learning.networks import Networks
-from experiments.learning.words import counted
 from experiments.runs import sweep
+from jaxnn.texts import counted
 
 # Fields of a flow that become logarithms to the base ten, and those that stay fractions.
 LOGS = {

@@ -29,12 +29,12 @@ from experiments.depth.cells import Cell, Sweep
 from experiments.depth.columns import COLUMNS
 from experiments.learning import data, kinds
 from experiments.learning.networks import Networks, Weights, roomy, work
-from experiments.learning.words import counted
 from experiments.runs import ahead, experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 from jaxnn.initializers import find_weights
+from jaxnn.texts import counted
 
 CHART = "gradients"
 DEFAULT_WEIGHTS = ("glorot_uniform", "he_normal")
@@ -88,7 +88,7 @@ class Settings(runtime.Options, data.Options):
     dtype: tuple[str, ...] = ("float32",)
     """float64, float32, bfloat16, float16."""
     data: tuple[str, ...] = ("breast_cancer",)
-    """breast_cancer, digits, iris, wine, diabetes, or a .csv, .parquet or .npz file."""
+    """breast_cancer, digits, iris, wine, diabetes, or a .csv or .parquet file."""
     examples: runtime.Flag = False
     """Also measure what is left of the examples in each layer: how far apart they are, their cosine
     and rank. Takes a few per cent to a half more time."""

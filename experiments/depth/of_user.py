@@ -21,13 +21,13 @@ import polars as pl
 
 from experiments.depth.cells import OF_TWINS
 from experiments.depth.columns import COLUMNS, ITS_OWN
-from experiments.learning.words import counted
 from experiments.runs import ahead, experiment, grid, own, runtime, sweep
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, source
 from jaxnn.flow.record.flow import Flow
 from jaxnn.flow.view.table import LN10
 from jaxnn.sweeps.points import Point
+from jaxnn.texts import counted
 
 ARGUMENTS = ("depth", "width", "seed")
 # Columns of the rows, and of `flow.table()`; which of those a flow lacks are missing in the rows.

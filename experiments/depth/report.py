@@ -11,14 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.depth.columns import ITS_OWN
-from experiments.learning.words import counted, errors_off
+from experiments.learning.words import errors_off
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.flow.formats.ranges import indistinguishable_in
 from jaxnn.flow.verdict.rates import word_of
 from jaxnn.flow.view.table import LN10
-from jaxnn.texts import power_of_ten
+from jaxnn.texts import counted, power_of_ten
 
 TITLE = "log₁₀ ‖Δz[1]‖, the first layer's gradient, by hidden layers (median over seeds)"
 

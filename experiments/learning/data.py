@@ -1,39 +1,26 @@
-"""Tables: scikit-learn's bundled sets, or the user's own CSV, Parquet or NPZ file.
+"""Tables: scikit-learn's bundled sets, or the user's own CSV or Parquet file, read by polars.
 
-`file or bundled set -> columns -> chosen, checked columns and labels -> Table -> Dataset`. A Table
-has its columns as they are in the file; its user decides on which rows to fit an Encoder and a
-Scaler. A Dataset is a whole table encoded and standardised, labels in the form that jaxnn takes. A
-bad table raises a one-line error that names the column and counts the entries.
+`file or bundled set -> columns -> Table -> features and labels -> Dataset`. The types that polars
+sees decide: numbers, truth values and dates are numbers, texts become a feature for each value.
+Missing numbers are filled in by the median, missing texts by the most frequent one, and features
+are standardised, by a Pipeline of scikit-learn that its user fits on the rows of his choice.
 """
 
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from experiments.learning import bundled, leaks
-from experiments.learning.encoding import FILLING, MISSING, Encoder, as_texts, floats
-from experiments.learning.features import (
-    check_categories,
-    check_length,
-    checked_column,
-    checked_feature,
-    chosen,
-    in_digits,
-    remarks,
-    usable_rows,
-)
-from experiments.learning.header import NO_HEADER
-from experiments.learning.labels import few_integers, labelled
-from experiments.learning.limits import MOST_BYTES, MOST_COLUMNS
-from experiments.learning.reading import OF_TEXT, Reading, check_kind, read
-from experiments.learning.words import counted, listed, quoted
+from experiments.learning import bundled
+from experiments.learning.words import listed, quoted
 from jaxnn.network import find_task
+from jaxnn.texts import counted
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -44,70 +31,38 @@ BUNDLED = {  # and their tasks
     "wine": "multiclass",
     "diabetes": "regression",
 }
+FILES = (".csv", ".parquet")
+MOST_CLASSES = 20  # integers of more distinct values than this are numbers
+MOST_BYTES = 4e9  # of features
+EXACT = 2**53  # up to here every integer is a float
 CONSTANT = 1e-12  # of its largest entry: a column that varies by less is rounding
 
 
 @dataclass(frozen=True)
-class Options(Reading):
-    """Options of reading a table and making features of it, common to experiments on tables."""
+class Options:
+    """Options of a table, common to experiments on tables."""
 
     target: str | None = None
     """The column to predict, for a file."""
     task: str | None = None
     """regression, binary or multiclass; read off the target by default."""
-    encode: str | None = None
-    """onehot: a feature for each value of a column of texts; the default for at most 20 values."""
-    missing: str | None = None
-    """Missing values: drop their rows, or fill in mean or median (texts: the most frequent)."""
     drop: tuple[str, ...] = ()
     """Columns to leave out."""
-    texts: tuple[str, ...] = ()
-    """Columns to take as texts, whatever they hold, such as codes of digits."""
-    features: tuple[str, ...] = ()
-    """Columns to take; by default all but the target."""
-
-
-class Scaler(NamedTuple):
-    """Standardisation fitted on some rows, for any rows: (v - mean) / spread, column by column.
-
-    mean, spread: (n,), in the units of the columns; a spread of 0 stands for a constant column,
-        which becomes 0 in any rows.
-    """
-
-    mean: np.ndarray
-    spread: np.ndarray
-
-    @classmethod
-    def fitted(cls, values: np.ndarray) -> "Scaler":
-        """Return the scaler that gives these rows, (N, n), mean 0 and variance 1."""
-        unit = np.max(np.abs(values), axis=0)  # squares of huge or tiny entries stay in range
-        unit = np.where(unit > 0, unit, 1)
-        mean, spread = (values / unit).mean(axis=0), (values / unit).std(axis=0)
-        return cls(mean * unit, np.where(spread > CONSTANT, spread * unit, 0))
-
-    def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Return standardised rows, (N, n)."""
-        return (values - self.mean) / np.where(self.spread > 0, self.spread, np.inf)
-
-    def restored(self, values: np.ndarray) -> np.ndarray:
-        """Return standardised rows in the units of the columns."""
-        return self.mean + self.spread * values
+    separator: str = ","
+    """What stands between the fields of a .csv file."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A checked table, in the units of its columns.
+    """A table, in the units of its columns.
 
     Args:
         name: in charts and messages; of a file its name without its folder.
         task: regression, binary or multiclass.
-        frame: the columns of numbers, truth values, dates and texts that become features.
+        frame: the columns that become features, floats and texts.
         target: the name of the column of y.
         classes: the names of the labels 0, 1, …; none for regression.
         y: labels, (N,): floats (regression; binary: 0 and 1) or integers (multiclass).
-        rows: the places of the rows in the file, from 0, (N,).
-        missing: mean or median, if missing values in `frame` are to be filled in.
-        notes: what is unusual about it, in a few words each.
     """
 
     name: str
@@ -116,9 +71,6 @@ class Table:
     target: str
     classes: tuple[str, ...]
     y: np.ndarray
-    rows: np.ndarray
-    missing: str | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def n_out(self) -> int:
@@ -136,18 +88,11 @@ class Table:
         """A checksum of its content."""
         digest = hashlib.sha256(self.y.tobytes())
         for column in self.frame:
-            digest.update(column.name.encode())
-            is_text = column.dtype == pl.String
-            values = "\0".join(column.fill_null("\1")).encode() if is_text else _bytes(column)
-            digest.update(np.int64(len(values)).tobytes() + values)
+            digest.update(f"{column.name}\0{column.to_list()}".encode())
         return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.frame.height} × {self.frame.width}, {self.task})"
-
-
-def _bytes(column: pl.Series) -> bytes:
-    return floats(column).fill_null(np.nan).to_numpy().tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,13 +132,24 @@ Data = TypeVar("Data", Table, Dataset)
 
 
 def load(data: str, options: Options | None = None) -> Dataset:
-    """Return the `table` of that name or file, encoded and standardised by all of its rows."""
-    raw = table(data, options)
-    x = Encoder.fitted(raw.frame, raw.missing).encoded(raw.frame)
-    x, y = Scaler.fitted(x).scaled(x), raw.y
-    if raw.task == "regression":
-        y = Scaler.fitted(y[:, None]).scaled(y[:, None])[:, 0]
-    return Dataset(raw, x, y)
+    """Return the `table` of that name or file with features and labels made of all of its rows."""
+    made = table(data, options)
+    if any(dtype == pl.String for dtype in made.frame.dtypes) or any(
+        made.frame.null_count().row(0)
+    ):
+        x = np.asarray(pipeline(made.frame).fit_transform(made.frame))
+    else:  # the same without scikit-learn, whose import takes longer than most commands
+        x = standardised(np.ascontiguousarray(made.frame.to_numpy()))
+    y = standardised(made.y[:, None])[:, 0] if made.task == "regression" else made.y
+    return Dataset(made, x, y)
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    """Return rows, (N, n), whose columns have mean 0 and variance 1, or are 0 if constant."""
+    unit = np.max(np.abs(values), axis=0)  # squares of huge or tiny entries stay in range
+    unit = np.where(unit > 0, unit, 1)
+    mean, spread = (values / unit).mean(axis=0), (values / unit).std(axis=0)
+    return (values - mean * unit) / np.where(spread > CONSTANT, spread * unit, np.inf)
 
 
 def load_classes(data: str, options: Options) -> Dataset:
@@ -218,11 +174,9 @@ def source(tables: Iterable[Table]) -> dict[str, object]:
 
 
 def say(tables: Iterable[Table]) -> None:
-    """Say what is to be learnt of each table, and what is unusual about it."""
+    """Say what is to be learnt of each table."""
     for table in tables:
         log.info("%s", table.purpose)
-        for note in table.notes:
-            log.warning("%s: %s", table.name, note)
 
 
 def by_name(
@@ -246,135 +200,179 @@ def table(data: str, options: Options | None = None) -> Table:
     """Return the table of that name or file.
 
     Args:
-        data: a name in `BUNDLED`, or the path of a .csv, .tsv, .parquet or .npz file.
+        data: a name in `BUNDLED`, or the path of a .csv or .parquet file.
         options: of a file the target is required. The task is by default read off the target: two
             texts or two integers are binary, more texts, and integers that follow on one another
-            from 0 or 1, multiclass; all else is regression.
+            from 0 or 1, or -1 to 1, multiclass; all else is regression.
 
     Raises:
         ValueError: a one-line error: what was expected, what came and what to do.
     """
     o = options or Options()
     task = None if o.task is None else find_task(o.task).name
-    for name, known in (("encode", ("onehot",)), ("missing", MISSING)):
-        if getattr(o, name) not in (None, *known):
-            got = quoted(getattr(o, name))
-            raise ValueError(f"{name}: expected {listed(known)}, got {got}")
     if data in BUNDLED:
-        for name in ("target", *OF_TEXT):
-            if getattr(o, name) is not None:
-                raise ValueError(f"{name}: {data} brings its own; give --{name} with a file only")
-        return _bundled(data, task, o)
+        if o.target is not None:
+            raise ValueError(f"target: {data} brings its own; give --target with a file only")
+        known = bundled.load(data)
+        frame = pl.from_numpy(known.x, schema=list(known.features))
+        frame = frame.with_columns(pl.Series("target", known.y))
+        made = _table(data, frame, "target", task or BUNDLED[data], o.drop)
+        return made if not (made.classes and known.classes) else _named(made, known.classes)
     path = Path(data)
-    check_kind(path, "data", f"choose one of {', '.join(BUNDLED)}, or ")
-
-    def wanted(column: str) -> bool:
-        array = column.partition("[")[0]
-        named = (*o.features, o.target)
-        if column != o.target and (column in o.drop or array in o.drop):
-            return False
-        return (
-            not o.features or column in named or column in {str(n).partition("[")[0] for n in named}
-        )
-
-    frame, notes, left_out = read(path, o, o.texts, wanted)
-    frame, of_target = leaks.with_target(frame, o.target)
-    frame, notes = _with_texts(path.name, frame, o.texts), [*notes, *of_target]
+    if path.suffix.lower() not in FILES:
+        kinds = f"choose one of {', '.join(BUNDLED)}, or a file that ends in {listed(FILES)}"
+        raise ValueError(f"data: there is no {quoted(data)}; {kinds}")
+    frame = read(path, o.separator)
     if o.target is None or o.target not in frame.columns:
         missing = f"there is no column {quoted(o.target)}"
         what = "expected --target COLUMN" if o.target is None else missing
-        said = "".join(f"; {note}" for note in notes)
+        raise ValueError(f"target: {what}; {path.name} holds {listed(frame.columns)}")
+    return _table(path.name, frame, o.target, task, o.drop)
+
+
+def read(path: Path, separator: str = ",", option: str = "data") -> pl.DataFrame:
+    """Return a file as polars reads it.
+
+    Raises:
+        ValueError: one sentence on the file, with what polars says of it.
+    """
+    if not path.is_file():
+        raise ValueError(f"{option}: there is no file {path}")
+    try:
+        if path.suffix.lower() == ".parquet":
+            frame = pl.read_parquet(path, glob=False)
+        else:  # whose types are those of all its lines
+            typed = partial(pl.read_csv, try_parse_dates=True, infer_schema_length=None)
+            frame = typed(path, separator=separator, glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, TypeError) as error:
+        reason = quoted(" ".join(str(error).strip().partition("\n")[0].split()))
         raise ValueError(
-            f"target: {what}; {path.name} holds {listed([*frame.columns, *left_out])}{said}"
-        )
-    made = _table(path.name, frame, o.target, task, o, left_out)
-    return replace(made, notes=(*notes, *made.notes))
+            f"{option}: polars cannot read {path.name}: {reason}; expected Parquet, or CSV in "
+            "UTF-8 with names in its first line and as many fields in all others, see --separator"
+        ) from None
+    if not (frame.height and frame.width):
+        raise ValueError(f"{option}: expected rows and columns in {path.name}, got none")
+    return frame
 
 
-def _with_texts(name: str, frame: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
-    """Return a table with some columns as texts."""
-    for column in texts:
-        if column not in frame.columns:
-            raise ValueError(
-                f"texts: there is no column {quoted(column)}; {name} holds {listed(frame.columns)}"
-            )
-    return frame.with_columns(as_texts(frame[column]) for column in texts)
-
-
-def _bundled(name: str, task: str | None, options: Options) -> Table:
-    """Return a table bundled with scikit-learn, with its names of features and classes."""
-    read = bundled.load(name)
-    frame = pl.from_numpy(read.x, schema=list(read.features))
-    frame = frame.with_columns(pl.Series("target", read.y))
-    made = _table(name, frame, "target", task or BUNDLED[name], options)
-    classes = read.classes if made.classes and read.classes else made.classes
-    return replace(made, classes=classes, notes=())  # constant pixels are well known
+def _named(made: Table, classes: tuple[str, ...]) -> Table:
+    return Table(made.name, made.task, made.frame, made.target, classes, made.y)
 
 
 def _table(
-    name: str,
-    frame: pl.DataFrame,
-    target: str,
-    task: str | None,
-    options: Options,
-    left_out: Sequence[str] = (),
+    name: str, frame: pl.DataFrame, target: str, task: str | None, drop: Sequence[str]
 ) -> Table:
-    taken = chosen(name, [*frame.columns, *left_out], target, options.drop, options.features)
-    names = [column for column in taken if column in frame.columns]
-    unnamed, counting = _indices(frame, names, options)
-    columns = [checked_feature(c) for c in frame.select(n for n in names if n not in unnamed)]
-    empty = [column.name for column in columns if column.null_count() == len(column)]
-    columns = [column for column in columns if column.name not in empty]
+    for column in drop:
+        if column not in frame.columns or column == target:
+            others = [each for each in frame.columns if each != target]
+            raise ValueError(f"drop: expected some of {listed(others)}, got {quoted(column)}")
+    frame = frame.with_columns(tidy(frame[target]))
+    if without := frame[target].null_count():
+        if without == frame.height:
+            raise ValueError(f"target: {quoted(target)} has no values; name another --target")
+        log.warning("%s: %s without a label left out", name, counted(without, "row"))
+    frame = frame.filter(pl.col(target).is_not_null())
+    columns = [feature(column) for column in frame if column.name not in (target, *drop)]
     if not columns:
         raise ValueError(f"data: {name} holds no column besides the target {quoted(target)}")
-    _check_texts(columns, options)
-    features, labels = pl.DataFrame(columns), checked_column(frame[target])
-    if labels.null_count() == len(labels):
-        raise ValueError(f"target: column {quoted(target)} has no values; name another --target")
-    rows = usable_rows(features, labels, options.missing)
-    features, labels = features[rows], labels[rows]
-    _check_room(features)
-    notes = remarks(features, empty, unnamed, counting)
-    notes += in_digits([c for c in (*features, labels) if c.name not in options.texts])
-    notes += leaks.given_away(features, labels)
-    if len(rows) < frame.height:
-        lack = "a value" if options.missing == "drop" else "a label"
-        out = frame.height - len(rows)
-        notes.append(f"left out: {out} of {counted(frame.height, 'row')}, without {lack}")
-    guessed, classes, y = labelled(labels, task)
-    if guessed == "regression" and task is None and few_integers(y):
-        notes.append(
-            f"the few integers in {quoted(target)} are taken for numbers; if they are classes, say "
-            "--task multiclass"
-        )
-    filling = options.missing if options.missing in FILLING else None
-    return Table(name, guessed, features, target, classes, y, rows, filling, tuple(notes))
-
-
-def _indices(
-    frame: pl.DataFrame, names: list[str], options: Options
-) -> tuple[list[str], list[str]]:
-    """Return the columns that count the rows: those to leave out unasked, and others."""
-    unnamed, counting = leaks.index_columns(frame, names)
-    if options.features or options.header == NO_HEADER:
-        return [], [*unnamed, *counting]
-    return ([] if len(unnamed) == len(names) else unnamed), counting
-
-
-def _check_texts(columns: list[pl.Series], options: Options) -> None:
-    texts = [column for column in columns if column.dtype == pl.String]
-    for column in texts:
-        check_length(column)
-    if options.encode is None:
-        check_categories([column for column in texts if column.name not in options.texts])
-
-
-def _check_room(features: pl.DataFrame) -> None:
-    """Check that columns fit into memory as features, of texts one for each value."""
+    features = pl.DataFrame(columns)
     count = sum(c.n_unique() if c.dtype == pl.String else 1 for c in features)
-    size = 8 * count * features.height
-    if count > MOST_COLUMNS or size > MOST_BYTES:
+    if 8 * count * frame.height > MOST_BYTES:
         raise ValueError(
-            f"data: {count} features of {features.height} rows are {size / 1e9:.3g} GB; expected "
-            f"at most {MOST_COLUMNS} and {MOST_BYTES / 1e9:.3g}; leave out columns with --drop"
+            f"data: {count} features of {frame.height} rows are {8e-9 * count * frame.height:.3g} "
+            f"GB; expected at most {MOST_BYTES / 1e9:.3g}; leave out columns of texts with --drop"
         )
+    guessed, classes, y = labelled(frame[target], task)
+    return Table(name, guessed, features, target, classes, y)
+
+
+def feature(column: pl.Series) -> pl.Series:
+    """Return a column as floats, nulls where values are missing, or as texts.
+
+    Raises:
+        ValueError: it holds something else, no values, or infinite numbers.
+    """
+    if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
+        column = column.cast(pl.String)
+    elif isinstance(column.dtype, pl.Date | pl.Datetime):  # in days
+        column = column.dt.epoch("us") / 86_400e6
+    elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
+        column = column.cast(pl.Float64).fill_nan(None)
+    out = f"leave it out with --drop {quoted(column.name)}"
+    if column.null_count() == len(column):
+        raise ValueError(f"data: column {quoted(column.name)} has no values; {out}")
+    if column.dtype not in (pl.String, pl.Float64):
+        raise ValueError(
+            f"data: expected numbers, truth values, dates or texts in column "
+            f"{quoted(column.name)}, got {column.dtype}; {out}"
+        )
+    if column.dtype == pl.Float64 and column.is_infinite().any():
+        raise ValueError(f"data: column {quoted(column.name)} holds infinite numbers; {out}")
+    return column
+
+
+def tidy(target: pl.Series) -> pl.Series:
+    """Return a target whose nan are missing, and whose floats are integers if all are whole."""
+    if target.dtype.is_float():
+        target = target.fill_nan(None)
+        whole = target.drop_nulls()
+        if len(whole) and (whole % 1 == 0).all() and (whole.abs() < EXACT).all():
+            return target.cast(pl.Int64)
+    return target.cast(pl.String) if isinstance(target.dtype, pl.Categorical | pl.Enum) else target
+
+
+def labelled(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
+    """Return the task, the names of the classes, and the labels in the form of the task.
+
+    Raises:
+        ValueError: one value, or values that are not those of the task.
+    """
+    name, is_number = quoted(target.name), target.dtype.is_numeric()
+    if not (is_number or target.dtype in (pl.String, pl.Boolean)):
+        raise ValueError(
+            f"target: expected numbers, texts or truth values in column {name}, got {target.dtype}"
+        )
+    values, codes = np.unique(target.to_numpy(), return_inverse=True)
+    count, classes = len(values), tuple(pl.Series(values.tolist()).cast(pl.String))
+    if count == 1:
+        raise ValueError(f"target: column {name} holds {quoted(values[0])} alone; nothing to learn")
+    if task is None:
+        first = 1 if values[0] == 1 else -1 if count == 3 and values[0] == -1 else 0
+        follow = np.array_equal(values, np.arange(first, first + count))
+        follow &= count <= MOST_CLASSES and count < len(target)
+        if is_number and not (target.dtype.is_integer() and (follow or count == 2)):
+            task = "regression"
+        else:
+            task = "binary" if count == 2 else "multiclass"
+    fits, expected = {
+        "regression": (is_number, "numbers"),
+        "binary": (count == 2, "two different values"),
+        "multiclass": (count <= max(MOST_CLASSES, len(target) / 2), "few different values"),
+    }[task]
+    if not fits:
+        raise ValueError(
+            f"task: expected {expected} in column {name} for {task}, got {count} different "
+            f"values of {target.dtype} in {counted(len(target), 'row')}, such as "
+            f"{quoted(classes[0])}; name another --target, or another --task"
+        )
+    if task == "regression":
+        return task, (), feature(target).to_numpy()
+    return task, classes, codes.astype(float if task == "binary" else np.int32)
+
+
+def pipeline(frame: pl.DataFrame) -> Any:
+    """Return an unfitted Pipeline of scikit-learn from such columns to standardised features."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    texts = [column.name for column in frame if column.dtype == pl.String]
+    numbers = [name for name in frame.columns if name not in texts]
+    of_texts = make_pipeline(
+        SimpleImputer(missing_values=None, strategy="most_frequent"),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+    )
+    of_numbers = SimpleImputer(strategy="median")
+    columns = ColumnTransformer([("numbers", of_numbers, numbers), ("texts", of_texts, texts)])
+    return make_pipeline(columns, StandardScaler())

@@ -1,11 +1,8 @@
 """Names and entries of a user's file in a sentence: short, printable, and on one line."""
 
-import shlex
 from collections.abc import Sequence
 
-from jaxnn.texts import clean, cleaned, counted
-
-__all__ = ["MOST", "argument", "counted", "errors_off", "listed", "quoted", "short"]
+from jaxnn.texts import clean, cleaned
 
 MOST = 60  # characters of one name or entry
 ERRORS = 3.0  # by which a measurement may be apart from its theory
@@ -24,16 +21,6 @@ def quoted(value: object) -> str:
         ("'island'", True)
     """
     return repr(short(str(value)))
-
-
-def argument(name: str) -> str:
-    """Return a name as it is typed in a command.
-
-    Example:
-        >>> argument("island"), argument("bill length")
-        ('island', "'bill length'")
-    """
-    return shlex.quote(short(name))
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

@@ -4,11 +4,11 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from experiments.learning.words import counted
 from experiments.menagerie.columns import ABSENT, DIFFERS, MEASURED, REFUSED
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from jaxnn.texts import counted
 
 TITLE = "networks as they are: layers, largest relative difference to plain gradients"
 

@@ -61,7 +61,7 @@ class Settings(runtime.Options, data.Options):
     train_depths: tuple[str, ...] = ("10", "20", "50", "100")
     """Numbers of hidden layers of the networks that are trained."""
     data: str = "digits"
-    """digits, breast_cancer, iris, wine, or a .csv, .parquet or .npz file with classes."""
+    """digits, breast_cancer, iris, wine, or a .csv or .parquet file with classes."""
     width: int = 64
     """Units in every hidden layer."""
     batch: int = 128

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import altair as alt
 import polars as pl
 
-from experiments.learning.words import counted
 from experiments.pages import charts, palette
 from experiments.pages.tables import NOT_MEASURED
 from experiments.remedies import report
@@ -20,6 +19,7 @@ from experiments.remedies.columns import ACCURACY, GRADIENT
 from experiments.remedies.report import Case
 from experiments.remedies.table import REMEDIES
 from experiments.runs.schema import COUNT, FLAG, REAL, TEXT
+from jaxnn.texts import counted
 
 TITLE = "What cures vanishing and exploding gradients?"
 READING = (

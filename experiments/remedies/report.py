@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from rich.table import Table
 
-from experiments.learning.words import counted, errors_off
+from experiments.learning.words import errors_off
 from experiments.pages import tables
 from experiments.remedies import rates
 from experiments.remedies.columns import ACCURACY, DISTANCE, GRADIENT, QUANTITIES
@@ -15,6 +15,7 @@ from experiments.remedies.of_user import report as report_of_user
 from experiments.remedies.table import REMEDIES
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from jaxnn.texts import counted
 
 TITLE = "log₁₀ ‖Δz[1]‖/‖Δz[L]‖ and 1 - c at L = {}; accuracy by L"
 TRAINED = 0.5  # of the way from chance to a perfect accuracy

@@ -27,7 +27,7 @@ from jaxnn.cli.kept_programs import keep_programs
 log = logging.getLogger("jaxnn.experiments")
 
 PACKAGES = (
-    *("jax", "jaxlib", "optax", "orbax-checkpoint", "safetensors", "numpy", "polars"),
+    *("jax", "jaxlib", "optax", "safetensors", "skops", "numpy", "polars"),
     *("altair", "scikit-learn"),
 )
 FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")  # of a user's own networks

@@ -24,9 +24,8 @@ import jaxnn
 from experiments.runs import files
 
 ROWS, RUN, PARTS, LOCK = "rows.parquet", "run.json", "parts", ".lock"
-# The parts of a run: cells, and checkpoints, which are folders. Nothing else in `parts` is touched.
+# The parts of a run: cells. Nothing else in `parts` is touched.
 CELL = re.compile(r".+\.[0-9a-f]{16}\.parquet")
-CHECKPOINT = re.compile(r"[0-9]{8,}\.[0-9a-f]{16}")
 DIGESTS = "sha256"  # the entry of run.json with the digests of the files
 SCHEMA_VERSION = 3
 
@@ -92,7 +91,7 @@ class Store:
         stored = _may_continue(self.folder, self.what, self._names)
         parts.mkdir(exist_ok=True)
         for unfinished in (*self.folder.glob(files.UNFINISHED), *parts.glob(files.UNFINISHED)):
-            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+            unfinished.unlink()
         for part in _own(parts):
             self._parts.setdefault(part.name.rsplit(".", 2)[0], []).append(part)
         if stored is None:
@@ -105,7 +104,7 @@ class Store:
         """Delete what a run has written, and nothing else."""
         try:
             for part in _own(self.folder / PARTS):
-                shutil.rmtree(part) if part.is_dir() else part.unlink()
+                part.unlink()
             for name in (RUN, ROWS, *self._names):
                 (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -227,8 +226,7 @@ def _may_continue(
 
 def _own(parts: Path) -> list[Path]:
     """The parts that runs have written, sorted."""
-    own = (CELL, CHECKPOINT)
-    return sorted(p for p in parts.glob("*") if any(name.fullmatch(p.name) for name in own))
+    return sorted(p for p in parts.glob("*") if CELL.fullmatch(p.name))
 
 
 def _is_new(folder: Path) -> bool:

@@ -13,7 +13,6 @@ COLUMNS = {
     "metric": Column(TEXT, "name", "of the value", known=("accuracy", "R²")),
     "loss": Column(REAL, "nats, or ½ variance of the target", "mean over the set"),
     "value": Column(REAL, "1", "accuracy, or R² of a regression"),
-    "auc": Column(REAL, "1", "area under the ROC curve; of a binary task only", True),
 }
 FLOW = {
     "epoch": Column(COUNT, "epochs", "done"),

@@ -1,11 +1,11 @@
 """Does this network learn this table, and what happens to its gradient on the way?
 
-A network is trained with an optimiser of optax along the hand-written gradient; loss and metric of
-the training and the validation rows are recorded after each epoch, and at some epochs how large
-Δz[l] is in every layer. The parameters of the lowest validation loss are tested on rows that
-nothing else has seen, and written as a file that PyTorch, Flax and `predict` read.
+A network is trained by `jaxnn.fit` with an optimiser of optax; loss and metric of the training and
+the validation rows are recorded after each epoch, and at some epochs how large Δz[l] is in every
+layer. The parameters of the lowest validation loss are tested on rows that nothing else has seen,
+and written as files that PyTorch, Flax and `predict` read.
 
-`settings -> table -> split -> network, optimiser -> epochs -> outcome -> model, charts, verdicts`
+`settings -> table -> split -> network, optimiser -> epochs -> course -> model, charts, verdicts`
 """
 
 import logging
@@ -21,15 +21,15 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.learning import data, model, optimizers, splits
-from experiments.runs import ahead, experiment, files, runtime, signals
+from experiments.learning import data, measures, model, optimizers
+from experiments.runs import ahead, experiment, files, progress, runtime, signals
 from experiments.runs.experiment import Conclusion, Experiment
-from experiments.runs.store import PARTS, Store
+from experiments.runs.store import Store
 from experiments.runs.work import Work
-from experiments.train import loop, report, view
-from experiments.train.checkpoints import Checkpoints
+from experiments.train import loop, report, splits
 from experiments.train.columns import COLUMNS
-from experiments.train.loop import Outcome, Progress, Recipe, Saver
+from experiments.train.loop import Course, Recipe
+from experiments.train.rival import ACTIVATIONS, rival
 from jaxnn.initializers import find_weights
 from jaxnn.train.journal import FILE
 from jaxnn.train.recorder import Options, Recorder
@@ -48,7 +48,7 @@ class Settings(runtime.Options, data.Options):
     """Train a network on a table, test it on rows held out, and export it."""
 
     data: str = "digits"
-    """breast_cancer, digits, iris, wine, diabetes, or a .csv, .parquet or .npz file."""
+    """breast_cancer, digits, iris, wine, diabetes, or a .csv or .parquet file."""
     hidden: tuple[str, ...] = ("3x256",)
     """Hidden layers: 3x256 are three of 256 units, 64 32 are two; none make a linear model."""
     activation: str = "tanh"
@@ -77,13 +77,12 @@ class Settings(runtime.Options, data.Options):
     """Fraction of the rows that is held out until the end."""
     seed: int = 0
     """Seed of the split, the weights and the batches."""
-    looks: int | None = field(default=None, metadata={"least": 2})
-    """The number of looks at the gradient, evenly spaced; by default as many as should take 5 % of
-    the time, two at least."""
+    looks: int = field(default=11, metadata={"least": 2})
+    """The number of looks at the gradient, evenly spaced."""
+    rival: runtime.Flag = False
+    """Train a network of scikit-learn on the same rows too, and say how good both are."""
     watch: runtime.Flag = field(default=False, metadata=runtime.HOW)
     """Record each look for a live page, which `python -m experiments watch FOLDER` shows."""
-    checkpoint: float = field(default=10.0, metadata=runtime.HOW)
-    """Seconds between checkpoints; 0 makes one after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,10 @@ class Plan(experiment.Plan):
     @property
     def recipe(self) -> Recipe:
         """The part of the plan that the training loop takes."""
-        s, parts = self.settings, self.split
-        sets = tuple((p.x, p.y) for p in (parts.training, parts.validation) if p is not None)
-        test = None if parts.test is None else (parts.test.x, parts.test.y)
-        batch = min(s.batch, len(parts.training.x))
-        return Recipe(self.net, self.optimizer, sets, test, s.epochs, batch, s.patience, s.looks)
+        s = self.settings
+        sets = {name: (part.x, part.y) for name, part in self.split.parts.items()}
+        batch = min(s.batch, len(sets["training"][0]))
+        return Recipe(self.net, self.optimizer, sets, s.epochs, batch, s.patience, s.looks)
 
     @property
     def products(self) -> float:
@@ -125,9 +123,10 @@ class Plan(experiment.Plan):
         epochs, sizes = self.settings.epochs, self.net.sizes
         added = jax.tree.leaves(jax.eval_shape(self.optimizer.init, np.zeros(1, np.float32)))
         moments = sum(leaf.shape == (1,) for leaf in added)
-        rows = min(self.settings.batch, len(self.split.training.x))
+        count = len(self.split.parts["training"].x)
+        rows = min(self.settings.batch, count)
         most = 4 * (3 + moments) * self.products + 8.0 * rows * sum(sizes) + 48.0 * epochs
-        flops = 6 * self.products * len(self.split.training.x) * epochs
+        flops = 6 * self.products * count * epochs
         return Work(flops, most, "hidden, batch or epochs")
 
     def estimate(self) -> str:
@@ -145,8 +144,10 @@ def prepare(settings: Settings) -> Plan:
     runtime.check(settings, alone="one network is trained by one process")
     if settings.patience is not None and settings.validation == 0:
         raise ValueError("patience: expected --validation above 0 with it, got 0")
-    runtime.check_sizes(settings, ("rate", "sigma_b", "checkpoint", "sigma_w"))
+    runtime.check_sizes(settings, ("rate", "sigma_b", "sigma_w"))
     runtime.check_sizes(settings, ("momentum",), most=1.0)
+    if settings.rival:
+        runtime.check_known("activation", (settings.activation,), ACTIVATIONS)
     if settings.weights is not None and settings.sigma_w is not None:
         raise ValueError("sigma_w: expected it or weights, got both")
     find_weights(settings.weights or "glorot_uniform")
@@ -155,7 +156,7 @@ def prepare(settings: Settings) -> Plan:
     jaxnn.network.find_activation(settings.activation)
     table = data.table(settings.data, settings)
     parts = splits.split(table, settings.validation, settings.test, settings.seed)
-    sizes = (parts.training.x.shape[1], *widths, table.n_out)
+    sizes = (parts.parts["training"].x.shape[1], *widths, table.n_out)
     net = jaxnn.Network(sizes, settings.activation, table.task)
     return Plan(replace(settings, data=table.name), table, parts, net, optimizer)
 
@@ -183,87 +184,81 @@ def hidden(texts: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def begin(plan: Plan) -> jaxnn.train.State:
-    """Return the state before the first step; equal layers are a run, so depth is compiled once."""
+def begin(plan: Plan) -> tuple[Any, jax.Array]:
+    """Return the parameters before the first step, and the key of the batches.
+
+    Equal layers are a run, so depth is compiled once.
+    """
     s = plan.settings
     draw = find_weights(s.weights or "glorot_uniform")
     draw = draw if s.sigma_w is None else jaxnn.initializers.gaussian(s.sigma_w)
-    key = jax.random.split(jax.random.key(s.seed), 3)[2]  # the first two draw the split
-    state: jaxnn.train.State = _begin(plan.net, key, plan.optimizer, draw, s.sigma_b)
-    return state
+    key_params, key_batches = jax.random.split(jax.random.key(s.seed))
+    drawn = jax.jit(jaxnn.init, static_argnums=(0, 2, 3), static_argnames="stacked")
+    return drawn(plan.net, key_params, draw, s.sigma_b, stacked=True), key_batches
 
 
-@partial(jax.jit, static_argnames=("optimizer", "draw", "sigma_b"))
-def _begin(
-    net: jaxnn.Network, key: jax.Array, optimizer: Optimizer, draw: Any, sigma_b: float
-) -> jaxnn.train.State:
-    key_params, key_batches = jax.random.split(key)
-    params = jaxnn.init(net, key_params, draw, sigma_b, stacked=True)
-    return jaxnn.train.start(net, params, optimizer, key_batches)
-
-
-def measure(plan: Plan, store: Store | None) -> tuple[list[Outcome], bool]:
-    """Train, from the last checkpoint if the run was stopped, and test."""
+def measure(plan: Plan, store: Store | None) -> tuple[list[Course], bool]:
+    """Train, and test."""
     assert store is not None  # one process alone, as `prepare` has checked
     recipe, settings = plan.recipe, plan.settings
     data.say([plan.table])
-    progress = Progress.begun(recipe, begin(plan))
-    checkpoints = Checkpoints(store.folder / PARTS)
-    stored = checkpoints.latest(progress.tree())
-    if stored is not None:
-        progress.load(stored)
-        log.info("%d of %d epochs are done already", progress.epoch, recipe.epochs)
-    if checkpoints.broken:
-        names = ", ".join(checkpoints.broken)
-        log.warning("resumed from epoch %d, for checkpoints are corrupt: %s", progress.epoch, names)
-    saver = Saver(checkpoints.save, settings.checkpoint, progress.epoch)
     recorder = _recorder(recipe, store.folder) if settings.watch else None
-    showing = view.view(recipe, progress.epoch, settings.quiet)
-    pictures = ahead.loading("experiments.train.page")
+    showing, pictures = (
+        progress.waiting("training", settings.quiet),
+        ahead.loading("experiments.train.page"),
+    )
     with signals.interruptible(STOPPING) as stopped, showing as tell, pictures:
-        outcome = loop.train(recipe, progress, saver, stopped, tell, recorder)
-        return [outcome], outcome.ended is not None
-    return [], False  # Ctrl-C outside the loop; the last epoch is saved
+        course = loop.train(recipe, *begin(plan), stopped, tell, recorder)
+        return [course], course.ended is not None
+    return [], False  # Ctrl-C outside the loop
 
 
 def _recorder(recipe: Recipe, folder: Path) -> Recorder:
     """Return what records the looks for the live page, and say where that is."""
     log.info("live page: python -m experiments watch %s", shlex.quote(str(folder)))
     # Updates are not known between looks.
-    return Recorder(Options(recipe.apart, folder, lambda alarm: log.warning("%s", alarm)))
+    apart = max(recipe.epochs * recipe.steps // (recipe.looks - 1), 1)
+    return Recorder(Options(apart, folder, lambda alarm: log.warning("%s", alarm)))
 
 
-def conclude(plan: Plan, outcomes: list[Outcome]) -> Conclusion:
+def conclude(plan: Plan, courses: list[Course]) -> Conclusion:
     """Compare the network before, while and after it was trained, in words, tables and pictures."""
     from experiments.train import page, picture  # here, for they import Altair
 
-    (outcome,) = outcomes
+    (course,) = courses
     table, split, recipe = plan.table, plan.split, plan.recipe
-    rows = report.rows(table.task, recipe.steps, outcome)
-    flow = report.flow(recipe.steps, outcome)
-    test = report.test(table, split, outcome)
-    verdicts = report.verdicts(table, split, rows, flow, outcome, recipe.epochs)
-    drawn = picture.Drawn.of(table, rows, flow, test, outcome.best, verdicts, subtitle(plan))
-    tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}
     trained = model.Model(
-        plan.net,
-        jaxnn.network.unstack(outcome.params),
-        split.encoder,
+        list(plan.net.sizes),
+        plan.net.activation_name,
+        plan.net.task.name,
+        [(np.asarray(theta), np.asarray(b)) for theta, b in jaxnn.network.unstack(course.params)],
+        split.pipeline,
         table.target,
-        table.classes,
-        split.x_scaler,
-        split.y_scaler,
+        list(table.classes),
+        split.mean,
+        split.spread,
     )
+    tested, test = {}, None
+    if "test" in recipe.sets:
+        tested = {"test": jaxnn.train.evaluate(plan.net, course.params, *recipe.sets["test"])}
+        test = report.test(table, split, trained.predict(table.frame[split.parts["test"].rows]))
+    rows = report.rows(table.task, recipe.steps, course, tested)
+    flow = report.flow(recipe.steps, course)
+    verdicts = report.verdicts(table, split, rows, flow, course)
+    if plan.settings.rival:
+        verdicts.insert(1, rival(recipe, plan.settings.rate, measures.METRIC[table.task]))
+    best = course.best.epoch or 0
+    drawn = picture.Drawn.of(table, rows, flow, test, best, verdicts, subtitle(plan))
+    tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}
     return Conclusion(
         rows,
         verdicts,
         {CHART: picture.figure(drawn)},
         page=partial(page.page, drawn, rows),
-        files=model.files(trained) | {name: files.parquet(t) for name, t in tables.items()},
-        about={"looks": report.cost(outcome), "columns": split.encoder.words()}
-        | ({"notes": table.notes} if table.notes else {}),
-        failure=outcome.failure,
-        missing=report.missing(outcome, recipe.epochs),
+        files=trained.files() | {name: files.parquet(t) for name, t in tables.items()},
+        about={"looks": {"count": len(course.looked), "seconds": round(course.seconds, 6)}},
+        failure=course.failure,
+        missing=report.missing(course),
     )
 
 
@@ -285,7 +280,7 @@ EXPERIMENT = Experiment(
     settings=Settings,
     columns=COLUMNS,
     figures=(CHART,),
-    files=(FLOW, TEST, FILE, *model.FILES.values()),
+    files=(FLOW, TEST, FILE, *model.FILES),
     report=True,
     prepare=prepare,
     measure=measure,

@@ -97,7 +97,7 @@ class Drawn(NamedTuple):
 
 
 def curves(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return loss, metric and AUC one under the other.
+    """Return loss and metric one under the other.
 
     Columns: epoch, step, set, curve, value; value_is, which is zero, inf or nan if the value has no
     place on the axis of its curve.
@@ -107,7 +107,7 @@ def curves(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("set") != "test",
         (pl.col("epoch") % every == 0) | (pl.col("epoch") == pl.col("epoch").max()),
     ).with_columns(log=pl.col("loss").log10())
-    names = {"loss": LOSS, "value": rows["metric"][0], "auc": "AUC"}
+    names = {"loss": LOSS, "value": rows["metric"][0]}
     return pl.concat(
         thinned.select(
             "epoch",
@@ -118,7 +118,7 @@ def curves(rows: pl.DataFrame) -> pl.DataFrame:
             charts.kind("log" if column == "loss" else column).alias("value_is"),
         )
         for column, name in names.items()
-    ).drop_nulls("value")
+    )
 
 
 def confusion(classes: tuple[str, ...], test: pl.DataFrame) -> pl.DataFrame:

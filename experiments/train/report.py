@@ -1,7 +1,6 @@
 """A training run in tables and words: rows, looks at the gradient, the test, verdicts."""
 
 import math
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,16 +9,15 @@ import rich.table
 from experiments.learning import measures, model
 from experiments.learning.data import Table
 from experiments.learning.measures import METRIC
-from experiments.learning.splits import Split
-from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
-from experiments.train.loop import SHARE, Outcome
-from jaxnn.texts import percent
+from experiments.train.loop import Course
+from experiments.train.splits import Split
+from jaxnn.texts import counted
+from jaxnn.train import Scores
 
-SETS = ("training", "validation", "test")
-MEASURES = ("loss", "value", "auc")
+MEASURES = ("loss", "value")
 TITLE = "loss and metric of the exported network"
 # The columns that the fields of a look become, and what divides a natural logarithm.
 FLOW = {
@@ -31,35 +29,29 @@ FLOW = {
 }
 
 
-def rows(task: str, steps: int, outcome: Outcome) -> pl.DataFrame:
+def rows(task: str, steps: int, course: Course, tested: dict[str, Scores]) -> pl.DataFrame:
     """Return one row an epoch and set, and one of the test set, with the columns of `COLUMNS`."""
-    history = [
-        (epoch, name, *numbers)
-        for epoch, sets in enumerate(outcome.measured)
-        for name, numbers in zip(SETS, sets, strict=False)
-    ]
-    if outcome.test is not None:
-        history.append((outcome.best, "test", *outcome.test.measures))
-    epochs, names, *numbers = zip(*history, strict=True)
+    history = [*enumerate(course.scores), (course.best.epoch or 0, tested)]
     return pl.DataFrame(
         {
-            "epoch": epochs,
-            "step": [epoch * steps for epoch in epochs],
-            "set": names,
-            "metric": [METRIC[task]] * len(history),
-            **{
-                name: pl.Series(list(map(float, column)), dtype=pl.Float64)
-                for name, column in zip(MEASURES, numbers, strict=True)
-            },
+            "epoch": epoch,
+            "step": epoch * steps,
+            "set": name,
+            "metric": METRIC[task],
+            "loss": float(scores.loss),
+            "value": float(scores.metric),
         }
-    ).with_columns(pl.col("auc").fill_nan(None))
+        for epoch, sets in history
+        for name, scores in sets.items()
+    )
 
 
-def flow(steps: int, outcome: Outcome) -> pl.DataFrame:
+def flow(steps: int, course: Course) -> pl.DataFrame:
     """Return one row a look and layer, with the columns of `columns.FLOW`."""
-    looks, fields, layers = outcome.flows.shape
-    epochs = np.repeat(outcome.looked, layers)
-    values = outcome.flows.transpose(1, 0, 2).reshape(fields, -1)
+    flows = np.array(course.flows)
+    looks, fields, layers = flows.shape
+    epochs = np.repeat(course.looked, layers)
+    values = flows.transpose(1, 0, 2).reshape(fields, -1)
     return pl.DataFrame(
         {
             "epoch": epochs.astype(np.int64),
@@ -70,21 +62,16 @@ def flow(steps: int, outcome: Outcome) -> pl.DataFrame:
     )
 
 
-def test(table: Table, split: Split, outcome: Outcome) -> pl.DataFrame | None:
-    """Return one row a held-out row of the table: row, target, prediction; None without any."""
-    if split.test is None or outcome.test is None:
-        return None
-    places = split.test.rows
-    y_hat = np.asarray(outcome.test.y_hat, np.float64)
-    columns: dict[str, Any] = {"row": table.rows[places].astype(np.int64)}
-    if split.y_scaler is not None:
-        columns["target"] = table.y[places]
-        columns["prediction"] = split.y_scaler.restored(y_hat)[:, 0]
+def test(table: Table, split: Split, y_hat: np.ndarray) -> pl.DataFrame:
+    """Return one row a held-out row of the table: row, target, prediction."""
+    places = split.parts["test"].rows
+    if not table.classes:
+        target, prediction = table.y[places], y_hat[:, 0]
     else:
         classes = np.array(table.classes)
-        columns["target"] = classes[table.y[places].astype(int)].tolist()
-        columns["prediction"] = classes[model.decided(y_hat)].tolist()
-    return pl.DataFrame(columns)
+        target, prediction = classes[table.y[places].astype(int)], classes[model.decided(y_hat)]
+    columns = {"target": target.tolist(), "prediction": prediction.tolist()}
+    return pl.DataFrame({"row": places.astype(np.int64), **columns})
 
 
 def exported(rows: pl.DataFrame) -> pl.DataFrame:
@@ -106,16 +93,11 @@ def exported(rows: pl.DataFrame) -> pl.DataFrame:
 
 def cells(rows: pl.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the table as texts: heads, and a line a set."""
-    best = exported(rows)
-    has_auc = best["auc"].is_not_null().any()
-    heads = ("set", "epoch", "loss", rows["metric"][0], *(["AUC"] if has_auc else []))
-    lines = []
-    for row in best.rows(named=True):
-        value = measures.fixed(row["value"], 4)
-        line = (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", value)
-        auc = "–" if row["auc"] is None else f"{row['auc']:.4f}"
-        lines.append((*line, *([auc] if has_auc else [])))
-    return heads, lines
+    lines: list[tuple[str, ...]] = [
+        (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", measures.fixed(row["value"], 4))
+        for row in exported(rows).rows(named=True)
+    ]
+    return ("set", "epoch", "loss", rows["metric"][0]), lines
 
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> rich.table.Table:
@@ -139,57 +121,42 @@ def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     return [comparison(frame, ("set",), "at", "number") for frame in frames]
 
 
-def missing(outcome: Outcome, planned: int) -> Missing:
+def missing(course: Course) -> Missing:
     """Return the epochs that a stopped training has not done."""
-    if outcome.ended is not None:
+    if course.ended is not None:
         return NOTHING
-    return Missing(outcome.epochs, planned, "epochs done", goes_on=outcome.failure is None)
+    return Missing(course.epochs, course.recipe.epochs, "epochs done", goes_on=False)
 
 
 def verdicts(
-    table: Table,
-    split: Split,
-    rows: pl.DataFrame,
-    flow: pl.DataFrame,
-    outcome: Outcome,
-    planned: int,
+    table: Table, split: Split, rows: pl.DataFrame, flow: pl.DataFrame, course: Course
 ) -> list[str]:
     """Return what a user wants to know of the run, a sentence each."""
     return [
-        _result(table, split, rows, outcome),
-        outcome.ended or f"Stopped after epoch {outcome.epochs} of {planned}.",
+        _result(table, split, rows, course),
+        course.ended or f"Stopped after epoch {course.epochs} of {course.recipe.epochs}.",
         table.purpose,
         gradient(flow),
         *dead_layers(flow),
-        _cost(outcome),
-        *([] if outcome.failure is None else [outcome.failure]),
+        f"{counted(len(course.looked), 'look')} at the gradient took {course.seconds:.3g} s",
+        *([] if course.failure is None else [course.failure]),
     ]
 
 
-def _result(table: Table, split: Split, rows: pl.DataFrame, outcome: Outcome) -> str:
-    last_set = rows.filter(pl.col("set") == list(split.parts)[-1])
-    row = last_set.filter(pl.col("epoch") == outcome.best).row(-1, named=True)
-    count = len(split.parts[row["set"]].x)
+def _result(table: Table, split: Split, rows: pl.DataFrame, course: Course) -> str:
+    is_last = pl.col("set") == list(split.parts)[-1]
+    row = rows.filter(is_last, epoch=course.best.epoch or 0).row(-1, named=True)
+    part = split.parts[row["set"]]
     words = f"{row['set']}: {row['metric']} {row['value']:.4g}"
     if table.classes:
-        words += f" ({_compared(split, row['set'], outcome)})"
-    if row["auc"] is not None:
-        words += f", AUC {row['auc']:.4g}"
-    if split.y_scaler is not None:  # the loss is half the mean square
-        error = float(np.sqrt(2 * row["loss"]) * split.y_scaler.spread[0])
+        words += f" (base rate {measures.base_rate(part.y):.4g})"
+    else:  # the loss is half the mean square
+        error = float(np.sqrt(2 * row["loss"]) * split.spread)
         words += f", root mean square error {error:.4g} in the units of {table.target!r}"
-    why = "of lowest validation loss" if split.validation is not None else "the last"
-    why += "" if outcome.ended is not None else " so far"
-    words += f", loss {row['loss']:.4g}, of {counted(count, 'example')}"
-    return f"{words}; parameters of epoch {outcome.best}, {why}"
-
-
-def _compared(split: Split, name: str, outcome: Outcome) -> str:
-    """The base rate next to an accuracy, and for rare classes the balanced accuracy."""
-    y = split.parts[name].y
-    if name != "test" or outcome.test is None:
-        return f"base rate {measures.base_rate(y):.4g}"
-    return measures.compared(y, model.decided(np.asarray(outcome.test.y_hat)))
+    why = "of lowest validation loss" if "validation" in split.parts else "the last"
+    why += "" if course.ended is not None else " so far"
+    words += f", loss {row['loss']:.4g}, of {counted(len(part.x), 'example')}"
+    return f"{words}; parameters of epoch {course.best.epoch or 0}, {why}"
 
 
 def gradient(flow: pl.DataFrame) -> str:
@@ -223,25 +190,3 @@ def dead_layers(flow: pl.DataFrame) -> list[str]:
     when = f"from step {steps[steps.index(alive[-1]) + 1]} on" if alive else "from the start"
     more = f", and those of {counted(len(dead) - 1, 'more layer')}" if len(dead) > 1 else ""
     return [f"All units of layer {dead[0]} are dead {when}{more}: nothing passes there"]
-
-
-def cost(outcome: Outcome) -> dict[str, float | int | None]:
-    """Return the cost of the looks, for run.json; no share after one epoch, which compiles."""
-    training, looking = outcome.seconds
-    return {
-        "count": len(outcome.looked),
-        "seconds": round(looking, 6),
-        "of_training_seconds": round(training, 6),
-        "share": round(looking / training, 4) if training else None,
-        "allowed": SHARE,
-    }
-
-
-def _cost(outcome: Outcome) -> str:
-    numbers = cost(outcome)
-    words = (
-        f"{counted(len(outcome.looked), 'look')} at the gradient took {numbers['seconds']:.3g} s"
-    )
-    if numbers["share"] is None:
-        return f"{words}; training took one epoch, and was compiled in it"
-    return f"{words}, {percent(numbers['share'])} of the time of training"

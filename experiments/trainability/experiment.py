@@ -49,7 +49,7 @@ class Settings(runtime.Options, data.Options):
     scale: str = "1"
     """Scale of a residual block: a number, or 1/sqrt(L), L hidden layers."""
     data: str = "digits"
-    """digits, breast_cancer, iris, wine, or a .csv, .parquet or .npz file with classes."""
+    """digits, breast_cancer, iris, wine, or a .csv or .parquet file with classes."""
     width: int = 100
     """Units in every hidden layer."""
     steps: int = 600

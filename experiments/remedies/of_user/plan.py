@@ -19,7 +19,6 @@ import numpy as np
 import polars as pl
 
 from experiments.learning import data
-from experiments.learning.words import counted
 from experiments.remedies import rates as step_sizes
 from experiments.remedies.columns import ACCURACY, CHART, DELTA, DTYPES, LOSS
 from experiments.remedies.of_user import report
@@ -32,6 +31,7 @@ from jaxnn.cli import allocation, contract, source
 from jaxnn.curing.changes import CURES
 from jaxnn.flow.verdict.rates import LN10
 from jaxnn.returned import arguments
+from jaxnn.texts import counted
 
 ONLY = "expected without FILE.py:NAME alone, for the networks are those of your function"
 

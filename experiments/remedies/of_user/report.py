@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from rich.table import Table
 
-from experiments.learning.words import counted
 from experiments.pages import tables
 from experiments.remedies import rates
 from experiments.remedies.columns import ACCURACY, BEFORE, DELTA, LOSS
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from jaxnn.texts import counted
 
 TITLE = "log₁₀ ‖Δ[1]‖/‖Δ[L]‖, and what training reaches with the best step size"
 
