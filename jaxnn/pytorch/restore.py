@@ -56,15 +56,18 @@ def holding(parameters: Mapping[str, Any], values: Mapping[str, Any]) -> Iterato
 
 
 @contextmanager
-def same_random_states(torch: ModuleType, tensors: Iterable[Any]) -> Iterator[None]:
+def same_random_states(
+    torch: ModuleType | None = None, tensors: Iterable[Any] = ()
+) -> Iterator[None]:
     """Put back the random states of Python, NumPy, torch and the devices of these tensors."""
     states: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (random.setstate, (random.getstate(),)),
         (np.random.set_state, (np.random.get_state(),)),  # noqa: NPY002, users draw from it
-        (torch.set_rng_state, (torch.get_rng_state(),)),
     ]
+    if torch is not None:
+        states.append((torch.set_rng_state, (torch.get_rng_state(),)))
     for device in {tensor.device for tensor in tensors}:
-        if device.type not in ("cpu", "meta"):
+        if torch is not None and device.type not in ("cpu", "meta"):
             module = torch.get_device_module(device)
             place = () if device.type == "mps" else (device,)  # one device, which is not named
             states.append((module.set_rng_state, (module.get_rng_state(*place), *place)))

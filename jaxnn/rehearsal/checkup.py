@@ -6,11 +6,9 @@ model, optimizer, xs, ys, loss -> diagnosis          what one batch shows, FINDI
 """
 
 import logging
-import random
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -28,6 +26,7 @@ from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, is_of_torch
 from ..network.checks import check_loss
 from ..progress import live
+from ..pytorch.restore import same_random_states
 from ..rules import Found
 from ..texts import counted
 from ..train.alarms import ALARMS, is_of_step
@@ -308,17 +307,6 @@ def batches_of(xs: PyTree, ys: PyTree) -> list[Batch]:
     if not pairs or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
         raise ValueError("xs: expected pairs (xs, ys) of an iterable without ys, got others")
     return [Batch(*pair) for pair in pairs]
-
-
-@contextmanager
-def same_random_states() -> Iterator[None]:
-    """Put back the random states of Python and NumPy."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002, users draw from it
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def upheld(alarms: Sequence[Alarm], course: Course, with_adam: Course | None = None) -> list[Alarm]:
