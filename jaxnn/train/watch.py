@@ -121,11 +121,7 @@ class Watch(Recorder):
     def look(
         self, step: int, params: PyTree, xs: PyTree, ys: PyTree, after: PyTree, value: Number | None
     ) -> None:
-        """Measure a step of known numbers, if that is due, and record it before this returns.
-
-        Args:
-            step, params, xs, ys, after, value: as for a call.
-        """
+        """Measure a step, given as to a call, if that is due; record it before this returns."""
         given = params, xs, ys, after
         loss = one_number("value", value)
         log10_update = -np.inf if after is None else float(_log10_change(params, after))
