@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cure_lines import assert_lines_make
 from peers import need
 from walks import entered, walk
 
 import jaxnn
 from jaxnn.curing import changes
 from jaxnn.curing.changes import CURES
-from jaxnn.curing.cures import CAUSES, tried_on
-from jaxnn.curing.jax_patients import jax_patient
+from jaxnn.curing.cures import CAUSES, patient_of, tried_on
 from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.curing.words import names_in_words, numbers_in_words
 
@@ -44,6 +44,7 @@ class Plain:
     sigmas: other σ of some layers.
     formats: of Δ of each layer, with what it is multiplied by, if they are followed.
     first: the place of the first layer that repeats.
+    user: the network as the user hands it over.
     """
 
     arrays: dict[str, Any]
@@ -59,6 +60,7 @@ class Plain:
     sigmas: dict[Any, Callable[[Any], Any]] = field(default_factory=dict)
     formats: dict[int, str] = field(default_factory=dict)
     first: int = 0
+    user: Any = None
 
     def loss(self, added):
         """The loss if something is added to each state."""
@@ -444,8 +446,8 @@ def normal(rng, *shape, std=1.0):
 def chain(rng, f, params, xs, sigma, kinds=tuple(CURES)):
     """Cures of layers f(p, z, σ), which are in a list with their parameters, and them in plain."""
     c, layer_of_user = jnp.asarray(normal(rng, *xs.shape)), lambda p, z: f(p, z, sigma)
-    net, own = jaxnn.as_network([(layer_of_user, p) for p in params])
-    found = tried_on(jax_patient(net, own, xs, cotangent=c), kinds=kinds)
+    layers = [(layer_of_user, p) for p in params]
+    found = tried_on(patient_of(layers, xs, cotangent=c), kinds=kinds)
     arrays = {
         f"[{i}][1]['{name}']": jnp.asarray(v) for i, p in enumerate(params) for name, v in p.items()
     }
@@ -460,6 +462,7 @@ def chain(rng, f, params, xs, sigma, kinds=tuple(CURES)):
         lambda z: jnp.vdot(z, c),
         jnp.asarray(xs),
         by_jax,
+        user=layers,
     )
     return found, plain
 
@@ -541,15 +544,16 @@ def of_steps(rng):
         return jax.lax.scan(step, jnp.zeros((B, 12)), xs.swapaxes(0, 1))[0]
 
     by_example = xs.swapaxes(0, 1)
-    net, own = jaxnn.as_network((f, {"w": w}), by_example)
-    found = jaxnn.cures((net, own), by_example, cotangent=c)
+    user = f, {"w": w}
+    found = jaxnn.cures(user, by_example, cotangent=c)
     steps = {
         i + 1: lambda arrays, z, sigma, x=x: sigma(z @ arrays["['w']"] + x)
         for i, x in enumerate(jnp.asarray(xs))
     }
     top = lambda z: jnp.vdot(z, c)  # noqa: E731
     start = jnp.zeros((B, 12))
-    return found, Plain({"['w']": jnp.asarray(w)}, steps, jnp.tanh, top, start, by_jax)
+    arrays = {"['w']": jnp.asarray(w)}
+    return found, Plain(arrays, steps, jnp.tanh, top, start, by_jax, user=user)
 
 
 def of_odd_arrays(rng):
@@ -621,15 +625,14 @@ def of_gates(rng):
         return jax.lax.scan(scanned, jnp.zeros((B, 8)), xs.swapaxes(0, 1))[0]
 
     by_example = xs.swapaxes(0, 1)
-    net, own = jaxnn.as_network((f, p), by_example)
-    found = tried_on(jax_patient(net, own, by_example, cotangent=c), kinds=("gates",))
+    found = tried_on(patient_of((f, p), by_example, cotangent=c), kinds=("gates",))
     steps = {
         i + 1: lambda arrays, z, sigma, x=x: step(arrays["['b']"], arrays["['w']"], z, x)
         for i, x in enumerate(jnp.asarray(xs))
     }
     arrays = {f"['{name}']": jnp.asarray(v) for name, v in p.items()}
     top = lambda z: jnp.vdot(z, c)  # noqa: E731
-    return found, Plain(arrays, steps, jnp.tanh, top, jnp.zeros((B, 8)), by_jax)
+    return found, Plain(arrays, steps, jnp.tanh, top, jnp.zeros((B, 8)), by_jax, user=(f, p))
 
 
 def modules(rng, blocks, layer, xs, kinds=tuple(CURES)):
@@ -649,6 +652,7 @@ def modules(rng, blocks, layer, xs, kinds=tuple(CURES)):
         x,
         by_torch,
         nn.functional.leaky_relu,
+        user=module,
     )
     return found, plain
 
@@ -854,6 +858,7 @@ def test_an_advice_that_is_followed_does_what_it_promises(name, rng):
         kind, changed, promise = followed(rng, plain, str(cure))
         assert kind == cure.kind
         tried.append(kind)
+        assert_lines_make(cure, plain.user)
         if kind == "numbers":
             assert_kept(changed)
         if kind == "router":  # of equal experts, which no size helps

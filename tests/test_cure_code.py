@@ -1,6 +1,5 @@
 """Code of cures: run as it stands, it makes of a network what the cure is."""
 
-import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cure_lines import assert_lines_make, changed_by_lines, holders, run
 from flax import linen, nnx
 from peers import need
 
@@ -149,32 +149,25 @@ def scanned(params, z):
 
 # Of frameworks, whose structure is changed too, and of other pytrees.
 FRAMEWORKS = {
-    "nnx": (of_nnx, "model"),
-    "linen": (of_linen, "params"),
-    "haiku": (of_haiku, "params"),
-    "keras": (of_keras, "params"),
-    "equinox": (of_equinox, "model"),
-    "plain": (of_functions, "params"),
+    "nnx": of_nnx,
+    "linen": of_linen,
+    "haiku": of_haiku,
+    "keras": of_keras,
+    "equinox": of_equinox,
+    "plain": of_functions,
 }
 MODELS = FRAMEWORKS | {
-    "equinox in batches": (of_equinox_in_batches, "params"),
-    "tuples": (of_tuples, "params"),
-    "frozen stack": (lambda _: (scanned, Frozen(jnp.stack(matrices()))), "params"),
-    "stack": (lambda _: (lambda p, z: scanned(Frozen(*p), z), [jnp.stack(matrices())]), "params"),
-    "list": (lambda _: [(layer, w) for w in matrices()], "layers"),
+    "equinox in batches": of_equinox_in_batches,
+    "tuples": of_tuples,
+    "frozen stack": lambda _: (scanned, Frozen(jnp.stack(matrices()))),
+    "stack": lambda _: (lambda p, z: scanned(Frozen(*p), z), [jnp.stack(matrices())]),
+    "list": lambda _: [(layer, w) for w in matrices()],
 }
-
-
-def run(code, **names):
-    """What lines make of some names."""
-    assert len(code.splitlines()) <= MOST_LINES, code
-    names |= {"jax": jax, "jnp": jnp, "eqx": eqx}
-    exec(code, names)
-    return names
 
 
 def assert_same_flow(cure, flow):
     """Of the very numbers of the cure, or with matrices that are drawn anew."""
+    assert len(cure.code.splitlines()) <= MOST_LINES, cure.code
     if cure.kind in ("orthogonal", "looks-linear"):
         assert jaxnn.verdict(flow).decades == pytest.approx(cure.decades, abs=0.13)  # of .03 each
     else:
@@ -186,50 +179,53 @@ def options_of(name):
     return {"each": "example"} if name == "equinox" else {}
 
 
+def square(output, ys):
+    return ((output - ys) ** 2).mean(-1)
+
+
+def large(model):
+    """The model, or its pytree, all weights and biases three times as large."""
+    return jax.tree.map(lambda v: 3 * v if eqx.is_inexact_array(v) else v, model)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize("name", MODELS)
 def test_code_of_numbers_makes_the_cure(name, rng):
-    build, variable = MODELS[name]
-    model, options = build(Forward()), options_of(name)
-    xs, c = np.float32(rng.normal(size=(2, B, N)))
-    found = tried_on(patient_of(model, xs, cotangent=c, **options), kinds=OF_NUMBERS)
+    """Also of numbers that come before a change: with a loss, of weights that are too large."""
+    model, options = large(MODELS[name](Forward())), options_of(name)
+    xs, ys = np.float32(rng.normal(size=(2, B, N)))
+    options |= {"ys": ys, "loss": square}
+    found = tried_on(patient_of(model, xs, **options), kinds=(*OF_NUMBERS, "skip"))
     assert {cure.kind for cure in found} >= {"scale", "orthogonal"}
+    assert any("to a std of 1/√fan_in" in cure.advice for cure in found)
     for cure in found:
-        is_pair = isinstance(model, tuple)
-        own = jax.tree.map(lambda v: v, model[1] if is_pair else model)  # a copy of containers
-        own = run(cure.code, **{variable: own})[variable]
-        cured = (model[0], own) if is_pair else own
-        assert_same_flow(cure, jaxnn.diagnose(cured, xs, cotangent=c, **options).flow)
+        assert_lines_make(cure, model)
+        if cure.net is found[0].net:
+            cured = changed_by_lines(cure.code, model)
+            assert_same_flow(cure, jaxnn.diagnose(cured, xs, **options).flow)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_code_of_structure_is_a_line_of_the_forward_pass(name, rng):
-    build, variable = FRAMEWORKS[name]
+    build = FRAMEWORKS[name]
     xs, c = np.float32(rng.normal(size=(2, B, N)))
     options = {"cotangent": c} | options_of(name)
     found = tried_on(patient_of(build(Forward()), xs, **options), kinds=OF_STRUCTURE)
     assert {cure.kind for cure in found} == {*OF_STRUCTURE}
 
-    def ran(code, model):
-        """The names after lines, and the model."""
-        is_pair = isinstance(model, tuple)
-        own = {variable: model[1] if is_pair else model}
-        names = run(code, z=jnp.ones((B, N)), layer=lambda z: z, **own)
-        return names, (model[0], names[variable]) if is_pair else names[variable]
-
     for cure in found:
         comment, *_, last = cure.code.splitlines()
-        names, _ = ran(cure.code, build(Forward()))
+        names = run(cure.code, z=jnp.ones((B, N)), layer=lambda z: z, **holders(build(Forward())))
         form = (
             Forward(sigma=names["sigma"])
             if "sigma" in names
             else Forward(lambda layer, z, last=last: run(last, z=z, layer=layer)["z"])
         )
-        assert "sigma" in names or "each of div, max, dot_general" in comment
-        changed = ran(cure.code, build(form))[1]
+        assert "sigma" in names or "each of /, maximum, @" in comment
+        changed = changed_by_lines(cure.code, build(form), z=jnp.ones((B, N)), layer=lambda z: z)
         assert_same_flow(cure, jaxnn.diagnose(changed, xs, **options).flow)
 
 
@@ -239,13 +235,16 @@ def test_code_of_torch_makes_the_cure(torch, rng):
     linear, relu = torch.nn.Linear, torch.nn.ReLU
     blocks = [torch.nn.Sequential(linear(N, N), relu()) for _ in range(LAYERS)]
     module = torch.nn.Sequential(*blocks)
-    xs, c = (torch.tensor(v, dtype=torch.float32) for v in rng.normal(size=(2, B, N)))
-    kinds = (*OF_NUMBERS, *OF_STRUCTURE)
-    found = tried_on(patient_of(module, xs, cotangent=c), kinds=kinds)
+    module.append(linear(N, 4))
+    xs, ys = (torch.tensor(rng.normal(size=(B, n)), dtype=torch.float32) for n in (N, 4))
+    kinds, options = (*OF_NUMBERS, *OF_STRUCTURE), {"ys": ys, "loss": square}
+    found = tried_on(patient_of(module, xs, **options), kinds=kinds)
     assert {cure.kind for cure in found} >= {*OF_STRUCTURE, "scale", "orthogonal"}
+    assert any(f"`{LAYERS}.weight` by" in cure.advice for cure in found)  # the head's factor
     for cure in found:
-        cured = run(cure.code, model=copy.deepcopy(module), torch=torch)["model"]
-        assert_same_flow(cure, jaxnn.gradient_flow(cured, xs, cotangent=c))
+        assert_lines_make(cure, module)
+        cured = changed_by_lines(cure.code, module)
+        assert_same_flow(cure, jaxnn.gradient_flow(cured, xs, **options))
 
 
 def test_edits_are_read_off_the_numbers(rng):

@@ -78,6 +78,14 @@ def a_flow_with_biases(**fields):
     return replace(flow, parameters=replace(flow.parameters, shapes=shapes))
 
 
+def with_a_gain_of_zero(delta_of_bias):
+    """A flow with a gain, which gets a gradient, and a weight that gets none."""
+    shapes = {"2.scale": (4,), "2.up.weight": (4, 4), "2.up.bias": (4,)}
+    numbers = (np.array(v) for v in ([0.0, NONE, delta_of_bias], [NONE, 0.0, 0.0]))
+    named = (*shapes,), (2,) * 3, (*shapes.values(),), ("float32",) * 3
+    return replace(a_flow(), parameters=jaxnn.flow.Parameters(*numbers, *named))
+
+
 def of_gains(decades, names):
     """A flow of layers without arrays, whose factors in decades are given, from the first on."""
     log = np.append(np.cumsum(np.array(decades)[::-1])[::-1], 0.0) * LN10
@@ -1381,6 +1389,16 @@ CASES = {
         path="2.down",
         advises="Adam's steps make up for it; for SGD start them at 1/√2, for there are 2.",
     ),
+    "gains of zero in front of a branch": Case(
+        "shut",
+        with_a_gain_of_zero(delta_of_bias=0.0),
+        "Gains such as 2.scale, in 1 layer, are zero: only zeros enter the weights behind them, "
+        "which learn nothing until the gains have grown.",
+        healthy=with_a_gain_of_zero(delta_of_bias=NONE),  # the last of a branch
+        layer=2,
+        path="2.scale",
+        advises="Set such gains to 1.",
+    ),
     "units of a layer that do nothing": Case(
         "idle",
         of_a_module(dead={3: 0.9, 5: 0.85}),
@@ -1506,6 +1524,9 @@ def test_branches_that_start_near_zero_are_no_lines():
     flow = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2, 7)})
     rules = [f.rule for f in verdict_of((flow, an_end(is_linear=True))).findings]
     assert rules == ["rate", "branches"]
+    of_one = a_flow_with_biases(sizes={(3, "down"): NONE})  # what acts behind it is not seen
+    found = verdict_of((of_one, an_end(is_linear=True))).findings
+    assert "linear" not in [f.rule for f in found]
 
 
 def test_what_makes_less_than_a_thousand_is_usual():

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cure_lines import assert_lines_make
 from peers import need
 
 import jaxnn
 from jaxnn.curing import causes
 from jaxnn.curing.cure import Cure
-from jaxnn.curing.cures import Cures, tried_on
+from jaxnn.curing.cures import Cures, patient_of, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.printed import lines
 from jaxnn.flow.verdict.findings import FINDINGS
@@ -255,6 +256,29 @@ def test_steps_of_a_loop_over_cells_are_cured(kind, cure):
         assert not usual.works
 
 
+# Gains
+
+
+def normed_branch(p, z):
+    h = (z - z.mean(1, keepdims=True)) / jnp.sqrt(z.var(1, keepdims=True) + 1e-5)
+    h = h * p["norm"]["scale"][None] + p["norm"]["bias"][None]
+    h = jax.nn.relu(h @ p["up"]["kernel"] + p["up"]["bias"][None])
+    return z + h @ p["down"]["kernel"] + p["down"]["bias"][None]
+
+
+def test_gains_of_zero_in_front_of_branches_are_set_to_one(rng):
+    def of_block():
+        of = {n: {"kernel": orthogonal(rng), "bias": rng.normal(size=N)} for n in ("up", "down")}
+        return of | {"norm": {"scale": np.zeros(N), "bias": np.zeros(N)}}
+
+    layers = [(normed_branch, of_block()) for _ in range(4)]
+    xs, c = rng.normal(size=(2, B, N))
+    found = tried_on(patient_of(layers, xs, cotangent=c))
+    assert found[0].advice == "Set `[*][1]['norm']['scale']` to 1."
+    assert (len(found), found[0].works) == (1, True)
+    assert_lines_make(found[0], layers)
+
+
 # Weights of another size
 
 
@@ -270,6 +294,10 @@ def test_weights_get_the_usual_size(rng):
     weights = "`[0][1]` by 0.333 and `[*][1]` for * = 1 to 8 by 3.33"
     assert advice == f"Multiply {weights}, to a std of 1/√fan_in."
     np.testing.assert_allclose(changed.params[0].arrays[0][0][0], 0.333 * layers[0][1], rtol=1e-6)
+    small = patient.with_arrays({(i, 0): 1e-6 * patient.arrays[i, 0] for i in range(3, 9)})
+    _, advice = causes.with_usual_weights(patient.with_params(small))  # a cure has set those
+    weights = "`[0][1]` by 0.333 and `[*][1]` for * = 1 and 2 by 3.33"
+    assert advice == f"Multiply {weights}, to a std of 1/√fan_in."
     found = tried_on(patient, kinds=("skip",))
     assert [cure.advice.startswith("Multiply `[0][1]`") for cure in found].count(True) == 1
     assert len(found) == 2

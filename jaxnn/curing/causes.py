@@ -32,7 +32,7 @@ MOST = 3  # layers with odd arrays that are tried one by one
 LOGIT = 4.0  # that the largest one is brought to: of softmax of normal queries and keys
 # What a change of these rules has to take away. Others follow from data, loss or formats.
 NAMED = {"stopped", "fixed", "time", "zero", "cut", "layer", "attention", "router", "positions"} | {
-    *("examples", "starved", "largest", "size", "drawn", "equal", "branches")
+    *("examples", "starved", "largest", "size", "drawn", "equal", "branches", "shut")
 }
 
 
@@ -58,24 +58,19 @@ def _change(patient: Patient, new: dict[At, np.ndarray]) -> Change:
 
 @CURES.rule("named", says=SET, rank=FIRST)
 def named_array(patient: Patient) -> Iterator[Sight]:
-    """A bias or a gain that turns units off, set to what the verdict says."""
+    """A bias or gains that turn units off, set to what the verdict says."""
     for found in patient.verdict.findings:
-        if "to" in found.values:
-            for at in _places_of(patient, found):
-                change = _change(
-                    patient, {at: np.full_like(patient.arrays[at], found.values["to"])}
-                )
-                values = {"change": change, "to": found.values["to"]}
-                yield Sight(found.layer, patient.named({at}), values)
+        meant = _places_of(patient, found) if "to" in found.values else set()
+        if meant:
+            to = found.values["to"]
+            change = _change(patient, {at: np.full_like(patient.arrays[at], to) for at in meant})
+            yield Sight(found.layer, patient.named(meant), {"change": change, "to": to})
 
 
 def _places_of(patient: Patient, found: Found) -> Places:
-    """Return the array that a finding names."""
-    return {
-        at
-        for at in patient.arrays
-        if (at[0] + 1, clean(patient.path(at))) == (found.layer, found.path)
-    }
+    """Return the arrays that a finding names."""
+    places = found.values.get("places", {(found.layer, found.path)})
+    return {at for at in patient.arrays if (at[0] + 1, clean(patient.path(at))) in places}
 
 
 # Arrays that are unlike their like
@@ -212,10 +207,14 @@ def with_usual_weights(patient: Patient) -> tuple[Patient, str] | None:
     """Return the network with all weights of the usual size, and how, in words.
 
     That is a standard deviation of 1/√fan_in, those of one name together. None if all have it, or
-    if a signal leaves its range then.
+    if a signal leaves its range then. Weights that a change before has set stay as they are.
     """
     changes: dict[At, Mended] = {}
-    with_units = {at for at in patient.every_weight if patient.has_units(at)}
+    with_units = {
+        at
+        for at in patient.every_weight
+        if patient.has_units(at) and np.array_equal(patient.arrays[at], patient.before(at))
+    }
     repeating = with_units & patient.weights
     for group in (*_alike(patient, repeating), *_alike(patient, with_units - repeating)):
         values = {at: patient.arrays[at] for at in group.values()}
@@ -358,8 +357,7 @@ def gains(patient: Patient) -> Iterator[Sight]:
     """Gains at which branches start near zero, such as layer scales of 10^-6, at 1/√(branches)."""
     for found in patient.verdict.findings:
         if found.rule == "branches":
-            places = found.values["places"]
-            meant = {at for at in patient.arrays if (at[0] + 1, clean(patient.path(at))) in places}
+            meant = _places_of(patient, found)
             value = to_digits(len(meant) ** -0.5)
             change = _change(patient, {at: np.full_like(patient.arrays[at], value) for at in meant})
             words = {"arrays": patient.named(meant), "value": value, "count": len(meant)}

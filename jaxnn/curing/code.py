@@ -20,6 +20,18 @@ from .words import STAR, template, to_digits
 CLOSE = 1e-4  # of an array, relative to its size
 INDENT = " " * 4
 ENDS = 3  # operations at either end of a layer that are written
+PYTHON = {  # what users write of JAX's primitives
+    "dot_general": "@",
+    "conv_general_dilated": "convolution",
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "integer_pow": "**",
+    "max": "maximum",
+    "logistic": "sigmoid",
+    "reduce_sum": "sum",
+}
 
 
 class Edit(NamedTuple):
@@ -286,7 +298,7 @@ def _value(edit: Edit, t: str, amount: str, inputs_last: bool = False) -> str:
     if inputs_last:
         half = half.replace("[-2:]", "[:2]")
         centre = f"(..., *[(n - 1) // 2 for n in {t}.shape[2:]])"
-    mirrored = f"jnp.kron(jnp.array([[1, -1], [-1, 1]]), {half})"
+    mirrored = f"jnp.kron(jnp.array([[1.0, -1], [-1, 1]]), {half})"
     return {
         "multiply": f"{amount} * {t}",
         "fill": f"jnp.full_like({t}, {amount})",
@@ -311,8 +323,9 @@ def _number(value: float) -> str:
 def of_layers(form: Form, where: str, inside: Sequence[str], takes_one: bool) -> list[str]:
     """Return the lines of a forward pass in JAX in which layers have another form.
 
-    inside: the operations of such a layer, which tell where it begins and ends.
+    inside: the primitives of such a layer, which tell where it begins and ends.
     """
+    inside = [PYTHON.get(name, name) for name in inside]
     few = [*inside[:ENDS], "...", *inside[-ENDS:]] if len(inside) > 2 * ENDS else inside
     return [
         f"# for {where}, each of {', '.join(few)},",

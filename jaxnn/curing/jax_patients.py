@@ -127,6 +127,9 @@ class NetworkPatient(Patient):
         """The arrays before all changes."""
         return self.arrays
 
+    def before(self, at: At) -> np.ndarray:
+        return self.at_first[at]
+
     @property
     @measuring
     def parameters(self) -> Parameters:
@@ -229,10 +232,9 @@ class ChainPatient(NetworkPatient):
 
     @property
     def _operations(self) -> list[str]:
-        """The operations of the first layer whose structure may change."""
-        links = (link for layers, *link in self._links if self.rebuildable[layers].any())
-        first = next(links, None)
-        return structure.operations(*first) if first else []
+        """The operations of most of the layers whose structure may change."""
+        _, *most = max(self._links, key=lambda link: int(self.rebuildable[link[0]].sum()))
+        return structure.operations(*most)
 
     def with_units(self, sigma: Leaky) -> Patient | None:
         if not all(units.of_link(*link) for link in self._changed_links()):
@@ -290,7 +292,10 @@ class ReformedPatient(ChainPatient):
         super().__init__(network, params, xs, origin.ys, **options)
 
     def with_params(self, params: Params) -> Patient:
-        return type(self)(self.origin, self.call, self.written, self.network, params, self.numbers)
+        origin = self.origin, self.call, self.written
+        made = type(self)(*origin, self.network, params, self.numbers)
+        made.at_first = self.at_first
+        return made
 
     def code(self, params: Params) -> str:
         return "\n".join([*self.written, *self.origin.lines(self._of_origin(params))])

@@ -117,6 +117,10 @@ class Patient(ABC):
         """The arrays of all layers that are trained."""
 
     @abstractmethod
+    def before(self, at: At) -> np.ndarray:
+        """Return an array as it was before all changes."""
+
+    @abstractmethod
     def path(self, at: At) -> str:
         """Return the name of an array; empty if it has none."""
 

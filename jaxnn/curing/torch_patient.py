@@ -95,11 +95,11 @@ class TorchPatient(Patient):
         return module
 
     def code(self, params: Tensors) -> str:
-        after = {at: _as_numpy(params[name]) for at, name in self._names.items()}
-        after = {at: after[at] for at in self.arrays}
-        before = {at: _as_numpy(self.at_first[self.path(at)]) for at in self.arrays}
+        after = {at: _as_numpy(params[self.path(at)]) for at in self.arrays}
+        before = {at: self.before(at) for at in after}
         edits = code.edits_between(before, after, self.path, self.axes)
-        return "\n".join([*self.written, *code.OfTorch("model").lines(edits)])
+        # Numbers first: another structure gives modules other names.
+        return "\n".join([*code.OfTorch("model").lines(edits), *self.written])
 
     @cached_property
     def _names(self) -> dict[At, str]:
@@ -123,6 +123,9 @@ class TorchPatient(Patient):
 
     def path(self, at: At) -> str:
         return self._names[at]
+
+    def before(self, at: At) -> np.ndarray:
+        return _as_numpy(self.at_first[self.path(at)])
 
     @cached_property
     def kernels(self) -> Mapping[At, Axes]:
@@ -252,7 +255,7 @@ class TorchPatient(Patient):
             made = TorchPatient(module, self.inputs, self.ys, seed=self.seed, **self.options)
         except ValueError:  # the signal leaves the range
             return None
-        made.written = [*self.written, *written]
+        made.written, made.at_first = [*self.written, *written], self.at_first
         return made
 
 

@@ -132,6 +132,17 @@ class Arrays:
         there = (self.layer == layer) & ~self.weights & (self.size >= np.log10(LEAST_OFFSET))
         return [i for i in np.flatnonzero(there).tolist() if _last_word(self.path[i]) not in GAINS]
 
+    def is_fed_zeros(self, layer: int) -> bool:
+        """Tell whether a weight of a layer gets no Δ though its bias does: only zeros enter it."""
+        there = np.flatnonzero(self.layer == layer)
+        moving = {
+            _module_of(self.path[i])
+            for i in there
+            if self._is_bias(i) and np.isfinite(self.delta[i])
+        }
+        still = there[self.weights[there] & np.isneginf(self.delta[there])]
+        return any(_module_of(self.path[i]) in moving for i in still)
+
     def large_offsets(self, layer: int) -> list[int]:
         """Return the offsets of a layer that are far larger than all of their name."""
         return [
@@ -306,6 +317,11 @@ def _unnumbered(path: str) -> str:
 def _last_word(path: str) -> str:
     words = re.findall("[a-z_]+", path.removesuffix(".value").lower())
     return words[-1] if words else ""
+
+
+def _module_of(path: str) -> str:
+    """Return the path of the module that has an array, but for its last signs."""
+    return re.sub(r"\w+\W*$", "", path.removesuffix(".value"))
 
 
 def _has_name_of_bias(path: str) -> bool:

@@ -399,15 +399,15 @@ def linear(judged: Judged) -> Iterator[Sight]:
 
     Two layers or more have weights, and the output, or its log-odds behind a sigmoid or softmax,
     changes in proportion to a change of the inputs by ten times their size. Layers do not count
-    whose branches start near zero, by a gain, or whose weights get no gradient, being cut off.
-    Without a loss nothing is said: lines are studied too.
+    whose weights get no gradient, being cut off, and no gain starts at zero or near it, which hides
+    the activations of a branch. Without a loss nothing is said: lines are studied too.
     """
     arrays, end = judged.arrays, judged.end
     learn = arrays.weights & ~np.isneginf(arrays.delta)
     layers = np.unique(arrays.layer[learn]).tolist()
-    count = sum(not (arrays.small_gains(i) or arrays.zero_gains(i)) for i in layers)
-    if end and end.is_linear and count > 1 and not np.isnan(end.loss):
-        yield Sight(values={"count": count})
+    is_open = not any(arrays.small_gains(i) or arrays.zero_gains(i) for i in layers)
+    if end and end.is_linear and len(layers) > 1 and is_open and not np.isnan(end.loss):
+        yield Sight(values={"count": len(layers)})
 
 
 @FINDINGS.rule(

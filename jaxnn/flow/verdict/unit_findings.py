@@ -31,7 +31,7 @@ def _idle(name: str, what: str, share: float, others: list[str], rest: float, **
     advises="Draw the weights and biases there again, biases at 0, and look for inputs that are "
     "too large.",
     rank=LAYERS,
-    unless="inputs drawn zero cut examples positions signal constant",
+    unless="inputs drawn zero cut examples positions signal constant shut",
 )
 def idle(judged: Judged) -> Iterator[Sight]:
     """Units of a layer that do nothing.

@@ -94,6 +94,35 @@ def fixed(judged: Judged) -> Iterator[Sight]:
         yield Sight(layers[0], values={"why": "unknown", "s": s, "names": names})
 
 
+@FINDINGS.rule(
+    "shut",
+    "Gains such as {path}, in {count} layer{s}, are zero: only zeros enter the weights behind "
+    "them, which learn nothing until the gains have grown.",
+    advises="Set such gains to 1.",
+    rank=UNSEEN,
+    unless="oneunit relulogits fixed",
+)
+def shut(judged: Judged) -> Iterator[Sight]:
+    """Gains of zero in front of a branch.
+
+    A gain is zero and gets a gradient, as of a layer norm inside of a branch, and in its layer a
+    weight gets none although its bias does, since only zeros enter it. The last gain of a branch,
+    which gets as little to all behind it, may start at zero.
+    """
+    arrays = judged.arrays
+    places = {
+        (layer, arrays.path[i]): layer
+        for layer in range(1, len(judged.names) + 1)
+        if arrays.is_fed_zeros(layer)
+        for i in arrays.zero_gains(layer)
+    }
+    if places:
+        (layer, path), *_ = places
+        count = len({*places.values()})
+        values = {"places": {*places}, "to": 1.0, "count": count, "s": "s" if count > 1 else ""}
+        yield Sight(layer, path, values)
+
+
 def _few_parameters(share: float, products: float, outside: str, cuts: str, **_: object) -> str:
     such_as = f", such as cuts={clean(cuts)!r}" if cuts else ", by their names or patterns"
     others = f", {clean(outside)} does not" if outside else ""
