@@ -56,7 +56,7 @@ class Diagnosis:
     loss: what was differentiated, in words.
     note: a sentence on a state that is no finite number, or on a float64 that was needed; or empty.
     cures: changes of the network, tried on it; made where it is first asked for, which takes some
-        dozens of flows, and with a loss half a minute of training.
+        dozens of flows, and with a loss at most a minute of training.
     """
 
     flow: Flow

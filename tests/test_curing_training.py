@@ -285,6 +285,8 @@ def test_a_function_that_wants_all_examples_has_all_of_them_as_its_batch(torch):
     (rows,) = orders_of(0)
     ((course, _),) = one.courses(1.0, [rows[:2]])
     assert course.losses.shape == (2,)
+    graph = TorchTraining(lambda x: x[0].v, {}, [SimpleNamespace(v=xs)], ys, None, None)
+    assert graph.count == 0
     broken = TorchTraining(torch.nn.Flatten(), {}, xs, ys, of_all, None)
     (told,) = raced([broken], 9, 1.0).reached
     assert str(told).startswith("not trained, for a training ends with ")
@@ -311,4 +313,4 @@ def test_a_diagnosis_has_its_cures_trained_by_a_loss_alone(monkeypatch, torch, r
         jaxnn.diagnose(module, x, y, loss=torch.nn.functional.mse_loss),
     ):
         assert len(made.cures) == 0
-    assert given == [0, 0, 0, 30, 30]
+    assert given == [0, 0, 0, 60, 60]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Int, PyTree
 
-from ..pytorch.tensors import is_tensor
+from ..pytorch.tensors import PLAIN, is_tensor
 from ..pytorch.types import Inputs, Loss, Module, Tensor
 from ..train.torch_descent import copies, differentiated, loss_and_output, original_kept
 from .training import Course
@@ -36,8 +36,8 @@ class TorchTraining:
     @cached_property
     def count(self) -> int:
         """The number of examples, if they can be split into batches; else 0."""
-        tensors = [v for v in jax.tree.leaves((self.inputs, self.ys)) if hasattr(v, "shape")]
-        counts = {len(v) if len(v.shape) else 0 for v in tensors}
+        data = [v for v in jax.tree.leaves((self.inputs, self.ys)) if type(v) not in PLAIN]
+        counts = {len(v) if is_tensor(v) and v.ndim else 0 for v in data}  # a graph has no rows
         count = counts.pop() if len(counts) == 1 else 0
         return count if count and self._takes(count // 2) else 0
 

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int, PyTree
 
 log = logging.getLogger("jaxnn.curing")
 
-SECONDS = 30.0  # for all trainings
+SECONDS = 60.0  # for all trainings, at most
 ROUNDS = 30, 100, 300  # steps
 LEAST = 3  # networks of a round
 EARLY = 0.1  # of the steps, whose losses are still those of the start

@@ -134,14 +134,13 @@ class Arrays:
 
     def is_fed_zeros(self, layer: int) -> bool:
         """Tell whether a weight of a layer gets no Δ though its bias does: only zeros enter it."""
-        there = np.flatnonzero(self.layer == layer)
-        moving = {
-            _module_of(self.path[i])
-            for i in there
-            if self._is_bias(i) and np.isfinite(self.delta[i])
-        }
-        still = there[self.weights[there] & np.isneginf(self.delta[there])]
-        return any(_module_of(self.path[i]) in moving for i in still)
+        there = np.flatnonzero(self.layer == layer).tolist()
+        learns = [i for i in there if self._is_bias(i) and np.isfinite(self.delta[i])]
+        stays = [i for i in there if self.weights[i] and np.isneginf(self.delta[i])]
+        of_biases, of_weights = (
+            {_module_of(self.path[i]) for i in which} for which in (learns, stays)
+        )
+        return not of_biases.isdisjoint(of_weights)
 
     def large_offsets(self, layer: int) -> list[int]:
         """Return the offsets of a layer that are far larger than all of their name."""
