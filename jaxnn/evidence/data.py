@@ -36,6 +36,11 @@ class Columns:
         return np.sqrt(np.square(self.mean) + np.square(self.spread))
 
     @property
+    def usual(self) -> float:
+        """The median spread of the columns that vary; 1 if none does."""
+        return float(np.median(self.spread[self.varying])) if self.varying.any() else 1.0
+
+    @property
     def varying(self) -> np.ndarray:
         """True for columns with more than one number in them."""
         return np.asarray(self.spread > EQUAL * self.size)
@@ -50,8 +55,8 @@ class Data:
     scales_itself: whether the network makes the same of inputs of root mean square 1, as before a
         norm over units, or of large ones that are standardised, as before a norm over the batch;
         None where that was not tried, since they are of a usual size.
-    levels_itself: likewise of inputs whose large and constant columns are standardised; None where
-        there are none, and columns are of like sizes.
+    levels_itself: likewise of inputs whose large and constant columns are standardised, or whether
+        columns far smaller than others count next to these; None where there are none such.
     are_positions_alike: whether inputs with positions, such as pixels, are the same at all of them.
     classes: of labels that are classes, how many there are; 0 of others.
     sorted: whether all examples of a class follow each other.
@@ -74,10 +79,13 @@ class Data:
         varying = [v for v in columns if v.varying.any()]
         are_large, are_small = any(map(_is_large, varying)), any(map(_is_small, varying))
         levels = scales = None
-        if are_large or any(map(_is_uneven, varying)) or not all(v.varying.all() for v in columns):
+        are_uneven = any(map(_is_uneven, varying))
+        if are_large or are_uneven or not all(v.varying.all() for v in columns):
             levels = _makes_the_same(trial, columns, _standardised)
+        if are_uneven and levels is False:  # a network may divide by numbers that it holds
+            levels = not _makes_the_same(trial, columns, _wide_alone)
         if are_large or are_small:
-            scales = _makes_the_same(trial, columns, _scaled) or (are_large and levels)
+            scales = (are_large and levels) or _makes_the_same(trial, columns, _scaled)
         classes = _classes(trial.ys)
         blocks = 0 if classes is None else 1 + int(np.count_nonzero(np.diff(classes)))
         count = 0 if classes is None else len(np.unique(classes))
@@ -103,8 +111,7 @@ def _is_small(columns: Columns) -> bool:
 
 
 def _is_uneven(columns: Columns) -> bool:
-    sizes = columns.spread[columns.varying]
-    return bool(sizes.max() > FAR * np.median(sizes))
+    return bool(columns.spread.max() > FAR * columns.usual)
 
 
 def _scaled(sizes: Columns, v: np.ndarray) -> np.ndarray:
@@ -114,9 +121,15 @@ def _scaled(sizes: Columns, v: np.ndarray) -> np.ndarray:
 
 def _standardised(sizes: Columns, v: np.ndarray) -> np.ndarray:
     """Return inputs whose columns above 1 are standardised: a norm's epsilon stays small there."""
-    usual = min(1.0, float(np.median(sizes.spread[sizes.varying]))) if sizes.varying.any() else 1.0
+    least = min(1.0, sizes.usual)
     shift = np.where((sizes.size > 1) | ~sizes.varying, sizes.mean, 0.0)
-    return np.asarray((v - shaped(shift, v)) / shaped(np.maximum(sizes.spread / usual, 1.0), v))
+    return np.asarray((v - shaped(shift, v)) / shaped(np.maximum(sizes.spread / least, 1.0), v))
+
+
+def _wide_alone(sizes: Columns, v: np.ndarray) -> np.ndarray:
+    """Return inputs without what differs in all but the widest columns."""
+    is_wide = shaped(sizes.spread > FAR * sizes.usual, v)
+    return np.where(is_wide, v, shaped(sizes.mean, v)) if _is_uneven(sizes) else v
 
 
 def _makes_the_same(
@@ -128,9 +141,7 @@ def _makes_the_same(
     others = {sizes.name: changed(sizes, trial.xs[sizes.name]) for sizes in columns}
     output = trial.first
     other = None if output is None else trial.output(others)
-    if output is None or other is None:
-        return None
-    if not np.isfinite(other).all():
+    if output is None or other is None or not np.isfinite(other).all():
         return None
     output, other = as_wide(output), as_wide(other)
     differs = np.linalg.norm(output - output.mean(axis=0))
