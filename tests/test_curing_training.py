@@ -116,6 +116,19 @@ def test_an_interrupted_race_tells_what_was_reached(clock):
     assert ([one.steps for one in race.reached], race.interrupted) == ([30, 30, 30], True)
 
 
+def test_a_training_that_ends_with_an_error_is_the_last(clock):
+    class Broken(Fake):
+        def course(self, times, rows, steps):
+            raise TimeoutError("of the  user")
+
+    first, broken, good = raced(
+        [Fake(clock, 1.0), Broken(clock, 0), Fake(clock, 2.0)], 60, 1
+    ).reached
+    assert (first.steps, good.steps) == (300, 300)
+    assert str(broken) == "not trained, for a training ends with TimeoutError: of the user"
+    assert good.place < broken.place
+
+
 def test_a_best_change_that_trains_no_better_than_the_network_as_it_is_is_told():
     said = SimpleNamespace(broken=False, can_be_cured=True, rate_text="")
     best = Cure(kind="", advice="", works=True, trained=Trained(300, mean=0.5))

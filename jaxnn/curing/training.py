@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -129,6 +130,10 @@ def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
     return [order(seed) for seed in range(ORDERS)]
 
 
+class OutOfTimeError(Exception):
+    """The seconds of a race do not suffice for a training."""
+
+
 @dataclass
 class Entrant:
     """A network in the race: the step sizes that it still has, and what it has reached.
@@ -146,17 +151,21 @@ class Entrant:
         """Return it as it is after a round of so many steps with each step size.
 
         Raises:
-            TimeoutError: the time does not suffice.
+            OutOfTimeError: the time does not suffice.
         """
         log.debug("training a change: %d steps", steps)
         reached: dict[float, list[Course]] = {times: [] for times in self.times}
-        for times, courses in reached.items():
-            for rows in orders_of(self.training.count):
-                started = time.monotonic()
-                if started + steps * self.pace >= until:
-                    raise TimeoutError
-                courses.append(_course(self.training, times, rows[:steps]))
-                self.pace = (time.monotonic() - started) / steps
+        for times, rows in product(self.times, orders_of(self.training.count)):
+            started = time.monotonic()
+            if started + steps * self.pace >= until:
+                raise OutOfTimeError
+            try:
+                reached[times].append(_course(self.training, times, rows[:steps]))
+            except Exception as error:  # of the user's functions, in a training alone
+                told = " ".join(str(error).split())[:200]
+                reason = f"a training ends with {type(error).__name__}: {told}"
+                return Entrant(self.training, trained=Trained(reason=reason))
+            self.pace = (time.monotonic() - started) / steps
         best, *more = sorted(reached, key=lambda times: as_rank(_mean(reached[times])))
         trained = _trained(steps, best * unit, reached[best])
         return Entrant(self.training, (best, *more)[:KEPT_TIMES], trained, self.pace)
@@ -202,7 +211,7 @@ def raced(trainings: Sequence[Training], seconds: float, unit: float) -> Race:
     """Return what each network reaches, the first one as it is.
 
     The first takes part in every round, to compare with. What a round has not reached is as if
-    that had not begun: when the seconds are over, when Ctrl-C ends all, or after an error.
+    that had not begun: when the seconds are over, or Ctrl-C ends all.
 
     Args:
         trainings: the best first, as far as known.
@@ -210,22 +219,19 @@ def raced(trainings: Sequence[Training], seconds: float, unit: float) -> Race:
         unit: the step size of the optimiser.
     """
     until, interrupted = time.monotonic() + seconds, False
-    over = Trained(
-        reason=f"the {seconds:g} seconds were over before all had taken {ROUNDS[0]} steps"
-    )
+    why, before = f"the {seconds:g} seconds were over", f"before all had taken {ROUNDS[0]} steps"
     entrants = dict(enumerate(map(Entrant, trainings)))
     racing = [*entrants]
     try:
         for steps in ROUNDS:
             entrants |= {i: entrants[i].after(steps, unit, until) for i in racing}
-            others = sorted(racing[1:], key=lambda i: entrants[i].trained.place)
+            others = [i for i in racing[1:] if entrants[i].trained.steps]
+            others.sort(key=lambda i: entrants[i].trained.place)
             racing = [0, *others[: max(-(-len(others) // 2), LEAST)]]
-    except TimeoutError:
+    except OutOfTimeError:
         log.debug("the %g seconds are over", seconds)
     except KeyboardInterrupt:
-        interrupted = True
-    except Exception as error:  # of the user's functions, in a training alone
-        told = " ".join(str(error).split())[:200]
-        over = Trained(reason=f"a training ends with {type(error).__name__}: {told}")
-    reached = [one.trained if one.trained.steps else over for one in entrants.values()]
+        interrupted, why = True, "it was stopped"
+    over, reached = Trained(reason=f"{why} {before}"), [one.trained for one in entrants.values()]
+    reached = [one if one.steps or one.reason else over for one in reached]
     return Race(reached, interrupted)
