@@ -51,8 +51,9 @@ def inputs(judged: Judged) -> Iterator[Sight]:
     A column has a root mean square above 30 and layer 1 passes on more than 10, or its weights get
     no gradient at all, as where such numbers saturate it; or a column has a spread 300 times that
     of the median column; or no column has a spread above 0.01, nor the examples in the first two
-    layers. The output is another one of inputs that are divided by their size, or each column of
-    which is standardised: no norm follows.
+    layers. The output is another one of inputs that are divided by their size, or whose large
+    columns are standardised: no norm follows; and where columns differ, the small ones count for
+    nothing.
     """
     data = judged.data
     if data is None or data.count < FEWEST or False not in (data.scales_itself, data.levels_itself):

@@ -54,7 +54,7 @@ def drawn(judged: Judged) -> Iterator[Sight]:
     state above 5. Or that of one matrix is above 3.5, that of the logits of a cross-entropy above
     5, and the loss three times that of equal probabilities, as of a lookup table with entries of
     size 1 that is the last layer too, with other layers below. Or a change of the inputs by a
-    thousandth changes the output by seven tenths of what differs between examples.
+    thousandth of what differs between examples changes the output by seven tenths of that.
     """
     layers = _by_layer(judged)
     if judged.parameters is None:
