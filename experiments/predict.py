@@ -105,8 +105,8 @@ def run(request: Request) -> None:
         new = of_column.filter(~of_column.is_in(texts))
         if len(new):
             print(
-                f"warning: column {quoted(name)}: {counted(len(new), 'row')} hold texts such as "
-                f"{quoted(new[0])}, which no row of training held",
+                f"warning: column {quoted(name)}: {counted(len(new), 'row')} with texts such as "
+                f"{quoted(new[0])}, which no row of training had",
                 file=sys.stderr,
             )
     y_hat = known.predict(request.frame)

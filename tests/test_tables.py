@@ -269,7 +269,7 @@ def test_classes_probabilities_and_texts_that_are_new(tmp_path, capsys):
     np.testing.assert_allclose(answers["probability_no"], p, rtol=1e-5)
     out, err = capsys.readouterr()
     assert f"accuracy {np.mean(p > 0.5):.4g} of 4 rows" in out
-    assert "warning: column 'town': 1 row hold texts such as 'zz', which no row of" in err
+    assert "warning: column 'town': 1 row with texts such as 'zz', which no row of" in err
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from rich.console import Console, Group
 
 import jaxnn
 from experiments import __main__ as main
-from experiments.learning import labels
 from experiments.pages import charts, report, tables, web
 from experiments.runs import progress, streams
 from jaxnn.cli import command, diagnosis
@@ -67,8 +66,6 @@ def test_one_is_no_plural(capsys):
     assert repr(several).startswith("Chain of 2 layers, ")
     with pytest.raises(ValueError, match=r"y: expected 1 label for as many examples, got 2"):
         jaxnn.train.split(np.ones((1, 2)), np.ones(2), 0.5, jax.random.key(0))
-    with pytest.raises(ValueError, match=r"holds one value, 'p', in all of 1 row; there is"):
-        labels.labelled(pl.Series("y", ["p"]), None)
 
 
 def test_a_table_comes_in_parts_where_the_terminal_is_narrow():
