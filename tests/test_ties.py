@@ -54,6 +54,10 @@ def _step(w, states):
     return (states[0] @ w, states[1])
 
 
+def _turned_step(w, states):
+    return (states[0] @ w.T, states[1])
+
+
 RUN = jaxnn.Run(_step, STACK, 3)
 TIED = jaxnn.Run(_step, W, 3, tied=True)
 # Lists of layers whose output is 0 if a weight that several have is one matrix.
@@ -77,6 +81,12 @@ TIES = {
         (lambda stack, s: s[0] - _several([*stack, *stack], s[1]), [*STACK]),
     ],
 }
+TIES["transposes that come back in reverse order"] = [
+    _twice,
+    *((_step, w) for w in STACK),
+    *((_turned_step, w) for w in STACK[::-1]),
+    (lambda w, s: s[0] - _several([*w, *(v.T for v in w[::-1])], s[1]), [*STACK]),
+]
 TIES["a part of it"][1] = (_with(lambda w, z: z @ w[0]), TIES["a part of it"][2][1])
 
 
@@ -102,6 +112,9 @@ def test_products_of_layers_that_have_one_draw():
     assert one[0].places.tolist() * 2 == other[0].places.tolist()
     down = _entries([(_times, W), (lambda w, z: jnp.tanh(z) @ w.T, W)], _xs())
     assert [entry.turned for (entry,) in down] == [False, True]
+    back = _entries(TIES["transposes that come back in reverse order"], _xs())
+    turned = [entry.turned for entries in back for entry in entries]
+    assert turned == [False, False, True, *[False] * 3, *[True] * 3]
     assert _entries([(_times, W), (_times, V)], _xs()) == [[]]  # of a run
 
 

@@ -45,7 +45,9 @@ def test_a_small_network_follows_its_twin_and_no_other(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["autoencoder", "residual steps", "siamese"])
+@pytest.mark.parametrize(
+    "kind", ["autoencoder", "stacked autoencoder", "residual steps", "siamese"]
+)
 def test_shared_weights_have_one_draw_and_independent_ones_are_seen(kind, monkeypatch):
     setup = wide_twin.Setup((kind,), 64, blocks=1, seeds=16, draws=24, replicas=4, gains=2)
     law = one_draw.LAW

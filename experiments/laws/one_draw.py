@@ -68,6 +68,24 @@ def autoencoder(n: int, blocks: int) -> Drawn:
     return Drawn(_encoded, _matrices(SIGMA, n, 2 * blocks), inputs(EXAMPLES, n))
 
 
+def _up(w: jax.Array, z: jax.Array) -> jax.Array:
+    return jnp.tanh(z @ w)
+
+
+def _back(w: jax.Array, z: jax.Array) -> jax.Array:
+    return jnp.tanh(z @ w.T)
+
+
+def stacked_autoencoder(n: int, blocks: int) -> Drawn:
+    """One autoencoder of several layers, whose transposes come in reverse order."""
+
+    def layers(key: jax.Array) -> Any:
+        weights = _matrices(1.5, n, 2 * blocks)(key)
+        return [*((_up, w) for w in weights), *((_back, w) for w in reversed(weights))]
+
+    return Drawn(None, layers, inputs(EXAMPLES, n))
+
+
 def siamese(n: int, blocks: int) -> Drawn:
     """Two branches with the same weights, and what is left of the difference of like inputs."""
 
@@ -119,6 +137,7 @@ def gru(n: int, blocks: int) -> Drawn:
 
 KINDS = {
     "autoencoder": Kind("jax", autoencoder),
+    "stacked autoencoder": Kind("jax", stacked_autoencoder),
     "siamese": Kind("jax", siamese),
     "positive and negative parts": Kind("jax", pairs),
     "residual steps": Kind("jax", steps),

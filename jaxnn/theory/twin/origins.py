@@ -119,6 +119,25 @@ class Origin:
             shifts.append((scan, apart[:, 0]))
         return tuple(shifts)
 
+    def distances(self, other: "Origin") -> list[int]:
+        """Return how much further on entries of the other are, in steps that may have the same."""
+        (own, least, most), (its, lowest, highest) = (
+            (origin.starts, int(origin.places.min()), int(origin.places.max()))
+            for origin in (self, other)
+        )
+        firsts = np.searchsorted(its, own + least - highest)
+        lasts = np.searchsorted(its, own + most - lowest, "right")
+        near = zip(own, firsts, lasts, strict=True)
+        return sorted({int(v) for at, i, j in near for v in its[i:j] - at})
+
+    @property
+    def starts(self) -> np.ndarray:
+        """By how many places steps of all scans are further on than step 0, in order, each once."""
+        starts = np.zeros(1, int)
+        for _, shifts in self.shifts:
+            starts = np.unique(np.add.outer(starts, shifts))
+        return starts
+
     def view(self, name: str, params: Mapping[str, Any], i: int) -> "Origin":
         """Return the i-th result of one of `VIEWS`."""
 
@@ -225,19 +244,26 @@ class Use:
     def is_turned(self, other: "Use") -> bool | None:
         """Tell whether another product has the transpose; None if they have no entry in common.
 
+        Runs may take the same matrices in another order, so entries of all steps are compared.
+
         Raises:
-            NoTwinError: it has neither the weight nor its transpose.
+            NoTwinError: it has neither the weight nor its transpose, or both.
         """
-        pairs = _common(self.origin.places, other.origin.places)
-        if not len(pairs[0]):
-            return None
-        below, above = (units().ravel()[pairs[0]] for units in (self.below, self.above))
-        its_below, its_above = (units().ravel()[pairs[1]] for units in (other.below, other.above))
-        same = _are_equal(below, its_below) and _are_equal(above, its_above)
-        turned = _are_equal(below, its_above) and _are_equal(above, its_below)
-        if same != turned or (same and len(np.unique(below)) == 1):
-            return not same
-        raise _over_other_axes(self.origin)
+        turns = set()
+        for apart in self.origin.distances(other.origin):
+            pairs = _common(self.origin.places, other.origin.places + apart)
+            if not len(pairs[0]):
+                continue
+            below, above = (units().ravel()[pairs[0]] for units in (self.below, self.above))
+            its_below, its_above = (v().ravel()[pairs[1]] for v in (other.below, other.above))
+            same = _are_equal(below, its_below) and _are_equal(above, its_above)
+            turned = _are_equal(below, its_above) and _are_equal(above, its_below)
+            if same == turned and not (same and len(np.unique(below)) == 1):
+                raise _over_other_axes(self.origin)
+            turns.add(not same)
+        if len(turns) > 1:
+            raise _over_other_axes(self.origin)
+        return turns.pop() if turns else None
 
 
 def _common(places: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
