@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxnn
-from jaxnn.flow.theory.critical import GRID, _between, _reason
+from jaxnn.flow.theory.critical import GRID, _between, _reason, _searched
 from jaxnn.theory import critical_scale, scale_weights
 
 
@@ -64,6 +64,9 @@ def test_a_rate_that_crosses_zero_is_told_from_one_that_does_not():
     assert _reason(np.exp(log), errors).startswith("it stays above zero at factors from 0.032")
     assert "nearest to it at 0.032, with -0.032" in _reason(-np.exp(log), errors)
     assert "no factor" in _reason(log * np.nan, errors)
+    found = _searched(lambda factor: (2 * float(np.log(factor / 3)), 0.01), ())
+    assert found.factor == pytest.approx(3, rel=1e-3)
+    assert found.error == pytest.approx(3 * 0.01 / 2, rel=1e-3)
 
 
 @pytest.mark.slow

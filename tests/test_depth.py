@@ -365,17 +365,17 @@ def case(slope, depth_=20, states=(), **columns):
 
 @pytest.mark.parametrize(
     ("hidden", "about"),
-    [("rms_norm", "infinite width"), ("dense", "one example")],
+    [("batch_norm", "infinite width"), ("dense", "one example")],
     ids=["norm", "dense"],
 )
 def test_a_theory_that_is_more_than_three_errors_off_says_so(hidden, about):
-    """Behind a norm it is of infinite width: no bias of the width is known."""
+    """Behind a batch norm it is of infinite width: no bias of the width is known."""
     predicted = report.predicted(
         theory.predict(case(0, 8, hidden=hidden, sigma_b=0.0, width=16, batch=4))
     )
     assert predicted.about == about
-    block = jaxnn.blocks.RMSNorm() if hidden == "rms_norm" else None
-    at = jaxnn.theory.meanfield.log_delta("tanh", 1.0, 0.0, 1.0, 8, hidden=block)
+    of = {"hidden": jaxnn.blocks.BatchNorm(), "batch": 4} if hidden == "batch_norm" else {}
+    at = jaxnn.theory.meanfield.log_delta("tanh", 1.0, 0.0, 1.0, 8, **of)
     infinite = float(at[0]) / 7 / np.log(10)
     assert predicted.wide == pytest.approx(infinite, rel=1e-4)
     assert (predicted.rate == pytest.approx(infinite, rel=1e-4)) == (about == "infinite width")
@@ -782,6 +782,24 @@ def test_a_picture_that_cannot_be_drawn_takes_nothing_with_it(tmp_path, monkeypa
     assert '<p class="note">charts: two is not drawn: no font: for c�</p>' in report_page
 
 
+def test_the_spread_in_theory_follows_the_correlation_of_a_batch():
+    """Two examples at right angles, s² = ½ (1 - c), and relu, which takes c = 0 to 1/π."""
+    first = np.log10(0.5) / 2
+    rows = case(
+        0,
+        2,
+        activation="relu",
+        sigma_w=2**0.5,
+        sigma_b=0.0,
+        hidden="dense",
+        width=8,
+        batch=2,
+        log10_spread=pl.Series([first, None, None], dtype=pl.Float64),
+    )
+    spread = theory.predict(rows)["log10_spread"]
+    np.testing.assert_allclose(spread, [first, np.log10((1 - 1 / np.pi) / 2) / 2], atol=1e-9)
+
+
 @pytest.mark.slow
 def test_what_is_left_of_the_examples(tmp_path):
     """As the library measures it, with theory next to it and a panel of its own."""
@@ -832,15 +850,18 @@ def test_kinds_of_blocks_are_an_axis():
 
 
 @pytest.mark.slow
-def test_residual_blocks_have_a_band_and_norms_have_none():
-
+def test_the_band_has_a_formula_or_is_drawn_and_batch_norms_have_none():
     def predicted(hidden, activation="relu"):
         return theory.predict(
             case(0, hidden=hidden, activation=activation, sigma_b=0.0, width=16, batch=4)
         )
 
-    residual, norm = predicted("residual"), predicted("rms_norm")
+    residual, norm = predicted("residual"), predicted("batch_norm")
     assert norm["sd"].null_count() == norm["bias"].null_count() == norm.height > 0
+    assert set(norm["error"]) == {0.0}
+    drawn = predicted("residual(rms_norm)")
+    assert min(drawn["error"][:-1].to_list()) > 0
+    assert max(drawn["bias"][:-1].to_list()) < 0
     assert min(residual["sd"][:-1].to_list()) > 0
     assert max(residual["bias"][:-1].to_list()) < 0
     assert max(predicted("residual", "tanh")["bias"][:-1].to_list()) < 0

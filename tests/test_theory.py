@@ -403,7 +403,8 @@ def test_slopes_by_quadrature_are_those_of_the_closed_form():
 @pytest.mark.slow
 def test_the_band_of_residual_blocks_beyond_the_range():
     """Relu with w = 50 a block: q leaves float64 at layer 180, and each adds as much as before."""
-    band = meanfield.log_delta_band("relu", 10.0, 0.0, 1.0, 50, 300, hidden=jaxnn.blocks.Residual())
+    of = ("relu", 10.0, 0.0, 1.0, 50_000, 300)
+    band = meanfield.log_delta_band(*of, hidden=jaxnn.blocks.Residual())
     steps = -np.diff(np.asarray(band.bias))
     np.testing.assert_allclose(steps[:290], steps[100], rtol=1e-9)
     assert 0 < float(band.sd[0]) < np.inf

@@ -612,7 +612,7 @@ def test_theory_and_measurement_part_where_they_stay_apart(unhooked):
     signal = np.linspace(0, 1, 12)
     errors.log_mean_square = np.full(12, 0.02)
     theory = SimpleNamespace(
-        log_delta=log_delta, log_mean_square=signal, errors=errors, replicas=16
+        log_delta=log_delta, log_mean_square=signal, errors=errors, replicas=16, draws=16
     )
 
     def of(apart, of_signal=0.0):
@@ -630,6 +630,10 @@ def test_theory_and_measurement_part_where_they_stay_apart(unhooked):
     assert down() is down(*[0.12] * 6) is None  # 3.5 deviations of one network
     assert down(0.0, -0.4, -0.3) is None  # not for good
     assert down(-0.5, 0.0, -0.3).layer == 1
+    assert down(*[0.3] * 6).layer == 6
+    theory.draws = 4  # nine deviations that four draws know may be chance
+    assert down(*[0.3] * 6) is None
+    theory.draws = 16
     assert down(0.5, 0.0, -0.3, -0.6) == pytest.approx((4, -0.6))  # crosses it
     assert down(-0.4, -0.5, -0.3) == pytest.approx((3, -0.5))
 

@@ -14,6 +14,7 @@ from experiments.learning.networks import Networks
 from experiments.runs.ahead import Ahead
 from jaxnn.network.blocks import rows_meet
 from jaxnn.theory.finite_width import has_band
+from jaxnn.theory.several_examples import can_be_drawn
 
 OF_TWINS = ("log10_delta_z", "log10_gain", "log10_mean_square_z", "log10_spread")
 # σ_w² of the schemes whose entries are independent with mean zero, where fan_in = fan_out.
@@ -39,24 +40,25 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
     """Return one row a hidden layer of the deepest network of each case that has a σ_w.
 
     Columns: activation, label, layer; log10_gain, log₁₀ √χ, null for the last one;
-    log10_delta_z, relative to the last hidden layer; error, its standard error; bias, the effect of
-    finite width on it, and sd, its standard deviation over draws, of one example, both null if
-    theory is silent; log10_mean_square_z; log10_spread, null if it was not measured or theory is
-    silent. The signal and its spread start from the first layer's as measured. What is measured is
-    the mean over examples of log₁₀ ‖Δz‖, which has the bias of one example.
+    log10_delta_z, relative to the last hidden layer; bias, the effect of finite width on it, and
+    sd, its standard deviation over draws, of one example, both null if theory is silent; error,
+    the standard error of the bias, not 0 where it is drawn for lack of a formula;
+    log10_mean_square_z; log10_spread, null if it was not measured or theory is silent. The signal
+    and its spread start from the first layer's as measured. What is measured is the mean over
+    examples of log₁₀ ‖Δz‖, which has the bias of one example.
     """
     frames = []
     for case in rows.filter(pl.col("sigma_w") > 0).partition_by("activation", "label"):
         first = case.filter(pl.col("layer") == 1)["log10_mean_square_z"]
         q1 = 10 ** float(np.median(first))
         if 0 < q1 < np.inf:
-            theory, banded = _of_case(case, q1)
-            frame = _rows(case, theory, banded)
+            theory = _of_case(case, q1)
+            frame = _rows(case, theory)
             spread = _log10_spread(case, np.asarray(theory.q, np.float64))
             frames.append(frame.with_columns(pl.Series("log10_spread", spread, pl.Float64)))
     if frames:
         return pl.concat(frames)
-    empty = _rows(rows.clear(), _Theory(*4 * [np.zeros(0)]), True)
+    empty = _rows(rows.clear(), _Theory(*5 * [np.zeros(0)]))
     return empty.with_columns(pl.lit(None, pl.Float64).alias("log10_spread"))
 
 
@@ -84,17 +86,23 @@ def of_twins(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _of_case(case: pl.DataFrame, q1: float) -> tuple["_Theory", bool]:
-    """The theory of a case, and whether the band of finite width is known."""
+def _of_case(case: pl.DataFrame, q1: float) -> "_Theory":
+    """The theory of a case; where no formula has the band of finite width, it is drawn."""
     depth = int(case["depth"].to_numpy().max())
-    program, banded = _program(
-        depth, *(case[name][0] for name in ("activation", "width", "hidden", "batch", "weights"))
+    activation, width, hidden, batch, weights = (
+        case[name][0] for name in ("activation", "width", "hidden", "batch", "weights")
     )
     of, sigma_b = (case[name][0] for name in ("sigma_w", "sigma_b"))
-    numbers = map(np.float64, (of, sigma_b, max(q1 - sigma_b**2, 0) / of**2))
+    numbers = of, sigma_b, max(q1 - sigma_b**2, 0) / of**2
     with jax.enable_x64(True):  # q may grow or shrink beyond the range of float32
-        theory: _Theory = program(*numbers)
-    return theory, banded
+        program = _program(depth, activation, width, hidden, batch, weights)
+        theory: _Theory = program(*map(np.float64, numbers))
+    block: Any = kind_of(hidden).of(depth)
+    if weights == "orthogonal" or not can_be_drawn(block) or not np.isnan(theory.sd).any():
+        return theory
+    with np.errstate(all="ignore"):  # of states beyond the range
+        band = jaxnn.theory.batch_band(activation, *numbers, int(width), depth, 1, hidden=block)
+    return theory._replace(bias=band.bias, sd=band.sd, error=band.error)
 
 
 def prepare(networks: Networks, hidden: str) -> None:
@@ -103,27 +111,28 @@ def prepare(networks: Networks, hidden: str) -> None:
     if not sigma_w(of.weights.name, of.weights.factor, of.width):
         return
     names = (of.net.activation_name, of.width, hidden, of.batch, of.weights.name)
-    program, _ = _program(of.depth, *names)
+    program = _program(of.depth, *names)
     with jax.enable_x64(True):
         program.prepare(*[np.float64(1)] * 3)
 
 
 def _program(
     depth: int, activation: str, width: int, hidden: str, batch: int, weights: str
-) -> tuple[Ahead, bool]:
-    """Return `_mean_field` of a case, and whether the band of finite width is known."""
+) -> Ahead:
+    """Return `_mean_field` of a case."""
     block: Any = kind_of(hidden).of(depth)
     # Orthogonal weights lack the spread of independent entries.
     banded = has_band(block) and weights != "orthogonal"
     rows = int(batch) if rows_meet(block) else None
-    return _mean_field(activation, int(width), depth, block, rows, banded), banded
+    return _mean_field(activation, int(width), depth, block, rows, banded)
 
 
 class _Theory(NamedTuple):
     q: jax.typing.ArrayLike
     log_delta: jax.typing.ArrayLike
-    bias: jax.typing.ArrayLike
+    bias: jax.typing.ArrayLike  # nan like sd where it is not known
     sd: jax.typing.ArrayLike
+    error: jax.typing.ArrayLike
 
 
 @cache
@@ -142,15 +151,15 @@ def _mean_field(
         log_delta = jaxnn.theory.meanfield.log_delta(*of, depth, hidden=hidden, batch=batch)
         q = jaxnn.theory.meanfield.lengths(*of, depth, hidden=hidden, batch=batch)
         if not banded:
-            return _Theory(q, log_delta, jnp.zeros(depth), jnp.zeros(depth))
+            return _Theory(q, log_delta, *2 * [jnp.full(depth, jnp.nan)], jnp.zeros(depth))
         band = jaxnn.theory.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
-        return _Theory(q, log_delta, *band)
+        return _Theory(q, log_delta, *band, jnp.zeros(depth))
 
     return Ahead(jax.jit(mean_field))
 
 
-def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:
-    q, log_delta, bias, sd = (np.asarray(v, np.float64) for v in theory)
+def _rows(case: pl.DataFrame, theory: _Theory) -> pl.DataFrame:
+    q, log_delta, bias, sd, error = (np.asarray(v, np.float64) for v in theory)
     layers, decade = len(q), np.log(10)
     gain = np.append(-np.diff(log_delta), np.full(min(layers, 1), np.nan))
     with np.errstate(divide="ignore"):
@@ -159,7 +168,7 @@ def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:
                 "layer": np.arange(1, layers + 1),
                 "log10_gain": gain / decade,
                 "log10_delta_z": log_delta / decade,
-                "error": np.zeros(layers),
+                "error": error / decade,
                 "bias": bias / decade,
                 "sd": sd / decade,
                 "log10_mean_square_z": np.log10(q),
@@ -169,9 +178,7 @@ def _rows(case: pl.DataFrame, theory: _Theory, banded: bool) -> pl.DataFrame:
     frame = frame.select(
         *(pl.lit(case[name][0] if layers else "").alias(name) for name in names), pl.all()
     )
-    if banded:  # but where mean squares stray
-        return frame.with_columns(pl.col("bias", "sd").fill_nan(None))
-    return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("bias", "sd"))
+    return frame.with_columns(pl.col("bias", "sd").fill_nan(None))
 
 
 def _log10_spread(case: pl.DataFrame, q: np.ndarray) -> np.ndarray | list[None]:

@@ -34,6 +34,7 @@ Expectations and fixed points are computed in `quadrature.py`, those of a batch 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -68,7 +69,14 @@ from .arguments import (
     path_formula,
 )
 from .ensemble import Ensemble
-from .finite_width import from_the_top, has_band, norm_variance, skip_spread, without_norm
+from .finite_width import (
+    LARGEST,
+    from_the_top,
+    has_band,
+    norm_variance,
+    skip_spread,
+    without_norm,
+)
 from .layers import LayersAbove, layers_above
 from .one_example import mean_and_spread, moments, slope_and_spread
 from .quadrature import attracting_fixed_point, eps, expectation, root_of, solve, tiny
@@ -459,17 +467,18 @@ def banded_layers(
     width: Widths,
     depth: int,
     hidden: Blocks | None,
+    is_known: Callable[[Block], bool] = has_band,
 ) -> LayersAbove:
     """Return the layers of a network whose band is known, or raise."""
     layers = layers_above(activation, sigma_w, sigma_b, hidden, None, depth)
     blocks = [block for block, _ in layers.kinds]
-    unknown = next((block for block in blocks if not has_band(block)), None)
+    unknown = next((block for block in blocks if not is_known(block)), None)
     if unknown is not None:
         raise ValueError(
             "hidden: the band of finite width is known for jaxnn.blocks.Dense(), "
             "jaxnn.blocks.Residual() around it and jaxnn.blocks.PostNorm() around that, got "
-            f"{unknown!r}; what a norm divides by varies "
-            "from draw to draw too: jaxnn.theory.drawn_band measures it"
+            f"{unknown!r}; jaxnn.theory.batch_band draws it behind RMSNorm and LayerNorm, and "
+            "jaxnn.theory.drawn_band measures it for any network"
         )
     skips = [skip for skip in map(without_norm, blocks) if isinstance(skip, Residual)]
     if skips and (len({*map(type, blocks)}) > 1 or isinstance(activation, tuple)):
@@ -509,7 +518,8 @@ def log_delta_band(
     repels; `jaxnn.theory.batch_band` draws it.
 
     With a skip connection z[l] resembles z[l+1], and so do their slopes: that of a Residual, and of
-    a PostNorm around it, is in `finite_width.py`, with its limits.
+    a PostNorm around it, is in `finite_width.py`, with its limits. nan in layers whose gradient
+    varies too much from draw to draw for it.
 
     Raises:
         ValueError: also for every block but Dense, Residual(Dense()) and a PostNorm around that,
@@ -541,7 +551,8 @@ def log_delta_band(
     lag, variance = skip_spread(layers.kinds[0][1], s, log_q, jnp.sqrt(q))
     if isinstance(blocks[0], PostNorm):
         variance = variance + norm_variance(growth)
-    return Band(-lag / (4 * n), jnp.sqrt(variance / (4 * n)))
+    known = jnp.where(variance / n <= LARGEST, 1.0, jnp.nan)
+    return Band(-known * lag / (4 * n), known * jnp.sqrt(variance / (4 * n)))
 
 
 @path_formula

@@ -9,7 +9,8 @@ With examples as columns, and A = σ(Z) = Q R (n, B) by QR decomposition:
 The forward pass fixes W on what A spans; across that, W is as independent as it was, and so of Δ′.
 This is the law of the batch itself, at any width, for any σ and phase: no order in 1/n is left out,
 and z · Δ of each pair of examples is what it is. A draw takes about B/n of the time that weights
-take. In NumPy, a loop over layers for many draws at once: there is nothing to compile.
+take. A norm in front of a layer has N(Z) in the place of Z, and its own way back. In NumPy, a loop
+over layers for many draws at once: there is nothing to compile.
 """
 
 from collections.abc import Callable
@@ -23,10 +24,11 @@ from jaxtyping import Array, Float
 
 from ..arrays.compiled import Number, compiled
 from ..network.activations import Activation
-from ..network.blocks import Block, PostNorm, Residual
+from ..network.blocks import Block, Dense, LayerNorm, PostNorm, Residual, RMSNorm
 from . import meanfield
 from .arguments import Blocks, Names, Numbers, Widths, check_path
 
+DRAWS = 64
 AT_ONCE = 2**23  # numbers of the states of as many draws as are followed together
 
 Units = Float[np.ndarray, "draws n B"]
@@ -71,10 +73,13 @@ def batch_band(
     *,
     hidden: Blocks | None = None,
     c0: Number = 0.0,
-    draws: int = 64,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> BatchBand:
     """Return what `meanfield.log_delta` differs by for a batch at finite width, by layer.
+
+    Behind RMSNorm and LayerNorm too, in front of a layer or of the branch of a Residual, of which
+    `meanfield.log_delta_band` knows nothing.
 
     Of ln ‖Δz[l]‖ of all examples together, which is what a batch's flow has: a mean over examples
     grows towards the input where their gradients disperse, as in chaos, and not where they turn
@@ -116,7 +121,8 @@ def batch_band(
             f"examples may have with each other, got {draws} and {c0:g}"
         )
     along = ("activation", "sigma_w", "sigma_b")
-    meanfield.banded_layers(*(of[name] for name in (*along, "width", "depth", "hidden")))
+    path = (of[name] for name in (*along, "width", "depth", "hidden"))
+    meanfield.banded_layers(*path, is_known=can_be_drawn)
     layers, rng = _layers(of), np.random.default_rng(seed)
     w, b = (float(jnp.atleast_1d(of[name])[0]) for name in along[1:])
     parts = max(1, round(draws * batch * sum(layer.n for layer in layers) / AT_ONCE))
@@ -126,6 +132,21 @@ def batch_band(
     ]
     theory = meanfield.log_delta(*(of[n] for n in (*along, "q0", "depth")), hidden=of["hidden"])
     return _band(np.concatenate(logs), np.asarray(theory, np.float64))
+
+
+def can_be_drawn(block: Block) -> bool:
+    """Tell whether `batch_band` knows a kind of block.
+
+    Example:
+        >>> import jaxnn
+        >>> from jaxnn.blocks import BatchNorm, Residual, RMSNorm
+        >>> can_be_drawn(Residual(RMSNorm())), can_be_drawn(BatchNorm())
+        (True, False)
+    """
+    if isinstance(block, PostNorm | Residual):
+        return can_be_drawn(block.inner)
+    inner = block.inner if isinstance(block, RMSNorm | LayerNorm) else block
+    return isinstance(inner, Dense)
 
 
 def _layers(of: dict[str, Any]) -> list[Hidden]:
@@ -162,20 +183,21 @@ def _draw(
     """Return ln ‖Δz[l]‖² of each example of each draw, but for a constant."""
     saved = []
     for layer, above in pairwise(layers):
-        a, slopes = _units(layer.activation, z)
+        taken, front = _in_front(layer.block, z)
+        a, slopes = _units(layer.activation, taken)
         basis, r = np.linalg.qr(a)
         product = _normal(layer, (len(z), above.n, basis.shape[2]), rng)
         y = product @ r + layer.sigma_b * rng.standard_normal((len(z), above.n, 1))
         z, back = _around(layer.block, z, y)
-        saved.append((layer, slopes, basis, product, back))
+        saved.append((layer, slopes, basis, product, back, front))
     delta = _units(layers[-1].activation, z)[1] * rng.standard_normal(z.shape)
     log_scale, logs = np.zeros((len(z), 1)), [_log_square(delta)]
-    for layer, slopes, basis, product, back in reversed(saved):
+    for layer, slopes, basis, product, back, front in reversed(saved):
         skipped, into = back(delta)
         r = np.linalg.qr(into, mode="r")
         free = _normal(layer, (len(z), layer.n, r.shape[1]), rng) @ r
         below = basis @ (product.mT @ into - basis.mT @ free) + free
-        delta = skipped + slopes * below
+        delta = skipped + front(slopes * below)
         size = np.sqrt(np.mean(delta**2, axis=(1, 2), keepdims=True))
         size[size == 0] = 1  # units that are all dead
         delta, log_scale = delta / size, log_scale + 2 * np.log(size[..., 0])
@@ -221,25 +243,34 @@ def _around(
         return z + c * above, beside
     if isinstance(block, PostNorm):
         inside, back = _around(block.inner, z, y)
-        return _normed(block.norm, inside, back)
+        normed, below = _normed(inside, block.norm == "layer")
+        return normed, lambda delta: back(below(delta))
     return y, lambda delta: (0.0, delta)
 
 
-def _normed(
-    norm: str, z: Units, back: Callable[[Units], tuple[Units | float, Units]]
-) -> tuple[Units, Callable[[Units], tuple[Units | float, Units]]]:
-    """Return N(z), and its way back before that of the block below."""
+def _in_front(block: Block, z: Units) -> tuple[Units, Callable[[Units], Units]]:
+    """Return what σ of a block takes, and the way back from its Δ to that of Z."""
+    while isinstance(block, PostNorm | Residual):
+        block = block.inner
+    if isinstance(block, RMSNorm | LayerNorm):
+        return _normed(z, isinstance(block, LayerNorm), block.eps)
+    return z, lambda delta: delta
+
+
+def _normed(z: Units, is_centred: bool, eps: float = 0.0) -> tuple[Units, Callable[[Units], Units]]:
+    """Return N(z), and its way back."""
 
     def centred(v: Units) -> Units:
-        return v - v.mean(axis=1, keepdims=True) if norm == "layer" else v
+        return v - v.mean(axis=1, keepdims=True) if is_centred else v
 
     z = centred(z)
-    size = np.sqrt(np.mean(z**2, axis=1, keepdims=True))
+    size = np.sqrt(np.mean(z**2, axis=1, keepdims=True) + eps)
+    size[size == 0] = 1  # of units that are all zero
     z = z / size
 
-    def below(delta: Units) -> tuple[Units | float, Units]:
+    def below(delta: Units) -> Units:
         along = np.mean(delta * z, axis=1, keepdims=True)
-        return back(centred((delta - z * along) / size))
+        return centred((delta - z * along) / size)
 
     return z, below
 

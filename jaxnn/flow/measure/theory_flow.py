@@ -175,4 +175,12 @@ def _mean(several: Flow, replicas: int, xp: Any) -> Flow:
         return spread.astype(v.dtype)
 
     mean: Flow = jax.tree_util.tree_map_with_path(of, several)
-    return replace(mean, errors=jax.tree.map(error, several), replicas=count * replicas)
+    errors = jax.tree.map(error, several)
+    return replace(mean, errors=errors, replicas=count * replicas, draws=count)
+
+
+def errors_of(draws: int, errors: float) -> float:
+    """Return how many errors of a few draws are as rare as so many of a Gaussian: Student's t."""
+    from scipy.special import ndtr, stdtrit  # here, since few measurements come with theory
+
+    return float(stdtrit(draws - 1, ndtr(errors)))

@@ -169,6 +169,7 @@ class Flow(InWords):
         weights of these sizes. None unless asked for.
     errors: of such a theory the standard error of each of its numbers, another Flow; else None.
     replicas: of a wide twin all its replicas together, in all draws; 0 for others. Static.
+    draws: of a wide twin, which its errors are known from; 0 for others. Static.
     names: of the layers, as the user knows them; empty for a Network's. Static.
     sizes: entries of a state for each example; static.
     dtype: the float type of the states with the smallest range; static.
@@ -223,6 +224,7 @@ class Flow(InWords):
     net: Network | None = field(default=None, metadata={"static": True})
     closed: Closed | None = field(default=None, metadata={"static": True})
     replicas: int = field(default=0, metadata={"static": True})
+    draws: int = field(default=0, metadata={"static": True})
     unmeasured: int = field(default=0, metadata={"static": True})
     is_read: bool = field(default=True, metadata={"static": True})
     coverage: Coverage | None = field(default=None, metadata={"static": True})

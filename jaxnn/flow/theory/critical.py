@@ -29,7 +29,7 @@ from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
 from ..measure.chain_flow import chain_flow
-from ..measure.theory_flow import DRAWS, LN10, UNITS, replicas_of
+from ..measure.theory_flow import DRAWS, LN10, UNITS, errors_of, replicas_of
 from ..record.flow import FlowOptions
 from ..record.loss import random_loss
 from .of_torch import TorchModel
@@ -47,7 +47,7 @@ class CriticalScale:
     """The factor at which gradients neither grow nor vanish; `str` says it in a sentence.
 
     factor: on the weights; None if there is none, and then why is in `reason`.
-    error: its standard error, of the draws; nan without a factor.
+    error: its standard error, of four draws; nan without a factor.
     rate: of the twin as the network is, in decades a layer towards the input.
     rate_error: its standard error.
     slope: the change of the rate at the factor, in decades a layer for a factor of e; nan if none.
@@ -189,7 +189,7 @@ def _searched(rates: Rates, paths: tuple[str, ...]) -> CriticalScale:
 
 def _between(rates: np.ndarray, errors: np.ndarray) -> int | None:
     """Return the place on the grid where the rate changes its sign, nearest to a factor of 1."""
-    signs = np.where(np.abs(rates) > KNOWN * errors, np.sign(rates), 0)
+    signs = np.where(np.abs(rates) > errors_of(DRAWS, KNOWN) * errors, np.sign(rates), 0)
     # A zero that is only too small to be told from zero is no change of sign.
     known = np.flatnonzero(np.isfinite(rates) & (signs != 0))
     changes = [(i, j) for i, j in pairwise(known) if signs[i] * signs[j] < 0]
@@ -212,7 +212,7 @@ def _reason(rates: np.ndarray, errors: np.ndarray) -> str:
     least, most = GRID[known][[0, -1]]
     low, high = rates[known].min(), rates[known].max()
     span = f"at factors from {least:.2g} to {most:.2g}"
-    if high - low < KNOWN * errors[known].max():
+    if high - low < errors_of(DRAWS, KNOWN) * errors[known].max():
         return (
             f"it is {rates[known].mean():+.3g} {span}, for what follows the weights undoes a "
             "factor, as a norm does"

@@ -12,13 +12,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from ...evidence.parameters import Parameters
+from ..measure.theory_flow import errors_of
 from ..record.flow import Flow
 
 LN10 = float(np.log(10))
-ERRORS = 4.0  # standard deviations that are known from four draws or more
+ERRORS = 3.0  # standard deviations of a Gaussian; of few draws, those that are as rare
 LEAST = 0.1  # decades
 
 
@@ -62,8 +63,7 @@ def gradient_departure(flow: Flow) -> Departure | None:
     if theory is None or theory.errors is None:
         return None
     measured, expected = (_below_the_last(v) for v in (flow.log_delta, theory.log_delta))
-    spread = np.asarray(theory.errors.log_delta, np.float64) * theory.replicas**0.5
-    return _departure(measured - expected, spread, 0)
+    return _departure(measured - expected, _most(theory, theory.errors.log_delta), 0)
 
 
 def signal_departure(flow: Flow) -> Departure | None:
@@ -77,21 +77,27 @@ def signal_departure(flow: Flow) -> Departure | None:
     measured, expected, error = (
         np.asarray(v.log_mean_square, np.float64) / 2 for v in (flow, theory, theory.errors)
     )
-    return _departure(measured - expected, error * theory.replicas**0.5, len(measured) - 1)
+    return _departure(measured - expected, _most(theory, error), len(measured) - 1)
 
 
-def _departure(apart: np.ndarray, spread: np.ndarray, end: int) -> Departure | None:
+def _most(theory: Flow, errors: ArrayLike) -> np.ndarray:
+    """Return how far one network of this width may be from theory."""
+    spread = np.asarray(errors, np.float64) * theory.replicas**0.5
+    return np.asarray(errors_of(theory.draws, ERRORS) * spread)
+
+
+def _departure(apart: np.ndarray, most: np.ndarray, end: int) -> Departure | None:
     """Return the layer from which on, up to an end, a flow is apart, and its decades there.
 
     Args:
         apart: d, in nats.
-        spread: s.
+        most: of s.
         end: 0 for what goes down, the last place for what goes up.
     """
     order = slice(None) if end == 0 else slice(None, None, -1)
-    apart, spread = apart[order], spread[order]
-    known = np.isfinite(apart) & np.isfinite(spread)
-    off = known & (np.abs(apart) > np.maximum(ERRORS * spread, LEAST * LN10))
+    apart, most = apart[order], most[order]
+    known = np.isfinite(apart) & np.isfinite(most)
+    off = known & (np.abs(apart) > np.maximum(most, LEAST * LN10))
     lasts = np.logical_and.accumulate(off | ~known | _crosses(apart, off))  # from the end on
     if not off.any() or not lasts[0]:
         return None
