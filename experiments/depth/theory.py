@@ -151,9 +151,10 @@ def _mean_field(
         log_delta = jaxnn.theory.meanfield.log_delta(*of, depth, hidden=hidden, batch=batch)
         q = jaxnn.theory.meanfield.lengths(*of, depth, hidden=hidden, batch=batch)
         if not banded:
-            return _Theory(q, log_delta, *2 * [jnp.full(depth, jnp.nan)], jnp.zeros(depth))
+            unknown = jnp.full(depth, jnp.nan)
+            return _Theory(q, log_delta, unknown, unknown, jnp.zeros(depth))
         band = jaxnn.theory.meanfield.log_delta_band(*of, width, depth, hidden=hidden)
-        return _Theory(q, log_delta, *band, jnp.zeros(depth))
+        return _Theory(q, log_delta, band.bias, band.sd, jnp.zeros(depth))
 
     return Ahead(jax.jit(mean_field))
 
