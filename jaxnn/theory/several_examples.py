@@ -122,7 +122,7 @@ def batch_band(
         )
     along = ("activation", "sigma_w", "sigma_b")
     path = (of[name] for name in (*along, "width", "depth", "hidden"))
-    meanfield.banded_layers(*path, can_be_drawn)
+    meanfield.banded_layers(*(*path, can_be_drawn))
     layers, rng = _layers(of), np.random.default_rng(seed)
     w, b = (float(jnp.atleast_1d(of[name])[0]) for name in along[1:])
     parts = max(1, round(draws * batch * sum(layer.n for layer in layers) / AT_ONCE))
