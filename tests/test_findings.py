@@ -758,7 +758,7 @@ CASES = {
         "inputs",
         columns([0, 0, 0], [1e-3, 1e-3, 1.0], scales_itself=False),
         "The columns of the inputs differ in size: column 3 of xs has a spread of 1, 1000 times "
-        "that of the median column, and no norm follows.",
+        "that of the median column, and no norm over the batch follows.",
         healthy=columns([0, 120, 0], [1, 50, 1], scales_itself=False),  # layer 1 divides them
         layer=1,
         path="xs",

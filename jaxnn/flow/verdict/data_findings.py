@@ -33,7 +33,8 @@ STANDARDISE = (
         large="The inputs are too large: column {column} of {path} has a root mean square of "
         "{size:.3g}, and no norm follows.",
         uneven="The columns of the inputs differ in size: column {column} of {path} has a spread "
-        "of {size:.3g}, {times:.0f} times that of the median column, and no norm follows.",
+        "of {size:.3g}, {times:.0f} times that of the median column, and no norm over the batch "
+        "follows.",
         small="The inputs are too small, as those that are scaled twice: {path} has a spread of "
         "{size:.2g}, and no norm follows.",
     ),
