@@ -595,13 +595,14 @@ def test_keys_among_the_inputs_are_drawn_again(rng):
 
     def f(w, xs):
         x, keys = xs
-        dropped = jax.vmap(lambda key: jax.random.bernoulli(key, shape=(N,)))(keys)
+        dropped = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - 0.25, shape=(N,)))(keys)
         return jnp.where(dropped, 0.0, x) @ w
 
     xs = rng.normal(size=(B, N)), jax.random.split(jax.random.key(0), B)
     trial = JaxTrial(*jaxnn.as_network([(f, w)], xs), xs)
     first, second = trial.draws(2)
     assert not np.allclose(first, second)
+    assert trial.dropped == 0.25
     without = JaxTrial(*jaxnn.as_network([(lambda w, x: x @ w, w)], xs[0]), xs[0])
     assert without.draws(2) is None
 
@@ -669,12 +670,13 @@ def test_torch_names_norms_at_rest_and_dropout_in_eval_mode(torch):
 
         def forward(self, x):
             drops = self.training or not self.knows
-            return torch.nn.functional.dropout(self.norm(x), 0.5, drops) + torch.randn(1)
+            return torch.nn.functional.dropout(self.norm(x), 0.95, drops) + torch.randn(1)
 
     xs = torch.randn(B, N)
     for momentum, knows, rest, drops in ((0.0, False, ("norm",), True), (0.1, True, (), False)):
         trial = TorchTrial(module := Dropped(momentum, knows), xs)
         assert (trial.resting_norms, trial.drops_in_eval) == (rest, drops)
+        assert trial.dropped == pytest.approx(0.95)
         assert module.training
         assert not module.norm.num_batches_tracked
 

@@ -86,6 +86,13 @@ def with_a_gain_of_zero(delta_of_bias):
     return replace(a_flow(), parameters=jaxnn.flow.Parameters(*numbers, *named))
 
 
+def of_adapters(**fields):
+    """A flow whose arrays are pairs of matrices with two units between, the first without Δ."""
+    flow = a_flow(deltas={(i, "up"): NONE for i in (2, 4)}, **fields)
+    shapes = tuple((4, 2) if name == "up" else (2, 4) for _, name in PATHS)
+    return replace(flow, parameters=replace(flow.parameters, shapes=shapes))
+
+
 def of_gains(decades, names):
     """A flow of layers without arrays, whose factors in decades are given, from the first on."""
     log = np.append(np.cumsum(np.array(decades)[::-1])[::-1], 0.0) * LN10
@@ -440,6 +447,15 @@ CASES = {
         path="4.up",
         advises="Draw all but one of them.",
     ),
+    "the second matrix of an adapter": Case(
+        "zero",
+        of_adapters(sizes={(i, "down"): NONE for i in (2, 4)}),
+        "2.down and 4.down are zero, as the second of an adapter's two matrices: 2.up and 4.up get "
+        "no gradient in the first step, and learn from the second on.",
+        healthy=of_adapters(),
+        layer=2,
+        path="2.down",
+    ),
     "stop_gradient between layers": Case(
         "cut",
         a_flow(decades=CUT_BELOW_4),
@@ -571,6 +587,16 @@ CASES = {
         healthy=a_flow(routers=experts(0.0, 0.9, 0.1)),
         layer=2,
         path="2.up",
+    ),
+    "a router whose bias keeps tokens away": Case(
+        "router",
+        a_flow_with_biases(routers=experts(0.3, 0.0, 0.4, 0.3)),
+        "Router 2.up of layer 2 (block) sends no token to expert 2 of 4, which 2.down, a large "
+        "bias, keeps away.",
+        healthy=a_flow_with_biases(routers=experts(0.3, 0.0, 0.4, 0.3), sizes={(2, "down"): -1}),
+        layer=2,
+        path="2.up",
+        advises="Set 2.down to 0.",
     ),
     "theory": Case(
         "theory",
@@ -1262,6 +1288,14 @@ CASES = {
         "draw to draw it changes by 5.",
         healthy=Evidence(noise=Noise(of_draws=1.7, of_mean=1.0)),
         advises="Drop less, such as a tenth, and not in narrow layers.",
+    ),
+    "dropout of 19 in 20": Case(
+        "noise",
+        Evidence(noise=Noise(of_draws=1.7, of_mean=1.0, dropped=0.95)),
+        "Dropout leaves out 95% of what it takes: the output changes from draw to draw by 1.7, and "
+        "has a root mean square of 1.",
+        healthy=Evidence(noise=Noise(of_draws=1.7, of_mean=1.0, dropped=0.9)),
+        advises="Drop less, such as a tenth.",
     ),
     "dropout that never ends": Case(
         "noise",

@@ -18,7 +18,7 @@ from ..chain.chain import Chain, Lowered, encoded
 from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import Place, changed
 from ..jaxpr.numpy_programs import few_by_numpy
-from ..jaxpr.program import Traced, is_random, struct
+from ..jaxpr.program import Traced, chances_in, is_random, struct
 from ..network.network import Network
 from ..network.params import is_run
 from ..passes.forward import forward
@@ -136,11 +136,21 @@ class JaxTrial(Trial):
 
     @cached_property
     def is_random(self) -> bool:
-        xs = self.net.state(self.given_xs) if isinstance(self.net, Chain) else self.given_xs
+        return any(map(is_key, jax.tree.leaves(self._entering))) or self._drawn is not None
+
+    @property
+    def dropped(self) -> float:
+        return self._drawn or 0.0
+
+    @property
+    def _entering(self) -> PyTree:
+        return self.net.state(self.given_xs) if isinstance(self.net, Chain) else self.given_xs
+
+    @property
+    def _drawn(self) -> float | None:
+        xs = self._entering
         given, structure = jax.tree.flatten((self.params, xs))
-        return any(map(is_key, jax.tree.leaves(xs))) or _draws(
-            self._net_for(xs), structure, tuple(map(struct, map(type_of, given)))
-        )
+        return _drawn(self._net_for(xs), structure, tuple(map(struct, map(type_of, given))))
 
     @measuring
     def output(
@@ -206,11 +216,15 @@ Types = tuple[jax.ShapeDtypeStruct, ...]
 
 
 @lru_cache(maxsize=KEPT)
-def _draws(net: Network | Lowered, structure: Any, types: Types) -> bool:
-    """Tell whether a network draws random numbers, given the types of its parameters and of xs."""
+def _drawn(net: Network | Lowered, structure: Any, types: Types) -> float | None:
+    """Return the largest share that is dropped at random; None of a network that draws nothing.
+
+    structure, types: of its parameters and of xs.
+    """
     params, xs = jax.tree.unflatten(structure, types)
     factor = jax.ShapeDtypeStruct((), np.float32)  # type: ignore[no-untyped-call]
-    return is_random(jax.make_jaxpr(partial(_output, net))(params, xs, factor).jaxpr)
+    program = jax.make_jaxpr(partial(_output, net))(params, xs, factor).jaxpr
+    return 1 - min(chances_in(program), default=1.0) if is_random(program) else None
 
 
 class _Place(NamedTuple):

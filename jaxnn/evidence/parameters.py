@@ -99,11 +99,13 @@ class Noise:
     """Root mean squares of the output: of what random numbers add, and of its mean over them.
 
     drops_in_eval: whether numbers are dropped in eval mode too.
+    dropped: the largest share of numbers that are dropped.
     """
 
     of_draws: float
     of_mean: float
     drops_in_eval: bool = False
+    dropped: float = 0.0
 
     @classmethod
     def of(cls, trial: Trial) -> "Noise | None":
@@ -115,7 +117,7 @@ class Noise:
         noise = np.mean(np.var(draws, axis=0, ddof=1))
         square = np.mean(np.square(draws.mean(axis=0))) - noise / DRAWS  # of what is left of it
         size = float(np.sqrt(max(square, 0.0)))
-        return cls(float(np.sqrt(noise)), size, trial.drops_in_eval)
+        return cls(float(np.sqrt(noise)), size, trial.drops_in_eval, trial.dropped)
 
 
 @dataclass(frozen=True)

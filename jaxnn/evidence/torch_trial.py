@@ -105,22 +105,33 @@ class TorchTrial(Trial):
     def drops_in_eval(self) -> bool:
         if not self.is_random:
             return False
-        dropped = list[str]()
-
-        def run(operation: OpOverload, given: Arguments, more: Named) -> Any:
-            name = str(operation).partition(".")[2]
-            dropped.extend([name] if name.startswith(DROPS) else [])
-            return operation(*given, **more)
-
         modes = {m: m.training for m in self.module.modules()}
         try:
             self.module.eval()
-            with self._running(), each_operation(self._torch, run):
-                self._called(self.inputs)
+            return bool(self._drops())
         finally:
             for m, is_training in modes.items():
                 m.training = is_training
-        return bool(dropped)
+
+    @property
+    def dropped(self) -> float:
+        return max(self._drops(), default=0.0)
+
+    def _drops(self) -> list[float]:
+        """Return the shares of numbers that a pass leaves out at random, 0 of those not known."""
+        dropped = list[float]()
+
+        def run(operation: OpOverload, given: Arguments, more: Named) -> Any:
+            name = str(operation).partition(".")[2]
+            if name.startswith(DROPS):
+                chance = given[1] if len(given) > 1 else None
+                known = chance if isinstance(chance, float) else 0.0
+                dropped.append(1 - known if known and name.startswith(DROPS[0]) else known)
+            return operation(*given, **more)
+
+        with self._running(), each_operation(self._torch, run):
+            self._called(self.inputs)
+        return dropped
 
     @property
     def repeated(self) -> tuple[str, ...]:

@@ -119,6 +119,11 @@ class Trial(ABC):
         return False
 
     @property
+    def dropped(self) -> float:
+        """The largest share of numbers that dropout leaves out; 0 without any."""
+        return 0.0
+
+    @property
     def unregistered(self) -> tuple[str, ...]:
         """Parameters that the output depends on and the module does not list, by name."""
         return ()

@@ -46,6 +46,7 @@ LayerProgram = Callable[[list[Any], Any], Any]  # (arrays, state) -> state
 MOST_BYTES = 1 << 20  # of constants that are compared
 MANY = 100  # steps of a loop whose length is data
 RANDOM = {"random_bits", "threefry2x32", "rng_bit_generator"}  # primitives
+OF_CHANCES = {"sub": np.subtract, "stop_gradient": np.asarray, "convert_element_type": np.asarray}
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 # With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
 OF_DIFFRAX = (
@@ -420,6 +421,23 @@ def is_random(jaxpr: core.Jaxpr) -> bool:
         eqn.primitive.name in RANDOM or any(map(is_random, core.jaxprs_in_params(eqn.params)))
         for eqn in jaxpr.eqns
     )
+
+
+def chances_in(jaxpr: core.Jaxpr, given: Sequence[Any] = ()) -> Iterator[float]:
+    """Yield the chances with which a program draws True, as dropout does, where they are known.
+
+    given: numbers that it takes, None of those not known.
+    """
+    known = dict(zip(jaxpr.invars, given, strict=False))
+    for eqn in jaxpr.eqns:
+        name, inner = eqn.params.get("name"), [*core.jaxprs_in_params(eqn.params)]
+        values = [v.val if isinstance(v, core.Literal) else known.get(v) for v in eqn.invars]
+        if name == "_bernoulli":
+            yield from (float(v) for v in values[1:2] if v is not None)
+        elif (of_numbers := OF_CHANCES.get(eqn.primitive.name)) and None not in values:
+            known[eqn.outvars[0]] = of_numbers(*values)
+        for program in inner if name != "_bernoulli" else ():
+            yield from chances_in(program, values if len(inner) == 1 else ())
 
 
 @compiled

@@ -151,6 +151,12 @@ class Arrays:
             and self.size[i] - max(others) >= np.log10(LARGE)
         ]
 
+    def large_biases(self, layer: int, count: int) -> list[int]:
+        """Return the arrays of so many entries of a layer that are larger than biases are drawn."""
+        there = (self.layer == layer) & ~self.weights & (self.size >= np.log10(LEAST_OFFSET))
+        known = there & np.isfinite(self.size)
+        return [i for i in np.flatnonzero(known).tolist() if self.shape[i] == (count,)]
+
     def silencers(self, layer: int) -> list[int]:
         """Return what may turn the units of a layer off: gains of zeros and far larger offsets."""
         return [*self.gains_of_zero(layer), *self.large_offsets(layer)]
@@ -174,6 +180,28 @@ class Arrays:
     def starts_at_zero(self, layer: int) -> bool:
         """Tell whether a layer has a zero array, below which weights get no Δ at first."""
         return bool(self.zero_at_start(layer) or self.zero_gains(layer))
+
+    def adapters(self, is_of_torch: bool) -> list[tuple[int, int]]:
+        """Return pairs of weights of few units between, of which the second alone is zero.
+
+        The first gets no Δ yet; the second does. Of PyTorch the outputs come first in a shape.
+        """
+        at = [(int(i), self.shape[i][::-1] if is_of_torch else self.shape[i]) for i in self._flat]
+        return [
+            (i, j)
+            for i, first in at
+            for j, second in at
+            if self.layer[i] == self.layer[j]
+            and self.rests[i]
+            and np.isneginf(self.size[j])
+            and np.isfinite(self.size[i] + self.delta[j])
+            and first[1] == second[0] < min(first[0], second[1])
+        ]
+
+    @property
+    def _flat(self) -> np.ndarray:
+        """The numbers of the weights of two axes."""
+        return np.array([i for i in np.flatnonzero(self.weights) if len(self.shape[i]) == 2], int)
 
     def small_gains(self, layer: int) -> list[int]:
         """Return the gains of a layer that start near zero and learn, as a layer scale of 10⁻⁶."""

@@ -16,6 +16,7 @@ SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logi
 SHARP, FLAT, OTHER_LOGIT = 0.25, 0.9, 30.0  # entropy of one attention and of all others; times
 LARGEST_FLOAT16 = 65504.0
 ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
+SHARE = 8  # tokens of an expert, of which none is no accident
 
 
 @FINDINGS.rule(
@@ -170,7 +171,14 @@ def _heads(heads: list[int], count: int) -> str:
 
 
 def _failure(
-    name: str, path: str, decades: float | None, experts: tuple[int, ...], count: int, **_: object
+    name: str,
+    path: str,
+    decades: float | None,
+    experts: tuple[int, ...],
+    count: int,
+    idle: tuple[int, ...],
+    bias: str,
+    **_: object,
 ) -> str:
     parts = []
     if decades is not None:
@@ -178,15 +186,27 @@ def _failure(
     if experts:
         s = "s" if len(experts) > 1 else ""
         parts.append(f"sends all tokens to expert{s} {listed(map(str, experts))} of {count}")
+    if bias:
+        s = "s" if len(idle) > 1 else ""
+        parts.append(
+            f"sends no token to expert{s} {few_of(map(str, idle))} of {count}, which {bias}, a "
+            "large bias, keeps away"
+        )
     return f"Router{f' {path}' if path else ''} of layer {name} {', and '.join(parts)}."
 
 
-@FINDINGS.rule("router", _failure, rank=LAYERS)
+@FINDINGS.rule(
+    "router",
+    _failure,
+    advises=lambda bias, **_: f"Set {bias} to 0." if bias else "",
+    rank=LAYERS,
+)
 def router(judged: Judged) -> Iterator[Sight]:
     """A router that does not learn, or sends all tokens to the same experts.
 
     Relative to its size it gets 10⁻⁴ of the gradient of its experts; or, of more than 16 tokens,
-    99 % go to one expert (or to as many as are selected for each token).
+    99 % go to one expert (or to as many as are selected for each token). Or an expert gets none of
+    them, of eight or more that would be its share, where the logits have a bias of ½ or more.
     """
     record, arrays = judged.flow.routers, judged.arrays
     if record is None:
@@ -203,11 +223,19 @@ def router(judged: Judged) -> Iterator[Sight]:
         }
         behind = {i: decades for i, decades in behind.items() if decades >= STARVED}
         all_go_to = _all_go_to(load[experts], record.tokens[first], record.selected[first])
-        if behind or all_go_to:
+        share = record.tokens[first] * record.selected[first] / len(experts)
+        idle = tuple((np.flatnonzero(load[experts] == 0) + 1).tolist())
+        biases = arrays.large_biases(layer, len(experts)) if idle and share >= SHARE else []
+        bias = arrays.path[biases[0]] if biases and not all_go_to else ""
+        if behind or all_go_to or bias:
             decades = max(behind.values(), default=None)
             values = {"decades": decades, "experts": all_go_to, "count": len(experts)}
+            values |= {"idle": idle, "bias": bias}
             path = clean(record.paths[first][0]) if record.paths[first] else ""
-            explains = frozenset(("starved", layer, arrays.path[i]) for i in behind)
+            idle_arrays = arrays.within(layer, record.paths_of_experts[first]) if bias else []
+            explains = frozenset(
+                ("starved", layer, arrays.path[i]) for i in [*behind, *idle_arrays]
+            )
             yield Sight(layer, path, values, explains)
 
 

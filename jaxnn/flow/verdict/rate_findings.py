@@ -43,8 +43,10 @@ def output(judged: Judged) -> Iterator[Sight]:
         stay=f"{ZERO}, and they get none themselves: draw them again.",
         never="{paths} of layer {name} are zero and get no gradient: each is multiplied by "
         "another that is zero, and none of them will ever move.",
+        second="{paths} are zero, as the second of an adapter's two matrices: {first} get no "
+        "gradient in the first step, and learn from the second on.",
     ),
-    advises=one_of("then", learn="", stay="", never="Draw all but one of them."),
+    advises=one_of("then", learn="", stay="", never="Draw all but one of them.", second=""),
     rank=CUT,
     healthy=True,
 )
@@ -53,11 +55,17 @@ def zero(judged: Judged) -> Iterator[Sight]:
 
     They cut all paths: Δ is exactly zero below. Some networks start this way; measure those again
     after one step. A last layer of zeros, which gets a gradient itself, is usual. Or Δ passes, and
-    several are zero and have none, as both matrices of an adapter.
+    several are zero and have none, as both matrices of an adapter; if its second one alone is, as
+    is usual, the first one learns from the second step on.
     """
     arrays, cut = judged.arrays, judged.cut
     if cut is None:
         yield from _zero_products(judged)
+        if pairs := arrays.adapters(judged.flow.is_of_torch):
+            firsts, seconds = zip(*pairs, strict=True)
+            paths, first = (few_of(arrays.path[i] for i in v) for v in (seconds, firsts))
+            values = {"paths": paths, "then": "second", "first": first}
+            yield Sight(int(arrays.layer[seconds[0]]), arrays.path[seconds[0]], values)
     elif cut.zero:
         then = "stay" if np.isneginf(arrays.delta[list(cut.zero)]).all() else "learn"
         paths, below = few_of(arrays.path[i] for i in cut.zero), judged.label(cut.below)
