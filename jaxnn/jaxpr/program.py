@@ -46,7 +46,11 @@ LayerProgram = Callable[[list[Any], Any], Any]  # (arrays, state) -> state
 MOST_BYTES = 1 << 20  # of constants that are compared
 MANY = 100  # steps of a loop whose length is data
 RANDOM = {"random_bits", "threefry2x32", "rng_bit_generator"}  # primitives
-OF_CHANCES = {"sub": np.subtract, "stop_gradient": np.asarray, "convert_element_type": np.asarray}
+OF_CHANCES: dict[str, Callable[..., Any]] = {
+    "sub": np.subtract,
+    "stop_gradient": np.asarray,
+    "convert_element_type": np.asarray,
+}
 SHORT = 16  # steps of a scan that are written one after the other, if it is opened
 # With other adjoints a solver is a loop without a known end, which has a reverse rule of its own.
 OF_DIFFRAX = (

@@ -404,10 +404,10 @@ def linear(judged: Judged) -> Iterator[Sight]:
     """
     arrays, end = judged.arrays, judged.end
     learn = arrays.weights & ~np.isneginf(arrays.delta)
-    layers = np.unique(arrays.layer[learn]).tolist()
+    count, layers = len(np.unique(arrays.layer[learn])), np.unique(arrays.layer).tolist()
     is_open = not any(arrays.small_gains(i) or arrays.zero_gains(i) for i in layers)
-    if end and end.is_linear and len(layers) > 1 and is_open and not np.isnan(end.loss):
-        yield Sight(values={"count": len(layers)})
+    if end and end.is_linear and count > 1 and is_open and not np.isnan(end.loss):
+        yield Sight(values={"count": count})
 
 
 @FINDINGS.rule(

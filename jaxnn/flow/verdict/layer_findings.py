@@ -229,8 +229,8 @@ def router(judged: Judged) -> Iterator[Sight]:
         bias = arrays.path[biases[0]] if biases and not all_go_to else ""
         if behind or all_go_to or bias:
             decades = max(behind.values(), default=None)
-            values = {"decades": decades, "experts": all_go_to, "count": len(experts)}
-            values |= {"idle": idle, "bias": bias}
+            values: dict[str, object] = {"decades": decades, "experts": all_go_to}
+            values |= {"count": len(experts), "idle": idle, "bias": bias}
             path = clean(record.paths[first][0]) if record.paths[first] else ""
             idle_arrays = arrays.within(layer, record.paths_of_experts[first]) if bias else []
             explains = frozenset(

@@ -64,8 +64,8 @@ def zero(judged: Judged) -> Iterator[Sight]:
         if pairs := arrays.adapters(judged.flow.is_of_torch):
             firsts, seconds = zip(*pairs, strict=True)
             paths, first = (few_of(arrays.path[i] for i in v) for v in (seconds, firsts))
-            values = {"paths": paths, "then": "second", "first": first}
-            yield Sight(int(arrays.layer[seconds[0]]), arrays.path[seconds[0]], values)
+            layer, path = int(arrays.layer[seconds[0]]), arrays.path[seconds[0]]
+            yield Sight(layer, path, {"paths": paths, "then": "second", "first": first})
     elif cut.zero:
         then = "stay" if np.isneginf(arrays.delta[list(cut.zero)]).all() else "learn"
         paths, below = few_of(arrays.path[i] for i in cut.zero), judged.label(cut.below)
