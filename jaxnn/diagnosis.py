@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arrays.arguments import check_arguments
 from .arrays.compiled import few_runs, measuring
 from .chain.chain import Chain
 from .curing.cures import Cures, tried_on
@@ -33,7 +32,7 @@ from .flow.record.loss import random_loss
 from .flow.verdict.format_plan import Plan, plan
 from .flow.verdict.verdict import Verdict, verdict
 from .flow.view.chart import chart, with_picture
-from .models import Cuts, Model, as_network, is_of_torch, own_pytree
+from .models import Cuts, Model, as_network, check_call, is_of_torch, own_pytree
 from .network.checks import check_loss
 from .network.network import Network
 from .passes.walk import Memory
@@ -171,10 +170,8 @@ def diagnose(
         >>> d.verdict.word, len(d.flow.names)
         ('vanishing', 20)
     """
+    check_call(**locals())
     log.debug("measuring the gradient of every layer")
-    check_arguments(
-        is_of_torch(model), xs=xs, ys=ys, cotangent=cotangent, cuts=cuts, seed=seed, entries=entries
-    )
     loss = check_loss(loss)
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")

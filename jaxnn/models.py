@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, TypeGuard
 import jax
 from jaxtyping import PyTree
 
+from .arrays.arguments import check_arguments
 from .chain.chain import Chain, from_function, from_layers
 from .chain.cut_points import MOST_STREAMS
 from .chain.parameter_handover import is_array
@@ -26,8 +27,36 @@ Model: TypeAlias = (
 
 
 def is_of_torch(model: Any) -> TypeGuard[Module]:
-    """Tell whether a model is a module of PyTorch."""
-    return hasattr(model, "register_forward_hook")
+    """Tell whether a model is a module of PyTorch; a class of them is none."""
+    return not isinstance(model, type) and hasattr(model, "register_forward_hook")
+
+
+def check_call(model: Any, **arguments: Any) -> None:
+    """Raise one sentence on the first thing that cannot be meant in a call of a public function.
+
+    Args:
+        model: as it was handed over.
+        arguments: others by their names, see `check_arguments`.
+
+    Raises:
+        TypeError: a class, modules of PyTorch that are not called as one, or a module of Flax Linen
+            or Haiku without its function; as `check_arguments`.
+        ValueError: as `check_arguments`.
+    """
+    f = model[0] if type(model) is tuple and len(model) == 2 else model
+    layers = model.values() if isinstance(model, Mapping) else model
+    is_transformed = not callable(f) and hasattr(f, "init") and hasattr(f, "apply")
+    if isinstance(f, type):
+        got = f"the class {f.__name__}; make a module of it: {f.__name__}(…)"
+    elif isinstance(model, list | tuple | Mapping) and any(map(is_of_torch, layers)):
+        got = "several of PyTorch; make one of them, such as with torch.nn.Sequential(*modules)"
+    elif is_transformed or any(v.__module__.startswith("flax.linen") for v in type(f).__mro__):
+        kind = "a Transformed of Haiku" if is_transformed else f"a {type(f).__name__} of Flax Linen"
+        got = f"{kind} alone; hand over (module.apply, params)"
+    else:
+        check_arguments(is_of_torch(model), **arguments)
+        return
+    raise TypeError(f"model: expected a module, or a function with its parameters, got {got}")
 
 
 def refuse_each(each: str, what: str) -> None:
@@ -111,6 +140,7 @@ def as_network(
         >>> net.paths[49]
         ('[49][1]',)
     """
+    check_call(model, xs=xs)
     if is_pair(model):
         f, params = model
         if isinstance(f, Net):

@@ -308,6 +308,15 @@ def test_classes_that_a_loss_ignores_or_takes_for_weights(rng, loss, ignored, we
 
 
 @pytest.mark.parametrize(
+    ("least", "breaks", "wraps"), [(1, True, False), (-1, False, True), (0, False, False)]
+)
+def test_classes_that_have_no_column(rng, least, breaks, wraps):
+    trial = OfArrays(rng, ys=CLASSES + least, loss=cross_entropy(np.ones(4)))
+    classes = ClassLabels.of(trial)
+    assert (classes.breaks, classes.wraps) == (breaks, wraps)
+
+
+@pytest.mark.parametrize(
     ("norm", "mixing"),
     [
         (np.asarray, ""),

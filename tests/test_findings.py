@@ -208,6 +208,7 @@ def an_end(takes="", constant=1.0, **known):
 def of_classes(takes="", **known):
     """Evidence of an output of three columns for labels that are numbers of classes."""
     classes = {"lowest": 0, "highest": 2, "columns": 3, "ignored": None, "weigh": False}
+    classes |= {"breaks": False, "wraps": False}
     classes |= {name: known.pop(name) for name in classes if name in known}
     return an_end(takes, classes=ClassLabels(**classes), **known)
 
@@ -282,9 +283,16 @@ CASES = {
         "loss",
         a_flow(given=given(loss=np.nan)),
         "The loss is nan, though the output is finite.",
-        advises="Look for a division by 0, a logarithm or a root at 0 or below, or a square that "
-        "leaves its float.",
+        advises="Look for a label that is no class of the output, a division by 0, a logarithm or "
+        "a root at 0 or below, or a square that leaves its float.",
         healthy=a_flow(given=given(loss=1.0)),
+    ),
+    "a class without a column": Case(
+        "loss",
+        (a_flow(given=given(loss=np.nan)), of_classes(lowest=1, highest=3, breaks=True)),
+        "The loss is nan, though the output is finite. The labels are classes from 1 to 3, and the "
+        "3 columns of the output count from 0.",
+        advises="Count the classes from 0, and give the output a column for each.",
     ),
     "parameters": Case(
         "nan",
@@ -971,6 +979,15 @@ CASES = {
         healthy=of_classes(kinds.CLASS_LOGITS, lowest=1, highest=2),
         layer=6,
         advises="Subtract 1 from the labels.",
+    ),
+    "classes below 0": Case(
+        "targets",
+        of_classes(lowest=-1, highest=1, wraps=True),
+        "The labels are classes from -1 to 1, and those below 0 count from the last of the 3 "
+        "columns of the output.",
+        healthy=of_classes(lowest=-1, highest=1),
+        layer=6,
+        advises="Count the classes from 0, and leave out of the loss what has none.",
     ),
     "a class taken for padding": Case(
         "targets",

@@ -583,7 +583,7 @@ WRONG = {
     },
     r"optimizer: expected one of optax, such as optax.adam\(1e-3\), got 0.1": {"optimizer": 0.1},
     r"optimizer: expected one of optax, .*, got None": {"optimizer": None},
-    r"y: expected numbers of one shape, got ndarray of <U1; np.unique": {
+    r"y: expected numbers, got an array of <U1 of shape \(22,\); np.unique": {
         "ys": np.array(["a"] * 22)
     },
     r"depth: expected parameters with exactly one run, got 0": {"depth": 1},

@@ -2,7 +2,8 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,34 +52,30 @@ def check_seed(name: str, value: Any) -> int:
     return check_integer(name, value, 0, MOST_SEED)
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raise unless an argument is a number from 0 on."""
+def _check_number(name: str, value: Any, unit: str, is_one: Callable[[Any], bool]) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"{name}: expected a number, got {told(value)}")
-    if not value >= 0:
-        raise ValueError(f"{name}: expected a number from 0 on, got {value}")
+        raise TypeError(f"{name}: expected a number of {unit}, got {told(value)}")
+    if not is_one(value):
+        raise ValueError(f"{name}: expected {unit}, got {value}")
 
 
 def _check_flag(name: str, value: Any) -> None:
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: expected True or False, got {told(value)}")
-
-
-def _check_cuts(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, Iterable):
-        expected = "names of modules, or patterns of them"
-        raise TypeError(f"{name}: expected {expected}, got {told(value)}")
+        of_error = name == "theory" and isinstance(value, float)
+        hint = "; its error in decades is theory_error" if of_error else ""
+        raise ValueError(f"{name}: expected True or False, got {told(value)}{hint}")
 
 
 DATA = ("xs", "ys", "cotangent")
 CHECKS: dict[str, Callable[[str, Any], object]] = {
     "seed": check_seed,
     "steps": lambda name, value: check_integer(name, value, 1),
-    "seconds": check_positive,
     "entries": _check_flag,
     "tangent": _check_flag,
     "positions": _check_flag,
-    "cuts": _check_cuts,
+    "theory": _check_flag,
+    "theory_error": partial(_check_number, unit="more than 0 decades", is_one=lambda v: v > 0),
+    "seconds": partial(_check_number, unit="0 seconds or more", is_one=lambda v: 0 <= v < np.inf),
 }
 
 
@@ -90,10 +87,11 @@ def check_data(name: str, values: PyTree, of_torch: bool = False) -> None:
     """
     for value in jax.tree.leaves(values):
         kind = getattr(getattr(value, "dtype", None), "kind", "")
-        is_text = isinstance(value, str) and name != "ys" and not of_torch
+        may_hold_text = of_torch or name == "ys"
+        is_text = isinstance(value, str) and not (may_hold_text and value is not values)
         if is_text or kind in ("U", "S", "T"):
             what = "expected numbers"
-            hint = "number the texts, such as with numpy.unique(texts, return_inverse=True)[1]"
+            hint = f"np.unique({name}, return_inverse=True)[1] gives classes numbers from 0"
         elif kind == "O":
             what, hint = "expected numbers of one shape", "make an array of numbers"
         elif not of_torch and hasattr(value, "register_hook"):

@@ -470,7 +470,8 @@ def from_function(
     if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
         raise ValueError(f"streams: expected an integer of at least 1, got {told(streams)}")
     if cuts is not None:
-        cuts = (cuts,) if isinstance(cuts, str) else tuple(cuts)
+        is_one = isinstance(cuts, str) or not isinstance(cuts, Iterable)
+        cuts = (cuts,) if is_one else tuple(cuts)
         if not all(isinstance(name, str) for name in cuts):
             raise ValueError(
                 f"cuts: expected names of modules, or patterns of them, got {told(cuts)}"
@@ -567,10 +568,11 @@ def _entry(place: str, name: str, layer: PyTree, each: bool, numbered: Numbered)
     if isinstance(layer, Run):
         return _entry_of_run(place, name, layer, each, numbered)
     pair = _is_pair(layer)
-    if not (pair or callable(layer)):
+    if isinstance(layer, type) or not (pair or callable(layer)):
+        got = f"the class {layer.__name__}" if isinstance(layer, type) else _kind(layer)
         raise TypeError(
             f"layer {place}: expected something to call, a pair (f, params) or a jaxnn.Run, got "
-            f"{_kind(layer)}"
+            f"{got}"
         )
     f, tree = (Static(layer[0]), (layer[1],)) if pair else (None, layer)
     part, sources, types = _part(f, tree, each, numbered)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
+from ..arrays.arguments import check_outside_of_jit
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
@@ -21,10 +22,9 @@ from ..flow.verdict.findings import is_usual
 from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
-from ..models import Cuts, Model, as_network, is_of_torch, own_pytree, refuse_each
+from ..models import Cuts, Model, as_network, check_call, is_of_torch, own_pytree, refuse_each
 from ..progress import LASTING, live
 from ..rules import Found
-from ..texts import told
 from ..train.steps import check_optimizer
 from ..train.torch_descent import check_factory
 from .causes import FIRST, with_usual_weights
@@ -73,7 +73,11 @@ class Cures:
     interrupted: bool = False
 
     def __getitem__(self, i: int) -> Cure:
-        return self.tried[i]
+        try:
+            return self.tried[i]
+        except IndexError:
+            said = f"expected a number below {len(self)}" if len(self) else " ".join(self.sentences)
+            raise IndexError(f"cures[{i}]: {said}") from None
 
     def __len__(self) -> int:
         return len(self.tried)
@@ -217,13 +221,15 @@ def cures(
         >>> found[0].params[0][1].shape
         (32, 32)
     """
-    if not isinstance(theory, bool):
-        raise ValueError(f"theory: expected True or False, got {told(theory)}")
+    check_call(**locals())
+    check_outside_of_jit("cures", model, xs, ys, cotangent)
     patient = patient_of(
         *(model, xs, ys), loss=loss, cotangent=cotangent, each=each, cuts=cuts, seed=seed
     )
     if optimizer is not None:
-        optimizer = check_factory(optimizer) if is_of_torch(model) else check_optimizer(optimizer)
+        optimizer = (
+            check_factory(optimizer, model) if is_of_torch(model) else check_optimizer(optimizer)
+        )
     with live():
         return tried_on(patient, theory, seconds=seconds, optimizer=optimizer)
 

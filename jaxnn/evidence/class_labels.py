@@ -21,6 +21,8 @@ class ClassLabels(NamedTuple):
     lowest, highest: of them; columns: of the output.
     ignored: the class of which all examples have no slope, while all others have one; None if none.
     weigh: whether the slopes of all examples lie along one line at equal outputs.
+    breaks: whether the loss is no number for those that have no column alone.
+    wraps: whether labels below 0 count from the last column.
     """
 
     lowest: int
@@ -28,6 +30,8 @@ class ClassLabels(NamedTuple):
     columns: int
     ignored: int | None
     weigh: bool
+    breaks: bool = False
+    wraps: bool = False
 
     @classmethod
     def of(cls, trial: Trial) -> "ClassLabels | None":
@@ -40,15 +44,26 @@ class ClassLabels(NamedTuple):
         if len(classes) < FEWEST or columns < FEWEST or (labels != np.round(labels)).any():
             return None
         at = trial_output(output.shape, 1)
-        slopes = [trial.slope(v.astype(output.dtype)) for v in (at, np.tile(at[:1], (len(at), 1)))]
-        if any(slope is None for slope in slopes):
+        at_once, at_equal = (
+            trial.slope(v.astype(output.dtype)) for v in (at, np.tile(at[:1], (len(at), 1)))
+        )
+        if at_once is None or at_equal is None:
             return None
-        as_trial, equal = (as_wide(slope.of_output) for slope in slopes if slope is not None)
+        as_trial, equal = as_wide(at_once.of_output), as_wide(at_equal.of_output)
         is_still = ~as_trial.any(axis=1)
         still = [c for c in classes if 0 <= c < columns and is_still[labels == c].all()]
         is_alone = len(still) == 1 and not is_still[labels != still[0]].any()
         ignored = int(still[0]) if is_alone else None
-        return cls(int(classes[0]), int(classes[-1]), columns, ignored, _along_one_line(equal))
+        ends = int(classes[0]), int(classes[-1])
+        known = cls(*ends, columns, ignored, _along_one_line(equal))
+        if ends[0] >= 0 and ends[1] < columns:
+            return known
+        inside = trial.slope(at.astype(output.dtype), ys=ys % columns)
+        if inside is None:
+            return known
+        breaks = bool(np.isfinite(inside.value) and not np.isfinite(at_once.value))
+        wraps = ends[1] < columns and np.array_equal(as_wide(inside.of_output), as_trial)
+        return known._replace(breaks=breaks, wraps=wraps)
 
 
 def _along_one_line(slopes: np.ndarray) -> bool:

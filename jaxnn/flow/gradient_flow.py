@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 from ..arrays.compiled import measuring
 from ..chain.chain import Chain
-from ..models import Cuts, Model, as_network, is_of_torch, refuse_each
+from ..models import Cuts, Model, as_network, check_call, is_of_torch, refuse_each
 from ..network.checks import Depth
 from ..passes.walk import Memory
 from ..pytorch.call import Call
@@ -160,6 +160,7 @@ def gradient_flow(
         >>> flow.names[0], flow.log_delta.shape  # doctest: +SKIP
         ('layers.0', (4,))
     """
+    check_call(**locals())
     if is_of_torch(model):
         _refuse_of_torch(each, memory, tangent)
         flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, entries=entries)

@@ -8,6 +8,8 @@ counts layers of the run alone: `check_depth` converts, once.
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from jaxtyping import Array, PyTree
 
 from ..arrays.compiled import Numbers, as_array, compiled
 from ..arrays.rows import in_bfloat16, is_narrow
+from ..texts import in_words, told
 from .blocks import rows_meet
 from .network import Network
 from .params import Layer, Layers, LazyRun, Pairs, Params, as_layers, is_run, length
@@ -105,13 +108,20 @@ def dtype_of(params: Params) -> jnp.dtype:
 
 def check_loss(loss: object) -> Any:
     """Return a loss as a function of (output, ys); raise unless it is a function."""
-    if loss is not None and not callable(loss):
+    if isinstance(loss, type):
+        got = f"the class {loss.__name__}; make one of it: {loss.__name__}()"
+    elif loss is not None and not callable(loss):
         got = repr(loss) if isinstance(loss, str) else type(loss).__name__
-        raise TypeError(
-            "loss: expected a function of (output, ys), such as lambda output, ys: "
-            f"((output - ys) ** 2).mean(-1), got {got}"
-        )
-    return _OfOutput(loss) if _takes_output_alone(loss) else loss
+    elif loss is None or _takes(loss, 2):
+        return loss
+    elif _takes(loss, 1):
+        return _OfOutput(loss)
+    else:
+        got = f"one that takes {inspect.signature(getattr(loss, 'forward', loss))}"
+    raise TypeError(
+        "loss: expected a function of (output, ys), such as lambda output, ys: "
+        f"((output - ys) ** 2).mean(-1), got {got}"
+    )
 
 
 @dataclass(frozen=True)
@@ -129,21 +139,37 @@ class _OfOutput:
         return self.loss(output)
 
 
-def _takes_output_alone(loss: Any) -> bool:
-    """Tell a function that can be called with one argument and not with two."""
+@contextmanager
+def calling_loss(ys: PyTree) -> Iterator[None]:
+    """Say of an error in a loss that is given no labels, or a plain list, that these may be why.
+
+    Raises:
+        ValueError: that sentence; with other labels the error is the user's own.
+    """
+    try:
+        yield
+    except Exception as error:
+        is_plain = isinstance(ys, list) and not any(hasattr(v, "shape") for v in ys)
+        if not (ys is None or is_plain):
+            raise
+        got = "none" if ys is None else f"the list {told(ys)}, which is no array"
+        raise ValueError(
+            f"ys: expected what the loss takes next to the output, got {got}; with it the loss "
+            f"ends in {in_words(error)}"
+        ) from error
+
+
+def _takes(loss: Any, count: int) -> bool:
+    """Tell whether a function can be called with so many arguments; one in C is held to take 2."""
     try:
         signature = inspect.signature(getattr(loss, "forward", loss))  # of a module of PyTorch
-    except (TypeError, ValueError):  # of what is written in C
+    except (TypeError, ValueError):
+        return count == 2
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
         return False
-
-    def takes(count: int) -> bool:
-        try:
-            signature.bind(*[None] * count)
-        except TypeError:
-            return False
-        return True
-
-    return takes(1) and not takes(2)
+    return True
 
 
 def check_key(key: object) -> Array:

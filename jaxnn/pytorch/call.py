@@ -5,9 +5,10 @@ from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from ..network.checks import calling_loss
 from .custom_functions import no_checkpoints
 from .inputs import entering
-from .label_pairs import refusing_pairs
+from .label_pairs import number_outside, refusing_pairs
 from .tensors import first_tensor, has_gradient, is_tensor
 from .types import Inputs, Loss, Module, Output, Tensor
 
@@ -35,11 +36,15 @@ class Call(NamedTuple):
                     "loss of its own, one number, as models do that are given labels"
                 )
             return value, None
-        if not callable(loss):
-            got = type(loss).__name__
-            raise TypeError(f"loss: expected a function loss(output, ys), got {got}")
-        with refusing_pairs(prediction_of(output), ys):
-            value = loss(for_criterion(loss, output), ys)
+        if output is None:
+            raise ValueError("module: expected its forward to return an output, got None")
+        try:
+            with refusing_pairs(prediction_of(output), ys), calling_loss(ys):
+                value = loss(for_criterion(loss, output), ys)
+        except (IndexError, RuntimeError) as error:  # as torch has it of a number of no class
+            if (outside := number_outside(prediction_of(output), ys)) is None:
+                raise
+            raise ValueError(outside) from error
         if is_tensor(value) and tuple(value.shape[:1]) == (examples,):
             value = value.mean()
         if not is_tensor(value) or value.numel() != 1:

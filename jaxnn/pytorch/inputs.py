@@ -8,6 +8,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from ..texts import told
 from .tensors import is_tensor
 from .types import Inputs, Module
 
@@ -47,12 +48,19 @@ def entering(inputs: Inputs, is_leaf: bool = False) -> tuple[list[Any], dict[str
             values[key] = copy.copy(values[key])
             holders.append((values[key], name))
     if not holders:
+        got = type(inputs).__name__
+        if hasattr(inputs, "__array__"):
+            got = f"{told(inputs)}; make a tensor of it with torch.as_tensor"
         raise TypeError(
             "inputs: expected a tensor, a tuple of arguments or a dict of them by name, with a "
-            f"tensor among them, got {type(inputs).__name__}"
+            f"tensor among them, got {got}"
         )
     holder, key = holders[0]
     x = holder[key]
+    if x.ndim and not len(x):
+        raise ValueError(
+            f"inputs: expected at least one example, got a tensor of shape {tuple(x.shape)}"
+        )
     if not x.ndim:
         raise ValueError("inputs: expected the examples on the first axis, got a single number")
     if x.is_floating_point():

@@ -1,4 +1,4 @@
-"""Pairs that nobody means, see `jaxnn.chain.label_pairs`, in a loss of PyTorch.
+"""Labels that nobody means in a loss of PyTorch: pairs, see `jaxnn.chain.label_pairs`; no classes.
 
 Torch is never imported: the user has done so.
 """
@@ -9,8 +9,10 @@ from typing import Any
 
 from ..chain.label_pairs import Shape, other_shape, refusal
 from .dispatch import each_operation
-from .tensors import tensors_in
+from .tensors import is_tensor, tensors_in
 from .types import Arguments, Named, OpOverload, Output
+
+IGNORED = -100  # the label that torch leaves out
 
 
 def refusing_pairs(output: Output, ys: object) -> AbstractContextManager[Any]:
@@ -33,3 +35,17 @@ def refusing_pairs(output: Output, ys: object) -> AbstractContextManager[Any]:
         return out
 
     return each_operation(sys.modules["torch"], run)
+
+
+def number_outside(output: Any, ys: object) -> str | None:
+    """Return a sentence on labels that are numbers of no class of the output; None without any."""
+    if not is_tensor(output) or not is_tensor(ys) or output.ndim < 2 or ys.is_floating_point():
+        return None
+    classes, labels = output.shape[1], ys.unique().tolist()
+    outside = [v for v in labels if not 0 <= v < classes and v != IGNORED]
+    if tuple(ys.shape) != (output.shape[0], *output.shape[2:]) or not outside:
+        return None
+    return (
+        f"ys: expected classes from 0 to {classes - 1}, for the output has {classes} columns, got "
+        f"{outside[0]}"
+    )

@@ -319,6 +319,11 @@ def _check_module(torch: ModuleType, module: Module) -> None:
             "takes no hooks; hand over the module that it was made of, with the same numbers after "
             "module.load_state_dict(scripted.state_dict())"
         )
+    if type(module).forward is torch.nn.Module.forward:
+        raise TypeError(
+            f"module: expected one that can be called, got a {type(module).__name__}, which has no "
+            "forward; make a torch.nn.Sequential of its modules, or a module that calls them"
+        )
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             raise ValueError(

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from ..arrays.arguments import check_integer
+from ..arrays.arguments import check_outside_of_jit
 from ..arrays.compiled import measuring
 from ..diagnosis import TRY, Diagnosis, diagnose
 from ..errors import TrainingWarning
 from ..evidence.constant_answer import constant_answer
 from ..flow.verdict.findings import CUT, FINDINGS, is_usual
 from ..flow.view.table import findings_as_html
-from ..models import Cuts, Model, is_of_torch
+from ..models import Cuts, Model, check_call, is_of_torch
 from ..network.checks import check_loss
 from ..progress import live
 from ..pytorch.restore import same_random_states
@@ -210,9 +210,10 @@ def checkup(
         >>> result.learns, len(result.losses)
         (True, 20)
     """
-    check_integer("steps", steps, 1)
-    batches = batches_of(xs, ys)
+    check_call(**locals())
     is_torch = is_of_torch(model)
+    check_outside_of_jit("checkup", model, xs, ys)
+    batches = batches_of(xs, ys)
     options = {"loss": check_loss(loss), "each": each, "cuts": cuts}
     kept = original_kept(model, batches) if is_torch else same_random_states()
 

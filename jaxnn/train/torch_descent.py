@@ -5,7 +5,7 @@ Torch is never imported: the user has done so.
 
 import copy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..pytorch.inputs import called, entering
 from ..pytorch.restore import unchanged
 from ..pytorch.tensors import tensors_in
 from ..pytorch.types import Inputs, Loss, Module, Output, Tensor
+from ..texts import told
 
 Optimizer = Any  # of torch, or (parameters) -> one
 
@@ -55,12 +56,18 @@ def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
     memo: dict[int, Any] = {}
     module = unwrapped(module)
     other_module = copied(module, memo)
+    if not any(p.requires_grad for p in other_module.parameters()):
+        count = len([*other_module.parameters()])
+        raise ValueError(
+            f"model: expected a parameter that is trained, got {count} that are all frozen "
+            "(requires_grad=False); call model.requires_grad_(True)"
+        )
     if optimizer is None:
         learned = [p for p in other_module.parameters() if p.requires_grad]
         return other_module, torch.optim.Adam(learned, RATE)
     if not isinstance(optimizer, torch.optim.Optimizer):
         if callable(optimizer):
-            return other_module, optimizer(other_module.parameters())
+            return other_module, _made_by(optimizer, other_module)
         raise TypeError(
             "optimizer: expected a torch.optim.Optimizer, or a function of parameters that returns "
             f"one, got {type(optimizer).__name__}"
@@ -73,9 +80,21 @@ def copies(module: Module, optimizer: Optimizer | None) -> tuple[Module, Any]:
     return other_module, other
 
 
-def check_factory(optimizer: Any) -> Any:
+def _made_by(factory: Callable[..., Any], module: Module) -> Any:
+    """Return the optimiser that a function makes of the parameters of a module."""
+    made = factory(module.parameters())
+    if not hasattr(made, "param_groups"):
+        raise TypeError(
+            "optimizer: expected a function of parameters that returns a torch.optim.Optimizer, "
+            f"got one that returns {told(made)}"
+        )
+    return made
+
+
+def check_factory(optimizer: Any, module: Module) -> Any:
     """Return a function of parameters that returns an optimiser; raise unless it is one."""
     if callable(optimizer) and not isinstance(optimizer, sys.modules["torch"].optim.Optimizer):
+        _made_by(optimizer, module)
         return optimizer
     raise TypeError(
         "optimizer: expected a function of parameters that returns a torch.optim.Optimizer, since "

@@ -49,9 +49,10 @@ from ..evidence.evidence import Evidence
 from ..evidence.jax_trial import JaxTrial
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
-from ..models import Cuts, Model, Net, as_network, is_of_torch, refuse_each
+from ..models import Cuts, Model, Net, as_network, check_call, is_of_torch, refuse_each
 from ..network.checks import check_loss
 from ..network.network import Network
+from ..pytorch.cuts import named_cuts, unwrapped
 from ..texts import counted, in_words
 from .recorder import FAULTS, Number, Options, Recorder, one_number
 from .step_program import Measured, StepProgram, measured_step
@@ -388,6 +389,7 @@ def watch(
         >>> [line["step"] for line in watch.watched.measurements]
         [0, 2, 4]
     """
+    check_call(model, positions=positions, entries=entries)
     loss = check_loss(loss)
     of_start = theory_of_start(theory)
     options = Options(every, folder, callback, ignore, positions, entries, of_start, write)
@@ -397,6 +399,8 @@ def watch(
             raise ValueError(
                 "theory: expected none for a watch of PyTorch; jaxnn.diagnose(theory=True) has it"
             )
+        if cuts is not None:
+            named_cuts(unwrapped(model), cuts)  # now, not at the first step
         return TorchWatch(model, loss, cuts, options)
     net = model
     if not isinstance(net, Net):

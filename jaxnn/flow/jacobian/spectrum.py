@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
+from ...arrays.arguments import check_integer
 from ...arrays.compiled import compiled, measuring
 from ...arrays.rows import ScaledRows, at_least_float32, is_float, renormalised
 from ...arrays.singular_values import Columns, identity, log_singular_values, multiplied
@@ -23,7 +24,7 @@ from ...chain.chain import Chain, Lowered, check_examples, encoded
 from ...chain.from_network import as_chain
 from ...jaxpr.example_independence import keeps_apart
 from ...models import Cuts, Model, as_network
-from ...network.checks import check_stored, check_x
+from ...network.checks import check_key, check_stored, check_x
 from ...network.network import Network
 from ...network.params import Stacked
 from ...texts import label, told
@@ -155,6 +156,10 @@ def spectrum(
         Singular values from layer 1 to layer 101, log10, mean over examples: largest -100, root \
 mean square -100, smallest -100.
     """
+    if steps is not None:
+        check_integer("steps", steps, 1)
+    if key is not None:
+        check_key(key)
     net, params = as_network(model, xs, each=each, cuts=cuts)
     if isinstance(net, Network):
         layers = jax.tree.map(at_least_float32, check_stored(net, params))
@@ -178,8 +183,13 @@ mean square -100, smallest -100.
 
 
 def _checked(between: Between | None, count: int) -> Between:
-    first, last = (min(1, count - 1), count) if between is None else between
-    if not 0 <= first < last <= count:
+    if between is None:
+        return min(1, count - 1), count
+    try:
+        first, last = (check_integer("between", number, 0, count) for number in between)
+    except (TypeError, ValueError):
+        first = last = 0
+    if not first < last:
         raise ValueError(
             f"between: expected two numbers of 0 to {count}, the lower first, got {told(between)}"
         )

@@ -29,7 +29,6 @@ from ...network.checks import (
 )
 from ...network.network import Network
 from ...passes.walk import Memory, check_memory
-from ...texts import told
 from ...theory.twin.wide import Wide
 from ..record.flow import Flow, FlowOptions
 from ..record.given import MEND
@@ -132,13 +131,6 @@ def _check_theory(
     theory: bool, theory_error: float, net: Network | Chain, depth: Depth
 ) -> float | None:
     """Return the error that theory may have, in decades; None if it is not asked for."""
-    if not isinstance(theory, bool):
-        raise ValueError(
-            f"theory: expected True or False, got {told(theory)}; its error in decades is "
-            "theory_error"
-        )
-    if not theory_error > 0:
-        raise ValueError(f"theory_error: expected more than 0 decades, got {theory_error}")
     goal = theory_error if theory else None
     if goal is not None and depth is not None:
         raise ValueError("theory: expected none with a depth; hand over the network of that depth")

@@ -21,6 +21,7 @@ from jaxtyping import Array, PyTree
 
 from ...arrays.rows import at_least_float32, floats, is_float
 from ...chain.label_pairs import refuse_pairs
+from ...network.checks import calling_loss
 
 Loss = Callable[[Any, Any], Array]
 LARGER = 2.0**64
@@ -118,12 +119,14 @@ def mean_of(loss: Loss, output: PyTree, ys: PyTree, count: int) -> Array:
     Raises:
         ValueError: a loss of another shape or dtype.
     """
-    losses = loss(output, ys)
-    if jnp.shape(losses)[:1] not in ((), (count,)) or not is_float(losses):
+    with calling_loss(ys):
+        losses = loss(output, ys)
+    if not is_float(losses) or losses.shape[:1] not in ((), (count,)):
+        is_array = hasattr(losses, "shape")
+        got = f"{losses.dtype} of shape {losses.shape}" if is_array else type(losses).__name__
         raise ValueError(
             f"loss: expected loss(output, ys) to return one float, or for each example one, "
-            f"({count},), or several, ({count}, …), got "
-            f"{getattr(losses, 'dtype', type(losses).__name__)} of shape {jnp.shape(losses)}"
+            f"({count},), or several, ({count}, …), got {got}"
         )
     refuse_pairs(loss, output, ys)
     return jnp.mean(losses)

@@ -27,18 +27,31 @@ def given(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "loss",
-    "{text}",
-    advises="Look for a division by 0, a logarithm or a root at 0 or below, or a square that "
-    "leaves its float.",
+    one_of(
+        "what",
+        numbers="{text}",
+        classes="{text} The labels are classes from {lowest} to {highest}, and the {columns} "
+        "columns of the output count from 0.",
+    ),
+    advises=one_of(
+        "what",
+        numbers="Look for a label that is no class of the output, a division by 0, a logarithm or "
+        "a root at 0 or below, or a square that leaves its float.",
+        classes="Count the classes from 0, and give the output a column for each.",
+    ),
     rank=BROKEN,
 )
 def loss(judged: Judged) -> Iterator[Sight]:
     """A broken loss.
 
-    The loss of a finite output is nan or infinite, or its derivative is.
+    The loss of a finite output is nan or infinite, or its derivative is; labels that are numbers of
+    classes may be of none that the output has.
     """
-    if judged.broken_loss:
-        yield Sight(values={"text": judged.broken_loss})
+    classes = judged.end.classes if judged.end else None
+    if judged.broken_loss and classes and classes.breaks:
+        yield Sight(values={"text": judged.broken_loss, "what": "classes"} | classes._asdict())
+    elif judged.broken_loss:
+        yield Sight(values={"text": judged.broken_loss, "what": "numbers"})
 
 
 @FINDINGS.rule(

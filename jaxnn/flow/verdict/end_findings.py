@@ -147,6 +147,8 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         "wrong, its slope is next to nothing.",
         shifted="The labels are classes from {lowest} to {highest}, and the {columns} columns of "
         "the output count from 0: class {highest} has none.",
+        wraps="The labels are classes from {lowest} to {highest}, and those below 0 count from the "
+        "last of the {columns} columns of the output.",
         ignored="Nothing is learnt from the examples of class {ignored}: the loss has no slope "
         "for them.",
         weigh="The loss asks for the same output whatever the class of an example: the numbers of "
@@ -169,6 +171,7 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         "softmax and its cross-entropy.",
         proportion="Take the cross-entropy, or hand the loss a log-softmax.",
         shifted="Subtract {lowest} from the labels.",
+        wraps="Count the classes from 0, and leave out of the loss what has none.",
         ignored="If it is no padding, let the loss ignore no class (ignore_index=-100), and give "
         "no class the weight 0.",
         weigh="Take the cross-entropy of class numbers, or hand the loss labels that are 1 in the "
@@ -192,8 +195,9 @@ def targets(judged: Judged) -> Iterator[Sight]:
     outside of 0 to 1, or more than two outputs of an example sum to 1; or that of a cross-entropy
     of classes, and labels of an example sum to more than 1, or classes count from 1; or that of a
     probability in place of its logarithm. Or it is 0 for all examples of one class alone; or it
-    lies along one line for all classes if outputs are equal. Of squares, labels are what the loss
-    is least at. Squares of a softmax are not said by a checkup in which they have learned.
+    lies along one line for all classes if outputs are equal; or it is the same of labels below 0
+    with the number of columns added. Of squares, labels are what the loss is least at. Squares of a
+    softmax are not said by a checkup in which they have learned.
     """
     end = judged.end
     if end is None:
@@ -220,6 +224,8 @@ def _of_classes(end: End) -> Misfit | None:
         return None
     if takes in OF_CLASSES and classes.lowest == 1 and classes.highest == classes.columns:
         return "shifted", classes._asdict()
+    if classes.wraps:
+        return "wraps", classes._asdict()
     if classes.ignored is not None:
         return "ignored", classes._asdict()
     return ("weigh", classes._asdict()) if classes.weigh else None
