@@ -1,4 +1,4 @@
-"""The report of a training run: the reader chooses a curve, and a quantity of the gradient."""
+"""The report of a training run: the reader chooses a quantity of the gradient."""
 
 import polars as pl
 
@@ -8,7 +8,7 @@ from experiments.train import report as words
 from experiments.train.picture import Drawn
 
 HEIGHT = 260
-HEAD = {"epoch": "epoch", "set": "set", "value": "chosen curve"}
+HEAD = {"epoch": "epoch", "set": "set", "curve": "curve", "value": "value"}
 HELD_OUT = {
     "parity": "Rows that nothing was trained or chosen on. Dashes: a perfect prediction.",
     "confusion": "Rows that nothing was trained or chosen on: their class, and the predicted one.",
@@ -17,22 +17,13 @@ HELD_OUT = {
 
 def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
     """Return the page."""
-    curves = tuple(drawn.curves)
-    curve_choices = (
-        (
-            report.Choice("curve", "curve", curves, curves[0]),
-            report.Choice("scale", "scale of the loss", ("logarithmic", "linear"), drawn.scale),
-        )
-        if curves
-        else ()
-    )
     quantities = tuple(picture.QUANTITIES.values())
     return report.Page(
         title=f"Training on {drawn.table.name}",
         subtitle=drawn.subtitle,
         answer=report.Answer(drawn.verdicts[0]),
         verdicts=tuple(drawn.verdicts[1:]),
-        choices=(*curve_choices, report.Choice("quantity", "by layer", quantities, quantities[0])),
+        choices=(report.Choice("quantity", "by layer", quantities, quantities[0]),),
         panels=_panels(drawn),
         data=drawn.data,
         numbers=report.Numbers("curves", HEAD),
@@ -41,17 +32,21 @@ def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
 
 
 def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:
-    curves = report.Panel(
-        "Learning curves",
-        "After each epoch, from 0, which is before training.",
-        picture.curve(drawn, "curve"),
+    panels = [
+        report.Panel(
+            f"Learning curve: {name}",
+            "After each epoch, from 0, which is before training.",
+            picture.curve(drawn, name),
+        )
+        for name in drawn.curves
+    ]
+    panels.append(
+        report.Panel(
+            "The gradient while it trains",
+            "The batch is always the same: what changes is the network. Layer 1 is the first.",
+            picture.heat(drawn, "quantity"),
+        )
     )
-    heat = report.Panel(
-        "The gradient while it trains",
-        "The batch is always the same: what changes is the network. Layer 1 is the first.",
-        picture.heat(drawn, "quantity"),
-    )
-    panels = [curves, heat] if drawn.curves else [heat]
     for kind, reading in HELD_OUT.items():
         if kind in drawn.data:
             panels += [report.Panel("Held-out rows", reading, c) for c in picture.held_out(drawn)]

@@ -1,11 +1,6 @@
-"""The picture of a training run: learning curves, the held-out rows, the gradient by layer.
-
-A panel is defined once, over named data; an expression names the curve or quantity that it shows:
-on the page the reader's choice, in the file a constant.
-"""
+"""The picture of a training run: learning curves, the held-out rows, the gradient by layer."""
 
 import json
-import math
 from typing import NamedTuple
 
 import altair as alt
@@ -24,7 +19,6 @@ MOST_CLASSES = 20  # of a confusion matrix with numbers in it
 MOST_LETTERS = 40  # of the classes' names side by side
 MOST_POINTS = 2000  # of a parity plot
 DECADES = 1.5  # from here on a loss is drawn on a logarithmic scale
-MOST_DECADES = 3  # of such a scale with numbers between the powers of ten
 LOSS = "loss"
 QUANTITIES = {
     "log10_delta_z": "log₁₀ ‖Δz[l]‖",
@@ -84,16 +78,11 @@ class Drawn(NamedTuple):
         return self.data["curves"]["curve"].unique(maintain_order=True).to_list()
 
     @property
-    def losses(self) -> np.ndarray:
-        """The losses that have a finite logarithm."""
-        losses = self.data["curves"].filter(pl.col("curve") == LOSS)["value"].to_numpy()
-        return losses[(losses > 0) & np.isfinite(losses)]
-
-    @property
     def scale(self) -> str:
         """The scale on which the loss shows most."""
-        spread = np.ptp(np.log10(self.losses)) if len(self.losses) else 0
-        return "logarithmic" if spread > DECADES else "linear"
+        losses = self.data["curves"].filter(pl.col("curve") == LOSS)["value"].to_numpy()
+        losses = losses[(losses > 0) & np.isfinite(losses)]
+        return "log" if len(losses) and np.ptp(np.log10(losses)) > DECADES else "linear"
 
 
 def curves(rows: pl.DataFrame) -> pl.DataFrame:
@@ -137,7 +126,7 @@ def confusion(classes: tuple[str, ...], test: pl.DataFrame) -> pl.DataFrame:
 
 def figure(drawn: Drawn) -> charts.Figure:
     """Return the curves above; the held-out rows and log₁₀ ‖Δz[l]‖ by layer below."""
-    above = [curve(drawn, json.dumps(name)) for name in drawn.curves]
+    above = [curve(drawn, name) for name in drawn.curves]
     below = [*held_out(drawn), heat(drawn, json.dumps(DELTA_Z))]
     lines = (
         alt.hconcat(*(_sized(panel) for panel in line), spacing=28).resolve_scale(
@@ -150,7 +139,7 @@ def figure(drawn: Drawn) -> charts.Figure:
     title = charts.headline(f"Training on {drawn.table.name}", lines_below)
     data = drawn.data | {"flow": drawn.data["flow"].filter(pl.col("quantity") == DELTA_Z)}
     chart = alt.vconcat(*lines, title=title, spacing=24)
-    return charts.Figure(chart, data, {"scale": drawn.scale})
+    return charts.Figure(chart, data)
 
 
 def _sized(panel: charts.Chart) -> charts.Chart:
@@ -158,51 +147,31 @@ def _sized(panel: charts.Chart) -> charts.Chart:
 
 
 def curve(drawn: Drawn, name: str) -> charts.Chart:
-    """Return a learning curve; the choice `scale` changes that of the loss."""
-    base = alt.Chart(alt.NamedData("curves")).transform_filter(f"datum.curve == {name}")
-    logarithm = f"({name} == '{LOSS}' ? log(datum.value) / LN10 : datum.value)"
-    base = charts.switched(base, "y", "datum.value", logarithm)
-    scale = alt.Scale(zero=False, nice=False, padding=6)
-    y = alt.Y("y:Q", title=None, scale=scale, axis=_loss_axis(drawn, name))
+    """Return a learning curve, of a loss over decades on a logarithmic scale."""
+    kind = drawn.scale if name == LOSS else "linear"
+    base = alt.Chart(alt.NamedData("curves")).transform_filter(f"datum.curve == {json.dumps(name)}")
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(type=kind, zero=False, nice=False, padding=6))
     x = alt.X("epoch:Q", title="epoch", axis=heat_maps.counts(drawn.epochs))
     sets = [s for s in COLOURS if (drawn.data["curves"]["set"] == s).any()]
     colours = alt.Scale(domain=sets, range=[COLOURS[s] for s in sets])
     tooltip = ["set:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")]
     dots = {"size": 20} if drawn.epochs <= MOST_DOTS else False
     colour = alt.Color("set:N", title=None, scale=colours)
-    lines = base.mark_line(strokeWidth=1.8, point=dots).encode(x, y, colour, tooltip=tooltip)
-    off = base.transform_filter("datum.value_is != 'zero' || scale == 'logarithmic'")
+    has_place = "datum.value_is == 'number'" + " || datum.value_is == 'zero'" * (kind == "linear")
+    lines = base.transform_filter(has_place).mark_line(strokeWidth=1.8, point=dots)
     rule = (
         base.transform_filter(f"datum.epoch == {drawn.best}")
         .transform_aggregate(groupby=["epoch"])
         .mark_rule(color=palette.INK, strokeDash=[4, 3], opacity=0.6, aria=False)
         .encode(x)
     )
+    edges = charts.edges_in_words([drawn.data["curves"]["value_is"]])
     words = ["dashes: the epoch whose parameters are exported"]
-    words += _edges(drawn.data["curves"]["value_is"])
-    title = alt.Title(alt.ExprRef(name), subtitle=words)
-    edges = charts.at_the_edge(off, "value_is", x, colour, ["set:N", "epoch:Q"])
-    return alt.layer(rule, lines, *edges).properties(title=title)
-
-
-def _edges(kinds: pl.Series) -> list[str]:
-    words = charts.edges_in_words([kinds])
-    return [f"at the edge: {words}"] if words else []
-
-
-def _loss_axis(drawn: Drawn, name: str) -> alt.Axis:
-    """An axis of a curve's values, or of the logarithms of the loss."""
-    logs = np.log10(drawn.losses) if len(drawn.losses) else np.zeros(1)
-    low, high = math.floor(logs.min()), math.ceil(logs.max())
-    steps = (1,) if high - low > MOST_DECADES else (1, 2, 5)
-    ticks = [power + math.log10(step) for power in range(low, high + 1) for step in steps]
-    linear = f"scale == 'linear' || {name} != '{LOSS}'"
-    return alt.Axis(
-        values=alt.ExprRef(f"{linear} ? null : {json.dumps(ticks)}"),
-        tickCount=alt.ExprRef(f"{linear} ? 6 : 99"),  # Vega leaves out what is more
-        labelExpr=f"{linear} ? ({charts.LABEL}) : format(pow(10, datum.value), '.3~r')",
-        labelOverlap=True,
-    )
+    title = alt.Title(name, subtitle=words + ([f"at the edge: {edges}"] if edges else []))
+    off = base.transform_filter("datum.value_is != 'zero'") if kind == "linear" else base
+    marks = charts.at_the_edge(off, "value_is", x, colour, ["set:N", "epoch:Q"])
+    drawn_lines = lines.encode(x, y, colour, tooltip=tooltip)
+    return alt.layer(rule, drawn_lines, *marks).properties(title=title)
 
 
 def heat(drawn: Drawn, name: str) -> charts.Chart:
