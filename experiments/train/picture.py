@@ -1,7 +1,7 @@
 """The picture of a training run: learning curves, the held-out rows, the gradient by layer."""
 
 import json
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -78,7 +78,7 @@ class Drawn(NamedTuple):
         return self.data["curves"]["curve"].unique(maintain_order=True).to_list()
 
     @property
-    def scale(self) -> str:
+    def scale(self) -> Literal["log", "linear"]:
         """The scale on which the loss shows most."""
         losses = self.data["curves"].filter(pl.col("curve") == LOSS)["value"].to_numpy()
         losses = losses[(losses > 0) & np.isfinite(losses)]
@@ -148,7 +148,7 @@ def _sized(panel: charts.Chart) -> charts.Chart:
 
 def curve(drawn: Drawn, name: str) -> charts.Chart:
     """Return a learning curve, of a loss over decades on a logarithmic scale."""
-    kind = drawn.scale if name == LOSS else "linear"
+    kind: Literal["log", "linear"] = drawn.scale if name == LOSS else "linear"
     base = alt.Chart(alt.NamedData("curves")).transform_filter(f"datum.curve == {json.dumps(name)}")
     y = alt.Y("value:Q", title=None, scale=alt.Scale(type=kind, zero=False, nice=False, padding=6))
     x = alt.X("epoch:Q", title="epoch", axis=heat_maps.counts(drawn.epochs))
