@@ -12,6 +12,7 @@ import pytest
 from peers import need
 from problems import as_users_have_jax
 
+import jaxnn.returned
 from experiments import find
 from experiments.__main__ import main
 from experiments.depth import columns, lines, of_user, picture, theory
@@ -366,7 +367,7 @@ def test_memory_that_ends_is_one_sentence(file, tmp_path, capsys, monkeypatch):
     def exhausted(*_, **__):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8000000000 bytes")
 
-    monkeypatch.setattr(of_user, "diagnosis_of", exhausted)
+    monkeypatch.setattr(jaxnn.returned, "diagnosis_of", exhausted)
     assert swept(file, tmp_path / "run") == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "error: memory: an allocation of 8 GB failed; make the run smaller"
