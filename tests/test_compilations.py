@@ -1,5 +1,6 @@
 """Compile once: how many programs an eager call of every public function compiles."""
 
+import gc
 import inspect
 import operator
 import sys
@@ -18,11 +19,13 @@ from peers import need
 from problems import filled_flow
 
 import jaxnn
+from jaxnn.arrays.compiled import KEPT, compiled, few_runs
 from jaxnn.flow.formats.entries import BINS, Entries, FlowEntries
 from jaxnn.flow.measure import network_flow
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.jaxpr import program
 from jaxnn.jaxpr.interpreter import bound
+from jaxnn.jaxpr.numpy_programs import with_rest_by_numpy
 from jaxnn.jaxpr.program import Traced
 from jaxnn.theory import meanfield, sphere
 
@@ -375,6 +378,19 @@ def test_equal_losses_and_layers_that_are_written_anew_are_compiled_once(program
     check(0.5, 1)
     check(0.5, 0)
     check(2.0, 1)
+
+
+@pytest.mark.parametrize("make", [compiled, with_rest_by_numpy])
+def test_programs_of_the_last_networks_alone_stay(make):
+    """What is static in the arguments, here a number, stands for a network."""
+    times, xla = make(lambda v, by: by * v), jax.devices()[0].client
+    gc.collect()
+    before = len(xla.live_executables())
+    for by in range(KEPT + 3):
+        with few_runs():
+            assert np.asarray(times(XS, by + 2))[0, 0] == -by - 2
+    gc.collect()
+    assert len(xla.live_executables()) - before == KEPT
 
 
 def test_lambdas_that_a_loop_makes_for_each_layer_are_traced_once():

@@ -9,7 +9,7 @@ Python code would have made.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from functools import wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -28,6 +28,7 @@ Statics = tuple[Any, tuple[Any, ...]]  # the structure of arguments, and their l
 P = ParamSpec("P")
 R = TypeVar("R")
 
+KEPT = 32  # programs of a function, by what is static in its arguments, such as a network
 MOST_LIGHT = 2**22  # numbers that go into a small program
 LIGHTLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 # Kernels of convolutions are six times slower at level 0, and compile as fast at level 1; those of
@@ -42,15 +43,14 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     So a `depth` given as an integer is a constant of the program, and JAX can differentiate its
     loops; a traced one is data. Static leaves, such as initialisers, must be hashable.
     """
-    program = with_static(function)
-    jitted = jax.jit(program, static_argnums=0, inline=True)
-    jitted_lightly = jax.jit(program, static_argnums=0, compiler_options=LIGHTLY)
+    jitted = _by_static(function, inline=True)
+    jitted_lightly = _by_static(function, compiler_options=LIGHTLY)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         static, arrays = split_static(args, kwargs)
         with transfers():
-            result: R = (jitted_lightly if is_light(arrays) else jitted)(static, arrays)
+            result: R = (jitted_lightly if is_light(arrays) else jitted)(static)(arrays)
         return result
 
     return call
@@ -58,15 +58,30 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 def typed(function: Callable[P, R]) -> Callable[P, R]:
     """Return the types of what a function would return, traced once for all arguments of theirs."""
-    jitted: Any = jax.jit(with_static(function), static_argnums=0)
+    jitted = _by_static(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         static, arrays = split_static(args, kwargs)
-        types: R = jitted.eval_shape(static, arrays)
+        types: R = jitted(static).eval_shape(arrays)
         return types
 
     return call
+
+
+def _by_static(function: Callable[..., Any], **options: Any) -> Callable[[Statics], Any]:
+    """Return the jitted function for what is static in its arguments.
+
+    Those of the last few networks stay. With `static_argnums` JAX would hold the programs of all.
+    """
+    program = with_static(function)
+
+    @lru_cache(maxsize=KEPT)
+    def jitted(static: Statics) -> Any:
+        of_arrays: Callable[[list[Numbers]], Any] = partial(program, static)
+        return jax.jit(wraps(program)(of_arrays), **options)
+
+    return jitted
 
 
 def split_static(args: Any, kwargs: Any = None) -> tuple[Statics, list[Numbers]]:

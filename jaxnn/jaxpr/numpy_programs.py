@@ -19,6 +19,7 @@ import numpy as np
 from jax.extend import core
 
 from ..arrays.compiled import (
+    KEPT,
     Statics,
     compiled,
     is_light,
@@ -47,7 +48,7 @@ Params = dict[str, Any]
 Operation = Callable[..., Any]  # (arrays of what goes in, parameters) -> what comes out
 
 FEW = 2**21  # numbers of which NumPy is done before XLA has compiled a program
-KEPT = 256  # programs of a function
+TRACED = 256  # programs of a function that NumPy runs
 AT_END = "jaxnn_at_the_end"  # a scope
 _IS_PARTED = ContextVar("_IS_PARTED", default=False)  # a program in which that scope is to be seen
 
@@ -233,7 +234,7 @@ def few_by_numpy(function: Callable[P, R], *, runs: int = 1) -> Callable[P, R]:
     """
     program, compiled_function = with_static(function), compiled(function)
 
-    @lru_cache(maxsize=KEPT)
+    @lru_cache(maxsize=TRACED)
     def traced(static: Statics, types: Types) -> tuple[Jaxpr, Any]:
         return _traced(program, static, types)
 

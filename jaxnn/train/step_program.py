@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from ..arrays.compiled import Statics, are_few, measuring, split_static
+from ..arrays.compiled import KEPT, Statics, are_few, measuring, split_static
 from ..arrays.spread import on_mesh_of, whole
 from ..chain.chain import Chain, Function, Lowered
 from ..chain.parameter_handover import Handover, is_array
@@ -23,7 +23,7 @@ from ..flow.measure.flow_of_net import flow_of_net, known_loss
 from ..flow.measure.updates import Update, update_of
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
-from ..jaxpr.numpy_programs import KEPT, Parted, for_the_end, parted
+from ..jaxpr.numpy_programs import Parted, for_the_end, parted
 from ..network.network import Network
 from .label_order import LabelOrder, label_order
 
