@@ -99,6 +99,16 @@ def test_entries_of_any_size_are_standardised():
     standard = (np.arange(4) - 1.5) / np.sqrt(1.25)
     expected = np.column_stack([standard, standard, np.zeros(4)])
     np.testing.assert_allclose(data.standardised(columns), expected, rtol=1e-12)
+    frame = pl.DataFrame(columns[:, 1:], ["huge", "zero"])
+    made = data.pipeline(frame).fit_transform(frame)
+    np.testing.assert_allclose(made, expected[:, 1:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("names", [("age",), ("town",), ("age", "town")])
+def test_a_column_without_values_in_the_training_rows_is_a_feature(names):
+    frame = TABLE.select(names)
+    made = data.pipeline(frame).fit(frame.clear(2))
+    assert np.isfinite(made.transform(frame)).all()
 
 
 @pytest.mark.parametrize(

@@ -365,14 +365,15 @@ def pipeline(frame: pl.DataFrame) -> Any:
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, StandardScaler
 
     texts = [column.name for column in frame if column.dtype == pl.String]
     numbers = [name for name in frame.columns if name not in texts]
     of_texts = make_pipeline(
-        SimpleImputer(missing_values=None, strategy="most_frequent"),
+        SimpleImputer(missing_values=None, strategy="most_frequent", keep_empty_features=True),
         OneHotEncoder(handle_unknown="ignore", sparse_output=False),
     )
-    of_numbers = SimpleImputer(strategy="median")
+    of_numbers = SimpleImputer(strategy="median", keep_empty_features=True)
     columns = ColumnTransformer([("numbers", of_numbers, numbers), ("texts", of_texts, texts)])
-    return make_pipeline(columns, StandardScaler())
+    # Squares of huge entries stay in range.
+    return make_pipeline(columns, MaxAbsScaler(), StandardScaler())

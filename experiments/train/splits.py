@@ -62,7 +62,9 @@ def split(table: Table, validation: float, test: float, seed: int) -> Split:
     made.fit(table.frame[rest])
     x = made.transform(table.frame)
     is_number = not table.classes
-    mean, spread = (table.y[rest].mean(), table.y[rest].std()) if is_number else (0.0, 1.0)
+    unit = np.max(np.abs(table.y[rest])) or 1.0  # squares of huge entries stay in range
+    scaled = table.y[rest] / unit
+    mean, spread = (scaled.mean() * unit, scaled.std() * unit) if is_number else (0.0, 1.0)
     y = (table.y - mean) / (spread or 1.0) if is_number else table.y
     rows = {"training": rest} | {n: held_out[n] for n in ("validation", "test") if n in held_out}
     parts = {name: Part(of_part, x[of_part], y[of_part]) for name, of_part in rows.items()}
