@@ -295,9 +295,11 @@ def test_weights_get_the_usual_size(rng):
     assert advice == f"Multiply {weights}, to a std of 1/√fan_in."
     np.testing.assert_allclose(changed.params[0].arrays[0][0][0], 0.333 * layers[0][1], rtol=1e-6)
     small = patient.with_arrays({(i, 0): 1e-6 * patient.arrays[i, 0] for i in range(3, 9)})
-    _, advice = causes.with_usual_weights(patient.with_params(small))  # a cure has set those
+    _, advice = causes.with_usual_weights(patient.with_params(small))  # a change has set those
     weights = "`[0][1]` by 0.333 and `[*][1]` for * = 1 and 2 by 3.33"
     assert advice == f"Multiply {weights}, to a std of 1/√fan_in."
+    small = patient.with_arrays({(8, 0): 1e-6 * patient.arrays[8, 0]})
+    assert not [*causes.array(patient.with_params(small))]
     found = tried_on(patient, kinds=("skip",))
     assert [cure.advice.startswith("Multiply `[0][1]`") for cure in found].count(True) == 1
     assert len(found) == 2

@@ -153,12 +153,14 @@ def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
 def _alike(patient: Patient, meant: Places) -> list[dict[str, At]]:
     """Return some arrays by their paths, those of one shape whose names differ in numbers apart.
 
-    Those without a name, as in a list of arrays, if they have one place in their layers.
+    Those without a name, as in a list of arrays, if they have one place in their layers. Left out
+    is what a change before has set, whose size is no measure for others, nor theirs for it.
     """
     groups: dict[tuple[str, int, tuple[int, ...]], dict[str, At]] = {}
     for at in sorted(meant):
-        if patient.arrays[at].size:
-            path, shape = patient.path(at), patient.arrays[at].shape
+        array = patient.arrays[at]
+        if array.size and np.array_equal(array, patient.before(at)):
+            path, shape = patient.path(at), array.shape
             place = 0 if has_name(path) else at[1]
             groups.setdefault((template(path), place, shape), {}).setdefault(path, at)
     return [*groups.values()]
@@ -207,14 +209,10 @@ def with_usual_weights(patient: Patient) -> tuple[Patient, str] | None:
     """Return the network with all weights of the usual size, and how, in words.
 
     That is a standard deviation of 1/√fan_in, those of one name together. None if all have it, or
-    if a signal leaves its range then. Weights that a change before has set stay as they are.
+    if a signal leaves its range then.
     """
     changes: dict[At, Mended] = {}
-    with_units = {
-        at
-        for at in patient.every_weight
-        if patient.has_units(at) and np.array_equal(patient.arrays[at], patient.before(at))
-    }
+    with_units = {at for at in patient.every_weight if patient.has_units(at)}
     repeating = with_units & patient.weights
     for group in (*_alike(patient, repeating), *_alike(patient, with_units - repeating)):
         values = {at: patient.arrays[at] for at in group.values()}
