@@ -1,7 +1,6 @@
 """What a sweep has measured: a row for each network, and a line for each cell in words."""
 
 import math
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,22 +94,8 @@ class Cell(NamedTuple):
         )
 
 
-class Rows(Sequence[Row]):
-    """Rows, which `pandas.DataFrame` and `polars.DataFrame` take as they are."""
-
-    @property
-    @abstractmethod
-    def _rows(self) -> list[Row]: ...
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._rows[index]
-
-
 @dataclass(frozen=True, repr=False)
-class Sweep(Rows):
+class Sweep(Sequence[Row]):
     """The rows of a sweep; `print` it for a line a cell, or put it into a frame.
 
     `pandas.DataFrame(sweep)` and `polars.DataFrame(sweep)` take it as it is. Each network has a row
@@ -131,6 +116,12 @@ class Sweep(Rows):
     @cached_property
     def _rows(self) -> list[Row]:
         return cleaned([network.row for network in self.measured])
+
+    def __len__(self) -> int:
+        return len(self.measured)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
 
     def layers(self) -> list[Row]:
         """Return a row for each layer of each network: the axes, then those of `Flow.table`."""
