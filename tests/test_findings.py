@@ -359,6 +359,15 @@ CASES = {
         path="head",
         advises="Let the loss depend on it by functions of torch, or leave it out.",
     ),
+    "layers frozen among others": Case(
+        "stopped",
+        (a_flow(deltas=OFF_IN_3), draws(stopped=("3.up", "3.down"))),
+        "3.up and 3.down, 17 % of the parameters, are frozen (stop_gradient) between layers that "
+        "learn, and learn nothing.",
+        healthy=(a_flow(), draws(stopped=("1.up", "1.down", "2.up"))),
+        path="3.up",
+        advises="If that is not meant, take stop_gradient away there.",
+    ),
     "layers behind stop_gradient": Case(
         "fixed",
         a_flow(deltas={(i, name): NONE for i in (3, 4) for name in ("up", "down")}),

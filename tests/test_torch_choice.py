@@ -480,7 +480,14 @@ def frozen(torch):
     return behind(torch, lambda trunk, x: trunk(x), trunk=linears(torch, 5).requires_grad_(False))
 
 
+def frozen_among(torch):
+    trunk = linears(torch, 5)
+    trunk[2].requires_grad_(False)
+    return behind(torch, lambda trunk, x: trunk(x), trunk=trunk)
+
+
 STOPS = {
+    "frozen among others": (frozen_among, "trunk.2", 1 / 7, "among"),
     "detach": (lambda t: behind(t, lambda f, x: f(x).detach()), "trunk", 5 / 7, "detached"),
     "no_grad": (no_grad, "trunk", 5 / 7, "detached"),
     "frozen": (frozen, "trunk", 5 / 7, "frozen"),

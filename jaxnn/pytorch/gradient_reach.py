@@ -32,7 +32,8 @@ class Stopped(NamedTuple):
     after: the last module that is called of those without a gradient.
     parts: the modules up to there that get none, or parameters of other modules, by name.
     share: of these in the numbers of all parameters.
-    why: detached, frozen, if none of them requires a gradient, or unused, as far as is seen.
+    why: detached, frozen, if none of them requires a gradient, unused, as far as is seen, or among:
+        frozen between layers that learn.
     """
 
     after: str
@@ -58,10 +59,13 @@ def stopped(
         return sum(every[path].numel() for path in parameters) / total if total else 0.0
 
     used = used_by([every[path] for path in trained - come], again)
+    bottom, among = _frozen_layers(module, frozen, come, calls)
+    among = among if share(frozen) < MOST else set()  # beside adapters all others are frozen
     for why, least, below in (
         ("detached", SMALL, used),
-        ("frozen", SMALL, _at_the_bottom(module, frozen, come, calls)),
+        ("frozen", SMALL, bottom),
         ("unused", MOST, trained - come - used),
+        ("among", SMALL, among),
     ):
         if below and share(below) >= least:
             parts = _parts(module, below, below | frozen)
@@ -130,10 +134,13 @@ def _place(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _at_the_bottom(module: Module, frozen: set[int], come: set[int], calls: Calls) -> set[int]:
+def _frozen_layers(
+    module: Module, frozen: set[int], come: set[int], calls: Calls
+) -> tuple[set[int], set[int]]:
     """Return the frozen parameters of modules that return before any with a gradient does.
 
-    Those inside of a module that has such a one itself, as beside an adapter, are not below it.
+    And those of modules between two of these. Those inside of a module that has such a parameter
+    itself, as beside an adapter, are neither.
 
     come: the parameters that a gradient comes to.
     """
@@ -142,15 +149,18 @@ def _at_the_bottom(module: Module, frozen: set[int], come: set[int], calls: Call
         name for name, m in known.items() if any(id(p) in come for p in m.parameters(recurse=False))
     ]
     first = min((calls.first.get(name, np.inf) for name in owners), default=np.inf)
+    last = max((calls.first.get(name, -np.inf) for name in owners), default=-np.inf)
     beside = [name for name in owners if name]
-    before = (
-        m
+    apart = {
+        name: m
         for name, m in known.items()
-        if name
-        and calls.first.get(name, np.inf) < first
-        and not any(lies_in(name, owner) for owner in beside)
-    )
-    return frozen & {id(p) for m in before for p in m.parameters()}
+        if name in calls.first and name and not any(lies_in(name, owner) for owner in beside)
+    }
+    before = [m for name, m in apart.items() if calls.first[name] < first]
+    between = [m for name, m in apart.items() if first < calls.first[name] < last]
+    bottom = frozen & {id(p) for m in before for p in m.parameters()}
+    inside = {id(p) for m in between for p in m.parameters(recurse=False)}
+    return bottom, (frozen & inside) - bottom
 
 
 def _parts(module: Module, below: set[int], without: set[int]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..record.recurrences import Recurrences
-from .rates import LN10, MOST_ONCE, Rate, mean_and_error, word_of
+from .rates import CLEAR, LN10, MOST_ONCE, UNCLEAR, Rate, mean_and_error, word_of
 
 FEWEST = 3  # steps that a rate through time is told from
 
@@ -92,5 +92,5 @@ def _change(call: Recurrences) -> TimeChange | None:
     factors = factors[np.isfinite(factors)]
     rate, error = mean_and_error(factors, np.zeros(len(factors)))
     total = float(log[early] - log[late])
-    word = word_of(rate, total, error)
+    word = UNCLEAR if abs(rate) < CLEAR * error else word_of(rate, total, error)
     return TimeChange(call.names[0], word, rate, error, total, late, early, len(log), call.gates[0])

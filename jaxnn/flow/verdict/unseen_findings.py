@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...pytorch.block_choice import MOST
+from ...pytorch.gradient_reach import MOST as HALF
+from ...pytorch.gradient_reach import SMALL, Stopped
 from ...rules import Sight, one_of
 from ...texts import clean, percent, power_of_ten
 from .findings import FINDINGS, SET, UNSEEN, few_of, silenced_by
@@ -22,12 +24,14 @@ from .through_time import TimeChange
         "{it}, as behind detach or no_grad.",
         unused="No gradient comes to {them}: the loss does not use what they make, or it leaves "
         "torch on the way, as by numpy() or item().",
+        among="{them}, {are} frozen ({by}) between layers that learn, and {learn} nothing.",
     ),
     advises=one_of(
         "why",
         frozen="If that is not meant, set requires_grad=True there.",
         detached="Take detach or no_grad away, if that is not meant.",
         unused="Let the loss depend on {it} by functions of torch, or leave {it} out.",
+        among="If that is not meant, take {by} away there.",
     ),
     rank=UNSEEN,
 )
@@ -36,16 +40,34 @@ def stopped(judged: Judged) -> Iterator[Sight]:
 
     PyTorch: parameters that the loss depends on get none, as behind `detach` or `no_grad`, or are
     frozen below all that learn, and are at least 1 % of all; or half of all are not used. A second
-    forward pass, only where something gets no gradient, tells these apart.
+    forward pass, only where something gets no gradient, tells these apart. Or of both frameworks,
+    layers are frozen between some that learn, and not most of all parameters are.
     """
-    stop = judged.flow.stopped
+    stop = judged.flow.stopped or _frozen_among(judged)
     if stop is not None:
         several = len(stop.parts) > 1
         verbs = ("are", "learn", "get", "them") if several else ("is", "learns", "gets", "it")
         them = f"{few_of(map(clean, stop.parts))}, {percent(stop.share)} of the parameters"
         values = {"why": stop.why, "after": clean(stop.after), "them": them}
         values |= zip(("are", "learn", "get", "it"), verbs, strict=True)
-        yield Sight(path=stop.parts[0], values=values)
+        by = "requires_grad=False" if judged.flow.is_of_torch else "stop_gradient"
+        yield Sight(path=stop.parts[0], values=values | {"by": by})
+
+
+def _frozen_among(judged: Judged) -> Stopped | None:
+    """Return the layers whose weights are all behind a stop_gradient, between some that learn."""
+    arrays = judged.arrays
+    kept = () if judged.parameters is None else judged.parameters.stopped
+    frozen = np.isin(arrays.path, [clean(path) for path in kept]) & arrays.weights
+    learning = arrays.layer[arrays.weights & ~frozen]
+    if not frozen.any() or not len(learning):
+        return None
+    is_between = (arrays.layer > learning.min()) & (arrays.layer < learning.max())
+    among = frozen & is_between & ~np.isin(arrays.layer, learning)
+    counts = np.array([np.prod(shape) for shape in arrays.shape])
+    parts = tuple(arrays.path[i] for i in np.flatnonzero(among))
+    share, of_all = (float(counts[which].sum() / counts.sum()) for which in (among, frozen))
+    return Stopped(parts[-1], parts, share, "among") if share >= SMALL and of_all < HALF else None
 
 
 @FINDINGS.rule(
@@ -190,7 +212,7 @@ def time(judged: Judged) -> Iterator[Sight]:
     """A gradient that falls or grows through time.
 
     Inside `nn.LSTM`, `nn.GRU` or `nn.RNN` Δ of what enters changes by more than a factor of ten
-    over the steps, with a rate beyond two standard errors. A network that is read at every step
+    over the steps, with a rate beyond three standard errors. A network that is read at every step
     has a gradient at each of them, whatever its memory loses. Less than a thousand is usual: what
     the first step holds is still learnt. From a thousand on, if that is more than the layers make,
     its word and its rate are those of the verdict.
