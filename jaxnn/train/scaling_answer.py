@@ -26,6 +26,7 @@ CLEAR = 3  # standard errors
 DEPARTS = 0.1  # of an exponent from that of others
 RATE = 0.05  # of false discoveries among all tests
 MOST = 3  # layers that a sentence names
+FEW = 12  # layers that have an entry each in the legend
 LN10 = float(np.log(10))
 WORDS = ("growing", "falling", "unclear", "steady")  # from the worst
 MAXIMAL = (
@@ -411,7 +412,7 @@ class ScalingCheck:
         Raises:
             ImportError: Altair is not installed.
         """
-        alt, rows = load_altair(), []
+        alt, rows = load_altair(), list[dict[str, Any]]()
         for axis in self.axes:
             drawn = {"size": axis.log_size[:, :, -1], "change": over_steps(axis.log_change)}
             for quantity, logs in drawn.items():
@@ -423,12 +424,20 @@ class ScalingCheck:
                     for layer, (name, v) in enumerate(zip(axis.names, of_size, strict=True))
                 ]
         line = alt.Chart(alt.Data(values=drawable_rows(rows))).mark_line(point=True)
-        x = alt.X("axis:Q", title=None, scale=alt.Scale(type="log", base=2, nice=False))
+        ticks = alt.Axis(values=sorted({row["axis"] for row in rows}), format="d")
+        x = alt.X("axis:Q", title=None, axis=ticks, scale=alt.Scale(type="log", nice=False))
         y = alt.Y("log10:Q", title="log₁₀ root mean square", scale=alt.Scale(zero=False))
-        colour = alt.Color("layer:O", title="layer", scale=alt.Scale(scheme="viridis"))
-        chart = line.encode(x, y, colour, tooltip=["name:N", "axis:Q", "log10:Q"])
+        kind = "O" if max(row["layer"] for row in rows) <= FEW else "Q"
+        colour = alt.Color(f"layer:{kind}", title="layer", scale=alt.Scale(scheme="viridis"))
+        tips = ["name:N", "axis:Q", "log10:Q"]
+        chart = line.encode(x, y, colour, alt.Detail("layer:O"), tooltip=tips)
         panels = chart.properties(width=WIDTH, height=HEIGHT).facet(
-            row=alt.Row("panel:N", title=None, sort=None)
+            row=alt.Row(
+                "panel:N",
+                title=None,
+                sort=None,
+                header={"labelOrient": "top", "labelAnchor": "start"},
+            )
         )
         return styled(panels.resolve_scale(x="independent", y="independent"))
 
