@@ -47,6 +47,7 @@ HEALTHY = {
         "log10_update": [-2.5, -3.0, -2.4, -3.1, -2.9, -3.0],
         "log10_gradient": [math.nan] * 6,  # of JAX
         "held": [math.nan] * 6,
+        "undone": [math.nan] * 6,
         "rate": [math.nan] * 6,
         "radial": [0.1, math.nan, 0.0, -0.1, 0.2, 0.3],
         "moved": [1.0, 1.0, 0.9, 1.0, 0.8, 1.0],
@@ -465,6 +466,15 @@ CASES = {
             [{("parameters", "log10_gradient", 2): -2.3, "losses": [1.0] * 10}] * 4,  # every step
         ),
     ),
+    "pieces of a batch that are lost, of steps that are counted": Case(
+        "accumulates",
+        [{("parameters", "log10_gradient", 2): -2.3, "loss": 1.0, "of_batch": 1.0}] * 3,
+        *(20, None, ""),
+        "the optimiser steps once in 10 pieces of a batch, and takes 1/10 of the gradient of the "
+        "last one each time: those of the others are lost",
+        # A loss of a tenth
+        ([{("parameters", "log10_gradient", 2): -2.3, "loss": 0.1, "of_batch": 1.0}] * 3,),
+    ),
     "gradients of one batch that add up": Case(
         "accumulates",
         [
@@ -480,6 +490,14 @@ CASES = {
                 for by in (0, 1.1)
             ],  # of several batches
         ),
+    ),
+    "weights that are written between steps": Case(
+        "undone",
+        [{}, {("parameters", "undone", i): 0.01 for i in (0, 1)}],
+        *(10, None, ""),
+        "a step after it was measured 1% of an update was left in half of the arrays: they are "
+        "written between the steps",
+        ([{("parameters", "undone", i): i / 3 for i in range(1, 4)}] * 2,),
     ),
     "decay": Case(
         "decay",
@@ -713,11 +731,11 @@ CASES = {
     ),
     "a constant answer": Case(
         "plateau",
-        [*({**change, "labels": TEN} for change in (FALL, *[{"losses": [2.31, 2.3] * 5}] * 11))],
-        *(90, None, ""),
+        [*({**change, "labels": TEN} for change in (FALL, *[{"losses": [2.31, 2.3] * 5}] * 20))],
+        *(190, None, ""),
         "the loss stays at 2.3, that of a constant answer, which gives all examples the shares of "
         "the classes: nothing is learned of an example",
-        ([{**change, "labels": TEN} for change in (FALL, *[{"losses": [1.9] * 10}] * 11)],),
+        ([{**change, "labels": TEN} for change in (FALL, *[{"losses": [1.9] * 10}] * 20)],),
     ),
     "a top that learns alone": Case(
         "unlearnt",
@@ -800,8 +818,8 @@ def test_what_is_not_finite_is_the_last_alarm():
 def test_an_array_above_the_last_cut_of_a_module_is_named():
     head = {"layer": 4, "path": "head.weight", "shape": [8, 8]}
     (line,) = series({})
-    for values in line["parameters"].values():
-        values.append(0.0)
+    for name, values in line["parameters"].items():
+        values.append(math.nan if name == "undone" else 0.0)
     watched = Watched(START | {"parameters": [*START["parameters"], head]}, [line, line])
     (alarm,) = alarms_of(watched)
     assert (alarm.rule, alarm.layer, alarm.path) == ("update", 4, "head.weight")

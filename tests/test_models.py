@@ -113,7 +113,7 @@ def test_cures_come_back_in_the_form_of_the_model(kind):
 def test_a_watch_takes_any_model(kind):
     model = MODELS[kind](WEIGHTS)
     params = model[1] if isinstance(model, tuple) else model
-    watch = jaxnn.watch(model, XS, loss=square, ignore=("update",))
+    watch = jaxnn.watch(model, XS, loss=square, intended=("update",))
     watch(0, params, XS, CS)
     expected = jaxnn.gradient_flow(model, XS, CS, loss=square)
     watch.flush()
@@ -152,7 +152,7 @@ def test_a_module_of_torch_is_a_model():
     cured = jaxnn.cures(model, xs, cotangent=cs)[0].params
     assert {*cured} == {*model.state_dict()}
     loss = lambda output, ys: (output - ys).square().mean()  # noqa: E731
-    watch = jaxnn.watch(model, loss=loss, ignore=("update",))
+    watch = jaxnn.watch(model, loss=loss, intended=("update",))
     with watch(0, xs, cs):
         pass
     assert watch.flow.names == flow.names

@@ -150,7 +150,10 @@ def test_ctrl_c_ends_the_program(at_once, params):
     [
         ({"write": 3}, "write: expected a function of a step and its numbers, got 3"),
         ({"callback": "print"}, "callback: expected a function of an alarm, got 'print'"),
-        ({"ignore": "update"}, "ignore: expected a tuple of names of rules, got 'update'"),
+        (
+            {"intended": "update"},
+            "intended: expected a tuple of names of rules and paths of arrays, got 'update'",
+        ),
         ({"folder": 3}, "folder: expected a path, got 3"),
     ],
 )
@@ -358,7 +361,7 @@ def large_weight(step, model, xs):
 def test_a_diverging_training_of_torch_goes_on_with_its_alarm(change, text, path, torch):
     given = {"learning_rate": 1e30 if change is diverges else 0.01, "change": change}
     with pytest.warns(TrainingWarning, match=f"^Step 2: {text}.$"):
-        watch, params = trained(**given, ignore=("update", "state", "linear"))
+        watch, params = trained(**given, intended=("update", "state", "linear"))
     (alarm,) = watch.watched.alarms
     assert (alarm.rule, alarm.step, alarm.path) == ("nonfinite", 2, path)
     assert not watch.failures
@@ -380,7 +383,7 @@ def test_of_several_processes_of_torch_the_first_writes(tmp_path, monkeypatch, t
         monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
     written = []
     watch, _ = trained(
-        folder=tmp_path, write=lambda *of: written.append(of), ignore=("update", "linear")
+        folder=tmp_path, write=lambda *of: written.append(of), intended=("update", "linear")
     )
     assert steps_in(watch.watched) == [0, 2, 4]
     assert not written

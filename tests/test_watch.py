@@ -103,7 +103,7 @@ def trained(batches, tmp_path_factory):
         net, _ = jaxnn.as_network((network, params), batches[0, 0])
         folder = tmp_path_factory.mktemp("watch")
         alarms, written = [], []
-        options = {"folder": folder, "callback": alarms.append, "ignore": ("update",)}
+        options = {"folder": folder, "callback": alarms.append, "intended": ("update",)}
         options["write"] = lambda *of: written.append(of)
         watch = jaxnn.watch(net, loss=loss, every=EVERY, **options)
         train = jax.jit(training(optax.sgd(0.01), watch))
@@ -226,7 +226,7 @@ def test_a_step_of_few_numbers_is_measured_by_a_program_of_its_own(
     trained, batches, runs, is_traced
 ):
     """At once if its numbers are known; of a traced step by a thread that may use JAX."""
-    watch = jaxnn.watch(trained.watch.net, loss=loss, ignore=(*OF_BATCH, "update"))
+    watch = jaxnn.watch(trained.watch.net, loss=loss, intended=(*OF_BATCH, "update"))
     xs, ys = (jax.tree.map(lambda v: v[0], v) for v in batches)
     after = jax.tree.map(lambda v: v / 2, trained.params)
 
@@ -244,7 +244,7 @@ def test_a_step_of_few_numbers_is_measured_by_a_program_of_its_own(
     assert thread == ("jaxnn-watch" if is_traced else threading.main_thread().name)
     assert len(program.rest) > 3 * len(program.steps)
     for _ in range(2):  # an equal loss, an equal program
-        again = jaxnn.watch(trained.watch.net, loss=lambda *of: loss(*of), ignore=OF_BATCH)
+        again = jaxnn.watch(trained.watch.net, loss=lambda *of: loss(*of), intended=OF_BATCH)
         again(0, trained.params, xs, ys, after=after)
     assert runs[1][1] is runs[2][1]
 
@@ -261,7 +261,7 @@ def test_a_measurement_has_the_floats_and_the_keys_of_the_step_that_it_is_of(rng
         arrays = {name: jnp.asarray(rng.normal(size=(3, 3))) for name in "ab"}
         params = {**arrays, "key": jax.random.key(0)}
         xs = rng.normal(size=(4, 3))
-        watch = jaxnn.watch((noisy, params), xs, loss=loss, every=1, ignore=tuple(ALARMS))
+        watch = jaxnn.watch((noisy, params), xs, loss=loss, every=1, intended=tuple(ALARMS))
         after = {**params, **{name: v * (1 + 1e-12) for name, v in arrays.items()}}
         step = jax.jit(lambda i, p, xs, after: watch(i, p, xs, xs, after=after))
         for i in range(4):
@@ -382,7 +382,7 @@ def test_a_step_that_there_is_no_memory_for_keeps_its_loss(trained, batches, mon
 def test_a_step_is_measured_in_its_own_program_on_one_core(trained, batches, monkeypatch):
     """There a thread beside it would fall behind."""
     monkeypatch.setattr(watch_module, "cores", lambda: 1)
-    watch = jaxnn.watch(trained.watch.net, loss=loss, every=EVERY, ignore=tuple(ALARMS))
+    watch = jaxnn.watch(trained.watch.net, loss=loss, every=EVERY, intended=tuple(ALARMS))
     xs, ys = (jax.tree.map(lambda v: v[0], v) for v in batches)
     step = jax.jit(lambda number, p: watch(number, p, xs, ys))
     for number in range(EVERY + 1):
@@ -401,7 +401,7 @@ def test_a_watch_outside_of_jit_measures_a_network_of_ours():
         jaxnn.network.Layer(np.ones((3, 4)), np.ones(4)),
         jaxnn.network.Layer(np.ones((4, 1)), np.ones(1)),
     )
-    watch = jaxnn.watch(net, every=3, ignore=("update",))
+    watch = jaxnn.watch(net, every=3, intended=("update",))
     for step in range(4):
         half = jax.tree.map(lambda v: v / 2, params)
         watch(step, params, np.arange(6.0).reshape(2, 3), np.array([0, 1]), after=half)
@@ -421,8 +421,10 @@ def test_what_is_wrong_is_said_in_one_sentence(trained, tmp_path):
         jaxnn.watch(network, loss=loss)
     with pytest.raises(FileNotFoundError, match=r"^folder: expected .* has no watch.jsonl$"):
         read_watch(tmp_path)
-    with pytest.raises(ValueError, match=r"^ignore: expected some of nonfinite, .*, got 'loss'$"):
-        jaxnn.watch(net, loss=loss, ignore=("loss",))
+    with pytest.raises(
+        ValueError, match=r"^intended: expected names of rules .*\['a'\].*, got 'losses'$"
+    ):
+        jaxnn.watch(net, loss=loss, intended=("losses",))
     other = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
     with pytest.raises(ValueError, match=r"^folder: expected a new one, or .* of 3 layers"):
         jaxnn.watch((other, None), folder=trained.watch.folder)
@@ -433,7 +435,7 @@ def test_a_watch_outside_of_jit_looks_at_the_first_batch_as_a_diagnosis_does(rng
     """Once: at its first measurement, and not at the second one."""
     params, xs = drawn(rng), rng.normal(size=(16, 3)).astype(np.float32)
     xs[:, 0] *= scale
-    watch = jaxnn.watch((network, params), xs, loss=loss, ignore=("state", "still"), every=1)
+    watch = jaxnn.watch((network, params), xs, loss=loss, intended=("state", "still"), every=1)
     with pytest.warns(TrainingWarning, match="Step 0: The inputs") if rules else nullcontext():
         for step in range(2):
             watch(step, params, xs, np.zeros((16, 3), np.float32), after=params)
@@ -470,7 +472,7 @@ def test_what_is_recorded_besides_is_that_of_the_states(rng, tmp_path):
     flow = jaxnn.gradient_flow((net, own), xs, ys, loss=square)
     twin = jaxnn.gradient_flow((net, own), xs[::-1] / 2, ys, loss=square)  # stands for theory
     flow = replace(flow, theory=replace(twin, errors=twin))
-    options = {"positions": True, "entries": True, "theory": flow, "ignore": ("update",)}
+    options = {"positions": True, "entries": True, "theory": flow, "intended": ("update",)}
     watch = jaxnn.watch(net, loss=square, folder=tmp_path, **options)
     watch(0, params, xs, ys, after=jax.tree.map(lambda v: 1.5 * v, params))
     start, record = watch.watched.start, read_watch(tmp_path)
@@ -534,7 +536,7 @@ def loss(output, ys):
 
 
 net, _ = jaxnn.as_network((network, params), xs[0])
-watch = jaxnn.watch(net, loss=loss, every=2, folder=folder, ignore=("update",))
+watch = jaxnn.watch(net, loss=loss, every=2, folder=folder, intended=("update",))
 
 
 @jax.jit
@@ -604,7 +606,7 @@ def test_parameters_of_torch_that_are_frozen_on_the_way_rest_from_then_on():
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     written = []
     options = {"every": 1, "write": lambda step, numbers: written.append(numbers)}
-    watch = jaxnn.watch(model, loss=torch.nn.MSELoss(), ignore=("linear",), **options)
+    watch = jaxnn.watch(model, loss=torch.nn.MSELoss(), intended=("linear",), **options)
     xs, ys = torch.randn(2, 8, 4)
     for step in range(6):
         model[:2].requires_grad_(step < 3)

@@ -34,7 +34,7 @@ def workload(network: str, steps: int, every: int, **sizes: int) -> Workload:
     watch = None
     if every:
         net, _ = jaxnn.as_network((logits, params), xs)
-        watch = jaxnn.watch(net, loss=loss, every=every, ignore=tuple(ALARMS))
+        watch = jaxnn.watch(net, loss=loss, every=every, intended=tuple(ALARMS))
 
     def train_step(carry: PyTree, step: jax.Array) -> Any:
         params, opt_state = carry

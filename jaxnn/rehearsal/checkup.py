@@ -8,7 +8,7 @@ model, optimizer, xs, ys, loss -> diagnosis          what one batch shows, FINDI
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -30,6 +30,7 @@ from ..pytorch.restore import same_random_states
 from ..rules import Found
 from ..texts import counted
 from ..train.alarms import ALARMS, is_of_step
+from ..train.intended import Intended
 from ..train.torch_descent import original_kept
 from ..train.watched import Alarm, Watched
 from .course import Batch, Course, Trainee, rehearsed
@@ -171,6 +172,7 @@ def checkup(
     steps: int = STEPS,
     each: str = "batch",
     cuts: Cuts = None,
+    intended: Collection[str] = (),
 ) -> Checkup:
     """Diagnose a network, and rehearse its training on a copy: can it learn one batch by heart?
 
@@ -190,6 +192,7 @@ def checkup(
         steps: of the optimiser.
         each: as for `jaxnn.diagnose`.
         cuts: likewise.
+        intended: names of rules and paths of arrays of which nothing is said, as for `jaxnn.watch`.
 
     Returns:
         Checkup: `print` it; `.learns`, `.losses`, `.found`, `.diagnosis`, `.alarms`, `.watched`.
@@ -219,7 +222,8 @@ def checkup(
 
     def trainee(batch: Batch, optimizer: Any = optimizer) -> Any:
         kind, every = TorchTrainee if is_torch else JaxTrainee, max(1, steps // MEASUREMENTS)
-        made = kind(model, optimizer, batch, every, **options)
+        # Findings are those of the diagnosis.
+        made = kind(model, optimizer, batch, every, (*FINDINGS, *intended), **options)
         made.watch.first = FIRST  # where a step that is too large shows
         return made
 
@@ -239,6 +243,8 @@ def checkup(
         blames_optimizer = other is not None and other.learns is True
         alarms = upheld(watched.alarms, course, other)
         found = found_in(diagnosis, alarms, blames_optimizer)
+        meant = Intended.of(intended)
+        found = tuple(v for v in found if not meant.covers(v.rule, v.path))
     note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
     return Checkup(course, diagnosis, watched, found, other, note)
 

@@ -1,6 +1,6 @@
 """A rehearsal in JAX: arrays do not change, so the copy is what the steps return."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -11,7 +11,6 @@ from ..chain.parameter_handover import is_array
 from ..evidence.jax_trial import JaxTrial
 from ..jaxpr.program import Traced, called
 from ..train.descent import ADAM, begun, descended
-from ..train.first_batch import OF_BATCH
 from ..train.recorder import Options
 from ..train.steps import Optimizer, check_optimizer
 from ..train.trainee import Trainee, trainee_of, whole_of
@@ -26,7 +25,13 @@ class JaxTrainee:
     """
 
     def __init__(
-        self, model: Any, optimizer: Optimizer | None, batch: Batch, every: int, **options: Any
+        self,
+        model: Any,
+        optimizer: Optimizer | None,
+        batch: Batch,
+        every: int,
+        intended: Collection[str] = (),
+        **options: Any,
     ):
         self._trainee = trainee_of(model, *batch, **options)
         self._leaves, self._structure = jax.tree.flatten(self._trainee.tree)
@@ -35,7 +40,7 @@ class JaxTrainee:
         self._programs: dict[Any, Any] = {}
         self._floats, self._state = self._run(self._begun, self._arrays)
         net, loss = self._trainee.net, self._trainee.loss
-        self.watch = Watch(net, loss, Options(every, ignore=OF_BATCH))
+        self.watch = Watch(net, loss, Options(every, intended=intended))
 
     def step(self, number: int, batch: Batch) -> float:
         """Take one step of the optimiser, watched; return the loss before it."""

@@ -3,14 +3,13 @@
 Torch is never imported: the user has done so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
 
 from ..evidence.torch_trial import TorchTrial
-from ..train.first_batch import OF_BATCH
 from ..train.torch_descent import Optimizer, copies, differentiated
 from ..train.torch_watch import TorchWatch
 from ..train.watch import watch as watch_of
@@ -29,6 +28,7 @@ class TorchTrainee:
         optimizer: Optimizer | None,
         batch: Batch,
         every: int,
+        intended: Collection[str] = (),
         *,
         loss: Callable[[PyTree, PyTree], Tensor] | None,
         cuts: Any,
@@ -38,7 +38,7 @@ class TorchTrainee:
         self.module, self.optimizer = copies(module, optimizer)
         self.loss = loss
         self.watch: TorchWatch = watch_of(
-            self.module, loss=loss, cuts=cuts, every=every, ignore=OF_BATCH
+            self.module, loss=loss, cuts=cuts, every=every, intended=intended
         )
         in_optimizer = (p for group in self.optimizer.param_groups for p in group["params"])
         parameters = {id(p): p for p in (*self.module.parameters(), *in_optimizer)}

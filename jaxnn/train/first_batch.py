@@ -1,10 +1,11 @@
-"""The first batch of a watched training, as a diagnosis would look at it.
+"""The first batches of a watched training, as a diagnosis would look at them.
 
     concrete arrays at the first measurement -> Evidence -> findings on data, loss and weights
+    the first two measurements -> findings on a gradient that stops, which are there in both
     -> alarms of that step, each with the name of its finding
 
-That its labels are of one class says nothing yet: those of the next batches tell. A watch
-inside of `jax.jit` has no concrete arrays, and makes no experiments.
+That its labels are of one class, or in order, says nothing yet: those of the next batches tell. A
+watch inside of `jax.jit` has no concrete arrays, and makes no experiments.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,23 +15,30 @@ import numpy as np
 from ..evidence.evidence import Evidence
 from ..flow.record.flow import Flow
 from ..flow.verdict.data_findings import LABELS
-from ..flow.verdict.findings import DATA, END, FINDINGS, PARAMETERS
+from ..flow.verdict.findings import CUT, DATA, END, FINDINGS, PARAMETERS, UNSEEN, is_usual
 from ..flow.verdict.judged import Judged
 from .watched import Alarm
 
-OF_BATCH = tuple(
-    name for name, rule in FINDINGS.items() if rule.rank in (END, DATA, PARAMETERS)
-)  # findings that experiments with a batch show
+
+def _of_ranks(*ranks: int) -> tuple[str, ...]:
+    return tuple(name for name, rule in FINDINGS.items() if rule.rank in ranks)
 
 
-def alarms_of_batch(
-    step: int, flow: Flow, evidence: Evidence, ignore: Collection[str] = ()
+OF_BATCH = tuple(name for name in _of_ranks(END, DATA, PARAMETERS) if name != "sorted")
+OF_FLOW = _of_ranks(UNSEEN, CUT)
+
+
+def alarms_of_findings(
+    step: int, flow: Flow, rules: Collection[str], evidence: Evidence | None = None
 ) -> Iterator[Alarm]:
-    """Yield what experiments with the batch of a step show, each kind once."""
-    others = {*ignore, *(FINDINGS.keys() - set(OF_BATCH))}
+    """Yield what some rules find in the flow of a step, each kind once.
+
+    What is said of healthy networks is left out, and what is frozen by `requires_grad=False`.
+    """
     told = set[str]()
     with np.errstate(all="ignore"):
-        for found in FINDINGS.found(Judged(flow, (), evidence), others):
-            if found.rule not in told and found.path != LABELS:
+        for found in FINDINGS.found(Judged(flow, (), evidence), FINDINGS.keys() - {*rules}):
+            is_meant = found.values.get("why") == "frozen" or found.path == LABELS
+            if found.rule not in told and not is_usual(found) and not is_meant:
                 told.add(found.rule)
                 yield Alarm(step, found.rule, f"Step {step}: {found.text}", found.layer, found.path)

@@ -1,6 +1,6 @@
 """Measurements of a watch as arrays, and what follows from them once, which rules of alarms see."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -44,10 +44,17 @@ class Measurements:
     steps: what is known of every step.
     """
 
-    def __init__(self, watched: Watched, *, is_step: bool = False):
+    def __init__(
+        self,
+        watched: Watched,
+        *,
+        is_step: bool = False,
+        is_silent: Callable[[str], bool] | None = None,
+    ):
         self.start, self.lines = watched.start, watched.measurements
         self.dtype: str = self.start["dtype"]
         self.steps = watched.steps
+        self._is_silent = is_silent
         self.step: int = self.steps.step if is_step else self.lines[-1]["step"]
 
     def __len__(self) -> int:
@@ -121,7 +128,17 @@ class Measurements:
         return np.stack([self._column(line, part, name) for line in self.lines[:-2]])
 
     def _column(self, line: Line, part: str, name: str) -> Float[np.ndarray, " n"]:
-        return np.array(column_of(line, part, name, count_of(self.start, part)), float)
+        column = np.array(column_of(line, part, name, count_of(self.start, part)), float)
+        if part != "parameters" or name == "log10_size" or not self._silent.any():
+            return column
+        return np.where(self._silent, -np.inf if name == "log10_update" else np.nan, column)
+
+    @cached_property
+    def _silent(self) -> Bool[np.ndarray, " arrays"]:
+        """A mask of the arrays of which nothing need be said: they are seen as frozen ones are."""
+        paths = [array["path"] for array in self.start["parameters"]]
+        is_silent = self._is_silent
+        return np.array([is_silent is not None and is_silent(path) for path in paths], bool)
 
     def update_ratio(self, back: int = 0) -> PerArray:
         """Return log₁₀ ‖update‖ / ‖θ‖ of each weight; nan of other arrays and of zeros."""

@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,9 @@ from ..evidence.evidence import Evidence
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..texts import clean, in_words, told
-from .alarms import ALARMS, FAILURES, alarms_of
-from .first_batch import OF_BATCH, alarms_of_batch
+from .alarms import FAILURES, alarms_of
+from .first_batch import OF_BATCH, OF_FLOW, alarms_of_findings
+from .intended import Intended
 from .journal import FILE, Journal
 from .label_order import LabelOrder
 from .reading import folder_of, read_watch
@@ -41,6 +42,7 @@ from .watched import (
     Theory,
     Watched,
     describes_same,
+    is_within,
     measurement_of,
     placed,
     start_of,
@@ -49,6 +51,7 @@ from .writers import Writer, numbers_of
 
 StepNumber = object  # the number of a step, or what was handed over as one
 Number = Any  # of Python, NumPy, JAX or torch
+FEW_ENTRIES = 16  # of an array, by which two are compared
 FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
 
 
@@ -65,7 +68,8 @@ class Options:
     every: int = 100
     folder: Path | str | None = None
     callback: Callable[[Alarm], object] | None = None
-    ignore: Collection[str] = ()
+    intended: Collection[str] = ()
+    adversarial: bool = False
     positions: bool = False
     entries: bool = False
     theory: Theory | None = None
@@ -73,12 +77,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_integer("every", self.every, 1)
-        if not isinstance(self.ignore, tuple | list | set | frozenset):
-            raise TypeError(f"ignore: expected a tuple of names of rules, got {told(self.ignore)}")
-        rules = dict.fromkeys((*ALARMS, *OF_BATCH, *FAILURES))
-        for rule in self.ignore:
-            if rule not in rules:
-                raise ValueError(f"ignore: expected some of {', '.join(rules)}, got {told(rule)}")
+        Intended.of(self.intended, self.adversarial)
         for name, function, takes in (
             ("callback", self.callback, "an alarm"),
             ("write", self.write, "a step and its numbers"),
@@ -96,15 +95,20 @@ class Recorder:
         write and callback.
     """
 
-    def __init__(self, options: Options):
+    def __init__(self, options: Options, paths: Collection[str] | None = None):
         self.options = options
+        self.intended = Intended.of(options.intended, options.adversarial, paths)
+        self.noted: dict[str, dict[str, float]] = {}  # columns of arrays, by their paths
         self.every = check_integer("every", options.every, 1)
         self.first = 1
         self.folder = None if options.folder is None else folder_of(options.folder)
-        self.callback, self.ignore, self.write = options.callback, options.ignore, options.write
+        self.callback, self.write = options.callback, options.write
         self.failures: Counter[str] = Counter()
         self._flow: Flow | None = None
         self._watched = Watched()
+        # The last step that was measured, and a few entries of each array before and after it.
+        self.last: tuple[int, Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None = None
+        self._first_found = set[Any]()  # by the verdict on the first flow
         self._is_described = False  # by a start line of this process
         self._unwritten: list[Line] = []
         self._unwritten_steps: list[Step] = []
@@ -163,7 +167,7 @@ class Recorder:
             if not self._watched.measurements:
                 return
             with self.guarded("alarms", step):
-                found = alarms_of(self._watched, self.ignore, is_step=True)
+                found = alarms_of(self._watched, self.intended, is_step=True)
                 for alarm in found:
                     self.give(alarm)
             if found or (self._is_described and len(self._unwritten_steps) >= CHUNK):
@@ -203,28 +207,68 @@ class Recorder:
             if not self._is_described:
                 self._describe(step, flow)
             line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
+            line["parameters"] |= self._noted_columns()
             line["loss"] = self._step(step, value, sizes)
             line["labels"] = None if labels is None else [float(v) for v in labels]
             self._gather()
             self._keep(line)
             with self.guarded("alarms", step):
-                for alarm in alarms_of(self._watched, self.ignore):
+                self._judge_twice(step, flow)
+                for alarm in alarms_of(self._watched, self.intended):
                     self.give(alarm)
             self._save(step)
             if self.write is not None and self._writes():
                 with self.guarded("write", step):
                     self.write(step, numbers_of(line, flow, self._watched.start))
 
+    def is_next(self, step: int) -> bool:
+        """Tell whether a step follows one that was measured."""
+        return self.last is not None and step == self.last[0] + 1
+
+    def note_undone(self, now: Mapping[str, np.ndarray]) -> None:
+        """Note how much of the last update that was measured is left at the next step."""
+        if self.last is None:
+            return
+        (_, before, after), self.last = self.last, None
+        with np.errstate(all="ignore"):
+            self.noted["undone"] = {
+                path: float(_distance(now[path], v) / _distance(after[path], v))
+                for path, v in before.items()
+                if path in now and path in after
+            }
+
     def _needs_evidence(self) -> bool:
         """Tell, once, that experiments with the first batch are wanted."""
         is_first, self._has_tried = not self._has_tried, True
-        return is_first and not {*OF_BATCH} <= {*self.ignore}
+        return is_first and not {*OF_BATCH} <= self.intended.rules
 
     def _judge(self, step: int, flow: Flow, evidence: Evidence) -> None:
         """Give the alarms that experiments with a batch give rise to."""
         with self.guarded("alarms", step):
-            for alarm in alarms_of_batch(step, flow, evidence, self.ignore):
-                self.give(alarm)
+            for alarm in alarms_of_findings(step, flow, OF_BATCH, evidence):
+                if not self.intended.covers(alarm.rule, alarm.path):
+                    self.give(alarm)
+
+    def _judge_twice(self, step: int, flow: Flow) -> None:
+        """Give the alarms that the first two flows of a training give rise to."""
+        count = len(self._watched.measurements)
+        if count <= 2 and not {*OF_FLOW} <= self.intended.rules:
+            found = {alarm[1::2]: alarm for alarm in alarms_of_findings(step, flow, OF_FLOW)}
+            for place, alarm in found.items() if count == 2 else ():
+                if place in self._first_found and not self.intended.covers(alarm.rule, alarm.path):
+                    self.give(alarm)
+            self._first_found = {*found}
+
+    def _noted_columns(self) -> dict[str, list[float]]:
+        """Return what is noted of arrays; nan of others."""
+        paths = [array["path"] for array in self._watched.start["parameters"]]
+        return {
+            column: [
+                next((v for path, v in known.items() if is_within(each, path)), np.nan)
+                for each in paths
+            ]
+            for column, known in self.noted.items()
+        }
 
     @contextmanager
     def recording(self, step: StepNumber) -> Iterator[None]:
@@ -245,7 +289,7 @@ class Recorder:
     def failed(self, part: str, step: StepNumber, error: str) -> None:
         """Count a failure of a part of the watch, and give an alarm of the first."""
         self.failures[part] += 1
-        if self.failures[part] == 1 and part not in self.ignore:
+        if self.failures[part] == 1 and part not in self.intended.rules:
             step = self._number_of(step)
             text = FAILURES[part].format(error)
             self.give(Alarm(step, part, f"Step {step}: {text}; the training goes on."))
@@ -304,6 +348,10 @@ class Recorder:
         except (TypeError, ValueError):
             lines = self._watched.measurements
             return int(lines[-1]["step"]) if lines else 0
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> np.floating[Any]:
+    return np.linalg.norm(np.asarray(a, np.complex128) - np.asarray(b, np.complex128))
 
 
 def one_number(name: str, value: Number | None) -> float:

@@ -9,7 +9,7 @@ the user has done so.
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,7 @@ from ..pytorch.cuts import parameters_of
 from ..pytorch.tensors import log_norm, log_norms, numbers_of, tensors_in
 from ..pytorch.types import Module
 from .label_order import LabelOrder, label_order
-from .recorder import Number, Options, Recorder
+from .recorder import FEW_ENTRIES, Number, Options, Recorder
 from .watched import LN10
 
 Tensor = Any  # of torch, which is not imported
@@ -46,7 +46,7 @@ class TorchWatch(Recorder):
     """
 
     def __init__(self, module: Module, loss: TorchLoss | None, cuts: Cuts, options: Options):
-        super().__init__(options)
+        super().__init__(options, [name for name, _ in module.named_parameters()])
         self.module, self.loss, self.cuts = module, loss, cuts
         self._since: int | None = None  # the last step that was due, or the first one at all
 
@@ -80,6 +80,8 @@ class TorchWatch(Recorder):
         with self._lock, self.guarded("measurement", step):
             begun = Begun(check_integer("step", step, 0))
             begun.hook = _before_each_optimizer(partial(self._taken, begun))
+            if self.is_next(begun.step):
+                self.note_undone(_few_of(parameters_of(self.module)))
         if begun is not None and self._is_now(begun.step):
             with self.recording(step):
                 self._measure(begun, inputs, ys)
@@ -133,7 +135,10 @@ class TorchWatch(Recorder):
             return
         with self.recording(begun.step):
             parameters = parameters_of(self.module)
-            update = begun.update([parameters[path] for path in begun.before])
+            after = {path: parameters[path] for path in begun.before}
+            self.last = begun.step, _few_of(begun.before), _few_of(after)
+            begun.note_skipped(after.values())
+            update = begun.update([*after.values()])
             self.measured(begun.step, begun.flow, update, value, begun.labels, **sizes)
             if begun.evidence is not None:
                 self._judge(begun.step, begun.flow, begun.evidence)
@@ -199,6 +204,13 @@ class Begun:
             self._entries(after) if self.gradients else None,
         )
 
+    def note_skipped(self, parameters: Iterable[Tensor]) -> None:
+        """Note gradients that are not finite, where no optimiser takes them."""
+        asked = [v for v in parameters if v.grad is not None and not self.rates]
+        sizes = log_norms([v.grad for v in asked])
+        bad = [v for v, size in zip(asked, sizes, strict=True) if not size < math.inf]
+        self.log_gradient |= {id(v): math.inf for v in bad}
+
     def _entries(self, after: Sequence[Tensor]) -> Entries:
         """Return the entries of the gradients of parameters, nan where there is none."""
         unknown = jax.tree.map(
@@ -213,6 +225,12 @@ def _before_each_optimizer(call: Callable[[Any], None]) -> Any:
     """Have torch call a function with each optimiser that begins a step; return the hook."""
     optimizers = sys.modules["torch.optim.optimizer"]
     return optimizers.register_optimizer_step_pre_hook(lambda optimizer, *_: call(optimizer))
+
+
+def _few_of(parameters: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Return a few entries of each array, in memory of their own."""
+    rows = {path: v.detach()[(0,) * (v.ndim - 1)] for path, v in parameters.items()}
+    return {path: numbers_of(v.reshape(-1)[:FEW_ENTRIES].clone()) for path, v in rows.items()}
 
 
 def _entries_of(gradient: Tensor) -> Entries:

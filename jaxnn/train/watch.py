@@ -27,7 +27,7 @@ array that goes in: of a scan over steps once.
 
 import math
 from _thread import interrupt_main
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ from ..network.checks import check_loss
 from ..network.network import Network
 from ..pytorch.cuts import named_cuts, unwrapped
 from ..texts import counted, in_words
-from .recorder import FAULTS, Number, Options, Recorder, one_number
+from .recorder import FAULTS, FEW_ENTRIES, Number, Options, Recorder, one_number
 from .step_program import Measured, StepProgram, measured_step
 from .torch_watch import TorchWatch
 from .watched import Alarm, Line, theory_of_start
@@ -73,7 +73,7 @@ class Watch(Recorder):
     """
 
     def __init__(self, net: Network | Chain, loss: Loss | None, options: Options):
-        super().__init__(options)
+        super().__init__(options, _paths_of(net))
         self.net, self.loss = net, loss
         self._is_interrupted = False  # by Ctrl-C in a thread of JAX's
         if self.folder is not None:
@@ -108,6 +108,7 @@ class Watch(Recorder):
             _check_whole()
             if self._is_hopeless(at):
                 return
+            self._note_untouched(at, params, after)
             if _are_at_hand(at, params, xs, ys, after, loss):
                 self.look(int(at), params, xs, ys, after, loss)
             else:
@@ -128,12 +129,25 @@ class Watch(Recorder):
         log10_update = -np.inf if after is None else float(_log10_change(params, after))
         known = {} if after is None or value is None else {"log10_update": log10_update}
         is_finite = log10_update < np.inf and (value is None or loss < np.inf)
+        if self.is_next(step):
+            self.note_undone(_entries_by_path(params))
         if self.is_due(step) or not (is_finite or not _breaks(params, after, value)):
+            self.last = step, _entries_by_path(params), _entries_by_path(after)
             program = StepProgram.of(self.net, self.loss, *given, entries=self.options.entries)
             flow, update, order = program(*given)
             self.measured(step, flow, update, value, order, **known)
         elif value is not None:
             self.stepped(step, value, **known)
+
+    def _note_untouched(self, step: StepNumber, params: PyTree, after: PyTree) -> None:
+        """Note which arrays no step of an optimiser has made anew, if not all of them."""
+        is_known = not isinstance(step, jax.core.Tracer)
+        if after is None or (is_known and not self.is_due(int(step))):
+            return
+        pairs = zip(_arrays_by_path(params).items(), jax.tree.leaves(after), strict=False)
+        arrays = {path: v is w for (path, v), w in pairs if is_array(v) and can_be_learned(v)}
+        untouched = {path: 0.0 for path, is_same in arrays.items() if is_same}
+        self.noted["held"] = {} if len(untouched) == len(arrays) else untouched
 
     def _try_batch(self, step: StepNumber, params: PyTree, xs: PyTree, ys: PyTree) -> None:
         """Make experiments with the first batch that is measured, if its numbers are known."""
@@ -225,6 +239,25 @@ class Watch(Recorder):
             say(self._number_of(step))
 
 
+def _arrays_by_path(tree: PyTree) -> dict[str, Any]:
+    """Return the leaves of a tree by their paths."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): v for path, v in leaves}
+
+
+def _entries_by_path(tree: PyTree) -> dict[str, np.ndarray]:
+    """Return a few entries of each array of floats that are at hand."""
+    arrays = {path: v for path, v in _arrays_by_path(tree).items() if can_be_learned(v)}
+    return {path: np.array(np.ravel(np.asarray(v))[:FEW_ENTRIES]) for path, v in arrays.items()}
+
+
+def _paths_of(net: Network | Chain) -> list[str]:
+    """Return the paths of the parameter arrays of a network."""
+    if isinstance(net, Chain):
+        return [path for of_layer in net.paths for path in of_layer]
+    return [f"{name}[{i}]" for i in range(len(net.sizes) - 1) for name in ("theta", "b")]
+
+
 def _known(log10_update: np.ndarray | None) -> dict[str, float]:
     """Return the size of an update as a step is recorded with it, if it is known."""
     return {} if log10_update is None else {"log10_update": float(log10_update)}
@@ -311,7 +344,8 @@ def watch(
     every: int = 100,
     folder: Path | str | None = None,
     callback: Callable[[Alarm], Any] | None = None,
-    ignore: tuple[str, ...] = (),
+    intended: Collection[str] = (),
+    adversarial: bool = False,
     positions: bool = False,
     entries: bool = False,
     theory: Flow | None = None,
@@ -352,7 +386,10 @@ def watch(
         callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
             `jaxnn.errors.TrainingWarning`. It is called in a thread of its own, in yours by a watch
             that is called outside of `jit`, and must not use JAX.
-        ignore: rules that give no alarm, see `jaxnn.train.alarms`.
+        intended: what is so on purpose and gives no alarm: names of rules, see
+            `jaxnn.train.alarms`, and paths of arrays, or what these begin with, such as a frozen
+            "encoder".
+        adversarial: whether two networks play against each other, so that no loss need fall.
         positions: whether Δ and what differs between examples are recorded at each position too.
         entries: whether exponents of entries are recorded too, as for `jaxnn.gradient_flow`.
         theory: the flow of the start, measured with theory=True: what training moves away from; of
@@ -365,9 +402,9 @@ def watch(
         Watch, or `jaxnn.train.TorchWatch` of a module of PyTorch.
 
     Raises:
-        ValueError: an `every` below 1; an unknown rule; a folder with the watch of another network,
-            or to which another process writes; a theory of another network, or a flow without any;
-            as `jaxnn.as_network`.
+        ValueError: an `every` below 1; an unknown rule or path; a folder with the watch of another
+            network, or to which another process writes; a theory of another network, or a flow
+            without any; as `jaxnn.as_network`.
         TypeError: a callback or a writer that is no function; no model; no folder.
 
     Example:
@@ -392,7 +429,9 @@ def watch(
     check_call(model, positions=positions, entries=entries)
     loss = check_loss(loss)
     of_start = theory_of_start(theory)
-    options = Options(every, folder, callback, ignore, positions, entries, of_start, write)
+    options = Options(
+        every, folder, callback, intended, adversarial, positions, entries, of_start, write
+    )
     if is_of_torch(model):
         refuse_each(each, "a module of PyTorch")
         if theory is not None:

@@ -261,6 +261,11 @@ def count_of(start: Line, part: str) -> int:
     return sum(places) if part == "positions" else len(places)
 
 
+def is_within(path: str, whole: str) -> bool:
+    """Tell whether a path is that of an array, or of a part of it, or of an array in a module."""
+    return path == whole or path.startswith((f"{whole}.", f"{whole}["))
+
+
 def column_of(line: Line, part: str, name: str, count: int) -> list[Any]:
     """Return a column of a measurement; nan if it was not recorded."""
     column: list[Any] = line[part].get(name) or [math.nan] * count

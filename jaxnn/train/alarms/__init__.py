@@ -13,7 +13,8 @@ A rule on the loss or on an update names a cause only if another number agrees; 
 was seen. Failures of the watch itself are alarms too, each at its first: see `FAILURES`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -45,17 +46,30 @@ FAILURES = {  # of a part of the watch, with its error message
 }
 
 
+class Silent(Protocol):
+    """What nothing need be said of."""
+
+    @property
+    def rules(self) -> frozenset[str]:
+        """Names of rules."""
+
+    def has(self, path: str, /) -> bool:
+        """Tell whether nothing need be said of an array."""
+
+
 def alarms_of(
-    watched: Watched, ignore: Collection[str] = (), *, is_step: bool = False
+    watched: Watched, silent: Silent | None = None, *, is_step: bool = False
 ) -> list[Alarm]:
     """Return the alarms that the last measurement gives rise to, of rules that were silent.
 
     With is_step those that the last step gives rise to, which is not measured: of some rules on
     the loss alone.
     """
-    seen, first = Measurements(watched, is_step=is_step), dict[str, Alarm]()
+    is_silent = None if silent is None else silent.has
+    seen, first = Measurements(watched, is_step=is_step, is_silent=is_silent), dict[str, Alarm]()
+    ignore = set[str]() if silent is None else {*silent.rules}
     if is_step:
-        ignore = {*ignore, *(ALARMS.keys() - losses.EVERY_STEP)}
+        ignore |= ALARMS.keys() - losses.EVERY_STEP
     spoken = {alarm.rule for alarm in watched.alarms}
     with np.errstate(all="ignore"):  # inf and nan are numbers here, neither large nor small
         for found in ALARMS.found(seen, ignore, spoken):

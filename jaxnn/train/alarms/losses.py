@@ -160,31 +160,36 @@ def plateau(seen: Measurements) -> Iterator[Sight]:
     """A loss that never falls.
 
     The loss of the last hundred steps is within 2 % of where it began at step 0, though weights
-    move, and Δ is large enough that a hundredth of a change in them would show. Or it is within 2 %
-    of the cross entropy of the shares of the classes, wherever it began.
+    move, and Δ is large enough that a hundredth of a change in them would show. Or that of the last
+    two hundred is within 2 % of the cross entropy of the shares of the classes, and stays.
 
     Neither the gradient nor the step is too small: what is learnt does not help. Labels without
     information, a loss that does not measure them, an error in between.
     """
-    losses = seen.steps.column("loss", FLAT_STEPS)
-    trend, ratio = seen.trend, seen.usual_ratio
+    losses = seen.steps.column("loss", 2 * FLAT_STEPS)
+    trend, ratio, constant = seen.trend, seen.usual_ratio, float(np.median(seen.labels[:, -1]))
     if len(losses) < FLAT_STEPS or not np.isfinite(losses).all() or trend is None:
         return
-    # Where losses of batches differ by more than they are, or began elsewhere, medians say little.
-    low, high = np.quantile(losses, (0.1, 0.9))
-    moves = np.log10(SMALL_STEP) < ratio < np.log10(LARGE_UPDATE)
     steps = seen.step - seen.steps.first[0].step
     values = {"loss": trend.last, "first": trend.first, "steps": steps, "ratio": float(10**ratio)}
+    if len(losses) == 2 * FLAT_STEPS and _stays_at(losses, constant, FLAT / 4):
+        yield Sight(values=values | {"at": "constant"})
+        return
+    moves = np.log10(SMALL_STEP) < ratio < np.log10(LARGE_UPDATE)
     is_clear = moves and seen.leverage >= LEAST_LEVERAGE and not seen.steps.first[0].step
-    for at, level in (
-        ("constant", float(np.median(seen.labels[:, -1]))),
-        *([("start", trend.first)] if is_clear else []),
-    ):
-        changes = (np.median(losses[FLAT_STEPS // 2 :]) - v for v in (np.median(losses), level))
-        is_flat = all(abs(change) < FLAT * abs(level) for change in changes)
-        if is_flat and high - low <= abs(level):
-            yield Sight(values=values | {"at": at})
-            return
+    if is_clear and _stays_at(losses[-FLAT_STEPS:], trend.first, FLAT):
+        yield Sight(values=values | {"at": "start"})
+
+
+def _stays_at(losses: Float[np.ndarray, " n"], level: float, change: float) -> bool:
+    """Tell whether losses are near a level and change by less than a share of it.
+
+    False where losses of batches differ by more than they are, since medians say little there.
+    """
+    low, high = np.quantile(losses, (0.1, 0.9))
+    median, late = np.median(losses), np.median(losses[len(losses) // 2 :])
+    is_near = abs(late - level) < FLAT * abs(level)
+    return bool(is_near and abs(late - median) < change * abs(level) and high - low <= abs(level))
 
 
 @ALARMS.rule(

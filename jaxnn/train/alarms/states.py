@@ -255,7 +255,8 @@ def gradient(seen: Measurements) -> Iterator[Sight]:
 @ALARMS.rule(
     "unreached",
     says="Δ of {array} is exactly zero: every path from it to the loss is cut",
-    advises='find the factor; if it is intended, `ignore=("unreached",)`',
+    advises="find the factor; if it is so on purpose, `intended=` with its path",
+    unless="cut zero stopped fixed output",
 )
 def cut(seen: Measurements) -> Iterator[Sight]:
     """Weights that are cut off from the loss.

@@ -364,8 +364,8 @@ def added_gradients(seen: Measurements) -> Iterator[Sight]:
     What the optimiser takes is at least three times as large relative to the gradient of the batch
     as it was at the first measurement, in half of the arrays, in two measurements, and was never
     smaller; or in one, and at the first it was that of the batch but for rounding. And it has not
-    become smaller in the last three. Or steps are handed over every k-th time, and in three
-    measurements it is that of the batch divided by k, in all arrays.
+    become smaller in the last three. Or in three measurements it is that of the batch divided by k,
+    in all arrays, while steps are handed over every k-th time or the loss is not divided.
 
     No `zero_grad` is called, so past gradients stay in `.grad`; or it is called before each piece
     of a batch, and all but the last are lost.
@@ -412,12 +412,35 @@ def _taken(seen: Measurements, back: int) -> float:
 
 def _pieces_lost(seen: Measurements) -> int:
     """Return how many pieces a batch has of which only the last is taken; 0 of others."""
-    gaps = np.diff(seen.steps.column("step", IN_ROW))
-    if len(seen) < 3 or len(gaps) < 2 or np.ptp(gaps) or gaps[0] < 2:
+    factors = [_log10_factors(seen, back) for back in range(min(len(seen), 3))]
+    if len(factors) < 3 or not all(map(len, factors)):
         return 0
-    factors = [_log10_factors(seen, back) for back in range(3)]
-    is_share = all(len(v) and np.abs(v + np.log10(gaps[0])).max() < SAME for v in factors)
-    return int(gaps[0]) if is_share else 0
+    gaps, pieces = np.diff(seen.steps.column("step", IN_ROW)), round(10 ** -np.median(factors[0]))
+    is_every_kth = len(gaps) > 1 and (gaps == pieces).all()
+    losses = [(line["loss"], line.get("of_batch", np.nan)) for line in seen.lines[-3:]]
+    is_whole = all(abs(of_step - of_batch) < SAME * abs(of_batch) for of_step, of_batch in losses)
+    is_share = all(np.abs(v + np.log10(max(pieces, 1))).max() < SAME for v in factors)
+    return pieces if is_share and pieces > 1 and (is_every_kth or is_whole) else 0
+
+
+@ALARMS.rule(
+    "undone",
+    says="a step after it was measured {share:.0%} of an update was left in half of the arrays: "
+    "they are written between the steps",
+    advises="average weights in a copy of the model, and leave the one that is trained as it is",
+)
+def undone(seen: Measurements) -> Iterator[Sight]:
+    """Steps that are undone.
+
+    In PyTorch, and in JAX outside of `jit`: half of the arrays are nearer to where they were before
+    a step that is measured than to where it led, when the next step begins.
+
+    Weights are copied into the model between the steps, such as their running mean.
+    """
+    share = seen.column("parameters", "undone")
+    share = share[np.isfinite(share)]
+    if len(share) and np.median(share) < MOVED:
+        yield Sight(values={"share": float(np.median(share))})
 
 
 @ALARMS.rule(
