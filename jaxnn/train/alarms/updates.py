@@ -25,7 +25,7 @@ ENTRIES_DIFFER = 0.04  # decades of gradients whose entries are clipped to one s
 CUT_SHORT = 0.5  # decades by which a clip shortens a gradient
 GROWN, SAME_SIZE = 3.0, 0.3  # times, of a gradient that adds up; decades in which it is one size
 IN_ROW = 10  # steps
-FALLING, LEFT = 8, 0.01  # measurements in which steps shrink; of weights, all that are left
+FALLING, LEFT = (8, 16), 0.01  # measurements in which steps shrink; of weights, all that are left
 BENT = 1.25  # times as fast: a cosine or a line to 0 falls ever faster
 FIVEFOLD, TENFOLD, SOME = 5.0, 10.0, 20  # times, of weights and of a state; steps
 ROUNDED = 30.0  # steps between numbers of a format, in which an update may be lost
@@ -126,7 +126,7 @@ def ended_schedule(seen: Measurements) -> Iterator[Sight]:
     """A step size that has reached zero, or all but.
 
     All updates are exactly zero in two measurements and between them, although Δ is not, and were
-    not before; or those of a weight that moved by more than rounding. Or in eight measurements
+    not before; or those of a weight that moved by more than rounding. Or in 8 or 16 measurements
     updates have become a hundred times smaller, in PyTorch ten times if the step size has fallen
     too, next to weights and next to Δ, all the time and as fast in the second half as in the first;
     going on like that, all that are left would change weights by less than a hundredth of their
@@ -143,23 +143,24 @@ def ended_schedule(seen: Measurements) -> Iterator[Sight]:
             ended &= _moved_clearly(seen) & ~(seen.column("parameters", "rate") > 0)
             for array in np.flatnonzero(ended):
                 yield seen.sight(int(array), {"how": "one", "since": since})
-    elif len(seen) >= FALLING:
-        yield from _falling_steps(seen)
+    for count in FALLING if not stays.any() else ():
+        if len(seen) >= count:
+            yield from _falling_steps(seen, count)
 
 
-def _falling_steps(seen: Measurements) -> Iterator[Sight]:
+def _falling_steps(seen: Measurements, count: int) -> Iterator[Sight]:
     """Yield steps that become smaller so fast that hardly any way is left."""
     update, size, delta = (
-        seen.last("parameters", f"log10_{v}", FALLING)[:, seen.weights]
+        seen.last("parameters", f"log10_{v}", count)[:, seen.weights]
         for v in ("update", "size", "delta")
     )
     known = (np.isfinite(update) & np.isfinite(size) & np.isfinite(delta)).all(axis=0)
     if not known.any():
         return
     ratio, rate = (np.median((update - v)[:, known], axis=1) for v in (size, delta))
-    fallen, in_half = ratio[0] - ratio[-1], ratio[0] - ratio[FALLING // 2 - 1 : FALLING // 2 + 1]
+    fallen, in_half = ratio[0] - ratio[-1], ratio[0] - ratio[count // 2 - 1 : count // 2 + 1]
     early, late = in_half.mean(), fallen - in_half.mean()
-    with_step_size = _fallen_step_size(seen, known)
+    with_step_size = _fallen_step_size(seen, known, count)
     least = 2.0 if np.isnan(with_step_size) else 1.0
     if min(fallen, rate[0] - rate[-1]) < least or not early / 2 < late < BENT * early:
         return
@@ -167,16 +168,16 @@ def _falling_steps(seen: Measurements) -> Iterator[Sight]:
         return
     if (ratio[:-2] - ratio[2:]).min() < fallen / 10:  # by one drop, and not all the time
         return
-    steps = float(np.ptp(seen.steps_of(FALLING)))
+    steps = float(np.ptp(seen.steps_of(count)))
     left = float(10 ** ratio[-1] * steps / (fallen * np.log(10)))
     if left < LEFT:
-        since = seen.lines[-FALLING]["step"]
+        since = seen.lines[-count]["step"]
         yield Sight(values={"how": "falls", "times": 10**fallen, "since": since, "left": left})
 
 
-def _fallen_step_size(seen: Measurements, known: np.ndarray) -> float:
+def _fallen_step_size(seen: Measurements, known: np.ndarray, count: int) -> float:
     """Return by how many decades the step size of half of the weights has fallen; nan of JAX."""
-    rates = np.log10(seen.last("parameters", "rate", FALLING)[:, seen.weights][:, known])
+    rates = np.log10(seen.last("parameters", "rate", count)[:, seen.weights][:, known])
     return float(np.median(rates[0] - rates[-1]))
 
 
