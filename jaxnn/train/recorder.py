@@ -350,7 +350,7 @@ class Recorder:
             return int(lines[-1]["step"]) if lines else 0
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> np.floating[Any]:
+def _distance(a: np.ndarray, b: np.ndarray) -> Any:
     return np.linalg.norm(np.asarray(a, np.complex128) - np.asarray(b, np.complex128))
 
 
