@@ -242,7 +242,8 @@ def _diagnose(settings: argparse.Namespace) -> int:
         return 0
     try:
         if out.suffix == PAGE:
-            sentences = diagnosis.sentences(result, to_try)
+            cures = result.cures.sentences[1:] if settings.cures else ()  # the rate is first
+            sentences = [*diagnosis.sentences(result, to_try), *cures]
             out.write_text(page(result, str(code), target, sentences), encoding="utf-8")
         else:
             chart(result.flow).save(str(out))
