@@ -179,9 +179,7 @@ class TorchPatient(Patient):
         return {**params, **changed}
 
     def redrawn(self, meant: Places, draw: Draw) -> Tensors:
-        made = {self._names[at]: draw(self.arrays[at], self.axes(at)) for at in sorted(meant)}
-        changed = {name: self.params[name].detach().new_tensor(v) for name, v in made.items()}
-        return {**self.params, **changed}
+        return self.with_arrays({at: draw(self.arrays[at], self.axes(at)) for at in sorted(meant)})
 
     def with_arrays(self, new: Mapping[At, np.ndarray]) -> Tensors:
         changed = {
