@@ -572,6 +572,13 @@ CASES = {
         "the state of layer block2 has a root mean square of 1,800",
         ([{("layers", "log10_mean_square", 1): 4.0}] * 5,),  # steady
     ),
+    "a state beyond all sizes": Case(
+        "state",
+        [{("layers", "log10_mean_square", 1): 58.6}],
+        *(0, 2, ""),
+        "the state of layer block2 has a root mean square of 10²⁹",
+        ([{("layers", "log10_mean_square", 1): 4.0}] * 5,),
+    ),
     "a growing state": Case(
         "state",
         [{("layers", "log10_mean_square", 2): 2.6 + 0.3 * i} for i in range(4)],

@@ -137,6 +137,12 @@ def test_a_best_change_that_trains_no_better_than_the_network_as_it_is_is_told()
         assert found.sentences[1].endswith(end)
 
 
+def test_steps_of_an_optimiser_are_told_in_times_of_its_own():
+    assert str(Trained(1, 10.0, of_optimizer=True)).startswith(
+        "after 1 step of 10 times the optimiser's size its loss is"
+    )
+
+
 def test_orders_are_epochs_of_permutations():
     first, second = orders_of(100)
     assert first.shape == (ROUNDS[-1], 32)

@@ -383,7 +383,8 @@ def trained(
         assert training is not None
         trainings.append(training)
     race = raced(trainings, seconds, RATE if optimizer is None else 1.0)
-    unchanged, *reached = race.reached
+    of_optimizer = optimizer is not None
+    unchanged, *reached = (replace(one, of_optimizer=of_optimizer) for one in race.reached)
     known = sorted(zip(working, reached, strict=True), key=lambda pair: pair[1].place)
     best_first = [replace(cure, trained=how) for cure, how in known]
     rest = [cure for cure in tried if not cure.works]

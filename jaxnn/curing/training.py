@@ -23,6 +23,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float, Int, PyTree
 
+from ..texts import counted
+
 log = logging.getLogger("jaxnn.curing")
 
 SECONDS = 60.0  # for all trainings, at most
@@ -48,6 +50,7 @@ class Trained:
     loss: of all examples after it, the mean of both orders; nan if it has no number.
     error: the standard error of that; nan of examples that cannot be split into batches.
     reason: why it was not trained, or no longer; "" of one that was trained to the end.
+    of_optimizer: whether an optimiser was given.
     """
 
     steps: int = 0
@@ -59,14 +62,17 @@ class Trained:
     loss: float = np.nan
     error: float = np.nan
     reason: str = ""
+    of_optimizer: bool = False
 
     def __str__(self) -> str:
         if not self.steps:
             return f"not trained, for {self.reason}"
         if self.reason:
-            return f"after {self.steps} steps {self.reason}"
+            return f"after {counted(self.steps, 'step')} {self.reason}"
         error = "" if np.isnan(self.error) else f" ± {self.error:.1g}"
-        after = f"after {self.steps} steps of size {self.step_size:g}"
+        size, steps = f"{self.step_size:g}", counted(self.steps, "step")
+        size = f"{size} times the optimiser's size" if self.of_optimizer else f"size {size}"
+        after = f"after {steps} of {size}"
         return f"{after} its loss is {self.loss:.3g}{error}, in the mean {self.mean:.3g}"
 
     @property

@@ -59,7 +59,7 @@ def acting_hooks(torch: ModuleType, call: Call) -> Acting:
         recording(torch),
         unchanged(torch, call.module, tensors_in([call.inputs, call.ys]), noting),
     ):
-        args, named, x = entering(call.inputs, call.is_leaf)
+        args, named, x = entering(call.inputs, call.entry)
         top, cotangent = call.top(call.module(*args, **named), len(x))
         leaves = [v for v in (x, *call.module.parameters()) if has_gradient(v)]
         torch.autograd.grad(top, leaves, cotangent, allow_unused=True)

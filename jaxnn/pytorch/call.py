@@ -21,7 +21,7 @@ class Call(NamedTuple):
     ys: object
     loss: Loss | None
     cotangent: Tensor | None
-    is_leaf: bool = False  # see `entering`
+    entry: str = "copy"  # see `entering`
 
     def top(self, output: Output, examples: int) -> tuple[Tensor, Tensor | None]:
         """Return the tensor to go down from, and its cotangent; None for that of a number."""
@@ -65,7 +65,7 @@ class Call(NamedTuple):
 
     def again(self) -> Tensor:
         """Run the module once more; return the tensor to go down from."""
-        args, named, x = entering(self.inputs, self.is_leaf)
+        args, named, x = entering(self.inputs, self.entry)
         return self.top(self.module(*args, **named), len(x))[0]
 
 

@@ -5,25 +5,29 @@ object that has them by name, such as a Data or a Batch of torch_geometric.
 """
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ..texts import told
 from .tensors import is_tensor
 from .types import Inputs, Module
 
+T = TypeVar("T")
+
+ENTRIES = "copy", "leaf", "plain"
 LEAVES = "requires_grad flags of leaf variables"  # in what torch says of x.requires_grad = True
 
 
-def entering(inputs: Inputs, is_leaf: bool = False) -> tuple[list[Any], dict[str, Any], Any]:
+def entering(inputs: Inputs, entry: str = "copy") -> tuple[list[Any], dict[str, Any], Any]:
     """Return what the module is called with, and the first tensor of it, with a gradient.
 
     That is the user's own tensor if it requires a gradient, so that a loss may close over it.
 
     Args:
         inputs: as for `jaxnn.gradient_flow`.
-        is_leaf: whether the module is given this tensor itself, else a copy that it may change in
-            place, which torch forbids for a leaf.
+        entry: "copy" if the module is given a copy of this tensor, which it may change in place,
+            as torch forbids for a leaf; "leaf" for the tensor itself; "plain" for one without a
+            gradient.
 
     Raises:
         TypeError: there is no tensor among them.
@@ -64,8 +68,9 @@ def entering(inputs: Inputs, is_leaf: bool = False) -> tuple[list[Any], dict[str
     if not x.ndim:
         raise ValueError("inputs: expected the examples on the first axis, got a single number")
     if x.is_floating_point():
-        x = x if x.requires_grad else x.detach().clone().requires_grad_()
-        holder[key] = x if is_leaf else x.clone()
+        if entry == "plain" or not x.requires_grad:
+            x = x.detach().clone().requires_grad_(entry != "plain")
+        holder[key] = x.clone() if entry == "copy" else x
     return args, by_name, x
 
 
@@ -90,16 +95,24 @@ def called(module: Module, inputs: Inputs) -> Any:
 
 def called_with(module: Module, inputs: Inputs) -> tuple[Any, Any]:
     """Return the output of a module, and the first tensor that it was called with."""
-    args, named, x = entering(inputs)
-    try:
+
+    def run(entry: str) -> tuple[Any, Any]:
+        args, named, x = entering(inputs, entry)
         return module(*args, **named), x
-    except RuntimeError as error:
-        if not is_about_leaves(error):
-            raise
-    args, named, x = entering(inputs, is_leaf=True)
-    return module(*args, **named), x
+
+    return entered(run)
 
 
-def is_about_leaves(error: Exception) -> bool:
-    """Tell whether a module wants a leaf, as one does that sets x.requires_grad."""
-    return LEAVES in str(error)
+def entered(run: Callable[[str], T]) -> T:
+    """Return what is made with the first entry that a module takes, see `entering`.
+
+    One that sets x.requires_grad takes a leaf, and where x is a slice of what it is given, as in
+    wav2vec2 of transformers, one without a gradient.
+    """
+    for entry in ENTRIES[:-1]:
+        try:
+            return run(entry)
+        except RuntimeError as error:
+            if LEAVES not in str(error):
+                raise
+    return run(ENTRIES[-1])

@@ -35,7 +35,7 @@ from .cuts import (
 from .example_axes import Examples
 from .gradient_reach import Stopped, stopped
 from .hooks import Recorder, State, has_steps_first, numbered
-from .inputs import entering, is_about_leaves
+from .inputs import entered, entering
 from .module_calls import Calls
 from .multiply_adds import MultiplyAdds
 from .operations import Heads, Operations, Recognised
@@ -114,15 +114,12 @@ def measured(
                     return _gone_down(torch, call, cutting, up, look)
             is_apart = True
 
-    try:
-        acting = acting_hooks(torch, call)
-        first = run(call, acting)
-    except RuntimeError as error:
-        if not is_about_leaves(error):
-            raise
-        call = call._replace(is_leaf=True)
-        acting = acting_hooks(torch, call)
-        first = run(call, acting)
+    def run_with(entry: str) -> tuple[Call, Acting, Measured]:
+        entering_call = call._replace(entry=entry)
+        acting = acting_hooks(torch, entering_call)
+        return entering_call, acting, run(entering_call, acting)
+
+    call, acting, first = entered(run_with)
     first = first._replace(notes=(*first.notes, *_on_hooks(acting)))
     head = zero_head(first.found, first.parameters, first.layers)
     if head is None:
@@ -174,7 +171,7 @@ def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads, apart: b
     module = call.module
     calls, recurrent, known = Calls(), Recurrent(), modules_of(module)
     products = MultiplyAdds(calls)
-    args, named, x = entering(call.inputs, call.is_leaf)
+    args, named, x = entering(call.inputs, call.entry)
     entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
     examples = Examples(torch, entered_by)
     is_strict = cutting.cuts is not None and not cutting.is_pattern

@@ -23,7 +23,7 @@ from ..block_choice import reached_states
 from ..call import Call, recording
 from ..cuts import listed, modules_of, parameters_of, unwrapped
 from ..hooks import Recorder, State, numbered
-from ..inputs import entering, is_about_leaves
+from ..inputs import entered, entering
 from ..restore import holding, unchanged
 from ..tensors import tensors_in
 from ..types import Arguments, Module, Output, Tensor
@@ -109,16 +109,11 @@ class Twin:
     def _survey(self) -> tuple[Replica, _OfOneReplica]:
         """Run the module as it is, to see which weights are shared and what its layers are."""
 
-        def alone() -> tuple[Replica, _OfOneReplica]:
+        def alone(entry: str) -> tuple[Replica, _OfOneReplica]:
+            self.call = self.call._replace(entry=entry)
             return self._run(lambda _: Replica(self.call.module, self._tensors()))[0]
 
-        try:
-            return alone()
-        except RuntimeError as error:
-            if not is_about_leaves(error):
-                raise
-        self.call = self.call._replace(is_leaf=True)
-        return alone()
+        return entered(alone)
 
     def _check_computed(self, replica: Replica) -> None:
         """Look at computed weights again, with other numbers in the parameters."""
@@ -183,7 +178,7 @@ class Twin:
     def _up_and_down(
         self, torch: ModuleType, replica: Replica, recorder: Recorder
     ) -> _OfOneReplica:
-        args, named, x = entering(self.call.inputs, self.call.is_leaf)
+        args, named, x = entering(self.call.inputs, self.call.entry)
         for tensor in tensors_in([args, named, x]):
             replica.weights.is_kept(tensor, STATE)
         output = self.call.module(*args, **named)

@@ -107,7 +107,7 @@ FORECAST = "double every {doubling:,.0f} steps{end}"
     "state",
     says=one_of(
         "what",
-        large="the state of layer {name} has a root mean square of {size:,.0f}",
+        large="the state of layer {name} has a root mean square of {size}",
         grows=f"states of layer {{name}} {FORECAST}",
     ),
     advises="a norm; smaller initial weights; a scale on the branches of a residual network",
@@ -121,7 +121,7 @@ def large_state(seen: Measurements) -> Iterator[Sight]:
     """
     rms = seen.column("layers", "log10_mean_square") / 2
     for i in np.flatnonzero(np.isfinite(rms) & (rms >= np.log10(LARGEST_STATE))):
-        yield Sight(int(i) + 1, values={"what": "large", "size": _two_digits(10 ** rms[i])})
+        yield Sight(int(i) + 1, values={"what": "large", "size": _in_full(rms[i])})
     rms = seen.last("layers", "log10_mean_square", max(GROWING)) / 2
     for layer, values in _doubling(seen, rms, LARGE_STATE):
         yield Sight(layer + 1, values={"what": "grows", **values})
@@ -180,6 +180,11 @@ def _doubling(
             end = f"; if that goes on, float16 ends in about {_two_digits(left):,.0f}"
             end *= seen.dtype == "float16"
             yield int(i), {"doubling": _two_digits(doubling), "left": _two_digits(left), "end": end}
+
+
+def _in_full(log10: float) -> str:
+    """Return a size with two digits, or of a million and more its power of ten."""
+    return f"{_two_digits(10**log10):,.0f}" if log10 < 6 else power_of_ten(log10)
 
 
 def _two_digits(value: float) -> float:
