@@ -612,6 +612,11 @@ def test_keys_among_the_inputs_are_drawn_again(rng):
     first, second = trial.draws(2)
     assert not np.allclose(first, second)
     assert trial.dropped == 0.25
+    queries = rng.normal(size=(1, N)).repeat(3, axis=0)
+    equal = JaxTrial(
+        *jaxnn.as_network([(lambda q, x: x[:, None] + q[None], queries)], xs[0]), xs[0]
+    )
+    assert [len(Parameters.of(v).flat) for v in (equal, trial)] == [1, 0]
     without = JaxTrial(*jaxnn.as_network([(lambda w, x: x @ w, w)], xs[0]), xs[0])
     assert without.draws(2) is None
 

@@ -250,6 +250,10 @@ OFF_BELOW_4_SAYS = (
 CUT_BELOW_4 = dict.fromkeys((1, 2, 3), NONE)
 ONE_STATE = {"decades": CUT_BELOW_4, "log_spread": dict.fromkeys((4, 5, 6), NONE)}
 OFF_BELOW_6 = {(i, name): NONE for i in range(1, 6) for name in ("up", "down")}
+POOLED = a_flow(
+    log_spread_within=dict.fromkeys((4, 5, 6), -20.0),
+    positions=jaxnn.flow.Positions(np.zeros(24), np.zeros(24), (4,) * 6),
+)
 OFF_IN_3 = {(3, "up"): NONE, (3, "down"): NONE}
 SMALL_GAINS = {(2, "down"): np.log10(5e-7), (3, "down"): np.log10(5e-7)}
 ZERO_4 = {(4, "up"): NONE, (4, "down"): NONE}
@@ -657,6 +661,16 @@ CASES = {
         healthy=a_flow(log_spread_within={4: -8.0, 5: -20.0, 6: -14.0}),
         layer=5,
         advises=AROUND,
+    ),
+    "queries that are equal": Case(
+        "positions",
+        (POOLED, draws(flat=("4.up",))),
+        "From layer 4 (block) up all positions of an example are equal, but for rounding: they "
+        "begin as the rows of 4.up, which are equal, and compute and learn the same.",
+        healthy=(POOLED, draws(flat=("6.up",))),
+        layer=4,
+        path="4.up",
+        advises="Draw each row of 4.up by itself.",
     ),
     "positions that a low layer makes equal": Case(
         "positions",

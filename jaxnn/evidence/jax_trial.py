@@ -62,8 +62,8 @@ class JaxTrial(Trial):
         is_labels = len(leaves) == 1 and jnp.issubdtype(leaves[0].dtype, jnp.number)
         return np.asarray(leaves[0]) if is_labels else None
 
-    @property
-    def weights(self) -> Arrays:
+    @cached_property
+    def arrays(self) -> Arrays:
         known: dict[str, np.ndarray] = {}
 
         def noted(v: Array, place: Place) -> Array:
@@ -74,8 +74,12 @@ class JaxTrial(Trial):
             return v
 
         changed(self.net, self.params, noted)
+        return known
+
+    @property
+    def weights(self) -> Arrays:
         added = {*self._paths_of(lambda apart: apart.added)}
-        return {path: v for path, v in known.items() if path not in added}
+        return {path: v for path, v in self.arrays.items() if path not in added}
 
     @property
     def untouched_norms(self) -> tuple[str, ...]:

@@ -128,6 +128,7 @@ class Parameters:
     untouched_norms, repeated, unregistered: as in `Trial`.
     equal: arrays with the same entries, of which not all are one number, in groups of paths.
     resting_norms, stopped: as in `Trial`.
+    flat: arrays that are the same all along one of their axes.
     """
 
     draws: Mapping[str, Draw]
@@ -137,6 +138,7 @@ class Parameters:
     equal: tuple[tuple[str, ...], ...] = ()
     resting_norms: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, trial: Trial) -> "Parameters":
@@ -145,7 +147,8 @@ class Parameters:
         draws = {path: Draw.of(v) for path, v in matrices.items()}
         drawn = {path: matrices[path] for path, draw in draws.items() if draw.is_drawn}
         others = trial.untouched_norms, trial.repeated, trial.unregistered
-        return cls(draws, *others, _equal(drawn), trial.resting_norms, trial.stopped)
+        flat = tuple(path for path, v in trial.arrays.items() if _is_flat(v))
+        return cls(draws, *others, _equal(drawn), trial.resting_norms, trial.stopped, flat)
 
 
 def _equal(matrices: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:
@@ -154,6 +157,13 @@ def _equal(matrices: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], ...]:
     for path, v in matrices.items():
         groups.setdefault((v.shape, v.dtype, v.tobytes()), []).append(path)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _is_flat(v: np.ndarray) -> bool:
+    """Tell an array all of whose rows along one axis are equal, as queries that are zeros."""
+    return any(
+        count > 1 and bool((v == v.take([0], axis)).all()) for axis, count in enumerate(v.shape)
+    )
 
 
 def _is_matrix(v: np.ndarray) -> bool:

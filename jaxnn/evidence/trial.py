@@ -51,6 +51,11 @@ class Trial(ABC):
         Large ones are left out, and those that are shared are there once.
         """
 
+    @property
+    def arrays(self) -> Arrays:
+        """The weights, and arrays of several axes that are no weights, such as queries."""
+        return self.weights
+
     @abstractmethod
     def output(
         self, xs: Arrays | None = None, factor: float = 1.0, rows: np.ndarray | None = None

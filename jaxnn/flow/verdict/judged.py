@@ -349,6 +349,17 @@ class Judged:
         return int(layers[first]) if first < len(layers) else None
 
     @property
+    def equal_queries(self) -> list[str]:
+        """The arrays with an equal row for each position, where these are equal first, or below."""
+        layer, positions = self.equal_positions, self.flow.positions
+        if layer is None or positions is None or self.parameters is None:
+            return []
+        flat, count = {*map(clean, self.parameters.flat)}, positions.counts[layer - 1]
+        there = np.flatnonzero(np.isin(self.arrays.layer, (layer - 1, layer))).tolist()
+        paths = [self.arrays.path[i] for i in there if self.arrays.shape[i][-2:-1] == (count,)]
+        return [path for path in paths if path in flat]
+
+    @property
     def is_pooled(self) -> bool:
         """True if one layer makes equal positions of others, with at most half of them above."""
         first, count = self.equal_positions, len(self.names)

@@ -99,8 +99,17 @@ def examples(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "positions",
-    "From layer {name} up all positions of an example are equal, but for rounding.",
-    advises="Put a skip connection around each layer that mixes positions.",
+    one_of(
+        "how",
+        mixed="From layer {name} up all positions of an example are equal, but for rounding.",
+        queries="From layer {name} up all positions of an example are equal, but for rounding: "
+        "they begin as the rows of {path}, which are equal, and compute and learn the same.",
+    ),
+    advises=one_of(
+        "how",
+        mixed="Put a skip connection around each layer that mixes positions.",
+        queries="Draw each row of {path} by itself.",
+    ),
     rank=STATES,
 )
 def positions(judged: Judged) -> Iterator[Sight]:
@@ -109,11 +118,14 @@ def positions(judged: Judged) -> Iterator[Sight]:
     Likewise for the positions (tokens, pixels) of an example. Nothing is lost if the inputs are
     the same at all positions, nor if one layer makes them so of positions that differ by a
     hundredth or more, and at most half of the layers are above: that is a pool whose result is
-    handed on to all positions.
+    handed on to all positions. Queries of a decoder that are equal are named.
     """
     are_inputs = judged.data is not None and judged.data.are_positions_alike
-    if judged.equal_positions is not None and not are_inputs and not judged.is_pooled:
-        yield Sight(judged.equal_positions)
+    layer, queries = judged.equal_positions, judged.equal_queries
+    if layer is not None and queries:
+        yield Sight(layer, queries[0], {"how": "queries"})
+    elif layer is not None and not are_inputs and not judged.is_pooled:
+        yield Sight(layer, values={"how": "mixed"})
 
 
 @FINDINGS.rule("format", "{text}.", rank=STATES)
