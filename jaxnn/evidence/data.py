@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .mixing import distance
 from .trial import Trial, as_wide
 
 MOST_CLASSES = 100  # more numbers than that are no classes
 INVARIANT = 0.05  # of what differs between outputs: a network that scales its inputs itself
+COUNTS = 0.5  # of it: more is missing without the narrow columns where a network levels them
 EQUAL = 1e-6  # of the largest number: what differs by less is equal
 FAR = 30.0  # times 1, or the inverse: sizes of columns for which that is tried
 
@@ -83,7 +85,7 @@ class Data:
         if are_large or are_uneven or not all(v.varying.all() for v in columns):
             levels = _makes_the_same(trial, columns, _standardised)
         if are_uneven and levels is False:  # a network may divide by numbers that it holds
-            levels = not _makes_the_same(trial, columns, _wide_alone)
+            levels = not _makes_the_same(trial, columns, _wide_alone, COUNTS)
         if are_large or are_small:
             scales = (are_large and levels) or _makes_the_same(trial, columns, _scaled)
         classes = _classes(trial.ys)
@@ -136,6 +138,7 @@ def _makes_the_same(
     trial: Trial,
     columns: tuple[Columns, ...],
     changed: Callable[[Columns, np.ndarray], np.ndarray],
+    most: float = INVARIANT,
 ) -> bool | None:
     """Tell whether changed inputs lead to the same output; None if that could not be tried."""
     others = {sizes.name: changed(sizes, trial.xs[sizes.name]) for sizes in columns}
@@ -143,9 +146,7 @@ def _makes_the_same(
     other = None if output is None else trial.output(others)
     if output is None or other is None or not np.isfinite(other).all():
         return None
-    output, other = as_wide(output), as_wide(other)
-    differs = np.linalg.norm(output - output.mean(axis=0))
-    return bool(np.linalg.norm(output - other) <= INVARIANT * differs)
+    return distance(other, output) <= most
 
 
 def shaped(of_columns: np.ndarray, v: np.ndarray) -> np.ndarray:
