@@ -163,7 +163,7 @@ def experts(*load):
 def with_theory(decades):
     """A flow that is apart from theory."""
     errors = replace(a_flow(), log_delta=np.full(6, 0.02))
-    theory = replace(a_flow(), errors=errors, replicas=16)
+    theory = replace(a_flow(), errors=errors, replicas=16, draws=16)
     return a_flow(decades=decades, theory=theory)
 
 
