@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from .interrupts import undivided
 from .texts import clean
 
 LASTING = 15  # a level, above steps that the next one writes over
@@ -115,7 +116,7 @@ class Cell(Line):
             self.output.update(data, raw=True)
 
 
-@contextlib.contextmanager
+@undivided
 def live(*, piped: bool = False) -> Iterator[None]:
     """Show what the library is at, in a terminal and in a notebook; elsewhere nothing.
 
@@ -135,14 +136,15 @@ def live(*, piped: bool = False) -> Iterator[None]:
             line.tick()
 
     watching = threading.Thread(target=watch, name="progress", daemon=True)
-    log.addHandler(line)
-    log.setLevel(logging.DEBUG)
-    watching.start()
     try:
+        log.addHandler(line)
+        log.setLevel(logging.DEBUG)
+        watching.start()
         yield
     finally:
         ended.set()
-        watching.join()
+        if watching.ident is not None:
+            watching.join()
         log.setLevel(level)
         log.removeHandler(line)
         line.clear()

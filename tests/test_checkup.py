@@ -561,10 +561,13 @@ def test_labels_of_digits(torch):
 def test_batches_of_a_loader(torch):
     model, optimizer, xs, ys = module_of(torch)
     data = torch.utils.data.TensorDataset(xs, ys)
-    loader = torch.utils.data.DataLoader(data, batch_size=4)
+    own = torch.Generator()
+    loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True, generator=own)
+    before = torch.get_rng_state(), own.get_state()
     result = jaxnn.checkup(model, optimizer, loader, loss=torch.nn.functional.mse_loss, steps=20)
     assert result.course.batches == 4
     assert "these 4 batches" in str(result)
+    check_same(torch, before, (torch.get_rng_state(), own.get_state()))
     steps = [line["step"] for line in result.watched.measurements]
     assert steps == [0, 1, 2, 3, *range(4, 20, 2)]
     assert not sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks

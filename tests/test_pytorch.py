@@ -1368,7 +1368,7 @@ def test_random_states_of_python_and_of_devices_are_put_back(torch, monkeypatch)
 
     monkeypatch.setattr(torch, "get_device_module", module_of)
     tensors = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "meta", *states)]
-    with restore.same_random_states(torch, tensors):
+    with restore.same_random_states(tensors):
         states.update({"cuda:1": 5, "mps": 6})
         random.random()
     assert random.random() == expected

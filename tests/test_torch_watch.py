@@ -213,6 +213,18 @@ def test_a_step_that_a_scaler_leaves_out_is_one_without_a_gradient(torch):
     assert not watch.failures
 
 
+def test_ctrl_c_in_a_measurement_leaves_no_hook_on_optimisers(torch):
+    def loss(*_):
+        raise KeyboardInterrupt
+
+    watch = jaxnn.watch(a_model(torch), loss=loss)
+    with pytest.raises(KeyboardInterrupt), watch(0, torch.ones(B, 4)):
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        watch.begin(0, torch.ones(B, 4))
+    assert not sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks
+
+
 def test_steps_whose_numbers_jump_are_due_once_as_many_have_gone_by(torch):
     loop = Loop(torch)
     watch = jaxnn.watch(loop.model, loss=loop.loss, every=4)

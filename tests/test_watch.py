@@ -357,6 +357,25 @@ def test_a_worker_does_its_tasks_in_their_order_and_refuses_what_it_has_no_memor
     assert done == [0, 1, 5]
 
 
+def test_a_task_that_ends_with_pytest_fail_is_raised_by_who_waits_and_the_next_one_is_done():
+    """Nobody waits for a thread that has ended, as in a fork of the process."""
+    worker, done = Worker(), []
+    worker.start()
+    worker.hand(partial(pytest.fail, "in a callback"), 4)
+    worker.hand(partial(done.append, 1), 4)
+    with pytest.raises(pytest.fail.Exception, match="in a callback"):
+        worker.finish()
+    worker.finish()
+    assert done == [1]
+    ended = worker._thread = threading.Thread(target=int)
+    ended.start(), ended.join()
+    worker.hand(partial(done.append, 2), 4)
+    worker.finish()
+    assert done == [1]
+    worker.start(), worker.finish()
+    assert done == [1, 2]
+
+
 def test_a_step_that_there_is_no_memory_for_keeps_its_loss(trained, batches, monkeypatch):
     watch = trained.watch
     own = {"_watched": Watched(), "_unwritten": [], "_unwritten_steps": [], "failures": Counter()}

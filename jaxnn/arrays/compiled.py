@@ -7,7 +7,7 @@ Python code would have made.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache, partial, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from ..interrupts import undivided
 from .arguments import check_data
 from .spread import are_spread, on_mesh_of, on_no_mesh
 
@@ -108,12 +109,22 @@ def with_static(function: Callable[..., R]) -> Callable[[Statics, list[Numbers]]
     return program
 
 
+@undivided
+def setting(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+    """Have another value of a variable meanwhile."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
 def few_runs() -> AbstractContextManager[None]:
     """Return a context in which programs are compiled for few runs, if they are small ones.
 
     On a CPU that takes two thirds of the time; the kernels are slower, up to twice.
     """
-    return _lightness(True)
+    return setting(_LIGHT, True)
 
 
 def light_options(types: Iterable[Any], turns: int) -> dict[str, Any]:
@@ -129,16 +140,7 @@ def light_options(types: Iterable[Any], turns: int) -> dict[str, Any]:
 
 def many_runs() -> AbstractContextManager[None]:
     """Return a context in which programs are compiled as ever, within one for few runs."""
-    return _lightness(False)
-
-
-@contextmanager
-def _lightness(value: bool) -> Iterator[None]:
-    token = _LIGHT.set(value)
-    try:
-        yield
-    finally:
-        _LIGHT.reset(token)
+    return setting(_LIGHT, False)
 
 
 def is_light(arrays: Sequence[Numbers]) -> bool:
@@ -198,10 +200,16 @@ def measuring(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if not any(getattr(jax.config, name) for name in _STOPS):
             return of_guard(*args, **kwargs)
-        with jax.debug_nans(False), jax.debug_infs(False):
+        with _unstopped():
             return of_guard(*args, **kwargs)
 
     return call
+
+
+@undivided
+def _unstopped() -> Iterator[None]:
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 _LIGHT = ContextVar("_LIGHT", default=False)

@@ -3,11 +3,13 @@
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from threading import get_ident
 from typing import Any
 
 from jaxtyping import PyTree
 
+from ..interrupts import registered
 from ..pytorch.call import recording
 from ..pytorch.copies import copied
 from ..pytorch.inputs import called
@@ -69,7 +71,6 @@ def opened(module: Module) -> Module:
     """Return a copy in whose calls `detach` and `no_grad` do nothing."""
     torch = sys.modules["torch"]
     stops = torch.Tensor.detach, torch.detach
-    modes: list[Any] = []  # of the calls that are under way
 
     def dispatched(_: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
@@ -79,19 +80,15 @@ def opened(module: Module) -> Module:
             return function(args[0].detach(), *args[1:], **(kwargs or {}))
         return args[0] if function in stops else function(*args, **(kwargs or {}))
 
-    kind = type("Open", (torch.overrides.TorchFunctionMode,), {"__torch_function__": dispatched})
+    mode = type("Open", (torch.overrides.TorchFunctionMode,), {"__torch_function__": dispatched})
+    kind = type(module)
 
-    def before(_: Module, args: tuple[Tensor, ...]) -> None:
-        del args
-        modes.append(kind().__enter__())
-
-    def after(_: Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        del args, output
-        modes.pop().__exit__(None, None, None)
+    def call(self: Module, *args: Any, **kwargs: Any) -> Any:
+        with mode():
+            return kind.__call__(self, *args, **kwargs)
 
     made = copied(module)
-    made.register_forward_pre_hook(before)
-    made.register_forward_hook(after, always_call=True)
+    made.__class__ = type(kind.__name__, (kind,), {"__call__": call, "__module__": kind.__module__})
     return made
 
 
@@ -117,16 +114,12 @@ def keep_their_shape(module: Module, names: Sequence[str], inputs: PyTree) -> bo
     def look(_: Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         states.append((args[0] if args else None, output))
 
-    known, handles = dict(module.named_modules()), []
+    known = dict(module.named_modules())
     if not all(name in known for name in names):
         return False
     torch = sys.modules["torch"]
-    with recording(torch), unchanged(torch, module, tensors_in(inputs)):
-        try:
-            handles += [known[name].register_forward_hook(look) for name in names]
-            called(module, inputs)
-        finally:
-            for handle in handles:
-                handle.remove()
+    looking = registered(partial(known[name].register_forward_hook, look) for name in names)
+    with recording(torch), unchanged(torch, module, tensors_in(inputs)), looking:
+        called(module, inputs)
     keep = all(getattr(x, "shape", 0) == getattr(y, "shape", None) for x, y in states)
     return keep and len(states) == len(names)

@@ -6,17 +6,17 @@ Torch is never imported: the user has done so.
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
+from ..interrupts import registered, undivided
 from ..pytorch.call import for_criterion
 from ..pytorch.cuts import modules_of, parameters_of, unwrapped
 from ..pytorch.dispatch import each_operation
 from ..pytorch.inputs import called_with
-from ..pytorch.restore import unchanged
+from ..pytorch.restore import holding, unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
 from ..pytorch.types import Arguments, Inputs, Loss, Module, Named, OpOverload, Tensor
 from .trial import MOST_ENTRIES, Arrays, Slope, Trial
@@ -105,13 +105,9 @@ class TorchTrial(Trial):
     def drops_in_eval(self) -> bool:
         if not self.is_random:
             return False
-        modes = {m: m.training for m in self.module.modules()}
-        try:
+        with self._running():
             self.module.eval()
             return bool(self._drops())
-        finally:
-            for m, is_training in modes.items():
-                m.training = is_training
 
     @property
     def dropped(self) -> float:
@@ -169,12 +165,8 @@ class TorchTrial(Trial):
         def noted(_: Module, given: Any, output: Any) -> None:
             calls.append((first_tensor(given), first_tensor(output)))
 
-        handle = child.register_forward_hook(noted)
-        try:
-            with self._running():
-                self._called(self.inputs)
-        finally:
-            handle.remove()
+        with registered([partial(child.register_forward_hook, noted)]), self._running():
+            self._called(self.inputs)
         entering, leaving = zip(*calls, strict=True)
         in_a_row = all(x.shape == y.shape for x, y in calls)
         side_by_side = all(x is entering[0] for x in entering)
@@ -189,8 +181,11 @@ class TorchTrial(Trial):
     ) -> np.ndarray | None:
         inputs = self.inputs if rows is None else _rows_of(self.inputs, rows)
         inputs = _with(inputs, xs) if xs else inputs
-        with self._running(), self._last_times(factor):
-            output = self._called(inputs)
+        parameters = parameters_of(self.module)
+        with self._running():
+            last = {name: parameters[name] * factor for name in self.last if factor != 1}
+            with holding(parameters, last):
+                output = self._called(inputs)
         return None if output is None else numbers_of(output)
 
     @cached_property
@@ -226,25 +221,12 @@ class TorchTrial(Trial):
         slope = self._torch.zeros_like(at) if slope is None else slope
         return Slope(float(value.detach()), numbers_of(slope))
 
-    @contextmanager
+    @undivided
     def _running(self) -> Iterator[None]:
         """Leave the module, and all random states, as they are."""
         tensors = tensors_in([self.inputs, self.given_ys])
         with unchanged(self._torch, self.module, tensors), self._torch.no_grad():
             yield
-
-    @contextmanager
-    def _last_times(self, factor: float) -> Iterator[None]:
-        """Multiply the parameters of the last layer."""
-        parameters = parameters_of(self.module)
-        before = {name: parameters[name].data for name in self.last if factor != 1}
-        try:
-            for name, v in before.items():
-                parameters[name].data = v * factor
-            yield
-        finally:
-            for name, v in before.items():
-                parameters[name].data = v
 
     def _called(self, inputs: Inputs) -> Tensor | None:
         """Return what the loss takes of the output, if that is one tensor of floats."""

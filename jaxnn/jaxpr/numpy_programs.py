@@ -24,6 +24,7 @@ from ..arrays.compiled import (
     compiled,
     is_light,
     light_options,
+    setting,
     split_static,
     transfers,
     with_static,
@@ -376,11 +377,8 @@ def parted(
         types: of their arrays.
         is_light: whether XLA compiles for few runs.
     """
-    token = _IS_PARTED.set(True)
-    try:
+    with setting(_IS_PARTED, True):
         return Parted(*_traced(with_static(function), static, types), is_light=is_light)
-    finally:
-        _IS_PARTED.reset(token)
 
 
 Types = tuple[Any, ...]  # of arrays

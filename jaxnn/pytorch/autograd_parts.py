@@ -10,8 +10,10 @@ what is added between the two is its bias.
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+from ..interrupts import registered
 from .call import recording
 from .inputs import called
 from .restore import unchanged
@@ -98,7 +100,7 @@ def count_of_relu(module: Module, names: Sequence[str], inputs: Inputs) -> int |
         names: of modules in it, in torch's sense.
         inputs: as for `jaxnn.gradient_flow`.
     """
-    known, handles = dict(module.named_modules()), []
+    known = dict(module.named_modules())
     entered, ends = list[list[Any]](), list[tuple[list[Any], list[Any]]]()
     if not all(name in known for name in names):
         return None
@@ -111,15 +113,11 @@ def count_of_relu(module: Module, names: Sequence[str], inputs: Inputs) -> int |
         outs = [t.grad_fn for t in tensors_in(output) if t.grad_fn is not None]
         ends.append((entered.pop(), outs))
 
-    try:
-        for name in dict.fromkeys(names):  # a module that is called again has one name
-            handles.append(known[name].register_forward_pre_hook(enter, with_kwargs=True))
-            handles.append(known[name].register_forward_hook(leave))
-        with _graph(module, inputs):
-            inside = [node for ins, outs in ends for node in _between(ins, outs)]
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = [known[name] for name in dict.fromkeys(names)]  # one that is called again too
+    hooks = [partial(m.register_forward_pre_hook, enter, with_kwargs=True) for m in modules]
+    hooks += [partial(m.register_forward_hook, leave) for m in modules]
+    with registered(hooks), _graph(module, inputs):
+        inside = [node for ins, outs in ends for node in _between(ins, outs)]
     applied = [node.name() for node in inside]
     is_linear = all(name in (*LINEAR, RELU) for name in applied)
     return applied.count(RELU) if is_linear else None

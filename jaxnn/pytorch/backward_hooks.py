@@ -9,11 +9,11 @@ be of gradients that no training has.
 
 import dis
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from inspect import unwrap
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
+from ..interrupts import undivided
 from .call import Call, recording
 from .cuts import modules_of, parameters_of
 from .inputs import entering
@@ -104,13 +104,13 @@ def may_return(function: Function) -> bool:
     return False
 
 
-@contextmanager
+@undivided
 def _noted(places: list[_Place], changing: set[int]) -> Iterator[frozenset[int]]:
     """Have hooks note whether they change a gradient; give the identities of those that note."""
     before = [place.function for place in places]
-    for place in places:
-        place.hooks[place.key] = _noting(place.function, changing)
     try:
+        for place in places:
+            place.hooks[place.key] = _noting(place.function, changing)
         yield frozenset(id(place.function) for place in places)
     finally:
         for place, hook in zip(places, before, strict=True):

@@ -20,16 +20,17 @@ plain backpropagation has none either, nothing is measured from there down.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arrays.rows import LN2, ZERO_EXPONENT
+from ..interrupts import registered
 from .autograd_gates import Survey
 from .custom_functions import Inner, blamed, taken
 from .forks import Fork, Pairs, forks_of, leading_off
@@ -555,15 +556,11 @@ def _multiplied(grad: Tensor, by: np.ndarray) -> Any:
     return rows.reshape(grad.shape).to(grad.dtype)
 
 
-@contextmanager
-def _closed(handles: list[Any]) -> Iterator[None]:
+def _closed(handles: list[Any]) -> AbstractContextManager[None]:
     """Let nothing pass a gate to what is used above it and below, which is added up."""
-    hooks = [edge.node.register_prehook(_zeroing(edge.output_nr)) for edge in handles]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return registered(
+        partial(edge.node.register_prehook, _zeroing(edge.output_nr)) for edge in handles
+    )
 
 
 def _zeroing(number: int) -> Callable[[Any], Any]:

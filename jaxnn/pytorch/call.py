@@ -1,10 +1,11 @@
 """PyTorch: a module as it is called, and where its gradient starts: a loss, or a cotangent."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from ..interrupts import undivided
 from ..network.checks import calling_loss
 from .custom_functions import no_checkpoints
 from .inputs import entering
@@ -69,7 +70,7 @@ class Call(NamedTuple):
         return self.top(self.module(*args, **named), len(x))[0]
 
 
-@contextmanager
+@undivided
 def recording(torch: ModuleType) -> Iterator[None]:
     """Let torch record its graph, and run what is compiled as it was before, so that hooks act.
 

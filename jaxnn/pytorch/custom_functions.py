@@ -12,6 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from ..interrupts import registered, undivided
 from .autograd_gates import Survey
 from .types import Node, Tensor
 
@@ -27,7 +28,7 @@ class Inner(NamedTuple):
     edges: list[Any]
 
 
-@contextmanager
+@undivided
 def own_gradients(tensors: Iterable[Any]) -> Iterator[None]:
     """Put back `.grad` of leaves, which have none meanwhile."""
     kept = [(leaf, leaf.grad) for leaf in tensors if leaf.is_leaf]
@@ -68,15 +69,11 @@ def inner_parameters(
     edges = {node: edge for node, edge in edges.items() if edge is not None}
     if not edges:
         return {}
-    handles = [node.register_hook(partial(note, node)) for node in edges]
-    try:
-        with blamed(survey.functions):
-            torch.autograd.grad(
-                [top], [*edges.values()], [cotangent], retain_graph=True, allow_unused=True
-            )
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = (partial(node.register_hook, partial(note, node)) for node in edges)
+    with registered(hooks), blamed(survey.functions):
+        torch.autograd.grad(
+            [top], [*edges.values()], [cotangent], retain_graph=True, allow_unused=True
+        )
     inner: dict[str, Inner] = {}
     for node, names in of_nodes.items():
         for name in names:
@@ -109,7 +106,7 @@ def _edge_below(torch: ModuleType, node: Node) -> Any:
     return next((edge(*below) for below in node.next_functions if below[0] is not None), None)
 
 
-@contextmanager
+@undivided
 def no_checkpoints(torch: ModuleType) -> Iterator[None]:
     """Let torch's checkpoints that go down by themselves be plain calls, of the same numbers."""
     module = torch.utils.checkpoint

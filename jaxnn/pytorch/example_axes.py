@@ -12,11 +12,11 @@ acts on it: functions of the user's own, or hooks on tensors.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from ..interrupts import undivided
 from .dispatch import FUSED, Kind
 from .provenance import MANY
 from .tensors import tensors_in
@@ -101,7 +101,7 @@ class Examples:
             if v.ndim and len(v) == self.count:
                 self._set(v, Place(0, 1))
 
-    @contextmanager
+    @undivided
     def watched(self) -> Iterator[None]:
         """Note whether hooks are put on tensors, such as those that clip gradients."""
         before = self.tensor.register_hook
@@ -110,8 +110,8 @@ class Examples:
             self.have_hooks = True
             return before(tensor, hook)
 
-        self.tensor.register_hook = register_hook
         try:
+            self.tensor.register_hook = register_hook
             yield
         finally:
             self.tensor.register_hook = before

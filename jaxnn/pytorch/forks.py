@@ -11,11 +11,11 @@ edges that lead off.
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from ..interrupts import registered, undivided
 from .autograd_gates import Survey
 from .hooks import State
 from .types import GradientEdge, Node, Tensor
@@ -96,18 +96,15 @@ def _between(upper: set[Any], lower: set[Any], leading: set[Any]) -> Iterator[Fo
             yield Fork(node, tuple(off))
 
 
-@contextmanager
+@undivided
 def leading_off(forks: list[Fork]) -> Iterator[Pairs]:
     """Give the gradients at the edges that lead off, once a pass has come through the forks."""
     come: dict[Any, Any] = {}
     # Once torch's own hooks on tensors, such as the user's, have acted.
-    hooks = [fork.node.register_prehook(partial(come.__setitem__, fork.node)) for fork in forks]
+    hooks = (partial(v.register_prehook, partial(come.__setitem__, v)) for v, _ in forks)
     pairs: Pairs = []
-    try:
+    with registered(hooks):
         yield pairs
-    finally:
-        for hook in hooks:
-            hook.remove()
     with sys.modules["torch"].no_grad():
         for node, off in forks:
             if any(grad is not None for grad in come.get(node, ())):

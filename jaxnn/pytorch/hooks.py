@@ -8,7 +8,7 @@ import copy
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arrays.rows import in_bfloat16, is_narrow
+from ..interrupts import registered
 from .tensors import first_tensor, has_gradient, is_a, name_of_dtype, numbers_of, tensors_in
 from .types import Arguments, Module, Output, Tensor
 
@@ -89,24 +90,20 @@ class Recorder:
         """True if the user has put hooks on tensors that are states."""
         return any(getattr(tensor, "_backward_hooks", None) for tensor in self.tensors)
 
-    @contextmanager
-    def hooked(self, chosen: Mapping[str, Any]) -> Iterator[None]:
+    def hooked(self, chosen: Mapping[str, Any]) -> AbstractContextManager[None]:
         """Put hooks on the cuts, and take them off in the end."""
-        handles = []
-        try:
-            for name, cut in chosen.items():
-                if hasattr(cut, "_c"):  # of torch.jit, which forbids or forgets hooks
-                    self._refused(
-                        f"cut {name}: expected a module that runs in Python, got one of "
-                        "TorchScript, which takes no hooks; put the module there that it was made "
-                        "of, or leave it out of cuts"
-                    )
-                    continue
-                handles.append(cut.register_forward_hook(partial(self._up, name)))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return registered(self._hooks(chosen))
+
+    def _hooks(self, chosen: Mapping[str, Any]) -> Iterator[Callable[[], Any]]:
+        for name, cut in chosen.items():
+            if hasattr(cut, "_c"):  # of torch.jit, which forbids or forgets hooks
+                self._refused(
+                    f"cut {name}: expected a module that runs in Python, got one of TorchScript, "
+                    "which takes no hooks; put the module there that it was made of, or leave it "
+                    "out of cuts"
+                )
+                continue
+            yield partial(cut.register_forward_hook, partial(self._up, name))
 
     def closed(self) -> list[State]:
         """Return the states, after which calls of cuts count no more.

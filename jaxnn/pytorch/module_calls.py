@@ -1,9 +1,11 @@
 """PyTorch: the calls of modules on one pass up: which ones are running, and when each returns."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
+
+from ..interrupts import registered
 
 
 class Calls:
@@ -19,20 +21,16 @@ class Calls:
         self.last: dict[str, int] = {}
         self.count = 0
 
-    @contextmanager
-    def noted(self, known: Mapping[str, Any]) -> Iterator[None]:
+    def noted(self, known: Mapping[str, Any]) -> AbstractContextManager[None]:
         """Note the calls of modules, given by name."""
-        handles = []
-        try:
-            for name, m in known.items():
-                if not hasattr(m, "_c"):  # of torch.jit, which takes no hooks
-                    handles.append(m.register_forward_pre_hook(partial(self._enter, name)))
-                    leave = partial(self._leave, name)
-                    handles.append(m.register_forward_hook(leave, always_call=True))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return registered(self._hooks(known))
+
+    def _hooks(self, known: Mapping[str, Any]) -> Iterator[Callable[[], Any]]:
+        for name, m in known.items():
+            if not hasattr(m, "_c"):  # of torch.jit, which takes no hooks
+                yield partial(m.register_forward_pre_hook, partial(self._enter, name))
+                leave = partial(self._leave, name)
+                yield partial(m.register_forward_hook, leave, always_call=True)
 
     def _enter(self, name: str, *_: Any) -> None:
         self.running.append(name)

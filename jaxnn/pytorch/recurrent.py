@@ -9,14 +9,15 @@ has -inf, and one whose gradient has left the range even so has nan.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..interrupts import registered
 from .tensors import is_a, is_tensor, log_norms, tensors_in
 from .types import Arguments, GradientEdge, Module, Named, Output, Tensor
 from .unrolled import Returned, StepDeltas, unrolled
@@ -102,20 +103,16 @@ class Recurrent:
     def __init__(self) -> None:
         self.calls: list[_Call] = []
 
-    @contextmanager
-    def hooked(self, known: Mapping[str, Any]) -> Iterator[None]:
+    def hooked(self, known: Mapping[str, Any]) -> AbstractContextManager[None]:
         """Put hooks on the recurrent ones of some modules, and take them off in the end."""
-        handles = []
-        try:
-            for name, m in known.items():
-                if is_a(m, "RNNBase"):
-                    enter = partial(self._enter, name)
-                    handles.append(m.register_forward_pre_hook(enter, with_kwargs=True))
-                    handles.append(m.register_forward_hook(self._leave))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return registered(self._hooks(known))
+
+    def _hooks(self, known: Mapping[str, Any]) -> Iterator[Callable[[], Any]]:
+        for name, m in known.items():
+            if is_a(m, "RNNBase"):
+                enter = partial(self._enter, name)
+                yield partial(m.register_forward_pre_hook, enter, with_kwargs=True)
+                yield partial(m.register_forward_hook, self._leave)
 
     def _enter(self, name: str, module: Module, args: Arguments, named: Named) -> Any:
         value: Any = args[0] if args else named.get("input")

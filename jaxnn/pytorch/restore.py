@@ -4,13 +4,14 @@ They are put back after an error too, so that a training goes on as if nothing h
 """
 
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ..interrupts import undivided
 from .custom_functions import own_gradients
 from .tensors import is_tensor
 from .types import Module
@@ -19,14 +20,14 @@ BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
-@contextmanager
+@undivided
 def unchanged(
     torch: ModuleType,
     module: Module,
     inputs: Iterable[Any],
     acting: frozenset[int] = frozenset(),
 ) -> Iterator[None]:
-    """Leave a module as it was, and all random states that a call with these tensors draws from.
+    """Leave a module as it was, its mode too, and all random states that calls of it draw from.
 
     acting: the identities of backward hooks that act meanwhile.
     """
@@ -34,7 +35,8 @@ def unchanged(
     buffers, inputs = [*module.buffers()], [*inputs]
     others = [v for m in modules for v in vars(m).values() if is_tensor(v)]
     with (
-        same_random_states(torch, (*parameters, *buffers, *inputs)),
+        same_random_states((*parameters, *buffers, *inputs)),
+        same_modes(modules),
         same_buffers(torch, modules, buffers),
         few_backward_hooks(torch, modules, [*parameters, *inputs], acting),
         own_gradients((*parameters, *buffers, *inputs, *others)),
@@ -42,7 +44,7 @@ def unchanged(
         yield
 
 
-@contextmanager
+@undivided
 def holding(parameters: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[None]:
     """Give some parameters other numbers, in their own memory, and theirs back at the end."""
     before = {name: parameters[name].detach().clone() for name in values}
@@ -55,17 +57,21 @@ def holding(parameters: Mapping[str, Any], values: Mapping[str, Any]) -> Iterato
             parameters[name].data.copy_(v)
 
 
-@contextmanager
-def same_random_states(
-    torch: ModuleType | None = None, tensors: Iterable[Any] = ()
-) -> Iterator[None]:
-    """Put back the random states of Python, NumPy, torch and the devices of these tensors."""
+@undivided
+def same_random_states(tensors: Iterable[Any] = (), generator: Any = None) -> Iterator[None]:
+    """Put back the random states of Python, NumPy, torch and the devices of these tensors.
+
+    generator: of torch, which is put back too.
+    """
     states: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (random.setstate, (random.getstate(),)),
         (np.random.set_state, (np.random.get_state(),)),  # noqa: NPY002, users draw from it
     ]
+    torch: Any = sys.modules.get("torch")
     if torch is not None:
         states.append((torch.set_rng_state, (torch.get_rng_state(),)))
+    if torch is not None and isinstance(generator, torch.Generator):
+        states.append((generator.set_state, (generator.get_state(),)))
     for device in {tensor.device for tensor in tensors}:
         if torch is not None and device.type not in ("cpu", "meta"):
             module = torch.get_device_module(device)
@@ -78,7 +84,19 @@ def same_random_states(
             put_back(*state)
 
 
-@contextmanager
+@undivided
+def same_modes(modules: list[Any]) -> Iterator[None]:
+    """Put back which modules are in training mode."""
+    modes = [(m, m.training) for m in modules]
+    try:
+        yield
+    finally:
+        for m, is_training in modes:
+            if m.training != is_training:
+                m.training = is_training
+
+
+@undivided
 def same_buffers(torch: ModuleType, modules: list[Any], buffers: list[Any]) -> Iterator[None]:
     """Put back buffers, such as running means, whether they are assigned or changed in place."""
     registered = [
@@ -100,7 +118,7 @@ def same_buffers(torch: ModuleType, modules: list[Any], buffers: list[Any]) -> I
                     buffer.copy_(value)
 
 
-@contextmanager
+@undivided
 def few_backward_hooks(
     torch: ModuleType, modules: list[Any], parameters: list[Any], acting: frozenset[int]
 ) -> Iterator[None]:

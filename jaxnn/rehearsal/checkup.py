@@ -216,8 +216,9 @@ def checkup(
     check_call(**locals())
     is_torch = is_of_torch(model)
     check_outside_of_jit("checkup", model, xs, ys)
-    batches = batches_of(xs, ys)
     options = {"loss": check_loss(loss), "each": each, "cuts": cuts}
+    with same_random_states(generator=getattr(xs, "generator", None)):  # a loader draws
+        batches = batches_of(xs, ys)
     kept = original_kept(model, batches) if is_torch else same_random_states()
 
     def trainee(batch: Batch, optimizer: Any = optimizer) -> Any:

@@ -72,6 +72,8 @@ class _Watching:
         watch, calls = self.watch, self.calls
         if watch is None or calls is None:
             return
+        if self.begun is not None:  # an error has ended its step
+            self.begun.unhook()
         calls.is_heard = False
         with watch.guarded("measurement", step):
             if calls.inputs is None:
@@ -92,10 +94,12 @@ class _Watching:
         self.calls.inputs = self.calls.value = None
 
     def stop(self) -> None:
-        """Leave the module as it was."""
+        """Leave the module and torch's optimisers as they were."""
         if self.calls is not None:
             self.calls.hook.remove()
-        self.calls = None
+        if self.begun is not None:
+            self.begun.unhook()
+        self.calls = self.begun = None
 
 
 def hugging_face_callback(**options: Any) -> Any:

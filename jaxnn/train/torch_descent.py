@@ -6,11 +6,11 @@ Torch is never imported: the user has done so.
 import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from jaxtyping import PyTree
 
+from ..interrupts import undivided
 from ..pytorch.call import Call, recording
 from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
@@ -103,7 +103,7 @@ def check_factory(optimizer: Any, module: Module) -> Any:
     )
 
 
-@contextmanager
+@undivided
 def original_kept(module: Module, batches: Iterable[Iterable[Any]]) -> Iterator[None]:
     """Leave a module, its inputs and all random states as they were, also after an error."""
     torch = sys.modules["torch"]

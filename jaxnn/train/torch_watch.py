@@ -27,6 +27,7 @@ from ..flow.measure.torch_flow import torch_flow
 from ..flow.measure.torch_record import entries_of_tensor
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
+from ..interrupts import registered
 from ..pytorch.cuts import parameters_of
 from ..pytorch.tensors import log_norm, log_norms, numbers_of, tensors_in
 from ..pytorch.types import Module
@@ -62,24 +63,26 @@ class TorchWatch(Recorder):
             value: the loss of the step, a number or a tensor. It is recorded at every step,
                 measured or not.
         """
-        begun = self.begin(step, inputs, ys)
-        try:
+        begun = self._measured_before(step, inputs, ys)
+        with registered([] if begun is None else [partial(self._hooked, begun)]):
             yield
-        finally:
-            if begun is not None:
-                begun.unhook()
         self.end(begun, value)
 
     def begin(self, step: int, inputs: PyTree, ys: PyTree = None) -> "Begun | None":
-        """Measure before a step of the optimiser, if its number is due; None on failure.
+        """Do what a call does before the step of the optimiser; None on failure.
 
         Steps whose numbers jump, as where gradients of several batches are added up, are due once
         `every` have gone by.
         """
+        begun = self._measured_before(step, inputs, ys)
+        if begun is not None:
+            begun.hook = self._hooked(begun)
+        return begun
+
+    def _measured_before(self, step: int, inputs: PyTree, ys: PyTree) -> "Begun | None":
         begun = None
         with self._lock, self.guarded("measurement", step):
             begun = Begun(check_integer("step", step, 0))
-            begun.hook = _before_each_optimizer(partial(self._taken, begun))
             if self.is_next(begun.step):
                 self.note_undone(_few_of(parameters_of(self.module)))
         if begun is not None and self._is_now(begun.step):
@@ -110,6 +113,12 @@ class TorchWatch(Recorder):
         if self._needs_evidence():
             last = flow.parameters.of_last_layer
             begun.evidence = Evidence.of(TorchTrial(self.module, inputs, ys, self.loss, last))
+
+    def _hooked(self, begun: "Begun") -> Any:
+        """Have torch hand over each optimiser that begins a step; return the handle of the hook."""
+        optimizers = sys.modules["torch.optim.optimizer"]
+        taken = partial(self._taken, begun)
+        return optimizers.register_optimizer_step_pre_hook(lambda optimizer, *_: taken(optimizer))
 
     def _taken(self, begun: "Begun", optimizer: Any) -> None:
         """Note what an optimiser holds, and the sizes of the gradients that it takes."""
@@ -219,12 +228,6 @@ class Begun:
         several = [self.gradients.get(id(v), unknown) for v in after]
         together: Entries = jax.tree.map(lambda *v: np.stack(v), *several)
         return together
-
-
-def _before_each_optimizer(call: Callable[[Any], None]) -> Any:
-    """Have torch call a function with each optimiser that begins a step; return the hook."""
-    optimizers = sys.modules["torch.optim.optimizer"]
-    return optimizers.register_optimizer_step_pre_hook(lambda optimizer, *_: call(optimizer))
 
 
 def _few_of(parameters: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -36,18 +36,26 @@ class Worker:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._someone_waits = False
+        self._failure: BaseException | None = None  # of a task, for whoever waits next
 
     def start(self) -> None:
-        """Start the thread, once, from one that may still start others when the process ends."""
+        """Start the thread, from one that may still start others when the process ends.
+
+        A fork of this process has none, though it knows of this one's.
+        """
         with self._changed:
-            if self._thread is not None:
+            if self._is_alive():
                 return
+            if self._thread is None:
+                atexit.register(self.finish)
             self._thread = threading.Thread(target=self._run, name="jaxnn-watch", daemon=True)
             self._thread.start()
-            atexit.register(self.finish)
+
+    def _is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def hand(self, task: Task, size: int) -> bool:
-        """Have a task done, which raises nothing; return False if there is no memory for it.
+        """Have a task done; return False if there is no memory for it.
 
         Args:
             task: done after all that were handed over before.
@@ -64,12 +72,21 @@ class Worker:
         return True
 
     def finish(self) -> None:
-        """Wait until all steps that were started are done, and their tasks; not within a task."""
+        """Wait until all steps that were started are done, and their tasks; not within a task.
+
+        Raises:
+            BaseException: what a task has ended with that is no Exception, such as `pytest.fail` in
+                a function of the user's; once.
+        """
         if threading.current_thread() is self._thread:
             return
         jax.effects_barrier()  # type: ignore[no-untyped-call]
         with self._changed:
-            self._changed.wait_for(lambda: not self._bytes)
+            while self._bytes and self._is_alive():
+                self._changed.wait(1)
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def _is_behind(self) -> bool:
         return len(self._tasks) >= MOST_BEHIND
@@ -84,8 +101,11 @@ class Worker:
             with self._changed:
                 self._changed.wait_for(lambda: self._tasks)
                 task, size = self._tasks.popleft()
-            with suppress(Exception):  # without this thread whoever waits would wait for ever
-                task()
+            try:
+                with suppress(Exception):
+                    task()
+            except BaseException as error:  # without this thread nothing would be recorded
+                self._failure = error
             del task  # and the arrays that it holds
             with self._changed:
                 self._bytes -= size

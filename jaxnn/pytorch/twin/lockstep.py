@@ -9,11 +9,12 @@ Only one of them runs at any time: so nothing of the module is written by two at
 numbers are drawn in one order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Semaphore, Thread
 from typing import Any, TypeVar
 
 from ...errors import NoTwinError
+from ...interrupts import undivided
 
 T = TypeVar("T")
 
@@ -61,18 +62,29 @@ class Lockstep:
                 self._next(replica)
 
         threads = [Thread(target=of, args=(replica,), daemon=True) for replica in range(self.count)]
-        for thread in threads:
-            thread.start()
-        self._turns[0].release()
-        try:
+        with self._joined(threads):
+            for thread in threads:
+                thread.start()
+            self._turns[0].release()
             for thread in threads:
                 thread.join()
-        except KeyboardInterrupt as stop:  # ends with the product that is being drawn
-            self._failure = stop
-            raise
         if self._failure is not None:
             raise self._failure
         return results
+
+    @undivided
+    def _joined(self, threads: list[Thread]) -> Iterator[None]:
+        """Wait for all threads in the end; after Ctrl-C, for the product that is being drawn."""
+        try:
+            yield
+        except BaseException as stop:
+            self._failure = stop
+            self._turns[0].release()
+            raise
+        finally:
+            for thread in threads:
+                if thread.ident is not None:  # it was started
+                    thread.join()
 
     def meet(self, replica: int, value: Any, make: Callable[[list[Any]], T]) -> T:
         """Return what is made, once, of the values that all replicas bring."""
