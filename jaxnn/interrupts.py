@@ -65,7 +65,7 @@ def undivided(function: Callable[P, Iterator[T]]) -> Callable[P, AbstractContext
 @undivided
 def registered(registrations: Iterable[Callable[[], Any]]) -> Iterator[None]:
     """Call functions that put hooks on and return handles, which are taken off in the end."""
-    handles = []
+    handles: list[Any] = []
     try:
         handles.extend(register() for register in registrations)
         yield
@@ -86,7 +86,7 @@ class _Handler:
     def __init__(self, frame: FrameType) -> None:
         self.is_open = False
         self.before: Any = signal.getsignal(signal.SIGINT)
-        self.own = self.before.own if isinstance(self.before, _Handler) else self.before
+        self.own: Any = self.before.own if isinstance(self.before, _Handler) else self.before
         below: FrameType | None = frame
         while below and (below.f_code.co_flags & CO_GENERATOR or _is_of_context(below)):
             below = below.f_back

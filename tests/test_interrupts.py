@@ -35,11 +35,10 @@ def test_ctrl_c_waits_while_a_context_is_entered_or_left():
         time.sleep(10)
     outer, texts[:] = undivided(divided.__wrapped__)(texts), []
     with pytest.raises(KeyboardInterrupt), outer, divided(texts):
-        texts.append(signal.getsignal(signal.SIGINT) is own)
         time.sleep(10)
     with pytest.raises(KeyboardInterrupt):
         time.sleep(10)
-    assert texts == ["(", "(", False, ".", ")", ".", ")"]
+    assert texts == ["(", "(", ".", ")", ".", ")"]
     assert signal.getsignal(signal.SIGINT) is own
 
 
@@ -95,7 +94,8 @@ def test_ctrl_c_while_a_module_is_put_back_changes_nothing(torch, monkeypatch, m
         jaxnn.gradient_flow(model, xs, xs, loss=loss, theory=measured == "theory")
     monkeypatch.undo()
     jaxnn.interrupts._Handler.waits = False
-    assert again and len(sent) > 5
+    assert again
+    assert len(sent) > 5
     assert all(map(np.array_equal, before[0], state()[0]))
     assert before[1:] == state()[1:]
 
