@@ -116,6 +116,8 @@ def test_lines_that_a_full_disk_has_no_room_for_are_written_later(flow, tmp_path
     assert steps_in(read_watch(tmp_path)) == [0]  # and no half of a line
     assert (tmp_path / FILE).read_bytes().endswith(b"}\n")
     monkeypatch.setattr(journal, "_write", whole)
+    recorder.flush()
+    assert steps_in(read_watch(tmp_path)) == [0, 1, 2]
     recorder.measured(3, flow, None, 0.5)
     record = read_watch(tmp_path)
     assert steps_in(record) == [0, 1, 2, 3]
@@ -194,6 +196,25 @@ def test_a_folder_is_that_of_one_process(flow, tmp_path, monkeypatch):
     again = Recorder(Options(1, tmp_path))
     again.measured(2, flow, None)
     assert steps_in(read_watch(tmp_path)) == [2]
+
+
+def test_few_folders_are_held_however_many_are_watched(flow, tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "MOST_HELD", 2)
+    recorders = [Recorder(Options(1, tmp_path / str(i))) for i in range(4)]
+    for step in range(2):
+        for recorder in recorders:
+            recorder.measured(step, flow, None)
+    assert [place.parent.name for _, place in journal._locks] == ["2", "3"]
+    assert [steps_in(read_watch(tmp_path / str(i))) for i in range(4)] == [[0, 1]] * 4
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_lock_that_leads_to_another_file_leaves_it_as_it_is(flow, tmp_path, link):
+    (tmp_path / "thesis").write_text("years of work")
+    getattr(tmp_path / LOCK, link)(tmp_path / "thesis")
+    Recorder(Options(1, tmp_path)).measured(0, flow, None)
+    assert (tmp_path / "thesis").read_text() == "years of work"
+    assert steps_in(read_watch(tmp_path)) == [0]
 
 
 def test_a_later_watch_of_a_program_takes_the_folder(flow, tmp_path):

@@ -25,9 +25,12 @@ except ImportError:  # Windows, where two processes are not told apart
 
 FILE = "watch.jsonl"
 LOCK = "watch.lock"  # of the process that writes, whose number is in it
+MOST_HELD = 16  # folders of a process, each with a descriptor
+NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0)  # a link, which may lead to a file of the user's
 HELD = (errno.EACCES, errno.EAGAIN)  # by another process; a file system without locks has others
 
-_locks: dict[tuple[int, Path], int] = {}  # by process, as a fork inherits the file but no lock
+# By process, as a fork inherits the file but no lock; that of the last line comes last.
+_locks: dict[tuple[int, Path], int] = {}
 _writers: dict[Path, "Journal"] = {}  # in each folder the last that this process began
 
 
@@ -61,6 +64,8 @@ class Journal:
             if line["kind"] == "start":
                 self._start = text = b"\n" + text  # a line that a kill cut short ends here
             self._waiting.append(text)
+        if not self._waiting:
+            return
         self._hold(begins)
         with (self.folder / FILE).open("ab", buffering=0) as file:
             if not file.seek(0, os.SEEK_END) and self._waiting[0] != self._start:
@@ -92,31 +97,43 @@ class Journal:
 
 
 def _lock(path: Path) -> bool:
-    """Hold a lock until this process ends; return False if another one holds it."""
-    held = _locks.get((os.getpid(), path))
-    if held is not None and path.exists() and os.path.samestat(os.fstat(held), path.stat()):
-        return True
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:  # there is no lock to be had; whether there is a file shows when it is written
-        return True
-    if not _has_locked(file):
+    """Hold a lock until this process ends, or holds many others; False if another one holds it."""
+    key = os.getpid(), path
+    file = _locks.pop(key, None)
+    if file is not None and not (path.exists() and os.path.samestat(os.fstat(file), path.stat())):
         os.close(file)
-        return False
-    _locks[os.getpid(), path] = file
-    with suppress(OSError):  # of a full disk
-        os.truncate(file, 0)
-        os.write(file, str(os.getpid()).encode())
+        file = None
+    if file is None:
+        file = _opened(path, os.O_CREAT)
+        if file is None:  # there is no lock; whether there is a file shows when it is written
+            return True
+        if not _has_locked(file):
+            os.close(file)
+            return False
+        with suppress(OSError):  # of a full disk
+            if not os.read(file, 100).strip(b"0123456789"):  # no other file of this name
+                os.truncate(file, 0)
+                os.lseek(file, 0, os.SEEK_SET)
+                os.write(file, str(os.getpid()).encode())
+    _locks[key] = file
+    for other in [*_locks][:-MOST_HELD]:
+        os.close(_locks.pop(other))
     return True
+
+
+def _opened(path: Path, flags: int = 0) -> int | None:
+    try:
+        return os.open(path, os.O_RDWR | NOT_FOLLOWED | flags, 0o666)
+    except OSError:
+        return None
 
 
 def _is_free(path: Path) -> bool:
     """Tell whether no other process holds a lock."""
     if (os.getpid(), path) in _locks:  # to close the file anew would let go of it
         return True
-    try:
-        file = os.open(path, os.O_RDWR)
-    except OSError:
+    file = _opened(path)
+    if file is None:
         return True
     try:
         return _has_locked(file)

@@ -143,7 +143,7 @@ class Recorder:
     def flush(self) -> None:
         """Write all that is recorded to the file."""
         with self._lock, self.guarded("file", None):
-            self._save(None)
+            self._save(None, anew=True)
 
     @property
     def watched(self) -> Watched:
@@ -327,10 +327,10 @@ class Recorder:
             self._unwritten.append(line_of(self._unwritten_steps, _now()))
             self._unwritten_steps = []
 
-    def _save(self, step: StepNumber) -> None:
-        """Write what the file has not yet; that it failed waits for the next lines."""
+    def _save(self, step: StepNumber, *, anew: bool = False) -> None:
+        """Write what the file has not yet; that it failed waits for the next lines, unless anew."""
         self._gather()
-        if all(line.get("rule") == "file" for line in self._unwritten):
+        if not anew and all(line.get("rule") == "file" for line in self._unwritten):
             return
         lines, self._unwritten = self._unwritten, []
         if self._journal is not None and self._writes():
