@@ -6,11 +6,12 @@ import re
 import warnings
 
 import pytest
-from test_live_page import START, alarm, measured, page_of
+from test_live_page import START, alarm, measured, page_of, record
 
 from jaxnn.errors import TrainingWarning
 from jaxnn.train import read_watch
 from jaxnn.train.journal import FILE
+from jaxnn.train.reading import Tail
 from jaxnn.train.recorder import Options, Recorder
 
 LINES = (START, measured(0, -3.0), alarm(0, "Step 0: Δ."), measured(10, -4.0), measured(20, -5.0))
@@ -67,6 +68,7 @@ KINDS = {
     "a step beyond tables": (changed(3, step=10**30), THIRD, "line 4 .* from 0 to"),
     "no loss": (changed(3, loss=...), THIRD, "line 4 .* a number as loss, got none"),
     "a loss in words": (changed(3, loss="low"), THIRD, "line 4 .* as loss, got 'low'"),
+    "true for a loss": (changed(3, loss=True), THIRD, "line 4 .* as loss, got True"),
     "a huge loss": (changed(3, loss=HUGE), THIRD, "line 4 .* as loss, got 1000"),
     "no layers": (changed(3, layers=...), THIRD, "line 4 .* an object as layers, got none"),
     "too few layers": (layers(1), THIRD, "line 4 .* layers: expected 2 as 'log10_delta', got 1 nu"),
@@ -120,6 +122,16 @@ def test_a_page_of_a_damaged_record_is_drawn(tmp_path, name):
             made = page_of(tmp_path)
     assert made.answer.text == "Step 0: Δ."
     assert made.data["steps"]["step"].to_list() == KINDS[name][1]
+
+
+def test_a_longer_file_in_the_place_of_another_is_read_from_its_beginning(tmp_path):
+    tail = Tail(record(tmp_path, START, measured(0, -3.0)))
+    assert [line["step"] for line in tail.read().measurements] == [0]
+    (tmp_path / FILE).unlink()
+    record(tmp_path, START, *(measured(step, -4.0) for step in (5, 10)))
+    assert [line["step"] for line in tail.read().measurements] == [5, 10]
+    record(tmp_path, measured(20, -4.0))
+    assert [line["step"] for line in tail.read().measurements] == [5, 10, 20]
 
 
 def test_a_start_of_another_network_begins_the_record_again(tmp_path):

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import socket
 import sys
 import threading
 from contextlib import closing
@@ -242,6 +243,19 @@ def test_the_server_answers_with_what_is_new(serving, monkeypatch):
     assert ask(served, "/", host="example.org:80")[0] == 403
     (folder / FILE).unlink()
     assert ask(served, "/now?")[0] == 503
+
+
+def test_a_tab_that_is_closed_while_the_page_loads_leaves_no_traceback(
+    serving, monkeypatch, capsys
+):
+    def closed(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(server.Handler, "_answer", closed)
+    with closing(socket.create_connection(serving[1].server_address)) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.recv(1) == b""
+    assert capsys.readouterr().err == ""
 
 
 def test_a_damaged_line_is_said_once_by_the_command(serving, capsys):

@@ -4,6 +4,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -89,23 +90,28 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server
 
+    def handle(self) -> None:
+        """Answer, unless the tab that asks is closed meanwhile."""
+        with suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         """Answer with the page, or with what is new since the state that the page knows."""
         try:
-            self._get(*self.path.split("?", 1))
+            answer = self._got(*self.path.split("?", 1))
         except (OSError, ValueError) as error:  # of a folder that is gone
-            self._answer(503, "text/plain", str(error))
+            answer = 503, "text/plain", str(error)
+        self._answer(*answer)
 
-    def _get(self, path: str, known: str = "") -> None:
+    def _got(self, path: str, known: str = "") -> tuple[int, str, str]:
         if self.headers.get("Host") not in self.server.hosts:
-            self._answer(403, "text/plain", "this page is for this machine alone")
-        elif path == "/":
-            self._answer(200, "text/html", self.server.live.now().without_run())
-        elif path == "/now":
+            return 403, "text/plain", "this page is for this machine alone"
+        if path == "/":
+            return 200, "text/html", self.server.live.now().without_run()
+        if path == "/now":
             fresh = json.dumps(self.server.live.fresh(known), allow_nan=False)
-            self._answer(200, "application/json", fresh)
-        else:
-            self._answer(404, "text/plain", "there is nothing here")
+            return 200, "application/json", fresh
+        return 404, "text/plain", "there is nothing here"
 
     def _answer(self, code: int, kind: str, text: str) -> None:
         content = text.encode()

@@ -9,7 +9,6 @@ in silence. Any other that is damaged is skipped with a warning that names it.
 import codecs
 import json
 import math
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -34,6 +33,8 @@ PLACES: dict[str, dict[str, type]] = {
 }
 # Of a measurement: columns without which it says nothing.
 COLUMNS = {"parameters": ("log10_delta", "log10_size", "log10_update")}
+TRUTHS = ("lost", "mixes")  # columns of true and false
+LAST = 2**10  # bytes of what was read by which a file is known again
 INFINITE = {"Infinity": math.inf, "-Infinity": -math.inf}
 WORDS = {int: "an integer", str: "a text", list: "a list", dict: "an object", bool: "true or false"}
 
@@ -99,7 +100,8 @@ class Tail:
     """
 
     def __init__(self, folder: Path):
-        self.path, self.watched, self._end = folder / FILE, Watched(), 0
+        self.path, self.watched = folder / FILE, Watched()
+        self._end, self._last = 0, b""  # of what was read
 
     def read(self) -> Watched:
         """Read what is new, and return the record; of a file that was replaced, all of it.
@@ -108,15 +110,17 @@ class Tail:
             OSError: it cannot be read.
         """
         with self.path.open("rb") as file:
-            if file.seek(0, os.SEEK_END) < self._end:
-                self.watched, self._end = Watched(), 0
-            file.seek(self._end)
+            file.seek(self._end - len(self._last))
+            if file.read(len(self._last)) != self._last:
+                self.watched, self._end, self._last = Watched(), 0, b""
+                file.seek(0)
             whole, newline, _ = file.read().rpartition(b"\n")
         for row in whole.removeprefix(codecs.BOM_UTF8).split(b"\n"):
             if row.strip():
                 with suppress(_DamagedError, RecursionError):
                     self.watched.add(_line(row, self.watched))
         self._end += len(whole) + len(newline)
+        self._last = (self._last + whole + newline)[-LAST:]
         return self.watched
 
 
@@ -277,10 +281,8 @@ def _number(value: Any, name: str) -> Any:
         return math.nan
     if isinstance(value, str) and value in INFINITE:
         return INFINITE[value]
-    try:
-        if isinstance(value, int | float) and float(value) is not None:
-            return value
-    except OverflowError:  # an integer beyond all floats
-        pass
+    with suppress(OverflowError):  # an integer beyond all floats
+        if isinstance(value, bool) == (name in TRUTHS) and isinstance(value, int | float):
+            return value if name in TRUTHS else float(value)
     got = "none" if value is ... else told(value)
     raise _DamagedError(f"expected a number as {clean(name)}, got {got}")
