@@ -500,7 +500,7 @@ def test_draws_of_weights_are_told_apart(rng):
 def test_gains_of_several_layers_are_no_matrices(rng):
     lists = "untouched_norms", "resting_norms", "stopped", "repeated", "unregistered"
     arrays = {"gains": rng.normal(size=(3, 8, 1)), "image": rng.normal(size=(3, 3, 1, 8))}
-    trial = SimpleNamespace(weights=arrays, **dict.fromkeys(lists, ()))
+    trial = SimpleNamespace(weights=arrays, arrays=arrays, **dict.fromkeys(lists, ()))
     assert {*Parameters.of(trial).draws} == {"image"}
 
 
@@ -752,7 +752,7 @@ def test_equal_arrays_are_seen_but_for_those_of_one_number(rng):
     v = rng.normal(size=(2, 4, 4))
     arrays = {"a": v[0], "b": v[1], "c": v[0].copy(), "d": 0 * v[0], "e": 0 * v[0]}
     lists = "untouched_norms", "resting_norms", "stopped", "repeated", "unregistered"
-    trial = SimpleNamespace(weights=arrays, **dict.fromkeys(lists, ()))
+    trial = SimpleNamespace(weights=arrays, arrays=arrays, **dict.fromkeys(lists, ()))
     assert Parameters.of(trial).equal == (("a", "c"),)
 
 

@@ -62,7 +62,7 @@ class JaxTrial(Trial):
         is_labels = len(leaves) == 1 and jnp.issubdtype(leaves[0].dtype, jnp.number)
         return np.asarray(leaves[0]) if is_labels else None
 
-    @cached_property
+    @property
     def arrays(self) -> Arrays:
         known: dict[str, np.ndarray] = {}
 
