@@ -82,7 +82,7 @@ def test_of_two_that_learn_it_all_the_sooner_one_is_the_first(clock):
     assert Course(np.array([1e9, *[0.5] * 9]), 0.5).mean == 0.5
 
 
-@pytest.mark.parametrize(("seconds", "most"), [(90, 300), (89, 100), (41, 30), (21, 0)])
+@pytest.mark.parametrize(("seconds", "most"), [(79, 300), (78, 100), (30, 30), (10, 0)])
 def test_the_clock_ends_a_round_and_never_ranks(clock, seconds, most):
     """What a round has not reached in time for all counts for none of them."""
     of = [Fake(clock, end, seconds=0.01) for end in (9, 4, 1, 3, 2, 6, 7, 5, 8)]
@@ -94,7 +94,7 @@ def test_the_clock_ends_a_round_and_never_ranks(clock, seconds, most):
     if most:
         assert min(range(9), key=lambda i: reached[i].place) == 2
     else:
-        over = "not trained, for the 21 seconds were over before all had taken 30 steps"
+        over = "not trained, for the 10 seconds were over before all had taken 30 steps"
         assert {str(one) for one in reached} == {over}
 
 
@@ -284,7 +284,7 @@ def test_a_course_of_torch_is_that_of_a_plain_loop(torch):
 def test_cures_of_torch_are_ranked_by_training(torch):
     module, xs, ys = of_torch(torch)
     sgd = lambda parameters: torch.optim.SGD(parameters, 0.1)  # noqa: E731
-    options = {"loss": torch.nn.functional.mse_loss, "seconds": 30, "optimizer": sgd}
+    options = {"loss": torch.nn.functional.mse_loss, "seconds": 600, "optimizer": sgd}
     found = jaxnn.cures(module, xs, ys, **options)
     working = [cure.trained for cure in found if cure.works]
     assert len({cure.kind for cure in found if cure.works}) > 2

@@ -1,7 +1,7 @@
 """Training: what changes do to the loss, each trained on the data given as any other.
 
-    changes -> all trained for 30 steps, each with some step sizes, in two orders of the batches
-    -> the better half for 100 steps, with its two best step sizes -> its better half for 300
+    changes -> all trained for 30 steps, each with some step sizes -> the better half for 100 steps,
+    with its two best step sizes, in two orders of the batches -> its better half for 300
     -> Trained: the losses of each with its best step size, by whose mean it is ranked
 
 The mean tells how soon a loss falls, too: after some hundred steps several changes have learned the
@@ -45,10 +45,10 @@ class Trained:
     steps: how many; 0 if it was not trained.
     step_size: the best of .0003, .001, .003 and .01; if an optimiser was given, what its steps were
         multiplied by, .3, 1, 3 or 10.
-    losses: of each batch before its step, in two orders of the batches.
+    losses: of each batch before its step, in each order of the batches.
     mean: of these, but for the first tenth, and of `loss`: what trainings are ranked by.
-    loss: of all examples after it, the mean of both orders; nan if it has no number.
-    error: the standard error of that; nan of examples that cannot be split into batches.
+    loss: of all examples after it, the mean over orders; nan if it has no number.
+    error: the standard error of that; nan of one order, as of the first round.
     reason: why it was not trained, or no longer; "" of one that was trained to the end.
     of_optimizer: whether an optimiser was given.
     """
@@ -161,7 +161,8 @@ class Entrant:
         """
         log.debug("training a change: %d steps", steps)
         reached: dict[float, list[Course]] = {times: [] for times in self.times}
-        for times, rows in product(self.times, orders_of(self.training.count)):
+        orders = orders_of(self.training.count)[: 1 if steps == ROUNDS[0] else ORDERS]
+        for times, rows in product(self.times, orders):
             started = time.monotonic()
             if started + steps * self.pace >= until:
                 raise OutOfTimeError
