@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,3 +294,73 @@ def test_two_processes_train_as_they_would_without_a_watch_and_the_first_one_wri
 
 if __name__ == "__main__":
     of_one_process(Path(sys.argv[1]), bool(int(sys.argv[2])), int(sys.argv[3]))
+
+
+def alarms_of_loop(torch, step, make=None, model=None, steps=60, **options):
+    """The rules that speak in a training; step: (model, optimizer, watching, batch) a number."""
+    torch.manual_seed(0)
+    nn = torch.nn
+    xs = torch.randn(256, 4)
+    ys = (xs @ torch.randn(4, 3)).argmax(1)
+    model = model or nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3))
+    optimizer = (make or (lambda ps: torch.optim.SGD(ps, 0.1)))(model.parameters())
+    watch = jaxnn.watch(model, loss=nn.functional.cross_entropy, every=5, **options)
+    for number in range(steps):
+        rows = torch.randint(0, 256, (4, 16))
+        step(number, model, optimizer, watch, [(xs[some], ys[some]) for some in rows])
+    return [alarm.rule for alarm in watch.watched.alarms]
+
+
+def a_step(number, model, optimizer, watch, batches, pieces=1, is_lost=False, scaled=lambda v: v):
+    optimizer.zero_grad()
+    for xs, ys in batches[:pieces]:
+        if is_lost:
+            optimizer.zero_grad()
+        value = sys.modules["torch"].nn.functional.cross_entropy(model(xs), ys)
+        scaled(value / pieces).backward()
+    with watch(number, xs, ys, value=value.detach()):
+        optimizer.step()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::jaxnn.errors.TrainingWarning")
+def test_what_a_loop_does_wrong_is_told_and_what_it_does_well_is_not(torch):
+    def sgd(**options):
+        return lambda ps: torch.optim.SGD(ps, 0.1, **options)
+
+    def groups(parameters):
+        first, *others = parameters
+        return torch.optim.SGD([{"params": [first]}, {"params": others}], 0.1)
+
+    def ending(number, model, optimizer, *given):
+        optimizer.param_groups[0]["lr"] = 0.1 * (number < 20)
+        a_step(number, model, optimizer, *given)
+
+    def copied_back(number, model, *given):
+        before = [p.detach().clone() for p in model.parameters()]
+        a_step(number, model, *given)
+        for p, v in zip(model.parameters(), before, strict=True):
+            p.data.lerp_(v, 0.99)
+
+    def skipped(number, model, optimizer, watch, batches):
+        a_step(number, model, SimpleNamespace(zero_grad=optimizer.zero_grad, step=lambda: None),
+               watch, batches, scaled=lambda v: 1e39 * v)  # fmt: skip
+
+    class Detached(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(4, 16), torch.nn.Linear(16, 3)
+
+        def forward(self, xs):
+            return self.b(torch.tanh(self.a(xs)).detach())
+
+    told = partial(alarms_of_loop, torch)
+    assert told(a_step) == []
+    assert told(a_step, sgd(momentum=0.9, dampening=0.99)) == []
+    assert told(partial(a_step, pieces=4)) == []
+    assert told(partial(a_step, pieces=4, is_lost=True)) == ["accumulates"]
+    assert told(ending, groups) == ["schedule"]
+    assert told(ending, groups, intended=("0.weight",)) == []
+    assert told(copied_back) == ["undone"]
+    assert told(skipped) == ["still"]
+    assert told(a_step, model=Detached()) == ["stopped"]

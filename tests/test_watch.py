@@ -681,3 +681,79 @@ def test_a_watch_of_a_module_of_torch_has_the_update_and_leaves_the_training_as_
     assert watch.watched.steps.column("log10_gradient") == pytest.approx(whole, abs=1e-4)
     for ours, plain in zip(params, trained(with_watch=False)[3], strict=True):
         np.testing.assert_array_equal(ours, plain)
+
+
+# Alarms of trainings step by step
+
+
+def rules_of_training(rng, step, following=lambda before, after: after, net=network, **options):
+    """The rules that speak in a loop of Python; step: (params, gradient, number) -> after it."""
+    params, xs = drawn(rng), rng.normal(size=(16, 3)).astype(np.float32)
+    value_and_grad = jax.jit(jax.value_and_grad(lambda p, xs: jnp.mean(loss(net(p, xs), 0.1 * xs))))
+    watch = jaxnn.watch((net, params), xs, loss=loss, every=5, **options)
+    for number in range(56):
+        value, gradient = value_and_grad(params, xs)
+        if net is not network:
+            gradient = jax.tree.map(jnp.ones_like, gradient)  # of another loss
+        after = step(params, gradient, number)
+        watch(number, params, xs, 0.1 * xs, after=after, value=value)
+        params = following(params, after)
+    return [alarm.rule for alarm in watch.watched.alarms]
+
+
+def moved(p, gradient, number, rate=0.01):
+    return jax.tree.map(lambda v, g: v - rate * g, p, gradient)
+
+
+def gathered(p, gradient, number):
+    return moved(p, gradient, number, rate=0.01 * (number % 4 == 3))
+
+
+def with_a_group_that_ends(p, gradient, number):
+    return moved(p, gradient, number) | {"a": p["a"] - 0.01 * (number < 20) * gradient["a"]}
+
+
+def without_one(p, gradient, number):
+    return moved(p, gradient, number) | {"a": p["a"]}
+
+
+def back(before, after):
+    return jax.tree.map(lambda v, w: v + 0.01 * (w - v), before, after)
+
+
+def stopped(p, xs):
+    return jax.lax.stop_gradient(network(p, xs))
+
+
+TRAININGS = {
+    "well": (moved, {}, []),
+    "gathered gradients": (gathered, {}, []),
+    "updates of zeros": (
+        lambda p, g, n: moved(p, g, n) | {"a": p["a"] + 0 * g["a"]},
+        {},
+        [],
+    ),
+    "an array without an optimiser": (without_one, {}, ["unoptimised"]),
+    "one that is meant": (without_one, {"intended": ("['a']",)}, []),
+    "a rule that is meant": (without_one, {"intended": ("unoptimised",)}, []),
+    "a schedule that ends in part": (with_a_group_that_ends, {}, ["schedule"]),
+    "no step": (partial(moved, rate=0.0), {}, ["still"]),
+    "weights that are copied back": (moved, {"following": back}, ["undone"]),
+    "a gradient that stops": (moved, {"net": stopped}, ["cut"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore::jaxnn.errors.TrainingWarning")
+@pytest.mark.parametrize(("step", "options", "rules"), TRAININGS.values(), ids=TRAININGS)
+def test_alarms_of_a_training_step_by_step(rng, step, options, rules):
+    rules_off = ("linear", "plateau", "slow", "update", "diverges", *options.get("intended", ()))
+    found = rules_of_training(rng, step, **{**options, "intended": rules_off})
+    assert found == rules
+
+
+def test_a_game_of_two_networks_has_no_alarm_on_a_loss_that_does_not_fall(trained):
+    watch = jaxnn.watch(trained.watch.net, loss=loss, adversarial=True)
+    assert {"plateau", "diverges", "order"} <= watch.intended.rules
+    assert "nonfinite" not in watch.intended.rules
+    with pytest.raises(TypeError, match=r"^adversarial: expected True or False, got 1$"):
+        jaxnn.watch(trained.watch.net, loss=loss, adversarial=1)
