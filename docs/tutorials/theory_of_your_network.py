@@ -104,7 +104,7 @@ correlated = jaxnn.gradient_flow(
     theory=True,
 )
 print(jaxnn.verdict(correlated))
-assert "Follows theory down to layer 7" in str(jaxnn.verdict(correlated))
+assert "Follows theory down to layer 3" in str(jaxnn.verdict(correlated))
 jaxnn.chart(correlated)
 
 # %% [markdown]
