@@ -162,10 +162,10 @@ class Rules(dict[str, Rule[F]], Generic[F]):
         """
         ignored, told, explained = set(ignore), set(spoken), set[Place]()
         for rule in sorted(self.values(), key=lambda rule: rule.rank):
+            if rule.name in ignored or rule.name in told or rule.unless & told:
+                continue
             if any(self[name].final for name in told & self.keys()):
                 return
-            if rule.name in ignored | told or rule.unless & told:
-                continue
             for sight in rule.sees(facts):
                 if (rule.name, sight.layer, sight.path) not in explained:
                     yield _in_words(rule, sight, facts)

@@ -548,12 +548,20 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
     ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
     none = jnp.zeros((), widest)
-    largest = reduce(
-        jnp.maximum, (jnp.max(jnp.abs(v), initial=0).astype(widest) for v in changes), none
-    )
-    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, jnp.ones((), widest))
-    squares = (jnp.sum(jnp.square(v.astype(widest) / unit)) for v in changes)
-    return jnp.log10(sum(squares, none)) / 2 + jnp.log10(unit)
+    least = jnp.finfo(widest).tiny ** 0.75  # far above what squares lose at the end of the range
+
+    def squares(unit: Array | float = 1.0) -> Array:
+        return sum((jnp.sum(jnp.square(v.astype(widest) / unit)) for v in changes), none)
+
+    def scaled() -> Array:
+        sizes = (jnp.max(jnp.abs(v), initial=0).astype(widest) for v in changes)
+        largest = reduce(jnp.maximum, sizes, none)
+        unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, jnp.ones((), widest))
+        return jnp.log10(squares(unit)) / 2 + jnp.log10(unit)
+
+    plain = squares()  # reads all once, and that is enough for most steps
+    is_safe = (plain > least) & (plain < jnp.inf)
+    return lax.cond(is_safe, lambda: jnp.log10(plain) / 2, scaled)
 
 
 def together(tree: PyTree) -> list[Array]:

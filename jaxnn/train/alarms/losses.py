@@ -62,6 +62,8 @@ def spike(seen: Measurements) -> Iterator[Sight]:
     window = window[-max(LEAST_WINDOW, len(seen.steps) // 2) :]  # without a fall at the start
     if len(window) < LEAST_WINDOW or not np.isfinite(losses).all():
         return
+    if last[-1] <= window.max():  # of most steps, and a median takes longer
+        return
     median = float(np.median(window))
     rise, far = last - median, FAR * (window.max() - median)
     # Most steps are done here; what follows takes longer.
@@ -126,8 +128,15 @@ def _rising(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
     """Return medians of the last losses if each is larger than the one before; else none."""
     if len(losses) < BLOCKS * BLOCK:
         return np.array([])
-    medians = np.median(losses.reshape(BLOCKS, BLOCK), axis=1)
+    medians = _medians(losses)
     return medians if (np.diff(medians) > 0).all() else np.array([])
+
+
+def _medians(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
+    """Return the median of each block of losses; `np.median` takes ten times as long."""
+    middle = np.sort(losses.reshape(BLOCKS, BLOCK))[:, [(BLOCK - 1) // 2, BLOCK // 2]]
+    medians: np.ndarray = middle.mean(axis=1)
+    return medians
 
 
 def _cause(seen: Measurements) -> str:
@@ -252,7 +261,7 @@ def endless(seen: Measurements) -> Iterator[Sight]:
     losses = seen.steps.column("loss", BLOCKS * BLOCK)
     if len(losses) < BLOCKS * BLOCK or len(seen) < 2:
         return
-    medians = np.median(losses.reshape(BLOCKS, BLOCK), axis=1)
+    medians = _medians(losses)
     falls = -np.diff(medians)
     if not (medians < 0).all() or not falls.min() > 0 or falls[1:].min() < NO_SLOWER * falls[0]:
         return
