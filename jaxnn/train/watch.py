@@ -20,9 +20,9 @@ stored where the compiler adds it at once.
 
 In the steps between, two numbers leave the device: the loss, if it is handed over, and the size of
 the update. A watch returns nothing that a `scan` could carry, so it has no place on the device to
-gather them in. On a CPU a callback takes half a millisecond; a step without `value=` calls back
-only when it is measured. JAX starts a program that can call back by way of Python, 30 µs for each
-array that goes in: of a scan over steps once.
+gather them in. On a CPU a callback and what is recorded take one to two milliseconds; a step
+without `value=` calls back only when it is measured. JAX starts a program that can call back by way
+of Python, 30 µs for each array that goes in: of a scan over steps once.
 """
 
 import math
