@@ -548,7 +548,7 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
     ]
     widest = np.result_type(np.float32, *(v.dtype for v in changes))
     none = jnp.zeros((), widest)
-    least = jnp.finfo(widest).tiny ** 0.75  # far above what squares lose at the end of the range
+    least = np.finfo(widest).tiny ** 0.75  # far above what squares lose at the end of the range
 
     def squares(unit: Array | float = 1.0) -> Array:
         return sum((jnp.sum(jnp.square(v.astype(widest) / unit)) for v in changes), none)
@@ -561,7 +561,8 @@ def log10_change(before: PyTree, after: PyTree) -> Array:
 
     plain = squares()  # reads all once, and that is enough for most steps
     is_safe = (plain > least) & (plain < jnp.inf)
-    return lax.cond(is_safe, lambda: jnp.log10(plain) / 2, scaled)
+    size: Array = lax.cond(is_safe, lambda: jnp.log10(plain) / 2, scaled)
+    return size
 
 
 def together(tree: PyTree) -> list[Array]:
