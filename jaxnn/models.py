@@ -51,8 +51,9 @@ def check_call(model: Any, **arguments: Any) -> None:
     elif isinstance(model, list | tuple | Mapping) and any(map(is_of_torch, layers)):
         got = "several of PyTorch; make one of them, such as with torch.nn.Sequential(*modules)"
     elif is_transformed or any(v.__module__.startswith("flax.linen") for v in type(f).__mro__):
-        kind = "a Transformed of Haiku" if is_transformed else f"a {type(f).__name__} of Flax Linen"
-        got = f"{kind} alone; hand over (module.apply, params)"
+        got = f"a {type(f).__name__} of Flax Linen alone; hand over (module.apply, params)"
+        if is_transformed:  # apply of Haiku takes a key between the two
+            got = "a Transformed of Haiku; hand over (hk.without_apply_rng(module).apply, params)"
     else:
         check_arguments(is_of_torch(model), **arguments)
         return

@@ -1,5 +1,7 @@
 """Everyday mistakes in a call: one sentence that names the argument, of every public function."""
 
+from typing import Any, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ import jaxnn
 W = [0.3 * jnp.eye(4)] * 4
 XS = jnp.ones((8, 4)) + jnp.eye(8, 4)
 TEXTS = np.array(["a", "b"] * 4)
+TRANSFORMED = NamedTuple("Transformed", [("init", Any), ("apply", Any)])(None, None)  # of Haiku
 FLAT = [(lambda w, z: z @ w, jnp.eye(4))] * 4  # whose gradient is well
 
 
@@ -50,6 +53,7 @@ MISTAKES = [  # the functions, the argument, what is given, and the sentence
     (EVERY, "model", jaxnn.Network, "model: .* got the class Network; make a module of it"),
     (EVERY, "model", linen.Dense(4), "model: .* got a Dense of Flax Linen alone; hand over"),
     (EVERY, "model", (linen.Dense(4), {}), "model: .* got a Dense of Flax Linen alone; hand"),
+    (EVERY, "model", TRANSFORMED, r"model: .* a Transformed of Haiku; hand over \(hk.without"),
     (EVERY, "model", [nnx.Linear] * 2, r"layer 1 \(Linear\): expected something to call, .* class"),
     (EVERY, "model", None, "model: expected a module of .*, got NoneType; parameters"),
     (EVERY, "cuts", 3.5, r"cuts: expected names of modules, or patterns of them, got \(3.5,\)"),

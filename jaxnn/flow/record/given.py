@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ...arrays.compiled import Numbers
 from ...arrays.rows import at_least_float32, is_float
+from ...texts import counted
 from .loss import OfLoss
 
 MEND = "mend the data, then measure again"
@@ -117,12 +118,13 @@ class Given:
 
     def _what(self, i: int) -> str:
         """Say what is wrong with an array."""
-        size, count, broken = float(self.largest[i]), self.counts[i], int(self.broken[i])
+        size, broken = float(self.largest[i]), int(self.broken[i])
+        entries = counted(self.counts[i], "entry")
         if not broken:
             dtype = self.dtypes[i]
-            return f"the largest of {count} entries is {size:.2g}, whose square leaves {dtype}"
+            return f"the largest of {entries} is {size:.2g}, whose square leaves {dtype}"
         what = "nan or infinite" if np.isnan(size) else "infinite"
-        return f"{broken} of {count} entries {'is' if broken == 1 else 'are'} {what}"
+        return f"{broken} of {entries} {'is' if broken == 1 else 'are'} {what}"
 
     def why_zero(self, dtype: str) -> str:
         """Say why Δ of the output is zero.

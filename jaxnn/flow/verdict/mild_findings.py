@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ...rules import Sight
-from ...texts import percent
+from ...texts import counted, percent
 from .findings import FINDINGS, LAST
 from .judged import Judged
 from .layer_findings import changes_of
@@ -27,7 +27,7 @@ def once(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "branches",
-    "Gains such as {path}, in {count} layers, start at {size:.1g}: their branches add next to "
+    "Gains such as {path}, in {layers}, start at {size:.1g}: their branches add next to "
     "nothing, and the weights in these get as little gradient until the gains have grown.",
     advises="Adam's steps make up for it; for SGD start them at 1/√{number}, for there are "
     "{number}.",
@@ -47,7 +47,7 @@ def branches(judged: Judged) -> Iterator[Sight]:
     if small:
         layer, (first, *_) = small[0]
         places = {(layer, arrays.path[i]) for layer, gains in small for i in gains}
-        values = {"size": 10 ** arrays.size[first], "count": len(small)}
+        values = {"size": 10 ** arrays.size[first], "layers": counted(len(small), "layer")}
         values |= {"places": places, "number": len(places)}
         yield Sight(layer, arrays.path[first], values)
 
