@@ -32,6 +32,7 @@ from jaxnn.train.first_batch import OF_BATCH
 from jaxnn.train.journal import FILE
 from jaxnn.train.step_record import Step, Steps
 from jaxnn.train.watch import log10_change
+from jaxnn.train.watched import is_within
 from jaxnn.train.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -757,3 +758,11 @@ def test_a_game_of_two_networks_has_no_alarm_on_a_loss_that_does_not_fall(traine
     assert "nonfinite" not in watch.intended.rules
     with pytest.raises(TypeError, match=r"^adversarial: expected True or False, got 1$"):
         jaxnn.watch(trained.watch.net, loss=loss, adversarial=1)
+
+
+@pytest.mark.parametrize(
+    ("whole", "expected"),
+    [("layers[0]", True), (".layers[0].weight", True), ("layers", True), ("layer", False)],
+)
+def test_an_array_is_within_what_its_path_begins_with(whole, expected):
+    assert is_within(".layers[0].weight", whole) == expected

@@ -263,6 +263,7 @@ def count_of(start: Line, part: str) -> int:
 
 def is_within(path: str, whole: str) -> bool:
     """Tell whether a path is that of an array, or of a part of it, or of an array in a module."""
+    path, whole = path.lstrip("."), whole.lstrip(".")
     return path == whole or path.startswith((f"{whole}.", f"{whole}["))
 
 
