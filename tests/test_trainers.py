@@ -149,6 +149,15 @@ def test_the_events_of_lightning_make_the_record_of_a_watch(monkeypatch, torch):
     with pytest.warns(TrainingWarning, match=r"^Step 0: the gradient could .* \(TypeError: "):
         made.on_before_optimizer_step(SimpleNamespace(global_step=0), whole, optimizer)
     made.on_train_batch_end(trainer, whole, {}, batches()[0], 0)
+    made.on_train_start(trainer, whole)
+    hooks = sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks
+    made.on_train_batch_start(trainer, whole, {"y": batches()[0][1]}, 0)
+    whole.model(batches()[0][0])
+    made.on_before_optimizer_step(SimpleNamespace(global_step=0), whole, optimizer)
+    assert (len(hooks), len(whole.model._forward_hooks)) == (1, 1)
+    made.on_exception(trainer, whole, KeyboardInterrupt())
+    assert not hooks
+    assert not whole.model._forward_hooks
 
 
 @pytest.mark.slow

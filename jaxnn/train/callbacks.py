@@ -207,6 +207,8 @@ def lightning_callback(
         def on_train_end(self, *_: Event) -> None:
             watching.stop()
 
+        on_exception = on_train_end  # also Ctrl-C, between the two calls of a step
+
     return WatchCallback()
 
 
