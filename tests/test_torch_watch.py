@@ -354,7 +354,11 @@ def test_what_a_loop_does_wrong_is_told_and_what_it_does_well_is_not(torch):
         def forward(self, xs):
             return self.b(torch.tanh(self.a(xs)).detach())
 
+    linear, tanh = torch.nn.Linear, torch.nn.Tanh()
+    frozen = torch.nn.Sequential(linear(4, 9), tanh, linear(9, 9), tanh, linear(9, 3))
+    frozen[2].requires_grad_(False)
     told = partial(alarms_of_loop, torch)
+    assert told(a_step, model=frozen) == []
     assert told(a_step) == []
     assert told(a_step, sgd(momentum=0.9, dampening=0.99)) == []
     assert told(partial(a_step, pieces=4)) == []

@@ -26,6 +26,7 @@ def _of_ranks(*ranks: int) -> tuple[str, ...]:
 
 OF_BATCH = tuple(name for name in _of_ranks(END, DATA, PARAMETERS) if name != "sorted")
 OF_FLOW = _of_ranks(UNSEEN, CUT)
+FROZEN = "frozen", "among"  # by requires_grad=False or a stop_gradient of their own
 
 
 def alarms_of_findings(
@@ -33,12 +34,12 @@ def alarms_of_findings(
 ) -> Iterator[Alarm]:
     """Yield what some rules find in the flow of a step, each kind once.
 
-    What is said of healthy networks is left out, and what is frozen by `requires_grad=False`.
+    What is said of healthy networks is left out, and what is frozen, as by `requires_grad=False`.
     """
     told = set[str]()
     with np.errstate(all="ignore"):
         for found in FINDINGS.found(Judged(flow, (), evidence), FINDINGS.keys() - {*rules}):
-            is_meant = found.values.get("why") == "frozen" or found.path == LABELS
+            is_meant = found.values.get("why") in FROZEN or found.path == LABELS
             if found.rule not in told and not is_usual(found) and not is_meant:
                 told.add(found.rule)
                 yield Alarm(step, found.rule, f"Step {step}: {found.text}", found.layer, found.path)
