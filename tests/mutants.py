@@ -117,7 +117,7 @@ ROOMS = {
     "pytorch": Room(("pytorch/*",), ("pytorch", "example_axes"), needs="torch"),
     "train": Room(
         ("train/*", "train/alarms/*", "rehearsal/*"),
-        ("alarms", "watch", "reading", "scaling", "checkup"),
+        ("alarms", "watch", "damaged_records", "scaling", "checkup"),
     ),
     "curing": Room(("curing/*",), ("cures", "curing_training", "advice")),
 }

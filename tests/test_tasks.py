@@ -131,7 +131,7 @@ def test_labels_of_three_outputs(task, y, rows):
         (MULTICLASS, np.array([0, 3]), 3, ValueError, r"classes 0 … 2 .* got 3 \(1 wrong of 2"),
         (MULTICLASS, np.array([-1, 0]), 3, ValueError, r"classes 0 … 2 .* got -1"),
         (MULTICLASS, np.array([0.0, 1.0]), 3, TypeError, r"integer classes 0 … 2, got float64"),
-        (MULTICLASS, ["cat", "dog"], 3, TypeError, r"got list; np\.unique\(y, .* numbers from 0"),
+        (MULTICLASS, ["cat", "dog"], 3, TypeError, r"got 'cat'; np\.unique\(y, .* numbers from 0"),
         (MULTICLASS, np.ones((2, 3)), 3, ValueError, r"probabilities that sum to 1 .* got 1"),
         (MULTICLASS, np.ones((2, 4)), 3, ValueError, r"\(2, 3\) \(probabilities\) or \(2,\) \(cl"),
     ],

@@ -102,7 +102,9 @@ def check_data(name: str, values: PyTree, of_torch: bool = False) -> None:
         else:
             continue
         got = "a tensor of torch" if hasattr(value, "register_hook") else told(value)
-        raise TypeError(f"{name}: {what}, got {got}{'' if is_text else '; ' + hint}")
+        raise TypeError(
+            f"{name}: {what}, got {got}{'' if values is value and is_text else '; ' + hint}"
+        )
 
 
 def check_outside_of_jit(name: str, *given: PyTree) -> None:

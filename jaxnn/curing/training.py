@@ -136,10 +136,6 @@ def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
     return [order(seed) for seed in range(ORDERS)]
 
 
-class OutOfTimeError(Exception):
-    """The seconds of a race do not suffice for a training."""
-
-
 @dataclass
 class Entrant:
     """A network in the race: the step sizes that it still has, and what it has reached.
@@ -157,7 +153,7 @@ class Entrant:
         """Return it as it is after a round of so many steps with each step size.
 
         Raises:
-            OutOfTimeError: the time does not suffice.
+            TimeoutError: the seconds of the race do not suffice.
         """
         log.debug("training a change: %d steps", steps)
         reached: dict[float, list[Course]] = {times: [] for times in self.times}
@@ -165,7 +161,7 @@ class Entrant:
         for times, rows in product(self.times, orders):
             started = time.monotonic()
             if started + steps * self.pace >= until:
-                raise OutOfTimeError
+                raise TimeoutError
             try:
                 reached[times].append(_course(self.training, times, rows[:steps]))
             except Exception as error:  # of the user's functions, in a training alone
@@ -235,7 +231,7 @@ def raced(trainings: Sequence[Training], seconds: float, unit: float) -> Race:
             others = [i for i in racing[1:] if entrants[i].trained.steps]
             others.sort(key=lambda i: entrants[i].trained.place)
             racing = [0, *others[: max(-(-len(others) // 2), LEAST)]]
-    except OutOfTimeError:
+    except TimeoutError:
         log.debug("the %g seconds are over", seconds)
     except KeyboardInterrupt:
         interrupted, why = True, "it was stopped"
