@@ -57,4 +57,4 @@ else:
 
     __getattr__, __dir__, __all__ = on_demand(__name__)
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
