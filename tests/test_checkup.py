@@ -2,6 +2,7 @@
 
 import random
 import sys
+import threading
 from types import SimpleNamespace
 
 import jax
@@ -517,7 +518,7 @@ def test_a_module_that_learns_nothing(torch):
     assert jaxnn.checkup(model, optimizer, xs, ys, loss=torch.nn.functional.mse_loss).learns
     result = jaxnn.checkup(model, other, xs, ys, loss=torch.nn.functional.mse_loss)
     assert result.learns is False
-    model.state = (model[0].weight * 2,)  # no leaf
+    model.state = threading.Lock()
     with pytest.raises(ValueError, match=r"model: expected a module that copy\.deepcopy copies"):
         jaxnn.checkup(model, None, xs, ys, loss=torch.nn.functional.mse_loss)
     del model.state
