@@ -14,7 +14,7 @@ from problems import as_users_have_jax
 import jaxnn
 from jaxnn.errors import TrainingWarning
 from jaxnn.jaxpr.numpy_programs import Parted
-from jaxnn.train import journal, read_watch
+from jaxnn.train import journal, read_watch, torch_watch
 from jaxnn.train.journal import FILE, LOCK
 from jaxnn.train.recorder import Options, Recorder
 
@@ -390,9 +390,15 @@ def test_a_diverging_training_of_torch_goes_on_with_its_alarm(change, text, path
         np.testing.assert_array_equal(ours, plain)
 
 
-def test_a_module_of_torch_that_cannot_be_measured_is_trained_as_it_would_be(torch):
-    with pytest.warns(TrainingWarning, match=r"^Step 0: the gradient .* \(ValueError: cut") as said:
-        watch, params = trained(cuts=["none"])
+def test_a_module_of_torch_that_cannot_be_measured_is_trained_as_it_would_be(torch, monkeypatch):
+    def failing(*_, **__):
+        raise ValueError("no flow")
+
+    monkeypatch.setattr(torch_watch, "torch_flow", failing)
+    with pytest.warns(
+        TrainingWarning, match=r"^Step 0: the gradient .* \(ValueError: no f"
+    ) as said:
+        watch, params = trained()
     assert len(said) == 1
     assert watch.failures == {"measurement": 3}
     for ours, plain in zip(params, trained(with_watch=False)[1], strict=True):
