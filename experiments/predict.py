@@ -34,7 +34,7 @@ class Settings:
     file: tyro.conf.Positional[Path | None] = None
     """A .csv or .parquet file with the columns of the model."""
     separator: str = ","
-    """What stands between the fields of a .csv file."""
+    """The separator of the fields of a .csv file."""
     out: Path = Path("predictions.csv")
     """The file to write, which ends in .csv or .parquet."""
     overwrite: runtime.Flag = False

@@ -13,7 +13,7 @@ AT_RANDOM = "orthogonal", "looks-linear", "redraw", "recurrent"  # run, it is an
 
 
 def run(code, **names):
-    """What lines make of some names."""
+    """Return the names that lines define, given some."""
     names |= {"jax": jax, "jnp": jnp, "eqx": eqx, "torch": sys.modules.get("torch")}
     exec(code, names)
     return names

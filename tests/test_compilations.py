@@ -382,7 +382,7 @@ def test_equal_losses_and_layers_that_are_written_anew_are_compiled_once(program
 
 @pytest.mark.parametrize("make", [compiled, with_rest_by_numpy])
 def test_programs_of_the_last_networks_alone_stay(make):
-    """What is static in the arguments, here a number, stands for a network."""
+    """A static argument, here a number, stands for a network."""
     times, xla = make(lambda v, by: by * v), jax.devices()[0].client
     gc.collect()
     before = len(xla.live_executables())

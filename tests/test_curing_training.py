@@ -84,7 +84,7 @@ def test_of_two_that_learn_it_all_the_sooner_one_is_the_first(clock):
 
 @pytest.mark.parametrize(("seconds", "most"), [(79, 300), (78, 100), (30, 30), (10, 0)])
 def test_the_clock_ends_a_round_and_never_ranks(clock, seconds, most):
-    """What a round has not reached in time for all counts for none of them."""
+    """A round that is not over in time counts for no change."""
     of = [Fake(clock, end, seconds=0.01) for end in (9, 4, 1, 3, 2, 6, 7, 5, 8)]
     reached = raced(of, seconds, 1.0).reached
     assert clock.now <= seconds

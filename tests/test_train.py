@@ -214,7 +214,7 @@ def test_the_run_says_how_it_was_made(whole):
 def test_a_table_with_texts_and_missing_values_is_trained_on_and_predicted(
     tmp_path, undrawn, capsys
 ):
-    """Learned by heart, beside scikit-learn's network, and predicted from another file."""
+    """Learned by heart, compared with scikit-learn's network, and predicted from another file."""
     rng = np.random.default_rng(0)
     kinds, x = rng.choice(["a", "b"], 200), rng.normal(size=200)
     y = np.where((kinds == "a") ^ (x > 0), "yes", "no")

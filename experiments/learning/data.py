@@ -49,7 +49,7 @@ class Options:
     drop: tuple[str, ...] = ()
     """Columns to leave out."""
     separator: str = ","
-    """What stands between the fields of a .csv file."""
+    """The separator of the fields of a .csv file."""
 
 
 @dataclass(frozen=True, eq=False)

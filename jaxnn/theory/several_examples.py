@@ -9,7 +9,7 @@ With examples as columns, and A = σ(Z) = Q R (n, B) by QR decomposition:
 The forward pass fixes W on what A spans; across that, W is as independent as it was, and so of Δ′.
 This is the law of the batch itself, at any width, for any σ and phase: no order in 1/n is left out,
 and z · Δ of each pair of examples is what it is. A draw takes about B/n of the time that weights
-take. A norm in front of a layer has N(Z) in the place of Z, and its own way back. In NumPy, a loop
+take. With a norm in front of a layer, σ takes N(Z), and Δ comes back through N. In NumPy, a loop
 over layers for many draws at once: there is nothing to compile.
 """
 

@@ -47,7 +47,7 @@ FAILURES = {  # of a part of the watch, with its error message
 
 
 class Silent(Protocol):
-    """What nothing need be said of."""
+    """Names of rules and arrays about which nothing need be said."""
 
     @property
     def rules(self) -> frozenset[str]:
