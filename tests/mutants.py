@@ -91,7 +91,9 @@ class Room(NamedTuple):
 
 ROOMS = {
     "passes": Room(("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists")),
-    "arrays": Room(("arrays/*",), ("numbers", "signal", "flow", "mesh", "spectrum")),
+    "arrays": Room(
+        ("arrays/*",), ("numbers", "signal", "flow", "mesh", "spectrum", "arguments", "sweeps")
+    ),
     "network": Room(
         ("network/*", "network/blocks/*", "initializers.py"),
         ("activations", "initializers", "blocks", "network", "runs"),
