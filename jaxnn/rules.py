@@ -2,15 +2,12 @@
 
     facts -> sees -> sights: names and numbers -> says, advises -> found: with sentences
 
-Findings of a verdict, alarms of a watch and cures are three tables of this one shape. A function
-sees: it takes facts, which no rule changes, and yields a `Sight` for all that stands out. Whoever
-asks what was found asks for the name of the rule, the layer, the array and the values; only people
-read the sentence.
+Findings of a verdict, alarms of a watch and cures are three tables of this one shape. Only people
+read the sentence: whoever asks what was found asks for the rule, the layer, the array, the values.
 
     rank        the place of a rule: those of a lower rank speak first
     unless      rules that, having spoken, leave nothing for this one to say
     final       a rule that, having spoken, leaves nothing to say for any of a higher rank
-    explains    of a sight: what another rule would see of an array, of which no more need be said
 """
 
 import inspect
@@ -34,38 +31,26 @@ FContra = TypeVar("FContra", bound=Facts, contravariant=True)
 
 
 class Sight(NamedTuple):
-    """One thing that a rule sees, in names and numbers.
+    """One thing that a rule sees, in names and numbers."""
 
-    layer: the layer that it is in, from 1; or None.
-    path: of the parameter array that it is in; or "".
-    values: what its sentences name besides, and what a program may ask for.
-    explains: sights of other rules, of a higher rank, that are left out for this one.
-    """
-
-    layer: int | None = None
-    path: str = ""
-    values: Mapping[str, Any] = MappingProxyType({})
-    explains: frozenset[Place] = frozenset()
+    layer: int | None = None  # from 1
+    path: str = ""  # of the parameter array
+    values: Mapping[str, Any] = MappingProxyType({})  # what sentences name and programs ask for
+    explains: frozenset[Place] = frozenset()  # what other rules, of a higher rank, need not say
 
 
 class Rule(NamedTuple, Generic[FContra]):
-    """One thing that may be found; see above for rank, unless and final.
-
-    says, advises: the sentence on a sight, and what to do about it: templates or functions of its
-        layer, path and values, and of the `name` of the layer.
-    healthy: True if a network of which only this is said needs no change.
-    see: a link to the page with more, for a guide.
-    """
+    """One thing that may be found; see above for rank, unless and final."""
 
     name: str
     sees: Callable[[FContra], Iterable[Sight]]
-    says: Words
+    says: Words  # of layer, path, values and the layer's name
     advises: Words = ""
     rank: int = 0
     unless: frozenset[str] = frozenset()
     final: bool = False
-    healthy: bool = False
-    see: str = ""
+    healthy: bool = False  # True if a network of which only this is said needs no change
+    see: str = ""  # link to the page with more, for a guide
 
 
 class Found(NamedTuple):
@@ -130,10 +115,7 @@ class Rules(dict[str, Rule[F]], Generic[F]):
         healthy: bool = False,
         see: str = "",
     ) -> Callable[[Callable[[F], Iterable[Sight]]], Callable[[F], Iterable[Sight]]]:
-        """Return a decorator that enters the function below it, as what a `Rule` sees.
-
-        Names of rules in `unless` have spaces between them, or are several texts.
-        """
+        """Return a decorator that enters the function below it, as what a `Rule` sees."""
         if name in self:
             raise ValueError(f"rule: expected a name that is not in the table, got {name!r}")
 
@@ -153,13 +135,7 @@ class Rules(dict[str, Rule[F]], Generic[F]):
     def found(
         self, facts: F, ignore: Iterable[str] = (), spoken: Iterable[str] = ()
     ) -> Iterator[Found]:
-        """Yield what the rules find, by rank, and those of one rank in the order of the table.
-
-        Args:
-            facts: as the rules see them.
-            ignore: names of rules that are not asked.
-            spoken: names of rules that have spoken before and are not asked again.
-        """
+        """Yield what the rules find, by rank, but for those ignored or that have spoken before."""
         ignored, told, explained = set(ignore), set(spoken), set[Place]()
         for rule in sorted(self.values(), key=lambda rule: rule.rank):
             if rule.name in ignored or rule.name in told or rule.unless & told:

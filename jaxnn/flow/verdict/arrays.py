@@ -1,8 +1,7 @@
 """Parameter arrays of a flow: which are broken, of another size than their like, or starved of Δ.
 
-An array is compared by the root mean square of its entries and of those of its Δ: with the other
-weights of its layer, and with the same array of the other layers that repeat. Only weights count,
-arrays of two axes or more: what a bias gets may be zero for good reasons.
+An array is compared with the other weights of its layer, and with the same one of layers that
+repeat. Only weights count: what a bias gets may be zero for good reasons.
 """
 
 import math
@@ -29,21 +28,15 @@ SMALL_GAIN = -3.0  # the size of a gain below which a branch starts as if it wer
 
 @dataclass(frozen=True)
 class Arrays:
-    """The parameter arrays of a flow; decades, of root mean squares of entries.
+    """The parameter arrays of a flow; decades, of root mean squares of entries."""
 
-    layer: of each array, from 1; path, shape as in `flow.parameters`.
-    place: its number in its layer.
-    delta, size: of its Δ and of itself; -inf if all entries are zero.
-    added: the numbers of the biases of several axes, as in `flow.parameters`.
-    """
-
-    layer: np.ndarray
+    layer: np.ndarray  # from 1
     path: tuple[str, ...]
     shape: tuple[tuple[int, ...], ...]
-    place: np.ndarray
-    delta: np.ndarray
-    size: np.ndarray
-    added: tuple[int, ...] = ()
+    place: np.ndarray  # in its layer
+    delta: np.ndarray  # -inf if all entries are zero
+    size: np.ndarray  # likewise
+    added: tuple[int, ...] = ()  # numbers of biases of several axes
 
     @classmethod
     def of(cls, flow: Flow) -> "Arrays":
@@ -111,12 +104,9 @@ class Arrays:
         return [i for i in self.gains_of_zero(layer) if not np.isneginf(self.delta[i])]
 
     def gains_of_zero(self, layer: int, are_odd: bool = False) -> list[int]:
-        """Return the arrays of one axis of a layer that are zero, but for biases.
-
-        First, or alone, are those whose like in other layers are not zero, or that have none. An
-        array without a name is a bias if its like are zero, too.
-        """
+        """Return the arrays of one axis of a layer that are zero, odd ones first; no biases."""
         zero = (self.layer == layer) & ~self.weights & np.isneginf(self.size)
+        # Odd: its like in other layers are not zero. Without a name, one that is not is a bias.
         like = {i: self._sizes_of_like(i) for i in np.flatnonzero(zero).tolist()}
         is_odd = {i: not np.isneginf(sizes).all() for i, sizes in like.items()}
         gains = [
@@ -168,10 +158,7 @@ class Arrays:
 
     @cached_property
     def _kinds(self) -> list[tuple[str, int]]:
-        """The path of each array without the number of its layer; of one without a name its place.
-
-        An example is a list of arrays, of which every path is a number.
-        """
+        """The path of each array without its layer's number; of one without a name its place."""
         return [
             (_unnumbered(path), 0 if has_name(path) else int(place))
             for path, place in zip(self.path, self.place, strict=True)
@@ -182,10 +169,8 @@ class Arrays:
         return bool(self.zero_at_start(layer) or self.zero_gains(layer))
 
     def adapters(self, is_of_torch: bool) -> list[tuple[int, int]]:
-        """Return pairs of weights of few units between, of which the second alone is zero.
-
-        The first gets no Δ yet; the second does. Of PyTorch the outputs come first in a shape.
-        """
+        """Return pairs of weights of few units between, of which the second alone is zero."""
+        # The first gets no Δ yet; the second does. Of PyTorch the outputs come first in a shape.
         at = [(int(i), self.shape[i][::-1] if is_of_torch else self.shape[i]) for i in self._flat]
         return [
             (i, j)
@@ -215,10 +200,7 @@ class Arrays:
         ]
 
     def resized(self, stretches: tuple[Stretch, ...]) -> dict[int, float]:
-        """Return the weights of another size than their like, by how many decades.
-
-        Their like is the same array in the other layers of a stretch; see `_alike`.
-        """
+        """Return the weights of another size than their like in a stretch, by how many decades."""
         far: dict[int, float] = {}
         for alike in self._alike(stretches):
             known = alike[np.isfinite(self.size[alike])]
@@ -246,13 +228,9 @@ class Arrays:
 
     @cached_property
     def starved(self) -> dict[int, float]:
-        """The weights with far less Δ, next to their size, than others of their layer, in decades.
-
-        Weights below a zero array, as at the end of a branch that starts at zero, get none at
-        first, and those behind a gain that starts near zero get next to none. Those that get little
-        in every layer, as the logarithms of decay rates do, are no fault.
-        """
+        """The weights with far less Δ, for their size, than others of their layer, in decades."""
         behind = self._behind
+        # What gets little in every layer, as the logarithms of decay rates do, is no fault.
         usual = np.zeros(len(behind))
         for alike in self._of_one_name:
             known = alike[np.isfinite(behind[alike])]
@@ -269,8 +247,10 @@ class Arrays:
             weights = np.flatnonzero((self.layer == layer) & self.weights)
             ratio = self.ratio[weights]
             known = np.isfinite(ratio)
+            # Behind a gain that starts near zero weights get next to no Δ at first,
             if self.small_gains(layer):
                 continue
+            # and below a zero array, as at the end of a branch that starts at zero, none.
             at_start = self.starts_at_zero(layer)
             for i in weights[known | np.isneginf(ratio)]:
                 others = self.ratio[weights[(weights != i) & known]]
@@ -281,10 +261,7 @@ class Arrays:
 
     @property
     def _of_one_name(self) -> list[np.ndarray]:
-        """The arrays that have one name and shape but for the number of their layer, in groups.
-
-        Unlike those of layers that repeat, they may be in a layer with an embedding or a head too.
-        """
+        """The arrays of one name and shape but for the number of their layer, in groups."""
         groups: dict[tuple[tuple[str, int], tuple[int, ...]], list[int]] = {}
         for i, (kind, shape) in enumerate(zip(self._kinds, self.shape, strict=True)):
             groups.setdefault((kind, shape), []).append(i)
@@ -294,10 +271,6 @@ class Arrays:
 def are_weights(layers: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Tell weights, of two axes or more, from vectors that have more axes.
 
-    These are gains of images, (1, 1, 1, n); (n, 1, 1) next to a kernel (n, m, k, k), as biases of
-    convolutions in Equinox; and (1, n) if a layer has two, as gain and offset of a batch norm in
-    Haiku, or has a matrix (m, n), as next to a vector that a spectral norm keeps.
-
     Example:
         >>> are_weights([1] * 4, [(8, 8, 3, 3), (8, 1, 1), (1, 1, 1, 8), (8,)]).tolist()
         [True, False, False, False]
@@ -306,6 +279,8 @@ def are_weights(layers: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> np.
         >>> are_weights([1, 1], [(8, 4), (1, 4)]).tolist()
         [True, False]
     """
+    # Gain and offset of a batch norm in Haiku are two of (1, n), the vector that a spectral norm
+    # keeps is (1, n) next to (m, n), a bias of Equinox's convolutions (n, 1, 1) by (n, m, k, k).
     counts = Counter(zip(layers, shapes, strict=True))
     kernels = {(layer, shape[0], len(shape)) for layer, shape in counts if shape}
     columns = {(layer, shape[1]) for layer, shape in counts if len(shape) == 2 and shape[0] > 1}
@@ -327,12 +302,7 @@ def are_weights(layers: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> np.
 
 
 def has_name(path: str) -> bool:
-    """Tell whether a path has words, and not numbers alone, as that of an entry of a list.
-
-    Example:
-        >>> has_name("layers.3.weight"), has_name("[18]")
-        (True, False)
-    """
+    """Tell whether a path has words, unlike "[18]", the path of an entry of a list."""
     return re.search("[A-Za-z]", path) is not None
 
 

@@ -1,9 +1,6 @@
 """The table of findings: what a verdict may say of a flow, one rule each, the worst first.
 
-    Judged -> what a rule sees: layer, array, numbers -> its sentence
-
-A sentence is there only if something stands out. `arrays.py`, `judged.py`, `through_time.py` and
-`theory_departure.py` have what stands out, the files `…_findings.py` the words, a rank or two each.
+Judged -> what a rule sees: layer, array, numbers -> its sentence, in a file `…_findings.py`
 """
 
 from collections.abc import Iterable
@@ -42,10 +39,7 @@ def times_as_large(decades: float) -> str:
 
 
 def silenced_by(decades: float) -> dict[str, object]:
-    """Return the values of a sight of an array that turns units off, given its size.
-
-    A bias is to be 0, and a gain, which is zero, is to be 1.
-    """
+    """Return the values of a sight of a bias, to be 0, or gain, to be 1, that turns units off."""
     is_gain = np.isneginf(decades)
     return {"why": "gain" if is_gain else "bias", "size": 10**decades, "to": float(is_gain)}
 

@@ -168,11 +168,7 @@ def _layers_of(flow: Flow, what: str) -> np.ndarray:
 
 
 def _cost(rows: list[Row]) -> tuple[float, int, int, int]:
-    """Return what a choice for all Δ costs, to be compared.
-
-    That is the bits of one number of each array, the kinds of scales, how simple these are, and how
-    few digits numbers have.
-    """
+    """Return what a choice for all Δ costs, to be compared: bits, then scales, then digits."""
     scales = [ORDER.index(row["scaling"]) for row in rows]
     digits = sum(DIGITS.get(row["format"], 0) for row in rows)
     return sum(row["bits"] for row in rows), len({*scales} - {0}), sum(scales), -digits
@@ -186,10 +182,7 @@ def _rows(
     scale: int,
     keep: float,
 ) -> Iterator[Row]:
-    """Yield a row for each layer, of all of its arrays together.
-
-    scale: the k of 2^k by which all are multiplied, with the loss.
-    """
+    """Yield a row for each layer, of all of its arrays together, multiplied by 2^scale."""
     options = [
         (kind, scaling, kept.square)
         for kind in kinds

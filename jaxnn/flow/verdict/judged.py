@@ -1,8 +1,6 @@
 """Facts that follow from a flow, each derived once: what the rules of a verdict see.
 
-    flow -> layers that count -> state or Δ no number, and why -> rate -> arrays that stand out
-
-A fact names layers, arrays and numbers; `findings.py` has the words.
+flow -> layers that count -> state or Δ no number, and why -> rate -> arrays that stand out
 """
 
 import math
@@ -42,29 +40,20 @@ GROWN = 4.0  # decades of the root mean square of what a layer takes, for which 
 
 
 class Cut(NamedTuple):
-    """The place below which Δ is exactly zero.
+    """The place below which Δ is exactly zero."""
 
-    below: the highest layer whose Δ is zero.
-    above: the layer above it; None at the top.
-    zero: the numbers of the zero weights of that layer.
-    """
-
-    below: int
-    above: int | None
-    zero: tuple[int, ...]
+    below: int  # the highest layer whose Δ is zero
+    above: int | None  # the layer above it; None at the top
+    zero: tuple[int, ...]  # the numbers of its zero weights
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A flow of one network, and what follows from it.
-
-    asked: number formats that are spoken of in any case, besides that of the states.
-    evidence: what experiments with the batch show; None if there were none.
-    """
+    """A flow of one network, and what follows from it."""
 
     flow: Flow
-    asked: tuple[str, ...] = ()
-    evidence: Evidence | None = None
+    asked: tuple[str, ...] = ()  # number formats to speak of in any case
+    evidence: Evidence | None = None  # what experiments with the batch show
 
     @property
     def data(self) -> Data | None:
@@ -148,10 +137,7 @@ class Judged:
 
     @cached_property
     def broken_data(self) -> Broken | None:
-        """The first of xs, ys and cotangent that is broken; or None.
-
-        Masks among xs count only if nothing else explains that numbers are not finite.
-        """
+        """The first of xs, ys and cotangent that is broken; or None."""
         given = self.flow.given
         if given is None:
             return None
@@ -160,6 +146,7 @@ class Judged:
         data = given.broken_data(is_hurt)
         if data or not is_hurt or self._broken_inside:
             return data
+        # Masks among xs count only if nothing else explains that numbers are not finite.
         return given.broken_data(True, with_masks=True)
 
     @property
@@ -211,12 +198,10 @@ class Judged:
         return Cut(self.zero, above, zero)
 
     def _is_first_of_steps(self, layer: int) -> bool:
-        """Tell a layer whose weights others have too, in three or more of which they learn.
-
-        The first step of a recurrent cell, whose state is 0, has gates that act on nothing.
-        """
+        """Tell the first step of a recurrent cell, whose state is 0, by its shared weights."""
         arrays = self.arrays
         there = (arrays.layer == layer) & arrays.weights
+        # Its gates act on nothing; in three or more other steps the weights learn.
         learns = np.isfinite(arrays.delta)
         counts = [
             sum(learns[np.array(arrays.path) == arrays.path[i]]) for i in np.flatnonzero(there)
@@ -225,17 +210,13 @@ class Judged:
 
     @cached_property
     def silencer(self) -> int | None:
-        """The number of the bias or gain that turns all units off at a cut; None without one.
-
-        It makes up the state below; or examples merge in its layer, at the cut or below it, and it
-        is a gain of zeros, or far larger than its like in other layers. Of a single example, or of
-        states that carry other inputs, it is a gain of zeros unlike those of other layers.
-        """
+        """The number of the bias or gain that turns all units off at a cut; None without one."""
         if self.cut is None or self.cut.above is None:
             return None
         layer = self.cut.above
         while layer > 1 and self._is_constant(layer - 1):
             layer -= 1
+        # Of a single example, or where states carry other inputs, only an odd gain of zeros is one.
         merges = self._is_constant(layer)
         gains = self.arrays.gains_of_zero(layer, are_odd=not merges)
         large = self.arrays.large_offsets(layer) if merges else []
@@ -252,13 +233,11 @@ class Judged:
 
     @property
     def _offset_below(self) -> int | None:
-        """The large bias that the first state below a cut that is not zero is little but.
-
-        Units that are off make the states between exactly zero.
-        """
+        """The large bias that the first state below a cut that is not zero is little but."""
         if self.cut is None or self.flow.log_spread is None:
             return None
         rms = self.root_mean_square
+        # Units that are off make the states between exactly zero.
         on = [layer for layer in range(self.cut.below, 0, -1) if np.isfinite(rms[layer - 1])]
         spread = np.asarray(self.flow.log_spread, np.float64)
         if not on or not spread[on[0] - 1] <= np.log(OFFSET_SPREAD):  # nan: of a single example
@@ -326,15 +305,12 @@ class Judged:
 
     @cached_property
     def within(self) -> tuple[np.ndarray, np.ndarray]:
-        """The layers, from 1, whose positions can be compared, and log_spread_within of each.
-
-        Of several numbers of positions those with as many as the highest: inside of attention heads
-        count as positions too, and are not equal where all tokens are.
-        """
+        """The layers, from 1, whose positions can be compared, and log_spread_within of each."""
         if self.flow.log_spread_within is None:
             return np.empty(0, int), np.empty(0)
         spread = np.asarray(self.flow.log_spread_within, np.float64)
         known = np.flatnonzero(~np.isnan(spread))
+        # Inside of attention heads count as positions too, and are not equal where all tokens are.
         if self.flow.positions is not None and len(known):
             counts = np.array(self.flow.positions.counts)[known]
             known = known[counts == counts[-1]]
@@ -379,14 +355,10 @@ class Judged:
 
     @cached_property
     def starved(self) -> dict[int, float]:
-        """The arrays that are behind others of their layer, by how many decades.
-
-        None where Δ is zero or no number, or all positions are equal: that explains it. Nor arrays
-        that are to stay, nor queries and keys whose logits are next to nothing: what they get grows
-        with these.
-        """
+        """The arrays behind others of their layer, by how many decades, if nothing explains it."""
         if self.broken or not self.is_finite or self.cut or self.equal_positions:
             return {}
+        # What queries and keys get grows with their logits, which may be next to nothing.
         flat, stay = self._of_flat_attention, self.are_to_stay
         starved = self.arrays.starved.items()
         return {i: v for i, v in starved if not (stay[i] or (i in flat and np.isfinite(v)))}

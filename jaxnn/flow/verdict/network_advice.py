@@ -31,14 +31,10 @@ DRAW_AGAIN = "Draw them again; if training made them so, train with a smaller st
 
 @dataclass(frozen=True)
 class Remedy:
-    """Another network, and the rate that theory says it would have.
-
-    change: what to change.
-    decades: the rate in decades a layer towards the input; 0 keeps the gradient.
-    """
+    """Another network, and the rate that theory says it would have."""
 
     change: str
-    decades: float
+    decades: float  # a layer, towards the input; 0 keeps the gradient
 
     def __str__(self) -> str:
         return f"In theory {self.decades:+.2g} decades a layer: {self.change}."
@@ -269,10 +265,7 @@ def critical(
 
 
 def _effective_sigma_w(numbers: dict[str, np.ndarray]) -> tuple[float, float]:
-    """Return σ_w from the signal of the layers alone, and its standard error over them.
-
-    q[l+1] = σ_w² E[a[l]²] + σ_b²; a is σ(N(z)) behind a norm.
-    """
+    """Return σ_w by q[l+1] = σ_w² E[a[l]²] + σ_b², and its error; a is σ(N(z)) behind a norm."""
     square_a = (numbers["mean_a"] ** 2 + numbers["var_a"])[:-1]
     with np.errstate(all="ignore"):
         square = (numbers["mean_square_z"] - numbers["mean_square_b"])[1:] / square_a

@@ -77,10 +77,7 @@ def _scope(judged: Judged, units: str) -> str:
 
 
 def _whole(judged: Judged) -> str:
-    """Return the change over the whole network and what the rest has in it; "" if that is little.
-
-    Little is a factor of two, or a tenth of what the layers that repeat do.
-    """
+    """Return the change over the whole network and the rest's part in it; "" if that is little."""
     rate = judged.rate
     rest = rate.rest
     if abs(rest) < max(SPOKEN, SMALL_PART * abs(np.nan_to_num(rate.repeated))):

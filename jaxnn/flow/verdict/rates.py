@@ -84,18 +84,12 @@ class Stretch(NamedTuple):
 
 
 class Law(NamedTuple):
-    """Growth towards the input by a law of depth that is slower than an exponential.
-
-    word: a power law or a stretched exponential of depth.
-    constant: c; above 0 if the gradient grows towards the input.
-    error: its standard error.
-    offset: l₀.
-    """
+    """Growth towards the input by a law of depth that is slower than an exponential."""
 
     word: str
-    constant: float
-    error: float
-    offset: float
+    constant: float  # c; above 0 if the gradient grows towards the input
+    error: float  # its standard error
+    offset: float  # l₀
 
 
 class Change(NamedTuple):
@@ -107,31 +101,18 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Rate:
-    """The rate at which the repeated layers change a gradient, and the word for it.
-
-    word: vanishing, exploding, steady, not distinguishable from steady, a power law or a stretched
-        exponential of depth, erratic, or unknown.
-    decades: the mean factor, in decades a layer towards the input, without `outliers`.
-    error: its standard error; nan for a single factor.
-    total: of the whole network, from the highest state to the lowest, in decades.
-    repeated: of the factors that the rate is over, `outliers` too.
-    law: of depth, if it is one; else None.
-    layers: the number of layers that the rate is over.
-    stretches: of these layers, counted from 0.
-    outliers: the layers whose factors stand out, at most two.
-    others: the factors between and around the layers that repeat, the largest first.
-    """
+    """The rate at which the repeated layers change a gradient, and the word for it."""
 
     word: str
-    decades: float
-    error: float
-    total: float
-    repeated: float
+    decades: float  # the mean factor, towards the input, without `outliers`
+    error: float  # its standard error; nan for a single factor
+    total: float  # decades of the whole network
+    repeated: float  # those of the factors that the rate is over, `outliers` too
     law: Law | None
-    layers: int
-    stretches: tuple[Stretch, ...]
-    outliers: tuple[Change, ...]
-    others: tuple[Change, ...]
+    layers: int  # their number
+    stretches: tuple[Stretch, ...]  # of these layers, counted from 0
+    outliers: tuple[Change, ...]  # at most two
+    others: tuple[Change, ...]  # between and around the layers that repeat, the largest first
 
     @property
     def ill(self) -> bool:
@@ -166,13 +147,7 @@ class Rate:
 
 
 def word_of(rate: float, total: float, error: float) -> str:
-    """Return the word for a rate in decades a layer.
-
-    Args:
-        rate: the mean factor.
-        total: the decades of all these layers together.
-        error: the standard error of the rate; nan if it is not known.
-    """
+    """Return the word for a rate in decades a layer, given the layers' total and its error."""
     if np.isnan(rate):
         return "unknown"
     is_slow = abs(rate) < SLOW and abs(total) < FAR
@@ -185,12 +160,7 @@ def word_of(rate: float, total: float, error: float) -> str:
 
 
 def rate_of(flow: Flow, used: np.ndarray) -> Rate:
-    """Judge the factors of a flow's repeated layers.
-
-    Args:
-        flow: of one network.
-        used: the indices of its layers, from 0; of a Network those within the depth in use.
-    """
+    """Judge the factors of a flow's repeated layers, given the indices of the layers in use."""
     if flow.net is not None:
         hidden = (Stretch(_first_alike(flow, used), len(used) - 1, 1),)
         return judge(gain_of(flow, used), hidden, used)
@@ -205,12 +175,7 @@ def gain_of(flow: Flow, used: np.ndarray) -> np.ndarray:
 
 
 def to_change(gain: np.ndarray, rate: Rate) -> tuple[Stretch, ...]:
-    """Return the layers whose weights decide the rate: all, if the rest alone were ill.
-
-    Args:
-        gain: the factors of all layers.
-        rate: of those that repeat.
-    """
+    """Return the layers whose weights decide the rate: all, if the rest alone were ill."""
     rest = gain.copy()
     for stretch in rate.stretches:
         rest[stretch.start : stretch.stop - 1] = 0
@@ -218,21 +183,17 @@ def to_change(gain: np.ndarray, rate: Rate) -> tuple[Stretch, ...]:
 
 
 def _first_alike(flow: Flow, used: np.ndarray) -> int:
-    """Return the first hidden layer of a Network whose state is like those above, from 0.
-
-    Behind layer 1 is no norm: where all others have one, Δ there is on another scale.
-    """
+    """Return the first hidden layer of a Network whose state is like those above, from 0."""
     hidden = () if flow.net is None else flow.net.blocks[1:-1]
     normed = bool(hidden) and all(isinstance(block, PostNorm) for block in hidden)
+    # Behind layer 1 is no norm: where all others have one, Δ there is on another scale.
     return int(normed and len(used) > FEW_LAYERS)
 
 
 def kinds_of(flow: Flow) -> list[Hashable]:
-    """Return of each layer what tells it from others: name, size of its state, shapes of arrays.
-
-    Of PyTorch those that steps share stand at the first one, and tell none from the others.
-    """
+    """Return of each layer what tells it from others: name, size of its state, shapes of arrays."""
     shapes: list[list[tuple[int, ...]]] = [[] for _ in flow.names]
+    # Arrays of PyTorch that steps share stand at the first one alone.
     at_first = flow.is_of_torch and flow.parameters.tied
     for layer, shape in zip(flow.parameters.layers, flow.parameters.shapes, strict=True):
         if layer <= len(shapes) and not at_first:  # above the last cut are some of PyTorch
@@ -278,14 +239,8 @@ def _longest(kinds: Sequence[Hashable], start: int, stop: int) -> Stretch | None
 def judge(
     gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray, alike: bool = True
 ) -> Rate:
-    """Return the rate of the layers that repeat, or of all if these are ill and those are not.
-
-    Args:
-        gain: in decades, entry i of what the layer at i + 1 does.
-        stretches: of the layers that repeat, counted from 0.
-        places: for each layer its index in the flow.
-        alike: False if few layers repeat, and all of them are one stretch.
-    """
+    """Return the rate of the layers that repeat, or of all if these are ill and those are not."""
+    # gain: entry i of what the layer at i + 1 does; places: the index of each layer in the flow.
     rate = within(gain, stretches, places, alike)
     if rate.word not in ("steady", UNCLEAR):
         return rate
@@ -315,10 +270,7 @@ def within(
     places: np.ndarray,
     alike: bool = True,
 ) -> Rate:
-    """Return the rate of the factors within stretches, whatever the rest does; see `judge`.
-
-    Of layers that are not alike those that stand out, such as a head, are a part of the rest.
-    """
+    """Return the rate of the factors within stretches, whatever the rest does; see `judge`."""
     inside = np.concatenate([np.arange(s.first_factor, s.stop - 1) for s in stretches])
     phase = np.concatenate(
         [(np.arange(s.first_factor, s.stop - 1) - s.start) % s.period for s in stretches]
@@ -331,6 +283,7 @@ def within(
         out = out[:0]
     rest = np.delete(np.arange(len(factors)), out)
     decades, error = mean_and_error(factors[rest], phase[rest])
+    # Of layers that are not alike those that stand out, such as a head, belong to the rest.
     if not alike:
         inside, phase, factors, out = inside[rest], phase[rest], factors[rest], out[:0]
         rest = np.arange(len(factors))
@@ -397,11 +350,7 @@ def mean_and_error(factors: np.ndarray, phase: np.ndarray) -> tuple[float, float
 
 
 def outliers_of(off: np.ndarray) -> np.ndarray:
-    """Return the indices of the factors that stand out, if they are one or two of three or more.
-
-    Args:
-        off: the deviation of each factor from the median at its place.
-    """
+    """Return the one or two factors that stand out, given their distances from the median."""
     if len(off) < 3:
         return np.zeros(0, int)
     off = np.abs(off)
@@ -420,10 +369,7 @@ def _fades(flat: np.ndarray, shape: np.ndarray) -> bool:
 
 
 def _restore(factors: np.ndarray, out: np.ndarray) -> bool:
-    """Tell whether factors that stand out, each of less than ten, undo what the others do.
-
-    As the steps of a saw-tooth: those are a part of the rate.
-    """
+    """Tell whether factors that stand out, each below ten, undo the others, as in a saw-tooth."""
     others = np.delete(factors, out)
     small = bool(len(out)) and bool((np.abs(factors[out]) < DECADES).all())
     return small and abs(_sum(factors)) < abs(_sum(others))
@@ -435,26 +381,17 @@ def _is_no_rate(factors: np.ndarray) -> bool:
 
 
 class _Fit(NamedTuple):
-    """A law as it fits the factors, and the sum of squares that it leaves.
-
-    makes_total: whether it makes the sum of all factors.
-    fades: whether the factors fade to nothing by it, not to a rate that is left.
-    """
+    """A law as it fits the factors."""
 
     law: Law
-    left: float
-    makes_total: bool
-    fades: bool
+    left: float  # sum of squares that it leaves
+    makes_total: bool  # or nearly: of the sum of all factors
+    fades: bool  # to nothing, not to a rate that is left
 
 
 def law_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> Law | None:
-    """Return the law of depth that factors follow; None if a constant rate fits as well.
-
-    Args:
-        factors: in decades.
-        places: of each the layer below it, counted from 0.
-        phase: its place in a pattern, whose mean is no deviation.
-    """
+    """Return the law of depth that factors follow; None if a constant rate fits as well."""
+    # places: of each factor the layer below it, from 0; phase: its place in a pattern.
     flat = factors - (_means(factors, phase) - np.mean(factors))
     constant = float(np.sum((flat - np.mean(flat)) ** 2))
     fits = [_fit(word, flat, places) for word in SHAPES if len(flat) >= LEAST_FACTORS[word]]
@@ -473,12 +410,7 @@ def _is_clear(fit: _Fit, other: float, count: int) -> bool:
 
 
 def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
-    """Return the best fit of a law, over its offsets; None if its constant is too large.
-
-    The error of the constant has that of the fit, its spread over offsets that fit as well, what it
-    misses of the total beyond chance, and by how much it is another one in the upper half of the
-    layers, where it is nearer to that of an infinite depth.
-    """
+    """Return the best fit of a law, over its offsets; None if its constant is too large."""
     tried = []
     for offset in OFFSETS:
         if offset <= len(flat) / 4:
@@ -496,6 +428,7 @@ def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
     off = abs(total - c * of_shape)
     by_chance = (variance * free) ** 0.5
     allowed = min(max(LITTLE_OF_TOTAL * abs(total), CLEAR * by_chance), PART_OF_TOTAL * abs(total))
+    # Its error has what the constant is in the upper half, nearer to an infinite depth, too.
     upper = places >= np.median(places)
     drift = float(shape[upper] @ flat[upper] / (shape[upper] @ shape[upper])) - c
     errors = (variance / (shape @ shape)) ** 0.5, np.ptp(as_well) / 2, drift

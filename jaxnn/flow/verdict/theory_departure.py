@@ -55,10 +55,7 @@ def cause_of_departure(flow: Flow, parameters: Parameters | None) -> Cause:
 
 
 def gradient_departure(flow: Flow) -> Departure | None:
-    """Return the highest layer where the gradient has left theory for good, and its decades there.
-
-    From there down it stays apart. None if it does not, or theory was not measured.
-    """
+    """Return the highest layer where the gradient has left theory for good, if measured and any."""
     theory = flow.theory
     if theory is None or theory.errors is None:
         return None
@@ -67,10 +64,7 @@ def gradient_departure(flow: Flow) -> Departure | None:
 
 
 def signal_departure(flow: Flow) -> Departure | None:
-    """Return the lowest layer where the signal has left theory for good, and its decades there.
-
-    From there up it stays apart. None if it does not, or theory was not measured.
-    """
+    """Return the lowest layer where the signal has left theory for good, if measured and any."""
     theory = flow.theory
     if theory is None or theory.errors is None:
         return None
@@ -87,13 +81,8 @@ def _most(theory: Flow, errors: ArrayLike) -> np.ndarray:
 
 
 def _departure(apart: np.ndarray, most: np.ndarray, end: int) -> Departure | None:
-    """Return the layer from which on, up to an end, a flow is apart, and its decades there.
-
-    Args:
-        apart: d, in nats.
-        most: of s.
-        end: 0 for what goes down, the last place for what goes up.
-    """
+    """Return the layer from which on, up to an end, a flow is apart, and its decades there."""
+    # end: 0 for what goes down, the last place for what goes up; apart, most: in nats.
     order = slice(None) if end == 0 else slice(None, None, -1)
     apart, most = apart[order], most[order]
     known = np.isfinite(apart) & np.isfinite(most)

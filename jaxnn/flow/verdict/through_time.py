@@ -12,25 +12,17 @@ FEWEST = 3  # steps that a rate through time is told from
 
 
 class TimeChange(NamedTuple):
-    """The change of Δ through the steps of one call of a module.
-
-    module: its name.
-    word: vanishing, exploding, or what else a verdict may say.
-    rate, error, total: in decades a step, with its standard error, and over all of them.
-    late, early: the steps from and to which it is, counted from 0.
-    steps: of the call.
-    gates: the entries of its biases for the gates that keep its state; None without any.
-    """
+    """The change of Δ through the steps of one call of a module."""
 
     module: str
-    word: str
-    rate: float
-    error: float
+    word: str  # as a verdict has it
+    rate: float  # decades a step
+    error: float  # its standard error
     total: float
-    late: int
-    early: int
-    steps: int
-    gates: tuple[int, int] | None
+    late: int  # from this step, counted from 0
+    early: int  # to this one
+    steps: int  # of the call
+    gates: tuple[int, int] | None  # entries of its biases for the gates that keep its state
 
     @property
     def ill(self) -> bool:

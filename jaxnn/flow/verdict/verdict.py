@@ -1,10 +1,6 @@
 """Verdict: a flow in words: vanishing, exploding or steady, what stands out, and what to change.
 
-    flow -> Judged, facts -> FINDINGS, rules -> Verdict: at most five sentences, the worst first
-
-`rates.py` has what the words mean and how they are tested, `judged.py` what follows from a flow,
-`findings.py` what is said of it, `network_advice.py` what to change in a Network. The numbers
-behind the sentences, and those of all else, are fields.
+flow -> Judged, facts -> FINDINGS, rules -> Verdict: at most five sentences, the worst first
 """
 
 from dataclasses import dataclass
