@@ -24,10 +24,10 @@ class Docstrings(griffe.Extension):
         if obj.docstring is not None:
             obj.docstring.value = with_results(with_examples(obj.docstring.value))
 
-    def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
-        """Rewrite the fields of a class, whose members are known by now."""
+    def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+        """Rewrite the fields of a class, whose members, inherited ones too, are known by now."""
         if cls.docstring is not None:
-            cls.docstring.value = listed(cls.docstring.value, {*cls.members})
+            cls.docstring.value = listed(cls.docstring.value, {*cls.all_members})
 
 
 def with_examples(text: str) -> str:

@@ -220,7 +220,7 @@ def test_a_pattern_has_one_rate_and_no_error_of_its_own():
     rate = rate_of([0.3, 0.1] * 10 + [0.3], period=2)
     assert rate.word == "exploding"
     assert rate.decades == pytest.approx(0.2, abs=0.01)
-    assert rate.error == pytest.approx(0, abs=1e-9)
+    assert rate.standard_error == pytest.approx(0, abs=1e-9)
     assert rate.outliers == ()
 
 

@@ -36,7 +36,7 @@ def rate_text(judged: Judged) -> str:
             f"Too few {units} for a rate: {rate.repeated:+.3g} decades {over}. The {first} "
             f"gets {part:.2g} of the gradient of the {other}{made_up_for}."
         )
-    error = "" if np.isnan(rate.error) else f" ± {rate.error:.1g}"
+    error = "" if np.isnan(rate.standard_error) else f" ± {rate.standard_error:.1g}"
     per_layer = f"{rate.decades:+.3g}{error} decades a {unit}"
     if rate.word == ERRATIC:
         return (

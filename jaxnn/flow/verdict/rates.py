@@ -105,7 +105,7 @@ class Rate:
 
     word: str
     decades: float  # the mean factor, towards the input, without `outliers`
-    error: float  # its standard error; nan for a single factor
+    standard_error: float  # nan for a single factor
     total: float  # decades of the whole network
     repeated: float  # those of the factors that the rate is over, `outliers` too
     law: Law | None
@@ -305,7 +305,7 @@ def within(
     return Rate(
         word=word,
         decades=decades,
-        error=error,
+        standard_error=error,
         total=_sum(gain[np.isfinite(gain)]),
         repeated=_sum(factors),
         law=law,

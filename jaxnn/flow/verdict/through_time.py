@@ -37,7 +37,7 @@ class TimeChange(NamedTuple):
             rate,
             word=self.word,
             decades=self.rate,
-            error=self.error,
+            standard_error=self.error,
             total=self.total,
             repeated=self.total,
             law=None,

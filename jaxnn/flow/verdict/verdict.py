@@ -4,28 +4,29 @@ flow -> Judged, facts -> FINDINGS, rules -> Verdict: at most five sentences, the
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 
 from ...evidence.evidence import Evidence
 from ...rules import Found
-from ...texts import label
 from ..formats.ranges import FORMATS
 from ..record.flow import Flow
 from ..view.table import assert_one, findings_as_html
 from .findings import FINDINGS, is_usual
 from .judged import Judged
-from .network_advice import NetworkAdvice, Remedy
+from .network_advice import Remedy
 from .rate_text import rate_text
-from .rates import DECADES, MOST_ONCE, Change, Law, rate_of
+from .rates import DECADES, MOST_ONCE, Rate, rate_of
+from .through_time import TimeChange
 from .unseen_findings import time_text
 
 MOST = 5  # sentences
 TRY = "To see what would help, print jaxnn.cures(model, xs, …)."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+@dataclass(frozen=True, eq=False, repr=False)
+class Verdict(Judged, Rate):
     """The verdict on a flow; `str` returns it in sentences. Layers are counted from 1.
 
     word: vanishing or exploding: the rate is more than two of its standard errors from zero, and
@@ -41,8 +42,6 @@ class Verdict:
     repeated: those of the layers that the rate is over, `outliers` too.
     law: a power law or a stretched exponential of depth, with its constant and error; else None.
     layers: the number of layers, or of steps, that the rate is over.
-    step: whether they share their parameters, as the steps of a recurrent network.
-    inside: the recurrent module of PyTorch whose steps the rate is over; None if it is of layers.
     names: of all layers.
     outliers: the layers that stand out from those, at most two, and by how many decades each
         changes the gradient, from what it returns to what goes into it.
@@ -62,42 +61,47 @@ class Verdict:
     broken: the first of xs, ys, cotangent, loss and parameters that is no finite number, or whose
         square is none; or "".
     ill: whether it is vanishing, exploding or erratic, or a law of depth makes a thousand.
-    rate_text: the word, the rate, and what the whole network does to the gradient, or why there is
-        no rate.
-    findings: all that stands out, the worst first, each with its rule, layer and parameter array.
     network: of a Network its units and weights, and what to change in them; None for others.
-    unmeasured: the number of the lowest layers whose Δ was not measured.
     unreached: the paths of the weights whose Δ is exactly zero, and "inputs" if that of them is.
-    notes: sentences on how the flow was measured.
     """
 
-    word: str
-    decades: float
-    standard_error: float
-    total: float
-    repeated: float
-    law: Law | None
-    layers: int
-    step: bool
-    inside: str | None
-    names: tuple[str, ...]
-    outliers: tuple[Change, ...]
-    others: tuple[Change, ...]
-    zero: int | None
-    undefined: int | None
-    lost: dict[str, int | None]
-    scales: dict[str, tuple[int, int] | None]
-    indistinguishable: dict[str, int | None]
-    equal_positions: int | None
-    out: int | None
-    broken: str
-    ill: bool
-    rate_text: str
-    findings: tuple[Found, ...]
-    network: NetworkAdvice | None
-    unmeasured: int
-    unreached: tuple[str, ...]
-    notes: tuple[str, ...]
+    @property
+    def through_time(self) -> TimeChange | None:
+        """The change through time, if it is worse than what the layers do, and the rate is its."""
+        return self.time if self.time and self.time.over(self.rate) is not self.rate else None
+
+    @property
+    def step(self) -> bool:
+        """True if the layers share their parameters, as the steps of a recurrent network."""
+        return self.flow.parameters.tied or self.through_time is not None
+
+    @property
+    def inside(self) -> str | None:
+        """The recurrent module of PyTorch whose steps the rate is over; None if of layers."""
+        return self.through_time.module if self.through_time else None
+
+    @cached_property
+    def rate_text(self) -> str:
+        """The word, the rate, and what the network does to the gradient, or why there is none."""
+        return time_text(self.through_time) if self.through_time else rate_text(self)
+
+    @cached_property
+    def findings(self) -> tuple[Found, ...]:
+        """All that stands out, the worst first, each with its rule, layer and parameter array."""
+        return tuple(FINDINGS.found(self))
+
+    @property
+    def unmeasured(self) -> int:
+        """The number of the lowest layers whose Δ was not measured."""
+        return self.flow.unmeasured
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on how the flow was measured."""
+        return self.flow.notes
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         return findings_as_html([*self.sentences, *self.closing])
@@ -152,10 +156,6 @@ class Verdict:
         missing = self.unmeasured or self.unreached or any(v.rule == "cuts" for v in self.findings)
         return usual and steady and not missing and not abs(rest) >= MOST_ONCE
 
-    def label(self, layer: int) -> str:
-        """Return a layer in words."""
-        return label(layer, self.names)
-
 
 def verdict(
     flow: Flow, formats: str | tuple[str, ...] = (), evidence: Evidence | None = None
@@ -192,38 +192,8 @@ def verdict(
         if name not in FORMATS:
             raise ValueError(f"formats: expected some of {', '.join(FORMATS)}, got {name!r}")
     judged = Judged(jax.device_get(flow), formats, evidence)  # rules compile nothing
-    change = judged.time
-    rate = judged.rate if change is None else change.over(judged.rate)
-    through = change if rate is not judged.rate else None
-    return Verdict(
-        word=rate.word,
-        decades=rate.decades,
-        standard_error=rate.error,
-        total=rate.total,
-        repeated=rate.repeated,
-        law=rate.law,
-        layers=rate.layers,
-        step=flow.parameters.tied or through is not None,
-        inside=None if through is None else through.module,
-        names=judged.names,
-        outliers=rate.outliers,
-        others=rate.others,
-        zero=judged.zero,
-        undefined=judged.undefined,
-        lost=judged.lost,
-        scales=judged.scales,
-        indistinguishable=judged.indistinguishable,
-        equal_positions=judged.equal_positions,
-        out=judged.out,
-        broken=judged.broken,
-        ill=rate.ill,
-        rate_text=time_text(through) if through else rate_text(judged),
-        findings=tuple(FINDINGS.found(judged)),
-        network=judged.network,
-        unmeasured=flow.unmeasured,
-        unreached=judged.unreached,
-        notes=flow.notes,
-    )
+    rate = judged.rate if judged.time is None else judged.time.over(judged.rate)
+    return Verdict(**vars(rate), flow=judged.flow, asked=formats, evidence=evidence)
 
 
 def decades_of(flow: Flow) -> float:
