@@ -1,10 +1,6 @@
 """Branches: where a layer adds something to a state, recognised in its program.
 
-    v = u + branch(u)       the state itself, or what a layer has made of it
-
-A sum is a skip if one of its terms is needed for the other one, with a product between the two. The
-last product of a branch is the first that is met on the way back from the sum; what is added
-between the two is its bias.
+v = u + branch(u)       the state itself, or what a layer has made of it
 """
 
 from collections.abc import Iterator
@@ -25,10 +21,7 @@ TypedLink = tuple[list[int], Link, Tree, Tree]  # layers, counted from 0, with a
 
 
 def links(net: Chain, params: Tree, xs: Tree) -> Iterator[TypedLink]:
-    """Yield each different layer of a chain: the layers, counted from 0, its arrays and state.
-
-    Of the arrays and of the state that goes in the types alone.
-    """
+    """Yield each different layer of a chain: the layers, from 0, its arrays and state as types."""
     state, first = jax.eval_shape(net.state, jax.tree.map(jax.numpy.asarray, xs)), 0
     lowered = net.for_batch(state)
     for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
@@ -75,6 +68,7 @@ def _skips(
             continue
         for u, v in (step.inputs, step.inputs[::-1]):
             # u + v is a skip if v is made of u: v is then what the branch adds to the state u.
+            # A product lies between the two terms, and what is added on the way is its bias.
             last = _last_product(v, u, makers, numbers) if u in above[v] else set()
             if last:
                 yield step.outputs[0], u, last

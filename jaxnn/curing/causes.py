@@ -2,8 +2,7 @@
 
     findings of the verdict -> the arrays behind them -> as those of other layers, or drawn again
 
-A change here leaves all other layers as they are. It is a cure if the gradient is kept and the
-verdict no longer finds what it found.
+One is a cure if the gradient is kept and the verdict no longer finds what it found.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,29 +76,15 @@ def _places_of(patient: Patient, found: Found) -> Places:
 
 
 class Mended(NamedTuple):
-    """An array as its like are.
+    """An array as its like are."""
 
-    verb, how: what to do with it, in words.
-    value: its numbers then.
-    """
-
-    verb: str
-    how: str
+    verb: str  # what to do with it
+    how: str  # with numbers
     value: np.ndarray
 
 
 def mended(v: np.ndarray, like: Sequence[np.ndarray], seed: int = 0) -> Mended | None:
-    """Return an array as others of its name are; None if it is no exception among them.
-
-    Example:
-        >>> zeros, ones = np.zeros(3), np.ones(3)
-        >>> mended(ones - 21, [zeros] * 5)[:2], mended(zeros, [ones] * 5)[:2]
-        (('set', 'to 0'), ('set', 'to 1'))
-        >>> mended(240 * ones, [ones, 1.1 * ones, 0.9 * ones])[:2]
-        ('divide', 'by 240')
-        >>> mended(2 * ones, [ones, 1.1 * ones, 0.9 * ones]) is None
-        True
-    """
+    """Return an array as others of its name are; None if it is no exception among them."""
     if len(like) < FEWEST:
         return None
     own, usual = _size(v), float(np.median([_size(other) for other in like]))
@@ -131,10 +116,7 @@ def _decades(own: float, usual: float) -> float:
 
 
 def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
-    """Return by layer, from 0, the arrays of another size than their like, as those are.
-
-    At most a quarter of the arrays of one name may be exceptions.
-    """
+    """Return by layer, from 0, the arrays of another size than their like, as those are."""
     odd: dict[int, dict[At, Mended]] = {}
     for group in _alike(patient, patient.arrays.keys()):
         values = {path: patient.arrays[at] for path, at in group.items()}
@@ -143,6 +125,7 @@ def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
             for path, v in values.items()
             if (new := mended(v, [o for p, o in values.items() if p != path], patient.seed))
         }
+        # At most a quarter of the arrays of one name may be exceptions.
         if 0 < len(changes) <= max(1, len(values) // 4):
             for path, new in changes.items():
                 at = group[path]
@@ -151,16 +134,14 @@ def _odd_arrays(patient: Patient) -> dict[int, dict[At, Mended]]:
 
 
 def _alike(patient: Patient, meant: Places) -> list[dict[str, At]]:
-    """Return some arrays by their paths, those of one shape whose names differ in numbers apart.
-
-    Those without a name, as in a list of arrays, if they have one place in their layers. Left out
-    is what a change before has set, whose size is no measure for others, nor theirs for it.
-    """
+    """Return some arrays by their paths, those of one shape whose names differ in numbers apart."""
     groups: dict[tuple[str, int, tuple[int, ...]], dict[str, At]] = {}
     for at in sorted(meant):
         array = patient.arrays[at]
+        # What a change before has set is no measure for others, nor they for it.
         if array.size and np.array_equal(array, patient.before(at)):
             path, shape = patient.path(at), array.shape
+            # Without a name, as in a list of arrays, those alike have one place in their layers.
             place = 0 if has_name(path) else at[1]
             groups.setdefault((template(path), place, shape), {}).setdefault(path, at)
     return [*groups.values()]
@@ -206,11 +187,7 @@ def _largest(patient: Patient) -> dict[At, Mended]:
 
 
 def with_usual_weights(patient: Patient) -> tuple[Patient, str] | None:
-    """Return the network with all weights of the usual size, and how, in words.
-
-    That is a standard deviation of 1/√fan_in, those of one name together. None if all have it, or
-    if a signal leaves its range then.
-    """
+    """Return the network with all weights of std 1/√fan_in, and how; None if so, or if it fails."""
     changes: dict[At, Mended] = {}
     with_units = {at for at in patient.every_weight if patient.has_units(at)}
     repeating = with_units & patient.weights
@@ -436,10 +413,8 @@ def _gate_of_steps(patient: Patient) -> Gates:
 
 
 def _parts(size: int, sizes: Sequence[int]) -> Iterator[slice]:
-    """Yield the gates of a vector: the whole, or parts as long as the shortest of all vectors.
-
-    A single vector may be one gate, or hold three as of a GRU or four as of an LSTM.
-    """
+    """Yield the gates of a vector: the whole, or parts as long as the shortest of all vectors."""
+    # A single vector may be one gate, or hold three as of a GRU or four as of an LSTM.
     counts = (1, 3, 4) if len(sizes) == 1 else (size // min(sizes),)
     for count in counts:
         if size % count == 0:

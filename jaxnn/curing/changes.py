@@ -2,10 +2,7 @@
 
     patient -> a rule sees -> what it needs is there -> Change: parameters, or another network
 
-A rule yields each change that it makes, which `cures.py` measures and ranks; it says what somebody
-has to write who does not have this library. Of changes that are equally good the first in the table
-comes first. To add one, enter a function in `CURES` here and its case in `tests/test_advice.py`;
-CONTRIBUTING.md walks through it.
+Of changes that are equally good the first in the table comes first.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,22 +39,14 @@ CURES: Rules[Patient] = Rules()
 
 
 class Change(NamedTuple):
-    """A changed network.
+    """A changed network."""
 
-    params: as changed; None if there are none, with the reason.
-    factors: on the weights of each layer, (L,); None of another change.
-    flow: if it was measured already.
-    patient: the network with another structure; None if it is the same.
-    reason: why it is no cure whatever is measured, or a function of the verdict on it; "" for none.
-    is_named: whether it is of what the verdict names alone, and leaves all other layers as they
-        are; then signal and examples, which the others make, do not count.
-    """
-
-    params: Params | None
-    factors: PerLayer | None = None
-    flow: Flow | None = None
-    patient: Patient | None = None
-    reason: str | Callable[[Verdict], str] = ""
+    params: Params | None  # None if there are none, with the reason
+    factors: PerLayer | None = None  # on the weights of each layer
+    flow: Flow | None = None  # if it was measured already
+    patient: Patient | None = None  # with another structure
+    reason: str | Callable[[Verdict], str] = ""  # why it is no cure whatever is measured
+    # leaves the layers that make signal and examples alone, which then do not count
     is_named: bool = False
 
 
@@ -143,10 +132,7 @@ def scale_by_layer(patient: Patient) -> Iterator[Sight]:
 
 
 def _excess(patient: Patient, gradient: float, signal: float, factors: PerLayer) -> PerLayer | None:
-    """Return ln of what each layer multiplies a size by that is to stay; None without a flow.
-
-    The size is that of the gradient, of the signal, or of both with their shares.
-    """
+    """Return ln of what each layer multiplies gradient and signal by, in their shares, if known."""
     flow = patient.measured(patient.multiplied(patient.params, factors))
     if flow is None:
         return None
@@ -290,17 +276,15 @@ def _formed(patient: Patient, form: Form, **words: object) -> Iterator[Sight]:
 
 
 def _with_shares(patient: Patient, form: Callable[[float], Form]) -> Iterator[Sight]:
-    """Yield the network with 1/√(layers) of each layer, as a form takes that share.
-
-    If that leaves a rate, and without a loss the rate is all that changes are judged by, with
-    1/(layers) too, of which next to none is left.
-    """
+    """Yield the network with 1/√(layers) of each layer, or 1/(layers), as a form takes it."""
     count = _count(patient)
     for share, by in ((count**-0.5, f"√{count}"), (1 / count, f"{count}")) if count else ():
         sights = [*_formed(patient, form(share), by=by)]
         yield from sights
         changes: list[Change] = [sight.values["change"] for sight in sights]
         rates = [c.patient.decades(c.flow) for c in changes if c.patient and c.flow]
+        # The smaller share, which leaves next to nothing of a layer, is for rates that are left,
+        # where no loss judges.
         is_kept = all(abs(rate) <= SAME for rate in rates)
         if is_kept or patient.training(patient.params, None) is not None:
             return

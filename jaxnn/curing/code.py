@@ -2,8 +2,7 @@
 
     arrays before and after -> an edit each -> those of one kind in one loop -> lines
 
-An edit is read off the numbers, whichever rule made them. A `Dialect` writes it: of a pytree of
-JAX, of a module of Flax NNX, Equinox or PyTorch.
+An edit is read off the numbers, whichever rule made them; a `Dialect` writes it.
 """
 
 import re
@@ -35,29 +34,15 @@ PYTHON = {  # what users write of JAX's primitives
 
 
 class Edit(NamedTuple):
-    """A change of one array: what is done to it, and by how much.
+    """A change of one array: what is done to it, and by how much."""
 
-    verb: multiply, fill, part, orthogonal, mirrored, delta or mirrored delta (in the centre of a
-        kernel), halves, normal.
-    amount: the factor, the constant, the gain, or the standard deviation.
-    part: the entries that get the constant; None of all.
-    """
-
-    verb: str
-    amount: float
-    part: tuple[int, int] | None = None
+    verb: str  # multiply, fill, part, orthogonal, mirrored, delta, mirrored delta, halves or normal
+    amount: float  # the factor, constant, gain or standard deviation
+    part: tuple[int, int] | None = None  # the entries that get the constant; None of all
 
 
 def edit_of(old: np.ndarray, new: np.ndarray, axes: Axes) -> Edit:
-    """Return what makes an array of another one.
-
-    Example:
-        >>> v = np.arange(6.0).reshape(2, 3)
-        >>> edit_of(v, 3 * v, (0, 1))
-        Edit(verb='multiply', amount=3.0, part=None)
-        >>> edit_of(v[0], np.array([0.0, 4.0, 4.0]), (0, 1))
-        Edit(verb='part', amount=4.0, part=(1, 3))
-    """
+    """Return what makes an array of another one."""
     if new.ndim < 2 and np.ptp(new) == 0:
         return Edit("fill", float(new.flat[0]))
     size = float(np.max(np.abs(new), initial=0.0))
@@ -160,11 +145,7 @@ class Dialect(ABC):
 
 
 class InPlace(Dialect):
-    """Lists and dicts of JAX arrays: each edit is an assignment to an entry.
-
-    name: of the pytree.
-    leaves: the paths of its arrays.
-    """
+    """Lists and dicts of JAX arrays, of this name: each edit is an assignment to an entry."""
 
     def __init__(self, name: str, leaves: Iterable[str] = ()):
         self.name = name
@@ -208,11 +189,7 @@ class OfNnx(InPlace):
 
 
 class OfLeaves(InPlace):
-    """Lines that change the leaves of a pytree with tuples or frozen classes, and put it together.
-
-    name: of the pytree.
-    paths: of its arrays, in their order.
-    """
+    """Lines that change the leaves of a pytree that cannot be changed, and put it together."""
 
     def __init__(self, name: str, paths: Iterable[str]):
         self.tree, self.paths = name, [*paths]
@@ -321,10 +298,8 @@ def _number(value: float) -> str:
 
 
 def of_layers(form: Form, where: str, inside: Sequence[str], takes_one: bool) -> list[str]:
-    """Return the lines of a forward pass in JAX in which layers have another form.
-
-    inside: the primitives of such a layer, which tell where it begins and ends.
-    """
+    """Return the lines of a forward pass in JAX in which layers have another form."""
+    # inside: the primitives of such a layer, which tell where it begins and ends.
     inside = [PYTHON.get(name, name) for name in inside]
     few = [*inside[:ENDS], "...", *inside[-ENDS:]] if len(inside) > 2 * ENDS else inside
     return [
@@ -343,10 +318,8 @@ def of_units(sigma: Leaky, where: str) -> list[str]:
 
 
 def of_modules(names: Sequence[str], forward: str, holds: bool = True) -> list[str]:
-    """Return the lines that put a module of PyTorch around or in place of some others.
-
-    forward: what it returns, of z and, if it holds the other one, self.layer.
-    """
+    """Return the lines that put a module of PyTorch around, or in place of, some others."""
+    # forward: what it returns, of z and, if it holds the other one, self.layer.
     made = f"Changed({'model.get_submodule(NAME)' if holds else ''})"
     lines = ["class Changed(torch.nn.Module):"]
     if holds:

@@ -262,11 +262,7 @@ def tried_on(
     seconds: float = 0.0,
     optimizer: Any = None,
 ) -> Cures:
-    """Return what changes do to a patient, the best first; to one that is well few are made.
-
-    Made are changes of some kinds, names of `CURES`. With theory the wide twin of each changed
-    network is measured as well. In the seconds given those that work are trained.
-    """
+    """Return what changes do to a patient, the best first; to one that is well few are made."""
     tried: list[Cure] = []
     interrupted = False
     try:
@@ -283,12 +279,7 @@ def tried_on(
 def _each_tried(
     patient: Patient, theory: bool, kinds: Collection[str], left: int = MOST_NAMED
 ) -> Iterator[Cure]:
-    """Yield the changes that are made, measured; if one of the named cause works, no others.
-
-    If it takes away what was named, and the network is ill without it too, changes are made of the
-    network that is left, so many times. With a loss some are made with all weights of the usual
-    size, too.
-    """
+    """Yield the changes that are made, measured; if one of the named cause works, no others."""
     if not _may_change(patient):
         kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
     for found in _found(patient, kinds):
@@ -297,6 +288,7 @@ def _each_tried(
         if cure.is_named and cure.works:
             return
         if cure.is_named and left and _is_gone(change, cure):
+            # Of a network that is ill without the named cause too, what is left is changed.
             mended = change.patient or patient.with_params(change.params)
             for more in _each_tried(mended, theory, kinds, left - 1):
                 yield replace(more, advice=f"{cure.advice} {more.advice}")
@@ -352,10 +344,7 @@ def ranked(tried: list[Cure], net: AnyNet) -> list[Cure]:
 
 
 def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, bool, float, bool, float]:
-    """Return what changes are sorted by, given the directions that the smallest of them leaves.
-
-    Equal ones stay as they were tried.
-    """
+    """Return what changes are sorted by, given the directions that the smallest of them leaves."""
     rate = np.inf if np.isnan(cure.decades) else float(np.ceil(abs(cure.decades) / SAME))
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.log(cure.directions / directions) / np.log(MORE)
@@ -366,10 +355,7 @@ def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, bool, floa
 def trained(
     patient: Patient, tried: list[Cure], seconds: float, optimizer: Any
 ) -> tuple[Trained | None, list[Cure], bool]:
-    """Return what the network reaches as it is, and the changes as they train, the best first.
-
-    And whether Ctrl-C ended the trainings.
-    """
+    """Return what the network and its changes reach, the best first; True if Ctrl-C ended it."""
     working = [cure for cure in tried if cure.works]
     if not working or seconds <= 0:
         return None, tried, False
@@ -480,14 +466,12 @@ def _of_gradient(patient: Patient, result: Verdict) -> str:
 
 
 def _signal(patient: Patient, flow: Flow) -> float:
-    """Return by how many decades the signal varies over the layers that were changed.
-
-    The network's output is no state between layers: it may have passed through σ, others not yet.
-    The state of steps that share their weights starts at zero: theirs is that of the later half.
-    """
+    """Return by how many decades the signal varies over the layers that were changed."""
     count = len(patient.layers)
+    # The network's output is no state between layers: it may have passed through σ, others not yet.
     between = patient.layers & (np.arange(count) < max(count - 1, 1))
     if patient.is_tied:
+        # The state of steps that share their weights starts at zero: theirs is the later half's.
         between[: np.flatnonzero(between)[: int(between.sum()) // 2].max(initial=-1) + 1] = False
     sizes = np.asarray(flow.log_mean_square, np.float64)[between] / 2 / LN10
     return float(np.ptp(sizes)) if len(sizes) else 0.0
@@ -510,14 +494,11 @@ def _merged(flow: Flow, top: int) -> str:
 
 
 def _is_known(cure: Cure, patient: Patient, tried: Sequence[Cure]) -> bool:
-    """Tell whether a change does what one that was tried before does.
-
-    A structure may do what the network does, too: a norm in front of another norm, which also
-    inside of a skip changes nothing. Numbers are compared with those of their kind: orthogonal
-    matrices of one size are the same whatever the weights were.
-    """
+    """Tell whether a change does what one that was tried before does, or the network itself."""
     if cure.flow is None or cure.is_named:
         return False
+    # A norm in front of a norm changes nothing; orthogonal matrices of one size are the same
+    # whatever the weights were, so numbers are compared with those of their kind.
     is_structure = cure.net is not patient.network
     alike = [
         c

@@ -14,11 +14,7 @@ class OddError(ValueError):
 
 
 def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np.ndarray:
-    """Return a mirrored orthogonal matrix or kernel, or half of a vector and its opposite.
-
-    Raises:
-        OddError: a width is odd.
-    """
+    """Return a mirrored orthogonal matrix or kernel, or half of a vector and its opposite."""
     along = (0,) if v.ndim == 1 else axes
     if any(v.shape[i] % 2 for i in along):
         raise OddError
@@ -37,15 +33,13 @@ def mirrored(rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX) -> np
 def delta_like(
     rng: np.random.Generator, v: np.ndarray, axes: Axes = MATRIX, gain: float | None = None
 ) -> np.ndarray:
-    """Return a kernel with an orthogonal matrix in its centre, 0 elsewhere; a matrix is all centre.
-
-    Its singular values are the gain; without one it has the square norm of v. What is 0, as biases
-    of several heads are drawn, stays 0.
-    """
+    """Return a kernel with an orthogonal matrix in its centre; a matrix is all centre."""
+    # What is 0, as biases of several heads are drawn, stays 0.
     if not v.any():
         return v
     at = tuple(slice(None) if i in axes else (n - 1) // 2 for i, n in enumerate(v.shape))
     centre = orthogonal_like(rng, np.ones_like(v[at]))
+    # Singular values are the gain; without one the square norm is that of v.
     square = np.sum(np.square(v)) if gain is None else gain**2 * min(centre.shape)
     drawn = np.zeros_like(v)
     drawn[at] = centre * np.sqrt(square / np.sum(np.square(centre)))
@@ -53,10 +47,7 @@ def delta_like(
 
 
 def fan_in_gain(v: np.ndarray, axes: Axes = MATRIX) -> float:
-    """Return √fan_in times the root mean square of an array, of orthogonal ones the gain.
-
-    nan of an array with other numbers of inputs and of outputs, which has two such numbers.
-    """
+    """Return √fan_in times the root mean square; nan unless inputs are as many as outputs."""
     into, out = axes
     if v.shape[into] != v.shape[out]:
         return np.nan

@@ -23,11 +23,7 @@ NARROW = ("float16", "bfloat16")  # that with more digits first
 
 
 def held_by(flow: Flow) -> Iterator[str]:
-    """Yield formats that hold Δ of all layers, in words, a line for each stretch of layers.
-
-    That is the first of `NARROW` that does with one scale of the loss; else the last one, with a
-    scale of the loss where it does, and with one for each tensor elsewhere.
-    """
+    """Yield formats that hold Δ of all layers, in words, a line for each stretch of layers."""
     log = np.asarray(flow.log_delta, np.float64)
     known, numbers = np.isfinite(log), np.array(flow.sizes) * flow.log_delta_example.shape[-1]
     for name in NARROW:
@@ -40,6 +36,8 @@ def held_by(flow: Flow) -> Iterator[str]:
         if held.all():
             yield f"Δ, all layers: {name}{_scaled(k)}"
             return
+    # None does with one scale of the loss: then the last one, with a scale for each tensor
+    # elsewhere.
     for is_held, stretch in groupby(range(len(held)), key=lambda i: bool(held[i])):
         first, *more = stretch
         where = stretch_in_words(first + 1, (more or [first])[-1] + 1, flow.names)

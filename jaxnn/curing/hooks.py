@@ -46,10 +46,7 @@ def with_form(module: Module, names: Sequence[str], form: Form) -> Module:
 
 
 def with_units(module: Module, names: Sequence[str], sigma: Leaky) -> Module | None:
-    """Return a copy with other units in place of activations; None if there is none to replace.
-
-    All modules of these names have to hold activations that are modules of torch.
-    """
+    """Return a copy with other units in place of activations; None if there are none."""
 
     def hook(_: Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del output

@@ -29,12 +29,9 @@ from .training import Training
 
 
 class NetworkPatient(Patient):
-    """A Network with its data; of a chain see `ChainPatient`.
+    """A Network with its data, as for `jaxnn.gradient_flow`; of a chain see `ChainPatient`."""
 
-    xs, ys, loss, cotangent: as for `jaxnn.gradient_flow`.
-    like: the user's pytree, for arrays that no layer has.
-    model: as the user hands it over; a pair (net, params) if that is not known.
-    """
+    # like: the user's pytree, for arrays that no layer has; model: as the user hands it over.
 
     network: Network | Chain
 
@@ -267,13 +264,10 @@ class ChainPatient(NetworkPatient):
 
 
 class ReformedPatient(ChainPatient):
-    """A chain some of whose layers have another form.
+    """A chain some of whose layers have another form."""
 
-    origin: the chain that it was made of.
-    call: the same as a function of the origin's pytree.
-    written: the form in Python.
-    network, params, numbers: as `structure.rebuilt` returns them.
-    """
+    # origin: the chain that it was made of; call: the same as a function of the origin's pytree;
+    # written: the form in Python.
 
     def __init__(
         self,

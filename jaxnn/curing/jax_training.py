@@ -101,10 +101,7 @@ def _course(
     state: tuple[PyTree, PyTree],
     xs: PyTree,
 ) -> tuple[Any, Float[Array, " S"], Float[Array, ""], Any]:
-    """Return learned floats with the optimiser's state, losses, and loss and output at the end.
-
-    The losses are those of each batch before its step, the last one that of all examples.
-    """
+    """Return floats and state, the losses before each step, and loss and output at the end."""
     scaled, ys = Scaled(optimizer, jnp.asarray(times)), trainee.ys
     rows = jnp.asarray(rows)
 

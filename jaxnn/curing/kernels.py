@@ -10,10 +10,7 @@ from .draws import Axes
 
 
 def of_link(link: Link, arrays: Tree, state: Tree) -> dict[int, Axes]:
-    """Return the axes of inputs and outputs of each kernel of a layer, by its number.
-
-    Left out are grouped convolutions, whose units do not all meet.
-    """
+    """Return the axes of inputs and outputs of each kernel of a layer, by its number."""
     flat = Flat(jax.make_jaxpr(link)(arrays, state))
     numbers = {v: i for i, v in enumerate(flat.inputs[: len(jax.tree.leaves(arrays))])}
     axes = {}
@@ -21,6 +18,7 @@ def of_link(link: Link, arrays: Tree, state: Tree) -> dict[int, Axes]:
         eqn = step.eqn
         if eqn.primitive is not primitives.conv_general_dilated_p:
             continue
+        # Units of a grouped convolution do not all meet.
         grouped = eqn.params["feature_group_count"] * eqn.params["batch_group_count"] > 1
         if step.inputs[1] in numbers and not grouped:
             out, into, *_ = eqn.params["dimension_numbers"].rhs_spec

@@ -1,9 +1,6 @@
 """Patients: a network with its data, measured with other parameters, whatever it is made of.
 
-    parameters -> changed -> flow       the network, its data and its loss stay
-
-Cures see a patient alone: which layers repeat, what their arrays are, and what can be changed in
-it. `jax_patients.py` and `torch_patient.py` are the two ways to do that.
+parameters -> changed -> flow       the network, its data and its loss stay
 """
 
 import logging
@@ -72,17 +69,10 @@ class Scaled(NamedTuple):
 
 
 class Patient(ABC):
-    """A network with its data.
+    """A network with its data."""
 
-    network: the network, or the module.
-    params: as they are.
-    seed: of whatever is drawn again.
-    numbers: of a network that was made of another one, the number, from 0, that each layer had
-        there; -1 of one that was none.
-    flow: with the parameters as they are.
-    verdict: on that.
-    measurements: how often it was measured with others.
-    """
+    # numbers: of a network that was made of another one, the number, from 0, that each layer had
+    # there; -1 of one that was none.
 
     network: AnyNet
 
@@ -188,11 +178,7 @@ class Patient(ABC):
 
     @property
     def blocks(self) -> "Patient":
-        """The network with modules as layers, where no part of them keeps the shape of its state.
-
-        As a module of attention, which is cut where its state has an axis of heads. Elsewhere, and
-        where it cannot be cut so, the patient itself.
-        """
+        """The network with modules as layers where no part keeps its state's shape, else itself."""
         return self
 
     def with_form(self, form: Form) -> "Patient | None":
@@ -204,10 +190,7 @@ class Patient(ABC):
         return None
 
     def training(self, params: Params, optimizer: Any) -> Training | None:
-        """Return the training of the network with other parameters, by its loss; None without one.
-
-        Without an optimiser by Adam.
-        """
+        """Return the training of the network by its loss; None without one, by Adam if not said."""
         return None
 
     def opened(self) -> "Patient | None":
@@ -253,12 +236,8 @@ class Patient(ABC):
     def scaled(
         self, params: Params, start: float = 1.0, only: Places | None = None, unit: float = 1.0
     ) -> Scaled | None:
-        """Return weights times the factor at which the rate is zero; None if no rate is known.
-
-        Multiplied are some arrays, by default the weights of the layers that repeat. The search
-        begins at a factor of `start`; what is said is the factor times a unit, to so many digits
-        that it is exact.
-        """
+        """Return some arrays, or weights, times the factor at which the rate is zero, if known."""
+        # start: the first factor that is tried; unit: a sentence says the factor times this.
         tried: dict[float, Scaled] = {}
 
         def rate(factor: float) -> float:
@@ -272,6 +251,7 @@ class Patient(ABC):
         factor = search.root(rate, start)
         if factor is None:
             return None
+        # What is said has so few digits that it is exact.
         factor = to_digits(factor * unit) / unit
         if factor not in tried:
             rate(factor)
@@ -389,10 +369,8 @@ class Patient(ABC):
         )
 
     def named(self, meant: Places, one_each: bool = False) -> str:
-        """Return some arrays by their names; those of a Network by their layers.
-
-        A name with a * may stand for several arrays of a layer, or for one each.
-        """
+        """Return some arrays by their names; those of a Network by their layers."""
+        # one_each: a name with a * stands for one array of each layer, not for several.
         layers = [layer for layer, _ in sorted(meant)]
         by_turn: dict[int, list[str]] = {}  # the first array of each layer, the second ones …
         count = dict.fromkeys(layers, 0)

@@ -1,10 +1,7 @@
 """Changed networks of JAX as their user hands them over: what `diagnose` takes and what is trained.
 
-    other numbers       the user's own module, pair (f, params) or list, with these numbers
-    another structure   a function of the same arguments, with the user's own pytree as parameters
-
-A `Reformed` rebuilds its layers whenever it is traced, so it takes batches of any size, also under
-`jit`, `grad` and `vmap`.
+other numbers       the user's own module, pair (f, params) or list, with these numbers
+another structure   a function of the same arguments, with the user's own pytree as parameters
 """
 
 from collections.abc import Iterator
@@ -25,15 +22,12 @@ from .structure import Rebuild, rebuilt
 
 @dataclass(frozen=True)
 class Reformed:
-    """A function (params, xs) -> output of the user's own pytree, some layers in another form.
+    """A function (params, xs) -> output of the user's own pytree, some layers in another form."""
 
-    net: the network as it was cut.
-    meant: the layers in another form, truth values.
-    form: of a layer, the other one.
-    """
+    # It rebuilds its layers when traced: batches of any size, also under `jit`, `grad` and `vmap`.
 
     net: Chain
-    meant: tuple[bool, ...]
+    meant: tuple[bool, ...]  # the layers in another form
     form: Rebuild
 
     def __call__(self, params: PyTree, xs: PyTree) -> Any:
@@ -58,14 +52,7 @@ class ReformedModule:
 
 
 def with_numbers(model: Model, net: Network | Chain, params: PyTree, tree: PyTree) -> Any:
-    """Return a model with other numbers.
-
-    Args:
-        model: as the user hands it over.
-        net: as `jaxnn.as_network` makes it of that.
-        params: of the network, changed.
-        tree: likewise, as the user has them.
-    """
+    """Return a model with other numbers: params of the network, or the user's own tree."""
     if not is_pair(model):
         return tree
     f, _ = model

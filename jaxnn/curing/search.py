@@ -42,15 +42,9 @@ class Point(NamedTuple):
 
 
 def root(rate: Callable[[float], float], start: float = 1.0) -> float | None:
-    """Return a factor near to 1 at which a rate is zero; where none is, one that is small.
-
-    Upwards if the rate is below zero at the start, else downwards, and the other way if that
-    changes nothing; then between two rates of different sign.
-
-    Returned is a factor that was tried; the start if no rate is smaller. Where the rate is nan, for
-    a signal leaves the range, the search starts at the largest factor at which it is known; None if
-    there is none.
-    """
+    """Return a factor near to 1 at which a rate is zero, or if none is, as small as was found."""
+    # Where the rate is nan, for a signal leaves the range, the search starts at the largest factor
+    # at which it is known; None if there is none.
 
     def of_log(x: float) -> float:
         return rate(float(np.exp(x)))
@@ -59,6 +53,7 @@ def root(rate: Callable[[float], float], start: float = 1.0) -> float | None:
     if first is None:
         return None
     path = [first]
+    # Upwards if the rate is below zero, else downwards; the other way if that changes nothing.
     for direction in (1, -1) if first.rate < 0 else (-1, 1):
         path = _path(of_log, first, direction)
         if path[-1].rate * first.rate < 0:
@@ -136,14 +131,9 @@ def _between(rate: Rate, a: Point, b: Point) -> float:
 def by_layer(
     excess: Callable[[np.ndarray], np.ndarray | None], start: np.ndarray, meant: np.ndarray
 ) -> np.ndarray:
-    """Return a factor for each layer, corrected by what each layer does too much.
-
-    Args:
-        excess: of factors, (L,), ln of what each layer multiplies the size by that is to stay; nan
-            of a layer of which that is not known. None where nothing is.
-        start: the first factors, (L,).
-        meant: the layers whose factors may change, truth values, (L,).
-    """
+    """Return a factor for each layer, corrected by what each layer does too much."""
+    # excess: of factors ln of what each layer multiplies the size by that is to stay; nan, or None,
+    # where that is not known.
     factors, best, least = start, start, np.inf
     for _ in range(ROUNDS):
         logs = excess(factors)

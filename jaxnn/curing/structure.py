@@ -80,14 +80,10 @@ Rebuild = Callable[[Link], Plain]
 
 @dataclass(frozen=True)
 class Rebuilding:
-    """Put layers into another form; equal to another one of the same form, as its programs are.
+    """Put layers into another form; equal to another one of the same form, as its programs are."""
 
-    kind: of the layers that it makes.
-    other: what they take next to the link, such as the form.
-    """
-
-    kind: Callable[[Link, Any], Plain]
-    other: Any
+    kind: Callable[[Link, Any], Plain]  # of the layers that it makes
+    other: Any  # what they take next to the link, such as the form
 
     def __call__(self, link: Link) -> Plain:
         return self.kind(link, self.other)
@@ -103,12 +99,7 @@ def keep_their_shape(links: Iterable[TypedLink], count: int) -> Bool[np.ndarray,
 
 
 def outermost(names: Sequence[str]) -> list[str]:
-    """Return the modules that layers are named by, but for those inside of another one.
-
-    Example:
-        >>> outermost(["a[1].query", "a[1]", "a[1].out", "b#1", "b#2", "a[10]"])
-        ['a[1]', 'b', 'a[10]']
-    """
+    """Return the modules that layers are named by, but for those inside of another one."""
     modules = dict.fromkeys(name.partition("#")[0] for name in names)
 
     def is_inside(name: str) -> bool:
@@ -120,11 +111,8 @@ def outermost(names: Sequence[str]) -> list[str]:
 def rebuilt(
     net: Chain, params: Tree, xs: Tree, meant: Bool[np.ndarray, " L"], form: Rebuild
 ) -> tuple[Chain, Tree, Int[np.ndarray, " L"]]:
-    """Return (net, params, numbers) with some layers of a chain in another form.
-
-    xs: as `Chain.state` returns them. The numbers, from 0, are those that the layers had; -1 of
-    what was none.
-    """
+    """Return (net, params, numbers) with some layers of a chain in another form."""
+    # numbers: those that the layers had, from 0; -1 of what was none.
     layers, numbers, number = [], [], 0
     for link, arrays, is_layer in _each(net, params, xs):
         layers.append((form(link) if is_layer and meant[number] else Plain(link), arrays))

@@ -35,10 +35,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class TorchPatient(Patient):
-    """A module of PyTorch with its data; its params are its parameters by name.
-
-    inputs, ys, loss, cotangent, cuts: as for `jaxnn.gradient_flow`.
-    """
+    """A module of PyTorch with its data, as for `jaxnn.gradient_flow`; params by their names."""
 
     network: Module
 

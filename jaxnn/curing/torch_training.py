@@ -21,17 +21,14 @@ from .training import Course
 
 @dataclass(frozen=True, eq=False)
 class TorchTraining:
-    """A module with a state dict that can be trained again and again from there.
-
-    optimizer: a function of parameters that returns one of torch; Adam if None.
-    """
+    """A module with a state dict that can be trained again and again from there."""
 
     module: Module
     state: Mapping[str, Tensor]
     inputs: Inputs
     ys: PyTree
     loss: Loss | None
-    optimizer: Callable[..., Any] | None
+    optimizer: Callable[..., Any] | None  # a function of parameters; Adam if None
 
     @cached_property
     def count(self) -> int:

@@ -40,29 +40,19 @@ ORDERS = 2
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A short training of a network, with the best of some step sizes.
+    """A short training of a network, with the best of some step sizes."""
 
-    steps: how many; 0 if it was not trained.
-    step_size: the best of .0003, .001, .003 and .01; if an optimiser was given, what its steps were
-        multiplied by, .3, 1, 3 or 10.
-    losses: of each batch before its step, in each order of the batches.
-    mean: of these, but for the first tenth, and of `loss`: what trainings are ranked by.
-    loss: of all examples after it, the mean over orders; nan if it has no number.
-    error: the standard error of that; nan of one order, as of the first round.
-    reason: why it was not trained, or no longer; "" of one that was trained to the end.
-    of_optimizer: whether an optimiser was given.
-    """
-
-    steps: int = 0
-    step_size: float = np.nan
+    steps: int = 0  # 0 if it was not trained
+    step_size: float = np.nan  # or times that of an optimiser given
     losses: Float[np.ndarray, "orders steps"] = field(
         default_factory=lambda: np.empty((ORDERS, 0)), repr=False
     )
+    # of losses and loss, but for the first tenth: what trainings are ranked by
     mean: float = np.nan
-    loss: float = np.nan
-    error: float = np.nan
-    reason: str = ""
-    of_optimizer: bool = False
+    loss: float = np.nan  # of all examples after it, the mean over orders; nan if it has no number
+    error: float = np.nan  # its standard error; nan of one order
+    reason: str = ""  # why it was not trained, or no longer
+    of_optimizer: bool = False  # True if an optimiser was given
 
     def __str__(self) -> str:
         if not self.steps:
@@ -103,25 +93,16 @@ class Training(Protocol):
     def courses(
         self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
     ) -> Iterator[tuple[Course, PyTree]]:
-        """Yield the course of each part of a training, and the output for all examples after it.
-
-        Without examples to split, all of them are the batch of each step.
-
-        Args:
-            times: what each step is multiplied by.
-            parts: the examples of each step.
-            seed: of what the network draws.
-        """
+        """Yield the course of each part of a training, and the output for all examples after it."""
+        # Without examples to split, all of them are the batch of each step.
 
     def on(self, xs: PyTree, ys: PyTree) -> "Training":
         """Return the training of this network on other examples."""
 
 
 def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
-    """Return the examples of each step, in some orders: epochs of permutations, seeded.
-
-    Of examples that cannot be split there is one order, without any.
-    """
+    """Return the examples of each step, in some orders: epochs of permutations, seeded."""
+    # Of examples that cannot be split there is one order, without any.
     if count < 2:
         return [np.zeros((ROUNDS[-1], 0), np.int32)]
     batch = min(BATCH, count // 2)
@@ -138,23 +119,15 @@ def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
 
 @dataclass
 class Entrant:
-    """A network in the race: the step sizes that it still has, and what it has reached.
-
-    times: what the step of the optimiser is multiplied by, the best first after a round.
-    pace: seconds a step of its last training.
-    """
+    """A network in the race: the step sizes that it still has, and what it has reached."""
 
     training: Training
-    times: tuple[float, ...] = TIMES
+    times: tuple[float, ...] = TIMES  # of the optimiser's step, the best first after a round
     trained: Trained = field(default_factory=Trained)
-    pace: float = 0.0
+    pace: float = 0.0  # seconds a step of its last training
 
     def after(self, steps: int, unit: float, until: float) -> "Entrant":
-        """Return it as it is after a round of so many steps with each step size.
-
-        Raises:
-            TimeoutError: the seconds of the race do not suffice.
-        """
+        """Return it as it is after a round; raise TimeoutError if the seconds do not suffice."""
         log.debug("training a change: %d steps", steps)
         reached: dict[float, list[Course]] = {times: [] for times in self.times}
         orders = orders_of(self.training.count)[: 1 if steps == ROUNDS[0] else ORDERS]
@@ -211,21 +184,13 @@ class Race(NamedTuple):
 
 
 def raced(trainings: Sequence[Training], seconds: float, unit: float) -> Race:
-    """Return what each network reaches, the first one as it is.
-
-    The first takes part in every round, to compare with. What a round has not reached is as if
-    that had not begun: when the seconds are over, or Ctrl-C ends all.
-
-    Args:
-        trainings: the best first, as far as known.
-        seconds: for all, programs that are compiled included.
-        unit: the step size of the optimiser.
-    """
+    """Return what each network reaches, the first one as it is, in the seconds given."""
     until, interrupted = time.monotonic() + seconds, False
     why, before = f"the {seconds:g} seconds were over", f"before all had taken {ROUNDS[0]} steps"
     entrants = dict(enumerate(map(Entrant, trainings)))
     racing = [*entrants]
     try:
+        # The first takes part in every round. A round that is not ended counts for none.
         for steps in ROUNDS:
             entrants |= {i: entrants[i].after(steps, unit, until) for i in racing}
             others = [i for i in racing[1:] if entrants[i].trained.steps]

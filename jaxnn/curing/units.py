@@ -1,11 +1,6 @@
 """Units: the elementwise functions of a layer, found in its program and replaced by another.
 
-    … product -> z -> σ(z) -> product …
-
-σ is whatever steps make of one array z, entry by entry, without another array or a parameter, that
-are not linear, if what comes out goes into a product, into a sum or out of the layer. So a gate,
-which goes into a product of entries, is none; nor are the squares and exponentials inside a norm or
-a softmax, which go into a reduction.
+… product -> z -> σ(z) -> product …
 """
 
 from collections.abc import Callable
@@ -75,6 +70,8 @@ def _traced(link: Link, arrays: Tree, state: Tree) -> tuple[Flat, Any]:
 
 def _functions(flat: Flat) -> list[tuple[int, int]]:
     """Return (what comes out, what goes in) of each elementwise function that is not linear."""
+    # σ goes into a product, into a sum or out of the layer. A gate, which goes into a product of
+    # entries, is none, nor what a norm or a softmax reduces.
     # Constants stay constants; every other value that is made of one array, entry by entry, has a
     # source: the first array on its way. It is curved if a step on the way is not linear.
     fixed, source, curved = {*flat.constants}, dict[int, int](), set[int]()

@@ -18,13 +18,10 @@ def multiplied(
     factors: PerLayer,
     meant: Places,
 ) -> Params:
-    """Return parameters some of whose arrays are multiplied by a number for each layer.
-
-    1 leaves them as they are. Weights that layers share are multiplied by the geometric mean of
-    their factors that are not 1.
-    """
+    """Return parameters some of whose arrays are multiplied by a number for each layer."""
 
     def factor(uses: Uses) -> float:
+        # Weights that layers share: the geometric mean of the factors that are not 1.
         of_layers = [factors[at[0]] for at in uses if at in meant]
         with np.errstate(divide="ignore"):  # of a factor of zero
             return float(np.exp(np.mean(np.log([v for v in of_layers if v != 1] or [1.0]))))

@@ -1,9 +1,8 @@
 """Words: a change as a sentence that can be followed without this library, and only in one way.
 
-    arrays -> `layer[*].weight` for * = 1 to 7        layers -> 2 to 5 and 8
+arrays -> `layer[*].weight` for * = 1 to 7        layers -> 2 to 5 and 8
 
-A * stands for numbers; without any it stands for every number that an array of the network has at
-that place. Numbers are those that the change was made with, to all their digits.
+A * without numbers stands for every number that an array of the network has at that place.
 """
 
 import re
@@ -19,12 +18,7 @@ Values = tuple[str, ...]  # the numbers in a name
 
 
 def to_digits(value: float, digits: int = DIGITS) -> float:
-    """Return a number with so few digits that a sentence holds all of them.
-
-    Example:
-        >>> to_digits(5.6512), to_digits(0.000123456), to_digits(0.0)
-        (5.6512, 0.00012346, 0.0)
-    """
+    """Return a number with so few digits that a sentence holds all of them."""
     return float(f"{value:.{digits}g}")
 
 
@@ -55,22 +49,7 @@ def _stretches(numbers: list[int]) -> Iterator[str]:
 
 
 def names_in_words(names: Iterable[str], known: Iterable[str]) -> str:
-    """Return names in words, those that differ in a number as one with a *.
-
-    Args:
-        names: of some arrays or modules.
-        known: of all that the network has.
-
-    Example:
-        >>> known = [f"[{i}].{name}" for i in range(9) for name in "wb"]
-        >>> names_in_words([f"[{i}].w" for i in range(9)], known)
-        '`[*].w`'
-        >>> names_in_words([f"[{i}].w" for i in range(1, 9)], known)
-        '`[*].w` for * = 1 to 8'
-        >>> known = [f"[{i}].conv{k}" for i in range(9) for k in (1, 2)]
-        >>> names_in_words(known[2:], known)
-        '`[*].conv1` for * = 1 to 8, `[*].conv2` for * = 1 to 8'
-    """
+    """Return names of arrays or modules in words, those that differ in a number as one with a *."""
     groups = _by_template(names)
     every = _by_template(known)
     return ", ".join(
@@ -94,14 +73,11 @@ def _by_template(names: Iterable[str]) -> dict[str, list[Values]]:
 
 
 def _group(template: str, values: list[Values], known: list[Values]) -> Iterator[str]:
-    """Yield names of one template, with a * for the numbers in which they differ.
-
-    Names that differ in several places are written with a * for each if no others are known, else
-    one after the other for one place, the one that leaves the fewest.
-    """
+    """Yield names of one template, with a * for the numbers in which they differ."""
     differing = [i for i, column in enumerate(zip(*values, strict=True)) if len({*column}) > 1]
     some = _alike(values[0], known, differing) > len(values)  # not all that there are
     if some and len(differing) > 1:
+        # In several places: one after the other for one place, the one that leaves the fewest.
         apart = (
             [
                 text
