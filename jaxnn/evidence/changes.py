@@ -19,29 +19,18 @@ PARTS, CHANGES = 4, 3  # of a batch
 
 
 class Changed(NamedTuple):
-    """Outputs of the same examples.
+    """Outputs of the same examples."""
 
-    as_is: of the inputs as they are.
-    far: of inputs plus one random change, and minus it; None where a network takes no such inputs.
-    near: of inputs that differ by a thousandth of what differs between examples; None of few
-        examples or of random outputs.
-    are_apart: whether no example acts on another, as far as is known.
-    """
-
-    as_is: np.ndarray
+    as_is: np.ndarray  # of the inputs as they are
+    # of inputs plus one random change, and minus it
     far: tuple[np.ndarray, np.ndarray] | None = None
+    # of inputs that differ by a thousandth of what differs between examples
     near: np.ndarray | None = None
-    are_apart: bool = False
+    are_apart: bool = False  # whether no example acts on another, as far as is known
 
 
 def changed_outputs(trial: Trial, output: np.ndarray, times: float) -> Changed:
-    """Return outputs of changed inputs.
-
-    Args:
-        trial: with its `output`.
-        output: of the batch.
-        times: of a far change, in sizes of the inputs.
-    """
+    """Return outputs of changed inputs; a far change is so many times their size."""
     if not trial.xs:
         return Changed(output)
     return _at_once(trial, output, times) or _one_by_one(trial, output, times)
@@ -91,13 +80,11 @@ def _one_by_one(trial: Trial, output: np.ndarray, times: float) -> Changed:
 
 
 def _drawn(xs: Arrays, count: int, times: float) -> dict[str, list[np.ndarray]]:
-    """Return random changes of so many rows of each input: far, its opposite, and a near one.
-
-    Each column is changed by its own size, and near by what differs in it.
-    """
+    """Return random changes of so many rows of each input: far, its opposite, and a near one."""
     rng, changes = np.random.default_rng(0), dict[str, list[np.ndarray]]()
     for name, v in xs.items():
         columns, drawn = Columns.of(name, v), rng.normal(size=(count, *v.shape[1:]))
+        # Each column is changed by its own size, and near by what differs in it.
         sizes = times * columns.size, -times * columns.size, NEXT_TO * columns.spread
         changes[name] = [shaped(size, v) * drawn for size in sizes]
     return changes

@@ -16,22 +16,15 @@ ALONG = 1.0 - 1e-3  # a cosine
 
 
 class ClassLabels(NamedTuple):
-    """Labels that are numbers of classes, one an example.
-
-    lowest, highest: of them; columns: of the output.
-    ignored: the class of which all examples have no slope, while all others have one; None if none.
-    weigh: whether the slopes of all examples lie along one line at equal outputs.
-    breaks: whether the loss is no number for those that have no column alone.
-    wraps: whether labels below 0 count from the last column.
-    """
+    """Labels that are numbers of classes, one an example."""
 
     lowest: int
     highest: int
-    columns: int
-    ignored: int | None
-    weigh: bool
-    breaks: bool = False
-    wraps: bool = False
+    columns: int  # of the output
+    ignored: int | None  # the one class of which all examples have no slope
+    weigh: bool  # the slopes of all examples lie along one line at equal outputs
+    breaks: bool = False  # the loss is no number for those that have no column alone
+    wraps: bool = False  # labels below 0 count from the last column
 
     @classmethod
     def of(cls, trial: Trial) -> "ClassLabels | None":

@@ -2,8 +2,7 @@
 
     labels, loss -> a row of outputs, from the mean of the labels downhill -> its loss
 
-Who does no better has learned nothing of an example, however far the loss has fallen. A row goes
-where the outputs of the network go: it sums to 1 where theirs do, and stays in what they can reach.
+Who does no better has learned nothing of an example, however far the loss has fallen.
 """
 
 from collections.abc import Iterator
@@ -19,14 +18,7 @@ FAR = 100.0  # times the way of the steps, where a loss without a least one is f
 
 
 def constant_answer(trial: Trial, end: End | None = None) -> float:
-    """Return the loss of the best constant output; -inf of a loss without a least one.
-
-    nan if the output is not one array of several examples, or the loss takes no other outputs.
-
-    Args:
-        trial: a network with a batch and its labels.
-        end: what is known of its output.
-    """
+    """Return the loss of the best constant output; -inf of a loss without end, or nan."""
     try:
         with np.errstate(all="ignore"):
             return _least(trial, end)

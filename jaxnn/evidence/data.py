@@ -17,14 +17,11 @@ FAR = 30.0  # times 1, or the inverse: sizes of columns for which that is tried
 
 @dataclass(frozen=True)
 class Columns:
-    """Sizes of the columns of one input over the examples, (C,); of an image or a sequence of one.
-
-    mean: of each column; spread: its standard deviation.
-    """
+    """Sizes of the columns of one input over the examples, (C,); an image or a sequence has one."""
 
     name: str
     mean: np.ndarray
-    spread: np.ndarray
+    spread: np.ndarray  # standard deviation
 
     @classmethod
     def of(cls, name: str, v: np.ndarray) -> "Columns":
@@ -50,29 +47,17 @@ class Columns:
 
 @dataclass(frozen=True)
 class Data:
-    """A batch.
+    """A batch."""
 
-    count: of examples.
-    columns: of each array of floats that goes in.
-    scales_itself: whether the network makes the same of inputs of root mean square 1, as before a
-        norm over units, or of large ones that are standardised, as before a norm over the batch;
-        None where that was not tried, since they are of a usual size.
-    levels_itself: likewise of inputs whose large and constant columns are standardised, or whether
-        columns far smaller than others count next to these; None where there are none such.
-    are_positions_alike: whether inputs with positions, such as pixels, are the same at all of them.
-    classes: of labels that are classes, how many there are; 0 of others.
-    sorted: whether all examples of a class follow each other.
-    are_labels: whether the inputs are the labels too, as those of an autoencoder.
-    """
-
-    count: int
-    columns: tuple[Columns, ...]
-    scales_itself: bool | None
+    count: int  # of examples
+    columns: tuple[Columns, ...]  # of each array of floats that goes in
+    scales_itself: bool | None  # like a norm, of large or small inputs; None if not tried
+    # like a norm over the batch, of large, constant or uneven columns; None if not tried
     levels_itself: bool | None
-    are_positions_alike: bool
-    classes: int
-    sorted: bool
-    are_labels: bool
+    are_positions_alike: bool  # as pixels that are all the same
+    classes: int  # how many; 0 of labels that are none
+    sorted: bool  # all examples of a class follow each other
+    are_labels: bool  # the inputs are the labels, as those of an autoencoder
 
     @classmethod
     def of(cls, trial: Trial) -> "Data":

@@ -54,65 +54,36 @@ class Reach(NamedTuple):
 
 @dataclass(frozen=True)
 class End:
-    """The end of a network.
+    """The end of a network."""
 
-    outputs: how many an example has.
-    size: their root mean square.
-    low, high: the lowest and the highest output.
-    zeros: the share of outputs that are exactly 0.
-    sums_to_one: "rows" if the outputs of each example are shares, as of a softmax, "columns" if
-        those of all examples are, or their powers of e; "logs" if the rows are logarithms of
-        shares; or "".
-    reach: of the output.
-    loss: the value of the loss; nan without one.
-    kind: of the loss.
-    label_size: the root mean square of labels in the shape of the output; nan without.
-    labels: their lowest, highest, and the share of them outside of the reach.
-    label_spreads: of columns of labels the smallest and the largest standard deviation that is not
-        0, and the number of that column, from 0; nan of a single one.
-    label_share: of the variance of all columns of labels what the widest has; nan of one.
-    label_sums: the least and the largest sum of an example's labels; nan of a single one.
-    classes: labels that are numbers of classes; None of others.
-    mixing: how examples act on each other, see `mixing_of`.
-    sees_labels: whether the slope of the loss depends on the order of the labels; None if that is
-        not known.
-    sees_all: of a loss that does not see their order, whether its slope depends on which labels
-        there are, as through their mean.
-    compares: of such a loss, whether the slope of an example depends on the outputs of others.
-    is_linear: whether the output, or its log-odds, is a linear function of the inputs; None if
-        that is not known.
-    rises: of an unknown loss of labels 0 and 1, whether it is larger where the output fits.
-    ends_at_zeros: of a loss that does not see the order of the labels, whether outputs of zeros are
-        better, and have no slope.
-    acts_elsewhere: whether the label of a position acts on outputs of several others.
-    is_chaotic: whether a change of the inputs by a thousandth changes the output by as much as
-        another example would.
-    """
-
-    outputs: int
-    size: float
-    low: float
-    high: float
-    zeros: float
+    outputs: int  # of an example
+    size: float  # their root mean square
+    low: float  # of all outputs
+    high: float  # likewise
+    zeros: float  # share of outputs that are exactly 0
+    # "rows" or "columns" of shares, "logs" if the rows are logarithms of shares; or ""
     sums_to_one: str
     reach: Reach
-    loss: float
+    loss: float  # nan without one
     kind: Kind
-    label_size: float
+    label_size: float  # root mean square of labels in the shape of the output
+    # their lowest, highest, and the share of them outside of the reach
     labels: tuple[float, float, float]
+    # of columns the least above 0, the largest, and its number from 0
     label_spreads: tuple[float, float, int]
-    label_sums: tuple[float, float]
-    classes: ClassLabels | None
-    mixing: str
-    sees_labels: bool | None
-    sees_all: bool
-    compares: bool
-    is_linear: bool | None
-    label_share: float = 1.0
-    rises: bool = False
+    label_sums: tuple[float, float]  # the least and the largest of an example
+    classes: ClassLabels | None  # None of labels that are no numbers of classes
+    mixing: str  # see `mixing_of`
+    sees_labels: bool | None  # the slope of the loss depends on their order; None if not known
+    sees_all: bool  # it depends on which there are alone, as through their mean
+    compares: bool  # blind to labels, the slope of an example depends on the outputs of others
+    is_linear: bool | None  # the output, or its log-odds, in the inputs; None if not known
+    label_share: float = 1.0  # of the variance of all columns of labels what the widest has
+    rises: bool = False  # of an unknown loss of labels 0 and 1: it is larger where the output fits
+    # blind to labels, it is less at outputs of zeros, and has no slope there
     ends_at_zeros: bool = False
-    acts_elsewhere: bool = False
-    is_chaotic: bool = False
+    acts_elsewhere: bool = False  # the label of a position acts on outputs of several others
+    is_chaotic: bool = False  # a thousandth of a change of the inputs acts as another example would
 
     @property
     def are_label_shares(self) -> bool:
@@ -196,11 +167,9 @@ def _sums_to_one(output: np.ndarray, axis: int) -> str:
 
 
 def _scaled(trial: Trial, output: np.ndarray) -> list[np.ndarray]:
-    """Return the outputs with the last layer times ±each of `SCALES`; none if one is not finite.
-
-    Nor of outputs that go beyond 1 on both sides.
-    """
+    """Return the outputs with the last layer times ±each of `SCALES`; none if one is not finite."""
     if output.min() < -1 and output.max() > 1:
+        # They go beyond 1 on both sides: no activation bounds them.
         return []
     outputs = [trial.output(factor=sign * scale) for scale in SCALES for sign in (1, -1)]
     known = [as_wide(v) for v in outputs if v is not None and np.isfinite(v).all()]
@@ -247,11 +216,9 @@ def _kind(trial: Trial, labels: Labels) -> Kind:
 
 
 def _asked_by_squares(trial: Trial, output: np.ndarray) -> tuple[np.ndarray, Kind] | None:
-    """Return the outputs that a loss of squares is least at, and its kind; None of other losses.
-
-    Its slope at each output is k (p - y), k ≥ 0: it changes in proportion to two random changes of
-    all outputs. Where k is 0, as of actions that were not taken, nothing is asked.
-    """
+    """Return the outputs that a loss of squares is least at, and its kind, if it is one."""
+    # Its slope at each output is k (p - y), k ≥ 0: it changes in proportion to two random changes
+    # of all outputs. Where k is 0, as of actions that were not taken, nothing is asked.
     rng, first = np.random.default_rng(0), trial.slope(np.asarray(trial.first))
     size = max(float(np.sqrt(np.mean(np.square(output)))), 1.0)
     changes = [size * rng.choice((-1.0, 1.0, 2.0), output.shape) for _ in range(2)]

@@ -1,9 +1,6 @@
 """Evidence: what numbers of one batch show of its data, of the end of the network, of its weights.
 
-    Trial, of JAX or torch -> Evidence, numbers of NumPy -> rules of a verdict
-
-It has what the record of a flow has not: a flow knows sizes of Δ and of states, and nothing of the
-labels, or of what the loss takes. Each experiment is a few passes up or a few slopes of the loss.
+Trial, of JAX or torch -> Evidence, numbers of NumPy -> rules of a verdict
 """
 
 from collections.abc import Callable
@@ -22,34 +19,22 @@ T = TypeVar("T")
 
 
 class HeldOut(NamedTuple):
-    """What a copy that has learned half of the examples makes of the others.
+    """What a copy that has learned half of the examples makes of the others."""
 
-    examples: how many others.
-    share: of all other orders of their labels, those with a loss no larger than in their own.
-    """
-
-    examples: int
-    share: float
+    examples: int  # how many others
+    share: float  # of all orders of their labels, those with a loss no larger than in their own
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one batch shows; None of what could not be had.
-
-    data: the inputs and the order of the labels.
-    end: the output, what the loss takes of it, and the labels.
-    parameters: how weights were drawn, and what modules share.
-    noise: of an output that takes random numbers.
-    unread: an input of integers that is not read.
-    held_out: of a network that was trained on half of the examples, as in a checkup.
-    """
+    """What one batch shows; None of what could not be had."""
 
     data: Data | None = None
     end: End | None = None
     parameters: Parameters | None = None
     noise: Noise | None = None
     unread: Unread | None = None
-    held_out: HeldOut | None = None
+    held_out: HeldOut | None = None  # of a checkup, whose copy has learned half of the examples
 
     @classmethod
     def of(cls, trial: Trial) -> "Evidence":

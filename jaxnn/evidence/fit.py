@@ -17,21 +17,19 @@ PROBES = 6  # labels that are changed
 
 
 def rises_with_fit(trial: Trial, labels: Labels | None) -> bool:
-    """Tell whether the loss is larger at the labels, and least at an output that is all nothing.
-
-    Of labels that are 0 or 1. Outputs within 0 and 1 are taken for probabilities, others for
-    logits. A loss of distances, which are 0 for what is alike, is not least at nothing alone.
-    """
+    """Tell whether the loss is larger at the labels, and least at an output that is all nothing."""
     output = trial.first
     if output is None or labels is None or not np.isin(labels.values, (0, 1)).all():
         return False
     y, v = labels.values, as_wide(output)
+    # Outputs within 0 and 1 are taken for probabilities, others for logits.
     low, high = (0.0, 1.0) if v.min() >= 0 and v.max() <= 1 else (-SURE, SURE)
     ends = low + (high - low) * y, low + (high - low) * (1 - y), np.full(y.shape, low)
     slopes = [trial.slope(end.astype(output.dtype).reshape(output.shape)) for end in ends]
     if not np.ptp(y) or any(slope is None for slope in slopes):
         return False
     fit, opposite, nothing = (slope.value for slope in slopes if slope is not None)
+    # A loss of distances, 0 for what is alike, is least at a fit too.
     return bool(fit > opposite and nothing <= opposite + AS_GOOD * (fit - opposite))
 
 
@@ -45,13 +43,7 @@ def is_ended_by_zeros(trial: Trial) -> bool:
 
 
 def acts_elsewhere(trial: Trial, labels: Labels | None) -> bool:
-    """Tell whether the label of one position acts on outputs of several others.
-
-    Of labels that are numbers of classes at positions, such as pixels: one at a time becomes
-    another class, and the slope changes at no more outputs than there are classes, at two positions
-    or more. A loss that sums over positions has another slope everywhere; one that compares a token
-    with the output of the token before, at one position.
-    """
+    """Tell whether the label of one position acts on outputs of several others."""
     output, ys = trial.first, trial.ys
     if output is None or ys is None or labels is None or labels.axis is None or output.ndim < 3:
         return False
@@ -70,4 +62,6 @@ def acts_elsewhere(trial: Trial, labels: Labels | None) -> bool:
         changed = np.abs(new - old) > SAME * np.abs(old).max()
         changes.append((int(changed.sum()), int(changed.any(axis=labels.axis).sum())))
     outputs, positions = np.array([change for change in changes if change[0]] or [(0, 0)]).T
+    # A loss that sums over positions has another slope everywhere, one that compares a token with
+    # the output before at one position.
     return bool(outputs.max() <= output.shape[labels.axis] and positions.min() > 1)

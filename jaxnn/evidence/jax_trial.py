@@ -31,12 +31,7 @@ SLOPES = 8  # of a loss that experiments ask for, or so
 
 
 class JaxTrial(Trial):
-    """A network of JAX with a batch.
-
-    net, params: as `jaxnn.as_network` returns them.
-    given_xs, given_ys: pytrees, as for `jaxnn.gradient_flow`.
-    loss: the user's; None without one.
-    """
+    """A network of JAX with a batch, as `jaxnn.as_network` and `jaxnn.gradient_flow` have them."""
 
     def __init__(
         self, net: Network | Chain, params: PyTree, xs: PyTree, ys: PyTree = None, loss: Any = None
@@ -221,10 +216,7 @@ Types = tuple[jax.ShapeDtypeStruct, ...]
 
 @lru_cache(maxsize=KEPT)
 def _drawn(net: Network | Lowered, structure: Any, types: Types) -> float | None:
-    """Return the largest share that is dropped at random; None of a network that draws nothing.
-
-    structure, types: of its parameters and of xs.
-    """
+    """Return the largest share that is dropped at random; None of a network that draws nothing."""
     params, xs = jax.tree.unflatten(structure, types)
     factor = jax.ShapeDtypeStruct((), np.float32)  # type: ignore[no-untyped-call]
     program = jax.make_jaxpr(partial(_output, net))(params, xs, factor).jaxpr
@@ -232,30 +224,20 @@ def _drawn(net: Network | Lowered, structure: Any, types: Types) -> float | None
 
 
 class _Place(NamedTuple):
-    """A layer in a chain.
+    """A layer in a chain."""
 
-    entry: its place among the entries.
-    link, links: its place in the pattern of that, and the length of the pattern.
-    layer: its number, of a run that of the first.
-    """
-
-    entry: int
-    link: int
-    links: int
-    layer: int
+    entry: int  # its place among the entries
+    link: int  # its place in the pattern
+    links: int  # the length of the pattern
+    layer: int  # its number, of a run that of the first
 
 
 class _Apart(NamedTuple):
-    """The arrays of a layer that are no weights, as numbers in it.
+    """The arrays of a layer that are no weights, as numbers in it."""
 
-    norms: mean and variance of each norm that divides by arrays.
-    stopped: those behind stop_gradient.
-    added: biases of several axes.
-    """
-
-    norms: tuple[tuple[int, int], ...]
-    stopped: tuple[int, ...]
-    added: tuple[int, ...]
+    norms: tuple[tuple[int, int], ...]  # mean and variance of each norm that divides by arrays
+    stopped: tuple[int, ...]  # behind stop_gradient
+    added: tuple[int, ...]  # biases of several axes
 
     @classmethod
     def of(cls, graph: Graph) -> "_Apart":
@@ -266,10 +248,7 @@ class _Apart(NamedTuple):
 
 @lru_cache(maxsize=KEPT)
 def _arrays_of(net: Lowered, structure: Any, types: Types) -> list[tuple[_Place, _Apart]]:
-    """Return of each layer the arrays that are no weights.
-
-    Given the types of the parameters and of what goes in.
-    """
+    """Return of each layer the arrays that are no weights, given the types of what goes in."""
     params, state = jax.tree.unflatten(structure, types)
     places, layer = [], 0
     for number, (pattern, entry) in enumerate(zip(net.kinds, params, strict=True)):

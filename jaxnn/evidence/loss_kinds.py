@@ -98,10 +98,7 @@ FORMS = (
 
 
 def labels_of(shape: tuple[int, ...], ys: np.ndarray | None) -> Labels | None:
-    """Return labels in the shape of an output, classes as rows of 0 and 1; None if they are none.
-
-    Classes below 0, which a loss leaves out, are rows of 0.
-    """
+    """Return labels in the shape of an output, classes as rows of 0 and 1; None of others."""
     if ys is None or not shape:
         return None
     several = len(shape) > 1 and shape[-1] > 1
@@ -113,6 +110,7 @@ def labels_of(shape: tuple[int, ...], ys: np.ndarray | None) -> Labels | None:
         rest = shape[:axis] + shape[axis + 1 :]
         if several and ys.dtype.kind in "iu" and ys.shape in (rest, (*rest, 1)):
             classes = np.arange(shape[axis]).reshape(-1, *[1] * (len(shape) - 1 - axis))
+            # Classes below 0, which a loss leaves out, are rows of 0.
             return Labels(as_wide(np.expand_dims(ys.reshape(rest), axis) == classes), axis)
     return None
 
@@ -130,14 +128,7 @@ def trial_output(shape: tuple[int, ...], axis: int | None) -> np.ndarray:
 
 
 def kind_of(slope: np.ndarray, at: np.ndarray, labels: Labels, is_narrow: bool) -> Kind:
-    """Return the kind of the loss that has this slope at these outputs.
-
-    Args:
-        slope: of the loss.
-        at: the outputs, of `trial_output`.
-        labels: of the batch.
-        is_narrow: whether the slope was computed in 16 bits.
-    """
+    """Return the kind of the loss that has this slope at these outputs, those of `trial_output`."""
     size, best = np.linalg.norm(slope), Kind("", np.nan)
     least = TOLERANCE_16 if is_narrow else TOLERANCE
     left_out = 1.0 if labels.axis is None else labels.values.any(axis=labels.axis, keepdims=True)

@@ -1,10 +1,8 @@
-"""Whether examples act on each other inside of a network, by runs with other examples.
+"""Runs with other examples, which tell whether examples act on each other inside of a network.
 
 rows drawn with repeats  an output that is that of its own example has the same rows: none mixes
 rows permuted            an output that depends on places in the batch, as after a wrong reshape
-all rows twice           a sum over the batch, as of a softmax along it; a mean or a variance stays
-
-A norm over the batch has means and variances alone, and is not told.
+all rows twice           a sum over the batch; a mean or a variance, as in a norm, stays
 """
 
 import numpy as np
@@ -20,15 +18,12 @@ OTHER = 0.1  # of it: more than a variance changes by that is divided by one exa
 
 
 def mixing_of(trial: Trial) -> str:
-    """Return how examples mix: by their places, as sums, or to one output for all; "" if not so.
-
-    Only where each array that goes in and the labels have an axis of examples alone: a sequence
-    whose first axis is time mixes along it by intention.
-    """
+    """Return how examples mix: by their places, as sums, or to one output for all; "" if not so."""
     output, ys = trial.first, trial.ys
     if output is None or output.ndim > 2 or ys is None or trial.is_random:
         return ""
     count = len(output)
+    # A sequence whose first axis is time mixes along it by intention.
     if count < FEWEST or ys.shape[:1] != (count,) or trial.counts != {count}:
         return ""
     rng = np.random.default_rng(0)

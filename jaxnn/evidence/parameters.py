@@ -20,23 +20,14 @@ KEPT = 16  # widths of arrays
 
 @dataclass(frozen=True)
 class Draw:
-    """How one array of weights was drawn.
+    """How one array of weights was drawn."""
 
-    is_constant: whether all entries are one number, not 0.
-    distinct: the share of its columns, the weights of a unit, that differ from those before them;
-        or, if it is less, that of its parts along a first axis of groups.
-    gain: the root mean square of its entries times √fan_in: by which it multiplies what is random.
-    edge: its largest singular value, over that of independent entries of the same size.
-    mean_edge: likewise that of the mean of its entries alone.
-    is_one_row: whether all its rows are equal, or all its columns, as those of Mamba's A_log.
-    """
-
-    is_constant: bool
-    distinct: float
-    gain: float
-    edge: float = 1.0
-    mean_edge: float = 0.0
-    is_one_row: bool = False
+    is_constant: bool  # all entries are one number, not 0
+    distinct: float  # share of columns, or of groups, that differ from those before
+    gain: float  # √fan_in times the root mean square: by which it multiplies what is random
+    edge: float = 1.0  # largest singular value over that of independent entries
+    mean_edge: float = 0.0  # likewise that of the mean of its entries alone
+    is_one_row: bool = False  # all rows are equal, or all columns, as those of Mamba's A_log
 
     @property
     def is_drawn(self) -> bool:
@@ -77,10 +68,8 @@ def _distinct_groups(v: np.ndarray) -> float:
 
 
 def _edges(matrix: np.ndarray) -> tuple[float, float]:
-    """Return the largest singular value, of all and of the mean, over that of independent entries.
-
-    Of a large matrix those of a part of it, evenly chosen.
-    """
+    """Return the largest singular value, of all and of the mean, over that of random entries."""
+    # Of a large matrix a part is enough.
     corner = matrix[tuple(slice(None, None, -(-n // CORNER)) for n in matrix.shape)]
     size = float(np.sqrt(np.mean(np.square(corner))))
     if not 0 < size < np.inf:
@@ -96,16 +85,12 @@ def _edges(matrix: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Noise:
-    """Root mean squares of the output: of what random numbers add, and of its mean over them.
-
-    drops_in_eval: whether numbers are dropped in eval mode too.
-    dropped: the largest share of numbers that are dropped.
-    """
+    """Root mean squares of the output: of what random numbers add, and of its mean over them."""
 
     of_draws: float
     of_mean: float
-    drops_in_eval: bool = False
-    dropped: float = 0.0
+    drops_in_eval: bool = False  # numbers are dropped in eval mode too
+    dropped: float = 0.0  # the largest share of numbers that are
 
     @classmethod
     def of(cls, trial: Trial) -> "Noise | None":
@@ -122,23 +107,16 @@ class Noise:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is known of parameters beside their sizes.
-
-    draws: of each array of weights, by its path.
-    untouched_norms, repeated, unregistered: as in `Trial`.
-    equal: arrays with the same entries, of which not all are one number, in groups of paths.
-    resting_norms, stopped: as in `Trial`.
-    flat: arrays that are the same all along one of their axes.
-    """
+    """What is known of parameters beside their sizes; see `Trial`."""
 
     draws: Mapping[str, Draw]
     untouched_norms: tuple[str, ...]
     repeated: tuple[str, ...]
     unregistered: tuple[str, ...]
-    equal: tuple[tuple[str, ...], ...] = ()
+    equal: tuple[tuple[str, ...], ...] = ()  # of arrays that were drawn
     resting_norms: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
-    flat: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()  # the same all along one of their axes
 
     @classmethod
     def of(cls, trial: Trial) -> "Parameters":

@@ -15,21 +15,14 @@ SAME = 1e-5  # of what differs between outputs: rounding
 
 
 class Unread(NamedTuple):
-    """An input of integers of which the output depends on the places of the padding alone.
-
-    path: of the input; padding: the number that fills up its rows, None if nothing does.
-    """
+    """An input of integers of which the output depends on the places of the padding alone."""
 
     path: str
-    padding: int | None
+    padding: int | None  # the number that fills up its rows
 
 
 def unread_of(trial: Trial) -> Unread | None:
-    """Return the input whose numbers are not read; None if they are, or it is not known.
-
-    Its rows are examples. Padding is a number that fills rows up to their end, or their beginning,
-    some of them further than others. Each other number is exchanged for the next larger one.
-    """
+    """Return the input whose numbers are not read; None if they are, or it is not known."""
     output = trial.first
     if output is None or len(trial.tokens) != 1 or trial.xs or trial.is_random:
         return None
@@ -41,6 +34,7 @@ def unread_of(trial: Trial) -> Unread | None:
     if len(known) < 2:
         return None
     is_known = tokens != padding if padding is not None else np.ones(tokens.shape, bool)
+    # Each number but the padding is exchanged for the next larger one.
     following = np.roll(known, -1)[np.searchsorted(known, tokens.clip(known[0], known[-1]))]
     other = trial.output({path: np.where(is_known, following, tokens).astype(tokens.dtype)})
     if other is None or other.shape != output.shape:
@@ -51,7 +45,7 @@ def unread_of(trial: Trial) -> Unread | None:
 
 
 def _padding_of(tokens: np.ndarray) -> int | None:
-    """Return the number that fills up rows; None without one."""
+    """Return the number that fills rows up to their end, or beginning, some further than others."""
     for rows in (tokens, tokens[:, ::-1]):
         values, counts = np.unique(rows[:, -1], return_counts=True)
         candidate = values[np.argmax(counts)]

@@ -29,12 +29,7 @@ DROPS = "bernoulli", "native_dropout"  # beginnings of the operations that choos
 
 
 class TorchTrial(Trial):
-    """A module of PyTorch with a batch.
-
-    module, inputs, given_ys: as for `jaxnn.gradient_flow`.
-    loss: the user's; None without one.
-    last: names of the parameters of the last layer.
-    """
+    """A module of PyTorch with a batch, as for `jaxnn.gradient_flow`."""
 
     def __init__(
         self,

@@ -1,10 +1,7 @@
 """A network with one batch, as something to make experiments with: numbers in, numbers out.
 
-    xs, last layer times a factor -> output
-    output, ys in another order   -> loss, its slope ∂loss/∂output
-
-A framework supplies these two and its weights; all that is concluded from them is NumPy's. Whatever
-cannot be had is None, or raises, and nothing is concluded from it.
+xs, last layer times a factor -> output
+output, ys in another order   -> loss, its slope ∂loss/∂output
 """
 
 from abc import ABC, abstractmethod
@@ -46,10 +43,7 @@ class Trial(ABC):
     @property
     @abstractmethod
     def weights(self) -> Arrays:
-        """The weights that are trained, (…, in, out), by their paths as in a flow.
-
-        Large ones are left out, and those that are shared are there once.
-        """
+        """The weights that are trained, (…, in, out), by path, but for large ones, each once."""
 
     @property
     def arrays(self) -> Arrays:
@@ -60,14 +54,9 @@ class Trial(ABC):
     def output(
         self, xs: Arrays | None = None, factor: float = 1.0, rows: np.ndarray | None = None
     ) -> np.ndarray | None:
-        """Return the output, (B, …), if it is one array of floats.
-
-        Args:
-            xs: by their names what takes the place of inputs, of tokens too; of the rows, if some
-                are taken.
-            factor: of all parameters of the last layer.
-            rows: the examples that are taken, of all arrays that go in, of integers too.
-        """
+        """Return the output, (B, …), if it is one array of floats."""
+        # xs: what takes the place of inputs and tokens, of the rows alone if some are taken;
+        # factor: of all parameters of the last layer; rows: the examples, of all arrays that go in.
 
     @property
     def is_random(self) -> bool:
@@ -90,13 +79,8 @@ class Trial(ABC):
         order: np.ndarray | None = None,
         ys: np.ndarray | None = None,
     ) -> Slope | None:
-        """Return the loss of an output, and its slope; None without a loss.
-
-        Args:
-            output: any numbers in the shape of the network's own.
-            order: a permutation of the examples for the labels alone.
-            ys: what takes the place of the labels, if they are one array.
-        """
+        """Return the loss of an output, and its slope; None without a loss."""
+        # order: of the labels alone; ys: what takes their place, if they are one array.
 
     @cached_property
     def first(self) -> np.ndarray | None:

@@ -251,10 +251,7 @@ def checkup(
 
 
 def _constant_of(trainee: Trainee, diagnosis: Diagnosis, batches: Sequence[Batch]) -> float:
-    """Return the mean loss of the best constant answers to batches; nan if it is not known.
-
-    A loss with the wrong sign has no best one.
-    """
+    """Return the mean loss of the best constant answers to batches; nan if it is not known."""
     if any(found.rule == "inverted" for found in diagnosis.verdict.findings):
         return -np.inf
     if any(batch.ys is None for batch in batches):
@@ -264,17 +261,14 @@ def _constant_of(trainee: Trainee, diagnosis: Diagnosis, batches: Sequence[Batch
 
 
 def steps_alike(watched: Watched, other: Watched) -> bool:
-    """Tell whether two optimisers take steps of the same sizes, whatever becomes of them.
-
-    At the first step in all arrays; at others, when rounding and random numbers have told two
-    trainings apart, in half of them.
-    """
+    """Tell whether two optimisers take steps of the same sizes, whatever becomes of them."""
     pairs = zip(watched.measurements, other.measurements, strict=False)
     for number, lines in enumerate(pairs):
         sizes = np.array([line["parameters"]["log10_update"] for line in lines], float)
         with np.errstate(invalid="ignore"):  # of two steps that are exactly zero
             apart = np.abs(np.diff(sizes, axis=0))
         apart = apart[~np.isnan(apart)]
+        # Later than the first step rounding and random numbers have told two trainings apart.
         if len(apart) and (np.max(apart) > SAME_STEP if not number else np.median(apart) > LIKE):
             return False
     return True
@@ -297,11 +291,7 @@ def _with_held_out(
 
 
 def batches_of(xs: PyTree, ys: PyTree) -> list[Batch]:
-    """Return the batches: one, those of two lists, or the first of an iterable of pairs.
-
-    Raises:
-        ValueError: lists of different lengths, something else than pairs, or nothing.
-    """
+    """Return the batches: one, those of two lists, or the first of an iterable of pairs."""
     if isinstance(xs, list) and isinstance(ys, list):
         if len(xs) != len(ys) or not xs:
             raise ValueError(
@@ -318,11 +308,8 @@ def batches_of(xs: PyTree, ys: PyTree) -> list[Batch]:
 
 
 def upheld(alarms: Sequence[Alarm], course: Course, with_adam: Course | None = None) -> list[Alarm]:
-    """Return the alarms without those on the size of steps that a rehearsal has refuted.
-
-    A step is not too large if the network learns with it, and a step that is too small is not what
-    is wrong if it does not learn with Adam either.
-    """
+    """Return the alarms without those on the size of steps that a rehearsal has refuted."""
+    # A step is not too large if the network learns with it, nor too small if Adam fails too.
     refuted = {"update"} if course.learns else set()
     refuted |= {"slow"} if with_adam is not None and with_adam.learns is False else set()
     return [alarm for alarm in alarms if alarm.rule not in refuted]
@@ -333,12 +320,7 @@ def found_in(
     alarms: Sequence[Alarm],
     blames_optimizer: bool = False,
 ) -> tuple[Found, ...]:
-    """Return all findings and alarms, the worst first, each once.
-
-    Findings that explain all else come first, then what the training has shown, then the others.
-    Where another optimiser does better, what the steps do comes before what has become of the
-    states.
-    """
+    """Return all findings and alarms, the worst first, each once."""
     verdict = diagnosis.verdict
     findings = [found for found in verdict.findings if not is_usual(found)]
     usual = [found for found in verdict.findings if is_usual(found)]
@@ -346,6 +328,7 @@ def found_in(
     shown = [_as_found(alarm) for alarm in alarms if not seen & SAID.get(alarm.rule, set())]
     if blames_optimizer:
         shown.sort(key=lambda alarm: not is_of_step(alarm.rule))
+    # What explains all else comes first, then what the training has shown.
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]
     return (*first, *shown, *rest, *usual)

@@ -44,21 +44,13 @@ class Trainee(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """The losses of a rehearsal.
+    """The losses of a rehearsal."""
 
-    losses: before each step.
-    constant: of the best constant answer, on the mean of all batches; nan if it is not known, -inf
-        of a loss that such an answer lowers without end.
-    steps: the number that was asked for.
-    batches: the number of different ones.
-    interrupted: whether Ctrl-C ended it.
-    """
-
-    losses: Float[np.ndarray, " S"]
-    constant: float
-    steps: int
-    batches: int = 1
-    interrupted: bool = False
+    losses: Float[np.ndarray, " S"]  # before each step
+    constant: float  # of the best constant answer; nan if not known, -inf of a loss without end
+    steps: int  # that were asked for
+    batches: int = 1  # different ones
+    interrupted: bool = False  # by Ctrl-C
 
     @property
     def start(self) -> float:
@@ -142,10 +134,7 @@ class Course:
 def rehearsed(
     trainee: Trainee, batches: Sequence[Batch], steps: int, constant: float = np.nan
 ) -> Course:
-    """Train for some steps, the batches in turn; Ctrl-C and a loss without a number end it.
-
-    constant: the loss of the best constant answer.
-    """
+    """Train for some steps, the batches in turn; Ctrl-C and a loss without a number end it."""
     seen: list[float] = []
     interrupted = False
     try:

@@ -1,12 +1,7 @@
 """Labels without information: what is learned from one half of the examples, tried on the other.
 
-    half of the examples -> a copy learns them -> loss of the other half, with its labels in its own
-    order and in many others
-
-A network learns any labels by heart, so that tells nothing of them. But what it has learned helps
-with other examples only if labels belong to their inputs: then the loss of the held-out half is
-less with its own labels than with those of others, however large it is. Of few examples nothing can
-be told.
+A network learns any labels by heart. But what it has learned helps with other examples only if
+labels belong to their inputs: then their loss is less with their own labels than with others.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,15 +27,7 @@ def held_out_of(
     steps: int,
     constant: float,
 ) -> HeldOut | None:
-    """Return what a copy makes of examples that it has not learned; None if that tells nothing.
-
-    Args:
-        make: returns a copy of the network that can be trained.
-        batches: the examples.
-        classes: of the labels; 0 of others.
-        steps: of the training.
-        constant: the loss of the best constant answer.
-    """
+    """Return what a copy makes of examples that it has not learned, if that tells anything."""
     counts = [examples_of(batch.ys) for batch in batches]
     examples = sum(count // 2 for count in counts)
     if examples < max(FEWEST, PER_CLASS * classes) or min(counts) < FEWEST_OF_BATCH:
@@ -70,10 +57,7 @@ def rows_of(batch: Batch, count: int, half: int) -> Batch:
 
 
 def _share_of_orders(trainee: Trainee, batches: Sequence[Batch]) -> float:
-    """Return the share of orders of the labels with a loss that is no larger than their own.
-
-    Labels change places within their batch.
-    """
+    """Return the share of orders of the labels, within batches, whose loss is no larger."""
     in_order, others = 0.0, np.zeros(ORDERS)
     for batch in batches:
         trial, rng, count = trainee.trial(batch), np.random.default_rng(0), examples_of(batch.ys)

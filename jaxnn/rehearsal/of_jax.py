@@ -19,10 +19,7 @@ from .course import Batch
 
 
 class JaxTrainee:
-    """A network of JAX in a rehearsal; options are those of `jaxnn.as_network` and the loss.
-
-    What a step computes is known by its program: an equal rehearsal compiles nothing.
-    """
+    """A network of JAX in a rehearsal; options are those of `jaxnn.as_network` and the loss."""
 
     def __init__(
         self,
@@ -55,7 +52,7 @@ class JaxTrainee:
         return loss
 
     def _run(self, f: Callable[..., Any], *given: PyTree) -> Any:
-        """Call a method of this trainee, known by its program for arguments of these types."""
+        """Call a method, known by its program: an equal rehearsal compiles nothing."""
         types = ((np.shape(v), getattr(v, "dtype", type(v))) for v in jax.tree.leaves(given))
         key = f.__name__, *types
         if key not in self._programs:
