@@ -258,18 +258,7 @@ def _of_jax(
 
 
 def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:
-    """Return the loss in words.
-
-    Args:
-        ys: as given.
-        loss: as given.
-        cotangent: as given.
-        seed: of a random loss.
-        labels: whether ys need no loss.
-
-    Raises:
-        ValueError: labels and no loss.
-    """
+    """Return the loss in words; labels need none where a Network or a module has it."""
     if loss is not None:
         return "measured with your loss"
     if cotangent is not None:
@@ -284,13 +273,8 @@ def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) 
 def _in_float64(
     module: Any, xs: Any, ys: Any, options: dict[str, Any], error: ValueError
 ) -> tuple[Flow, str]:
-    """Return the flow of a copy of a module of PyTorch in float64, and a note on why.
-
-    Where a softmax is saturated, its slope is a difference of numbers that are all but equal.
-
-    Raises:
-        ValueError: the error, if no such copy can be measured either.
-    """
+    """Return the flow of a copy of a module of PyTorch in float64, and a note on why."""
+    # Where a softmax is saturated, its slope is a difference of numbers that are all but equal.
     torch = sys.modules["torch"]
 
     def wide(v: Any) -> Any:

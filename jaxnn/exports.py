@@ -1,8 +1,7 @@
 """Names that a package imports where they are first asked for.
 
-All of jaxnn takes a third as long to import as JAX, and few programs need much of it. A package
-lists its names once, as imports in a block `if TYPE_CHECKING:`. Type checkers and the reference
-read them as what they are; Python reads the same lines here.
+A package lists them once, as imports in a block `if TYPE_CHECKING:`; type checkers and the
+reference read them as what they are, and Python reads the same lines here.
 """
 
 import ast

@@ -247,10 +247,6 @@ def looks_linear(sigma_w: float = 1.0) -> Initializer:
 def find_weights(weights: Weights) -> Initializer:
     """Return the initialiser of θ of a name; a callable is returned as it is.
 
-    Raises:
-        ValueError: the name is not in `WEIGHTS`; the message lists those that are.
-        TypeError: it is neither a name nor a callable.
-
     Example:
         >>> import jax
         >>> find_weights("ones")(jax.random.key(0), (1, 2))
@@ -267,13 +263,7 @@ def find_weights(weights: Weights) -> Initializer:
 
 
 def find_biases(biases: Biases) -> Initializer:
-    """Return the initialiser of b of a name or of σ_b; a callable is returned as it is.
-
-    A number σ_b means a normal distribution with that standard deviation.
-
-    Raises:
-        ValueError: the name is not in `BIASES`, or σ_b is negative, nan or infinite.
-        TypeError: it is neither a name, a number nor a callable.
+    """Return the initialiser of b of a name or of σ_b, the standard deviation; a callable stays.
 
     Example:
         >>> import jax

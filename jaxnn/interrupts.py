@@ -28,24 +28,7 @@ PAUSE = 0.01  # seconds until an interrupt that has to wait comes again
 
 
 def undivided(function: Callable[P, Iterator[T]]) -> Callable[P, AbstractContextManager[T]]:
-    """Do as `contextlib.contextmanager`; no Ctrl-C divides how the context is entered and left.
-
-    Nor any context inside of it. What the context is for can be interrupted.
-
-    Example:
-        >>> @undivided
-        ... def bracketed(texts):
-        ...     texts.append("(")
-        ...     try:
-        ...         yield
-        ...     finally:
-        ...         texts.append(")")
-        >>> texts = []
-        >>> with bracketed(texts):
-        ...     texts.append("1 + 2")
-        >>> "".join(texts)
-        '(1 + 2)'
-    """
+    """Do as `contextlib.contextmanager`; no Ctrl-C divides how the context is entered and left."""
     context = contextmanager(function)
 
     @wraps(function)
@@ -75,11 +58,10 @@ def registered(registrations: Iterable[Callable[[], Any]]) -> Iterator[None]:
 
 
 class _Handler:
-    """The handler of Ctrl-C while a context is open, which hands over to the user's own.
+    """The handler of Ctrl-C while a context is open, which hands over to the user's own."""
 
-    waits: whether an interrupt of any of them is to come again, which others are one with.
-    depth: of the stack, up to the function that the context is in.
-    """
+    # waits: an interrupt of any is to come again; depth: of the stack, up to the function that the
+    # context is in.
 
     waits = False
 

@@ -32,17 +32,7 @@ def is_of_torch(model: Any) -> TypeGuard[Module]:
 
 
 def check_call(model: Any, **arguments: Any) -> None:
-    """Raise one sentence on the first thing that cannot be meant in a call of a public function.
-
-    Args:
-        model: as it was handed over.
-        arguments: others by their names, see `check_arguments`.
-
-    Raises:
-        TypeError: a class, modules of PyTorch that are not called as one, or a module of Flax Linen
-            or Haiku without its function; as `check_arguments`.
-        ValueError: as `check_arguments`.
-    """
+    """Raise one sentence on the first thing that cannot be meant in a call of a public function."""
     f = model[0] if type(model) is tuple and len(model) == 2 else model
     layers = model.values() if isinstance(model, Mapping) else model
     is_transformed = not callable(f) and hasattr(f, "init") and hasattr(f, "apply")

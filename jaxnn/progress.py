@@ -1,8 +1,7 @@
 """Progress: what the library is at, as its log says.
 
-In a terminal and in a notebook one line, written over and over, with the seconds that its last step
-takes by now; in a pipe, for a command, lines now and then. What is logged as `LASTING` stays. Of a
-notebook that is saved only that is left.
+In a terminal and in a notebook one line, written over and over, with the seconds of its last step;
+in a pipe, for a command, lines now and then. What is logged as `LASTING` stays.
 """
 
 import contextlib
@@ -25,12 +24,9 @@ NOTEBOOK = 100  # characters of its line
 
 
 class Line(logging.Handler):
-    """The last message of a log: over the one before it, or below it, if that was long ago.
+    """The last message of a log: over the one before it, or below it, if that was long ago."""
 
-    Args:
-        stream: where it is written.
-        width: the characters of a line that is written over; None if it cannot be.
-    """
+    # width: the characters of a line that is written over; None if it cannot be.
 
     def __init__(self, stream: TextIO, width: int | None) -> None:
         super().__init__()
@@ -90,10 +86,9 @@ class Line(logging.Handler):
 
 
 class Cell(Line):
-    """The line in a notebook: one output of the cell, below what stays, and at last without it.
+    """The line in a notebook: one output of the cell, below what stays, and at last without it."""
 
-    Carriage returns would be saved with the notebook.
-    """
+    # Carriage returns would be saved with the notebook.
 
     def __init__(self, display: Callable[..., Any]) -> None:
         super().__init__(sys.stdout, NOTEBOOK)
@@ -118,13 +113,7 @@ class Cell(Line):
 
 @undivided
 def live(*, piped: bool = False) -> Iterator[None]:
-    """Show what the library is at, in a terminal and in a notebook; elsewhere nothing.
-
-    Inside another one it is that one.
-
-    Args:
-        piped: lines on standard error elsewhere.
-    """
+    """Show what the library is at, in a terminal or notebook, and, if piped, elsewhere too."""
     log, line = logging.getLogger("jaxnn"), _line(piped)
     if line is None or any(isinstance(handler, Line) for handler in log.handlers):
         yield

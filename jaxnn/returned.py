@@ -39,19 +39,7 @@ def diagnosis_of(
     entries: bool = False,
     theory: bool = False,
 ) -> Diagnosis:
-    """Diagnose a network, or return the diagnosis that the user's function has made.
-
-    Args:
-        returned: what the user's function has returned.
-        target: the name of that function, for messages.
-        memory: as in `jaxnn.diagnose`, unless the function says another.
-        seed: likewise.
-        entries: likewise.
-        theory: likewise.
-
-    Raises:
-        ValueError, TypeError: one sentence on what was returned, or what the user's code raises.
-    """
+    """Diagnose a network, or return the diagnosis that the user's function has made."""
     if isinstance(returned, Diagnosis):
         return returned
     options = {"memory": memory, "seed": seed, "entries": entries, "theory": theory}
@@ -77,15 +65,7 @@ def _has_optimizer(returned: tuple[Any, ...]) -> bool:
 
 
 def arguments(returned: Any, target: str, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
-    """Return the arguments of `jaxnn.diagnose` in what the user's function has returned.
-
-    Or of another function whose names these are; arguments of the other one are left out.
-
-    A diagnosis that is already made has none.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Return the arguments with these names in what the user's function has returned."""
     if isinstance(returned, Diagnosis):
         return {}
     if isinstance(returned, tuple) and len(returned) in (2, 3):

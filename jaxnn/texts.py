@@ -1,9 +1,8 @@
 """A user's texts where they are shown: in a terminal, a picture or a page.
 
-A class, a column, a layer or a file may have any character in its name. A terminal obeys some of
-them; XML has no place for some, and the engine that draws charts ends its whole process over them;
-UTF-8 cannot hold half of a pair; and some turn the text around them, or begin a new line. All these
-are shown as �.
+A terminal obeys some characters, XML has no place for some, and the engine that draws charts ends
+its process over them; UTF-8 cannot hold half of a pair, and some turn the text or begin a line.
+All these are shown as �.
 """
 
 import math
@@ -134,15 +133,13 @@ def head_and_rest(sentence: str) -> tuple[str, str]:
 def labels(names: Sequence[str]) -> list[str]:
     """Return the layers of a network in words: by their names, or numbered from 1.
 
-    Names that several layers share are what these are, and stand behind the number. A place in a
-    list stands in brackets, so that nobody takes it for that number.
-
     Example:
         >>> labels(["stem", "blocks.0", "7", "8.1"])
         ['stem', 'blocks.0', '[7]', '[8][1]']
         >>> labels(["relu", "relu", "", "head"])
         ['1 (relu)', '2 (relu)', '3', '4 (head)']
     """
+    # A place in a list stands in brackets, so that nobody takes it for a number.
     if are_own(names):
         return [re.sub(r"\.?(\d+)", r"[\1]", v) if PLACE.fullmatch(v) else v for v in names]
     return [f"{number} ({name})" if name else str(number) for number, name in enumerate(names, 1)]
@@ -181,15 +178,14 @@ def _shows(character: str) -> bool:
 
 
 def drawable(value: T) -> T:
-    r"""Return a specification of Vega-Lite, or a part, like `cleaned`, for the engine of charts.
-
-    Vega cuts a label that is too wide between two halves of a pair, too, and the engine then draws
-    nothing. So characters that take a pair are shown in short texts alone.
+    """Return a specification of Vega-Lite, or a part, like `cleaned`, for the engine of charts.
 
     Example:
         >>> drawable(["👍", "👍 or more"])
         ['👍', '� or more']
     """
+    # Vega cuts a label that is too wide between two halves of a pair, too, and the engine then
+    # draws nothing: so characters that take a pair are shown in short texts alone.
     return cleaned(value, _without_pairs)
 
 
@@ -202,10 +198,6 @@ def _without_pairs(text: str) -> str:
 
 def cleaned(value: T, clean: Callable[[str], str] = clean) -> T:
     r"""Return a value with every text in it clean, and texts that differ still different.
-
-    Args:
-        value: texts in dictionaries, as values and keys, in lists and tuples; all else stays.
-        clean: what becomes of one text.
 
     Example:
         >>> cleaned({"names": ["c\x1b", "c\x07", "c�", "d"]})

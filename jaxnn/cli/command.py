@@ -4,10 +4,8 @@
     jaxnn checkup FILE.py:NAME      can it learn one batch by heart, and if not, why?
     jaxnn version                   the versions of what computes, and the devices
 
-A mistake of the user is one sentence and exit code 2, found before the network is measured where
-that is possible; an allocation or a disk that fails is one sentence and exit code 1; Ctrl-C is exit
-code 130, with what there is by then. Anything else is a fault of ours and keeps its traceback. What
-the command is at stands on standard error: in one line of a terminal, in lines of a pipe.
+A mistake of the user is one sentence and exit code 2, an allocation or a disk that fails one and 1,
+Ctrl-C 130, with what there is by then. Anything else is a fault of ours and keeps its traceback.
 """
 
 import argparse
@@ -71,11 +69,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code.
-
-    Args:
-        args: of the command line; by default those of this process.
-    """
+    """Run one command, by default that of this process, and return the exit code."""
     given = sys.argv[1:] if args is None else list(args)
     try:
         _refuse_experiments(given)

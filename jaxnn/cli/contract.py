@@ -24,32 +24,12 @@ SMALLER = "the network or its batch"
 def diagnosed(
     code: Source, memory: Memory, seed: int, entries: bool = False, theory: bool = False
 ) -> Diagnosis:
-    """Run the user's code and diagnose the network that its function returns.
-
-    Args:
-        code: the function.
-        memory: as in `jaxnn.diagnose`.
-        seed: of the random loss, if the function returns none.
-        entries: as in `jaxnn.diagnose`.
-        theory: as in `jaxnn.diagnose`.
-
-    Raises:
-        ValueError, TypeError: one sentence on a mistake, with the file and line of the user's code.
-        MemoryError: one sentence, for an allocation that failed.
-    """
+    """Run the user's code and diagnose the network that it returns; a mistake is one sentence."""
     return _run(code, lambda made: diagnosis_of(made, f"{code}()", memory, seed, entries, theory))
 
 
 def checked_up(code: Source, steps: int | None) -> Checkup:
-    """Run the user's code and check up the network that its function returns.
-
-    Args:
-        code: the function.
-        steps: as in `jaxnn.checkup`; those that the function says, if any, when None.
-
-    Raises:
-        ValueError, TypeError, MemoryError: as `diagnosed`.
-    """
+    """Run the user's code and check up the network that it returns, likewise."""
     return _run(code, lambda made: checkup_of(made, f"{code}()", steps))
 
 

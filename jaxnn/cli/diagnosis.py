@@ -37,11 +37,7 @@ HEADS = {
 
 
 def sentences(result: Diagnosis, to_try: str) -> list[str]:
-    """Return the verdict, one finding after the other; a note comes first, then a plan.
-
-    Args:
-        to_try: how cures are tried with this command; "" if they are.
-    """
+    """Return the verdict, one finding after the other; a note comes first, then a plan."""
     return list(map(clean, result.ending(to_try)))
 
 
@@ -54,11 +50,7 @@ def with_faults(result: Diagnosis, to_try: str) -> Iterator[tuple[str, bool]]:
 
 
 def subtitle(result: Diagnosis, code: str) -> str:
-    """Say in one line what was measured.
-
-    Args:
-        code: the function whose code was run.
-    """
+    """Say in one line what was measured."""
     layers, examples = result.flow.log_delta_example.shape
     return clean(
         f"{code}, whose code was run: {counted(layers, 'layer')}, "
@@ -121,17 +113,8 @@ def plain_table(
 ) -> Iterator[str]:
     """Yield the lines of a table of the layers, most often narrow enough for 80 characters.
 
-    Args:
-        rows: of `flow.table()`.
-        printable: returns a cell as it will be printed, perhaps longer: Delta for Δ.
-        width: characters of a line at most: columns that do not fit stand below, next to the names
-            again. No limit by default.
-
     Example:
         >>> row = {"layer": 1, "name": "mine", "log10_delta_rms": -2.5, "log10_gain": -0.5}
-        >>> print(*plain_table([row]), sep=chr(10))
-        layer  log₁₀ ‖Δ‖  factor
-        mine      -2.500  -0.500
         >>> print(*plain_table([row], width=20), sep=chr(10))
         layer  log₁₀ ‖Δ‖
         mine      -2.500

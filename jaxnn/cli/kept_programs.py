@@ -1,7 +1,5 @@
 """Compiled programs, kept in the user's cache folder from one command to the next.
 
-    a program -> its file there -> the next process reads it instead of compiling
-
 JAX writes and reads them; here the folder is chosen, kept below a size, and mended.
 """
 
@@ -55,10 +53,7 @@ def _trim(folder: Path) -> None:
 
 
 def _replace_broken(folder: Path) -> None:
-    """Delete half-written entries, which a full disk or a killed process leaves in the cache.
-
-    JAX warns of such a file, but does not replace it; once deleted, it is stored anew.
-    """
+    """Delete half-written entries: JAX warns of such a file, but does not replace it."""
     show = warnings.showwarning
 
     def show_and_delete(message: Warning | str, *about: Any, **more: Any) -> None:

@@ -1,9 +1,7 @@
 """Import JAX for the command `jaxnn`, with one-line messages for bad variables and for Ctrl-C.
 
-JAX reads its environment variables on import and raises ValueError if one is malformed, and the
-import takes a second, during which the user may press Ctrl-C, or wonder what goes on. Python
-imports the package before the command's own code runs, so all are handled here. If jaxnn is
-imported as a library, this module does nothing, and the exceptions reach the caller.
+The import takes a second and comes before the command's own code. If jaxnn is imported as a
+library, nothing is done here, and exceptions reach the caller.
 """
 
 import contextlib

@@ -25,17 +25,7 @@ FORMATS = "number format", "loses Δ", "loses what differs between examples"
 
 
 def page(result: Diagnosis, code: str, target: str, sentences: Iterable[str]) -> str:
-    """Return the page as HTML.
-
-    Args:
-        result: the diagnosis.
-        code: names the function whose network it is.
-        target: the same without its folders.
-        sentences: the verdict, the plan and what may help.
-
-    Raises:
-        ImportError: Altair or vl-convert is not installed.
-    """
+    """Return the page as HTML; code names the function, target too, without its folders."""
     rows = result.flow.table()
     columns = diagnosis.known(rows, tuple(diagnosis.HEADS))
     heads = ("layer", *(diagnosis.HEADS[name] for name in columns))

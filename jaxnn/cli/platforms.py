@@ -20,12 +20,7 @@ MEASURED = "nan and inf are measured here; unset it, or do not set it by jax.con
 
 
 def devices() -> list[jax.Device]:
-    """Start JAX's platform and return its devices.
-
-    Raises:
-        ValueError: no platform is available, or not the one that JAX_PLATFORMS names, or JAX is set
-            to stop at nan or inf.
-    """
+    """Start JAX's platform and return its devices; raise one sentence if it does not start."""
     check_debugging()
     _check_count()
     check_flags()
@@ -40,11 +35,7 @@ def devices() -> list[jax.Device]:
 
 
 def check_flags() -> None:
-    """Check that XLA knows what XLA_FLAGS says; else it ends the process that starts its platform.
-
-    Raises:
-        ValueError: the reason that XLA gives.
-    """
+    """Check that XLA knows what XLA_FLAGS says; else it ends the process that starts it."""
     flags = os.environ.get(FLAGS, "")
     if not all(map(COMMON.fullmatch, flags.split())) and (reason := _refused(flags)):
         raise ValueError(f"{FLAGS}: {reason}; {REMEDY}")
@@ -72,11 +63,7 @@ def _check_count() -> None:
 
 
 def check_debugging() -> None:
-    """Check that JAX is not set to stop at nan or inf.
-
-    Raises:
-        ValueError: JAX_DEBUG_NANS or JAX_DEBUG_INFS is set.
-    """
+    """Check that JAX is not set to stop at nan or inf."""
     for name in DEBUGGED:
         if getattr(jax.config, name):
             raise ValueError(f"{name.upper()}: {MEASURED}")

@@ -67,13 +67,7 @@ def _drop(fd: int) -> None:
 
 
 def prepare() -> None:
-    """Let the standard streams print everything, and let a reader close them early.
-
-    What an encoding has not is spelled in ASCII.
-
-    Raises:
-        OSError: there is no standard output.
-    """
+    """Let the standard streams print everything, in ASCII if need be, and a reader close them."""
     codecs.register_error(SPELLED, _replace)
     closed = sys.stdout is None
     for name in ("stdout", "stderr"):
@@ -118,12 +112,7 @@ def open_streams() -> Iterator[None]:
 
 
 def emphasised(sentence: str, colour: str) -> str:
-    """Return a sentence whose beginning is bold and coloured if standard output is a terminal.
-
-    Args:
-        sentence: one line.
-        colour: red or green; neither if the environment has NO_COLOR.
-    """
+    """Return a sentence whose beginning is bold and coloured in a terminal without NO_COLOR."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return sentence
     head, rest = head_and_rest(sentence)
@@ -152,11 +141,7 @@ def printable(text: str) -> str:
 
 @contextlib.contextmanager
 def piped() -> Iterator[None]:
-    """Print inside, also what is still in the buffer at the end.
-
-    Raises:
-        OSError: one sentence, if the disk is full.
-    """
+    """Print inside, also what is still in the buffer at the end; a full disk is one sentence."""
     try:
         try:
             yield

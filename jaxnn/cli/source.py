@@ -1,8 +1,4 @@
-"""The user's code: FILE.py:NAME, run as a script would be, and what goes wrong in it in a sentence.
-
-The folder of the file is importable while the code runs, and every line of it runs with the rights
-of the user who gives the command.
-"""
+"""The user's code: FILE.py:NAME, run as a script would be, and its errors as sentences."""
 
 import hashlib
 import inspect
@@ -27,20 +23,13 @@ OURS = Path(__file__).resolve().parents[1]
 
 
 class Source(NamedTuple):
-    """A function of a file.
-
-    path: of the file.
-    name: of the function, or of what else the file has.
-    code: the content of the file.
-    setting: the setting that names it, with which each error message starts.
-    ours: folders whose code is not the user's.
-    """
+    """A function of a file."""
 
     path: Path
-    name: str
+    name: str  # of the function, or of what else the file has
     code: bytes
-    setting: str = NETWORK
-    ours: tuple[Path, ...] = (OURS,)
+    setting: str = NETWORK  # that names it, with which each error message starts
+    ours: tuple[Path, ...] = (OURS,)  # folders whose code is not the user's
 
     def __str__(self) -> str:
         return f"{self.path.name}:{self.name}"
@@ -51,15 +40,8 @@ class Source(NamedTuple):
         return hashlib.sha256(self.code).hexdigest()
 
     def value(self, known: Callable[[dict[str, Any]], list[str]], what: str) -> Any:
-        """Run the file, inside `running`, and return what it has under the name.
-
-        Args:
-            known: returns the names of a file that may be meant.
-            what: these are called.
-
-        Raises:
-            ValueError: it has nothing of this name.
-        """
+        """Run the file, inside `running`, and return what it has under the name."""
+        # known: the names of a file that may be meant, which an error message calls `what`.
         names = vars(sys.modules[MODULE])
         exec(compile(self.code, str(self.path), "exec"), names)
         if names.get(self.name) is None:
@@ -70,14 +52,7 @@ class Source(NamedTuple):
         return names[self.name]
 
     def function(self, *arguments: str) -> Callable[..., Any]:
-        """Run the file, inside `running`, and return its function.
-
-        Args:
-            arguments: the names that it is called with.
-
-        Raises:
-            ValueError: it has none of this name, or one that is called otherwise.
-        """
+        """Run the file, inside `running`, and return its function, which takes these arguments."""
         found = self.value(_functions, "functions")
         takes = f"of ({', '.join(arguments)})" if arguments else "without arguments"
         wanted = f"{self.setting}: expected {self} to be a function {takes}, got "
@@ -107,17 +82,7 @@ def read(
     what: str = "a function in a file",
     more: str = "; see diagnose --help",
 ) -> Source:
-    """Return the source that FILE.py:NAME names; nothing is run.
-
-    Args:
-        text: FILE.py:NAME.
-        setting: the setting that names it.
-        what: is expected, in words.
-        more: how the user learns more.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Return the source that FILE.py:NAME names; nothing is run."""
     file, colon, name = (text or "").rpartition(":")
     if file.endswith(".ipynb"):
         raise ValueError(
@@ -135,17 +100,7 @@ def read(
 
 @contextmanager
 def running(source: Source, module: ModuleType | None = None) -> Iterator[None]:
-    """Let the user's code run inside, with the folder of its file in front of `sys.path`.
-
-    Args:
-        source: the file.
-        module: made of it, if it has been run before.
-
-    Raises:
-        ValueError: instead of any error that arises in the user's code or below it, with its type,
-            its text, and the file and line of the user's code. Those of jaxnn about its arguments
-            stay as they are, and so do errors that are none of the user's.
-    """
+    """Let the user's code run inside; an error of it is a ValueError with type, text and line."""
     with imported(source, module), printing.open_streams():
         try:
             yield
@@ -153,6 +108,7 @@ def running(source: Source, module: ModuleType | None = None) -> Iterator[None]:
             raise
         except BaseException as error:
             sentence = in_words(error, source)
+            # Errors of jaxnn about its arguments stay as they are.
             if sentence is None:
                 raise
             raise ValueError(sentence) from None

@@ -99,7 +99,12 @@ def keep_their_shape(links: Iterable[TypedLink], count: int) -> Bool[np.ndarray,
 
 
 def outermost(names: Sequence[str]) -> list[str]:
-    """Return the modules that layers are named by, but for those inside of another one."""
+    """Return the modules that layers are named by, but for those inside of another one.
+
+    Example:
+        >>> outermost(["a[1].query", "a[1]", "a[1].out", "b#1", "b#2", "a[10]"])
+        ['a[1]', 'b', 'a[10]']
+    """
     modules = dict.fromkeys(name.partition("#")[0] for name in names)
 
     def is_inside(name: str) -> bool:

@@ -18,7 +18,12 @@ Values = tuple[str, ...]  # the numbers in a name
 
 
 def to_digits(value: float, digits: int = DIGITS) -> float:
-    """Return a number with so few digits that a sentence holds all of them."""
+    """Return a number with so few digits that a sentence holds all of them.
+
+    Example:
+        >>> to_digits(5.6512), to_digits(0.000123456), to_digits(0.0)
+        (5.6512, 0.00012346, 0.0)
+    """
     return float(f"{value:.{digits}g}")
 
 
@@ -49,7 +54,18 @@ def _stretches(numbers: list[int]) -> Iterator[str]:
 
 
 def names_in_words(names: Iterable[str], known: Iterable[str]) -> str:
-    """Return names of arrays or modules in words, those that differ in a number as one with a *."""
+    """Return names of arrays or modules in words, those that differ in a number with a *.
+
+    Example:
+        >>> known = [f"[{i}].{name}" for i in range(9) for name in "wb"]
+        >>> names_in_words([f"[{i}].w" for i in range(9)], known)
+        '`[*].w`'
+        >>> names_in_words([f"[{i}].w" for i in range(1, 9)], known)
+        '`[*].w` for * = 1 to 8'
+        >>> known = [f"[{i}].conv{k}" for i in range(9) for k in (1, 2)]
+        >>> names_in_words(known[2:], known)
+        '`[*].conv1` for * = 1 to 8, `[*].conv2` for * = 1 to 8'
+    """
     groups = _by_template(names)
     every = _by_template(known)
     return ", ".join(

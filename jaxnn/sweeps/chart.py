@@ -12,17 +12,7 @@ TITLE = "log₁₀ of the change of ‖Δ‖ from the last layer to the first; p
 
 
 def sweep_chart(rows: Sequence[dict[str, Any]], axes: Sequence[str], x: str | None) -> Any:
-    """Return the chart of `Sweep` rows: `total` against an axis.
-
-    Args:
-        rows: of the networks.
-        axes: the names of all axes but the seed.
-        x: of the axis from left to right; the first with several numbers when None.
-
-    Raises:
-        ValueError: no such axis.
-        ImportError: Altair is not installed.
-    """
+    """Return the chart of `Sweep` rows: `total` against an axis, else the first of numbers."""
     if x is None:
         x = next((axis for axis in axes if _is_of_numbers(rows, axis)), next(iter(axes), "seed"))
     elif x not in axes:

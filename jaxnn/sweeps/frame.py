@@ -55,11 +55,7 @@ OF_LAYER = {"layer", "name", *(name for name, *_ in COLUMNS)}
 
 
 def check_names(axes: Sequence[str]) -> None:
-    """Raise unless the names of axes differ from those of all columns.
-
-    Raises:
-        ValueError: a name that a row of a network or of a layer has already.
-    """
+    """Raise unless the names of axes differ from those of all columns."""
     for name in axes:
         if name in OF_NETWORK | OF_LAYER or name.startswith("log10_"):
             raise ValueError(
@@ -69,12 +65,9 @@ def check_names(axes: Sequence[str]) -> None:
 
 
 class Cell(NamedTuple):
-    """The networks that differ in their seed alone: means over them, and the rate's error.
+    """The networks that differ in their seed alone: means over them, and the rate's error."""
 
-    place: the values of the axes that take several.
-    """
-
-    place: Point
+    place: Point  # the values of the axes that take several
     decades: float
     error: float
     total: float

@@ -24,20 +24,8 @@ def plain(
     hidden: Block | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return a network of hidden layers of one width, its parameters, and a batch.
-
-    Examples and targets are standard normal, the inputs as wide as the hidden layers, and the loss
-    is the squared error of one output.
-
-    Args:
-        depth: the number of hidden layers.
-        width: their units.
-        activation: by name, or an Activation.
-        weights: as for `jaxnn.init`.
-        biases: likewise.
-        hidden: a block between hidden layers, see `jaxnn.blocks`; dense ones when None.
-        seed: of the parameters and the batch.
-    """
+    """Return a network of hidden layers of one width, its parameters, and a batch."""
+    # Examples and targets are standard normal, the loss is the squared error of one output.
     check_integer("depth", depth, 0)
     check_integer("width", width, 1)
     needed = depth * (width**2 * jnp.result_type(float).itemsize + LAYER)

@@ -22,19 +22,8 @@ SEEDS = range(3)
 def points_of(
     build: Callable[..., Any], axes: Axes, paired: Axes | None, seed: Iterable[int] | int | None
 ) -> list[Point]:
-    """Return the points: of all axes the product, of paired ones the values side by side.
-
-    The seed is the last axis, so that the networks of a cell stand together.
-
-    Args:
-        build: the function whose arguments the axes are.
-        axes: for each argument its values, or one value.
-        paired: likewise, all of one length.
-        seed: its values; None for 0, 1 and 2 if `build` has such an argument.
-
-    Raises:
-        ValueError: one sentence on an axis.
-    """
+    """Return the points: of all axes the product, of paired ones the values side by side."""
+    # The seed is the last axis, so that the networks of a cell stand together.
     side_by_side = {name: values_of(name, values) for name, values in (paired or {}).items()}
     crossed = {name: values_of(name, values) for name, values in axes.items()}
     named = {*crossed, *([] if seed is None else [SEED])}
@@ -61,11 +50,7 @@ def points_of(
 
 
 def values_of(name: str, values: Any) -> list[Any]:
-    """Return the values of an axis: those of a list, or one that stands alone.
-
-    Raises:
-        ValueError: no value.
-    """
+    """Return the values of an axis: those of a list, or one that stands alone."""
     is_number = getattr(values, "ndim", None) == 0  # an array of one
     alone = is_number or isinstance(values, str | Mapping) or not isinstance(values, Iterable)
     listed_values = [values] if alone else [*values]
@@ -85,11 +70,7 @@ def _as_plain(value: Any) -> Any:
 
 
 def check_arguments(build: Callable[..., Any], names: list[str]) -> None:
-    """Raise unless a function takes these arguments and needs no others.
-
-    Raises:
-        ValueError: one sentence.
-    """
+    """Raise unless a function takes these arguments and needs no others."""
     parameters = inspect.signature(build).parameters.values()
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -121,11 +102,7 @@ def called(build: Callable[..., Any], point: Point) -> str:
 
 
 def check_build(build: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what can be called.
-
-    Raises:
-        TypeError: something else.
-    """
+    """Return what can be called; raise for something else."""
     if not callable(build):
         raise TypeError(f"build: expected a function that builds a network, got {told(build)}")
     return build

@@ -148,14 +148,9 @@ def _compared(names: Sequence[str]) -> tuple[int, int]:
 def _length_of(
     spreads: Sequence[ArrayLike], eps: float, layers: tuple[int, int]
 ) -> CorrelationLength:
-    """Return the correlation lengths that pairs of twins show.
-
-    Args:
-        spreads: ln of those of examples and of positions, (D, 2, L), of twins whose draws are the
-            same ones above the lower third of the layers.
-        eps: of the dtype that they were computed in.
-        layers: the first and the last above the lower third, without the top, counted from 1.
-    """
+    """Return the correlation lengths that pairs of twins show."""
+    # spreads: ln of those of examples and of positions, (D, 2, L); layers: from 1, those above the
+    # lower third, in which draws are the same ones, without the top.
     first, last = layers
     of_examples, of_tokens = (
         _length(np.exp(2 * np.asarray(log, np.float64)[..., first - 1 : last]), eps)
@@ -181,12 +176,7 @@ def _spreads(twin: Wide, params: Any, xs: Any, keys: Array, apart: int) -> tuple
 
 
 def _length(v: np.ndarray, eps: float) -> tuple[float, float]:
-    """Return the length over which pairs of paths come together, with its error.
-
-    Args:
-        v: the paths, (D, 2, l).
-        eps: of the dtype that they were computed in.
-    """
+    """Return the length over which pairs of paths v, (D, 2, l), come together, with its error."""
     apart, size = np.abs(v[:, 1] - v[:, 0]), v.mean((0, 1))
     known = (apart.mean(0) > LEAST * eps * size) & (size > (NOISE * eps) ** 2)
     end = len(known) - 1 if known.all() else int(np.argmin(known)) - 1

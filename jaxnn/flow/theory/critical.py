@@ -2,8 +2,7 @@
 
     rate(s) of the twin with weights s W  ->  signs on a grid of s  ->  bisection
 
-The factor is data of one compiled program, and the draws are those of one key throughout, so the
-rate is a smooth function of it.
+The draws are those of one key throughout, so the rate is a smooth function of the factor.
 """
 
 from collections.abc import Callable, Sequence
@@ -322,11 +321,7 @@ def _is_meant(path: str, ndim: int, patterns: tuple[str, ...] | None) -> bool:
 
 
 def _matched(net: Chain, params: PyTree, patterns: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the paths of the arrays that are multiplied.
-
-    Raises:
-        ValueError: there are none.
-    """
+    """Return the paths of the arrays that are multiplied; raise if there are none."""
     meant: dict[str, None] = {}
 
     def of(params: PyTree) -> Any:

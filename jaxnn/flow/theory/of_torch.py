@@ -23,18 +23,7 @@ from ..record.flow import Flow
 
 
 class TorchModel:
-    """A module of PyTorch with a batch.
-
-    Args:
-        module: the module.
-        inputs: as for `jaxnn.gradient_flow`.
-        each: likewise, which is for models of JAX.
-        cuts: likewise.
-        key: as well, of draws; torch has seeds.
-
-    Raises:
-        ValueError: an `each`, or a key.
-    """
+    """A module of PyTorch with a batch; of an `each` or a key, for models of JAX, an error."""
 
     def __init__(self, module: Module, inputs: Inputs, each: str, cuts: Cuts, key: Any) -> None:
         refuse_each(each, "a module of PyTorch")
@@ -55,11 +44,7 @@ class TorchModel:
         )
 
     def weights(self, patterns: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the parameters with these names, or else with two axes or more.
-
-        Raises:
-            ValueError: there are none.
-        """
+        """Return the parameters with these names, or else with two axes or more, some at least."""
         meant = {
             name: v
             for name, v in self.parameters.items()

@@ -302,7 +302,12 @@ def are_weights(layers: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> np.
 
 
 def has_name(path: str) -> bool:
-    """Tell whether a path has words, unlike "[18]", the path of an entry of a list."""
+    """Tell whether a path has words, and not numbers alone, as that of an entry of a list.
+
+    Example:
+        >>> has_name("layers.3.weight"), has_name("[18]")
+        (True, False)
+    """
     return re.search("[A-Za-z]", path) is not None
 
 
