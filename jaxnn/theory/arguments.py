@@ -134,10 +134,7 @@ def check_keep(keep: Numbers | float, hidden: Block | Sequence[Block] | None) ->
 
 
 def formula(f: Callable[P, R]) -> Callable[P, R]:
-    """Compile a formula of layers that are all alike, for each entry of its numbers.
-
-    Its arguments are checked, converted to JAX's default float and broadcast together.
-    """
+    """Compile a formula of layers all alike, for each entry of its checked, broadcast numbers."""
 
     def check(given: dict[str, Any]) -> dict[str, Any]:
         checked = {name: one_for_all(name, value) for name, value in given.items()}

@@ -79,11 +79,7 @@ def without_norm(block: Block | None) -> Any:
 
 
 def norm_variance(growth: Float[Array, " depth"]) -> Float[Array, " depth"]:
-    """Return n times the variance of the logarithm of a norm's squared size, summed from the top.
-
-    Args:
-        growth: 1 + v of the block above each layer.
-    """
+    """Return n times the variance of ln of a norm's squared size, given 1 + v, from the top."""
     v = growth - 1
     return from_the_top((4 * v + 2 * v**2) / growth**2)
 
@@ -94,16 +90,10 @@ def skip_spread(
     log_q: Float[Array, " depth"],
     root: Float[Array, " depth"],
 ) -> tuple[Float[Array, " depth"], Float[Array, " depth"]]:
-    """Return n times the lag and the variance of ln ‖Δz[l]‖² - ln ‖Δz[depth]‖, residual blocks.
-
-    The lag is ln E‖Δz[l]‖² - E ln ‖Δz[l]‖². Both are 0 in the last layer.
-
-    Args:
-        activation: σ.
-        s: c² σ_w² of the block above each layer; behind a norm over q. The last does not count.
-        log_q: ln q[l].
-        root: the size of what σ takes, √q[l], or 1 behind a norm.
-    """
+    """Return n times the lag and the variance of ln ‖Δz[l]‖² - ln ‖Δz[depth]‖, residual blocks."""
+    # The lag is ln E‖Δz[l]‖² - E ln ‖Δz[l]‖²; both are 0 in the last layer. s: c² σ_w² of the block
+    # above each layer, behind a norm over q; root: the size of what σ takes, √q[l], or 1 behind a
+    # norm.
     place, last = jnp.arange(len(s)), len(s) - 1
 
     def moment(at: tuple[Scalar, Scalar]) -> Scalar:
@@ -141,10 +131,8 @@ def _together(
     log_q: Float[Array, " depth"],
     root: Float[Array, " depth"],
 ) -> Callable[[Index], Float[Array, " depth"]]:
-    """Return a function of l that computes P[l,m] for every m > l.
-
-    Of slopes high and low on the two sides of 0: μ₁² + (high² - low²)² arcsin(c)/2π.
-    """
+    """Return a function of l that computes P[l,m] for every m > l."""
+    # Of slopes high and low on the two sides of 0: μ₁² + (high² - low²)² arcsin(c)/2π.
     place = jnp.arange(len(root))
     if activation.homogeneous:
         low, high = (jnp.square(activation.prime(jnp.asarray(z, root.dtype))) for z in (-1.0, 1.0))

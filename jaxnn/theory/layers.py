@@ -17,21 +17,14 @@ R = TypeVar("R")
 
 
 class LayersAbove(NamedTuple):
-    """The layers above hidden layers 1 … depth; that of the last is one more like the one below it.
+    """The layers above hidden layers 1 … depth; that of the last is like the one below it."""
 
-    kinds: block and σ of those that differ.
-    which: the number of each layer's kind.
-    sigma_w, sigma_b: of each.
-    batch: the rows of a batch norm.
-    keep: the part of the units that dropout keeps.
-    """
-
-    kinds: tuple[tuple[Block, Activation], ...]
-    which: Any  # Int[Array, "*depth"], and so are σ_w and σ_b
+    kinds: tuple[tuple[Block, Activation], ...]  # block and σ of those that differ
+    which: Any  # Int[Array, "*depth"], and so are σ_w and σ_b  # the number of each layer's kind
     sigma_w: Any
     sigma_b: Any
-    batch: int | None
-    keep: Any = 1.0
+    batch: int | None  # the rows of a batch norm
+    keep: Any = 1.0  # the part of the units that dropout keeps
 
     def apply(self, f: Callable[..., R], *args: Array) -> R:
         """Return f(block, ensemble, *args) of one layer."""

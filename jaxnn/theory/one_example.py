@@ -144,12 +144,8 @@ def slope_and_spread(of: Moments, n: OfLayers) -> tuple[Scalar, Scalar]:
 def _down(
     of: Moments, n: OfLayers, counts: OfLayers
 ) -> tuple[OfLayers, tuple[OfLayers, OfLayers, OfLayers]]:
-    """Follow the derivation up and down; step l counts counts[l] times in the variance.
-
-    Returns:
-        v, of Q[l]; and the sum of what steps differ by from ln χ, the variance of all that is drawn
-        above Q[l], and g[l].
-    """
+    """Return v of Q[l], and what steps differ by from ln χ, the variance above Q[l], and g[l]."""
+    # Step l counts counts[l] times in the variance.
 
     def up(state: tuple[Scalar, Scalar], at: tuple[Moments, Array]) -> tuple[Any, Any]:
         (m, v), (of, n) = state, at

@@ -39,10 +39,8 @@ def tiny() -> float:
 
 
 def panels(edges: Numbers, end: float) -> tuple[Any, Any]:
-    """Nodes and weights of Gauss-Legendre panels between edges, (…, p), within ±end.
-
-    Edges that are known are NumPy's, and so are nodes and weights: there is nothing to compile.
-    """
+    """Nodes and weights of Gauss-Legendre panels between edges, (…, p), within ±end."""
+    # Edges that are known are NumPy's, and so are nodes and weights: there is nothing to compile.
     xp: Any = np if isinstance(edges, np.ndarray) else jnp
     edges = xp.sort(xp.clip(edges, -end, end), axis=-1)
     x, w = (np.asarray(v, edges.dtype) for v in np.polynomial.legendre.leggauss(ORDER))
@@ -139,10 +137,7 @@ def implicit(
 
 
 def _root_between(f: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:
-    """A root by Chandrupatla's method of 1997.
-
-    Inverse quadratic interpolation if the last three points allow it, else bisection.
-    """
+    """A root by Chandrupatla's method of 1997: inverse quadratic interpolation, else bisection."""
 
     def unfinished(state: Bracket) -> Array:
         a, b, _, fa, *_ = state
@@ -169,10 +164,8 @@ def _root_between(f: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> S
 
 
 def attracting_fixed_point(advance: Callable[[Scalar], Scalar]) -> Scalar:
-    """The fixed point that q tends to from 1, bracketed by factors of 4, then solved for.
-
-    0 if q dies out, inf if it grows for ever, 1 if it stays the same up to rounding.
-    """
+    """The fixed point that q tends to from 1: 0 if q dies out, inf if it grows for ever."""
+    # Bracketed by factors of 4, then solved for; 1 if q stays the same up to rounding.
     return implicit(lambda q: advance(q) - q, lambda excess: _settled(advance, excess))
 
 

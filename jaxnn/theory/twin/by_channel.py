@@ -19,13 +19,7 @@ PLACES = 128  # of W at most; each is an operation of the program
 
 
 def is_by_channel(params: Mapping[str, Any], x: Array, w: Array) -> bool:
-    """Tell a convolution with as many groups as channels, below and above, and few places.
-
-    Args:
-        params: of `lax.conv_general_dilated`.
-        x: its state.
-        w: its W.
-    """
+    """Tell a convolution with as many groups as channels, below and above, and few places."""
     channels = x.shape[params["dimension_numbers"].lhs_spec[1]]
     return (
         params["feature_group_count"] == channels
@@ -37,13 +31,7 @@ def is_by_channel(params: Mapping[str, Any], x: Array, w: Array) -> bool:
 
 
 def by_channel(params: Mapping[str, Any], x: Array, w: Array) -> Array:
-    """Return Σ over places t of W[t] times x that is shifted by t, of a convolution by channel.
-
-    Args:
-        params: of `lax.conv_general_dilated`.
-        x: its state.
-        w: its W.
-    """
+    """Return Σ over places t of W[t] times x that is shifted by t, of a convolution by channel."""
     numbers, dtype = params["dimension_numbers"], params["preferred_element_type"] or x.dtype
     (_, channel, *places), (above, below, *of_w) = numbers.lhs_spec, numbers.rhs_spec
     pads = [(0, 0, 0)] * x.ndim

@@ -50,16 +50,12 @@ Operator = Callable[[Array, Array], Array]  # (x, W) -> A(x; W), of one replica
 
 @dataclass(frozen=True)
 class Axes:
-    """Axes of the operands of a matrix product: those summed over, and those of slices.
+    """Axes of the operands of a matrix product: those summed over, and those of slices."""
 
-    x, w: the axes of x, and of W, of which sums are taken.
-    x_slices, w_slices: the axes that go along with each other.
-    """
-
-    x: tuple[int, ...]
-    w: tuple[int, ...]
-    x_slices: tuple[int, ...]
-    w_slices: tuple[int, ...]
+    x: tuple[int, ...]  # of which sums are taken
+    w: tuple[int, ...]  # likewise
+    x_slices: tuple[int, ...]  # which go along with each other
+    w_slices: tuple[int, ...]  # likewise
 
     def free(self, ndim: int, *, of_w: bool) -> tuple[int, ...]:
         """Return the other axes of an operand."""
@@ -69,14 +65,10 @@ class Axes:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of a weight that several products share.
+    """The blocks of a weight that several products share."""
 
-    turned: whether this product has their transpose.
-    alone: whether each replica has one block, to itself.
-    """
-
-    turned: bool
-    alone: bool
+    turned: bool  # this product has their transpose
+    alone: bool  # each replica has one block, to itself
 
     def at(self, key: Array, s: Array | int, replicas: int) -> tuple[Array, Array, Array]:
         """Return the s-th source of each replica, the block's own number, and its key."""
@@ -101,17 +93,10 @@ def product(
     loops: bool,
     alone: bool = False,
 ) -> Array:
-    """Return a draw of A(x; W) for every replica, whose reverse rule is a draw too.
-
-    Args:
-        key: a key of `noise.py`, from which those for the way up and the way down are made.
-        operator: A.
-        x: of every replica, (R, …).
-        w: W, of which the sizes count; its Δ is that of the product, summed over the replicas.
-        axes: of a matrix product; None of another operator.
-        loops: whether replicas are taken one after the other, as is quick for convolutions.
-        alone: whether no replica takes what is of others, by mixture.
-    """
+    """Return a draw of A(x; W) for every replica, x (R, …), whose reverse rule is a draw too."""
+    # axes: of a matrix product; loops: replicas one after the other, as is quick for convolutions;
+    # alone: by mixture, no replica takes what is of others. Δ of W is the product's, over all
+    # replicas.
     over_replicas = _in_turn if loops else jax.vmap
 
     def up(key: Array, x: Array, w: Array) -> Array:
@@ -133,17 +118,8 @@ def product(
 def shared_product(
     key: Array, places: Array, operator: Operator, x: Array, w: Array, loops: bool, blocks: Blocks
 ) -> Array:
-    """Return a draw of A(x; W), given that other products have entries of W too.
-
-    Args:
-        key: of the array that W is a view of, whatever the layer.
-        places: of the entries of W in that array.
-        operator: A, as for `product`.
-        x: of every replica, likewise.
-        w: W, likewise.
-        loops: likewise.
-        blocks: of the matrix for all replicas.
-    """
+    """Return a draw of A(x; W), given that other products have entries of W too."""
+    # key: of the array that W is a view of; places: of the entries of W in that array.
     over_replicas = _in_turn if loops else jax.vmap
 
     def summed(
@@ -258,12 +234,10 @@ def _by_root(
 
 
 def triangular(tall: Array) -> Array:
-    """Return the triangular factor of a QR decomposition of matrices (N, m, F), (N, k, F).
-
-    Matrices that are tall are cut into small ones, whose factors are stacked and decomposed again:
-    as precise, and LAPACK, whose threads wait for each other, takes a hundred times as long for a
-    matrix of 288 rows and 32 columns as for the two halves of it one after the other.
-    """
+    """Return the triangular factor of a QR decomposition of matrices (N, m, F), (N, k, F)."""
+    # Tall matrices are cut into small ones, whose factors are stacked and decomposed again: as
+    # precise, and LAPACK's threads, which wait for each other, take a hundred times as long for 288
+    # x 32.
     n, m, f = tall.shape
     if m * f > SMALL and 2 * f * f <= SMALL:
         parts = -(-m // (SMALL // f))
@@ -276,10 +250,8 @@ def triangular(tall: Array) -> Array:
 
 
 def _mean_squares(axes: Axes, w: Array) -> tuple[Array, Array, Array]:
-    """Return the mean squares of W for each unit below, each unit above, and of all, by slices.
-
-    Their product a[i] b[o] / mean is as large as W², however the sizes differ along the axes.
-    """
+    """Return the mean squares of W for each unit below, each unit above, and of all, by slices."""
+    # Their product a[i] b[o] / mean is as large as W², however the sizes differ along the axes.
     order = (*axes.w_slices, *axes.w, *axes.free(w.ndim, of_w=True))
     slices = prod(w.shape[i] for i in axes.w_slices)
     below = prod(w.shape[i] for i in axes.w)
@@ -351,18 +323,9 @@ def looked_up(
     numbers: Array | None = None,
     blocks: Blocks | None = None,
 ) -> Array:
-    """Return entries of a table of random numbers for every replica: its own with fresh signs.
-
-    An entry has one sign in a replica, wherever it is looked up.
-
-    Args:
-        key: of `noise.py`.
-        gather: (table, places) -> entries, of one replica.
-        table: the entries.
-        places: of every replica, (R, …).
-        numbers: of the entries, by default from 0 on.
-        blocks: of a table that products share: a mean of several blocks takes the place of one.
-    """
+    """Return entries of a table of random numbers for every replica: its own with fresh signs."""
+    # An entry has one sign in a replica, wherever it is looked up. places: (R, …); numbers: of the
+    # entries, from 0 on; blocks: of a table that products share, a mean of several in place of one.
     replicas = len(places)
     blocks = Blocks(turned=False, alone=True) if blocks is None else blocks
     if numbers is None:

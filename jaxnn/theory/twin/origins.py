@@ -51,22 +51,15 @@ def _broadcast(v: np.ndarray, shape: Sequence[int], axes: Sequence[int]) -> np.n
 
 @dataclass(frozen=True, eq=False)
 class Root:
-    """An array whose entries are drawn.
+    """An array whose entries are drawn."""
 
-    number: of it among all.
-    shape: of it.
-    varies: the scans, by how many are around them, in whose steps it differs.
-    parts: of what it is a sum, or another function entry by entry.
-    name: of a parameter, its path in the user's pytree.
-    is_mixed: whether it is made of what differs in steps that share their arrays.
-    """
-
-    number: int
+    number: int  # among all
     shape: tuple[int, ...]
+    # the scans, by how many are around them, in whose steps it differs
     varies: frozenset[int] = frozenset()
-    parts: "tuple[Origin, ...]" = ()
-    name: str = ""
-    is_mixed: bool = False
+    parts: "tuple[Origin, ...]" = ()  # of what it is a sum, or another function entry by entry
+    name: str = ""  # path of a parameter in the user's pytree
+    is_mixed: bool = False  # made of what differs in steps that share their arrays
 
     @cached_property
     def is_tangled(self) -> bool:
@@ -76,19 +69,14 @@ class Root:
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The entries of an array that a weight has.
-
-    root: the array.
-    made: a function that returns the place of each entry in it, flattened; in scans of step 0.
-    scans: of those in whose steps it has other entries, by how many are around it, and the entries
-        of all steps.
-    is_simple: whether it is known to have no entry twice.
-    """
+    """The entries of an array that a weight has."""
 
     root: Root
+    # makes the place of each entry in the root, flattened; in scans of step 0
     made: Callable[[], np.ndarray]
+    # around it, in whose steps it has other entries; these of all steps
     scans: "tuple[tuple[int, Origin], ...]" = ()
-    is_simple: bool = True
+    is_simple: bool = True  # it is known to have no entry twice
 
     @classmethod
     def of(cls, root: Root) -> "Origin":
@@ -102,11 +90,7 @@ class Origin:
 
     @property
     def shifts(self) -> tuple[tuple[int, np.ndarray], ...]:
-        """For each scan its number, and by how many places each step is further on than step 0.
-
-        Raises:
-            NoTwinError: by several numbers.
-        """
+        """For each scan its number, and by how many places each step is further on than step 0."""
         shifts = []
         for scan, steps in self.scans:
             flat = steps.places.reshape(len(steps.places), -1)
@@ -186,24 +170,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class Use:
-    """A product of a weight.
-
-    origin: of the weight.
-    varies: the scans in whose steps the weight differs.
-    below: of each entry the unit below it, as a number; of the weight's shape.
-    above: likewise.
-    repeated: whether several steps of a scan have it.
-    alone: whether no replica takes what is of others.
-    is_look_up: whether it is a look-up in a table.
-    """
+    """A product of a weight."""
 
     origin: Origin
-    varies: frozenset[int]
-    below: Callable[[], np.ndarray]
-    above: Callable[[], np.ndarray]
-    repeated: bool
-    alone: bool
-    is_look_up: bool
+    varies: frozenset[int]  # the scans in whose steps the weight differs
+    below: Callable[[], np.ndarray]  # the unit below each entry, a number; of the weight's shape
+    above: Callable[[], np.ndarray]  # likewise
+    repeated: bool  # several steps of a scan have it
+    alone: bool  # no replica takes what is of others
+    is_look_up: bool  # in a table
 
     def is_shared(self, uses: "Iterable[Use]") -> bool:
         """Tell whether several products, steps or parts of it have an entry of the weight."""
@@ -242,13 +217,8 @@ class Use:
         return all(np.array_equal(*pair) for pair in pairs)
 
     def is_turned(self, other: "Use") -> bool | None:
-        """Tell whether another product has the transpose; None if they have no entry in common.
-
-        Runs may take the same matrices in another order, so entries of all steps are compared.
-
-        Raises:
-            NoTwinError: it has neither the weight nor its transpose, or both.
-        """
+        """Tell whether another product has the transpose; None if they have no entry in common."""
+        # Runs may take the same matrices in another order, so entries of all steps are compared.
         turns = set()
         for apart in self.origin.distances(other.origin):
             pairs = _common(self.origin.places, other.origin.places + apart)
@@ -306,22 +276,15 @@ def _told(origin: Origin) -> str:
 
 @dataclass(frozen=True)
 class Entries:
-    """The draw of a product whose weight other products have too.
+    """The draw of a product whose weight other products have too."""
 
-    root: number of the array.
-    varies: the scans in whose steps its draw differs.
-    places: of the entries, in step 0; None of a product that only several steps share.
-    shifts: as of `Origin`.
-    turned: whether it is the transpose.
-    alone: whether no replica takes what is of others.
-    """
-
-    root: int
-    varies: frozenset[int]
+    root: int  # number of the array
+    varies: frozenset[int]  # the scans in whose steps its draw differs
+    # of the entries, in step 0; None of a product that only several steps share
     places: np.ndarray | None
-    shifts: tuple[tuple[int, np.ndarray], ...]
-    turned: bool
-    alone: bool
+    shifts: tuple[tuple[int, np.ndarray], ...]  # as of `Origin`
+    turned: bool  # it is the transpose
+    alone: bool  # no replica takes what is of others
 
 
 @dataclass(frozen=True)
@@ -345,11 +308,7 @@ class Uses:
         return Origin.of(self.roots[-1])
 
     def entries(self) -> dict[Any, Entries]:
-        """Return the draws of the products whose weights are in several, or repeated.
-
-        Raises:
-            NoTwinError: weights of which that is not known.
-        """
+        """Return the draws of the products whose weights are in several, or repeated."""
         # A weight that one product has alone is drawn for itself. Those of several get the place of
         # each entry in the array that they are views of, so that equal entries have equal signs.
         # Arrays that are made of the same entries are refused: their draws would be independent.

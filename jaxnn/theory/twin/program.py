@@ -47,24 +47,17 @@ WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
 
 
 class Value(NamedTuple):
-    """An array, and what it is made of; a state has its replicas in front.
-
-    varies: the scans in whose steps it differs, by how many there are around it.
-    origin: of a weight, which entries of which array it has; None where they are not looked for.
-    """
+    """An array, and what it is made of; a state has its replicas in front."""
 
     array: Any
     kind: int
+    # the scans in whose steps it differs, by how many are around it
     varies: frozenset[int] = frozenset()
-    origin: Origin | None = None
+    origin: Origin | None = None  # of a weight, where they are looked for
 
 
 class Draws:
-    """The random keys of the products of a program, in their order.
-
-    key: of `noise.py`; of a step of a scan, its own.
-    replicas: R.
-    """
+    """The random keys of the products of a program, in their order."""
 
     def __init__(self, key: Array, replicas: int) -> None:
         self.key, self.replicas, self.count = key, replicas, 0
@@ -96,13 +89,8 @@ class Draws:
         alone: bool = False,
         is_look_up: bool = False,
     ) -> "tuple[Array, _Shared | None]":
-        """Return the key of a product, and how it shares its weight with other products.
-
-        below: of each of its entries, the unit below.
-        above: likewise, the unit above.
-        alone: whether no replica may take what is of others.
-        is_look_up: whether it is a look-up in a table.
-        """
+        """Return the key of a product, and how it shares its weight with other products."""
+        # below, above: make of each of its entries the unit there.
         key, place = self.next(), (*self.path, self.count)
         if self.uses is not None:
             origin = weight.origin or self.uses.root(weight.array.shape, weight.varies)
@@ -141,10 +129,7 @@ class _Shared(NamedTuple):
 
 
 def _numbered(shape: tuple[int, ...], places: np.ndarray | None) -> Array:
-    """Return the places of entries, and where they are in line along each axis, as no constant.
-
-    Without any, those of all entries of an array.
-    """
+    """Return the places of entries, or of all, in line along each axis, as no constant."""
     steps = np.array([prod(shape[i + 1 :]) for i in range(len(shape))], int)
     first = 0
     if places is not None:
@@ -162,11 +147,7 @@ def _numbered(shape: tuple[int, ...], places: np.ndarray | None) -> Array:
 
 
 def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict[Any, Entries]:
-    """Return what the products of a program share, as `Draws.entries`.
-
-    Raises:
-        NoTwinError: weights that have no twin together.
-    """
+    """Return what the products of a program share, as `Draws.entries`."""
     if not any(products_in(eqn) for eqn in closed.jaxpr.eqns):
         return {}
     draws = Draws(jnp.zeros(2, jnp.uint32), replicas)
@@ -180,11 +161,7 @@ def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict
 
 
 def look_for_uses(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> None:
-    """Note the products of a program in `draws.uses`, without computing it.
-
-    Raises:
-        NoTwinError: a product that cannot be drawn.
-    """
+    """Note the products of a program in `draws.uses`, without computing it."""
 
     def made(arrays: list[Any]) -> list[Any]:
         whole = [v._replace(array=a) for v, a in zip(given, arrays, strict=True)]
@@ -194,11 +171,7 @@ def look_for_uses(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> None:
 
 
 def evaluated(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> list[Value]:
-    """Run a program.
-
-    Raises:
-        NoTwinError: a product that cannot be drawn.
-    """
+    """Run a program for all replicas."""
     return interpreted(
         closed,
         given,
@@ -291,11 +264,7 @@ def _arrays(values: Sequence[Value]) -> list[Any]:
 
 
 def _drawn(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
-    """Return a draw of a product; None if there is none to draw.
-
-    Raises:
-        NoTwinError: one that cannot be drawn.
-    """
+    """Return a draw of a product; None if there is none to draw."""
     primitive, kinds = eqn.primitive, [value.kind for value in given]
     if any(True for _ in core.jaxprs_in_params(eqn.params)):
         raise NoTwinError(
@@ -398,10 +367,8 @@ def _is_plain_ragged(eqn: Equation, kinds: list[int]) -> bool:
 
 
 def _ragged_product(eqn: Equation, given: list[Value], draws: Draws) -> Array:
-    """Return a draw of a product of each row with the matrix of its group.
-
-    Rows that a replica has sorted by itself stand elsewhere in others, so that it takes its own.
-    """
+    """Return a draw of a product of each row with the matrix of its group."""
+    # Rows that a replica has sorted by itself stand elsewhere in others, so that it takes its own.
     x, w, sizes = given
 
     def by_group(x: Array, sizes: Array) -> Array:  # (M, G, K), 0 in other groups
@@ -457,11 +424,9 @@ def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[in
 
 
 def _scanned(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
-    """Return what a scan makes.
-
-    Weights that are the same in all steps are drawn once for all of them, as those that several
-    products share; others are drawn anew in each step.
-    """
+    """Return what a scan makes."""
+    # Weights that are the same in all steps are drawn once for all of them, as those that several
+    # products share; others are drawn anew in each step.
     scan, level = scan_of(eqn), len(draws.steps) + 1
     consts, carries = given[: scan.consts], given[scan.consts : scan.consts + scan.carries]
     key, count = draws.next(), scan.carries

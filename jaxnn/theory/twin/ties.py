@@ -37,14 +37,10 @@ Ties = tuple[tuple[Static, ...], ...]  # for each link of each entry of a chain,
 
 
 class Taken(NamedTuple):
-    """The sources of one array of a layer, or of the layers of a run.
+    """The sources of one array of a layer, or of the layers of a run."""
 
-    steps: for each layer of the run; one if all have it, or it is no run.
-    is_stack: whether it is the stack with an entry for each layer of a run.
-    """
-
-    steps: tuple[Source, ...]
-    is_stack: bool = False
+    steps: tuple[Source, ...]  # for each layer of the run; one if all have it
+    is_stack: bool = False  # it is the stack with an entry for each layer of a run
 
     @property
     def differs(self) -> bool:
@@ -56,11 +52,8 @@ Same = tuple[int, ...]  # for each array of the pytree the number of the first t
 
 
 def equal_arrays(handover: Handover, params: Sequence[Any]) -> Same:
-    """Return which matrices of the user's pytree are equal, by the chain's parameters.
-
-    Equal in all numbers they are one matrix, as where a list has a layer several times. None are if
-    their numbers are not known.
-    """
+    """Return which matrices of the user's pytree are equal, by the chain's parameters, if known."""
+    # Equal in all numbers they are one matrix, as where a list has a layer several times.
     same = list(range(len(handover.pytree.types)))
     leaves = jax.tree.leaves(params)
     if any(isinstance(v, jax.core.Tracer) or not _is_at_hand(v) for v in leaves):
@@ -131,18 +124,7 @@ def _trained(link: Link) -> list[bool]:
 def ties(
     net: Lowered, handover: Handover, same: Same, structure: Any, types: tuple[Type, ...]
 ) -> Ties:
-    """Return what the draws of a chain's layers share.
-
-    Args:
-        net: the layers for a batch.
-        handover: the way from the user's pytree to their arrays.
-        same: which of these are equal.
-        structure: of the batch.
-        types: of its arrays.
-
-    Raises:
-        NoTwinError: weights that have no twin together, by their paths.
-    """
+    """Return what the draws of a chain's layers share; structure and types are of the batch."""
     uses = Uses()
     origins = _Origins(handover, same, uses)
     state = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*v) for v in types])  # type: ignore[no-untyped-call]
@@ -207,12 +189,7 @@ def _of_replicas(v: jax.ShapeDtypeStruct) -> Value:
 
 
 class _Origins:
-    """The origins of the arrays of layers.
-
-    handover: the way from the user's pytree to them.
-    same: which of its arrays are equal.
-    uses: of the layers' products.
-    """
+    """The origins of the arrays of layers."""
 
     def __init__(self, handover: Handover, same: Same, uses: Uses) -> None:
         self.uses, self.pytree, self.same = uses, handover.pytree, same
@@ -221,10 +198,8 @@ class _Origins:
         self.of_several: dict[int, Origin] = {}  # by the number of a value
 
     def _first_places(self, handover: Handover) -> dict[int, tuple[Origin, int]]:
-        """Return the root that each array of the pytree is in, and the place of its first entry.
-
-        Those that layers of a run take in turn are in one.
-        """
+        """Return the root that each array of the pytree is in, and the place of its first entry."""
+        # Those that layers of a run take in turn are in one.
         paths, types = self.pytree.paths, self.pytree.types
         groups = {i: [i] for i in range(len(paths))}
         for layout in handover.layouts:

@@ -36,18 +36,14 @@ ANEW = 2**20  # added to the numbers of layers that are drawn anew; a float32 ha
 
 @dataclass(frozen=True)
 class WideLink(Link):
-    """A layer of the twin.
+    """A layer of the twin."""
 
-    link: the real layer. Behind its arrays come the twin's key, as numbers, the layer's number and
-        its place in a run, floats, since the layers of a run are tried on an average of what is of
-        each.
-    ties: what its draws share with those of other layers, as `Draws.entries`; None if no layers
-        share parameters.
-    is_in_run: whether it is a layer of a run.
-    """
+    # Behind the arrays of the link, the real layer, come the twin's key, as numbers, the layer's
+    # number and its place in a run: floats, since layers of a run are tried on an average of what
+    # is of each.
 
     link: Link | None = None
-    ties: Static | None = None
+    ties: Static | None = None  # what draws share, as `Draws.entries`; None if nothing
     is_in_run: bool = False
 
     @property
@@ -100,10 +96,8 @@ def _evaluated(link: WideLink, arrays: Sequence[Sequence[Array]], state: PyTree)
 
 
 def _with_replicas(value: Value, draws: Draws) -> Array:
-    """Return an array of the state with the replicas behind the examples.
-
-    A number that all examples share, such as the counter of a loop, is one for all replicas too.
-    """
+    """Return an array of the state with the replicas behind the examples."""
+    # A number that all examples share, such as the counter of a loop, is one for all replicas too.
     is_number = value.kind != STATE and not value.array.ndim
     return value.array if is_number else jnp.moveaxis(draws.as_state(value), 0, 1)
 
@@ -321,10 +315,8 @@ def check_untraced(what: str, *trees: Any) -> None:
 def chain_of(
     model: Model, xs: PyTree, each: str, cuts: Cuts, what: str
 ) -> tuple[Chain, Sequence[Any], PyTree]:
-    """Return a model as a chain, its parameters, and its batch.
-
-    what: is looked for by comparing numbers, as a message says it.
-    """
+    """Return a model as a chain, its parameters, and its batch."""
+    # what: is looked for by comparing numbers, as a message says it.
     net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
     check_untraced(what, params, xs)
