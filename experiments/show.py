@@ -18,7 +18,7 @@ from rich.text import Text
 
 from experiments import EXPERIMENTS, find
 from experiments.pages import report, tables
-from experiments.runs import comparison, missing, own, schema, store, streams
+from experiments.runs import comparison, missing, own, schema, store
 from experiments.runs.experiment import Experiment
 from experiments.runs.missing import Missing
 from jaxnn.texts import clean, cleaned
@@ -101,26 +101,23 @@ def read(folder: Path, named: str | None = None) -> Run:
     path = folder / store.ROWS
     if not path.exists():
         raise ValueError(f"runs: {folder} has no {store.ROWS} yet; its command again goes on")
-    try:
-        with streams.without_panics(f"runs: cannot use {path}"):
-            rows = pl.read_parquet(path, glob=False)
-        schema.check(rows, experiment.columns)
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        reason = clean(str(error).strip().partition("\n")[0])
-        raise ValueError(f"runs: cannot use {path}: {reason}") from None
-    try:
-        unmeasured = (
-            missing.read(says["missing"], experiment.columns)
-            if "missing" in says
-            else missing.NOTHING
-        )
-    except ValueError:
-        raise ValueError(f"runs: {where} does not describe a run") from None
     changed = store.changed(folder, says)
     if store.ROWS in changed:
         raise ValueError(
             f"runs: {store.not_as_written(path)}; its command again writes it anew, from its parts"
         )
+    try:
+        rows = pl.read_parquet(path, glob=False)
+        schema.check(rows, experiment.columns)
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = clean(str(error).strip().partition("\n")[0])
+        raise ValueError(f"runs: cannot use {path}: {reason}") from None
+    try:
+        unmeasured = missing.read(
+            says.get("missing", missing.NOTHING.as_dict()), experiment.columns
+        )
+    except ValueError:
+        raise ValueError(f"runs: {where} does not describe a run") from None
     texts = cleaned(rows.select(pl.col(pl.String)).to_dict(as_series=False))
     shown = (pl.Series(name, column, pl.String) for name, column in texts.items())
     rows = rows.with_columns(shown)
@@ -152,20 +149,20 @@ def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experim
 
 def run(runs: tuple[Run, ...], console: Console | None = None) -> None:
     """Print the tables."""
-    console = console or streams.console()
+    console = console or tables.console()
     if len(runs) == 2:
-        streams.table(differences(runs[0], runs[1]), console)
+        tables.printed(differences(runs[0], runs[1]), console)
         numbers, key = beside(runs[0], runs[1])
-        streams.table(numbers, console)
-        streams.sentences(key, console)
+        tables.printed(numbers, console)
+        tables.sentences(key, console)
         of_each = (f"{i + 1}: {note}" for i, run in enumerate(runs) for note in run.notes)
-        streams.sentences(of_each, console)
+        tables.sentences(of_each, console)
         return
     (only,) = runs
-    streams.table(only.experiment.table(only.rows, only.missing), console)
-    streams.sentences(map(clean, [*only.notes, *only.says.get("verdicts", [])]), console)
+    tables.printed(only.experiment.table(only.rows, only.missing), console)
+    tables.sentences(map(clean, [*only.notes, *only.says.get("verdicts", [])]), console)
     for table in (report.settings(only.says), report.made(only.says)):
-        streams.table(_rich(table.caption, table.head, table.rows), console)
+        tables.printed(_rich(table.caption, table.head, table.rows), console)
 
 
 def beside(one: Run, other: Run) -> tuple[RenderableType, list[str]]:

@@ -748,7 +748,6 @@ def test_a_picture_that_cannot_be_drawn_takes_nothing_with_it(tmp_path, monkeypa
 
     monkeypatch.setitem(engine.FUNCTIONS, "picture", no_picture)
     monkeypatch.setattr(web, "library", lambda: "")
-    monkeypatch.setattr(web, "drawn_with", lambda specs: ("", specs))
     rows = pl.DataFrame({"number": [1.5]})
     alone = charts.Figure(alt.Chart(alt.NamedData("d")).mark_point(), {"d": rows})
     panel = pages.Panel("One", "", alt.Chart(alt.NamedData("d")).mark_point())

@@ -94,7 +94,7 @@ def build(depth, width, seed):
 def without_pictures(monkeypatch):
     """Which take seconds, as Vega does."""
     monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
-    monkeypatch.setattr(web, "drawn_with", lambda specs: ("", specs))
+    monkeypatch.setattr(web, "library", lambda: "")
 
 
 @pytest.fixture(autouse=True)

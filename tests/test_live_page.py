@@ -198,7 +198,7 @@ def test_a_mistake_is_one_sentence(tmp_path, capsys, arguments, sentence):
 
 
 def test_a_page_is_written_that_asks_nobody(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("experiments.pages.web.drawn_with", lambda specs: ("", specs))
+    monkeypatch.setattr("experiments.pages.web.library", lambda: "")
     record(tmp_path / "one", START, measured(0, -3.0))
     assert main(["watch", str(tmp_path / "one"), "--out", str(tmp_path / "page.html")]) == 0
     text = (tmp_path / "page.html").read_text()
@@ -224,7 +224,7 @@ def ask(served, path, host=None):
 
 
 def test_the_server_answers_with_what_is_new(serving, monkeypatch):
-    monkeypatch.setattr("experiments.pages.web.drawn_with", lambda specs: ("", specs))
+    monkeypatch.setattr("experiments.pages.web.library", lambda: "")
     folder, served = serving
     status, text = ask(served, "/")
     assert (status, "connect-src" in text) == (200, True)

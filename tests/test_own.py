@@ -23,7 +23,7 @@ GUIDE = ROOT / "docs" / "guides" / "own-experiments.md"
 SHORT, SPARSE = re.findall(
     r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE
 )
-SMALL = ("--depth", "2", "--width", "4", "--seeds", "2", "--quiet", "--no-cache")
+SMALL = ("--depth", "2", "--seeds", "2", "--quiet", "--no-cache")
 # Quick, and with a line of its own for each part that may go wrong.
 MINE = """
 from dataclasses import dataclass, field
@@ -90,7 +90,7 @@ EXPERIMENT = Experiment(
 def no_pictures(monkeypatch, tmp_path):
     """Pictures and Vega take seconds; the list of files that were run is the test's own."""
     monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
-    monkeypatch.setattr(web, "drawn_with", lambda specs: ("", specs))
+    monkeypatch.setattr(web, "library", lambda: "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -121,7 +121,7 @@ def test_the_sweep_of_the_guide_finds_the_rate_of_sparse_weights():
 @pytest.mark.slow
 def test_the_experiment_of_the_guide_from_start_to_show(tmp_path, monkeypatch, capsys):
     path, run = written(tmp_path, SPARSE, "sparse.py"), tmp_path / "run"
-    command = [f"{path}:EXPERIMENT", "--shares", "1", "0.5", *SMALL, "--out", str(run)]
+    command = [f"{path}:EXPERIMENT", "--share", "1", "0.5", *SMALL, "--out", str(run)]
     flow, calls = jaxnn.gradient_flow, []
 
     def interrupted(*arguments):
@@ -145,10 +145,10 @@ def test_the_experiment_of_the_guide_from_start_to_show(tmp_path, monkeypatch, c
     says = json.loads((run / store.RUN).read_text("utf-8"))
     assert says["finished"]
     assert says["what"]["experiment"] == "sparse.py:EXPERIMENT"
-    assert says["what"]["settings"]["shares"] == ["1", "0.5"]
+    assert says["what"]["settings"]["share"] == ["1", "0.5"]
     assert says["experiment_file"] == str(path)
     mean = rows.filter(pl.col("share") == 0.5)["rate"].mean()
-    verdict = f"share 0.5: {mean:+.3f} decades a layer, expected -0.151"
+    verdict = f"share 0.5: {mean:+.3f} decades, expected -0.151"
     assert says["verdicts"][1] == verdict
     page = (run / names.REPORT).read_text("utf-8")
     assert verdict in page
@@ -158,7 +158,7 @@ def test_the_experiment_of_the_guide_from_start_to_show(tmp_path, monkeypatch, c
     shown = capsys.readouterr().out
     assert verdict in shown
     of_one = rows.filter(pl.col("share") == 1)["rate"].mean()
-    assert ["rate", f"{of_one:.3f}", f"{mean:.3f}"] in map(str.split, shown.splitlines())
+    assert ["rate", f"{of_one:.4g}", f"{mean:.4g}"] in map(str.split, shown.splitlines())
     assert "has changed" not in shown
     assert main(["show", str(run), str(run)]) == 0
     assert "± standard error of 2 - 1, the mean of the differences" in capsys.readouterr().out

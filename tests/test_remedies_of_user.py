@@ -212,7 +212,7 @@ def one_cure(monkeypatch):
 @pytest.mark.usefixtures("users_jax")
 def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeypatch, one_cure):
     monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
-    monkeypatch.setattr(web, "drawn_with", lambda specs: ("", specs))
+    monkeypatch.setattr(web, "library", lambda: "")
     out = tmp_path / "run"
     command = ["remedies", f"{file}:vanishing", *SMALL, "--no-cache", "--out", str(out)]
     assert main(command) == 0

@@ -309,8 +309,11 @@ def test_a_folder_is_no_pattern(tmp_path, capsys):
 
 
 def broken(folder, change):
-    """A run of which `change`, given the folder, has spoilt something."""
+    """A run without digests of which `change`, given the folder, has spoilt something."""
     run = kept(folder / "run", depth_rows())
+    says = json.loads((run / store.RUN).read_text())
+    del says[store.DIGESTS]
+    (run / store.RUN).write_text(json.dumps(says))
     change(run)
     return run
 
@@ -404,19 +407,16 @@ def test_folders_that_do_not_fit_together(tmp_path, capsys):
 
 
 def test_a_damaged_file_is_never_more_than_a_sentence(tmp_path):
-    """Bytes changed at random: it is refused, or it is still a run."""
+    """Bytes changed at random: before polars, which may abort, reads them."""
     run, random_ = kept(tmp_path, depth_rows()), random.Random(0)
-    whole, refused = (run / store.ROWS).read_bytes(), 0
+    whole = (run / store.ROWS).read_bytes()
     for _ in range(60):
         content = bytearray(whole)
         for _ in range(3):
             content[random_.randrange(len(content))] = random_.randrange(256)
         (run / store.ROWS).write_bytes(content)
-        try:
+        with pytest.raises(ValueError, match="is not as the run wrote it"):
             show.read(run)
-        except ValueError as error:
-            refused += "cannot use" in str(error)
-    assert refused > 30
 
 
 def test_the_site_lists_every_column_with_its_unit():

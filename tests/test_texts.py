@@ -1,7 +1,6 @@
 """Names that a terminal obeys, XML forbids or UTF-8 cannot hold, wherever they are shown."""
 
 import gzip
-import io
 import json
 import logging
 import re
@@ -20,12 +19,11 @@ import polars as pl
 import pytest
 import vl_convert
 from markupsafe import Markup
-from rich.console import Console, Group
 
 import jaxnn
 from experiments import __main__ as main
 from experiments.pages import charts, report, tables, web
-from experiments.runs import progress, streams
+from experiments.runs import progress
 from jaxnn.cli import command, diagnosis
 from jaxnn.flow.view.chart import svg
 from jaxnn.texts import clean, clean_lines, cleaned
@@ -56,39 +54,15 @@ def test_every_clean_character_has_a_place_in_xml():
 
 
 def test_one_is_no_plural(capsys):
-    with progress.view(["one"], 0, quiet=False) as tell:
+    with progress.view("drawing", quiet=False, total=1) as tell:
         tell("one")
         tell(None)
-    begin, end, *_ = capsys.readouterr().err.splitlines()
-    assert (begin, end[:13]) == ("1 cell, first one …", "1 of 1 cell, ")
+    assert capsys.readouterr().err.splitlines()[1][:13] == "1 of 1 cell, "
     (net, _), (several, _) = map(jaxnn.as_network, ([jnp.tanh], [jnp.tanh] * 2))
     assert repr(net).startswith("Chain of 1 layer, ")
     assert repr(several).startswith("Chain of 2 layers, ")
     with pytest.raises(ValueError, match=r"y: expected 1 label for as many examples, got 2"):
         jaxnn.train.split(np.ones((1, 2)), np.ones(2), 0.5, jax.random.key(0))
-
-
-def test_a_table_comes_in_parts_where_the_terminal_is_narrow():
-    """Each with the names again, which are cut before a number is; no line is too long."""
-    name = "a name that is longer than a terminal"
-    printed = tables.table("in per cent", "layers", *map(str, range(1000, 1014)))
-    printed.add_row(name, *(str(111 * i) for i in range(14)))
-    lines = {}
-    for width in (40, 60, 200):
-        console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
-        streams.table(Group(printed), console)
-        lines[width] = [line.strip() for line in console.file.getvalue().splitlines()]
-        assert max(map(len, lines[width])) <= width
-        assert lines[width].count("in per cent") == 1
-        of_name = [line.split("  ") for line in lines[width] if line.startswith("a name")]
-        numbers = [int(cell) for _, *cells in of_name for cell in cells if cell]
-        assert numbers == [111 * i for i in range(14)]
-    assert [len([line for line in lines[w] if line.startswith("layers")]) for w in lines] == [
-        7,
-        4,
-        1,
-    ]
-    assert any(line.startswith(name) for line in lines[200])
 
 
 def test_the_layers_come_in_parts_where_the_terminal_is_narrow():
@@ -202,9 +176,9 @@ def test_a_diagnosis_prints_and_shows_clean_names(flow):
 def test_tables_sentences_and_logs_of_experiments_steer_no_terminal(capsys):
     table = tables.table("title\x1b", "head\x1b", "other\x9b")
     table.add_row(EVIL[0], "0.5\x1b")
-    console = streams.console()
-    streams.table(table, console)
-    streams.sentences(["sentence\x1b"], console)
+    console = tables.console()
+    tables.printed(table, console)
+    tables.sentences(["sentence\x1b"], console)
     record = logging.LogRecord("jaxnn", logging.INFO, "", 0, "read %s\nand more", (EVIL[0],), None)
     print(main.LogFormatter("%(message)s").format(record))
     assert main.main(["show", "no\x1b[31m"]) == 2
@@ -230,7 +204,7 @@ def test_a_mistake_in_a_command_steers_no_terminal(capsys):
 
 def test_pages_are_clean_in_their_words_and_in_their_data(monkeypatch):
     """Halves of pairs too, with which a page could not be written."""
-    monkeypatch.setattr(web, "drawn_with", lambda specs: ("", specs))
+    monkeypatch.setattr(web, "library", lambda: "")
     names = (*EVIL, "a\udcff")
     frame = pl.DataFrame({"name": EVIL})
     spec = {"title": {"text": "t\udcff", "subtitle": [*names]}, "datasets": {"d": [*names]}}

@@ -26,7 +26,7 @@ const labelled = (spec) =>
   );
 
 specs
-  .then(([spec]) => drawn(place, fitted(labelled(spec))))
+  .then(([spec]) => drawn(place, labelled(spec), fitted))
   .then(() => {
     document.documentElement.dataset.ready = "yes";
   })

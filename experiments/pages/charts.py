@@ -5,7 +5,6 @@ parameters. A page has both at its top, where a reader changes the choices; a `F
 own data, and fixes the choices.
 """
 
-import contextlib
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,8 +69,6 @@ def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -
     if figure.note:
         lines = [*textwrap.wrap(figure.note, NOTE), *spec["title"]["subtitle"]]
         noted = {**spec, "title": {**spec["title"], "subtitle": lines}}
-    with contextlib.suppress(engine.NotDrawnError):
-        web.library()  # which the page needs: answered before the picture, not after
     drawn = engine.begin("picture", noted, SCALE)
     text = _page(spec, stem, figure.note) if page is None else page()
     *pictures, of_page = names.of_chart(stem)

@@ -121,9 +121,9 @@ async function follow(views) {
 }
 
 // A chart has the rows for itself: Vega writes into them.
-const filled = (spec) => ({
-  ...spec,
-  data: spec.data.map((table) =>
+const filled = (compiled) => ({
+  ...compiled,
+  data: compiled.data.map((table) =>
     table.name in data ? { ...table, values: data[table.name].map((row) => ({ ...row })) } : table
   ),
 });
@@ -133,7 +133,7 @@ async function start() {
     data[name] = rowsOf(columns);
   }
   const views = await Promise.all(
-    (await specs).map((spec, i) => drawn(document.getElementById(`chart-${i}`), filled(spec)))
+    (await specs).map((spec, i) => drawn(document.getElementById(`chart-${i}`), spec, filled))
   );
   for (const choice of inside.choices) {
     control(choice).addEventListener("change", () => show(views));

@@ -1,4 +1,4 @@
-// Charts come in Vega, and their library with them: as gzip in base64, which the page unpacks. The
+// Charts come with their library: as gzip in base64, which the page unpacks. The
 // library is then a script that the page's policy knows by its hash.
 "use strict";
 
@@ -41,20 +41,20 @@ function menu(view) {
   return details;
 }
 
-// Draws a chart in an element, and returns its view.
-async function drawn(place, spec) {
+// Draws a chart in an element, and returns its view; `patch` changes what it is compiled to.
+async function drawn(place, spec, patch) {
   await library;
   const container = document.createElement("div");
   place.replaceChildren(container);
-  const view = new vega.View(vega.parse(spec, null, { ast: true }), {
-    expr: vega.expressionInterpreter,
-    renderer: "svg",
+  const { view } = await vegaEmbed(container, spec, {
+    actions: false,
+    ast: true,
+    defaultStyle: false,
     logLevel: 1, // errors: that a line has nothing to show is none
-    container,
-    hover: true,
-    tooltip: new vega.Handler({ disableDefaultStyle: true }).call,
+    patch,
+    renderer: "svg",
+    tooltip: { disableDefaultStyle: true },
   });
-  await view.runAsync();
   place.append(menu(view));
   return view;
 }

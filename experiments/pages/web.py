@@ -1,9 +1,9 @@
 """Pages that need no network: they carry all inside, and names in them cannot become code.
 
 Text goes through Jinja2's escaping, data as JSON in which no tag can begin or end, and the page's
-own policy lets only those scripts run that it was written with, and nothing be fetched. Charts come
-in Vega, compiled from Vega-Lite while the page is written; their expressions are interpreted, and
-nothing is compiled from text. The policy counts every byte of a script: write a page as it is.
+own policy lets only those scripts run that it was written with, and nothing be fetched. Expressions
+of charts are interpreted, and nothing is compiled from text. The policy counts every byte of a
+script: write a page as it is.
 """
 
 import base64
@@ -37,25 +37,12 @@ _pages = jinja2.Environment(
 
 @cache
 def library() -> str:
-    """Return Vega as a script.
-
-    Raises:
-        NotDrawnError: there is none stored, and no engine makes it.
-    """
-    return engine.stored_library() or engine.begin("library")()
-
-
-def drawn_with(specs: Sequence[Chart]) -> tuple[str, Sequence[Chart]]:
-    """Return the library, and charts in Vega from those in Vega-Lite.
-
-    If there is no engine, the library is a script that says why.
-    """
+    """Return what draws charts, as a script; one that says why, if there is no engine."""
     try:
-        return library(), engine.begin("compiled", specs)()
+        script: str = engine.begin("library")()
     except engine.NotDrawnError as error:
-        reason = in_script(str(error))
-        without_rows: list[Chart] = [{"data": []} for _ in specs]
-        return f"const vega = {{ parse() {{ throw new Error({reason}); }} }};", without_rows
+        return f"const vegaEmbed = () => {{ throw new Error({in_script(str(error))}); }};"
+    return script
 
 
 def as_json(value: object) -> str:
@@ -99,9 +86,8 @@ def render(
         is_live: whether a server is behind the page.
         **values: what the template names.
     """
-    library, charts = drawn_with(specs)
     scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("vega.js", script)]
-    known = (library, *scripts)
+    known = (library(), *scripts)
     hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in known)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     policy = (
@@ -112,8 +98,8 @@ def render(
     return page.render(
         policy=policy,
         is_live=is_live,
-        charts=packed(as_json(charts)),
-        library=packed(library),
+        charts=packed(as_json(specs)),
+        library=packed(library()),
         scripts=[Markup(script) for script in scripts],
         **cleaned(values),
     )

@@ -194,7 +194,7 @@ def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
         c0=1 - float(distance(np.asarray(x, np.float32))),
     )
     predicted, names = {}, report.remedies_of(rows)
-    with progress.waiting("theory of infinite width", plan.settings.quiet) as tell:
+    with progress.view("theory of infinite width", plan.settings.quiet) as tell:
         for i, name in enumerate(names, 1):
             tell(f"{REMEDIES[name].name}, {i} of {len(names)}")
             predicted[name] = theory.predict(REMEDIES[name], depths, inputs)

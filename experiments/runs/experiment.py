@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import polars as pl
 from rich.console import RenderableType
 
-from experiments.pages import names
-from experiments.runs import commits, files, grid, progress, runtime, streams
+from experiments.pages import names, tables
+from experiments.runs import commits, files, grid, progress, runtime
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, check_folder, not_as_written
@@ -144,9 +144,10 @@ class Experiment(Generic[P, R]):
     own: Source | None = None
 
     def with_defaults(self, **values: Any) -> Any:
-        """Return settings with these values; one of this repository has a folder of its name."""
-        if self.own is None and self.settings.out == runtime.Options.out:
-            values = {"out": Path("runs", self.name), **values}
+        """Return settings with these values; by default the folder has the experiment's name."""
+        if self.settings.out == runtime.Options.out:
+            name = self.name if self.own is None else self.own.path.stem
+            values = {"out": Path("runs", name), **values}
         return self.settings(**values)
 
     @property
@@ -203,28 +204,28 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     for name in () if store is None else store.changed:
         assert store is not None
         log.warning("%s; it is written anew", not_as_written(store.folder / name))
-    look_up = commits.begin(experiment.code_of(plan) if store is not None else {})
+    git = commits.look_up(experiment.code_of(plan) if store is not None else {})
     results, finished = experiment.measure(plan, store)
     if store is None or all(result is None for result in results):
         return finished
     conclusion = experiment.conclude(plan, results)
     about = {**conclusion.about, **experiment.file_of_run}
-    if git := look_up():
+    if git:
         about["git"] = git
     conclusion = conclusion._replace(about=about)
-    console = streams.console()
-    streams.table(experiment.table(conclusion.rows, conclusion.missing), console)
+    console = tables.console()
+    tables.printed(experiment.table(conclusion.rows, conclusion.missing), console)
     stopped = [conclusion.missing.sentence] if conclusion.missing else []
-    streams.sentences([*stopped, *conclusion.verdicts], console)
+    tables.sentences([*stopped, *conclusion.verdicts], console)
     is_drawn = bool(conclusion.figures or conclusion.page)
-    with progress.waiting("drawing", plan.settings.quiet or not is_drawn):  # takes longer
+    with progress.view("drawing", plan.settings.quiet or not is_drawn):  # takes longer
         not_drawn = write(store, conclusion, started, finished, experiment.defaults)
-    streams.sentences([f"in {store.folder}: {_listed(conclusion, not_drawn)}"], console)
+    tables.sentences([f"in {store.folder}: {_listed(conclusion, not_drawn)}"], console)
     failures = [*filter(None, [conclusion.failure]), *dict.fromkeys(not_drawn.values())]
     if failures:
         raise runtime.FailedError("; ".join(failures))
     if conclusion.summary:
-        streams.sentences([conclusion.summary], console)
+        tables.sentences([conclusion.summary], console)
     return finished
 
 

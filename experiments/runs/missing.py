@@ -6,13 +6,14 @@ and says so wherever a missing cell would look like a result.
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from experiments.pages.tables import NOT_MEASURED
 from experiments.runs.schema import Column
+from jaxnn.texts import cleaned
 
 SIGN = f"{NOT_MEASURED} in tables and maps"
 MOST_GROUPS, MOST_VALUES = 6, 5  # of the missing cells in words
@@ -93,48 +94,24 @@ def read(entry: object, columns: Mapping[str, Column]) -> Missing:
     Raises:
         ValueError: it is something else.
     """
-    members = entry if isinstance(entry, dict) else {}
-    counts = [members.get(name) for name in ("measured", "planned")]
-    right = (
-        set(members) == set(vars(NOTHING))
-        and all(type(n) is int and n >= 0 for n in counts)
-        and isinstance(members["what"], str)
-        and isinstance(members["goes_on"], bool)
-        and isinstance(members["places"], list)
-        and _are_places(members["places"], columns)
-    )
-    if not right:
-        raise ValueError("missing: expected cells with columns of the rows")
-    return Missing(**{**members, "places": tuple(map(_printable, members["places"]))})
-
-
-def _are_places(places: list[Any], columns: Mapping[str, Column]) -> bool:
-    """Tell whether these are values of the same columns each."""
-    if not all(isinstance(place, dict) and place.keys() == places[0].keys() for place in places):
-        return False
-    dtypes = {name: column.dtype for name, column in columns.items()}
-    values = ((name, v) for place in places for name, vs in place.items() for v in _listed(vs))
-    return all(places) and all(_is_value(value, dtypes.get(name)) for name, value in values)
-
-
-def _is_value(value: object, dtype: pl.DataType | None) -> bool:
-    if dtype == pl.String():
-        return isinstance(value, str)
-    if dtype == pl.Int64():
-        return type(value) is int and 0 <= value < 2**63
-    return type(value) in (str, int, float) if dtype is None else type(value) in (int, float)
-
-
-def _printable(place: dict[str, Any]) -> dict[str, Any]:
-    """A place without characters that a terminal would obey."""
-
-    def clean(value: object) -> Any:
-        if isinstance(value, list):
-            return list(map(clean, value))
-        text = value if isinstance(value, str) else ""
-        return "".join(c if c.isprintable() else "�" for c in text) if text else value
-
-    return {name: clean(value) for name, value in place.items()}
+    try:
+        members: Any = entry
+        found = Missing(**members)
+        values = [("", [found.measured, found.planned])]
+        values += [(n, _listed(v)) for place in found.places for n, v in place.items()]
+        for name, listed in values:
+            known = columns[name].dtype if name in columns else None
+            dtype = pl.UInt64 if known == pl.Int64 or not name else known
+            if pl.Series(listed, dtype=dtype).null_count():
+                raise ValueError
+        same = len({(*place,) for place in found.places}) < 2 and all(found.places)
+        if len(members) != len(vars(NOTHING)) or not (
+            same and isinstance(found.what + found.sentence, str)
+        ):
+            raise ValueError
+    except (TypeError, ValueError, AttributeError, OverflowError, pl.exceptions.PolarsError):
+        raise ValueError("missing: expected cells with columns of the rows") from None
+    return replace(found, places=tuple(map(cleaned, found.places)))
 
 
 def _in_words(places: Sequence[dict[str, Any]]) -> str:

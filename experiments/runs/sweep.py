@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from experiments.runs import ahead, progress, runtime, signals
 from experiments.runs.missing import Missing
 from experiments.runs.store import Store
-from jaxnn.texts import clean
+from jaxnn.texts import clean, counted
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -125,9 +125,10 @@ def measure(
     if store is not None and not all(missing):
         log.info("%d of %d cells are there already", missing.count(False), len(cells))
     order = _order(cells, missing, share)
-    labels = [cell.label for cell in cells]
-    is_shown = store is not None and not plan.settings.quiet
-    view = progress.view(labels, missing.count(False), not is_shown)
+    is_shown = store is not None and any(missing) and not plan.settings.quiet
+    of_all = "" if all(missing) else f" of {len(cells)}"
+    words = f"{counted(missing.count(True), 'cell')}{of_all}"
+    view = progress.view(words, not is_shown, len(cells), missing.count(False))
     programs = ahead.coming((cells[i] for i in order), prepare, prepare_last)
     with (
         _storing(store) as stored,
@@ -145,7 +146,7 @@ def measure(
             stored(names[i], rows)
             tell(None)
             if in_words is not None and i == order[0] and is_shown:
-                print(f"{clean(labels[i])}: {in_words(rows)}", file=sys.stderr, flush=True)
+                print(f"{clean(cells[i].label)}: {in_words(rows)}", file=sys.stderr, flush=True)
     return frames, all(rows is not None for rows in frames)
 
 

@@ -204,7 +204,7 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[Course], bool]:
     data.say([plan.table])
     recorder = _recorder(recipe, store.folder) if settings.watch else None
     showing, pictures = (
-        progress.waiting("training", settings.quiet),
+        progress.view("training", settings.quiet),
         ahead.loading("experiments.train.page"),
     )
     with signals.interruptible(STOPPING) as stopped, showing as tell, pictures:

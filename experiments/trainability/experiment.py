@@ -166,7 +166,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     rows, missing = sweep.gathered(plan, frames)
     kind = (plan.settings.activation, plan.settings.sigma_b_squared)
     trains = report.ridge(rows, base_rate(plan.dataset.y), missing)
-    with progress.waiting(THEORY, plan.settings.quiet):
+    with progress.view(THEORY, plan.settings.quiet):
         depth_scale = theory.depth_scale(*kind, plan.sigma_w[0] ** 2, plan.sigma_w[-1] ** 2)
         critical = theory.critical(*kind)
     if plan.hidden.name == "dense":

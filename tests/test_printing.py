@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 from rich.console import Console
 
 from experiments.pages import tables
-from experiments.runs import streams
 from jaxnn.cli import printing
 
 ROOT = Path(__file__).parent.parent
@@ -37,24 +35,24 @@ def test_names_that_may_wrap_do_so_in_a_terminal():
     table = tables.table("a title", "", "one", "two")
     table.columns[0].no_wrap = False
     table.add_row("a name of several words in a table", "-1.23457e-89", "-1.23457e-89")
-    lines = printed(50, True, streams.table, table).splitlines()
+    lines = printed(50, True, tables.printed, table).splitlines()
     assert max(map(len, lines)) <= 50
     assert "\n".join(lines).count("-1.23457e-89") == 2
-    assert len(printed(50, False, streams.table, table).splitlines()) == len(lines) - 1
+    assert len(printed(50, False, tables.printed, table).splitlines()) == len(lines) - 1
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_tables_cut_no_number(terminal):
-    text = printed(40, terminal, streams.table, wide())
+    text = printed(40, terminal, tables.printed, wide())
     assert text.count("-1.23457e-89") == 9
     assert "…" not in text
 
 
 def test_sentences_wrap_between_words_in_a_terminal():
-    lines = printed(40, True, streams.sentences, LINES).splitlines()
+    lines = printed(40, True, tables.sentences, LINES).splitlines()
     assert max(map(len, lines)) <= 40
     assert " ".join(line.strip() for line in lines).split() == " ".join(LINES).split()
-    assert printed(40, False, streams.sentences, LINES).splitlines() == list(LINES)
+    assert printed(40, False, tables.sentences, LINES).splitlines() == list(LINES)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
@@ -88,57 +86,10 @@ def test_a_reader_that_closes_its_pipe_ends_nothing(monkeypatch):
             os.close(ours)
         printing.prepare()
         with printing.piped():
-            streams.sentences(LINES * 100, Console())
+            tables.sentences(LINES * 100, Console())
             print("σ" * 100_000, flush=True)
             print("σ", file=sys.stderr, flush=True)
         monkeypatch.undo()
-
-
-@pytest.mark.parametrize("size", [1, 1_000_000])
-def test_a_panic_is_said_by_its_error_alone(size, capfd):
-    with contextlib.suppress(BlockingIOError), streams.without_panics("x"):
-        os.write(2, b"thread panicked" * size)
-        raise BlockingIOError
-    assert capfd.readouterr().err == ""
-    with (
-        pytest.raises(ValueError, match=r"^its data are damaged$"),
-        streams.without_panics("x"),
-    ):
-        raise pl.exceptions.PanicException("called `Result::unwrap()`")
-    with streams.without_panics("x"):
-        os.write(2, b"a warning")
-    assert capfd.readouterr().err == "a warning"
-
-
-def test_the_last_word_after_ctrl_c_is_not_taken_for_a_panic(capfd, monkeypatch):
-    with os.fdopen(2, "w", closefd=False) as stderr, contextlib.suppress(BlockingIOError):
-        monkeypatch.setattr(sys, "stderr", stderr)
-        with streams.without_panics("x"):
-            print("stopped", file=sys.stderr, flush=True)
-            os.write(2, b"thread panicked")
-            raise BlockingIOError
-    assert sys.stderr is stderr
-    monkeypatch.undo()
-    assert capfd.readouterr().err == "stopped\n"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
-def test_a_process_that_a_library_aborts_has_a_last_word():
-    """As polars does of a damaged length, in a thread of its own."""
-    code = (
-        "import os, signal, threading\nfrom experiments.runs import streams\n"
-        "with streams.without_panics('unused'): pass\n"
-        "assert signal.getsignal(signal.SIGABRT) == signal.SIG_DFL\n"
-        "with streams.without_panics('data: cannot use a.parquet'):\n"
-        "    os.write(2, b'memory allocation failed')\n"
-        "    thread = threading.Thread(target=os.abort)\n    thread.start()\n    thread.join()\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    expected = "error: data: cannot use a.parquet: its data are damaged\n"
-    assert (answer.returncode, answer.stderr) == (2, expected)
 
 
 @pytest.mark.slow
