@@ -85,7 +85,7 @@ class Line(logging.Handler):
             self.stream.flush()
 
 
-class Cell(Line):
+class NotebookLine(Line):
     """The line in a notebook: one output of the cell, below what stays, and at last without it."""
 
     # Carriage returns would be saved with the notebook.
@@ -146,5 +146,5 @@ def _line(piped: bool) -> Line | None:
     if sys.stderr.isatty():
         return Line(sys.stderr, shutil.get_terminal_size().columns - 1)
     if type(sys.stdout).__module__.startswith("ipykernel."):
-        return Cell(importlib.import_module("IPython.display").display)
+        return NotebookLine(importlib.import_module("IPython.display").display)
     return Line(sys.stderr, None) if piped else None

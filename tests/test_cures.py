@@ -178,7 +178,7 @@ def test_a_graph_whose_arrays_have_unlike_first_axes(rng):
     square = lambda output, y: (output - y) ** 2  # noqa: E731
     patient = cures.patient_of((graph_network, p), graph, 1.0, loss=square, each="whole")
     assert patient.verdict.word == "vanishing"
-    skip = patient.with_form(changes.Skip(1 / 3))
+    skip = patient.with_form(changes.AddedSkip(1 / 3))
     f, own = skip.model(skip.params)
     expected = graph_network(own, graph, lambda layer, h: h + layer(h) / 3)
     np.testing.assert_allclose(f(own, graph), expected, rtol=1e-5)
@@ -282,7 +282,7 @@ def test_kernels_and_relu_of_torch_are_found(torch):
     assert not module[0]._forward_hooks
 
 
-FORMS = changes.Skip(0.5), changes.Norm(), changes.PreNorm(0.5), changes.BranchNorm(0.5)
+FORMS = changes.AddedSkip(0.5), changes.AddedNorm(), changes.PreNorm(0.5), changes.BranchNorm(0.5)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -297,10 +297,10 @@ def test_blocks_of_torch_with_a_skip_or_a_norm(torch, form, rng):
     z = x
     for block in module:
         rms = (z.square().mean(1, keepdim=True) + 1e-6).sqrt()
-        out = block(z if type(form) is changes.Skip else z / rms)
+        out = block(z if type(form) is changes.AddedSkip else z / rms)
         inside = z + 0.5 * (out - z / rms)
         plain = inside if isinstance(form, changes.BranchNorm) else out
-        z = z + 0.5 * out if isinstance(form, changes.Skip) else plain
+        z = z + 0.5 * out if isinstance(form, changes.AddedSkip) else plain
     np.testing.assert_allclose(made(x).detach(), z.detach(), rtol=1e-12)
     assert not module[0]._forward_hooks
     assert not module[0]._forward_pre_hooks

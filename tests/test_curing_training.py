@@ -13,12 +13,12 @@ import jaxnn
 from experiments.remedies.rivals.networks import Network, built, drawn
 from jaxnn import diagnosis
 from jaxnn.curing import training
-from jaxnn.curing.changes import Skip
+from jaxnn.curing.changes import AddedSkip
 from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import Cures, patient_of, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.torch_training import TorchTraining
-from jaxnn.curing.training import ROUNDS, Course, Trained, orders_of, raced
+from jaxnn.curing.training import ROUNDS, LossCourse, ShortTraining, orders_of, raced
 
 
 class Clock:
@@ -47,7 +47,7 @@ class Fake:
         self.taken.append((times, int(rows[:1].sum()), steps))
         decay = np.exp(-np.arange(steps + 1) / (10 * self.slow))
         losses = self.end + decay + abs(np.log(times / self.best)) + 1e-3 * (len(self.taken) % 2)
-        return Course(losses[:-1], losses[-1])
+        return LossCourse(losses[:-1], losses[-1])
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_of_two_that_learn_it_all_the_sooner_one_is_the_first(clock):
     _, soon, late = raced(of, 60, 1.0).reached
     assert late.loss < soon.loss
     assert soon.place < late.place
-    assert Course(np.array([1e9, *[0.5] * 9]), 0.5).mean == 0.5
+    assert LossCourse(np.array([1e9, *[0.5] * 9]), 0.5).mean == 0.5
 
 
 @pytest.mark.parametrize(("seconds", "most"), [(79, 300), (78, 100), (30, 30), (10, 0)])
@@ -131,14 +131,14 @@ def test_a_training_that_ends_with_an_error_is_the_last(clock):
 
 def test_a_best_change_that_trains_no_better_than_the_network_as_it_is_is_told():
     said = SimpleNamespace(broken=False, can_be_cured=True, rate_text="")
-    best = Cure(kind="", advice="", works=True, trained=Trained(300, mean=0.5))
+    best = Cure(kind="", advice="", works=True, trained=ShortTraining(300, mean=0.5))
     for mean, end in ((0.4, "in the mean 0.4: no change trains better."), (0.6, "mean 0.6.")):
-        found = Cures(said, (best,), Trained(300, mean=mean))
+        found = Cures(said, (best,), ShortTraining(300, mean=mean))
         assert found.sentences[1].endswith(end)
 
 
 def test_steps_of_an_optimiser_are_told_in_times_of_its_own():
-    assert str(Trained(1, 10.0, of_optimizer=True)).startswith(
+    assert str(ShortTraining(1, 10.0, of_optimizer=True)).startswith(
         "after 1 step of 10 times the optimiser's size its loss is"
     )
 
@@ -224,7 +224,7 @@ def test_modules_are_trained(framework, rng):
     one = patient.training(patient.params, None)
     ((course, _),) = one.courses(10.0, [orders_of(one.count)[0][:60]])
     assert course.end < course.losses[0] / 4
-    formed = patient.with_form(Skip(0.5))
+    formed = patient.with_form(AddedSkip(0.5))
     other = formed.training(formed.params, None)
     assert other.count == one.count == 40  # another structure takes batches, too
     rows = orders_of(40)[0][:2]

@@ -421,7 +421,7 @@ def test_an_error_in_a_library_names_the_layer():
     error = TypeError("shapes\n")
     error.add_note("This is in layer 0 matmul of the chain.")
     error.add_note("-----")
-    where = source.Source(Path("net.py").resolve(), "f", b"")
+    where = source.UserCode(Path("net.py").resolve(), "f", b"")
     expected = "network: TypeError: shapes This is in layer 0 matmul of the chain."
     assert source.in_words(error, where) == expected
 

@@ -8,7 +8,7 @@ from draws import FAMILIES, TABLE, row
 from problems import as_users_have_jax, filled_flow
 
 import jaxnn
-from jaxnn.flow.verdict.rates import Stretch, judge, rate_of
+from jaxnn.flow.verdict.rates import RepeatedStretch, judge, rate_of
 
 
 def factors(rng, sigma_w, depth, width=64):
@@ -28,7 +28,7 @@ def factors(rng, sigma_w, depth, width=64):
 @pytest.mark.parametrize(("sigma_w", "ill"), [(2**0.5, False), (1.1, True), (1.8, True)])
 def test_two_in_a_hundred_verdicts_on_a_relu_network_are_wrong_at_most(rng, sigma_w, ill):
     """Of 24 layers √(σ_w²/2) makes 0, -2.5 and +2.4 decades; a draw has a deviation of 0.3."""
-    stretch = (Stretch(0, 24, 1),)
+    stretch = (RepeatedStretch(0, 24, 1),)
     rates = [judge(factors(rng, sigma_w, 24), stretch, np.arange(24)) for _ in range(100)]
     wrong = sum(rate.ill != ill for rate in rates)
     assert wrong <= 2

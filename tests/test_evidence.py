@@ -15,16 +15,16 @@ import jaxnn
 from jaxnn.evidence.changes import changed_outputs
 from jaxnn.evidence.class_labels import ClassLabels
 from jaxnn.evidence.constant_answer import constant_answer
-from jaxnn.evidence.data import Data
+from jaxnn.evidence.data import BatchData
 from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence
 from jaxnn.evidence.fit import acts_elsewhere, is_ended_by_zeros, rises_with_fit
 from jaxnn.evidence.jax_trial import JaxTrial
 from jaxnn.evidence.loss_kinds import Labels
 from jaxnn.evidence.mixing import mixing_of
-from jaxnn.evidence.parameters import Draw, Noise, Parameters
+from jaxnn.evidence.parameters import KnownParameters, Noise, WeightDraw
 from jaxnn.evidence.tokens import Unread, unread_of
-from jaxnn.evidence.trial import Slope, Trial
+from jaxnn.evidence.trial import LossSlope, Trial
 
 B, N, K = 32, 6, 3
 
@@ -51,7 +51,7 @@ class OfArrays(Trial):
 
     def slope(self, output, order=None, ys=None):
         ys = ys if ys is not None else self.ys if order is None else self.ys[order]
-        return None if self.loss is None else Slope(*self.loss(output, ys))
+        return None if self.loss is None else LossSlope(*self.loss(output, ys))
 
 
 def sigmoid(v):
@@ -64,7 +64,7 @@ def standardised(v, epsilon=0.0):
 
 def test_columns_have_their_sizes(rng):
     xs = rng.normal(size=(B, N)) * [1, 2, 4, 8, 16, 0] + [0, 0, 0, 0, 0, 3]
-    (columns,) = Data.of(OfArrays(rng, xs)).columns
+    (columns,) = BatchData.of(OfArrays(rng, xs)).columns
     np.testing.assert_allclose(columns.size, np.sqrt(np.mean(xs**2, axis=0)))
     assert columns.varying.tolist() == [True] * 5 + [False]
 
@@ -73,8 +73,10 @@ def test_columns_have_their_sizes(rng):
     ("norm", "expected"), [(np.asarray, False), (standardised, True)], ids=["none", "a norm"]
 )
 def test_a_norm_behind_the_inputs_is_seen(rng, norm, expected):
-    assert Data.of(OfArrays(rng, 255 * rng.random((B, N)), norm=norm)).scales_itself is expected
-    assert Data.of(OfArrays(rng, norm=norm)).scales_itself is None  # of usual size: not tried
+    assert (
+        BatchData.of(OfArrays(rng, 255 * rng.random((B, N)), norm=norm)).scales_itself is expected
+    )
+    assert BatchData.of(OfArrays(rng, norm=norm)).scales_itself is None  # of usual size: not tried
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e5])
@@ -86,13 +88,13 @@ def test_a_raw_table_stands_before_a_norm_over_the_batch(rng, mean):
         assert End.of(trial).is_chaotic is is_chaotic
     by_fixed_numbers = (lambda v: (v - xs.mean(axis=0)) / xs.std(axis=0)), True
     for norm, expected in ((trial.norm, True), by_fixed_numbers, (np.asarray, False)):
-        data = Data.of(OfArrays(rng, xs, norm=norm))
+        data = BatchData.of(OfArrays(rng, xs, norm=norm))
         assert (data.scales_itself, data.levels_itself) == (expected, expected)
 
 
 def test_a_norm_of_units_stands_large_inputs_and_not_columns_that_differ(rng):
     xs = rng.normal(size=(B, N)) * [100, 100, 1, 1, 1, 1]
-    data = Data.of(OfArrays(rng, xs, norm=lambda v: v / np.linalg.norm(v)))
+    data = BatchData.of(OfArrays(rng, xs, norm=lambda v: v / np.linalg.norm(v)))
     assert (data.scales_itself, data.levels_itself) == (True, False)
 
 
@@ -101,8 +103,8 @@ def test_inputs_that_are_the_same_at_all_positions(rng):
     for xs, expected in ((channels_last, True), (rng.normal(size=(B, 4, N)), False)):
         for layout in (xs, np.moveaxis(xs, -1, 1)):
             trial = OfArrays(rng, layout, norm=lambda v: v.reshape(B, -1)[:, :N])
-            assert Data.of(trial).are_positions_alike is expected
-    assert not Data.of(OfArrays(rng)).are_positions_alike
+            assert BatchData.of(trial).are_positions_alike is expected
+    assert not BatchData.of(OfArrays(rng)).are_positions_alike
 
 
 @pytest.mark.parametrize("form", ["numbers", "column", "one-hot"])
@@ -110,9 +112,9 @@ def test_classes_in_order_are_told_from_shuffled_ones(rng, form):
     ys = np.repeat([2, 0, 1], 10)
     made = {"numbers": ys, "column": ys[:, None] * 1.0, "one-hot": np.eye(3)[ys]}[form]
     for order, expected in ((np.arange(30), True), (rng.permutation(30), False)):
-        data = Data.of(OfArrays(rng, ys=made[order]))
+        data = BatchData.of(OfArrays(rng, ys=made[order]))
         assert (data.classes, data.sorted) == (3, expected)
-    assert not Data.of(OfArrays(rng, ys=rng.normal(size=B))).sorted
+    assert not BatchData.of(OfArrays(rng, ys=rng.normal(size=B))).sorted
 
 
 def test_what_fails_is_no_evidence(rng):
@@ -347,7 +349,7 @@ def test_logits_of_pairs_may_take_their_softmax_down_the_batch(rng):
 def test_of_an_output_that_is_not_finite_nothing_is_concluded(rng):
     trial = OfArrays(rng, 255 * rng.random((B, N)), ys=CLASSES, end=lambda v: v * np.nan)
     assert End.of(trial) is None
-    assert Data.of(trial).scales_itself is None
+    assert BatchData.of(trial).scales_itself is None
 
 
 def test_a_loss_that_rises_with_the_fit_is_told_from_one_of_distances(rng):
@@ -484,16 +486,18 @@ def test_a_network_that_is_a_line_is_told_from_one_that_bends(rng, end):
 
 def test_draws_of_weights_are_told_apart(rng):
     v = rng.normal(size=(3, 3, 8, 16))
-    healthy = Draw.of(v)
+    healthy = WeightDraw.of(v)
     assert (healthy.is_constant, healthy.distinct) == (False, 1)
     np.testing.assert_allclose(healthy.gain, np.sqrt(72 * np.mean(v**2)))
-    copies = Draw.of(v[..., [0, 1] * 8] * 1e-8)
+    copies = WeightDraw.of(v[..., [0, 1] * 8] * 1e-8)
     assert (copies.is_constant, copies.distinct) == (False, 2 / 16)
-    assert Draw.of(np.repeat(v[:1], 3, axis=0)).distinct == 1 / 3  # groups with one key
-    assert Draw.of(np.full((4, 4), 0.1)).is_constant
+    assert WeightDraw.of(np.repeat(v[:1], 3, axis=0)).distinct == 1 / 3  # groups with one key
+    assert WeightDraw.of(np.full((4, 4), 0.1)).is_constant
     rates = np.tile(np.log(np.arange(1.0, 17)), (64, 1))  # Mamba's A_log: nobody drew it
-    assert Draw.of(rates).of_random == Draw.of(rates.T).of_random == 0 < healthy.of_random
-    zero = Draw.of(np.zeros((4, 4)))  # of which another rule speaks
+    assert (
+        WeightDraw.of(rates).of_random == WeightDraw.of(rates.T).of_random == 0 < healthy.of_random
+    )
+    zero = WeightDraw.of(np.zeros((4, 4)))  # of which another rule speaks
     assert (zero.is_constant, zero.distinct) == (False, 1)
 
 
@@ -501,15 +505,15 @@ def test_gains_of_several_layers_are_no_matrices(rng):
     lists = "untouched_norms", "resting_norms", "stopped", "repeated", "unregistered"
     arrays = {"gains": rng.normal(size=(3, 8, 1)), "image": rng.normal(size=(3, 3, 1, 8))}
     trial = SimpleNamespace(weights=arrays, arrays=arrays, **dict.fromkeys(lists, ()))
-    assert {*Parameters.of(trial).draws} == {"image"}
+    assert {*KnownParameters.of(trial).draws} == {"image"}
 
 
 def test_directions_of_weights_stand_out(rng):
     """A mean m of weights of size s has the singular value m n, independent entries 2 s √n."""
     n = 400
     v = rng.normal(size=(n, n))
-    drawn, shifted = Draw.of(v), Draw.of(v + 1)
-    spike = Draw.of(v + 4 * np.outer(rng.choice([-1, 1], n), np.ones(n)) / n**0.5 * 2)
+    drawn, shifted = WeightDraw.of(v), WeightDraw.of(v + 1)
+    spike = WeightDraw.of(v + 4 * np.outer(rng.choice([-1, 1], n), np.ones(n)) / n**0.5 * 2)
     assert 0.8 < drawn.edge < 1.05
     assert drawn.mean_edge < 0.1
     assert shifted.edge == pytest.approx(200**0.5 / 2 * 0.5**0.5, rel=0.05)  # half of the rows
@@ -617,7 +621,7 @@ def test_keys_among_the_inputs_are_drawn_again(rng):
     equal = JaxTrial(
         *jaxnn.as_network([(lambda q, x: x[:, None] + q[None], queries)], xs[0]), xs[0]
     )
-    assert [len(Parameters.of(v).flat) for v in (equal, trial)] == [1, 0]
+    assert [len(KnownParameters.of(v).flat) for v in (equal, trial)] == [1, 0]
     without = JaxTrial(*jaxnn.as_network([(lambda w, x: x @ w, w)], xs[0]), xs[0])
     assert without.draws(2) is None
 
@@ -671,7 +675,7 @@ def test_torch_compares_what_parametrisations_make(torch):
         known = [v for v in trial.weights.values() if v.shape == (N, N)]
         expected = [layer.weight.detach().T for layer in model]
         np.testing.assert_allclose(known, expected, rtol=1e-5)
-        assert not Parameters.of(trial).equal
+        assert not KnownParameters.of(trial).equal
 
 
 @pytest.mark.slow
@@ -753,7 +757,7 @@ def test_equal_arrays_are_seen_but_for_those_of_one_number(rng):
     arrays = {"a": v[0], "b": v[1], "c": v[0].copy(), "d": 0 * v[0], "e": 0 * v[0]}
     lists = "untouched_norms", "resting_norms", "stopped", "repeated", "unregistered"
     trial = SimpleNamespace(weights=arrays, arrays=arrays, **dict.fromkeys(lists, ()))
-    assert Parameters.of(trial).equal == (("a", "c"),)
+    assert KnownParameters.of(trial).equal == (("a", "c"),)
 
 
 def test_a_diagnosis_has_the_evidence_and_the_verdict_says_it(rng):
@@ -815,7 +819,7 @@ ANSWERS = {
 )
 def test_the_best_constant_answer(loss, output, ys, known, expected):
     def slope(at):
-        return Slope(*map(np.asarray, jax.value_and_grad(loss)(jnp.asarray(at), ys)))
+        return LossSlope(*map(np.asarray, jax.value_and_grad(loss)(jnp.asarray(at), ys)))
 
     trial = SimpleNamespace(first=output, ys=ys, slope=slope)
     end = SimpleNamespace(**{"sums_to_one": "", "reach": Reach(-np.inf, np.inf), **known})

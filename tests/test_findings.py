@@ -17,11 +17,11 @@ import jaxnn
 from jaxnn.evidence import loss_kinds as kinds
 from jaxnn.evidence import mixing
 from jaxnn.evidence.class_labels import ClassLabels
-from jaxnn.evidence.data import Columns, Data
+from jaxnn.evidence.data import BatchData, InputColumns
 from jaxnn.evidence.end import End, Reach
 from jaxnn.evidence.evidence import Evidence, HeldOut
-from jaxnn.evidence.loss_kinds import Kind
-from jaxnn.evidence.parameters import Draw, Noise, Parameters
+from jaxnn.evidence.loss_kinds import LossKind
+from jaxnn.evidence.parameters import KnownParameters, Noise, WeightDraw
 from jaxnn.evidence.tokens import Unread
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
 from jaxnn.flow.record.given import Given
@@ -185,12 +185,12 @@ def histogram(octave):
 
 def columns(mean, spread, name="xs", count=32, **known):
     """Evidence of one input whose columns have these means and spreads."""
-    of = Columns(name, np.array(mean, float), np.array(spread, float))
+    of = InputColumns(name, np.array(mean, float), np.array(spread, float))
     known = {
         "scales_itself": None, "levels_itself": known.get("scales_itself"), "classes": 0,
         "are_positions_alike": False, "sorted": False, "are_labels": False,
     } | known  # fmt: skip
-    return Evidence(data=Data(count, (of,), **known))
+    return Evidence(data=BatchData(count, (of,), **known))
 
 
 def an_end(takes="", constant=1.0, **known):
@@ -202,7 +202,7 @@ def an_end(takes="", constant=1.0, **known):
         "mixing": "", "sees_labels": True, "zeros": 0.0, "sees_all": False, "compares": False,
         "is_linear": False,
     } | known  # fmt: skip
-    return Evidence(end=End(kind=Kind(takes, constant), **known))
+    return Evidence(end=End(kind=LossKind(takes, constant), **known))
 
 
 def of_classes(takes="", **known):
@@ -217,20 +217,20 @@ def draws(*given, **known):
     """Evidence of the matrices of the first layers, a draw each for all of its matrices."""
     of_paths = {f"{i}.{name}": v for i, v in enumerate(given, 1) for name in ("up", "down")}
     known = {"untouched_norms": (), "repeated": (), "unregistered": ()} | known
-    return Evidence(parameters=Parameters(of_paths, **known))
+    return Evidence(parameters=KnownParameters(of_paths, **known))
 
 
 AUTOENCODER = columns([0], [1], are_labels=True).data
 SOFTMAX = {"sums_to_one": "rows", "low": 0.1, "high": 0.9, "reach": Reach(0.0, 1.0)}
 SIGMOID = {"low": 0.1, "high": 0.9, "reach": Reach(0.0, 1.0)}
 RELU = {"low": 0.0, "high": 3.0, "zeros": 0.5, "reach": Reach(0.0, np.inf)}
-HEALTHY = Draw(is_constant=False, distinct=1.0, gain=1.4)
-COPIES = Draw(is_constant=False, distinct=0.25, gain=1.0)
-CONSTANT = Draw(is_constant=True, distinct=0.25, gain=1.0)
-NO = Draw(is_constant=False, distinct=1.0, gain=0.0)
-LARGE = Draw(is_constant=False, distinct=1.0, gain=16.0)
-TRAINED = Draw(is_constant=False, distinct=1.0, gain=1.4, edge=3.0, mean_edge=0.2)
-WITH_MEAN = Draw(is_constant=False, distinct=1.0, gain=1.4, edge=3.0, mean_edge=2.9)
+HEALTHY = WeightDraw(is_constant=False, distinct=1.0, gain=1.4)
+COPIES = WeightDraw(is_constant=False, distinct=0.25, gain=1.0)
+CONSTANT = WeightDraw(is_constant=True, distinct=0.25, gain=1.0)
+NO = WeightDraw(is_constant=False, distinct=1.0, gain=0.0)
+LARGE = WeightDraw(is_constant=False, distinct=1.0, gain=16.0)
+TRAINED = WeightDraw(is_constant=False, distinct=1.0, gain=1.4, edge=3.0, mean_edge=0.2)
+WITH_MEAN = WeightDraw(is_constant=False, distinct=1.0, gain=1.4, edge=3.0, mean_edge=2.9)
 
 
 DRAW_UNITS = (
@@ -1203,7 +1203,7 @@ CASES = {
         "All entries of 2.up, layer 2 (block), are one number, and so in layer 3 (block): its "
         "units compute the same, and learn the same.",
         healthy=Evidence(
-            parameters=Parameters(
+            parameters=KnownParameters(
                 {"2.up": CONSTANT, "2.down": HEALTHY},
                 (),
                 (),
@@ -1245,7 +1245,9 @@ CASES = {
         draws(HEALTHY, COPIES),
         "Units of layer 2 (block) are equal: of the columns of 2.up 25% differ, the others are "
         "copies, which compute and learn the same.",
-        healthy=Evidence(parameters=Parameters({"2.up": COPIES, "2.down": HEALTHY}, (), (), ())),
+        healthy=Evidence(
+            parameters=KnownParameters({"2.up": COPIES, "2.down": HEALTHY}, (), (), ())
+        ),
         layer=2,
         path="2.up",
         advises=DRAW,

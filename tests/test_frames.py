@@ -12,7 +12,7 @@ import jax
 import pytest
 
 import jaxnn
-from jaxnn.cli.source import Source, in_words
+from jaxnn.cli.source import UserCode, in_words
 from jaxnn.jaxpr.program import Step
 
 ROOT = Path(__file__).parent.parent
@@ -98,7 +98,7 @@ def test_a_mistake_in_a_framework_elsewhere_has_the_user_s_line(imported, tmp_pa
     exec(compile("def build():\n    f()", tmp_path / "mine.py", "exec"), scope)
     with pytest.raises(KeyError) as error:
         scope["build"]()
-    source = Source(tmp_path / "mine.py", "build", b"")
+    source = UserCode(tmp_path / "mine.py", "build", b"")
     assert in_words(error.value, source) == "network: mine.py:2: KeyError: 'x'"
 
 

@@ -14,8 +14,8 @@ from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.flow.verdict.theory_departure import gradient_departure, signal_departure
 from jaxnn.theory import meanfield
 from jaxnn.theory.twin.by_channel import by_channel, is_by_channel
-from jaxnn.theory.twin.draws import Axes, looked_up, product, triangular
-from jaxnn.theory.twin.program import STATE, WEIGHT, Draws, Value, evaluated, shared_weights
+from jaxnn.theory.twin.draws import ProductAxes, looked_up, product, triangular
+from jaxnn.theory.twin.program import STATE, WEIGHT, ProductKeys, Value, evaluated, shared_weights
 
 LN10 = np.log(10)
 KEY = jnp.array([3, 5], jnp.uint32)
@@ -56,8 +56,8 @@ def _by_channel(x, w):
 
 # A, the shapes of x and W, the axes; None is drawn by mixture.
 PRODUCTS = {
-    "dense": (_dense, (3, 6), (6, 8), Axes((1,), (0,), (), ())),
-    "heads": (_heads, (2, 3, 6), (2, 6, 8), Axes((2,), (1,), (0,), (0,))),
+    "dense": (_dense, (3, 6), (6, 8), ProductAxes((1,), (0,), (), ())),
+    "heads": (_heads, (2, 3, 6), (2, 6, 8), ProductAxes((2,), (1,), (0,), (0,))),
     "mixture": (_dense, (3, 6), (6, 8), None),
     "convolution": (_conv, (1, 6, 4), (3, 2, 6), None),
 }
@@ -189,7 +189,7 @@ def test_rows_have_the_draw_of_their_expert(by_state):
         def of(xs):
             sizes = Value(first, STATE) if by_state else Value(first[0], WEIGHT)
             given = [Value(w, WEIGHT), Value(xs, STATE), sizes]
-            (made,) = evaluated(closed, given, Draws(KEY, REPLICAS))
+            (made,) = evaluated(closed, given, ProductKeys(KEY, REPLICAS))
             return made.array
 
         y, pull = jax.vjp(of, xs)
@@ -209,7 +209,7 @@ def _in_layer(f, w, *states):
     """Return what a layer makes, with one draw of each weight, for replicas of its states."""
     given = [Value(w, WEIGHT), *(Value(v, STATE) for v in states)]
     closed = jax.make_jaxpr(f)(w, *(v[0] for v in states))
-    draws = Draws(KEY, len(states[0]))
+    draws = ProductKeys(KEY, len(states[0]))
     draws.entries = shared_weights(closed, given, len(states[0]))
     return [value.array for value in evaluated(closed, given, draws)]
 

@@ -17,7 +17,7 @@ from jaxnn.flow.verdict.rates import (
     POWER_LAW,
     STRETCHED,
     UNCLEAR,
-    Stretch,
+    RepeatedStretch,
     judge,
     repeated,
     to_change,
@@ -172,11 +172,11 @@ def test_a_critical_network_has_one_word_whatever_the_draw(depth):
 
 def test_all_layers_count_where_those_that_repeat_are_few():
     """A KAN of five layers of which three repeat; an encoder and a decoder that repeat."""
-    places, middle = np.arange(6), (Stretch(1, 4, 1),)
+    places, middle = np.arange(6), (RepeatedStretch(1, 4, 1),)
     kan = judge(np.array([-0.57, -0.49, -0.49, -0.56]), middle, places)
     assert (kan.word, kan.layers) == ("vanishing", 5)
     assert judge(np.array([0.3, -0.49, -0.49, 0.3]), middle, places).word == "steady"
-    two = (Stretch(0, 2, 1), Stretch(2, 5, 1))
+    two = (RepeatedStretch(0, 2, 1), RepeatedStretch(2, 5, 1))
     vae = judge(np.array([-0.52, 0.5, -0.51, -0.52]), two, places)
     assert (vae.word, vae.is_short) == (UNCLEAR, True)
 
@@ -303,12 +303,12 @@ def test_a_rest_that_vanishes_between_steady_layers_is_no_steady_network():
     assert v.repeated == v.total == pytest.approx(sum(gain))
     # Neither the repeated layers nor the rest make ten, all together do.
     both = np.full(25, -0.07) + 0.02 * rng.normal(size=25)
-    rate = judge(both, (Stretch(5, 18, 1),), np.arange(26))
+    rate = judge(both, (RepeatedStretch(5, 18, 1),), np.arange(26))
     assert (rate.word, rate.layers) == ("vanishing", 26)
     # What scatters as much as it adds up is no verdict on steady layers.
     scattered = judge(
         np.array([0.9, -0.5, 0.8, *[0.01, -0.01] * 8, -0.3, 0.8]),
-        (Stretch(3, 20, 1),), np.arange(22),
+        (RepeatedStretch(3, 20, 1),), np.arange(22),
     )  # fmt: skip
     assert scattered.word == "steady"
 
@@ -316,7 +316,7 @@ def test_a_rest_that_vanishes_between_steady_layers_is_no_steady_network():
 def test_the_layers_to_change_are_all_if_the_rest_alone_is_ill():
     gain = np.array(VGG)
     rate = judge(gain, repeated(list(LETTERS)), np.arange(37))
-    assert to_change(gain, rate) == (Stretch(0, 37, 1),)
+    assert to_change(gain, rate) == (RepeatedStretch(0, 37, 1),)
     steady = np.where(np.isin(np.arange(36), [c.layer - 2 for c in rate.others]), 0.01, gain)
     rate = judge(steady, rate.stretches, np.arange(37))
     assert (rate.word, to_change(steady, rate)) == ("vanishing", rate.stretches)

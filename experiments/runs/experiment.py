@@ -27,7 +27,7 @@ from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, check_folder, not_as_written
 from experiments.runs.work import Work
-from jaxnn.cli.source import Source
+from jaxnn.cli.source import UserCode
 
 if TYPE_CHECKING:
     from experiments.pages import charts, report
@@ -70,7 +70,7 @@ class Plan(ABC):
 class PlanOfUser(Plan):
     """A plan of a run that measures what a function of the user's own makes."""
 
-    code: Source
+    code: UserCode
 
     @property
     def source(self) -> Mapping[str, object]:
@@ -141,7 +141,7 @@ class Experiment(Generic[P, R]):
     figures: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     report: bool = False
-    own: Source | None = None
+    own: UserCode | None = None
 
     def with_defaults(self, **values: Any) -> Any:
         """Return settings with these values; by default the folder has the experiment's name."""

@@ -19,13 +19,13 @@ import platformdirs
 from experiments.runs import runtime
 from experiments.runs.experiment import FILE, Experiment
 from jaxnn.cli import source
-from jaxnn.cli.source import Source
+from jaxnn.cli.source import UserCode
 
 SETTING = "experiment"
 HERE = Path(__file__).resolve().parents[1]  # code that is not the user's, as that of jaxnn
 WAY_OUT = "say where with --experiment FILE.py:NAME"
 
-_found: dict[Source, Experiment[Any, Any]] = {}
+_found: dict[UserCode, Experiment[Any, Any]] = {}
 _imported = ExitStack()
 
 
@@ -34,7 +34,7 @@ def is_named(text: object) -> bool:
     return isinstance(text, str) and (text.endswith(source.ENDING) or ".py:" in text)
 
 
-def read(text: str | None, setting: str = SETTING, *words: str) -> Source:
+def read(text: str | None, setting: str = SETTING, *words: str) -> UserCode:
     """Return the source that FILE.py:NAME names, as `jaxnn.cli.source.read`."""
     code = source.read(text, setting, *words)
     return code._replace(ours=(*code.ours, HERE))
@@ -55,7 +55,7 @@ def _experiments(names: dict[str, Any]) -> list[str]:
     return [name for name, value in names.items() if isinstance(value, Experiment)]
 
 
-def _checked(found: object, code: Source) -> Experiment[Any, Any]:
+def _checked(found: object, code: UserCode) -> Experiment[Any, Any]:
     wanted = f"{SETTING}: expected {code} to be an Experiment"
     if not isinstance(found, Experiment):
         raise ValueError(f"{wanted}, got {type(found).__name__}")

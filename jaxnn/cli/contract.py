@@ -12,7 +12,7 @@ from ..passes.walk import Memory
 from ..rehearsal.checkup import Checkup
 from ..returned import checkup_of, diagnosis_of
 from . import allocation, source
-from .source import Source
+from .source import UserCode
 
 log = logging.getLogger("jaxnn.cli")
 
@@ -22,18 +22,18 @@ SMALLER = "the network or its batch"
 
 
 def diagnosed(
-    code: Source, memory: Memory, seed: int, entries: bool = False, theory: bool = False
+    code: UserCode, memory: Memory, seed: int, entries: bool = False, theory: bool = False
 ) -> Diagnosis:
     """Run the user's code and diagnose the network that it returns; a mistake is one sentence."""
     return _run(code, lambda made: diagnosis_of(made, f"{code}()", memory, seed, entries, theory))
 
 
-def checked_up(code: Source, steps: int | None) -> Checkup:
+def checked_up(code: UserCode, steps: int | None) -> Checkup:
     """Run the user's code and check up the network that it returns, likewise."""
     return _run(code, lambda made: checkup_of(made, f"{code}()", steps))
 
 
-def _run(code: Source, made_of: Callable[[Any], T]) -> T:
+def _run(code: UserCode, made_of: Callable[[Any], T]) -> T:
     """Run the user's code, and return what is made of what its function returns."""
     log.debug("running %s", code)
     with source.running(code):

@@ -22,7 +22,7 @@ MOST = 300  # characters of an error message of the user's code
 OURS = Path(__file__).resolve().parents[1]
 
 
-class Source(NamedTuple):
+class UserCode(NamedTuple):
     """A function of a file."""
 
     path: Path
@@ -81,7 +81,7 @@ def read(
     setting: str = NETWORK,
     what: str = "a function in a file",
     more: str = "; see diagnose --help",
-) -> Source:
+) -> UserCode:
     """Return the source that FILE.py:NAME names; nothing is run."""
     file, colon, name = (text or "").rpartition(":")
     if file.endswith(".ipynb"):
@@ -93,13 +93,13 @@ def read(
         raise ValueError(f"{setting}: expected FILE.py:NAME, {what}, got {text or 'none'}{more}")
     path = Path(file)
     try:
-        return Source(path.resolve(), name, path.read_bytes(), setting)
+        return UserCode(path.resolve(), name, path.read_bytes(), setting)
     except OSError as error:
         raise ValueError(f"{setting}: cannot read {path}: {error.strerror}") from None
 
 
 @contextmanager
-def running(source: Source, module: ModuleType | None = None) -> Iterator[None]:
+def running(source: UserCode, module: ModuleType | None = None) -> Iterator[None]:
     """Let the user's code run inside; an error of it is a ValueError with type, text and line."""
     with imported(source, module), printing.open_streams():
         try:
@@ -115,7 +115,7 @@ def running(source: Source, module: ModuleType | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def imported(source: Source, module: ModuleType | None = None) -> Iterator[ModuleType]:
+def imported(source: UserCode, module: ModuleType | None = None) -> Iterator[ModuleType]:
     """Have the user's file as a module inside, an empty one unless it is given, and its folder."""
     before, folder = sys.modules.get(MODULE), str(source.path.parent)
     if module is None:
@@ -133,7 +133,7 @@ def imported(source: Source, module: ModuleType | None = None) -> Iterator[Modul
             sys.modules[MODULE] = before
 
 
-def in_words(error: BaseException, source: Source) -> str | None:
+def in_words(error: BaseException, source: UserCode) -> str | None:
     """Return the sentence on an error of the user's code; None if it is none of that."""
     text = _said(error)
     if isinstance(error, SyntaxError):  # of a file that did not begin to run
@@ -170,7 +170,7 @@ def _is_below(filename: str, folders: tuple[Path, ...]) -> bool:
     return any(map(Path(filename).resolve().is_relative_to, folders))
 
 
-def _is_own(filename: str, source: Source) -> bool:
+def _is_own(filename: str, source: UserCode) -> bool:
     """Tell the user's code from Python's, from that of packages and from ours."""
     if filename.startswith("<"):
         return False

@@ -22,7 +22,7 @@ from ..theory.tailored import tailored_relu
 from . import search
 from .draws import OddError, delta_like, mirrored
 from .held_formats import held_by
-from .patient import Form, Leaky, Params, Patient, PerLayer, Scaled, State
+from .patient import Form, Leaky, Params, Patient, PerLayer, ScaledWeights, State
 from .words import to_digits
 
 SAME = 0.005  # decades a layer: rates are told apart by more
@@ -159,7 +159,7 @@ def orthogonal(patient: Patient) -> Iterator[Sight]:
         meant, lambda v, axes: delta_like(rng, v, axes, std if one_size else None)
     )
     scaled = patient.scaled(drawn, patient.by_one_factor.factor, meant, std)
-    factor, params, _, flow = scaled or Scaled(1.0, drawn, patient.factors(1.0), None)
+    factor, params, _, flow = scaled or ScaledWeights(1.0, drawn, patient.factors(1.0), None)
     gain = to_digits(factor * std)
     kernels = "delta-orthogonal, 0 but for an orthogonal matrix in a kernel's centre,"
     yield made(
@@ -208,7 +208,7 @@ def looks_linear(patient: Patient) -> Iterator[Sight]:
 
 
 @dataclass(frozen=True)
-class Skip:
+class AddedSkip:
     """A skip around a layer: z + scale · f(z)."""
 
     scale: float
@@ -225,7 +225,7 @@ class Skip:
 
 
 @dataclass(frozen=True)
-class Norm:
+class AddedNorm:
     """A norm in front of a layer: f(z / rms), over all axes but that of examples."""
 
     def into(self, state: State) -> State:
@@ -244,18 +244,18 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class PreNorm(Skip):
+class PreNorm(AddedSkip):
     """A skip around a layer with a norm in front: z + scale · f(z / rms)."""
 
     def into(self, state: State) -> State:
-        return Norm().into(state)
+        return AddedNorm().into(state)
 
     def code(self, layer: str, first: int) -> str:
-        return f"z + {self.scale:.6g} * {Norm().code(layer, first)}"
+        return f"z + {self.scale:.6g} * {AddedNorm().code(layer, first)}"
 
 
 @dataclass(frozen=True)
-class BranchNorm(Norm):
+class BranchNorm(AddedNorm):
     """A norm in front of the branches f of a layer z + f(z): z + scale · f(z / rms)."""
 
     scale: float
@@ -305,7 +305,7 @@ def skip(patient: Patient) -> Iterator[Sight]:
 
     Around each module where its layers do not keep the shape of their state.
     """
-    return _with_shares(patient.blocks, Skip)
+    return _with_shares(patient.blocks, AddedSkip)
 
 
 @CURES.rule(
@@ -317,7 +317,7 @@ def skip(patient: Patient) -> Iterator[Sight]:
 def norm(patient: Patient) -> Iterator[Sight]:
     """A norm in front of each layer that repeats."""
     blocks = patient.blocks
-    return _formed(blocks, Norm()) if _count(blocks) else iter(())
+    return _formed(blocks, AddedNorm()) if _count(blocks) else iter(())
 
 
 @CURES.rule(
@@ -360,7 +360,7 @@ def tailored_units(patient: Patient) -> Iterator[Sight]:
         return
     only = {at for at in other.every_weight if patient.layers[other.numbers[at[0]]]}
     scaled = other.scaled(other.params, only=only)
-    factor, params, _, flow = scaled or Scaled(1.0, other.params, other.factors(1.0), None)
+    factor, params, _, flow = scaled or ScaledWeights(1.0, other.params, other.factors(1.0), None)
     yield made(
         Change(params, flow=flow, patient=other),
         count=count,

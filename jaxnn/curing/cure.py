@@ -12,7 +12,7 @@ from ..flow.record.flow import Flow
 from ..flow.verdict.rate_text import SPOKEN
 from ..models import Model
 from .patient import AnyNet, Params
-from .training import Trained, Training
+from .training import ShortTraining, Trainable
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,7 +58,7 @@ class Cure:
     spread: float = np.nan
     directions: float = np.nan
     theory: float = np.nan
-    trained: Trained | None = None
+    trained: ShortTraining | None = None
     is_named: bool = False
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     factors: Float[np.ndarray, " L"] | None = field(default=None, repr=False)
@@ -67,7 +67,7 @@ class Cure:
     params: Params = field(default=None, repr=False)
     made: Callable[[], Model] | None = field(default=None, repr=False)
     written: Callable[[], str] | None = field(default=None, repr=False)
-    learner: Callable[[Any], Training | None] | None = field(default=None, repr=False)
+    learner: Callable[[Any], Trainable | None] | None = field(default=None, repr=False)
 
     @cached_property
     def model(self) -> Model:

@@ -32,9 +32,9 @@ from .changes import CURES, SAME, Change
 from .cure import Cure
 from .jax_patients import jax_patient
 from .patient import AnyNet, Patient
-from .printed import Line, lines
+from .printed import CureLine, lines
 from .torch_patient import TorchPatient
-from .training import RATE, SECONDS, Trained, as_rank, raced
+from .training import RATE, SECONDS, ShortTraining, as_rank, raced
 
 log = logging.getLogger("jaxnn.curing")
 
@@ -69,7 +69,7 @@ class Cures:
 
     verdict: Verdict
     tried: tuple[Cure, ...]
-    unchanged: Trained | None = None
+    unchanged: ShortTraining | None = None
     interrupted: bool = False
 
     def __getitem__(self, i: int) -> Cure:
@@ -113,7 +113,7 @@ class Cures:
         return "" if is_better or not best.steps else ": no change trains better"
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[CureLine, ...]:
         """A line for each change that works, and one for the others."""
         return tuple(lines(self.tried))
 
@@ -354,7 +354,7 @@ def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, bool, floa
 
 def trained(
     patient: Patient, tried: list[Cure], seconds: float, optimizer: Any
-) -> tuple[Trained | None, list[Cure], bool]:
+) -> tuple[ShortTraining | None, list[Cure], bool]:
     """Return what the network and its changes reach, the best first; True if Ctrl-C ended it."""
     working = [cure for cure in tried if cure.works]
     if not working or seconds <= 0:

@@ -12,7 +12,7 @@ from ..chain.chain import Chain, Function, Link, from_function, from_layers
 from ..chain.parameter_places import are_shared
 from ..errors import NoTwinError
 from ..evidence.jax_trial import JaxTrial
-from ..evidence.parameters import Parameters
+from ..evidence.parameters import KnownParameters
 from ..flow.measure.chain_flow import OfWhole
 from ..flow.measure.flow_of_net import flow_of_net
 from ..flow.record.flow import Flow
@@ -25,7 +25,7 @@ from . import branches, code, kernels, remade, structure, units, weights
 from .draws import Axes
 from .jax_training import JaxTraining
 from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
-from .training import Training
+from .training import Trainable
 
 
 class NetworkPatient(Patient):
@@ -67,7 +67,7 @@ class NetworkPatient(Patient):
         """Return the parameters themselves: they are the user's own."""
         return params
 
-    def training(self, params: Params, optimizer: Any) -> Training | None:
+    def training(self, params: Params, optimizer: Any) -> Trainable | None:
         trainee = self._trainee(params)
         if trainee is None:
             return None
@@ -129,8 +129,8 @@ class NetworkPatient(Patient):
 
     @property
     @measuring
-    def parameters(self) -> Parameters:
-        return Parameters.of(JaxTrial(self.network, self.params, self.xs))
+    def parameters(self) -> KnownParameters:
+        return KnownParameters.of(JaxTrial(self.network, self.params, self.xs))
 
 
 class ChainPatient(NetworkPatient):

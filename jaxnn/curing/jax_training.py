@@ -19,11 +19,11 @@ from ..arrays.compiled import Numbers, compiled, measuring
 from ..train.descent import begun, descended
 from ..train.steps import Optimizer
 from ..train.trainee import Trainee, learned, loss_through
-from .training import ROUNDS, Course
+from .training import ROUNDS, LossCourse
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScaledOptimizer:
     """An optimiser whose steps are so many times as large."""
 
     optimizer: Optimizer
@@ -73,7 +73,7 @@ class JaxTraining:
 
     def courses(
         self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
-    ) -> Iterator[tuple[Course, PyTree]]:
+    ) -> Iterator[tuple[LossCourse, PyTree]]:
         """Yield the course of each part; see `Training`."""
         del seed  # a network of JAX has its keys among its arguments
         state = measuring(begun)(self.trainee, self.optimizer)
@@ -84,7 +84,7 @@ class JaxTraining:
             state, losses, end, output = measuring(_course)(
                 self.trainee, self.optimizer, *numbers, state, self.xs
             )
-            yield Course(np.asarray(losses, np.float64)[:steps], float(end)), output
+            yield LossCourse(np.asarray(losses, np.float64)[:steps], float(end)), output
 
     def on(self, xs: PyTree, ys: PyTree) -> "JaxTraining":
         """Return the training of this network on other examples."""
@@ -102,7 +102,7 @@ def _course(
     xs: PyTree,
 ) -> tuple[Any, Float[Array, " S"], Float[Array, ""], Any]:
     """Return floats and state, the losses before each step, and loss and output at the end."""
-    scaled, ys = Scaled(optimizer, jnp.asarray(times)), trainee.ys
+    scaled, ys = ScaledOptimizer(optimizer, jnp.asarray(times)), trainee.ys
     rows = jnp.asarray(rows)
 
     def step(i: Array, carry: tuple[PyTree, PyTree, Array]) -> tuple[PyTree, PyTree, Array]:

@@ -13,16 +13,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..evidence.evidence import Evidence
-from ..evidence.parameters import Parameters
+from ..evidence.parameters import KnownParameters
 from ..flow.record.flow import Flow
 from ..flow.verdict.arrays import are_weights
-from ..flow.verdict.rates import Stretch, gain_of, rate_of, to_change, within
+from ..flow.verdict.rates import RepeatedStretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
 from ..models import Model
 from ..texts import are_own, labels
 from . import search
 from .draws import MATRIX, Axes, fan_in_gain
-from .training import Training
+from .training import Trainable
 from .words import names_in_words, numbers_in_words, to_digits
 
 log = logging.getLogger("jaxnn.curing")
@@ -59,7 +59,7 @@ class Leaky(Protocol):
         """Return it of each entry."""
 
 
-class Scaled(NamedTuple):
+class ScaledWeights(NamedTuple):
     """Weights times one factor, with the factors on each layer, (L,), and their flow."""
 
     factor: float
@@ -189,7 +189,7 @@ class Patient(ABC):
         """Return the network with other units in those layers; None if they have none."""
         return None
 
-    def training(self, params: Params, optimizer: Any) -> Training | None:
+    def training(self, params: Params, optimizer: Any) -> Trainable | None:
         """Return the training of the network by its loss; None without one, by Adam if not said."""
         return None
 
@@ -205,7 +205,7 @@ class Patient(ABC):
     # Measured
 
     @property
-    def parameters(self) -> Parameters | None:
+    def parameters(self) -> KnownParameters | None:
         """What is known of its parameters beside their sizes."""
         return None
 
@@ -235,17 +235,17 @@ class Patient(ABC):
 
     def scaled(
         self, params: Params, start: float = 1.0, only: Places | None = None, unit: float = 1.0
-    ) -> Scaled | None:
+    ) -> ScaledWeights | None:
         """Return some arrays, or weights, times the factor at which the rate is zero, if known."""
         # start: the first factor that is tried; unit: a sentence says the factor times this.
-        tried: dict[float, Scaled] = {}
+        tried: dict[float, ScaledWeights] = {}
 
         def rate(factor: float) -> float:
             factors = self.factors(factor) if only is None else np.full(len(self.layers), factor)
             changed = self.multiplied(params, factors, only)
             as_it_is = factor == 1 and params is self.params
             flow = self.flow if as_it_is else self.measured(changed)
-            tried[factor] = Scaled(factor, changed, factors, flow)
+            tried[factor] = ScaledWeights(factor, changed, factors, flow)
             return np.nan if flow is None else self.decades(flow)
 
         factor = search.root(rate, start)
@@ -258,9 +258,9 @@ class Patient(ABC):
         return tried[factor]
 
     @cached_property
-    def by_one_factor(self) -> Scaled:
+    def by_one_factor(self) -> ScaledWeights:
         """The weights times one factor; as they are if no rate is known."""
-        as_it_is = Scaled(1.0, self.params, self.factors(1.0), self.flow)
+        as_it_is = ScaledWeights(1.0, self.params, self.factors(1.0), self.flow)
         return self.scaled(self.params) or as_it_is
 
     # Its layers
@@ -270,25 +270,25 @@ class Patient(ABC):
         return np.arange(self.flow.unmeasured, len(self.flow.names))
 
     @cached_property
-    def _measured_stretches(self) -> tuple[Stretch, ...]:
+    def _measured_stretches(self) -> tuple[RepeatedStretch, ...]:
         """Those that repeat, or all if the rest alone is ill, counted from the first measured."""
         return to_change(gain_of(self.flow, self._used), rate_of(self.flow, self._used))
 
-    def _shifted(self, stretches: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    def _shifted(self, stretches: Iterable[RepeatedStretch]) -> tuple[RepeatedStretch, ...]:
         """Return stretches of the layers measured as those of all; of a Network its hidden ones."""
         if self.flow.net is not None:
-            return (Stretch(0, len(self.flow.names) - 1, 1),)
+            return (RepeatedStretch(0, len(self.flow.names) - 1, 1),)
         first = self.flow.unmeasured
-        return tuple(Stretch(s.start + first, s.stop + first, s.period) for s in stretches)
+        return tuple(RepeatedStretch(s.start + first, s.stop + first, s.period) for s in stretches)
 
-    def _mask(self, stretches: Iterable[Stretch], after: int = 0) -> Bool[np.ndarray, " L"]:
+    def _mask(self, stretches: Iterable[RepeatedStretch], after: int = 0) -> Bool[np.ndarray, " L"]:
         meant = np.zeros(len(self.flow.names), bool)
         for stretch in stretches:
             meant[stretch.start + after : stretch.stop] = True
         return meant
 
     @cached_property
-    def stretches(self) -> tuple[Stretch, ...]:
+    def stretches(self) -> tuple[RepeatedStretch, ...]:
         """The layers whose weights are changed: those that repeat, or all if the rest is ill."""
         return self._shifted(self._measured_stretches)
 

@@ -16,25 +16,25 @@ ALMOST = 0.1  # of a factor: factors that differ by less are one line
 FORMATS = "numbers"  # the kind of what is no cure, and told in full
 
 
-class Line(NamedTuple):
+class CureLine(NamedTuple):
     """A line on some changes, and whether they work."""
 
     text: str
     works: bool
 
 
-def lines(tried: Sequence[Cure]) -> Iterator[Line]:
+def lines(tried: Sequence[Cure]) -> Iterator[CureLine]:
     """Yield a line for each group of cures that work, the best first, and one for the others."""
     for number, (cure, *others) in enumerate(_groups([cure for cure in tried if cure.works])):
-        yield Line(f"{'Or: ' if number else 'Best: '}{cure}{_alike(others)}", True)
-    yield from (Line(str(cure), False) for cure in tried if cure.kind == FORMATS)
+        yield CureLine(f"{'Or: ' if number else 'Best: '}{cure}{_alike(others)}", True)
+    yield from (CureLine(str(cure), False) for cure in tried if cure.kind == FORMATS)
     in_vain: dict[str, list[str]] = {}
     for cure in tried:
         if not cure.works and cure.kind != FORMATS:
             in_vain.setdefault(cure.reason, []).append(cure.kind)
     if in_vain:
         texts = [f"{listed(dict.fromkeys(kinds))} ({why})" for why, kinds in in_vain.items()]
-        yield Line(f"In vain: {'; '.join(texts)}.", False)
+        yield CureLine(f"In vain: {'; '.join(texts)}.", False)
 
 
 def _groups(working: Sequence[Cure]) -> list[list[Cure]]:

@@ -30,7 +30,7 @@ REACH = MOST_STEPS * float(np.log(STEP))
 Rate = Callable[[float], float]  # of ln of a factor, in decades a layer
 
 
-class Point(NamedTuple):
+class RatePoint(NamedTuple):
     """ln of a factor, and its rate."""
 
     log: float
@@ -64,17 +64,17 @@ def root(rate: Callable[[float], float], start: float = 1.0) -> float | None:
     return float(np.exp(best.log))
 
 
-def _first_known(rate: Rate, start: float) -> Point | None:
+def _first_known(rate: Rate, start: float) -> RatePoint | None:
     """Return the largest factor up to the first one with a known rate; None if there is none."""
     for i in range(MOST_STEPS + 1):
         log = start - i * float(np.log(STEP))
-        point = Point(log, rate(log))
+        point = RatePoint(log, rate(log))
         if not np.isnan(point.rate):
             return point
     return None
 
 
-def _path(rate: Rate, first: Point, direction: int) -> list[Point]:
+def _path(rate: Rate, first: RatePoint, direction: int) -> list[RatePoint]:
     """Return factors in one direction, until the rate changes its sign, is zero, or not known."""
     path, end = [first], first.log + direction * REACH
     step = BEYOND * LN10 * first.size  # as if each layer were one product
@@ -84,7 +84,7 @@ def _path(rate: Rate, first: Point, direction: int) -> list[Point]:
             break
         step = min(max(step, LEAST), left)
         log = path[-1].log + direction * step
-        point = Point(log, rate(log))
+        point = RatePoint(log, rate(log))
         if np.isnan(point.rate):  # the signal leaves the range: that far, but not further
             if step <= np.log(STEP):
                 break
@@ -100,7 +100,7 @@ def _path(rate: Rate, first: Point, direction: int) -> list[Point]:
     return path
 
 
-def _nearest_good(rate: Rate, path: list[Point]) -> Point | None:
+def _nearest_good(rate: Rate, path: list[RatePoint]) -> RatePoint | None:
     """Return the first good factor of a path, but for less than a step; None if none is good."""
     at = next((i for i, point in enumerate(path) if point.size <= GOOD), None)
     if not at:
@@ -108,19 +108,19 @@ def _nearest_good(rate: Rate, path: list[Point]) -> Point | None:
     bad, good = path[at - 1 : at + 1]
     while abs(good.log - bad.log) > np.log(STEP):
         log = (good.log + bad.log) / 2
-        between = Point(log, rate(log))
+        between = RatePoint(log, rate(log))
         bad, good = (bad, between) if between.size <= GOOD else (between, good)
     return good
 
 
-def _between(rate: Rate, a: Point, b: Point) -> float:
+def _between(rate: Rate, a: RatePoint, b: RatePoint) -> float:
     """Return ln of the factor between two with rates of different sign at which it is zero."""
     from scipy.optimize import brentq  # here: a diagnosis without cures would load 500 modules
 
     known = {point.log: point for point in (a, b)}
 
     def measured(log: float) -> float:
-        point = known.get(log) or known.setdefault(log, Point(log, rate(log)))
+        point = known.get(log) or known.setdefault(log, RatePoint(log, rate(log)))
         return 0.0 if point.size < WITHIN else point.rate
 
     with suppress(ValueError):  # of a rate that is nan

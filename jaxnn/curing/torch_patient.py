@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, PyTree
 
 from ..errors import NoTwinError
-from ..evidence.parameters import Parameters
+from ..evidence.parameters import KnownParameters
 from ..evidence.torch_trial import TorchTrial
 from ..flow.measure.theory_flow import GOAL
 from ..flow.measure.torch_flow import torch_flow
@@ -26,7 +26,7 @@ from . import code, hooks
 from .draws import MATRIX, Axes
 from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
 from .torch_training import TorchTraining
-from .training import Training
+from .training import Trainable
 from .words import names_in_words
 
 Tensor = Any  # of torch, which is not imported
@@ -79,7 +79,7 @@ class TorchPatient(Patient):
         state = {name: v.detach().clone() for name, v in self.network.state_dict().items()}
         return state | {name: v.detach().clone() for name, v in params.items() if name in state}
 
-    def training(self, params: Tensors, optimizer: Any) -> Training | None:
+    def training(self, params: Tensors, optimizer: Any) -> Trainable | None:
         if self.options["cotangent"] is not None:
             return None
         state, loss = self.user(params), self.options["loss"]
@@ -193,8 +193,8 @@ class TorchPatient(Patient):
         return made
 
     @property
-    def parameters(self) -> Parameters:
-        return Parameters.of(TorchTrial(self.network, self.inputs))
+    def parameters(self) -> KnownParameters:
+        return KnownParameters.of(TorchTrial(self.network, self.inputs))
 
     def opened(self) -> Patient | None:
         if self.flow.stopped is None or self.flow.stopped.why not in ("frozen", "detached"):

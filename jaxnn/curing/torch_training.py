@@ -16,7 +16,7 @@ from jaxtyping import Int, PyTree
 from ..pytorch.tensors import PLAIN, is_tensor
 from ..pytorch.types import Inputs, Loss, Module, Tensor
 from ..train.torch_descent import copies, differentiated, loss_and_output, original_kept
-from .training import Course
+from .training import LossCourse
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class TorchTraining:
 
     def courses(
         self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
-    ) -> Iterator[tuple[Course, PyTree]]:
+    ) -> Iterator[tuple[LossCourse, PyTree]]:
         """Yield the course of each part; see `Training`."""
         torch = sys.modules["torch"]
         with original_kept(self.module, [(self.inputs, self.ys)]):
@@ -65,7 +65,7 @@ class TorchTraining:
                     value = optimizer.step(partial(self._differentiated, module, learned, chosen))
                     losses.append(float(value.detach()))
                 end, output = loss_and_output(module, self.inputs, self.ys, self.loss)
-                yield Course(np.array(losses), float(end.detach())), output
+                yield LossCourse(np.array(losses), float(end.detach())), output
 
     def on(self, xs: PyTree, ys: PyTree) -> "TorchTraining":
         """Return the training of this network on other examples."""

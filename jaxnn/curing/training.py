@@ -39,7 +39,7 @@ ORDERS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class ShortTraining:
     """A short training of a network, with the best of some step sizes."""
 
     steps: int = 0  # 0 if it was not trained
@@ -71,7 +71,7 @@ class Trained:
         return -self.steps, as_rank(self.mean)
 
 
-class Course(NamedTuple):
+class LossCourse(NamedTuple):
     """The loss of each batch before its step, (S,), and that of all examples after them."""
 
     losses: Float[np.ndarray, " S"]
@@ -83,7 +83,7 @@ class Course(NamedTuple):
         return float(np.mean([*self.losses[int(EARLY * len(self.losses)) :], self.end]))
 
 
-class Training(Protocol):
+class Trainable(Protocol):
     """A network that can be trained again and again from where it is."""
 
     @property
@@ -92,11 +92,11 @@ class Training(Protocol):
 
     def courses(
         self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
-    ) -> Iterator[tuple[Course, PyTree]]:
+    ) -> Iterator[tuple[LossCourse, PyTree]]:
         """Yield the course of each part of a training, and the output for all examples after it."""
         # Without examples to split, all of them are the batch of each step.
 
-    def on(self, xs: PyTree, ys: PyTree) -> "Training":
+    def on(self, xs: PyTree, ys: PyTree) -> "Trainable":
         """Return the training of this network on other examples."""
 
 
@@ -121,15 +121,15 @@ def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
 class Entrant:
     """A network in the race: the step sizes that it still has, and what it has reached."""
 
-    training: Training
+    training: Trainable
     times: tuple[float, ...] = TIMES  # of the optimiser's step, the best first after a round
-    trained: Trained = field(default_factory=Trained)
+    trained: ShortTraining = field(default_factory=ShortTraining)
     pace: float = 0.0  # seconds a step of its last training
 
     def after(self, steps: int, unit: float, until: float) -> "Entrant":
         """Return it as it is after a round; raise TimeoutError if the seconds do not suffice."""
         log.debug("training a change: %d steps", steps)
-        reached: dict[float, list[Course]] = {times: [] for times in self.times}
+        reached: dict[float, list[LossCourse]] = {times: [] for times in self.times}
         orders = orders_of(self.training.count)[: 1 if steps == ROUNDS[0] else ORDERS]
         for times, rows in product(self.times, orders):
             started = time.monotonic()
@@ -140,7 +140,7 @@ class Entrant:
             except Exception as error:  # of the user's functions, in a training alone
                 told = " ".join(str(error).split())[:200]
                 reason = f"a training ends with {type(error).__name__}: {told}"
-                return Entrant(self.training, trained=Trained(reason=reason))
+                return Entrant(self.training, trained=ShortTraining(reason=reason))
             self.pace = (time.monotonic() - started) / steps
         best, *more = sorted(reached, key=lambda times: as_rank(_mean(reached[times])))
         trained = _trained(steps, best * unit, reached[best])
@@ -152,20 +152,20 @@ def as_rank(loss: float) -> float:
     return np.inf if np.isnan(loss) else loss
 
 
-def _course(training: Training, times: float, rows: Int[np.ndarray, "S b"]) -> Course:
+def _course(training: Trainable, times: float, rows: Int[np.ndarray, "S b"]) -> LossCourse:
     """Return the course of a training in one part."""
     ((course, _),) = training.courses(times, [rows])
     return course
 
 
-def _mean(courses: list[Course]) -> float:
+def _mean(courses: list[LossCourse]) -> float:
     return float(np.mean([course.mean for course in courses]))
 
 
-def _trained(steps: int, size: float, courses: list[Course]) -> Trained:
+def _trained(steps: int, size: float, courses: list[LossCourse]) -> ShortTraining:
     losses, ends = np.stack([c.losses for c in courses]), np.array([c.end for c in courses])
     known = len(ends) > 1 and np.isfinite(ends).all()
-    return Trained(
+    return ShortTraining(
         steps,
         size,
         losses,
@@ -179,11 +179,11 @@ def _trained(steps: int, size: float, courses: list[Course]) -> Trained:
 class Race(NamedTuple):
     """The training of each network, in their order, and whether Ctrl-C ended the race."""
 
-    reached: list[Trained]
+    reached: list[ShortTraining]
     interrupted: bool = False
 
 
-def raced(trainings: Sequence[Training], seconds: float, unit: float) -> Race:
+def raced(trainings: Sequence[Trainable], seconds: float, unit: float) -> Race:
     """Return what each network reaches, the first one as it is, in the seconds given."""
     until, interrupted = time.monotonic() + seconds, False
     why, before = f"the {seconds:g} seconds were over", f"before all had taken {ROUNDS[0]} steps"
@@ -200,6 +200,7 @@ def raced(trainings: Sequence[Training], seconds: float, unit: float) -> Race:
         log.debug("the %g seconds are over", seconds)
     except KeyboardInterrupt:
         interrupted, why = True, "it was stopped"
-    over, reached = Trained(reason=f"{why} {before}"), [one.trained for one in entrants.values()]
+    over = ShortTraining(reason=f"{why} {before}")
+    reached = [one.trained for one in entrants.values()]
     reached = [one if one.steps or one.reason else over for one in reached]
     return Race(reached, interrupted)

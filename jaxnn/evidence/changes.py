@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .data import Columns, shaped
+from .data import InputColumns, shaped
 from .mixing import ROUNDED, distance
 from .trial import Arrays, Trial, as_wide
 
@@ -83,7 +83,7 @@ def _drawn(xs: Arrays, count: int, times: float) -> dict[str, list[np.ndarray]]:
     """Return random changes of so many rows of each input: far, its opposite, and a near one."""
     rng, changes = np.random.default_rng(0), dict[str, list[np.ndarray]]()
     for name, v in xs.items():
-        columns, drawn = Columns.of(name, v), rng.normal(size=(count, *v.shape[1:]))
+        columns, drawn = InputColumns.of(name, v), rng.normal(size=(count, *v.shape[1:]))
         # Each column is changed by its own size, and near by what differs in it.
         sizes = times * columns.size, -times * columns.size, NEXT_TO * columns.spread
         changes[name] = [shaped(size, v) * drawn for size in sizes]

@@ -16,7 +16,7 @@ FAR = 30.0  # times 1, or the inverse: sizes of columns for which that is tried
 
 
 @dataclass(frozen=True)
-class Columns:
+class InputColumns:
     """Sizes of the columns of one input over the examples, (C,); an image or a sequence has one."""
 
     name: str
@@ -24,7 +24,7 @@ class Columns:
     spread: np.ndarray  # standard deviation
 
     @classmethod
-    def of(cls, name: str, v: np.ndarray) -> "Columns":
+    def of(cls, name: str, v: np.ndarray) -> "InputColumns":
         """Return the sizes of the columns of an input."""
         rows = as_wide(v if v.ndim == 2 else v.reshape(-1, 1))
         return cls(name, rows.mean(axis=0), rows.std(axis=0))
@@ -46,11 +46,11 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Data:
+class BatchData:
     """A batch."""
 
     count: int  # of examples
-    columns: tuple[Columns, ...]  # of each array of floats that goes in
+    columns: tuple[InputColumns, ...]  # of each array of floats that goes in
     scales_itself: bool | None  # like a norm, of large or small inputs; None if not tried
     # like a norm over the batch, of large, constant or uneven columns; None if not tried
     levels_itself: bool | None
@@ -60,9 +60,9 @@ class Data:
     are_labels: bool  # the inputs are the labels, as those of an autoencoder
 
     @classmethod
-    def of(cls, trial: Trial) -> "Data":
+    def of(cls, trial: Trial) -> "BatchData":
         """Return what a trial's batch is like."""
-        columns = tuple(Columns.of(name, v) for name, v in trial.xs.items() if v.size)
+        columns = tuple(InputColumns.of(name, v) for name, v in trial.xs.items() if v.size)
         varying = [v for v in columns if v.varying.any()]
         are_large, are_small = any(map(_is_large, varying)), any(map(_is_small, varying))
         levels = scales = None
@@ -89,31 +89,31 @@ class Data:
         )
 
 
-def _is_large(columns: Columns) -> bool:
+def _is_large(columns: InputColumns) -> bool:
     return bool(columns.size.max() > FAR)
 
 
-def _is_small(columns: Columns) -> bool:
+def _is_small(columns: InputColumns) -> bool:
     return bool(columns.spread.max() < 1 / FAR)
 
 
-def _is_uneven(columns: Columns) -> bool:
+def _is_uneven(columns: InputColumns) -> bool:
     return bool(columns.spread.max() > FAR * columns.usual)
 
 
-def _scaled(sizes: Columns, v: np.ndarray) -> np.ndarray:
+def _scaled(sizes: InputColumns, v: np.ndarray) -> np.ndarray:
     """Return inputs divided by one number; a shift would show at the edges of an image."""
     return v / float(np.sqrt(np.mean(np.square(sizes.size))))
 
 
-def _standardised(sizes: Columns, v: np.ndarray) -> np.ndarray:
+def _standardised(sizes: InputColumns, v: np.ndarray) -> np.ndarray:
     """Return inputs whose columns above 1 are standardised: a norm's epsilon stays small there."""
     least = min(1.0, sizes.usual)
     shift = np.where((sizes.size > 1) | ~sizes.varying, sizes.mean, 0.0)
     return np.asarray((v - shaped(shift, v)) / shaped(np.maximum(sizes.spread / least, 1.0), v))
 
 
-def _wide_alone(sizes: Columns, v: np.ndarray) -> np.ndarray:
+def _wide_alone(sizes: InputColumns, v: np.ndarray) -> np.ndarray:
     """Return inputs without what differs in all but the widest columns."""
     is_wide = shaped(sizes.spread > FAR * sizes.usual, v)
     return np.where(is_wide, v, shaped(sizes.mean, v)) if _is_uneven(sizes) else v
@@ -121,8 +121,8 @@ def _wide_alone(sizes: Columns, v: np.ndarray) -> np.ndarray:
 
 def _makes_the_same(
     trial: Trial,
-    columns: tuple[Columns, ...],
-    changed: Callable[[Columns, np.ndarray], np.ndarray],
+    columns: tuple[InputColumns, ...],
+    changed: Callable[[InputColumns, np.ndarray], np.ndarray],
     most: float = INVARIANT,
 ) -> bool | None:
     """Tell whether changed inputs lead to the same output; None if that could not be tried."""

@@ -24,8 +24,8 @@ from .fit import acts_elsewhere, is_ended_by_zeros, rises_with_fit
 from .loss_kinds import (
     MARGINS,
     NUMBERS,
-    Kind,
     Labels,
+    LossKind,
     are_pairs,
     kind_of,
     labels_of,
@@ -65,7 +65,7 @@ class End:
     sums_to_one: str
     reach: Reach
     loss: float  # nan without one
-    kind: Kind
+    kind: LossKind
     label_size: float  # root mean square of labels in the shape of the output
     # their lowest, highest, and the share of them outside of the reach
     labels: tuple[float, float, float]
@@ -100,7 +100,7 @@ class End:
         axis = output.ndim - 1 if labels is None or labels.axis is None else labels.axis
         scaled, known = _scaled(trial, output), trial.slope(trial.first)
         reach = _with_dips(trial, output, _reach(output, scaled))
-        kind = Kind("", np.nan) if labels is None else _kind(trial, labels)
+        kind = LossKind("", np.nan) if labels is None else _kind(trial, labels)
         sees_labels = bool(kind.takes) or _sees_labels(trial, output)
         is_blind = sees_labels is False
         values = np.zeros(0) if labels is None else labels.values
@@ -199,23 +199,23 @@ def _with_dips(trial: Trial, output: np.ndarray, reach: Reach) -> Reach:
     return Reach(min(reach.low, float(low)) + 0.0, max(reach.high, float(high)) + 0.0)
 
 
-def _kind(trial: Trial, labels: Labels) -> Kind:
+def _kind(trial: Trial, labels: Labels) -> LossKind:
     """Return the kind of the loss."""
     at = trial_output(labels.values.shape, labels.axis)
     first = trial.first
     known = None if first is None else trial.slope(at.astype(first.dtype))
     if first is None or known is None or not known.of_output.any():
-        return Kind("", np.nan)
+        return LossKind("", np.nan)
     kind = kind_of(as_wide(known.of_output), at, labels, first.dtype.itemsize < 4)
     if kind.takes == NUMBERS and np.isin(labels.values, (-1, 0, 1)).all():
         beyond = trial.slope((at + BEYOND).astype(first.dtype))
         of_ones = None if beyond is None else beyond.of_output[labels.values == 1]
         if of_ones is not None and of_ones.size and not of_ones.any():
-            return Kind(MARGINS, kind.constant)
+            return LossKind(MARGINS, kind.constant)
     return kind
 
 
-def _asked_by_squares(trial: Trial, output: np.ndarray) -> tuple[np.ndarray, Kind] | None:
+def _asked_by_squares(trial: Trial, output: np.ndarray) -> tuple[np.ndarray, LossKind] | None:
     """Return the outputs that a loss of squares is least at, and its kind, if it is one."""
     # Its slope at each output is k (p - y), k ≥ 0: it changes in proportion to two random changes
     # of all outputs. Where k is 0, as of actions that were not taken, nothing is asked.
@@ -233,7 +233,7 @@ def _asked_by_squares(trial: Trial, output: np.ndarray) -> tuple[np.ndarray, Kin
     if not is_asked.any() or not bent <= SUM * np.linalg.norm(other) or begin[~is_asked].any():
         return None
     values = output[is_asked] - begin[is_asked] / constants[is_asked]
-    return values, Kind(NUMBERS, float(np.median(constants[is_asked])))
+    return values, LossKind(NUMBERS, float(np.median(constants[is_asked])))
 
 
 def _spreads(values: np.ndarray) -> tuple[float, float, int]:

@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .data import Data
+from .data import BatchData
 from .end import End
-from .parameters import Noise, Parameters
+from .parameters import KnownParameters, Noise
 from .tokens import Unread, unread_of
 from .trial import Trial
 
@@ -29,9 +29,9 @@ class HeldOut(NamedTuple):
 class Evidence:
     """What one batch shows; None of what could not be had."""
 
-    data: Data | None = None
+    data: BatchData | None = None
     end: End | None = None
-    parameters: Parameters | None = None
+    parameters: KnownParameters | None = None
     noise: Noise | None = None
     unread: Unread | None = None
     held_out: HeldOut | None = None  # of a checkup, whose copy has learned half of the examples
@@ -41,9 +41,9 @@ class Evidence:
         """Make the experiments. What fails, in functions of the user's, is left out."""
         with np.errstate(all="ignore"):
             return cls(
-                _tried(Data.of, trial),
+                _tried(BatchData.of, trial),
                 _tried(End.of, trial),
-                _tried(Parameters.of, trial),
+                _tried(KnownParameters.of, trial),
                 _tried(Noise.of, trial),
                 _tried(unread_of, trial),
             )

@@ -24,7 +24,7 @@ from ..network.params import is_run
 from ..passes.forward import forward
 from ..recognition.layer_arrays import added_arrays_of, running_norms_of, stopped_arrays_of
 from ..recognition.step_graph import Graph
-from .trial import MOST_ENTRIES, Arrays, Slope, Trial
+from .trial import MOST_ENTRIES, Arrays, LossSlope, Trial
 
 KEPT = 32  # networks whose norms are known
 SLOPES = 8  # of a loss that experiments ask for, or so
@@ -177,7 +177,7 @@ class JaxTrial(Trial):
         output: np.ndarray,
         order: np.ndarray | None = None,
         ys: np.ndarray | None = None,
-    ) -> Slope | None:
+    ) -> LossSlope | None:
         if self.loss is None or self.first is None:
             return None
         given = self.given_ys
@@ -185,7 +185,7 @@ class JaxTrial(Trial):
             given = jax.tree.map(lambda v: ys.astype(v.dtype) if is_array(v) else v, given)
         given = jax.tree.map(partial(_in_order, order), given)
         value, slope = _slope(self._known_loss, output.astype(self.first.dtype), given)
-        return Slope(float(value), np.asarray(slope))
+        return LossSlope(float(value), np.asarray(slope))
 
     @cached_property
     def _known_loss(self) -> Any:
@@ -223,7 +223,7 @@ def _drawn(net: Network | Lowered, structure: Any, types: Types) -> float | None
     return 1 - min(chances_in(program), default=1.0) if is_random(program) else None
 
 
-class _Place(NamedTuple):
+class _LayerPlace(NamedTuple):
     """A layer in a chain."""
 
     entry: int  # its place among the entries
@@ -247,7 +247,7 @@ class _Apart(NamedTuple):
 
 
 @lru_cache(maxsize=KEPT)
-def _arrays_of(net: Lowered, structure: Any, types: Types) -> list[tuple[_Place, _Apart]]:
+def _arrays_of(net: Lowered, structure: Any, types: Types) -> list[tuple[_LayerPlace, _Apart]]:
     """Return of each layer the arrays that are no weights, given the types of what goes in."""
     params, state = jax.tree.unflatten(structure, types)
     places, layer = [], 0
@@ -258,7 +258,7 @@ def _arrays_of(net: Lowered, structure: Any, types: Types) -> list[tuple[_Place,
             closed, after = jax.make_jaxpr(link, return_shape=True)(one.arrays[i], state)
             if not pattern.between:
                 apart = _Apart.of(Graph.of(closed, state))
-                places.append((_Place(number, i, links, layer + i), apart))
+                places.append((_LayerPlace(number, i, links, layer + i), apart))
             state = after
         layer += 0 if pattern.between else links * _length(entry)
     return places

@@ -41,14 +41,14 @@ class Labels(NamedTuple):
     axis: int | None
 
 
-class Kind(NamedTuple):
+class LossKind(NamedTuple):
     """What a loss takes, and the constant that its slope has; "" and nan if that is not known."""
 
     takes: str
     constant: float
 
 
-class Form(NamedTuple):
+class SlopeForm(NamedTuple):
     """The slope of one kind of loss: (p, y, axis of the classes) -> slope."""
 
     takes: str
@@ -74,26 +74,26 @@ def _in_proportion(p: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
 
 
 FORMS = (
-    Form(NUMBERS, lambda p, y, _: p - y),
-    Form(NUMBERS, lambda p, y, _: np.sign(p - y)),
-    Form(NUMBERS, lambda p, y, _: np.clip(p - y, -1, 1)),
-    Form(LOGITS, lambda p, y, _: 1 / (1 + np.exp(-p)) - y),
-    Form(PROBABILITIES, lambda p, y, _: (p - y) / (p * (1 - p))),
-    Form(
+    SlopeForm(NUMBERS, lambda p, y, _: p - y),
+    SlopeForm(NUMBERS, lambda p, y, _: np.sign(p - y)),
+    SlopeForm(NUMBERS, lambda p, y, _: np.clip(p - y, -1, 1)),
+    SlopeForm(LOGITS, lambda p, y, _: 1 / (1 + np.exp(-p)) - y),
+    SlopeForm(PROBABILITIES, lambda p, y, _: (p - y) / (p * (1 - p))),
+    SlopeForm(
         CLASS_LOGITS,
         lambda p, y, axis: y.sum(axis=axis, keepdims=True) * softmax(p, axis) - y,
         of_classes=True,
     ),
-    Form(CLASS_PROBABILITIES, lambda p, y, _: -y / p, of_classes=True),
-    Form(
+    SlopeForm(CLASS_PROBABILITIES, lambda p, y, _: -y / p, of_classes=True),
+    SlopeForm(
         CLASS_SHARES,
         lambda p, y, axis: y.sum(axis=axis, keepdims=True) - y / p,
         of_classes=True,
     ),
-    Form(IN_PROPORTION, _in_proportion, of_classes=True),
-    Form(CLASS_LOGS, lambda p, y, _: -y, of_classes=True),
-    Form(OVER_BATCH, lambda p, y, _: softmax(p, 0) * y.sum(axis=0) - y, of_classes=True),
-    Form(PAIRS, lambda p, y, _: p - y.mean()),
+    SlopeForm(IN_PROPORTION, _in_proportion, of_classes=True),
+    SlopeForm(CLASS_LOGS, lambda p, y, _: -y, of_classes=True),
+    SlopeForm(OVER_BATCH, lambda p, y, _: softmax(p, 0) * y.sum(axis=0) - y, of_classes=True),
+    SlopeForm(PAIRS, lambda p, y, _: p - y.mean()),
 )
 
 
@@ -127,9 +127,9 @@ def trial_output(shape: tuple[int, ...], axis: int | None) -> np.ndarray:
     return rows
 
 
-def kind_of(slope: np.ndarray, at: np.ndarray, labels: Labels, is_narrow: bool) -> Kind:
+def kind_of(slope: np.ndarray, at: np.ndarray, labels: Labels, is_narrow: bool) -> LossKind:
     """Return the kind of the loss that has this slope at these outputs, those of `trial_output`."""
-    size, best = np.linalg.norm(slope), Kind("", np.nan)
+    size, best = np.linalg.norm(slope), LossKind("", np.nan)
     least = TOLERANCE_16 if is_narrow else TOLERANCE
     left_out = 1.0 if labels.axis is None else labels.values.any(axis=labels.axis, keepdims=True)
     for form in FORMS:
@@ -142,5 +142,5 @@ def kind_of(slope: np.ndarray, at: np.ndarray, labels: Labels, is_narrow: bool) 
         constant = np.vdot(slope, expected) / max(np.vdot(expected, expected), 1e-300)
         missing = np.linalg.norm(slope - constant * expected) / size
         if missing < least:
-            least, best = missing, Kind(form.takes, float(constant))
+            least, best = missing, LossKind(form.takes, float(constant))
     return best

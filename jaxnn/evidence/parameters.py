@@ -19,7 +19,7 @@ KEPT = 16  # widths of arrays
 
 
 @dataclass(frozen=True)
-class Draw:
+class WeightDraw:
     """How one array of weights was drawn."""
 
     is_constant: bool  # all entries are one number, not 0
@@ -40,7 +40,7 @@ class Draw:
         return self.gain if self.is_drawn else 0.0
 
     @classmethod
-    def of(cls, v: np.ndarray) -> "Draw":
+    def of(cls, v: np.ndarray) -> "WeightDraw":
         """Return how weights (…, in, out) were drawn."""
         columns = as_wide(v).reshape(-1, v.shape[-1])
         marks = _random(len(columns)) @ columns
@@ -106,10 +106,10 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Parameters:
+class KnownParameters:
     """What is known of parameters beside their sizes; see `Trial`."""
 
-    draws: Mapping[str, Draw]
+    draws: Mapping[str, WeightDraw]
     untouched_norms: tuple[str, ...]
     repeated: tuple[str, ...]
     unregistered: tuple[str, ...]
@@ -119,10 +119,10 @@ class Parameters:
     flat: tuple[str, ...] = ()  # the same all along one of their axes
 
     @classmethod
-    def of(cls, trial: Trial) -> "Parameters":
+    def of(cls, trial: Trial) -> "KnownParameters":
         """Return what a trial shows of its parameters."""
         matrices = {path: v for path, v in trial.weights.items() if _is_matrix(v)}
-        draws = {path: Draw.of(v) for path, v in matrices.items()}
+        draws = {path: WeightDraw.of(v) for path, v in matrices.items()}
         drawn = {path: matrices[path] for path, draw in draws.items() if draw.is_drawn}
         others = trial.untouched_norms, trial.repeated, trial.unregistered
         flat = tuple(path for path, v in trial.arrays.items() if _is_flat(v))

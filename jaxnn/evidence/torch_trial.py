@@ -19,7 +19,7 @@ from ..pytorch.inputs import called_with
 from ..pytorch.restore import holding, unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
 from ..pytorch.types import Arguments, Inputs, Loss, Module, Named, OpOverload, Tensor
-from .trial import MOST_ENTRIES, Arrays, Slope, Trial
+from .trial import MOST_ENTRIES, Arrays, LossSlope, Trial
 
 STATISTICS = "running_mean", "running_var", "num_batches_tracked"
 PARAMETRISED = re.compile(  # as by torch.nn.utils.parametrizations, and by their older forms
@@ -202,7 +202,7 @@ class TorchTrial(Trial):
         output: np.ndarray,
         order: np.ndarray | None = None,
         ys: np.ndarray | None = None,
-    ) -> Slope | None:
+    ) -> LossSlope | None:
         if self.loss is None or self.first is None:
             return None
         with self._running(), self._torch.enable_grad():
@@ -214,7 +214,7 @@ class TorchTrial(Trial):
             value = self.loss(at, given).mean()
             (slope,) = self._torch.autograd.grad(value, at, allow_unused=True)
         slope = self._torch.zeros_like(at) if slope is None else slope
-        return Slope(float(value.detach()), numbers_of(slope))
+        return LossSlope(float(value.detach()), numbers_of(slope))
 
     @undivided
     def _running(self) -> Iterator[None]:

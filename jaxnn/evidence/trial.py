@@ -15,7 +15,7 @@ Arrays = Mapping[str, np.ndarray]
 MOST_ENTRIES = 1_000_000  # of an array of weights that is looked at
 
 
-class Slope(NamedTuple):
+class LossSlope(NamedTuple):
     """A loss of a batch, and its derivative by the output."""
 
     value: float
@@ -78,7 +78,7 @@ class Trial(ABC):
         output: np.ndarray,
         order: np.ndarray | None = None,
         ys: np.ndarray | None = None,
-    ) -> Slope | None:
+    ) -> LossSlope | None:
         """Return the loss of an output, and its slope; None without a loss."""
         # order: of the labels alone; ys: what takes their place, if they are one array.
 

@@ -33,7 +33,7 @@ from ..train.alarms import ALARMS, is_of_step
 from ..train.intended import Intended
 from ..train.torch_descent import original_kept
 from ..train.watched import Alarm, Watched
-from .course import Batch, Course, Trainee, rehearsed
+from .course import Batch, Course, WatchedCopy, rehearsed
 from .held_out import held_out_of
 from .of_jax import JaxTrainee
 from .of_torch import TorchTrainee
@@ -250,7 +250,7 @@ def checkup(
     return Checkup(course, diagnosis, watched, found, other, note)
 
 
-def _constant_of(trainee: Trainee, diagnosis: Diagnosis, batches: Sequence[Batch]) -> float:
+def _constant_of(trainee: WatchedCopy, diagnosis: Diagnosis, batches: Sequence[Batch]) -> float:
     """Return the mean loss of the best constant answers to batches; nan if it is not known."""
     if any(found.rule == "inverted" for found in diagnosis.verdict.findings):
         return -np.inf
@@ -276,7 +276,7 @@ def steps_alike(watched: Watched, other: Watched) -> bool:
 
 def _with_held_out(
     diagnosis: Diagnosis,
-    trainee: Callable[[Batch], Trainee],
+    trainee: Callable[[Batch], WatchedCopy],
     batches: Sequence[Batch],
     steps: int,
     constant: float,

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     ys: PyTree = None
 
 
-class Trainee(Protocol):
+class WatchedCopy(Protocol):
     """A copy of a network in training, under a watch."""
 
     def step(self, number: int, batch: Batch) -> float:
@@ -132,7 +132,7 @@ class Course:
 
 
 def rehearsed(
-    trainee: Trainee, batches: Sequence[Batch], steps: int, constant: float = np.nan
+    trainee: WatchedCopy, batches: Sequence[Batch], steps: int, constant: float = np.nan
 ) -> Course:
     """Train for some steps, the batches in turn; Ctrl-C and a loss without a number end it."""
     seen: list[float] = []

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..evidence.evidence import HeldOut
-from .course import Batch, Trainee, rehearsed
+from .course import Batch, WatchedCopy, rehearsed
 
 FEWEST = 200  # held-out examples
 PER_CLASS = 10  # of them
@@ -21,7 +21,7 @@ ORDERS = 100
 
 
 def held_out_of(
-    make: Callable[[Batch], Trainee],
+    make: Callable[[Batch], WatchedCopy],
     batches: Sequence[Batch],
     classes: int,
     steps: int,
@@ -56,7 +56,7 @@ def rows_of(batch: Batch, count: int, half: int) -> Batch:
     return Batch(*(jax.tree.map(rows, part) for part in batch))
 
 
-def _share_of_orders(trainee: Trainee, batches: Sequence[Batch]) -> float:
+def _share_of_orders(trainee: WatchedCopy, batches: Sequence[Batch]) -> float:
     """Return the share of orders of the labels, within batches, whose loss is no larger."""
     in_order, others = 0.0, np.zeros(ORDERS)
     for batch in batches:

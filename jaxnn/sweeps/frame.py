@@ -21,7 +21,7 @@ MOST_WORDS = 2  # of a cell, whose seeds may differ
 
 
 @dataclass(frozen=True)
-class Measured:
+class SweptNetwork:
     """One network of a sweep: where it stands in the grid, and its flow or why there is none."""
 
     point: Point
@@ -50,7 +50,7 @@ class Measured:
         }
 
 
-OF_NETWORK = {*Measured({}, None).row}
+OF_NETWORK = {*SweptNetwork({}, None).row}
 OF_LAYER = {"layer", "name", *(name for name, *_ in COLUMNS)}
 
 
@@ -64,7 +64,7 @@ def check_names(axes: Sequence[str]) -> None:
             )
 
 
-class Cell(NamedTuple):
+class SweepCell(NamedTuple):
     """The networks that differ in their seed alone: means over them, and the rate's error."""
 
     place: Point  # the values of the axes that take several
@@ -103,7 +103,7 @@ class Sweep(Sequence[Row]):
     left: the number of networks that were not measured, since the sweep was stopped.
     """
 
-    measured: tuple[Measured, ...]
+    measured: tuple[SweptNetwork, ...]
     left: int = 0
 
     @cached_property
@@ -126,7 +126,7 @@ class Sweep(Sequence[Row]):
         ]
 
     @cached_property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[SweepCell, ...]:
         """The cells of the grid, each with all its seeds."""
         cells: dict[tuple[Any, ...], list[Row]] = {}
         for row, network in zip(self._rows, self.measured, strict=True):
@@ -167,13 +167,13 @@ class Sweep(Sequence[Row]):
         return sweep_chart(self._rows, list(axes), x)
 
 
-def _cell(place: Point, rows: Sequence[Row]) -> Cell:
+def _cell(place: Point, rows: Sequence[Row]) -> SweepCell:
     known = [row for row in rows if not row["reason"]]
     decades = np.array([row["decades"] for row in known])
     alone = known[0]["standard_error"] if len(known) == 1 else math.nan
     error = float(decades.std(ddof=1) / len(known) ** 0.5) if len(known) > 1 else alone
     total = [row["total"] for row in known]
-    return Cell(
+    return SweepCell(
         place,
         float(decades.mean()) if known else math.nan,
         error,

@@ -11,7 +11,7 @@ from ..arrays.arguments import check_arguments
 from ..progress import live
 from ..returned import diagnosis_of
 from ..texts import in_words
-from .frame import Measured, Sweep, check_names
+from .frame import Sweep, SweptNetwork, check_names
 from .plain import plain
 from .points import SEED, Axes, Point, as_call, called, check_build, points_of
 
@@ -69,9 +69,9 @@ def sweep(
 
 def _each_measured(
     build: Callable[..., Any], theory: bool, points: Sequence[Point]
-) -> list[Measured]:
+) -> list[SweptNetwork]:
     """Return each network as it was measured, or its reason; Ctrl-C ends it with what there is."""
-    measured: list[Measured] = []
+    measured: list[SweptNetwork] = []
     with live():
         try:
             for number, point in enumerate(points, 1):
@@ -82,17 +82,17 @@ def _each_measured(
                     if not measured:
                         raise
                     reason = in_words(error).removeprefix("ValueError: ")
-                    measured.append(Measured(point, None, reason=reason))
+                    measured.append(SweptNetwork(point, None, reason=reason))
         except KeyboardInterrupt:
             if not measured:
                 raise
     return measured
 
 
-def _measured(build: Callable[..., Any], theory: bool, point: Point) -> Measured:
+def _measured(build: Callable[..., Any], theory: bool, point: Point) -> SweptNetwork:
     """Measure one network."""
     seed = int(point.get(SEED, 0))
     diagnosis = diagnosis_of(build(**point), called(build, point), "all", seed, theory=theory)
     said = diagnosis.verdict
     numbers = said.word, said.decades, said.standard_error, said.total
-    return Measured(point, diagnosis.flow, *numbers)
+    return SweptNetwork(point, diagnosis.flow, *numbers)

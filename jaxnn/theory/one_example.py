@@ -65,7 +65,7 @@ OfLayers = Float[Array, " depth"]
 STRAYS = 0.1
 
 
-class Moments(NamedTuple):
+class UnitMoments(NamedTuple):
     """Of each layer, (depth,), without units: derivatives are by ln q.
 
     k, A, kappa, K and S: as above; `along` is K, `across` S.
@@ -86,16 +86,16 @@ class Moments(NamedTuple):
     noise: Array
 
 
-def moments(layers: LayersAbove, q: OfLayers) -> Moments:
+def moments(layers: LayersAbove, q: OfLayers) -> UnitMoments:
     """Return the moments of each layer, of positive finite mean squares q."""
 
     def of_layer(block: Theory, ensemble: Ensemble, q: Scalar) -> Array:
         return jnp.stack(_moments(ensemble, q))
 
-    return Moments(*jnp.moveaxis(layers.each(of_layer, q), -1, 0))
+    return UnitMoments(*jnp.moveaxis(layers.each(of_layer, q), -1, 0))
 
 
-def _moments(ensemble: Ensemble, q: Scalar) -> Moments:
+def _moments(ensemble: Ensemble, q: Scalar) -> UnitMoments:
     def powers(f: Activation, z: Array, g: Array) -> Array:
         a, d = f.sigma(z), f.prime(z)
         size = jnp.max(jnp.abs(a))  # the fourth power of a itself may have no number
@@ -113,7 +113,7 @@ def _moments(ensemble: Ensemble, q: Scalar) -> Moments:
     weights = ensemble.sigma_w**2 * square * a2 / keep
     kappa = weights / (weights + ensemble.sigma_b**2)
     tilt, along = d_second / (2 * mu1), kappa * gda**2 / (a2 * mu1)
-    return Moments(
+    return UnitMoments(
         k=d4 / mu1**2 / keep,
         A=d2a2 / (mu1 * a2) / keep,
         kappa=kappa,
@@ -127,13 +127,13 @@ def _moments(ensemble: Ensemble, q: Scalar) -> Moments:
     )
 
 
-def mean_and_spread(of: Moments, n: OfLayers) -> tuple[OfLayers, OfLayers]:
+def mean_and_spread(of: UnitMoments, n: OfLayers) -> tuple[OfLayers, OfLayers]:
     """Return bias and variance of ln ‖Δz[l]‖² - ln ‖Δz[depth]‖², (depth,); 0 in the last layer."""
     own, (bias, above, g) = _down(of, n, jnp.ones_like(n).at[-1].set(0.0))
     return bias, above + g**2 * own
 
 
-def slope_and_spread(of: Moments, n: OfLayers) -> tuple[Scalar, Scalar]:
+def slope_and_spread(of: UnitMoments, n: OfLayers) -> tuple[Scalar, Scalar]:
     """Return bias and variance of the slope of a line fitted to ln ‖Δz[l]‖², downwards."""
     place = np.arange(len(n)) - (len(n) - 1) / 2
     weights = jnp.asarray(-place / max(np.sum(place**2), 1), n.dtype)
@@ -142,16 +142,18 @@ def slope_and_spread(of: Moments, n: OfLayers) -> tuple[Scalar, Scalar]:
 
 
 def _down(
-    of: Moments, n: OfLayers, counts: OfLayers
+    of: UnitMoments, n: OfLayers, counts: OfLayers
 ) -> tuple[OfLayers, tuple[OfLayers, OfLayers, OfLayers]]:
     """Return v of Q[l], and what steps differ by from ln χ, the variance above Q[l], and g[l]."""
     # Step l counts counts[l] times in the variance.
 
-    def up(state: tuple[Scalar, Scalar], at: tuple[Moments, Array]) -> tuple[Any, Any]:
+    def up(state: tuple[Scalar, Scalar], at: tuple[UnitMoments, Array]) -> tuple[Any, Any]:
         (m, v), (of, n) = state, at
         return (of.slope * m + of.bend * v / 2, of.slope**2 * v + of.noise / n), state
 
-    def down(state: tuple[Scalar, ...], at: tuple[Moments, Array, Array, Array]) -> tuple[Any, Any]:
+    def down(
+        state: tuple[Scalar, ...], at: tuple[UnitMoments, Array, Array, Array]
+    ) -> tuple[Any, Any]:
         (bias, rho, total, g), (of, n, lengths, count) = state, at
         fixed, slopes = of.A * of.kappa / n, 3 * of.k - 1
         bias = bias + lengths - slopes / (2 * n) + fixed * (rho - 1)

@@ -40,7 +40,7 @@ from jaxnn.curing.cures import Cures, tried_on
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.patient import Patient
 from jaxnn.curing.torch_patient import TorchPatient
-from jaxnn.curing.training import SECONDS, Training
+from jaxnn.curing.training import SECONDS, Trainable
 from jaxnn.flow.record.flow import Flow
 from jaxnn.models import as_network, is_of_torch
 from jaxnn.network.checks import as_rows
@@ -110,7 +110,7 @@ class Networks:
         """Return the network as it is and its best cure of each kind, if there is one."""
         optimizer = optimizer_of(self.rule, is_of_torch(self.patient.network))
 
-        def variant(name: str, advice: str, flow: Flow, training: Training | None) -> Variant:
+        def variant(name: str, advice: str, flow: Flow, training: Trainable | None) -> Variant:
             assert training is not None  # there is a loss
             return Variant(name, advice, flow, partial(trained, training, self.data, self.rule))
 

@@ -71,7 +71,7 @@ class Maker:
     dataset: to train by, without a loss of the user's own.
     """
 
-    code: source.Source
+    code: source.UserCode
     make: Callable[..., Any]
     module: ModuleType
     dataset: data.Dataset

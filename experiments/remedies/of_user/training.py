@@ -14,7 +14,7 @@ import optax
 from jaxtyping import PyTree
 
 from experiments.learning.descent import rows_of_steps
-from jaxnn.curing.training import Training
+from jaxnn.curing.training import Trainable
 from jaxnn.pytorch.call import prediction_of
 
 POINTS = 20  # of a curve, after its first
@@ -78,7 +78,7 @@ class Curve(NamedTuple):
     accuracy: list[float] | None
 
 
-def trained(training: Training, data: Data, rule: Rule, rate: float, seed: int) -> Curve:
+def trained(training: Trainable, data: Data, rule: Rule, rate: float, seed: int) -> Curve:
     """Train a network.
 
     Args:

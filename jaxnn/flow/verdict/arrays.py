@@ -15,7 +15,7 @@ import numpy as np
 
 from ...texts import clean
 from ..record.flow import Flow
-from .rates import LN10, Stretch
+from .rates import LN10, RepeatedStretch
 
 LARGE = 10.0  # times its like in other layers: an array of another size
 LEAST_OFFSET = 0.5  # root mean square of a bias that turns units off: drawn ones have less
@@ -199,7 +199,7 @@ class Arrays:
             and not self._is_bias(i)
         ]
 
-    def resized(self, stretches: tuple[Stretch, ...]) -> dict[int, float]:
+    def resized(self, stretches: tuple[RepeatedStretch, ...]) -> dict[int, float]:
         """Return the weights of another size than their like in a stretch, by how many decades."""
         far: dict[int, float] = {}
         for alike in self._alike(stretches):
@@ -212,7 +212,7 @@ class Arrays:
                 far |= {int(known[i]): float(off[i]) for i in large}
         return dict(sorted(far.items()))
 
-    def _alike(self, stretches: tuple[Stretch, ...]) -> list[np.ndarray]:
+    def _alike(self, stretches: tuple[RepeatedStretch, ...]) -> list[np.ndarray]:
         """Return the same weights of the layers that repeat, an array of numbers for each."""
         by_layer = {
             (int(self.layer[i]), int(self.place[i])): i for i in np.flatnonzero(self.weights)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...evidence import loss_kinds as kinds
-from ...evidence.data import Columns, Data
+from ...evidence.data import BatchData, InputColumns
 from ...rules import Sight, one_of
 from .findings import DATA, FINDINGS
 from .judged import Judged
@@ -64,7 +64,7 @@ def inputs(judged: Judged) -> Iterator[Sight]:
             yield from _unlike_others(judged, data, columns)
 
 
-def _unlike_others(judged: Judged, data: Data, columns: Columns) -> Iterator[Sight]:
+def _unlike_others(judged: Judged, data: BatchData, columns: InputColumns) -> Iterator[Sight]:
     """Yield an input that is too large, has columns unlike others, or is too small."""
     spread, size = np.where(columns.varying, columns.spread, 0.0), columns.size
     usual, widest = np.median(spread[columns.varying]), int(np.argmax(spread))

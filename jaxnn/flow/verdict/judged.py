@@ -11,10 +11,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ...evidence.data import Data
+from ...evidence.data import BatchData
 from ...evidence.end import End
 from ...evidence.evidence import Evidence
-from ...evidence.parameters import Parameters
+from ...evidence.parameters import KnownParameters
 from ...texts import clean, cleaned, label
 from ..formats.ranges import (
     FORMATS,
@@ -39,7 +39,7 @@ FLAT = 0.1  # a logit, of which attention is the mean over keys
 GROWN = 4.0  # decades of the root mean square of what a layer takes, for which it is no wonder
 
 
-class Cut(NamedTuple):
+class GradientCut(NamedTuple):
     """The place below which Δ is exactly zero."""
 
     below: int  # the highest layer whose Δ is zero
@@ -56,7 +56,7 @@ class Judged:
     evidence: Evidence | None = None  # what experiments with the batch show
 
     @property
-    def data(self) -> Data | None:
+    def data(self) -> BatchData | None:
         """What is known of the batch."""
         return None if self.evidence is None else self.evidence.data
 
@@ -66,7 +66,7 @@ class Judged:
         return None if self.evidence is None else self.evidence.end
 
     @property
-    def parameters(self) -> Parameters | None:
+    def parameters(self) -> KnownParameters | None:
         """What is known of parameters beside their sizes."""
         return None if self.evidence is None else self.evidence.parameters
 
@@ -183,7 +183,7 @@ class Judged:
         return highest(self.used, np.isneginf(self.log_delta[self.used]))
 
     @cached_property
-    def cut(self) -> Cut | None:
+    def cut(self) -> GradientCut | None:
         """Where and by which weights all paths are cut; None if they are not."""
         if self.zero is None:
             return None
@@ -195,7 +195,7 @@ class Judged:
         zero = () if above is None else tuple(self.arrays.zero_at_start(above))
         if self.zero == self.used[0] + 1 and not zero and self._is_first_of_steps(self.zero):
             return None
-        return Cut(self.zero, above, zero)
+        return GradientCut(self.zero, above, zero)
 
     def _is_first_of_steps(self, layer: int) -> bool:
         """Tell the first step of a recurrent cell, whose state is 0, by its shared weights."""

@@ -9,7 +9,7 @@ from ...texts import clean, listed, percent
 from .arrays import STARVED
 from .findings import FEW, FINDINGS, LAYERS, few_of, less_gradient, times_as_large
 from .judged import Judged
-from .rates import MOST_ONCE, STANDS_OUT, Change
+from .rates import MOST_ONCE, STANDS_OUT, LayerChange
 
 STATE = 30.0  # root mean square of a state, or its inverse, that a change is blamed on
 SATURATED, LOGIT = 0.05, 100.0  # share of its largest entropy, and largest logit of a head
@@ -43,7 +43,7 @@ def layer(judged: Judged) -> Iterator[Sight]:
         yield sight._replace(values=values, explains=frozenset(named if sight.path else ()))
 
 
-def changes_of(judged: Judged, changes: Iterable[Change]) -> Iterator[Sight]:
+def changes_of(judged: Judged, changes: Iterable[LayerChange]) -> Iterator[Sight]:
     """Yield the first layers of some changes, and what in them is different."""
     for at, decades in (*changes,)[:FEW]:
         if abs(decades) >= STANDS_OUT:  # what does nothing among many that do is no culprit

@@ -30,7 +30,7 @@ DRAW_AGAIN = "Draw them again; if training made them so, train with a smaller st
 
 
 @dataclass(frozen=True)
-class Remedy:
+class NetworkRemedy:
     """Another network, and the rate that theory says it would have."""
 
     change: str
@@ -104,7 +104,7 @@ class NetworkAdvice:
         )
 
     @cached_property
-    def remedies(self) -> tuple[Remedy, ...]:
+    def remedies(self) -> tuple[NetworkRemedy, ...]:
         """Other networks that would keep the gradient where this one loses it, the best first.
 
         Empty unless the word is vanishing or exploding, and where weights have blown up or nothing
@@ -117,7 +117,7 @@ class NetworkAdvice:
         layers, sigma_w = self.rate.layers, self.sigma_w if self.sigma_w > 0 else 1.0
         remedies = []
         if self.critical_sigma_w is not None and not self._is_at(self.critical_sigma_w):
-            remedies.append(Remedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
+            remedies.append(NetworkRemedy(f"weights with σ_w = {self.critical_sigma_w:.4g}", 0.0))
         if isinstance(self.hidden, RMSNorm | LayerNorm) and isinstance(self.activation, Activation):
             remedies += self._critical_behind_norm(self.activation, self.hidden)
         for block, name in (
@@ -126,21 +126,21 @@ class NetworkAdvice:
         ):
             if block != self.hidden:
                 rate = predicted_rate(self.activation, sigma_w, self.sigma_b, layers, block)
-                remedies.append(Remedy(f"hidden=jaxnn.{name}", rate))
+                remedies.append(NetworkRemedy(f"hidden=jaxnn.{name}", rate))
         with contextlib.suppress(ValueError):  # too few layers for them
             meanfield.tailored_slope(layers)
             if isinstance(self.hidden, Block):
                 change = f"units of jaxnn.theory.tailored_relu({layers}), σ_w = 1"
-                remedies.append(Remedy(change, 0.0))
+                remedies.append(NetworkRemedy(change, 0.0))
         return tuple(sorted(remedies, key=lambda remedy: abs(remedy.decades)))
 
-    def _critical_behind_norm(self, activation: Activation, norm: Block) -> list[Remedy]:
+    def _critical_behind_norm(self, activation: Activation, norm: Block) -> list[NetworkRemedy]:
         """Return the remedy of the critical σ_w behind a norm; none if it is in use, or none is."""
         sigma_w = critical(activation, self.sigma_b, norm)
         if sigma_w is None or self._is_at(sigma_w):
             return []
         rate = predicted_rate(activation, sigma_w, self.sigma_b, self.rate.layers, norm)
-        return [Remedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate)]
+        return [NetworkRemedy(f"weights with σ_w = {sigma_w:.4g}, critical behind this norm", rate)]
 
     def _is_at(self, sigma_w: float) -> bool:
         """Tell whether the estimated σ_w equals this one within its error."""

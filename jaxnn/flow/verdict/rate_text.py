@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .judged import Judged
-from .rates import DECADES, ERRATIC, STRETCHED, THEIR_DECADES, Law, Rate
+from .rates import DECADES, ERRATIC, STRETCHED, THEIR_DECADES, DepthLaw, Rate
 
 SPOKEN = 0.3  # decades: a factor of two, from which on the rest is spoken of
 SMALL_PART = 0.1  # of what the repeated layers do
@@ -98,7 +98,7 @@ def _culprits(rate: Rate) -> str:
     return {1: "one layer", 2: "two layers"}.get(count, "a few layers")
 
 
-def _formula(law: Law) -> str:
+def _formula(law: DepthLaw) -> str:
     """Return what a gradient follows, as a function of depth, with the error of its constant."""
     digits = min(max(1 - math.floor(math.log10(law.error)), 1), 3) if law.error > 0 else 3
     constant = f"({law.constant:.{digits}f} ± {law.error:.{digits}f})"

@@ -69,7 +69,7 @@ LEAST_FACTORS = {POWER_LAW: 4, STRETCHED: 48}  # of fewer a signal that settles 
 LITTLE_OF_TOTAL, PART_OF_TOTAL = 0.4, 0.5  # that a law may miss, and if its errors allow it
 
 
-class Stretch(NamedTuple):
+class RepeatedStretch(NamedTuple):
     """Layers from start to before stop, counted from 0, that repeat in patterns of `period`."""
 
     start: int
@@ -83,7 +83,7 @@ class Stretch(NamedTuple):
         return self.start + (length - 1) % self.period * (length >= 3 * self.period)
 
 
-class Law(NamedTuple):
+class DepthLaw(NamedTuple):
     """Growth towards the input by a law of depth that is slower than an exponential."""
 
     word: str
@@ -92,7 +92,7 @@ class Law(NamedTuple):
     offset: float  # l₀
 
 
-class Change(NamedTuple):
+class LayerChange(NamedTuple):
     """The factor by which one layer changes the gradient. Layers are counted from 1."""
 
     layer: int
@@ -108,11 +108,11 @@ class Rate:
     standard_error: float  # nan for a single factor
     total: float  # decades of the whole network
     repeated: float  # those of the factors that the rate is over, `outliers` too
-    law: Law | None
+    law: DepthLaw | None
     layers: int  # their number
-    stretches: tuple[Stretch, ...]  # of these layers, counted from 0
-    outliers: tuple[Change, ...]  # at most two
-    others: tuple[Change, ...]  # between and around the layers that repeat, the largest first
+    stretches: tuple[RepeatedStretch, ...]  # of these layers, counted from 0
+    outliers: tuple[LayerChange, ...]  # at most two
+    others: tuple[LayerChange, ...]  # between and around the layers that repeat, the largest first
 
     @property
     def ill(self) -> bool:
@@ -136,7 +136,7 @@ class Rate:
         return [change.decades for change in self.outliers]
 
     @property
-    def once(self) -> tuple[Change, ...]:
+    def once(self) -> tuple[LayerChange, ...]:
         """Those of `others` that change the gradient by ten or more."""
         return tuple(change for change in self.others if abs(change.decades) >= DECADES)
 
@@ -162,7 +162,7 @@ def word_of(rate: float, total: float, error: float) -> str:
 def rate_of(flow: Flow, used: np.ndarray) -> Rate:
     """Judge the factors of a flow's repeated layers, given the indices of the layers in use."""
     if flow.net is not None:
-        hidden = (Stretch(_first_alike(flow, used), len(used) - 1, 1),)
+        hidden = (RepeatedStretch(_first_alike(flow, used), len(used) - 1, 1),)
         return judge(gain_of(flow, used), hidden, used)
     kinds = kinds_of(flow)[flow.unmeasured :]
     stretches = repeated(kinds)
@@ -174,7 +174,7 @@ def gain_of(flow: Flow, used: np.ndarray) -> np.ndarray:
     return np.asarray(np.asarray(flow.log_gain, np.float64)[used[:-1]] / LN10)
 
 
-def to_change(gain: np.ndarray, rate: Rate) -> tuple[Stretch, ...]:
+def to_change(gain: np.ndarray, rate: Rate) -> tuple[RepeatedStretch, ...]:
     """Return the layers whose weights decide the rate: all, if the rest alone were ill."""
     rest = gain.copy()
     for stretch in rate.stretches:
@@ -202,9 +202,9 @@ def kinds_of(flow: Flow) -> list[Hashable]:
     return list(zip(names, flow.sizes, map(tuple, shapes), strict=True))
 
 
-def repeated(kinds: Sequence[Hashable]) -> tuple[Stretch, ...]:
+def repeated(kinds: Sequence[Hashable]) -> tuple[RepeatedStretch, ...]:
     """Return the stretches of layers that repeat, the lowest first; all as one if few do."""
-    found: list[Stretch] = []
+    found: list[RepeatedStretch] = []
     ranges = [(0, len(kinds))]
     while ranges:
         start, stop = ranges.pop()
@@ -213,17 +213,17 @@ def repeated(kinds: Sequence[Hashable]) -> tuple[Stretch, ...]:
             found.append(longest)
             ranges += [(start, longest.start), (longest.stop, stop)]
     if not kinds or sum(s.stop - s.start for s in found) < COVERED * len(kinds):
-        return (Stretch(0, len(kinds), 1),)
+        return (RepeatedStretch(0, len(kinds), 1),)
     return tuple(sorted(found))
 
 
-def are_alike(kinds: Sequence[Hashable], stretches: tuple[Stretch, ...]) -> bool:
+def are_alike(kinds: Sequence[Hashable], stretches: tuple[RepeatedStretch, ...]) -> bool:
     """Tell stretches of layers that repeat from one of all layers, of which few do."""
     (start, stop, period), *more = stretches
     return bool(more) or kinds[start : stop - period] == kinds[start + period : stop]
 
 
-def _longest(kinds: Sequence[Hashable], start: int, stop: int) -> Stretch | None:
+def _longest(kinds: Sequence[Hashable], start: int, stop: int) -> RepeatedStretch | None:
     """Return the longest stretch within a range, of the shortest pattern; None if none repeats."""
     best = None
     for period in range(1, min(LONGEST_PATTERN, (stop - start) // 2) + 1):
@@ -232,19 +232,19 @@ def _longest(kinds: Sequence[Hashable], start: int, stop: int) -> Stretch | None
             count = count + 1 if kinds[i] == kinds[i + period] else 0
             length = count + period
             if count >= period and (best is None or length > best.stop - best.start):
-                best = Stretch(i - count + 1, i + period + 1, period)
+                best = RepeatedStretch(i - count + 1, i + period + 1, period)
     return best
 
 
 def judge(
-    gain: np.ndarray, stretches: tuple[Stretch, ...], places: np.ndarray, alike: bool = True
+    gain: np.ndarray, stretches: tuple[RepeatedStretch, ...], places: np.ndarray, alike: bool = True
 ) -> Rate:
     """Return the rate of the layers that repeat, or of all if these are ill and those are not."""
     # gain: entry i of what the layer at i + 1 does; places: the index of each layer in the flow.
     rate = within(gain, stretches, places, alike)
     if rate.word not in ("steady", UNCLEAR):
         return rate
-    every = within(gain, (Stretch(0, len(gain) + 1, 1),), places)
+    every = within(gain, (RepeatedStretch(0, len(gain) + 1, 1),), places)
     words = [every.word]
     if len(rate.others) >= MANY_OTHERS:
         words.append(_word_alone(np.array([change.decades for change in rate.others])))
@@ -266,7 +266,7 @@ def _word_alone(factors: np.ndarray) -> str:
 
 def within(
     gain: np.ndarray,
-    stretches: tuple[Stretch, ...],
+    stretches: tuple[RepeatedStretch, ...],
     places: np.ndarray,
     alike: bool = True,
 ) -> Rate:
@@ -321,10 +321,10 @@ def _sum(factors: np.ndarray) -> float:
     return float(np.sum(factors)) if len(factors) else np.nan
 
 
-def _changes(gain: np.ndarray, layers: np.ndarray, places: np.ndarray) -> tuple[Change, ...]:
+def _changes(gain: np.ndarray, layers: np.ndarray, places: np.ndarray) -> tuple[LayerChange, ...]:
     """Return the changes by the layers above the states at `of`, the largest first."""
     order = sorted(layers, key=lambda i: -abs(gain[i]))
-    return tuple(Change(int(places[i + 1]) + 1, float(gain[i])) for i in order)
+    return tuple(LayerChange(int(places[i + 1]) + 1, float(gain[i])) for i in order)
 
 
 def _means(
@@ -383,13 +383,13 @@ def _is_no_rate(factors: np.ndarray) -> bool:
 class _Fit(NamedTuple):
     """A law as it fits the factors."""
 
-    law: Law
+    law: DepthLaw
     left: float  # sum of squares that it leaves
     makes_total: bool  # or nearly: of the sum of all factors
     fades: bool  # to nothing, not to a rate that is left
 
 
-def law_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> Law | None:
+def law_of(factors: np.ndarray, places: np.ndarray, phase: np.ndarray) -> DepthLaw | None:
     """Return the law of depth that factors follow; None if a constant rate fits as well."""
     # places: of each factor the layer below it, from 0; phase: its place in a pattern.
     flat = factors - (_means(factors, phase) - np.mean(factors))
@@ -433,4 +433,4 @@ def _fit(word: str, flat: np.ndarray, places: np.ndarray) -> _Fit | None:
     drift = float(shape[upper] @ flat[upper] / (shape[upper] @ shape[upper])) - c
     errors = (variance / (shape @ shape)) ** 0.5, np.ptp(as_well) / 2, drift
     error = float(np.linalg.norm([*errors, max(off - by_chance, 0) / of_shape]))
-    return _Fit(Law(word, c, error, offset), left, off <= allowed, _fades(flat, shape))
+    return _Fit(DepthLaw(word, c, error, offset), left, off <= allowed, _fades(flat, shape))

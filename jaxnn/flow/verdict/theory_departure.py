@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ...evidence.parameters import Parameters
+from ...evidence.parameters import KnownParameters
 from ..measure.theory_flow import errors_of
 from ..record.flow import Flow
 
@@ -27,7 +27,7 @@ EDGE = 1.5  # of the largest singular value of independent entries
 PER_UNIT = 0.5  # layers
 
 
-class Departure(NamedTuple):
+class TheoryDeparture(NamedTuple):
     """A departure from theory: the layer where it begins, and the decades where it is largest."""
 
     layer: int
@@ -41,7 +41,7 @@ class Cause(NamedTuple):
     paths: tuple[str, ...] = ()
 
 
-def cause_of_departure(flow: Flow, parameters: Parameters | None) -> Cause:
+def cause_of_departure(flow: Flow, parameters: KnownParameters | None) -> Cause:
     """Return the cause of a departure from theory, the likeliest first."""
     if parameters is not None:
         draws = parameters.draws
@@ -54,7 +54,7 @@ def cause_of_departure(flow: Flow, parameters: Parameters | None) -> Cause:
     return Cause("narrow" if is_narrow else "unknown")
 
 
-def gradient_departure(flow: Flow) -> Departure | None:
+def gradient_departure(flow: Flow) -> TheoryDeparture | None:
     """Return the highest layer where the gradient has left theory for good, if measured and any."""
     theory = flow.theory
     if theory is None or theory.errors is None:
@@ -63,7 +63,7 @@ def gradient_departure(flow: Flow) -> Departure | None:
     return _departure(measured - expected, _most(theory, theory.errors.log_delta), 0)
 
 
-def signal_departure(flow: Flow) -> Departure | None:
+def signal_departure(flow: Flow) -> TheoryDeparture | None:
     """Return the lowest layer where the signal has left theory for good, if measured and any."""
     theory = flow.theory
     if theory is None or theory.errors is None:
@@ -80,7 +80,7 @@ def _most(theory: Flow, errors: ArrayLike) -> np.ndarray:
     return np.asarray(errors_of(theory.draws, ERRORS) * spread)
 
 
-def _departure(apart: np.ndarray, most: np.ndarray, end: int) -> Departure | None:
+def _departure(apart: np.ndarray, most: np.ndarray, end: int) -> TheoryDeparture | None:
     """Return the layer from which on, up to an end, a flow is apart, and its decades there."""
     # end: 0 for what goes down, the last place for what goes up; apart, most: in nats.
     order = slice(None) if end == 0 else slice(None, None, -1)
@@ -92,7 +92,7 @@ def _departure(apart: np.ndarray, most: np.ndarray, end: int) -> Departure | Non
         return None
     first = int(np.flatnonzero(lasts & off)[-1])
     worst = int(np.argmax(np.abs(np.where(off & lasts, apart, 0))))
-    return Departure(abs(end - first) + 1, float(apart[worst]) / LN10)
+    return TheoryDeparture(abs(end - first) + 1, float(apart[worst]) / LN10)
 
 
 def _crosses(apart: np.ndarray, off: np.ndarray) -> np.ndarray:

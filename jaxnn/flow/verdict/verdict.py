@@ -15,7 +15,7 @@ from ..record.flow import Flow
 from ..view.table import assert_one, findings_as_html
 from .findings import FINDINGS, is_usual
 from .judged import Judged
-from .network_advice import Remedy
+from .network_advice import NetworkRemedy
 from .rate_text import rate_text
 from .rates import DECADES, MOST_ONCE, Rate, rate_of
 from .through_time import TimeChange
@@ -138,7 +138,7 @@ class Verdict(Judged, Rate):
         return next((found.advice for found in self.findings if found.advice), of_network)
 
     @property
-    def remedies(self) -> tuple[Remedy, ...]:
+    def remedies(self) -> tuple[NetworkRemedy, ...]:
         """Other Networks that would keep the gradient where this one loses it, the best first."""
         return self.network.remedies if self.network else ()
 

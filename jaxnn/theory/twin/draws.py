@@ -49,7 +49,7 @@ Operator = Callable[[Array, Array], Array]  # (x, W) -> A(x; W), of one replica
 
 
 @dataclass(frozen=True)
-class Axes:
+class ProductAxes:
     """Axes of the operands of a matrix product: those summed over, and those of slices."""
 
     x: tuple[int, ...]  # of which sums are taken
@@ -64,7 +64,7 @@ class Axes:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class WeightBlocks:
     """The blocks of a weight that several products share."""
 
     turned: bool  # this product has their transpose
@@ -89,7 +89,7 @@ def product(
     operator: Operator,
     x: Array,
     w: Array,
-    axes: Axes | None,
+    axes: ProductAxes | None,
     loops: bool,
     alone: bool = False,
 ) -> Array:
@@ -116,14 +116,20 @@ def product(
 
 
 def shared_product(
-    key: Array, places: Array, operator: Operator, x: Array, w: Array, loops: bool, blocks: Blocks
+    key: Array,
+    places: Array,
+    operator: Operator,
+    x: Array,
+    w: Array,
+    loops: bool,
+    blocks: WeightBlocks,
 ) -> Array:
     """Return a draw of A(x; W), given that other products have entries of W too."""
     # key: of the array that W is a view of; places: of the entries of W in that array.
     over_replicas = _in_turn if loops else jax.vmap
 
     def summed(
-        random: tuple[Array, Array], f: Operator, x: Array, w: Array, layout: Blocks
+        random: tuple[Array, Array], f: Operator, x: Array, w: Array, layout: WeightBlocks
     ) -> Array:
         def one(s: Array | int) -> Array:
             source, block, of_block = layout.at(random[0], s, len(x))
@@ -195,7 +201,7 @@ def _in_turn(f: Callable[..., Array]) -> Callable[..., Array]:
 # By the root of the covariance
 
 
-def _root_is_quick(axes: Axes, x: Array, w: Array) -> bool:
+def _root_is_quick(axes: ProductAxes, x: Array, w: Array) -> bool:
     """Compare the costs of the two ways, in multiplications, up and down together."""
     slices = prod(w.shape[i] for i in axes.w_slices)
     below = prod(w.shape[i] for i in axes.w)
@@ -209,7 +215,7 @@ def _root_is_quick(axes: Axes, x: Array, w: Array) -> bool:
 
 
 def _by_root(
-    key: Array, axes: Axes, x: Array, w: Array, *, down: bool, like: Array | None = None
+    key: Array, axes: ProductAxes, x: Array, w: Array, *, down: bool, like: Array | None = None
 ) -> Array:
     """Return a draw of the product, or on the way down of its transpose."""
     below, above, size = _mean_squares(axes, w)
@@ -249,7 +255,7 @@ def triangular(tall: Array) -> Array:
     return factor
 
 
-def _mean_squares(axes: Axes, w: Array) -> tuple[Array, Array, Array]:
+def _mean_squares(axes: ProductAxes, w: Array) -> tuple[Array, Array, Array]:
     """Return the mean squares of W for each unit below, each unit above, and of all, by slices."""
     # Their product a[i] b[o] / mean is as large as W², however the sizes differ along the axes.
     order = (*axes.w_slices, *axes.w, *axes.free(w.ndim, of_w=True))
@@ -261,7 +267,7 @@ def _mean_squares(axes: Axes, w: Array) -> tuple[Array, Array, Array]:
     return jnp.mean(squares, axis=2), jnp.mean(squares, axis=1), mean
 
 
-def _rows_below(axes: Axes, x: Array) -> Array:
+def _rows_below(axes: ProductAxes, x: Array) -> Array:
     """Return x as (N, R, *F, *C)."""
     order = [i + 1 for i in (*axes.free(x.ndim - 1, of_w=False), *axes.x)]
     slices = [i + 1 for i in axes.x_slices]
@@ -269,14 +275,14 @@ def _rows_below(axes: Axes, x: Array) -> Array:
     return moved.reshape(prod(x.shape[i] for i in slices), *moved.shape[len(slices) :])
 
 
-def _rows_above(axes: Axes, delta: Array, w: Array) -> Array:
+def _rows_above(axes: ProductAxes, delta: Array, w: Array) -> Array:
     """Return Δ of the product, (R, *slices, *F, *O), as (N, R, *F, *O)."""
     count = len(axes.w_slices)
     n = prod(delta.shape[1 : 1 + count])
     return jnp.moveaxis(delta.reshape(len(delta), n, *delta.shape[1 + count :]), 0, 1)
 
 
-def _restored(axes: Axes, y: Array, like: Array) -> Array:
+def _restored(axes: ProductAxes, y: Array, like: Array) -> Array:
     """Undo `_rows_below` for rows that are flat, (N, R, F, C)."""
     order = (*axes.x_slices, *axes.free(like.ndim - 1, of_w=False), *axes.x)
     shape = [like.shape[1 + i] for i in order]
@@ -321,13 +327,13 @@ def looked_up(
     table: Array,
     places: Array,
     numbers: Array | None = None,
-    blocks: Blocks | None = None,
+    blocks: WeightBlocks | None = None,
 ) -> Array:
     """Return entries of a table of random numbers for every replica: its own with fresh signs."""
     # An entry has one sign in a replica, wherever it is looked up. places: (R, …); numbers: of the
     # entries, from 0 on; blocks: of a table that products share, a mean of several in place of one.
     replicas = len(places)
-    blocks = Blocks(turned=False, alone=True) if blocks is None else blocks
+    blocks = WeightBlocks(turned=False, alone=True) if blocks is None else blocks
     if numbers is None:
         numbers = jnp.arange(table.size, dtype=jnp.int32).reshape(table.shape)
 

@@ -50,14 +50,14 @@ def _broadcast(v: np.ndarray, shape: Sequence[int], axes: Sequence[int]) -> np.n
 
 
 @dataclass(frozen=True, eq=False)
-class Root:
+class DrawnArray:
     """An array whose entries are drawn."""
 
     number: int  # among all
     shape: tuple[int, ...]
     # the scans, by how many are around them, in whose steps it differs
     varies: frozenset[int] = frozenset()
-    parts: "tuple[Origin, ...]" = ()  # of what it is a sum, or another function entry by entry
+    parts: "tuple[WeightOrigin, ...]" = ()  # of what it is a sum, or a function entry by entry
     name: str = ""  # path of a parameter in the user's pytree
     is_mixed: bool = False  # made of what differs in steps that share their arrays
 
@@ -68,18 +68,18 @@ class Root:
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class WeightOrigin:
     """The entries of an array that a weight has."""
 
-    root: Root
+    root: DrawnArray
     # makes the place of each entry in the root, flattened; in scans of step 0
     made: Callable[[], np.ndarray]
     # around it, in whose steps it has other entries; these of all steps
-    scans: "tuple[tuple[int, Origin], ...]" = ()
+    scans: "tuple[tuple[int, WeightOrigin], ...]" = ()
     is_simple: bool = True  # it is known to have no entry twice
 
     @classmethod
-    def of(cls, root: Root) -> "Origin":
+    def of(cls, root: DrawnArray) -> "WeightOrigin":
         """Return all entries of an array."""
         return cls(root, lambda: np.arange(prod(root.shape)).reshape(root.shape))
 
@@ -103,7 +103,7 @@ class Origin:
             shifts.append((scan, apart[:, 0]))
         return tuple(shifts)
 
-    def distances(self, other: "Origin") -> list[int]:
+    def distances(self, other: "WeightOrigin") -> list[int]:
         """Return how much further on entries of the other are, in steps that may have the same."""
         (own, least, most), (its, lowest, highest) = (
             (origin.starts, int(origin.places.min()), int(origin.places.max()))
@@ -122,7 +122,7 @@ class Origin:
             starts = np.unique(np.add.outer(starts, shifts))
         return starts
 
-    def view(self, name: str, params: Mapping[str, Any], i: int) -> "Origin":
+    def view(self, name: str, params: Mapping[str, Any], i: int) -> "WeightOrigin":
         """Return the i-th result of one of `VIEWS`."""
 
         def made() -> np.ndarray:
@@ -130,21 +130,21 @@ class Origin:
             return np.asarray(viewed[i] if isinstance(viewed, list) else viewed)
 
         is_simple = self.is_simple and name != "broadcast_in_dim"
-        return Origin(self.root, made, self.scans, is_simple)
+        return WeightOrigin(self.root, made, self.scans, is_simple)
 
-    def joined(self, others: "Sequence[Origin]", axis: int) -> "Origin | None":
+    def joined(self, others: "Sequence[WeightOrigin]", axis: int) -> "WeightOrigin | None":
         """Return it with others along an axis; None if they are of several arrays or steps."""
         if any((v.root, v.scans) != (self.root, self.scans) for v in others):
             return None
         parts = (self, *others)
-        return Origin(
+        return WeightOrigin(
             self.root, lambda: np.concatenate([v.places for v in parts], axis), self.scans, False
         )
 
-    def at_step(self, scan: int) -> "Origin":
+    def at_step(self, scan: int) -> "WeightOrigin":
         """Return the entries of a step, given those of all steps."""
         steps = (*self.scans, (scan, self))
-        return Origin(self.root, lambda: self.places[0], steps, self.is_simple)
+        return WeightOrigin(self.root, lambda: self.places[0], steps, self.is_simple)
 
     @cached_property
     def copies(self) -> np.ndarray:
@@ -158,7 +158,7 @@ class Origin:
         copies[order] = before
         return copies
 
-    def meets(self, other: "Origin") -> bool:
+    def meets(self, other: "WeightOrigin") -> bool:
         """Tell whether an entry is in both."""
         if self.root is other.root:
             in_line = self.scans == other.scans
@@ -169,10 +169,10 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Use:
+class WeightUse:
     """A product of a weight."""
 
-    origin: Origin
+    origin: WeightOrigin
     varies: frozenset[int]  # the scans in whose steps the weight differs
     below: Callable[[], np.ndarray]  # the unit below each entry, a number; of the weight's shape
     above: Callable[[], np.ndarray]  # likewise
@@ -180,7 +180,7 @@ class Use:
     alone: bool  # no replica takes what is of others
     is_look_up: bool  # in a table
 
-    def is_shared(self, uses: "Iterable[Use]") -> bool:
+    def is_shared(self, uses: "Iterable[WeightUse]") -> bool:
         """Tell whether several products, steps or parts of it have an entry of the weight."""
         return (
             self.repeated
@@ -207,7 +207,7 @@ class Use:
                 if not _are_equal(units[same], units[here]):
                     raise _over_other_axes(self.origin)
 
-    def is_like(self, other: "Use") -> bool:
+    def is_like(self, other: "WeightUse") -> bool:
         """Tell whether another product has the same entries, from and to the same units."""
         pairs = (
             (self.origin.places, other.origin.places),
@@ -216,7 +216,7 @@ class Use:
         )
         return all(np.array_equal(*pair) for pair in pairs)
 
-    def is_turned(self, other: "Use") -> bool | None:
+    def is_turned(self, other: "WeightUse") -> bool | None:
         """Tell whether another product has the transpose; None if they have no entry in common."""
         # Runs may take the same matrices in another order, so entries of all steps are compared.
         turns = set()
@@ -261,7 +261,7 @@ def units(shape: Sequence[int], axes: Sequence[int]) -> Callable[[], np.ndarray]
     return made
 
 
-def _over_other_axes(origin: Origin) -> NoTwinError:
+def _over_other_axes(origin: WeightOrigin) -> NoTwinError:
     return NoTwinError(
         f"expected products with a weight, or with it and its transpose, got {_told(origin)} in "
         "products that sum over other axes of it, which have no wide twin together; give each a "
@@ -269,20 +269,20 @@ def _over_other_axes(origin: Origin) -> NoTwinError:
     )
 
 
-def _told(origin: Origin) -> str:
+def _told(origin: WeightOrigin) -> str:
     name = f"the weight {origin.root.name}" if origin.root.name else "a weight"
     return f"{name} of shape {origin.root.shape}"
 
 
 @dataclass(frozen=True)
-class Entries:
+class SharedDraw:
     """The draw of a product whose weight other products have too."""
 
     root: int  # number of the array
     varies: frozenset[int]  # the scans in whose steps its draw differs
     # of the entries, in step 0; None of a product that only several steps share
     places: np.ndarray | None
-    shifts: tuple[tuple[int, np.ndarray], ...]  # as of `Origin`
+    shifts: tuple[tuple[int, np.ndarray], ...]  # as of `WeightOrigin`
     turned: bool  # it is the transpose
     alone: bool  # no replica takes what is of others
 
@@ -291,28 +291,30 @@ class Entries:
 class Uses:
     """The products of a layer, or of several, by where they are in its program."""
 
-    of_place: dict[Any, Use] = field(default_factory=dict)
-    roots: list[Root] = field(default_factory=list)
-    of_entries: list[Origin] = field(default_factory=list)  # used entry by entry, as a scale is
+    of_place: dict[Any, WeightUse] = field(default_factory=dict)
+    roots: list[DrawnArray] = field(default_factory=list)
+    of_entries: list[WeightOrigin] = field(
+        default_factory=list
+    )  # used entry by entry, as a scale is
 
     def root(
         self,
         shape: tuple[int, ...],
         varies: frozenset[int] = frozenset(),
-        parts: tuple[Origin, ...] = (),
+        parts: tuple[WeightOrigin, ...] = (),
         name: str = "",
         is_mixed: bool = False,
-    ) -> Origin:
+    ) -> WeightOrigin:
         """Return the origin of a new array."""
-        self.roots.append(Root(len(self.roots), shape, varies, parts, name, is_mixed))
-        return Origin.of(self.roots[-1])
+        self.roots.append(DrawnArray(len(self.roots), shape, varies, parts, name, is_mixed))
+        return WeightOrigin.of(self.roots[-1])
 
-    def entries(self) -> dict[Any, Entries]:
+    def entries(self) -> dict[Any, SharedDraw]:
         """Return the draws of the products whose weights are in several, or repeated."""
         # A weight that one product has alone is drawn for itself. Those of several get the place of
         # each entry in the array that they are views of, so that equal entries have equal signs.
         # Arrays that are made of the same entries are refused: their draws would be independent.
-        by_root: dict[Root, dict[Any, Use]] = {}
+        by_root: dict[DrawnArray, dict[Any, WeightUse]] = {}
         for place, use in self.of_place.items():
             by_root.setdefault(use.origin.root, {})[place] = use
         _check_apart([list(uses.values()) for uses in by_root.values()])
@@ -322,14 +324,14 @@ class Uses:
                     f"expected {_told(origin)} in products, or in sums and scales, got one in both,"
                     " which has no wide twin; give each a parameter of its own"
                 )
-        entries: dict[Any, Entries] = {}
+        entries: dict[Any, SharedDraw] = {}
         for root, uses in by_root.items():
             shared = {place: use for place, use in uses.items() if use.is_shared(uses.values())}
             entries.update(_entries_of(root, shared))
         return entries
 
 
-def _entries_of(root: Root, shared: dict[Any, Use]) -> dict[Any, Entries]:
+def _entries_of(root: DrawnArray, shared: dict[Any, WeightUse]) -> dict[Any, SharedDraw]:
     """Return the draws of the products that have entries of an array that others have too."""
     several = list(shared.values())
     for use in several:
@@ -343,20 +345,20 @@ def _entries_of(root: Root, shared: dict[Any, Use]) -> dict[Any, Entries]:
     alone = any(use.alone for use in several) or all(use.is_look_up for use in several)
     if len(several) == 1 and not several[0].has_places:
         return {
-            at: Entries(root.number, use.varies, None, (), False, alone)
+            at: SharedDraw(root.number, use.varies, None, (), False, alone)
             for at, use in shared.items()
         }
     entries = {}
     for (at, use), turned in zip(shared.items(), _turns(several), strict=True):
         places, shifts = use.origin.places, use.origin.shifts
-        entries[at] = Entries(root.number, root.varies, places, shifts, turned, alone)
+        entries[at] = SharedDraw(root.number, root.varies, places, shifts, turned, alone)
     return entries
 
 
-def _turns(uses: list[Use]) -> list[bool]:
+def _turns(uses: list[WeightUse]) -> list[bool]:
     """Tell of each product whether it is with the transpose of what the first has."""
     turns: list[bool] = []
-    distinct: list[tuple[Use, bool]] = []
+    distinct: list[tuple[WeightUse, bool]] = []
     for use in uses:
         like = next((turn for other, turn in distinct if other.is_like(use)), None)
         if like is None:
@@ -367,7 +369,7 @@ def _turns(uses: list[Use]) -> list[bool]:
     return turns
 
 
-def _check_apart(by_root: list[list[Use]]) -> None:
+def _check_apart(by_root: list[list[WeightUse]]) -> None:
     """Raise a NoTwinError for arrays that are made of the same entries."""
     for several, others in combinations(by_root, 2):
         for one, other in product(several, others):

@@ -35,9 +35,19 @@ from ...jaxpr.interpreter import (
 )
 from ...jaxpr.program import products_in
 from .by_channel import by_channel, is_by_channel
-from .draws import Axes, Blocks, Operator, looked_up, product, shared_product
+from .draws import Operator, ProductAxes, WeightBlocks, looked_up, product, shared_product
 from .noise import fold_in
-from .origins import JOINED, OF_MANY, SCALES, VIEWS, Entries, Origin, Use, Uses, units
+from .origins import (
+    JOINED,
+    OF_MANY,
+    SCALES,
+    VIEWS,
+    SharedDraw,
+    Uses,
+    WeightOrigin,
+    WeightUse,
+    units,
+)
 
 # What a value is made of, the higher over the lower.
 CONSTANT, WEIGHT, STATE = range(3)
@@ -53,10 +63,10 @@ class Value(NamedTuple):
     kind: int
     # the scans in whose steps it differs, by how many are around it
     varies: frozenset[int] = frozenset()
-    origin: Origin | None = None  # of a weight, where they are looked for
+    origin: WeightOrigin | None = None  # of a weight, where they are looked for
 
 
-class Draws:
+class ProductKeys:
     """The random keys of the products of a program, in their order."""
 
     def __init__(self, key: Array, replicas: int) -> None:
@@ -66,11 +76,13 @@ class Draws:
         self.path: tuple[int, ...] = ()
         self.steps: tuple[Any, ...] = ()
         self.uses: Uses | None = None  # if they are looked for
-        self.entries: dict[Any, Entries] = {}  # of the products that share a weight
+        self.entries: dict[Any, SharedDraw] = {}  # of the products that share a weight
 
-    def inside(self, key: Array, path: tuple[int, ...], steps: tuple[Any, ...] = ()) -> "Draws":
+    def inside(
+        self, key: Array, path: tuple[int, ...], steps: tuple[Any, ...] = ()
+    ) -> "ProductKeys":
         """Return the draws of a program in this one."""
-        draws = Draws(key, self.replicas)
+        draws = ProductKeys(key, self.replicas)
         draws.shared_key, draws.uses, draws.entries = self.shared_key, self.uses, self.entries
         draws.path, draws.steps = (*self.path, *path), (*self.steps, *steps)
         return draws
@@ -95,7 +107,7 @@ class Draws:
         if self.uses is not None:
             origin = weight.origin or self.uses.root(weight.array.shape, weight.varies)
             repeated = len(weight.varies) < len(self.steps)
-            use = Use(origin, weight.varies, below, above, repeated, alone, is_look_up)
+            use = WeightUse(origin, weight.varies, below, above, repeated, alone, is_look_up)
             self.uses.of_place[place] = use
         entries = self.entries.get(place)
         if entries is None:
@@ -106,7 +118,7 @@ class Draws:
         places = _numbered(weight.array.shape, entries.places)
         for scan, shifts in entries.shifts:
             places = places + jnp.asarray(shifts, places.dtype)[self.steps[scan - 1]]
-        return key, _Shared(places, Blocks(entries.turned, entries.alone))
+        return key, _Shared(places, WeightBlocks(entries.turned, entries.alone))
 
     def as_state(self, value: Value) -> Array:
         """Return an array for every replica."""
@@ -125,7 +137,7 @@ class _Shared(NamedTuple):
     """Arguments of `draws.shared_product`."""
 
     places: Array
-    blocks: Blocks
+    blocks: WeightBlocks
 
 
 def _numbered(shape: tuple[int, ...], places: np.ndarray | None) -> Array:
@@ -146,11 +158,11 @@ def _numbered(shape: tuple[int, ...], places: np.ndarray | None) -> Array:
     return numbers
 
 
-def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict[Any, Entries]:
-    """Return what the products of a program share, as `Draws.entries`."""
+def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict[Any, SharedDraw]:
+    """Return what the products of a program share, as `ProductKeys.entries`."""
     if not any(products_in(eqn) for eqn in closed.jaxpr.eqns):
         return {}
-    draws = Draws(jnp.zeros(2, jnp.uint32), replicas)
+    draws = ProductKeys(jnp.zeros(2, jnp.uint32), replicas)
     draws.uses = uses = Uses()
     given = [
         value._replace(origin=uses.root(value.array.shape)) if value.kind == WEIGHT else value
@@ -160,7 +172,7 @@ def shared_weights(closed: Jaxpr, given: Sequence[Value], replicas: int) -> dict
     return uses.entries()
 
 
-def look_for_uses(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> None:
+def look_for_uses(closed: Jaxpr, given: Sequence[Value], draws: ProductKeys) -> None:
     """Note the products of a program in `draws.uses`, without computing it."""
 
     def made(arrays: list[Any]) -> list[Any]:
@@ -170,7 +182,7 @@ def look_for_uses(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> None:
     jax.eval_shape(made, _arrays(given))
 
 
-def evaluated(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> list[Value]:
+def evaluated(closed: Jaxpr, given: Sequence[Value], draws: ProductKeys) -> list[Value]:
     """Run a program for all replicas."""
     return interpreted(
         closed,
@@ -180,7 +192,7 @@ def evaluated(closed: Jaxpr, given: Sequence[Value], draws: Draws) -> list[Value
     )
 
 
-def _made(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
+def _made(eqn: Equation, given: list[Value], draws: ProductKeys) -> list[Value]:
     """Return what an equation makes."""
     kinds = [value.kind for value in given]
     kind = max(kinds, default=CONSTANT)
@@ -192,14 +204,14 @@ def _made(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
     return _of_replicas(eqn, given, draws) if made is None else made
 
 
-def _of_weights(eqn: Equation, given: list[Value], kind: int, draws: Draws) -> list[Value]:
+def _of_weights(eqn: Equation, given: list[Value], kind: int, draws: ProductKeys) -> list[Value]:
     """Return what is made of constants and weights alone, once for all replicas."""
     varies = frozenset[int]().union(*(value.varies for value in given))
     made = [Value(v, kind, varies) for v in bound(eqn, _arrays(given))]
     return _with_origins(eqn, given, made, draws)
 
 
-def _of_products(eqn: Equation, given: list[Value], draws: Draws) -> list[Value] | None:
+def _of_products(eqn: Equation, given: list[Value], draws: ProductKeys) -> list[Value] | None:
     """Return what a product of weights, or a program of some, makes; None of one without a draw."""
     if eqn.primitive is primitives.scan_p:
         return _scanned(eqn, given, draws)
@@ -211,7 +223,7 @@ def _of_products(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]
     return None if drawn is None else [Value(drawn, STATE)]
 
 
-def _of_replicas(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
+def _of_replicas(eqn: Equation, given: list[Value], draws: ProductKeys) -> list[Value]:
     """Return what is made of the state of each replica, as it is."""
     if draws.uses is not None:
         origins = (value.origin for value in given if value.kind == WEIGHT and value.array.size > 1)
@@ -226,7 +238,7 @@ def _of_replicas(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]
 
 
 def _with_origins(
-    eqn: Equation, given: list[Value], made: list[Value], draws: Draws
+    eqn: Equation, given: list[Value], made: list[Value], draws: ProductKeys
 ) -> list[Value]:
     """Return what is made of weights alone with its origin, if that is looked for."""
     origins = [value.origin for value in given if value.origin is not None]
@@ -251,7 +263,7 @@ def _with_origins(
     ]
 
 
-def _is_mixed(origins: Sequence[Origin], value: Value) -> bool:
+def _is_mixed(origins: Sequence[WeightOrigin], value: Value) -> bool:
     """Tell whether a value has other entries in some steps, though it is that of several steps."""
     return any(scan not in value.varies for origin in origins for scan, _ in origin.scans)
 
@@ -263,7 +275,7 @@ def _arrays(values: Sequence[Value]) -> list[Any]:
 # Products
 
 
-def _drawn(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
+def _drawn(eqn: Equation, given: list[Value], draws: ProductKeys) -> Array | None:
     """Return a draw of a product; None if there is none to draw."""
     primitive, kinds = eqn.primitive, [value.kind for value in given]
     if any(True for _ in core.jaxprs_in_params(eqn.params)):
@@ -309,11 +321,11 @@ def _drawn(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
     )
 
 
-def _matrix_product(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
+def _matrix_product(eqn: Equation, given: list[Value], draws: ProductKeys) -> Array | None:
     """Return a draw of a `dot_general`; None if it sums over nothing, as a scale does."""
     at = 0 if given[0].kind == WEIGHT else 1
     sums, slices = eqn.params["dimension_numbers"]
-    axes = Axes(*map(tuple, (sums[1 - at], sums[at], slices[1 - at], slices[at])))
+    axes = ProductAxes(*map(tuple, (sums[1 - at], sums[at], slices[1 - at], slices[at])))
     if not axes.w:
         return None
     x, w = given[1 - at].array, given[at].array
@@ -347,7 +359,7 @@ def _product(
     operator: Operator,
     x: Array,
     w: Array,
-    axes: Axes | None,
+    axes: ProductAxes | None,
     loops: bool = False,
     alone: bool = False,
 ) -> Array:
@@ -366,7 +378,7 @@ def _is_plain_ragged(eqn: Equation, kinds: list[int]) -> bool:
     return plain and len(kinds) == 3 and kinds[:2] == [STATE, WEIGHT]
 
 
-def _ragged_product(eqn: Equation, given: list[Value], draws: Draws) -> Array:
+def _ragged_product(eqn: Equation, given: list[Value], draws: ProductKeys) -> Array:
     """Return a draw of a product of each row with the matrix of its group."""
     # Rows that a replica has sorted by itself stand elsewhere in others, so that it takes its own.
     x, w, sizes = given
@@ -383,12 +395,12 @@ def _ragged_product(eqn: Equation, given: list[Value], draws: Draws) -> Array:
     below, above = units(w.array.shape, (0, 1)), units(w.array.shape, (0, 2))
     key, shared = draws.of_weight(w, below, above, alone=alone)
     grouped = jax.vmap(by_group)(x.array, draws.as_state(sizes))
-    axes = None if alone else Axes((1, 2), (0, 1), (), ())
+    axes = None if alone else ProductAxes((1, 2), (0, 1), (), ())
     y = _product(key, shared, operator, grouped, w.array, axes, alone=alone)
     return y.astype(types_of(eqn.outvars)[0].dtype)
 
 
-def _looked_up(eqn: Equation, given: list[Value], draws: Draws) -> Array | None:
+def _looked_up(eqn: Equation, given: list[Value], draws: ProductKeys) -> Array | None:
     """Return a draw of a look-up in a table; None if the table is no weight."""
     table, places = given
     if table.kind != WEIGHT:
@@ -423,7 +435,7 @@ def _kinds_of(f: Callable[..., list[Value]], values: Sequence[Value]) -> list[in
     return kinds
 
 
-def _scanned(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
+def _scanned(eqn: Equation, given: list[Value], draws: ProductKeys) -> list[Value]:
     """Return what a scan makes."""
     # Weights that are the same in all steps are drawn once for all of them, as those that several
     # products share; others are drawn anew in each step.
@@ -478,7 +490,7 @@ def _swapped(value: Value) -> Value:
     return value._replace(array=jnp.moveaxis(value.array, 1, 0))
 
 
-def _chosen(eqn: Equation, given: list[Value], draws: Draws) -> list[Value]:
+def _chosen(eqn: Equation, given: list[Value], draws: ProductKeys) -> list[Value]:
     """Return what a conditional makes: of a state that chooses, all branches, and one of each."""
     index, *operands = given
     key = draws.next()
@@ -510,6 +522,6 @@ def _picked(i: Array, *cases: Array) -> Array:
 
 
 def _branch(
-    closed: Jaxpr, draws: Draws, key: Array, path: tuple[int, ...], values: Sequence[Value]
+    closed: Jaxpr, draws: ProductKeys, key: Array, path: tuple[int, ...], values: Sequence[Value]
 ) -> list[Value]:
     return evaluated(closed, values, draws.inside(key, path))

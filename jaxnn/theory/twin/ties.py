@@ -26,17 +26,19 @@ from ...errors import NoTwinError
 from ...jaxpr.program import resized
 from ...jaxpr.scan_params import Source
 from ...network.params import is_run
-from .origins import Origin, Uses
-from .program import CONSTANT, STATE, WEIGHT, Draws, Value, look_for_uses
+from .origins import Uses, WeightOrigin
+from .program import CONSTANT, STATE, WEIGHT, ProductKeys, Value, look_for_uses
 
 REPLICAS = 2  # of programs that are looked at, and not computed
 STEPS = 1  # the number of a run among the scans around a product
 
 Type = tuple[tuple[int, ...], Any]  # shape and dtype
-Ties = tuple[tuple[Static, ...], ...]  # for each link of each entry of a chain, `Draws.entries`
+Ties = tuple[
+    tuple[Static, ...], ...
+]  # for each link of each entry of a chain, `ProductKeys.entries`
 
 
-class Taken(NamedTuple):
+class TakenSources(NamedTuple):
     """The sources of one array of a layer, or of the layers of a run."""
 
     steps: tuple[Source, ...]  # for each layer of the run; one if all have it
@@ -71,7 +73,7 @@ def _is_at_hand(v: Any) -> bool:
     return not isinstance(v, jax.Array) or v.is_fully_addressable
 
 
-def taken_by(layout: Layout, same: Same) -> list[list[Taken]]:
+def taken_by(layout: Layout, same: Same) -> list[list[TakenSources]]:
     """Return for each link of a layout, of a run's pattern, what its arrays are taken from."""
 
     def first(source: Source | None) -> Any:
@@ -89,7 +91,7 @@ def taken_by(layout: Layout, same: Same) -> list[list[Taken]]:
         of_all = shared[i] if shared else [None] * len(by_step)
         of_links.append(
             [
-                Taken(steps, layout.is_stacked) if s is None else Taken((s,))
+                TakenSources(steps, layout.is_stacked) if s is None else TakenSources((s,))
                 for s, steps in zip(of_all, by_step, strict=True)
             ]
         )
@@ -174,7 +176,7 @@ def _looked_at(
         flat = zip(jax.tree.leaves(arrays), taken, _trained(link), strict=True)
         given = [origins.value(*of_array) for of_array in flat]
         given += map(_of_replicas, jax.tree.leaves(state))
-        draws = Draws(jnp.zeros(2, jnp.uint32), REPLICAS)
+        draws = ProductKeys(jnp.zeros(2, jnp.uint32), REPLICAS)
         draws.uses, draws.path, draws.steps = origins.uses, (place, i), (0,) * bool(layout.k)
         try:
             look_for_uses(closed, given, draws)
@@ -195,9 +197,9 @@ class _Origins:
         self.uses, self.pytree, self.same = uses, handover.pytree, same
         self.made_of = handover.numbers()
         self.first = self._first_places(handover)
-        self.of_several: dict[int, Origin] = {}  # by the number of a value
+        self.of_several: dict[int, WeightOrigin] = {}  # by the number of a value
 
-    def _first_places(self, handover: Handover) -> dict[int, tuple[Origin, int]]:
+    def _first_places(self, handover: Handover) -> dict[int, tuple[WeightOrigin, int]]:
         """Return the root that each array of the pytree is in, and the place of its first entry."""
         # Those that layers of a run take in turn are in one.
         paths, types = self.pytree.paths, self.pytree.types
@@ -207,7 +209,7 @@ class _Origins:
                 several = [groups[s.value] for s in taken.steps if s.value in groups]
                 together = [*dict.fromkeys(i for group in several for i in group)]
                 groups.update(dict.fromkeys(together, together))
-        first: dict[int, tuple[Origin, int]] = {}
+        first: dict[int, tuple[WeightOrigin, int]] = {}
         for group in groups.values():
             if group[0] in first:
                 continue
@@ -219,7 +221,7 @@ class _Origins:
             first.update({i: (root, int(at)) for i, at in zip(group, starts, strict=True)})
         return first
 
-    def value(self, array: jax.ShapeDtypeStruct, taken: Taken, is_trained: bool) -> Value:
+    def value(self, array: jax.ShapeDtypeStruct, taken: TakenSources, is_trained: bool) -> Value:
         """Return an array of a layer as its program takes it."""
         # Of layers that share arrays in turn none differs from all others.
         differs = taken.is_stack or len({*taken.steps}) == len(taken.steps) > 1
@@ -232,12 +234,14 @@ class _Origins:
         if taken.is_stack:
             (whole,) = steps
         elif len({origin.root for origin in steps}) == 1:
-            whole = Origin(steps[0].root, lambda: np.stack([origin.places for origin in steps]))
+            whole = WeightOrigin(
+                steps[0].root, lambda: np.stack([origin.places for origin in steps])
+            )
         else:
             whole = self.uses.root((len(steps), *array.shape), parts=tuple(steps))
         return Value(array, WEIGHT, varies, whole.at_step(STEPS))
 
-    def _of(self, source: Source) -> Origin:
+    def _of(self, source: Source) -> WeightOrigin:
         """Return the origin of what a source is, of all layers of a stack."""
         number, rows = source.value, ... if source.rows is None else np.array(source.rows)
         if number in self.first:
@@ -247,12 +251,14 @@ class _Origins:
             several = [self.same[i] for i in dict.fromkeys(arrays.flat)]
             if len(several) == 1:
                 whole, start = self.first[several[0]]
-                return Origin(whole.root, lambda: (start + places.astype(int))[rows])
+                return WeightOrigin(whole.root, lambda: (start + places.astype(int))[rows])
             parts = tuple(self._of_array(i, ...) for i in several)
             self.of_several[number] = self.uses.root(arrays.shape, parts=parts)
         root = self.of_several[number].root
-        return Origin(root, lambda: np.arange(prod(root.shape)).reshape(root.shape)[rows])
+        return WeightOrigin(root, lambda: np.arange(prod(root.shape)).reshape(root.shape)[rows])
 
-    def _of_array(self, number: int, rows: Any) -> Origin:
+    def _of_array(self, number: int, rows: Any) -> WeightOrigin:
         (whole, start), shape = self.first[number], self.pytree.types[number].shape
-        return Origin(whole.root, lambda: (start + np.arange(prod(shape)).reshape(shape))[rows])
+        return WeightOrigin(
+            whole.root, lambda: (start + np.arange(prod(shape)).reshape(shape))[rows]
+        )

@@ -26,7 +26,7 @@ from ...network.network import Network
 from ...network.params import Stacked, is_run
 from ...texts import told
 from .noise import fold_in
-from .program import CONSTANT, STATE, WEIGHT, Draws, Value, evaluated, shared_weights
+from .program import CONSTANT, STATE, WEIGHT, ProductKeys, Value, evaluated, shared_weights
 from .ties import Same, Ties, Type, equal_arrays, has_ties, ties
 
 Types = tuple[tuple[Type, ...], ...]
@@ -43,7 +43,7 @@ class WideLink(Link):
     # is of each.
 
     link: Link | None = None
-    ties: Static | None = None  # what draws share, as `Draws.entries`; None if nothing
+    ties: Static | None = None  # what draws share, as `ProductKeys.entries`; None if nothing
     is_in_run: bool = False
 
     @property
@@ -81,7 +81,7 @@ def _evaluated(link: WideLink, arrays: Sequence[Sequence[Array]], state: PyTree)
         *(Value(jnp.moveaxis(v, 1, 0), STATE) if v.ndim else Value(v, CONSTANT) for v in leaves),
     ]
     replicas = next(v.shape[1] for v in leaves if v.ndim)
-    draws = Draws(fold_in(key, number.astype(jnp.uint32)), replicas)
+    draws = ProductKeys(fold_in(key, number.astype(jnp.uint32)), replicas)
     try:
         if link.ties is None:
             draws.entries = shared_weights(closed, given, draws.replicas)
@@ -95,7 +95,7 @@ def _evaluated(link: WideLink, arrays: Sequence[Sequence[Array]], state: PyTree)
     return jax.tree.unflatten(out, [_with_replicas(v, draws) for v in made])
 
 
-def _with_replicas(value: Value, draws: Draws) -> Array:
+def _with_replicas(value: Value, draws: ProductKeys) -> Array:
     """Return an array of the state with the replicas behind the examples."""
     # A number that all examples share, such as the counter of a loop, is one for all replicas too.
     is_number = value.kind != STATE and not value.array.ndim
