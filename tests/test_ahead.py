@@ -4,7 +4,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from functools import partial
 
 import jax
 import numpy as np
@@ -46,12 +45,11 @@ def doubled(x):
 
 
 def test_a_call_takes_the_program_of_its_shapes_and_compiles_others_itself():
-    function = ahead.Ahead(jax.jit(doubled))
-    function.prepare(np.zeros(2, np.float32))  # not inside `coming`: nothing is compiled
-    with compiled() as names, ahead.coming(["cell"], lambda _: function.prepare(one)) as go_on:
-        one = np.ones(3, np.float32)
-        go_on()
-        go_on()  # no cell is left
+    function, one = ahead.Ahead(jax.jit(doubled)), np.ones(3, np.float32)
+    function.prepare(np.zeros(2, np.float32))  # not inside `compiling`: nothing is compiled
+    with compiled() as names, ahead.compiling():
+        function.prepare(one)
+        function.prepare(one)
         np.testing.assert_array_equal(function(one), [2, 2, 2])
         assert names == ["jit(doubled)"]
         np.testing.assert_array_equal(function(np.ones(2, np.float32)), [2, 2])
@@ -63,10 +61,10 @@ def test_a_call_takes_the_program_of_its_shapes_and_compiles_others_itself():
 def test_a_module_is_imported_meanwhile(tmp_path, monkeypatch):
     (tmp_path / "needed_at_the_end.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    ahead.load("needed_at_the_end")  # not inside `coming`: whoever needs it imports it
-    with ahead.coming(["cell"], lambda _: ahead.load("needed_at_the_end")) as go_on:
+    ahead.load("needed_at_the_end")  # not inside `compiling`: whoever needs it imports it
+    with ahead.compiling():
         assert "needed_at_the_end" not in sys.modules
-        go_on()
+        ahead.load("needed_at_the_end")
         deadline = time.monotonic() + 5
         while "needed_at_the_end" not in sys.modules:
             assert time.monotonic() < deadline
@@ -79,8 +77,8 @@ def test_what_cannot_be_compiled_fails_where_it_is_called():
 
     function = ahead.Ahead(jax.jit(broken))
     x = np.ones(3, np.float32)
-    with ahead.coming(["cell"], lambda _: function.prepare(x)) as go_on:
-        go_on()
+    with ahead.compiling():
+        function.prepare(x)
         with pytest.raises(ValueError, match="no program"):
             function(x)
 
@@ -92,9 +90,8 @@ def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
     scheme = Weights("he_normal", find_weights("he_normal"))
     net = roomy(dataset, 3, "softsign", 2, 7)
     of = Networks(net, (1, 2), scheme, 0.5, 7, dtype, (0, 1, 2))
-    prepare = partial(networks.prepare, dataset)
-    with compiled(ahead=False) as names, ahead.coming([of], prepare) as go_on:
-        go_on()
+    with compiled(ahead=False) as names, ahead.compiling():
+        networks.prepare(dataset, of)
         flows = networks.flows(Draws(), dataset, of)
     assert not {"jit(gradient_draw)", "jit(gradient_flow)"} & set(names)
     with as_users_have_jax():
@@ -113,9 +110,8 @@ def test_theory_calls_the_program_that_was_prepared_for_it():
     plan = depth.prepare(depth.Settings(**rows, width=("3",), batch=("7",), seeds=1))
     sweep = Sweep(plan.datasets)
     of = plan.cells[-1]
-    last = partial(theory.prepare, of.networks, of.hidden)
-    with compiled(ahead=False) as names, ahead.coming(plan.cells, sweep.prepare, last) as go_on:
-        go_on()
+    with compiled(ahead=False) as names, ahead.compiling():
+        theory.prepare(of.networks, of.hidden)
         measured = pl.concat(map(sweep.measure, plan.cells))
         predicted = theory.predict(report.labelled(measured))
     assert predicted.height == 3
@@ -128,7 +124,7 @@ def test_a_remedy_is_measured_by_the_program_that_was_prepared_for_it():
     sweep = remedies.Sweep(data.load("iris"), sizes)
     cell = remedies.Cell(remedies.FLOW, next(iter(REMEDIES)), 4)
     remedies.measuring.cache_clear()
-    with compiled(ahead=False) as names, ahead.coming([cell], sweep.prepare) as go_on:
-        go_on()
+    with compiled(ahead=False) as names, ahead.compiling():
+        sweep.prepare(cell)
         sweep.measure(cell)
     assert not {"jit(gradient_draw)", "jit(remedy_flow)"} & set(names)

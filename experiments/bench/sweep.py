@@ -5,7 +5,6 @@ measured, with all else that the experiment records. A network is the start of a
 are drawn once, for the deepest. Both programs are compiled at the same time.
 """
 
-from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,10 @@ def workload(
 
     def run() -> None:
         draws = Draws()
-        with ahead.coming(sweep, partial(networks.prepare, dataset)) as go_on:
+        with ahead.compiling():
             for each in sweep:
-                go_on()
+                networks.prepare(dataset, each)
+            for each in sweep:
                 networks.flows(draws, dataset, each)
 
     def numbers(folder: Path) -> list[float]:

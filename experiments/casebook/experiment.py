@@ -23,7 +23,7 @@ from experiments.casebook.case import CURED, PACKAGES, PARTS, PROGRAMS, SEEN, ca
 from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Answer
 from experiments.casebook.scores import MISSED, NONE, SILENT, Score, score
-from experiments.runs import ahead, experiment, runtime, sweep
+from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 
@@ -90,9 +90,7 @@ def prepare(settings: Settings) -> Plan:
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the programs that are missing."""
-    return sweep.measure(
-        plan, store, partial(measured, seed=plan.settings.seed), prepare_last=ahead.nothing
-    )
+    return sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
 
 
 def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from jaxtyping import PyTree
 import jaxnn
 from experiments.cures import recipes, report
 from experiments.cures.columns import BEFORE, COLUMNS, FRAMEWORKS
-from experiments.runs import ahead, experiment, runtime, sweep
+from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from jaxnn.curing.changes import Change
@@ -93,9 +93,7 @@ def prepare(settings: Settings) -> Plan:
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the networks that are missing."""
-    return sweep.measure(
-        plan, store, partial(measured, settings=plan.settings), prepare_last=ahead.nothing
-    )
+    return sweep.measure(plan, store, partial(measured, settings=plan.settings))
 
 
 def measured(cell: Cell, settings: Settings) -> pl.DataFrame:

@@ -21,7 +21,7 @@ import polars as pl
 
 from experiments.depth.cells import OF_TWINS
 from experiments.depth.columns import COLUMNS, ITS_OWN
-from experiments.runs import ahead, experiment, grid, own, runtime, sweep
+from experiments.runs import experiment, grid, own, runtime, sweep
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, source
 from jaxnn.flow.record.flow import Flow
@@ -189,7 +189,7 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
         FailedError: one sentence on a mistake in the user's code that only a larger network shows.
     """
     try:
-        return sweep.measure(plan, store, partial(_rows_of, plan), prepare_last=ahead.nothing)
+        return sweep.measure(plan, store, partial(_rows_of, plan))
     except (ValueError, TypeError) as mistake:
         raise runtime.FailedError(str(mistake)) from None
 

@@ -106,7 +106,7 @@ def _of_case(case: pl.DataFrame, q1: float) -> "_Theory":
 
 
 def prepare(networks: Networks, hidden: str) -> None:
-    """Begin to compile what `predict` calls for these networks, if inside `ahead.coming`."""
+    """Begin to compile what `predict` calls for these networks, if inside `ahead.compiling`."""
     of = networks
     if not sigma_w(of.weights.name, of.weights.factor, of.width):
         return

@@ -214,7 +214,7 @@ Program = Callable[[SideBySide, jaxnn.Network], Mapped]
 
 
 def prepare(dataset: Dataset, networks: Networks, program: Program | None = None) -> None:
-    """Begin to compile what `measured` calls, if this is inside `ahead.coming`."""
+    """Begin to compile what `measured` calls, if this is inside `ahead.compiling`."""
     program = program or partial(measuring, examples=networks.examples)
     with jax.enable_x64(networks.dtype == "float64"):
         drawn = drawn_for(networks)

@@ -23,7 +23,7 @@ import polars as pl
 
 from experiments.menagerie import catalogue, report
 from experiments.menagerie.columns import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
-from experiments.runs import ahead, experiment, runtime, sweep
+from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.schema import COUNT, REAL, TEXT
 from experiments.runs.store import Store
@@ -82,9 +82,7 @@ def prepare(settings: Settings) -> Plan:
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the networks that are missing."""
-    return sweep.measure(
-        plan, store, partial(measured, seed=plan.settings.seed), prepare_last=ahead.nothing
-    )
+    return sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
 
 
 def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from jaxnn.texts import clean, counted
 
 log = logging.getLogger("jaxnn.experiments")
 
-PAGES = "experiments.pages.report"  # which imports Altair
+AHEAD = 4  # cells whose programs are compiled; of a run that is stopped more would be lost
 STOPPING = "stopping when this cell is done; again to stop now"
 
 C = TypeVar("C", bound="Cell")
@@ -94,7 +94,7 @@ def measure(
     measure_cell: Callable[[C], pl.DataFrame],
     prepare: Callable[[C], None] = lambda _: None,
     share: Callable[[C], Hashable] = lambda _: None,
-    prepare_last: Callable[[], None] = lambda: ahead.load(PAGES),
+    prepare_last: Callable[[], None] = lambda: None,
     in_words: Callable[[pl.DataFrame], str] | None = None,
 ) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cells that are not stored yet.
@@ -105,8 +105,7 @@ def measure(
         measure_cell: cell -> rows; called in all processes at once.
         prepare: begins to compile the programs of a cell, see `ahead`.
         share: what a cell has in common with others, which are measured together.
-        prepare_last: begins to compile and to import what is needed after all cells; by default
-            what pictures are drawn with.
+        prepare_last: begins to compile and to import what is needed after all cells.
         in_words: rows of a cell -> a line, shown when the first cell is measured: its numbers come
             long before those of all.
 
@@ -129,19 +128,21 @@ def measure(
     of_all = "" if all(missing) else f" of {len(cells)}"
     words = f"{counted(missing.count(True), 'cell')}{of_all}"
     view = progress.view(words, not is_shown, len(cells), missing.count(False))
-    programs = ahead.coming((cells[i] for i in order), prepare, prepare_last)
     with (
         _storing(store) as stored,
         signals.interruptible(STOPPING) as stopped,
         view as tell,
-        programs as go_on,
+        ahead.compiling(),
     ):
-        for i in order:
+        for place, i in enumerate(order):
             with runtime.together():
                 if _as_process_0_says([bool(stopped)])[0]:
                     break
                 tell(cells[i].label)
-                go_on()
+                for coming in order[place : place + AHEAD]:
+                    prepare(cells[coming])
+                if place == max(len(order) - AHEAD, 0):
+                    prepare_last()
                 rows = frames[i] = measure_cell(cells[i])
             stored(names[i], rows)
             tell(None)

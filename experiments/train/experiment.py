@@ -22,7 +22,7 @@ import numpy as np
 
 import jaxnn
 from experiments.learning import data, measures, model, optimizers
-from experiments.runs import ahead, experiment, files, progress, runtime, signals
+from experiments.runs import experiment, files, progress, runtime, signals
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
@@ -203,11 +203,8 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[Course], bool]:
     recipe, settings = plan.recipe, plan.settings
     data.say([plan.table])
     recorder = _recorder(recipe, store.folder) if settings.watch else None
-    showing, pictures = (
-        progress.view("training", settings.quiet),
-        ahead.loading("experiments.train.page"),
-    )
-    with signals.interruptible(STOPPING) as stopped, showing as tell, pictures:
+    showing = progress.view("training", settings.quiet)
+    with signals.interruptible(STOPPING) as stopped, showing as tell:
         course = loop.train(recipe, *begin(plan), stopped, tell, recorder)
         return [course], course.ended is not None
     return [], False  # Ctrl-C outside the loop

@@ -24,7 +24,7 @@ from experiments.remedies.columns import ACCURACY, CHART, DELTA, DTYPES, LOSS
 from experiments.remedies.of_user import report
 from experiments.remedies.of_user.networks import Networks, Variant, networks
 from experiments.remedies.of_user.training import OPTIMIZERS, Rule
-from experiments.runs import ahead, experiment, grid, own, runtime, sweep
+from experiments.runs import experiment, grid, own, runtime, sweep
 from experiments.runs.experiment import Conclusion
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, contract, source
@@ -201,7 +201,7 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
         FailedError: one sentence on a mistake in the user's code that only training shows.
     """
     try:
-        return sweep.measure(plan, store, partial(_rows_of, plan), prepare_last=ahead.nothing)
+        return sweep.measure(plan, store, partial(_rows_of, plan))
     except (ValueError, TypeError) as mistake:
         raise runtime.FailedError(str(mistake)) from None
 

@@ -21,7 +21,7 @@ from experiments.remedies.rivals import report, training
 from experiments.remedies.rivals.columns import COLUMNS
 from experiments.remedies.rivals.networks import NETWORKS
 from experiments.remedies.rivals.rivals import CURE, PACKAGES, REMEDIES
-from experiments.runs import ahead, experiment, grid, runtime, sweep
+from experiments.runs import experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 
@@ -77,9 +77,7 @@ def prepare(settings: Settings) -> Plan:
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Train what is missing."""
-    return sweep.measure(
-        plan, store, partial(measured, settings=plan.settings), prepare_last=ahead.nothing
-    )
+    return sweep.measure(plan, store, partial(measured, settings=plan.settings))
 
 
 def measured(cell: Cell, settings: Settings) -> pl.DataFrame:
