@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments import EXPERIMENTS, find, show
+from experiments import find, show
 from experiments.__main__ import main
 from experiments.runs import files, store
 from experiments.runs.missing import Missing
@@ -188,7 +188,7 @@ def test_without_several_numbers_no_difference_is_called_clear(sizes, tmp_path, 
 
 def test_the_error_of_a_mean_is_that_of_its_seeds(tmp_path, capsys):
     rows = pl.DataFrame(
-        OTHERS["trainability"] | {"depth": 2, "seed": [0, 1], "accuracy": [0.25, 0.75]},
+        {"depth": 2, "sigma_w_squared": 1.5, "seed": [0, 1], "accuracy": [0.25, 0.75], "loss": 0.1},
         schema_of(find("trainability").columns),
     )
     better = rows.with_columns(accuracy=pl.Series([0.5, 0.875]))
@@ -198,97 +198,23 @@ def test_the_error_of_a_mean_is_that_of_its_seeds(tmp_path, capsys):
     assert ["±", "0.062"] in lines  # 0.125 / √2 / √2
 
 
+SPECTRUM = pl.DataFrame(
+    {
+        "activation": "relu", "weights": "gaussian", "depth": 2, "seed": [0, 0, 1, 1],
+        "example": [0, 1, 0, 1], "log10_singular_values": [[0.0]] * 4, "log10_mean": 0.0,
+        "variance": [1.0, 3.0, 5.0, 7.0], "predicted": 2.0, "comparable": True,
+    },
+    schema_of(find("spectrum").columns),
+)  # fmt: skip
+
+
 def test_several_examples_of_a_seed_are_one_number_for_the_error():
     """Examples of one network are not independent."""
-    variances = {"seed": [0, 0, 1, 1], "example": [0, 1, 0, 1], "variance": [1.0, 3.0, 5.0, 7.0]}
-    rows = pl.DataFrame(
-        OTHERS["spectrum"] | {"depth": 2, "log10_singular_values": [[0.0]] * 4} | variances
-        | {"predicted": 2.0},
-        schema_of(find("spectrum").columns),
-    )  # fmt: skip
-    (frame,) = find("spectrum").compare([rows])
+    (frame,) = find("spectrum").compare([SPECTRUM])
     assert frame.row(0, named=True) | {"name": ""} == {
         "name": "", "at": 2, "value": 4.0, "seeds": [0, 1], "by_seed": [2.0, 6.0],
         "average": "mean",
     }  # fmt: skip
-
-
-OTHERS = {
-    "spectrum": {
-        "activation": "relu", "weights": "gaussian", "depth": [2, 4], "seed": 0, "example": 0,
-        "log10_singular_values": [[0.0, -1.0]] * 2, "log10_mean": 0.0, "variance": [2.25, 4.5],
-        "predicted": [2.0, 4.0], "comparable": True,
-    },
-    "trainability": {
-        "depth": [2, 4], "sigma_w_squared": 1.5, "seed": 0, "accuracy": [0.75, 0.5], "loss": 0.1,
-    },
-    "remedies": {
-        "remedy": "relu", "depth": [2, 4, 4], "seed": 0,
-        "quantity": ["accuracy", "log10_gradient", "distance"], "value": [0.75, -4.5, 0.5],
-        "layer": None, "step": [600, None, None], "rate": [0.01, None, None],
-    },
-    "train": {
-        "epoch": [0, 1, 1], "step": [0, 5, 5], "set": ["training", "training", "test"],
-        "metric": "accuracy", "loss": [2.0, 0.5, 0.625], "value": [0.1, 0.875, 0.75],
-    },
-    "cures": {
-        "network": "tanh", "framework": "flax", "change": ["as it is", "scale"],
-        "advice": ["", "a"], "layers": 24, "own": [True, True],
-        "decades": [-0.25, -0.0625], "total": [-6.0, 0.5], "signal": 0.5, "log10_spread": -0.5,
-        "works": [False, True], "seconds": 1.5,
-    },
-    "menagerie": {
-        "package": "[/b] one", "network": ["x", "y"], "title": "nn.X", "lines": 2,
-        "result": ["measured", "refused"], "layers": [17, 0], "arrays": 3, "compared": 3,
-        "states": 2, "unmeasured": 0, "difference": [3e-16, float("nan")], "where": "a",
-        "dtype": "float64",
-        "seconds": 1.5, "message": "",
-    },
-    "casebook": {
-        "case": ["[/b] one", "[/b] one"], "program": ["ill", "cured"], "framework": "jax",
-        "source": "so-1", "fault": "end", "part": "write", "wrong": "w", "fix": "f",
-        "before": "oneunit", "during": "", "cause": ["partly", "silent"],
-        "advice": ["right", "none"], "place": "none", "at": [-1.0, float("nan")], "others": "",
-        "losses": "[1.0, 0.5]", "score": [0.5, 0.75], "seconds": 1.0, "records": "",
-    },
-    "laws": {
-        "law": "gradient-exponent", "case": ["[/b] one", "two"], "source": "s", "relation": "=",
-        "predicted": 1.0, "measured": [1.125, 0.875], "standard_error": None, "tolerance": 0.5,
-        "deviation": 0.5, "reason": "r", "holds": True, "chi_square": 0.5, "freedom": 2.0,
-        "chance": 0.75, "factor": "χ", "power": 0.25,
-    },
-    "bench": {
-        "row": "gradient", "workload": "w", "against": "a", "kind": "warm", "case": ["x", "y"],
-        "goal": 1.0, "ratio": [0.625, 1.125], "ratio_low": 0.5, "ratio_high": 1.25,
-        "holds": [True, False], "pairs": 7, "ours_seconds": 0.5, "theirs_seconds": None,
-        "floor_seconds": None, "over_floor": None, "ours_first": 1.0, "theirs_first": None,
-        "ours_import": 1.0, "theirs_import": None, "difference": None,
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("spectrum", ("2.25", "4.5")),
-        ("trainability", ("75", "50")),
-        ("remedies", ("0.75", "-4.5")),
-        ("laws", ("1.125", "0.875")),
-        ("train", ("0.625", "0.75")),
-        ("cures", ("-0.25", "-0.0625")),
-        ("menagerie", ("17", "1.5")),
-        ("casebook", ("partly", "silent")),
-        ("bench", ("0.625", "1.12")),
-    ],
-)
-def test_every_experiment_is_shown_and_compared(name, words, tmp_path, capsys):
-    rows = pl.DataFrame(OTHERS[name], schema_of(find(name).columns))
-    run = kept(tmp_path / "run", rows, name)
-    alone, beside = shown(capsys, run).out, shown(capsys, run, run).out
-    for word in words:
-        assert word in alone
-    assert beside.count("2 - 1") >= 1
-    assert {*OTHERS, "depth"} == set(EXPERIMENTS)
 
 
 def test_a_name_does_not_steer_the_terminal_or_the_table(tmp_path, capsys):
@@ -394,8 +320,7 @@ def test_what_is_no_run_is_one_sentence(change, sentence, tmp_path, capsys):
 
 def test_folders_that_do_not_fit_together(tmp_path, capsys):
     one = kept(tmp_path / "one", depth_rows())
-    rows = pl.DataFrame(OTHERS["spectrum"], schema_of(find("spectrum").columns))
-    other = kept(tmp_path / "other", rows, "spectrum")
+    other = kept(tmp_path / "other", SPECTRUM, "spectrum")
     for folders, sentence in (
         ((one, other), "runs: expected two of one experiment, got depth and spectrum"),
         ((one, one, one), "runs: expected one folder or two, got 3"),

@@ -338,6 +338,7 @@ def test_a_stopped_run_says_everywhere_what_is_missing(name, stopped, tmp_path, 
     assert main(["show", str(out), str(out)]) == 0
     assert f"1: {count}" in (both := capsys.readouterr().out)
     assert f"2: {count}" in both
+    assert both.count("2 - 1") >= 1
     # Going on leaves no trace of it.
     whole = stopped(name, None)
     assert (whole.code, whole.says["finished"]) == (0, True)
@@ -575,7 +576,7 @@ def test_what_is_stored_is_read_without_what_steers_a_terminal():
     [
         *(None, 3, [], {}, {"measured": 1}),
         *({"measured": n} for n in (-1, "1")),
-        *({"places": p} for p in (None, {}, [1], [{}], [{"depth": "1"}], [{"data": 1}])),
+        *({"places": p} for p in (None, [1], [{}], [{"depth": "1"}], [{"data": 1}])),
         *({"places": [{"depth": n}]} for n in (-1, 1.5, 2**70, None)),
         {"places": [{"depth": 1}, {"data": "x"}]},
         {"what": 1},

@@ -154,11 +154,7 @@ def _scales(name: str, settings: Settings) -> tuple[float, ...]:
 
 
 def activations_of(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return the initialisers that have a name of their own, by the activation they go with.
-
-    Raises:
-        ValueError: something that is no pair, or pairs beside what they stand for.
-    """
+    """Return the initialisers that have a name of their own, by the activation they go with."""
     if not settings.paired:
         return dict.fromkeys(settings.activations, _names(settings))
     if settings.weights or settings.sigma_w or settings.critical:
@@ -191,9 +187,6 @@ def weights_for(
         activation: the activation.
         names: of the initialisers that go with it.
         sigma_b: of the biases.
-
-    Raises:
-        ValueError: an unknown name, or an activation without a critical σ_w.
     """
     jaxnn.network.find_activation(activation)
     weights = [Weights(name, find_weights(name)) for name in names]
@@ -207,11 +200,7 @@ def weights_for(
 
 
 def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Cell]:
-    """Yield the product of all axes.
-
-    Raises:
-        ValueError: as `weights_for`, or too many cells, before any of them is made.
-    """
+    """Yield the product of all axes."""
     depths = sorted(grid.integers("depths", settings.depths))
     widths, sizes = (grid.integers(n, getattr(settings, n)) for n in ("width", "batch"))
     batches = {n: sorted({min(b, len(d.x)) for b in sizes}) for n, d in datasets.items()}

@@ -148,11 +148,7 @@ _MORE = "; it is called with depth, width and seed, see depth --help"
 
 
 def _points(axes: Sequence[str]) -> dict[str, Point]:
-    """Return the points of axes such as share=1,0.5 by the words for them; one without axes.
-
-    Raises:
-        ValueError: one sentence on an axis.
-    """
+    """Return the points of axes such as share=1,0.5 by the words for them; one without axes."""
     values: dict[str, list[int | float | str]] = {}
     for text in axes:
         name, is_one, listed = map(str.strip, text.partition("="))
@@ -183,11 +179,7 @@ def _built(plan: Plan, cell: Cell, seed: int) -> Any:
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
-    """Measure the cells that are missing.
-
-    Raises:
-        FailedError: one sentence on a mistake in the user's code that only a larger network shows.
-    """
+    """Measure the cells that are missing."""
     try:
         return sweep.measure(plan, store, partial(_rows_of, plan))
     except (ValueError, TypeError) as mistake:

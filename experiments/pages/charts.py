@@ -58,11 +58,7 @@ class Figure(NamedTuple):
 
 
 def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -> dict[str, bytes]:
-    """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network.
-
-    Raises:
-        NotDrawnError: the engine draws nothing; the page is among its `files`.
-    """
+    """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network."""
     spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
     noted = spec

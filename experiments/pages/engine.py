@@ -50,11 +50,7 @@ class NotDrawnError(OSError):
 
 
 def picture(spec: dict[str, Any], scale: float) -> Picture:
-    """Return a picture of a Vega-Lite specification with its data.
-
-    Raises:
-        ValueError: there is none, or one that holds no marks.
-    """
+    """Return a picture of a Vega-Lite specification with its data."""
     made = _drawn(spec, scale)
     if MARKS.search(made.svg) is None:
         raise ValueError("the picture holds no marks")

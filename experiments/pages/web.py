@@ -46,11 +46,7 @@ def library() -> str:
 
 
 def as_json(value: object) -> str:
-    """Return a value as JSON without spaces.
-
-    Raises:
-        ValueError: it holds nan or inf, which JSON lacks.
-    """
+    """Return a value as JSON without spaces."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -61,9 +57,6 @@ def packed(text: str) -> str:
 
 def in_script(value: object) -> Markup:
     r"""Return a value as JSON that may stand in a <script> element.
-
-    Raises:
-        ValueError: it holds nan or inf, which JSON lacks.
 
     Example:
         >>> print(in_script({"name": "</script>"}))

@@ -195,10 +195,6 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
 
     Returns:
         Whether the run is finished.
-
-    Raises:
-        FailedError: the result is not as it should be; the folder is filled nevertheless.
-        OSError: the disk; the message names the file.
     """
     started = datetime.now(UTC)
     for name in () if store is None else store.changed:

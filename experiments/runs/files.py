@@ -11,11 +11,7 @@ UNFINISHED = ".unfinished-*"  # the name of a file while it is written
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file atomically: temporary file in the same folder, fsync, rename.
-
-    Raises:
-        OSError: the message names the file and what the system said.
-    """
+    """Write a file atomically: temporary file in the same folder, fsync, rename."""
     temporary = path.with_name(UNFINISHED.replace("*", path.name))
     try:
         temporary.write_bytes(content)

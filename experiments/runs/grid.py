@@ -56,11 +56,7 @@ def check_whole(name: str, values: Iterable[float], least: int = 1) -> None:
 
 
 def check_cells(*axes: int) -> None:
-    """Check that a grid is not too large, before it is made.
-
-    Raises:
-        ValueError: more than MOST_VALUES cells.
-    """
+    """Check that a grid is not too large, before it is made."""
     if math.prod(axes) > MOST_VALUES:
         raise ValueError(
             f"grid: expected at most {MOST_VALUES} cells, got {math.prod(axes)}; give fewer values"
@@ -92,13 +88,7 @@ def _range(name: str, text: str) -> list[float]:
 
 
 def read_config(path: Path, settings: type) -> dict[str, Any]:
-    """Return the settings in a TOML file, by name; a single value is a list of one.
-
-    Raises:
-        ValueError: no TOML, a name that is no setting or is for the command line alone, or a value
-            of another type.
-        OSError: the file cannot be read.
-    """
+    """Return the settings in a TOML file, by name; a single value is a list of one."""
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -142,23 +132,7 @@ def as_dict(settings: Any) -> dict[str, Any]:
 
 
 def to_toml(settings: Any, applying: Any = None) -> str:
-    """Return the settings that determine what is measured, as the text of a config file.
-
-    Those of a plan that has only some are `applying`.
-
-    Example:
-        >>> @dataclasses.dataclass
-        ... class Settings:
-        ...     depths: tuple[str, ...] = ("1", "2")
-        ...     seed: int = 0
-        >>> print(to_toml(Settings()))
-        depths = [
-            "1",
-            "2",
-        ]
-        seed = 0
-        <BLANKLINE>
-    """
+    """Return the settings, those of `applying` alone if given, as the text of a config file."""
     names = as_dict(settings if applying is None else applying)
     given = ((k, v) for k, v in as_dict(settings).items() if k in names)
     values = ((k, list(v) if isinstance(v, tuple) else v) for k, v in given)

@@ -89,11 +89,7 @@ NOTHING = Missing()
 
 
 def read(entry: object, columns: Mapping[str, Column]) -> Missing:
-    """Return what `Missing.as_dict` has written, checked against the columns of the rows.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """Return what `Missing.as_dict` has written, checked against the columns of the rows."""
     try:
         members: Any = entry
         found = Missing(**members)

@@ -99,11 +99,7 @@ def in_words(error: BaseException, preparing: bool = False) -> str | None:
 
 
 def again(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
-    """Return the experiment of a run.
-
-    Raises:
-        ValueError: the file is gone, or was never named by this user, or has no such experiment.
-    """
+    """Return the experiment of a run."""
     name, path = says["what"]["experiment"], says.get(FILE)
     if not isinstance(path, str):
         raise ValueError(f"runs: {where} is of {name} and has no {FILE}; {WAY_OUT}")

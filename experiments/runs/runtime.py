@@ -67,12 +67,7 @@ class Options:
 
 
 def start(options: Options) -> None:
-    """Set JAX up, before anything is computed.
-
-    Raises:
-        ValueError: options contradict each other, processes do not find each other, or JAX is told
-            to do what an experiment cannot.
-    """
+    """Set JAX up, before anything is computed."""
     if jax.config.jax_disable_jit:
         raise ValueError("JAX_DISABLE_JIT: experiments compile their programs ahead; unset it")
     if not options.no_cache:
@@ -124,9 +119,6 @@ def together() -> Iterator[None]:
     """Guard work that processes of a sweep do at once: if one has gone, the others report it.
 
     An allocation of this process that fails keeps its error.
-
-    Raises:
-        OSError: instead of the errors that JAX raises then, which depend on the transport.
     """
     try:
         yield
@@ -186,11 +178,7 @@ def check(settings: Any, several: Sequence[str] = (), alone: str = "") -> None:
 
 
 def check_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Check that names are among those that are known.
-
-    Raises:
-        ValueError: a one-line error with all that are known.
-    """
+    """Check that names are among those that are known."""
     listed = dict.fromkeys(known)
     for value in given:
         if value not in listed:
@@ -215,11 +203,7 @@ def seeds_of(settings: Any) -> tuple[int, ...]:
 
 
 def check_only(settings: Any, names: Iterable[str], sentence: str) -> None:
-    """Check that no other setting than these has another value than by default.
-
-    Raises:
-        ValueError: a one-line error that names those that have, and ends in the sentence.
-    """
+    """Check that no other setting than these has another value than by default."""
     applying = {*names}
     others = [
         each.name

@@ -34,11 +34,7 @@ FROM_ZERO = (
 
 
 def check(rows: pl.DataFrame, expected: dict[str, Column]) -> None:
-    """Check that a table has the columns of an experiment.
-
-    Raises:
-        ValueError: one sentence on the first column that differs.
-    """
+    """Check that a table has the columns of an experiment."""
     missing, more = set(expected) - set(rows.columns), set(rows.columns) - set(expected)
     if missing or more:
         words = (("without ", missing), ("with ", more))

@@ -18,12 +18,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_at_once(sentence: str = STOPPED) -> Callable[[], None]:
-    """Let each signal from now on end the process, with a sentence on stderr.
+    """Let each signal from now on end the process; return the function that undoes it.
 
     A package that is imported may take a signal for itself: then call it again.
-
-    Returns:
-        The function that undoes it.
     """
     return _listen(lambda _: _end(sentence))
 
@@ -31,9 +28,6 @@ def end_at_once(sentence: str = STOPPED) -> Callable[[], None]:
 @contextlib.contextmanager
 def ending(sentence: str) -> Iterator[None]:
     """Let signals end the process inside, with this sentence."""
-    if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
-        yield
-        return
     undo = end_at_once(sentence)
     try:
         yield
@@ -43,10 +37,7 @@ def ending(sentence: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible(stopping: str) -> Iterator[list[int]]:
-    """Yield a list that is empty until Ctrl-C or a request to terminate; a second ends the process.
-
-    The answer to the first is the text `stopping`.
-    """
+    """Yield a list that is empty until a signal, whose answer is a text; a second one ends."""
     stopped: list[int] = []
 
     def answer(number: int) -> None:
@@ -55,9 +46,6 @@ def interruptible(stopping: str) -> Iterator[list[int]]:
         _say(stopping)
         stopped.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
-        yield stopped
-        return
     undo = _listen(answer)
     try:
         yield stopped
@@ -69,6 +57,8 @@ def interruptible(stopping: str) -> Iterator[list[int]]:
 
 def _listen(answer: Callable[[int], None]) -> Callable[[], None]:
     """Call `answer` with the number of each signal, in a thread; return how to undo it."""
+    if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
+        return lambda: None
     heard, told = os.pipe()
     os.set_blocking(told, False)
 
@@ -99,13 +89,8 @@ def _say(sentence: str) -> None:
 
 
 def _end(sentence: str) -> None:
-    try:
-        # Only a view hides the cursor; the module may be only half imported.
-        console = getattr(sys.modules.get("rich.console"), "Console", None)
-        if console is not None:
-            console(file=sys.__stderr__).show_cursor()
-    except Exception:  # whatever it is, the process ends
-        pass
-    finally:
-        _say(sentence)
-        os._exit(INTERRUPTED)
+    with contextlib.suppress(Exception):  # rich may be only half imported
+        # Only a view hides the cursor.
+        sys.modules["rich.console"].Console(file=sys.__stderr__).show_cursor()
+    _say(sentence)
+    os._exit(INTERRUPTED)

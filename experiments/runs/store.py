@@ -118,11 +118,7 @@ class Store:
         self._lock.release()
 
     def read(self, cell: str) -> pl.DataFrame | None:
-        """Return the stored rows of a cell; None if missing or broken, which deletes them.
-
-        Raises:
-            OSError: they cannot be read, or have other columns than those of other cells.
-        """
+        """Return the stored rows of a cell; None if missing or broken, which deletes them."""
         for path in self._parts.pop(cell, []):
             try:
                 content = path.read_bytes()
@@ -136,12 +132,7 @@ class Store:
         return None
 
     def write_cell(self, cell: str, rows: pl.DataFrame) -> None:
-        """Store the rows of a cell.
-
-        Raises:
-            OSError: the message names the file and what the system said; or the rows have other
-                columns than those of other cells.
-        """
+        """Store the rows of a cell."""
         content = files.parquet(self._checked(cell, rows))
         files.write(self.folder / PARTS / _name_of(cell, content), content)
 
@@ -166,11 +157,7 @@ class Store:
         self._digests[name] = hashlib.sha256(content).hexdigest()
 
     def remove(self, name: str) -> None:
-        """Delete a file of the run that is of before, if there is one.
-
-        Raises:
-            OSError: the message names the file and what the system said.
-        """
+        """Delete a file of the run that is of before, if there is one."""
         self._digests.pop(name, None)
         try:
             (self.folder / name).unlink(missing_ok=True)
@@ -200,11 +187,7 @@ def _identified(what: dict[str, Any]) -> dict[str, Any]:
 def _may_continue(
     folder: Path, what: dict[str, Any], names: tuple[str, ...]
 ) -> dict[str, Any] | None:
-    """Return the run.json of the run that a folder holds, None if it holds none.
-
-    Raises:
-        OSError: it is another run, or there are files of no run.
-    """
+    """Return the run.json of the run that a folder holds, None if it holds none."""
     stored = read_run(folder)
     if stored is None:
         taken = [name for name in (ROWS, *names) if (folder / name).exists()]
@@ -230,11 +213,7 @@ def _own(parts: Path) -> list[Path]:
 
 
 def _is_new(folder: Path) -> bool:
-    """Return whether a folder is still to be created.
-
-    Raises:
-        OSError: it cannot be one, with the reason as its `strerror`.
-    """
+    """Return whether a folder is still to be created."""
     if folder.is_symlink() and not folder.exists():
         raise OSError(errno.ENOENT, "it is a link to nothing")
     if folder.resolve() == Path(folder.resolve().anchor):
@@ -289,11 +268,7 @@ def not_as_written(path: Path) -> str:
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """Return the run.json of a folder, None if there is none.
-
-    Raises:
-        OSError: it cannot be read, or does not describe a run.
-    """
+    """Return the run.json of a folder, None if there is none."""
     path = folder / RUN
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

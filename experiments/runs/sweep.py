@@ -111,9 +111,6 @@ def measure(
 
     Returns:
         The rows of each cell, None of one that is not done, and whether all are.
-
-    Raises:
-        OSError: the disk, or a process that shares the sweep; what was measured before is stored.
     """
     cells = plan.cells
     names = [_file_name(i, cell.key) for i, cell in enumerate(cells)]
