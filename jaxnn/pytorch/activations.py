@@ -23,17 +23,13 @@ Slope = Callable[[Any, Tensor, Tensor, Arguments, Named], Any]
 
 
 class Sigma(NamedTuple):
-    """An activation.
+    """An activation."""
 
-    slope: (operations of torch, z and a, arguments) -> σ′(z); without plateaus it may be anything
-        that is zero where σ′ is.
-    largest: its largest slope.
-    has_plateaus: whether it is flat at both ends, and at 0 is not: else half of its entries may
-        well be on a plateau.
-    """
-
+    # (operations of torch, z and a, arguments) -> σ′(z), or without plateaus anything that is zero
+    # where σ′ is.
     slope: Slope
-    largest: float = 1.0
+    largest: float = 1.0  # the largest slope
+    # It is flat at both ends and not at 0; else half of its entries may well be on a plateau.
     has_plateaus: bool = False
 
 
@@ -81,39 +77,29 @@ OF_INPUT = ("elu", "gelu", "silu", "mish", "softplus", "hardswish", "hardsigmoid
 
 
 class Counts(NamedTuple):
-    """Counts of the units of one activation, and sums over its entries.
-
-    entries, units: how many there are.
-    square_z, a, square_a: sums of z², a and a².
-    saturated: entries on a plateau; nan if it has none.
-    dead, constant: units without a slope for all examples and positions, and with one value; nan if
-        these are too few.
-    """
+    """Counts of the units of one activation, and sums over its entries."""
 
     entries: int
     units: int
-    square_z: float
+    square_z: float  # sums of z², a and a²
     a: float
     square_a: float
-    saturated: float
+    saturated: float  # entries on a plateau; nan if it has none
+    # Units without a slope for all examples and positions, and units with one value; both nan if
+    # these are too few.
     dead: float
     constant: float
 
 
 class Noted(NamedTuple):
-    """An activation as it was seen, of which no number has been read.
+    """An activation as it was seen, of which no number has been read."""
 
-    at: the number of states before its layer's.
-    entries, units: how many there are.
-    is_known: for each of the sums whether it is one of `Counts`, else that is nan.
-    sums: those, in the order of `Counts`.
-    """
-
-    at: int
+    at: int  # the number of states before its layer's
     entries: int
     units: int
+    # For each of the sums whether it is one of `Counts`, else that is nan.
     is_known: tuple[bool, ...]
-    sums: Tensor
+    sums: Tensor  # in the order of `Counts`
 
 
 class LayerUnits(NamedTuple):
@@ -128,12 +114,7 @@ class LayerUnits(NamedTuple):
 
 
 class Activations:
-    """The activations of one pass up.
-
-    torch: the package.
-    count: returns the number of states that were recorded so far.
-    is_state: tells whether a tensor is what the last cut returned.
-    """
+    """The activations of one pass up, each with the number of states recorded before it."""
 
     def __init__(
         self, torch: ModuleType, count: Callable[[], int], is_state: Callable[[Tensor], bool]
@@ -144,15 +125,7 @@ class Activations:
     def note(
         self, name: str, z: Tensor | None, a: Tensor, axis: int, given: Arguments, more: Named
     ) -> None:
-        """Note an activation.
-
-        Args:
-            name: of the operation.
-            z: what it took; None if that has been overwritten.
-            a: what it returned.
-            axis: of the units.
-            given, more: all arguments.
-        """
+        """Note an activation that made a of z, which is None if it has been overwritten."""
         if not a.is_floating_point() or a.ndim < 2 or not a.numel():
             return
         torch, sigma = self.torch, SIGMAS[name]

@@ -5,9 +5,6 @@ but through it. From gate to gate a gradient may be scaled, since all of it is t
 states, such as those inside a skip connection, it is recorded and goes on as it is. What leads
 around a state to the input or to parameters is no matter: they are added up, as in each step of a
 recurrent network.
-
-An edge of torch's graph is (node, number of its output). Of each node it is noted once what lies
-below it first, states and parameters, as the bits of an integer; so that many paths cost nothing.
 """
 
 from collections import Counter
@@ -18,24 +15,18 @@ from .types import GradientEdge, Node
 
 
 class Survey(NamedTuple):
-    """States and parameters in torch's graph; states count from 1, the input is 0, the top L + 1.
+    """States and parameters in torch's graph; states count from 1, the input is 0, the top L+1."""
 
-    reached: for each state whether the gradient comes to it.
-    parts: for each state the numbers of those of its parts that belong to it.
-    gates: for each state whether it is one.
-    links: pairs (state, a state below it) that a path with no other state between them joins.
-    parameters: for each leaf of the graph, by its id, the layers that it is used in.
-    uses: of each leaf the number of nodes that take it.
-    functions: nodes of the user's own autograd.Function, each with the layers that it lies in.
-    """
-
-    reached: list[bool]
+    reached: list[bool]  # for each state whether the gradient comes to it
+    # For each state the numbers of those of its parts that belong to it.
     parts: list[tuple[int, ...]]
-    gates: list[bool]
+    gates: list[bool]  # for each state whether it is one
+    # (state, one below it) that a path with no other state between joins.
     links: set[tuple[int, int]]
-    parameters: dict[int, set[int]]
+    parameters: dict[int, set[int]]  # by the id of each leaf the layers that it is used in
+    # Nodes of the user's own autograd.Function, each with its layers.
     functions: dict[Any, set[int]]
-    uses: Counter[int]
+    uses: Counter[int]  # of each leaf the number of nodes that take it
 
     def times(self, leaf: int) -> int:
         """Return how many layers share a leaf; paths around states lead others to it too."""
@@ -44,11 +35,7 @@ class Survey(NamedTuple):
 
 
 def survey(top: GradientEdge, states: list[State], bottom: GradientEdge | None) -> Survey:
-    """Survey the graph below the loss, or an output with a cotangent.
-
-    top: the edge of it.
-    bottom: the edge of the input; None if it has no gradient.
-    """
+    """Survey the graph below the edge of a loss, or of an output with a cotangent."""
     main: list[tuple[int, ...]] = [(0,)] * len(states)
     found = _walked(top, states, main, bottom)
     needed = _needed(found, states)
@@ -63,11 +50,9 @@ def survey(top: GradientEdge, states: list[State], bottom: GradientEdge | None) 
 
 
 def _needed(found: Survey, states: list[State]) -> set[tuple[type, int]]:
-    """Return the parts, by class and number, that a path goes through around the first part.
-
-    They belong to a state of each call of that class, so that all states are alike: an LSTMCell's
-    c goes around its h at every step but the first.
-    """
+    """Return the parts, by class and number, that a path goes through around the first part."""
+    # They belong to a state of each call of that class, so that all states are alike: an LSTMCell's
+    # c goes around its h at every step but the first.
     return {
         (state.kind, j)
         for at, state in enumerate(states)

@@ -42,31 +42,18 @@ Axes = tuple[int, int]  # of a kernel: that of its inputs and that of its output
 
 
 def branches_of(module: Module, inputs: Inputs) -> list[set[str]]:
-    """Return for each branch of a module the parameters of its last product, by name.
-
-    The module is run once, in the mode that it is in, and left as it was; so it is by the others.
-
-    Args:
-        module: a torch.nn.Module.
-        inputs: as for `jaxnn.gradient_flow`.
-    """
+    """Return for each branch of a module the parameters of its last product, by name."""
     with _graph(module, inputs) as (below, names):
         return [product for _, _, product in _skips(below, names)]
 
 
 def is_post_norm(module: Module, inputs: Inputs) -> bool:
-    """Tell whether a norm follows the sum of a branch and its skip connection.
-
-    Then what the next branch adds to is that sum with a norm over it.
-
-    Args:
-        module: a torch.nn.Module.
-        inputs: as for `jaxnn.gradient_flow`.
-    """
+    """Tell whether a norm follows the sum of a branch and its skip connection."""
     with _graph(module, inputs) as (below, names):
         places = _places(below)
         skips = list(_skips(below, names))
         norms = sum(place for node, place in places.items() if node.name() in NORMS)
+        # What the next branch adds to, u, is then a sum below with a norm over it.
         for _, u, _ in skips:
             under = [node for node, _, _ in skips if below[u] & places[node]]
             if under and below[u] & ~below[under[-1]] & norms:
@@ -75,17 +62,11 @@ def is_post_norm(module: Module, inputs: Inputs) -> bool:
 
 
 def kernels_of(module: Module, inputs: Inputs) -> dict[str, Axes]:
-    """Return the axes of inputs and outputs of each kernel of a convolution, by name.
-
-    Left out are grouped convolutions, whose units do not all meet.
-
-    Args:
-        module: a torch.nn.Module.
-        inputs: as for `jaxnn.gradient_flow`.
-    """
+    """Return the axes of inputs and outputs of each kernel of a convolution, by name."""
     found: dict[str, Axes] = {}
     with _graph(module, inputs) as (below, names):
         for node in below:
+            # Units of a grouped convolution do not all meet.
             if node.name() == CONVOLUTION and node._saved_groups == 1:
                 axes = (0, 1) if node._saved_transposed else (1, 0)
                 found |= dict.fromkeys(_parameter(node.next_functions[1][0], names), axes)
@@ -93,13 +74,7 @@ def kernels_of(module: Module, inputs: Inputs) -> dict[str, Axes]:
 
 
 def count_of_relu(module: Module, names: Sequence[str], inputs: Inputs) -> int | None:
-    """Return how often some modules apply relu; None if they apply anything else but products.
-
-    Args:
-        module: a torch.nn.Module.
-        names: of modules in it, in torch's sense.
-        inputs: as for `jaxnn.gradient_flow`.
-    """
+    """Return how often some modules apply relu; None if they apply anything else but products."""
     known = dict(module.named_modules())
     entered, ends = list[list[Any]](), list[tuple[list[Any], list[Any]]]()
     if not all(name in known for name in names):
@@ -145,10 +120,7 @@ def _graph(module: Module, inputs: Inputs) -> Iterator[tuple[Below, dict[int, st
 
 
 def _nodes(tops: list[Any]) -> Below:
-    """Return the nodes of a graph, those below first, each with all below it as an integer's bits.
-
-    The bit of a node is its place.
-    """
+    """Return the nodes of a graph, those below first, each with all below it as bits."""
     below: Below = {}
     waiting = [(top, False) for top in tops]
     while waiting:
@@ -157,6 +129,7 @@ def _nodes(tops: list[Any]) -> Below:
             continue
         parts = [part for part, _ in node.next_functions if part is not None]
         if is_done:
+            # The bit of a node is its place.
             mask = 1 << len(below)
             for part in parts:
                 mask |= below[part]

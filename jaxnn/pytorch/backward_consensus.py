@@ -23,44 +23,30 @@ from .tensors import highest_exponent, name_of_dtype
 
 
 class Agreed(NamedTuple):
-    """The numbers on which the passes down agree.
+    """The numbers on which the passes down agree; row 0 is the input."""
 
-    exponent, largest, norm: Δ of each state and example as m 2^exponent; row 0 is the input.
-    mixes: for each state whether examples meet below it.
-    unmeasured: the number of the lowest states without a number; their rows are of no use.
-    has_input: whether Δ of the input has one.
-    parameters: of each by name ln ‖Δ‖; nan without a number.
-    noted: for each state what was noted of its Δ; None if it is zero, or nothing is noted.
-    """
-
-    exponent: np.ndarray
+    exponent: np.ndarray  # Δ of each state and example as m 2^exponent
     largest: np.ndarray
     norm: np.ndarray
-    mixes: np.ndarray
-    unmeasured: int
-    has_input: bool
-    parameters: dict[str, float]
-    noted: tuple[Any, ...]
+    mixes: np.ndarray  # for each state whether examples meet below it
+    unmeasured: int  # number of the lowest states without a number; their rows are of no use
+    has_input: bool  # Δ of the input has a number
+    parameters: dict[str, float]  # of each by name ln ‖Δ‖; nan without a number
+    noted: tuple[Any, ...]  # for each state what a `Look` noted of its Δ; None if Δ is zero
 
 
 class _Range(NamedTuple):
-    """Limits within which the numbers of a pass are used: smaller by an eps they are still normal.
+    """Limits of the numbers of a pass that are used: smaller by an eps they are still normal."""
 
-    lowest: the smallest exponent within them.
-    tolerance: between two logarithms of the same number.
-    room: the exponent at which gradients start that nothing scales on their way.
-    """
-
-    lowest: int
-    tolerance: float
-    room: int
+    lowest: int  # the smallest exponent within them
+    tolerance: float  # between two logarithms of the same number
+    room: int  # exponent at which gradients start that nothing scales on their way
 
 
 def agreed(descent: Descent, is_probed: bool, look: Look | None = None) -> Agreed:
     """Return what is right, with plain backpropagation as the judge where it has normal numbers.
 
-    is_probed: whether to look where examples meet even if nothing tells.
-    look: what is noted of Δ of each state besides.
+    is_probed: look where examples meet even if nothing tells.
 
     Raises:
         DisagreementError: no pass is right, with the name of the cut.
@@ -126,12 +112,9 @@ def _range(states: list[State]) -> _Range:
 
 
 def _shifts(descent: Descent, plain: Pass, span: _Range) -> dict[int, int]:
-    """Return by which power of two gradients are larger at the top and at gates.
-
-    That is 0 at a gate that is followed by the next one, and where plain numbers from the top are
-    normal.
-    """
+    """Return by which power of two gradients are larger at the top and at gates."""
     gates, loose = descent.gates, descent.loose
+    # Nothing at a gate that the next one follows, nor where plain numbers from the top are normal.
     shifts = {upper: span.room if upper in loose else 0 for upper in gates[:-1]}
     top = descent.first_below
     normal = (plain.exponent[top] >= span.lowest) & np.isfinite(plain.norm[top])
@@ -152,18 +135,17 @@ def _to(exponent: int, descent: Descent, plain: Pass) -> int:
 def _judged(
     descent: Descent, plain: Pass, normal: np.ndarray, found: Pass, down: Any, span: _Range
 ) -> tuple[int | None, np.ndarray, np.ndarray]:
-    """Return the highest state at which a scaled pass is wrong, and which numbers are good.
+    """Return the highest state at which a scaled pass is wrong, if any, and which numbers are good.
 
-    wrong: the state; None if there is none.
-    known: for each state and example, whether what plain backpropagation has here and above is
-        taken: a number, or what is none in a scaled pass either.
-    trusted: for each state, whether the scaled pass has a number.
+    Good are, for each state and example, numbers of plain backpropagation that are taken; and the
+    states of which the scaled pass has a number.
     """
     known = _from_above(normal | (plain.log == found.log))
     # Where plain numbers judge everything, a second scaling has nothing to tell: one pass less.
     is_clear = known.all() or (plain.is_finite and _is_far_from_ends(descent, found, span))
     seconds = [] if is_clear else [down(drawn_powers(found.exponent.shape), 1)]
     is_number = np.logical_and.reduce([_is_number(going) for going in (found, *seconds)])
+    # What is none in a scaled pass either is as plain backpropagation has it.
     known |= ~(is_number | _is_number(plain))[:, None]
     trusted = _from_above(_in_range(descent, found, span)) & is_number
     off = _differ(plain.log, found.log, span.tolerance) & known
@@ -174,10 +156,8 @@ def _judged(
 
 
 def _is_far_from_ends(descent: Descent, found: Pass, span: _Range) -> bool:
-    """Tell whether examples are known to stay apart, and each layer changes Δ by a moderate factor.
-
-    What left the range within a layer would have to come back by nearly as many powers of two.
-    """
+    """Tell whether examples are known to stay apart, and each layer changes Δ moderately."""
+    # What left the range within a layer would have to come back by nearly as many powers of two.
     return descent.is_apart and bool((np.abs(found.arrived[1:]) <= span.room // 2).all())
 
 
@@ -192,11 +172,7 @@ def _from_above(good: np.ndarray) -> np.ndarray:
 
 
 def _in_range(descent: Descent, found: Pass, span: _Range) -> np.ndarray:
-    """Tell for each state whether a gradient that nothing scaled on the way to it is in range.
-
-    The one that is scaled at each gate is: between two that follow each other, a layer is taken at
-    its word.
-    """
+    """Tell for each state whether a gradient that nothing scaled on the way to it is in range."""
 
     def is_normal(arrived: np.ndarray) -> Any:
         return (arrived >= span.lowest) | (arrived == ZERO_EXPONENT)
@@ -204,6 +180,7 @@ def _in_range(descent: Descent, found: Pass, span: _Range) -> np.ndarray:
     good = np.ones(len(found.norm), bool)
     fine = np.isfinite(found.norm) & is_normal(found.arrived)
     gates = descent.gates
+    # One scaled at each gate is: between two that follow each other, a layer is taken at its word.
     for upper, between in descent.loose.items():
         lower = gates[gates.index(upper) + 1]
         layers = [*between, *([lower] if lower else [])]
@@ -290,10 +267,7 @@ def _of_parameters(
 
 
 def _is_whole(descent: Descent, common: Pass, name: str, span: _Range) -> bool:
-    """Tell whether no part of a parameter's Δ was lost where nothing is scaled for a while.
-
-    A zero counts as one if the gradients that it is made of are far from the end of the range.
-    """
+    """Tell whether no part of a parameter's Δ was lost where nothing is scaled for a while."""
     for upper, exponent in common.sums.came.get(name, []):
         inside = descent.loose.get(upper)
         if inside is None or exponent >= span.lowest:
@@ -305,6 +279,7 @@ def _is_whole(descent: Descent, common: Pass, name: str, span: _Range) -> bool:
         ]
         at = [layer for layer in at if layer <= len(descent.states)] or descent.first_below
         largest = common.arrived[at].max(axis=1)
+        # A zero is whole if the gradients that it is made of are far from the end of the range.
         is_far = (largest >= span.lowest // 2) | (largest == ZERO_EXPONENT)
         if exponent > -np.inf or not is_far.all():
             return False

@@ -1,8 +1,5 @@
 """PyTorch: backward hooks of modules and parameters, of which those that change gradients act.
 
-    hooks -> those whose code returns something -> one plain pass, which calls each -> those that
-    have returned another gradient, and belong to the network
-
 A hook that returns nothing, as one that writes to a log, is not called at all: what it notes would
 be of gradients that no training has.
 """
@@ -25,14 +22,10 @@ Function = Callable[..., Any]
 
 
 class Acting(NamedTuple):
-    """Hooks that change gradients.
+    """Hooks that change gradients."""
 
-    hooks: the identities of their functions.
-    names: of the modules and parameters that they belong to.
-    """
-
-    hooks: frozenset[int] = frozenset()
-    names: tuple[str, ...] = ()
+    hooks: frozenset[int] = frozenset()  # identities of their functions
+    names: tuple[str, ...] = ()  # of the modules and parameters that they belong to
 
 
 class _Place(NamedTuple):

@@ -4,19 +4,8 @@
     so that there                 Δ[l] = g 2^(k[l] + the sum of k at the gates above)
 
 torch is asked for the gradient from one gate to the next, and for what it is at the states between.
-That is exact, since a reverse pass is linear.
-
-Where examples are known to stay apart, plain backpropagation is right wherever its numbers are
-normal, and if all are there is no other pass. What nothing tells is compared, on one forward pass,
-so that dropout is the same. Where plain backpropagation has normal numbers, it is the judge. Where
-it has none, there is a second scaling by other powers of two, drawn for each gate and example: what
-does not depend on them is right. It depends on them where examples meet, and where something clips
-a gradient. These are told apart by a gradient that is zero for every second example; where those
-come out non-zero, examples are brought to one common exponent.
-
-Between gates nothing is scaled, so that numbers may leave the range, and what has left it is lost
-for all below. Gradients start there near the middle of the range; where they leave it even so, and
-plain backpropagation has none either, nothing is measured from there down.
+That is exact, since a reverse pass is linear. Between gates nothing is scaled, so that numbers may
+leave the range, and what has left it is lost for all below. `backward_consensus.py` judges passes.
 """
 
 import sys
@@ -44,24 +33,17 @@ POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has roo
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """All that a pass down needs.
+    """All that a pass down needs."""
 
-    top: the tensor to go down from.
-    cotangent: of it; None if it is one number.
-    x: the input as a leaf; None if it has no gradient.
-    parameters: those with a gradient, by name.
-    inner: those of them whose gradient, or a part of it, comes through the user's own functions.
-    is_apart: whether the gradient of each example is known to be that example's own.
-    """
-
-    top: Any
-    cotangent: Any
-    x: Any
+    top: Any  # the tensor to go down from
+    cotangent: Any  # of the top; None if that is one number
+    x: Any  # the input as a leaf; None if it has no gradient
     states: list[State]
     survey: Survey
-    parameters: dict[str, Any]
+    parameters: dict[str, Any]  # those with a gradient, by name
+    # Those whose gradient comes, in part, through the user's own functions.
     inner: Mapping[str, Inner] = field(default_factory=dict)
-    is_apart: bool = False
+    is_apart: bool = False  # the gradient of each example is known to be that example's own
 
     @property
     def examples(self) -> int:
@@ -130,11 +112,7 @@ class Descent:
 
 
 class Sums:
-    """Δ of parameters as m × 2^e: sums over examples, and over the layers that share one.
-
-    came: of each the gate above and the exponent of the largest entry, for each part of a sum whose
-        gradients were scaled.
-    """
+    """Δ of parameters as m × 2^e: sums over examples, and over the layers that share one."""
 
     def __init__(self) -> None:
         self.parts: dict[str, tuple[Any, int]] = {}
@@ -161,28 +139,21 @@ class Sums:
         return log + e * LN2, exponent
 
     def all_sizes(self, names: Iterable[str], lowest: int) -> dict[str, tuple[float, float]]:
-        """Return what `sizes` does of each, of most of them together.
-
-        An exponent above the lowest may be less than it is: the largest of n entries is at least
-        norm / √n.
-        """
+        """Return the `sizes` of each, most of them together."""
         logs = log_norms([self.parts[name][0] for name in self.parts])
         sizes = {}
         for (name, (m, e)), log in zip(self.parts.items(), logs, strict=True):
+            # The largest of n entries is at least norm / √n: above the lowest that bound will do.
             least = log / LN2 - np.log2(max(m.numel(), 1)) / 2 - 1
             sizes[name] = (log + e * LN2, least) if least >= lowest else self.sizes(name)
         return {name: sizes[name] if name in sizes else self.sizes(name) for name in names}
 
 
 class Look(NamedTuple):
-    """Quantities of Δ to note for each state, next to its norm.
+    """Quantities of Δ to note for each state, next to its norm."""
 
-    positions: for each state whether ln ‖Δ‖ at each of its positions is.
-    entries: (the state, the parts of its Δ, the exponent of each example) -> what is noted of its
-        entries; None if nothing is.
-    """
-
-    positions: tuple[bool, ...]
+    positions: tuple[bool, ...]  # for each state whether ln ‖Δ‖ at each of its positions is noted
+    # (the state, the parts of its Δ, the exponent of each example) -> a note of its entries.
     entries: Callable[[int, list[Any], np.ndarray], Any] | None
 
 
@@ -198,11 +169,7 @@ Rule = Callable[[int, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Pass:
-    """The record of one pass down. State 0 is the input; Δ of an example is m 2^exponent.
-
-    arrived: for each state and example the exponent of what came, whatever it had been scaled by.
-    look: what is noted of Δ of each state besides; noted: that, by state.
-    """
+    """The record of one pass down. State 0 is the input; Δ of an example is m 2^exponent."""
 
     def __init__(self, descent: Descent, look: Look | None = None) -> None:
         shape = (len(descent.states) + 1, descent.examples)
@@ -302,11 +269,7 @@ class Pass:
 
 
 class Sizes(NamedTuple):
-    """The sizes of a gradient for each example and position, (examples, positions) each.
-
-    largest: the largest |entry|.
-    norm, exponent: the norm as m 2^e.
-    """
+    """The sizes of a gradient for each example and position; the norm is m 2^exponent."""
 
     largest: np.ndarray
     norm: np.ndarray
@@ -382,9 +345,7 @@ def scaled_pass(
 
     rule: returns by which power of two each example is multiplied at a gate.
     shifts: of the top and each gate, the power of two by which all examples are more than that.
-    with_parameters: whether the rule keeps one exponent for all examples, and Δ of the parameters
-        is wanted, which is a sum over them.
-    look: what is noted of Δ of each state besides.
+    with_parameters: the rule keeps one exponent for all examples: Δ of parameters is their sum.
     """
     going, gates = Pass(descent, look), descent.gates
     pairs: Pairs = [(descent.top, _times(descent.top, descent.cotangent, shifts))]
@@ -423,12 +384,10 @@ def _down_to(
     names: list[str],
     enters: bool,
 ) -> tuple[dict[int, list[Any]], dict[str, Any]]:
-    """Return what comes to states, to parameters and if it enters to the input, above a gate.
-
-    What is used below that gate too gets that part of its Δ later, on another scale: so nothing may
-    pass the gate now.
-    """
+    """Return what comes to states, to parameters and if it enters to the input, above a gate."""
     ends = [0] if enters else []
+    # What is used below the gate too gets that part of its Δ later, on another scale: so nothing
+    # may pass the gate now.
     again = lower > 0 and descent.is_used_below(lower, names, enters)
     if not again or upper not in descent.forks:
         with _closed(descent.handles(lower) if again else []):
@@ -440,12 +399,7 @@ def _down_to(
 
 
 def mixing(descent: Descent, shifts: dict[int, int]) -> np.ndarray:
-    """Return for each state whether examples meet below it, on the way to the next ones.
-
-    Half of the examples are made zero at it; where they meet, they come back. Then the others, for
-    examples may meet in one direction alone, as where a batch norm is in a branch that is dropped
-    for some of them.
-    """
+    """Return for each state whether examples meet below it, on the way to the next ones."""
     count = len(descent.states)
     mixes, going = np.zeros(count + 1, bool), Pass(descent)
     pairs: Pairs = [(descent.top, _times(descent.top, descent.cotangent, shifts))]
@@ -574,10 +528,7 @@ def _zeroing(number: int) -> Callable[[Any], Any]:
 
 
 def rescaled(common: Callable[[int], bool], more: np.ndarray) -> Rule:
-    """Return the rule that brings each example near 1, or all to one exponent at some gates.
-
-    more: the power of two for each state and example by which it is more than that.
-    """
+    """Return the rule that brings each example, at some gates all together, near 1 times 2^more."""
 
     def by(at: int, k: np.ndarray, total: np.ndarray, exponent: np.ndarray) -> np.ndarray:
         if common(at):
@@ -589,9 +540,7 @@ def rescaled(common: Callable[[int], bool], more: np.ndarray) -> Rule:
 
 
 def drawn_powers(shape: tuple[int, int]) -> np.ndarray:
-    """Draw a power of two for each (state, example): none is 0, and none is its neighbour's.
-
-    They are the same in each call, so that no network is accepted by luck.
-    """
+    """Draw a power of two for each (state, example): none is 0, and none is its neighbour's."""
+    # One seed: no network is accepted by luck.
     steps = np.random.default_rng(0).integers(1, POWERS, shape)
     return np.asarray(1 + np.cumsum(steps, axis=1) % POWERS)

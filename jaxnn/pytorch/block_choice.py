@@ -27,25 +27,16 @@ SIDE = 0.1  # of them: layers that hold less stand beside the network
 
 
 class Coverage(NamedTuple):
-    """What lies in the layers that were found in a module of PyTorch.
+    """What lies in the layers that were found in a module of PyTorch."""
 
-    share: of the parameters, without lookup tables.
-    products: the share of the multiplications and additions of one pass up.
-    outside: the module that holds most of the other parameters, by name; "" if none does.
-    cuts: as `cuts=` takes them, the blocks of a list among the others; "" if there is none.
-    """
-
-    share: float
-    products: float
-    outside: str
-    cuts: str
+    share: float  # of the parameters, without lookup tables
+    products: float  # the share of the multiplications and additions of one pass up
+    outside: str  # the module that holds most of the other parameters, by name; "" if none does
+    cuts: str  # as `cuts=` takes them, the blocks of a list among the others; "" without any
 
 
 class Shares:
-    """Shares of modules in the parameters of a network, without lookup tables.
-
-    A parameter with the shape of the largest table counts as one: the head of a language model.
-    """
+    """Shares of modules in the parameters of a network, without lookup tables."""
 
     def __init__(self, module: Module) -> None:
         self.known = modules_of(module)
@@ -106,10 +97,7 @@ class Chain(NamedTuple):
 def reached_states(
     states: list[State], top: GradientEdge, bottom: GradientEdge | None, strict: bool
 ) -> tuple[list[State], Survey]:
-    """Return the states that the gradient comes to, and what lies where among them.
-
-    strict: whether another one is an error.
-    """
+    """Return the states that the gradient comes to, and what lies where among them."""
     taken = survey(top, states, bottom)
     if strict:
         for state, is_reached in zip(numbered(states), taken.reached, strict=True):
@@ -169,10 +157,7 @@ def chain_of_blocks(
 
 
 class _Search:
-    """The lists of a module as chains of blocks.
-
-    unfit: states without the examples first.
-    """
+    """The lists of a module as chains of blocks."""
 
     def __init__(
         self,
@@ -209,17 +194,13 @@ class _Search:
         return self.shares.of(chain.layers)
 
     def better(self, chain: Chain, found: Chain | None) -> Chain:
-        """Return one of two chains: that with most of the parameters, or on the stream.
-
-        A chain whose blocks, or one of them, hold all the blocks of another is coarser; one with
-        what lies in the blocks of another is finer.
-
-        found: the one that was tried first.
-        """
+        """Return one of two chains: that with most of the parameters, or on the stream."""
         if found is None:
             return chain
         share, before = self.share(chain), self.share(found)
         around = [{at for at in chain.layers if lies_in(layer, at)} for layer in found.layers]
+        # A chain whose blocks, or one of them, hold all the blocks of another is coarser; one with
+        # what lies in the blocks of another is finer.
         is_coarse = found.is_stream and all(around) and len(chain.states) < len(found.states)
         if before >= SIDE and (is_coarse or set.intersection(*around)):
             return found
@@ -232,10 +213,7 @@ class _Search:
         return found if is_around else chain
 
     def longest(self, option: Blocks, taken: Iterable[str] = ()) -> Chain | None:
-        """Return the chain of a list with those that it goes on in; None if it is none.
-
-        taken: modules that are layers already.
-        """
+        """Return the chain of a list with those that it goes on in; None if it is none."""
         found = self.chain(option.items)
         if found is None or not found.is_in_a_row:
             return None
@@ -274,16 +252,14 @@ class _Search:
         }
 
     def with_towers(self, found: Chain) -> Chain:
-        """Return a chain with those that stand beside it, such as a tower of texts and of images.
-
-        Each is a stream, with a part of the parameters that is no trifle.
-        """
+        """Return a chain with those next to it, such as a tower of texts and of images."""
         are_leaves = self.has_leaves(found)
         for other in self.options.lists:
             is_large = self.shares.of(other.blocks) >= SIDE
             if is_large and other.are_leaves == are_leaves and other.is_apart(found.items):
                 tower = self.longest(other, found.items)
                 both = self.chain({**found.items, **tower.items}) if tower else None
+                # Each is a stream, with a part of the parameters that is no trifle.
                 if tower and both and tower.is_stream:
                     sizes = len(found.states), len(tower.states)
                     passed = np.average([found.passed, tower.passed], weights=sizes)
@@ -291,10 +267,8 @@ class _Search:
         return found
 
     def completed(self, found: Chain) -> Chain:
-        """Return a stream with the modules around it that everything passes through.
-
-        Around blocks with most of the parameters, what a first layer and a head do is no block.
-        """
+        """Return a stream with the modules around it that everything passes through."""
+        # Around blocks with most of the parameters, what a first layer and a head do is no block.
         if not found.is_stream or (self.share(found) >= MOST and not self.has_leaves(found)):
             return found
         around: dict[str, str] = {}

@@ -72,10 +72,7 @@ class Call(NamedTuple):
 
 @undivided
 def recording(torch: ModuleType) -> Iterator[None]:
-    """Let torch record its graph, and run what is compiled as it was before, so that hooks act.
-
-    Checkpoints that go down by themselves are plain calls.
-    """
+    """Let torch record its graph, and run what is compiled as it was before, so that hooks act."""
     compiler = getattr(torch, "compiler", None)
     stance = getattr(compiler, "set_stance", None)
     eager = stance("force_eager") if stance is not None else nullcontext()

@@ -10,15 +10,12 @@ from .types import Module
 def copied(module: Module, memo: dict[int, Any] | None = None) -> Any:
     """Return a copy of a module, also of one that keeps tensors which its forward pass has made.
 
-    `copy.deepcopy` refuses those, such as `weight` of the older `weight_norm` and `spectral_norm`;
-    the copy has their numbers until its own forward pass makes them anew.
-
-    memo: as for `copy.deepcopy`.
-
     Raises:
         ValueError: a module that `copy.deepcopy` does not copy.
     """
     memo = {} if memo is None else memo
+    # `copy.deepcopy` refuses these, such as `weight` of the older `weight_norm`; the copy has their
+    # numbers until its own forward pass makes them anew.
     held = (v for one in module.modules() for v in tensors_in(vars(one)))
     memo.update((id(v), v.detach().clone()) for v in held if not v.is_leaf)
     try:

@@ -18,14 +18,10 @@ from .types import Node, Tensor
 
 
 class Inner(NamedTuple):
-    """A parameter whose Δ comes through functions of the user's own.
+    """A parameter whose Δ comes through functions of the user's own."""
 
-    layers: those that the functions lie in.
-    edges: below the functions, as torch takes them: a pass that is to come there passes these.
-    """
-
-    layers: set[int]
-    edges: list[Any]
+    layers: set[int]  # of the functions
+    edges: list[Any]  # below the functions: a pass that is to come there passes these
 
 
 @undivided
@@ -56,10 +52,7 @@ def inner_parameters(
     survey: Survey,
     parameters: Mapping[str, Any],
 ) -> dict[str, Inner]:
-    """Return the parameters that functions of the user's own give a gradient to, by name.
-
-    They are found by a pass down.
-    """
+    """Return the parameters that functions of the user's own give a gradient to, by a pass down."""
     of_nodes: dict[Any, set[str]] = {}
 
     def note(node: Node, *_: Any) -> None:

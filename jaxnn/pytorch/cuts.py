@@ -23,20 +23,13 @@ PARALLEL = ("DistributedDataParallel", "DataParallel")  # each holds one module,
 
 
 class Blocks(NamedTuple):
-    """The modules of a list, which may be the cuts.
+    """The modules of a list, which may be the cuts."""
 
-    name: of the list.
-    blocks: by name.
-    kind: what most of them have in common.
-    equal: the number of those that have.
-    is_list: whether it is one of torch's, and not a module with equal children.
-    """
-
-    name: str
+    name: str  # of the list
     blocks: dict[str, Any]
-    kind: Any
-    equal: int
-    is_list: bool
+    kind: Any  # what most of them have in common
+    equal: int  # the number of those that have
+    is_list: bool  # one of torch's, and not a module with equal children
 
     @property
     def items(self) -> dict[str, str]:
@@ -64,16 +57,11 @@ class Blocks(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What may be the layers of a module.
+    """What may be the layers of a module."""
 
-    lists: of blocks, in the order in which they are tried.
-    around: modules with parameters that lie in no block, from outside in, by name.
-    children: those of the module itself that have parameters, by name.
-    """
-
-    lists: list[Blocks]
-    around: dict[str, Any]
-    children: dict[str, Any]
+    lists: list[Blocks]  # of blocks, in the order in which they are tried
+    around: dict[str, Any]  # modules with parameters that lie in no block, from outside in, by name
+    children: dict[str, Any]  # of the module itself that have parameters
 
     @property
     def modules(self) -> dict[str, Any]:

@@ -15,45 +15,31 @@ Step = Callable[[OpOverload, Arguments, Named], Any]
 
 
 class Kind(NamedTuple):
-    """An operation, whatever it is given.
+    """An operation, whatever it is given."""
 
-    name: bmm of aten::bmm, also of that in place.
-    is_view: whether its outputs are views alone.
-    is_in_place: whether it writes into its first argument.
-    writes: the numbers and names of arguments that it writes into.
-    is_drawn: whether it draws random numbers, or cannot be called again.
-    may_attend: whether it has attention in its name.
-    is_of_torch: whether it is one of torch's own.
-    is_entrywise: whether torch says that each entry is made of those at its place.
-    """
-
-    name: str
-    is_view: bool
-    is_in_place: bool
-    writes: tuple[tuple[int, str], ...]
-    is_drawn: bool
-    may_attend: bool
-    is_of_torch: bool
-    is_entrywise: bool
+    name: str  # bmm of aten::bmm, also of that in place
+    is_view: bool  # its outputs are views alone
+    is_in_place: bool  # it writes into its first argument
+    writes: tuple[tuple[int, str], ...]  # numbers and names of arguments that it writes into
+    is_drawn: bool  # it draws random numbers, or cannot be called again
+    may_attend: bool  # it has attention in its name
+    is_of_torch: bool  # one of torch's own
+    is_entrywise: bool  # torch says that each entry is made of those at its place
 
 
 def each_operation(torch: ModuleType, step: Step) -> AbstractContextManager[Any]:
-    """Return a context in which a function stands for each operation.
-
-    step: (operation, its arguments, those by name) -> what it returns.
-    """
+    """Return a context in which step(operation, arguments, named) stands for each operation."""
     context: AbstractContextManager[Any] = _mode_of(torch)(step)
     return context
 
 
 @cache
 def _mode_of(torch: ModuleType) -> Any:
-    """Return the class of modes, one for all: a class is in a cycle with what it refers to.
-
-    What one pass up has noted would stay until Python looks for cycles, with torch's graph.
-    """
+    """Return the class of modes, one for all."""
     mode: Any = torch.utils._python_dispatch.TorchDispatchMode
 
+    # A class is in a cycle with what it refers to: what one pass up has noted would stay until
+    # Python looks for cycles, with torch's graph.
     class Mode(mode):  # type: ignore[misc]  # an Any
         supports_higher_order_operators = True
 

@@ -61,14 +61,10 @@ MEETING = 2  # axes, the last ones, of queries, keys and values
 
 
 class Place(NamedTuple):
-    """The place of the examples in a tensor.
+    """The place of the examples in a tensor."""
 
-    axis: the one that they lie along.
-    each: how many entries of it, one after the other, an example has.
-    """
-
-    axis: int
-    each: int
+    axis: int  # the one that they lie along
+    each: int  # how many entries of it, one after the other, an example has
 
 
 class Layout(NamedTuple):
@@ -82,12 +78,7 @@ MET = None  # the place, or the layout, of a value whose examples may have met
 
 
 class Examples:
-    """The examples in the values of one pass up.
-
-    Args:
-        torch: the package.
-        inputs: what comes in; of each the examples lie along the first axis.
-    """
+    """The examples in the values of one pass up, along the first axis of each of the inputs."""
 
     def __init__(self, torch: ModuleType, inputs: Sequence[Tensor]) -> None:
         self.reference = torch.multiprocessing.reductions.StorageWeakRef

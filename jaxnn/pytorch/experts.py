@@ -5,14 +5,10 @@ from typing import Any, NamedTuple
 
 
 class Group(NamedTuple):
-    """Parameters of as many experts.
+    """Parameters of as many experts."""
 
-    place: the name of the list, or of the module that has the array.
-    names: of the parameters.
-    """
-
-    place: str
-    names: tuple[str, ...]
+    place: str  # the name of the list, or of the module that has the array
+    names: tuple[str, ...]  # of the parameters
 
 
 class Experts(NamedTuple):
@@ -26,12 +22,7 @@ class Experts(NamedTuple):
         return self.groups.keys()
 
     def of(self, router: Iterable[str], count: int, used: set[str]) -> tuple[str, ...]:
-        """Return the parameters of the experts of a router, the nearest ones; none without any.
-
-        Args:
-            count: its experts.
-            used: the parameters that are multiplied in its layer.
-        """
+        """Return the parameters, of those used in its layer, of the experts nearest to a router."""
         router = [*router]
         nearest: dict[int, list[str]] = {}
         for place, names in self.groups.get(count, ()):

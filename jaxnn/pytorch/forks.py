@@ -24,35 +24,24 @@ Pairs = list[tuple[GradientEdge, Tensor]]  # a place in torch's graph, and the g
 
 
 class Fork(NamedTuple):
-    """A node on the way between two gates.
-
-    off: the numbers of its edges below which no state lies.
-    """
+    """A node on the way between two gates."""
 
     node: Node
-    off: tuple[int, ...]
+    off: tuple[int, ...]  # the numbers of its edges below which no state lies
 
 
 def forks_of(
     top: GradientEdge, states: list[State], survey: Survey, gates: list[int]
 ) -> dict[int, list[Fork]]:
-    """Return the forks between each gate and the next one, by the number of the upper gate.
-
-    Left out are the lowest gate, and those above a function of the user's own, which cannot be
-    called by itself.
-
-    Args:
-        top: the edge that the passes go down from.
-        states: the states.
-        survey: of them.
-        gates: their numbers from the top down, first that of the top, last that of the end.
-    """
+    """Return the forks between each gate, from the top down, and the next, by the upper one."""
     edges = {gates[0]: {tuple(top[:2])}}
     for at, state in enumerate(states, 1):
         edges[at] = {state.parts[j].edge for j in survey.parts[at - 1]}
     ends = {edge for at in range(1, len(states) + 1) for edge in edges[at]}
     leading = _leading(top[0], ends)
     custom: set[int] = set().union(*survey.functions.values())  # layers with such a function
+    # Left out are the lowest gate, and those above a function of the user's own, which cannot be
+    # called by itself.
     return {
         upper: list(_between(edges[upper], edges[lower], leading))
         for upper, lower in pairwise(gates[:-1])

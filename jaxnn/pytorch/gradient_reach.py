@@ -27,29 +27,20 @@ MOST = 0.5  # of them: so many that are not used are more than a note
 
 
 class Stopped(NamedTuple):
-    """Place at which a gradient stops, though the loss depends on the layers below.
+    """Place at which a gradient stops, though the loss depends on the layers below."""
 
-    after: the last module that is called of those without a gradient.
-    parts: the modules up to there that get none, or parameters of other modules, by name.
-    share: of these in the numbers of all parameters.
-    why: detached, frozen, if none of them requires a gradient, unused, as far as is seen, or among:
-        frozen between layers that learn.
-    """
-
-    after: str
-    parts: tuple[str, ...]
-    share: float
+    after: str  # the last module that is called of those without a gradient
+    parts: tuple[str, ...]  # the modules up to there that get none, or parameters of other modules
+    share: float  # of these in the numbers of all parameters
+    # Detached, frozen, if none of them requires a gradient, unused, as far as is seen, or among:
+    # frozen between layers that learn.
     why: str
 
 
 def stopped(
     module: Module, reached: set[int], calls: Calls, again: Callable[[], Any]
 ) -> Stopped | None:
-    """Return where the gradient stops; None if it comes to all that the loss depends on.
-
-    reached: the parameters that it comes to, by their id.
-    again: runs the module once more, and returns the loss.
-    """
+    """Return where the gradient stops; None if it comes to all that the loss depends on."""
     every = {id(p): p for p in module.parameters()}
     trained = {path for path, p in every.items() if p.requires_grad}
     come, frozen = trained & reached, set(every) - trained
@@ -76,10 +67,7 @@ def stopped(
 
 
 def used_by(parameters: Sequence[Any], again: Callable[[], Any]) -> set[int]:
-    """Return those of some parameters that a value depends on, by their id.
-
-    again: computes the value.
-    """
+    """Return those of some parameters, by their id, that the value of a call depends on."""
     if not parameters:
         return set()
     torch = sys.modules["torch"]
@@ -139,10 +127,7 @@ def _frozen_layers(
 ) -> tuple[set[int], set[int]]:
     """Return the frozen parameters of modules that return before any with a gradient does.
 
-    And those of modules between two of these. Those inside of a module that has such a parameter
-    itself, as beside an adapter, are neither.
-
-    come: the parameters that a gradient comes to.
+    And those of modules between two of these.
     """
     known = modules_of(module)
     owners = [
@@ -150,6 +135,7 @@ def _frozen_layers(
     ]
     first = min((calls.first.get(name, np.inf) for name in owners), default=np.inf)
     last = max((calls.first.get(name, -np.inf) for name in owners), default=-np.inf)
+    # Those inside of a module that has such a parameter itself, as beside an adapter, are neither.
     beside = [name for name in owners if name]
     apart = {
         name: m
@@ -164,11 +150,7 @@ def _frozen_layers(
 
 
 def _parts(module: Module, below: set[int], without: set[int]) -> tuple[str, ...]:
-    """Return the largest modules of parameters without a gradient, and parameters of others.
-
-    below: parameters that the gradient would come to if it did not stop.
-    without: all that get none.
-    """
+    """Return the largest modules of parameters without a gradient, and parameters of others."""
     known = modules_of(module)
     parts: list[str] = []
     for name, m in known.items():

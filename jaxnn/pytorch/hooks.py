@@ -24,20 +24,15 @@ CHANNELS = ("out_channels", "num_features", "num_channels")  # of convolutions, 
 
 
 class Part(NamedTuple):
-    """A tensor with a gradient among those that a cut returns.
+    """A tensor with a gradient among those that a cut returns."""
 
-    edge: its place in torch's graph, (node, number of the output), before anything changes it.
-    handle: the same, as torch takes it.
-    value: its numbers.
-    is_apart: whether each example's gradient there is known to be made of its own above.
-    """
-
+    # Its place in torch's graph, (node, number of the output), before anything changes it.
     edge: tuple[Any, int]
-    handle: Any
+    handle: Any  # the same, as torch takes it
     shape: tuple[int, ...]
     dtype: Any
     value: np.ndarray
-    is_apart: bool = False
+    is_apart: bool = False  # each example's gradient there is known to be made of its own above
 
 
 class State(NamedTuple):
@@ -64,7 +59,6 @@ class Recorder:
     apart: whether a state is a copy, between what a cut has computed and what it returns. A hook of
         the user's on either tensor then lies below the state or above it, and is called once on the
         way from the state above to the one below, as in plain backpropagation.
-    is_apart: tells of a state whether examples are known to stay apart in all that it is made of.
     """
 
     def __init__(
@@ -106,10 +100,8 @@ class Recorder:
             yield partial(cut.register_forward_hook, partial(self._up, name))
 
     def closed(self) -> list[State]:
-        """Return the states, after which calls of cuts count no more.
-
-        Checkpointed layers are called again on the way down.
-        """
+        """Return the states, after which calls of cuts count no more."""
+        # Checkpointed layers are called again on the way down.
         self.open = False
         self.tensors = []
         return self.states
@@ -154,11 +146,7 @@ def has_steps_first(module: Module) -> bool:
 
 
 def channels_of(module: Module, part: Part) -> int:
-    """Return the axis of the channels of what a module returns, told by its layers and their sizes.
-
-    It is 1 if convolutions or norms of images have as many channels, and no other layer has as many
-    features as the last axis.
-    """
+    """Return the axis of the channels of what a module returns, told by sizes of its layers."""
     if len(part.shape) < 3:
         return -1
     every = [*module.modules()]
@@ -167,6 +155,8 @@ def channels_of(module: Module, part: Part) -> int:
         return -1
     last = {n for m in every for n in _sizes(m, "out_features")}
     last.update(n for m in every for n in _sizes(m, "normalized_shape")[-1:])
+    # Convolutions or norms of images have as many channels, and no other layer as many features as
+    # the last axis.
     return -1 if part.shape[-1] in last and part.shape[1] not in last else 1
 
 

@@ -21,17 +21,9 @@ LEAVES = "requires_grad flags of leaf variables"  # in what torch says of x.requ
 def entering(inputs: Inputs, entry: str = "copy") -> tuple[list[Any], dict[str, Any], Any]:
     """Return what the module is called with, and the first tensor of it, with a gradient.
 
-    That is the user's own tensor if it requires a gradient, so that a loss may close over it.
-
-    Args:
-        inputs: as for `jaxnn.gradient_flow`.
-        entry: "copy" if the module is given a copy of this tensor, which it may change in place,
-            as torch forbids for a leaf; "leaf" for the tensor itself; "plain" for one without a
-            gradient.
-
-    Raises:
-        TypeError: there is no tensor among them.
-        ValueError: a tensor of one number, or steps of sequences that are packed.
+    That is the user's own tensor if it requires a gradient, so that a loss may close over it. Of
+    entries a "copy" may be changed in place, as torch forbids for a leaf; "leaf" is the tensor
+    itself, and "plain" one without a gradient.
     """
     by_name = dict(inputs) if isinstance(inputs, Mapping) else {}
     args = list(inputs) if isinstance(inputs, tuple | list) else [] if by_name else [inputs]
@@ -75,10 +67,7 @@ def entering(inputs: Inputs, entry: str = "copy") -> tuple[list[Any], dict[str, 
 
 
 def _first_name(value: Inputs) -> Any:
-    """Return the name of the first tensor that a dict or an object with keys has; None without any.
-
-    Of a graph that is the first with a row for each node.
-    """
+    """Return the name of the first tensor of a dict or a graph, there with a row for each node."""
     keys = getattr(value, "keys", None)
     if keys is None or not hasattr(value, "__setitem__"):
         return None
@@ -104,11 +93,9 @@ def called_with(module: Module, inputs: Inputs) -> tuple[Any, Any]:
 
 
 def entered(run: Callable[[str], T]) -> T:
-    """Return what is made with the first entry that a module takes, see `entering`.
-
-    One that sets x.requires_grad takes a leaf, and where x is a slice of what it is given, as in
-    wav2vec2 of transformers, one without a gradient.
-    """
+    """Return what is made with the first entry that a module takes, see `entering`."""
+    # A module that sets x.requires_grad takes a leaf, and where x is a slice of what it is given,
+    # as in wav2vec2 of transformers, one without a gradient.
     for entry in ENTRIES[:-1]:
         try:
             return run(entry)

@@ -47,37 +47,24 @@ from .zero_heads import drawn, zero_head
 
 
 class Measured(NamedTuple):
-    """A module's states, and what passes down agree on.
+    """A module's states, and what passes down agree on."""
 
-    states: the outputs of its cuts, of each the parts that belong to it.
-    found: Δ of each state, of the input and of the parameters.
-    parameters: by name.
-    layers: of each parameter the layers that it is used in, L + 1 above the last cut.
-    times: by how many of them it is shared, as by the steps of a recurrent network.
-    recognised: attention and routers, by these layers.
-    units: of the activations of each layer; None without any.
-    loss: its value; None of a cotangent.
-    broken: names of what holds nan or inf and has no Δ.
-    coverage: the parameters in the layers, if these were found automatically.
-    steps: Δ at the steps of recurrent modules.
-    stops: where the gradient stops, if it does.
-    notes: sentences on what was chosen, and on what has no number.
-    drawn: names of weights that are zero, below which Δ is measured behind random numbers.
-    """
-
-    states: list[State]
-    found: Agreed
-    parameters: dict[str, Any]
+    states: list[State]  # the outputs of its cuts, of each the parts that belong to it
+    found: Agreed  # Δ of each state, of the input and of the parameters
+    parameters: dict[str, Any]  # by name
+    # Of each parameter the layers that it is used in, L + 1 above the last cut.
     layers: dict[str, set[int]]
+    # By how many of them it is shared, as by the steps of a recurrent network.
     times: dict[str, int]
     recognised: Recognised
-    units: list[LayerUnits] | None
-    loss: float | None
-    broken: tuple[str, ...]
-    coverage: Coverage | None
-    steps: tuple[Steps, ...]
+    units: list[LayerUnits] | None  # of the activations of each layer; None without any
+    loss: float | None  # None of a cotangent
+    broken: tuple[str, ...]  # names of what holds nan or inf and has no Δ
+    coverage: Coverage | None  # of layers that were found automatically
+    steps: tuple[Steps, ...]  # Δ at the steps of recurrent modules
     stops: Stopped | None
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # sentences on what was chosen, and on what has no number
+    # Names of weights that are zero, below which Δ is measured behind random numbers.
     drawn: tuple[str, ...] = ()
 
 
@@ -132,18 +119,12 @@ def measured(
 
 
 class _Cutting(NamedTuple):
-    """Where a module may be cut.
+    """Where a module may be cut."""
 
-    cuts: as they were given; None if they are to be found.
-    options: what to choose them from, then.
-    chosen: all modules to look at, by name.
-    is_pattern: whether a pattern has chosen them.
-    """
-
-    cuts: Cuts
-    options: Options
-    chosen: dict[str, Module]
-    is_pattern: bool
+    cuts: Cuts  # as they were given; None if they are to be found
+    options: Options  # what to choose them from, then
+    chosen: dict[str, Module]  # all modules to look at, by name
+    is_pattern: bool  # a pattern has chosen them
 
     @classmethod
     def of(cls, module: Module, cuts: Cuts) -> "_Cutting":
@@ -260,17 +241,7 @@ def _descent(
     every: Mapping[str, Any],
     is_apart: bool,
 ) -> Descent:
-    """Return what passes down need; of what is used in functions of the user's own taken has it.
-
-    Args:
-        torch: the package.
-        start: the tensor to go down from, and its cotangent.
-        x: the first tensor of the inputs.
-        states: of the layers.
-        taken: the survey of them.
-        every: all parameters by name.
-        is_apart: whether examples stay apart, and no hooks act, in what the states are made of.
-    """
+    """Return what passes down need, and add the uses in functions of the user's own to a survey."""
     trained = {name: p for name, p in every.items() if p.requires_grad}
     inner = inner_parameters(torch, *start, taken, trained)
     for name, inner_use in inner.items():
@@ -384,10 +355,8 @@ def _check_order(states: list[State], found: Agreed, orders: Mapping[str, str]) 
 def _broken(
     module: Module, states: list[State], found: Agreed, given: Tensor, taken: Survey
 ) -> tuple[str, ...]:
-    """Return the names of what holds nan or inf, and has no Δ, if numbers of the network are such.
-
-    Looked at are buffers, and parameters that no gradient comes to.
-    """
+    """Return the names of buffers, and of parameters without a gradient, that hold nan or inf."""
+    # They are to blame only if numbers of the network are such.
     values = [found.norm, *(part.value for state in states for part in state.parts)]
     if given.isfinite().all() and all(np.isfinite(v).all() for v in values):
         return ()

@@ -9,11 +9,7 @@ from ..interrupts import registered
 
 
 class Calls:
-    """The calls of the modules of a network.
-
-    running: the modules that are running, the innermost last; the whole first.
-    first, last: the number of the first and of the last time that each has returned, by name.
-    """
+    """The calls of the modules of a network: those running, innermost last, and their returns."""
 
     def __init__(self) -> None:
         self.running = [""]

@@ -16,11 +16,7 @@ from .types import Arguments, Named, OpOverload, Output
 
 
 class MultiplyAdds:
-    """The operations of matrix products, convolutions and attention, by modules.
-
-    calls: of the modules that are running.
-    made: by each module itself, outside of the modules that it calls.
-    """
+    """The operations of matrix products, convolutions and attention, by the innermost module."""
 
     def __init__(self, calls: Calls) -> None:
         self.calls = calls

@@ -5,13 +5,7 @@
 
 A mode of torch's dispatcher sees each operation, whoever calls it, and changes none. Of a product
 of states the same steps are done with zeros in its place: a key that the softmax would give nothing
-there is masked. So `jaxnn.recognition.attention` has it for programs. Logits are read at once,
-while
-they are there. A softmax written by hand is read where exp of logits, without their largest or as
-they are, is added up over one axis.
-
-Of some thousand operations most are views, which share the memory of what is known already: these
-are let through.
+there is masked. So `jaxnn.recognition.attention` has it for programs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,37 +50,23 @@ Heads = Callable[[Sequence[Pieces]], list[Any]]
 
 
 class Powers(NamedTuple):
-    """exp of logits, before its sum is known.
-
-    logits: the logits.
-    without: what they would be without products of states; None if they are made of none.
-    origin: of what exp is taken of.
-    kinds: of its axes.
-    stride: of what comes out.
-    """
+    """exp of logits, before its sum is known."""
 
     logits: Any
-    without: Any
-    origin: Origin
-    kinds: tuple[str | None, ...]
-    stride: tuple[int, ...]
+    without: Any  # the logits without products of states; None if they are made of none
+    origin: Origin  # of what exp is taken of
+    kinds: tuple[str | None, ...]  # of its axes
+    stride: tuple[int, ...]  # of what comes out
 
 
 class Attended(NamedTuple):
-    """An attention.
+    """An attention."""
 
-    at: the number of states that were there before it; then its layer.
-    arrays: the names of the parameters that its queries and keys are products with.
-    heads: their number; 0 of one that is not read.
-    record: what was kept of its logits.
-    is_of_states: whether its logits are a product of states, so that it attends.
-    """
-
-    at: int
-    arrays: tuple[str, ...]
-    heads: int
-    record: Any
-    is_of_states: bool = True
+    at: int  # the number of states that were there before it; then its layer
+    arrays: tuple[str, ...]  # names of the parameters that its queries and keys are products with
+    heads: int  # 0 of one that is not read
+    record: Any  # what was kept of its logits
+    is_of_states: bool = True  # its logits are a product of states, so that it attends
 
     @property
     def is_unread(self) -> bool:
@@ -94,48 +74,28 @@ class Attended(NamedTuple):
 
 
 class Routed(NamedTuple):
-    """A router.
+    """A router; tokens and selected as in `jaxnn.recognition.routers.Router`."""
 
-    at: the number of states that were there before it; then its layer.
-    arrays, experts: the names of its parameters, and of those of its experts.
-    tokens, selected: as in `jaxnn.recognition.routers.Router`.
-    load: the share of each expert.
-    """
-
-    at: int
-    arrays: tuple[str, ...]
-    experts: tuple[str, ...]
+    at: int  # the number of states that were there before it; then its layer
+    arrays: tuple[str, ...]  # names of its parameters
+    experts: tuple[str, ...]  # names of those of its experts
     tokens: int
     selected: int
-    load: np.ndarray
+    load: np.ndarray  # the share of each expert
 
 
 class Recognised(NamedTuple):
-    """Attention and routers of a module, each with its layer.
-
-    unread: kernels that may be attention, of which nothing is known; (layer, name).
-    failure: why nothing more was looked for; empty if all was.
-    """
+    """Attention and routers of a module, each with its layer."""
 
     attentions: tuple[Attended, ...]
     routers: tuple[Routed, ...]
+    # (layer, name) of kernels that may be attention, of which nothing is known.
     unread: tuple[tuple[int, str], ...]
-    failure: str
+    failure: str  # why nothing more was looked for; empty if all was
 
 
 class Operations:
-    """The record of the operations of one pass up.
-
-    Args:
-        torch: the package.
-        parameters: of the module that is run, by name.
-        inputs: the tensors that it is called with.
-        count: returns the number of states that were recorded so far.
-        heads: what is kept of logits.
-        products: where products are noted.
-        activations: where activations are.
-        examples: where it is that they stay apart.
-    """
+    """The record of the operations of one pass up."""
 
     def __init__(
         self,
@@ -284,13 +244,11 @@ class Operations:
     def _activated(
         self, kind: Kind, args: Arguments, kwargs: Named, out: Tensor, before: Tensor | None
     ) -> None:
-        """Note an activation of something that depends on the inputs.
-
-        Its units are the columns of the product before it, or else the channels of an image.
-        """
+        """Note an activation of something that depends on the inputs."""
         origin = self.origins.of(out)
         if origin.depends:
             kinds = origin.kinds(out)
+            # Its units are the columns of the product before it, or else the channels of an image.
             axis = kinds.index(RIGHT) if RIGHT in kinds else 1
             z = before if kind.is_in_place else args[0]
             self.activations.note(kind.name, z, out, axis, args, kwargs)

@@ -19,10 +19,7 @@ BATCH, LEFT, RIGHT = "batch", "left", "right"
 
 
 class Axis(NamedTuple):
-    """An axis of memory: its stride, its size, and the axis of the last product that it is.
-
-    kind: batch, left or right: (batch, left, n) times (batch, n, right).
-    """
+    """An axis of memory; kind: of the last product (batch, left, n) times (batch, n, right)."""
 
     stride: int
     size: int
@@ -30,13 +27,10 @@ class Axis(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """A subtraction from a value: of the largest of some of its entries.
-
-    shape, stride: of the difference.
-    """
+    """A subtraction from a value: of the largest of some of its entries."""
 
     largest: Any
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of the difference, as is the stride
     stride: tuple[int, ...]
 
     def added_to(self, tensor: Tensor) -> Any:
@@ -46,30 +40,22 @@ class Shift(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The inputs, parameters and products behind a value.
+    """The inputs, parameters and products behind a value."""
 
-    depends: whether it is made of the inputs.
-    arrays: if so, the parameters that its last products are with, else those that it is made of.
-    axes: of its memory, from the last product.
-    given: the axes of these, left and right, that come from a factor that depends on the inputs.
-    factors: of a product of two such factors the arrays that they are made of.
-    without: of such a product, with what was done to it since, its numbers if it were zero.
-    softmaxes: the numbers of those that it is made of.
-    shift: of a value without its largest entry, which that is.
-    has_largest: whether it is made of a largest entry, in another way.
-    powers: of exp of logits, the number of its softmax.
-    """
-
-    depends: bool = False
+    depends: bool = False  # it is made of the inputs
+    # If it depends, the parameters that its last products are with, else those that it is made of.
     arrays: frozenset[str] = frozenset()
-    axes: tuple[Axis, ...] = ()
+    axes: tuple[Axis, ...] = ()  # of its memory, from the last product
+    # Those of the axes, left and right, that come from a factor that depends on the inputs.
     given: frozenset[str] = frozenset()
+    # Of a product of two such factors the arrays that they are made of.
     factors: frozenset[str] = frozenset()
+    # Of such a product, with what was done to it since, its numbers if it were zero.
     without: Any = None
-    softmaxes: frozenset[int] = frozenset()
-    shift: Shift | None = None
-    has_largest: bool = False
-    powers: int | None = None
+    softmaxes: frozenset[int] = frozenset()  # the numbers of those that it is made of
+    shift: Shift | None = None  # of a value without its largest entry, which that is
+    has_largest: bool = False  # it is made of a largest entry, in another way
+    powers: int | None = None  # of exp of logits, the number of its softmax
 
     def kinds(self, tensor: Tensor) -> tuple[str | None, ...]:
         """Return for each axis of a tensor in this memory which one of the product it is."""
@@ -115,10 +101,7 @@ def together(origins: Sequence[Origin]) -> Origin:
 
 
 class Origins:
-    """The origins of all values, by their memory.
-
-    with_zeros: the memory of those with numbers without their product.
-    """
+    """The origins of all values, by their memory."""
 
     def __init__(self, torch: ModuleType) -> None:
         self.reference = torch.multiprocessing.reductions.StorageWeakRef

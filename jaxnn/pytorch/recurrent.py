@@ -27,28 +27,20 @@ MARGIN = 26  # powers of two above the smallest normal number, for entries below
 
 
 class Steps(NamedTuple):
-    """A call of a recurrent module.
+    """A call of a recurrent module."""
 
-    name: of the module.
-    log_delta: ln ‖Δ‖ of what enters at each step, over the examples.
-    log_delta_states: of the states after each step; nan if they are not known.
-    is_both_ways: whether it is bidirectional.
-    gates: the entries of its biases for the gates that keep its state; None if it has no such gate
-        or no biases.
-    """
-
-    name: str
-    log_delta: np.ndarray
-    log_delta_states: np.ndarray
+    name: str  # of the module
+    log_delta: np.ndarray  # ln ‖Δ‖ of what enters at each step, over the examples
+    log_delta_states: np.ndarray  # of the states after each step; nan if they are not known
     is_both_ways: bool
+    # The entries of its biases for the gates that keep its state; None without such a gate or
+    # biases.
     gates: tuple[int, int] | None
 
 
 def gates_of(module: Module) -> dict[str, tuple[int, int]]:
-    """Return the biases in a module that hold a gate which keeps a state, and its entries.
-
-    These are the second quarter of an LSTM's, and the second third of a GRU's.
-    """
+    """Return the biases in a module that hold a gate which keeps a state, and its entries."""
+    # The second quarter of an LSTM's, and the second third of a GRU's.
     return {
         f"{name}.{bias}".lstrip("."): (m.hidden_size, 2 * m.hidden_size)
         for name, m in module.named_modules()
@@ -59,26 +51,18 @@ def gates_of(module: Module) -> dict[str, tuple[int, int]]:
 
 
 class _Call(NamedTuple):
-    """A call of a recurrent module.
-
-    edge: of what enters.
-    x: its numbers.
-    starts: the states before the first step; empty for zeros.
-    sizes: of a packed sequence the examples at each step, and the place of each by its length.
-    axis: of the steps.
-    made, edges: the output, and the states after the last step.
-    """
+    """A call of a recurrent module."""
 
     name: str
     module: Module
-    edge: GradientEdge
-    x: Tensor
-    starts: list[Tensor]
-    sizes: Tensor | None
-    order: Tensor | None
-    axis: int
-    made: Sequence[Tensor] = ()
-    edges: Sequence[GradientEdge] = ()
+    edge: GradientEdge  # of what enters
+    x: Tensor  # its numbers
+    starts: list[Tensor]  # the states before the first step; empty for zeros
+    sizes: Tensor | None  # of a packed sequence the examples at each step
+    order: Tensor | None  # of a packed sequence the place of each example by its length
+    axis: int  # of the steps
+    made: Sequence[Tensor] = ()  # the output, and the states after the last step
+    edges: Sequence[GradientEdge] = ()  # of what is made
 
     def by_step(self, v: Tensor) -> list[Tensor]:
         """Return the parts of a tensor at each step, (examples, units)."""

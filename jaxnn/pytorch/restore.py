@@ -27,10 +27,7 @@ def unchanged(
     inputs: Iterable[Any],
     acting: frozenset[int] = frozenset(),
 ) -> Iterator[None]:
-    """Leave a module as it was, its mode too, and all random states that calls of it draw from.
-
-    acting: the identities of backward hooks that act meanwhile.
-    """
+    """Leave a module, its mode and all random states as they were; `acting` hooks act meanwhile."""
     modules, parameters = [*module.modules()], [*module.parameters()]
     buffers, inputs = [*module.buffers()], [*inputs]
     others = [v for m in modules for v in vars(m).values() if is_tensor(v)]
@@ -59,10 +56,7 @@ def holding(parameters: Mapping[str, Any], values: Mapping[str, Any]) -> Iterato
 
 @undivided
 def same_random_states(tensors: Iterable[Any] = (), generator: Any = None) -> Iterator[None]:
-    """Put back the random states of Python, NumPy, torch and the devices of these tensors.
-
-    generator: of torch, which is put back too.
-    """
+    """Put back the random states of Python, NumPy, torch, a generator and devices of tensors."""
     states: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (random.setstate, (random.getstate(),)),
         (np.random.set_state, (np.random.get_state(),)),  # noqa: NPY002, users draw from it

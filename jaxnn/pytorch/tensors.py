@@ -96,10 +96,7 @@ def log_norm(tensor: Tensor) -> float:
 
 
 def size_of(tensor: Tensor) -> tuple[float, float]:
-    """Return ln of the norm, and the exponent of the largest |entry|; of zeros both are -inf.
-
-    ln is nan if an entry is, and inf if one is infinite.
-    """
+    """Return ln of the norm, nan or inf if an entry is, and the exponent of the largest |entry|."""
     m = tensor.detach()
     m = (m.abs() if m.is_complex() else m).flatten()
     m = m.float() if m.element_size() < 4 else m

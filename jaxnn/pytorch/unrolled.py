@@ -25,41 +25,26 @@ LOWEST = -1000  # of normal numbers
 
 
 class Returned(NamedTuple):
-    """What a recurrent module returns, or Δ of that.
+    """What a recurrent module returns, or Δ of that."""
 
-    steps: of each step the output; of a packed sequence of fewer and fewer examples.
-    ends: the states after the last step, h or h and c, (layers and directions, examples, units).
-    """
-
+    # Of each step the output; of a packed sequence of fewer and fewer examples.
     steps: Sequence[Tensor]
+    # The states after the last step, h or h and c, (layers and directions, examples, units).
     ends: Sequence[Tensor]
 
 
 class StepDeltas(NamedTuple):
-    """ln ‖Δ‖ at each step.
+    """ln ‖Δ‖ at each step."""
 
-    entering: of what enters.
-    states: of the states after it, h or h and c, of all layers and directions.
-    """
-
-    entering: list[float]
-    states: list[float]
+    entering: list[float]  # of what enters
+    states: list[float]  # of the states after it, h or h and c, of all layers and directions
 
 
 def unrolled(
     module: Module, xs: Sequence[Tensor], starts: Sequence[Tensor], made: Returned, delta: Returned
 ) -> StepDeltas | None:
-    """Return Δ at each step; None if the steps make another output.
-
-    Nor are there any of an LSTM with projections, which torch has no cell for.
-
-    Args:
-        module: an nn.RNN, nn.LSTM or nn.GRU.
-        xs: what enters at each step.
-        starts: the states before the first step, of the form of the last ones.
-        made: what it has returned.
-        delta: Δ of that.
-    """
+    """Return Δ at each step; None if the steps make another output."""
+    # torch has no cell for an LSTM with projections.
     if module.proj_size:
         return None
     ways = 2 if module.bidirectional else 1
@@ -112,10 +97,7 @@ def _are_close(a: Tensor, b: Tensor) -> bool:
 
 
 class _Cell(NamedTuple):
-    """One step of a layer in one direction.
-
-    step: torch's function (x, states, *weights).
-    """
+    """One step of a layer in one direction, by torch's function (x, states, *weights)."""
 
     step: Callable[..., Any]
     weights: list[Tensor]
@@ -171,15 +153,7 @@ class _Scaled(NamedTuple):
 
 
 class _Track:
-    """One layer in one direction, on the way up.
-
-    is_back: whether it begins with the last step.
-    read: what the module has returned of it, if that is known: each step then starts from there, so
-        that no rounding grows from step to step.
-    before: the states before each step, of the examples that it has.
-    outputs: h after each step.
-    log_deltas: ln ‖Δ‖ of the states after each step, known on the way down.
-    """
+    """One layer in one direction, on the way up."""
 
     def __init__(
         self,

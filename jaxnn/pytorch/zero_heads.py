@@ -18,14 +18,10 @@ from .restore import holding
 
 
 class ZeroHead(NamedTuple):
-    """The layer whose zero weights let nothing pass to all those below.
+    """The layer whose zero weights let nothing pass to all those below."""
 
-    layer: L, or L + 1 above the last cut.
-    weights: the names of those that are zero.
-    """
-
-    layer: int
-    weights: tuple[str, ...]
+    layer: int  # L, or L + 1 above the last cut
+    weights: tuple[str, ...]  # names of those that are zero
 
     @property
     def note(self) -> str:
@@ -37,10 +33,7 @@ class ZeroHead(NamedTuple):
         )
 
     def joined(self, above: Agreed, below: Agreed, layers: Mapping[str, set[int]]) -> Agreed:
-        """Return what was measured with zeros from this layer up, and behind a draw below it.
-
-        layers: of the parameters by name.
-        """
+        """Return what was measured with zeros from this layer up, and behind a draw below it."""
         is_above = np.arange(len(above.norm)) >= self.layer
         rows = is_above[:, None]
         return below._replace(
@@ -74,10 +67,7 @@ def drawn(parameters: Mapping[str, Any], names: Iterable[str]) -> Iterator[None]
 def zero_head(
     found: Agreed, parameters: Mapping[str, Any], layers: Mapping[str, set[int]]
 ) -> ZeroHead | None:
-    """Return the head that is zero, gets a gradient itself and hands none down; else None.
-
-    layers: of the parameters by name.
-    """
+    """Return the head that is zero, gets a gradient itself and hands none down; else None."""
     count = len(found.norm) - 1
     layer = count if found.norm[count].any() else count + 1
     if layer < 2 or found.unmeasured or found.norm[1:layer].any():

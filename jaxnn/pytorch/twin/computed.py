@@ -27,18 +27,12 @@ FEWEST_SUMS = 32
 
 
 class Computed(NamedTuple):
-    """A weight that is computed, in a product on the way up.
+    """A weight that is computed, in a product on the way up."""
 
-    value: its entries.
-    summed: the axes over which the product sums them.
-    names: of the parameters that it is made of.
-    numbers: of its entries, see `places.py`.
-    """
-
-    value: np.ndarray
-    summed: tuple[int, ...]
-    names: Origins
-    numbers: np.ndarray
+    value: np.ndarray  # its entries
+    summed: tuple[int, ...]  # the axes over which the product sums them
+    names: Origins  # of the parameters that it is made of
+    numbers: np.ndarray  # of its entries, see `places.py`
 
     @classmethod
     def of(cls, product: Product, names: Origins, numbers: Tensor) -> "Computed":
@@ -50,11 +44,7 @@ class Computed(NamedTuple):
 
 
 def check_computed(known: Sequence[Mapping[int, Computed]]) -> None:
-    """Check the weights of several surveys, by the numbers of their products.
-
-    Raises:
-        NoTwinError: one that is not as theory draws it, with its parameters.
-    """
+    """Raise NoTwinError for a weight in any of several surveys that is not as theory draws it."""
     for number in known[0]:
         several = [of_survey.get(number) for of_survey in known]
         there = [weight for weight in several if weight is not None]

@@ -47,14 +47,7 @@ def root_is_quick(rows: int, below: int, above: int, replicas: int) -> bool:
 
 
 def by_root(meet: Meet, numbers: tuple[int, ...], x: Tensor, w: Tensor) -> Tensor:
-    """Return a draw of x W, (F, units), of this replica.
-
-    Args:
-        meet: with the other replicas.
-        numbers: of the place and the replica, which its random numbers come from.
-        x: (F, C).
-        w: (C, units).
-    """
+    """Return a draw of x W, (F, units), of this replica; `numbers` seed its random numbers."""
     torch = sys.modules["torch"]
     root = meet((x, w), _root)
     noise = torch.randn(
@@ -65,14 +58,12 @@ def by_root(meet: Meet, numbers: tuple[int, ...], x: Tensor, w: Tensor) -> Tenso
 
 
 def _root(values: list[tuple[Any, Any]]) -> Any:
-    """Return the triangular root of the mean covariance, whose diagonal is positive.
-
-    Its factors a are the mean squares of W for each unit below, over that of all.
-    """
+    """Return the triangular root of the mean covariance, whose diagonal is positive."""
     torch = sys.modules["torch"]
     norm = torch.linalg.vector_norm
     w = values[0][1].detach()
     below, whole = norm(w, dim=1, dtype=torch.float64), norm(w, dtype=torch.float64)
+    # The factors a are the mean squares of W for each unit below, over that of all.
     a = below * (len(w) ** 0.5 / whole) if whole > 0 else below
     tall = torch.cat([x.T.double() for x, _ in values]) * a.repeat(len(values))[:, None]
     root = torch.linalg.qr(tall * len(values) ** -0.5, mode="r")[1]
@@ -83,16 +74,7 @@ def _root(values: list[tuple[Any, Any]]) -> Any:
 def by_mixture(
     meet: Meet, numbers: tuple[int, ...], replica: int, x: Tensor, w: Tensor, operator: Operator
 ) -> Tensor:
-    """Return a draw of A(x; W) of this replica, with fresh signs.
-
-    Args:
-        meet: with the other replicas.
-        numbers: of the place, which random numbers come from.
-        replica: the number of this one.
-        x: of this replica.
-        w: W, of which the sizes count.
-        operator: A.
-    """
+    """Return a draw of A(x; W) of this replica, with fresh signs."""
     torch = sys.modules["torch"]
     states = meet(x, list)
     shift = int(torch.randint(len(states), (1,), generator=generator(*numbers)))
@@ -116,15 +98,8 @@ def by_blocks(
 ) -> Tensor:
     """Return a draw of A(x; W), given that entries of W are there several times.
 
-    Args:
-        meet: with the other replicas.
-        numbers: of all such draws.
-        replica: the number of this one.
-        x: of this replica.
-        w: W.
-        operator: A.
-        places: numbers of the entries of W, whose signs are the same where they are.
-        turned: whether this product has the transpose of the blocks.
+    places: numbers of the entries of W, whose signs are the same where they are.
+    turned: whether this product has the transpose of the blocks.
     """
     torch = sys.modules["torch"]
     states = meet(x, list)

@@ -41,11 +41,7 @@ class Lockstep:
         self._failure: BaseException | None = None
 
     def run(self, task: Callable[[int], T]) -> list[T]:
-        """Return what a task returns for each replica.
-
-        Raises:
-            NoTwinError: the replicas do not meet in the same places.
-        """
+        """Return what a task returns for each replica; NoTwinError if places differ."""
         results: list[Any] = [None] * self.count
 
         def of(replica: int) -> None:

@@ -34,16 +34,11 @@ Span = tuple[int, int]  # the first and the last of numbers in line
 
 
 class Source(NamedTuple):
-    """The numbers of the entries of a memory.
+    """The numbers of the entries of a memory."""
 
-    start: of the first, if they are in line.
-    moved: each of them, if they are not; of constants none that is positive.
-    computed: the number of the function that made the entries; 0 of a parameter's own.
-    """
-
-    start: int
-    moved: Tensor | None = None
-    computed: int = 0
+    start: int  # of the first, if they are in line
+    moved: Tensor | None = None  # each of them, if they are not; of constants none that is positive
+    computed: int = 0  # the number of the function that made the entries; 0 of a parameter's own
 
     def of(self, w: Tensor) -> Tensor:
         """Return the numbers of the entries of a view of the memory, in its shape."""
@@ -63,18 +58,12 @@ class Draw(NamedTuple):
 
 @dataclass
 class Places:
-    """The numbers of all weights.
+    """The numbers of all weights."""
 
-    weights: what is one.
-    of_memory: of each memory of a weight.
-    end: the first number that is free.
-    computed: how many functions have made new ones.
-    """
-
-    weights: Weights
-    of_memory: dict[int, Source] = field(default_factory=dict)
-    end: int = 1
-    computed: int = 0
+    weights: Weights  # what is one
+    of_memory: dict[int, Source] = field(default_factory=dict)  # of each memory of a weight
+    end: int = 1  # the first number that is free
+    computed: int = 0  # how many functions have made new ones
 
     @classmethod
     def of(cls, module: Module, weights: Weights) -> "Places":
@@ -176,30 +165,18 @@ class Places:
 
 
 class Use(NamedTuple):
-    """A product with a weight.
+    """A product with a weight."""
 
-    number: of the product.
-    spans: of the numbers of its entries.
-    has_copies: whether it has some of them several times.
-    names: of the parameters that it is made of.
-    draw: its draw, if it is not by itself.
-    goes_up: whether it is on the way up.
-    """
-
-    number: int
-    spans: list[Span]
-    has_copies: bool
-    names: Origins
-    draw: Draw
-    goes_up: bool
+    number: int  # of the product
+    spans: list[Span]  # of the numbers of its entries
+    has_copies: bool  # it has some of them several times
+    names: Origins  # of the parameters that it is made of
+    draw: Draw  # if it is not by itself
+    goes_up: bool  # it is on the way up
 
 
 def use_of(number: int, product: Product, source: Source, names: Origins, goes_up: bool) -> Use:
-    """Return what a product has of its weight.
-
-    Raises:
-        NoTwinError: entries that are there several times, from and to unlike units.
-    """
+    """Return what a product has of its weight; NoTwinError for copies from and to unlike units."""
     w, copies = product.w, False
     steps = [_step(w, source, axis) for axis in (product.below, product.above)]
     spans = [_span(w, source.start)]
@@ -214,11 +191,7 @@ def use_of(number: int, product: Product, source: Source, names: Origins, goes_u
 
 
 def draws_of(uses: Iterable[Use]) -> dict[int, Draw]:
-    """Return the draws of products that are not by themselves, by their numbers.
-
-    Raises:
-        NoTwinError: they have a weight that is computed anew each time.
-    """
+    """Return the draws of products that share entries; NoTwinError for weights computed anew."""
     uses = list(uses)
     up = [use for use in uses if use.goes_up]
     computed: dict[str, set[int]] = {}

@@ -36,32 +36,22 @@ WAY_OUT = (
 
 
 class Product(NamedTuple):
-    """A product of a state with a weight.
+    """A product of a state with a weight."""
 
-    x: the state; of a product of matrices (F, C).
-    w: the weight, likewise (C, units).
-    operator: (x, w) -> the product.
-    finish: puts the product where it belongs, and adds a bias.
-    below, above: the axes of w that are summed over, and that are left.
-    of_matrices: whether it is x w.
-    """
-
-    x: Any
-    w: Any
-    operator: Operator
-    finish: Callable[[Any], Any]
-    below: int
-    above: int
-    of_matrices: bool = False
+    x: Any  # the state; of a product of matrices (F, C)
+    w: Any  # the weight, likewise (C, units)
+    operator: Operator  # (x, w) -> the product
+    finish: Callable[[Any], Any]  # puts the product where it belongs, and adds a bias
+    below: int  # the axis of w that is summed over
+    above: int  # the axis that is left
+    of_matrices: bool = False  # it is x w
 
 
 @dataclass
 class Weights:
-    """Which tensors are made of weights alone, by their memory.
+    """Which tensors are made of weights alone, by their memory."""
 
-    of_storage: of each the names of the parameters that it is made of; STATE of a state.
-    """
-
+    # The parameters behind each; STATE of a state.
     of_storage: dict[int, Origins] = field(default_factory=dict)
 
     def is_kept(self, tensor: Tensor, origins: Origins) -> None:
@@ -177,11 +167,7 @@ def _convolution_backward(
 
 
 def check_operation(func: OpOverload, args: Arguments, named: Named, weights: Weights) -> None:
-    """Raise for an operation that takes weights and a state together in a way of its own.
-
-    Raises:
-        NoTwinError: its name, and those of the weights.
-    """
+    """Raise NoTwinError for an operation that takes weights and a state together in its own way."""
     tensors = tensors_in([args, named])
     together = frozenset[str]().union(
         *(weights.origins(v) for v in tensors if weights.is_weight(v))

@@ -40,14 +40,11 @@ CHECKPOINTS = (
 
 
 class TwinStates(NamedTuple):
-    """What a draw of the twin has measured.
+    """What a draw of the twin has measured; row 0 of Δ is of no use."""
 
-    values: of each state its parts, replicas behind the examples, (B, R, …).
-    exponent, largest, norm: Δ of each state and example as m 2^exponent, its mean square over the
-        replicas; row 0 is of no use.
-    """
-
+    # Of each state its parts, replicas behind the examples, (B, R, …).
     values: list[list[np.ndarray]]
+    # Δ of each state and example as m 2^exponent, its mean square over the replicas.
     exponent: np.ndarray
     largest: np.ndarray
     norm: np.ndarray
@@ -81,12 +78,7 @@ class _OfThisThread(Recorder):
 
 
 class Twin:
-    """The wide twin of a module of PyTorch.
-
-    Args:
-        call: the module and what it is called with.
-        cuts: the names of the modules that return the states, in the order of their calls.
-        replicas: R.
+    """The wide twin of a module of PyTorch, of R replicas.
 
     Raises:
         NoTwinError: an operation that theory does not know, or a weight that is used in ways for
@@ -125,13 +117,7 @@ class Twin:
         check_computed(known)
 
     def draw(self, seed: int, redrawn: int = 0) -> TwinStates:
-        """Return a draw of the states and of Δ.
-
-        redrawn: so many of the lowest layers have other draws than those of this seed.
-
-        Raises:
-            NoTwinError: redrawn layers share weights with others.
-        """
+        """Return a draw of the states and of Δ, with so many of the lowest layers redrawn."""
         if redrawn and self.draws:
             raise NoTwinError(
                 "module: theory expects layers with weights of their own, to draw some of them "
