@@ -16,16 +16,7 @@ MOST_SEED = 2**63 - 1
 
 
 def check_arguments(of_torch: bool, **arguments: Any) -> None:
-    """Raise one sentence on the first argument that cannot be meant.
-
-    Args:
-        of_torch: whether the model is a module of PyTorch.
-        arguments: by their names; those that have no check here are left out.
-
-    Raises:
-        TypeError: another type than the argument has.
-        ValueError: a number that is out of its range.
-    """
+    """Raise one sentence on the first of the arguments, by their names, that cannot be meant."""
     for name, value in arguments.items():
         if name in DATA:
             check_data(name, value, of_torch)
@@ -80,11 +71,7 @@ CHECKS: dict[str, Callable[[str, Any], object]] = {
 
 
 def check_data(name: str, values: PyTree, of_torch: bool = False) -> None:
-    """Raise for texts, tensors of the other framework, and numbers that JAX does not have.
-
-    Raises:
-        TypeError: texts, objects, a tensor of torch for JAX, or a longdouble of NumPy.
-    """
+    """Raise for texts, tensors of the other framework, and numbers that JAX does not have."""
     for value in jax.tree.leaves(values):
         kind = getattr(getattr(value, "dtype", None), "kind", "")
         may_hold_text = of_torch or name == "ys"
@@ -108,11 +95,7 @@ def check_data(name: str, values: PyTree, of_torch: bool = False) -> None:
 
 
 def check_outside_of_jit(name: str, *given: PyTree) -> None:
-    """Raise inside of `jax.jit`, where a function that trains or reads numbers has none.
-
-    Raises:
-        TypeError: a traced array.
-    """
+    """Raise inside of `jax.jit`, where a function that trains or reads numbers has none."""
     if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(given)):
         raise TypeError(
             f"{name}: expected numbers, got traced arrays; call it outside of jax.jit and jax.vmap"

@@ -71,12 +71,10 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _by_static(function: Callable[..., Any], **options: Any) -> Callable[[Statics], Any]:
-    """Return the jitted function for what is static in its arguments.
-
-    Those of the last few networks stay. With `static_argnums` JAX would hold the programs of all.
-    """
+    """Return the jitted function for what is static in its arguments."""
     program = with_static(function)
 
+    # Those of the last few networks stay. With `static_argnums` JAX would hold the programs of all.
     @lru_cache(maxsize=KEPT)
     def jitted(static: Statics) -> Any:
         of_arrays: Callable[[list[Numbers]], Any] = partial(program, static)
@@ -120,20 +118,13 @@ def setting(variable: ContextVar[bool], value: bool) -> Iterator[None]:
 
 
 def few_runs() -> AbstractContextManager[None]:
-    """Return a context in which programs are compiled for few runs, if they are small ones.
-
-    On a CPU that takes two thirds of the time; the kernels are slower, up to twice.
-    """
+    """Return a context in which programs are compiled for few runs, if they are small ones."""
+    # On a CPU that takes two thirds of the time; the kernels are slower, up to twice.
     return setting(_LIGHT, True)
 
 
 def light_options(types: Iterable[Any], turns: int) -> dict[str, Any]:
-    """Return the options of a program for few runs.
-
-    Args:
-        types: of the arrays that go in.
-        turns: of its longest loop.
-    """
+    """Return the options of a program for few runs, by its types and its longest loop."""
     has_pictures = any(v.ndim >= AXES_OF_PICTURES for v in types)
     return LESS_LIGHTLY if has_pictures or turns >= MANY_TURNS else LIGHTLY
 
@@ -156,24 +147,20 @@ def are_few(arrays: Sequence[Numbers]) -> bool:
 
 
 def computed(function: Callable[..., R], *arrays: np.ndarray) -> R:
-    """Return function(*arrays) in numbers, also while another program is traced.
-
-    A call of a jitted function would be traced too there, and `ensure_compile_time_eval` compiles a
-    program for each of its constants. On a mesh that is set it would be compiled for all devices,
-    of which there may be none yet.
-    """
+    """Return function(*arrays) in numbers, also while another program is traced."""
+    # A call of a jitted function would be traced too, and `ensure_compile_time_eval` compiles a
+    # program for each of its constants. On a mesh that is set it would be compiled for all devices,
+    # of which there may be none yet.
     with jax.disable_jit(False), on_no_mesh(), transfers():
         result: R = jax.jit(function).lower(*arrays).compile()(*arrays)
     return result
 
 
 def transfers() -> AbstractContextManager[None]:
-    """Return a context in which NumPy's arrays are handed to a device, as `compiled` does.
-
-    Whoever sets `jax.transfer_guard` looks for transfers by mistake, and these are none.
-    """
+    """Return a context in which NumPy's arrays are handed to a device, as `compiled` does."""
     if getattr(jax.config, _GUARD, None) in (None, "allow"):
         return nullcontext()
+    # Whoever sets the guard looks for transfers by mistake, and these are none.
     return jax.transfer_guard("allow")
 
 
@@ -189,11 +176,7 @@ def transferring(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def measuring(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a measurement work whatever JAX is set to stop at.
-
-    nan and inf are results here, and NumPy's arrays are handed to a device: `jax_debug_nans`,
-    `jax_debug_infs` and `transfer_guard` are off inside.
-    """
+    """Let a measurement work whatever JAX is set to stop at: nan and inf are results here."""
     of_guard = transferring(function)
 
     @wraps(function)
@@ -219,20 +202,11 @@ _DATA = object()  # stands among the static leaves where an array goes
 
 
 def as_array(name: str, value: ArrayLike, hint: str = "") -> Numbers:
-    """Return what `jnp.asarray` does, except that NumPy's arrays and plain numbers stay NumPy's.
-
-    A compiled function takes them as they are; `jnp.asarray` compiles a program for each shape.
-
-    Args:
-        name: of the argument, for the error message.
-        value: an array, a number, or nested lists of them.
-        hint: the end of the error message, what to do.
-
-    Raises:
-        TypeError: no numbers.
-    """
+    """Return what `jnp.asarray` does, except that NumPy's arrays and plain numbers stay NumPy's."""
     check_data(name, value)
     try:
+        # A compiled function takes these as they are; `jnp.asarray` compiles a program for each
+        # shape.
         if isinstance(value, np.ndarray | np.generic | int | float):
             dtype = jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)
             if jnp.issubdtype(dtype, np.number) or dtype == np.bool:

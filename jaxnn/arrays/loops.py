@@ -61,11 +61,9 @@ def with_entry(values: Array, j: Array | int, value: Array) -> Array:
 
 
 def barrier(tree: C) -> C:
-    """Make XLA compute values in kernels of their own, before the kernels that use them.
-
-    This speeds up loops of small kernels on a CPU: of those that are ready at the same time XLA
-    hands some to another thread, which takes as long as ten of them.
-    """
+    """Make XLA compute values in kernels of their own, before the kernels that use them."""
+    # Of small kernels of a loop that are ready at the same time XLA hands some to another thread on
+    # a CPU, which takes as long as ten of them.
     same: C = lax.optimization_barrier(tree)  # type: ignore[no-untyped-call]
     return same
 
@@ -73,14 +71,12 @@ def barrier(tree: C) -> C:
 def product(
     left: Float[Array, "*n k"], right: Float[Array, "k m"], *, keep_right: bool = False
 ) -> Float[Array, "*n m"]:
-    """Return left @ right, where axes of both may be spread over devices.
-
-    Along k both are spread alike, since each device multiplies what it has; and no two axes of the
-    result are spread over the same: then the right one is whole, or the left one if `keep_right`.
-    """
+    """Return left @ right, where axes of both may be spread over devices."""
     (*n, of_left), (of_right, *m) = map(spec_of, (left, right))
     if of_left is of_right is None and not names(n) & names(m):
         return left @ right
+    # Along k both are spread alike, since each device multiplies what it has; and no two axes of
+    # the result are spread over the same: then the other one is whole.
     n, m = (without(n, m), m) if keep_right else (n, without(m, n))
     free = (axis for axis in (of_right, of_left) if axis and not names([axis]) & names([*n, *m]))
     k, like = next(free, None), left if any(spec_of(left)) else right
@@ -89,11 +85,9 @@ def product(
 
 
 def transposed_matmul(a: Float[Array, "B n"], delta: Float[Array, "B m"]) -> Float[Array, "n m"]:
-    """Return aᵀ @ delta, where the rows, the examples, may be spread over devices.
-
-    On a CPU XLA multiplies small matrices faster where aᵀ is an array of its own, row by row, and
-    divides large ones among threads where it is not: docs/speed.md has the rates.
-    """
+    """Return aᵀ @ delta, where the rows, the examples, may be spread over devices."""
+    # On a CPU XLA multiplies small matrices faster where aᵀ is an array of its own, row by row, and
+    # divides large ones among threads where it is not: docs/speed.md has the rates.
     if a.size * delta.shape[1] > SMALL_PRODUCT or any(spec_of(a)):
         return product(a.T, delta, keep_right=True)
     transposed: Array = lax.platform_dependent(a, cpu=_by_rows, default=jnp.transpose)
@@ -101,11 +95,9 @@ def transposed_matmul(a: Float[Array, "B n"], delta: Float[Array, "B m"]) -> Flo
 
 
 def _by_rows(a: Float[Array, "B n"]) -> Float[Array, "n B"]:
-    """Return aᵀ, stored row by row: in one dimension there is no other order.
-
-    In a kernel with what a is computed from, XLA would transpose entry by entry, in eight times the
-    time.
-    """
+    """Return aᵀ, stored row by row: in one dimension there is no other order."""
+    # In a kernel with what a is computed from, XLA would transpose entry by entry, in eight times
+    # the time.
     flat = barrier(barrier(a).T.reshape(-1))
     return flat.reshape(a.shape[::-1])
 

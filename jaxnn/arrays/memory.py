@@ -15,11 +15,7 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def check(needed: float, smaller: str, what: str = "this run") -> None:
-    """Check that so many bytes fit into the memory.
-
-    Raises:
-        ValueError: what it needs, what there is, what to do.
-    """
+    """Raise a ValueError if so many bytes do not fit into the memory, with what to do."""
     there_is, whose = min(_sizes())
     if needed > there_is:
         raise ValueError(

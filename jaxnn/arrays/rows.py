@@ -394,10 +394,7 @@ def squares(v: ScaledRows) -> Float[Array, "*k"]:
 
 
 def log_size(v: ScaledRows) -> Float[Array, "*k"]:
-    """Return ln ‖row‖ of each row over all its arrays, in at least float32; -inf for zero.
-
-    The squares of m have to be in range, as they are of renormalised rows.
-    """
+    """Return ln ‖row‖ of rows whose squares are in range, as of renormalised ones."""
     return log_of_square(squares(v), v.e)
 
 
@@ -408,12 +405,10 @@ def log_of_square(square: Float[Array, "*k"], exponent: Int[Array, "*k"]) -> Flo
 
 
 def log_sizes_of(arrays: Sequence[ScaledRows]) -> list[Float[Array, "*k"]]:
-    """Return ln ‖row‖ of arrays like `log_size`, also where squares leave the range of the dtype.
-
-    Large ones are read once, if the sums of their squares show that all are in range: finite, and
-    far above what may have become zero. Else they are read twice more. There is one look for all of
-    them: each has exchanges if they are spread over devices. Small ones are renormalised first.
-    """
+    """Return ln ‖row‖ of arrays like `log_size`, also where squares leave the range."""
+    # Large ones are read once, if the sums of their squares show that all are in range: finite, and
+    # far above what may have become zero. Else they are read twice more. There is one look for all
+    # of them: each has exchanges if they are spread over devices.
     is_large = [v.m.size > FEW and jax.sharding.get_abstract_mesh().empty for v in arrays]
     large = [v for v, its_size in zip(arrays, is_large, strict=True) if its_size]
     logs = iter(_log_sizes_of_large(large) if large else ())
@@ -443,24 +438,19 @@ def _is_in_range(v: ScaledRows, square: Float[Array, "*k"]) -> Bool[Array, "*k"]
 
 
 def _log_size_beyond(v: ScaledRows, square: Float[Array, "*k"]) -> Float[Array, "*k"]:
-    """Return ln ‖row‖, from the squares of smaller or of larger numbers where theirs do not fit.
-
-    Both at once, in one exchange: of one the squares fit, at two thirds of the range from theirs.
-    """
+    """Return ln ‖row‖, from the squares of smaller or of larger numbers where theirs do not fit."""
     m = at_least_float32(v.m)
     far = 2 * (int(jnp.finfo(m.dtype).maxexp) // 3)  # type: ignore[no-untyped-call]
+    # Both at once, in one exchange: of one the squares fit, at two thirds of the range from theirs.
     smaller, larger = (log_size(ScaledRows(m * 2.0**k, v.e - k)) for k in (-far, far))
     beyond = jnp.where(square == jnp.inf, smaller, larger)
     return jnp.where(_is_in_range(v, square), log_of_square(square, v.e), beyond)
 
 
 def log_sizes(arrays: Sequence[ScaledRows]) -> list[Float[Array, ""]]:
-    """Return ln of the norm of each array, which is one row.
-
-    Those of few numbers are taken together, in strips of one array on another: a program for each
-    of them would take long to compile.
-    """
+    """Return ln of the norm of each array, which is one row."""
     on_mesh = not jax.sharding.get_abstract_mesh().empty
+    # In strips of one array on another: a program for each of them would take long to compile.
     few = [i for i, v in enumerate(arrays) if 0 < v.m.size <= FEW and not on_mesh]
     others = [i for i in range(len(arrays)) if i not in few]
     logs = dict(zip(others, log_sizes_of([arrays[i] for i in others]), strict=True))
@@ -524,20 +514,13 @@ def _log_norm(v: Numbers) -> Float[Array, ""]:
 def lost_in_plain(
     log_largest: Float[Array, " L"], dtype: DTypeLike, used: Bool[Array, " L"] | bool = True
 ) -> Bool[Array, " L"]:
-    """Tell the layers for which plain backpropagation has no number.
-
-    They are those at and below a layer where the numbers have left the normal ones of the dtype,
-    unless they are zero in exact arithmetic.
-
-    Args:
-        log_largest: ln of the largest |entry| of Δ in each layer; nan if it is not a number.
-        dtype: the float type of plain backpropagation.
-        used: the layers that the network has.
-    """
+    """Tell the layers for which plain backpropagation in a dtype has no number."""
     info = jnp.finfo(dtype)  # type: ignore[no-untyped-call]
     in_range = (log_largest <= float(np.log(float(info.max)))) & (
         log_largest >= float(np.log(float(info.tiny)))
     )
+    # These are at and below a layer where the numbers have left the normal ones of the dtype,
+    # unless they are zero in exact arithmetic.
     places = jnp.arange(len(log_largest))
     highest = jnp.max(jnp.where(~in_range & used, places, -1))
     return (places <= highest) & used & ~jnp.isneginf(log_largest)

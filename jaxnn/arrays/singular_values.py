@@ -48,13 +48,11 @@ def identity(n: int, dtype: jnp.dtype) -> Columns:
 
 
 def multiplied(made: Float[Array, "n p"], e: Int[Array, " p"]) -> Columns:
-    """Return the columns that a matrix F makes of columns W 2^e, given F W: (1) to (4).
-
-    Rows are sorted from large to small: then small ones stay accurate, and zeros zero.
-    """
+    """Return the columns that a matrix F makes of columns W 2^e, given F W: (1) to (4)."""
     c, k = _by_column(made)
     e = jnp.maximum(e + k, ZERO)
     order = jnp.argsort(e, descending=True)
+    # Rows from large to small: then small ones stay accurate, and zeros zero.
     rows = jnp.argsort(jnp.max(jnp.abs(c), axis=1), descending=True)
     q, r = jnp.linalg.qr(c[rows][:, order])  # (1)
     u, e = _by_column(r.T, e[order])
@@ -66,8 +64,7 @@ def multiplied(made: Float[Array, "n p"], e: Int[Array, " p"]) -> Columns:
 def log_singular_values(columns: Columns, n: int) -> tuple[Array, Array, Array]:
     """Return ln s, n of them, descending, and moments of s² over these.
 
-    ln s is -inf for s = 0. The moments are ln of the mean of s², and the variance over the square
-    of the mean, 0 if all are 0.
+    The moments are ln of the mean of s², and the variance over the square of the mean.
     """
     s, e = _orthogonal_norms(columns)
     s, e = jnp.pad(s, (0, n - len(s))), jnp.pad(e, (0, n - len(e)), constant_values=ZERO)

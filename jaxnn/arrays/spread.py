@@ -87,10 +87,7 @@ def types_over(types: Sequence[Any], axes: frozenset[Any]) -> list[Any]:
 
 
 def on_mesh_of(tree: PyTree) -> AbstractContextManager[Any]:
-    """Set the mesh that arrays of a tree are spread over, while a program is traced of them.
-
-    So what has no such array, as zeros, knows the mesh too. One that is set already stays.
-    """
+    """Set the mesh that arrays of a tree are spread over, so that zeros made there know it too."""
     if jax.sharding.get_abstract_mesh().empty:
         for v in jax.tree.leaves(tree):
             if hasattr(v, "shape") and any(spec_of(v)):
@@ -133,12 +130,7 @@ def spread(value: Array, spec: Spec, like: ArrayOrType) -> Array:
 
 
 def pcast_like(value: Array, like: ArrayOrType) -> Any:
-    """Return a value spread over the mesh as `like` is, that varies as that does, and as before.
-
-    Args:
-        value: an array.
-        like: an array or a type of the same shape.
-    """
+    """Return a value spread over the mesh as `like` is, that varies as that does, and as before."""
     return spread(vary_over(value, varying(like)), spec_of(like), like)
 
 
@@ -190,26 +182,23 @@ def rows_at(value: Array | np.ndarray, places: Array | np.ndarray) -> Any:
 
 
 def first_rows(value: Array, most: int) -> Array:
-    """Return the first rows of (B, n), at most so many, spread along n instead of B.
-
-    Each device then has as many numbers as before. All have all rows where n cannot be divided.
-    """
+    """Return at most so many rows of (B, n), spread along n instead of B."""
     rows, columns = spec_of(value)
     if rows is not None:
         across = sorted(names([columns])) + sorted(names([rows]))
         mesh = type_of(value).sharding.mesh.shape
+        # Each device then has as many numbers as before; where n cannot be divided, all have all
+        # rows.
         even = value.shape[1] % math.prod(mesh[name] for name in across) == 0
         value = spread(value, (None, tuple(across) if even else columns), value)
     return value[:most]
 
 
 def as_rows(value: Array) -> Array:
-    """Return an array (B, …) as (B, n), in an order for which nothing has to be exchanged.
-
-    Axes that are spread over devices come first, and each device keeps what it has.
-    """
+    """Return an array (B, …) as (B, n), in an order for which nothing has to be exchanged."""
     spec = spec_of(value)
     apart = [i for i in range(1, value.ndim) if spec[i]]
+    # Axes that are spread over devices come first, and each device keeps what it has.
     if apart != [*range(1, len(apart) + 1)]:
         value = jnp.moveaxis(value, apart, range(1, len(apart) + 1))
     return merged(value, 1, value.ndim)
@@ -225,10 +214,7 @@ def beside(arrays: Sequence[Array]) -> Array:
 
 
 def automatically(f: Callable[[Any], T], tree: PyTree) -> T:
-    """Return f(tree), whose result every device has; how it is computed is left to XLA.
-
-    For what is not written for arrays that are spread, such as another shape.
-    """
+    """Return f(tree), which every device has; how it is computed is left to XLA."""
     for v in jax.tree.leaves(tree):
         if any(spec_of(v)):
             over = sharding_of((), v)
@@ -241,10 +227,7 @@ def automatically(f: Callable[[Any], T], tree: PyTree) -> T:
 
 
 def everywhere(flag: Array) -> Array:
-    """Tell whether a flag is true on all devices.
-
-    They take the same branch then, in which they may exchange numbers.
-    """
+    """Tell whether a flag is true on all devices, which take the same branch then."""
     return highest((~flag).astype(jnp.int32)) == 0
 
 

@@ -25,14 +25,7 @@ Kept = tuple[Any, ...]  # for each layer of a pattern, with an axis of its repet
 def applied(
     net: Chain, params: PyTree, xs: PyTree, keep: Callable[[Any], Any] = lambda state: ()
 ) -> tuple[Any, list[Kept]]:
-    """Return the output of a chain, and what is kept of the states that its layers return.
-
-    keep: state -> what is kept of it, a pytree of arrays; nothing by default.
-
-    Returns:
-        The output, and for each pattern of layers, repeated k times, what is kept of each of its
-        layers, arrays (k, …).
-    """
+    """Return the output of a chain, and of each pattern of layers what is kept of it, (k, …)."""
     state = net.state(jax.tree.map(jnp.asarray, xs))
     output, of_patterns = through(net.for_batch(state), params, state, keep)
     return (jax.tree.map(lambda v: v[0], output) if net.whole else output), of_patterns

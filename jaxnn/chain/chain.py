@@ -2,11 +2,8 @@
 
     state[0] = x,   state[l] = f[l](params[l], state[l-1])
 
-A layer is a function of JAX: a module of Equinox or Flax, a function with its parameters, or one
-without any. Its state is an array or a pytree of arrays, the examples first. In a chain the reverse
-rule of a layer is `jax.vjp` of that one layer; the recursion between them is the walk's, with the
-cotangent in block floating point. That is exact, since a vjp is linear in its cotangent.
-
+Its reverse rule is `jax.vjp` of one layer at a time; the recursion between them is the walk's, with
+the cotangent in block floating point. That is exact, since a vjp is linear in its cotangent.
 A layer without parameters, such as an activation, joins the next one that has some, so that a state
 is a z. Equal layers that follow each other, also in patterns of several, become runs.
 """
@@ -68,20 +65,15 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A function within a layer: static; its arrays are handed over.
+    """A function within a layer: static; its arrays are handed over."""
 
-    f: (params, state, *xs) -> state, or None where the layer itself, rebuilt, is called.
-    structure: of the pytree that the arrays and the static leaves are of.
-    leaves: the static leaves, and None where an array goes.
-    trained: for each array, whether it is a parameter of a float or complex type.
-    each: whether the function takes one example.
-    """
-
+    # (params, state, *xs) -> state, or None where the layer itself, rebuilt, is called.
     f: Static | None
-    structure: Static
-    leaves: tuple[Static | None, ...]
+    structure: Static  # of the pytree that the arrays and the static leaves are of
+    leaves: tuple[Static | None, ...]  # the static leaves, and None where an array goes
+    # For each array, whether it is a parameter of a float or complex type.
     trained: tuple[bool, ...]
-    each: bool
+    each: bool  # the function takes one example
 
     def __call__(self, arrays: Sequence[Array], state: PyTree) -> Any:
         given = iter(arrays)
@@ -99,12 +91,7 @@ class Part:
     def known(
         self, types: Sequence[ArrayOrType], state: PyTree
     ) -> tuple["Part", PyTree[ArrayOrType]] | None:
-        """Return the function known by its program, and what it returns; None if it has none.
-
-        Args:
-            types: of its arrays.
-            state: its types.
-        """
+        """Return the function known by its program, and what it returns; None if it has none."""
         count = jax.tree.leaves(state)[0].shape[0]
         if self.each:
             state = jax.tree.map(lambda v: resized(v, v.shape[1:]), state)
@@ -121,16 +108,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Link:
-    """One layer: functions applied in turn, with the name that a user knows it by.
-
-    label: the layer in words, or the first of those that are equal.
-    filled: what the layers of a run fill, a place each.
-    """
+    """One layer: functions applied in turn, with the name that a user knows it by."""
 
     name: str
     parts: tuple[Part, ...]
-    label: str = ""
-    filled: Filled = NOTHING_FILLED
+    label: str = ""  # the layer in words, or the first of those that are equal
+    filled: Filled = NOTHING_FILLED  # what the layers of a run fill, a place each
 
     def __call__(self, arrays: Sequence[Sequence[Array]], state: PyTree) -> Any:
         state = decoded(state)
@@ -151,26 +134,22 @@ class Link:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A chain as it is measured, for batches of one shape: its layers, their names and arrays.
+    """A chain as it is measured, for batches of one shape: its layers, their names and arrays."""
 
-    kinds: for each entry of its parameters what it computes, one layer or a pattern of several.
-    lengths: for each entry the number of times that it is repeated; 0 for one that stands alone.
-    given: for each entry whether it is a `jaxnn.Run` of the user's.
-    names: of the layers, from the first to the last.
-    paths: for each layer, of each of its arrays the path in the user's pytree, as
-        `jax.tree_util.keystr` prints it, with the entry that it takes of a stack; "" for data that
-        is not in it. In the order of the arrays, which are those of `Link.trained`.
-    identities: likewise what tells arrays that layers share from others.
-    closed: the layer that holds most products of a function in a program that is not taken apart,
-        such as a loop of unknown length; None if there is none.
-    """
-
+    # For each entry of its parameters what it computes, one layer or a pattern of several.
     kinds: tuple["Pattern", ...]
+    # For each entry the number of times that it is repeated; 0 for one that stands alone.
     lengths: tuple[int, ...]
-    given: tuple[bool, ...]
-    names: tuple[str, ...]
+    given: tuple[bool, ...]  # for each entry whether it is a `jaxnn.Run` of the user's
+    names: tuple[str, ...]  # of the layers, from the first to the last
+    # Of each array of each layer, in the order of `Link.trained`, the path in the user's pytree, as
+    # `jax.tree_util.keystr` prints it, with the entry that it takes of a stack; "" for data that is
+    # not in it.
     paths: tuple[tuple[str, ...], ...]
+    # Likewise what tells arrays that layers share from others.
     identities: tuple[tuple[Identity, ...], ...]
+    # The layer that holds most products in a program that is not taken apart, such as a loop of
+    # unknown length.
     closed: Closed | None
 
 
@@ -306,25 +285,19 @@ def _lowered(chain: Chain) -> Lowered:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Links that follow each other, repeated as a whole.
-
-    between: whether it is no layer, but turns one state into another, next to a run.
-    """
+    """Links that follow each other, repeated as a whole."""
 
     links: tuple[Link, ...]
-    between: bool = False
+    between: bool = False  # no layer, but turns one state into another, next to a run
 
 
 @dataclass(frozen=True)
 class Layers:
-    """The container in which the user handed the layers over: a list, a tuple, or a dict's keys.
-
-    whole: whether there are no examples, but one batch that they take as it is.
-    """
+    """The container in which the user handed the layers over: a list, a tuple, or a dict's keys."""
 
     sequence: type
     keys: tuple[Any, ...] | None
-    whole: bool
+    whole: bool  # there are no examples, but one batch that they take as it is
 
     @classmethod
     def of(cls, layers: UserLayers, whole: bool) -> "Layers":
@@ -333,11 +306,7 @@ class Layers:
         return cls(tuple if isinstance(layers, tuple) else list, keys, whole)
 
     def listed(self, layers: UserLayers, name: str = "layers") -> list[Any]:
-        """Return layers in their order, each with a function as one leaf, whatever that holds.
-
-        Raises:
-            ValueError: something else than what was handed over.
-        """
+        """Return layers in their order, each with a function as one leaf, whatever that holds."""
         if self.keys is None:
             if isinstance(layers, Mapping) or not isinstance(layers, Iterable):
                 raise ValueError(f"{name}: expected the list of layers, got {_kind(layers)}")
@@ -373,22 +342,14 @@ def _is_pair(layer: object) -> TypeGuard[Sequence[Any]]:
 
 @dataclass(frozen=True)
 class Function:
-    """A function that a chain is cut from.
-
-    f: (params, xs) -> output.
-    each: whether it takes one example, or all of xs as if it were one.
-    batch: structure and types of the xs that it is traced with.
-    streams: at a place where it is cut, at most.
-    whole: whether there are no examples.
-    cuts: names of modules with which layers end; None for all places.
-    """
+    """A function (params, xs) -> output that a chain is cut from."""
 
     f: Static
-    each: bool
-    batch: Batch
-    streams: int
-    whole: bool
-    cuts: tuple[str, ...] | None
+    each: bool  # it takes one example, or all of xs as if it were one
+    batch: Batch  # structure and types of the xs that it is traced with
+    streams: int  # at a place where it is cut, at most
+    whole: bool  # there are no examples
+    cuts: tuple[str, ...] | None  # names of modules with which layers end; None for all places
 
     def of(self, pytree: Pytree) -> LayerProgram:
         """Return the function of the arrays of its parameters."""
@@ -418,10 +379,6 @@ def from_layers(
     """Make a chain of a list of layers, or of a dict of them by name; see `jaxnn.as_network`.
 
     With an example batch layers are equal if their programs are, else if their functions are.
-
-    Raises:
-        TypeError: something that is no layer.
-        ValueError: no layers, or an unknown `each`.
     """
     _check_each(each)
     if not isinstance(layers, Mapping | Sequence):
@@ -454,12 +411,7 @@ def from_function(
     cuts: Any = None,
     streams: int = MOST_STREAMS,
 ) -> tuple[Chain, tuple[Any, ...]]:
-    """Cut a function of parameters and examples into layers; see `jaxnn.as_network`.
-
-    Raises:
-        TypeError: an f that cannot be called.
-        ValueError: a function that cannot be cut, an unknown `each`, or cuts that name nothing.
-    """
+    """Cut a function of parameters and examples into layers; see `jaxnn.as_network`."""
     _check_each(each)
     if not callable(f):
         raise TypeError(f"f: expected f(params, xs) -> output, got {_kind(f)}")
@@ -493,10 +445,7 @@ def from_function(
 
 
 def hint_of_one(f: LayerProgram, arrays: PyTree, state: PyTree, error: Exception) -> str | None:
-    """Return a sentence on a function that fails with a batch and takes one example.
-
-    None of one that takes the batch, or takes neither.
-    """
+    """Return a sentence on a function that takes one example and not a batch; None of others."""
     try:
         jax.eval_shape(f, arrays, state)
     except Exception:
@@ -541,19 +490,15 @@ def _cut(function: Function, pytree: Pytree) -> Chain:
 
 
 class Entry(NamedTuple):
-    """A layer before runs are found; k is 0 unless it is a run of the user's.
-
-    between: whether it is no layer, but turns one state into another.
-    names: of the layers of a run, if each has its own.
-    """
+    """A layer before runs are found; k is 0 unless it is a run of the user's."""
 
     link: Link
     per_layer: Sources
     shared: Sources = ()
     k: int = 0
     types: tuple[Any, ...] = ()
-    between: bool = False
-    names: tuple[str, ...] = ()
+    between: bool = False  # no layer, but turns one state into another
+    names: tuple[str, ...] = ()  # of the layers of a run, if each has its own
 
     @property
     def signature(self) -> Any:
@@ -629,11 +574,7 @@ def _with_programs(entries: list[Entry], xs: PyTree) -> list[Entry]:
 
 
 def _written(part: Part) -> Any:
-    """Return a key of a part: its function by its code, variables and defaults.
-
-    Lambdas that a loop makes, one for each layer, have equal keys if they use the same variables,
-    and are traced once. Keys hold while a list is read, since no variable changes meanwhile.
-    """
+    """Return a key of a part: its function by its code, variables and defaults."""
     f = None if part.f is None else part.f.value
     if not isinstance(f, FunctionType):
         return part
@@ -642,6 +583,8 @@ def _written(part: Part) -> Any:
     except ValueError:  # of one without a value
         return part
     defaults = [id(v) for v in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values())]
+    # Lambdas that a loop makes, one for each layer, have equal keys if they use the same variables,
+    # and are traced once. No variable changes while a list is read.
     made_of = f.__code__, id(f.__globals__), *variables, *defaults
     return replace(part, f=None), made_of
 
@@ -666,10 +609,7 @@ def _joined(entries: list[Entry]) -> list[Entry]:
 
 
 def _repeated(entries: list[Entry]) -> Iterable[tuple[int, list[Entry]]]:
-    """Yield stretches of equal patterns, each with the number of entries of its pattern.
-
-    An entry that stands alone, or is a run of the user's, is a stretch of its own.
-    """
+    """Yield stretches of equal patterns, each with the number of entries of its pattern."""
     numbers: dict[Any, int] = {}
     order = count()
     marks = [numbers.setdefault(e.signature, next(order)) for e in entries]
@@ -683,6 +623,7 @@ def _repeated(entries: list[Entry]) -> Iterable[tuple[int, list[Entry]]]:
             if k > 1 and k * p > best[0] * best[1]:
                 best = (p, k)
         p, k = best
+        # A run of the user's is a stretch of its own.
         if any(entry.k or entry.between for entry in entries[i : i + p]):
             p, k = 1, 1
         yield p, entries[i : i + p * k]

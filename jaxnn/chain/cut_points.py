@@ -28,12 +28,7 @@ Stretch = tuple[int, int]  # main steps a … b
 
 
 class Places:
-    """The places at which a network may be cut, and the choice among them.
-
-    scans: those that could be runs, by their main steps.
-    runs: those that are, with no more streams than may be.
-    most: the streams at a place, at most.
-    """
+    """The places at which a network may be cut, with so many streams at most, and the choice."""
 
     def __init__(self, network: Traced, most: int) -> None:
         self.network, self.most = network, most
@@ -72,12 +67,10 @@ class Places:
         return self._are_enough(*self._cut())
 
     def _is_closed(self, a: int, b: int) -> bool:
-        """Tell main steps of which one loop or call, that is no scan, has most products of all.
-
-        An ODE solver is one. It is measured as one layer, which the flow says.
-        """
+        """Tell main steps of which one loop or call, that is no scan, has most products of all."""
         most = max(self.network.products(a, b), key=lambda step: step.products)
         whole = sum(step.products for step in self.network.main)
+        # An ODE solver is one. It is measured as one layer, which the flow says.
         return most.scan is None and MOST_IN_A_ROW < most.products > whole / 2
 
     def _cut(self) -> tuple[list[Stretch], dict[Stretch, int]]:
@@ -259,24 +252,17 @@ def _heights(network: Traced, a: int, b: int) -> dict[int, int]:
 
 
 def nested(network: Traced, a: int, b: int) -> bool:
-    """Tell whether a skip over products lies within a longer one, as in a U-Net.
-
-    A residual block, whatever is in its branch, has a skip from its first product to its last.
-    """
+    """Tell whether a skip over products lies within a longer one, as in a U-Net."""
     heights, skips = _heights(network, a, b), set[tuple[int, int]]()
     for step in network.main[a:b]:
         ends = [heights.get(v, 0) for v in network.dependent.intersection(step.inputs)]
         skips.add((min(ends), max(ends)))
+    # A residual block, whatever is in its branch, has a skip from its first product to its last.
     return any(low < i < j < high for low, high in skips for i, j in skips)
 
 
 def main_first(network: Traced, i: int, entering: set[int]) -> list[int]:
-    """Return the streams alive before main step i, the one that the next product takes first.
-
-    Of several that it takes that is the last made. What is no float comes last.
-
-    entering: roots that are streams from there on.
-    """
+    """Return the streams alive before main step i, the one that the next product takes first."""
     alive = network.floats(network.alive[i] | entering)
     rest = sorted(network.alive[i] - {*alive})
     if len(alive) > 1:
@@ -284,8 +270,10 @@ def main_first(network: Traced, i: int, entering: set[int]) -> list[int]:
         for step in network.main[i:]:
             into = {u for v in step.inputs for u in behind_it.get(v, ())}
             if into and network.is_product(step):
+                # Of several that it takes, the last made.
                 main = max(into, key=network.age)
                 alive = [main, *(v for v in alive if v != main)]
                 break
             behind_it |= dict.fromkeys(step.outputs, into)
+    # What is no float comes last.
     return [*alive, *rest]

@@ -5,9 +5,6 @@
 
 Layers are equal if their programs, traced once more each, print equal; of stacked parameters that a
 Python loop takes apart, each layer has its own entry. A state has the examples first.
-
-The last cuts are kept: a function that is cut again is traced once, and taken apart only if its
-program, the modules that it is in or its lines are others.
 """
 
 from collections.abc import Sequence
@@ -38,19 +35,9 @@ def cut(
     most: int,
     cuts: tuple[str, ...] | None,
 ) -> tuple[list[Piece], tuple[Made, ...]]:
-    """Take a function apart.
+    """Return the layers of f(params, xs), and what is made of params for them beforehand.
 
-    Args:
-        f: (params, xs) -> floats, a pytree of arrays.
-        params: types of arrays; those of a float or complex type are its parameters.
-        xs: types of an example batch, a pytree with the examples first.
-        paths: of params, in the user's pytree.
-        most: the streams alive at a place, at most.
-        cuts: names of modules, or patterns of them, with which layers end; None for all places.
-
-    Returns:
-        At least two layers, or a run; applied in turn they are f, for xs of these shapes. And what
-        is made of params for them beforehand.
+    These are at least two layers, or a run; applied in turn they are f, for xs of these shapes.
 
     Raises:
         ValueError: an f that cannot be cut, with what to hand over instead.
@@ -64,22 +51,18 @@ def cut(
         cuts,
         (f, params, xs),
     )
+    # The last cuts are kept: a function that is cut again is traced once, and taken apart only if
+    # its program, the modules that it is in or its lines are others.
     is_kept = sum(map(len, program.constants)) <= MOST_BYTES
     return _pieces(uncut) if is_kept else _pieces.__wrapped__(uncut)
 
 
 @dataclass(frozen=True)
 class _Uncut:
-    """A function before it is cut; equal if it would be cut into equal layers of equal names.
+    """A function before it is cut; equal if it would be cut into equal layers of equal names."""
 
-    program: of it, with the modules and the line of each equation.
-    types: of what it takes, with the structure of xs and the mesh.
-    paths, most, cuts: as for `cut`.
-    given: f, params and xs, to be traced with more examples.
-    """
-
-    program: Program
-    types: tuple[Any, ...]
+    program: Program  # with the modules and the line of each equation
+    types: tuple[Any, ...]  # of what it takes, with the structure of xs and the mesh
     paths: tuple[str, ...]
     most: int
     cuts: tuple[str, ...] | None
@@ -206,11 +189,7 @@ def _merged(
     cuts: tuple[str, ...],
     paths: Sequence[str],
 ) -> dict[Stretch, Parts | None]:
-    """Return longer stretches, each with the module that it ends with, of those that cuts name.
-
-    Raises:
-        ValueError: cuts that name none.
-    """
+    """Return longer stretches, each with the module that it ends with, of those that cuts name."""
     modules = [module_in(_weights(network, stretch, paths), cuts) for stretch in stretches]
     if not any(modules):
         names = [joined(parts) for s in stretches for parts in _weights(network, s, paths)[-1:]]

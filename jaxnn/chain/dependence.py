@@ -35,50 +35,37 @@ LONGEST = 8  # that are one layer where it need not be
 
 @dataclass
 class Traced:
-    """A flat program seen as a network.
+    """A flat program seen as a network."""
 
-    flat: the program, of params and xs.
-    into, out: the structures of xs and of the output.
-    xs: the values of xs.
-    sources: those of params by their values, and of the entries of stacked ones.
-    entries: the steps that take those entries.
-    main, prologue: the steps that depend on xs and parameters, and the others.
-    before: the prologue and those of the entries, in their order.
-    dependent: the values that depend on xs.
-    parameters: those that depend on params of a float or complex type, and not on xs.
-    streams: those that depend on both, and roots.
-    roots: copies of riders that a skip carries, each with its rider (`input_streams.py`).
-    axes: the axis of the examples, of those that have one.
-    first, last: the main steps that take a value first and last; last is -1 of an output that none
-        takes.
-    made_at: a number for each stream that grows with the main steps that make them.
-    alive: the streams that are needed later, before each main step and after the last.
-    made: values of the prologue that layers are handed over.
-    blank: values of zeros, for what a scan fills.
-    indices: values that are the number of an entry of a rider, such as a token's or a key's: each
-        layer is handed its own, so that layers are equal whichever entry they take.
-    """
-
-    flat: Flat
-    into: Any
-    out: Any
-    xs: list[int]
-    sources: dict[int, Source]
-    entries: dict[int, Step] = field(default_factory=dict)
-    main: list[Step] = field(default_factory=list)
-    prologue: list[Step] = field(default_factory=list)
+    flat: Flat  # of params and xs
+    into: Any  # the structure of xs
+    out: Any  # the structure of the output
+    xs: list[int]  # the values of xs
+    sources: dict[int, Source]  # of params by their values, and of the entries of stacked ones
+    entries: dict[int, Step] = field(default_factory=dict)  # the steps that take those entries
+    main: list[Step] = field(default_factory=list)  # the steps that depend on xs and parameters
+    prologue: list[Step] = field(default_factory=list)  # the other steps
+    # The prologue and the steps of the entries, in their order.
     before: list[Step] = field(default_factory=list)
-    dependent: set[int] = field(default_factory=set)
+    dependent: set[int] = field(default_factory=set)  # the values that depend on xs
+    # Those that depend on floats of params, not on xs.
     parameters: set[int] = field(default_factory=set)
-    streams: set[int] = field(default_factory=set)
+    streams: set[int] = field(default_factory=set)  # those that depend on both, and roots
+    # Copies of riders that a skip carries, each with its rider.
     roots: dict[int, int] = field(default_factory=dict)
-    axes: dict[int, int] = field(default_factory=dict)
-    first: dict[int, int] = field(default_factory=dict)
+    axes: dict[int, int] = field(default_factory=dict)  # of the examples, of values that have one
+    first: dict[int, int] = field(default_factory=dict)  # the main step that first takes a value
+    # The one that last does; -1 of an output that none takes.
     last: dict[int, int] = field(default_factory=dict)
+    # A number for each stream that grows with the main steps that make them.
     made_at: dict[int, int] = field(default_factory=dict)
+    # The streams that are needed later, before each main step and after the last.
     alive: list[set[int]] = field(default_factory=list)
+    # Values of the prologue that layers are handed over.
     made: list[int] = field(default_factory=list)
-    blank: set[int] = field(default_factory=set)
+    blank: set[int] = field(default_factory=set)  # values of zeros, for what a scan fills
+    # Values that are the number of an entry of a rider, such as a token's or a key's: each layer is
+    # handed its own, so that layers are equal whichever entry they take.
     indices: set[int] = field(default_factory=set)
 
     def sort(self) -> None:
@@ -165,12 +152,10 @@ class Traced:
         return same.get(made.value, made.value)
 
     def _is_of_entries(self, v: int) -> bool:
-        """Tell whether a value is made of entries alone: its parts are no entries of their own.
-
-        Else both it and a part would be parameters of a layer, each with Δ of its own use.
-        """
+        """Tell whether a value is made of entries alone: its parts are no entries of their own."""
         steps = [step for step in self.before if self.entries.keys().isdisjoint(step.outputs)]
         sources = behind([v], steps)[1] & self.sources.keys()
+        # Else both it and a part would be parameters of a layer, each with Δ of its own use.
         return bool(sources) and sources <= self.entries.keys()
 
     def _by_index(self, step: Step) -> list[Step]:
@@ -194,10 +179,7 @@ class Traced:
         return [s._replace(outputs=tuple(same.get(v, v) for v in s.outputs)) for s in steps]
 
     def find_alive(self) -> None:
-        """Walk over the main steps with the set of the streams alive.
-
-        A root is alive behind the first step that takes it: up to that it rides.
-        """
+        """Walk over the main steps with the set of the streams alive."""
         steps = [*enumerate(self.main)]
         self.made_at.update((v, 2 * i + 2) for i, step in steps for v in step.outputs)
         self.first.update((v, i) for i, step in reversed(steps) for v in step.inputs)
@@ -208,6 +190,7 @@ class Traced:
         alive = set[int]()
         self.alive.append(alive)
         for i, step in steps:
+            # A root is alive behind the first step that takes it: up to that it rides.
             alive = alive.union(step.outputs, self.roots.keys() & step.inputs)
             alive = {v for v in alive if last.get(v, -1) > i}
             self.alive.append(alive)
@@ -280,11 +263,7 @@ class Traced:
 def traced(
     program: Program, f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree
 ) -> Traced:
-    """Find what depends on what in the program of f(params, xs).
-
-    Raises:
-        ValueError: a function without floats that depend on xs.
-    """
+    """Find what depends on what in the program of f(params, xs)."""
     closed = program.closed
     if not any(map(is_float, closed.out_avals)):
         raise ValueError(
@@ -309,12 +288,10 @@ def traced(
 def _axes(
     f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree, flat: Flat
 ) -> dict[int, int]:
-    """Return the axis of the examples of each value that has one, after scans are taken apart.
-
-    The second trace has one example more, or one for each device, over which they may be spread.
-    Where f does not take that, or is another program then, it is the first axis, of the values for
-    which that has the right length.
-    """
+    """Return the axis of the examples of each value that has one, after scans are taken apart."""
+    # The second trace has one example more, or one for each device, over which they may be spread.
+    # Where f does not take that, or is another program then, it is the first axis, of the values
+    # for which that has the right length.
     count, more = len(jax.tree.leaves(xs)[0]), count_of_devices()
     larger = jax.tree.map(lambda v: resized(v, (count + more, *v.shape[1:])), xs)
     try:

@@ -45,10 +45,7 @@ def _plain(v: ScaledRows) -> Array:
 
 
 def as_chain(net: Network, layers: Sequence[Any]) -> tuple[Chain, tuple[Any, ...]]:
-    """Return a network as a chain, with its parameters; layers are counted as in the network.
-
-    layers: its parameters, `Layer`s and runs.
-    """
+    """Return a network as a chain, with its parameters; layers are counted as in the network."""
     functions = [BlockLayer(kind.block, kind.sigma) for kind in kinds(net)]
     listed: list[Any] = []
     for layer in layers:

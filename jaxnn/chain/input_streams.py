@@ -26,14 +26,10 @@ from .dependence import LONGEST, MOST_IN_A_ROW, Traced
 
 
 class Root(NamedTuple):
-    """A rider that a skip carries over a block.
+    """A rider that a skip carries over a block."""
 
-    value: the rider.
-    last: the number of the last main step of the block that takes it.
-    """
-
-    value: int
-    last: int
+    value: int  # the rider
+    last: int  # the number of the last main step of the block that takes it
 
 
 def with_roots(network: Traced) -> Traced:
@@ -49,10 +45,7 @@ def with_roots(network: Traced) -> Traced:
 
 
 def _first_root(network: Traced) -> Root | None:
-    """Return the rider that first meets what products have made of it, if a block ends there.
-
-    Of several that a step takes, and that the other one is made of, it is the last made.
-    """
+    """Return the rider that first meets what products have made of it, if a block ends there."""
     riders = _riders(network)
     made_of, multiplied = {**riders}, dict[int, int]()  # of each float, and of it by products
     values, seen, met = [*riders], 0, Counter[str]()  # those taken before; first with what, and how
@@ -66,6 +59,7 @@ def _first_root(network: Traced) -> Root | None:
         if not network.streams.isdisjoint(step.inputs):
             met[operation] |= taken & ~others & ~seen
         common = taken & products & ~met[operation]
+        # Of several that a step takes, the last made.
         if common and _is_sum(network, step):
             last = _last_of_block(network, riders, values[common.bit_length() - 1], i)
             if last is not None:
@@ -79,10 +73,7 @@ def _first_root(network: Traced) -> Root | None:
 
 
 def _riders(network: Traced) -> dict[int, int]:
-    """Return the riders that are floats, each with those that it is made of by floats; and itself.
-
-    The last bit of each is its own.
-    """
+    """Return the riders that are floats, each with the bits of those that it is made of."""
     riders = {v: 1 << i for i, v in enumerate(network.floats(network.xs))}
     for step in network.prologue:
         made_of = _union(riders, step.inputs)
@@ -108,14 +99,12 @@ def _is_sum(network: Traced, step: Step) -> bool:
 
 
 def _last_of_block(network: Traced, riders: dict[int, int], value: int, sum_: int) -> int | None:
-    """Return the number of the last main step that takes a rider in the block with a sum.
-
-    None if there is no such block, or if the rider is no state, or of another shape than the sum.
-    """
+    """Return the number of the last main step that takes a rider in a sum's block, if any."""
     bit = riders[value].bit_length() - 1
     taken = {v for v in riders if riders[v] >> bit & 1}
     types, step = network.flat.types, network.main[sum_]
     shapes = [types[v].shape for v in taken.intersection(step.inputs)]
+    # Of a rider that is no state, or of another shape than the sum, there is no block.
     if types[value].shape not in shapes or not network.is_state([value]):
         return None
     uses, height = _uses(network, taken)
@@ -135,10 +124,7 @@ def _last_of_block(network: Traced, riders: dict[int, int], value: int, sum_: in
 
 
 def _uses(network: Traced, taken: set[int]) -> tuple[dict[int, int], int]:
-    """Return the main steps that take a rider, with the products in a row since; and all of those.
-
-    taken: the rider, and those that are made of it.
-    """
+    """Return the main steps that take a rider, with the products in a row since; and all those."""
     heights, uses, height = dict.fromkeys(taken, 0), dict[int, int](), 0
     for i, step in enumerate(network.main):
         if not taken.isdisjoint(step.inputs):
@@ -154,10 +140,7 @@ def _uses(network: Traced, taken: set[int]) -> tuple[dict[int, int], int]:
 
 
 def _rooted(network: Traced, root: Root) -> Traced:
-    """Return a network in which the steps of a block take a stream instead of its root.
-
-    What is made of a root for them alone, and of floats in any case, is made of the stream.
-    """
+    """Return a network in which the steps of a block take a stream instead of its root."""
     flat, axes, above = copy(network.flat), network.axes, network.main[root.last + 1 :]
     needs = {*flat.outputs, *(v for step in above for v in step.inputs)}
     riding = behind(needs, network.prologue)[1]

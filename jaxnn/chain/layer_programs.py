@@ -30,37 +30,23 @@ Leaf = TypeVar("Leaf")  # an array, or its type
 
 
 class Piece(NamedTuple):
-    """A layer, or a run of k layers.
+    """A layer, or a run of k layers."""
 
-    names: of its layers.
-    program: (arrays, state) -> state.
-    per_layer: the sources of its arrays; of a run (k, …), None where all layers share one.
-    shared: of a run the sources of what all layers share, None elsewhere.
-    trained: for each array whether it is a parameter.
-    k: the length of a run; 0 for a layer.
-    closed: the products in programs within the layer that are not taken apart, if most are there;
-        its layer is not numbered yet.
-    between: no layer, but what turns one state into another, next to a run.
-    filled: of a run the outputs of its steps.
-    """
-
-    names: tuple[str, ...]
-    program: Program
+    names: tuple[str, ...]  # of its layers
+    program: Program  # (arrays, state) -> state
+    # Sources of its arrays; of a run (k, …), None where all share one.
     per_layer: tuple[Source | None, ...]
-    shared: tuple[Source | None, ...]
-    trained: tuple[bool, ...]
-    k: int
+    shared: tuple[Source | None, ...]  # of a run the sources of what all layers share
+    trained: tuple[bool, ...]  # for each array whether it is a parameter
+    k: int  # the length of a run; 0 for a layer
+    # Products within that are not taken apart, if most are; not numbered yet.
     closed: Closed | None = None
-    between: bool = False
-    filled: Filled = NOTHING_FILLED
+    between: bool = False  # no layer, but what turns one state into another, next to a run
+    filled: Filled = NOTHING_FILLED  # of a run the outputs of its steps
 
 
 class Knife:
-    """Cuts a traced network into the programs of its layers.
-
-    network: the network.
-    riding: the riders, which every state has.
-    """
+    """Cuts a traced network into the programs of its layers."""
 
     def __init__(self, network: Traced, riding: list[int]) -> None:
         self.network, self.riding = network, riding
@@ -108,15 +94,7 @@ class Knife:
     def layer(
         self, names: Sequence[str], a: int, b: int, into: list[int] | None, out: list[int] | None
     ) -> Piece:
-        """Return main steps a … b as a layer, which runs its prologue too.
-
-        Args:
-            names: the name of the layer.
-            a: its first step.
-            b: the step behind its last.
-            into: the values of the state that goes in; None for xs.
-            out: those of the state that comes out; None for the output.
-        """
+        """Return main steps a … b - 1 as a layer, which runs its prologue; `into` None is xs."""
         network, flat, steps = self.network, self.network.flat, self.network.main[a:b]
         taken = network.xs if into is None else [*into, *self.riding]
         made = flat.outputs if out is None else [*out, *self.riding]
@@ -199,12 +177,6 @@ class _Body:
 
         made of parameters    of entries of its own, or of all (`scan_params.py`)
         of riders, or free    again from the riders, in each layer
-
-    prepared: how the constants and entries of the body come about.
-    free: of what it needs whole what depends on no parameter, with the `steps` that make it.
-    also: arrays that those steps take.
-    place: the number of the layer's step.
-    handed: the arrays of the layer.
     """
 
     def __init__(self, knife: Knife, run: Scanned) -> None:

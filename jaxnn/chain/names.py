@@ -70,12 +70,10 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 
 def module_in(weights: Sequence[Parts], patterns: Sequence[str]) -> Parts | None:
-    """Return the module that weights are in, of those that patterns name; None if of none.
-
-    A pattern is a name, or has `*` for a part of it: `encoderblock_*`, `blocks[*].mlp`, and with
-    points `blocks.*.mlp` too.
-    """
+    """Return the module that weights are in, of those that patterns name; None if of none."""
     shared = common(weights)
+    # A pattern is a name, or has `*` for a part of it: `encoderblock_*`, `blocks[*].mlp`, and with
+    # points `blocks.*.mlp` too.
     for pattern in patterns:
         wanted = [part.strip("[]") for part in re.split(r"\.|(?=\[)", pattern) if part]
         head = shared[: len(wanted)]

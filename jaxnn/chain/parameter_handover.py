@@ -55,12 +55,10 @@ class Static:
 
 
 class Weights(NamedTuple):
-    """The arrays of one layer, for each of its links for each of its parts.
-
-    mixes: for each link whether its examples meet, (links,); None before that is known.
-    """
+    """The arrays of one layer, for each of its links for each of its parts."""
 
     arrays: Any
+    # For each link whether its examples meet, (links,); None before that is known.
     mixes: Any = None
 
 
@@ -80,19 +78,13 @@ def is_key(v: object) -> bool:
 
 @dataclass(frozen=True)
 class Pytree:
-    """A pytree without its arrays.
+    """A pytree without its arrays."""
 
-    structure: its treedef.
-    statics: its other leaves, and None where an array goes.
-    places: the paths of all leaves, such as `[3].attn.q.kernel`.
-    types, paths: of the arrays.
-    """
-
-    structure: Static
-    statics: tuple[Static | None, ...]
-    places: tuple[str, ...]
-    types: tuple[Any, ...]
-    paths: tuple[str, ...]
+    structure: Static  # its treedef
+    statics: tuple[Static | None, ...]  # its other leaves, and None where an array goes
+    places: tuple[str, ...]  # the paths of all leaves, such as `[3].attn.q.kernel`
+    types: tuple[Any, ...]  # of the arrays
+    paths: tuple[str, ...]  # of the arrays
 
     @classmethod
     def of(cls, tree: PyTree, keys: Sequence[Hashable] | None = None) -> tuple["Pytree", list[Any]]:
@@ -166,24 +158,18 @@ def _at(path: str) -> str:
 
 
 class Made(NamedTuple):
-    """A value that is made of arrays of the pytree: a parameter moved, or data.
+    """A value that is made of arrays of the pytree: a parameter moved, or data."""
 
-    program: (arrays, ()) -> [value].
-    arrays: the numbers of those that it is made of.
-    """
-
-    program: Program
-    arrays: tuple[int, ...]
+    program: Program  # (arrays, ()) -> [value]
+    arrays: tuple[int, ...]  # the numbers of those that it is made of
 
 
 class Identity(NamedTuple):
-    """Identity of an array of a layer: equal for two layers only if they share the array.
+    """Identity of an array of a layer: equal for two layers only if they share the array."""
 
-    array: equal for layers that have one array, or one entry of it; None of what is no parameter.
-    entry: of what the layer makes of all of the array its own entry; None if it takes all.
-    """
-
+    # Equal for layers that have one array, or one entry of it; None of what is no parameter.
     array: Any
+    # Its own of what the layer makes of all of the array; None if it takes all.
     entry: int | None = None
 
 
@@ -193,21 +179,16 @@ Sources = tuple[tuple[Source | None, ...], ...]  # for each part of a link, for 
 
 
 class Layout(NamedTuple):
-    """The sources of the arrays of one layer, or of one run of equal layers.
+    """The sources of the arrays of one layer, or of one run of equal layers."""
 
-    links: for each link; of a pattern that is found equal those of all repetitions, in their order.
-    shared: of a run, for each link of its pattern, what all repetitions share, which is not copied;
-        None if that is nothing, and for a layer.
-    k: the length of a run; 0 for a layer.
-    is_stacked: whether it is a run whose arrays have an entry for each layer already.
-    between: whether it is no layer, but turns one state into another.
-    """
-
+    # For each link; of a pattern that is found equal those of all repetitions, in their order.
     links: tuple[Sources, ...]
+    # Of a run, for each link of its pattern, what all repetitions share, which is not copied; None
+    # if that is nothing, and for a layer.
     shared: tuple[Sources, ...] | None
-    k: int
-    is_stacked: bool = False
-    between: bool = False
+    k: int  # the length of a run; 0 for a layer
+    is_stacked: bool = False  # a run whose arrays have an entry for each layer already
+    between: bool = False  # no layer, but turns one state into another
 
     @classmethod
     def found(cls, links: tuple[Sources, ...], k: int) -> "Layout":
@@ -328,16 +309,11 @@ def _is_in_host_memory(v: Numbers) -> bool:
 
 @dataclass(frozen=True)
 class Handover:
-    """The way from the user's pytree to the parameters of a chain.
+    """The way from the user's pytree to the parameters of a chain."""
 
-    pytree: as it was handed over.
-    made: the values that are made of its arrays.
-    layouts: of each entry of the chain's parameters.
-    """
-
-    pytree: Pytree
-    made: tuple[Made, ...]
-    layouts: tuple[Layout, ...]
+    pytree: Pytree  # as it was handed over
+    made: tuple[Made, ...]  # the values that are made of its arrays
+    layouts: tuple[Layout, ...]  # of each entry of the chain's parameters
 
     def params(self, arrays: Sequence[Numbers]) -> tuple[Any, ...]:
         """Return the chain's parameters of the arrays of a pytree."""
@@ -407,9 +383,7 @@ class Handover:
         }
 
     def arrays(self, params: PyTree, like: Sequence[Numbers] | None) -> list[Any]:
-        """Return the arrays of the pytree, of the chain's parameters.
-
-        like: the arrays of a pytree, for what no layer has.
+        """Return the arrays of the pytree of parameters; those that no layer has are in `like`.
 
         Raises:
             ValueError: other parameters, copies that differ, or nothing for what no layer has.
@@ -468,16 +442,11 @@ def _numbers(made: Made, types: Sequence[ArrayOrType]) -> Numbering | None:
 
 
 class _Use(NamedTuple):
-    """An array of a layer that is of one array of the pytree.
+    """An array of a layer that is of one array of the pytree."""
 
-    v: the array.
-    rows: the entries of the pytree's array that it is; None for all of it.
-    places: instead, the places of its numbers there, which is flat then.
-    """
-
-    v: Numbers
-    rows: Rows | None
-    places: np.ndarray | None = None
+    v: Numbers  # the array
+    rows: Rows | None  # the entries of the pytree's array that it is; None for all of it
+    places: np.ndarray | None = None  # instead, the places of its numbers there, which is flat then
 
 
 def _united(path: str, type_: ArrayOrType, uses: list[_Use], like: Numbers | None) -> Any:
@@ -524,11 +493,7 @@ def _places(use: _Use, shape: tuple[int, ...], every: np.ndarray, by_rows: bool)
 
 
 def _checked(path: str, united: Numbers, at: Any, copies: Numbers) -> Any:
-    """Return an array that copies are of; nan where they differ and their numbers are not known.
-
-    Raises:
-        ValueError: copies that differ, where their numbers are known.
-    """
+    """Return an array that copies are of; nan where they differ and their numbers are not known."""
     expected = united if at is ... else united[at]
     same = (expected == copies) | ((expected != expected) & (copies != copies))
     if isinstance(same, jax.core.Tracer):

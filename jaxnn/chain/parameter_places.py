@@ -24,15 +24,12 @@ Uses = tuple[tuple[int, int], ...]
 
 
 class Place(NamedTuple):
-    """The place of an array: its layers, counted from 0, and its number among those of a layer.
+    """The place of an array."""
 
-    of_run: whether it is stacked, with an entry for each of the layers.
-    uses: of each entry, else of the one array, all that have it in the network: (layer, number).
-    """
-
-    layers: np.ndarray
-    number: int
-    of_run: bool
+    layers: np.ndarray  # its layers, counted from 0
+    number: int  # among the arrays of a layer
+    of_run: bool  # it is stacked, with an entry for each of the layers
+    # Of each entry, else of the one array, all that have it in the network: (layer, number).
     uses: tuple[Uses, ...]
 
 
@@ -40,12 +37,7 @@ Change = Callable[[Any, Place], Any]  # (array, its place) -> the array in its s
 
 
 def changed(net: Network | Lowered, params: PyTree, change: Change, least: int = 2) -> Any:
-    """Return parameters with each weight replaced.
-
-    params: its parameters; a run that is stored as a random key gets its numbers.
-    change: called for each weight, of a run once for all layers.
-    least: the axes of a weight, at least; of a chain.
-    """
+    """Return parameters with each weight replaced; a run stored as a key gets numbers."""
     if isinstance(net, Network):
         return tuple(_network(params, change))
     return tuple(_chain(net, params, change, least))

@@ -17,19 +17,13 @@ from .dependence import Traced
 
 
 class Scanned(NamedTuple):
-    """A scan that is a run.
-
-    step, scan: the scan.
-    order: of the carries in the state, the main one first.
-    blank: values for the outputs before the first step, zeros.
-    held: streams that pass.
-    """
+    """A scan that is a run."""
 
     step: Step
     scan: Scan
-    order: tuple[int, ...]
-    blank: tuple[int, ...]
-    held: tuple[int, ...]
+    order: tuple[int, ...]  # of the carries in the state, the main one first
+    blank: tuple[int, ...]  # values for the outputs before the first step, zeros
+    held: tuple[int, ...]  # streams that pass
 
     @property
     def into(self) -> list[int]:
@@ -101,11 +95,7 @@ def scanned(network: Traced, i: int) -> Scanned | None:
 
 
 def _main_first(scan: Scan) -> tuple[int, ...]:
-    """Return the carries with the one that the first product takes in front.
-
-    Of several that is the last. Of those that a whole program takes, such as both branches of a
-    condition, it is the first of the largest: a solver's state, not its time or step size.
-    """
+    """Return the carries with the one that the first product takes in front."""
     body = Flat(scan.body)
     carries = body.inputs[scan.consts : scan.consts + scan.carries]
     floats = [i for i, v in enumerate(carries) if is_float(body.types[v])]
@@ -116,6 +106,8 @@ def _main_first(scan: Scan) -> tuple[int, ...]:
         if into and step.is_product:
             is_program = any(True for _ in core.jaxprs_in_params(step.eqn.params))
             size = {i: body.types[carries[i]].size for i in into}
+            # Of several the last. Of those that a whole program takes, such as both branches of a
+            # condition, the first of the largest: a solver's state, not its time or step size.
             main = [max(into, key=lambda i: (size[i], -i)) if is_program else max(into)]
             break
         behind_it |= dict.fromkeys(step.outputs, into)

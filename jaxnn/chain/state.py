@@ -31,16 +31,12 @@ def streams(state: PyTree) -> Any:
 
 
 class Filled(NamedTuple):
-    """The arrays of a state of which each layer of a run fills one place, as a scan its outputs.
+    """The arrays of a state of which each layer of a run fills one place, as a scan its outputs."""
 
-    leaves: for each its number among the leaves of the state, and the axis of the places.
-    place: the number, among the arrays of a layer, of the one that is its place.
-    downwards: whether the first layer fills the last place.
-    """
-
+    # (its number among the leaves of the state, the axis of the places).
     leaves: tuple[tuple[int, int], ...] = ()
-    place: int = 0
-    downwards: bool = False
+    place: int = 0  # the number, among the arrays of a layer, of the one that is its place
+    downwards: bool = False  # the first layer fills the last place
 
 
 NOTHING_FILLED = Filled()

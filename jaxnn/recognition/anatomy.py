@@ -27,23 +27,16 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The attention, the routers, the skip connection and the biases in the program of a layer.
+    """The attention, the routers, the skip connection and the biases in the program of a layer."""
 
-    graph: the program; None of a layer of which nothing is to be recognised.
-    attentions, routers: in their order.
-    unread: the names of loops and kernels that may be attention, of which no numbers are read.
-    skip: the one around the layer; None without one.
-    added: the numbers of the arrays of several axes that are biases.
-    structure: of the state that comes out; None if it is not known.
-    """
-
-    graph: Graph | None = None
+    graph: Graph | None = None  # the program; None of a layer of which nothing is to be recognised
     attentions: tuple[Attention, ...] = ()
     routers: tuple[Router, ...] = ()
+    # Names of loops and kernels that may be attention, of which no numbers are read.
     unread: tuple[str, ...] = ()
-    skip: Skip | None = None
-    added: tuple[int, ...] = ()
-    structure: Any = None
+    skip: Skip | None = None  # the one around the layer
+    added: tuple[int, ...] = ()  # the numbers of the arrays of several axes that are biases
+    structure: Any = None  # of the state that comes out; None if it is not known
 
     @classmethod
     def of(cls, closed: Jaxpr, state: PyTree, out: PyTree = None) -> "Anatomy":
@@ -66,17 +59,15 @@ class Anatomy:
     def call(
         self, f: Callable[[Any, Any], Any], arrays: PyTree, state: PyTree
     ) -> tuple[Any, dict[int, Any]]:
-        """Return f(arrays, state) of the layer's function, and the logits that it computes.
-
-        Computed apart they would cost products a second time: XLA does not see that they are equal
-        where a reverse rule has other layouts. Without any if the types are not those of the trace.
-        """
+        """Return f(arrays, state) of the layer's function, and the logits that it computes."""
         given = jax.tree.leaves((arrays, state))
         if not self.logits or self.graph is None:
             return f(arrays, state), {}
         flat = self.graph.flat
         if list(map(_kind, given)) != [_kind(flat.types[v]) for v in flat.inputs]:
             return f(arrays, state), {}
+        # Computed apart they would cost products a second time: XLA does not see that they are
+        # equal where a reverse rule has other layouts.
         wanted = [*flat.outputs, *self.logits]
         steps, _ = behind(wanted, flat.outer or [])
         values = evaluated(
@@ -89,13 +80,7 @@ class Anatomy:
     def numbers(
         self, arrays: PyTree, state: PyTree, logits: dict[int, Any] | None = None
     ) -> Numbers:
-        """Return the numbers of all for the arrays and the state of the layer.
-
-        Args:
-            arrays: of the layer.
-            state: what goes in.
-            logits: those that are known, the second result of `call`.
-        """
+        """Return the numbers of all for the arrays and the state of the layer."""
         if self.graph is None:
             return Numbers()
         flat = self.graph.flat

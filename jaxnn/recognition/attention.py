@@ -60,16 +60,11 @@ class Block(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """A softmax between a product of states, or of one and parameters, and one of states.
+    """A softmax between a product of states, or of one and parameters, and one of states."""
 
-    blocks: of its keys.
-    products: the values that its logits are made of.
-    arrays: the numbers of the arrays of the layer that queries and keys are products with, and of
-        those that queries are made of alone.
-    """
-
-    blocks: tuple[Block, ...]
-    products: tuple[int, ...]
+    blocks: tuple[Block, ...]  # of its keys
+    products: tuple[int, ...]  # the values that its logits are made of
+    # Of the layer that queries and keys are products with, or made of alone.
     arrays: tuple[int, ...]
 
     @property
@@ -111,11 +106,7 @@ def attentions_of(graph: Graph) -> Iterator[Attention]:
 
 
 def unread_of(graph: Graph) -> Iterator[str]:
-    """Yield the names of loops and kernels that take the state and may attend in a closed program.
-
-    Those are kernels by their names, or with two products and exp in them, and loops with a maximum
-    too, as a softmax has: exp alone is in the softplus of a solver's steps.
-    """
+    """Yield the names of loops and kernels that take the state and may attend inside."""
     for step in graph.flat.steps:
         if not any(map(graph.depends, step.inputs)):
             continue
@@ -124,6 +115,8 @@ def unread_of(graph: Graph) -> Iterator[str]:
         is_attention = any(word in name.lower() for name in names for word in WORDS)
         counts = Counter(primitives_in(eqn))
         is_loop = eqn.primitive.name in LOOPS
+        # A loop has a maximum too, as a softmax has: exp alone is in the softplus of a solver's
+        # steps.
         is_softmax = counts["exp"] and (counts["reduce_max"] or not is_loop)
         if is_attention or (counts["dot_general"] > 1 and is_softmax):
             length = eqn.params.get("length")
@@ -134,14 +127,7 @@ def unread_of(graph: Graph) -> Iterator[str]:
 def logits_of(
     graph: Graph, attention: Attention, known: dict[int, Any], computed: dict[int, Any]
 ) -> Logits:
-    """Return the logits of an attention.
-
-    Args:
-        graph: the program.
-        attention: in it.
-        known: the constants and inputs of the program.
-        computed: logits that are known too.
-    """
+    """Return the logits of an attention, from the constants, inputs and logits that are known."""
     types = graph.flat.types
     values = _by_head(graph, attention, lambda softmax: softmax.logits, known | computed)
     if not any(_may_be_masked(graph, attention, block.softmax) for block in attention.blocks):
@@ -164,14 +150,12 @@ def _by_head(
 
 
 def _may_be_masked(graph: Graph, attention: Attention, softmax: Softmax) -> bool:
-    """Tell whether something but factors is between products and exp, or behind that.
-
-    Without, the logits of products that are 0 are 0, and every key is seen.
-    """
+    """Tell whether something but factors is between products and exp, or behind that."""
     products = {*attention.products}
     above = [step for step in graph.flat.steps if products.isdisjoint(step.outputs)]
     steps, _ = behind([softmax.logits], above)
     is_scaled = all(step.eqn.primitive.name in SCALING for step in steps)
+    # Without, the logits of products that are 0 are 0, and every key is seen.
     return not is_scaled or softmax.numerators != softmax.powers
 
 

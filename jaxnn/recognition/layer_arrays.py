@@ -39,11 +39,7 @@ def stopped_arrays_of(graph: Graph) -> Iterator[int]:
 
 
 def added_arrays_of(graph: Graph) -> Iterator[int]:
-    """Yield the numbers of the arrays of several axes that are added to what the state makes, only.
-
-    As the biases of attention are, of heads and units. An array that is added to another one, as
-    the two of an adapter to the weights that it adapts, is none.
-    """
+    """Yield the numbers of the arrays of several axes that are biases alone."""
 
     def keeps(step: Step) -> bool:
         return step.eqn.primitive.name in KEEPING | MOVING
@@ -55,6 +51,8 @@ def added_arrays_of(graph: Graph) -> Iterator[int]:
     for i, v in enumerate(arrays):
         if len(graph.flat.shape(v)) > 1:
             ends = [step for step in graph.above(v, keeps) if not keeps(step)]
+            # So are the biases of attention, of heads and units. An array that is added to another
+            # one, as the two of an adapter to the weights that it adapts, is none.
             if ends and all(map(adds, ends)):
                 yield i
 

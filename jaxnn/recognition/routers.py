@@ -26,24 +26,16 @@ SELECTING = (primitives.top_k_p, primitives.argmax_p)
 
 
 class Router(NamedTuple):
-    """A router.
+    """A router."""
 
-    arrays: the numbers of the arrays of the layer that the state is a product with.
-    experts: those of its experts.
-    total: the number of experts.
-    tokens: the number of times that it routes.
-    selected: of how many experts each token has some; all without a selection.
-    value: the numbers of the experts that are selected, or the weights of all.
-    axis: of the experts in these weights; None of a selection.
-    """
-
+    # The numbers of the arrays of the layer that the state is a product with.
     arrays: tuple[int, ...]
-    experts: tuple[int, ...]
-    total: int
-    tokens: int
-    selected: int
-    value: int
-    axis: int | None
+    experts: tuple[int, ...]  # those of its experts
+    total: int  # the number of experts
+    tokens: int  # the number of times that it routes
+    selected: int  # of how many experts each token has some; all without a selection
+    value: int  # the numbers of the experts that are selected, or the weights of all
+    axis: int | None  # of the experts in these weights; None of a selection
 
     def load(self, value: Array) -> Float[Array, " experts"]:
         """Return the share of each expert in what is selected, or in the weights."""
@@ -111,15 +103,13 @@ def _router(
 
 
 def _listed(graph: Graph, out: int, count: int) -> tuple[int, ...]:
-    """Return the arrays of experts that are a list of so many; none without one.
-
-    Each makes a value with arrays of its own that is multiplied by what comes from the router, by
-    itself or stacked with the others.
-    """
+    """Return the arrays of experts that are a list of so many; none without one."""
     before, waiting, seen = graph.made_of[out], [out], {out}
     experts = dict[frozenset[int], None]()
     for u in waiting:
         for step in graph.taken.get(u, ()):
+            # Each makes a value with arrays of its own that is multiplied by what comes from the
+            # router, by itself or stacked with the others.
             others = [v for v in step.inputs if v not in seen and graph.depends(v)]
             new = [v for v in others if graph.made_of.get(v, before) - before]
             for piece in (w for v in new for w in _pieces(graph, v, count)):

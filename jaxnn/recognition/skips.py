@@ -22,31 +22,22 @@ PASSING = SUMS | CASTS | SHAPES - {"transpose"}  # what leaves a state what it i
 
 
 class Skip(NamedTuple):
-    """A skip connection around a layer.
+    """A skip connection around a layer."""
 
-    stream: the number of the array that branches are added to, among the leaves that go in.
-    out: that of the sum, among the leaves that come out.
-    """
-
-    stream: int
-    out: int
+    stream: int  # the number of the array that branches are added to, among the leaves that go in
+    out: int  # that of the sum, among the leaves that come out
 
 
 def skip_of(graph: Graph, state: PyTree) -> Skip | None:
-    """Return the skip connection around a layer; None without one, or where it is not clear.
-
-    That is where two arrays of the state are terms of one sum: either may be the stream. Of a
-    function that is cut between the last product of a branch and the sum the main one is the
-    branch, which the layer below has made.
-
-    state: what goes in, or its type.
-    """
+    """Return the skip connection around a layer; None without one, or where it is not clear."""
     main = {graph.states[0]} if isinstance(state, State) else set[int]()
     flat, numbers = graph.flat, {v: i for i, v in enumerate(graph.states)}
     for out, v in enumerate(flat.outputs):
         if v in numbers or not is_float(flat.types[v]):
             continue
         streams, others = _terms(graph, v, numbers)
+        # Either of two terms may be the stream. Of a function that is cut between the last product
+        # of a branch and the sum the main one is the branch, which the layer below has made.
         if len(streams) == 2 and not others:
             others, streams = True, streams - main
         if len(streams) == 1 and others:
@@ -72,14 +63,7 @@ def _terms(graph: Graph, v: int, numbers: dict[int, int]) -> tuple[set[int], boo
 
 
 def log_branch(skip: Skip, before: PyTree, after: PyTree, dtype: DTypeLike) -> Float[Array, ""]:
-    """Return ln of the norm of what branches add, relative to that of the stream.
-
-    before: the state that goes in.
-    after: the one that comes out.
-
-    Returns:
-        -inf if they add nothing, nan if the stream is zero.
-    """
+    """Return ln of the norm of what branches add, relative to the stream; nan of a zero one."""
     u, v = (
         at_least_float32(jax.tree.leaves(state)[i]).astype(dtype)
         for state, i in ((before, skip.stream), (after, skip.out))

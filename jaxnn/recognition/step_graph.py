@@ -31,35 +31,23 @@ WEIGHING = CASTS | {"select_n", "mul"}  # from powers to the numerators that are
 
 
 class Softmax(NamedTuple):
-    """A softmax.
+    """A softmax."""
 
-    logits: the value that it is of.
-    powers: exp(logits - their largest).
-    numerators: these without those that it leaves out.
-    total: their sum.
-    keys: its axes.
-    """
-
-    logits: int
-    powers: int
-    numerators: int
-    total: int
-    keys: tuple[int, ...]
+    logits: int  # the value that it is of
+    powers: int  # exp(logits - their largest)
+    numerators: int  # these without those that it leaves out
+    total: int  # their sum
+    keys: tuple[int, ...]  # its axes
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """The program of a layer, (arrays, state) -> state.
+    """The program of a layer, (arrays, state) -> state."""
 
-    flat: the program.
-    states: the values of the state that goes in.
-    taken, made: the steps that take a value, and the one that makes it.
-    """
-
-    flat: Flat
-    states: tuple[int, ...]
-    taken: dict[int, list[Step]] = field(default_factory=dict)
-    made: dict[int, Step] = field(default_factory=dict)
+    flat: Flat  # the program
+    states: tuple[int, ...]  # the values of the state that goes in
+    taken: dict[int, list[Step]] = field(default_factory=dict)  # the steps that take a value
+    made: dict[int, Step] = field(default_factory=dict)  # the one that makes it
 
     @classmethod
     def of(cls, closed: Jaxpr, state: PyTree) -> "Graph":

@@ -25,18 +25,7 @@ def assemble(
     entries: FlowEntries | None = None,
     **notes: Any,
 ) -> Flow:
-    """Return a Flow.
-
-    Args:
-        layers: what is recorded of them.
-        parameters: the sizes of all arrays.
-        names: of the layers.
-        sizes: entries of each state for each example.
-        dtype: the float type of plain backpropagation.
-        log_delta_input: ln of the norm of Δx.
-        entries: histograms, if asked for.
-        notes: further fields of the Flow.
-    """
+    """Return a Flow; notes are further fields of it."""
     spread = layers.state.spread
     return Flow(
         **layers.delta._asdict(),

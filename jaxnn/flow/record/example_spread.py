@@ -59,14 +59,7 @@ def spread_of(
     arrays: list[Array] | None,
     mean_square: Float[Array, ""],
 ) -> Spread:
-    """Return what differs between the rows of a state.
-
-    Args:
-        rows: an example each; their squares are in range.
-        eps: of the dtype that they were computed in; the rank of mere rounding is nan.
-        arrays: those of the state, if what differs between positions is wanted.
-        mean_square: of all of their numbers.
-    """
+    """Return what differs between the rows of a state; their squares are in range."""
     count = len(rows)
     square = jnp.mean(jnp.square(rows), axis=1)
     deviation, spread = _spread(rows, 0, jnp.mean(square))
@@ -89,10 +82,7 @@ def spread_of(
 
 
 def _gram(rows: Float[Array, "B n"]) -> Float[Array, "B B"]:
-    """Return the products of rows with each other, of long ones in strips.
-
-    Rows that are spread over devices are gathered for it, and a strip takes little memory.
-    """
+    """Return the products of rows with each other, of long ones in strips, to save memory."""
     strips = rows.shape[1] // STRIP
     if strips < 2 or any(spec_of(rows)):
         return product(rows, rows.T)
@@ -106,12 +96,7 @@ def _gram(rows: Float[Array, "B n"]) -> Float[Array, "B B"]:
 
 
 def log_spread_within(states: list[Array], mean_square: Float[Array, ""]) -> Float[Array, ""]:
-    """Return ln of the spread between the positions of an example; the last axis is no position.
-
-    Args:
-        states: the arrays of a state; their squares are in range.
-        mean_square: of all of their numbers.
-    """
+    """Return ln of the spread between the positions of an example; the last axis is no position."""
     if not has_positions(states):
         return jnp.full_like(mean_square, jnp.nan)
     positions = tuple(range(1, states[0].ndim - 1))
@@ -134,10 +119,7 @@ def _spread(
     mean_square: Float[Array, "*t"],
     over: tuple[int, ...] | None = None,
 ) -> tuple[Array, Array]:
-    """Return the deviation of values from their mean along an axis, and its relative size.
-
-    That is its root mean square over some axes or all, relative to that of the values.
-    """
+    """Return the deviation of values from their mean along an axis, and its relative size."""
     deviation = values - jnp.mean(values, axis=axis, keepdims=True)
     return deviation, jnp.sqrt(jnp.mean(jnp.square(deviation), axis=over) / mean_square)
 

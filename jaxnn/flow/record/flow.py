@@ -28,17 +28,14 @@ from .recurrences import Recurrences
 
 
 class FlowOptions(NamedTuple):
-    """Options of a flow: what is measured besides, examples, a tangent, entries; what is stored.
-
-    at_end: whether layers of few numbers are recorded after the way down.
-    """
+    """Options of a flow: what is measured besides, and what is stored."""
 
     examples: bool
     tangent: bool
     memory: Memory
     entries: bool = False
     replicas: int = 0  # of the state of a wide twin
-    at_end: bool = False
+    at_end: bool = False  # layers of few numbers are recorded after the way down
 
 
 @jax.tree_util.register_dataclass

@@ -63,14 +63,7 @@ class Given:
 
     @classmethod
     def of(cls, trees: Mapping[str, Any], loss: OfLoss | None = None, xp: Any = jnp) -> "Given":
-        """Return the sizes of what was handed over.
-
-        Args:
-            trees: pytrees by their names, in the order in which they are looked at.
-            loss: what is known of it.
-            xp: NumPy for arrays that are no JAX arrays; the sizes are none either, for each would
-                be a program to compile.
-        """
+        """Return the sizes of pytrees that were handed over, by name; NumPy's are not compiled."""
         arrays = {
             f"{name}{jax.tree_util.keystr(path)}": v if xp is np else at_least_float32(v)
             for name, tree in trees.items()
@@ -103,9 +96,8 @@ class Given:
     def broken_data(self, is_hurt: bool, with_masks: bool = False) -> Broken | None:
         """Return the first array that is broken; None if there is none.
 
-        Args:
-            is_hurt: whether some number of the network is not finite.
-            with_masks: whether entries of xs below 0 count too, which may be those of a mask.
+        is_hurt: whether some number of the network is not finite.
+        with_masks: whether entries of xs below 0 count too, which may be those of a mask.
         """
         largest, highest = (np.asarray(v, np.float64) for v in (self.largest, self.highest))
         sizes = zip(self.names, largest, highest, self.dtypes, strict=True)
@@ -127,11 +119,7 @@ class Given:
         return f"{broken} of {entries} {'is' if broken == 1 else 'are'} {what}"
 
     def why_zero(self, dtype: str) -> str:
-        """Say why Δ of the output is zero.
-
-        Args:
-            dtype: of the states with the smallest range.
-        """
+        """Say why Δ of the output is zero, given the narrowest dtype of the states."""
         cotangents = [i for i, name in enumerate(self.names) if name.startswith("cotangent")]
         if cotangents and not np.asarray(self.largest)[cotangents].any():
             return "the cotangent is zero"
@@ -147,11 +135,7 @@ class Given:
         )
 
     def broken_loss(self, is_undefined: bool) -> str:
-        """Say that the loss of a finite output is no finite number, or its derivative; "" if not.
-
-        Args:
-            is_undefined: whether Δ of the output is no finite number.
-        """
+        """Say that the loss of a finite output, or its derivative, is not finite; else ""."""
         loss = 0.0 if self.loss is None else float(np.asarray(self.loss, np.float64))
         if np.isfinite(loss) and not is_undefined:
             return ""

@@ -153,12 +153,7 @@ MOST = 6  # layers that a note counts
 
 
 def unread_notes(unread: Iterable[tuple[int, str]], names: Sequence[str]) -> tuple[str, ...]:
-    """Say of kernels and loops that may be attention that their logits are not read.
-
-    Args:
-        unread: the layer of each, and its name.
-        names: of all layers.
-    """
+    """Say of kernels and loops that may be attention that their logits are not read."""
     layers: dict[str, dict[int, None]] = {}
     for layer, name in unread:
         layers.setdefault(name, {})[layer] = None
@@ -203,13 +198,7 @@ def recognised_of(
     records: Sequence[Sequence[Recognised]],
     paths: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
-    """Return the fields of a flow, None without any.
-
-    Args:
-        anatomies: of all layers, as the next.
-        records: for each entry of a chain those of its links; of a run stacked.
-        paths: of the arrays of each layer.
-    """
+    """Return the fields of a flow on attention and routers, None without any."""
     heads = joined([[h for record in entry for h in record.heads] for entry in records])
     loads = joined([[v for record in entry for v in record.loads] for entry in records])
     layers = list(enumerate(anatomies, 1))

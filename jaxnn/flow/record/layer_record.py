@@ -69,11 +69,7 @@ class UsedLayers(NamedTuple):
 
 
 class LayerRecord(NamedTuple):
-    """What a flow has of its layers, (L, …), one for each field of that name.
-
-    delta: sizes of Δ of their states.
-    state: of these states.
-    """
+    """The fields of a flow of its layers, (L, …), with sizes of Δ of their states and of these."""
 
     delta: DeltaSizes
     state: StateSizes
@@ -104,9 +100,8 @@ class LayerRecord(NamedTuple):
     ) -> "LayerRecord":
         """Return the record, with what each layer does to Δ, and where plain numbers end.
 
-        main is Δ of the main array of each state, in a network where some have several; used are
-        the layers that there are, if not all. dtype is that of plain backpropagation, the others
-        are as in `Flow`.
+        main is Δ of the main array of each state, where some have several; dtype is that of
+        plain backpropagation.
         """
         main = delta if main is None else main
         # The layer above is the next one, but for the last that a depth leaves of a run.
@@ -127,10 +122,8 @@ class LayerRecord(NamedTuple):
 
 
 def over_batch(tree: T) -> T:
-    """Return a tree with sizes over the batch for each record of examples in it.
-
-    Only then: that is compiled once for all layers, where it would be once for each.
-    """
+    """Return a tree with sizes over the batch for each record of examples in it."""
+    # After the walk: that is compiled once for all layers, where it would be once for each.
     return called("over_batch", tree)
 
 
@@ -159,16 +152,11 @@ def masked(tree: T, are_used: Bool[Array, " n"]) -> T:
 
 
 class DeltaRecord(NamedTuple):
-    """Numbers of Δ = m 2^e of a state.
+    """Numbers of Δ = m 2^e of a state."""
 
-    exponent: e of each example; `ZERO_EXPONENT` if its Δ is zero.
-    largest: its largest |m|.
-    square: the sum of its m².
-    """
-
-    exponent: Int[Array, "*k B"]
-    largest: Float[Array, "*k B"]
-    square: Float[Array, "*k B"]
+    exponent: Int[Array, "*k B"]  # e of each example; `ZERO_EXPONENT` if its Δ is zero
+    largest: Float[Array, "*k B"]  # its largest |m|
+    square: Float[Array, "*k B"]  # the sum of its m²
 
     @classmethod
     def of(cls, delta: ScaledRows, largest: Float[Array, " B"], replicas: int = 1) -> "DeltaRecord":
@@ -201,28 +189,20 @@ class DeltaRecord(NamedTuple):
 
 
 class StateRecord(NamedTuple):
-    """Numbers of a state z = m 2^e.
+    """Numbers of a state z = m 2^e."""
 
-    exponent: e of each example.
-    square: the mean of its m².
-    spread: what differs between the examples, if asked for.
-    """
-
-    exponent: Int[Array, "*k B"]
-    square: Float[Array, "*k B"]
-    spread: Spread | None
+    exponent: Int[Array, "*k B"]  # e of each example
+    square: Float[Array, "*k B"]  # the mean of its m²
+    spread: Spread | None  # what differs between the examples, if asked for
 
     @classmethod
     def of(
         cls, z: ScaledRows, eps: float | Array | None, arrays: list[Array] | None = None
     ) -> "StateRecord":
-        """Return the numbers of a state, (B, n), whose squares are in range; e may be one for all.
+        """Return the numbers of a renormalised state, (B, n); e may be one for all.
 
-        That is of a state which is renormalised.
-
-        Args:
-            eps: of the dtype that it is computed in; None leaves out what differs between examples.
-            arrays: those that z is made of, if their positions may differ too.
+        eps: of the dtype that it is computed in; None leaves out what differs between examples.
+        arrays: those that z is made of, if their positions may differ too.
         """
         z = z._replace(m=at_least_float32(z.m))
         rows = as_one_row(aligned(z).m).m if z.e.ndim else z.m
@@ -252,13 +232,7 @@ class PositionRecord(NamedTuple):
 
 
 def in_order(entries: Sequence[Any], records: Sequence[Sequence[Any]]) -> Any:
-    """Return what is recorded of all layers, (L, …), from the first to the last.
-
-    Args:
-        entries: the parameters that the walk takes, some of them runs.
-        records: of each entry those of its layers: one, or the several of a pattern, or none; of a
-            run stacked.
-    """
+    """Return what is recorded of all layers, (L, …); of a run, and of its pattern, stacked."""
     parts = []
     for entry, of_layers in zip(entries, records, strict=True):
         if not of_layers:
@@ -280,15 +254,7 @@ def log_tangents(
     dtype: jnp.dtype,
     depth: UsedDepth = None,
 ) -> Float[Array, " L"]:
-    """Return log_tangent of every layer, from a second way up.
-
-    Args:
-        net: the network, or something with the kinds of its layers.
-        x: what goes into it.
-        forwards: (kind, entry) -> the functions of its layers.
-        dtype: of the result.
-        depth: the layers used of the one run.
-    """
+    """Return log_tangent of every layer, from a second way up."""
 
     def step(kind: Any, entry: Any, state: Pushed) -> tuple[Pushed, list[Array]]:
         logs = []

@@ -30,17 +30,7 @@ LARGER = 2.0**64
 def delta_of_loss(
     loss: Loss, ys: PyTree, output_of: Callable[[list[Array]], Any], top: list[Array]
 ) -> "OfLoss":
-    """Return the mean loss, and Δ of the arrays that an output is made of, by its `jax.vjp` alone.
-
-    Args:
-        loss: the user's function.
-        ys: what it takes next to the output.
-        output_of: returns the output.
-        top: the arrays, the examples first.
-
-    Raises:
-        ValueError: as `mean_of`.
-    """
+    """Return the mean loss, and Δ of the arrays that an output is made of, by `jax.vjp`."""
 
     def mean(values: list[Array]) -> Array:
         return mean_of(loss, output_of(values), ys, len(top[0]))
@@ -55,17 +45,12 @@ def delta_of_loss(
 
 
 class OfLoss(NamedTuple):
-    """A loss: its value, its Δ, and the reason if that Δ is zero.
+    """A loss: its value, its Δ, and the reason if that Δ is zero."""
 
-    value: its mean; of a module of PyTorch an array of NumPy.
-    delta: of the arrays that the output is made of.
-    depends: whether the program of the loss leads from them to its value.
-    underflows: whether Δ is zero only for the range of their 16-bit float; None of wider ones.
-    """
-
-    value: Array | np.ndarray
-    delta: list[Array]
-    depends: bool
+    value: Array | np.ndarray  # its mean
+    delta: list[Array]  # of the arrays that the output is made of
+    depends: bool  # the program of the loss leads from them to its value
+    # Δ is zero only for the range of their 16-bit float; None of wider ones.
     underflows: Array | None
 
 
@@ -82,10 +67,7 @@ def _depends(mean: Callable[..., Array], top: list[Array]) -> bool:
 def _is_a_number_in_float32(
     mean: Callable[..., Array], top: list[Array], delta: list[Array]
 ) -> Array | None:
-    """Tell whether Δ is zero, and is not if it is computed in float32 of a larger loss.
-
-    None if the loss cannot be computed in float32.
-    """
+    """Tell whether Δ is zero, and is not in float32 of a larger loss; None if that fails."""
 
     def in_float32(top: list[Array]) -> Array:
         value, pull = jax.vjp(mean, top)
@@ -108,17 +90,7 @@ def _in_float32(tree: PyTree) -> Any:
 
 
 def mean_of(loss: Loss, output: PyTree, ys: PyTree, count: int) -> Array:
-    """Return the mean loss of a batch.
-
-    Args:
-        loss: the user's function.
-        output: of the network.
-        ys: what the loss takes next to it.
-        count: the number of examples.
-
-    Raises:
-        ValueError: a loss of another shape or dtype.
-    """
+    """Return the mean loss of a batch; ValueError for a loss of another shape or dtype."""
     with calling_loss(ys):
         losses = loss(output, ys)
     if not is_float(losses) or losses.shape[:1] not in ((), (count,)):

@@ -84,13 +84,7 @@ def _with_units(v: Array) -> Array:
 
 
 def state_record(out: list[Array], dtype: jnp.dtype, examples: bool) -> StateRecord:
-    """Return what is recorded of a state, given its floats.
-
-    Args:
-        out: its floats, the examples first.
-        dtype: of the record.
-        examples: whether what differs between them is wanted.
-    """
+    """Return what is recorded of a state, given its floats, with what differs between examples."""
     # Stored once: XLA would scale a state in each kernel that takes it, and store it as often.
     arrays, e = barrier(as_one_row([at_least_float32(v).astype(dtype) for v in out]))
     z = ScaledRows(rows_of(ScaledRows(arrays), dtype), e)
