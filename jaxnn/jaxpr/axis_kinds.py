@@ -21,13 +21,11 @@ EXAMPLES, POSITIONS, FEATURES = "examples", "positions", "features"
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """A factor of an axis: what it counts, and how many of them; one factor is equal to itself.
-
-    number: factors are numbered as they come up, of an axis that is split from the outermost on.
-    """
+    """A factor of an axis: what it counts, and how many of them; one factor is equal to itself."""
 
     kind: str
     size: int
+    # In the order in which they come up, of a split axis from the outermost on.
     number: int = field(default_factory=count().__next__)
 
 
@@ -48,16 +46,13 @@ def axes_of_state(state: ArrayOrType) -> tuple[Axis, ...]:
 
 @dataclass(frozen=True)
 class Axes:
-    """The axes of all values of a program that depend on the state, and of what multiplies them.
-
-    known: of the values.
-    others: of the other factors of their products, which do not depend on the state.
-    same: pairs of factors that count the same, since their axes meet entry by entry.
-    """
+    """The axes of all values of a program that depend on the state, and of what multiplies them."""
 
     flat: Flat
-    known: dict[int, tuple[Axis, ...]]
+    known: dict[int, tuple[Axis, ...]]  # of the values
+    # Of the other factors of their products, which do not depend on the state.
     others: dict[int, tuple[Axis, ...]] = field(default_factory=dict)
+    # Pairs of factors that count the same, since their axes meet entry by entry.
     same: list[tuple[Factor, Factor]] = field(default_factory=list)
 
     @classmethod

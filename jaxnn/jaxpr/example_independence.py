@@ -21,15 +21,7 @@ from .program import Flat
 
 
 def keeps_apart(pull: Callable[[list[Array]], list[Array]], delta: list[Any]) -> bool:
-    """Tell whether each example's Δ is known to be linear in that of the same example alone.
-
-    Args:
-        pull: Δ of what comes out -> Δ of what goes in.
-        delta: arrays or types of the former, the examples first.
-
-    Returns:
-        False also where the program has operations of which nothing is known.
-    """
+    """Tell whether each example's Δ is known to be linear in that of the same example alone."""
     flat = Flat(jax.make_jaxpr(pull)(delta))
     axes = dict.fromkeys(flat.inputs, 0)
     zeros = {v for v, constant in flat.constants.items() if _is_zero(constant)}

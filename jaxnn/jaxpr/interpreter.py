@@ -44,14 +44,12 @@ def types_of(variables: Iterable[Any]) -> list[ShapedArray]:
 
 
 def scan_of(eqn: Equation) -> Scan:
-    """Return the parts of a scan.
-
-    Their numbers are told by shapes, since parameters of primitives change between versions: what
-    is of each step has one axis more outside than inside.
-    """
+    """Return the parts of a scan."""
     body = eqn.params["jaxpr"]
 
     def whole(outside: Iterable[Any], inside: Iterable[ShapedArray]) -> int:
+        # Told by shapes, since parameters of primitives change between versions: what is of each
+        # step has one axis more outside than inside.
         pairs = zip(types_of(outside), inside, strict=True)
         return sum(of_all.shape == of_step.shape for of_all, of_step in pairs)
 
@@ -121,12 +119,10 @@ def read(
 
 
 def bound(eqn: Equation, inputs: Sequence[Any]) -> list[Any]:
-    """Run an equation.
-
-    Of what it uses, `ctx`, `source_info` and `get_bind_params` are in no documentation, though
-    their classes are; they are the same in JAX 0.10 and 0.12.
-    """
+    """Run an equation."""
     primitive: Any = eqn.primitive
+    # Of these `ctx`, `source_info` and `get_bind_params` are in no documentation, though their
+    # classes are; they are the same in JAX 0.10 and 0.12.
     with eqn.ctx.manager:
         out = primitive.bind(*inputs, **primitive.get_bind_params(eqn.params))
     return [*out] if primitive.multiple_results else [out]

@@ -223,16 +223,7 @@ def _either(which: np.ndarray, first: np.ndarray, second: np.ndarray, _: Params)
 
 
 def few_by_numpy(function: Callable[P, R], *, runs: int = 1) -> Callable[P, R]:
-    """Let NumPy run a function of NumPy's arrays if they have few numbers; else compile it.
-
-    Arrays and what is static are told apart as `compiled` does, and what comes out is on the device
-    as its arrays are.
-
-    Args:
-        function: a function of pytrees.
-        runs: how often it is called for each time that it would be compiled: of many runs
-            fewer numbers are few.
-    """
+    """Let NumPy run a function of NumPy's arrays if they have few numbers; else compile it."""
     program, compiled_function = with_static(function), compiled(function)
 
     @lru_cache(maxsize=TRACED)
@@ -255,10 +246,7 @@ def few_by_numpy(function: Callable[P, R], *, runs: int = 1) -> Callable[P, R]:
 
 
 def with_rest_by_numpy(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function; for few runs without what is left for the end, which NumPy runs.
-
-    What is left stands below `for_the_end()` in the function, and nothing else may depend on it.
-    """
+    """Compile a function; for few runs without what `for_the_end()` leaves, which NumPy runs."""
     program, compiled_function = with_static(function), compiled(function)
 
     @lru_cache(maxsize=KEPT)
@@ -297,14 +285,7 @@ def _has_keys(eqn: Equation) -> bool:
 
 
 class Parted:
-    """A program in two parts: one that XLA compiles, and one that NumPy runs after it.
-
-    What depends on nothing that goes in is NumPy's too, unless XLA's part needs it.
-
-    program: the whole of it.
-    structure: of what comes out.
-    is_light: whether XLA compiles for few runs.
-    """
+    """A program in two parts: one that XLA compiles, and one that NumPy runs after it."""
 
     def __init__(self, program: Jaxpr, structure: Any, *, is_light: bool = True) -> None:
         self.program, self.structure = program, structure
@@ -369,14 +350,7 @@ def turns_of(jaxpr: Any) -> int:
 def parted(
     function: Callable[..., Any], static: Statics, types: "Types", *, is_light: bool = True
 ) -> Parted:
-    """Return a function in two parts; what `for_the_end` is below in those that it calls too.
-
-    Args:
-        function: of pytrees.
-        static: of its arguments, as `split_static` returns it.
-        types: of their arrays.
-        is_light: whether XLA compiles for few runs.
-    """
+    """Return a function in two parts; what `for_the_end` is below in those that it calls too."""
     with setting(_IS_PARTED, True):
         return Parted(*_traced(with_static(function), static, types), is_light=is_light)
 
@@ -392,12 +366,7 @@ def _traced(program: Callable[..., Any], static: Statics, types: Types) -> tuple
 
 
 def run_by_numpy(program: Jaxpr, given: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return what comes out of a program.
-
-    Args:
-        program: as JAX traced it.
-        given: what goes in.
-    """
+    """Return what comes out of a program that JAX traced."""
     with np.errstate(all="ignore"):
         return interpreted(program, given, _made, _as_numpy)
 

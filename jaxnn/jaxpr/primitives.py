@@ -43,18 +43,15 @@ def _unchanged(params: Params) -> Params:
 
 
 class Rule(NamedTuple):
-    """The knowledge about a primitive; see above.
-
-    operands: those that `linear` is about.
-    rows: of a step that takes entries along the first axis in another order, which entry of the
-        first operand one of the output is.
-    """
+    """The knowledge about a primitive; see above."""
 
     kind: str
     moves: Moves
     linear: str = ""
-    operands: slice = slice(1)
+    operands: slice = slice(1)  # those that `linear` is about
     of_one: Callable[[Params], Params] = _unchanged
+    # Of a step that takes entries along the first axis in another order, which entry of the first
+    # operand one of the output is.
     rows: Callable[[Call, int], int] | None = None
     holds: str = ""
 
@@ -73,11 +70,7 @@ class Rule(NamedTuple):
         return self.linear == SUM and all(zero[self.operands])
 
     def axis(self, call: Call, axes: Axes, zero: Sequence[bool]) -> int | None:
-        """Return the axis of the examples in the output, if each is linear in that example alone.
-
-        axes: of the examples, in the operands that depend on them; None of the others.
-        zero: for each operand whether it is zero.
-        """
+        """Return the axis of the examples in the output, if each is linear in that one alone."""
         depend = {i for i, axis in enumerate(axes) if axis is not None}
         linear = {*range(len(axes))[self.operands]}
         # What is added to the examples must be zero: else the step is affine, and not linear.
@@ -92,8 +85,7 @@ class Rule(NamedTuple):
     def entry(self, call: Call, rows: Rows) -> list[Rows | None] | None:
         """Return of each operand the entries that entries of the output are made of.
 
-        Returns:
-            None of an operand that all entries take whole; None where the entries are mixed.
+        None of an operand that all entries take whole; None where the entries are mixed.
         """
         if self.rows is not None:
             taken = tuple(self.rows(call, row) for row in rows)

@@ -61,15 +61,12 @@ CALLER = str(Path(__file__).parents[1] / "chain" / "chain.py")  # of the user's 
 
 
 class Step(NamedTuple):
-    """An equation between values, which are numbers.
-
-    scope: the names of the modules that it is in.
-    """
+    """An equation between values, which are numbers."""
 
     eqn: Equation
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    scope: tuple[str, ...]
+    scope: tuple[str, ...]  # the names of the modules that it is in
 
     @property
     def rule(self) -> Rule:
@@ -130,16 +127,11 @@ class Step(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The layer that holds most products of a function in a program that is not taken apart.
+    """The layer that holds most products of a function in a program that is not taken apart."""
 
-    layer: its number.
-    products: how many.
-    way_out: what to write instead, in words.
-    """
-
-    layer: int
-    products: int
-    way_out: str
+    layer: int  # its number
+    products: int  # how many
+    way_out: str  # what to write instead, in words
 
 
 def products_in(eqn: Equation) -> int:
@@ -156,12 +148,8 @@ def products_in(eqn: Equation) -> int:
 class Flat:
     """A program without calls, and without what else is opened.
 
-    types: of the values.
-    constants: those of the values that are numbers already.
-    steps: those that the outputs need.
     closed: what was opened but has a meaning of its own, such as a reverse rule: as one step, with
         the steps inside.
-    inputs, outputs: the values that go in and come out.
     """
 
     def __init__(self, closed: Jaxpr, opened: Sequence[core.Primitive] = CALLS) -> None:
@@ -176,10 +164,8 @@ class Flat:
 
     @property
     def outer(self) -> list[Step] | None:
-        """The steps of the program as it was written, in which only plain calls are opened.
-
-        None if something comes out of what is closed as it went in: there it would be left out.
-        """
+        """The steps of the program as it was written, in which only plain calls are opened."""
+        # What comes out of a closed program as it went in would be left out.
         for call, steps in self.closed:
             if not set(call.outputs) <= {v for step in steps for v in step.outputs}:
                 return None
@@ -284,12 +270,10 @@ def _unrolled(eqn: Equation) -> Jaxpr:
 
 
 def _scope(eqn: Equation) -> tuple[str, ...]:
-    """Return the names that an equation is in, without transformations: of vmap(a)/b, a and b.
-
-    The formula of an einsum is a name to JAX, and none here.
-    """
+    """Return the names that an equation is in, without transformations: of vmap(a)/b, a and b."""
     names = str(eqn.source_info.name_stack).split("/")
     plain = (name.rsplit("(", 1)[-1].rstrip(")") for name in names)
+    # The formula of an einsum is a name to JAX, and none here.
     return tuple(name for name in plain if name and "->" not in name)
 
 
@@ -304,10 +288,7 @@ def behind(values: Iterable[int], steps: list[Step]) -> tuple[list[Step], set[in
 
 
 def evaluated(outputs: Sequence[int], steps: list[Step], values: dict[int, Any]) -> list[Any]:
-    """Run steps from known values, and return outputs.
-
-    As `jax.core.eval_jaxpr` does.
-    """
+    """Run steps from known values, and return outputs."""
     values = {**values}
     for step in steps:
         made = bound(step.eqn, [values[v] for v in step.inputs])
@@ -317,18 +298,13 @@ def evaluated(outputs: Sequence[int], steps: list[Step], values: dict[int, Any])
 
 @dataclass(frozen=True)
 class Program:
-    """A function (arrays, state) -> state as JAX traced it; equal if text and constants are.
+    """A function (arrays, state) -> state as JAX traced it; equal if text and constants are."""
 
-    text: the jaxpr as it prints, with or without the modules and the line of each equation.
-    constants: their bytes.
-    structure: of the state that comes out.
-    closed: the jaxpr itself.
-    """
-
+    # The jaxpr as it prints, with or without the modules and the line of each equation.
     text: str = field(repr=False)
-    constants: tuple[bytes, ...] = field(repr=False)
-    structure: Any
-    closed: Any = field(repr=False, compare=False)
+    constants: tuple[bytes, ...] = field(repr=False)  # their bytes
+    structure: Any  # of the state that comes out
+    closed: Any = field(repr=False, compare=False)  # the jaxpr itself
 
     @classmethod
     def of(
@@ -339,14 +315,12 @@ class Program:
         *,
         is_located: bool = False,
     ) -> "Program":
-        """Trace a function, from types.
-
-        Of a function with a rule of the user's own JAX prints the function, not the rule: then the
-        program of that belongs to the text.
-        """
+        """Trace a function, from types."""
         closed, shape = jax.make_jaxpr(f, return_shape=True)(arrays, state)
         printed = closed.pretty_print(source_info=is_located, name_stack=is_located)
         text, constants = str(printed), [*closed.consts]
+        # Of a function with a rule of the user's own JAX prints the function, not the rule: then
+        # the program of that belongs to the text.
         if "custom_jvp_call" in text or "custom_vjp_call" in text:
             for rule in _rules(closed):
                 text += str(rule)
@@ -377,27 +351,22 @@ class Traced:
     """A user's function as its program; equal to each other function with an equal program.
 
     JAX knows a function by its identity, so a lambda that is written where a network is measured
-    would be compiled anew at every call, and one that is made for each layer would make a layer of
-    its own. Its code cannot stand for it, since a global that it reads may have changed; what was
-    traced of it can.
-
-    program: of its arguments as they were when it was traced.
-    f: the function itself, for arguments of other types, such as wider floats.
+    would be compiled anew at every call. Its code cannot stand for it, since a global that it reads
+    may have changed; what was traced of it can.
     """
 
-    program: Program
+    program: Program  # of its arguments as they were when it was traced
+    # For arguments of other types, such as wider floats.
     f: Callable[..., Any] = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, f: Callable[..., Any], *types: PyTree) -> Any:
-        """Trace a function; return it as it is where its program cannot be compared.
-
-        It takes other things than arrays then, closes over arrays that are traced, or over many; or
-        it fails, which whoever measures with it will say.
-        """
+        """Trace a function; return it as it is where its program cannot be compared."""
         is_known = isinstance(f, cls) and f.is_of(types)
         if is_known or not all(hasattr(v, "dtype") for v in jax.tree.leaves(types)):
             return f
+        # It may take other things than arrays, close over arrays that are traced, or fail, which
+        # whoever measures with it will say.
         try:
             program = Program.of(lambda _, given: f(*given), (), types)
         except Exception:
@@ -428,10 +397,7 @@ def is_random(jaxpr: core.Jaxpr) -> bool:
 
 
 def chances_in(jaxpr: core.Jaxpr, given: Sequence[Any] = ()) -> Iterator[float]:
-    """Yield the chances with which a program draws True, as dropout does, where they are known.
-
-    given: numbers that it takes, None of those not known.
-    """
+    """Yield the chances with which a program draws True, as dropout does, where they are known."""
     known = dict(zip(jaxpr.invars, given, strict=False))
     for eqn in jaxpr.eqns:
         name, inner = eqn.params.get("name"), [*core.jaxprs_in_params(eqn.params)]
@@ -451,14 +417,10 @@ def called(f: Callable[..., Any], *given: PyTree) -> Any:
 
 
 def _rules(closed: Jaxpr) -> list[Jaxpr | str]:
-    """Return the programs of the rules of the user's own, and what stands for those of JAX.
-
-    None of what has no derivative.
-
-    The derivative of each function that has one, and not of all that is around it: that would take
-    longer than tracing the network did.
-    """
+    """Return the programs of the rules of the user's own, and what stands for those of JAX."""
     rules: list[Jaxpr | str] = []
+    # The derivative of each function that has a rule, and not of all that is around it: that would
+    # take longer than tracing the network did.
     for eqn in _with_rules(closed.jaxpr):
         if (name := name_of_rule(eqn)) is not None:
             rules.append(name)

@@ -19,10 +19,7 @@ DATA = (bool, int, float, str, type(None), jax.core.ShapedArray, jax.tree_util.P
 
 
 def name_of_rule(eqn: Equation) -> str | None:
-    """Return what stands for the rule of an equation if it is JAX's own; None of a user's.
-
-    That is the code of all functions that it is made of, and the numbers and names that it holds.
-    """
+    """Return the code that stands for the rule of an equation if it is JAX's own; else None."""
     rule = {key: v for key, v in eqn.params.items() if key != "call_jaxpr"}
     made_of = [*_behind([*rule.values()], set())]
     codes = [v for v in made_of if isinstance(v, CodeType)]
@@ -37,10 +34,7 @@ def _described(v: Any) -> str:
 
 
 def _behind(value: Any, known: set[int]) -> Iterator[Any]:
-    """Yield the code of functions and the data that something holds, each function once.
-
-    Through closures and wrappers; objects of JAX that say where it is tracing are left out.
-    """
+    """Yield the code of functions and the data that something holds, each function once."""
     if isinstance(value, FunctionType):
         if id(value) not in known:
             known.add(id(value))

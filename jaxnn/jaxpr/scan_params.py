@@ -31,16 +31,11 @@ class Need(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The source of one array of a layer or a run: an array of the user's pytree, or rows of it.
+    """The source of one array of a layer or a run: an array of the user's pytree, or rows of it."""
 
-    value: the number of an array of the pytree; beyond those, of one that is made of them.
-    rows: its entries along the first axis that are meant, in their order; None for all of it.
-    by_index: whether the layer takes an entry of its own, of what it makes of all.
-    """
-
-    value: int
-    rows: Rows | None = None
-    by_index: bool = False
+    value: int  # the number of an array of the pytree; beyond those, of one that is made of them
+    rows: Rows | None = None  # its entries along the first axis, in their order; None for all of it
+    by_index: bool = False  # the layer takes an entry of its own, of what it makes of all
 
     def row(self, j: int | None) -> int | None:
         """Return the entry that is meant, of a run's that of layer j; None if it is all."""
@@ -61,27 +56,20 @@ class Source(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Arrays of a scan by layers.
+    """Arrays of a scan by layers."""
 
-    needs: the values to hand over; those with rows are the layers' own, others all of them share.
-    by_index: those of the latter of which each layer takes an entry of its own, of what it makes.
-    entry: (an array for each need, without the axis of layers) -> (constants, entries) of a layer.
-    """
-
-    needs: list[Need]
-    by_index: set[Need]
+    needs: list[Need]  # to hand over; those with rows are the layers' own, others all of them share
+    by_index: set[Need]  # of those shared, the ones of which each layer takes an entry of its own
+    # (an array for each need, without the axis of layers) -> (constants, entries) of a layer.
     entry: Callable[[Sequence[Any]], tuple[list[Any], list[Any]]]
 
 
 class ScanInputs(NamedTuple):
-    """What goes into a scan but for its carry: constants, and stacks with an entry for each step.
-
-    rows: the entry of a stack that each layer takes.
-    """
+    """Inputs of a scan but for its carry: constants, and stacks with an entry for each step."""
 
     consts: Sequence[int]
     stacks: Sequence[int]
-    rows: Rows
+    rows: Rows  # the entry of a stack that each layer takes
 
 
 class MixedLayersError(Exception):
@@ -91,12 +79,7 @@ class MixedLayersError(Exception):
 def prepared(
     flat: Flat, prologue: list[Step], parameters: set[int], raw: set[int], inputs: ScanInputs
 ) -> Prepared:
-    """Return what the layers of a scan are handed over, and how they come to their entries.
-
-    prologue: its steps before the scan.
-    parameters: the values that depend on parameters.
-    raw: the values that were handed over.
-    """
+    """Return what the layers of a scan are handed over, and how they come to their entries."""
     # The layers' own entries are best, since each array then has the Δ of its own use. Moved
     # beforehand they are cheapest; where a parameter would be moved in two ways, or a step is not
     # known to keep layers apart, nothing is moved; and where that fails too, all of a stack is
@@ -115,10 +98,7 @@ def prepared(
 
 
 def _prepared(plan: "_Plan", inputs: ScanInputs, whole: set[int]) -> Prepared:
-    """Prepare the entries of a layer, of some stacks by its index in all of what is made of them.
-
-    whole: those that each layer makes all of.
-    """
+    """Prepare the entries of a layer; those of `whole` stacks by its index in all of them."""
     count, places = len(inputs.consts), [v in whole for v in inputs.stacks]
     values = [plan.place(Need(v, None)) for v in inputs.consts]
     shared = {*plan.leaves}
@@ -137,16 +117,11 @@ def _prepared(plan: "_Plan", inputs: ScanInputs, whole: set[int]) -> Prepared:
 
 
 class MadeEntry(NamedTuple):
-    """An entry of a stack, made of entries.
+    """An entry of a stack, made of entries."""
 
-    value: the entry, with an axis of one in front.
-    leaves: the values that are handed over for it, and their needs.
-    steps: those that make it of these.
-    """
-
-    value: int
-    leaves: dict[int, Need]
-    steps: list[Step]
+    value: int  # the entry, with an axis of one in front
+    leaves: dict[int, Need]  # the values that are handed over for it, and their needs
+    steps: list[Step]  # those that make it of these
 
 
 def entry_of(
@@ -165,11 +140,7 @@ def entry_of(
 
 
 class _Plan:
-    """Steps that make values of what is handed over.
-
-    leaves: what is handed over, and its value in the steps.
-    moves: whether parameters may be moved beforehand.
-    """
+    """Steps that make values of what is handed over; with moves parameters are moved beforehand."""
 
     def __init__(
         self,
@@ -292,11 +263,7 @@ class _Plan:
         return v if v in self.flat.constants else self.place(Need(v, None))
 
     def make_entry(self, v: int, rows: Rows) -> None:
-        """Append the steps that make entries of a value from entries.
-
-        Raises:
-            MixedLayersError: a step that does not keep the layers apart, or is not known to.
-        """
+        """Append the steps that make entries of a value from entries, or raise MixedLayersError."""
         step = self.maker[v]
         call = self.flat.call(step)
         rows_of = step.rule.entry(call, rows)

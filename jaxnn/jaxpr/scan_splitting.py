@@ -49,14 +49,7 @@ def split(flat: Flat, learned: Iterable[int], xs: Iterable[int], sized: Iterable
 
 
 def _split(flat: Flat, sources: tuple[set[int], set[int]], absent: int, sized: set[int]) -> None:
-    """Take apart the scans that carry or return floats which do not need some values.
-
-    Args:
-        flat: the program, which is changed.
-        sources: the parameters and the examples, to which is added what depends on them.
-        absent: the number, among these two, of those that are not needed.
-        sized: as in `split`; the values that are new are added.
-    """
+    """Take apart the scans with floats that do not need the parameters, or the examples."""
     steps, same = list[Step](), dict[int, int]()
     # In the order of the program, so that what a scan is made to return already has its sources
     # when a later scan takes it.
@@ -93,14 +86,10 @@ class _Ahead(NamedTuple):
 
 
 def _ahead(eqn: Equation, moved: Flags, *, apart: bool) -> list[_Ahead]:
-    """Return the scans that make some outputs of a scan.
-
-    moved: for each output whether it is one of these.
-    apart: the carries by one scan and what is returned at each step by another, so that what
-        is made of a carry in each layer takes no parameter that it does not need.
-    """
+    """Return the scans that make some outputs of a scan; `apart`: of carries and of steps."""
     carries = scan_of(eqn).carries
     groups: list[Flags] = [moved]
+    # So what is made of a carry in each layer takes no parameter that it does not need.
     if apart:
         of_carries = [flag and i < carries for i, flag in enumerate(moved)]
         of_steps = [flag and i >= carries for i, flag in enumerate(moved)]
@@ -109,10 +98,7 @@ def _ahead(eqn: Equation, moved: Flags, *, apart: bool) -> list[_Ahead]:
 
 
 def _without(eqn: Equation, made: Flags) -> list[bool]:
-    """Return for each input of a scan whether none of some outputs needs it.
-
-    A carry that is one of these outputs is needed for itself.
-    """
+    """Return for each input of a scan whether none of some outputs, or itself, needs it."""
     scan, flags = scan_of(eqn), list[bool]()
     for i in range(len(eqn.invars)):
         carry = i - scan.consts
@@ -125,11 +111,7 @@ def _without(eqn: Equation, made: Flags) -> list[bool]:
 
 
 def _both(scan: Scan, ahead: Sequence[_Ahead], moved: Flags) -> Callable[..., list[Any]]:
-    """Return a scan as several scans, a function of its inputs.
-
-    ahead: those that go ahead of the others.
-    moved: for each output whether it is one of these.
-    """
+    """Return a scan as several scans, a function of its inputs; those in `ahead` go first."""
     body, c, s = scan.body, scan.consts, scan.consts + scan.carries
     # What never changes is no array of all steps.
     handed_on = _handed_on(len(body.in_avals), partial(_facts_of, body))
@@ -238,11 +220,9 @@ def _chosen(index: _Fact, cases: Sequence[_Fact]) -> _Fact:
 
 
 def _settled(scan: Scan, given: list[_Fact]) -> list[bool]:
-    """Return which outputs of a scan depend on flagged values, in whatever step.
-
-    A carry that a step makes of flagged values is flagged in the next one, so the body is gone
-    through until no more of them are; each time one more is at least.
-    """
+    """Return which outputs of a scan depend on flagged values, in whatever step."""
+    # A carry that a step makes of flagged values is flagged in the next one, until no more of them
+    # are; each time one more is at least.
     while True:
         out = [fact.depends for fact in _facts_of(scan.body, given)]
         more = False

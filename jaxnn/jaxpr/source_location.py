@@ -33,16 +33,10 @@ def is_library(file: str) -> bool:
 
 
 def origin(frames: Iterable[Any]) -> Any | None:
-    """Return the frame that an operation is named after; None if there is none.
-
-    That is the innermost one of the user's. If there is none, the user's model was installed as a
-    package: then the outermost one of such packages, for the inner ones may be those of helpers.
-
-    Args:
-        frames: of a traceback, with a `file_name` each, the innermost first; those around the
-            user's function left out.
-    """
+    """Return the frame, of some from inside out, that an operation is named after, if any."""
     candidates = [frame for frame in frames if not _is_nobodys(frame.file_name)]
+    # The innermost one of the user's. If there is none, the user's model was installed as a
+    # package: then the outermost one, for the inner ones may be those of helpers.
     of_user = (frame for frame in candidates if not _is_installed(frame.file_name))
     return next(of_user, candidates[-1] if candidates else None)
 

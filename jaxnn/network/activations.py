@@ -381,11 +381,7 @@ def find_activation(activation: str | Activation) -> Activation:
 
 
 def check_slope(activation: Activation) -> None:
-    """Raise unless σ′ is what automatic differentiation makes of σ, away from kinks.
-
-    Raises:
-        ValueError: the point where they differ most, and both numbers there.
-    """
+    """Raise ValueError unless σ′ is what automatic differentiation makes of σ, away from kinks."""
     is_ours = ACTIVATIONS.get(activation.name) == activation
     if not (is_ours or activation.surrogate or isinstance(activation.prime, DerivedSlope)):
         _check_slope(activation)

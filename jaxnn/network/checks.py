@@ -32,10 +32,7 @@ UsedDepth = Array | int | None  # layers of the run, as `check_depth` returns th
 
 
 def check_params(net: Network, params: Pairs) -> Params:
-    """Return `params` as a tuple of Layers that fit `net`.
-
-    Bad input raises a one-line error at trace time, at no runtime cost.
-    """
+    """Return `params` as a tuple of Layers that fit `net`."""
     if not isinstance(net, Network):
         raise TypeError(
             f"net: expected a Network, got {type(net).__name__}; of a chain of your own layers the "
@@ -141,11 +138,7 @@ class _OfOutput:
 
 @contextmanager
 def calling_loss(ys: PyTree) -> Iterator[None]:
-    """Say of an error in a loss that is given no labels, or a plain list, that these may be why.
-
-    Raises:
-        ValueError: that sentence; with other labels the error is the user's own.
-    """
+    """Say of an error in a loss that is given no labels, or a plain list, that these may be why."""
     try:
         yield
     except Exception as error:
@@ -187,10 +180,7 @@ def check_key(key: object) -> Array:
 def check_depth(params: Params, depth: Depth, several: bool = False) -> UsedDepth:
     """Return how many layers of the one run in the checked `params` a network of `depth` uses.
 
-    Args:
-        depth: the number of hidden layers, those outside of the run too: an integer, or None. A
-            traced one is clipped to what there is.
-        several: whether it may be a list of them too.
+    `depth` counts hidden layers, those outside of the run too; a traced one is clipped.
     """
     if depth is None:
         return None
@@ -219,12 +209,10 @@ def check_depth(params: Params, depth: Depth, several: bool = False) -> UsedDept
 
 
 def check_depth_as_data(params: Params, depth: Depth, several: bool = False) -> Any:
-    """Like `check_depth`, for functions with a reverse pass of their own: always data.
-
-    JAX differentiates a loop only if its length is a constant of the program; ours serves every
-    depth with one program.
-    """
+    """Like `check_depth`, for functions with a reverse pass of their own: always data."""
     used = check_depth(params, depth, several)
+    # JAX differentiates a loop only if its length is a constant of the program; ours serves every
+    # depth with one program.
     return np.asarray(used) if isinstance(used, int) else used
 
 

@@ -45,10 +45,7 @@ class Initializer(Protocol):
 
 @dataclass(frozen=True)
 class Draw:
-    """The distribution of a layer of one shape, as a function key -> Layer.
-
-    16-bit parameters are drawn in float32 and rounded. Static and hashable, as initialisers are.
-    """
+    """The distribution of a layer of one shape, as a static function key -> Layer."""
 
     theta: Initializer
     b: Initializer
@@ -103,11 +100,7 @@ class LazyRun:
         return Layer(*jax.vmap(partial(layer_of, self))(jnp.arange(self.k)))
 
     def stored_up_to(self, used: Array | int) -> Layer:
-        """Return the run with the numbers of its first layers, and zeros in the rest.
-
-        Layers are drawn one after the other because one fits into the cache: on a CPU 64 layers of
-        256 units take a quarter of the time of drawing them all at once.
-        """
+        """Return the run with the numbers of its first layers, and zeros in the rest."""
 
         def body(j: Array, numbers: Layer) -> Layer:
             theta, b = layer_of(self, j)
@@ -115,6 +108,8 @@ class LazyRun:
 
         shapes = jax.eval_shape(partial(layer_of, self), 0)
         empty = Layer(*(zeros(self.k, v) for v in shapes))
+        # Layers are drawn one after the other because one fits into the cache: on a CPU 64 layers
+        # of 256 units take a quarter of the time of drawing them all at once.
         looped: Layer = loop(0, used, body, empty)
         return looped
 
@@ -122,17 +117,10 @@ class LazyRun:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Stacked:
-    """A run of k equal layers of any kind, such as those of a chain.
+    """A run of k equal layers of any kind, such as those of a chain."""
 
-    Args:
-        per_layer: a pytree of arrays, each with an axis of k in front: one entry for each layer.
-        shared: arrays that all the layers share.
-        rebuild: (per_layer, shared) -> the parameters of one layer; hashable.
-        k: the number of layers.
-    """
-
-    per_layer: Any
-    shared: Any
+    per_layer: Any  # a pytree of arrays, (k, …)
+    shared: Any  # arrays that all the layers share
     rebuild: Callable[[Any, Any], Any] = field(metadata={"static": True})
     k: int = field(metadata={"static": True})
 

@@ -181,14 +181,7 @@ def find_task(task: str | Task) -> Task:
 def check_labels(task: Task, y: ArrayLike, batch: tuple[int, ...], n_out: int) -> Numbers:
     """Return labels as an array, in any of the forms that the task accepts.
 
-    Regression and binary: batch + (n[L],), or batch if n[L] = 1. Multiclass: integer classes of
-    shape batch, or probabilities of shape batch + (n[L],). Shapes and dtypes are always checked,
-    values only outside `jit`; see `label_rows` for those that are wrong inside.
-
-    Raises:
-        ValueError: a wrong shape, or a wrong value (binary labels not 0 or 1, a class outside
-            0 … n[L]-1, probabilities negative or not summing to 1, nan or inf).
-        TypeError: classes that are not integers.
+    Shapes and dtypes are always checked, values only outside `jit`; see `label_rows` for the rest.
     """
     y = as_array("y", y, CLASSES_BY_NUMBER)
     full = (*batch, n_out)

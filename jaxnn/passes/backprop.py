@@ -278,10 +278,7 @@ def _mean_of_rows(
 def _mean_of_rows_along(
     net: Network, memory: Memory, at: tuple[Any, ...], towards: tuple[Any, ...]
 ) -> tuple[Array, Array]:
-    """Return the mean loss and its derivative along a direction v: Σ Δ∘v, Δ by (1) to (4).
-
-    It is linear in v: JAX evaluates it in forward mode and transposes it in reverse mode, to Δ.
-    """
+    """Return the mean loss and its derivative along a direction v: Σ Δ∘v, Δ by (1) to (4)."""
     params, xs, ys, used = at
     top, below = up(net, params, ScaledRows(xs), used, memory)
     delta_x, gradient = _gradient(net, params, below, mean_delta_z(net, top.m, ys), used)
@@ -289,5 +286,6 @@ def _mean_of_rows_along(
     along = jnp.zeros((), top.m.dtype)
     for delta, v in zip(jax.tree.leaves(deltas), jax.tree.leaves(towards[:3]), strict=True):
         if not isinstance(v, SymbolicZero):
+            # Linear in v: JAX evaluates it in forward mode and transposes it in reverse mode, to Δ.
             along += jnp.sum(delta * v)
     return _mean(net, top.m, ys), along

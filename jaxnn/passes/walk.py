@@ -3,17 +3,9 @@
     up      z[0] = x, z[i+1] = forward(z[i])             keeping every z[i] on the way
     down    Δz[L], (Δ(θ, b)[i], Δz[i]) = backward(z[i], Δz[i+1])
 
-Next to z[i] a block may save what would take long to compute again on the way down.
-
 A layer's block says what it computes (`blocks`), and the rows with which kind of numbers
 (`arrays/rows.py`). The caller's `keep` says what is recorded on the way down. So `backprop`,
 `deltas` and `gradient_flow` are one walk, with other rows and another `keep`.
-
-The device loops over the layers of a run. Their number may be data, `depth`. Of a run either every
-z[i] is kept, or every √k-th: those between are then computed a second time on the way down.
-
-Where the layers of a run differ in block or σ, each brings the number of its kind, and the device
-chooses: the program has each different kind once, however they alternate.
 """
 
 import math
@@ -94,13 +86,11 @@ class BlockOp(NamedTuple):
     takes_x: bool = False
 
     def forward(self, layer: Layer, z: ScaledRows) -> tuple[ScaledRows, Any]:
-        """Return the output of one layer, renormalised if z has exponents, and what is saved.
-
-        Not every block does it: past a skip connection the exponents do not follow what shrinks.
-        """
+        """Return the output of one layer, renormalised if z has exponents, and what is saved."""
         above, saved = self.block.forward(self.sigma, layer, z)
         if z.e is None:
             return above, saved
+        # Not every block does it: past a skip connection the exponents do not follow what shrinks.
         return renormalised(with_exponents(above)), _with_exponents(saved)
 
     def down(
@@ -129,15 +119,13 @@ class Numbered(NamedTuple):
 
 
 class Mixed(NamedTuple):
-    """The kind of a `Numbered`: one of several, of a run whose layers differ.
-
-    What is saved for the way down has a place for each shape that one of the kinds saves.
-    """
+    """The kind of a `Numbered`: one of several, of a run whose layers differ in block or σ."""
 
     kinds: tuple[BlockOp, ...]
 
     def choose(self, f: Callable[..., Any], layer: Numbered, *args: PyTree) -> Any:
         """Return f(kind, layer, *args) of the kind of a layer, which is chosen on the device."""
+        # The program has each different kind once, however they alternate.
         return lax.switch(
             layer.which, [partial(f, kind) for kind in self.kinds], layer.layer, *args
         )
@@ -197,10 +185,7 @@ def kinds(net: Network) -> list[BlockOp]:
 def _with_kinds(
     net: Network | HasKinds, params: tuple[Any, ...], depth: UsedDepth
 ) -> list[tuple[LayerOp, Any]]:
-    """Return each Layer with its kind, of a network or of a chain, which brings its kinds along.
-
-    The layer above a run takes in σ of the last layer used: with a depth that may be another.
-    """
+    """Return each Layer with its kind, of a network or of a chain, which brings its kinds along."""
     if not isinstance(net, Network):
         return list(zip(net.kinds, params, strict=True))
     ops, paired, i = kinds(net), [], 0
@@ -211,6 +196,7 @@ def _with_kinds(
             paired.append(_of_run(ops[i : i + k], layer))
             sigmas = (kind.sigma for kind in ops[i : i + k + 1])
             choices = [ops[i + k]._replace(sigma=sigma) for sigma in sigmas]
+        # The layer above a run takes in σ of the last layer used: with a depth that may be another.
         elif choices and depth is not None:
             paired.append(_of_depth(choices, layer, depth))
             choices = []
@@ -250,25 +236,17 @@ def _of_depth(choices: list[BlockOp], layer: Layer, depth: Array | int) -> tuple
 
 
 class Saved(NamedTuple):
-    """A layer on the way up, saved for the way down.
+    """A layer on the way up, saved for the way down."""
 
-    z: its input, (B, n); of a run its k inputs and the last output, (k + 1, B, n).
-    extra: the second result of its block's `forward`; of a run stacked, k in front.
-    top: the output of a layer, where a kind of layer records it; of a run that stores parts of its
-        states once that of the run, and z is a list of leaves, with None for those parts. Else
-        None.
-    """
-
-    z: Any
-    extra: Any
+    z: Any  # its input, (B, n); of a run its k inputs and the last output, (k + 1, B, n)
+    extra: Any  # the second result of its block's `forward`; of a run stacked, k in front
+    # The output of a layer, where a kind of layer records it; of a run that stores parts of its
+    # states once that of the run, and z is a list of leaves, with None for those parts.
     top: ScaledRows | None = None
 
 
 class Segments(NamedTuple):
-    """A run saved in a memory of √k: the input of each segment of √k layers.
-
-    starts, top: like z and top of `Saved`.
-    """
+    """A run saved in a memory of √k: the input of each segment of √k layers; see `Saved`."""
 
     starts: Any
     top: ScaledRows | None = None
@@ -278,11 +256,7 @@ AnySaved = Any  # Saved, or Segments of a run
 
 
 def layer_inputs(params: tuple[Any, ...], kept: Sequence[AnySaved]) -> list[ScaledRows]:
-    """Return the input z[i] of each Layer; for a run those of its k layers.
-
-    Args:
-        kept: the second result of `up` with memory "all".
-    """
+    """Return the input z[i] of each Layer, of a run those of its k layers."""
     return [
         jax.tree.map(lambda v: v[:-1], saved.z) if is_run(layer) else saved.z
         for layer, saved in zip(params, kept, strict=True)
@@ -296,12 +270,7 @@ def up(
     depth: UsedDepth = None,
     memory: Memory = "all",
 ) -> tuple[ScaledRows, list[AnySaved]]:
-    """Return z[L], and each Layer as the way down needs it, see `Saved` and `Segments`.
-
-    If x has exponents, so has z: a run is computed without renormalising first, which takes a tenth
-    of the time of a narrow network and is seldom needed, and again with it if the signal comes near
-    the ends of the range.
-    """
+    """Return z[L], and each Layer as the way down needs it, see `Saved` and `Segments`."""
     return _up(_with_kinds(net, params, depth), x, depth, memory)
 
 
@@ -325,12 +294,7 @@ def _up(
 def up_to(
     net: Network, params: Params, kept: list[AnySaved], depth: Array
 ) -> tuple[ScaledRows, list[AnySaved]]:
-    """Like `up`, through fewer layers of the one run, which are not computed again.
-
-    Args:
-        kept: the second result of a deeper `up`, with memory "all".
-        depth: the layers of the run to go through.
-    """
+    """Like `up`, through fewer layers of the one run, which are not computed again."""
     run = next(i for i, layer in enumerate(params) if is_run(layer))
     z = renormalised(entry(kept[run].z, depth))
     top, kept_above = _up(_with_kinds(net, params, depth)[run + 1 :], z, None, "all")
@@ -368,13 +332,7 @@ def _of_layer(z: PyTree, stored: Flags) -> Any:
 
 
 def saved_at(kind: LayerOp, layer: PyTree, z: PyTree, top: ScaledRows | None) -> ScaledRows:
-    """Return what goes into a layer of a run.
-
-    Args:
-        kind: its kind.
-        z: its entry of what is saved.
-        top: that of `Saved` or `Segments`.
-    """
+    """Return what goes into a layer of a run, given its entry of what is saved."""
     if top is None or not isinstance(kind, StoresOnce):
         rows: ScaledRows = z
         return rows
@@ -407,12 +365,6 @@ def scan_up(
     """Go up, and return the output of the last layer and a record of each, for a run stacked.
 
     Nothing else is stored. JAX can differentiate it, in reverse mode unless `depth` is data.
-
-    Args:
-        net: the network, or something with the kinds of its layers.
-        state: what goes into the first layer, a pytree.
-        step: (kind, layer, state) -> the state that comes out, and the record.
-        depth: the layers used of the one run; the records of others are zero.
     """
     records: list[Any] = []
     for kind, layer in _with_kinds(net, params, depth):
@@ -458,15 +410,8 @@ def _through(
 ) -> tuple[Any, Any]:
     """Go through the parts used of `count`, layers or segments, with a record of each in its place.
 
-    Args:
-        part: takes what comes in, such as rows; returns what goes on, and a record.
-        count: places for records.
-        used: the number of parts, from part 0 up, or downwards to it.
-        state: what comes into the first part.
-        records: buffers to write into; zeros by default. One of count + 1 places is written from
-            the second on, and its first holds what comes into the first part. XLA updates them in
-            place if the loop only writes to them, and drops those that are not used.
-        downwards: begin with the last part used.
+    Records are buffers to write into, zeros by default. One of count + 1 places is written from the
+    second on, and its first holds what comes into the first part.
     """
 
     def body(step: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -479,6 +424,8 @@ def _through(
 
     if records is None:
         records = jax.tree.map(partial(zeros, count), jax.eval_shape(part, 0, state)[1])
+    # XLA updates records in place if the loop only writes to them, and drops those that are not
+    # used.
     looped: tuple[Any, Any] = loop(0, used, body, (state, records))
     return looped
 
@@ -487,6 +434,7 @@ def _up_run_in_range(
     kind: LayerOp, run: Run, z: ScaledRows, used: Array | int
 ) -> tuple[ScaledRows, Saved]:
     """Go up a run without exponents, and again with them if its numbers do not fit."""
+    # Renormalising takes a tenth of the time of a narrow network, and is seldom needed.
     k = length(run)
 
     def plain(j: Array, z: ScaledRows) -> tuple[ScaledRows, tuple[Saved, Array]]:
@@ -507,10 +455,7 @@ def _up_run_in_range(
 
 
 def _fits(z: ScaledRows, squares: Float[Array, "k B"], used: Array | int) -> Array:
-    """Tell whether z and the mean squares above it are well within the range of the dtype.
-
-    That is, the sizes of their rows are within 2^±(a third of the largest exponent).
-    """
+    """Tell whether z and the mean squares above it are well within the range of the dtype."""
     most = int(jnp.finfo(z.m.dtype).maxexp) // 3  # type: ignore[no-untyped-call]
     unused = (jnp.arange(len(squares)) >= used)[:, None]
     within = (squares > 4.0**-most) & (squares < 4.0**most)
@@ -555,21 +500,14 @@ def _up_by_segments(
 
 
 class Step(NamedTuple):
-    """One layer on the way down.
+    """One layer on the way down."""
 
-    kind, layer: what it computes, and its θ and b.
-    z: the rows that went into it.
-    delta: Δ of what came out, renormalised.
-    largest: the largest |m| of each row of delta; None without exponents.
-    gradient: its Δ(θ, b) and Δa.
-    """
-
-    kind: BlockOp
-    layer: Layer
-    z: ScaledRows
-    delta: ScaledRows
+    kind: BlockOp  # what it computes
+    layer: Layer  # its θ and b
+    z: ScaledRows  # the rows that went into it
+    delta: ScaledRows  # Δ of what came out, renormalised
     largest: Any  # Float[Array, " B"], or None
-    gradient: Gradient
+    gradient: Gradient  # its Δ(θ, b) and Δa
 
 
 Keep = Callable[[Any], Any]  # of a Step, or of what another kind of layer has to say
@@ -588,16 +526,7 @@ def down(
     depth: UsedDepth = None,
     of_segment: Callable[[Any], Any] = _unchanged,
 ) -> tuple[ScaledRows, list[Any]]:
-    """Return Δx from Δz[L], and for each Layer what `keep` returns, of a run stacked.
-
-    Args:
-        net: the network, or something with the kinds of its layers.
-        kept: of the way up.
-        delta: Δz[L].
-        keep: what is recorded of a layer.
-        depth: the layers used of the one run; what is kept of others is zero.
-        of_segment: what is done with the records of each segment of a run, stacked.
-    """
+    """Return Δx from Δz[L], and for each Layer what `keep` returns, of a run stacked."""
     records: list[Any] = []
     below = zip(_with_kinds(net, params, depth), kept, strict=True)
     for (kind, layer), saved in reversed(list(below)):
@@ -650,6 +579,7 @@ def _down_by_segments(
     of_segment: Callable[[Any], Any],
 ) -> tuple[ScaledRows, Any]:
     """Like `_down_run`, from the start of each segment, whose z are computed again."""
+    # √k segments of √k layers: one z[i] is stored of each, and those between of one at a time.
     k, size = length(run), segment_size(length(run))
 
     def segment(i: Array, delta: ScaledRows) -> tuple[ScaledRows, Any]:
@@ -666,13 +596,7 @@ def _down_by_segments(
 def at_outputs(
     params: Params, inputs: list[Any], top: PyTree, depth: UsedDepth = None
 ) -> list[Any]:
-    """Turn what belongs to the z that go into each Layer into that of the z that come out.
-
-    Args:
-        inputs: an array for each Layer, of a run (k, …).
-        top: the one of z[L].
-        depth: the layers used of the one run; the result is zero in those beyond.
-    """
+    """Turn what belongs to the z that go into each Layer into that of the z that come out."""
     following, outputs = top, []
     for layer, values in zip(reversed(params), reversed(inputs), strict=True):
         if not is_run(layer):

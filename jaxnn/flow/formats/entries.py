@@ -4,11 +4,7 @@
 
 Bins fall from the largest entry of the array: `PARTS` for each factor of two, which are told apart
 by the `EDGES` where some format begins to overflow, or rounds a power of two to zero. So what a
-format keeps is a sum over bins, exactly, for any scale that is a power of two; see
-`format_loss.py`. What
-it keeps in blocks needs the entries themselves, and is counted beside: `number_formats.py`.
-All arrays of a layer of a chain are counted in one go, and sorted after the walk, for all layers
-together: done for each layer by itself, it would be compiled again for each.
+format keeps is a sum over bins, exactly, for any scale that is a power of two (`format_loss.py`).
 """
 
 from collections.abc import Sequence
@@ -42,12 +38,7 @@ MOST_COUNTED = 2**24  # of these in a group: more ones than that a float32 canno
 
 
 def bins_of(below: Int[Array, "*s"], mantissa: Float[Array, "*s"]) -> Int[Array, "*s"]:
-    """Return the bin of each entry; the last one of a zero.
-
-    Args:
-        below: how far its exponent is below that of bin 0.
-        mantissa: in [1, 2); 0 of a zero.
-    """
+    """Return the bin of each entry, its exponent so far below bin 0; the last one of a zero."""
     octave = jnp.clip(below, 0, OCTAVES - 1)
     place = octave * PARTS + (PARTS - 1 - edges_passed(mantissa))
     return jnp.where(mantissa == 0, BINS - 1, place)
@@ -58,15 +49,12 @@ class Entries(NamedTuple):
 
     So is what is subnormal in the array's own type. Bin `PARTS` k + p has part p of octave k,
     2^(top-k) <= |x| < 2^(top-k+1).
-
-    top: the exponent of the largest entry.
-    sums: of the entries in each bin the number, and the sum of the squares over 2^(2 top).
-    blocks: what formats in blocks do to them, see `sums_in_blocks`; squares over 2^(2 top).
     """
 
-    top: Float[Array, "*v"]
+    top: Float[Array, "*v"]  # the exponent of the largest entry
+    # The number of entries in each bin, and the sum of squares over 2^(2 top).
     sums: Float[Array, "*v K 2"]
-    blocks: Float[Array, "*v 5 2"]
+    blocks: Float[Array, "*v 5 2"]  # see `sums_in_blocks`; squares over 2^(2 top)
 
     def at(self, places: Any) -> "Entries":
         """Return that of array i of several, or those at several places."""
@@ -107,11 +95,7 @@ def _sum(a: Entries, b: Entries) -> Entries:
 
 
 def entries_of(arrays: Sequence[ScaledRows]) -> Entries:
-    """Return those of arrays m 2^e, stacked, each with an exponent for each row, or one for all.
-
-    All arrays are cut into short rows along their last axis and counted in one go, which is
-    compiled once; short axes are filled up with zeros to a power of two.
-    """
+    """Return those of arrays m 2^e, stacked, each with an exponent for each row, or one for all."""
     return automatically(_entries_of, list(arrays))
 
 
@@ -184,16 +168,11 @@ def _largest(
 
 
 class FlowEntries(NamedTuple):
-    """Histograms of the entries of a flow; of PyTorch without those of Δ of parameters.
+    """Histograms of the entries of a flow; of PyTorch without those of Δ of parameters."""
 
-    delta, state: of Δ of each state and of the state itself, one for each layer.
-    delta_parameter, parameter: of Δ of each parameter array and of the array itself, in the order
-        of `flow.parameters`.
-    """
-
-    delta: Entries
-    state: Entries
-    delta_parameter: Entries | None = None
+    delta: Entries  # of Δ of the state of each layer
+    state: Entries  # of each layer
+    delta_parameter: Entries | None = None  # in the order of `flow.parameters`
     parameter: Entries | None = None
 
 
@@ -203,14 +182,7 @@ def sorted_entries(
     of_states: Sequence[int],
     of_parameters: Sequence[int],
 ) -> FlowEntries:
-    """Return the entries of a flow.
-
-    Args:
-        layers: the parameters that the walk takes, some of them runs.
-        records: of each the entries of its layers, of a run stacked; none of what is no layer.
-        of_states: of each layer the number of arrays of its state.
-        of_parameters: of its parameters.
-    """
+    """Return the entries of a flow, given those of each layer and how many its arrays are."""
     parts = []
     for layer, record in zip(layers, records, strict=True):
         if is_run(layer) and record:  # (k, arrays of the layer, …), the layers of a pattern in turn

@@ -23,19 +23,13 @@ FORMATS_OF_ENTRIES = tuple(kind.name for kind in (*NARROW, *BLOCKS))
 
 
 class Kept(NamedTuple):
-    """Shares of the nonzero entries of arrays that a format changes, (N,) each; 0 without any.
+    """Shares of the nonzero entries of arrays that a format changes, (N,) each; 0 without any."""
 
-    scale: the k of 2^k by which each array is multiplied.
-    zero, subnormal, overflow: of the entries; subnormal are those below the normal numbers that do
-        not become zero.
-    zero_square, overflow_square: of the square norm.
-    """
-
-    scale: np.ndarray
+    scale: np.ndarray  # the k of 2^k by which each array is multiplied
     zero: np.ndarray
-    subnormal: np.ndarray
+    subnormal: np.ndarray  # those below the normal numbers that do not become zero
     overflow: np.ndarray
-    zero_square: np.ndarray
+    zero_square: np.ndarray  # of the square norm
     overflow_square: np.ndarray
 
     @property
@@ -45,11 +39,7 @@ class Kept(NamedTuple):
 
 
 class Histogram:
-    """Entries with known values, ready for any format and scale.
-
-    known: which arrays have numbers; the shares of others are nan.
-    top: the exponent of the largest entry of each.
-    """
+    """Entries with known values, ready for any format and scale; nan of arrays without numbers."""
 
     def __init__(self, entries: Entries) -> None:
         top, self.counts, squares = (
@@ -66,11 +56,7 @@ class Histogram:
         self.blocks = [v / (whole if i < FIRST_SQUARE else square) for i, v in enumerate(blocks)]
 
     def kept(self, kind: Format, scale: Any) -> Kept:
-        """Return what a format keeps of each array.
-
-        Args:
-            scale: the k of 2^k by which arrays are multiplied, one or (N,).
-        """
+        """Return what a format keeps of each array times 2^scale."""
         scale = np.asarray(scale, int)
         over, small, zero = _begins(kind, self.top + scale)
         small = np.maximum(small, over)
@@ -108,10 +94,7 @@ class Histogram:
         ]
 
     def exponents(self, shares: Sequence[float]) -> np.ndarray:
-        """Return the exponents k below or at which so large a share of the entries lies, (N, S).
-
-        Of entries that are not zero; nan of an array without any, or without known numbers.
-        """
+        """Return the exponents k up to which such shares of the nonzero entries lie, (N, S)."""
         rows = []
         for counts, known in zip(self.by_exponent(), self.known, strict=True):
             exponents = np.array(sorted(counts), float)
@@ -136,10 +119,7 @@ def _running(v: np.ndarray) -> np.ndarray:
 
 
 def _begins(kind: Format, top: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the bins where what does not overflow begins, what is subnormal, and what is zero.
-
-    top: the exponent of bin 0, with the scale.
-    """
+    """Return the bins where what does not overflow begins, what is subnormal, and what is zero."""
     passing = PARTS - 1 - EDGES.index(kind.edge)  # bins of an octave whose mantissas overflow
     over = (top - kind.highest) * PARTS + passing
     small = (top - kind.least + 1) * PARTS
@@ -149,23 +129,14 @@ def _begins(kind: Format, top: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 class LossScale(NamedTuple):
-    """Powers of two by which the loss is multiplied.
+    """Powers of two by which the loss is multiplied."""
 
-    best: the k that keeps most of the layer that loses most, the largest of those.
-    window: the least and the largest k that keep enough of every layer; or None.
-    """
-
-    best: int
-    window: tuple[int, int] | None
+    best: int  # the k that keeps most of the layer that loses most, the largest of those
+    window: tuple[int, int] | None  # the least and the largest k that keep enough of every layer
 
 
 def loss_scale(kind: Format, deltas: list[Histogram], keep: float = KEEP) -> LossScale:
-    """Return the scales of the loss for which a format keeps every Δ.
-
-    Args:
-        deltas: all that is scaled with the loss.
-        keep: the share of the square norm that is enough.
-    """
+    """Return the scales of the loss for which a format keeps such a share of every ‖Δ‖²."""
     full = [delta for delta in deltas if delta.full.any()]
     if not full:
         return LossScale(0, None)
@@ -190,11 +161,7 @@ def histograms(entries: Any) -> dict[str, Histogram]:
 
 
 def scalings(kind: Format, histogram: Histogram, scale: int | None) -> Iterator[tuple[str, Kept]]:
-    """Yield what a format keeps of arrays with each kind of scale, the simplest first.
-
-    Args:
-        scale: the k of 2^k by which the loss is multiplied; None of what it does not scale.
-    """
+    """Yield what a format keeps of arrays with each kind of scale, the simplest first."""
     if kind in BLOCKS:
         yield "block", histogram.in_blocks(kind)
         return

@@ -24,19 +24,13 @@ from ...arrays.rows import exponent_of, power_of_two
 
 
 class Format(NamedTuple):
-    """A number format.
-
-    bits: of one number, with its share of the scales.
-    digits: of the mantissa, behind the point.
-    least: the exponent of the smallest normal number.
-    largest: the largest number.
-    """
+    """A number format."""
 
     name: str
-    bits: float
-    digits: int
-    least: int
-    largest: float
+    bits: float  # of one number, with its share of the scales
+    digits: int  # of the mantissa, behind the point
+    least: int  # the exponent of the smallest normal number
+    largest: float  # the largest number
 
     @property
     def lowest(self) -> int:
@@ -94,15 +88,8 @@ def sums_in_blocks(
 
     These are the numbers of entries that are not zero, and become zero, subnormal, or overflow; and
     the sums of the squares of those that become zero, and of those that overflow. What overflows is
-    the largest number of the format then. Squares that are no number do not count.
-
-    A power of two that brings the largest entry of the array into [1, 2) changes nothing, as long
-    as scales are in their range.
-
-    Args:
-        size: absolute values, in rows of `MXFP8` or less.
-        full: where the entry is not zero, though its size may be too small for a float.
-        largest: of the whole array that a row is of, in [1, 2); or 0.
+    the largest number of the format then. Sizes, and the largest of the whole array, are times one
+    power of two, which changes nothing as long as scales are in their range.
     """
     size, largest = size.astype(jnp.float32), largest.astype(jnp.float32)
     made = (_in_mxfp8(size), E4M3), (_in_nvfp4(size, largest), E2M1)

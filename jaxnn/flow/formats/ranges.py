@@ -28,11 +28,9 @@ def range_of(name: str) -> tuple[float, float]:
 
 
 def lost_in(name: str, used: np.ndarray, log_largest: np.ndarray) -> int | None:
-    """Return the layer from which down a format has no number for Δ, if any.
-
-    What is no finite number to begin with is not for a format to lose.
-    """
+    """Return the layer from which down a format has no number for Δ, if any."""
     low, high = range_of(name)
+    # What is no finite number to begin with is not for a format to lose.
     return highest(used, np.isfinite(log_largest) & ((log_largest < low) | (log_largest > high)))
 
 
@@ -58,20 +56,15 @@ def not_finite(used: np.ndarray, log_largest: np.ndarray) -> int | None:
 
 
 def tells_apart(name: str, dtype: jnp.dtype) -> bool:
-    """Return whether states of a dtype say what a format would leave of the examples.
-
-    That is a format as coarse as theirs or coarser, but finer than 8 bits: there the rounding of
-    a single entry is as large as anything that differs.
-    """
+    """Return whether states of a dtype say what a format would leave of the examples."""
     eps, eps_of_dtype = (float(jnp.finfo(v).eps) for v in (name, dtype))  # type: ignore[no-untyped-call]
+    # Of a format as coarse as theirs or coarser, but finer than 8 bits: there the rounding of a
+    # single entry is as large as anything that differs.
     return eps_of_dtype <= eps < 1 / 32
 
 
 def indistinguishable_in(name: str, used: np.ndarray, log_spread: np.ndarray) -> int | None:
-    """Return the layer from which up examples differ by the rounding of a format alone, if any.
-
-    That is where what differs stays below `NOISE` eps of the signal in all layers above.
-    """
+    """Return the layer from which up examples differ by the rounding of a format alone, if any."""
     noise = np.log(NOISE * float(jnp.finfo(name).eps))  # type: ignore[no-untyped-call]
     apart = np.flatnonzero(log_spread[used] >= noise)  # not nan, the 0/0 of a state of zeros
     first = int(apart.max()) + 1 if len(apart) else 0

@@ -41,12 +41,7 @@ class AttentionSpectra:
 
 
 def attention_spectra(stretches: Sequence[Stretch], first: int) -> AttentionSpectra | None:
-    """Return those of all attentions that are recognised in some layers; None without any.
-
-    Args:
-        stretches: the layers.
-        first: the number of the first of them.
-    """
+    """Return those of all attentions recognised in layers from `first` on; None without any."""
     parts: list[tuple[Array, Array, Array]] = []
     labels: list[tuple[int, int]] = []
     for stretch in stretches:

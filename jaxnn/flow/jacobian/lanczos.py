@@ -37,15 +37,7 @@ class Ends(NamedTuple):
 
 
 def ends(there: Product, back: Product, like: Float[Array, "B n"], steps: int, key: Array) -> Ends:
-    """Return the ends of the spectrum of J.
-
-    Args:
-        there: v -> J v, of the smaller of the two spaces.
-        back: u -> u J.
-        like: a vector v, of which the shape and the type count.
-        steps: of Lanczos.
-        key: of random vectors.
-    """
+    """Return the ends of the spectrum of J, given v -> J v of the smaller space, and u -> u J."""
     for_signs, for_start = jax.random.split(key)
     n = like.shape[1]
     signs = jax.random.rademacher(for_signs, (PROBES, *like.shape), like.dtype)

@@ -274,12 +274,7 @@ Reached = list[Any]  # for each stretch of each link whether a change reaches th
 
 
 def _up(parts: Sequence[Stretch], tangent: Array) -> tuple[Array, Reached, tuple[Array, Array]]:
-    """Go up with a tangent, which is zero where no path leads to.
-
-    Returns:
-        The tangent at the end; what is reached; and of each layer whether it is finite, and whether
-        examples meet in it.
-    """
+    """Go up with a tangent; return it, what it reaches, and layers finite or mixing."""
 
     def step(rows: ScaledRows, factors: list[Factor]) -> tuple[ScaledRows, Any]:
         records = []

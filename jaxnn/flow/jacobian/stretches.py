@@ -31,18 +31,13 @@ from ..measure.unrolled import Unrolled
 
 
 class Stretch(NamedTuple):
-    """Layers that follow each other: links, repeated if their weights are those of a run.
-
-    anatomies: of the links' programs.
-    state: that goes into the first of them; of a run stacked.
-    is_layer: False of a conversion between two states, which counts in no number.
-    """
+    """Layers that follow each other: links, repeated if their weights are those of a run."""
 
     links: tuple[Link, ...]
-    anatomies: tuple[Anatomy, ...]
+    anatomies: tuple[Anatomy, ...]  # of the links' programs
     weights: Weights | Stacked
-    state: PyTree
-    is_layer: bool = True
+    state: PyTree  # that goes into the first of them; of a run stacked
+    is_layer: bool = True  # False of a conversion between two states, which counts in no number
 
     @property
     def layers(self) -> int:
@@ -162,15 +157,11 @@ def _from_vector(state: PyTree, vector: Float[Array, "B n"]) -> Any:
 
 
 class Factor(NamedTuple):
-    """The Jacobian F of one layer at a state.
+    """The Jacobian F of one layer at a state."""
 
-    at, made: the state, and what comes out.
-    pull: the reverse rule of the layer.
-    """
-
-    at: Float[Array, "B n"]
-    made: Float[Array, "B m"]
-    pull: Callable[[Array], Array]
+    at: Float[Array, "B n"]  # the state
+    made: Float[Array, "B m"]  # what comes out
+    pull: Callable[[Array], Array]  # the reverse rule of the layer
 
     def down(self, delta: Float[Array, "B m"]) -> Float[Array, "B n"]:
         """Return F Δ."""
@@ -205,10 +196,7 @@ def factors_of(stretch: Stretch, weights: Weights, state: PyTree) -> list[Factor
 
 
 def fold(step: Any, carry: Any, stretch: Stretch, *others: Any, downwards: bool = False) -> Any:
-    """Go through the repetitions of a stretch: (carry, factors, *others) -> carry, record.
-
-    Like `lax.scan`: records, and others, of a run are stacked.
-    """
+    """Go through a stretch like `lax.scan`, by (carry, factors, *others) -> carry, record."""
     run = stretch.weights
     if isinstance(run, Weights):
         return step(carry, factors_of(stretch, run, stretch.state), *others)

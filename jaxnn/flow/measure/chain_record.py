@@ -53,24 +53,19 @@ MOST = 2**22  # numbers of all links that are recorded after the way down
 
 
 class _Kept(NamedTuple):
-    """A link on the way down, in one dtype for all.
+    """A link on the way down, in one dtype for all."""
 
-    delta: Δ of its state; main: of the main array of that, per_array: of every array, (s, B). The
-        last two None in a network whose states have one array each.
-    of_state: what is recorded of the state; the state itself of one that is left for the end.
-    theta: ln ‖Δ‖ of each parameter array; Δ itself of one that is measured together with others.
-    entries: of all arrays, if asked for: Δ of the state, it, Δ of parameters and these.
-    log_branch: ln of what is added to a stream, relative to it; nan without a skip connection.
-    """
-
-    delta: DeltaRecord
+    delta: DeltaRecord  # of its state
+    # Of the main array of that; None in a network whose states have one array each.
     main: DeltaRecord | None
-    per_array: DeltaRecord | None
-    of_state: OfState | Small
+    per_array: DeltaRecord | None  # of every array, (s, B); None likewise
+    of_state: OfState | Small  # the state itself of one that is left for the end
+    # ln ‖Δ‖ of each parameter array; Δ itself of one that is measured together with others.
     theta: Deltas
     recognised: Recognised
-    entries: Entries | None
+    entries: Entries | None  # of all arrays: Δ of the state, it, Δ of parameters and these
     mixes: Bool[Array, ""]
+    # ln of what is added to a stream, relative to it; nan without a skip.
     log_branch: Float[Array, ""]
 
 
@@ -80,14 +75,10 @@ Records = Sequence[Sequence[_Kept]]  # of the links of each entry; of a run stac
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _Left:
-    """A link on the way down that is recorded after it.
+    """A link on the way down that is recorded after it."""
 
-    step: its numbers, without what is static.
-    below: the state that went in, if there is a skip around it.
-    """
-
-    step: ChainStep
-    below: PyTree
+    step: ChainStep  # its numbers, without what is static
+    below: PyTree  # the state that went in, if there is a skip around it
     skip: Skip | None = field(metadata={"static": True})
 
     @classmethod
@@ -103,16 +94,12 @@ class _Left:
 
 
 class Recorder(NamedTuple):
-    """The record of one chain: what is kept of each link, and the flow of that.
-
-    dtype: of all numbers.
-    together: whether small states are recorded together, at the end.
-    """
+    """The record of one chain: what is kept of each link, and the flow of that."""
 
     chain: Unrolled
     options: FlowOptions
-    dtype: jnp.dtype
-    together: bool
+    dtype: jnp.dtype  # of all numbers
+    together: bool  # small states are recorded together, at the end
 
     @classmethod
     def of(cls, chain: Unrolled, options: FlowOptions) -> "Recorder":
@@ -170,11 +157,9 @@ class Recorder(NamedTuple):
         )
 
     def _of_theta(self, theta: list[ScaledRows], is_alone: bool) -> Deltas:
-        """Return ln ‖Δ‖ of parameter arrays.
-
-        Small ones stay as they are until the end, where one program has all norms; in a run it is
-        one program anyway, and keeping them would take the memory of all layers.
-        """
+        """Return ln ‖Δ‖ of parameter arrays; small ones as they are until the end."""
+        # In the end one program has all norms; in a run it is one program anyway, and keeping them
+        # would take the memory of all layers.
         waits = [is_alone and v.m.size <= FEW for v in theta]
         logs = iter(log_sizes_of([v for v, later in zip(theta, waits, strict=True) if not later]))
         return [
@@ -204,15 +189,7 @@ class Recorder(NamedTuple):
         bottom: ScaledRows,
         given: Given | None,
     ) -> Flow:
-        """Return the Flow of what was kept.
-
-        Args:
-            net: the chain, for the names of its layers and arrays.
-            x: what went into it.
-            all_records: of each entry those of its links; none of a conversion between two states.
-            bottom: Δ of x.
-            given: sizes of what was handed over.
-        """
+        """Return the Flow of what was kept of each entry, of a conversion nothing."""
         chain, options, dtype = self.chain, self.options, self.dtype
         records = [
             self._of_entry(links, op.is_alone)

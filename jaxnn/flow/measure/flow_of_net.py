@@ -55,25 +55,7 @@ def flow_of_net(
     theory_error: float = GOAL,
     at_end: bool = False,
 ) -> Flow:
-    """Return the flow of a network with its parameters; see `jaxnn.gradient_flow`.
-
-    Args:
-        net: a Network, or a chain.
-        params: of a Network pairs (θ, b), single layers or runs, stored or as a random key; those
-            of a chain.
-        xs: B examples.
-        ys: their labels.
-        loss: as for `jaxnn.gradient_flow`.
-        cotangent: likewise.
-        depth: as for `jaxnn.flow.at_depths`.
-        memory: as for `jaxnn.gradient_flow`.
-        examples: whether log_spread, cosine and rank are measured; half of the time of a small one.
-        tangent: as for `jaxnn.gradient_flow`.
-        entries: likewise.
-        theory: likewise.
-        theory_error: likewise.
-        at_end: whether layers of few numbers are recorded after the way down, `for_the_end`.
-    """
+    """Return the flow of a network with its parameters; see `jaxnn.gradient_flow`."""
     loss = check_loss(loss)
     options = FlowOptions(examples, tangent, check_memory(memory), entries, at_end=at_end)
     goal = _check_theory(theory, theory_error, net, depth)
@@ -100,10 +82,7 @@ def flow_of_net(
 def known_loss(
     loss: Loss | None, net: Network | Chain, params: Any, xs: Any, ys: Any
 ) -> Loss | None:
-    """Return a loss as its program, so that an equal one is not compiled again.
-
-    Inside `jit`, and where arrays are spread over devices, as it is.
-    """
+    """Return a loss as its program, so that an equal one is not compiled again."""
     arrays, whole = jax.tree.leaves((params, xs, ys)), isinstance(net, Chain) and net.whole
     if loss is None or any(isinstance(v, jax.core.Tracer) for v in arrays) or are_spread(arrays):
         return loss

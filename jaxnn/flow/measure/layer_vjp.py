@@ -5,14 +5,8 @@
 A cotangent is a list of arrays, those of the state's float leaves, times 2^e with one exponent e
 for each array and example. After every layer the largest entry of each is brought into [1, 2). So
 an array that passes a layer unchanged, such as a skip, takes no part in its vjp, however far the
-sizes are apart.
-
-Δparams sums over examples: for that sum their rows are brought to one common exponent. So they are
-for Δstate where a layer lets examples meet, such as batch norm in training, or where their sizes
-are alike: then one vjp gives both. Whether examples meet is told by the program of the rule, or it
-is tried: the vjp of a cotangent that is zero for half of the examples is not zero for those. So is
-whether the rule is linear: a part of the cotangent gives that part of the result, unless something
-in it clips gradients.
+sizes are apart. Δparams sums over examples: for that sum, and for Δstate where a layer lets
+examples meet or their sizes are alike, rows are brought to one common exponent.
 """
 
 from collections.abc import Callable, Iterator
@@ -97,19 +91,13 @@ class ChainStep(NamedTuple):
 
 @dataclass(frozen=True)
 class ChainOp:
-    """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`.
-
-    anatomies: of the links' programs.
-    times: how often the links are repeated, in a run.
-    is_top: whether it is the last one, where the way down begins.
-    is_alone: whether it is in no run, so that its program serves it alone.
-    """
+    """An entry of a chain as the walk uses it: up by its links, down by their `jax.vjp`."""
 
     pattern: Pattern
-    anatomies: tuple[Anatomy, ...]
-    times: int = 1
-    is_top: bool = False
-    is_alone: bool = False
+    anatomies: tuple[Anatomy, ...]  # of the links' programs
+    times: int = 1  # how often the links are repeated, in a run
+    is_top: bool = False  # the last one, where the way down begins
+    is_alone: bool = False  # in no run, so that its program serves it alone
 
     @property
     def is_layer(self) -> bool:
@@ -118,10 +106,8 @@ class ChainOp:
 
     @property
     def keeps_rule(self) -> bool:
-        """True if its reverse rule is saved on the way up, with what that needs.
-
-        That is a single layer where the way turns: else it would be computed up twice.
-        """
+        """True if its reverse rule is saved on the way up, with what that needs."""
+        # A single layer where the way turns: else it would be computed up twice.
         return self.is_top and self.is_alone and len(self.pattern.links) == 1
 
     def forward(self, layer: Weights, z: PyTree) -> tuple[Any, "_Vjp | None"]:
@@ -158,11 +144,7 @@ class ChainOp:
         return delta, tuple(records[::-1])
 
     def stored(self, layer: Weights, z: ScaledRows) -> tuple[bool, ...] | None:
-        """Return for each leaf of a run's states whether each layer's is stored; None if all are.
-
-        Once for all layers are stored riders, what every layer hands on as it is, and arrays of
-        which every layer fills a place.
-        """
+        """Return for each leaf of a run's states whether it is stored for each layer."""
         changes: list[bool] = []
 
         def of(layer: Weights, z: ScaledRows) -> Any:
@@ -174,6 +156,8 @@ class ChainOp:
         jax.eval_shape(of, layer, z)
         ridden = len(jax.tree.leaves(riders(z.m)))
         filled = {leaf for link in self.pattern.links for leaf, _ in link.filled.leaves}
+        # Once for all layers are stored riders, what every layer hands on as it is, and arrays of
+        # which every layer fills a place.
         is_inner = [
             changes[i] and i < len(changes) - ridden and i not in filled
             for i in range(len(changes))
@@ -181,13 +165,10 @@ class ChainOp:
         return None if all(is_inner) else tuple(is_inner)
 
     def restored(self, layer: Weights, z: list[Any], top: ScaledRows) -> ScaledRows:
-        """Return the state that goes into a layer of a run, see `stored`.
-
-        z has the leaves that are stored for it, top is what comes out of the last layer. Of what
-        layers fill, the places of this one and of those above are still empty.
-        """
+        """Return the state that goes into a layer of a run, see `stored`."""
         leaves, structure = jax.tree.flatten(top)
         whole = [v if stored is None else stored for stored, v in zip(z, leaves, strict=True)]
+        # Of what layers fill, the places of this one and of those above are still empty.
         filled = self.pattern.links[0].filled
         for leaf, axis in filled.leaves:
             place = layer.arrays[0][0][filled.place]
@@ -221,24 +202,17 @@ def applied(link: Link, arrays: PyTree, state: PyTree) -> Any:
 
 
 class _Vjp(NamedTuple):
-    """The reverse rule of one layer, at one state.
+    """The reverse rule of one layer, at one state."""
 
-    out: the state that comes out.
-    passed: for each float of it the number of the float that goes in and is it, unchanged; else
-        None.
-    made: the other floats.
-    pull: Δ of those -> Δ of the parameters, and of the floats that go in.
-    trained, entering: the parameters, and the floats that go in.
-    logits: of attention in it, see `Anatomy.call`.
-    """
-
-    out: Any
+    out: Any  # the state that comes out
+    # For each float of it the number of the float that goes in and is it, unchanged; else None.
     passed: list[int | None]
-    made: list[Array]
+    made: list[Array]  # the other floats
+    # Δ of those made -> Δ of the parameters, and of the floats that go in.
     pull: Callable[[list[Array]], tuple[list[Array], list[Array]]]
-    trained: list[Array]
-    entering: list[Array]
-    logits: dict[int, Array]
+    trained: list[Array]  # the parameters
+    entering: list[Array]  # the floats that go in
+    logits: dict[int, Array]  # of attention in it, see `Anatomy.call`
 
     @property
     def is_small(self) -> bool:
@@ -315,11 +289,7 @@ def trained_of(link: Link, arrays: PyTree) -> list[Array]:
 def _pulled(
     vjp: _Vjp, mixes: Array | None, delta: ScaledRows, compact: bool
 ) -> tuple[ScaledRows, ChainStep]:
-    """Go down one link; delta is Δ of what came out of it.
-
-    compact: whether the reverse rule is compiled once, in a loop that adds up what it returns, and
-        not once for each place that calls it.
-    """
+    """Go down one link; `compact` compiles its reverse rule once, in a loop, not at each use."""
     of_arrays = [barrier(with_largest(v)) for v in arrays_of(delta)]
     deltas, largest = [v for v, _ in of_arrays], [most for _, most in of_arrays]
     made = [i for i, at in enumerate(vjp.passed) if at is None]
@@ -431,14 +401,11 @@ def _room(delta: list[Array]) -> int:
 
 
 def tried(vjp: _Vjp, state: PyTree) -> tuple[Array, Array]:
-    """Return whether examples meet in a link, and whether its reverse rule at a state is linear.
-
-    Three vjps tell, which is a third of the time of a layer by itself; so they are left out where
-    its program tells.
-    """
+    """Return whether examples meet in a link, and whether its reverse rule at a state is linear."""
     entering = floats(state)
     if not entering:
         return jnp.array(False), jnp.array(True)
+    # Three vjps tell, a third of the time of a layer: they are left out where its program tells.
     if keeps_apart(lambda delta: vjp.pull(delta)[1], vjp.made):
         return jnp.array(False), jnp.array(True)
     half = half_of(len(entering[0]))
@@ -467,10 +434,8 @@ def _numbers(like: Array) -> Array:
 
 
 def half_of(count: int) -> Any:
-    """Return half of the examples: those with an even number of ones in their binary number.
-
-    Unlike every second one, this half holds no example's neighbours at any fixed distance.
-    """
+    """Return half of the examples: those with an even number of ones in their binary number."""
+    # Unlike every second one, this half holds no example's neighbours at any fixed distance.
     ones = [i.bit_count() for i in range(count)]
     return np.equal(np.array(ones) % 2, 0)
 
@@ -503,11 +468,9 @@ def with_mixes(kind: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
 
 
 def _average(run: Stacked) -> Any:
-    """Return the parameters of a layer that does whatever some layer of a run does.
-
-    In one of them alone a branch may count nothing, as behind a gate that is 0. The weights of the
-    average differ, so that gates of 1 and -1 do not cancel; they are above 0, as variances are.
-    """
+    """Return the parameters of a layer that does whatever some layer of a run does."""
+    # In one of them alone a branch may count nothing, as behind a gate that is 0. These weights
+    # differ, so that gates of 1 and -1 do not cancel; they are above 0, as variances are.
     weights = 1 + 0.5 * np.cos(np.arange(run.k))
     weights /= weights.sum()
 

@@ -77,10 +77,7 @@ def network_flow(
     depth: UsedDepth,
     options: FlowOptions,
 ) -> Flow:
-    """Return the flow of a Network, whose arguments are checked; see `jaxnn.gradient_flow`.
-
-    For several depths the way up is taken once, and a way down from each of them.
-    """
+    """Return the flow of a Network, whose arguments are checked; see `jaxnn.gradient_flow`."""
     dtype = dtype_of(layers)
     rows = ScaledRows(jnp.asarray(xs, dtype))
     x = renormalised(with_exponents(rows)) if net.homogeneous else rows
@@ -394,11 +391,9 @@ def output_of(net: Network, z: ScaledRows) -> ScaledRows:
 
 
 def _together(parts: Iterable[Any]) -> Any:
-    """Return the sizes of all Layers; those of segments are such already.
-
-    The others are summed over the batch together: that is compiled once, not once a Layer.
-    """
+    """Return the sizes of all Layers; those of segments are such already."""
     alike = groupby(parts, jax.tree.structure)
+    # Summed over the batch together: that is compiled once, not once a Layer.
     return _joined([over_batch(_joined(several)) for _, several in alike])
 
 

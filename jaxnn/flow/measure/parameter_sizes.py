@@ -27,14 +27,7 @@ Logs = list[list[Float[Array, "*k"]]]  # of the arrays of each link of an entry;
 def parameter_sizes(
     net: Lowered, chain: Unrolled, deltas: Sequence[Sequence[Deltas]], dtype: jnp.dtype
 ) -> tuple[Parameters, list[list[Float[Array, "*k"]]]]:
-    """Return the sizes of all parameter arrays and of their Δ, and log_theta of each link.
-
-    Args:
-        net: the chain, for the paths of its arrays.
-        chain: it, for one batch.
-        deltas: for each entry that is a layer, or a run of them, those of its links.
-        dtype: of the sizes.
-    """
+    """Return the sizes of all parameter arrays and of their Δ, and log_theta of each link."""
     values = [[_values_of_entry(op.pattern.links, weights)] for op, weights in chain.layers]
     of_delta, of_values = _measured((deltas, values), dtype)
     if chain.replicas > 1:

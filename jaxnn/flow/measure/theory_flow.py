@@ -76,13 +76,7 @@ def theory_of(
 
 
 def averaged(goal: float, draws: Callable[[int], Flow], replicas: int) -> Flow:
-    """Return the mean of flows of draws, as many as the error takes.
-
-    Args:
-        goal: the error of the gradient over the whole network, in decades.
-        draws: returns the flows of DRAWS more, given how many there are.
-        replicas: of each.
-    """
+    """Return the mean of flows of draws, as many as an error of so many decades takes."""
     several = draws(0)
     if isinstance(several.log_delta, jax.core.Tracer):
         return _mean(several, replicas, jnp)
@@ -148,12 +142,7 @@ def _is_off(several: Flow, goal: float) -> bool:
 
 
 def _mean(several: Flow, replicas: int, xp: Any) -> Flow:
-    """Return the mean of flows, of logarithms that of what they are of, with its errors.
-
-    Args:
-        replicas: of each.
-        xp: NumPy, or that of JAX where the flows are traced.
-    """
+    """Return the mean of flows, of logarithms that of what they are of, with its errors."""
     count = len(several.log_delta)
 
     def of(path: Any, v: Any) -> Any:

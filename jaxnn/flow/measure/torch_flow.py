@@ -18,17 +18,7 @@ def torch_flow(
     cuts: Any = None,
     entries: bool = False,
 ) -> Flow:
-    """Return the flow of a module of PyTorch, at every cut between its blocks.
-
-    Args:
-        module: a torch.nn.Module.
-        inputs: what it is called with.
-        ys: as for `jaxnn.gradient_flow`.
-        loss: likewise.
-        cotangent: likewise.
-        cuts: likewise.
-        entries: whether entries are counted.
-    """
+    """Return the flow of a module of PyTorch, at every cut between its blocks."""
     loss = check_loss(loss)
     module_measured = measured(
         module, inputs, ys, loss, cotangent, cuts, look_for(entries), heads_of

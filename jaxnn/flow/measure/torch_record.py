@@ -54,13 +54,7 @@ class OfState(NamedTuple):
 
 
 def flow_of_module(measured: Measured, handed: Mapping[str, Any], counts_entries: bool) -> Flow:
-    """Return the Flow of a module.
-
-    Args:
-        measured: its states, and what passes down agree on.
-        handed: the float arrays that it was called with, by the names of arguments.
-        counts_entries: whether entries were counted.
-    """
+    """Return the Flow of a module, with the sizes of the float arrays that were handed over."""
     states, found, recognised = measured.states, measured.found, measured.recognised
     dtypes = [part.dtype for state in states for part in state.parts]
     is_double = any(d.itemsize == 8 for d in dtypes)
@@ -273,14 +267,11 @@ def _log_theta(logs: dict[str, float], layers: dict[str, set[int]], count: int) 
 
 
 def entries_of_tensor(tensor: Any, dtype: jnp.dtype) -> Entries:
-    """Return the entries of a parameter, or of its gradient.
-
-    Its last axis is cut into short rows, and zeros fill them up to a power of two, so that few
-    shapes are compiled.
-    """
+    """Return the entries of a parameter, or of its gradient."""
     v = numbers_of(tensor)
     v = np.stack([v.real, v.imag]) if np.iscomplexobj(v) else v
     v = v.reshape(-1, v.shape[-1] if v.ndim and v.size else 1).astype(dtype)
+    # Short rows of the last axis, as many as a power of two: few shapes are compiled.
     v = np.pad(v, [(0, 0), (0, -v.shape[1] % MXFP8)]).reshape(-1, MXFP8)
     v = np.pad(v, [(0, (1 << (len(v) - 1).bit_length()) - len(v)), (0, 0)])
     entries: Entries = _entries([v], np.zeros(len(v)))
@@ -311,10 +302,7 @@ def _entries(parts: list[np.ndarray], exponent: np.ndarray) -> Any:
 
 
 def heads_of(attentions: Sequence[Pieces]) -> list[HeadRecord]:
-    """Return the record of each attention, given its logits and which keys are seen, in pieces.
-
-    Those of one shape are taken together, some at a time.
-    """
+    """Return the record of each attention, given its logits and which keys are seen, in pieces."""
     sums: list[list[HeadSums]] = [[] for _ in attentions]
     alike: dict[Any, list[tuple[int, Any]]] = {}
 
@@ -324,6 +312,7 @@ def heads_of(attentions: Sequence[Pieces]) -> list[HeadRecord]:
         for place, (i, _) in enumerate(several):
             sums[i].append(HeadSums(*(v[place] for v in together)))
 
+    # Those of one shape are taken together, some at a time.
     for i, pieces in enumerate(attentions):
         for values, seen in pieces:
             several = alike.setdefault((values.shape, values.dtype), [])

@@ -17,16 +17,7 @@ from .torch_record import in_dtype, layer_records, stacked, state_records
 
 
 def theory_of_module(goal: float, measured: Flow, call: Call) -> Flow:
-    """Return what theory says of a module: the mean of flows of its wide twin.
-
-    Args:
-        goal: the error of the gradient over the whole network, in decades.
-        measured: the flow of the module itself.
-        call: the module and what it is called with.
-
-    Raises:
-        NoTwinError: a module that has no twin.
-    """
+    """Return the theory of a module: the mean of flows of its wide twin, to a goal in decades."""
     twin = ModuleTwin(call, measured)
 
     def draws(count: int) -> Flow:
@@ -38,16 +29,7 @@ def theory_of_module(goal: float, measured: Flow, call: Call) -> Flow:
 
 
 class ModuleTwin:
-    """The wide twin of a module, of whose draws there are flows.
-
-    Args:
-        call: the module and what it is called with.
-        measured: the flow of the module itself.
-        units: of the replicas together.
-
-    Raises:
-        NoTwinError: a module that has no twin.
-    """
+    """The wide twin of a module, of so many units; NoTwinError if it has none."""
 
     def __init__(self, call: Call, measured: Flow, units: int = UNITS) -> None:
         widths = [v.shape[0] for v in call.module.parameters() if v.ndim > 1]  # outputs first

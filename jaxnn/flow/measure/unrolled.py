@@ -27,20 +27,14 @@ from .layer_vjp import ChainOp, applied, with_flags, with_mixes
 
 
 class Unrolled(NamedTuple):
-    """A chain as the walk takes it; conversions between two states are entries, but no layers.
+    """A chain as the walk takes it; conversions between two states are entries, but no layers."""
 
-    kinds: for each entry how it goes up and down.
-    weights: its parameters.
-    states: of each layer the type of the state that comes out of it.
-    linear: of each layer whether its reverse rule is linear.
-    replicas: of the state of a wide twin, over which the loss is a sum; 1 of others.
-    """
-
-    kinds: tuple[ChainOp, ...]
-    weights: tuple[Weights | Stacked, ...]
+    kinds: tuple[ChainOp, ...]  # for each entry how it goes up and down
+    weights: tuple[Weights | Stacked, ...]  # its parameters
+    # Of each layer the type of the state that comes out of it.
     states: tuple[PyTree[jax.ShapeDtypeStruct], ...]
-    linear: Bool[Array, " L"]
-    replicas: int
+    linear: Bool[Array, " L"]  # of each layer whether its reverse rule is linear
+    replicas: int  # of the state of a wide twin, over which the loss is a sum; 1 of others
 
     @property
     def log_replicas(self) -> float:
@@ -96,11 +90,7 @@ class Unrolled(NamedTuple):
 def unrolled(
     net: Lowered, params: tuple[Weights | Stacked, ...], x: PyTree[Array], replicas: int
 ) -> Unrolled:
-    """Return a chain as it is measured, given what goes into it.
-
-    Raises:
-        ValueError: a state that does not fit, with the name of the layer.
-    """
+    """Return a chain as it is measured, given what goes into it."""
     ops: list[ChainOp] = []
     weights: list[Weights | Stacked] = []
     states: list[Any] = []

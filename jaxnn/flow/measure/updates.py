@@ -24,35 +24,22 @@ PerArray = Float[Any, " P"]  # of JAX or NumPy
 
 
 class Update(NamedTuple):
-    """What a step has done to each parameter array; None of what is not known of any.
+    """What a step has done to each parameter array; None of what is not known of any."""
 
-    log_size: ln of the norm of the update; -inf of an array that stays.
-    log_after: ln of the norm of the array after the step.
-    moved: the share of entries that differ after the step, in those rows in which any does; known
-        of parameters in 16 bits, which rounding may hold back.
-    log_gradient: ln of the norm of the gradient that the optimiser was handed.
-    held: 1.0 of an array that an optimiser holds, 0.0 of one that none does.
-    rate: the step size of the optimiser that holds the array.
-    gradient: the entries of the gradient that the optimiser was handed, if they are counted.
-    """
-
-    log_size: PerArray
-    log_after: PerArray
+    log_size: PerArray  # ln of the norm of the update; -inf of an array that stays
+    log_after: PerArray  # ln of the norm of the array after the step
+    # The share of entries that differ after the step, in those rows in which any does; known of
+    # parameters in 16 bits, which rounding may hold back.
     moved: PerArray | None = None
-    log_gradient: PerArray | None = None
+    log_gradient: PerArray | None = None  # of the gradient that the optimiser was handed
+    # 1.0 of an array that an optimiser holds, 0.0 of one that none does.
     held: PerArray | None = None
-    rate: PerArray | None = None
-    gradient: Entries | None = None
+    rate: PerArray | None = None  # the step size of the optimiser that holds the array
+    gradient: Entries | None = None  # the entries of the gradient, if they are counted
 
 
 def update_of(net: Network | Chain, before: PyTree, after: PyTree, dtype: jnp.dtype) -> Update:
-    """Return what a step has done to each parameter array.
-
-    Args:
-        before: its parameters before the step, as `jaxnn.gradient_flow` takes them.
-        after: those after it.
-        dtype: of the record of a chain, float32 or float64.
-    """
+    """Return what a step has done to each parameter array, in a dtype for the record of a chain."""
     if isinstance(net, Network):
         before, after = check_params(net, before), check_params(net, after)
 

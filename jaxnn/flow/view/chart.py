@@ -43,11 +43,7 @@ PICTURES = {
 
 
 class Panel(NamedTuple):
-    """One chart of a flow: its title, the column on its vertical axis, and what is drawn.
-
-    The layers of the chart have no data of their own but those of lines that explain: put rows of
-    `DRAWN` under them.
-    """
+    """One chart of a flow: its title, the column on its vertical axis, and what is drawn."""
 
     title: str
     column: str
@@ -117,10 +113,7 @@ def styled(chart: Altair) -> Any:
 
 
 def drawable_rows(rows: Json) -> Any:
-    """Return what a chart shows, with texts that end neither the engine nor a page's script.
-
-    Altair draws in this process, which would end with the engine.
-    """
+    """Return what a chart shows, with texts that end neither the engine nor a page's script."""
     return drawable(_in_script(rows))
 
 
@@ -176,13 +169,7 @@ def svg(chart: Altair) -> str:
 
 
 def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]:
-    """Return the panels for rows of flows.
-
-    Args:
-        rows: one for each layer of each flow: flow (a label), layer, name and `DRAWN`, each a
-            number or None where there is none to draw.
-        labels: of the flows.
-    """
+    """Return the panels for rows of labelled flows; None where there is no number to draw."""
     alt = load_altair()
     found = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
     if any(row.get("log10_spread") is not None for row in rows):
@@ -213,10 +200,7 @@ def exponents(flow: Any) -> list[Panel]:
 
 
 def _heat(alt: ModuleType, counted: dict[int, dict[int, float]]) -> list[Any]:
-    """Return the layers of a chart of shares by layer and exponent, with the ranges of formats.
-
-    Of many layers or exponents several are one cell.
-    """
+    """Return the layers of a chart of shares by layer and exponent, with the ranges of formats."""
     shares = {
         layer: {k: count / sum(counts.values()) for k, count in counts.items()}
         for layer, counts in counted.items()
@@ -224,6 +208,7 @@ def _heat(alt: ModuleType, counted: dict[int, dict[int, float]]) -> list[Any]:
     }
     seen = [k for in_layer in shares.values() for k, share in in_layer.items() if share >= SEEN]
     last, low, high = max(shares), min(seen), max(seen) + 1
+    # Of many layers or exponents several are one cell.
     wide, tall = -(-last // COLUMNS), -(-(high - low) // ROWS)
     cells: dict[tuple[int, int], list[float]] = {}
     for layer, in_layer in shares.items():
@@ -261,10 +246,7 @@ def _heat(alt: ModuleType, counted: dict[int, dict[int, float]]) -> list[Any]:
 def _bands(
     alt: ModuleType, x: Altair, y: Altair, ends: tuple[int, int], last: int, room: float
 ) -> list[Any]:
-    """Return a bar with a name for the range of each narrow format, cut at the ends of the picture.
-
-    They stand to the right of the last layer, in a room as wide as so many layers.
-    """
+    """Return a named bar for the range of each narrow format, right of the last layer."""
     bars, names = [], []
     for i, kind in enumerate(NARROW):
         left = last + 0.5 + room * (i + 0.2) / len(NARROW)
@@ -302,12 +284,7 @@ def _ticks(last: int) -> list[int]:
 
 
 def with_picture(sentences: Iterable[str], draw: Callable[[], Altair]) -> str:
-    """Return sentences as HTML, and below them their chart if it can be drawn.
-
-    Args:
-        sentences: findings, each a line.
-        draw: returns the chart; an ImportError is that of an extra that is not installed.
-    """
+    """Return sentences as HTML, and below them their chart if it can be drawn."""
     try:
         picture = svg(draw())
     except ImportError:  # without the extra `charts`
@@ -316,11 +293,7 @@ def with_picture(sentences: Iterable[str], draw: Callable[[], Altair]) -> str:
 
 
 def load_altair() -> Any:
-    """Return Altair.
-
-    Raises:
-        ImportError: it is not installed.
-    """
+    """Return Altair, or raise an ImportError that says how to install it."""
     try:
         import altair
     except ImportError:

@@ -41,10 +41,7 @@ class Drawing(NamedTuple):
 
 
 class _Numbers(NamedTuple):
-    """Everything that is drawn, as NumPy arrays.
-
-    theta, b: of the layers of weights 0 … L-1.
-    """
+    """Everything that is drawn, as NumPy arrays."""
 
     theta: list[np.ndarray]
     b: list[np.ndarray]

@@ -62,11 +62,7 @@ def assert_counted(flow: Any) -> None:
 
 
 def _columns(flow: Any) -> dict[str, list[Any]]:
-    """Return the columns of a flow's table.
-
-    Of the examples' ‖Δ‖ they have the root mean square, the smallest and the largest, and the root
-    mean square in theory if that was asked for.
-    """
+    """Return the columns of a flow's table."""
     assert_one(flow)
     names = flow.names
     columns: dict[str, list[Any]] = {"layer": list(range(1, len(names) + 1)), "name": list(names)}

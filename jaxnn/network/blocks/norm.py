@@ -26,16 +26,12 @@ from .theory import Ensemble, theory_of
 
 
 class Normed(NamedTuple):
-    """ẑ = N(z), and what the way back through N needs.
+    """ẑ = N(z), and what the way back through N needs."""
 
-    z_hat: plain rows.
-    inverse: the inverse of the size of m, for rows (B, 1) or units (1, n); 0 where the size is 0.
-    e: the exponents of z, (B,).
-    """
-
-    z_hat: Float[Array, "B n"]
+    z_hat: Float[Array, "B n"]  # plain rows
+    # Of the size of m, for rows (B, 1) or units (1, n); 0 where the size is 0.
     inverse: Float[Array, "..."]
-    e: Int[Array, " B"]
+    e: Int[Array, " B"]  # the exponents of z
 
 
 def sized(z: ScaledRows, eps: float) -> ScaledRows:
