@@ -18,11 +18,18 @@ import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Union
+from typing import Any
 
 from experiments import EXPERIMENTS, READERS, announcement, find
 
 USER_MISTAKE, FAILED = 2, 1
+USAGE = """usage: python -m experiments NAME [OPTIONS], or NAME --help for its options
+
+Why do gradients vanish or explode in this network?
+
+{}
+
+Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped."""
 
 
 def _missing(error: ModuleNotFoundError) -> str:
@@ -167,8 +174,7 @@ def _check_drawable() -> None:
 
 def _of_own_code(error: Exception) -> str:
     """Return the sentence on an error of an experiment of the user's own; raise any other again."""
-    sentence = own.in_words(error)
-    if sentence is None:
+    if (sentence := own.in_words(error)) is None:
         raise error
     return sentence
 
@@ -187,48 +193,30 @@ def _read(reader: ModuleType, settings: Any) -> int:
 
 
 def read(args: list[str]) -> tuple[str, Any]:
-    """Return the command and its settings, from the command line and a config file.
-
-    Raises:
-        ValueError, OSError: a config file that is not one.
-    """
+    """Return the command and its settings, from the command line and a config file."""
+    name, *options = args or ["--help"]
+    if name in ("--help", "-h"):
+        known = EXPERIMENTS | READERS | {"FILE.py:NAME": "an experiment of your own"}
+        print(USAGE.format("\n".join(f"  {name:13} {words}" for name, words in known.items())))
+        raise SystemExit(0)
+    if name not in EXPERIMENTS | READERS and not own.is_named(name):
+        names = ", ".join(EXPERIMENTS | READERS)
+        raise ValueError(f"there is no {name!r}; expected one of {names}, or FILE.py:NAME")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config", type=Path)
     early.add_argument("--out")
-    given = early.parse_known_args(args)[0]
-    config = given.config
+    given = early.parse_known_args(options)[0]
     if given.out == "":  # as a path it would be the folder in which the command is given
-        wanted = "a file" if args[0] == "predict" else "a folder"
+        wanted = "a file" if name == "predict" else "a folder"
         raise ValueError(f"out: expected {wanted}, got an empty name")
-    prog = "python -m experiments"
-    if args and (
-        args[0] in EXPERIMENTS or own.is_named(args[0])
-    ):  # then the others need not be imported
-        experiment = find(args[0])
-        kind, prog = experiment.settings, f"{prog} {args[0]}"
-        values = {} if config is None else grid.read_config(config, kind)
+    if name in READERS:
+        default = _reader(name).Settings()
+    else:
+        experiment = find(name)
+        values = {} if given.config is None else grid.read_config(given.config, experiment.settings)
         default = experiment.with_defaults(**values)
-        return args[0], tyro.cli(kind, prog=prog, default=default, args=args[1:])
-    if args and args[0] in READERS:
-        kind = type(_reader(args[0]).Settings())
-        return args[0], tyro.cli(kind, prog=f"{prog} {args[0]}", args=args[1:])
-    defaults: dict[str, Any] = {name: find(name).with_defaults() for name in EXPERIMENTS}
-    defaults |= {name: _reader(name).Settings() for name in READERS}
-    commands = (
-        Annotated[type(default), tyro.conf.subcommand(name, default=default)]
-        for name, default in defaults.items()
-    )
-    any_of_them: Any = Union[tuple(commands)]  # noqa: UP007
-    settings = tyro.cli(
-        any_of_them,
-        prog=prog,
-        description="Why do gradients vanish or explode in this network?\n\n"
-        "An experiment of your own: name its file, FILE.py:NAME, instead of a command.\n\n"
-        "Exit codes: 0 done, 1 failed while running, 2 a mistake in the command, 130 stopped.",
-        args=args,
-    )
-    command = next(n for n, default in defaults.items() if type(settings) is type(default))
-    return command, settings
+    prog = f"python -m experiments {name}"
+    return name, tyro.cli(type(default), prog=prog, default=default, args=options)
 
 
 class LogFormatter(logging.Formatter):

@@ -41,20 +41,13 @@ IN_WORDS = {"zero": "▼ zero", "inf": "▲ infinite", "nan": "+ not a number"}
 
 
 class Figure(NamedTuple):
-    """A chart as a picture of its own.
-
-    chart: a definition.
-    data: what its named data are.
-    choices: what the parameters are that a reader of a page would choose.
-    note: a sentence under the title, on what the picture lacks.
-    narrow: returns the chart for the width of a phone, for the pages of the site.
-    """
+    """A chart as a picture of its own."""
 
     chart: Chart
     data: dict[str, pl.DataFrame]
     choices: Mapping[str, str | int | bool] = MappingProxyType({})
-    note: str = ""
-    narrow: Callable[[], Chart] | None = None
+    note: str = ""  # under the title, on what the picture lacks
+    narrow: Callable[[], Chart] | None = None  # for the width of a phone, for the site's pages
 
 
 def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -> dict[str, bytes]:
@@ -165,10 +158,7 @@ def headline(text: str, lines: Sequence[str], pixels: int | None = None, offset:
 
 
 def name_lines(data: str, place: alt.Y, colour: alt.Color) -> list[Chart]:
-    """Return the names of lines to the right of a plot: text in ink behind a mark of the colour.
-
-    Ink has the contrast that text needs, which not every colour of a line has.
-    """
+    """Return the names of lines to the right of a plot: text in ink behind a mark of the colour."""
     base = alt.Chart(alt.NamedData(data)).encode(place, x=alt.value("width"))
     mark = base.mark_point(
         shape="square", filled=True, size=70, opacity=1, xOffset=14, aria=False
@@ -233,10 +223,7 @@ def edges_in_words(frames: Iterable[pl.Series]) -> str:
 def at_the_edge(
     base: Chart, kind: str, x: alt.X, colour: alt.Color, tooltip: list[Any]
 ) -> tuple[Chart, ...]:
-    """Return marks for numbers that have no place on a logarithmic axis.
-
-    A triangle at the lower end stands for zero, one at the upper end for inf, a cross for nan.
-    """
+    """Return marks at the ends of a logarithmic axis for what has no place on it."""
     return tuple(
         base.transform_filter(f"datum.{kind} == '{name}'")
         .mark_point(shape=shape, filled=True, size=40, opacity=0.9, aria=False)
@@ -272,11 +259,7 @@ def squeezed_domain(values: Sequence[float]) -> tuple[float, float]:
 
 
 def squeezed_axis(most: float) -> alt.Axis:
-    """Return an axis for what `squeezed` has placed, numbers up to ± most.
-
-    It names every power of ten if there are many, and numbers between them if there are few; plain
-    numbers on a linear scale.
-    """
+    """Return an axis for what `squeezed` has placed, up to ± most, by powers of ten if many."""
     steps = (1,) if most > 30 else (1, 3) if most > 3 else (1, 2, 5)
     ticks = [step * 10**power for power in range(-1 if most < 3 else 0, 6) for step in steps]
     below, above = ([f"{sign}log(1 + {tick})" for tick in ticks] for sign in ("-", ""))

@@ -23,15 +23,8 @@ def rectangles(
 ) -> pl.DataFrame:
     """Return measurements as rectangles, each reaching to the next, one quantity under the other.
 
-    Args:
-        frame: of measurements, a row a step and place.
-        quantities: names by column.
-        place: the column of places, which count from 1; of many only some are taken.
-        *more: columns that are kept.
-
-    Returns:
-        Columns: place, step, and those kept; left, right in steps; low, high in places; quantity,
-        size; size_is, which is zero, inf or nan if a logarithm has no place.
+    Columns: place, which counts from 1, step, and `more`; left, right in steps; low, high in
+    places; quantity, size; size_is, which is zero, inf or nan if a logarithm has no place.
     """
     steps = frame["step"].unique().sort().to_numpy()
     gaps = np.diff(steps)
@@ -73,16 +66,9 @@ def heat(
     scheme: str = palette.SEQUENTIAL,
     ends: tuple[str, str] | None = None,
 ) -> charts.Chart:
-    """Return a map of a quantity, over steps to the right and places upwards.
+    """Return a map of the chosen `rectangles`, over steps to the right and places upwards.
 
-    Args:
-        data: the name of `rectangles`.
-        chosen: an expression that selects those of one quantity.
-        axes: of steps and of places.
-        title: of the places.
-        *tooltip: columns of what stands under the pointer, besides the step and the number.
-        scheme: of colours.
-        ends: expressions of the numbers at both ends of the colours; by default those of the data.
+    `ends` are expressions of the numbers at both ends of the colours.
     """
     places = [
         alt.X("left:Q", title="step", scale=alt.Scale(nice=False), axis=axes[0]),

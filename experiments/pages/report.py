@@ -43,16 +43,11 @@ SCALE_AND_THEORY = (
 
 
 class Answer(NamedTuple):
-    """The result of a run, at the top of its page.
-
-    text: one sentence.
-    mood: `ill`, `well`, or `plain` if it is neither; the colour that it has.
-    more: another sentence, in plain letters.
-    """
+    """The result of a run in a sentence, at the top of its page."""
 
     text: str
-    mood: str = "plain"
-    more: str = ""
+    mood: str = "plain"  # or `ill` or `well`: its colour
+    more: str = ""  # another sentence, in plain letters
 
 
 class Panel(NamedTuple):
@@ -86,20 +81,14 @@ class Numbers(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The part of a report that is particular to an experiment.
-
-    answer: at the top.
-    verdicts: what there is to say besides, and stands in no table.
-    panels: the first one is large, and stands right below the answer.
-    terms: words of the page and what they mean.
-    """
+    """The part of a report that is particular to an experiment."""
 
     title: str
     subtitle: str
     answer: Answer
-    verdicts: tuple[str, ...]
+    verdicts: tuple[str, ...]  # what there is to say besides, and stands in no table
     choices: tuple[Choice, ...]
-    panels: tuple[Panel, ...]
+    panels: tuple[Panel, ...]  # the first one is large, and stands right below the answer
     data: dict[str, pl.DataFrame]
     numbers: Numbers
     tables: tuple[Table, ...]
@@ -108,16 +97,11 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True)
 class Html:
-    """A page as text, whose charts and data are written once for all of its forms.
-
-    make: returns the page, when it is needed.
-    note: a sentence at the top, on what the page lacks.
-    live: the state of a page that asks its server for what is new; "" of any other.
-    """
+    """A page as text, whose charts and data are written once for all of its forms."""
 
     make: Callable[[], Page]
-    note: str = ""
-    live: str = ""
+    note: str = ""  # a sentence at the top, on what the page lacks
+    live: str = ""  # the state of a page that asks its server for what is new
 
     @cached_property
     def page(self) -> Page:
@@ -149,11 +133,7 @@ class Html:
         return cleaned({k: charts.jsonable(v).to_dict(as_series=False) for k, v in frames})
 
     def fresh(self, known: Tables) -> dict[str, Any]:
-        """Return what changes on a live page: its answer, its sentences, and the rows it lacks.
-
-        Args:
-            known: the data that the page has.
-        """
+        """Return what changes on a live page that has `known` data."""
         page = self.page
         answer = page.answer._asdict()
         said = {"subtitle": page.subtitle, "answer": answer, "verdicts": page.verdicts}

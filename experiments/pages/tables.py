@@ -25,13 +25,7 @@ class _Clean(Table):
 
 
 def table(title: str | None, *heads: str, width: int | None = None) -> Table:
-    """Return an empty table: the first column names a line, the others hold numbers.
-
-    Args:
-        title: above it, no markup.
-        heads: of the columns, no markup.
-        width: most characters of the first column; longer names end in an ellipsis.
-    """
+    """Return an empty table: the first column, of that width at most, names a line of numbers."""
     styled = _Clean(
         title=None if title is None else Text(clean(title), style="table.title"),
         title_justify="left",

@@ -71,13 +71,6 @@ def render(
     """Return a page from a template and a script next to this file, with charts and their library.
 
     A live one may ask its own server; any other asks nobody.
-
-    Args:
-        template: file name.
-        script: file name.
-        specs: the charts in Vega-Lite.
-        is_live: whether a server is behind the page.
-        **values: what the template names.
     """
     scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("vega.js", script)]
     known = (library(), *scripts)

@@ -27,25 +27,17 @@ class Number(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A difference of two numbers.
-
-    value: None if one of the numbers is missing or not finite.
-    error: its standard error; None if it has none.
-    paired: whether it is an average of differences seed by seed.
-    """
+    """A difference of two numbers; None if one of them is missing or not finite."""
 
     value: float | None
-    error: float | None = None
-    paired: bool = False
+    error: float | None = None  # the standard error, if there is one
+    paired: bool = False  # it is an average of differences seed by seed
 
     @property
     def is_clear(self) -> bool:
         """Tell whether it is beyond `CLEAR` standard errors."""
-        return (
-            self.value is not None
-            and self.error is not None
-            and (abs(self.value) > CLEAR * self.error)
-        )
+        known = self.value is not None and self.error is not None
+        return known and abs(self.value or 0) > CLEAR * (self.error or 0)
 
 
 def comparison(
@@ -66,16 +58,17 @@ def comparison(
         by_seed: if numbers are averages over seeds, rows with a `seed` and else these columns;
             several of a seed stand for their mean.
         average: what the numbers are of `by_seed`.
-
-    Returns:
-        A row a number: name, at, value; and of averages over seeds their seeds and by_seed, which
-        are lists, and average.
     """
-    numbers = _named(rows, names, at, value)
+
+    def named(rows: pl.DataFrame, *more: str) -> pl.DataFrame:
+        name = pl.concat_str([pl.col(n).cast(pl.String) for n in names], separator=", ")
+        return rows.select(*more, name=name, at=at, value=value)
+
+    numbers = named(rows)
     if by_seed is None:
         return numbers
     seeds = (
-        _named(by_seed, names, at, value, "seed")
+        named(by_seed, "seed")
         .group_by("name", "at", "seed", maintain_order=True)
         .agg(pl.col("value").mean())
         .group_by("name", "at", maintain_order=True)
@@ -83,15 +76,6 @@ def comparison(
         .with_columns(average=pl.lit(average))
     )
     return numbers.join(seeds, on=["name", "at"], how="left", maintain_order="left")
-
-
-def _named(
-    rows: pl.DataFrame, names: tuple[str, ...], at: str, value: str, *more: str
-) -> pl.DataFrame:
-    name = pl.concat_str([pl.col(n).cast(pl.String) for n in names], separator=", ")
-    return rows.select(
-        name.alias("name"), pl.col(at).alias("at"), pl.col(value).alias("value"), *more
-    )
 
 
 def numbers(frame: pl.DataFrame) -> dict[tuple[str, Any], Number]:

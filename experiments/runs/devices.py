@@ -45,20 +45,14 @@ class Mapped:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """`count` measurements side by side: `put` arrays over the devices, `map` them, `get` results.
+    """Measurements side by side: `put` arrays over the devices, `map` them, `get` results.
 
-    A result does not depend on how many devices there are. Hashable, so that compiled programs can
-    be cached by it.
-
-    Args:
-        count: how many.
-        mesh: the devices.
-        apart: whether a round has one a device; otherwise all are one round.
+    A result does not depend on how many devices there are.
     """
 
     count: int
     mesh: Mesh
-    apart: bool = False
+    apart: bool = False  # a round has one a device; otherwise all are one round
 
     @classmethod
     def over_devices(cls, count: int, apart: bool = False) -> "SideBySide":
@@ -69,15 +63,10 @@ class SideBySide:
 
     @property
     def entries(self) -> np.ndarray:
-        """The measurement that each entry is of, round by round.
-
-        Every device has as many entries; where measurements are left over, several devices have the
-        same one.
-        """
+        """The measurement that each entry is of, round by round, as many entries a device."""
         devices = np.arange(self.mesh.devices.size)
         each, left = divmod(self.count, len(devices))
-        # Whole rounds first; in the last one the measurements left over are dealt out evenly, each
-        # to neighbours, so that no device waits with nothing to do.
+        # In the last round the measurements left over are dealt out evenly, each to neighbours.
         rounds = [first + devices for first in range(0, each * len(devices), len(devices))]
         if left:
             rounds.append(each * len(devices) + devices * left // len(devices))
@@ -115,13 +104,7 @@ class SideBySide:
         return jax.ShapeDtypeStruct(whole, dtype, sharding=sharding)  # type: ignore[no-untyped-call]
 
     def map(self, f: Callable[..., Any], spread: int, shared: int) -> Mapped:
-        """Compile f for each entry of its first arguments.
-
-        Args:
-            f: a function of spread + shared arguments.
-            spread: how many arguments have an entry a measurement.
-            shared: how many are the same for all.
-        """
+        """Compile f for each entry of its first `spread` arguments; others are the same for all."""
 
         def on_device(*arguments: PyTree) -> Any:
             own, same = arguments[:spread], arguments[spread:]

@@ -21,20 +21,14 @@ MOST_GROUPS, MOST_VALUES = 6, 5  # of the missing cells in words
 
 @dataclass(frozen=True)
 class Missing:
-    """The cells that were not measured; false if there are none.
-
-    measured, planned: the numbers of cells.
-    what: that is counted, and how it is called once it is done.
-    places: of each cell that was not measured, its value in each column in which the planned cells
-        differ; a list of several.
-    goes_on: whether the same command measures them; not after a failure that it would repeat.
-    """
+    """The cells that were not measured; false if there are none."""
 
     measured: int = 0
     planned: int = 0
     what: str = "cells measured"
+    # Of each cell its value in each column in which the planned ones differ; a list of several.
     places: tuple[dict[str, Any], ...] = ()
-    goes_on: bool = True
+    goes_on: bool = True  # the same command measures them, and would not fail again
 
     @classmethod
     def of(cls, places: Sequence[Mapping[str, Any]], done: Sequence[bool]) -> "Missing":
@@ -66,10 +60,7 @@ class Missing:
         return f"The run was stopped: {self.count}.{names}{then}"
 
     def rows(self, measured: pl.DataFrame, *columns: str) -> pl.DataFrame:
-        """Return the places as rows with some of the columns of the measured rows.
-
-        A column that a place does not name takes every value that was measured.
-        """
+        """Return the places as rows; a column that they do not name has every measured value."""
         values = {name: measured[name].unique(maintain_order=True) for name in columns}
         rows = itertools.chain.from_iterable(
             itertools.product(

@@ -79,13 +79,8 @@ def close() -> None:
 def in_words(error: BaseException, preparing: bool = False) -> str | None:
     """Return the sentence on an error of the code of an experiment in a file, with its line.
 
-    Args:
-        error: the error.
-        preparing: whether it arose in `prepare`, where a `raise` of the user's own is on settings.
-
-    Returns:
-        None if it is not of that code, or its text is all there is to say: that of such a `raise`,
-        and of errors of this program on settings and files.
+    None if it is of other code, or its text is all there is to say: that of errors of this program
+    on settings and files, and of a `raise` of the user's own in `prepare`.
     """
     if not _found or isinstance(error, runtime.FailedError):
         return None

@@ -116,14 +116,11 @@ def is_main() -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Guard work that processes of a sweep do at once: if one has gone, the others report it.
-
-    An allocation of this process that fails keeps its error.
-    """
+    """Guard work that processes of a sweep do at once: if one has gone, the others report it."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        if jax.process_count() == 1 or allocation.exhausted(error):
+        if jax.process_count() == 1 or allocation.exhausted(error):  # of this process itself
             raise
         raise OSError(
             f"distributed: process {jax.process_index()} has lost another one "
@@ -132,10 +129,7 @@ def together() -> Iterator[None]:
 
 
 def leave_partners(code: int) -> None:
-    """Let this process end with a code when it ends, without waiting for partners.
-
-    JAX waits for minutes at the end until all processes have arrived, also if one of them is gone.
-    """
+    """Let this process end with a code, without the minutes in which JAX waits for partners."""
     if code and jax.distributed.is_initialized() and jax.process_count() > 1:
         atexit.register(_end, code)  # what is registered last comes first
 
@@ -148,13 +142,10 @@ def _end(code: int) -> NoReturn:
 
 
 def check(settings: Any, several: Sequence[str] = (), alone: str = "") -> None:
-    """Check the number of values of settings, and the range of every number.
+    """Check that `several` have values, and the range of every number of settings with a `seed`.
 
-    Args:
-        settings: the dataclass of an experiment, with a `seed`, and perhaps the number of `seeds`.
-            A whole number is at least 1, or the `least` of the field's metadata.
-        several: names of settings with at least one value.
-        alone: why several processes have nothing to share, if they have not.
+    A whole number is at least 1, or the `least` of its field's metadata; `alone` is why several
+    processes have nothing to share, if they have not.
     """
     for name in several:
         if not getattr(settings, name):

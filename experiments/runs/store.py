@@ -31,21 +31,10 @@ SCHEMA_VERSION = 3
 
 
 class Store:
-    """The folder of one run, open for writing.
+    """The folder of one run, open for writing; OSError says why it cannot be.
 
-    Args:
-        folder: created if missing.
-        what: the identity of the run, as JSON: a run with another one is not continued.
-        names: the files that the run will leave in the folder besides its own.
-        overwrite: delete a run that the folder holds.
-
-    Attributes:
-        broken: the names of parts that were found broken, and deleted.
-        changed: the names of files that were changed since the run wrote them.
-
-    Raises:
-        OSError: the folder cannot be written or another process holds it; or `overwrite` is false
-            and it holds another run, or files of these names that no run has written.
+    A run with another identity `what`, or files of these `names` that no run has written, are
+    replaced only with `overwrite`.
     """
 
     def __init__(
@@ -53,8 +42,8 @@ class Store:
     ) -> None:
         self.folder = folder
         self.what = _identified(what)
-        self.broken: list[str] = []
-        self.changed: list[str] = []
+        self.broken: list[str] = []  # names of parts that were found broken, and deleted
+        self.changed: list[str] = []  # names of files that were changed since the run wrote them
         self._digests: dict[str, str] = {}
         self._described: dict[str, Any] | None = None  # run.json, until a file is written anew
         self._names = names
@@ -173,10 +162,7 @@ class Store:
 
 
 def check_folder(folder: Path, what: dict[str, Any], names: tuple[str, ...]) -> None:
-    """Raise if a folder holds what `Store`, given the same, would not continue or replace.
-
-    For a run that takes long before it writes.
-    """
+    """Raise if a folder holds what `Store` would not continue, for what takes long before it."""
     _may_continue(folder, _identified(what), names)
 
 

@@ -4,16 +4,11 @@ from typing import NamedTuple
 
 
 class Work(NamedTuple):
-    """The cost of a run.
+    """The cost of a run."""
 
-    flops: floating-point operations; 0 if they are not counted.
-    bytes: at most at a time; 0 if that is little.
-    smaller: the settings that bytes grow with.
-    """
-
-    flops: float = 0.0
-    bytes: float = 0.0
-    smaller: str = "the run"
+    flops: float = 0.0  # floating-point operations; 0 if they are not counted
+    bytes: float = 0.0  # at most at a time; 0 if that is little
+    smaller: str = "the run"  # the settings that bytes grow with
 
     def __str__(self) -> str:
         operations = f"{self.flops:.2g} floating-point operations" if self.flops else ""
