@@ -52,7 +52,6 @@ BENCH = (
     "ratio",
     "quartiles",
     "goal",
-    "floor",
     "met",
 )
 MENAGERIE = (
@@ -64,6 +63,7 @@ CURES = (
     *("works", "own", "seconds", "met", "advice"),
 )
 KEY = ("workload", "against", "case")  # of the bench
+MEAN = "all, geometric mean"
 COLUMNS = {
     "laws": LAWS,
     "bench": BENCH,
@@ -247,8 +247,25 @@ def _anew(days: Mapping[str, str]) -> list[str]:
 
 
 def _bench(folder: Path) -> list[dict[str, str]]:
-    """One record a line of `bench.md`, the table that a benchmark writes."""
-    return bench_records((folder / "bench.md").read_text(encoding="utf-8"))
+    """One record a case, and one for the mean of a row that has a goal for it."""
+    import polars as pl
+
+    from experiments.bench import report
+    from experiments.bench.rows import ROWS
+
+    rows = pl.read_parquet(folder / "rows.parquet")
+    records = []
+    for row in ROWS:
+        about, cases = (row.workload, row.against), rows.filter(row=row.name)
+        for case in cases.rows(named=True):
+            cells = (*about, case["case"], *report.cells(case), "yes" if case["holds"] else "no")
+            records.append(dict(zip(BENCH, cells, strict=True)))
+        if row.overall is not None and cases.height == len(row.cases):
+            mean = report.overall(cases)
+            met = "yes" if mean <= row.overall else "no"
+            cells = (*about, MEAN, "", "", f"{mean:.3g}", "", f"{row.overall:.3g}", met)
+            records.append(dict(zip(BENCH, cells, strict=True)))
+    return records
 
 
 def _menagerie(folder: Path, data: Path) -> list[dict[str, str]]:
@@ -301,19 +318,6 @@ def _merged(
     """Return records in the places of those of the same key, new ones at the end."""
     of_key = {tuple(record[name] for name in key): record for record in (*there, *records)}
     return [dict(record) for record in of_key.values()]
-
-
-def bench_records(text: str) -> list[dict[str, str]]:
-    """Return the records of a benchmark's table in Markdown."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    head, _, *cells = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines)
-    records = []
-    for row in cells:
-        record = dict(zip(head, row, strict=True))
-        record["met"] = "no" if record["ratio"].startswith("**") else "yes"
-        record["ratio"] = record["ratio"].strip("*")
-        records.append(record)
-    return records
 
 
 def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

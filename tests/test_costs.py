@@ -161,18 +161,14 @@ def counts(f, *arguments):
 
 def chain_and_gradient(memory):
     """A flow through blocks of a transformer, and the gradient that it is compared with."""
-    drawn = transformer.draw(64, 64, 16, 8)
-    weights, x, cotangent = transformer.parted(jax.tree.map(jnp.asarray, drawn))
+    weights, x, cotangent = transformer.draw(64, 64, 16, 8)
     net, params = jaxnn.as_network([jaxnn.Run(transformer.block, weights, 64)])
 
     def flow(params, x, cotangent):
         return jaxnn.gradient_flow((net, params), x, cotangent=cotangent, memory=memory)
 
     def gradient(weights, x, cotangent):
-        def forward(weights, x):
-            return jax.lax.scan(lambda z, p: (transformer.block(p, z), None), x, weights)[0]
-
-        return jax.vjp(forward, weights, x)[1](cotangent)
+        return jax.vjp(transformer.scanned, weights, x)[1](cotangent)
 
     return counts(flow, params, x, cotangent), counts(gradient, weights, x, cotangent)
 

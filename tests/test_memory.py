@@ -23,7 +23,7 @@ SIZES = {
 FIXED = {
     "laws": "the run (--quick, --law)",
     "laws --law ten-thousand-layers": "the run (--quick, --law)",
-    "bench --row sweep-floor": "the run (--row)",
+    "bench --row gradient": "the run (--row)",
 }  # of a size that no setting makes larger
 FAULTS = """
 import resource

@@ -116,8 +116,7 @@ MISTAKES = [
         "laws --law gravity",
         "law: there is no 'gravity'; choose one of gradient-exponent, layer-jac",
     ),
-    ("bench --row verdict-warm --width 30", "width: expected a multiple of 4, got 30"),
-    ("bench --row x", "row: there is no 'x'; choose one of first, first-kept, chain-cold,"),
+    ("bench --row x", "row: there is no 'x'; choose one of first, first-kept, diagnose-fi"),
 ]
 
 

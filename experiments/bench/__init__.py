@@ -1,6 +1,7 @@
 """Our workloads timed against what people would use instead.
 
-`experiment.py` is the experiment; a workload is a module for ours and one for each peer, run in
-processes of their own by `worker.py`. Nothing is imported here: the process of a peer imports this
-package too, and must pay for no library but its own.
+`rows.py` is the table: a row names a function of ours and one of a peer, which take the same
+arguments and return a `Workload`. Those of a framework are in a module of its own, so that its
+process pays for no library but its own: `ours`, `of_jax`, `of_torch`, `of_nnx`, `of_sklearn`, and
+`commands`, whole processes. `worker.py` runs one side, `pairs.py` checks and times both.
 """

@@ -7,23 +7,23 @@ turns. `warm` is the second and later runs of a process, `first` the first one, 
 without imports, `cold` a fresh process from its start to its last result. Both of these find no
 programs that were compiled before.
 
-`settings -> rows of goals -> cases, one after the other -> ratios -> table, chart, verdicts`
+`settings -> rows of goals -> cases, one after the other -> ratios -> table, verdicts`
 """
 
 import importlib.util
-import logging
-from collections.abc import Iterable
+import os
+import platform
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from experiments.bench import machine, pairs, report
-from experiments.bench.columns import COLUMNS
-from experiments.bench.process import SideError
-from experiments.bench.rows import DEFAULT, Case, Row, Sizes, rows
-from experiments.bench.transformer import HEADS
+from experiments.bench import pairs, report
+from experiments.bench.report import COLUMNS
+from experiments.bench.rows import ROWS, Case, Row
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
@@ -31,20 +31,8 @@ from experiments.runs.work import Work
 from jaxnn.distribution import install_command
 from jaxnn.texts import counted
 
-log = logging.getLogger("jaxnn.experiments")
-
-CHART, TABLE = "bench", "bench.md"
-START = 10  # seconds that both sides of a case take to start and to show their numbers
-PROCESS = 0.8e9  # bytes of the largest process, libraries and all, as measured
-PROCESSES = {
-    "warm": 2,
-    "first": 2,
-    "bytes": 2,
-    "floor": 1,
-    "cold": 3,
-    "growth": 3,
-    "memory": 3,
-}  # at a time
+PROCESSES = 2 * 0.8e9  # bytes of both processes, libraries and all, as measured
+PEERS = ("optax", "torch", "equinox", "flax")
 
 
 @dataclass(frozen=True)
@@ -52,21 +40,11 @@ class Settings(runtime.Options):
     """Seconds that our workloads take, compared with what people would use instead."""
 
     row: tuple[str, ...] = ()
-    """Only these rows, by name; all of them by default."""
+    """Only these rows, by name; all of them by default, which takes an hour on two cores."""
     pairs: int = 7
     """How often each side is timed, in turns."""
     quick: runtime.Flag = False
     """Tiny sizes, to see that everything runs: the ratios mean nothing."""
-    blocks: int = DEFAULT.blocks
-    """Blocks of the transformer of the rows verdict-…."""
-    width: int = DEFAULT.width
-    """Its channels, a multiple of its four heads."""
-    tokens: int = DEFAULT.tokens
-    """Its tokens of an example."""
-    batch: int = DEFAULT.batch
-    """Its examples."""
-    words: int = DEFAULT.words
-    """Its vocabulary."""
     seed: int = field(default=0, metadata=runtime.HOW)
     """Not used: weights and data are always the same."""
 
@@ -96,11 +74,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan(experiment.Plan):
-    """Checked settings with the rows that they name, and the machine as the run starts."""
+    """Checked settings with the rows that they name."""
 
     settings: Settings
     rows: tuple[Row, ...]
-    machine: dict[str, Any]
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -110,43 +87,20 @@ class Plan(experiment.Plan):
     @property
     def work(self) -> Work:
         """The memory of the processes of a case: libraries more than networks."""
-        most = max(PROCESSES[row.kind] for row in self.rows)
-        return Work(bytes=most * PROCESS, smaller="the run (--row)")
+        return Work(bytes=PROCESSES, smaller="the run (--row)")
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        cases = f"{counted(len(self.cells), 'case')}, each {counted(self.settings.pairs, 'time')}"
-        return f"{cases}: {self.duration}, {self.work}"
-
-    @property
-    def duration(self) -> str:
-        """The expected time of the run in words, with the options that shorten it."""
-        if self.settings.quick:
-            return "some seconds a case"
-        words = f"about {_minutes(self.rows, self.settings.pairs)} on two cores"
-        longest = max(self.rows, key=lambda row: row.seconds)
-        if len(self.rows) > 1:
-            words += f", {_minutes([longest], self.settings.pairs)} of them for {longest.name}"
-        if self.settings.pairs > 1:
-            words += f"; {_minutes(self.rows, 1)} with --pairs 1"
-        return words + ("; --row measures some rows" if len(self.rows) > 1 else "")
-
-
-def _minutes(rows: Iterable[Row], pairs: int) -> str:
-    """Return how long rows take: both sides start, show their numbers, and are timed in turns."""
-    seconds = sum(len(row.cases) * START + (pairs + 1) * row.seconds for row in rows)
-    return counted(max(1, round(seconds / 60)), "minute")
+        times = counted(self.settings.pairs, "time")
+        return f"{counted(len(self.cells), 'case')}, each {times}: {self.work}"
 
 
 def prepare(settings: Settings) -> Plan:
     """Check the settings, and that the peers are installed."""
     runtime.check(settings)
-    if settings.width % HEADS:
-        raise ValueError(f"width: expected a multiple of {HEADS}, got {settings.width}")
-    table = rows(settings.quick, Sizes(*(getattr(settings, name) for name in Sizes._fields)))
-    names = [row.name for row in table]
+    names = [row.name for row in ROWS]
     runtime.check_known("row", settings.row, names)
-    chosen = tuple(row for row in table if row.name in (settings.row or names))
+    chosen = tuple(row for row in ROWS if row.name in (settings.row or names))
     needed = dict.fromkeys(package for row in chosen for package in row.needs)
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
@@ -155,17 +109,16 @@ def prepare(settings: Settings) -> Plan:
             f"{'is' if len(missing) == 1 else 'are'} not installed; {install_command('bench')}, or "
             "choose rows without them by --row"
         )
-    return Plan(settings, chosen, machine.describe())
+    return Plan(settings, chosen)
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cases that are missing."""
-    log.info("%s", plan.duration)
     return sweep.measure(plan, store, partial(measure_case, plan.settings))
 
 
 def measure_case(settings: Settings, cell: Cell) -> pl.DataFrame:
-    """Return one row, with the columns of `bench.columns`.
+    """Return one row, with `COLUMNS`.
 
     Raises:
         OSError: a process failed, or both sides do not compute the same.
@@ -173,53 +126,40 @@ def measure_case(settings: Settings, cell: Cell) -> pl.DataFrame:
     row, case = cell.row, cell.case
     try:
         measured = pairs.measure(row, case, settings.pairs, settings.quick)
-    except SideError as error:
+    except pairs.SideError as error:
         raise OSError(f"bench: {row.name}: {error}") from None
-    values = {
-        "row": row.name,
-        "workload": row.workload,
-        "against": row.against,
-        "kind": row.kind,
-        "case": case.name,
-        "goal": case.goal,
-        "holds": measured["ratio"] <= case.goal,
-        **measured,
-    }
+    about = {"workload": row.workload, "against": row.against, "kind": row.kind}
+    goal = {"goal": case.goal, "holds": measured["ratio"] <= case.goal}
+    values = {**cell.place, **about, **goal, **measured}
     schema = {name: column.dtype for name, column in COLUMNS.items()}
-    return pl.DataFrame({name: [values.get(name)] for name in schema}, schema)
+    return pl.DataFrame({name: [values[name]] for name in schema}, schema)
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
-    """Compare the ratios with their goals, in words, a picture and Markdown."""
-    from experiments.bench import picture  # here, for it imports Altair
-
+    """Compare the ratios with their goals in words."""
     table, missing = sweep.gathered(plan, frames)
-    return Conclusion(
-        table,
-        verdicts=report.verdicts(table, plan.rows, missing),
-        figures={CHART: picture.figure(table, subtitle(plan), missing)},
-        files={TABLE: report.markdown(table, plan.rows, missing).encode("utf-8")},
-        about={"machine": plan.machine},
-        missing=missing,
-    )
+    verdicts = report.verdicts(table, plan.rows)
+    return Conclusion(table, verdicts, about={"machine": machine()}, missing=missing)
 
 
-def subtitle(plan: Plan) -> str:
-    """Say in one line how it was measured, on which machine."""
-    how = "tiny sizes, ratios without meaning; " if plan.settings.quick else ""
-    return (
-        f"{how}medians of {counted(plan.settings.pairs, 'pair')} in turns, bars between the "
-        "quartiles; "
-        f"{plan.machine['processor']}, {plan.machine['cores']} cores"
-    )
+def machine() -> dict[str, Any]:
+    """Return processor and cores of this machine, and the versions of the peers."""
+    cpu = Path("/proc/cpuinfo")  # of Linux; elsewhere Python cannot read the model
+    lines = cpu.read_text(encoding="utf-8").splitlines() if cpu.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    there = [name for name in PEERS if importlib.util.find_spec(name) is not None]
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": pairs.cores(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "peers": {name: metadata.version(name) for name in there},
+    }
 
 
 EXPERIMENT = Experiment(
     name="bench",
     settings=Settings,
     columns=COLUMNS,
-    figures=(CHART,),
-    files=(TABLE,),
     prepare=prepare,
     measure=measure,
     conclude=conclude,

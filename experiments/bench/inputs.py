@@ -1,9 +1,10 @@
-"""Data, weights and batches that both sides of a comparison share, and results in few numbers.
+"""Data and weights that both sides of a comparison share, and results in few numbers.
 
 NumPy alone, so that every peer may import it.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from experiments.learning import bundled
 
 # Adam's ε on all sides, so small that it does not matter where it is added: scikit-learn adds it
 # before √v is corrected, so that with the usual 1e-8 its first steps of small entries would differ.
-EPSILON = 1e-14
+EPSILON, RATE = 1e-14, 1e-3
 NAME = "inputs.npz"
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -24,6 +25,29 @@ def standardised(name: str) -> tuple[np.ndarray, np.ndarray]:
     spread = x.std(axis=0)
     x = (x - x.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf)
     return x.astype(np.float32), y
+
+
+def network(
+    ends: list[int], layers: int, width: int, batch: int, sigma_w: float = 1.0
+) -> tuple[Pairs, np.ndarray, np.ndarray]:
+    """Draw the layers' (θ, b), examples, and labels of two or more classes."""
+    rng, sizes = np.random.default_rng(0), [ends[0], *[width] * layers, ends[1]]
+
+    def drawn(*shape: int, scale: float = 1.0) -> np.ndarray:
+        return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+    params = [
+        (drawn(n, m, scale=sigma_w / n**0.5), drawn(m, scale=0.1)) for n, m in pairwise(sizes)
+    ]
+    y = rng.integers(0, max(2, ends[1]), batch)
+    return params, drawn(batch, ends[0]), y.astype(np.float32) if ends[1] == 1 else y
+
+
+def stacked(params: Pairs) -> Pairs:
+    """Return the first layer, those between the ends as one pair of stacks, and the last."""
+    first, *run, last = params
+    thetas, biases = zip(*run, strict=True)
+    return [first, (np.stack(thetas), np.stack(biases)), last]
 
 
 def write(folder: Path, params: Iterable[Any], **more: Any) -> None:
@@ -38,10 +62,8 @@ def read(folder: Path) -> tuple[Pairs, dict[str, np.ndarray]]:
     """Return the layers and arrays that `write` has stored."""
     with np.load(folder / NAME, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    params: list[tuple[np.ndarray, np.ndarray]] = []
-    while f"theta{len(params)}" in arrays:
-        i = len(params)
-        params.append((arrays.pop(f"theta{i}"), arrays.pop(f"b{i}")))
+    count = sum(name.startswith("theta") for name in arrays)
+    params = [(arrays.pop(f"theta{i}"), arrays.pop(f"b{i}")) for i in range(count)]
     return params, arrays
 
 

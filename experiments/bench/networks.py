@@ -42,9 +42,8 @@ def _drawn(*shape: int) -> np.ndarray:
     return (rng.normal(size=shape) / fan_in**0.5).astype(np.float32)
 
 
-def listed(blocks: int, width: int, tokens: int, batch: int) -> Network:
+def listed(blocks: int, width: int, batch: int, **_: int) -> Network:
     """Return a list of layers, a lambda each."""
-    del tokens
 
     def model(stack: Array) -> Any:
         return [(lambda theta, z: jnp.tanh(z) @ theta, theta) for theta in stack]
@@ -57,17 +56,13 @@ def listed(blocks: int, width: int, tokens: int, batch: int) -> Network:
     return Network(model, function, _drawn(blocks, width, width), _drawn(batch, width))
 
 
-def scanned(blocks: int, width: int, tokens: int, batch: int) -> Network:
+def scanned(blocks: int, width: int, batch: int, **_: int) -> Network:
     """Return a scan over residual layers."""
-    del tokens
 
     def function(stack: Array, z: Array) -> Array:
         return jax.lax.scan(lambda z, theta: (z + jnp.tanh(z @ theta), None), z, stack)[0]
 
-    def model(stack: Array) -> Any:
-        return lambda stack, z: function(stack, z), stack
-
-    return Network(model, function, _drawn(blocks, width, width), _drawn(batch, width))
+    return Network(_anew(function), function, _drawn(blocks, width, width), _drawn(batch, width))
 
 
 def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
@@ -83,32 +78,29 @@ def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
 
     module, xs = Transformer(), _drawn(batch, tokens, width)
     params = jax.jit(module.init)(jax.random.key(0), xs)
-    return Network(
-        lambda params: (lambda params, x: module.apply(params, x), params),
-        lambda params, x: jnp.asarray(module.apply(params, x)),
-        params,
-        xs,
-    )
+    return Network(_anew(module.apply), module.apply, params, xs)
 
 
-def equinox(blocks: int, width: int, tokens: int, batch: int) -> Network:
+def _anew(function: Callable[..., Any]) -> Callable[[PyTree], Any]:
+    return lambda params: (lambda params, xs: function(params, xs), params)
+
+
+def equinox(blocks: int, width: int, batch: int, **_: int) -> Network:
     """Return an MLP of Equinox, which takes one example."""
-    del tokens
     module = eqx.nn.MLP(width, width, width, blocks, key=jax.random.key(0))
     params, rest = eqx.partition(module, eqx.is_array)
-
-    def function(params: PyTree, xs: Array) -> Array:
-        return jax.vmap(eqx.combine(params, rest))(xs)
 
     def model(params: PyTree) -> Any:
         return eqx.combine(params, rest)
 
+    def function(params: PyTree, xs: Array) -> Array:
+        return jax.vmap(model(params))(xs)
+
     return Network(model, function, params, _drawn(batch, width), each="example")
 
 
-def nnx(blocks: int, width: int, tokens: int, batch: int) -> Network:
+def nnx(blocks: int, width: int, batch: int, **_: int) -> Network:
     """Return dense residual blocks of Flax NNX."""
-    del tokens
 
     class Residual(flax_nnx.Module):
         def __init__(self) -> None:
@@ -123,13 +115,19 @@ def nnx(blocks: int, width: int, tokens: int, batch: int) -> Network:
 
     definition, params = flax_nnx.split(Residual())
 
-    def function(params: PyTree, xs: Array) -> Array:
-        return jnp.asarray(flax_nnx.merge(definition, params)(xs))
-
     def model(params: PyTree) -> Any:
         return flax_nnx.merge(definition, params)
+
+    def function(params: PyTree, xs: Array) -> Array:
+        return jnp.asarray(model(params)(xs))
 
     return Network(model, function, params, _drawn(batch, width))
 
 
-NETWORKS = {"list": listed, "scan": scanned, "linen": linen, "Equinox": equinox, "NNX": nnx}
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "list": listed,
+    "scan": scanned,
+    "linen": linen,
+    "Equinox": equinox,
+    "NNX": nnx,
+}

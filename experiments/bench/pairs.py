@@ -1,25 +1,32 @@
 """The measurement of a case: both sides are checked, then timed in turns.
 
-`case -> processes -> numbers of both, compared -> pairs of times -> ratio, its spread -> a row`
+`case -> two processes -> numbers of both, compared -> pairs of times -> ratio, its quartiles`
 """
 
 import contextlib
+import json
 import math
+import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.bench.process import Process, Side, SideError, cold, first, started
-from experiments.bench.rows import Case, Row
-from experiments.bench.workload import Floor
+from experiments.bench.rows import Case, Row, Side
+from experiments.runs import heap
 
-LAYERS = (1_000, 10_000, 100_000)
-FEW_LAYERS = (16, 64, 256)
-FRESH = {"cold": cold, "first": first}  # kinds of rows with a process for each time
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60  # seconds that a process has to end
+
+
+class SideError(Exception):
+    """A side that ended before it answered, or computes something else; the message says which."""
 
 
 def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
@@ -28,61 +35,44 @@ def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
     Raises:
         SideError: a side ended, or both do not compute the same numbers.
     """
+    sides = row.sides(case, quick)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if row.kind in ("growth", "memory"):
-            return _growth(row, case, pairs, folder, FEW_LAYERS if quick else LAYERS)
-        return _compared(row, case, pairs, folder)
-
-
-def _compared(row: Row, case: Case, pairs: int, folder: Path) -> dict[str, Any]:
-    measured: dict[str, Any] = {"pairs": pairs}
-    times: list[tuple[float, float]] = []
-    with contextlib.ExitStack() as stack:
-        ours, measured["ours_import"] = stack.enter_context(started(case.ours, folder))
-        checked = ours.ask("numbers")["numbers"]
-        theirs = None
-        if case.theirs is not None:
-            theirs, measured["theirs_import"] = stack.enter_context(started(case.theirs, folder))
-            measured["difference"] = difference(case, checked, theirs.ask("numbers")["numbers"])
-            measured["theirs_first"] = theirs.seconds()
-        measured["ours_first"] = ours.seconds()
-        if row.kind not in FRESH:
-            other = None if theirs is None else theirs.seconds
-            times = [_times(ours.seconds, other, i) for i in range(pairs)]
-        floor = _floor(ours)
-        if row.kind == "bytes":
-            assert theirs is not None
-            taken = [float(side.ask("memory")["bytes"]) for side in (ours, theirs)]
-    if row.kind in FRESH:
-        one, another = (partial(FRESH[row.kind], side, folder) for side in _sides(case))
-        times = [_times(one, another, i) for i in range(pairs)]
-    else:
-        measured |= _over_floor(times, floor)
-    measured["ours_seconds"] = float(np.median([t for t, _ in times]))
-    if case.theirs is not None:
-        measured["theirs_seconds"] = float(np.median([t for _, t in times]))
-    if row.kind == "floor":
-        assert floor is not None
-        return measured | summary([t / floor for t, _ in times])
-    if row.kind == "bytes":
-        return measured | summary([taken[0] / taken[1]])
-    return measured | summary([one / other for one, other in times])
-
-
-def _over_floor(times: list[tuple[float, float]], floor: float | None) -> dict[str, float]:
-    """Return the floor and the median of our times over it, if there is one."""
-    if floor is None:
-        return {}
+        with contextlib.ExitStack() as stack:
+            ours, theirs = (stack.enter_context(started(side, folder)) for side in sides)
+            apart = difference(case, *(ask("numbers") for ask in (ours, theirs)))
+            if row.kind == "bytes":
+                numbers = [(float(ours("bytes")), float(theirs("bytes")))]
+            elif row.kind == "warm":
+                ours("seconds"), theirs("seconds")  # with what is compiled at the first call
+                numbers = in_turns(pairs, partial(ours, "seconds"), partial(theirs, "seconds"))
+        if row.kind in FRESH:
+            numbers = in_turns(pairs, *(partial(FRESH[row.kind], side, folder) for side in sides))
+    low, ratio, high = np.quantile([one / other for one, other in numbers], (0.25, 0.5, 0.75))
+    medians = np.median(numbers, axis=0)
     return {
-        "floor_seconds": floor,
-        "over_floor": float(np.median([ours for ours, _ in times])) / floor,
+        "ratio": float(ratio),
+        "ratio_low": float(low),
+        "ratio_high": float(high),
+        "pairs": len(numbers),
+        "ours": float(medians[0]),
+        "theirs": float(medians[1]),
+        "difference": apart,
     }
 
 
-def _sides(case: Case) -> tuple[Side, Side]:
-    assert case.theirs is not None
-    return case.ours, case.theirs
+def in_turns(
+    pairs: int, ours: Callable[[], float], theirs: Callable[[], float]
+) -> list[tuple[float, float]]:
+    """Return pairs of times; sides begin in turns, so that a slow machine is slow for both."""
+    times = []
+    for i in range(pairs):
+        if i % 2:
+            other = theirs()
+            times.append((ours(), other))
+        else:
+            times.append((ours(), theirs()))
+    return times
 
 
 def difference(case: Case, ours: list[float], theirs: list[float]) -> float:
@@ -96,55 +86,90 @@ def difference(case: Case, ours: list[float], theirs: list[float]) -> float:
         apart = float(np.max(np.abs(np.subtract(ours, theirs))))
     if not apart <= case.tolerance:  # nan is not
         raise SideError(
-            f"{case.name}: {' and '.join(side.module for side in _sides(case))} do not compute the "
-            f"same: {len(ours)} and {len(theirs)} numbers, up to {apart:.2g} apart"
+            f"{case.name}: both sides do not compute the same: {len(ours)} and {len(theirs)} "
+            f"numbers, up to {apart:.2g} apart"
         )
     return apart
 
 
-def _times(
-    ours: Callable[[], float], theirs: Callable[[], float] | None, i: int
-) -> tuple[float, float]:
-    """Seconds of a pair; sides begin in turns, so that a slow machine is slow for both."""
-    if theirs is None:
-        return ours(), math.nan
-    if i % 2:
-        other = theirs()
-        return ours(), other
-    one = ours()
-    return one, theirs()
+def cores() -> int:
+    """Return the number of threads that each side may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def summary(ratios: list[float]) -> dict[str, float]:
-    """Return the median and the quartiles."""
-    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
-    return {"ratio": float(middle), "ratio_low": float(low), "ratio_high": float(high)}
+def environment() -> dict[str, str]:
+    """Return the variables of a side: equal threads and memory, no cache of programs."""
+    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    apart = ("JAX_COMPILATION_CACHE_DIR", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "PYTHONWARNINGS")
+    others = {name: value for name, value in os.environ.items() if name not in apart}
+    path = os.pathsep.join([str(ROOT), *filter(None, [others.get("PYTHONPATH")])])
+    more = {**heap.VARIABLES, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONPATH": path}
+    return {**others, **dict.fromkeys(threads, str(cores())), **more}
 
 
-def _floor(process: Process) -> float | None:
-    """Seconds of the floor, if the workload of a process has one."""
-    parts = process.ask("floor")
-    return Floor(**parts).seconds if parts else None
+@contextlib.contextmanager
+def started(side: Side, folder: Path, *more: str) -> Iterator[Callable[[str], Any]]:
+    """Start a side; yield, when it is prepared, a function that asks it for one of its answers."""
+    worker = [sys.executable, "-m", "experiments.bench.worker", side.module, side.function]
+    command = [*worker, json.dumps(side.arguments), str(folder), *more]
+    log = folder / f"{side.module}.{side.function}.log"
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment(),
+            text=True,
+            encoding="utf-8",
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    requests, answers = process.stdin, process.stdout
+
+    def answer() -> Any:
+        line = answers.readline()
+        if not line:
+            lines = log.read_text(encoding="utf-8").strip().splitlines() or ["nothing said"]
+            raise SideError(f"{side.module}: the process has ended: {lines[-1]}")
+        said = json.loads(line)
+        if "error" in said:
+            raise SideError(said["error"])
+        return said.get("answer")
+
+    def ask(word: str) -> Any:
+        with contextlib.suppress(BrokenPipeError):  # then the answer says why
+            requests.write(word + "\n")
+            requests.flush()
+        return answer()
+
+    try:
+        answer()
+        yield ask
+    finally:
+        for pipe in (requests, answers):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def _growth(
-    row: Row, case: Case, pairs: int, folder: Path, layers: tuple[int, ...]
-) -> dict[str, Any]:
-    """Exponent k of time or memory ~ layers^k, a fit over all numbers of layers for each round."""
-    sides = [Side(case.ours.module, {**case.ours.arguments, "layers": n}) for n in layers]
-    with contextlib.ExitStack() as stack:
-        entered = [stack.enter_context(started(side, folder)) for side in sides]
-        processes = [process for process, _ in entered]
-        measured: dict[str, Any] = {"pairs": pairs, "ours_import": entered[-1][1]}
-        measured["ours_first"] = [process.seconds() for process in processes][-1]
-        if row.kind == "memory":
-            rounds = [[float(process.ask("memory")["bytes"]) for process in processes]]
-            measured |= {"pairs": 1, "ours_seconds": processes[-1].seconds()}
-        else:
-            rounds = [[process.seconds() for process in processes] for _ in range(pairs)]
-            measured["ours_seconds"] = float(np.median([times[-1] for times in rounds]))
-            floor = _floor(processes[-1])
-            assert floor is not None
-            measured |= {"floor_seconds": floor, "over_floor": measured["ours_seconds"] / floor}
-    exponents = [float(np.polyfit(np.log(layers), np.log(values), 1)[0]) for values in rounds]
-    return measured | summary(exponents)
+def cold(side: Side, folder: Path) -> float:
+    """Return the seconds from the start of a fresh process to its last result."""
+    begun = time.perf_counter()
+    with started(side, folder, "--once"):
+        return time.perf_counter() - begun
+
+
+def first(side: Side, folder: Path) -> float:
+    """Return the seconds of the first repetition of a fresh process, without what prepares it."""
+    with started(side, folder) as ask:
+        return float(ask("seconds"))
+
+
+FRESH = {"cold": cold, "first": first}  # kinds of rows with a process for each time

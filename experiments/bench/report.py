@@ -1,156 +1,107 @@
-"""A benchmark in words: a table of its cases, a verdict a row, and the table in Markdown."""
+"""A benchmark in words: its columns, a table a row, and a verdict a row."""
 
 import math
 from collections.abc import Sequence
 
 import polars as pl
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from experiments.bench.rows import Row
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
 
+COLUMNS = {
+    "row": Column(TEXT, "name", "of the goal"),
+    "workload": Column(TEXT, "words", "what is done"),
+    "against": Column(TEXT, "words", "what it is compared with"),
+    "kind": Column(TEXT, "word", "of the ratio", known=("warm", "first", "cold", "bytes")),
+    "case": Column(TEXT, "name", "sizes"),
+    "goal": Column(REAL, "1", "largest ratio that meets it"),
+    "ratio": Column(REAL, "1", "ours / theirs, median of pairs"),
+    "ratio_low": Column(REAL, "1", "lower quartile of the pairs"),
+    "ratio_high": Column(REAL, "1", "upper quartile of the pairs"),
+    "holds": Column(FLAG, "yes or no", "whether the goal is met"),
+    "pairs": Column(COUNT, "pairs", "that were timed"),
+    "ours": Column(REAL, "s, or bytes", "a repetition of ours, median"),
+    "theirs": Column(REAL, "s, or bytes", "a repetition of theirs, median"),
+    "difference": Column(REAL, "1", "of the numbers that both compute, largest"),
+}
 TITLE = "ratio, ours / theirs, by row and case"
-HEAD = ("ours", "theirs", "ratio", "quartiles", "goal", "floor", "met")
-MARKDOWN = ("workload", "against", "case", *HEAD[:-1])
-SECONDS = ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"), (0.0, 1e6, "µs"))
-
-
-def gaps(rows: pl.DataFrame, missing: Missing) -> dict[str, list[str]]:
-    """Return the names of the cases that were not measured, by row."""
-    by_row: dict[str, list[str]] = {}
-    for row, case in missing.rows(rows, "row", "case").iter_rows():
-        by_row.setdefault(row, []).append(case)
-    return by_row
+HEAD = ("ours", "theirs", "ratio", "quartiles", "goal")
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (0.0, "µs"))
+BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (0.0, "kiB"))
 
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
-    """Return a table a row, with a line a case."""
-    without = gaps(rows, missing)
-    parts: list[RenderableType] = [
-        _cases(cases, without.pop(cases["row"][0], []))
-        for cases in rows.partition_by("row", maintain_order=True)
-    ]
-    return Group(*parts, *(Text(f"{name}: not measured") for name in without))
+    """Return a table a row, with a line a case that was measured."""
+    del missing  # which cases that are is said above the table
+    parts = []
+    for cases in rows.partition_by("row", maintain_order=True):
+        of = cases.row(0, named=True)
+        lines = tables.table(f"{of['row']}: {of['workload']} / {of['against']}", "", *HEAD, "met")
+        lines.columns[0].no_wrap = False  # names wrap before numbers are cut
+        for case in cases.rows(named=True):
+            met = Text("yes", style="green") if case["holds"] else Text("NO", style="bold red")
+            lines.add_row(Text(case["case"]), *cells(case), met)
+        parts.append(lines)
+    return Group(*parts)
 
 
-def _cases(cases: pl.DataFrame, unmeasured: Sequence[str]) -> Table:
-    first = cases.row(0, named=True)
-    title = f"{first['row']}: {first['workload']} / {first['against']}"
-    lines = tables.table(title, "", *HEAD)
-    lines.columns[0].no_wrap = False  # names wrap before numbers are cut
-    for case in cases.rows(named=True):
-        met = Text("yes", style="green") if case["holds"] else Text("NO", style="bold red")
-        lines.add_row(Text(case["case"]), *_cells(case), met)
-    for name in unmeasured:
-        lines.add_row(Text(name), *len(HEAD) * (tables.NOT_MEASURED,))
-    return lines
+def cells(case: dict[str, object]) -> tuple[str, ...]:
+    """Return the numbers of a case as `HEAD` has them."""
+    ours, theirs = (amount(case[side], str(case["kind"])) for side in ("ours", "theirs"))
+    quartiles = f"{case['ratio_low']:.3g}–{case['ratio_high']:.3g}"
+    return ours, theirs, f"{case['ratio']:.3g}", quartiles, f"{case['goal']:.3g}"
 
 
-def _cells(case: dict[str, object]) -> tuple[str, ...]:
-    return (
-        seconds(case["ours_seconds"]),
-        seconds(case["theirs_seconds"]),
-        number(case["ratio"]),
-        f"{number(case['ratio_low'])}–{number(case['ratio_high'])}",
-        number(case["goal"]),
-        number(case["over_floor"]),
-    )
-
-
-def number(value: object, digits: int = 3) -> str:
-    """Return a finite number in a few digits; a dash for anything else."""
-    return f"{value:.{digits}g}" if isinstance(value, float) and math.isfinite(value) else "–"
-
-
-def seconds(value: object) -> str:
-    """Return a time in a unit that suits it; a dash for none."""
+def amount(value: object, kind: str) -> str:
+    """Return seconds, or bytes, in a unit that suits them; a dash for none."""
     if not isinstance(value, float):
         return "–"
-    _, factor, unit = next(s for s in SECONDS if value >= s[0])
-    return f"{value * factor:.3g} {unit}"
+    units = BYTES if kind == "bytes" else SECONDS
+    unit, name = next(unit for unit in units if value >= unit[0])
+    return f"{value / (unit or units[-2][0] / (1024 if kind == 'bytes' else 1000)):.3g} {name}"
 
 
 def overall(cases: pl.DataFrame) -> float:
     """Return the geometric mean of the ratios of a row's cases."""
-    return float(math.exp(cases["ratio"].log().mean()))  # type: ignore[arg-type]
+    return math.exp(cases.select(pl.col("ratio").log().mean()).item())
 
 
-def verdicts(rows: pl.DataFrame, known: Sequence[Row], missing: Missing = NOTHING) -> list[str]:
+def verdicts(rows: pl.DataFrame, known: Sequence[Row]) -> list[str]:
     """Return a sentence a row, and how many rows meet their goals.
 
     A row meets its goal if all its cases do; of one with a case that was not measured this is open,
     unless another misses its goal.
     """
-    by_name = {row.name: row for row in known}
-    without = gaps(rows, missing)
-    frames = rows.partition_by("row", maintain_order=True)
-    outcomes = [
-        _verdict(cases, by_name[cases["row"][0]], len(without.pop(cases["row"][0], [])))
-        for cases in frames
-    ]
-    outcomes += [(None, f"{_name(by_name[name])}: not measured") for name in without]
+    outcomes = [_verdict(rows.filter(row=row.name), row) for row in known]
     met, unknown = (sum(holds is what for holds, _ in outcomes) for what in (True, None))
     count = f"{met} of {len(outcomes)} rows meet their goals"
     count += f", {unknown} not measured in full" if unknown else ""
     return [*(words for _, words in outcomes), count]
 
 
-def _name(row: Row) -> str:
-    return f"{row.name} ({row.workload} / {row.against})"
-
-
-def _verdict(cases: pl.DataFrame, row: Row, unmeasured: int) -> tuple[bool | None, str]:
+def _verdict(cases: pl.DataFrame, row: Row) -> tuple[bool | None, str]:
     """Return whether a row meets its goal (None: not known), and one sentence that says so."""
-    name, of_all = _name(row), ""
-    if unmeasured:
-        of_all = f" ({cases.height} of {cases.height + unmeasured} cases measured)"
-    missed = cases.filter(~pl.col("holds"))
-    words = [
-        f"{case}: {number(ratio)} instead of {number(goal)}"
-        for case, ratio, goal in missed.select("case", "ratio", "goal").iter_rows()
-    ]
-    if row.overall is not None and not unmeasured and overall(cases) > row.overall:
-        words.append(f"overall {number(overall(cases))} instead of {number(row.overall)}")
+    name = f"{row.name} ({row.workload} / {row.against})"
+    if cases.is_empty():
+        return None, f"{name}: not measured"
+    in_full = cases.height == len(row.cases)
+    of_all = "" if in_full else f" ({cases.height} of {len(row.cases)} cases measured)"
+    missed = cases.filter(~pl.col("holds")).select("case", "ratio", "goal").iter_rows()
+    words = [f"{case}: {ratio:.3g} instead of {goal:.3g}" for case, ratio, goal in missed]
+    if row.overall is not None and in_full and (mean := overall(cases)) > row.overall:
+        words.append(f"overall {mean:.3g} instead of {row.overall:.3g}")
     if words:
         return False, f"{name} misses its goal: {'; '.join(words)}{of_all}"
     worst = cases.sort(pl.col("ratio") / pl.col("goal")).row(-1, named=True)
-    ratio = f"{number(worst['ratio'])} of {number(worst['goal'])}"
-    if unmeasured:
+    ratio = f"{worst['ratio']:.3g} of {worst['goal']:.3g}"
+    if not in_full:
         return None, f"{name} has not missed its goal so far: {ratio}{of_all}"
     return True, f"{name} meets its goal: {ratio}"
-
-
-def markdown(rows: pl.DataFrame, known: Sequence[Row], missing: Missing = NOTHING) -> str:
-    """Return the table for a page of Markdown; a ratio that misses its goal is bold.
-
-    What was not measured comes last, with a sentence below.
-    """
-    lines = [_line(MARKDOWN), "|---" * len(MARKDOWN) + "|"]
-    by_name, without = {row.name: row for row in known}, gaps(rows, missing)
-    for cases in rows.partition_by("row", maintain_order=True):
-        for case in cases.rows(named=True):
-            ours, theirs, ratio, *more = _cells(case)
-            cells = (ours, theirs, ratio if case["holds"] else f"**{ratio}**", *more)
-            lines.append(_line((case["workload"], case["against"], case["case"], *cells)))
-        row = by_name[cases["row"][0]]
-        if row.overall is not None and row.name not in without:
-            mean = overall(cases)
-            ratio = number(mean) if mean <= row.overall else f"**{number(mean)}**"
-            cells = ("", "", ratio, "", number(row.overall), "")
-            lines.append(_line((row.workload, row.against, "all, geometric mean", *cells)))
-    for name, unmeasured in without.items():
-        row, none = by_name[name], len(MARKDOWN[3:]) * (tables.NOT_MEASURED,)
-        lines += [_line((row.workload, row.against, each, *none)) for each in unmeasured]
-    lines += ["", missing.sentence] if missing else []
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:

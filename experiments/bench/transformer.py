@@ -1,16 +1,16 @@
-"""Pre-LN transformer blocks in plain JAX, the network of both sides of the chain's rows.
+"""Pre-LN transformer blocks in plain JAX, alone or between an embedding and a head."""
 
-Between an embedding and a head they are the network of both sides of the verdict's rows.
-"""
-
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 HEADS = 4
+AXES = ("data", "model")
+SPREAD = {"qkv": AXES, "up": AXES, "out": AXES[::-1], "down": AXES[::-1]}
 
 
 def block(params: PyTree, z: jax.Array) -> jax.Array:
@@ -41,54 +41,46 @@ def shapes(width: int) -> dict[str, tuple[int, int]]:
     }
 
 
-def draw(layers: int, width: int, tokens: int, batch: int) -> dict[str, np.ndarray]:
-    """Draw the weights, (layers, …) each, the input x and the cotangent c of the output."""
+def scanned(weights: PyTree, z: jax.Array) -> jax.Array:
+    """Return the output of blocks whose weights are stacked, as a scan."""
+    return jax.lax.scan(lambda z, params: (block(params, z), None), z, weights)[0]
+
+
+def draw(layers: int, width: int, tokens: int, batch: int) -> tuple[dict[str, Any], Any, Any]:
+    """Draw the weights, (layers, …) each, the input and the cotangent of the output."""
     rng = np.random.default_rng(0)
-    drawn = {
+    weights = {
         name: rng.standard_normal((layers, *shape)) / shape[0] ** 0.5
         for name, shape in shapes(width).items()
     }
-    drawn |= {name: rng.standard_normal((batch, tokens, width)) for name in "xc"}
-    return {name: values.astype(np.float32) for name, values in drawn.items()}
-
-
-def parted(arrays: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
-    """Return weights, x and c of a `draw`."""
-    weights = {name: v for name, v in arrays.items() if name not in ("x", "c")}
-    return weights, arrays["x"], arrays["c"]
-
-
-class OverWords(NamedTuple):
-    """A transformer over words, with a batch of words and a label for each.
-
-    params: a list of blocks, or one pytree of all of them for a `lax.scan`; embedding, positions
-        and head.
-    """
-
-    params: Any
-    xs: Any
-    ys: Any
+    x, cotangent = (rng.standard_normal((batch, tokens, width)) for _ in range(2))
+    return jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), (weights, x, cotangent))
 
 
 def draw_over_words(
-    blocks: int, width: int, tokens: int, batch: int, words: int, stacked: bool
-) -> OverWords:
-    """Draw a transformer over words with its batch."""
-    stack, *_ = parted(draw(blocks, width, tokens, batch))
+    blocks: int, width: int, tokens: int, batch: int, words: int, stacked: bool, **others: int
+) -> tuple[dict[str, Any], Any, Any]:
+    """Draw a transformer over words, a batch of words and a label for each.
+
+    Its blocks are a list, or one pytree of all of them for a `lax.scan`.
+    """
+    del others
+    stack, *_ = draw(blocks, width, tokens, batch)
     rng = np.random.default_rng(1)
-    others = {"embedding": (words, width), "positions": (tokens, width), "head": (width, words)}
-    params: dict[str, Any] = {n: rng.standard_normal(s) / width**0.5 for n, s in others.items()}
+    ends = {"embedding": (words, width), "positions": (tokens, width), "head": (width, words)}
+    drawn = {name: rng.standard_normal(shape) / width**0.5 for name, shape in ends.items()}
+    params: dict[str, Any] = {name: jnp.asarray(v, jnp.float32) for name, v in drawn.items()}
     one = [{name: v[i] for name, v in stack.items()} for i in range(blocks)]
     params["blocks"] = stack if stacked else one
-    params = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), params)
-    return OverWords(params, *jnp.asarray(rng.integers(0, words, (2, batch, tokens))))
+    xs, ys = jnp.asarray(rng.integers(0, words, (2, batch, tokens)))
+    return params, xs, ys
 
 
 def logits(params: PyTree, xs: jax.Array) -> jax.Array:
     """Return what a transformer over words makes of (B, T) words, (B, T, words)."""
     z = params["embedding"][xs] + params["positions"]
     if isinstance(params["blocks"], dict):
-        z, _ = jax.lax.scan(lambda z, p: (block(p, z), None), z, params["blocks"])
+        z = scanned(params["blocks"], z)
     else:
         for p in params["blocks"]:
             z = block(p, z)
@@ -99,3 +91,28 @@ def loss(output: jax.Array, ys: jax.Array) -> jax.Array:
     """Return the mean cross-entropy of each example, (B,)."""
     log_p = jax.nn.log_softmax(output)
     return -jnp.take_along_axis(log_p, ys[..., None], axis=-1).mean(axis=(1, 2))
+
+
+def types(
+    devices: int, layers: int, width: int, tokens: int, batch: int, **_: Any
+) -> tuple[dict[str, jax.ShapeDtypeStruct], jax.ShapeDtypeStruct]:
+    """Return the types of weights and of a batch, spread over devices of which none is real."""
+    if devices > 1:  # before JAX is first used
+        jax.config.update("jax_num_cpu_devices", devices)  # type: ignore[no-untyped-call]
+    side = int(devices**0.5)
+    mesh = jax.make_mesh((side, side), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+    def of(shape: tuple[int, ...], *spec: str | None) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(mesh, PartitionSpec(*spec))  # type: ignore[no-untyped-call]
+        return jax.ShapeDtypeStruct(  # type: ignore[no-untyped-call]
+            shape, jnp.bfloat16, sharding=sharding
+        )
+
+    weights = shapes(width).items()
+    stack = {name: of((layers, *shape), None, *SPREAD[name]) for name, shape in weights}
+    return stack, of((batch, tokens, width), "data")
+
+
+def size(stack: dict[str, jax.ShapeDtypeStruct]) -> list[float]:
+    """Return ln of the number of parameters, in which both sides must agree."""
+    return [float(np.log(sum(v.size for v in stack.values())))]

@@ -1,10 +1,8 @@
 """The process of one side: it prepares a workload and answers requests, a line of JSON each.
 
-`python -m experiments.bench.worker MODULE ARGUMENTS FOLDER [--once]`. A request is a word, the
-answer an object: for `run` the seconds of a repetition, for `numbers`, `floor` and `memory` those
-of the `Workload`; the first line has the seconds of imports and preparation. With `--once` it runs
-a repetition unasked and ends: the life of a fresh process. Whatever a library prints goes to the
-error stream.
+`python -m experiments.bench.worker MODULE FUNCTION ARGUMENTS FOLDER [--once]`. A request is the
+name of one of `ANSWERS`. With `--once` it runs a repetition unasked and ends: the life of a fresh
+process. Whatever a library prints goes to the error stream.
 """
 
 import importlib
@@ -13,16 +11,48 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-
-from experiments.bench.workload import Workload
-
-Say = Callable[..., None]
+from typing import Any, NamedTuple
 
 
-def main(module: str, arguments: str, folder: str, *once: str) -> None:
+class Workload(NamedTuple):
+    """One side of a comparison, ready to run.
+
+    run: one repetition, up to its last result.
+    numbers: a few of the results, logarithms or of order 1. Ours may write its inputs into the
+        folder for the peer to read. Both sides must give equal numbers.
+    bytes: what the program of a repetition takes, if that is compared.
+    """
+
+    run: Callable[[], object]
+    numbers: Callable[[Path], Iterable[float]]
+    bytes: Callable[[], float] | None = None
+
+
+def _seconds(workload: Workload, _: Path) -> float:
+    begun = time.perf_counter()
+    workload.run()
+    return time.perf_counter() - begun
+
+
+def _numbers(workload: Workload, folder: Path) -> list[float]:
+    return [float(v) for v in workload.numbers(folder)]
+
+
+def _bytes(workload: Workload, _: Path) -> float:
+    assert workload.bytes is not None
+    return workload.bytes()
+
+
+ANSWERS: dict[str, Callable[[Workload, Path], Any]] = {
+    "seconds": _seconds,
+    "numbers": _numbers,
+    "bytes": _bytes,
+}
+
+
+def main(module: str, function: str, arguments: str, folder: str, *once: str) -> None:
     """Serve one workload until nobody asks any more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -32,7 +62,13 @@ def main(module: str, arguments: str, folder: str, *once: str) -> None:
         answers.flush()
 
     try:
-        _serve(say, module, json.loads(arguments), Path(folder), bool(once))
+        make = getattr(importlib.import_module(f"experiments.bench.{module}"), function)
+        workload: Workload = make(**json.loads(arguments))
+        if once:
+            workload.run()
+        say(ready=True)
+        for line in [] if once else sys.stdin:
+            say(answer=ANSWERS[line.strip()](workload, Path(folder)))
     except ModuleNotFoundError as error:
         from jaxnn.distribution import install_command  # not loaded beside what is measured
 
@@ -40,47 +76,8 @@ def main(module: str, arguments: str, folder: str, *once: str) -> None:
         say(error=f"{module} needs {error.name}, which is not installed; {needed}")
     except Exception as error:
         traceback.print_exc()
-        say(error=f"{module}: {type(error).__name__}: {error}")
+        say(error=f"{module}.{function}: {type(error).__name__}: {error}")
 
-
-def _serve(say: Say, module: str, arguments: dict[str, Any], folder: Path, once: bool) -> None:
-    started = time.perf_counter()
-    side = importlib.import_module(f"experiments.bench.{module}")
-    imported = time.perf_counter() - started
-    workload: Workload = side.workload(**arguments)
-    if once:
-        workload.run()
-        say(ended=True)
-        return
-    say(imported=imported, prepared=time.perf_counter() - started - imported)
-    for line in sys.stdin:
-        say(**ANSWERS[line.strip()](workload, folder))
-
-
-def _run(workload: Workload, _: Path) -> dict[str, Any]:
-    started = time.perf_counter()
-    workload.run()
-    return {"seconds": time.perf_counter() - started}
-
-
-def _numbers(workload: Workload, folder: Path) -> dict[str, Any]:
-    return {"numbers": [float(v) for v in workload.numbers(folder)]}
-
-
-def _floor(workload: Workload, _: Path) -> dict[str, Any]:
-    return {} if workload.floor is None else workload.floor()._asdict()
-
-
-def _memory(workload: Workload, _: Path) -> dict[str, Any]:
-    return {} if workload.memory is None else {"bytes": workload.memory()}
-
-
-ANSWERS: dict[str, Callable[[Workload, Path], dict[str, Any]]] = {
-    "run": _run,
-    "numbers": _numbers,
-    "floor": _floor,
-    "memory": _memory,
-}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -11,9 +11,7 @@ import optax
 from flax import nnx
 
 from experiments.bench import inputs
-from experiments.bench.workload import Workload
-
-RATE = 1e-3
+from experiments.bench.worker import Workload
 
 
 class Classifier(nnx.Module):
@@ -42,38 +40,29 @@ def step(model: Classifier, optimizer: nnx.Optimizer, x: np.ndarray, y: np.ndarr
     return loss
 
 
-def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
-    """Return the peer of `training.py`."""
+def training(hidden: list[int], batch: int, epochs: int) -> Workload:
+    """Return epochs of steps with Adam."""
     all_x, all_y = inputs.standardised("digits")
-    sizes = [all_x.shape[1], *hidden, 10]
+    sizes, adam = [all_x.shape[1], *hidden, 10], optax.adam(inputs.RATE, eps=inputs.EPSILON)
 
-    def untrained() -> tuple[Classifier, Any]:
+    def epoch(model: Classifier, optimizer: Any, x: np.ndarray, y: np.ndarray) -> float:
+        parts = [slice(start, start + batch) for start in range(0, len(x), batch)]
+        losses = [step(model, optimizer, x[part], y[part]) * len(x[part]) for part in parts]
+        return float(sum(losses)) / len(x)
+
+    def run() -> None:
         model = Classifier(sizes, nnx.Rngs(0))
-        return model, nnx.Optimizer(model, optax.adam(RATE, eps=inputs.EPSILON), wrt=nnx.Param)
-
-    def epoch(
-        model: Classifier, optimizer: nnx.Optimizer, x: np.ndarray, y: np.ndarray, rows: np.ndarray
-    ) -> float:
-        losses = []
-        for start in range(0, len(rows), batch):
-            some = rows[start : start + batch]
-            losses.append(step(model, optimizer, x[some], y[some]) * len(some))
-        return float(sum(losses)) / len(rows)
-
-    def run() -> list[float]:
-        model, optimizer = untrained()
-        shuffled = np.random.default_rng(0)
-        return [
-            epoch(model, optimizer, all_x, all_y, shuffled.permutation(len(all_x)))
-            for _ in range(epochs)
-        ]
+        optimizer, shuffled = nnx.Optimizer(model, adam, wrt=nnx.Param), np.random.default_rng(0)
+        for _ in range(epochs):
+            rows = shuffled.permutation(len(all_x))
+            epoch(model, optimizer, all_x[rows], all_y[rows])
 
     def numbers(folder: Path) -> list[float]:
         params, given = inputs.read(folder)
-        model, optimizer = untrained()
+        model = Classifier(sizes, nnx.Rngs(0))
         for layer, (theta, b) in zip(model.layers, params, strict=True):
             layer.kernel[...], layer.bias[...] = theta, b
-        loss = epoch(model, optimizer, given["x"], given["y"], np.arange(len(given["x"])))
+        loss = epoch(model, nnx.Optimizer(model, adam, wrt=nnx.Param), given["x"], given["y"])
         return [loss, *inputs.in_short(layer.kernel[...] for layer in model.layers)]
 
     return Workload(run, numbers)

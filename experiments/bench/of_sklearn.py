@@ -7,13 +7,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from experiments.bench import inputs
-from experiments.bench.workload import Workload
-
-RATE = 1e-3
+from experiments.bench.worker import Workload
 
 
-def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
-    """Return the peer of `training.py`: float32, no decay of weights, no early stopping."""
+def training(hidden: list[int], batch: int, epochs: int) -> Workload:
+    """Return fits in float32, without decay of weights and early stopping."""
     x, y = inputs.standardised("digits")
     warnings.simplefilter("ignore", ConvergenceWarning)  # that all epochs were used is meant
 
@@ -22,7 +20,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
             hidden,
             batch_size=batch,
             alpha=0,
-            learning_rate_init=RATE,
+            learning_rate_init=inputs.RATE,
             epsilon=inputs.EPSILON,
             max_iter=epochs,
             n_iter_no_change=epochs + 1,
@@ -39,7 +37,7 @@ def workload(hidden: list[int], batch: int, epochs: int) -> Workload:
         model = classifier(1, shuffle=False, warm_start=True).set_params(learning_rate_init=1e-30)
         model.fit(given["x"], given["y"])
         model.coefs_, model.intercepts_ = ([v[i].copy() for v in params] for i in (0, 1))
-        model.set_params(learning_rate_init=RATE).fit(given["x"], given["y"])
+        model.set_params(learning_rate_init=inputs.RATE).fit(given["x"], given["y"])
         return [float(model.loss_curve_[-1]), *inputs.in_short(model.coefs_)]
 
     return Workload(run, numbers)

@@ -1,0 +1,308 @@
+"""Our side of every row: each function takes the arguments of its peer."""
+
+from functools import cache, partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PyTree
+
+import jaxnn
+from experiments.bench import inputs, transformer
+from experiments.bench.of_jax import bytes_of, waited
+from experiments.bench.worker import Workload
+from experiments.learning import data, networks
+from experiments.learning.kinds import kinds
+from experiments.learning.networks import Draws, Networks, Weights
+from experiments.runs import ahead, runtime
+from jaxnn.flow.measure.flow_of_net import flow_of_net
+from jaxnn.initializers import find_weights
+from jaxnn.passes.walk import Memory
+from jaxnn.train import cost_of
+from jaxnn.train.alarms import ALARMS
+from jaxnn.train.steps import permutation_of_epoch
+
+CHECKED = 8  # hidden layers of the sweep's network whose numbers are compared
+
+
+# Gradients by hand, and in block floating point
+
+
+def _network(
+    ends: list[int],
+    layers: int,
+    width: int,
+    activation: str,
+    batch: int,
+    stacked: bool = False,
+    hidden: str = "dense",
+    sigma_w: float = 1.0,
+) -> tuple[jaxnn.Network, Any, Any, Any]:
+    """Return a network, its parameters and a batch."""
+    (kind,) = kinds([hidden], ["1"])
+    sizes, task = (ends[0], *[width] * layers, ends[1]), ("binary", "multiclass")[ends[1] > 1]
+    net = jaxnn.Network(sizes, activation, task, kind.of(layers))
+    drawn, xs, ys = inputs.network(ends, layers, width, batch, sigma_w)
+    params = [jaxnn.network.Layer(*map(jnp.asarray, pair)) for pair in drawn]
+    return net, jaxnn.network.stack(params) if stacked else params, jnp.asarray(xs), jnp.asarray(ys)
+
+
+def _arrays(gradient: Any) -> list[Any]:
+    return [v for layer in jaxnn.network.unstack(gradient) for v in layer]
+
+
+def gradient(calls: int, **of: Any) -> Workload:
+    """Return steps of `jaxnn.backprop`; the network is a part of the program, as in the peers."""
+    net, *arguments = _network(**of)
+    step = partial(jax.jit(partial(jaxnn.backprop, net)), *arguments)
+
+    def numbers(_: Path) -> list[float]:
+        loss, of_layers = step()
+        return [float(loss), *inputs.in_short(_arrays(of_layers))]
+
+    return Workload(waited(step, calls), numbers)
+
+
+def linear_gradient(**of: Any) -> Workload:
+    """Return `gradient`, checked by the linear network without biases whose labels are 0."""
+    net, params, xs, _ = _network(**{name: v for name, v in of.items() if name != "calls"})
+    linear = jaxnn.Network(net.sizes, "identity", "regression")
+
+    def numbers(folder: Path) -> list[float]:
+        del folder
+        without = [jaxnn.network.Layer(theta, jnp.zeros_like(b)) for theta, b in params]
+        _, of_layers = jaxnn.backprop(linear, without, xs, jnp.zeros((len(xs), net.sizes[-1])))
+        return inputs.in_short(theta for theta, _ in of_layers)
+
+    return gradient(**of)._replace(numbers=numbers)
+
+
+def flow(calls: int, **of: Any) -> Workload:
+    """Return `jaxnn.gradient_flow` of a run of equal layers, compiled."""
+    measured = jax.jit(flow_of_net, static_argnames="examples")
+    once = partial(measured, *_network(**of), examples=False)
+    return Workload(waited(once, calls), lambda _: np.asarray(once().parameters.log_delta))
+
+
+def backprop(**of: Any) -> Workload:
+    """Return the plain pass of `flow`'s network: `gradient`, in logarithms of norms."""
+    plain = gradient(**of)
+    return plain._replace(numbers=lambda folder: [*plain.numbers(folder)][1::2])
+
+
+def deep(layers: int, width: int, batch: int) -> Workload:
+    """Return one pass through very many layers, weights drawn where they are used, memory √L."""
+    net = jaxnn.Network((3, *[width] * layers, 1), "sigmoid", "binary")
+    xs, ys = jax.random.normal(jax.random.key(1), (batch, 3)), jnp.arange(batch) % 2
+    params = jaxnn.init(net, jax.random.key(0), "glorot_uniform", lazy=True)
+
+    def log_deltas(params: PyTree, xs: Array, ys: Array) -> Array:
+        return flow_of_net(net, params, xs, ys, memory="sqrt", examples=False).log_delta
+
+    program = jax.jit(log_deltas).lower(params, xs, ys).compile()
+    once = partial(program, params, xs, ys)
+    return Workload(waited(once), lambda _: once()[:1] / layers, lambda: bytes_of(program))
+
+
+def tenth(layers: int, **of: int) -> Workload:
+    """Return `deep` of a tenth of the layers."""
+    return deep(layers // 10, **of)
+
+
+# The depth sweep
+
+
+def sweep(
+    depths: list[int], activation: str, weights: str, width: int, batch: int, seeds: int
+) -> Workload:
+    """Return a depth sweep as `experiments depth` measures it, its draws included."""
+    runtime.start(runtime.Options(no_cache=True))
+    dataset, scheme = data.load("breast_cancer"), Weights(weights, find_weights(weights))
+
+    def room_of(depth: int) -> jaxnn.Network:
+        return networks.roomy(dataset, width, activation, depth, batch, deepest=max(depths))
+
+    def networks_of(net: jaxnn.Network, *in_room: int) -> Networks:
+        seen = (batch, "float32", tuple(range(seeds)))
+        return Networks(net, in_room, scheme, 0.0, *seen, deepest=max(depths))
+
+    whole = [networks_of(net, *in_room) for net, in_room in groupby(depths, key=room_of)]
+
+    def run() -> None:
+        draws = Draws()
+        with ahead.compiling():
+            for each in whole:
+                networks.prepare(dataset, each)
+            for each in whole:
+                networks.flows(draws, dataset, each)
+
+    def numbers(folder: Path) -> list[float]:
+        depth = min(CHECKED, max(depths))
+        draws, checked = Draws(), networks_of(room_of(depth), depth)
+        log_delta = networks.flows(draws, dataset, checked)[0]["log_delta"]
+        of_first_seed, *_ = zip(*draws.of(dataset, checked), strict=True)
+        params, xs, ys = jax.tree.map(lambda v: np.asarray(v)[0], of_first_seed)
+        *hidden, last = jaxnn.network.unstack(params)
+        inputs.write(folder, (*hidden[:depth], last), x=xs, y=ys)
+        return list(log_delta[0] / np.log(10))
+
+    return Workload(run, numbers)
+
+
+# Diagnoses and verdicts
+
+
+def diagnosis(network: str, **sizes: int) -> Workload:
+    """Return a diagnosis, each of functions that are written anew and of other parameters."""
+    from experiments.bench.networks import NETWORKS, loss  # here, for it imports the frameworks
+
+    net, factors = NETWORKS[network](**sizes), iter(range(1, 1000))
+
+    def made(params: Any) -> Any:
+        ys = np.zeros_like(net.xs)
+        losses = lambda *given: loss(*given)  # noqa: E731, a function of its own each time
+        return jaxnn.diagnose(net.model(params), net.xs, ys, loss=losses, each=net.each)
+
+    def run() -> str:
+        factor = np.float32(1 + next(factors) / 1000)
+        return str(made(jax.tree.map(lambda v: np.asarray(v) * factor, net.params)))
+
+    return Workload(run, lambda _: [made(net.params).flow.log_delta_input])
+
+
+def verdict(stacked: bool, **sizes: int) -> Workload:
+    """Return flow and verdict; the first repetition cuts the function into layers too."""
+    params, xs, ys = transformer.draw_over_words(stacked=stacked, **sizes)
+
+    @cache
+    def net() -> tuple[Any, Any]:
+        return jaxnn.as_network((transformer.logits, params), xs)
+
+    def measured(params: PyTree, xs: Array, ys: Array) -> Any:
+        return jaxnn.gradient_flow((net()[0], params), xs, ys, loss=transformer.loss)
+
+    def numbers(_: Path) -> list[float]:
+        of = measured(net()[1], xs, ys).parameters
+        norms = dict(zip(of.paths, np.asarray(of.log_delta), strict=True))
+        return [float(norms[path]) for path in sorted(norms)]
+
+    return Workload(
+        lambda: str(jaxnn.verdict(measured(net()[1], xs, ys))),
+        numbers,
+        lambda: bytes_of(jax.jit(measured).lower(net()[1], xs, ys).compile()),
+    )
+
+
+def chain(memory: Memory, layers: int, calls: int, **sizes: int) -> Workload:
+    """Return the flow through equal transformer blocks from a cotangent of the output."""
+    weights, x, c = transformer.draw(layers, **sizes)
+    net, params = jaxnn.as_network([jaxnn.Run(transformer.block, weights, layers)])
+
+    def measured(params: PyTree, x: Array, c: Array) -> Any:
+        return jaxnn.gradient_flow((net, params), x, cotangent=c, memory=memory)
+
+    program = jax.jit(measured).lower(params, x, c).compile()
+    once = partial(program, params, x, c)
+    return Workload(waited(once, calls), lambda _: once().log_theta, lambda: bytes_of(program))
+
+
+def decoder(memory: Memory, **sizes: int) -> Workload:
+    """Return a measurement that is compiled for many devices, and never run."""
+    stack, xs = transformer.types(**sizes)
+    cost = partial(cost_of, (transformer.scanned, stack), xs, cotangent=xs, memory=memory)
+    return Workload(cost, lambda _: transformer.size(stack), lambda: float(cost().temporary))
+
+
+def encoder(calls: int, **sizes: int) -> Workload:
+    """Return the flow through PyTorch's TransformerEncoder."""
+    from experiments.bench import of_torch
+
+    model, xs, loss = of_torch.encoder(**sizes)
+    once = partial(jaxnn.gradient_flow, model, xs, loss=lambda output, _: loss(output))
+    return Workload(waited(once, calls), lambda _: np.asarray(once().log_delta))
+
+
+# Training
+
+
+def training(hidden: list[int], batch: int, epochs: int) -> Workload:
+    """Return `jaxnn.fit` of a relu network with Glorot weights on all of the digits."""
+    x, y = inputs.standardised("digits")
+    net = jaxnn.Network((x.shape[1], *hidden, 10), "relu", "multiclass")
+    params = jax.jit(jaxnn.init)(net, jax.random.key(0))
+    key, adam = jax.random.key(1), optax.adam(inputs.RATE, eps=inputs.EPSILON)
+
+    def run(epochs: int = epochs) -> jaxnn.train.Fit:
+        return jaxnn.fit(net, params, x, y, adam, epochs=epochs, batch=batch, key=key)
+
+    def numbers(folder: Path) -> list[float]:
+        rows = np.asarray(permutation_of_epoch(key, 0, len(x)))
+        inputs.write(folder, params, x=x[rows], y=y[rows])
+        fit = run(1)
+        examples = [min(batch, len(x) - start) for start in range(0, len(x), batch)]
+        loss = np.average(fit.history.losses[0], weights=examples)
+        return [float(loss), *inputs.in_short(theta for theta, _ in fit.params)]
+
+    return Workload(run, numbers)
+
+
+def watched(network: str, steps: int, every: int, **sizes: int) -> Workload:
+    """Return Adam's steps on one batch in a scan, with the guide's line of a watch.
+
+    Nothing is measured if `every` is larger than `steps`; 0 is no watch.
+    """
+    if network == "MLP":
+        (params, xs, ys), output, loss = _draw_mlp(**sizes), _mlp, _square_error
+    else:
+        params, xs, ys = transformer.draw_over_words(**sizes, stacked=True)
+        output, loss = transformer.logits, transformer.loss
+    watch, adam = None, optax.adam(1e-3)
+    if every:
+        net, _ = jaxnn.as_network((output, params), xs)
+        watch = jaxnn.watch(net, loss=loss, every=every, intended=tuple(ALARMS))
+
+    def train_step(carry: PyTree, step: Array) -> Any:
+        params, opt_state = carry
+        value, gradient = jax.value_and_grad(lambda p: loss(output(p, xs), ys).mean())(params)
+        updates, opt_state = adam.update(gradient, opt_state, params)
+        after = optax.apply_updates(params, updates)
+        if watch is not None:
+            watch(step, params, xs, ys, after=after, value=value)
+        return (after, opt_state), value
+
+    @jax.jit
+    def train(params: PyTree) -> Any:
+        return jax.lax.scan(train_step, (params, adam.init(params)), jnp.arange(1, steps + 1))[1]
+
+    def run() -> None:
+        jax.block_until_ready(train(params))  # type: ignore[no-untyped-call]
+        if watch is not None:
+            watch.flush()
+
+    return Workload(run, lambda _: np.asarray(train(params)))
+
+
+def unwatched(every: int, **of: Any) -> Workload:
+    """Return `watched` without a watch."""
+    del every
+    return watched(every=0, **of)
+
+
+def _draw_mlp(layers: int, width: int, batch: int, **others: int) -> tuple[Any, Any, Any]:
+    del others
+    params, xs, _ = inputs.network([width, width], layers - 1, width, batch)
+    return [theta for theta, _ in params], xs, np.sin(xs)
+
+
+def _mlp(params: PyTree, xs: Array) -> Array:
+    for theta in params:
+        xs = jnp.tanh(xs @ theta)
+    return xs
+
+
+def _square_error(output: Array, ys: Array) -> Array:
+    return jnp.mean((output - ys) ** 2, axis=-1)
