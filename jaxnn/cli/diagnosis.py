@@ -16,7 +16,6 @@ from ..texts import clean, cleaned, counted, labels
 Rows = Sequence[Mapping[str, Any]]
 Column = tuple[str, ...]
 
-TITLE = "Layer by layer"
 WIDTH, SHORTEST = 34, 8  # characters of a layer's name in a terminal, at most, and in the narrowest
 GAP = "  "  # between columns
 MOST_ROWS = 12  # in a terminal; those in the middle are left out

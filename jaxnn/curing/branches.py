@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+from jax.extend.core import primitives
 
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link
 from ..jaxpr.primitives import CASTS, MULTIPLYING, SHAPES, SUMS
 from ..jaxpr.program import Flat, Step
 from ..network.params import is_run
+from .draws import Axes
 
 NORMS = ("rsqrt", "sqrt")  # which a norm divides by
 
@@ -113,3 +115,20 @@ def _array(v: int, makers: dict[int, Step], numbers: dict[int, int]) -> set[int]
             return set()
         v = step.inputs[0]
     return {numbers[v]}
+
+
+def kernels_of(link: Link, arrays: Tree, state: Tree) -> dict[int, Axes]:
+    """Return the axes of inputs and outputs of each kernel of a layer, by its number."""
+    flat = Flat(jax.make_jaxpr(link)(arrays, state))
+    numbers = {v: i for i, v in enumerate(flat.inputs[: len(jax.tree.leaves(arrays))])}
+    axes = {}
+    for step in flat.steps:
+        eqn = step.eqn
+        if eqn.primitive is not primitives.conv_general_dilated_p:
+            continue
+        # Units of a grouped convolution do not all meet.
+        grouped = eqn.params["feature_group_count"] * eqn.params["batch_group_count"] > 1
+        if step.inputs[1] in numbers and not grouped:
+            out, into, *_ = eqn.params["dimension_numbers"].rhs_spec
+            axes[numbers[step.inputs[1]]] = into, out
+    return axes

@@ -21,7 +21,7 @@ from ..models import Model
 from ..network.network import Network
 from ..train.descent import ADAM
 from ..train.trainee import Trainee, trainee_of
-from . import branches, code, kernels, remade, structure, units, weights
+from . import branches, code, remade, structure, units, weights
 from .draws import Axes
 from .jax_training import JaxTraining
 from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
@@ -174,7 +174,7 @@ class ChainPatient(NetworkPatient):
         return {
             (layer, number): axes
             for layers, *link in self._links
-            for number, axes in kernels.of_link(*link).items()
+            for number, axes in branches.kernels_of(*link).items()
             for layer in layers
         }
 

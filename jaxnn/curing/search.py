@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..flow.verdict.rates import LN10
+
 STEP = 1.5  # a factor that is looked at, at least, on the way to where no rate is known
 MOST_STEPS = 13  # of that size, about 200 times
 BEYOND = 1.2  # times as far as the rate would be zero
@@ -24,7 +26,6 @@ GOOD = 2e-3  # where no factor leaves less, as with skip connections: the neares
 DAMPED = 0.7  # of what a factor for each layer is corrected by
 MOST_AT_ONCE = 4.0
 ROUNDS = 8
-LN10 = float(np.log(10))
 REACH = MOST_STEPS * float(np.log(STEP))
 
 Rate = Callable[[float], float]  # of ln of a factor, in decades a layer

@@ -64,7 +64,8 @@ class BatchData:
         """Return what a trial's batch is like."""
         columns = tuple(InputColumns.of(name, v) for name, v in trial.xs.items() if v.size)
         varying = [v for v in columns if v.varying.any()]
-        are_large, are_small = any(map(_is_large, varying)), any(map(_is_small, varying))
+        are_large = any(v.size.max() > FAR for v in varying)
+        are_small = any(v.spread.max() < 1 / FAR for v in varying)
         levels = scales = None
         are_uneven = any(map(_is_uneven, varying))
         if are_large or are_uneven or not all(v.varying.all() for v in columns):
@@ -87,14 +88,6 @@ class BatchData:
             are_labels=trial.ys is not None
             and any(np.array_equal(v, trial.ys) for v in trial.xs.values()),
         )
-
-
-def _is_large(columns: InputColumns) -> bool:
-    return bool(columns.size.max() > FAR)
-
-
-def _is_small(columns: InputColumns) -> bool:
-    return bool(columns.spread.max() < 1 / FAR)
 
 
 def _is_uneven(columns: InputColumns) -> bool:

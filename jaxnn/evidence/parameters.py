@@ -5,7 +5,7 @@ output, drawn again     its noise against what differs between examples
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -109,10 +109,10 @@ class Noise:
 class KnownParameters:
     """What is known of parameters beside their sizes; see `Trial`."""
 
-    draws: Mapping[str, WeightDraw]
-    untouched_norms: tuple[str, ...]
-    repeated: tuple[str, ...]
-    unregistered: tuple[str, ...]
+    draws: Mapping[str, WeightDraw] = field(default_factory=dict)
+    untouched_norms: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    unregistered: tuple[str, ...] = ()
     equal: tuple[tuple[str, ...], ...] = ()  # of arrays that were drawn
     resting_norms: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()

@@ -38,7 +38,9 @@ def alarms_of_findings(
     """
     told = set[str]()
     with np.errstate(all="ignore"):
-        for found in FINDINGS.found(Judged(flow, (), evidence), FINDINGS.keys() - {*rules}):
+        for found in FINDINGS.found(
+            Judged(flow, (), evidence or Evidence()), FINDINGS.keys() - {*rules}
+        ):
             is_meant = found.values.get("why") in FROZEN or found.path == LABELS
             if found.rule not in told and not is_usual(found) and not is_meant:
                 told.add(found.rule)

@@ -10,6 +10,5 @@ from . import (  # noqa: F401, entries of the table
     parameter_findings,
     rate_findings,
     state_findings,
-    unit_findings,
     unseen_findings,
 )

@@ -160,7 +160,7 @@ class Arrays:
     def _kinds(self) -> list[tuple[str, int]]:
         """The path of each array without its layer's number; of one without a name its place."""
         return [
-            (_unnumbered(path), 0 if has_name(path) else int(place))
+            (re.sub(r"\d+", "", path, count=1), 0 if has_name(path) else int(place))
             for path, place in zip(self.path, self.place, strict=True)
         ]
 
@@ -171,7 +171,8 @@ class Arrays:
     def adapters(self, is_of_torch: bool) -> list[tuple[int, int]]:
         """Return pairs of weights of few units between, of which the second alone is zero."""
         # The first gets no Δ yet; the second does. Of PyTorch the outputs come first in a shape.
-        at = [(int(i), self.shape[i][::-1] if is_of_torch else self.shape[i]) for i in self._flat]
+        flat = [i for i in np.flatnonzero(self.weights).tolist() if len(self.shape[i]) == 2]
+        at = [(i, self.shape[i][::-1] if is_of_torch else self.shape[i]) for i in flat]
         return [
             (i, j)
             for i, first in at
@@ -182,11 +183,6 @@ class Arrays:
             and np.isfinite(self.size[i] + self.delta[j])
             and first[1] == second[0] < min(first[0], second[1])
         ]
-
-    @property
-    def _flat(self) -> np.ndarray:
-        """The numbers of the weights of two axes."""
-        return np.array([i for i in np.flatnonzero(self.weights) if len(self.shape[i]) == 2], int)
 
     def small_gains(self, layer: int) -> list[int]:
         """Return the gains of a layer that start near zero and learn, as a layer scale of 10⁻⁶."""
@@ -309,11 +305,6 @@ def has_name(path: str) -> bool:
         (True, False)
     """
     return re.search("[A-Za-z]", path) is not None
-
-
-def _unnumbered(path: str) -> str:
-    """Return a path without the number of its layer."""
-    return re.sub(r"\d+", "", path, count=1)
 
 
 def _last_word(path: str) -> str:

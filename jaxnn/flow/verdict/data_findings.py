@@ -172,6 +172,6 @@ def labels(judged: Judged) -> Iterator[Sight]:
     A checkup alone: of a copy that has learned every other example, the loss of the others is no
     less with their labels than with these in a tenth of random orders or more.
     """
-    held_out = None if judged.evidence is None else judged.evidence.held_out
+    held_out = judged.evidence.held_out
     if held_out is not None and held_out.share >= NO_HINT:
         yield Sight(values=held_out._asdict())

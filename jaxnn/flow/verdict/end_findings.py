@@ -9,14 +9,11 @@ from ...evidence import mixing
 from ...evidence.end import End
 from ...rules import Sight, one_of
 from ...texts import percent
-from .data_findings import NO_HINT
+from .data_findings import NO_HINT, OF_CLASSES
 from .findings import END, FINDINGS
 from .judged import Judged
 
 LOGITS = {kinds.LOGITS, kinds.CLASS_LOGITS}
-OF_CLASSES = {
-    kinds.CLASS_LOGITS, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES, kinds.CLASS_LOGS
-}  # fmt: skip
 SHARES = {kinds.PROBABILITIES, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES}
 SQUASHED = 1.01  # the ends of what a sigmoid, a tanh or a softsign reach, but for rounding
 MANY_ZERO = 0.1  # of the outputs behind a relu
@@ -204,7 +201,7 @@ def targets(judged: Judged) -> Iterator[Sight]:
         return
     values = {"outputs": end.outputs, "lowest": end.labels[0], "highest": end.labels[1]}
     sight = _of_classes(end) or (_of_numbers(end) if end.kind.takes else None)
-    held_out = judged.evidence.held_out if judged.evidence else None
+    held_out = judged.evidence.held_out
     learns = held_out is not None and held_out.share < NO_HINT
     if sight and not (learns and sight[0] == "squares"):
         yield Sight(len(judged.names), values=values | {"how": sight[0]} | sight[1])

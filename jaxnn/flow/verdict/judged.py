@@ -4,7 +4,7 @@ flow -> layers that count -> state or Δ no number, and why -> rate -> arrays th
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -53,22 +53,22 @@ class Judged:
 
     flow: Flow
     asked: tuple[str, ...] = ()  # number formats to speak of in any case
-    evidence: Evidence | None = None  # what experiments with the batch show
+    evidence: Evidence = field(default_factory=Evidence)  # what experiments with the batch show
 
     @property
     def data(self) -> BatchData | None:
         """What is known of the batch."""
-        return None if self.evidence is None else self.evidence.data
+        return self.evidence.data
 
     @property
     def end(self) -> End | None:
         """What is known of output, loss and labels together."""
-        return None if self.evidence is None else self.evidence.end
+        return self.evidence.end
 
     @property
-    def parameters(self) -> KnownParameters | None:
+    def parameters(self) -> KnownParameters:
         """What is known of parameters beside their sizes."""
-        return None if self.evidence is None else self.evidence.parameters
+        return self.evidence.parameters or KnownParameters()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -328,7 +328,7 @@ class Judged:
     def equal_queries(self) -> list[str]:
         """The arrays with an equal row for each position, where these are equal first, or below."""
         layer, positions = self.equal_positions, self.flow.positions
-        if layer is None or positions is None or self.parameters is None:
+        if layer is None or positions is None:
             return []
         flat, count = {*map(clean, self.parameters.flat)}, positions.counts[layer - 1]
         there = np.flatnonzero(np.isin(self.arrays.layer, (layer - 1, layer))).tolist()
@@ -350,8 +350,7 @@ class Judged:
     @cached_property
     def are_to_stay(self) -> np.ndarray:
         """True for arrays that have a stop_gradient of their own, as drawn frequencies have."""
-        stopped = () if self.parameters is None else self.parameters.stopped
-        return np.isin(self.arrays.path, [*map(clean, stopped)])
+        return np.isin(self.arrays.path, [*map(clean, self.parameters.stopped)])
 
     @cached_property
     def starved(self) -> dict[int, float]:

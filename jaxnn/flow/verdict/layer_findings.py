@@ -1,4 +1,4 @@
-"""Findings on layers that stand out: their gradient, attention and routers."""
+"""Findings on layers that stand out: their gradient, attention, routers and units."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -17,6 +17,13 @@ SHARP, FLAT, OTHER_LOGIT = 0.25, 0.9, 30.0  # entropy of one attention and of al
 LARGEST_FLOAT16 = 65504.0
 ALL, FEW_TOKENS = 0.99, 16  # share of the load of a router that stands out, with more tokens
 SHARE = 8  # tokens of an expert, of which none is no accident
+IDLE = {
+    "dead": "dead: their slope is 0 for all examples",
+    "saturated": "saturated: their slope is below a hundredth of its largest",
+    "constant": "constant: they have one value for all examples",
+}
+# Units of relu are off for half of the examples, and where these are alike for all at once.
+MANY_IDLE = {"dead": 0.8, "saturated": 0.75, "constant": 0.8}
 
 
 @FINDINGS.rule(
@@ -246,3 +253,44 @@ def _all_go_to(load: np.ndarray, tokens: int, selected: int) -> tuple[int, ...]:
     if tokens < FEW_TOKENS or count == len(load) or not load[most].sum() > ALL:
         return ()
     return tuple(int(i) + 1 for i in most)
+
+
+def _idle(name: str, what: str, share: float, others: list[str], rest: float, **_: object) -> str:
+    s = "s" if len(others) > 1 else ""
+    and_in = f" and of layer{s} {few_of(others)}" if others else ""
+    beside = f" In the other layers {percent(rest)} are." if np.isfinite(rest) else ""
+    return f"Of the units of layer {name}{and_in} {percent(share)} are {IDLE[what]}.{beside}"
+
+
+@FINDINGS.rule(
+    "idle",
+    _idle,
+    advises="Draw the weights and biases there again, biases at 0, and look for inputs that are "
+    "too large.",
+    rank=LAYERS,
+    unless="inputs drawn zero cut examples positions signal constant shut",
+)
+def idle(judged: Judged) -> Iterator[Sight]:
+    """Units of a layer that do nothing.
+
+    PyTorch: in a layer eight tenths of the units are dead, or have one value for all examples and
+    positions, of which there are eight at least; or three quarters of tanh or sigmoid are
+    saturated. The sentence has the median of the other layers.
+    """
+    units = judged.flow.units
+    if units is None or judged.flow.net is not None:
+        return
+    for what, many in MANY_IDLE.items():
+        shares = np.asarray(getattr(units, what), np.float64)
+        known = np.flatnonzero(np.isfinite(shares))
+        layers = [int(i) for i in known if shares[i] >= many]
+        if layers:
+            rest = [shares[i] for i in known if i not in layers]
+            values = {
+                "what": what,
+                "share": float(min(shares[layers])),
+                "others": [judged.label(i + 1) for i in layers[1:]],
+                "rest": float(np.median(rest)) if rest else np.nan,
+            }
+            yield Sight(layers[0] + 1, values=values)
+            return

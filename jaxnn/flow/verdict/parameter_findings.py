@@ -21,10 +21,9 @@ DRAW = "Draw each entry by itself, with mean 0 and variance 1/fan_in, or 2/fan_i
 
 def _by_layer(judged: Judged) -> dict[int, list[str]]:
     """Return the paths of the matrices of each layer, of those that are known."""
-    parameters, layers = judged.parameters, dict[int, list[str]]()
-    paths = judged.flow.parameters.paths
+    layers, paths = dict[int, list[str]](), judged.flow.parameters.paths
     for layer, path in zip(judged.arrays.layer.tolist(), paths, strict=True):
-        if parameters and path in parameters.draws:
+        if path in judged.parameters.draws:
             layers.setdefault(layer, []).append(path)
     return layers
 
@@ -57,10 +56,7 @@ def drawn(judged: Judged) -> Iterator[Sight]:
     size 1 that is the last layer too, with other layers below. Or a change of the inputs by a
     thousandth of what differs between examples changes the output by seven tenths of that.
     """
-    layers = _by_layer(judged)
-    if judged.parameters is None:
-        return
-    draws = judged.parameters.draws
+    layers, draws = _by_layer(judged), judged.parameters.draws
     constant = {
         layer: paths[0]
         for layer, paths in layers.items()
@@ -134,7 +130,7 @@ def equal(judged: Judged) -> Iterator[Sight]:
     layers = _by_layer(judged)
     with_experts = () if judged.flow.routers is None else judged.flow.routers.layers
     for layer, paths in layers.items():
-        draws = [judged.parameters.draws[path] for path in paths if judged.parameters]
+        draws = [judged.parameters.draws[path] for path in paths]
         if layer not in with_experts and all(draw.distinct <= HALF for draw in draws):
             lines = "rows" if judged.flow.is_of_torch else "columns"
             values = {"how": "copies", "distinct": draws[0].distinct, "lines": lines}
@@ -159,7 +155,7 @@ def equal_layers(judged: Judged) -> Iterator[Sight]:
     PyTorch what is made of them is compared. They learn to differ, since what enters them does; a
     theory of independent weights is not about them.
     """
-    groups = () if judged.parameters is None else judged.parameters.equal
+    groups = judged.parameters.equal
     group_of = {path: i for i, group in enumerate(groups) for path in group}
     alike: dict[frozenset[int], list[int]] = {}
     for layer, paths in _by_layer(judged).items():
@@ -189,7 +185,7 @@ def shared(judged: Judged) -> Iterator[Sight]:
     returns the shape that it takes, or takes one tensor each time. A layer that is called in a loop
     has one name and is meant so.
     """
-    paths = () if judged.parameters is None else judged.parameters.repeated
+    paths = judged.parameters.repeated
     if paths:
         yield Sight(path=clean(paths[0]), values={"paths": few_of(paths), "count": len(paths)})
 
@@ -209,7 +205,7 @@ def unlisted(judged: Judged) -> Iterator[Sight]:
     PyTorch: in the graph of the output are tensors that learn and are not among the parameters of
     the module, but in a list, tuple or dict of it, a plain attribute, or in no module.
     """
-    paths = () if judged.parameters is None else judged.parameters.unregistered
+    paths = judged.parameters.unregistered
     if paths:
         yield Sight(path=clean(paths[0]), values={"paths": few_of(paths), "count": len(paths)})
 
@@ -240,10 +236,7 @@ def untouched_norms(judged: Judged) -> Iterator[Sight]:
     Or, in PyTorch, a norm in train mode counts a batch, and its statistics stay equal.
     """
     known = judged.parameters
-    for how, paths in (
-        ("untouched", () if known is None else known.untouched_norms),
-        ("rest", () if known is None else known.resting_norms),
-    ):
+    for how, paths in (("untouched", known.untouched_norms), ("rest", known.resting_norms)):
         if paths:
             do = "does" if len(paths) == 1 else "do"
             yield Sight(path=clean(paths[0]), values={"how": how, "paths": few_of(paths), "do": do})
@@ -298,7 +291,7 @@ def noise(judged: Judged) -> Iterator[Sight]:
     where 19 of 20 numbers are dropped: of a module of PyTorch, and in JAX with a random key among
     the inputs. Or a module of PyTorch in eval mode chooses at random what it drops.
     """
-    known = None if judged.evidence is None else judged.evidence.noise
+    known = judged.evidence.noise
     if known:
         is_loud = known.of_draws > LOUD * known.of_mean
         is_most = known.dropped > MOST_DROPPED and 3 * known.of_draws > known.of_mean

@@ -127,13 +127,9 @@ class Rate:
     @property
     def is_mild(self) -> bool:
         """True if a gradient that vanishes, explodes or is erratic changes by under a thousand."""
-        makes = max(abs(v) for v in (self.repeated, self.total, *self._of_outliers))
-        return self.word in ("vanishing", "exploding", ERRATIC) and makes < MOST_ONCE
-
-    @property
-    def _of_outliers(self) -> list[float]:
-        """The decades of each layer whose factor stands out."""
-        return [change.decades for change in self.outliers]
+        of_outliers = [change.decades for change in self.outliers]
+        makes = max(abs(v) for v in (self.repeated, self.total, *of_outliers))
+        return self.word in ILL and makes < MOST_ONCE
 
     @property
     def once(self) -> tuple[LayerChange, ...]:
@@ -296,7 +292,9 @@ def within(
         law = law_of(factors[rest], inside[rest] - stretches[0].start, phase[rest])
         law = law if law and abs(law.constant) >= CLEAR * law.error else None
         word = word if law is None else law.word
-    if word in ("vanishing", "exploding") and _is_no_rate(factors):
+    # Three factors or fewer that make less than a hundred are no rate: training makes up for them.
+    is_no_rate = len(factors) <= TOO_FEW and abs(_sum(factors)) < THEIR_DECADES
+    if word in ("vanishing", "exploding") and is_no_rate:
         word = UNCLEAR
     if (word in ("steady", UNCLEAR) or abs(_sum(factors)) <= DECADES) and any(
         abs(c.decades) >= DECADES for c in outliers
@@ -373,11 +371,6 @@ def _restore(factors: np.ndarray, out: np.ndarray) -> bool:
     others = np.delete(factors, out)
     small = bool(len(out)) and bool((np.abs(factors[out]) < DECADES).all())
     return small and abs(_sum(factors)) < abs(_sum(others))
-
-
-def _is_no_rate(factors: np.ndarray) -> bool:
-    """Tell whether three factors or fewer make less than a hundred, which training makes up for."""
-    return len(factors) <= TOO_FEW and abs(_sum(factors)) < THEIR_DECADES
 
 
 class _Fit(NamedTuple):

@@ -55,7 +55,7 @@ def theory(judged: Judged) -> Iterator[Sight]:
     first = down or up
     if first:
         text = "; ".join(parts)
-        cause = cause_of_departure(judged.flow, judged.parameters)
+        cause = cause_of_departure(judged.flow, judged.parameters.draws)
         values = {
             "gradient": down,
             "signal": up,
@@ -227,7 +227,7 @@ def unread(judged: Judged) -> Iterator[Sight]:
     read. `flow.record.positions` has what differs at each position. Or of inputs that are integers,
     each but the padding, which fills rows up, is exchanged for another one, and the output stays.
     """
-    asked = None if judged.evidence is None else judged.evidence.unread
+    asked = judged.evidence.unread
     if asked is not None:
         how = "tokens" if asked.padding is None else "padding"
         yield Sight(1, asked.path, {"how": how, "padding": asked.padding})

@@ -8,21 +8,20 @@ The s of one network is √R times the error of a twin with R replicas. What the
 cause: a mean of the weights, a correlation of their entries, a width that is not infinite.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike
 
-from ...evidence.parameters import KnownParameters
+from ...evidence.parameters import WeightDraw
 from ..measure.theory_flow import errors_of
 from ..record.flow import Flow
+from .rates import LN10
 
-LN10 = float(np.log(10))
 ERRORS = 3.0  # standard deviations of a Gaussian; of few draws, those that are as rare
 LEAST = 0.1  # decades
-
-
 EDGE = 1.5  # of the largest singular value of independent entries
 PER_UNIT = 0.5  # layers
 
@@ -41,14 +40,12 @@ class Cause(NamedTuple):
     paths: tuple[str, ...] = ()
 
 
-def cause_of_departure(flow: Flow, parameters: KnownParameters | None) -> Cause:
+def cause_of_departure(flow: Flow, draws: Mapping[str, WeightDraw]) -> Cause:
     """Return the cause of a departure from theory, the likeliest first."""
-    if parameters is not None:
-        draws = parameters.draws
-        off = {path: draw for path, draw in draws.items() if draw.is_drawn and draw.edge > EDGE}
-        by_mean = [path for path, draw in off.items() if draw.mean_edge > EDGE]
-        if off:
-            return Cause("mean", (*by_mean,)) if by_mean else Cause("correlated", (*off,))
+    off = {path: draw for path, draw in draws.items() if draw.is_drawn and draw.edge > EDGE}
+    by_mean = [path for path, draw in off.items() if draw.mean_edge > EDGE]
+    if off:
+        return Cause("mean", (*by_mean,)) if by_mean else Cause("correlated", (*off,))
     widths = [shape[-1] for shape in flow.parameters.shapes if len(shape) > 1]
     is_narrow = bool(widths) and len(flow.names) > PER_UNIT * float(np.median(widths))
     return Cause("narrow" if is_narrow else "unknown")
@@ -59,7 +56,8 @@ def gradient_departure(flow: Flow) -> TheoryDeparture | None:
     theory = flow.theory
     if theory is None or theory.errors is None:
         return None
-    measured, expected = (_below_the_last(v) for v in (flow.log_delta, theory.log_delta))
+    measured, expected = (np.asarray(v.log_delta, np.float64) for v in (flow, theory))
+    measured, expected = measured - measured[-1], expected - expected[-1]
     return _departure(measured - expected, _most(theory, theory.errors.log_delta), 0)
 
 
@@ -102,8 +100,3 @@ def _crosses(apart: np.ndarray, off: np.ndarray) -> np.ndarray:
     for low, high in pairwise(np.flatnonzero(off)):
         crosses[low + 1 : high] = signs[low] != signs[high]
     return crosses
-
-
-def _below_the_last(log_delta: Float[Array, " L"]) -> np.ndarray:
-    values = np.asarray(log_delta, np.float64)
-    return np.asarray(values - values[-1])

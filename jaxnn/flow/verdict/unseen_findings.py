@@ -57,8 +57,7 @@ def stopped(judged: Judged) -> Iterator[Sight]:
 def _frozen_among(judged: Judged) -> Stopped | None:
     """Return the layers whose weights are all behind a stop_gradient, between some that learn."""
     arrays = judged.arrays
-    kept = () if judged.parameters is None else judged.parameters.stopped
-    frozen = np.isin(arrays.path, [clean(path) for path in kept]) & arrays.weights
+    frozen = judged.are_to_stay & arrays.weights
     learning = arrays.layer[arrays.weights & ~frozen]
     if not frozen.any() or not len(learning):
         return None

@@ -191,9 +191,9 @@ def verdict(
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"formats: expected some of {', '.join(FORMATS)}, got {name!r}")
-    judged = Judged(jax.device_get(flow), formats, evidence)  # rules compile nothing
+    judged = Judged(jax.device_get(flow), formats, evidence or Evidence())  # rules compile nothing
     rate = judged.rate if judged.time is None else judged.time.over(judged.rate)
-    return Verdict(**vars(rate), flow=judged.flow, asked=formats, evidence=evidence)
+    return Verdict(**vars(rate), flow=judged.flow, asked=formats, evidence=judged.evidence)
 
 
 def decades_of(flow: Flow) -> float:

@@ -513,12 +513,10 @@ def _chosen(eqn: Equation, given: list[Value], draws: ProductKeys) -> list[Value
     else:
         several = [f(*_arrays(operands)) for f in functions]
         places = jnp.clip(index.array.astype(jnp.int32), 0, len(functions) - 1)
-        chosen = [jax.vmap(_picked)(places, *cases) for cases in zip(*several, strict=True)]
+        chosen = [
+            jax.vmap(jax.lax.select_n)(places, *cases) for cases in zip(*several, strict=True)
+        ]
     return [Value(v, kind, varies) for v, kind in zip(chosen, kinds, strict=True)]
-
-
-def _picked(i: Array, *cases: Array) -> Array:
-    return jax.lax.select_n(i, *cases)
 
 
 def _branch(
