@@ -26,7 +26,7 @@ from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.jaxpr import program
 from jaxnn.jaxpr.interpreter import bound
 from jaxnn.jaxpr.numpy_programs import with_rest_by_numpy
-from jaxnn.jaxpr.program import Traced
+from jaxnn.jaxpr.program import TracedFunction
 from jaxnn.theory import meanfield, sphere
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
@@ -419,7 +419,7 @@ def steep(factor, is_forward):
 
 @pytest.mark.parametrize("is_forward", [True, False])
 def test_functions_are_equal_if_their_rules_are(is_forward):
-    one, other, less = (Traced.of(steep(v, is_forward), XS) for v in (1.0, 1.0, 0.5))
+    one, other, less = (TracedFunction.of(steep(v, is_forward), XS) for v in (1.0, 1.0, 0.5))
     assert one == other
     assert one != less
 
@@ -433,13 +433,13 @@ def test_rules_of_jax_are_known_by_their_code_and_a_users_are_traced(monkeypatch
     traced = []
     monkeypatch.setattr(program, "bound", lambda *given: traced.append(given) or bound(*given))
     relu, again, silent = (
-        Traced.of(jax.vmap(f), XS) for f in (jax.nn.relu, jax.nn.relu, jax.nn.relu6)
+        TracedFunction.of(jax.vmap(f), XS) for f in (jax.nn.relu, jax.nn.relu, jax.nn.relu6)
     )
     assert relu == again != silent
     assert not traced
     users = [with_rule(lambda t, out, z: 2 * t), with_rule(jax.numpy.multiply, lambda z: z)]
     for f in (*users, with_rule(partial(operator.mul, XS[0]))):
-        assert isinstance(Traced.of(f, XS), Traced)
+        assert isinstance(TracedFunction.of(f, XS), TracedFunction)
     assert len(traced) == 3
 
 
@@ -463,12 +463,12 @@ def test_layers_that_differ_in_a_constant_are_not_equal():
 
 
 def test_a_traced_function_takes_arguments_of_other_types_and_closures_over_traced_ones():
-    traced = Traced.of(lambda z: z.sum() * 2, jax.ShapeDtypeStruct((3,), "float32"))
-    assert traced == Traced.of(lambda z: z.sum() * 2, jax.ShapeDtypeStruct((3,), "float32"))
+    traced = TracedFunction.of(lambda z: z.sum() * 2, jax.ShapeDtypeStruct((3,), "float32"))
+    assert traced == TracedFunction.of(lambda z: z.sum() * 2, jax.ShapeDtypeStruct((3,), "float32"))
     assert traced(np.ones(5, np.float32)) == 10
 
     def inside(scale):
-        assert not isinstance(Traced.of(lambda z: z * scale, np.ones(3)), Traced)
+        assert not isinstance(TracedFunction.of(lambda z: z * scale, np.ones(3)), TracedFunction)
         return scale
 
     jax.make_jaxpr(inside)(1.0)

@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import SingleDeviceSharding
 
 from jaxnn.jaxpr.interpreter import bound
-from jaxnn.jaxpr.primitives import ONCE, ONE, RULES, SUM, Call
+from jaxnn.jaxpr.primitives import ONCE, ONE, RULES, SUM, PrimitiveCall
 from jaxnn.jaxpr.program import Flat, Step, evaluated
 
 RNG = np.random.default_rng(0)
@@ -220,7 +220,7 @@ CASES = {
 
 
 def taken_apart(name, f, operands):
-    """The step of a primitive in a function of arrays, what goes into it, and its `Call`."""
+    """The step of a primitive in a function of arrays, what goes into it, and its call."""
     flat = Flat(jax.make_jaxpr(f)(*operands))
     steps = [step for step in flat.steps if step.eqn.primitive.name == name]
     if not steps:
@@ -288,7 +288,7 @@ class Trial(NamedTuple):
     """A case of a primitive: variants of its inputs, and entries of these for one of its output."""
 
     step: Step
-    call: Call
+    call: PrimitiveCall
     inputs: list
     perturbations: list
     sums: list

@@ -11,7 +11,7 @@ from problems import norm
 import jaxnn
 from experiments.casebook import said
 from experiments.casebook.programs.jax_planted import dying_branch
-from jaxnn.chain.state import State
+from jaxnn.chain.state import LayerState
 from jaxnn.recognition.skips import Skip, skip_of
 from jaxnn.recognition.step_graph import Graph
 
@@ -54,12 +54,12 @@ def test_a_skip_is_a_sum_of_an_array_as_it_came_in_and_of_what_is_made_of_the_st
 def test_of_a_function_that_is_cut_before_the_sum_the_main_array_is_the_branch():
     def layer(p, s):
         z = s.streams[1] + s.streams[0]
-        return State((branch(p, z), z))
+        return LayerState((branch(p, z), z))
 
     z = jnp.zeros((4, N))
-    closed = jax.make_jaxpr(layer)(jnp.zeros((N, N)), State((z, z)))
-    graph = Graph.of(closed, State((z, z)))
-    assert skip_of(graph, State((z, z))) == Skip(1, 1)
+    closed = jax.make_jaxpr(layer)(jnp.zeros((N, N)), LayerState((z, z)))
+    graph = Graph.of(closed, LayerState((z, z)))
+    assert skip_of(graph, LayerState((z, z))) == Skip(1, 1)
     assert skip_of(graph, (z, z)) is None  # of layers of a user's own, where none is the main one
 
 

@@ -15,10 +15,10 @@ from jaxtyping import PyTree
 
 from ..network.params import Stacked, is_run
 from .chain import Chain, Link, Lowered, decoded, encoded
-from .parameter_handover import Weights
+from .parameter_handover import LayerWeights
 from .state import types_of
 
-Once = Callable[[Any, Weights], tuple[Any, "Kept"]]
+Once = Callable[[Any, LayerWeights], tuple[Any, "Kept"]]
 Kept = tuple[Any, ...]  # for each layer of a pattern, with an axis of its repetitions in front
 
 
@@ -40,7 +40,7 @@ def through(
     for pattern, entry in zip(lowered.kinds, jax.tree.map(jnp.asarray, params), strict=True):
 
         def once(
-            state: PyTree, weights: Weights, links: Sequence[Link] = pattern.links
+            state: PyTree, weights: LayerWeights, links: Sequence[Link] = pattern.links
         ) -> tuple[Any, Kept]:
             of_links = []
             for link, arrays in zip(links, weights.arrays, strict=True):

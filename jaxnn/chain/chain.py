@@ -21,7 +21,7 @@ from jaxtyping import Array, PyTree
 
 from ..arrays.rows import can_be_learned
 from ..arrays.spread import ArrayOrType, are_spread, on_mesh_of, type_of, types_over, varying
-from ..jaxpr.program import Closed, LayerProgram, Traced, resized, typed
+from ..jaxpr.program import Closed, LayerProgram, TracedFunction, resized, typed
 from ..jaxpr.scan_params import Source
 from ..texts import cleaned, counted, labels, told
 from .cut_points import MOST_STREAMS
@@ -95,8 +95,8 @@ class Part:
         count = jax.tree.leaves(state)[0].shape[0]
         if self.each:
             state = jax.tree.map(lambda v: resized(v, v.shape[1:]), state)
-        traced = Traced.of(replace(self, each=False), list(types), state)
-        if not isinstance(traced, Traced):
+        traced = TracedFunction.of(replace(self, each=False), list(types), state)
+        if not isinstance(traced, TracedFunction):
             return None
         structure = Static(jax.tree.structure(([0] * len(types),)))
         part = Part(Static(traced), structure, (None,) * len(types), self.trained, self.each)

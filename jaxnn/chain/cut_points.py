@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from ..arrays.rows import in_bfloat16, is_float, is_narrow
 from ..jaxpr.program import typed
-from .dependence import LONGEST, MOST_IN_A_ROW, Traced
+from .dependence import LONGEST, MOST_IN_A_ROW, TracedNetwork
 from .scan_runs import Scanned, scanned
 
 MOST_STREAMS = 16  # alive at a place where it is cut, unless the user says otherwise
@@ -30,7 +30,7 @@ Stretch = tuple[int, int]  # main steps a … b
 class Places:
     """The places at which a network may be cut, with so many streams at most, and the choice."""
 
-    def __init__(self, network: Traced, most: int) -> None:
+    def __init__(self, network: TracedNetwork, most: int) -> None:
         self.network, self.most = network, most
         scans = ((i, scanned(network, i)) for i in range(len(network.main)))
         self.scans: dict[int, Scanned] = {i: run for i, run in scans if run is not None}
@@ -237,12 +237,12 @@ class Places:
         return f"found one layer, at {first.location}; hand it over as a list, [(f, params)]"
 
 
-def in_a_row(network: Traced, a: int, b: int) -> int:
+def in_a_row(network: TracedNetwork, a: int, b: int) -> int:
     """Return the length of the longest chain of products, each fed by the one before."""
     return max(_heights(network, a, b).values(), default=0)
 
 
-def _heights(network: Traced, a: int, b: int) -> dict[int, int]:
+def _heights(network: TracedNetwork, a: int, b: int) -> dict[int, int]:
     """Return, for each value computed in main steps a … b, the longest chain of products below."""
     heights: dict[int, int] = {}
     for step in network.main[a:b]:
@@ -251,7 +251,7 @@ def _heights(network: Traced, a: int, b: int) -> dict[int, int]:
     return heights
 
 
-def nested(network: Traced, a: int, b: int) -> bool:
+def nested(network: TracedNetwork, a: int, b: int) -> bool:
     """Tell whether a skip over products lies within a longer one, as in a U-Net."""
     heights, skips = _heights(network, a, b), set[tuple[int, int]]()
     for step in network.main[a:b]:
@@ -261,7 +261,7 @@ def nested(network: Traced, a: int, b: int) -> bool:
     return any(low < i < j < high for low, high in skips for i, j in skips)
 
 
-def main_first(network: Traced, i: int, entering: set[int]) -> list[int]:
+def main_first(network: TracedNetwork, i: int, entering: set[int]) -> list[int]:
     """Return the streams alive before main step i, the one that the next product takes first."""
     alive = network.floats(network.alive[i] | entering)
     rest = sorted(network.alive[i] - {*alive})

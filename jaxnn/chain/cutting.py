@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 
 from ..jaxpr.program import MOST_BYTES, Flat, LayerProgram, Program, behind
 from .cut_points import Places, Stretch, main_first
-from .dependence import Traced, traced
+from .dependence import TracedNetwork, traced
 from .input_streams import with_roots
 from .layer_programs import Knife, Piece, made_of_params
 from .names import Parts, common, is_place, joined, module_in, name_of_weights, numbered, parts_of
@@ -114,14 +114,14 @@ def _pieces(uncut: _Uncut) -> tuple[list[Piece], tuple[Made, ...]]:
     return pieces, tuple(made_of_params(network, v) for v in network.made)
 
 
-def _places(network: Traced, most: int) -> Places:
+def _places(network: TracedNetwork, most: int) -> Places:
     """Return the places of a network with its roots, or without if it cannot be cut with them."""
     places = Places(with_roots(network), most)
     return places if not places.network.roots or places.are_enough() else Places(network, most)
 
 
 def _names(
-    network: Traced,
+    network: TracedNetwork,
     stretches: Sequence[Stretch],
     runs: Sequence[Scanned | None],
     paths: Sequence[str],
@@ -149,7 +149,7 @@ def _names(
     return [[next(unique) for _ in of_stretch] for of_stretch in names]
 
 
-def _weights(network: Traced, stretch: Stretch, paths: Sequence[str]) -> list[Parts]:
+def _weights(network: TracedNetwork, stretch: Stretch, paths: Sequence[str]) -> list[Parts]:
     """Return the paths of the parameters that the products of a stretch take."""
     taken = [
         v
@@ -171,7 +171,9 @@ def _weights(network: Traced, stretch: Stretch, paths: Sequence[str]) -> list[Pa
     return list(weights)
 
 
-def _origin(network: Traced, stretch: Stretch, run: Scanned | None) -> tuple[tuple[str, ...], str]:
+def _origin(
+    network: TracedNetwork, stretch: Stretch, run: Scanned | None
+) -> tuple[tuple[str, ...], str]:
     """Return the modules that all products of a layer are in, and the location of the last one."""
     products = network.products(*stretch)
     scope = common([step.scope for step in products])
@@ -183,7 +185,7 @@ def _origin(network: Traced, stretch: Stretch, run: Scanned | None) -> tuple[tup
 
 
 def _merged(
-    network: Traced,
+    network: TracedNetwork,
     places: Places,
     stretches: list[Stretch],
     cuts: tuple[str, ...],
@@ -211,7 +213,7 @@ def _merged(
 
 
 def _riding(
-    network: Traced, stretches: Sequence[tuple[int, int]], runs: Sequence[Scanned | None]
+    network: TracedNetwork, stretches: Sequence[tuple[int, int]], runs: Sequence[Scanned | None]
 ) -> list[int]:
     """Return the riders: what layers above the first need of xs, or of what takes long to make."""
     needs: set[int] = set()

@@ -34,7 +34,7 @@ LONGEST = 8  # that are one layer where it need not be
 
 
 @dataclass
-class Traced:
+class TracedNetwork:
     """A flat program seen as a network."""
 
     flat: Flat  # of params and xs
@@ -262,7 +262,7 @@ class Traced:
 
 def traced(
     program: Program, f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree
-) -> Traced:
+) -> TracedNetwork:
     """Find what depends on what in the program of f(params, xs)."""
     closed = program.closed
     if not any(map(is_float, closed.out_avals)):
@@ -273,7 +273,7 @@ def traced(
     sources = dict(zip(flat.inputs[:count], map(Source, range(count)), strict=True))
     structures = jax.tree.structure(xs), program.structure
     axes = _axes(f, params, xs, flat)
-    network = Traced(flat, *structures, flat.inputs[count:], sources, axes=axes)
+    network = TracedNetwork(flat, *structures, flat.inputs[count:], sources, axes=axes)
     network.sort()
     if network.dependent.isdisjoint(flat.outputs):
         raise ValueError(

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ..jaxpr.program import Step, behind, struct
-from .dependence import LONGEST, MOST_IN_A_ROW, Traced
+from .dependence import LONGEST, MOST_IN_A_ROW, TracedNetwork
 
 
 class Root(NamedTuple):
@@ -32,7 +32,7 @@ class Root(NamedTuple):
     last: int  # the number of the last main step of the block that takes it
 
 
-def with_roots(network: Traced) -> Traced:
+def with_roots(network: TracedNetwork) -> TracedNetwork:
     """Return a network whose roots are streams; the network itself if it has none."""
     root = _first_root(network)
     while root is not None:
@@ -44,7 +44,7 @@ def with_roots(network: Traced) -> Traced:
 # Sets of riders are integers, with a bit for each.
 
 
-def _first_root(network: Traced) -> Root | None:
+def _first_root(network: TracedNetwork) -> Root | None:
     """Return the rider that first meets what products have made of it, if a block ends there."""
     riders = _riders(network)
     made_of, multiplied = {**riders}, dict[int, int]()  # of each float, and of it by products
@@ -72,7 +72,7 @@ def _first_root(network: Traced) -> Root | None:
     return None
 
 
-def _riders(network: Traced) -> dict[int, int]:
+def _riders(network: TracedNetwork) -> dict[int, int]:
     """Return the riders that are floats, each with the bits of those that it is made of."""
     riders = {v: 1 << i for i, v in enumerate(network.floats(network.xs))}
     for step in network.prologue:
@@ -90,7 +90,7 @@ def _is_concatenation(step: Step) -> bool:
     return str(step.eqn.primitive) == "concatenate"
 
 
-def _is_sum(network: Traced, step: Step) -> bool:
+def _is_sum(network: TracedNetwork, step: Step) -> bool:
     """Tell a sum, a gate or a concatenation: of arrays of one shape, but for the axis of that."""
     along = step.eqn.params["dimension"] if _is_concatenation(step) else None
     shapes = (network.flat.types[v].shape for v in network.dependent.intersection(step.inputs))
@@ -98,7 +98,9 @@ def _is_sum(network: Traced, step: Step) -> bool:
     return not step.is_product and len(rest) == 1
 
 
-def _last_of_block(network: Traced, riders: dict[int, int], value: int, sum_: int) -> int | None:
+def _last_of_block(
+    network: TracedNetwork, riders: dict[int, int], value: int, sum_: int
+) -> int | None:
     """Return the number of the last main step that takes a rider in a sum's block, if any."""
     bit = riders[value].bit_length() - 1
     taken = {v for v in riders if riders[v] >> bit & 1}
@@ -123,7 +125,7 @@ def _last_of_block(network: Traced, riders: dict[int, int], value: int, sum_: in
     return None
 
 
-def _uses(network: Traced, taken: set[int]) -> tuple[dict[int, int], int]:
+def _uses(network: TracedNetwork, taken: set[int]) -> tuple[dict[int, int], int]:
     """Return the main steps that take a rider, with the products in a row since; and all those."""
     heights, uses, height = dict.fromkeys(taken, 0), dict[int, int](), 0
     for i, step in enumerate(network.main):
@@ -139,7 +141,7 @@ def _uses(network: Traced, taken: set[int]) -> tuple[dict[int, int], int]:
 # Roots as streams
 
 
-def _rooted(network: Traced, root: Root) -> Traced:
+def _rooted(network: TracedNetwork, root: Root) -> TracedNetwork:
     """Return a network in which the steps of a block take a stream instead of its root."""
     flat, axes, above = copy(network.flat), network.axes, network.main[root.last + 1 :]
     needs = {*flat.outputs, *(v for step in above for v in step.inputs)}
@@ -170,7 +172,7 @@ def _rooted(network: Traced, root: Root) -> Traced:
     sources = {v: s for v, s in network.sources.items() if v not in network.entries}
     structures = network.into, network.out
     roots = network.roots | {stream: root.value}
-    rooted = Traced(flat, *structures, network.xs, sources, axes=axes, roots=roots)
+    rooted = TracedNetwork(flat, *structures, network.xs, sources, axes=axes, roots=roots)
     rooted.sort()
     rooted.find_alive()
     return rooted

@@ -21,10 +21,10 @@ from ..arrays.spread import zeros
 from ..jaxpr.interpreter import function
 from ..jaxpr.program import Closed, Program, behind, evaluated, resized, struct
 from ..jaxpr.scan_params import Need, Prepared, ScanInputs, Source, prepared
-from .dependence import MOST_IN_A_ROW, Traced
+from .dependence import MOST_IN_A_ROW, TracedNetwork
 from .parameter_handover import Made
 from .scan_runs import Scanned
-from .state import NOTHING_FILLED, Filled, State
+from .state import NOTHING_FILLED, Filled, LayerState
 
 Leaf = TypeVar("Leaf")  # an array, or its type
 
@@ -48,7 +48,7 @@ class Piece(NamedTuple):
 class Knife:
     """Cuts a traced network into the programs of its layers."""
 
-    def __init__(self, network: Traced, riding: list[int]) -> None:
+    def __init__(self, network: TracedNetwork, riding: list[int]) -> None:
         self.network, self.riding = network, riding
         known = {*riding}
         self.prologue = [s for s in network.prologue if known.isdisjoint(s.outputs)]
@@ -77,11 +77,11 @@ class Knife:
         axis = self.network.axes.get(v, 0)
         return jnp.moveaxis(array, axis, 0) if axis else array
 
-    def packed(self, streams: Sequence[Leaf], riders: Sequence[Leaf]) -> State | Leaf:
+    def packed(self, streams: Sequence[Leaf], riders: Sequence[Leaf]) -> LayerState | Leaf:
         """Return a state; of one stream alone that is the array."""
         if len(streams) == 1 and not riders:
             return streams[0]
-        return State(tuple(streams), tuple(riders))
+        return LayerState(tuple(streams), tuple(riders))
 
     def type_of(self, values: Sequence[int]) -> PyTree:
         """Return the types of a state."""
@@ -208,7 +208,7 @@ class _Body:
         before = [step for step in network.before if riding.isdisjoint(step.outputs)]
         return prepared(network.flat, before, network.parameters, {*network.raw}, inputs)
 
-    def __call__(self, arrays: list[Array], state: PyTree) -> State | Array:
+    def __call__(self, arrays: list[Array], state: PyTree) -> LayerState | Array:
         """Return the state behind a step."""
         run, knife = self.scanned, self.knife
         given, leaves = dict(zip(self.handed, arrays, strict=True)), jax.tree.leaves(state)
@@ -271,7 +271,7 @@ def _entry_at(stack: Array, at: Array | None, axis: int) -> Array:
     return entry
 
 
-def _closed(network: Traced, a: int, b: int) -> Closed | None:
+def _closed(network: TracedNetwork, a: int, b: int) -> Closed | None:
     """Return the products within main steps that hold a program, if they are most of all."""
     counts = [step.products for step in network.main]
     closed = [step for step in network.main[a:b] if step.products > MOST_IN_A_ROW]
@@ -289,7 +289,7 @@ def _indices(k: int) -> tuple[np.ndarray, np.ndarray]:
     return index, index
 
 
-def made_of_params(network: Traced, v: int) -> Made:
+def made_of_params(network: TracedNetwork, v: int) -> Made:
     """Return a value of the prologue as it is made of params."""
     flat, raw = network.flat, network.raw
     steps, values = behind([v], network.before)

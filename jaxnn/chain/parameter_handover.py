@@ -54,7 +54,7 @@ class Static:
             return False
 
 
-class Weights(NamedTuple):
+class LayerWeights(NamedTuple):
     """The arrays of one layer, for each of its links for each of its parts."""
 
     arrays: Any
@@ -200,11 +200,11 @@ class Layout(NamedTuple):
         per_layer = tuple(_without(link, shared[i % p]) for i, link in enumerate(links))
         return cls(per_layer, shared, k)
 
-    def arrays(self, values: Sequence[Numbers]) -> Weights | Stacked:
+    def arrays(self, values: Sequence[Numbers]) -> LayerWeights | Stacked:
         """Return the parameters."""
         links = [_taken(link, values) for link in self.links]
         if not self.k:
-            return Weights(tuple(links))
+            return LayerWeights(tuple(links))
         shared = tuple(_taken(link, values) for link in self.shared or ()) or None
         p = len(links) // self.k
         per_layer = links if self.is_stacked else [stacked(links[i::p]) for i in range(p)]
@@ -225,9 +225,9 @@ class Layout(NamedTuple):
             layers.append([(s, j) for s, j in both if s is not None])
         return layers
 
-    def uses(self, params: Weights | Stacked) -> Iterator[tuple[Source, Numbers]]:
+    def uses(self, params: LayerWeights | Stacked) -> Iterator[tuple[Source, Numbers]]:
         """Yield the arrays of parameters, each with its source."""
-        if isinstance(params, Weights):
+        if isinstance(params, LayerWeights):
             yield from _with_sources(self.links[0], params.arrays[0])
             return
         for link, arrays in zip(self.shared or (), params.shared or (), strict=True):
@@ -269,11 +269,11 @@ def _taken(link: Sources, values: Sequence[Numbers]) -> tuple[list[Any], ...]:
     return tuple([None if s is None else s.taken(values) for s in part] for part in link)
 
 
-def merged(per_layer: PyTree, shared: PyTree) -> Weights:
+def merged(per_layer: PyTree, shared: PyTree) -> LayerWeights:
     """Put the arrays of one layer of a run together."""
     if shared is None:
-        return Weights(per_layer)
-    return Weights(
+        return LayerWeights(per_layer)
+    return LayerWeights(
         jax.tree.map(
             lambda a, b: b if a is None else a, per_layer, shared, is_leaf=lambda leaf: leaf is None
         )
@@ -395,15 +395,15 @@ class Handover:
                 "net.params returns, got others"
             )
         count, numbers = len(self.pytree.types), self.numbers()
-        uses: list[list[_Use]] = [[] for _ in range(count)]
+        uses: list[list[_ArrayUse]] = [[] for _ in range(count)]
         for layout, entry in zip(self.layouts, params, strict=True):
             for (value, rows, _), v in layout.uses(entry):
                 if value < count:
-                    uses[value].append(_Use(v, rows))
+                    uses[value].append(_ArrayUse(v, rows))
                 elif value in numbers:
                     leaf, at = (n if rows is None else n[np.array(rows)] for n in numbers[value])
                     for i in np.unique(leaf):
-                        uses[i].append(_Use(v[leaf == i], None, at[leaf == i]))
+                        uses[i].append(_ArrayUse(v[leaf == i], None, at[leaf == i]))
         others = [None] * count if like is None else like
         of_arrays = zip(self.pytree.paths, self.pytree.types, uses, others, strict=True)
         return [_united(*of_array) for of_array in of_arrays]
@@ -441,7 +441,7 @@ def _numbers(made: Made, types: Sequence[ArrayOrType]) -> Numbering | None:
     return np.asarray(both[0]), np.asarray(both[1])
 
 
-class _Use(NamedTuple):
+class _ArrayUse(NamedTuple):
     """An array of a layer that is of one array of the pytree."""
 
     v: Numbers  # the array
@@ -449,7 +449,7 @@ class _Use(NamedTuple):
     places: np.ndarray | None = None  # instead, the places of its numbers there, which is flat then
 
 
-def _united(path: str, type_: ArrayOrType, uses: list[_Use], like: Numbers | None) -> Any:
+def _united(path: str, type_: ArrayOrType, uses: list[_ArrayUse], like: Numbers | None) -> Any:
     """Return an array of the pytree from all that layers have of it."""
     if uses and all(use.rows is None and use.places is None for use in uses):
         united = uses[0].v
@@ -482,7 +482,7 @@ def _united(path: str, type_: ArrayOrType, uses: list[_Use], like: Numbers | Non
     return jnp.reshape(united, type_.shape)
 
 
-def _places(use: _Use, shape: tuple[int, ...], every: np.ndarray, by_rows: bool) -> Any:
+def _places(use: _ArrayUse, shape: tuple[int, ...], every: np.ndarray, by_rows: bool) -> Any:
     """Return the places of an array's rows, or of its numbers, in the flat array of the pytree."""
     if use.places is not None:
         return use.places.reshape(-1)

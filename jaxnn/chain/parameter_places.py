@@ -18,12 +18,12 @@ from ..arrays.rows import can_be_learned
 from ..network.network import Network
 from ..network.params import Layer, LazyRun, Stacked, as_layers, is_run, length
 from .chain import Chain, Link, Lowered, Pattern
-from .parameter_handover import Weights
+from .parameter_handover import LayerWeights
 
 Uses = tuple[tuple[int, int], ...]
 
 
-class Place(NamedTuple):
+class ArrayPlace(NamedTuple):
     """The place of an array."""
 
     layers: np.ndarray  # its layers, counted from 0
@@ -33,7 +33,7 @@ class Place(NamedTuple):
     uses: tuple[Uses, ...]
 
 
-Change = Callable[[Any, Place], Any]  # (array, its place) -> the array in its stead
+Change = Callable[[Any, ArrayPlace], Any]  # (array, its place) -> the array in its stead
 
 
 def changed(net: Network | Lowered, params: PyTree, change: Change, least: int = 2) -> Any:
@@ -47,7 +47,7 @@ def places(net: Network | Chain, params: PyTree, least: int = 2) -> set[tuple[in
     """Return the layer, counted from 0, and the number there of each weight; `least` its axes."""
     weights: set[tuple[int, int]] = set()
 
-    def noted(v: Array, place: Place) -> Any:
+    def noted(v: Array, place: ArrayPlace) -> Any:
         weights.update((int(layer), place.number) for layer in place.layers)
         return v
 
@@ -59,7 +59,7 @@ def are_shared(net: Network | Chain, params: PyTree) -> bool:
     """Tell whether several layers have one weight, as the steps of a recurrent network do."""
     shared: list[bool] = []
 
-    def noted(v: Array, place: Place) -> Any:
+    def noted(v: Array, place: ArrayPlace) -> Any:
         shared.extend(len(of_entry) > 1 for of_entry in place.uses)
         return v
 
@@ -84,7 +84,7 @@ def _network(params: PyTree, change: Change) -> Iterator[Any]:
         layer = entry.stored() if isinstance(entry, LazyRun) else entry
         k = length(layer) if is_run(layer) else 1
         layers = np.arange(first, first + k)
-        place = Place(layers, 0, is_run(layer), tuple(((int(i), 0),) for i in layers))
+        place = ArrayPlace(layers, 0, is_run(layer), tuple(((int(i), 0),) for i in layers))
         yield Layer(change(layer.theta, place), layer.b)
         first += k
 
@@ -114,7 +114,7 @@ def _chain(net: Lowered, params: PyTree, change: Change, least: int) -> Iterator
             shared = None if entry.shared is None else changed_parts(entry.shared, False)
             yield Stacked(changed_parts(entry.per_layer, True), shared, entry.rebuild, entry.k)
         else:
-            yield Weights(changed_parts(entry.arrays, False), entry.mixes)
+            yield LayerWeights(changed_parts(entry.arrays, False), entry.mixes)
         first += p * max(k, 1)
 
 
@@ -137,7 +137,7 @@ def _parts(
             if meant:
                 of_entries = layers if stacked else layers[:1]
                 uses_of_entries = tuple(uses[int(layer), number] for layer in of_entries)
-                v = change(v, Place(layers, number, stacked, uses_of_entries))
+                v = change(v, ArrayPlace(layers, number, stacked, uses_of_entries))
             arrays_of_part.append(v)
             number += 1
         new.append(arrays_of_part)

@@ -13,7 +13,7 @@ from jax.extend import core
 from ..arrays.rows import is_float
 from ..jaxpr.interpreter import Scan
 from ..jaxpr.program import Flat, Step
-from .dependence import Traced
+from .dependence import TracedNetwork
 
 
 class Scanned(NamedTuple):
@@ -57,7 +57,7 @@ class Scanned(NamedTuple):
         return tuple(range(self.scan.k))[:: -1 if self.scan.reverse else 1]
 
 
-def scanned(network: Traced, i: int) -> Scanned | None:
+def scanned(network: TracedNetwork, i: int) -> Scanned | None:
     """Return main step i as a run; None if it is no scan, or its state no state."""
     step, axes, types = network.main[i], network.axes, network.flat.types
     scan = step.scan

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from ..arrays.rows import floats, is_float
 
 
-class State(NamedTuple):
+class LayerState(NamedTuple):
     """The arrays that one layer hands to the next.
 
     streams: arrays, of which the first is the main one, that the next product takes.
@@ -27,7 +27,7 @@ class State(NamedTuple):
 
 def streams(state: PyTree) -> Any:
     """Return a state without its riders."""
-    return state.streams if isinstance(state, State) else state
+    return state.streams if isinstance(state, LayerState) else state
 
 
 class Filled(NamedTuple):
@@ -44,19 +44,19 @@ NOTHING_FILLED = Filled()
 
 def riders(state: PyTree) -> Any:
     """Return the riders of a state, which every layer hands on."""
-    return state.riders if isinstance(state, State) else ()
+    return state.riders if isinstance(state, LayerState) else ()
 
 
 def counted(state: PyTree) -> tuple[bool, ...]:
     """Return for each float leaf of a state whether it counts in the layer; riders do not."""
-    if not isinstance(state, State):
+    if not isinstance(state, LayerState):
         return (True,) * len(floats(state))
     return (True,) * len(floats(state.streams)) + (False,) * len(floats(state.riders))
 
 
 def with_main_first(state: PyTree) -> bool:
     """Tell a state of several streams, whose first is the main one."""
-    return isinstance(state, State) and sum(map(is_float, jax.tree.leaves(state.streams))) > 1
+    return isinstance(state, LayerState) and sum(map(is_float, jax.tree.leaves(state.streams))) > 1
 
 
 def types_of(state: PyTree) -> Any:

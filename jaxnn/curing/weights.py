@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ..chain.chain import Chain
-from ..chain.parameter_places import Place, Uses, changed
+from ..chain.parameter_places import ArrayPlace, Uses, changed
 from ..network.network import Network
 from .patient import At, Params, PerLayer, Places
 
@@ -26,7 +26,7 @@ def multiplied(
         with np.errstate(divide="ignore"):  # of a factor of zero
             return float(np.exp(np.mean(np.log([v for v in of_layers if v != 1] or [1.0]))))
 
-    def change(v: ArrayLike, place: Place) -> ArrayLike:
+    def change(v: ArrayLike, place: ArrayPlace) -> ArrayLike:
         by_entry = np.array(list(map(factor, place.uses)))
         if np.all(by_entry == 1):
             return v
@@ -41,7 +41,7 @@ def arrays(net: Network | Chain, params: Params) -> dict[At, np.ndarray]:
     """Return each array that is trained by its layer and number."""
     known: dict[At, np.ndarray] = {}
 
-    def note(v: ArrayLike, place: Place) -> ArrayLike:
+    def note(v: ArrayLike, place: ArrayPlace) -> ArrayLike:
         entries = np.asarray(v) if place.of_run else [np.asarray(v)] * len(place.layers)
         places = [(int(layer), place.number) for layer in place.layers]
         known.update(zip(places, entries, strict=True))
@@ -63,7 +63,7 @@ def redrawn(
     def is_meant(uses: Uses) -> bool:
         return any(at in meant for at in uses)
 
-    def change(v: ArrayLike, place: Place) -> ArrayLike:
+    def change(v: ArrayLike, place: ArrayPlace) -> ArrayLike:
         if not any(map(is_meant, place.uses)):
             return v
         values, entries = np.asarray(v, np.float64), []

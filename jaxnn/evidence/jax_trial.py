@@ -16,9 +16,9 @@ from ..arrays.spread import type_of
 from ..chain.apply import through
 from ..chain.chain import Chain, Lowered, encoded
 from ..chain.parameter_handover import is_array, is_key
-from ..chain.parameter_places import Place, changed
+from ..chain.parameter_places import ArrayPlace, changed
 from ..jaxpr.numpy_programs import few_by_numpy
-from ..jaxpr.program import Traced, chances_in, is_random, struct
+from ..jaxpr.program import TracedFunction, chances_in, is_random, struct
 from ..network.network import Network
 from ..network.params import is_run
 from ..passes.forward import forward
@@ -61,7 +61,7 @@ class JaxTrial(Trial):
     def arrays(self) -> Arrays:
         known: dict[str, np.ndarray] = {}
 
-        def noted(v: Array, place: Place) -> Array:
+        def noted(v: Array, place: ArrayPlace) -> Array:
             if np.size(v) <= MOST_ENTRIES * (len(place.layers) if place.of_run else 1):
                 entries = np.asarray(v) if place.of_run else np.asarray(v)[None]
                 for layer, entry in zip(place.layers, entries, strict=False):
@@ -190,7 +190,7 @@ class JaxTrial(Trial):
     @cached_property
     def _known_loss(self) -> Any:
         """The loss, known by its program, so that an equal one is not compiled again."""
-        return Traced.of(self.loss, self.first, self.given_ys)
+        return TracedFunction.of(self.loss, self.first, self.given_ys)
 
 
 def _with(given: PyTree, xs: Arrays) -> Any:
@@ -282,7 +282,7 @@ def _output(net: Network | Lowered, params: PyTree, xs: PyTree, factor: Numbers)
     """Return the output with all parameters of the last layer times a factor."""
     last = len(net.sizes[1:] if isinstance(net, Network) else net.names) - 1
 
-    def scaled(v: ArrayLike, place: Place) -> Array:
+    def scaled(v: ArrayLike, place: ArrayPlace) -> Array:
         v, is_last = jnp.asarray(v), place.layers == last
         by = jnp.where(jnp.asarray(is_last), factor, 1).astype(v.dtype)
         return v * (by.reshape(-1, *[1] * (v.ndim - 1)) if place.of_run else by[0])

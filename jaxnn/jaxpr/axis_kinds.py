@@ -20,7 +20,7 @@ EXAMPLES, POSITIONS, FEATURES = "examples", "positions", "features"
 
 
 @dataclass(frozen=True, eq=False)
-class Factor:
+class AxisFactor:
     """A factor of an axis: what it counts, and how many of them; one factor is equal to itself."""
 
     kind: str
@@ -29,12 +29,12 @@ class Factor:
     number: int = field(default_factory=count().__next__)
 
 
-Axis = tuple[Factor, ...]  # none of an axis of size 1
+Axis = tuple[AxisFactor, ...]  # none of an axis of size 1
 
 
 def axis_of(kind: str, size: int) -> Axis:
     """Return an axis of one factor."""
-    return (Factor(kind, size),) if size != 1 else ()
+    return (AxisFactor(kind, size),) if size != 1 else ()
 
 
 def axes_of_state(state: ArrayOrType) -> tuple[Axis, ...]:
@@ -53,7 +53,7 @@ class Axes:
     # Of the other factors of their products, which do not depend on the state.
     others: dict[int, tuple[Axis, ...]] = field(default_factory=dict)
     # Pairs of factors that count the same, since their axes meet entry by entry.
-    same: list[tuple[Factor, Factor]] = field(default_factory=list)
+    same: list[tuple[AxisFactor, AxisFactor]] = field(default_factory=list)
 
     @classmethod
     def of(cls, flat: Flat, states: Sequence[int]) -> "Axes":
@@ -64,7 +64,7 @@ class Axes:
                 axes.known.update({v: axes._of(step, v) for v in step.outputs})
         return axes
 
-    def are_same(self, factor: Factor) -> set[Factor]:
+    def are_same(self, factor: AxisFactor) -> set[AxisFactor]:
         """Return all factors that count the same."""
         same, before = {factor}, 0
         while len(same) > before:
@@ -123,18 +123,18 @@ def _size(axis: Axis) -> int:
     return prod(factor.size for factor in axis)
 
 
-def _regrouped(factors: list[Factor], shape: Sequence[int]) -> tuple[Axis, ...]:
+def _regrouped(factors: list[AxisFactor], shape: Sequence[int]) -> tuple[Axis, ...]:
     """Return the axes of a reshaped value; a factor that two axes share is split."""
     waiting, axes = factors[::-1], []
     for size in shape:
-        axis: list[Factor] = []
+        axis: list[AxisFactor] = []
         need = size
         while need > 1 and waiting:
             factor = waiting.pop()
             if need % factor.size:
                 if factor.size % need:  # no product of whole factors
                     return tuple(axis_of(FEATURES, n) for n in shape)
-                outer, inner = (Factor(factor.kind, n) for n in (need, factor.size // need))
+                outer, inner = (AxisFactor(factor.kind, n) for n in (need, factor.size // need))
                 waiting.append(inner)
                 factor = outer
             axis.append(factor)

@@ -27,7 +27,7 @@ Params = Mapping[str, Any]
 Rows = tuple[int, ...]  # entries along the first axis
 
 
-class Call(NamedTuple):
+class PrimitiveCall(NamedTuple):
     """A primitive's parameters, the shapes of its operands and that of its first output."""
 
     shapes: Sequence[tuple[int, ...]]
@@ -35,7 +35,7 @@ class Call(NamedTuple):
     params: Params
 
 
-Moves = Callable[[Call], list[Axes]]
+Moves = Callable[[PrimitiveCall], list[Axes]]
 
 
 def _unchanged(params: Params) -> Params:
@@ -52,24 +52,24 @@ class Rule(NamedTuple):
     of_one: Callable[[Params], Params] = _unchanged
     # Of a step that takes entries along the first axis in another order, which entry of the first
     # operand one of the output is.
-    rows: Callable[[Call, int], int] | None = None
+    rows: Callable[[PrimitiveCall, int], int] | None = None
     holds: str = ""
 
-    def places(self, call: Call) -> list[Axes]:
+    def places(self, call: PrimitiveCall) -> list[Axes]:
         """Return `moves` with the places of axes too that are mixed but stay where they are."""
         return [
             [a if to is None and self._stays(call, shape) else to for a, to in enumerate(axes)]
             for axes, shape in zip(self.moves(call), call.shapes, strict=True)
         ]
 
-    def _stays(self, call: Call, shape: tuple[int, ...]) -> bool:
+    def _stays(self, call: PrimitiveCall, shape: tuple[int, ...]) -> bool:
         return self.kind in IN_PLACE and len(shape) == len(call.out)
 
     def makes_zeros(self, zero: Sequence[bool]) -> bool:
         """Tell a linear step whose operands are zeros."""
         return self.linear == SUM and all(zero[self.operands])
 
-    def axis(self, call: Call, axes: Axes, zero: Sequence[bool]) -> int | None:
+    def axis(self, call: PrimitiveCall, axes: Axes, zero: Sequence[bool]) -> int | None:
         """Return the axis of the examples in the output, if each is linear in that one alone."""
         depend = {i for i, axis in enumerate(axes) if axis is not None}
         linear = {*range(len(axes))[self.operands]}
@@ -82,7 +82,7 @@ class Rule(NamedTuple):
         ends = {moves[i][axis] for i, axis in enumerate(axes) if axis is not None}
         return ends.pop() if len(ends) == 1 else None
 
-    def entry(self, call: Call, rows: Rows) -> list[Rows | None] | None:
+    def entry(self, call: PrimitiveCall, rows: Rows) -> list[Rows | None] | None:
         """Return of each operand the entries that entries of the output are made of.
 
         None of an operand that all entries take whole; None where the entries are mixed.
@@ -104,19 +104,19 @@ class Rule(NamedTuple):
 # Where axes go
 
 
-def same(call: Call) -> list[Axes]:
+def same(call: PrimitiveCall) -> list[Axes]:
     """All axes stay. A scalar, or an axis of one entry against more, is the same for all."""
     return [[a if n == call.out[a] else None for a, n in enumerate(s)] for s in call.shapes]
 
 
-def _nowhere(call: Call) -> list[Axes]:
+def _nowhere(call: PrimitiveCall) -> list[Axes]:
     return [[None] * len(shape) for shape in call.shapes]
 
 
 def _all_but(name: str) -> Moves:
     """Axes stay, but for the one or those that a parameter names, whose entries are mixed."""
 
-    def moves(call: Call) -> list[Axes]:
+    def moves(call: PrimitiveCall) -> list[Axes]:
         mixed = call.params[name]
         mixed = mixed if isinstance(mixed, tuple) else (mixed,)
         ndim = len(call.shapes[0])
@@ -129,7 +129,7 @@ def _all_but(name: str) -> Moves:
 def _without(name: str) -> Moves:
     """Axes are dropped that a parameter names."""
 
-    def moves(call: Call) -> list[Axes]:
+    def moves(call: PrimitiveCall) -> list[Axes]:
         gone = call.params[name]
         return [
             [None if a in gone else a - sum(b < a for b in gone) for a in range(len(s))]
@@ -139,10 +139,10 @@ def _without(name: str) -> Moves:
     return moves
 
 
-def _where(is_whole: Callable[[Call, int], bool]) -> Moves:
+def _where(is_whole: Callable[[PrimitiveCall, int], bool]) -> Moves:
     """Axes of arrays stay where a condition holds; numbers beside them, as indices, have none."""
 
-    def moves(call: Call) -> list[Axes]:
+    def moves(call: PrimitiveCall) -> list[Axes]:
         ndim = len(call.shapes[0])
         stay: Axes = [a if is_whole(call, a) else None for a in range(ndim)]
         return [stay if len(shape) == ndim else [] for shape in call.shapes]
@@ -150,13 +150,13 @@ def _where(is_whole: Callable[[Call, int], bool]) -> Moves:
     return moves
 
 
-def _broadcast(call: Call) -> list[Axes]:
+def _broadcast(call: PrimitiveCall) -> list[Axes]:
     at, (operand, *sizes) = call.params["broadcast_dimensions"], call.shapes
     axes = [d if call.out[d] == n else None for d, n in zip(at, operand, strict=True)]
     return [axes, *[[None] * len(s) for s in sizes]]
 
 
-def _reshaped(call: Call) -> list[Axes]:
+def _reshaped(call: PrimitiveCall) -> list[Axes]:
     """An axis is the same one if as many entries lie before it, and it has as many."""
 
     def starts(shape: Sequence[int]) -> list[tuple[int, int]]:
@@ -166,17 +166,17 @@ def _reshaped(call: Call) -> list[Axes]:
     return [[out.index(at) if at in out else None for at in starts(call.shapes[0])]]
 
 
-def _transposed(call: Call) -> list[Axes]:
+def _transposed(call: PrimitiveCall) -> list[Axes]:
     order = [*call.params["permutation"]]
     return [[order.index(a) for a in range(len(order))]]
 
 
-def _stacked(call: Call) -> list[Axes]:
+def _stacked(call: PrimitiveCall) -> list[Axes]:
     new = call.params["axis"] % len(call.out)
     return [[a + (a >= new) for a in range(len(shape))] for shape in call.shapes]
 
 
-def _dot(call: Call) -> list[Axes]:
+def _dot(call: PrimitiveCall) -> list[Axes]:
     """The axes of slices come first, then what is free of the left, then of the right."""
     sums, slices = call.params["dimension_numbers"]
     end, moves = len(slices[0]), list[Axes]()
@@ -188,13 +188,13 @@ def _dot(call: Call) -> list[Axes]:
     return moves
 
 
-def _convolved(call: Call) -> list[Axes]:
+def _convolved(call: PrimitiveCall) -> list[Axes]:
     numbers, (image, kernel) = call.params["dimension_numbers"], _nowhere(call)
     batch = numbers.lhs_spec[0] if call.params["batch_group_count"] == 1 else None
     return [[numbers.out_spec[0] if a == batch else to for a, to in enumerate(image)], kernel]
 
 
-def _gathered(call: Call) -> list[Axes]:
+def _gathered(call: PrimitiveCall) -> list[Axes]:
     """Axes that a look-up takes whole are windows; those of the indices stand between them."""
     numbers, (table, _) = call.params["dimension_numbers"], call.shapes
     pairs = numbers.operand_batching_dims, numbers.start_indices_batching_dims
@@ -210,7 +210,7 @@ def _gathered(call: Call) -> list[Axes]:
     return [moves, [*outside, None]]
 
 
-def _scattered(call: Call) -> list[Axes]:
+def _scattered(call: PrimitiveCall) -> list[Axes]:
     """Axes that no index is of stay, and so do the windows of what is added."""
     numbers, (out, indices, updates) = call.params["dimension_numbers"], call.shapes
     pairs = (numbers.operand_batching_dims, numbers.scatter_indices_batching_dims)
@@ -227,38 +227,38 @@ def _scattered(call: Call) -> list[Axes]:
     return [whole, of_indices, [back.get(u) for u in range(len(updates))]]
 
 
-def _of_matrices(call: Call) -> list[Axes]:
+def _of_matrices(call: PrimitiveCall) -> list[Axes]:
     """Of each matrix, in the last two axes; those in front are only repeated."""
     repeated = len(call.shapes[0]) - 2
     return [[a if a < repeated else None for a in range(len(s))] for s in call.shapes]
 
 
-def _is_not_repeated(call: Call, a: int) -> bool:
+def _is_not_repeated(call: PrimitiveCall, a: int) -> bool:
     return bool(call.params["reps"][a] == 1)
 
 
-def _is_unpadded(call: Call, a: int) -> bool:
+def _is_unpadded(call: PrimitiveCall, a: int) -> bool:
     return not any(call.params["padding_config"][a])
 
 
-def _is_outside_of_fft(call: Call, a: int) -> bool:
+def _is_outside_of_fft(call: PrimitiveCall, a: int) -> bool:
     return a < len(call.out) - len(call.params["fft_lengths"])
 
 
-def _is_kept(call: Call, a: int) -> bool:
+def _is_kept(call: PrimitiveCall, a: int) -> bool:
     """Tell an axis that a slice takes whole."""
     params, strides = call.params, call.params["strides"] or [1] * len(call.out)
     at = params["start_indices"][a], params["limit_indices"][a], strides[a]
     return bool(at == (0, call.shapes[0][a], 1))
 
 
-def _is_as_long(call: Call, a: int) -> bool:
+def _is_as_long(call: PrimitiveCall, a: int) -> bool:
     """Tell an axis of the same length in a slice, or in what is written into an array."""
     part = call.shapes[1] if len(call.shapes[1]) else call.out
     return part[a] == call.shapes[0][a]
 
 
-def _has_windows_of_one(call: Call, a: int) -> bool:
+def _has_windows_of_one(call: PrimitiveCall, a: int) -> bool:
     params = call.params
     dilations = [params[name][a] for name in params if name.endswith("dilation")]
     sizes = {params["window_dimensions"][a], params["window_strides"][a], *dilations}
@@ -279,11 +279,11 @@ def _slice_of_one(params: Params) -> Params:
     return {**params, **changed, "strides": (1, *strides[1:])}
 
 
-def _row_of_slice(call: Call, row: int) -> int:
+def _row_of_slice(call: PrimitiveCall, row: int) -> int:
     return int(call.params["start_indices"][0] + (call.params["strides"] or (1,))[0] * row)
 
 
-def _row_of_rev(call: Call, row: int) -> int:
+def _row_of_rev(call: PrimitiveCall, row: int) -> int:
     return call.out[0] - 1 - row if 0 in call.params["dimensions"] else row
 
 

@@ -38,7 +38,7 @@ from .interpreter import (
     scan_of,
     types_of,
 )
-from .primitives import AFFINE, MULTIPLYING, RULES, SHAPES, UNKNOWN, Call, Rule
+from .primitives import AFFINE, MULTIPLYING, RULES, SHAPES, UNKNOWN, PrimitiveCall, Rule
 from .rules_of_jax import name_of_rule
 from .source_location import origin
 
@@ -184,10 +184,10 @@ class Flat:
             self.constants[v] = constant
         return v
 
-    def call(self, step: Step) -> Call:
+    def call(self, step: Step) -> PrimitiveCall:
         """Return the shapes and parameters of a step, for its rule."""
         shapes = [*map(self.shape, step.inputs)]
-        return Call(shapes, self.shape(step.outputs[0]), step.eqn.params)
+        return PrimitiveCall(shapes, self.shape(step.outputs[0]), step.eqn.params)
 
     def shape(self, v: int) -> tuple[int, ...]:
         """Return the shape of a value; () of a token."""
@@ -347,7 +347,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Traced:
+class TracedFunction:
     """A user's function as its program; equal to each other function with an equal program.
 
     JAX knows a function by its identity, so a lambda that is written where a network is measured
@@ -412,7 +412,7 @@ def chances_in(jaxpr: core.Jaxpr, given: Sequence[Any] = ()) -> Iterator[float]:
 
 @compiled
 def called(f: Callable[..., Any], *given: PyTree) -> Any:
-    """Call a function, compiled once for all that are equal, such as `Traced` ones."""
+    """Call a function, compiled once for all that are equal, such as `TracedFunction` ones."""
     return f(*given)
 
 

@@ -86,18 +86,18 @@ def prepared(
     # made in every layer, but for those that can be made by entries.
     given = flat, prologue, parameters, raw
     for moves in (True, False):
-        plan = _Plan(*given, moves=moves)
+        plan = _EntryPlan(*given, moves=moves)
         try:
             by_entries = _prepared(plan, inputs, whole=set())
             plan.check_apart()
         except MixedLayersError:
             continue
         return by_entries
-    mixed = {v for v in inputs.stacks if not _Plan(*given).keeps_apart(v, inputs)}
-    return _prepared(_Plan(*given), inputs, mixed & parameters)
+    mixed = {v for v in inputs.stacks if not _EntryPlan(*given).keeps_apart(v, inputs)}
+    return _prepared(_EntryPlan(*given), inputs, mixed & parameters)
 
 
-def _prepared(plan: "_Plan", inputs: ScanInputs, whole: set[int]) -> Prepared:
+def _prepared(plan: "_EntryPlan", inputs: ScanInputs, whole: set[int]) -> Prepared:
     """Prepare the entries of a layer; those of `whole` stacks by its index in all of them."""
     count, places = len(inputs.consts), [v in whole for v in inputs.stacks]
     values = [plan.place(Need(v, None)) for v in inputs.consts]
@@ -129,7 +129,7 @@ def entry_of(
 ) -> MadeEntry | None:
     """Return entry i of a stack made of the layer's own entries; None if it is of others too."""
     for moves in (False, True):
-        plan = _Plan(flat, prologue, parameters, raw, moves=moves)
+        plan = _EntryPlan(flat, prologue, parameters, raw, moves=moves)
         try:
             value = plan.place(Need(v, (i,)))
             plan.check_apart()
@@ -139,7 +139,7 @@ def entry_of(
     return None
 
 
-class _Plan:
+class _EntryPlan:
     """Steps that make values of what is handed over; with moves parameters are moved beforehand."""
 
     def __init__(

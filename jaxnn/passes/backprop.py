@@ -55,7 +55,7 @@ from ..network.checks import (
 from ..network.network import Network
 from ..network.params import Layer, Layers, Pairs
 from .forward import one_example
-from .walk import AnySaved, Memory, Step, at_outputs, check_memory, down, up
+from .walk import AnySaved, LayerStep, Memory, at_outputs, check_memory, down, up
 
 P = TypeVar("P", bound=Pairs)
 Batch = Real[Numbers, "B {net.sizes[0]}"]
@@ -128,7 +128,7 @@ def _deltas(net: Network, params: Layers, x: Numbers, y: Numbers, used: UsedDept
     return Deltas(one_example(delta_z), one_example((a[0], *above)), theta, b)
 
 
-def _every_delta(step: Step) -> tuple[Array, Array, Array, Array]:
+def _every_delta(step: LayerStep) -> tuple[Array, Array, Array, Array]:
     gradient = step.gradient
     return step.delta.m, gradient.a.m, gradient.theta.m, gradient.b.m
 
@@ -260,7 +260,7 @@ def _gradient(
 ) -> tuple[ScaledRows, Layers]:
     """Return Δx and the Δ(θ, b) of every Layer."""
 
-    def keep(step: Step) -> Layer:
+    def keep(step: LayerStep) -> Layer:
         return Layer(step.gradient.theta.m, step.gradient.b.m)
 
     delta_x, layers = down(net, params, below, ScaledRows(delta_z), keep, used)

@@ -99,7 +99,7 @@ class BlockOp(NamedTuple):
         """Return Δ of the z that goes in, and what is recorded."""
         delta, largest = (delta, None) if delta.e is None else with_largest(delta)
         gradient, below = self.block.backward(self.sigma, layer, saved.z, saved.extra, delta)
-        return below, keep(Step(self, layer, saved.z, delta, largest, gradient))
+        return below, keep(LayerStep(self, layer, saved.z, delta, largest, gradient))
 
 
 def _with_exponents(tree: PyTree) -> Any:
@@ -499,7 +499,7 @@ def _up_by_segments(
     return top, Segments(starts, None if stored is None else top)
 
 
-class Step(NamedTuple):
+class LayerStep(NamedTuple):
     """One layer on the way down."""
 
     kind: BlockOp  # what it computes

@@ -91,7 +91,7 @@ class Counts(NamedTuple):
     constant: float
 
 
-class Noted(NamedTuple):
+class NotedActivation(NamedTuple):
     """An activation as it was seen, of which no number has been read."""
 
     at: int  # the number of states before its layer's
@@ -120,7 +120,7 @@ class Activations:
         self, torch: ModuleType, count: Callable[[], int], is_state: Callable[[Tensor], bool]
     ) -> None:
         self.torch, self.count, self.is_state = torch, count, is_state
-        self.noted: list[Noted] = []
+        self.noted: list[NotedActivation] = []
 
     def note(
         self, name: str, z: Tensor | None, a: Tensor, axis: int, given: Arguments, more: Named
@@ -147,7 +147,7 @@ class Activations:
             (most - least <= size).sum(),
         ]
         is_known = (z is not None, True, True, sigma.has_plateaus, *[count // units >= FEWEST] * 2)
-        self.noted.append(Noted(at, count, units, is_known, torch.stack(sums)))
+        self.noted.append(NotedActivation(at, count, units, is_known, torch.stack(sums)))
 
     def _square(self, v: Tensor) -> Any:
         """Return the sum of squares, by rows: one norm of all would round more."""

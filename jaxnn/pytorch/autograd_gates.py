@@ -10,7 +10,7 @@ recurrent network.
 from collections import Counter
 from typing import Any, NamedTuple
 
-from .hooks import State
+from .hooks import CutState
 from .types import GradientEdge, Node
 
 
@@ -34,7 +34,7 @@ class Survey(NamedTuple):
         return count if all(self.gates) else min(count, self.uses[leaf] or 1)
 
 
-def survey(top: GradientEdge, states: list[State], bottom: GradientEdge | None) -> Survey:
+def survey(top: GradientEdge, states: list[CutState], bottom: GradientEdge | None) -> Survey:
     """Survey the graph below the edge of a loss, or of an output with a cotangent."""
     main: list[tuple[int, ...]] = [(0,)] * len(states)
     found = _walked(top, states, main, bottom)
@@ -49,7 +49,7 @@ def survey(top: GradientEdge, states: list[State], bottom: GradientEdge | None) 
     return with_parts if sum(with_parts.gates) > sum(found.gates) else found
 
 
-def _needed(found: Survey, states: list[State]) -> set[tuple[type, int]]:
+def _needed(found: Survey, states: list[CutState]) -> set[tuple[type, int]]:
     """Return the parts, by class and number, that a path goes through around the first part."""
     # They belong to a state of each call of that class, so that all states are alike: an LSTMCell's
     # c goes around its h at every step but the first.
@@ -64,7 +64,7 @@ def _needed(found: Survey, states: list[State]) -> set[tuple[type, int]]:
 
 def _walked(
     top: GradientEdge,
-    states: list[State],
+    states: list[CutState],
     parts: list[tuple[int, ...]],
     bottom: GradientEdge | None,
 ) -> Survey:
@@ -121,7 +121,7 @@ def is_own_function(node: Node) -> bool:
     return hasattr(node, "_forward_cls")
 
 
-def _next_edges(state: State, parts: tuple[int, ...]) -> list[Any]:
+def _next_edges(state: CutState, parts: tuple[int, ...]) -> list[Any]:
     return [edge for j in parts for edge in state.parts[j].edge[0].next_functions]
 
 

@@ -18,7 +18,7 @@ from .backward_passes import (
     rescaled,
     scaled_pass,
 )
-from .hooks import State
+from .hooks import CutState
 from .tensors import highest_exponent, name_of_dtype
 
 
@@ -102,7 +102,7 @@ def _first_dtype(descent: Descent) -> Any:
     return descent.states[0].parts[0].dtype
 
 
-def _range(states: list[State]) -> _Range:
+def _range(states: list[CutState]) -> _Range:
     infos = [jnp.finfo(part.dtype) for state in states for part in state.parts]  # type: ignore[no-untyped-call]
     return _Range(
         max(int(info.minexp) + int(info.nmant) for info in infos),

@@ -28,7 +28,7 @@ class Acting(NamedTuple):
     names: tuple[str, ...] = ()  # of the modules and parameters that they belong to
 
 
-class _Place(NamedTuple):
+class _HookPlace(NamedTuple):
     """A hook where torch holds it: by a key among those of a module or a parameter."""
 
     name: str
@@ -61,14 +61,14 @@ def acting_hooks(torch: ModuleType, call: Call) -> Acting:
     return Acting(frozenset(changing), tuple(names))
 
 
-def _places(module: Module) -> Iterator[_Place]:
+def _places(module: Module) -> Iterator[_HookPlace]:
     for name, m in modules_of(module).items():
         for kind in BACKWARD:
             hooks = getattr(m, kind)
-            yield from (_Place(name or type(module).__name__, hooks, key) for key in hooks)
+            yield from (_HookPlace(name or type(module).__name__, hooks, key) for key in hooks)
     for name, p in parameters_of(module).items():
         hooks = p._backward_hooks or {}
-        yield from (_Place(name, hooks, key) for key in hooks)
+        yield from (_HookPlace(name, hooks, key) for key in hooks)
 
 
 def may_return(function: Function) -> bool:
@@ -98,7 +98,7 @@ def may_return(function: Function) -> bool:
 
 
 @undivided
-def _noted(places: list[_Place], changing: set[int]) -> Iterator[frozenset[int]]:
+def _noted(places: list[_HookPlace], changing: set[int]) -> Iterator[frozenset[int]]:
     """Have hooks note whether they change a gradient; give the identities of those that note."""
     before = [place.function for place in places]
     try:

@@ -23,7 +23,7 @@ from ..interrupts import registered
 from .autograd_gates import Survey
 from .custom_functions import Inner, blamed, taken
 from .forks import Fork, Pairs, forks_of, leading_off
-from .hooks import State
+from .hooks import CutState
 from .tensors import highest_exponent, log_norms, name_of_dtype, numbers_of, size_of
 from .types import GradientEdge, Tensor
 
@@ -38,7 +38,7 @@ class Descent:
     top: Any  # the tensor to go down from
     cotangent: Any  # of the top; None if that is one number
     x: Any  # the input as a leaf; None if it has no gradient
-    states: list[State]
+    states: list[CutState]
     survey: Survey
     parameters: dict[str, Any]  # those with a gradient, by name
     # Those whose gradient comes, in part, through the user's own functions.
@@ -157,7 +157,7 @@ class Look(NamedTuple):
     entries: Callable[[int, list[Any], np.ndarray], Any] | None
 
 
-class Noted(NamedTuple):
+class NotedDelta(NamedTuple):
     """Δ of a state in numbers: its entries and ln ‖Δ‖ by position, None of what is not wanted."""
 
     entries: Any
@@ -174,7 +174,7 @@ class Pass:
     def __init__(self, descent: Descent, look: Look | None = None) -> None:
         shape = (len(descent.states) + 1, descent.examples)
         self.descent = descent
-        self.look, self.noted = look, dict[int, Noted]()
+        self.look, self.noted = look, dict[int, NotedDelta]()
         self.exponent = np.full(shape, ZERO_EXPONENT, np.int64)
         self.arrived = np.full(shape, ZERO_EXPONENT, np.int64)
         self.largest, self.norm = np.zeros(shape), np.zeros(shape)
@@ -208,7 +208,9 @@ class Pass:
         """Note what is looked at in Δ of a state."""
         if at and self.look is not None:
             has_positions = self.look.positions[at - 1]
-            self.noted[at] = Noted(entries, sizes.log_by_position(total) if has_positions else None)
+            self.noted[at] = NotedDelta(
+                entries, sizes.log_by_position(total) if has_positions else None
+            )
 
     def record_all(self, grads: Mapping[int, list[Any]], total: np.ndarray) -> None:
         """Record Δ of several states that come with one power; small ones of a shape together."""

@@ -16,8 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .autograd_gates import Survey, survey
-from .cuts import Blocks, Options, are_apart, is_never_called, lies_in, listed, modules_of, touching
-from .hooks import State, numbered
+from .cuts import (
+    Blocks,
+    CutOptions,
+    are_apart,
+    is_never_called,
+    lies_in,
+    listed,
+    modules_of,
+    touching,
+)
+from .hooks import CutState, numbered
 from .multiply_adds import MultiplyAdds
 from .tensors import is_a, of_torch
 from .types import GradientEdge, Module, Tensor
@@ -64,7 +73,7 @@ class Shares:
         return max(apart, key=lambda name: self.of([name]), default="")
 
 
-class Chain(NamedTuple):
+class BlockChain(NamedTuple):
     """Blocks that follow each other, and what lies where among them.
 
     items: the items of lists, or the modules, that these states come from, by modules.
@@ -73,7 +82,7 @@ class Chain(NamedTuple):
     """
 
     items: Mapping[str, str]
-    states: list[State]
+    states: list[CutState]
     taken: Survey
     passed: float
     coverage: Coverage | None = None
@@ -95,8 +104,8 @@ class Chain(NamedTuple):
 
 
 def reached_states(
-    states: list[State], top: GradientEdge, bottom: GradientEdge | None, strict: bool
-) -> tuple[list[State], Survey]:
+    states: list[CutState], top: GradientEdge, bottom: GradientEdge | None, strict: bool
+) -> tuple[list[CutState], Survey]:
     """Return the states that the gradient comes to, and what lies where among them."""
     taken = survey(top, states, bottom)
     if strict:
@@ -112,7 +121,7 @@ def reached_states(
     return states, taken
 
 
-def check_batch(state: State, x: Tensor) -> None:
+def check_batch(state: CutState, x: Tensor) -> None:
     """Check that a state has the examples first."""
     if not _is_batch(state, x):
         raise ValueError(
@@ -124,13 +133,13 @@ def check_batch(state: State, x: Tensor) -> None:
 
 def chain_of_blocks(
     module: Module,
-    options: Options,
-    states: list[State],
+    options: CutOptions,
+    states: list[CutState],
     x: Tensor,
     products: MultiplyAdds,
     top: GradientEdge,
     bottom: GradientEdge | None,
-) -> Chain:
+) -> BlockChain:
     """Return the blocks that are the layers of a module, of those that it may be cut at.
 
     If most of them are inside skip connections or branches, another list or the children of the
@@ -162,8 +171,8 @@ class _Search:
     def __init__(
         self,
         module: Module,
-        options: Options,
-        states: list[State],
+        options: CutOptions,
+        states: list[CutState],
         x: Tensor,
         top: GradientEdge,
         bottom: GradientEdge | None,
@@ -171,11 +180,11 @@ class _Search:
         self.shares = Shares(module)
         self.options, self.states, self.x = options, states, x
         self.edges = top, bottom
-        self.unfit: list[State] = []
+        self.unfit: list[CutState] = []
 
-    def best(self) -> Chain | None:
+    def best(self) -> BlockChain | None:
         """Return the layers; None if no list and no children have states."""
-        found: Chain | None = None
+        found: BlockChain | None = None
         tried = set[Any]()
         for option in self.options.lists:
             is_enough = found is not None and self.share(found) >= MOST
@@ -190,10 +199,10 @@ class _Search:
         children = self.chain({name: name for name in self.options.children})
         return found if children is None else self.better(children, found)
 
-    def share(self, chain: Chain) -> float:
+    def share(self, chain: BlockChain) -> float:
         return self.shares.of(chain.layers)
 
-    def better(self, chain: Chain, found: Chain | None) -> Chain:
+    def better(self, chain: BlockChain, found: BlockChain | None) -> BlockChain:
         """Return one of two chains: that with most of the parameters, or on the stream."""
         if found is None:
             return chain
@@ -212,7 +221,7 @@ class _Search:
         is_around = found.is_stream or is_finer or chain.passed <= found.passed
         return found if is_around else chain
 
-    def longest(self, option: Blocks, taken: Iterable[str] = ()) -> Chain | None:
+    def longest(self, option: Blocks, taken: Iterable[str] = ()) -> BlockChain | None:
         """Return the chain of a list with those that it goes on in; None if it is none."""
         found = self.chain(option.items)
         if found is None or not found.is_in_a_row:
@@ -231,7 +240,7 @@ class _Search:
         found = self.in_a_row(found, self.kin(found)) or found
         return found if len(found.states) > 1 else None
 
-    def in_a_row(self, found: Chain, items: Mapping[str, str]) -> Chain | None:
+    def in_a_row(self, found: BlockChain, items: Mapping[str, str]) -> BlockChain | None:
         """Return a chain with more items that it goes on in; None if it does not."""
         if not items or not are_apart(items, found.items):
             return None
@@ -239,7 +248,7 @@ class _Search:
         is_longer = both is not None and len(both.states) > len(found.states)
         return both if both is not None and is_longer and both.is_in_a_row else None
 
-    def kin(self, found: Chain) -> dict[str, str]:
+    def kin(self, found: BlockChain) -> dict[str, str]:
         """Return the modules around a chain of the classes of its blocks, as between stages."""
         known = self.shares.known
         blocks = [known[state.cut] for state in found.states]
@@ -251,7 +260,7 @@ class _Search:
             if type(m) in classes and are_apart([name], found.items)
         }
 
-    def with_towers(self, found: Chain) -> Chain:
+    def with_towers(self, found: BlockChain) -> BlockChain:
         """Return a chain with those next to it, such as a tower of texts and of images."""
         are_leaves = self.has_leaves(found)
         for other in self.options.lists:
@@ -266,7 +275,7 @@ class _Search:
                     found = both._replace(passed=float(passed))
         return found
 
-    def completed(self, found: Chain) -> Chain:
+    def completed(self, found: BlockChain) -> BlockChain:
         """Return a stream with the modules around it that everything passes through."""
         # Around blocks with most of the parameters, what a first layer and a head do is no block.
         if not found.is_stream or (self.share(found) >= MOST and not self.has_leaves(found)):
@@ -284,11 +293,11 @@ class _Search:
         is_more = more is not None and self.share(more) > self.share(found)
         return more if more is not None and is_more and more.is_stream else found
 
-    def has_leaves(self, chain: Chain) -> bool:
+    def has_leaves(self, chain: BlockChain) -> bool:
         """Tell whether layers contain no modules."""
         return all(not list(self.shares.known[layer].children()) for layer in chain.layers)
 
-    def chain(self, items: Mapping[str, str]) -> Chain | None:
+    def chain(self, items: Mapping[str, str]) -> BlockChain | None:
         """Return the states of some lists; None if there are none."""
         states = [s for s in self.states if s.cut in items and not self.is_packed(s)]
         self.unfit += [state for state in states if not _is_batch(state, self.x)]
@@ -301,15 +310,15 @@ class _Search:
         if not states:
             return None
         is_seen = all(items[state.cut] == state.cut for state in states)
-        return Chain(items, states, taken, sum(taken.gates) / len(states) if is_seen else 1.0)
+        return BlockChain(items, states, taken, sum(taken.gates) / len(states) if is_seen else 1.0)
 
-    def is_packed(self, state: State) -> bool:
+    def is_packed(self, state: CutState) -> bool:
         """Tell what a recurrent module returns of a packed sequence: steps of all examples."""
         return is_a(self.shares.known[state.cut], "RNNBase") and len(state.parts[0].shape) == 2
 
     def on_the_way(
-        self, states: list[State], taken: Survey, items: Mapping[str, str]
-    ) -> list[State]:
+        self, states: list[CutState], taken: Survey, items: Mapping[str, str]
+    ) -> list[CutState]:
         """Return of items of several modules those that everything passes, or with a product."""
         if not any(items[state.cut] != state.cut for state in states):
             return states
@@ -322,7 +331,7 @@ class _Search:
         known = self.shares.known
         return [state for state in states if any(p.ndim > 1 for p in known[state.cut].parameters())]
 
-    def coverage(self, chain: Chain, products: MultiplyAdds) -> Coverage:
+    def coverage(self, chain: BlockChain, products: MultiplyAdds) -> Coverage:
         """Return what the layers hold, and what else may be measured."""
         layers = chain.layers
         others = [
@@ -342,11 +351,11 @@ class _Search:
         return option.name + ("" if is_never_called(self.shares.known[option.name]) else ".*")
 
 
-def _key(state: State, items: Mapping[str, str]) -> str:
+def _key(state: CutState, items: Mapping[str, str]) -> str:
     """Return the place of a module in its item."""
     return state.cut.removeprefix(items[state.cut])
 
 
-def _is_batch(state: State, x: Tensor) -> bool:
+def _is_batch(state: CutState, x: Tensor) -> bool:
     shape = state.parts[0].shape
     return bool(shape) and shape[0] == len(x) and 0 not in shape

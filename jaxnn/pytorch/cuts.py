@@ -56,7 +56,7 @@ class Blocks(NamedTuple):
         )
 
 
-class Options(NamedTuple):
+class CutOptions(NamedTuple):
     """What may be the layers of a module."""
 
     lists: list[Blocks]  # of blocks, in the order in which they are tried
@@ -157,7 +157,7 @@ def unwrapped(module: Module) -> Any:
             return module
 
 
-def options_in(module: Module) -> Options:
+def options_in(module: Module) -> CutOptions:
     """Return what may be the layers of a module.
 
     Lists come first, those with the most equal blocks before others, then modules that contain
@@ -175,7 +175,7 @@ def options_in(module: Module) -> Options:
     blocks = _blocks_of(lists)
     families = [f for f in families if not any(lies_in(f.name, block) for block in blocks)]
     options = [*_most_equal_first(lists), *_most_equal_first(families)]
-    return Options(options, _around(_blocks_of(options), known), _only_children(known))
+    return CutOptions(options, _around(_blocks_of(options), known), _only_children(known))
 
 
 def _alike(name: str, blocks: dict[str, Any], is_list: bool) -> Iterator[Blocks]:

@@ -60,14 +60,14 @@ PLACES = 4096  # that are kept: those of equal layers are equal
 MEETING = 2  # axes, the last ones, of queries, keys and values
 
 
-class Place(NamedTuple):
+class ExamplePlace(NamedTuple):
     """The place of the examples in a tensor."""
 
     axis: int  # the one that they lie along
     each: int  # how many entries of it, one after the other, an example has
 
 
-class Layout(NamedTuple):
+class MemoryLayout(NamedTuple):
     """The place of the examples in memory, in bytes: how far apart they are, and the first one."""
 
     step: int
@@ -84,13 +84,13 @@ class Examples:
         self.reference = torch.multiprocessing.reductions.StorageWeakRef
         self.tensor, self.count = torch.Tensor, len(inputs[0])
         # By memory, with what keeps an address from being used again.
-        self.known: dict[int, tuple[Any, Layout | None]] = {}
+        self.known: dict[int, tuple[Any, MemoryLayout | None]] = {}
         self.most = MANY
         self.is_lost = False
         self.have_hooks = False
         for v in inputs:
             if v.ndim and len(v) == self.count:
-                self._set(v, Place(0, 1))
+                self._set(v, ExamplePlace(0, 1))
 
     @undivided
     def watched(self) -> Iterator[None]:
@@ -109,7 +109,7 @@ class Examples:
 
     def stay_apart(self, tensor: Tensor) -> bool:
         """Tell whether each entry along the first axis is known to be made of one example alone."""
-        return not self.is_lost and self._place(tensor) == Place(0, 1)
+        return not self.is_lost and self._place(tensor) == ExamplePlace(0, 1)
 
     def note(
         self,
@@ -140,9 +140,9 @@ class Examples:
         kwargs: Named,
         given: list[Any],
         outputs: list[Any],
-    ) -> list[Place | None]:
+    ) -> list[ExamplePlace | None]:
         """Return the places of the examples in what an operation has made."""
-        met: list[Place | None] = [MET] * len(outputs)
+        met: list[ExamplePlace | None] = [MET] * len(outputs)
         name = kind.name
         if not kind.is_of_torch or not outputs:
             return met
@@ -166,7 +166,7 @@ class Examples:
             return [_before(place, 1), *met[1:]]
         return met
 
-    def _common(self, given: list[Any], ndim: int) -> Place | None:
+    def _common(self, given: list[Any], ndim: int) -> ExamplePlace | None:
         """Return the place in what is made of several values entry by entry."""
         behind = set()
         for v in given:
@@ -178,9 +178,9 @@ class Examples:
         if len(behind) != 1:
             return MET
         ((axes, each),) = behind
-        return Place(ndim - axes, each) if axes <= ndim else MET
+        return ExamplePlace(ndim - axes, each) if axes <= ndim else MET
 
-    def _along(self, given: Named, outputs: list[Any]) -> list[Place | None]:
+    def _along(self, given: Named, outputs: list[Any]) -> list[ExamplePlace | None]:
         """Return the places in what is made along axes that are named."""
         first, *others = given.values()
         several, axes = tensors_in(first), given.get("dim", given.get("dims"))
@@ -200,7 +200,7 @@ class Examples:
             place if v.ndim == ndim else place._replace(axis=place.axis - before) for v in outputs
         ]
 
-    def _of_product(self, name: str, args: Arguments, out: Tensor) -> Place | None:
+    def _of_product(self, name: str, args: Arguments, out: Tensor) -> ExamplePlace | None:
         """Return the place in a product of matrices, if the examples lie along one of its axes."""
         summands = [args[0]] if name in WITH_SUMMAND else []
         ends = {self._common([v], out.ndim) for v in summands if self._depend([v])}
@@ -208,7 +208,7 @@ class Examples:
             if self._depend([v]):
                 place = self._place(v)
                 is_kept = place is not None and place.axis in axes
-                ends.add(Place(axes[place.axis], place.each) if place and is_kept else MET)
+                ends.add(ExamplePlace(axes[place.axis], place.each) if place and is_kept else MET)
         return ends.pop() if len(ends) == 1 else MET
 
     def _depend(self, tensors: list[Any]) -> bool:
@@ -218,7 +218,7 @@ class Examples:
     def _of_inputs(self, tensors: list[Any]) -> list[Any]:
         return [v for v in tensors if _memory(v) in self.known]
 
-    def _place(self, tensor: Tensor) -> Place | None:
+    def _place(self, tensor: Tensor) -> ExamplePlace | None:
         """Return the place of the examples in a tensor; `MET` too if some of them are left out."""
         _, layout = self.known.get(_memory(tensor), (None, MET))
         if layout is None:
@@ -226,7 +226,7 @@ class Examples:
         at = tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.element_size()
         return _place_in(layout, self.count, *at)
 
-    def _set(self, tensor: Tensor, place: Place | None) -> None:
+    def _set(self, tensor: Tensor, place: ExamplePlace | None) -> None:
         memory, size = _memory(tensor), tensor.element_size()
         step = 0 if place is None else place.each * tensor.stride(place.axis) * size
         layout = MET
@@ -235,7 +235,7 @@ class Examples:
             layout = self.known[memory][1] if is_same else MET
         elif step:
             start = tensor.storage_offset() * size
-            layout = Layout(step, start - start % step)
+            layout = MemoryLayout(step, start - start % step)
         if len(self.known) > self.most:
             self.known = {at: v for at, v in self.known.items() if not v[0].expired()}
             self.most = max(MANY, 2 * len(self.known))
@@ -244,13 +244,13 @@ class Examples:
 
 @lru_cache(maxsize=PLACES)
 def _place_in(
-    layout: Layout,
+    layout: MemoryLayout,
     examples: int,
     shape: tuple[int, ...],
     steps: tuple[int, ...],
     offset: int,
     size: int,
-) -> Place | None:
+) -> ExamplePlace | None:
     """Return the place of examples in a tensor that lies so in a memory, with numbers of a size."""
     strides = [step * size for step in steps]
     axes = [
@@ -265,10 +265,10 @@ def _place_in(
     is_even = layout.step % stride == 0
     is_whole = shape[axis] * stride % (layout.step * examples) == 0
     is_first = (offset * size - layout.start) // layout.step % examples == 0
-    return Place(axis, layout.step // stride) if is_even and is_whole and is_first else MET
+    return ExamplePlace(axis, layout.step // stride) if is_even and is_whole and is_first else MET
 
 
-def _before(place: Place | None, axis: int) -> Place | None:
+def _before(place: ExamplePlace | None, axis: int) -> ExamplePlace | None:
     """Return a place if it is along an axis before another one."""
     return place if place is not None and place.axis < axis else MET
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ..interrupts import registered, undivided
 from .autograd_gates import Survey
-from .hooks import State
+from .hooks import CutState
 from .types import GradientEdge, Node, Tensor
 
 Pairs = list[tuple[GradientEdge, Tensor]]  # a place in torch's graph, and the gradient there
@@ -31,7 +31,7 @@ class Fork(NamedTuple):
 
 
 def forks_of(
-    top: GradientEdge, states: list[State], survey: Survey, gates: list[int]
+    top: GradientEdge, states: list[CutState], survey: Survey, gates: list[int]
 ) -> dict[int, list[Fork]]:
     """Return the forks between each gate, from the top down, and the next, by the upper one."""
     edges = {gates[0]: {tuple(top[:2])}}

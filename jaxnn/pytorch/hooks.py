@@ -23,7 +23,7 @@ from .types import Arguments, Module, Output, Tensor
 CHANNELS = ("out_channels", "num_features", "num_channels")  # of convolutions, norms of images
 
 
-class Part(NamedTuple):
+class StatePart(NamedTuple):
     """A tensor with a gradient among those that a cut returns."""
 
     # Its place in torch's graph, (node, number of the output), before anything changes it.
@@ -35,7 +35,7 @@ class Part(NamedTuple):
     is_apart: bool = False  # each example's gradient there is known to be made of its own above
 
 
-class State(NamedTuple):
+class CutState(NamedTuple):
     """The output of one call of a cut; states[l - 1] is state l.
 
     cut: the name of the module.
@@ -48,11 +48,11 @@ class State(NamedTuple):
     cut: str
     name: str
     kind: type
-    parts: tuple[Part, ...]
+    parts: tuple[StatePart, ...]
     channels: int = -1
 
 
-class Recorder:
+class StateRecorder:
     """Records of one forward pass, filled by hooks.
 
     strict: whether an output that is no state is an error, as it is of a cut that was named.
@@ -68,7 +68,7 @@ class Recorder:
         is_apart: Callable[[Tensor], bool] = lambda _: False,
     ) -> None:
         self.apart, self.is_apart = apart, is_apart
-        self.states: list[State] = []
+        self.states: list[CutState] = []
         self.tensors: list[Tensor] = []  # that the states are, until it is closed
         self.called: set[str] = set()
         self.strict = strict
@@ -99,7 +99,7 @@ class Recorder:
                 continue
             yield partial(cut.register_forward_hook, partial(self._up, name))
 
-    def closed(self) -> list[State]:
+    def closed(self) -> list[CutState]:
         """Return the states, after which calls of cuts count no more."""
         # Checkpointed layers are called again on the way down.
         self.open = False
@@ -128,7 +128,7 @@ class Recorder:
             tensors[0] = tensors[0].transpose(0, 1)
             changed = tensors[0].transpose(0, 1), changed[1]
         parts = tuple(_part(t, self.is_apart(t)) for t in tensors)
-        self.states.append(State(name, name, type(module), parts, channels_of(module, parts[0])))
+        self.states.append(CutState(name, name, type(module), parts, channels_of(module, parts[0])))
         self.tensors += tensors
         if self.apart:
             changed = _copied(changed)
@@ -145,7 +145,7 @@ def has_steps_first(module: Module) -> bool:
     return is_a(module, "RNNBase") and not module.batch_first
 
 
-def channels_of(module: Module, part: Part) -> int:
+def channels_of(module: Module, part: StatePart) -> int:
     """Return the axis of the channels of what a module returns, told by sizes of its layers."""
     if len(part.shape) < 3:
         return -1
@@ -167,7 +167,7 @@ def _sizes(module: Module, name: str) -> list[int]:
     return [size for size in several if isinstance(size, int)]
 
 
-def numbered(states: list[State]) -> list[State]:
+def numbered(states: list[CutState]) -> list[CutState]:
     """Return states whose names have a number where a cut is called several times."""
     times = Counter(state.cut for state in states)
     so_far: Counter[str] = Counter()
@@ -198,11 +198,11 @@ def _typed(tensor: Tensor) -> _Typed:
     return _Typed(jnp.dtype(name_of_dtype(tensor)))
 
 
-def _part(tensor: Tensor, is_apart: bool) -> Part:
+def _part(tensor: Tensor, is_apart: bool) -> StatePart:
     handle = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)
     dtype = jnp.dtype(name_of_dtype(tensor))
     value = numbers_of(tensor).astype(dtype)  # a copy: it may be changed in place
-    return Part(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value, is_apart)
+    return StatePart(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value, is_apart)
 
 
 def _copied(value: object) -> Any:

@@ -23,7 +23,7 @@ from .block_choice import Coverage, chain_of_blocks, check_batch, reached_states
 from .call import Call, recording
 from .custom_functions import inner_parameters
 from .cuts import (
-    Options,
+    CutOptions,
     listed,
     modules_of,
     named_cuts,
@@ -34,12 +34,12 @@ from .cuts import (
 )
 from .example_axes import Examples
 from .gradient_reach import Stopped, stopped
-from .hooks import Recorder, State, has_steps_first, numbered
+from .hooks import CutState, StateRecorder, has_steps_first, numbered
 from .inputs import entered, entering
 from .module_calls import Calls
 from .multiply_adds import MultiplyAdds
 from .operations import Heads, Operations, Recognised
-from .recurrent import Recurrent, Steps
+from .recurrent import Recurrent, RecurrentSteps
 from .restore import unchanged
 from .tensors import is_a, is_broken, tensors_in
 from .types import Cuts, Inputs, Loss, Module, Output, Tensor
@@ -49,7 +49,7 @@ from .zero_heads import drawn, zero_head
 class Measured(NamedTuple):
     """A module's states, and what passes down agree on."""
 
-    states: list[State]  # the outputs of its cuts, of each the parts that belong to it
+    states: list[CutState]  # the outputs of its cuts, of each the parts that belong to it
     found: Agreed  # Δ of each state, of the input and of the parameters
     parameters: dict[str, Any]  # by name
     # Of each parameter the layers that it is used in, L + 1 above the last cut.
@@ -61,7 +61,7 @@ class Measured(NamedTuple):
     loss: float | None  # None of a cotangent
     broken: tuple[str, ...]  # names of what holds nan or inf and has no Δ
     coverage: Coverage | None  # of layers that were found automatically
-    steps: tuple[Steps, ...]  # Δ at the steps of recurrent modules
+    steps: tuple[RecurrentSteps, ...]  # Δ at the steps of recurrent modules
     stops: Stopped | None
     notes: tuple[str, ...]  # sentences on what was chosen, and on what has no number
     # Names of weights that are zero, below which Δ is measured behind random numbers.
@@ -75,7 +75,7 @@ def measured(
     loss: Loss | None,
     cotangent: Tensor | None,
     cuts: Cuts,
-    look: Callable[[list[State]], Look],
+    look: Callable[[list[CutState]], Look],
     heads: Heads,
 ) -> Measured:
     """Measure a module of PyTorch, from cut to cut; see `jaxnn.gradient_flow`.
@@ -122,14 +122,14 @@ class _Cutting(NamedTuple):
     """Where a module may be cut."""
 
     cuts: Cuts  # as they were given; None if they are to be found
-    options: Options  # what to choose them from, then
+    options: CutOptions  # what to choose them from, then
     chosen: dict[str, Module]  # all modules to look at, by name
     is_pattern: bool  # a pattern has chosen them
 
     @classmethod
     def of(cls, module: Module, cuts: Cuts) -> "_Cutting":
         if cuts is not None:
-            return cls(cuts, Options([], {}, {}), *named_cuts(module, cuts))
+            return cls(cuts, CutOptions([], {}, {}), *named_cuts(module, cuts))
         options = options_in(module)
         return cls(None, options, options.modules, False)
 
@@ -139,7 +139,7 @@ class _Up(NamedTuple):
 
     x: Tensor
     output: Output
-    recorder: Recorder
+    recorder: StateRecorder
     calls: Calls
     recurrent: Recurrent
     operations: Operations
@@ -156,7 +156,7 @@ def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads, apart: b
     entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
     examples = Examples(torch, entered_by)
     is_strict = cutting.cuts is not None and not cutting.is_pattern
-    recorder = Recorder(is_strict, apart, examples.stay_apart)
+    recorder = StateRecorder(is_strict, apart, examples.stay_apart)
 
     def count() -> int:
         return len(recorder.states)
@@ -181,7 +181,7 @@ def _gone_down(
     call: Call,
     cutting: _Cutting,
     up: _Up,
-    look: Callable[[list[State]], Look],
+    look: Callable[[list[CutState]], Look],
 ) -> Measured:
     """Go down from the output of a pass up, and note all that is said of the module."""
     module = call.module
@@ -236,7 +236,7 @@ def _descent(
     torch: ModuleType,
     start: tuple[Tensor, Tensor | None],
     x: Tensor,
-    states: list[State],
+    states: list[CutState],
     taken: Survey,
     every: Mapping[str, Any],
     is_apart: bool,
@@ -252,7 +252,7 @@ def _descent(
     return Descent(*start, x if is_entered else None, states, taken, parameters, inner, is_apart)
 
 
-def _layer_of(states: list[State], chosen: list[State]) -> Callable[[int], int]:
+def _layer_of(states: list[CutState], chosen: list[CutState]) -> Callable[[int], int]:
     """Return the layer that is computed after so many states, of which some are the layers."""
     places = [i for i, state in enumerate(states) if any(state is layer for layer in chosen)]
     return lambda count: bisect_left(places, count) + 1
@@ -260,7 +260,7 @@ def _layer_of(states: list[State], chosen: list[State]) -> Callable[[int], int]:
 
 def _layers(
     torch: ModuleType, module: Module, cutting: _Cutting, up: _Up, top: Tensor
-) -> tuple[list[State], Survey, Coverage | None]:
+) -> tuple[list[CutState], Survey, Coverage | None]:
     """Return the states that are the layers, of those that cuts have returned."""
     edge = torch.autograd.graph.get_gradient_edge
     ends = edge(top), edge(up.x) if up.x.requires_grad else None
@@ -308,7 +308,7 @@ def _check_module(torch: ModuleType, module: Module) -> None:
 # Cuts
 
 
-def _check_called(recorder: Recorder, cutting: _Cutting) -> None:
+def _check_called(recorder: StateRecorder, cutting: _Cutting) -> None:
     """Check that cuts were called: each that was named, and one at least of those found."""
     chosen, are_found = cutting.chosen, cutting.cuts is None
     if are_found and chosen and not recorder.called:
@@ -325,7 +325,7 @@ def _check_called(recorder: Recorder, cutting: _Cutting) -> None:
             )
 
 
-def _steps_first(states: list[State], known: Mapping[str, Any]) -> dict[str, str]:
+def _steps_first(states: list[CutState], known: Mapping[str, Any]) -> dict[str, str]:
     """Return the cuts that have steps before examples in them, and where."""
     found: dict[str, str] = {}
     for name, m in known.items():
@@ -339,7 +339,7 @@ def _steps_first(states: list[State], known: Mapping[str, Any]) -> dict[str, str
     return found
 
 
-def _check_order(states: list[State], found: Agreed, orders: Mapping[str, str]) -> None:
+def _check_order(states: list[CutState], found: Agreed, orders: Mapping[str, str]) -> None:
     for state, mixes in zip(states, found.mixes, strict=True):
         if mixes and state.cut in orders:
             raise ValueError(
@@ -353,7 +353,7 @@ def _check_order(states: list[State], found: Agreed, orders: Mapping[str, str]) 
 
 
 def _broken(
-    module: Module, states: list[State], found: Agreed, given: Tensor, taken: Survey
+    module: Module, states: list[CutState], found: Agreed, given: Tensor, taken: Survey
 ) -> tuple[str, ...]:
     """Return the names of buffers, and of parameters without a gradient, that hold nan or inf."""
     # They are to blame only if numbers of the network are such.
@@ -369,7 +369,7 @@ def _broken(
 # Notes
 
 
-def _on_cuts(states: list[State], cutting: _Cutting, coverage: Coverage | None) -> Iterable[str]:
+def _on_cuts(states: list[CutState], cutting: _Cutting, coverage: Coverage | None) -> Iterable[str]:
     cuts = cutting.cuts
     if cuts is None or cutting.is_pattern:
         names = list(dict.fromkeys(state.cut for state in states))
@@ -382,7 +382,7 @@ def _on_cuts(states: list[State], cutting: _Cutting, coverage: Coverage | None) 
         yield f"The layers are {taken}{shares}, {how}."
 
 
-def _on_gradients(states: list[State], taken: Survey, found: Agreed) -> Iterable[str]:
+def _on_gradients(states: list[CutState], taken: Survey, found: Agreed) -> Iterable[str]:
     around = [s.name for s, gate in zip(states, taken.gates, strict=True) if not gate]
     if found.unmeasured:
         last = label(found.unmeasured, [state.cut for state in states])
@@ -416,7 +416,7 @@ def _on_parameters(parameters: Mapping[str, Any], taken: Survey) -> Iterable[str
         yield f"No gradient comes to {listed(without)}."
 
 
-def _on_steps(steps: tuple[Steps, ...]) -> Iterable[str]:
+def _on_steps(steps: tuple[RecurrentSteps, ...]) -> Iterable[str]:
     for call in steps:
         lost = int(np.isnan(call.log_delta).sum())
         if lost:

@@ -26,7 +26,7 @@ GATED = "LSTM", "GRU", "LSTMCell", "GRUCell"
 MARGIN = 26  # powers of two above the smallest normal number, for entries below the norm
 
 
-class Steps(NamedTuple):
+class RecurrentSteps(NamedTuple):
     """A call of a recurrent module."""
 
     name: str  # of the module
@@ -50,7 +50,7 @@ def gates_of(module: Module) -> dict[str, tuple[int, int]]:
     }
 
 
-class _Call(NamedTuple):
+class _RecurrentCall(NamedTuple):
     """A call of a recurrent module."""
 
     name: str
@@ -85,7 +85,7 @@ class Recurrent:
     """The calls of recurrent modules on one pass up."""
 
     def __init__(self) -> None:
-        self.calls: list[_Call] = []
+        self.calls: list[_RecurrentCall] = []
 
     def hooked(self, known: Mapping[str, Any]) -> AbstractContextManager[None]:
         """Put hooks on the recurrent ones of some modules, and take them off in the end."""
@@ -112,7 +112,7 @@ class Recurrent:
         starts = [v.detach() for v in tensors_in(args[1] if len(args) > 1 else named.get("hx"))]
         order = None if sizes is None else value.sorted_indices
         x = tensor.detach()
-        self.calls.append(_Call(name, module, edge, x, starts, sizes, order, axis))
+        self.calls.append(_RecurrentCall(name, module, edge, x, starts, sizes, order, axis))
         value = tensor if sizes is None else value._replace(data=tensor)
         return ((value, *args[1:]), named) if args else (args, {**named, "input": value})
 
@@ -126,7 +126,7 @@ class Recurrent:
             made = [v.detach() for v in tensors]
             self.calls[-1] = self.calls[-1]._replace(made=made, edges=edges)
 
-    def steps(self, top: Tensor, cotangent: Tensor | None) -> tuple[Steps, ...]:
+    def steps(self, top: Tensor, cotangent: Tensor | None) -> tuple[RecurrentSteps, ...]:
         """Go down to what enters and what is returned; top: the tensor to go down from."""
         if not self.calls:
             return ()
@@ -145,7 +145,7 @@ class Recurrent:
         return tuple(_steps(*of_call) for of_call in of_calls if of_call[1] is not None)
 
 
-def _steps(call: _Call, of_x: Tensor, of_made: list[Tensor | None]) -> Steps:
+def _steps(call: _RecurrentCall, of_x: Tensor, of_made: list[Tensor | None]) -> RecurrentSteps:
     m = call.module
     gates = next(iter(gates_of(m).values()), None)
     plain = np.array(log_norms(call.by_step(of_x)))
@@ -155,10 +155,14 @@ def _steps(call: _Call, of_x: Tensor, of_made: list[Tensor | None]) -> Steps:
     is_known = is_normal | (is_normal | np.isneginf(plain)).all()
     exact, unknown = _unrolled(call, of_made, lowest) if call.made else None, plain * np.nan
     entering, states = np.array(exact or (unknown, unknown))
-    return Steps(call.name, np.where(is_known, plain, entering), states, m.bidirectional, gates)
+    return RecurrentSteps(
+        call.name, np.where(is_known, plain, entering), states, m.bidirectional, gates
+    )
 
 
-def _unrolled(call: _Call, of_made: list[Tensor | None], lowest: float) -> StepDeltas | None:
+def _unrolled(
+    call: _RecurrentCall, of_made: list[Tensor | None], lowest: float
+) -> StepDeltas | None:
     """Return what going down step by step has; None if it starts from what has left the range."""
     pairs = zip(call.made, of_made, strict=True)
     delta = call.returned([v.new_zeros(v.shape) if grad is None else grad for v, grad in pairs])

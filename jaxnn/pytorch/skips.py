@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .autograd_parts import SUM
-from .hooks import State
+from .hooks import CutState
 
 ALONG = (  # what leaves a state what it is
     *("ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "AliasBackward0"),
@@ -19,7 +19,7 @@ ALONG = (  # what leaves a state what it is
 )
 
 
-def log_branches(states: Sequence[State]) -> np.ndarray | None:
+def log_branches(states: Sequence[CutState]) -> np.ndarray | None:
     """Return for each state ln of the norm of what is added to the one below, relative to that.
 
     nan of the first, of one without a skip connection around its cut, and where the state below is
@@ -41,7 +41,7 @@ def _norm(values: np.ndarray) -> float:
     return float(np.sqrt(np.sum(np.square(values, dtype=np.float64))))
 
 
-def _is_skip(below: State, state: State) -> bool:
+def _is_skip(below: CutState, state: CutState) -> bool:
     """Tell whether a state is the sum of the one below, as it is, and of something else."""
     if below.parts[0].shape != state.parts[0].shape:
         return False

@@ -96,7 +96,7 @@ def _are_close(a: Tensor, b: Tensor) -> bool:
     return bool((a - b).abs().max() <= eps**0.5 * b.abs().max())
 
 
-class _Cell(NamedTuple):
+class _CellStep(NamedTuple):
     """One step of a layer in one direction, by torch's function (x, states, *weights)."""
 
     step: Callable[..., Any]
@@ -109,13 +109,13 @@ class _Cell(NamedTuple):
         return tuple(self.step(x, [*states], *self.weights))
 
 
-def _cells(torch: ModuleType, module: Module) -> list[_Cell]:
+def _cells(torch: ModuleType, module: Module) -> list[_CellStep]:
     """Return the cell of each layer and direction."""
     kinds = {"LSTM": torch.lstm_cell, "GRU": torch.gru_cell}
     step = next((kinds[name] for name in kinds if is_a(module, name)), None)
     step = step or getattr(torch, f"{module.mode.lower()}_cell")
     every = module.all_weights
-    return [_Cell(step, [w.detach().double() for w in weights]) for weights in every]
+    return [_CellStep(step, [w.detach().double() for w in weights]) for weights in every]
 
 
 class _Scaled(NamedTuple):
@@ -157,7 +157,7 @@ class _Track:
 
     def __init__(
         self,
-        cell: _Cell,
+        cell: _CellStep,
         start: list[Tensor],
         xs: Sequence[Tensor],
         is_back: bool,

@@ -18,7 +18,7 @@ from .skips import Skip, skip_of
 from .step_graph import Graph
 
 
-class Numbers(NamedTuple):
+class LayerNumbers(NamedTuple):
     """Numbers of what is recognised: logits of attentions, and shares of the experts of routers."""
 
     logits: tuple[Logits, ...] = ()
@@ -79,14 +79,14 @@ class Anatomy:
 
     def numbers(
         self, arrays: PyTree, state: PyTree, logits: dict[int, Any] | None = None
-    ) -> Numbers:
+    ) -> LayerNumbers:
         """Return the numbers of all for the arrays and the state of the layer."""
         if self.graph is None:
-            return Numbers()
+            return LayerNumbers()
         flat = self.graph.flat
         leaves = jax.tree.leaves((arrays, state))
         known = flat.constants | dict(zip(flat.inputs, leaves, strict=True))
-        return Numbers(
+        return LayerNumbers(
             tuple(logits_of(self.graph, part, known, logits or {}) for part in self.attentions),
             tuple(load_of(self.graph, part, known) for part in self.routers),
         )

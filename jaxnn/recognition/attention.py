@@ -35,7 +35,7 @@ SCALING |= {"reshape", "squeeze", "transpose"}
 MASKED = -46.0  # below the largest logit of a row, with zero products: such a key gets nothing
 
 
-class Block(NamedTuple):
+class KeyBlock(NamedTuple):
     """The logits of a softmax, or of one block of its keys.
 
     softmax: the softmax.
@@ -62,7 +62,7 @@ class Block(NamedTuple):
 class Attention(NamedTuple):
     """A softmax between a product of states, or of one and parameters, and one of states."""
 
-    blocks: tuple[Block, ...]  # of its keys
+    blocks: tuple[KeyBlock, ...]  # of its keys
     products: tuple[int, ...]  # the values that its logits are made of
     # Of the layer that queries and keys are products with, or made of alone.
     arrays: tuple[int, ...]
@@ -188,7 +188,7 @@ def _queries(graph: Graph, softmax: Softmax, products: list[Step]) -> list[int]:
     return [i for i in rows if axes[i] and not _holds(axes[i], EXAMPLES)][-1:]
 
 
-def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> Block:
+def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> KeyBlock:
     """Return the logits of a softmax, with their axes told apart."""
     axes, queries = graph.axes.known[softmax.logits], _queries(graph, softmax, products)
     shape, numbers = list[int](), list[int]()
@@ -202,7 +202,7 @@ def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> Block:
             numbers.append(factor.number)
     heads.sort(key=numbers.__getitem__)
     count = prod(shape[i] for i in heads)
-    return Block(softmax, tuple(shape), (*heads, *others, *keys), count)
+    return KeyBlock(softmax, tuple(shape), (*heads, *others, *keys), count)
 
 
 def _holds(axis: Axis, kind: str) -> bool:

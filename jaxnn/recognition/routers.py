@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import primitives
 from jaxtyping import Array, Float
 
-from ..jaxpr.axis_kinds import Axis, Factor
+from ..jaxpr.axis_kinds import Axis, AxisFactor
 from ..jaxpr.interpreter import types_of
 from ..jaxpr.primitives import CASTS, SHAPES
 from ..jaxpr.program import Step
@@ -70,7 +70,7 @@ def routers_of(graph: Graph) -> Iterator[Router]:
 
 
 def _router(
-    graph: Graph, weight: int, out: int, expert: Factor, stacks: tuple[int, ...]
+    graph: Graph, weight: int, out: int, expert: AxisFactor, stacks: tuple[int, ...]
 ) -> Iterator[Router]:
     """Yield the router whose products are `out`, if it is one; stacks have as many entries."""
     arrays, tokens = graph.arrays([weight]), prod(graph.flat.types[out].shape) // expert.size
@@ -138,7 +138,7 @@ def _pieces(graph: Graph, v: int, count: int) -> tuple[int, ...]:
     return made.inputs if len(made.inputs) == count else (v,)
 
 
-def _is_stack(axes: tuple[Axis, ...], same: set[Factor]) -> bool:
+def _is_stack(axes: tuple[Axis, ...], same: set[AxisFactor]) -> bool:
     return len(axes) > 2 and len(axes[0]) == 1 and axes[0][0] in same
 
 
@@ -149,7 +149,7 @@ def _along(step: Step) -> int:
     return int(axis)
 
 
-def _places(graph: Graph, v: int, factor: Factor) -> list[int]:
+def _places(graph: Graph, v: int, factor: AxisFactor) -> list[int]:
     """Return the axes of a value that count the same as a factor."""
     same = graph.axes.are_same(factor)
     axes = graph.axes.known.get(v, ())

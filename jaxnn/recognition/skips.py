@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from ..arrays.rows import ScaledRows, at_least_float32, is_float, log_sizes_of
-from ..chain.state import State
+from ..chain.state import LayerState
 from ..jaxpr.primitives import CASTS, SHAPES, SUMS
 from .step_graph import Graph
 
@@ -30,7 +30,7 @@ class Skip(NamedTuple):
 
 def skip_of(graph: Graph, state: PyTree) -> Skip | None:
     """Return the skip connection around a layer; None without one, or where it is not clear."""
-    main = {graph.states[0]} if isinstance(state, State) else set[int]()
+    main = {graph.states[0]} if isinstance(state, LayerState) else set[int]()
     flat, numbers = graph.flat, {v: i for i, v in enumerate(graph.states)}
     for out, v in enumerate(flat.outputs):
         if v in numbers or not is_float(flat.types[v]):

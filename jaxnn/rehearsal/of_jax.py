@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 
 from ..chain.parameter_handover import is_array
 from ..evidence.jax_trial import JaxTrial
-from ..jaxpr.program import Traced, called
+from ..jaxpr.program import TracedFunction, called
 from ..train.descent import ADAM, begun, descended
 from ..train.recorder import Options
 from ..train.steps import Optimizer, check_optimizer
@@ -56,7 +56,7 @@ class JaxTrainee:
         types = ((np.shape(v), getattr(v, "dtype", type(v))) for v in jax.tree.leaves(given))
         key = f.__name__, *types
         if key not in self._programs:
-            self._programs[key] = Traced.of(f, *given)
+            self._programs[key] = TracedFunction.of(f, *given)
         return called(self._programs[key], *given)
 
     def trial(self, batch: Batch) -> JaxTrial:

@@ -26,7 +26,7 @@ from ..network.checks import Depth, check_depth
 from ..network.network import Network
 from ..network.params import Layers
 from ..passes.backprop import mean_delta_z
-from ..passes.walk import Step, at_outputs, down, up
+from ..passes.walk import LayerStep, at_outputs, down, up
 from ..texts import counted, power_of_ten
 
 
@@ -66,7 +66,7 @@ def _finite(net: Network, params: Layers, xs: Array, ys: Array, depth: Depth) ->
     )
 
 
-def _bad_numbers(step: Step) -> tuple[Array, Array, Array]:
+def _bad_numbers(step: LayerStep) -> tuple[Array, Array, Array]:
     """Tell whether a number of z is nan or inf, one of Δz, and one of Δθ or Δb."""
     theta, b, _ = step.gradient
     return _bad(step.z.m), _bad(step.delta.m), _bad(theta.m) | _bad(b.m[None])

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
 from ...arrays.rows import at_least_float32
-from ...chain.parameter_handover import Weights
+from ...chain.parameter_handover import LayerWeights
 from ...network.params import Stacked
 from ...recognition.attention import Logits
 from .stretches import Stretch
@@ -63,7 +63,7 @@ def attention_spectra(stretches: Sequence[Stretch], first: int) -> AttentionSpec
 def _of_stretch(stretch: Stretch) -> tuple[Array, Array, Array]:
     """Return the numbers of all heads of a stretch, in the order of its layers."""
 
-    def one(weights: Weights, state: PyTree) -> tuple[Array, ...]:
+    def one(weights: LayerWeights, state: PyTree) -> tuple[Array, ...]:
         states = zip(stretch.anatomies, weights.arrays, stretch.states(weights, state), strict=True)
         several = [
             _of_logits(logits, len(jax.tree.leaves(state)[0]))

@@ -87,7 +87,7 @@ def _decades(log: float) -> str:
     return "not known" if np.isnan(log) else f"{log / np.log(10):.3g}"
 
 
-class _Measured(NamedTuple):
+class _CheckedSpectrum(NamedTuple):
     """A spectrum; of each layer whether its state is finite, and whether examples meet there."""
 
     spectrum: Spectrum
@@ -196,7 +196,7 @@ def _checked(between: Between | None, count: int) -> Between:
     return first, last
 
 
-def _check(measured: _Measured, names: Sequence[str], first: int) -> None:
+def _check(measured: _CheckedSpectrum, names: Sequence[str], first: int) -> None:
     """Raise, outside `jit`, where a state is no number or examples meet."""
     if isinstance(measured.finite, jax.core.Tracer):
         return
@@ -221,7 +221,7 @@ _MEETS = (
 @compiled
 def _measured(
     net: Lowered, params: PyTree, xs: PyTree, layers: Between, steps: int | None, key: Array | None
-) -> _Measured:
+) -> _CheckedSpectrum:
     x = encoded(jax.tree.map(jnp.asarray, xs))
     parts = layers_between(stretches_of(unrolled(net, params, x, 1), x), *layers)
     for_reach, for_lanczos = jax.random.split(jax.random.key(0) if key is None else key)
@@ -236,7 +236,7 @@ def _measured(
     is_known = jnp.all(finite) & ~jnp.any(meets)
     known = jax.tree.map(lambda v: jnp.where(is_known, v, jnp.nan), values)
     spectra = attention_spectra(parts, layers[0] + 1)
-    return _Measured(Spectrum(**known, attention=spectra, between=layers), finite, meets)
+    return _CheckedSpectrum(Spectrum(**known, attention=spectra, between=layers), finite, meets)
 
 
 def _all_of(

@@ -22,8 +22,8 @@ from ...arrays.rows import ScaledRows, at_least_float32, floats, renormalised, w
 from ...arrays.spread import pcast_like
 from ...chain.chain import Link
 from ...chain.from_network import BlockLayer
-from ...chain.parameter_handover import Weights
-from ...chain.state import State, streams
+from ...chain.parameter_handover import LayerWeights
+from ...chain.state import LayerState, streams
 from ...network.params import Stacked
 from ...recognition.anatomy import Anatomy
 from ..measure.layer_vjp import applied
@@ -35,7 +35,7 @@ class Stretch(NamedTuple):
 
     links: tuple[Link, ...]
     anatomies: tuple[Anatomy, ...]  # of the links' programs
-    weights: Weights | Stacked
+    weights: LayerWeights | Stacked
     state: PyTree  # that goes into the first of them; of a run stacked
     is_layer: bool = True  # False of a conversion between two states, which counts in no number
 
@@ -46,7 +46,7 @@ class Stretch(NamedTuple):
             return 0
         return len(self.links) * (self.weights.k if isinstance(self.weights, Stacked) else 1)
 
-    def states(self, weights: Weights, state: PyTree) -> list[Any]:
+    def states(self, weights: LayerWeights, state: PyTree) -> list[Any]:
         """Return the state that goes into each link."""
         states = [state]
         for link, arrays in zip(self.links[:-1], weights.arrays, strict=False):
@@ -72,11 +72,11 @@ class Stretch(NamedTuple):
     def part(self, start: int, end: int) -> "Stretch":
         """Return some links of a stretch that is not repeated."""
         weights = self.weights
-        assert isinstance(weights, Weights)
+        assert isinstance(weights, LayerWeights)
         state = self.states(weights, self.state)[start]
         taken = slice(start, end)
         return Stretch(
-            self.links[taken], self.anatomies[taken], Weights(weights.arrays[taken]), state
+            self.links[taken], self.anatomies[taken], LayerWeights(weights.arrays[taken]), state
         )
 
 
@@ -103,7 +103,7 @@ def _through_run(links: Sequence[Link], run: Stacked, state: PyTree) -> tuple[An
     return lax.scan(one, state, run.per_layer, length=run.k)
 
 
-def _after(links: Sequence[Link], weights: Weights, state: PyTree) -> Any:
+def _after(links: Sequence[Link], weights: LayerWeights, state: PyTree) -> Any:
     for link, arrays in zip(links, weights.arrays, strict=True):
         state = applied(link, arrays, state)
     return state
@@ -153,7 +153,7 @@ def _from_vector(state: PyTree, vector: Float[Array, "B n"]) -> Any:
         values.append(vector[:, at : at + size].reshape(v.shape).astype(v.dtype))
         at += size
     whole = with_floats(streams(state), values)
-    return State(whole, state.riders) if isinstance(state, State) else whole
+    return LayerState(whole, state.riders) if isinstance(state, LayerState) else whole
 
 
 class Factor(NamedTuple):
@@ -188,7 +188,7 @@ def factor_of(link: Link, arrays: PyTree, state: PyTree) -> Factor:
     return Factor(at, made, lambda delta: pull(delta)[0])
 
 
-def factors_of(stretch: Stretch, weights: Weights, state: PyTree) -> list[Factor]:
+def factors_of(stretch: Stretch, weights: LayerWeights, state: PyTree) -> list[Factor]:
     """Return the Jacobians of the layers of a stretch, or of one repetition."""
     states = stretch.states(weights, state)
     links = zip(stretch.links, weights.arrays, states, strict=True)
@@ -198,7 +198,7 @@ def factors_of(stretch: Stretch, weights: Weights, state: PyTree) -> list[Factor
 def fold(step: Any, carry: Any, stretch: Stretch, *others: Any, downwards: bool = False) -> Any:
     """Go through a stretch like `lax.scan`, by (carry, factors, *others) -> carry, record."""
     run = stretch.weights
-    if isinstance(run, Weights):
+    if isinstance(run, LayerWeights):
         return step(carry, factors_of(stretch, run, stretch.state), *others)
 
     def body(carry: Any, entries: Any) -> Any:

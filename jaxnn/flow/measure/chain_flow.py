@@ -24,7 +24,7 @@ from ...chain.chain import (
     decoded,
     encoded,
 )
-from ...chain.parameter_handover import Weights
+from ...chain.parameter_handover import LayerWeights
 from ...errors import NoTangentError
 from ...jaxpr.numpy_programs import for_the_end, with_rest_by_numpy
 from ...jaxpr.program import typed
@@ -34,7 +34,7 @@ from ...texts import label
 from ..record.flow import Flow, FlowOptions
 from ..record.given import Given
 from ..record.loss import Loss, OfLoss, delta_of_loss
-from .chain_record import Recorder
+from .chain_record import ChainRecorder
 from .unrolled import unrolled
 
 
@@ -84,7 +84,7 @@ def chain_flow(
 
 def check_params(net: Chain, params: PyTree) -> None:
     """Raise unless parameters are a chain's, not the user's pytree that they are made of."""
-    kinds = [Stacked if k else Weights for k in net.lengths]
+    kinds = [Stacked if k else LayerWeights for k in net.lengths]
     if isinstance(params, tuple | list) and list(map(type, params)) == kinds:
         return
     raise ValueError(
@@ -159,7 +159,7 @@ def _check_values(flow: Flow) -> None:
 @with_rest_by_numpy
 def _flow(
     net: Lowered,
-    params: tuple[Weights | Stacked, ...],
+    params: tuple[LayerWeights | Stacked, ...],
     xs: PyTree[Array],
     ys: PyTree,
     cotangent: PyTree[Array] | None,
@@ -172,7 +172,7 @@ def _flow(
     if not options.replicas:  # of a wide twin it is as in the real network, and not tried
         chain = chain.tried(saved)
     of_loss, delta = _delta_of(top.m, ys, cotangent, loss)
-    recorder = Recorder.of(chain, options)
+    recorder = ChainRecorder.of(chain, options)
     bottom, records = down(chain, chain.weights, saved, delta, recorder.keep)
     handed = {"xs": xs, "ys": ys, "cotangent": cotangent}
     with for_the_end():

@@ -25,19 +25,19 @@ from ...arrays.rows import (
     log_sizes_of,
 )
 from ...chain.chain import Link, Lowered
-from ...chain.parameter_handover import Weights
+from ...chain.parameter_handover import LayerWeights
 from ...chain.state import counted, streams, with_main_first
 from ...recognition.skips import Skip, log_branch
 from ..formats.entries import Entries, FlowEntries, entries_of, sorted_entries
 from ..record.assemble import assemble, smallest_of
 from ..record.flow import Flow, FlowOptions, Streams
 from ..record.given import Given
-from ..record.heads import Recognised, joined, recognised_of, unread_notes
+from ..record.heads import RecognisedRecord, joined, recognised_of, unread_notes
 from ..record.layer_record import DeltaRecord, LayerRecord, in_order, log_tangents, over_batch
 from ..record.positions import Positions, count_of
 from ..record.rows import as_rows, rows_of_arrays
 from ..record.state_record import (
-    OfState,
+    PositionedState,
     Small,
     are_together,
     is_small,
@@ -52,24 +52,24 @@ from .unrolled import Unrolled
 MOST = 2**22  # numbers of all links that are recorded after the way down
 
 
-class _Kept(NamedTuple):
+class _LinkRecord(NamedTuple):
     """A link on the way down, in one dtype for all."""
 
     delta: DeltaRecord  # of its state
     # Of the main array of that; None in a network whose states have one array each.
     main: DeltaRecord | None
     per_array: DeltaRecord | None  # of every array, (s, B); None likewise
-    of_state: OfState | Small  # the state itself of one that is left for the end
+    of_state: PositionedState | Small  # the state itself of one that is left for the end
     # ln ‖Δ‖ of each parameter array; Δ itself of one that is measured together with others.
     theta: Deltas
-    recognised: Recognised
+    recognised: RecognisedRecord
     entries: Entries | None  # of all arrays: Δ of the state, it, Δ of parameters and these
     mixes: Bool[Array, ""]
     # ln of what is added to a stream, relative to it; nan without a skip.
     log_branch: Float[Array, ""]
 
 
-Records = Sequence[Sequence[_Kept]]  # of the links of each entry; of a run stacked
+Records = Sequence[Sequence[_LinkRecord]]  # of the links of each entry; of a run stacked
 
 
 @jax.tree_util.register_dataclass
@@ -93,7 +93,7 @@ class _Left:
         return self.step._replace(is_alone=is_alone, skip=skip)
 
 
-class Recorder(NamedTuple):
+class ChainRecorder(NamedTuple):
     """The record of one chain: what is kept of each link, and the flow of that."""
 
     chain: Unrolled
@@ -102,12 +102,12 @@ class Recorder(NamedTuple):
     together: bool  # small states are recorded together, at the end
 
     @classmethod
-    def of(cls, chain: Unrolled, options: FlowOptions) -> "Recorder":
+    def of(cls, chain: Unrolled, options: FlowOptions) -> "ChainRecorder":
         is_double = any(d.itemsize == 8 for d in chain.dtypes)
         dtype = jnp.dtype(jnp.float64 if is_double else jnp.float32)
         return cls(chain, options, dtype, are_together(chain.states_alone, options))
 
-    def keep(self, step: ChainStep) -> _Kept | _Left:
+    def keep(self, step: ChainStep) -> _LinkRecord | _Left:
         """Return what is kept of a link: its record, or all of its numbers if they are few."""
         if not self.options.entries:
             step = step._replace(trained=[])
@@ -115,16 +115,18 @@ class Recorder(NamedTuple):
         numbers = sum(map(np.size, jax.tree.leaves(left))) * len(self.chain.states)
         return left if self.options.at_end and numbers <= MOST else self._kept(step)
 
-    def _of_entry(self, of_links: Sequence[_Kept | _Left], is_alone: bool) -> list[_Kept]:
+    def _of_entry(
+        self, of_links: Sequence[_LinkRecord | _Left], is_alone: bool
+    ) -> list[_LinkRecord]:
         """Return the records of the links of an entry, also of those that were left."""
 
-        def of(left: _Left) -> _Kept:
+        def of(left: _Left) -> _LinkRecord:
             return self._kept(left.restored(is_alone))
 
         late = of if is_alone else jax.vmap(of)
         return [late(link) if isinstance(link, _Left) else link for link in of_links]
 
-    def _kept(self, step: ChainStep) -> _Kept:
+    def _kept(self, step: ChainStep) -> _LinkRecord:
         """Return the record of a link."""
         dtype, several = self.dtype, self.chain.has_streams
         shared = isinstance(step.theta.e, list)
@@ -144,13 +146,13 @@ class Recorder(NamedTuple):
         branch = jnp.array(jnp.nan, dtype)
         if step.skip is not None:
             branch = log_branch(*step.skip, step.out, dtype)
-        return _Kept(
+        return _LinkRecord(
             whole,
             main if several else None,
             jax.tree.map(lambda *v: jnp.stack(v), *records) if several else None,
             self._of_state(step),
             self._of_theta(theta, bool(step.is_alone)),
-            Recognised.of(step.recognised, dtype),
+            RecognisedRecord.of(step.recognised, dtype),
             self._entries([v for v, _ in deltas], step, as_rows(step.theta.m, exponents, dtype)),
             jnp.array(True) if step.mixes is None else step.mixes,
             branch,
@@ -167,7 +169,7 @@ class Recorder(NamedTuple):
             for v, later in zip(theta, waits, strict=True)
         ]
 
-    def _of_state(self, step: ChainStep) -> OfState | Small:
+    def _of_state(self, step: ChainStep) -> PositionedState | Small:
         delta = arrays_of(step.delta)[0]
         if self.together and step.is_alone and is_small(step.out):
             return Small(step.out, delta)
@@ -185,7 +187,7 @@ class Recorder(NamedTuple):
         self,
         net: Lowered,
         x: ScaledRows,
-        all_records: Sequence[Sequence[_Kept | _Left]],
+        all_records: Sequence[Sequence[_LinkRecord | _Left]],
         bottom: ScaledRows,
         given: Given | None,
     ) -> Flow:
@@ -236,7 +238,7 @@ class Recorder(NamedTuple):
             **recognised_of(chain.anatomies, recognised, net.paths),
         )
 
-    def _with_small(self, records: Records) -> list[list[OfState]]:
+    def _with_small(self, records: Records) -> list[list[PositionedState]]:
         """Return the records of all states, those that were left for the end together."""
         small = [
             kept.of_state
@@ -253,7 +255,7 @@ class Recorder(NamedTuple):
             for record in records
         ]
 
-    def _positions(self, of_states: Sequence[Sequence[OfState]]) -> Positions | None:
+    def _positions(self, of_states: Sequence[Sequence[PositionedState]]) -> Positions | None:
         """Return Δ at each position; None without any."""
         by_position = joined(
             [[v for state in entry for v in state.positions] for entry in of_states]
@@ -305,7 +307,7 @@ def _in_a_row(values: tuple[Array, ...], axis: int) -> Array:
     return together.reshape(-1, *together.shape[axis + 1 :])
 
 
-def _forwards(op: ChainOp, layer: Weights) -> list[Callable[[ScaledRows], ScaledRows]]:
+def _forwards(op: ChainOp, layer: LayerWeights) -> list[Callable[[ScaledRows], ScaledRows]]:
     """Return the functions of the links."""
 
     def forward(link: Link, arrays: PyTree, z: ScaledRows) -> ScaledRows:

@@ -17,7 +17,7 @@ from ...arrays.compiled import Numbers, as_array, many_runs, typed
 from ...arrays.spread import are_spread
 from ...chain.apply import through
 from ...chain.chain import Chain, Lowered
-from ...jaxpr.program import Traced
+from ...jaxpr.program import TracedFunction
 from ...network.checks import (
     Depth,
     check_data,
@@ -92,7 +92,7 @@ def known_loss(
         output = _output(lowered, params, state, whole)
     except Exception:  # which is said where it is measured
         return loss
-    known: Loss = Traced.of(loss, output, ys)
+    known: Loss = TracedFunction.of(loss, output, ys)
     return known
 
 

@@ -36,12 +36,12 @@ from ...arrays.rows import (
 )
 from ...arrays.spread import everywhere, highest, iota, pcast_like, vary_over, varying, zeros
 from ...chain.chain import Link, Pattern, hint_of_one
-from ...chain.parameter_handover import Weights
+from ...chain.parameter_handover import LayerWeights
 from ...chain.state import riders
 from ...jaxpr.example_independence import keeps_apart
 from ...network.params import Stacked, is_run
 from ...passes.walk import AnySaved, Keep, Saved, saved_at
-from ...recognition.anatomy import Anatomy, Numbers
+from ...recognition.anatomy import Anatomy, LayerNumbers
 from ...recognition.skips import Skip
 
 # Of a cotangent, to try whether it gives that part of the result; less has no room in float8.
@@ -84,7 +84,7 @@ class ChainStep(NamedTuple):
     out: Any  # the state
     mixes: Array | None  # None if it was not tried
     trained: list[Array]  # the parameters, complex ones as pairs of reals
-    recognised: Numbers = Numbers()
+    recognised: LayerNumbers = LayerNumbers()
     is_alone: bool | None = None  # of its layer
     skip: tuple[Skip, Any] | None = None  # around it, and the state that went in
 
@@ -110,7 +110,7 @@ class ChainOp:
         # A single layer where the way turns: else it would be computed up twice.
         return self.is_top and self.is_alone and len(self.pattern.links) == 1
 
-    def forward(self, layer: Weights, z: PyTree) -> tuple[Any, "_Vjp | None"]:
+    def forward(self, layer: LayerWeights, z: PyTree) -> tuple[Any, "_Vjp | None"]:
         """Return the state that comes out, as ScaledRows, and its reverse rule if that is saved."""
         if self.keeps_rule:
             vjp = _vjp(self.pattern.links[0], layer.arrays[0], z.m, self.anatomies[0])
@@ -120,7 +120,7 @@ class ChainOp:
             state = applied(link, arrays, state)
         return ScaledRows(state), None
 
-    def down(self, layer: Weights, saved: Saved, delta: Any, keep: Keep) -> tuple[Any, Any]:
+    def down(self, layer: LayerWeights, saved: Saved, delta: Any, keep: Keep) -> tuple[Any, Any]:
         """Return Δ of the state that went in, and what is recorded of each link."""
         if not self.is_top:
             # Else XLA would keep, from the way up, what the reverse rules of all layers need.
@@ -143,11 +143,11 @@ class ChainOp:
             records += [keep(step)] if self.is_layer else []
         return delta, tuple(records[::-1])
 
-    def stored(self, layer: Weights, z: ScaledRows) -> tuple[bool, ...] | None:
+    def stored(self, layer: LayerWeights, z: ScaledRows) -> tuple[bool, ...] | None:
         """Return for each leaf of a run's states whether it is stored for each layer."""
         changes: list[bool] = []
 
-        def of(layer: Weights, z: ScaledRows) -> Any:
+        def of(layer: LayerWeights, z: ScaledRows) -> Any:
             above, _ = self.forward(layer, z)
             pairs = zip(jax.tree.leaves(z.m), jax.tree.leaves(above.m), strict=True)
             changes[:] = [v is not w for v, w in pairs]
@@ -164,7 +164,7 @@ class ChainOp:
         ]
         return None if all(is_inner) else tuple(is_inner)
 
-    def restored(self, layer: Weights, z: list[Any], top: ScaledRows) -> ScaledRows:
+    def restored(self, layer: LayerWeights, z: list[Any], top: ScaledRows) -> ScaledRows:
         """Return the state that goes into a layer of a run, see `stored`."""
         leaves, structure = jax.tree.flatten(top)
         whole = [v if stored is None else stored for stored, v in zip(z, leaves, strict=True)]
@@ -180,7 +180,7 @@ class ChainOp:
         rows: ScaledRows = jax.tree.unflatten(structure, whole)
         return rows
 
-    def states(self, layer: Weights, state: PyTree) -> list[Any]:
+    def states(self, layer: LayerWeights, state: PyTree) -> list[Any]:
         """Return the state that goes into each link."""
         states = [state]
         for link, arrays in zip(self.pattern.links[:-1], layer.arrays, strict=False):
@@ -447,7 +447,7 @@ def with_mixes(kind: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
     """Return a layer that knows where its examples meet, and whether its rules are linear."""
     z = kept.z if isinstance(kept, Saved) else kept.starts
 
-    def of(one: Weights, state: PyTree, vjp: _Vjp | None = None) -> tuple[Array, Array]:
+    def of(one: LayerWeights, state: PyTree, vjp: _Vjp | None = None) -> tuple[Array, Array]:
         links = zip(kind.pattern.links, one.arrays, kind.states(one, state), strict=True)
         rules = [(vjp or _vjp(*link), link[-1]) for link in links]
         mixes, linear = zip(*(tried(*rule) for rule in rules), strict=True)
@@ -455,7 +455,7 @@ def with_mixes(kind: ChainOp, layer: Any, kept: AnySaved) -> tuple[Any, Array]:
 
     if not is_run(layer):
         mixes, linear = of(layer, z.m, kept.extra)
-        return Weights(layer.arrays, mixes), linear
+        return LayerWeights(layer.arrays, mixes), linear
     first = jax.tree.map(lambda v: v[0], z)
     state = saved_at(kind, layer.at(0), first, kept.top).m
     if all(jnp.issubdtype(v.dtype, jnp.inexact) for v in jax.tree.leaves(layer.per_layer)):
@@ -481,6 +481,8 @@ def _average(run: Stacked) -> Any:
     return run.rebuild(jax.tree.map(of, run.per_layer), run.shared)
 
 
-def _known(rebuild: Callable[[Any, Any], Weights], per_layer: PyTree, shared: PyTree) -> Weights:
+def _known(
+    rebuild: Callable[[Any, Any], LayerWeights], per_layer: PyTree, shared: PyTree
+) -> LayerWeights:
     rest, mixes = shared
     return rebuild(per_layer, rest)._replace(mixes=mixes)

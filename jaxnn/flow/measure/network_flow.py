@@ -44,7 +44,7 @@ from ...network.blocks import Residual, rows_meet
 from ...network.checks import UsedDepth, as_rows, dtype_of
 from ...network.network import Network
 from ...network.params import Layer, LazyRun, Params, is_run, layer_of, length
-from ...passes.walk import BlockOp, Step, down, up, up_to
+from ...passes.walk import BlockOp, LayerStep, down, up, up_to
 from ..formats.entries import Entries, FlowEntries, entries_of
 from ..record.assemble import assemble
 from ..record.flow import Flow, FlowOptions, Parameters, Units
@@ -163,7 +163,7 @@ def _flow_of(
         for layer, part in zip(layers, kept, strict=True)
     ]
     gradients, signals = zip(*parts, strict=True)
-    gradient: _Gradient = _together(gradients)
+    gradient: _LayerGradient = _together(gradients)
     # What is kept of z[l] is kept by the layer above.
     signal: _Signal = _together([*signals[1:], _one(_of_output(net, top, options))])
     log_branch = log_tangent = None
@@ -282,7 +282,7 @@ class _SlopeSizes(NamedTuple):
     dead: Float[Array, "*k"]
 
 
-class _Activations(NamedTuple):
+class _ActivationRecord(NamedTuple):
     """a = σ(z) = m 2^e, of each example."""
 
     exponent: Int[Array, "*k B"]
@@ -290,7 +290,7 @@ class _Activations(NamedTuple):
     spread: Float[Array, "*k B"]  # the mean of (m - mean)²
 
     @classmethod
-    def of(cls, a: ScaledRows) -> "_Activations":
+    def of(cls, a: ScaledRows) -> "_ActivationRecord":
         a = with_exponents(a)
         rows = at_least_float32(a.m)
         mean = jnp.mean(rows, axis=-1)
@@ -314,7 +314,7 @@ class _ActivationSizes(NamedTuple):
     var_a: Float[Array, "*k"]
 
 
-class _Gradient(NamedTuple):
+class _LayerGradient(NamedTuple):
     """Δz[l], Δθ and Δb of a layer, and entries of all three, (*k, 3), if asked for."""
 
     delta: Any  # DeltaRecord, or DeltaSizes
@@ -332,7 +332,7 @@ class _Signal(NamedTuple):
     entries: Entries | None
 
 
-def _kept(options: FlowOptions, step: Step) -> tuple[_Gradient, _Signal | None]:
+def _kept(options: FlowOptions, step: LayerStep) -> tuple[_LayerGradient, _Signal | None]:
     """Return what is kept of Δ of what comes out of a layer, and of what goes in if it is no x."""
     (theta, b, _), sigma = step.gradient, step.kind.sigma
     entries = None
@@ -340,7 +340,7 @@ def _kept(options: FlowOptions, step: Step) -> tuple[_Gradient, _Signal | None]:
         z = [] if step.kind.takes_x else [with_exponents(step.z)]
         entries = entries_of([step.delta, theta, b, *z])
     delta, biases = DeltaRecord.of(step.delta, step.largest), _Biases(b, step.layer.b)
-    gradient = _Gradient(delta, log_size(theta), biases, entries and entries.part(0, 3))
+    gradient = _LayerGradient(delta, log_size(theta), biases, entries and entries.part(0, 3))
     if step.kind.takes_x:
         return gradient, None
     preactivation = step.kind.block.preactivation(step.z)
@@ -350,7 +350,7 @@ def _kept(options: FlowOptions, step: Step) -> tuple[_Gradient, _Signal | None]:
     share = jnp.mean(at_least_float32(flat.astype(slope.dtype)))
     return gradient, _Signal(
         _state(step.z, options),
-        _Activations.of(apply_activation(sigma, preactivation)),
+        _ActivationRecord.of(apply_activation(sigma, preactivation)),
         _Slopes(share, jnp.max(size, axis=0)),
         entries and entries.at(3),
     )
@@ -364,14 +364,14 @@ def _state(z: ScaledRows, options: FlowOptions) -> StateRecord:
 def _of_output(net: Network, z: ScaledRows, options: FlowOptions) -> _Signal:
     """Return what is kept of z[L]; a[L] is ŷ, and without g′ in the recursion the slope is 1."""
     entries = entries_of([with_exponents(z)]).at(0) if options.entries else None
-    activations = _Activations.of(output_of(net, z))
+    activations = _ActivationRecord.of(output_of(net, z))
     none = jnp.zeros((), activations.mean.dtype)
     return _Signal(_state(z, options), activations, _SlopeSizes(none, none), entries)
 
 
-def _summed(kept: tuple[_Gradient, _Signal]) -> tuple[_Gradient, _Signal]:
+def _summed(kept: tuple[_LayerGradient, _Signal]) -> tuple[_LayerGradient, _Signal]:
     """Return the sizes of the layers of a segment, whose numbers of each example are dropped."""
-    sizes: tuple[_Gradient, _Signal] = over_batch(_over_units(kept))
+    sizes: tuple[_LayerGradient, _Signal] = over_batch(_over_units(kept))
     return sizes
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ...arrays.rows import ScaledRows, as_reals, log_size_together, log_sizes, log_sizes_of
 from ...chain.chain import Link, Lowered
-from ...chain.parameter_handover import Weights
+from ...chain.parameter_handover import LayerWeights
 from ...network.params import is_run
 from ..record.flow import Parameters
 from .layer_vjp import trained_of, with_flags
@@ -48,7 +48,7 @@ def log_sizes_of_chain(net: Lowered, params: PyTree, dtype: jnp.dtype) -> Float[
 
 
 def _values_of_entry(links: tuple[Link, ...], layer: Any) -> list[Any]:
-    def of(weights: Weights) -> list[ScaledRows]:
+    def of(weights: LayerWeights) -> list[ScaledRows]:
         arrays = [v for pair in zip(links, weights.arrays, strict=True) for v in trained_of(*pair)]
         return [ScaledRows(as_reals(v), jnp.zeros((), jnp.int32)) for v in arrays]
 
@@ -83,7 +83,7 @@ def _parameters(
 ) -> Parameters:
     types: list[list[Any]] = []  # of each layer: see `_types_of`
     for op, weights in chain.layers:
-        one = weights if isinstance(weights, Weights) else weights.at(0)
+        one = weights if isinstance(weights, LayerWeights) else weights.at(0)
         links = zip(op.pattern.links, one.arrays, op.anatomies, strict=True)
         of_links = [_types_of(link, parts, anatomy.added) for link, parts, anatomy in links]
         types += of_links * op.times

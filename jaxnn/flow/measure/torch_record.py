@@ -19,10 +19,10 @@ from ...jaxpr.numpy_programs import few_by_numpy
 from ...pytorch.activations import LayerUnits
 from ...pytorch.backward_consensus import Agreed
 from ...pytorch.backward_passes import Look
-from ...pytorch.hooks import State
+from ...pytorch.hooks import CutState
 from ...pytorch.module import Measured
 from ...pytorch.operations import ENTRIES, Pieces, Recognised
-from ...pytorch.recurrent import Steps
+from ...pytorch.recurrent import RecurrentSteps
 from ...pytorch.skips import log_branches
 from ...pytorch.tensors import log_norms, name_of_dtype, numbers_of, tensors_in
 from ...recognition.attention import Logits
@@ -45,7 +45,7 @@ TOGETHER = 2**17  # numbers of small states that are taken at a time
 T = TypeVar("T")
 
 
-class OfState(NamedTuple):
+class TorchStateRecord(NamedTuple):
     """The record of a state, with its spread by position and its entries; None without."""
 
     state: StateRecord
@@ -173,7 +173,10 @@ def _parameters(measured: Measured, dtype: jnp.dtype) -> Parameters:
 
 
 def _flow_entries(
-    measured: Measured, records: Sequence[OfState], paths: tuple[str, ...], dtype: jnp.dtype
+    measured: Measured,
+    records: Sequence[TorchStateRecord],
+    paths: tuple[str, ...],
+    dtype: jnp.dtype,
 ) -> FlowEntries:
     """Return the histograms of Δ, of the states and of the parameters."""
     none = _entries([np.zeros((1, 1), dtype)], np.zeros(1))
@@ -190,7 +193,7 @@ def _flow_entries(
 def _positions(
     found: Agreed,
     values: Sequence[Sequence[np.ndarray]],
-    records: Sequence[OfState],
+    records: Sequence[TorchStateRecord],
     dtype: jnp.dtype,
 ) -> Positions | None:
     """Return Δ and the spread at each position of the states that have some; None without any."""
@@ -234,7 +237,7 @@ def _heads_and_experts(recognised: Recognised, dtype: jnp.dtype) -> dict[str, An
     )
 
 
-def _recurrences(steps: Sequence[Steps], dtype: jnp.dtype) -> Recurrences | None:
+def _recurrences(steps: Sequence[RecurrentSteps], dtype: jnp.dtype) -> Recurrences | None:
     """Return Δ at the steps of recurrent modules; None without any."""
     if not steps:
         return None
@@ -250,7 +253,7 @@ def _recurrences(steps: Sequence[Steps], dtype: jnp.dtype) -> Recurrences | None
     )
 
 
-def _channels_last(values: np.ndarray, state: State) -> np.ndarray:
+def _channels_last(values: np.ndarray, state: CutState) -> np.ndarray:
     return np.moveaxis(values, state.channels, -1) if values.ndim > 2 else values
 
 
@@ -278,10 +281,10 @@ def entries_of_tensor(tensor: Any, dtype: jnp.dtype) -> Entries:
     return entries
 
 
-def look_for(counts_entries: bool) -> Callable[[list[State]], Look]:
+def look_for(counts_entries: bool) -> Callable[[list[CutState]], Look]:
     """Return a function of states, which returns what is noted of Δ of each of them."""
 
-    def of_states(states: list[State]) -> Look:
+    def of_states(states: list[CutState]) -> Look:
         def entries(at: int, parts: list[Any], exponent: np.ndarray) -> Any:
             values = [_channels_last(numbers_of(v), states[at - 1]) for v in parts]
             return _entries(values, exponent)
@@ -291,7 +294,7 @@ def look_for(counts_entries: bool) -> Callable[[list[State]], Look]:
     return of_states
 
 
-def _has_positions(state: State) -> bool:
+def _has_positions(state: CutState) -> bool:
     """Tell whether positions of a state are recorded, by the shapes of its parts."""
     return bool(count_of([_channels_last(np.empty(v.shape), state) for v in state.parts]))
 
@@ -339,12 +342,14 @@ def _counted(parts: list[Any], exponent: Any) -> Entries:
     return Entries.together([entries.at(i) for i in range(len(parts))])
 
 
-def state_records(values: Sequence[list[np.ndarray]], counts_entries: bool) -> list[OfState]:
+def state_records(
+    values: Sequence[list[np.ndarray]], counts_entries: bool
+) -> list[TorchStateRecord]:
     """Return the record of each state, a list of arrays; those of one shape are made together."""
     alike: dict[tuple[tuple[tuple[int, ...], np.dtype], ...], list[int]] = {}
     for i, parts in enumerate(values):
         alike.setdefault(tuple((v.shape, v.dtype) for v in parts), []).append(i)
-    records: dict[int, OfState] = {}
+    records: dict[int, TorchStateRecord] = {}
     for kind, numbers in alike.items():
         double = any(dtype.itemsize == 8 for _, dtype in kind)
         wide = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
@@ -356,18 +361,20 @@ def state_records(values: Sequence[list[np.ndarray]], counts_entries: bool) -> l
 
 
 @few_by_numpy
-def _records_of(values: Sequence[Numbers], dtype: jnp.dtype, counts_entries: bool) -> OfState:
+def _records_of(
+    values: Sequence[Numbers], dtype: jnp.dtype, counts_entries: bool
+) -> TorchStateRecord:
     """Return the records of states of one shape, one after the other."""
 
-    def record(parts: list[Array]) -> OfState:
+    def record(parts: list[Array]) -> TorchStateRecord:
         spread = log_spread_by_position(parts[0], dtype) if count_of(parts) else None
         entries = None
         if counts_entries:
             by_part = entries_of(rows_of_state(parts, dtype))
             entries = Entries.together([by_part.at(i) for i in range(len(parts))])
-        return OfState(state_record(parts, dtype, True), spread, entries)
+        return TorchStateRecord(state_record(parts, dtype, True), spread, entries)
 
-    records: OfState = _mapped(record, values)
+    records: TorchStateRecord = _mapped(record, values)
     return records
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, PyTree
 
 from ...arrays.rows import floats, in_bfloat16, is_narrow
 from ...chain.chain import Lowered, Pattern
-from ...chain.parameter_handover import Weights
+from ...chain.parameter_handover import LayerWeights
 from ...chain.state import streams, types_of, with_main_first
 from ...jaxpr.program import typed
 from ...network.params import Stacked
@@ -30,7 +30,7 @@ class Unrolled(NamedTuple):
     """A chain as the walk takes it; conversions between two states are entries, but no layers."""
 
     kinds: tuple[ChainOp, ...]  # for each entry how it goes up and down
-    weights: tuple[Weights | Stacked, ...]  # its parameters
+    weights: tuple[LayerWeights | Stacked, ...]  # its parameters
     # Of each layer the type of the state that comes out of it.
     states: tuple[PyTree[jax.ShapeDtypeStruct], ...]
     linear: Bool[Array, " L"]  # of each layer whether its reverse rule is linear
@@ -42,7 +42,7 @@ class Unrolled(NamedTuple):
         return 0.5 * math.log(self.replicas)
 
     @property
-    def layers(self) -> list[tuple[ChainOp, Weights | Stacked]]:
+    def layers(self) -> list[tuple[ChainOp, LayerWeights | Stacked]]:
         """The entries that are layers, or runs of them."""
         pairs = zip(self.kinds, self.weights, strict=True)
         return [(op, weights) for op, weights in pairs if op.is_layer]
@@ -88,18 +88,18 @@ class Unrolled(NamedTuple):
 
 
 def unrolled(
-    net: Lowered, params: tuple[Weights | Stacked, ...], x: PyTree[Array], replicas: int
+    net: Lowered, params: tuple[LayerWeights | Stacked, ...], x: PyTree[Array], replicas: int
 ) -> Unrolled:
     """Return a chain as it is measured, given what goes into it."""
     ops: list[ChainOp] = []
-    weights: list[Weights | Stacked] = []
+    weights: list[LayerWeights | Stacked] = []
     states: list[Any] = []
     state = jax.eval_shape(lambda x: x, x)
     count = len(jax.tree.leaves(state)[0])
     for kind, k, given, entry in zip(net.kinds, net.lengths, net.given, params, strict=True):
         for part in _parts(kind, k, given, entry, state, count):
             # A layer of a run stands for all, which have the same program on other numbers.
-            one, times = (part, 1) if isinstance(part, Weights) else (part.at(0), part.k)
+            one, times = (part, 1) if isinstance(part, LayerWeights) else (part.at(0), part.k)
             traced = list(_traced(kind, one, state, count))
             anatomies = tuple(anatomy for _, anatomy in traced)
             op = ChainOp(kind, anatomies, times, is_alone=one is part)
@@ -115,7 +115,7 @@ def unrolled(
 
 def _parts(
     kind: Pattern, k: int, given: bool, entry: Any, state: PyTree[Any], count: int
-) -> list[Weights | Stacked]:
+) -> list[LayerWeights | Stacked]:
     """Return the entry, or its layers if it is a run that changes the shapes of its state."""
     if not k:
         return [entry]
@@ -131,7 +131,7 @@ def _parts(
 
 
 def _traced(
-    pattern: Pattern, layer: Weights, state: PyTree[Any], count: int
+    pattern: Pattern, layer: LayerWeights, state: PyTree[Any], count: int
 ) -> Iterator[tuple[PyTree[jax.ShapeDtypeStruct], Anatomy]]:
     """Yield for each link the type of the state that comes out, and what its program has."""
     for link, arrays in zip(pattern.links, layer.arrays, strict=True):

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from ...arrays.rows import at_least_float32
 from ...arrays.spread import whole
-from ...recognition.anatomy import Anatomy, Numbers
+from ...recognition.anatomy import Anatomy, LayerNumbers
 from ...recognition.attention import Logits
 from ...texts import clean, labels
 
@@ -135,14 +135,14 @@ class HeadSums(NamedTuple):
         )
 
 
-class Recognised(NamedTuple):
+class RecognisedRecord(NamedTuple):
     """The record of what is recognised in a layer: of each attention its heads, of each router."""
 
     heads: tuple[HeadRecord, ...]
     loads: tuple[Float[Array, "*k experts"], ...]
 
     @classmethod
-    def of(cls, numbers: Numbers, dtype: jnp.dtype) -> "Recognised":
+    def of(cls, numbers: LayerNumbers, dtype: jnp.dtype) -> "RecognisedRecord":
         """Return that of the numbers of a layer."""
         heads = tuple(HeadRecord.of(logits, dtype) for logits in numbers.logits)
         loads = tuple(at_least_float32(load).astype(dtype) for load in numbers.loads)
@@ -195,7 +195,7 @@ Named = TypeVar("Named", NamedHeads, NamedExperts)
 
 def recognised_of(
     anatomies: Sequence[Anatomy],
-    records: Sequence[Sequence[Recognised]],
+    records: Sequence[Sequence[RecognisedRecord]],
     paths: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
     """Return the fields of a flow on attention and routers, None without any."""

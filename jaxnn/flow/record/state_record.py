@@ -37,7 +37,7 @@ class Small(NamedTuple):
     delta: ScaledRows
 
 
-class OfState(NamedTuple):
+class PositionedState(NamedTuple):
     """The record of a state, and of its positions if it has some that are recorded."""
 
     state: StateRecord
@@ -62,7 +62,9 @@ def _numbers(state: PyTree) -> int:
     return sum(int(v.size) for v in floats(streams(state)))
 
 
-def record_of(state: PyTree, delta: ScaledRows, dtype: jnp.dtype, options: FlowOptions) -> OfState:
+def record_of(
+    state: PyTree, delta: ScaledRows, dtype: jnp.dtype, options: FlowOptions
+) -> PositionedState:
     """Return the record of one state, given Δ of its main array."""
     positions: tuple[PositionRecord, ...] = ()
     if options.examples and not options.replicas and count_of(state):
@@ -71,10 +73,10 @@ def record_of(state: PyTree, delta: ScaledRows, dtype: jnp.dtype, options: FlowO
     if options.replicas:  # are as many more units
         out = [_with_units(v) for v in out]
     if not (examples and with_main_first(state)):
-        return OfState(state_record(out, dtype, examples), positions)
+        return PositionedState(state_record(out, dtype, examples), positions)
     of_main = state_record(main_of(state), dtype, examples)
     of_all = state_record(out, dtype, examples=False)
-    return OfState(of_all._replace(spread=of_main.spread), positions)
+    return PositionedState(of_all._replace(spread=of_main.spread), positions)
 
 
 def _with_units(v: Array) -> Array:
@@ -104,11 +106,13 @@ def _eps(out: list[Array]) -> float:
 # Small ones
 
 
-def records_of_small(small: Sequence[Small], dtype: jnp.dtype, examples: bool) -> list[OfState]:
+def records_of_small(
+    small: Sequence[Small], dtype: jnp.dtype, examples: bool
+) -> list[PositionedState]:
     """Return the records of small states."""
     of_all = _records([floats(streams(state.state)) for state in small], dtype, examples)
     if not examples:
-        return [OfState(record, ()) for record in of_all]
+        return [PositionedState(record, ()) for record in of_all]
     several = [i for i, state in enumerate(small) if with_main_first(state.state)]
     of_main = _records([main_of(small[i].state) for i in several], dtype, examples)
     for i, record in zip(several, of_main, strict=True):
@@ -120,7 +124,7 @@ def records_of_small(small: Sequence[Small], dtype: jnp.dtype, examples: bool) -
             with_positions, _positions([small[i] for i in with_positions], dtype), strict=True
         )
     }
-    return [OfState(record, positions.get(i, ())) for i, record in enumerate(of_all)]
+    return [PositionedState(record, positions.get(i, ())) for i, record in enumerate(of_all)]
 
 
 def _records(states: list[list[Array]], dtype: jnp.dtype, examples: bool) -> list[StateRecord]:

@@ -22,7 +22,7 @@ from ...arrays.compiled import compiled
 from ...chain.chain import Chain
 from ...chain.from_network import as_chain
 from ...chain.names import joined, parts_of
-from ...chain.parameter_places import Place, changed
+from ...chain.parameter_places import ArrayPlace, changed
 from ...models import Cuts, Model, as_network, is_of_torch, own_pytree
 from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
@@ -349,7 +349,7 @@ def _multiplied(
     """Return parameters with those that are meant multiplied, and the paths of these."""
     paths: list[str] = []
 
-    def change(v: Any, place: Place) -> Any:
+    def change(v: Any, place: ArrayPlace) -> Any:
         paths_of_place = [net.paths[layer][place.number] for layer in place.layers]
         paths_of_place = paths_of_place if place.of_run else paths_of_place[:1]
         meant = np.array(

@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
-from ...chain.parameter_places import Place, changed
+from ...chain.parameter_places import ArrayPlace, changed
 from ...models import Cuts, Model, as_network, is_of_torch
 from ...network.network import Network
 from ...texts import told
@@ -117,7 +117,7 @@ def _flows_of_module(
 def _drawn(net: Network | Chain, params: Any, key: Array) -> Any:
     """Return parameters with random signs of all weights; shared ones share theirs."""
 
-    def flipped(v: Any, place: Place) -> Any:
+    def flipped(v: Any, place: ArrayPlace) -> Any:
         key_of_place = jax.random.fold_in(jax.random.fold_in(key, place.layers[0]), place.number)
         return jnp.asarray(v) * jax.random.rademacher(key_of_place, jnp.shape(v), v.dtype)
 

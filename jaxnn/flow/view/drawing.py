@@ -40,7 +40,7 @@ class Drawing(NamedTuple):
         return self.svg
 
 
-class _Numbers(NamedTuple):
+class _DrawnNumbers(NamedTuple):
     """Everything that is drawn, as NumPy arrays."""
 
     theta: list[np.ndarray]
@@ -51,7 +51,7 @@ class _Numbers(NamedTuple):
     y: float
 
 
-class _Place(NamedTuple):
+class _Point(NamedTuple):
     x: float
     y: float
 
@@ -88,13 +88,13 @@ def draw(net: Network, params: Pairs, x: Numbers, y: Numbers, *, narrow: bool = 
     return Drawing(of_phone if narrow else _wide(sizes, numbers), of_phone)
 
 
-def _numbers(net: Network, params: Pairs, x: Numbers, y: Numbers) -> _Numbers:
+def _numbers(net: Network, params: Pairs, x: Numbers, y: Numbers) -> _DrawnNumbers:
     params = unstack(params)
     layers = [tuple(map(np.asarray, layer)) for layer in params]
     theta, b = ([layer[i] for layer in layers] for i in (0, 1))
     label = float(np.asarray(y).reshape(()))
     value = float(loss(net, params, x, y))
-    return _Numbers(theta, b, trace(net, params, x), deltas(net, params, x, y), value, label)
+    return _DrawnNumbers(theta, b, trace(net, params, x), deltas(net, params, x, y), value, label)
 
 
 def number(value: float) -> str:
@@ -116,14 +116,14 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
-def _text(at: _Place, words: str, name: str = "", **style: str) -> str:
+def _text(at: _Point, words: str, name: str = "", **style: str) -> str:
     """Return a line of text; a name tells a program which number it is."""
     more = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in style.items())
     named = f' data-name="{name}"' if name else ""
     return f'<text x="{at.x:.0f}" y="{at.y:.0f}"{named}{more}>{words}</text>'
 
 
-def _unit(numbers: _Numbers, layer: int, k: int, at: _Place) -> Iterator[str]:
+def _unit(numbers: _DrawnNumbers, layer: int, k: int, at: _Point) -> Iterator[str]:
     """Yield a circle with a, z and Δz inside it, and b below it; of an input with x and Δx."""
     trace, deltas = numbers.trace, numbers.deltas
     yield (
@@ -139,17 +139,17 @@ def _unit(numbers: _Numbers, layer: int, k: int, at: _Place) -> Iterator[str]:
             ("Δz", deltas.z[layer - 1][k], "delta_z"),
         ]
     for i, (letter, value, name) in enumerate(lines):
-        place = _Place(at.x, at.y + 5 + 17 * (i - (len(lines) - 1) / 2))
+        place = _Point(at.x, at.y + 5 + 17 * (i - (len(lines) - 1) / 2))
         weight = "600" if letter in ("x", "a") else "400"
         words = f"{letter}{SUBSCRIPTS[k + 1]} {number(float(value))}"
         yield _text(place, words, f"{name} {layer} {k}", font_weight=weight)
     if layer:
         words = f"b{SUBSCRIPTS[k + 1]} {number(float(numbers.b[layer - 1][k]))}"
-        place = _Place(at.x, at.y + RADIUS + 15)
+        place = _Point(at.x, at.y + RADIUS + 15)
         yield _text(place, words, f"b {layer - 1} {k}", fill_opacity="0.75")
 
 
-def _edge(theta: float, largest: float, start: _Place, end: _Place) -> str:
+def _edge(theta: float, largest: float, start: _Point, end: _Point) -> str:
     colour = POSITIVE if theta >= 0 else NEGATIVE
     width = 0.6 + 4.4 * abs(theta) / (largest or 1)
     return (
@@ -159,8 +159,8 @@ def _edge(theta: float, largest: float, start: _Place, end: _Place) -> str:
 
 
 def _edges(
-    numbers: _Numbers, places: Sequence[Sequence[_Place]], down: bool
-) -> Iterator[tuple[str, int, int, int, _Place, _Place]]:
+    numbers: _DrawnNumbers, places: Sequence[Sequence[_Point]], down: bool
+) -> Iterator[tuple[str, int, int, int, _Point, _Point]]:
     """Yield every edge between the rims of two circles, with its indices i, j, k and its ends."""
     largest = max(float(np.abs(theta).max()) for theta in numbers.theta)
     for i, theta in enumerate(numbers.theta):
@@ -168,9 +168,9 @@ def _edges(
             for k, end in enumerate(places[i + 1]):
                 if down:
                     below = RADIUS + (20 if i else 0)  # where b stands
-                    low, high = _Place(start.x, start.y + below), _Place(end.x, end.y - RADIUS)
+                    low, high = _Point(start.x, start.y + below), _Point(end.x, end.y - RADIUS)
                 else:
-                    low, high = _Place(start.x + RADIUS, start.y), _Place(end.x - RADIUS, end.y)
+                    low, high = _Point(start.x + RADIUS, start.y), _Point(end.x - RADIUS, end.y)
                 yield _edge(float(theta[j, k]), largest, low, high), i, j, k, low, high
 
 
@@ -185,11 +185,11 @@ def _svg(width: float, height: float, parts: Sequence[str]) -> str:
     )
 
 
-def _ending(numbers: _Numbers) -> str:
+def _ending(numbers: _DrawnNumbers) -> str:
     return f"y {numbers.y:g}, loss {number(numbers.loss)}"
 
 
-def _wide(sizes: Sequence[int], numbers: _Numbers) -> str:
+def _wide(sizes: Sequence[int], numbers: _DrawnNumbers) -> str:
     labelled = [LABEL * (n + 2) for n, above in pairwise(sizes) if above > 1]
     apart = max([*labelled, 2.6 * RADIUS])
     height = apart * (max(sizes) - 1) + 2 * RADIUS + 76
@@ -200,17 +200,17 @@ def _wide(sizes: Sequence[int], numbers: _Numbers) -> str:
     width = columns[-1] + RADIUS + 45
     middle = height / 2 - 4
     places = [
-        [_Place(x, middle + apart * (j - (n - 1) / 2)) for j in range(n)]
+        [_Point(x, middle + apart * (j - (n - 1) / 2)) for j in range(n)]
         for x, n in zip(columns, sizes, strict=True)
     ]
     edges, labels, holes = [], [], []
     for line, i, j, k, start, end in _edges(numbers, places, down=False):
         f = (sizes[i] + 1) / (sizes[i] + 2) if sizes[i + 1] > 1 else 0.6
-        at = _Place(start.x + f * (end.x - start.x), start.y + f * (end.y - start.y))
+        at = _Point(start.x + f * (end.x - start.x), start.y + f * (end.y - start.y))
         edges.append(line)
         holes.append(f'<rect x="{at.x - 44:.0f}" y="{at.y - 17:.0f}" width="88" height="34"/>')
         theta, change = float(numbers.theta[i][j, k]), float(numbers.deltas.theta[i][j, k])
-        up, below = _Place(at.x, at.y - 2), _Place(at.x, at.y + 13)
+        up, below = _Point(at.x, at.y - 2), _Point(at.x, at.y + 13)
         ends = SUBSCRIPTS[j + 1] + SUBSCRIPTS[k + 1]
         labels.append(_text(up, f"θ{ends} {number(theta)}", f"theta {i} {j} {k}"))
         labels.append(_text(below, f"Δθ{ends} {number(change)}", f"delta_theta {i} {j} {k}"))
@@ -220,7 +220,7 @@ def _wide(sizes: Sequence[int], numbers: _Numbers) -> str:
         f'height="{height}"><rect width="{width}" height="{height}" fill="white"/>'
         f'<g fill="black">{"".join(holes)}</g></mask>'
     )
-    heads = [_text(_Place(places[i][0].x, 18), head) for i, head in enumerate(_heads(len(sizes)))]
+    heads = [_text(_Point(places[i][0].x, 18), head) for i, head in enumerate(_heads(len(sizes)))]
     units = [
         part
         for i, column in enumerate(places)
@@ -228,7 +228,7 @@ def _wide(sizes: Sequence[int], numbers: _Numbers) -> str:
         for part in _unit(numbers, i, k, at)
     ]
     last = places[-1][0]
-    ending = _text(_Place(last.x, last.y + RADIUS + 36), _ending(numbers), "loss")
+    ending = _text(_Point(last.x, last.y + RADIUS + 36), _ending(numbers), "loss")
     group = f'<g mask="url(#{name})">{"".join(edges)}</g>'
     return _svg(width, height, [mask, group, *heads, *units, *labels, ending])
 
@@ -238,9 +238,9 @@ def _heads(count: int) -> list[str]:
     return ["input x = a[0]", *hidden, f"output ŷ = a[{count - 1}]"]
 
 
-def _narrow(sizes: Sequence[int], numbers: _Numbers) -> str:
+def _narrow(sizes: Sequence[int], numbers: _DrawnNumbers) -> str:
     places = [
-        [_Place(NARROW * (k + 0.5) / n, RADIUS + 8 + (2 * RADIUS + ROW - 60) * i) for k in range(n)]
+        [_Point(NARROW * (k + 0.5) / n, RADIUS + 8 + (2 * RADIUS + ROW - 60) * i) for k in range(n)]
         for i, n in enumerate(sizes)
     ]
     edges = [line for line, *_ in _edges(numbers, places, down=True)]
@@ -251,15 +251,15 @@ def _narrow(sizes: Sequence[int], numbers: _Numbers) -> str:
         for part in _unit(numbers, i, k, at)
     ]
     y = places[-1][0].y + RADIUS + 34
-    parts = [*edges, *units, _text(_Place(NARROW / 2, y), _ending(numbers), "loss")]
+    parts = [*edges, *units, _text(_Point(NARROW / 2, y), _ending(numbers), "loss")]
     for i, theta in enumerate(numbers.theta):
         y += 36
         head = f"θ[{i}], and below it Δθ[{i}]; row j leads from unit j, column k to unit k"
-        parts.append(_text(_Place(NARROW / 2, y), head, font_size="11px"))
+        parts.append(_text(_Point(NARROW / 2, y), head, font_size="11px"))
         for j, k in np.ndindex(theta.shape):
-            at = _Place(NARROW * (k + 0.5) / theta.shape[1], y + 24 + 44 * j)
+            at = _Point(NARROW * (k + 0.5) / theta.shape[1], y + 24 + 44 * j)
             parts.append(_text(at, number(float(theta[j, k])), f"theta {i} {j} {k}"))
-            below = _Place(at.x, at.y + 16)
+            below = _Point(at.x, at.y + 16)
             change = number(float(numbers.deltas.theta[i][j, k]))
             name = f"delta_theta {i} {j} {k}"
             parts.append(_text(below, change, name, fill_opacity="0.75"))

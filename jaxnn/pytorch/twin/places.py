@@ -22,7 +22,7 @@ from ...errors import NoTwinError
 from ..tensors import is_tensor, numbers_of, tensors_in
 from ..types import Arguments, Module, Named, OpOverload, Tensor
 from .draws import generator
-from .products import Origins, Product, Weights, memory_of
+from .products import KnownWeights, Origins, Product, memory_of
 
 MOVES = {
     *("cat", "stack", "index", "index_select", "embedding", "gather", "select_scatter"),
@@ -33,7 +33,7 @@ SAME = {"neg", "mul", "div", "_to_copy"}  # of one weight and constants
 Span = tuple[int, int]  # the first and the last of numbers in line
 
 
-class Source(NamedTuple):
+class EntrySource(NamedTuple):
     """The numbers of the entries of a memory."""
 
     start: int  # of the first, if they are in line
@@ -49,34 +49,34 @@ class Source(NamedTuple):
         return flat.as_strided(w.shape, w.stride(), w.storage_offset())
 
 
-class Draw(NamedTuple):
+class SharedDraw(NamedTuple):
     """The draw of a product that has entries several times, or that other products have too."""
 
-    source: Source
+    source: EntrySource
     turned: bool
 
 
 @dataclass
-class Places:
+class EntryPlaces:
     """The numbers of all weights."""
 
-    weights: Weights  # what is one
-    of_memory: dict[int, Source] = field(default_factory=dict)  # of each memory of a weight
+    weights: KnownWeights  # what is one
+    of_memory: dict[int, EntrySource] = field(default_factory=dict)  # of each memory of a weight
     end: int = 1  # the first number that is free
     computed: int = 0  # how many functions have made new ones
 
     @classmethod
-    def of(cls, module: Module, weights: Weights) -> "Places":
+    def of(cls, module: Module, weights: KnownWeights) -> "EntryPlaces":
         """Return those of a module's parameters; of equal ones the same."""
         places, firsts = cls(weights), dict[Any, int]()
         for parameter in module.parameters():
             memory = memory_of(parameter)
             if memory in places.of_memory or not weights.is_weight(parameter):
                 continue
-            source = Source(places.end)
+            source = EntrySource(places.end)
             if parameter.numel() == _entries(parameter) and parameter.any():
                 told = told_by(numbers_of(parameter)), parameter.stride()
-                source = Source(firsts.setdefault(told, places.end))
+                source = EntrySource(firsts.setdefault(told, places.end))
             places.of_memory[memory] = source
             places.end += _entries(parameter)
         return places
@@ -94,7 +94,7 @@ class Places:
                 others[name] = p.detach() * factors
         return others
 
-    def source(self, w: Tensor) -> Source:
+    def source(self, w: Tensor) -> EntrySource:
         """Return the numbers of the memory that a weight is a view of."""
         return self.of_memory[memory_of(w)]
 
@@ -149,7 +149,7 @@ class Places:
             inverse = torch.unique(flat, dim=1, return_inverse=True)[1]
             self._keep(output, start + inverse.reshape(output.shape), self.computed)
         else:
-            self.of_memory[memory_of(output)] = Source(start, computed=self.computed)
+            self.of_memory[memory_of(output)] = EntrySource(start, computed=self.computed)
 
     def _is_in_line(self, w: Tensor, output: Tensor) -> bool:
         """Tell whether a weight of the shape of an output is known to have no entry twice."""
@@ -160,22 +160,24 @@ class Places:
         whole = output.as_strided((_entries(output),), (1,), 0)
         before = self.of_memory.get(memory_of(output))
         flat = before.of(whole).clone() if before else _of_constants(len(whole), output.device)
-        self.of_memory[memory_of(output)] = source = Source(0, flat, computed)
+        self.of_memory[memory_of(output)] = source = EntrySource(0, flat, computed)
         source.of(output).copy_(numbers)
 
 
-class Use(NamedTuple):
+class WeightUse(NamedTuple):
     """A product with a weight."""
 
     number: int  # of the product
     spans: list[Span]  # of the numbers of its entries
     has_copies: bool  # it has some of them several times
     names: Origins  # of the parameters that it is made of
-    draw: Draw  # if it is not by itself
+    draw: SharedDraw  # if it is not by itself
     goes_up: bool  # it is on the way up
 
 
-def use_of(number: int, product: Product, source: Source, names: Origins, goes_up: bool) -> Use:
+def use_of(
+    number: int, product: Product, source: EntrySource, names: Origins, goes_up: bool
+) -> WeightUse:
     """Return what a product has of its weight; NoTwinError for copies from and to unlike units."""
     w, copies = product.w, False
     steps = [_step(w, source, axis) for axis in (product.below, product.above)]
@@ -187,10 +189,10 @@ def use_of(number: int, product: Product, source: Source, names: Origins, goes_u
         copies = sum(last - first + 1 for first, last in spans) < len(drawn)
         if copies:
             _check_copies(numbers, drawn, product, names)
-    return Use(number, spans, copies, names, Draw(source, steps[0] > steps[1]), goes_up)
+    return WeightUse(number, spans, copies, names, SharedDraw(source, steps[0] > steps[1]), goes_up)
 
 
-def draws_of(uses: Iterable[Use]) -> dict[int, Draw]:
+def draws_of(uses: Iterable[WeightUse]) -> dict[int, SharedDraw]:
     """Return the draws of products that share entries; NoTwinError for weights computed anew."""
     uses = list(uses)
     up = [use for use in uses if use.goes_up]
@@ -264,7 +266,7 @@ def _span(w: Tensor, start: int) -> Span:
     return first, first + reach
 
 
-def _step(w: Tensor, source: Source, axis: int) -> float:
+def _step(w: Tensor, source: EntrySource, axis: int) -> float:
     """Return by how much the numbers of a weight's entries differ at least along an axis."""
     if source.moved is None:
         return w.stride(axis) if w.shape[axis] > 1 and w.stride(axis) else math.inf

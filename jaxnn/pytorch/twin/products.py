@@ -48,7 +48,7 @@ class Product(NamedTuple):
 
 
 @dataclass
-class Weights:
+class KnownWeights:
     """Which tensors are made of weights alone, by their memory."""
 
     # The parameters behind each; STATE of a state.
@@ -166,7 +166,7 @@ def _convolution_backward(
     return Product(delta, w, down, finish, is_transposed, 1 - is_transposed)
 
 
-def check_operation(func: OpOverload, args: Arguments, named: Named, weights: Weights) -> None:
+def check_operation(func: OpOverload, args: Arguments, named: Named, weights: KnownWeights) -> None:
     """Raise NoTwinError for an operation that takes weights and a state together in its own way."""
     tensors = tensors_in([args, named])
     together = frozenset[str]().union(

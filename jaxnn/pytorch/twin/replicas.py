@@ -22,7 +22,7 @@ from ..backward_passes import Descent, Pass, Rule, scaled_pass
 from ..block_choice import reached_states
 from ..call import Call, recording
 from ..cuts import listed, modules_of, parameters_of, unwrapped
-from ..hooks import Recorder, State, numbered
+from ..hooks import CutState, StateRecorder, numbered
 from ..inputs import entered, entering
 from ..restore import holding, unchanged
 from ..tensors import tensors_in
@@ -50,7 +50,7 @@ class TwinStates(NamedTuple):
     norm: np.ndarray
 
 
-class _Layers(NamedTuple):
+class _SurveyedLayers(NamedTuple):
     """The layers, as a survey has found them: places of states among all, and their graph."""
 
     places: list[int]
@@ -58,12 +58,12 @@ class _Layers(NamedTuple):
 
 
 class _OfOneReplica(NamedTuple):
-    layers: _Layers
-    states: list[State]
+    layers: _SurveyedLayers
+    states: list[CutState]
     down: Pass
 
 
-class _OfThisThread(Recorder):
+class _OfThisThread(StateRecorder):
     """Hooks that write into the recorder of the thread, each of which runs a replica."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class _OfThisThread(Recorder):
         self.local = threading.local()
 
     def _up(self, name: str, module: Module, args: Arguments, output: Output) -> Any:
-        recorder: Recorder = self.local.recorder
+        recorder: StateRecorder = self.local.recorder
         if not recorder.open:
             raise NoTwinError(CHECKPOINTS.format(name=name))
         return recorder._up(name, module, args, output)
@@ -91,7 +91,7 @@ class Twin:
         self.call, self.cuts = call._replace(module=module), cuts
         self.chosen = {name: m for name, m in modules_of(module).items() if name in cuts}
         self.replicas = replicas
-        self.layers: _Layers | None = None
+        self.layers: _SurveyedLayers | None = None
         replica, plain = self._survey()
         self.draws = draws_of(replica.uses)
         self.layers = plain.layers
@@ -147,7 +147,7 @@ class Twin:
 
         def task(number: int) -> tuple[Replica, _OfOneReplica]:
             replica = replica_of(number)
-            recorder = recorders.local.recorder = Recorder(strict=False)
+            recorder = recorders.local.recorder = StateRecorder(strict=False)
             if redrawn and self.layers:
                 last = self.layers.places[redrawn - 1]
                 replica.is_redrawn = lambda: len(recorder.states) <= last
@@ -162,7 +162,7 @@ class Twin:
             return meeting.run(task)
 
     def _up_and_down(
-        self, torch: ModuleType, replica: Replica, recorder: Recorder
+        self, torch: ModuleType, replica: Replica, recorder: StateRecorder
     ) -> _OfOneReplica:
         args, named, x = entering(self.call.inputs, self.call.entry)
         for tensor in tensors_in([args, named, x]):
@@ -182,7 +182,9 @@ class Twin:
         ]
         return _OfOneReplica(layers, taken, scaled_pass(descent, _together(replica), shifts))
 
-    def _surveyed(self, torch: ModuleType, recorder: Recorder, x: Tensor, top: Tensor) -> _Layers:
+    def _surveyed(
+        self, torch: ModuleType, recorder: StateRecorder, x: Tensor, top: Tensor
+    ) -> _SurveyedLayers:
         """Return the layers, which are those of the module itself."""
         edge = torch.autograd.graph.get_gradient_edge
         ends = edge(top), edge(x) if x.requires_grad else None
@@ -199,7 +201,7 @@ class Twin:
                 "its own; measure without theory"
             )
         places = [i for i, s in enumerate(recorder.states) if any(s is state for state in chosen)]
-        return _Layers(places, survey)
+        return _SurveyedLayers(places, survey)
 
 
 def _check_autocast(torch: ModuleType, module: Module) -> None:
@@ -241,5 +243,5 @@ def _mean(replicas: list[_OfOneReplica]) -> TwinStates:
     return TwinStates(values, exponent, largest.max(axis=0), np.sqrt(np.square(norm).mean(axis=0)))
 
 
-def _values(state: State) -> list[np.ndarray]:
+def _values(state: CutState) -> list[np.ndarray]:
     return [part.value for part in state.parts]

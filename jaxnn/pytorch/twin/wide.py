@@ -14,8 +14,8 @@ from ..types import Arguments, Module, Named, OpOverload, Tensor
 from .computed import Computed
 from .draws import by_blocks, by_mixture, by_root, root_is_quick
 from .lockstep import Lockstep
-from .places import Draw, Places, Use, use_of
-from .products import STATE, Product, Weights, check_operation, product_of
+from .places import EntryPlaces, SharedDraw, WeightUse, use_of
+from .products import STATE, KnownWeights, Product, check_operation, product_of
 
 
 class Replica:
@@ -28,12 +28,12 @@ class Replica:
         seed: int = 0,
         number: int = 0,
         others: Lockstep | None = None,
-        draws: Mapping[int, Draw] | None = None,
+        draws: Mapping[int, SharedDraw] | None = None,
     ) -> None:
-        self.weights = Weights()
+        self.weights = KnownWeights()
         self.seed, self.number, self.others = seed, number, others
         self.draws = draws or {}
-        self.uses: list[Use] = []  # that a survey has seen
+        self.uses: list[WeightUse] = []  # that a survey has seen
         self.computed: dict[int, Computed] = {}  # weights, by the numbers of their products
         self.products = 0
         self.goes_up = True
@@ -41,7 +41,7 @@ class Replica:
         for name, parameter in module.named_parameters():
             if parameter.ndim > 1:
                 self.weights.is_kept(parameter, frozenset({name}))
-        self.places = Places.of(module, self.weights) if others is None else None
+        self.places = EntryPlaces.of(module, self.weights) if others is None else None
         for tensor in inputs:
             self.weights.is_kept(tensor, STATE)
 

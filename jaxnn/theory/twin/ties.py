@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 
 from ...arrays.rows import is_float, told_by
 from ...chain.chain import Link, Lowered
-from ...chain.parameter_handover import Handover, Layout, Static, Weights
+from ...chain.parameter_handover import Handover, LayerWeights, Layout, Static
 from ...chain.state import types_of
 from ...errors import NoTwinError
 from ...jaxpr.program import resized
@@ -163,7 +163,7 @@ def _first_layers(handover: Handover) -> Any:
 def _looked_at(
     links: Sequence[Link],
     layout: Layout,
-    layer: Weights,
+    layer: LayerWeights,
     state: PyTree[Any],
     origins: "_Origins",
     place: int,

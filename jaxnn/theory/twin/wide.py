@@ -18,7 +18,7 @@ from jaxtyping import Array, PyTree
 
 from ...chain.chain import Chain, Link, Lowered, Pattern, encoded
 from ...chain.from_network import as_chain
-from ...chain.parameter_handover import Identity, Static, Weights, merged
+from ...chain.parameter_handover import Identity, LayerWeights, Static, merged
 from ...errors import NoTwinError
 from ...models import Cuts, Model, as_network
 from ...network.checks import check_params, check_x, dtype_of
@@ -182,7 +182,7 @@ class Wide(Chain):
             else:
                 pairs, step = zip(entry.arrays, at, strict=True), np.zeros((), np.float32)
                 arrays = tuple((*link, [numbers, number, step]) for link, number in pairs)
-                entries.append(Weights(arrays, entry.mixes))
+                entries.append(LayerWeights(arrays, entry.mixes))
             first += k * count
             below += 0 if kind.between else k * count
         return tuple(entries)
