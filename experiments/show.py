@@ -40,7 +40,7 @@ class Settings:
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """The folder of the run; and of a second one, to compare."""
     experiment: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
-    """The experiment of a run that is one of your own, if its file is not where it was."""
+    """The experiment of a run that is one of your own."""
 
 
 class Run(NamedTuple):
@@ -144,7 +144,12 @@ def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experim
         if named is not None:
             raise ValueError(f"experiment: {where} is of {name}, which is in no file of your own")
         return find(name)
-    return own.again(where, says) if named is None else find(named)
+    if named is None:
+        raise ValueError(
+            f"runs: {where} is of {name}, in a file of your own; say where with --experiment "
+            "FILE.py:NAME, and its code is run"
+        )
+    return find(named)
 
 
 def run(runs: tuple[Run, ...], console: Console | None = None) -> None:

@@ -13,7 +13,7 @@ import pytest
 import jaxnn
 from experiments.__main__ import main
 from experiments.pages import charts, names, web
-from experiments.runs import commits, experiment, files, own, store
+from experiments.runs import commits, experiment, files, store
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -62,11 +62,10 @@ EXPERIMENT = Axes(
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(monkeypatch, tmp_path):
-    """Pictures and Vega take seconds; the list of files that were run is the test's own."""
+def no_pictures(monkeypatch):
+    """Pictures and Vega take seconds."""
     monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
     monkeypatch.setattr(web, "library", lambda: "")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def written(folder, code, name="mine.py"):
@@ -111,7 +110,8 @@ def test_the_experiment_of_the_guide_from_start_to_show(tmp_path, monkeypatch, c
     assert "1 of 2 cells measured. Not measured (? in tables and maps): share 0.5." in (
         capsys.readouterr().out
     )
-    assert main(["show", str(run)]) == 0
+    show = ["show", str(run), "--experiment", f"{path}:EXPERIMENT"]
+    assert main(show) == 0
     assert "The run was stopped" in capsys.readouterr().out
     assert main(command) == 0
     assert len(calls) == 3 + 2  # the first cell was stored
@@ -121,7 +121,6 @@ def test_the_experiment_of_the_guide_from_start_to_show(tmp_path, monkeypatch, c
     assert says["finished"]
     assert says["what"]["experiment"] == "sparse.py:EXPERIMENT"
     assert says["what"]["settings"]["share"] == ["1", "0.5"]
-    assert says["experiment_file"] == str(path)
     mean = rows.filter(pl.col("share") == 0.5)["rate"].mean()
     verdict = f"share 0.5: {mean:+.3f} decades, expected -0.151"
     assert says["verdicts"][1] == verdict
@@ -129,13 +128,13 @@ def test_the_experiment_of_the_guide_from_start_to_show(tmp_path, monkeypatch, c
     assert verdict in page
     assert "sparse.py:EXPERIMENT" in page
     capsys.readouterr()
-    assert main(["show", str(run)]) == 0
+    assert main(show) == 0
     shown = capsys.readouterr().out
     assert verdict in shown
     of_one = rows.filter(pl.col("share") == 1)["rate"].mean()
     assert ["rate", f"{of_one:.4g}", f"{mean:.4g}"] in map(str.split, shown.splitlines())
     assert "has changed" not in shown
-    assert main(["show", str(run), str(run)]) == 0
+    assert main([*show, str(run)]) == 0
     assert "± standard error of 2 - 1, the mean of the differences" in capsys.readouterr().out
     assert sys.path == before
     assert "diagnosed" not in sys.modules
@@ -165,9 +164,13 @@ def run(tmp_path, capsys):
     return tmp_path / "run"
 
 
+def shown(run, path):
+    return main(["show", str(run), "--experiment", f"{path}:EXPERIMENT"])
+
+
 def test_a_file_that_has_changed_is_shown_and_not_gone_on_with(run, capsys):
     path = written(run.parent, MINE.replace('"done"', '"over"'))
-    assert main(["show", str(run)]) == 0
+    assert shown(run, path) == 0
     assert "mine.py has changed since this run." in capsys.readouterr().out
     assert asked(path) == 2
     assert re.search(r"holds another run \(experiment_sha256 \w+ there, \w+ now\)", said(capsys))
@@ -175,44 +178,24 @@ def test_a_file_that_has_changed_is_shown_and_not_gone_on_with(run, capsys):
 
 def test_a_file_that_no_longer_has_the_experiment_is_one_sentence(run, capsys):
     path = written(run.parent, MINE.replace("EXPERIMENT = ", "OTHER = "))
-    assert main(["show", str(run)]) == 2
+    assert shown(run, path) == 2
     assert said(capsys) == (
         f"error: experiment: {path} has no EXPERIMENT; the experiments in it are OTHER"
     )
 
 
-def test_a_file_that_is_gone_is_one_sentence_with_the_way_out(run, capsys):
-    path = run.parent / "mine.py"
-    moved = path.rename(path.with_name("moved.py"))
+def test_a_folder_runs_no_code(run, capsys):
+    """Whatever its run.json names, it is run if the user names it."""
+    path = written(run.parent, f"{MINE}\nPath(__file__).with_name('ran').touch()\n")
     assert main(["show", str(run)]) == 2
     assert said(capsys) == (
-        f"error: runs: {run / store.RUN} is of mine.py:EXPERIMENT, and {path} is gone; say where "
-        "with --experiment FILE.py:NAME"
+        f"error: runs: {run / store.RUN} is of mine.py:EXPERIMENT, in a file of your own; say "
+        "where with --experiment FILE.py:NAME, and its code is run"
     )
-    assert main(["show", str(run), "--experiment", f"{moved}:EXPERIMENT"]) == 0
-    assert "done" in capsys.readouterr().out
-
-
-def test_a_folder_from_elsewhere_runs_no_code(run, capsys, monkeypatch):
-    """Whatever its run.json names, it is run if the user has named it."""
-    path = written(run.parent, f"{MINE}\nPath(__file__).with_name('ran').touch()\n")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(run.parent / "elsewhere"))
-    assert main(["show", str(run)]) == 2
-    sentence = said(capsys)
-    assert f"mine.py:EXPERIMENT in {path}, whose code you have not run before; if you" in sentence
     assert not (run.parent / "ran").exists()
-    assert main(["show", str(run), "--experiment", f"{path}:EXPERIMENT"]) == 0
+    assert shown(run, path.rename(path.with_name("moved.py"))) == 0
     assert (run.parent / "ran").exists()
-    assert main(["show", str(run)]) == 0
-
-
-@pytest.mark.parametrize("value", [7, None])
-def test_a_run_json_that_names_no_file_is_one_sentence(value, run, capsys):
-    says = json.loads((run / store.RUN).read_text("utf-8"))
-    says["experiment_file"] = value
-    (run / store.RUN).write_text(json.dumps(says))
-    assert main(["show", str(run)]) == 2
-    assert "is of mine.py:EXPERIMENT and has no experiment_file; say where with" in said(capsys)
+    assert "done" in capsys.readouterr().out
 
 
 def line_of(code, text):
@@ -297,10 +280,3 @@ def test_the_commit_of_the_file_is_in_the_folder(tmp_path, monkeypatch):
     assert asked(path) == 0
     assert json.loads((tmp_path / "run" / store.RUN).read_text("utf-8"))["git"] == {"a": {}}
     assert asked_for == {"jaxnn": Path(experiment.__file__), "mine.py": path}
-
-
-def test_the_list_of_files_that_were_run_may_be_damaged(run):
-    path = Path(own._list())
-    assert path.read_text("utf-8").splitlines() == [str(run.parent / "mine.py")]
-    path.write_bytes(b"\xff\xfe")
-    assert own._known() == []

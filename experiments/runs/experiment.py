@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jaxnn.experiments")
 
-FILE = "experiment_file"  # the entry of run.json with the path of an experiment of the user's own
-
 P = TypeVar("P", bound="Plan")
 R = TypeVar("R")
 
@@ -168,11 +166,6 @@ class Experiment(Generic[P, R]):
         known = (f for f in fields(self.settings) if f.default is not MISSING)
         return {f.name: f.default for f in known}
 
-    @property
-    def file_of_run(self) -> dict[str, str]:
-        """The entry of run.json by which `show` finds an experiment of the user's own again."""
-        return {} if self.own is None else {FILE: str(self.own.path)}
-
     def code_of(self, plan: P) -> dict[str, Path]:
         """Return the files whose commits belong to a run, by the names that they have there."""
         users = [None if self.own is None else self.own.path, plan.users_file]
@@ -205,10 +198,8 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     if store is None or all(result is None for result in results):
         return finished
     conclusion = experiment.conclude(plan, results)
-    about = {**conclusion.about, **experiment.file_of_run}
     if git:
-        about["git"] = git
-    conclusion = conclusion._replace(about=about)
+        conclusion = conclusion._replace(about={**conclusion.about, "git": git})
     console = tables.console()
     tables.printed(experiment.table(conclusion.rows, conclusion.missing), console)
     stopped = [conclusion.missing.sentence] if conclusion.missing else []

@@ -3,27 +3,22 @@
 `FILE.py:NAME -> the file is run, once -> its Experiment, under that name -> closed at the end`
 
 Every line of the file runs with the rights of the user. A command that names it is trust enough; a
-folder that names it in its run.json is not, for it may come from anywhere: such a file is run if
-this user has named it in a command before. Its path is then in the user's cache folder.
+folder that names it in its run.json is not, for it may come from anywhere.
 """
 
-import contextlib
 import traceback
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import platformdirs
-
 from experiments.runs import runtime
-from experiments.runs.experiment import FILE, Experiment
+from experiments.runs.experiment import Experiment
 from jaxnn.cli import source
 from jaxnn.cli.source import UserCode
 
 SETTING = "experiment"
 HERE = Path(__file__).resolve().parents[1]  # code that is not the user's, as that of jaxnn
-WAY_OUT = "say where with --experiment FILE.py:NAME"
 
 _found: dict[UserCode, Experiment[Any, Any]] = {}
 _imported = ExitStack()
@@ -47,7 +42,6 @@ def find(text: str) -> Experiment[Any, Any]:
         module = _imported.enter_context(source.imported(code))
         with source.running(code, module):
             _found[code] = _checked(code.value(_experiments, "experiments"), code)
-        _remember(code.path)
     return _found[code]
 
 
@@ -93,44 +87,9 @@ def in_words(error: BaseException, preparing: bool = False) -> str | None:
     return source.in_words(error, code)
 
 
-def again(where: Path, says: dict[str, Any]) -> Experiment[Any, Any]:
-    """Return the experiment of a run."""
-    name, path = says["what"]["experiment"], says.get(FILE)
-    if not isinstance(path, str):
-        raise ValueError(f"runs: {where} is of {name} and has no {FILE}; {WAY_OUT}")
-    if not Path(path).is_file():
-        raise ValueError(f"runs: {where} is of {name}, and {path} is gone; {WAY_OUT}")
-    if str(Path(path).resolve()) not in _known():
-        raise ValueError(
-            f"runs: {where} is of {name} in {path}, whose code you have not run before; if you "
-            f"trust it, {WAY_OUT}"
-        )
-    return find(f"{path}:{name.rpartition(':')[2]}")
-
-
 def changed(experiment: Experiment[Any, Any], says: dict[str, Any]) -> str:
     """Return a sentence if the file of a run's experiment has changed since; else nothing."""
     code = experiment.own
     if code is None or says["what"].get("experiment_sha256") == code.checksum:
         return ""
     return f"{code.path.name} has changed since this run."
-
-
-def _list() -> Path:
-    return platformdirs.user_cache_path("jaxnn") / "experiments.txt"
-
-
-def _known() -> list[str]:
-    """Return the paths of the files that this user has named in a command."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return _list().read_text(encoding="utf-8").splitlines()
-    return []
-
-
-def _remember(path: Path) -> None:
-    if str(path) in _known():
-        return
-    with contextlib.suppress(OSError):  # then `show` asks for it by name
-        _list().parent.mkdir(parents=True, exist_ok=True)
-        with _list().open("a", encoding="utf-8") as known:
-            known.write(f"{path}\n")
