@@ -19,7 +19,7 @@ from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
 from experiments.runs import schema
 from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.curing import branches, changes, cures, hooks, kernels, search, units
+from jaxnn.curing import branches, changes, cures, hooks, search, units
 from jaxnn.curing.changes import Change
 from jaxnn.curing.draws import OddError, delta_like, mirrored, orthogonal_like
 from jaxnn.curing.held_formats import held_by
@@ -443,7 +443,7 @@ def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     z = rng.normal(size=(2, 4, 4, 5))
     net, params = as_network([(f, rng.normal(size=(3, 3, 5, 5)))])
     ((_, *link),) = branches.links(net, params, z)
-    assert kernels.of_link(*link) == {0: (2, 3)}
+    assert branches.kernels_of(*link) == {0: (2, 3)}
     drawn = redrawn(net, params, {(0, 0)}, lambda v, at: delta_like(rng, v, (2, 3)))
     w = net.user(drawn)[0][1]
     assert np.sum(w**2) == pytest.approx(np.sum(net.user(params)[0][1] ** 2))
