@@ -131,11 +131,7 @@ FAULTS = {
     "queries and keys times 30": (
         4,
         {"q": times(30), "k": times(30)},
-        [
-            ("attention", 4, "[3][1]['k']"),
-            ("size", 4, "[3][1]['k']"),
-            ("size", 4, "[3][1]['q']"),
-        ],
+        [("attention", 4, "[3][1]['k']"), ("size", 4, "[3][1]['k']"), ("size", 4, "[3][1]['q']")],
     ),
     "equal experts": (3, {"up": alike(0), "down": alike(0)}, [("router", 3, "[2][1]['router']")]),
     "experts that are alike": (

@@ -36,61 +36,25 @@ def falling(start, end, count=100):
 
 
 COURSES = {
-    "by heart": (
-        course(falling(2.3, 0.02), 2.3),
-        True,
-        "learns this batch by heart: the loss",
-    ),
-    "in part": (
-        course(falling(2.3, 1.0), 2.3),
-        True,
-        "in part: the loss falls from 2.3 to 1.0",
-    ),
-    "below no constant": (
-        course(falling(5.0, 2.3), 2.3),
-        None,
-        "and still does; a constant",
-    ),
+    "by heart": (course(falling(2.3, 0.02), 2.3), True, "learns this batch by heart: the loss"),
+    "in part": (course(falling(2.3, 1.0), 2.3), True, "in part: the loss falls from 2.3 to 1.0"),
+    "below no constant": (course(falling(5.0, 2.3), 2.3), None, "and still does; a constant"),
     "at a constant": (
         course([*falling(5.0, 2.3, 20), *[2.3] * 80], 2.3),
         False,
         "It does not learn this batch: the loss falls from 5 to 2.3 in 100 steps; a constant answer"
         " reaches 2.3.",
     ),
-    "stays": (
-        course([2.3] * 100, 2.3),
-        False,
-        "not learn this batch: the loss stays at 2.3",
-    ),
-    "rises": (
-        course(np.linspace(2.3, 9, 100), 2.3),
-        False,
-        "the loss rises from 2.3 to 8.86 in",
-    ),
-    "nan": (
-        course([2.3, 2.2, NAN]),
-        False,
-        "not learn this batch: the loss is nan from step 2",
-    ),
+    "stays": (course([2.3] * 100, 2.3), False, "not learn this batch: the loss stays at 2.3"),
+    "rises": (course(np.linspace(2.3, 9, 100), 2.3), False, "the loss rises from 2.3 to 8.86 in"),
+    "nan": (course([2.3, 2.2, NAN]), False, "not learn this batch: the loss is nan from step 2"),
     "inf at once": (course([np.inf]), False, "the loss is inf from the start."),
     "just enough": (course([2.3] * 10, 2.3), False, "the loss stays at 2.3 in 10 steps"),
     "too few": (course([2.3, 2.29, 2.28], 2.3), None, "in 3 steps, which is too few; a constant"),
     "no step": (course([]), None, "no step was taken"),
-    "one example": (
-        course(falling(2.3, 0.1)),
-        True,
-        "by heart: the loss falls from 2.3 to 0.1",
-    ),
-    "below zero": (
-        course(np.linspace(1.5, -3, 100), 1.4),
-        True,
-        "in part: the loss falls from",
-    ),
-    "batches": (
-        course(falling(2.3, 0.02), 2.3, batches=4),
-        True,
-        "learns these 4 batches by he",
-    ),
+    "one example": (course(falling(2.3, 0.1)), True, "by heart: the loss falls from 2.3 to 0.1"),
+    "below zero": (course(np.linspace(1.5, -3, 100), 1.4), True, "in part: the loss falls from"),
+    "batches": (course(falling(2.3, 0.02), 2.3, batches=4), True, "learns these 4 batches by he"),
     "a loss without an end": (
         course(-falling(0.1, 1e6), -np.inf),
         False,
@@ -101,11 +65,7 @@ COURSES = {
         False,
         "a constant answer reaches 2.3",
     ),
-    "known before": (
-        course([0.01] * 100, 2.3),
-        True,
-        "by heart: the loss stays at 0.01 in",
-    ),
+    "known before": (course([0.01] * 100, 2.3), True, "by heart: the loss stays at 0.01 in"),
 }
 
 
@@ -157,10 +117,17 @@ def test_batches():
         checkups.batches_of(iter([xs]), None)
 
 
-def diagnosis(*rules, ill=False):
+def diagnosis(*rules, ill=False, can_be_cured=False):
     values = {"is_ill": ill}
     findings = tuple(Found(rule, None, "", values, f"{rule}.", f"Mend {rule}.") for rule in rules)
-    return SimpleNamespace(verdict=SimpleNamespace(findings=findings))
+    return SimpleNamespace(verdict=SimpleNamespace(findings=findings, can_be_cured=can_be_cured))
+
+
+def concluded(course, found=(), adam=None, **known):
+    return checkups.Checkup(course, diagnosis(**known), Watched(), tuple(found), adam)
+
+
+STAYS, LEARNED = course([2.3] * 100, 2.3), course(falling(2.3, 0.02), 2.3)
 
 
 def found(rules, alarms, ill=False):
@@ -187,24 +154,22 @@ def test_what_was_found_is_said_once_and_the_worst_first():
 
 def test_a_step_is_not_too_large_for_who_learns():
     alarms = [Alarm(1, "update", ""), Alarm(2, "cut", "")]
-    assert checkups.upheld(alarms, course(falling(2.3, 0.02), 2.3)) == alarms[1:]
-    assert checkups.upheld(alarms, course([2.3] * 100, 2.3)) == alarms
+    assert checkups.upheld(alarms, LEARNED) == alarms[1:]
+    assert checkups.upheld(alarms, STAYS) == alarms
 
 
 def test_a_step_is_not_too_small_for_who_does_not_learn_with_adam_either():
-    alarms, stays = [Alarm(1, "slow", ""), Alarm(2, "cut", "")], course([2.3] * 100, 2.3)
-    assert checkups.upheld(alarms, stays, stays) == alarms[1:]
-    assert checkups.upheld(alarms, stays, course(falling(2.3, 0.02), 2.3)) == alarms
-    assert checkups.upheld(alarms, stays) == alarms
+    alarms = [Alarm(1, "slow", ""), Alarm(2, "cut", "")]
+    assert checkups.upheld(alarms, STAYS, STAYS) == alarms[1:]
+    assert checkups.upheld(alarms, STAYS, LEARNED) == alarms
+    assert checkups.upheld(alarms, STAYS) == alarms
 
 
 def test_a_rule_speaks_once_and_counts_the_others():
-    nothing = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=False))
-    places = tuple(Found("starved", i, "", {}, f"Layer {i} is starved.", "") for i in range(1, 5))
-    result = checkups.Checkup(course([1.0] * 10), nothing, Watched(), (places[0], *places[1:]))
-    assert result.sentences[1:] == ("Layer 1 is starved. So it is in 3 other places.",)
-    result = checkups.Checkup(course([1.0] * 10), nothing, Watched(), places[:2])
-    assert result.sentences[1:] == ("Layer 1 is starved. So it is in 1 other place.",)
+    places = [Found("starved", i, "", {}, f"Layer {i} is starved.", "") for i in range(1, 5)]
+    for count, others in ((4, "3 other places"), (2, "1 other place")):
+        said = concluded(STAYS, places[:count]).sentences[1:]
+        assert said == (f"Layer 1 is starved. So it is in {others}.",)
 
 
 def test_an_alarm_brings_its_advice_without_links():
@@ -262,29 +227,26 @@ def test_halves_of_a_batch():
 
 
 def test_an_optimiser_that_is_to_blame():
-    def said(adam):
-        nothing = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=False))
-        stays = course([2.3] * 100, 2.3)
-        return checkups.Checkup(stays, nothing, Watched(), (), adam).sentences[1:]
-
-    adam = "With Adam of step size 0.001 in the optimiser's place it does, to 0.022: look at the"
-    assert said(course(falling(2.3, 0.02), 2.3)) == (f"{adam} optimiser and its step size.",)
-    assert said(course([2.3] * 100, 2.3)) == ("Nor does it with Adam of step size 0.001.",)
-    cannot_tell = "Whether it does with Adam of step size 0.001 cannot be told."
-    assert said(course(falling(5.0, 2.3), 2.3)) == (cannot_tell,)
-    assert said(None) == ()
+    of_adam = "Adam of step size 0.001"
+    it_does = f"With {of_adam} in the optimiser's place it does, to 0.022: look at the optimiser"
+    for adam, said in (
+        (LEARNED, (f"{it_does} and its step size.",)),
+        (STAYS, (f"Nor does it with {of_adam}.",)),
+        (course(falling(5.0, 2.3), 2.3), (f"Whether it does with {of_adam} cannot be told.",)),
+        (None, ()),
+    ):
+        assert concluded(STAYS, adam=adam).sentences[1:] == said
 
 
 def test_what_can_be_cured_is_said_of_who_does_not_learn():
-    ill = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=True))
     last = "To see what would help, print checkup.diagnosis.cures."
-    assert checkups.Checkup(course([2.3] * 100), ill, Watched(), ()).sentences[-1] == last
-    assert checkups.Checkup(course(falling(2, 0.01)), ill, Watched(), ()).sentences[1:] == ()
+    assert concluded(STAYS, can_be_cured=True).sentences[-1] == last
+    assert concluded(LEARNED, can_be_cured=True).sentences[1:] == ()
 
 
 def test_when_another_optimiser_is_asked():
-    assert course([2.3] * 100, 2.3).needs_opinion
-    assert not course(falling(2.3, 0.02), 2.3).needs_opinion
+    assert STAYS.needs_opinion
+    assert not LEARNED.needs_opinion
     assert not course([NAN]).needs_opinion
     assert not course([]).needs_opinion
     assert not course([2.3] * 100, 2.3, interrupted=True).needs_opinion
@@ -305,12 +267,10 @@ def test_two_optimisers_that_take_equal_steps():
 
 
 def test_where_the_optimiser_is_to_blame_advice_is_of_its_steps():
-    nothing = SimpleNamespace(verdict=SimpleNamespace(findings=(), can_be_cured=False))
-    several = tuple(Found(rule, None, "", {}, "", f"Mend {rule}.") for rule in ("state", "update"))
-    stays, learned = course([2.3] * 100, 2.3), course(falling(2.3, 0.02), 2.3)
-    assert checkups.Checkup(stays, nothing, Watched(), several).advice == "Mend state."
-    assert checkups.Checkup(stays, nothing, Watched(), several, learned).advice == "Mend update."
-    assert checkups.Checkup(learned, nothing, Watched(), several).advice == ""
+    several = diagnosis("state", "update").verdict.findings
+    assert concluded(STAYS, several).advice == "Mend state."
+    assert concluded(STAYS, several, LEARNED).advice == "Mend update."
+    assert concluded(LEARNED, several).advice == ""
 
 
 def network(p, xs):

@@ -362,8 +362,7 @@ def gelu_of_a_product(p, z):
 
 
 @pytest.mark.parametrize(
-    ("f", "expected"),
-    [(pre_norm, [{1, 2}, {4}]), (post_norm, [{1}, {4}]), (gelu_of_a_product, [])],
+    ("f", "expected"), [(pre_norm, [{1, 2}, {4}]), (post_norm, [{1}, {4}]), (gelu_of_a_product, [])]
 )
 def test_the_branches_of_a_layer(f, expected):
     types = [jax.ShapeDtypeStruct((N, N) if i != 2 else (N,), jnp.float64) for i in range(5)]

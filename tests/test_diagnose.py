@@ -471,11 +471,7 @@ def test_a_module_of_torch(name, folder):
 def test_mistakes_with_torch(folder):
     need("torch")
     for name, sentence, more in (
-        (
-            "of_two_axes",
-            "with one number, or for each example one or several, got shape",
-            {},
-        ),
+        ("of_two_axes", "with one number, or for each example one or several, got shape", {}),
         ("unknown_cut", "cuts: expected modules of Sequential", {}),
         ("made", "memory: expected all for a module of PyTorch, got sqrt", {"memory": "sqrt"}),
     ):

@@ -409,11 +409,9 @@ def test_numbers_of_letters_that_are_not_read(rng, reads, padding, expected):
     tokens = rng.integers(1, 9, (B, N))
     if padding is not None:
         tokens = np.where(np.arange(N) < rng.integers(1, N, (B, 1)), tokens, padding)
-    read = {
-        "padding": lambda v: v == 0,
-        "all": lambda v: v,
-        "none": lambda v: np.zeros_like(v),
-    }[reads]
+    read = {"padding": lambda v: v == 0, "all": lambda v: v, "none": lambda v: np.zeros_like(v)}[
+        reads
+    ]
 
     def output(xs):
         return np.cos(read(xs["xs"]) @ np.arange(1.0, N + 1))[:, None]

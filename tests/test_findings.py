@@ -544,9 +544,7 @@ CASES = {
         layer=2,
     ),
     "a head alone": Case(
-        "no rate",
-        of_gains([], "h"),
-        "No rate: it takes two layers, and there is one.",
+        "no rate", of_gains([], "h"), "No rate: it takes two layers, and there is one."
     ),
     "a layer of larger weights": Case(
         "layer",
@@ -1216,10 +1214,7 @@ CASES = {
     ),
     "weights that are zero": Case(
         "equal",
-        (
-            a_flow(log_spread=dict.fromkeys((2, 3, 4, 5, 6), NONE), **SIX),
-            draws(HEALTHY, NO, LARGE),
-        ),
+        (a_flow(log_spread=dict.fromkeys((2, 3, 4, 5, 6), NONE), **SIX), draws(HEALTHY, NO, LARGE)),
         "The units of layer 2 (block) are equal: 2.up is zero, and nothing that enters the layer "
         "leaves it.",
         healthy=(

@@ -277,12 +277,7 @@ def test_a_network_of_one_width_with_one_hidden_layer_has_both_of_its_layers(key
 @pytest.mark.parametrize(
     ("weights", "biases", "error", "message"),
     [
-        (
-            ["zeros"] * 2,
-            0.0,
-            ValueError,
-            "^weights: .* for each layer of weights, 3 here, got 2$",
-        ),
+        (["zeros"] * 2, 0.0, ValueError, "^weights: .* for each layer of weights, 3 here, got 2$"),
         (["zeros", "zeros", "zero"], 0.0, ValueError, r"^weights\[2\]: there is no 'zero'"),
         (["zeros", 1.0, "zeros"], 0.0, TypeError, r"^weights\[1\]: expected a name or a callable"),
         ("zeros", [0.0, -1.0, 0.0], ValueError, r"^biases\[1\]: expected a finite standard"),

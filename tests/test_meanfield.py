@@ -68,8 +68,7 @@ def test_length_map_and_chi_are_scipy_s_integrals(activation, q):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[] if n in FEW_BENT else pytest.mark.slow) for n in PLAIN],
+    "name", [pytest.param(n, marks=[] if n in FEW_BENT else pytest.mark.slow) for n in PLAIN]
 )
 @pytest.mark.parametrize(("q", "c"), [(0.8, 0.6), (9.0, -0.95), (2.0, 0.9999)])
 def test_correlation_map_is_scipy_s_integral_over_the_plane(name, q, c):

@@ -90,14 +90,8 @@ MISTAKES = [
     ),
     ("train --data iris --looks 1", "looks: expected integers from 2, got 1"),
     ("train --data iris --test 1", "test: expected a fraction from 0 to below 1, got 1"),
-    (
-        "train --data iris --test 0.001",
-        "test: cannot hold out 0 rows: ",
-    ),
-    (
-        "train --data iris --test 0.6 --validation 0.5",
-        "validation: cannot hold out 75 rows: ",
-    ),
+    ("train --data iris --test 0.001", "test: cannot hold out 0 rows: "),
+    ("train --data iris --test 0.6 --validation 0.5", "validation: cannot hold out 75 rows: "),
     ("train --data iris --distributed --processes 1 --process 0 --coordinator x", "distributed: "),
     ("trainability --sigma-w-squared 0 1", "sigma_w_squared: expected numbers > 0, got 0"),
     ("trainability --sigma-b-squared -1", "sigma_b_squared: expected a finite number >= 0, got -1"),

@@ -200,10 +200,7 @@ def test_two_thousand_layers_against_200_bits(rng, scale, sigma_b):
 
 @pytest.mark.parametrize(
     ("activation", "dtype"),
-    [
-        ("relu", jnp.float32),
-        pytest.param("leaky_relu", jnp.float64, marks=pytest.mark.slow),
-    ],
+    [("relu", jnp.float32), pytest.param("leaky_relu", jnp.float64, marks=pytest.mark.slow)],
 )
 def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activation, dtype):
     """Rows of very different sizes, biases that dominate some of them."""

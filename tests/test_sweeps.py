@@ -92,7 +92,7 @@ def test_a_plain_network_that_no_memory_holds_is_refused_before_it_is_made(axis)
 
 def test_a_function_is_shown_by_its_name():
     assert [shown(value) for value in (3, 0.5, True, None, "relu", build)] == [
-        *(3, 0.5, True, None, "relu", "build"),
+        *(3, 0.5, True, None, "relu", "build")
     ]
 
 

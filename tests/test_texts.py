@@ -214,10 +214,7 @@ def test_pages_are_clean_in_their_words_and_in_their_data(monkeypatch):
     answer = report.Answer(names[-1])
     of_run = report.Page("t", names[-1], answer, verdicts, (), (), {"d": frame}, numbers, (table,))
     about = {"what": {"settings": {"data": names[-1]}}, "not_drawn": ["it said \x1b"]}
-    pages = {
-        "p": charts._page(spec, "stem", ""),
-        "li": report.Html(lambda: of_run).whole(about),
-    }
+    pages = {"p": charts._page(spec, "stem", ""), "li": report.Html(lambda: of_run).whole(about)}
     for mark, page in pages.items():
         page.encode()
         assert clean_lines(page) == page

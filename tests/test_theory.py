@@ -494,7 +494,7 @@ REFUSED = {
     TypeError: {
         "hidden: expected a block such as": lambda: meanfield.chi(
             "tanh", 1.0, 1.0, hidden=jaxnn.blocks.Residual
-        ),
+        )
     },
 }
 

@@ -65,11 +65,7 @@ TIES = {
     "two layers": [_once, (_with(_times), W), (_minus(_times), W)],
     "a part of it": [_once, (_with(_times), W), (_minus(lambda w, z: z @ w[0]), np.stack([W, V]))],
     "positive and negative parts": [_once, (_with(_times), W), (_minus(_pairs), W)],
-    "steps that share it": [
-        _twice,
-        TIED,
-        (lambda w, s: s[0] - s[1] @ w @ w @ w, W),
-    ],
+    "steps that share it": [_twice, TIED, (lambda w, s: s[0] - s[1] @ w @ w @ w, W)],
     "steps that have a part each": [
         _twice,
         RUN,

@@ -96,10 +96,7 @@ def _factors_in_words(weights: str, factors: tuple[float, ...], what: str, **_: 
     )
 
 
-@CURES.rule(
-    "scale by layer",
-    says=_factors_in_words,
-)
+@CURES.rule("scale by layer", says=_factors_in_words)
 def scale_by_layer(patient: Patient) -> Iterator[Sight]:
     """A factor for each layer, to keep the gradient, the signal (as LSUV does), or both.
 
@@ -296,9 +293,7 @@ def _count(patient: Patient) -> int:
 
 
 @CURES.rule(
-    "skip",
-    says="Put a skip around each of {where}: z + f(z) / {by}.",
-    unless=("branch scale",),
+    "skip", says="Put a skip around each of {where}: z + f(z) / {by}.", unless=("branch scale",)
 )
 def skip(patient: Patient) -> Iterator[Sight]:
     """A skip around each layer that repeats, with 1/√(layers) on the layer, or 1/(layers).
@@ -408,10 +403,7 @@ def _starved(verdict: Verdict) -> set[tuple[int, str]]:
     return {(f.layer, f.path) for f in routers if f.layer is not None}
 
 
-@CURES.rule(
-    "numbers",
-    says="Keep the weights, and take formats that hold what is left: {formats}.",
-)
+@CURES.rule("numbers", says="Keep the weights, and take formats that hold what is left: {formats}.")
 def formats(patient: Patient) -> Iterator[Sight]:
     """The formats that hold the gradient as it is, if a common one loses it."""
     verdict = patient.verdict

@@ -103,9 +103,7 @@ def loops(edits: Mapping[str, Edit]) -> list[Loop]:
     return made
 
 
-def _split(
-    group: Sequence[tuple[str, Edit]],
-) -> Iterator[tuple[tuple[int, ...], str, list[Edit]]]:
+def _split(group: Sequence[tuple[str, Edit]]) -> Iterator[tuple[tuple[int, ...], str, list[Edit]]]:
     """Yield values of i, a name with i and the edits of names that differ in one number."""
     numbers = [re.findall(r"\d+", path) for path, _ in group]
     differing = [n for n, column in enumerate(zip(*numbers, strict=True)) if len({*column}) > 1]

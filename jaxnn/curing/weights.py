@@ -12,12 +12,7 @@ from ..network.network import Network
 from .patient import At, Params, PerLayer, Places
 
 
-def multiplied(
-    net: Network | Chain,
-    params: Params,
-    factors: PerLayer,
-    meant: Places,
-) -> Params:
+def multiplied(net: Network | Chain, params: Params, factors: PerLayer, meant: Places) -> Params:
     """Return parameters some of whose arrays are multiplied by a number for each layer."""
 
     def factor(uses: Uses) -> float:

@@ -173,10 +173,7 @@ class JaxTrial(Trial):
 
     @measuring
     def slope(
-        self,
-        output: np.ndarray,
-        order: np.ndarray | None = None,
-        ys: np.ndarray | None = None,
+        self, output: np.ndarray, order: np.ndarray | None = None, ys: np.ndarray | None = None
     ) -> LossSlope | None:
         if self.loss is None or self.first is None:
             return None

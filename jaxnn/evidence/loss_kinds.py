@@ -86,9 +86,7 @@ FORMS = (
     ),
     SlopeForm(CLASS_PROBABILITIES, lambda p, y, _: -y / p, of_classes=True),
     SlopeForm(
-        CLASS_SHARES,
-        lambda p, y, axis: y.sum(axis=axis, keepdims=True) - y / p,
-        of_classes=True,
+        CLASS_SHARES, lambda p, y, axis: y.sum(axis=axis, keepdims=True) - y / p, of_classes=True
     ),
     SlopeForm(IN_PROPORTION, _in_proportion, of_classes=True),
     SlopeForm(CLASS_LOGS, lambda p, y, _: -y, of_classes=True),

@@ -198,10 +198,7 @@ class TorchTrial(Trial):
         return np.stack([numbers_of(output) for output in outputs if output is not None])
 
     def slope(
-        self,
-        output: np.ndarray,
-        order: np.ndarray | None = None,
-        ys: np.ndarray | None = None,
+        self, output: np.ndarray, order: np.ndarray | None = None, ys: np.ndarray | None = None
     ) -> LossSlope | None:
         if self.loss is None or self.first is None:
             return None

@@ -74,10 +74,7 @@ class Trial(ABC):
 
     @abstractmethod
     def slope(
-        self,
-        output: np.ndarray,
-        order: np.ndarray | None = None,
-        ys: np.ndarray | None = None,
+        self, output: np.ndarray, order: np.ndarray | None = None, ys: np.ndarray | None = None
     ) -> LossSlope | None:
         """Return the loss of an output, and its slope; None without a loss."""
         # order: of the labels alone; ys: what takes their place, if they are one array.

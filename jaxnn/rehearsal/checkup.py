@@ -316,9 +316,7 @@ def upheld(alarms: Sequence[Alarm], course: Course, with_adam: Course | None = N
 
 
 def found_in(
-    diagnosis: Diagnosis,
-    alarms: Sequence[Alarm],
-    blames_optimizer: bool = False,
+    diagnosis: Diagnosis, alarms: Sequence[Alarm], blames_optimizer: bool = False
 ) -> tuple[Found, ...]:
     """Return all findings and alarms, the worst first, each once."""
     verdict = diagnosis.verdict

@@ -69,14 +69,7 @@ from .arguments import (
     path_formula,
 )
 from .ensemble import Ensemble
-from .finite_width import (
-    LARGEST,
-    from_the_top,
-    has_band,
-    norm_variance,
-    skip_spread,
-    without_norm,
-)
+from .finite_width import LARGEST, from_the_top, has_band, norm_variance, skip_spread, without_norm
 from .layers import LayersAbove, layers_above
 from .one_example import mean_and_spread, moments, slope_and_spread
 from .quadrature import attracting_fixed_point, eps, expectation, root_of, solve, tiny

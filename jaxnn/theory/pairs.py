@@ -31,13 +31,7 @@ from .ensemble import Ensemble
 from .layers import layers_above
 from .quadrature import solve, tiny
 
-__all__ = [
-    "Limit",
-    "Paths",
-    "curvature_to",
-    "paths",
-    "residual_limit",
-]
+__all__ = ["Limit", "Paths", "curvature_to", "paths", "residual_limit"]
 
 
 def __dir__() -> list[str]:

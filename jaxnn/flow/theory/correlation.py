@@ -82,12 +82,7 @@ def _in_words(length: float, error: float) -> str:
 
 
 def correlation_length(
-    model: Model,
-    xs: PyTree,
-    *,
-    each: str = "batch",
-    cuts: Cuts = None,
-    key: Any = None,
+    model: Model, xs: PyTree, *, each: str = "batch", cuts: Cuts = None, key: Any = None
 ) -> CorrelationLength:
     """Return the layers over which the wide twin forgets how its examples, or tokens, correlate.
 

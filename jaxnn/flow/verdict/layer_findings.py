@@ -203,10 +203,7 @@ def _failure(
 
 
 @FINDINGS.rule(
-    "router",
-    _failure,
-    advises=lambda bias, **_: f"Set {bias} to 0." if bias else "",
-    rank=LAYERS,
+    "router", _failure, advises=lambda bias, **_: f"Set {bias} to 0." if bias else "", rank=LAYERS
 )
 def router(judged: Judged) -> Iterator[Sight]:
     """A router that does not learn, or sends all tokens to the same experts.

@@ -261,10 +261,7 @@ def _word_alone(factors: np.ndarray) -> str:
 
 
 def within(
-    gain: np.ndarray,
-    stretches: tuple[RepeatedStretch, ...],
-    places: np.ndarray,
-    alike: bool = True,
+    gain: np.ndarray, stretches: tuple[RepeatedStretch, ...], places: np.ndarray, alike: bool = True
 ) -> Rate:
     """Return the rate of the factors within stretches, whatever the rest does; see `judge`."""
     inside = np.concatenate([np.arange(s.first_factor, s.stop - 1) for s in stretches])

@@ -200,13 +200,7 @@ def _gates_to_open(change: TimeChange, **_: object) -> str:
     )
 
 
-@FINDINGS.rule(
-    "time",
-    time_text,
-    advises=_gates_to_open,
-    rank=UNSEEN,
-    healthy=True,
-)
+@FINDINGS.rule("time", time_text, advises=_gates_to_open, rank=UNSEEN, healthy=True)
 def time(judged: Judged) -> Iterator[Sight]:
     """A gradient that falls or grows through time.
 

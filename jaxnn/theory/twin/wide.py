@@ -332,10 +332,5 @@ def twin_of(net: Chain, params: Sequence[Any], replicas: int) -> Wide:
     layers, same = _widened(net), equal_arrays(net.handover, params)
     fields = {name: getattr(layers, name) for name in Lowered.__dataclass_fields__}
     return Wide(
-        **fields,
-        handover=net.handover,
-        made_of=net.made_of,
-        real=net,
-        replicas=replicas,
-        same=same,
+        **fields, handover=net.handover, made_of=net.made_of, real=net, replicas=replicas, same=same
     )
