@@ -20,7 +20,7 @@ from experiments.depth import report as depth_report
 from experiments.depth import theory as depth_theory
 from experiments.pages import charts, names, report, web
 from experiments.runs import store
-from experiments.spectrum import page as spectrum_page
+from experiments.spectrum import picture as spectrum_picture
 from experiments.spectrum.columns import COLUMNS as SPECTRUM
 from experiments.spectrum.picture import Drawn as SpectrumDrawn
 
@@ -314,7 +314,7 @@ def spectra(seeds=2):
 def test_the_spectrum_has_its_page(chromium, tmp_path):
     write(
         tmp_path,
-        spectrum_page.page(SpectrumDrawn.of(spectra(), "what")),
+        spectrum_picture.page(SpectrumDrawn.of(spectra(), "what")),
         {"what": {"settings": {}}},
     )
     tab = browser.Tab(chromium, tmp_path / names.REPORT).wait()

@@ -16,7 +16,7 @@ import jaxnn
 from experiments.__main__ import main
 from experiments.pages import charts, names
 from experiments.runs import schema, store
-from experiments.spectrum import columns, page, picture, report
+from experiments.spectrum import columns, picture, report
 from experiments.spectrum import experiment as spectrum
 from experiments.spectrum.theory import slope_variance
 
@@ -265,7 +265,7 @@ def test_the_verdict_is_one_sentence(rows, verdict):
     chart = picture.figure(drawn).chart.to_json(validate=False, ensure_ascii=False)
     assert verdict.rpartition("span ")[2] in chart  # the title of a panel
     span = verdict.rpartition("span ")[2]
-    made = page.page(drawn)
+    made = picture.page(drawn)
     assert made.tables[0].rows[0][-1] == span
     measured = "No singular values were measured." if "no decades" in span else span
     assert measured in made.answer.text

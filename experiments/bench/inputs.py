@@ -21,10 +21,8 @@ Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 
 def standardised(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return a set of scikit-learn: float32 columns of mean 0 and variance 1, and labels."""
-    _, x, y, _ = bundled.load(name)
-    spread = x.std(axis=0)
-    x = (x - x.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf)
-    return x.astype(np.float32), y
+    x, y, _ = bundled.load(name)
+    return bundled.standardised(x).astype(np.float32), y
 
 
 def network(

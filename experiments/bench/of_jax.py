@@ -19,7 +19,7 @@ Block = Callable[[Any, Any, Any], Any]  # z, θ, b -> z
 
 
 def waited(once: Callable[[], Any], calls: int = 1) -> Callable[[], None]:
-    """Return a function that calls so many times and waits for each: JAX returns before it has."""
+    """Return a function that calls so many times and waits for each result."""
 
     def run() -> None:
         for _ in range(calls):

@@ -1,7 +1,7 @@
 """scikit-learn's small tables, read from the files of its package without importing it.
 
-Its import takes longer than most commands take to start. The files have no names of features; those
-below are scikit-learn's. NumPy alone, so that a peer of the benchmark may read them too.
+Its import takes longer than most commands take to start. The files have no names of features. NumPy
+alone, so that a peer of the benchmark may read them too.
 """
 
 import importlib.util
@@ -10,88 +10,52 @@ from typing import NamedTuple
 
 import numpy as np
 
-MEASURES = (
-    *("radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity"),
-    *("concave points", "symmetry", "fractal dimension"),
-)
-
 
 class Bundled(NamedTuple):
-    """A table.
+    """A table."""
 
-    features: the names of its columns.
-    x: (N, n), float64.
-    y: (N,), classes from 0 or, for regression, numbers.
-    classes: their names; none for regression.
-    """
-
-    features: tuple[str, ...]
-    x: np.ndarray
-    y: np.ndarray
-    classes: tuple[str, ...]
+    x: np.ndarray  # (N, n), float64
+    y: np.ndarray  # (N,), classes from 0 or, for regression, numbers
+    classes: tuple[str, ...]  # their names; none for regression
 
 
-class File(NamedTuple):
-    """A file of classes: its name, whether names of classes stand in its first line, features."""
-
-    name: str
-    headed: bool
-    features: tuple[str, ...]
-
-
-CLASSES = {
-    "breast_cancer": File(
-        "breast_cancer.csv",
-        True,
-        (
-            *(f"mean {measure}" for measure in MEASURES),
-            *(f"{measure} error" for measure in MEASURES),
-            *(f"worst {measure}" for measure in MEASURES),
-        ),
-    ),
-    "digits": File(
-        "digits.csv.gz", False, tuple(f"pixel_{i}_{j}" for i in range(8) for j in range(8))
-    ),
-    "iris": File(
-        "iris.csv",
-        True,
-        tuple(f"{part} {side} (cm)" for part in ("sepal", "petal") for side in ("length", "width")),
-    ),
-    "wine": File(
-        "wine_data.csv",
-        True,
-        (
-            *("alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols"),
-            *("flavanoids", "nonflavanoid_phenols", "proanthocyanins", "color_intensity", "hue"),
-            *("od280/od315_of_diluted_wines", "proline"),
-        ),
-    ),
+FILES = {  # and whether names of classes stand in the first line
+    "breast_cancer": ("breast_cancer.csv", True),
+    "digits": ("digits.csv.gz", False),
+    "iris": ("iris.csv", True),
+    "wine": ("wine_data.csv", True),
 }
-DIABETES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 
 
 def load(name: str) -> Bundled:
     """Return a table by its name in scikit-learn: breast_cancer, digits, iris, wine, diabetes.
 
     As there, columns of diabetes have mean 0 and a sum of squares of 1.
-
-    Raises:
-        OSError: the package is not installed, or has other files.
     """
     if name == "diabetes":
         x, y = (np.loadtxt(_file(f"diabetes_{part}.csv.gz")) for part in ("data_raw", "target"))
-        x = (x - x.mean(axis=0)) / x.std(axis=0) / np.sqrt(len(x))
-        return Bundled(DIABETES, x, y, ())
-    file = CLASSES[name]
-    path = _file(file.name)
-    rows = np.loadtxt(path, delimiter=",", skiprows=int(file.headed))
+        return Bundled((x - x.mean(axis=0)) / x.std(axis=0) / np.sqrt(len(x)), y, ())
+    file, headed = FILES[name]
+    path = _file(file)
+    rows = np.loadtxt(path, delimiter=",", skiprows=int(headed))
     y = rows[:, -1].astype(np.int64)
-    if file.headed:
+    if headed:
         with path.open(encoding="utf-8") as lines:
             classes = tuple(lines.readline().strip().split(",")[2:])
     else:
         classes = tuple(map(str, np.unique(y)))
-    return Bundled(file.features, rows[:, :-1], y, classes)
+    return Bundled(rows[:, :-1], y, classes)
+
+
+def standardised(values: np.ndarray, constant: float = 1e-12) -> np.ndarray:
+    """Return rows, (N, n), whose columns have mean 0 and variance 1, or are 0 if constant.
+
+    A column that varies by less than `constant` of its largest entry is constant but for rounding.
+    """
+    unit = np.max(np.abs(values), axis=0)  # squares of huge or tiny entries stay in range
+    unit = np.where(unit > 0, unit, 1)
+    mean, spread = (values / unit).mean(axis=0), (values / unit).std(axis=0)
+    return (values - mean * unit) / np.where(spread > constant, spread * unit, np.inf)
 
 
 def _file(name: str) -> Path:

@@ -9,7 +9,7 @@ are standardised, by a Pipeline of scikit-learn that its user fits on the rows o
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from experiments.learning import bundled
+from experiments.learning.bundled import standardised
 from experiments.learning.words import listed, quoted
 from jaxnn.network import find_task
 from jaxnn.texts import counted
@@ -35,7 +36,6 @@ FILES = (".csv", ".parquet")
 MOST_CLASSES = 20  # integers of more distinct values than this are numbers
 MOST_BYTES = 4e9  # of features
 EXACT = 2**53  # up to here every integer is a float
-CONSTANT = 1e-12  # of its largest entry: a column that varies by less is rounding
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,14 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table, in the units of its columns.
+    """A table, in the units of its columns."""
 
-    Args:
-        name: in charts and messages; of a file its name without its folder.
-        task: regression, binary or multiclass.
-        frame: the columns that become features, floats and texts.
-        target: the name of the column of y.
-        classes: the names of the labels 0, 1, …; none for regression.
-        y: labels, (N,): floats (regression; binary: 0 and 1) or integers (multiclass).
-    """
-
-    name: str
-    task: str
-    frame: pl.DataFrame
-    target: str
-    classes: tuple[str, ...]
-    y: np.ndarray
+    name: str  # of a file without its folder
+    task: str  # regression, binary or multiclass
+    frame: pl.DataFrame  # the columns that become features, floats and texts
+    target: str  # the name of the column of y
+    classes: tuple[str, ...]  # the names of the labels 0, 1, …; none for regression
+    y: np.ndarray  # labels, (N,): floats (regression; binary: 0 and 1) or integers (multiclass)
 
     @property
     def n_out(self) -> int:
@@ -97,17 +88,11 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A whole table ready for a network; nothing of it is held out. Equal to itself alone.
-
-    Args:
-        table: in the units of its columns.
-        x: features, (N, n[0]), each column with mean 0 and variance 1 (0 if it is constant).
-        y: labels, (N,): floats (regression: mean 0, variance 1; binary: 0 and 1) or classes.
-    """
+    """A whole table ready for a network; nothing of it is held out. Equal to itself alone."""
 
     table: Table
-    x: np.ndarray
-    y: np.ndarray
+    x: np.ndarray  # (N, n[0]), each column with mean 0 and variance 1 (0 if it is constant)
+    y: np.ndarray  # of regression with mean 0 and variance 1
 
     @property
     def name(self) -> str:
@@ -144,20 +129,8 @@ def load(data: str, options: Options | None = None) -> Dataset:
     return Dataset(made, x, y)
 
 
-def standardised(values: np.ndarray) -> np.ndarray:
-    """Return rows, (N, n), whose columns have mean 0 and variance 1, or are 0 if constant."""
-    unit = np.max(np.abs(values), axis=0)  # squares of huge or tiny entries stay in range
-    unit = np.where(unit > 0, unit, 1)
-    mean, spread = (values / unit).mean(axis=0), (values / unit).std(axis=0)
-    return (values - mean * unit) / np.where(spread > CONSTANT, spread * unit, np.inf)
-
-
 def load_classes(data: str, options: Options) -> Dataset:
-    """Return `load` of a table whose target is classes.
-
-    Raises:
-        ValueError: as `table`, or a regression.
-    """
+    """Return `load` of a table whose target is classes."""
     dataset = load(data, options)
     if dataset.task == "regression":
         raise ValueError(f"data: expected classes to tell apart, got {dataset}")
@@ -182,11 +155,7 @@ def say(tables: Iterable[Table]) -> None:
 def by_name(
     get: Callable[[str, Options], Data], data: Sequence[str], options: Options
 ) -> dict[str, Data]:
-    """Return what `table` or `load` gets of each set or file, each once, by its own name.
-
-    Raises:
-        ValueError: two files of one name, besides what `get` raises.
-    """
+    """Return what `table` or `load` gets of each set or file, each once, by its own name."""
     named: dict[str, Data] = {}
     for each in dict.fromkeys(data):
         got = get(each, options)
@@ -197,16 +166,11 @@ def by_name(
 
 
 def table(data: str, options: Options | None = None) -> Table:
-    """Return the table of that name or file.
+    """Return the table of a name in `BUNDLED`, or of a .csv or .parquet file, which needs a target.
 
-    Args:
-        data: a name in `BUNDLED`, or the path of a .csv or .parquet file.
-        options: of a file the target is required. The task is by default read off the target: two
-            texts or two integers are binary, more texts, and integers that follow on one another
-            from 0 or 1, or -1 to 1, multiclass; all else is regression.
-
-    Raises:
-        ValueError: a one-line error: what was expected, what came and what to do.
+    The task is by default read off the target: two texts or two integers are binary, more texts,
+    and integers that follow on one another from 0 or 1, or -1 to 1, multiclass; all else is
+    regression. What a file breaks is a ValueError of one sentence.
     """
     o = options or Options()
     task = None if o.task is None else find_task(o.task).name
@@ -214,10 +178,11 @@ def table(data: str, options: Options | None = None) -> Table:
         if o.target is not None:
             raise ValueError(f"target: {data} brings its own; give --target with a file only")
         known = bundled.load(data)
-        frame = pl.from_numpy(known.x, schema=list(known.features))
+        names = [f"x{i}" for i in range(1, known.x.shape[1] + 1)]
+        frame = pl.from_numpy(known.x, schema=names)
         frame = frame.with_columns(pl.Series("target", known.y))
         made = _table(data, frame, "target", task or BUNDLED[data], o.drop)
-        return made if not (made.classes and known.classes) else _named(made, known.classes)
+        return replace(made, classes=known.classes) if made.classes and known.classes else made
     path = Path(data)
     if path.suffix.lower() not in FILES:
         kinds = f"choose one of {', '.join(BUNDLED)}, or a file that ends in {listed(FILES)}"
@@ -231,11 +196,7 @@ def table(data: str, options: Options | None = None) -> Table:
 
 
 def read(path: Path, separator: str = ",", option: str = "data") -> pl.DataFrame:
-    """Return a file as polars reads it.
-
-    Raises:
-        ValueError: one sentence on the file, with what polars says of it.
-    """
+    """Return a file as polars reads it; what it cannot read is one sentence."""
     if not path.is_file():
         raise ValueError(f"{option}: there is no file {path}")
     try:
@@ -253,10 +214,6 @@ def read(path: Path, separator: str = ",", option: str = "data") -> pl.DataFrame
     if not (frame.height and frame.width):
         raise ValueError(f"{option}: expected rows and columns in {path.name}, got none")
     return frame
-
-
-def _named(made: Table, classes: tuple[str, ...]) -> Table:
-    return Table(made.name, made.task, made.frame, made.target, classes, made.y)
 
 
 def _table(
@@ -287,11 +244,7 @@ def _table(
 
 
 def feature(column: pl.Series) -> pl.Series:
-    """Return a column as floats, nulls where values are missing, or as texts.
-
-    Raises:
-        ValueError: it holds something else, no values, or infinite numbers.
-    """
+    """Return a column as floats, nulls where values are missing, or as texts."""
     if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     elif isinstance(column.dtype, pl.Date | pl.Datetime):  # in days
@@ -322,11 +275,7 @@ def tidy(target: pl.Series) -> pl.Series:
 
 
 def labelled(target: pl.Series, task: str | None) -> tuple[str, tuple[str, ...], np.ndarray]:
-    """Return the task, the names of the classes, and the labels in the form of the task.
-
-    Raises:
-        ValueError: one value, or values that are not those of the task.
-    """
+    """Return the task, the names of the classes, and the labels in the form of the task."""
     name, is_number = quoted(target.name), target.dtype.is_numeric()
     if not (is_number or target.dtype in (pl.String, pl.Boolean)):
         raise ValueError(

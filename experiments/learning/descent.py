@@ -54,23 +54,13 @@ def descend(
 
 @dataclass(frozen=True)
 class Training:
-    """Networks with Gaussian weights to be trained, one for each σ_w; the rest is the same for all.
+    """Networks with Gaussian weights to be trained, one for each σ_w; the rest is the same."""
 
-    Args:
-        net: with room for at least `depth` hidden layers.
-        depth: hidden layers in use.
-        sigma_w: the weights have variance σ_w²/fan_in.
-        sigma_b: the standard deviation of the biases.
-        seed: draws weights and batches.
-        descent: the rule of the steps.
-        steps: how many.
-    """
-
-    net: jaxnn.Network
+    net: jaxnn.Network  # with room for at least `depth` hidden layers
     depth: int
     sigma_w: tuple[float, ...]
     sigma_b: float
-    seed: int
+    seed: int  # draws weights and batches
     descent: Descent
     steps: int
 
@@ -78,10 +68,7 @@ class Training:
 def roomy(
     dataset: Dataset, width: int, activation: str, depth: int, hidden: jaxnn.blocks.Block = DENSE
 ) -> jaxnn.Network:
-    """Return a network with room for `depth` hidden layers, a power of two beyond the first.
-
-    A smaller room than that of `networks.roomy`: a step updates all layers, used or not.
-    """
+    """Return a network with room for `depth` hidden layers: a step updates all, used or not."""
     room = 1 << max(depth - 2, 0).bit_length()
     return network(dataset, width, activation, 1 + room, hidden)
 

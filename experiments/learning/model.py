@@ -35,25 +35,16 @@ MOST = 300  # characters of a reason
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network, and what makes its inputs and names its outputs.
-
-    Args:
-        sizes, activation, task: of the network.
-        params: θ and b of each layer.
-        pipeline: from columns to features, fitted.
-        target: the name of the column that comes out.
-        classes: the names of the labels 0, 1, …; none for regression.
-        mean, spread: of the target of a regression.
-    """
+    """A trained network, and what makes its inputs and names its outputs."""
 
     sizes: list[int]
     activation: str
     task: str
-    params: list[tuple[np.ndarray, np.ndarray]]
-    pipeline: Any
-    target: str
-    classes: list[str]
-    mean: float = 0.0
+    params: list[tuple[np.ndarray, np.ndarray]]  # θ and b of each layer
+    pipeline: Any  # from columns to features, fitted
+    target: str  # the name of the column that comes out
+    classes: list[str]  # the names of the labels 0, 1, …; none for regression
+    mean: float = 0.0  # of the target of a regression
     spread: float = 1.0
 
     @property
@@ -67,11 +58,7 @@ class Model:
         return [str(name) for name in self.pipeline.feature_names_in_]
 
     def frame(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the columns that it takes, as those of training.
-
-        Raises:
-            ValueError: one is not there, or texts and numbers are not where they were.
-        """
+        """Return the columns that it takes, as those of training."""
         missing = [name for name in self.columns if name not in rows.columns]
         if missing:
             raise ValueError(
@@ -123,11 +110,7 @@ class Model:
 
 
 def read(path: Path) -> Model:
-    """Return the model in a model.skops, or in the folder of a run.
-
-    Raises:
-        ValueError: one sentence: there is none, or it is not as `Model.files` makes it.
-    """
+    """Return the model in a model.skops, or in the folder of a run."""
     import skops.io
 
     path = path / SKOPS if path.is_dir() else path

@@ -49,29 +49,17 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Networks:
-    """Random networks of one kind, one for each seed and depth, and the batch that goes through.
+    """Random networks of one kind, one for each seed and depth, and the batch that goes through."""
 
-    Args:
-        net: with room for the deepest of them.
-        depths: hidden layers in use, ascending; the networks of a seed share their first layers.
-        weights: how the weights are drawn.
-        sigma_b: the standard deviation of the biases.
-        batch: examples, drawn by the seed too.
-        dtype: in which all is computed.
-        seeds: one for each network.
-        examples: whether what is left of the examples is measured too.
-        deepest: hidden layers of the deepest network that shares the draw; 0 if it is one of these.
-    """
-
-    net: jaxnn.Network
-    depths: tuple[int, ...]
+    net: jaxnn.Network  # with room for the deepest of them
+    depths: tuple[int, ...]  # ascending; the networks of a seed share their first layers
     weights: Weights
     sigma_b: float
-    batch: int
+    batch: int  # examples, drawn by the seed too
     dtype: str
     seeds: tuple[int, ...]
-    examples: bool = False
-    deepest: int = 0
+    examples: bool = False  # whether what is left of the examples is measured too
+    deepest: int = 0  # hidden layers of the deepest that shares the draw; 0 if it is one of these
 
     @property
     def depth(self) -> int:
@@ -93,16 +81,10 @@ def roomy(
     hidden: jaxnn.blocks.Block = DENSE,
     deepest: int = 0,
 ) -> jaxnn.Network:
-    """Return a network whose run of equal layers has room for `depth` hidden layers.
-
-    One compiled program serves every depth up to its room, and compiling takes longer than
-    measuring in a room that is some times too large. So rooms are the least one times a power of
-    16. The least is 64 times a power of four, as large as its signals can be filled with zeros in
-    some milliseconds. None is larger than the least 64 times a power of four that holds the deepest
-    network.
-    """
-    # Compiling takes longer than measuring in a room some times too large; beyond what can be set
-    # to zero in milliseconds, and beyond the deepest network, a larger one only costs.
+    """Return a network whose run of equal layers has room for `depth` hidden layers."""
+    # Compiling takes longer than measuring in a room some times too large, so rooms are powers of
+    # 16; beyond what can be set to zero in milliseconds, and beyond the deepest network, a larger
+    # one only costs.
     run = depth - 1  # the first layer is none of the run
     least = 64
     while 4 * least * batch * width <= AT_ONCE:
@@ -131,10 +113,7 @@ def network(
 
 
 def work(networks: Networks) -> Work:
-    """Three products a layer for every seed; memory for weights and signals of all layers.
-
-    One of the three is of the way up, which the networks of a seed share.
-    """
+    """Three products a layer for every seed, one shared by its depths; weights and signals."""
     sizes = np.array(networks.net.sizes, np.float64)
     of_room = float(np.sum(sizes[:-1] * sizes[1:]))
     products = 2 * sum(_weights(networks, depth) for depth in networks.depths)
@@ -176,10 +155,7 @@ class Draws:
 
 
 def drawn_for(networks: Networks) -> Networks:
-    """Return the networks whose draw these use, those of the deepest: equal ones share it.
-
-    It depends on the sizes alone, so one program serves all activations, σ_w and σ_b.
-    """
+    """Return the networks whose draw these use; by sizes alone, for all activations and σ."""
     deepest, sizes = max(networks.deepest, networks.depth), networks.net.sizes
     if len(sizes) - 2 < deepest:
         sizes = (sizes[0], *[networks.width] * (1 + _room(deepest - 1, 4)), sizes[-1])
@@ -239,12 +215,7 @@ def _shapes(shape: jaxnn.Network, dtype: str) -> Any:
 
 
 def flows(draws: Draws, dataset: Dataset, networks: Networks) -> list[dict[str, np.ndarray]]:
-    """Measure the gradient's flow in each network.
-
-    Returns:
-        For each depth the `FIELDS` of a flow, (seeds, depth + 1) each, as float64; the output layer
-        last. Those of `EXAMPLES` are among them if the networks ask for them.
-    """
+    """Return for each depth `FIELDS` (and `EXAMPLES`) of a flow, float64 (seeds, depth + 1)."""
     flow = measured(draws, dataset, networks, partial(measuring, examples=networks.examples))
     room = len(networks.net.sizes) - 2
 
@@ -256,10 +227,7 @@ def flows(draws: Draws, dataset: Dataset, networks: Networks) -> list[dict[str, 
 
 
 def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Program) -> Any:
-    """Return the results of a program in each network, as NumPy arrays, an entry a seed.
-
-    Results of several depths have an axis of depths in front, if one program computes them.
-    """
+    """Return the results of a program in each network, as NumPy arrays, an entry a seed."""
     with jax.enable_x64(networks.dtype == "float64"):
         params, xs, ys = draws.of(dataset, networks)
         side_by_side = _side_by_side(drawn_for(networks))
@@ -276,22 +244,16 @@ def measured(draws: Draws, dataset: Dataset, networks: Networks, program: Progra
 def shared_depths(
     seeds: np.ndarray, depths: Sequence[int]
 ) -> tuple[Int32[np.ndarray, "entries k"], Int[np.ndarray, "seeds k"]]:
-    """Divide the depths of each seed among the entries that it has.
+    """Divide the depths of each seed among the entries that it has, deepest first.
 
-    Args:
-        seeds: the number of each entry's seed.
-        depths: k of them, ascending.
-
-    Returns:
-        The depths of each entry, (entries, k): the least depth instead of each that another entry
-        of the seed measures. And the entry that measures each depth, (seeds, k).
+    The least depth stands for each that another entry measures; and which entry measures each.
 
     Example:
         >>> depths, entries = shared_depths(np.array([0, 1, 1]), [1, 2, 4, 8])
         >>> depths.tolist(), entries.tolist()
         ([[1, 2, 4, 8], [1, 1, 1, 8], [1, 2, 4, 1]], [[0, 0, 0, 0], [2, 2, 2, 1]])
     """
-    # Greedy, deepest first: each depth goes to the entry of its seed that has least to do so far.
+    # Greedy: each depth goes to the entry of its seed that has least to do so far.
     of_entries = np.full((len(seeds), len(depths)), depths[0], np.int32)
     measured_by = np.empty((seeds.max() + 1, len(depths)), int)
     for seed in range(len(measured_by)):

@@ -97,15 +97,11 @@ class Cell(sweep.Point):
 
 @dataclass(frozen=True)
 class Plan(experiment.Plan):
-    """Checked settings with everything that follows from them.
-
-    sigma_w: by activation.
-    slopes: `slope_variance` by activation.
-    """
+    """Checked settings with everything that follows from them."""
 
     settings: Settings
-    sigma_w: dict[str, float]
-    slopes: dict[str, np.ndarray]
+    sigma_w: dict[str, float]  # by activation
+    slopes: dict[str, np.ndarray]  # `slope_variance` by activation
     cells: tuple[Cell, ...]
 
     @property
@@ -230,7 +226,7 @@ def _rows(plan: Plan, cell: Cell, depth: int, s: jaxnn.flow.Spectrum) -> pl.Data
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the spectra with theory, in words and pictures."""
-    from experiments.spectrum import page, picture  # here, for they import Altair
+    from experiments.spectrum import picture  # here, for it imports Altair
 
     rows, missing = sweep.gathered(plan, frames)
     drawn = picture.Drawn.of(rows, subtitle(plan), missing)
@@ -238,7 +234,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
         rows,
         verdicts=[report.sentence(case) for case in drawn.cases],
         figures={CHART: picture.figure(drawn)},
-        page=partial(page.page, drawn),
+        page=partial(picture.page, drawn),
         about={"sigma_w": plan.sigma_w},
         missing=missing,
     )

@@ -1,4 +1,4 @@
-"""The picture of the Jacobian's spectrum: singular values and their variance against depth.
+"""Picture and report of the Jacobian's spectrum: singular values and their variance by depth.
 
 A panel is defined once, over named data, for the cases that an expression selects: on the page
 those of the reader's choices, in the file those of an activation or of a case.
@@ -12,12 +12,14 @@ import numpy as np
 import polars as pl
 
 from experiments.pages import charts, palette
+from experiments.pages.report import SCALE_AND_THEORY, Answer, Choice, Numbers, Page, Panel, Table
 from experiments.runs import runtime
 from experiments.runs.missing import NOTHING, Missing
 from experiments.spectrum import report
 from experiments.spectrum.report import Case
 
 WIDTH, HEIGHT = 230, 170  # of a panel in the file
+ACTIVATION, WEIGHTS = "datum.activation == activation", "datum.weights == weights"  # chosen
 EXTENT = 28  # of vertical axes at least: panels below each other are aligned
 FEW = 30  # up to such numbers an axis has ticks between the powers of ten
 LEGEND = alt.Legend(orient="top")
@@ -38,14 +40,9 @@ HEAD = {
 
 
 class Drawn(NamedTuple):
-    """The data of the picture by name, and the words around it.
+    """The data of the picture by name, and the words around it."""
 
-    data: `depths`, a row a case and depth: `report.summary` and `quantiles`.
-    cases: the verdicts.
-    subtitle: one line on what was measured.
-    """
-
-    data: dict[str, pl.DataFrame]
+    data: dict[str, pl.DataFrame]  # depths, a row a case and depth: summary and quantiles
     cases: list[Case]
     subtitle: str
 
@@ -72,8 +69,7 @@ class Drawn(NamedTuple):
 def quantiles(rows: pl.DataFrame) -> pl.DataFrame:
     """Return quantiles of log₁₀ s over seeds and examples, zeros left out; a row a case and depth.
 
-    Columns: activation, weights, depth; those of `SHARES`; resolved, the end of the resolution of
-    an SVD of the product, formed in the same dtype: the largest s times the rounding.
+    An SVD of the product, formed in the same dtype, is `resolved` down to its rounding.
     """
     s = pl.col("log10_singular_values")
     rounding = float(np.log10(np.finfo(runtime.dtype_name()).eps))
@@ -228,3 +224,54 @@ def _tooltip() -> list[alt.Tooltip]:
         alt.Tooltip("depth:Q", title=HEAD["depth"], format="d"),
         *(alt.Tooltip(f"{name}:Q", title=HEAD[name], format=".4g") for name in numbers),
     ]
+
+
+def page(drawn: Drawn) -> Page:
+    """Return the report: one activation and kind of weights at a time."""
+    means = drawn.data["depths"]
+    depths = sorted(means["depth"].unique())
+    values = {name: tuple(means[name].unique(maintain_order=True)) for name in report.CASE}
+    lines = tuple(report.lines(means, depths, drawn.cases))
+    return Page(
+        title=TITLE,
+        subtitle=drawn.subtitle,
+        answer=Answer(report.answer(drawn.cases)),
+        verdicts=(),
+        choices=(*(Choice(n, n, v, v[0]) for n, v in values.items()), *SCALE_AND_THEORY),
+        panels=_panels(drawn),
+        data=drawn.data,
+        numbers=Numbers("depths", HEAD),
+        tables=(
+            _verdicts(drawn.cases),
+            Table(report.TITLE, ("activation, weights", *map(str, depths)), lines),
+        ),
+    )
+
+
+def _panels(drawn: Drawn) -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Singular values of ∂z[L]/∂z[1]",
+            "All s > 0 of all seeds and inputs: light band from the smallest to the largest, dark "
+            "band the middle 80 %, line the median. Below the red line an SVD of the product "
+            f"itself, in {runtime.dtype_name()}, sees rounding only.",
+            spread(drawn, f"{ACTIVATION} && {WEIGHTS}").properties(
+                height=260, title=axis_title("s")
+            ),
+        ),
+        Panel(
+            "Variance of s² / mean s²",
+            "Points: mean over seeds, ± 2 standard errors; hollow where the width is too small for "
+            "the prediction. Dashed: free probability, at infinite width. The chosen weights are "
+            "bold.",
+            variances(drawn, ACTIVATION, WEIGHTS).properties(height=260, title="variance"),
+        ),
+    )
+
+
+def _verdicts(cases: list[Case]) -> Table:
+    head = ("activation, weights", "variance", "predicted", "at depth", "singular values span")
+    rows = tuple(
+        (c.name, c.variance or "–", c.predicted or "–", c.depth or "–", _span(c)) for c in cases
+    )
+    return Table("Verdicts, at the largest depth that can be compared with theory", head, rows)

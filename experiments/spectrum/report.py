@@ -24,21 +24,15 @@ TITLE = (
 
 
 class Case(NamedTuple):
-    """The verdict on one activation and kind of weights.
-
-    variance, predicted, depth: at the largest depth that can be compared with theory, in words;
-        empty if there is none.
-    span: of the singular values at the largest depth, in words.
-    seeds: how many of the planned ones were measured, if not all, in words.
-    """
+    """The verdict on one activation and kind of weights, in words."""
 
     activation: str
     weights: str
-    variance: str
+    variance: str  # at the largest depth that can be compared with theory, if there is one
     predicted: str
     depth: str
-    span: str
-    seeds: str = ""
+    span: str  # of the singular values at the largest depth
+    seeds: str = ""  # how many of the planned ones were measured, if not all
 
     @property
     def name(self) -> str:
@@ -52,11 +46,9 @@ def by_case(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def summary(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a case and depth: the variance, next to its prediction.
+    """Return one row a case and depth: the mean variance, next to its prediction.
 
-    Columns: activation, weights, depth; variance, the mean over examples and seeds; error, its
-    standard error over seeds, null for one seed, for examples of one network are not independent;
-    predicted, comparable.
+    Its standard error is that over seeds, for examples of one network are not independent.
     """
     groups, variance = (*CASE, "depth"), pl.col("variance")
     theory = pl.col("predicted", "comparable").first()

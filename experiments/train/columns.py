@@ -4,8 +4,26 @@ COLUMNS are those of rows.parquet, one row an epoch and set; FLOW those of flow.
 look and layer.
 """
 
+from typing import NamedTuple
+
 from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
+
+class Quantity(NamedTuple):
+    """What a look measures in each layer."""
+
+    field: str  # of a flow
+    label: str
+    unit: str
+
+
+QUANTITIES = {
+    "log10_delta_z": Quantity("log_delta", "log₁₀ ‖Δz[l]‖", "decades"),
+    "log10_delta_theta": Quantity("log_delta_theta", "log₁₀ ‖Δθ[l-1]‖", "decades"),
+    "log10_mean_square_z": Quantity("log_mean_square", "log₁₀ of the mean of z[l]²", "decades"),
+    "saturated_fraction": Quantity("saturated", "saturated units", "of units"),
+    "dead_fraction": Quantity("dead", "dead units", "of units"),
+}
 COLUMNS = {
     "epoch": Column(COUNT, "epochs", "done; of the test set that of the exported parameters"),
     "step": Column(COUNT, "steps", "done"),
@@ -18,9 +36,5 @@ FLOW = {
     "epoch": Column(COUNT, "epochs", "done"),
     "step": Column(COUNT, "steps", "done"),
     "layer": Column(COUNT, "layers", "l, from 1; the last is the output"),
-    "log10_delta_z": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖ of one batch; -inf for zero"),
-    "log10_delta_theta": Column(REAL, "decades", "log₁₀ ‖Δθ[l-1]‖"),
-    "log10_mean_square_z": Column(REAL, "decades", "log₁₀ of the mean of z[l]²"),
-    "saturated_fraction": Column(REAL, "of units", "on a plateau of σ"),
-    "dead_fraction": Column(REAL, "of units", "with no slope for any example"),
+    **{name: Column(REAL, of.unit, of.label) for name, of in QUANTITIES.items()},
 }

@@ -33,7 +33,6 @@ from experiments.train.rival import ACTIVATIONS, rival
 from jaxnn.initializers import find_weights
 from jaxnn.train.journal import FILE
 from jaxnn.train.recorder import Options, Recorder
-from jaxnn.train.steps import Optimizer
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -53,18 +52,12 @@ class Settings(runtime.Options, data.Options):
     """Hidden layers: 3x256 are three of 256 units, 64 32 are two; none make a linear model."""
     activation: str = "tanh"
     """Activation of the hidden layers, by name."""
-    weights: str | None = None
-    """Initialiser of the weights, by its name in jax.nn.initializers; glorot_uniform by default."""
-    sigma_w: float | None = None
-    """Instead of weights: Gaussian ones of variance σ_w²/fan_in."""
-    sigma_b: float = 0.0
-    """Standard deviation of the biases, which are normal."""
+    weights: str = "glorot_uniform"
+    """Initialiser of the weights, by its name in jax.nn.initializers."""
     optimizer: str = "adam"
     """Optimiser, by its name in optax: adam, adamw, sgd, momentum, rmsprop, lion and others."""
     rate: float = 1e-3
     """Step size of the optimiser."""
-    momentum: float | None = None
-    """Momentum of sgd, momentum (0.9 by default) or rmsprop."""
     epochs: int = 50
     """The number of epochs at most."""
     batch: int = 64
@@ -87,13 +80,12 @@ class Settings(runtime.Options, data.Options):
 
 @dataclass(frozen=True)
 class Plan(experiment.Plan):
-    """The checked settings of a run, with the table, network and optimiser that they name."""
+    """The checked settings of a run, with the table and the training that they name."""
 
     settings: Settings
     table: data.Table
     split: splits.Split
-    net: jaxnn.Network
-    optimizer: Optimizer
+    recipe: Recipe
 
     @property
     def source(self) -> dict[str, object]:
@@ -101,17 +93,9 @@ class Plan(experiment.Plan):
         return data.source([self.table])
 
     @property
-    def recipe(self) -> Recipe:
-        """The part of the plan that the training loop takes."""
-        s = self.settings
-        sets = {name: (part.x, part.y) for name, part in self.split.parts.items()}
-        batch = min(s.batch, len(sets["training"][0]))
-        return Recipe(self.net, self.optimizer, sets, s.epochs, batch, s.patience, s.looks)
-
-    @property
-    def products(self) -> float:
+    def weights(self) -> float:
         """The number of weights: of products for each example."""
-        return float(sum(n * m for n, m in pairwise(self.net.sizes)))
+        return float(sum(n * m for n, m in pairwise(self.recipe.net.sizes)))
 
     @property
     def work(self) -> Work:
@@ -120,22 +104,20 @@ class Plan(experiment.Plan):
         In memory are the parameters, those of the best epoch, the gradient and what the optimiser
         adds; a batch's z and a in every layer; and the measures after each epoch.
         """
-        epochs, sizes = self.settings.epochs, self.net.sizes
-        added = jax.tree.leaves(jax.eval_shape(self.optimizer.init, np.zeros(1, np.float32)))
+        r = self.recipe
+        added = jax.tree.leaves(jax.eval_shape(r.optimizer.init, np.zeros(1, np.float32)))
         moments = sum(leaf.shape == (1,) for leaf in added)
-        count = len(self.split.parts["training"].x)
-        rows = min(self.settings.batch, count)
-        most = 4 * (3 + moments) * self.products + 8.0 * rows * sum(sizes) + 48.0 * epochs
-        flops = 6 * self.products * count * epochs
+        most = 4 * (3 + moments) * self.weights + 8.0 * r.batch * sum(r.net.sizes) + 48.0 * r.epochs
+        flops = 6 * self.weights * len(r.sets["training"][0]) * r.epochs
         return Work(flops, most, "hidden, batch or epochs")
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        rows = {name: len(part.x) for name, part in self.split.parts.items()}
+        rows = ", ".join(f"{name} {len(x)}" for name, (x, _) in self.recipe.sets.items())
+        features, *hidden, _ = self.recipe.net.sizes
         return (
-            f"{self.table}; {self.net.sizes[0]} features, {len(self.net.sizes) - 2} hidden layers, "
-            f"{self.products:.3g} weights; rows: {', '.join(f'{n} {k}' for n, k in rows.items())}; "
-            f"{self.work}"
+            f"{self.table}; {features} features, {len(hidden)} hidden layers, {self.weights:.3g} "
+            f"weights; rows: {rows}; {self.work}"
         )
 
 
@@ -144,21 +126,20 @@ def prepare(settings: Settings) -> Plan:
     runtime.check(settings, alone="one network is trained by one process")
     if settings.patience is not None and settings.validation == 0:
         raise ValueError("patience: expected --validation above 0 with it, got 0")
-    runtime.check_sizes(settings, ("rate", "sigma_b", "sigma_w"))
-    runtime.check_sizes(settings, ("momentum",), most=1.0)
+    runtime.check_sizes(settings, ("rate",))
     if settings.rival:
         runtime.check_known("activation", (settings.activation,), ACTIVATIONS)
-    if settings.weights is not None and settings.sigma_w is not None:
-        raise ValueError("sigma_w: expected it or weights, got both")
-    find_weights(settings.weights or "glorot_uniform")
-    optimizer = optimizers.make(settings.optimizer, settings.rate, settings.momentum)
+    find_weights(settings.weights)
+    optimizer = optimizers.make(settings.optimizer, settings.rate)
     widths = hidden(settings.hidden)
     jaxnn.network.find_activation(settings.activation)
     table = data.table(settings.data, settings)
-    parts = splits.split(table, settings.validation, settings.test, settings.seed)
-    sizes = (parts.parts["training"].x.shape[1], *widths, table.n_out)
-    net = jaxnn.Network(sizes, settings.activation, table.task)
-    return Plan(replace(settings, data=table.name), table, parts, net, optimizer)
+    split = splits.split(table, settings.validation, settings.test, settings.seed)
+    sets = {name: (part.x, part.y) for name, part in split.parts.items()}
+    count, features = sets["training"][0].shape
+    net = jaxnn.Network((features, *widths, table.n_out), settings.activation, table.task)
+    of = (settings.epochs, min(settings.batch, count), settings.patience, settings.looks)
+    return Plan(replace(settings, data=table.name), table, split, Recipe(net, optimizer, sets, *of))
 
 
 def hidden(texts: tuple[str, ...]) -> tuple[int, ...]:
@@ -189,12 +170,10 @@ def begin(plan: Plan) -> tuple[Any, jax.Array]:
 
     Equal layers are a run, so depth is compiled once.
     """
-    s = plan.settings
-    draw = find_weights(s.weights or "glorot_uniform")
-    draw = draw if s.sigma_w is None else jaxnn.initializers.gaussian(s.sigma_w)
-    key_params, key_batches = jax.random.split(jax.random.key(s.seed))
-    drawn = jax.jit(jaxnn.init, static_argnums=(0, 2, 3), static_argnames="stacked")
-    return drawn(plan.net, key_params, draw, s.sigma_b, stacked=True), key_batches
+    draw = find_weights(plan.settings.weights)
+    key_params, key_batches = jax.random.split(jax.random.key(plan.settings.seed))
+    drawn = jax.jit(jaxnn.init, static_argnums=(0, 2), static_argnames="stacked")
+    return drawn(plan.recipe.net, key_params, draw, stacked=True), key_batches
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[Course], bool]:
@@ -220,14 +199,14 @@ def _recorder(recipe: Recipe, folder: Path) -> Recorder:
 
 def conclude(plan: Plan, courses: list[Course]) -> Conclusion:
     """Compare the network before, while and after it was trained, in words, tables and pictures."""
-    from experiments.train import page, picture  # here, for they import Altair
+    from experiments.train import picture  # here, for it imports Altair
 
     (course,) = courses
     table, split, recipe = plan.table, plan.split, plan.recipe
     trained = model.Model(
-        list(plan.net.sizes),
-        plan.net.activation_name,
-        plan.net.task.name,
+        list(recipe.net.sizes),
+        recipe.net.activation_name,
+        table.task,
         [(np.asarray(theta), np.asarray(b)) for theta, b in jaxnn.network.unstack(course.params)],
         split.pipeline,
         table.target,
@@ -237,7 +216,7 @@ def conclude(plan: Plan, courses: list[Course]) -> Conclusion:
     )
     tested, test = {}, None
     if "test" in recipe.sets:
-        tested = {"test": jaxnn.train.evaluate(plan.net, course.params, *recipe.sets["test"])}
+        tested = {"test": jaxnn.train.evaluate(recipe.net, course.params, *recipe.sets["test"])}
         test = report.test(table, split, trained.predict(table.frame[split.parts["test"].rows]))
     rows = report.rows(table.task, recipe.steps, course, tested)
     flow = report.flow(recipe.steps, course)
@@ -251,7 +230,7 @@ def conclude(plan: Plan, courses: list[Course]) -> Conclusion:
         rows,
         verdicts,
         {CHART: picture.figure(drawn)},
-        page=partial(page.page, drawn, rows),
+        page=partial(picture.page, drawn, rows),
         files=trained.files() | {name: files.parquet(t) for name, t in tables.items()},
         about={"looks": {"count": len(course.looked), "seconds": round(course.seconds, 6)}},
         failure=course.failure,
@@ -263,12 +242,10 @@ def subtitle(plan: Plan) -> str:
     """Say in one line what was trained, on what and how."""
     s = plan.settings
     layers = " ".join(s.hidden) or "no hidden layers"
-    drawn = f"σ_w = {s.sigma_w:g}" if s.sigma_w is not None else s.weights or "glorot_uniform"
-    rows = ", ".join(f"{len(part.x)} {name}" for name, part in plan.split.parts.items())
-    momentum = "" if s.momentum is None else f", momentum {s.momentum:g}"
+    rows = ", ".join(f"{len(x)} {name}" for name, (x, _) in plan.recipe.sets.items())
     return (
-        f"{plan.table}: {rows}; {layers}, {s.activation}, {drawn}; {s.optimizer} {s.rate:g}"
-        f"{momentum}, batch {s.batch}, {runtime.dtype_name()}, seed {s.seed}"
+        f"{plan.table}: {rows}; {layers}, {s.activation}, {s.weights}; {s.optimizer} {s.rate:g}, "
+        f"batch {s.batch}, {runtime.dtype_name()}, seed {s.seed}"
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 import jaxnn
 from experiments.learning import fields
+from experiments.train.columns import QUANTITIES
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
@@ -24,20 +25,16 @@ from jaxnn.train.fitting import Best, all_done
 from jaxnn.train.recorder import Recorder
 from jaxnn.train.steps import Optimizer, steps_per_epoch
 
-FLOW = ("log_delta", "log_delta_theta", "log_mean_square", "saturated", "dead")  # fields of a look
 Set = tuple[np.ndarray, np.ndarray]  # xs, (N, n[0]), and labels, (N,)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that stays the same from epoch to epoch.
-
-    sets: to train on, and to validate on and to test on, if there are any, by name.
-    """
+    """Everything that stays the same from epoch to epoch."""
 
     net: jaxnn.Network
     optimizer: Optimizer
-    sets: dict[str, Set]
+    sets: dict[str, Set]  # training, and validation and test, if there are any
     epochs: int
     batch: int
     patience: int | None
@@ -56,28 +53,17 @@ class Recipe:
 
 @dataclass
 class Course:
-    """A training as it went, epoch by epoch.
-
-    recipe: of it.
-    params: those of the lowest validation loss; without a validation set the last.
-    best: the epoch of `params`.
-    scores: after each epoch, from 0, loss and metric by the names of the sets but the test.
-    looked: the epochs of the looks.
-    flows: their fields, (5, L) each.
-    seconds: that the looks took.
-    ended: the reason why it is over; None if it was stopped.
-    failure: a sentence if the loss is not finite.
-    """
+    """A training as it went, epoch by epoch."""
 
     recipe: Recipe
-    params: Layers
-    best: Best = field(default_factory=lambda: Best(0))
-    scores: list[dict[str, jaxnn.train.Scores]] = field(default_factory=list)
-    looked: list[int] = field(default_factory=list)
-    flows: list[np.ndarray] = field(default_factory=list)
-    seconds: float = 0.0
-    ended: str | None = None
-    failure: str | None = None
+    params: Layers  # of the lowest validation loss; without a validation set the last
+    best: Best = field(default_factory=lambda: Best(0))  # the epoch of `params`
+    scores: list[dict[str, jaxnn.train.Scores]] = field(default_factory=list)  # from epoch 0
+    looked: list[int] = field(default_factory=list)  # the epochs of the looks
+    flows: list[np.ndarray] = field(default_factory=list)  # their fields, (5, L) each
+    seconds: float = 0.0  # that the looks took
+    ended: str | None = None  # the reason why it is over; None if it was stopped
+    failure: str | None = None  # a sentence if the loss is not finite
 
     @property
     def epochs(self) -> int:
@@ -97,18 +83,9 @@ def train(
     tell: Callable[[str | None], None],
     recorder: Recorder | None = None,
 ) -> Course:
-    """Train until the training is over or is stopped.
+    """Train until it is over, `stopped` is no longer empty, or the loss is not finite.
 
-    Args:
-        recipe: what to train.
-        params: before the first step.
-        key: of the batches.
-        stopped: no longer empty if the training is to stop.
-        tell: called after each epoch with words.
-        recorder: records each look, for the live page; None without one.
-
-    Returns:
-        Course; if the loss is not finite, that up to the epoch before.
+    `tell` hears words after each epoch; a recorder gets each look, for the live page.
     """
     net, course = recipe.net, Course(recipe, params)
     sets = {n: check_batch(net, params, *v) for n, v in recipe.sets.items() if n != "test"}
@@ -186,4 +163,5 @@ def _flow(
 ) -> tuple[jax.Array, Any]:
     """Return the fields of a look, and all of the flow if that is recorded."""
     flow = flow_of_net(net, params, xs, ys, examples=whole)
-    return jnp.stack([fields.field(flow, name) for name in FLOW]), flow if whole else None
+    values = [fields.field(flow, quantity.field) for quantity in QUANTITIES.values()]
+    return jnp.stack(values), flow if whole else None

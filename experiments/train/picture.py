@@ -1,6 +1,10 @@
-"""The picture of a training run: learning curves, the held-out rows, the gradient by layer."""
+"""Picture and report of a training run: learning curves, the held-out rows, the gradient by layer.
+
+In the report the reader chooses a quantity of the gradient.
+"""
 
 import json
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import altair as alt
@@ -8,8 +12,10 @@ import numpy as np
 import polars as pl
 
 from experiments.learning.data import Table
-from experiments.pages import charts, palette
+from experiments.pages import charts, palette, report
 from experiments.pages import heat as heat_maps
+from experiments.train import report as words
+from experiments.train.columns import QUANTITIES
 
 WIDTH, HEIGHT = 300, 220  # of a panel in the file
 COLOURS = {"training": palette.TRAINING, "validation": palette.VALIDATION}
@@ -20,34 +26,23 @@ MOST_LETTERS = 40  # of the classes' names side by side
 MOST_POINTS = 2000  # of a parity plot
 DECADES = 1.5  # from here on a loss is drawn on a logarithmic scale
 LOSS = "loss"
-QUANTITIES = {
-    "log10_delta_z": "log₁₀ ‖Δz[l]‖",
-    "log10_delta_theta": "log₁₀ ‖Δθ[l-1]‖",
-    "log10_mean_square_z": "log₁₀ of the mean of z[l]²",
-    "saturated_fraction": "saturated units",
-    "dead_fraction": "dead units",
+LABELS = {name: quantity.label for name, quantity in QUANTITIES.items()}
+DELTA_Z = LABELS["log10_delta_z"]
+HELD_OUT = "Rows that nothing was trained or chosen on"
+READINGS = {
+    "parity": f"{HELD_OUT}. Dashes: a perfect prediction.",
+    "confusion": f"{HELD_OUT}: their class, and the predicted one.",
 }
-DELTA_Z = QUANTITIES["log10_delta_z"]
 
 
 class Drawn(NamedTuple):
-    """The data of the picture by name, and the words around it.
+    """The data of the picture by name, and the words around it."""
 
-    data: `curves`, a row an epoch, set and curve; `flow`, a rectangle a look, layer and quantity;
-        of held-out rows `confusion`, a row a pair of classes, or `parity`, a row a point.
-    epochs: how many are done.
-    table: of the training.
-    held_out: the number of held-out rows.
-    best: the epoch whose parameters are exported.
-    verdicts: sentences.
-    subtitle: one line on what was trained.
-    """
-
-    data: dict[str, pl.DataFrame]
-    epochs: int
+    data: dict[str, pl.DataFrame]  # curves, flow, and confusion or parity of held-out rows
+    epochs: int  # done
     table: Table
-    held_out: int
-    best: int
+    held_out: int  # rows
+    best: int  # the epoch whose parameters are exported
     verdicts: list[str]
     subtitle: str
 
@@ -63,7 +58,7 @@ class Drawn(NamedTuple):
         subtitle: str,
     ) -> "Drawn":
         """Thin out the tables of a run."""
-        data = {"curves": curves(rows), "flow": heat_maps.rectangles(flow, QUANTITIES)}
+        data = {"curves": curves(rows), "flow": heat_maps.rectangles(flow, LABELS)}
         if test is not None and table.classes:
             data["confusion"] = confusion(table.classes, test)
         elif test is not None:
@@ -86,11 +81,7 @@ class Drawn(NamedTuple):
 
 
 def curves(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return loss and metric one under the other.
-
-    Columns: epoch, step, set, curve, value; value_is, which is zero, inf or nan if the value has no
-    place on the axis of its curve.
-    """
+    """Return loss and metric one under the other; value_is tells what has no place on an axis."""
     every = max(1, rows["epoch"].to_numpy().max() // MOST_EPOCHS)
     thinned = rows.filter(
         pl.col("set") != "test",
@@ -111,10 +102,7 @@ def curves(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def confusion(classes: tuple[str, ...], test: pl.DataFrame) -> pl.DataFrame:
-    """Return how many held-out rows of each class were taken for which.
-
-    Columns: target, prediction, count.
-    """
+    """Return how many held-out rows of each class were taken for which."""
     pairs = pl.DataFrame({"target": classes}).join(
         pl.DataFrame({"prediction": classes}), how="cross"
     )
@@ -225,3 +213,40 @@ def _confusion(drawn: Drawn) -> charts.Chart:
             .encode(text="count:Q", color=dark)
         )
     return alt.layer(*layers)
+
+
+def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
+    """Return the report."""
+    quantities, (heads, lines) = tuple(LABELS.values()), words.cells(rows)
+    return report.Page(
+        title=f"Training on {drawn.table.name}",
+        subtitle=drawn.subtitle,
+        answer=report.Answer(drawn.verdicts[0]),
+        verdicts=tuple(drawn.verdicts[1:]),
+        choices=(report.Choice("quantity", "by layer", quantities, quantities[0]),),
+        panels=tuple(_panels(drawn)),
+        data=drawn.data,
+        numbers=report.Numbers("curves", {n: n for n in ("epoch", "set", "curve", "value")}),
+        tables=(report.Table(words.TITLE.capitalize(), heads, tuple(lines)),),
+    )
+
+
+def _panels(drawn: Drawn) -> Iterator[report.Panel]:
+    panels = [
+        (
+            f"Learning curve: {name}",
+            "After each epoch, from 0, which is before training.",
+            curve(drawn, name),
+        )
+        for name in drawn.curves
+    ]
+    what = "The batch is always the same: what changes is the network. Layer 1 is the first."
+    panels.append(("The gradient while it trains", what, heat(drawn, "quantity")))
+    panels += [
+        ("Held-out rows", reading, chart)
+        for kind, reading in READINGS.items()
+        if kind in drawn.data
+        for chart in held_out(drawn)
+    ]
+    for title, reading, chart in panels:
+        yield report.Panel(title, reading, chart.properties(height=260))

@@ -12,6 +12,7 @@ from experiments.learning.measures import METRIC
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from experiments.train.columns import QUANTITIES
 from experiments.train.loop import Course
 from experiments.train.splits import Split
 from jaxnn.texts import counted
@@ -19,14 +20,6 @@ from jaxnn.train import Scores
 
 MEASURES = ("loss", "value")
 TITLE = "loss and metric of the exported network"
-# The columns that the fields of a look become, and what divides a natural logarithm.
-FLOW = {
-    "log10_delta_z": np.log(10),
-    "log10_delta_theta": np.log(10),
-    "log10_mean_square_z": np.log(10),
-    "saturated_fraction": 1.0,
-    "dead_fraction": 1.0,
-}
 
 
 def rows(task: str, steps: int, course: Course, tested: dict[str, Scores]) -> pl.DataFrame:
@@ -51,13 +44,14 @@ def flow(steps: int, course: Course) -> pl.DataFrame:
     flows = np.array(course.flows)
     looks, fields, layers = flows.shape
     epochs = np.repeat(course.looked, layers)
-    values = flows.transpose(1, 0, 2).reshape(fields, -1)
+    values = dict(zip(QUANTITIES, flows.transpose(1, 0, 2).reshape(fields, -1), strict=True))
+    unit = {"decades": np.log(10)}
     return pl.DataFrame(
         {
             "epoch": epochs.astype(np.int64),
             "step": (epochs * steps).astype(np.int64),
             "layer": np.tile(np.arange(1, layers + 1), looks),
-            **{name: values[i] / unit for i, (name, unit) in enumerate(FLOW.items())},
+            **{n: v / unit.get(QUANTITIES[n].unit, 1.0) for n, v in values.items()},
         }
     )
 
@@ -94,7 +88,7 @@ def exported(rows: pl.DataFrame) -> pl.DataFrame:
 def cells(rows: pl.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the table as texts: heads, and a line a set."""
     lines: list[tuple[str, ...]] = [
-        (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", measures.fixed(row["value"], 4))
+        (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", f"{row['value']:.4g}")
         for row in exported(rows).rows(named=True)
     ]
     return ("set", "epoch", "loss", rows["metric"][0]), lines

@@ -12,37 +12,24 @@ from experiments.learning.data import Table, pipeline
 
 
 class Part(NamedTuple):
-    """Some rows of a table, standardised.
+    """Some rows of a table, standardised."""
 
-    rows: their places in the table, from 0.
-    x: features, (N, n[0]).
-    y: labels, (N,), of regression standardised too.
-    """
-
-    rows: np.ndarray
+    rows: np.ndarray  # their places in the table, from 0
     x: np.ndarray
-    y: np.ndarray
+    y: np.ndarray  # of regression standardised too
 
 
 class Split(NamedTuple):
-    """The parts of a table by name: training, and validation and test unless their fraction is 0.
+    """The parts of a table."""
 
-    pipeline: from columns to features, fitted.
-    mean, spread: of the target of a regression; 0 and 1 of classes.
-    """
-
-    parts: dict[str, Part]
-    pipeline: Any
-    mean: float
+    parts: dict[str, Part]  # training, and validation and test unless their fraction is 0
+    pipeline: Any  # from columns to features, fitted
+    mean: float  # of the target of a regression; 0 and 1 of classes
     spread: float
 
 
 def split(table: Table, validation: float, test: float, seed: int) -> Split:
-    """Return the parts, drawn at random: fractions of all rows, of classes the same of each.
-
-    Raises:
-        ValueError: a fraction outside [0, 1), or a part that would be empty or without a class.
-    """
+    """Return the parts, drawn at random: fractions of all rows, of classes the same of each."""
     from sklearn.model_selection import train_test_split
 
     rest, held_out = np.arange(len(table.y)), {}
