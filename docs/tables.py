@@ -55,7 +55,7 @@ BENCH = (
     "met",
 )
 MENAGERIE = (
-    *("package", "network", "title", "lines", "result", "layers", "arrays", "compared"),
+    *("package", "network", "title", "result", "layers", "arrays", "compared"),
     *("difference", "dtype", "seconds", "message"),
 )
 CURES = (
@@ -552,10 +552,10 @@ def findings() -> list[str]:
 def menagerie(records: Sequence[Record]) -> list[str]:
     """Return a section a package: its networks, and what was refused with the error message."""
     lines: list[str] = []
-    columns = ("network", "lines of code", "layers", "difference", "seconds")
+    columns = ("network", "layers", "difference", "seconds")
     for package, group in groupby(records, key=lambda record: record["package"]):
         networks = list(group)
-        lines += ["", f"## {package}", "", _line(columns), _rule("l|r|r|r|r")]
+        lines += ["", f"## {package}", "", _line(columns), _rule("l|r|r|r")]
         lines += [_line(_network(record)) for record in networks]
         lines += [
             f"\n{record['title']}: {_code(record['message'])}"
@@ -610,15 +610,15 @@ def _rate(record: Record | None, by: str = "") -> str:
 
 
 def _network(record: Record) -> tuple[str, ...]:
-    title, lines, result = record["title"], record["lines"], record["result"]
+    title, result = record["title"], record["result"]
     if result in ("refused", "absent"):
-        return title, lines, "–", f"**{result}**", "–"
+        return title, "–", f"**{result}**", "–"
     difference = record["difference"].replace("e-0", "e-").replace("-", "−")
     if record["dtype"] != "float64":
         difference += f", {record['dtype']}"
     if result != "measured":
         difference = f"**{difference}**"
-    return title, lines, record["layers"], difference, record["seconds"]
+    return title, record["layers"], difference, record["seconds"]
 
 
 def _code(text: str) -> str:

@@ -51,7 +51,7 @@ def judged(entry):
             arguments = arguments_of(entry)
             verdict = jaxnn.diagnose(**arguments).verdict
             word, rules = verdict.word, [one.rule for one in said.told(verdict)]
-            wanted = expected.blocks(entry, arguments["model"])
+            wanted = expected.blocks((entry.package, entry.network), arguments["model"])
             if wanted:
                 blocks = f"{len(wanted & {*verdict.names})} of {len(wanted)}"
         except (RuntimeError, TypeError, ValueError) as error:

@@ -528,7 +528,7 @@ def test_a_run_of_the_benchmark_becomes_a_table(tmp_path):
 
 
 def test_runs_of_the_menagerie_become_one_table(tmp_path):
-    row = dict.fromkeys(("lines", "layers", "arrays", "compared"), 3) | {"title": "nn.X"}
+    row = dict.fromkeys(("layers", "arrays", "compared"), 3) | {"title": "nn.X"}
     row |= {"difference": 3e-16, "where": "a", "dtype": "float64", "unmeasured": 0, "seconds": 1.26}
     kinds = {name: column.dtype for name, column in MENAGERIE_COLUMNS.items()}
     for package, results in (("a", "refused"), ("b", "measured"), ("a", "measured absent")):
@@ -542,8 +542,8 @@ def test_runs_of_the_menagerie_become_one_table(tmp_path):
     text = tables.markdown("menagerie", tmp_path)
     assert "**2 of 2 networks are measured unchanged.** Measured: 2026-01-02" in text
     assert text.count("\n## a\n") == text.count("\n## b\n") == 1
-    assert "\n| nn.X | 3 | 3 | 3.0e−16 | 1.3 |\n" in text
-    assert "\n| nn.X | 3 | – | **absent** | – |\n" in text
+    assert "\n| nn.X | 3 | 3.0e−16 | 1.3 |\n" in text
+    assert "\n| nn.X | – | **absent** | – |\n" in text
     assert "\nnn.X: `Error: no cut`" in text
 
 

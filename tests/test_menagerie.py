@@ -17,56 +17,20 @@ pytestmark = pytest.mark.usefixtures("users_jax")
 
 PACKAGES = [*catalogue.PACKAGES]
 OF_TORCH = PACKAGES[PACKAGES.index("torch") :]
-FILE = '''
-"""A package."""
-
-CLASS = 3
-
-
-class _Net:
-    """A class."""
-
-    def __call__(self, x):
-        return x
-
-
-def _helper(x):
-    """A helper."""
-    y = x
-    return y
-
-
-def _two():
-    return _helper({"model": _Net()})
-
-
-def network(name, title, size):
-    return {"model": _Net(size)}
-
-
-NETWORKS: dict = {
-    "one": ("nn.One", lambda: {"model": _Net()}),
-    "two": ("nn.Two", _two),
-    "three": {"title": "nn.Three", "size": 3},
-    "four": {"size": 4},
-}
-'''
 
 
 @pytest.fixture
-def package(monkeypatch, tmp_path):
+def package(monkeypatch):
     """A function that makes the list have networks of one package, that takes no import."""
 
     def make(build=None, module="jax"):
-        (tmp_path / "of_mine.py").write_text(FILE, encoding="utf-8")
-        monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+        monkeypatch.setattr(catalogue, "TABLES", {"mine": {"one": (build, None)}})
         monkeypatch.setattr(catalogue, "PACKAGES", {"mine": module})
+        monkeypatch.setattr(catalogue.expected, "titles", lambda: {("mine", "one"): "nn.One"})
         monkeypatch.setattr(catalogue.Entry, "arguments", lambda _: build())
         return experiment.Cell("mine", "one")
 
-    catalogue.of_package.cache_clear()
-    yield make
-    catalogue.of_package.cache_clear()
+    return make
 
 
 def chain():
@@ -88,10 +52,7 @@ def test_the_list_is_as_long_as_it_was_meant_to_be():
     assert len(of_torch) >= 100
     assert len(OF_TORCH) >= 15
     assert len(networks) - len(of_torch) >= 60
-    assert len({(n.package, n.title) for n in networks}) == len(networks)
-    assert {path.stem for path in catalogue.FOLDER.glob("of_*.py")} == {
-        f"of_{package}" for package in catalogue.PACKAGES
-    }
+    assert len({(n.package, n.title) for n in networks}) == len(networks) == len(expected.titles())
 
 
 def test_every_network_of_torch_has_its_blocks_written_down():
@@ -109,40 +70,20 @@ def test_every_network_of_torch_has_its_blocks_written_down():
 def test_blocks_are_the_modules_that_have_a_pattern():
     names = ("", "a", "a.0", "a.0.norm", "a.1", "b.10")
     model = SimpleNamespace(named_modules=lambda: [(name, None) for name in names])
-    entry = catalogue.Entry("timm", "resnetv2_18", "", 1)
-    assert expected.blocks(entry, model) == set()
+    assert expected.blocks(("timm", "resnetv2_18"), model) == set()
     assert {*expected.matching(model, ("a.*", "b.[0-9]"))} == {"a.0", "a.1"}
-    assert expected.blocks(dataclasses.replace(entry, network="none"), model) == set()
+    assert expected.blocks(("timm", "none"), model) == set()
 
 
-def test_lines_are_those_of_a_network_and_of_what_it_uses(package):
-    package()
-    assert [(n.network, n.title) for n in catalogue.of_package("mine")] == [
-        ("one", "nn.One"),
-        ("two", "nn.Two"),
-        ("three", "nn.Three"),
-        ("four", "four"),
-    ]
-    # Of the class three; the entry itself, or the statements of its functions.
-    assert [n.lines for n in catalogue.of_package("mine")] == [4, 6, 5, 5]
-
-
-def test_the_options_of_an_entry_are_those_of_the_file_s_network(monkeypatch):
-    monkeypatch.setattr(catalogue.importlib, "import_module", lambda _: module)
-    module = SimpleNamespace(
-        NETWORKS={
-            "one": ("nn.One", lambda: {"model": 1}),
-            "two": {"title": "nn.Two", "size": 3},
-            "three": ("nn.Three", lambda: 3, lambda: 4),
-        },
-        network=lambda *arguments, **options: {"model": (arguments, options)},
-        arguments=lambda model, xs: {"model": model, "xs": xs},
-    )
-    names = ("one", "two", "three")
-    one, two, three = (catalogue.Entry("mine", n, f"nn.{n.title()}", 1) for n in names)
-    assert one.arguments() == {"model": 1}
-    assert three.arguments() == {"model": 3, "xs": 4}
-    assert two.arguments() == {"model": (("two", "nn.Two"), {"size": 3})}
+def test_a_line_becomes_arguments_by_the_adapter_of_its_package(monkeypatch):
+    line = (lambda *rngs: "net", lambda: np.ones((4, 2), np.int32), {"loss": 3})
+    stax = (lambda: (lambda key, shape: (None, shape), "apply"), lambda: np.ones((4, 2)))
+    tables = {"equinox": {"one": line}, "jax": {"two": stax}, "mine": {"three": line}}
+    monkeypatch.setattr(catalogue, "TABLES", tables)
+    given = catalogue.Entry("equinox", "one").arguments()
+    assert (given["model"], given["each"], given["loss"]) == ("net", "example", 3)
+    assert catalogue.Entry("jax", "two").arguments()["model"] == ("apply", (4, 2))
+    assert "each" not in catalogue.Entry("mine", "three").arguments()
 
 
 def test_a_network_without_its_package_says_so(package):

@@ -129,7 +129,6 @@ def menagerie_cell(cell):
         package=cell.package,
         network=cell.network,
         title="nn.X",
-        lines=2,
         result=["measured"],
         layers=8,
         arrays=2,

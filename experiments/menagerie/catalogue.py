@@ -1,92 +1,61 @@
-"""The list of networks, read from their source: which there are, and the lines that each takes.
+"""The list of networks: a table for JAX, one for PyTorch, and an adapter for each framework.
 
-    networks/of_PACKAGE.py  ->  its table `NETWORKS`  ->  an entry each
-
-An entry of a table is a title with functions that return the model and its inputs, of which the
-file's own `arguments(model, xs)` makes what `jaxnn.diagnose` takes; or with one that returns these
-arguments; or the options of the file's own `network(name, title, **options)`, among them a title
-that is not the name.
+    line: builder, inputs  ->  adapter of the package  ->  arguments of `jaxnn.diagnose`
 
 Nothing is imported to make the list, so that a network is in it whose package is not installed.
 """
 
-import ast
-import importlib
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
-from pathlib import Path
+from typing import Any
 
-from experiments.menagerie import inputs
+import jax
+import numpy as np
 
-FOLDER = Path(__file__).parent / "networks"
-# The module that is imported, by the name of the file; those of torch are run by torch.
-PACKAGES = {
-    "jax": "jax",
-    "equinox": "equinox",
-    "linen": "flax",
-    "nnx": "flax",
-    "haiku": "haiku",
-    "keras": "keras",
-    "jraph": "jraph",
-    "diffrax": "diffrax",
-    "flowjax": "flowjax",
-    "numpyro": "numpyro",
-    "equimo": "equimo",
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "transformers": "transformers",
-    "vit_pytorch": "vit_pytorch",
-    "x_transformers": "x_transformers",
-    "diffusers": "diffusers",
-    "segmentation_models_pytorch": "segmentation_models_pytorch",
-    "denoising_diffusion_pytorch": "denoising_diffusion_pytorch",
-    "open_clip": "open_clip",
-    "torch_geometric": "torch_geometric",
-    "rtdl": "rtdl",
-    "rtdl_revisiting_models": "rtdl_revisiting_models",
-    "performer_pytorch": "performer_pytorch",
-    "perceiver_pytorch": "perceiver_pytorch",
-    "linformer": "linformer",
-    "conformer": "conformer",
-}
+from experiments.menagerie import expected, table_of_jax, table_of_torch
+from experiments.menagerie.network import Lazy, Networks
+
+Arguments = dict[str, Any]  # of `jaxnn.diagnose`, by their names
+Build = Callable[..., Any]
+KEY = jax.random.key(0)
+TABLES: dict[str, Networks] = {**table_of_jax.TABLES, **table_of_torch.TABLES}
+# The module that is imported, by the name of the package.
+PACKAGES = {name: {"linen": "flax", "nnx": "flax"}.get(name, name) for name in TABLES}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A network.
-
-    package: the name of its file, without of_.
-    network: its name in the table of the file.
-    lines: the statements of its function, and of the helpers of its file that it calls.
-    """
+    """A network by its package and its name in the table."""
 
     package: str
     network: str
-    title: str
-    lines: int
+
+    @property
+    def title(self) -> str:
+        """The title of the network."""
+        return expected.titles()[self.package, self.network]
 
     @property
     def is_installed(self) -> bool:
         """True if the package of the network can be imported."""
         return importlib.util.find_spec(PACKAGES[self.package]) is not None
 
-    def arguments(self) -> inputs.Arguments:
+    def arguments(self) -> Arguments:
         """Return the arguments of `jaxnn.diagnose`."""
-        module = importlib.import_module(f"experiments.menagerie.networks.of_{self.package}")
-        entry = module.NETWORKS[self.network]
-        if isinstance(entry, dict):
-            options = {name: value for name, value in entry.items() if name != "title"}
-            return module.network(self.network, self.title, **options)
-        made = [make() for make in entry[1:]]
-        return made[0] if len(made) == 1 else module.arguments(*made)
+        build, inputs, *more = TABLES[self.package][self.network]
+        xs = inputs()
+        if self.package in table_of_torch.TABLES:
+            return {"model": build(), "xs": _tensors(xs), **dict(*more)}
+        model = MODELS.get(self.package, _as_built)(build, xs)
+        each = {"each": EACH[self.package]} if self.package in EACH else {}
+        return {"model": model, "xs": xs, **each, **dict(*more)}
 
 
-def find(package: str, network: str) -> Entry:
-    """Return a network."""
-    return next(entry for entry in of_package(package) if entry.network == network)
+def of_package(package: str) -> tuple[Entry, ...]:
+    """Return the networks of a package, in the order of its table."""
+    return tuple(Entry(package, name) for name in TABLES[package])
 
 
 def versions() -> dict[str, str]:
@@ -96,45 +65,68 @@ def versions() -> dict[str, str]:
     return {name: metadata.version(names[name][0]) for name in modules}
 
 
-@cache
-def of_package(package: str) -> tuple[Entry, ...]:
-    """Return the networks of a package, in the order of its table."""
-    tree = ast.parse((FOLDER / f"of_{package}.py").read_text(encoding="utf-8"))
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    parts = {part.name: part for part in tree.body if isinstance(part, kinds)}
-    (table,) = (
-        part.value
-        for part in tree.body
-        if isinstance(part, ast.AnnAssign) and ast.unparse(part.target) == "NETWORKS"
-    )
-    assert isinstance(table, ast.Dict)
-    entries = []
-    for key, value in zip(table.keys, table.values, strict=True):
-        assert key is not None
-        name = ast.literal_eval(key)
-        if isinstance(value, ast.Tuple):
-            title, function = ast.literal_eval(value.elts[0]), value.elts[1]
-            if len(value.elts) == 3:
-                function = ast.Tuple([*value.elts[1:], ast.Name("arguments")])
-        else:
-            title = ast.literal_eval(value).get("title", name)
-            function = ast.Name("network")
-        entries.append(Entry(package, name, title, _lines(function, parts)))
-    return tuple(entries)
+# Adapters: (builder, inputs) -> model. What is a pair (f, params) is measured as it is.
 
 
-def _lines(function: ast.expr, parts: dict[str, ast.FunctionDef | ast.ClassDef]) -> int:
-    """Count the statements of a function, without docstrings, and of what it uses of its file."""
-    used: set[str] = set()
-    waiting: list[ast.AST] = [function]
-    while waiting:
-        names = {n.id for n in ast.walk(waiting.pop()) if isinstance(n, ast.Name)}
-        waiting += [parts[name] for name in names & parts.keys() - used]
-        used |= names & parts.keys()
-    statements = (n for u in used for n in ast.walk(parts[u]) if isinstance(n, ast.stmt))
-    count = sum(
-        not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)) for s in statements
-    )
-    # An expression of the table is a statement; the head of a function is none.
-    count += not (isinstance(function, ast.Name) and function.id.startswith("_"))
-    return count - len(used & {n for n in parts if isinstance(parts[n], ast.FunctionDef)})
+def _as_built(build: Build, xs: Any) -> Any:
+    return build()
+
+
+def _of_pairs(build: Build, xs: Any) -> Any:
+    """Return what functions `init` and `apply` are, as stax has them."""
+    init, apply = build()
+    return apply, init(KEY, xs.shape)[1]
+
+
+def _of_linen(build: Build, xs: Any) -> Any:
+    module = build()
+    return module if isinstance(module, tuple) else (module.apply, module.init(KEY, xs))
+
+
+def _of_nnx(build: Build, xs: Any) -> Any:
+    return build(Lazy("flax.nnx").Rngs(0))
+
+
+def _of_haiku(build: Build, xs: Any) -> Any:
+    network = build()
+    if isinstance(network, tuple):
+        return network
+    hk = Lazy("haiku")
+    model = hk.without_apply_rng(hk.transform(network))
+    return model.apply, model.init(KEY, xs)
+
+
+def _of_keras(build: Build, xs: Any) -> Any:
+    model = build()
+    fixed = [variable.value for variable in model.non_trainable_variables]
+    trained = [variable.value for variable in model.trainable_variables]
+    return lambda trained, xs: model.stateless_call(trained, fixed, xs)[0], trained
+
+
+def _of_equimo(build: Build, xs: Any) -> Any:
+    return lambda model, x: model(x, key=KEY, inference=True), build()
+
+
+MODELS = {
+    "jax": _of_pairs,
+    "numpyro": _of_pairs,
+    "linen": _of_linen,
+    "nnx": _of_nnx,
+    "haiku": _of_haiku,
+    "jraph": _of_haiku,
+    "keras": _of_keras,
+    "equimo": _of_equimo,
+}
+EACH = {**dict.fromkeys(("equinox", "diffrax", "flowjax", "equimo"), "example"), "jraph": "whole"}
+
+
+def _tensors(xs: Any) -> Any:
+    """Return arrays as tensors, whole numbers as torch takes them."""
+    if isinstance(xs, dict):
+        return {name: _tensors(v) for name, v in xs.items()}
+    if isinstance(xs, tuple):
+        return tuple(map(_tensors, xs))
+    if not isinstance(xs, np.ndarray):
+        return xs
+    tensor = Lazy("torch").from_numpy(xs)
+    return tensor.long() if xs.dtype.kind == "i" else tensor

@@ -7,9 +7,8 @@ RESULTS = (MEASURED, DIFFERS, REFUSED, ABSENT)
 
 COLUMNS = {
     "package": Column(TEXT, "name", "that ships the network or its layers"),
-    "network": Column(TEXT, "name", "of the function of networks/of_PACKAGE.py"),
+    "network": Column(TEXT, "name", "of the line in the table of its package"),
     "title": Column(TEXT, "name", "of the network, as its package has it"),
-    "lines": Column(COUNT, "statements", "of code, from the import to what is measured"),
     "result": Column(TEXT, "name", "measured, refused, or absent as its package", known=RESULTS),
     "layers": Column(COUNT, "layers", "that the flow has; 0 without one"),
     "arrays": Column(COUNT, "arrays", "of parameters with a gradient"),

@@ -1,7 +1,8 @@
-"""Expectations for PyTorch networks, written by hand: their blocks, and what is said of them.
+"""Words on networks: titles, and what is expected of those of PyTorch.
 
-`expected.csv` has for each network the patterns of its blocks, written by hand from its code, and
-the rules that should speak of it, with the reason; none for a healthy one.
+`networks.csv` has the title of each network and, for those of PyTorch, the patterns of their
+blocks, written by hand from their code, and the rules that should speak of them, with the reason;
+none for a healthy one.
 """
 
 import csv
@@ -11,12 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.menagerie.catalogue import Entry
+from experiments.menagerie import table_of_torch
 
 if TYPE_CHECKING:
     import torch
 
-PATH = Path(__file__).with_name("expected.csv")
+Key = tuple[str, str]  # package and network
 
 
 class Expected(NamedTuple):
@@ -33,20 +34,29 @@ class Expected(NamedTuple):
 
 
 @cache
-def table() -> dict[tuple[str, str], Expected]:
-    """Return what is expected, by package and network."""
-    with PATH.open(encoding="utf-8", newline="") as file:
-        return {
-            (row["package"], row["network"]): Expected(
-                tuple(row["blocks"].split()), tuple(row["says"].split()), row["why"]
-            )
-            for row in csv.DictReader(file)
-        }
+def _rows() -> dict[Key, dict[str, str]]:
+    path = Path(__file__).with_name("networks.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        return {(row["package"], row["network"]): row for row in csv.DictReader(file)}
 
 
-def blocks(entry: Entry, model: object) -> set[str]:
+def titles() -> dict[Key, str]:
+    """Return the titles of all networks."""
+    return {key: row["title"] for key, row in _rows().items()}
+
+
+def table() -> dict[Key, Expected]:
+    """Return what is expected of networks of PyTorch."""
+    return {
+        key: Expected(tuple(row["blocks"].split()), tuple(row["says"].split()), row["why"])
+        for key, row in _rows().items()
+        if key[0] in table_of_torch.TABLES
+    }
+
+
+def blocks(key: Key, model: object) -> set[str]:
     """Return the names of a module's blocks; none if nothing is expected of it."""
-    known = table().get((entry.package, entry.network))
+    known = table().get(key)
     module = getattr(model, "_orig_mod", model)
     return set() if known is None else {*matching(module, known.blocks)}
 

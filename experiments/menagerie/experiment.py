@@ -1,11 +1,11 @@
 """Are networks that packages on the index ship measured as they are, and right?
 
-Each network of `networks/` is built with random weights in a line or two, given to jaxnn without an
-edit, and its numbers are compared with plain gradients of the same function: Δ of every parameter
-array by `jax.grad` or `torch.autograd`, Δx, and Δ of every state. In float64, or in
-float32 where the package's own code does not take float64. What is refused is reported with the
-error message, and a network whose package is not installed as absent. A difference beyond the
-tolerance is reported with exit code 1.
+Each network is a line of a table: it is built with random weights, given to jaxnn without an edit,
+and its numbers are compared with plain gradients of the same function: Δ of every parameter array
+by `jax.grad` or `torch.autograd`, Δx, and Δ of every state. In float64, or in float32 where the
+package's own code does not take float64. What is refused is reported with the error message, and a
+network whose package is not installed as absent. A difference beyond the tolerance is reported with
+exit code 1.
 
 `settings -> cells (package, network) -> flow and plain gradients -> a row each -> table, verdicts`
 """
@@ -38,9 +38,9 @@ class Settings(runtime.Options):
     """Networks of packages on the index, measured as they are and compared with plain gradients."""
 
     packages: tuple[str, ...] = tuple(catalogue.PACKAGES)
-    """Files of experiments/menagerie/networks, without of_."""
+    """Packages of the tables."""
     networks: tuple[str, ...] = ()
-    """Functions of these files; all of them if none is named."""
+    """Networks of these packages; all of them if none is named."""
     seed: int = 0
     """Draws the random loss."""
 
@@ -87,9 +87,9 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
 
 def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
     """Return the row of a network; what it ends in is part of it."""
-    entry = catalogue.find(cell.package, cell.network)
+    entry = catalogue.Entry(cell.package, cell.network)
     row: dict[str, Any] = {name: NOTHING[column.dtype] for name, column in COLUMNS.items()}
-    row |= {**vars(entry), "result": ABSENT, "seconds": 0.0}
+    row |= {**vars(entry), "title": entry.title, "result": ABSENT, "seconds": 0.0}
     started = time.perf_counter()
     if entry.is_installed:
         with warnings.catch_warnings(), jax.enable_x64(True):

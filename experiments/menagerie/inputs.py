@@ -1,16 +1,8 @@
 """Batches for networks: four examples, drawn from a normal distribution or from a vocabulary."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 Batch = np.ndarray
-Arguments = dict[str, Any]  # of `jaxnn.diagnose`, by their names
-# By name, the title with the model and its inputs, or with the arguments; or options of the file's
-# function `network`.
-Made = tuple[str, Callable[[], Any], Callable[[], Batch]] | tuple[str, Callable[[], Arguments]]
-Networks = dict[str, Made | dict[str, Any]]
 BATCH, UNITS, LENGTH, WORDS = 4, 8, 6, 20
 
 
@@ -29,9 +21,14 @@ def images(size: int = 16, channels: int = 3) -> Batch:
     return _normal(size, size, channels)
 
 
-def images_channels_first(size: int = 16, channels: int = 3) -> Batch:
+def images_first(size: int = 16, channels: int = 3) -> Batch:
     """Return images with the channels first, (BATCH, channels, size, size)."""
     return _normal(channels, size, size)
+
+
+def positive(batch: Batch) -> Batch:
+    """Return a batch between 0 and 1."""
+    return 1 / (1 + np.exp(-batch))
 
 
 def tokens(length: int = LENGTH, words: int = WORDS) -> Batch:

@@ -39,13 +39,12 @@ def _what(row: dict[str, object]) -> str:
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     """Return a line a network; it fits into 80 characters."""
-    heads = ("lines", "layers", "difference", "s", "result")
+    heads = ("layers", "difference", "s", "result")
     shown = tables.table(TITLE, "network", *heads, width=36)
     for row in rows.rows(named=True):
         has_flow = row["result"] in (MEASURED, DIFFERS)
         shown.add_row(
             Text(f"{row['package']} {row['network']}"),
-            str(row["lines"]),
             str(row["layers"]) if has_flow else "–",
             f"{row['difference']:.0e}" if has_flow else "–",
             f"{row['seconds']:.1f}",

@@ -1,26 +1,29 @@
 """Networks of Flax: `flax.linen`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from experiments.menagerie import inputs
+from experiments.menagerie.inputs import Batch
+
+Pair = tuple[Callable[..., Any], Any]  # a function and its parameters
 
 KEY = jax.random.key(0)
 
 
-def arguments(model: nn.Module, xs: inputs.Batch) -> inputs.Arguments:
-    return {"model": (model.apply, model.init(KEY, xs)), "xs": xs}
+def pairs(make: Callable[[], tuple[Any, Any]]) -> nn.Sequential:
+    return nn.Sequential([layer for _ in range(4) for layer in make()])
 
 
-def _drawing(model: nn.Module, xs: inputs.Batch, drawn: str) -> inputs.Arguments:
+def drawing(model: nn.Module, xs: Batch, drawn: str) -> Pair:
     f = lambda params, xs: model.apply(params, xs, rngs={drawn: KEY})
-    return {"model": (f, model.init({"params": KEY, drawn: KEY}, xs)), "xs": xs}
+    return f, model.init({"params": KEY, drawn: KEY}, xs)
 
 
-def _convolutions() -> inputs.Arguments:
+def convolutions() -> nn.Sequential:
     block = lambda: [
         nn.Conv(8, (3, 3)),
         nn.GroupNorm(2),
@@ -28,24 +31,22 @@ def _convolutions() -> inputs.Arguments:
         lambda x: nn.avg_pool(x, (2, 2), (2, 2)),
     ]
     flat = lambda x: x.reshape(len(x), -1)
-    model = nn.Sequential([*block(), *block(), *block(), flat, nn.Dense(10)])
-    return arguments(model, inputs.images())
+    return nn.Sequential([*block(), *block(), *block(), flat, nn.Dense(10)])
 
 
-def _bidirectional() -> inputs.Arguments:
-    xs, model = inputs.sequences(), nn.Bidirectional(nn.RNN(nn.GRUCell(8)), nn.RNN(nn.GRUCell(8)))
-    lengths = jnp.array([3, 4, 5, 6])
+def bidirectional(xs: Batch) -> Pair:
+    model = nn.Bidirectional(nn.RNN(nn.GRUCell(8)), nn.RNN(nn.GRUCell(8)))
     f = lambda params, xs: model.apply(params, xs[0], seq_lengths=xs[1])
-    return {"model": (f, model.init(KEY, xs)), "xs": (xs, lengths)}
+    return f, model.init(KEY, xs)
 
 
-def _batch_norm() -> inputs.Arguments:
-    xs, model = inputs.images(), _ResNet()
+def batch_norm(xs: Batch) -> Pair:
+    model = ResNet()
     f = lambda variables, xs: model.apply(variables, xs, mutable=["batch_stats"])[0]
-    return {"model": (f, model.init(KEY, xs)), "xs": xs}
+    return f, model.init(KEY, xs)
 
 
-class _Transformer(nn.Module):
+class Transformer(nn.Module):
     dropout: float = 0.0
 
     @nn.compact
@@ -62,7 +63,7 @@ class _Transformer(nn.Module):
         return nn.Dense(20)(x)
 
 
-class _ResNet(nn.Module):
+class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> Any:
         for _ in range(4):
@@ -71,7 +72,7 @@ class _ResNet(nn.Module):
         return nn.Dense(10)(x.mean((1, 2)))
 
 
-class _Scanned(nn.Module):
+class Scanned(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> Any:
         body = nn.remat(lambda block, x, _: (nn.tanh(block(x)), None))
@@ -80,7 +81,7 @@ class _Scanned(nn.Module):
         )[0]
 
 
-class _VAE(nn.Module):
+class VAE(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> Any:
         h = nn.relu(nn.Dense(16)(x))
@@ -91,7 +92,7 @@ class _VAE(nn.Module):
         return nn.Dense(8)(nn.relu(nn.Dense(16)(z))), mean, log_variance
 
 
-class _UNet(nn.Module):
+class UNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> Any:
         skips = []
@@ -104,73 +105,3 @@ class _UNet(nn.Module):
             x = jnp.concatenate([nn.ConvTranspose(n, (2, 2), (2, 2))(x), skips.pop()], -1)
             x = nn.relu(nn.Conv(n, (3, 3))(x))
         return nn.Conv(1, (1, 1))(x)
-
-
-NETWORKS: inputs.Networks = {
-    "dense": (
-        "linen.Sequential of Dense",
-        lambda: nn.Sequential([f for _ in range(8) for f in (nn.Dense(8), nn.tanh)]),
-        inputs.vectors,
-    ),
-    "convolutions": ("linen.Conv, GroupNorm, avg_pool", _convolutions),
-    "lstm": (
-        "linen.RNN of LSTMCell, all outputs",
-        lambda: nn.RNN(nn.LSTMCell(16)),
-        inputs.sequences,
-    ),
-    "optimized_lstm": (
-        "linen.RNN of OptimizedLSTMCell, the last output",
-        lambda: nn.Sequential([nn.RNN(nn.OptimizedLSTMCell(16)), lambda x: x[:, -1], nn.Dense(4)]),
-        inputs.sequences,
-    ),
-    "gru": (
-        "linen.RNN of GRUCell, three on each other",
-        lambda: nn.Sequential([nn.RNN(nn.GRUCell(8)) for _ in range(3)]),
-        inputs.sequences,
-    ),
-    "bidirectional": ("linen.Bidirectional with lengths", _bidirectional),
-    "conv_lstm": (
-        "linen.RNN of ConvLSTMCell",
-        lambda: nn.RNN(nn.ConvLSTMCell(4, (3, 3))),
-        lambda: inputs.sequences(4, 64).reshape(4, 4, 8, 8, 1),
-    ),
-    "mgu": (
-        "linen.RNN of MGUCell and SimpleCell",
-        lambda: nn.Sequential([nn.RNN(nn.MGUCell(8)), nn.RNN(nn.SimpleCell(8))]),
-        inputs.sequences,
-    ),
-    "attention": (
-        "linen.MultiHeadDotProductAttention with SelfAttention after it",
-        lambda: nn.Sequential(
-            [
-                layer
-                for _ in range(4)
-                for layer in (nn.LayerNorm(), nn.MultiHeadDotProductAttention(2))
-            ]
-        ),
-        inputs.sequences,
-    ),
-    "language_model": (
-        "linen.SelfAttention: a decoder with masks from its tokens",
-        lambda: _Transformer(),
-        inputs.tokens,
-    ),
-    "language_model_dropout": (
-        "linen.SelfAttention with dropout",
-        lambda: _drawing(_Transformer(0.1), inputs.tokens(), "dropout"),
-    ),
-    "batch_norm": ("linen.BatchNorm in residual blocks, mutable", _batch_norm),
-    "scanned": ("linen.scan and remat over 12 blocks", lambda: _Scanned(), inputs.vectors),
-    "weight_norm": (
-        "linen.WeightNorm of Dense",
-        lambda: nn.Sequential(
-            [layer for _ in range(4) for layer in (nn.WeightNorm(nn.Dense(8)), nn.PReLU())]
-        ),
-        inputs.vectors,
-    ),
-    "vae": (
-        "linen.Dense: a variational autoencoder, three outputs",
-        lambda: _drawing(_VAE(), inputs.vectors(), "z"),
-    ),
-    "unet": ("linen.ConvTranspose: a U-Net", lambda: _UNet(), inputs.images),
-}

@@ -8,18 +8,26 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.menagerie import inputs
+
+def dense(rngs: nnx.Rngs) -> nnx.Sequential:
+    return nnx.Sequential(
+        *(layer for _ in range(8) for layer in (nnx.Linear(8, 8, rngs=rngs), nnx.tanh))
+    )
 
 
-def _built(make: Callable[[nnx.Rngs], Any], xs: inputs.Batch) -> inputs.Arguments:
-    return {"model": make(nnx.Rngs(0)), "xs": xs}
+def gru(rngs: nnx.Rngs) -> nnx.RNN:
+    return nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs))
 
 
-def _stack(layer: Callable[[nnx.Rngs], Any], count: int, xs: inputs.Batch) -> inputs.Arguments:
-    return _built(lambda rngs: nnx.Sequential(*(layer(rngs) for _ in range(count))), xs)
+def four(layer: Callable[..., Any], *given: Any, **named: Any) -> nnx.Sequential:
+    return nnx.Sequential(*(layer(*given, **named) for _ in range(4)))
 
 
-def _convolutions(rngs: nnx.Rngs) -> nnx.Sequential:
+def spectral_norm(rngs: nnx.Rngs) -> nnx.SpectralNorm:
+    return nnx.SpectralNorm(nnx.Linear(8, 8, rngs=rngs), rngs=rngs)
+
+
+def convolutions(rngs: nnx.Rngs) -> nnx.Sequential:
     block = lambda n: (
         nnx.Conv(n, 8, (3, 3), rngs=rngs),
         nnx.BatchNorm(8, rngs=rngs),
@@ -35,7 +43,7 @@ def _convolutions(rngs: nnx.Rngs) -> nnx.Sequential:
     )
 
 
-def _lora(rngs: nnx.Rngs) -> nnx.LoRA:
+def lora(rngs: nnx.Rngs) -> nnx.LoRA:
     return nnx.LoRA(
         8,
         2,
@@ -46,7 +54,7 @@ def _lora(rngs: nnx.Rngs) -> nnx.LoRA:
     )
 
 
-def _einsum(rngs: nnx.Rngs) -> nnx.Sequential:
+def einsum(rngs: nnx.Rngs) -> nnx.Sequential:
     return nnx.Sequential(
         nnx.Einsum("bti,ij->btj", (8, 8), (8,), rngs=rngs),
         nnx.swish,
@@ -56,7 +64,7 @@ def _einsum(rngs: nnx.Rngs) -> nnx.Sequential:
     )
 
 
-class _Block(nnx.Module):
+class Block(nnx.Module):
     def __init__(self, rngs: nnx.Rngs, dropout: float = 0.0) -> None:
         self.norm1, self.norm2 = nnx.LayerNorm(8, rngs=rngs), nnx.RMSNorm(8, rngs=rngs)
         self.attention = nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs)
@@ -68,10 +76,10 @@ class _Block(nnx.Module):
         return x + self.dropout(self.down(nnx.gelu(self.up(self.norm2(x)))))
 
 
-class _Decoder(nnx.Module):
+class Decoder(nnx.Module):
     def __init__(self, rngs: nnx.Rngs, dropout: float = 0.0) -> None:
         self.embed = nnx.Embed(20, 8, rngs=rngs)
-        self.blocks = nnx.List([_Block(rngs, dropout) for _ in range(4)])
+        self.blocks = nnx.List([Block(rngs, dropout) for _ in range(4)])
 
     def __call__(self, tokens: jax.Array) -> Any:
         x, mask = self.embed(tokens), nnx.make_causal_mask(tokens)
@@ -80,7 +88,7 @@ class _Decoder(nnx.Module):
         return self.embed.attend(x)
 
 
-class _Scanned(nnx.Module):
+class Scanned(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
         make = nnx.split_rngs(splits=8)(
             nnx.vmap(lambda rngs: nnx.Linear(8, 8, rngs=rngs), in_axes=0, out_axes=0)
@@ -91,83 +99,3 @@ class _Scanned(nnx.Module):
         return nnx.scan(
             lambda x, layer: jnp.tanh(layer(x)), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry
         )(x, self.layers)
-
-
-NETWORKS: inputs.Networks = {
-    "dense": (
-        "nnx.Sequential of Linear",
-        lambda: _built(
-            lambda rngs: nnx.Sequential(
-                *(layer for _ in range(8) for layer in (nnx.Linear(8, 8, rngs=rngs), nnx.tanh))
-            ),
-            inputs.vectors(),
-        ),
-    ),
-    "convolutions": ("nnx.Conv and BatchNorm", lambda: _built(_convolutions, inputs.images())),
-    "lstm": (
-        "nnx.RNN of LSTMCell",
-        lambda: _built(lambda rngs: nnx.RNN(nnx.LSTMCell(8, 16, rngs=rngs)), inputs.sequences()),
-    ),
-    "optimized_lstm": (
-        "nnx.RNN of OptimizedLSTMCell with a head",
-        lambda: _built(
-            lambda rngs: nnx.Sequential(
-                nnx.RNN(nnx.OptimizedLSTMCell(8, 16, rngs=rngs)),
-                lambda x: x[:, -1],
-                nnx.Linear(16, 4, rngs=rngs),
-            ),
-            inputs.sequences(),
-        ),
-    ),
-    "gru": (
-        "nnx.RNN of GRUCell, three on each other",
-        lambda: _stack(lambda rngs: nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs)), 3, inputs.sequences()),
-    ),
-    "simple": (
-        "nnx.RNN of SimpleCell, in reverse",
-        lambda: _built(
-            lambda rngs: nnx.RNN(nnx.SimpleCell(8, 8, rngs=rngs), reverse=True, keep_order=True),
-            inputs.sequences(),
-        ),
-    ),
-    "bidirectional": (
-        "nnx.Bidirectional",
-        lambda: _built(
-            lambda rngs: nnx.Bidirectional(
-                *(nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs)) for _ in range(2)), rngs=rngs
-            ),
-            inputs.sequences(),
-        ),
-    ),
-    "attention": (
-        "nnx.MultiHeadAttention, 4 on each other",
-        lambda: _stack(
-            lambda rngs: nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs),
-            4,
-            inputs.sequences(),
-        ),
-    ),
-    "decoder": (
-        "nnx.Embed tied to its head, MultiHeadAttention: a decoder",
-        lambda: _built(_Decoder, inputs.tokens()),
-    ),
-    "decoder_dropout": (
-        "nnx.Dropout in a decoder",
-        lambda: _built(partial(_Decoder, dropout=0.5), inputs.tokens()),
-    ),
-    "encoder_list": (
-        "nnx.List of blocks with attention",
-        lambda: _built(lambda rngs: [_Block(rngs) for _ in range(4)], inputs.sequences()),
-    ),
-    "lora": ("nnx.LoRA of Linear", lambda: _stack(_lora, 4, inputs.vectors())),
-    "spectral_norm": (
-        "nnx.SpectralNorm of Linear",
-        lambda: _stack(
-            lambda rngs: nnx.SpectralNorm(nnx.Linear(8, 8, rngs=rngs), rngs=rngs),
-            4,
-            inputs.vectors(),
-        ),
-    ),
-    "einsum": ("nnx.Einsum and LinearGeneral", lambda: _built(_einsum, inputs.sequences())),
-    "scanned": ("nnx.scan over stacked blocks", lambda: _built(_Scanned, inputs.vectors())),
-}
