@@ -1,1 +1,5 @@
-"""Programs of the casebook by framework: for each case a function of its name, ill or cured."""
+"""Programs of the casebook: functions by framework and kind of fault, and the parts they share."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")

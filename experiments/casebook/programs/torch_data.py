@@ -1,12 +1,46 @@
-"""Programs in PyTorch whose data do not fit the network: sizes, order, shapes."""
+"""Programs in PyTorch whose data or targets do not fit."""
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.torch_parts import Tensor, adam, column, dense, sgd, tensors
+from experiments.casebook.programs.torch_parts import (
+    Tensor,
+    adam,
+    column,
+    cross_entropy,
+    dense,
+    sgd,
+    tensors,
+)
+
+
+def three_labels_at_once(is_cured: bool) -> Program:
+    """Softmax where several labels hold at once."""
+    xs, ys = data.several_labels()
+    end, loss = (nn.Sigmoid(), nn.BCELoss()) if is_cured else (nn.Softmax(dim=1), nn.MSELoss())
+    model = dense((20, 20, 20, 3), end)
+    given = torch.from_numpy(xs), torch.from_numpy(ys)
+    return Program(model, *given, loss, sgd(0.1), data.labels_right, steps=150)
+
+
+def sigmoid_for_squares(is_cured: bool) -> Program:
+    """A sigmoid for targets up to nine."""
+    xs = torch.linspace(-3, 3, 300)[:, None]
+    model = dense((1, 16, 1), *(() if is_cured else (nn.Sigmoid(),)), act=nn.Sigmoid)
+    return Program(model, xs, xs**2, nn.MSELoss(), adam(0.05), data.explained, steps=200)
+
+
+def labels_of_minus_one(is_cured: bool) -> Program:
+    """Labels -1 and 1 where 0 and 1 are meant."""
+    xs, ys = column(data.tumours())
+    ys = ys if is_cured else 2 * ys - 1
+    score = data.accuracy_of_logits if is_cured else data.accuracy_of_signs
+    model, loss = dense((30, 16, 1)), nn.BCEWithLogitsLoss()
+    return Program(model, xs, ys, loss, sgd(0.1), score, steps=100)
 
 
 def pixels_up_to_256(is_cured: bool) -> Program:
@@ -107,22 +141,115 @@ def flowers_as_measured(is_cured: bool) -> Program:
     return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy, batch=5)
 
 
-class Rows(nn.Module):
-    """The rows of an image one after the other, and classes from what is left at the last."""
+def tanh_for_standardised_images(is_cured: bool) -> Program:
+    """An autoencoder with tanh at the end, of images with mean 0 and variance 1."""
+    xs, _ = tensors(data.images(is_scaled=False))
+    xs = (xs - xs.mean()) / xs.std()
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3, padding=1)),
+        *(nn.ReLU(), nn.ConvTranspose2d(8, 16, 2, stride=2), nn.ReLU()),
+        *(nn.Conv2d(16, 1, 3, padding=1), *(() if is_cured else (nn.Tanh(),))),
+    )
+    return Program(model, xs, xs, nn.MSELoss(), adam(3e-3), data.explained, steps=200, every=10)
 
-    def __init__(self, batch_first: bool):
-        super().__init__()
-        self.recurrent = nn.LSTM(8, 32, batch_first=batch_first)
-        self.head = nn.Linear(32, 10)
 
-    def forward(self, xs: Tensor) -> Tensor:
-        states, _ = self.recurrent(xs)
-        return self.head(states[:, -1])
-
-
-def examples_as_time(is_cured: bool) -> Program:
-    """A recurrent network that takes the examples of a batch for steps in time."""
+def padding_is_a_class(is_cured: bool) -> Program:
+    """Class 0 ignored as if it were padding."""
     xs, ys = tensors(data.digits())
     torch.manual_seed(0)
-    model, loss = Rows(batch_first=is_cured), nn.CrossEntropyLoss()
-    return Program(model, xs.reshape(-1, 8, 8), ys, loss, adam(1e-2), data.accuracy, steps=80)
+    loss = nn.CrossEntropyLoss(ignore_index=-100 if is_cured else 0)
+    model = nn.Sequential(
+        *(nn.Linear(64, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 10)),
+    )
+    return Program(model, xs, ys, loss, adam(1e-2), data.accuracy)
+
+
+def numbers_for_columns(is_cured: bool) -> Program:
+    """Numbers of classes for a cross entropy that takes a column for each class."""
+    xs, ys = tensors(data.digits())
+
+    def of_columns(output: Tensor, ys: Tensor) -> Tensor:
+        return -(ys[:, None] * output.log_softmax(dim=1)).sum(dim=1).mean()
+
+    loss = cross_entropy if is_cured else of_columns
+    return Program(dense((64, 32, 10)), xs, ys, loss, adam(3e-3), data.accuracy, steps=100)
+
+
+def relu_for_returns(is_cured: bool) -> Program:
+    """Values of four actions by relu, where returns are below 0 as often as above."""
+    xs, _ = tensors(data.digits())
+    generator = torch.Generator().manual_seed(0)
+    values = torch.tanh(xs @ torch.randn(64, 4, generator=generator) / 6)
+    actions = torch.randint(4, (len(xs), 1), generator=generator)
+    ys = torch.cat([actions, values.gather(1, actions)], dim=1)
+
+    def loss(output: Tensor, ys: Tensor) -> Tensor:
+        return ((output.gather(1, ys[:, :1].long())[:, 0] - ys[:, 1]) ** 2).mean()
+
+    score = lambda output, ys: data.explained(output, values)
+    model = dense((64, 64, 64, 4), *(() if is_cured else (nn.ReLU(),)))
+    return Program(model, xs, ys, loss, adam(3e-3), score, steps=200, every=10)
+
+
+def folders_in_their_order(is_cured: bool) -> Program:
+    """Images of one class after the other, as a loader reads them that does not shuffle."""
+    xs, ys = tensors(data.images())
+    in_order = torch.argsort(ys, stable=True)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3)),
+        *(nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+        nn.Linear(64, 10),
+    )
+    optimizer = sgd(0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    given = model, xs[in_order], ys[in_order], cross_entropy, optimizer, data.accuracy
+    return Program(*given, steps=112, is_shuffled=is_cured)
+
+
+def inputs_shuffled_alone(is_cured: bool) -> Program:
+    """Inputs put into another order, their labels not."""
+    xs, ys = tensors(data.digits())
+    order = torch.randperm(len(xs), generator=torch.Generator().manual_seed(0))
+    xs, ys = xs[order], ys[order] if is_cured else ys
+    model = dense((64, 48, 24, 10))
+    optimizer = sgd(0.1, momentum=0.9)
+    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=120)
+
+
+def pairs_labelled_zero(is_cured: bool) -> Program:
+    """Pairs of two classes labelled 0, for a loss that takes -1 of them and nothing of 0."""
+    images, labels = tensors(data.digits())
+    chance = torch.Generator().manual_seed(0)
+    others = torch.randperm(len(images), generator=chance)
+    by_label = labels.argsort(stable=True)
+    alike = torch.rand(len(images), generator=chance) < 0.5
+    others[by_label[alike]] = by_label.roll(-1)[alike]
+    xs = torch.stack([images, images[others]], dim=1)
+    is_same = labels == labels[others]
+    ys = torch.where(is_same, 1.0, -1.0 if is_cured else 0.0)
+
+    def cosines(output: Tensor, ys: Tensor) -> Tensor:
+        return functional.cosine_embedding_loss(output[:, 0], output[:, 1], ys, margin=0.2)
+
+    def score(output: Tensor, ys: Tensor) -> float:
+        cosine = functional.cosine_similarity(output[:, 0], output[:, 1])
+        return float(((cosine > 0.6) == is_same).float().mean())
+
+    model = dense((64, 64, 16), act=nn.Tanh)
+    return Program(model, xs, ys, cosines, adam(3e-3), score, batch=64, steps=150, every=10)
+
+
+def silence_divided_by_its_largest(is_cured: bool) -> Program:
+    """Spectrograms divided by their largest value, which is 0 of a silent one."""
+    images, ys = tensors(data.images(is_scaled=False))
+    is_silent = torch.rand(len(images), generator=torch.Generator().manual_seed(0)) < 0.04
+    powers = torch.where(is_silent[:, None, None, None], 0.0, images)
+    largest = powers.amax(dim=(1, 2, 3), keepdim=True)
+    xs = powers / (largest + 1e-5 if is_cured else largest)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(64, 10)),
+    )
+    return Program(model, xs, ys, cross_entropy, adam(3e-3), data.accuracy, steps=120)

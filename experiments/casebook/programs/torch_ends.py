@@ -1,4 +1,4 @@
-"""Programs in PyTorch whose last activation, loss and labels do not fit each other."""
+"""Programs in PyTorch whose last activation and loss do not fit each other."""
 
 import torch
 from torch import nn
@@ -10,10 +10,12 @@ from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
     column,
+    cross_entropy,
     dense,
     rmsprop,
     sgd,
     tensors,
+    windows,
 )
 
 
@@ -110,22 +112,6 @@ def sigmoids_of_three_kinds(is_cured: bool) -> Program:
     return Program(model, xs, ys, nn.CrossEntropyLoss(), sgd(0.1), data.accuracy)
 
 
-def three_labels_at_once(is_cured: bool) -> Program:
-    """Softmax where several labels hold at once."""
-    xs, ys = data.several_labels()
-    end, loss = (nn.Sigmoid(), nn.BCELoss()) if is_cured else (nn.Softmax(dim=1), nn.MSELoss())
-    model = dense((20, 20, 20, 3), end)
-    given = torch.from_numpy(xs), torch.from_numpy(ys)
-    return Program(model, *given, loss, sgd(0.1), data.labels_right, steps=150)
-
-
-def sigmoid_for_squares(is_cured: bool) -> Program:
-    """A sigmoid for targets up to nine."""
-    xs = torch.linspace(-3, 3, 300)[:, None]
-    model = dense((1, 16, 1), *(() if is_cured else (nn.Sigmoid(),)), act=nn.Sigmoid)
-    return Program(model, xs, xs**2, nn.MSELoss(), adam(0.05), data.explained, steps=200)
-
-
 def softsign_for_logits(is_cured: bool) -> Program:
     """Logits that cannot leave -1 to 1."""
     xs, ys = tensors(data.digits())
@@ -134,87 +120,140 @@ def softsign_for_logits(is_cured: bool) -> Program:
     return Program(model, xs, ys, loss, sgd(0.1, momentum=0.9), data.accuracy, steps=100)
 
 
-def labels_of_minus_one(is_cured: bool) -> Program:
-    """Labels -1 and 1 where 0 and 1 are meant."""
-    xs, ys = column(data.tumours())
-    ys = ys if is_cured else 2 * ys - 1
-    score = data.accuracy_of_logits if is_cured else data.accuracy_of_signs
-    model, loss = dense((30, 16, 1)), nn.BCEWithLogitsLoss()
-    return Program(model, xs, ys, loss, sgd(0.1), score, steps=100)
-
-
-def column_against_row(is_cured: bool) -> Program:
-    """Outputs (B, 1) and targets (B,), whose difference is (B, B)."""
-    xs, ys = tensors(data.diabetes())
-    model = dense((10, 16, 1), *((nn.Flatten(0),) if is_cured else ()))
-    loss = lambda output, ys: torch.mean((output - ys) ** 2)
-    return Program(model, xs, ys, loss, adam(1e-2), data.explained, steps=120)
-
-
-def sign_of_the_loss(is_cured: bool) -> Program:
-    """The log likelihood, which is to be large, as the loss."""
-    xs, ys = tensors(data.digits())
-    sign = 1 if is_cured else -1
-    loss = lambda output, ys: sign * functional.cross_entropy(output, ys)
-    return Program(dense((64, 32, 10)), xs, ys, loss, adam(1e-3), data.accuracy)
-
-
-def labels_not_used(is_cured: bool) -> Program:
-    """A loss of the output and its own largest class."""
-    xs, ys = tensors(data.digits())
-
-    def loss(output: Tensor, ys: Tensor) -> Tensor:
-        return functional.cross_entropy(output, ys if is_cured else output.argmax(dim=1))
-
-    return Program(dense((64, 32, 10)), xs, ys, loss, adam(3e-3), data.accuracy)
-
-
-def rounded_probabilities(is_cured: bool) -> Program:
-    """A loss of predictions, which are steps of the probabilities."""
-    xs, ys = column(data.tumours())
-
-    def loss(output: Tensor, ys: Tensor) -> Tensor:
-        p = torch.sigmoid(output)
-        return torch.mean(((p if is_cured else p.round()) - ys) ** 2)
-
-    return Program(dense((30, 16, 1)), xs, ys, loss, adam(1e-2), data.accuracy_of_logits)
-
-
-def log_of_logits(is_cured: bool) -> Program:
-    """Cross entropy, by hand, of outputs that are no probabilities."""
-    xs, ys = tensors(data.digits())
-    ys = functional.one_hot(ys).float()
-
-    def loss(output: Tensor, ys: Tensor) -> Tensor:
-        if is_cured:
-            return functional.cross_entropy(output, ys)
-        return -torch.mean(ys * torch.log(output) + (1 - ys) * torch.log(1 - output))
-
-    model = dense((64, 64, 10), act=nn.Sigmoid)
-    return Program(model, xs, ys, loss, sgd(0.5), data.accuracy, steps=100)
-
-
-def log_of_softmax_by_hand(is_cured: bool) -> Program:
-    """Cross entropy, by hand and summed, of a softmax that becomes 0."""
-    xs, ys = tensors(data.digits(is_scaled=False))
-    ys = functional.one_hot(ys).float()
-
-    def loss(output: Tensor, ys: Tensor) -> Tensor:
-        if is_cured:
-            return functional.cross_entropy(output, ys)
-        return -torch.sum(ys * torch.log(torch.softmax(output, dim=1)))
-
+def two_sigmoids_for_a_mask(is_cured: bool) -> Program:
+    """Masks by a sigmoid before a loss that has one."""
+    images, _ = tensors(data.images(is_scaled=False))
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    xs, ys = images / 16 + 0.3 * noise, (images > 8).float()
     torch.manual_seed(0)
-    model = nn.Linear(64, 10)
-    nn.init.normal_(model.weight)
-    return Program(nn.Sequential(model), xs, ys, loss, sgd(0.01), data.accuracy, steps=200)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, 1, 1), *(() if is_cured else (nn.Sigmoid(),))),
+    )
+    loss = nn.BCEWithLogitsLoss()
+    score = lambda output, ys: float(torch.exp(-loss(output, ys)))
+    return Program(model, xs, ys, loss, adam(3e-3), score, steps=120, every=10)
 
 
-def squares_summed(is_cured: bool) -> Program:
-    """A sum over the examples instead of their mean."""
-    xs = torch.linspace(0, 3, 32)[:, None]
+def log_softmax_of_the_batch(is_cured: bool) -> Program:
+    """A log-softmax along the examples, and the likelihood of it."""
+    xs, ys = tensors(data.images())
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 1))
-    loss = nn.MSELoss(reduction="mean" if is_cured else "sum")
-    powers = torch.cat([xs, xs**2], dim=1)
-    return Program(model, powers, xs**2, loss, sgd(0.01), data.explained, steps=100)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 32)),
+        *(nn.ReLU(), nn.Linear(32, 10), nn.LogSoftmax(dim=1 if is_cured else 0)),
+    )
+    score = lambda output, ys: data.likelihood(output.exp(), ys)
+    return Program(model, xs, ys, nn.NLLLoss(), adam(3e-3), score, steps=100)
+
+
+class Phrases(nn.Module):
+    """Letters, convolutions over three of them, the largest of each, and probabilities."""
+
+    def __init__(self, letters: int, end: nn.Module):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(letters, 16)
+        self.inner = nn.Conv1d(16, 64, 3)
+        self.head = nn.Linear(6 * 64, letters)
+        self.end = end
+
+    def forward(self, xs: Tensor) -> Tensor:
+        inner = torch.relu(self.inner(self.embedding(xs).transpose(1, 2)))
+        return self.end(self.head(inner.flatten(1)))
+
+
+def probabilities_for_nll(is_cured: bool) -> Program:
+    """A softmax before the negative log likelihood, which takes logarithms."""
+    xs, ys, letters = windows(8)
+    model = Phrases(letters, nn.LogSoftmax(dim=1) if is_cured else nn.Softmax(dim=1))
+
+    def score(output: Tensor, ys: Tensor) -> float:
+        return data.likelihood(output.exp() if is_cured else output, ys)
+
+    given = model, xs, ys[:, -1], nn.NLLLoss(), adam(3e-3), score
+    return Program(*given, steps=150, every=10, batch=64)
+
+
+class Imitating(nn.Module):
+    """A network with two heads: the values of ten actions, and logits of what others would do."""
+
+    def __init__(self, has_last_relu: bool):
+        super().__init__()
+        self.values = dense((64, 64, 64, 10))
+        self.imitated = dense((64, 64, 64, 10), *([nn.ReLU()] if has_last_relu else []), seed=1)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        return torch.cat([self.values(xs), self.imitated(xs)], dim=1)
+
+
+def relu_on_one_of_two_heads(is_cured: bool) -> Program:
+    """A relu behind the logits of one head, none behind the values of the other."""
+    xs, labels = tensors(data.digits())
+    chance = torch.Generator().manual_seed(0)
+    others = torch.randint(0, 10, labels.shape, generator=chance)
+    actions = torch.where(torch.rand(labels.shape, generator=chance) < 0.2, others, labels)
+    ys = torch.stack([actions, actions == labels], dim=1).float()
+
+    def loss(output: Tensor, ys: Tensor) -> Tensor:
+        values, logits = output.split(10, dim=1)
+        actions = ys[:, 0].long()
+        chosen = values.gather(1, actions[:, None])[:, 0]
+        penalty = 1e-2 * logits.square().mean()
+        return (
+            functional.smooth_l1_loss(chosen, ys[:, 1]) + cross_entropy(logits, actions) + penalty
+        )
+
+    score = lambda output, ys: data.likelihood_of_logits(output[:, 10:], labels)
+    return Program(Imitating(not is_cured), xs, ys, loss, adam(1e-3), score, steps=120)
+
+
+def one_logit_and_cross_entropy(is_cured: bool) -> Program:
+    """The cross-entropy of a softmax over the one channel of a mask, which is always 0."""
+    images, _ = tensors(data.images(is_scaled=False))
+    ys = (images > 8).float()
+    chance = torch.Generator().manual_seed(0)
+    xs = images / 16 + 0.3 * torch.randn(images.shape, generator=chance)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
+        *(nn.ReLU(), nn.Conv2d(16, 1, 1)),
+    )
+    loss = nn.BCEWithLogitsLoss() if is_cured else cross_entropy
+    score = lambda output, ys: data.labels_right(output + 0.5, ys)
+    return Program(model, xs, ys, loss, adam(3e-3), score, steps=120, every=10)
+
+
+class ReaderOfColumns(nn.Module):
+    """A recurrent network over the columns of an image, with a score of each letter and a blank."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.GRU(24, 32, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(64, 11)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        return self.head(self.inner(xs)[0])
+
+
+def scores_for_ctc(is_cured: bool) -> Program:
+    """Scores of letters for a loss over alignments that takes logarithms of probabilities."""
+    images, labels = tensors(data.digits())
+    chosen = torch.randint(0, len(images), (2000, 2), generator=torch.Generator().manual_seed(0))
+    columns = images.reshape(-1, 8, 8).transpose(1, 2)[chosen].flatten(1, 2)  # (B, 16, 8)
+    around = functional.pad(columns, (0, 0, 1, 1), value=-0.6)
+    xs = torch.cat([around[:, :-2], columns, around[:, 2:]], dim=-1)
+    ys = labels[chosen] + 1
+
+    def alignments(output: Tensor, ys: Tensor, takes_logarithms: bool = is_cured) -> Tensor:
+        scores = output.transpose(0, 1)
+        scores = scores.log_softmax(dim=2) if takes_logarithms else scores
+        lengths = (torch.full((len(ys),), size) for size in (16, 2))
+        return functional.ctc_loss(scores, ys, *lengths)
+
+    score = lambda output, ys: float(torch.exp(-alignments(output, ys, True)))
+    return Program(
+        ReaderOfColumns(), xs, ys, alignments, adam(1e-2), score, batch=64, steps=200, every=10
+    )

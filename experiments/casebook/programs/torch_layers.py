@@ -1,11 +1,45 @@
-"""Programs in PyTorch whose parameters, layers and what lies between them are at fault."""
+"""Programs in PyTorch whose layers are at fault."""
+
+from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.nn.utils import rnn
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.torch_parts import Tensor, adam, column, dense, sgd, tensors
+from experiments.casebook.programs.torch_parts import (
+    Tensor,
+    adam,
+    column,
+    cross_entropy,
+    dense,
+    sgd,
+    tensors,
+    windows,
+)
+
+
+class Rows(nn.Module):
+    """The rows of an image one after the other, and classes from what is left at the last."""
+
+    def __init__(self, batch_first: bool):
+        super().__init__()
+        self.recurrent = nn.LSTM(8, 32, batch_first=batch_first)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        states, _ = self.recurrent(xs)
+        return self.head(states[:, -1])
+
+
+def examples_as_time(is_cured: bool) -> Program:
+    """A recurrent network that takes the examples of a batch for steps in time."""
+    xs, ys = tensors(data.digits())
+    torch.manual_seed(0)
+    model, loss = Rows(batch_first=is_cured), nn.CrossEntropyLoss()
+    return Program(model, xs.reshape(-1, 8, 8), ys, loss, adam(1e-2), data.accuracy, steps=80)
 
 
 def bits_to_bits(is_cured: bool) -> Program:
@@ -25,72 +59,6 @@ def nothing_between(is_cured: bool) -> Program:
     xs, ys = column(data.circles())
     model = dense((2, 16, 16, 1), nn.Sigmoid(), act=nn.ReLU if is_cured else nn.Identity)
     return Program(model, xs, ys, nn.BCELoss(), adam(1e-2), data.accuracy, steps=100)
-
-
-def drawn_from_a_normal(is_cured: bool) -> Program:
-    """Three wide layers of weights with variance 1."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, 256, 256, 256, 10))
-    if not is_cured:
-        for parameter in model.parameters():
-            nn.init.normal_(parameter)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
-
-
-def drawn_from_0_to_1(is_cured: bool) -> Program:
-    """Weights from `torch.rand`, all of them positive."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, 64, 64, 10))
-    if not is_cured:
-        for layer in model[::2]:
-            layer.weight.data = torch.rand(layer.weight.shape)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
-
-
-def one_number_for_all_weights(is_cured: bool) -> Program:
-    """Weights that all start at 0.1."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 10))
-    if not is_cured:
-        for layer in model[::2]:
-            nn.init.constant_(layer.weight, 0.1)
-            nn.init.zeros_(layer.bias)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
-
-
-def first_layer_of_zeros(is_cured: bool) -> Program:
-    """A first layer whose weights and biases start at zero."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 10))
-    if not is_cured:
-        nn.init.zeros_(model[0].weight)
-        nn.init.zeros_(model[0].bias)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
-
-
-def a_convolution_of_ones(is_cured: bool) -> Program:
-    """The second convolution starts with ones."""
-    xs, ys = tensors(data.images())
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU()),
-        *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(144, 10)),
-    )
-    if not is_cured:
-        nn.init.ones_(model[2].weight)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
-
-
-def a_bag_of_ones(is_cured: bool) -> Program:
-    """A bag of letters, and a first layer of ones."""
-    windows, following, letters = data.text(4)
-    counts = torch.nn.functional.one_hot(torch.from_numpy(windows.copy()).long(), letters)
-    ys = torch.from_numpy(following[:, -1].copy()).long()
-    model = dense((letters, 64, letters))
-    if not is_cured:
-        nn.init.ones_(model[0].weight)
-    given = model, counts.sum(1).float(), ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy
-    return Program(*given, steps=100, batch=64)
 
 
 class Heads(nn.Module):
@@ -160,86 +128,6 @@ def dropped_instead_of_kept(is_cured: bool) -> Program:
     return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
 
 
-def biases_far_below_zero(is_cured: bool) -> Program:
-    """Units of relu whose biases start at -10."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 10))
-    if not is_cured:
-        nn.init.constant_(model[2].bias, -10)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
-
-
-def weights_too_small(is_cured: bool) -> Program:
-    """Eight layers of tanh with weights of 0.01."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, *8 * (32,), 10), act=nn.Tanh)
-    for layer in model[::2]:
-        if is_cured:
-            nn.init.xavier_normal_(layer.weight)
-        else:
-            nn.init.normal_(layer.weight, std=0.01)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), sgd(0.1), data.accuracy, steps=100)
-
-
-class Pretrained(nn.Module):
-    """Features, which may be kept as they are, and a head."""
-
-    def __init__(self, is_detached: bool = False):
-        super().__init__()
-        torch.manual_seed(0)
-        self.is_detached = is_detached
-        self.features = nn.Sequential(
-            *(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(4)),
-            *(nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()),
-        )
-        self.head = nn.Linear(16, 10)
-
-    def forward(self, xs: Tensor) -> Tensor:
-        features = self.features(xs)
-        return self.head(features.detach() if self.is_detached else features)
-
-
-def all_but_norms_frozen(is_cured: bool) -> Program:
-    """All is frozen but the batch norms, the head too."""
-    xs, ys = tensors(data.images())
-    model = Pretrained()
-    if not is_cured:
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.requires_grad_(False)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy, steps=100)
-
-
-def features_detached(is_cured: bool) -> Program:
-    """Features cut off by detach, though they were drawn at random."""
-    xs, ys = tensors(data.images())
-    model = Pretrained(is_detached=not is_cured)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy, steps=100)
-
-
-class Listed(nn.Module):
-    """Blocks in a list, of Python or of PyTorch."""
-
-    def __init__(self, holds: type):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.last = nn.Linear(64, 16), nn.Linear(16, 10)
-        self.blocks = holds([nn.Linear(16, 16) for _ in range(3)])
-
-    def forward(self, xs: Tensor) -> Tensor:
-        xs = torch.relu(self.first(xs))
-        for block in self.blocks:
-            xs = torch.relu(block(xs))
-        return self.last(xs)
-
-
-def layers_in_a_list(is_cured: bool) -> Program:
-    """Layers in a list of Python, which a module does not look into."""
-    xs, ys = tensors(data.digits())
-    model = Listed(nn.ModuleList if is_cured else list)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy, steps=100)
-
-
 class Remembering(nn.Module):
     """A recurrent network, and one output at the end of a sequence."""
 
@@ -291,3 +179,463 @@ def logits_not_scaled(is_cured: bool) -> Program:
     xs, ys = tensors(data.digits())
     model, loss = Attending(is_cured), nn.CrossEntropyLoss()
     return Program(model, xs.reshape(-1, 8, 8), ys, loss, sgd(0.1), data.accuracy, steps=100)
+
+
+def dropped_in_every_convolution(is_cured: bool) -> Program:
+    """Half of the numbers dropped after each convolution, before relu."""
+    xs, ys = tensors(data.images())
+    torch.manual_seed(0)
+    sizes = (1, 8, 16, 32)
+    act = nn.ELU if is_cured else nn.ReLU
+    drop = lambda: () if is_cured else (nn.Dropout(0.5),)
+    convolutions = [
+        module for n, m in pairwise(sizes) for module in (nn.Conv2d(n, m, 3), *drop(), act())
+    ]
+    model = nn.Sequential(
+        *convolutions, nn.Flatten(), nn.Linear(128, 32), act(),
+        nn.Dropout(0.2 if is_cured else 0.5), nn.Linear(32, 10),
+    )  # fmt: skip
+    return Program(model, xs, ys, cross_entropy, adam(1e-3), data.accuracy, steps=100)
+
+
+class Pooled(nn.Module):
+    """Letters, of which each gets a weight by a softmax along an axis, added up."""
+
+    def __init__(self, letters: int, length: int, axis: int, size: int = 32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.axis = axis
+        self.embedding = nn.Embedding(letters, size)
+        self.places = nn.Parameter(torch.randn(length, size))
+        self.weight = nn.Sequential(nn.Linear(size, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.head = nn.Sequential(nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, letters))
+
+    def forward(self, xs: Tensor) -> Tensor:
+        states = self.embedding(xs) + self.places
+        weights = torch.softmax(self.weight(states), dim=self.axis)
+        return self.head((weights * states).sum(dim=1))
+
+
+def weights_along_the_batch(is_cured: bool) -> Program:
+    """Attention whose weights add up to 1 over the examples of a batch."""
+    xs, ys, letters = windows(8)
+    model = Pooled(letters, 8, axis=1 if is_cured else 0)
+    given = model, xs, ys[:, -1], cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, steps=150, every=10, batch=64)
+
+
+class BothWays(nn.Module):
+    """A recurrent network that reads rows from both ends; its last states, an example each."""
+
+    def __init__(self, is_swapped: bool):
+        super().__init__()
+        torch.manual_seed(0)
+        self.is_swapped = is_swapped
+        self.recurrent = nn.GRU(8, 16, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        _, last = self.recurrent(xs)  # (2, examples, 16)
+        last = last.transpose(0, 1) if self.is_swapped else last
+        return self.head(last.reshape(len(xs), 32))
+
+
+def states_of_other_examples(is_cured: bool) -> Program:
+    """Last states of two directions, reshaped as if examples came first."""
+    xs, ys = tensors(data.digits())
+    model = BothWays(is_swapped=is_cured)
+    given = model, xs.reshape(-1, 8, 8), ys, cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, steps=120)
+
+
+class Padded(nn.Module):
+    """A recurrent network that reads letters, then padding; its state at an end of them."""
+
+    def __init__(self, letters: int, is_at_length: bool):
+        super().__init__()
+        torch.manual_seed(0)
+        self.is_at_length = is_at_length
+        self.embedding = nn.Embedding(letters + 1, 16, padding_idx=0)
+        self.recurrent = nn.LSTM(16, 32, batch_first=True)
+        self.head = nn.Linear(32, letters)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        states, _ = self.recurrent(self.embedding(xs))
+        last = (xs > 0).sum(dim=1) - 1 if self.is_at_length else torch.full_like(xs[:, 0], -1)
+        return self.head(states[torch.arange(len(xs)), last])
+
+
+def state_after_the_padding(is_cured: bool) -> Program:
+    """The state after forty steps, of which a few are letters and the rest is padding."""
+    letters, following, known = windows(8)
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(2, 9, (len(letters),), generator=generator)
+    is_read = torch.arange(8) < lengths[:, None]
+    xs = nn.functional.pad(torch.where(is_read, letters + 1, 0), (0, 32))
+    ys = following[torch.arange(len(letters)), lengths - 1]
+    model = Padded(known, is_at_length=is_cured)
+    given = model, xs[::2], ys[::2], cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, steps=100, every=10, batch=64)
+
+
+class RowsWithPlaces(nn.Module):
+    """Rows of an image with their places, a layer of a transformer, and their mean."""
+
+    def __init__(self, is_of_each: bool, size: int = 32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.is_of_each = is_of_each
+        self.inner = nn.Linear(8, size)
+        self.register_buffer("places", torch.randn(9, size))
+        self.layer = nn.TransformerEncoderLayer(size, 4, 64, dropout=0, batch_first=True)
+        self.head = nn.Linear(size, 10)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        places = self.places[: xs.shape[1]] if self.is_of_each else self.places[xs.shape[1]]
+        return self.head(self.layer(self.inner(xs) + places).mean(dim=1))
+
+
+def one_place_for_all(is_cured: bool) -> Program:
+    """A place's vector chosen by an index where a slice is meant: all rows get the same."""
+    xs, ys = tensors(data.digits())
+    given = (
+        RowsWithPlaces(is_cured),
+        xs.reshape(-1, 8, 8),
+        ys,
+        cross_entropy,
+        adam(3e-3),
+        data.accuracy,
+    )
+    return Program(*given, steps=120)
+
+
+class Neighbours(nn.Module):
+    """Pixels as nodes of a graph; each layer takes the mean of a node's neighbours."""
+
+    def __init__(self, depth: int, size: int = 16):
+        super().__init__()
+        torch.manual_seed(0)
+        side = torch.arange(8)
+        places = torch.cartesian_prod(side, side)
+        is_near = (places[:, None] - places[None]).abs().sum(dim=-1) <= 1
+        self.register_buffer("means", is_near / is_near.sum(dim=1, keepdim=True))
+        self.register_buffer("places", places / 4 - 1)
+        self.first = nn.Linear(3, size)
+        self.layers = nn.ModuleList(nn.Linear(size, size) for _ in range(depth))
+        self.head = nn.Linear(64 * size, 10)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        places = self.places.expand(len(xs), 64, 2)
+        states = torch.relu(self.first(torch.cat([xs[..., None], places], dim=-1)))
+        for layer in self.layers:
+            states = torch.relu(self.means @ layer(states))
+        return self.head(states.flatten(1))
+
+
+def smoothed_by_many_layers(is_cured: bool) -> Program:
+    """A graph of pixels, smoothed by twelve layers until all nodes are alike."""
+    xs, ys = tensors(data.digits())
+    model = Neighbours(2 if is_cured else 12)
+    given = model, xs, ys, cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, batch=16, steps=100, every=10)
+
+
+class Pieces(nn.Module):
+    """Columns of an image, each divided by its spread, one layer above them."""
+
+    def __init__(self, is_safe: bool, size: int = 24):
+        super().__init__()
+        torch.manual_seed(0)
+        self.is_safe = is_safe
+        self.inner = nn.Linear(8, size, bias=False)
+        self.head = nn.Linear(8 * size, 10)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        states = self.inner(xs)
+        states = states - states.mean(dim=-1, keepdim=True)
+        variance = (states**2).mean(dim=-1, keepdim=True)
+        spread = torch.sqrt(variance + 1e-5) if self.is_safe else torch.sqrt(variance) + 1e-5
+        return self.head(torch.relu(states / spread).flatten(1))
+
+
+def spread_of_nothing(is_cured: bool) -> Program:
+    """A norm by the spread, whose gradient is nan where a column of pixels is empty."""
+    xs, ys = tensors(data.images(is_scaled=False))
+    columns = xs[:, 0].transpose(1, 2) / 16
+    return Program(Pieces(is_cured), columns, ys, cross_entropy, sgd(0.1), data.accuracy)
+
+
+class Around(nn.Module):
+    """A convolution with its norm, and a way around them."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.kaiming_normal_(self.convolution.weight)
+        nn.init.constant_(self.norm.weight, 0.5)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        return xs + torch.relu(self.norm(self.convolution(xs)))
+
+
+def one_block_ten_times(is_cured: bool) -> Program:
+    """A list of one block times ten, whose one norm counts the statistics of ten places."""
+    xs, ys = tensors(data.images())
+    torch.manual_seed(0)
+    blocks = [Around(16) for _ in range(10)] if is_cured else 10 * [Around(16)]
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Sequential(*blocks)),
+        *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)),
+    )
+    return Program(model, xs, ys, cross_entropy, adam(3e-3), data.accuracy, steps=100)
+
+
+def statistics_at_rest(is_cured: bool) -> Program:
+    """Batch norms with a momentum of 0, which TensorFlow counts the other way round."""
+    xs, ys = tensors(data.images(is_scaled=False))
+    torch.manual_seed(0)
+    momentum = 0.1 if is_cured else 0.0
+    sizes = (1, 8, 16)
+    convolutions = [
+        module
+        for n, m in pairwise(sizes)
+        for module in (
+            nn.Conv2d(n, m, 3, bias=False), nn.BatchNorm2d(m, momentum=momentum), nn.ReLU()
+        )
+    ]  # fmt: skip
+    model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(256, 10))
+    return Program(model, xs, ys, cross_entropy, adam(3e-3), data.accuracy, steps=100)
+
+
+class Interactions(nn.Module):
+    """Pixels as fields with a vector each, which attend to each other, and dropout."""
+
+    def __init__(self, knows_its_mode: bool, size: int = 16):
+        super().__init__()
+        torch.manual_seed(0)
+        self.knows_its_mode = knows_its_mode
+        self.vectors = nn.Parameter(torch.randn(64, size) / 4)
+        self.places = nn.Parameter(torch.randn(64, size) / 4)
+        self.queries, self.keys = (nn.Linear(size, size) for _ in range(2))
+        self.head = nn.Sequential(nn.Linear(size, 32), nn.ReLU())
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        states = xs[:, :, None] * self.vectors + self.places
+        scores = self.queries(states) @ self.keys(states).transpose(1, 2) / 4
+        weights = self.dropped(torch.softmax(scores, dim=-1))
+        pooled = torch.relu(weights @ states + states).sum(dim=1) / 8
+        return self.last(self.dropped(self.head(self.dropped(pooled))))
+
+    def dropped(self, states: Tensor) -> Tensor:
+        drops = self.training or not self.knows_its_mode
+        return functional.dropout(states, p=0.5, training=drops)
+
+
+def dropped_when_asked_too(is_cured: bool) -> Program:
+    """Dropout of a function that is not told whether the network trains or answers."""
+    xs, ys = tensors(data.digits())
+    given = Interactions(is_cured), xs, ys, cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, batch=64, steps=200, every=10)
+
+
+class Queried(nn.Module):
+    """Letters with padding behind them, which a learned query for each class attends to."""
+
+    def __init__(self, letters: int, length: int, sees_padding: bool, size: int = 32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.sees_padding = sees_padding
+        self.embedding = nn.Embedding(letters + 1, size)
+        self.places = nn.Parameter(0.5 * torch.randn(length, size))
+        self.keys, self.values = nn.Linear(size, size), nn.Linear(size, size)
+        self.queries = nn.Parameter(torch.randn(8, size))
+        self.head = nn.Sequential(nn.Linear(8 * size, 64), nn.ReLU(), nn.Linear(64, letters))
+
+    def forward(self, xs: Tensor) -> Tensor:
+        states = self.embedding(xs) + self.places
+        is_seen = (xs == 0) if self.sees_padding else (xs > 0)
+        queries = self.queries.expand(len(xs), -1, -1)
+        attended = functional.scaled_dot_product_attention(
+            queries, self.keys(states), self.values(states), attn_mask=is_seen[:, None, :]
+        )
+        return self.head(attended.flatten(1))
+
+
+def attention_to_the_padding(is_cured: bool) -> Program:
+    """A mask that says where the padding is, given to what asks for the letters."""
+    letters, following, known = data.text(10)
+    lengths = torch.randint(3, 10, (len(letters),), generator=torch.Generator().manual_seed(0))
+    xs = torch.from_numpy(letters.copy()).long() + 1
+    xs = torch.where(torch.arange(10) < lengths[:, None], xs, 0)
+    ys = torch.from_numpy(following.copy()).long().gather(1, lengths[:, None] - 1)[:, 0]
+    model = Queried(known, 10, sees_padding=not is_cured)
+    given = model, xs, ys, cross_entropy, adam(3e-3), data.accuracy
+    return Program(*given, batch=128, steps=200, every=10)
+
+
+class Chosen(nn.Module):
+    """Six images, weighed by a network that sees which of them is marked, and added up."""
+
+    def __init__(self, axis: int, size: int = 32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.axis = axis
+        self.attention = nn.Sequential(nn.Linear(65, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.values = nn.Linear(65, size)
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(size, 32), nn.ReLU(), nn.Linear(32, 10))
+
+    def forward(self, xs: Tensor) -> Tensor:
+        weights = torch.softmax(self.attention(xs), dim=self.axis)  # (B, 6, 1)
+        return self.head((weights * self.values(xs)).sum(dim=1))
+
+
+def weights_that_are_all_one(is_cured: bool) -> Program:
+    """Attention whose softmax goes along the axis that has one number."""
+    images, labels = tensors(data.digits())
+    generator = torch.Generator().manual_seed(0)
+    six = torch.randint(0, len(images), (4000, 6), generator=generator)
+    marked = torch.randint(0, 6, (4000,), generator=generator)
+    marks = 3 * functional.one_hot(marked, 6).float()[:, :, None]
+    xs = torch.cat([images[six], marks], dim=-1)
+    ys = labels[six.gather(1, marked[:, None])[:, 0]]
+    model = Chosen(axis=1 if is_cured else 2)
+    given = model, xs, ys, cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, batch=128, steps=300, every=20)
+
+
+class Reading(nn.Module):
+    """A cell that reads the rows of an image one after the other."""
+
+    def __init__(self, hands_on: bool, size: int = 32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.hands_on = hands_on
+        self.recurrent = nn.LSTM(8, size, batch_first=True)
+        self.head = nn.Linear(size, 10)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        state = None
+        for row in xs.split(1, dim=1):
+            out, after = self.recurrent(row, state)
+            state = after if self.hands_on else None
+        return self.head(out[:, 0])
+
+
+def state_never_handed_on(is_cured: bool) -> Program:
+    """A recurrent network that starts from nothing at each of its steps."""
+    xs, ys = tensors(data.digits())
+    given = Reading(is_cured), xs.reshape(-1, 8, 8), ys, cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, steps=120)
+
+
+class Motion(nn.Module):
+    """Convolutions along time, and a mean over it."""
+
+    def __init__(self, activation: nn.Module):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Sequential(
+            *(nn.Conv1d(1, 16, 5, padding=2), activation, nn.Conv1d(16, 16, 5, padding=2)),
+            *(activation, nn.Conv1d(16, 16, 5, padding=2), activation),
+        )
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        return self.head(self.encoder(xs).mean(dim=-1))
+
+
+def slope_of_one(is_cured: bool) -> Program:
+    """A leaky relu whose first argument, its slope, is True, which was meant as inplace."""
+    chance = torch.Generator().manual_seed(0)
+    ys = torch.randint(0, 4, (1000,), generator=chance)
+    phases = 6.3 * torch.rand(1000, 1, generator=chance)
+    times = torch.arange(32.0)
+    waves = torch.sin((0.3 + 0.3 * ys[:, None]) * times + phases)
+    xs = (waves + 0.1 * torch.randn(waves.shape, generator=chance))[:, None]
+    model = Motion(nn.LeakyReLU(inplace=True) if is_cured else nn.LeakyReLU(True))
+    return Program(model, xs, ys, cross_entropy, adam(1e-2), data.accuracy, steps=150, every=10)
+
+
+class Lengths(nn.Module):
+    """A recurrent network over letters of different lengths, the longest first."""
+
+    def __init__(self, letters: int, puts_back: bool, size: int = 32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.puts_back = puts_back
+        self.embedding = nn.Embedding(letters + 1, size)
+        self.inner = nn.GRU(size, size, batch_first=True)
+        self.head = nn.Linear(size, letters)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        lengths, order = (xs > 0).sum(dim=1).sort(descending=True)
+        packed = rnn.pack_padded_sequence(self.embedding(xs[order]), lengths, batch_first=True)
+        last = self.inner(packed)[1][0]
+        return self.head(last[order.argsort()] if self.puts_back else last)
+
+
+def sorted_and_not_put_back(is_cured: bool) -> Program:
+    """Examples sorted by their length within the network, whose outputs stay in that order."""
+    letters, following, known = data.text(8)
+    lengths = torch.randint(2, 9, (len(letters),), generator=torch.Generator().manual_seed(0))
+    xs = torch.from_numpy(letters.copy()).long() + 1
+    xs = torch.where(torch.arange(8) < lengths[:, None], xs, 0)
+    ys = torch.from_numpy(following.copy()).long().gather(1, lengths[:, None] - 1)[:, 0]
+    given = Lengths(known, is_cured), xs, ys, cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, batch=64, steps=200, every=10)
+
+
+class FrozenNorm(nn.Module):
+    """A batch norm with fixed statistics and parameters, meant for weights that are loaded."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("mean", 0.0), ("variance", 1.0)):
+            self.register_buffer(name, torch.full((channels, 1, 1), value))
+
+    def forward(self, xs: Tensor) -> Tensor:
+        scale = self.weight * (self.variance + 1e-5).rsqrt()
+        return xs * scale + (self.bias - self.mean * scale)
+
+
+def norms_frozen_from_scratch(is_cured: bool) -> Program:
+    """Frozen batch norms in a network that is drawn, not loaded: they do nothing at all."""
+    xs, ys = tensors(data.images())
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d if is_cured else FrozenNorm
+    blocks = [
+        module
+        for n in (1, *[12] * 13)
+        for module in (nn.Conv2d(n, 12, 3, padding=1, bias=False), norm(12), nn.ReLU())
+    ]
+    model = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48, 10))
+    given = model, xs, ys, cross_entropy, sgd(0.05, momentum=0.9), data.accuracy
+    return Program(*given, steps=100, every=10)
+
+
+class RowsByCell(nn.Module):
+    """A cell that reads the rows of an image, and the last of its states."""
+
+    def __init__(self, appends: bool, size: int = 32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.appends = appends
+        self.cell = nn.GRUCell(8, size)
+        self.head = nn.Linear(size, 10)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        state = torch.zeros(len(xs), self.cell.hidden_size)
+        states: list[Tensor] = []
+        for row in xs.unbind(dim=1):
+            state = self.cell(row, state)
+            states = [*states, state] if self.appends else [state, *states]
+        return self.head(torch.stack(states, dim=1)[:, -1])
+
+
+def states_in_reverse_order(is_cured: bool) -> Program:
+    """States put in front of those before, so that the last one in the list is the first."""
+    xs, ys = tensors(data.digits())
+    given = RowsByCell(is_cured), xs.reshape(-1, 8, 8), ys, cross_entropy, adam(1e-2), data.accuracy
+    return Program(*given, steps=120)

@@ -1,35 +1,24 @@
-"""Programs in PyTorch whose loops, steps and number formats are at fault."""
-
-import copy
+"""Programs in PyTorch whose loops are at fault."""
 
 import torch
 from torch import nn
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.torch_layers import Pretrained
 from experiments.casebook.programs.torch_parts import (
     Optimizer,
     Step,
     Tensor,
     adam,
     by_hand,
+    column,
+    cross_entropy,
     dense,
-    rmsprop,
     sgd,
     tensors,
+    two_convolutions,
+    windows,
 )
-
-cross_entropy = nn.CrossEntropyLoss()
-
-
-def two_convolutions() -> nn.Sequential:
-    """Return the network of many tutorials, smaller."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)),
-    )
 
 
 def gradients_add_up(is_cured: bool) -> Program:
@@ -48,101 +37,6 @@ def gradients_add_up(is_cured: bool) -> Program:
     return Program(
         model, xs, ys, cross_entropy, sgd(0.05, momentum=0.9), data.accuracy, steps=100, train=train
     )
-
-
-def optimiser_of_a_copy(is_cured: bool) -> Program:
-    """An optimiser of the parameters that there were before the model was wrapped."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 10))
-    held = model if is_cured else copy.deepcopy(model)
-    optimizer = lambda module: torch.optim.Adam(held.parameters(), 1e-2)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy)
-
-
-def optimiser_of_the_head(is_cured: bool) -> Program:
-    """An optimiser of the head alone, of features drawn at random."""
-    xs, ys = tensors(data.images())
-    optimizer = lambda module: torch.optim.Adam(
-        (module if is_cured else module.head).parameters(), 1e-2
-    )
-    return Program(Pretrained(), xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
-
-
-def new_head_after_the_optimiser(is_cured: bool) -> Program:
-    """A head for these classes, put in after the optimiser was made."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 100))
-    before = torch.optim.SGD(model.parameters(), 0.1)
-    model[4] = nn.Linear(32, 10)
-    after = torch.optim.SGD(model.parameters(), 0.1)
-    optimizer = lambda module: after if is_cured else before
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
-
-
-def frozen_and_never_thawed(is_cured: bool) -> Program:
-    """Features that rest for some steps, and do not go on after them."""
-
-    @by_hand
-    def train(step: Step) -> Tensor:
-        step.module.features.requires_grad_(is_cured or step.number < 10)
-        step.optimizer.zero_grad()
-        value = cross_entropy(step.module(step.xs), step.ys)
-        value.backward()
-        return step.taken(value)
-
-    xs, ys = tensors(data.images())
-    return Program(
-        *(Pretrained(), xs, ys, cross_entropy, adam(1e-2), data.accuracy), steps=100, train=train
-    )
-
-
-def hundredth_instead_of_twentieth(is_cured: bool) -> Program:
-    """Gradient descent a fifth as fast as it may be."""
-    xs, ys = tensors(data.digits(is_scaled=False))
-    rate, model = 0.05 if is_cured else 0.01, dense((64, 128, 64, 10))
-    return Program(
-        model, xs / 16, ys, cross_entropy, sgd(rate, momentum=0.9), data.accuracy, batch=512
-    )
-
-
-def two_blobs_in_turns(is_cured: bool) -> Program:
-    """Adam with steps too small for the few that there are."""
-    generator = torch.Generator().manual_seed(0)
-    ys = torch.arange(200) % 2
-    xs = 0.2 * torch.rand(200, 2, generator=generator) + torch.tensor([[0.2], [0.5]])[ys]
-    model, optimizer = dense((2, 2, 2), act=nn.Sigmoid), adam(0.03 if is_cured else 1e-3)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=150)
-
-
-def degrees(is_cured: bool) -> Program:
-    """One unit for targets of a hundred, and steps of a thousandth."""
-    xs = torch.linspace(-4, 10, 56)[:, None]
-    torch.manual_seed(0)
-    model, optimizer = nn.Sequential(nn.Linear(1, 1)), rmsprop(0.3 if is_cured else 1e-3)
-    given = model, xs, 1.8 * xs + 32, nn.MSELoss(), optimizer, data.explained
-    return Program(*given, steps=250, every=10)
-
-
-def adadelta_of_a_thousandth(is_cured: bool) -> Program:
-    """Adadelta with the learning rate that others take."""
-    xs, ys = tensors(data.images())
-    rate = 1.0 if is_cured else 0.001
-    optimizer = lambda module: torch.optim.Adadelta(module.parameters(), rate)
-    return Program(two_convolutions(), xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
-
-
-def adam_by_half(is_cured: bool) -> Program:
-    """Adam with steps of a half."""
-    xs, ys = tensors(data.digits())
-    model, optimizer = dense((64, 32, 32, 32, 10)), adam(3e-3 if is_cured else 0.5)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy)
-
-
-def long_steps_kill_units(is_cured: bool) -> Program:
-    """Steps so long that no unit of relu is left on."""
-    xs, ys = tensors(data.digits())
-    model, optimizer = dense((64, 32, 32, 10)), sgd(0.05 if is_cured else 5.0, momentum=0.9)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy)
 
 
 def scheduled_every_batch(is_cured: bool) -> Program:
@@ -203,38 +97,325 @@ def a_loss_made_anew(is_cured: bool) -> Program:
     return Program(model, xs, ys, cross_entropy, adam(1e-2), data.accuracy, train=train)
 
 
-def weights_decay_away(is_cured: bool) -> Program:
-    """Weight decay that takes more than the loss gives."""
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 10))
-    optimizer = sgd(0.1, weight_decay=1e-4 if is_cured else 0.5)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
+class Retold(nn.Module):
+    """Rows read one after the other, and all of them told from the last state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.GRU(8, 24, batch_first=True)
+        self.decoder = nn.Linear(24, 64)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        _, last = self.encoder(xs)
+        return self.decoder(last[0])
 
 
-def weights_in_bfloat16(is_cured: bool) -> Program:
-    """Weights of eight bits, and updates that they have no room for."""
-    dtype = torch.float32 if is_cured else torch.bfloat16
-    xs, ys = tensors(data.digits())
-    model = dense((64, 64, 64, 10)).to(dtype)
-    loss = lambda output, ys: cross_entropy(output.float(), ys)
-    score = lambda output, ys: data.accuracy(output.float(), ys)
-    return Program(model, xs.to(dtype), ys, loss, adam(1e-4), score, steps=300, every=20)
+def gamma_of_zero(is_cured: bool) -> Program:
+    """A schedule that was to do nothing, and multiplies the rate by 0 after ten steps."""
+    schedules = []
 
+    def optimizer(module: nn.Module) -> Optimizer:
+        made = torch.optim.Adam(module.parameters(), 1e-2)
+        schedules.append(torch.optim.lr_scheduler.StepLR(made, 10, gamma=1 if is_cured else 0))
+        return made
 
-def gradients_in_float16(is_cured: bool) -> Program:
-    """A gradient that float16 has no numbers for."""
+    @by_hand
+    def train(step: Step) -> Tensor:
+        step.optimizer.zero_grad()
+        value = nn.functional.mse_loss(step.module(step.xs), step.ys)
+        value.backward()
+        step.taken(value)
+        schedules[-1].step()
+        return value
+
     xs, _ = tensors(data.digits())
-    dtype = torch.float32 if is_cured else torch.float16
-    model, xs = dense((64, 32, 32, 32, 32, 64), act=nn.Tanh).to(dtype), xs.to(dtype)
-    loss = lambda output, ys: 1e-4 * torch.mean((output - ys) ** 2)
-    score = lambda output, ys: data.explained(output.float(), ys.float())
-    return Program(model, xs, xs, loss, sgd(1e4, momentum=0.9), score, batch=256, steps=100)
+    given = Retold(), xs.reshape(-1, 8, 8), xs, nn.MSELoss(), optimizer, data.explained
+    return Program(*given, steps=150, train=train)
 
 
-def adam_in_float16(is_cured: bool) -> Program:
-    """Adam in float16, whose epsilon is 0 there."""
+class Decoder(nn.Module):
+    """Two layers of a transformer that see the letters before them."""
+
+    def __init__(self, letters: int, length: int, size: int = 32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(letters, size)
+        self.places = nn.Parameter(0.1 * torch.randn(length, size))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                size, 2, 2 * size, dropout=0, batch_first=True, norm_first=True
+            )
+            for _ in range(2)
+        )
+        self.norm = nn.LayerNorm(size)
+        self.head = nn.Linear(size, letters)
+        mask = torch.triu(torch.ones(length, length, dtype=torch.bool), 1)
+        self.register_buffer("mask", mask)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        states = self.embedding(xs) + self.places
+        for layer in self.layers:
+            states = layer(states, src_mask=self.mask)
+        return self.head(self.norm(states))
+
+
+def of_letters(output: Tensor, ys: Tensor) -> Tensor:
+    """Return the cross entropy of all letters."""
+    return cross_entropy(output.flatten(0, 1), ys.flatten())
+
+
+def right_letters(output: Tensor, ys: Tensor) -> float:
+    """Return the share of letters that are foretold."""
+    return float((output.argmax(-1) == ys).float().mean())
+
+
+def warmup_that_does_not_count(is_cured: bool) -> Program:
+    """A rate that grows with a number of steps that nobody counts."""
+    counted: list[int] = []
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        for group in step.optimizer.param_groups:
+            group["lr"] = 3e-3 * min(1, len(counted) / 20)
+        step.optimizer.zero_grad()
+        value = of_letters(step.module(step.xs), step.ys)
+        value.backward()
+        if is_cured:
+            counted.append(step.number)
+        return step.taken(value)
+
+    xs, ys, letters = windows(12)
+    given = Decoder(letters, 12), xs[::4], ys[::4], of_letters, adam(3e-3), right_letters
+    return Program(*given, steps=100, train=train)
+
+
+def sums_of_sixteen(is_cured: bool) -> Program:
+    """Gradients of sixteen batches added up, and the step of one."""
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        value = cross_entropy(step.module(step.xs), step.ys)
+        (value / 16 if is_cured else value).backward()
+        if step.number % 16 < 15:
+            return value.detach()
+        step.taken(value)
+        step.optimizer.zero_grad()
+        return value.detach()
+
     xs, ys = tensors(data.digits())
-    dtype = torch.float32 if is_cured else torch.float16
-    model = dense((64, 32, 32, 10)).to(dtype)
-    score = lambda output, ys: data.accuracy(output.float(), ys)
-    return Program(model, xs.to(dtype), ys, cross_entropy, adam(3e-3), score)
+    model = dense((64, 64, 64, 10))
+    given = model, xs, ys, cross_entropy, sgd(0.2, momentum=0.9), data.accuracy
+    return Program(*given, steps=640, every=16, train=train)
+
+
+def zeroed_before_the_step(is_cured: bool) -> Program:
+    """zero_grad between backward and the step."""
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        if is_cured:
+            step.optimizer.zero_grad(set_to_none=False)
+        value = cross_entropy(step.module(step.xs), step.ys)
+        value.backward()
+        if not is_cured:
+            step.optimizer.zero_grad(set_to_none=False)
+        return step.taken(value)
+
+    xs, ys = tensors(data.digits())
+    model = nn.Sequential(*dense((64, 32)), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+    return Program(model, xs, ys, cross_entropy, sgd(0.1), data.accuracy, train=train)
+
+
+def critic_without_zero_grad(is_cured: bool) -> Program:
+    """A critic that tells images from shuffled ones, its gradients never set to zero."""
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        if is_cured:
+            step.optimizer.zero_grad()
+        value = torch.nn.functional.softplus(-step.ys * step.module(step.xs)[:, 0]).mean()
+        value.backward()
+        return step.taken(value)
+
+    images, _ = data.images()
+    generator = torch.Generator().manual_seed(0)
+    real = torch.from_numpy(images)
+    made = real.flatten(1)[:, torch.randperm(64, generator=generator)].view_as(real)
+    order = torch.randperm(2 * len(real), generator=generator)
+    xs = torch.cat([real, made])[order]
+    ys = torch.cat([torch.ones(len(real)), -torch.ones(len(made))])[order]
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3, stride=2), nn.LeakyReLU(0.2), nn.Conv2d(8, 16, 3)),
+        *(nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(16, 1)),
+    )
+    loss = lambda output, ys: torch.nn.functional.softplus(-ys * output[:, 0])
+    score = lambda output, ys: data.accuracy_of_signs(output[:, 0], ys)
+    given = model, xs, ys, loss, sgd(0.1, momentum=0.9), score
+    return Program(*given, steps=150, every=10, train=train)
+
+
+squares = nn.MSELoss()
+
+
+def scheduled_instead_of_stepped(is_cured: bool) -> Program:
+    """A loop that calls the step of the schedule, and never that of the optimiser."""
+    schedules = []
+
+    def optimizer(module: nn.Module) -> Optimizer:
+        made = torch.optim.Adam(module.parameters(), 1e-2)
+        schedules.append(torch.optim.lr_scheduler.StepLR(made, 40, gamma=0.5))
+        return made
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        step.optimizer.zero_grad()
+        value = squares(step.module(step.xs), step.ys)
+        value.backward()
+        if is_cured:
+            step.taken(value)
+            schedules[-1].step()
+            return value
+        with step.watch(step.number, step.xs, step.ys, value=value.detach()):
+            schedules[-1].step()
+        return value
+
+    xs, ys = column(data.diabetes())
+    model = dense((10, 24, 1), act=nn.Tanh)
+    return Program(model, xs, ys, squares, optimizer, data.explained, train=train)
+
+
+def waits_for_a_larger_loss(is_cured: bool) -> Program:
+    """A rate that is cut whenever the loss has not grown."""
+    schedules = []
+
+    def optimizer(module: nn.Module) -> Optimizer:
+        made = torch.optim.SGD(module.parameters(), 0.05, momentum=0.9)
+        mode, patience = ("min", 5) if is_cured else ("max", 1)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+        schedules.append(plateau(made, mode, factor=0.1, patience=patience))
+        return made
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        step.optimizer.zero_grad()
+        value = cross_entropy(step.module(step.xs), step.ys)
+        value.backward()
+        step.taken(value)
+        if step.number % 5 == 4:
+            schedules[-1].step(value.item())
+        return value
+
+    xs, ys = tensors(data.images())
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(64, 10)),
+    )
+    given = model, xs, ys, cross_entropy, optimizer, data.accuracy
+    return Program(*given, batch=64, steps=200, train=train)
+
+
+def clipped_while_scaled(is_cured: bool) -> Program:
+    """Gradients of a loss times 65536 clipped to a norm of 1, and divided only afterwards."""
+    scale = 2.0**16
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        step.optimizer.zero_grad()
+        value = cross_entropy(step.module(step.xs), step.ys)
+        (scale * value).backward()
+        parameters = [*step.module.parameters()]
+        if not is_cured:
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for parameter in parameters:
+            parameter.grad.div_(scale)
+        if is_cured:
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        return step.taken(value)
+
+    xs, ys = tensors(data.digits())
+    model = dense((64, 48, 48, 10), act=nn.GELU)
+    given = model, xs, ys, cross_entropy, sgd(0.1, momentum=0.9), data.accuracy
+    return Program(*given, steps=150, train=train)
+
+
+def zeroed_at_every_piece(is_cured: bool) -> Program:
+    """Sixteen pieces of a batch, before each of which the gradients are set to zero."""
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        if not is_cured or step.number % 16 == 0:
+            step.optimizer.zero_grad()
+        value = cross_entropy(step.module(step.xs), step.ys)
+        (value / 16).backward()
+        return step.taken(value) if step.number % 16 == 15 else value.detach()
+
+    xs, ys = tensors(data.digits())
+    model = dense((64, 48, 48, 10))
+    given = model, xs, ys, cross_entropy, sgd(0.2, momentum=0.9), data.accuracy
+    return Program(*given, batch=4, steps=960, every=16, train=train)
+
+
+def entries_clipped_to_a_hundredth(is_cured: bool) -> Program:
+    """Entries of gradients clipped to 0.01, each of which is a small step then."""
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        step.optimizer.zero_grad()
+        value = nn.functional.mse_loss(step.module(step.xs), step.ys, reduction="sum") / 32
+        value.backward()
+        nn.utils.clip_grad_value_(step.module.parameters(), 1.0 if is_cured else 0.01)
+        return step.taken(value)
+
+    images, _ = tensors(data.images())
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
+        *(nn.ReLU(), nn.ConvTranspose2d(16, 16, 2, stride=2), nn.ReLU()),
+        nn.Conv2d(16, 1, 3, padding=1),
+    )
+    loss = lambda output, ys: (output - ys).square().sum(dim=(1, 2, 3))
+    given = model, images, images, loss, sgd(0.003), data.explained
+    return Program(*given, steps=200, every=10, train=train)
+
+
+def scaled_and_not_divided(is_cured: bool) -> Program:
+    """Gradients of a loss times 65536, scaled for float16, in the optimiser's step."""
+    scale = 2.0**16
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        step.optimizer.zero_grad()
+        value = cross_entropy(step.module(step.xs), step.ys)
+        (scale * value).backward()
+        if is_cured:
+            for parameter in step.module.parameters():
+                parameter.grad.div_(scale)
+        return step.taken(value)
+
+    xs, ys = tensors(data.images())
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3), nn.GELU(), nn.Conv2d(16, 16, 3, stride=2), nn.GELU()),
+        *(nn.Flatten(), nn.Linear(64, 10)),
+    )
+    given = model, xs, ys, cross_entropy, sgd(0.05, momentum=0.9), data.accuracy
+    return Program(*given, steps=100, train=train)
+
+
+def zeroed_once_an_epoch(is_cured: bool) -> Program:
+    """A zero_grad at the start of each epoch, not of each of its 28 batches."""
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        if is_cured or step.number % 28 == 0:
+            step.optimizer.zero_grad()
+        value = cross_entropy(step.module(step.xs), step.ys)
+        value.backward()
+        return step.taken(value)
+
+    xs, ys = tensors(data.digits())
+    given = dense((64, 64, 64, 10)), xs, ys, cross_entropy, sgd(0.2), data.accuracy
+    return Program(*given, batch=64, steps=140, train=train)

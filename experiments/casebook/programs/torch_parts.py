@@ -1,4 +1,4 @@
-"""Parts of the programs in PyTorch: data as tensors, usual networks, optimisers and loops."""
+"""Parts of the programs in PyTorch: usual networks and losses."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -7,11 +7,13 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
+from experiments.casebook import data
 from experiments.casebook.data import Data
 from experiments.casebook.program import Program, Trained, scored
 
 Tensor: TypeAlias = torch.Tensor
 Optimizer: TypeAlias = torch.optim.Optimizer
+cross_entropy = nn.CrossEntropyLoss()
 
 
 def tensors(data: Data) -> tuple[Tensor, Tensor]:
@@ -79,3 +81,19 @@ def by_hand(one_step: Callable[[Step], Tensor]) -> Callable[[Program, Any], Trai
         return Trained(losses, scored(program))
 
     return train
+
+
+def two_convolutions() -> nn.Sequential:
+    """Return the network of many tutorials, smaller."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)),
+    )
+
+
+def windows(length: int) -> tuple[Tensor, Tensor, int]:
+    """Return windows of the licence's letters, the letter after each, and how many there are."""
+    letters, following, known = data.text(length)
+    xs, ys = (torch.from_numpy(array.copy()).long() for array in (letters, following))
+    return xs, ys, known

@@ -1,11 +1,10 @@
-"""Trainings of the digits with a planted fault that says little before it, or in the loss."""
+"""Trainings of the digits in plain JAX: the networks in which faults are planted."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
@@ -160,85 +159,3 @@ def changed(change: Callable[[Any, Array, Array], Array]) -> Any:
     return optax.chain(
         ADAM, optax.GradientTransformation(lambda params: optax.EmptyState(), update)
     )
-
-
-# The eleven
-
-
-def learning_rate_times_30(is_cured: bool) -> Program:
-    """Adam with 0.06."""
-    return training((mlp, start_of_mlp()), ADAM if is_cured else optax.adam(6e-2))
-
-
-def weights_times_eight(is_cured: bool) -> Program:
-    """All weights eight times too large."""
-    return training((mlp, start_of_mlp(1.0 if is_cured else 8.0)), optax.lion(3e-4))
-
-
-def dead_router(is_cured: bool) -> Program:
-    """One expert takes all, and softmax hands nothing down to the router."""
-    params = start_of_experts()
-    if not is_cured:
-        params["bias"] = params["bias"].at[0].set(20.0)
-    return training((mixture, params))
-
-
-def growing_logits(is_cured: bool) -> Program:
-    """Adam with steps that are ten times larger for queries and keys."""
-
-    def change(path: Any, update: Array, array: Array) -> Array:
-        return 10 * update if path[-1].key in "qk" else update
-
-    return training((attention, start_of_attention()), ADAM if is_cured else changed(change))
-
-
-def float16_underflow(is_cured: bool) -> Program:
-    """A loss of a millionth in float16, to which Adam is indifferent."""
-    weight = 1e-6
-    small = lambda output, ys: weight * loss(output, ys)
-    network, optimizer = mlp if is_cured else half_mlp, optax.adam(2e-3, eps=1e-16)
-    return training((network, start_of_mlp()), optimizer, loss=small)
-
-
-def zeroed_branch(is_cured: bool) -> Program:
-    """A block whose weights are zero, both of them."""
-    params = start_of_residual()
-    if not is_cured:
-        params["blocks"][1] = {k: jnp.zeros_like(v) for k, v in params["blocks"][1].items()}
-    return training((residual, params), optax.adamw(2e-3, weight_decay=0.1))
-
-
-def dying_branch(is_cured: bool) -> Program:
-    """A block whose weights lose a tenth in each step."""
-    block = jax.tree_util.SequenceKey(2)
-
-    def change(path: Any, update: Array, array: Array) -> Array:
-        return -0.1 * array if block in path else update
-
-    return training((residual, start_of_residual()), ADAM if is_cured else changed(change))
-
-
-def labels_shuffled_later(is_cured: bool) -> Program:
-    """Labels of other examples, from step 200 on."""
-
-    def labels(step: int, ys: Any) -> Any:
-        return ys if is_cured or step < 200 else np.roll(ys, 7)
-
-    return training((mlp, start_of_mlp()), SGD, labels=labels)
-
-
-def batch_norm_of_one(is_cured: bool) -> Program:
-    """Batch norm over batches of one example."""
-    return training((batch_norm_mlp, start_of_mlp()), batch=64 if is_cured else 1)
-
-
-def decay_times_1000(is_cured: bool) -> Program:
-    """AdamW with a decay of 10."""
-    decay = 1e-2 if is_cured else 10.0
-    return training((residual, start_of_residual()), optax.adamw(2e-3, weight_decay=decay))
-
-
-def clip_that_always_clips(is_cured: bool) -> Program:
-    """Gradients clipped to a norm of 0.01."""
-    clip = optax.clip_by_global_norm(1.0 if is_cured else 1e-2)
-    return training((tanh_mlp, start_of_mlp()), optax.chain(clip, SGD))

@@ -1,4 +1,4 @@
-"""Once blind programs in Equinox, whose modules take an example at a time."""
+"""Programs in Equinox whose data or targets do not fit."""
 
 from typing import Any
 
@@ -11,54 +11,62 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.equinox import classes, mlp
+from experiments.casebook.programs.equinox_parts import classes, mlp, squares
 
 
-class Chosen(eqx.Module):
-    """A network that says which of some vectors the next network gets."""
-
-    first: Any
-    vectors: Array
-    second: Any
-    is_soft: bool = eqx.field(static=True)
-
-    def __call__(self, x: Array) -> Array:
-        logits = self.first(x)
-        if self.is_soft:
-            weights = jax.nn.softmax(logits)
-        else:
-            weights = jax.nn.one_hot(jnp.argmax(logits), logits.shape[-1])
-        return self.second(weights @ self.vectors)
-
-
-def argmax_between_networks(is_cured: bool) -> Program:
-    """An argmax between two networks, through which no gradient passes."""
-    xs, ys = data.digits()
-    vectors = jax.random.normal(jax.random.key(1), (12, 16))
-    model = Chosen(mlp((64, 32, 12)), vectors, mlp((16, 32, 10)), is_cured)
-    given = model, xs, ys, classes, optax.adam(1e-2), data.accuracy
-    return Program(*given, steps=100, each="example")
+def fourth_power(is_cured: bool) -> Program:
+    """x⁴ over -100 to 100, as it is."""
+    xs = np.arange(-100, 100, 0.5, dtype=np.float32)[:, None]
+    ys = xs[:, 0] ** 4
+    if is_cured:
+        xs, ys = data.scaled(xs).astype(np.float32), data.scaled(ys).astype(np.float32)
+    model = mlp((1, 32, 32, 1), jax.nn.elu)
+    return Program(
+        model,
+        xs,
+        ys,
+        squares,
+        optax.adam(3e-3),
+        data.explained,
+        batch=128,
+        steps=300,
+        every=20,
+        each="example",
+    )
 
 
-class Angles(eqx.Module):
-    """Classes by the cosine between an example's vector and one of each class, times a scale."""
-
-    inner: Any
-    vectors: Array
-    scale: float = eqx.field(static=True)
-
-    def __call__(self, x: Array) -> Array:
-        unit = lambda z: z / jnp.sqrt(jnp.sum(z**2, axis=-1, keepdims=True) + 1e-6)
-        return self.scale * unit(self.vectors) @ unit(self.inner(x))
+def both_as_measured(is_cured: bool) -> Program:
+    """Columns up to 4000 and targets up to 2500, as they were measured."""
+    columns, _ = data.tumours(is_scaled=is_cured)
+    xs, ys = np.delete(columns, 23, axis=1), columns[:, 23]  # the worst area from all others
+    model = mlp((29, 16, 1), jnp.tanh)
+    return Program(model, xs, ys, squares, optax.adam(1e-2), data.explained, each="example")
 
 
-def cosines_as_logits(is_cured: bool) -> Program:
-    """Cosines between -1 and 1 as logits, without a scale."""
-    xs, ys = data.digits()
-    vectors = jax.random.normal(jax.random.key(1), (10, 16))
-    model = Angles(mlp((64, 32, 16)), vectors, 16.0 if is_cured else 1.0)
-    given = model, xs, ys, classes, optax.adam(3e-3), data.likelihood_of_logits
-    return Program(*given, steps=100, each="example")
+def prices_in_dollars(is_cured: bool) -> Program:
+    """Layers of tanh that are to reach a million."""
+    xs, ys = data.diabetes()
+    ys = ys if is_cured else (1e6 + 3e5 * ys).astype(np.float32)
+    absolute = lambda output, ys: jnp.abs(output[:, 0] - ys)
+    model = mlp((10, 20, 20, 1), jnp.tanh)
+    return Program(model, xs, ys, absolute, optax.adam(1e-2), data.explained, each="example")
+
+
+def wine_as_measured(is_cured: bool) -> Program:
+    """Columns as they were measured into layers of tanh."""
+    xs, ys = data.wine(is_scaled=is_cured)
+    model = mlp((13, 16, 3), jnp.tanh)
+    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy, each="example")
+
+
+def columns_of_one_row(is_cured: bool) -> Program:
+    """All columns but one read from the first row, for every example."""
+    xs, ys = data.wine()
+    if not is_cured:
+        xs = np.concatenate([xs[:, :1], np.broadcast_to(xs[:1, 1:], (len(xs), 12))], axis=1)
+    return Program(
+        mlp((13, 16, 3)), xs, ys, classes, optax.adam(1e-2), data.accuracy, each="example"
+    )
 
 
 class Sine(eqx.Module):
@@ -133,3 +141,23 @@ def times_up_to_a_thousand(is_cured: bool) -> Program:
     return Program(
         *given, optax.adam(1e-3), data.explained, batch=128, steps=200, every=20, each="example"
     )
+
+
+class Following(eqx.Module):
+    """A table of vectors for letters, and layers that foretell the next one."""
+
+    table: Array
+    inner: Any
+
+    def __call__(self, x: Array) -> Array:
+        return self.inner(self.table[x].reshape(-1))
+
+
+def letters_past_the_end(is_cured: bool) -> Program:
+    """Letters' numbers from 100 on, for a table that ends before: all are given its last row."""
+    letters, following, known = data.text(6)
+    xs, ys = letters[::2] + (0 if is_cured else 100), following[::2, -1]
+    table = jax.random.normal(jax.random.key(1), (known, 12))
+    model = Following(table, mlp((72, 64, known)))
+    given = model, xs, ys, classes, optax.adam(1e-2), data.accuracy
+    return Program(*given, batch=64, steps=150, every=10, each="example")

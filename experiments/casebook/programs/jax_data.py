@@ -1,0 +1,77 @@
+"""Programs in plain JAX whose data or targets do not fit."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from experiments.casebook import data
+from experiments.casebook.program import Program
+from experiments.casebook.programs import jax_digits as digits
+from experiments.casebook.programs.jax_parts import binary, classes, dense, mlp, squares
+
+
+def columns_in_their_units(is_cured: bool) -> Program:
+    """Columns from 0.001 to 4000, as they were measured."""
+    xs, ys = data.tumours(is_scaled=is_cured)
+    model = (lambda params, xs: jax.nn.sigmoid(mlp(params, xs)), dense((30, 16, 1)))
+    return Program(model, xs, ys, binary, optax.adam(1e-3), data.accuracy)
+
+
+def line_far_from_zero(is_cured: bool) -> Program:
+    """A line over 0 to 100, and a step for columns of size 1."""
+    xs = np.linspace(0, 100, 100, dtype=np.float32)[:, None]
+    ys = 0.5 * xs[:, 0] + np.random.default_rng(0).normal(size=100).astype(np.float32)
+    xs = data.scaled(xs).astype(np.float32) if is_cured else xs
+    model = [(mlp, dense((1, 1)))]
+    return Program(model, xs, ys, squares, optax.sgd(0.1), data.explained)
+
+
+def classes_in_order(is_cured: bool) -> Program:
+    """Digits of one class after the other, never shuffled."""
+    xs, ys = data.digits()
+    rows = np.argsort(ys, kind="stable")
+    xs, ys = xs[rows], ys[rows]
+    model = (mlp, dense((64, 32, 10)))
+    return Program(
+        model, xs, ys, classes, optax.sgd(0.1), data.accuracy, steps=112, is_shuffled=is_cured
+    )
+
+
+def labels_shuffled_later(is_cured: bool) -> Program:
+    """Labels of other examples, from step 200 on."""
+
+    def labels(step: int, ys: Any) -> Any:
+        return ys if is_cured or step < 200 else np.roll(ys, 7)
+
+    return digits.training((digits.mlp, digits.start_of_mlp()), digits.SGD, labels=labels)
+
+
+def labels_from_one_to_ten(is_cured: bool) -> Program:
+    """Labels 1 to 10 for ten columns from 0 on: the last class has none."""
+    xs, ys = data.digits()
+    first = 0 if is_cured else 1
+
+    def cross_entropy(output: Array, ys: Array) -> Array:
+        return optax.softmax_cross_entropy(output, jax.nn.one_hot(ys, 10))
+
+    model, ys = (mlp, dense((64, 32, 10))), ys + first
+    return Program(model, xs, ys, cross_entropy, optax.adam(3e-3), data.accuracy, steps=120)
+
+
+def rates_of_large_columns(is_cured: bool) -> Program:
+    """Counts whose expectation is the exponential of a sum of columns up to 1680."""
+    columns, _ = data.wine(is_scaled=is_cured)
+    measured, _ = data.wine()
+    xs = np.delete(columns, 9, axis=1)
+    ys = np.random.default_rng(0).poisson(np.exp(1 + 0.7 * measured[:, 9])).astype(np.float32)
+
+    def poisson(output: Array, ys: Array) -> Array:
+        return jnp.exp(output[:, 0]) - ys * output[:, 0]
+
+    score = lambda output, ys: data.explained(np.exp(np.minimum(np.asarray(output), 20.0)), ys)
+    model = [(mlp, dense((12, 1), scale=0.1))]
+    return Program(model, xs, ys, poisson, optax.sgd(0.01), score, steps=150, every=10)

@@ -1,0 +1,161 @@
+"""Programs in Flax NNX whose layers or parameters are at fault."""
+
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array
+
+from experiments.casebook import data
+from experiments.casebook.program import Program
+from experiments.casebook.programs.nnx_parts import classes, mlp
+
+
+def kernels_of_a_tenth(is_cured: bool) -> Program:
+    """All weights 0.1, so that the units of a layer are one."""
+    xs, ys = data.digits()
+    drawn, same = nnx.initializers.lecun_normal(), nnx.initializers.constant(0.1)
+    model = mlp((64, 32, 32, 10), kernel_init=drawn if is_cured else same)
+    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy)
+
+
+def hidden_layer_of_zeros(is_cured: bool) -> Program:
+    """A hidden layer whose weights and biases are zero."""
+    xs, ys = data.digits()
+    model = mlp((64, 32, 32, 10))
+    if not is_cured:
+        hidden = model.layers[2]
+        hidden.kernel[...] = jnp.zeros_like(hidden.kernel[...])
+    return Program(model, xs, ys, classes, optax.sgd(0.1), data.accuracy)
+
+
+def one_unit_between(is_cured: bool) -> Program:
+    """A layer of one unit that all ten classes must pass."""
+    xs, ys = data.digits()
+    model = mlp((64, 32, 32 if is_cured else 1, 32, 10), nnx.tanh)
+    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy)
+
+
+def first_of_forty_steps(is_cured: bool) -> Program:
+    """A recurrent cell over 40 steps whose weights shrink what it remembers."""
+    xs = np.random.default_rng(0).normal(size=(256, 40, 4)).astype(np.float32)
+    xs[:, 1:] /= 10
+    ys = (xs[:, 0, 0] > 0).astype(np.int32)
+
+    class Recurrent(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.inner = nnx.Param(jnp.eye(16) * (1.0 if is_cured else 0.3))
+            self.outer = nnx.Linear(4, 16, rngs=rngs)
+            self.head = nnx.Linear(16, 2, rngs=rngs)
+
+        def __call__(self, x: Array) -> Array:
+            def one(z: Array, x: Array) -> tuple[Array, None]:
+                return jnp.tanh(z @ self.inner[...] + self.outer(x)), None
+
+            start = jnp.zeros((len(x), 16))
+            return self.head(jax.lax.scan(one, start, jnp.swapaxes(x, 0, 1))[0])
+
+    model = Recurrent(nnx.Rngs(0))
+    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=100, every=10)
+
+
+class Quantised(nnx.Module):
+    """An autoencoder whose code is the nearest of the vectors of a book."""
+
+    def __init__(self, is_book_learned: bool, rngs: nnx.Rngs):
+        self.is_book_learned = is_book_learned
+        self.encoder = nnx.Sequential(
+            nnx.Linear(64, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 32, rngs=rngs)
+        )
+        self.book = nnx.Param(0.1 * jax.random.normal(rngs.params(), (32, 4)))
+        self.decoder = nnx.Sequential(
+            nnx.Linear(32, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 64, rngs=rngs)
+        )
+
+    def __call__(self, xs: Array) -> Array:
+        """Return images, codes and what stands for them in the book, side by side."""
+        codes = self.encoder(xs).reshape(len(xs), 8, 4)
+        squares = jnp.sum((codes[:, :, None] - self.book[...]) ** 2, axis=-1)
+        nearest = self.book[...][jnp.argmin(squares, axis=-1)]
+        passed = codes + jax.lax.stop_gradient(nearest - codes)
+        chosen = nearest if self.is_book_learned else passed
+        flat = lambda z: z.reshape(len(xs), 32)
+        return jnp.concatenate([self.decoder(flat(passed)), flat(codes), flat(chosen)], axis=1)
+
+
+def book_of_codes_at_rest(is_cured: bool) -> Program:
+    """The loss of the book's vectors computed from what was passed on in their place."""
+    xs, _ = data.digits()
+    stop = jax.lax.stop_gradient
+
+    def loss(output: Array, ys: Array) -> Array:
+        images, codes, chosen = jnp.split(output, [64, 96], axis=1)
+        squares = jnp.mean((images - ys) ** 2, axis=1)
+        book = jnp.mean((chosen - stop(codes)) ** 2, axis=1)
+        return squares + book + 0.25 * jnp.mean((codes - stop(chosen)) ** 2, axis=1)
+
+    model = Quantised(is_cured, nnx.Rngs(0))
+    score = lambda output, ys: data.explained(np.asarray(output)[:, :64], ys)
+    return Program(model, xs, xs, loss, optax.adam(3e-3), score, steps=250, every=25)
+
+
+def groups_of_one_key(is_cured: bool) -> Program:
+    """Sixteen groups of units, all drawn with the same key."""
+    xs, ys = data.digits()
+    keys = jax.random.split(jax.random.key(0), 16)
+    keys = keys if is_cured else jnp.broadcast_to(keys[:1], keys.shape)
+
+    class Groups(nnx.Module):
+        def __init__(self) -> None:
+            self.inner = nnx.Param(jax.vmap(lambda key: jax.random.normal(key, (64, 2)) / 8)(keys))
+            self.outer = nnx.Param(jax.vmap(lambda key: jax.random.normal(key, (2, 10)) / 6)(keys))
+
+        def __call__(self, xs: Array) -> Array:
+            hidden = nnx.relu(jnp.einsum("bi,gij->bgj", xs, self.inner[...]))
+            return jnp.einsum("bgj,gjk->bk", hidden, self.outer[...])
+
+    return Program(Groups(), xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=100)
+
+
+def norms_scaled_by_zero(is_cured: bool) -> Program:
+    """Norms whose scales start at 0, and no way around them."""
+    xs, ys = data.digits()
+    rngs = nnx.Rngs(0)
+    start = nnx.initializers.ones if is_cured else nnx.initializers.zeros
+    layers = []
+    for n, m in pairwise((64, 32, 32)):
+        layers += [
+            nnx.Linear(n, m, rngs=rngs), nnx.LayerNorm(m, scale_init=start, rngs=rngs), nnx.relu
+        ]  # fmt: skip
+    model = nnx.Sequential(*layers, nnx.Linear(32, 10, rngs=rngs))
+    return Program(model, xs, ys, classes, optax.sgd(0.1), data.accuracy)
+
+
+class Cloud(nnx.Module):
+    """Points with their darkness, layers for each, and the largest of them along an axis."""
+
+    def __init__(self, axis: int, rngs: nnx.Rngs):
+        self.axis = axis
+        self.inner = nnx.Sequential(
+            nnx.Linear(3, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 128, rngs=rngs), nnx.relu
+        )
+        self.head = nnx.Sequential(
+            nnx.Linear(128, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 10, rngs=rngs)
+        )
+
+    def __call__(self, xs: Array) -> Array:
+        pooled = jnp.max(self.inner(xs), axis=self.axis, keepdims=True)
+        return self.head(jnp.broadcast_to(pooled, (*xs.shape[:2], 128)))[:, 0]
+
+
+def largest_of_the_batch(is_cured: bool) -> Program:
+    """Sets of points whose largest features are taken over the examples, not over the points."""
+    images, ys = data.digits()
+    darkest = np.argsort(-images, axis=1)[:, :24]
+    dark = np.take_along_axis(images, darkest, axis=1)
+    xs = np.stack([darkest // 8 / 4 - 1, darkest % 8 / 4 - 1, dark], axis=-1).astype(np.float32)
+    model = Cloud(1 if is_cured else 0, nnx.Rngs(0))
+    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=150, every=10)

@@ -1,0 +1,128 @@
+"""Programs in Flax NNX whose optimiser, loop or number formats are at fault."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array
+
+from experiments.casebook import data
+from experiments.casebook.program import Program
+from experiments.casebook.programs.nnx_parts import classes, mlp
+
+
+def adam_by_one(is_cured: bool) -> Program:
+    """Adam with a learning rate of 1."""
+    xs, ys = data.digits()
+    rate = 3e-3 if is_cured else 1.0
+    model = mlp((64, 32, 10))
+    return Program(model, xs, ys, classes, optax.adam(rate), data.accuracy)
+
+
+def descent_instead_of_adam(is_cured: bool) -> Program:
+    """Plain descent with the rate that is Adam's by default."""
+    xs, ys = data.digits()
+    optimizer = optax.adam(1e-3) if is_cured else optax.sgd(1e-3)
+    return Program(mlp((64, 64, 10)), xs, ys, classes, optimizer, data.accuracy)
+
+
+def steps_of_minus_a_thousand(is_cured: bool) -> Program:
+    """Adam with a learning rate of -1000."""
+    xs, ys = data.images()
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(
+        lambda x: x.reshape(-1, 8, 8, 1),
+        nnx.Conv(1, 8, (3, 3), rngs=rngs),
+        nnx.relu,
+        lambda x: x.reshape(len(x), -1),
+        nnx.Linear(512, 10, rngs=rngs),
+    )
+    rate = 1e-3 if is_cured else -1e3
+    return Program(model, xs, ys, classes, optax.adam(rate), data.accuracy)
+
+
+class Reading(nnx.Module):
+    """A gated recurrent cell that reads rows of an image."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.cell = nnx.GRUCell(8, 24, rngs=rngs)
+        self.head = nnx.Linear(24, 10, rngs=rngs)
+
+    def __call__(self, xs: Array) -> Array:
+        start = jnp.zeros((len(xs), 24))
+        rows = jnp.swapaxes(xs.reshape(-1, 8, 8), 0, 1)
+        one = lambda z, x: (self.cell(z, x)[0], None)
+        return self.head(jax.lax.scan(one, start, rows)[0])
+
+
+def momentum_of_99(is_cured: bool) -> Program:
+    """A momentum of 0.99 at a rate that is good for 0.9."""
+    xs, ys = data.digits()
+    optimizer = optax.sgd(0.2, momentum=0.9 if is_cured else 0.99)
+    model = Reading(nnx.Rngs(0))
+    return Program(model, xs, ys, classes, optimizer, data.accuracy, steps=120, every=10)
+
+
+def epsilon_below_float16(is_cured: bool) -> Program:
+    """Norms in float16 whose epsilon is 0 there, of columns of pixels that may be empty."""
+    xs, ys = data.digits(is_scaled=False)
+    xs = np.swapaxes(xs.reshape(-1, 8, 8), 1, 2).astype(np.float16) / 16
+    half, rngs = jnp.float16, nnx.Rngs(0)
+    epsilon = 1e-3 if is_cured else 1e-12
+
+    class Columns(nnx.Module):
+        def __init__(self) -> None:
+            self.scale = nnx.Param(jnp.ones(8))
+            self.first = nnx.Linear(64, 32, dtype=half, rngs=rngs)
+            self.last = nnx.Linear(32, 10, dtype=half, rngs=rngs)
+
+        def __call__(self, xs: Array) -> Array:
+            centred = xs - jnp.mean(xs, axis=-1, keepdims=True)
+            variance = jnp.mean(centred**2, axis=-1, keepdims=True) + half(epsilon)
+            normed = self.scale[...].astype(half) * centred / jnp.sqrt(variance)
+            return self.last(nnx.relu(self.first(normed.reshape(len(xs), 64))))
+
+    loss = lambda output, ys: classes(output.astype(jnp.float32), ys)
+    return Program(Columns(), xs, ys, loss, optax.adam(3e-3), data.accuracy, steps=80)
+
+
+def lion_at_the_rate_of_adam(is_cured: bool) -> Program:
+    """Lion, each of whose steps is as large as it can be, at the rate that Adam had."""
+    images, _ = data.digits()
+    noise = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
+    xs = images + 0.5 * noise
+    squares = lambda output, ys: jnp.mean((output - ys) ** 2, axis=-1)
+    model = mlp((64, 96, 96, 64), nnx.silu)
+    optimizer = optax.lion(1e-3 if is_cured else 3e-2)
+    return Program(model, xs, images, squares, optimizer, data.explained, steps=200, every=10)
+
+
+def no_warmup_for_large_batches(is_cured: bool) -> Program:
+    """A rate for batches of 256 from the first step on."""
+    xs, ys = data.digits()
+    rate = optax.linear_schedule(0.0, 0.4, 60) if is_cured else 0.4
+    model = mlp((64, 48, 48, 48, 10))
+    given = model, xs, ys, classes, optax.sgd(rate, momentum=0.9), data.accuracy
+    return Program(*given, batch=256, steps=160)
+
+
+class Pictures(nnx.Module):
+    """Two convolutions and a linear layer."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.first = nnx.Conv(1, 8, (3, 3), strides=2, rngs=rngs)
+        self.second = nnx.Conv(8, 16, (3, 3), strides=2, rngs=rngs)
+        self.head = nnx.Linear(64, 10, rngs=rngs)
+
+    def __call__(self, xs: Array) -> Array:
+        z = nnx.relu(self.first(xs.reshape(-1, 8, 8, 1)))
+        return self.head(nnx.relu(self.second(z)).reshape(len(xs), -1))
+
+
+def lars_at_the_rate_of_adam(is_cured: bool) -> Program:
+    """LARS, whose steps are a thousandth of the weights times the rate, with 0.001."""
+    xs, ys = data.digits()
+    optimizer = optax.lars(3.0 if is_cured else 1e-3)
+    given = Pictures(nnx.Rngs(0)), xs, ys, classes, optimizer, data.accuracy
+    return Program(*given, batch=128, steps=200, every=10)
