@@ -10,7 +10,7 @@ from problems import norm
 
 import jaxnn
 from experiments.casebook import said
-from experiments.casebook.programs.jax_planted import dying_branch
+from experiments.casebook.programs.jax_steps import dying_branch
 from jaxnn.chain.state import LayerState
 from jaxnn.recognition.skips import Skip, skip_of
 from jaxnn.recognition.step_graph import Graph

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.equinox_parts import classes, mlp, squares
+from experiments.casebook.programs.equinox_parts import classes, classified, mlp, squares
 
 
 def fourth_power(is_cured: bool) -> Program:
@@ -54,9 +54,7 @@ def prices_in_dollars(is_cured: bool) -> Program:
 
 def wine_as_measured(is_cured: bool) -> Program:
     """Columns as they were measured into layers of tanh."""
-    xs, ys = data.wine(is_scaled=is_cured)
-    model = mlp((13, 16, 3), jnp.tanh)
-    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy, each="example")
+    return classified(data.wine(is_scaled=is_cured), mlp((13, 16, 3), jnp.tanh), optax.adam(1e-2))
 
 
 def columns_of_one_row(is_cured: bool) -> Program:

@@ -12,26 +12,22 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.equinox_parts import classes, mlp, picture, squares
+from experiments.casebook.programs.equinox_parts import classified, mlp, picture, squares
 
 
 def nothing_but_lines(is_cured: bool) -> Program:
     """Two linear layers without an activation between, for circles."""
-    xs, ys = data.circles()
     model = mlp((2, 16, 2), jax.nn.relu if is_cured else (lambda z: z))
-    return Program(
-        model, xs, ys, classes, optax.adam(3e-2), data.accuracy, steps=150, every=10, each="example"
-    )
+    return classified(data.circles(), model, optax.adam(3e-2), steps=150, every=10)
 
 
 def biases_of_minus_ten(is_cured: bool) -> Program:
     """Relu units that are off for whatever comes in."""
-    xs, ys = data.digits()
     model = mlp((64, 32, 32, 10))
     if not is_cured:
         where: Callable[[Any], Any] = lambda model: model.layers[2].bias
         model = eqx.tree_at(where, model, jnp.full(32, -10.0))
-    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, each="example")
+    return classified(data.digits(), model, optax.adam(3e-3))
 
 
 class Chosen(eqx.Module):
@@ -53,11 +49,9 @@ class Chosen(eqx.Module):
 
 def argmax_between_networks(is_cured: bool) -> Program:
     """An argmax between two networks, through which no gradient passes."""
-    xs, ys = data.digits()
     vectors = jax.random.normal(jax.random.key(1), (12, 16))
     model = Chosen(mlp((64, 32, 12)), vectors, mlp((16, 32, 10)), is_cured)
-    given = model, xs, ys, classes, optax.adam(1e-2), data.accuracy
-    return Program(*given, steps=100, each="example")
+    return classified(data.digits(), model, optax.adam(1e-2), steps=100)
 
 
 def light(densities: Array, colours: Array) -> Array:

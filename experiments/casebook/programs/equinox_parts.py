@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.data import Data
+from experiments.casebook.program import Program
 
 classes = optax.softmax_cross_entropy_with_integer_labels
 
@@ -36,3 +37,8 @@ def picture() -> Data:
     axis = np.linspace(-1, 1, 32)
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     return places.astype(np.float32), image.reshape(-1).astype(np.float32)
+
+
+def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> Program:
+    """Return a training of a classifier, an example at a time."""
+    return Program(model, *given, classes, optimizer, data.accuracy, each="example", **options)

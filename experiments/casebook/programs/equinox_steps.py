@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.equinox_parts import classes, mlp, picture, squares
+from experiments.casebook.programs.equinox_parts import classes, classified, mlp, picture, squares
 
 
 def points_of_a_face(is_cured: bool) -> Program:
@@ -26,7 +26,6 @@ def points_of_a_face(is_cured: bool) -> Program:
 
 def absolute_weights(is_cured: bool) -> Program:
     """A penalty on the sum of absolute weights that outweighs the loss."""
-    xs, ys = data.digits()
     strength = 1e-5 if is_cured else 0.1
 
     def penalty(updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
@@ -34,16 +33,15 @@ def absolute_weights(is_cured: bool) -> Program:
 
     first = optax.GradientTransformation(lambda params: optax.EmptyState(), penalty)
     optimizer = optax.chain(first, optax.sgd(0.1))
-    return Program(mlp((64, 32, 10)), xs, ys, classes, optimizer, data.accuracy, each="example")
+    return classified(data.digits(), mlp((64, 32, 10)), optimizer)
 
 
 def clipped_to_a_thousandth(is_cured: bool) -> Program:
     """Gradients clipped to a norm of 0.001."""
-    xs, ys = data.digits()
     optimizer = optax.chain(
         optax.clip_by_global_norm(5.0 if is_cured else 1e-3), optax.sgd(0.1, momentum=0.9)
     )
-    return Program(mlp((64, 32, 10)), xs, ys, classes, optimizer, data.accuracy, each="example")
+    return classified(data.digits(), mlp((64, 32, 10)), optimizer)
 
 
 class Waves(eqx.Module):

@@ -12,7 +12,15 @@ from jaxtyping import Array
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs import jax_digits as digits
-from experiments.casebook.programs.jax_parts import Params, binary, classes, dense, mlp, squares
+from experiments.casebook.programs.jax_parts import (
+    Params,
+    binary,
+    classes,
+    classified,
+    dense,
+    mlp,
+    squares,
+)
 
 
 def features_behind_stop_gradient(is_cured: bool) -> Program:
@@ -31,7 +39,6 @@ def features_behind_stop_gradient(is_cured: bool) -> Program:
 
 def label_that_no_layer_has(is_cured: bool) -> Program:
     """An optimiser for what is named hidden; the layers are named layer."""
-    xs, ys = data.digits()
     known = "layer" if is_cured else "layer3"
 
     def labels(params: Params) -> Any:
@@ -41,7 +48,7 @@ def label_that_no_layer_has(is_cured: bool) -> Program:
 
     of_label = {"train": optax.adam(3e-3), "rest": optax.set_to_zero()}
     optimizer = optax.multi_transform(of_label, labels)
-    return Program((mlp, dense((64, 32, 32, 10))), xs, ys, classes, optimizer, data.accuracy)
+    return classified(data.digits(), (mlp, dense((64, 32, 32, 10))), optimizer)
 
 
 def logits_not_divided(is_cured: bool) -> Program:
@@ -205,19 +212,17 @@ def relu_behind_two_derivatives(is_cured: bool) -> Program:
 
 def spread_by_whole_numbers(is_cured: bool) -> Program:
     """Weights drawn with a spread of 1 // n, which is 0."""
-    xs, ys = data.digits()
     keys = jax.random.split(jax.random.key(0), 3)
     params = {}
     for i, (key, (n, m)) in enumerate(zip(keys, pairwise((64, 32, 16, 10)), strict=True)):
         spread = 1.0 / n if is_cured else 1 // n
         params[f"layer{i}"] = {"w": spread * jax.random.normal(key, (n, m)), "b": jnp.zeros(m)}
     model = (lambda params, xs: mlp(params, xs, jnp.tanh), params)
-    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy, steps=120)
+    return classified(data.digits(), model, optax.adam(1e-2), steps=120)
 
 
 def branches_at_full_size(is_cured: bool) -> Program:
     """Twenty-four residual blocks without a norm, whose branches are as large as what they join."""
-    xs, ys = data.digits()
     blocks = {f"block{i}": dense((32, 32, 32), seed=i) for i in range(24)}
     scale = {"scale": jnp.zeros(())} if is_cured else {}
     params: dict[str, Any] = {
@@ -235,8 +240,7 @@ def branches_at_full_size(is_cured: bool) -> Program:
             z = z + (block["scale"] * branch if is_cured else branch)
         return jax.nn.relu(z) @ params["last"]["w"] + params["last"]["b"]
 
-    given = (network, params), xs, ys, classes, optax.sgd(0.05), data.accuracy
-    return Program(*given, steps=120)
+    return classified(data.digits(), (network, params), optax.sgd(0.05), steps=120)
 
 
 def gate_of_two_zero_layers(is_cured: bool) -> Program:
@@ -266,7 +270,6 @@ def gate_of_two_zero_layers(is_cured: bool) -> Program:
 
 def fans_of_the_wrong_axes(is_cured: bool) -> Program:
     """Convolutions whose fan is counted without their channels, so that weights are too large."""
-    xs, ys = data.digits()
     keys = jax.random.split(jax.random.key(0), 7)
     params: dict[str, Any] = {}
     for i, key in enumerate(keys[:-1]):
@@ -286,5 +289,4 @@ def fans_of_the_wrong_axes(is_cured: bool) -> Program:
             z = jax.nn.relu(z)
         return z.reshape(len(z), -1) @ params["head"]["w"] + params["head"]["b"]
 
-    given = (network, params), xs, ys, classes, optax.sgd(0.02, momentum=0.9), data.accuracy
-    return Program(*given, steps=80)
+    return classified(data.digits(), (network, params), optax.sgd(0.02, momentum=0.9), steps=80)

@@ -8,6 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from experiments.casebook import data
+from experiments.casebook.data import Data
+from experiments.casebook.program import Program
+
 Params = dict[str, Any]
 Activation = Callable[[Array], Array]
 classes = optax.softmax_cross_entropy_with_integer_labels
@@ -43,3 +47,8 @@ def binary(output: Array, ys: Array) -> Array:
 def squares(output: Array, ys: Array) -> Array:
     """Return the square of an example's one error."""
     return (output[:, 0] - ys) ** 2
+
+
+def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> Program:
+    """Return a training of a classifier."""
+    return Program(model, *given, classes, optimizer, data.accuracy, **options)

@@ -11,15 +11,13 @@ from jaxtyping import Array
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs import jax_digits as digits
-from experiments.casebook.programs.jax_parts import binary, classes, dense, mlp, squares
+from experiments.casebook.programs.jax_parts import binary, classes, classified, dense, mlp, squares
 
 
 def rate_far_too_large(is_cured: bool) -> Program:
     """Steps that throw the weights about."""
-    xs, ys = data.digits()
     rate = 0.05 if is_cured else 10.0
-    model = (mlp, dense((64, 32, 32, 10)))
-    return Program(model, xs, ys, classes, optax.sgd(rate), data.accuracy)
+    return classified(data.digits(), (mlp, dense((64, 32, 32, 10))), optax.sgd(rate))
 
 
 def parabola_at_a_large_rate(is_cured: bool) -> Program:
@@ -65,17 +63,16 @@ def decay_in_the_loss(is_cured: bool) -> Program:
 
 def schedule_of_an_epoch(is_cured: bool) -> Program:
     """A cosine that ends after ten steps of a training of a hundred."""
-    xs, ys = data.digits()
     schedule = optax.cosine_decay_schedule(0.05, 100 if is_cured else 10)
-    model = (mlp, dense((64, 32, 10)))
-    return Program(model, xs, ys, classes, optax.sgd(schedule), data.accuracy, steps=100, every=5)
+    return classified(
+        data.digits(), (mlp, dense((64, 32, 10))), optax.sgd(schedule), steps=100, every=5
+    )
 
 
 def updates_that_wait(is_cured: bool) -> Program:
     """Gradients gathered over a thousand steps, of which there are sixty."""
-    xs, ys = data.digits()
     optimizer = optax.MultiSteps(optax.adam(3e-3), 1 if is_cured else 1000)
-    return Program((mlp, dense((64, 32, 10))), xs, ys, classes, optimizer, data.accuracy)
+    return classified(data.digits(), (mlp, dense((64, 32, 10))), optimizer)
 
 
 def bfloat16_parameters(is_cured: bool) -> Program:
@@ -147,30 +144,27 @@ def clip_that_always_clips(is_cured: bool) -> Program:
 
 def masked_is_not_frozen(is_cured: bool) -> Program:
     """A mask of the optimiser, outside of which gradients are added as they are."""
-    xs, ys = data.digits()
     params = dense((64, 32, 32, 10))
     is_frozen = {name: name == "layer1" for name in params}
     is_trained = {name: not frozen for name, frozen in is_frozen.items()}
     optimizer = optax.masked(optax.sgd(0.1), is_trained)
     if is_cured:
         optimizer = optax.chain(optimizer, optax.masked(optax.set_to_zero(), is_frozen))
-    return Program((mlp, params), xs, ys, classes, optimizer, data.accuracy, steps=100)
+    return classified(data.digits(), (mlp, params), optimizer, steps=100)
 
 
 def chain_without_a_minus(is_cured: bool) -> Program:
     """A chain of Adam's parts whose last one lacks its minus."""
-    xs, ys = data.digits()
     sign = -1 if is_cured else 1
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.scale(sign * 3e-3)
     )
     model = (lambda params, xs: mlp(params, xs, jax.nn.gelu), dense((64, 64, 32, 10)))
-    return Program(model, xs, ys, classes, optimizer, data.accuracy, steps=80)
+    return classified(data.digits(), model, optimizer, steps=80)
 
 
 def counted_in_epochs(is_cured: bool) -> Program:
     """A rate that starts anew, a tenth lower, after as many steps as there are epochs."""
-    xs, ys = data.digits()
     period = 160 if is_cured else 2
 
     def rate(step: Array) -> Array:
@@ -179,16 +173,14 @@ def counted_in_epochs(is_cured: bool) -> Program:
 
     optimizer = optax.sgd(rate, momentum=0.9)
     model = (lambda params, xs: mlp(params, xs, jax.nn.silu), dense((64, 48, 48, 10)))
-    given = model, xs, ys, classes, optimizer, data.accuracy
-    return Program(*given, steps=160, every=10)
+    return classified(data.digits(), model, optimizer, steps=160, every=10)
 
 
 def decay_behind_the_step(is_cured: bool) -> Program:
     """Decay added behind the step, which is downhill by then: the weights grow by it."""
-    xs, ys = data.digits()
     decay = optax.add_decayed_weights(0.03)
     step = optax.scale_by_learning_rate(3e-3)
     last = (decay, step) if is_cured else (step, decay)
     model = (lambda params, xs: mlp(params, xs, jnp.tanh), dense((64, 48, 48, 10)))
     optimizer = optax.chain(optax.scale_by_adam(), *last)
-    return Program(model, xs, ys, classes, optimizer, data.accuracy, steps=150)
+    return classified(data.digits(), model, optimizer, steps=150)

@@ -11,7 +11,7 @@ from keras import layers
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.keras_parts import binary, built, classes, squares
+from experiments.casebook.programs.keras_parts import binary, built, classes, classified, squares
 
 
 def cells_as_measured(is_cured: bool) -> Program:
@@ -73,13 +73,11 @@ def patients_without_a_value(is_cured: bool) -> Program:
 
 def flowers_as_they_are_stored(is_cured: bool) -> Program:
     """Flowers of one species after the other, fitted without a shuffle."""
-    xs, ys = data.iris()
     model = built(
         (4,), layers.Dense(32, "relu"), layers.LayerNormalization(), layers.Dense(3, "softmax")
     )
     optimizer = optax.sgd(0.1, momentum=0.9)
-    given = model, xs, ys, classes, optimizer, data.accuracy
-    return Program(*given, batch=10, steps=45, is_shuffled=is_cured)
+    return classified(data.iris(), model, optimizer, batch=10, steps=45, is_shuffled=is_cured)
 
 
 def sigmoid_for_stars(is_cured: bool) -> Program:

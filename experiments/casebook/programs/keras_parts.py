@@ -6,6 +6,10 @@ from typing import Any
 import keras
 from jaxtyping import Array
 
+from experiments.casebook import data
+from experiments.casebook.data import Data
+from experiments.casebook.program import Program
+
 Model = tuple[Callable[..., Any], list[Any]]
 
 
@@ -31,3 +35,8 @@ def classes(output: Array, ys: Array) -> Any:
 def squares(output: Array, ys: Array) -> Any:
     """Return Keras' mean square."""
     return keras.losses.mean_squared_error(ys[:, None], output)
+
+
+def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> Program:
+    """Return a training of a classifier."""
+    return Program(model, *given, classes, optimizer, data.accuracy, **options)

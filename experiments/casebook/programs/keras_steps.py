@@ -10,15 +10,14 @@ from keras import layers
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.keras_parts import built, classes, squares
+from experiments.casebook.programs.keras_parts import built, classified, squares
 
 
 def regularised_away(is_cured: bool) -> Program:
     """AdamW with a decay of 50."""
-    xs, ys = data.digits()
     optimizer = optax.adamw(3e-3, weight_decay=1e-4 if is_cured else 50.0)
     model = built((64,), layers.Dense(32, "relu"), layers.Dense(10, "softmax"))
-    return Program(model, xs, ys, classes, optimizer, data.accuracy)
+    return classified(data.digits(), model, optimizer)
 
 
 def line_by_small_steps(is_cured: bool) -> Program:
@@ -31,10 +30,9 @@ def line_by_small_steps(is_cured: bool) -> Program:
 
 def clipped_by_value(is_cured: bool) -> Program:
     """Each entry of the gradient clipped to 0.00001."""
-    xs, ys = data.digits()
     optimizer = optax.chain(optax.clip(1.0 if is_cured else 1e-5), optax.sgd(0.1))
     model = built((64,), layers.Dense(32, "relu"), layers.Dense(10, "softmax"))
-    return Program(model, xs, ys, classes, optimizer, data.accuracy)
+    return classified(data.digits(), model, optimizer)
 
 
 def epsilon_of_keras_in_float16(is_cured: bool) -> Program:

@@ -8,12 +8,11 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.linen_parts import built, classes, mlp
+from experiments.casebook.programs.linen_parts import built, classified, mlp
 
 
 def relu_on_the_logits(is_cured: bool) -> Program:
     """A relu after the last layer, before the softmax of the loss."""
-    xs, ys = data.digits()
 
     class Net(nn.Module):
         @nn.compact
@@ -23,21 +22,21 @@ def relu_on_the_logits(is_cured: bool) -> Program:
             x = nn.Dense(10, bias_init=nn.initializers.constant(-0.5))(x)
             return x if is_cured else nn.relu(x)
 
-    return Program(built(Net(), xs), xs, ys, classes, optax.adam(3e-3), data.accuracy)
+    return classified(data.digits(), Net(), optax.adam(3e-3))
 
 
 def relu_that_ends_a_classifier(is_cured: bool) -> Program:
     """Relu after every layer, the last one too."""
-    xs, ys = data.wine()
-    model = built(mlp((32, 16, 3), end=None if is_cured else nn.relu), xs)
-    return Program(model, xs, ys, classes, optax.sgd(0.1), data.accuracy)
+    return classified(
+        data.wine(), mlp((32, 16, 3), end=None if is_cured else nn.relu), optax.sgd(0.1)
+    )
 
 
 def softmax_twice(is_cured: bool) -> Program:
     """A softmax before a loss that takes logits."""
-    xs, ys = data.digits()
-    model = built(mlp((32, 10), end=None if is_cured else nn.softmax), xs)
-    return Program(model, xs, ys, classes, optax.sgd(0.1), data.accuracy)
+    return classified(
+        data.digits(), mlp((32, 10), end=None if is_cured else nn.softmax), optax.sgd(0.1)
+    )
 
 
 def affinities_by_two_sigmoids(is_cured: bool) -> Program:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs import linen_parts
-from experiments.casebook.programs.linen_parts import KEY, built, classes, mlp
+from experiments.casebook.programs.linen_parts import KEY, built, classes, classified, mlp
 
 
 def statistics_of_nothing(is_cured: bool) -> Program:
@@ -42,7 +42,6 @@ def statistics_of_nothing(is_cured: bool) -> Program:
 
 def one_layer_six_times(is_cured: bool) -> Program:
     """A layer made once and put into the list six times."""
-    xs, ys = data.digits()
 
     class Net(nn.Module):
         def setup(self) -> None:
@@ -57,19 +56,17 @@ def one_layer_six_times(is_cured: bool) -> Program:
                 x = nn.relu(block(x))
             return self.head(x)
 
-    return Program(built(Net(), xs), xs, ys, classes, optax.adam(3e-3), data.accuracy)
+    return classified(data.digits(), Net(), optax.adam(3e-3))
 
 
 def sigmoids_all_the_way(is_cured: bool) -> Program:
     """Ten hidden layers of sigmoids."""
-    xs, ys = data.digits()
     module = mlp((*[32] * 10, 10), nn.relu if is_cured else nn.sigmoid)
-    return Program(built(module, xs), xs, ys, classes, optax.adam(3e-3), data.accuracy)
+    return classified(data.digits(), module, optax.adam(3e-3))
 
 
 def normal_weights_of_size_one(is_cured: bool) -> Program:
     """Normal weights of size 1 in layers of 64."""
-    xs, ys = data.digits()
     draw = nn.initializers.he_normal() if is_cured else nn.initializers.normal(1.0)
 
     class Net(nn.Module):
@@ -79,12 +76,11 @@ def normal_weights_of_size_one(is_cured: bool) -> Program:
                 x = nn.tanh(nn.Dense(64, kernel_init=draw)(x))
             return nn.Dense(10, kernel_init=draw)(x)
 
-    return Program(built(Net(), xs), xs, ys, classes, optax.sgd(0.03), data.accuracy)
+    return classified(data.digits(), Net(), optax.sgd(0.03))
 
 
 def root_of_products(is_cured: bool) -> Program:
     """Products of features, pooled, and their roots with their signs, whose slope at 0 is none."""
-    xs, ys = data.digits()
 
     class Net(nn.Module):
         @nn.compact
@@ -95,8 +91,7 @@ def root_of_products(is_cured: bool) -> Program:
             x = jnp.sqrt(x + 1e-4) if is_cured else jnp.sign(x) * jnp.sqrt(jnp.abs(x))
             return nn.Dense(10)(x)
 
-    model = built(Net(), xs)
-    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=100)
+    return classified(data.digits(), Net(), optax.adam(3e-3), steps=100)
 
 
 def nothing_to_attend_to(is_cured: bool) -> Program:
@@ -127,7 +122,6 @@ def nothing_to_attend_to(is_cured: bool) -> Program:
 
 def blocks_without_skips(is_cured: bool) -> Program:
     """Twenty-four pairs of layers whose ways around them were left out."""
-    xs, ys = data.digits()
 
     class Net(nn.Module):
         @nn.compact
@@ -138,8 +132,7 @@ def blocks_without_skips(is_cured: bool) -> Program:
                 x = x + inner if is_cured else inner
             return nn.Dense(10)(nn.LayerNorm()(x))
 
-    model = built(Net(), xs)
-    return Program(model, xs, ys, classes, optax.sgd(0.02), data.accuracy, steps=100)
+    return classified(data.digits(), Net(), optax.sgd(0.02), steps=100)
 
 
 def norm_of_one_pixel(is_cured: bool) -> Program:
@@ -164,7 +157,6 @@ def norm_of_one_pixel(is_cured: bool) -> Program:
 
 def spread_given_as_the_mean(is_cured: bool) -> Program:
     """The spread of weights handed over as their mean, so that the spread is 1."""
-    xs, ys = data.digits()
     mean, spread = (0.0, 0.1) if is_cured else (0.1, 1.0)
     draw = lambda key, shape, dtype=jnp.float32: (
         mean + spread * jax.random.normal(key, shape, dtype)
@@ -179,8 +171,7 @@ def spread_given_as_the_mean(is_cured: bool) -> Program:
             x = nn.relu(nn.Dense(48, kernel_init=draw)(x.reshape(len(x), -1)))
             return nn.Dense(10, kernel_init=draw)(x)
 
-    model = built(Net(), xs)
-    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=120)
+    return classified(data.digits(), Net(), optax.adam(3e-3), steps=120)
 
 
 class Block(nn.Module):

@@ -10,6 +10,10 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array
 
+from experiments.casebook import data
+from experiments.casebook.data import Data
+from experiments.casebook.program import Program
+
 classes = optax.softmax_cross_entropy_with_integer_labels
 KEY = jax.random.key(0)
 
@@ -39,3 +43,9 @@ class Block(nn.Module):
         weights = jax.nn.softmax(jnp.where(mask, logits, unseen), axis=-1)
         z = z + nn.Dense(self.size, name="o")(jnp.einsum("bqk,bkd->bqd", weights, v))
         return z + nn.Dense(self.size)(nn.gelu(nn.Dense(2 * self.size)(nn.LayerNorm()(z))))
+
+
+def classified(given: Data, module: nn.Module, optimizer: Any, **options: Any) -> Program:
+    """Return a training of a classifier."""
+    xs, ys = given
+    return Program(built(module, xs), xs, ys, classes, optimizer, data.accuracy, **options)

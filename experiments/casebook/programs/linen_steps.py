@@ -8,19 +8,17 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.linen_parts import Block, built, classes, mlp
+from experiments.casebook.programs.linen_parts import Block, built, classes, classified, mlp
 
 
 def rate_of_a_millionth(is_cured: bool) -> Program:
     """Steps far too small to arrive."""
-    xs, ys = data.digits()
     rate = 3e-3 if is_cured else 1e-6
-    return Program(built(mlp((32, 10)), xs), xs, ys, classes, optax.adam(rate), data.accuracy)
+    return classified(data.digits(), mlp((32, 10)), optax.adam(rate))
 
 
 def adam_by_a_fifth(is_cured: bool) -> Program:
     """Adam with a rate of 0.2 for convolutions."""
-    xs, ys = data.digits()
 
     class Net(nn.Module):
         @nn.compact
@@ -31,7 +29,7 @@ def adam_by_a_fifth(is_cured: bool) -> Program:
             return nn.Dense(10)(nn.relu(nn.Dense(32)(x.reshape(len(x), -1))))
 
     optimizer = optax.adam(2e-3 if is_cured else 0.2)
-    return Program(built(Net(), xs), xs, ys, classes, optimizer, data.accuracy, steps=80)
+    return classified(data.digits(), Net(), optimizer, steps=80)
 
 
 def warmup_of_thousands(is_cured: bool) -> Program:

@@ -11,32 +11,29 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.nnx_parts import classes, mlp
+from experiments.casebook.programs.nnx_parts import classes, classified, mlp
 
 
 def kernels_of_a_tenth(is_cured: bool) -> Program:
     """All weights 0.1, so that the units of a layer are one."""
-    xs, ys = data.digits()
     drawn, same = nnx.initializers.lecun_normal(), nnx.initializers.constant(0.1)
     model = mlp((64, 32, 32, 10), kernel_init=drawn if is_cured else same)
-    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy)
+    return classified(data.digits(), model, optax.adam(3e-3))
 
 
 def hidden_layer_of_zeros(is_cured: bool) -> Program:
     """A hidden layer whose weights and biases are zero."""
-    xs, ys = data.digits()
     model = mlp((64, 32, 32, 10))
     if not is_cured:
         hidden = model.layers[2]
         hidden.kernel[...] = jnp.zeros_like(hidden.kernel[...])
-    return Program(model, xs, ys, classes, optax.sgd(0.1), data.accuracy)
+    return classified(data.digits(), model, optax.sgd(0.1))
 
 
 def one_unit_between(is_cured: bool) -> Program:
     """A layer of one unit that all ten classes must pass."""
-    xs, ys = data.digits()
     model = mlp((64, 32, 32 if is_cured else 1, 32, 10), nnx.tanh)
-    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy)
+    return classified(data.digits(), model, optax.adam(1e-2))
 
 
 def first_of_forty_steps(is_cured: bool) -> Program:
@@ -104,7 +101,6 @@ def book_of_codes_at_rest(is_cured: bool) -> Program:
 
 def groups_of_one_key(is_cured: bool) -> Program:
     """Sixteen groups of units, all drawn with the same key."""
-    xs, ys = data.digits()
     keys = jax.random.split(jax.random.key(0), 16)
     keys = keys if is_cured else jnp.broadcast_to(keys[:1], keys.shape)
 
@@ -117,12 +113,11 @@ def groups_of_one_key(is_cured: bool) -> Program:
             hidden = nnx.relu(jnp.einsum("bi,gij->bgj", xs, self.inner[...]))
             return jnp.einsum("bgj,gjk->bk", hidden, self.outer[...])
 
-    return Program(Groups(), xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=100)
+    return classified(data.digits(), Groups(), optax.adam(3e-3), steps=100)
 
 
 def norms_scaled_by_zero(is_cured: bool) -> Program:
     """Norms whose scales start at 0, and no way around them."""
-    xs, ys = data.digits()
     rngs = nnx.Rngs(0)
     start = nnx.initializers.ones if is_cured else nnx.initializers.zeros
     layers = []
@@ -131,7 +126,7 @@ def norms_scaled_by_zero(is_cured: bool) -> Program:
             nnx.Linear(n, m, rngs=rngs), nnx.LayerNorm(m, scale_init=start, rngs=rngs), nnx.relu
         ]  # fmt: skip
     model = nnx.Sequential(*layers, nnx.Linear(32, 10, rngs=rngs))
-    return Program(model, xs, ys, classes, optax.sgd(0.1), data.accuracy)
+    return classified(data.digits(), model, optax.sgd(0.1))
 
 
 class Cloud(nnx.Module):

@@ -7,6 +7,10 @@ from typing import Any
 import optax
 from flax import nnx
 
+from experiments.casebook import data
+from experiments.casebook.data import Data
+from experiments.casebook.program import Program
+
 classes = optax.softmax_cross_entropy_with_integer_labels
 
 
@@ -19,3 +23,8 @@ def mlp(
     for n, m in pairwise(sizes):
         layers += [nnx.Linear(n, m, rngs=rngs, **options), activation]
     return nnx.Sequential(*layers[:-1], *([end] if end else []))
+
+
+def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> Program:
+    """Return a training of a classifier."""
+    return Program(model, *given, classes, optimizer, data.accuracy, **options)

@@ -9,27 +9,23 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.nnx_parts import classes, mlp
+from experiments.casebook.programs.nnx_parts import classes, classified, mlp
 
 
 def adam_by_one(is_cured: bool) -> Program:
     """Adam with a learning rate of 1."""
-    xs, ys = data.digits()
     rate = 3e-3 if is_cured else 1.0
-    model = mlp((64, 32, 10))
-    return Program(model, xs, ys, classes, optax.adam(rate), data.accuracy)
+    return classified(data.digits(), mlp((64, 32, 10)), optax.adam(rate))
 
 
 def descent_instead_of_adam(is_cured: bool) -> Program:
     """Plain descent with the rate that is Adam's by default."""
-    xs, ys = data.digits()
     optimizer = optax.adam(1e-3) if is_cured else optax.sgd(1e-3)
-    return Program(mlp((64, 64, 10)), xs, ys, classes, optimizer, data.accuracy)
+    return classified(data.digits(), mlp((64, 64, 10)), optimizer)
 
 
 def steps_of_minus_a_thousand(is_cured: bool) -> Program:
     """Adam with a learning rate of -1000."""
-    xs, ys = data.images()
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(
         lambda x: x.reshape(-1, 8, 8, 1),
@@ -39,7 +35,7 @@ def steps_of_minus_a_thousand(is_cured: bool) -> Program:
         nnx.Linear(512, 10, rngs=rngs),
     )
     rate = 1e-3 if is_cured else -1e3
-    return Program(model, xs, ys, classes, optax.adam(rate), data.accuracy)
+    return classified(data.images(), model, optax.adam(rate))
 
 
 class Reading(nnx.Module):
@@ -58,10 +54,8 @@ class Reading(nnx.Module):
 
 def momentum_of_99(is_cured: bool) -> Program:
     """A momentum of 0.99 at a rate that is good for 0.9."""
-    xs, ys = data.digits()
     optimizer = optax.sgd(0.2, momentum=0.9 if is_cured else 0.99)
-    model = Reading(nnx.Rngs(0))
-    return Program(model, xs, ys, classes, optimizer, data.accuracy, steps=120, every=10)
+    return classified(data.digits(), Reading(nnx.Rngs(0)), optimizer, steps=120, every=10)
 
 
 def epsilon_below_float16(is_cured: bool) -> Program:
@@ -100,11 +94,14 @@ def lion_at_the_rate_of_adam(is_cured: bool) -> Program:
 
 def no_warmup_for_large_batches(is_cured: bool) -> Program:
     """A rate for batches of 256 from the first step on."""
-    xs, ys = data.digits()
     rate = optax.linear_schedule(0.0, 0.4, 60) if is_cured else 0.4
-    model = mlp((64, 48, 48, 48, 10))
-    given = model, xs, ys, classes, optax.sgd(rate, momentum=0.9), data.accuracy
-    return Program(*given, batch=256, steps=160)
+    return classified(
+        data.digits(),
+        mlp((64, 48, 48, 48, 10)),
+        optax.sgd(rate, momentum=0.9),
+        batch=256,
+        steps=160,
+    )
 
 
 class Pictures(nnx.Module):
@@ -122,7 +119,7 @@ class Pictures(nnx.Module):
 
 def lars_at_the_rate_of_adam(is_cured: bool) -> Program:
     """LARS, whose steps are a thousandth of the weights times the rate, with 0.001."""
-    xs, ys = data.digits()
     optimizer = optax.lars(3.0 if is_cured else 1e-3)
-    given = Pictures(nnx.Rngs(0)), xs, ys, classes, optimizer, data.accuracy
-    return Program(*given, batch=128, steps=200, every=10)
+    return classified(
+        data.digits(), Pictures(nnx.Rngs(0)), optimizer, batch=128, steps=200, every=10
+    )

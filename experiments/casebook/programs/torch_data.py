@@ -10,6 +10,7 @@ from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
+    classified,
     column,
     cross_entropy,
     dense,
@@ -54,10 +55,8 @@ def pixels_up_to_256(is_cured: bool) -> Program:
 
 def columns_of_a_census(is_cured: bool) -> Program:
     """Columns from 0.001 to 4254, and Adam."""
-    xs, ys = tensors(data.tumours(is_scaled=is_cured))
     optimizer = adam(1e-2 if is_cured else 1e-3)
-    model = dense((30, 21, 2))
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), optimizer, data.accuracy, batch=100)
+    return classified(data.tumours(is_scaled=is_cured), dense((30, 21, 2)), optimizer, batch=100)
 
 
 def passengers(is_cured: bool) -> Program:
@@ -134,11 +133,10 @@ def a_value_is_missing(is_cured: bool) -> Program:
 
 def flowers_as_measured(is_cured: bool) -> Program:
     """Columns as they are, small weights, and sigmoids before the loss of one class of three."""
-    xs, ys = tensors(data.iris(is_scaled=is_cured))
     model = dense((4, 8, 3), *(() if is_cured else (nn.Sigmoid(),)))
     for layer in model[:3:2]:
         nn.init.normal_(layer.weight, std=0.2 if is_cured else 0.05)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy, batch=5)
+    return classified(data.iris(is_scaled=is_cured), model, adam(1e-2), batch=5)
 
 
 def tanh_for_standardised_images(is_cured: bool) -> Program:

@@ -9,6 +9,7 @@ from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
+    classified,
     column,
     cross_entropy,
     dense,
@@ -73,9 +74,8 @@ def next_is_a_vowel(is_cured: bool) -> Program:
 
 def softmax_and_cross_entropy(is_cured: bool) -> Program:
     """Softmax before the loss that has one."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 32, 32, 10), *(() if is_cured else (nn.Softmax(dim=1),)))
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), sgd(0.1), data.accuracy, steps=100)
+    return classified(data.digits(), model, sgd(0.1), steps=100)
 
 
 def sigmoid_and_logits(is_cured: bool) -> Program:
@@ -107,9 +107,8 @@ def nll_of_logits(is_cured: bool) -> Program:
 
 def sigmoids_of_three_kinds(is_cured: bool) -> Program:
     """Sigmoids before the loss of one class out of three."""
-    xs, ys = tensors(data.iris())
     model = dense((4, 16, 3), *(() if is_cured else (nn.Sigmoid(),)))
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), sgd(0.1), data.accuracy)
+    return classified(data.iris(), model, sgd(0.1))
 
 
 def softsign_for_logits(is_cured: bool) -> Program:

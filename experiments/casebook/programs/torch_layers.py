@@ -12,6 +12,7 @@ from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
+    classified,
     column,
     cross_entropy,
     dense,
@@ -76,10 +77,9 @@ class Heads(nn.Module):
 
 def one_head_ten_times(is_cured: bool) -> Program:
     """A list times a number: one head, ten times."""
-    xs, ys = tensors(data.digits())
     torch.manual_seed(1)
     heads = [nn.Linear(16, 1) for _ in range(10)] if is_cured else [nn.Linear(16, 1)] * 10
-    return Program(Heads(heads), xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy)
+    return classified(data.digits(), Heads(heads), adam(1e-2))
 
 
 def convolutions(count: int, norm: bool) -> nn.Sequential:
@@ -96,36 +96,31 @@ def convolutions(count: int, norm: bool) -> nn.Sequential:
 
 def no_batch_norms(is_cured: bool) -> Program:
     """Twelve convolutions as they are drawn, and no norm between them."""
-    xs, ys = tensors(data.images())
-    model = convolutions(12, norm=is_cured)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), sgd(0.05, momentum=0.9), data.accuracy)
+    return classified(data.images(), convolutions(12, norm=is_cured), sgd(0.05, momentum=0.9))
 
 
 def trained_in_eval_mode(is_cured: bool) -> Program:
     """Eval mode since a validation, with batch norms that have seen nothing."""
-    xs, ys = tensors(data.images(is_scaled=False))
     model = convolutions(8, norm=True)
     model.train(is_cured)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), sgd(0.05, momentum=0.9), data.accuracy)
+    return classified(data.images(is_scaled=False), model, sgd(0.05, momentum=0.9))
 
 
 def through_one_unit(is_cured: bool) -> Program:
     """A layer of one unit, where ten classes must pass."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 32, 32 if is_cured else 1, 10), act=nn.Tanh)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy)
+    return classified(data.digits(), model, adam(1e-2))
 
 
 def dropped_instead_of_kept(is_cured: bool) -> Program:
     """The probability to keep a unit, 0.95, given as the one to drop it."""
-    xs, ys = tensors(data.digits())
     torch.manual_seed(0)
     drop = lambda: nn.Dropout(0.05 if is_cured else 0.95)
     model = nn.Sequential(
         *(nn.Linear(64, 64), nn.ReLU(), drop(), nn.Linear(64, 64), nn.ReLU(), drop()),
         nn.Linear(64, 10),
     )
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
+    return classified(data.digits(), model, adam(3e-3))
 
 
 class Remembering(nn.Module):
@@ -183,7 +178,6 @@ def logits_not_scaled(is_cured: bool) -> Program:
 
 def dropped_in_every_convolution(is_cured: bool) -> Program:
     """Half of the numbers dropped after each convolution, before relu."""
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     sizes = (1, 8, 16, 32)
     act = nn.ELU if is_cured else nn.ReLU
@@ -195,7 +189,7 @@ def dropped_in_every_convolution(is_cured: bool) -> Program:
         *convolutions, nn.Flatten(), nn.Linear(128, 32), act(),
         nn.Dropout(0.2 if is_cured else 0.5), nn.Linear(32, 10),
     )  # fmt: skip
-    return Program(model, xs, ys, cross_entropy, adam(1e-3), data.accuracy, steps=100)
+    return classified(data.images(), model, adam(1e-3), steps=100)
 
 
 class Pooled(nn.Module):
@@ -334,10 +328,9 @@ class Neighbours(nn.Module):
 
 def smoothed_by_many_layers(is_cured: bool) -> Program:
     """A graph of pixels, smoothed by twelve layers until all nodes are alike."""
-    xs, ys = tensors(data.digits())
-    model = Neighbours(2 if is_cured else 12)
-    given = model, xs, ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, batch=16, steps=100, every=10)
+    return classified(
+        data.digits(), Neighbours(2 if is_cured else 12), adam(1e-2), batch=16, steps=100, every=10
+    )
 
 
 class Pieces(nn.Module):
@@ -381,19 +374,17 @@ class Around(nn.Module):
 
 def one_block_ten_times(is_cured: bool) -> Program:
     """A list of one block times ten, whose one norm counts the statistics of ten places."""
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     blocks = [Around(16) for _ in range(10)] if is_cured else 10 * [Around(16)]
     model = nn.Sequential(
         *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Sequential(*blocks)),
         *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)),
     )
-    return Program(model, xs, ys, cross_entropy, adam(3e-3), data.accuracy, steps=100)
+    return classified(data.images(), model, adam(3e-3), steps=100)
 
 
 def statistics_at_rest(is_cured: bool) -> Program:
     """Batch norms with a momentum of 0, which TensorFlow counts the other way round."""
-    xs, ys = tensors(data.images(is_scaled=False))
     torch.manual_seed(0)
     momentum = 0.1 if is_cured else 0.0
     sizes = (1, 8, 16)
@@ -405,7 +396,7 @@ def statistics_at_rest(is_cured: bool) -> Program:
         )
     ]  # fmt: skip
     model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(256, 10))
-    return Program(model, xs, ys, cross_entropy, adam(3e-3), data.accuracy, steps=100)
+    return classified(data.images(is_scaled=False), model, adam(3e-3), steps=100)
 
 
 class Interactions(nn.Module):
@@ -435,9 +426,9 @@ class Interactions(nn.Module):
 
 def dropped_when_asked_too(is_cured: bool) -> Program:
     """Dropout of a function that is not told whether the network trains or answers."""
-    xs, ys = tensors(data.digits())
-    given = Interactions(is_cured), xs, ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, batch=64, steps=200, every=10)
+    return classified(
+        data.digits(), Interactions(is_cured), adam(1e-2), batch=64, steps=200, every=10
+    )
 
 
 class Queried(nn.Module):
@@ -602,7 +593,6 @@ class FrozenNorm(nn.Module):
 
 def norms_frozen_from_scratch(is_cured: bool) -> Program:
     """Frozen batch norms in a network that is drawn, not loaded: they do nothing at all."""
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     norm = nn.BatchNorm2d if is_cured else FrozenNorm
     blocks = [
@@ -611,8 +601,7 @@ def norms_frozen_from_scratch(is_cured: bool) -> Program:
         for module in (nn.Conv2d(n, 12, 3, padding=1, bias=False), norm(12), nn.ReLU())
     ]
     model = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48, 10))
-    given = model, xs, ys, cross_entropy, sgd(0.05, momentum=0.9), data.accuracy
-    return Program(*given, steps=100, every=10)
+    return classified(data.images(), model, sgd(0.05, momentum=0.9), steps=100, every=10)
 
 
 class RowsByCell(nn.Module):

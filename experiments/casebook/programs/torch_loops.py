@@ -11,6 +11,7 @@ from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
     by_hand,
+    classified,
     column,
     cross_entropy,
     dense,
@@ -32,10 +33,8 @@ def gradients_add_up(is_cured: bool) -> Program:
         value.backward()
         return step.taken(value)
 
-    xs, ys = tensors(data.images())
-    model = two_convolutions()
-    return Program(
-        model, xs, ys, cross_entropy, sgd(0.05, momentum=0.9), data.accuracy, steps=100, train=train
+    return classified(
+        data.images(), two_convolutions(), sgd(0.05, momentum=0.9), steps=100, train=train
     )
 
 
@@ -58,10 +57,7 @@ def scheduled_every_batch(is_cured: bool) -> Program:
             schedules[-1].step()
         return value
 
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 10))
-    given = model, xs, ys, cross_entropy, optimizer, data.accuracy
-    return Program(*given, steps=120, train=train)
+    return classified(data.digits(), dense((64, 32, 32, 10)), optimizer, steps=120, train=train)
 
 
 def clipped_to_nothing(is_cured: bool) -> Program:
@@ -75,9 +71,7 @@ def clipped_to_nothing(is_cured: bool) -> Program:
         nn.utils.clip_grad_norm_(step.module.parameters(), 5.0 if is_cured else 1e-3)
         return step.taken(value)
 
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 10))
-    return Program(model, xs, ys, cross_entropy, sgd(0.2), data.accuracy, steps=100, train=train)
+    return classified(data.digits(), dense((64, 32, 32, 10)), sgd(0.2), steps=100, train=train)
 
 
 def a_loss_made_anew(is_cured: bool) -> Program:
@@ -92,9 +86,7 @@ def a_loss_made_anew(is_cured: bool) -> Program:
         value.backward()
         return step.taken(value)
 
-    xs, ys = tensors(data.digits())
-    model = dense((64, 32, 32, 10))
-    return Program(model, xs, ys, cross_entropy, adam(1e-2), data.accuracy, train=train)
+    return classified(data.digits(), dense((64, 32, 32, 10)), adam(1e-2), train=train)
 
 
 class Retold(nn.Module):
@@ -203,10 +195,14 @@ def sums_of_sixteen(is_cured: bool) -> Program:
         step.optimizer.zero_grad()
         return value.detach()
 
-    xs, ys = tensors(data.digits())
-    model = dense((64, 64, 64, 10))
-    given = model, xs, ys, cross_entropy, sgd(0.2, momentum=0.9), data.accuracy
-    return Program(*given, steps=640, every=16, train=train)
+    return classified(
+        data.digits(),
+        dense((64, 64, 64, 10)),
+        sgd(0.2, momentum=0.9),
+        steps=640,
+        every=16,
+        train=train,
+    )
 
 
 def zeroed_before_the_step(is_cured: bool) -> Program:
@@ -222,9 +218,8 @@ def zeroed_before_the_step(is_cured: bool) -> Program:
             step.optimizer.zero_grad(set_to_none=False)
         return step.taken(value)
 
-    xs, ys = tensors(data.digits())
     model = nn.Sequential(*dense((64, 32)), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
-    return Program(model, xs, ys, cross_entropy, sgd(0.1), data.accuracy, train=train)
+    return classified(data.digits(), model, sgd(0.1), train=train)
 
 
 def critic_without_zero_grad(is_cured: bool) -> Program:
@@ -307,14 +302,12 @@ def waits_for_a_larger_loss(is_cured: bool) -> Program:
             schedules[-1].step(value.item())
         return value
 
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(64, 10)),
     )
-    given = model, xs, ys, cross_entropy, optimizer, data.accuracy
-    return Program(*given, batch=64, steps=200, train=train)
+    return classified(data.images(), model, optimizer, batch=64, steps=200, train=train)
 
 
 def clipped_while_scaled(is_cured: bool) -> Program:
@@ -335,10 +328,13 @@ def clipped_while_scaled(is_cured: bool) -> Program:
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         return step.taken(value)
 
-    xs, ys = tensors(data.digits())
-    model = dense((64, 48, 48, 10), act=nn.GELU)
-    given = model, xs, ys, cross_entropy, sgd(0.1, momentum=0.9), data.accuracy
-    return Program(*given, steps=150, train=train)
+    return classified(
+        data.digits(),
+        dense((64, 48, 48, 10), act=nn.GELU),
+        sgd(0.1, momentum=0.9),
+        steps=150,
+        train=train,
+    )
 
 
 def zeroed_at_every_piece(is_cured: bool) -> Program:
@@ -352,10 +348,15 @@ def zeroed_at_every_piece(is_cured: bool) -> Program:
         (value / 16).backward()
         return step.taken(value) if step.number % 16 == 15 else value.detach()
 
-    xs, ys = tensors(data.digits())
-    model = dense((64, 48, 48, 10))
-    given = model, xs, ys, cross_entropy, sgd(0.2, momentum=0.9), data.accuracy
-    return Program(*given, batch=4, steps=960, every=16, train=train)
+    return classified(
+        data.digits(),
+        dense((64, 48, 48, 10)),
+        sgd(0.2, momentum=0.9),
+        batch=4,
+        steps=960,
+        every=16,
+        train=train,
+    )
 
 
 def entries_clipped_to_a_hundredth(is_cured: bool) -> Program:
@@ -395,14 +396,12 @@ def scaled_and_not_divided(is_cured: bool) -> Program:
                 parameter.grad.div_(scale)
         return step.taken(value)
 
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Conv2d(1, 16, 3), nn.GELU(), nn.Conv2d(16, 16, 3, stride=2), nn.GELU()),
         *(nn.Flatten(), nn.Linear(64, 10)),
     )
-    given = model, xs, ys, cross_entropy, sgd(0.05, momentum=0.9), data.accuracy
-    return Program(*given, steps=100, train=train)
+    return classified(data.images(), model, sgd(0.05, momentum=0.9), steps=100, train=train)
 
 
 def zeroed_once_an_epoch(is_cured: bool) -> Program:
@@ -416,6 +415,6 @@ def zeroed_once_an_epoch(is_cured: bool) -> Program:
         value.backward()
         return step.taken(value)
 
-    xs, ys = tensors(data.digits())
-    given = dense((64, 64, 64, 10)), xs, ys, cross_entropy, sgd(0.2), data.accuracy
-    return Program(*given, batch=64, steps=140, train=train)
+    return classified(
+        data.digits(), dense((64, 64, 64, 10)), sgd(0.2), batch=64, steps=140, train=train
+    )

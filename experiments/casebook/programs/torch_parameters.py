@@ -15,6 +15,7 @@ from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
     by_hand,
+    classified,
     cross_entropy,
     dense,
     sgd,
@@ -25,48 +26,43 @@ from experiments.casebook.programs.torch_parts import (
 
 def drawn_from_a_normal(is_cured: bool) -> Program:
     """Three wide layers of weights with variance 1."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 256, 256, 256, 10))
     if not is_cured:
         for parameter in model.parameters():
             nn.init.normal_(parameter)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
+    return classified(data.digits(), model, adam(3e-3))
 
 
 def drawn_from_0_to_1(is_cured: bool) -> Program:
     """Weights from `torch.rand`, all of them positive."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 64, 64, 10))
     if not is_cured:
         for layer in model[::2]:
             layer.weight.data = torch.rand(layer.weight.shape)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
+    return classified(data.digits(), model, adam(3e-3))
 
 
 def one_number_for_all_weights(is_cured: bool) -> Program:
     """Weights that all start at 0.1."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 32, 32, 10))
     if not is_cured:
         for layer in model[::2]:
             nn.init.constant_(layer.weight, 0.1)
             nn.init.zeros_(layer.bias)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
+    return classified(data.digits(), model, adam(3e-3))
 
 
 def first_layer_of_zeros(is_cured: bool) -> Program:
     """A first layer whose weights and biases start at zero."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 32, 32, 10))
     if not is_cured:
         nn.init.zeros_(model[0].weight)
         nn.init.zeros_(model[0].bias)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
+    return classified(data.digits(), model, adam(3e-3))
 
 
 def a_convolution_of_ones(is_cured: bool) -> Program:
     """The second convolution starts with ones."""
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU()),
@@ -74,7 +70,7 @@ def a_convolution_of_ones(is_cured: bool) -> Program:
     )
     if not is_cured:
         nn.init.ones_(model[2].weight)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
+    return classified(data.images(), model, adam(3e-3))
 
 
 def a_bag_of_ones(is_cured: bool) -> Program:
@@ -91,23 +87,21 @@ def a_bag_of_ones(is_cured: bool) -> Program:
 
 def biases_far_below_zero(is_cured: bool) -> Program:
     """Units of relu whose biases start at -10."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 32, 32, 10))
     if not is_cured:
         nn.init.constant_(model[2].bias, -10)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(3e-3), data.accuracy)
+    return classified(data.digits(), model, adam(3e-3))
 
 
 def weights_too_small(is_cured: bool) -> Program:
     """Eight layers of tanh with weights of 0.01."""
-    xs, ys = tensors(data.digits())
     model = dense((64, *8 * (32,), 10), act=nn.Tanh)
     for layer in model[::2]:
         if is_cured:
             nn.init.xavier_normal_(layer.weight)
         else:
             nn.init.normal_(layer.weight, std=0.01)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), sgd(0.1), data.accuracy, steps=100)
+    return classified(data.digits(), model, sgd(0.1), steps=100)
 
 
 class Pretrained(nn.Module):
@@ -130,20 +124,17 @@ class Pretrained(nn.Module):
 
 def all_but_norms_frozen(is_cured: bool) -> Program:
     """All is frozen but the batch norms, the head too."""
-    xs, ys = tensors(data.images())
     model = Pretrained()
     if not is_cured:
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.requires_grad_(False)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy, steps=100)
+    return classified(data.images(), model, adam(1e-2), steps=100)
 
 
 def features_detached(is_cured: bool) -> Program:
     """Features cut off by detach, though they were drawn at random."""
-    xs, ys = tensors(data.images())
-    model = Pretrained(is_detached=not is_cured)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy, steps=100)
+    return classified(data.images(), Pretrained(is_detached=not is_cured), adam(1e-2), steps=100)
 
 
 class Listed(nn.Module):
@@ -164,38 +155,35 @@ class Listed(nn.Module):
 
 def layers_in_a_list(is_cured: bool) -> Program:
     """Layers in a list of Python, which a module does not look into."""
-    xs, ys = tensors(data.digits())
-    model = Listed(nn.ModuleList if is_cured else list)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy, steps=100)
+    return classified(
+        data.digits(), Listed(nn.ModuleList if is_cured else list), adam(1e-2), steps=100
+    )
 
 
 def optimiser_of_a_copy(is_cured: bool) -> Program:
     """An optimiser of the parameters that there were before the model was wrapped."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 32, 32, 10))
     held = model if is_cured else copy.deepcopy(model)
     optimizer = lambda module: torch.optim.Adam(held.parameters(), 1e-2)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy)
+    return classified(data.digits(), model, optimizer)
 
 
 def optimiser_of_the_head(is_cured: bool) -> Program:
     """An optimiser of the head alone, of features drawn at random."""
-    xs, ys = tensors(data.images())
     optimizer = lambda module: torch.optim.Adam(
         (module if is_cured else module.head).parameters(), 1e-2
     )
-    return Program(Pretrained(), xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
+    return classified(data.images(), Pretrained(), optimizer, steps=100)
 
 
 def new_head_after_the_optimiser(is_cured: bool) -> Program:
     """A head for these classes, put in after the optimiser was made."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 32, 32, 100))
     before = torch.optim.SGD(model.parameters(), 0.1)
     model[4] = nn.Linear(32, 10)
     after = torch.optim.SGD(model.parameters(), 0.1)
     optimizer = lambda module: after if is_cured else before
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
+    return classified(data.digits(), model, optimizer, steps=100)
 
 
 def frozen_and_never_thawed(is_cured: bool) -> Program:
@@ -209,10 +197,7 @@ def frozen_and_never_thawed(is_cured: bool) -> Program:
         value.backward()
         return step.taken(value)
 
-    xs, ys = tensors(data.images())
-    return Program(
-        *(Pretrained(), xs, ys, cross_entropy, adam(1e-2), data.accuracy), steps=100, train=train
-    )
+    return classified(data.images(), Pretrained(), adam(1e-2), steps=100, train=train)
 
 
 class Adapted(nn.Module):
@@ -302,14 +287,11 @@ class Memory(nn.Module):
 
 def memory_of_plain_tensors(is_cured: bool) -> Program:
     """Keys and values that are tensors, not parameters, and stay as they were drawn."""
-    xs, ys = tensors(data.digits())
-    given = Memory(is_cured), xs, ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, steps=150, every=10)
+    return classified(data.digits(), Memory(is_cured), adam(1e-2), steps=150, every=10)
 
 
 def convolutions_around_one(is_cured: bool) -> Program:
     """Convolutions drawn with the mean that is meant for the scales of batch norms."""
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     convolutions = [
         module
@@ -319,7 +301,7 @@ def convolutions_around_one(is_cured: bool) -> Program:
     for module in convolutions[::2]:
         nn.init.normal_(module.weight, 0.0 if is_cured else 1.0, 0.1 if is_cured else 0.02)
     model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(16, 10))
-    return Program(model, xs, ys, cross_entropy, adam(3e-3), data.accuracy, steps=120)
+    return classified(data.images(), model, adam(3e-3), steps=120)
 
 
 class Weighed(nn.Module):
@@ -338,7 +320,6 @@ class Weighed(nn.Module):
 
 def part_without_a_group(is_cured: bool) -> Program:
     """Groups of an optimiser by the names of parts, of which one has been forgotten."""
-    xs, ys = tensors(data.digits())
 
     def optimizer(module: Weighed) -> Optimizer:
         rates = {module.embedding: 3e-3, module.interactions: 3e-3, module.readout: 1e-2}
@@ -348,7 +329,7 @@ def part_without_a_group(is_cured: bool) -> Program:
             [{"params": part.parameters(), "lr": rate} for part, rate in rates.items()]
         )
 
-    return Program(Weighed(), xs, ys, cross_entropy, optimizer, data.accuracy, steps=120)
+    return classified(data.digits(), Weighed(), optimizer, steps=120)
 
 
 class Dropped(nn.Module):
@@ -414,6 +395,4 @@ class Spiking(nn.Module):
 
 def spikes_without_a_surrogate(is_cured: bool) -> Program:
     """Neurons that fire or do not, with the slope of a step, which is 0."""
-    xs, ys = tensors(data.digits())
-    given = Spiking(is_cured), xs, ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, batch=64, steps=120, every=10)
+    return classified(data.digits(), Spiking(is_cured), adam(1e-2), batch=64, steps=120, every=10)

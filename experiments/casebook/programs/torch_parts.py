@@ -97,3 +97,8 @@ def windows(length: int) -> tuple[Tensor, Tensor, int]:
     letters, following, known = data.text(length)
     xs, ys = (torch.from_numpy(array.copy()).long() for array in (letters, following))
     return xs, ys, known
+
+
+def classified(given: Data, model: nn.Module, optimizer: Any, **options: Any) -> Program:
+    """Return a training of a classifier."""
+    return Program(model, *tensors(given), cross_entropy, optimizer, data.accuracy, **options)

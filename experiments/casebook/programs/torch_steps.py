@@ -9,6 +9,7 @@ from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
+    classified,
     cross_entropy,
     dense,
     rmsprop,
@@ -57,32 +58,28 @@ def degrees(is_cured: bool) -> Program:
 
 def adadelta_of_a_thousandth(is_cured: bool) -> Program:
     """Adadelta with the learning rate that others take."""
-    xs, ys = tensors(data.images())
     rate = 1.0 if is_cured else 0.001
     optimizer = lambda module: torch.optim.Adadelta(module.parameters(), rate)
-    return Program(two_convolutions(), xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
+    return classified(data.images(), two_convolutions(), optimizer, steps=100)
 
 
 def adam_by_half(is_cured: bool) -> Program:
     """Adam with steps of a half."""
-    xs, ys = tensors(data.digits())
     model, optimizer = dense((64, 32, 32, 32, 10)), adam(3e-3 if is_cured else 0.5)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy)
+    return classified(data.digits(), model, optimizer)
 
 
 def long_steps_kill_units(is_cured: bool) -> Program:
     """Steps so long that no unit of relu is left on."""
-    xs, ys = tensors(data.digits())
     model, optimizer = dense((64, 32, 32, 10)), sgd(0.05 if is_cured else 5.0, momentum=0.9)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy)
+    return classified(data.digits(), model, optimizer)
 
 
 def weights_decay_away(is_cured: bool) -> Program:
     """Weight decay that takes more than the loss gives."""
-    xs, ys = tensors(data.digits())
     model = dense((64, 32, 32, 10))
     optimizer = sgd(0.1, weight_decay=1e-4 if is_cured else 0.5)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
+    return classified(data.digits(), model, optimizer, steps=100)
 
 
 def weights_in_bfloat16(is_cured: bool) -> Program:
@@ -133,7 +130,6 @@ def game_of_life(is_cured: bool) -> Program:
 
 def descent_through_convolutions(is_cured: bool) -> Program:
     """Plain descent for four convolutions and two layers."""
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     convolutions = [
         module
@@ -145,24 +141,23 @@ def descent_through_convolutions(is_cured: bool) -> Program:
         *(nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10)),
     )
     optimizer = adam(1e-3) if is_cured else sgd(1e-4)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=150, every=10)
+    return classified(data.images(), model, optimizer, steps=150, every=10)
 
 
 def one_example_at_a_time(is_cured: bool) -> Program:
     """Steps of a hundredth in each entry, after each example."""
-    xs, ys = tensors(data.digits())
     batch, optimizer = (64, adam(3e-3)) if is_cured else (1, rmsprop(0.02))
-    model = dense((64, 32, 32, 10), act=nn.Tanh)
-    given = model, xs, ys, cross_entropy, optimizer, data.accuracy
-    return Program(*given, batch=batch, steps=150)
+    return classified(
+        data.digits(), dense((64, 32, 32, 10), act=nn.Tanh), optimizer, batch=batch, steps=150
+    )
 
 
 def rmsprop_in_small_steps(is_cured: bool) -> Program:
     """RMSprop in steps that arrive nowhere in the time that there is."""
-    xs, ys = tensors(data.moons())
     optimizer = adam(0.01) if is_cured else rmsprop(1e-4)
-    model = dense((2, 16, 16, 2), act=nn.Tanh)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=200, every=10)
+    return classified(
+        data.moons(), dense((2, 16, 16, 2), act=nn.Tanh), optimizer, steps=200, every=10
+    )
 
 
 def epsilon_of_zero(is_cured: bool) -> Program:
@@ -244,22 +239,20 @@ def sizes_in_float16(is_cured: bool) -> Program:
 
 def decay_for_momentum(is_cured: bool) -> Program:
     """An optimiser whose momentum is 0.0005, which was meant as its weight decay."""
-    xs, ys = tensors(data.images())
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2), nn.ReLU()),
         *(nn.Flatten(), nn.Linear(64, 10)),
     )
     optimizer = sgd(0.01, momentum=0.9, weight_decay=5e-4) if is_cured else sgd(0.01, momentum=5e-4)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=150, every=10)
+    return classified(data.images(), model, optimizer, steps=150, every=10)
 
 
 def momentum_for_decay(is_cured: bool) -> Program:
     """An optimiser whose weight decay is 0.9, which was meant as its momentum."""
-    xs, ys = tensors(data.digits())
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 10))
     )
     optimizer = sgd(0.05, momentum=0.9) if is_cured else sgd(0.05, weight_decay=0.9)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=100)
+    return classified(data.digits(), model, optimizer, steps=100)
