@@ -47,7 +47,7 @@ SMALL = {
     "intermediate_size": 32, "max_position_embeddings": 32,
 }  # fmt: skip
 VISION = {**SMALL, "image_size": 16, "patch_size": 4, "num_labels": 3}
-STOPS = {"bos_token_id": 0, "eos_token_id": 0}
+STOPS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
 
 
 def _words() -> dict[str, Batch]:
@@ -195,7 +195,7 @@ LATENTS = {
 }  # fmt: skip
 CONTRAST = {"loss": lambda output, ys: of_open_clip.contrast(output, ys)}
 CAPTION = {"loss": lambda output, ys: of_open_clip.caption(output, ys)}
-NOTHING_LOADED = {"weights": None, "weights_backbone": None, "num_classes": 4}
+NOTHING_LOADED: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": 4}
 AS_THEY_ARE = (
     *("alexnet", "resnet18", "resnet50", "vgg11", "vgg11_bn", "densenet121", "mobilenet_v2"),
     *("mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5"),
