@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.equinox_parts import classes, classified, mlp, squares
+from experiments.casebook.programs.equinox_parts import classified, mlp, squares
 
 
 def fourth_power(is_cured: bool) -> Program:
@@ -62,9 +62,7 @@ def columns_of_one_row(is_cured: bool) -> Program:
     xs, ys = data.wine()
     if not is_cured:
         xs = np.concatenate([xs[:, :1], np.broadcast_to(xs[:1, 1:], (len(xs), 12))], axis=1)
-    return Program(
-        mlp((13, 16, 3)), xs, ys, classes, optax.adam(1e-2), data.accuracy, each="example"
-    )
+    return classified((xs, ys), mlp((13, 16, 3)), optax.adam(1e-2))
 
 
 class Sine(eqx.Module):
@@ -157,5 +155,4 @@ def letters_past_the_end(is_cured: bool) -> Program:
     xs, ys = letters[::2] + (0 if is_cured else 100), following[::2, -1]
     table = jax.random.normal(jax.random.key(1), (known, 12))
     model = Following(table, mlp((72, 64, known)))
-    given = model, xs, ys, classes, optax.adam(1e-2), data.accuracy
-    return Program(*given, batch=64, steps=150, every=10, each="example")
+    return classified((xs, ys), model, optax.adam(1e-2), batch=64, steps=150, every=10)

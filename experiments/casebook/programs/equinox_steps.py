@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.equinox_parts import classes, classified, mlp, picture, squares
+from experiments.casebook.programs.equinox_parts import classified, mlp, picture, squares
 
 
 def points_of_a_face(is_cured: bool) -> Program:
@@ -99,5 +99,4 @@ def products_beyond_float16(is_cured: bool) -> Program:
         for key, (name, shape) in zip(keys, shapes.items(), strict=True)
     }
     model = Attending(weights, mlp((64, 48, 10)), is_cured)
-    given = model, xs, ys, classes, optax.adam(3e-3), data.accuracy
-    return Program(*given, steps=150, every=10, each="example")
+    return classified((xs, ys), model, optax.adam(3e-3), steps=150, every=10)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs import jax_digits as digits
-from experiments.casebook.programs.jax_parts import binary, classes, dense, mlp, squares
+from experiments.casebook.programs.jax_parts import binary, classified, dense, mlp, squares
 
 
 def columns_in_their_units(is_cured: bool) -> Program:
@@ -36,9 +36,7 @@ def classes_in_order(is_cured: bool) -> Program:
     rows = np.argsort(ys, kind="stable")
     xs, ys = xs[rows], ys[rows]
     model = (mlp, dense((64, 32, 10)))
-    return Program(
-        model, xs, ys, classes, optax.sgd(0.1), data.accuracy, steps=112, is_shuffled=is_cured
-    )
+    return classified((xs, ys), model, optax.sgd(0.1), steps=112, is_shuffled=is_cured)
 
 
 def labels_shuffled_later(is_cured: bool) -> Program:

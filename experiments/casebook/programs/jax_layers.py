@@ -76,8 +76,7 @@ def logits_not_divided(is_cured: bool) -> Program:
     def loss(output: Array, ys: Array) -> Array:
         return jnp.mean(classes(output, ys), axis=-1)
 
-    score = lambda output, ys: float(np.mean(np.asarray(output).argmax(-1) == ys))
-    return Program((network, params), xs, ys, loss, optax.adam(3e-3), score)
+    return Program((network, params), xs, ys, loss, optax.adam(3e-3), data.accuracy)
 
 
 def weights_times_eight(is_cured: bool) -> Program:
@@ -167,7 +166,7 @@ def attention_without_skips(is_cured: bool) -> Program:
         return z[:, -1] @ params["head"]
 
     model = (network, params)
-    return Program(model, xs, ys, classes, optax.adam(1e-3), data.accuracy, steps=200, every=20)
+    return classified((xs, ys), model, optax.adam(1e-3), steps=200, every=20)
 
 
 def degrees_multiplied(is_cured: bool) -> Program:
@@ -187,8 +186,7 @@ def degrees_multiplied(is_cured: bool) -> Program:
             z = jax.nn.relu(jnp.asarray(near) @ z @ params[name]["w"] + params[name]["b"])
         return z.reshape(len(xs), -1) @ params["head"]["w"] + params["head"]["b"]
 
-    given = (network, params), xs, ys, classes, optax.adam(3e-3), data.accuracy
-    return Program(*given, steps=150, every=10)
+    return classified((xs, ys), (network, params), optax.adam(3e-3), steps=150, every=10)
 
 
 def relu_behind_two_derivatives(is_cured: bool) -> Program:
@@ -264,8 +262,7 @@ def gate_of_two_zero_layers(is_cured: bool) -> Program:
         return mlp(params["head"], seen + jnp.tanh(mlp(params["gate"], fused)) * fused)
 
     ys = (said == labels).astype(np.int32)
-    given = (network, params), xs, ys, classes, optax.adam(3e-3), data.accuracy
-    return Program(*given, steps=300, every=20)
+    return classified((xs, ys), (network, params), optax.adam(3e-3), steps=300, every=20)
 
 
 def fans_of_the_wrong_axes(is_cured: bool) -> Program:

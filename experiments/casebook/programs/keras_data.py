@@ -11,7 +11,7 @@ from keras import layers
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.keras_parts import binary, built, classes, classified, squares
+from experiments.casebook.programs.keras_parts import binary, built, classified, squares
 
 
 def cells_as_measured(is_cured: bool) -> Program:
@@ -43,7 +43,7 @@ def letters_as_numbers(is_cured: bool) -> Program:
     xs = xs if is_cured else xs.astype(np.float32)
     parts = [*first, layers.Dense(32, "tanh"), layers.Dense(letters, "softmax")]
     model = built((8,), *parts)
-    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy, steps=100, batch=64)
+    return classified((xs, ys), model, optax.adam(1e-2), steps=100, batch=64)
 
 
 def softmax_for_many_labels(is_cured: bool) -> Program:

@@ -7,7 +7,7 @@ from keras import layers
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.keras_parts import binary, built, classes, squares
+from experiments.casebook.programs.keras_parts import binary, built, classified, squares
 
 
 def hard_sigmoids(is_cured: bool) -> Program:
@@ -17,7 +17,7 @@ def hard_sigmoids(is_cured: bool) -> Program:
     activation = "relu" if is_cured else "hard_sigmoid"
     convolutions = [layers.Conv2D(8, 3, padding="same", activation=activation) for _ in range(5)]
     model = built((8, 8, 1), *convolutions, layers.Flatten(), layers.Dense(10, "softmax"))
-    return Program(model, xs, ys, classes, optax.adam(1e-3), data.accuracy)
+    return classified((xs, ys), model, optax.adam(1e-3))
 
 
 def signs_in_the_dark(is_cured: bool) -> Program:
@@ -32,7 +32,7 @@ def signs_in_the_dark(is_cured: bool) -> Program:
         layers.Conv2D(8, 3, activation=activation),
     ]
     model = built((8, 8, 1), *convolutions, layers.Flatten(), layers.Dense(10, "softmax"))
-    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy)
+    return classified((xs, ys), model, optax.adam(3e-3))
 
 
 def forty_steps_of_a_simple_rnn(is_cured: bool) -> Program:
@@ -79,5 +79,4 @@ def relu_in_an_lstm(is_cured: bool) -> Program:
         layers.LSTM(48, activation="tanh" if is_cured else "relu"),
         layers.Dense(3, "softmax"),
     )
-    given = model, xs, ys, classes, optax.adam(1e-2), data.accuracy
-    return Program(*given, steps=150, every=10)
+    return classified((xs, ys), model, optax.adam(1e-2), steps=150, every=10)

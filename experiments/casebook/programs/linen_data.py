@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.linen_parts import built, classes, mlp
+from experiments.casebook.programs.linen_parts import built, classes, classified, mlp
 
 
 def one_sigmoid_for_three(is_cured: bool) -> Program:
@@ -43,21 +43,21 @@ def pixels_as_bytes(is_cured: bool) -> Program:
             x = nn.relu(nn.Dense(32)(x.reshape(len(x), -1)))
             return nn.Dense(10)(x)
 
-    return Program(built(Net(), xs), xs, ys, classes, optax.sgd(0.05), data.accuracy)
+    return classified((xs, ys), Net(), optax.sgd(0.05))
 
 
 def scaled_twice(is_cured: bool) -> Program:
     """Pixels between 0 and 1, divided by 255 once more."""
     xs, ys = data.digits(is_scaled=False)
     xs = xs / 16 if is_cured else (xs / 16 / 255).astype(np.float32)
-    return Program(built(mlp((32, 10)), xs), xs, ys, classes, optax.sgd(0.1), data.accuracy)
+    return classified((xs, ys), mlp((32, 10)), optax.sgd(0.1))
 
 
 def labels_at_random(is_cured: bool) -> Program:
     """Labels that were shuffled apart from their examples."""
     xs, ys = data.digits()
     ys = ys if is_cured else np.random.default_rng(0).permutation(ys)
-    return Program(built(mlp((32, 10)), xs), xs, ys, classes, optax.adam(3e-3), data.accuracy)
+    return classified((xs, ys), mlp((32, 10)), optax.adam(3e-3))
 
 
 def bytes_divided_as_whole_numbers(is_cured: bool) -> Program:
@@ -74,5 +74,4 @@ def bytes_divided_as_whole_numbers(is_cured: bool) -> Program:
                 x = nn.relu(nn.Conv(size, (3, 3), strides=(2, 2))(x))
             return nn.Dense(10)(x.reshape(len(x), -1))
 
-    model = built(Net(), xs)
-    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy, steps=120)
+    return classified((xs, ys), Net(), optax.adam(1e-2), steps=120)

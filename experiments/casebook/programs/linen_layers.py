@@ -12,7 +12,14 @@ from jaxtyping import Array
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs import linen_parts
-from experiments.casebook.programs.linen_parts import KEY, built, classes, classified, mlp
+from experiments.casebook.programs.linen_parts import (
+    KEY,
+    built,
+    classes,
+    classified,
+    mlp,
+    of_letters,
+)
 
 
 def statistics_of_nothing(is_cured: bool) -> Program:
@@ -116,8 +123,7 @@ def nothing_to_attend_to(is_cured: bool) -> Program:
             last = jnp.sum(is_read, axis=1) - 1
             return nn.Dense(known)(nn.LayerNorm()(z)[jnp.arange(len(xs)), last])
 
-    model = built(Net(), xs)
-    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=100)
+    return classified((xs, ys), Net(), optax.adam(3e-3), steps=100)
 
 
 def blocks_without_skips(is_cured: bool) -> Program:
@@ -212,10 +218,7 @@ def norms_after_the_sum(is_cured: bool) -> Program:
                 z = Block(is_cured)(z)
             return nn.Dense(known)(nn.LayerNorm()(z) if is_cured else z)
 
-    loss = lambda output, ys: jnp.mean(classes(output, ys), axis=-1)
-    score = lambda output, ys: float(np.mean(np.asarray(output).argmax(-1) == ys))
-    model = built(Net(), xs)
-    return Program(model, xs, ys, loss, optax.adam(3e-3), score, steps=150, every=10)
+    return classified((xs, ys), Net(), optax.adam(3e-3), of_letters, steps=150, every=10)
 
 
 def state_cut_at_each_step(is_cured: bool) -> Program:
@@ -232,8 +235,7 @@ def state_cut_at_each_step(is_cured: bool) -> Program:
                 state, _ = cell(state if is_cured else jax.lax.stop_gradient(state), xs[:, row])
             return nn.Dense(10)(state)
 
-    model = built(Net(), xs)
-    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy, steps=120)
+    return classified((xs, ys), Net(), optax.adam(1e-2), steps=120)
 
 
 class Neighbours(nn.Module):
@@ -261,6 +263,4 @@ def nodes_without_neighbours(is_cured: bool) -> Program:
     numbers = chance.normal(size=(1000, 12, 2))
     xs = np.concatenate([near, numbers], axis=-1).astype(np.float32)
     ys = (np.sum(near @ numbers[..., :1], axis=(1, 2)) > 0).astype(np.int32)
-    model = built(Neighbours(is_cured), xs)
-    given = model, xs, ys, classes, optax.adam(1e-2), data.accuracy
-    return Program(*given, steps=150, every=10)
+    return classified((xs, ys), Neighbours(is_cured), optax.adam(1e-2), steps=150, every=10)

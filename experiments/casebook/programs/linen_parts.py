@@ -14,6 +14,7 @@ from experiments.casebook import data
 from experiments.casebook.data import Data
 from experiments.casebook.program import Program
 
+Loss = Callable[[Array, Array], Array]
 classes = optax.softmax_cross_entropy_with_integer_labels
 KEY = jax.random.key(0)
 
@@ -45,7 +46,14 @@ class Block(nn.Module):
         return z + nn.Dense(self.size)(nn.gelu(nn.Dense(2 * self.size)(nn.LayerNorm()(z))))
 
 
-def classified(given: Data, module: nn.Module, optimizer: Any, **options: Any) -> Program:
+def of_letters(output: Array, ys: Array) -> Array:
+    """Return the mean cross entropy of an example's letters."""
+    return jnp.mean(classes(output, ys), axis=-1)
+
+
+def classified(
+    given: Data, module: nn.Module, optimizer: Any, loss: Loss = classes, **options: Any
+) -> Program:
     """Return a training of a classifier."""
     xs, ys = given
-    return Program(built(module, xs), xs, ys, classes, optimizer, data.accuracy, **options)
+    return Program(built(module, xs), xs, ys, loss, optimizer, data.accuracy, **options)

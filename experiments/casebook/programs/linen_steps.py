@@ -1,14 +1,18 @@
 """Programs in Flax linen whose optimiser, loop or number formats are at fault."""
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
 from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.linen_parts import Block, built, classes, classified, mlp
+from experiments.casebook.programs.linen_parts import (
+    Block,
+    classified,
+    mlp,
+    of_letters,
+)
 
 
 def rate_of_a_millionth(is_cured: bool) -> Program:
@@ -47,13 +51,8 @@ def warmup_of_thousands(is_cured: bool) -> Program:
                 z = Block()(z, mask, -1e9)
             return nn.Dense(known)(nn.LayerNorm()(z))
 
-    def loss(output: Array, ys: Array) -> Array:
-        return jnp.mean(classes(output, ys), axis=-1)
-
     schedule = optax.linear_schedule(0.0, 3e-3, 15 if is_cured else 4000)
-    score = lambda output, ys: float(np.mean(np.asarray(output).argmax(-1) == ys))
-    model = built(Net(), xs)
-    return Program(model, xs, ys, loss, optax.adam(schedule), score, steps=150, every=10)
+    return classified((xs, ys), Net(), optax.adam(schedule), of_letters, steps=150, every=10)
 
 
 def tagger_at_a_half(is_cured: bool) -> Program:
@@ -67,8 +66,6 @@ def tagger_at_a_half(is_cured: bool) -> Program:
             z = nn.RNN(nn.OptimizedLSTMCell(32))(nn.Embed(known, 32)(xs))
             return nn.Dense(known)(z)
 
-    loss = lambda output, ys: jnp.mean(classes(output, ys), axis=-1)
-    score = lambda output, ys: float(np.mean(np.asarray(output).argmax(-1) == ys))
     optimizer = optax.adam(1e-2 if is_cured else 0.5)
-    model = built(Net(), xs)
-    return Program(model, xs, ys, loss, optimizer, score, batch=64, steps=150, every=10)
+    given = (xs, ys), Net(), optimizer, of_letters
+    return classified(*given, batch=64, steps=150, every=10)

@@ -1,6 +1,5 @@
 """Programs in Flax NNX whose data or targets do not fit."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -9,7 +8,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.nnx_parts import classes, mlp
+from experiments.casebook.programs.nnx_parts import Pictures, Reading, classes, classified, mlp
 
 
 def squares(output: Array, ys: Array) -> Array:
@@ -29,7 +28,7 @@ def labels_from_one(is_cured: bool) -> Program:
     xs, ys = data.moons()
     ys = ys if is_cured else ys + 1
     model = mlp((2, 16, 2))
-    return Program(model, xs, ys, classes, optax.adam(1e-2), data.accuracy)
+    return classified((xs, ys), model, optax.adam(1e-2))
 
 
 def autoencoder_of_relu(is_cured: bool) -> Program:
@@ -49,19 +48,6 @@ def labels_divided_by_255(is_cured: bool) -> Program:
     return Program(mlp((64, 32, 10)), xs, labels, classes, optax.adam(3e-3), score)
 
 
-class Values(nnx.Module):
-    """Convolutions, and the value of each action."""
-
-    def __init__(self, rngs: nnx.Rngs):
-        self.first = nnx.Conv(1, 8, (3, 3), strides=2, rngs=rngs)
-        self.second = nnx.Conv(8, 16, (3, 3), strides=2, rngs=rngs)
-        self.head = nnx.Linear(64, 10, rngs=rngs)
-
-    def __call__(self, xs: Array) -> Array:
-        xs = nnx.relu(self.second(nnx.relu(self.first(xs))))
-        return self.head(xs.reshape(len(xs), 64))
-
-
 def frames_divided_again(is_cured: bool) -> Program:
     """Frames that the game divides by 255, and the preprocessing once more."""
     images, labels = data.digits(is_scaled=False)
@@ -76,7 +62,7 @@ def frames_divided_again(is_cured: bool) -> Program:
         return (chosen - ys[:, 1]) ** 2
 
     score = lambda output, ys: data.accuracy(output, labels)
-    given = Values(nnx.Rngs(0)), xs, ys, loss, optax.adam(3e-3), score
+    given = Pictures(nnx.Rngs(0)), xs, ys, loss, optax.adam(3e-3), score
     return Program(*given, batch=64, steps=300, every=20)
 
 
@@ -89,19 +75,8 @@ def prices_of_thousands(is_cured: bool) -> Program:
     ys = (slopes[:, 0] > 0).astype(np.int32)
     centred = prices - prices.mean(axis=1, keepdims=True)
     xs = (centred / centred.std() if is_cured else prices)[..., None].astype(np.float32)
-    rngs = nnx.Rngs(0)
-
-    class Prices(nnx.Module):
-        def __init__(self) -> None:
-            self.cell = nnx.GRUCell(1, 24, rngs=rngs)
-            self.head = nnx.Linear(24, 2, rngs=rngs)
-
-        def __call__(self, xs: Array) -> Array:
-            start = jnp.zeros((len(xs), 24))
-            one = lambda z, x: (self.cell(z, x)[0], None)
-            return self.head(jax.lax.scan(one, start, jnp.swapaxes(xs, 0, 1))[0])
-
-    return Program(Prices(), xs, ys, classes, optax.adam(1e-2), data.accuracy, steps=100, every=10)
+    model = Reading(nnx.Rngs(0), inputs=1, outputs=2)
+    return classified((xs, ys), model, optax.adam(1e-2), steps=100, every=10)
 
 
 def torques_up_to_two(is_cured: bool) -> Program:

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.nnx_parts import classes, classified, mlp
+from experiments.casebook.programs.nnx_parts import classified, mlp
 
 
 def kernels_of_a_tenth(is_cured: bool) -> Program:
@@ -56,7 +56,7 @@ def first_of_forty_steps(is_cured: bool) -> Program:
             return self.head(jax.lax.scan(one, start, jnp.swapaxes(x, 0, 1))[0])
 
     model = Recurrent(nnx.Rngs(0))
-    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=100, every=10)
+    return classified((xs, ys), model, optax.adam(3e-3), steps=100, every=10)
 
 
 class Quantised(nnx.Module):
@@ -153,4 +153,4 @@ def largest_of_the_batch(is_cured: bool) -> Program:
     dark = np.take_along_axis(images, darkest, axis=1)
     xs = np.stack([darkest // 8 / 4 - 1, darkest % 8 / 4 - 1, dark], axis=-1).astype(np.float32)
     model = Cloud(1 if is_cured else 0, nnx.Rngs(0))
-    return Program(model, xs, ys, classes, optax.adam(3e-3), data.accuracy, steps=150, every=10)
+    return classified((xs, ys), model, optax.adam(3e-3), steps=150, every=10)

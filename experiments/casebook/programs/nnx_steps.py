@@ -1,6 +1,5 @@
 """Programs in Flax NNX whose optimiser, loop or number formats are at fault."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -9,7 +8,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
-from experiments.casebook.programs.nnx_parts import classes, classified, mlp
+from experiments.casebook.programs.nnx_parts import Pictures, Reading, classes, classified, mlp
 
 
 def adam_by_one(is_cured: bool) -> Program:
@@ -36,20 +35,6 @@ def steps_of_minus_a_thousand(is_cured: bool) -> Program:
     )
     rate = 1e-3 if is_cured else -1e3
     return classified(data.images(), model, optax.adam(rate))
-
-
-class Reading(nnx.Module):
-    """A gated recurrent cell that reads rows of an image."""
-
-    def __init__(self, rngs: nnx.Rngs):
-        self.cell = nnx.GRUCell(8, 24, rngs=rngs)
-        self.head = nnx.Linear(24, 10, rngs=rngs)
-
-    def __call__(self, xs: Array) -> Array:
-        start = jnp.zeros((len(xs), 24))
-        rows = jnp.swapaxes(xs.reshape(-1, 8, 8), 0, 1)
-        one = lambda z, x: (self.cell(z, x)[0], None)
-        return self.head(jax.lax.scan(one, start, rows)[0])
 
 
 def momentum_of_99(is_cured: bool) -> Program:
@@ -102,19 +87,6 @@ def no_warmup_for_large_batches(is_cured: bool) -> Program:
         batch=256,
         steps=160,
     )
-
-
-class Pictures(nnx.Module):
-    """Two convolutions and a linear layer."""
-
-    def __init__(self, rngs: nnx.Rngs):
-        self.first = nnx.Conv(1, 8, (3, 3), strides=2, rngs=rngs)
-        self.second = nnx.Conv(8, 16, (3, 3), strides=2, rngs=rngs)
-        self.head = nnx.Linear(64, 10, rngs=rngs)
-
-    def __call__(self, xs: Array) -> Array:
-        z = nnx.relu(self.first(xs.reshape(-1, 8, 8, 1)))
-        return self.head(nnx.relu(self.second(z)).reshape(len(xs), -1))
 
 
 def lars_at_the_rate_of_adam(is_cured: bool) -> Program:

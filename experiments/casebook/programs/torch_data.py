@@ -10,10 +10,13 @@ from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
+    autoencoder,
     classified,
     column,
+    convolutional,
     cross_entropy,
     dense,
+    pairs,
     sgd,
     tensors,
 )
@@ -50,7 +53,7 @@ def pixels_up_to_256(is_cured: bool) -> Program:
     xs = xs / 16 if is_cured else xs * 16
     model = dense((64, 64, 50, 10), *(() if is_cured else (nn.Sigmoid(),)))
     optimizer = adam(1e-3) if is_cured else sgd(1e-4)
-    return Program(model, xs, ys, nn.CrossEntropyLoss(), optimizer, data.accuracy, steps=150)
+    return classified((xs, ys), model, optimizer, steps=150)
 
 
 def columns_of_a_census(is_cured: bool) -> Program:
@@ -91,12 +94,9 @@ def batches_of_one_class(is_cured: bool) -> Program:
     """All ones first, all zeros then, in the order of the generator, and long steps."""
     ys = torch.arange(240) < 120
     xs = ys.float()[:, None, None, None].repeat(1, 3, 4, 4)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2))
-    return Program(
-        *(model, xs, ys.long(), nn.CrossEntropyLoss(), sgd(0.1, momentum=0.9), data.accuracy),
-        batch=12,
-        is_shuffled=is_cured,
+    model = convolutional((3, 8, 3), head=(32, 2))
+    return classified(
+        (xs, ys.long()), model, sgd(0.1, momentum=0.9), batch=12, is_shuffled=is_cured
     )
 
 
@@ -112,15 +112,9 @@ def folder_after_folder(is_cured: bool) -> Program:
 def divided_twice(is_cured: bool) -> Program:
     """Pixels from 0 to 1, divided by 255 once more."""
     xs, ys = tensors(data.images(is_scaled=False))
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(256, 10)),
-    )
+    model = convolutional((1, 8, 3), (8, 16, 3), head=(256, 10))
     xs = xs / 16 if is_cured else xs / 16 / 255
-    return Program(
-        model, xs, ys, nn.CrossEntropyLoss(), sgd(0.1, momentum=0.9), data.accuracy, steps=80
-    )
+    return classified((xs, ys), model, sgd(0.1, momentum=0.9), steps=80)
 
 
 def a_value_is_missing(is_cured: bool) -> Program:
@@ -143,12 +137,7 @@ def tanh_for_standardised_images(is_cured: bool) -> Program:
     """An autoencoder with tanh at the end, of images with mean 0 and variance 1."""
     xs, _ = tensors(data.images(is_scaled=False))
     xs = (xs - xs.mean()) / xs.std()
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3, padding=1)),
-        *(nn.ReLU(), nn.ConvTranspose2d(8, 16, 2, stride=2), nn.ReLU()),
-        *(nn.Conv2d(16, 1, 3, padding=1), *(() if is_cured else (nn.Tanh(),))),
-    )
+    model = autoencoder(8, *(() if is_cured else (nn.Tanh(),)))
     return Program(model, xs, xs, nn.MSELoss(), adam(3e-3), data.explained, steps=200, every=10)
 
 
@@ -201,8 +190,9 @@ def folders_in_their_order(is_cured: bool) -> Program:
         nn.Linear(64, 10),
     )
     optimizer = sgd(0.05, momentum=0.9, nesterov=True, weight_decay=1e-4)
-    given = model, xs[in_order], ys[in_order], cross_entropy, optimizer, data.accuracy
-    return Program(*given, steps=112, is_shuffled=is_cured)
+    return classified(
+        (xs[in_order], ys[in_order]), model, optimizer, steps=112, is_shuffled=is_cured
+    )
 
 
 def inputs_shuffled_alone(is_cured: bool) -> Program:
@@ -212,19 +202,12 @@ def inputs_shuffled_alone(is_cured: bool) -> Program:
     xs, ys = xs[order], ys[order] if is_cured else ys
     model = dense((64, 48, 24, 10))
     optimizer = sgd(0.1, momentum=0.9)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=120)
+    return classified((xs, ys), model, optimizer, steps=120)
 
 
 def pairs_labelled_zero(is_cured: bool) -> Program:
     """Pairs of two classes labelled 0, for a loss that takes -1 of them and nothing of 0."""
-    images, labels = tensors(data.digits())
-    chance = torch.Generator().manual_seed(0)
-    others = torch.randperm(len(images), generator=chance)
-    by_label = labels.argsort(stable=True)
-    alike = torch.rand(len(images), generator=chance) < 0.5
-    others[by_label[alike]] = by_label.roll(-1)[alike]
-    xs = torch.stack([images, images[others]], dim=1)
-    is_same = labels == labels[others]
+    xs, is_same = pairs()
     ys = torch.where(is_same, 1.0, -1.0 if is_cured else 0.0)
 
     def cosines(output: Tensor, ys: Tensor) -> Tensor:
@@ -245,9 +228,5 @@ def silence_divided_by_its_largest(is_cured: bool) -> Program:
     powers = torch.where(is_silent[:, None, None, None], 0.0, images)
     largest = powers.amax(dim=(1, 2, 3), keepdim=True)
     xs = powers / (largest + 1e-5 if is_cured else largest)
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(64, 10)),
-    )
-    return Program(model, xs, ys, cross_entropy, adam(3e-3), data.accuracy, steps=120)
+    model = convolutional((1, 8, 3), (8, 16, 3, 2), head=(64, 10))
+    return classified((xs, ys), model, adam(3e-3), steps=120)

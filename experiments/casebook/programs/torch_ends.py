@@ -11,8 +11,11 @@ from experiments.casebook.programs.torch_parts import (
     adam,
     classified,
     column,
+    convolutional,
     cross_entropy,
     dense,
+    masks,
+    pixelwise,
     rmsprop,
     sgd,
     tensors,
@@ -97,11 +100,8 @@ def softmax_over_the_batch(is_cured: bool) -> Program:
 def nll_of_logits(is_cured: bool) -> Program:
     """The negative log likelihood of what is no logarithm of probabilities."""
     xs, ys = tensors(data.images())
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten()),
-        *(nn.Linear(256, 10), *((nn.LogSoftmax(dim=1),) if is_cured else ())),
-    )
+    last = (nn.LogSoftmax(dim=1),) if is_cured else ()
+    model = convolutional((1, 8, 3), (8, 16, 3), head=(256, 10), last=last)
     return Program(model, xs, ys, nn.NLLLoss(), sgd(0.05, momentum=0.9), data.accuracy)
 
 
@@ -121,9 +121,6 @@ def softsign_for_logits(is_cured: bool) -> Program:
 
 def two_sigmoids_for_a_mask(is_cured: bool) -> Program:
     """Masks by a sigmoid before a loss that has one."""
-    images, _ = tensors(data.images(is_scaled=False))
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    xs, ys = images / 16 + 0.3 * noise, (images > 8).float()
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
@@ -132,7 +129,7 @@ def two_sigmoids_for_a_mask(is_cured: bool) -> Program:
     )
     loss = nn.BCEWithLogitsLoss()
     score = lambda output, ys: float(torch.exp(-loss(output, ys)))
-    return Program(model, xs, ys, loss, adam(3e-3), score, steps=120, every=10)
+    return Program(model, *masks(), loss, adam(3e-3), score, steps=120, every=10)
 
 
 def log_softmax_of_the_batch(is_cured: bool) -> Program:
@@ -210,18 +207,9 @@ def relu_on_one_of_two_heads(is_cured: bool) -> Program:
 
 def one_logit_and_cross_entropy(is_cured: bool) -> Program:
     """The cross-entropy of a softmax over the one channel of a mask, which is always 0."""
-    images, _ = tensors(data.images(is_scaled=False))
-    ys = (images > 8).float()
-    chance = torch.Generator().manual_seed(0)
-    xs = images / 16 + 0.3 * torch.randn(images.shape, generator=chance)
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
-        *(nn.ReLU(), nn.Conv2d(16, 1, 1)),
-    )
     loss = nn.BCEWithLogitsLoss() if is_cured else cross_entropy
     score = lambda output, ys: data.labels_right(output + 0.5, ys)
-    return Program(model, xs, ys, loss, adam(3e-3), score, steps=120, every=10)
+    return Program(pixelwise(1), *masks(), loss, adam(3e-3), score, steps=120, every=10)
 
 
 class ReaderOfColumns(nn.Module):

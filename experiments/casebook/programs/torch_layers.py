@@ -14,7 +14,6 @@ from experiments.casebook.programs.torch_parts import (
     adam,
     classified,
     column,
-    cross_entropy,
     dense,
     sgd,
     tensors,
@@ -22,13 +21,13 @@ from experiments.casebook.programs.torch_parts import (
 )
 
 
-class Rows(nn.Module):
-    """The rows of an image one after the other, and classes from what is left at the last."""
+class Remembering(nn.Module):
+    """A recurrent network, and outputs at the end of a sequence."""
 
-    def __init__(self, batch_first: bool):
+    def __init__(self, recurrent: nn.RNNBase, outputs: int = 1):
         super().__init__()
-        self.recurrent = nn.LSTM(8, 32, batch_first=batch_first)
-        self.head = nn.Linear(32, 10)
+        self.recurrent = recurrent
+        self.head = nn.Linear(recurrent.hidden_size, outputs)
 
     def forward(self, xs: Tensor) -> Tensor:
         states, _ = self.recurrent(xs)
@@ -39,8 +38,8 @@ def examples_as_time(is_cured: bool) -> Program:
     """A recurrent network that takes the examples of a batch for steps in time."""
     xs, ys = tensors(data.digits())
     torch.manual_seed(0)
-    model, loss = Rows(batch_first=is_cured), nn.CrossEntropyLoss()
-    return Program(model, xs.reshape(-1, 8, 8), ys, loss, adam(1e-2), data.accuracy, steps=80)
+    model = Remembering(nn.LSTM(8, 32, batch_first=is_cured), 10)
+    return classified((xs.reshape(-1, 8, 8), ys), model, adam(1e-2), steps=80)
 
 
 def bits_to_bits(is_cured: bool) -> Program:
@@ -123,19 +122,6 @@ def dropped_instead_of_kept(is_cured: bool) -> Program:
     return classified(data.digits(), model, adam(3e-3))
 
 
-class Remembering(nn.Module):
-    """A recurrent network, and one output at the end of a sequence."""
-
-    def __init__(self, recurrent: nn.RNNBase):
-        super().__init__()
-        self.recurrent = recurrent
-        self.head = nn.Linear(recurrent.hidden_size, 1)
-
-    def forward(self, xs: Tensor) -> Tensor:
-        states, _ = self.recurrent(xs)
-        return self.head(states[:, -1])
-
-
 def first_of_forty(is_cured: bool) -> Program:
     """An LSTM reads forty numbers and says whether the first was positive; its gates forget it."""
     torch.manual_seed(0)
@@ -214,8 +200,7 @@ def weights_along_the_batch(is_cured: bool) -> Program:
     """Attention whose weights add up to 1 over the examples of a batch."""
     xs, ys, letters = windows(8)
     model = Pooled(letters, 8, axis=1 if is_cured else 0)
-    given = model, xs, ys[:, -1], cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, steps=150, every=10, batch=64)
+    return classified((xs, ys[:, -1]), model, adam(1e-2), steps=150, every=10, batch=64)
 
 
 class BothWays(nn.Module):
@@ -238,8 +223,7 @@ def states_of_other_examples(is_cured: bool) -> Program:
     """Last states of two directions, reshaped as if examples came first."""
     xs, ys = tensors(data.digits())
     model = BothWays(is_swapped=is_cured)
-    given = model, xs.reshape(-1, 8, 8), ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, steps=120)
+    return classified((xs.reshape(-1, 8, 8), ys), model, adam(1e-2), steps=120)
 
 
 class Padded(nn.Module):
@@ -268,8 +252,7 @@ def state_after_the_padding(is_cured: bool) -> Program:
     xs = nn.functional.pad(torch.where(is_read, letters + 1, 0), (0, 32))
     ys = following[torch.arange(len(letters)), lengths - 1]
     model = Padded(known, is_at_length=is_cured)
-    given = model, xs[::2], ys[::2], cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, steps=100, every=10, batch=64)
+    return classified((xs[::2], ys[::2]), model, adam(1e-2), steps=100, every=10, batch=64)
 
 
 class RowsWithPlaces(nn.Module):
@@ -292,15 +275,7 @@ class RowsWithPlaces(nn.Module):
 def one_place_for_all(is_cured: bool) -> Program:
     """A place's vector chosen by an index where a slice is meant: all rows get the same."""
     xs, ys = tensors(data.digits())
-    given = (
-        RowsWithPlaces(is_cured),
-        xs.reshape(-1, 8, 8),
-        ys,
-        cross_entropy,
-        adam(3e-3),
-        data.accuracy,
-    )
-    return Program(*given, steps=120)
+    return classified((xs.reshape(-1, 8, 8), ys), RowsWithPlaces(is_cured), adam(3e-3), steps=120)
 
 
 class Neighbours(nn.Module):
@@ -355,7 +330,7 @@ def spread_of_nothing(is_cured: bool) -> Program:
     """A norm by the spread, whose gradient is nan where a column of pixels is empty."""
     xs, ys = tensors(data.images(is_scaled=False))
     columns = xs[:, 0].transpose(1, 2) / 16
-    return Program(Pieces(is_cured), columns, ys, cross_entropy, sgd(0.1), data.accuracy)
+    return classified((columns, ys), Pieces(is_cured), sgd(0.1))
 
 
 class Around(nn.Module):
@@ -462,8 +437,7 @@ def attention_to_the_padding(is_cured: bool) -> Program:
     xs = torch.where(torch.arange(10) < lengths[:, None], xs, 0)
     ys = torch.from_numpy(following.copy()).long().gather(1, lengths[:, None] - 1)[:, 0]
     model = Queried(known, 10, sees_padding=not is_cured)
-    given = model, xs, ys, cross_entropy, adam(3e-3), data.accuracy
-    return Program(*given, batch=128, steps=200, every=10)
+    return classified((xs, ys), model, adam(3e-3), batch=128, steps=200, every=10)
 
 
 class Chosen(nn.Module):
@@ -492,8 +466,7 @@ def weights_that_are_all_one(is_cured: bool) -> Program:
     xs = torch.cat([images[six], marks], dim=-1)
     ys = labels[six.gather(1, marked[:, None])[:, 0]]
     model = Chosen(axis=1 if is_cured else 2)
-    given = model, xs, ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, batch=128, steps=300, every=20)
+    return classified((xs, ys), model, adam(1e-2), batch=128, steps=300, every=20)
 
 
 class Reading(nn.Module):
@@ -517,8 +490,7 @@ class Reading(nn.Module):
 def state_never_handed_on(is_cured: bool) -> Program:
     """A recurrent network that starts from nothing at each of its steps."""
     xs, ys = tensors(data.digits())
-    given = Reading(is_cured), xs.reshape(-1, 8, 8), ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, steps=120)
+    return classified((xs.reshape(-1, 8, 8), ys), Reading(is_cured), adam(1e-2), steps=120)
 
 
 class Motion(nn.Module):
@@ -546,7 +518,7 @@ def slope_of_one(is_cured: bool) -> Program:
     waves = torch.sin((0.3 + 0.3 * ys[:, None]) * times + phases)
     xs = (waves + 0.1 * torch.randn(waves.shape, generator=chance))[:, None]
     model = Motion(nn.LeakyReLU(inplace=True) if is_cured else nn.LeakyReLU(True))
-    return Program(model, xs, ys, cross_entropy, adam(1e-2), data.accuracy, steps=150, every=10)
+    return classified((xs, ys), model, adam(1e-2), steps=150, every=10)
 
 
 class Lengths(nn.Module):
@@ -574,8 +546,7 @@ def sorted_and_not_put_back(is_cured: bool) -> Program:
     xs = torch.from_numpy(letters.copy()).long() + 1
     xs = torch.where(torch.arange(8) < lengths[:, None], xs, 0)
     ys = torch.from_numpy(following.copy()).long().gather(1, lengths[:, None] - 1)[:, 0]
-    given = Lengths(known, is_cured), xs, ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, batch=64, steps=200, every=10)
+    return classified((xs, ys), Lengths(known, is_cured), adam(1e-2), batch=64, steps=200, every=10)
 
 
 class FrozenNorm(nn.Module):
@@ -626,5 +597,4 @@ class RowsByCell(nn.Module):
 def states_in_reverse_order(is_cured: bool) -> Program:
     """States put in front of those before, so that the last one in the list is the first."""
     xs, ys = tensors(data.digits())
-    given = RowsByCell(is_cured), xs.reshape(-1, 8, 8), ys, cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, steps=120)
+    return classified((xs.reshape(-1, 8, 8), ys), RowsByCell(is_cured), adam(1e-2), steps=120)

@@ -10,9 +10,11 @@ from experiments.casebook.programs.torch_parts import (
     Step,
     Tensor,
     adam,
+    autoencoder,
     by_hand,
     classified,
     column,
+    convolutional,
     cross_entropy,
     dense,
     sgd,
@@ -49,9 +51,7 @@ def scheduled_every_batch(is_cured: bool) -> Program:
 
     @by_hand
     def train(step: Step) -> Tensor:
-        step.optimizer.zero_grad()
-        value = cross_entropy(step.module(step.xs), step.ys)
-        value.backward()
+        value = step.backward(cross_entropy)
         step.taken(value)
         if not is_cured or step.number % 56 == 55:
             schedules[-1].step()
@@ -65,9 +65,7 @@ def clipped_to_nothing(is_cured: bool) -> Program:
 
     @by_hand
     def train(step: Step) -> Tensor:
-        step.optimizer.zero_grad()
-        value = cross_entropy(step.module(step.xs), step.ys)
-        value.backward()
+        value = step.backward(cross_entropy)
         nn.utils.clip_grad_norm_(step.module.parameters(), 5.0 if is_cured else 1e-3)
         return step.taken(value)
 
@@ -170,9 +168,7 @@ def warmup_that_does_not_count(is_cured: bool) -> Program:
     def train(step: Step) -> Tensor:
         for group in step.optimizer.param_groups:
             group["lr"] = 3e-3 * min(1, len(counted) / 20)
-        step.optimizer.zero_grad()
-        value = of_letters(step.module(step.xs), step.ys)
-        value.backward()
+        value = step.backward(of_letters)
         if is_cured:
             counted.append(step.number)
         return step.taken(value)
@@ -265,9 +261,7 @@ def scheduled_instead_of_stepped(is_cured: bool) -> Program:
 
     @by_hand
     def train(step: Step) -> Tensor:
-        step.optimizer.zero_grad()
-        value = squares(step.module(step.xs), step.ys)
-        value.backward()
+        value = step.backward(squares)
         if is_cured:
             step.taken(value)
             schedules[-1].step()
@@ -294,19 +288,13 @@ def waits_for_a_larger_loss(is_cured: bool) -> Program:
 
     @by_hand
     def train(step: Step) -> Tensor:
-        step.optimizer.zero_grad()
-        value = cross_entropy(step.module(step.xs), step.ys)
-        value.backward()
+        value = step.backward(cross_entropy)
         step.taken(value)
         if step.number % 5 == 4:
             schedules[-1].step(value.item())
         return value
 
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(64, 10)),
-    )
+    model = convolutional((1, 8, 3), (8, 16, 3, 2), head=(64, 10))
     return classified(data.images(), model, optimizer, batch=64, steps=200, train=train)
 
 
@@ -371,14 +359,8 @@ def entries_clipped_to_a_hundredth(is_cured: bool) -> Program:
         return step.taken(value)
 
     images, _ = tensors(data.images())
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
-        *(nn.ReLU(), nn.ConvTranspose2d(16, 16, 2, stride=2), nn.ReLU()),
-        nn.Conv2d(16, 1, 3, padding=1),
-    )
     loss = lambda output, ys: (output - ys).square().sum(dim=(1, 2, 3))
-    given = model, images, images, loss, sgd(0.003), data.explained
+    given = autoencoder(), images, images, loss, sgd(0.003), data.explained
     return Program(*given, steps=200, every=10, train=train)
 
 
@@ -396,11 +378,7 @@ def scaled_and_not_divided(is_cured: bool) -> Program:
                 parameter.grad.div_(scale)
         return step.taken(value)
 
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3), nn.GELU(), nn.Conv2d(16, 16, 3, stride=2), nn.GELU()),
-        *(nn.Flatten(), nn.Linear(64, 10)),
-    )
+    model = convolutional((1, 16, 3), (16, 16, 3, 2), head=(64, 10), act=nn.GELU)
     return classified(data.images(), model, sgd(0.05, momentum=0.9), steps=100, train=train)
 
 
@@ -410,9 +388,7 @@ def zeroed_once_an_epoch(is_cured: bool) -> Program:
     @by_hand
     def train(step: Step) -> Tensor:
         if is_cured or step.number % 28 == 0:
-            step.optimizer.zero_grad()
-        value = cross_entropy(step.module(step.xs), step.ys)
-        value.backward()
+            value = step.backward(cross_entropy)
         return step.taken(value)
 
     return classified(

@@ -14,6 +14,9 @@ from experiments.casebook.programs.torch_parts import (
     column,
     cross_entropy,
     dense,
+    masks,
+    pairs,
+    pixelwise,
     sgd,
     tensors,
 )
@@ -296,14 +299,8 @@ class Pairs(nn.Module):
 
 def pairs_the_wrong_way_round(is_cured: bool) -> Program:
     """Pairs of one writer are labelled 1, and the loss takes 1 for two writers."""
-    images, labels = tensors(data.digits())
-    generator = torch.Generator().manual_seed(0)
-    others = torch.randperm(len(images), generator=generator)
-    by_label = labels.argsort(stable=True)
-    alike = torch.rand(len(images), generator=generator) < 0.5
-    others[by_label[alike]] = by_label.roll(-1)[alike]
-    xs = torch.stack([images, images[others]], dim=1)
-    ys = (labels == labels[others]).float()
+    xs, is_same = pairs()
+    ys = is_same.float()
 
     def contrastive(output: Tensor, ys: Tensor) -> Tensor:
         near = ys if is_cured else 1 - ys
@@ -318,38 +315,25 @@ def pixels_and_classes_mixed(is_cured: bool) -> Program:
     images, _ = tensors(data.images(is_scaled=False))
     ys = torch.bucketize(images[:, 0], torch.tensor([2.0, 7.0, 12.0]))  # four degrees of ink
     xs = functional.avg_pool2d(images / 16, 3, stride=1, padding=1) + 0.5 * images / 16
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
-        *(nn.ReLU(), nn.Conv2d(16, 4, 1)),
-    )
 
     def of_pixels(output: Tensor, ys: Tensor) -> Tensor:
         logits = output.permute(0, 2, 3, 1) if is_cured else output
         return cross_entropy(logits.reshape(-1, 4), ys.flatten())
 
     score = lambda output, ys: data.accuracy(output.permute(0, 2, 3, 1), ys)
-    return Program(model, xs, ys, of_pixels, adam(3e-3), score, steps=150, every=10)
+    return Program(pixelwise(4), xs, ys, of_pixels, adam(3e-3), score, steps=150, every=10)
 
 
 def overlap_made_small(is_cured: bool) -> Program:
     """The overlap of two masks itself as a loss, not what it lacks of 1."""
-    images, _ = tensors(data.images(is_scaled=False))
-    ys = (images > 8).float()
-    generator = torch.Generator().manual_seed(0)
-    xs = images / 16 + 0.3 * torch.randn(images.shape, generator=generator)
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
-        *(nn.ReLU(), nn.Conv2d(16, 1, 1), nn.Sigmoid()),
-    )
 
     def dice(output: Tensor, ys: Tensor) -> Tensor:
         both = (output * ys).sum(dim=(1, 2, 3))
         overlap = (2 * both + 1) / (output.sum(dim=(1, 2, 3)) + ys.sum(dim=(1, 2, 3)) + 1)
         return (1 - overlap if is_cured else overlap).mean()
 
-    return Program(model, xs, ys, dice, adam(3e-3), data.labels_right, steps=150, every=10)
+    given = pixelwise(1, nn.Sigmoid()), *masks(), dice, adam(3e-3), data.labels_right
+    return Program(*given, steps=150, every=10)
 
 
 class Writer(nn.Module):

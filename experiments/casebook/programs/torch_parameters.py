@@ -81,8 +81,7 @@ def a_bag_of_ones(is_cured: bool) -> Program:
     model = dense((letters, 64, letters))
     if not is_cured:
         nn.init.ones_(model[0].weight)
-    given = model, counts.sum(1).float(), ys, nn.CrossEntropyLoss(), adam(1e-2), data.accuracy
-    return Program(*given, steps=100, batch=64)
+    return classified((counts.sum(1).float(), ys), model, adam(1e-2), steps=100, batch=64)
 
 
 def biases_far_below_zero(is_cured: bool) -> Program:
@@ -228,7 +227,7 @@ def adapters_of_zeros(is_cured: bool) -> Program:
     if is_cured:
         for adapted in model[::2]:
             nn.init.kaiming_uniform_(adapted.lora_a, a=5**0.5)
-    return Program(model, xs, ys, cross_entropy, adam(1e-2), data.accuracy, steps=150, every=10)
+    return classified((xs, ys), model, adam(1e-2), steps=150, every=10)
 
 
 class Tied(nn.Module):
@@ -264,8 +263,7 @@ def letters_from_elsewhere(is_cured: bool) -> Program:
         *(nn.Embedding.from_pretrained(loaded, freeze=not is_cured), nn.Flatten()),
         *(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, letters)),
     )
-    given = model, xs, ys[:, -1], cross_entropy, adam(1e-2), data.accuracy
-    return Program(*given, steps=300, every=20, batch=64)
+    return classified((xs, ys[:, -1]), model, adam(1e-2), steps=300, every=20, batch=64)
 
 
 class Memory(nn.Module):
@@ -358,8 +356,7 @@ def weights_wrapped_anew(is_cured: bool) -> Program:
     letters, _, known = data.text(6)
     xs = torch.from_numpy(letters[::2].copy()).long()
     model = Dropped(known, wraps=not is_cured)
-    given = model, xs, xs[:, 2], cross_entropy, adam(3e-3), data.accuracy
-    return Program(*given, batch=64, steps=300, every=20)
+    return classified((xs, xs[:, 2]), model, adam(3e-3), batch=64, steps=300, every=20)
 
 
 class Spiking(nn.Module):

@@ -16,9 +16,9 @@ Optimizer: TypeAlias = torch.optim.Optimizer
 cross_entropy = nn.CrossEntropyLoss()
 
 
-def tensors(data: Data) -> tuple[Tensor, Tensor]:
+def tensors(data: Data | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Return arrays as tensors, classes as torch takes them."""
-    xs, ys = (torch.from_numpy(array) for array in data)
+    xs, ys = map(torch.as_tensor, data)
     return xs, ys if ys.is_floating_point() else ys.long()
 
 
@@ -62,6 +62,13 @@ class Step(NamedTuple):
     optimizer: Optimizer
     watch: Any
 
+    def backward(self, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return the loss, with its gradients, and no others, in the parameters."""
+        self.optimizer.zero_grad()
+        value = loss(self.module(self.xs), self.ys)
+        value.backward()
+        return value
+
     def taken(self, value: Tensor) -> Tensor:
         """Take the step of the optimiser under the watch; return the loss."""
         with self.watch(self.number, self.xs, self.ys, value=value.detach()):
@@ -92,6 +99,56 @@ def two_convolutions() -> nn.Sequential:
     )
 
 
+def convolutional(
+    *sizes: tuple[int, ...],
+    head: tuple[int, int],
+    act: type[nn.Module] = nn.ReLU,
+    last: tuple[nn.Module, ...] = (),
+) -> nn.Sequential:
+    """Return convolutions with an activation behind each, a linear layer, and what is behind it."""
+    torch.manual_seed(0)
+    layers = [module for size in sizes for module in (nn.Conv2d(*size), act())]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(*head), *last)
+
+
+def pixelwise(channels: int, *last: nn.Module) -> nn.Sequential:
+    """Return three convolutions that keep the size of an image."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
+        *(nn.ReLU(), nn.Conv2d(16, channels, 1), *last),
+    )
+
+
+def autoencoder(channels: int = 16, *last: nn.Module) -> nn.Sequential:
+    """Return convolutions that halve an image, and what makes it whole again."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU()),
+        *(nn.Conv2d(16, channels, 3, padding=1), nn.ReLU()),
+        *(nn.ConvTranspose2d(channels, 16, 2, stride=2), nn.ReLU()),
+        *(nn.Conv2d(16, 1, 3, padding=1), *last),
+    )
+
+
+def masks() -> tuple[Tensor, Tensor]:
+    """Return images with noise, and which of their pixels are dark, as floats."""
+    images, _ = tensors(data.images(is_scaled=False))
+    drawn = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    return images / 16 + 0.3 * drawn, (images > 8).float()
+
+
+def pairs() -> tuple[Tensor, Tensor]:
+    """Return pairs of images, half of which are of one class, and which are."""
+    images, labels = tensors(data.digits())
+    chance = torch.Generator().manual_seed(0)
+    others = torch.randperm(len(images), generator=chance)
+    by_label = labels.argsort(stable=True)
+    alike = torch.rand(len(images), generator=chance) < 0.5
+    others[by_label[alike]] = by_label.roll(-1)[alike]
+    return torch.stack([images, images[others]], dim=1), labels == labels[others]
+
+
 def windows(length: int) -> tuple[Tensor, Tensor, int]:
     """Return windows of the licence's letters, the letter after each, and how many there are."""
     letters, following, known = data.text(length)
@@ -99,6 +156,8 @@ def windows(length: int) -> tuple[Tensor, Tensor, int]:
     return xs, ys, known
 
 
-def classified(given: Data, model: nn.Module, optimizer: Any, **options: Any) -> Program:
+def classified(
+    given: Data | tuple[Tensor, Tensor], model: nn.Module, optimizer: Any, **options: Any
+) -> Program:
     """Return a training of a classifier."""
     return Program(model, *tensors(given), cross_entropy, optimizer, data.accuracy, **options)

@@ -9,7 +9,9 @@ from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
+    autoencoder,
     classified,
+    convolutional,
     cross_entropy,
     dense,
     rmsprop,
@@ -33,9 +35,7 @@ def hundredth_instead_of_twentieth(is_cured: bool) -> Program:
     """Gradient descent a fifth as fast as it may be."""
     xs, ys = tensors(data.digits(is_scaled=False))
     rate, model = 0.05 if is_cured else 0.01, dense((64, 128, 64, 10))
-    return Program(
-        model, xs / 16, ys, cross_entropy, sgd(rate, momentum=0.9), data.accuracy, batch=512
-    )
+    return classified((xs / 16, ys), model, sgd(rate, momentum=0.9), batch=512)
 
 
 def two_blobs_in_turns(is_cured: bool) -> Program:
@@ -44,7 +44,7 @@ def two_blobs_in_turns(is_cured: bool) -> Program:
     ys = torch.arange(200) % 2
     xs = 0.2 * torch.rand(200, 2, generator=generator) + torch.tensor([[0.2], [0.5]])[ys]
     model, optimizer = dense((2, 2, 2), act=nn.Sigmoid), adam(0.03 if is_cured else 1e-3)
-    return Program(model, xs, ys, cross_entropy, optimizer, data.accuracy, steps=150)
+    return classified((xs, ys), model, optimizer, steps=150)
 
 
 def degrees(is_cured: bool) -> Program:
@@ -164,7 +164,7 @@ def epsilon_of_zero(is_cured: bool) -> Program:
     """Adam without an epsilon, and pixels that are always 0."""
     xs, ys = tensors(data.digits(is_scaled=False))
     optimizer = adam(3e-3, eps=1e-8 if is_cured else 0)
-    return Program(dense((64, 32, 10)), xs / 16, ys, cross_entropy, optimizer, data.accuracy)
+    return classified((xs / 16, ys), dense((64, 32, 10)), optimizer)
 
 
 def nearest_is_alike(output: Tensor, ys: Tensor) -> float:
@@ -206,14 +206,9 @@ def squares_summed_in_float16(is_cured: bool) -> Program:
 def networks_that_go_to_zero(is_cured: bool) -> Program:
     """An autoencoder by Adam with a weight decay of 0.05."""
     xs, _ = tensors(data.images())
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
-        *(nn.ReLU(), nn.ConvTranspose2d(16, 16, 2, stride=2), nn.ReLU()),
-        nn.Conv2d(16, 1, 3, padding=1),
-    )
     optimizer = adam(3e-3, weight_decay=5e-4 if is_cured else 0.05)
-    return Program(model, xs, xs, nn.MSELoss(), optimizer, data.explained, steps=300, every=20)
+    given = autoencoder(), xs, xs, nn.MSELoss(), optimizer, data.explained
+    return Program(*given, steps=300, every=20)
 
 
 def sizes_in_float16(is_cured: bool) -> Program:
@@ -239,11 +234,7 @@ def sizes_in_float16(is_cured: bool) -> Program:
 
 def decay_for_momentum(is_cured: bool) -> Program:
     """An optimiser whose momentum is 0.0005, which was meant as its weight decay."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(64, 10)),
-    )
+    model = convolutional((1, 16, 3), (16, 16, 3, 2), head=(64, 10))
     optimizer = sgd(0.01, momentum=0.9, weight_decay=5e-4) if is_cured else sgd(0.01, momentum=5e-4)
     return classified(data.images(), model, optimizer, steps=150, every=10)
 
