@@ -1,10 +1,8 @@
 """Arrays on a mesh: over which of its axes they are spread, or differ between devices.
 
-    explicit axes       the type of an array says which axis of the mesh each of its own is spread
-                        over: float32[8@data, 16]
-    `jax.shard_map`     it says over which axes the devices hold different numbers
-
-Without a mesh neither is anywhere, and nothing here does anything.
+explicit axes       the type of an array says which axis of the mesh each of its own is spread
+                    over: float32[8@data, 16]
+`jax.shard_map`     it says over which axes the devices hold different numbers
 """
 
 import math

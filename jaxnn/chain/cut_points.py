@@ -1,15 +1,11 @@
 """Places where a network is cut: points between main steps, with the streams alive there.
 
-A network is cut at places between two products, first of all where one stream is alive:
-
     z = a @ θ      the first place after a product ends its layer,
     z = z + b      and a bias or a scale moves that end up;
     a = σ(z)       nothing else does, so that an activation belongs to the product above.
 
 A stretch that is nearly the whole network, or too long for one layer, is cut further where the
-fewest streams are alive in it, and so on: between the blocks of a U-Net, not within them.
-
-A scan that carries streams is no step but a run, with its body as the layer.
+fewest streams are alive: between the blocks of a U-Net. A scan that carries streams is a run.
 """
 
 from collections.abc import Iterable, Sequence

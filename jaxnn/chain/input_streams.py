@@ -5,10 +5,8 @@
     x'     a copy of x, a stream: of all steps up to the last one of the block that takes it
     x      a rider, of the steps above, such as a head that takes x once more
 
-A root is what a sum, a gate or a concatenation puts together with what products have made of it.
-The steps of a block that take it follow each other within few products in a row, and at least as
-many are above the block. So what most layers take anew is no root; nor is what meets another stream
-in the same way first, such as a mask, a bias of attention or a noise level. These ride.
+What most layers take anew is no root; nor is what meets another stream in the same way first, such
+as a mask, a bias of attention or a noise level.
 """
 
 from collections import Counter

@@ -3,8 +3,7 @@
     ['params']['blocks_2']['Dense_0']['kernel']   ->  params, blocks_2, Dense_0, kernel
     of one layer what all its weights have in common, without "params":  blocks_2.Dense_0
 
-Weights are what products take; norms and biases stand beside them. Where a path has no word, as
-that of an array in a list, modules that JAX knows of are a better name, and `[19]` is the next; a
+Where a path has no word, modules that JAX knows of are a better name, and `[19]` is the next; a
 layer without weights is named after the file and line of what it computes.
 """
 

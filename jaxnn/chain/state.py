@@ -15,14 +15,10 @@ from ..arrays.rows import floats, is_float
 
 
 class LayerState(NamedTuple):
-    """The arrays that one layer hands to the next.
+    """The arrays that one layer hands to the next."""
 
-    streams: arrays, of which the first is the main one, that the next product takes.
-    riders: arrays of xs, or made of xs alone.
-    """
-
-    streams: tuple[Any, ...]
-    riders: tuple[Any, ...] = ()
+    streams: tuple[Any, ...]  # the first is the main one, that the next product takes
+    riders: tuple[Any, ...] = ()  # arrays of xs, or made of xs alone
 
 
 def streams(state: PyTree) -> Any:

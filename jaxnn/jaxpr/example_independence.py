@@ -2,10 +2,8 @@
 
     Δ of what comes out, (B, …)  ->  a linear program  ->  Δ of what goes in, (B, …)
 
-Of each value of the program it is known that it is zero, or that it does not depend on Δ, or else
-along which axis its examples lie: entry j of it is then a linear function of example j's Δ alone.
-What JAX makes of a layer to go back through it consists of few operations. Where it has others, as
-in a loop or in a rule of the user's own, nothing is known here, and it has to be tried.
+Of each value it is known that it is zero, or that it does not depend on Δ, or else along which axis
+its examples lie. Where a program has other operations, such as a loop, nothing is known.
 """
 
 from collections.abc import Callable

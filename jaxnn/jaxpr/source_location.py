@@ -1,9 +1,7 @@
 """Whose code a line of a traceback is: the user's, an installed package's, or nobody's own.
 
-Nobody's own is the code of Python, of jaxnn, of JAX and of the frameworks, wherever they lie: in
-the environment, in the one below it, in a folder on PYTHONPATH, behind a link. Other packages are
-told by the folder that an installer has put them in. They may be helpers of the user's code, or a
-model that was installed and is all that the user has.
+Nobody's own is the code of Python, of jaxnn, of JAX and of the frameworks, wherever they lie. Other
+packages are told by the folder of an installer: helpers, or a model that is all that a user has.
 """
 
 import sys

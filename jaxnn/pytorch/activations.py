@@ -1,9 +1,6 @@
 """PyTorch: units of activations, seen where torch computes one: saturated, dead or constant ones.
 
-    a = σ(z)  ->  σ′(z), by torch's own derivative of σ  ->  counts by layer
-
-An activation of what a cut has just returned belongs to that layer, as σ(z[l]) does in a Network;
-any other one to the layer that is being computed.
+a = σ(z)  ->  σ′(z), by torch's own derivative of σ  ->  counts by layer
 """
 
 from collections.abc import Callable
@@ -129,6 +126,8 @@ class Activations:
         if not a.is_floating_point() or a.ndim < 2 or not a.numel():
             return
         torch, sigma = self.torch, SIGMAS[name]
+        # An activation of what a cut has just returned belongs to that layer, as σ(z[l]) does in a
+        # Network; any other one to the layer that is being computed.
         at = self.count() - (self.is_state(a) or (z is not None and self.is_state(z)))
         out = a.detach().float() if a.element_size() < 4 else a.detach()
         entering = out if z is None else z.detach().to(out.dtype)

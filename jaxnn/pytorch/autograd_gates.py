@@ -1,10 +1,8 @@
 """PyTorch: where the gradient passes, read from torch's graph alone, whatever the numbers are.
 
-A gate is a state that everything passes through: no path from above it leads to a state below it
-but through it. From gate to gate a gradient may be scaled, since all of it is there. At the other
-states, such as those inside a skip connection, it is recorded and goes on as it is. What leads
-around a state to the input or to parameters is no matter: they are added up, as in each step of a
-recurrent network.
+A gate is a state that everything passes through: from gate to gate a gradient may be scaled, since
+all of it is there. At the other states, such as those inside a skip connection, it is recorded and
+goes on as it is. What leads around a state to the input or to parameters is added up.
 """
 
 from collections import Counter

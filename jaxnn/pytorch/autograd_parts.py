@@ -2,9 +2,8 @@
 
     v = u + branch(u)       the state itself, or what a layer has made of it
 
-As `jaxnn.curing.branches` has it for programs: a sum is a skip if one of its terms is needed for
-the other one. The last product of a branch is the first that is met on the way back from the sum;
-what is added between the two is its bias.
+A sum is a skip if one of its terms is needed for the other one. The last product of a branch is the
+first that is met on the way back from the sum; what is added between the two is its bias.
 """
 
 import sys

@@ -1,13 +1,9 @@
 """PyTorch: which of a module's lists of blocks are its layers, and which parameters these hold.
 
-    list of equal blocks, each of which leads to the next
-      -> with the lists that it goes on in           stages, a decoder
-      -> with other such chains beside it            towers
-      -> if it is few of the parameters, with the modules around that all passes through
-
-Lists are looked at in the order of how many equal blocks there are. The first chain is taken that
-holds most of the parameters. If there is none, the one that holds most of them is, and what lies
-outside is said.
+list of equal blocks, each of which leads to the next, the largest lists first
+  -> with the lists that it goes on in           stages, a decoder
+  -> with other such chains beside it            towers
+  -> if it is few of the parameters, with the modules around that all passes through
 """
 
 from collections.abc import Iterable, Mapping

@@ -2,13 +2,9 @@
 
     x (B, T, n)  ->  x W, softmax over the last axis, norms of rows, …  ->  a state (B, T, m)
 
-Of each value that is made of the inputs it is known where its examples lie, or that they may have
-met. As in `provenance.py` a value is the memory of its numbers: views need no rule. What makes each
-entry along the axis of the examples of one example alone has a gradient that does. An operation
-that is in no table may do anything.
-
-So no pass down has to try whether the gradient of each example is its own, unless something else
-acts on it: functions of the user's own, or hooks on tensors.
+Of each value, the memory of its numbers, it is known where its examples lie, or that they may have
+met. An operation that is in no table may do anything. So no pass down has to try, unless functions
+of the user's own or hooks on tensors act on the gradient.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,12 +1,10 @@
-r"""PyTorch: forks on the way from gate to gate, where a path leads off to parameters or the input.
+"""PyTorch: forks on the way from gate to gate, where a path leads off to parameters or the input.
 
     gate -> node -> fork -> node -> gate below
                       \-> no state lies below here
 
 Asked for a parameter that is used below a gate too, as in each step of a recurrent network, torch
-would go all the way down from each gate. So it is asked for the gradient at the next gate alone; a
-fork is then called by itself, with what has come to it on the way, and torch goes down from its
-edges that lead off.
+would go all the way down from each gate. So a fork is called by itself, with what has come to it.
 """
 
 import sys

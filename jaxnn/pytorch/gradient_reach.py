@@ -2,10 +2,8 @@
 
     loss = f(w₂, detach(g(w₁)))     on w₁ and w₂ by its value, on w₂ alone in torch's graph
 
-Parameters without a gradient are not used, or behind a detach: a second pass up tells, in which
-each operation hands on what its arguments are made of, as the bits of an integer, by the memory of
-their numbers. `detach` is a view of the same memory. What is frozen at the bottom needs no such
-pass. What goes through NumPy or a Python number is not seen.
+A second pass up tells what is used: each operation hands on what its arguments are made of, by the
+memory of their numbers. What goes through NumPy or a Python number is not seen.
 """
 
 import sys

@@ -1,8 +1,4 @@
-"""PyTorch: what cuts return, recorded on the one pass up by hooks.
-
-Torch is not imported here: everything is a method of what is handed over, or stands among the
-modules that the user has imported.
-"""
+"""PyTorch: what cuts return, recorded on the one pass up by hooks; torch is not imported here."""
 
 import copy
 import sys
@@ -36,20 +32,14 @@ class StatePart(NamedTuple):
 
 
 class CutState(NamedTuple):
-    """The output of one call of a cut; states[l - 1] is state l.
+    """The output of one call of a cut; states[l - 1] is state l."""
 
-    cut: the name of the module.
-    name: that, with a number if it is called several times.
-    kind: the class of the module.
-    parts: the first is the state; others belong to it if they are needed, see `autograd_gates.py`.
-    channels: the axis of the channels, 1 of a convolution's output and -1 of others.
-    """
-
-    cut: str
-    name: str
-    kind: type
+    cut: str  # the name of the module
+    name: str  # that, with a number if it is called several times
+    kind: type  # the class of the module
+    # The first is the state; others belong to it if they are needed, see `autograd_gates.py`.
     parts: tuple[StatePart, ...]
-    channels: int = -1
+    channels: int = -1  # the axis of the channels, 1 of a convolution's output and -1 of others
 
 
 class StateRecorder:

@@ -1,8 +1,4 @@
-"""PyTorch: the multiplications and additions that each module of a network makes in the pass up.
-
-Formulas are those of torch's own counter. Steps of a recurrent kernel multiply each of its matrices
-once with each input.
-"""
+"""PyTorch: the multiplications and additions of each module on the way up, by torch's formulas."""
 
 import importlib
 from collections import Counter

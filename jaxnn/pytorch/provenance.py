@@ -1,10 +1,7 @@
-"""PyTorch: what a value is made of, told by the memory that holds it.
+"""PyTorch: what a value is made of, told by the memory that holds it; an axis by its stride.
 
-    x (B, T, n) -> x W -> q, of W;   q kᵀ -> logits, of the arrays that q and k are of
-    without its products: logits if q kᵀ were zero, which are those of masks and biases alone
-
-Tensors come and go, and views and changes in place are others in the same memory. So a value is the
-memory of its numbers, and an axis is known by its stride.
+x (B, T, n) -> x W -> q, of W;   q kᵀ -> logits, of the arrays that q and k are of
+without its products: logits if q kᵀ were zero, which are those of masks and biases alone
 """
 
 from collections.abc import Sequence

@@ -3,9 +3,7 @@
     Δ of what enters such a module, at each of its steps, on a pass of its own
     Δ of the states between the steps, going down through them one by one, as `unrolled.py` has it
 
-It enters as a view, so that what leads around the module is not counted. Where its Δ leaves the
-range on the way through the steps, it is that of the steps one by one. A step without a gradient
-has -inf, and one whose gradient has left the range even so has nan.
+A step without a gradient has -inf, and one whose gradient has left the range has nan.
 """
 
 import sys

@@ -3,10 +3,8 @@
     up      s[t] = cell(x[t], s[t-1])        with the module's own weights, in float64
     down    Δx[t], Δs[t-1] = the cell's reverse pass of Δs[t], which has that of the output in it
 
-torch's own kernel goes down through all steps at once: it hands out no Δ of the states between
-them, and what leaves the range of its floats on the way is lost. Here Δ is m 2^e, with e chosen
-anew at each step. What comes out on the way up is compared with what the module has returned, so
-that no other network is measured, as with dropout between layers, which would be drawn anew.
+torch's own kernel hands out no Δ of the states between the steps, and what leaves the range on the
+way is lost. Here Δ is m 2^e. What comes out is compared with what the module has returned.
 """
 
 import sys

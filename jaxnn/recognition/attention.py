@@ -2,11 +2,7 @@
 
     product of two states  ->  masks, scales, biases  ->  softmax  ->  product with a state
 
-A softmax is exp, its sum over some axes, and a way from exp to a product. What depends on the state
-is known from the steps alone, and so are the axes: examples, positions, heads. Queries may be
-parameters, if the softmax is over positions of the state. A softmax may be computed in blocks of
-keys, whose sums are added up before anything is divided by them.
-
+A softmax is exp, its sum over some axes, and a way from exp to a product; in blocks of keys too.
 A key is masked for a query if the softmax would give it nothing though all products were zero: that
 is so of where(mask, logits, -inf), of an added -1e9, and of what a softmax leaves out itself.
 """

@@ -2,10 +2,8 @@
 
     product of the state and a parameter  ->  softmax, sigmoid, top_k  ->  experts
 
-Experts are arrays of three axes or more, the first of which counts them. Either the router selects,
-by top_k or argmax, among as many as there are; or its weights meet that axis entry by entry. Or
-they are a list: as many values, each made with arrays of its own, are multiplied by what comes from
-the router.
+Experts are arrays of three axes or more, the first of which counts them, and which a selection or
+the weights of the router meet; or a list: values that weights are multiplied with.
 """
 
 from collections.abc import Iterator

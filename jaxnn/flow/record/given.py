@@ -1,13 +1,8 @@
 """Data, labels, cotangent and loss of a measurement: sizes, and the first that is broken.
 
-    xs, ys or a cotangent, the loss  ->  sizes and counts  ->  the first that is broken, in words
-
-A nan in the data makes every number of a network nan, and a number whose square leaves its float
-makes any that follows meaningless: neither is the network's fault. So these are looked at before
-the parameters are, in this order. Some are meant so: labels that are missing may be nan where the
-loss leaves them out, so what is not finite is broken only where numbers of the network are not
-finite either; and masks among xs have entries of -inf or the lowest number, which are broken only
-where loss and parameters are not.
+A nan in the data makes every number of a network nan, which is not the network's fault: so these
+are looked at before the parameters are. Labels that are missing may be nan, and masks may have
+-inf: what is not finite is broken only where numbers of the network are not finite either.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,9 @@
 """What a walk leaves of a layer: numbers of each example on the way, of the batch after it.
 
     on the way     of Δ of a state, and of a state, one number of each example with an exponent
-    after it       of all layers, (L, …): their numbers over the batch, one `LayerRecord`
+    after it       of all layers, (L, …): their numbers over the batch, one `LayerRecord`, one Flow
 
-The walks of a Network and of a chain leave these, stacked for a run, and so does torch; `assemble`
-makes a Flow of them. Examples are brought together after the walk, for all layers at once: that is
-compiled once, where a loop over layers and each layer by itself would have it compiled again.
+The walks of a Network and of a chain leave these, stacked for a run, and so does torch.
 """
 
 from collections.abc import Callable, Sequence

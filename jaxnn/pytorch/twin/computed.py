@@ -1,8 +1,5 @@
 """Weights that are computed: whether they are as those that theory draws, by other numbers of them.
 
-    module -> surveys with other numbers in its parameters -> each computed weight, several times
-    -> entries equal in all of them, a mean that is not zero, sums that are none: refused by name
-
 Theory gives each entry of a weight a random sign of its own. That is right of parameters, of moved
 ones, and of functions that keep signs apart, such as a norm of weights or a product of two of them;
 not of a softmax, whose entries are all positive, nor of weights that are centred.

@@ -2,11 +2,8 @@
 
     replica 0  ──┐   ┌─────┐   ┌──
     replica 1    └───┤ all ├───┘      one of them runs at a time, in turn
-    …                └─────┘
 
 Each is a thread, since a program of torch has no place where it could be left and gone on with.
-Only one of them runs at any time: so nothing of the module is written by two at once, and random
-numbers are drawn in one order.
 """
 
 from collections.abc import Callable, Iterator

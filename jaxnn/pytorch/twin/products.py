@@ -3,10 +3,8 @@
     mm, addmm, bmm, baddbmm, convolution and its backward, of which one operand is made of
     weights alone   ->   a draw
 
-All else runs as it is. What is made of weights alone, such as a view, a product of two of them or a
-weight that is normalised, is a weight; what is made of them and of a state by something else than a
-product, entry by entry, such as positions that are added, is a state. Whatever else takes a weight
-and a state together is refused by name.
+What is made of weights alone is a weight; what is made of them and of a state entry by entry, such
+as positions that are added, is a state. Whatever else takes both together is refused by name.
 """
 
 import sys
