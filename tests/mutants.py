@@ -92,7 +92,8 @@ class Room(NamedTuple):
 ROOMS = {
     "passes": Room(("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists")),
     "arrays": Room(
-        ("arrays/*",), ("numbers", "signal", "flow", "mesh", "spectrum", "arguments", "sweeps")
+        ("arrays/*", "interrupts.py"),
+        ("numbers", "signal", "flow", "mesh", "spectrum", "arguments", "sweeps", "interrupts"),
     ),
     "network": Room(
         ("network/*", "network/blocks/*", "initializers.py"),

@@ -1,4 +1,4 @@
-"""PyTorch: forks on the way from gate to gate, where a path leads off to parameters or the input.
+r"""PyTorch: forks on the way from gate to gate, where a path leads off to parameters or the input.
 
     gate -> node -> fork -> node -> gate below
                       \-> no state lies below here

@@ -8,6 +8,7 @@ apart by size where a state has few numbers, and `lanczos.py` finds the ends whe
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -256,18 +257,10 @@ def _ends_of(
     parts: Sequence[Stretch], below: Array, above: Array, steps: int, key: Array
 ) -> dict[str, Array | None]:
     """Return the fields of a spectrum of which the ends are found."""
-
-    def up(v: Array) -> ScaledRows:
-        return through(parts, v, downwards=False)
-
-    def down(v: Array) -> ScaledRows:
-        return through(parts, v, downwards=True)
-
-    if below.shape[1] <= above.shape[1]:
-        found = ends(up, down, below, steps, key)
-    else:
-        found = ends(down, up, above, steps, key)
-    return {"log_singular_values": None, **found._asdict()}
+    up, down = (partial(through, parts, downwards=downwards) for downwards in (False, True))
+    goes_up = below.shape[1] <= above.shape[1]  # from the smaller space
+    given = (up, down, below) if goes_up else (down, up, above)
+    return {"log_singular_values": None, **ends(*given, steps, key)._asdict()}
 
 
 Reached = list[Any]  # for each stretch of each link whether a change reaches the numbers below it

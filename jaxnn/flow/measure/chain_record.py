@@ -29,20 +29,28 @@ from ...chain.parameter_handover import LayerWeights
 from ...chain.state import counted, streams, with_main_first
 from ...recognition.skips import Skip, log_branch
 from ..formats.entries import Entries, FlowEntries, entries_of, sorted_entries
-from ..record.assemble import assemble, smallest_of
 from ..record.flow import Flow, FlowOptions, Streams
 from ..record.given import Given
 from ..record.heads import RecognisedRecord, joined, recognised_of, unread_notes
-from ..record.layer_record import DeltaRecord, LayerRecord, in_order, log_tangents, over_batch
+from ..record.layer_record import (
+    DeltaRecord,
+    LayerRecord,
+    assemble,
+    in_order,
+    log_tangents,
+    over_batch,
+    smallest_of,
+)
 from ..record.positions import Positions, count_of
-from ..record.rows import as_rows, rows_of_arrays
 from ..record.state_record import (
     PositionedState,
     Small,
     are_together,
+    as_rows,
     is_small,
     record_of,
     records_of_small,
+    rows_of_arrays,
     rows_of_state,
 )
 from .layer_vjp import ChainOp, ChainStep, applied, arrays_of

@@ -46,7 +46,6 @@ from ...network.network import Network
 from ...network.params import Layer, LazyRun, Params, is_run, layer_of, length
 from ...passes.walk import BlockOp, LayerStep, down, up, up_to
 from ..formats.entries import Entries, FlowEntries, entries_of
-from ..record.assemble import assemble
 from ..record.flow import Flow, FlowOptions, Parameters, Units
 from ..record.given import Given
 from ..record.layer_record import (
@@ -54,6 +53,7 @@ from ..record.layer_record import (
     LayerRecord,
     StateRecord,
     UsedLayers,
+    assemble,
     called,
     log_tangents,
     masked,

@@ -28,12 +28,11 @@ from ...pytorch.tensors import log_norms, name_of_dtype, numbers_of, tensors_in
 from ...recognition.attention import Logits
 from ..formats.entries import Entries, FlowEntries, entries_of
 from ..formats.number_formats import MXFP8
-from ..record.assemble import assemble, smallest_of
 from ..record.example_spread import log_spread_by_position
 from ..record.flow import Flow, Parameters, Units
 from ..record.given import Given
 from ..record.heads import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
-from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord
+from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord, assemble, smallest_of
 from ..record.loss import OfLoss
 from ..record.positions import Positions, count_of
 from ..record.recurrences import Recurrences

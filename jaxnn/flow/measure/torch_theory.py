@@ -10,8 +10,8 @@ from ...pytorch.call import Call
 from ...pytorch.cuts import parameters_of
 from ...pytorch.twin.replicas import Twin, TwinStates
 from ...pytorch.zero_heads import drawn
-from ..record.assemble import assemble
 from ..record.flow import Flow, Parameters
+from ..record.layer_record import assemble
 from .theory_flow import DRAWS, UNITS, averaged, replicas_for
 from .torch_record import in_dtype, layer_records, stacked, state_records
 

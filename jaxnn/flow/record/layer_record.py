@@ -28,6 +28,7 @@ from ...arrays.rows import (
 from ...network.checks import UsedDepth
 from ...network.params import is_run
 from ...passes.walk import scan_up
+from ..formats.entries import FlowEntries
 from .example_spread import (
     Pushed,
     Spread,
@@ -37,7 +38,7 @@ from .example_spread import (
     pushed,
     spread_of,
 )
-from .flow import Units
+from .flow import Flow, Parameters, Units
 from .positions import log_delta_by_position
 
 T = TypeVar("T")
@@ -264,3 +265,36 @@ def log_tangents(
     _, records = scan_up(net, tuple(entries), at_start(x), step, depth)
     logs: Array = in_order(entries, records)
     return logs
+
+
+def assemble(
+    layers: LayerRecord,
+    parameters: Parameters,
+    *,
+    names: Sequence[str],
+    sizes: Sequence[int],
+    dtype: jnp.dtype,
+    log_delta_input: Float[Array, ""],
+    entries: FlowEntries | None = None,
+    **notes: Any,
+) -> Flow:
+    """Return a Flow; notes are further fields of it."""
+    spread = layers.state.spread
+    return Flow(
+        **layers.delta._asdict(),
+        **({} if spread is None else spread._asdict()),
+        log_mean_square=layers.state.log_mean_square,
+        **{name: getattr(layers, name) for name in LayerRecord._fields[2:]},
+        log_delta_input=log_delta_input,
+        parameters=parameters,
+        names=tuple(names),
+        sizes=tuple(sizes),
+        dtype=dtype,
+        entries=entries,
+        **notes,
+    )
+
+
+def smallest_of(dtypes: Sequence[jnp.dtype]) -> jnp.dtype:
+    """Return the float type with the smallest range."""
+    return min(dtypes, key=lambda d: float(jnp.finfo(d).maxexp))  # type: ignore[no-untyped-call]

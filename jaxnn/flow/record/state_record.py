@@ -17,13 +17,12 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ...arrays.loops import barrier
-from ...arrays.rows import ScaledRows, as_one_row, at_least_float32, floats, renormalised
+from ...arrays.rows import ScaledRows, as_one_row, as_reals, at_least_float32, floats, renormalised
 from ...chain.state import streams, with_main_first
 from .example_spread import log_spread_within, rows_of
 from .flow import FlowOptions
 from .layer_record import PositionRecord, StateRecord
 from .positions import count_of, has_positions, main_of
-from .rows import as_rows
 
 FEW = 2**16  # numbers of a small state
 SEVERAL = 4  # small states for which it pays to compile them together
@@ -194,3 +193,16 @@ def _padded(arrays: Sequence[Array]) -> Array:
     most = [max(sizes) for sizes in zip(*(v.shape for v in arrays), strict=True)]
     widths = ([(0, n - size) for n, size in zip(most, v.shape, strict=True)] for v in arrays)
     return barrier(jnp.stack([jnp.pad(v, w) for v, w in zip(arrays, widths, strict=True)]))
+
+
+def as_rows(arrays: list[Array], exponents: list[Array], dtype: jnp.dtype) -> list[ScaledRows]:
+    """Return arrays times 2^exponent, each as one row."""
+    return [
+        ScaledRows(at_least_float32(v).astype(dtype), e)
+        for v, e in zip(arrays, exponents, strict=True)
+    ]
+
+
+def rows_of_arrays(arrays: list[Array], dtype: jnp.dtype) -> list[ScaledRows]:
+    """Return parameter arrays, each as one row."""
+    return as_rows(list(map(as_reals, arrays)), [jnp.zeros((), jnp.int32)] * len(arrays), dtype)
