@@ -71,7 +71,9 @@ class Entries(NamedTuple):
         if len(entries) == 1:
             return entries[0]
         top = jnp.max(jnp.stack([one.top for one in entries]))
-        return reduce(_sum, (one.below(top) for one in entries))
+        moved = [one.below(top) for one in entries]
+        together: Entries = jax.tree.map(lambda *v: reduce(jnp.add, v), *moved)
+        return together._replace(top=top)
 
     def below(self, top: Float[Array, ""]) -> "Entries":
         """Return the same histogram under a higher exponent."""
@@ -89,11 +91,6 @@ class Entries(NamedTuple):
         )
 
 
-def _sum(a: Entries, b: Entries) -> Entries:
-    """Return that of both, which have one top."""
-    return Entries(a.top, a.sums + b.sums, a.blocks + b.blocks)
-
-
 def entries_of(arrays: Sequence[ScaledRows]) -> Entries:
     """Return those of arrays m 2^e, stacked, each with an exponent for each row, or one for all."""
     return automatically(_entries_of, list(arrays))
@@ -102,18 +99,14 @@ def entries_of(arrays: Sequence[ScaledRows]) -> Entries:
 def _entries_of(arrays: list[ScaledRows]) -> Entries:
     by_width: dict[int, list[int]] = {}
     for i, v in enumerate(arrays):
-        width = min(MXFP8, 1 << (_last(v) - 1).bit_length())
+        last = max(int(v.m.shape[-1]), 1) if v.m.ndim > v.e.ndim else 1  # no axis of rows
+        width = min(MXFP8, 1 << (last - 1).bit_length())
         by_width.setdefault(width, []).append(i)
     counted = [_counted([arrays[i] for i in places], width) for width, places in by_width.items()]
     if len(counted) == 1:
         return counted[0]
     order = np.argsort([i for places in by_width.values() for i in places])
     return jax.tree.map(lambda *v: jnp.concatenate(v)[order], *counted)  # type: ignore[no-any-return]
-
-
-def _last(v: ScaledRows) -> int:
-    """Return the length of the last axis, which is not that of rows, at least 1."""
-    return max(int(v.m.shape[-1]), 1) if v.m.ndim > v.e.ndim else 1
 
 
 def _counted(arrays: Sequence[ScaledRows], width: int) -> Entries:
@@ -209,13 +202,8 @@ def _by_layer(whole: Entries, places: Sequence[range]) -> Entries:
         layers = [i for i, of_layer in enumerate(places) if len(of_layer) == count]
         several = whole.at([[*places[i]] for i in layers])
         order += layers
-        parts.append(_together(several, count))
+        arrays = range(count)
+        parts.append(
+            jax.vmap(lambda v, at=arrays: Entries.together([v.at(i) for i in at]))(several)
+        )
     return jax.tree.map(lambda *v: jnp.concatenate(v)[np.argsort(order)], *parts)  # type: ignore[no-any-return]
-
-
-def _together(several: Entries, count: int) -> Entries:
-    """Return the entries of so many arrays of each layer, (layers, arrays, …), as those of one."""
-    together: Entries = jax.vmap(lambda v: Entries.together([v.at(i) for i in range(count)]))(
-        several
-    )
-    return together

@@ -171,6 +171,11 @@ def scalings(kind: Format, histogram: Histogram, scale: int | None) -> Iterator[
     yield "tensor", histogram.kept(kind, histogram.largest_scale(kind))
 
 
+def layers_of(flow: Any, of: str) -> Sequence[int]:
+    """Return the layer of each array."""
+    return flow.parameters.layers if "parameter" in of else range(1, len(flow.names) + 1)
+
+
 def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:
     """Return a row for each array, format and kind of scale; see `flow.formats.ranges`."""
     found = histograms(flow.entries)
@@ -178,9 +183,7 @@ def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:
         is_left = of == "delta_parameter"
         hint = "; of PyTorch Δ of parameters is not counted by entries" if is_left else ""
         raise ValueError(f"of: expected one of {', '.join(found)}, got {told(of)}{hint}")
-    layers, paths = range(1, len(flow.names) + 1), None
-    if "parameter" in of:
-        layers, paths = flow.parameters.layers, flow.parameters.paths
+    layers, paths = layers_of(flow, of), flow.parameters.paths if "parameter" in of else None
     deltas = [found[kind] for kind in SCALED if kind in found]
     rows = []
     for kind in (*NARROW, *BLOCKS):

@@ -140,7 +140,11 @@ def _down_from(
 ) -> Flow:
     """Go down from Δz[L], the top of a way up from the rows x."""
     keep = partial(_kept, options)
-    way_down = down(net, layers, way_up[1], delta, keep, depth, of_segment=_summed)
+
+    def of_segment(kept: Any) -> Any:  # sizes, without the numbers of each example
+        return over_batch(_over_units(kept))
+
+    way_down = down(net, layers, way_up[1], delta, keep, depth, of_segment=of_segment)
     with for_the_end():
         return _flow_of(net, layers, x, way_up, way_down, depth, options, given)
 
@@ -367,12 +371,6 @@ def _of_output(net: Network, z: ScaledRows, options: FlowOptions) -> _Signal:
     activations = _ActivationRecord.of(output_of(net, z))
     none = jnp.zeros((), activations.mean.dtype)
     return _Signal(_state(z, options), activations, _SlopeSizes(none, none), entries)
-
-
-def _summed(kept: tuple[_LayerGradient, _Signal]) -> tuple[_LayerGradient, _Signal]:
-    """Return the sizes of the layers of a segment, whose numbers of each example are dropped."""
-    sizes: tuple[_LayerGradient, _Signal] = over_batch(_over_units(kept))
-    return sizes
 
 
 def _over_units(tree: T) -> T:

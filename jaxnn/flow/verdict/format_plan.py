@@ -18,6 +18,7 @@ from ..formats.format_loss import (
     SCALED,
     Histogram,
     histograms,
+    layers_of,
     loss_scale,
     scalings,
 )
@@ -140,7 +141,7 @@ def plan(flow: Flow, keep: float = KEEP, formats: Sequence[str] = CHOICES) -> Pl
             row
             for what, histogram in entries.items()
             if (what in SCALED) == is_scaled
-            for row in _rows(what, _layers_of(flow, what), histogram, kinds, scale, keep)
+            for row in _rows(what, np.array(layers_of(flow, what)), histogram, kinds, scale, keep)
         ]
 
     powers = dict.fromkeys((0, *(scale.best for scale in scales.values())))
@@ -159,12 +160,6 @@ def _check(keep: float, formats: Sequence[str]) -> None:
         )
     if not 0 < keep <= 1:
         raise ValueError(f"keep: expected a share above 0, at most 1, got {keep}")
-
-
-def _layers_of(flow: Flow, what: str) -> np.ndarray:
-    """Return the layer of each array."""
-    is_of_arrays = "parameter" in what
-    return np.array(flow.parameters.layers if is_of_arrays else range(1, len(flow.names) + 1))
 
 
 def _cost(rows: list[Row]) -> tuple[float, int, int, int]:
