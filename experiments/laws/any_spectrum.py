@@ -1,4 +1,4 @@
-"""Law 34: the Jacobian and the attention of any network have the spectra of random matrices.
+"""Law 34: Jacobians and attention of any layers have the spectra of random matrices.
 
 Layers of a user's own, of which `jaxnn.spectrum` knows the program alone. Singular values s of J,
 of L layers of n units, by Lanczos:
@@ -29,14 +29,16 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.jacobian_spectrum import TRACY_WIDOM, largest
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import Ensemble, fixed_point
 from jaxnn.theory import meanfield
 
 MEAN = Panel("Mean square of the singular values", "layers L", "mean s²", log_y=True)
 GAP = Panel("Second singular value of attention", "tokens T", "s₂/s₁", log_x=True, log_y=True)
 ORTHOGONAL, GAUSSIAN = "linear, orthogonal", "linear, Gaussian"
 CRITICAL, CHAOTIC = "tanh, critical", "tanh at q*"
-SIGMA = {CRITICAL: 1.0, CHAOTIC: 1.5}  # σ_w
+TANH = {CRITICAL: Ensemble("tanh", 1.0), CHAOTIC: Ensemble("tanh", 1.5)}
+ENDS = "largest", "smallest"  # singular values
 WIDER = 2  # m/n
 EDGE = "4 standard errors, and what a finite width leaves"
 STEPS = 64
@@ -56,7 +58,7 @@ def predict(setup: Setup) -> Told:
     """Predict ends and means of each kind, and the gap of attention."""
     n, eps = setup.width, float(np.finfo(np.float32).eps)
     for count in setup.layers:
-        for end in ("largest", "smallest"):
+        for end in ENDS:
             reason = "rounding, L · 2⁻¹⁷"
             yield Predicted(f"{ORTHOGONAL}, L = {count}: {end}", 1.0, 64 * count * eps, reason, 0)
         reason = "4 standard errors, and rounding"
@@ -66,14 +68,14 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{GAUSSIAN}, L = {count}: edge", at, at * count / n, reason).about(
             "edge", at
         )
-        for name in SIGMA:
+        for name in TANH:
             value = mean_square(name, count)
             allowed = value * count / n
             yield Predicted(f"{name}, L = {count}: mean", value, allowed, EDGE).about("χ", value)
-    for name in (GAUSSIAN, *SIGMA):
+    for name in (GAUSSIAN, *TANH):
         dense = range(1, max(setup.layers) + 1)
         yield curve(MEAN, name, [*dense], [mean_square(name, count) for count in dense])
-    for end, value in zip(("largest", "smallest"), marchenko_pastur(n, WIDER * n), strict=True):
+    for end, value in zip(ENDS, marchenko_pastur(n, WIDER * n), strict=True):
         case = f"{n} into {WIDER * n} units: {end}"
         yield Predicted(case, value, value / n, EDGE).about("edge", value)
     yield from _predicted_attention(setup)
@@ -95,17 +97,8 @@ def mean_square(name: str, count: int) -> float:
     """Return E mean s² of layers of a kind; called in x64."""
     if name == GAUSSIAN:
         return 1.0
-    sigma, q = SIGMA[name], start(name)
-    total = 1.0
-    for _ in range(count):
-        total *= float(meanfield.chi("tanh", sigma, q))
-        q = float(meanfield.length_map("tanh", sigma, 0.0, q))
-    return total
-
-
-def start(name: str) -> float:
-    """Return the mean square of the inputs."""
-    return 1.0 if name == CRITICAL else float(meanfield.fixed_point("tanh", SIGMA[name], 0.0))
+    ensemble, _, q0, _ = fixed_point(TANH[name])
+    return math.exp(2 * float(meanfield.log_delta(*ensemble, q0, count + 1)[0]))
 
 
 def marchenko_pastur(n: int, m: int) -> tuple[float, float]:
@@ -154,9 +147,10 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     n, keys = setup.width, jax.random.split(key, setup.seeds)
     for count in setup.layers:
         exact = _spectrum(ORTHOGONAL, keys[0], count, n)
-        yield f"{ORTHOGONAL}, L = {count}: largest", mean_of(np.exp(2 * exact.log_largest))
-        yield f"{ORTHOGONAL}, L = {count}: smallest", mean_of(np.exp(2 * exact.log_smallest))
-        for name in (GAUSSIAN, *SIGMA):
+        for end in ENDS:
+            value = np.exp(2 * getattr(exact, f"log_{end}"))
+            yield f"{ORTHOGONAL}, L = {count}: {end}", mean_of(value)
+        for name in (GAUSSIAN, *TANH):
             several = [_spectrum(name, k, count, n) for k in keys]
             means = np.array([np.exp(s.log_mean) for s in several])
             yield f"{name}, L = {count}: mean", mean_of(means)
@@ -165,7 +159,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
                 ends = [np.exp(2 * s.log_largest) for s in several]
                 yield f"{name}, L = {count}: edge", mean_of(ends)
     wide = [_spectrum(GAUSSIAN, k, 1, n, WIDER * n, steps=n) for k in keys]
-    for end in ("largest", "smallest"):
+    for end in ENDS:
         values = [np.exp(2 * getattr(s, f"log_{end}")) for s in wide]
         yield f"{n} into {WIDER * n} units: {end}", mean_of(values)
     yield from _measured_attention(setup, keys)
@@ -177,11 +171,10 @@ def _spectrum(
     """Return the spectrum of layers of a kind, of n units into m."""
     of_x, *of_layers = jax.random.split(key, count + 1)
     x = jax.random.normal(of_x, (1, n), jnp.float32)
-    f, sigma = (_tanh if name in SIGMA else _linear), SIGMA.get(name, 1.0)
-    if name in SIGMA:
-        with jax.enable_x64(True):
-            size = start(name) ** 0.5
-        x *= size / jnp.sqrt(jnp.mean(jnp.square(x)))
+    f, sigma = _linear, 1.0
+    if name in TANH:
+        f, sigma = _tanh, TANH[name].sigma_w
+        x *= fixed_point(TANH[name]).q ** 0.5 / jnp.sqrt(jnp.mean(jnp.square(x)))
     if name == ORTHOGONAL:
         layers = [(f, _orthogonal(k, n)) for k in of_layers]
     else:
@@ -211,15 +204,7 @@ def _heads(tau: float, tokens: int, key: jax.Array) -> jaxnn.flow.AttentionSpect
     return heads
 
 
-LAW = Law(
-    number=34,
-    name="any-spectrum",
-    source="Pennington et al. 2017; Nait Saada et al. 2024",
-    statement="Jacobians and attention of any layers have the spectra of random matrices",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: max(s.width**2 * max(s.layers), max(s.tokens) ** 2),
-    full=Setup(width=200, layers=(1, 4, 8), seeds=20, tokens=(64, 128, 256), logits=(0.25, 0.5)),
-    quick=Setup(width=100, layers=(1, 4), seeds=8, tokens=(64, 128), logits=(0.5,)),
-    panels=(MEAN, GAP),
-)
+SOURCE = "Pennington et al. 2017; Nait Saada et al. 2024"
+PANELS = (MEAN, GAP)
+FULL = Setup(width=200, layers=(1, 4, 8), seeds=20, tokens=(64, 128, 256), logits=(0.25, 0.5))
+QUICK = Setup(width=100, layers=(1, 4), seeds=8, tokens=(64, 128), logits=(0.5,))

@@ -1,4 +1,4 @@
-"""Law 20: how few of T tokens a softmax of random queries and keys looks at, at any length T.
+"""Law 20: of T tokens a random softmax sees few: Σ softmax² follows an integral at any length.
 
 Queries and keys of T independent tokens, W_Q and W_K of standard deviation √β (ln T)^¼ / √d each,
 give logits of variance β² ln T: w = exp(β √(ln T) g), g ~ N(0, 1), and A = w / Σ w. Since
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
 
 SHARE = Panel("Attention of random weights", "β", "E Σ softmax²")
 CRITICAL = math.sqrt(2)
@@ -128,15 +128,7 @@ def _shares(
     return lax.map(share, keys)
 
 
-LAW = Law(
-    number=20,
-    name="attention-length",
-    source="Giorlandino & Goldt 2025; at finite length derived here",
-    statement="of T tokens a random softmax sees few: Σ softmax² follows an integral at any length",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: max(2 * s.tokens**2, 2 * s.width**2),  # its logits, or W_Q and W_K
-    full=Setup(2048, 512, 8, beta=(1.0, 2.0, 3.0, 5.0), overlap=0.5, beta_overlap=(2.0, 4.0)),
-    quick=Setup(256, 256, 24, beta=(1.0, 2.0, 3.0), overlap=0.5, beta_overlap=(3.0,)),
-    panels=(SHARE,),
-)
+SOURCE = "Giorlandino & Goldt 2025; at finite length derived here"
+PANELS = (SHARE,)
+FULL = Setup(2048, 512, 8, beta=(1.0, 2.0, 3.0, 5.0), overlap=0.5, beta_overlap=(2.0, 4.0))
+QUICK = Setup(256, 256, 24, beta=(1.0, 2.0, 3.0), overlap=0.5, beta_overlap=(3.0,))

@@ -1,4 +1,4 @@
-"""Law 11: behind a batch norm gradients explode, whatever σ_w: by λ_B > 1 a layer.
+"""Law 11: behind a batch norm ‖Δz‖² grows by λ_B > 1 a layer, whatever σ_w: π/(π-1) of relu.
 
 z′ = σ(BN(z)) θ over B rows. Of a unit's rows normalised, uniform on a sphere, with κ as in
 `jaxnn.sphere`,
@@ -18,10 +18,17 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import Ensemble, slope_down, square_network
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import correlation, gradients, random_rows, signals
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import (
+    Ensemble,
+    correlations,
+    gradients,
+    random_rows,
+    signals,
+    slope_down,
+)
 from jaxnn.network.activations import find_activation
+from jaxnn.theory import meanfield
 from jaxnn.theory.sphere import moments
 
 BLOCK, SIGMA_W = jaxnn.blocks.BatchNorm(), 1.0
@@ -60,16 +67,13 @@ def predict(setup: Setup) -> Told:
     layer = np.arange(1, setup.layers - 1)
     for activation, rows, n in cases(setup):
         ensemble = (activation, SIGMA_W, 0.0)
-        growth = math.log(
-            float(jaxnn.theory.meanfield.stationary_chi(*ensemble, hidden=BLOCK, batch=rows))
-        )
+        chi = meanfield.stationary_chi(*ensemble, hidden=BLOCK, batch=rows)
+        growth = math.log(float(chi))
         case = f"{activation}, B = {rows}"
         allowed = 5 / (2 * n) + 0.03 * rows / n
         reason = "4 standard errors; 5/2n, the mean of a logarithm; 0.03 B/n, rows over units"
         yield Predicted(f"{case}: ln λ", growth, allowed, reason).about("λ_B", 1.0)
-        c = float(
-            jaxnn.theory.meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows)
-        )
+        c = float(meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows))
         reason = "4 standard errors, and 2/n for the finite width"
         yield Predicted(f"{case}: c*", c, 2 / n, reason).about("c*", c)
         yield curve(PROFILE, case, layer, growth * (layer[-1] - layer))
@@ -77,8 +81,7 @@ def predict(setup: Setup) -> Told:
         own = [rows for name, rows, _ in cases(setup) if name == activation]
         at = [rows for rows in BATCHES if min(own) <= rows <= max(own)]
         factors = [moments(find_activation(activation), rows).kappa for rows in at]
-        lengths = [length(activation, rows) for rows in at]
-        each = np.log(np.array(factors) / lengths)
+        each = np.log(np.array(factors) / [length(activation, rows) for rows in at])
         yield curve(GROWTH, activation, at, each)
 
 
@@ -87,35 +90,26 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     keys, layer = jax.random.split(key, setup.seeds), np.arange(1, setup.layers - 1)
     for activation, rows, n in cases(setup):
         case, ensemble = f"{activation}, B = {rows}", Ensemble(activation, SIGMA_W)
-        net = square_network(n, setup.layers, activation, BLOCK)
         q0 = length(activation, rows)
-        (log_delta,) = gradients(keys, net, ensemble, q0, rows, fields=("log_delta",))
+        (log_delta,) = gradients(keys, ensemble, n, setup.layers, q0, rows, block=BLOCK)
         profile = 2 * log_delta[:, : len(layer)]
         slopes = slope_down(profile)
         yield f"{case}: ln λ", mean_of(slopes)
         yield points(PROFILE, case, layer, profile - profile[:, -1:])
         yield points(GROWTH, activation, rows, slopes[:, None])
         x = random_rows(key, rows, n, q0)
-        late = [correlation(z)[SETTLED - 1 :].mean() for z in signals(keys, net, ensemble, x)]
-        yield f"{case}: c*", mean_of(late)
+        zs = signals(keys, ensemble, setup.layers, x, block=BLOCK)
+        yield f"{case}: c*", mean_of([correlations(z)[SETTLED - 1 :].mean() for z in zs])
 
 
-LAW = Law(
-    number=11,
-    name="batch-norm",
-    source="Yang et al. 2019",
-    statement="behind a batch norm ‖Δz‖² grows by λ_B > 1 a layer, whatever σ_w: π/(π-1) of relu",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: max(n for _, _, n in cases(s)) ** 2 * (s.layers + 1),
-    full=Setup(
-        layers=20,
-        seeds=7,
-        relu=((8, 400), (32, 400), (128, 600)),
-        identity=((8, 400), (32, 400)),
-        tanh=((16, 400),),
-        gelu=((16, 400),),
-    ),
-    quick=Setup(layers=21, seeds=10, relu=((16, 150),), identity=(), tanh=(), gelu=()),
-    panels=(PROFILE, GROWTH),
+SOURCE = "Yang et al. 2019"
+PANELS = (PROFILE, GROWTH)
+FULL = Setup(
+    layers=20,
+    seeds=7,
+    relu=((8, 400), (32, 400), (128, 600)),
+    identity=((8, 400), (32, 400)),
+    tanh=((16, 400),),
+    gelu=((16, 400),),
 )
+QUICK = Setup(layers=21, seeds=10, relu=((16, 150),), identity=(), tanh=(), gelu=())

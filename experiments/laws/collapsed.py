@@ -1,4 +1,4 @@
-"""Law 33: two exponents of the collapsed state say what a deep transformer does to its tokens.
+"""Law 33: nearly equal tokens part or meet, and gradients grow, by two exponents of a block.
 
 Tokens x + ε[t] that are nearly alike, Σ ε = 0, in blocks with a norm behind each skip connection,
 
@@ -29,27 +29,41 @@ There the mean squares Q of x and Q′ of z are those that a block gives back, a
     gradient    (1 - a² + a² / Q) (1 - m² + m² s_A² E σ′² / Q′)
 
 Theirs are exponents of squares, twice these. The formulas are derived here, for both kinds of
-blocks. Measured are drawn networks, whose tokens are brought together, and the wide twin
-(`exponents.py`), which knows the program alone. What n channels take from a block with norms behind
-is derived in `collapsed_width.py`, and part of what is predicted.
+blocks. Measured are drawn networks and the wide twin, which knows the program alone, with tokens
+brought together: x + ε δ[t], the mean of an example's positions and ε times what they differ by.
+The angle is followed while it is small, from the lower third of the layers up; Δ in the middle of
+them, where what enters at the end has found its direction. It enters as behind a mean over all
+positions, which have it in common. What n channels take from a block with norms behind is derived
+in `collapsed_width.py`, and part of what is predicted.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
 
 import jaxnn
 from experiments.laws.collapsed_width import taken
-from experiments.laws.exponents import Exponents, exponents_of, of_twin
 from experiments.laws.finite import NEXT
-from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, point
+from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, point
+from jaxnn.arrays.compiled import compiled
+from jaxnn.chain.chain import Chain
+from jaxnn.flow.formats.ranges import NOISE
+from jaxnn.flow.measure.chain_flow import chain_flow
+from jaxnn.flow.measure.theory_flow import replicas_of
+from jaxnn.flow.theory.correlation import OPTIONS, UNITS
 from jaxnn.theory import meanfield
+from jaxnn.theory.twin.wide import twin_of
 
 LAYERS = 2  # of a block
 HEADS = 4
+DRAWS = 8  # of the twin
+NEAR = 1e-3  # ε
+MOST = 0.1  # of the size of a state, that still counts as near
 PLANE = Panel("Exponents of drawn transformers", "λ of the angle, a block", "λ of the gradient")
 NETWORKS, TWIN = "networks", "the twin"
 OURS, PUBLISHED = "norms behind", "norms in front"
@@ -213,21 +227,56 @@ def measure(setup: Setup, key: jax.Array) -> Told:
             for k in jax.random.split(of_kind, setup.seeds)
         ]
         single = [exponents_of(net, [params], xs) for net, params in several]
-        angle, gradient = (
-            mean_of([LAYERS * getattr(found, kind) for found in single])
-            for kind in ("angle", "gradient")
-        )
-        yield f"{name}: angle, {NETWORKS}", angle
-        yield f"{name}: gradient, {NETWORKS}", gradient
-        found = of_twin(*several[0], xs, of_kind)
-        yield from _of_twin(name, found)
+        angle, gradient = (mean_of([v.value for v in kind]) for kind in zip(*single, strict=True))
+        net, params = several[0]
+        twin = twin_of(net, params, replicas_of(params, UNITS))
+        draws = [twin.with_key(params, k) for k in jax.random.split(of_kind, DRAWS)]
+        of_twin = [Measured(*v[:2]) for v in exponents_of(twin, draws, xs)]
+        for of, both in ((NETWORKS, (angle, gradient)), (TWIN, of_twin)):
+            yield f"{name}: angle, {of}", both[0]
+            yield f"{name}: gradient, {of}", both[1]
         yield point(PLANE, name, angle.value, gradient)
 
 
-def _of_twin(name: str, found: Exponents) -> Told:
-    yield f"{name}: angle, {TWIN}", Measured(LAYERS * found.angle, LAYERS * found.angle_error)
-    both = LAYERS * found.gradient, LAYERS * found.gradient_error
-    yield f"{name}: gradient, {TWIN}", Measured(*both)
+@compiled
+def _paths(net: Chain, params: PyTree, xs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return ln of the spread of positions, and ln ‖Δ‖, by layer."""
+    flow = chain_flow(net, params, xs, jax.random.key(1), None, _pooled_loss, OPTIONS)
+    assert flow.log_spread_within is not None
+    return flow.log_spread_within, flow.log_delta
+
+
+def _pooled_loss(output: jax.Array, key: jax.Array) -> jax.Array:
+    """Return ⟨c, output⟩ for each example, (B,), with c normal and the same for all positions."""
+    (of_output,) = jax.random.split(key, 1)
+    c = jax.random.normal(of_output, (len(output), 1, output.shape[-1])).astype(output.dtype)
+    return jnp.sum((c * output).reshape(len(output), -1), axis=1)
+
+
+def exponents_of(net: Chain, several: Sequence[PyTree], x: jax.Array) -> tuple[Measured, Measured]:
+    """Return λ of the angle and of the gradient, a block, of a chain with several parameters."""
+    mean = jnp.mean(x, axis=1, keepdims=True)
+    of_draws = [_paths(net, params, mean + NEAR * (x - mean)) for params in several]
+    spreads, deltas = (np.array(v, np.float64) for v in zip(*of_draws, strict=True))
+    angles = [slope_while_near(v, NOISE * float(np.finfo(np.float32).eps)) for v in spreads]
+    low, high = _whole(deltas.shape[1] // 6, deltas.shape[1] // 2)
+    gradients = (deltas[:, low] - deltas[:, high]) / (high - low)
+    return mean_of(LAYERS * np.array(angles)), mean_of(LAYERS * gradients)
+
+
+def _whole(start: int, end: int) -> tuple[int, int]:
+    """Return a stretch of layers, shortened to whole blocks if it has some."""
+    return start + ((end - start) % LAYERS if end - start >= LAYERS else 0), end
+
+
+def slope_while_near(log_spread: np.ndarray, floor: float) -> float:
+    """Return the change a layer, of the layers where a spread is small and no rounding; or nan."""
+    near = (log_spread < np.log(MOST)) & (log_spread > np.log(floor))
+    end = len(near) - 2 if near[:-1].all() else int(np.argmin(near)) - 1
+    start, end = _whole(min((len(near) - 1) // 3, end // 2), end)
+    return (
+        float(log_spread[end] - log_spread[start]) / (end - start) if end > start >= 0 else np.nan
+    )
 
 
 BEHIND = (
@@ -242,15 +291,6 @@ FULL = Setup(
     ours=tuple(Strengths(*v) for v in BEHIND),
     published=tuple(Strengths(*v) for v in IN_FRONT),
 )
-LAW = Law(
-    number=33,
-    name="collapsed",
-    source="Cowsik et al. 2024; formulas derived here",
-    statement="nearly equal tokens part or meet, and gradients grow, by two exponents of a block",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: 6 * s.blocks * s.width**2,
-    full=FULL,
-    quick=FULL._replace(seeds=24, ours=FULL.ours[1:3], published=FULL.published[1:2]),
-    panels=(PLANE,),
-)
+SOURCE = "Cowsik et al. 2024; formulas derived here"
+PANELS = (PLANE,)
+QUICK = FULL._replace(seeds=24, ours=FULL.ours[1:3], published=FULL.published[1:2])

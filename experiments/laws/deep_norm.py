@@ -1,4 +1,4 @@
-"""Law 26: post-norm networks of 1000 blocks, and the weight of a skip connection that tames them.
+"""Law 26: post-norm multiplies gradients by χ^N; a skip of weight (2N)^¼ leaves exp(c √N).
 
 z′ = N(z + σ(z) θ/α) = N(α z + σ(z) θ), of N blocks with an RMS norm. z has the mean square 1 in
 each layer, so that all blocks are alike, and each multiplies E‖Δz‖² by
@@ -21,9 +21,8 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import gradients, log_spread
+from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.networks import Ensemble, gradients, log_spread
 from jaxnn.theory import meanfield
 
 GROWTH = Panel("Gradient over the blocks", "blocks", "ln ‖Δz[1]‖² / ‖Δz[l]‖²")
@@ -63,45 +62,28 @@ def predict(setup: Setup) -> Told:
         branch = float(meanfield.length_map(*ENSEMBLE, 1.0)) / alpha**2
         log_q = np.arange(blocks + 1) * math.log1p(branch)
         lag, _ = log_spread(ENSEMBLE.activation, alpha**-2, log_q, setup.width, normed=True)
-        yield Predicted(
-            f"{name}, N = {blocks}",
-            blocks * math.log(chi) - lag / 2,
-            LEFT_OUT.get(alpha, MOST_LEFT_OUT) * lag / 2,
-            REASON,
-        ).about("χ - 1", blocks * (chi - 1) / chi)
-        at = plotted(blocks)
+        value, left = blocks * math.log(chi) - lag / 2, LEFT_OUT.get(alpha, MOST_LEFT_OUT) * lag / 2
+        yield Predicted(f"{name}, N = {blocks}", value, left, REASON).about(
+            "χ - 1", blocks * (chi - 1) / chi
+        )
+        at = evenly(0, blocks, PLOTTED)
         yield curve(GROWTH, name, at, at * math.log(chi))
-
-
-def plotted(blocks: int) -> np.ndarray:
-    """Return the numbers of blocks that the chart has."""
-    return np.unique(np.linspace(0, blocks, PLOTTED).astype(int))
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the ratio in the library's blocks, from a random cotangent."""
     keys = jax.random.split(key, setup.seeds)
     for name, blocks, alpha in kinds(setup):
-        net = square_network(setup.width, blocks + 1, ENSEMBLE.activation, block_of(alpha))
-        (of_rows,) = gradients(keys, net, ENSEMBLE, 1.0, ROWS, fields=("log_delta_example",))
-        log_delta, at = of_rows.mean(axis=2), plotted(blocks)
+        of_kind, fields = (ENSEMBLE, setup.width, blocks + 1, 1.0, ROWS), ("log_delta_example",)
+        (of_rows,) = gradients(keys, *of_kind, block=block_of(alpha), fields=fields)
+        log_delta, at = of_rows.mean(axis=2), evenly(0, blocks, PLOTTED)
         ratio = 2 * (log_delta[:, :1] - log_delta[:, at])
         yield f"{name}, N = {blocks}", mean_of(ratio[:, -1])
         yield points(GROWTH, name, at, ratio)
 
 
-LAW = Law(
-    number=26,
-    name="deep-norm",
-    source="Wang et al. 2022; with one matrix a block derived here",
-    statement="post-norm multiplies gradients by χ^N; a skip of weight (2N)^¼ leaves exp(c √N)",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.blocks + 2),
-    full=Setup(width=128, seeds=100, post=100, blocks=1000),
-    quick=Setup(width=160, seeds=24, post=40, blocks=200),
-    panels=(GROWTH,),
-    coarse=(
-        ("χ - 1", "a part of the bias of a finite width is left open, which takes most of it"),
-    ),
-)
+SOURCE = "Wang et al. 2022; with one matrix a block derived here"
+PANELS = (GROWTH,)
+FULL = Setup(width=128, seeds=100, post=100, blocks=1000)
+QUICK = Setup(width=160, seeds=24, post=40, blocks=200)
+COARSE = (("χ - 1", "a part of the bias of a finite width is left open, which takes most of it"),)

@@ -1,4 +1,4 @@
-"""Law 23: a convolution of 1000 layers carries a signal if its kernel is orthogonal at one place.
+"""Law 23: 1000 delta-orthogonal convolutions keep a signal and its place; Gaussian ones blur.
 
 A delta-orthogonal kernel is zero but for its central tap, an orthogonal matrix. Each position then
 has a plain orthogonal network of its own: ln ‖z[L]‖/‖z[0]‖ is 0 of a linear one, and of tanh with
@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
 from jaxnn.theory import meanfield
 
 LENGTH = Panel("Delta-orthogonal kernel", "layer l", "ln ‖z[l]‖ / ‖z[0]‖")
@@ -72,47 +72,38 @@ def predict(setup: Setup) -> Told:
     allowed, curvature = 2 / layers + rounding, "curvature of tanh"
     fade = faded(positions)
     left = PART * fade**deep
-    yield from (
-        Predicted(f"{LINEAR}: signal", 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
-        Predicted(f"{LINEAR}: gradient", 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
-        Predicted(f"{TANH}: signal", float(path[-1]) + more_length, allowed, reason).about(
-            curvature, -1 / 3
-        ),
-        Predicted(f"{TANH}: gradient", gradient + more_gradient, allowed, reason).about(
-            curvature, -1 / 3
-        ),
-        Predicted(f"{SPREAD}: wave", left, 0.0, "4 standard errors").about("λ", deep * left),
-        Predicted(f"{DELTA}: wave", PART, 1e-4, "rounding", errors=0),
-    )
-    layer, of_wave = plotted(layers), np.arange(deep + 1)
-    yield from [
-        curve(LENGTH, LINEAR, layer, 0 * layer),
-        curve(LENGTH, TANH, layer, path[layer]),
-        curve(WAVE, SPREAD, of_wave, PART * fade**of_wave),
-        curve(WAVE, DELTA, of_wave, 0 * of_wave + PART),
-    ]
-
-
-def plotted(layers: int) -> np.ndarray:
-    """Return the layers that the chart has, from 0."""
-    return np.unique(np.linspace(0, layers, PLOTTED).astype(int))
+    ends = {"signal": float(path[-1]) + more_length, "gradient": gradient + more_gradient}
+    for what in ends:
+        yield Predicted(f"{LINEAR}: {what}", 0.0, rounding, "rounding, L · 2⁻²³", errors=0)
+    for what, value in ends.items():
+        yield Predicted(f"{TANH}: {what}", value, allowed, reason).about(curvature, -1 / 3)
+    yield Predicted(f"{SPREAD}: wave", left, 0.0, "4 standard errors").about("λ", deep * left)
+    yield Predicted(f"{DELTA}: wave", PART, 1e-4, "rounding", errors=0)
+    layer, of_wave = evenly(0, layers, PLOTTED), np.arange(deep + 1)
+    yield curve(LENGTH, LINEAR, layer, 0 * layer)
+    yield curve(LENGTH, TANH, layer, path[layer])
+    yield curve(WAVE, SPREAD, of_wave, PART * fade**of_wave)
+    yield curve(WAVE, DELTA, of_wave, 0 * of_wave + PART)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Send signals and cotangents through convolutions of JAX, on a ring of positions."""
     n, positions, layers, seeds, (channels, deep, networks) = setup
-    keys, layer = jax.random.split(key, seeds), plotted(layers)
+    keys, layer = jax.random.split(key, seeds), evenly(0, layers, PLOTTED)
     for name, activation, q0 in ((LINEAR, "identity", 1.0), (TANH, "tanh", 1 / layers)):
-        square, log_gradient = _through(keys, n, positions, layers, activation, q0)
+        square, log_gradient = _through(
+            keys, n, layers, activation, jnp.full(positions, q0), orthogonal=True
+        )
         log_z = 0.5 * np.log(np.asarray(square, np.float64).mean(axis=2))
         along = log_z - log_z[:, :1]
         yield f"{name}: signal", mean_of(along[:, -1])
         yield f"{name}: gradient", mean_of(log_gradient)
         yield points(LENGTH, name, layer, along[:, layer])
     of_wave, keys = np.arange(deep + 1), jax.random.split(key, networks)
+    wave = np.cos(2 * np.pi * np.arange(positions) / positions)
     for name, orthogonal in ((SPREAD, False), (DELTA, True)):
-        square = np.asarray(_waves(keys, channels, positions, deep, orthogonal), np.float64)
-        wave = np.cos(2 * np.pi * np.arange(positions) / positions)
+        of_kind = channels, deep, "identity", jnp.asarray(1 + PART * wave, float), orthogonal
+        square = np.asarray(_through(keys, *of_kind)[0], np.float64)
         part = 2 * np.mean(square * wave, axis=2)
         yield f"{name}: wave", mean_of(part[:, -1])
         yield points(WAVE, name, of_wave, part)
@@ -134,63 +125,37 @@ def kernel_of(key: jax.Array, n: int, orthogonal: bool) -> jax.Array:
     return jnp.zeros((TAPS, n, n)).at[TAPS // 2].set(tap)
 
 
-@partial(jax.jit, static_argnames=("n", "positions", "layers", "activation"))
+@partial(jax.jit, static_argnames=("n", "layers", "activation", "orthogonal"))
 def _through(
-    keys: jax.Array, n: int, positions: int, layers: int, activation: str, q0: jax.Array
+    keys: jax.Array, n: int, layers: int, activation: str, square: jax.Array, orthogonal: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """z² by layer and position, (seeds, L + 1, N), and ln ‖Δz[0]‖/‖Δz[L]‖, (seeds,)."""
+    """z² by layer and position, (seeds, L + 1, N), and ln ‖Δz[0]‖/‖Δz[L]‖, (seeds,).
+
+    The inputs have a mean square of their own at each position.
+    """
     sigma = jaxnn.network.find_activation(activation).sigma
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         of_kernels, of_input, of_delta = jax.random.split(key, 3)
-        z = jax.random.normal(of_input, (positions, n))
-        z = z * jnp.sqrt(q0 / jnp.mean(jnp.square(z), axis=1, keepdims=True))
+        z = jax.random.normal(of_input, (len(square), n))
+        z = z * jnp.sqrt(square[:, None] / jnp.mean(jnp.square(z), axis=1, keepdims=True))
 
         def layer(z: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-            above = convolved(sigma(z), kernel_of(key, n, True))
+            above = convolved(sigma(z), kernel_of(key, n, orthogonal))
             return above, jnp.mean(jnp.square(above), axis=1)
 
         def up(z: jax.Array) -> tuple[jax.Array, jax.Array]:
             return lax.scan(layer, z, jax.random.split(of_kernels, layers))
 
-        _, down, square = jax.vjp(up, z, has_aux=True)
+        _, down, of_layers = jax.vjp(up, z, has_aux=True)
         delta = jax.random.normal(of_delta, z.shape)
         gradient = jnp.log(jnp.linalg.norm(down(delta)[0]) / jnp.linalg.norm(delta))
-        first = jnp.mean(jnp.square(z), axis=1)
-        return jnp.concatenate([first[None], square]), gradient
+        return jnp.concatenate([square[None], of_layers]), gradient
 
     return lax.map(one, keys)
 
 
-@partial(jax.jit, static_argnames=("n", "positions", "layers", "orthogonal"))
-def _waves(keys: jax.Array, n: int, positions: int, layers: int, orthogonal: bool) -> jax.Array:
-    """z² by layer and position, (seeds, L + 1, N), of linear layers and a wave in the input."""
-    wave = 1 + PART * jnp.cos(2 * jnp.pi * jnp.arange(positions) / positions)
-
-    def one(key: jax.Array) -> jax.Array:
-        of_kernels, of_input = jax.random.split(key)
-        z = jax.random.normal(of_input, (positions, n))
-        z = z * jnp.sqrt(wave[:, None] / jnp.mean(jnp.square(z), axis=1, keepdims=True))
-
-        def layer(z: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-            above = convolved(z, kernel_of(key, n, orthogonal))
-            return above, jnp.mean(jnp.square(above), axis=1)
-
-        square = lax.scan(layer, z, jax.random.split(of_kernels, layers))[1]
-        return jnp.concatenate([wave[None], square])
-
-    return lax.map(one, keys)
-
-
-LAW = Law(
-    number=23,
-    name="delta-orthogonal",
-    source="Xiao et al. 2018",
-    statement="1000 delta-orthogonal convolutions keep a signal and its place; Gaussian ones blur",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: TAPS * s.width**2 * s.layers,  # drawn layer by layer, saved for the way down
-    full=Setup(width=48, positions=8, layers=1000, seeds=8, wave=(96, 12, 200)),
-    quick=Setup(width=32, positions=8, layers=1000, seeds=4, wave=(48, 8, 150)),
-    panels=(LENGTH, WAVE),
-)
+SOURCE = "Xiao et al. 2018"
+PANELS = (LENGTH, WAVE)
+FULL = Setup(width=48, positions=8, layers=1000, seeds=8, wave=(96, 12, 200))
+QUICK = Setup(width=32, positions=8, layers=1000, seeds=4, wave=(48, 8, 150))

@@ -1,4 +1,4 @@
-"""Law 21: with dropout one input and two masks come apart, and no σ_w is critical.
+"""Law 21: with dropout one input and two masks come apart to c* < 1; χ is over the part kept.
 
 Each entry of a = σ(z) is kept with the probability ϱ and then divided by it:
 
@@ -21,16 +21,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.laws.draws import Ensemble, slope_down, square_network
 from experiments.laws.finite import slope, spread
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import Dropout, gradients, signals
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import (
+    Dropout,
+    Ensemble,
+    fixed_point,
+    gradients,
+    signals,
+    slope_down,
+)
 from jaxnn.theory import meanfield, pairs
 
 CORRELATION = Panel("One input, two masks", "layer l", "c[l]")
 GRADIENT = Panel("Gradient, ½ ln χ", "part of the units kept", "nats a layer")
-ACTIVATION = "tanh"
-ENSEMBLE = Ensemble(ACTIVATION, 1.327, math.sqrt(0.05))  # χ = 1 without dropout
+ENSEMBLE = Ensemble("tanh", 1.327, math.sqrt(0.05))  # χ = 1 without dropout
 MORE = 0.01  # of a factor, for the change of each number that it makes
 PLOTTED = np.linspace(0.5, 1.0, 11)
 
@@ -44,22 +49,12 @@ class Setup(NamedTuple):
     keep: tuple[float, ...]
 
 
-def start(keep: float) -> tuple[float, float]:
-    """Return q*, and the mean square of inputs with which the first layer has it."""
-    q = float(meanfield.fixed_point(*ENSEMBLE, keep=keep))
-    return q, (q - ENSEMBLE.sigma_b**2) / ENSEMBLE.sigma_w**2
-
-
-def half_log_chi(keep: float) -> float:
-    """Return ½ ln χ at q*."""
-    return 0.5 * math.log(float(meanfield.stationary_chi(*ENSEMBLE, keep=keep)))
-
-
 def predict(setup: Setup) -> Told:
     """Predict q*, c* and the slope of ln ‖Δz‖."""
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     for keep in setup.keep:
-        q, q0 = start(keep)
+        start = fixed_point(ENSEMBLE, keep)
+        q, q0 = start.q, start.q0
         more = float(meanfield.fixed_point(*ENSEMBLE, keep=keep / (1 + MORE)))
         along = np.full(setup.layers, q)
         bias = float(spread(ENSEMBLE, along, setup.width, keep).bias[half:].mean())
@@ -72,22 +67,15 @@ def predict(setup: Setup) -> Told:
         late = float(c[half:].mean())
         finite = "4 standard errors, and 2/n for the finite width"
         # E[σ σ̃] larger by a part: as if more were kept at the same q.
-        apart = (
-            float(meanfield.correlation_map(*ENSEMBLE, q, late, keep=keep))
-            - ENSEMBLE.sigma_b**2 / q
-        )
+        of_both = float(meanfield.correlation_map(*ENSEMBLE, q, late, keep=keep))
+        apart = of_both - ENSEMBLE.sigma_b**2 / q
         steep = math.exp(-1 / float(meanfield.xi_c(*ENSEMBLE, keep=keep)))
         yield Predicted(f"{name}: c*", late, 2 / setup.width, finite).about(
             "E[σ σ̃]", apart / (1 - steep)
         )
-        finite_slope = slope(ENSEMBLE, q, setup.width, setup.layers + 1, setup.seeds, keep)
-        yield Predicted(
-            f"{name}: slope of ln ‖Δz‖",
-            half_log_chi(keep) + finite_slope.bias,
-            finite_slope.allowed,
-            finite_slope.reason,
-        ).about("χ", 0.5, finite_slope.deviation)
-    every = [half_log_chi(float(keep)) for keep in PLOTTED]
+        of_nets = setup.width, setup.layers + 1, setup.seeds, keep
+        yield slope(f"{name}: slope of ln ‖Δz‖", start, *of_nets)
+    every = [fixed_point(ENSEMBLE, float(keep)).half_log_chi for keep in PLOTTED]
     yield curve(GRADIENT, "½ ln χ", PLOTTED, every)
 
 
@@ -95,38 +83,26 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Send one input through each network with two masks, and a random cotangent down."""
     keys, n = jax.random.split(key, setup.seeds), setup.width
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
-    net = square_network(n, setup.layers, ENSEMBLE.activation)
     for keep in setup.keep:
-        with jax.enable_x64(True):
-            q0 = start(keep)[1]
+        q0 = fixed_point(ENSEMBLE, keep).q0
         name, x = f"kept {keep:g}", np.sqrt(q0) * jnp.ones((1, n))
-        masks = (Dropout(keep, number) for number in (0, 1))
-        one, other = (
-            np.stack([z[:, 0] for z in signals(keys, net, ENSEMBLE, x, dropout=mask)])
-            for mask in masks
+        several = (
+            signals(keys, ENSEMBLE, setup.layers, x, dropout=Dropout(keep, number))
+            for number in (0, 1)
         )
+        one, other = (np.stack([z[:, 0] for z in zs]) for zs in several)
         square = [np.mean(z**2, axis=-1) for z in (one, other)]
         c = np.mean(one * other, axis=-1) / np.sqrt(square[0] * square[1])
         yield f"{name}: q*", mean_of((square[0] + square[1])[:, half:].mean(axis=1) / 2)
         yield f"{name}: c*", mean_of(c[:, half:].mean(axis=1))
         yield points(CORRELATION, name, layer, c)
-        (log_delta,) = gradients(
-            keys, net, ENSEMBLE, q0, fields=("log_delta",), dropout=Dropout(keep)
-        )
+        (log_delta,) = gradients(keys, ENSEMBLE, n, setup.layers, q0, dropout=Dropout(keep))
         slopes = slope_down(log_delta)
         yield f"{name}: slope of ln ‖Δz‖", mean_of(slopes)
         yield points(GRADIENT, "½ ln χ", keep, slopes[:, None])
 
 
-LAW = Law(
-    number=21,
-    name="dropout",
-    source="Schoenholz et al. 2017",
-    statement="with dropout one input and two masks come apart to c* < 1; χ is over the part kept",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.layers + 1),
-    full=Setup(width=300, layers=40, seeds=20, keep=(0.5, 0.7, 0.9)),
-    quick=Setup(width=200, layers=24, seeds=40, keep=(0.9,)),
-    panels=(CORRELATION, GRADIENT),
-)
+SOURCE = "Schoenholz et al. 2017"
+PANELS = (CORRELATION, GRADIENT)
+FULL = Setup(width=300, layers=40, seeds=20, keep=(0.5, 0.7, 0.9))
+QUICK = Setup(width=200, layers=24, seeds=40, keep=(0.9,))

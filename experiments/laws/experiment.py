@@ -26,7 +26,7 @@ from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 
-MODULES = (  # with a LAW each, by their numbers
+MODULES = (  # of a law each, by their numbers
     *("gradient_exponent", "layer_jacobian", "he_xavier", "orthogonal_learning"),
     *("length_correlation", "trainability", "jacobian_spectrum", "self_normalising"),
     *("width_over_depth", "ten_thousand_layers", "batch_norm", "norm_with_skip", "residual"),
@@ -35,10 +35,11 @@ MODULES = (  # with a LAW each, by their numbers
     *("deep_norm", "rank_collapse", "transformer_moments", "wide_twin", "narrow"),
     *("one_draw", "slow_growth", "collapsed", "any_spectrum"),
 )
-LAWS: tuple[Law[Any], ...] = tuple(
-    importlib.import_module(f"experiments.laws.{module}").LAW for module in MODULES
+LAWS: tuple[Law, ...] = tuple(
+    Law.of(importlib.import_module(f"experiments.laws.{module}")) for module in MODULES
 )
 POINTS = "points.parquet"
+LARGEST = 64**2 * 10_001  # weights, of ten thousand layers; other laws have fewer
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,12 @@ class Plan(experiment.Plan):
     """Checked settings with the laws that they name."""
 
     settings: Settings
-    cells: tuple[Law[Any], ...]
+    cells: tuple[Law, ...]
 
     @property
     def work(self) -> Work:
         """The memory of the largest network: θ as drawn, θ times σ_w, and what is made of it."""
-        most = max(law.weights(law.setup(self.settings.quick)) for law in self.cells)
-        return Work(bytes=12.0 * most, smaller="the run (--quick, --law)")
+        return Work(bytes=12.0 * LARGEST, smaller="the run (--quick, --law)")
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
@@ -88,7 +88,7 @@ def prepare(settings: Settings) -> Plan:
     return Plan(settings, tuple(law for law in LAWS if law.name in chosen))
 
 
-def _need(law: Law[Any]) -> str:
+def _need(law: Law) -> str:
     """Say which packages a law needs that are not installed."""
     return (
         f"{law.name}, which needs {', '.join(law.lacking)}: "
@@ -101,7 +101,7 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
     return sweep.measure(plan, store, partial(examined, plan.settings))
 
 
-def examined(settings: Settings, law: Law[Any]) -> pl.DataFrame:
+def examined(settings: Settings, law: Law) -> pl.DataFrame:
     """Return one row a law: its name, and as lists its comparisons and its chart's points."""
     rows, points = examine(law, settings.quick, settings.seed)
     packed = {"rows": rows.to_struct().implode(), "points": points.to_struct().implode()}
@@ -127,7 +127,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     )
 
 
-def _stem(law: Law[Any]) -> str:
+def _stem(law: Law) -> str:
     return f"law-{law.name}"
 
 
@@ -153,7 +153,7 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
     return report.table(_outcomes(rows), unmeasured)
 
 
-def subtitle(settings: Settings, law: Law[Any]) -> str:
+def subtitle(settings: Settings, law: Law) -> str:
     """Say in one line what was measured."""
     setup = law.setup(settings.quick)._asdict()
     words = "; ".join(f"{name} {_in_words(value)}" for name, value in setup.items())

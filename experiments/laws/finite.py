@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-import jaxnn
-from experiments.laws.draws import Ensemble
-from jaxnn.network.activations import find_activation
+from experiments.laws.law import Predicted
+from experiments.laws.networks import Ensemble, Start
+from jaxnn.network.activations import Activation, find_activation
+from jaxnn.theory import meanfield
 from jaxnn.theory.quadrature import expectation
 
 STEP = 1e-3  # of the differences that derivatives are, as a part of q
@@ -64,16 +65,14 @@ def spread(ensemble: Ensemble, q: np.ndarray, n: int, keep: float = 1.0) -> Spre
     return Spread(biases, variances)
 
 
-def moments(
-    activation: str | jaxnn.network.Activation, q: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def moments(activation: str | Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return E[σ²] and E[σ⁴] at every q."""
     square, fourth = _moments(find_activation(activation), jnp.asarray(q.ravel()))
     return np.asarray(square).reshape(q.shape), np.asarray(fourth).reshape(q.shape)
 
 
 @partial(jax.jit, static_argnames="sigma")
-def _moments(sigma: jaxnn.network.Activation, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _moments(sigma: Activation, q: jax.Array) -> tuple[jax.Array, jax.Array]:
     def at(each: tuple[jax.Array, jax.Array]) -> jax.Array:
         # One loop over both powers, for an expectation takes longer to compile than to run.
         return expectation(sigma, each[0], lambda f, z, g: f.sigma(z) ** each[1])
@@ -83,36 +82,13 @@ def _moments(sigma: jaxnn.network.Activation, q: jax.Array) -> tuple[jax.Array, 
     return both[0], both[1]
 
 
-class Slope(NamedTuple):
-    """The bias of a fitted slope of ln ‖Δz‖ at finite width.
+def slope(case: str, start: Start, n: int, layers: int, seeds: int, keep: float = 1.0) -> Predicted:
+    """Predict the slope of ln ‖Δz‖ over so many layers of n units, the mean of some networks.
 
-    bias: to first order in 1/n.
-    allowed: what the next order may add to it.
-    deviation: the standard error of the mean over networks.
-    reason: of both, in words.
+    It is ½ ln χ with its bias to first order in 1/n, and has the error of the finite-width band.
     """
-
-    bias: float
-    allowed: float
-    deviation: float
-    reason: str
-
-
-def slope(
-    ensemble: Ensemble, q: float, n: int, layers: int, seeds: int, keep: float = 1.0
-) -> Slope:
-    """Return the bias and the standard error of the mean slope of `seeds` networks.
-
-    Args:
-        ensemble: its activation, σ_w and σ_b.
-        q: of the first hidden layer.
-        n: units of each layer.
-        layers: that the line is fitted to.
-        seeds: networks.
-        keep: the part of the units that dropout keeps.
-    """
-    q0 = (q - ensemble.sigma_b**2) / ensemble.sigma_w**2
-    band = jaxnn.theory.meanfield.slope_band(*ensemble, q0, n, layers, keep=keep)
+    band = meanfield.slope_band(*start.ensemble, start.q0, n, layers, keep=keep)
     bias, deviation = float(band.bias), float(band.sd) / math.sqrt(seeds)
     reason = f"4 sd of the finite-width band over √seeds, and {NEXT:g}/n of the bias"
-    return Slope(bias, NEXT / n * abs(bias), deviation, reason)
+    predicted = Predicted(case, start.half_log_chi + bias, NEXT / n * abs(bias), reason)
+    return predicted.about("χ", 0.5, deviation)

@@ -1,4 +1,4 @@
-"""Law 19: in order, a float forgets which of two inputs it has after so many layers, and no more.
+"""Law 19: in order two signals are one in a float after 2 ξ_c ln(d₀/eps) layers.
 
 d = √(2 (1-c)) is the distance of two signals over their length. In order (χ < 1) it falls by √χ a
 layer, ξ_c = -1/ln χ, and to the rounding eps of the float after 2 ξ_c ln(d₀/eps) layers: 31.9 ξ_c
@@ -17,12 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxnn
-from experiments.laws.draws import Ensemble, square_network
 from experiments.laws.finite import slope
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import orthogonalised, path, random_rows, signals
-from jaxnn.network.blocks import DENSE
+from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.networks import (
+    Ensemble,
+    fixed_point,
+    orthogonalised,
+    random_rows,
+    signals,
+)
+from jaxnn.theory import pairs
 
 ENSEMBLE = Ensemble("erf", 1.0, math.sqrt(0.05))
 C0, FLOOR = 0.0, 8.0  # correlation of the inputs; d in units of eps that counts as forgotten
@@ -53,17 +57,15 @@ def floor_of(name: str) -> float:
 def predict(setup: Setup) -> Told:
     """Predict the layer at which two signals come to be 8 eps apart."""
     deepest = max(floats(setup).values())
-    (c,) = path(ENSEMBLE, DENSE, 1.0, C0, deepest, ("c",))
-    apart = np.sqrt(2 * (1 - c))
+    apart = np.sqrt(2 * (1 - np.asarray(pairs.paths(*ENSEMBLE, 1.0, 1.0, C0, deepest).c)))
     reason = "4 standard errors, and the next order in 1/n of the bias"
-    with jax.enable_x64(True):
-        q = float(jaxnn.theory.meanfield.fixed_point(*ENSEMBLE))
-    bias, more, *_ = slope(ENSEMBLE, q, setup.width, deepest, setup.seeds)
-    every = np.arange(1, deepest + 1)
+    start = fixed_point(ENSEMBLE)
+    growth = slope("", start, setup.width, deepest, setup.seeds)
+    bias = growth.value - start.half_log_chi
     for name, layers in floats(setup).items():
         forgotten, soonest = (
-            falls_through(apart * np.exp(rate * (every - 1)), floor_of(name))
-            for rate in (bias, bias - more)
+            falls_through(apart * np.exp(rate * np.arange(deepest)), floor_of(name))
+            for rate in (bias, bias - growth.allowed)
         )
         yield Predicted(name, forgotten, forgotten - soonest, reason).about("ξ_c", forgotten)
         until = min(layers, int(forgotten) + 5)
@@ -85,16 +87,15 @@ def falls_through(apart: np.ndarray, floor: float) -> float:
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Send orthogonal inputs through each network, in each float."""
     keys = jax.random.split(key, setup.seeds)
-    x = orthogonalised(random_rows(key, INPUTS, setup.width, 1.0))
+    x = orthogonalised(random_rows(key, INPUTS, setup.width))
     for name, layers in floats(setup).items():
-        net = square_network(setup.width, layers, ENSEMBLE.activation)
-        apart = np.stack([distances(z) for z in signals(keys, net, ENSEMBLE, x, name)])
+        apart = np.stack([distances(z) for z in signals(keys, ENSEMBLE, layers, x, name)])
         forgotten = [
             np.mean([falls_through(by_layer, floor_of(name)) for by_layer in pairs])
             for pairs in apart
         ]
         yield name, mean_of(forgotten)
-        layer = np.unique(np.linspace(1, layers, 15).astype(int))
+        layer = evenly(1, layers, 15)
         yield points(APART, name, layer, apart[:, 0, layer - 1])
 
 
@@ -109,15 +110,7 @@ def distances(z: np.ndarray) -> np.ndarray:
     return np.sqrt(2 * difference / (square[:, one] + square[:, other])).T
 
 
-LAW = Law(
-    number=19,
-    name="forgetting",
-    source="derived here from Schoenholz et al. 2017",
-    statement="in order two signals are one in a float after 2 ξ_c ln(d₀/eps) layers",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (max(s.bfloat16, s.float32) + 1),
-    full=Setup(width=300, seeds=24, bfloat16=60, float32=240),
-    quick=Setup(width=200, seeds=60, bfloat16=70, float32=0),
-    panels=(APART,),
-)
+SOURCE = "derived here from Schoenholz et al. 2017"
+PANELS = (APART,)
+FULL = Setup(width=300, seeds=24, bfloat16=60, float32=240)
+QUICK = Setup(width=200, seeds=60, bfloat16=70, float32=0)

@@ -1,4 +1,4 @@
-"""Law 1: a layer multiplies the size of a gradient by √χ.
+"""Law 1: ‖Δz[l]‖ changes by √χ a layer: the slope of its logarithm is ½ ln χ.
 
     E‖Δz[l]‖² = χ E‖Δz[l+1]‖²,   χ = σ_w² E[σ′(√q* g)²],   so ln ‖Δz[l]‖ has the slope ½ ln χ
 
@@ -15,21 +15,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-import jaxnn
-from experiments.laws.draws import Ensemble, Start, fixed_point, flows, slope_down
 from experiments.laws.finite import slope
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Told, curve, mean_of, points
+from experiments.laws.networks import Ensemble, Start, fixed_point, gradients, slope_down
+from jaxnn.theory import meanfield
 
-# Activation, σ_w² (None: the critical one) and σ_b².
-KINDS = (
-    ("sigmoid", 1.0, 0.0),
-    ("tanh", 1.0, 0.05),
-    ("tanh", None, 0.05),
-    ("tanh", 4.0, 0.05),
-    ("relu", 1.0, 0.0),
-    ("relu", 2.5, 0.0),
-    ("selu", 1.0, 0.0),
-)
+SIGMA_B = math.sqrt(0.05)  # of tanh
 PROFILE = Panel("Gradient by layer, widest network", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 SLOPES = Panel("Slope of every network", "½ ln χ", "slope of ln ‖Δz[l]‖, nats a layer")
 
@@ -45,17 +36,18 @@ class Setup(NamedTuple):
 @cache
 def kinds() -> dict[str, Start]:
     """Return the ensembles by name, each started at q*."""
-    by_name = {}
-    for activation, variance_w, variance_b in KINDS:
-        sigma_b = math.sqrt(variance_b)
-        if variance_w is None:
-            with jax.enable_x64(True):
-                sigma_w = float(jaxnn.theory.meanfield.critical_sigma_w(activation, sigma_b))
-            name = f"{activation}, critical"
-        else:
-            sigma_w, name = math.sqrt(variance_w), f"{activation}, σ_w² = {variance_w:g}"
-        by_name[name] = fixed_point(Ensemble(activation, sigma_w, sigma_b))
-    return by_name
+    with jax.enable_x64(True):
+        critical = float(meanfield.critical_sigma_w("tanh", SIGMA_B))
+    ensembles = {
+        "sigmoid, σ_w² = 1": Ensemble("sigmoid", 1.0),
+        "tanh, σ_w² = 1": Ensemble("tanh", 1.0, SIGMA_B),
+        "tanh, critical": Ensemble("tanh", critical, SIGMA_B),
+        "tanh, σ_w² = 4": Ensemble("tanh", 2.0, SIGMA_B),
+        "relu, σ_w² = 1": Ensemble("relu", 1.0),
+        "relu, σ_w² = 2.5": Ensemble("relu", math.sqrt(2.5)),
+        "selu, σ_w² = 1": Ensemble("selu", 1.0),
+    }
+    return {name: fixed_point(ensemble) for name, ensemble in ensembles.items()}
 
 
 def predict(setup: Setup) -> Told:
@@ -65,12 +57,9 @@ def predict(setup: Setup) -> Told:
         half = kind.half_log_chi
         yield curve(PROFILE, name, layer, half * (setup.layers - layer))
         for n in setup.widths:
-            bias, allowed, deviation, reason = slope(
-                kind.ensemble, kind.q, n, setup.layers, setup.seeds
-            )
-            case, value = f"{name}, n = {n}", half + bias
-            yield Predicted(case, value, allowed, reason).about("χ", 0.5, deviation)
-            yield curve(SLOPES, f"n = {n}", half, value)
+            predicted = slope(f"{name}, n = {n}", kind, n, setup.layers, setup.seeds)
+            yield predicted
+            yield curve(SLOPES, f"n = {n}", half, predicted.value)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -79,8 +68,8 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
         for n in setup.widths:
-            flow = flows(keys, n, setup.layers, kind.ensemble, kind.q0)
-            profile = np.asarray(flow.log_delta)[:, : setup.layers]
+            (log_delta,) = gradients(keys, kind.ensemble, n, setup.layers, kind.q0)
+            profile = log_delta[:, :-1]
             slopes = slope_down(profile)
             yield f"{name}, n = {n}", mean_of(slopes)
             yield points(SLOPES, f"n = {n}", kind.half_log_chi, slopes[:, None])
@@ -88,15 +77,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
                 yield points(PROFILE, name, layer, profile - profile[:, -1:])
 
 
-LAW = Law(
-    number=1,
-    name="gradient-exponent",
-    source="Schoenholz et al. 2017",
-    statement="‖Δz[l]‖ changes by √χ a layer: the slope of its logarithm is ½ ln χ",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: max(s.widths) ** 2 * (s.layers + 1),
-    full=Setup(widths=(100, 300, 1000), layers=30, seeds=10),
-    quick=Setup(widths=(100,), layers=20, seeds=40),
-    panels=(PROFILE, SLOPES),
-)
+SOURCE = "Schoenholz et al. 2017"
+PANELS = (PROFILE, SLOPES)
+FULL = Setup(widths=(100, 300, 1000), layers=30, seeds=10)
+QUICK = Setup(widths=(100,), layers=20, seeds=40)

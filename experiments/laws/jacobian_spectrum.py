@@ -1,4 +1,4 @@
-"""Law 7: the spread of the singular values of a deep network's Jacobian grows with depth.
+"""Law 7: variance of JJᵀ: L linear Gaussian, 2L relu, L relu orthogonal, 0 linear orthogonal.
 
 The spectrum of JJᵀ, J = F[1] ⋯ F[L] with F[l] = diag(σ′(z[l])) θ[l], relative to its mean, has at
 infinite width and at criticality the variance
@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, draw, random_vector, square_network
-from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, draw, random_rows, square_network
+from jaxnn.network import Layer
 from jaxnn.network.params import Initializer
-from jaxnn.theory.quadrature import expectation
 
 VARIANCE = Panel("Variance of JJᵀ's spectrum", "factors L", "variance / mean²")
 EDGE = Panel("Largest value, linear Gaussian", "factors L", "largest / mean")
@@ -31,18 +31,18 @@ TRACY_WIDOM = -1.2065336  # the mean of the distribution of real matrices' large
 
 
 class Kind(NamedTuple):
-    """An activation with a kind of weights, and the relative variance of θθᵀ's spectrum, -s₁."""
+    """An activation with a kind of weights, and μ₂/μ₁² - 1 - s₁."""
 
     activation: str
     weights: Initializer
-    variance: float
+    each: float
 
 
 WITH_EDGE = "linear, Gaussian"
 KINDS = {
     "linear, Gaussian": Kind("identity", GAUSSIAN, 1.0),
-    "relu, Gaussian": Kind("relu", GAUSSIAN, 1.0),
-    "relu, orthogonal": Kind("relu", ORTHOGONAL, 0.0),
+    "relu, Gaussian": Kind("relu", GAUSSIAN, 2.0),
+    "relu, orthogonal": Kind("relu", ORTHOGONAL, 1.0),
     "linear, orthogonal": Kind("identity", ORTHOGONAL, 0.0),
 }
 
@@ -61,11 +61,10 @@ def predict(setup: Setup) -> Told:
     rounding = float(np.finfo(np.float32).eps)
     n = setup.width
     for name, kind in KINDS.items():
-        each = _slopes(kind.activation) + kind.variance
-        yield curve(VARIANCE, name, dense, each * dense)
+        yield curve(VARIANCE, name, dense, kind.each * dense)
         for factors in setup.factors:
             case, value = f"{name}, L = {factors}: variance", variance(kind, factors, n)
-            if not each:
+            if not kind.each:
                 reason = "rounding, L · 2⁻²³"
                 yield Predicted(case, 0.0, factors * rounding, reason, errors=0)
                 continue
@@ -76,12 +75,6 @@ def predict(setup: Setup) -> Told:
         case, value = f"{WITH_EDGE}, L = {factors}: edge", largest(factors, n)
         reason = "4 standard errors, and the next order, L/n"
         yield Predicted(case, value, value * factors / n, reason).about("edge", value)
-
-
-def _slopes(activation: str) -> float:
-    """μ₂/μ₁² - 1, at any q: both activations are the same at every scale."""
-    mu1 = expectation(activation, 1.0, lambda f, z, g: f.prime(z) ** 2)
-    return float(expectation(activation, 1.0, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2))
 
 
 def edge(factors: int) -> float:
@@ -116,7 +109,7 @@ def variance(kind: Kind, factors: int, n: int) -> float:
     """
     a = b = 1.0
     for _ in range(factors):
-        gaussian = kind.variance > 0
+        gaussian = kind.weights is GAUSSIAN
         square = b + 2 * a / n if gaussian else (n * b + 2 * a) / (n + 2)
         if gaussian:
             a, b = a + b + a / n, b + 2 * a / n**2
@@ -159,42 +152,24 @@ def _spectra(setup: Setup, kind: Kind, key: jax.Array) -> list[jaxnn.flow.Spectr
     """Spectra of one draw by number of factors: a shallower network is the start of a deeper."""
     sigma_w = float(jaxnn.theory.meanfield.critical_sigma_w(kind.activation, 0.0))
     n, most = setup.width, max(setup.factors)
-    (theta, b), x = _draw(key, square_network(n, most + 1, "identity"), sigma_w, kind.weights)
-    spectra = []
-    for factors in setup.factors:
-        run = [jaxnn.network.Layer(theta[1:factors], b[1:factors])] * (factors > 1)
-        params = (
-            jaxnn.network.Layer(theta[0], b[0]),
-            *run,
-            jaxnn.network.Layer(theta[factors], b[factors]),
-        )
-        net = square_network(n, factors, kind.activation)
-        spectra.append(jaxnn.spectrum((net, params), x[None]))
-    return spectra
+    layers, x = _draw(key, square_network(n, most + 1, "identity"), sigma_w, kind.weights)
+    return [
+        jaxnn.spectrum((square_network(n, factors, kind.activation), layers[: factors + 1]), x)
+        for factors in setup.factors
+    ]
 
 
 @partial(jax.jit, static_argnames="weights")
 def _draw(
     key: jax.Array, net: jaxnn.Network, sigma_w: float, weights: Initializer
-) -> tuple[jaxnn.network.Layer, jax.Array]:
-    """All layers of a network but the last, stacked, and an input."""
+) -> tuple[list[Layer], jax.Array]:
+    """The layers of a network, and an input."""
     key_params, key_x = jax.random.split(key)
-    first, run, _ = draw(net, key_params, sigma_w, 0.0, weights)
-    layers = jaxnn.network.Layer(
-        *(jnp.concatenate([v[None], k]) for v, k in zip(first, run, strict=True))
-    )
-    return layers, random_vector(key_x, net.sizes[0], 1.0)
+    layers = jaxnn.network.unstack(draw(net, key_params, sigma_w, 0.0, weights))
+    return list(layers), random_rows(key_x, 1, net.sizes[0])
 
 
-LAW = Law(
-    number=7,
-    name="jacobian-spectrum",
-    source="Pennington et al. 2017",
-    statement="variance of JJᵀ: L linear Gaussian, 2L relu, L relu orthogonal, 0 linear orthogonal",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (max(s.factors) + 1),
-    full=Setup(width=400, factors=(1, 2, 4, 8), seeds=8),
-    quick=Setup(width=200, factors=(1, 4), seeds=10),
-    panels=(VARIANCE, EDGE),
-)
+SOURCE = "Pennington et al. 2017"
+PANELS = (VARIANCE, EDGE)
+FULL = Setup(width=400, factors=(1, 2, 4, 8), seeds=8)
+QUICK = Setup(width=200, factors=(1, 4), seeds=10)

@@ -2,6 +2,17 @@
 
 `setup -> predict -> Prediction;  setup, key -> measure -> Measurement;  both -> compare -> rows`
 
+A law is a module. Its docstring begins with `Law N: ` and what it states, and derives that; and
+
+    SOURCE         the publication, and what is derived here instead
+    Setup          a NamedTuple of widths, layers, seeds and the like; FULL and QUICK are two
+    predict        setup -> `Predicted` numbers, and `curve`s; called in float64
+    measure        setup, key -> cases with their `Measured` number, and `points`
+    PANELS         of its chart
+    COARSE         pairs of a factor, and why its power is no smaller, for those that no formula
+                   settles; may be left out
+    NEEDS          packages of its networks, which need not be installed; may be left out
+
 A prediction never sees the measurement, nor the measurement the prediction. They agree if
 
     |measured - predicted| <= tolerance = allowed + errors · (standard error of the measured)
@@ -14,9 +25,11 @@ formula that it tests: `power` says by how much that may be wrong without being 
 
 import importlib.util
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -26,7 +39,6 @@ from numpy.typing import ArrayLike
 from experiments.laws.columns import COLUMNS
 from experiments.laws.power import ERRORS, Comparison, Joint, joint, power
 
-S = TypeVar("S")  # the set-up of a law: a NamedTuple of widths, layers, seeds and the like
 Relation = Literal["=", "≥", "≤"]
 
 PLACE = {"panel": pl.String, "series": pl.String, "x": pl.Float64}
@@ -105,28 +117,33 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Law(Generic[S]):
-    """A published law with the pair of functions that test it; a cell of a run.
-
-    predict: setup -> `Predicted` numbers and `curve`s.
-    measure: setup, key -> cases with their `Measured` number, and `points`.
-    weights: setup -> those of the largest network; a law has one network at a time.
-    coarse: pairs of a factor, and why its power is no smaller, for those that no formula settles.
-    needs: packages of its networks, which need not be installed.
-    """
+class Law:
+    """A published law with the pair of functions that test it; a cell of a run."""
 
     number: int
     name: str
-    source: str
     statement: str
-    predict: Callable[[S], Told]
-    measure: Callable[[S, jax.Array], Told]
-    weights: Callable[[S], float]
-    full: S
-    quick: S
+    source: str
+    predict: Callable[[Any], Told]
+    measure: Callable[[Any, jax.Array], Told]
+    full: Any
+    quick: Any
     panels: tuple[Panel, ...]
     coarse: tuple[tuple[str, str], ...] = ()
     needs: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, module: ModuleType) -> "Law":
+        """Return the law of a module."""
+        told = re.match(r"Law (\d+): (.*)\.", module.__doc__ or "")
+        assert told, module
+        return cls(
+            int(told[1]),
+            module.__name__.rpartition(".")[2].replace("_", "-"),
+            told[2],
+            *(module.SOURCE, module.predict, module.measure, module.FULL, module.QUICK),
+            *(module.PANELS, getattr(module, "COARSE", ()), getattr(module, "NEEDS", ())),
+        )
 
     @property
     def lacking(self) -> list[str]:
@@ -148,19 +165,19 @@ class Law(Generic[S]):
         """The columns of its rows in which cells differ."""
         return {"law": self.name}
 
-    def prediction(self, setup: S) -> Prediction:
+    def prediction(self, setup: Any) -> Prediction:
         """Return all that it predicts."""
         told = [*self.predict(setup)]
         numbers = tuple(v for v in told if isinstance(v, Predicted))
         return Prediction(numbers, pl.concat(v for v in told if isinstance(v, pl.DataFrame)))
 
-    def measurement(self, setup: S, key: jax.Array) -> Measurement:
+    def measurement(self, setup: Any, key: jax.Array) -> Measurement:
         """Return all that it measures."""
         told = [*self.measure(setup, key)]
         numbers = dict(v for v in told if not isinstance(v, Predicted | pl.DataFrame))
         return Measurement(numbers, pl.concat(v for v in told if isinstance(v, pl.DataFrame)))
 
-    def setup(self, quick: bool) -> S:
+    def setup(self, quick: bool) -> Any:
         """Return the set-up of the full run or of the quick one."""
         return self.quick if quick else self.full
 
@@ -168,7 +185,7 @@ class Law(Generic[S]):
 class Outcome(NamedTuple):
     """A law and its comparisons: rows with the columns of `laws.columns`."""
 
-    law: Law[Any]
+    law: Law
     rows: pl.DataFrame
 
     @property
@@ -183,7 +200,7 @@ class Outcome(NamedTuple):
         return bool(self.rows["holds"].all()) and self.together.holds
 
 
-def examine(law: Law[Any], quick: bool, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def examine(law: Law, quick: bool, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Predict in float64, measure in the user's float, compare.
 
     Returns:
@@ -198,45 +215,27 @@ def examine(law: Law[Any], quick: bool, seed: int) -> tuple[pl.DataFrame, pl.Dat
     return compare(law, prediction, measurement), _joined(law, prediction, measurement)
 
 
-def compare(law: Law[Any], prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
+def compare(law: Law, prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
     """Return a row a comparison, with the columns of `laws.columns`."""
-    comparisons = [_comparison(p, measurement.numbers[p.case]) for p in prediction.numbers]
-    powers = {c.factor: power(comparisons, c.factor) for c in comparisons if c.factor}
+    comparisons = [Comparison(p, measurement.numbers[p.case]) for p in prediction.numbers]
+    factors = dict.fromkeys(p.factor for p in prediction.numbers if p.factor)
+    powers = {factor: power(comparisons, factor) for factor in factors}
     together = joint(comparisons)
-    rows = []
-    for predicted, of in zip(prediction.numbers, comparisons, strict=True):
-        value, error, _ = measurement.numbers[predicted.case]
-        tolerance = predicted.allowed + predicted.errors * of.error
-        rows.append(
-            (
-                *(law.name, predicted.case, law.source, predicted.relation),
-                *(predicted.value, value, error, tolerance, of.deviation),
-                *(predicted.reason, of.holds, *together),
-                *(predicted.factor, powers.get(predicted.factor)),
-            )
+    rows = [
+        (
+            *(law.name, predicted.case, law.source, predicted.relation),
+            *(predicted.value, *measured[:2], each.tolerance, each.deviation),
+            *(predicted.reason, each.holds, *together),
+            *(predicted.factor, powers.get(predicted.factor)),
         )
+        for each in comparisons
+        for predicted, measured in [each]
+    ]
     schema = {name: column.dtype for name, column in COLUMNS.items()}
     return pl.DataFrame(rows, schema, orient="row").with_columns(pl.col(*REALS).fill_nan(None))
 
 
-def _comparison(predicted: Predicted, measured: Measured) -> Comparison:
-    value, error, samples = measured
-    errors = error or 0.0 if predicted.deviation is None else predicted.deviation
-    tolerance = predicted.allowed + predicted.errors * errors
-    return Comparison(
-        excess=value - predicted.value,
-        low=math.inf if predicted.relation == "≤" else tolerance,
-        high=math.inf if predicted.relation == "≥" else tolerance,
-        allowed=predicted.allowed,
-        error=errors if predicted.errors else 0.0,
-        freedom=len(samples) - 1 if predicted.deviation is None else 0,
-        samples=samples,
-        gain=predicted.gain,
-        factor=predicted.factor,
-    )
-
-
-def _joined(law: Law[Any], prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
+def _joined(law: Law, prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
     """The points and curves of a law, ordered by series as they are named, curves first."""
     names = pl.concat([prediction.curves["series"], measurement.points["series"]])
     order = pl.col("series").cast(pl.Enum(names.unique(maintain_order=True)))
@@ -284,3 +283,13 @@ def points(panel: Panel, series: str, x: ArrayLike, samples: ArrayLike) -> pl.Da
 def point(panel: Panel, series: str, x: float, measured: Measured) -> pl.DataFrame:
     """Return a measured point of a panel, with the columns `POINTS`."""
     return pl.DataFrame([(panel.title, series, x, *measured[:2])], POINTS, orient="row")
+
+
+def evenly(first: int, last: int, count: int) -> np.ndarray:
+    """Return whole numbers from first to last, so many at most, for points of a chart."""
+    return np.unique(np.linspace(first, last, count).astype(int))
+
+
+def doublings(last: int) -> np.ndarray:
+    """Return the powers of two up to a number, and the number."""
+    return np.unique([*(2 ** np.arange(int(math.log2(last)) + 1)), last])

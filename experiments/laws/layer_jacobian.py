@@ -1,4 +1,4 @@
-"""Law 2: the mean singular value of a layer's Jacobian shows how good its initialisation is.
+"""Law 2: the mean singular value of a layer is 8σ/(3π), and less by the slopes of its units.
 
 An n × n matrix of independent entries of variance σ²/n has singular values from 0 to 2σ, on the
 quarter circle, with the mean 8σ/(3π). So U(±1/√n), of variance 1/3n, gives 8/(3π√3) = 0.49, and
@@ -21,8 +21,8 @@ import numpy as np
 from jax.nn.initializers import variance_scaling
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, SquareNetworks, random_vector
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import GAUSSIAN, SquareNetworks, random_rows, square_network
 from jaxnn.network.params import Initializer
 from jaxnn.theory.quadrature import expectation, solve
 
@@ -102,9 +102,9 @@ def measure(setup: SquareNetworks, key: jax.Array) -> Told:
 @partial(jax.jit, static_argnames=("n", "layers", "draw"))
 def _means(key: jax.Array, n: int, layers: int, draw: Initializer) -> jax.Array:
     key_params, key_x = jax.random.split(key)
-    net = jaxnn.Network((n,) * (layers + 2), ACTIVATION, "regression")
+    net = square_network(n, layers, ACTIVATION)
     params = jaxnn.network.unstack(jaxnn.init(net, key_params, draw, stacked=True))
-    z = jaxnn.trace(net, params, random_vector(key_x, n, 1.0)).z
+    z = jaxnn.trace(net, params, random_rows(key_x, 1, n)[0]).z
     primes = [sigma.prime(z_l) for sigma, z_l in zip(net.activations, z[:layers], strict=True)]
     slopes = jnp.stack([jnp.ones(n), *primes])
     thetas = jnp.stack([theta for theta, _ in params])
@@ -120,15 +120,7 @@ def _case(scheme: str, layer: int) -> str:
     return f"{scheme}, " + (f"tanh layer {layer}" if layer else "weights alone")
 
 
-LAW = Law(
-    number=2,
-    name="layer-jacobian",
-    source="Glorot & Bengio 2010",
-    statement="the mean singular value of a layer is 8σ/(3π), and less by the slopes of its units",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.layers + 1),
-    full=SquareNetworks(width=1000, layers=5, seeds=10),
-    quick=SquareNetworks(width=200, layers=2, seeds=6),
-    panels=(MEANS,),
-)
+SOURCE = "Glorot & Bengio 2010"
+PANELS = (MEANS,)
+FULL = SquareNetworks(width=1000, layers=5, seeds=10)
+QUICK = SquareNetworks(width=200, layers=2, seeds=6)

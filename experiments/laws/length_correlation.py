@@ -1,4 +1,4 @@
-"""Law 5: the mean square of a signal, and the correlation of two, follow maps of their own.
+"""Law 5: q and c follow their maps; a tangent grows by √χ a layer; order ends where χ = 1.
 
     q[l+1] = σ_w² E[σ(√q[l] g)²] + σ_b²   and   c[l+1] = (σ_w² E[σ(z) σ(z̃)] + σ_b²) / q[l+1]
 
@@ -11,7 +11,6 @@ where σ_w crosses the critical value. A finite width shifts q[l] by `finite.spr
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +18,18 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.draws import Ensemble, SquareNetworks, draw, random_vector, square_network
-from experiments.laws.finite import Slope, slope, spread
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.finite import slope, spread
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import (
+    Ensemble,
+    SquareNetworks,
+    Start,
+    draw,
+    fixed_point,
+    random_rows,
+    square_network,
+)
+from jaxnn.theory import meanfield
 
 ACTIVATION, SIGMA_B = "tanh", 0.3
 SIGMA_W = (1.3, 2.5, 4.0)
@@ -31,21 +39,14 @@ Q0, C0 = 1.0, 0.6  # mean square and correlation of the two inputs
 LENGTH = Panel("Mean square", "layer l", "q[l]", log_y=True)
 CORRELATION = Panel("Correlation of two inputs", "layer l", "c[l]")
 GROWTH = Panel("Growth of a tangent vector", "σ_w", "nats a layer")
+EDGE = "σ_w where order becomes chaos"
 LESS = 0.01  # of E[σ(z) σ(z̃)], for the change of c that it makes; with more, c stays 1 in order
-
-
-class Paths(NamedTuple):
-    """By layer, l = 1 … layers: q[l], c[l], and ln of the length of the tangent vector."""
-
-    q: jax.Array
-    c: jax.Array
-    log_tangent: jax.Array
 
 
 def predict(setup: SquareNetworks) -> Told:
     """Predict by iterating the two maps; ½ ln χ(q*) with the bias of n; and the critical σ_w."""
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
-    finite = 2 / setup.width
+    reason = "4 standard errors, and 2/n for the finite width"
     for sigma_w in SIGMA_W:
         series = f"σ_w = {sigma_w:g}"
         q, c = _maps(sigma_w, setup.layers)
@@ -58,73 +59,57 @@ def predict(setup: SquareNetworks) -> Told:
             Predicted(f"{series}: q*", late_q, 0.0, "4 standard errors").about(
                 "E[σ(z)²]", (float(q[half:].mean()) - less_q) / LESS
             ),
-            Predicted(
-                f"{series}: c[l], late layers",
-                late_c,
-                finite,
-                "4 standard errors, and 2/n for the finite width",
-            ).about("E[σ(z) σ(z̃)]", (late_c - less_c) / LESS),
+            Predicted(f"{series}: c[l], late layers", late_c, 2 / setup.width, reason).about(
+                "E[σ(z) σ(z̃)]", (late_c - less_c) / LESS
+            ),
         ]
-        half_log_chi, finite_slope = _growth(sigma_w), _slope(sigma_w, setup)
-        yield Predicted(
-            f"{series}: growth of a tangent",
-            half_log_chi + finite_slope.bias,
-            finite_slope.allowed,
-            finite_slope.reason,
-        ).about("χ", 0.5, finite_slope.deviation)
+        yield _growth(f"{series}: growth of a tangent", sigma_w, setup)
     at = np.linspace(min(SIGMA_W) - 0.2, max(SIGMA_W), 25)
     at = np.unique(np.concatenate([at, SIGMA_W, _near()]))
-    yield curve(GROWTH, "½ ln χ(q*)", at, [_growth(s) for s in at])
+    yield curve(GROWTH, "½ ln χ(q*)", at, [_start(float(s)).half_log_chi for s in at])
     yield _edge(setup)
 
 
 def _maps(sigma_w: float, layers: int, part: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """q[l] and c[l], each (layers,); with `part` of E[σ(z)²] in q, of E[σ(z) σ(z̃)] in c."""
     ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
-    q = jaxnn.theory.meanfield.lengths(*ensemble, Q0, layers)
+    q = meanfield.lengths(*ensemble, Q0, layers)
 
     def layer(c: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
-        above, biases = jaxnn.theory.meanfield.correlation_map(*ensemble, q, c), SIGMA_B**2 / q
+        above, biases = meanfield.correlation_map(*ensemble, q, c), SIGMA_B**2 / q
         return jnp.minimum(biases + part * (above - biases), 1.0), c
 
     first = (sigma_w**2 * C0 * Q0 + SIGMA_B**2) / q[0]  # z[1] is linear in the input
     c = lax.scan(layer, first, q)[1]
-    others = jaxnn.theory.meanfield.lengths(
-        ACTIVATION, sigma_w * math.sqrt(part), SIGMA_B, Q0, layers
-    )
+    others = meanfield.lengths(ACTIVATION, sigma_w * math.sqrt(part), SIGMA_B, Q0, layers)
     return np.asarray(others), np.asarray(c)
 
 
-def _growth(sigma_w: float) -> float:
-    """½ ln χ(q*)."""
-    q = jaxnn.theory.meanfield.fixed_point(ACTIVATION, sigma_w, SIGMA_B)
-    return 0.5 * math.log(float(jaxnn.theory.meanfield.chi(ACTIVATION, sigma_w, q)))
+def _start(sigma_w: float) -> Start:
+    return fixed_point(Ensemble(ACTIVATION, sigma_w, SIGMA_B))
 
 
-def _slope(sigma_w: float, setup: SquareNetworks) -> Slope:
-    """Bias and deviation of a slope that is fitted to the late layers."""
-    ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
-    q = float(jaxnn.theory.meanfield.fixed_point(*ensemble))
-    return slope(ensemble, q, setup.width, setup.layers - setup.layers // 2, setup.seeds)
+def _growth(case: str, sigma_w: float, setup: SquareNetworks) -> Predicted:
+    """Predict a slope that is fitted to the late layers."""
+    late = setup.layers - setup.layers // 2
+    return slope(case, _start(sigma_w), setup.width, late, setup.seeds)
 
 
 def _near() -> np.ndarray:
     """Values of σ_w around the critical one."""
     with jax.enable_x64(True):
-        return float(jaxnn.theory.meanfield.critical_sigma_w(ACTIVATION, SIGMA_B)) + np.array(NEAR)
+        return float(meanfield.critical_sigma_w(ACTIVATION, SIGMA_B)) + np.array(NEAR)
 
 
 def _edge(setup: SquareNetworks) -> Predicted:
     """Critical σ_w, at which a tangent neither grows nor shrinks: ½ ln χ being its bias."""
-    low, critical, high = _near()[[0, len(NEAR) // 2, -1]]
-    rise = (_growth(high) - _growth(low)) / (high - low)
-    finite_slope = _slope(critical, setup)
-    return Predicted(
-        "σ_w where order becomes chaos",
-        float(critical) - finite_slope.bias / rise,
-        finite_slope.allowed / rise,
-        "4 standard errors, and the next order in 1/n of the growth's bias",
-    ).about("χ", -0.5 / rise)
+    low, _, critical, _, high = map(float, _near())
+    start = _start(critical)
+    rise = (_start(high).half_log_chi - _start(low).half_log_chi) / (high - low)
+    growth = _growth("", critical, setup)
+    value = critical - (growth.value - start.half_log_chi) / rise
+    reason = "4 standard errors, and the next order in 1/n of the growth's bias"
+    return Predicted(EDGE, value, growth.allowed / rise, reason).about("χ", -0.5 / rise)
 
 
 def measure(setup: SquareNetworks, key: jax.Array) -> Told:
@@ -142,7 +127,7 @@ def measure(setup: SquareNetworks, key: jax.Array) -> Told:
         yield f"{series}: growth of a tangent", mean_of(growth[i])
     yield points(GROWTH, "½ ln χ(q*)", sigmas, growth.T)
     crossings = [_root(_near(), rates) for rates in growth[len(SIGMA_W) :].T]
-    yield "σ_w where order becomes chaos", mean_of(crossings)
+    yield EDGE, mean_of(crossings)
 
 
 def _root(x: np.ndarray, y: np.ndarray) -> float:
@@ -152,41 +137,32 @@ def _root(x: np.ndarray, y: np.ndarray) -> float:
 
 
 @partial(jax.jit, static_argnames=("n", "layers"))
-def _paths(keys: jax.Array, sigmas: jax.Array, n: int, layers: int) -> Paths:
-    """Paths of all σ_w and seeds, each (σ_w, seeds, layers)."""
+def _paths(
+    keys: jax.Array, sigmas: jax.Array, n: int, layers: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """q[l], c[l] and ln of the length of a tangent vector, (σ_w, seeds, layers) each."""
     net = square_network(n, layers, ACTIVATION)
 
-    def path(sigma_w: jax.Array, key: jax.Array) -> Paths:
+    def path(sigma_w: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
         key_params, key_x, key_other, key_tangent = jax.random.split(key, 4)
         params = draw(net, key_params, sigma_w, SIGMA_B)
-        x, other = random_vector(key_x, n, Q0), random_vector(key_other, n, Q0)
+        x, other, along = (random_rows(k, 1, n)[0] for k in (key_x, key_other, key_tangent))
         y = C0 * x + math.sqrt(1 - C0**2) * other
 
         def hidden(x: jax.Array) -> jax.Array:
             first, run, _ = jaxnn.trace(net, params, x).z
             return jnp.concatenate([first[None], run])
 
-        z, tangent = jax.jvp(hidden, (x,), (random_vector(key_tangent, n, 1.0),))
+        z, tangent = jax.jvp(hidden, (x,), (along,))
         z_y = hidden(y)
         length, length_y = (jnp.linalg.norm(v, axis=1) for v in (z, z_y))
         c = jnp.sum(z * z_y, axis=1) / (length * length_y)
-        return Paths(length**2 / n, c, jnp.log(jnp.linalg.norm(tangent, axis=1)))
+        return length**2 / n, c, jnp.log(jnp.linalg.norm(tangent, axis=1))
 
-    def by_seed(sigma_w: jax.Array) -> Paths:
-        return lax.map(partial(path, sigma_w), keys)
-
-    return lax.map(by_seed, sigmas)
+    return lax.map(lambda sigma_w: lax.map(partial(path, sigma_w), keys), sigmas)
 
 
-LAW = Law(
-    number=5,
-    name="length-correlation",
-    source="Poole et al. 2016",
-    statement="q and c follow their maps; a tangent grows by √χ a layer; order ends where χ = 1",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.layers + 1),
-    full=SquareNetworks(width=500, layers=40, seeds=20),
-    quick=SquareNetworks(width=200, layers=30, seeds=20),
-    panels=(LENGTH, CORRELATION, GROWTH),
-)
+SOURCE = "Poole et al. 2016"
+PANELS = (LENGTH, CORRELATION, GROWTH)
+FULL = SquareNetworks(width=500, layers=40, seeds=20)
+QUICK = SquareNetworks(width=200, layers=30, seeds=20)

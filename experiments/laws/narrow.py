@@ -1,4 +1,4 @@
-"""Law 30: what a finite width does to a gradient is one number for an example, another for a batch.
+"""Law 30: a finite width lowers ln ‖Δz‖ of an example, and less that of a batch in chaos.
 
 Of one example, and so of the mean of ln ‖Δz‖ over examples, `jaxnn/theory/one_example.py` has the
 bias in closed form, to first order in 1/n. Of ln ‖Δz‖ of B examples together, the logarithm of a
@@ -19,10 +19,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.laws.draws import Ensemble, square_network
 from experiments.laws.finite import NEXT
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import gradients
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import Ensemble, gradients
 from jaxnn.network.activations import ACTIVATIONS
 from jaxnn.theory import batch_band, meanfield
 from jaxnn.theory.several_examples import BatchBand
@@ -104,9 +103,8 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     for place, case in enumerate(setup.cases):
         ensemble = ensemble_of(case.activation, case.factor)
         keys = jax.random.split(jax.random.fold_in(key, place), setup.networks)
-        net = square_network(case.width, layers, case.activation)
-        (logs,) = gradients(keys, net, ensemble, Q0, rows=case.batch, fields=("log_delta_example",))
-        logs = logs[:, :layers]
+        of_case, fields = (ensemble, case.width, layers, Q0, case.batch), ("log_delta_example",)
+        logs = gradients(keys, *of_case, fields=fields)[0][:, :layers]
         one = np.mean(logs, axis=2)
         together = np.logaddexp.reduce(2 * logs, axis=2) / 2
         one, together = (v - v[:, -1:] for v in (one, together))
@@ -131,28 +129,20 @@ def _every() -> tuple[Case, ...]:
     return (*cases, *(Case("tanh", factor, 64, 64) for factor in (ORDER, CHAOS)))
 
 
-LAW = Law(
-    number=30,
-    name="narrow",
-    source="derived here from Hanin & Nica 2018",
-    statement="a finite width lowers ln ‖Δz‖ of an example, and less that of a batch in chaos",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: max(case.width for case in s.cases) ** 2 * (s.layers + 1),
-    full=Setup(_every(), layers=32, networks=150, draws=250),
-    quick=Setup(
-        (
-            *(Case("tanh", factor, 32, 8) for factor in (ORDER, CRITICAL, CHAOS)),
-            Case("relu", CRITICAL, 32, 8),
-            Case("tanh", CHAOS, 32, 64),
-        ),
-        layers=32,
-        networks=200,
-        draws=400,
+SOURCE = "derived here from Hanin & Nica 2018"
+PANELS = (BIAS,)
+FULL = Setup(_every(), layers=32, networks=150, draws=250)
+QUICK = Setup(
+    (
+        *(Case("tanh", factor, 32, 8) for factor in (ORDER, CRITICAL, CHAOS)),
+        Case("relu", CRITICAL, 32, 8),
+        Case("tanh", CHAOS, 32, 64),
     ),
-    panels=(BIAS,),
-    coarse=tuple(
-        (factor, "it is a small part of what is measured: of ln ‖Δz‖ an error of 1 % is seen")
-        for factor in ("bias of an example", "what a batch adds")
-    ),
+    layers=32,
+    networks=200,
+    draws=400,
+)
+COARSE = tuple(
+    (factor, "it is a small part of what is measured: of ln ‖Δz‖ an error of 1 % is seen")
+    for factor in ("bias of an example", "what a batch adds")
 )

@@ -45,18 +45,14 @@ Bounded = jaxnn.network.Activation | None  # None is an RMS norm
 @cache
 def derf(alpha: float) -> jaxnn.network.Activation:
     """Return erf(αz), one activation for each α."""
-    name = f"erf({alpha:g} z)"
-    return jaxnn.network.Activation(
-        name, partial(_erf, alpha), partial(_slope_of_erf, alpha), increasing=True
-    )
 
+    def sigma(z: jax.Array) -> jax.Array:
+        return jax.scipy.special.erf(alpha * z)
 
-def _erf(alpha: float, z: jax.Array) -> jax.Array:
-    return jax.scipy.special.erf(alpha * z)
+    def prime(z: jax.Array) -> jax.Array:
+        return 2 * alpha / math.sqrt(math.pi) * jnp.exp(-jnp.square(alpha * z))
 
-
-def _slope_of_erf(alpha: float, z: jax.Array) -> jax.Array:
-    return 2 * alpha / math.sqrt(math.pi) * jnp.exp(-jnp.square(alpha * z))
+    return jaxnn.network.Activation(f"erf({alpha:g} z)", sigma, prime, increasing=True)
 
 
 def transformer(bounded: Bounded, key: jax.Array, n: int, blocks: int) -> tuple[Any, Any]:

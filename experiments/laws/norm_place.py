@@ -1,4 +1,4 @@
-"""Law 16: where the norm stands decides whether the last block's gradient falls with depth.
+"""Law 16: the last block's ‖Δθ‖² falls like 1/L with the norm in front, not with it behind.
 
 L blocks: z′ = z + σ(N(z)) θ has the norm in front, z′ = N(z + σ(z) θ) behind. N is a layer norm, σ
 relu, σ_w² = 2: in front, a block adds 1 to q. For a unit cotangent behind a final norm
@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, log_mean_of, mean_of, points
-from experiments.laws.passes import gradients
+from experiments.laws.law import Panel, Predicted, Told, curve, log_mean_of, mean_of, points
+from experiments.laws.networks import Ensemble, gradients
+from jaxnn.theory import meanfield
 
 ENSEMBLE = Ensemble("relu", math.sqrt(2))
 FIELDS = ("log_delta", "log_mean_square", "log_delta_theta")
@@ -68,13 +68,13 @@ def path_of(block: jaxnn.blocks.Block, blocks: int) -> tuple[float, float]:
 
     ‖Δθ‖² is ‖a‖² times that of Δ of z + σ θ, where a norm behind has divided by its length.
     """
-    ensemble = (*ENSEMBLE[:2], 0.0)
-    q = np.asarray(jaxnn.theory.meanfield.lengths(*ensemble, 0.5, blocks + 1, hidden=block))
-    log_delta = jaxnn.theory.meanfield.log_delta(*ensemble, 0.5, blocks + 1, hidden=block)
+    ensemble = ENSEMBLE
+    q = np.asarray(meanfield.lengths(*ensemble, 0.5, blocks + 1, hidden=block))
+    log_delta = meanfield.log_delta(*ensemble, 0.5, blocks + 1, hidden=block)
     square = np.exp(2 * np.asarray(log_delta)) / q[-1]  # ‖Δz[l]‖²
-    a = float(jaxnn.theory.meanfield.length_map("relu", 1.0, 0.0, 1.0))
+    a = float(meanfield.length_map("relu", 1.0, 0.0, 1.0))
     if isinstance(block, jaxnn.blocks.PostNorm):
-        square /= float(jaxnn.theory.meanfield.length_map(*ensemble, 1.0, hidden=block.inner))
+        square /= float(meanfield.length_map(*ensemble, 1.0, hidden=block.inner))
     return a * float(square[-1]), a * float(square[1])
 
 
@@ -82,10 +82,10 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure ‖Δθ‖² for a random cotangent, over the size that it has behind a final norm."""
     keys = jax.random.split(key, setup.seeds)
     for name, block in BLOCKS.items():
-        net = square_network(setup.width, max(setup.blocks) + 1, "relu", block)
+        of_kind = ENSEMBLE, setup.width, max(setup.blocks) + 1, 0.5
         for blocks in setup.blocks:
             log_delta, square, log_theta = gradients(
-                keys, net, ENSEMBLE, 0.5, depth=blocks + 1, fields=FIELDS
+                keys, *of_kind, block=block, depth=blocks + 1, fields=FIELDS
             )
             size = 2 * log_delta[:, blocks] + square[:, blocks]
             for panel, what, layer in ((LAST, "last", blocks), (FIRST, "first", 1)):
@@ -95,15 +95,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
                 yield points(panel, name, blocks, measured[:, None])
 
 
-LAW = Law(
-    number=16,
-    name="norm-place",
-    source="Xiong et al. 2020",
-    statement="the last block's ‖Δθ‖² falls like 1/L with the norm in front, not with it behind",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (max(s.blocks) + 2),
-    full=Setup(width=300, seeds=20, blocks=(4, 16, 64)),
-    quick=Setup(width=150, seeds=100, blocks=(4, 20)),
-    panels=(LAST, FIRST),
-)
+SOURCE = "Xiong et al. 2020"
+PANELS = (LAST, FIRST)
+FULL = Setup(width=300, seeds=20, blocks=(4, 16, 64))
+QUICK = Setup(width=150, seeds=100, blocks=(4, 20))

@@ -1,4 +1,4 @@
-"""Law 12: a norm in a skip connection turns χ^depth into depth^χ, χ that of the norm alone.
+"""Law 12: a norm in a skip connection: depth^χ for the gradient, χ^depth for the norm alone.
 
 z′ = z + σ(N(z)) θ. The norm divides Δ by the length of z, which grows by the same amount v in every
 block: q[l] = q[1] + v (l - 1). A plain norm has the length v in every layer, and multiplies ‖Δz‖²
@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.scipy.special import gammaln
+from scipy.special import gammaln
 
 import jaxnn
 from experiments.laws.batch_norm import length
-from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import gradients, log_spread
+from experiments.laws.law import Panel, Predicted, Told, curve, doublings, mean_of, points
+from experiments.laws.networks import Ensemble, gradients, log_spread
+from jaxnn.theory import meanfield
 
 RMS = Panel("RMS norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
 BATCH = Panel("Batch norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
@@ -69,7 +69,7 @@ class Case(NamedTuple):
         if self.rows:
             return length(self.activation, self.rows)
         with jax.enable_x64(True):
-            return float(jaxnn.theory.meanfield.length_map(self.activation, 1.0, 0.0, 1.0))
+            return float(meanfield.length_map(self.activation, 1.0, 0.0, 1.0))
 
 
 def cases(setup: Setup) -> list[tuple[Panel, Case]]:
@@ -79,11 +79,6 @@ def cases(setup: Setup) -> list[tuple[Panel, Case]]:
     return [*((RMS, case) for case in units), *((BATCH, case) for case in batches)]
 
 
-def plotted(layers: int) -> np.ndarray:
-    """Return powers of two, and the last layer."""
-    return np.unique([*(2 ** np.arange(int(math.log2(layers)) + 1)), layers])
-
-
 def predict(setup: Setup) -> Told:
     """Predict the ratio from first to last layer with a skip, and both profiles."""
     last = setup.layers
@@ -91,9 +86,7 @@ def predict(setup: Setup) -> Told:
     v = np.arange(1, last + 1)  # q[l] in units of v
     for panel, case in cases(setup):
         ensemble = (case.activation, SIGMA_W, 0.0)
-        chi = float(
-            jaxnn.theory.meanfield.stationary_chi(*ensemble, hidden=case.norm, batch=case.rows)
-        )
+        chi = float(meanfield.stationary_chi(*ensemble, hidden=case.norm, batch=case.rows))
         profile = power_law(chi, layer, last)
         s = SIGMA_W**2 / (case.growth * v)  # for a batch norm a bound: rows average out
         lag, variance = log_spread(case.activation, s, np.log(v), setup.width, normed=True)
@@ -108,35 +101,26 @@ def predict(setup: Setup) -> Told:
 
 def power_law(chi: float, layer: np.ndarray, last: int) -> np.ndarray:
     """Return ln Γ(L+χ) Γ(l) / (Γ(L) Γ(l+χ)), the sum of ln(1 + χ/m) over m from l to L-1."""
-    return np.asarray(
-        gammaln(last + chi) - gammaln(last) + gammaln(layer) - gammaln(layer + chi), np.float64
-    )
+    above, below = (gammaln(v + chi) - gammaln(v) for v in (last, layer))
+    return np.asarray(above - below)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure ln ‖Δz[l]‖² behind norms with a skip connection and alone."""
     last = setup.layers
-    keys, layer = jax.random.split(key, setup.seeds), plotted(last)
+    keys, layer = jax.random.split(key, setup.seeds), doublings(last)
     for panel, case in cases(setup):
         ensemble, rows = Ensemble(case.activation, SIGMA_W), case.rows or 1
         for what, block in (("with skip", jaxnn.blocks.Residual(case.norm)), ("alone", case.norm)):
-            net = square_network(setup.width, last, case.activation, block)
-            (log_delta,) = gradients(keys, net, ensemble, case.growth, rows, fields=("log_delta",))
+            of_kind = ensemble, setup.width, last, case.growth, rows
+            (log_delta,) = gradients(keys, *of_kind, block=block)
             profile = 2 * (log_delta[:, :last] - log_delta[:, last - 1 : last])
             label = f"{case.name}: {what}"
             yield label, mean_of(profile[:, 0])
             yield points(panel, label, layer, profile[:, layer - 1])
 
 
-LAW = Law(
-    number=12,
-    name="norm-with-skip",
-    source="Doshi et al. 2021; exponent derived here",
-    statement="a norm in a skip connection: depth^χ for the gradient, χ^depth for the norm alone",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.layers + 1),
-    full=Setup(width=300, layers=32, seeds=12, rms="relu tanh", relu=(16, 64), tanh=(16,)),
-    quick=Setup(width=150, layers=21, seeds=40, rms="tanh", relu=(16,), tanh=()),
-    panels=(RMS, BATCH),
-)
+SOURCE = "Doshi et al. 2021; exponent derived here"
+PANELS = (RMS, BATCH)
+FULL = Setup(width=300, layers=32, seeds=12, rms="relu tanh", relu=(16, 64), tanh=(16,))
+QUICK = Setup(width=150, layers=21, seeds=40, rms="tanh", relu=(16,), tanh=())

@@ -1,4 +1,4 @@
-"""Law 31: a weight that a network uses several times is one random matrix, and theory has it so.
+"""Law 31: a weight that is used several times is one draw in the wide twin.
 
 Yang 2020, arXiv:2006.14548 and arXiv:2009.10685 (tensor programs II and III): what is multiplied by
 W is Gaussian, jointly for all that is multiplied by it,
@@ -36,7 +36,7 @@ from jax import lax
 
 import jaxnn
 from experiments.laws import wide_twin
-from experiments.laws.law import Law, Measured, Predicted, Told
+from experiments.laws.law import Measured, Predicted, Told
 from experiments.laws.power import ERRORS
 from experiments.laws.wide_networks import EXAMPLES, Drawn, Kind, inputs
 
@@ -164,29 +164,21 @@ def measure(setup: wide_twin.Setup, key: jax.Array) -> Told:
         yield CRITICAL, Measured(found.factor or math.nan, found.error)
 
 
-LAW = Law(
-    number=31,
-    name="one-draw",
-    source="Yang 2020; the factor derived here",
-    statement="a weight that is used several times is one draw in the wide twin",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: 6 * s.width**2 * s.blocks,
-    full=wide_twin.Setup(tuple(KINDS), 256, blocks=2, seeds=8, draws=16, replicas=2, gains=2),
-    quick=wide_twin.Setup(("autoencoder", "residual steps"), 128, 1, 8, 16, 4, 2),
-    panels=wide_twin.PANELS,
-    coarse=(
-        (
-            "the mean squares of products, residual steps",
-            "a step adds a quarter of what it computes, which moves what is measured by little",
-        ),
-        *(
-            (
-                f"the mean squares of products, {kind}",
-                "six percent takes half as many networks more",
-            )
-            for kind in ("autoencoder", "siamese")
-        ),
+SOURCE = "Yang 2020; the factor derived here"
+PANELS = wide_twin.PANELS
+FULL = wide_twin.Setup(tuple(KINDS), 256, blocks=2, seeds=8, draws=16, replicas=2, gains=2)
+QUICK = wide_twin.Setup(("autoencoder", "residual steps"), 128, 1, 8, 16, 4, 2)
+COARSE = (
+    (
+        "the mean squares of products, residual steps",
+        "a step adds a quarter of what it computes, which moves what is measured by little",
     ),
-    needs=("flax",),
+    *(
+        (
+            f"the mean squares of products, {kind}",
+            "six percent takes half as many networks more",
+        )
+        for kind in ("autoencoder", "siamese")
+    ),
 )
+NEEDS = ("flax",)

@@ -1,4 +1,4 @@
-"""Law 4: deep linear networks learn as fast as shallow ones, if their weights are orthogonal.
+"""Law 4: τ du/dt = D u^(2-2/D) (s - u); learning time saturates with depth if orthogonal.
 
 A product of D equal factors learns one singular mode u of a target s, from whitened inputs, as
 
@@ -20,24 +20,26 @@ figures 3 to 6; Arora et al. 2018, arXiv:1802.06509.
 
 import math
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from scipy import integrate, special
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Params, draw, square_network
-from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.forgetting import falls_through
+from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, Params, draw, square_network
 from experiments.laws.training import Examples, fewest_steps
+from jaxnn.network import Layer
 
 MODE, LEARNED = 0.1, 0.99  # u0, and where a mode of s = 1 counts as learned
 STEP = 0.01  # step size of a single mode, times 1/D
 RANK, LEFT = 10, 0.01  # of the target; the part of the loss at which a network has learned it
 STEPS = (0.1, 0.05)  # step sizes of a whole network, times 1/D, from which it is taken to none
 LONGEST = 40.0  # D t at which every network has learned it
-HOP = 0.1  # of D t, in which the equation of a product is solved: good to 1e-6
 GRID = math.sqrt(2)  # between neighbouring step sizes of Gaussian networks
 RATES = 2.0 * GRID ** -np.arange(14.0)  # times 1/D
 BASE = 8  # matrices with whose learning time others are compared
@@ -98,18 +100,19 @@ def start_and_target(width: int) -> tuple[np.ndarray, np.ndarray]:
 def time_of_product(width: int, factors: int) -> float:
     """Return D t until the loss of a product of orthogonal factors has fallen to 1 %."""
     product, target = start_and_target(width)
-    time, losses = 0.0, [float(np.sum((product - target) ** 2))]
-    while losses[-1] > LEFT * losses[0]:
-        if time > LONGEST:
-            return math.inf
-        slopes: list[np.ndarray] = []
-        for part in (0.0, 0.5, 0.5, 1.0):  # Runge and Kutta
-            at = product + HOP * part * slopes[-1] if slopes else product
-            slopes.append(-pull(at, at - target, factors))
-        product = product + HOP / 6 * (slopes[0] + 2 * slopes[1] + 2 * slopes[2] + slopes[3])
-        time += HOP
-        losses.append(float(np.sum((product - target) ** 2)))
-    return time - HOP * (1 - _part(losses[-2:], LEFT * losses[0]))
+    goal = LEFT * np.sum((product - target) ** 2)
+
+    def moved(_: float, flat: np.ndarray) -> np.ndarray:
+        at = flat.reshape(product.shape)
+        return -pull(at, at - target, factors).ravel()
+
+    def left(_: float, flat: np.ndarray) -> float:
+        return float(np.sum((flat.reshape(product.shape) - target) ** 2) - goal)
+
+    left.terminal = True  # type: ignore[attr-defined]
+    of_time = {"rtol": 1e-8, "atol": 1e-10, "events": left}
+    found = integrate.solve_ivp(moved, (0.0, LONGEST), product.ravel(), **of_time).t_events[0]
+    return float(found[0]) if len(found) else math.inf
 
 
 def pull(product: np.ndarray, error: np.ndarray, factors: int) -> np.ndarray:
@@ -125,18 +128,10 @@ def pull(product: np.ndarray, error: np.ndarray, factors: int) -> np.ndarray:
     return u @ (means * (u.T @ error @ v.T)) @ v
 
 
-def _part(pair: list[float], bound: float) -> float:
-    """Return which part of a step it takes to a bound, on a line through ln of two losses."""
-    first, last = np.log(pair)
-    return float((first - math.log(bound)) / (first - last))
-
-
 def learning_time(factors: int, start: float, end: float) -> float:
     """Return D t = ∫ du / (u^(2-2/D) (1 - u)), as ∫ u^(2/D-1) dv with v = ln(u/(1-u))."""
-    x, w = np.polynomial.legendre.leggauss(64)
     low, high = (math.log(u / (1 - u)) for u in (start, end))
-    u = 1 / (1 + np.exp(-(low + (high - low) * (1 + x) / 2)))
-    return float((high - low) / 2 * np.sum(w * u ** (2 / factors - 1)))
+    return float(integrate.quad(lambda v: special.expit(v) ** (2 / factors - 1), low, high)[0])
 
 
 def euler(factors: int, start: float, end: float) -> float:
@@ -161,49 +156,57 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         yield f"one mode, D = {factors}: D t", Measured(learned)
         plotted = np.searchsorted(u, np.linspace(MODE, LEARNED, 12)[1:-1])
         yield points(MODES, f"D = {factors}", time[plotted], u[None, plotted])
-    for name, matrices in (("orthogonal", setup.orthogonal), ("Gaussian", setup.gaussian)):
-        times = _times(setup, key, matrices, name == "orthogonal")
+    net = square_network(setup.width, max(setup.orthogonal) - 1, "identity")
+    keys = jax.random.split(key, setup.seeds)
+    for name, matrices, learn in (
+        ("orthogonal", setup.orthogonal, _time_of),
+        ("Gaussian", setup.gaussian, partial(_fewest, most=setup.most)),
+    ):
+        times = np.array([[learn(k, net, d) for d in matrices] for k in keys], np.float64)
         ratios = times / times[:, [matrices.index(BASE)]]
+        yield points(TIMES, name, matrices, ratios)
         if name == "orthogonal":
-            for d, of_matrix in zip(matrices, times.T, strict=True):
-                yield _time(d), mean_of(of_matrix)
+            yield from ((_time(d), mean_of(v)) for d, v in zip(matrices, times.T, strict=True))
         else:
             yield _case(matrices[-1]), mean_of(ratios[:, -1])
-        yield points(TIMES, name, matrices, ratios)
 
 
 @partial(jax.jit, static_argnames="room")
 def _mode(room: int, factors: int) -> jax.Array:
     """Mode u by step of gradient descent: a network of one unit a layer, all weights equal."""
     net = square_network(1, room - 1, "identity")
-    x, y = jnp.ones((1, 1)), jnp.ones((1, 1))
     weight = MODE ** (1 / factors)
-    one = jaxnn.network.Layer(jnp.full((1, 1), weight), jnp.zeros(1))
-    run = jaxnn.network.Layer(jnp.full((room - 2, 1, 1), weight), jnp.zeros((room - 2, 1)))
-    params: Params = (one, run, one)
+    one = Layer(jnp.full((1, 1), weight), jnp.zeros(1))
+    run = Layer(jnp.full((room - 2, 1, 1), weight), jnp.zeros((room - 2, 1)))
+    examples = Examples(jnp.ones((1, 1)), jnp.ones((1, 1)))
+    steps = math.ceil(20 / STEP)
+    u, _ = _descended(net, (one, run, one), examples, STEP / factors, factors - 1, steps)
+    return u
 
-    def step(params: Params, _: None) -> tuple[Params, jax.Array]:
-        u = jaxnn.forward(net, params, x[0], depth=factors - 1)[0]
-        gradient = jaxnn.backprop(net, params, x, y, depth=factors - 1)[1]
-        # No biases: a mode is a product of weights alone.
+
+def _descended(
+    net: jaxnn.Network,
+    params: Params,
+    examples: Examples,
+    rate: jax.Array | float,
+    depth: jax.Array | int,
+    steps: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the first number of the first output, and the loss, before each step of descent.
+
+    No biases are moved: a mode is a product of weights alone.
+    """
+
+    def step(params: Params, _: None) -> tuple[Params, tuple[jax.Array, jax.Array]]:
+        u = jaxnn.forward(net, params, examples.x[0], depth=depth)[0]
+        loss, gradient = jaxnn.backprop(net, params, examples.x, examples.y, depth=depth)
         moved = [
-            layer._replace(theta=layer.theta - STEP / factors * slope.theta)
+            layer._replace(theta=layer.theta - rate * slope.theta)
             for layer, slope in zip(params, gradient, strict=True)
         ]
-        return tuple(moved), u
+        return tuple(moved), (u, loss)
 
-    return lax.scan(step, params, length=math.ceil(20 / STEP))[1]
-
-
-def _times(setup: Setup, key: jax.Array, matrices: tuple[int, ...], orthogonal: bool) -> np.ndarray:
-    """Times to learn the target, (seeds, matrices); inf for never.
-
-    Of orthogonal factors D t, at a step size that goes to 0; else steps, of the best step size.
-    """
-    net = square_network(setup.width, max(setup.orthogonal) - 1, "identity")
-    learn = _time_of if orthogonal else partial(_fewest, most=setup.most)
-    keys = jax.random.split(key, setup.seeds)
-    return np.array([[learn(k, net, d) for d in matrices] for k in keys], np.float64)
+    return lax.scan(step, params, length=steps)[1]
 
 
 def _examples(width: int) -> Examples:
@@ -214,31 +217,19 @@ def _examples(width: int) -> Examples:
 
 def _time_of(key: jax.Array, net: jaxnn.Network, matrices: int) -> float:
     """D t of orthogonal factors with a given product: what is of first order in the step is off."""
-    coarse, fine = (_learned(key, net, matrices, step) for step in STEPS)
+    coarse, fine = (
+        step * (falls_through(losses / losses[0], LEFT) - 1)
+        for step in STEPS
+        for losses in [np.asarray(_losses(key, net, matrices, step), np.float64)]
+    )
     return fine + (fine - coarse) * STEPS[1] / (STEPS[0] - STEPS[1])
 
 
-def _learned(key: jax.Array, net: jaxnn.Network, matrices: int, step: float) -> float:
-    """D t until the loss has fallen to 1 %, with a part of the last step; inf for never."""
-    after, first, *pair = _descended(key, net, matrices, step)
-    bound = LEFT * float(first)
-    if not float(pair[1]) <= bound:
-        return math.inf
-    return step * (int(after) - 1 + _part([float(loss) for loss in pair], bound))
-
-
-@jax.jit
-def _descended(
-    key: jax.Array, net: jaxnn.Network, matrices: jax.Array, step: jax.Array
-) -> tuple[jax.Array, ...]:
-    """Descend on the factors of the product that is given, until 1 % of the loss is left.
-
-    Returns:
-        the number of steps, the first loss, the last but one, the last.
-    """
+@partial(jax.jit, static_argnames="step")
+def _losses(key: jax.Array, net: jaxnn.Network, matrices: jax.Array, step: float) -> jax.Array:
+    """Losses before each step on the factors of the product that is given."""
     first, run, last = draw(net, key, 1.0, 0.0, ORTHOGONAL)
-    examples, depth = _examples(net.sizes[0]), matrices - 1
-    used = (jnp.arange(len(run.theta)) < depth - 1)[:, None, None]
+    used = (jnp.arange(len(run.theta)) < matrices - 2)[:, None, None]
     between = lax.scan(
         lambda product, theta: (product @ theta, None),
         first.theta,
@@ -246,24 +237,8 @@ def _descended(
     )[0]
     wanted = jnp.asarray(start_and_target(net.sizes[0])[0], float)
     params: Params = (first, run, last._replace(theta=between.T @ wanted))
-
-    def descend(state: tuple[Params, jax.Array, jax.Array, jax.Array, jax.Array]) -> Any:
-        params, count, first, _, last = state
-        loss, gradient = jaxnn.backprop(net, params, examples.x, examples.y, depth=depth)
-        moved = [
-            layer._replace(theta=layer.theta - step / matrices * slope.theta)
-            for layer, slope in zip(params, gradient, strict=True)
-        ]
-        return tuple(moved), count + 1, jnp.where(count == 0, loss, first), last, loss
-
-    def unfinished(state: Any) -> jax.Array:
-        _, count, first, _, last = state
-        return jnp.asarray((count * step < LONGEST) & ~(last <= LEFT * first))
-
-    huge = jnp.asarray(1e30)
-    start = (params, jnp.zeros((), jnp.int32), huge / 1e6, huge, huge)
-    _, count, *losses = lax.while_loop(unfinished, descend, start)
-    return count - 1, *losses  # the last loss is that before its step
+    steps, examples = math.ceil(LONGEST / step), _examples(net.sizes[0])
+    return _descended(net, params, examples, step / matrices, matrices - 1, steps)[1]
 
 
 @partial(jax.jit, static_argnames="most")
@@ -282,24 +257,16 @@ def _case(matrices: int) -> str:
     return f"Gaussian: steps, D = {matrices} over D = {BASE}"
 
 
-LAW = Law(
-    number=4,
-    name="orthogonal-learning",
-    source="Saxe et al. 2014, Arora et al. 2018",
-    statement="τ du/dt = D u^(2-2/D) (s - u); learning time saturates with depth if orthogonal",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * max(s.orthogonal),
-    full=Setup(
-        modes=(2, 4, 8, 64),
-        orthogonal=(2, 4, 8, 16, 32, 64),
-        gaussian=(2, 4, 8, 16, 32),
-        width=48,
-        most=10_000,
-        seeds=3,
-    ),
-    quick=Setup(
-        modes=(2, 8, 32), orthogonal=(4, 8, 32), gaussian=(4, 8, 32), width=48, most=10_000, seeds=1
-    ),
-    panels=(MODES, TIMES),
+SOURCE = "Saxe et al. 2014, Arora et al. 2018"
+PANELS = (MODES, TIMES)
+FULL = Setup(
+    modes=(2, 4, 8, 64),
+    orthogonal=(2, 4, 8, 16, 32, 64),
+    gaussian=(2, 4, 8, 16, 32),
+    width=48,
+    most=10_000,
+    seeds=3,
+)
+QUICK = Setup(
+    modes=(2, 8, 32), orthogonal=(4, 8, 32), gaussian=(4, 8, 32), width=48, most=10_000, seeds=1
 )

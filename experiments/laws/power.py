@@ -21,10 +21,13 @@ wrong: all errors between are those that it does not see.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import special
+
+if TYPE_CHECKING:
+    from experiments.laws.law import Measured, Predicted
 
 ERRORS = 4.0  # standard errors: in the noise of 100 comparisons, one is outside once in 160 runs
 LEVEL = 2 * float(special.ndtr(-ERRORS))  # the chance of χ² below which a law does not hold
@@ -33,45 +36,54 @@ STEPS = 40  # of the bisection
 
 
 class Comparison(NamedTuple):
-    """A comparison of a predicted with a measured number.
+    """A comparison of a predicted with a measured number."""
 
-    excess: measured - predicted.
-    low, high: by which the measured may be lower and higher; inf on the right side of a bound.
-    allowed: the part of both that is no standard error.
-    error: the standard error; 0 if there is none.
-    freedom: degrees of freedom of the error: S - 1 of S repetitions, 0 if theory gives it.
-    samples: what each repetition adds to the measured number, (S,).
-    gain: what the predicted number gains, in units of the error of its factor.
-    factor: its name.
-    """
+    predicted: "Predicted"
+    measured: "Measured"
 
-    excess: float
-    low: float
-    high: float
-    allowed: float
-    error: float
-    freedom: int
-    samples: np.ndarray
-    gain: float
-    factor: str
+    @property
+    def excess(self) -> float:
+        """Measured - predicted."""
+        return self.measured.value - self.predicted.value
+
+    @property
+    def error(self) -> float:
+        """The standard error: theory's if it gives one; 0 if there is none, or none counts."""
+        known, measured = self.predicted.deviation, self.measured.error
+        error = measured or 0.0 if known is None else known
+        return error if self.predicted.errors else 0.0
+
+    @property
+    def tolerance(self) -> float:
+        """By how much both may differ."""
+        return self.predicted.allowed + self.predicted.errors * self.error
 
     def moved(self, factor: str, f: float) -> "Comparison":
         """Return the comparison with a formula whose factor is wrong by f."""
-        return self._replace(excess=self.excess - self.gain * f) if self.factor == factor else self
+        own = self.predicted
+        moved = own._replace(value=own.value + own.gain * f) if own.factor == factor else own
+        return self._replace(predicted=moved)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Tell whether the measured number may not be on this side of the predicted one."""
+        return self.predicted.relation != ("≤" if self.excess < 0 else "≥")
 
     @property
     def holds(self) -> bool:
         """Tell whether the measured number is within its tolerance; a nan is not."""
-        return math.isfinite(self.excess) and -self.low <= self.excess <= self.high
+        within = not self.is_bounded or abs(self.excess) <= self.tolerance
+        return math.isfinite(self.excess) and within
 
     @property
     def deviation(self) -> float:
         """z, at least 0; nan if there is no standard error."""
         if self.error <= 0:
             return math.nan
-        if (self.low if self.excess < 0 else self.high) == math.inf:
+        if not self.is_bounded:
             return 0.0
-        return normal(max(0.0, abs(self.excess) - self.allowed) / self.error, self.freedom)
+        freedom = len(self.measured.samples) - 1 if self.predicted.deviation is None else 0
+        return normal(max(0.0, abs(self.excess) - self.predicted.allowed) / self.error, freedom)
 
 
 class Joint(NamedTuple):
@@ -120,9 +132,10 @@ def _joint(known: Sequence[Comparison], freedom: float) -> Joint:
 
 def effective(comparisons: Sequence[Comparison]) -> float:
     """Return ν = N²/Σ r², from 1 to N; numbers from as many repetitions may share draws."""
-    shared, repetitions = 0.0, {len(c.samples) for c in comparisons}
-    for size in repetitions - {0, 1, 2}:
-        samples = np.array([c.samples for c in comparisons if len(c.samples) == size])
+    every = [c.measured.samples for c in comparisons]
+    shared = 0.0
+    for size in {len(samples) for samples in every} - {0, 1, 2}:
+        samples = np.array([samples for samples in every if len(samples) == size])
         samples = samples - samples.mean(axis=1, keepdims=True)
         length = np.linalg.norm(samples, axis=1)
         samples = samples[length > 0] / length[length > 0, None]

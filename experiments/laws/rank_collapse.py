@@ -1,4 +1,4 @@
-"""Law 27: attention makes tokens alike; a skip connection keeps what they differ by.
+"""Law 27: attention takes what tokens differ by to its cube; a skip connection keeps it.
 
 z′ = s z + A z V over T tokens of n numbers, A = softmax(z Q (z K)ᵀ/√n), V = α W, with W and K of
 variance 1/n. ρ_i = z_i - z̄ is what tokens differ by, p = T - 1, and G = ρ ρᵀ.
@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, log_mean_of, mean_of, points
+from experiments.laws.law import Panel, Predicted, Told, curve, log_mean_of, mean_of, points
 
 ALIKE = Panel("Tokens become alike", "layers", "Σ ‖z_i - z̄‖² / Σ ‖z_i‖²", log_y=True)
 REASON = "4 standard errors"
@@ -69,16 +69,12 @@ def predict(setup: Setup) -> Told:
         growth = math.log1p(alpha**2)
         apart = t - 1 - 2 / (inputs * n)  # Σ‖ρ_i‖² over T ‖z̄‖² of the input
         total = (1 + math.expm1(count * growth) / t, math.exp(count * growth) / t)
-        yield from [
-            Predicted(
-                f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", count * growth - math.log(apart), 0, REASON
-            ).about("α²", count * alpha**2 / (1 + alpha**2)),
-            Predicted(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", math.log(total[0]), 0, REASON).about(
-                "α²", total[1] / total[0] * count * alpha**2 / (1 + alpha**2)
-            ),
-        ]
-        ratio = np.exp(at * growth) / (t - 1)
-        yield curve(ALIKE, name, at, 1 / (1 + ratio))
+        gain, alike = count * alpha**2 / (1 + alpha**2), count * growth - math.log(apart)
+        yield Predicted(f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", alike, 0, REASON).about("α²", gain)
+        yield Predicted(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", math.log(total[0]), 0, REASON).about(
+            "α²", total[1] / total[0] * gain
+        )
+        yield curve(ALIKE, name, at, 1 / (1 + np.exp(at * growth) / (t - 1)))
         for c in setup.correlations:
             square = alpha**2 * of_queries(setup, c, (1 + alpha**2) ** (count - 1))
             yield Predicted(
@@ -156,32 +152,24 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the flow of the library's chains, from random cotangents."""
     keys = jax.random.split(key, setup.seeds)
     for name, alpha in alphas(setup).items():
-        logs: dict[str, list[float]] = {}
-        shares = []
         for c in (0.0, *setup.correlations):
-            for of_seed in keys:
-                flow = _flow(of_seed, setup, alpha, 0.0, 1.0, c)
-                queries = _of_queries(flow)
-                logs.setdefault(f"{name}, tokens of c = {c:g}: ‖ΔQ‖²", []).append(queries)
-                if c:
-                    continue
-                share = np.exp(2 * np.asarray(flow.log_spread_within, np.float64))
-                shares.append(share)
-                alike = math.log(1 / share[-1] - 1)
-                down = 2 * float(flow.log_delta_input - flow.log_delta[-1])
-                logs.setdefault(f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", []).append(alike)
-                logs.setdefault(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", []).append(down)
-        yield from ((case, log_mean_of(each)) for case, each in logs.items())
-        yield points(ALIKE, name, np.arange(1, setup.layers + 1), shares)
-    logs_of = [np.array([_apart(k, setup, beta) for k in keys]) for beta in _betas(setup.beta)]
-    yield f"{BELOW}: ‖ρ′‖², β = {setup.beta:g}", log_mean_of(logs_of[0][:, 0])
+            several = [_flow(k, setup, alpha, 0.0, 1.0, c) for k in keys]
+            yield f"{name}, tokens of c = {c:g}: ‖ΔQ‖²", log_mean_of([*map(_of_queries, several)])
+            if c:
+                continue
+            shares = np.exp([2 * np.asarray(v.log_spread_within, np.float64) for v in several])
+            yield f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", log_mean_of(np.log(1 / shares[:, -1] - 1))
+            down = [2 * float(v.log_delta_input - v.log_delta[-1]) for v in several]
+            yield f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", log_mean_of(down)
+            yield points(ALIKE, name, np.arange(1, setup.layers + 1), shares)
+    # Without skip connections, ln of the mean square of ρ behind the first two layers.
+    larger, smaller = (
+        np.array([_apart(k, setup, beta) for k in keys]) for beta in (setup.beta, setup.beta / 2)
+    )
+    yield f"{BELOW}: ‖ρ′‖², β = {setup.beta:g}", log_mean_of(larger[:, 0])
     for layer in (1, 2):
-        less = logs_of[0][:, layer - 1] - logs_of[1][:, layer - 1]
+        less = larger[:, layer - 1] - smaller[:, layer - 1]
         yield exponent_case(layer), mean_of(less / (2 * math.log(2)))
-
-
-def _betas(beta: float) -> tuple[float, float]:
-    return beta, beta / 2
 
 
 def _flow(
@@ -203,32 +191,18 @@ def _flow(
 def _of_queries(flow: jaxnn.Flow) -> float:
     """Return ln ‖ΔQ‖² of the top layer."""
     of = flow.parameters
-    last = max(of.layers)
-    (i,) = [
-        i
-        for i, (path, layer) in enumerate(zip(of.paths, of.layers, strict=True))
-        if layer == last and "queries" in path
-    ]
-    return 2 * float(of.log_delta[i])
+    named = zip(of.paths, of.layers, of.log_delta, strict=True)
+    (log_delta,) = [v for path, i, v in named if i == max(of.layers) and "queries" in path]
+    return 2 * float(log_delta)
 
 
-def _apart(key: jax.Array, setup: Setup, beta: float) -> list[float]:
-    """Return ln of the mean square of ρ behind the first two layers, without skip connections."""
+def _apart(key: jax.Array, setup: Setup, beta: float) -> np.ndarray:
     flow = _flow(key, setup._replace(layers=2), 1.0, beta, 0.0, 0.0)
-    each = 2 * np.asarray(flow.log_spread_within) + np.asarray(flow.log_mean_square)
-    return [float(v) for v in each]
+    return 2 * np.asarray(flow.log_spread_within) + np.asarray(flow.log_mean_square)
 
 
-LAW = Law(
-    number=27,
-    name="rank-collapse",
-    source="Dong et al. 2021; Noci et al. 2022; constants derived here",
-    statement="attention takes what tokens differ by to its cube; a skip connection keeps it",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: 3 * s.layers * s.width**2,  # Q, K and V
-    full=Setup(128, 8, 16, layers=16, seeds=256, beta=0.02, correlations=(0.9, 0.99)),
-    quick=Setup(64, 8, 2, layers=8, seeds=32, beta=0.02, correlations=(0.99,)),
-    panels=(ALIKE,),
-    coarse=(("ΔQ", "its four cases share their weights, and count as one"),),
-)
+SOURCE = "Dong et al. 2021; Noci et al. 2022; constants derived here"
+PANELS = (ALIKE,)
+FULL = Setup(128, 8, 16, layers=16, seeds=256, beta=0.02, correlations=(0.9, 0.99))
+QUICK = Setup(64, 8, 2, layers=8, seeds=32, beta=0.02, correlations=(0.99,))
+COARSE = (("ΔQ", "its four cases share their weights, and count as one"),)

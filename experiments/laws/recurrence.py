@@ -1,4 +1,4 @@
-"""Law 24: a gradient through time changes by √χ a step, and gates bring χ close to 1.
+"""Law 24: a gradient changes by √χ a step in time; a gate's bias brings χ towards 1.
 
 z′ = tanh(z) θ + ξ, with inputs ξ of variance σ_x² that are new in each step, has the q* and χ of a
 plain network whose σ_b is σ_x: at the critical σ_w a gradient survives. With a gate u = sigmoid(k)
@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from experiments.laws.draws import Ensemble, random_vector
 from experiments.laws.finite import slope
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, log_mean_of, mean_of, points
+from experiments.laws.law import Panel, Predicted, Told, curve, evenly, log_mean_of, mean_of, points
+from experiments.laws.networks import Ensemble, Start, fixed_point, random_rows
 from jaxnn.theory import meanfield
 
 TANH = Panel("tanh, no gates", "steps back", "ln ‖Δ‖")
@@ -62,11 +62,12 @@ class Gate(NamedTuple):
     chi: float
 
 
-def ensembles() -> dict[str, Ensemble]:
-    """Return networks without gates, as plain ones whose σ_b is σ_x; called in x64."""
-    critical = float(meanfield.critical_sigma_w("tanh", SIGMA_X))
+def starts() -> dict[str, Start]:
+    """Return networks without gates, as plain ones whose σ_b is σ_x."""
+    with jax.enable_x64(True):
+        critical = float(meanfield.critical_sigma_w("tanh", SIGMA_X))
     sigmas = {ORDER: 1.0, CRITICAL: critical, CHAOS: 1.8}
-    return {name: Ensemble("tanh", sigma_w, SIGMA_X) for name, sigma_w in sigmas.items()}
+    return {name: fixed_point(Ensemble("tanh", v, SIGMA_X)) for name, v in sigmas.items()}
 
 
 def gate(sigma_w: float, b: float) -> Gate:
@@ -83,15 +84,11 @@ def predict(setup: Setup) -> Told:
     """Predict ½ ln χ without gates, and T ln χ with them."""
     n, steps, seeds = setup
     back = np.arange(steps + 1)
-    for name, ensemble in ensembles().items():
-        q = float(meanfield.fixed_point(*ensemble))
-        rate = 0.5 * math.log(float(meanfield.stationary_chi(*ensemble)))
-        finite = slope(ensemble, q, n, steps, seeds)
+    for name, start in starts().items():
         reason = "4 standard errors, and the next order in 1/n of the bias"
-        yield Predicted(f"{name}: nats a step", rate + finite.bias, finite.allowed, reason).about(
-            "χ", 0.5
-        )
-        yield curve(TANH, name, back, back * rate)
+        rate = slope(f"{name}: nats a step", start, n, steps, seeds)
+        yield rate._replace(reason=reason, deviation=None)
+        yield curve(TANH, name, back, back * start.half_log_chi)
     for name, (sigma_w, b) in GATES.items():
         log_chi = math.log(gate(sigma_w, b).chi)
         allowed = steps / n if sigma_w else 0.0
@@ -106,22 +103,23 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Run networks forward from q*, and a random cotangent back through time."""
     n, steps, seeds = setup
     keys = jax.random.split(key, seeds)
-    shown = np.unique(np.linspace(0, steps, 9).astype(int))
-    with jax.enable_x64(True):
-        kinds = ensembles()
-        starts = {name: float(meanfield.fixed_point(*kind)) for name, kind in kinds.items()}
-    for name, ensemble in kinds.items():
-        of_kind = (ensemble.sigma_w, 0.0, starts[name])
-        log_delta = _through_time(keys, n, steps, _tanh, of_kind, same=True)
+    shown = evenly(0, steps, 9)
+
+    def logs_of(step: Any, of_kind: tuple[float, ...], *, same: bool) -> np.ndarray:
+        return np.asarray(_passes(keys, n, steps, step, of_kind, same), np.float64)
+
+    for name, start in starts().items():
+        of_kind = (start.ensemble.sigma_w, 0.0, start.q)
+        log_delta = logs_of(_tanh, of_kind, same=True)
         yield f"{name}: nats a step", mean_of(log_delta[:, -1] / steps)
         yield points(TANH, name, shown, log_delta[:, shown])
     for name, (sigma_w, b) in GATES.items():
         of_kind = (sigma_w, b, gate(sigma_w, b).q)
-        log_square = 2 * _through_time(keys, n, steps, _gated, of_kind, same=not sigma_w)
+        log_square = 2 * logs_of(_gated, of_kind, same=not sigma_w)
         yield f"{name}: ln E‖Δ‖²", log_mean_of(log_square[:, -1])
         yield points(GATED, name, shown, _of_means(log_square[:, shown]))
         if sigma_w:
-            log_square = 2 * _through_time(keys, n, steps, _gated, of_kind, same=True)
+            log_square = 2 * logs_of(_gated, of_kind, same=True)
             yield points(GATED, name + SAME, shown, _of_means(log_square[:, shown]))
 
 
@@ -141,17 +139,11 @@ def _gated(h: jax.Array, theta: jax.Array, b: jax.Array, key: jax.Array) -> jax.
     return u * h + (1 - u) * of_input
 
 
-def _through_time(
-    keys: jax.Array, n: int, steps: int, step: Any, of_kind: tuple[float, ...], *, same: bool
-) -> np.ndarray:
-    """Ln ‖Δ‖ after so many steps back, of every network."""
-    return np.asarray(_passes(keys, n, steps, step, of_kind, same), np.float64)
-
-
 @partial(jax.jit, static_argnames=("n", "steps", "step", "same"))
 def _passes(
     keys: jax.Array, n: int, steps: int, step: Any, of_kind: tuple[jax.Array, ...], same: bool
 ) -> jax.Array:
+    """Ln ‖Δ‖ after so many steps back, of every network."""
     sigma_w, b, q = of_kind
 
     def one(key: jax.Array) -> jax.Array:
@@ -173,22 +165,14 @@ def _passes(
 
         time = jnp.arange(steps)
         zs = lax.scan(forward, jnp.sqrt(q) * jax.random.normal(of_start, (n,)), time)[1]
-        delta = random_vector(of_delta, n, 1 / n)
+        delta = random_rows(of_delta, 1, n, 1 / n)[0]
         logs = lax.scan(back, delta, (zs, time), reverse=True)[1]
         return jnp.append(logs, 0.0)[::-1]
 
     return lax.map(one, keys)
 
 
-LAW = Law(
-    number=24,
-    name="recurrence",
-    source="Chen, Pennington & Schoenholz 2018",
-    statement="a gradient changes by √χ a step in time; a gate's bias brings χ towards 1",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.steps + 1),  # θ of each step
-    full=Setup(width=300, steps=40, seeds=40),
-    quick=Setup(width=150, steps=20, seeds=40),
-    panels=(TANH, GATED),
-)
+SOURCE = "Chen, Pennington & Schoenholz 2018"
+PANELS = (TANH, GATED)
+FULL = Setup(width=300, steps=40, seeds=40)
+QUICK = Setup(width=150, steps=20, seeds=40)

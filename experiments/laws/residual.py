@@ -1,4 +1,4 @@
-"""Law 13: with skip connections a gradient grows by 1 + w a block, and by a constant with 1/√L.
+"""Law 13: with a skip connection ‖Δz‖² grows by 1 + w a block: e^κ at any depth for α = 1/√L.
 
 z′ = z + α σ(z) θ, of L blocks. With w = α² σ_w² E[σ′(√q g)²] and q′ = q + α² σ_w² E[σ(√q g)²]
 
@@ -21,19 +21,21 @@ import math
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import Ensemble, square_network
 from experiments.laws.finite import around, derivatives, moments
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import correlation, gradients, log_spread, pair, path, signals
+from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.networks import Ensemble, correlations, gradients, log_spread, signals
+from jaxnn.theory import meanfield, pairs
 
 GRADIENT = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²")
 SIGNAL = Panel("Two inputs, erf, α = 1", "layer l", "c[l]")
 RELU, WIDE = Ensemble("relu", math.sqrt(2)), Ensemble("relu", 2.0)  # κ = 1 and 2
 PLAIN = Ensemble("relu", 1.0)
-C0 = 0.5
+FIELDS = ("log_delta", "log_mean_square")
+C0 = 0.5  # correlation of the two inputs
 MORE = 0.01  # of α² σ_w², for the change of each number that it makes
 LEFT_OUT = 2 / 3  # of the bias, by which the derived one is off at most; see `finite_width.py`
 REASON = "4 standard errors, and ⅔ of the bias of a mean of logarithms"
@@ -88,45 +90,53 @@ def cases(setup: Setup) -> list[tuple[str, Case]]:
 
 def on_the_way(blocks: int) -> np.ndarray:
     """Return the numbers L that are plotted of networks with α = 1."""
-    return np.unique(np.linspace(0, blocks, 6)[1:].astype(int))
+    return evenly(0, blocks, 6)[1:]
 
 
 def predict(setup: Setup) -> Told:
     """Predict the logarithms of gradient and length, and the correlation of two inputs."""
+    n = setup.width
     for name, case in cases(setup):
-        along = (case.ensemble, case.block, 1.0, C0, case.blocks + 1)
-        of_two = case.ensemble.activation == "erf"
-        fields = ("q", "factor", "c") if of_two else ("q", "factor")
-        q, factor, *c = path(*along, fields)
+        label, layers = f"{name}, L = {case.blocks}", case.blocks + 1
         # The same inputs to the first block, and its α² σ_w² larger.
         more = case.ensemble._replace(sigma_w=case.ensemble.sigma_w * math.sqrt(1 + MORE))
-        others = path(more, case.block, 1 / (1 + MORE), *along[3:], fields)
-        ratio = np.append(0.0, np.cumsum(np.log(factor[:-1])))
+        of_both = (case.ensemble, 1.0), (more, 1 / (1 + MORE))
+        q, others = (
+            np.asarray(meanfield.lengths(*ensemble, q0, layers, hidden=case.block))
+            for ensemble, q0 in of_both
+        )
+        log_delta, other = (
+            np.asarray(meanfield.log_delta(*ensemble, q0, layers, hidden=case.block))
+            for ensemble, q0 in of_both
+        )
+        ratio = 2 * (log_delta[0] - log_delta)
         s = (case.alpha * case.ensemble.sigma_w) ** 2
-        lag = log_spread(case.ensemble.activation, s, np.log(q), setup.width)[0]
-        label = f"{name}, L = {case.blocks}"
-        length, longer = (math.log(v[-1] / v[0]) for v in (q, others[0]))
-        of_length = lag_of_length(case, q, setup.width) / 2
-        for what, value, other, lower in (
-            ("gradient", float(ratio[-1]), float(np.sum(np.log(others[1][:-1]))), lag / 2),
-            ("length", length, longer, of_length),
+        lag, _ = log_spread(case.ensemble.activation, s, np.log(q), n)
+        length, longer = (math.log(v[-1] / v[0]) for v in (q, others))
+        for what, value, larger, lower in (
+            ("gradient", float(ratio[-1]), 2 * float(other[0]), lag / 2),
+            ("length", length, longer, lag_of_length(case, q, n) / 2),
         ):
             yield Predicted(f"{label}: {what}", value - lower, LEFT_OUT * lower, REASON).about(
-                "α² σ_w²", (other - value) / MORE
+                "α² σ_w²", (larger - value) / MORE
             )
         if case.power == 0:
-            yield curve(GRADIENT, name, np.arange(case.blocks + 1), ratio)
-        if of_two:
-            value, reason = float(c[0][-1]), "4 standard errors, and 2/n for the finite width"
-            gain = float(others[2][-1] - value) / MORE
-            yield Predicted(f"{label}: c", value, 2 / setup.width, reason).about("α² σ_w²", gain)
-            yield curve(SIGNAL, name, np.arange(1, case.blocks + 2), c[0])
+            yield curve(GRADIENT, name, np.arange(layers), ratio)
+        if case.ensemble.activation == "erf":
+            c, others = (
+                np.asarray(pairs.paths(*ensemble, q0, q0, C0, layers, hidden=case.block).c)
+                for ensemble, q0 in of_both
+            )
+            value, reason = float(c[-1]), "4 standard errors, and 2/n for the finite width"
+            gain = float(others[-1] - value) / MORE
+            yield Predicted(f"{label}: c", value, 2 / n, reason).about("α² σ_w²", gain)
+            yield curve(SIGNAL, name, np.arange(1, case.blocks + 2), c)
     at = np.unique(np.append(np.geomspace(5, max(setup.root), 12).round(), setup.root))
-    kappa = float(jaxnn.theory.meanfield.chi("relu", WIDE.sigma_w, 1.0))
+    kappa = float(meanfield.chi("relu", WIDE.sigma_w, 1.0))
     yield curve(GRADIENT, ROOT, at, at * np.log1p(kappa / at))
     if setup.inverse:
         yield curve(GRADIENT, INVERSE, at, at * np.log1p(kappa / at**2))
-    plain = math.log(float(jaxnn.theory.meanfield.chi("relu", PLAIN.sigma_w, 1.0)))
+    plain = math.log(float(meanfield.chi("relu", PLAIN.sigma_w, 1.0)))
     at = np.arange(max(setup.relu) + 1)
     yield curve(GRADIENT, NO_SKIP, at, plain * at)
 
@@ -147,36 +157,31 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure gradients from a random cotangent, and the two signals of erf."""
     n = setup.width
     keys, deepest = jax.random.split(key, setup.seeds), max(setup.relu)
-    log_delta, _ = gradients(keys, square_network(n, deepest + 1, "relu"), PLAIN, 1.0)
+    (log_delta,) = gradients(keys, PLAIN, n, deepest + 1)
     at = on_the_way(deepest)
     yield points(GRADIENT, NO_SKIP, at, 2 * (log_delta[:, :1] - log_delta[:, at]))
+    ones = jnp.ones(n)
+    other = ones.at[1::2].set(-1.0)
+    x = jnp.stack([ones, C0 * ones + math.sqrt(1 - C0**2) * other])
     for name, case in cases(setup):
-        net = square_network(n, case.blocks + 1, case.ensemble.activation, case.block)
-        log_delta, square = gradients(keys, net, case.ensemble, 1.0)
-        ratios, label = 2 * (log_delta[:, :1] - log_delta), f"{name}, L = {case.blocks}"
+        of_kind, label = (case.ensemble, n, case.blocks + 1), f"{name}, L = {case.blocks}"
+        log_delta, square = gradients(keys, *of_kind, block=case.block, fields=FIELDS)
+        ratios = 2 * (log_delta[:, :1] - log_delta)
         yield f"{label}: gradient", mean_of(ratios[:, case.blocks])
         yield f"{label}: length", mean_of(square[:, case.blocks] - square[:, 0])
         at = on_the_way(case.blocks) if case.power == 0 else np.array([case.blocks])
         yield points(GRADIENT, name, at, ratios[:, at])
         if case.ensemble.activation == "erf":
-            zs = signals(keys, net, case.ensemble, pair(n, C0))
-            c = np.stack([correlation(z) for z in zs])
+            zs = signals(keys, case.ensemble, case.blocks + 1, x, block=case.block)
+            c = np.stack([correlations(z)[:, 0] for z in zs])
             yield f"{label}: c", mean_of(c[:, -1])
             layer = np.unique(np.geomspace(1, case.blocks + 1, 12).astype(int))
             yield points(SIGNAL, name, layer, c[:, layer - 1])
 
 
-LAW = Law(
-    number=13,
-    name="residual",
-    source="Yang & Schoenholz 2017",
-    statement="with a skip connection ‖Δz‖² grows by 1 + w a block: e^κ at any depth for α = 1/√L",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (2 + max(*s.relu, *s.tanh, *s.root, *s.erf)),
-    full=Setup(
-        width=300, seeds=20, relu=(20,), tanh=(50,), root=(10, 40, 100), inverse=(50,), erf=(100,)
-    ),
-    quick=Setup(width=150, seeds=60, relu=(20,), tanh=(), root=(20,), inverse=(), erf=(20,)),
-    panels=(GRADIENT, SIGNAL),
+SOURCE = "Yang & Schoenholz 2017"
+PANELS = (GRADIENT, SIGNAL)
+FULL = Setup(
+    width=300, seeds=20, relu=(20,), tanh=(50,), root=(10, 40, 100), inverse=(50,), erf=(100,)
 )
+QUICK = Setup(width=150, seeds=60, relu=(20,), tanh=(), root=(20,), inverse=(), erf=(20,))

@@ -1,4 +1,4 @@
-"""Law 8: selu pulls every signal towards mean 0 and variance 1, and yet its gradients grow.
+"""Law 8: selu pulls a signal to mean 0 and variance 1; χ there is above 1: gradients grow.
 
 With σ_w = 1 and σ_b = 0 the length map has the stable fixed point q* = 1, at which E[σ(g)] = 0 and
 E[σ(g)²] = 1: from any start the activations come to mean 0 and variance 1. But at that point
@@ -13,10 +13,10 @@ import math
 import jax
 import numpy as np
 
-import jaxnn
-from experiments.laws.draws import Ensemble, SquareNetworks, fixed_point, flows, slope_down
 from experiments.laws.finite import around, derivatives, slope, spread
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import Ensemble, SquareNetworks, fixed_point, gradients, slope_down
+from jaxnn.theory import meanfield
 from jaxnn.theory.quadrature import expectation
 
 SELU = Ensemble("selu", 1.0)
@@ -33,10 +33,8 @@ def predict(setup: SquareNetworks) -> Told:
     layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)  # settled by then
     noise, n = "4 standard errors", setup.width
     for q in STARTS:
-        lengths = np.asarray(jaxnn.theory.meanfield.lengths(*SELU, q, setup.layers))
-        more = np.asarray(
-            jaxnn.theory.meanfield.lengths("selu", math.sqrt(1 + MORE), 0.0, q, setup.layers)
-        )
+        lengths = np.asarray(meanfield.lengths(*SELU, q, setup.layers))
+        more = np.asarray(meanfield.lengths("selu", math.sqrt(1 + MORE), 0.0, q, setup.layers))
         yield curve(LENGTH, f"from {q:g}", layer, lengths)
         finite = lengths + spread(SELU, lengths, n).bias
         for what, at in ((f"layer {EARLY}", slice(EARLY - 1, EARLY)), ("late layers", late)):
@@ -44,11 +42,10 @@ def predict(setup: SquareNetworks) -> Told:
                 f"variance from {q:g}, {what}", float(finite[at].mean()), 0.0, noise
             ).about("E[σ²]", float((more - lengths)[at].mean()) / MORE)
     yield from _moments_of_a(setup, noise)
-    half_log_chi = fixed_point(SELU).half_log_chi
-    bias, allowed, deviation, reason = slope(SELU, 1.0, n, setup.layers, setup.seeds)
-    yield Predicted(GROWTH, half_log_chi + bias, allowed, reason).about("χ", 0.5, deviation)
+    start = fixed_point(SELU)
+    yield slope(GROWTH, start, n, setup.layers, setup.seeds)
     yield Predicted(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥")
-    yield curve(GRADIENT, "½ ln χ a layer", layer, half_log_chi * (setup.layers - layer))
+    yield curve(GRADIENT, "½ ln χ a layer", layer, start.half_log_chi * (setup.layers - layer))
 
 
 def _moments_of_a(setup: SquareNetworks, reason: str) -> list[Predicted]:
@@ -71,7 +68,7 @@ def _moments_of_a(setup: SquareNetworks, reason: str) -> list[Predicted]:
 
 def _pull() -> float:
     """Return dq[l+1]/dq[l] at the fixed point."""
-    lengths = [float(jaxnn.theory.meanfield.length_map(*SELU, q)) for q in around(np.ones(1))[:, 0]]
+    lengths = [float(meanfield.length_map(*SELU, q)) for q in around(np.ones(1))[:, 0]]
     return float(derivatives(np.array(lengths), 1.0)[0])
 
 
@@ -79,30 +76,22 @@ def measure(setup: SquareNetworks, key: jax.Array) -> Told:
     """Measure the signal from both starts, and the gradient of networks at the fixed point."""
     keys = jax.random.split(key, setup.seeds)
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
+    of_selu = SELU, setup.width, setup.layers
     for q in STARTS:
-        flow = flows(keys, setup.width, setup.layers, SELU, q)
-        variance = np.asarray(flow.mean_square_z)[:, : setup.layers]
+        (variance,) = gradients(keys, *of_selu, q, fields=("mean_square_z",))
+        variance = variance[:, :-1]
         yield points(LENGTH, f"from {q:g}", layer, variance)
         yield f"variance from {q:g}, layer {EARLY}", mean_of(variance[:, EARLY - 1])
         yield f"variance from {q:g}, late layers", mean_of(variance[:, half:].mean(axis=1))
-    flow = flows(keys, setup.width, setup.layers, SELU, 1.0)
-    for name, values in (("mean", flow.mean_a), ("variance", flow.var_a)):
-        late = np.asarray(values)[:, half : setup.layers]
-        yield f"{name} of a[l], late layers", mean_of(late.mean(axis=1))
-    profile = np.asarray(flow.log_delta)[:, : setup.layers]
+    log_delta, *moments = gradients(keys, *of_selu, fields=("log_delta", "mean_a", "var_a"))
+    for name, values in zip(("mean", "variance"), moments, strict=True):
+        yield f"{name} of a[l], late layers", mean_of(values[:, half:-1].mean(axis=1))
+    profile = log_delta[:, :-1]
     yield from dict.fromkeys((GROWTH, f"{GROWTH}: χ > 1"), mean_of(slope_down(profile))).items()
     yield points(GRADIENT, "½ ln χ a layer", layer, profile - profile[:, -1:])
 
 
-LAW = Law(
-    number=8,
-    name="self-normalising",
-    source="Klambauer et al. 2017",
-    statement="selu pulls a signal to mean 0 and variance 1; χ there is above 1: gradients grow",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.layers + 1),
-    full=SquareNetworks(width=300, layers=50, seeds=160),
-    quick=SquareNetworks(width=200, layers=50, seeds=60),
-    panels=(LENGTH, GRADIENT),
-)
+SOURCE = "Klambauer et al. 2017"
+PANELS = (LENGTH, GRADIENT)
+FULL = SquareNetworks(width=300, layers=50, seeds=160)
+QUICK = SquareNetworks(width=200, layers=50, seeds=60)

@@ -1,4 +1,4 @@
-"""Law 15: gradients of two inputs come apart with depth, less with a skip, not at all with 1/√L.
+"""Law 15: gradients of two inputs lose their correlation with depth; with α = 1/√L not all.
 
 Inputs, two by two with the correlation c = 0, and one cotangent. In each layer the correlation R of
 their Δz is multiplied, at the c[l] of the two signals there, by
@@ -17,10 +17,10 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import square_network
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import gradients, path
-from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import gradients
+from experiments.laws.width_alone import ALL, ENSEMBLE, PLAIN, ROOT, block_of, cases
+from jaxnn.theory import pairs
 
 FIELDS = ("log_delta_example", "log_delta_b")
 INPUTS = 8  # of a network: their pairs vary less together than one does
@@ -40,39 +40,36 @@ class Setup(NamedTuple):
 def predict(setup: Setup) -> Told:
     """Predict R by the infinite-width path of two signals."""
     reason = "4 standard errors, and 3/n for the finite width"
-    values: dict[str, dict[int, float]] = {PLAIN: {}, FULL: {}, ROOT: {}}
-    for name in (PLAIN, FULL):
-        most = max(getattr(setup, "plain" if name == PLAIN else "full"))
-        every = predicted(block_of(name, 1), most)
-        values[name] = dict(enumerate(every.tolist()))
-    for blocks in setup.root:
-        values[ROOT][blocks] = float(predicted(block_of(ROOT, blocks), blocks)[-1])
+    values = {
+        name: dict(enumerate(predicted(block_of(name, 1), most).tolist()))
+        for name, most in ((PLAIN, max(setup.plain)), (ALL, max(setup.full)))
+    }
+    values[ROOT] = {
+        blocks: float(predicted(block_of(ROOT, blocks), blocks)[-1]) for blocks in setup.root
+    }
     for name, blocks in cases(setup):
         value = values[name][blocks]
         yield Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason).about("R", value)
     for name, by_depth in values.items():
         yield curve(CORRELATION, name, list(by_depth), list(by_depth.values()))
-    deepest = max(setup.plain)
-    at = np.arange(deepest + 1)
+    at = np.arange(max(setup.plain) + 1)
     yield curve(CORRELATION, "2^-(L+1)", at, 0.5 ** (at + 1.0))
 
 
 def predicted(block: jaxnn.blocks.Block, most: int) -> np.ndarray:
     """Return R of 0 … most blocks, each with the plain layer above them, (most + 1,)."""
-    fields = ("c", "factor", "tangent")
-    c, factor, tangent = path(ENSEMBLE, block, 1.0, 0.0, most + 1, fields)
-    top = 1 - np.arccos(np.clip(c, -1, 1)) / np.pi  # of relu, at c[L+1]
-    return top * np.append(1.0, np.cumprod((tangent / factor)[:-1]))
+    two = pairs.paths(*ENSEMBLE, 1.0, 1.0, 0.0, most + 1, hidden=block)
+    top = 1 - np.arccos(np.asarray(two.c)) / np.pi  # of relu, at c[L+1]
+    return np.asarray(top * two.gradient[0] / two.gradient)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure R of Δz[1]: Δb[0] is the sum over inputs, and its length tells how far they agree."""
     keys, room = jax.random.split(key, setup.seeds), max(*setup.plain, *setup.full)
     for name, blocks in cases(setup):
-        net = square_network(setup.width, max(room, blocks) + 1, "relu", block_of(name, blocks))
-        rows, both = gradients(
-            keys, net, ENSEMBLE, 1.0, rows=INPUTS, shared=True, depth=blocks + 1, fields=FIELDS
-        )
+        of_kind = ENSEMBLE, setup.width, max(room, blocks) + 1, 1.0, INPUTS
+        block, depth = block_of(name, blocks), blocks + 1
+        rows, both = gradients(keys, *of_kind, block=block, depth=depth, shared=True, fields=FIELDS)
         r = correlations(rows[:, 0], both[:, 0])
         yield f"{name}, L = {blocks}", mean_of(r)
         yield points(CORRELATION, name, blocks, r[:, None])
@@ -92,16 +89,8 @@ def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:
     return (np.exp(2 * log_sum) - own) / (np.sum(size, axis=1) ** 2 - own)
 
 
-LAW = Law(
-    number=15,
-    name="shattered-gradients",
-    source="Balduzzi et al. 2017; by layer derived here",
-    statement="gradients of two inputs lose their correlation with depth; with α = 1/√L not all",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: weights(s, s.width),
-    full=Setup(width=300, seeds=80, plain=(5, 20), full=(5, 20), root=(5, 20, 80)),
-    quick=Setup(width=220, seeds=50, plain=(4, 12), full=(12,), root=(12,)),
-    coarse=(("R", "networks scatter by 0.09 around it, and a width of 300 leaves a hundredth"),),
-    panels=(CORRELATION,),
-)
+SOURCE = "Balduzzi et al. 2017; by layer derived here"
+PANELS = (CORRELATION,)
+FULL = Setup(width=300, seeds=80, plain=(5, 20), full=(5, 20), root=(5, 20, 80))
+QUICK = Setup(width=220, seeds=50, plain=(4, 12), full=(12,), root=(12,))
+COARSE = (("R", "networks scatter by 0.09 around it, and a width of 300 leaves a hundredth"),)

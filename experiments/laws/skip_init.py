@@ -1,4 +1,4 @@
-"""Law 22: what the first step of training does to L blocks, by how their branches begin.
+"""Law 22: a first step moves L blocks L times as far as one, and as far with Fixup.
 
 A branch of unit mean square on a skip connection: after L of them z has the mean square 1 + L, so
 the last is 1/(1+L) of it, and the network behaves as a shallow one (De & Smith 2020,
@@ -23,9 +23,8 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.draws import Ensemble, square_network
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, log_mean_of, points
-from experiments.laws.passes import gradients, random_rows
+from experiments.laws.law import Panel, Predicted, Told, curve, log_mean_of, points
+from experiments.laws.networks import Ensemble, gradients, random_rows
 
 LENGTH = Panel("Mean square behind L blocks", "blocks L", "q[L+1] / q[1]", log_x=True, log_y=True)
 STEP = Panel("The first step, over η", "blocks L", "of the loss, or of z", log_x=True, log_y=True)
@@ -49,27 +48,29 @@ class Setup(NamedTuple):
 def predict(setup: Setup) -> Told:
     """Predict logarithms of means: of 1 + L, of L and of 1; and Δz[1] = Δz[L+1] for α = 0."""
     for blocks in setup.blocks:
-        sizes = {NORMED: 1 + blocks, SKIP: blocks, FIXUP: 1, UNSCALED: blocks}
-        factors = {NORMED: "E f² of a normed branch", SKIP: "Δα²"}
-        gains = {NORMED: blocks / (1 + blocks)}
-        for name, size in sizes.items():
-            yield Predicted(f"{name}, L = {blocks}", math.log(size), 0.0, REASON).about(
-                factors.get(name, "Σ ‖h‖²"), gains.get(name, 1.0)
-            )
+        for name, size, factor, gain in (
+            (NORMED, 1 + blocks, "E f² of a normed branch", blocks / (1 + blocks)),
+            (SKIP, blocks, "Δα²", 1.0),
+            (FIXUP, 1, "Σ ‖h‖²", 1.0),
+            (UNSCALED, blocks, "Σ ‖h‖²", 1.0),
+        ):
+            case, value = f"{name}, L = {blocks}", math.log(size)
+            yield Predicted(case, value, 0.0, REASON).about(factor, gain)
     yield Predicted(CLOSED, 0.0, 1e-6, ROUNDING, errors=0)
     at = np.unique(np.geomspace(1, max(setup.blocks), 12).round())
-    lines = {SKIP: at, FIXUP: 0 * at + 1, UNSCALED: at}
     yield curve(LENGTH, NORMED, at, 1 + at)
-    yield from (curve(STEP, name, at, line) for name, line in lines.items())
+    for name in (SKIP, FIXUP, UNSCALED):
+        yield curve(STEP, name, at, 0 * at + 1 if name == FIXUP else at)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure lengths by the library's blocks, and first steps by JAX's derivatives."""
     keys, n = jax.random.split(key, setup.seeds), setup.width
     deepest = max(setup.blocks)
-    normed = square_network(n, deepest + 1, "relu", jaxnn.blocks.Residual(jaxnn.blocks.BatchNorm()))
+    normed = jaxnn.blocks.Residual(jaxnn.blocks.BatchNorm())
     for blocks in setup.blocks:
-        square = gradients(keys, normed, RELU, 0.5, ROWS, depth=blocks + 1)[1]
+        of_kind, fields = (RELU, n, deepest + 1, 0.5, ROWS), ("log_mean_square",)
+        (square,) = gradients(keys, *of_kind, block=normed, depth=blocks + 1, fields=fields)
         yield from _of_blocks(LENGTH, NORMED, blocks, square[:, blocks] - square[:, 0])
         for name, step, power in (
             (SKIP, _skip_init, 0.0),
@@ -78,8 +79,8 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         ):
             logs = np.log(np.asarray(step(keys, n, blocks, blocks**-power), np.float64))
             yield from _of_blocks(STEP, name, blocks, logs)
-    closed = square_network(n, deepest + 1, "relu", jaxnn.blocks.Residual(scale=0.0))
-    log_delta = gradients(keys[:1], closed, RELU, 1.0)[0]
+    closed = jaxnn.blocks.Residual(scale=0.0)
+    (log_delta,) = gradients(keys[:1], RELU, n, deepest + 1, block=closed)
     yield CLOSED, log_mean_of(log_delta[:, 0] - log_delta[:, deepest])
 
 
@@ -135,15 +136,7 @@ def _fixup(keys: jax.Array, n: int, blocks: int, variance: jax.Array) -> jax.Arr
     return lax.map(moved, keys)
 
 
-LAW = Law(
-    number=22,
-    name="skip-init",
-    source="De & Smith 2020; Zhang, Dauphin & Ma 2019",
-    statement="a first step moves L blocks L times as far as one, and as far with Fixup",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: 2 * s.width**2 * (max(s.blocks) + 1),  # two matrices a block
-    full=Setup(width=128, seeds=110, blocks=(4, 16, 64)),
-    quick=Setup(width=64, seeds=40, blocks=(4, 32)),
-    panels=(LENGTH, STEP),
-)
+SOURCE = "De & Smith 2020; Zhang, Dauphin & Ma 2019"
+PANELS = (LENGTH, STEP)
+FULL = Setup(width=128, seeds=110, blocks=(4, 16, 64))
+QUICK = Setup(width=64, seeds=40, blocks=(4, 32))

@@ -1,4 +1,4 @@
-"""Law 32: growth slower than an exponential is told by its word, its constant and the error of it.
+"""Law 32: powers and stretched exponentials of depth are told apart, with their constants.
 
 Between layers that lose a part of the gradient each and layers that keep it are two laws of depth,
 
@@ -28,8 +28,6 @@ with one (`finite_width.py`), and the constant with it.
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -37,12 +35,12 @@ import numpy as np
 
 import jaxnn
 from experiments.laws import norm_free
-from experiments.laws.draws import Ensemble, square_network
 from experiments.laws.dynamic_tanh import dyt
-from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Measured, Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.networks import Ensemble, gradients
 from experiments.laws.norm_free import derf
-from experiments.laws.passes import gradients
 from jaxnn.flow.verdict.rates import POWER_LAW, SHAPES, STRETCHED, law_of
+from jaxnn.network import find_activation
 from jaxnn.theory import meanfield
 
 GROWTH = Panel("Gradient above the last layer", "layers below the last", "ln ‖Δ‖ / ‖Δ[L]‖")
@@ -64,82 +62,57 @@ class Setup(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """Networks of one kind.
+    """Networks of one kind: of the library's blocks, or transformers if there is no block.
 
     word: the law that they follow.
     constant: that of infinite depth; None if a hundred layers are far from it.
-    bias: of the constant, over the width, at a growth of so many nats.
-    in_theory: layers -> ln ‖Δ‖ of each.
-    drawn: keys, setup -> ln ‖Δ‖ of networks, (networks, layers).
+    sigma: their units, or of transformers what stands for a norm; None is an RMS norm.
     """
 
     word: str
     constant: float | None
-    bias: Callable[[Setup, float], float]
-    in_theory: Callable[[int], np.ndarray]
-    drawn: Callable[[jax.Array, Setup], np.ndarray]
+    sigma: jaxnn.network.Activation | None
+    block: jaxnn.blocks.Block | None = None
 
+    def in_theory(self, layers: int) -> np.ndarray:
+        """Return ln ‖Δ‖ of each layer."""
+        if self.block is None:
+            return norm_free.in_theory(self.sigma, layers)
+        of_kind = (self.sigma or "identity", 1.0, 0.0, 1.0, layers)
+        return np.asarray(meanfield.log_delta(*of_kind, hidden=self.block), np.float64)
 
-def _of_skip(setup: Setup, growth: float) -> float:
-    return 4.0 / setup.width
+    def drawn(self, keys: jax.Array, setup: Setup) -> np.ndarray:
+        """Return ln ‖Δ‖ of networks, (networks, layers)."""
+        if self.block is None:
+            return norm_free.log_delta(self.sigma, keys, setup.channels, setup.layers)
+        of_kind = Ensemble(self.sigma or "identity", 1.0), setup.width, setup.layers
+        return gradients(keys, *of_kind, block=self.block)[0][:, :-1]
 
-
-def _of_skip_in_transformer(setup: Setup, growth: float) -> float:
-    return 4.0 / setup.channels
-
-
-def _without_skip(setup: Setup, growth: float) -> float:
-    return setup.layers / 2 / growth / setup.width
-
-
-def _of_layers(
-    ensemble: Ensemble, block: jaxnn.blocks.Block, word: str, constant: float | None
-) -> Kind:
-    """Return networks of the library's layers."""
-
-    def in_theory(layers: int) -> np.ndarray:
-        of_kind = ensemble.activation, ensemble.sigma_w, 0.0, 1.0, layers
-        return np.asarray(meanfield.log_delta(*of_kind, hidden=block), np.float64)
-
-    def drawn(keys: jax.Array, setup: Setup) -> np.ndarray:
-        net = square_network(setup.width, setup.layers, ensemble.activation, block)
-        (log_delta,) = gradients(keys, net, ensemble, 1.0, fields=("log_delta",))
-        return log_delta[:, :-1]
-
-    bias = _of_skip if isinstance(block, jaxnn.blocks.Residual) else _without_skip
-    return Kind(word, constant, bias, in_theory, drawn)
-
-
-def _of_transformers(bounded: norm_free.Bounded, word: str, constant: float | None = None) -> Kind:
-    """Return transformers with a bounded function, or an RMS norm, in front of each branch."""
-
-    def drawn(keys: jax.Array, setup: Setup) -> np.ndarray:
-        return norm_free.log_delta(bounded, keys, setup.channels, setup.layers)
-
-    in_theory = partial(norm_free.in_theory, bounded)
-    return Kind(word, constant, _of_skip_in_transformer, in_theory, drawn)
+    def bias(self, setup: Setup, growth: float) -> float:
+        """Return that of the constant, over the constant, at a growth of so many nats."""
+        if self.block is None:
+            return 4.0 / setup.channels
+        with_skip = isinstance(self.block, jaxnn.blocks.Residual)
+        return 4.0 / setup.width if with_skip else setup.layers / 2 / growth / setup.width
 
 
 def kinds() -> dict[str, Kind]:
     """Return the kinds by name."""
-    residual = jaxnn.blocks.Residual()
-    norm = jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm())
+    residual, norm = jaxnn.blocks.Residual(), jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm())
+    tanh, erf = (find_activation(name) for name in ("tanh", "erf"))
     of_tanh, of_erf = 4 / 3 / math.sqrt(2 * math.pi), 2 / math.pi
-    tanh, erf = Ensemble("tanh", 1.0), Ensemble("erf", 1.0)
-    in_transformers = norm_free.at_infinite_depth
+    deep = norm_free.at_infinite_depth
     return {
-        "critical tanh": _of_layers(tanh, jaxnn.blocks.Dense(), POWER_LAW, -0.5),
-        "pre-norm": _of_layers(Ensemble("identity", 1.0), norm, POWER_LAW, 0.5),
-        "residual tanh": _of_layers(tanh, residual, STRETCHED, of_tanh),
-        "residual erf": _of_layers(erf, residual, STRETCHED, of_erf),
-        "DyT, α = 2": _of_layers(Ensemble(dyt(2.0), 1.0), residual, STRETCHED, 2 * of_tanh),
-        "Derf, α = ½": _of_layers(Ensemble(derf(0.5), 1.0), residual, STRETCHED, None),
-        "pre-norm transformer": _of_transformers(None, POWER_LAW),
-        "DyT transformer, α = 1": _of_transformers(dyt(1.0), STRETCHED),
-        "DyT transformer, α = 2": _of_transformers(
-            dyt(2.0), STRETCHED, in_transformers(2 * of_tanh)
-        ),
-        "Derf transformer, α = 1": _of_transformers(derf(1.0), STRETCHED, in_transformers(of_erf)),
+        "critical tanh": Kind(POWER_LAW, -0.5, tanh, jaxnn.blocks.Dense()),
+        "pre-norm": Kind(POWER_LAW, 0.5, None, norm),
+        "residual tanh": Kind(STRETCHED, of_tanh, tanh, residual),
+        "residual erf": Kind(STRETCHED, of_erf, erf, residual),
+        "DyT, α = 2": Kind(STRETCHED, 2 * of_tanh, dyt(2.0), residual),
+        "Derf, α = ½": Kind(STRETCHED, None, derf(0.5), residual),
+        "pre-norm transformer": Kind(POWER_LAW, None, None),
+        "DyT transformer, α = 1": Kind(STRETCHED, None, dyt(1.0)),
+        "DyT transformer, α = 2": Kind(STRETCHED, deep(2 * of_tanh), dyt(2.0)),
+        "Derf transformer, α = 1": Kind(STRETCHED, deep(of_erf), derf(1.0)),
     }
 
 
@@ -167,7 +140,7 @@ def predict(setup: Setup) -> Told:
         )
         if kind.constant is not None:
             yield Predicted(f"{name}: at infinite depth", PART, 0.0, REASON_DEPTH, 0.0, "≥")
-        at = _shown(setup)
+        at = evenly(0, setup.layers - 1, 12)
         yield curve(GROWTH, name, at, (log_delta - log_delta[-1])[::-1][at])
 
 
@@ -188,23 +161,11 @@ def measure(setup: Setup, key: jax.Array) -> Told:
             near = [abs(law.constant - kind.constant) < WITHIN * law.error for law in single]
             part = float(np.mean(near)) if near else math.nan
             yield f"{name}: at infinite depth", Measured(part)
-        at = _shown(setup)
+        at = evenly(0, setup.layers - 1, 12)
         yield points(GROWTH, name, at, (log_delta - log_delta[:, -1:])[:, ::-1][:, at])
 
 
-def _shown(setup: Setup) -> np.ndarray:
-    return np.unique(np.linspace(0, setup.layers - 1, 12).astype(int))
-
-
-LAW = Law(
-    number=32,
-    name="slow-growth",
-    source="Schoenholz et al. 2017, Yang & Schoenholz 2017, Alekseev 2026; erf derived here",
-    statement="powers and stretched exponentials of depth are told apart, with their constants",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.layers + 1),
-    full=Setup(width=300, layers=100, seeds=30, channels=128),
-    quick=Setup(width=150, layers=64, seeds=20, channels=64),
-    panels=(GROWTH,),
-)
+SOURCE = "Schoenholz et al. 2017, Yang & Schoenholz 2017, Alekseev 2026; erf derived here"
+PANELS = (GROWTH,)
+FULL = Setup(width=300, layers=100, seeds=30, channels=128)
+QUICK = Setup(width=150, layers=64, seeds=20, channels=64)

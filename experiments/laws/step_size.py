@@ -1,4 +1,4 @@
-"""Law 18: with α = 1/√L, Adam's best step size goes like 1/√L: the loss knows η√L alone.
+"""Law 18: with α = 1/√L the loss after Adam's steps depends on the depth through η√L only.
 
 z′ = z + σ(z) θ/√L, of L blocks. A step of Adam moves every weight by η, whatever the gradient, so L
 blocks move z[L+1] by η√L · n in all: networks of any depth learn alike at equal η√L, and at equal η
@@ -24,9 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import Params, draw
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.training import Examples, digits, losses_of_run
+from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.networks import draw
+from experiments.laws.training import Examples, classifier, digits, losses_of_run
+from experiments.laws.width_alone import ROOT, block_of
 
 WIDTH, BATCH, SIGMA_W = 64, 128, math.sqrt(2)
 RATES = (-10, -9, -8)  # log₂ η√L
@@ -66,23 +67,21 @@ def predict(setup: Setup) -> Told:
     yield curve(SCALED, "alike", [min(RATES), max(RATES)], [0.0, 0.0])
     few, *deeper = setup.blocks
     for blocks in deeper:
-        q = [_length(few), _length(blocks)]
-        allowed = abs(math.log(q[1] / q[0]))
+        # Each block multiplies q by 1 + 1/L.
+        allowed = blocks * math.log1p(1 / blocks) - few * math.log1p(1 / few)
         reason = "4 standard errors, and ln of the lengths that the finite L give z[L+1]"
-        yield from (
-            Predicted(f"L = {blocks}, η√L = 2^{rate}", 0.0, allowed, reason).about(
-                "η√L", -FASTER / math.log(math.sqrt(deeper[-1] / few))
-            )
-            for rate in COMPARED
-        )
+        gain = -FASTER / math.log(math.sqrt(deeper[-1] / few))
+        for rate in COMPARED:
+            case = f"L = {blocks}, η√L = 2^{rate}"
+            yield Predicted(case, 0.0, allowed, reason).about("η√L", gain)
         more = first_step(blocks) - first_step(few)
         reason = "4 standard errors, and 1/n for what finite widths add to a mean of lengths"
         yield Predicted(_first(blocks), more, 1 / WIDTH, reason).about("η√L", 1.0)
     most, shared = deeper[-1], same_rate(setup, deeper[-1])
-    reason = "a bound: no tolerance"
     case = f"L = {few} behind L = {most}, η = 2^{shared[-1]}"
-    yield Predicted(case, FASTER, 0.0, reason, 0, "≥")
-    ends = [min(same_rate(setup, deeper[0])), max(same_rate(setup, deeper[0]))]
+    yield Predicted(case, FASTER, 0.0, "a bound: no tolerance", 0, "≥")
+    shared = same_rate(setup, deeper[0])
+    ends = [shared[0], shared[-1]]
     yield curve(EQUAL, f"bound, L = {most}", ends, [-FASTER, -FASTER])
 
 
@@ -95,11 +94,8 @@ def _first(blocks: int) -> str:
     return f"first step: ln of the fall of the loss, L = {blocks}"
 
 
-def _length(blocks: int) -> float:
-    """q[L+1] over q[1]."""
-    block = jaxnn.blocks.Residual(scale=blocks**-0.5)
-    length = float(jaxnn.theory.meanfield.length_map("relu", SIGMA_W, 0.0, 1.0, hidden=block))
-    return length**blocks  # relu: each block multiplies q by the same
+def _network(blocks: int) -> jaxnn.Network:
+    return classifier(WIDTH, blocks + 1, "relu", block_of(ROOT, blocks))
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -111,8 +107,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     for blocks in setup.blocks[1:]:
         apart = logs[blocks] - logs[few]  # at equal η√L
         for rate in COMPARED:
-            at = RATES.index(rate)
-            yield f"L = {blocks}, η√L = 2^{rate}", mean_of(apart[:, at])
+            yield f"L = {blocks}, η√L = 2^{rate}", mean_of(apart[:, RATES.index(rate)])
         yield points(SCALED, f"L = {blocks}", RATES, apart)
         yield _first(blocks), mean_of(falls[blocks] - falls[few])
         shared = same_rate(setup, blocks)
@@ -126,20 +121,17 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 def _losses(setup: Setup, key: jax.Array, blocks: int) -> np.ndarray:
     """The losses of one network after training with each step size."""
     key_params, key_batches = jax.random.split(key)
-    block = jaxnn.blocks.Residual(scale=blocks**-0.5)
-    net = jaxnn.Network((64, *[WIDTH] * (blocks + 1), 10), "relu", "multiclass", hidden=block)
     rates = jnp.asarray([2.0**rate / math.sqrt(blocks) for rate in RATES])
-    training = (net, _draw(net, key_params), digits(), key_batches, rates)
+    net = _network(blocks)
+    training = (net, draw(net, key_params, SIGMA_W, 0.0), digits(), key_batches, rates)
     return np.asarray(losses_of_run(*training, setup.steps, BATCH), np.float64)
 
 
 def _falls(setup: Setup, key: jax.Array, blocks: int) -> np.ndarray:
     """Falls of the loss of one example in the first step, each network with its own example."""
-    block = jaxnn.blocks.Residual(scale=blocks**-0.5)
-    net = jaxnn.Network((WIDTH, *[WIDTH] * (blocks + 1), 10), "relu", "multiclass", hidden=block)
     rates = jnp.array([0.0, FIRST / math.sqrt(blocks)])
     keys = jax.random.split(key, setup.firsts)  # the same first and last layer for all depths
-    losses = np.array([_first_losses(k, net, rates) for k in keys], np.float64)
+    losses = np.array([_first_losses(k, _network(blocks), rates) for k in keys], np.float64)
     return np.asarray(losses[:, 0] - losses[:, 1])
 
 
@@ -148,24 +140,11 @@ def _first_losses(key: jax.Array, net: jaxnn.Network, rates: jax.Array) -> jax.A
     key_params, key_x, key_y = jax.random.split(key, 3)
     first, run, last = draw(net, key_params, SIGMA_W, 0.0)
     params = (first, run, last._replace(theta=FLAT * last.theta))
-    x, y = jax.random.normal(key_x, (1, net.sizes[0])), jax.random.randint(key_y, (1,), 0, 10)
+    x, y = jax.random.normal(key_x, (1, WIDTH)), jax.random.randint(key_y, (1,), 0, 10)
     return losses_of_run(net, params, Examples(x, y), key, rates, 1, 1)
 
 
-@jax.jit
-def _draw(net: jaxnn.Network, key: jax.Array) -> Params:
-    return draw(net, key, SIGMA_W, 0.0)
-
-
-LAW = Law(
-    number=18,
-    name="step-size",
-    source="Bordelon et al. 2023",
-    statement="with α = 1/√L the loss after Adam's steps depends on the depth through η√L only",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: 3 * WIDTH**2 * (max(s.blocks) + 2),  # with what Adam keeps of each
-    full=Setup(blocks=(4, 16, 64), steps=100, seeds=6, firsts=400),
-    quick=Setup(blocks=(4, 64), steps=100, seeds=3, firsts=150),
-    panels=(SCALED, EQUAL),
-)
+SOURCE = "Bordelon et al. 2023"
+PANELS = (SCALED, EQUAL)
+FULL = Setup(blocks=(4, 16, 64), steps=100, seeds=6, firsts=400)
+QUICK = Setup(blocks=(4, 64), steps=100, seeds=3, firsts=150)

@@ -1,4 +1,4 @@
-"""Law 17: a plain network of 100 layers trains with a leaky relu whose slope is tailored to them.
+"""Law 17: 100 plain layers train with a leaky relu tailored to them, and not with relu.
 
 The slope s takes two inputs from c = 0 to c = η at the top, L times through
 
@@ -26,12 +26,18 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import ORTHOGONAL, Ensemble, draw, square_network
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.passes import gradients, path, signals
-from experiments.laws.training import accuracies, digits
+from experiments.laws.law import Panel, Predicted, Relation, Told, curve, evenly, mean_of, points
+from experiments.laws.networks import (
+    ORTHOGONAL,
+    Ensemble,
+    correlations,
+    draw,
+    gradients,
+    signals,
+)
+from experiments.laws.training import accuracies, classifier, digits
 from experiments.learning.descent import Descent
-from jaxnn.network.blocks import DENSE
+from jaxnn.theory import meanfield, pairs
 
 ETA, INPUTS = 0.9, 8
 ALONG = "tailored: (1-s)²/(1+s²) along c"
@@ -58,12 +64,12 @@ def predict(setup: Setup) -> Told:
     """Predict c half way up and at the top, the size of the gradient, and two accuracies."""
     sigma, n = jaxnn.theory.tailored_relu(setup.layers, ETA), setup.width
     # a[L] has the correlation that z of one layer more would have.
-    along = (DENSE, 1.0, 0.0, setup.layers + 1)
-    c, slope = path(Ensemble(sigma, 1.0), *along, ("c", "tangent"))
-    s = jaxnn.theory.meanfield.tailored_slope(setup.layers, ETA)
-    bias, steps = bias_of_c(c, slope, n, s)
-    reason = "4 standard errors, and a third of the bias of c for the next order"
+    along = (1.0, 1.0, 0.0, setup.layers + 1)
+    c = np.asarray(pairs.paths(sigma, 1.0, 0.0, *along).c)
+    s = meanfield.tailored_slope(setup.layers, ETA)
     k = (1 - s) ** 2 / (1 + s**2)
+    bias, steps = bias_of_c(c, n, s)
+    reason = "4 standard errors, and a third of the bias of c for the next order"
     yield from [
         Predicted(
             f"tailored: c[{at}]", float(c[at] + bias[at]), abs(float(bias[at])) / 3, reason
@@ -73,21 +79,19 @@ def predict(setup: Setup) -> Told:
     along_path = k + float(np.sum(steps[:-1]) / np.sum(bend(c[:-1])))
     reason = "4 standard errors, and 1/n of it for the noise in each c"
     yield Predicted(ALONG, along_path, k / n, reason).about("curvature of C", along_path)
-    band = jaxnn.theory.meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, n, setup.layers)
+    band = meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, n, setup.layers)
     yield Predicted(
         "tailored: gradient",
         2 * float(band.bias[0]),
         0.0,
         "4 predicted deviations of one network over √draws",
     ).about("χ", setup.layers - 1.0, 2 * float(band.sd[0]) / math.sqrt(setup.draws))
-    reason = "a bound: no tolerance"
-    ends = np.array([0, setup.steps])
     yield curve(CORRELATION, "tailored", np.arange(setup.layers + 1), c)
-    yield Predicted("tailored: accuracy", TRAINED, 0.0, reason, 0, "≥")
-    yield Predicted("relu: accuracy", STALLED, 0.0, reason, 0, "≤")
-    for name, bound in (("tailored", TRAINED), ("relu", STALLED)):
-        yield curve(CURVE, name, ends, [bound, bound])
-    (c,) = path(Ensemble("relu", math.sqrt(2)), *along, ("c",))
+    bounds: dict[str, tuple[float, Relation]] = {"tailored": (TRAINED, "≥"), "relu": (STALLED, "≤")}
+    for name, (bound, relation) in bounds.items():
+        yield Predicted(f"{name}: accuracy", bound, 0.0, "a bound: no tolerance", 0, relation)
+        yield curve(CURVE, name, [0, setup.steps], [bound, bound])
+    c = np.asarray(pairs.paths("relu", math.sqrt(2), 0.0, *along).c)
     yield curve(CORRELATION, "relu", np.arange(setup.layers + 1), c)
 
 
@@ -104,20 +108,17 @@ def bend(c: np.ndarray) -> np.ndarray:
     return (np.sqrt(1 - c**2) - c * np.arccos(c)) / math.pi
 
 
-def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return B in each layer, and what a step adds to it, b/n.
+def bias_of_c(c: np.ndarray, n: int, s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return B in each layer, given c there, and what a step adds to it, b/n.
 
-    c[0] is that of the inputs' z, exact, and each step adds to V and B.
-
-    Args:
-        c: the correlation in each layer.
-        slope: C′ there.
-        s: the slope of the leaky relu.
+    c[0] is that of the inputs' z, exact, and each step adds to V and B; s is that of the relu.
     """
+    k = (1 - s) ** 2 / (1 + s**2)
     angle = np.linspace(0, 2 * np.pi, 4001)[:-1]
     bias, variance, biases, steps = 0.0, 0.0, [], []
-    for here, tangent in zip(c, slope, strict=True):
+    for here in c:
         biases.append(bias)
+        tangent = 1 - k * math.acos(here) / math.pi  # C′
         root = math.sqrt(max(1 - here**2, 1e-12))
         z, other = np.cos(angle), here * np.cos(angle) + root * np.sin(angle)
         x, y = (np.sqrt(2 / (1 + s**2)) * np.where(v > 0, v, s * v) for v in (z, other))
@@ -127,7 +128,7 @@ def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> tuple[np.nd
         # Of a quotient of means over n: -Cov(xy, x²) + C (¾ Var x² + ¼ Cov(x², y²)).
         sample = (above * (0.75 * fourth + 0.25 * mixed) - cubic) / n
         steps.append(sample)
-        curvature = (1 - s) ** 2 / (np.pi * (1 + s**2) * root)
+        curvature = k / (np.pi * root)
         bias = tangent * bias + 0.5 * curvature * variance + sample
         variance = tangent**2 * variance + noise
     return np.array(biases), np.array(steps)
@@ -135,24 +136,23 @@ def bias_of_c(c: np.ndarray, slope: np.ndarray, n: int, s: float) -> tuple[np.nd
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure c of eight inputs and the gradient as drawn; train with both activations."""
-    sigma, ensemble = jaxnn.theory.tailored_relu(setup.layers, ETA), Ensemble("relu", 1.0)
+    ensemble = Ensemble(jaxnn.theory.tailored_relu(setup.layers, ETA), 1.0)
     key_draws, key_x, key_training = jax.random.split(key, 3)
     keys = jax.random.split(key_draws, setup.draws)
     # One layer more, linear in a[L]: its z has the correlation of a[L].
-    net = square_network(setup.width, setup.layers + 1, sigma)
-    (log_delta,) = gradients(keys, net, ensemble, 1.0, fields=("log_delta",))
+    (log_delta,) = gradients(keys, ensemble, setup.width, setup.layers + 1)
     ratio = 2 * (log_delta[:, 0] - log_delta[:, setup.layers - 1])
     orthonormal = np.linalg.qr(jax.random.normal(key_x, (setup.width, INPUTS)))[0].T
     x = jnp.asarray(math.sqrt(setup.width) * orthonormal)
-    pairs = np.stack([_pairs(z) for z in signals(keys, net, ensemble, x)])
-    c = pairs.mean(axis=2)
+    of_pairs = np.stack([correlations(z) for z in signals(keys, ensemble, setup.layers + 1, x)])
+    c = of_pairs.mean(axis=2)
     top, half = setup.layers, setup.layers // 2
     yield from ((f"tailored: c[{at}]", mean_of(c[:, at])) for at in (half, top))
     yield "tailored: gradient", mean_of(ratio)
-    rise, bends = c[:, top] - c[:, 0], np.sum(bend(pairs[:, :top]).mean(axis=2), axis=1)
+    rise, bends = c[:, top] - c[:, 0], np.sum(bend(of_pairs[:, :top]).mean(axis=2), axis=1)
     k = rise.mean() / bends.mean()
     yield ALONG, mean_of(k + (rise - k * bends) / bends.mean())
-    at = np.unique(np.linspace(0, top, 11).astype(int))
+    at = evenly(0, top, 11)
     yield points(CORRELATION, "tailored", at, c[:, at])
     step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
     for name in ("tailored", "relu"):
@@ -162,40 +162,17 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         yield points(CURVE, name, step, accuracy)
 
 
-def _pairs(z: np.ndarray) -> np.ndarray:
-    """Return the correlation of each two rows, z (layers, rows, n) -> (layers, pairs)."""
-    unit = z / np.linalg.norm(z, axis=-1, keepdims=True)
-    one, other = np.triu_indices(z.shape[1], 1)
-    return np.clip((unit @ np.swapaxes(unit, 1, 2))[:, one, other], -1, 1)
-
-
 def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:
     """Accuracies of one network; of one key the matrices are the same, but for √2 of relu's."""
     key_params, key_batches = jax.random.split(key)
     tailored = name == "tailored"
     sigma = jaxnn.theory.tailored_relu(setup.trained, ETA) if tailored else "relu"
-    net = jaxnn.Network((64, *[WIDTH] * setup.trained, 10), sigma, "multiclass")
-    like = jaxnn.Network(net.sizes, "identity", "multiclass")
-    weights = _orthogonal(like, key_params, 1.0 if tailored else math.sqrt(2))
+    net, like = (classifier(WIDTH, setup.trained, v) for v in (sigma, "identity"))
+    weights = draw(like, key_params, 1.0 if tailored else math.sqrt(2), 0.0, ORTHOGONAL)
     return accuracies(net, weights, digits(), key_batches, DESCENT, setup.steps, setup.looks)
 
 
-@jax.jit
-def _orthogonal(
-    net: jaxnn.Network, key: jax.Array, sigma_w: float
-) -> tuple[jaxnn.network.Layer, ...]:
-    return draw(net, key, sigma_w, 0.0, ORTHOGONAL)
-
-
-LAW = Law(
-    number=17,
-    name="tailored",
-    source="Zhang et al. 2022",
-    statement="100 plain layers train with a leaky relu tailored to them, and not with relu",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: max(s.width**2 * (s.layers + 1), WIDTH**2 * s.trained),
-    full=Setup(width=400, layers=100, draws=150, trained=100, steps=600, looks=12, seeds=3),
-    quick=Setup(width=150, layers=20, draws=40, trained=100, steps=300, looks=12, seeds=1),
-    panels=(CORRELATION, CURVE),
-)
+SOURCE = "Zhang et al. 2022"
+PANELS = (CORRELATION, CURVE)
+FULL = Setup(width=400, layers=100, draws=150, trained=100, steps=600, looks=12, seeds=3)
+QUICK = Setup(width=150, layers=20, draws=40, trained=100, steps=300, looks=12, seeds=1)

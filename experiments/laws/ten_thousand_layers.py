@@ -1,4 +1,4 @@
-"""Law 10: a signal survives 10,000 layers at criticality, if the weights are orthogonal.
+"""Law 10: a signal survives 10,000 orthogonal layers; Gaussian ones take L/2n off its log.
 
     linear, orthogonal:  ln ‖z[L]‖/‖z[1]‖ = 0 exactly
     linear, Gaussian:    -L/2n ± √(L/2n), from E ln χ²_n/n = ψ(n/2) - ln(n/2) a layer, halved
@@ -15,11 +15,11 @@ import math
 
 import jax
 import numpy as np
-from jax.scipy.special import digamma, polygamma
+from scipy.special import digamma, polygamma
 
 import jaxnn
-from experiments.laws.draws import GAUSSIAN, ORTHOGONAL, Ensemble, SquareNetworks, flows
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, Ensemble, SquareNetworks, gradients
 from jaxnn.network.params import Initializer
 
 PLOTTED = 21  # points of a path in the chart
@@ -31,50 +31,39 @@ NAMES = ("linear, orthogonal", "linear, Gaussian", "tanh, orthogonal")
 def predict(setup: SquareNetworks) -> Told:
     """Predict ln ‖z[l]‖/‖z[1]‖ of the three kinds of network, at l = L and on the way."""
     n, layers, seeds = setup
-    layer = plotted(layers)
+    layer = evenly(1, layers, PLOTTED)
     loss = 0.5 * (float(digamma(n / 2)) - math.log(n / 2))
     sd = 0.5 * math.sqrt((float(polygamma(1, n / 2)) - 2 / n) * (layers - 1))
     q = np.asarray(jaxnn.theory.meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers))
     path = 0.5 * np.log(q / q[0])
     slower = 0.5 * math.log((1 + 2 * layers * q[0]) / (1 + 2 * layers * q[0] * n / (n + 2)))
     rounding = layers * float(np.finfo(np.float32).eps)
-    yield from (
-        Predicted(NAMES[0], 0.0, rounding, "rounding, L · 2⁻²³", errors=0),
-        Predicted(
-            NAMES[1],
-            loss * (layers - 1),
-            rounding,
-            "4 of the predicted deviation over √seeds, and rounding, L · 2⁻²³",
-        ).about("loss of a layer", loss * (layers - 1), sd / math.sqrt(seeds)),
-        Predicted(
-            NAMES[2],
-            float(path[-1]) + slower,
-            rounding,
-            "4 standard errors, and rounding, L · 2⁻²³",
-        ).about("curvature of tanh", -1 / 3),
+    lost, reason = loss * (layers - 1), "rounding, L · 2⁻²³"
+    yield Predicted(NAMES[0], 0.0, rounding, reason, errors=0)
+    of_loss = f"4 of the predicted deviation over √seeds, and {reason}"
+    yield Predicted(NAMES[1], lost, rounding, of_loss).about(
+        "loss of a layer", lost, sd / math.sqrt(seeds)
     )
-    lines = (0 * layer, loss * (layer - 1), path[layer - 1])
-    panels = (LINEAR, LINEAR, TANH)
-    every = zip(panels, NAMES, lines, strict=True)
-    yield from (curve(panel, name, layer, y) for panel, name, y in every)
-
-
-def plotted(layers: int) -> np.ndarray:
-    """Return the layers that the chart has."""
-    return np.unique(np.linspace(1, layers, PLOTTED).astype(int))
+    yield Predicted(
+        NAMES[2], float(path[-1]) + slower, rounding, f"4 standard errors, and {reason}"
+    ).about("curvature of tanh", -1 / 3)
+    yield curve(LINEAR, NAMES[0], layer, 0 * layer)
+    yield curve(LINEAR, NAMES[1], layer, loss * (layer - 1))
+    yield curve(TANH, NAMES[2], layer, path[layer - 1])
 
 
 def measure(setup: SquareNetworks, key: jax.Array) -> Told:
     """Measure the length of z[l] by the mean squares that `gradient_flow` records."""
-    keys, layer = jax.random.split(key, setup.seeds), plotted(setup.layers)
+    keys, layer = jax.random.split(key, setup.seeds), evenly(1, setup.layers, PLOTTED)
     kinds: tuple[tuple[Panel, str, Initializer, float], ...] = (
         (LINEAR, "identity", ORTHOGONAL, 1.0),
         (LINEAR, "identity", GAUSSIAN, 1.0),
         (TANH, "tanh", ORTHOGONAL, 1 / setup.layers),
     )
     for name, (panel, activation, weights, q0) in zip(NAMES, kinds, strict=True):
-        flow = flows(keys, setup.width, setup.layers, Ensemble(activation, 1.0), q0, weights)
-        log_z = 0.5 * np.asarray(flow.log_mean_square, np.float64)[:, : setup.layers]
+        of_kind = Ensemble(activation, 1.0), setup.width, setup.layers, q0
+        (square,) = gradients(keys, *of_kind, fields=("log_mean_square",), weights=weights)
+        log_z = 0.5 * square[:, :-1]
         path = log_z - log_z[:, :1]
         step = 2 * np.diff(log_z, axis=1)
         paired = np.sum(step - np.expm1(step), axis=1) / 2
@@ -82,15 +71,7 @@ def measure(setup: SquareNetworks, key: jax.Array) -> Told:
         yield points(panel, name, layer, path[:, layer - 1])
 
 
-LAW = Law(
-    number=10,
-    name="ten-thousand-layers",
-    source="Xiao et al. 2018",
-    statement="a signal survives 10,000 orthogonal layers; Gaussian ones take L/2n off its log",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: s.width**2 * (s.layers + 1),
-    full=SquareNetworks(width=64, layers=10_000, seeds=8),
-    quick=SquareNetworks(width=64, layers=10_000, seeds=3),
-    panels=(LINEAR, TANH),
-)
+SOURCE = "Xiao et al. 2018"
+PANELS = (LINEAR, TANH)
+FULL = SquareNetworks(width=64, layers=10_000, seeds=8)
+QUICK = SquareNetworks(width=64, layers=10_000, seeds=3)

@@ -1,4 +1,4 @@
-"""Law 6: a network trains as deep as a signal reaches, to about 6 ξ_c.
+"""Law 6: networks train to a depth of about 6 ξ_c: at 3 ξ_c they do, at 12 ξ_c not.
 
 Two inputs stay apart, and gradients keep their size, over ξ_c layers: ξ_c = -1/ln χ in order, with
 c* = 1, and -1/ln(σ_w² E[σ′(z) σ′(z̃)]) at c* in chaos. Schoenholz et al. see training succeed up to
@@ -19,18 +19,8 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.draws import Params, draw
-from experiments.laws.law import (
-    Law,
-    Panel,
-    Predicted,
-    Relation,
-    Told,
-    curve,
-    mean_of,
-    point,
-    points,
-)
+from experiments.laws.law import Panel, Predicted, Relation, Told, curve, mean_of, point, points
+from experiments.laws.networks import draw
 from experiments.laws.training import accuracies, classifier, digits
 from experiments.learning.descent import Descent
 
@@ -82,22 +72,17 @@ def predict(setup: Setup) -> Told:
     for less, more in pairs(setup.variances):
         ratio = reach(more) / reach(less)
         yield Predicted(_ratio(less, more), ratio, 0.0, reason).about("ratio of ξ_c", ratio)
-    yield from _curves(max(setup.reaches))
-
-
-def pairs(variances: tuple[float, ...]) -> list[tuple[float, float]]:
-    """Return neighbouring σ_w² of one phase, ascending."""
-    return [(v, w) for v, w in pairwise(sorted(variances)) if (v < CRITICAL) == (w < CRITICAL)]
-
-
-def _curves(deepest: float) -> Told:
-    """Bound of the accuracy, and the depth for σ_w² in order and in chaos."""
-    bound, ends = halfway(), np.array([0, deepest])
+    bound, ends = halfway(), [0, max(setup.reaches)]
     yield curve(ACCURACY, "half way from chance to 1", ends, [bound, bound])
     at = np.concatenate([np.linspace(0.9, 1.7, 9), np.linspace(1.8, 4.2, 13)])  # not quite 1.76
     for multiple in (*BOUNDS, REACH):
         depths = [multiple * reach(float(variance)) for variance in at]
         yield curve(DEPTH, f"{multiple:g} ξ_c", at, depths)
+
+
+def pairs(variances: tuple[float, ...]) -> list[tuple[float, float]]:
+    """Return neighbouring σ_w² of one phase, ascending."""
+    return [(v, w) for v, w in pairwise(sorted(variances)) if (v < CRITICAL) == (w < CRITICAL)]
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -122,14 +107,9 @@ def _trained(key: jax.Array, variance: float, layers: int) -> float:
     """Accuracy of one network after training."""
     key_params, key_batches = jax.random.split(key)
     net = classifier(WIDTH, next(room for room in ROOMS if room >= layers), ACTIVATION)
-    params = _draw(net, key_params, math.sqrt(variance))
+    params = draw(net, key_params, math.sqrt(variance), SIGMA_B)
     training = (net, params, digits(), key_batches, DESCENT, STEPS)
     return float(accuracies(*training, depth=layers)[-1])
-
-
-@jax.jit
-def _draw(net: jaxnn.Network, key: jax.Array, sigma_w: float) -> Params:
-    return draw(net, key, sigma_w, SIGMA_B)
 
 
 def _crossing(depths: np.ndarray, accuracy: np.ndarray, bound: float) -> float:
@@ -150,22 +130,14 @@ def _case(variance: float, multiple: float) -> str:
     return f"σ_w² = {variance:g}: depth that trains, {multiple:g} ξ_c"
 
 
-LAW = Law(
-    number=6,
-    name="trainability",
-    source="Schoenholz et al. 2017",
-    statement="networks train to a depth of about 6 ξ_c: at 3 ξ_c they do, at 12 ξ_c not",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: WIDTH**2 * ROOMS[-1],
-    full=Setup(variances=(1.0, 1.25, 3.0, 4.0), reaches=(3, 6, 9, 12, 16), seeds=3),
-    quick=Setup(variances=(4.0,), reaches=(3, 6, 12), seeds=1),
-    panels=(ACCURACY, DEPTH),
-    coarse=(
-        (
-            "ξ_c",
-            "the constant 6 is observed, moves with the steps of training, and may be 3 "
-            "to 12: ratios of ξ_c are tested without it, and ξ_c itself by law 19",
-        ),
+SOURCE = "Schoenholz et al. 2017"
+PANELS = (ACCURACY, DEPTH)
+FULL = Setup(variances=(1.0, 1.25, 3.0, 4.0), reaches=(3, 6, 9, 12, 16), seeds=3)
+QUICK = Setup(variances=(4.0,), reaches=(3, 6, 12), seeds=1)
+COARSE = (
+    (
+        "ξ_c",
+        "the constant 6 is observed, moves with the steps of training, and may be 3 "
+        "to 12: ratios of ξ_c are tested without it, and ξ_c itself by law 19",
     ),
 )

@@ -16,10 +16,10 @@ import optax
 from jax import lax
 
 import jaxnn
+from experiments.laws.networks import Activation, Params
 from experiments.learning import data
 from experiments.learning.descent import Descent, descend
-
-Params = tuple[jaxnn.network.Layer, ...]
+from jaxnn.network.blocks import DENSE, Block
 
 
 class Examples(NamedTuple):
@@ -44,9 +44,11 @@ def digits() -> Examples:
     return Examples(jnp.asarray(dataset.x, float), jnp.asarray(dataset.y))
 
 
-def classifier(width: int, hidden: int, activation: str) -> jaxnn.Network:
+def classifier(
+    width: int, hidden: int, activation: Activation, block: Block = DENSE
+) -> jaxnn.Network:
     """Return a network for the digits; all hidden layers but the first are one run."""
-    return jaxnn.Network((64, *[width] * hidden, 10), activation, "multiclass")
+    return jaxnn.Network((64, *[width] * hidden, 10), activation, "multiclass", hidden=block)
 
 
 def accuracies(
@@ -110,11 +112,8 @@ def losses_of_run(
     batches = jax.random.randint(key, (steps, batch), 0, len(examples.y))
 
     def run_alone(updates: Params, _: object = None) -> Params:
-        first, run, last = updates
-        none: tuple[jaxnn.network.Layer, jaxnn.network.Layer] = jax.tree.map(
-            jnp.zeros_like, (first, last)
-        )
-        return none[0], run, none[1]
+        none: Params = jax.tree.map(jnp.zeros_like, updates)
+        return none[0], updates[1], none[2]
 
     def loss(rate: jax.Array) -> jax.Array:
         adam = optax.chain(optax.adam(rate), optax.stateless(run_alone))

@@ -1,4 +1,4 @@
-"""Law 28: the variance behind a transformer's parts, and of their gradients, nearer than published.
+"""Law 28: variances behind a transformer's parts, to half of the errors of published formulas.
 
 Kedia et al. 2024, arXiv:2403.09635, give formulas for what each part of a transformer makes of
 variances, and the errors that these have in drawn networks, in percent, over all their set-ups:
@@ -36,7 +36,7 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, mean_of, point
+from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, point
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 PERCENTILES = (50, 90, 99)
@@ -49,14 +49,13 @@ GROUPS = 16  # of draws, whose means give the standard error
 REPLICAS = 16
 NETWORKS = 4  # with an input each
 HIDDEN = 4  # times as many units as channels
-FEW = 2  # tokens of a feed-forward network
+CHANNELS, FEW = 64, 2  # channels and tokens of a feed-forward network
 
 
 class Setup(NamedTuple):
-    """Channels and tokens of attention, and its set-ups; draws of each.
+    """Channels and tokens of attention, and its set-ups; draws of each, multiples of 16.
 
-    inputs: of attention in a set-up, a multiple of 16; each of four networks and of one twin.
-    feed_forward: networks of 64 channels, a multiple of 16.
+    inputs: of attention in a set-up; each of four networks and of one twin.
     """
 
     width: int
@@ -70,9 +69,6 @@ class Setup(NamedTuple):
     kept: tuple[float, ...]
 
 
-CHANNELS = 64  # of a feed-forward network
-
-
 def predict(setup: Setup) -> Told:
     """Predict no bias, and errors of at most half of the published ones."""
     for name, published in PUBLISHED.items():
@@ -81,10 +77,8 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{name}: ln of measured over theory", 0.0, left, reason).about(
             FACTORS[name], 1.0
         )
-        yield from (
-            Predicted(percentile(name, p), error / 2, 0.0, HALF, errors=0, relation="≤")
-            for p, error in zip(PERCENTILES, published, strict=True)
-        )
+        for p, error in zip(PERCENTILES, published, strict=True):
+            yield Predicted(percentile(name, p), error / 2, 0.0, HALF, errors=0, relation="≤")
         yield curve(ERRORS, f"{name}, published", PERCENTILES, published)
 
 
@@ -134,18 +128,13 @@ def grouped(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), GROUPS, -1).mean(axis=-1)
 
 
-# Feed-forward
-
-
 def feed_forward(setup: Setup, key: jax.Array) -> np.ndarray:
     """Return ln of the variance of z, measured over theory, (set-ups, groups)."""
     given = jnp.array(list(product(setup.correlations, setup.kept)))
     keys = jax.random.split(key, setup.feed_forward)
     drawn = np.asarray(_of_feed_forward(keys, given), np.float64).T
-    theory = [
-        float(jaxnn.theory.meanfield.length_map("relu", 1.0, 0.0, 1.0, keep=float(keep)))
-        for _, keep in given
-    ]
+    length_map = jaxnn.theory.meanfield.length_map
+    theory = [float(length_map("relu", 1.0, 0.0, 1.0, keep=float(keep))) for _, keep in given]
     return np.log(grouped(drawn) / np.array(theory)[:, None])
 
 
@@ -166,9 +155,6 @@ def _of_feed_forward(keys: jax.Array, given: jax.Array) -> jax.Array:
         return jax.vmap(mean_square)(given)
 
     return lax.map(drawn, keys, batch_size=GROUPS)
-
-
-# Attention
 
 
 class Weights(NamedTuple):
@@ -206,98 +192,55 @@ def attention(setup: Setup, key: jax.Array) -> Attention:
     """Return how far the variance of Δz is from theory, and from the published formula."""
     given = product(setup.correlations, setup.sizes, setup.gradients, setup.kept)
     cases = Case(*jnp.array(list(given)).T)
-    keys = jax.random.split(key, setup.inputs)
-    real, theory = (
-        grouped(np.asarray(of(keys, cases, setup), np.float64)) for of in (_drawn, _of_twins)
-    )
+    both = _of_attention(jax.random.split(key, setup.inputs), cases, setup)
+    real, theory = (grouped(np.asarray(v, np.float64)) for v in both)
     tokens, part = setup.tokens, setup.head / setup.width
     formula = part * (1 + (tokens - 1) * cases.of_delta * cases.keep) / (tokens * cases.keep)
     by_formula = np.log(real / np.asarray(formula, np.float64)[:, None])
     return Attention(np.log(real / theory), by_formula)
 
 
-def _given(key: jax.Array, case: Case, setup: Setup) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Tokens and Δ of a set-up, with an axis of one input, and the mask of dropout."""
+@partial(jax.jit, static_argnames="setup")
+def _of_attention(keys: jax.Array, cases: Case, setup: Setup) -> tuple[jax.Array, jax.Array]:
+    """Mean squares of Δx of drawn networks, and of twins for the same inputs, (set-ups, inputs)."""
     n, head, t = setup.width, setup.head, setup.tokens
-    x, of_x, delta, of_delta, mask = normals(key, (t, n), (n,), (t, head), (head,), (t, t))
-    x, delta = alike(of_x, x, case.c), alike(of_delta, delta, case.of_delta)
-    return x[None], delta[None], kept_of(mask, case.keep)
 
+    def of(case: Case, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x, of_x, delta, of_delta, normal = normals(key, (t, n), (n,), (t, head), (head,), (t, t))
+        x, mask = alike(of_x, x, case.c)[None], kept_of(normal, case.keep)
+        delta = alike(of_delta, delta, case.of_delta)[None]
 
-def _weights(key: jax.Array, case: Case, setup: Setup, mask: jax.Array) -> Weights:
-    """Weights of variance σ²/n and 1/n."""
-    q, k, v = jax.random.normal(key, (3, setup.width, setup.head)) / math.sqrt(setup.width)
-    return Weights(case.sigma * q, case.sigma * k, v, mask)
+        def weights(key: jax.Array) -> Weights:
+            q, k, v = jax.random.normal(key, (3, n, head)) / math.sqrt(n)
+            return Weights(case.sigma * q, case.sigma * k, v, mask)
 
+        def below(key: jax.Array) -> jax.Array:
+            return jax.vjp(partial(attend, weights(key)), x)[1](delta)[0]
 
-@partial(jax.jit, static_argnames="setup")
-def _drawn(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
-    """Mean squares of Δx of drawn networks, by JAX's derivatives, (set-ups, inputs)."""
+        drawn = jnp.mean(jnp.square(jax.vmap(below)(jax.random.split(key, NETWORKS))))
+        net, params = jaxnn.as_network([(attend, weights(key))])
+        twin, own = jaxnn.theory.wide((net, params), replicas=REPLICAS, key=key)
+        flow = flow_of_net(twin, own, x, cotangent=delta, examples=False)
+        return drawn, jnp.exp(2 * flow.log_delta_input) / x.size
 
-    def of_case(case: Case) -> jax.Array:
-        def of(key: jax.Array) -> jax.Array:
-            x, delta, mask = _given(key, case, setup)
-
-            def below(key: jax.Array) -> jax.Array:
-                weights = _weights(key, case, setup, mask)
-                return jax.vjp(partial(attend, weights), x)[1](delta)[0]
-
-            return jnp.mean(jnp.square(jax.vmap(below)(jax.random.split(key, NETWORKS))))
-
-        return lax.map(of, keys)
-
-    return lax.map(of_case, cases)
-
-
-@partial(jax.jit, static_argnames="setup")
-def _of_twins(keys: jax.Array, cases: Case, setup: Setup) -> jax.Array:
-    """Mean squares of Δx of wide twins for the same inputs, (set-ups, inputs)."""
-
-    def of_case(case: Case) -> jax.Array:
-        def of(key: jax.Array) -> jax.Array:
-            x, delta, mask = _given(key, case, setup)
-            weights = _weights(key, case, setup, mask)
-            net, params = jaxnn.as_network([(attend, weights)])
-            twin, own = jaxnn.theory.wide((net, params), replicas=REPLICAS, key=key)
-            flow = flow_of_net(twin, own, x, cotangent=delta, examples=False)
-            return jnp.exp(2 * flow.log_delta_input) / x.size
-
-        return lax.map(of, keys)
-
-    return lax.map(of_case, cases)
+    return lax.map(lambda case: lax.map(partial(of, case), keys), cases)
 
 
 THIRDS = (0.0, 1 / 3, 2 / 3)
 
-LAW = Law(
-    number=28,
-    name="transformer-moments",
-    source="Kedia et al. 2024, their table of errors; theory: Yang 2019, by the wide twin",
-    statement="variances behind a transformer's parts, to half of the errors of published formulas",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: 3 * s.width * s.head,
-    full=Setup(
-        128,
-        64,
-        tokens=32,
-        inputs=384,
-        feed_forward=2**17,
-        correlations=THIRDS,
-        sizes=(0.1, 0.245, 0.6),
-        gradients=THIRDS,
-        kept=(1.0, 1 / 3),
-    ),
-    quick=Setup(
-        128,
-        64,
-        tokens=16,
-        inputs=256,
-        feed_forward=2**16,
-        correlations=(0.0, 2 / 3),
-        sizes=(0.1, 0.6),
-        gradients=(0.0, 2 / 3),
-        kept=(1.0, 1 / 3),
-    ),
-    panels=(ERRORS,),
+SOURCE = "Kedia et al. 2024, their table of errors; theory: Yang 2019, by the wide twin"
+PANELS = (ERRORS,)
+FULL = Setup(
+    *(128, 64),
+    tokens=32,
+    inputs=384,
+    feed_forward=2**17,
+    correlations=THIRDS,
+    sizes=(0.1, 0.245, 0.6),
+    gradients=THIRDS,
+    kept=(1.0, 1 / 3),
+)
+ENDS = (0.0, 2 / 3)
+QUICK = FULL._replace(
+    tokens=16, inputs=256, feed_forward=2**16, correlations=ENDS, sizes=(0.1, 0.6), gradients=ENDS
 )

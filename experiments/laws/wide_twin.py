@@ -1,4 +1,4 @@
-"""Law 29: layer by layer a wide network is what its wide twin says, whatever it is made of.
+"""Law 29: wide networks of any kind have, layer by layer, the gradients of their wide twin.
 
 Yang 2019, arXiv:1910.12478, and 2020, arXiv:2006.14548: at infinite width products with random
 weights are Gaussian, on the way down with draws independent of those of the way up, whatever else
@@ -29,7 +29,7 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Law, Measured, Panel, Predicted, Told, curve, point
+from experiments.laws.law import Measured, Panel, Predicted, Told, curve, point
 from experiments.laws.wide_networks import KINDS, Drawn, Kind
 
 GRADIENTS = Panel("Gradients of wide networks", "layer", "decades above the last")
@@ -184,16 +184,8 @@ def measure(setup: Setup, key: jax.Array, kinds: Mapping[str, Kind] = KINDS) -> 
                 yield point(panel, kind, layer + 1.0, one)
 
 
-LAW = Law(
-    number=29,
-    name="wide-twin",
-    source="Yang 2019, 2020; the networks are of Flax, Haiku, Equinox and Keras",
-    statement="wide networks of any kind have, layer by layer, the gradients of their wide twin",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: 8 * 9 * s.width**2,  # of the convolutions
-    full=Setup(tuple(KINDS), 512, blocks=2, seeds=12, draws=32, replicas=2, gains=2),
-    quick=Setup(("mixer",), 128, blocks=2, seeds=8, draws=16, replicas=4, gains=2),
-    panels=PANELS,
-    needs=tuple(dict.fromkeys(kind.package for kind in KINDS.values())),
-)
+SOURCE = "Yang 2019, 2020; the networks are of Flax, Haiku, Equinox and Keras"
+PANELS = PANELS
+FULL = Setup(tuple(KINDS), 512, blocks=2, seeds=12, draws=32, replicas=2, gains=2)
+QUICK = Setup(("mixer",), 128, blocks=2, seeds=8, draws=16, replicas=4, gains=2)
+NEEDS = tuple(dict.fromkeys(kind.package for kind in KINDS.values()))

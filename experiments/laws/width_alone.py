@@ -1,4 +1,4 @@
-"""Law 14: with 1/√L, how far gradients vary from draw to draw is the width's doing alone.
+"""Law 14: with α = 1/√L the spread of ln ‖Δz‖² over draws is set by the width, not the depth.
 
 z′ = z + σ(z) θ/√L, of L blocks. The variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² is a constant over n at any
 depth; with α = 1 it grows like L/n, as in a plain network, of which it is 5 L/n. Source: Hanin &
@@ -17,13 +17,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.laws.draws import square_network
-from experiments.laws.law import Law, Panel, Predicted, Told, curve, point
-from experiments.laws.passes import gradients, log_spread
-from experiments.laws.skips import ENSEMBLE, FULL, PLAIN, ROOT, block_of, cases, weights
+import jaxnn
+from experiments.laws.law import Panel, Predicted, Told, curve, point
+from experiments.laws.networks import Ensemble, gradients, log_spread
 from experiments.laws.width_over_depth import BY_LAYER, one_layer, variance, variances_of
 
 VARIANCE = Panel("Variance over draws", "blocks L", "variance of ln ‖Δz[1]‖²", True, True)
+ENSEMBLE = Ensemble("relu", math.sqrt(2))  # κ = 1
+PLAIN, ALL, ROOT = "no skip", "α = 1", "α = 1/√L"
+NAMES = {"plain": PLAIN, "full": ALL, "root": ROOT}  # by the field of a set-up with their L
 NEXT = 3.0  # over n: the next order in 1/n, of the variance; a plain layer has 3.9
 
 
@@ -37,19 +39,36 @@ class Setup(NamedTuple):
     plain: tuple[int, ...]
 
 
+def cases(setup: NamedTuple) -> list[tuple[str, int]]:
+    """Return every kind and number of blocks, in the order of the set-up's fields."""
+    return [
+        (NAMES[field], blocks)
+        for field in setup._fields
+        if field in NAMES
+        for blocks in getattr(setup, field)
+    ]
+
+
+def block_of(name: str, blocks: int) -> jaxnn.blocks.Block:
+    """Return the library's block of a kind: z′ = σ(z) θ, or z′ = z + α σ(z) θ."""
+    if name == PLAIN:
+        return jaxnn.blocks.Dense()
+    return jaxnn.blocks.Residual(scale=blocks**-0.5 if name == ROOT else 1.0)
+
+
 def predict(setup: Setup) -> Told:
     """Predict the variance of each kind and depth."""
     for name, blocks in cases(setup):
         exact, left = name == PLAIN, 0.0 if name == PLAIN else NEXT / setup.width
         reason = "4 standard errors" + (not exact) * f", and {NEXT:g}/n for the next order in 1/n"
         lag, variance = predicted_spread(name, blocks, setup.width)
-        more = blocks / (2 * setup.width) if name == FULL else 0.0
+        more = blocks / (2 * setup.width) if name == ALL else 0.0
         for case, value in (("", variance * (1 + more)), (f": {BY_LAYER}", lag)):
             yield Predicted(f"{name}, L = {blocks}{case}", value, left * value, reason).about(
                 "variance", value
             )
     at = np.unique(np.geomspace(5, max(setup.root), 12).round())
-    for name in (ROOT, FULL, PLAIN):
+    for name in (ROOT, ALL, PLAIN):
         values = [predicted_spread(name, int(blocks), setup.width)[1] for blocks in at]
         yield curve(VARIANCE, name, at, values)
 
@@ -66,8 +85,8 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the variance of ln ‖Δz[1]‖²/‖Δz[L+1]‖² over draws."""
     for place, (name, blocks) in enumerate(cases(setup)):
         keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
-        net = square_network(setup.width, blocks + 1, "relu", block_of(name, blocks))
-        (log_delta,) = gradients(keys, net, ENSEMBLE, 1.0, fields=("log_delta",))
+        of_kind = ENSEMBLE, setup.width, blocks + 1
+        (log_delta,) = gradients(keys, *of_kind, block=block_of(name, blocks))
         steps = 2 * (log_delta[:, :blocks] - log_delta[:, 1 : blocks + 1])
         measured = variance(np.sum(steps, axis=1))
         yield f"{name}, L = {blocks}", measured
@@ -75,15 +94,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         yield point(VARIANCE, name, blocks, measured)
 
 
-LAW = Law(
-    number=14,
-    name="width-alone",
-    source="Hanin & Rolnick 2018; constant derived here",
-    statement="with α = 1/√L the spread of ln ‖Δz‖² over draws is set by the width, not the depth",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: weights(s, s.width),
-    full=Setup(width=50, draws=600, root=(50, 200), full=(10,), plain=(50,)),
-    quick=Setup(width=50, draws=320, root=(10, 40), full=(10,), plain=(10,)),
-    panels=(VARIANCE,),
-)
+SOURCE = "Hanin & Rolnick 2018; constant derived here"
+PANELS = (VARIANCE,)
+FULL = Setup(width=50, draws=600, root=(50, 200), full=(10,), plain=(50,))
+QUICK = Setup(width=50, draws=320, root=(10, 40), full=(10,), plain=(10,))

@@ -1,4 +1,4 @@
-"""Law 9: the spread of gradients over draws follows depth over width.
+"""Law 9: ln ‖J u‖² ~ N(-β/2, β), β = 5 L/n for relu and 2 L/n for linear networks.
 
 ln ‖J u‖², for a unit vector u and the Jacobian J of L layers of n units, is nearly normal:
 
@@ -20,20 +20,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import polars as pl
-from jax.scipy.special import digamma, gammaln, polygamma
+from scipy.special import digamma, gammaln, polygamma
 
-from experiments.laws.draws import Ensemble, flows
-from experiments.laws.law import (
-    Law,
-    Measured,
-    Panel,
-    Predicted,
-    Told,
-    curve,
-    mean_of,
-    point,
-    points,
-)
+from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, point, points
+from experiments.laws.networks import Ensemble, gradients
 
 DENSITY = Panel("Density, relu", "ln ‖J u‖²", "density")
 BY_LAYER = "variances of its layers"
@@ -92,10 +82,10 @@ def one_layer(name: str, n: int) -> np.ndarray:
     """
     k = np.arange(1, n + 1) if name == "relu" else np.array([n])
     log_p = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) if name == "relu" else 0.0 * k
-    p = np.exp(np.asarray(log_p) - np.max(log_p))
+    p = np.exp(log_p - np.max(log_p))
     p /= p.sum()
     log_scale = math.log((2 if name == "relu" else 1) * 2 / n)
-    means, variances = np.asarray(digamma(k / 2)) + log_scale, np.asarray(polygamma(1, k / 2))
+    means, variances = digamma(k / 2) + log_scale, polygamma(1, k / 2)
     mean = np.sum(p * means)
     return np.array([mean, np.sum(p * (variances + (means - mean) ** 2))])
 
@@ -114,8 +104,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     numbers: dict[str, Measured] = {}
     for place, (name, kind, n, layers) in enumerate(shapes(setup)):
         keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
-        flow = flows(keys, n, layers, kind.ensemble, 1.0)
-        log_delta = 2 * np.asarray(flow.log_delta, np.float64)
+        log_delta = 2 * gradients(keys, kind.ensemble, n, layers)[0]
         logs, steps = log_delta[:, 0], log_delta[:, :-1] - log_delta[:, 1:]
         case = f"{name}, n = {n}, L = {layers}"
         numbers[f"{case}: mean"] = mean_of(np.sum(steps - np.expm1(steps), axis=1))
@@ -163,17 +152,9 @@ def _histogram(series: str, values: np.ndarray, beta: float) -> pl.DataFrame:
     return points(DENSITY, series, middles, inside / width)
 
 
-LAW = Law(
-    number=9,
-    name="width-over-depth",
-    source="Hanin & Nica 2018",
-    statement="ln ‖J u‖² ~ N(-β/2, β), β = 5 L/n for relu and 2 L/n for linear networks",
-    predict=predict,
-    measure=measure,
-    weights=lambda s: max(n**2 * (layers + 1) for n, layers in (*s.relu, *s.linear)),
-    full=Setup(
-        relu=((100, 50), (50, 25), (50, 50), (200, 50)), linear=((50, 50), (100, 50)), draws=2000
-    ),
-    quick=Setup(relu=((60, 30), (30, 15)), linear=((30, 15),), draws=500),
-    panels=(DENSITY, VARIANCE),
+SOURCE = "Hanin & Nica 2018"
+PANELS = (DENSITY, VARIANCE)
+FULL = Setup(
+    relu=((100, 50), (50, 25), (50, 50), (200, 50)), linear=((50, 50), (100, 50)), draws=2000
 )
+QUICK = Setup(relu=((60, 30), (30, 15)), linear=((30, 15),), draws=500)

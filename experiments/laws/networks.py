@@ -1,4 +1,4 @@
-"""Passes through networks of blocks that several laws share: gradients, signals, infinite width.
+"""Random networks of equal layers, and measurements of them that several laws share.
 
 Networks are drawn and measured by two programs, of which the first serves all blocks: they compile
 in a third of the time of one.
@@ -6,27 +6,88 @@ in a third of the time of one.
 
 import math
 from collections.abc import Iterator
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 import jaxnn
-from experiments.laws.draws import Ensemble, Params, draw, square_network
 from experiments.learning.fields import field
 from jaxnn.arrays.rows import ScaledRows
 from jaxnn.flow.measure.flow_of_net import flow_of_net
+from jaxnn.network import Layer
 from jaxnn.network.activations import find_activation
-from jaxnn.network.blocks import Block, theory_of
+from jaxnn.network.blocks import DENSE, Block
+from jaxnn.network.params import Initializer
 from jaxnn.passes.walk import up
-from jaxnn.theory import ensemble
+from jaxnn.theory import meanfield
 from jaxnn.theory.finite_width import skip_spread
 
-LOGS = ("log_delta", "log_mean_square")
+Params = tuple[Layer, ...]
+Activation = str | jaxnn.network.Activation
+GAUSSIAN, ORTHOGONAL = jaxnn.initializers.gaussian(1.0), jaxnn.initializers.orthogonal(1.0)
 PADDED = 201  # layers of `log_spread`, at least
+
+
+class SquareNetworks(NamedTuple):
+    """A set-up of networks of one kind: units in a layer, hidden layers, and how many networks."""
+
+    width: int
+    layers: int
+    seeds: int
+
+
+class Ensemble(NamedTuple):
+    """Random hidden layers of one kind: weights of variance σ_w²/n, biases of variance σ_b²."""
+
+    activation: Activation
+    sigma_w: float
+    sigma_b: float = 0.0
+
+
+class Start(NamedTuple):
+    """An ensemble whose first hidden layer has the mean square q, for inputs of mean square q0.
+
+    half_log_chi: ½ ln χ(q), what a layer adds to ln ‖Δz‖ on the way down, in nats.
+    """
+
+    ensemble: Ensemble
+    q: float
+    q0: float
+    half_log_chi: float
+
+
+@cache
+def fixed_point(ensemble: Ensemble, keep: float = 1.0) -> Start:
+    """Return the start at q*, at which all layers are alike; 1 if q has no scale, as for relu."""
+    with jax.enable_x64(True):
+        q = float(meanfield.fixed_point(*ensemble, keep=keep))
+        q = q if 0 < q < math.inf else 1.0
+        chi = float(meanfield.chi(ensemble.activation, ensemble.sigma_w, q, keep=keep))
+    q0 = (q - ensemble.sigma_b**2) / ensemble.sigma_w**2
+    return Start(ensemble, q, q0, 0.5 * math.log(chi))
+
+
+def square_network(
+    n: int, hidden: int, activation: Activation, block: Block = DENSE
+) -> jaxnn.Network:
+    """Return a network of `hidden` hidden layers, with n units in each, input and output too."""
+    return jaxnn.Network((n,) * (hidden + 2), activation, "regression", block)
+
+
+@partial(jax.jit, static_argnames="weights")
+def draw(
+    net: jaxnn.Network,
+    key: jax.Array,
+    sigma_w: float | jax.Array,
+    sigma_b: float | jax.Array,
+    weights: Initializer = GAUSSIAN,
+) -> Params:
+    """Draw stacked parameters: for one key, the same numbers times σ, which may be traced."""
+    params = cast(Params, jaxnn.init(net, key, weights, 1.0, stacked=True))
+    return tuple(Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
 
 
 class Dropout(NamedTuple):
@@ -42,46 +103,64 @@ class Dropout(NamedTuple):
 
 def gradients(
     keys: jax.Array,
-    net: jaxnn.Network,
     ensemble: Ensemble,
-    q0: float,
+    n: int,
+    layers: int,
+    q0: float = 1.0,
     rows: int = 1,
     *,
+    block: Block = DENSE,
+    fields: tuple[str, ...] = ("log_delta",),
     shared: bool = False,
     depth: int | None = None,
-    fields: tuple[str, ...] = LOGS,
+    weights: Initializer = GAUSSIAN,
     dropout: Dropout | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Return the flow of a network of blocks for each key, from random cotangents at z[L].
+    """Return the flow of a network for each key, from random cotangents at z[L].
 
     Args:
         keys: of the networks.
-        net: square, see `square_network`.
-        ensemble: its σ_w and σ_b; the activation is that of net.
+        ensemble: of their layers.
+        n: units of each layer.
+        layers: hidden ones.
         q0: the mean square of the inputs.
         rows: inputs of each network, orthogonal to each other if the cotangent is shared.
+        block: of the hidden layers.
+        fields: of `jaxnn.Flow`.
         shared: one cotangent for all rows, instead of independent ones whose sum is 0.
         depth: hidden layers in use, as data; None for all.
-        fields: of `jaxnn.Flow`.
+        weights: their initializer.
         dropout: if given, units are dropped, the same ones for all rows.
 
     Returns:
         The fields, (seeds, hidden + 1, …) each, the output layer last.
     """
-    like = square_network(net.sizes[0], len(net.sizes) - 2, "identity")
+    net = square_network(n, layers, ensemble.activation, block)
     used = None if depth is None else np.int32(depth)
     by_seed = []
     for key in keys:
-        params, x, u = _draw(key, like, rows, shared)
-        params = params if dropout is None else _dropped(key, params, *dropout)
+        params, x, u = _drawn(key, n, layers, rows, shared, weights, dropout)
         flow = _flow(net, params, (*ensemble[1:], q0), x, u, used, fields)
         by_seed.append([np.asarray(values, np.float64) for values in flow])
     return tuple(map(np.stack, zip(*by_seed, strict=True)))
 
 
-@partial(jax.jit, static_argnames=("rows", "shared"))
+def _drawn(
+    key: jax.Array,
+    n: int,
+    layers: int,
+    rows: int = 1,
+    shared: bool = False,
+    weights: Initializer = GAUSSIAN,
+    dropout: Dropout | None = None,
+) -> tuple[Params, jax.Array, jax.Array]:
+    params, x, u = _draw(key, square_network(n, layers, "identity"), rows, shared, weights)
+    return (params if dropout is None else _dropped(key, params, *dropout)), x, u
+
+
+@partial(jax.jit, static_argnames=("rows", "shared", "weights"))
 def _draw(
-    key: jax.Array, net: jaxnn.Network, rows: int, shared: bool
+    key: jax.Array, net: jaxnn.Network, rows: int, shared: bool, weights: Initializer
 ) -> tuple[Params, jax.Array, jax.Array]:
     """Weights of variance 1/n, inputs of mean square 1, and cotangents."""
     key_params, key_x, key_u = jax.random.split(key, 3)
@@ -92,7 +171,7 @@ def _draw(
         x, u = orthogonalised(x), jnp.broadcast_to(u, x.shape)
     elif rows > 1:  # a batch norm passes on what the rows differ by, and a skip the rest too
         u = u - jnp.mean(u, axis=0)
-    return draw(net, key_params, 1.0, 1.0), x, u
+    return draw(net, key_params, 1.0, 1.0, weights), x, u
 
 
 @jax.jit
@@ -101,10 +180,10 @@ def _dropped(key: jax.Array, params: Params, keep: jax.Array, number: jax.Array)
     first, *above = params
     keys = jax.random.split(jax.random.fold_in(key, number), len(above))
 
-    def masked(key: jax.Array, layer: jaxnn.network.Layer) -> jaxnn.network.Layer:
+    def masked(key: jax.Array, layer: Layer) -> Layer:
         rows = layer.theta.shape[:-1]
         mask = jax.random.bernoulli(key, keep, rows).astype(layer.theta.dtype) / keep
-        return jaxnn.network.Layer(mask[..., None] * layer.theta, layer.b)
+        return Layer(mask[..., None] * layer.theta, layer.b)
 
     return (first, *(masked(k, layer) for k, layer in zip(keys, above, strict=True)))
 
@@ -120,13 +199,15 @@ def _flow(
     fields: tuple[str, ...],
 ) -> tuple[jax.Array, ...]:
     sigma_w, sigma_b, q0 = scales
-    params = tuple(jaxnn.network.Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
+    params = tuple(Layer(sigma_w * theta, sigma_b * b) for theta, b in params)
     xs = jnp.sqrt(q0) * x
     flow = flow_of_net(net, params, xs, cotangent=u, depth=depth, examples=False)
     return tuple(field(flow, name) for name in fields)
 
 
-def random_rows(key: jax.Array, rows: int, n: int, mean_square: float | jax.Array) -> jax.Array:
+def random_rows(
+    key: jax.Array, rows: int, n: int, mean_square: float | jax.Array = 1.0
+) -> jax.Array:
     """Draw vectors, (rows, n), of random directions and the given mean square each."""
     x = jax.random.normal(key, (rows, n))
     return x * jnp.sqrt(mean_square / jnp.mean(jnp.square(x), axis=1, keepdims=True))
@@ -143,29 +224,31 @@ def orthogonalised(x: jax.Array) -> jax.Array:
     return jnp.stack(done)
 
 
+def slope_down(log_delta: np.ndarray) -> np.ndarray:
+    """Return the slopes of lines fitted to ln ‖Δz[l]‖, (seeds, layers): nats a layer downwards."""
+    layers = np.arange(log_delta.shape[1])
+    fitted: np.ndarray = np.polyfit(layers, log_delta.T.astype(np.float64), 1)[0]
+    return -fitted
+
+
 def signals(
     keys: jax.Array,
-    net: jaxnn.Network,
     ensemble: Ensemble,
+    layers: int,
     x: jax.Array,
     dtype: str = "float32",
     *,
+    block: Block = DENSE,
     dropout: Dropout | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield z of every hidden layer for each key, (hidden, rows, n), as it is on the way up.
+    """Yield z of every hidden layer for each key, (hidden, rows, n), of inputs x, (rows, n).
 
-    Args:
-        keys: of the networks.
-        net: square, see `square_network`.
-        ensemble: its σ_w and σ_b; the activation is that of net.
-        x: the inputs, (rows, n).
-        dtype: in which all is computed.
-        dropout: if given, units are dropped, the same ones for all rows.
+    All is computed in the dtype; the networks are those of `gradients`.
     """
-    like = square_network(net.sizes[0], len(net.sizes) - 2, "identity")
+    n = x.shape[1]
+    net = square_network(n, layers, ensemble.activation, block)
     for key in keys:
-        params, _, _ = _draw(key, like, 1, False)  # the program of one row of `gradients`
-        params = params if dropout is None else _dropped(key, params, *dropout)
+        params, _, _ = _drawn(key, n, layers, dropout=dropout)
         yield np.asarray(_signals(net, params, ensemble[1:], x, dtype), np.float64)
 
 
@@ -178,77 +261,22 @@ def _signals(
     dtype: str,
 ) -> jax.Array:
     params = tuple(
-        jaxnn.network.Layer(
-            *((sigma * v).astype(dtype) for sigma, v in zip(sigmas, layer, strict=True))
-        )
+        Layer(*((sigma * v).astype(dtype) for sigma, v in zip(sigmas, layer, strict=True)))
         for layer in params
     )
     _, saved = up(net, params, ScaledRows(x.astype(dtype)))
     return saved[1].z.m  # from the first hidden layer to the last
 
 
-def pair(n: int, c: float) -> jax.Array:
-    """Return two inputs of mean square 1 with the correlation c, (2, n)."""
-    first = jnp.tile(jnp.array([1.0, 1.0]), n // 2)
-    second = jnp.tile(jnp.array([1.0, -1.0]), n // 2)
-    return jnp.stack([first, c * first + math.sqrt(1 - c**2) * second])
-
-
-def correlation(z: np.ndarray) -> np.ndarray:
-    """Return the mean correlation of two different rows, for z (…, rows, n)."""
-    rows = z.shape[-2]
+def correlations(z: np.ndarray) -> np.ndarray:
+    """Return the correlation of each two rows, z (…, layers, rows, n) -> (…, layers, pairs)."""
     unit = z / np.linalg.norm(z, axis=-1, keepdims=True)  # lengths of rows come apart with depth
-    return (np.sum(np.sum(unit, axis=-2) ** 2, axis=-1) - rows) / (rows * (rows - 1))
-
-
-def path(
-    ensemble: Ensemble, block: Block, q0: float, c0: float, layers: int, fields: tuple[str, ...]
-) -> tuple[np.ndarray, ...]:
-    """Return two inputs' path at infinite width, fields (layers,) each; to be called in x64.
-
-    Args:
-        ensemble: its activation, σ_w and σ_b.
-        block: of all layers.
-        q0: the mean square of the inputs.
-        c0: the correlation of the inputs.
-        layers: hidden ones.
-        fields: numbers of `jaxnn.network.blocks.Theory` by hidden layer: q, c, and factor and
-            tangent of the block that takes z[l] in. What is left out is not computed either: c and
-            the tangent take as long as hundreds of q.
-    """
-    q = ensemble.sigma_w**2 * q0 + ensemble.sigma_b**2
-    c = (ensemble.sigma_w**2 * q0 * c0 + ensemble.sigma_b**2) / q
-    along = _path(ensemble.activation, block, ensemble[1:], (q, c), layers, fields)
-    return tuple(np.asarray(values, np.float64) for values in along)
-
-
-@partial(jax.jit, static_argnames=("activation", "block", "layers", "fields"))
-def _path(
-    activation: str | jaxnn.network.Activation,
-    block: Block,
-    sigmas: tuple[jax.Array, jax.Array],
-    first: tuple[jax.Array, jax.Array],
-    layers: int,
-    fields: tuple[str, ...],
-) -> tuple[jax.Array, ...]:
-    theory = theory_of(block)
-    field = ensemble.Ensemble(find_activation(activation), *sigmas)
-
-    def layer(state: Any, _: None) -> tuple[Any, tuple[jax.Array, ...]]:
-        q, c = state
-        above = theory.length(field, q)
-        here = {"q": q, "c": c, "factor": theory.factor(field, q, c)}
-        if "tangent" in fields:
-            here["tangent"] = theory.tangent(field, q, c)
-        of_both = theory.covariance(field, q, c) / above
-        return (above, jnp.minimum(of_both, 1.0)), tuple(here[name] for name in fields)
-
-    start = tuple(jnp.asarray(v, float) for v in first)
-    return lax.scan(layer, start, None, length=layers)[1]
+    one, other = np.triu_indices(z.shape[-2], 1)
+    return np.clip((unit @ np.swapaxes(unit, -1, -2))[..., one, other], -1, 1)
 
 
 def log_spread(
-    activation: str | jaxnn.network.Activation,
+    activation: Activation,
     s: np.ndarray | float,
     log_q: np.ndarray,
     n: int,
@@ -263,6 +291,7 @@ def log_spread(
         activation: σ.
         s: c² σ_w² of each block, or of all; with a norm in front of σ over q.
         log_q: ln q[1] … ln q[L+1], of the mean square of z in each hidden layer.
+        n: units.
         normed: whether σ takes z / √q; that q varies from draw to draw is then left out.
     """
     # Below them blocks that do nothing, so that one program serves every L.
@@ -274,8 +303,4 @@ def log_spread(
     return float(lag[0]) / n, float(variance[0]) / n
 
 
-@partial(jax.jit, static_argnames="activation")
-def _spread(
-    activation: jaxnn.network.Activation, *of_layers: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    return skip_spread(activation, *of_layers)
+_spread = jax.jit(skip_spread, static_argnums=0)
