@@ -9,7 +9,7 @@ import pytest
 from peers import need
 
 from experiments.laws import experiment, one_draw, wide_twin
-from experiments.laws.law import compare
+from experiments.laws.law import Law, compare
 from experiments.laws.wide_networks import KINDS
 from jaxnn.theory.twin import wide
 
@@ -26,15 +26,16 @@ def test_a_small_network_follows_its_twin_and_no_other(kind):
     """Every layer is within three joint standard errors; a rule five per cent off is seen."""
     need(KINDS[kind].package)
     setup = setup_of(kind)
-    prediction = wide_twin.LAW.prediction(setup)
-    measurement = wide_twin.LAW.measurement(setup, jax.random.key(3))
-    rows = compare(wide_twin.LAW, prediction, measurement)
+    law = Law.of(wide_twin)
+    prediction = law.prediction(setup)
+    measurement = law.measurement(setup, jax.random.key(3))
+    rows = compare(law, prediction, measurement)
     assert rows["holds"].all()
     assert rows.height == len(set(rows["case"])) == 7  # states of four layers, Δ of three
     (power,) = set(rows["power"])
     assert power < 0.05
     values = [e._replace(value=e.value + 0.05 * e.gain) for e in prediction.numbers]
-    wrong = compare(wide_twin.LAW, prediction._replace(numbers=tuple(values)), measurement)
+    wrong = compare(law, prediction._replace(numbers=tuple(values)), measurement)
     assert not wrong["holds"].all()
     # The spread of networks is that of draws of the twin, by the effective width.
     measured = np.array([v.error for v in measurement.numbers.values()])
@@ -50,7 +51,7 @@ def test_a_small_network_follows_its_twin_and_no_other(kind):
 )
 def test_shared_weights_have_one_draw_and_independent_ones_are_seen(kind, monkeypatch):
     setup = wide_twin.Setup((kind,), 64, blocks=1, seeds=16, draws=24, replicas=4, gains=2)
-    law = one_draw.LAW
+    law = Law.of(one_draw)
     measurement = law.measurement(setup, jax.random.key(3))
     rows = compare(law, law.prediction(setup), measurement)
     assert rows["holds"].all()
@@ -71,7 +72,7 @@ def test_a_law_whose_packages_are_absent_is_left_out_and_named(monkeypatch, tmp_
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "haiku" else there)
     settings = experiment.Settings(out=tmp_path / "run")
     plan = experiment.prepare(settings)
-    assert wide_twin.LAW not in plan.cells
+    assert "wide-twin" not in [law.name for law in plan.cells]
     assert "without wide-twin, which needs haiku: python -m pip install" in plan.estimate()
     with pytest.raises(ValueError, match="law: wide-twin, which needs haiku"):
         experiment.prepare(dataclasses.replace(settings, law=("wide-twin",)))

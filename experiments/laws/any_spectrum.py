@@ -57,6 +57,7 @@ class Setup(NamedTuple):
 def predict(setup: Setup) -> Told:
     """Predict ends and means of each kind, and the gap of attention."""
     n, eps = setup.width, float(np.finfo(np.float32).eps)
+    means = {name: mean_squares(name, max(setup.layers)) for name in (GAUSSIAN, *TANH)}
     for count in setup.layers:
         for end in ENDS:
             reason = "rounding, L · 2⁻¹⁷"
@@ -69,12 +70,11 @@ def predict(setup: Setup) -> Told:
             "edge", at
         )
         for name in TANH:
-            value = mean_square(name, count)
+            value = float(means[name][count])
             allowed = value * count / n
             yield Predicted(f"{name}, L = {count}: mean", value, allowed, EDGE).about("χ", value)
-    for name in (GAUSSIAN, *TANH):
-        dense = range(1, max(setup.layers) + 1)
-        yield curve(MEAN, name, [*dense], [mean_square(name, count) for count in dense])
+    for name, values in means.items():
+        yield curve(MEAN, name, np.arange(1, len(values)), values[1:])
     for end, value in zip(ENDS, marchenko_pastur(n, WIDER * n), strict=True):
         case = f"{n} into {WIDER * n} units: {end}"
         yield Predicted(case, value, value / n, EDGE).about("edge", value)
@@ -93,12 +93,13 @@ def _predicted_attention(setup: Setup) -> Told:
             yield Predicted(f"{case}: rank - 1", rank, share * rank, reason).about("σ⁴", rank)
 
 
-def mean_square(name: str, count: int) -> float:
-    """Return E mean s² of layers of a kind; called in x64."""
+def mean_squares(name: str, most: int) -> np.ndarray:
+    """Return E mean s² of 0 … most layers of a kind; called in x64."""
     if name == GAUSSIAN:
-        return 1.0
+        return np.ones(most + 1)
     ensemble, _, q0, _ = fixed_point(TANH[name])
-    return math.exp(2 * float(meanfield.log_delta(*ensemble, q0, count + 1)[0]))
+    log_delta = np.asarray(meanfield.log_delta(*ensemble, q0, most + 1))
+    return np.exp(2 * (log_delta[0] - log_delta))
 
 
 def marchenko_pastur(n: int, m: int) -> tuple[float, float]:
@@ -132,10 +133,6 @@ def _tanh(theta: jax.Array, z: jax.Array) -> jax.Array:
 
 def _attention(theta: jax.Array, x: jax.Array) -> jax.Array:
     return jax.nn.softmax((x @ theta) @ jnp.swapaxes(x, 1, 2)) @ x
-
-
-def _drawn(key: jax.Array, n: int, m: int) -> jax.Array:
-    return jax.random.normal(key, (n, m), jnp.float32) * m**-0.5
 
 
 def _orthogonal(key: jax.Array, n: int) -> jax.Array:
@@ -178,7 +175,8 @@ def _spectrum(
     if name == ORTHOGONAL:
         layers = [(f, _orthogonal(k, n)) for k in of_layers]
     else:
-        layers = [(f, sigma * _drawn(k, n, m or n)) for k in of_layers]
+        size, shape = sigma * (m or n) ** -0.5, (n, m or n)
+        layers = [(f, size * jax.random.normal(k, shape, jnp.float32)) for k in of_layers]
     return jaxnn.spectrum(layers, x, between=(0, count), steps=steps, key=of_x)
 
 

@@ -55,17 +55,16 @@ def derf(alpha: float) -> jaxnn.network.Activation:
     return jaxnn.network.Activation(f"erf({alpha:g} z)", sigma, prime, increasing=True)
 
 
-def transformer(bounded: Bounded, key: jax.Array, n: int, blocks: int) -> tuple[Any, Any]:
-    """Draw a network of one run of blocks."""
+@cache
+def _block(bounded: Bounded) -> Any:
+    """Return a block, one function for each bounded one: the networks share a program."""
     function = normed if bounded is None else bounded.sigma
-    drawn = jax.random.normal(key, (3, blocks, n, n)) / n**0.5
 
     def block(p: Any, x: jax.Array) -> jax.Array:
         z = x + jnp.mean(function(x), axis=1, keepdims=True) @ p["V"]
         return z + jax.nn.relu(function(z) @ p["A"]) @ p["B"]
 
-    weights = {"V": drawn[0], "A": 2**0.5 * drawn[1], "B": drawn[2]}
-    return jaxnn.as_network([jaxnn.Run(block, weights, blocks)])
+    return block
 
 
 def log_delta(bounded: Bounded, keys: jax.Array, n: int, blocks: int) -> np.ndarray:
@@ -74,7 +73,9 @@ def log_delta(bounded: Bounded, keys: jax.Array, n: int, blocks: int) -> np.ndar
     def one(key: jax.Array) -> np.ndarray:
         of_weights, of_tokens, of_delta = jax.random.split(key, 3)
         xs, cotangent = (jax.random.normal(k, (1, TOKENS, n)) for k in (of_tokens, of_delta))
-        network = transformer(bounded, of_weights, n, blocks)
+        drawn = jax.random.normal(of_weights, (3, blocks, n, n)) / n**0.5
+        weights = {"V": drawn[0], "A": 2**0.5 * drawn[1], "B": drawn[2]}
+        network = jaxnn.as_network([jaxnn.Run(_block(bounded), weights, blocks)])
         flow = jaxnn.gradient_flow(network, xs, cotangent=cotangent)
         return np.asarray(flow.log_delta, np.float64)
 

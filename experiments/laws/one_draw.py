@@ -168,17 +168,8 @@ SOURCE = "Yang 2020; the factor derived here"
 PANELS = wide_twin.PANELS
 FULL = wide_twin.Setup(tuple(KINDS), 256, blocks=2, seeds=8, draws=16, replicas=2, gains=2)
 QUICK = wide_twin.Setup(("autoencoder", "residual steps"), 128, 1, 8, 16, 4, 2)
-COARSE = (
-    (
-        "the mean squares of products, residual steps",
-        "a step adds a quarter of what it computes, which moves what is measured by little",
-    ),
-    *(
-        (
-            f"the mean squares of products, {kind}",
-            "six percent takes half as many networks more",
-        )
-        for kind in ("autoencoder", "siamese")
-    ),
-)
+SMALL = "a step adds a quarter of what it computes, which moves what is measured by little"
+MORE = "six percent takes half as many networks more"
+REASONS = {"residual steps": SMALL, "autoencoder": MORE, "siamese": MORE}
+COARSE = tuple((wide_twin.FACTOR.format(kind), reason) for kind, reason in REASONS.items())
 NEEDS = ("flax",)

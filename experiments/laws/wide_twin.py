@@ -34,9 +34,10 @@ from experiments.laws.wide_networks import KINDS, Drawn, Kind
 
 GRADIENTS = Panel("Gradients of wide networks", "layer", "decades above the last")
 STATES = Panel("States of wide networks", "layer", "log10 of the root mean square")
-PANELS = (GRADIENTS, STATES)
+NAMES = {GRADIENTS: "Δ of layer", STATES: "state of layer"}
 ERRORS = 3.0
 ROUNDING = 1e-5  # decades, of states that a norm makes equal
+FACTOR = "the mean squares of products, {}"
 REASON = "{:g} joint standard errors, and rounding"
 LARGER = 1.1  # mean squares, of which the gain is measured
 LN10 = float(np.log(10))
@@ -72,13 +73,6 @@ class Cut(NamedTuple):
     cotangent: jax.Array
 
 
-class Sizes(NamedTuple):
-    """Sizes in decades, (networks, layers): of Δ relative to the last layer's, and of states."""
-
-    gradients: np.ndarray
-    states: np.ndarray
-
-
 def cut(kind: Kind, setup: Setup) -> Cut:
     """Build a network, and cut it into layers."""
     drawn = kind.network(setup.width, setup.blocks)
@@ -100,15 +94,15 @@ def cut(kind: Kind, setup: Setup) -> Cut:
     return Cut(drawn, net, params, cotangent)
 
 
-def sizes_of(cut: Cut, net: Any, several: list[Any]) -> Sizes:
-    """Measure a chain with each of several parameters."""
+def sizes_of(cut: Cut, net: Any, several: list[Any]) -> dict[Panel, np.ndarray]:
+    """Measure a chain with each of several parameters: sizes in decades, (networks, layers)."""
     gradients, states = [], []
     for params in several:
         flow = jaxnn.gradient_flow((net, params), cut.drawn.xs, cotangent=cut.cotangent)
         log_delta = np.asarray(flow.log_delta, np.float64)
         gradients.append((log_delta - log_delta[-1]) / LN10)
         states.append(np.asarray(flow.log_mean_square, np.float64) / 2 / LN10)
-    return Sizes(np.array(gradients)[:, :-1], np.array(states))
+    return {GRADIENTS: np.array(gradients)[:, :-1], STATES: np.array(states)}
 
 
 def mean_size(decades: np.ndarray) -> np.ndarray:
@@ -116,20 +110,11 @@ def mean_size(decades: np.ndarray) -> np.ndarray:
     return np.log10(np.mean(10.0 ** (2 * decades), axis=0)) / 2
 
 
-def cases(kind: str, sizes: Sizes) -> list[list[str]]:
-    """Return the names of what is compared, by panel and layer."""
-    return [
-        [f"{kind}: {of_panel} {layer + 1}" for layer in range(values.shape[1])]
-        for of_panel, values in zip(("Δ of layer", "state of layer"), sizes, strict=True)
-    ]
-
-
 def predict(setup: Setup, kinds: Mapping[str, Kind] = KINDS, errors: float = ERRORS) -> Told:
     """Predict the sizes of kinds of networks by draws of the twins of some.
 
     errors: joint ones, by which a measurement may differ.
     """
-    reason = REASON.format(errors)
     with jax.enable_x64(False):  # the packages' own float
         for kind in setup.kinds:
             times = kinds[kind].narrower
@@ -143,28 +128,24 @@ def predict(setup: Setup, kinds: Mapping[str, Kind] = KINDS, errors: float = ERR
             ]
             larger = [
                 jaxnn.theory.scale_weights(
-                    (network.net, params), LARGER**0.5, weights=kinds[kind].weights
+                    (network.net, v), LARGER**0.5, weights=kinds[kind].weights
                 )
-                for params in of_seeds[: setup.gains]
+                for v in of_seeds[: setup.gains]
             ]
             of_rule, of_larger = (
                 sizes_of(network, twin, [*map(twin.with_key, cycle(several), of_draws)])
                 for several, of_draws in ((of_seeds, keys), (larger, keys[: setup.gains]))
             )
-            names = cases(kind, of_rule)
-            for panel, of_panel, draws, scaled in zip(
-                PANELS, names, of_rule, of_larger, strict=True
-            ):
+            for panel, draws in of_rule.items():
                 values = mean_size(draws)
-                gains = np.mean(scaled - draws[: setup.gains], axis=0) / np.log(LARGER)
+                scaled = of_larger[panel] - draws[: setup.gains]
+                gains = np.mean(scaled, axis=0) / np.log(LARGER)
                 parts = setup.replicas / setup.seeds + 1 / setup.draws
                 joint = np.std(draws, axis=0, ddof=1) * parts**0.5
-                yield from (
-                    Predicted(case, float(value), ROUNDING, reason, errors).about(
-                        f"the mean squares of products, {kind}", float(gain), float(error)
-                    )
-                    for case, value, gain, error in zip(of_panel, values, gains, joint, strict=True)
-                )
+                for i, value in enumerate(values.tolist()):
+                    case = f"{kind}: {NAMES[panel]} {i + 1}"
+                    predicted = Predicted(case, value, ROUNDING, REASON.format(errors), errors)
+                    yield predicted.about(FACTOR.format(kind), float(gains[i]), float(joint[i]))
                 yield curve(panel, kind, 1 + np.arange(len(values)), values)
 
 
@@ -175,17 +156,16 @@ def measure(setup: Setup, key: jax.Array, kinds: Mapping[str, Kind] = KINDS) -> 
         keys = jax.random.split(jax.random.fold_in(key, OF_NETWORKS), setup.seeds)
         several = [network.net.params(network.drawn.params(key)) for key in keys]
         of_kind = sizes_of(network, network.net, several)
-        for panel, of_panel, samples in zip(PANELS, cases(kind, of_kind), of_kind, strict=True):
-            means = mean_size(samples)
-            errors = np.std(samples, axis=0, ddof=1) / setup.seeds**0.5
-            for layer, case in enumerate(of_panel):
-                one = Measured(float(means[layer]), float(errors[layer]), samples[:, layer])
-                yield case, one
-                yield point(panel, kind, layer + 1.0, one)
+        for panel, sizes in of_kind.items():
+            errors = np.std(sizes, axis=0, ddof=1) / setup.seeds**0.5
+            for i, mean in enumerate(mean_size(sizes).tolist()):
+                one = Measured(mean, float(errors[i]), sizes[:, i])
+                yield f"{kind}: {NAMES[panel]} {i + 1}", one
+                yield point(panel, kind, i + 1.0, one)
 
 
 SOURCE = "Yang 2019, 2020; the networks are of Flax, Haiku, Equinox and Keras"
-PANELS = PANELS
+PANELS = (GRADIENTS, STATES)
 FULL = Setup(tuple(KINDS), 512, blocks=2, seeds=12, draws=32, replicas=2, gains=2)
 QUICK = Setup(("mixer",), 128, blocks=2, seeds=8, draws=16, replicas=4, gains=2)
 NEEDS = tuple(dict.fromkeys(kind.package for kind in KINDS.values()))
