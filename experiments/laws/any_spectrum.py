@@ -66,18 +66,16 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{GAUSSIAN}, L = {count}: mean", 1.0, 1e-4, reason).about("mean s²", 1.0)
         at = largest(count, n)
         reason = "4 standard errors, and the next order, L/n"
-        yield Predicted(f"{GAUSSIAN}, L = {count}: edge", at, at * count / n, reason).about(
-            "edge", at
-        )
+        yield Predicted(f"{GAUSSIAN}, L = {count}: edge", at, at * count / n, reason).about("edge")
         for name in TANH:
             value = float(means[name][count])
             allowed = value * count / n
-            yield Predicted(f"{name}, L = {count}: mean", value, allowed, EDGE).about("χ", value)
+            yield Predicted(f"{name}, L = {count}: mean", value, allowed, EDGE).about("χ")
     for name, values in means.items():
         yield curve(MEAN, name, np.arange(1, len(values)), values[1:])
     for end, value in zip(ENDS, marchenko_pastur(n, WIDER * n), strict=True):
         case = f"{n} into {WIDER * n} units: {end}"
-        yield Predicted(case, value, value / n, EDGE).about("edge", value)
+        yield Predicted(case, value, value / n, EDGE).about("edge")
     yield from _predicted_attention(setup)
 
 
@@ -89,8 +87,8 @@ def _predicted_attention(setup: Setup) -> Told:
         for tokens, (second, rank) in zip(setup.tokens, several, strict=True):
             share, case = (kurtosis + 4) / tokens, f"attention, τ = {tau:g}, T = {tokens}"
             reason = "4 standard errors, and (κ + 4)/T"
-            yield Predicted(f"{case}: s₂/s₁", second, share * second, reason).about("σ", second)
-            yield Predicted(f"{case}: rank - 1", rank, share * rank, reason).about("σ⁴", rank)
+            yield Predicted(f"{case}: s₂/s₁", second, share * second, reason).about("σ")
+            yield Predicted(f"{case}: rank - 1", rank, share * rank, reason).about("σ⁴")
 
 
 def mean_squares(name: str, most: int) -> np.ndarray:

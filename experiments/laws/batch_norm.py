@@ -75,7 +75,7 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{case}: ln λ", growth, allowed, reason).about("λ_B", 1.0)
         c = float(meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows))
         reason = "4 standard errors, and 2/n for the finite width"
-        yield Predicted(f"{case}: c*", c, 2 / n, reason).about("c*", c)
+        yield Predicted(f"{case}: c*", c, 2 / n, reason).about("c*")
         yield curve(PROFILE, case, layer, growth * (layer[-1] - layer))
     for activation in dict.fromkeys(name for name, _, _ in cases(setup)):
         own = [rows for name, rows, _ in cases(setup) if name == activation]

@@ -77,7 +77,7 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{LINEAR}: {what}", 0.0, rounding, "rounding, L · 2⁻²³", errors=0)
     for what, value in ends.items():
         yield Predicted(f"{TANH}: {what}", value, allowed, reason).about(curvature, -1 / 3)
-    yield Predicted(f"{SPREAD}: wave", left, 0.0, "4 standard errors").about("λ", deep * left)
+    yield Predicted(f"{SPREAD}: wave", left).about("λ", deep * left)
     yield Predicted(f"{DELTA}: wave", PART, 1e-4, "rounding", errors=0)
     layer, of_wave = evenly(0, layers, PLOTTED), np.arange(deep + 1)
     yield curve(LENGTH, LINEAR, layer, 0 * layer)

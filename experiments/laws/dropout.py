@@ -59,9 +59,7 @@ def predict(setup: Setup) -> Told:
         along = np.full(setup.layers, q)
         bias = float(spread(ENSEMBLE, along, setup.width, keep).bias[half:].mean())
         name = f"kept {keep:g}"
-        yield Predicted(f"{name}: q*", q + bias, 0.0, "4 standard errors").about(
-            "E[σ²]/ϱ", (more - q) / MORE
-        )
+        yield Predicted(f"{name}: q*", q + bias).about("E[σ²]/ϱ", (more - q) / MORE)
         c = np.asarray(pairs.paths(*ENSEMBLE, q0, q0, 1.0, setup.layers, keep=keep).c)
         yield curve(CORRELATION, name, layer, c)
         late = float(c[half:].mean())

@@ -67,7 +67,7 @@ def predict(setup: Setup) -> Told:
             falls_through(apart * np.exp(rate * np.arange(deepest)), floor_of(name))
             for rate in (bias, bias - growth.allowed)
         )
-        yield Predicted(name, forgotten, forgotten - soonest, reason).about("ξ_c", forgotten)
+        yield Predicted(name, forgotten, forgotten - soonest, reason).about("ξ_c")
         until = min(layers, int(forgotten) + 5)
         yield curve(APART, name, np.arange(1, until + 1), apart[:until])
 

@@ -69,12 +69,12 @@ def predict(setup: Setup) -> Told:
                 yield Predicted(case, 0.0, factors * rounding, reason, errors=0)
                 continue
             allowed, reason = value * factors / n**2, "4 standard errors, and L/n²"
-            yield Predicted(case, value, allowed, reason).about("variance", value)
+            yield Predicted(case, value, allowed, reason).about("variance")
     yield curve(EDGE, WITH_EDGE, dense, [edge(int(d)) for d in dense])
     for factors in setup.factors:
         case, value = f"{WITH_EDGE}, L = {factors}: edge", largest(factors, n)
         reason = "4 standard errors, and the next order, L/n"
-        yield Predicted(case, value, value * factors / n, reason).about("edge", value)
+        yield Predicted(case, value, value * factors / n, reason).about("edge")
 
 
 def edge(factors: int) -> float:

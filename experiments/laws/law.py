@@ -62,16 +62,22 @@ class Predicted(NamedTuple):
 
     case: str
     value: float
-    allowed: float
-    reason: str
+    allowed: float = 0.0
+    reason: str = "4 standard errors"
     errors: float = ERRORS
     relation: Relation = "="
     factor: str = ""
     gain: float = 0.0
     deviation: float | None = None
 
-    def about(self, factor: str, gain: float, deviation: float | None = None) -> "Predicted":
-        """Return the prediction with the factor that it tests, and the error that theory gives."""
+    def about(
+        self, factor: str, gain: float | None = None, deviation: float | None = None
+    ) -> "Predicted":
+        """Return the prediction with the factor that it tests, and the error that theory gives.
+
+        The gain of a number that is multiplied by its factor, the number itself, may be left out.
+        """
+        gain = self.value if gain is None else gain
         return self._replace(factor=factor, gain=gain, deviation=deviation)
 
 

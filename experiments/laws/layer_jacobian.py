@@ -28,6 +28,7 @@ from jaxnn.theory.quadrature import expectation, solve
 
 NODES = 48  # of the Gauss-Legendre rule for the integral over u: good to 1e-7
 ACTIVATION = "tanh"
+REASON = "4 standard errors, and (1 + l)/n of it for the finite width"
 MEANS = Panel(
     "A layer's Jacobian ∂z[l+1]/∂z[l]", "layer l; 0: the weights θ[0] alone", "mean singular value"
 )
@@ -54,12 +55,10 @@ def predict(setup: SquareNetworks) -> Told:
         slopes = [mean_singular_value(ACTIVATION, float(q_l)) for q_l in q]
         means = scheme.sigma_w * np.array([mean_singular_value("identity", 1.0), *slopes])
         yield curve(MEANS, name, np.arange(len(means)), means)
-        for layer, value in enumerate(means):
+        for layer, value in enumerate(means.tolist()):
             allowed = value * (1 + layer) / setup.width
-            reason = "4 standard errors, and (1 + l)/n of it for the finite width"
-            yield Predicted(_case(name, layer), float(value), float(allowed), reason).about(
-                "mean singular value", float(value)
-            )
+            predicted = Predicted(_case(name, layer), value, allowed, REASON)
+            yield predicted.about("mean singular value")
 
 
 def mean_singular_value(activation: str, q: float) -> float:

@@ -56,7 +56,7 @@ def predict(setup: SquareNetworks) -> Told:
         other_q, other_c = _maps(sigma_w, setup.layers, 1 - LESS)
         less_q, late_c, less_c = (float(v[half:].mean()) for v in (other_q, c, other_c))
         yield from [
-            Predicted(f"{series}: q*", late_q, 0.0, "4 standard errors").about(
+            Predicted(f"{series}: q*", late_q).about(
                 "E[σ(z)²]", (float(q[half:].mean()) - less_q) / LESS
             ),
             Predicted(f"{series}: c[l], late layers", late_c, 2 / setup.width, reason).about(

@@ -43,6 +43,8 @@ LONGEST = 40.0  # D t at which every network has learned it
 GRID = math.sqrt(2)  # between neighbouring step sizes of Gaussian networks
 RATES = 2.0 * GRID ** -np.arange(14.0)  # times 1/D
 BASE = 8  # matrices with whose learning time others are compared
+TIME = "orthogonal: D t, D = {}"
+RATIO = f"Gaussian: steps, D = {{}} over D = {BASE}"
 MODES = Panel("One mode", "D t", "u")
 TIMES = Panel("Whole networks", "matrices D", f"time / time of {BASE}", log_x=True, log_y=True)
 
@@ -75,14 +77,14 @@ def predict(setup: Setup) -> Told:
     for factors in setup.orthogonal:
         time = times[factors]
         reason = "4 standard errors, and the second order of Euler steps, the first being taken off"
-        yield Predicted(_time(factors), time, STEPS[-1] ** 2 * time, reason).about(
-            "D t of a product", time
+        yield Predicted(TIME.format(factors), time, STEPS[-1] ** 2 * time, reason).about(
+            "D t of a product"
         )
     every = [ratios[d] for d in setup.orthogonal]
     yield curve(TIMES, "orthogonal", setup.orthogonal, every)
     reason = "it grows: twice what saturates, two steps of the grid of step sizes"
     deepest = setup.gaussian[-1]
-    yield Predicted(_case(deepest), GRID**2 * ratios[deepest], 0.0, reason, 0, "≥")
+    yield Predicted(RATIO.format(deepest), GRID**2 * ratios[deepest], 0.0, reason, 0, "≥")
 
 
 @cache
@@ -166,9 +168,11 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         ratios = times / times[:, [matrices.index(BASE)]]
         yield points(TIMES, name, matrices, ratios)
         if name == "orthogonal":
-            yield from ((_time(d), mean_of(v)) for d, v in zip(matrices, times.T, strict=True))
+            yield from (
+                (TIME.format(d), mean_of(v)) for d, v in zip(matrices, times.T, strict=True)
+            )
         else:
-            yield _case(matrices[-1]), mean_of(ratios[:, -1])
+            yield RATIO.format(matrices[-1]), mean_of(ratios[:, -1])
 
 
 @partial(jax.jit, static_argnames="room")
@@ -247,14 +251,6 @@ def _fewest(key: jax.Array, net: jaxnn.Network, matrices: jax.Array, most: int) 
     params = draw(net, key, 1.0, 0.0, GAUSSIAN)
     rates = jnp.asarray(RATES, float) / matrices
     return fewest_steps(net, params, _examples(net.sizes[0]), rates, LEFT, most, matrices - 1)
-
-
-def _time(matrices: int) -> str:
-    return f"orthogonal: D t, D = {matrices}"
-
-
-def _case(matrices: int) -> str:
-    return f"Gaussian: steps, D = {matrices} over D = {BASE}"
 
 
 SOURCE = "Saxe et al. 2014, Arora et al. 2018"

@@ -38,10 +38,10 @@ import jaxnn
 from experiments.laws.law import Panel, Predicted, Told, curve, log_mean_of, mean_of, points
 
 ALIKE = Panel("Tokens become alike", "layers", "Σ ‖z_i - z̄‖² / Σ ‖z_i‖²", log_y=True)
-REASON = "4 standard errors"
 SMALL = "4 standard errors, and the next order in β"
 NEXT = 10.0  # times β², a part of what is predicted
 BELOW = "without skip connections"
+EXPONENT = BELOW + ": exponent of β, layer {}"
 
 
 class Setup(NamedTuple):
@@ -70,30 +70,24 @@ def predict(setup: Setup) -> Told:
         apart = t - 1 - 2 / (inputs * n)  # Σ‖ρ_i‖² over T ‖z̄‖² of the input
         total = (1 + math.expm1(count * growth) / t, math.exp(count * growth) / t)
         gain, alike = count * alpha**2 / (1 + alpha**2), count * growth - math.log(apart)
-        yield Predicted(f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", alike, 0, REASON).about("α²", gain)
-        yield Predicted(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", math.log(total[0]), 0, REASON).about(
+        yield Predicted(f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", alike).about("α²", gain)
+        yield Predicted(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", math.log(total[0])).about(
             "α²", total[1] / total[0] * gain
         )
         yield curve(ALIKE, name, at, 1 / (1 + np.exp(at * growth) / (t - 1)))
         for c in setup.correlations:
             square = alpha**2 * of_queries(setup, c, (1 + alpha**2) ** (count - 1))
-            yield Predicted(
-                f"{name}, tokens of c = {c:g}: ‖ΔQ‖²", math.log(square), 0, REASON
-            ).about("ΔQ", 1.0)
+            case = f"{name}, tokens of c = {c:g}: ‖ΔQ‖²"
+            yield Predicted(case, math.log(square)).about("ΔQ", 1.0)
     beta = setup.beta
     square = beta**2 / (n**2 * t**2) * cubes(n, t) / (t * n)
     left = NEXT * beta**2
     yield Predicted(f"{BELOW}: ‖ρ′‖², β = {beta:g}", math.log(square), left, SMALL).about("ρ′", 1.0)
     for layer in (1, 2):
         exponent = (3**layer - 1) / 2
-        yield Predicted(exponent_case(layer), exponent, left * exponent, SMALL).about(
-            "the exponent", exponent
+        yield Predicted(EXPONENT.format(layer), exponent, left * exponent, SMALL).about(
+            "the exponent"
         )
-
-
-def exponent_case(layer: int) -> str:
-    """Return the name of the exponent of β after so many layers."""
-    return f"{BELOW}: exponent of β, layer {layer}"
 
 
 def squares(n: int, tokens: int) -> float:
@@ -169,7 +163,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     yield f"{BELOW}: ‖ρ′‖², β = {setup.beta:g}", log_mean_of(larger[:, 0])
     for layer in (1, 2):
         less = larger[:, layer - 1] - smaller[:, layer - 1]
-        yield exponent_case(layer), mean_of(less / (2 * math.log(2)))
+        yield EXPONENT.format(layer), mean_of(less / (2 * math.log(2)))
 
 
 def _flow(

@@ -31,24 +31,24 @@ MORE = 0.01  # of E[σ²], for the change of the length that it makes
 def predict(setup: SquareNetworks) -> Told:
     """Predict by the length map from both starts, moments at q = 1, ½ ln χ and its bias, χ ≥ 1."""
     layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)  # settled by then
-    noise, n = "4 standard errors", setup.width
+    n = setup.width
     for q in STARTS:
         lengths = np.asarray(meanfield.lengths(*SELU, q, setup.layers))
         more = np.asarray(meanfield.lengths("selu", math.sqrt(1 + MORE), 0.0, q, setup.layers))
         yield curve(LENGTH, f"from {q:g}", layer, lengths)
         finite = lengths + spread(SELU, lengths, n).bias
         for what, at in ((f"layer {EARLY}", slice(EARLY - 1, EARLY)), ("late layers", late)):
-            yield Predicted(
-                f"variance from {q:g}, {what}", float(finite[at].mean()), 0.0, noise
-            ).about("E[σ²]", float((more - lengths)[at].mean()) / MORE)
-    yield from _moments_of_a(setup, noise)
+            yield Predicted(f"variance from {q:g}, {what}", float(finite[at].mean())).about(
+                "E[σ²]", float((more - lengths)[at].mean()) / MORE
+            )
+    yield from _moments_of_a(setup)
     start = fixed_point(SELU)
     yield slope(GROWTH, start, n, setup.layers, setup.seeds)
     yield Predicted(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥")
     yield curve(GRADIENT, "½ ln χ a layer", layer, start.half_log_chi * (setup.layers - layer))
 
 
-def _moments_of_a(setup: SquareNetworks, reason: str) -> list[Predicted]:
+def _moments_of_a(setup: SquareNetworks) -> list[Predicted]:
     """Mean and variance of a[l] in the late layers of networks that start at q = 1."""
     ones, late = np.ones(setup.layers), slice(setup.layers // 2, None)
     finite = spread(SELU, ones, setup.width)
@@ -59,10 +59,8 @@ def _moments_of_a(setup: SquareNetworks, reason: str) -> list[Predicted]:
     # E[a²] of a layer is the Q of the next one; late layers are alike.
     variance = square - means[0] ** 2 + float(finite.bias[late].mean()) - square / setup.width
     return [
-        Predicted("mean of a[l], late layers", mean, 0.0, reason),
-        Predicted("variance of a[l], late layers", variance, 0.0, reason).about(
-            "E[σ²]", 1 / (1 - _pull())
-        ),
+        Predicted("mean of a[l], late layers", mean),
+        Predicted("variance of a[l], late layers", variance).about("E[σ²]", 1 / (1 - _pull())),
     ]
 
 

@@ -49,7 +49,7 @@ def predict(setup: Setup) -> Told:
     }
     for name, blocks in cases(setup):
         value = values[name][blocks]
-        yield Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason).about("R", value)
+        yield Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason).about("R")
     for name, by_depth in values.items():
         yield curve(CORRELATION, name, list(by_depth), list(by_depth.values()))
     at = np.arange(max(setup.plain) + 1)

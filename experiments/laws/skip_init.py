@@ -33,7 +33,6 @@ ROWS = 32  # of a batch norm
 COTANGENTS = 16  # of a network, of which each has Δα of its own
 NORMED, SKIP = "batch norm in the branch", "SkipInit, α = 0"
 FIXUP, UNSCALED = "Fixup", "Fixup without its 1/√L"
-REASON, ROUNDING = "4 standard errors", "rounding"
 CLOSED = "α = 0: ln ‖Δz[1]‖ / ‖Δz[L+1]‖"  # of branches that start at zero
 
 
@@ -55,8 +54,8 @@ def predict(setup: Setup) -> Told:
             (UNSCALED, blocks, "Σ ‖h‖²", 1.0),
         ):
             case, value = f"{name}, L = {blocks}", math.log(size)
-            yield Predicted(case, value, 0.0, REASON).about(factor, gain)
-    yield Predicted(CLOSED, 0.0, 1e-6, ROUNDING, errors=0)
+            yield Predicted(case, value).about(factor, gain)
+    yield Predicted(CLOSED, 0.0, 1e-6, "rounding", errors=0)
     at = np.unique(np.geomspace(1, max(setup.blocks), 12).round())
     yield curve(LENGTH, NORMED, at, 1 + at)
     for name in (SKIP, FIXUP, UNSCALED):

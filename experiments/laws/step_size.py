@@ -35,6 +35,7 @@ COMPARED = (-10, -9)  # of them, those at which the loss is compared
 FIRST = 2.0**-12  # η√L of a first step, small enough for a loss to fall on a line
 FLAT = 0.1  # of the weights of the last layer in it, for small logits
 FASTER = 1.5  # nats that the deepest network is ahead at equal η: with η√L four times that of L = 4
+FALL = "first step: ln of the fall of the loss, L = {}"
 SCALED = Panel("At equal η√L", "log₂ η√L", "ln of the loss over that of the fewest blocks")
 EQUAL = Panel("At equal η", "log₂ η", "ln of the loss over that of the fewest blocks")
 
@@ -76,7 +77,7 @@ def predict(setup: Setup) -> Told:
             yield Predicted(case, 0.0, allowed, reason).about("η√L", gain)
         more = first_step(blocks) - first_step(few)
         reason = "4 standard errors, and 1/n for what finite widths add to a mean of lengths"
-        yield Predicted(_first(blocks), more, 1 / WIDTH, reason).about("η√L", 1.0)
+        yield Predicted(FALL.format(blocks), more, 1 / WIDTH, reason).about("η√L", 1.0)
     most, shared = deeper[-1], same_rate(setup, deeper[-1])
     case = f"L = {few} behind L = {most}, η = 2^{shared[-1]}"
     yield Predicted(case, FASTER, 0.0, "a bound: no tolerance", 0, "≥")
@@ -88,10 +89,6 @@ def predict(setup: Setup) -> Told:
 def first_step(blocks: int) -> float:
     """Return ln of what blocks add to the fall of the loss in the first step, at equal η√L."""
     return (blocks - 1) / 2 * math.log1p(1 / blocks)
-
-
-def _first(blocks: int) -> str:
-    return f"first step: ln of the fall of the loss, L = {blocks}"
 
 
 def _network(blocks: int) -> jaxnn.Network:
@@ -109,7 +106,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         for rate in COMPARED:
             yield f"L = {blocks}, η√L = 2^{rate}", mean_of(apart[:, RATES.index(rate)])
         yield points(SCALED, f"L = {blocks}", RATES, apart)
-        yield _first(blocks), mean_of(falls[blocks] - falls[few])
+        yield FALL.format(blocks), mean_of(falls[blocks] - falls[few])
         shared = same_rate(setup, blocks)
         of_few, own = ([RATES.index(r + half(b)) for r in shared] for b in (few, blocks))
         apart = logs[blocks][:, own] - logs[few][:, of_few]

@@ -78,7 +78,7 @@ def predict(setup: Setup) -> Told:
     ]
     along_path = k + float(np.sum(steps[:-1]) / np.sum(bend(c[:-1])))
     reason = "4 standard errors, and 1/n of it for the noise in each c"
-    yield Predicted(ALONG, along_path, k / n, reason).about("curvature of C", along_path)
+    yield Predicted(ALONG, along_path, k / n, reason).about("curvature of C")
     band = meanfield.log_delta_band(sigma, 1.0, 0.0, 1.0, n, setup.layers)
     yield Predicted(
         "tailored: gradient",

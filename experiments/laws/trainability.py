@@ -30,6 +30,8 @@ REACH, FACTOR = 6.0, 2.0
 BOUNDS: dict[float, Relation] = {REACH / FACTOR: "≥", REACH * FACTOR: "≤"}
 WIDTH, ROOMS = 100, (48, 96, 144)  # hidden layers of a program: it updates them all, used or not
 DESCENT, STEPS = Descent(rate=1e-3, momentum=0.9, batch=128), 600
+RATIO = "depth that trains, σ_w² = {1:g} over {0:g}"
+CASE = "σ_w² = {:g}: depth that trains, {:g} ξ_c"
 ACCURACY = Panel("Accuracy after 600 steps", "depth / ξ_c", "training accuracy")
 DEPTH = Panel("Depth that trains", "σ_w²", "hidden layers", log_y=True)
 
@@ -65,13 +67,12 @@ def predict(setup: Setup) -> Told:
     for variance in setup.variances:
         for multiple, relation in BOUNDS.items():
             layers = multiple * reach(variance)
-            yield Predicted(_case(variance, multiple), layers, 0.0, reason, 4, relation).about(
-                "ξ_c", layers
-            )
+            case = CASE.format(variance, multiple)
+            yield Predicted(case, layers, 0.0, reason, 4, relation).about("ξ_c")
     reason = "4 standard errors: the constant is one in a phase"
     for less, more in pairs(setup.variances):
         ratio = reach(more) / reach(less)
-        yield Predicted(_ratio(less, more), ratio, 0.0, reason).about("ratio of ξ_c", ratio)
+        yield Predicted(RATIO.format(less, more), ratio, 0.0, reason).about("ratio of ξ_c")
     bound, ends = halfway(), [0, max(setup.reaches)]
     yield curve(ACCURACY, "half way from chance to 1", ends, [bound, bound])
     at = np.concatenate([np.linspace(0.9, 1.7, 9), np.linspace(1.8, 4.2, 13)])  # not quite 1.76
@@ -95,12 +96,12 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         yield points(ACCURACY, f"σ_w² = {variance:g}", depths / reach(variance), accuracy)
         crossings[variance] = np.array([_crossing(depths, of, bound) for of in accuracy])
         mean = mean_of(crossings[variance])
-        yield from ((_case(variance, multiple), mean) for multiple in BOUNDS)
+        yield from ((CASE.format(variance, multiple), mean) for multiple in BOUNDS)
         yield point(DEPTH, f"{REACH:g} ξ_c", variance, mean)
     for v, w in pairs(setup.variances):
         with np.errstate(divide="ignore", invalid="ignore"):  # a depth of 0, or none: no number
             ratio = mean_of(crossings[w] / crossings[v])
-        yield _ratio(v, w), ratio
+        yield RATIO.format(v, w), ratio
 
 
 def _trained(key: jax.Array, variance: float, layers: int) -> float:
@@ -120,14 +121,6 @@ def _crossing(depths: np.ndarray, accuracy: np.ndarray, bound: float) -> float:
     i = below[0]
     share = (accuracy[i - 1] - bound) / (accuracy[i - 1] - accuracy[i])
     return float(depths[i - 1] + share * (depths[i] - depths[i - 1]))
-
-
-def _ratio(less: float, more: float) -> str:
-    return f"depth that trains, σ_w² = {more:g} over {less:g}"
-
-
-def _case(variance: float, multiple: float) -> str:
-    return f"σ_w² = {variance:g}: depth that trains, {multiple:g} ξ_c"
 
 
 SOURCE = "Schoenholz et al. 2017"

@@ -44,6 +44,7 @@ FEED_FORWARD, ATTENTION = "feed-forward, variance of z", "attention, variance of
 PUBLISHED = {FEED_FORWARD: (0.4, 1.4, 2.8), ATTENTION: (2.2, 13.3, 44.5)}
 FACTORS = {FEED_FORWARD: "E relu²", ATTENTION: "the twin's ‖Δz‖²"}
 ERRORS = Panel("Errors of a theory of transformers", "percentile of set-ups", "%", log_y=True)
+PERCENTILE = "{}: error in %, {} of 100 set-ups"
 HALF = "half of the published error"
 GROUPS = 16  # of draws, whose means give the standard error
 REPLICAS = 16
@@ -78,13 +79,10 @@ def predict(setup: Setup) -> Told:
             FACTORS[name], 1.0
         )
         for p, error in zip(PERCENTILES, published, strict=True):
-            yield Predicted(percentile(name, p), error / 2, 0.0, HALF, errors=0, relation="≤")
+            yield Predicted(
+                PERCENTILE.format(name, p), error / 2, 0.0, HALF, errors=0, relation="≤"
+            )
         yield curve(ERRORS, f"{name}, published", PERCENTILES, published)
-
-
-def percentile(name: str, p: int) -> str:
-    """Return the name of a percentile of the errors."""
-    return f"{name}: error in %, {p} of 100 set-ups"
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -94,7 +92,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     for name, by_group in logs.items():
         yield f"{name}: ln of measured over theory", mean_of(by_group.mean(axis=0))
         for p, error in errors(by_group):
-            yield percentile(name, p), error
+            yield PERCENTILE.format(name, p), error
             yield point(ERRORS, f"{name}, here", p, error)
     for p, error in errors(of_attention.formula):
         yield point(ERRORS, f"{ATTENTION}, the published formula here", p, error)

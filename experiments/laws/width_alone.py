@@ -65,7 +65,7 @@ def predict(setup: Setup) -> Told:
         more = blocks / (2 * setup.width) if name == ALL else 0.0
         for case, value in (("", variance * (1 + more)), (f": {BY_LAYER}", lag)):
             yield Predicted(f"{name}, L = {blocks}{case}", value, left * value, reason).about(
-                "variance", value
+                "variance"
             )
     at = np.unique(np.geomspace(5, max(setup.root), 12).round())
     for name in (ROOT, ALL, PLAIN):

@@ -53,13 +53,12 @@ class Setup(NamedTuple):
 
 def predict(setup: Setup) -> Told:
     """Predict mean and variance of each shape, -β/2 and β but for the next orders in 1/n."""
-    reason = "4 standard errors"
     for name, kind, n, layers in shapes(setup):
         beta = kind.each * layers / n
         exact = layers * one_layer(name, n)
         case = f"{name}, n = {n}, L = {layers}"
         yield from (
-            Predicted(f"{case}: {what}", value, 0.0, reason).about("β", value)
+            Predicted(f"{case}: {what}", value).about("β")
             for what, value in (("mean", exact[0]), ("variance", exact[1]), (BY_LAYER, exact[1]))
         )
         if name == "relu":
@@ -71,7 +70,7 @@ def predict(setup: Setup) -> Told:
         yield curve(VARIANCE, name, x, kind.each * x)
     two = [layers * one_layer("relu", n) for n, layers in setup.relu[:2]]
     for what, apart in zip(("mean", "variance"), two[0] - two[1], strict=True):
-        yield Predicted(f"relu, two of one L/n: {what}s apart", apart, 0.0, reason)
+        yield Predicted(f"relu, two of one L/n: {what}s apart", apart)
 
 
 def one_layer(name: str, n: int) -> np.ndarray:
