@@ -29,12 +29,12 @@ from experiments.laws import (
     rank_collapse,
     report,
     residual,
-    self_normalising,
     shattered_gradients,
     step_size,
     tailored,
     transformer_moments,
     width_alone,
+    width_over_depth,
 )
 from experiments.laws import experiment as laws
 from experiments.laws.law import (
@@ -54,11 +54,11 @@ from jaxnn.theory import meanfield
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
-CHEAP = ("layer-jacobian", "self-normalising")
+CHEAP = ("layer-jacobian", "width-over-depth")
 SMALL = ["laws", "--quick", "--quiet", "--no-cache", "--law", *CHEAP]
 SMALLER = {
     "layer-jacobian": layer_jacobian.SquareNetworks(width=100, layers=1, seeds=6),
-    "self-normalising": self_normalising.SquareNetworks(width=100, layers=20, seeds=10),
+    "width-over-depth": width_over_depth.Setup(((40, 10), (20, 5)), linear=(), draws=100),
 }
 # Large enough to hold; --quick draws more of the same.
 SHALLOW = {
@@ -116,6 +116,7 @@ COARSE = {"ξ_c": 2.0, "bias of an example": 0.3, "what a batch adds": 0.3}
 FEWER = {"narrow": {"cases": narrow.QUICK.cases}}  # of predictions that take a minute
 # Predictions that take as long as those of all the others together.
 LONG = ("gradient-exponent", "trainability", "length-correlation", "orthogonal-learning")
+LONG += ("self-normalising",)  # whose default test is its closed form
 
 
 @pytest.mark.parametrize(
@@ -302,9 +303,9 @@ def test_a_chart_alone_fits_a_phone_and_is_dark_in_the_dark(small_run):
     """Its panels stand below one another, its title is text, and Vega has nothing to say."""
     phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
     with browser.launched() as chromium:
-        tab = browser.Tab(chromium, small_run / "law-self-normalising.html", **phone).wait()
+        tab = browser.Tab(chromium, small_run / "law-width-over-depth.html", **phone).wait()
         assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
-        assert tab.page.locator("h1").inner_text().startswith("8 self-normalising holds")
+        assert tab.page.locator("h1").inner_text().startswith("9 width-over-depth holds")
         panels = tab.page.locator("#chart .role-scope[class*=concat_]").all()
         places = [panel.bounding_box() for panel in panels]
         assert len({place["y"] for place in places}) == len(places) > 1

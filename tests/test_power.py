@@ -20,7 +20,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.power import LEVEL, normal
+from experiments.laws.power import LEVEL, Comparison, joint, normal
 
 LAW = laws.LAWS[0]
 NOTHING = curve(LAW.panels[0], "a", [0.0], [1.0]), points(LAW.panels[0], "a", [0.0], [[1.0]])
@@ -58,7 +58,9 @@ def test_a_true_law_has_a_small_chance_as_rarely_as_it_says():
     predicted = [Predicted(str(i), 0.0, 0.0, "r") for i in range(6)]
     shared = rng.normal(size=(1000, 1, 12))
     draws = (shared + rng.normal(size=(1000, 6, 12))) / math.sqrt(2)
-    chances = np.array([compared(predicted, map(mean_of, of))["chance"][0] for of in draws])
+    chances = np.array(
+        [joint([*map(Comparison, predicted, map(mean_of, of))]).chance for of in draws]
+    )
     for level in (0.05, 0.3):
         assert np.mean(chances < level) == pytest.approx(level, rel=0.35)
 
