@@ -2,7 +2,7 @@
 
     python docs/before_after.py RUN
 
-takes a finished run of `python -m experiments remedies FILE.py:NAME`, writes the numbers of its
+takes a finished run of `python -m experiments cures FILE.py:NAME`, writes the numbers of its
 first cure into `docs/data/before_after.csv`, and draws them as `docs/before_after.svg`. Without a
 run it draws what is stored. The picture has no background, and its ink follows the reader's scheme,
 dark or light; its letters can be read at a width of 390 pixels.
@@ -59,11 +59,13 @@ def of_run(folder: Path) -> Sizes:
     """Return the numbers of a run: of the network as it is, and of its first cure."""
     import polars as pl
 
-    from experiments.remedies.of_user.report import shapes
+    from experiments.cures import report
+    from experiments.cures.columns import DELTA
 
-    found = shapes(pl.read_parquet(folder / "rows.parquet")).sort("layer")
-    names = [BEFORE, next(n for n in found["remedy"].unique(maintain_order=True) if n != BEFORE)]
-    return Sizes(*(found.filter(pl.col("remedy") == n)["value"].to_list() for n in names))
+    found = report.means(report.at_best(pl.read_parquet(folder / "rows.parquet")))
+    found = found.filter(quantity=DELTA).sort("layer")
+    names = [BEFORE, next(n for n in found["change"].unique(maintain_order=True) if n != BEFORE)]
+    return Sizes(*(found.filter(change=name)["value"].to_list() for name in names))
 
 
 def store(sizes: Sizes) -> None:

@@ -2,7 +2,7 @@
 
     python docs/found_and_cured.py                  measures the three networks
     python docs/found_and_cured.py resnet           one of them
-    python docs/found_and_cured.py runs/lstm        takes accuracies of a run of `remedies`
+    python docs/found_and_cured.py runs/lstm        takes accuracies of a run of `experiments cures`
 
 They are stored in `docs/data/found_and_cured.json`. `docs/hooks.py` puts them into the page where
 it has `<!-- table: found resnet -->`, as text that was printed and as a table.
@@ -90,25 +90,22 @@ def trained(folder: Path) -> dict[str, Any]:
     """Return what training reaches, by the network of a run and the change."""
     import polars as pl
 
-    from experiments.remedies.of_user import report
+    from experiments.cures import report
+    from experiments.cures.columns import ACCURACY, GRADIENT, LOSS
 
     what = json.loads((folder / "run.json").read_text(encoding="utf-8"))["what"]
     name = what["settings"]["network"].partition(":")[2]
-    cases = report.cases(pl.read_parquet(folder / "rows.parquet"))
-    return {
-        name: [
-            {
-                "change": case.name,
-                "decades": float(f"{case.decades:.3g}"),
-                "rate": case.rate,
-                **{
-                    k: [float(f"{v:.3g}") for v in (a.mean, a.error)]
-                    for k, a in case.reached.items()
-                },
-            }
-            for case in cases
-        ]
-    }
+    reached = []
+    for line in report.lines(pl.read_parquet(folder / "rows.parquet")):
+        (decades,) = line.of(GRADIENT).values()
+        means = {
+            quantity: mean for quantity in (LOSS, ACCURACY) for mean in line.of(quantity).values()
+        }
+        record = {"change": line.change, "decades": float(f"{decades.value:.3g}")}
+        record["rate"] = means[ACCURACY].rate
+        record |= {q: [float(f"{v:.3g}") for v in mean[:2]] for q, mean in means.items()}
+        reached.append(record)
+    return {name: reached}
 
 
 def markdown(name: str) -> str:

@@ -2,7 +2,7 @@
 
     python docs/hundred_layers.py runs/relu runs/relu_lsuv ...
 
-takes finished runs of `python -m experiments remedies examples/a_hundred_layers.py:NAME` and writes
+takes finished runs of `python -m experiments cures examples/a_hundred_layers.py:NAME` and writes
 a row for each network into `docs/data/hundred_layers.csv`, in place of rows of the same network.
 `docs/hooks.py` puts the table into the page where it has `<!-- table: hundred -->`.
 """
@@ -50,32 +50,21 @@ def of_run(folder: Path) -> Iterator[dict[str, str]]:
     """Yield a row for each change of the network of a run."""
     import polars as pl
 
-    from experiments.remedies.of_user import report
+    from experiments.cures import report
+    from experiments.cures.columns import ACCURACY, GRADIENT, LOSS
 
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     of = run["what"]["settings"]
     activation, _, weights = of["network"].partition(":")[2].partition("_")
-    for case in report.cases(pl.read_parquet(folder / "rows.parquet")):
-        loss, accuracy = case.reached["loss"], case.reached["accuracy"]
-        numbers = (
-            case.decades,
-            case.rate,
-            *(v for a in (loss, accuracy) for v in (a.mean, a.error)),
+    for line in report.lines(pl.read_parquet(folder / "rows.parquet")):
+        (decades,), (loss,), (accuracy,) = (
+            line.of(quantity).values() for quantity in (GRADIENT, LOSS, ACCURACY)
         )
-        yield dict(
-            zip(
-                COLUMNS,
-                (
-                    activation,
-                    weights if case.name == BEFORE else f"cured: {case.name}",
-                    *(f"{v:.4g}" for v in numbers),
-                    str(of["seeds"]),
-                    str(of["steps"]),
-                    run["advice"][case.name],
-                ),
-                strict=True,
-            )
-        )
+        changed = weights if line.change == BEFORE else f"cured: {line.change}"
+        numbers = decades.value, accuracy.rate, *loss[:2], *accuracy[:2]
+        texts = (f"{number:.4g}" for number in numbers)
+        size = str(of["seeds"]), str(of["steps"])
+        yield dict(zip(COLUMNS, (activation, changed, *texts, *size, line.advice), strict=True))
 
 
 def _place(row: Record) -> tuple[int, int]:

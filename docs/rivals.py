@@ -1,26 +1,30 @@
 """The tables of ill networks with their first cure beside every remedy known, each trained.
 
-    python docs/rivals.py runs/rivals
+    python docs/rivals.py runs/cures
 
-takes runs of `python -m experiments experiments/remedies/rivals/experiment.py:EXPERIMENT`, finished
-or not, and writes what each remedy reaches on the networks that have all into
-`docs/data/rivals.csv`, in place of rows of the same network and length. `docs/hooks.py` puts the
-tables into the page where it has `<!-- table: rivals networks -->` and `rivals means`.
+takes runs of `python -m experiments cures --networks ...`, finished or not, and writes what each
+network reaches as it is, cured and by its rivals into `docs/data/rivals.csv`, in place of rows of
+the same network, framework and length. `docs/hooks.py` puts the tables into the page where it has
+`<!-- table: rivals networks -->` and `rivals means`.
 """
 
 import csv
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
-from experiments.remedies.rivals import report
-from experiments.remedies.rivals.networks import NETWORKS
-from experiments.remedies.rivals.rivals import CURE, PLAIN
+from experiments.cures import report
+from experiments.cures.columns import BEFORE, RIVALS
+from experiments.cures.dense import ILL
+from experiments.cures.report import Mean
 from jaxnn.texts import counted
 
 DATA = Path(__file__).parent / "data" / "rivals.csv"
 COLUMNS = ("network", "framework", "steps", "remedy", "change", "accuracy", "error")
+CURE = "first cure"
 CHANGES = {  # that are first cures, where their names are not enough
     "": "none",
     "skip": "skip",
@@ -29,45 +33,75 @@ CHANGES = {  # that are first cures, where their names are not enough
 }
 
 
+class Compared(NamedTuple):
+    """A network with its accuracies by remedy, the best first, after some steps.
+
+    change: the kind of the first cure; "" if none works, and it is left as it is.
+    """
+
+    network: str
+    framework: str
+    step: int
+    change: str
+    reached: dict[str, Mean]
+
+    @property
+    def best(self) -> str:
+        """The best of the remedies known."""
+        return next(name for name in self.reached if name not in (CURE, BEFORE))
+
+    @property
+    def holds(self) -> bool:
+        """True if the first cure is within one standard error of the difference of the best."""
+        return report.is_within(self.reached[CURE], self.reached[self.best])
+
+
 def main() -> None:
     """Store what the runs that the command line names have reached."""
-    there = {(one.network, one.step): one for one in read()} if DATA.exists() else {}
+    there = {one[:3]: one for one in read()} if DATA.exists() else {}
     for folder in map(Path, sys.argv[1:]):
-        there |= {(one.network, one.step): one for one in of_run(folder)}
+        there |= {one[:3]: one for one in of_run(folder)}
     write(there.values())
 
 
-def of_run(folder: Path) -> list[report.Comparison]:
-    """Return what a run has reached."""
+def of_run(folder: Path) -> Iterator[Compared]:
+    """Yield what the networks of a run have reached whose rivals were trained."""
     import polars as pl
 
-    return report.comparisons(pl.read_parquet(folder / "rows.parquet"))
+    settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))["what"]["settings"]
+    lines = report.lines(pl.read_parquet(folder / "rows.parquet"))
+    for (network, framework), group in report.by_network(lines):
+        rivals = [x for x in lines if x.network == network and x.change in RIVALS]
+        known = {line.change: line.accuracy for line in rivals}
+        cure, known[BEFORE] = report.first_cure(group), group[0].accuracy
+        known[CURE] = cure.accuracy
+        known = {name: mean for name, mean in known.items() if mean.value == mean.value}
+        if rivals and {CURE, BEFORE} <= known.keys():
+            reached = dict(sorted(known.items(), key=lambda item: -item[1].value))
+            change = "" if cure.change == BEFORE else cure.change
+            yield Compared(network, framework, settings["steps"], change, reached)
 
 
-def write(compared: Iterable[report.Comparison]) -> None:
+def write(compared: Iterable[Compared]) -> None:
     """Write them in the order of the networks."""
-    names = [of.name for of in NETWORKS]
+    names = [*ILL]
     with DATA.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for one in sorted(compared, key=lambda one: (names.index(one.network), one.step)):
-            for reached in one.reached:
-                place = one.network, one.framework, one.step, reached.remedy, reached.change
-                writer.writerow((*place, f"{reached.mean:.5f}", f"{reached.error:.5f}"))
+            for name, mean in one.reached.items():
+                place = *one[:3], name, one.change if name == CURE else ""
+                writer.writerow((*place, f"{mean.value:.5f}", f"{mean.error:.5f}"))
 
 
-def read() -> Iterator[report.Comparison]:
+def read() -> Iterator[Compared]:
     """Yield what is stored, network by network, and step by step."""
     with DATA.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for place, group in groupby(rows, lambda row: (row["network"], row["framework"], row["steps"])):
-        reached = tuple(
-            report.Reached(
-                row["remedy"], float(row["accuracy"]), float(row["error"]), row["change"]
-            )
-            for row in group
-        )
-        yield report.Comparison(*place[:2], int(place[2]), reached)
+        of = {row["remedy"]: row for row in group}
+        reached = {n: Mean(float(r["accuracy"]), float(r["error"])) for n, r in of.items()}
+        yield Compared(*place[:2], int(place[2]), of[CURE]["change"], reached)
 
 
 def markdown(of: str) -> str:
@@ -76,7 +110,7 @@ def markdown(of: str) -> str:
     return "\n".join(networks(compared) if of == "networks" else means(compared))
 
 
-def networks(compared: list[report.Comparison]) -> Iterator[str]:
+def networks(compared: list[Compared]) -> Iterator[str]:
     """Yield how many first cures hold, and a line a network: what is reached, by length.
 
     A first cure that is not within an error of the best remedy known is bold.
@@ -94,24 +128,24 @@ def networks(compared: list[report.Comparison]) -> Iterator[str]:
     for name, group in groupby(compared, lambda one: one.network):
         by_length = {one.step: one for one in group}
         first = by_length[lengths[0]]
-        plain, kind = _value(first.reached_by(PLAIN)), first.cure.change
+        plain, kind = _value(first.reached[BEFORE]), first.change
         cells = "".join(
             f" {_cells(by_length[n])} |" if n in by_length else " | | |" for n in lengths
         )
         yield f"| {name} ({first.framework}) | {plain} | {CHANGES.get(kind, kind)} |{cells}"
 
 
-def _cells(one: report.Comparison) -> str:
-    cure = _value(one.cure)
+def _cells(one: Compared) -> str:
+    cure = _value(one.reached[CURE])
     reached = cure if one.holds else f"**{cure}**"
-    return f"{reached} | {_value(one.best)} | {one.best.remedy}"
+    return f"{reached} | {_value(one.reached[one.best])} | {one.best}"
 
 
-def means(compared: list[report.Comparison]) -> Iterator[str]:
+def means(compared: list[Compared]) -> Iterator[str]:
     """Yield a line a remedy: its mean over the networks, by length."""
     lengths = sorted({one.step for one in compared})
     by_length = {n: [one for one in compared if one.step == n] for n in lengths}
-    mean = {n: report.means(of) for n, of in by_length.items()}
+    mean = {n: means_of(of) for n, of in by_length.items()}
     head = "".join(f" {n:,} steps, {counted(len(by_length[n]), 'network')} |" for n in lengths)
     yield f"| remedy |{head}"
     yield f"|:---|{'---:|' * len(lengths)}"
@@ -120,8 +154,19 @@ def means(compared: list[report.Comparison]) -> Iterator[str]:
         yield f"| {f'**{name}**' if name == CURE else name} |{cells}"
 
 
-def _value(of: report.Reached) -> str:
-    return f"{_short(of.mean)} ± {_short(of.error)}"
+def means_of(compared: list[Compared]) -> dict[str, float]:
+    """Return the mean of each remedy over the networks on which it has a number, the best first."""
+    values: dict[str, list[float]] = {}
+    for one in compared:
+        for name, mean in one.reached.items():
+            values.setdefault(name, []).append(mean.value)
+    return dict(
+        sorted(((n, sum(v) / len(v)) for n, v in values.items()), key=lambda item: -item[1])
+    )
+
+
+def _value(of: Mean) -> str:
+    return f"{_short(of.value)} ± {_short(of.error)}"
 
 
 def _short(number: float) -> str:

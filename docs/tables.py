@@ -2,10 +2,10 @@
 
     python docs/tables.py runs/laws runs/bench
 
-takes finished runs of `python -m experiments laws`, `bench`, `cures` and `menagerie` and writes
-what the pages show into `docs/data`: `laws.csv`, `bench.csv` and so on, with `about.json` for the
-machine and versions. A run of some laws, of some networks of the menagerie or the cures, or of some
-rows of the benchmark (`--row`), replaces the rows of these. Building the site then needs no runs.
+takes finished runs of `python -m experiments laws`, `bench` and `menagerie` and writes what the
+pages show into `docs/data`: `laws.csv`, `bench.csv` and so on, with `about.json` for the machine
+and versions. A run of some laws, of some networks of the menagerie, or of some rows of the
+benchmark (`--row`), replaces the rows of these. Building the site then needs no runs.
 `verdicts.csv` is written by `tests/draws.py`; `alarms` and `findings` are tables of the rules.
 
 `docs/hooks.py` puts `markdown("laws")` where a page has `<!-- table: laws -->`. A comparison that
@@ -15,7 +15,6 @@ does not hold and a ratio that misses its goal are bold.
 import argparse
 import csv
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -58,19 +57,14 @@ MENAGERIE = (
     *("package", "network", "title", "result", "layers", "arrays", "compared"),
     *("difference", "dtype", "seconds", "message"),
 )
-CURES = (
-    *("network", "framework", "change", "layers", "decades", "total", "signal", "log10_spread"),
-    *("works", "own", "seconds", "met", "advice"),
-)
 KEY = ("workload", "against", "case")  # of the bench
 MEAN = "all, geometric mean"
 COLUMNS = {
     "laws": LAWS,
     "bench": BENCH,
-    "cures": CURES,
     "menagerie": MENAGERIE,
 }
-IN_PARTS = ("cures", "menagerie")  # whose runs may be of some networks, and unfinished
+IN_PARTS = ("menagerie",)  # whose runs may be of some networks, and unfinished
 MOST = 3  # comparisons of a law in the first table; the others are folded below it
 # Of the laws, and the papers that they are from.
 TITLES = {
@@ -158,13 +152,13 @@ def collect(folder: Path, data: Path = DATA) -> None:
     """Write the data of one run.
 
     Raises:
-        ValueError: the folder is not a finished run of `laws`, `bench`, `cures` or `menagerie`.
+        ValueError: the folder is not a finished run of `laws`, `bench` or `menagerie`.
     """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     kind = run["what"].get("experiment", "")
     if kind not in COLUMNS or not (run["finished"] or kind in IN_PARTS):
         raise ValueError(
-            f"{folder}: expected a finished run of laws, bench, cures or menagerie, got {kind!r}"
+            f"{folder}: expected a finished run of laws, bench or menagerie, got {kind!r}"
         )
     settings = run["what"].get("settings", {})
     if settings.get("quick") and kind == "laws":
@@ -172,11 +166,8 @@ def collect(folder: Path, data: Path = DATA) -> None:
     about_file = data / "about.json"
     about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
     of_some = bool(settings.get("law")) and kind in about
-    if kind == "cures":  # whose frameworks may have had a run each
-        known = about.get(kind, {}).get("frameworks", [])
-        run["frameworks"] = sorted({*known, *run.get("frameworks", [])})
     if kind in IN_PARTS:
-        records = (_menagerie if kind == "menagerie" else _cures)(folder, data)
+        records = _menagerie(folder, data)
     elif kind == "bench":
         records = _merged(_bench(folder), KEY, read(kind, data) if settings.get("row") else [])
     else:
@@ -285,33 +276,6 @@ def _menagerie(folder: Path, data: Path) -> list[dict[str, str]]:
     return [r for package in packages for r in records if r["package"] == package]
 
 
-def _cures(folder: Path, data: Path) -> list[dict[str, str]]:
-    """One record a network, framework and rival, and one of the best change of each.
-
-    Those of networks that were not run stay.
-    """
-    import polars as pl
-
-    from experiments.cures import recipes, report
-    from experiments.cures.columns import FRAMEWORKS
-
-    there = read("cures", data) if (data / "cures.csv").exists() else []
-    records = {(r["network"], r["framework"], r["change"]): dict(r) for r in there}
-    for case in report.cases(pl.read_parquet(folder / "rows.parquet")):
-        place = tuple(case.before[key] for key in report.PLACE)
-        records = {key: record for key, record in records.items() if key[:2] != place}
-        met = report.meets(case)
-        for row in (case.before, case.best, *case.rivals):
-            if row is None:
-                continue
-            record = {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in row.items()}
-            is_last = row is (case.best or case.before)
-            record["met"] = ("yes" if met else "no") if case.is_ill and is_last else ""
-            records[(*place, row["change"])] = {name: record[name] for name in CURES}
-    order = [(n, f) for n in recipes.NETWORKS for f in FRAMEWORKS]
-    return sorted(records.values(), key=lambda r: order.index((r["network"], r["framework"])))
-
-
 def _merged(
     records: Iterable[Record], key: Sequence[str], there: Iterable[Record]
 ) -> list[dict[str, str]]:
@@ -324,15 +288,13 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
     """Say on which machine, with which versions and when a run was measured."""
     machine = run.get("machine", {})
     versions = {**run["versions"], **machine.get("peers", {})}
-    versions |= run.get("packages", {}) | dict(map(str.split, run.get("frameworks", ())))
+    versions |= run.get("packages", {})
     shown = ("python", "jax", "torch", "flax", "equinox", "scikit-learn")
     names = ", ".join(f"{name} {versions[name]}" for name in shown if name in versions)
     where = ", ".join(filter(None, (machine.get("processor"), *run["devices"][:1])))
     if "cores" in machine:
         where += f", {machine['cores']} cores"
     about: dict[str, Any] = {"measured": f"{run['started'][:10]}, {where}; {names}"}
-    if "frameworks" in run:
-        about["frameworks"] = run["frameworks"]
     if records and "result" in records[0]:
         results = [record["result"] for record in records if record["result"] != "absent"]
         return about | {"met": results.count("measured"), "of": len(results)}
@@ -565,50 +527,6 @@ def menagerie(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-def cures(records: Sequence[Record]) -> list[str]:
-    """Return two tables: rates before and after in each framework, and after each rival."""
-    heads = {"flax": "Flax", "equinox": "Equinox", "torch": "PyTorch"}
-    ours = [_line(("network", "layers", "before", *heads.values(), "s"))]
-    ours.append(_rule("l|r|r|r|r|r|r"))
-    rivals = list(dict.fromkeys(r["change"] for r in records if r["change"] in RIVALS))
-    theirs = [_line(("network", "before", "by jaxnn", *rivals))]
-    theirs.append(_rule("|".join("lrr" + "r" * len(rivals))))
-    for network, group in groupby(records, key=lambda record: record["network"]):
-        of = list(group)
-        before = {r["framework"]: r for r in of if r["change"] == AS_IT_IS}
-        by_rival = {r["change"]: r for r in of if r["change"] in RIVALS}
-        best = {r["framework"]: r for r in of if r not in [*before.values(), *by_rival.values()]}
-        cells = dict.fromkeys(heads, "")
-        for f, record in before.items():
-            healthy = "healthy" if record["works"] == "True" else "**no change helps**"
-            cells[f] = _rate(best[f], best[f]["change"]) if f in best else healthy
-        rates = sorted((float(r["decades"]) for r in before.values()), key=abs)
-        spanned = dict.fromkeys(
-            f"{v:+.3f}".replace("+0.", "+.").replace("-0.", "−.") for v in rates
-        )
-        seconds = max(float(r["seconds"]) for r in before.values())
-        first = before.get("torch") or next(iter(before.values()))
-        name, layers = CURED.get(network, network), first["layers"]
-        between = " to ".join([*spanned][:: max(len(spanned) - 1, 1)])
-        ours.append(_line((name, layers, between, *cells.values(), f"{seconds:.0f}")))
-        if by_rival:
-            own = (_rate(before["torch"]), cells["torch"])
-            theirs.append(_line((name, *own, *(_rate(by_rival.get(r)) for r in rivals))))
-    return [*ours, "", *theirs]
-
-
-def _rate(record: Record | None, by: str = "") -> str:
-    """Return decades a layer, in brackets if gradient, signal or examples are lost."""
-    if record is None or not math.isfinite(float(record["decades"])):
-        return "–"
-    value = float(record["decades"])
-    text = f"{value:+.4f}" if abs(value) < 5e-3 else f"{value:+.3f}"
-    text = ".0000" if abs(value) < 5e-5 else text
-    text = text.replace("+0.", "+.").replace("-0.", "−.")
-    is_lost = record["works"] != "True" and record["change"] != AS_IT_IS
-    return f"({text})" if is_lost else f"{text}, {WAYS.get(by, by)}" if by else text
-
-
 def _network(record: Record) -> tuple[str, ...]:
     title, result = record["title"], record["result"]
     if result in ("refused", "absent"):
@@ -641,25 +559,12 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-AS_IT_IS, RIVALS = "as it is", ("anyinit analytic", "anyinit empirical", "LSUV", "GradInit")
-CURED = {
-    "residual": "residual relu",
-    "pre_norm": "pre-norm transformer",
-    "post_norm": "post-norm transformer",
-    "attention": "attention alone",
-    "mixer": "MLP-Mixer",
-    "convolutions": "convolutions, tanh",
-    "batch_norm": "convolutions, batch norm, relu",
-    "lstm": "LSTM, by steps",
-}
-WAYS = {"scale": "one factor", "scale by layer": "factors by layer", "branch scale": "branches"}
 WORDS = {
     "laws": ("comparisons", "hold"),
     "bench": ("cases", "meet their goals"),
-    "cures": ("ill networks", "are cured within the bar"),
     "menagerie": ("networks", "are measured unchanged"),
 }
-LINES = {"laws": laws, "bench": bench, "cures": cures, "menagerie": menagerie}
+LINES = {"laws": laws, "bench": bench, "menagerie": menagerie}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Networks of 100 layers on the digits, as PyTorch draws them, and initialised by three rivals.
 
     python -m pip install -e ".[experiments]"
-    python -m experiments remedies examples/a_hundred_layers.py:tanh
-    python -m experiments remedies examples/a_hundred_layers.py:tanh_anyinit
+    python -m experiments cures examples/a_hundred_layers.py:tanh
+    python -m experiments cures examples/a_hundred_layers.py:tanh_anyinit
 
-Each function returns a network for `jaxnn.diagnose`: 100 layers of 64 units, the first of which
-takes the digits, and a readout of 10. Of `tanh` the command trains what PyTorch draws by default,
+Each function returns a network for `jaxnn.diagnose`, with digits and a loss: 100 layers of 64 units
+and a readout of 10. Of `tanh` the command trains what PyTorch draws by default,
 and what cures it; of `tanh_orthogonal`, `tanh_lsuv` and `tanh_anyinit` what the rivals make of it.
 
 Orthogonal: matrices times the gain that PyTorch recommends for the activation, that of relu for
@@ -20,6 +20,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from sklearn.datasets import load_digits
 
 DEPTH, WIDTH, PIXELS, CLASSES, BATCH = 100, 64, 64, 10, 128
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
@@ -64,15 +66,21 @@ def examples(seed: int) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def network(name: str, params: list[Any], seed: int) -> tuple[Any, Any]:
-    """Return layers and a batch."""
-    functions = [first, *[LAYERS[name]] * DEPTH]
-    return list(zip(functions, params, strict=True)), examples(seed)
+def network(name: str, params: list[Any]) -> dict[str, Any]:
+    """Return layers, the digits and their loss."""
+    x, y = load_digits(return_X_y=True)
+    x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)  # of some pixels all are 0
+    return {
+        "model": list(zip([first, *[LAYERS[name]] * DEPTH], params, strict=True)),
+        "xs": x.astype(np.float32),
+        "ys": y.astype(np.int32),
+        "loss": optax.softmax_cross_entropy_with_integer_labels,
+    }
 
 
-def by_default(name: str, seed: int = 0) -> tuple[Any, Any]:
+def by_default(name: str, seed: int = 0) -> dict[str, Any]:
     """Return the network that PyTorch draws."""
-    return network(name, weights(seed), seed)
+    return network(name, weights(seed))
 
 
 def orthogonal(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
@@ -81,14 +89,14 @@ def orthogonal(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
     return q if n >= m else q.T
 
 
-def by_orthogonal(name: str, seed: int = 0) -> tuple[Any, Any]:
+def by_orthogonal(name: str, seed: int = 0) -> dict[str, Any]:
     """Return the network of orthogonal matrices times a gain, without biases."""
     rng = np.random.default_rng(seed)
     made = [{"w": GAINS[name] * orthogonal(rng, n, m), "b": np.zeros(m)} for n, m in SIZES]
-    return network(name, jax.tree.map(np.float32, made), seed)
+    return network(name, jax.tree.map(np.float32, made))
 
 
-def by_lsuv(name: str, seed: int = 0) -> tuple[Any, Any]:
+def by_lsuv(name: str, seed: int = 0) -> dict[str, Any]:
     """Return the network of LSUV."""
     rng, z, made = np.random.default_rng(seed), examples(seed), []
     for i, (n, m) in enumerate(SIZES):
@@ -96,10 +104,10 @@ def by_lsuv(name: str, seed: int = 0) -> tuple[Any, Any]:
         out = (z if i == 0 else np.asarray(ACTIVATIONS[name](z))) @ q
         made.append({"w": q / out.std(), "b": np.zeros(m)})
         z = out / out.std()
-    return network(name, jax.tree.map(np.float32, made), seed)
+    return network(name, jax.tree.map(np.float32, made))
 
 
-def by_anyinit(name: str, seed: int = 0) -> tuple[Any, Any]:
+def by_anyinit(name: str, seed: int = 0) -> dict[str, Any]:
     """Return the network of anyinit, which measures a module of PyTorch."""
     import anyinit
     import torch
@@ -115,7 +123,7 @@ def by_anyinit(name: str, seed: int = 0) -> tuple[Any, Any]:
         {"w": one.weight.detach().numpy().T.copy(), "b": one.bias.detach().numpy().copy()}
         for one in modules
     ]
-    return network(name, params, seed)
+    return network(name, params)
 
 
 for activation in ACTIVATIONS:

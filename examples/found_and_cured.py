@@ -6,7 +6,7 @@
 Each function returns what `jaxnn.diagnose` takes. So the same three are named on the command line:
 
     jaxnn diagnose examples/found_and_cured.py:resnet --cures
-    python -m experiments remedies examples/found_and_cured.py:recall
+    python -m experiments cures examples/found_and_cured.py:recall
 
 The page `docs/found-and-cured.md` shows what is printed.
 """

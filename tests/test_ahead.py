@@ -12,13 +12,12 @@ import pytest
 from jax._src import monitoring
 from problems import as_users_have_jax
 
+from experiments.cures import remedies
 from experiments.depth import experiment as depth
 from experiments.depth import report, theory
 from experiments.depth.cells import Sweep
 from experiments.learning import data, networks
 from experiments.learning.networks import Draws, Networks, Weights, roomy
-from experiments.remedies import cells as remedies
-from experiments.remedies.table import REMEDIES
 from experiments.runs import ahead
 from jaxnn.initializers import find_weights
 
@@ -122,7 +121,7 @@ def test_theory_calls_the_program_that_was_prepared_for_it():
 def test_a_remedy_is_measured_by_the_program_that_was_prepared_for_it():
     sizes = remedies.Sizes(3, 7, (0, 1), {remedies.FLOW: 4}, steps=1)
     sweep = remedies.Sweep(data.load("iris"), sizes)
-    cell = remedies.Cell(remedies.FLOW, next(iter(REMEDIES)), 4)
+    cell = remedies.Cell(remedies.FLOW, next(iter(remedies.REMEDIES)), 4)
     remedies.measuring.cache_clear()
     with compiled(ahead=False) as names, ahead.compiling():
         sweep.prepare(cell)

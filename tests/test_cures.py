@@ -3,20 +3,12 @@
 from threading import Lock
 from types import SimpleNamespace
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 import pytest
-from flax import nnx
-from peers import need
-from problems import as_users_have_jax
 
 import jaxnn
-from experiments.cures import columns, experiment, recipes, report
-from experiments.cures.experiment import EXPERIMENT, Settings, measured, prepare
-from experiments.runs import schema
 from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
 from jaxnn.curing import branches, changes, cures, hooks, search, units
@@ -600,116 +592,6 @@ def test_formats_hold_the_norm_of_each_layer(log2, expected):
         names=["relu"] * len(log2),
     )
     assert list(held_by(flow)) == expected
-
-
-# The experiment
-
-
-@pytest.mark.slow
-def test_the_experiment_has_a_row_for_each_change(tmp_path):
-    settings = Settings(networks=("tanh",), frameworks=("equinox",), depth=6, width=8, out=tmp_path)
-    plan = prepare(settings)
-    with as_users_have_jax():
-        rows = measured(plan.cells[0], plan.settings)
-    schema.check(rows, columns.COLUMNS)
-    assert rows["change"][0] == columns.BEFORE
-    assert not np.isnan(rows["signal"][0])
-    structures = {"skip", "norm", "pre-norm"}
-    assert {*rows["change"][1:]} >= {"scale", "scale by layer", "orthogonal", *structures}
-    for change, own in zip(rows["change"], rows["own"], strict=True):
-        assert own == (change not in structures)
-    assert report.verdicts(rows)[0].startswith("1 of 1 ill networks are cured, to at most 0.0")
-    assert EXPERIMENT.table(rows).row_count == 1
-
-
-def test_a_framework_that_is_not_installed_is_one_sentence(monkeypatch):
-    there = experiment.importlib.util.find_spec
-    monkeypatch.setattr(
-        experiment.importlib.util, "find_spec", lambda n: None if n == "equinox" else there(n)
-    )
-    with pytest.raises(ValueError, match=r"^frameworks: equinox is not installed; install it, or"):
-        prepare(Settings(frameworks=("equinox",)))
-    assert all(cell.framework != "equinox" for cell in prepare(Settings()).cells)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("users_jax")
-@pytest.mark.parametrize("name", recipes.NETWORKS)
-def test_a_recipe_is_one_network_in_all_frameworks(name):
-    """Weights of one size, so many of them, and what the layers make of the same examples."""
-    need("torch")
-    from experiments.cures import network_equinox, network_nnx, network_torch
-
-    made = recipes.recipe(name, 2, 64)
-    counts, sizes, outputs = [], [], []
-    for built in (network_torch, network_nnx, network_equinox):
-        given = built.arguments(made, 0)
-        model, xs = given["model"], given["xs"]
-        if built is network_torch:
-            arrays = [v.detach().numpy() for v in model.parameters()]
-            out = model(xs).detach().numpy()
-        else:
-            f, p = model if isinstance(model, tuple) else (lambda model, xs: model(xs), model)
-            state = nnx.state(p, nnx.Param) if built is network_nnx else p
-            arrays = jax.tree.leaves(eqx.filter(state, eqx.is_inexact_array))
-            out = (jax.vmap(f, (None, 0)) if "each" in given else f)(p, xs)
-        matrices = [np.ravel(v) for v in arrays if np.squeeze(v).ndim > 1 and np.std(v) > 0]
-        counts.append(sum(v.size for v in matrices))
-        sizes.append(np.std(np.concatenate(matrices)))
-        outputs.append(np.sqrt(np.mean(np.square(out))))
-        assert out.shape == given["cotangent"].shape
-    assert counts[1:] == counts[:1] * 2
-    np.testing.assert_allclose(sizes, sizes[0], rtol=0.02)
-    np.testing.assert_allclose(outputs, outputs[0], rtol=0.2)
-
-
-@pytest.mark.slow
-def test_rivals_are_judged_as_cures_are_or_their_error_is_told(monkeypatch):
-    need("torch", "anyinit", "lsuv", "gradinit")
-    from experiments.cures import network_torch, rivals_torch
-
-    def halve(module, xs):
-        for v in module.parameters():
-            v.data *= 0.5
-
-    def fail(module, xs):
-        raise RuntimeError("not for this\nmodule")
-
-    made = recipes.recipe("tanh", 4, 8)
-    monkeypatch.setattr(rivals_torch, "CHANGES", (halve, fail, *rivals_torch.CHANGES[2:]))
-    monkeypatch.setattr(rivals_torch, "STEPS", 2)
-    (_, first), (_, second), (_, lsuv), (_, gradinit) = rivals_torch.measured(made, 0)
-    given = network_torch.arguments(made, 0)
-    halve(given["model"], given["xs"])
-    assert first.decades == jaxnn.diagnose(**given).verdict.decades
-    assert second == "RuntimeError: not for this"
-    for layer in lsuv.net:
-        given["xs"] = layer[0](given["xs"])
-        assert float(given["xs"].detach().std()) == pytest.approx(1, abs=0.11)
-        given["xs"] = layer[1](given["xs"])
-    assert np.isfinite(gradinit.decades)
-
-
-def test_the_bar_is_a_rate_and_a_time():
-    row = {"network": "tanh", "framework": "flax", "seconds": 29.0, "decades": 0.0049}
-    assert report.meets(report.Case(row, row, True, []))
-    assert not report.meets(report.Case(row, row | {"decades": -0.0051}, True, []))
-    assert not report.meets(report.Case(row | {"seconds": 31.0}, row, True, []))
-    assert not report.meets(report.Case(row, None, True, []))
-
-
-def test_networks_that_nothing_cures_are_named():
-    rows = pl.DataFrame(
-        [
-            dict.fromkeys(columns.COLUMNS, 0.0)
-            | {"network": "tanh", "framework": "flax", "change": change, "works": False}
-            for change in (columns.BEFORE, "scale")
-        ]
-    )
-    assert report.verdicts(rows) == [
-        "0 of 1 ill networks are cured",
-        "tanh in flax: no change helps",
-    ]
 
 
 @pytest.mark.slow

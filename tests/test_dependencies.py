@@ -86,8 +86,7 @@ LAWS = ROOT / "experiments" / "laws"
 OF_PACKAGES = [LAWS / "one_draw.py", LAWS / "wide_networks.py"]  # kinds may be left out
 CASEBOOK = [*(ROOT / "experiments" / "casebook" / "programs").glob("*.py")]
 PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswith(PEERS)]
-RIVALS = [*(ROOT / "experiments" / "remedies" / "rivals").glob("of_*.py")]
-PEER_FILES += [*CASEBOOK, *RIVALS, ROOT / "experiments" / "bench" / "networks.py"]
+PEER_FILES += [*CASEBOOK, ROOT / "experiments" / "bench" / "networks.py"]
 TESTS = [*(ROOT / "tests").glob("*.py")]
 TESTS.remove(ROOT / "tests" / "of_neural_tangents.py")  # for a Python of its own
 

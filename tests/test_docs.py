@@ -26,12 +26,10 @@ from scipy import stats
 
 import jaxnn
 from experiments.bench.rows import ROWS as BENCH_ROWS
-from experiments.cures.columns import BEFORE, RIVALS
-from experiments.cures.columns import COLUMNS as CURES_COLUMNS
+from experiments.cures import columns as cures
 from experiments.laws.columns import COLUMNS as LAW_COLUMNS
 from experiments.laws.experiment import LAWS
 from experiments.menagerie.columns import COLUMNS as MENAGERIE_COLUMNS
-from experiments.remedies import columns as remedies
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -547,50 +545,9 @@ def test_runs_of_the_menagerie_become_one_table(tmp_path):
     assert "\nnn.X: `Error: no cut`" in text
 
 
-def cures_of(network, framework, before, *changes, seconds=2.0):
-    """Rows of the cures: changes are (name, rate, works), none of a network that is well."""
-    numbers = {"total": 1.0, "signal": 0.1, "log10_spread": 0.0, "own": True, "seconds": seconds}
-    row = numbers | {"network": network, "framework": framework, "layers": 24, "advice": "do"}
-    changes = ((BEFORE, before, not changes), *changes)
-    return [
-        row | dict(zip(("change", "decades", "works"), change, strict=True)) for change in changes
-    ]
-
-
-def test_runs_of_cures_become_two_tables(tmp_path):
-    """The later of two runs counts; a rival that loses something is in brackets."""
-    kinds = {name: column.dtype for name, column in CURES_COLUMNS.items()}
-    rivals = [(RIVALS[0], 0.05, True), (RIVALS[2], -0.4, False), (RIVALS[3], float("nan"), False)]
-    runs = [
-        [
-            *cures_of("tanh", "torch", -0.3, ("scale", 0.1, True)),
-            *cures_of("mixer", "flax", 0.01),
-            *cures_of("lstm", "flax", -0.2, ("scale", 0.001, True), seconds=40.0),
-        ],
-        [
-            *cures_of("tanh", "flax", -0.25, ("skip", 0.0, False), ("scale", -2e-4, True)),
-            *cures_of("tanh", "torch", -0.24, ("orthogonal", 1e-5, True), *rivals),
-            *cures_of("relu", "torch", -0.38, ("scale", 0.0, False), *rivals),
-        ],
-    ]
-    for i, rows in enumerate(runs):
-        folder = run_of(tmp_path / str(i), "cures", frameworks=[f"{('flax', 'torch')[i]} 1.{i}"])
-        pl.DataFrame(rows, kinds).write_parquet(folder / "rows.parquet")
-        tables.collect(folder, tmp_path)
-    text = tables.markdown("cures", tmp_path)
-    assert "**2 of 4 ill networks are cured within the bar.** Measured: 2026-01-02" in text
-    assert "python 3.13.1, jax 0.10.2, torch 1.1, flax 1.0." in text
-    assert (
-        "| tanh | 24 | −.240 to −.250 | −.0002, one factor |  | .0000, orthogonal | 2 |\n"
-        "| relu | 24 | −.380 |  |  | **no change helps** | 2 |\n"
-    ) in text
-    assert "\n| MLP-Mixer | 24 | +.010 | healthy |  |  | 2 |\n" in text
-    assert "\n| tanh | −.240 | .0000, orthogonal | +.050 | (−.400) | – |\n" in text
-
-
 def test_a_run_of_something_else_is_refused(tmp_path):
     with pytest.raises(
-        ValueError, match="expected a finished run of laws, bench, cures or menagerie, got 'depth'"
+        ValueError, match="expected a finished run of laws, bench or menagerie, got 'depth'"
     ):
         tables.collect(run_of(tmp_path / "run", "depth"), tmp_path)
 
@@ -672,23 +629,23 @@ def test_what_was_printed_of_networks_of_packages_is_on_its_page():
 
 def test_first_cures_and_rivals_become_a_line_a_network_and_a_line_a_remedy(tmp_path, monkeypatch):
     """A first cure that is lost is bold, and what was not trained for a length stays empty."""
-    reached = {"first cure": 0.9, "He": 0.8, "as it is": 0.95}
-    place = {"framework": "jax", "change": "", "advice": "", "rate": 0.1}
-    rows = [
-        place | {"network": of.name, "remedy": remedy, "step": step, "seed": seed}
-        | {"accuracy": (value if step < 20 else 0.7) + 0.002 * seed}
-        for of, steps in zip(rivals.NETWORKS, [(9, 20), (9,)], strict=False)
-        for (remedy, value), step, seed in product(reached.items(), steps, (0, 1))
-    ]  # fmt: skip
-    made = pl.DataFrame(rows).with_columns(
-        accuracy=pl.when(step=20, remedy="He").then(1.0).otherwise("accuracy"),
-        change=pl.when(remedy="first cure").then(pl.lit("skip")).otherwise("change"),
-    )
-    made.write_parquet(tmp_path / "rows.parquet")
+    names = [*rivals.ILL][:2]
+    of_remedy = {"skip": 0.9, "He": 0.8, "as it is": 0.95}
     monkeypatch.setattr(rivals, "DATA", tmp_path / "rivals.csv")
-    monkeypatch.setattr("sys.argv", ["rivals.py", str(tmp_path)])
-    rivals.main()
-    first, second = (f"| {of.name} (jax) | .951 ± .001 | skip |" for of in rivals.NETWORKS[:2])
+    for step, of in ((9, names), (20, names[:1])):
+        reached = of_remedy if step == 9 else dict.fromkeys(of_remedy, 0.7) | {"He": 1.0}
+        place = {"framework": "torch", "depth": 9, "rate": 0.1, "step": step}
+        rows = [
+            cures.rows_of({"accuracy": value + 0.002 * seed * (value < 1)}, **place,
+                          network=name, change=remedy, seed=seed, advice="")
+            for name in of for remedy, value in reached.items() for seed in (0, 1)
+        ]  # fmt: skip
+        (folder := tmp_path / str(step)).mkdir()
+        pl.concat(rows).write_parquet(folder / "rows.parquet")
+        (folder / "run.json").write_text(json.dumps({"what": {"settings": {"steps": step}}}))
+        monkeypatch.setattr("sys.argv", ["rivals.py", str(folder)])
+        rivals.main()
+    first, second = (f"| {name} (torch) | .951 ± .001 | skip |" for name in names)
     assert rivals.markdown("networks").splitlines()[1:] == [
         "2 of 2 after 9 steps and on 0 of 1 after 20 steps.**",
         "",
@@ -712,7 +669,7 @@ def test_the_first_cure_is_ahead_of_every_package_as_the_page_says():
     compared = [one for one in rivals.read() if one.step == 300]
     assert len(compared) == 20
     assert sum(one.holds for one in compared) >= 18
-    mean = rivals.report.means(compared)
+    mean = rivals.means_of(compared)
     assert mean["first cure"] > max(mean[name] for name in ("anyinit", "GradInit", "LSUV"))
     page = hooks.on_page_markdown(text_of(DOCS / "cures.md"))
     assert all(rivals.markdown(table) in page for table in ("networks", "means"))
@@ -741,19 +698,21 @@ def test_a_hundred_layers_train_cured_as_the_page_says():
     assert "| 100 layers of | weights |" in page
 
 
-def test_a_run_of_remedies_becomes_rows_of_the_table(tmp_path):
+def test_a_run_of_cures_becomes_rows_of_the_table(tmp_path):
     """The best step size of each change, with its advice; means with errors."""
     what = {"settings": {"network": "a.py:tanh_lsuv", "seeds": 2, "steps": 10}}
-    run = json.dumps({"what": what, "advice": {"as it is": "", "scale": "Multiply by 2."}})
-    (tmp_path / "run.json").write_text(run)
+    (tmp_path / "run.json").write_text(json.dumps({"what": what}))
     rows = []
-    for name, seed, rate in product(("as it is", "scale"), (0, 1), (0.1, 0.2)):
-        place = {"remedy": name, "depth": 2, "seed": seed, "rate": rate, "layer": None, "step": 10}
-        reached = {"accuracy": (name == "scale") * (1.1 - rate - 0.2 * seed), "loss": 2.0}
-        rows += [{**place, "quantity": what, "value": v} for what, v in reached.items()]
-        flow = {"rate": 0.0, "step": None, "quantity": "log10_delta"}
-        rows += [{**place, **flow, "layer": n, "value": 3.0 - n} for n in (1, 2) if rate == 0.1]
-    pl.DataFrame(rows, remedies.DTYPES).write_parquet(tmp_path / "rows.parquet")
+    for name, seed in product(("as it is", "scale"), (0, 1)):
+        place = {"network": "a.py:tanh_lsuv", "framework": "jax", "change": name, "depth": 2}
+        place |= {"seed": seed, "advice": "Multiply by 2." if name == "scale" else ""}
+        rows.append(cures.rows_of({"log10_delta": [2.0, 1.0]}, **place, layer=[1, 2]))
+        for rate in (0.1, 0.2):
+            share = (name == "scale") * (1.1 - rate - 0.2 * seed)
+            rows.append(
+                cures.rows_of({"accuracy": share, "loss": 2.0}, **place, step=10, rate=rate)
+            )
+    pl.concat(rows).write_parquet(tmp_path / "rows.parquet")
     before, cured = hundred_layers.of_run(tmp_path)
     assert (before["activation"], before["weights"]) == ("tanh", "lsuv")
     assert (cured["weights"], cured["advice"]) == ("cured: scale", "Multiply by 2.")
@@ -763,6 +722,12 @@ def test_a_run_of_remedies_becomes_rows_of_the_table(tmp_path):
         "0.9",
         "0.1",
     ]
+    sizes = before_after.of_run(tmp_path)
+    assert sizes == ([1.0, 0.0], [1.0, 0.0])
+    ((scale,),) = (reached[1:] for reached in found_and_cured.trained(tmp_path).values())
+    assert scale == {
+        "change": "scale", "decades": 1.0, "rate": 0.1, "loss": [2.0, 0.0], "accuracy": [0.9, 0.1]
+    }  # fmt: skip
 
 
 def test_the_picture_of_three_lines_is_that_of_its_numbers_and_has_one_that_stands_still():

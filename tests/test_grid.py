@@ -151,7 +151,7 @@ def test_a_grid_has_a_most():
     [
         "depth --data iris --sigma-w 1:2:0.0001 --sigma-b 0:1:0.0001 --critical",
         "trainability --data iris --depths 1:1000:1 --seeds 1000",
-        "remedies --data iris --depths 1:60000:1 --train-depths 1:60000:1",
+        "cures --data iris --depths 1:60000:1 --train-depths 1:60000:1",
         "spectrum --seeds 1000000",
     ],
 )

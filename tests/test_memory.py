@@ -18,7 +18,7 @@ SIZES = {
     "depth --data iris --width 100000": "width, depths, batch or seeds",
     "spectrum --width 100000 --sigma-w 1": "width or depths",
     "trainability --data iris --width 1000000": "width or depths",
-    "remedies --data iris --width 100000": "width, depths, train-depths, batch or seeds",
+    "cures --data iris --width 100000": "width, depths, train-depths, batch or seeds",
 }
 FIXED = {
     "laws": "the run (--quick, --law)",

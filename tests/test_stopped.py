@@ -13,16 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from peers import need
 
 from experiments import EXPERIMENTS, find
 from experiments.__main__ import main
+from experiments.cures import columns
+from experiments.cures import experiment as cures
 from experiments.depth import experiment as depth
 from experiments.pages import engine, names, web
-from experiments.remedies import columns
-from experiments.remedies import experiment as remedies
-from experiments.remedies import report as remedies_report
-from experiments.remedies import theory as remedies_theory
 from experiments.runs import missing, signals, store, sweep
 from experiments.runs.missing import Missing
 from experiments.runs.schema import COUNT, TEXT, Column
@@ -39,13 +36,13 @@ def table_of(name, **values):
     return pl.DataFrame({column: values.get(column) for column in dtypes}, dtypes)
 
 
-def remedies_cell(cell):
-    flow = cell.what == "flow"
-    quantities = columns.QUANTITIES[:2] if flow else columns.QUANTITIES[2:]
-    values = [-0.5 * (cell.depth - 1), 0.5] if flow else [0.25]
-    step, rate = (None, None) if flow else (600, cell.rate)
-    place = {"remedy": cell.remedy, "depth": cell.depth, "seed": 0, "step": step, "rate": rate}
-    return table_of("remedies", **place, quantity=quantities, value=values)
+def cures_cell(cell):
+    place = {"network": columns.OF_ARTICLE, "framework": "jaxnn", "change": cell.remedy}
+    place |= {"depth": cell.depth, "seed": 0}
+    if cell.what == "flow":
+        values = {columns.GRADIENT: -0.5 * (cell.depth - 1), columns.DISTANCE: 0.5}
+        return columns.rows_of(values, **place)
+    return columns.rows_of({columns.ACCURACY: 0.25}, **place, step=600, rate=cell.rate)
 
 
 def trainability_cell(cell):
@@ -167,23 +164,6 @@ def casebook_cell(cell):
     )
 
 
-def cures_cell(cell):
-    return table_of(
-        "cures",
-        **vars(cell),
-        change=["as it is", "scale"],
-        advice=["", "a"],
-        layers=24,
-        decades=[-0.25, 0.001],
-        total=[-6.0, 0.02],
-        signal=0.5,
-        log10_spread=-0.5,
-        works=[False, True],
-        seconds=1.0,
-        own=True,
-    )
-
-
 def bench_cell(cell):
     return table_of(
         "bench",
@@ -206,10 +186,10 @@ def bench_cell(cell):
 
 SMALL = "--data iris --width 8 --seeds 1"
 COMMANDS = {
-    "remedies": (
+    "cures": (
         f"--remedies sigmoid residual tailored --depths 1 16 --train-depths 4 13 "
         f"--rates 0.01 0.1 {SMALL}",
-        remedies_cell,
+        cures_cell,
     ),
     "trainability": (f"--depths 10:50:10 --sigma-w-squared 1 2 {SMALL}", trainability_cell),
     "depth": (f"--activations tanh --depths 1 4 16 --batch 16 {SMALL}", depth_cell),
@@ -217,19 +197,17 @@ COMMANDS = {
     "laws": ("--law residual tailored step-size", laws_cell),
     "menagerie": ("--packages jax linen --networks dense convolutions", menagerie_cell),
     "casebook": ("--cases softmax_over_one_unit rate_far_too_large", casebook_cell),
-    "cures": ("--networks tanh relu --frameworks flax", cures_cell),
     "bench": ("--quick --row gradient products", bench_cell),
 }
 SIGN = "? in tables and maps"
 NUMBER = {
-    "remedies": 15,  # of cells; tailored relu takes 13 layers
+    "cures": 15,  # of cells; tailored relu takes 13 layers
     "trainability": 5,
     "depth": 6,
     "spectrum": 4,
     "laws": 3,
     "menagerie": 4,
     "casebook": 4,
-    "cures": 2,
     "bench": 10,
 }
 
@@ -267,9 +245,7 @@ def stopped(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(engine, "begin", begin)
     monkeypatch.setattr(web, "library", lambda: "")
     monkeypatch.setattr(depth, "FLOPS_OF_CELL", 1.0)  # a cell for each depth
-    nothing = pl.DataFrame(schema=remedies_theory.SCHEMA)
-    predicted = dict.fromkeys(("sigmoid", "residual", "tailored"), nothing)
-    monkeypatch.setattr(remedies, "predictions", lambda *_: predicted)
+    monkeypatch.setattr(cures, "predictions", lambda *_: {})
     monkeypatch.setattr(trainability_theory, "critical", lambda *_: None)
     scale = pl.DataFrame({"sigma_w_squared": [1.0, 2.0], "xi_c": [5.0, 10.0]})
     monkeypatch.setattr(trainability_theory, "depth_scale", lambda *_: scale)
@@ -277,8 +253,6 @@ def stopped(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(spectrum, "slope_variance", slopes)
 
     def run(name, after):
-        if name == "cures":
-            need("flax")
         arguments, rows_of = COMMANDS[name]
         done = []
 
@@ -369,7 +343,7 @@ def test_all_but_one_cell_are_not_all(name, stopped):
 
 def test_a_remedy_that_was_not_trained_is_no_failure(stopped, tmp_path):
     # All flows, all trainings of the sigmoid, of the residual one of two step sizes.
-    folder = stopped("remedies", 10)
+    folder = stopped("cures", 10)
     assert (
         "13 layers train with: none that was measured. They do not with: plain sigmoid (the "
         "gradient vanishes). Not measured: residual; tailored relu."
@@ -377,16 +351,12 @@ def test_a_remedy_that_was_not_trained_is_no_failure(stopped, tmp_path):
     assert "accuracy not measured at 4, 13 layers" in folder.text
     assert ["residual", "-7.50", "0.5", "?", "?"] in folder.lines
     assert ["tailored", "relu", "-7.50", "0.5", "?"] in folder.lines
-    tiles = folder.charts["remedies"]["datasets"]["trained"]
-    unmeasured = [(t["name"], t["depth"], t["text"]) for t in tiles if not t["measured"]]
+    tiles = folder.charts["cures"]["datasets"]["tiles"]
+    unmeasured = [(t["name"], t["at"], t["text"]) for t in tiles if t["value"] is None]
     assert unmeasured == [
         *(("residual", depth, "?") for depth in ("4", "13")),
         ("tailored relu", "13", "?"),
     ]
-    words = json.dumps(folder.charts["remedies"], ensure_ascii=False)
-    assert "?: not measured; blank: there is none" in words
-    cells = re.findall(r">residual</th>(.*?)</tr>", page_of(tmp_path), re.DOTALL)
-    assert [cells_of(row) for row in cells] == [["-0.00", "-7.50"], ["?", "?"]]
 
 
 def page_of(tmp_path):
@@ -398,10 +368,8 @@ def cells_of(page):
     return re.findall(r"<td[^>]*>(.*?)</td>", page)
 
 
-def test_a_line_that_ends_early_is_not_said_to_end_at_the_deepest(stopped):
-    folder = stopped("remedies", 3)  # the residual at depth 1 alone
-    ends = {end["name"]: end["text"] for end in folder.charts["remedies"]["datasets"]["ends"]}
-    assert ends == {"plain sigmoid": "−7.5 plain sigmoid", "residual": "0.0 residual (at 1)"}
+def test_a_remedy_that_was_measured_in_part_has_no_number_at_the_deepest(stopped):
+    folder = stopped("cures", 3)  # the residual at depth 1 alone
     assert "gradient and correlation not measured at 16 layers" in folder.text
     assert "tailored relu: gradient and correlation not measured at 16 layers" in folder.text
     assert ["residual", "?", "?", "?", "?"] in folder.lines
@@ -569,8 +537,3 @@ def test_anything_else_is_refused(wrong, tmp_path, capsys):
     entry = wrong if wrong == {"measured": 1} else entry
     with pytest.raises(ValueError, match="expected cells"):
         missing.read(entry, KNOWN)
-
-
-def test_the_ailment_of_a_remedy_is_that_of_its_own_gradient():
-    case = remedies_report.Case("residual", {}, {}, {13: 0.1}, {}, {}, {columns.GRADIENT: {13}})
-    assert remedies_report.ailment(case, 13) == "not measured"

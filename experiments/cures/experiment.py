@@ -1,174 +1,320 @@
-"""Changes that keep the gradient of networks with default weights, each made and measured.
+"""Cures of gradients that vanish or explode: which of them work, and what do they cost?
 
-Plain networks of five activations, residual and normed ones, transformers, convolutions and an
-LSTM are built in Flax, Equinox and PyTorch, drawn as PyTorch draws by default, and given to
-`jaxnn.diagnose`, whose cures are tried. Of a module of PyTorch stands beside what anyinit, LSUV and
-GradInit make of it, where their packages are installed.
+Of the article's remedies (a skip connection, a norm, tailored units, weights at the edge of chaos)
+networks are drawn at many depths: by how much does the gradient shrink or grow from the last hidden
+layer to the first, and how alike have all examples become? Networks of some depths are trained. Of
+networks of `recipes.py`, and of one's own, the best cures are made and trained next to the network
+as it is, those of recipes next to rivals, too. All have the best of some step sizes.
 
-`settings -> cells (network, framework) -> changes tried -> a row each -> table, verdicts`
+`options -> cells (network, change, depth, step size) -> columns, a row a number
+rows -> means over seeds at the best step size; with theory -> one table, one picture, sentences`
 """
 
-import importlib
 import importlib.util
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+import inspect
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any
 
-import jax
 import numpy as np
 import polars as pl
-from jaxtyping import PyTree
+import tyro
 
-import jaxnn
-from experiments.cures import recipes, report
-from experiments.cures.columns import BEFORE, COLUMNS, FRAMEWORKS
-from experiments.runs import experiment, runtime, sweep
+from experiments.cures import dense, networks, remedies, report, theory
+from experiments.cures.columns import BEFORE, CHART, COLUMNS, CURE
+from experiments.cures.networks import OPTIMIZERS, Cell, Network, dense_in
+from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, Sizes
+from experiments.learning import data
+from experiments.learning.measures import base_rate
+from experiments.learning.networks import work
+from experiments.runs import experiment, grid, own, progress, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
-from jaxnn.curing.changes import Change
-from jaxnn.curing.cures import judged
+from experiments.runs.work import Work
+from jaxnn.cli import contract, source
+from jaxnn.curing.cures import patient_of
+from jaxnn.models import is_of_torch
+from jaxnn.returned import arguments
+from jaxnn.texts import counted
+
+log = logging.getLogger("jaxnn.experiments")
+
+ALL = "all"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options):
-    """Ill networks as people draw them, and what each change does to their gradients."""
+class Settings(runtime.Options, data.Options):
+    """Cures of gradients that vanish or explode: skips, norms, units, weights, of any network.
 
-    networks: tuple[str, ...] = recipes.NETWORKS
-    """Names of the networks."""
-    frameworks: tuple[str, ...] = ()
-    """Some of flax, equinox and torch; by default those that are installed."""
-    depth: int | None = None
-    """Their layers; by default 24, of attention alone 50, of residual layers 96; of an LSTM its
-    steps, by default 500."""
+    Or with FILE.py:NAME, a function without arguments, or with a seed that has a default, which is
+    run here, with all of its file: name only code that you trust. It returns what jaxnn.diagnose
+    takes, such as a dict with model, xs, ys and loss. The network is trained as it is and as its
+    best cures make it, each with the best of some step sizes; without a loss they are measured.
+    """
+
+    network: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")]] = (
+        None
+    )
+    """FILE.py:NAME, the function that returns a network of your own."""
+    networks: tuple[str, ...] = ()
+    """Names of dense networks that are ill, such as "tanh, 20 layers, gain 3", or all: in each
+    framework that is installed, of Flax, Equinox and PyTorch, they are trained on the digits, as
+    they are and cured, and in PyTorch as rivals make them."""
+    remedies: tuple[str, ...] = tuple(REMEDIES)
+    """Without a network: some of sigmoid, relu, layer_norm, batch_norm, residual, residual_sqrt,
+    pre_norm, tailored, orthogonal."""
+    depths: tuple[str, ...] = ("1:1024:*2",)
+    """Numbers of hidden layers of remedies whose gradient is measured; numbers or ranges."""
+    train_depths: tuple[str, ...] = ("10", "20", "50", "100")
+    """Numbers of hidden layers of remedies that are trained."""
+    data: str = "digits"
+    """digits, breast_cancer, iris, wine, or a .csv or .parquet file with classes."""
     width: int = 64
-    """Their units, a multiple of 4."""
+    """Units in every hidden layer of a remedy."""
+    batch: int = 128
+    """Examples in a batch."""
+    steps: int = 600
+    """Steps of training."""
+    rates: tuple[str, ...] = ("0.0003:0.3:*10",)
+    """Step sizes that are tried on each network, which counts with its best; numbers or ranges."""
+    optimizer: str = "adam"
+    """adam or sgd, of a network; remedies are trained by sgd."""
+    cures: int = field(default=2, metadata={"least": 0})
+    """Number of the best cures of a network that are made; of 0 none are tried."""
+    seeds: int = 2
+    """Number of seeds; each draws its own weights and batches."""
     seed: int = 0
-    """Draws weights, data and cotangent."""
+    """The first seed."""
 
 
-@dataclass(frozen=True)
-class Cell(sweep.Point):
-    """One network in one framework."""
-
-    network: str
-    framework: str
+OF_REMEDIES = {each.name for each in fields(data.Options)}
+OF_REMEDIES |= {"data", "remedies", "depths", "train_depths", "width"}
+NOT_OF = {  # the settings that do not apply, with what is said of them
+    "remedies": ({"optimizer", "cures"}, "expected with FILE.py:NAME or --networks alone"),
+    "networks": (OF_REMEDIES, "expected without --networks, with remedies alone"),
+    "network": (OF_REMEDIES | {"networks"}, "expected without FILE.py:NAME"),
+}
+ARGUMENTS = {*inspect.signature(patient_of).parameters}
 
 
 @dataclass(frozen=True)
 class Plan(experiment.Plan):
-    """Checked settings with the cells that they name."""
+    """Checked settings with the cells that they name.
+
+    words: one line on what is measured.
+    sizes: of remedies.
+    dataset: the data of remedies, or of a network of the user's own without data.
+    networks: those that are cured, by name and framework.
+    code: of a network of the user's own.
+    """
 
     settings: Settings
-    cells: tuple[Cell, ...]
+    words: str
+    cells: tuple[Any, ...]
+    dataset: data.Dataset | None = None
+    sizes: Sizes | None = None
+    networks: dict[tuple[str, str], Network] = field(default_factory=dict, compare=False)
+    code: source.UserCode | None = None
+
+    @property
+    def source(self) -> dict[str, object]:
+        """The shape and task of the data, and a checksum; of a user's file its own alone."""
+        if self.code is not None:
+            return {"file_sha256": self.code.checksum}
+        return {} if self.dataset is None else data.source([self.dataset.table])
+
+    @property
+    def users_file(self) -> Any:
+        """The file of the user's own code, if there is one."""
+        return None if self.code is None else self.code.path
+
+    @property
+    def work(self) -> Work:
+        """The cost of all remedies, which come one after the other."""
+        if self.sizes is None or self.dataset is None:
+            return Work(smaller=contract.SMALLER)
+        flops, most = 0.0, 0.0
+        for cell in self.cells:
+            once = work(self.sizes.networks(self.dataset, cell))
+            trained = cell.what == TRAINING
+            flops += once.flops * (self.sizes.steps if trained else 1)
+            most = max(most, once.bytes * (2 if trained else 1))  # θ and Δθ
+        return Work(flops, most, "width, depths, train-depths, batch or seeds")
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
-        return f"{len(self.cells)} networks, each measured some 40 times, 5 to 30 seconds each"
+        seeds = counted(self.settings.seeds, "seed")
+        return f"{counted(len(self.cells), 'cell')} of {seeds}{f', {self.work}' * bool(self.sizes)}"
 
 
 def prepare(settings: Settings) -> Plan:
-    """Check the settings."""
-    runtime.check(settings, ("networks",), alone="a network is cured by one process")
-    names = tuple(dict.fromkeys(settings.networks))
-    runtime.check_known("networks", names, recipes.NETWORKS)
-    runtime.check_known("frameworks", settings.frameworks, FRAMEWORKS)
-    there = [name for name in FRAMEWORKS if importlib.util.find_spec(name) is not None]
-    frameworks = tuple(dict.fromkeys(settings.frameworks or there))
-    missing = [name for name in frameworks if name not in there]
-    if missing or not frameworks:
-        lacking = ", ".join(missing) or "neither flax nor equinox nor torch"
-        raise ValueError(
-            f"frameworks: {lacking} {'is not' if missing else 'is'} installed; install it, or name "
-            f"others of {', '.join(FRAMEWORKS)}"
+    """Check the settings and load the data, or run the user's code."""
+    runtime.check(settings, several=("remedies", "depths", "train_depths", "rates"))
+    runtime.check_known("optimizer", (settings.optimizer,), OPTIMIZERS)
+    for rate in (rates := grid.numbers("rates", settings.rates)):
+        if not 0 < rate < np.inf:
+            raise ValueError(f"rates: expected finite numbers > 0, got {rate:g}")
+    best = f"the best of {len(rates)} step sizes" if len(rates) > 1 else f"step size {rates[0]:g}"
+    trained = (
+        f"{counted(settings.seeds, 'seed')} from {settings.seed}; "
+        f"{counted(settings.steps, 'step')} of {{}} with {best}"
+    )
+    kind = "network" if settings.network else "networks" if settings.networks else "remedies"
+    others, said = NOT_OF[kind]
+    known = {each.name for each in fields(Settings)}
+    runtime.check_only(settings, known - others, said)
+    if kind == "remedies":
+        return _of_remedies(settings, rates, trained.format("SGD"))
+    if settings.distributed:
+        raise ValueError("distributed: a network is cured by one process; leave it out")
+    prepare_networks = _of_networks if kind == "networks" else _of_user
+    return prepare_networks(settings, trained.format(settings.optimizer))
+
+
+def _of_remedies(settings: Settings, rates: tuple[float, ...], trained: str) -> Plan:
+    runtime.check_known("remedies", settings.remedies, REMEDIES)
+    dataset = data.load_classes(settings.data, settings)
+    depths = {
+        FLOW: sorted(grid.integers("depths", settings.depths)),
+        TRAINING: sorted(grid.integers("train_depths", settings.train_depths)),
+    }
+    each = {FLOW: (0.0,), TRAINING: rates}
+    grid.check_cells(len(REMEDIES), sum(len(depths[what]) * len(each[what]) for what in depths))
+    sizes = Sizes(
+        width=settings.width,
+        batch=min(settings.batch, len(dataset.x)),
+        seeds=runtime.seeds_of(settings),
+        rooms={what: max(of_kind) for what, of_kind in depths.items()},
+        steps=settings.steps,
+    )
+    cells = tuple(  # those that share a program come together
+        remedies.Cell(what, remedy, depth, rate)
+        for what, of_kind in depths.items()
+        for remedy in dict.fromkeys(settings.remedies)
+        for depth in of_kind
+        if depth >= REMEDIES[remedy].least
+        for rate in each[what]
+    )
+    if not cells:
+        raise ValueError("depths: expected some at which the remedies exist; tailored needs 13")
+    words = f"{dataset}, width {sizes.width}, batch {sizes.batch}, no biases; {trained}"
+    return Plan(replace(settings, data=dataset.name), words, cells, dataset, sizes)
+
+
+def _of_networks(settings: Settings, trained: str) -> Plan:
+    names = tuple(dense.ILL) if ALL in settings.networks else settings.networks
+    runtime.check_known("networks", names, (ALL, *dense.ILL))
+    there = [name for name in dense.MODULES if importlib.util.find_spec(name) is not None]
+    if not there:
+        raise ValueError(f"networks: expected one of {', '.join(dense.MODULES)} to be installed")
+    made = [dense_in(dense.ILL[name], one) for name in dict.fromkeys(names) for one in there]
+    return _with_cells(Plan(settings, trained, ()), made)
+
+
+def _with_cells(plan: Plan, made: Iterable[Network]) -> Plan:
+    """Return a plan of networks as they are, with their best cures, and as rivals make them."""
+    of = {(one.name, one.framework): one for one in made}
+    changes = (BEFORE, *[CURE] * (plan.settings.cures > 0))
+    cells = (Cell(*at, change) for at, one in of.items() for change in (*changes, *one.rivals))
+    return replace(plan, cells=tuple(cells), networks=of)
+
+
+def _of_user(settings: Settings, trained: str) -> Plan:
+    words = ("a function in a file", "; see diagnose --help")
+    code = own.read(settings.network, source.NETWORK, *words)
+    plan = Plan(replace(settings, network=str(code)), f"{code}, whose code was run; {trained}", ())
+    plan = replace(plan, code=code)
+    if settings.dry_run:
+        return plan
+    with source.imported(code) as module:
+        make = code.function()
+
+        def given(**options: int) -> dict[str, Any]:
+            with source.running(code, module):
+                returned = arguments(make(**options), f"{code}()")
+            if not returned:
+                raise ValueError(
+                    f"{code}(): expected it to return a network with its data, got a Diagnosis; "
+                    "return what jaxnn.diagnose was given"
+                )
+            return {name: value for name, value in returned.items() if name in ARGUMENTS}
+
+        first = given()
+        framework = "torch" if is_of_torch(first["model"]) else "jax"
+        takes_seed = "seed" in inspect.signature(make).parameters
+        made = Network(
+            str(code),
+            framework,
+            lambda seed, _: given(**{"seed": seed} if takes_seed else {}),
+            takes_seed=takes_seed,
         )
-    if settings.depth is not None and settings.depth < 4:
-        raise ValueError(f"depth: expected at least 4 layers, got {settings.depth}")
-    if settings.width % recipes.HEADS:
-        raise ValueError(f"width: expected a multiple of 4, got {settings.width}")
-    cells = tuple(Cell(network, framework) for network in names for framework in frameworks)
-    return Plan(replace(settings, networks=names, frameworks=frameworks), cells)
+    return _with_cells(plan, [made])
 
 
 def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
-    """Measure the networks that are missing."""
-    return sweep.measure(plan, store, partial(measured, settings=plan.settings))
+    """Measure and train the networks of the cells that are missing.
 
+    Raises:
+        FailedError: one sentence on a mistake in the user's code that only training shows.
+    """
+    if plan.sizes is not None and plan.dataset is not None:
+        data.say([plan.dataset.table])
+        cells = remedies.Sweep(plan.dataset, plan.sizes)
+        return sweep.measure(plan, store, cells.measure, cells.prepare)
 
-def measured(cell: Cell, settings: Settings) -> pl.DataFrame:
-    """Return the rows of a network: before, each change that was tried, and the rivals'."""
-    made = recipes.recipe(cell.network, settings.depth, settings.width)
-    built = importlib.import_module(f"experiments.cures.{FRAMEWORKS[cell.framework]}")
-    arguments = built.arguments(made, settings.seed)
-    started = time.process_time()
-    diagnosis = jaxnn.diagnose(**arguments)
-    tried = diagnosis.cures
-    seconds = time.process_time() - started
-    assert diagnosis.patient is not None
-    patient = diagnosis.patient()
-    before = judged(patient, BEFORE, "", Change(patient.params, flow=patient.flow))
-    ours = [(cure.kind, cure) for cure in (before, *tried)]
-    own = _structure(before.params)
-    rows = [
-        vars(cell)
-        | {"layers": len(diagnosis.flow.names), "seconds": seconds}
-        | _row(change, cure)
-        | {"own": not isinstance(cure, str) and _structure(cure.params) == own}
-        for change, cure in (*ours, *_rivals(cell, made, settings))
-    ]
-    rows[0]["works"] = not len(tried)
-    jax.clear_caches()  # type: ignore[no-untyped-call]
-    return pl.DataFrame(rows, {name: column.dtype for name, column in COLUMNS.items()})
+    def measured(cell: Cell) -> pl.DataFrame:
+        network = plan.networks[cell.network, cell.framework]
+        return networks.measured(network, cell.change, plan.settings)
 
-
-def _rivals(cell: Cell, made: recipes.Recipe, settings: Settings) -> Iterator[tuple[str, Any]]:
-    """Yield each rival's name with what it makes of a module of PyTorch, or its error message."""
-    if cell.framework == "torch":
-        from experiments.cures import rivals_torch  # here, for torch need not be installed
-
-        yield from rivals_torch.measured(made, settings.seed)
-
-
-def _structure(params: PyTree) -> Any:
-    """Return the structure of a pytree or state dict, with the shapes of its arrays."""
-    return jax.tree.structure(params), [np.shape(v) for v in jax.tree.leaves(params)]
-
-
-def _row(change: str, cure: jaxnn.Cure | str) -> dict[str, Any]:
-    if isinstance(cure, str):
-        none = dict.fromkeys(("decades", "total", "signal", "log10_spread"), np.nan)
-        return {"change": change, "advice": cure, "works": False, **none}
-    return {
-        "change": change,
-        "advice": cure.advice,
-        "decades": cure.decades,
-        "total": cure.total,
-        "signal": cure.signal,
-        "log10_spread": cure.spread,
-        "works": cure.works,
-    }
+    try:
+        return sweep.measure(plan, store, measured)
+    except (ValueError, TypeError) as mistake:
+        if plan.code is None:
+            raise
+        raise runtime.FailedError(str(mistake)) from None
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
-    """Count what was cured, in words."""
+    """Compare the measurements, with theory if there is one, in words and a picture."""
+    from experiments.cures import picture  # here, for it imports Altair
+
     rows, missing = sweep.gathered(plan, frames)
-    return Conclusion(
-        rows,
-        verdicts=report.verdicts(rows),
-        about=runtime.frameworks(),
-        missing=missing,
+    predicted = predictions(plan, rows)
+    chance = 0.0 if plan.dataset is None else base_rate(plan.dataset.y)
+    verdicts = report.sentences(report.lines(rows, missing), predicted, chance)
+    figures = {CHART: picture.figure(rows, predicted, missing, plan.words)}
+    return Conclusion(rows, verdicts, figures, about=runtime.frameworks(), missing=missing)
+
+
+def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, theory.Predicted]:
+    """Return for each remedy of the rows what theory predicts at every depth of the sweep."""
+    if plan.sizes is None or plan.dataset is None:
+        return {}
+    x, depths = plan.dataset.x, [cell.depth for cell in plan.cells if cell.what == FLOW]
+    inputs = theory.Inputs(
+        width=plan.sizes.width,
+        batch=plan.sizes.batch,
+        q0=float(np.mean(np.square(x))),
+        c0=1 - float(remedies.distance(np.asarray(x, np.float32))),
     )
+    predicted, names = {}, [name for name in REMEDIES if name in {*rows["change"]}]
+    with progress.view("theory of infinite width", plan.settings.quiet) as tell:
+        for i, name in enumerate(names, 1):
+            tell(f"{REMEDIES[name].name}, {i} of {len(names)}")
+            predicted[name] = theory.predict(REMEDIES[name], depths, inputs)
+    return predicted
 
 
 EXPERIMENT = Experiment(
     name="cures",
     settings=Settings,
     columns=COLUMNS,
+    figures=(CHART,),
     prepare=prepare,
     measure=measure,
     conclude=conclude,
     table=report.table,
-    title=report.TITLE,
+    title="gradient in decades, 1 - correlation, and what training reaches",
     compare=report.compare,
 )

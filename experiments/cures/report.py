@@ -1,111 +1,320 @@
-"""The cures in words: the best change of each network, a table, and two runs side by side."""
+"""The cures in words: means over seeds at the best step size of each, next to theory, and a table.
 
-from typing import Any, NamedTuple
+A mean has its standard error; that of logarithms is the logarithm of a geometric mean.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
 
 import polars as pl
 from rich.table import Table
 
-from experiments.cures.columns import BEFORE, RIVALS
+from experiments.cures.columns import (
+    ACCURACY,
+    BEFORE,
+    DELTA,
+    DISTANCE,
+    DTYPES,
+    GRADIENT,
+    LOSS,
+    NONE,
+    OF_ARTICLE,
+    RIVALS,
+)
+from experiments.cures.remedies import REMEDIES
+from experiments.cures.theory import LEAST, Predicted
+from experiments.learning.words import errors_off
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from jaxnn.texts import counted
 
-TITLE = "cures: decades a layer, before and after"
-PLACE = ("network", "framework")
-BAR, TIME = 0.005, 30.0  # decades a layer, and seconds, that a cure is to take at most
+TITLE = "log₁₀ of the first layer's gradient over the last one's, and what training reaches"
+LINE = ["network", "framework", "change"]
+TRAINED = 0.5  # of the way from chance to a perfect accuracy
+STEADY = 2.0  # decades: a first layer that is at most a hundred times the last, or a hundredth
+ALIKE = 0.05  # 1 - correlation below which examples are nearly the same
+ROUNDING = 1e-6  # decades
+MOST_DEPTHS = 5  # of accuracies in the table
 
 
-class Case(NamedTuple):
-    """The rows of a network in a framework.
+class Mean(NamedTuple):
+    """A mean over seeds with its standard error, nan of one seed, and the best step size."""
 
-    before: as it is.
-    best: after the best change that works; None if none does, or none was tried.
-    is_ill: whether changes were tried.
-    rivals: what each rival makes of it.
-    """
+    value: float
+    error: float = math.nan
+    rate: float | None = None
 
-    before: dict[str, Any]
-    best: dict[str, Any] | None
-    is_ill: bool
-    rivals: list[dict[str, Any]]
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "no number"
+        error = "" if math.isnan(self.error) else f" ± {self.error:.2g}"
+        return f"{self.value:.3g}{error}"
+
+
+@dataclass
+class Line:
+    """What is known of a change of a network, and what was not measured, by quantity and depth."""
+
+    network: str
+    framework: str
+    change: str
+    advice: str = ""
+    at: dict[tuple[str, int], Mean] = field(default_factory=dict)
+    missing: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def is_of_article(self) -> bool:
+        """True of a remedy of the article."""
+        return self.network == OF_ARTICLE
 
     @property
     def name(self) -> str:
-        """The network and its framework."""
-        return " in ".join(self.before[key] for key in PLACE)
+        """The name in charts and tables."""
+        return REMEDIES[self.change].name if self.is_of_article else self.change
+
+    def of(self, quantity: str) -> dict[int, Mean]:
+        """Return a quantity by depth."""
+        return {depth: mean for (name, depth), mean in self.at.items() if name == quantity}
+
+    @property
+    def accuracy(self) -> Mean:
+        """The accuracy at the largest depth; nan if there is none."""
+        return max(self.of(ACCURACY).items(), default=(0, Mean(math.nan)))[1]
 
 
-def cases(rows: pl.DataFrame) -> list[Case]:
-    """Return the networks, in the order of their rows, which has the best change first."""
-    found = []
-    for _, group in rows.group_by(PLACE, maintain_order=True):
-        before = group.filter(change=BEFORE).row(0, named=True)
-        ours = group.filter(~pl.col("change").is_in([BEFORE, *RIVALS]))
-        works = ours.filter("works")
-        best = works.row(0, named=True) if works.height else None
-        rivals = group.filter(pl.col("change").is_in(RIVALS)).rows(named=True)
-        found.append(Case(before, best, ours.height > 0, rivals))
-    return found
+def at_best(rows: pl.DataFrame, missing: Missing = NOTHING) -> pl.DataFrame:
+    """Return the flows, and the trainings with the best step size, if all were tried.
+
+    The best is that with the largest accuracy, or the least loss where there is none, in the mean
+    over seeds; one without a finite number is the worst, of equal ones the smallest is taken.
+    log10_delta becomes relative to that of the last layer.
+    """
+    by, value, is_flow = [*LINE, "depth"], pl.col("value"), pl.col("rate").is_null()
+    aim = ACCURACY if ACCURACY in rows["quantity"] else LOSS
+    worth = value if aim == ACCURACY else -value
+    best = (
+        rows.filter(~is_flow, quantity=aim)
+        .group_by(*by, "rate")
+        .agg(pl.when(value.is_finite()).then(worth).otherwise(-math.inf).mean().alias("worth"))
+        .sort("worth", "rate", descending=[True, False])
+        .unique(by, keep="first", maintain_order=True)
+    )
+    left = missing.rows(rows, *by, "quantity").filter(quantity=ACCURACY)
+    trained = rows.join(best, on=[*by, "rate"], how="semi").join(left, on=by, how="anti")
+    top = value.sort_by("layer").last().over(*LINE, "seed")
+    deltas = rows.filter(quantity=DELTA).with_columns(value=value - top)
+    whole = deltas.filter(layer=1).with_columns(
+        quantity=pl.lit(GRADIENT), layer=pl.lit(None, pl.Int64)
+    )
+    return pl.concat([rows.filter(is_flow, pl.col("quantity") != DELTA), whole, deltas, trained])
 
 
-def meets(case: Case) -> bool:
-    """Tell whether an ill network is cured: its rate, its signal and examples, and in time."""
-    is_cured = case.best is not None and abs(case.best["decades"]) <= BAR
-    return is_cured and case.before["seconds"] <= TIME
+def means(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return a row for the seeds of each number: their mean, least and most, and its error."""
+    value, by = pl.col("value"), [n for n in DTYPES if n not in ("seed", "value", "advice")]
+    return rows.group_by(by, maintain_order=True).agg(
+        pl.col("advice").first(),
+        value.mean(),
+        value.min().alias("least"),
+        value.max().alias("most"),
+        (value.std() / value.count().sqrt()).fill_null(math.nan).alias("error"),
+    )
 
 
-def verdicts(rows: pl.DataFrame) -> list[str]:
-    """Return how many ill networks are cured, and a sentence on each that misses the bar."""
-    all_cases = cases(rows)
-    ill = [case for case in all_cases if case.is_ill]
-    cured = [case.best for case in ill if case.best is not None]
-    rates = [abs(best["decades"]) for best in cured]
-    seconds = max((case.before["seconds"] for case in ill), default=0.0)
-    most = f", to at most {max(rates, default=0.0):.4f} decades a layer, in {seconds:.0f} s or less"
-    said = [f"{len(cured)} of {len(ill)} ill networks are cured{most if rates else ''}"]
-    for case in ill:
-        if case.best is None:
-            said.append(f"{case.name}: no change helps")
-        elif not abs(case.best["decades"]) <= BAR:
-            said.append(f"{case.name}: {case.best['decades']:+.4f} decades a layer are left")
-        if case.before["seconds"] > TIME:
-            said.append(f"{case.name}: it takes {case.before['seconds']:.0f} s")
-    well = [case.name for case in all_cases if not case.is_ill]
-    return [*said, *([f"not ill: {', '.join(well)}"] if well else [])]
+def lines(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[Line]:
+    """Return a line a change of a network, remedies in their order, a network as it is first."""
+    found: dict[tuple[str, str, str], Line] = {}
+    for row in means(at_best(rows, missing)).filter(pl.col("layer").is_null()).to_dicts():
+        key = row["network"], row["framework"], row["change"]
+        line = found.setdefault(key, Line(*key, row["advice"] or ""))
+        line.at[row["quantity"], row["depth"]] = Mean(row["value"], row["error"], row["rate"])
+    for place in missing.rows(rows, *LINE, "quantity", "depth").to_dicts():
+        key = place["network"], place["framework"], place["change"]
+        found.setdefault(key, Line(*key)).missing.add((place["quantity"], place["depth"]))
+    networks = list(dict.fromkeys(key[:2] for key in found))
+    order = {name: i for i, name in enumerate((*REMEDIES, BEFORE))}
+    last = len(order)
+    return sorted(
+        found.values(),
+        key=lambda x: (networks.index((x.network, x.framework)), order.get(x.change, last)),
+    )
+
+
+def by_network(of: Sequence[Line]) -> Iterator[tuple[tuple[str, str], list[Line]]]:
+    """Yield the lines of each network in each framework."""
+    for key, group in groupby(of, lambda line: (line.network, line.framework)):
+        yield key, list(group)
+
+
+def sentences(of: Sequence[Line], predicted: Mapping[str, Predicted], chance: float) -> list[str]:
+    """Return what is known of each line, and of all of them together."""
+    if of and of[0].is_of_article:
+        said = [_sentence(line, predicted.get(line.change, {})) for line in of]
+        return [*said, *_trains(of, chance)]
+    networks = dict(by_network(of))
+    return [*map(_sentence, of)] * (len(networks) == 1) + [*_cured(of)]
+
+
+def _sentence(line: Line, theory: Predicted = {}) -> str:  # noqa: B006
+    parts = []
+    for quantity, text in ((GRADIENT, _decades), (DISTANCE, _small)):
+        if known := line.of(quantity):
+            depth = max(known)
+            value, mean = theory.get((quantity, depth)), known[depth]
+            over = f"gradient {text(mean.value)} over {counted(depth, 'layer')}"
+            parts.append(over if quantity == GRADIENT else f"1 - correlation {text(mean.value)}")
+            if value is not None and not math.isnan(value):
+                off = errors_off(mean.value, value, mean.error)
+                parts[-1] += f", in theory {text(value)}{f' ({off})' if off else ''}"
+            elif value is not None and quantity == GRADIENT:
+                parts[-1] += ", in theory unknown: the formula of this width has no number"
+    for quantity in (ACCURACY, LOSS):
+        if known := line.of(quantity):
+            form = "{0.value:.2f} at {1}" if line.is_of_article else "{0} at {1}"
+            at = [form.format(mean, depth) for depth, mean in known.items()]
+            rates = ", ".join(f"{mean.rate:g}" for mean in known.values())
+            parts.append(f"training {quantity} {', '.join(at)} layers, step size {rates}")
+    for quantity, what in ((GRADIENT, "gradient and correlation"), (ACCURACY, "accuracy")):
+        depths = sorted(depth for name, depth in line.missing if name == quantity)
+        if depths and line.is_of_article:
+            parts.append(f"{what} not measured at {', '.join(map(str, depths))} layers")
+    parts += ["not measured"] if line.missing and not line.is_of_article else []
+    return f"{line.name}: {'; '.join(parts)}{'. ' * bool(line.advice and parts)}{line.advice}"
+
+
+def _decades(value: float) -> str:
+    """Return a logarithm in words, in two digits or whole; 0 if it is rounding."""
+    if not math.isfinite(value):
+        return {math.inf: "infinite", -math.inf: "zero"}.get(value, "without a number")
+    if abs(value) < ROUNDING:
+        return "0 decades"
+    return f"{value:+.2g} decades" if abs(value) < 10 else f"{value:+.0f} decades"
+
+
+def _small(value: float) -> str:
+    if not value >= LEAST:
+        return "without a number" if math.isnan(value) else f"below {LEAST:.0e}"
+    return f"{value:.2f}" if value >= 0.01 else f"{value:.0e}"
+
+
+def _trains(of: Sequence[Line], chance: float) -> Iterator[str]:
+    """Say which remedies train at the largest depth, and what ails the others; nothing if none."""
+    deepest = max((depth for line in of for depth in line.of(ACCURACY)), default=0)
+    here = {line.name: line for line in of if deepest in line.of(ACCURACY)}
+    if not here:
+        return
+    enough = chance + TRAINED * (1 - chance)
+    cured = [n for n, line in here.items() if line.at[ACCURACY, deepest].value >= enough]
+    ill = [f"{n} ({ailment(line, deepest)})" for n, line in here.items() if n not in cured]
+    unknown = [line.name for line in of if (ACCURACY, deepest) in line.missing]
+    none = "none that was measured" if unknown else "none"
+    yield " ".join(
+        [
+            f"{deepest} layers train with: {'; '.join(cured) or none}.",
+            f"They do not with: {'; '.join(ill) or none}.",
+            *([f"Not measured: {'; '.join(unknown)}."] if unknown else []),
+        ]
+    )
+
+
+def ailment(line: Line, depth: int) -> str:
+    """Say what is wrong with a network before training, at the nearest depth that was measured."""
+    gradient = line.of(GRADIENT)
+    if not gradient:
+        return "not measured"
+    nearest = min(gradient, key=lambda d: (abs(math.log(d / depth)), d))
+    log, far = gradient[nearest].value, line.at[DISTANCE, nearest].value
+    words = []
+    if not abs(log) <= STEADY:
+        finite = f"the gradient {'vanishes' if log < 0 else 'explodes'}"
+        words.append("no finite gradient" if math.isnan(log) else finite)
+    if not far >= ALIKE:
+        words.append("no correlation of examples" if math.isnan(far) else "examples become alike")
+    return " and ".join(words) or "neither gradient nor correlation shows why"
+
+
+def _cured(of: Sequence[Line]) -> Iterator[str]:
+    """Yield what the first cure of each network reaches, as it is and next to its best rival."""
+    held = []
+    for (network, framework), group in by_network(of):
+        first, best = first_cure(group), best_rival(of, network)
+        parts = {"as it is": group[0], f"cured by {first.change}": first}
+        parts |= {f"by {best.change}": best} if best else {}
+        trained = {word: line.accuracy for word, line in parts.items() if line.of(ACCURACY)}
+        if len(trained) > 1:
+            reached = ", ".join(f"{mean} {word}" for word, mean in trained.items())
+            yield f"{network} in {framework}: accuracy {reached}"
+        held += [is_within(first.accuracy, best.accuracy)] if best else []
+    if held:
+        yield (
+            "The first cure is within one standard error of the best rival on "
+            f"{sum(held)} of {counted(len(held), 'network')}."
+        )
+
+
+def first_cure(group: Sequence[Line]) -> Line:
+    """Return the best change of a network in a framework; where none works, it as it is."""
+    made = [line for line in group if line.change not in (BEFORE, NONE, *RIVALS) and line.at]
+    return (made or group)[0]
+
+
+def best_rival(of: Sequence[Line], network: str) -> Line | None:
+    """Return what trains best of the rivals of a network, in any framework."""
+    rivals = [x for x in of if x.network == network and x.change in RIVALS and x.of(ACCURACY)]
+    known = [line for line in rivals if not math.isnan(line.accuracy.value)]
+    return max(known, key=lambda line: line.accuracy.value, default=None)
+
+
+def is_within(cure: Mean, best: Mean) -> bool:
+    """Tell whether an accuracy is at most a standard error of the difference below another."""
+    error = math.hypot(*(0 if math.isnan(mean.error) else mean.error for mean in (cure, best)))
+    return cure.value >= best.value - error
 
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
-    """Return a line a network and a rival; it fits into 80 characters."""
-    shown = tables.table(TITLE, *PLACE, "before", "after", "by", "s", width=14)
-    for case in cases(rows):
-        place = [case.before[key] for key in PLACE]
-        after = "–" if case.best is None else f"{case.best['decades']:+.4f}"
-        by = ("none" if case.is_ill else "not ill") if case.best is None else case.best["change"]
-        before, seconds = f"{case.before['decades']:+.4f}", f"{case.before['seconds']:.1f}"
-        shown.add_row(*place, before, after, by, seconds)
-        for rival in case.rivals:
-            lost = "" if rival["works"] else ", lost"
-            shown.add_row(*place, before, f"{rival['decades']:+.4f}", f"{rival['change']}{lost}")
-    for place_of in missing.rows(rows, *PLACE).rows(named=True):
-        shown.add_row(*place_of.values(), *4 * (tables.NOT_MEASURED,))
+    """Return a line a change: the gradient, and what is reached; of remedies by depth."""
+    of = lines(rows, missing)
+    known = {at for line in of for at in (*line.at, *line.missing)}
+    heads: list[tuple[str, str, int | None]] = [("decades", GRADIENT, None)]
+    if of[0].is_of_article:
+        deepest = max((depth for quantity, depth in known if quantity == GRADIENT), default=0)
+        heads = [(f"decades at {deepest}", GRADIENT, deepest), ("1 - c", DISTANCE, deepest)]
+    depths = sorted(depth for quantity, depth in known if quantity == ACCURACY)
+    while len(depths) > MOST_DEPTHS:
+        depths = tables.fitting(depths, MOST_DEPTHS)
+    if of[0].is_of_article:
+        heads += [(str(depth), ACCURACY, depth) for depth in depths]
+    else:
+        heads += [("loss", LOSS, None), ("accuracy", ACCURACY, None)]
+    shown = tables.table(TITLE, "change", *(head for head, *_ in heads), width=40)
+    for (network, framework), group in by_network(of):
+        if not of[0].is_of_article:
+            shown.add_row(f"{network} ({framework})")
+        for line in group:
+            shown.add_row(line.name, *(_cell(line, quantity, at) for _, quantity, at in heads))
     return shown
 
 
+def _cell(line: Line, quantity: str, at: int | None) -> str:
+    """Return a number for the table, a dash for 0/0, or the sign of one that was not measured."""
+    depth = next(iter(line.of(quantity)), 0) if at is None else at
+    if (quantity, depth) not in line.at:
+        gaps = line.missing if at is None else line.missing & {(quantity, depth)}
+        return tables.NOT_MEASURED if gaps else ""
+    mean = line.at[quantity, depth]
+    if at is None and quantity != GRADIENT:
+        return str(mean)
+    words = {math.inf: "infinite", -math.inf: "zero"}
+    form = {GRADIENT: "+.2f", DISTANCE: ".2g"}.get(quantity, ".2f")
+    return "–" if math.isnan(mean.value) else words.get(mean.value, format(mean.value, form))
+
+
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return for each run the rate before and after the best change of each network."""
-    return [
-        comparison(
-            pl.DataFrame(
-                [
-                    {key: row[key] for key in PLACE} | {"when": when, "decades": row["decades"]}
-                    for case in cases(rows)
-                    for when, row in (("before", case.before), ("after", case.best))
-                    if row is not None
-                ]
-            ),
-            PLACE,
-            "when",
-            "decades",
-        )
-        for rows in runs
-    ]
+    """Return the means of each run, by change and quantity, and depth."""
+    best = [at_best(rows).filter(pl.col("layer").is_null()) for rows in runs]
+    names = ("network", "change", "quantity")
+    return [comparison(means(rows), names, "depth", "value", rows, "mean") for rows in best]

@@ -1,84 +1,96 @@
-"""The rivals: what other packages make of a module of PyTorch, judged as cures are.
+"""The rivals: what other initialisations, norms and packages make of a dense network in PyTorch.
 
-`a module -> the rival's weights -> its flow -> rate, signal, what is left of the examples`
-
-anyinit and LSUV by the packages of these names. GradInit by a package of that name, which is not
-its authors': Adam learns a factor on each parameter, here for ten classes told at random. While the
-norm of the gradient is above 1, it lowers that, else the loss.
+anyinit and LSUV by the packages of these names; GradInit by a package of that name, which is not
+its authors': Adam learns a factor on each parameter. While the norm of the gradient is above 1, it
+lowers that, else the loss.
 """
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import nn
 
-from experiments.cures.columns import RIVALS
-from experiments.cures.network_torch import arguments
-from experiments.cures.recipes import Recipe
-from jaxnn.curing.changes import Change
-from jaxnn.curing.cure import Cure
-from jaxnn.curing.cures import judged
-from jaxnn.curing.torch_patient import TorchPatient
+from experiments.cures.dense import Dense
 
-STEPS, RATE, CLASSES = 200, 0.01, 10  # of GradInit
-
-
-def measured(made: Recipe, seed: int) -> Iterator[tuple[str, Cure | str]]:
-    """Yield each rival's name with what it makes of a network, or with its error message."""
-    for name, change in zip(RIVALS, CHANGES, strict=True):
-        if importlib.util.find_spec(name.partition(" ")[0].lower()) is None:
-            continue
-        given = arguments(made, seed)
-        try:
-            change(given["model"], given["xs"])
-        except Exception as error:  # whatever code of others ends in
-            yield name, f"{type(error).__name__}: {error}".partition("\n")[0]
-            continue
-        options = {"cotangent": given["cotangent"], "cuts": given["cuts"]}
-        patient = TorchPatient(given["model"], given["xs"], **options)
-        yield name, judged(patient, name, "", Change(patient.params, flow=patient.flow))
+EXAMPLES, OF_GRADINIT = 256, 64  # that they are made with
+STEPS, RATE = 200, 0.01  # of GradInit
+LIKE_RELU = 2**0.5  # the gain that is recommended for relu
+GAINS = {"tanh": 5 / 3, "hard tanh": 5 / 3, "softsign": 5 / 3, "arctan": 5 / 3, "sine": 5 / 3}
+GAINS |= {"hard sigmoid": 1.0, "selu": 3 / 4, "log-sigmoid": 1.0}
+NORM, RESIDUAL = "with a norm", "residual with a norm"
+PACKAGES = {"LSUV": "lsuv", "anyinit": "anyinit", "GradInit": "gradinit"}
 
 
-def _analytic(module: torch.nn.Module, xs: torch.Tensor) -> None:
-    import anyinit
-
-    anyinit.initialize(module, "analytic", tuple(xs.shape))
-
-
-def _empirical(module: torch.nn.Module, xs: torch.Tensor) -> None:
-    import anyinit
-
-    anyinit.initialize(module, "empirical", xs)
+def names() -> list[str]:
+    """Return the rivals that are installed."""
+    return [n for n in CHANGES if n not in PACKAGES or importlib.util.find_spec(PACKAGES[n])]
 
 
-def _lsuv(module: torch.nn.Module, xs: torch.Tensor) -> None:
+def made(of: Dense, seed: int, rival: str) -> dict[str, Any]:
+    """Return what `jaxnn.diagnose` takes, of a network as a rival makes it."""
+    if rival in (NORM, RESIDUAL):
+        of = of._replace(norm=True, skip=of.skip or rival == RESIDUAL)
+    given = of.built("torch", seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        CHANGES[rival](of, given["model"], given["xs"][:EXAMPLES], given["ys"][:EXAMPLES])
+    return given
+
+
+Change = Callable[[Dense, nn.Module, torch.Tensor, torch.Tensor], None]
+
+
+def _drawn(draw: Callable[[Dense, torch.Tensor], Any]) -> Change:
+    """Return the change that draws all matrices, and sets all biases to 0."""
+
+    def change(of: Dense, module: nn.Module, *data: torch.Tensor) -> None:
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear):
+                draw(of, layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    return change
+
+
+def _lsuv(of: Dense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
     from lsuv import lsuv_with_singlebatch
 
     lsuv_with_singlebatch(module, xs, verbose=False)
 
 
-def _gradinit(module: torch.nn.Module, xs: torch.Tensor) -> None:
+def _anyinit(of: Dense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
+    import anyinit
+
+    anyinit.initialize(module, "empirical", xs)
+
+
+def _gradinit(of: Dense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
     from gradinit import GradInitWrapper
 
-    labels = torch.arange(len(xs)) % min(CLASSES, _logits(module(xs)).shape[1])
-    # Only torch's plain attention has second derivatives.
-    with GradInitWrapper(module) as wrapper, sdpa_kernel(SDPBackend.MATH):
+    x, y = xs[:OF_GRADINIT], ys[:OF_GRADINIT]
+    with GradInitWrapper(module) as wrapper:
         optimiser = torch.optim.Adam(module.parameters(), lr=RATE)
         for _ in range(STEPS):
-            loss = torch.nn.functional.cross_entropy(_logits(module(xs)), labels)
+            loss = nn.functional.cross_entropy(module(x), y)
             optimiser.zero_grad()
             wrapper.grad_loss(loss, norm=2).backward()
             optimiser.step()
             wrapper.clamp_scales()
 
 
-def _logits(out: torch.Tensor) -> Any:
-    """Return means over tokens or pixels, of some units or channels."""
-    if out.ndim > 2:
-        out = out.mean(1) if out.ndim == 3 else out.mean((2, 3))
-    return out[:, :CLASSES]
-
-
-CHANGES: tuple[Callable[[Any, Any], None], ...] = (_analytic, _empirical, _lsuv, _gradinit)
+_he = _drawn(lambda of, w: nn.init.kaiming_normal_(w, nonlinearity="relu"))
+CHANGES: dict[str, Change] = {
+    "He": _he,
+    "Glorot": _drawn(lambda of, w: nn.init.xavier_uniform_(w)),
+    "orthogonal weights": _drawn(lambda of, w: nn.init.orthogonal_(w)),
+    "orthogonal with gain": _drawn(
+        lambda of, w: nn.init.orthogonal_(w, GAINS.get(of.units, LIKE_RELU))
+    ),
+    "LSUV": _lsuv,
+    "anyinit": _anyinit,
+    "GradInit": _gradinit,
+    NORM: _he,
+    RESIDUAL: _he,
+}

@@ -31,7 +31,7 @@ from .page import page
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
 EXPERIMENTS = (
-    *("depth", "spectrum", "train", "trainability", "remedies", "cures"),
+    *("depth", "spectrum", "train", "trainability", "cures"),
     *("laws", "menagerie", "casebook", "bench", "show", "predict", "watch"),
 )
 PICTURES, PAGE = (".png", ".svg", ".pdf"), ".html"
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         "jaxnn",
         description="Why do gradients vanish or explode in this network?",
-        epilog="The experiments (depth, remedies, train and others) live in a checkout of the "
+        epilog="The experiments (depth, cures, train and others) live in a checkout of the "
         f"repository: python -m experiments --help. {EXIT_CODES}",
         allow_abbrev=False,
     )

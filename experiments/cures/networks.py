@@ -1,0 +1,182 @@
+"""Networks of packages and of the user's own: as they are, cured and as rivals make them, trained.
+
+`network, seed -> the arguments of jaxnn.diagnose -> what is done to it, each a Cure -> its flow and
+its trainings, one for each step size -> rows`
+
+The best cures of the first seed are those that are compared; each seed's network is cured anew.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import polars as pl
+from jaxtyping import PyTree
+
+from experiments.cures.columns import (
+    ACCURACY,
+    BEFORE,
+    CURE,
+    DECADES,
+    DELTA,
+    LOSS,
+    NONE,
+    SECONDS,
+    WORKS,
+    rows_of,
+)
+from experiments.cures.dense import Dense
+from experiments.learning.descent import rows_of_steps
+from experiments.runs import grid, runtime, sweep
+from jaxnn.curing.changes import CURES, Change
+from jaxnn.curing.cure import Cure
+from jaxnn.curing.cures import judged, patient_of, tried_on
+from jaxnn.curing.training import SECONDS as MOST_SECONDS
+from jaxnn.flow.verdict.rates import LN10
+from jaxnn.models import is_of_torch
+from jaxnn.pytorch.call import prediction_of
+
+EXAMPLES = 2048  # that cures are tried on, at most
+OPTIMIZERS = {name: getattr(optax, name)(1.0) for name in ("sgd", "adam")}
+
+
+@dataclass(frozen=True)
+class Cell(sweep.Point):
+    """A network with what is done to it: all seeds, all step sizes."""
+
+    network: str
+    framework: str
+    change: str
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network that is made for each seed.
+
+    make: seed, `BEFORE` or a rival -> the arguments of `jaxnn.diagnose`.
+    rivals: what it can be made as, too.
+    takes_seed: False if a seed draws the batches alone.
+    """
+
+    name: str
+    framework: str
+    make: Callable[[int, str], dict[str, Any]]
+    rivals: Sequence[str] = ()
+    takes_seed: bool = True
+
+
+def dense_in(of: Dense, framework: str) -> Network:
+    """Return a dense network in a framework, of which PyTorch has the rivals."""
+    rivals: ModuleType | None = None
+    if framework == "torch":
+        from experiments.cures import rivals_torch as rivals  # here, for it imports torch
+
+    def make(seed: int, change: str) -> dict[str, Any]:
+        if rivals is None or change == BEFORE:
+            return of.built(framework, seed)
+        given: dict[str, Any] = rivals.made(of, seed, change)
+        return given
+
+    return Network(of.name, framework, make, () if rivals is None else rivals.names())
+
+
+def measured(network: Network, change: str, settings: Any) -> pl.DataFrame:
+    """Return the rows of a change of a network, of `CURE` those of the best cures."""
+    kinds, frames = list[str](), list[pl.DataFrame]()
+    given, done, seconds = dict[str, Any](), list[Cure](), 0.0
+    for seed in runtime.seeds_of(settings):
+        if not done or network.takes_seed:
+            started = time.process_time()
+            try:
+                given = network.make(seed, BEFORE if change == CURE else change)
+                done = _done(given, change, settings, kinds)
+            except Exception as error:
+                if change not in network.rivals:  # whose packages may end in whatever they do
+                    raise
+                told = f"{type(error).__name__}: {error}".partition("\n")[0]
+                done = [Cure(kind=change, advice=told)]
+            kinds = kinds or [one.kind for one in done]
+            seconds = time.process_time() - started
+        place = {"network": network.name, "framework": network.framework, "seed": seed}
+        for one in done:
+            layers = 0 if one.flow is None else len(one.flow.names)
+            of = place | {"change": one.kind, "advice": one.advice, "depth": max(layers, 1)}
+            numbers = {DECADES: one.decades, WORKS: float(one.works), SECONDS: seconds}
+            frames += [rows_of(numbers, **of), *_measured(one, given, settings, of)]
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    return pl.concat(frames)
+
+
+def _done(given: dict[str, Any], change: str, settings: Any, kinds: list[str]) -> list[Cure]:
+    """Return a network as it is made, or the best cures of it, of some kinds if any are named."""
+    patient = patient_of(**given)
+    training = patient.training(patient.params, None)
+    if training is not None and training.count > EXAMPLES:
+        patient = patient_of(**given | {name: _first(given[name]) for name in ("xs", "ys")})
+    if change != CURE:
+        made = judged(patient, change, "", Change(patient.params, flow=patient.flow))
+        is_well = made.works if change != BEFORE else not patient.verdict.can_be_cured
+        return [dataclasses.replace(made, works=is_well)]
+    cures = tried_on(patient, kinds=kinds or tuple(CURES), seconds=MOST_SECONDS)
+    best: dict[str, Cure] = {}
+    for cure in cures:
+        if cure.works:
+            best.setdefault(cure.kind, cure)
+    none = Cure(kind=NONE, advice=" ".join(cures.sentences))
+    return list(best.values())[: settings.cures] or [none]
+
+
+def _first(tree: PyTree) -> Any:
+    return jax.tree.map(lambda v: v[:EXAMPLES] if getattr(v, "ndim", 0) else v, tree)
+
+
+def _measured(
+    one: Cure, given: dict[str, Any], settings: Any, place: dict[str, Any]
+) -> Iterator[pl.DataFrame]:
+    """Yield the flow of a changed network, and what its trainings reach if it has a loss."""
+    if one.flow is None or one.learner is None:
+        return
+    delta = np.asarray(one.flow.log_delta, np.float64) / LN10
+    yield rows_of({DELTA: delta}, **place, layer=np.arange(1, len(delta) + 1))
+    training = one.learner(_optimizer(settings.optimizer, is_of_torch(given["model"])))
+    if training is None:
+        return
+    xs, ys = given["xs"], given.get("ys")
+    if not is_of_torch(given["model"]):
+        xs, ys = jax.tree.map(jnp.asarray, (xs, ys))
+    training, steps, seed = training.on(xs, ys), settings.steps, place["seed"]
+    rows = np.zeros((steps, 0), np.int32)
+    if training.count:
+        rows = rows_of_steps(training.count, seed, settings.batch, steps)
+    for rate in grid.numbers("rates", settings.rates):
+        ((course, output),) = training.courses(rate, [rows], seed)
+        reached, share = {LOSS: course.end}, accuracy(output, ys)
+        reached |= {} if share is None else {ACCURACY: share}
+        yield rows_of(reached, **place, step=steps, rate=rate)
+
+
+def _optimizer(name: str, of_torch: bool) -> Any:
+    """Return an optimiser with a step size of 1, of PyTorch a function of parameters."""
+    if not of_torch:
+        return OPTIMIZERS[name]
+    torch = sys.modules["torch"]
+    return partial({"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[name], lr=1.0)
+
+
+def accuracy(output: PyTree, ys: PyTree) -> float | None:
+    """Return the fraction of labels that the largest output names; None of others than classes."""
+    if hasattr(ys, "detach"):  # a tensor
+        output, ys = (v.detach().cpu().numpy() for v in (prediction_of(output), ys))
+    shape = getattr(ys, "shape", ())
+    if not shape or not np.issubdtype(ys.dtype, np.integer) or np.shape(output)[:-1] != shape:
+        return None
+    return float(np.mean(np.argmax(output, axis=-1) == np.asarray(ys)))

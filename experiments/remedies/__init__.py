@@ -1,1 +1,0 @@
-"""Remedies against vanishing and exploding gradients, side by side."""

@@ -1,1 +1,0 @@
-"""The remedies of a network of the user's own, as it is and cured."""
