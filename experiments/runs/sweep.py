@@ -1,17 +1,14 @@
 """Sweeps: cells are measured one after the other, each stored at once, under one view.
 
-A thread stores a cell while the next one is measured. A run that was stopped, however it was,
-continues with the cells that are missing. Ctrl-C finishes the cell that is being measured; a second
-one does not wait for it.
+A run that was stopped, however it was, continues with the cells that are missing. Ctrl-C finishes
+the cell that is being measured; a second one does not wait for it.
 """
 
-import contextlib
 import hashlib
 import logging
 import re
 import sys
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -126,7 +123,6 @@ def measure(
     words = f"{counted(missing.count(True), 'cell')}{of_all}"
     view = progress.view(words, not is_shown, len(cells), missing.count(False))
     with (
-        _storing(store) as stored,
         signals.interruptible(STOPPING) as stopped,
         view as tell,
         ahead.compiling(),
@@ -141,7 +137,8 @@ def measure(
                 if place == max(len(order) - AHEAD, 0):
                     prepare_last()
                 rows = frames[i] = measure_cell(cells[i])
-            stored(names[i], rows)
+            if store is not None:
+                store.write_cell(names[i], rows)
             tell(None)
             if in_words is not None and i == order[0] and is_shown:
                 print(f"{clean(cells[i].label)}: {in_words(rows)}", file=sys.stderr, flush=True)
@@ -155,23 +152,6 @@ def _order(
     firsts: dict[Hashable, int] = {}
     places = [firsts.setdefault(share(cell), i) for i, cell in enumerate(cells)]
     return sorted((i for i, wanted in enumerate(missing) if wanted), key=places.__getitem__)
-
-
-@contextlib.contextmanager
-def _storing(store: Store | None) -> Iterator[Callable[[str, pl.DataFrame], None]]:
-    """Yield a function that stores a cell in a thread, and first waits for the cell before it."""
-    last: list[Future[None]] = []
-    with ThreadPoolExecutor(1, "storing") as thread:
-
-        def stored(name: str, rows: pl.DataFrame) -> None:
-            if store is not None:
-                while last:
-                    last.pop().result()
-                last.append(thread.submit(store.write_cell, name, rows))
-
-        yield stored
-    for storing in last:
-        storing.result()
 
 
 def gathered(
