@@ -59,13 +59,12 @@ try:
     if __name__ == "__main__":
         _announce()
     from experiments.pages import engine
-    from experiments.runs import heap, signals
+    from experiments.runs import signals
 
     # Read when LAPACK is loaded, so it comes first. LAPACK's threads wait for one another by
     # spinning: on a busy machine a product of factors of 100 units then took 20 s, not 40 ms.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if __name__ == "__main__":
-        heap.keep_freed()
         signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
         nothing_drawn = {"--help", "-h", "--dry-run", "--distributed"} & set(sys.argv)
         if not nothing_drawn and any(n in EXPERIMENTS or ".py:" in n for n in sys.argv[1:2]):

@@ -1,10 +1,5 @@
 """Runs that are too large: refused before they start, and in one sentence if memory ends."""
 
-import ctypes
-import os
-import subprocess
-import sys
-
 import pytest
 
 from experiments import find
@@ -25,25 +20,6 @@ FIXED = {
     "laws --law ten-thousand-layers": "the run (--quick, --law)",
     "bench --row gradient": "the run (--row)",
 }  # of a size that no setting makes larger
-FAULTS = """
-import resource
-from concurrent.futures import ThreadPoolExecutor
-from experiments.runs import heap
-
-def faults():
-    [b"x" * 40_000_000 for _ in range(2)]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-def of_one():
-    first = faults()
-    return faults() - first
-
-print(of_one())
-heap.keep_freed()
-print(of_one())
-with ThreadPoolExecutor(1) as thread:
-    print(thread.submit(of_one).result())
-"""
 
 
 @pytest.mark.parametrize("command", SIZES)
@@ -125,20 +101,3 @@ def test_memory_that_ends_while_measuring(tmp_path, capsys, monkeypatch):
     assert main([*small, str(tmp_path / "run")]) == 1
     sentence = "error: memory: an allocation of 1.6e-08 GB failed; make width, depths, batch or"
     assert capsys.readouterr().err.startswith(sentence)
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
-def test_freed_memory_is_kept():
-    """Two blocks of 40 MB, and then two again, touch the same pages: they are cleared once.
-
-    Also in a thread, which has heaps of its own, and here two of them.
-    """
-    answer = subprocess.run(
-        [sys.executable, "-c", FAULTS],
-        env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    before, after, in_thread = map(int, answer.stdout.split())
-    assert max(after, in_thread) < 100 < 9000 < before
