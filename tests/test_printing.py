@@ -110,15 +110,3 @@ def test_a_closed_stdout():
     )
     sentence = "error: stdout: expected an open stream, got a closed one; >/dev/null drops it\n"
     assert (answer.returncode, answer.stderr) == (1, sentence)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "value"), [("JAX_NUM_CPU_DEVICES", "abc"), ("JAX_ENABLE_X64", "maybe")]
-)
-def test_a_wrong_variable_of_the_environment(name, value):
-    answer = run(stdout=subprocess.DEVNULL, env={name: value})
-    assert answer.returncode == 2
-    assert answer.stderr.startswith("error: JAX: ")
-    assert name.lower() in answer.stderr.lower()
-    assert answer.stderr.count("\n") == 1

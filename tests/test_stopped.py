@@ -333,14 +333,6 @@ def test_a_run_that_was_stopped_before_its_first_cell_concludes_nothing(stopped,
     assert "has no rows.parquet yet; its command again goes on" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
-def test_all_but_one_cell_are_not_all(name, stopped):
-    folder = stopped(name, NUMBER[name] - 1)
-    assert f"{NUMBER[name] - 1} of {NUMBER[name]} cells measured" in folder.text
-    assert folder.code == 130
-
-
 def test_a_remedy_that_was_not_trained_is_no_failure(stopped, tmp_path):
     # All flows, all trainings of the sigmoid, of the residual one of two step sizes.
     folder = stopped("cures", 10)

@@ -61,19 +61,14 @@ TOOLTIP = HEAD | {
 
 
 class Drawn(NamedTuple):
-    """The data of the picture by name, and the words around it.
+    """The data of the picture by name, and the words around it."""
 
-    data: `layers`, a row a line and layer; `depths`, a row a case and depth; `lost`, a row a case
-        that plain backpropagation loses; `ends`, a row an end of a dtype's range that is reached.
-    cases: the verdicts.
-    subtitle: one line on what was measured.
-    measured: what the sizes by layer are of, in words.
-    """
-
+    # `layers`, a row a line and layer; `depths`, a row a case and depth; `lost`, a row a case that
+    # plain backpropagation loses; `ends`, a row an end of a dtype's range that is reached.
     data: dict[str, pl.DataFrame]
     cases: list[Case]
     subtitle: str
-    measured: str
+    measured: str  # what the sizes by layer are of, in words
 
     @classmethod
     def of(

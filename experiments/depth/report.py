@@ -61,29 +61,19 @@ def _words(axis: str) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Case:
-    """The verdict on one activation and initialisation, from its deepest network.
-
-    rate: in words, with theory next to it.
-    word, value, theory: the rate in its parts; empty if there is none.
-    loss: the loss of the gradient in plain backpropagation, that of the examples, and a signal that
-        has left theory, in words; empty if there is none.
-    lost: for how many layers of the deepest network, from the last hidden one down, it has numbers
-        before they leave the range of the dtype; None if they do not leave it.
-    deeper: that there are deeper networks which were not measured, in words; empty if not.
-    by_width: true if the gradient would be steady if the layers were wide enough.
-    """
+    """The verdict on one activation and initialisation, from its deepest network."""
 
     activation: str
     label: str
     dtype: str
-    rate: str
-    word: str
+    rate: str  # in words, with theory next to it
+    word: str  # and the next two: the rate in its parts; empty if there is none
     value: str
     theory: str
-    loss: str
-    lost: int | None
-    deeper: str = ""
-    by_width: bool = False
+    loss: str  # of the gradient, of the examples, and of the signal from theory, in words
+    lost: int | None  # layers from the last hidden one down that have numbers before they are lost
+    deeper: str = ""  # that there are deeper networks which were not measured, in words
+    by_width: bool = False  # the gradient would be steady if the layers were wide enough
 
     @property
     def name(self) -> str:
@@ -107,12 +97,7 @@ def by_case(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None = None) -> Case:
-    """Return the verdict on the rows of one activation and initialisation.
-
-    Args:
-        theory: of all cases; with a column depth of all depths too.
-        gaps: activation, label and depth of what was not measured.
-    """
+    """Return the verdict on the rows of one activation and initialisation; theory is of all."""
     activation, label, dtype = (case[name][0] for name in (*CASE, "dtype"))
     deepest = case.filter(pl.col("depth") == pl.col("depth").max())
     theory_of_case = theory.filter(
@@ -241,18 +226,12 @@ def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
 
 
 class Predicted(NamedTuple):
-    """A rate in theory.
+    """A rate in theory."""
 
-    rate: including the effect of finite width if that is known.
-    wide: without it.
-    error: its standard error.
-    about: what theory is of, in words.
-    """
-
-    rate: float
-    wide: float
+    rate: float  # including the effect of finite width if that is known
+    wide: float  # without it
     error: float
-    about: str
+    about: str  # what theory is of, in words
 
 
 def predicted(theory: pl.DataFrame) -> Predicted | None:

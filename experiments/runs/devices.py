@@ -2,6 +2,8 @@
 
     values -> put -> rounds of arguments -> a mapped function -> rounds of results -> get
 
+On two cores that took .44 to .85 of the time of one device that uses both.
+
 A round is what one call of a program measures: pytrees of arrays with an axis of measurements in
 front. A device takes its own one after the other: for small layers on a CPU that is faster than all
 of them as one batch. It does so in a loop inside the program, which copies the arguments of each;
