@@ -3,9 +3,8 @@
     random states kept, hooks put on │ measured    │ hooks taken off, random states put back
                        Ctrl-C waits  │ Ctrl-C acts │ Ctrl-C waits, and so does a second one
 
-Python raises KeyboardInterrupt after any instruction: in the midst of a `finally`, and before its
-first one. So while such a context is open, a handler looks where the interrupt has come: if any
-context above is being entered or left, of torch's and JAX's too, it comes again a little later.
+Python raises KeyboardInterrupt after any instruction, in the midst of a `finally` too. So a handler
+looks where it has come: if any context is being entered or left, it comes again a little later.
 """
 
 import _thread

@@ -1,16 +1,11 @@
 """The contract: what a function of the user's own returns is what `jaxnn.diagnose` takes.
 
-A checkup takes the same and an optimiser.
-
-    model, xs                  as a tuple; see `jaxnn.diagnose` for all that a model may be
-    model, xs, ys              for a jaxnn.Network, whose task has the loss
-    {"model": model, "xs": xs, "ys": ys, "loss": loss, …}
-                               the arguments of jaxnn.diagnose by their names; "net" and "params",
-                               or "f" and "params", may stand for the model that is this pair
-    jaxnn.diagnose(…)          a Diagnosis that is already made
-    model, optimizer, xs, ys   for a checkup; in the dict optimizer and steps
-
-`what it returns -> arguments -> jaxnn.diagnose -> Diagnosis`
+model, xs                  as a tuple; see `jaxnn.diagnose` for all that a model may be
+model, xs, ys              for a jaxnn.Network, whose task has the loss
+{"model": model, …}        the arguments of jaxnn.diagnose by their names; "net" and "params",
+                           or "f" and "params", may stand for the model that is this pair
+jaxnn.diagnose(…)          a Diagnosis that is already made
+model, optimizer, xs, ys   for a checkup; in the dict optimizer and steps
 """
 
 import inspect

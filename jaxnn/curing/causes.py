@@ -187,7 +187,7 @@ def _largest(patient: Patient) -> dict[At, Mended]:
 
 
 def with_usual_weights(patient: Patient) -> tuple[Patient, str] | None:
-    """Return the network with all weights of std 1/√fan_in, and how; None if so, or if it fails."""
+    """Return the network with weights of std 1/√fan_in, and how; None if so, or out of range."""
     changes: dict[At, Mended] = {}
     with_units = {at for at in patient.every_weight if patient.has_units(at)}
     repeating = with_units & patient.weights

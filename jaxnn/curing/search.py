@@ -1,11 +1,7 @@
 """Search: factors on the weights of a network, each tried on it, until its rate is zero.
 
-factor -> weights -> flow -> rate        one compiled program for all factors
-
-A layer of one product multiplies a gradient by as much as its weights are multiplied by, which
-says where the rate would be zero: that is the first step, and the rates that were measured say how
-far the next one goes, a little beyond zero. Between two rates of different sign the search is
-Brent's.
+A layer of one product multiplies a gradient by as much as its weights are multiplied by: that says
+where the first step goes; two rates of different sign leave the rest to Brent's method.
 """
 
 from collections.abc import Callable

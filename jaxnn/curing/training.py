@@ -2,15 +2,10 @@
 
     changes -> all trained for 30 steps, each with some step sizes -> the better half for 100 steps,
     with its two best step sizes, in two orders of the batches -> its better half for 300
-    -> Trained: the losses of each with its best step size, by whose mean it is ranked
+    -> ShortTraining: the losses of each with its best step size, by whose mean it is ranked
 
-The mean tells how soon a loss falls, too: after some hundred steps several changes have learned the
-few examples by heart, and whose loss is then the least says little.
-
-That is successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943). A training of more steps
-begins anew, so that no copy is held in between. All have the same batches, and the unchanged
-network is trained like a change. Compared are results of the same number of steps alone: the clock
-ends a round, which then counts for none of them.
+That is successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943); a training of more steps
+begins anew. The mean tells how soon a loss falls: in the end several have learned all by heart.
 """
 
 import logging

@@ -23,7 +23,7 @@ from ..record.flow import Flow
 
 
 class TorchModel:
-    """A module of PyTorch with a batch; of an `each` or a key, for models of JAX, an error."""
+    """A module of PyTorch with a batch; an `each` or a key, which are for models of JAX, raises."""
 
     def __init__(self, module: Module, inputs: Inputs, each: str, cuts: Cuts, key: Any) -> None:
         refuse_each(each, "a module of PyTorch")
@@ -44,7 +44,7 @@ class TorchModel:
         )
 
     def weights(self, patterns: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the parameters with these names, or else with two axes or more, some at least."""
+        """Return the parameters with these names, or else with two axes or more, or raise."""
         meant = {
             name: v
             for name, v in self.parameters.items()
