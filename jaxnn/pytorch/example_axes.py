@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..interrupts import undivided
 from .dispatch import FUSED, Kind
 from .provenance import MANY
-from .tensors import tensors_in
+from .tensors import memory_of, tensors_in
 from .types import Arguments, Named, OpOverload, Output, Tensor
 
 ENTRYWISE = (  # next to those that torch says are
@@ -212,18 +212,18 @@ class Examples:
         return bool(self._of_inputs(tensors))
 
     def _of_inputs(self, tensors: list[Any]) -> list[Any]:
-        return [v for v in tensors if _memory(v) in self.known]
+        return [v for v in tensors if memory_of(v) in self.known]
 
     def _place(self, tensor: Tensor) -> ExamplePlace | None:
         """Return the place of the examples in a tensor; `MET` too if some of them are left out."""
-        _, layout = self.known.get(_memory(tensor), (None, MET))
+        _, layout = self.known.get(memory_of(tensor), (None, MET))
         if layout is None:
             return MET
         at = tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.element_size()
         return _place_in(layout, self.count, *at)
 
     def _set(self, tensor: Tensor, place: ExamplePlace | None) -> None:
-        memory, size = _memory(tensor), tensor.element_size()
+        memory, size = memory_of(tensor), tensor.element_size()
         step = 0 if place is None else place.each * tensor.stride(place.axis) * size
         layout = MET
         if memory in self.known:  # what is written there lies as what else is there, or they meet
@@ -272,10 +272,6 @@ def _before(place: ExamplePlace | None, axis: int) -> ExamplePlace | None:
 def _is_differentiable(tensor: Tensor) -> bool:
     """Tell floats: no gradient goes through integers, so that examples may meet in them."""
     return bool(tensor.is_floating_point() or tensor.is_complex())
-
-
-def _memory(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _by_name(func: OpOverload, args: Arguments, kwargs: Named) -> Named:

@@ -17,7 +17,7 @@ from .cuts import lies_in, modules_of
 from .dispatch import each_operation
 from .module_calls import Calls
 from .provenance import MANY
-from .tensors import tensors_in
+from .tensors import memory_of, tensors_in
 from .types import Arguments, Module, Named, OpOverload, Tensor
 
 SMALL = 0.01  # of the parameters: less that stops is a note
@@ -94,7 +94,7 @@ class _Memory:
 
     def of(self, tensor: Tensor) -> int:
         """Return the bits of a tensor."""
-        return self.known.get(_place(tensor), (None, 0))[1]
+        return self.known.get(memory_of(tensor), (None, 0))[1]
 
     def add(self, tensor: Tensor, bits: int) -> None:
         """Add bits to those of a tensor."""
@@ -105,7 +105,7 @@ class _Memory:
             self.most = max(MANY, 2 * len(self.known))
         # A weak reference keeps the address of its memory from being used again.
         known = self.reference(tensor.untyped_storage()), bits | self.of(tensor)
-        self.known[_place(tensor)] = known
+        self.known[memory_of(tensor)] = known
 
     def hand_on(self, given: list[Any], made: list[Any]) -> None:
         """Let what is made have the bits of all that it is made of."""
@@ -114,10 +114,6 @@ class _Memory:
             bits |= self.of(tensor)
         for tensor in made:
             self.add(tensor, bits)
-
-
-def _place(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _frozen_layers(

@@ -139,3 +139,8 @@ def rows_of(tensors: Sequence[Any]) -> list[list[float]]:
         for i, row in zip(several, together, strict=True):
             rows[i] = row
     return rows
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Return a number that a tensor and its views have."""
+    return int(tensor.untyped_storage()._cdata)

@@ -19,10 +19,10 @@ import numpy as np
 
 from ...arrays.rows import told_by
 from ...errors import NoTwinError
-from ..tensors import is_tensor, numbers_of, tensors_in
+from ..tensors import is_tensor, memory_of, numbers_of, tensors_in
 from ..types import Arguments, Module, Named, OpOverload, Tensor
 from .draws import generator
-from .products import KnownWeights, Origins, Product, memory_of
+from .products import KnownWeights, Origins, Product
 
 MOVES = {
     *("cat", "stack", "index", "index_select", "embedding", "gather", "select_scatter"),

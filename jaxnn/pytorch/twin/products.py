@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ...errors import NoTwinError
-from ..tensors import is_tensor, tensors_in
+from ..tensors import is_tensor, memory_of, tensors_in
 from ..types import Arguments, Named, OpOverload, Tensor
 from .draws import Operator
 
@@ -73,11 +73,6 @@ class KnownWeights:
         together = STATE if together & STATE else together
         for output in tensors_in(outputs):
             self.is_kept(output, together)
-
-
-def memory_of(tensor: Tensor) -> int:
-    """Return a number that a tensor and its views have."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def product_of(
