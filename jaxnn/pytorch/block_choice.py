@@ -23,7 +23,7 @@ from .cuts import (
     touching,
 )
 from .hooks import CutState, numbered
-from .multiply_adds import MultiplyAdds
+from .module_calls import MultiplyAdds
 from .tensors import is_a, of_torch
 from .types import GradientEdge, Module, Tensor
 

@@ -36,8 +36,7 @@ from .example_axes import Examples
 from .gradient_reach import Stopped, stopped
 from .hooks import CutState, StateRecorder, has_steps_first, numbered
 from .inputs import entered, entering
-from .module_calls import Calls
-from .multiply_adds import MultiplyAdds
+from .module_calls import Calls, MultiplyAdds
 from .operations import Heads, Operations, Recognised
 from .recurrent import Recurrent, RecurrentSteps
 from .restore import unchanged

@@ -20,7 +20,7 @@ from .activations import OF_INPUT, SIGMAS, Activations
 from .dispatch import FUSED, Kind, each_operation, kind_of
 from .example_axes import Examples
 from .experts import Experts, experts_of
-from .multiply_adds import MultiplyAdds
+from .module_calls import MultiplyAdds
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origin, Origins, Shift, axes_of, together
 from .tensors import numbers_of, tensors_in
 from .types import Arguments, Named, OpOverload, Tensor
