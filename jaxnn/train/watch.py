@@ -20,9 +20,11 @@ stored where the compiler adds it at once.
 
 In the steps between, two numbers leave the device: the loss, if it is handed over, and the size of
 the update. A watch returns nothing that a `scan` could carry, so it has no place on the device to
-gather them in. On a CPU a callback and what is recorded take one to two milliseconds; a step
-without `value=` calls back only when it is measured. JAX starts a program that can call back by way
-of Python, 30 µs for each array that goes in: of a scan over steps once.
+gather them in; and of a `jax.new_ref` that a step closes over, one execution that fails, as by
+Ctrl-C, leaves nothing, so that the user's next step would fail too. On a CPU a callback and what is
+recorded take one to two milliseconds, and the size of the update is a pass over all parameters: of
+short steps only every eleventh is looked at, see `_watch`. JAX starts a program that can call back
+by way of Python, 30 µs for each array that goes in: of a scan over steps once.
 """
 
 import math
@@ -63,6 +65,7 @@ from .writers import Writer
 
 StepNumber = int | Numbers
 MOST_TOGETHER = 2**18  # numbers that are brought together in less time than a kernel for each takes
+STRIDE, SPARSE = 11, 100  # steps: from one that is looked at to the next, from which `every` on
 BEHIND = "too many steps wait for their measurement, which takes longer than they do; raise every="
 
 
@@ -98,7 +101,8 @@ class Watch(Recorder):
             xs: the examples of the step.
             ys: their labels, as for `jaxnn.gradient_flow`.
             after: the parameters after the step, for the size of the update.
-            value: the loss of the step. It is recorded at every step, measured or not.
+            value: the loss of the step. It is recorded at every step, measured or not; inside of
+                `jit`, of few numbers on a CPU and with `every` of 100 or more, every eleventh.
 
         What cannot be measured is a warning and an alarm, and no error: the training goes on.
         """
@@ -484,11 +488,33 @@ def _watch(
 ) -> None:
     """Measure and hand to the host, every so many steps and where numbers cease to be finite."""
     given = _behind_barrier((step, params, xs, ys, after, value))
-    lax.cond(_is_one(watch, given), lambda: _look(watch, *given), lambda: None)
+
+    def look() -> None:
+        if not _is_short(watch, given):
+            _look(watch, False, *given)
+            return
+        step, *_, after, value = given
+        shows = ~_is_finite((together(_rows(after)), value))
+        is_asked = shows | watch.is_due(step) | (step % STRIDE == 0)
+        lax.cond(is_asked, lambda: _look(watch, shows, *given), lambda: None)
+
+    lax.cond(_is_one(watch, given), look, lambda: None)
+
+
+def _is_short(watch: Watch, given: PyTree) -> bool:
+    """Tell whether a step may take so little time that not each of them is looked at."""
+    return watch.every >= SPARSE and are_few([v for v in jax.tree.leaves(given) if is_array(v)])
+
+
+def _rows(tree: PyTree) -> list[Array]:
+    """Return the first row of each matrix of a tree: most of them show a Δ that is nan."""
+    arrays = [v for v in jax.tree.leaves(tree) if can_be_learned(v)]
+    return [v[..., 0, :] if v.ndim > 1 and v.size else v for v in arrays]
 
 
 def _look(
     watch: Watch,
+    shows: Bool[Array, ""] | bool,
     step: Array,
     params: PyTree,
     xs: PyTree,
@@ -496,7 +522,10 @@ def _look(
     after: PyTree,
     value: Array | None,
 ) -> None:
-    """Measure and hand to the host, if that is due."""
+    """Measure and hand to the host, if that is due.
+
+    shows: whether the loss, or a first row after the step, is not finite.
+    """
     number = None if value is None else at_least_float32(value)
     floats = together(params), None if after is None else together(after)
     change = None if after is None else log10_change(*floats)
@@ -509,7 +538,8 @@ def _look(
         is_due |= lax.cond(
             jnp.all(jnp.stack([v < jnp.inf for v in known])),
             lambda: False,
-            lambda: breaks(*floats, value),
+            # A number that no first row shows is seen one step late, by the loss that it spoils.
+            lambda: breaks(*floats, value) | (shows & _is_finite(_rows(params))),
         )
 
     def measure() -> None:

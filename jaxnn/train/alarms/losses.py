@@ -114,11 +114,12 @@ def diverges(seen: Measurements) -> Iterator[Sight]:
         return
     is_far = losses[-LASTING:].min() > FAR_OFF * abs(seen.steps.first[0].loss) > 0
     medians = _rising(losses)
-    # Most steps are done here; what follows takes longer.
-    if not (is_far or len(medians)) or seen.trend is None:
+    least = min((v.loss for v in seen.steps.first if not np.isnan(v.loss)), default=np.inf)
+    # To twice the first loss, and not by one jump alone; most steps end here, before a trend.
+    is_high = len(medians) and medians[-1] - least > abs(least)
+    if not (is_far or is_high) or seen.trend is None:
         return
     cause, first = _cause(seen), seen.trend.first
-    # To twice the first loss, and not by one jump alone.
     is_steady = len(medians) and medians[-1] - first > abs(first) and medians[-2] > first
     if (is_far and cause) or is_steady:
         yield Sight(values={"first": first, "loss": float(losses[-1]), "cause": cause})
