@@ -29,8 +29,7 @@ from ..progress import live
 from ..pytorch.restore import same_random_states
 from ..rules import Found
 from ..texts import counted
-from ..train.alarms import ALARMS, is_of_step
-from ..train.intended import Intended
+from ..train.alarms import ALARMS, Intended, is_of_step
 from ..train.torch_descent import original_kept
 from ..train.watched import Alarm, Watched
 from .course import Batch, Course, WatchedCopy, rehearsed

@@ -13,10 +13,10 @@ from jaxtyping import PyTree
 
 from ..pytorch.call import own_loss
 from ..pytorch.types import Module
-from .packages import imported
 from .recorder import Number, Options
 from .torch_watch import Begun, Tensor, TorchLoss, TorchWatch
 from .watch import watch
+from .writers import imported
 
 Event = object  # whatever else a trainer hands over
 
@@ -213,11 +213,7 @@ def lightning_callback(
 
 
 def _check_options(function: str, options: Mapping[str, Any]) -> None:
-    """Check the options of a watch of a trainer, before the training begins.
-
-    Raises:
-        ValueError, TypeError: one sentence.
-    """
+    """Check the options of a watch of a trainer, before the training begins."""
     known = ["cuts", *(field.name for field in fields(Options) if field.name != "theory")]
     for name in options:
         if name not in known:

@@ -32,10 +32,7 @@ FROZEN = "frozen", "among"  # by requires_grad=False or a stop_gradient of their
 def alarms_of_findings(
     step: int, flow: Flow, rules: Collection[str], evidence: Evidence | None = None
 ) -> Iterator[Alarm]:
-    """Yield what some rules find in the flow of a step, each kind once.
-
-    What is said of healthy networks is left out, and what is frozen, as by `requires_grad=False`.
-    """
+    """Yield what some rules find in the flow of a step, each kind once."""
     told = set[str]()
     with np.errstate(all="ignore"):
         for found in FINDINGS.found(

@@ -249,16 +249,11 @@ def _check_sets(
 
 
 class Best(NamedTuple):
-    """The epoch of lowest validation loss so far.
+    """The epoch of lowest validation loss so far."""
 
-    epoch: its number; None before the first loss that is not nan or inf.
-    loss: its validation loss.
-    waited: how many epochs there were since.
-    """
-
-    epoch: int | None = None
-    loss: float = np.inf
-    waited: int = 0
+    epoch: int | None = None  # its number; None before the first loss that is not nan or inf
+    loss: float = np.inf  # its validation loss
+    waited: int = 0  # how many epochs there were since
 
     def after(self, epoch: int, loss: float) -> "Best":
         """Return the best epoch once this one is done too; of equal losses the first counts."""

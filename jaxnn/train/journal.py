@@ -44,11 +44,7 @@ class Journal:
         self._refusal = ""
 
     def check_free(self) -> None:
-        """Raise if another process writes to the folder.
-
-        Raises:
-            ValueError: it does.
-        """
+        """Raise if another process writes to the folder."""
         if not _is_free(self.folder / LOCK):
             raise ValueError(f"folder: expected one for this training alone, got {self._taken()}")
 

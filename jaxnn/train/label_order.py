@@ -13,28 +13,18 @@ MOST = 1024  # labels that are compared with each other
 
 
 class LabelOrder(NamedTuple):
-    """The labels of one batch, in their order; numbers of NumPy or JAX.
+    """The labels of one batch, in their order; numbers of NumPy or JAX."""
 
-    usual: the middle one of all in the order of size.
-    changes: how often one is unlike the one before.
-    count: of the labels.
-    constant: the cross entropy of the best constant answer, the shares of the classes, without what
-        the shares of so few labels fit by chance; nan of labels most of which differ.
-    """
-
-    usual: Any
-    changes: Any
-    count: Any
+    usual: Any  # the middle one of all in the order of size
+    changes: Any  # how often one is unlike the one before
+    count: Any  # of the labels
+    # the cross entropy of the best constant answer, the shares of the classes, without what the
+    # shares of so few labels fit by chance; nan of labels most of which differ
     constant: Any
 
 
 def label_order(labels: Float[Any, "B ..."], xp: ModuleType = np) -> LabelOrder | None:
-    """Return the order of labels; None of those that are not one class for each example.
-
-    Args:
-        labels: of NumPy or JAX; numbers that are no classes change at each example.
-        xp: `numpy`, or `jax.numpy` inside of a compiled step.
-    """
+    """Return the order of labels; None of those that are not one class for each example."""
     if not labels.ndim or labels.ndim > 2 or not labels.size:
         return None
     if labels.ndim == 2 and labels.shape[1] > 1:

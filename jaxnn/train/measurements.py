@@ -37,12 +37,7 @@ class Trend(NamedTuple):
 
 
 class Measurements:
-    """All that a watch has measured so far, the last measurement last.
-
-    dtype: of the states.
-    step: of the last measurement, or the last step of all.
-    steps: what is known of every step.
-    """
+    """All that a watch has measured so far, the last measurement last."""
 
     def __init__(
         self,
@@ -154,15 +149,13 @@ class Measurements:
         return float(np.median(known)) if len(known) else float("nan")
 
     def stays(self) -> Bool[np.ndarray, " arrays"]:
-        """Return a mask of the arrays that have a Δ and do not move.
-
-        In two measurements and in the steps between them, after which they have the same size.
-        """
+        """Return a mask of the arrays that have a Δ and do not move in two measurements."""
         if len(self) < 2:
             return np.zeros(len(self.layers), bool)
         update, delta, size = (
             self.last("parameters", f"log10_{v}", 2) for v in ("update", "delta", "size")
         )
+        # And in the steps between them, after which they have the same size.
         stays = np.isneginf(update).all(axis=0) & (delta > -np.inf).all(axis=0)
         return np.asarray(stays & (size[0] == size[1]))
 

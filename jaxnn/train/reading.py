@@ -75,11 +75,7 @@ def read_watch(folder: Path | str) -> Watched:
 
 
 def record_of(folder: Path | str) -> tuple[Watched, str]:
-    """Return what `read_watch` does, and a sentence on damaged lines; without any it is empty.
-
-    Raises:
-        OSError: as `read_watch`.
-    """
+    """Return what `read_watch` does, and a sentence on damaged lines; without any it is empty."""
     watched, damage = Watched(), []
     for number, row, may_be_cut in _rows(_content(folder_of(folder))):
         try:
@@ -94,21 +90,14 @@ def record_of(folder: Path | str) -> tuple[Watched, str]:
 
 
 class Tail:
-    """The record of a folder that is read on from where it ended, while a training writes it.
-
-    watched: as it was read last; damaged lines are left out.
-    """
+    """The record of a folder that is read on from where it ended, while a training writes it."""
 
     def __init__(self, folder: Path):
         self.path, self.watched = folder / FILE, Watched()
         self._end, self._last = 0, b""  # of what was read
 
     def read(self) -> Watched:
-        """Read what is new, and return the record; of a file that was replaced, all of it.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """Read what is new, and return the record; of a file that was replaced, all of it."""
         with self.path.open("rb") as file:
             file.seek(self._end - len(self._last))
             if file.read(len(self._last)) != self._last:
@@ -125,11 +114,7 @@ class Tail:
 
 
 def folder_of(folder: Path | str) -> Path:
-    """Return a folder as a path.
-
-    Raises:
-        TypeError: something else.
-    """
+    """Return a folder as a path."""
     try:
         return Path(folder)
     except TypeError:
@@ -166,11 +151,7 @@ def _rows(content: bytes) -> Iterator[tuple[int, bytes, bool]]:
 
 
 def _line(row: bytes, before: Watched) -> Line:
-    """Return a line of the file, checked.
-
-    Raises:
-        _DamagedError: it is none.
-    """
+    """Return a line of the file, checked."""
     try:
         line: Line = json.loads(row.decode())
     except (ValueError, RecursionError):

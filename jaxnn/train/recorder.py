@@ -29,9 +29,8 @@ from ..evidence.evidence import Evidence
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..texts import clean, in_words, told
-from .alarms import FAILURES, alarms_of
+from .alarms import FAILURES, Intended, alarms_of
 from .first_batch import OF_BATCH, OF_FLOW, alarms_of_findings
-from .intended import Intended
 from .journal import FILE, Journal
 from .label_order import LabelOrder
 from .reading import folder_of, read_watch
@@ -57,13 +56,7 @@ FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a watch, checked; what they mean stands at `jaxnn.watch`.
-
-    theory: columns of the start's theory, a number for each layer; None without.
-
-    Raises:
-        ValueError, TypeError: one sentence.
-    """
+    """Options of a watch, checked; what they mean stands at `jaxnn.watch`."""
 
     every: int = 100
     folder: Path | str | None = None
@@ -156,12 +149,7 @@ class Recorder:
         return (step % self.every == 0) | (step < self.first)
 
     def stepped(self, step: int, value: Number | None, **sizes: float) -> None:
-        """Record a step that is not measured, and the alarms that its loss gives rise to.
-
-        Args:
-            value: the loss of the step, if it was handed over.
-            sizes: log10_update or log10_gradient, of all parameters together.
-        """
+        """Record a step that is not measured, and the alarms that its loss gives rise to."""
         with self._lock:
             self._step(step, value, sizes)
             if not self._watched.measurements:
@@ -192,13 +180,7 @@ class Recorder:
         labels: LabelOrder | None = None,
         **sizes: float,
     ) -> None:
-        """Record a measurement, and the alarms that it gives rise to.
-
-        Args:
-            update: what the step did to each parameter array, if it is known.
-            value, sizes: as for `stepped`.
-            labels: the order of the labels of the batch.
-        """
+        """Record a measurement, and the alarms that it gives rise to."""
         with self.recording(step):
             self._flow = flow
             line = measurement_of(
@@ -355,11 +337,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> Any:
 
 
 def one_number(name: str, value: Number | None) -> float:
-    """Return a number of Python, NumPy, JAX or torch as a float; nan of None.
-
-    Raises:
-        TypeError: something else.
-    """
+    """Return a number of Python, NumPy, JAX or torch as a float; nan of None."""
     if value is None:
         return np.nan
     try:

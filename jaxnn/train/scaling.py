@@ -25,14 +25,12 @@ changes in f, which is one size with Adam, and goes as L^-α with SGD. So with o
     SGD               depth^(1 - 2α)           depth^-α
     Adam              depth^(1 - α)            depth^-α
 
-In states the changes by other arrays may hide that of the blocks; `Scaling.learning` has it of each
-array in them. Depths are compared at places that all have: the first layer, a quarter up, ….
+Depths are compared at places that all have: the first layer, a quarter up, ….
 """
 
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -57,25 +55,14 @@ from .steps import Optimizer, check_optimizer, moved_by, strongly_typed
 from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
 
 Build = Callable[..., tuple[Any, Optimizer]]
+Shapes = dict[str, tuple[int, ...]]  # of the parameter arrays, by their paths
+Record = list[np.ndarray]  # the last four fields of `Scaling`, of one size
 PLACES = {"1/4 up": 1 / 4, "1/2 up": 1 / 2, "3/4 up": 3 / 4}  # of the layers below the last one
 NUMBER = re.compile(r"\d+")
 
 
-class _Built(NamedTuple):
-    """A network of one size and seed, with its optimiser."""
-
-    trainee: Trainee
-    optimizer: Optimizer
-
-    @property
-    def arrays(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of its arrays that are trained, by their paths."""
-        flat = jax.tree_util.tree_flatten_with_path(learned(self.trainee.tree))[0]
-        return {jax.tree_util.keystr(path): np.shape(v) for path, v in flat}
-
-
 class _Training(NamedTuple):
-    """The trainings of a check: what each network is given."""
+    """What each network of a check is given."""
 
     xs: PyTree
     ys: PyTree
@@ -156,17 +143,17 @@ def scaling_check(
     sizes = {name: _sizes(f"{name}s", values) for name, values in asked.items()}
     check_integer("steps", steps, 1)
     check_integer("seeds", seeds, 1)
-    loss = check_loss(loss)
+    training = _Training(xs, ys, check_loss(loss), steps, seeds, each)
     if not callable(build):
         raise TypeError(f"build: expected a function such as build(width, seed), got {told(build)}")
     least = {name: values[0] for name, values in sizes.items()}
-    training = _Training(xs, ys, loss, steps, seeds, each)
-    return ScalingCheck(
-        **{
-            axis: _along(axis, values, partial(build, **least | {axis: None}), training)
-            for axis, values in sizes.items()
-        }
-    )
+
+    def along(axis: str, values: list[int]) -> Scaling:
+        return _along(
+            axis, values, lambda size, seed: build(**least | {axis: size}, seed=seed), training
+        )
+
+    return ScalingCheck(**{axis: along(axis, values) for axis, values in sizes.items()})
 
 
 def _sizes(name: str, values: Sequence[int]) -> list[int]:
@@ -177,21 +164,13 @@ def _sizes(name: str, values: Sequence[int]) -> list[int]:
 
 
 def _along(axis: str, sizes: list[int], build: Build, training: _Training) -> Scaling:
-    """Return what is found along one axis, which is an argument of build."""
-    networks, records = [], []
-    for size in sizes:
-        of_size = partial(build, **{axis: size})
-        networks.append(_built(of_size, training))
-        trees = (_of_seed(networks[-1], of_size, size, seed) for seed in range(training.seeds))
-        of_seeds = [_record(networks[-1], tree, training.xs, training.steps) for tree in trees]
-        records.append([np.array(field) for field in zip(*of_seeds, strict=True)])
-    layers = [network.trainee.net.names for network in networks]
-    arrays = [network.arrays for network in networks]
+    """Return what is found along one axis, given build(size, seed)."""
+    found = [_at_size(size, build, training) for size in sizes]
     if axis == "depth":
-        arrays = [*map(_at_places, layers, arrays, records)]
-        layers = [("first", *PLACES, "last but one", "last")] * len(sizes)
-    for size, names, paths in zip(sizes, layers, map(list, arrays), strict=True):
-        if (names, paths) != (layers[0], [*arrays[0]]):
+        found = [*map(_at_places, found)]
+    layers, arrays, records = zip(*found, strict=True)
+    for size, names, shapes in zip(sizes, layers, arrays, strict=True):
+        if (names, [*shapes]) != (layers[0], [*arrays[0]]):
             raise ValueError(
                 f"build: expected the same layers and parameter arrays at every {axis}, but for "
                 f"numbers in the paths of a deeper network's, got {len(names)} layers at "
@@ -203,14 +182,36 @@ def _along(axis: str, sizes: list[int], build: Build, training: _Training) -> Sc
     return Scaling(axis, tuple(sizes), layers[0], tuple(arrays[0]), shapes, dtype, *fields)
 
 
-def _at_places(
-    layers: Sequence[str], arrays: dict[str, tuple[int, ...]], record: list[np.ndarray]
-) -> dict[str, tuple[int, ...]]:
-    """Reduce a record to the places that all depths have, and to kinds of arrays.
+def _at_size(
+    size: int, build: Build, training: _Training
+) -> tuple[tuple[str, ...], Shapes, Record]:
+    """Train the networks of one size; return names of layers, shapes of arrays, and the record."""
+    xs, ys, loss, steps, seeds, each = training
+    model, optimizer = _returned(build, size, 0)
+    if is_of_torch(model):
+        raise TypeError(
+            "build: expected a network of JAX, got a module of PyTorch; a Sequential of Linear and "
+            "activations becomes one by jaxnn.as_network(module)"
+        )
+    trainee = trainee_of(model, xs, ys, loss=loss, each=each)
+    courses = []
+    for seed in range(seeds):
+        tree = trainee.tree
+        if seed:
+            tree = _filled(tree, _returned(build, size, seed)[0], f"size {size} for seed {seed}")
+        course = _course(trainee._replace(tree=tree), optimizer, steps, xs)
+        courses.append([np.asarray(v, np.float64) for v in course])
+    *fields, branches = (np.array(field) for field in zip(*courses, strict=True))
+    flat = jax.tree_util.tree_flatten_with_path(learned(trainee.tree))[0]
+    shapes = {jax.tree_util.keystr(path): np.shape(v) for path, v in flat}
+    return trainee.net.names, shapes, [*fields, branches[:, 0]]
 
-    Returns:
-        the number of entries of each kind, by its path with * for each number.
-    """
+
+def _at_places(
+    of_depth: tuple[tuple[str, ...], Shapes, Record],
+) -> tuple[tuple[str, ...], Shapes, Record]:
+    """Reduce what a depth has to places that all have, and to kinds of arrays: * for a number."""
+    layers, arrays, (size, change, update, branch) = of_depth
     below = len(layers) - 2
     if below < 1:
         raise ValueError(f"build: expected three layers or more, got {len(layers)}")
@@ -218,27 +219,16 @@ def _at_places(
     kinds: dict[str, list[int]] = {}
     for i, path in enumerate(arrays):
         kinds.setdefault(NUMBER.sub("*", path), []).append(i)
-    updates = [log_rms_along(-1, record[2][..., which]) for which in kinds.values()]
-    record[:3] = record[0][..., at], record[1][..., at], np.stack(updates, axis=-1)
+    updates = [log_rms_along(-1, update[..., which]) for which in kinds.values()]
     counts = [math.prod(shape) for shape in arrays.values()]
-    return {path: (sum(counts[i] for i in which),) for path, which in kinds.items()}
+    entries = {path: (sum(counts[i] for i in which),) for path, which in kinds.items()}
+    names = ("first", *PLACES, "last but one", "last")
+    return names, entries, [size[..., at], change[..., at], np.stack(updates, axis=-1), branch]
 
 
-def _built(build: Build, training: _Training) -> _Built:
-    """Return the network of a size and of seed 0."""
-    model, optimizer = _returned(build, 0)
-    if is_of_torch(model):
-        raise TypeError(
-            "build: expected a network of JAX, got a module of PyTorch; a Sequential of Linear and "
-            "activations becomes one by jaxnn.as_network(module)"
-        )
-    xs, ys, loss, each = training.xs, training.ys, training.loss, training.each
-    return _Built(trainee_of(model, xs, ys, loss=loss, each=each), optimizer)
-
-
-def _returned(build: Build, seed: int) -> tuple[Any, Optimizer]:
-    """Return the model and the optimiser of a seed."""
-    made = build(seed=seed)
+def _returned(build: Build, size: int, seed: int) -> tuple[Any, Optimizer]:
+    """Return the model and the optimiser of a size and a seed."""
+    made = build(size, seed)
     if not isinstance(made, tuple) or len(made) != 2:
         got = f"{len(made)} values" if isinstance(made, tuple) else type(made).__name__
         raise TypeError(
@@ -248,40 +238,26 @@ def _returned(build: Build, seed: int) -> tuple[Any, Optimizer]:
     return made[0], check_optimizer(made[1])
 
 
-def _of_seed(first: _Built, build: Build, size: int, seed: int) -> PyTree:
-    """Return the parameters of a seed, in the structure of the first one's."""
-    if seed == 0:
-        return first.trainee.tree
-    model, _ = _returned(build, seed)
-    leaves, structure = jax.tree.flatten(first.trainee.tree)
+def _filled(tree: PyTree, model: Any, where: str) -> PyTree:
+    """Return a pytree with the arrays of another seed's model."""
+    leaves, structure = jax.tree.flatten(tree)
     arrays = [v for v in jax.tree.leaves(tree_of(model)) if is_array(v)]
-    shapes = [v.shape for v in leaves if is_array(v)]
-    if shapes != [v.shape for v in arrays]:
+    if [v.shape for v in leaves if is_array(v)] != [v.shape for v in arrays]:
         raise ValueError(
-            f"build: expected arrays of the same shapes for every seed, got others at size {size}"
-            f" for seed {seed} than for 0"
+            "build: expected arrays of the same shapes for every seed, got others at "
+            f"{where} than for 0"
         )
     given = iter(arrays)
     return jax.tree.unflatten(structure, [next(given) if is_array(v) else v for v in leaves])
 
 
-def _record(built: _Built, tree: PyTree, xs: PyTree, steps: int) -> list[np.ndarray]:
-    """Return the fields of Scaling of one training, in float64."""
-    course = _course(built.trainee._replace(tree=tree), built.optimizer, steps, xs)
-    size, change, update, branch = (np.asarray(v, np.float64) for v in course)
-    return [size, change, update, branch[0]]
-
-
 @compiled
 def _course(trainee: Trainee, optimizer: Optimizer, steps: int, xs: PyTree) -> tuple[Array, ...]:
-    """Train for some steps; return the fields of Scaling, each with an axis of steps in front.
-
-    Each step hands out the states before it; of the one after the last nothing else is used.
-    """
+    """Train for some steps; return the fields of Scaling, each with an axis of steps in front."""
     start, mean_loss = strongly_typed(learned(trainee.tree)), loss_through(trainee, xs, _main)
 
     def step(carry: tuple[_Before, PyTree, PyTree], _: None) -> tuple[Any, tuple[Array, ...]]:
-        before, now, opt_state = carry
+        before, now, opt_state = carry  # of the step after the last, the states before it alone
         (value, (_, states)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(now)
         changes, updates = (
             jax.tree.map(jnp.subtract, *both)
@@ -312,29 +288,23 @@ def _main(state: PyTree) -> list[Array]:
     return [at_least_float32(v) for v in main_of(state)]
 
 
+def _rows(links: Kept) -> list[Array]:
+    """Return the states of each link of a pattern, a row for each time that it comes."""
+    return [
+        jnp.concatenate([whole(v).reshape(len(v), -1) for v in arrays], axis=1) for arrays in links
+    ]
+
+
 def _log_sizes(kept: list[Kept]) -> Float[Array, " L"]:
     """Return ln of the root mean square of each layer's state."""
-
-    def of_pattern(links: Kept) -> Array:
-        of_links = [
-            jax.vmap(_log_rms)(
-                jnp.concatenate([whole(v).reshape(len(v), -1) for v in arrays], axis=1)
-            )
-            for arrays in links
-        ]
-        return jnp.stack(of_links, axis=1).ravel()
-
-    return jnp.concatenate(list(map(of_pattern, kept)))
+    patterns = [[jax.vmap(_log_rms)(v) for v in _rows(links)] for links in kept]
+    return jnp.concatenate([jnp.stack(of_links, axis=1).ravel() for of_links in patterns])
 
 
 def _log_branch(kept: list[Kept]) -> Float[Array, ""]:
     """Return ln of the root mean square of what layers add to a state below of the same shape."""
     runs: list[Array] = []  # of layers of one shape that follow each other, (layers, entries)
-    for links in kept:
-        of_links = [
-            jnp.concatenate([whole(v).reshape(len(v), -1) for v in arrays], axis=1)
-            for arrays in links
-        ]
+    for of_links in map(_rows, kept):
         alike = len({v.shape for v in of_links}) == 1
         parts = [jnp.stack(of_links, 1).reshape(-1, of_links[0].shape[1])] if alike else of_links
         for part in parts:

@@ -2,13 +2,12 @@
 
 ln size[l] = exponent · ln width + constant     a line through all widths and seeds
 
-An exponent comes in halves where the step sizes or branches of all arrays are scaled wrongly; one
-array that was forgotten may show as little as a tenth. So each is also tested, by its own error
-(Student's t), against zero and against its like, at a false discovery rate of 5 % (Benjamini and
-Hochberg 1995, J. R. Statist. Soc. B 57, 289).
+An exponent comes in halves where the step sizes or branches of all arrays are scaled wrongly. An
+array is also compared with its like, by the error of its exponent (Student's t), at a rate of false
+discoveries of 5 % among all arrays.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -26,7 +25,6 @@ CLEAR = 3  # standard errors
 DEPARTS = 0.1  # of an exponent from that of others
 RATE = 0.05  # of false discoveries among all tests
 MOST = 3  # layers that a sentence names
-FEW = 12  # layers that have an entry each in the legend
 LN10 = float(np.log(10))
 WORDS = ("growing", "falling", "unclear", "steady")  # from the worst
 MAXIMAL = (
@@ -36,27 +34,6 @@ MAXIMAL = (
     "the width for the output's weights; divide the logits of attention by a head's size, not by "
     "its root."
 )
-VERDICTS = {  # kinds, each a word and where it holds, and their sentences
-    "unclear, one shape": "Unclear: the arrays have one shape at all {axis}s, from {first} to "
-    "{last}; let build use the {axis}.",
-    "steady": "Steady: no state {after}, and nothing that a step changes in one, depends on the "
-    "{axis}, from {first} to {last}: a step size that is good at one {axis} is good at all.",
-    "falling": "Falling with {axis}: what a step changes goes as {axis} to the power of {falling}. "
-    "The larger the {axis}, the less is learned there.",
-    "falling, in blocks": "Falling with depth: states change as before, but by less and less of "
-    "what the blocks learn.",
-    "unclear, one departs": "Unclear: no state {after}, and nothing that a step changes in one, "
-    "depends clearly on the {axis}, but not all go with it as those like them.",
-    "unclear, no change": "Unclear: the steps change nothing; look at the optimiser.",
-    "unclear": "Unclear: what a step changes has the exponent {unclear}; more {axis}s or seeds "
-    "tell.",
-    "growing, out of range": "Growing with {axis}: at {out} numbers leave the range of {dtype} "
-    "{after}, and at smaller {axis}s they do not.",
-    "growing, at the start": "Growing with {axis}: the state of layer {layer} goes as {axis} to "
-    "the power of {start} before the first step{above}. Multiply its weights by {power}.",
-    "growing": "Growing with {axis}: what a step changes in layer {layer} goes as {axis} to the "
-    "power of {change}{above}.",
-}
 GROWING = {
     "width": f"So it is under standard parametrisation, with one step size. {MAXIMAL}",
     "depth": "So it is with branches that are not scaled, or with Adam times 1/√depth. Nothing "
@@ -84,18 +61,12 @@ class Exponent(NamedTuple):
 
 
 class Departure(NamedTuple):
-    """A parameter array, or a layer, whose change goes with another power than that of its like.
+    """A parameter array whose change goes with another power than that of its like."""
 
-    name: the path of the array in the pytree of the network, or the layer.
-    change: the exponent of its change.
-    usual: the median of those of the others.
-    others: their number.
-    """
-
-    name: str
-    change: Exponent
-    usual: Exponent
-    others: int
+    name: str  # its path in the pytree of the network
+    change: Exponent  # the exponent of its change
+    usual: Exponent  # the median of those of the others
+    others: int  # their number
 
     @property
     def off(self) -> Exponent:
@@ -187,52 +158,40 @@ class Scaling:
 
     @cached_property
     def departures(self) -> tuple[Departure, ...]:
-        """Arrays, and layers, whose change goes with another power than that of their like.
+        """Arrays whose change goes with another power of width than that of their like.
 
         Alike are arrays of which the same axes grow with the width: under any parametrisation each
-        step changes them by one power of it. Of layers all whose change counts as steady; they are
-        tested against zero first. One departs if its exponent is off their median by .1 or more,
-        and significantly so; of two the one with the larger exponent. Of a depth layers alone are
-        tested, since arrays in branches are scaled unlike those outside.
+        step changes them by one power of it. One departs if its exponent is off their median by .1
+        or more, and significantly so; of two the one with the larger exponent. Of a depth none do,
+        since arrays in branches are scaled unlike those outside.
         """
         alike: dict[tuple[bool, ...], list[tuple[str, Exponent]]] = {}
         for path, of_sizes, update in zip(self.paths, self.shapes, self.update, strict=False):
             if self.axis == "width" and np.isfinite(update.error):
                 grows = tuple(len({*axis}) > 1 for axis in zip(*of_sizes, strict=True))
                 alike.setdefault(grows, []).append((path, update))
-        named = zip(range(len(self.names)), self.words, self.change, strict=True)
-        layers = [(f"Layer {self._name(i)}", v) for i, word, v in named if word == "steady"]
-        off_zero = significant([v for _, v in layers], self._freedom)
-        moving = {name for (name, _), told in zip(layers, off_zero, strict=True) if told}
-        # What is forgotten is the exception: of two layers nobody knows which.
-        few = [layers] if len(layers) >= FEWEST else []
-        return *self._departing([*alike.values()]), *self._departing(few, moving)
-
-    def _departing(
-        self,
-        groups: Sequence[Sequence[tuple[str, Exponent]]],
-        suspects: Collection[str] | None = None,
-    ) -> list[Departure]:
-        tested = []
-        for group in groups:
-            usual = sorted(exponent for _, exponent in group)[(len(group) - 1) // 2]
-            tested += [
-                Departure(name, exponent, usual, len(group) - 1)
-                for name, exponent in group
-                if suspects is None or name in suspects
-            ]
-        told = significant([one.off for one in tested], self._freedom)
-        return [one for one, is_told in zip(tested, told, strict=True) if is_told]
+        tested = [
+            Departure(
+                path, exponent, sorted(v for _, v in group)[(len(group) - 1) // 2], len(group) - 1
+            )
+            for group in alike.values()
+            for path, exponent in group
+        ]
+        freedom = self._in_range.count(True) * int(self.log_size.shape[1]) - 2
+        told = significant([one.off for one in tested], freedom)
+        return tuple(one for one, is_told in zip(tested, told, strict=True) if is_told)
 
     @property
     def word(self) -> str:
         """The verdict: steady, growing, falling, or unclear."""
-        return self._kind.partition(",")[0]
+        return self._verdict[0]
 
     @property
-    def _freedom(self) -> int:
-        """Degrees of freedom of an exponent's error."""
-        return self._in_range.count(True) * int(self.log_size.shape[1]) - 2
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict in words, with the layers that it is about."""
+        word, clause = self._verdict
+        where = f" with {self.axis}" if word in ("growing", "falling") else ""
+        return (f"{word.capitalize()}{where}: {clause}", *self._remarks())
 
     @cached_property
     def _in_range(self) -> list[bool]:
@@ -248,84 +207,95 @@ class Scaling:
         return [self._exponent(logs[:, :, i]) for i in range(logs.shape[2])]
 
     @cached_property
-    def _kind(self) -> str:
-        """The kind of the verdict, as `VERDICTS` has them."""
-        if self.shapes and all(len({*of_sizes}) == 1 for of_sizes in self.shapes):
-            return "unclear, one shape"
-        words, known = {*self.words}, self._in_range
-        if known == sorted(known, reverse=True) and known[0] and not known[-1]:
-            return "growing, out of range"  # at the largest widths alone
-        if all(known):
-            if "growing" in words:
-                lowest = self.start[self.words.index("growing")]
-                return "growing, at the start" if lowest.word == "growing" else "growing"
-            if "falling" in words:
-                return "falling"
-            if any(learned.word == "falling" for learned in self.learning.values()):
-                return "falling, in blocks"  # which input and output may hide
-            if "unclear" not in words and words != {""} and not self.departures:
-                return "steady"
-        if "unclear" in words:
-            return "unclear"
-        return "unclear, one departs" if words != {""} else "unclear, no change"
-
-    @cached_property
-    def sentences(self) -> tuple[str, ...]:
-        """The verdict in words, with the layers that it is about."""
-        kind, words = self._kind, self.words
-        lowest, count = words.index("growing") if "growing" in words else 0, words.count("growing")
-        text = VERDICTS[kind].format(
-            after=f"after {counted(self.log_size.shape[2] - 1, 'step')}",
-            first=self.sizes[0],
-            last=self.sizes[-1],
-            falling=self._named("falling"),
-            unclear=self._named("unclear"),
-            out=self.sizes[[*self._in_range, False].index(False) % len(self.sizes)],
-            dtype=self.dtype,
-            layer=self._name(lowest),
-            start=self.start[lowest],
-            change=self.change[lowest],
-            above=f", the lowest of {count} layers that grow" if count > 1 else "",
-            power=f"{self.axis}^{-self.start[lowest].value:.2f}",
-            axis=self.axis,
-        )
-        departures = () if kind == "unclear, one shape" else self.departures[:MOST]
-        if kind == "growing" and not departures:  # which say what to multiply
-            text = f"{text} {GROWING[self.axis]}"
-        told = [text]
-        if self.word == "growing" and "falling" in words:
-            told.append(
-                f"Other layers change less with {self.axis}, as {self.axis} to the power of "
-                f"{self._named('falling')}."
+    def _verdict(self) -> tuple[str, str]:
+        """The word, and the sentence on it without the word."""
+        axis, words, known = self.axis, self.words, self._in_range
+        span = f"from {self.sizes[0]} to {self.sizes[-1]}"
+        after = f"after {counted(self.log_size.shape[2] - 1, 'step')}"
+        if self._is_of_one_shape:
+            return (
+                "unclear",
+                f"the arrays have one shape at all {axis}s, {span}; let build use the {axis}.",
             )
-        told += [
-            f"{clean(one.name)} departs: what a step changes in it goes as {self.axis} to the "
-            f"power of {one.change}, in {one.others} like it as {one.usual}. If they are to learn "
-            f"alike, multiply its step size by {self.axis}^{-one.off.value:.2f}."
-            for one in departures
-        ]
+        if known == sorted(known, reverse=True) and known[0] and not known[-1]:
+            out = self.sizes[known.index(False)]
+            return "growing", (
+                f"at {out} numbers leave the range of {self.dtype} {after}, and at smaller {axis}s "
+                "they do not."
+            )
+        if all(known) and "growing" in words:
+            return "growing", self._of_what_grows(words.index("growing"))
+        if all(known) and "falling" in words:
+            return "falling", (
+                f"what a step changes goes as {axis} to the power of {self._named('falling')}. The "
+                f"larger the {axis}, the less is learned there."
+            )
+        if all(known) and any(v.word == "falling" for v in self.learning.values()):
+            return "falling", (  # which input and output may hide
+                "states change as before, but by less and less of what the blocks learn."
+            )
+        if "unclear" in words:
+            return "unclear", (
+                f"what a step changes has the exponent {self._named('unclear')}; more {axis}s or "
+                "seeds tell."
+            )
+        if {*words} == {""}:
+            return "unclear", "the steps change nothing; look at the optimiser."
+        nothing = f"no state {after}, and nothing that a step changes in one, depends"
+        if self.departures or not all(known):
+            return "unclear", (
+                f"{nothing} clearly on the {axis}, but not all go with it as those like them."
+            )
+        return "steady", (
+            f"{nothing} on the {axis}, {span}: a step size that is good at one {axis} is good at "
+            "all."
+        )
+
+    def _of_what_grows(self, layer: int) -> str:
+        """Return the sentence on the lowest layer that grows."""
+        count, start, name = self.words.count("growing"), self.start[layer], self._name(layer)
+        above = f", the lowest of {count} layers that grow" if count > 1 else ""
+        if start.word == "growing":
+            return (
+                f"the state of layer {name} goes as {self.axis} to the power of {start} before the "
+                f"first step{above}. Multiply its weights by {self.axis}^{-start.value:.2f}."
+            )
+        text = (
+            f"what a step changes in layer {name} goes as {self.axis} to the power of "
+            f"{self.change[layer]}{above}."
+        )
+        # Arrays that depart have a sentence each, which says what to multiply.
+        return text if self.departures else f"{text} {GROWING[self.axis]}"
+
+    def _remarks(self) -> Iterator[str]:
+        """Yield sentences on arrays that depart, on blocks, and on seeds."""
+        for one in () if self._is_of_one_shape else self.departures[:MOST]:
+            yield (
+                f"{clean(one.name)} departs: what a step changes in it goes as {self.axis} to the "
+                f"power of {one.change}, in {one.others} like it as {one.usual}. If they are to "
+                f"learn alike, multiply its step size by {self.axis}^{-one.off.value:.2f}."
+            )
         if self.axis == "depth" and np.isfinite(self.branch.value):
-            told += self._sentences_on_blocks()
+            power = min(BRANCHES, key=lambda power: abs(power - self.branch.value))
+            near = abs(power - self.branch.value) <= LIMIT / 2 + CLEAR * self.branch.error
+            which = f": they are {BRANCHES[power]}" if near else ""
+            added = f"depth to the power of {self.branch}{which}"
+            yield f"What layers add to the state goes as {added}."
+            off = [(p, v) for p, v in self.learning.items() if v.word in ("growing", "falling")]
+            for path, v in off[:MOST]:
+                yield (
+                    f"What a step changes in {clean(path)} moves the state, over all blocks, as "
+                    f"depth to the power of {v}: multiply its step size by depth^{-v.value:.2f}."
+                )
         if self.log_size.shape[1] > 1 and (self.log_size == self.log_size[:, :1]).all():
-            told.append(
+            yield (
                 "All seeds give the same network, so that errors are too small; let build use the "
                 "seed."
             )
-        return tuple(told)
 
-    def _sentences_on_blocks(self) -> list[str]:
-        power = min(BRANCHES, key=lambda power: abs(power - self.branch.value))
-        near = abs(power - self.branch.value) <= LIMIT / 2 + CLEAR * self.branch.error
-        which = f": they are {BRANCHES[power]}" if near else ""
-        off = [(p, v) for p, v in self.learning.items() if v.word in ("growing", "falling")]
-        return [
-            f"What layers add to the state goes as depth to the power of {self.branch}{which}.",
-            *(
-                f"What a step changes in {clean(path)} moves the state, over all blocks, as depth "
-                f"to the power of {v}: multiply its step size by depth^{-v.value:.2f}."
-                for path, v in off[:MOST]
-            ),
-        ]
+    @property
+    def _is_of_one_shape(self) -> bool:
+        return bool(self.shapes) and all(len({*of_sizes}) == 1 for of_sizes in self.shapes)
 
     def _name(self, layer: int) -> str:
         return clean(label(layer + 1, self.names))
@@ -386,21 +356,17 @@ class ScalingCheck:
         over steps, both with their errors; and a word, of the change, or of the start if that
         grows; "" of a state that nothing changes.
         """
-        none = Exponent(np.nan, np.nan)
-        arrays = {
-            axis.axis: ([none] * len(axis.paths), axis.update, [v.word for v in axis.update])
-            for axis in self.axes
-        }
+        rows = list[tuple[Any, ...]]()
+        for axis in self.axes:
+            for layer in zip(axis.names, axis.start, axis.change, axis.words, strict=True):
+                rows.append((axis.axis, "layer", *layer))
+            for path, v in zip(axis.paths, axis.update, strict=True):
+                rows.append((axis.axis, "array", path, Exponent(np.nan, np.nan), v, v.word))
         return [
-            {"axis": axis.axis, "kind": kind, "name": name}
+            {"axis": axis, "kind": kind, "name": name}
             | {"start": start.value, "start_error": start.error}
             | {"change": change.value, "change_error": change.error, "word": word}
-            for axis in self.axes
-            for kind, *columns in (
-                ("layer", axis.names, axis.start, axis.change, axis.words),
-                ("array", axis.paths, *arrays[axis.axis]),
-            )
-            for name, start, change, word in zip(*columns, strict=True)
+            for axis, kind, name, start, change, word in rows
         ]
 
     def chart(self) -> Any:
@@ -418,41 +384,32 @@ class ScalingCheck:
             for quantity, logs in drawn.items():
                 means = logs.mean(axis=1) / LN10
                 rows += [
-                    {"panel": f"{quantity} over {axis.axis}", "axis": size, "layer": layer + 1}
-                    | {"name": name, "log10": float(v) if np.isfinite(v) else None}
-                    for size, of_size in zip(axis.sizes, means, strict=True)
-                    for layer, (name, v) in enumerate(zip(axis.names, of_size, strict=True))
+                    {"panel": f"{quantity} over {axis.axis}", "axis": axis.sizes[i]}
+                    | {"layer": layer + 1, "name": axis.names[layer]}
+                    | {"log10": float(v) if np.isfinite(v) else None}
+                    for (i, layer), v in np.ndenumerate(means)
                 ]
-        line = alt.Chart(alt.Data(values=drawable_rows(rows))).mark_line(point=True)
         ticks = alt.Axis(values=sorted({row["axis"] for row in rows}), format="d")
-        x = alt.X("axis:Q", title=None, axis=ticks, scale=alt.Scale(type="log", nice=False))
-        y = alt.Y("log10:Q", title="log₁₀ root mean square", scale=alt.Scale(zero=False))
-        kind = "O" if max(row["layer"] for row in rows) <= FEW else "Q"
-        colour = alt.Color(f"layer:{kind}", title="layer", scale=alt.Scale(scheme="viridis"))
-        tips = ["name:N", "axis:Q", "log10:Q"]
-        chart = line.encode(x, y, colour, alt.Detail("layer:O"), tooltip=tips)
-        panels = chart.properties(width=WIDTH, height=HEIGHT).facet(
-            row=alt.Row(
-                "panel:N",
-                title=None,
-                sort=None,
-                header={"labelOrient": "top", "labelAnchor": "start"},
+        chart = (
+            alt.Chart(alt.Data(values=drawable_rows(rows)))
+            .mark_line(point=True)
+            .encode(
+                alt.X("axis:Q", title=None, axis=ticks, scale=alt.Scale(type="log", nice=False)),
+                alt.Y("log10:Q", title="log₁₀ root mean square", scale=alt.Scale(zero=False)),
+                alt.Color("layer:Q", scale=alt.Scale(scheme="viridis")),
+                alt.Detail("layer:O"),
+                tooltip=["name:N", "axis:Q", "log10:Q"],
             )
+        )
+        above = {"labelOrient": "top", "labelAnchor": "start"}
+        panels = chart.properties(width=WIDTH, height=HEIGHT).facet(
+            row=alt.Row("panel:N", title=None, sort=None, header=above)
         )
         return styled(panels.resolve_scale(x="independent", y="independent"))
 
 
 def exponent_of(sizes: Sequence[int] | np.ndarray, log: Float[np.ndarray, "W S"]) -> Exponent:
-    """Return the slope of a line through the logarithms of a number at some widths, or depths.
-
-    Args:
-        sizes: the widths, or depths.
-        log: ln of the number at each, of each seed.
-
-    Example:
-        >>> print(exponent_of([1, 4, 16], np.log([[3.0], [6.0], [12.0]])))
-        +0.50 ± 0.00
-    """
+    """Return the slope of a line through ln of a number at some widths, or depths, and seeds."""
     if len(log) < FEWEST or not np.isfinite(log).all():
         return Exponent(np.nan, np.nan)
     x = np.broadcast_to(np.log(sizes)[:, None], log.shape)
@@ -463,16 +420,7 @@ def exponent_of(sizes: Sequence[int] | np.ndarray, log: Float[np.ndarray, "W S"]
 
 
 def significant(exponents: Sequence[Exponent], freedom: int) -> list[bool]:
-    """Tell which exponents are off zero by .1 or more, and significantly so among all of them.
-
-    Args:
-        exponents: with their errors.
-        freedom: degrees of freedom of each error.
-
-    Example:
-        >>> significant([Exponent(0.156, 0.032), Exponent(0.03, 0.03), Exponent(0.2, 0.3)], 7)
-        [True, False, False]
-    """
+    """Tell which exponents are off zero by .1 or more, and significantly so among all of them."""
     from scipy.stats import false_discovery_control  # here, for it takes long to import
 
     if not exponents:

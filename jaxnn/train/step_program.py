@@ -31,15 +31,11 @@ Measured = tuple[Flow, Update | None, LabelOrder | None]
 
 
 class StepProgram(NamedTuple):
-    """The measurement of a step of these types.
+    """The measurement of a step of these types."""
 
-    parts: the program, of the arrays of the loss, if it has some, and of a step.
-    loss: the loss.
-    is_wide: whether it was traced with floats of 64 bits; each thread has a setting of its own.
-    """
-
-    parts: Parted
+    parts: Parted  # the program, of the arrays of the loss, if it has some, and of a step
     loss: Loss | None
+    # whether it was traced with floats of 64 bits; each thread has a setting of its own
     is_wide: bool
 
     @classmethod
@@ -54,10 +50,7 @@ class StepProgram(NamedTuple):
         *,
         entries: bool = False,
     ) -> "StepProgram":
-        """Return the program for a step that has these arrays, traced or not.
-
-        An equal one, of an equal network and loss, is not traced and compiled again.
-        """
+        """Return the program for a step that has these arrays, traced or not."""
         if isinstance(net, Chain) and isinstance(net.made_of, Function):
             net = _first_like(_Cut.of(net, net.made_of, xs))
         before = net.params(params) if isinstance(net, Chain) else params
@@ -79,25 +72,18 @@ class StepProgram(NamedTuple):
 
 @dataclass(frozen=True)
 class _Cut:
-    """A chain that was cut from a function, equal to others that compute the same with a batch.
+    """A chain that was cut from a function, equal to others that compute the same with a batch."""
 
-    A function that is written anew is another one, which may do something else with other shapes.
-
-    lowered: what it computes.
-    batch: of the xs what is static, and types of arrays.
-    options: how it was cut.
-    net: the chain.
-    """
-
-    lowered: Lowered
+    lowered: Lowered  # what it computes
     handover: Handover
-    batch: Any
-    options: tuple[Any, ...]
+    batch: Any  # of the xs what is static, and types of arrays
+    options: tuple[Any, ...]  # how it was cut
     net: Chain = field(compare=False)
 
     @classmethod
     def of(cls, net: Chain, function: Function, xs: PyTree) -> "_Cut":
         """Return a chain with what it is compared by."""
+        # A function that is written anew may do something else with other shapes.
         static, arrays = split_static((xs,))
         batch = static, tuple(map(jax.typeof, arrays))
         options = function.each, function.streams, function.whole, function.cuts
@@ -131,10 +117,7 @@ def measured_step(
     entries: bool = False,
     at_end: bool = False,
 ) -> Measured:
-    """Return the flow before a step, what the step did if that is known, and the labels' order.
-
-    at_end: whether NumPy may record them, as for `flow_of_net`.
-    """
+    """Return the flow before a step, what the step did if that is known, and the labels' order."""
     chain = net if isinstance(net, Chain) else None
     before = params if chain is None else chain.params(params)
     flow = flow_of_net(net, before, xs, ys, loss=loss, entries=entries, at_end=at_end)

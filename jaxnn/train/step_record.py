@@ -18,15 +18,12 @@ CHUNK = 100  # steps on a line of the file
 
 
 class Step(NamedTuple):
-    """One step; nan of what was not handed over.
-
-    log10_update: of the norm of the change of all parameters; of JAX.
-    log10_gradient: of the norm of the gradient that the optimiser took; of PyTorch.
-    """
+    """One step; nan of what was not handed over."""
 
     step: int
     loss: float
-    log10_update: float = math.nan
+    log10_update: float = math.nan  # of the norm of the change of all parameters; of JAX
+    # of the norm of the gradient that the optimiser took; of PyTorch
     log10_gradient: float = math.nan
 
 

@@ -191,16 +191,8 @@ def moved_by(
     value: Array,
     value_fn: Callable[[Any], Array],
 ) -> tuple[Any, Any]:
-    """Return the parameters after a step of an optimiser, and its state.
-
-    Args:
-        gradient: of the parameters.
-        opt_state: its state before the step.
-        params: the parameters before it.
-        value: the loss, for optimisers that take it, such as a line search or a plateau.
-        value_fn: params -> loss, likewise.
-    """
-    extra: dict[str, Any] = {}
+    """Return the parameters after a step of an optimiser, and its state."""
+    extra: dict[str, Any] = {}  # for a line search, or a plateau
     kinds = {p.kind for p in inspect.signature(optimizer.update).parameters.values()}
     if inspect.Parameter.VAR_KEYWORD in kinds:
         extra = {"value": value, "grad": gradient, "value_fn": value_fn}
@@ -214,20 +206,15 @@ def moved_by(
 def permutation_of_epoch(
     key: Key[Array, ""], step: Int[Array, ""] | int, count: int
 ) -> Int[Array, " N"]:
-    """Return the permutation of the examples in the epoch that begins after `step` steps.
-
-    Random bits are sorted once. `jax.random.permutation` sorts twice, so that ties have no effect,
-    and takes twice the time.
-    """
+    """Return the permutation of the examples in the epoch that begins after `step` steps."""
+    # Sorted once: `jax.random.permutation` sorts twice, against ties, and takes twice the time.
     return argsort(jax.random.bits(jax.random.fold_in(key, step), (count,), jnp.uint32))
 
 
 def argsort(values: UInt32[Array, " N"]) -> Int[Array, " N"]:
-    """Return `jnp.argsort(values)`, in less than half its time on a CPU.
-
-    XLA sorts one array much faster than two together. So this is a radix sort from the lowest
-    digits up, with a digit and the position of its value in the same 32 bits.
-    """
+    """Return `jnp.argsort(values)`, in less than half its time on a CPU."""
+    # XLA sorts one array much faster than two together. So this is a radix sort from the lowest
+    # digits up, with a digit and the position of its value in the same 32 bits.
     positions = jnp.arange(len(values), dtype=jnp.uint32)
     position_bits = max(len(values) - 1, 0).bit_length()
     rows = positions
@@ -403,10 +390,7 @@ def several_epochs(
     depth: Depth,
     room: int = ROOM,
 ) -> Iterator[tuple[State, np.ndarray]]:
-    """Like `each_epoch`, batching short epochs into one call: losses are (epochs of the call, S).
-
-    xs and ys are rows, as `check_batch` returns them.
-    """
+    """Like `each_epoch`, short epochs together in one call: losses are (epochs of it, S)."""
     epochs = check_integer("epochs", epochs, 0)
     layers = check_state(net, state, optimizer)
     size = min(check_integer("batch", batch, 1), len(xs))

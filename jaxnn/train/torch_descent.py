@@ -41,11 +41,7 @@ def differentiated(
 def loss_and_output(
     module: Module, xs: Inputs, ys: PyTree, loss: Loss | None
 ) -> tuple[Tensor, Output]:
-    """Return the mean loss of a batch, without a function that of the module's own, and the output.
-
-    Raises:
-        TypeError, ValueError: no loss, or one that is no number.
-    """
+    """Return the mean loss of a batch, by default the module's own, and the output."""
     output = called(module, xs)
     return Call(module, xs, ys, loss, None).top(output, len(entering(xs)[2]))[0], output
 

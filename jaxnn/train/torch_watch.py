@@ -161,27 +161,22 @@ class TorchWatch(Recorder):
 
 @dataclass
 class Begun:
-    """A step that is being taken.
-
-    flow: before the step, None if it is not measured.
-    before: the parameters by their paths, of a step that is measured.
-    rates: of the parameters that the optimisers hold which take the step, by their identity the
-        step sizes.
-    log_gradient: of them, ln of the norm of the gradient that the optimiser takes.
-    gradients: the entries of these, if they are counted.
-    evidence: of the first batch.
-    labels: their order.
-    """
+    """A step that is being taken."""
 
     step: int
-    flow: Flow | None = None
+    flow: Flow | None = None  # before the step, None if it is not measured
+    # the parameters by their paths, of a step that is measured
     before: dict[str, Tensor] = field(default_factory=dict)
+    # of the parameters that the optimisers hold which take the step, by their identity the step
+    # sizes
     rates: dict[int, float] = field(default_factory=dict)
+    # of them, ln of the norm of the gradient that the optimiser takes
     log_gradient: dict[int, float] = field(default_factory=dict)
+    # the entries of these, if they are counted
     gradients: dict[int, Entries] = field(default_factory=dict)
     hook: Any = None  # of torch's optimisers
-    evidence: Evidence | None = None
-    labels: LabelOrder | None = None
+    evidence: Evidence | None = None  # of the first batch
+    labels: LabelOrder | None = None  # their order
 
     def unhook(self) -> None:
         """Leave torch's optimisers as they were."""

@@ -23,13 +23,10 @@ from ..network.tasks import label_rows
 
 
 class Trainee(NamedTuple):
-    """A network with what a training of it takes.
-
-    tree: the pytree that the chain was made of, whose floats are learned.
-    """
+    """A network with what a training of it takes."""
 
     net: Chain
-    tree: PyTree
+    tree: PyTree  # the pytree that the chain was made of, whose floats are learned
     loss: Loss
     ys: PyTree
 
@@ -54,11 +51,7 @@ def trainee_of(
     each: str = "batch",
     cuts: Cuts = None,
 ) -> Trainee:
-    """Return a model of JAX as a training sees it; arguments are those of `jaxnn.gradient_flow`.
-
-    Raises:
-        ValueError: no loss, or one with a Network; as `jaxnn.as_network`.
-    """
+    """Return a model of JAX as a training sees it; arguments are those of `jaxnn.gradient_flow`."""
     net, params = as_network(model, xs, each=each, cuts=cuts)
     if isinstance(net, Network):
         if loss is not None or ys is None:
@@ -72,11 +65,7 @@ def trainee_of(
 
 
 def tree_of(model: Model) -> PyTree:
-    """Return the pytree with the parameters of a model, of a pair (net, params) that of its chain.
-
-    Raises:
-        ValueError: the parameters of a chain that are not all of its pytree.
-    """
+    """Return the pytree with a model's parameters, of (net, params) that of its chain."""
     tree = own_pytree(model)
     if tree is not None:
         return tree

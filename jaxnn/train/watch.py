@@ -268,15 +268,11 @@ def _known(log10_update: np.ndarray | None) -> dict[str, float]:
 
 
 class _Handed(NamedTuple):
-    """The measurement of a step whose arrays are handed to the host, keys as numbers.
-
-    static: what else the step has, as `split_static` returns it.
-    types: of the arrays.
-    """
+    """The measurement of a step whose arrays are handed to the host, keys as numbers."""
 
     program: StepProgram
-    static: Statics
-    types: tuple[Any, ...]
+    static: Statics  # what else the step has, as `split_static` returns it
+    types: tuple[Any, ...]  # of the arrays
 
     @classmethod
     def of(cls, watch: Watch, given: PyTree) -> tuple["_Handed", list[Array]]:
@@ -304,10 +300,7 @@ def _in_bits(v: Array) -> Array:
 
 
 class _Layout(NamedTuple):
-    """A measurement as a vector of numbers for each dtype: its structure, shapes and dtypes.
-
-    Few arrays are handed to the host, since each costs some time.
-    """
+    """A measurement as a vector of numbers for each dtype: its structure, shapes and dtypes."""
 
     structure: jax.tree_util.PyTreeDef
     types: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
@@ -320,6 +313,7 @@ class _Layout(NamedTuple):
     @classmethod
     def of(cls, tree: PyTree) -> tuple["_Layout", list[Array]]:
         """Return the layout of a tree, and its numbers."""
+        # Few arrays are handed to the host, since each costs some time.
         leaves, structure = jax.tree.flatten(tree)
         layout = cls(structure, tuple((v.shape, v.dtype) for v in leaves))
         vectors = [
@@ -514,7 +508,7 @@ def _rows(tree: PyTree) -> list[Array]:
 
 def _look(
     watch: Watch,
-    shows: Bool[Array, ""] | bool,
+    shows: Bool[Array, ""] | bool,  # a loss, or a first row after the step, that is not finite
     step: Array,
     params: PyTree,
     xs: PyTree,
@@ -522,10 +516,7 @@ def _look(
     after: PyTree,
     value: Array | None,
 ) -> None:
-    """Measure and hand to the host, if that is due.
-
-    shows: whether the loss, or a first row after the step, is not finite.
-    """
+    """Measure and hand to the host, if that is due."""
     number = None if value is None else at_least_float32(value)
     floats = together(params), None if after is None else together(after)
     change = None if after is None else log10_change(*floats)

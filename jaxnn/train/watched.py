@@ -283,11 +283,7 @@ def ratios(row: dict[str, Any]) -> dict[str, float]:
 
 
 def theory_of_start(flow: Flow | None) -> Theory | None:
-    """Return what the wide twin of a flow has for each layer; None of None.
-
-    Raises:
-        TypeError, ValueError: no flow, or one that was measured without theory.
-    """
+    """Return what the wide twin of a flow has for each layer; None of None."""
     if flow is None:
         return None
     assert_one(flow)
@@ -354,10 +350,7 @@ def measurement_of(
     *,
     positions: bool = False,
 ) -> Line:
-    """Return the line of a measurement, at a time in milliseconds since 1970.
-
-    update is what the step did to each parameter array; None if it is not known.
-    """
+    """Return the line of a measurement, at a time in milliseconds since 1970."""
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
     parameters |= _of_update(update, np.asarray(flow.parameters.log_size, np.float64))
@@ -389,15 +382,13 @@ def measurement_of(
 def placed(
     columns: dict[str, list[Any]], paths: tuple[str, ...], watched: Watched
 ) -> dict[str, list[Any]]:
-    """Return columns of the arrays of some paths as columns of those of the start.
-
-    A module of PyTorch that freezes parameters on its way has fewer arrays than it began with. A
-    frozen one keeps its size and does not move, and its Δ is nan; what is thawed that was frozen
-    at the start is left out.
-    """
+    """Return columns of the arrays of some paths as columns of those of the start."""
     known = [array["path"] for array in watched.start["parameters"]]
     if known == list(paths) or not watched.measurements:
         return columns
+    # A module of PyTorch that freezes parameters on its way has fewer arrays than it began with. A
+    # frozen one keeps its size and does not move, and its Δ is nan; what is thawed that was frozen
+    # at the start is left out.
     places = {path: i for i, path in enumerate(paths)}
     frozen = {"log10_size": watched.measurements[-1]["parameters"]["log10_size"]}
     frozen["log10_update"] = len(known) * [-np.inf]

@@ -39,10 +39,8 @@ class Worker:
         self._failure: BaseException | None = None  # of a task, for whoever waits next
 
     def start(self) -> None:
-        """Start the thread, from one that may still start others when the process ends.
-
-        A fork of this process has none, though it knows of this one's.
-        """
+        """Start the thread, from one that may still start others when the process ends."""
+        # A fork of this process has none, though it knows of this one's.
         with self._changed:
             if self._is_alive():
                 return
@@ -55,12 +53,7 @@ class Worker:
         return self._thread is not None and self._thread.is_alive()
 
     def hand(self, task: Task, size: int) -> bool:
-        """Have a task done; return False if there is no memory for it.
-
-        Args:
-            task: done after all that were handed over before.
-            size: bytes that it holds.
-        """
+        """Have a task done; return False if there is no memory for it."""
         with self._changed:
             if self._is_behind() and not self._someone_waits and cores() > 1:
                 self._wait()
@@ -72,12 +65,7 @@ class Worker:
         return True
 
     def finish(self) -> None:
-        """Wait until all steps that were started are done, and their tasks; not within a task.
-
-        Raises:
-            BaseException: what a task has ended with that is no Exception, such as `pytest.fail` in
-                a function of the user's; once.
-        """
+        """Wait until all steps that were started are done, and their tasks; not within a task."""
         if threading.current_thread() is self._thread:
             return
         jax.effects_barrier()  # type: ignore[no-untyped-call]
@@ -85,7 +73,7 @@ class Worker:
             while self._bytes and self._is_alive():
                 self._changed.wait(1)
             failure, self._failure = self._failure, None
-        if failure is not None:
+        if failure is not None:  # no Exception, such as of `pytest.fail` in a user's function
             raise failure
 
     def _is_behind(self) -> bool:

@@ -7,6 +7,7 @@ which a tracker's "current run" is another one or none: so these hand over to a 
 """
 
 import csv
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,13 @@ import numpy as np
 
 from ..flow.record.flow import Flow
 from ..flow.view.table import plain
-from .packages import imported
 from .watched import Line, ratios
 
 Writer = Callable[[int, dict[str, float]], Any]
 
 
 def numbers_of(line: Line, flow: Flow, start: Line) -> dict[str, float]:
-    """Return the numbers of a measurement by their names; what is no number is left out.
-
-    Args:
-        line: its line, see `jaxnn.train.watched`.
-        flow: that it was made of.
-        start: of the record, which names the arrays.
-
-    Returns:
-        watch/loss; watch/total, the decades over all layers that repeat; what `flow.scalars()` has
-        for each layer, under gradient/; and log10_update_ratio and log10_delta_ratio of each array,
-        under parameters/.
-    """
+    """Return the numbers of a measurement by their names; what is no number is left out."""
     numbers = {"watch/loss": line["loss"], "watch/total": line["total"]} | flow.scalars()
     for i, array in enumerate(start["parameters"]):
         row = {name: values[i] for name, values in line["parameters"].items()}
@@ -158,3 +147,18 @@ def to_csv(path: Path | str) -> Writer:
             rows.writerows((step, name, repr(value)) for name, value in numbers.items())
 
     return write
+
+
+def imported(function: str, *names: str) -> Any:
+    """Return the first package of these that is installed."""
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            if error.name is None or not name.startswith(error.name):  # broken, not missing
+                raise
+    package = names[0].partition(".")[0]
+    raise ImportError(
+        f"jaxnn.train.{function}: expected {package} to be installed; "
+        f"python -m pip install {package}"
+    )

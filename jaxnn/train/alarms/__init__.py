@@ -7,35 +7,38 @@ means; with what the rule advises it is a row of the guide. Sizes are Euclidean 
 parameter array of two axes or more. `states` has the rules on states and gradients, `updates` those
 on what a step does to the parameters, `losses` those on the loss. To add an alarm, enter a function
 in `ALARMS` in one of them and its cases in `tests/test_alarms.py`; CONTRIBUTING.md walks through
-it. `order` has those on what several batches show together.
+it.
 
 A rule on the loss or on an update names a cause only if another number agrees; else it says what
 was seen. Failures of the watch itself are alarms too, each at its first: see `FAILURES`.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from ...flow.verdict.findings import FINDINGS
+from ...texts import listed, told
 from ..journal import FILE
 from ..measurements import Measurements
-from ..watched import Alarm, Watched
-from . import losses, order, states, updates  # which enter their rules
+from ..watched import Alarm, Watched, is_within
+from . import losses, states, updates  # which enter their rules
 from .table import ALARMS
 
 __all__ = [
     "ALARMS",
     "FAILURES",
+    "Intended",
     "alarms_of",
     "guide",
     "is_of_step",
     "losses",
-    "order",
     "states",
     "updates",
 ]
 
+ADVERSARIAL = frozenset(("spike", "diverges", "plateau", "endless", "order"))
 FAILURES = {  # of a part of the watch, with its error message
     "measurement": "the gradient could not be measured ({})",
     "alarms": "alarms could not be looked for ({})",
@@ -46,19 +49,49 @@ FAILURES = {  # of a part of the watch, with its error message
 }
 
 
-class Silent(Protocol):
-    """Names of rules and arrays about which nothing need be said."""
+class Intended(NamedTuple):
+    """Rules that give no alarm, and arrays that none is on."""
 
-    @property
-    def rules(self) -> frozenset[str]:
-        """Names of rules."""
+    rules: frozenset[str] = frozenset()
+    # their paths, or what these begin with, such as the name of a module
+    arrays: tuple[str, ...] = ()
 
-    def has(self, path: str, /) -> bool:
-        """Tell whether nothing need be said of an array."""
+    @classmethod
+    def of(
+        cls, names: Collection[str], adversarial: bool = False, paths: Collection[str] | None = None
+    ) -> "Intended":
+        """Return what is so on purpose, by names of rules and paths of arrays."""
+        if not isinstance(names, tuple | list | set | frozenset):
+            raise TypeError(
+                "intended: expected a tuple of names of rules and paths of arrays, got "
+                f"{told(names)}"
+            )
+        if not isinstance(adversarial, bool):
+            raise TypeError(f"adversarial: expected True or False, got {told(adversarial)}")
+        rules = {name for name in names if name in {*ALARMS, *FINDINGS, *FAILURES}}
+        arrays = tuple(name for name in names if name not in rules)
+        for array in arrays:
+            if not isinstance(array, str) or not (
+                paths is None or any(is_within(path, array) for path in paths)
+            ):
+                known = f" or paths such as {listed([*paths][:2])}" if paths else ""
+                raise ValueError(
+                    f"intended: expected names of rules such as {listed([*ALARMS][:2])}{known}, "
+                    f"got {told(array)}"
+                )
+        return cls(frozenset(rules | (ADVERSARIAL if adversarial else frozenset())), arrays)
+
+    def has(self, path: str) -> bool:
+        """Tell whether an array is as it is on purpose."""
+        return any(is_within(path, array) for array in self.arrays)
+
+    def covers(self, rule: str, path: str) -> bool:
+        """Tell whether nothing need be said by a rule of an array."""
+        return rule in self.rules or (bool(path) and self.has(path))
 
 
 def alarms_of(
-    watched: Watched, silent: Silent | None = None, *, is_step: bool = False
+    watched: Watched, silent: Intended | None = None, *, is_step: bool = False
 ) -> list[Alarm]:
     """Return the alarms that the last measurement gives rise to, of rules that were silent.
 

@@ -5,6 +5,7 @@
     plateau     a loss that never falls, though the weights move and it could change with them
     unlearnt    a loss that falls by what the top layer learns alone
     endless     a loss that falls without end below 0, as weights grow
+    order       labels that come one class after the other, as several batches show together
 
 The loss is compared with itself, so that neither its unit nor its sign matters: `fallen` is by how
 much it has fallen since the first steps, and `usual` by how much the largest of late exceeds the
@@ -40,6 +41,8 @@ BLOCKS, BLOCK = 4, 10  # medians that rise, of so many steps
 NO_SLOWER, OUTWARDS, TRIPLED = 0.7, 0.8, 3.0  # of a fall; a cosine; times, of a weight
 FAR_OFF = 5.0  # times the first loss
 GROWN = 1.0  # decades of an update over the first
+FEWEST, RECENT = 3, 8  # measurements that tell, and those that are looked at
+FEWEST_LABELS = 8  # of a batch
 
 
 @ALARMS.rule(
@@ -272,3 +275,23 @@ def endless(seen: Measurements) -> Iterator[Sight]:
     array = int(np.argmax(grown))
     if grown[array] >= np.log10(TRIPLED):
         yield seen.sight(array, {"loss": float(losses[-1]), "times": float(10 ** grown[array])})
+
+
+@ALARMS.rule(
+    "order",
+    says="in each of {count} batches all labels are of one class, or of two one after the other, "
+    "and other batches have other ones: the examples are in the order of their classes",
+    advises="shuffle examples and labels together before each epoch",
+)
+def sorted_batches(seen: Measurements) -> Iterator[Sight]:
+    """Batches of one class each.
+
+    In the last three to eight measurements the labels of a batch, eight or more, change at most
+    once from one example to the next, and are not of the same class in all of them.
+
+    The examples come in the order of their classes, so each step unlearns what others taught.
+    """
+    usual, changes, count, _ = seen.labels[-RECENT:].T
+    is_told = len(count) >= FEWEST and count.min() >= FEWEST_LABELS
+    if is_told and changes.max() <= 1 and np.ptp(usual) > 0:
+        yield Sight(values={"count": len(count)})
