@@ -221,7 +221,7 @@ def _at_places(
         kinds.setdefault(NUMBER.sub("*", path), []).append(i)
     updates = [log_rms_along(-1, update[..., which]) for which in kinds.values()]
     counts = [math.prod(shape) for shape in arrays.values()]
-    entries = {path: (sum(counts[i] for i in which),) for path, which in kinds.items()}
+    entries: Shapes = {path: (sum(counts[i] for i in which),) for path, which in kinds.items()}
     names = ("first", *PLACES, "last but one", "last")
     return names, entries, [size[..., at], change[..., at], np.stack(updates, axis=-1), branch]
 
