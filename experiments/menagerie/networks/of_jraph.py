@@ -49,4 +49,5 @@ def relations(graph: jraph.GraphsTuple) -> Any:
     layer = jraph.RelationNetwork(
         lambda sent, received: update(sent, received), lambda edges: hk.nets.MLP([8, 8])(edges)
     )
-    return hk.nets.MLP([8, 8])(layer(graph).globals)
+    graph = layer(graph)  # before the head, whose name in Haiku follows
+    return hk.nets.MLP([8, 8])(graph.globals)
