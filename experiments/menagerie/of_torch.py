@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import jaxnn
+from experiments.menagerie.expected import called
 from experiments.menagerie.of_jax import TINY, Comparison, largest, relative, rounding
 
 Inputs: TypeAlias = "torch.Tensor | tuple[Any, ...] | dict[str, Any]"  # one, several, or by names
@@ -120,16 +121,10 @@ def _widest(model: torch.nn.Module, inputs: Inputs) -> tuple[str, Any, Any]:
     try:
         batch = _as_floats(inputs, torch.float64)
         with torch.no_grad():
-            _called(model.double(), batch)
+            called(model.double(), batch)
     except RuntimeError:
         return "float32", model.float(), _as_floats(inputs, torch.float32)
     return "float64", model, batch
-
-
-def _called(model: torch.nn.Module, inputs: Inputs) -> Any:
-    if isinstance(inputs, dict):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def _as_floats(inputs: Inputs, dtype: torch.dtype) -> Any:
