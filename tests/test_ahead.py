@@ -119,8 +119,8 @@ def test_theory_calls_the_program_that_was_prepared_for_it():
 
 @pytest.mark.slow
 def test_a_remedy_is_measured_by_the_program_that_was_prepared_for_it():
-    sizes = remedies.Sizes(3, 7, (0, 1), {remedies.FLOW: 4}, steps=1)
-    sweep = remedies.Sweep(data.load("iris"), sizes)
+    rooms = {remedies.FLOW: 4}
+    sweep = remedies.Sweep(data.load("iris"), 3, 7, seeds=(0, 1), rooms=rooms, steps=1)
     cell = remedies.Cell(remedies.FLOW, next(iter(remedies.REMEDIES)), 4)
     remedies.measuring.cache_clear()
     with compiled(ahead=False) as names, ahead.compiling():

@@ -150,12 +150,8 @@ def test_sentences_name_gradient_correlation_and_accuracy_and_what_ails():
         "residual: gradient without a number over 8 layers; 1 - correlation without a number",
         "pre-norm residual: gradient +0.004 decades over 8 layers; 1 - correlation 0.50; training "
         "accuracy 1.00 at 10 layers, step size 0.001",
-        "10 layers train with: pre-norm residual. They do not with: plain sigmoid (the gradient "
-        "vanishes and examples become alike); layer norm (examples become alike).",
+        "10 layers train with: pre-norm residual. They do not with: plain sigmoid; layer norm.",
     ]
-    residual = next(line for line in report.lines(ROWS) if line.change == "residual")
-    assert report.ailment(residual, 8) == "no finite gradient and no correlation of examples"
-    assert report.ailment(report.Line(*"abc"), 13) == "not measured"
     predicted = {"sigmoid": {(GRADIENT, 8): 0.0}}
     assert "(9 errors off)" in report.sentences(report.lines(ROWS), predicted, 0.1)[0]
 
@@ -211,8 +207,9 @@ def test_the_run_is_whole_and_says_what_it_found(small_run):
 def test_what_is_measured_is_the_plain_recursion(small_run):
     """Of the small run's network of three batch-normed layers, written out for `jax.grad`."""
     dataset, cell = data.load("iris"), remedies.Cell(remedies.FLOW, "batch_norm", 3)
-    sizes = remedies.Sizes(8, 32, (0, 1), {remedies.FLOW: 3, remedies.TRAINING: 3}, 5)
-    draws = remedies.Draws().of(dataset, sizes.networks(dataset, cell))
+    rooms = {remedies.FLOW: 3, remedies.TRAINING: 3}
+    sweep = remedies.Sweep(dataset, 8, 32, seeds=(0, 1), rooms=rooms, steps=5)
+    draws = sweep.draws.of(dataset, sweep.networks(cell))
     first_round, *_ = zip(*draws, strict=True)
     layers, x, y = jax.tree.map(lambda v: np.asarray(v)[0], first_round)  # of seed 0
     (first, _), (run, _), (last, _) = layers
@@ -246,8 +243,7 @@ def test_what_cures_what():
     size = {"depths": ("40",), "train_depths": ("40",), "width": 32, "batch": 32, "steps": 300}
     names = ("residual_sqrt", "batch_norm")
     plan = experiment.prepare(experiment.Settings(remedies=names, rates=("0.02",), **size))
-    sweep = remedies.Sweep(plan.dataset, plan.sizes)
-    rows = pl.concat(map(sweep.measure, plan.cells))
+    rows = pl.concat(map(plan.remedies.measure, plan.cells))
     predicted = experiment.predictions(plan, rows)
     of = {line.change: line.at for line in report.lines(rows)}
     for name in names:
@@ -255,7 +251,7 @@ def test_what_cures_what():
         assert of[name][GRADIENT, 40].value == pytest.approx(theirs, rel=0.1, abs=0.3)
     assert of["residual_sqrt"][ACCURACY, 40].value >= 0.8
     assert of["batch_norm"][ACCURACY, 40].value <= 0.6
-    assert of["batch_norm"][DISTANCE, 40].value > report.ALIKE
+    assert of["batch_norm"][DISTANCE, 40].value > 0.05
 
 
 @pytest.mark.slow
@@ -383,7 +379,7 @@ def test_rivals_are_of_their_sizes_and_an_error_of_a_package_is_told(monkeypatch
     np.testing.assert_allclose(w["orthogonal weights"] @ w["orthogonal weights"].T, np.eye(24),
                                atol=1e-5)  # fmt: skip
     xs = of.built("torch", 0)["xs"][: rivals_torch.EXAMPLES]
-    assert float(made["LSUV"][0](xs).std()) == pytest.approx(1, abs=0.11)
+    assert float(made["LSUV"][0](xs).detach().std()) == pytest.approx(1, abs=0.11)
     residual = made[rivals_torch.RESIDUAL][1]
     assert [type(part).__name__ for part in residual.branch] == ["LayerNorm", "ReLU", "Linear"]
 
@@ -481,7 +477,7 @@ def test_a_network_is_trained_as_it_is_and_cured(file, tmp_path, capsys, monkeyp
     assert one_cure == [tuple(CURES), ["scale"]]  # of the second seed what the first one chose
     rows = pl.read_parquet(out / store.ROWS)
     schema.check(rows, columns.COLUMNS)
-    assert rows.height == 2 * 2 * (3 + 9 + 2 * 2)  # changes, seeds; numbers; layers; trainings
+    assert rows.height == 2 * 2 * (9 + 2 * 2)  # changes, seeds; layers; trainings
     before, cured = report.lines(rows)
     assert before.at[GRADIENT, 9].value < -2
     assert abs(cured.at[GRADIENT, 9].value) < 1
@@ -532,7 +528,8 @@ def test_of_a_network_that_nothing_cures_it_is_told_why(monkeypatch, rng):
     """It is a cell that is lost, not the end of the run."""
     f = lambda w, z: jnp.tanh(z @ w)  # noqa: E731
     model = [(f, np.float32(np.linalg.qr(rng.normal(size=(6, 6)))[0])) for _ in range(4)]
-    given = {"model": model, "xs": rng.normal(size=(8, 6)).astype(np.float32)}
+    given = dict(zip(("xs", "cotangent"), np.float32(rng.normal(size=(2, 8, 6))), strict=True))
+    given["model"] = model
     patient = patient_of(**given)
     monkeypatch.setattr(networks, "tried_on", lambda *_, **__: cures.Cures(patient.verdict, ()))
     network = networks.Network("net", "jax", lambda seed, change: given, takes_seed=False)

@@ -8,7 +8,7 @@ import polars as pl
 from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
 GRADIENT, DISTANCE, ACCURACY = "log10_gradient", "distance", "accuracy"
-DELTA, LOSS, DECADES, WORKS, SECONDS = "log10_delta", "loss", "decades", "works", "seconds"
+DELTA, LOSS = "log10_delta", "loss"
 CHART = "cures"  # the name of its picture
 OF_ARTICLE, BEFORE, CURE, NONE = "article", "as it is", "cures", "none"
 FRAMEWORKS = "jaxnn", "flax", "equinox", "jax", "torch"  # jaxnn: of remedies; jax: a user's own
@@ -34,9 +34,8 @@ COLUMNS = {
         "log10_gradient: log₁₀ ‖Δz[1]‖ / ‖Δz[L]‖, L the last hidden layer, in decades, the mean "
         "over examples, or with a batch norm that of the batch; distance: 1 - the mean correlation "
         "of two examples' z[L]; accuracy and loss: of all the data after some steps; log10_delta: "
-        "log₁₀ ‖Δ‖ of a layer; decades: the rate in decades a layer; works: 1 if gradient, signal "
-        "and examples are kept; seconds: of processors, to try all changes",
-        known=(GRADIENT, DISTANCE, ACCURACY, DELTA, LOSS, DECADES, WORKS, SECONDS),
+        "log₁₀ ‖Δ‖ of a layer",
+        known=(GRADIENT, DISTANCE, ACCURACY, DELTA, LOSS),
     ),
     "layer": Column(COUNT, "layers", "of a log10_delta, from 1, next to the input", True),
     "step": Column(COUNT, "steps", "of training, before this accuracy or loss", True),

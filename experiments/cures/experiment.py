@@ -3,8 +3,8 @@
 Of the article's remedies (a skip connection, a norm, tailored units, weights at the edge of chaos)
 networks are drawn at many depths: by how much does the gradient shrink or grow from the last hidden
 layer to the first, and how alike have all examples become? Networks of some depths are trained. Of
-networks of `recipes.py`, and of one's own, the best cures are made and trained next to the network
-as it is, those of recipes next to rivals, too. All have the best of some step sizes.
+networks of `dense.py`, and of one's own, the best cures are made and trained next to the network as
+it is, those of `dense.py` next to rivals, too. All have the best of some step sizes.
 
 `options -> cells (network, change, depth, step size) -> columns, a row a number
 rows -> means over seeds at the best step size; with theory -> one table, one picture, sentences`
@@ -15,6 +15,7 @@ import inspect
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,10 +25,9 @@ import tyro
 from experiments.cures import dense, networks, remedies, report, theory
 from experiments.cures.columns import BEFORE, CHART, COLUMNS, CURE
 from experiments.cures.networks import OPTIMIZERS, Cell, Network, dense_in
-from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, Sizes
+from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, Sweep
 from experiments.learning import data
 from experiments.learning.measures import base_rate
-from experiments.learning.networks import work
 from experiments.runs import experiment, grid, own, progress, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
@@ -50,7 +50,8 @@ class Settings(runtime.Options, data.Options):
     Or with FILE.py:NAME, a function without arguments, or with a seed that has a default, which is
     run here, with all of its file: name only code that you trust. It returns what jaxnn.diagnose
     takes, such as a dict with model, xs, ys and loss. The network is trained as it is and as its
-    best cures make it, each with the best of some step sizes; without a loss they are measured.
+    best cures make it, each with the best of some step sizes; with a cotangent instead of ys and
+    loss they are measured alone.
     """
 
     network: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")]] = (
@@ -103,17 +104,15 @@ class Plan(experiment.Plan):
     """Checked settings with the cells that they name.
 
     words: one line on what is measured.
-    sizes: of remedies.
-    dataset: the data of remedies, or of a network of the user's own without data.
-    networks: those that are cured, by name and framework.
+    remedies: measures the cells of remedies; None where they are of networks.
+    networks: by name and framework.
     code: of a network of the user's own.
     """
 
     settings: Settings
     words: str
-    cells: tuple[Any, ...]
-    dataset: data.Dataset | None = None
-    sizes: Sizes | None = None
+    cells: tuple[Any, ...] = ()
+    remedies: Sweep | None = None
     networks: dict[tuple[str, str], Network] = field(default_factory=dict, compare=False)
     code: source.UserCode | None = None
 
@@ -122,30 +121,23 @@ class Plan(experiment.Plan):
         """The shape and task of the data, and a checksum; of a user's file its own alone."""
         if self.code is not None:
             return {"file_sha256": self.code.checksum}
-        return {} if self.dataset is None else data.source([self.dataset.table])
+        return {} if self.remedies is None else data.source([self.remedies.dataset.table])
 
     @property
-    def users_file(self) -> Any:
+    def users_file(self) -> Path | None:
         """The file of the user's own code, if there is one."""
         return None if self.code is None else self.code.path
 
     @property
     def work(self) -> Work:
-        """The cost of all remedies, which come one after the other."""
-        if self.sizes is None or self.dataset is None:
-            return Work(smaller=contract.SMALLER)
-        flops, most = 0.0, 0.0
-        for cell in self.cells:
-            once = work(self.sizes.networks(self.dataset, cell))
-            trained = cell.what == TRAINING
-            flops += once.flops * (self.sizes.steps if trained else 1)
-            most = max(most, once.bytes * (2 if trained else 1))  # θ and Δθ
-        return Work(flops, most, "width, depths, train-depths, batch or seeds")
+        """The cost of remedies; a network's is not known."""
+        known = self.remedies
+        return Work(smaller=contract.SMALLER) if known is None else known.work(self.cells)
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""
         seeds = counted(self.settings.seeds, "seed")
-        return f"{counted(len(self.cells), 'cell')} of {seeds}{f', {self.work}' * bool(self.sizes)}"
+        return f"{counted(len(self.cells), 'cell')} of {seeds}, {self.work}".rstrip(", ")
 
 
 def prepare(settings: Settings) -> Plan:
@@ -181,7 +173,8 @@ def _of_remedies(settings: Settings, rates: tuple[float, ...], trained: str) -> 
     }
     each = {FLOW: (0.0,), TRAINING: rates}
     grid.check_cells(len(REMEDIES), sum(len(depths[what]) * len(each[what]) for what in depths))
-    sizes = Sizes(
+    of = Sweep(
+        dataset=dataset,
         width=settings.width,
         batch=min(settings.batch, len(dataset.x)),
         seeds=runtime.seeds_of(settings),
@@ -198,8 +191,8 @@ def _of_remedies(settings: Settings, rates: tuple[float, ...], trained: str) -> 
     )
     if not cells:
         raise ValueError("depths: expected some at which the remedies exist; tailored needs 13")
-    words = f"{dataset}, width {sizes.width}, batch {sizes.batch}, no biases; {trained}"
-    return Plan(replace(settings, data=dataset.name), words, cells, dataset, sizes)
+    words = f"{dataset}, width {of.width}, batch {of.batch}, no biases; {trained}"
+    return Plan(replace(settings, data=dataset.name), words, cells, of)
 
 
 def _of_networks(settings: Settings, trained: str) -> Plan:
@@ -209,7 +202,7 @@ def _of_networks(settings: Settings, trained: str) -> Plan:
     if not there:
         raise ValueError(f"networks: expected one of {', '.join(dense.MODULES)} to be installed")
     made = [dense_in(dense.ILL[name], one) for name in dict.fromkeys(names) for one in there]
-    return _with_cells(Plan(settings, trained, ()), made)
+    return _with_cells(Plan(settings, trained), made)
 
 
 def _with_cells(plan: Plan, made: Iterable[Network]) -> Plan:
@@ -221,10 +214,10 @@ def _with_cells(plan: Plan, made: Iterable[Network]) -> Plan:
 
 
 def _of_user(settings: Settings, trained: str) -> Plan:
-    words = ("a function in a file", "; see diagnose --help")
-    code = own.read(settings.network, source.NETWORK, *words)
-    plan = Plan(replace(settings, network=str(code)), f"{code}, whose code was run; {trained}", ())
-    plan = replace(plan, code=code)
+    of = ("a function in a file", "; see diagnose --help")
+    code = own.read(settings.network, source.NETWORK, *of)
+    settings, words = replace(settings, network=str(code)), f"{code}, whose code was run; {trained}"
+    plan = Plan(settings, words, code=code)
     if settings.dry_run:
         return plan
     with source.imported(code) as module:
@@ -258,10 +251,9 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
     Raises:
         FailedError: one sentence on a mistake in the user's code that only training shows.
     """
-    if plan.sizes is not None and plan.dataset is not None:
-        data.say([plan.dataset.table])
-        cells = remedies.Sweep(plan.dataset, plan.sizes)
-        return sweep.measure(plan, store, cells.measure, cells.prepare)
+    if plan.remedies is not None:
+        data.say([plan.remedies.dataset.table])
+        return sweep.measure(plan, store, plan.remedies.measure, plan.remedies.prepare)
 
     def measured(cell: Cell) -> pl.DataFrame:
         network = plan.networks[cell.network, cell.framework]
@@ -281,7 +273,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
 
     rows, missing = sweep.gathered(plan, frames)
     predicted = predictions(plan, rows)
-    chance = 0.0 if plan.dataset is None else base_rate(plan.dataset.y)
+    chance = 0.0 if plan.remedies is None else base_rate(plan.remedies.dataset.y)
     verdicts = report.sentences(report.lines(rows, missing), predicted, chance)
     figures = {CHART: picture.figure(rows, predicted, missing, plan.words)}
     return Conclusion(rows, verdicts, figures, about=runtime.frameworks(), missing=missing)
@@ -289,15 +281,11 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
 
 def predictions(plan: Plan, rows: pl.DataFrame) -> dict[str, theory.Predicted]:
     """Return for each remedy of the rows what theory predicts at every depth of the sweep."""
-    if plan.sizes is None or plan.dataset is None:
+    if plan.remedies is None:
         return {}
-    x, depths = plan.dataset.x, [cell.depth for cell in plan.cells if cell.what == FLOW]
-    inputs = theory.Inputs(
-        width=plan.sizes.width,
-        batch=plan.sizes.batch,
-        q0=float(np.mean(np.square(x))),
-        c0=1 - float(remedies.distance(np.asarray(x, np.float32))),
-    )
+    x, depths = plan.remedies.dataset.x, [cell.depth for cell in plan.cells if cell.what == FLOW]
+    q0, c0 = np.mean(np.square(x)), 1 - remedies.distance(np.asarray(x, np.float32))
+    inputs = theory.Inputs(plan.remedies.width, plan.remedies.batch, float(q0), float(c0))
     predicted, names = {}, [name for name in REMEDIES if name in {*rows["change"]}]
     with progress.view("theory of infinite width", plan.settings.quiet) as tell:
         for i, name in enumerate(names, 1):

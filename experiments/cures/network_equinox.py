@@ -33,6 +33,6 @@ class Model(eqx.Module):
 def built(of: Dense, arrays: Arrays) -> Model:
     """Return a module."""
     layers = [eqx.nn.Linear(*w.shape, key=jax.random.key(0)) for w, _ in arrays]
-    drawn = [(jnp.asarray(w.T), jnp.asarray(b)) for w, b in arrays]
-    layers = eqx.tree_at(lambda each: [(p.weight, p.bias) for p in each], layers, drawn)
+    drawn = [jnp.asarray(v) for w, b in arrays for v in (w.T, b)]
+    layers = eqx.tree_at(lambda each: [v for p in each for v in (p.weight, p.bias)], layers, drawn)
     return Model(layers, of.sigma, of.skip)

@@ -6,9 +6,7 @@ its trainings, one for each step size -> rows`
 The best cures of the first seed are those that are compared; each seed's network is cured anew.
 """
 
-import dataclasses
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,12 +24,10 @@ from experiments.cures.columns import (
     ACCURACY,
     BEFORE,
     CURE,
-    DECADES,
     DELTA,
+    GRADIENT,
     LOSS,
     NONE,
-    SECONDS,
-    WORKS,
     rows_of,
 )
 from experiments.cures.dense import Dense
@@ -40,7 +36,7 @@ from experiments.runs import grid, runtime, sweep
 from jaxnn.curing.changes import CURES, Change
 from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import judged, patient_of, tried_on
-from jaxnn.curing.training import SECONDS as MOST_SECONDS
+from jaxnn.curing.training import SECONDS
 from jaxnn.flow.verdict.rates import LN10
 from jaxnn.models import is_of_torch
 from jaxnn.pytorch.call import prediction_of
@@ -92,10 +88,9 @@ def dense_in(of: Dense, framework: str) -> Network:
 def measured(network: Network, change: str, settings: Any) -> pl.DataFrame:
     """Return the rows of a change of a network, of `CURE` those of the best cures."""
     kinds, frames = list[str](), list[pl.DataFrame]()
-    given, done, seconds = dict[str, Any](), list[Cure](), 0.0
+    given, done = dict[str, Any](), list[Cure]()
     for seed in runtime.seeds_of(settings):
         if not done or network.takes_seed:
-            started = time.process_time()
             try:
                 given = network.make(seed, BEFORE if change == CURE else change)
                 done = _done(given, change, settings, kinds)
@@ -105,13 +100,10 @@ def measured(network: Network, change: str, settings: Any) -> pl.DataFrame:
                 told = f"{type(error).__name__}: {error}".partition("\n")[0]
                 done = [Cure(kind=change, advice=told)]
             kinds = kinds or [one.kind for one in done]
-            seconds = time.process_time() - started
         place = {"network": network.name, "framework": network.framework, "seed": seed}
         for one in done:
-            layers = 0 if one.flow is None else len(one.flow.names)
-            of = place | {"change": one.kind, "advice": one.advice, "depth": max(layers, 1)}
-            numbers = {DECADES: one.decades, WORKS: float(one.works), SECONDS: seconds}
-            frames += [rows_of(numbers, **of), *_measured(one, given, settings, of)]
+            of = place | {"change": one.kind, "advice": one.advice}
+            frames += _measured(one, given, settings, of)
     jax.clear_caches()  # type: ignore[no-untyped-call]
     return pl.concat(frames)
 
@@ -121,18 +113,13 @@ def _done(given: dict[str, Any], change: str, settings: Any, kinds: list[str]) -
     patient = patient_of(**given)
     training = patient.training(patient.params, None)
     if training is not None and training.count > EXAMPLES:
-        patient = patient_of(**given | {name: _first(given[name]) for name in ("xs", "ys")})
+        patient = patient_of(**given | {name: _first(given.get(name)) for name in ("xs", "ys")})
     if change != CURE:
-        made = judged(patient, change, "", Change(patient.params, flow=patient.flow))
-        is_well = made.works if change != BEFORE else not patient.verdict.can_be_cured
-        return [dataclasses.replace(made, works=is_well)]
-    cures = tried_on(patient, kinds=kinds or tuple(CURES), seconds=MOST_SECONDS)
-    best: dict[str, Cure] = {}
-    for cure in cures:
-        if cure.works:
-            best.setdefault(cure.kind, cure)
-    none = Cure(kind=NONE, advice=" ".join(cures.sentences))
-    return list(best.values())[: settings.cures] or [none]
+        return [judged(patient, change, "", Change(patient.params, flow=patient.flow))]
+    cures = tried_on(patient, kinds=kinds or tuple(CURES), seconds=SECONDS)
+    best = {cure.kind: cure for cure in reversed(cures.tried) if cure.works}
+    found = [best[kind] for kind in dict.fromkeys(c.kind for c in cures if c.works)]
+    return found[: settings.cures] or [Cure(kind=NONE, advice=" ".join(cures.sentences))]
 
 
 def _first(tree: PyTree) -> Any:
@@ -144,8 +131,10 @@ def _measured(
 ) -> Iterator[pl.DataFrame]:
     """Yield the flow of a changed network, and what its trainings reach if it has a loss."""
     if one.flow is None or one.learner is None:
+        yield rows_of({GRADIENT: np.nan}, **place, depth=1)
         return
     delta = np.asarray(one.flow.log_delta, np.float64) / LN10
+    place = place | {"depth": len(delta)}
     yield rows_of({DELTA: delta}, **place, layer=np.arange(1, len(delta) + 1))
     training = one.learner(_optimizer(settings.optimizer, is_of_torch(given["model"])))
     if training is None:

@@ -1,7 +1,7 @@
 """The picture of the cures: the gradient of each change, and a map of what then trains.
 
 Of the article's remedies gradient and correlation stand against depth, theory dashed; of a network
-its gradient against the layer, and its learning curves; of several networks there is the map alone.
+its gradient against the layer; of several networks there is the map alone.
 """
 
 import textwrap
@@ -34,7 +34,6 @@ TITLES = {
     ACCURACY: "Training accuracy",
     LOSS: "Training loss",
 }
-AXES = {GRADIENT: "hidden layers L", DISTANCE: "hidden layers L", DELTA: "layer"}
 
 
 def figure(
@@ -45,7 +44,7 @@ def figure(
     means = report.means(report.at_best(rows, missing))
     aim = ACCURACY if ACCURACY in rows["quantity"] else LOSS
     several = len({(line.network, line.framework) for line in of}) > 1
-    quantities = (GRADIENT, DISTANCE) if of[0].is_of_article else () if several else (DELTA, aim)
+    quantities = (GRADIENT, DISTANCE) if of[0].is_of_article else () if several else (DELTA,)
     theory = {line.name: predicted.get(line.change, {}) for line in of}
     names = {line.change: line.name for line in of}
     means = means.with_columns(pl.col("change").replace(names).alias("name"))
@@ -60,15 +59,14 @@ def _plot(means: pl.DataFrame, theory: Mapping[str, Predicted]) -> pl.DataFrame:
     """Return the lines of a plot: a name, x, a mean with its range, theory, and their places."""
     at = means.select("name", "quantity", "depth").iter_rows()
     of_theory = [theory[name].get((quantity, depth)) for name, quantity, depth in at]
-    x = pl.coalesce("layer", "step", "depth").alias("x")
+    x = pl.coalesce("layer", "depth").alias("x")
     frame = means.select("name", "quantity", x, "value", "least", "most").with_columns(
         pl.Series("theory", of_theory, pl.Float64)
     )
-    is_log = pl.col("quantity").is_in([GRADIENT, DELTA])
     value = pl.col("value", "least", "most", "theory")
     squeezed = value.sign() * value.abs().log1p()
-    floored = pl.when(quantity=DISTANCE).then(value.clip(FLOOR)).otherwise(value)
-    return frame.with_columns(pl.when(is_log).then(squeezed).otherwise(floored).name.suffix("_at"))
+    floored = pl.when(quantity=DISTANCE).then(value.clip(FLOOR))
+    return frame.with_columns(floored.otherwise(squeezed).name.suffix("_at"))
 
 
 def _tiles(of: Sequence[Line], aim: str) -> pl.DataFrame:
@@ -117,25 +115,23 @@ def _chart(
 def _lines(frame: pl.DataFrame, quantity: str, colour: alt.Color) -> list[charts.Chart]:
     """Return the lines of a quantity with their ranges, and theory dashed."""
     base = alt.Chart(alt.NamedData(quantity))
-    is_log = quantity in (GRADIENT, DELTA)
-    xs = frame["x"].to_list() or [1]
-    x = alt.X("x:Q", title=AXES.get(quantity, "step")).axis(format="d", labelOverlap=True)
-    x = x.scale(zero=False, nice=False)
-    if quantity in (GRADIENT, DISTANCE):
-        x = x.scale(type="log", base=2, nice=False, domain=[min(xs), max(xs)])
-        x = x.axis(format="d", labelOverlap=True, values=charts.doublings(sorted({*xs})))
-    y = alt.Y("value_at:Q", title=None).scale(zero=False)
-    if is_log:
+    xs = sorted({*frame["x"], 1})
+    x = alt.X("x:Q", title="layer").axis(format="d").scale(zero=False, nice=False)
+    if quantity != DELTA:
+        x = alt.X("x:Q", title="hidden layers L").scale(type="log", base=2, domain=[xs[0], xs[-1]])
+        x = x.axis(format="d", labelOverlap=True, values=charts.doublings(xs))
+    if quantity == DISTANCE:
+        y = alt.Y("value_at:Q", title=None).axis(
+            format="~e", values=[10.0**k for k in range(-6, 1)]
+        )
+        y = y.scale(type="log", domain=[FLOOR, 2], nice=False, clamp=True)
+    else:
         numbers = pl.concat([frame[n] for n in ("value", "theory")])
         sizes = numbers.filter(numbers.is_finite()).abs().to_list()
         y = alt.Y("value_at:Q", title=None, axis=charts.squeezed_axis(max(sizes, default=1.0)))
-    elif quantity == DISTANCE:
-        y = y.scale(type="log", domain=[FLOOR, 2], nice=False, clamp=True).axis(
-            format="~e", values=[10.0**k for k in range(-6, 1)]
-        )
     valid = base.transform_filter("isValid(datum.value_at)")
     tooltip = ["name:N", "x:Q", *(alt.Tooltip(f"{n}:Q", format=".3g") for n in ("value", "theory"))]
-    drawn = valid.mark_line(strokeWidth=1.8, point=len({*xs}) < 20, aria=False)
+    drawn = valid.mark_line(strokeWidth=1.8, point=len(xs) < 20, aria=False)
     dashed = charts.dashed(base.transform_filter("isValid(datum.theory_at)"), 1.1, clip=True)
     spread = valid.mark_rule(aria=False).encode(x, y, alt.Y2("most_at:Q"), colour)
     return [

@@ -6,8 +6,8 @@ All are drawn without biases. The relu networks share He's weights, σ_w² = 2, 
 their blocks alone: what a skip connection or a norm does shows next to the plain network.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cache
 from math import sqrt
 from typing import Any
@@ -31,11 +31,13 @@ from experiments.cures.columns import (
 from experiments.learning import descent, networks
 from experiments.learning.data import Dataset
 from experiments.learning.descent import Descent
-from experiments.learning.fields import OF_EXAMPLES, field
+from experiments.learning.fields import OF_EXAMPLES
+from experiments.learning.fields import field as field_of
 from experiments.learning.kinds import BY_DEPTH, Kind
 from experiments.learning.networks import Draws, Networks, Weights
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
+from experiments.runs.work import Work
 from jaxnn.arrays.rows import ScaledRows, renormalised, with_exponents
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.blocks import rows_meet
@@ -109,70 +111,65 @@ class Cell(sweep.Point):
         return {"quantity": quantities, "change": self.remedy, "depth": self.depth}
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes that all cells share.
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Measures cells of one run; the last draw is kept for the next remedy or depth.
 
-    width: units in a hidden layer.
-    batch: examples in a batch.
-    seeds: one for each network.
     rooms: the most hidden layers of a cell of each kind: one program serves every depth up to it.
-    steps: of training.
     """
 
+    dataset: Dataset
     width: int
     batch: int
     seeds: tuple[int, ...]
     rooms: dict[str, int]
     steps: int
+    draws: Draws = field(default_factory=Draws)
 
-    def networks(self, dataset: Dataset, cell: Cell) -> Networks:
+    def networks(self, cell: Cell) -> Networks:
         """Return the networks of a cell."""
         remedy, room = REMEDIES[cell.remedy], max(2, self.rooms[cell.what])
         hidden, activation = remedy.kind.of(cell.depth), remedy.activation(cell.depth)
         return Networks(
-            net=networks.network(dataset, self.width, activation, room, hidden),
+            net=networks.network(self.dataset, self.width, activation, room, hidden),
             depths=(cell.depth,),
             weights=remedy.weights,
             sigma_b=0.0,
-            batch=min(self.batch, len(dataset.x)),
+            batch=self.batch,
             dtype="float32",
             seeds=self.seeds,
             deepest=room,
         )
 
-
-class Sweep:
-    """Measures cells of one run; the last draw is kept for the next remedy or depth."""
-
-    def __init__(self, dataset: Dataset, sizes: Sizes) -> None:
-        self._dataset, self._sizes, self._draws = dataset, sizes, Draws()
+    def work(self, cells: Iterable[Cell]) -> Work:
+        """Return the cost of cells, which come one after the other."""
+        flops, most = 0.0, 0.0
+        for cell in cells:
+            once, trained = networks.work(self.networks(cell)), cell.what == TRAINING
+            flops += once.flops * (self.steps if trained else 1)
+            most = max(most, once.bytes * (2 if trained else 1))  # θ and Δθ
+        return Work(flops, most, "width, depths, train-depths, batch or seeds")
 
     def measure(self, cell: Cell) -> pl.DataFrame:
         """Return one row a seed and quantity."""
-        sizes, drawn = self._sizes, self._sizes.networks(self._dataset, cell)
-        place: dict[str, Any] = {
-            "network": OF_ARTICLE,
-            "framework": FRAMEWORKS[0],
-            "change": cell.remedy,
-        }
-        place |= {"depth": cell.depth, "seed": sizes.seeds}
+        drawn = self.networks(cell)
+        place: dict[str, Any] = {"network": OF_ARTICLE, "framework": FRAMEWORKS[0]}
+        place |= {"change": cell.remedy, "depth": cell.depth, "seed": self.seeds}
         if cell.what == FLOW:
-            gradient, far = networks.measured(self._draws, self._dataset, drawn, measuring)
+            gradient, far = networks.measured(self.draws, self.dataset, drawn, measuring)
             return rows_of({GRADIENT: gradient / np.log(10), DISTANCE: far}, **place)
-        params = self._draws.of(self._dataset, drawn).params
-        rule = Descent(cell.rate, 0.0, sizes.batch)
+        params = self.draws.of(self.dataset, drawn).params
+        rule = Descent(cell.rate, 0.0, self.batch)
         scores = descent.trained_from(
-            self._dataset, drawn.net, params, drawn.depth, sizes.seeds, rule, sizes.steps
+            self.dataset, drawn.net, params, drawn.depth, self.seeds, rule, self.steps
         )
-        reached = np.asarray(scores.metric)
-        return rows_of({ACCURACY: reached}, **place, step=sizes.steps, rate=cell.rate)
+        accuracy = np.asarray(scores.metric)
+        return rows_of({ACCURACY: accuracy}, **place, step=self.steps, rate=cell.rate)
 
     def prepare(self, cell: Cell) -> None:
         """Begin to compile the programs of a cell that is measured."""
         if cell.what == FLOW:
-            drawn = self._sizes.networks(self._dataset, cell)
-            networks.prepare(self._dataset, drawn, measuring)
+            networks.prepare(self.dataset, self.networks(cell), measuring)
 
 
 @cache
@@ -190,7 +187,7 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
     ) -> tuple[jax.Array, jax.Array]:
         (depth,) = depths
         flow = flow_of_net(net, params, xs, ys, depth=depth, examples=False)
-        log_delta = field(flow, size)
+        log_delta = field_of(flow, size)
         ratio = log_delta[0] - lax.dynamic_index_in_dim(log_delta, depth - 1, keepdims=False)
         return ratio, distance(_last_hidden(net, params, xs, depth).m)
 

@@ -35,8 +35,6 @@ from jaxnn.texts import counted
 TITLE = "log₁₀ of the first layer's gradient over the last one's, and what training reaches"
 LINE = ["network", "framework", "change"]
 TRAINED = 0.5  # of the way from chance to a perfect accuracy
-STEADY = 2.0  # decades: a first layer that is at most a hundred times the last, or a hundredth
-ALIKE = 0.05  # 1 - correlation below which examples are nearly the same
 ROUNDING = 1e-6  # decades
 MOST_DEPTHS = 5  # of accuracies in the table
 
@@ -202,39 +200,22 @@ def _small(value: float) -> str:
 
 
 def _trains(of: Sequence[Line], chance: float) -> Iterator[str]:
-    """Say which remedies train at the largest depth, and what ails the others; nothing if none."""
+    """Say which remedies train at the largest depth, and which do not; nothing if none was."""
     deepest = max((depth for line in of for depth in line.of(ACCURACY)), default=0)
-    here = {line.name: line for line in of if deepest in line.of(ACCURACY)}
-    if not here:
-        return
-    enough = chance + TRAINED * (1 - chance)
-    cured = [n for n, line in here.items() if line.at[ACCURACY, deepest].value >= enough]
-    ill = [f"{n} ({ailment(line, deepest)})" for n, line in here.items() if n not in cured]
+    here = {x.name: x.at[ACCURACY, deepest].value for x in of if deepest in x.of(ACCURACY)}
     unknown = [line.name for line in of if (ACCURACY, deepest) in line.missing]
-    none = "none that was measured" if unknown else "none"
-    yield " ".join(
-        [
-            f"{deepest} layers train with: {'; '.join(cured) or none}.",
-            f"They do not with: {'; '.join(ill) or none}.",
-            *([f"Not measured: {'; '.join(unknown)}."] if unknown else []),
-        ]
-    )
-
-
-def ailment(line: Line, depth: int) -> str:
-    """Say what is wrong with a network before training, at the nearest depth that was measured."""
-    gradient = line.of(GRADIENT)
-    if not gradient:
-        return "not measured"
-    nearest = min(gradient, key=lambda d: (abs(math.log(d / depth)), d))
-    log, far = gradient[nearest].value, line.at[DISTANCE, nearest].value
-    words = []
-    if not abs(log) <= STEADY:
-        finite = f"the gradient {'vanishes' if log < 0 else 'explodes'}"
-        words.append("no finite gradient" if math.isnan(log) else finite)
-    if not far >= ALIKE:
-        words.append("no correlation of examples" if math.isnan(far) else "examples become alike")
-    return " and ".join(words) or "neither gradient nor correlation shows why"
+    enough = chance + TRAINED * (1 - chance)
+    if here:
+        said = {
+            f"{deepest} layers train with": [name for name in here if here[name] >= enough],
+            "They do not with": [name for name in here if not here[name] >= enough],
+            "Not measured": unknown,
+        }
+        yield " ".join(
+            f"{words}: {'; '.join(names) or 'none'}."
+            for words, names in said.items()
+            if names or words != "Not measured"
+        )
 
 
 def _cured(of: Sequence[Line]) -> Iterator[str]:
