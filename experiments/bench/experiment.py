@@ -50,26 +50,17 @@ class Settings(runtime.Options):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A case of a row."""
+class Cell(sweep.Point):
+    """A case of a row, by their names."""
 
-    row: Row
-    case: Case
-
-    @property
-    def key(self) -> str:
-        """A name of its own among the cells of a run."""
-        return f"{self.row.name}-{self.case.name}"
+    row: str
+    case: str
 
     @property
-    def place(self) -> dict[str, Any]:
-        """The columns of its rows in which cells differ."""
-        return {"row": self.row.name, "case": self.case.name}
-
-    @property
-    def label(self) -> str:
-        """A few words for the view."""
-        return f"{self.row.name}, {self.case.name}"
+    def comparison(self) -> tuple[Row, Case]:
+        """The row and the case."""
+        row = next(row for row in ROWS if row.name == self.row)
+        return row, next(case for case in row.cases if case.name == self.case)
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ class Plan(experiment.Plan):
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The cases of all rows."""
-        return tuple(Cell(row, case) for row in self.rows for case in row.cases)
+        return tuple(Cell(row.name, case.name) for row in self.rows for case in row.cases)
 
     @property
     def work(self) -> Work:
@@ -123,7 +114,7 @@ def measure_case(settings: Settings, cell: Cell) -> pl.DataFrame:
     Raises:
         OSError: a process failed, or both sides do not compute the same.
     """
-    row, case = cell.row, cell.case
+    row, case = cell.comparison
     try:
         measured = pairs.measure(row, case, settings.pairs, settings.quick)
     except pairs.SideError as error:
