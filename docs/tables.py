@@ -165,7 +165,8 @@ def collect(folder: Path, data: Path = DATA) -> None:
         raise ValueError(f"{folder}: expected a full run of laws, got one with --quick")
     about_file = data / "about.json"
     about = json.loads(about_file.read_text(encoding="utf-8")) if about_file.exists() else {}
-    of_some = bool(settings.get("law")) and kind in about
+    some = settings.get("law") or settings.get("row") or []
+    of_some = bool(some) and kind in about
     if kind in IN_PARTS:
         records = _menagerie(folder, data)
     elif kind == "bench":
@@ -174,7 +175,7 @@ def collect(folder: Path, data: Path = DATA) -> None:
         records = _laws(folder)
         records = _with_other_laws(records, read(kind, data)) if of_some else records
     write(data / f"{kind}.csv", COLUMNS[kind], records)
-    about[kind] = _about(run, records) | (_of_laws(about[kind], run) if of_some else {})
+    about[kind] = _about(run, records) | (_of_some(some, about[kind], run) if of_some else {})
     text = json.dumps(about, indent=2, ensure_ascii=False)
     about_file.write_text(text + "\n", encoding="utf-8")
 
@@ -221,18 +222,20 @@ def _with_other_laws(
     return sorted([*others, *records], key=lambda record: int(record["number"]))
 
 
-def _of_laws(about: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    """Say what was said before, and when each of some laws was measured anew."""
-    anew = dict.fromkeys(run["what"]["settings"]["law"], run["started"][:10])
+def _of_some(
+    names: Sequence[str], about: Mapping[str, Any], run: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Say what was said before, and when each of some laws or rows was measured anew."""
+    anew = dict.fromkeys(names, run["started"][:10])
     return {"measured": about["measured"], "anew": about.get("anew", {}) | anew}
 
 
 def _anew(days: Mapping[str, str]) -> list[str]:
-    """Return a sentence a day with the laws that were measured on it."""
+    """Return a sentence a day with the laws or rows that were measured on it."""
     sentences = []
     for day in sorted(set(days.values())):
-        *laws, last = (law.replace("-", " ") for law, on in days.items() if on == day)
-        names = f"{', '.join(laws)} and {last}" if laws else last
+        *others, last = (name.replace("-", " ") for name, on in days.items() if on == day)
+        names = f"{', '.join(others)} and {last}" if others else last
         sentences.append(f"Measured {day}: {names}.")
     return sentences
 

@@ -283,7 +283,7 @@ def test_a_port_that_is_taken_is_said(serving):
     _, served = serving
     port = served.server_address[1]
     with pytest.raises(OSError, match=f"port: {port} cannot be used .* choose another, or 0"):
-        watch.run(watch.Request((), port, None))
+        watch.run(watch.Settings(port=port))
 
 
 @pytest.mark.slow

@@ -6,9 +6,8 @@ asks the server for what is new, so it can be left open while the network trains
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import tyro
 
@@ -33,16 +32,8 @@ class Settings:
     """Replace that file."""
 
 
-class Request(NamedTuple):
-    """Checked settings."""
-
-    folders: tuple[Path, ...]
-    port: int
-    out: Path | None
-
-
-def prepare(settings: Settings) -> Request:
-    """Check the settings, and that the folders have a watch."""
+def prepare(settings: Settings) -> Settings:
+    """Check the settings, and return them with every folder that has a watch."""
     from jaxnn.train.reading import record_of
 
     if not settings.folders:
@@ -59,7 +50,7 @@ def prepare(settings: Settings) -> Request:
     out = settings.out
     if out is not None and out.exists() and not settings.overwrite:
         raise FileExistsError(f"out: {out} exists already; add --overwrite, or name another one")
-    return Request(folders, settings.port, out)
+    return replace(settings, folders=folders)
 
 
 def _runs(folder: Path) -> list[Path]:
@@ -68,16 +59,12 @@ def _runs(folder: Path) -> list[Path]:
     return [folder] if (folder / FILE).exists() or not below else below
 
 
-def run(request: Request) -> None:
-    """Write the page, or serve it until Ctrl-C.
-
-    Raises:
-        OSError: the file cannot be written, or the port is taken.
-    """
+def run(settings: Settings) -> None:
+    """Write the page, or serve it until Ctrl-C."""
     from experiments.watch import server
 
-    if request.out is not None:
-        request.out.write_text(server.written(request.folders), encoding="utf-8")
-        print(f"in {clean(str(request.out))}")
+    if settings.out is not None:
+        settings.out.write_text(server.written(settings.folders), encoding="utf-8")
+        print(f"in {clean(str(settings.out))}")
         return
-    server.serve(request.folders, request.port)
+    server.serve(settings.folders, settings.port)

@@ -127,11 +127,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serve(folders: Sequence[Path], port: int) -> None:
-    """Serve the page until Ctrl-C.
-
-    Raises:
-        OSError: the port is taken.
-    """
+    """Serve the page until Ctrl-C."""
     try:
         server = Server(folders, port)
     except OSError as error:
