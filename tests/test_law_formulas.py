@@ -98,9 +98,6 @@ def random_orthogonal(rng, *shape):
     return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
 
 
-# 1
-
-
 @pytest.mark.slow
 def test_gradient_exponents_in_closed_form():
     values, kinds = predicted(gradient_exponent), gradient_exponent.kinds()
@@ -125,9 +122,6 @@ def test_gradient_exponents_in_closed_form():
     assert relu.errors == 4
     bias = tanh.value - kinds["tanh, σ_w² = 4"].half_log_chi
     assert tanh.allowed == pytest.approx(-bias * 3 / 100)
-
-
-# 2
 
 
 def test_mean_singular_values_in_closed_form():
@@ -161,16 +155,10 @@ def test_the_mean_singular_value_of_a_tanh_layer_is_that_of_large_matrices():
     assert value == pytest.approx(np.mean(np.linalg.svd(drawn, compute_uv=False)), rel=2e-3)
 
 
-# 3
-
-
 def test_xavier_loses_the_root_of_two_a_layer():
     values = predicted(he_xavier)
     assert values["He: slope of ln ‖Δz‖"] == pytest.approx(-5 / 400)
     assert values["Xavier: slope of ln ‖Δz‖"] == pytest.approx(-0.5 * math.log(2) - 5 / 400)
-
-
-# 4
 
 
 @pytest.mark.parametrize("factors", [2, 3, 64])
@@ -232,9 +220,6 @@ def test_what_is_not_in_the_target_falls_by_a_power_of_time(factors, monkeypatch
     assert time == pytest.approx((0.1**-power - 1) / power, rel=1e-6)
 
 
-# 5
-
-
 @pytest.mark.slow
 def test_the_maps_of_length_and_correlation_by_brute_force():
     values = predicted(length_correlation, width=WIDE)
@@ -275,9 +260,6 @@ def test_the_bias_of_a_length_in_closed_form():
     with jax.enable_x64(True):
         spread = finite.spread(networks.Ensemble("sin", 2.0, 0.1**0.5), np.array(along), n)
     np.testing.assert_allclose(spread.bias, biases, rtol=1e-4)
-
-
-# 6
 
 
 @pytest.mark.slow
@@ -335,9 +317,6 @@ def test_where_a_falling_number_comes_through_a_bound():
     np.testing.assert_allclose(forgetting.distances(z)[:, 0], [apart, 0, apart])
 
 
-# 7
-
-
 def test_variance_and_edge_of_a_spectrum_by_free_probability():
     values = predicted(jacobian_spectrum, width=10**12)
     each = {"linear, Gaussian": 1, "relu, Gaussian": 2, "relu, orthogonal": 1}
@@ -382,9 +361,6 @@ def test_the_largest_value_of_a_wishart_matrix():
     assert 4 - jacobian_spectrum.largest(1, n) > 10 / n
 
 
-# 8
-
-
 def test_selu_s_fixed_point_in_closed_form():
     alpha, scale = 1.6732632423543772, 1.0507009873554805
     values = predicted(self_normalising, width=WIDE)
@@ -405,9 +381,6 @@ def test_selu_s_fixed_point_in_closed_form():
 
             q = gaussian(square)
         assert values[f"variance from {start:g}, layer 5"] == pytest.approx(q, rel=1e-6)
-
-
-# 9
 
 
 @pytest.mark.parametrize(("name", "each"), [("relu", 5), ("linear", 2)])
@@ -447,9 +420,6 @@ def test_a_variance_and_its_standard_error():
     assert variance.error == pytest.approx(9 * math.sqrt(2 / 50_000), rel=0.05)
 
 
-# 10
-
-
 def test_ten_thousand_layers_in_closed_form():
     values = predicted(ten_thousand_layers)
     assert values["linear, orthogonal"] == 0
@@ -457,9 +427,6 @@ def test_ten_thousand_layers_in_closed_form():
     layer = 0.5 * (special.digamma(32) - math.log(32))
     assert values["linear, Gaussian"] == pytest.approx(9999 * layer)
     assert values["linear, Gaussian"] == pytest.approx(-10_000 / 128, rel=0.01)
-
-
-# 11
 
 
 @pytest.mark.slow
@@ -484,9 +451,6 @@ def test_correlations_are_those_of_every_pair():
     np.testing.assert_allclose(networks.correlations(z)[1], pairs)
 
 
-# 12
-
-
 def test_a_power_law_is_the_product_of_its_blocks():
     for first in (1, 5):
         product = sum(math.log(1 + 1.3 / m) for m in range(first, 32))
@@ -506,9 +470,6 @@ def test_the_power_law_is_the_library_s_path():
             path = meanfield.log_delta(*start, 32, hidden=block, batch=case.rows)
             own = curves.filter(panel=panel.title, series=f"{case.name}: with skip")
             assert own["predicted"][0] == pytest.approx(2 * float(path[0]))
-
-
-# 13
 
 
 @pytest.mark.slow
@@ -533,9 +494,6 @@ def test_residual_blocks_in_closed_form():
         assert values[f"erf, α = 1, L = 100: {what}"] == pytest.approx(expected, rel=1e-9)
 
 
-# 14
-
-
 @pytest.mark.slow
 def test_a_shallow_and_a_deep_network_spread_alike_with_the_root_of_depth():
     values = predicted(width_alone)
@@ -544,9 +502,6 @@ def test_a_shallow_and_a_deep_network_spread_alike_with_the_root_of_depth():
     block = jaxnn.blocks.Residual(scale=50**-0.5)
     band = meanfield.log_delta_band("relu", 2**0.5, 0.0, 1.0, 50, 51, hidden=block)
     assert values["α = 1/√L, L = 50"] == pytest.approx(4 * float(band.sd[0]) ** 2, rel=1e-5)
-
-
-# 15
 
 
 def test_the_correlation_of_two_gradients_from_their_lengths():
@@ -571,9 +526,6 @@ def test_shattering_without_the_layer_above():
         assert r == pytest.approx(expected, abs=1e-4)
 
 
-# 16
-
-
 @pytest.mark.slow
 def test_norm_places_in_closed_form():
     values = predicted(norm_place)
@@ -582,9 +534,6 @@ def test_norm_places_in_closed_form():
         assert values[f"{front}: last block"] == pytest.approx(math.log(150 / (1 + blocks)))
         for case in (f"{front}: first", f"{behind}: first", f"{behind}: last"):
             assert values[f"{case} block"] == pytest.approx(math.log(75))
-
-
-# 17
 
 
 def test_the_bias_of_a_linear_network_s_correlation():
@@ -606,9 +555,6 @@ def test_a_tailored_network_ends_at_eta():
     assert gradient.value == pytest.approx(-99 * c / 800, rel=1e-3)
     deviation = math.sqrt(99 * c / 400 / tailored.FULL.draws)
     assert gradient.deviation == pytest.approx(deviation, rel=1e-3)
-
-
-# 18
 
 
 def test_step_sizes_that_two_depths_share():
@@ -649,9 +595,6 @@ def test_only_the_run_is_trained():
         assert loss == pytest.approx(value, rel=1e-5)
 
 
-# 19
-
-
 @pytest.mark.slow
 def test_forgetting_by_the_closed_form_of_erf():
     values = predicted(forgetting, width=WIDE)
@@ -667,9 +610,6 @@ def test_forgetting_by_the_closed_form_of_erf():
         i = next(i for i, d in enumerate(apart) if d < 8 * eps)
         part = math.log(apart[i - 1] / (8 * eps)) / math.log(apart[i - 1] / apart[i])
         assert values[name] == pytest.approx(i + part, abs=0.05)  # of 1 - c, rounding
-
-
-# 20
 
 
 def test_two_tokens_share_attention_by_a_sigmoid():
@@ -700,9 +640,6 @@ def test_the_variance_of_logits_varies_from_row_to_row():
     assert measured == pytest.approx(np.mean(each), abs=4 * np.std(each) / 10)
     infinite = attention_length.concentration(2.0, 32)
     assert attention_length.in_dimensions(2.0, 32, 10**9) == pytest.approx(infinite, rel=1e-6)
-
-
-# 23
 
 
 @pytest.mark.slow
@@ -750,9 +687,6 @@ def test_a_kernel_s_taps_are_neighbours():
     np.testing.assert_allclose(tap[1] @ tap[1].T, np.eye(5), atol=1e-6)
 
 
-# 24
-
-
 def test_gates_by_scipy_s_integrals():
     sigma_w, b = 1.5, 0.7
     here = recurrence.gate(sigma_w, b)
@@ -774,9 +708,6 @@ def test_gates_by_scipy_s_integrals():
     assert rates[0] > rates[1] > rates[2] > 0
 
 
-# 25
-
-
 @pytest.mark.slow
 def test_a_stretched_exponential_and_a_power():
     """Ln (1 + L) behind a norm; behind tanh(αz) the slope over √L tends to (8/3) α/√(2π)."""
@@ -793,9 +724,6 @@ def test_a_stretched_exponential_and_a_power():
     assert values[1] == pytest.approx(logs[-1], rel=1e-6)
     rate = (logs[64] - logs[16]) / 4
     assert rate == pytest.approx(2 * 8 / 3 / math.sqrt(2 * math.pi), rel=0.15)
-
-
-# 32
 
 
 @pytest.mark.slow
@@ -815,9 +743,6 @@ def test_a_law_is_found_in_its_own_curve():
     assert (law.word, law.error) == (STRETCHED, pytest.approx(0, abs=1e-12))
     assert law.constant == pytest.approx(0.7)
     assert slow_growth.law_in(-0.5 * np.log(places)).word == POWER_LAW
-
-
-# 33
 
 
 def test_exponents_of_a_block_by_integration():
@@ -920,9 +845,6 @@ def test_a_slope_is_taken_where_a_spread_is_small():
     assert np.isnan(collapsed.slope_while_near(np.full(12, -0.5), 1e-6))
 
 
-# 34
-
-
 def test_ends_of_a_spectrum_and_a_gap_by_drawn_matrices():
     rng, n, tau = np.random.default_rng(0), 60, 0.3
     squares = np.array(
@@ -940,12 +862,9 @@ def test_ends_of_a_spectrum_and_a_gap_by_drawn_matrices():
     assert far == pytest.approx(2 * math.sqrt(math.expm1(tau**2)), rel=1e-4)
 
 
-# 27
-
-
 def test_queries_of_tokens_that_are_alike_by_hand():
     """ΔQ of drawn tokens, by the derivative of a softmax of equal logits."""
-    n, t, draws, c, grown = 6, 4, 20_000, 0.5, 2.0
+    n, t, draws, c, grown = 6, 4, 60_000, 0.5, 2.0
     rng = np.random.default_rng(0)
     own, common = rng.normal(size=(draws, t, n)), rng.normal(size=(draws, 1, n))
     z = math.sqrt(c) * common + math.sqrt(1 - c) * own
@@ -960,7 +879,7 @@ def test_queries_of_tokens_that_are_alike_by_hand():
     setup = rank_collapse.Setup(n, t, inputs=1, layers=1, seeds=1, beta=0.1, correlations=())
     error = 4 * squares.std() / math.sqrt(draws)
     assert rank_collapse.of_queries(setup, c, grown) == pytest.approx(squares.mean(), abs=error)
-    assert error < 0.1 * squares.mean()
+    assert error < 0.06 * squares.mean()
 
 
 def test_attention_takes_what_tokens_differ_by_to_its_cube():
@@ -978,9 +897,6 @@ def test_attention_takes_what_tokens_differ_by_to_its_cube():
     error = 4 * squares.std() / math.sqrt(draws)
     assert squares.mean() == pytest.approx(expected, abs=error + 0.01 * expected)
     assert error < 0.1 * expected
-
-
-# 28
 
 
 def test_errors_are_parts_of_what_is_measured(monkeypatch):
