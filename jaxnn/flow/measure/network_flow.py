@@ -331,7 +331,7 @@ class _Signal(NamedTuple):
     """z[l], with a[l] and σ′ as the layer above takes it in, and entries of z[l] likewise."""
 
     state: Any  # StateRecord, or StateSizes
-    activations: Any  # _Activations, or _ActivationSizes
+    activations: Any  # _ActivationRecord, or _ActivationSizes
     slopes: Any  # _Slopes, or _SlopeSizes
     entries: Entries | None
 
