@@ -1196,7 +1196,7 @@ def test_nothing_is_left_on_the_module(torch):
     with torch.no_grad():
         torch_flow(model, x, mean_square)
         assert not torch.is_grad_enabled()
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
         torch_flow(model, x, lambda output: 1 / 0)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         torch_flow(model, torch.randn(B, 3), mean_square)
@@ -1249,7 +1249,7 @@ def test_a_training_goes_on_as_if_nothing_had_been_measured(torch, fails):
 
     def measure(model):
         if fails:
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(ValueError, match="ZeroDivisionError"):
                 torch_flow(model, x, lambda output: 1 / 0, cuts)
         else:
             torch_flow(model, x, mean_square, cuts)
@@ -1312,7 +1312,7 @@ def test_backward_hooks_that_return_nothing_are_not_called_and_stay(torch, fails
     ]
     try:
         if fails:
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(ValueError, match="ZeroDivisionError"):
                 torch_flow(model, x, lambda output: 1 / 0)
         else:
             flow = torch_flow(model, x, mean_square)
