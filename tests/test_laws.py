@@ -113,7 +113,11 @@ def off(prediction, change):
 
 
 COARSE = {"ξ_c": 2.0, "bias of an example": 0.3, "what a batch adds": 0.3}
-FEWER = {"narrow": {"cases": narrow.QUICK.cases}}  # of predictions that take a minute
+# Of predictions that take a minute, or seconds.
+FEWER = {
+    "narrow": {"cases": narrow.QUICK.cases},
+    "layer-jacobian": {"layers": 2},
+}
 # Predictions that take as long as those of all the others together.
 LONG = ("gradient-exponent", "trainability", "length-correlation", "orthogonal-learning")
 LONG += ("self-normalising",)  # whose default test is its closed form
