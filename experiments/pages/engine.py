@@ -111,7 +111,8 @@ class _Process:
         return self._thread.submit(self._answer, name, arguments)
 
     def _answer(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        self._pipe.send((name, arguments))
+        with contextlib.suppress(OSError):  # it has gone: then there is no answer
+            self._pipe.send((name, arguments))
         result, error = self._pipe.recv()
         if error is not None:
             raise ValueError(error)
