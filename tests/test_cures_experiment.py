@@ -332,7 +332,9 @@ def test_the_first_cure_holds_within_an_error_of_the_difference(cure, holds):
             for s, v in enumerate(of)
         ]
     )
-    other = rows.filter(change="skip").with_columns(network=pl.lit("other"))
+    other = rows.filter(pl.col("change").is_in(["skip", BEFORE])).with_columns(
+        network=pl.lit("other"), framework=pl.lit("flax")
+    )
     said = report.sentences(report.lines(pl.concat([rows, other])), {}, 0.0)
     assert f"mlp in flax: accuracy {np.mean(cure):.3g}" in said[1]
     assert "by He" in said[1]

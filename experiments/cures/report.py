@@ -223,7 +223,8 @@ def _cured(of: Sequence[Line]) -> Iterator[str]:
     held = []
     for (network, framework), group in by_network(of):
         first, best = first_cure(group), best_rival(of, network)
-        parts = {"as it is": group[0], f"cured by {first.change}": first}
+        parts = {"as it is": group[0]}
+        parts |= {f"cured by {first.change}": first} if first is not group[0] else {}
         parts |= {f"by {best.change}": best} if best else {}
         trained = {word: line.accuracy for word, line in parts.items() if line.of(ACCURACY)}
         if len(trained) > 1:
@@ -297,5 +298,5 @@ def _cell(line: Line, quantity: str, at: int | None) -> str:
 def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return the means of each run, by change and quantity, and depth."""
     best = [at_best(rows).filter(pl.col("layer").is_null()) for rows in runs]
-    names = ("network", "change", "quantity")
+    names = (*LINE, "quantity")
     return [comparison(means(rows), names, "depth", "value", rows, "mean") for rows in best]
