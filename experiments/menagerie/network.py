@@ -20,6 +20,8 @@ class Lazy:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # asked by what reads modules, such as a search of doctests
+            raise AttributeError(attribute)
         return getattr(importlib.import_module(self._name), attribute)
 
 
