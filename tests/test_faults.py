@@ -23,6 +23,7 @@ import polars as pl
 import pytest
 from problems import as_users_have_jax
 
+from experiments import announcement
 from experiments.__main__ import main
 from experiments.pages import charts, report
 from experiments.runs.store import PARTS, ROWS, RUN
@@ -270,7 +271,7 @@ def test_ctrl_c_while_loading_is_quiet(tmp_path, env):
         assert process.stdout.readline() == "loading\n"
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (130, "stopped\n")
+    assert (process.returncode, error) == (130, f"{announcement(FEW)}\nstopped\n")
 
 
 def test_ctrl_c_while_drawing(tmp_path, env, here, undrawn):

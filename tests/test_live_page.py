@@ -298,7 +298,7 @@ def test_the_page_of_fifty_measurements_of_twenty_layers_is_small(tmp_path):
         line["layers"] = {name: rng.normal(size=20).tolist() for name in columns}
         line["parameters"] = {name: rng.normal(size=20).tolist() for name in line["parameters"]}
     folder = record(tmp_path / "one", START | {"layers": places, "parameters": arrays}, *lines)
-    assert len(server.written((folder,)).encode()) < 400_000
+    assert len(server.written((folder,)).encode()) < 550_000  # Vega-Embed is 406
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import polars as pl
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from experiments.bench.rows import Row
@@ -36,9 +36,8 @@ BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (0.0, "kiB"))
 
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
-    """Return a table a row, with a line a case that was measured."""
-    del missing  # which cases that are is said above the table
-    parts = []
+    """Return a table a row, with a line a case, and the cases that were not measured."""
+    parts: list[RenderableType] = []
     for cases in rows.partition_by("row", maintain_order=True):
         of = cases.row(0, named=True)
         lines = tables.table(f"{of['row']}: {of['workload']} / {of['against']}", "", *HEAD, "met")
@@ -47,7 +46,8 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
             met = Text("yes", style="green") if case["holds"] else Text("NO", style="bold red")
             lines.add_row(Text(case["case"]), *cells(case), met)
         parts.append(lines)
-    return Group(*parts)
+    without = missing.rows(rows, "row", "case").rows()
+    return Group(*parts, *(Text(f"{row}, {case}: not measured") for row, case in without))
 
 
 def cells(case: dict[str, object]) -> tuple[str, ...]:
