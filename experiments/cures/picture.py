@@ -102,7 +102,7 @@ def _chart(
     count = data["tiles"]["at"].n_unique()
     title = charts.titled(TITLES[aim], "with the best step size", pixels)
     panels.append(
-        alt.layer(*_map(names, aim)).properties(
+        alt.layer(*_map(names, aim, 0 if plots else -40)).properties(
             width=CELL[0] * max(count, 1), height=CELL[1] * len(names), title=title
         )
     )
@@ -141,10 +141,12 @@ def _lines(frame: pl.DataFrame, quantity: str, colour: alt.Color) -> list[charts
     ]
 
 
-def _map(names: list[str], aim: str) -> list[charts.Chart]:
-    """Return a map of what is reached, a line a change."""
+def _map(names: list[str], aim: str, angle: float) -> list[charts.Chart]:
+    """Return a map of what is reached, a line a change; names of networks are slanted."""
     everywhere = alt.Chart(alt.NamedData("tiles")).encode(
-        alt.X("at:O", sort=None, title=None).axis(labelAngle=0, domain=False, ticks=False),
+        alt.X("at:O", sort=None, title=None).axis(
+            labelAngle=angle, labelLimit=0, domain=False, ticks=False
+        ),
         alt.Y("name:N", title=None).scale(domain=names).axis(domain=False, ticks=False),
     )
     measured = everywhere.transform_filter("isValid(datum.value)")

@@ -225,7 +225,7 @@ def _cured(of: Sequence[Line]) -> Iterator[str]:
         first, best = first_cure(group), best_rival(of, network)
         parts = {"as it is": group[0]}
         parts |= {f"cured by {first.change}": first} if first is not group[0] else {}
-        parts |= {f"by {best.change}": best} if best else {}
+        parts |= {f"by {best.change} in {best.framework}": best} if best else {}
         trained = {word: line.accuracy for word, line in parts.items() if line.of(ACCURACY)}
         if len(trained) > 1:
             reached = ", ".join(f"{mean} {word}" for word, mean in trained.items())
