@@ -46,7 +46,7 @@ def imports(nodes):
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module]
         for package in (name.partition(".")[0] for name in names):
-            if package not in {*sys.stdlib_module_names, *OURS}:
+            if package not in sys.stdlib_module_names and package not in OURS:
                 yield DISTRIBUTIONS.get(package, package.replace("_", "-"))
 
 
@@ -63,20 +63,20 @@ class Running(ast.NodeTransformer):
 
 
 @functools.cache
-def tree(path):
+def names_in(path):
+    """All that a file imports, and what its functions import only if they are called.
+
+    Its tree is not stored: with hundreds of them Python's collector would take most of the time.
+    """
     text = path.read_text(encoding="utf-8")
-    return Running().visit(ast.parse(text)) if "TYPE_CHECKING" in text else ast.parse(text)
+    tree = Running().visit(ast.parse(text)) if "TYPE_CHECKING" in text else ast.parse(text)
+    nodes = [*ast.walk(tree)]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {*imports(nodes)}, {name for of in functions for name in imports(ast.walk(of))}
 
 
 def imported(*paths):
-    return {name for path in paths for name in imports(ast.walk(tree(path)))}
-
-
-def inside_functions(path):
-    """The nodes of functions, whose imports run only if they are called."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from ast.walk(node)
+    return set().union(*(names_in(path)[0] for path in paths))
 
 
 LIBRARY = [*(ROOT / "jaxnn").rglob("*.py")]
@@ -92,7 +92,7 @@ TESTS.remove(ROOT / "tests" / "of_neural_tangents.py")  # for a Python of its ow
 
 
 def test_the_library_needs_what_it_imports_and_nothing_else():
-    lazily = {name for path in LIBRARY for name in imports(inside_functions(path))}
+    lazily = set().union(*(names_in(path)[1] for path in LIBRARY))
     assert imported(*LIBRARY) - declared("charts") == declared()
     assert lazily - declared() == declared("charts")
 

@@ -816,8 +816,10 @@ ANSWERS = {
     ("loss", "output", "ys", "known", "expected"), ANSWERS.values(), ids=ANSWERS
 )
 def test_the_best_constant_answer(loss, output, ys, known, expected):
+    by_jax = jax.jit(jax.value_and_grad(lambda at: loss(at, ys)))
+
     def slope(at):
-        return LossSlope(*map(np.asarray, jax.value_and_grad(loss)(jnp.asarray(at), ys)))
+        return LossSlope(*map(np.asarray, by_jax(jnp.asarray(at))))
 
     trial = SimpleNamespace(first=output, ys=ys, slope=slope)
     end = SimpleNamespace(**{"sums_to_one": "", "reach": Reach(-np.inf, np.inf), **known})
