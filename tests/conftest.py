@@ -86,6 +86,7 @@ SLOW_EXAMPLES = {
     "jaxnn.flow.verdict.comparison.compare",
     "jaxnn.flow.verdict.format_plan.plan",
     "jaxnn.flow.verdict.verdict.verdict",
+    "jaxnn.flow.view.chart.chart",
     "jaxnn.rehearsal.checkup.checkup",
     "jaxnn.sweeps.sweep.sweep",
     "jaxnn.theory.meanfield.log_delta_band",
@@ -126,12 +127,14 @@ def is_due(item, day):
 def pytest_collection_finish():
     """Save a seventh of the time of all tests, before the first of them, by two things.
 
-    Python's collector would look again and again at everything that has been imported. And a thread
+    Python's collector would look again and again at everything that has been imported, and after
+    every 2,000 new objects, of which tracing makes millions, at the latest ones. And a thread
     that asks for a program hands kernel after kernel to XLA's own threads, where each that is not
     finished costs a new context of MLIR: so this thread gives way to those, which exist as soon as
     there is a device.
     """
     gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
     if sys.platform == "linux":
         jax.devices()
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

@@ -283,23 +283,25 @@ def test_no_peer_is_imported_by_the_command_line():
 
 
 @pytest.mark.parametrize(
-    "module",
+    "modules",
     [
-        *("commands", "of_sklearn"),
-        *(pytest.param(f"of_{name}", marks=pytest.mark.slow) for name in ("jax", "nnx", "torch")),
+        ("commands", "of_sklearn"),  # one after the other, for the first one imports no library
+        *(pytest.param([f"of_{of}"], marks=pytest.mark.slow) for of in ("jax", "nnx", "torch")),
     ],
+    ids=" ".join,
 )
-def test_the_process_of_a_peer_imports_no_library_but_its_own(module):
-    need(*OWN[module] & {"torch", "flax"})
+def test_the_process_of_a_peer_imports_no_library_but_its_own(modules):
+    need(*OWN[modules[0]] & {"torch", "flax"})
     code = (
         "import importlib, sys, experiments.bench.worker\n"
-        f"importlib.import_module('experiments.bench.{module}')\n"
-        f"print(*{LIBRARIES} & set(sys.modules))"
+        f"for module in {[*modules]}:\n"
+        "    importlib.import_module(f'experiments.bench.{module}')\n"
+        f"    print(*{LIBRARIES} & set(sys.modules))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pairs.ROOT
     )
-    assert set(answer.stdout.split()) == OWN[module]
+    assert [{*line.split()} for line in answer.stdout.splitlines()] == [OWN[m] for m in modules]
 
 
 def test_the_same_number_of_threads_and_no_cache(monkeypatch):

@@ -146,7 +146,7 @@ def sizes(file, depth, width, seed, between=1):
     return of_states[::-1], of_thetas[::-1], [math.log10(np.mean(s**2)) for s in states[1:]]
 
 
-def test_the_rows_are_those_of_the_chain_rule(file, tmp_path, capsys):
+def test_rows_and_verdicts_are_those_of_the_chain_rule_and_theory_is_absent(file, tmp_path, capsys):
     assert swept(file, tmp_path / "run", "--width", "2", "4") == 0
     rows = rows_of(tmp_path / "run")
     schema.check(rows, COLUMNS)
@@ -170,21 +170,18 @@ def test_the_rows_are_those_of_the_chain_rule(file, tmp_path, capsys):
     medians = [np.median([sizes(file, d, 2, s)[0][0] for s in (0, 1)]) for d in (1, 3)]
     line = next(line for line in said if line.strip().startswith("net.py:build, its own, width 2"))
     assert line.split()[-2:] == [f"{m:.1f}" for m in medians]
-
-
-def test_each_depth_has_a_verdict_and_theory_is_absent(file, tmp_path):
-    assert swept(file, tmp_path / "run") == 0
     says = json.loads((tmp_path / "run" / store.RUN).read_text("utf-8"))
     rates = [np.mean(-np.diff(sizes(file, 3, 4, seed)[0])[:-1]) for seed in (0, 1)]
-    first, second = says["verdicts"]
+    *_, first, second = says["verdicts"]
     assert first == (
-        "net.py:build, its own, depth 1: no rate, it takes two hidden layers with a gradient"
+        "net.py:build, its own, width 4, depth 1: no rate, it takes two hidden layers with a "
+        "gradient"
     )
-    assert second.startswith("net.py:build, its own, depth 3: ")
+    assert second.startswith("net.py:build, its own, width 4, depth 3: ")
     assert f", {np.mean(rates):+.2f}"[:-1] in second
     assert says["what"]["settings"] == {
         "network": "net.py:build", "axes": [], "theory": False, "depths": ["1", "3"],
-        "width": ["4"], "seeds": 2, "seed": 0,
+        "width": ["2", "4"], "seeds": 2, "seed": 0,
     }  # fmt: skip
     page = (tmp_path / "run" / names.REPORT).read_text("utf-8")
     assert second in page

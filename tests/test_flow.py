@@ -26,7 +26,7 @@ def network(rng, activation, depth, sigma_w=1.0, dtype=jnp.float64, stacked=Fals
 )
 def test_it_measures_the_gradient_of_the_mean_loss(rng, activation):
     """Every number of the flow against JAX's derivatives."""
-    net, params, xs, ys = network(rng, activation, 5)
+    net, params, xs, ys = network(rng, activation, 3)
     _, (layers, _, delta_z) = reference.gradients_of_rows(
         net, params, xs, ys[:, None].astype(float)
     )
