@@ -17,6 +17,14 @@ from jaxnn.interrupts import undivided
 stop = partial(signal.raise_signal, signal.SIGINT)
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C as in a terminal: a shell's job in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_waits_while_a_context_is_entered_or_left():
     """That of another inside too, and whoever calls sees one Ctrl-C, however often it comes."""
     own, texts = signal.getsignal(signal.SIGINT), []
