@@ -914,16 +914,6 @@ def test_errors_are_parts_of_what_is_measured(monkeypatch):
     assert of_attention == pytest.approx([np.mean(of_groups[2:]), 2.0, 2.0, 2.0])
 
 
-@pytest.mark.slow
-def test_attention_of_a_small_set_up_has_the_gradients_of_its_twin():
-    of = {"correlations": (0.5,), "sizes": (0.6,), "gradients": (0.0,), "kept": (0.5,)}
-    setup = transformer_moments.Setup(32, 16, 8, inputs=256, feed_forward=0, **of)
-    by_group = transformer_moments.attention(setup, jax.random.key(0)).theory
-    error = by_group.std(ddof=1) / 4
-    assert abs(by_group.mean()) < 4 * error + 1 / 16
-    assert error < 0.04
-
-
 # Training
 
 

@@ -55,7 +55,7 @@ class Mean(NamedTuple):
 
 @dataclass
 class Line:
-    """What is known of a change of a network, and what was not measured, by quantity and depth."""
+    """A change of a network: known means and missing measurements, by quantity and depth."""
 
     network: str
     framework: str

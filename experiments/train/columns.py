@@ -10,7 +10,7 @@ from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
 
 class Quantity(NamedTuple):
-    """What a look measures in each layer."""
+    """Quantities that a look measures in each layer."""
 
     field: str  # of a flow
     label: str

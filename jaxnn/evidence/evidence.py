@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class HeldOut(NamedTuple):
-    """What a copy that has learned half of the examples makes of the others."""
+    """Answers to half of the examples by a copy that has learned the others."""
 
     examples: int  # how many others
     share: float  # of all orders of their labels, those with a loss no larger than in their own
@@ -27,7 +27,7 @@ class HeldOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one batch shows; None of what could not be had."""
+    """Measurements of one batch; None for those that could not be had."""
 
     data: BatchData | None = None
     end: End | None = None

@@ -20,7 +20,7 @@ KEPT = 16  # widths of arrays
 
 @dataclass(frozen=True)
 class WeightDraw:
-    """How one array of weights was drawn."""
+    """The draw of one array of weights."""
 
     is_constant: bool  # all entries are one number, not 0
     distinct: float  # share of columns, or of groups, that differ from those before
@@ -107,7 +107,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class KnownParameters:
-    """What is known of parameters beside their sizes; see `Trial`."""
+    """Facts about parameters beside their sizes; see `Trial`."""
 
     draws: Mapping[str, WeightDraw] = field(default_factory=dict)
     untouched_norms: tuple[str, ...] = ()

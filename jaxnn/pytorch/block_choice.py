@@ -32,7 +32,7 @@ SIDE = 0.1  # of them: layers that hold less stand beside the network
 
 
 class Coverage(NamedTuple):
-    """What lies in the layers that were found in a module of PyTorch."""
+    """Contents of the layers that were found in a module of PyTorch."""
 
     share: float  # of the parameters, without lookup tables
     products: float  # the share of the multiplications and additions of one pass up

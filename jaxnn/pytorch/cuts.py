@@ -57,7 +57,7 @@ class Blocks(NamedTuple):
 
 
 class CutOptions(NamedTuple):
-    """What may be the layers of a module."""
+    """Candidates for the layers of a module."""
 
     lists: list[Blocks]  # of blocks, in the order in which they are tried
     around: dict[str, Any]  # modules with parameters that lie in no block, from outside in, by name

@@ -118,7 +118,7 @@ def measured(
 
 
 class _Cutting(NamedTuple):
-    """Where a module may be cut."""
+    """Places at which a module may be cut."""
 
     cuts: Cuts  # as they were given; None if they are to be found
     options: CutOptions  # what to choose them from, then

@@ -23,7 +23,7 @@ LOWEST = -1000  # of normal numbers
 
 
 class Returned(NamedTuple):
-    """What a recurrent module returns, or Δ of that."""
+    """The result of a recurrent module, or its Δ."""
 
     # Of each step the output; of a packed sequence of fewer and fewer examples.
     steps: Sequence[Tensor]

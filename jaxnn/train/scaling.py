@@ -62,7 +62,7 @@ NUMBER = re.compile(r"\d+")
 
 
 class _Training(NamedTuple):
-    """What each network of a check is given."""
+    """Inputs of each network of a check."""
 
     xs: PyTree
     ys: PyTree

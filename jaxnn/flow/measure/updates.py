@@ -24,7 +24,7 @@ PerArray = Float[Any, " P"]  # of JAX or NumPy
 
 
 class Update(NamedTuple):
-    """What a step has done to each parameter array; None of what is not known of any."""
+    """Changes of each parameter array by one step; None if no array's is known."""
 
     log_size: PerArray  # ln of the norm of the update; -inf of an array that stays
     log_after: PerArray  # ln of the norm of the array after the step

@@ -40,7 +40,7 @@ CHECKPOINTS = (
 
 
 class TwinStates(NamedTuple):
-    """What a draw of the twin has measured; row 0 of Δ is of no use."""
+    """Measurements of one draw of the twin; row 0 of Δ is of no use."""
 
     # Of each state its parts, replicas behind the examples, (B, R, …).
     values: list[list[np.ndarray]]
