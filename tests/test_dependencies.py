@@ -20,7 +20,7 @@ DISTRIBUTIONS = {
     "vl_convert": "vl-convert-python",
 }
 # Used by tests that do not import it: the hook of types, workers, what pandas reads Parquet with.
-UNIMPORTED = {"beartype", "pytest-xdist", "pyarrow"}
+UNIMPORTED = {"beartype", "pytest-xdist", "pyarrow", "syrupy"}
 # Each is run by a process of the benchmark, with packages that need not be installed.
 PEERS = ("_torch.py", "_equinox.py", "_nnx.py")
 
