@@ -1,7 +1,7 @@
 """The rules of alarms, on measurements made by hand; the casebook has trainings.
 
-Each rule has at least one `Case`: measurements that are ill, all that its alarm says, and some that
-are healthy though they are near. Other tests look at the rule, the layer and the array alone.
+Each rule has at least one `Case`: measurements that are ill, and some that are healthy though they
+are near. All that an alarm says is stored; other tests look at the rule, the layer and the array.
 """
 
 import copy
@@ -162,7 +162,7 @@ TINY = weights("log10_update", -5.5, -5.2, -5.6)  # of sizes about 10^.5
 
 
 class Case(NamedTuple):
-    """A rule with measurements: an alarm comes at a step, on a layer and an array, and says this.
+    """A rule with measurements: an alarm comes at a step, on a layer and an array.
 
     ill: changes of each measurement; the last one is repeated.
     healthy: changes of each measurement of trainings that are well.
@@ -173,7 +173,6 @@ class Case(NamedTuple):
     step: int
     layer: int | None
     path: str
-    says: str
     healthy: tuple[list[dict[Any, Any]], ...]
 
 
@@ -184,43 +183,33 @@ CASES = {
         "nonfinite",
         [{}, {("layers", "log10_mean_square", 1): math.inf}],
         *(10, 2, ""),
-        "the state of layer block2 is the first that has no number in float16",
         ([{}] * 5, [{"loss": math.nan}] * 3),
     ),
     "a parameter": Case(
         "nonfinite",
         [{("layers", "log10_mean_square", 1): math.nan, ("parameters", "log10_size", 2): math.nan}],
         *(0, 2, W),
-        f"{W} in layer block2 is nan or infinite before the step",
         ([weights("log10_size", 0.5, -math.inf, 0.4)],),  # zero
     ),
     "Δ": Case(
-        "nonfinite",
-        [{(*OUTPUT, 0): 6.0, (*OUTPUT, 1): 5.0}],
-        *(0, 2, ""),
-        "Δ of the state of layer block2 is the first beyond the range of float16",
-        ([{(*OUTPUT, 0): 4.0}],),
+        "nonfinite", [{(*OUTPUT, 0): 6.0, (*OUTPUT, 1): 5.0}], *(0, 2, ""), ([{(*OUTPUT, 0): 4.0}],)
     ),
     "an update": Case(
         "nonfinite",
         [{}, {}, update(math.nan)],
         *(20, 2, W),
-        f"the update of {W} in layer block2 is nan or infinite, with finite states and a finite Δ",
         ([{"after": False} | {("parameters", "log10_update", i): math.nan for i in range(6)}] * 4,),
     ),
     "lost": Case(
         "underflow",
         [LOST | GONE],
         *(0, 1, ""),
-        "Δ is 10⁻⁹ in layer block1, for which float16 has no number: it and all below get "
-        "nothing; scale the loss",
         ([LOST] * 3,),  # Adam moves the weights
     ),
     "a loss below float16": Case(
         "underflow",
         [{(*OUTPUT, i): -math.inf for i in range(3)}],
         *(0, None, ""),
-        "Δ of the output is zero in float16; scale the loss",
         ([{(*OUTPUT, i): -math.inf for i in range(2)}],),
     ),
     "arrays that no optimiser holds": Case(
@@ -234,8 +223,6 @@ CASES = {
         ]
         * 2,
         *(10, 2, W),
-        f"{W} in layer block2 has a gradient, and no optimiser that takes this step holds it, "
-        "like 1 more",
         (
             [{("parameters", "held", 2): 0.0}] * 3,  # another optimiser moves it
             [update(-math.inf)] * 9,  # by optax.set_to_zero
@@ -245,8 +232,6 @@ CASES = {
         "still",
         [STOPPED] * 6,
         *(50, None, ""),
-        "no parameter has moved in 50 steps, although the gradient is not zero: no step is taken, "
-        "or each is rounded away, or skipped for its scaled loss",
         (
             [STOPPED, {}],
             [STOPPED | arrays("log10_delta", -math.inf)] * 3,
@@ -258,30 +243,24 @@ CASES = {
         "still",
         [STOPPED | arrays("log10_gradient", math.inf)] * 2,
         *(10, None, ""),
-        "no parameter has moved in 10 steps: the gradient that the optimiser is to take is "
-        "infinite, and the step is skipped, as by a loss scale that is too large",
         ([STOPPED | arrays("log10_gradient", math.inf), {}],),
     ),
     "a step of zero for one array": Case(
         "still",
         [update(-math.inf) | {("parameters", "held", 2): 1.0}] * 2,
         *(10, 2, W),
-        f"{W} in layer block2 has not moved in 10 steps, although its gradient is not zero",
         ([update(-math.inf) | {("parameters", "held", 2): 1.0}, {}],),
     ),
     "frozen on the way": Case(
         "still",
         [{}, FROZEN, FROZEN],
         *(20, 2, W),
-        f"{W} in layer block2 is frozen since step 10 (requires_grad=False), and moved before",
         ([FROZEN] * 3, [{}, {}, FROZEN]),  # from the start on; at one measurement
     ),
     "classes one after the other": Case(
         "order",
         [{"labels": v} for v in ([0.0, 0, 32], [0.0, 1, 32], [1.0, 0, 32, math.nan])],
         *(20, None, ""),
-        "in each of 3 batches all labels are of one class, or of two one after the other, and "
-        "other batches have other ones: the examples are in the order of their classes",
         (
             [{"labels": [0.0, 0, 32]}] * 4,  # one class
             [{"labels": [i % 2, 9, 32]} for i in range(4)],  # shuffled
@@ -292,16 +271,12 @@ CASES = {
         "schedule",
         [{}, STOPPED, STOPPED],
         *(20, None, ""),
-        "every update is exactly zero since step 10, although the gradient is not: the step size "
-        "is 0",
         ([{}, {}, STOPPED],),  # in the last step
     ),
     "an end of the schedule of one group": Case(
         "schedule",
         [update(-0.5), update(-math.inf), update(-math.inf)],
         *(20, 2, W),
-        f"{W} in layer block2 has stayed as it is since step 10, although its gradient is not "
-        "zero, others move and it moved before: its step size is 0",
         (
             [
                 update(-math.inf if i else -0.5) | {("parameters", "rate", 2): 0.1}
@@ -313,8 +288,6 @@ CASES = {
         "schedule",
         [arrays("log10_update", -3.0 - 0.3 * i) for i in range(8)],
         *(70, None, ""),
-        "a step is 1.3e+02 times smaller than at step 0, by a step size that has fallen: if it "
-        "goes on like that, all further ones change half of the weights by 4e-05 of their size",
         (
             [
                 arrays("log10_update", -3.0 - 0.3 * i) | arrays("log10_delta", -1.0 - 0.3 * i)
@@ -339,24 +312,18 @@ CASES = {
         "rounding",
         [update(-5.0), update(-math.inf), update(-math.inf)],
         *(20, 2, W),
-        f"{W} in layer block2 does not change, although its gradient is not zero: float32 "
-        "rounds the update away",
         ([update(-5.0), update(-math.inf), {}],),
     ),
     "rounded in part": Case(
         "rounding",
         [{("parameters", "moved", 2): 0.1} | update(-6.4)] * 2,
         *(10, 2, W),
-        f"10% of the entries of {W} in layer block2 move in a step, by little more than the "
-        "distance of numbers in float32: it rounds the other updates away",
         ([{("parameters", "moved", 2): 0.1} | update(-4.0)] * 2,),  # the others have no Δ
     ),
     "half of the updates": Case(
         "update",
         [weights("log10_update", -0.2, -0.3, -2.0)] * 2,
         *(10, 1, "['1'].w"),
-        "‖update‖ / ‖θ‖ of ['1'].w in layer block1 is 0.2, and 0.13 in half of all weights, "
-        "and the loss was 1 and is 1: the step is too large",
         (
             [weights("log10_update", -0.2, -0.5, -2.0)] * 2,
             [weights("log10_update", -0.2, -0.3, -2.0), {}],  # the first step of Adam
@@ -377,7 +344,6 @@ CASES = {
         "update",
         [weights("log10_update", -0.2, -0.3, -2.0) | {"loss": math.nan}] * 2,
         *(10, 1, "['1'].w"),
-        "‖update‖ / ‖θ‖ of ['1'].w in layer block1 is 0.2, and 0.13 in half of all weights",
         ([{"loss": math.nan}] * 2,),
     ),
     "weights that have grown": Case(
@@ -388,8 +354,6 @@ CASES = {
             | {("layers", "log10_mean_square", 1): 2.4, "losses": [0.5] * 41},
         ],
         *(10, 2, ""),
-        "half of all weights are 6.3 times as large as they were drawn, the state of layer block2 "
-        "has grown to 16, and the loss does not fall: the step is too large",
         (
             [{"losses": [1.0]}, weights("log10_size", 1.3, 1.4, 1.1) | {"losses": [0.5] * 41}],
             [
@@ -404,16 +368,12 @@ CASES = {
         "update",
         [{}, update(0.1), update(0.2)],
         *(20, 2, W),
-        f"‖update‖ / ‖θ‖ of {W} in layer block2 is 0.4, for the second time, and the loss was "
-        "1 and is 1: the step is too large",
         ([update(0.3), {}, {}], [update(-0.2)] * 3),  # small weights at the start; a sixth of them
     ),
     "small steps": Case(
         "slow",
         [TINY] * 2,
         *(10, None, ""),
-        "‖update‖ / ‖θ‖ is 1e-06 in half of all weights since the first step, and the loss has not "
-        "fallen: the step is too small",
         (
             [TINY | {"loss": v} for v in (1, 0.8, 0.5)],
             [weights("log10_update", *(v + i for v in (-6.5, -6.2, -6.6))) for i in range(4)],
@@ -424,16 +384,12 @@ CASES = {
         "slow",
         [weights("log10_update", -3.5, -3.4, -3.6)] * 6,
         *(50, None, ""),
-        "‖update‖ / ‖θ‖ is 0.0001 in half of all weights since the first step, and the loss has "
-        "not fallen: the step is too small",
         ([weights("log10_update", -3.5, -3.4, -3.6) | {"loss": 1 - i / 100} for i in range(11)],),
     ),
     "a small step of one array": Case(
         "slow",
         [update(-6.0)] * 2,
         *(10, 2, W),
-        f"‖update‖ / ‖θ‖ of {W} in layer block2 is 3e-07, and 0.0005 in half of all weights, "
-        "though its Δ is no smaller than theirs: its step is too small",
         ([update(-6.0) | {("parameters", "log10_delta", 2): -4.0}] * 2,),
     ),
     "gradients that add up": Case(
@@ -443,8 +399,6 @@ CASES = {
             for grown in (0.1, 1.1, 1.4)
         ],
         *(20, None, ""),
-        "the gradient that the optimiser takes is 32 times that of the batch, and was 1.6 times "
-        "it: those of past steps are added",
         (
             [{("parameters", "log10_gradient", i): 0.5 for i in (0, 2, 4)}] * 4,  # a scaled loss
             [
@@ -459,8 +413,6 @@ CASES = {
         "accumulates",
         [{("parameters", "log10_gradient", 2): -2.3, "losses": [1.0]}] * 3,
         *(20, None, ""),
-        "the optimiser steps once in 10 pieces of a batch, and takes 1/10 of the gradient of the "
-        "last one each time: those of the others are lost",
         (
             [{("parameters", "log10_gradient", 2): -2.0, "losses": [1.0]}] * 4,  # a fifth
             [{("parameters", "log10_gradient", 2): -2.3, "losses": [1.0] * 10}] * 4,  # every step
@@ -470,8 +422,6 @@ CASES = {
         "accumulates",
         [{("parameters", "log10_gradient", 2): -2.3, "loss": 1.0, "of_batch": 1.0}] * 3,
         *(20, None, ""),
-        "the optimiser steps once in 10 pieces of a batch, and takes 1/10 of the gradient of the "
-        "last one each time: those of the others are lost",
         # A loss of a tenth
         ([{("parameters", "log10_gradient", 2): -2.3, "loss": 0.1, "of_batch": 1.0}] * 3,),
     ),
@@ -482,8 +432,6 @@ CASES = {
             for by in (0, 1.1)
         ],
         *(10, None, ""),
-        "the gradient that the optimiser takes is 13 times that of the batch, and was 1 times it: "
-        "those of past steps are added",
         (
             [
                 {("parameters", "log10_gradient", i): v + by for i, v in ((0, -1.0), (2, -1.2))}
@@ -495,16 +443,12 @@ CASES = {
         "undone",
         [{}, {("parameters", "undone", i): 0.01 for i in (0, 1)}],
         *(10, None, ""),
-        "a step after it was measured 1% of an update was left in half of the arrays: they are "
-        "written between the steps",
         ([{("parameters", "undone", i): i / 3 for i in range(1, 4)}] * 2,),
     ),
     "decay": Case(
         "decay",
         SHRINKING,
         *(20, 1, "['1'].w"),
-        "weights shrink; ['1'].w in layer block1 halves every 30 steps, by updates that point "
-        "towards zero",
         (
             [weights("log10_size", 0.5 - i / 1e5, 0.6, 0.4) for i in range(4)],
             [change | weights("radial", -0.1, -0.3, 0) for change in SHRINKING],  # by the gradient
@@ -519,15 +463,12 @@ CASES = {
             for i in range(3)
         ],
         *(20, 1, "['1'].w"),
-        "['1'].w in layer block1 gets no gradient and halves every 301 steps: decay alone moves it",
         ([weights("log10_size", 0.5 - i / 100, 0.6, 0.4) for i in range(3)],),  # it has one
     ),
     "clipped gradients": Case(
         "clip",
         [SMALL_STEPS, SMALL_STEPS | TAKEN],
         *(10, None, ""),
-        "every step is clipped: the optimiser takes a gradient of 0.01 each time, of 0.14 that the "
-        "batch has",
         (
             [SMALL_STEPS, SMALL_STEPS | TAKEN | {"sizes": {"log10_gradient": -0.9}}],
             [{}, TAKEN | arrays("log10_update", -2.0)],  # to Adam the size is nothing
@@ -537,7 +478,6 @@ CASES = {
         "clip",
         CLIPPED,
         *(10, None, ""),
-        "every step is clipped: ‖update‖ is 0.000137 each time, of gradients from 0.14 to 0.43",
         (
             [
                 {place: v + 2 * (place[1] == "log10_update") for place, v in change.items()}
@@ -553,8 +493,6 @@ CASES = {
             for i in range(3)
         ],
         *(10, None, ""),
-        "each array moves by the same size in every step, 0.00162 of all together, with gradients "
-        "from 0.14 to 0.17: their entries are clipped, or taken by their signs alone",
         (
             [
                 TINY
@@ -569,29 +507,24 @@ CASES = {
         "state",
         [{("layers", "log10_mean_square", 1): 6.5}],
         *(0, 2, ""),
-        "the state of layer block2 has a root mean square of 1,800",
         ([{("layers", "log10_mean_square", 1): 4.0}] * 5,),  # steady
     ),
     "a state beyond all sizes": Case(
         "state",
         [{("layers", "log10_mean_square", 1): 58.6}],
         *(0, 2, ""),
-        "the state of layer block2 has a root mean square of 10²⁹",
         ([{("layers", "log10_mean_square", 1): 4.0}] * 5,),
     ),
     "a growing state": Case(
         "state",
         [{("layers", "log10_mean_square", 2): 2.6 + 0.3 * i} for i in range(4)],
         *(30, 3, ""),
-        "states of layer block3 double every 20 steps; if that goes on, float16 ends in about 200",
         ([{("layers", "log10_mean_square", 2): 0.3 * i} for i in range(4)],),  # small
     ),
     "growing logits": Case(
         "sharp",
         [logits(v) for v in (8, 12, 20, 32)],
         *(30, 2, ""),
-        "attention logits of layer block2 double every 15 steps; if that goes on, "
-        "float16 ends in about 160",
         (
             [logits(v) for v in (20, 20, 20, 20, 20, 45, 42, 44)],  # they jump
             [logits(v) for v in (10, 20, 34, 33)],  # they settle
@@ -599,55 +532,42 @@ CASES = {
         ),
     ),
     "sharp attention": Case(
-        "sharp",
-        [logits(200.0) | {("heads", "share", 1): 0.01}],
-        *(0, 2, ""),
-        "head 2 of layer block2 attends to one key each, with logits up to 200: softmax hands "
-        "down little",
-        ([logits(200.0)],),
+        "sharp", [logits(200.0) | {("heads", "share", 1): 0.01}], *(0, 2, ""), ([logits(200.0)],)
     ),
     "starved experts": Case(
         "experts",
         [{("experts", "load", i): v for i, v in enumerate((1.0, 0, 0, 0))}] * 2,
         *(10, 3, ""),
-        "the router of layer block3 leaves 3 of 4 experts without work",
         ([{("experts", "load", 0): 0.0}] * 3,),
     ),
     "merged examples": Case(
         "merged",
         [{("layers", "log10_spread", i): -3.5 for i in (1, 2)}] * 2,
         *(10, 2, ""),
-        "all examples are equal but for rounding, from layer block2 up",
         ([{("layers", "log10_spread", i): math.nan for i in range(3)}] * 2,),  # a batch of one
     ),
     "vanished": Case(
         "gradient",
         [{"word": "vanishing", "total": -7.0}],
         *(0, 1, ""),
-        "vanishing gradient, -7 decades over the whole network",
         ([{"word": "vanishing", "total": -5.0}],),
     ),
     "a branch": Case(
         "branch",
         [branch(-1.0), branch(-6.5), branch(-8.6), branch(-9.0)],
         *(30, 2, ""),
-        "what the branches of layer block2 add is 10⁻⁹ of their stream, and was 0.1 of it: "
-        "the layer does nothing now",
         ([branch(v) for v in (-math.inf, -math.inf, -math.inf, -8.0, -5.0)],),  # it starts at zero
     ),
     "a branch of zeros": Case(
         "branch",
         [branch(-1.0)] + [branch(-math.inf)] * 2,
         *(20, 2, ""),
-        "what the branches of layer block2 add is 0 of their stream, and was 0.1 of it: "
-        "the layer does nothing now",
         ([branch(-1.0), branch(-math.inf), branch(-1.0), {}],),
     ),
     "a jump": Case(
         "spike",
         [*BEGUN, {"losses": [1.2, 1.2, 1.8, 1.9, 2.0, 2.1, 2.0, 1.9, 2.2, 2.0]}],
         *(115, None, ""),
-        "the loss is 2 since step 113, and was 1.15 before",
         (
             [*BEGUN, {"losses": [1.2, 1.2, 1.9, 2.0, 1.2, 2.1, 1.2, 1.2, 1.2, 1.2]}],
             [{"losses": [0.01, 0.01, 2.0, 0.01, 0.01] * 2}] * 12,  # batches of one example
@@ -660,7 +580,6 @@ CASES = {
             {"losses": [0.108, 26.9, *[0.1] * 8]},
         ],
         *(52, None, ""),
-        "the loss is 26.9 since step 52, and was 0.1 before",
         (),
     ),
     "a jump after a large update": Case(
@@ -670,8 +589,6 @@ CASES = {
             {"losses": [1.2, 1.2, 1.8, 1.9, 2.0], "updates": [-2, -1, -2, -2, -2]},
         ],
         *(120, None, ""),
-        "the loss is 2 since step 118, and was 1.15 before, after an update 10 times as large as "
-        "usual",
         (),
     ),
     "a jump after a large gradient": Case(
@@ -681,8 +598,6 @@ CASES = {
             {"losses": [1.2, 1.2, 1.8, 1.9, 2.0], "gradients": [-2, -1, -2, -2, -2]},
         ],
         *(120, None, ""),
-        "the loss is 2 since step 118, and was 1.15 before, after a gradient 10 times as large as "
-        "usual",
         (),
     ),
     "updates that grow with the loss": Case(
@@ -692,22 +607,18 @@ CASES = {
             {"losses": [2, 2, 11, 12, 13], "updates": [-3, -3, -2, -1.8, -1.7]},
         ],
         *(10, None, ""),
-        "the loss has risen from 2 to 13: updates are 20 times as large as the first, the step is "
-        "too large",
         ([{"losses": [2], "updates": [-3]}, {"losses": [2, 2, 11, 12, 13], "updates": [-3] * 5}],),
     ),
     "a huge loss": Case(
         "spike",
         [*BEGUN, {"losses": [1.2, 400.0, *[1.2] * 8]}],
         *(112, None, ""),
-        "the loss is 400 since step 112, and was 1.15 before",
         ([*BEGUN, {"losses": [1.2, 3.0, *[1.2] * 8]}],),
     ),
     "a rising loss": Case(
         "diverges",
         [{"loss": 2.3}, *[{"losses": [2.3 + i for j in range(10)]} for i in range(6)]],
         *(40, None, ""),
-        "the loss has risen from 2.3 to 5.3",
         (
             [{"losses": [v] * 10} for v in (1.0, 0.5, 0.3, 0.2, 0.25, 0.3, 0.4, 0.5)],  # overfit
             [{"losses": [v] * 10} for v in (1.0, 2.5, 2.0, 1.5, 1.0, 0.5)],  # at the start
@@ -720,16 +631,12 @@ CASES = {
             {"losses": [2, 2, 5, 11, 30, 70, 200, 1e4, 1e5]},
         ],
         *(7, None, ""),
-        "the loss has risen from 2 to 70: a step changes half of the weights by 0.13 "
-        "of their size, too much",
         ([{}, {"losses": [2, 2, 5, 11, 30, 25, 20, 15, 10]}],),
     ),
     "a plateau": Case(
         "plateau",
         FLAT,
         *(100, None, ""),
-        "the loss is 2.3 after 100 steps and was 2.3: it does not fall, though a step changes half "
-        "of the weights by 0.001 of their size and Δ could change it",
         (
             [{"losses": [2.3 - 0.04 * i] * 10} for i in range(12)],
             [{"losses": [2.3 if i < 3 else 0.2] * 10} for i in range(14)],  # it has converged
@@ -740,16 +647,12 @@ CASES = {
         "plateau",
         [*({**change, "labels": TEN} for change in (FALL, *[{"losses": [2.31, 2.3] * 5}] * 20))],
         *(190, None, ""),
-        "the loss stays at 2.3, that of a constant answer, which gives all examples the shares of "
-        "the classes: nothing is learned of an example",
         ([{**change, "labels": TEN} for change in (FALL, *[{"losses": [1.9] * 10}] * 20)],),
     ),
     "a top that learns alone": Case(
         "unlearnt",
         [weights("log10_update", -7, -7, -2.5) | {"loss": v} for v in (1.0, 0.5)],
         *(10, 3, ""),
-        "the loss falls, and below layer block3 weights move by 3e-08 of their size at most: "
-        "the upper layers learn alone",
         ([weights("log10_update", -4, -4, -2.5) | {"loss": v} for v in (1.0, 0.5)],),
     ),
     "a loss without an end": Case(
@@ -761,8 +664,6 @@ CASES = {
             | {"losses": [-float(i) for i in range(40)], "step": 40},
         ],
         *(40, 2, W),
-        f"the loss is -39, below 0, and falls as fast as before, while {W} in layer block2 has "
-        "become 4 times as large by updates that point outwards: it falls without end",
         (
             [{"losses": [2.0]}, {"losses": [-float(i) for i in range(40)], "step": 40}],
             [
@@ -777,7 +678,6 @@ CASES = {
         "unreached",
         [weights("log10_delta", -math.inf, -math.inf, -1)] * 2,  # from layer 2 down
         *(10, 2, W),
-        f"Δ of {W} in layer block2 is exactly zero: every path from it to the loss is cut",
         (
             [weights("log10_delta", -1, -math.inf, -1), {}],  # a branch that starts at zero
             [{"loss": 1.0}] + [weights("log10_delta", -1, -math.inf, -1) | {"loss": 0.1}] * 3,
@@ -788,11 +688,11 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 @each_case
-def test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case):
+def test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case, snapshot):
     """In a step, a layer and an array; whatever other rules see in the same measurements."""
     (alarm,) = (a for a in alarms(series(*case.ill, *case.ill[-1:])) if a.rule == case.rule)
-    text = f"Step {case.step}: {case.says}."
-    assert alarm == Alarm(case.step, case.rule, text, case.layer, case.path)
+    assert alarm == Alarm(case.step, case.rule, alarm.text, case.layer, case.path)
+    assert alarm.text == snapshot
 
 
 @each_case
@@ -833,14 +733,14 @@ def test_an_array_above_the_last_cut_of_a_module_is_named():
     assert " head.weight in layer 4 (above the last cut) is 1, " in alarm.text
 
 
-def test_the_walk_that_adds_an_alarm():
+def test_the_walk_that_adds_an_alarm(snapshot):
     """CONTRIBUTING's rule and its case, entered as they stand there."""
     rule, entry = walk("an alarm")
     with entered(ALARMS, rule, module) as name:
         exec(entry, {**globals(), "CASES": (cases := {})})
         (case,) = cases.values()
         assert case.rule == name
-        test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case)
+        test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case, snapshot)
         test_what_is_no_fault_gives_no_alarm(case)
         assert name in (row[0] for row in guide())
 
