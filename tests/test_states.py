@@ -649,8 +649,7 @@ def test_a_loop_with_a_rule_of_its_own_is_one_layer(rng):
         return lax.while_loop(lambda carry: carry[1] < 6, step, (z, 0))[0]
 
     solved.defvjp(
-        lambda p, z: (solved(p, z), (p, z)),
-        lambda saved, delta: jax.vjp(looped, *saved)[1](delta),
+        lambda p, z: (solved(p, z), (p, z)), lambda saved, delta: jax.vjp(looped, *saved)[1](delta)
     )
     p, xs, cotangent = drawn(rng, N, N), rng.normal(size=(B, N)), rng.normal(size=(B, N))
     net, own = jaxnn.as_network((solved, p), xs)

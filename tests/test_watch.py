@@ -754,11 +754,7 @@ def stopped(p, xs):
 TRAININGS = {
     "well": (moved, {}, []),
     "gathered gradients": (gathered, {}, []),
-    "updates of zeros": (
-        lambda p, g, n: moved(p, g, n) | {"a": p["a"] + 0 * g["a"]},
-        {},
-        [],
-    ),
+    "updates of zeros": (lambda p, g, n: moved(p, g, n) | {"a": p["a"] + 0 * g["a"]}, {}, []),
     "an array without an optimiser": (without_one, {}, ["unoptimised"]),
     "one that is meant": (without_one, {"intended": ("['a']",)}, []),
     "a rule that is meant": (without_one, {"intended": ("unoptimised",)}, []),
