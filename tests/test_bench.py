@@ -20,6 +20,7 @@ from experiments.bench import experiment, inputs, pairs, report
 from experiments.bench.pairs import SideError
 from experiments.bench.rows import ROWS, Case, Row, Side
 from experiments.runs import schema
+from jaxnn.arrays.memory import cores
 from jaxnn.distribution import install_command
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -235,7 +236,7 @@ def test_a_run_leaves_rows_and_the_machine(tmp_path, capsys):
     schema.check(table, report.COLUMNS)
     assert table["difference"].to_list() == [0.0]
     about = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert about["machine"]["cores"] == pairs.cores()
+    assert about["machine"]["cores"] == cores()
     assert {"processor", "peers"} <= set(about["machine"])
     assert main(["show", str(out)]) == 0
     assert "fresh process" in capsys.readouterr().out
@@ -307,7 +308,7 @@ def test_the_process_of_a_peer_imports_no_library_but_its_own(modules):
 def test_the_same_number_of_threads_and_no_cache(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "somewhere")
     given = pairs.environment()
-    assert given["OMP_NUM_THREADS"] == given["OPENBLAS_NUM_THREADS"] == str(pairs.cores())
+    assert given["OMP_NUM_THREADS"] == given["OPENBLAS_NUM_THREADS"] == str(cores())
     assert given["JAX_ENABLE_COMPILATION_CACHE"] == "false"
     assert "JAX_COMPILATION_CACHE_DIR" not in given
 

@@ -1,10 +1,10 @@
-"""The commits in run.json: of clean and changed trees, and silence where there is none."""
+"""The commit in run.json: of clean and changed trees, and silence where there is none."""
 
 import subprocess
 
 import pytest
 
-from experiments.runs import commits
+from experiments.runs import runtime
 
 
 def git(folder, *words):
@@ -26,49 +26,30 @@ def file(tmp_path):
     return path
 
 
-def of(path, name="mine.py"):
-    return commits.look_up({name: path})
-
-
-def test_a_clean_tree_and_a_changed_one(file):
+def test_a_clean_tree_and_a_changed_one(file, tmp_path_factory, monkeypatch):
     head = git(file.parent, "rev-parse", "HEAD")
-    (file.parent / "runs").mkdir()
-    (file.parent / "runs" / "rows.parquet").write_text("")  # not followed, and no part of the code
-    assert of(file) == {"mine.py": {"commit": head, "dirty": False}}
-    (file.parent / "helper.py").write_text("")
-    git(file.parent, "add", "helper.py")
-    assert of(file) == {"mine.py": {"commit": head, "dirty": True}}
-
-
-def test_a_file_that_git_does_not_follow_is_not_that_of_the_commit(file):
-    other = file.with_name("other.py")
-    other.write_text("")
-    assert of(other)["mine.py"]["dirty"]
-    assert of(other, commits.OURS) == {}  # a copy of the checkout in somebody's repository
-
-
-def test_the_repository_of_a_hook_is_not_that_of_the_file(file, tmp_path_factory, monkeypatch):
+    file.with_name("rows.parquet").write_text("")  # not followed, and no part of the code
     hooked = tmp_path_factory.mktemp("hooked")
-    git(hooked, "init", "--quiet")
-    head = git(file.parent, "rev-parse", "HEAD")
-    monkeypatch.setenv("GIT_DIR", str(hooked / ".git"))
-    assert of(file)["mine.py"]["commit"] == head
+    monkeypatch.setenv("GIT_DIR", str(hooked / ".git"))  # of a hook, and not of the file
+    assert runtime.commit(file) == {"git": {"commit": head, "dirty": False}}
+    monkeypatch.delenv("GIT_DIR")
+    file.write_text("x = 2\n")
+    assert runtime.commit(file) == {"git": {"commit": head, "dirty": True}}
 
 
 def test_without_a_repository_a_commit_or_git_nothing_is_said(file, tmp_path_factory, monkeypatch):
+    copied = file.with_name("other.py")  # of the checkout, in somebody's repository
     alone = tmp_path_factory.mktemp("alone") / "mine.py"
-    alone.write_text("")
-    assert of(alone) == {}
+    for path in (copied, alone):
+        path.write_text("")
+        assert runtime.commit(path) == {}
     git(alone.parent, "init", "--quiet")
-    assert of(alone) == {}
-    monkeypatch.setenv("PATH", str(alone.parent))
-    assert of(file) == {}
-
-
-def test_a_git_that_hangs_keeps_nobody_waiting(file, tmp_path_factory, monkeypatch):
-    slow = tmp_path_factory.mktemp("slow") / "git"
-    slow.write_text("#!/bin/sh\nexec sleep 20\n")
+    git(alone.parent, "add", "mine.py")
+    assert runtime.commit(alone) == {}
+    slow = alone.with_name("git")
+    monkeypatch.setenv("PATH", f"{slow.parent}")
+    assert runtime.commit(file) == {}
+    slow.write_text("#!/bin/sh\nexec /bin/sleep 20\n")
     slow.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{slow.parent}:/usr/bin:/bin")
-    monkeypatch.setattr(commits, "PATIENCE", 0.05)
-    assert of(file) == {}
+    monkeypatch.setattr(runtime, "GITS_TIME", 0.05)
+    assert runtime.commit(file) == {}

@@ -578,7 +578,7 @@ def picture_of(rows, predicted):
     """The picture as SVG."""
     cases = [report.case_of(case, predicted) for case in report.by_case(rows)]
     drawn = picture.Drawn.of(rows, predicted, cases, "")
-    return charts.rendered(picture.figure(drawn), "p")["p.svg"].decode()
+    return charts.begin(picture.figure(drawn), "p")()["p.svg"].decode()
 
 
 @pytest.mark.slow
@@ -595,7 +595,7 @@ def test_zero_inf_and_nan_stand_at_the_edge():
     cases = [report.case_of(one, NO_THEORY) for one in report.by_case(rows)]
     drawn = picture.Drawn.of(rows, NO_THEORY, cases, "")
     assert drawn.data["layers"]["size_is"].to_list() == ["zero"] * 20 + ["nan"] * 20
-    svg = charts.rendered(picture.figure(drawn), "p")["p.svg"].decode()
+    svg = charts.begin(picture.figure(drawn), "p")()["p.svg"].decode()
     assert "at the edge: ▼ zero, ▲ infinite, + not a number" in svg
     assert "zero tanh, he_normal" in svg
     assert "nan tanh, exploded" in svg

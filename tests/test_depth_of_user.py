@@ -93,7 +93,7 @@ def build(depth, width, seed):
 
 def without_pictures(monkeypatch):
     """Which take seconds, as Vega does."""
-    monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
+    monkeypatch.setattr(charts, "begin", lambda figure, stem: dict)
     monkeypatch.setattr(web, "library", lambda: "")
 
 
@@ -391,9 +391,6 @@ def test_the_file_belongs_to_the_run(file, tmp_path, capsys):
     path.write_text(f"{CODE}\n")
     assert swept(path, tmp_path / "run") == 2
     assert "holds another run (file_sha256" in capsys.readouterr().err
-    assert of_user.prepare(
-        find("depth").settings(network=f"{path}:build", dry_run=True)
-    ).users_file == path  # fmt: skip
 
 
 def test_axes_of_ones_own_are_arguments_of_build():

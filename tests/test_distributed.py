@@ -26,8 +26,8 @@ SMALL = ["--depths", "1", "3", "--activations", "relu"]
 UNDRAWN = """
 import sys
 from experiments.pages import charts, report
-charts.rendered = lambda figure, stem, page: {}
-report.Html._written = lambda self, **more: ""
+charts.begin = lambda figure, stem: dict
+report.Html.written = lambda self, *more: ""
 from experiments.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -56,8 +56,8 @@ def run_here(arguments, environment, out):
         contextlib.chdir(environment["HOME"]),
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(charts, "rendered", lambda figure, stem, page: {})
-        patch.setattr(report.Html, "_written", lambda self, **more: "")
+        patch.setattr(charts, "begin", lambda figure, stem: dict)
+        patch.setattr(report.Html, "written", lambda self, *more: "")
         assert main([*arguments, "--no-cache"]) == 0
     return pl.read_parquet(out / "rows.parquet")
 

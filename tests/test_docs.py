@@ -136,7 +136,7 @@ def test_every_block_of_python_runs(path, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     # One of them is a sweep, whose pictures take seconds.
-    monkeypatch.setattr("experiments.pages.charts.rendered", lambda figure, stem, page: {})
+    monkeypatch.setattr("experiments.pages.charts.begin", lambda figure, stem: dict)
     blocks = fenced(path)
     assert run(name_of(path), blocks) >= len([b for b in blocks if not PEERS & {*imported(b)}]) > 0
 

@@ -43,8 +43,8 @@ STOPPING = "stopping when this cell is done; again to stop now"
 UNDRAWN = """
 import sys
 from experiments.pages import charts, report
-charts.rendered = lambda figure, stem, page: {}
-report.Html._written = lambda self, **more: ""
+charts.begin = lambda figure, stem: dict
+report.Html.written = lambda self, *more: ""
 """
 PROGRAM = """
 from experiments.__main__ import main
@@ -106,8 +106,8 @@ def whole(tmp_path_factory, env):
 @pytest.fixture
 def undrawn(monkeypatch):
     """No pictures and no report, as `UNDRAWN`."""
-    monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
-    monkeypatch.setattr(report.Html, "_written", lambda self, **more: "")
+    monkeypatch.setattr(charts, "begin", lambda figure, stem: dict)
+    monkeypatch.setattr(report.Html, "written", lambda self, *more: "")
 
 
 @pytest.fixture

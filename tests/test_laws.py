@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 
-import browser
 import jax
 import polars as pl
 import pytest
@@ -261,11 +260,12 @@ def measured_as_predicted(monkeypatch):
 
         return dataclasses.replace(law, quick=SMALLER.get(law.name, law.quick), measure=measure)
 
-    def rendered(figure, stem, page):
-        return {f"{stem}.json": figure.chart.to_json(validate=False, ensure_ascii=False).encode()}
+    def begin(figure, stem):
+        text = figure.chart.to_json(validate=False, ensure_ascii=False)
+        return lambda: {f"{stem}.json": text.encode()}
 
     monkeypatch.setattr(laws, "LAWS", tuple(map(exact, laws.LAWS)))
-    monkeypatch.setattr(charts, "rendered", rendered)
+    monkeypatch.setattr(charts, "begin", begin)
 
 
 @pytest.mark.slow
@@ -300,24 +300,6 @@ def test_files_of_the_chosen_laws_and_no_others(small_run):
     assert run["finished"]
     assert run["closing"] == "2 of 2 laws hold"
     assert run["what"]["settings"]["law"] == list(CHEAP)
-
-
-@pytest.mark.slow
-def test_a_chart_alone_fits_a_phone_and_is_dark_in_the_dark(small_run):
-    """Its panels stand below one another, its title is text, and Vega has nothing to say."""
-    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
-    with browser.launched() as chromium:
-        tab = browser.Tab(chromium, small_run / "law-width-over-depth.html", **phone).wait()
-        assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
-        assert tab.page.locator("h1").inner_text().startswith("9 width-over-depth holds")
-        panels = tab.page.locator("#chart .role-scope[class*=concat_]").all()
-        places = [panel.bounding_box() for panel in panels]
-        assert len({place["y"] for place in places}) == len(places) > 1
-        paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        ink = tab.page.locator("#chart svg text").first.evaluate("e => getComputedStyle(e).fill")
-        assert browser.luminance(paper) < 0.1
-        assert browser.contrast(ink, paper) > 4.5
-        assert tab.said == []
 
 
 def test_a_broken_law_is_reported_with_exit_code_1(

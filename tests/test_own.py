@@ -13,7 +13,7 @@ import pytest
 import jaxnn
 from experiments.__main__ import main
 from experiments.pages import charts, names, web
-from experiments.runs import commits, experiment, files, store
+from experiments.runs import files, store
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -64,7 +64,7 @@ EXPERIMENT = Axes(
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """Pictures and Vega take seconds."""
-    monkeypatch.setattr(charts, "rendered", lambda figure, stem, page: {})
+    monkeypatch.setattr(charts, "begin", lambda figure, stem: dict)
     monkeypatch.setattr(web, "library", lambda: "")
 
 
@@ -271,12 +271,3 @@ def test_a_disk_that_fails_is_no_mistake_in_the_file(tmp_path, capsys, monkeypat
 def test_a_file_that_is_not_there_is_one_sentence(arguments, sentence, capsys):
     assert main(arguments) == 2
     assert said(capsys) == f"error: {sentence}"
-
-
-def test_the_commit_of_the_file_is_in_the_folder(tmp_path, monkeypatch):
-    path = written(tmp_path, MINE)
-    asked_for = {}
-    monkeypatch.setattr(commits, "look_up", lambda files: asked_for.update(files) or {"a": {}})
-    assert asked(path) == 0
-    assert json.loads((tmp_path / "run" / store.RUN).read_text("utf-8"))["git"] == {"a": {}}
-    assert asked_for == {"jaxnn": Path(experiment.__file__), "mine.py": path}

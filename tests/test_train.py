@@ -44,8 +44,8 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Without pictures, which take longer than the rest."""
-    monkeypatch.setattr(charts, "rendered", lambda *_: {})
-    monkeypatch.setattr(report.Html, "_written", lambda self, **more: "")
+    monkeypatch.setattr(charts, "begin", lambda *_: dict)
+    monkeypatch.setattr(report.Html, "written", lambda self, *more: "")
 
 
 def planned(**settings):
@@ -99,7 +99,7 @@ def test_losses_and_gradients_that_are_no_numbers_are_drawn_and_said():
         *("number", "zero", "inf", "nan"),
         *("number", "number", "zero", "nan"),
     ]
-    svg = charts.rendered(picture.figure(drawn), "p")["p.svg"].decode()
+    svg = charts.begin(picture.figure(drawn), "p")()["p.svg"].decode()
     for words in ("at the edge: ▼ zero, ▲ infinite, + not a number", "grey: zero", "red: infinite"):
         assert words in svg
     page = picture.page(drawn, history)

@@ -124,7 +124,7 @@ def test_the_picture_has_the_curves_of_the_depth_scale(xi_c):
     )
     depth_scale = pl.DataFrame({"sigma_w_squared": squares, "xi_c": xi_c})
     figure = picture.figure(rows, depth_scale, "verdict", "what")
-    svg = charts.rendered(figure, "map")["map.svg"].decode()
+    svg = charts.begin(figure, "map")()["map.svg"].decode()
     for text in ("verdict", "what", "training accuracy", "hidden layers"):
         assert text in svg
     tile = figure.data["map"].row(0, named=True)
@@ -149,7 +149,7 @@ def test_tiles_of_an_uneven_grid_touch_and_an_exploded_one_is_red():
     ]
     edges = tiles.select("low", "high").unique(maintain_order=True).rows()
     assert edges == [(0.0, 5.5), (5.5, 55.0), (55.0, 145.0)]
-    svg = charts.rendered(figure, "map")["map.svg"].decode()
+    svg = charts.begin(figure, "map")()["map.svg"].decode()
     assert "red: the loss is not a finite number" in svg
     assert svg.count(f'fill="{palette.ALARM}"') == 3
 

@@ -28,6 +28,7 @@ from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
+from jaxnn.arrays.memory import cores
 from jaxnn.distribution import install_command
 from jaxnn.texts import counted
 
@@ -141,7 +142,7 @@ def machine() -> dict[str, Any]:
     there = [name for name in PEERS if importlib.util.find_spec(name) is not None]
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": pairs.cores(),
+        "cores": cores(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "peers": {name: metadata.version(name) for name in there},
     }

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from experiments.bench.rows import Case, Row, Side
+from jaxnn.arrays.memory import cores
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds that a process has to end
@@ -94,13 +95,6 @@ def difference(case: Case, ours: list[float], theirs: list[float]) -> float:
             f"numbers, up to {apart:.2g} apart"
         )
     return apart
-
-
-def cores() -> int:
-    """Return the number of threads that each side may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def environment() -> dict[str, str]:

@@ -15,7 +15,6 @@ import inspect
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -122,11 +121,6 @@ class Plan(experiment.Plan):
         if self.code is not None:
             return {"file_sha256": self.code.checksum}
         return {} if self.remedies is None else data.source([self.remedies.dataset.table])
-
-    @property
-    def users_file(self) -> Path | None:
-        """The file of the user's own code, if there is one."""
-        return None if self.code is None else self.code.path
 
     @property
     def work(self) -> Work:

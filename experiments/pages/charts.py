@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import polars as pl
 
-from experiments.pages import engine, names, palette, web
-from jaxnn.texts import cleaned
+from experiments.pages import engine, names, palette
 
 # Altair gives every way of composing charts a type of its own; what they share is not one of them.
 Chart = Any
@@ -29,7 +28,7 @@ SCALE = 2  # pixels of a PNG for one of the chart
 MOST_OF_A_TITLE, MOST_OF_A_LINE = 300, 3000  # pixels; a user's name may have any length
 DIGITS = 6  # of a number in a chart
 NOTE = 100  # characters of a line of a note
-NARROW, WIDTH = 290, 400  # pixels of a plot, on a phone and elsewhere
+NARROW = 290  # pixels of a plot on a phone
 LETTER, HEAD_LETTER = 5.6, 8.4  # pixels of a letter in the mean, and of one of a large title
 TICKS_APART = 1.4  # the least ratio of two depths with a tick
 EDGES: dict[str, tuple[str, Any]] = {
@@ -50,51 +49,15 @@ class Figure(NamedTuple):
     narrow: Callable[[], Chart] | None = None  # for the width of a phone, for the site's pages
 
 
-def rendered(figure: Figure, stem: str, page: Callable[[], str] | None = None) -> dict[str, bytes]:
-    """Return the files of a figure by name: PNG, SVG, PDF, and an HTML page without a network."""
+def begin(figure: Figure, stem: str) -> Callable[[], dict[str, bytes]]:
+    """Begin to draw a figure; return what waits for its files by name: PNG, SVG and PDF."""
     spec = as_dict(figure.chart, figure.choices, ink="black", paper="white")
     spec["datasets"] = {name: records(frame) for name, frame in figure.data.items()}
-    noted = spec
     if figure.note:
         lines = [*textwrap.wrap(figure.note, NOTE), *spec["title"]["subtitle"]]
-        noted = {**spec, "title": {**spec["title"], "subtitle": lines}}
-    drawn = engine.begin("picture", noted, SCALE)
-    text = _page(spec, stem, figure.note) if page is None else page()
-    *pictures, of_page = names.of_chart(stem)
-    written = {of_page: text.encode("utf-8")}
-    try:
-        return dict(zip(pictures, drawn(), strict=True)) | written
-    except engine.NotDrawnError as error:
-        error.files = written
-        raise
-
-
-def _page(spec: dict[str, Any], stem: str, note: str) -> str:
-    """Return a page with one chart: note and title as text, its ink that of the page."""
-    spec = {**spec, "config": look(palette.INK, paper="transparent")}
-    title = spec.pop("title", {"text": stem})
-    return web.render(
-        "chart.html.jinja",
-        "chart.js",
-        [cleaned(_fluid(spec))],
-        title=title["text"],
-        note=note,
-        lines=title.get("subtitle", []),
-    )
-
-
-def _fluid(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a chart that the page may fit: as wide as the page, or its panels in columns."""
-    if "vconcat" in spec:
-        return spec
-    rest = dict(spec)
-    in_a_row = rest.pop("hconcat", None)
-    panels = in_a_row or rest.pop("concat", None)
-    if panels is None:
-        return rest | {"width": "container"}
-    columns = {"columns": len(panels)} if in_a_row else {}
-    # A width that the page replaces; of one that follows from steps of its axis there is no signal.
-    return rest | columns | {"concat": [panel | {"width": WIDTH} for panel in panels]}
+        spec["title"] = {**spec["title"], "subtitle": lines}
+    drawn = engine.begin("picture", spec, SCALE)
+    return lambda: dict(zip(names.of_chart(stem), drawn(), strict=True))
 
 
 def as_dict(chart: Chart, choices: Mapping[str, Any], ink: str, paper: str) -> dict[str, Any]:

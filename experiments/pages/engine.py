@@ -40,15 +40,7 @@ class Picture(NamedTuple):
 
 
 class NotDrawnError(OSError):
-    """A picture could not be drawn: what the engine said.
-
-    Attributes:
-        files: of the picture that could be made nevertheless, by name.
-    """
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        self.files: dict[str, bytes] = {}
+    """A picture could not be drawn: what the engine said."""
 
 
 def picture(spec: dict[str, Any], scale: float) -> Picture:
@@ -99,19 +91,24 @@ class _Process:
     """The other process; a thread of this one asks it one thing after the other."""
 
     def __init__(self) -> None:
+        self._start()
+        self._thread = ThreadPoolExecutor(1, "drawing")
+
+    def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")  # as safe once there are threads
         self._pipe, others = spawn.Pipe()
         self._process = spawn.Process(target=serve, args=(others,), daemon=True)
         self._process.start()
         atexit.register(self._process.kill)  # it ignores what Python would end it with
         others.close()  # so that the end of either process is that of the pipe
-        self._thread = ThreadPoolExecutor(1, "drawing")
 
     def ask(self, name: str, *arguments: Any) -> Future[Any]:
         """Return what a function will return; OSError or EOFError if the process has ended."""
         return self._thread.submit(self._answer, name, arguments)
 
     def _answer(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        if not self._process.is_alive():  # the engine aborts over some pictures
+            self._start()
         with contextlib.suppress(OSError):  # it has gone: then there is no answer
             self._pipe.send((name, arguments))
         result, error = self._pipe.recv()
@@ -136,8 +133,7 @@ def begin(name: str, *arguments: object) -> Callable[[], Any]:
     The texts of its arguments are made drawable: the engine aborts over a character that XML lacks.
 
     Returns:
-        A function that waits for the result and returns it; it raises NotDrawnError if there is
-        none.
+        A function that waits for the result; it raises NotDrawnError if there is none.
     """
     from jaxnn.texts import clean, drawable  # here, for it imports JAX
 

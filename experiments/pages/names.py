@@ -1,7 +1,7 @@
 """Names of the files of charts and pages, also for those who do not draw: imports no Altair."""
 
 REPORT = "report.html"
-FORMATS = ("png", "svg", "pdf", "html")
+FORMATS = ("png", "svg", "pdf")
 
 
 def of_chart(stem: str) -> tuple[str, ...]:
@@ -9,6 +9,6 @@ def of_chart(stem: str) -> tuple[str, ...]:
 
     Example:
         >>> of_chart("gradients")
-        ('gradients.png', 'gradients.svg', 'gradients.pdf', 'gradients.html')
+        ('gradients.png', 'gradients.svg', 'gradients.pdf')
     """
     return tuple(f"{stem}.{ending}" for ending in FORMATS)

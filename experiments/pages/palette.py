@@ -12,11 +12,10 @@ from jaxnn.flow.view.chart import MUTED as GREY
 INK = "currentColor"
 FAINT = "rgba(128, 128, 128, 0.28)"  # grid and frames
 ALARM = "#d0343f"  # where numbers end, goals are missed
-GOOD = "#3a9d5d"
 
 MUTED = GREY  # rules that explain
 CATEGORIES = OF_LINES
-OURS, THEIRS = CATEGORIES[:2]
+OURS = CATEGORIES[0]
 TRAINING, VALIDATION = CATEGORIES[:2]
 SEQUENTIAL: Final = "viridis"  # scheme of a map
 COUNTS = ("#c6dbef", "#08306b")  # of counts, from the fewest to the most

@@ -8,7 +8,7 @@ chart.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -97,7 +97,7 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True)
 class Html:
-    """A page as text, whose charts and data are written once for all of its forms."""
+    """A page as text."""
 
     make: Callable[[], Page]
     note: str = ""  # a sentence at the top, on what the page lacks
@@ -140,34 +140,25 @@ class Html:
         newer = {name: _newer(known.get(name, {}), table) for name, table in self.data.items()}
         return cleaned(said) | {"state": self.live, "data": newer}
 
-    def charts(self) -> str:
-        """Return the page without tables, settings and versions."""
-        return self._written()
+    def prepare(self) -> "Html":
+        """Make what takes long, for a page that is written later."""
+        _ = self._specs, self._inside
+        return self
 
-    def without_run(self) -> str:
-        """Return the page in whole, of what is no run with settings."""
-        return self._written(has_words=True)
-
-    def whole(self, run: dict[str, Any], defaults: Mapping[str, Any] = MappingProxyType({})) -> str:
-        """Return the page of a run."""
-        facts = (settings(run, defaults), made(run))
-        not_drawn = run.get("not_drawn", [])
-        return self._written(has_words=True, facts=facts, not_drawn=not_drawn)
-
-    def _written(
-        self, *, has_words: bool = False, facts: Sequence[Table] = (), not_drawn: Sequence[str] = ()
+    def written(
+        self,
+        run: dict[str, Any] | None = None,
+        defaults: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
+        """Return the page as text, of a run with its settings and versions."""
         return web.render(
-            "report.html.jinja",
-            "report.js",
             self._specs,
             page=self.page,
             inside=self._inside,
             note=self.note,
             is_live=bool(self.live),
-            has_words=has_words,
-            facts=facts,
-            not_drawn=not_drawn,
+            facts=() if run is None else (settings(run, defaults), made(run)),
+            not_drawn=() if run is None else run.get("not_drawn", ()),
         )
 
 

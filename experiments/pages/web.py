@@ -65,14 +65,12 @@ def in_script(value: object) -> Markup:
     return Markup(as_json(value).translate(ESCAPES))
 
 
-def render(
-    template: str, script: str, specs: Sequence[Chart], is_live: bool = False, **values: object
-) -> str:
-    """Return a page from a template and a script next to this file, with charts and their library.
+def render(specs: Sequence[Chart], is_live: bool = False, **values: object) -> str:
+    """Return a report from the template and the scripts next to this file, with its charts.
 
     A live one may ask its own server; any other asks nobody.
     """
-    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("vega.js", script)]
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("vega.js", "report.js")]
     known = (library(), *scripts)
     hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in known)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
@@ -80,8 +78,7 @@ def render(
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'" + "; connect-src 'self'" * is_live
     )
-    page = _pages.get_template(template)
-    return page.render(
+    return _pages.get_template("report.html.jinja").render(
         policy=policy,
         is_live=is_live,
         charts=packed(as_json(specs)),

@@ -22,7 +22,7 @@ import polars as pl
 from rich.console import RenderableType
 
 from experiments.pages import names, tables
-from experiments.runs import commits, files, grid, progress, runtime
+from experiments.runs import files, grid, progress, runtime
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
 from experiments.runs.store import ROWS, RUN, Store, check_folder, not_as_written
@@ -50,11 +50,6 @@ class Plan(ABC):
         return {}
 
     @property
-    def users_file(self) -> Path | None:
-        """The file of the user's own code that the run measures, if it measures one."""
-        return None
-
-    @property
     def work(self) -> Work:
         """The cost of the run in numbers."""
         return Work()
@@ -75,18 +70,13 @@ class PlanOfUser(Plan):
         """The checksum of the file; not of what it imports."""
         return {"file_sha256": self.code.checksum}
 
-    @property
-    def users_file(self) -> Path:
-        """The file."""
-        return self.code.path
-
 
 class Conclusion(NamedTuple):
     """Everything that follows from the results of a run.
 
     rows: rows.parquet.
     verdicts: sentences, printed and stored in run.json.
-    figures: by stem; each becomes a PNG, SVG, PDF and HTML file.
+    figures: by stem; each becomes a PNG, SVG and PDF file.
     page: makes report.html, while the pictures are drawn.
     files: further files, by name.
     about: further entries of run.json.
@@ -166,11 +156,6 @@ class Experiment(Generic[P, R]):
         known = (f for f in fields(self.settings) if f.default is not MISSING)
         return {f.name: f.default for f in known}
 
-    def code_of(self, plan: P) -> dict[str, Path]:
-        """Return the files whose commits belong to a run, by the names that they have there."""
-        users = [None if self.own is None else self.own.path, plan.users_file]
-        return {commits.OURS: Path(__file__)} | {path.name: path for path in users if path}
-
     def check(self, plan: P) -> None:
         """Raise if `open` would find another run, for what takes long before it."""
         where = plan.settings
@@ -193,13 +178,12 @@ def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
     for name in () if store is None else store.changed:
         assert store is not None
         log.warning("%s; it is written anew", not_as_written(store.folder / name))
-    git = commits.look_up(experiment.code_of(plan) if store is not None else {})
+    git = {} if store is None else runtime.commit()  # that of the code as it was read
     results, finished = experiment.measure(plan, store)
     if store is None or all(result is None for result in results):
         return finished
     conclusion = experiment.conclude(plan, results)
-    if git:
-        conclusion = conclusion._replace(about={**conclusion.about, "git": git})
+    conclusion = conclusion._replace(about={**conclusion.about, **git})
     console = tables.console()
     tables.printed(experiment.table(conclusion.rows, conclusion.missing), console)
     stopped = [conclusion.missing.sentence] if conclusion.missing else []
@@ -234,19 +218,20 @@ def write(
     store.write(ROWS, files.parquet(conclusion.rows))
     for name, content in conclusion.files.items():
         store.write(name, content)
-    missing = conclusion.missing
-    html = None if conclusion.page is None else report.Html(conclusion.page, missing.sentence)
-    charts_alone = None if html is None else html.charts
-    for stem, figure in conclusion.figures.items():
+    missing, page = conclusion.missing, conclusion.page
+    drawing = {
+        stem: charts.begin(figure._replace(note=missing.sentence), stem)
+        for stem, figure in conclusion.figures.items()
+    }
+    html = None if page is None else report.Html(page, missing.sentence).prepare()  # meanwhile
+    for stem, drawn in drawing.items():
         try:
-            written = charts.rendered(figure._replace(note=missing.sentence), stem, charts_alone)
+            for name, content in drawn().items():
+                store.write(name, content)
         except engine.NotDrawnError as error:
-            written = error.files
             not_drawn[stem] = f"charts: {stem} is not drawn: {error}"
             for name in names.of_chart(stem):
                 store.remove(name)  # what a stopped run may have left
-        for name, content in written.items():
-            store.write(name, content)
     about = runtime.provenance(
         started,
         finished=finished,
@@ -257,8 +242,8 @@ def write(
     if not_drawn:
         about["not_drawn"] = [*not_drawn.values()]
     if html is not None:
-        page = html.whole({"what": store.what, **about}, defaults)
-        store.write(names.REPORT, page.encode("utf-8"))
+        text = html.written({"what": store.what, **about}, defaults)
+        store.write(names.REPORT, text.encode("utf-8"))
     store.write_run(about)
     return not_drawn
 
@@ -268,6 +253,5 @@ def _listed(conclusion: Conclusion, not_drawn: Iterable[str]) -> str:
     stems = [stem for stem in conclusion.figures if stem not in not_drawn]
     charts = itertools.chain(*map(names.of_chart, stems[:1]))
     written = [ROWS, RUN, *conclusion.files, *charts, *(f"{stem}.*" for stem in stems[1:])]
-    written += [f"{stem}.html" for stem in not_drawn]
     written += [names.REPORT] if conclusion.page is not None else []
     return ", ".join(written)

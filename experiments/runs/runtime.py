@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import tyro
 
 import jaxnn
 from experiments.runs import grid
+from jaxnn.arrays.memory import cores
 from jaxnn.cli import allocation, platforms
 from jaxnn.cli.kept_programs import keep_programs
 
@@ -31,6 +33,7 @@ PACKAGES = (
     *("altair", "scikit-learn"),
 )
 FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")  # of a user's own networks
+GITS_TIME = 2.0  # seconds
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 HOW = {"what": False}  # of options that do not change what is measured
@@ -92,21 +95,16 @@ def _find_each_other(*elsewhere: Any) -> None:
         ) from None
 
 
-def _configure(name: str, value: object) -> None:
-    jax.config.update(name, value)  # type: ignore[no-untyped-call]
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
 def _use_every_core() -> None:
     """Make a CPU device of each core: on two cores seeds side by side take half the time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # If JAX runs already, as in a notebook or a test, its devices are fixed.
     with contextlib.suppress(RuntimeError):
         if "JAX_NUM_CPU_DEVICES" not in os.environ:
-            _configure("jax_num_cpu_devices", cores or 1)
+            jax.config.update("jax_num_cpu_devices", cores())  # type: ignore[no-untyped-call]
 
 
 def is_main() -> bool:
@@ -237,6 +235,32 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:  # a checkout that was never installed
             numbers[package] = "not installed"
     return numbers
+
+
+def commit(file: Path = Path(__file__)) -> dict[str, Any]:
+    """Return the git commit that a file is from, and whether anything has changed since.
+
+    Nothing without git, an answer of it in time, or a commit that has this very file.
+    """
+    # In a hook, git's variables name the repository of the hook.
+    variables = {name: v for name, v in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "--no-optional-locks", *words],
+            cwd=file.parent,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=GITS_TIME,
+            check=True,
+        ).stdout.strip()
+
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        git("ls-files", "--error-unmatch", file.name)
+        changes = git("status", "--porcelain", "--untracked-files=no")
+        return {"git": {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}}
+    return {}
 
 
 def frameworks() -> dict[str, list[str]]:

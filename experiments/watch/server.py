@@ -23,7 +23,7 @@ MOST_SENT = 8  # states of pages that are open
 def written(folders: Sequence[Path]) -> str:
     """Return the page as a text that stands alone."""
     watches = [record_of(folder)[0] for folder in folders]
-    return report.Html(lambda: page(folders, watches)).without_run()
+    return report.Html(lambda: page(folders, watches)).written()
 
 
 class Live:
@@ -107,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in self.server.hosts:
             return 403, "text/plain", "this page is for this machine alone"
         if path == "/":
-            return 200, "text/html", self.server.live.now().without_run()
+            return 200, "text/html", self.server.live.now().written()
         if path == "/now":
             fresh = json.dumps(self.server.live.fresh(known), allow_nan=False)
             return 200, "application/json", fresh

@@ -1,4 +1,4 @@
-"""Memory: how much there is, and one sentence for what needs more.
+"""Memory and cores: how many there are, and one sentence for what needs more memory.
 
 What the machine does not have it may promise nevertheless, and end the process later without a
 word; so an estimate is compared first.
@@ -12,6 +12,13 @@ from pathlib import Path
 import jax
 
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def check(needed: float, smaller: str, what: str = "this run") -> None:

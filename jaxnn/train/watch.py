@@ -43,6 +43,7 @@ from jaxtyping import Array, Bool, PyTree
 from ..arrays.arguments import check_integer
 from ..arrays.compiled import Numbers, Statics, are_few, compiled, split_static, with_static
 from ..arrays.loops import barrier
+from ..arrays.memory import cores
 from ..arrays.rows import as_reals, at_least_float32, can_be_learned
 from ..arrays.spread import are_spread, whole
 from ..chain.chain import Chain, decoded, encoded
@@ -60,7 +61,7 @@ from .recorder import FAULTS, FEW_ENTRIES, Number, Options, Recorder, one_number
 from .step_program import Measured, StepProgram, measured_step
 from .torch_watch import TorchWatch
 from .watched import Alarm, Line, theory_of_start
-from .worker import LITTLE, WORKER, cores
+from .worker import LITTLE, WORKER
 from .writers import Writer
 
 StepNumber = int | Numbers

@@ -11,13 +11,14 @@ over says. On one core nobody should hand over what needs a program of JAX: it w
 """
 
 import atexit
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 import jax
+
+from ..arrays.memory import cores
 
 MOST_BEHIND = 4  # tasks that wait, where a callback may wait too
 MOST_BYTES = 2**28  # of tasks that wait
@@ -98,13 +99,6 @@ class Worker:
             with self._changed:
                 self._bytes -= size
                 self._changed.notify_all()
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 WORKER = Worker()
