@@ -9,25 +9,29 @@ import numpy as np
 import polars as pl
 
 from experiments.depth import theory
-from experiments.depth.columns import COLUMNS
+from experiments.depth.columns import rows_of
 from experiments.learning import networks
 from experiments.learning.data import Dataset
 from experiments.learning.networks import Networks
 from experiments.runs import sweep
 from jaxnn.texts import counted
 
-# Fields of a flow that become logarithms to the base ten, and those that stay fractions.
+# Fields of a flow that become logarithms to the base ten, and those that stay as they are; what is
+# left of the examples is there if it was measured.
 LOGS = {
     "log_delta": "log10_delta_z",
     "log_delta_mean": "log10_delta_z_example",
     "log_delta_theta": "log10_delta_theta",
     "log_gain": "log10_gain",
     "log_mean_square": "log10_mean_square_z",
+    "log_spread": "log10_spread",
 }
-# If they are measured.
-EXAMPLES = {"log_spread": "log10_spread", "cosine": "cosine", "rank": "rank"}
-FRACTIONS = {"saturated": "saturated_fraction", "dead": "dead_fraction"}
-OF_TWINS = [name for name in COLUMNS if "_theory" in name]  # of networks of the user's own
+AS_THEY_ARE = {
+    "cosine": "cosine",
+    "rank": "rank",
+    "saturated": "saturated_fraction",
+    "dead": "dead_fraction",
+}
 
 
 @dataclass(frozen=True)
@@ -100,44 +104,12 @@ class Sweep:
 def _rows(cell: Cell, depth: int, of_seeds: dict[str, np.ndarray]) -> pl.DataFrame:
     of, layers = cell.networks, depth + 1
     flow = {name: values.ravel() for name, values in of_seeds.items()}
-    log_delta, lost = flow["log_delta"], flow["lost"] == 1
-    states = [np.isneginf(log_delta), lost & (log_delta < 0), lost]
-    sigma_w = theory.sigma_w(of.weights.name, of.weights.factor, of.width)
-    frame = pl.DataFrame(
-        {
-            "seed": np.repeat(np.asarray(of.seeds), layers),
-            "layer": np.tile(np.arange(1, layers + 1), len(of.seeds)),
-            **{column: flow[field] / np.log(10) for field, column in LOGS.items()},
-            **_examples(flow, layers * len(of.seeds)),
-            **{column: flow[field] for field, column in FRACTIONS.items()},
-            **{column: _missing(layers * len(of.seeds)) for column in OF_TWINS},
-            "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
-        }
-    )
-    return frame.select(
-        pl.lit(of.net.activation_name).alias("activation"),
-        pl.lit(of.weights.name).alias("weights"),
-        pl.lit(cell.hidden).alias("hidden"),
-        pl.lit(sigma_w, pl.Float64).alias("sigma_w"),
-        pl.lit(of.sigma_b).alias("sigma_b"),
-        pl.lit(of.width, pl.Int64).alias("width"),
-        pl.lit(depth, pl.Int64).alias("depth"),
-        pl.lit(of.batch, pl.Int64).alias("batch"),
-        pl.lit(of.dtype).alias("dtype"),
-        pl.lit(cell.data).alias("data"),
-        pl.all(),
-    )
-
-
-def _examples(flow: dict[str, np.ndarray], count: int) -> dict[str, pl.Series]:
-    """Return the columns of what is left of the examples; null if it was not measured."""
-    return {
-        column: pl.Series(flow[field] / (np.log(10) if column.startswith("log10") else 1))
-        if field in flow
-        else _missing(count)
-        for field, column in EXAMPLES.items()
+    values = cell.place | {
+        "sigma_w": theory.sigma_w(of.weights.name, of.weights.factor, of.width),
+        "depth": depth,
+        "seed": np.repeat(np.asarray(of.seeds), layers),
+        "layer": np.tile(np.arange(1, layers + 1), len(of.seeds)),
+        **{column: flow[name] / np.log(10) for name, column in LOGS.items() if name in flow},
+        **{column: flow[name] for name, column in AS_THEY_ARE.items() if name in flow},
     }
-
-
-def _missing(count: int) -> pl.Series:
-    return pl.Series([None] * count, dtype=pl.Float64)
+    return rows_of(values, flow["log_delta"], flow["lost"] == 1)

@@ -6,6 +6,12 @@ own, and z[l] is what layer l returns; it may have other layers between than hid
 Depth counts hidden layers, width units, batch examples; `log10_…` are logarithms to the base ten.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
 from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
 ITS_OWN = "its own"  # of a network of the user's own: in columns that name kinds of ours
@@ -62,3 +68,16 @@ COLUMNS = {
     "log10_spread_theory": Column(REAL, "decades", "log₁₀ spread in theory; --theory", True),
     "delta_z": Column(TEXT, "word", "Δz[l] in plain backpropagation", known=STATES),
 }
+
+
+def rows_of(values: Mapping[str, Any], log_delta: np.ndarray, lost: np.ndarray) -> pl.DataFrame:
+    """Return rows of values by column, each an array or the same in all rows; others are missing.
+
+    log_delta: ln ‖Δz[l]‖, and lost whether plain backpropagation has no number for it.
+    """
+    states = [np.isneginf(log_delta), lost & (log_delta < 0), lost]
+    words = np.select(states, ["zero", "underflow", "overflow"], "number")
+    return pl.DataFrame(
+        {name: values.get(name) for name in COLUMNS} | {"delta_z": words},
+        {name: column.dtype for name, column in COLUMNS.items()},
+    )

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from experiments.depth.cells import OF_TWINS
-from experiments.depth.columns import COLUMNS, ITS_OWN
+from experiments.depth.columns import ITS_OWN, rows_of
 from experiments.runs import experiment, grid, own, runtime, sweep
 from experiments.runs.store import Store
 from jaxnn.cli import allocation, source
@@ -221,43 +220,33 @@ def _measured(plan: Plan, cell: Cell, seed: int) -> pl.DataFrame:
             "theory; make it with theory=True"
         )
     table = pl.DataFrame(flow.table())
-    delta, lost = table["log10_delta"].to_numpy(), table["lost"].to_numpy()
-    states = [np.isneginf(delta), lost & (delta < 0), lost]
     values: dict[str, Any] = {
         "activation": str(code),
         "weights": cell.weights,
         "hidden": ITS_OWN,
-        "sigma_w": None,
-        "sigma_b": None,
         "width": cell.width,
         "depth": cell.depth,
         "batch": flow.log_delta_example.shape[1],
         "dtype": str(np.dtype(flow.dtype)),
         "data": ITS_OWN,
         "seed": seed,
-        "log10_delta_z_example": None,
-        "delta_z": np.select(states, ["zero", "underflow", "overflow"], "number"),
     }
-    values |= {name: table[column] if column in table.columns else None
-               for name, column in FROM_TABLE.items()}  # fmt: skip
+    values |= {n: table[column] for n, column in FROM_TABLE.items() if column in table.columns}
     values |= _of_theory(flow.theory)
-    return pl.DataFrame(
-        {name: values[name] for name in COLUMNS},
-        {name: column.dtype for name, column in COLUMNS.items()},
-    )
+    return rows_of(values, table["log10_delta"].to_numpy(), table["lost"].to_numpy())
 
 
 def _of_theory(theory: Flow | None) -> dict[str, Any]:
-    """Return the columns of a wide twin; missing ones without it."""
+    """Return the columns of a wide twin; none without it."""
     if theory is None or theory.errors is None:
-        return dict.fromkeys(OF_TWINS)
-    error = np.asarray(theory.errors.log_delta, float) / LN10
-    columns = (
-        np.asarray(theory.log_delta, float) / LN10,
-        error,
-        error * theory.replicas**0.5,
-        np.asarray(theory.log_gain, float) / LN10,
-        np.asarray(theory.log_mean_square, float) / LN10,
-        None if theory.log_spread is None else np.asarray(theory.log_spread, float) / LN10,
-    )
-    return dict(zip(OF_TWINS, columns, strict=True))
+        return {}
+    logs = {
+        "log10_delta_z_theory": theory.log_delta,
+        "log10_delta_z_theory_error": theory.errors.log_delta,
+        "log10_gain_theory": theory.log_gain,
+        "log10_mean_square_z_theory": theory.log_mean_square,
+        "log10_spread_theory": theory.log_spread,
+    }
+    values = {k: np.asarray(v, float) / LN10 for k, v in logs.items() if v is not None}
+    sd = values["log10_delta_z_theory_error"] * theory.replicas**0.5
+    return values | {"log10_delta_z_theory_sd": sd}

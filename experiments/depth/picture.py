@@ -6,9 +6,8 @@ the page those of the reader's choices, in the file all cases of the deepest net
 
 import itertools
 import json
-import math
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -22,10 +21,8 @@ from experiments.runs import runtime
 # Of the file, which is legible where it is 800 pixels wide.
 PLOT, PANEL = (500, 300), (205, 150)  # width and height of the first plot, and of those below it
 PAIR = 330  # the width of those below it if they are four, two in a row
-GAP, LINE = 26, 15  # between those, and the height of a line's name
-MOST_LABELS = 40
+GAP = 26  # between those
 TITLE = "How large is the gradient Δz[l] = ∂loss/∂z[l] in each layer?"
-CLOSE = 1.6  # the ratio of two depths below which their texts would overlap
 
 LAYER = alt.X(
     "layer:Q",
@@ -109,40 +106,26 @@ class Drawn(NamedTuple):
 
     @property
     def most(self) -> float:
-        """The largest |log₁₀ ‖Δz[1]‖| that is drawn."""
-        return max(map(abs, self.places), default=1.0)
-
-    @property
-    def places(self) -> list[float]:
-        """Every log₁₀ ‖Δz[1]‖ that has a place, with the ends of ranges."""
+        """The largest |log₁₀ ‖Δz[1]‖| that is drawn, with the ends of ranges."""
         columns = (self.data[name]["y"].drop_nulls() for name in ("depths", "lost", "ends"))
-        return list(itertools.chain(*columns))
+        return max(map(abs, itertools.chain(*columns)), default=1.0)
 
 
 def _lost(cases: list[Case], least: int) -> pl.DataFrame:
     """The number of layers, from the output down, for which plain backpropagation has numbers.
 
-    The first depth without a number has a place y if it is at least `least`, one that is drawn. A
-    text stands above its point; of points that are close the first has it on its left, the others
-    on their right, one above the other, on lines from 0.
+    The first depth without a number has a place y if it is at least `least`, one that is drawn.
     """
-    lost = sorted((case.lost + 1, case.name, case) for case in cases if case.lost is not None)
-    before = [0.0, *(depth for depth, *_ in lost)]
-    after = [*before[2:], math.inf]
-    rows, line = [], 0
-    for (depth, name, case), last, following in zip(lost, before, after, strict=False):
-        is_close = depth < CLOSE * last
-        line = line + 1 if is_close else -1
-        side = "left" if is_close else "right" if following < CLOSE * depth else "center"
-        end = runtime.log10_range(case.dtype)["exploding" in case.rate] if depth >= least else None
-        text = f"← no number in {case.dtype}"
-        of_case = (case.activation, case.label, name)
-        rows.append((*of_case, depth - 1, depth, max(line, 0), side, end, text))
-    texts, counts = ("activation", "label", "case"), ("layers", "first_depth", "line")
-    schema: dict[str, pl.DataType] = dict.fromkeys(texts, pl.String())
-    schema |= dict.fromkeys(counts, pl.Int64())
-    schema |= {"side": pl.String(), "y": pl.Float64(), "text": pl.String()}
-    return pl.DataFrame(rows, schema, orient="row")
+    rows = []
+    for case in cases:
+        if case.lost is not None:
+            first, ends = case.lost + 1, runtime.log10_range(case.dtype)
+            end = ends["exploding" in case.rate] if first >= least else None
+            of_case = (case.activation, case.label, case.name, case.lost, first, end)
+            rows.append((*of_case, f"← no number in {case.dtype}"))
+    texts = dict.fromkeys(("activation", "label", "case"), pl.String())
+    numbers = {"layers": pl.Int64(), "first_depth": pl.Int64(), "y": pl.Float64()}
+    return pl.DataFrame(rows, {**texts, **numbers, "text": pl.String()}, orient="row")
 
 
 def _ends(rows: pl.DataFrame, sizes: np.ndarray) -> pl.DataFrame:
@@ -160,25 +143,19 @@ def figure(drawn: Drawn) -> charts.Figure:
     """The first layer's gradient against depth; below it the deepest network, layer by layer."""
     layers = drawn.data["layers"]
     deepest = int(layers["depth"].to_numpy().max())
-    domain = charts.squeezed_domain(drawn.places)
-    data = drawn.data | {
-        "layers": layers.filter(pl.col("depth") == deepest),
-        "names": _ends_of_lines(drawn, domain),
-    }
+    data = drawn.data | {"layers": layers.filter(pl.col("depth") == deepest)}
     choices: dict[str, str | int] = {"scale": "logarithmic", "theory": True, "depth": deepest}
-    made = partial(_chart, drawn, domain, deepest)
+    made = partial(_chart, drawn, deepest)
     return charts.Figure(made(narrow=False), data, choices, narrow=partial(made, narrow=True))
 
 
-def _chart(drawn: Drawn, domain: tuple[float, float], deepest: int, narrow: bool) -> charts.Chart:
-    """Return the picture; the narrow one has all panels in a column, and a legend on top."""
-    layers = drawn.data["layers"]
-    legend = _legend_with_rates(drawn) if narrow else None
+def _chart(drawn: Drawn, deepest: int, narrow: bool) -> charts.Chart:
+    """Return the picture; the narrow one has all panels in a column, and its legend on top."""
     pixels = charts.NARROW + 10 if narrow else None
-    texts = [first_depths()] if narrow else [first_depths(), *_names()]
-    headline = alt.layer(*first_layer(drawn, domain=domain, legend=legend), *texts).properties(
+    legend = _legend_with_rates(drawn, "top" if narrow else "right")
+    headline = alt.layer(*first_layer(drawn, legend=legend)).properties(
         width=charts.NARROW if narrow else PLOT[0],
-        height=_height(drawn),
+        height=PLOT[1],
         title=charts.titled(
             "log₁₀ ‖Δz[1]‖, the first layer's gradient, against depth",
             "linear near 0, logarithmic beyond ±1; hollow: no number in plain "
@@ -196,80 +173,43 @@ def _chart(drawn: Drawn, domain: tuple[float, float], deepest: int, narrow: bool
         *panels,
         spacing=GAP,
         title=charts.titled(
-            f"Layer by layer, {deepest} hidden layers{_every(layers, deepest)}",
+            f"Layer by layer, {deepest} hidden layers",
             f"lines: {drawn.measured}, and median over seeds; shaded: all seeds"
             + (THEORY_IN_WORDS if drawn.has_theory else ""),
             pixels,
             offset=6,
         ),
     )
+    layers = drawn.data["layers"]
     kinds = (layers[name] for name in layers.columns if name.endswith("_is"))
     edges = charts.edges_in_words([drawn.data["depths"]["y_is"], *kinds])
     lines = [drawn.subtitle, *([f"at the edge: {edges}"] if edges else [])]
     title = charts.headline(TITLE, lines, pixels)
-    return alt.vconcat(headline, below, spacing=28, title=title)
+    both = alt.vconcat(headline, below, spacing=28, title=title)
+    return both.resolve_scale(color="independent")  # the legend stands beside the first plot
 
 
-def _every(layers: pl.DataFrame, depth: int) -> str:
-    """Say how many layers lie between two that are drawn; nothing if each is drawn."""
-    drawn = layers.filter(pl.col("depth") == depth)["layer"].unique().sort()
-    step = int(drawn[1] - drawn[0]) if drawn.len() > 1 else 1
-    return f", every {step}th drawn" if step > 1 else ""
-
-
-def _ends_of_lines(drawn: Drawn, domain: tuple[float, float]) -> pl.DataFrame:
-    """The names of the lines with their rates, next to the ends of the lines, none over another."""
-    deepest = drawn.data["depths"].sort("depth").group_by("case", maintain_order=True).last()
-    y = dict(deepest.select("case", "y").iter_rows())
-    cases = drawn.cases[:MOST_LABELS]
-    low, high = domain
-    wanted = [low if y[c.name] is None else charts.squeezed_places([y[c.name]])[0] for c in cases]
-    gap = LINE * (high - low) / _height(drawn)
-    texts = _rates_and_names(drawn)
-    frame = {
-        "case": [c.name for c in cases],
-        "text": [texts[c.name] for c in cases],
-        "place": charts.apart(wanted, gap, high),
-    }
-    return pl.DataFrame(frame, {"case": pl.String, "text": pl.String, "place": pl.Float64})
-
-
-def _rates_and_names(drawn: Drawn) -> dict[str, str]:
-    """The rate and the name of each case, and the depth if its lines end before the deepest."""
-    deepest = drawn.data["depths"].sort("depth").group_by("case", maintain_order=True).last()
-    kinds = dict(deepest.select("case", "y_is").iter_rows())
-    depths = dict(deepest.select("case", "depth").iter_rows())
-    at = {c.name: f" (at {depths[c.name]})" if c.deeper else "" for c in drawn.cases}
-    return {c.name: f"{_short(c) or kinds[c.name]} {c.name}{at[c.name]}" for c in drawn.cases}
-
-
-def _legend_with_rates(drawn: Drawn) -> alt.Legend:
-    """A legend of one column, whose entries have the rates in front of the names."""
-    texts = json.dumps(_rates_and_names(drawn), ensure_ascii=False)
+def _legend_with_rates(drawn: Drawn, orient: Literal["top", "right"]) -> alt.Legend:
+    """A legend of one column: rates, names, and the depth of lines that end before the deepest."""
+    texts = {}
+    for depth, kind, name in (
+        drawn.data["depths"]
+        .sort("depth")
+        .group_by("case", maintain_order=True)
+        .last()
+        .select("depth", "y_is", "case")
+        .iter_rows()
+    ):
+        (case,) = (case for case in drawn.cases if case.name == name)
+        rate = digits(case.decades) if case.value else kind
+        texts[name] = f"{rate} {name}" + (f" (at {depth})" if case.deeper else "")
     return alt.Legend(
         title="decades a layer",
-        orient="top",
+        orient=orient,
         columns=1,
-        labelExpr=f"({texts})[datum.label]",
+        labelExpr=f"({json.dumps(texts, ensure_ascii=False)})[datum.label]",
         titleFontWeight="normal",
     )
-
-
-def _height(drawn: Drawn) -> int:
-    """The height of the first plot, with room for the names of the lines."""
-    return max(PLOT[1], LINE * min(len(drawn.cases), MOST_LABELS))
-
-
-def _short(case: Case) -> str:
-    """The rate of a case without its error; empty if there is none."""
-    return digits(case.decades) if case.value else ""
-
-
-def _names() -> list[charts.Chart]:
-    """The names of the lines and their rates, right of the plot."""
-    colour = alt.Color("case:N", legend=None)
-    heading = charts.heading_of_names("names", "decades a layer")
-    return [*charts.name_lines("names", alt.Y("place:Q"), colour), heading]
 
 
 def panels_by_layer(drawn: Drawn, chosen: str) -> dict[str, list[charts.Chart]]:
@@ -321,10 +261,9 @@ def _lines(drawn: Drawn, chosen: str, colour: alt.Color, column: str) -> list[ch
     places = (LAYER, _y(f"{column}_theory"))
     dashed = charts.dashed(predicted, 1.3).encode(*places, detail="case:N")
     measured = networks(chosen, column).mark_line(strokeWidth=1.6, aria=False)
-    tooltip = ["case:N", "layer:Q", alt.Tooltip(f"{column}:Q", title=HEAD[column], format=".4g")]
     return [
         *([dashed] if drawn.has_theory else []),
-        measured.encode(LAYER, _y(column), colour, tooltip=tooltip),
+        measured.encode(LAYER, _y(column), colour),
         *charts.at_the_edge(networks(chosen), f"{column}_is", LAYER, colour, ["case:N", "layer:Q"]),
     ]
 
@@ -368,10 +307,7 @@ def _lost_from(chosen: str) -> list[charts.Chart]:
 
 
 def first_layer(
-    drawn: Drawn,
-    chosen: str | None = None,
-    domain: tuple[float, float] | None = None,
-    legend: alt.Legend | None = None,
+    drawn: Drawn, chosen: str | None = None, legend: alt.Legend | None = None
 ) -> list[charts.Chart]:
     """Return ‖Δz[1]‖ of all cases against depth.
 
@@ -380,12 +316,10 @@ def first_layer(
 
     Args:
         chosen: an expression for the case that is bold, its depth a rule; with it comes a legend.
-        domain: of the vertical axis, if it is fixed.
         legend: of the colours, where no case is bold.
     """
     base = _placed("depths")
-    ends_of_axis = alt.Undefined if domain is None else list(domain)
-    scale = alt.Scale(zero=False, nice=False, domain=ends_of_axis)
+    scale = alt.Scale(zero=False, nice=False)
     y = alt.Y("place:Q", title=None, scale=scale, axis=charts.squeezed_axis(drawn.most))
     x = alt.X(
         "depth:Q",
@@ -406,7 +340,9 @@ def first_layer(
     points = cases.encode(tooltip=tooltip)
     is_number = points.transform_filter("datum.delta_z == 'number'")
     is_lost = points.transform_filter("datum.delta_z != 'number'")
-    ends, limits = _placed("ends").encode(y), _limits()
+    # The first depths at which plain backpropagation has no number for the first layer.
+    limits = _placed("lost").encode(alt.X("first_depth:Q"), alt.Y("place:Q"))
+    ends = _placed("ends").encode(y)
     under = [
         ends.mark_rule(strokeDash=[4, 3], color=palette.ALARM, aria=False),
         ends.mark_text(
@@ -427,28 +363,6 @@ def first_layer(
         *charts.at_the_edge(alt.Chart(alt.NamedData("depths")), "y_is", x, colour, tooltip),
         limits.mark_point(filled=True, size=60, color=palette.ALARM, opacity=1, aria=False),
     ]
-
-
-def first_depths() -> charts.Chart:
-    """Return the depths at the red points of `first_layer`, above the line that they are on."""
-    return (
-        _limits()
-        .mark_text(
-            align=alt.ExprRef("datum.side"),
-            baseline="bottom",
-            dx=alt.ExprRef("datum.side == 'right' ? -3 : datum.side == 'left' ? 3 : 0"),
-            dy=alt.ExprRef("-5 - 14 * datum.line"),
-            fontSize=12,
-            color=palette.INK,
-            aria=False,
-        )
-        .encode(text="first_depth:Q")
-    )
-
-
-def _limits() -> charts.Chart:
-    """The first depths at which plain backpropagation has no number for the first layer."""
-    return _placed("lost").encode(alt.X("first_depth:Q"), alt.Y("place:Q"))
 
 
 def _placed(data: str) -> charts.Chart:

@@ -120,25 +120,6 @@ def headline(text: str, lines: Sequence[str], pixels: int | None = None, offset:
     return titled(text, lines, pixels, fontSize=16, fontWeight="bold", offset=offset)
 
 
-def name_lines(data: str, place: alt.Y, colour: alt.Color) -> list[Chart]:
-    """Return the names of lines to the right of a plot: text in ink behind a mark of the colour."""
-    base = alt.Chart(alt.NamedData(data)).encode(place, x=alt.value("width"))
-    mark = base.mark_point(
-        shape="square", filled=True, size=70, opacity=1, xOffset=14, aria=False
-    ).encode(colour)
-    text = base.mark_text(align="left", dx=24, fontSize=12, color=palette.INK, aria=False)
-    return [mark, text.encode(text="text:N")]
-
-
-def heading_of_names(data: str, text: str) -> Chart:
-    """Return a text above the names of `name_lines`."""
-    names = alt.Chart(alt.NamedData(data)).transform_window(row="row_number()")
-    text_at_top = names.transform_filter("datum.row == 1").mark_text(
-        align="left", baseline="bottom", dx=10, dy=-6, fontSize=12, color=palette.INK, aria=False
-    )
-    return text_at_top.encode(text=alt.value(text), x=alt.value("width"), y=alt.value(0))
-
-
 def dashed(base: Chart, width: float, **more: Any) -> Chart:
     """Return the lines of theory."""
     return base.mark_line(
@@ -208,19 +189,6 @@ def squeezed(column: str) -> str:
     return f"(datum.{column} < 0 ? -1 : 1) * log(1 + abs(datum.{column}))"
 
 
-def squeezed_places(values: Iterable[float]) -> list[float]:
-    """Return where `squeezed` places numbers."""
-    return [math.copysign(math.log1p(abs(value)), value) for value in values]
-
-
-def squeezed_domain(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis on which numbers are as `squeezed`, with a margin."""
-    places = squeezed_places(values or [-1.0, 1.0])
-    low, high = min(places), max(places)
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin, high + margin
-
-
 def squeezed_axis(most: float) -> alt.Axis:
     """Return an axis for what `squeezed` has placed, up to ± most, by powers of ten if many."""
     steps = (1,) if most > 30 else (1, 3) if most > 3 else (1, 2, 5)
@@ -232,23 +200,6 @@ def squeezed_axis(most: float) -> alt.Axis:
     values = alt.ExprRef(f"scale == 'linear' ? null : [{places}]")
     count = alt.ExprRef("scale == 'linear' ? 6 : 99")  # Vega leaves out what is more
     return alt.Axis(values=values, labelExpr=label, labelOverlap=True, tickCount=count)
-
-
-def apart(places: Sequence[float], gap: float, high: float) -> list[float]:
-    """Return places at least `gap` apart and not above `high`, close to those wanted.
-
-    Example:
-        >>> apart([1.0, 9.5, 1.0, 10.0], 1.0, 10.0)
-        [1.0, 9.0, 2.0, 10.0]
-    """
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    above, moved = -float("inf"), dict[int, float]()
-    for i in order:
-        above = moved[i] = max(places[i], above + gap)
-    below = high + gap
-    for i in reversed(order):
-        below = moved[i] = min(moved[i], below - gap)
-    return [moved[i] for i in range(len(places))]
 
 
 def doublings(depths: Sequence[int]) -> list[int]:
