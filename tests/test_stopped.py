@@ -22,7 +22,7 @@ from experiments.depth import experiment as depth
 from experiments.pages import engine, names, web
 from experiments.runs import missing, signals, store, sweep
 from experiments.runs.missing import Missing
-from experiments.runs.schema import COUNT, TEXT, Column
+from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
 from experiments.spectrum import experiment as spectrum
 from experiments.trainability import picture, report
 from experiments.trainability import theory as trainability_theory
@@ -30,10 +30,20 @@ from experiments.trainability import theory as trainability_theory
 pytestmark = pytest.mark.usefixtures("users_jax")
 
 
-def table_of(name, **values):
-    """Rows of an experiment; numbers stand for the same number in each row."""
-    dtypes = {column: of.dtype for column, of in find(name).columns.items()}
-    return pl.DataFrame({column: values.get(column) for column in dtypes}, dtypes)
+DEFAULT = {COUNT: 1, REAL: 0.5, TEXT: "x", FLAG: True}
+
+
+def made_up(name, **values):
+    """Rows of an experiment; what is not given is the same in each, or missing if it may be."""
+    known = find(name).columns
+    rows = {
+        column: [None] if of.optional else [*of.known, DEFAULT.get(of.dtype)][:1]
+        for column, of in known.items()
+    }
+    rows |= values
+    longest = max(len(v) for v in rows.values() if not isinstance(v, str | float | int))
+    whole = {k: v * longest if isinstance(v, list) and len(v) == 1 else v for k, v in rows.items()}
+    return pl.DataFrame(whole, {column: of.dtype for column, of in known.items()})
 
 
 def cures_cell(cell):
@@ -47,73 +57,28 @@ def cures_cell(cell):
 
 def trainability_cell(cell):
     """Networks that train up to depth 30 at σ_w² = 2, and up to depth 10 at 1."""
-    trained = [cell.depth <= 10, cell.depth <= 30]
-    return table_of(
-        "trainability",
-        depth=cell.depth,
-        sigma_w_squared=[1.0, 2.0],
-        seed=cell.seed,
-        accuracy=[0.95 if each else 0.3 for each in trained],
-        loss=0.5,
-    )
+    reached = [0.95 if cell.depth <= deepest else 0.3 for deepest in (10, 30)]
+    place = {"depth": cell.depth, "sigma_w_squared": [1.0, 2.0], "seed": cell.seed}
+    return made_up("trainability", **place, accuracy=reached)
 
 
 def depth_cell(cell):
     (deep,) = cell.networks.depths
     layers = np.arange(1, deep + 2)
-    return table_of(
-        "depth",
-        activation=cell.networks.net.activation.name,
-        weights=cell.networks.weights.name,
-        hidden=cell.hidden,
-        sigma_b=0.0,
-        width=8,
-        depth=deep,
-        batch=16,
-        dtype="float32",
-        data="iris",
-        seed=0,
-        layer=layers,
-        log10_delta_z=-0.5 * (deep + 1 - layers),
-        log10_delta_theta=0.0,
-        log10_gain=-0.5,
-        log10_mean_square_z=0.0,
-        saturated_fraction=0.0,
-        dead_fraction=0.0,
-        delta_z="number",
-    )
+    sizes = {"log10_delta_z": -0.5 * (deep + 1 - layers), "log10_gain": -0.5}
+    place = cell.place | {"depth": deep, "seed": 0, "layer": layers}
+    return made_up("depth", **place, **sizes, log10_mean_square_z=0.0, delta_z="number")
 
 
 def spectrum_cell(cell):
-    return table_of(
-        "spectrum",
-        activation=cell.activation,
-        weights=cell.weights,
-        depth=[1, 4],
-        seed=cell.seed,
-        example=0,
-        log10_singular_values=[[0.0, -1.0]] * 2,
-        log10_mean=0.0,
-        variance=[2.25, 4.5],
-        predicted=[2.0, 4.0],
-        comparable=True,
-    )
+    logs = {"log10_singular_values": [[0.0, -1.0]] * 2, "log10_mean": 0.0}
+    numbers = {"variance": [2.25, 4.5], "predicted": [2.0, 4.0], "depth": [1, 4]}
+    return made_up("spectrum", **vars(cell) | logs | numbers)
 
 
 def laws_cell(law):
-    rows = table_of(
-        "laws",
-        law=law.name,
-        case=["one"],
-        source="s",
-        relation="=",
-        predicted=1.0,
-        measured=1.125,
-        tolerance=0.5,
-        reason="r",
-        holds=True,
-        factor="",
-    )
+    numbers = {"predicted": 1.0, "measured": 1.125, "factor": ""}
+    rows = made_up("laws", law=law.name, case=["one"], **numbers)
     point = {"law": law.name, "panel": law.panels[0].title, "series": "s", "x": 1.0}
     points = pl.DataFrame([{**point, "measured": 1.0, "error": 0.1, "predicted": 1.0}])
     packed = {"rows": rows.to_struct().implode(), "points": points.to_struct().implode()}
@@ -121,66 +86,16 @@ def laws_cell(law):
 
 
 def menagerie_cell(cell):
-    return table_of(
-        "menagerie",
-        package=cell.package,
-        network=cell.network,
-        title="nn.X",
-        result=["measured"],
-        layers=8,
-        arrays=2,
-        compared=2,
-        states=3,
-        difference=1e-15,
-        where="a",
-        dtype="float64",
-        unmeasured=0,
-        seconds=1.0,
-        message="",
-    )
+    return made_up("menagerie", **vars(cell), difference=[1e-15], message="")
 
 
 def casebook_cell(cell):
-    return table_of(
-        "casebook",
-        **vars(cell),
-        framework="jax",
-        source="so-1",
-        fault="end",
-        part="write",
-        wrong="w",
-        fix="f",
-        before="",
-        during="",
-        cause=["right"],
-        advice="none",
-        place="none",
-        at=-1.0,
-        others="",
-        losses="[1.0, 0.5]",
-        score=0.5,
-        seconds=1.0,
-        records="",
-    )
+    empty = dict.fromkeys(("before", "during", "others", "records"), "")
+    return made_up("casebook", **vars(cell), **empty, losses=["[1.0, 0.5]"], at=-1.0)
 
 
 def bench_cell(cell):
-    return table_of(
-        "bench",
-        **vars(cell),
-        workload="w",
-        against="a",
-        kind="warm",
-        goal=1.0,
-        ratio=[0.5],
-        ratio_low=0.5,
-        ratio_high=0.5,
-        holds=True,
-        pairs=7,
-        ours=0.5,
-        theirs=1.0,
-        difference=0.0,
-    )
+    return made_up("bench", **vars(cell), goal=1.0, ratio=[0.5])
 
 
 SMALL = "--data iris --width 8 --seeds 1"
@@ -219,10 +134,6 @@ class Folder:
     text: str
     says: dict
     charts: dict
-
-    @property
-    def lines(self):
-        return [line.split() for line in self.text.splitlines()]
 
 
 @pytest.fixture
@@ -332,52 +243,37 @@ def test_a_run_that_was_stopped_before_its_first_cell_concludes_nothing(stopped,
     assert "has no rows.parquet yet; its command again goes on" in capsys.readouterr().err
 
 
-def test_a_remedy_that_was_not_trained_is_no_failure(stopped, tmp_path):
-    # All flows, all trainings of the sigmoid, of the residual one of two step sizes.
-    folder = stopped("cures", 10)
-    assert (
-        "13 layers train with: none. They do not with: plain sigmoid. "
-        "Not measured: residual; tailored relu."
-    ) in folder.text
-    assert "accuracy not measured at 4, 13 layers" in folder.text
-    assert ["residual", "-7.50", "0.5", "?", "?"] in folder.lines
-    assert ["tailored", "relu", "-7.50", "0.5", "?"] in folder.lines
-    tiles = folder.charts["cures"]["datasets"]["tiles"]
-    unmeasured = [(t["name"], t["at"], t["text"]) for t in tiles if t["value"] is None]
-    assert unmeasured == [
-        *(("residual", depth, "?") for depth in ("4", "13")),
-        ("tailored relu", "13", "?"),
-    ]
-
-
-def page_of(tmp_path):
-    (page,) = tmp_path.glob(f"*/{names.REPORT}")
-    return page.read_text()
-
-
-def cells_of(page):
-    return re.findall(r"<td[^>]*>(.*?)</td>", page)
-
-
-def test_a_remedy_that_was_measured_in_part_has_no_number_at_the_deepest(stopped):
-    folder = stopped("cures", 3)  # the residual at depth 1 alone
-    assert "gradient and correlation not measured at 16 layers" in folder.text
-    assert "tailored relu: gradient and correlation not measured at 16 layers" in folder.text
-    assert ["residual", "?", "?", "?", "?"] in folder.lines
+def rows_of_tables(page):
+    """The rows of the tables in a page."""
+    part = page.read_text().partition('aria-label="Tables"')[2].partition("</section>")[0]
+    for row in part.split("<tr>")[1:]:
+        yield " | ".join(re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row))
 
 
 @pytest.mark.parametrize(
-    ("after", "verdict"),
+    ("name", "after"),
     [
-        (3, "trains at least up to depth 30 at σ_w² = 2, for depth 40 is not measured"),
-        (4, "trains up to depth 30 at σ_w² = 2"),
+        ("cures", 3),  # the residual remedy at depth 1 alone
+        ("cures", 10),  # all flows, all trainings of the sigmoid, of the residual of two step sizes
+        ("trainability", 3),
+        ("trainability", 4),
+        ("depth", 2),
+        ("spectrum", 3),
+        ("laws", 2),
+        ("bench", 2),
     ],
 )
-def test_a_map_ends_where_networks_do_not_train_or_says_that_it_may_go_on(after, verdict, stopped):
-    folder = stopped("trainability", after)
-    (line,) = folder.says["verdicts"]
-    assert line == f"tanh, σ_b² = 0.05: {verdict}; no critical σ_w by theory"
-    assert ["50", "?", "?"] in folder.lines
+def test_what_was_not_measured_is_no_result(name, after, stopped, tmp_path, snapshot):
+    """As it is printed, in tables of the page, and in charts: tiles and legends."""
+    folder = stopped(name, after)
+    lines = [line.rstrip() for line in folder.text.replace(str(tmp_path), "").splitlines()]
+    lines += [row for page in tmp_path.glob(f"*/{names.REPORT}") for row in rows_of_tables(page)]
+    for chart in folder.charts.values():
+        tiles = chart["datasets"].get("tiles", ())
+        lines += [f"tile {t['name']} {t['at']}" for t in tiles if t.get("value", 0) is None]
+        legend = re.search(r"−[^\"]+\(at \d+\)", json.dumps(chart, ensure_ascii=False))
+        lines += [legend[0]] if legend else []
+    assert "\n".join(lines) == snapshot
 
 
 def test_a_depth_between_others_that_is_missing_is_no_part_of_the_map():
@@ -409,61 +305,6 @@ def test_a_second_seed_that_is_missing_leaves_no_gap_in_the_map():
         "The run was stopped: 3 of 4 cells measured. Not measured (? in tables and maps): "
     )
     assert "depth 20, seed 1" in one.sentence or "seed 1, depth 20" in one.sentence
-
-
-def test_a_rate_says_which_depth_it_is_of(stopped, tmp_path):
-    folder = stopped("depth", 2)
-    one, other = folder.says["verdicts"]
-    assert one == (
-        "tanh, glorot_uniform: vanishing, -0.5 decades a layer; measured up to 4 hidden layers, "
-        "not at 16"
-    )
-    assert other == "tanh, he_normal: not measured"
-    assert ["tanh,", "glorot_uniform", "-0.5", "-2.0", "?"] in folder.lines
-    assert ["tanh,", "he_normal", "?", "?", "?"] in folder.lines
-    (name,) = folder.charts["gradients"]["datasets"]["names"]
-    assert name["text"] == "−0.500 tanh, glorot_uniform (at 4)"
-    cells = cells_of(page_of(tmp_path))
-    assert "vanishing; measured up to 4 hidden layers, not at 16" in cells
-    assert "not measured" in cells
-
-
-def test_one_hidden_layer_of_many_planned_has_no_rate_yet(stopped):
-    folder = stopped("depth", 1)
-    assert folder.says["verdicts"][0].endswith(
-        "no rate, it takes two hidden layers with a gradient; measured up to 1 hidden layer, "
-        "not at 16"
-    )
-
-
-def test_a_spectrum_of_some_seeds_says_of_how_many(stopped, tmp_path):
-    one = stopped("spectrum", 1)
-    gaussian, orthogonal = one.says["verdicts"]
-    assert gaussian.endswith("; 1 of 2 seeds")
-    assert orthogonal == "relu, orthogonal: not measured"
-    assert ["relu,", "orthogonal", "?", "?"] in one.lines
-    assert "not measured" in cells_of(page_of(tmp_path))
-    three = stopped("spectrum", 2)
-    gaussian, orthogonal = three.says["verdicts"]
-    assert "seeds" not in gaussian
-    assert orthogonal.endswith("; 1 of 2 seeds")
-
-
-def test_laws_that_were_not_measured_are_counted_as_that(stopped):
-    folder = stopped("laws", 2)
-    assert folder.says["closing"] == "2 of 2 measured laws hold, 1 of 3 not measured"
-    assert "2 of 2 measured laws hold, 1 of 3 not measured" in folder.text
-    assert "18 step-size: not measured" in folder.text
-    assert set(folder.charts) == {"law-residual", "law-tailored"}
-
-
-def test_a_row_with_cases_that_were_not_timed_has_met_no_goal(stopped):
-    folder = stopped("bench", 2)
-    gradient, products, count = folder.says["verdicts"]
-    assert "has not missed its goal so far: " in gradient
-    assert gradient.endswith("(2 of 5 cases measured)")
-    assert products.endswith(": not measured")
-    assert count == "0 of 2 rows meet their goals, 2 not measured in full"
 
 
 PLACES = [{"activation": a, "depth": d, "seed": 0} for a in ("tanh", "relu") for d in (1, 2, 4)]
