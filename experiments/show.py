@@ -30,6 +30,7 @@ ABOUT = {
     "git": dict,
     "started": str,
     "seconds": int | float,
+    store.DIGESTS: dict,
 }
 
 
@@ -102,7 +103,7 @@ def read(folder: Path, named: str | None = None) -> Run:
     if not path.exists():
         raise ValueError(f"runs: {folder} has no {store.ROWS} yet; its command again goes on")
     changed = store.changed(folder, says)
-    if store.ROWS in changed:
+    if store.ROWS in changed or store.ROWS not in says.get(store.DIGESTS, {}):
         raise ValueError(
             f"runs: {store.not_as_written(path)}; its command again writes it anew, from its parts"
         )

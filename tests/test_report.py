@@ -182,15 +182,6 @@ def test_what_came_from_a_file_is_text(tab, run):
     assert tab.said == []
 
 
-def test_the_lone_chart_is_as_careful(chromium, run):
-    tab = browser.Tab(chromium, run / "gradients.html")
-    title = tab.page.get_by_text("batch 8")
-    title.first.wait_for()
-    assert FILE in title.first.text_content()
-    assert (tab.said, tab.popped, len(tab.asked)) == ([], [], 1)
-    tab.page.close()
-
-
 def test_the_page_runs_no_script_but_its_own(chromium, run, tmp_path):
     """Were a name to get through as HTML, the page's policy would still stop it."""
     hole = "<script>window.got = 'in'</script><img src=x onerror=\"window.got = 'in'\">"
@@ -287,7 +278,7 @@ def test_what_was_not_measured_is_said(chromium, run, tmp_path):
 
 
 def write(folder, page, run, note=""):
-    (folder / names.REPORT).write_bytes(report.Html(lambda: page, note).whole(run).encode())
+    (folder / names.REPORT).write_bytes(report.Html(lambda: page, note).written(run).encode())
 
 
 def page_of(rows):
@@ -364,6 +355,6 @@ def test_every_text_of_the_page_is_escaped():
         tables=(report.Table(SCRIPT, (SCRIPT,), ((SCRIPT, SCRIPT),)),),
     )
     run = {"what": {"settings": {SCRIPT: SCRIPT}, "data": SCRIPT}, "versions": {SCRIPT: SCRIPT}}
-    html = report.Html(lambda: page).whole(run)
+    html = report.Html(lambda: page).written(run)
     assert SCRIPT not in html
     assert html.count(str(escape(SCRIPT))) == 22

@@ -1,6 +1,5 @@
 """A run's folder: what is whole, what is found broken, what is refused, and the lock."""
 
-import ast
 import hashlib
 import json
 import os
@@ -18,8 +17,6 @@ import jaxnn
 from experiments.__main__ import main
 from experiments.runs import files, store
 from experiments.runs.store import PARTS, ROWS, RUN, Store
-
-SOURCES = Path(__file__).parent.parent
 
 ROWS_OF_A_CELL = pl.DataFrame(
     {
@@ -71,21 +68,31 @@ def test_what_is_kept_is_read_again_to_the_last_bit(folder):
     kept.close()
 
 
-@pytest.mark.parametrize("damage", ["empty", "half", "one byte less", "one bit", "text", "other's"])
-def test_a_broken_part_is_found_said_and_gone(folder, damage):
+def one_bit(content):
+    changed = bytearray(content)
+    changed[len(changed) // 2] ^= 8
+    return bytes(changed)
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "one byte less": lambda content: content[:-1],
+    "one bit": one_bit,
+    "text": lambda content: b"PAR1 not at all PAR1",
+}
+
+
+@pytest.mark.parametrize("checked", [False, True], ids=["found by its checksum", "by polars"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_broken_part_is_found_said_and_gone(folder, damage, checked):
+    """Also one whose checksum is right, but for a single bit, which polars may not see."""
     path = part(folder, "b")
-    content = path.read_bytes()
-    bit = bytearray(content)
-    bit[len(bit) // 2] ^= 8
-    damaged = {
-        "empty": b"",
-        "half": content[: len(content) // 2],
-        "one byte less": content[:-1],
-        "one bit": bytes(bit),
-        "text": b"PAR1 not at all PAR1",
-        "other's": part(folder, "a").read_bytes(),
-    }
-    path.write_bytes(damaged[damage])
+    content = DAMAGES[damage](path.read_bytes())
+    if checked and damage != "one bit":
+        path.unlink()
+        path = path.with_name(store._name_of("b", content))
+    path.write_bytes(content)
     kept = opened(folder)
     assert kept.read("a") is not None
     assert kept.read("b") is None
@@ -96,23 +103,14 @@ def test_a_broken_part_is_found_said_and_gone(folder, damage):
     assert opened(folder).read("b").height == 4
 
 
-def test_a_part_under_another_cell_s_name_is_broken(folder):
-    """The checksum is that of a cell's name too."""
+def test_a_part_of_another_cell_is_broken(folder):
+    """Its checksum is that of the cell's name too."""
     path = part(folder, "a")
+    part(folder, "b").write_bytes(path.read_bytes())
     path.replace(path.with_name(path.name.replace("a.", "d.", 1)))
     kept = opened(folder)
-    assert kept.read("a") is None
-    assert kept.read("d") is None
-    assert len(kept.broken) == 1
-
-
-@pytest.mark.parametrize("size", [0, 100, -100, None])
-def test_a_right_checksum_of_no_parquet_is_broken(folder, size):
-    content = b"no parquet" if size is None else part(folder, "a").read_bytes()[:size]
-    (folder / PARTS / store._name_of("d", content)).write_bytes(content)
-    kept = opened(folder)
-    assert kept.read("d") is None
-    assert len(kept.broken) == 1
+    assert [kept.read(cell) for cell in "abd"] == [None] * 3
+    assert len(kept.broken) == 2
 
 
 @pytest.mark.parametrize(
@@ -204,9 +202,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_there_was(folder):
     ("what", "sentence"),
     [
         ({"settings": {"width": [64], "seed": 1}}, r"settings\.seed 0 there, 1 now"),
-        ({"settings": {"width": [64, 8], "seed": 0}}, r"settings\.width 64 there, 64 8 now"),
         ({"settings": {"width": [], "seed": 0}}, r"settings\.width 64 there, \[\] now"),
-        ({"settings": {"seed": 0}}, r"settings\.width 64 there, None now"),
         (
             {"settings": {"width": [8], "seed": 3}, "data": "wine"},
             r"settings\.width 64 there, 8 now; settings\.seed 0 there, 3 now; "
@@ -224,14 +220,14 @@ def test_other_settings_are_refused_with_the_difference(folder, what, sentence):
     assert json.loads((folder / RUN).read_text())["what"]["settings"] == what["settings"]
 
 
-def test_another_version_is_refused(folder, monkeypatch):
-    there, schema = jaxnn.__version__, store.SCHEMA_VERSION
-    monkeypatch.setattr(jaxnn, "__version__", "9.9")
-    with pytest.raises(FileExistsError, match=rf"another run \(jaxnn {there} there, 9\.9 now\)"):
-        opened(folder)
-    monkeypatch.undo()
-    monkeypatch.setattr(store, "SCHEMA_VERSION", 99)
-    with pytest.raises(FileExistsError, match=rf"another run \(schema {schema} there, 99 now\)"):
+@pytest.mark.parametrize(
+    ("module", "name", "word"),
+    [(jaxnn, "__version__", "jaxnn"), (store, "SCHEMA_VERSION", "schema")],
+)
+def test_another_version_is_refused(folder, module, name, word, monkeypatch):
+    there = getattr(module, name)
+    monkeypatch.setattr(module, name, 99)
+    with pytest.raises(FileExistsError, match=rf"another run \({word} {there} there, 99 now\)"):
         opened(folder)
 
 
@@ -320,16 +316,6 @@ def test_an_empty_name_is_no_folder(capsys):
     assert capsys.readouterr().err == "error: out: expected a folder, got an empty name\n"
 
 
-def test_parts_that_were_taken_away_are_made_anew(folder):
-    for path in (folder / PARTS).iterdir():
-        path.unlink()
-    (folder / PARTS).rmdir()
-    kept = opened(folder)
-    assert kept.read("a") is None
-    kept.write_cell("a", ROWS_OF_A_CELL)
-    assert part(folder, "a").exists()
-
-
 def test_one_process_at_a_time(folder):
     kept = opened(folder)
     before = contents(folder)
@@ -368,30 +354,6 @@ def test_a_folder_that_was_made_for_nothing_is_gone(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         opened(tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_nothing_is_unpickled_or_evaluated():
-    """In reading, by what the sources call; JAX's cache holds programs and no pickles.
-
-    One command runs code, a file that the user names for that: `diagnose`.
-    """
-    forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
-    paths = [*SOURCES.glob("experiments/**/*.py"), *SOURCES.glob("jaxnn/**/*.py")]
-    assert SOURCES / "experiments" / "learning" / "data.py" in paths
-    for path in paths:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                assert not forbidden & {alias.name.split(".")[0] for alias in node.names}, path
-            elif isinstance(node, ast.ImportFrom):
-                assert (node.module or "").split(".")[0] not in forbidden, path
-            elif isinstance(node, ast.Call):
-                name = node.func.id if isinstance(node.func, ast.Name) else ""
-                run = path == SOURCES / "jaxnn" / "cli" / "source.py"
-                assert name not in {"eval", "exec", "compile", "__import__"} or run, path
-                called = ast.unparse(node.func)
-                assert "pickle" not in called, path
-                if called == "np.load":
-                    assert "allow_pickle=False" in ast.unparse(node), path
 
 
 def test_a_file_that_was_changed_since_is_named_and_written_anew(folder):
