@@ -103,14 +103,12 @@ ROOMS = {
         ("flow/measure/[!t]*", "flow/jacobian/*"),
         ("flow", "chain", "states", "signal", "costs", "spectrum"),
     ),
-    "record": Room(
-        ("flow/record/*",), ("state_records", "what_is_left", "given", "states", "chain")
-    ),
+    "record": Room(("flow/record/*",), ("state_records", "record", "states", "chain")),
     "verdict": Room(
         ("flow/verdict/*", "evidence/*"),
-        ("findings", "evidence", "verdict", "causes", "given", "compared"),
+        ("findings", "evidence", "verdict", "verdict_faults", "record", "compared"),
     ),
-    "formats": Room(("flow/formats/*",), ("entries", "plan", "findings")),
+    "formats": Room(("flow/formats/*",), ("formats", "findings")),
     "theory": Room(("theory/*", "flow/theory/*"), ("theory", "meanfield", "pairs", "correlation")),
     "twin": Room(("theory/twin/*",), ("twin", "correlation", "critical")),
     "chain": Room(("chain/*",), ("cut", "states", "handover", "tied", "roots")),
@@ -122,7 +120,7 @@ ROOMS = {
         ("train/*", "train/alarms/*", "rehearsal/*"),
         ("alarms", "watch", "damaged_records", "scaling", "checkup"),
     ),
-    "curing": Room(("curing/*",), ("cures", "curing_training", "advice")),
+    "curing": Room(("curing/*",), ("cures", "cures_training", "cures_causes", "cures_advice")),
 }
 
 

@@ -34,7 +34,6 @@ def with_pair(output, ys):
 
 
 USUAL = {"model": (f, W), "xs": XS, "ys": XS, "loss": square}
-NO_DATA = {"ys", "loss"}
 TAKES = {  # which of these each function takes
     "diagnose": {*USUAL},
     "gradient_flow": {*USUAL},
@@ -176,3 +175,105 @@ def test_examples_and_classes_that_are_none_in_torch(torch):
         jaxnn.diagnose(model, xs[:0], torch.arange(0), loss=loss)
     with pytest.raises(ValueError, match=r"ys: expected classes from 0 to 3, .* 4 columns, got 7"):
         jaxnn.diagnose(model, xs, torch.full((8,), 7), loss=loss)
+
+
+# Around a measurement
+
+FEW = np.ones((2, 3), np.float32)
+LAYERS = [lambda z: 2 * z, jnp.tanh]
+NET = jaxnn.Network((3, 4, 1), "tanh", "regression")
+
+
+def squares(output, ys):
+    return jnp.sum(output**2, -1)
+
+
+@pytest.mark.parametrize("loss", ["mse", 3, []])
+def test_a_loss_that_is_no_function(loss, unhooked):
+    got = "'mse'" if loss == "mse" else type(loss).__name__
+    for call in (
+        lambda: jaxnn.diagnose(LAYERS, FEW, FEW, loss=loss),
+        lambda: jaxnn.gradient_flow((NET, []), FEW, FEW, loss=loss),
+    ):
+        with pytest.raises(TypeError, match=rf"^loss: expected a function of .*, got {got}$"):
+            call()
+
+
+def test_a_pytree_of_the_user_s_where_the_chain_s_parameters_are_expected(unhooked):
+    layers = [(jnp.matmul, np.eye(3, dtype=np.float32))] * 2
+    chain, params = jaxnn.as_network(layers)
+    for given in (layers, {"a": 1}, params[0]):
+        for call in (
+            lambda given=given: jaxnn.gradient_flow((chain, given), FEW, cotangent=FEW),
+            lambda given=given: jaxnn.cures((chain, given), FEW, cotangent=FEW),
+            lambda given=given: jaxnn.diagnose((chain, given), FEW, cotangent=FEW),
+            lambda given=given: jaxnn.spectrum((chain, given), FEW),
+        ):
+            with pytest.raises(ValueError, match=r"^params: .* hand over net\.params\(pytree\)$"):
+                call()
+    np.testing.assert_array_equal(chain.params(layers)[0].at(0).arrays[0][0][0], np.eye(3))
+    with pytest.raises(TypeError, match=r"^net: expected a Network, got Chain; .*gradient_flow"):
+        jaxnn.forward(chain, params, FEW)
+
+
+@pytest.mark.parametrize("flow", [None, 3, NET])
+@pytest.mark.parametrize("function", [jaxnn.verdict, jaxnn.chart])
+def test_what_is_no_flow(function, flow, unhooked):
+    with pytest.raises(TypeError, match=rf"^flow: expected a Flow, .* got {type(flow).__name__}$"):
+        function(flow)
+
+
+@pytest.mark.skipif(np.longdouble == np.float64, reason="no wider numbers there")
+def test_numbers_that_jax_has_not():
+    wide = FEW.astype(np.longdouble)
+    pairs = [(np.zeros((3, 1), np.longdouble), np.zeros(1, np.longdouble))]
+    for call in (
+        lambda: jaxnn.diagnose(LAYERS, wide, loss=squares),
+        lambda: jaxnn.forward(NET, pairs, FEW[0]),
+        lambda: jaxnn.forward(
+            jaxnn.Network((3, 1), "tanh", "regression"), [(wide.T[:, :1], wide[0, :1])], FEW[0]
+        ),
+    ):
+        with pytest.raises(TypeError, match=r"expected numbers that JAX has, got .*; cast them"):
+            call()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: jax.debug_nans(True),
+        lambda: jax.debug_infs(True),
+        lambda: jax.transfer_guard("disallow"),
+    ],
+)
+def test_a_measurement_works_whatever_jax_stops_at(setting):
+    plain = jaxnn.diagnose(LAYERS, FEW, loss=squares)
+    with setting():
+        again = jaxnn.diagnose(LAYERS, FEW, loss=squares)
+    np.testing.assert_array_equal(again.flow.log_delta, plain.flow.log_delta)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: jaxnn.Network((3, 1), FEW, "binary"),
+            r"got an array of float32 of shape \(2, 3\)",
+        ),
+        (lambda: jaxnn.Network((3, 1), "tanh", "binary", {"a": "b" * 99}), r"got \{'a': 'b+…$"),
+        (lambda: jaxnn.flow.log_norm("x"), "^v: expected numbers, got 'x'$"),
+        (
+            lambda: jaxnn.network.stack([]),
+            r"^params: expected at least one pair \(theta, b\), got none$",
+        ),
+        (
+            lambda: jaxnn.as_network((lambda p, x: x, {"w": np.array(["a"])}), FEW),
+            r"numbers, got an array of <U1 of shape \(1,\) at \['w'\]; leave it out$",
+        ),
+    ],
+)
+def test_what_was_given_is_told_on_one_line(call, said):
+    with pytest.raises((TypeError, ValueError), match=said) as caught:
+        call()
+    assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Cures: what is tried, judged and ranked; what advice says is followed in `test_advice.py`."""
+"""Cures: what is tried, judged and ranked; what advice says is followed in `test_cures_advice.py`."""
 
 from threading import Lock
 from types import SimpleNamespace

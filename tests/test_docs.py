@@ -127,7 +127,7 @@ def test_the_readme_shows_what_is_printed(capsys):
         assert [float(n) for n in match.groups()] == pytest.approx(numbers, rel=0.2, abs=2e-3)
 
 
-MEASURED = DOCS / "guides" / "recipes.md"  # whose blocks tests/test_recipes.py runs
+MEASURED = DOCS / "guides" / "recipes.md"  # whose blocks tests/test_diagnosis.py runs
 
 
 @pytest.mark.slow

@@ -258,51 +258,57 @@ class Case(NamedTuple):
     path: str = ""
 
 
+def at_end(rule, ill, healthy=None):
+    """A case of the output."""
+    return Case(rule, ill, healthy, layer=6)
+
+
+def of_array(path, rule, ill, healthy=None):
+    """A case of an array, whose path begins with its layer."""
+    return Case(rule, ill, healthy, int(path[0]), path)
+
+
 CASES = {
     "data": Case(
         "given",
         a_flow(given=given([np.nan]), log_mean_square=NAN_FROM_3),
-        healthy=a_flow(given=given([np.nan])),  # labels that are missing
+        a_flow(given=given([np.nan])),  # labels that are missing
     ),
     "loss": Case("loss", a_flow(given=given(loss=np.nan)), healthy=a_flow(given=given(loss=1.0))),
     "a class without a column": Case(
         "loss", (a_flow(given=given(loss=np.nan)), of_classes(lowest=1, highest=3, breaks=True))
     ),
-    "parameters": Case(
+    "parameters": of_array(
+        "3.up",
         "nan",
         a_flow(sizes={(3, "up"): np.nan}, log_mean_square=NAN_FROM_3),
-        healthy=a_flow(sizes={(3, "up"): np.nan}),  # a run that is stored as a key
-        layer=3,
-        path="3.up",
+        a_flow(sizes={(3, "up"): np.nan}),  # a run that is stored as a key
     ),
     "buffers": Case(
         "buffers",
         a_flow(broken=("norm.mean",), log_mean_square=NAN_FROM_3),
-        healthy=a_flow(log_mean_square=NAN_FROM_3),
+        a_flow(log_mean_square=NAN_FROM_3),
         path="norm.mean",
     ),
     "a state that is computed": Case(
-        "signal",
-        a_flow(log_mean_square=NAN_FROM_3),
-        healthy=a_flow(log_mean_square={3: 80.0}),
-        layer=3,
+        "signal", a_flow(log_mean_square=NAN_FROM_3), a_flow(log_mean_square={3: 80.0}), layer=3
     ),
     "a state that has grown": Case(
         "signal",
         a_flow(log_mean_square={2: 10 * LN10, **NAN_FROM_3}),
-        healthy=a_flow(log_mean_square={2: 10 * LN10}),
+        a_flow(log_mean_square={2: 10 * LN10}),
         layer=3,
     ),
     "Δ": Case(
         "undefined",
         a_flow(log_largest={1: np.nan, 2: np.inf}),
-        healthy=a_flow(log_largest={1: 500.0}),
+        a_flow(log_largest={1: 500.0}),
         layer=2,
     ),
     "a detach": Case(
         "stopped",
         a_flow(stopped=Stopped("stem", ("embed", "stem"), 0.3, "detached")),
-        healthy=a_flow(),
+        a_flow(),
         path="embed",
     ),
     "a frozen module": Case(
@@ -314,89 +320,80 @@ CASES = {
     "layers frozen among others": Case(
         "stopped",
         (a_flow(deltas=OFF_IN_3), draws(stopped=("3.up", "3.down"))),
-        healthy=(a_flow(), draws(stopped=("1.up", "1.down", "2.up"))),
+        (a_flow(), draws(stopped=("1.up", "1.down", "2.up"))),
         path="3.up",
     ),
     "layers behind stop_gradient": Case(
         "fixed",
         a_flow(deltas={(i, name): NONE for i in (3, 4) for name in ("up", "down")}),
-        healthy=(
+        (
             a_flow(deltas={(3, name): NONE for name in ("up", "down")}),
             draws(stopped=("3.up", "3.down")),
         ),
         layer=3,
     ),
-    "a gain that turns a branch off": Case(
+    "a gain that turns a branch off": of_array(
+        "3.down",
         "fixed",
         a_flow_with_biases(sizes={(3, "down"): NONE}, deltas=OFF_IN_3),
-        healthy=a_flow_with_biases(sizes={(3, "down"): NONE}),
-        layer=3,
-        path="3.down",
+        a_flow_with_biases(sizes={(3, "down"): NONE}),
     ),
-    "a bias that turns a branch off": Case(
+    "a bias that turns a branch off": of_array(
+        "3.down",
         "fixed",
         a_flow_with_biases(sizes={(3, "down"): 1.0}, deltas=OFF_IN_3),
-        healthy=a_flow_with_biases(sizes={(3, "down"): 1.0}),
-        layer=3,
-        path="3.down",
+        a_flow_with_biases(sizes={(3, "down"): 1.0}),
     ),
     "layers of the encoder alone": Case(
         "cuts",
         a_flow(coverage=Coverage(0.3, 0.4, "decoder", "decoder.*")),
-        healthy=a_flow(coverage=Coverage(0.3, 0.6, "head", "")),
+        a_flow(coverage=Coverage(0.3, 0.6, "head", "")),
     ),
     "an LSTM that forgets": Case(
         "time",
         a_flow(time=through_time(-4.0, -3.0, -2.0, -1.0, 0.0)),
-        healthy=a_flow(time=through_time(-0.4, -0.3, -0.2, -0.1, 0.0)),
+        a_flow(time=through_time(-0.4, -0.3, -0.2, -0.1, 0.0)),
         path="lstm.weight_hh_l0",
     ),
     "an RNN that explodes from a step on": Case(
         "time",
         a_flow(time=through_time(3.0, 2.0, 1.0, 0.0, NONE)),
-        healthy=a_flow(time=through_time(0.0, NONE, NONE, NONE, NONE)),
+        a_flow(time=through_time(0.0, NONE, NONE, NONE, NONE)),
         path="lstm.weight_hh_l0",
     ),
-    "an output that is not used": Case(
+    "an output that is not used": at_end(
         "output",
         a_flow(decades=dict.fromkeys(LAYERS, NONE), deltas=dict.fromkeys(PATHS, NONE)),
-        healthy=a_flow(decades=CUT_BELOW_4),
-        layer=6,
+        a_flow(decades=CUT_BELOW_4),
     ),
-    "zero weights that learn": Case(
+    "zero weights that learn": of_array(
+        "4.up",
         "zero",
         a_flow(decades=CUT_BELOW_4, sizes=ZERO_4),
-        healthy=a_flow(sizes=ZERO_4),  # next to a skip connection
-        layer=4,
-        path="4.up",
+        a_flow(sizes=ZERO_4),  # next to a skip connection
     ),
-    "zero weights that stay": Case(
-        "zero", a_flow(decades=CUT_BELOW_4, sizes=ZERO_4, deltas=ZERO_4), layer=4, path="4.up"
+    "zero weights that stay": of_array(
+        "4.up", "zero", a_flow(decades=CUT_BELOW_4, sizes=ZERO_4, deltas=ZERO_4)
     ),
-    "both matrices of an adapter": Case(
+    "both matrices of an adapter": of_array(
+        "4.up",
         "zero",
         a_flow(sizes=ZERO_4, deltas=ZERO_4),
-        healthy=a_flow(sizes={(4, "up"): NONE}, deltas={(4, "down"): NONE}),  # one of them drawn
-        layer=4,
-        path="4.up",
+        a_flow(sizes={(4, "up"): NONE}, deltas={(4, "down"): NONE}),  # one of them drawn
     ),
-    "the second matrix of an adapter": Case(
-        "zero",
-        of_adapters(sizes={(i, "down"): NONE for i in (2, 4)}),
-        healthy=of_adapters(),
-        layer=2,
-        path="2.down",
+    "the second matrix of an adapter": of_array(
+        "2.down", "zero", of_adapters(sizes={(i, "down"): NONE for i in (2, 4)}), of_adapters()
     ),
     "stop_gradient between layers": Case(
         "cut",
         a_flow(decades=CUT_BELOW_4),
-        healthy=a_flow(decades=dict.fromkeys((1, 2, 3), -200.0)),
+        a_flow(decades=dict.fromkeys((1, 2, 3), -200.0)),
         layer=4,
     ),
     "a rate": Case(
         "rate",
         a_flow(decades={layer: layer + 0.2 * (layer % 2) - 6 for layer in LAYERS}),
-        healthy=a_flow(log_mean_square=NAN_FROM_3),  # which says why there is none
+        a_flow(log_mean_square=NAN_FROM_3),  # which says why there is none
     ),
     "a power law": Case("rate", of_gains(np.log10(1 + 1 / np.arange(1, 40)), "b" * 40)),
     "a stretched exponential": Case(
@@ -417,65 +414,58 @@ CASES = {
         "closed", a_flow(closed=Closed(2, 12, "write it as a scan")), healthy=a_flow(), layer=2
     ),
     "a head alone": Case("no rate", of_gains([], "h")),
-    "a layer of larger weights": Case(
+    "a layer of larger weights": of_array(
+        "3.up",
         "layer",
         a_flow(decades=dict.fromkeys((1, 2), 1.5), sizes={(3, "up"): 1.5}),
-        healthy=a_flow(decades=dict.fromkeys((1, 2), 0.4)),
-        layer=3,
-        path="3.up",
+        a_flow(decades=dict.fromkeys((1, 2), 0.4)),
     ),
     "a layer with a large state": Case(
         "layer",
         a_flow(decades=dict.fromkeys((1, 2), 1.5), log_mean_square={2: 4 * LN10}),
-        healthy=a_flow(log_mean_square={2: 4 * LN10}),
+        a_flow(log_mean_square={2: 4 * LN10}),
         layer=3,
     ),
-    "an attention unlike all others": Case(
+    "an attention unlike all others": of_array(
+        "3.up",
         "attention",
         a_flow(attention=attentions([0.1, 0.2, 82.0], [1.0, 0.99, 0.06])),
-        healthy=a_flow(attention=attentions([0.1, 0.2, 82.0], [1.0, 0.85, 0.06])),
-        layer=3,
-        path="3.up",
+        a_flow(attention=attentions([0.1, 0.2, 82.0], [1.0, 0.85, 0.06])),
     ),
-    "one saturated head": Case(
+    "one saturated head": of_array(
+        "3.up",
         "attention",
         a_flow(attention=heads(200.0, 5.0, 1.0), deltas={(3, "up"): -8.0}),
-        healthy=a_flow(attention=heads(90.0, 5.0, 1.0)),
-        layer=3,
-        path="3.up",
+        a_flow(attention=heads(90.0, 5.0, 1.0)),
     ),
-    "all heads": Case(
+    "all heads": of_array(
+        "3.up",
         "attention",
         a_flow(attention=heads(200.0, 200.0)),
-        healthy=a_flow(attention=heads(200.0, 200.0, entropy=0.2)),
-        layer=3,
-        path="3.up",
+        a_flow(attention=heads(200.0, 200.0, entropy=0.2)),
     ),
-    "a router that does not learn": Case(
+    "a router that does not learn": of_array(
+        "2.up",
         "router",
         a_flow(routers=experts(0.5, 0.5), deltas={(2, "up"): -7.0}),
-        healthy=a_flow(routers=experts(0.5, 0.5), deltas={(2, "up"): -3.0}),
-        layer=2,
-        path="2.up",
+        a_flow(routers=experts(0.5, 0.5), deltas={(2, "up"): -3.0}),
     ),
-    "a router with one choice": Case(
+    "a router with one choice": of_array(
+        "2.up",
         "router",
         a_flow(routers=experts(0.0, 1.0, 0.0)),
-        healthy=a_flow(routers=experts(0.0, 0.9, 0.1)),
-        layer=2,
-        path="2.up",
+        a_flow(routers=experts(0.0, 0.9, 0.1)),
     ),
-    "a router whose bias keeps tokens away": Case(
+    "a router whose bias keeps tokens away": of_array(
+        "2.up",
         "router",
         a_flow_with_biases(routers=experts(0.3, 0.0, 0.4, 0.3)),
-        healthy=a_flow_with_biases(routers=experts(0.3, 0.0, 0.4, 0.3), sizes={(2, "down"): -1}),
-        layer=2,
-        path="2.up",
+        a_flow_with_biases(routers=experts(0.3, 0.0, 0.4, 0.3), sizes={(2, "down"): -1}),
     ),
     "theory": Case(
         "theory",
         with_theory(OFF_BELOW_4),
-        healthy=with_theory(dict.fromkeys((1, 2, 3), -0.12)),  # within four errors,
+        with_theory(dict.fromkeys((1, 2, 3), -0.12)),  # within four errors,
         layer=3,
     ),
     "theory without weights that have a mean": Case(
@@ -487,38 +477,31 @@ CASES = {
     "examples": Case(
         "examples",
         a_flow(log_spread={5: -15.0, 6: -15.0}, **SIX),
-        healthy=a_flow(log_spread={5: -15.0, 6: -14.0}, **SIX),
+        a_flow(log_spread={5: -15.0, 6: -14.0}, **SIX),
         layer=5,
     ),
-    "examples at the output": Case(
-        "examples",
-        a_flow(log_spread={6: -15.0}, **SIX),
-        healthy=a_flow(log_spread={6: -10.0}, **SIX),
-        layer=6,
+    "examples at the output": at_end(
+        "examples", a_flow(log_spread={6: -15.0}, **SIX), a_flow(log_spread={6: -10.0}, **SIX)
     ),
     "positions": Case(
         "positions",
         a_flow(log_spread_within={4: -8.0, 5: -20.0, 6: -20.0}),
-        healthy=a_flow(log_spread_within={4: -8.0, 5: -20.0, 6: -14.0}),
+        a_flow(log_spread_within={4: -8.0, 5: -20.0, 6: -14.0}),
         layer=5,
     ),
-    "queries that are equal": Case(
-        "positions",
-        (POOLED, draws(flat=("4.up",))),
-        healthy=(POOLED, draws(flat=("6.up",))),
-        layer=4,
-        path="4.up",
+    "queries that are equal": of_array(
+        "4.up", "positions", (POOLED, draws(flat=("4.up",))), (POOLED, draws(flat=("6.up",)))
     ),
     "positions that a low layer makes equal": Case(
         "positions",
         a_flow(log_spread_within=dict.fromkeys((3, 4, 5, 6), -20.0)),
-        healthy=a_flow(log_spread_within=dict.fromkeys((4, 5, 6), -20.0)),  # a pool
+        a_flow(log_spread_within=dict.fromkeys((4, 5, 6), -20.0)),  # a pool
         layer=3,
     ),
     "a gradient too small": Case(
         "format",
         a_flow(log_largest=dict.fromkeys((1, 2), -100.0)),
-        healthy=a_flow(log_largest=dict.fromkeys((1, 2), -15.0)),  # a scaled loss keeps float16
+        a_flow(log_largest=dict.fromkeys((1, 2), -15.0)),  # a scaled loss keeps float16
         layer=2,
     ),
     "entries": Case(
@@ -527,7 +510,7 @@ CASES = {
     "what is not read": Case(
         "unread",
         a_flow(positions=positions([0, 0, NONE, NONE, *[0] * 4], [0, -20, 0, 0, *[0] * 4])),
-        healthy=a_flow(positions=positions([0, 0, -9, NONE, *[0] * 4], [0, -20, 0, 0, *[0] * 4])),
+        a_flow(positions=positions([0, 0, -9, NONE, *[0] * 4], [0, -20, 0, 0, *[0] * 4])),
         layer=2,
     ),
     "padding that is read alone": Case(
@@ -539,49 +522,40 @@ CASES = {
     "a token read alone": Case(
         "lone position",
         a_flow(positions=positions([0, NONE, NONE, 0.0, 0, 0, 0, 0], np.zeros(8))),
-        healthy=a_flow(positions=positions([0, NONE, -20.0, 0.0, 0, 0, 0, 0], np.zeros(8))),
+        a_flow(positions=positions([0, NONE, -20.0, 0.0, 0, 0, 0, 0], np.zeros(8))),
         layer=2,
     ),
-    "a weight without gradient": Case(
+    "a weight without gradient": of_array(
+        "3.up",
         "starved",
         a_flow(deltas={(3, "up"): -8.0}),
-        healthy=a_flow(deltas={(layer, "up"): -5.0 for layer in LAYERS}),  # as decay rates
-        layer=3,
-        path="3.up",
+        a_flow(deltas={(layer, "up"): -5.0 for layer in LAYERS}),  # as decay rates
     ),
-    "a weight without any gradient": Case(
+    "a weight without any gradient": of_array(
+        "3.up",
         "starved",
         a_flow(deltas={(3, "up"): NONE}),
-        healthy=(a_flow(deltas={(3, "up"): NONE}), draws(stopped=("3.up",))),
-        layer=3,
-        path="3.up",
+        (a_flow(deltas={(3, "up"): NONE}), draws(stopped=("3.up",))),
     ),
-    "queries of logits that are not small": Case(
+    "queries of logits that are not small": of_array(
+        "3.up",
         "starved",
         a_flow(deltas={(3, "up"): -5.0}, attention=heads(2.0, 0.01)),
-        healthy=a_flow(deltas={(3, "up"): -5.0}, attention=heads(0.01, 0.02)),
-        layer=3,
-        path="3.up",
+        a_flow(deltas={(3, "up"): -5.0}, attention=heads(0.01, 0.02)),
     ),
-    "an embedding times 100": Case(
-        "largest",
-        a_flow(sizes={(1, "up"): 2.0}),
-        healthy=a_flow(sizes={(1, "up"): 1.4}),
-        layer=1,
-        path="1.up",
+    "an embedding times 100": of_array(
+        "1.up", "largest", a_flow(sizes={(1, "up"): 2.0}), a_flow(sizes={(1, "up"): 1.4})
     ),
-    "weights of another size": Case(
+    "weights of another size": of_array(
+        "3.down",
         "size",
         a_flow(sizes={(3, "down"): -1.2}),
-        healthy=a_flow(sizes={(layer, "down"): -1.2 for layer in (1, 3, 5)}),
-        layer=3,
-        path="3.down",
+        a_flow(sizes={(layer, "down"): -1.2 for layer in (1, 3, 5)}),
     ),
-    "a head": Case(
+    "a head": at_end(
         "once",
         a_flow(decades=dict.fromkeys(range(1, 6), 1.5), names=(*["block"] * 5, "head")),
-        healthy=a_flow(decades=dict.fromkeys(range(1, 6), 0.9), names=(*["block"] * 5, "head")),
-        layer=6,
+        a_flow(decades=dict.fromkeys(range(1, 6), 0.9), names=(*["block"] * 5, "head")),
     ),
     "inputs of 0 to 255": Case(
         "inputs",
@@ -589,7 +563,7 @@ CASES = {
             a_flow(log_mean_square={1: 2 * np.log(90)}),
             columns([0, 120], [1, 50], scales_itself=False),
         ),
-        healthy=(
+        (
             a_flow(log_mean_square={1: 2 * np.log(90)}),
             columns([0, 120], [1, 50], scales_itself=True),  # by a norm
         ),
@@ -602,14 +576,14 @@ CASES = {
             a_flow(deltas={(1, "up"): NONE, (1, "down"): NONE}),
             columns([3000], [1000], scales_itself=False),
         ),
-        healthy=(a_flow(), columns([3000], [1000], scales_itself=False)),  # as of sines
+        (a_flow(), columns([3000], [1000], scales_itself=False)),  # as of sines
         layer=1,
         path="xs",
     ),
     "inputs of other units": Case(
         "inputs",
         columns([0, 0, 0], [1e-3, 1e-3, 1.0], scales_itself=False),
-        healthy=columns([0, 120, 0], [1, 50, 1], scales_itself=False),  # layer 1 divides them
+        columns([0, 120, 0], [1, 50, 1], scales_itself=False),  # layer 1 divides them
         layer=1,
         path="xs",
     ),
@@ -619,227 +593,182 @@ CASES = {
             a_flow(log_mean_square={1: -12.0, 2: -12.0}, log_spread={}),
             columns([0], [0.001], scales_itself=False),
         ),
-        healthy=(a_flow(log_spread={}), columns([0], [0.001], scales_itself=False)),
+        (a_flow(log_spread={}), columns([0], [0.001], scales_itself=False)),
         layer=1,
         path="xs",
     ),
     "columns without information": Case(
         "constant",
         columns([5, 5, 0], [0, 0, 1]),
-        healthy=columns([5, 5, 0], [0, 0, 1], levels_itself=True),
+        columns([5, 5, 0], [0, 0, 1], levels_itself=True),
         layer=1,
         path="xs",
     ),
     "labels of one class": Case(
         "constant",
         replace(an_end(kinds.CLASS_LOGITS), data=columns([0], [1], classes=1).data),
-        healthy=replace(an_end(kinds.LOGITS, outputs=1), data=columns([0], [1], classes=1).data),
+        replace(an_end(kinds.LOGITS, outputs=1), data=columns([0], [1], classes=1).data),
         layer=6,
         path="ys",
     ),
     "classes in order": Case(
         "sorted",
         columns([0], [1], classes=3, sorted=True),
-        healthy=columns([0], [1], count=6, classes=6, sorted=True),
+        columns([0], [1], count=6, classes=6, sorted=True),
     ),
-    "a softmax over one unit": Case(
+    "a softmax over one unit": at_end(
         "oneunit",
         an_end(outputs=1, low=1.0, high=1.0, reach=Reach(1.0, 1.0)),
-        healthy=(  # a number to which a network that is off adds nothing
+        (  # a number to which a network that is off adds nothing
             a_flow(log_mean_square={5: NONE}),
             an_end(outputs=1, low=1.0, high=1.0, reach=Reach(1.0, 1.0)),
         ),
-        layer=6,
     ),
-    "a softmax over the batch": Case(
-        "overbatch", an_end(sums_to_one="columns"), healthy=an_end(**SOFTMAX), layer=6
+    "a softmax over the batch": at_end(
+        "overbatch", an_end(sums_to_one="columns"), healthy=an_end(**SOFTMAX)
     ),
-    "two softmaxes": Case(
-        "twice",
-        an_end(kinds.CLASS_LOGITS, **SOFTMAX),
-        healthy=an_end(kinds.CLASS_PROBABILITIES, **SOFTMAX),
-        layer=6,
+    "two softmaxes": at_end(
+        "twice", an_end(kinds.CLASS_LOGITS, **SOFTMAX), an_end(kinds.CLASS_PROBABILITIES, **SOFTMAX)
     ),
-    "two sigmoids": Case(
-        "twice",
-        an_end(kinds.LOGITS, **SIGMOID),
-        healthy=an_end(kinds.LOGITS, low=-0.5, high=0.5),
-        layer=6,
+    "two sigmoids": at_end(
+        "twice", an_end(kinds.LOGITS, **SIGMOID), an_end(kinds.LOGITS, low=-0.5, high=0.5)
     ),
-    "soft caps of logits": Case(
+    "soft caps of logits": at_end(
         "twice",
         an_end(kinds.CLASS_LOGITS, low=-0.5, high=0.5, reach=Reach(-1.0, 1.0)),
-        healthy=an_end(kinds.CLASS_LOGITS, reach=Reach(-30.0, 30.0)),
-        layer=6,
+        an_end(kinds.CLASS_LOGITS, reach=Reach(-30.0, 30.0)),
     ),
-    "a relu on logits": Case(
-        "relulogits",
-        an_end(kinds.CLASS_LOGITS, **RELU),
-        healthy=an_end(kinds.NUMBERS, **RELU),
-        layer=6,
+    "a relu on logits": at_end(
+        "relulogits", an_end(kinds.CLASS_LOGITS, **RELU), an_end(kinds.NUMBERS, **RELU)
     ),
-    "a relu on probabilities": Case(
+    "a relu on probabilities": at_end(
         "relulogits",
         an_end(kinds.PROBABILITIES, **RELU),
-        healthy=an_end(kinds.CLASS_LOGITS, **RELU | {"zeros": 0.0}),  # a mean of units
-        layer=6,
+        an_end(kinds.CLASS_LOGITS, **RELU | {"zeros": 0.0}),  # a mean of units
     ),
-    "a sigmoid for 0 to 100": Case(
+    "a sigmoid for 0 to 100": at_end(
         "targets",
         an_end(kinds.NUMBERS, labels=(0.0, 100.0, 0.9), **SIGMOID),
-        healthy=an_end(kinds.NUMBERS, labels=(0.0, 100.0, 0.0)),
-        layer=6,
+        an_end(kinds.NUMBERS, labels=(0.0, 100.0, 0.0)),
     ),
-    "one sigmoid for labels 0, 1, 2": Case(
+    "one sigmoid for labels 0, 1, 2": at_end(
         "targets",
         an_end(kinds.PROBABILITIES, labels=(0.0, 2.0, 0.3), **SIGMOID),
-        healthy=an_end(kinds.PROBABILITIES, **SIGMOID),
-        layer=6,
+        an_end(kinds.PROBABILITIES, **SIGMOID),
     ),
-    "a softmax for several labels at once": Case(
+    "a softmax for several labels at once": at_end(
         "targets",
         an_end(kinds.NUMBERS, label_sums=(0.0, 2.0), **SOFTMAX),
-        healthy=an_end(kinds.NUMBERS, label_sums=(0.0, 2.0), **SIGMOID),
-        layer=6,
+        an_end(kinds.NUMBERS, label_sums=(0.0, 2.0), **SIGMOID),
     ),
-    "a cross-entropy of several labels at once": Case(
+    "a cross-entropy of several labels at once": at_end(
         "targets",
         an_end(kinds.CLASS_SHARES, label_sums=(0.0, 3.0), **SOFTMAX),
-        healthy=an_end(kinds.CLASS_SHARES, label_sums=(0.0, 1.0), **SOFTMAX),  # some left out
-        layer=6,
+        an_end(kinds.CLASS_SHARES, label_sums=(0.0, 1.0), **SOFTMAX),  # some left out
     ),
-    "a binary cross-entropy of a softmax": Case(
+    "a binary cross-entropy of a softmax": at_end(
         "targets",
         an_end(kinds.PROBABILITIES, **SOFTMAX),
-        healthy=an_end(kinds.PROBABILITIES, outputs=2, **SOFTMAX),  # the same for both
-        layer=6,
+        an_end(kinds.PROBABILITIES, outputs=2, **SOFTMAX),  # the same for both
     ),
-    "squares of a softmax": Case(
-        "targets",
-        an_end(kinds.NUMBERS, **SOFTMAX),
-        healthy=an_end(kinds.NUMBERS, **SIGMOID),
-        layer=6,
+    "squares of a softmax": at_end(
+        "targets", an_end(kinds.NUMBERS, **SOFTMAX), an_end(kinds.NUMBERS, **SIGMOID)
     ),
-    "probabilities for logarithms": Case(
-        "targets", an_end(kinds.IN_PROPORTION), healthy=an_end(kinds.CLASS_LOGITS), layer=6
+    "probabilities for logarithms": at_end(
+        "targets", an_end(kinds.IN_PROPORTION), healthy=an_end(kinds.CLASS_LOGITS)
     ),
-    "classes that count from 1": Case(
+    "classes that count from 1": at_end(
         "targets",
         of_classes(kinds.CLASS_LOGITS, lowest=1, highest=3),
-        healthy=of_classes(kinds.CLASS_LOGITS, lowest=1, highest=2),
-        layer=6,
+        of_classes(kinds.CLASS_LOGITS, lowest=1, highest=2),
     ),
-    "classes below 0": Case(
-        "targets",
-        of_classes(lowest=-1, highest=1, wraps=True),
-        healthy=of_classes(lowest=-1, highest=1),
-        layer=6,
+    "classes below 0": at_end(
+        "targets", of_classes(lowest=-1, highest=1, wraps=True), of_classes(lowest=-1, highest=1)
     ),
-    "a class taken for padding": Case(
-        "targets", of_classes(ignored=0), healthy=of_classes(), layer=6
+    "a class taken for padding": at_end("targets", of_classes(ignored=0), healthy=of_classes()),
+    "numbers of classes for columns": at_end(
+        "targets", of_classes(weigh=True), healthy=of_classes(kinds.CLASS_LOGITS)
     ),
-    "numbers of classes for columns": Case(
-        "targets", of_classes(weigh=True), healthy=of_classes(kinds.CLASS_LOGITS), layer=6
-    ),
-    "one target in thousands": Case(
+    "one target in thousands": at_end(
         "targets",
         an_end(kinds.NUMBERS, label_spreads=(0.8, 320.0, 1)),
-        healthy=an_end(kinds.NUMBERS, label_spreads=(0.8, 320.0, 1), label_share=0.2),
-        layer=6,
+        an_end(kinds.NUMBERS, label_spreads=(0.8, 320.0, 1), label_share=0.2),
     ),
-    "prices as they are": Case(
+    "prices as they are": at_end(
         "targets",
         an_end(kinds.NUMBERS, size=0.5, label_size=5000.0, labels=(3000.0, 7000.0, 0.0)),
-        healthy=an_end(kinds.NUMBERS, size=0.5, label_size=500.0),
-        layer=6,
+        an_end(kinds.NUMBERS, size=0.5, label_size=500.0),
     ),
-    "logits in a loss of logarithms": Case(
+    "logits in a loss of logarithms": at_end(
         "negative",
         an_end(kinds.CLASS_LOGS, loss=-3.0),
-        healthy=an_end(kinds.CLASS_LOGS, sums_to_one="logs", low=-3.0, high=-0.1),
-        layer=6,
+        an_end(kinds.CLASS_LOGS, sums_to_one="logs", low=-3.0, high=-0.1),
     ),
-    "sigmoids in a loss of classes": Case(
+    "sigmoids in a loss of classes": at_end(
         "negative",
         an_end(kinds.CLASS_PROBABILITIES, **SIGMOID),
-        healthy=an_end(kinds.CLASS_PROBABILITIES, **SOFTMAX),
-        layer=6,
+        an_end(kinds.CLASS_PROBABILITIES, **SOFTMAX),
     ),
-    "numbers in a loss of probabilities": Case(
-        "negative", an_end(kinds.PROBABILITIES), healthy=an_end(kinds.LOGITS), layer=6
+    "numbers in a loss of probabilities": at_end(
+        "negative", an_end(kinds.PROBABILITIES), healthy=an_end(kinds.LOGITS)
     ),
     "labels of other examples": Case(
-        "labels",
-        Evidence(held_out=HeldOut(200, 0.4)),
-        healthy=Evidence(held_out=HeldOut(200, 0.02)),
+        "labels", Evidence(held_out=HeldOut(200, 0.4)), Evidence(held_out=HeldOut(200, 0.02))
     ),
-    "all pairs": Case("mixes", an_end(kinds.PAIRS), healthy=an_end(kinds.NUMBERS), layer=6),
-    "a softmax of the loss over the batch": Case(
-        "mixes", an_end(kinds.OVER_BATCH), healthy=an_end(kinds.CLASS_LOGITS), layer=6
+    "all pairs": at_end("mixes", an_end(kinds.PAIRS), healthy=an_end(kinds.NUMBERS)),
+    "a softmax of the loss over the batch": at_end(
+        "mixes", an_end(kinds.OVER_BATCH), healthy=an_end(kinds.CLASS_LOGITS)
     ),
-    "a reshape that mixes examples": Case(
-        "mixes",
-        an_end(kinds.CLASS_LOGITS, mixing=mixing.PLACES),
-        healthy=an_end(kinds.CLASS_LOGITS),
-        layer=6,
+    "a reshape that mixes examples": at_end(
+        "mixes", an_end(kinds.CLASS_LOGITS, mixing=mixing.PLACES), an_end(kinds.CLASS_LOGITS)
     ),
-    "attention along the batch": Case(
-        "mixes",
-        an_end(kinds.CLASS_LOGITS, mixing=mixing.SUMS),
-        healthy=an_end(kinds.CLASS_LOGITS),
-        layer=6,
+    "attention along the batch": at_end(
+        "mixes", an_end(kinds.CLASS_LOGITS, mixing=mixing.SUMS), an_end(kinds.CLASS_LOGITS)
     ),
-    "letters of size 1 that are the last layer too": Case(
+    "letters of size 1 that are the last layer too": of_array(
+        "1.up",
         "drawn",
         replace(
             of_classes(kinds.CLASS_LOGITS, size=11.0, loss=12.0, columns=20),
             parameters=draws(LARGE, *[HEALTHY] * 5).parameters,
         ),
-        healthy=replace(
+        replace(
             of_classes(kinds.CLASS_LOGITS, size=11.0, loss=4.0, columns=20),
             parameters=draws(LARGE, *[HEALTHY] * 5).parameters,
         ),
-        layer=1,
-        path="1.up",
     ),
-    "a loss with the wrong sign": Case(
+    "a loss with the wrong sign": at_end(
         "inverted",
         an_end(kinds.CLASS_LOGITS, constant=-1.0),
-        healthy=an_end(kinds.CLASS_LOGS, constant=-1.0),  # a linear loss
-        layer=6,
+        an_end(kinds.CLASS_LOGS, constant=-1.0),  # a linear loss
     ),
-    "a loss that is least where nothing fits": Case(
-        "inverted", an_end(rises=True), healthy=an_end(), layer=6
+    "a loss that is least where nothing fits": at_end(
+        "inverted", an_end(rises=True), healthy=an_end()
     ),
-    "a loss of the code alone": Case(
+    "a loss of the code alone": at_end(
         "unlabelled",
         replace(an_end(sees_labels=False, ends_at_zeros=True), data=AUTOENCODER),
-        healthy=replace(an_end(sees_labels=False), data=AUTOENCODER),
-        layer=6,
+        replace(an_end(sees_labels=False), data=AUTOENCODER),
     ),
-    "pixels and classes mixed up": Case(
-        "mixes",
-        an_end(kinds.CLASS_LOGITS, acts_elsewhere=True),
-        healthy=an_end(kinds.CLASS_LOGITS),
-        layer=6,
+    "pixels and classes mixed up": at_end(
+        "mixes", an_end(kinds.CLASS_LOGITS, acts_elsewhere=True), an_end(kinds.CLASS_LOGITS)
     ),
-    "nothing near is alike": Case(
+    "nothing near is alike": of_array(
+        "1.up",
         "drawn",
         replace(an_end(is_chaotic=True), parameters=draws(LARGE, HEALTHY).parameters),
-        healthy=replace(an_end(), parameters=draws(LARGE, HEALTHY).parameters),
-        layer=1,
-        path="1.up",
+        replace(an_end(), parameters=draws(LARGE, HEALTHY).parameters),
     ),
-    "a loss without labels": Case(
+    "a loss without labels": at_end(
         "unlabelled",
         an_end(sees_labels=False),
-        healthy=an_end(sees_labels=None),  # labels that are all alike
-        layer=6,
+        an_end(sees_labels=None),  # labels that are all alike
     ),
-    "constant weights": Case(
+    "constant weights": of_array(
+        "2.up",
         "drawn",
         draws(HEALTHY, CONSTANT, CONSTANT),
-        healthy=Evidence(
+        Evidence(
             parameters=KnownParameters(
                 {"2.up": CONSTANT, "2.down": HEALTHY},
                 (),
@@ -847,44 +776,33 @@ CASES = {
                 (),  # gains of heads
             )
         ),
-        layer=2,
-        path="2.up",
     ),
-    "weights that are zero": Case(
+    "weights that are zero": of_array(
+        "2.up",
         "equal",
         (a_flow(log_spread=dict.fromkeys((2, 3, 4, 5, 6), NONE), **SIX), draws(HEALTHY, NO, LARGE)),
-        healthy=(
-            a_flow(log_spread={}, **SIX),
-            draws(HEALTHY, NO, HEALTHY),
-        ),  # next to a skip connection
-        layer=2,
-        path="2.up",
+        (a_flow(log_spread={}, **SIX), draws(HEALTHY, NO, HEALTHY)),  # next to a skip connection
     ),
-    "weights that are drawn too large": Case(
+    "weights that are drawn too large": of_array(
+        "2.up",
         "drawn",
         (a_flow(log_mean_square={2: 2 * np.log(6.0)}), draws(HEALTHY, LARGE, LARGE)),
-        healthy=(a_flow(log_mean_square={2: 2 * np.log(6.0)}), draws(HEALTHY, LARGE)),
-        layer=2,
-        path="2.up",
+        (a_flow(log_mean_square={2: 2 * np.log(6.0)}), draws(HEALTHY, LARGE)),
     ),
-    "copies of units": Case(
+    "copies of units": of_array(
+        "2.up",
         "equal",
         draws(HEALTHY, COPIES),
-        healthy=Evidence(
-            parameters=KnownParameters({"2.up": COPIES, "2.down": HEALTHY}, (), (), ())
-        ),
-        layer=2,
-        path="2.up",
+        Evidence(parameters=KnownParameters({"2.up": COPIES, "2.down": HEALTHY}, (), (), ())),
     ),
-    "copies of a module's units": Case(
-        "equal", (replace(a_flow(), is_of_torch=True), draws(HEALTHY, COPIES)), layer=2, path="2.up"
+    "copies of a module's units": of_array(
+        "2.up", "equal", (replace(a_flow(), is_of_torch=True), draws(HEALTHY, COPIES))
     ),
-    "copies of one layer": Case(
+    "copies of one layer": of_array(
+        "2.up",
         "equal layers",
         draws(HEALTHY, HEALTHY, HEALTHY, equal=(("2.up", "3.up"), ("2.down", "3.down"))),
-        healthy=draws(HEALTHY, HEALTHY, equal=(("1.up", "2.up"),)),  # next to others that differ
-        layer=2,
-        path="2.up",
+        draws(HEALTHY, HEALTHY, equal=(("1.up", "2.up"),)),  # next to others that differ
     ),
     "one module in a list": Case(
         "shared", draws(repeated=("blocks.0", "blocks.1")), healthy=draws(), path="blocks.0"
@@ -898,13 +816,13 @@ CASES = {
     "layers in a plain list": Case(
         "unlisted",
         draws(unregistered=("blocks[0].weight", "blocks[0].bias")),
-        healthy=draws(),
+        draws(),
         path="blocks[0].weight",
     ),
     "one unit that all must pass": Case(
         "bottleneck",
         (replace(a_flow(), sizes=(4, 4, 1, 4, 4, 4)), columns([0], [1])),
-        healthy=(
+        (
             replace(a_flow(), sizes=(4, 4, 1, 4, 4, 4)),
             columns([0], [1], are_labels=True),  # an autoencoder
         ),
@@ -913,60 +831,53 @@ CASES = {
     "dropout that is louder than the signal": Case(
         "noise",
         Evidence(noise=Noise(of_draws=5.0, of_mean=1.0)),
-        healthy=Evidence(noise=Noise(of_draws=1.7, of_mean=1.0)),
+        Evidence(noise=Noise(of_draws=1.7, of_mean=1.0)),
     ),
     "dropout of 19 in 20": Case(
         "noise",
         Evidence(noise=Noise(of_draws=1.7, of_mean=1.0, dropped=0.95)),
-        healthy=Evidence(noise=Noise(of_draws=1.7, of_mean=1.0, dropped=0.9)),
+        Evidence(noise=Noise(of_draws=1.7, of_mean=1.0, dropped=0.9)),
     ),
     "dropout that never ends": Case(
         "noise",
         Evidence(noise=Noise(of_draws=0.5, of_mean=1.0, drops_in_eval=True)),
-        healthy=Evidence(noise=Noise(of_draws=0.5, of_mean=1.0)),
+        Evidence(noise=Noise(of_draws=0.5, of_mean=1.0)),
     ),
     "layers without an activation": Case(
         "linear",
         an_end(is_linear=True),
-        healthy=(a_flow(deltas=OFF_BELOW_6), an_end(is_linear=True)),  # what is cut off is no line
+        (a_flow(deltas=OFF_BELOW_6), an_end(is_linear=True)),  # what is cut off is no line
     ),
-    "a hinge behind a softmax": Case(
+    "a hinge behind a softmax": at_end(
         "targets",
         an_end(kinds.MARGINS, **SOFTMAX),
-        healthy=an_end(kinds.MARGINS, reach=Reach(0.0, 0.0)),  # nothing enters the last layer
-        layer=6,
+        an_end(kinds.MARGINS, reach=Reach(0.0, 0.0)),  # nothing enters the last layer
     ),
-    "a loss of means": Case(
-        "mixes",
-        an_end(sees_labels=False, sees_all=True),
-        healthy=an_end(sees_labels=False, compares=True),
-        layer=6,
+    "a loss of means": at_end(
+        "mixes", an_end(sees_labels=False, sees_all=True), an_end(sees_labels=False, compares=True)
     ),
-    "shares of outputs below 0": Case(
-        "negative", an_end(kinds.CLASS_SHARES), healthy=an_end(kinds.CLASS_SHARES, low=0.0), layer=6
+    "shares of outputs below 0": at_end(
+        "negative", an_end(kinds.CLASS_SHARES), healthy=an_end(kinds.CLASS_SHARES, low=0.0)
     ),
-    "units that a bias turns off": Case(
+    "units that a bias turns off": of_array(
+        "3.down",
         "cut",
         a_flow_with_biases(
             decades=CUT_BELOW_4, log_mean_square={3: 2 * np.log(2)}, log_spread={3: -3}
         ),
-        healthy=a_flow_with_biases(log_mean_square={3: 2 * np.log(2)}, log_spread={3: -3}),
-        layer=3,
-        path="3.down",
+        a_flow_with_biases(log_mean_square={3: 2 * np.log(2)}, log_spread={3: -3}),
     ),
-    "units that a bias inside of a layer turns off": Case(
+    "units that a bias inside of a layer turns off": of_array(
+        "4.down",
         "cut",
         a_flow_with_biases(sizes={(4, "down"): 1.0}, **ONE_STATE),
-        healthy=a_flow_with_biases(sizes={(4, "down"): 1.0}),
-        layer=4,
-        path="4.down",
+        a_flow_with_biases(sizes={(4, "down"): 1.0}),
     ),
-    "units that a gain turns off": Case(
+    "units that a gain turns off": of_array(
+        "4.down",
         "cut",
         a_flow_with_biases(sizes={(4, "down"): NONE}, deltas={(4, "down"): NONE}, **ONE_STATE),
-        healthy=a_flow_with_biases(sizes={(4, "down"): NONE}),
-        layer=4,
-        path="4.down",
+        a_flow_with_biases(sizes={(4, "down"): NONE}),
     ),
     "a bias of which one example does not tell what it does": Case(
         "cut",
@@ -977,16 +888,16 @@ CASES = {
         ),
         layer=4,
     ),
-    "a gain that turns units off next to another input": Case(
+    "a gain that turns units off next to another input": of_array(
+        "4.down",
         "cut",
         a_flow_with_biases(
             sizes={(4, "down"): NONE}, decades=CUT_BELOW_4, log_mean_square={3: 2 * np.log(2)}
         ),
-        healthy=a_flow_with_biases(sizes={(4, "down"): NONE}),
-        layer=4,
-        path="4.down",
+        a_flow_with_biases(sizes={(4, "down"): NONE}),
     ),
-    "units that a gain far below the cut turns off": Case(
+    "units that a gain far below the cut turns off": of_array(
+        "2.down",
         "cut",
         a_flow_with_biases(
             sizes={(2, "down"): NONE, (4, "down"): NONE},
@@ -994,22 +905,18 @@ CASES = {
             decades=CUT_BELOW_4,
             log_spread=dict.fromkeys((2, 3, 4, 5, 6), NONE),
         ),
-        layer=2,
-        path="2.down",
     ),
-    "a layer scale": Case(
+    "a layer scale": of_array(
+        "2.down",
         "branches",
         a_flow_with_biases(sizes=SMALL_GAINS),
-        healthy=a_flow_with_biases(sizes={(2, "down"): -2.0}),
-        layer=2,
-        path="2.down",
+        a_flow_with_biases(sizes={(2, "down"): -2.0}),
     ),
-    "gains of zero in front of a branch": Case(
+    "gains of zero in front of a branch": of_array(
+        "2.scale",
         "shut",
         with_a_gain_of_zero(delta_of_bias=0.0),
-        healthy=with_a_gain_of_zero(delta_of_bias=NONE),  # the last of a branch
-        layer=2,
-        path="2.scale",
+        with_a_gain_of_zero(delta_of_bias=NONE),  # the last of a branch
     ),
     "units of a layer that do nothing": Case(
         "idle", of_a_module(dead={3: 0.9, 5: 0.85}), healthy=of_a_module(dead={3: 0.7}), layer=3
@@ -1017,7 +924,7 @@ CASES = {
     "units of one layer that are saturated": Case(
         "idle",
         of_a_module(saturated={2: 0.8}),
-        healthy=replace(of_units(saturated=0.8), theory=None),  # of a Network all are spoken of
+        replace(of_units(saturated=0.8), theory=None),  # of a Network all are spoken of
         layer=2,
     ),
     "units": Case(
@@ -1083,6 +990,16 @@ def test_zeros_that_learn_in_another_layer_are_no_pair_of_factors():
     assert not verdict_of(flow).well
     learns = verdict_of(replace(flow, parameters=replace(parameters, paths=paths)))
     assert (learns.well, learns.unreached) == (True, ())
+
+
+def test_a_gradient_of_zero_is_never_said_to_need_no_change():
+    """Weights that get none in a layer with no others to compare, and inputs that count nothing."""
+    cut = a_flow(deltas={(2, name): NONE for name in ("up", "down")})
+    for flow, path in ((cut, "2.up"), (replace(a_flow(), log_delta_input=NONE), "inputs")):
+        v = verdict_of(flow)
+        assert path in v.unreached
+        assert not v.well
+    assert verdict_of(a_flow()).unreached == ()
 
 
 def test_a_gain_of_images_is_no_weight():

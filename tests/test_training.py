@@ -375,10 +375,15 @@ def test_a_fraction_is_the_split_of_the_run_s_key(key):
     assert len(out[0]) == 4
 
 
-@pytest.mark.parametrize("n_out", [1, 3])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "n_out"),
+    [
+        *(("binary", 1), ("multiclass", 3)),
+        *(pytest.param("regression", n, marks=pytest.mark.slow) for n in (1, 3)),
+        *(pytest.param(*of, marks=pytest.mark.slow) for of in (("binary", 3), ("multiclass", 2))),
+    ],
+)
 def test_scores_equal_scikit_learn_s(key, task, n_out):
-    n_out = max(n_out, 2) if task == "multiclass" else n_out
     net, params, xs, ys = problem(key, task, (4, 6, n_out), count=50)
     scores = jaxnn.train.evaluate(net, params, np.asarray(xs), np.asarray(ys))
     loss = reference.mean_loss("tanh", task, params, xs, ys)

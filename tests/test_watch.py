@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,6 @@ import numpy as np
 import optax
 import polars as pl
 import pytest
-from peers import need
 from problems import as_users_have_jax, optimised
 
 import jaxnn
@@ -641,81 +640,18 @@ def test_a_training_that_is_killed_goes_on_from_its_checkpoint_with_all_rows(tmp
     assert (tmp_path / "killed" / FILE).read_bytes().startswith(written)  # nothing is written over
 
 
-@pytest.mark.slow
-def test_parameters_of_torch_that_are_frozen_on_the_way_rest_from_then_on():
-    need("torch")
-    import torch
-
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))
-    optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    written = []
-    options = {"every": 1, "write": lambda step, numbers: written.append(numbers)}
-    watch = jaxnn.watch(model, loss=torch.nn.MSELoss(), intended=("linear",), **options)
-    xs, ys = torch.randn(2, 8, 4)
-    for step in range(6):
-        model[:2].requires_grad_(step < 3)
-        optimizer.zero_grad()
-        torch.nn.functional.mse_loss(model(xs), ys).backward()
-        with watch(step, xs, ys):
-            optimizer.step()
-    assert not watch.failures
-    assert [alarm.rule for alarm in watch.watched.alarms] == ["still"]
-    *_, trained, _, _, last = (line["parameters"] for line in watch.watched.measurements)
-    frozen = slice(0, 4)
-    assert last["log10_size"][frozen] == trained["log10_size"][frozen]
-    assert last["log10_update"][frozen] == 4 * [-np.inf]
-    assert np.isnan(last["log10_delta"][frozen]).all()
-    for name in ("log10_delta", "log10_size", "log10_update"):
-        assert np.isfinite(last[name][4:]).all()
-    assert {*written[-1]} < {*written[0]}
-
-
-@pytest.mark.slow
-def test_a_watch_of_a_module_of_torch_has_the_update_and_leaves_the_training_as_it_is():
-    need("torch")
-    import torch
-
-    def trained(with_watch):
-        torch.manual_seed(0)
-        parts = torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
-        model, mse = torch.nn.Sequential(*parts), torch.nn.MSELoss()
-        optimizer = torch.optim.SGD(model.parameters(), 0.01)
-        watch = jaxnn.watch(model, loss=mse, every=2)
-        updates, gradients = [], []
-        for step in range(3):
-            xs, ys = torch.randn(4, 3), torch.randn(4, 1)
-            value = mse(model(xs), ys)
-            optimizer.zero_grad()
-            value.backward()
-            gradients.append([float(v.grad.norm().log10()) for v in model.parameters()])
-            before = [v.detach().clone() for v in model.parameters()]
-            with watch(step, xs, ys, value=value) if with_watch else nullcontext():
-                optimizer.step()
-            pairs = zip(model.parameters(), before, strict=True)
-            updates.append([float((v.detach() - b).norm().log10()) for v, b in pairs])
-        params = [v.detach().numpy() for v in model.parameters()]
-        return watch, updates, gradients, params
-
-    watch, updates, gradients, params = trained(with_watch=True)
-    lines = watch.watched.measurements
-    assert [line["step"] for line in lines] == [0, 2]
-    assert lines[1]["parameters"]["log10_update"] == pytest.approx(updates[2], abs=1e-4)
-    assert lines[1]["parameters"]["log10_gradient"] == pytest.approx(gradients[2], abs=1e-4)
-    assert lines[1]["parameters"]["held"] == [1.0] * 4
-    whole = [np.log10(np.linalg.norm(10 ** np.array(v))) for v in gradients]
-    assert watch.watched.steps.column("log10_gradient") == pytest.approx(whole, abs=1e-4)
-    for ours, plain in zip(params, trained(with_watch=False)[3], strict=True):
-        np.testing.assert_array_equal(ours, plain)
-
-
 # Alarms of trainings step by step
+
+
+@cache
+def value_and_grad_of(net):
+    return jax.jit(jax.value_and_grad(lambda p, xs: jnp.mean(loss(net(p, xs), 0.1 * xs))))
 
 
 def rules_of_training(rng, step, following=lambda before, after: after, net=network, **options):
     """The rules that speak in a loop of Python; step: (params, gradient, number) -> after it."""
     params, xs = drawn(rng), rng.normal(size=(16, 3)).astype(np.float32)
-    value_and_grad = jax.jit(jax.value_and_grad(lambda p, xs: jnp.mean(loss(net(p, xs), 0.1 * xs))))
+    value_and_grad = value_and_grad_of(net)
     watch = jaxnn.watch((net, params), xs, loss=loss, every=5, **options)
     for number in range(56):
         value, gradient = value_and_grad(params, xs)

@@ -1,5 +1,7 @@
 """Entries by their exponents: what formats keep, against conversions of `ml_dtypes`."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -9,6 +11,7 @@ from problems import as_users_have_jax
 
 import jaxnn
 from jaxnn.arrays.rows import ScaledRows, exponent_and_mantissa
+from jaxnn.cli import diagnosis
 from jaxnn.flow.formats.entries import OCTAVES, PARTS, Entries, bins_of, entries_of
 from jaxnn.flow.formats.format_loss import Histogram, _begins, loss_scale
 from jaxnn.flow.formats.number_formats import BLOCKS, NARROW, in_e4m3
@@ -283,3 +286,115 @@ def test_a_network_has_the_entries_of_a_chain(cotangent):
             shares = np.array(ours.kept(kind, 3))
             np.testing.assert_allclose(shares[:, ~unused], theirs.kept(kind, 3), atol=1e-3)
             assert np.isnan(shares[1:, unused]).all()
+
+
+# Plans: the cheapest format of each layer, in words and as rows, and the picture of exponents.
+
+
+def times(w, z):
+    return z * w
+
+
+@pytest.fixture(scope="module")
+def twelve():
+    """Twelve layers: two that pass Δ, four that shrink it by 2^-20 each, six that pass it."""
+    c = np.random.default_rng(0).normal(size=(4, 64)).astype(np.float32)
+    sizes = [1.0, 1.0, *[2.0**-20] * 4, *[1.0] * 6]
+    with as_users_have_jax():
+        layers = [(times, jnp.full(64, size, jnp.float32)) for size in sizes]
+        net, params = jaxnn.as_network(layers)
+        return jaxnn.gradient_flow((net, params), c, cotangent=c, entries=True)
+
+
+def test_equal_neighbours_are_one_line(twelve):
+    """The states of the first two layers are x, and Δ of the last seven is the cotangent."""
+    lines = str(jaxnn.plan(twelve)).split("\n")
+    assert lines[:4] == [
+        "Δ, layers 1 to 5: float8_e4m3fn with one scale a tensor",
+        "Δ, layers 6 to 12: float8_e4m3fn",
+        "states, layers 1 to 2: float8_e4m3fn",
+        "states, layers 3 to 12: float8_e4m3fn with one scale a tensor",
+    ]
+    assert "bfloat16 2^-" in lines[-1]
+    assert "float16 at no scale" in lines[-1]
+    assert len(lines) < 12
+
+
+def test_rows_have_the_cheapest_format_that_keeps_enough(twelve):
+    plan = jaxnn.plan(twelve, keep=0.99)
+    bits = {row["format"]: row["bits"] for row in plan.rows}
+    assert bits == {"float8_e4m3fn": 8}
+    rows = {(row["of"], row["layer"]): row for row in plan.rows}
+    assert len(rows) == 4 * 12
+    kept = {(r["layer"], r["format"], r["scaling"]): r for r in twelve.formats()}
+    for layer in range(1, 13):
+        row = rows["delta", layer]
+        same = kept[layer, row["format"], row["scaling"]]
+        assert row["kept"] == 1 - same["zero_square"] - same["overflow_square"] >= 0.99
+    assert {row["format"] for row in jaxnn.plan(twelve, formats=["nvfp4"]).rows} == {"nvfp4"}
+    (wide, *_) = jaxnn.plan(twelve, formats=["float16"], keep=1.0).rows
+    assert (wide["format"], wide["scaling"]) == ("float16", "tensor")
+
+
+def test_one_scale_of_the_loss_serves_all_layers_or_none(twelve):
+    """A scaled loss fits where every Δ is below 2^-30, and its scale lies in the window."""
+    delta, of_parameters = (
+        each._replace(top=np.full(12, -30.0))
+        for each in (twelve.entries.delta, twelve.entries.delta_parameter)
+    )
+    entries = twelve.entries._replace(delta=delta, delta_parameter=of_parameters)
+    twelve = replace(twelve, entries=entries)
+    plan = jaxnn.plan(twelve)
+    low, high = plan.windows["float8_e4m3fn"]
+    scales = {row["scale"] for row in plan.rows if row["of"] == "delta"}
+    assert {row["scaling"] for row in plan.rows if row["of"] == "delta"} == {"loss"}
+    (scale,) = scales
+    assert low <= scale <= high
+    assert f"float8_e4m3fn with the loss multiplied by 2^{scale}" in str(plan)
+    assert "<p>Δ, all layers" in plan._repr_html_()
+
+
+def test_what_is_asked_for_is_checked(twelve):
+    with pytest.raises(ValueError, match=r"formats: expected some of float16, .*, got 'half'"):
+        jaxnn.plan(twelve, formats=["half"])
+    with pytest.raises(ValueError, match=r"formats: expected some of .*, got 'float16'"):
+        jaxnn.plan(twelve, formats="float16")
+    with pytest.raises(ValueError, match=r"keep: expected a share above 0, at most 1, got 99.9"):
+        jaxnn.plan(twelve, keep=99.9)
+
+
+def test_a_chart_of_one_flow_has_its_entries_and_the_ranges_of_formats(twelve):
+    spec = jaxnn.chart(twelve).to_dict()
+    titles = [panel["title"] for panel in spec["vconcat"]]
+    assert [title.split(" by")[0] for title in titles[-3:]] == [
+        *("Entries of Δ", "Entries of the states", "Entries of parameters")
+    ]
+    cells, bars, names = (layer["data"]["values"] for layer in spec["vconcat"][-3]["layer"])
+    by_layer = {}
+    for cell in cells:
+        by_layer.setdefault(cell["left"] + 0.5, []).append(cell["share"])
+    assert sorted(by_layer) == [*range(1, 13)]
+    assert all(sum(shares) > 0.95 for shares in by_layer.values())
+    ends = {
+        (bar["format"], bar["low"], bar["high"]) for bar in bars if bar["format"] == "float8_e4m3fn"
+    }
+    low, high = min(v["low"] for v in cells), max(v["high"] for v in cells)
+    assert ends == {("float8_e4m3fn", -9, -6), ("float8_e4m3fn", -6, min(9, high))}
+    assert low < -80
+    assert [each["format"] for each in names] == ["float16", "bfloat16", "e4m3", "e5m2"]
+    assert len(jaxnn.chart(twelve, twelve).to_dict()["vconcat"]) == len(titles) - 3
+
+
+def test_a_diagnosis_has_the_plan(twelve):
+    found = jaxnn.Diagnosis(twelve, "loss as given")
+    plan = f"\n{jaxnn.plan(twelve)}\nTo see what would help, "
+    assert plan in repr(found)
+    assert plan in "\n".join(diagnosis.sentences(found, ""))
+
+
+@pytest.mark.slow
+def test_diagnose_counts_entries_if_asked():
+    with as_users_have_jax():
+        given = ([(times, jnp.ones(3))], np.ones((2, 3), np.float32))
+        assert str(jaxnn.diagnose(*given, entries=True).plan).startswith("Δ, layer 1")
+        assert jaxnn.diagnose(*given).plan is None

@@ -1,14 +1,16 @@
-"""Code of cures: run as it stands, it makes of a network what the cure is."""
+"""Cured models and the code of cures: either is the cure, and what trains like it was before."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from cure_lines import assert_lines_make, changed_by_lines, holders, run
 from flax import linen, nnx
@@ -16,6 +18,7 @@ from peers import need
 
 import jaxnn
 from jaxnn.curing.code import Edit, InPlace, OfTorch, edit_of, loops
+from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import patient_of, tried_on
 
 N, B, LAYERS = 32, 6, 14  # the fewest layers that units are tailored to
@@ -181,6 +184,33 @@ def options_of(name):
     return {"each": "example"} if name == "equinox" else {}
 
 
+def assert_is_cured(cure, xs, options):
+    """The model that comes back is measured as the cure was."""
+    flow = jaxnn.diagnose(cure.model, xs, **options).flow
+    expected, got = (np.asarray(f.log_delta) for f in (cure.flow, flow))
+    np.testing.assert_allclose(got[: len(expected)], expected, rtol=0, atol=1e-4)
+
+
+def assert_trains(model, xs, each="batch"):
+    """An optimiser takes the parameters as they are: those of a pair, or the module itself."""
+    is_pair = isinstance(model, tuple)
+    arrays, rest = eqx.partition(model[1] if is_pair else model, eqx.is_inexact_array)
+
+    def loss(arrays):
+        params = eqx.combine(arrays, rest)
+        f = partial(model[0], params) if is_pair else params
+        return jnp.mean((jax.vmap(f) if each == "example" else f)(xs) ** 2)
+
+    optimizer = optax.adam(1e-2)
+    state, losses, step = optimizer.init(arrays), [], jax.jit(jax.value_and_grad(loss))
+    for _ in range(4):
+        value, gradient = step(arrays)
+        updates, state = optimizer.update(gradient, state)
+        arrays = optax.apply_updates(arrays, updates)
+        losses.append(float(value))
+    assert losses == sorted(losses, reverse=True)
+
+
 def square(output, ys):
     return ((output - ys) ** 2).mean(-1)
 
@@ -201,8 +231,11 @@ def test_code_of_numbers_makes_the_cure(name, rng):
     found = tried_on(patient_of(model, xs, **options), kinds=(*OF_NUMBERS, "skip"))
     assert {cure.kind for cure in found} >= {"scale", "orthogonal"}
     assert any("to a std of 1/√fan_in" in cure.advice for cure in found)
+    scaled = next(cure for cure in found if cure.kind == "scale")
+    assert jax.tree.structure(scaled.model) == jax.tree.structure(model)
     for cure in found:
         assert_lines_make(cure, model)
+        assert_is_cured(cure, xs, options)
         if cure.net is found[0].net:
             cured = changed_by_lines(cure.code, model)
             assert_same_flow(cure, jaxnn.diagnose(cured, xs, **options).flow)
@@ -217,8 +250,10 @@ def test_code_of_structure_is_a_line_of_the_forward_pass(name, rng):
     options = {"cotangent": c} | options_of(name)
     found = tried_on(patient_of(build(Forward()), xs, **options), kinds=OF_STRUCTURE)
     assert {cure.kind for cure in found} == {*OF_STRUCTURE}
-
+    skip = next(cure for cure in found if cure.kind == "skip")
+    assert_trains(skip.model, xs[:3], **options_of(name))  # another batch
     for cure in found:
+        assert_is_cured(cure, xs, options)
         comment, *_, last = cure.code.splitlines()
         names = run(cure.code, z=jnp.ones((B, N)), layer=lambda z: z, **holders(build(Forward())))
         form = (
@@ -240,6 +275,7 @@ def test_code_of_torch_makes_the_cure(torch, rng):
     module.append(linear(N, 4))
     xs, ys = (torch.tensor(rng.normal(size=(B, n)), dtype=torch.float32) for n in (N, 4))
     kinds, options = (*OF_NUMBERS, *OF_STRUCTURE), {"ys": ys, "loss": square}
+    before = {name: v.clone() for name, v in module.state_dict().items()}
     found = tried_on(patient_of(module, xs, **options), kinds=kinds)
     assert {cure.kind for cure in found} >= {*OF_STRUCTURE, "scale", "orthogonal"}
     assert any(f"`{LAYERS}.weight` by" in cure.advice for cure in found)  # the head's factor
@@ -247,6 +283,17 @@ def test_code_of_torch_makes_the_cure(torch, rng):
         assert_lines_make(cure, module)
         cured = changed_by_lines(cure.code, module)
         assert_same_flow(cure, jaxnn.gradient_flow(cured, xs, **options))
+        flow = jaxnn.gradient_flow(cure.model, xs, **options)
+        np.testing.assert_allclose(flow.log_delta, cure.flow.log_delta, atol=1e-4)
+        assert type(cure.model) is type(module)
+        assert cure.model is not module
+    assert all(torch.equal(v, before[name]) for name, v in module.state_dict().items())
+
+
+def test_a_change_that_could_not_be_made_has_no_model():
+    cure = Cure(kind="looks-linear", advice="Draw it.", reason="a width is odd")
+    with pytest.raises(ValueError, match="could be made, got one where a width is odd"):
+        _ = cure.model
 
 
 def test_edits_are_read_off_the_numbers(rng):

@@ -137,10 +137,10 @@ class Compiled(Loop):
 
 
 def trained(torch, kind, is_watched):
-    """Return the watch, the losses and gradients by step, and the state of the model."""
+    """The watch, the losses and gradients by step, the state at the end, and changes of arrays."""
     loop = kind(torch)
     watch = jaxnn.watch(loop.model, loss=loop.loss, every=2) if is_watched else None
-    noted = []
+    noted, changes = [], []
     torch.manual_seed(2)  # of dropout
     for step, (xs, ys) in enumerate(batches(torch)):
 
@@ -148,20 +148,26 @@ def trained(torch, kind, is_watched):
             noted.append([value.item()])
             return nullcontext() if watch is None else watch(step, xs, ys, value=value)
 
+        before = [v.detach().clone() for v in loop.model.parameters()]
         loop.step(watching, xs, ys)
         noted[-1].append(loop.gradient())
+        pairs = zip(loop.model.parameters(), before, strict=True)
+        changes.append([float((v.detach() - old).norm().log10()) for v, old in pairs])
     state = {name: v.detach().clone() for name, v in loop.model.state_dict().items()}
-    return watch, np.array(noted), state
+    return watch, np.array(noted), state, changes
 
 
 @pytest.mark.parametrize("kind", [Loop, Scaled, Fused, Autocast, Accumulated, Grouped, Compiled])
 def test_a_watch_changes_no_bit_of_a_training_and_knows_its_gradient_at_each_step(torch, kind):
-    watch, numbers, state = trained(torch, kind, is_watched=True)
-    _, plain, expected = trained(torch, kind, is_watched=False)
+    watch, numbers, state, changes = trained(torch, kind, is_watched=True)
+    _, plain, expected, _ = trained(torch, kind, is_watched=False)
     np.testing.assert_array_equal(numbers, plain)
     assert all(torch.equal(state[name], v) for name, v in expected.items())
     assert not watch.failures
     assert [line["step"] for line in watch.watched.measurements] == [0, 2, 4]
+    for line in watch.watched.measurements if kind is Loop else ():
+        update = line["parameters"]["log10_update"]
+        assert update == pytest.approx(changes[line["step"]], abs=1e-4)
     steps = watch.watched.steps
     np.testing.assert_allclose(steps.column("loss"), numbers[:, 0], rtol=1e-6)
     np.testing.assert_allclose(steps.column("log10_gradient"), numbers[:, 1], atol=1e-4)
@@ -234,6 +240,32 @@ def test_steps_whose_numbers_jump_are_due_once_as_many_have_gone_by(torch):
     for number in (3, 5, 7, 11, 12, 13):
         loop.step(lambda value, number=number: watch(number, xs, ys, value=value), xs, ys)
     assert [line["step"] for line in watch.watched.measurements] == [7, 11, 12]
+
+
+def test_parameters_that_are_frozen_on_the_way_rest_from_then_on(torch):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    written = []
+    options = {"every": 1, "write": lambda step, numbers: written.append(numbers)}
+    watch = jaxnn.watch(model, loss=torch.nn.MSELoss(), intended=("linear",), **options)
+    xs, ys = torch.randn(2, 8, 4)
+    for step in range(6):
+        model[:2].requires_grad_(step < 3)
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(xs), ys).backward()
+        with watch(step, xs, ys):
+            optimizer.step()
+    assert not watch.failures
+    assert [alarm.rule for alarm in watch.watched.alarms] == ["still"]
+    *_, trained, _, _, last = (line["parameters"] for line in watch.watched.measurements)
+    frozen = slice(0, 4)
+    assert last["log10_size"][frozen] == trained["log10_size"][frozen]
+    assert last["log10_update"][frozen] == 4 * [-np.inf]
+    assert np.isnan(last["log10_delta"][frozen]).all()
+    for name in ("log10_delta", "log10_size", "log10_update"):
+        assert np.isfinite(last[name][4:]).all()
+    assert {*written[-1]} < {*written[0]}
 
 
 # Two processes
