@@ -636,7 +636,7 @@ def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):
 
 
 @pytest.mark.parametrize(
-    "count", [0, 1, 2, 1024, 1025, pytest.param(70_000, marks=pytest.mark.slow)]
+    "count", [1, 1025, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 2, 1024, 70_000))]
 )
 def test_argsort_is_that_of_numpy(count):
     """All 32 bits, few that tie often, and the highest alone, which the last of the sorts sees."""
