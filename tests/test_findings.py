@@ -1038,15 +1038,6 @@ def test_what_is_well_is_told_from_what_stands_out():
         assert verdict_of(case.ill).well == (name in WELL), name
 
 
-def test_branches_that_start_near_zero_are_no_lines():
-    flow = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2, 7)})
-    rules = [f.rule for f in verdict_of((flow, an_end(is_linear=True))).findings]
-    assert rules == ["rate", "branches"]
-    of_one = a_flow_with_biases(sizes={(3, "down"): NONE})  # what acts behind it is not seen
-    found = verdict_of((of_one, an_end(is_linear=True))).findings
-    assert "linear" not in [f.rule for f in found]
-
-
 def test_what_makes_less_than_a_thousand_is_usual():
     """A rate over the layers, and one through time, which has no advice then."""
     for rule, of in (
@@ -1060,26 +1051,30 @@ def test_what_makes_less_than_a_thousand_is_usual():
             assert bool(found.advice) is (not usual and rule == "time")
 
 
-def test_experts_that_are_copies_are_told_apart_by_their_router():
-    layers = [HEALTHY, COPIES]
-    flow = replace(a_flow(), routers=experts(0.5, 0.5))
-    for given, rules in ((a_flow(), ["equal"]), (flow, [])):
-        found = verdict_of((given, draws(*layers))).findings
-        assert [one.rule for one in found if one.rule == "equal"] == rules
+CHAOTIC = of_classes(kinds.CLASS_LOGITS, size=11.0, loss=12.0, columns=20, is_chaotic=True)
+BRIER, LINEAR = an_end(kinds.NUMBERS, **SOFTMAX), an_end(is_linear=True)
+NEAR_ZERO = a_flow_with_biases(sizes={(layer, "down"): -6.0 for layer in range(2, 7)})
 
 
-def test_a_single_layer_learns_from_any_start():
-    end = of_classes(kinds.CLASS_LOGITS, size=11.0, loss=12.0, columns=20, is_chaotic=True)
-    for layers, rules in (([LARGE], []), ([LARGE, HEALTHY], ["drawn"])):
-        found = verdict_of(replace(end, parameters=draws(*layers).parameters)).findings
-        assert [one.rule for one in found if one.rule == "drawn"] == rules
-
-
-def test_squares_of_a_softmax_are_not_said_where_they_have_learned():
-    end = an_end(kinds.NUMBERS, **SOFTMAX)
-    for share, rules in ((0.3, ["targets"]), (0.02, [])):
-        found = verdict_of(replace(end, held_out=HeldOut(200, share))).findings
-        assert [one.rule for one in found if one.rule == "targets"] == rules
+@pytest.mark.parametrize(
+    ("rule", "given", "is_found"),
+    [
+        ("equal", (a_flow(), draws(HEALTHY, COPIES)), True),
+        # A router tells experts that are copies apart
+        ("equal", (replace(a_flow(), routers=experts(0.5, 0.5)), draws(HEALTHY, COPIES)), False),
+        ("drawn", replace(CHAOTIC, parameters=draws(LARGE, HEALTHY).parameters), True),
+        # A single layer learns from any start
+        ("drawn", replace(CHAOTIC, parameters=draws(LARGE).parameters), False),
+        ("targets", replace(BRIER, held_out=HeldOut(200, 0.3)), True),
+        ("targets", replace(BRIER, held_out=HeldOut(200, 0.02)), False),  # it has learned
+        ("branches", (NEAR_ZERO, LINEAR), True),
+        ("linear", (NEAR_ZERO, LINEAR), False),
+        # What acts behind a gain of zero is not seen
+        ("linear", (a_flow_with_biases(sizes={(3, "down"): NONE}), LINEAR), False),
+    ],
+)
+def test_what_else_is_known_makes_a_fault_or_none(rule, given, is_found):
+    assert (rule in [found.rule for found in verdict_of(given).findings]) == is_found
 
 
 def test_one_layer_that_changes_less_than_a_thousand_is_usual():
