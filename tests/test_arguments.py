@@ -97,6 +97,7 @@ def test_a_mistake_is_one_sentence(names, argument, value, sentence):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_layers_of_a_spectrum_are_integers_of_any_kind():
     expected = jaxnn.spectrum((f, W), XS, between=(1, 3)).log_largest
     for between in ((np.int64(1), np.int64(3)), np.array([1, 3])):

@@ -1,4 +1,4 @@
-"""Changes of what a verdict names: one array, one bias, one cut; see also `test_cures_advice.py`."""
+"""Changes of what a verdict names: one array, one bias, one cut."""
 
 import jax
 import jax.numpy as jnp

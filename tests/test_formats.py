@@ -101,6 +101,12 @@ def flow(cotangent, arrays):
         return jaxnn.gradient_flow((net, params), x, cotangent=cotangent, entries=True)
 
 
+@jax.jit
+def placed(x):
+    k, mantissa = exponent_and_mantissa(x)
+    return k, mantissa, bins_of(15 - k, mantissa)
+
+
 POSITIVE = np.arange(1, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
@@ -109,8 +115,7 @@ POSITIVE = np.arange(1, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.floa
 def test_every_float16_goes_where_a_conversion_takes_it(kind, scale):
     """All patterns, each of which is zero, subnormal, normal or too large, ties too."""
     with as_users_have_jax():
-        k, mantissa = exponent_and_mantissa(jnp.asarray(POSITIVE))
-        place = np.asarray(bins_of(15 - k, mantissa))
+        k, mantissa, place = map(np.asarray, placed(POSITIVE))
     np.testing.assert_array_equal(np.ldexp(mantissa, k), POSITIVE)
     over, small, zero = _begins(kind, np.array([15 + scale]))
     x = POSITIVE.astype(np.float64) * 2.0**scale
@@ -124,7 +129,7 @@ def test_every_float16_goes_where_a_conversion_takes_it(kind, scale):
 def test_scales_of_blocks_are_rounded_as_a_conversion_does():
     x = np.append(POSITIVE, POSITIVE * np.float32(2.0**-9))
     with as_users_have_jax():
-        rounded = np.asarray(in_e4m3(jnp.asarray(x)))
+        rounded = np.asarray(jax.jit(in_e4m3)(x))
     y = converted("float8_e4m3fn", np.minimum(x, 448))
     np.testing.assert_array_equal(rounded, y)
 

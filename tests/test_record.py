@@ -121,7 +121,8 @@ def test_independence_a_derivative_of_zero_and_the_range_of_a_format_are_told_ap
     handed, dtype, loss, why
 ):
     output, ys = (v.astype(dtype) for v in handed[1:])
-    of_loss = delta_of_loss(loss, ys, lambda top: top[0], [output])
+    of_output = jax.jit(lambda output, ys: delta_of_loss(loss, ys, lambda top: top[0], [output]))
+    of_loss = of_output(output, ys)
     assert not of_loss.delta[0].any()
     assert Given.of({"ys": ys}, of_loss).why_zero(dtype) == why
 
@@ -243,9 +244,10 @@ def by_hand(z):
 
 def test_the_rank_of_long_rows_is_taken_in_strips(rng, monkeypatch):
     monkeypatch.setattr(example_spread, "STRIP", 3)
+    spread_of = jax.jit(lambda z: example_spread.spread_of(z, 1e-9, None, jnp.mean(z**2)))
     for n in (6, 8):  # of two strips, without a rest and with one
         z = rng.normal(size=(EXAMPLES, n))
-        spread = example_spread.spread_of(jnp.asarray(z), 1e-9, None, jnp.mean(z**2))
+        spread = spread_of(z)
         measured = np.exp(spread.log_spread), spread.cosine, spread.rank
         np.testing.assert_allclose(measured, by_hand(z), rtol=1e-9)
 
