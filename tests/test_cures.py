@@ -1,4 +1,4 @@
-"""Cures: what is tried, judged and ranked; what advice says is followed in `test_cures_advice.py`."""
+"""Cures: what is tried, judged and ranked; `test_cures_advice.py` follows what they say."""
 
 from threading import Lock
 from types import SimpleNamespace
