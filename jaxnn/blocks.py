@@ -5,62 +5,37 @@ computes with `ScaledRows`, which reach beyond the range of a float, by the oper
 it does too. The folder `examples/` has one that is written from scratch, own_block.py.
 """
 
-from .arrays.rows import (
-    ScaledRows,
-    alignment,
-    exponent_of,
-    in_range,
-    matmul,
-    outer,
-    plus,
-    power_of_two,
-    renormalised,
-    rounded,
-    scaled,
-    shifted,
-    sum_rows,
-    with_exponents,
-)
-from .network.activations import apply_activation
-from .network.blocks.batch_norm import BatchNorm
-from .network.blocks.block import Block, Gradient, slope
-from .network.blocks.dense import Dense
-from .network.blocks.layer_norm import LayerNorm
-from .network.blocks.post_norm import PostNorm
-from .network.blocks.residual import Residual
-from .network.blocks.rms_norm import RMSNorm
-from .network.blocks.theory import Moments, Theory, theory_of
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BatchNorm",
-    "Block",
-    "Dense",
-    "Gradient",
-    "LayerNorm",
-    "Moments",
-    "PostNorm",
-    "RMSNorm",
-    "Residual",
-    "ScaledRows",
-    "Theory",
-    "alignment",
-    "apply_activation",
-    "exponent_of",
-    "in_range",
-    "matmul",
-    "outer",
-    "plus",
-    "power_of_two",
-    "renormalised",
-    "rounded",
-    "scaled",
-    "shifted",
-    "slope",
-    "sum_rows",
-    "theory_of",
-    "with_exponents",
-]
+if TYPE_CHECKING:
+    from .arrays.rows import ScaledRows as ScaledRows
+    from .arrays.rows import alignment as alignment
+    from .arrays.rows import exponent_of as exponent_of
+    from .arrays.rows import in_range as in_range
+    from .arrays.rows import matmul as matmul
+    from .arrays.rows import outer as outer
+    from .arrays.rows import plus as plus
+    from .arrays.rows import power_of_two as power_of_two
+    from .arrays.rows import renormalised as renormalised
+    from .arrays.rows import rounded as rounded
+    from .arrays.rows import scaled as scaled
+    from .arrays.rows import shifted as shifted
+    from .arrays.rows import sum_rows as sum_rows
+    from .arrays.rows import with_exponents as with_exponents
+    from .network.activations import apply_activation as apply_activation
+    from .network.blocks import BatchNorm as BatchNorm
+    from .network.blocks import Block as Block
+    from .network.blocks import Dense as Dense
+    from .network.blocks import Gradient as Gradient
+    from .network.blocks import LayerNorm as LayerNorm
+    from .network.blocks import Moments as Moments
+    from .network.blocks import PostNorm as PostNorm
+    from .network.blocks import Residual as Residual
+    from .network.blocks import RMSNorm as RMSNorm
+    from .network.blocks import Theory as Theory
+    from .network.blocks import theory_of as theory_of
+    from .network.blocks.block import slope as slope
+else:
+    from .exports import on_demand
 
-
-def __dir__() -> list[str]:
-    return __all__
+    __getattr__, __dir__, __all__ = on_demand(__name__)

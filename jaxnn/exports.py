@@ -1,6 +1,6 @@
-"""Names that a package imports where they are first asked for.
+"""Names that a module imports where they are first asked for.
 
-A package lists them once, as imports in a block `if TYPE_CHECKING:`; type checkers and the
+A module lists them once, as imports in a block `if TYPE_CHECKING:`; type checkers and the
 reference read them as what they are, and Python reads the same lines here.
 """
 
@@ -11,12 +11,11 @@ from importlib import import_module
 from typing import Any
 
 
-def on_demand(
-    package: str,
-) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return `__getattr__`, `__dir__` and `__all__` of a package, read in its own source."""
-    module = sys.modules[package]
-    source = module.__spec__.loader.get_source(package)  # type: ignore[union-attr]
+def on_demand(of: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return `__getattr__`, `__dir__` and `__all__` of a module, read in its own source."""
+    module = sys.modules[of]
+    source = module.__spec__.loader.get_source(of)  # type: ignore[union-attr]
+    package = module.__spec__.parent  # type: ignore[union-attr]
     (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
     places = {
         alias.name: (node.level * ".", node.module)
@@ -28,7 +27,7 @@ def on_demand(
 
     def getattr_(name: str) -> Any:
         if name not in places:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise AttributeError(f"module {of!r} has no attribute {name!r}")
         dots, place = places[name]
         if place is None:  # a module, which the import sets
             return _imported(dots + name, package)
@@ -39,7 +38,7 @@ def on_demand(
     return getattr_, lambda: list(names), names
 
 
-def _imported(name: str, package: str) -> Any:
+def _imported(name: str, package: str | None) -> Any:
     """Import a module; JAX draws random numbers of NumPy's then, and those are the user's."""
     random = sys.modules.get("numpy.random") if "jax" not in sys.modules else None
     state = random and random.get_state()

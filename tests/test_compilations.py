@@ -140,9 +140,6 @@ CASES = {
     "cures of torch": lambda made: torch_cures(),
     "cures": lambda made: jaxnn.cures(made["chain"], XS[:, :2], cotangent=XS[:, :2]),
     "deltas": lambda made: jaxnn.deltas(NET, made["layers"], XS[0], 1),
-    "each_epoch": lambda made: list(
-        jaxnn.train.each_epoch(NET, made["state"], XS, YS, SGD, epochs=1, batch=2)
-    ),
     "epoch": lambda made: jaxnn.train.epoch(NET, made["state"], XS, YS, SGD, batch=2),
     "diagnose": lambda made: jaxnn.diagnose(made["chain"], XS[:, :2], cotangent=XS[:, :2]),
     "evaluate": lambda made: jaxnn.train.evaluate(NET, made["layers"], XS, YS),
@@ -215,7 +212,6 @@ CASES = {
     ),
     "meanfield.tailored_slope": lambda made: meanfield.tailored_slope(20),
     "meanfield.xi_c": lambda made: meanfield.xi_c("relu", 1.5, 0.1),
-    "meanfield.xi_q": lambda made: meanfield.xi_q("relu", 1.5, 0.1),
 }
 
 

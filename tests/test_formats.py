@@ -148,15 +148,6 @@ def test_shares_are_those_of_an_emulated_pass(flow, arrays, of):
         assert found == pytest.approx(expected, abs=1e-3 if of == "delta_parameter" else 1e-6), row
 
 
-@pytest.mark.parametrize("scale", [9, -6])
-def test_the_scale_of_the_loss_may_be_given(flow, arrays, scale):
-    rows = [row for row in flow.formats(scale=scale) if row["scaling"] == "loss"]
-    assert len(rows) == 2 * len(NARROW)
-    for row in rows:
-        expected = of_conversion(row["format"], arrays["delta"][row["layer"] - 1], scale)
-        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-
-
 def test_a_window_of_scales_is_found_by_trying(flow, arrays):
     """One scale for all Δ together, those of parameters too."""
     found = [Histogram(flow.entries.delta), Histogram(flow.entries.delta_parameter)]

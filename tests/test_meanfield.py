@@ -182,13 +182,8 @@ def test_iteration_arrives_at_the_fixed_points_at_the_predicted_pace():
         iterated_c = meanfield.correlation_map(name, sigma_w, sigma_b, q, iterated_c)
     np.testing.assert_allclose(iterated_q, q, rtol=1e-12)
     np.testing.assert_allclose(iterated_c, c, rtol=0, atol=1e-9)
-    h = 1e-4
-    ends = [meanfield.length_map(name, sigma_w, sigma_b, q + d) for d in (-h, h)]
-    slope = abs(ends[1] - ends[0]) / (2 * h)
-    np.testing.assert_allclose(
-        meanfield.xi_q(name, sigma_w, sigma_b), -1 / np.log(slope), rtol=1e-5
-    )
     assert c < 0.9
+    h = 1e-4
     ends = [meanfield.correlation_map(name, sigma_w, sigma_b, q, v) for v in (c - h, c + h)]
     slope = (ends[1] - ends[0]) / (2 * h)
     np.testing.assert_allclose(
@@ -204,10 +199,7 @@ def test_order_chaos_and_what_diverges():
     q = meanfield.fixed_point("tanh", 1.0, 0.3)
     log_chi = np.log(meanfield.chi("tanh", 1.0, q))
     np.testing.assert_allclose(meanfield.xi_c("tanh", 1.0, 0.3), -1 / log_chi, rtol=1e-12)
-    np.testing.assert_allclose(meanfield.xi_q("relu", 1.0, 1.0), 1 / np.log(2), rtol=1e-12)
     assert meanfield.xi_c("tanh", 1.0, 0.0) == np.inf
-    assert np.isnan(meanfield.xi_q("relu", 1.5, 1.0))
-    assert meanfield.xi_q("tanh", 1.0, 0.0) == np.inf
     for function in (meanfield.xi_c, meanfield.correlation_fixed_point):
         assert np.isnan(function("relu", 1.5, 1.0))
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate, optimize
+from scipy import optimize
 
 import jaxnn
 from jaxnn.theory import meanfield, pairs
@@ -137,85 +137,6 @@ def test_dropout_as_published():
     assert xi == pytest.approx(-1 / math.log((above - below) / 2e-5), rel=1e-6)
 
 
-# Residual networks
-
-
-def follow(block, added, c0, layers):
-    """C of a growing product over a growing length, q[1] = 1."""
-    q, s, along = 1.0, c0, []
-    for _ in range(layers):
-        q, s = q + block(1.0) / added, s + block(s / q) / added
-        along.append(s / q)
-    return np.array(along)
-
-
-@pytest.mark.parametrize("sigma_b", [0.0, 0.5])
-def test_where_a_residual_network_leaves_two_inputs(sigma_b):
-    """Saturated tanh: two starts come together as l^-δ, at c*."""
-    limit = pairs.residual_limit("tanh", 1.2, sigma_b)
-
-    def block(c):
-        return 1.44 * 2 / math.pi * math.asin(min(c, 1.0)) + sigma_b**2
-
-    one, other = (follow(block, 1.0, c0, 100_000) for c0 in (0.9, 0.6))
-    apart = np.log(one - other)
-    exponent = (apart[9_999] - apart[-1]) / math.log(10)
-    assert limit.exponent == pytest.approx(exponent, rel=2e-2)
-    assert block(float(limit.c)) == pytest.approx(float(limit.c) * block(1.0), abs=1e-9)
-    assert limit.c < one[-1] < one[-2]
-    sigmoid = pairs.residual_limit("sigmoid", 2.4, sigma_b)  # half a mean, and half of tanh
-    shared = optimize.brentq(
-        lambda c: 1.44 * 2 / math.pi * math.asin(c) + 1.44 + sigma_b**2 - c * (2.88 + sigma_b**2),
-        0,
-        1 - 1e-9,
-    )
-    assert sigmoid.c == pytest.approx(shared, rel=1e-6)
-    relu = pairs.residual_limit("relu", 1.0, sigma_b)
-    assert (relu.c, relu.exponent) == (1, 2)
-
-
-def test_relu_forgets_as_the_square_of_depth():
-    c, apart = 0.0, []
-    for _ in range(40_000):
-        kernel = (math.sqrt(1 - c * c) + c * (math.pi - math.acos(c))) / math.pi
-        c = (c + 0.5 * kernel) / 1.5
-        apart.append(1 - c)
-    exponent = math.log(apart[19_999] / apart[39_999]) / math.log(2)
-    assert pairs.residual_limit("relu", 1.0, 0.4).exponent == pytest.approx(exponent, rel=0.01)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("sigma_w", "sigma_b"), [(3.0, 0.3), (0.8, 0.5)])
-def test_where_a_norm_in_the_branch_leaves_two_inputs(sigma_w, sigma_b):
-    """In chaos c* < 1, in order 1; by the recursion of the closed form of erf."""
-    limit = pairs.residual_limit(
-        "erf", sigma_w, sigma_b, hidden=jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm())
-    )
-
-    def block(c):
-        return sigma_w**2 * 2 / math.pi * math.asin(2 * min(c, 1.0) / 3) + sigma_b**2
-
-    starts = (float(limit.c) + part * (0.02 if limit.c < 0.5 else -0.02) for part in (2, 1))
-    one, other = (follow(block, block(1.0), c0, 100_000) for c0 in starts)
-    apart = np.log(np.abs(one - other))
-    exponent = (apart[9_999] - apart[-1]) / math.log(10)
-    assert limit.exponent == pytest.approx(exponent, rel=3e-2)
-    assert block(float(limit.c)) == pytest.approx(float(limit.c) * block(1.0), abs=1e-9)
-    assert (limit.c == 1) == (sigma_w < 1)
-
-
-def test_the_curvature_that_takes_two_inputs_together():
-    def each(c):
-        return math.pi / (math.sqrt(1 - c * c) - c * math.acos(c))
-
-    eta = np.array([0.2, 0.9, 0.999])
-    exact = [integrate.quad(each, 0, v, epsrel=1e-12)[0] for v in eta]
-    np.testing.assert_allclose(pairs.curvature_to(eta), exact, rtol=1e-9)
-    slope = meanfield.tailored_slope(20_000)
-    curvature = 20_000 * (1 - slope) ** 2 / (1 + slope**2)
-    assert pairs.curvature_to(0.9) == pytest.approx(curvature, rel=1e-3)
-
-
 # Arrays
 
 
@@ -293,13 +214,6 @@ REFUSED = {
         (
             r"hidden: expected Dense, or Residual, .* got BatchNorm\(.* of different lengths"
         ): lambda: pairs.paths("erf", 1.0, 0.0, 1.0, 2.0, 0.0, 3, **NORMED),
-        r"hidden: expected jaxnn.blocks.Residual\(\) around Dense, .* got RMSNorm": lambda: (
-            pairs.residual_limit("erf", 1.0, 0.0, hidden=jaxnn.blocks.RMSNorm())
-        ),
-        "activation: identity has neither two values nor two slopes at ±∞": lambda: (
-            pairs.residual_limit("identity", 1.0, 0.0)
-        ),
-        "eta: expected a correlation between 0 and": lambda: pairs.curvature_to(1.0),
     },
     TypeError: {
         (

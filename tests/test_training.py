@@ -186,8 +186,7 @@ def test_everything_is_compiled_once(key):
     for epochs, depth, seed in ((1, 2, 0), (7, 3, 1), (ROOM + 9, 1, 2)):
         options = {"epochs": epochs, "batch": BATCH, "depth": depth}
         run = jaxnn.fit(net, params, xs + seed, ys, INJECTED, key=jax.random.key(seed), **options)
-        for state, _ in jaxnn.train.each_epoch(net, run.state, xs, ys, INJECTED, **options):
-            jaxnn.train.epoch(net, state, xs, ys, INJECTED, batch=BATCH, depth=depth)
+        jaxnn.train.epoch(net, run.state, xs, ys, INJECTED, batch=BATCH, depth=depth)
     assert _program._cache_size() == before + 1
 
 
@@ -210,9 +209,11 @@ def test_a_saved_state_goes_on_to_the_same_bits(key):
     adam, total = optax.adam(optax.linear_schedule(0.05, 0.01, 40)), 20
     run = jaxnn.fit(net, params, xs, ys, adam, epochs=total, batch=BATCH, key=key)
     begin = jaxnn.train.start(net, params, adam, key)
-    passes = jaxnn.train.each_epoch(net, begin, xs, ys, adam, epochs=total, batch=BATCH)
-    states, losses = zip(*passes, strict=True)
-    np.testing.assert_array_equal(np.stack(losses), run.history.losses)
+    states = []
+    one_by_one = jaxnn.fit(
+        net, begin, xs, ys, adam, epochs=total, batch=BATCH, callback=states.append
+    )
+    np.testing.assert_array_equal(one_by_one.history.losses, run.history.losses)
     chex.assert_trees_all_equal(values(states[-1]), values(run.state))
     for done in (1, 8, 19):
         saved = values(states[done - 1])  # as from a file
@@ -226,13 +227,13 @@ def test_arguments_stand_in_one_order():
     """The optimiser behind the data, a key last: what `net` and `ys` are, nobody has to look up."""
     orders = {
         name: [p.name for p in inspect.signature(getattr(jaxnn.train, name)).parameters.values()]
-        for name in ("start", "step", "epoch", "each_epoch", "fit", "evaluate", "split")
+        for name in ("start", "step", "epoch", "fit", "evaluate", "split")
     }
     assert orders["start"] == ["net", "params", "optimizer", "key"]
     assert orders["split"] == ["xs", "ys", "fraction", "key"]
     assert orders["evaluate"][:4] == orders["fit"][:4] == ["net", "params", "xs", "ys"]
     assert orders["fit"][4] == "optimizer"
-    for name in ("step", "epoch", "each_epoch"):
+    for name in ("step", "epoch"):
         assert orders[name][:5] == ["net", "state", "xs", "ys", "optimizer"]
 
 
@@ -255,21 +256,18 @@ OPTIMIZER = r"optimizer: expected one of optax, such as optax.adam\(1e-3\), got 
 PARAMS = r"params: expected pairs \(theta, b\) of arrays, as jaxnn.init returns them, got {}"
 OPTIONS = {
     "epoch": {"batch": BATCH},
-    "each_epoch": {"batch": BATCH, "epochs": 1},
     "fit": {"batch": BATCH, "epochs": 1, "key": jax.random.key(0)},
 }
 MIXED_UP = {  # what is said of calls in a wrong order
     STATE.format(r"GradientTransformation\w*"): (
         *("step net optimizer state xs ys", "epoch net optimizer state xs ys"),
-        "each_epoch net optimizer state xs ys",
     ),
     STATE.format("tuple"): (
         *("step net params xs ys optimizer", "epoch net params xs ys optimizer"),
-        "each_epoch net params xs ys optimizer",
     ),
     OPTIMIZER: (
         *("start net params key optimizer", "step net state optimizer xs ys"),
-        *("epoch net state xs optimizer ys", "each_epoch net state optimizer xs ys"),
+        "epoch net state xs optimizer ys",
         *("fit net optimizer params xs ys", "fit net params optimizer xs ys"),
     ),
     PARAMS.format(r"GradientTransformation\w*"): (
@@ -278,7 +276,7 @@ MIXED_UP = {  # what is said of calls in a wrong order
     PARAMS.format("State"): ("start net state optimizer key", "evaluate net state xs ys"),
     r"x: expected .*": (
         *("step net state number ys optimizer", "epoch net state number ys optimizer"),
-        *("epoch net state optimizer ys optimizer", "each_epoch net state number ys optimizer"),
+        "epoch net state optimizer ys optimizer",
     ),
 }
 
@@ -615,9 +613,7 @@ def test_fit_is_called_outside_of_jit_and_vmap(key, form):
     def fit(key):
         return jaxnn.fit(net, params, xs, ys, SGD, epochs=1, batch=BATCH, key=key).params
 
-    sentence = (
-        r"^fit, each_epoch: expected known values, got traced ones, .* jaxnn.train.epoch inside"
-    )
+    sentence = r"^fit: expected known values, got traced ones, .* jaxnn.train.epoch inside"
     with pytest.raises(TypeError, match=sentence):
         form(fit)(jax.random.split(key) if form is not jax.jit else key)
 
@@ -632,7 +628,7 @@ def test_a_key_beside_a_state_and_uneven_lengths_are_refused(key):
     with pytest.raises(ValueError, match=r"x: expected shape .* got \(0, 4\)"):
         jaxnn.train.epoch(net, state, xs[:0], ys[:0], SGD, batch=BATCH)
     with pytest.raises(ValueError, match="epochs: expected at least 0"):  # before the first epoch
-        jaxnn.train.each_epoch(net, state, xs, ys, SGD, epochs=-1, batch=BATCH)
+        jaxnn.fit(net, state, xs, ys, SGD, epochs=-1, batch=BATCH)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ from .ensemble import Ensemble
 from .finite_width import LARGEST, from_the_top, has_band, norm_variance, skip_spread, without_norm
 from .layers import LayersAbove, layers_above
 from .one_example import mean_and_spread, moments, slope_and_spread
-from .quadrature import attracting_fixed_point, eps, expectation, root_of, solve, tiny
+from .quadrature import attracting_fixed_point, eps, solve, tiny
 
 __all__ = [
     "Band",
@@ -90,7 +90,6 @@ __all__ = [
     "stationary_chi",
     "tailored_slope",
     "xi_c",
-    "xi_q",
 ]
 
 
@@ -318,21 +317,6 @@ def correlation_fixed_point(
 def _scale(slope: Scalar) -> Scalar:
     """The number of layers in which a deviation falls by e, if each multiplies it by `slope`."""
     return jnp.where(slope >= 1, jnp.inf, -1 / jnp.log(jnp.abs(slope)))
-
-
-@formula
-def xi_q(activation: Name, sigma_w: Number, sigma_b: Number) -> Scalar:
-    """ξ_q, in layers: q[l] - q* ~ e^(-l/ξ_q), so ξ_q = -1/ln(dq[l+1]/dq[l]) at q*.
-
-    That derivative is σ_w² E[σ(z) σ′(z) g]/√q*, without σ″. inf at criticality, nan if q* is inf.
-
-    Example:
-        >>> round(float(xi_q("relu", 1.0, 1.0)), 4)  # 1/ln 2
-        1.4427
-    """
-    q = fixed_point(activation, sigma_w, sigma_b)
-    slope = expectation(activation, q, lambda f, z, g: f.sigma(z) * f.prime(z) * g) / root_of(q)
-    return _scale(sigma_w**2 * slope)
 
 
 @formula

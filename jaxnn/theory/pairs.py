@@ -13,32 +13,25 @@ norm divides by both sizes.
 Arguments as in `meanfield`.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ..arrays.compiled import Number, Scalar, computed
-from ..network.activations import Activation, find_activation
-from ..network.blocks import Block, Dense, PostNorm, Residual, Theory, rows_meet, theory_of
+from ..arrays.compiled import Number, Scalar
+from ..network.blocks import Dense, PostNorm, Residual, Theory, rows_meet, theory_of
 from ..network.blocks.norm import Norm
-from . import meanfield
-from .arguments import Blocks, Name, Names, Numbers, formula, path_formula
+from .arguments import Blocks, Names, Numbers, path_formula
 from .ensemble import Ensemble
 from .layers import layers_above
-from .quadrature import solve, tiny
+from .quadrature import tiny
 
-__all__ = ["Limit", "Paths", "curvature_to", "paths", "residual_limit"]
+__all__ = ["Paths", "paths"]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-NODES = 64  # of the integral over c
 
 
 class Paths(NamedTuple):
@@ -53,17 +46,6 @@ class Paths(NamedTuple):
     q_other: Array
     c: Array
     gradient: Array
-
-
-class Limit(NamedTuple):
-    """The correlation of two inputs in the limit of a deep residual network, and its approach.
-
-    c: c*.
-    exponent: δ: two networks that differ in c[1] come together as l^-δ.
-    """
-
-    c: Array
-    exponent: Array
 
 
 @path_formula
@@ -155,117 +137,3 @@ def _between(
         f"{block!r}: there is no formula for two inputs of different lengths behind it; "
         "meanfield.correlation_map has that of equal lengths"
     )
-
-
-@formula
-def residual_limit(
-    activation: Name, sigma_w: Number, sigma_b: Number, *, hidden: Block | None = None
-) -> Limit:
-    """c* and the exponent δ of a deep network of residual blocks, z′ = z + α f(z).
-
-    A block adds v = E f² to q and f(c) = E f f̃ to q c. So dc / d ln l = f(c)/v - c, c* is where it
-    is 0, and δ = 1 - f′(c*)/v. α does not matter. Of `Residual()`, z grows until σ is what it is at
-    ±∞: saturated, E[σ σ̃] = s² + d² (2/π) arcsin c with s and d half the sum and the difference of
-    both ends; or with two slopes, as relu, c* = 1, and 1 - c falls as l⁻² (δ = 2). Of a norm in the
-    branch, z = 1 stays in front of σ, and c* is that of the branch alone.
-
-    Source: Yang & Schoenholz 2017, arXiv:1712.08969, for tanh; the others are derived here.
-
-    Args:
-        activation: σ.
-        sigma_w: σ_w of the blocks.
-        sigma_b: σ_b.
-        hidden: `Residual()` if not given, or `Residual` around an `RMSNorm` or `LayerNorm`.
-
-    Raises:
-        ValueError: another block, or σ that is straight or has no limit at ±∞.
-
-    Example:
-        >>> limit = residual_limit("tanh", 1.0, 0.0)
-        >>> round(float(limit.c), 4), round(float(limit.exponent), 4)  # 0, 1 - 2/π
-        (0.0, 0.3634)
-    """
-    block = Residual() if hidden is None or isinstance(hidden, Dense) else hidden
-    inner = block.inner if isinstance(block, Residual) else None
-    normed = isinstance(inner, Norm) and not rows_meet(inner) and isinstance(inner.inner, Dense)
-    if (
-        not isinstance(block, Residual)
-        or not block.scale
-        or not (isinstance(inner, Dense) or normed)
-    ):
-        raise ValueError(
-            "hidden: expected jaxnn.blocks.Residual() around Dense, RMSNorm or LayerNorm, with a "
-            "scale "
-            f"that is not 0, got {hidden!r}; pairs.paths follows other blocks layer by layer"
-        )
-    sigma = find_activation(activation)
-    if normed:
-        return _behind_a_norm(sigma, sigma_w, sigma_b)
-    return _far_out(sigma, sigma_w, sigma_b)
-
-
-def _behind_a_norm(sigma: Activation, sigma_w: Number, sigma_b: Number) -> Limit:
-    """The limit of f(ẑ) with ẑ of mean square 1."""
-    ensemble, one = Ensemble(sigma, sigma_w, sigma_b), jnp.ones((), float)
-    added = sigma_w**2 * ensemble.square(one) + sigma_b**2
-    at_one = sigma_w**2 * ensemble.slope_square(one) / added
-
-    def excess(c: Scalar) -> Scalar:
-        return (sigma_w**2 * ensemble.product(one, c) + sigma_b**2) / added - c
-
-    top = jnp.asarray(1 - meanfield.NEAR, float)
-    bottom = jnp.zeros((), float)
-    apart = jnp.where(excess(bottom) > 1e-12, solve(excess, bottom, top), 0.0)
-    slope = sigma_w**2 * ensemble.slope_product(one, apart) / added
-    chaos = (at_one > 1) & (excess(top) < 0)
-    return Limit(jnp.where(chaos, apart, 1.0), 1 - jnp.where(chaos, slope, at_one))
-
-
-def _far_out(sigma: Activation, sigma_w: Number, sigma_b: Number) -> Limit:
-    """The limit of f(z) with z that grows for ever."""
-    ends = np.asarray([-np.inf, np.inf])
-    low, high = (float(v) for v in np.asarray(computed(sigma.sigma, ends)))
-    if math.isfinite(low) and math.isfinite(high) and low != high:
-        middle, half = (high + low) / 2, (high - low) / 2
-        shared = sigma_w**2 * middle**2 + sigma_b**2
-        square = sigma_w**2 * half**2
-
-        def excess(c: Scalar) -> Scalar:
-            return (square * 2 / math.pi * jnp.arcsin(c) + shared) / (square + shared) - c
-
-        bottom, top = jnp.zeros((), float), jnp.asarray(1 - meanfield.NEAR, float)
-        c = jnp.where(shared > 0, solve(excess, bottom, top), 0.0)
-        slope = square * 2 / math.pi / ((square + shared) * jnp.sqrt(1 - c**2))
-        return Limit(c, 1 - slope)
-    slopes = [float(v) for v in np.asarray(computed(sigma.prime, ends))]
-    if all(map(math.isfinite, slopes)) and slopes[0] != slopes[1]:
-        return Limit(jnp.ones((), float), jnp.asarray(2.0, float))
-    raise ValueError(
-        f"activation: {sigma.name} has neither two values nor two slopes at ±∞, and with skip "
-        "connections z grows for ever: c has no limit of its own; pairs.paths follows it"
-    )
-
-
-@formula
-def curvature_to(eta: Number) -> Scalar:
-    """T(η) = ∫₀^η π dc / (√(1-c²) - c arccos c): the curvature that takes c from 0 to η.
-
-    In L layers of a leaky relu of slope s, (1-s)²/(1+s²) L tends to T for large L, in which
-    `meanfield.tailored_slope` solves for s: of Zhang, Botev & Martens 2022, arXiv:2203.08120.
-
-    Args:
-        eta: η, 0 < η < 1, or an array of them.
-
-    Raises:
-        ValueError: η is out of range.
-
-    Example:
-        >>> round(float(curvature_to(0.9)), 4)
-        14.1684
-    """
-    # c = cos e^-t takes what grows as 1/θ² at θ = 0 to what grows as e^t.
-    x, w = (jnp.asarray(v, float) for v in np.polynomial.legendre.leggauss(NODES))
-    low, high = -math.log(math.pi / 2), -jnp.log(jnp.arccos(eta))
-    angle = jnp.exp(-(low + (high - low) * (x + 1) / 2))
-    kernel = angle * jnp.sin(angle) / (jnp.sin(angle) - angle * jnp.cos(angle))
-    return math.pi * jnp.sum(w * kernel) * (high - low) / 2

@@ -3,45 +3,34 @@
 All take (net, params or state, xs, ys, optimizer).
 """
 
-from .callbacks import hugging_face_callback, lightning_callback
-from .cost import Cost, cost_of
-from .fitting import Fit, History, fit, split
-from .reading import read_watch
-from .scaling_answer import Scaling, ScalingCheck
-from .scores import Scores, evaluate
-from .steps import State, each_epoch, epoch, start, step
-from .torch_watch import TorchWatch
-from .watched import Alarm, Watched
-from .writers import to_csv, to_mlflow, to_tensorboard, to_wandb
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Alarm",
-    "Cost",
-    "Fit",
-    "History",
-    "Scaling",
-    "ScalingCheck",
-    "Scores",
-    "State",
-    "TorchWatch",
-    "Watched",
-    "cost_of",
-    "each_epoch",
-    "epoch",
-    "evaluate",
-    "fit",
-    "hugging_face_callback",
-    "lightning_callback",
-    "read_watch",
-    "split",
-    "start",
-    "step",
-    "to_csv",
-    "to_mlflow",
-    "to_tensorboard",
-    "to_wandb",
-]
+if TYPE_CHECKING:
+    from .callbacks import hugging_face_callback as hugging_face_callback
+    from .callbacks import lightning_callback as lightning_callback
+    from .cost import Cost as Cost
+    from .cost import cost_of as cost_of
+    from .fitting import Fit as Fit
+    from .fitting import History as History
+    from .fitting import fit as fit
+    from .fitting import split as split
+    from .reading import read_watch as read_watch
+    from .scaling_answer import Scaling as Scaling
+    from .scaling_answer import ScalingCheck as ScalingCheck
+    from .scores import Scores as Scores
+    from .scores import evaluate as evaluate
+    from .steps import State as State
+    from .steps import epoch as epoch
+    from .steps import start as start
+    from .steps import step as step
+    from .torch_watch import TorchWatch as TorchWatch
+    from .watched import Alarm as Alarm
+    from .watched import Watched as Watched
+    from .writers import to_csv as to_csv
+    from .writers import to_mlflow as to_mlflow
+    from .writers import to_tensorboard as to_tensorboard
+    from .writers import to_wandb as to_wandb
+else:
+    from ..exports import on_demand
 
-
-def __dir__() -> list[str]:
-    return __all__
+    __getattr__, __dir__, __all__ = on_demand(__name__)

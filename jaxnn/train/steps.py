@@ -330,55 +330,6 @@ def _first(losses: Float[Array, "epochs S"]) -> Float[Array, " S"]:
     return losses[0]
 
 
-def each_epoch(
-    net: Network,
-    state: State,
-    xs: Batch,
-    ys: ArrayLike,
-    optimizer: Optimizer,
-    *,
-    epochs: int,
-    batch: int,
-    depth: Depth = None,
-) -> Iterator[tuple[State, np.ndarray]]:
-    """Train epoch by epoch, as a generator: measure, save the State or break in between.
-
-    Args:
-        state: the State before the first epoch.
-        xs: N examples, (N, n[0]).
-        ys: their labels, as for `jaxnn.backprop`.
-        optimizer: of optax.
-        epochs: the number of epochs.
-        batch: B, the examples of a step; the last batch of an epoch has those that remain.
-        depth: the number of hidden layers used, as for `jaxnn.backprop`.
-
-    Yields:
-        After each epoch the State and the losses of its S steps. Another call from any of these
-        States continues as this one does, to the last bit.
-
-    Raises:
-        ValueError, TypeError: as `jaxnn.train.epoch`, before the first epoch; also epochs below 0.
-        NonFiniteError: a loss or a parameter is nan or inf after an epoch; the error has the step
-            and the layer at which that began, and the last good State.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxnn, optax
-        >>> net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
-        >>> adam = optax.adam(1e-3)
-        >>> params = jaxnn.init(net, jax.random.key(0))
-        >>> state = jaxnn.train.start(net, params, adam, jax.random.key(1))
-        >>> xs, ys = jnp.ones((10, 3)), jnp.arange(10) % 2
-        >>> epochs = jaxnn.train.each_epoch(net, state, xs, ys, adam, epochs=2, batch=4)
-        >>> for state, losses in epochs:
-        ...     print(int(state.step), losses.shape)
-        3 (3,)
-        6 (3,)
-    """
-    rows = check_batch(net, check_state(net, state, optimizer), xs, ys)  # once, onto the device
-    passes = several_epochs(net, state, *rows, optimizer, epochs, batch, depth, room=1)
-    return ((state, losses[0]) for state, losses in passes)
-
-
 def several_epochs(
     net: Network,
     state: State,
@@ -390,7 +341,7 @@ def several_epochs(
     depth: Depth,
     room: int = ROOM,
 ) -> Iterator[tuple[State, np.ndarray]]:
-    """Like `each_epoch`, short epochs together in one call: losses are (epochs of it, S)."""
+    """Yield the State and the losses, (epochs of it, S), after one epoch or several short ones."""
     epochs = check_integer("epochs", epochs, 0)
     layers = check_state(net, state, optimizer)
     size = min(check_integer("batch", batch, 1), len(xs))
@@ -398,9 +349,8 @@ def several_epochs(
     result = passes.after(state, 0)  # 0 steps: only whether the parameters are finite
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(result)):
         raise TypeError(
-            "fit, each_epoch: expected known values, got traced ones, since they look at the loss "
-            "after each epoch; call them outside jax.jit and jax.vmap, or train with "
-            "jaxnn.train.epoch inside"
+            "fit: expected known values, got traced ones, since it looks at the loss after each "
+            "epoch; call it outside jax.jit and jax.vmap, or train with jaxnn.train.epoch inside"
         )
     if not result[-1]:
         check_finite(layers)

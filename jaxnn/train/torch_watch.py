@@ -23,8 +23,7 @@ from ..arrays.arguments import check_integer
 from ..evidence.evidence import Evidence
 from ..evidence.torch_trial import TorchTrial
 from ..flow.formats.entries import Entries
-from ..flow.measure.torch_flow import torch_flow
-from ..flow.measure.torch_record import entries_of_tensor
+from ..flow.measure.torch_flow import entries_of_tensor, torch_flow
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..interrupts import registered

@@ -176,7 +176,7 @@ def layers_of(flow: Any, of: str) -> Sequence[int]:
     return flow.parameters.layers if "parameter" in of else range(1, len(flow.names) + 1)
 
 
-def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:
+def rows_of(flow: Any, of: str) -> list[dict[str, Any]]:
     """Return a row for each array, format and kind of scale; see `flow.formats.ranges`."""
     found = histograms(flow.entries)
     if of not in found:
@@ -189,7 +189,7 @@ def rows_of(flow: Any, of: str, scale: int | None) -> list[dict[str, Any]]:
     for kind in (*NARROW, *BLOCKS):
         k = None
         if of in SCALED and kind in NARROW:
-            k = loss_scale(kind, deltas).best if scale is None else scale
+            k = loss_scale(kind, deltas).best
         for scaling, kept in scalings(kind, found[of], k):
             shares = zip(*(v.tolist() for v in kept), strict=True)
             for i, (layer, values) in enumerate(zip(layers, shares, strict=True)):

@@ -8,17 +8,15 @@ arXiv:2410.07799).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from ...arrays.rows import at_least_float32
-from ...chain.parameter_handover import LayerWeights
-from ...network.params import Stacked
 from ...recognition.attention import Logits
-from .stretches import Stretch
+from .stretches import Stretch, fold
 
 
 @jax.tree_util.register_dataclass
@@ -63,24 +61,15 @@ def attention_spectra(stretches: Sequence[Stretch], first: int) -> AttentionSpec
 def _of_stretch(stretch: Stretch) -> tuple[Array, Array, Array]:
     """Return the numbers of all heads of a stretch, in the order of its layers."""
 
-    def one(weights: LayerWeights, state: PyTree) -> tuple[Array, ...]:
-        states = zip(stretch.anatomies, weights.arrays, stretch.states(weights, state), strict=True)
+    def step(_: None, layers: list[Any]) -> tuple[None, tuple[Array, ...]]:
         several = [
             _of_logits(logits, len(jax.tree.leaves(state)[0]))
-            for anatomy, arrays, state in states
+            for anatomy, (_, arrays, state) in zip(stretch.anatomies, layers, strict=True)
             for logits in anatomy.numbers(arrays, state).logits
         ]
-        return tuple(jnp.concatenate(v) for v in zip(*several, strict=True))
+        return None, tuple(jnp.concatenate(v) for v in zip(*several, strict=True))
 
-    run = stretch.weights
-    if isinstance(run, Stacked):
-        rebuild, shared = run.rebuild, run.shared
-        made = lax.map(
-            lambda entry: one(rebuild(entry[0], shared), entry[1]), (run.per_layer, stretch.state)
-        )
-    else:
-        made = one(run, stretch.state)
-    second, rank, tokens = (v.ravel() for v in made)
+    second, rank, tokens = (v.ravel() for v in fold(step, None, stretch)[1])
     return second, rank, tokens
 
 

@@ -9,7 +9,7 @@ one of J, p its left vector. Moments are means over random signs z, of |J z|² a
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,34 +24,24 @@ CONVERGED = 0.5  # of a singular value: an error above that says nothing of it
 Product = Callable[[Array], ScaledRows]  # (B, n) -> (B, m), with exponents
 
 
-class Ends(NamedTuple):
-    """Logarithms of the ends and of the mean square, with errors, and the variance; (B,) each."""
+def ends(
+    there: Product, back: Product, like: Float[Array, "B n"], steps: int, key: Array
+) -> dict[str, Float[Array, " B"]]:
+    """Return the ends of the spectrum of J, given v -> J v of the smaller space, and u -> u J.
 
-    log_largest: Float[Array, " B"]
-    log_largest_error: Float[Array, " B"]
-    log_smallest: Float[Array, " B"]
-    log_smallest_error: Float[Array, " B"]
-    log_mean: Float[Array, " B"]
-    log_mean_error: Float[Array, " B"]
-    variance: Float[Array, " B"]
-
-
-def ends(there: Product, back: Product, like: Float[Array, "B n"], steps: int, key: Array) -> Ends:
-    """Return the ends of the spectrum of J, given v -> J v of the smaller space, and u -> u J."""
+    By the names in `Spectrum`: logarithms, their errors, and the variance.
+    """
     for_signs, for_start = jax.random.split(key)
     n = like.shape[1]
     signs = jax.random.rademacher(for_signs, (PROBES, *like.shape), like.dtype)
     e = there(signs[0]).e
 
-    def in_units(product: Product) -> Callable[[Array], Array]:
-        def of(v: Array) -> Array:
-            rows = product(v)
-            scaled: Array = by_rows(rows.m, value_of(jnp.ones((), like.dtype), rows.e - e))
-            return scaled
+    def in_units(product: Product, v: Array) -> Array:
+        rows = product(v)
+        scaled: Array = by_rows(rows.m, value_of(jnp.ones((), like.dtype), rows.e - e))
+        return scaled
 
-        return of
-
-    there_, back_ = in_units(there), in_units(back)
+    there_, back_ = partial(in_units, there), partial(in_units, back)
 
     def moments(z: Array) -> tuple[Array, Array]:
         once = there_(z)
@@ -60,23 +50,22 @@ def ends(there: Product, back: Product, like: Float[Array, "B n"], steps: int, k
     squares, fourths = lax.map(moments, signs)
     mean = jnp.mean(squares, axis=0)
     error = jnp.std(squares, axis=0, ddof=1) / PROBES**0.5
-    alpha, beta = _bidiagonal(there_, back_, like, min(steps, n), for_start)
-    values, residuals = _values(alpha, beta)
+    values, residuals = _bidiagonal(there_, back_, like, min(steps, n), for_start)
     rounding = 8 * float(jnp.finfo(like.dtype).eps)  # type: ignore[no-untyped-call]
     residuals = (0 if steps >= n else residuals) + rounding * values[:, :1]
     relative = residuals / jnp.where(values > 0, values, jnp.maximum(residuals, 1))
     known = relative[:, -1] < CONVERGED
     unit = LN2 * e.astype(like.dtype)
     positive = jnp.where(mean > 0, mean, 1)
-    return Ends(
-        jnp.log(values[:, 0]) + unit,
-        relative[:, 0],
-        jnp.where(known, jnp.log(values[:, -1]) + unit, jnp.nan),
-        jnp.where(known, relative[:, -1], jnp.nan),
-        jnp.log(mean) + 2 * unit,
-        error / positive,
-        jnp.maximum(jnp.mean(fourths, axis=0) / positive**2 - 1, 0),
-    )
+    return {
+        "log_largest": jnp.log(values[:, 0]) + unit,
+        "log_largest_error": relative[:, 0],
+        "log_smallest": jnp.where(known, jnp.log(values[:, -1]) + unit, jnp.nan),
+        "log_smallest_error": jnp.where(known, relative[:, -1], jnp.nan),
+        "log_mean": jnp.log(mean) + 2 * unit,
+        "log_mean_error": error / positive,
+        "variance": jnp.maximum(jnp.mean(fourths, axis=0) / positive**2 - 1, 0),
+    }
 
 
 def _bidiagonal(
@@ -86,7 +75,7 @@ def _bidiagonal(
     steps: int,
     key: Array,
 ) -> tuple[Array, Array]:
-    """Return α and β, (B, steps) each."""
+    """Return the singular values of the matrix of α and β, descending, and their residuals."""
     made = jax.eval_shape(there, like)
     keys = jax.random.split(key, (steps + 1, 2))
     first, _ = _next(jnp.zeros_like(like), jnp.zeros((0, *like.shape), like.dtype), keys[steps, 0])
@@ -102,7 +91,10 @@ def _bidiagonal(
     vs = jnp.zeros((steps + 1, *like.shape), like.dtype).at[0].set(first)
     sizes = jnp.zeros((len(like), steps), like.dtype)
     _, _, alpha, beta = lax.fori_loop(0, steps, step, (us, vs, sizes, sizes))
-    return alpha, beta
+    one = jnp.eye(steps, dtype=alpha.dtype)[None]
+    above = beta[:, :-1, None] * one[:, 1:]
+    left, values, _ = jnp.linalg.svd((alpha[:, :, None] * one).at[:, :-1].add(above))
+    return values, beta[:, -1:] * jnp.abs(left[:, -1])
 
 
 def _next(w: Array, basis: Array, key: Array) -> tuple[Array, Array]:
@@ -122,12 +114,3 @@ def _next(w: Array, basis: Array, key: Array) -> tuple[Array, Array]:
     norm = jnp.linalg.norm(chosen, axis=1, keepdims=True)
     unit = chosen / jnp.where(norm > 0, norm, 1)
     return unit, jnp.where(is_new, size, jnp.where(jnp.isnan(whole), jnp.nan, 0))
-
-
-def _values(alpha: Array, beta: Array) -> tuple[Array, Array]:
-    """Return the singular values of bidiagonal matrices, descending, and their residuals."""
-    one = jnp.eye(alpha.shape[1], dtype=alpha.dtype)[None]
-    above = beta[:, :-1, None] * one[:, 1:]
-    matrix = alpha[:, :, None] * one
-    left, values, _ = jnp.linalg.svd(matrix.at[:, :-1].add(above))
-    return values, beta[:, -1:] * jnp.abs(left[:, -1])

@@ -9,7 +9,7 @@ apart by size where a state has few numbers, and `lanczos.py` finds the ends whe
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ from ..measure.layer_vjp import half_of
 from ..measure.unrolled import unrolled
 from .attention import AttentionSpectra, attention_spectra
 from .lanczos import ends
-from .stretches import Factor, Stretch, as_vector, fold, layers_between, stretches_of, through
+from .stretches import Factor, Stretch, as_vector, fold, layers_between, through
 
 FEW = 512  # numbers of a state, of which all singular values are found
 STEPS = 64  # of Lanczos
@@ -86,14 +86,6 @@ class Spectrum:
 
 def _decades(log: float) -> str:
     return "not known" if np.isnan(log) else f"{log / np.log(10):.3g}"
-
-
-class _CheckedSpectrum(NamedTuple):
-    """A spectrum; of each layer whether its state is finite, and whether examples meet there."""
-
-    spectrum: Spectrum
-    finite: Bool[Array, " l"]
-    meets: Bool[Array, " l"]
 
 
 @measuring
@@ -177,9 +169,9 @@ mean square -100, smallest -100.
             "between: expected layers from 1 on, for xs has no floats, got 0; as of tokens"
         )
     with jax.default_matmul_precision("highest"):
-        measured = _measured(net.for_batch(xs), params, xs, (first, last), steps, key)
-    _check(measured, net.names, first)
-    found: Spectrum = measured.spectrum
+        measured, *flags = _measured(net.for_batch(xs), params, xs, (first, last), steps, key)
+    _check(*flags, names=net.names, first=first)
+    found: Spectrum = measured
     return found
 
 
@@ -197,14 +189,11 @@ def _checked(between: Between | None, count: int) -> Between:
     return first, last
 
 
-def _check(measured: _CheckedSpectrum, names: Sequence[str], first: int) -> None:
-    """Raise, outside `jit`, where a state is no number or examples meet."""
-    if isinstance(measured.finite, jax.core.Tracer):
+def _check(left: Array, meets: Array, names: Sequence[str], first: int) -> None:
+    """Raise, outside `jit`, where a state has left its range or examples meet."""
+    if isinstance(left, jax.core.Tracer):
         return
-    for flags, says in (
-        (~np.asarray(measured.finite), _LEFT),
-        (np.asarray(measured.meets), _MEETS),
-    ):
+    for flags, says in ((np.asarray(left), _LEFT), (np.asarray(meets), _MEETS)):
         if flags.any():
             raise ValueError(says.format(label(first + 1 + int(np.argmax(flags)), names)))
 
@@ -222,27 +211,29 @@ _MEETS = (
 @compiled
 def _measured(
     net: Lowered, params: PyTree, xs: PyTree, layers: Between, steps: int | None, key: Array | None
-) -> _CheckedSpectrum:
+) -> tuple[Spectrum, Bool[Array, " l"], Bool[Array, " l"]]:
+    """Return a spectrum; of each layer whether a state is not finite, and whether examples meet."""
     x = encoded(jax.tree.map(jnp.asarray, xs))
-    parts = layers_between(stretches_of(unrolled(net, params, x, 1), x), *layers)
+    parts = layers_between(unrolled(net, params, x, 1), x, *layers)
     for_reach, for_lanczos = jax.random.split(jax.random.key(0) if key is None else key)
-    below = as_vector(parts[0].at(0).state)
-    above, reached, (finite, meets) = _up(
-        parts, jax.random.normal(for_reach, below.shape, below.dtype)
-    )
+    below = as_vector(parts[0].at(0).states[0])
+    above, reached, left, meets = _up(parts, jax.random.normal(for_reach, below.shape, below.dtype))
     if steps is None and min(below.shape[1], above.shape[1]) <= FEW:
         values = _all_of(parts, reached, below, above)
     else:
-        values = _ends_of(parts, below, above, steps or STEPS, for_lanczos)
-    is_known = jnp.all(finite) & ~jnp.any(meets)
+        ways = [partial(through, parts, downwards=downwards) for downwards in (False, True)]
+        # From the smaller space.
+        given = (*ways, below) if below.shape[1] <= above.shape[1] else (*ways[::-1], above)
+        values = {"log_singular_values": None, **ends(*given, steps or STEPS, for_lanczos)}
+    is_known = ~(jnp.any(left) | jnp.any(meets))
     known = jax.tree.map(lambda v: jnp.where(is_known, v, jnp.nan), values)
     spectra = attention_spectra(parts, layers[0] + 1)
-    return _CheckedSpectrum(Spectrum(**known, attention=spectra, between=layers), finite, meets)
+    return Spectrum(**known, attention=spectra, between=layers), left, meets
 
 
 def _all_of(
     parts: Sequence[Stretch], reached: "Reached", below: Array, above: Array
-) -> dict[str, Array | None]:
+) -> dict[str, Array]:
     """Return the fields of a spectrum of which all is found."""
     n = min(below.shape[1], above.shape[1])
     columns = _columns(parts, reached, above)
@@ -253,27 +244,17 @@ def _all_of(
     return {"log_singular_values": logs, **ends, "variance": variance, **errors}
 
 
-def _ends_of(
-    parts: Sequence[Stretch], below: Array, above: Array, steps: int, key: Array
-) -> dict[str, Array | None]:
-    """Return the fields of a spectrum of which the ends are found."""
-    up, down = (partial(through, parts, downwards=downwards) for downwards in (False, True))
-    goes_up = below.shape[1] <= above.shape[1]  # from the smaller space
-    given = (up, down, below) if goes_up else (down, up, above)
-    return {"log_singular_values": None, **ends(*given, steps, key)._asdict()}
-
-
 Reached = list[Any]  # for each stretch of each link whether a change reaches the numbers below it
 
 
-def _up(parts: Sequence[Stretch], tangent: Array) -> tuple[Array, Reached, tuple[Array, Array]]:
-    """Go up with a tangent; return it, what it reaches, and layers finite or mixing."""
+def _up(parts: Sequence[Stretch], tangent: Array) -> tuple[Array, Reached, Array, Array]:
+    """Go up with a tangent; return it, what it reaches, and which layers are broken or mix."""
 
-    def step(rows: ScaledRows, factors: list[Factor]) -> tuple[ScaledRows, Any]:
+    def step(rows: ScaledRows, layers: list[Any]) -> tuple[ScaledRows, Any]:
         records = []
-        for factor in factors:
+        for factor in (Factor.of(*layer) for layer in layers):
             finite = jnp.all(jnp.isfinite(factor.at)) & jnp.all(jnp.isfinite(factor.made))
-            records.append((rows.m != 0, finite, _meets(factor)))
+            records.append((rows.m != 0, ~finite, _meets(factor)))
             rows = renormalised(ScaledRows(factor.up(rows.m), rows.e))
         reached, *flags = zip(*records, strict=True)
         return rows, (reached, tuple(map(jnp.stack, flags)))
@@ -285,10 +266,8 @@ def _up(parts: Sequence[Stretch], tangent: Array) -> tuple[Array, Reached, tuple
         rows, (of_part, flags) = fold(step, rows, part)
         reached.append(of_part)
         of_layers += [flags] if part.is_layer else []
-    finite, meets = (
-        jnp.concatenate([v.ravel() for v in flags]) for flags in zip(*of_layers, strict=True)
-    )
-    return rows.m, reached, (finite, meets)
+    left, meets = (jnp.concatenate([v.ravel() for v in vs]) for vs in zip(*of_layers, strict=True))
+    return rows.m, reached, left, meets
 
 
 def _meets(factor: Factor) -> Array:
@@ -309,9 +288,9 @@ def _meets(factor: Factor) -> Array:
 def _columns(parts: Sequence[Stretch], reached: Reached, above: Array) -> Columns:
     """Go down with all columns of J, kept apart by size, of each example."""
 
-    def step(columns: Columns, factors: list[Factor], reached: Any) -> tuple[Columns, None]:
-        for factor, live in zip(reversed(factors), reversed(reached), strict=True):
-            made = jax.vmap(factor.down, in_axes=2, out_axes=2)(columns.w)
+    def step(columns: Columns, layers: list[Any], reached: Any) -> tuple[Columns, None]:
+        for layer, live in zip(reversed(layers), reversed(reached), strict=True):
+            made = jax.vmap(Factor.of(*layer).down, in_axes=2, out_axes=2)(columns.w)
             columns = jax.vmap(multiplied)(jnp.where(live[:, :, None], made, 0), columns.e)
         return columns, None
 

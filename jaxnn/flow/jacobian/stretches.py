@@ -36,7 +36,7 @@ class Stretch(NamedTuple):
     links: tuple[Link, ...]
     anatomies: tuple[Anatomy, ...]  # of the links' programs
     weights: LayerWeights | Stacked
-    state: PyTree  # that goes into the first of them; of a run stacked
+    states: tuple[PyTree, ...]  # that go into the links; of a run stacked
     is_layer: bool = True  # False of a conversion between two states, which counts in no number
 
     @property
@@ -46,96 +46,78 @@ class Stretch(NamedTuple):
             return 0
         return len(self.links) * (self.weights.k if isinstance(self.weights, Stacked) else 1)
 
-    def states(self, weights: LayerWeights, state: PyTree) -> list[Any]:
-        """Return the state that goes into each link."""
-        states = [state]
-        for link, arrays in zip(self.links[:-1], weights.arrays, strict=False):
-            states.append(applied(link, arrays, states[-1]))
-        return states
-
     def at(self, j: int) -> "Stretch":
         """Return one repetition of a run."""
         if not isinstance(self.weights, Stacked):
             return self
-        state = jax.tree.map(lambda v: v[j], self.state)
-        return self._replace(weights=self.weights.at(j), state=state)
+        states = jax.tree.map(lambda v: v[j], self.states)
+        return self._replace(weights=self.weights.at(j), states=states)
 
     def repeated(self, start: int, end: int) -> "Stretch":
         """Return some repetitions of a run."""
         run = self.weights
         if not isinstance(run, Stacked):
             return self
-        per_layer, state = jax.tree.map(lambda v: v[start:end], (run.per_layer, self.state))
+        per_layer, states = jax.tree.map(lambda v: v[start:end], (run.per_layer, self.states))
         of_part = Stacked(per_layer, run.shared, run.rebuild, end - start)
-        return self._replace(weights=of_part, state=state)
+        return self._replace(weights=of_part, states=states)
 
     def part(self, start: int, end: int) -> "Stretch":
         """Return some links of a stretch that is not repeated."""
-        weights = self.weights
-        assert isinstance(weights, LayerWeights)
-        state = self.states(weights, self.state)[start]
-        taken = slice(start, end)
-        return Stretch(
-            self.links[taken], self.anatomies[taken], LayerWeights(weights.arrays[taken]), state
-        )
+        assert isinstance(self.weights, LayerWeights)
+        weights = LayerWeights(self.weights.arrays[start:end])
+        of_links = (v[start:end] for v in (self.links, self.anatomies, self.states))
+        links, anatomies, states = of_links
+        return Stretch(links, anatomies, weights, states)
+
+    def between(self, start: int, end: int) -> "Iterator[Stretch]":
+        """Yield some layers: part of a repetition, whole ones, and part of the last."""
+        size = len(self.links)
+        whole, last = -(-start // size), end // size
+        if whole > last:
+            yield self.at(last).part(start % size, end % size)
+            return
+        if start % size:
+            yield self.at(whole - 1).part(start % size, size)
+        if last > whole:
+            yield self.repeated(whole, last)
+        if end % size:
+            yield self.at(last).part(0, end % size)
 
 
-def stretches_of(chain: Unrolled, x: PyTree) -> list[Stretch]:
-    """Return all stretches of a network, given what goes into it."""
-    stretches, state = [], x
-    for op, weights in zip(chain.kinds, chain.weights, strict=True):
-        links = op.pattern.links
-        state, entering = (
-            _through_run(links, weights, state)
-            if isinstance(weights, Stacked)
-            else (_after(links, weights, state), state)
-        )
-        stretches.append(Stretch(links, op.anatomies, weights, entering, op.is_layer))
-    return stretches
-
-
-def _through_run(links: Sequence[Link], run: Stacked, state: PyTree) -> tuple[Any, Any]:
-    """Return the state behind a run, and those that go into its repetitions, stacked."""
-
-    def one(state: PyTree, per_layer: PyTree) -> tuple[Any, Any]:
-        return _after(links, run.rebuild(per_layer, run.shared), state), state
-
-    return lax.scan(one, state, run.per_layer, length=run.k)
-
-
-def _after(links: Sequence[Link], weights: LayerWeights, state: PyTree) -> Any:
-    for link, arrays in zip(links, weights.arrays, strict=True):
-        state = applied(link, arrays, state)
-    return state
-
-
-def layers_between(stretches: Sequence[Stretch], i: int, j: int) -> list[Stretch]:
-    """Return layers i + 1 to j, and the conversions between them."""
+def layers_between(chain: Unrolled, x: PyTree, i: int, j: int) -> list[Stretch]:
+    """Return layers i + 1 to j and the conversions between them, given what goes into layer 1."""
     taken: list[Stretch] = []
-    first = 0
-    for stretch in stretches:
-        if not stretch.is_layer:
-            taken += [stretch] if i <= first < j else []
-            continue
-        start, end = (min(max(at - first, 0), stretch.layers) for at in (i, j))
-        taken += _cut(stretch, start, end)
+    first, state = 0, x
+    for op, weights in zip(chain.kinds, chain.weights, strict=True):
+        state, states = _through(op.pattern.links, weights, state)
+        stretch = Stretch(op.pattern.links, op.anatomies, weights, states, op.is_layer)
+        if op.is_layer:
+            taken += stretch.between(*(min(max(at - first, 0), stretch.layers) for at in (i, j)))
+        elif i <= first < j:
+            taken.append(stretch)
         first += stretch.layers
     return taken
 
 
-def _cut(stretch: Stretch, start: int, end: int) -> Iterator[Stretch]:
-    """Yield some layers of a stretch: part of a repetition, whole ones, and part of the last."""
-    size = len(stretch.links)
-    whole, last = -(-start // size), end // size
-    if whole > last:
-        yield stretch.at(last).part(start % size, end % size)
-        return
-    if start % size:
-        yield stretch.at(whole - 1).part(start % size, size)
-    if last > whole:
-        yield stretch.repeated(whole, last)
-    if end % size:
-        yield stretch.at(last).part(0, end % size)
+def _through(
+    links: Sequence[Link], weights: LayerWeights | Stacked, state: PyTree
+) -> tuple[PyTree, tuple[PyTree, ...]]:
+    """Return the state behind a stretch, and those that go into its links."""
+
+    def one(state: PyTree, layer: LayerWeights) -> tuple[PyTree, tuple[PyTree, ...]]:
+        states = [state]
+        for link, arrays in zip(links, layer.arrays, strict=True):
+            states.append(applied(link, arrays, states[-1]))
+        return states[-1], tuple(states[:-1])
+
+    if isinstance(weights, LayerWeights):
+        return one(state, weights)
+    rebuild, shared = weights.rebuild, weights.shared
+    whole: tuple[PyTree, tuple[PyTree, ...]] = lax.scan(
+        lambda state, v: one(state, rebuild(v, shared)), state, weights.per_layer, weights.k
+    )
+    return whole
 
 
 def as_vector(state: PyTree) -> Float[Array, "B n"]:
@@ -163,6 +145,16 @@ class Factor(NamedTuple):
     made: Float[Array, "B m"]  # what comes out
     pull: Callable[[Array], Array]  # the reverse rule of the layer
 
+    @classmethod
+    def of(cls, link: Link, arrays: PyTree, state: PyTree) -> "Factor":
+        """Return that of a link, of a Network's by its own rule."""
+        (part, *more), at = link.parts, as_vector(state)
+        layer = None if part.f is None or more else part.f.value
+        if isinstance(layer, BlockLayer):
+            return cls(at, *layer.with_rule(arrays[0], state))
+        made, pull = jax.vjp(lambda v: as_vector(applied(link, arrays, _from_vector(state, v))), at)
+        return cls(at, made, lambda delta: pull(delta)[0])
+
     def down(self, delta: Float[Array, "B m"]) -> Float[Array, "B n"]:
         """Return F Δ."""
         return self.pull(pcast_like(delta, self.made))
@@ -174,39 +166,22 @@ class Factor(NamedTuple):
         return above
 
 
-def factor_of(link: Link, arrays: PyTree, state: PyTree) -> Factor:
-    """Return the Jacobian of a layer at a state, of a Network by its own rule."""
-    (part, *more), at = link.parts, as_vector(state)
-    layer = None if part.f is None or more else part.f.value
-    if isinstance(layer, BlockLayer):
-        return Factor(at, *layer.with_rule(arrays[0], state))
-
-    def of(vector: Array) -> Array:
-        return as_vector(applied(link, arrays, _from_vector(state, vector)))
-
-    made, pull = jax.vjp(of, at)
-    return Factor(at, made, lambda delta: pull(delta)[0])
-
-
-def factors_of(stretch: Stretch, weights: LayerWeights, state: PyTree) -> list[Factor]:
-    """Return the Jacobians of the layers of a stretch, or of one repetition."""
-    states = stretch.states(weights, state)
-    links = zip(stretch.links, weights.arrays, states, strict=True)
-    return [factor_of(*link) for link in links]
-
-
 def fold(step: Any, carry: Any, stretch: Stretch, *others: Any, downwards: bool = False) -> Any:
-    """Go through a stretch like `lax.scan`, by (carry, factors, *others) -> carry, record."""
+    """Go through a stretch like `lax.scan`, by (carry, layers, *others) -> carry, record.
+
+    A layer is a link with its arrays and the state that goes in, as `Factor.of` takes them.
+    """
     run = stretch.weights
-    if isinstance(run, LayerWeights):
-        return step(carry, factors_of(stretch, run, stretch.state), *others)
 
     def body(carry: Any, entries: Any) -> Any:
-        per_layer, state, *of_layer = entries
-        weights = run.rebuild(per_layer, run.shared)
-        return step(carry, factors_of(stretch, weights, state), *of_layer)
+        weights, states, *of_layer = entries
+        layer = run.rebuild(weights, run.shared) if isinstance(run, Stacked) else weights
+        layers = zip(stretch.links, layer.arrays, states, strict=True)
+        return step(carry, list(layers), *of_layer)
 
-    entries = (run.per_layer, stretch.state, *others)
+    if isinstance(run, LayerWeights):
+        return body(carry, (run, stretch.states, *others))
+    entries = (run.per_layer, stretch.states, *others)
     first = jax.tree.map(lambda v: v[0], entries)
     carry = match_carry_type(lambda first, carry: body(carry, first)[0], first, carry)
     return lax.scan(body, carry, entries, length=run.k, reverse=downwards)
@@ -215,8 +190,9 @@ def fold(step: Any, carry: Any, stretch: Stretch, *others: Any, downwards: bool 
 def through(stretches: Sequence[Stretch], vector: Array, *, downwards: bool) -> ScaledRows:
     """Return J Δ, or t J upwards, each row times a power of two of its own."""
 
-    def step(rows: ScaledRows, factors: list[Factor]) -> tuple[ScaledRows, None]:
-        for factor in reversed(factors) if downwards else factors:
+    def step(rows: ScaledRows, layers: list[Any]) -> tuple[ScaledRows, None]:
+        for layer in reversed(layers) if downwards else layers:
+            factor = Factor.of(*layer)
             m = factor.down(rows.m) if downwards else factor.up(rows.m)
             rows = renormalised(ScaledRows(m, rows.e))
         return rows, None

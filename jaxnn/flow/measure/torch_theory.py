@@ -13,7 +13,7 @@ from ...pytorch.zero_heads import drawn
 from ..record.flow import Flow, Parameters
 from ..record.layer_record import assemble
 from .theory_flow import DRAWS, UNITS, averaged, replicas_for
-from .torch_record import in_dtype, layer_records, stacked, state_records
+from .torch_flow import in_dtype, layer_records, stacked, state_records
 
 
 def theory_of_module(goal: float, measured: Flow, call: Call) -> Flow:

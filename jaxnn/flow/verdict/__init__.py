@@ -6,7 +6,6 @@ from . import (  # noqa: F401, entries of the table
     data_findings,
     end_findings,
     layer_findings,
-    mild_findings,
     parameter_findings,
     rate_findings,
     state_findings,

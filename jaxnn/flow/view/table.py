@@ -217,21 +217,20 @@ class InWords:
             )
         ]
 
-    def formats(self, of: str = "delta", scale: int | None = None) -> list[dict[str, Any]]:
+    def formats(self, of: str = "delta") -> list[dict[str, Any]]:
         """Return what number formats keep: a row for each array, format and kind of scale.
 
         zero, subnormal and overflow are shares of the entries that are not zero, zero_square and
         overflow_square of their square norm. Shares are those of rounding to nearest, exactly, by
-        entries, where `verdict.lost` goes by the largest of each layer. scaling is none, loss (one
-        power of two for the whole network), tensor (one for each array, the largest with which
-        nothing overflows) or, of mxfp8 and nvfp4, block, along the last axis. What overflows
-        becomes the largest number in a block; elsewhere inf, or nan in float8_e4m3fn.
+        entries, where `verdict.lost` goes by the largest of each layer. scaling is none, loss (the
+        power of two for the whole network with which the Δ that loses most keeps most), tensor (one
+        for each array, the largest with which nothing overflows) or, of mxfp8 and nvfp4, block,
+        along the last axis. What overflows becomes the largest number in a block; elsewhere inf, or
+        nan in float8_e4m3fn.
 
         Args:
             of: what is counted: delta (of the layers' states), state, parameter or delta_parameter,
                 these with a row for each array, and its path. Of several arrays of a state all.
-            scale: the k of 2^k by which the loss is multiplied; if None that which keeps most of
-                the square norm of the Δ that loses most, the largest of these.
 
         Raises:
             TypeError: a traced flow, or one of several networks.
@@ -252,7 +251,7 @@ class InWords:
         """
         assert_one(self)
         assert_counted(self)
-        return rows_of(self, of, scale)
+        return rows_of(self, of)
 
     def scalars(self, prefix: str = "gradient/") -> dict[str, float]:
         """Return names and floats, a handful a layer, for TensorBoard, Weights & Biases, MLflow.

@@ -3,10 +3,9 @@
 from .batch_norm import BatchNorm
 from .block import Block, Gradient, rows_meet
 from .dense import DENSE, Dense
-from .layer_norm import LayerNorm
+from .norm import LayerNorm, RMSNorm
 from .post_norm import PostNorm
 from .residual import Residual
-from .rms_norm import RMSNorm
 from .theory import Ensemble, Moments, Theory, theory_of
 
 __all__ = [

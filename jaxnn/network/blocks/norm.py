@@ -1,4 +1,4 @@
-"""A block behind a norm, z′ = f(N(z)): the part that the three norms share.
+"""A block behind a norm, z′ = f(N(z)): what the three norms share, and those over units.
 
     Δ(θ, b) = Δ(θ, b) of f at ẑ = N(z)          Δz = Δẑ through N, Δẑ the Δz of f
 
@@ -8,6 +8,11 @@ its square nor the quotient leaves the range of a float that its numbers are in.
 In the limit of infinite width N(z) = z / √(q + ε) for a norm over units, whose mean is 0, and what
 its way back projects out is one direction of many: so f has q / (q + ε), and E‖Δz‖² is divided by
 q + ε.
+
+of a layer norm, μ and s² the mean and the variance of an example's units, ε added to s²
+    ẑ = (z - μ) / s          Δz = (Δẑ - mean_units Δẑ - ẑ mean_units(Δẑ ∘ ẑ)) / s
+of an RMS norm, r = √(mean_units z² + ε)
+    ẑ = z / r                Δz = (Δẑ - ẑ mean_units(Δẑ ∘ ẑ)) / r
 """
 
 from dataclasses import dataclass
@@ -17,7 +22,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from ...arrays.compiled import Number, Scalar
-from ...arrays.rows import ScaledRows, exponent_of, power_of_two, renormalised, with_exponents
+from ...arrays.rows import (
+    ScaledRows,
+    exponent_of,
+    power_of_two,
+    renormalised,
+    rounded,
+    with_exponents,
+)
 from ..activations import Activation
 from ..params import Layer
 from .block import Block, Gradient
@@ -132,3 +144,69 @@ class Norm:
     def _q_hat(self, q: Number) -> Scalar:
         """Return q / (q + ε), the mean square of N(z)."""
         return jnp.asarray(1 / (1 + self.eps / q), float) if self.eps else jnp.ones((), float)
+
+
+@dataclass(frozen=True)
+class LayerNorm(Norm):
+    """z[i+1] = f((z[i] - μ) / s), mean and standard deviation over an example's units; Ba 2016.
+
+    Without gain and shift: N has no parameters. Σ Δz over the units is 0. Of an example whose units
+    are all equal N is zero, and so is its Δz.
+
+    Args:
+        inner: f, by default the article's layer.
+        eps: ε >= 0, added to the variance.
+
+    Raises:
+        ValueError: ε is negative, nan or infinite.
+
+    Example:
+        >>> import jaxnn
+        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.blocks.LayerNorm())
+
+    Source: arXiv:1607.06450.
+    """
+
+    def normalise(self, z: ScaledRows) -> Normed:
+        """Return (z - μ) / s."""
+        m, e = sized(z, self.eps)
+        return over_units(m - jnp.mean(m, axis=1, keepdims=True), e, self.eps)
+
+    def back(self, normed: Normed, delta: ScaledRows) -> ScaledRows:
+        """Return Δz from Δẑ."""
+        z_hat, d = normed.z_hat, rounded(delta.m)
+        along = jnp.mean(d * z_hat, axis=1, keepdims=True)
+        m = (d - jnp.mean(d, axis=1, keepdims=True) - z_hat * along) * normed.inverse
+        return unscaled(delta._replace(m=m), normed.e)
+
+
+@dataclass(frozen=True)
+class RMSNorm(Norm):
+    """z[i+1] = f(z[i] / r), r the root mean square of an example's units; Zhang & Sennrich 2019.
+
+    Without gain: N has no parameters. Of an example whose units are all zero N is zero, and so is
+    its Δz.
+
+    Args:
+        inner: f, by default the article's layer.
+        eps: ε >= 0, added to the mean square.
+
+    Raises:
+        ValueError: ε is negative, nan or infinite.
+
+    Example:
+        >>> import jaxnn
+        >>> net = jaxnn.Network((3, 4, 4, 1), "relu", "binary", hidden=jaxnn.blocks.RMSNorm())
+
+    Source: arXiv:1910.07467.
+    """
+
+    def normalise(self, z: ScaledRows) -> Normed:
+        """Return z / r."""
+        return over_units(*sized(z, self.eps), self.eps)
+
+    def back(self, normed: Normed, delta: ScaledRows) -> ScaledRows:
+        """Return Δz from Δẑ."""
+        z_hat, d = normed.z_hat, rounded(delta.m)
+        along = jnp.mean(d * z_hat, axis=1, keepdims=True)
+        return unscaled(delta._replace(m=(d - z_hat * along) * normed.inverse), normed.e)

@@ -14,10 +14,8 @@ from ...arrays.rows import ScaledRows
 from ..activations import Activation
 from ..params import Layer
 from .block import Block, Gradient
-from .layer_norm import LayerNorm
-from .norm import Norm
+from .norm import LayerNorm, Norm, RMSNorm
 from .residual import Residual
-from .rms_norm import RMSNorm
 from .theory import Ensemble, theory_of
 
 RESIDUAL = Residual()
