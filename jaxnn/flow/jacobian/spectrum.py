@@ -56,7 +56,6 @@ class Spectrum:
     between: the layers i and j.
     """
 
-    log_singular_values: Float[Array, "B n"] | None
     log_largest: Float[Array, " B"]
     log_smallest: Float[Array, " B"]
     log_mean: Float[Array, " B"]
@@ -66,6 +65,7 @@ class Spectrum:
     log_mean_error: Float[Array, " B"]
     attention: AttentionSpectra | None
     between: Between = field(metadata={"static": True})
+    log_singular_values: Float[Array, "B n"] | None = None
 
     def __str__(self) -> str:
         i, j = self.between
@@ -169,9 +169,10 @@ mean square -100, smallest -100.
             "between: expected layers from 1 on, for xs has no floats, got 0; as of tokens"
         )
     with jax.default_matmul_precision("highest"):
-        measured, *flags = _measured(net.for_batch(xs), params, xs, (first, last), steps, key)
-    _check(*flags, names=net.names, first=first)
-    found: Spectrum = measured
+        measured = _measured(net.for_batch(xs), params, xs, (first, last), steps, key)
+    found: Spectrum
+    found, left, meets = measured
+    _check(left, meets, net.names, first)
     return found
 
 
@@ -221,10 +222,10 @@ def _measured(
     if steps is None and min(below.shape[1], above.shape[1]) <= FEW:
         values = _all_of(parts, reached, below, above)
     else:
-        ways = [partial(through, parts, downwards=downwards) for downwards in (False, True)]
-        # From the smaller space.
-        given = (*ways, below) if below.shape[1] <= above.shape[1] else (*ways[::-1], above)
-        values = {"log_singular_values": None, **ends(*given, steps or STEPS, for_lanczos)}
+        there, back = (partial(through, parts, downwards=downwards) for downwards in (False, True))
+        if below.shape[1] > above.shape[1]:  # begin in the smaller space
+            there, back, below = back, there, above
+        values = ends(there, back, below, steps or STEPS, for_lanczos)
     is_known = ~(jnp.any(left) | jnp.any(meets))
     known = jax.tree.map(lambda v: jnp.where(is_known, v, jnp.nan), values)
     spectra = attention_spectra(parts, layers[0] + 1)

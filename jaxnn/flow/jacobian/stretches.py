@@ -66,9 +66,8 @@ class Stretch(NamedTuple):
         """Return some links of a stretch that is not repeated."""
         assert isinstance(self.weights, LayerWeights)
         weights = LayerWeights(self.weights.arrays[start:end])
-        of_links = (v[start:end] for v in (self.links, self.anatomies, self.states))
-        links, anatomies, states = of_links
-        return Stretch(links, anatomies, weights, states)
+        part = slice(start, end)
+        return Stretch(self.links[part], self.anatomies[part], weights, self.states[part])
 
     def between(self, start: int, end: int) -> "Iterator[Stretch]":
         """Yield some layers: part of a repetition, whole ones, and part of the last."""
