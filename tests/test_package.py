@@ -32,7 +32,7 @@ def test_every_export_has_a_docstring(place, name):
         assert "Raises:" in text or name == "log_norm" or place == "jaxnn.blocks"
 
 
-LAZY = ("jaxnn", "jaxnn.flow", "jaxnn.theory")  # import a name where it is first asked for
+LAZY = ("jaxnn", "jaxnn.blocks", "jaxnn.flow", "jaxnn.theory", "jaxnn.train")  # import on demand
 
 
 @pytest.mark.parametrize("place", LAZY)
