@@ -19,7 +19,7 @@ from experiments.__main__ import main
 from experiments.cures import columns, dense, networks, remedies, report, theory
 from experiments.cures.columns import ACCURACY, BEFORE, DELTA, DISTANCE, GRADIENT, LOSS
 from experiments.cures.remedies import REMEDIES
-from experiments.learning import data, descent
+from experiments.learning import data
 from experiments.learning.descent import rows_of_steps
 from experiments.runs import schema, store
 from jaxnn.curing import cures
@@ -252,30 +252,6 @@ def test_what_cures_what():
     assert of["residual_sqrt"][ACCURACY, 40].value >= 0.8
     assert of["batch_norm"][ACCURACY, 40].value <= 0.6
     assert of["batch_norm"][DISTANCE, 40].value > 0.05
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("users_jax")
-def test_networks_that_are_drawn_are_trained_as_those_of_the_map_are():
-    """`trained_from` against `trained`, from the same weights and batches."""
-    dataset = data.load("iris")
-    training = descent.Training(
-        net=descent.roomy(dataset, 8, "tanh", 2),
-        depth=2,
-        sigma_w=(1.0,),
-        sigma_b=0.0,
-        seed=3,
-        descent=descent.Descent(0.1, 0.0, 32),
-        steps=5,
-    )
-    drawn = descent.drawn(training.net, 3, 1.0, 0.0)
-    of_seed = jax.tree.map(lambda v: v[None], drawn)
-    scores = descent.trained_from(
-        dataset, training.net, (of_seed,), 2, (3,), training.descent, training.steps
-    )
-    expected = descent.trained(dataset, training)
-    assert scores.loss == pytest.approx(expected.loss, rel=1e-6)
-    assert scores.metric == pytest.approx(expected.metric)
 
 
 # Networks of packages, and one's own

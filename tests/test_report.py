@@ -20,9 +20,6 @@ from experiments.depth import report as depth_report
 from experiments.depth import theory as depth_theory
 from experiments.pages import charts, names, report, web
 from experiments.runs import store
-from experiments.spectrum import picture as spectrum_picture
-from experiments.spectrum.columns import COLUMNS as SPECTRUM
-from experiments.spectrum.picture import Drawn as SpectrumDrawn
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("users_jax")]
 
@@ -286,37 +283,6 @@ def page_of(rows):
     cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
     gaps = rows.clear().select("activation", "label", "depth")
     return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows, gaps)
-
-
-def spectra(seeds=2):
-    """Rows of a spectrum with a zero, without a value, and too wide for theory."""
-    cases = [
-        ("relu", w, d, s) for w in ("gaussian", "orthogonal") for d in (1, 4) for s in range(seeds)
-    ]
-    rows = [
-        (a, w, d, s, 0, [0.0, -1.0 * d, -np.inf], -0.1, 2.0 + s if w == "gaussian" else None,
-         2.0 * d, d == 1)
-        for a, w, d, s in cases
-    ]  # fmt: skip
-    schema = {name: column.dtype for name, column in SPECTRUM.items()}
-    return pl.DataFrame(rows, schema, orient="row")
-
-
-def test_the_spectrum_has_its_page(chromium, tmp_path):
-    write(
-        tmp_path,
-        spectrum_picture.page(SpectrumDrawn.of(spectra(), "what")),
-        {"what": {"settings": {}}},
-    )
-    tab = browser.Tab(chromium, tmp_path / names.REPORT).wait()
-    assert [row[0] for row in tab.numbers()] == ["1", "4"]
-    for name, value in (("weights", "orthogonal"), ("scale", "linear"), ("theory", False)):
-        before = [tab.drawn(i) for i in range(2)]
-        tab.choose(name, value)
-        assert [tab.drawn(i) for i in range(2)] != before, name
-    assert (tab.said, len(tab.asked)) == ([], 1)
-    assert "relu, gaussian\t2.50 ± 0.50\t2\t" in tab.page.inner_text("main")
-    tab.page.close()
 
 
 def test_without_a_browser_the_tests_say_so(monkeypatch):

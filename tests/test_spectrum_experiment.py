@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 from problems import as_users_have_jax
+from rich.console import Console
 
 import jaxnn
 from experiments.__main__ import main
-from experiments.pages import charts, names
+from experiments.pages import charts
 from experiments.runs import schema, store
 from experiments.spectrum import columns, picture, report
 from experiments.spectrum import experiment as spectrum
@@ -147,40 +148,22 @@ def test_a_shallower_network_is_the_start_of_a_deeper_one():
 
 
 @pytest.mark.slow
-def test_rows_say_what_was_measured(small_run):
+def test_a_run_is_whole_and_can_be_repeated_from_its_json(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
     schema.check(rows, columns.COLUMNS)
     cells = rows.group_by("activation", "weights", "depth", "seed").len()
-    assert cells.height == 2 * 2 * 2
-    assert set(cells["len"]) == {2}  # examples
+    assert (cells.height, {*cells["len"]}) == (2 * 2 * 2, {2})  # examples
     assert set(rows["log10_singular_values"].list.len()) == {8}
     # Width 8: predictions up to 2 can be compared with.
     assert (rows["comparable"] == (rows["predicted"] <= 2)).all()
     assert set(rows["comparable"]) == {True, False}
-
-
-@pytest.mark.slow
-def test_the_run_can_be_repeated_from_its_json(small_run):
     run = json.loads((small_run / store.RUN).read_text())
-    assert run["what"]["experiment"] == "spectrum"
-    assert run["finished"]
     assert run["sigma_w"] == pytest.approx({"relu": 2**0.5}, abs=1e-5)
     assert len(run["verdicts"]) == 2
-    again = measured(**run["what"]["settings"])
-    assert again.equals(pl.read_parquet(small_run / store.ROWS))
-
-
-@pytest.mark.slow
-def test_every_chart_file_is_whole(small_run):
-    starts = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF"}
-    for name in names.of_chart(spectrum.CHART):
-        content = (small_run / name).read_bytes()
-        assert content.startswith(starts[name.rpartition(".")[2]]), name
+    assert measured(**run["what"]["settings"]).equals(rows)
     drawn = (small_run / f"{spectrum.CHART}.svg").read_text()
-    assert len(drawn) < 300_000
     for text in ("relu, orthogonal", "decades at depth 3", "relu: variance", "2 seeds"):
         assert text in drawn
-    assert not list(small_run.glob(".unfinished*"))
 
 
 def test_the_chart_shows_quantiles_and_where_an_svd_ends():
@@ -192,17 +175,6 @@ def test_the_chart_shows_quantiles_and_where_an_svd_ends():
     shares = [quantiles[name] for name in picture.SHARES]
     assert shares == pytest.approx([-10, -9, -5, -1, 0])
     assert quantiles["resolved"] == pytest.approx(np.log10(2.0**-23))
-
-
-@pytest.mark.parametrize(
-    ("scale", "count"), [("logarithmic", 1), pytest.param("linear", 0, marks=pytest.mark.slow)]
-)
-def test_the_end_of_an_svd_is_drawn_if_a_case_reaches_it(scale, count):
-    far, near = case([0.0, -9.0], [4.0]), case([0.0, -5.0], [4.0], weights="orthogonal")
-    figure = picture.figure(picture.Drawn.of(pl.concat([far, near]), "what"))
-    figure = figure._replace(choices={**figure.choices, "scale": scale})
-    svg = charts.begin(figure, "one")()["one.svg"].decode()
-    assert svg.count(">below: lost to an SVD in float32<") == count
 
 
 def case(logs, variances, predicted=4.0, comparable=True, activation="relu", weights="gaussian"):
@@ -222,65 +194,32 @@ def case(logs, variances, predicted=4.0, comparable=True, activation="relu", wei
     )
 
 
-NONE = "no variance to compare with theory"
+CASES = {
+    "plain": case([0.0, -2.0], [3.8, 4.4]),
+    "off": case([0.0, -2.0], [3.8, 4.4], predicted=5.2),
+    "some zeros": case([0.0, -np.inf], [4.0]),
+    "wide": case([0.0, -9.0], [60.0], 99.0, comparable=False),
+    "zeros": case([-np.inf, -np.inf], [None, None]),
+    "no numbers": case([np.nan, np.nan], [None]),
+}
 
 
-@pytest.mark.parametrize(
-    ("rows", "verdict"),
-    [
-        (
-            case([0.0, -2.0], [3.8, 4.4]),
-            "variance 4.10 ± 0.30 of 4 predicted at depth 4; singular values span 2.0 decades at "
-            "depth 4",
-        ),
-        (
-            case([0.0, -2.0], [3.8, 4.4], predicted=5.2),
-            "variance 4.10 ± 0.30 of 5.2 (3.7 errors off) predicted at depth 4; singular values "
-            "span 2.0 decades at depth 4",
-        ),
-        (
-            case([0.0, -np.inf], [4.0]),
-            "variance 4 of 4 predicted at depth 4; singular values span 0.0 decades at depth 4, "
-            "1 of 2 are 0",
-        ),
-        (
-            case([0.0, -9.0], [60.0], 99.0, comparable=False),
-            f"{NONE}; singular values span 9.0 decades at depth 4",
-        ),
-        (
-            case([-np.inf, -np.inf], [None, None]),
-            f"{NONE}; singular values span no decades at depth 4: all are 0",
-        ),
-        (
-            case([np.nan, np.nan], [None]),
-            f"{NONE}; singular values span no decades at depth 4: the forward pass leaves float32",
-        ),
-    ],
-)
-def test_the_verdict_is_one_sentence(rows, verdict):
-    assert report.sentence(report.case_of(rows)) == f"relu, gaussian: {verdict}"
-    assert report.table(rows).row_count == 3
-    drawn = picture.Drawn.of(rows, "what")
-    chart = picture.figure(drawn).chart.to_json(validate=False, ensure_ascii=False)
-    assert verdict.rpartition("span ")[2] in chart  # the title of a panel
-    span = verdict.rpartition("span ")[2]
-    made = picture.page(drawn)
-    assert made.tables[0].rows[0][-1] == span
-    measured = "No singular values were measured." if "no decades" in span else span
-    assert measured in made.answer.text
+def test_verdicts_and_tables(snapshot):
+    for name, rows in CASES.items():
+        console = Console(width=80, record=True)
+        console.print(report.sentence(report.case_of(rows)), report.table(rows))
+        assert console.export_text() == snapshot(name=name)
 
 
-@pytest.mark.slow
-def test_cases_without_a_number_are_drawn():
-    zeros = case([-np.inf, -np.inf], [None])
-    rows = pl.concat([zeros, case([np.nan, np.nan], [None], activation="tanh")])
-    svg = charts.begin(picture.figure(picture.Drawn.of(rows, "what")), "one")()["one.svg"].decode()
-    for text in (
-        "relu: variance",
-        "all are 0",
-        "tanh: variance",
-        "the forward pass leaves float32",
-    ):
+def test_a_picture_has_spans_and_the_end_of_an_svd_where_a_case_reaches_it():
+    """Those without numbers are drawn too."""
+    no_numbers = CASES["no numbers"].with_columns(activation=pl.lit("tanh"))
+    zeros = CASES["zeros"].with_columns(activation=pl.lit("sine"))
+    near = case([0.0, -5.0], [4.0], weights="orthogonal")
+    figure = picture.figure(pl.concat([CASES["wide"], near, no_numbers, zeros]), "what")
+    svg = charts.begin(figure, "one")()["one.svg"].decode()
+    assert svg.count(">below: lost to an SVD in float32<") == 1
+    for text in ("9.0 decades at depth 4", "the forward pass leaves float32", "all are 0"):
         assert text in svg
 
 
@@ -293,26 +232,6 @@ def test_zero_and_overflow_have_no_variance():
         assert rows["variance"].null_count() == len(rows) == 4
     unknown = rows.with_columns(predicted=pl.lit(np.nan))
     assert "nan" not in str(report.lines(report.summary(unknown), [3]))
-
-
-def test_an_interrupted_run_has_every_case_of_the_first_seed(tmp_path, capsys, monkeypatch):
-    measure, calls = spectrum.measure_cell, []
-
-    def interrupted(plan, cell):
-        calls.append(cell)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return measure(plan, cell)
-
-    monkeypatch.setattr(spectrum, "measure_cell", interrupted)
-    monkeypatch.setattr(charts, "begin", lambda _, stem: lambda: {f"{stem}.png": b"drawn"})
-    assert main([*SMALL, "--out", str(tmp_path)]) == 130
-    assert "stopped; the same command again goes on" in capsys.readouterr().err
-    rows = pl.read_parquet(tmp_path / store.ROWS)
-    assert rows["weights"].unique().sort().to_list() == ["gaussian", "orthogonal"]
-    assert set(rows["seed"]) == {0}
-    assert not json.loads((tmp_path / store.RUN).read_text())["finished"]
-    assert (tmp_path / "spectrum.png").exists()
 
 
 @pytest.mark.slow

@@ -12,9 +12,6 @@ import numpy as np
 
 from experiments.learning import bundled
 
-# Adam's ε on all sides, so small that it does not matter where it is added: scikit-learn adds it
-# before √v is corrected, so that with the usual 1e-8 its first steps of small entries would differ.
-EPSILON, RATE = 1e-14, 1e-3
 NAME = "inputs.npz"
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -39,13 +36,6 @@ def network(
     ]
     y = rng.integers(0, max(2, ends[1]), batch)
     return params, drawn(batch, ends[0]), y.astype(np.float32) if ends[1] == 1 else y
-
-
-def stacked(params: Pairs) -> Pairs:
-    """Return the first layer, those between the ends as one pair of stacks, and the last."""
-    first, *run, last = params
-    thetas, biases = zip(*run, strict=True)
-    return [first, (np.stack(thetas), np.stack(biases)), last]
 
 
 def write(folder: Path, params: Iterable[Any], **more: Any) -> None:

@@ -12,23 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax import nnx as flax_nnx
 from jaxtyping import Array, PyTree
 
 
 class Network(NamedTuple):
-    """A network with data.
+    """A network with data."""
 
-    model: (parameters) -> what `jaxnn.diagnose` is called with.
-    function: (parameters, xs) -> output.
-    each: as for `jaxnn.diagnose`.
-    """
-
-    model: Callable[[PyTree], Any]
-    function: Callable[[PyTree, Array], Array]
+    model: Callable[[PyTree], Any]  # parameters -> what `jaxnn.diagnose` is called with
+    function: Callable[[PyTree, Array], Array]  # parameters, xs -> output
     params: PyTree
     xs: np.ndarray
-    each: str = "batch"
+    each: str = "batch"  # as for `jaxnn.diagnose`
 
 
 def loss(output: Array, ys: Array) -> Array:
@@ -56,15 +50,6 @@ def listed(blocks: int, width: int, batch: int, **_: int) -> Network:
     return Network(model, function, _drawn(blocks, width, width), _drawn(batch, width))
 
 
-def scanned(blocks: int, width: int, batch: int, **_: int) -> Network:
-    """Return a scan over residual layers."""
-
-    def function(stack: Array, z: Array) -> Array:
-        return jax.lax.scan(lambda z, theta: (z + jnp.tanh(z @ theta), None), z, stack)[0]
-
-    return Network(_anew(function), function, _drawn(blocks, width, width), _drawn(batch, width))
-
-
 def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
     """Return a pre-norm transformer of Flax linen, its blocks written one after the other."""
 
@@ -77,12 +62,11 @@ def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
             return nn.Dense(width)(nn.LayerNorm()(x))
 
     module, xs = Transformer(), _drawn(batch, tokens, width)
-    params = jax.jit(module.init)(jax.random.key(0), xs)
-    return Network(_anew(module.apply), module.apply, params, xs)
 
+    def model(params: PyTree) -> Any:
+        return (lambda params, xs: module.apply(params, xs)), params
 
-def _anew(function: Callable[..., Any]) -> Callable[[PyTree], Any]:
-    return lambda params: (lambda params, xs: function(params, xs), params)
+    return Network(model, module.apply, jax.jit(module.init)(jax.random.key(0), xs), xs)
 
 
 def equinox(blocks: int, width: int, batch: int, **_: int) -> Network:
@@ -99,35 +83,8 @@ def equinox(blocks: int, width: int, batch: int, **_: int) -> Network:
     return Network(model, function, params, _drawn(batch, width), each="example")
 
 
-def nnx(blocks: int, width: int, batch: int, **_: int) -> Network:
-    """Return dense residual blocks of Flax NNX."""
-
-    class Residual(flax_nnx.Module):
-        def __init__(self) -> None:
-            self.layers = flax_nnx.List(
-                [flax_nnx.Linear(width, width, rngs=flax_nnx.Rngs(i)) for i in range(blocks)]
-            )
-
-        def __call__(self, x: Array) -> Array:
-            for layer in self.layers:
-                x = x + flax_nnx.gelu(layer(x))
-            return x
-
-    definition, params = flax_nnx.split(Residual())
-
-    def model(params: PyTree) -> Any:
-        return flax_nnx.merge(definition, params)
-
-    def function(params: PyTree, xs: Array) -> Array:
-        return jnp.asarray(model(params)(xs))
-
-    return Network(model, function, params, _drawn(batch, width))
-
-
 NETWORKS: dict[str, Callable[..., Network]] = {
     "list": listed,
-    "scan": scanned,
     "linen": linen,
     "Equinox": equinox,
-    "NNX": nnx,
 }

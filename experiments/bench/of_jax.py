@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
@@ -15,7 +14,6 @@ from experiments.bench import inputs, transformer
 from experiments.bench.worker import Workload
 
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
-Block = Callable[[Any, Any, Any], Any]  # z, θ, b -> z
 
 
 def waited(once: Callable[[], Any], calls: int = 1) -> Callable[[], None]:
@@ -34,29 +32,19 @@ def bytes_of(program: Any) -> float:
     return float(sizes.temp_size_in_bytes + sizes.output_size_in_bytes)
 
 
-def gradient(
-    activation: str, calls: int, stacked: bool = False, hidden: str = "dense", **sizes: Any
-) -> Workload:
-    """Return gradient steps; equal layers that are `stacked` are a `lax.scan`."""
+def gradient(activation: str, calls: int, **sizes: Any) -> Workload:
+    """Return gradient steps."""
     import jaxnn  # for our pytree: what a container costs in a call is no part of a gradient
 
     sigma = ACTIVATIONS[activation]
-    block = blocks(lambda z, theta, b: sigma(z) @ theta + b)[hidden]
     drawn, x, y = inputs.network(**sizes)
-    params = [
-        jaxnn.network.Layer(*map(jnp.asarray, pair))
-        for pair in (inputs.stacked(drawn) if stacked else drawn)
-    ]
+    params = [jaxnn.network.Layer(*map(jnp.asarray, pair)) for pair in drawn]
 
     def loss(params: PyTree, xs: Array, ys: Array) -> Any:
-        (theta_x, b_x), *run, (theta, b) = params
+        (theta_x, b_x), *run = params
         z = xs @ theta_x + b_x
-        for layer in run:
-            if layer.theta.ndim == 3:
-                z, _ = jax.lax.scan(lambda z, one: (block(z, *one), None), z, tuple(layer))
-            else:
-                z = block(z, *layer)
-        z = sigma(z) @ theta + b
+        for theta, b in run:
+            z = sigma(z) @ theta + b
         if z.shape[1] == 1:
             return jnp.mean(optax.sigmoid_binary_cross_entropy(z[:, 0], ys))
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, ys))
@@ -64,61 +52,10 @@ def gradient(
     step = partial(jax.jit(jax.value_and_grad(loss)), params, jnp.asarray(x), jnp.asarray(y))
 
     def numbers(_: Path) -> list[float]:
-        value, (first, *run, last) = step()
-        run = zip(*run[0], strict=True) if stacked else run
-        return [float(value), *inputs.in_short(v for layer in (first, *run, last) for v in layer)]
+        value, layers = step()
+        return [float(value), *inputs.in_short(v for layer in layers for v in layer)]
 
     return Workload(waited(step, calls), numbers)
-
-
-def blocks(dense: Block) -> dict[str, Block]:
-    """Return the kinds by their names on the command line, given z, θ, b -> σ(z) θ + b."""
-    return {
-        "dense": dense,
-        "residual": lambda z, theta, b: z + dense(z, theta, b),
-        "rms_norm": lambda z, theta, b: dense(rms(z), theta, b),
-        "layer_norm": lambda z, theta, b: dense(standardised(z, -1), theta, b),
-        # Not a batch norm alone: the next one takes b away, whose Δ is then 0 but for rounding.
-        "residual(batch_norm)": lambda z, theta, b: z + dense(standardised(z, 0), theta, b),
-        "post_norm": lambda z, theta, b: rms(z + dense(z, theta, b)),
-    }
-
-
-def rms(z: Array) -> Any:
-    """Return z over the root of its mean square, example by example."""
-    return z / jnp.sqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True))
-
-
-def standardised(z: Array, axis: int) -> Any:
-    """Return z with mean 0 and variance 1 along an axis."""
-    return (z - z.mean(axis, keepdims=True)) / jnp.sqrt(z.var(axis, keepdims=True))
-
-
-def products(
-    ends: list[int], layers: int, width: int, batch: int, calls: int, activation: str
-) -> Workload:
-    """Return the matrix products of gradient steps alone, without σ, biases and a loss.
-
-    z[l] = z[l-1] θ[l-1] up, and Δθ = aᵀ Δz and Δz θᵀ down from Δz[L] = z[L] / B: three products a
-    layer, two in the first. It is the gradient of the linear network without biases.
-    """
-    del activation
-    drawn, x, _ = inputs.network(ends, layers, width, batch)
-
-    @jax.jit
-    def all_of_them(thetas: list[Array], xs: Array) -> Any:
-        signals = [xs]
-        for theta in thetas:
-            signals.append(signals[-1] @ theta)
-        delta, of_thetas = signals.pop() / len(xs), []
-        for i in reversed(range(len(thetas))):
-            of_thetas.append(signals[i].T @ delta)
-            if i:
-                delta = delta @ thetas[i].T
-        return of_thetas[::-1]
-
-    once = partial(all_of_them, [jnp.asarray(theta) for theta, _ in drawn], jnp.asarray(x))
-    return Workload(waited(once, calls), lambda _: inputs.in_short(once()))
 
 
 def diagnosed(network: str, **sizes: int) -> Workload:
@@ -157,24 +94,6 @@ def over_words(stacked: bool, **sizes: int) -> Workload:
         numbers,
         lambda: bytes_of(gradient.lower(params, xs, ys).compile()),
     )
-
-
-def chain(memory: str, layers: int, calls: int, **sizes: int) -> Workload:
-    """Return every Δθ and Δx of a scan over blocks; it has one way to keep its memory."""
-    del memory
-    own = transformer.draw(layers, **sizes)
-
-    def gradient(weights: PyTree, x: Array, c: Array) -> Any:
-        return jax.vjp(transformer.scanned, weights, x)[1](c)
-
-    program = jax.jit(gradient).lower(*own).compile()
-    once = partial(program, *own)
-
-    def numbers(_: Path) -> Any:
-        rows = [np.asarray(v, np.float64).reshape(layers, -1) for v in once()[0].values()]
-        return np.log(np.linalg.norm(np.concatenate(rows, axis=1), axis=1))
-
-    return Workload(waited(once, calls), numbers, lambda: bytes_of(program))
 
 
 def decoder(memory: str, **sizes: int) -> Workload:

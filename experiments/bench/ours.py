@@ -16,7 +16,6 @@ from experiments.bench import inputs, transformer
 from experiments.bench.of_jax import bytes_of, waited
 from experiments.bench.worker import Workload
 from experiments.learning import data, networks
-from experiments.learning.kinds import kinds
 from experiments.learning.networks import Draws, Networks, Weights
 from experiments.runs import ahead, runtime
 from jaxnn.flow.measure.flow_of_net import flow_of_net
@@ -24,7 +23,6 @@ from jaxnn.initializers import find_weights
 from jaxnn.passes.walk import Memory
 from jaxnn.train import cost_of
 from jaxnn.train.alarms import ALARMS
-from jaxnn.train.steps import permutation_of_epoch
 
 CHECKED = 8  # hidden layers of the sweep's network whose numbers are compared
 
@@ -33,26 +31,14 @@ CHECKED = 8  # hidden layers of the sweep's network whose numbers are compared
 
 
 def _network(
-    ends: list[int],
-    layers: int,
-    width: int,
-    activation: str,
-    batch: int,
-    stacked: bool = False,
-    hidden: str = "dense",
-    sigma_w: float = 1.0,
+    activation: str, stacked: bool = False, **of: Any
 ) -> tuple[jaxnn.Network, Any, Any, Any]:
     """Return a network, its parameters and a batch."""
-    (kind,) = kinds([hidden], ["1"])
-    sizes, task = (ends[0], *[width] * layers, ends[1]), ("binary", "multiclass")[ends[1] > 1]
-    net = jaxnn.Network(sizes, activation, task, kind.of(layers))
-    drawn, xs, ys = inputs.network(ends, layers, width, batch, sigma_w)
+    drawn, xs, ys = inputs.network(**of)
     params = [jaxnn.network.Layer(*map(jnp.asarray, pair)) for pair in drawn]
+    sizes = (xs.shape[1], *(len(b) for _, b in drawn))
+    net = jaxnn.Network(sizes, activation, "multiclass" if sizes[-1] > 1 else "binary")
     return net, jaxnn.network.stack(params) if stacked else params, jnp.asarray(xs), jnp.asarray(ys)
-
-
-def _arrays(gradient: Any) -> list[Any]:
-    return [v for layer in jaxnn.network.unstack(gradient) for v in layer]
 
 
 def gradient(calls: int, **of: Any) -> Workload:
@@ -61,24 +47,11 @@ def gradient(calls: int, **of: Any) -> Workload:
     step = partial(jax.jit(partial(jaxnn.backprop, net)), *arguments)
 
     def numbers(_: Path) -> list[float]:
-        loss, of_layers = step()
-        return [float(loss), *inputs.in_short(_arrays(of_layers))]
+        loss, layers = step()
+        arrays = (v for layer in jaxnn.network.unstack(layers) for v in layer)
+        return [float(loss), *inputs.in_short(arrays)]
 
     return Workload(waited(step, calls), numbers)
-
-
-def linear_gradient(**of: Any) -> Workload:
-    """Return `gradient`, checked by the linear network without biases whose labels are 0."""
-    net, params, xs, _ = _network(**{name: v for name, v in of.items() if name != "calls"})
-    linear = jaxnn.Network(net.sizes, "identity", "regression")
-
-    def numbers(folder: Path) -> list[float]:
-        del folder
-        without = [jaxnn.network.Layer(theta, jnp.zeros_like(b)) for theta, b in params]
-        _, of_layers = jaxnn.backprop(linear, without, xs, jnp.zeros((len(xs), net.sizes[-1])))
-        return inputs.in_short(theta for theta, _ in of_layers)
-
-    return gradient(**of)._replace(numbers=numbers)
 
 
 def flow(calls: int, **of: Any) -> Workload:
@@ -92,25 +65,6 @@ def backprop(**of: Any) -> Workload:
     """Return the plain pass of `flow`'s network: `gradient`, in logarithms of norms."""
     plain = gradient(**of)
     return plain._replace(numbers=lambda folder: [*plain.numbers(folder)][1::2])
-
-
-def deep(layers: int, width: int, batch: int) -> Workload:
-    """Return one pass through very many layers, weights drawn where they are used, memory √L."""
-    net = jaxnn.Network((3, *[width] * layers, 1), "sigmoid", "binary")
-    xs, ys = jax.random.normal(jax.random.key(1), (batch, 3)), jnp.arange(batch) % 2
-    params = jaxnn.init(net, jax.random.key(0), "glorot_uniform", lazy=True)
-
-    def log_deltas(params: PyTree, xs: Array, ys: Array) -> Array:
-        return flow_of_net(net, params, xs, ys, memory="sqrt", examples=False).log_delta
-
-    program = jax.jit(log_deltas).lower(params, xs, ys).compile()
-    once = partial(program, params, xs, ys)
-    return Workload(waited(once), lambda _: once()[:1] / layers, lambda: bytes_of(program))
-
-
-def tenth(layers: int, **of: int) -> Workload:
-    """Return `deep` of a tenth of the layers."""
-    return deep(layers // 10, **of)
 
 
 # The depth sweep
@@ -197,19 +151,6 @@ def verdict(stacked: bool, **sizes: int) -> Workload:
     )
 
 
-def chain(memory: Memory, layers: int, calls: int, **sizes: int) -> Workload:
-    """Return the flow through equal transformer blocks from a cotangent of the output."""
-    weights, x, c = transformer.draw(layers, **sizes)
-    net, params = jaxnn.as_network([jaxnn.Run(transformer.block, weights, layers)])
-
-    def measured(params: PyTree, x: Array, c: Array) -> Any:
-        return jaxnn.gradient_flow((net, params), x, cotangent=c, memory=memory)
-
-    program = jax.jit(measured).lower(params, x, c).compile()
-    once = partial(program, params, x, c)
-    return Workload(waited(once, calls), lambda _: once().log_theta, lambda: bytes_of(program))
-
-
 def decoder(memory: Memory, **sizes: int) -> Workload:
     """Return a measurement that is compiled for many devices, and never run."""
     stack, xs = transformer.types(**sizes)
@@ -227,27 +168,6 @@ def encoder(calls: int, **sizes: int) -> Workload:
 
 
 # Training
-
-
-def training(hidden: list[int], batch: int, epochs: int) -> Workload:
-    """Return `jaxnn.fit` of a relu network with Glorot weights on all of the digits."""
-    x, y = inputs.standardised("digits")
-    net = jaxnn.Network((x.shape[1], *hidden, 10), "relu", "multiclass")
-    params = jax.jit(jaxnn.init)(net, jax.random.key(0))
-    key, adam = jax.random.key(1), optax.adam(inputs.RATE, eps=inputs.EPSILON)
-
-    def run(epochs: int = epochs) -> jaxnn.train.Fit:
-        return jaxnn.fit(net, params, x, y, adam, epochs=epochs, batch=batch, key=key)
-
-    def numbers(folder: Path) -> list[float]:
-        rows = np.asarray(permutation_of_epoch(key, 0, len(x)))
-        inputs.write(folder, params, x=x[rows], y=y[rows])
-        fit = run(1)
-        examples = [min(batch, len(x) - start) for start in range(0, len(x), batch)]
-        loss = np.average(fit.history.losses[0], weights=examples)
-        return [float(loss), *inputs.in_short(theta for theta, _ in fit.params)]
-
-    return Workload(run, numbers)
 
 
 def watched(network: str, steps: int, every: int, **sizes: int) -> Workload:

@@ -23,6 +23,7 @@ from jaxnn.arrays.memory import cores
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds that a process has to end
+TOLERANCE = 1e-3  # of the difference between the numbers of both sides
 # Freed memory stays with both sides: a block that goes back to the system is cleared at each call.
 MALLOC = ":".join(
     f"glibc.malloc.{name}={1 << power}"
@@ -54,14 +55,14 @@ def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
         if row.kind in FRESH:
             numbers = in_turns(pairs, *(partial(FRESH[row.kind], side, folder) for side in sides))
     low, ratio, high = np.quantile([one / other for one, other in numbers], (0.25, 0.5, 0.75))
-    medians = np.median(numbers, axis=0)
+    ours_median, theirs_median = np.median(numbers, axis=0).tolist()
     return {
         "ratio": float(ratio),
         "ratio_low": float(low),
         "ratio_high": float(high),
         "pairs": len(numbers),
-        "ours": float(medians[0]),
-        "theirs": float(medians[1]),
+        "ours": ours_median,
+        "theirs": theirs_median,
         "difference": apart,
     }
 
@@ -84,12 +85,12 @@ def difference(case: Case, ours: list[float], theirs: list[float]) -> float:
     """Return the largest difference between numbers that should be equal.
 
     Raises:
-        SideError: it is above the case's tolerance, or one side has more numbers.
+        SideError: it is above `TOLERANCE`, or one side has more numbers.
     """
     apart = math.inf
     if len(ours) == len(theirs) > 0:
         apart = float(np.max(np.abs(np.subtract(ours, theirs))))
-    if not apart <= case.tolerance:  # nan is not
+    if not apart <= TOLERANCE:  # nan is not
         raise SideError(
             f"{case.name}: both sides do not compute the same: {len(ours)} and {len(theirs)} "
             f"numbers, up to {apart:.2g} apart"
@@ -113,19 +114,14 @@ def started(side: Side, folder: Path, *more: str) -> Iterator[Callable[[str], An
     worker = [sys.executable, "-m", "experiments.bench.worker", side.module, side.function]
     command = [*worker, json.dumps(side.arguments), str(folder), *more]
     log = folder / f"{side.module}.{side.function}.log"
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment(),
-            text=True,
-            encoding="utf-8",
+            command, **pipes, stderr=errors, env=environment(), text=True, encoding="utf-8"
         )
-    assert process.stdin is not None
-    assert process.stdout is not None
     requests, answers = process.stdin, process.stdout
+    assert requests is not None
+    assert answers is not None
 
     def answer() -> Any:
         line = answers.readline()

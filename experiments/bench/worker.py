@@ -1,7 +1,7 @@
 """The process of one side: it prepares a workload and answers requests, a line of JSON each.
 
 `python -m experiments.bench.worker MODULE FUNCTION ARGUMENTS FOLDER [--once]`. A request is the
-name of one of `ANSWERS`. With `--once` it runs a repetition unasked and ends: the life of a fresh
+name of an answer. With `--once` it runs a repetition unasked and ends: the life of a fresh
 process. Whatever a library prints goes to the error stream.
 """
 
@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Workload(NamedTuple):
@@ -27,29 +27,17 @@ class Workload(NamedTuple):
 
     run: Callable[[], object]
     numbers: Callable[[Path], Iterable[float]]
-    bytes: Callable[[], float] | None = None
+    bytes: Callable[[], float] = lambda: 0.0
 
-
-def _seconds(workload: Workload, _: Path) -> float:
-    begun = time.perf_counter()
-    workload.run()
-    return time.perf_counter() - begun
-
-
-def _numbers(workload: Workload, folder: Path) -> list[float]:
-    return [float(v) for v in workload.numbers(folder)]
-
-
-def _bytes(workload: Workload, _: Path) -> float:
-    assert workload.bytes is not None
-    return workload.bytes()
-
-
-ANSWERS: dict[str, Callable[[Workload, Path], Any]] = {
-    "seconds": _seconds,
-    "numbers": _numbers,
-    "bytes": _bytes,
-}
+    def answer(self, request: str, folder: Path) -> list[float] | float:
+        """Return the numbers, bytes, or seconds of a repetition."""
+        if request == "numbers":
+            return [float(v) for v in self.numbers(folder)]
+        if request == "bytes":
+            return self.bytes()
+        begun = time.perf_counter()
+        self.run()
+        return time.perf_counter() - begun
 
 
 def main(module: str, function: str, arguments: str, folder: str, *once: str) -> None:
@@ -68,7 +56,7 @@ def main(module: str, function: str, arguments: str, folder: str, *once: str) ->
             workload.run()
         say(ready=True)
         for line in [] if once else sys.stdin:
-            say(answer=ANSWERS[line.strip()](workload, Path(folder)))
+            say(answer=workload.answer(line.strip(), Path(folder)))
     except ModuleNotFoundError as error:
         from jaxnn.distribution import install_command  # not loaded beside what is measured
 

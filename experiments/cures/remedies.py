@@ -160,7 +160,7 @@ class Sweep:
             return rows_of({GRADIENT: gradient / np.log(10), DISTANCE: far}, **place)
         params = self.draws.of(self.dataset, drawn).params
         rule = Descent(cell.rate, 0.0, self.batch)
-        scores = descent.trained_from(
+        scores = descent.trained(
             self.dataset, drawn.net, params, drawn.depth, self.seeds, rule, self.steps
         )
         accuracy = np.asarray(scores.metric)

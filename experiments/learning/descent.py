@@ -6,8 +6,7 @@ Which examples each step sees is data: row numbers, (steps, batch). So are the s
 momentum μ and, in networks with room for more layers, the depth: one program serves all of them.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -19,12 +18,12 @@ from jax import lax
 import jaxnn
 from experiments.learning.data import Dataset
 from experiments.learning.networks import network
-from experiments.runs.devices import Rounds, SideBySide
+from experiments.runs.devices import Mapped, Rounds, SideBySide
 from jaxnn.network.blocks import DENSE
 from jaxnn.train.steps import Optimizer, permutation_of_epoch
 
 Params = tuple[jaxnn.network.Layer, ...]
-Data = tuple[jax.Array, jax.Array]  # examples and labels, or the two numbers of a rule or a draw
+Data = tuple[jax.Array, jax.Array]  # examples and labels, or the two numbers of a rule
 
 
 class Descent(NamedTuple):
@@ -52,19 +51,6 @@ def descend(
     return lax.scan(step, state, batches)[0]
 
 
-@dataclass(frozen=True)
-class Training:
-    """Networks with Gaussian weights to be trained, one for each σ_w; the rest is the same."""
-
-    net: jaxnn.Network  # with room for at least `depth` hidden layers
-    depth: int
-    sigma_w: tuple[float, ...]
-    sigma_b: float
-    seed: int  # draws weights and batches
-    descent: Descent
-    steps: int
-
-
 def roomy(
     dataset: Dataset, width: int, activation: str, depth: int, hidden: jaxnn.blocks.Block = DENSE
 ) -> jaxnn.Network:
@@ -73,37 +59,26 @@ def roomy(
     return network(dataset, width, activation, 1 + room, hidden)
 
 
-def trained(dataset: Dataset, training: Training) -> jaxnn.train.Scores:
-    """Draw and train the networks; return loss and accuracy over all the data, one each a σ_w."""
-    side_by_side = SideBySide.over_devices(len(training.sigma_w))
-    descent = training.descent
-    return side_by_side.get(
-        descending(side_by_side, training.net)(
-            side_by_side.put(np.asarray(training.sigma_w, np.float32)),
-            (np.int32(training.seed), np.float32(training.sigma_b)),
-            (dataset.x, dataset.y),
-            batches(dataset, training),
-            (np.float32(descent.rate), np.float32(descent.momentum)),
-            np.int32(training.depth),
-        )
-    )
+def drawn(net: jaxnn.Network, seed: int, sigma_w: Sequence[float], sigma_b: float) -> Rounds:
+    """Draw Gaussian parameters for each σ_w, in a run: of one seed the same numbers times σ."""
+    side_by_side = SideBySide.over_devices(len(sigma_w))
+    scales = side_by_side.put(np.asarray(sigma_w, np.float32))
+    return drawing(side_by_side, net)(scales, np.int32(seed), np.float32(sigma_b))
 
 
 @cache
-def descending(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
-    """Compile (σ_w, (seed, σ_b), (x, y), batches, (η, μ), depth) -> scores after training."""
+def drawing(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
+    """Compile (σ_w, seed, σ_b) -> parameters, for each σ_w."""
 
-    def train(
-        sigma_w: jax.Array, draw: Data, data: Data, batches: jax.Array, rule: Data, depth: jax.Array
-    ) -> Any:
-        seed, sigma_b = draw
-        params = drawn(net, seed, sigma_w, sigma_b)
-        return _scores(net, params, data, batches, rule, depth)
+    def draw(sigma_w: jax.Array, seed: jax.Array, sigma_b: jax.Array) -> Params:
+        gaussian = jaxnn.initializers.gaussian(1.0)
+        layers = jaxnn.init(net, _keys(seed)[0], gaussian, 1.0, stacked=True)
+        return tuple(jaxnn.network.Layer(theta * sigma_w, b * sigma_b) for theta, b in layers)
 
-    return side_by_side.map(train, spread=1, shared=5)
+    return side_by_side.map(draw, spread=1, shared=2)
 
 
-def trained_from(
+def trained(
     dataset: Dataset,
     net: jaxnn.Network,
     params: Rounds,
@@ -112,13 +87,13 @@ def trained_from(
     descent: Descent,
     steps: int,
 ) -> jaxnn.train.Scores:
-    """Train drawn networks; return loss and accuracy over all the data, one each a seed."""
+    """Train drawn networks, each on the batches of a seed; return their scores on all the data."""
     side_by_side = SideBySide.over_devices(len(seeds), apart=len(params) > 1)  # as was drawn
-    rows = np.stack([rows_of_steps(len(dataset.x), s, descent.batch, steps) for s in seeds])
+    rows = {seed: rows_of_steps(len(dataset.x), seed, descent.batch, steps) for seed in {*seeds}}
     return side_by_side.get(
-        continuing(side_by_side, net)(
+        descending(side_by_side, net)(
             params,
-            side_by_side.put(rows),
+            side_by_side.put(np.stack([rows[seed] for seed in seeds])),
             (dataset.x, dataset.y),
             (np.float32(descent.rate), np.float32(descent.momentum)),
             np.int32(depth),
@@ -127,42 +102,16 @@ def trained_from(
 
 
 @cache
-def continuing(side_by_side: SideBySide, net: jaxnn.Network) -> Callable[..., Any]:
-    """Compile (parameters, batches, (x, y), (η, μ), depth) -> scores after training, a seed."""
+def descending(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
+    """Compile (parameters, batches, (x, y), (η, μ), depth) -> scores after training, a network."""
 
     def train(params: Params, batches: jax.Array, data: Data, rule: Data, depth: jax.Array) -> Any:
-        return _scores(net, params, data, batches, rule, depth)
+        (x, y), sgd = data, optax.sgd(*rule)
+        state = jaxnn.train.start(net, params, sgd, jax.random.key(0))  # its key draws nothing here
+        state = descend(net, state, x, y, sgd, batches, depth)
+        return jaxnn.train.evaluate(net, state.params, x, y, depth=depth)
 
     return side_by_side.map(train, spread=2, shared=3)
-
-
-def _scores(
-    net: jaxnn.Network, params: Params, data: Data, batches: jax.Array, rule: Data, depth: jax.Array
-) -> jaxnn.train.Scores:
-    (x, y), sgd = data, optax.sgd(*rule)
-    state = jaxnn.train.start(net, params, sgd, jax.random.key(0))  # its key draws nothing here
-    state = descend(net, state, x, y, sgd, batches, depth)
-    return jaxnn.train.evaluate(net, state.params, x, y, depth=depth)
-
-
-def drawn(
-    net: jaxnn.Network,
-    seed: jax.typing.ArrayLike,
-    sigma_w: jax.typing.ArrayLike,
-    sigma_b: jax.typing.ArrayLike,
-) -> Params:
-    """Return the parameters before training, in a run: of one seed the same numbers times σ."""
-    layers = jaxnn.init(net, _keys(seed)[0], jaxnn.initializers.gaussian(1.0), 1.0, stacked=True)
-    return tuple(
-        jaxnn.network.Layer(layer.theta * sigma_w, layer.b * sigma_b)
-        for layer in layers
-        if isinstance(layer, jaxnn.network.Layer)
-    )
-
-
-def batches(dataset: Dataset, training: Training) -> np.ndarray:
-    """Return the rows of each step of a training, (steps, batch), as `rows_of_steps`."""
-    return rows_of_steps(len(dataset.x), training.seed, training.descent.batch, training.steps)
 
 
 def rows_of_steps(count: int, seed: int, batch: int, steps: int) -> np.ndarray:

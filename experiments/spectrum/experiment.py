@@ -229,12 +229,10 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     from experiments.spectrum import picture  # here, for it imports Altair
 
     rows, missing = sweep.gathered(plan, frames)
-    drawn = picture.Drawn.of(rows, subtitle(plan), missing)
     return Conclusion(
         rows,
-        verdicts=[report.sentence(case) for case in drawn.cases],
-        figures={CHART: picture.figure(drawn)},
-        page=partial(picture.page, drawn),
+        verdicts=[report.sentence(case) for case in report.cases(rows, missing)],
+        figures={CHART: picture.figure(rows, subtitle(plan), missing)},
         about={"sigma_w": plan.sigma_w},
         missing=missing,
     )
@@ -257,7 +255,6 @@ EXPERIMENT = Experiment(
     settings=Settings,
     columns=COLUMNS,
     figures=(CHART,),
-    report=True,
     prepare=prepare,
     measure=measure,
     conclude=conclude,

@@ -96,20 +96,6 @@ def sentence(case: Case) -> str:
     return f"{case.name}: {words}; singular values span {case.span}{seeds}"
 
 
-def answer(cases: Sequence[Case]) -> str:
-    """Return which networks spread the sizes of vectors most and least, as a sentence."""
-    spans = [(float(case.span.split()[0]), case) for case in cases if case.span[:1].isdigit()]
-    if not spans:
-        return "No singular values were measured."
-    (least, narrow), (most, wide) = (end(spans, key=lambda pair: pair[0]) for end in (min, max))
-    if len(spans) == 1:
-        return f"Singular values span {wide.span}."
-    return (
-        f"Singular values span most in {wide.name}: {most:g} decades; "
-        f"least in {narrow.name}: {least:g}."
-    )
-
-
 def plus_minus(value: float, error: float | None) -> str:
     """Return a mean with its standard error, to two digits of it and three decimals at most."""
     if error is None:

@@ -17,7 +17,7 @@ import polars as pl
 
 import jaxnn
 from experiments.learning import data, descent
-from experiments.learning.descent import Descent, Training
+from experiments.learning.descent import Descent
 from experiments.learning.kinds import Kind, kinds
 from experiments.learning.measures import base_rate
 from experiments.runs import experiment, grid, progress, runtime, sweep
@@ -130,32 +130,21 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
 
 def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
     """Return one row a network, with the columns of `trainability.columns`."""
-    loss, accuracy = descent.trained(plan.dataset, training(plan, cell))
-    count = len(plan.sigma_w)
+    s, count = plan.settings, len(plan.sigma_w)
+    hidden = plan.hidden.of(cell.depth)
+    net = descent.roomy(plan.dataset, s.width, s.activation, cell.depth, hidden)
+    params = descent.drawn(net, cell.seed, plan.sigma_w, s.sigma_b_squared**0.5)
+    rule = Descent(s.rate, s.momentum, s.batch)
+    seeds = (cell.seed,) * count
+    loss, accuracy = descent.trained(plan.dataset, net, params, cell.depth, seeds, rule, s.steps)
     return pl.DataFrame(
         {
             "depth": [cell.depth] * count,
             "sigma_w_squared": [round(v**2, 12) for v in plan.sigma_w],
-            "seed": [cell.seed] * count,
+            "seed": seeds,
             "accuracy": accuracy.astype(np.float64),
             "loss": loss.astype(np.float64),
         }
-    )
-
-
-def training(plan: Plan, cell: Cell) -> Training:
-    """Return the networks of a cell, and how they are trained."""
-    s = plan.settings
-    return Training(
-        net=descent.roomy(
-            plan.dataset, s.width, s.activation, cell.depth, plan.hidden.of(cell.depth)
-        ),
-        depth=cell.depth,
-        sigma_w=plan.sigma_w,
-        sigma_b=s.sigma_b_squared**0.5,
-        seed=cell.seed,
-        descent=Descent(s.rate, s.momentum, s.batch),
-        steps=s.steps,
     )
 
 
