@@ -3,19 +3,19 @@
 import json
 import types
 
-import browser
 import jax
 import numpy as np
 import polars as pl
 import pytest
 import safetensors.numpy
 from problems import as_users_have_jax
+from rich.console import Console
 from sklearn import metrics
 
 import jaxnn
 from experiments.__main__ import main
 from experiments.learning import data, model, optimizers
-from experiments.pages import charts, names, report
+from experiments.pages import charts
 from experiments.runs import missing, schema, store
 from experiments.train import columns, loop, picture, splits
 from experiments.train import experiment as train
@@ -44,8 +44,12 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Without pictures, which take longer than the rest."""
+<<<<<<< HEAD
     monkeypatch.setattr(charts, "begin", lambda *_: dict)
     monkeypatch.setattr(report.Html, "written", lambda self, *more: "")
+=======
+    monkeypatch.setattr(charts, "rendered", lambda *_: {})
+>>>>>>> af25a76f (Training leaves its picture and no page: the live page shows what it showed, and more)
 
 
 def planned(**settings):
@@ -99,14 +103,13 @@ def test_losses_and_gradients_that_are_no_numbers_are_drawn_and_said():
         *("number", "zero", "inf", "nan"),
         *("number", "number", "zero", "nan"),
     ]
+<<<<<<< HEAD
     svg = charts.begin(picture.figure(drawn), "p")()["p.svg"].decode()
+=======
+    said = picture.figure(drawn).chart.to_json(validate=False, ensure_ascii=False)
+>>>>>>> af25a76f (Training leaves its picture and no page: the live page shows what it showed, and more)
     for words in ("at the edge: ▼ zero, ▲ infinite, + not a number", "grey: zero", "red: infinite"):
-        assert words in svg
-    page = picture.page(drawn, history)
-    inside = {
-        name: charts.jsonable(frame).to_dict(as_series=False) for name, frame in page.data.items()
-    }
-    json.dumps(inside, allow_nan=False)
+        assert words in said
     assert train_report.gradient(flow) == (
         "log₁₀ ‖Δz[1]‖ / ‖Δz[3]‖: -2.0 at epoch 0, Δz[1] is not a finite number at epoch 2"
     )
@@ -301,19 +304,6 @@ def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys, mo
         assert (out / name).stat().st_size > 0
 
 
-@pytest.mark.slow
-def test_the_report_opens_and_its_choices_change_it(whole):
-    with browser.launched() as chromium:
-        tab = browser.Tab(chromium, whole / names.REPORT).wait()
-        assert tab.said == []
-        assert tab.asked == [(whole / names.REPORT).as_uri()]
-        before = tab.drawn(2)
-        tab.choose("quantity", "dead units")
-        assert tab.drawn(2) != before
-        rows = pl.read_parquet(whole / store.ROWS)
-        assert float(tab.numbers()[0][3]) == pytest.approx(rows["loss"][0], rel=1e-5)
-
-
 def test_training_stops_when_validation_no_longer_improves():
     plan = planned(patience=2, rate=0.0, looks=3)
     course = loop.train(plan.recipe, *train.begin(plan), [], lambda label: None)
@@ -349,13 +339,13 @@ def test_classes_have_their_shares_in_every_part():
         np.testing.assert_allclose(shares, np.bincount(table.y) / len(table.y), atol=0.03)
 
 
-@pytest.mark.parametrize("name", optimizers.NAMES)
-def test_every_optimiser_makes_a_step_like_its_parameters(name):
+def test_every_optimiser_makes_a_step_like_its_parameters():
     params = {"theta": jax.ShapeDtypeStruct((2, 3, 3), "float32")}
-    made = optimizers.make(name, 0.1)
-    assert optimizers.make(name, 0.1) is made
-    updates, _ = jax.eval_shape(lambda p: made.update(p, made.init(p), p), params)
-    assert updates["theta"].shape == (2, 3, 3)
+    for name in optimizers.NAMES:
+        made = optimizers.make(name, 0.1)
+        assert optimizers.make(name, 0.1) is made
+        updates, _ = jax.eval_shape(lambda p, made=made: made.update(p, made.init(p), p), params)
+        assert updates["theta"].shape == (2, 3, 3), name
 
 
 def test_momentum_is_sgd_with_the_usual_one():
@@ -366,9 +356,11 @@ def test_momentum_is_sgd_with_the_usual_one():
         assert float(update[0]) == pytest.approx(second)
 
 
-def test_an_r2_far_below_zero_is_short():
+def test_the_table_and_an_r2_far_below_zero(snapshot):
     row = {"epoch": 0, "set": "test", "metric": "R²", "loss": 4e29, "value": -8.1e29}
-    assert train_report.cells(pl.DataFrame([row]))[1] == [("test", "0", "4e+29", "-8.1e+29")]
+    console = Console(width=80, record=True)
+    console.print(train_report.table(pl.DataFrame([row])))
+    assert console.export_text() == snapshot
 
 
 def test_layers_are_written_as_counts_and_widths():

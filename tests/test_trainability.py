@@ -130,7 +130,9 @@ def test_the_picture_has_the_curves_of_the_depth_scale(xi_c):
     assert curve.select("sigma_w_squared", "depth").rows() == finite
 
 
-def test_tiles_of_an_uneven_grid_touch_and_an_exploded_one_is_red():
+@pytest.fixture
+def uneven():
+    """The picture of an uneven grid whose networks of one σ_w² have exploded."""
     squares, depths = [1.0, 2.0, 4.0], [1, 10, 100]
     points = [(square, depth) for square in squares for depth in depths]
     rows = pl.DataFrame(points, ["sigma_w_squared", "depth"], orient="row").with_columns(
@@ -138,14 +140,21 @@ def test_tiles_of_an_uneven_grid_touch_and_an_exploded_one_is_red():
         loss=pl.when(pl.col("sigma_w_squared") == 4).then(math.inf).otherwise(1.0),
     )
     depth_scale = pl.DataFrame({"sigma_w_squared": squares, "xi_c": [1.0] * 3})
-    figure = picture.figure(rows, depth_scale, "a verdict", "what")
-    tiles = figure.data["map"]
+    return picture.figure(rows, depth_scale, "a verdict", "what")
+
+
+def test_tiles_of_an_uneven_grid_touch(uneven):
+    tiles = uneven.data["map"]
     assert tiles.select("left", "right").unique(maintain_order=True).rows() == [
         *((0.5, 1.5), (1.5, 3.0), (3.0, 5.0)),
     ]
     edges = tiles.select("low", "high").unique(maintain_order=True).rows()
     assert edges == [(0.0, 5.5), (5.5, 55.0), (55.0, 145.0)]
-    svg = charts.begin(figure, "map")()["map.svg"].decode()
+
+
+@pytest.mark.slow
+def test_tiles_of_exploded_networks_are_red(uneven):
+    svg = charts.begin(uneven, "map")()["map.svg"].decode()
     for text in ("a verdict", "what", "hidden layers", "red: the loss is not a finite number"):
         assert text in svg
     assert svg.count(f'fill="{palette.ALARM}"') == 3

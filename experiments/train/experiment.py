@@ -12,7 +12,6 @@ import logging
 import re
 import shlex
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -230,7 +229,6 @@ def conclude(plan: Plan, courses: list[Course]) -> Conclusion:
         rows,
         verdicts,
         {CHART: picture.figure(drawn)},
-        page=partial(picture.page, drawn, rows),
         files=trained.files() | {name: files.parquet(t) for name, t in tables.items()},
         about={"looks": {"count": len(course.looked), "seconds": round(course.seconds, 6)}},
         failure=course.failure,
@@ -255,7 +253,6 @@ EXPERIMENT = Experiment(
     columns=COLUMNS,
     figures=(CHART,),
     files=(FLOW, TEST, FILE, *model.FILES),
-    report=True,
     prepare=prepare,
     measure=measure,
     conclude=conclude,

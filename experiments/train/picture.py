@@ -1,10 +1,6 @@
-"""Picture and report of a training run: learning curves, the held-out rows, the gradient by layer.
-
-In the report the reader chooses a quantity of the gradient.
-"""
+"""Picture of a training run: learning curves, the held-out rows, the gradient by layer."""
 
 import json
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import altair as alt
@@ -12,9 +8,8 @@ import numpy as np
 import polars as pl
 
 from experiments.learning.data import Table
-from experiments.pages import charts, palette, report
+from experiments.pages import charts, palette
 from experiments.pages import heat as heat_maps
-from experiments.train import report as words
 from experiments.train.columns import QUANTITIES
 
 WIDTH, HEIGHT = 300, 220  # of a panel in the file
@@ -26,13 +21,7 @@ MOST_LETTERS = 40  # of the classes' names side by side
 MOST_POINTS = 2000  # of a parity plot
 DECADES = 1.5  # from here on a loss is drawn on a logarithmic scale
 LOSS = "loss"
-LABELS = {name: quantity.label for name, quantity in QUANTITIES.items()}
-DELTA_Z = LABELS["log10_delta_z"]
-HELD_OUT = "Rows that nothing was trained or chosen on"
-READINGS = {
-    "parity": f"{HELD_OUT}. Dashes: a perfect prediction.",
-    "confusion": f"{HELD_OUT}: their class, and the predicted one.",
-}
+DELTA_Z = "log10_delta_z"
 
 
 class Drawn(NamedTuple):
@@ -58,7 +47,7 @@ class Drawn(NamedTuple):
         subtitle: str,
     ) -> "Drawn":
         """Thin out the tables of a run."""
-        data = {"curves": curves(rows), "flow": heat_maps.rectangles(flow, LABELS)}
+        data = {"curves": curves(rows), "flow": heat_maps.rectangles(flow, {DELTA_Z: DELTA_Z})}
         if test is not None and table.classes:
             data["confusion"] = confusion(table.classes, test)
         elif test is not None:
@@ -115,7 +104,7 @@ def confusion(classes: tuple[str, ...], test: pl.DataFrame) -> pl.DataFrame:
 def figure(drawn: Drawn) -> charts.Figure:
     """Return the curves above; the held-out rows and log₁₀ ‖Δz[l]‖ by layer below."""
     above = [curve(drawn, name) for name in drawn.curves]
-    below = [*held_out(drawn), heat(drawn, json.dumps(DELTA_Z))]
+    below = [*held_out(drawn), heat(drawn)]
     lines = (
         alt.hconcat(*(_sized(panel) for panel in line), spacing=28).resolve_scale(
             color="independent"
@@ -125,9 +114,7 @@ def figure(drawn: Drawn) -> charts.Figure:
     )
     lines_below = [*drawn.verdicts[:2], drawn.subtitle]
     title = charts.headline(f"Training on {drawn.table.name}", lines_below)
-    data = drawn.data | {"flow": drawn.data["flow"].filter(pl.col("quantity") == DELTA_Z)}
-    chart = alt.vconcat(*lines, title=title, spacing=24)
-    return charts.Figure(chart, data)
+    return charts.Figure(alt.vconcat(*lines, title=title, spacing=24), drawn.data)
 
 
 def _sized(panel: charts.Chart) -> charts.Chart:
@@ -162,14 +149,14 @@ def curve(drawn: Drawn, name: str) -> charts.Chart:
     return alt.layer(rule, drawn_lines, *marks).properties(title=title)
 
 
-def heat(drawn: Drawn, name: str) -> charts.Chart:
-    """Return a map of a quantity of one batch's gradient, by layer and step."""
+def heat(drawn: Drawn) -> charts.Chart:
+    """Return a map of log₁₀ ‖Δz[l]‖ of one batch, by layer and step."""
     flow = drawn.data["flow"]
     steps, layers = (int(flow[column].to_numpy().max()) for column in ("right", "layer"))
     axes = heat_maps.counts(steps), heat_maps.counts(layers)
-    chart = heat_maps.heat("flow", f"datum.quantity == {name}", axes, "layer l", "layer:Q")
+    chart = heat_maps.heat("flow", "true", axes, "layer l", "layer:Q")
     subtitle = ", ".join(["of one batch, while the network trains", *heat_maps.kinds(flow)])
-    return chart.properties(title=alt.Title(alt.ExprRef(name), subtitle=subtitle))
+    return chart.properties(title=alt.Title(QUANTITIES[DELTA_Z].label, subtitle=subtitle))
 
 
 def held_out(drawn: Drawn) -> list[charts.Chart]:
@@ -213,40 +200,3 @@ def _confusion(drawn: Drawn) -> charts.Chart:
             .encode(text="count:Q", color=dark)
         )
     return alt.layer(*layers)
-
-
-def page(drawn: Drawn, rows: pl.DataFrame) -> report.Page:
-    """Return the report."""
-    quantities, (heads, lines) = tuple(LABELS.values()), words.cells(rows)
-    return report.Page(
-        title=f"Training on {drawn.table.name}",
-        subtitle=drawn.subtitle,
-        answer=report.Answer(drawn.verdicts[0]),
-        verdicts=tuple(drawn.verdicts[1:]),
-        choices=(report.Choice("quantity", "by layer", quantities, quantities[0]),),
-        panels=tuple(_panels(drawn)),
-        data=drawn.data,
-        numbers=report.Numbers("curves", {n: n for n in ("epoch", "set", "curve", "value")}),
-        tables=(report.Table(words.TITLE.capitalize(), heads, tuple(lines)),),
-    )
-
-
-def _panels(drawn: Drawn) -> Iterator[report.Panel]:
-    panels = [
-        (
-            f"Learning curve: {name}",
-            "After each epoch, from 0, which is before training.",
-            curve(drawn, name),
-        )
-        for name in drawn.curves
-    ]
-    what = "The batch is always the same: what changes is the network. Layer 1 is the first."
-    panels.append(("The gradient while it trains", what, heat(drawn, "quantity")))
-    panels += [
-        ("Held-out rows", reading, chart)
-        for kind, reading in READINGS.items()
-        if kind in drawn.data
-        for chart in held_out(drawn)
-    ]
-    for title, reading, chart in panels:
-        yield report.Panel(title, reading, chart.properties(height=260))

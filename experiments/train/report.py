@@ -85,21 +85,13 @@ def exported(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("epoch") == best)
 
 
-def cells(rows: pl.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the table as texts: heads, and a line a set."""
-    lines: list[tuple[str, ...]] = [
-        (row["set"], str(row["epoch"]), f"{row['loss']:.4g}", f"{row['value']:.4g}")
-        for row in exported(rows).rows(named=True)
-    ]
-    return ("set", "epoch", "loss", rows["metric"][0]), lines
-
-
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> rich.table.Table:
     """Return loss and metric of each set, of the exported network."""
-    heads, lines = cells(rows)
-    styled = tables.table(f"{TITLE}{f', {missing.count}' if missing else ''}", *heads)
-    for line in lines:
-        styled.add_row(*line)
+    title = f"{TITLE}{f', {missing.count}' if missing else ''}"
+    styled = tables.table(title, "set", "epoch", "loss", rows["metric"][0])
+    for row in exported(rows).rows(named=True):
+        numbers = (f"{row[name]:.4g}" for name in MEASURES)
+        styled.add_row(row["set"], str(row["epoch"]), *numbers)
     return styled
 
 
