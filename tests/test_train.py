@@ -44,12 +44,7 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Without pictures, which take longer than the rest."""
-<<<<<<< HEAD
     monkeypatch.setattr(charts, "begin", lambda *_: dict)
-    monkeypatch.setattr(report.Html, "written", lambda self, *more: "")
-=======
-    monkeypatch.setattr(charts, "rendered", lambda *_: {})
->>>>>>> af25a76f (Training leaves its picture and no page: the live page shows what it showed, and more)
 
 
 def planned(**settings):
@@ -103,11 +98,7 @@ def test_losses_and_gradients_that_are_no_numbers_are_drawn_and_said():
         *("number", "zero", "inf", "nan"),
         *("number", "number", "zero", "nan"),
     ]
-<<<<<<< HEAD
-    svg = charts.begin(picture.figure(drawn), "p")()["p.svg"].decode()
-=======
     said = picture.figure(drawn).chart.to_json(validate=False, ensure_ascii=False)
->>>>>>> af25a76f (Training leaves its picture and no page: the live page shows what it showed, and more)
     for words in ("at the edge: ▼ zero, ▲ infinite, + not a number", "grey: zero", "red: infinite"):
         assert words in said
     assert train_report.gradient(flow) == (
