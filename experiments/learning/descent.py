@@ -73,7 +73,11 @@ def drawing(side_by_side: SideBySide, net: jaxnn.Network) -> Mapped:
     def draw(sigma_w: jax.Array, seed: jax.Array, sigma_b: jax.Array) -> Params:
         gaussian = jaxnn.initializers.gaussian(1.0)
         layers = jaxnn.init(net, _keys(seed)[0], gaussian, 1.0, stacked=True)
-        return tuple(jaxnn.network.Layer(theta * sigma_w, b * sigma_b) for theta, b in layers)
+        return tuple(
+            jaxnn.network.Layer(layer.theta * sigma_w, layer.b * sigma_b)
+            for layer in layers
+            if isinstance(layer, jaxnn.network.Layer)
+        )
 
     return side_by_side.map(draw, spread=1, shared=2)
 

@@ -1,6 +1,7 @@
 """Picture of the Jacobian's spectrum: a row an activation, singular values and their variance."""
 
 import json
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -95,11 +96,11 @@ def _spread(depths: pl.DataFrame, case: Case | None, name: str, weights: str) ->
     if (of["low"] < of["resolved"]).any():  # the end of an SVD's resolution
         end = base.encode(y("resolved"))
         words = f"below: lost to an SVD in {runtime.dtype_name()}"
-        text = {"align": "left", "baseline": "top", "dx": 4, "dy": 4, "color": palette.INK}
+        text: dict[str, Any] = {"align": "left", "baseline": "top", "dx": 4, "dy": 4}
         layers += [
             end.mark_line(color=palette.ALARM, strokeDash=[4, 3], aria=False),
-            end.transform_filter(f"datum.depth == {of['depth'].min()}")
-            .mark_text(**text, aria=False)
+            end.transform_filter(f"datum.depth == {min(of['depth'])}")
+            .mark_text(**text, color=palette.INK, aria=False)
             .encode(text=alt.value(words)),
         ]
     span = report.NONE if case is None else "; ".join(filter(None, (case.span, case.seeds)))
