@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from experiments.casebook.case import BLIND, CURED, FAULTS, ILL, SCORE, SCORED, WRITE  # noqa: E402
 from experiments.casebook.said import BEFORE  # noqa: E402
 from experiments.casebook.scores import NONE, RIGHT, SILENT, shown_at, wilson  # noqa: E402
-from experiments.menagerie import expected  # noqa: E402
+from experiments.menagerie import catalogue  # noqa: E402
 
 DATA = ROOT / "docs" / "data" / "casebook.csv"
 COLUMNS = (
@@ -198,14 +198,14 @@ def healthy(records: Sequence[Record]) -> list[str]:
 
 def modules(records: Sequence[Record]) -> list[str]:
     """Return for each package of PyTorch how its networks are measured, cut and judged."""
-    wanted = expected.table()
-    known = [r for r in records if (r["package"], r["network"]) in wanted]
+    wanted = catalogue.ENTRIES
+    known = [r for r in records if r["package"] in catalogue.OF_TORCH]
     heads = ("package", "networks", "measured", "every block is a layer", "verdict as it should be")
     lines, totals = [], Counter[str]()
     for package, group in groupby(known, key=lambda record: record["package"]):
         counts = Counter[str]()
         for record in group:
-            rules = wanted[package, record["network"]].says
+            rules = wanted[package, record["network"]].says.split()
             found, _, blocks = record["blocks"].partition(" of ")
             counts["networks"] += 1
             counts["measured"] += record["word"] != "refused"

@@ -20,7 +20,7 @@ import torch
 
 import jaxnn
 from experiments.casebook import said
-from experiments.menagerie import catalogue, expected
+from experiments.menagerie import catalogue
 
 TABLE = Path(__file__).parents[1] / "docs" / "data" / "healthy.csv"
 COLUMNS = ("package", "network", "word", "said", "blocks")
@@ -35,7 +35,7 @@ def arguments_of(entry):
     if not hasattr(model, "register_forward_hook") or entry.package in NO_CLASSIFIERS:
         return arguments
     with torch.no_grad():
-        output = expected.called(model, arguments["xs"])
+        output = catalogue.called(model, arguments["xs"])
     if isinstance(output, torch.Tensor) and output.ndim == 2 and output.shape[1] > 1:
         ys = 7 * torch.arange(len(output)) % output.shape[1]
         arguments |= {"ys": ys, "loss": torch.nn.CrossEntropyLoss()}
@@ -51,7 +51,7 @@ def judged(entry):
             arguments = arguments_of(entry)
             verdict = jaxnn.diagnose(**arguments).verdict
             word, rules = verdict.word, [one.rule for one in said.told(verdict)]
-            wanted = expected.blocks((entry.package, entry.network), arguments["model"])
+            wanted = entry.blocks_in(arguments["model"])
             if wanted:
                 blocks = f"{len(wanted & {*verdict.names})} of {len(wanted)}"
         except (RuntimeError, TypeError, ValueError) as error:
@@ -66,8 +66,8 @@ def main(packages=tuple(catalogue.PACKAGES)):
     if TABLE.exists():
         with TABLE.open(encoding="utf-8", newline="") as file:
             rows = {tuple(row[:2]): row for row in list(csv.reader(file))[1:]}
-    for entry in (entry for name in packages for entry in catalogue.of_package(name)):
-        if not entry.is_installed or (entry.package, entry.network) in rows:
+    for key, entry in catalogue.ENTRIES.items():
+        if entry.package not in packages or not entry.is_installed or key in rows:
             continue
         row = judged(entry)
         rows[row[:2]] = row

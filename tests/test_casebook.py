@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import peers
@@ -19,7 +20,7 @@ from experiments.casebook import case, data, experiment, program, said, scores
 from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Answer, Said
 from experiments.casebook.scores import MISSED, NONE, PARTLY, RIGHT
-from experiments.menagerie import expected
+from experiments.menagerie import catalogue
 
 FOLDER = Path(case.__file__).parent
 DOCS = FOLDER.parents[1] / "docs"
@@ -293,10 +294,11 @@ def test_what_is_said_of_healthy_networks_is_counted_by_rules(page, tmp_path):
 
 def test_modules_of_pytorch_are_measured_cut_and_judged(page, tmp_path, monkeypatch):
     """Of three networks one is refused, one misses a block, and one should have been silent."""
-    right = expected.Expected(("blocks.*",), (), "")
-    ill = expected.Expected(("blocks.*",), ("zero", "once"), "Its head starts at zero")
+    right = SimpleNamespace(says="", why="")
+    ill = SimpleNamespace(says="zero once", why="Its head starts at zero")
     known = {("a", "x"): right, ("a", "y"): ill, ("b", "z"): right}
-    monkeypatch.setattr(expected, "table", lambda: known)
+    monkeypatch.setattr(catalogue, "ENTRIES", known)
+    monkeypatch.setattr(catalogue, "OF_TORCH", ["a", "b"])
     rows = [
         "package,network,word,said,blocks",
         "a,x,steady,rate,2 of 3",

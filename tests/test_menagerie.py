@@ -1,5 +1,6 @@
 """Networks of packages: the list, the comparison with plain gradients, and some of them whole."""
 
+import ast
 import dataclasses
 from types import SimpleNamespace
 
@@ -10,27 +11,28 @@ import pytest
 from peers import need
 
 from experiments.__main__ import main
-from experiments.menagerie import catalogue, columns, expected, experiment, of_jax, report
+from experiments.menagerie import catalogue, columns, experiment, of_jax, report
+from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, Entry
 from experiments.runs import schema
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
-PACKAGES = [*catalogue.PACKAGES]
-OF_TORCH = PACKAGES[PACKAGES.index("torch") :]
-
 
 @pytest.fixture
-def package(monkeypatch):
-    """A function that makes the list have networks of one package, that takes no import."""
+def measured(monkeypatch):
+    """Measure one network, which is all that the list has, and takes no import."""
 
-    def make(build=None, module="jax"):
-        monkeypatch.setattr(catalogue, "TABLES", {"mine": {"one": (build, None)}})
-        monkeypatch.setattr(catalogue, "PACKAGES", {"mine": module})
-        monkeypatch.setattr(catalogue.expected, "titles", lambda: {("mine", "one"): "nn.One"})
-        monkeypatch.setattr(catalogue.Entry, "arguments", lambda _: build())
-        return experiment.Cell("mine", "one")
+    def row(build=None, module="jax"):
+        entry = Entry("mine", "one", "nn.One", "", "")
+        monkeypatch.setattr(experiment, "ENTRIES", {("mine", "one"): entry})
+        for room in (catalogue, experiment):
+            monkeypatch.setattr(room, "PACKAGES", {"mine": module})
+        monkeypatch.setattr(Entry, "arguments", lambda _: build())
+        rows = experiment.measured(experiment.Cell("mine", "one"))
+        schema.check(rows, columns.COLUMNS)
+        return rows.row(0, named=True), report.verdicts(rows)
 
-    return make
+    return row
 
 
 def chain():
@@ -47,73 +49,60 @@ def chain():
 
 
 def test_the_list_is_as_long_as_it_was_meant_to_be():
-    networks = [n for package in catalogue.PACKAGES for n in catalogue.of_package(package)]
-    of_torch = [n for n in networks if n.package in OF_TORCH]
+    of_torch = [key for key in ENTRIES if key[0] in OF_TORCH]
     assert len(of_torch) >= 100
     assert len(OF_TORCH) >= 15
-    assert len(networks) - len(of_torch) >= 60
-    assert len({(n.package, n.title) for n in networks}) == len(networks) == len(expected.titles())
+    assert len(ENTRIES) - len(of_torch) >= 60
+    assert len({(entry.package, entry.title) for entry in ENTRIES.values()}) == len(ENTRIES)
+    for entry in ENTRIES.values():
+        for expression in (entry.builder.partition(":")[2], entry.inputs, entry.more or "{}"):
+            ast.parse(expression, mode="eval")
 
 
 def test_every_network_of_torch_has_its_blocks_written_down():
-    listed = {(n.package, n.network) for name in OF_TORCH for n in catalogue.of_package(name)}
-    known = expected.table()
-    assert {*known} == listed
-    # Recurrent modules of torch itself have none.
-    assert {key for key, one in known.items() if not one.blocks} == {
-        ("torch", "lstm"),
-        ("torch", "gru"),
-    }
-    assert all(bool(one.says) == bool(one.why) for one in known.values())
-
-
-def test_blocks_are_the_modules_that_have_a_pattern():
+    """Recurrent modules of torch itself have none."""
+    without = {key for key, entry in ENTRIES.items() if key[0] in OF_TORCH and not entry.blocks}
+    assert without == {("torch", "lstm"), ("torch", "gru")}
+    assert all(bool(entry.says) == bool(entry.why) for entry in ENTRIES.values())
     names = ("", "a", "a.0", "a.0.norm", "a.1", "b.10")
     model = SimpleNamespace(named_modules=lambda: [(name, None) for name in names])
-    assert expected.blocks(("timm", "resnetv2_18"), model) == set()
-    assert {*expected.matching(model, ("a.*", "b.[0-9]"))} == {"a.0", "a.1"}
-    assert expected.blocks(("timm", "none"), model) == set()
+    assert ENTRIES["timm", "resnetv2_18"].blocks_in(model) == set()
+    assert {*catalogue.matching(model, ("a.*", "b.[0-9]"))} == {"a.0", "a.1"}
 
 
-def test_a_line_becomes_arguments_by_the_adapter_of_its_package(monkeypatch):
-    line = (lambda *rngs: "net", lambda: np.ones((4, 2), np.int32), {"loss": 3})
-    stax = (lambda: (lambda key, shape: (None, shape), "apply"), lambda: np.ones((4, 2)))
-    tables = {"equinox": {"one": line}, "jax": {"two": stax}, "mine": {"three": line}}
-    monkeypatch.setattr(catalogue, "TABLES", tables)
-    given = catalogue.Entry("equinox", "one").arguments()
-    assert (given["model"], given["each"], given["loss"]) == ("net", "example", 3)
-    assert catalogue.Entry("jax", "two").arguments()["model"] == ("apply", (4, 2))
-    assert "each" not in catalogue.Entry("mine", "three").arguments()
+def test_a_line_becomes_arguments_by_the_adapter_of_its_package():
+    line = "one", "", "json:dumps", "np.ones((4, 2), np.int32)"
+    given = Entry("equinox", *line, "{'loss': loads}").arguments()
+    assert (given["model"].__name__, given["loss"].__name__) == ("dumps", "loads")
+    assert given["each"] == "example"
+    line = "two", "", "json:(lambda key, shape: (None, shape), 'apply')", "vectors()"
+    assert Entry("jax", *line).arguments()["model"] == ("apply", (4, 8))
+    assert "each" not in Entry("jax", *line).arguments()
 
 
-def test_a_network_without_its_package_says_so(package):
-    rows = experiment.measured(package(module="nowhere_to_be_found"))
-    schema.check(rows, columns.COLUMNS)
-    (row,) = rows.rows(named=True)
+def test_a_network_without_its_package_says_so(measured):
+    row, verdicts = measured(module="nowhere_to_be_found")
     assert (row["result"], row["message"]) == ("absent", "nowhere_to_be_found is not installed")
-    assert report.verdicts(rows)[1] == "not installed: mine"
+    assert verdicts[1] == "not installed: mine"
 
 
 @pytest.mark.slow
-def test_a_refusal_is_a_row_with_its_words(package):
+def test_a_refusal_is_a_row_with_its_words(measured):
     def clipped():
         f = lambda w, xs: jax.lax.while_loop(lambda _: False, lambda x: x @ w, xs)  # noqa: E731
         return {"model": (f, jnp.eye(3)), "xs": jnp.ones((2, 3))}
 
-    rows = experiment.measured(package(clipped))
-    (row,) = rows.rows(named=True)
+    row, verdicts = measured(clipped)
     assert row["result"] == "refused"
     assert row["message"].startswith("ValueError: layer ")
     assert "differentiate backwards, got a lax.while_loop" in row["message"]
-    assert report.verdicts(rows)[0] == "0 of 1 network are measured as they are"
-    assert "mine one: refused, ValueError: layer " in report.verdicts(rows)[1]
+    assert verdicts[0] == "0 of 1 network are measured as they are"
+    assert "mine one: refused, ValueError: layer " in verdicts[1]
 
 
 @pytest.mark.slow
-def test_every_array_is_compared(package):
-    rows = experiment.measured(package(chain))
-    schema.check(rows, columns.COLUMNS)
-    (row,) = rows.rows(named=True)
+def test_every_array_is_compared(measured):
+    row, _ = measured(chain)
     counts = ("layers", "arrays", "compared", "states")
     assert (row["result"], *(row[name] for name in counts)) == ("measured", 4, 2, 2, 4)
     assert row["difference"] < 1e-12
@@ -181,25 +170,21 @@ def test_each_wrong_number_of_a_layer_is_seen(wrong, where, comparison):
 
 @pytest.mark.slow
 def test_a_wrong_number_of_a_whole_array_is_seen(comparison):
-    flow, arrays, *plain = comparison
-    other = of_jax.comparison(flow, arrays | {"['out']": arrays["['out']"] * 1.001}, *plain)
+    flow, plain, dtype = comparison
+    arrays = plain.arrays | {"['out']": plain.arrays["['out']"] * 1.001}
+    other = of_jax.comparison(flow, plain._replace(arrays=arrays), dtype)
     assert (other.where, other.difference) == ("['out']", pytest.approx(1e-3, rel=0.01))
 
 
 @pytest.mark.slow
-def test_a_number_that_is_not_plain_gradients_is_a_failure(package, monkeypatch, tmp_path, capsys):
-    right = of_jax.flow_of_net
-
-    def other(*arguments, **more):
-        flow = right(*arguments, **more)
-        return dataclasses.replace(flow, log_delta=flow.log_delta.at[1].add(1e-3))
-
-    package(chain)
-    monkeypatch.setattr(of_jax, "flow_of_net", other)
-    command = ["menagerie", "--packages", "mine", "--networks", "one", "--quiet", "--no-cache"]
+def test_a_number_that_is_not_plain_gradients_is_a_failure(monkeypatch, tmp_path, capsys):
+    comparison = of_jax.Comparison(4, 2, 2, 4, 1e-3, "state 2 of a[1]", "float64")
+    monkeypatch.setattr(of_jax, "compared", lambda *_: comparison)
+    monkeypatch.setattr(Entry, "arguments", lambda _: {})
+    command = ["menagerie", "--packages", "jax", "--networks", "vae", "--quiet", "--no-cache"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr()
-    assert "other than plain gradients: mine one" in error.err
+    assert "other than plain gradients: jax vae" in error.err
     assert "at state 2 of a[1]" in " ".join(error.out.split())
 
 
@@ -220,6 +205,6 @@ def test_several_processes_have_nothing_to_share():
 )
 def test_networks_of_packages_are_measured_as_they_are(name):
     package, network = name.split(".")
-    need(catalogue.PACKAGES[package])
+    need(PACKAGES[package])
     (row,) = experiment.measured(experiment.Cell(package, network)).rows(named=True)
     assert row["result"] == "measured", row["message"]

@@ -21,7 +21,8 @@ import jax
 import numpy as np
 import polars as pl
 
-from experiments.menagerie import catalogue, report
+from experiments.menagerie import report
+from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, Entry, versions
 from experiments.menagerie.columns import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
@@ -37,7 +38,7 @@ NOTHING = {COUNT: 0, REAL: np.nan, TEXT: ""}  # in a column of a network that wa
 class Settings(runtime.Options):
     """Networks of packages on the index, measured as they are and compared with plain gradients."""
 
-    packages: tuple[str, ...] = tuple(catalogue.PACKAGES)
+    packages: tuple[str, ...] = tuple(PACKAGES)
     """Packages of the tables."""
     networks: tuple[str, ...] = ()
     """Networks of these packages; all of them if none is named."""
@@ -69,8 +70,8 @@ def prepare(settings: Settings) -> Plan:
     """Check the settings."""
     runtime.check(settings, ("packages",), alone="a network is measured by one process")
     packages = tuple(dict.fromkeys(settings.packages))
-    runtime.check_known("packages", packages, catalogue.PACKAGES)
-    listed = [entry for name in packages for entry in catalogue.of_package(name)]
+    runtime.check_known("packages", packages, PACKAGES)
+    listed = [entry for name in packages for entry in ENTRIES.values() if entry.package == name]
     runtime.check_known("networks", settings.networks, (entry.network for entry in listed))
     cells = tuple(
         Cell(entry.package, entry.network)
@@ -87,9 +88,9 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
 
 def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
     """Return the row of a network; what it ends in is part of it."""
-    entry = catalogue.Entry(cell.package, cell.network)
+    entry = ENTRIES[cell.package, cell.network]
     row: dict[str, Any] = {name: NOTHING[column.dtype] for name, column in COLUMNS.items()}
-    row |= {**vars(entry), "title": entry.title, "result": ABSENT, "seconds": 0.0}
+    row |= {**vars(cell), "title": entry.title, "result": ABSENT, "seconds": 0.0}
     started = time.perf_counter()
     if entry.is_installed:
         with warnings.catch_warnings(), jax.enable_x64(True):
@@ -98,15 +99,14 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
         row["seconds"] = time.perf_counter() - started
         jax.clear_caches()  # type: ignore[no-untyped-call]
     else:
-        row["message"] = f"{catalogue.PACKAGES[entry.package]} is not installed"
+        row["message"] = f"{PACKAGES[entry.package]} is not installed"
     return pl.DataFrame([row], {name: column.dtype for name, column in COLUMNS.items()})
 
 
-def _compared(entry: catalogue.Entry, seed: int) -> dict[str, Any]:
+def _compared(entry: Entry, seed: int) -> dict[str, Any]:
     try:
         arguments = entry.arguments()
-        is_of_torch = hasattr(arguments["model"], "register_forward_hook")
-        module = f"experiments.menagerie.of_{'torch' if is_of_torch else 'jax'}"
+        module = f"experiments.menagerie.of_{'torch' if entry.package in OF_TORCH else 'jax'}"
         comparison = importlib.import_module(module).compared(arguments, seed)
     except Exception as error:  # whatever code of others ends in
         return {"result": REFUSED, "message": f"{type(error).__name__}: {error}"[:MOST]}
@@ -123,7 +123,7 @@ def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     return Conclusion(
         rows,
         verdicts=report.verdicts(rows),
-        about=runtime.frameworks() | {"packages": catalogue.versions()},
+        about=runtime.frameworks() | {"packages": versions()},
         failure=f"other than plain gradients: {', '.join(differ)}" if differ else None,
         missing=missing,
     )

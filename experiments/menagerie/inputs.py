@@ -1,9 +1,12 @@
 """Batches for networks: four examples, drawn from a normal distribution or from a vocabulary."""
 
+import jax
 import numpy as np
 
 Batch = np.ndarray
 BATCH, UNITS, LENGTH, WORDS = 4, 8, 6, 20
+KEY = jax.random.key(0)
+TIMES = np.array([1, 20, 300, 900])  # of a diffusion
 
 
 def vectors(units: int = UNITS) -> Batch:
@@ -34,6 +37,27 @@ def positive(batch: Batch) -> Batch:
 def tokens(length: int = LENGTH, words: int = WORDS) -> Batch:
     """Return numbers of words from 1, (BATCH, length)."""
     return np.random.default_rng(0).integers(1, words, (BATCH, length)).astype(np.int32)
+
+
+def words() -> dict[str, Batch]:
+    """Return what a language model of `transformers` takes, with labels for its loss."""
+    return {"input_ids": tokens(), "labels": tokens()}
+
+
+def texts() -> dict[str, Batch]:
+    """Return what a classifier of texts takes, with labels."""
+    return {"input_ids": tokens(), "labels": np.array([0, 1, 1, 0])}
+
+
+def pictures() -> dict[str, Batch]:
+    """Return what a classifier of images takes, with labels."""
+    return {"pixel_values": images_first(), "labels": np.array([0, 1, 2, 0])}
+
+
+def linked() -> tuple[Batch, Batch]:
+    """Return a graph of twelve nodes on a ring, each linked to three."""
+    edges = [[i, (i + step) % 12] for i in range(12) for step in (1, 3, 5)]
+    return np.tile(vectors(), (3, 1)), np.array(edges).T
 
 
 def _normal(*shape: int) -> Batch:

@@ -8,17 +8,30 @@ The loss is the module's own if it returns one, else a random linear one of all 
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
 import jaxnn
-from experiments.menagerie.expected import called
-from experiments.menagerie.of_jax import TINY, Comparison, largest, relative, rounding
+from experiments.menagerie.catalogue import called, mapped
+from experiments.menagerie.comparison import TINY, Comparison, Pair, largest, rounding
 
 Inputs: TypeAlias = "torch.Tensor | tuple[Any, ...] | dict[str, Any]"  # one, several, or by names
 Output = object  # tensors in tuples, lists and dicts, or something of a package's own
+
+
+class Plain(NamedTuple):
+    """The norms of Δ by plain gradients.
+
+    states: numbers of an example and norm, of each call of a module; None without a gradient.
+    arrays: of each parameter.
+    x: of the first input; None if it has none.
+    """
+
+    states: list[tuple[int, float] | None]
+    arrays: dict[str, float]
+    x: float | None
 
 
 def compared(arguments: dict[str, Any], seed: int) -> Comparison:
@@ -32,29 +45,27 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     torch.manual_seed(1)
     flow = jaxnn.gradient_flow(model, inputs, seed, loss=linear_loss, cuts=arguments.get("cuts"))
     torch.manual_seed(1)
-    states, of_parameters, of_input = _plain(model, inputs, flow.names, seed)
-    parameters = flow.parameters
+    plain = _plain(model, inputs, flow.names, seed)
+    known, parameters = np.exp(np.asarray(flow.log_delta)), flow.parameters
+    if len(plain.states) != len(known):
+        raise ValueError(
+            f"expected {len(plain.states)} states, as torch calls cuts, got {len(known)}"
+        )
     own = dict(zip(parameters.paths, np.exp(np.asarray(parameters.log_delta)), strict=True))
-    least = max([TINY, *(rounding(dtype) * norm for norm in of_parameters.values())])
-    differences = {
-        name: relative(float(own.get(name, 0.0)), norm, least)
-        for name, norm in of_parameters.items()
-    }
-    deltas = np.exp(np.asarray(flow.log_delta))
-    if len(states) != len(deltas):
-        raise ValueError(f"expected {len(states)} states, as torch calls cuts, got {len(deltas)}")
-    compared = 0
-    for name, size, ours, state in zip(flow.names, flow.sizes, deltas, states, strict=True):
+    least = max([TINY, *(rounding(dtype) * norm for norm in plain.arrays.values())])
+    of_arrays = [Pair(n, float(own.get(n, 0.0)), v, least) for n, v in plain.arrays.items()]
+    states = [
+        Pair(f"state {name}", float(ours), state[1])
+        for name, size, ours, state in zip(flow.names, flow.sizes, known, plain.states, strict=True)
         # Of several tensors the flow has all, and plain torch here the first.
-        if state is not None and state[0] == size and not np.isnan(ours):
-            differences[f"state {name}"] = relative(float(ours), state[1])
-            compared += 1
-    if of_input is not None and not np.isnan(flow.log_delta_input):
-        differences["input"] = relative(math.exp(float(flow.log_delta_input)), of_input)
-    where = largest(differences)
-    unmeasured = int(np.isnan(deltas).sum())
-    count, layers = len(of_parameters), len(flow.names)
-    return Comparison(layers, count, count, compared, differences[where], where, dtype, unmeasured)
+        if state is not None and state[0] == size and not np.isnan(ours)
+    ]
+    of_input = []
+    if plain.x is not None and not np.isnan(flow.log_delta_input):
+        of_input = [Pair("input", math.exp(float(flow.log_delta_input)), plain.x)]
+    worst = largest([*of_arrays, *states, *of_input])
+    counts = len(flow.names), len(of_arrays), len(of_arrays), len(states)
+    return Comparison(*counts, worst.difference, worst.name, dtype, int(np.isnan(known).sum()))
 
 
 def linear_loss(output: Output, seed: int) -> Any:
@@ -71,17 +82,12 @@ def tensors(output: Output) -> Iterator[Any]:
     """Yield the tensors of an output."""
     if isinstance(output, torch.Tensor):
         yield output
-    elif isinstance(output, dict):
-        for value in output.values():
-            yield from tensors(value)
-    elif isinstance(output, tuple | list):
-        for value in output:
+    elif isinstance(output, dict | tuple | list):
+        for value in output.values() if isinstance(output, dict) else output:
             yield from tensors(value)
 
 
-def _plain(
-    model: torch.nn.Module, inputs: Inputs, names: Iterable[str], seed: int
-) -> tuple[list[Any], dict[str, float], float | None]:
+def _plain(model: torch.nn.Module, inputs: Inputs, names: Iterable[str], seed: int) -> Plain:
     module = getattr(model, "_orig_mod", model)
     known, edges = dict(module.named_modules()), []
 
@@ -90,46 +96,35 @@ def _plain(
         edges.append((v[0].numel(), torch.autograd.graph.get_gradient_edge(v)))
 
     hooks = [known[n].register_forward_hook(stored) for n in dict.fromkeys(names) if n in known]
-    given = [inputs] if isinstance(inputs, torch.Tensor) else inputs
-    named: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
-    placed = [] if isinstance(given, dict) else list(given)
-    x = next(v for v in [*placed, *named.values()] if isinstance(v, torch.Tensor))
-    xs = []
-    if x.is_floating_point():
-        x = x.clone().requires_grad_()
-        xs = [x]
-        if placed:
-            placed[0] = x
-        else:
-            named[next(iter(named))] = x
-    loss = linear_loss(module(*placed, **named), seed)
+    x = next(v for v in tensors(inputs))
+    xs = [x.clone().requires_grad_()] if x.is_floating_point() else []
+    given = mapped(lambda v: xs[0] if xs and v is x else v, inputs)
+    loss = linear_loss(called(module, given), seed)
     for hook in hooks:
         hook.remove()
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
     wanted = [*(e for _, e in edges), *parameters.values(), *xs]
     grads = torch.autograd.grad(loss, wanted, allow_unused=True)
-    states = [
-        None if g is None else (n, float(g.norm())) for (n, _), g in zip(edges, grads, strict=False)
-    ]
-    own = grads[len(edges) : len(edges) + len(parameters)]
-    norms = {n: float(g.norm()) for n, g in zip(parameters, own, strict=True) if g is not None}
-    return states, norms, float(grads[-1].norm()) if xs and grads[-1] is not None else None
+    norms = [None if g is None else float(g.norm()) for g in grads]
+    of_states = [None if v is None else (n, v) for (n, _), v in zip(edges, norms, strict=False)]
+    own = zip(parameters, norms[len(edges) :], strict=False)
+    return Plain(of_states, {n: v for n, v in own if v is not None}, norms[-1] if xs else None)
 
 
 def _widest(model: torch.nn.Module, inputs: Inputs) -> tuple[str, Any, Any]:
     """Return a module and inputs in float64, or in float32 if its code does not take float64."""
+
+    def as_floats(dtype: torch.dtype) -> Any:
+        return mapped(lambda v: v.to(dtype) if _is_float(v) else v, inputs)
+
     try:
-        batch = _as_floats(inputs, torch.float64)
+        batch = as_floats(torch.float64)
         with torch.no_grad():
             called(model.double(), batch)
     except RuntimeError:
-        return "float32", model.float(), _as_floats(inputs, torch.float32)
+        return "float32", model.float(), as_floats(torch.float32)
     return "float64", model, batch
 
 
-def _as_floats(inputs: Inputs, dtype: torch.dtype) -> Any:
-    if isinstance(inputs, torch.Tensor):
-        return inputs.to(dtype) if inputs.is_floating_point() else inputs
-    if isinstance(inputs, dict):
-        return {name: _as_floats(v, dtype) for name, v in inputs.items()}
-    return tuple(_as_floats(v, dtype) for v in inputs) if isinstance(inputs, tuple) else inputs
+def _is_float(v: object) -> bool:
+    return isinstance(v, torch.Tensor) and v.is_floating_point()

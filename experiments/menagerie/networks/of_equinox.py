@@ -3,95 +3,67 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
+from equinox import nn
 from jaxtyping import PyTree
 
-KEY = jax.random.key(0)
+from experiments.menagerie.inputs import KEY
+
 KEYS = jax.random.split(KEY, 8)
+Pair = tuple[Callable[..., Any], Any]  # a function and its parameters
 
 
-def _stack(layers: Callable[[jax.Array], tuple[Any, ...]]) -> eqx.nn.Sequential:
-    return eqx.nn.Sequential([layer for key in KEYS for layer in layers(key)])
+def stack(layers: Callable[[jax.Array], tuple[Any, ...]]) -> nn.Sequential:
+    return nn.Sequential([layer for key in KEYS for layer in layers(key)])
 
 
-def _tanh(layer: eqx.Module) -> tuple[Any, ...]:
-    return layer, eqx.nn.Lambda(jnp.tanh)
+def tanh(layer: Any) -> tuple[Any, ...]:
+    return layer, nn.Lambda(jnp.tanh)
 
 
-def sequential() -> eqx.nn.Sequential:
-    return _stack(
-        lambda k: (eqx.nn.Linear(8, 8, key=k), eqx.nn.LayerNorm(8), eqx.nn.Lambda(jax.nn.gelu))
-    )
+def convolutions() -> nn.Sequential:
+    def block(n: int, key: jax.Array) -> nn.Sequential:
+        convolution = nn.Conv2d(n, 8, 3, padding=1, key=key)
+        rest = nn.GroupNorm(2, 8), nn.Lambda(jax.nn.relu), nn.MaxPool2d(2, 2)
+        return nn.Sequential([convolution, *rest])
+
+    blocks = [block(n, k) for n, k in zip((3, 8, 8), KEYS[:3], strict=True)]
+    return nn.Sequential([*blocks, nn.Lambda(jnp.ravel), nn.Linear(32, 4, key=KEYS[3])])
 
 
-def weight_norm() -> eqx.nn.Sequential:
-    return _stack(lambda k: _tanh(eqx.nn.WeightNorm(eqx.nn.Linear(8, 8, key=k), "weight")))
+def batch_norm() -> Pair:
+    def block(key: jax.Array) -> nn.Sequential:
+        norm = nn.BatchNorm(8, "batch", mode="batch")
+        return nn.Sequential([nn.Linear(8, 8, key=key), norm, nn.Lambda(jax.nn.relu)])
 
-
-def convolutions() -> eqx.nn.Sequential:
-    sizes = zip((3, 8, 8), (8, 8, 8), KEYS[:3], strict=True)
-    blocks = [
-        eqx.nn.Sequential(
-            [
-                eqx.nn.Conv2d(n, m, 3, padding=1, key=k),
-                eqx.nn.GroupNorm(2, m),
-                eqx.nn.Lambda(jax.nn.relu),
-                eqx.nn.MaxPool2d(2, 2),
-            ]
-        )
-        for n, m, k in sizes
-    ]
-    return eqx.nn.Sequential([*blocks, eqx.nn.Lambda(jnp.ravel), eqx.nn.Linear(32, 4, key=KEYS[3])])
-
-
-def batch_norm() -> Any:
-    block = lambda k: eqx.nn.Sequential(
-        [
-            eqx.nn.Linear(8, 8, key=k),
-            eqx.nn.BatchNorm(8, "batch", mode="batch"),
-            eqx.nn.Lambda(jax.nn.relu),
-        ]
-    )
-    model, state = eqx.nn.make_with_state(eqx.nn.Sequential)([block(k) for k in KEYS])
     f = lambda both, xs: jax.vmap(lambda x: both[0](x, both[1])[0], axis_name="batch")(xs)
-    return f, (model, state)
+    return f, nn.make_with_state(nn.Sequential)([block(k) for k in KEYS])
 
 
-def gru() -> Any:
-    model = (eqx.nn.GRUCell(8, 16, key=KEYS[0]), eqx.nn.Linear(16, 4, key=KEYS[1]))
-
-    def f(model: tuple[eqx.nn.GRUCell, eqx.nn.Linear], x: jax.Array) -> Any:
+def gru() -> Pair:
+    def f(model: PyTree, x: jax.Array) -> Any:
         h, _ = jax.lax.scan(lambda h, x: (model[0](x, h), None), jnp.zeros(16), x)
         return model[1](h)
 
-    return f, model
+    return f, (nn.GRUCell(8, 16, key=KEYS[0]), nn.Linear(16, 4, key=KEYS[1]))
 
 
-def lstm() -> Any:
-    model = (eqx.nn.LSTMCell(8, 16, key=KEYS[0]), eqx.nn.Linear(16, 4, key=KEYS[1]))
-
-    def f(model: tuple[eqx.nn.LSTMCell, eqx.nn.Linear], x: jax.Array) -> Any:
+def lstm() -> Pair:
+    def f(model: PyTree, x: jax.Array) -> Any:
         def step(carry: PyTree, x: jax.Array) -> Any:
             h, c = model[0](x, carry)
             return (h, c), model[1](h)
 
         return jax.lax.scan(step, (jnp.zeros(16), jnp.zeros(16)), x)[1]
 
-    return f, model
+    return f, (nn.LSTMCell(8, 16, key=KEYS[0]), nn.Linear(16, 4, key=KEYS[1]))
 
 
-def attention() -> Any:
-    blocks = [
-        (
-            eqx.nn.LayerNorm(8),
-            eqx.nn.MultiheadAttention(2, 8, key=k),
-            eqx.nn.LayerNorm(8),
-            eqx.nn.MLP(8, 8, 16, 1, key=k),
-        )
-        for k in KEYS[:4]
-    ]
+def attention() -> Pair:
+    def block(key: jax.Array) -> tuple[Any, ...]:
+        attend = nn.MultiheadAttention(2, 8, key=key)
+        return nn.LayerNorm(8), attend, nn.LayerNorm(8), nn.MLP(8, 8, 16, 1, key=key)
 
     def f(blocks: list[tuple[Any, ...]], x: jax.Array) -> jax.Array:
         for norm, attend, norm2, mlp in blocks:
@@ -100,13 +72,12 @@ def attention() -> Any:
             x = x + jax.vmap(mlp)(jax.vmap(norm2)(x))
         return x
 
-    return f, blocks
+    return f, [block(k) for k in KEYS[:4]]
 
 
-def rotary() -> Any:
-    blocks = [eqx.nn.MultiheadAttention(2, 8, key=k) for k in KEYS[:4]]
-    model = (eqx.nn.Embedding(20, 8, key=KEYS[5]), blocks, eqx.nn.Linear(8, 20, key=KEYS[6]))
-    rope = eqx.nn.RotaryPositionalEmbedding(4)
+def rotary() -> Pair:
+    blocks = [nn.MultiheadAttention(2, 8, key=k) for k in KEYS[:4]]
+    rope = nn.RotaryPositionalEmbedding(4)
 
     def f(model: tuple[Any, ...], x: jax.Array) -> Any:
         embed, blocks, head = model
@@ -117,22 +88,21 @@ def rotary() -> Any:
             h = h + attend(h, h, h, mask, process_heads=turn)
         return jax.vmap(head)(h)
 
-    return f, model
+    return f, (nn.Embedding(20, 8, key=KEYS[5]), blocks, nn.Linear(8, 20, key=KEYS[6]))
 
 
-def dropout() -> Any:
-    model = _stack(lambda k: (*_tanh(eqx.nn.Linear(8, 8, key=k)), eqx.nn.Dropout(0.5)))
+def dropout() -> Pair:
+    model = stack(lambda k: (*tanh(nn.Linear(8, 8, key=k)), nn.Dropout(0.5)))
     return lambda model, x: model(x[0], key=x[1]), model
 
 
-def spectral_norm() -> Any:
-    norm = lambda k: eqx.nn.SpectralNorm(eqx.nn.Linear(8, 8, key=k), "weight", key=k)
-    blocks = [eqx.nn.Sequential(list(_tanh(norm(k)))) for k in KEYS]
-    model, state = eqx.nn.make_with_state(eqx.nn.Sequential)(blocks)
-    return lambda both, x: both[0](x, both[1])[0], (model, state)
+def spectral_norm() -> Pair:
+    norm = lambda k: nn.SpectralNorm(nn.Linear(8, 8, key=k), "weight", key=k)
+    blocks = [nn.Sequential(list(tanh(norm(k)))) for k in KEYS]
+    return lambda both, x: both[0](x, both[1])[0], nn.make_with_state(nn.Sequential)(blocks)
 
 
-def transposed() -> eqx.nn.Sequential:
-    down = [_tanh(eqx.nn.Conv1d(8, 8, 4, 2, 1, key=k)) for k in KEYS[:2]]
-    up = [_tanh(eqx.nn.ConvTranspose1d(8, 8, 4, 2, padding=1, key=k)) for k in KEYS[2:4]]
-    return eqx.nn.Sequential([layer for block in (*down, *up) for layer in block])
+def transposed() -> nn.Sequential:
+    down = [tanh(nn.Conv1d(8, 8, 4, 2, 1, key=k)) for k in KEYS[:2]]
+    up = [tanh(nn.ConvTranspose1d(8, 8, 4, 2, padding=1, key=k)) for k in KEYS[2:4]]
+    return nn.Sequential([layer for block in (*down, *up) for layer in block])

@@ -7,9 +7,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from experiments.menagerie.inputs import Batch
+from experiments.menagerie.inputs import KEY, Batch
 
-KEY = jax.random.key(0)
 Network = Callable[[Any], Any]
 Pair = tuple[Callable[..., Any], Any]  # a function and its parameters
 

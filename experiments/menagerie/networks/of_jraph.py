@@ -14,11 +14,12 @@ Layer = Callable[[jraph.GraphsTuple], jraph.GraphsTuple]
 
 
 def graph() -> jraph.GraphsTuple:
+    ring = jnp.array([0, 1, 2, 3]), jnp.array([1, 2, 3, 0])
     return jraph.GraphsTuple(
         nodes=inputs.vectors(),
         edges=inputs.sequences(1)[:, 0],
-        senders=jnp.array([0, 1, 2, 3]),
-        receivers=jnp.array([1, 2, 3, 0]),
+        senders=ring[0],
+        receivers=ring[1],
         globals=inputs.vectors()[:1],
         n_node=jnp.array([4]),
         n_edge=jnp.array([4]),
@@ -29,7 +30,9 @@ def update(*inputs: jax.Array) -> Any:
     return hk.nets.MLP([8, 8])(jnp.concatenate(inputs, -1))
 
 
-def rounds(layer: Callable[[], Layer], count: int, of: str) -> Callable[[jraph.GraphsTuple], Any]:
+def rounds(layer: Callable[[], Layer], count: int, of: str = "nodes") -> Callable[[Any], Any]:
+    """Return layers of message passing on a graph, the last one's nodes or globals."""
+
     def network(graph: jraph.GraphsTuple) -> Any:
         for _ in range(count):
             graph = layer()(graph)

@@ -6,6 +6,7 @@ from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
+from keras import layers
 from keras.src import applications  # which has them in any width and depth
 
 
@@ -22,20 +23,11 @@ def inception_resnet() -> keras.Model:
     for kind in ("block35", "block17", "block8"):
         for i in range(2):
             x = blocks.inception_resnet_block(x, 0.17, kind, i)
-    return keras.Model(first, keras.layers.GlobalMaxPooling2D()(x))
-
-
-def lstm() -> keras.Model:
-    layers = [
-        keras.layers.LSTM(8, return_sequences=True),
-        keras.layers.LSTM(8),
-        keras.layers.Dense(4),
-    ]
-    return keras.Sequential([keras.Input((6, 8)), *layers])
+    return keras.Model(first, layers.GlobalMaxPooling2D()(x))
 
 
 def attention() -> keras.Model:
     x = first = keras.Input((6, 8))
     for _ in range(4):
-        x = keras.layers.LayerNormalization()(keras.layers.MultiHeadAttention(2, 4)(x, x) + x)
+        x = layers.LayerNormalization()(layers.MultiHeadAttention(2, 4)(x, x) + x)
     return keras.Model(first, x)

@@ -7,15 +7,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from experiments.menagerie.inputs import Batch
+from experiments.menagerie.inputs import KEY, Batch
 
 Pair = tuple[Callable[..., Any], Any]  # a function and its parameters
 
-KEY = jax.random.key(0)
 
-
-def pairs(make: Callable[[], tuple[Any, Any]]) -> nn.Sequential:
-    return nn.Sequential([layer for _ in range(4) for layer in make()])
+def pairs(layers: Callable[[], tuple[Any, Any]], count: int = 4) -> nn.Sequential:
+    return nn.Sequential([layer for _ in range(count) for layer in layers()])
 
 
 def drawing(model: nn.Module, xs: Batch, drawn: str) -> Pair:
@@ -24,12 +22,8 @@ def drawing(model: nn.Module, xs: Batch, drawn: str) -> Pair:
 
 
 def convolutions() -> nn.Sequential:
-    block = lambda: [
-        nn.Conv(8, (3, 3)),
-        nn.GroupNorm(2),
-        nn.relu,
-        lambda x: nn.avg_pool(x, (2, 2), (2, 2)),
-    ]
+    pool = lambda x: nn.avg_pool(x, (2, 2), (2, 2))
+    block = lambda: [nn.Conv(8, (3, 3)), nn.GroupNorm(2), nn.relu, pool]
     flat = lambda x: x.reshape(len(x), -1)
     return nn.Sequential([*block(), *block(), *block(), flat, nn.Dense(10)])
 

@@ -9,49 +9,27 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-def dense(rngs: nnx.Rngs) -> nnx.Sequential:
-    return nnx.Sequential(
-        *(layer for _ in range(8) for layer in (nnx.Linear(8, 8, rngs=rngs), nnx.tanh))
-    )
+def several(layers: Callable[[], tuple[Any, ...]], count: int = 4) -> nnx.Sequential:
+    return nnx.Sequential(*(layer for _ in range(count) for layer in layers()))
 
 
 def gru(rngs: nnx.Rngs) -> nnx.RNN:
     return nnx.RNN(nnx.GRUCell(8, 8, rngs=rngs))
 
 
-def four(layer: Callable[..., Any], *given: Any, **named: Any) -> nnx.Sequential:
-    return nnx.Sequential(*(layer(*given, **named) for _ in range(4)))
-
-
-def spectral_norm(rngs: nnx.Rngs) -> nnx.SpectralNorm:
-    return nnx.SpectralNorm(nnx.Linear(8, 8, rngs=rngs), rngs=rngs)
-
-
 def convolutions(rngs: nnx.Rngs) -> nnx.Sequential:
+    pool = partial(nnx.max_pool, window_shape=(2, 2), strides=(2, 2))
     block = lambda n: (
-        nnx.Conv(n, 8, (3, 3), rngs=rngs),
-        nnx.BatchNorm(8, rngs=rngs),
-        nnx.relu,
-        partial(nnx.max_pool, window_shape=(2, 2), strides=(2, 2)),
+        *(nnx.Conv(n, 8, (3, 3), rngs=rngs), nnx.BatchNorm(8, rngs=rngs)),
+        *(nnx.relu, pool),
     )
-    return nnx.Sequential(
-        *block(3),
-        *block(8),
-        *block(8),
-        lambda x: x.reshape(len(x), -1),
-        nnx.Linear(32, 4, rngs=rngs),
-    )
+    flat = lambda x: x.reshape(len(x), -1)
+    return nnx.Sequential(*block(3), *block(8), *block(8), flat, nnx.Linear(32, 4, rngs=rngs))
 
 
 def lora(rngs: nnx.Rngs) -> nnx.LoRA:
-    return nnx.LoRA(
-        8,
-        2,
-        8,
-        base_module=nnx.Linear(8, 8, rngs=rngs),
-        b_initializer=nnx.initializers.normal(),
-        rngs=rngs,
-    )
+    of = {"base_module": nnx.Linear(8, 8, rngs=rngs), "rngs": rngs}
+    return nnx.LoRA(8, 2, 8, b_initializer=nnx.initializers.normal(), **of)
 
 
 def einsum(rngs: nnx.Rngs) -> nnx.Sequential:

@@ -24,10 +24,6 @@ def caption(output: dict[str, torch.Tensor], _: object) -> torch.Tensor:
     return contrast((*features, output["logit_scale"]), None) + words
 
 
-def clip(**vision: Any) -> Any:
-    return open_clip.CLIP(32, {**VISION, **vision}, TEXTS)
-
-
 def coca() -> Any:
     vision = {"layers": 3, "patch_size": 8, "attentional_pool": True, "attn_pooler_heads": 2}
     model = open_clip.CoCa(
