@@ -7,7 +7,6 @@ import math
 import jax
 import polars as pl
 import pytest
-from problems import as_users_have_jax
 from rich.console import Console
 
 from experiments.__main__ import main
@@ -20,7 +19,6 @@ from experiments.laws import (
     delta_orthogonal,
     forgetting,
     jacobian_spectrum,
-    layer_jacobian,
     narrow,
     norm_place,
     norm_with_skip,
@@ -33,7 +31,6 @@ from experiments.laws import (
     tailored,
     transformer_moments,
     width_alone,
-    width_over_depth,
 )
 from experiments.laws import experiment as laws
 from experiments.laws.law import (
@@ -42,6 +39,7 @@ from experiments.laws.law import (
     Measurement,
     Predicted,
     Prediction,
+    Setup,
     compare,
     curve,
     examine,
@@ -54,38 +52,42 @@ from jaxnn.theory import meanfield
 pytestmark = pytest.mark.usefixtures("users_jax")
 
 CHEAP = ("layer-jacobian", "width-over-depth")
+FILES = (store.ROWS, store.RUN, store.PARTS, store.LOCK, laws.POINTS)
 SMALL = ["laws", "--quick", "--quiet", "--no-cache", "--law", *CHEAP]
 SMALLER = {
-    "layer-jacobian": layer_jacobian.SquareNetworks(width=100, layers=1, seeds=6),
-    "width-over-depth": width_over_depth.Setup(((40, 10), (20, 5)), linear=(), draws=100),
+    "layer-jacobian": Setup(width=100, layers=1, seeds=6),
+    "width-over-depth": Setup(relu=((40, 10), (20, 5)), linear=(), draws=100),
 }
 # Large enough to hold; --quick draws more of the same.
 SHALLOW = {
-    batch_norm: batch_norm.Setup(16, 5, relu=((8, 80),), identity=(), tanh=(), gelu=()),
-    norm_with_skip: norm_with_skip.Setup(80, 16, 8, rms="tanh", relu=(8,), tanh=()),
-    residual: residual.Setup(80, 8, relu=(14,), tanh=(), root=(14,), inverse=(), erf=(14,)),
-    shattered_gradients: shattered_gradients.Setup(80, 8, plain=(4,), full=(4,), root=(8,)),
-    norm_place: norm_place.Setup(80, 8, blocks=(4, 14)),
-    forgetting: forgetting.Setup(100, 6, bfloat16=70, float32=0),
-    attention_length: attention_length.Setup(64, 96, 20, (1.0, 3.0), 0.5, beta_overlap=(3.0,)),
-    delta_orthogonal: delta_orthogonal.Setup(16, 8, layers=100, seeds=2, wave=(16, 6, 60)),
-    rank_collapse: rank_collapse.Setup(32, 6, 2, 4, 12, beta=0.02, correlations=(0.99,)),
-    narrow: narrow.Setup((narrow.Case("tanh", narrow.CHAOS, 16, 8),), 8, 400, draws=800),
-    any_spectrum: any_spectrum.Setup(64, layers=(2,), seeds=6, tokens=(64,), logits=(0.3,)),
-    collapsed: collapsed.Setup(
-        *(64, 8, 12),
+    batch_norm: batch_norm.QUICK.but(layers=16, seeds=5, relu=((8, 80),)),
+    norm_with_skip: norm_with_skip.QUICK.but(width=80, layers=16, seeds=8, relu=(8,)),
+    residual: residual.QUICK.but(width=80, seeds=8, relu=(14,), root=(14,), erf=(14,)),
+    shattered_gradients: Setup(width=80, seeds=8, plain=(4,), full=(4,), root=(8,)),
+    norm_place: Setup(width=80, seeds=8, blocks=(4, 14)),
+    forgetting: forgetting.QUICK.but(width=100, seeds=6),
+    attention_length: attention_length.QUICK.but(tokens=64, width=96, seeds=20, beta=(1.0, 3.0)),
+    delta_orthogonal: delta_orthogonal.QUICK.but(width=16, layers=100, seeds=2, wave=(16, 6, 60)),
+    rank_collapse: rank_collapse.QUICK.but(width=32, tokens=6, layers=4, seeds=12),
+    narrow: Setup(
+        cases=(narrow.Case("tanh", narrow.CHAOS, 16, 8),), layers=8, networks=400, draws=800
+    ),
+    any_spectrum: Setup(width=64, layers=(2,), seeds=6, tokens=(64,), logits=(0.3,)),
+    collapsed: collapsed.QUICK.but(
+        blocks=8,
+        seeds=12,
         ours=(collapsed.Strengths(0.5, 1.0, 3.0),),
         published=(collapsed.Strengths(0.5, 0.5, 2.0),),
     ),
 }
 # Of laws that take long; too small to hold.
 TINY = {
-    jacobian_spectrum: jacobian_spectrum.Setup(width=20, factors=(2,), seeds=2),
-    width_alone: width_alone.Setup(width=30, draws=4, root=(4,), full=(4,), plain=(4,)),
-    tailored: tailored.Setup(10, layers=14, draws=2, trained=14, steps=4, looks=2, seeds=1),
-    step_size: step_size.Setup(blocks=(4, 16), steps=4, seeds=2, firsts=2),
-    orthogonal_learning: orthogonal_learning.Setup(
-        modes=(2, 4), orthogonal=(2, 8), gaussian=(8,), width=24, most=20_000, seeds=1
+    jacobian_spectrum: Setup(width=20, factors=(2,), seeds=2),
+    width_alone: Setup(width=30, draws=4, root=(4,), full=(4,), plain=(4,)),
+    tailored: Setup(width=10, layers=14, draws=2, trained=14, steps=4, looks=2, seeds=1),
+    step_size: Setup(blocks=(4, 16), steps=4, seeds=2, firsts=2),
+    orthogonal_learning: orthogonal_learning.QUICK.but(
+        modes=(2, 4), orthogonal=(2, 8), gaussian=(8,), width=24, most=20_000
     ),
 }
 
@@ -134,7 +136,7 @@ LONG += ("self-normalising",)  # whose default test is its closed form
 def test_a_law_whose_factor_is_wrong_does_not_hold(law):
     """By five per cent, if there is no noise; of what few runs bound, by what they can tell."""
     with jax.enable_x64(True):
-        prediction = law.prediction(law.full._replace(**FEWER.get(law.name, {})))
+        prediction = law.prediction(law.full.but(**FEWER.get(law.name, {})))
     measurement = Measurement(dict(perfect(prediction.numbers)[:-1]), prediction.curves)
     assert compare(law, prediction, measurement)["holds"].all()
     cases = [number.case for number in prediction.numbers]
@@ -226,7 +228,7 @@ def test_a_law_is_measured_as_it_is_predicted(module, setup):
 @pytest.mark.slow
 def test_attention_of_a_small_set_up_has_the_gradients_of_its_twin():
     of = {"correlations": (0.5,), "sizes": (0.6,), "gradients": (0.0,), "kept": (0.5,)}
-    setup = transformer_moments.Setup(32, 16, 8, inputs=256, feed_forward=0, **of)
+    setup = transformer_moments.QUICK.but(width=32, head=16, tokens=8, **of)
     by_group = transformer_moments.attention(setup, jax.random.key(0)).theory
     error = by_group.std(ddof=1) / 4
     assert abs(by_group.mean()) < 4 * error + 1 / 16
@@ -234,19 +236,6 @@ def test_attention_of_a_small_set_up_has_the_gradients_of_its_twin():
 
 
 # The experiment
-
-
-@pytest.fixture(scope="module")
-def small_run(tmp_path_factory):
-    """The folder of a run of two laws, measured on networks smaller than those of --quick."""
-    out = tmp_path_factory.mktemp("laws") / "run"
-    smaller = [
-        dataclasses.replace(law, quick=SMALLER.get(law.name, law.quick)) for law in laws.LAWS
-    ]
-    with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(laws, "LAWS", tuple(smaller))
-        assert main([*SMALL, "--out", str(out)]) == 0
-    return out
 
 
 @pytest.fixture
@@ -266,40 +255,6 @@ def measured_as_predicted(monkeypatch):
 
     monkeypatch.setattr(laws, "LAWS", tuple(map(exact, laws.LAWS)))
     monkeypatch.setattr(charts, "begin", begin)
-
-
-@pytest.mark.slow
-def test_two_laws_hold_when_measured(small_run):
-    rows = pl.read_parquet(small_run / store.ROWS)
-    schema.check(rows, columns.COLUMNS)
-    assert rows["law"].unique(maintain_order=True).to_list() == list(CHEAP)
-    assert rows["holds"].all()
-    weights = rows.filter(pl.col("case").str.contains("weights alone"))
-    assert weights.height == 3
-    assert (weights["tolerance"] < 0.02).all()
-    assert rows["reason"].str.len_chars().min() > 10
-    assert rows["source"].n_unique() == 2
-
-
-def test_points_lie_beside_their_curves(small_run):
-    drawn = pl.read_parquet(small_run / laws.POINTS)
-    assert drawn.columns == ["law", "panel", "series", "x", "measured", "error", "predicted"]
-    both = drawn.filter(pl.col("law") == "layer-jacobian")
-    assert both.height == 3 * 2
-    assert (abs(both["measured"] - both["predicted"]) < 5 * both["error"] + 0.005).all()
-
-
-def test_files_of_the_chosen_laws_and_no_others(small_run):
-    expected = {store.ROWS, store.RUN, store.PARTS, store.LOCK, laws.POINTS}
-    expected |= {name for law in CHEAP for name in names.of_chart(f"law-{law}")}
-    assert {path.name for path in small_run.iterdir()} == expected
-    picture = (small_run / "law-layer-jacobian.svg").read_text()
-    for text in ("2 layer-jacobian holds: 6 of 6", "Glorot", "width 100", "mean singular value"):
-        assert text in picture
-    run = json.loads((small_run / store.RUN).read_text())
-    assert run["finished"]
-    assert run["closing"] == "2 of 2 laws hold"
-    assert run["what"]["settings"]["law"] == list(CHEAP)
 
 
 def test_a_broken_law_is_reported_with_exit_code_1(
@@ -339,15 +294,63 @@ def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(
         return examine(law, quick, seed)
 
     monkeypatch.setattr(laws, "examine", interrupted)
-    command = [*SMALL, "--out", str(tmp_path / "run")]
+    out = tmp_path / "run"
+    command = [*SMALL, "--out", str(out)]
     assert main(command) == 130
     assert "1 of 1 measured law holds, 1 of 2 not measured" in capsys.readouterr().out
-    rows = pl.read_parquet(tmp_path / "run" / store.ROWS)
-    assert set(rows["law"]) == {CHEAP[0]}
-    assert not json.loads((tmp_path / "run" / store.RUN).read_text())["finished"]
+    assert set(pl.read_parquet(out / store.ROWS)["law"]) == {CHEAP[0]}
+    assert not json.loads((out / store.RUN).read_text())["finished"]
     assert main(command) == 0
     assert seen == [CHEAP[0], CHEAP[1], CHEAP[1]]
     assert "2 of 2 laws hold" in capsys.readouterr().out
+    pictures = {f"law-{law}.json" for law in CHEAP}
+    assert {path.name for path in out.iterdir()} == {*FILES, *pictures}
+    for text in ("2 layer-jacobian holds: 6 of 6", "Glorot", "width 100", "mean singular value"):
+        assert text in (out / "law-layer-jacobian.json").read_text()
+    run = json.loads((out / store.RUN).read_text())
+    assert run["closing"] == "2 of 2 laws hold"
+    assert run["what"]["settings"]["law"] == list(CHEAP)
+
+
+@pytest.mark.slow
+def test_two_laws_hold_when_measured(tmp_path, monkeypatch):
+    """And a chart alone fits a phone and is dark in the dark: its panels stand below one another.
+
+    The networks are smaller than those of --quick.
+    """
+    smaller = [dataclasses.replace(v, quick=SMALLER.get(v.name, v.quick)) for v in laws.LAWS]
+    monkeypatch.setattr(laws, "LAWS", tuple(smaller))
+    out = tmp_path / "run"
+    assert main([*SMALL, "--out", str(out)]) == 0
+    rows = pl.read_parquet(out / store.ROWS)
+    schema.check(rows, columns.COLUMNS)
+    assert rows["law"].unique(maintain_order=True).to_list() == list(CHEAP)
+    assert rows["holds"].all()
+    weights = rows.filter(pl.col("case").str.contains("weights alone"))
+    assert weights.height == 3
+    assert (weights["tolerance"] < 0.02).all()
+    assert rows["reason"].str.len_chars().min() > 10
+    assert rows["source"].n_unique() == 2
+    drawn = pl.read_parquet(out / laws.POINTS)
+    assert drawn.columns == ["law", "panel", "series", "x", "measured", "error", "predicted"]
+    both = drawn.filter(pl.col("law") == "layer-jacobian")
+    assert both.height == 3 * 2
+    assert (abs(both["measured"] - both["predicted"]) < 5 * both["error"] + 0.005).all()
+    pictures = {name for law in CHEAP for name in names.of_chart(f"law-{law}")}
+    assert {path.name for path in out.iterdir()} == {*FILES, *pictures}
+    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+    with browser.launched() as chromium:
+        tab = browser.Tab(chromium, out / "law-width-over-depth.html", **phone).wait()
+        assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+        assert tab.page.locator("h1").inner_text().startswith("9 width-over-depth holds")
+        panels = tab.page.locator("#chart .role-scope[class*=concat_]").all()
+        places = [panel.bounding_box() for panel in panels]
+        assert len({place["y"] for place in places}) == len(places) > 1
+        paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        ink = tab.page.locator("#chart svg text").first.evaluate("e => getComputedStyle(e).fill")
+        assert browser.luminance(paper) < 0.1
+        assert browser.contrast(ink, paper) > 4.5
+        assert tab.said == []
 
 
 def test_the_table_fits_into_eighty_columns():

@@ -21,7 +21,6 @@ change s² by some κ/T. Tokens are orthogonal, so that x W xᵀ has independent
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,7 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.jacobian_spectrum import TRACY_WIDOM, largest
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import Ensemble, fixed_point
 from jaxnn.theory import meanfield
 
@@ -42,16 +41,6 @@ ENDS = "largest", "smallest"  # singular values
 WIDER = 2  # m/n
 EDGE = "4 standard errors, and what a finite width leaves"
 STEPS = 64
-
-
-class Setup(NamedTuple):
-    """Units, numbers of layers, networks of each; tokens, and sizes τ of logits."""
-
-    width: int
-    layers: tuple[int, ...]
-    seeds: int
-    tokens: tuple[int, ...]
-    logits: tuple[float, ...]
 
 
 def predict(setup: Setup) -> Told:

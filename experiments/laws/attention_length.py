@@ -15,14 +15,13 @@ order. The integral at finite T is a derivation, made here.
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 
 SHARE = Panel("Attention of random weights", "β", "E Σ softmax²")
 CRITICAL = math.sqrt(2)
@@ -30,17 +29,6 @@ MORE = 0.01  # of β, for the change of E Σ A² that it makes
 REASON = "4 standard errors, and the next order in 1/d, (6/d)²"
 STEP = 0.4  # of ln t and ln w: e^-tw is smooth over 1, and the rule good to 1e-10
 REACH = 8.0  # of g, beyond the largest of T
-
-
-class Setup(NamedTuple):
-    """Tokens, dimensions, networks, and the β of tokens without and with overlap."""
-
-    tokens: int
-    width: int
-    seeds: int
-    beta: tuple[float, ...]
-    overlap: float
-    beta_overlap: tuple[float, ...]
 
 
 def series(setup: Setup, overlap: float) -> str:
@@ -130,5 +118,9 @@ def _shares(
 
 SOURCE = "Giorlandino & Goldt 2025; at finite length derived here"
 PANELS = (SHARE,)
-FULL = Setup(2048, 512, 8, beta=(1.0, 2.0, 3.0, 5.0), overlap=0.5, beta_overlap=(2.0, 4.0))
-QUICK = Setup(256, 256, 24, beta=(1.0, 2.0, 3.0), overlap=0.5, beta_overlap=(3.0,))
+FULL = Setup(
+    tokens=2048, width=512, seeds=8, beta=(1.0, 2.0, 3.0, 5.0), overlap=0.5, beta_overlap=(2.0, 4.0)
+)
+QUICK = Setup(
+    tokens=256, width=256, seeds=24, beta=(1.0, 2.0, 3.0), overlap=0.5, beta_overlap=(3.0,)
+)

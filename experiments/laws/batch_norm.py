@@ -12,13 +12,12 @@ Yang et al. 2019, arXiv:1902.08129, theorems 4, 5, 7 and 8.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import (
     Ensemble,
     correlations,
@@ -36,17 +35,6 @@ BATCHES = (8, 10, 12, 16, 20, 24, 32, 48, 64, 128)  # of the chart
 SETTLED = 5  # the first layer whose correlation counts
 PROFILE = Panel("Gradient by layer", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²")
 GROWTH = Panel("Growth over the batch", "rows B", "ln λ_B, nats a layer", log_x=True)
-
-
-class Setup(NamedTuple):
-    """Layers and networks of each kind; and for each activation rows and width, (B, n)."""
-
-    layers: int
-    seeds: int
-    relu: tuple[tuple[int, int], ...]
-    identity: tuple[tuple[int, int], ...]
-    tanh: tuple[tuple[int, int], ...]
-    gelu: tuple[tuple[int, int], ...]
 
 
 def cases(setup: Setup) -> list[tuple[str, int, int]]:
@@ -104,6 +92,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 
 SOURCE = "Yang et al. 2019"
 PANELS = (PROFILE, GROWTH)
+# Of each activation: rows and width, (B, n).
 FULL = Setup(
     layers=20,
     seeds=7,

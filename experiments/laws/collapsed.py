@@ -49,7 +49,7 @@ from jaxtyping import PyTree
 import jaxnn
 from experiments.laws.collapsed_width import taken
 from experiments.laws.finite import NEXT
-from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, point
+from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, point
 from jaxnn.arrays.compiled import compiled
 from jaxnn.chain.chain import Chain
 from jaxnn.flow.formats.ranges import NOISE
@@ -84,20 +84,6 @@ class Strengths(NamedTuple):
     a: float
     m: float
     s: float
-
-
-class Setup(NamedTuple):
-    """Channels, blocks and networks of each kind, and the strengths of the kinds.
-
-    ours: of blocks with norms behind them.
-    published: of Cowsik et al.
-    """
-
-    width: int
-    blocks: int
-    seeds: int
-    ours: tuple[Strengths, ...]
-    published: tuple[Strengths, ...]
 
 
 def kinds(setup: Setup) -> list[tuple[str, str, Strengths]]:
@@ -284,6 +270,7 @@ BEHIND = (
     *((0.5, 0.5, 4.0), (0.1, 0.5, 1.0)),
 )
 IN_FRONT = ((0.2, 0.2, 1.0), (0.5, 0.5, 2.0), (0.35, 0.35, 3.0), (0.2, 0.2, 4.0))
+# ours, published: strengths of blocks with norms behind them, and of those of Cowsik et al.
 FULL = Setup(
     width=64,
     blocks=12,
@@ -293,4 +280,4 @@ FULL = Setup(
 )
 SOURCE = "Cowsik et al. 2024; formulas derived here"
 PANELS = (PLANE,)
-QUICK = FULL._replace(seeds=24, ours=FULL.ours[1:3], published=FULL.published[1:2])
+QUICK = FULL.but(seeds=24, ours=FULL.ours[1:3], published=FULL.published[1:2])

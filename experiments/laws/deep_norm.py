@@ -15,13 +15,12 @@ grow by 1 + σ_w² E[σ²]/α² a block. That the length of each draw varies is 
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
 from experiments.laws.networks import Ensemble, gradients, log_spread
 from jaxnn.theory import meanfield
 
@@ -33,15 +32,6 @@ LEFT_OUT = {1.0: 0.16}  # of the bias, by which the derived one is off; see `fin
 MOST_LEFT_OUT = 2 / 3  # where branches are small
 ROWS = 8  # inputs and cotangents of a network, whose logarithms are averaged
 PLOTTED = 17
-
-
-class Setup(NamedTuple):
-    """Width, networks of each kind, blocks of post-norm, and N of the others."""
-
-    width: int
-    seeds: int
-    post: int
-    blocks: int
 
 
 def kinds(setup: Setup) -> list[tuple[str, int, float]]:
@@ -84,6 +74,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 
 SOURCE = "Wang et al. 2022; with one matrix a block derived here"
 PANELS = (GROWTH,)
+# post, blocks: of post-norm, and N of the others.
 FULL = Setup(width=128, seeds=100, post=100, blocks=1000)
 QUICK = Setup(width=160, seeds=24, post=40, blocks=200)
 COARSE = (("χ - 1", "a part of the bias of a finite width is left open, which takes most of it"),)

@@ -18,7 +18,6 @@ what is alike at all positions. Source: Xiao et al. 2018, arXiv:1806.05393.
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,7 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
 from jaxnn.theory import meanfield
 
 LENGTH = Panel("Delta-orthogonal kernel", "layer l", "ln ‖z[l]‖ / ‖z[0]‖")
@@ -36,16 +35,6 @@ SPREAD, DELTA = "Gaussian, spread evenly", "delta-orthogonal"
 PART = 0.8  # of the mean square, that the wave is at first
 PLOTTED = 21
 TAPS = 3
-
-
-class Setup(NamedTuple):
-    """Channels, positions, layers, networks; and channels, layers and networks of the wave."""
-
-    width: int
-    positions: int
-    layers: int
-    seeds: int
-    wave: tuple[int, int, int]
 
 
 def slower(n: int) -> tuple[float, float]:
@@ -62,7 +51,7 @@ def faded(positions: int) -> float:
 
 def predict(setup: Setup) -> Told:
     """Predict lengths and gradients over L layers, and what is left of a wave."""
-    n, positions, layers, _, (_, deep, _) = setup
+    n, layers, (_, deep, _) = setup.width, setup.layers, setup.wave
     q = np.asarray(meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers + 1))
     gradient = float(meanfield.log_delta("tanh", 1.0, 0.0, 1 / layers, layers + 1)[0])
     path = 0.5 * np.log(q / q[0])
@@ -70,7 +59,7 @@ def predict(setup: Setup) -> Told:
     rounding = layers * float(np.finfo(np.float32).eps)
     reason = "4 standard errors, 2/L of the steps, and rounding, L · 2⁻²³"
     allowed, curvature = 2 / layers + rounding, "curvature of tanh"
-    fade = faded(positions)
+    fade = faded(setup.positions)
     left = PART * fade**deep
     ends = {"signal": float(path[-1]) + more_length, "gradient": gradient + more_gradient}
     for what in ends:
@@ -88,8 +77,9 @@ def predict(setup: Setup) -> Told:
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Send signals and cotangents through convolutions of JAX, on a ring of positions."""
-    n, positions, layers, seeds, (channels, deep, networks) = setup
-    keys, layer = jax.random.split(key, seeds), evenly(0, layers, PLOTTED)
+    n, positions, layers = setup.width, setup.positions, setup.layers
+    channels, deep, networks = setup.wave
+    keys, layer = jax.random.split(key, setup.seeds), evenly(0, layers, PLOTTED)
     for name, activation, q0 in ((LINEAR, "identity", 1.0), (TANH, "tanh", 1 / layers)):
         square, log_gradient = _through(
             keys, n, layers, activation, jnp.full(positions, q0), orthogonal=True
@@ -157,5 +147,6 @@ def _through(
 
 SOURCE = "Xiao et al. 2018"
 PANELS = (LENGTH, WAVE)
+# wave: channels, layers and networks of it.
 FULL = Setup(width=48, positions=8, layers=1000, seeds=8, wave=(96, 12, 200))
 QUICK = Setup(width=32, positions=8, layers=1000, seeds=4, wave=(48, 8, 150))

@@ -15,14 +15,13 @@ entries that are kept: E[σ⁴]/ϱ³, and so on.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.laws.finite import slope, spread
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import (
     Dropout,
     Ensemble,
@@ -38,15 +37,6 @@ GRADIENT = Panel("Gradient, ½ ln χ", "part of the units kept", "nats a layer")
 ENSEMBLE = Ensemble("tanh", 1.327, math.sqrt(0.05))  # χ = 1 without dropout
 MORE = 0.01  # of a factor, for the change of each number that it makes
 PLOTTED = np.linspace(0.5, 1.0, 11)
-
-
-class Setup(NamedTuple):
-    """Networks of one width, and the parts that are kept; means are over the upper half."""
-
-    width: int
-    layers: int
-    seeds: int
-    keep: tuple[float, ...]
 
 
 def predict(setup: Setup) -> Told:

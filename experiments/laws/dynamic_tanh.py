@@ -15,14 +15,13 @@ ln ‖Δz‖² is lower by half of the lag of `finite_width.py`.
 """
 
 from functools import cache
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, doublings, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, doublings, mean_of, points
 from experiments.laws.networks import Ensemble, gradients, log_spread
 from jaxnn.theory import meanfield
 
@@ -33,15 +32,6 @@ PRE_NORM = "pre-norm"
 LEFT_OUT = 2 / 3  # of the bias, by which the derived one is off at most; see `finite_width.py`
 REASON = "4 standard errors, and ⅔ of the bias of a mean of logarithms"
 REASON_NORM = "4 standard errors, and ¼ Var, for q varies too"
-
-
-class Setup(NamedTuple):
-    """Width, networks, blocks, and the α of DyT."""
-
-    width: int
-    seeds: int
-    blocks: int
-    alpha: tuple[float, ...]
 
 
 @cache

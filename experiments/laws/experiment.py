@@ -155,7 +155,7 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
 
 def subtitle(settings: Settings, law: Law) -> str:
     """Say in one line what was measured."""
-    setup = law.setup(settings.quick)._asdict()
+    setup = vars(law.setup(settings.quick))
     words = "; ".join(f"{name} {_in_words(value)}" for name, value in setup.items())
     return f"{words}; {runtime.dtype_name()}, seed {settings.seed}"
 

@@ -11,14 +11,13 @@ train to 6 ξ_c.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.laws.finite import slope
-from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
 from experiments.laws.networks import (
     Ensemble,
     fixed_point,
@@ -32,15 +31,6 @@ ENSEMBLE = Ensemble("erf", 1.0, math.sqrt(0.05))
 C0, FLOOR = 0.0, 8.0  # correlation of the inputs; d in units of eps that counts as forgotten
 INPUTS = 4  # of each network, orthogonal
 APART = Panel("Distance of two signals", "layer l", "d[l]", log_y=True)
-
-
-class Setup(NamedTuple):
-    """Width, networks, and the hidden layers of each float."""
-
-    width: int
-    seeds: int
-    bfloat16: int
-    float32: int
 
 
 def floats(setup: Setup) -> dict[str, int]:
@@ -112,5 +102,6 @@ def distances(z: np.ndarray) -> np.ndarray:
 
 SOURCE = "derived here from Schoenholz et al. 2017"
 PANELS = (APART,)
+# bfloat16, float32: the hidden layers of each float.
 FULL = Setup(width=300, seeds=24, bfloat16=60, float32=240)
 QUICK = Setup(width=200, seeds=60, bfloat16=70, float32=0)

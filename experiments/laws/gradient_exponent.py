@@ -10,27 +10,18 @@ depends on the forward pass. Source: Schoenholz et al. 2017, arXiv:1611.01232, s
 
 import math
 from functools import cache
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.laws.finite import slope
-from experiments.laws.law import Panel, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import Ensemble, Start, fixed_point, gradients, slope_down
 from jaxnn.theory import meanfield
 
 SIGMA_B = math.sqrt(0.05)  # of tanh
 PROFILE = Panel("Gradient by layer, widest network", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 SLOPES = Panel("Slope of every network", "½ ln χ", "slope of ln ‖Δz[l]‖, nats a layer")
-
-
-class Setup(NamedTuple):
-    """Widths and depth of the networks; each seed has weights of its own."""
-
-    widths: tuple[int, ...]
-    layers: int
-    seeds: int
 
 
 @cache

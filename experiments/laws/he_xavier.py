@@ -7,7 +7,6 @@ arXiv:1502.01852, section 2.2 and figure 3.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.finite import slope
-from experiments.laws.law import Panel, Predicted, Relation, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Relation, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import Ensemble, Params, draw, fixed_point, slope_down
 from experiments.laws.training import Examples, accuracies, classifier, digits
 from experiments.learning.descent import Descent
@@ -27,21 +26,6 @@ SENT_BACK = 64  # examples from which a gradient is measured before training
 DESCENT = Descent(rate=0.01, momentum=0.0, batch=128)
 PROFILE = Panel("Gradient by layer, untrained", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 CURVE = Panel("Training on the digits", "step", "training accuracy")
-
-
-class Setup(NamedTuple):
-    """Size of the network, steps of training, looks at the accuracy among them; networks.
-
-    seeds: that are trained.
-    draws: whose slope is measured, the trained ones and more.
-    """
-
-    width: int
-    layers: int
-    steps: int
-    looks: int
-    seeds: int
-    draws: int
 
 
 def predict(setup: Setup) -> Told:
@@ -62,6 +46,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     examples = digits()
     net = classifier(setup.width, setup.layers, "relu")
     layer = np.arange(1, setup.layers + 1)
+    training = DESCENT, setup.steps, setup.looks
     step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
     for name, ensemble in KINDS.items():
         profiles, learned = [], []
@@ -70,7 +55,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
             params = draw(net, key_params, *ensemble[1:])
             profiles.append(np.asarray(_profile(net, params, examples, key_u))[:-1])
             if place < setup.seeds:
-                learned.append(accuracies(net, params, examples, key_batches, DESCENT, *setup[2:4]))
+                learned.append(accuracies(net, params, examples, key_batches, *training))
         profile, accuracy = np.array(profiles, np.float64), np.array(learned, np.float64)
         yield f"{name}: slope of ln ‖Δz‖", mean_of(slope_down(profile))
         yield f"{name}: accuracy", mean_of(accuracy[:, -1])
@@ -88,6 +73,7 @@ def _profile(net: jaxnn.Network, params: Params, examples: Examples, key: jax.Ar
 
 SOURCE = "He et al. 2015"
 PANELS = (PROFILE, CURVE)
+# seeds: networks that are trained; draws: whose slope is measured, these and more.
 FULL = Setup(width=100, layers=30, steps=1500, looks=15, seeds=3, draws=60)
 # As many steps: before, a spike of the loss may undo for a while what was learned.
 QUICK = Setup(width=100, layers=30, steps=1500, looks=15, seeds=1, draws=30)

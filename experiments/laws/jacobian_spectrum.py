@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, draw, random_rows, square_network
 from jaxnn.network import Layer
 from jaxnn.network.params import Initializer
@@ -45,14 +45,6 @@ KINDS = {
     "relu, orthogonal": Kind("relu", ORTHOGONAL, 1.0),
     "linear, orthogonal": Kind("identity", ORTHOGONAL, 0.0),
 }
-
-
-class Setup(NamedTuple):
-    """Width, numbers L of factors, and networks of each."""
-
-    width: int
-    factors: tuple[int, ...]
-    seeds: int
 
 
 def predict(setup: Setup) -> Told:

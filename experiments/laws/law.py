@@ -5,7 +5,7 @@
 A law is a module. Its docstring begins with `Law N: ` and what it states, and derives that; and
 
     SOURCE         the publication, and what is derived here instead
-    Setup          a NamedTuple of widths, layers, seeds and the like; FULL and QUICK are two
+    FULL, QUICK    two set-ups
     predict        setup -> `Predicted` numbers, and `curve`s; called in float64
     measure        setup, key -> cases with their `Measured` number, and `points`
     PANELS         of its chart
@@ -28,7 +28,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -106,6 +106,14 @@ class Measurement(NamedTuple):
     points: pl.DataFrame
 
 
+class Setup(SimpleNamespace):
+    """Widths, layers, numbers of networks and the like, by names that the law chooses."""
+
+    def but(self, **changes: Any) -> "Setup":
+        """Return the set-up with changes."""
+        return Setup(**(vars(self) | changes))
+
+
 # What a law says, one after the other: predicted numbers, or cases and what was measured of each;
 # and rows of the chart.
 Told = Iterator[Predicted | tuple[str, Measured] | pl.DataFrame]
@@ -130,10 +138,10 @@ class Law:
     name: str
     statement: str
     source: str
-    predict: Callable[[Any], Told]
-    measure: Callable[[Any, jax.Array], Told]
-    full: Any
-    quick: Any
+    predict: Callable[[Setup], Told]
+    measure: Callable[[Setup, jax.Array], Told]
+    full: Setup
+    quick: Setup
     panels: tuple[Panel, ...]
     coarse: tuple[tuple[str, str], ...] = ()
     needs: tuple[str, ...] = ()
@@ -171,19 +179,19 @@ class Law:
         """The columns of its rows in which cells differ."""
         return {"law": self.name}
 
-    def prediction(self, setup: Any) -> Prediction:
+    def prediction(self, setup: Setup) -> Prediction:
         """Return all that it predicts."""
         told = [*self.predict(setup)]
         numbers = tuple(v for v in told if isinstance(v, Predicted))
         return Prediction(numbers, pl.concat(v for v in told if isinstance(v, pl.DataFrame)))
 
-    def measurement(self, setup: Any, key: jax.Array) -> Measurement:
+    def measurement(self, setup: Setup, key: jax.Array) -> Measurement:
         """Return all that it measures."""
         told = [*self.measure(setup, key)]
         numbers = dict(v for v in told if not isinstance(v, Predicted | pl.DataFrame))
         return Measurement(numbers, pl.concat(v for v in told if isinstance(v, pl.DataFrame)))
 
-    def setup(self, quick: bool) -> Any:
+    def setup(self, quick: bool) -> Setup:
         """Return the set-up of the full run or of the quick one."""
         return self.quick if quick else self.full
 

@@ -21,8 +21,8 @@ import numpy as np
 from jax.nn.initializers import variance_scaling
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.networks import GAUSSIAN, SquareNetworks, random_rows, square_network
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.networks import GAUSSIAN, random_rows, square_network
 from jaxnn.network.params import Initializer
 from jaxnn.theory.quadrature import expectation, solve
 
@@ -48,7 +48,7 @@ SCHEMES = {
 }
 
 
-def predict(setup: SquareNetworks) -> Told:
+def predict(setup: Setup) -> Told:
     """Predict σ_w · 8/(3π) for θ[0]; for hidden layers, with their slopes along the length map."""
     for name, scheme in SCHEMES.items():
         q = jaxnn.theory.meanfield.lengths(ACTIVATION, scheme.sigma_w, 0.0, 1.0, setup.layers)
@@ -88,7 +88,7 @@ def _integrand(activation: str, q: float, u: jax.Array) -> jax.Array:
     return jax.lax.map(at, u)
 
 
-def measure(setup: SquareNetworks, key: jax.Array) -> Told:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure singular values of θ[0] and of every layer's Jacobian, one network a seed."""
     keys = jax.random.split(key, setup.seeds)
     for name, scheme in SCHEMES.items():
@@ -121,5 +121,5 @@ def _case(scheme: str, layer: int) -> str:
 
 SOURCE = "Glorot & Bengio 2010"
 PANELS = (MEANS,)
-FULL = SquareNetworks(width=1000, layers=5, seeds=10)
-QUICK = SquareNetworks(width=200, layers=2, seeds=6)
+FULL = Setup(width=1000, layers=5, seeds=10)
+QUICK = Setup(width=200, layers=2, seeds=6)

@@ -19,10 +19,9 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.finite import slope, spread
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import (
     Ensemble,
-    SquareNetworks,
     Start,
     draw,
     fixed_point,
@@ -43,7 +42,7 @@ EDGE = "σ_w where order becomes chaos"
 LESS = 0.01  # of E[σ(z) σ(z̃)], for the change of c that it makes; with more, c stays 1 in order
 
 
-def predict(setup: SquareNetworks) -> Told:
+def predict(setup: Setup) -> Told:
     """Predict by iterating the two maps; ½ ln χ(q*) with the bias of n; and the critical σ_w."""
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     reason = "4 standard errors, and 2/n for the finite width"
@@ -89,7 +88,7 @@ def _start(sigma_w: float) -> Start:
     return fixed_point(Ensemble(ACTIVATION, sigma_w, SIGMA_B))
 
 
-def _growth(case: str, sigma_w: float, setup: SquareNetworks) -> Predicted:
+def _growth(case: str, sigma_w: float, setup: Setup) -> Predicted:
     """Predict a slope that is fitted to the late layers."""
     late = setup.layers - setup.layers // 2
     return slope(case, _start(sigma_w), setup.width, late, setup.seeds)
@@ -101,7 +100,7 @@ def _near() -> np.ndarray:
         return float(meanfield.critical_sigma_w(ACTIVATION, SIGMA_B)) + np.array(NEAR)
 
 
-def _edge(setup: SquareNetworks) -> Predicted:
+def _edge(setup: Setup) -> Predicted:
     """Critical σ_w, at which a tangent neither grows nor shrinks: ½ ln χ being its bias."""
     low, _, critical, _, high = map(float, _near())
     start = _start(critical)
@@ -112,12 +111,14 @@ def _edge(setup: SquareNetworks) -> Predicted:
     return Predicted(EDGE, value, growth.allowed / rise, reason).about("χ", -0.5 / rise)
 
 
-def measure(setup: SquareNetworks, key: jax.Array) -> Told:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Send two inputs and a tangent through networks; each seed's draws serve every σ_w."""
     keys = jax.random.split(key, setup.seeds)
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
     sigmas = np.array([*SIGMA_W, *_near()])
-    q, c, log_tangent = (np.asarray(v, np.float64) for v in _paths(keys, sigmas, *setup[:2]))
+    q, c, log_tangent = (
+        np.asarray(v, np.float64) for v in _paths(keys, sigmas, setup.width, setup.layers)
+    )
     growth = np.array([np.polyfit(layer[half:], v[:, half:].T, 1)[0] for v in log_tangent])
     for i, sigma_w in enumerate(SIGMA_W):
         series = f"σ_w = {sigma_w:g}"
@@ -164,5 +165,5 @@ def _paths(
 
 SOURCE = "Poole et al. 2016"
 PANELS = (LENGTH, CORRELATION, GROWTH)
-FULL = SquareNetworks(width=500, layers=40, seeds=20)
-QUICK = SquareNetworks(width=200, layers=30, seeds=20)
+FULL = Setup(width=500, layers=40, seeds=20)
+QUICK = Setup(width=200, layers=30, seeds=20)

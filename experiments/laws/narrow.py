@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from experiments.laws.finite import NEXT
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import Ensemble, gradients
 from jaxnn.network.activations import ACTIVATIONS
 from jaxnn.theory import batch_band, meanfield
@@ -45,15 +45,6 @@ class Case(NamedTuple):
         """Activation, phase, width and batch."""
         phase = {ORDER: "below", CRITICAL: "at", CHAOS: "above"}[self.factor]
         return f"{self.activation}, {phase}, n = {self.width}, B = {self.batch}"
-
-
-class Setup(NamedTuple):
-    """Hidden layers, networks of each case, draws of the law of a batch."""
-
-    cases: tuple[Case, ...]
-    layers: int
-    networks: int
-    draws: int
 
 
 @cache
@@ -131,9 +122,10 @@ def _every() -> tuple[Case, ...]:
 
 SOURCE = "derived here from Hanin & Nica 2018"
 PANELS = (BIAS,)
-FULL = Setup(_every(), layers=32, networks=150, draws=250)
+# draws: of the law of a batch.
+FULL = Setup(cases=_every(), layers=32, networks=150, draws=250)
 QUICK = Setup(
-    (
+    cases=(
         *(Case("tanh", factor, 32, 8) for factor in (ORDER, CRITICAL, CHAOS)),
         Case("relu", CRITICAL, 32, 8),
         Case("tanh", CHAOS, 32, 64),

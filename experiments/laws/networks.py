@@ -31,14 +31,6 @@ GAUSSIAN, ORTHOGONAL = jaxnn.initializers.gaussian(1.0), jaxnn.initializers.orth
 PADDED = 201  # layers of `log_spread`, at least
 
 
-class SquareNetworks(NamedTuple):
-    """A set-up of networks of one kind: units in a layer, hidden layers, and how many networks."""
-
-    width: int
-    layers: int
-    seeds: int
-
-
 class Ensemble(NamedTuple):
     """Random hidden layers of one kind: weights of variance σ_w²/n, biases of variance σ_b²."""
 

@@ -13,13 +13,12 @@ Transformers; the constants are those of this block.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, log_mean_of, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, log_mean_of, mean_of, points
 from experiments.laws.networks import Ensemble, gradients
 from jaxnn.theory import meanfield
 
@@ -40,14 +39,6 @@ REASONS = {
 }
 LAST = Panel("Last block", "blocks L", "ln ‖Δθ‖²", log_x=True)
 FIRST = Panel("First block", "blocks L", "ln ‖Δθ‖²", log_x=True)
-
-
-class Setup(NamedTuple):
-    """Width, networks of each kind, and numbers L of blocks."""
-
-    width: int
-    seeds: int
-    blocks: tuple[int, ...]
 
 
 def predict(setup: Setup) -> Told:

@@ -23,7 +23,7 @@ from scipy.special import gammaln
 
 import jaxnn
 from experiments.laws.batch_norm import length
-from experiments.laws.law import Panel, Predicted, Told, curve, doublings, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, doublings, mean_of, points
 from experiments.laws.networks import Ensemble, gradients, log_spread
 from jaxnn.theory import meanfield
 
@@ -31,20 +31,6 @@ RMS = Panel("RMS norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_
 BATCH = Panel("Batch norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
 SIGMA_W = 1.0
 REASON = "4 standard errors, and ¼ Var, for q varies too"
-
-
-class Setup(NamedTuple):
-    """Width, hidden layers, networks of each kind; activations of RMS norms, rows of batch norms.
-
-    relu, tanh: rows B of the batch norms with that activation.
-    """
-
-    width: int
-    layers: int
-    seeds: int
-    rms: str
-    relu: tuple[int, ...]
-    tanh: tuple[int, ...]
 
 
 class Case(NamedTuple):
@@ -122,5 +108,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 
 SOURCE = "Doshi et al. 2021; exponent derived here"
 PANELS = (RMS, BATCH)
+# rms: activations; relu, tanh: rows B of the batch norms with that activation.
 FULL = Setup(width=300, layers=32, seeds=12, rms="relu tanh", relu=(16, 64), tanh=(16,))
 QUICK = Setup(width=150, layers=21, seeds=40, rms="tanh", relu=(16,), tanh=())

@@ -36,7 +36,7 @@ from jax import lax
 
 import jaxnn
 from experiments.laws import wide_twin
-from experiments.laws.law import Measured, Predicted, Told
+from experiments.laws.law import Measured, Predicted, Setup, Told
 from experiments.laws.power import ERRORS
 from experiments.laws.wide_networks import EXAMPLES, Drawn, Kind, inputs
 
@@ -145,7 +145,7 @@ KINDS = {
 }
 
 
-def predict(setup: wide_twin.Setup) -> Told:
+def predict(setup: Setup) -> Told:
     """Predict the sizes by draws of twins, and the factor by its formula."""
     yield from wide_twin.predict(setup, KINDS, ERRORS)
     if "autoencoder" in setup.kinds:
@@ -153,7 +153,7 @@ def predict(setup: wide_twin.Setup) -> Told:
         yield Predicted(CRITICAL, (4 / 3) ** 0.25 / SIGMA, GOAL, reason)
 
 
-def measure(setup: wide_twin.Setup, key: jax.Array) -> Told:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure drawn networks of each kind, and find the factor."""
     yield from wide_twin.measure(setup, key, KINDS)
     if "autoencoder" in setup.kinds:
@@ -166,8 +166,8 @@ def measure(setup: wide_twin.Setup, key: jax.Array) -> Told:
 
 SOURCE = "Yang 2020; the factor derived here"
 PANELS = wide_twin.PANELS
-FULL = wide_twin.Setup(tuple(KINDS), 256, blocks=2, seeds=8, draws=16, replicas=2, gains=2)
-QUICK = wide_twin.Setup(("autoencoder", "residual steps"), 128, 1, 8, 16, 4, 2)
+FULL = Setup(kinds=tuple(KINDS), width=256, blocks=2, seeds=8, draws=16, replicas=2, gains=2)
+QUICK = FULL.but(kinds=("autoencoder", "residual steps"), width=128, blocks=1, replicas=4)
 SMALL = "a step adds a quarter of what it computes, which moves what is measured by little"
 MORE = "six percent takes half as many networks more"
 REASONS = {"residual steps": SMALL, "autoencoder": MORE, "siamese": MORE}

@@ -20,7 +20,6 @@ figures 3 to 6; Arora et al. 2018, arXiv:1802.06509.
 
 import math
 from functools import cache, partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +29,7 @@ from scipy import integrate, special
 
 import jaxnn
 from experiments.laws.forgetting import falls_through
-from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, Params, draw, square_network
 from experiments.laws.training import Examples, fewest_steps
 from jaxnn.network import Layer
@@ -47,17 +46,6 @@ TIME = "orthogonal: D t, D = {}"
 RATIO = f"Gaussian: steps, D = {{}} over D = {BASE}"
 MODES = Panel("One mode", "D t", "u")
 TIMES = Panel("Whole networks", "matrices D", f"time / time of {BASE}", log_x=True, log_y=True)
-
-
-class Setup(NamedTuple):
-    """Numbers D of matrices, ascending; width, most steps to try, and seeds of networks."""
-
-    modes: tuple[int, ...]
-    orthogonal: tuple[int, ...]
-    gaussian: tuple[int, ...]
-    width: int
-    most: int
-    seeds: int
 
 
 def predict(setup: Setup) -> Told:
@@ -255,6 +243,7 @@ def _fewest(key: jax.Array, net: jaxnn.Network, matrices: jax.Array, most: int) 
 
 SOURCE = "Saxe et al. 2014, Arora et al. 2018"
 PANELS = (MODES, TIMES)
+# Numbers D of matrices, ascending; most: steps to try.
 FULL = Setup(
     modes=(2, 4, 8, 64),
     orthogonal=(2, 4, 8, 16, 32, 64),

@@ -35,25 +35,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, log_mean_of, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, log_mean_of, mean_of, points
 
 ALIKE = Panel("Tokens become alike", "layers", "Σ ‖z_i - z̄‖² / Σ ‖z_i‖²", log_y=True)
 SMALL = "4 standard errors, and the next order in β"
 NEXT = 10.0  # times β², a part of what is predicted
 BELOW = "without skip connections"
 EXPONENT = BELOW + ": exponent of β, layer {}"
-
-
-class Setup(NamedTuple):
-    """Numbers of a token, tokens, inputs, layers, networks; β, and correlations of tokens."""
-
-    width: int
-    tokens: int
-    inputs: int
-    layers: int
-    seeds: int
-    beta: float
-    correlations: tuple[float, ...]
 
 
 def alphas(setup: Setup) -> dict[str, float]:
@@ -191,12 +179,14 @@ def _of_queries(flow: jaxnn.Flow) -> float:
 
 
 def _apart(key: jax.Array, setup: Setup, beta: float) -> np.ndarray:
-    flow = _flow(key, setup._replace(layers=2), 1.0, beta, 0.0, 0.0)
+    flow = _flow(key, setup.but(layers=2), 1.0, beta, 0.0, 0.0)
     return 2 * np.asarray(flow.log_spread_within) + np.asarray(flow.log_mean_square)
 
 
 SOURCE = "Dong et al. 2021; Noci et al. 2022; constants derived here"
 PANELS = (ALIKE,)
-FULL = Setup(128, 8, 16, layers=16, seeds=256, beta=0.02, correlations=(0.9, 0.99))
-QUICK = Setup(64, 8, 2, layers=8, seeds=32, beta=0.02, correlations=(0.99,))
+FULL = Setup(
+    width=128, tokens=8, inputs=16, layers=16, seeds=256, beta=0.02, correlations=(0.9, 0.99)
+)
+QUICK = FULL.but(width=64, inputs=2, layers=8, seeds=32, correlations=(0.99,))
 COARSE = (("ΔQ", "its four cases share their weights, and count as one"),)

@@ -26,7 +26,17 @@ import numpy as np
 from jax import lax
 
 from experiments.laws.finite import slope
-from experiments.laws.law import Panel, Predicted, Told, curve, evenly, log_mean_of, mean_of, points
+from experiments.laws.law import (
+    Panel,
+    Predicted,
+    Setup,
+    Told,
+    curve,
+    evenly,
+    log_mean_of,
+    mean_of,
+    points,
+)
 from experiments.laws.networks import Ensemble, Start, fixed_point, random_rows
 from jaxnn.theory import meanfield
 
@@ -43,14 +53,6 @@ SAME = ", one θ"  # for all steps
 SIGMA_GATE = 1.0  # σ_x in k
 NODES = np.linspace(-8, 8, 401)  # of a Gaussian, for smooth functions exact
 DENSITY = np.exp(-(NODES**2) / 2) / np.sum(np.exp(-(NODES**2) / 2))
-
-
-class Setup(NamedTuple):
-    """Width, steps in time, and networks of each kind."""
-
-    width: int
-    steps: int
-    seeds: int
 
 
 class Gate(NamedTuple):
@@ -82,7 +84,7 @@ def gate(sigma_w: float, b: float) -> Gate:
 
 def predict(setup: Setup) -> Told:
     """Predict ½ ln χ without gates, and T ln χ with them."""
-    n, steps, seeds = setup
+    n, steps, seeds = setup.width, setup.steps, setup.seeds
     back = np.arange(steps + 1)
     for name, start in starts().items():
         reason = "4 standard errors, and the next order in 1/n of the bias"
@@ -101,7 +103,7 @@ def predict(setup: Setup) -> Told:
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Run networks forward from q*, and a random cotangent back through time."""
-    n, steps, seeds = setup
+    n, steps, seeds = setup.width, setup.steps, setup.seeds
     keys = jax.random.split(key, seeds)
     shown = evenly(0, steps, 9)
 

@@ -26,7 +26,7 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.finite import around, derivatives, moments
-from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
 from experiments.laws.networks import Ensemble, correlations, gradients, log_spread, signals
 from jaxnn.theory import meanfield, pairs
 
@@ -58,18 +58,6 @@ class Case(NamedTuple):
     def block(self) -> jaxnn.blocks.Residual:
         """The library's block."""
         return jaxnn.blocks.Residual(scale=self.alpha)
-
-
-class Setup(NamedTuple):
-    """Width, networks of each kind, and blocks: of relu and tanh with α = 1, of 1/√L, 1/L, erf."""
-
-    width: int
-    seeds: int
-    relu: tuple[int, ...]
-    tanh: tuple[int, ...]
-    root: tuple[int, ...]
-    inverse: tuple[int, ...]
-    erf: tuple[int, ...]
 
 
 def cases(setup: Setup) -> list[tuple[str, Case]]:
@@ -181,6 +169,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 
 SOURCE = "Yang & Schoenholz 2017"
 PANELS = (GRADIENT, SIGNAL)
+# Blocks of relu and tanh with α = 1, of 1/√L, 1/L, and of erf.
 FULL = Setup(
     width=300, seeds=20, relu=(20,), tanh=(50,), root=(10, 40, 100), inverse=(50,), erf=(100,)
 )

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from experiments.laws.finite import around, derivatives, slope, spread
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
-from experiments.laws.networks import Ensemble, SquareNetworks, fixed_point, gradients, slope_down
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.networks import Ensemble, fixed_point, gradients, slope_down
 from jaxnn.theory import meanfield
 from jaxnn.theory.quadrature import expectation
 
@@ -28,7 +28,7 @@ GROWTH = "growth of the gradient"
 MORE = 0.01  # of E[σ²], for the change of the length that it makes
 
 
-def predict(setup: SquareNetworks) -> Told:
+def predict(setup: Setup) -> Told:
     """Predict by the length map from both starts, moments at q = 1, ½ ln χ and its bias, χ ≥ 1."""
     layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)  # settled by then
     n = setup.width
@@ -48,7 +48,7 @@ def predict(setup: SquareNetworks) -> Told:
     yield curve(GRADIENT, "½ ln χ a layer", layer, start.half_log_chi * (setup.layers - layer))
 
 
-def _moments_of_a(setup: SquareNetworks) -> list[Predicted]:
+def _moments_of_a(setup: Setup) -> list[Predicted]:
     """Mean and variance of a[l] in the late layers of networks that start at q = 1."""
     ones, late = np.ones(setup.layers), slice(setup.layers // 2, None)
     finite = spread(SELU, ones, setup.width)
@@ -70,7 +70,7 @@ def _pull() -> float:
     return float(derivatives(np.array(lengths), 1.0)[0])
 
 
-def measure(setup: SquareNetworks, key: jax.Array) -> Told:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the signal from both starts, and the gradient of networks at the fixed point."""
     keys = jax.random.split(key, setup.seeds)
     layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
@@ -91,5 +91,5 @@ def measure(setup: SquareNetworks, key: jax.Array) -> Told:
 
 SOURCE = "Klambauer et al. 2017"
 PANELS = (LENGTH, GRADIENT)
-FULL = SquareNetworks(width=300, layers=50, seeds=160)
-QUICK = SquareNetworks(width=200, layers=50, seeds=60)
+FULL = Setup(width=300, layers=50, seeds=160)
+QUICK = Setup(width=200, layers=50, seeds=60)

@@ -11,13 +11,11 @@ comes to z[L+1] through one plain layer. Source: Balduzzi et al. 2017, arXiv:170
 c[l] of each layer is a derivation.
 """
 
-from typing import NamedTuple
-
 import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import gradients
 from experiments.laws.width_alone import ALL, ENSEMBLE, PLAIN, ROOT, block_of, cases
 from jaxnn.theory import pairs
@@ -25,16 +23,6 @@ from jaxnn.theory import pairs
 FIELDS = ("log_delta_example", "log_delta_b")
 INPUTS = 8  # of a network: their pairs vary less together than one does
 CORRELATION = Panel("Gradients of two inputs", "blocks L", "correlation of Δz[1]")
-
-
-class Setup(NamedTuple):
-    """Width, networks of each kind, and the numbers L of blocks of each kind."""
-
-    width: int
-    seeds: int
-    plain: tuple[int, ...]
-    full: tuple[int, ...]
-    root: tuple[int, ...]
 
 
 def predict(setup: Setup) -> Told:
@@ -91,6 +79,7 @@ def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:
 
 SOURCE = "Balduzzi et al. 2017; by layer derived here"
 PANELS = (CORRELATION,)
+# plain, full, root: numbers L of blocks without a skip, with α = 1, and with 1/√L.
 FULL = Setup(width=300, seeds=80, plain=(5, 20), full=(5, 20), root=(5, 20, 80))
 QUICK = Setup(width=220, seeds=50, plain=(4, 12), full=(12,), root=(12,))
 COARSE = (("R", "networks scatter by 0.09 around it, and a width of 300 leaves a hundredth"),)

@@ -15,7 +15,6 @@ without L^-1. Both are exact at any width, in the mean.
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, log_mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, log_mean_of, points
 from experiments.laws.networks import Ensemble, gradients, random_rows
 
 LENGTH = Panel("Mean square behind L blocks", "blocks L", "q[L+1] / q[1]", log_x=True, log_y=True)
@@ -34,14 +33,6 @@ COTANGENTS = 16  # of a network, of which each has Δα of its own
 NORMED, SKIP = "batch norm in the branch", "SkipInit, α = 0"
 FIXUP, UNSCALED = "Fixup", "Fixup without its 1/√L"
 CLOSED = "α = 0: ln ‖Δz[1]‖ / ‖Δz[L+1]‖"  # of branches that start at zero
-
-
-class Setup(NamedTuple):
-    """Width, networks of each kind, and numbers L of blocks."""
-
-    width: int
-    seeds: int
-    blocks: tuple[int, ...]
 
 
 def predict(setup: Setup) -> Told:

@@ -36,7 +36,17 @@ import numpy as np
 import jaxnn
 from experiments.laws import norm_free
 from experiments.laws.dynamic_tanh import dyt
-from experiments.laws.law import Measured, Panel, Predicted, Told, curve, evenly, mean_of, points
+from experiments.laws.law import (
+    Measured,
+    Panel,
+    Predicted,
+    Setup,
+    Told,
+    curve,
+    evenly,
+    mean_of,
+    points,
+)
 from experiments.laws.networks import Ensemble, gradients
 from experiments.laws.norm_free import derf
 from jaxnn.flow.verdict.rates import POWER_LAW, SHAPES, STRETCHED, law_of
@@ -50,15 +60,6 @@ WITHIN = 2.0  # errors of a network's constant
 PART = 2 / 3  # of the networks, at least
 REASON = "4 standard errors, and the bias of finite width"
 REASON_DEPTH = "two of three, within 2 errors"
-
-
-class Setup(NamedTuple):
-    """Width, layers and networks of each kind; the channels of transformers, of as many blocks."""
-
-    width: int
-    layers: int
-    seeds: int
-    channels: int
 
 
 class Kind(NamedTuple):
@@ -167,5 +168,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 
 SOURCE = "Schoenholz et al. 2017, Yang & Schoenholz 2017, Alekseev 2026; erf derived here"
 PANELS = (GROWTH,)
+# channels: of transformers, of as many blocks as others have layers.
 FULL = Setup(width=300, layers=100, seeds=30, channels=128)
 QUICK = Setup(width=150, layers=64, seeds=20, channels=64)

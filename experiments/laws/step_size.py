@@ -17,14 +17,13 @@ output. Source: Bordelon et al. 2023, arXiv:2309.16620; Yang et al. 2023, arXiv:
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, mean_of, points
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import draw
 from experiments.laws.training import Examples, classifier, digits, losses_of_run
 from experiments.laws.width_alone import ROOT, block_of
@@ -38,18 +37,6 @@ FASTER = 1.5  # nats that the deepest network is ahead at equal η: with η√L 
 FALL = "first step: ln of the fall of the loss, L = {}"
 SCALED = Panel("At equal η√L", "log₂ η√L", "ln of the loss over that of the fewest blocks")
 EQUAL = Panel("At equal η", "log₂ η", "ln of the loss over that of the fewest blocks")
-
-
-class Setup(NamedTuple):
-    """Numbers L of blocks, powers of four and the fewest first; steps of training, and seeds.
-
-    firsts: networks whose first step is compared, of each number of blocks.
-    """
-
-    blocks: tuple[int, ...]
-    steps: int
-    seeds: int
-    firsts: int
 
 
 def half(blocks: int) -> int:
@@ -143,5 +130,7 @@ def _first_losses(key: jax.Array, net: jaxnn.Network, rates: jax.Array) -> jax.A
 
 SOURCE = "Bordelon et al. 2023"
 PANELS = (SCALED, EQUAL)
+# Numbers L of blocks, powers of four and the fewest first; firsts: networks whose first step is
+# compared, of each number of blocks.
 FULL = Setup(blocks=(4, 16, 64), steps=100, seeds=6, firsts=400)
 QUICK = Setup(blocks=(4, 64), steps=100, seeds=3, firsts=150)

@@ -19,14 +19,23 @@ a sample; a derivation made here. C pulls c towards its path, so that c[L] says 
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Relation, Told, curve, evenly, mean_of, points
+from experiments.laws.law import (
+    Panel,
+    Predicted,
+    Relation,
+    Setup,
+    Told,
+    curve,
+    evenly,
+    mean_of,
+    points,
+)
 from experiments.laws.networks import (
     ORTHOGONAL,
     Ensemble,
@@ -46,18 +55,6 @@ WIDTH, DESCENT = 64, Descent(rate=0.01, momentum=0.0, batch=128)
 TRAINED, STALLED = 0.95, 0.5
 CORRELATION = Panel("Correlation of two inputs", "activations passed", "c")
 CURVE = Panel("Training on the digits", "step", "training accuracy")
-
-
-class Setup(NamedTuple):
-    """Width, layers and number of drawn networks; layers, steps, looks, seeds of trained ones."""
-
-    width: int
-    layers: int
-    draws: int
-    trained: int
-    steps: int
-    looks: int
-    seeds: int
 
 
 def predict(setup: Setup) -> Told:
@@ -174,5 +171,6 @@ def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:
 
 SOURCE = "Zhang et al. 2022"
 PANELS = (CORRELATION, CURVE)
+# width, layers, draws: of drawn networks; the others of trained ones.
 FULL = Setup(width=400, layers=100, draws=150, trained=100, steps=600, looks=12, seeds=3)
 QUICK = Setup(width=150, layers=20, draws=40, trained=100, steps=300, looks=12, seeds=1)

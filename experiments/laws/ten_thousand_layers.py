@@ -18,8 +18,8 @@ import numpy as np
 from scipy.special import digamma, polygamma
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, evenly, mean_of, points
-from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, Ensemble, SquareNetworks, gradients
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
+from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, Ensemble, gradients
 from jaxnn.network.params import Initializer
 
 PLOTTED = 21  # points of a path in the chart
@@ -28,9 +28,9 @@ TANH = Panel("tanh, orthogonal, q0 = 1/L", "layer l", "ln ‖z[l]‖ / ‖z[1]�
 NAMES = ("linear, orthogonal", "linear, Gaussian", "tanh, orthogonal")
 
 
-def predict(setup: SquareNetworks) -> Told:
+def predict(setup: Setup) -> Told:
     """Predict ln ‖z[l]‖/‖z[1]‖ of the three kinds of network, at l = L and on the way."""
-    n, layers, seeds = setup
+    n, layers, seeds = setup.width, setup.layers, setup.seeds
     layer = evenly(1, layers, PLOTTED)
     loss = 0.5 * (float(digamma(n / 2)) - math.log(n / 2))
     sd = 0.5 * math.sqrt((float(polygamma(1, n / 2)) - 2 / n) * (layers - 1))
@@ -52,7 +52,7 @@ def predict(setup: SquareNetworks) -> Told:
     yield curve(TANH, NAMES[2], layer, path[layer - 1])
 
 
-def measure(setup: SquareNetworks, key: jax.Array) -> Told:
+def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the length of z[l] by the mean squares that `gradient_flow` records."""
     keys, layer = jax.random.split(key, setup.seeds), evenly(1, setup.layers, PLOTTED)
     kinds: tuple[tuple[Panel, str, Initializer, float], ...] = (
@@ -73,5 +73,5 @@ def measure(setup: SquareNetworks, key: jax.Array) -> Told:
 
 SOURCE = "Xiao et al. 2018"
 PANELS = (LINEAR, TANH)
-FULL = SquareNetworks(width=64, layers=10_000, seeds=8)
-QUICK = SquareNetworks(width=64, layers=10_000, seeds=3)
+FULL = Setup(width=64, layers=10_000, seeds=8)
+QUICK = Setup(width=64, layers=10_000, seeds=3)

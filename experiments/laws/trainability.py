@@ -13,13 +13,22 @@ Source: Schoenholz et al. 2017, arXiv:1611.01232, section 5 and figure 5.
 import math
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Relation, Told, curve, mean_of, point, points
+from experiments.laws.law import (
+    Panel,
+    Predicted,
+    Relation,
+    Setup,
+    Told,
+    curve,
+    mean_of,
+    point,
+    points,
+)
 from experiments.laws.networks import draw
 from experiments.laws.training import accuracies, classifier, digits
 from experiments.learning.descent import Descent
@@ -34,14 +43,6 @@ RATIO = "depth that trains, σ_w² = {1:g} over {0:g}"
 CASE = "σ_w² = {:g}: depth that trains, {:g} ξ_c"
 ACCURACY = Panel("Accuracy after 600 steps", "depth / ξ_c", "training accuracy")
 DEPTH = Panel("Depth that trains", "σ_w²", "hidden layers", log_y=True)
-
-
-class Setup(NamedTuple):
-    """The σ_w² (in order below 1.76, in chaos above), depths in units of ξ_c, and seeds."""
-
-    variances: tuple[float, ...]
-    reaches: tuple[float, ...]
-    seeds: int
 
 
 @cache
@@ -125,6 +126,7 @@ def _crossing(depths: np.ndarray, accuracy: np.ndarray, bound: float) -> float:
 
 SOURCE = "Schoenholz et al. 2017"
 PANELS = (ACCURACY, DEPTH)
+# reaches: depths in units of ξ_c.
 FULL = Setup(variances=(1.0, 1.25, 3.0, 4.0), reaches=(3, 6, 9, 12, 16), seeds=3)
 QUICK = Setup(variances=(4.0,), reaches=(3, 6, 12), seeds=1)
 COARSE = (

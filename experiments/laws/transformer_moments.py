@@ -36,7 +36,7 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, point
+from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, point
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 PERCENTILES = (50, 90, 99)
@@ -51,23 +51,6 @@ REPLICAS = 16
 NETWORKS = 4  # with an input each
 HIDDEN = 4  # times as many units as channels
 CHANNELS, FEW = 64, 2  # channels and tokens of a feed-forward network
-
-
-class Setup(NamedTuple):
-    """Channels and tokens of attention, and its set-ups; draws of each, multiples of 16.
-
-    inputs: of attention in a set-up; each of four networks and of one twin.
-    """
-
-    width: int
-    head: int
-    tokens: int
-    inputs: int
-    feed_forward: int
-    correlations: tuple[float, ...]
-    sizes: tuple[float, ...]
-    gradients: tuple[float, ...]
-    kept: tuple[float, ...]
 
 
 def predict(setup: Setup) -> Told:
@@ -190,7 +173,8 @@ def attention(setup: Setup, key: jax.Array) -> Attention:
     """Return how far the variance of Δz is from theory, and from the published formula."""
     given = product(setup.correlations, setup.sizes, setup.gradients, setup.kept)
     cases = Case(*jnp.array(list(given)).T)
-    both = _of_attention(jax.random.split(key, setup.inputs), cases, setup)
+    sizes = setup.width, setup.head, setup.tokens
+    both = _of_attention(jax.random.split(key, setup.inputs), cases, sizes)
     real, theory = (grouped(np.asarray(v, np.float64)) for v in both)
     tokens, part = setup.tokens, setup.head / setup.width
     formula = part * (1 + (tokens - 1) * cases.of_delta * cases.keep) / (tokens * cases.keep)
@@ -198,10 +182,12 @@ def attention(setup: Setup, key: jax.Array) -> Attention:
     return Attention(np.log(real / theory), by_formula)
 
 
-@partial(jax.jit, static_argnames="setup")
-def _of_attention(keys: jax.Array, cases: Case, setup: Setup) -> tuple[jax.Array, jax.Array]:
+@partial(jax.jit, static_argnames="sizes")
+def _of_attention(
+    keys: jax.Array, cases: Case, sizes: tuple[int, int, int]
+) -> tuple[jax.Array, jax.Array]:
     """Mean squares of Δx of drawn networks, and of twins for the same inputs, (set-ups, inputs)."""
-    n, head, t = setup.width, setup.head, setup.tokens
+    n, head, t = sizes
 
     def of(case: Case, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         x, of_x, delta, of_delta, normal = normals(key, (t, n), (n,), (t, head), (head,), (t, t))
@@ -228,8 +214,11 @@ THIRDS = (0.0, 1 / 3, 2 / 3)
 
 SOURCE = "Kedia et al. 2024, their table of errors; theory: Yang 2019, by the wide twin"
 PANELS = (ERRORS,)
+# inputs: of attention in a set-up; each of four networks and of one twin. All draws are multiples
+# of 16.
 FULL = Setup(
-    *(128, 64),
+    width=128,
+    head=64,
     tokens=32,
     inputs=384,
     feed_forward=2**17,
@@ -239,6 +228,6 @@ FULL = Setup(
     kept=(1.0, 1 / 3),
 )
 ENDS = (0.0, 2 / 3)
-QUICK = FULL._replace(
+QUICK = FULL.but(
     tokens=16, inputs=256, feed_forward=2**16, correlations=ENDS, sizes=(0.1, 0.6), gradients=ENDS
 )

@@ -29,7 +29,7 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Measured, Panel, Predicted, Told, curve, point
+from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, point
 from experiments.laws.wide_networks import KINDS, Drawn, Kind
 
 GRADIENTS = Panel("Gradients of wide networks", "layer", "decades above the last")
@@ -42,26 +42,6 @@ REASON = "{:g} joint standard errors, and rounding"
 LARGER = 1.1  # mean squares, of which the gain is measured
 LN10 = float(np.log(10))
 OF_NETWORKS, OF_TWINS, OF_COTANGENT, OF_WEIGHTS = range(4)  # by which keys differ
-
-
-class Setup(NamedTuple):
-    """Networks of a kind, and draws of their twin.
-
-    kinds: by their names.
-    blocks: of each network.
-    seeds: networks of each kind, and as many others whose twins predict.
-    draws: of these twins together.
-    replicas: in each draw.
-    gains: draws by which the gain is measured, as many as seeds at most.
-    """
-
-    kinds: tuple[str, ...]
-    width: int
-    blocks: int
-    seeds: int
-    draws: int
-    replicas: int
-    gains: int
 
 
 class Cut(NamedTuple):
@@ -118,7 +98,7 @@ def predict(setup: Setup, kinds: Mapping[str, Kind] = KINDS, errors: float = ERR
     with jax.enable_x64(False):  # the packages' own float
         for kind in setup.kinds:
             times = kinds[kind].narrower
-            network = cut(kinds[kind], setup._replace(width=setup.width // times))
+            network = cut(kinds[kind], setup.but(width=setup.width // times))
             replicas = times * setup.replicas
             twin, _ = jaxnn.theory.wide((network.net, network.params), replicas=replicas)
             keys = jax.random.split(jax.random.key(OF_TWINS), setup.draws)
@@ -166,6 +146,8 @@ def measure(setup: Setup, key: jax.Array, kinds: Mapping[str, Kind] = KINDS) -> 
 
 SOURCE = "Yang 2019, 2020; the networks are of Flax, Haiku, Equinox and Keras"
 PANELS = (GRADIENTS, STATES)
-FULL = Setup(tuple(KINDS), 512, blocks=2, seeds=12, draws=32, replicas=2, gains=2)
-QUICK = Setup(("mixer",), 128, blocks=2, seeds=8, draws=16, replicas=4, gains=2)
+# seeds: networks of each kind, and as many others whose twins predict; draws: of these twins
+# together, of so many replicas each; gains: draws by which the gain is measured, seeds at most.
+FULL = Setup(kinds=tuple(KINDS), width=512, blocks=2, seeds=12, draws=32, replicas=2, gains=2)
+QUICK = FULL.but(kinds=("mixer",), width=128, seeds=8, draws=16, replicas=4)
 NEEDS = tuple(dict.fromkeys(kind.package for kind in KINDS.values()))

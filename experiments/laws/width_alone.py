@@ -12,13 +12,12 @@ What each layer adds alone is the sum of the variances of the layers' own steps,
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Told, curve, point
+from experiments.laws.law import Panel, Predicted, Setup, Told, curve, point
 from experiments.laws.networks import Ensemble, gradients, log_spread
 from experiments.laws.width_over_depth import BY_LAYER, one_layer, variance, variances_of
 
@@ -29,21 +28,11 @@ NAMES = {"plain": PLAIN, "full": ALL, "root": ROOT}  # by the field of a set-up 
 NEXT = 3.0  # over n: the next order in 1/n, of the variance; a plain layer has 3.9
 
 
-class Setup(NamedTuple):
-    """Width, networks of each kind, and the numbers L of blocks: 1/√L, α = 1, without a skip."""
-
-    width: int
-    draws: int
-    root: tuple[int, ...]
-    full: tuple[int, ...]
-    plain: tuple[int, ...]
-
-
-def cases(setup: NamedTuple) -> list[tuple[str, int]]:
+def cases(setup: Setup) -> list[tuple[str, int]]:
     """Return every kind and number of blocks, in the order of the set-up's fields."""
     return [
         (NAMES[field], blocks)
-        for field in setup._fields
+        for field in vars(setup)
         if field in NAMES
         for blocks in getattr(setup, field)
     ]
@@ -96,5 +85,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 
 SOURCE = "Hanin & Rolnick 2018; constant derived here"
 PANELS = (VARIANCE,)
+# root, full, plain: numbers L of blocks with 1/√L, with α = 1, and without a skip.
 FULL = Setup(width=50, draws=600, root=(50, 200), full=(10,), plain=(50,))
 QUICK = Setup(width=50, draws=320, root=(10, 40), full=(10,), plain=(10,))

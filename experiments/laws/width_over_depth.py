@@ -22,7 +22,17 @@ import numpy as np
 import polars as pl
 from scipy.special import digamma, gammaln, polygamma
 
-from experiments.laws.law import Measured, Panel, Predicted, Told, curve, mean_of, point, points
+from experiments.laws.law import (
+    Measured,
+    Panel,
+    Predicted,
+    Setup,
+    Told,
+    curve,
+    mean_of,
+    point,
+    points,
+)
 from experiments.laws.networks import Ensemble, gradients
 
 DENSITY = Panel("Density, relu", "ln ‖J u‖²", "density")
@@ -41,14 +51,6 @@ KINDS = {
     "relu": Kind(Ensemble("relu", math.sqrt(2)), 5.0),
     "linear": Kind(Ensemble("identity", 1.0), 2.0),
 }
-
-
-class Setup(NamedTuple):
-    """Shapes (n, L), the first two of one n/L; and the number of networks of each."""
-
-    relu: tuple[tuple[int, int], ...]
-    linear: tuple[tuple[int, int], ...]
-    draws: int
 
 
 def predict(setup: Setup) -> Told:
@@ -153,6 +155,7 @@ def _histogram(series: str, values: np.ndarray, beta: float) -> pl.DataFrame:
 
 SOURCE = "Hanin & Nica 2018"
 PANELS = (DENSITY, VARIANCE)
+# Shapes (n, L), the first two of one n/L.
 FULL = Setup(
     relu=((100, 50), (50, 25), (50, 50), (200, 50)), linear=((50, 50), (100, 50)), draws=2000
 )

@@ -133,7 +133,7 @@ def _opened(tree: PyTree) -> tuple[dict[str, Any], Fill]:
 
     def filled(arrays: Sequence[Any]) -> PyTree:
         given = dict(zip(at, arrays, strict=True))
-        return structure.unflatten([given.get(i, v) for i, (_, v) in enumerate(leaves)])
+        return jax.tree.unflatten(structure, [given.get(i, v) for i, (_, v) in enumerate(leaves)])
 
     return {jax.tree_util.keystr(leaves[i][0]): leaves[i][1] for i in at}, filled
 
