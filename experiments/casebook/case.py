@@ -21,20 +21,11 @@ from jaxnn.train.alarms import ALARMS
 
 TABLES = ("cases_jax.csv", "cases_torch.csv")
 PARTS = WRITE, SCORE, SCORED, BLIND = "write", "score", "scored", "blind"
-SEEN = (
-    WRITE,
-    SCORE,
-    SCORED,
-)  # which authors of rules look at; a blind case that one has seen is none
+SEEN = (WRITE, SCORE, SCORED)  # which authors of rules look at; a blind one seen is none
 PROGRAMS = ILL, CURED = "ill", "cured"
-PACKAGES = {
-    "jax": "jax",
-    "linen": "flax",
-    "nnx": "flax",
-    "equinox": "equinox",
-    "keras": "keras",
-    "torch": "torch",
-}
+# The package of each framework.
+PACKAGES = {"jax": "jax", "linen": "flax", "nnx": "flax"}
+PACKAGES |= {name: name for name in ("equinox", "keras", "torch")}
 FAULTS = {
     "data": "inputs: their size, order or information",
     "targets": "targets that the output or the loss does not fit",
@@ -54,16 +45,6 @@ SOURCES = {  # beginnings of the sources of cases, and of the ids in sources.csv
     "tdc-": "github.com/thedeepchecker/thedeepchecker ",
     "humb-": "github.com/dlfaults/dnn-auto-fl-empirical-assesment ",
 }
-# Rules that were agreed on before they were written.
-AGREED = frozenset(
-    [
-        *("inputs", "constant", "targets", "sorted", "labels", "twice"),
-        *("oneunit", "overbatch", "relulogits", "mixes", "negative", "inverted"),
-        *("unlabelled", "equal", "drawn", "shared", "evalnorm", "bottleneck"),
-        *("noise", "still", "slow", "unoptimised", "accumulates", "schedule"),
-        *("spike", "plateau", "diverges", "unlearnt"),
-    ]
-)
 # Places of what is no layer: where the data come in, and what the loss is of.
 INPUTS, OUTPUT = PLACES = ("inputs", "output")
 OF_INPUTS = frozenset(["inputs", "constant", "sorted", "order", "given"])
@@ -126,7 +107,7 @@ class Case:
 
 def vocabulary() -> frozenset[str]:
     """Return the names of all rules that may be expected."""
-    return AGREED | {REFUSED} | FINDINGS.keys() | ALARMS.keys()
+    return frozenset({REFUSED} | FINDINGS.keys() | ALARMS.keys())
 
 
 @cache

@@ -4,11 +4,11 @@ Something is right if the first thing said that is no symptom is it: whoever doe
 first does the right thing. It is partly right if it comes later, or if only symptoms are said.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from experiments.casebook.case import Case
 from experiments.casebook.said import Answer, Said
@@ -17,7 +17,6 @@ MARKS = RIGHT, PARTLY, MISSED = "right", "partly", "missed"
 NONE = "none"  # where there is no place to name
 SILENT = "silent"  # a twin of which nothing is said
 MEAN_OF, LASTING, SHARE, LEAST = 10, 5, 0.2, 0.05  # of a loss that shows a fault
-Z = 1.959964  # of 95 %
 
 
 class Score(NamedTuple):
@@ -95,18 +94,14 @@ def shown_at(losses: Sequence[float], twin: Sequence[float]) -> int | None:
 def wilson(count: int, total: int) -> tuple[float, float]:
     """Return Wilson's interval of 95 % of a share.
 
-    Source: Wilson, J. Am. Stat. Assoc. 22 (1927), 209.
-
     Example:
         >>> [round(v, 3) for v in wilson(8, 10)]
         [0.49, 0.943]
     """
     if total == 0:
         return 0.0, 1.0
-    share, weight = count / total, Z**2 / total
-    middle = (share + weight / 2) / (1 + weight)
-    half = Z / (1 + weight) * math.sqrt(share * (1 - share) / total + weight / (4 * total))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    low, high = stats.binomtest(count, total).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def share(marks: Iterable[str], mark: str = RIGHT) -> str:

@@ -7,6 +7,7 @@ from torch.nn import functional
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
+    Seeded,
     Tensor,
     adam,
     classified,
@@ -144,12 +145,11 @@ def log_softmax_of_the_batch(is_cured: bool) -> Program:
     return Program(model, xs, ys, nn.NLLLoss(), adam(3e-3), score, steps=100)
 
 
-class Phrases(nn.Module):
+class Phrases(Seeded):
     """Letters, convolutions over three of them, the largest of each, and probabilities."""
 
     def __init__(self, letters: int, end: nn.Module):
         super().__init__()
-        torch.manual_seed(0)
         self.embedding = nn.Embedding(letters, 16)
         self.inner = nn.Conv1d(16, 64, 3)
         self.head = nn.Linear(6 * 64, letters)
@@ -212,12 +212,11 @@ def one_logit_and_cross_entropy(is_cured: bool) -> Program:
     return Program(pixelwise(1), *masks(), loss, adam(3e-3), score, steps=120, every=10)
 
 
-class ReaderOfColumns(nn.Module):
+class ReaderOfColumns(Seeded):
     """A recurrent network over the columns of an image, with a score of each letter and a blank."""
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
         self.inner = nn.GRU(24, 32, batch_first=True, bidirectional=True)
         self.head = nn.Linear(64, 11)
 

@@ -10,6 +10,7 @@ from torch.nn.utils import rnn
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
+    Seeded,
     Tensor,
     adam,
     classified,
@@ -135,12 +136,11 @@ def first_of_forty(is_cured: bool) -> Program:
     return Program(model, xs, ys, loss, adam(1e-2), score, steps=150, every=15, batch=64)
 
 
-class Attending(nn.Module):
+class Attending(Seeded):
     """Tokens that attend to one another; logits divided by the root of their size, or not."""
 
     def __init__(self, is_scaled: bool, size: int = 256):
         super().__init__()
-        torch.manual_seed(0)
         self.scale = size**-0.5 if is_scaled else 1.0
         self.inner = nn.Linear(8, size)
         self.places = nn.Parameter(torch.randn(8, size))
@@ -178,12 +178,11 @@ def dropped_in_every_convolution(is_cured: bool) -> Program:
     return classified(data.images(), model, adam(1e-3), steps=100)
 
 
-class Pooled(nn.Module):
+class Pooled(Seeded):
     """Letters, of which each gets a weight by a softmax along an axis, added up."""
 
     def __init__(self, letters: int, length: int, axis: int, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.axis = axis
         self.embedding = nn.Embedding(letters, size)
         self.places = nn.Parameter(torch.randn(length, size))
@@ -203,12 +202,11 @@ def weights_along_the_batch(is_cured: bool) -> Program:
     return classified((xs, ys[:, -1]), model, adam(1e-2), steps=150, every=10, batch=64)
 
 
-class BothWays(nn.Module):
+class BothWays(Seeded):
     """A recurrent network that reads rows from both ends; its last states, an example each."""
 
     def __init__(self, is_swapped: bool):
         super().__init__()
-        torch.manual_seed(0)
         self.is_swapped = is_swapped
         self.recurrent = nn.GRU(8, 16, batch_first=True, bidirectional=True)
         self.head = nn.Linear(32, 10)
@@ -226,12 +224,11 @@ def states_of_other_examples(is_cured: bool) -> Program:
     return classified((xs.reshape(-1, 8, 8), ys), model, adam(1e-2), steps=120)
 
 
-class Padded(nn.Module):
+class Padded(Seeded):
     """A recurrent network that reads letters, then padding; its state at an end of them."""
 
     def __init__(self, letters: int, is_at_length: bool):
         super().__init__()
-        torch.manual_seed(0)
         self.is_at_length = is_at_length
         self.embedding = nn.Embedding(letters + 1, 16, padding_idx=0)
         self.recurrent = nn.LSTM(16, 32, batch_first=True)
@@ -255,12 +252,11 @@ def state_after_the_padding(is_cured: bool) -> Program:
     return classified((xs[::2], ys[::2]), model, adam(1e-2), steps=100, every=10, batch=64)
 
 
-class RowsWithPlaces(nn.Module):
+class RowsWithPlaces(Seeded):
     """Rows of an image with their places, a layer of a transformer, and their mean."""
 
     def __init__(self, is_of_each: bool, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.is_of_each = is_of_each
         self.inner = nn.Linear(8, size)
         self.register_buffer("places", torch.randn(9, size))
@@ -278,12 +274,11 @@ def one_place_for_all(is_cured: bool) -> Program:
     return classified((xs.reshape(-1, 8, 8), ys), RowsWithPlaces(is_cured), adam(3e-3), steps=120)
 
 
-class Neighbours(nn.Module):
+class Neighbours(Seeded):
     """Pixels as nodes of a graph; each layer takes the mean of a node's neighbours."""
 
     def __init__(self, depth: int, size: int = 16):
         super().__init__()
-        torch.manual_seed(0)
         side = torch.arange(8)
         places = torch.cartesian_prod(side, side)
         is_near = (places[:, None] - places[None]).abs().sum(dim=-1) <= 1
@@ -308,12 +303,11 @@ def smoothed_by_many_layers(is_cured: bool) -> Program:
     )
 
 
-class Pieces(nn.Module):
+class Pieces(Seeded):
     """Columns of an image, each divided by its spread, one layer above them."""
 
     def __init__(self, is_safe: bool, size: int = 24):
         super().__init__()
-        torch.manual_seed(0)
         self.is_safe = is_safe
         self.inner = nn.Linear(8, size, bias=False)
         self.head = nn.Linear(8 * size, 10)
@@ -374,12 +368,11 @@ def statistics_at_rest(is_cured: bool) -> Program:
     return classified(data.images(is_scaled=False), model, adam(3e-3), steps=100)
 
 
-class Interactions(nn.Module):
+class Interactions(Seeded):
     """Pixels as fields with a vector each, which attend to each other, and dropout."""
 
     def __init__(self, knows_its_mode: bool, size: int = 16):
         super().__init__()
-        torch.manual_seed(0)
         self.knows_its_mode = knows_its_mode
         self.vectors = nn.Parameter(torch.randn(64, size) / 4)
         self.places = nn.Parameter(torch.randn(64, size) / 4)
@@ -406,12 +399,11 @@ def dropped_when_asked_too(is_cured: bool) -> Program:
     )
 
 
-class Queried(nn.Module):
+class Queried(Seeded):
     """Letters with padding behind them, which a learned query for each class attends to."""
 
     def __init__(self, letters: int, length: int, sees_padding: bool, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.sees_padding = sees_padding
         self.embedding = nn.Embedding(letters + 1, size)
         self.places = nn.Parameter(0.5 * torch.randn(length, size))
@@ -440,12 +432,11 @@ def attention_to_the_padding(is_cured: bool) -> Program:
     return classified((xs, ys), model, adam(3e-3), batch=128, steps=200, every=10)
 
 
-class Chosen(nn.Module):
+class Chosen(Seeded):
     """Six images, weighed by a network that sees which of them is marked, and added up."""
 
     def __init__(self, axis: int, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.axis = axis
         self.attention = nn.Sequential(nn.Linear(65, 16), nn.Tanh(), nn.Linear(16, 1))
         self.values = nn.Linear(65, size)
@@ -469,12 +460,11 @@ def weights_that_are_all_one(is_cured: bool) -> Program:
     return classified((xs, ys), model, adam(1e-2), batch=128, steps=300, every=20)
 
 
-class Reading(nn.Module):
+class Reading(Seeded):
     """A cell that reads the rows of an image one after the other."""
 
     def __init__(self, hands_on: bool, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.hands_on = hands_on
         self.recurrent = nn.LSTM(8, size, batch_first=True)
         self.head = nn.Linear(size, 10)
@@ -493,12 +483,11 @@ def state_never_handed_on(is_cured: bool) -> Program:
     return classified((xs.reshape(-1, 8, 8), ys), Reading(is_cured), adam(1e-2), steps=120)
 
 
-class Motion(nn.Module):
+class Motion(Seeded):
     """Convolutions along time, and a mean over it."""
 
     def __init__(self, activation: nn.Module):
         super().__init__()
-        torch.manual_seed(0)
         self.encoder = nn.Sequential(
             *(nn.Conv1d(1, 16, 5, padding=2), activation, nn.Conv1d(16, 16, 5, padding=2)),
             *(activation, nn.Conv1d(16, 16, 5, padding=2), activation),
@@ -521,12 +510,11 @@ def slope_of_one(is_cured: bool) -> Program:
     return classified((xs, ys), model, adam(1e-2), steps=150, every=10)
 
 
-class Lengths(nn.Module):
+class Lengths(Seeded):
     """A recurrent network over letters of different lengths, the longest first."""
 
     def __init__(self, letters: int, puts_back: bool, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.puts_back = puts_back
         self.embedding = nn.Embedding(letters + 1, size)
         self.inner = nn.GRU(size, size, batch_first=True)
@@ -575,12 +563,11 @@ def norms_frozen_from_scratch(is_cured: bool) -> Program:
     return classified(data.images(), model, sgd(0.05, momentum=0.9), steps=100, every=10)
 
 
-class RowsByCell(nn.Module):
+class RowsByCell(Seeded):
     """A cell that reads the rows of an image, and the last of its states."""
 
     def __init__(self, appends: bool, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.appends = appends
         self.cell = nn.GRUCell(8, size)
         self.head = nn.Linear(size, 10)

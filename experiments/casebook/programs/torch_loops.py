@@ -1,12 +1,16 @@
 """Programs in PyTorch whose loops are at fault."""
 
+from functools import partial
+
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
-    Optimizer,
+    Scheduled,
+    Seeded,
     Step,
     Tensor,
     adam,
@@ -22,6 +26,8 @@ from experiments.casebook.programs.torch_parts import (
     two_convolutions,
     windows,
 )
+
+squares = nn.MSELoss()
 
 
 def gradients_add_up(is_cured: bool) -> Program:
@@ -42,19 +48,14 @@ def gradients_add_up(is_cured: bool) -> Program:
 
 def scheduled_every_batch(is_cured: bool) -> Program:
     """A schedule meant for epochs, gone on with after each batch."""
-    schedules = []
-
-    def optimizer(module: nn.Module) -> Optimizer:
-        made = torch.optim.SGD(module.parameters(), 0.1)
-        schedules.append(torch.optim.lr_scheduler.StepLR(made, 1, gamma=0.5))
-        return made
+    optimizer = Scheduled(sgd(0.1), lambda made: StepLR(made, 1, gamma=0.5))
 
     @by_hand
     def train(step: Step) -> Tensor:
         value = step.backward(cross_entropy)
         step.taken(value)
         if not is_cured or step.number % 56 == 55:
-            schedules[-1].step()
+            optimizer.schedule.step()
         return value
 
     return classified(data.digits(), dense((64, 32, 32, 10)), optimizer, steps=120, train=train)
@@ -87,12 +88,11 @@ def a_loss_made_anew(is_cured: bool) -> Program:
     return classified(data.digits(), dense((64, 32, 32, 10)), adam(1e-2), train=train)
 
 
-class Retold(nn.Module):
+class Retold(Seeded):
     """Rows read one after the other, and all of them told from the last state."""
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
         self.encoder = nn.GRU(8, 24, batch_first=True)
         self.decoder = nn.Linear(24, 64)
 
@@ -103,33 +103,26 @@ class Retold(nn.Module):
 
 def gamma_of_zero(is_cured: bool) -> Program:
     """A schedule that was to do nothing, and multiplies the rate by 0 after ten steps."""
-    schedules = []
-
-    def optimizer(module: nn.Module) -> Optimizer:
-        made = torch.optim.Adam(module.parameters(), 1e-2)
-        schedules.append(torch.optim.lr_scheduler.StepLR(made, 10, gamma=1 if is_cured else 0))
-        return made
+    gamma = 1 if is_cured else 0
+    optimizer = Scheduled(adam(1e-2), lambda made: StepLR(made, 10, gamma=gamma))
 
     @by_hand
     def train(step: Step) -> Tensor:
-        step.optimizer.zero_grad()
-        value = nn.functional.mse_loss(step.module(step.xs), step.ys)
-        value.backward()
+        value = step.backward(squares)
         step.taken(value)
-        schedules[-1].step()
+        optimizer.schedule.step()
         return value
 
     xs, _ = tensors(data.digits())
-    given = Retold(), xs.reshape(-1, 8, 8), xs, nn.MSELoss(), optimizer, data.explained
+    given = Retold(), xs.reshape(-1, 8, 8), xs, squares, optimizer, data.explained
     return Program(*given, steps=150, train=train)
 
 
-class Decoder(nn.Module):
+class Decoder(Seeded):
     """Two layers of a transformer that see the letters before them."""
 
     def __init__(self, letters: int, length: int, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.embedding = nn.Embedding(letters, size)
         self.places = nn.Parameter(0.1 * torch.randn(length, size))
         self.layers = nn.ModuleList(
@@ -247,27 +240,19 @@ def critic_without_zero_grad(is_cured: bool) -> Program:
     return Program(*given, steps=150, every=10, train=train)
 
 
-squares = nn.MSELoss()
-
-
 def scheduled_instead_of_stepped(is_cured: bool) -> Program:
     """A loop that calls the step of the schedule, and never that of the optimiser."""
-    schedules = []
-
-    def optimizer(module: nn.Module) -> Optimizer:
-        made = torch.optim.Adam(module.parameters(), 1e-2)
-        schedules.append(torch.optim.lr_scheduler.StepLR(made, 40, gamma=0.5))
-        return made
+    optimizer = Scheduled(adam(1e-2), lambda made: StepLR(made, 40, gamma=0.5))
 
     @by_hand
     def train(step: Step) -> Tensor:
         value = step.backward(squares)
         if is_cured:
             step.taken(value)
-            schedules[-1].step()
+            optimizer.schedule.step()
             return value
         with step.watch(step.number, step.xs, step.ys, value=value.detach()):
-            schedules[-1].step()
+            optimizer.schedule.step()
         return value
 
     xs, ys = column(data.diabetes())
@@ -277,21 +262,16 @@ def scheduled_instead_of_stepped(is_cured: bool) -> Program:
 
 def waits_for_a_larger_loss(is_cured: bool) -> Program:
     """A rate that is cut whenever the loss has not grown."""
-    schedules = []
-
-    def optimizer(module: nn.Module) -> Optimizer:
-        made = torch.optim.SGD(module.parameters(), 0.05, momentum=0.9)
-        mode, patience = ("min", 5) if is_cured else ("max", 1)
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
-        schedules.append(plateau(made, mode, factor=0.1, patience=patience))
-        return made
+    mode, patience = ("min", 5) if is_cured else ("max", 1)
+    of = partial(ReduceLROnPlateau, mode=mode, factor=0.1, patience=patience)
+    optimizer = Scheduled(sgd(0.05, momentum=0.9), of)
 
     @by_hand
     def train(step: Step) -> Tensor:
         value = step.backward(cross_entropy)
         step.taken(value)
         if step.number % 5 == 4:
-            schedules[-1].step(value.item())
+            optimizer.schedule.step(value.item())
         return value
 
     model = convolutional((1, 8, 3), (8, 16, 3, 2), head=(64, 10))
@@ -349,12 +329,11 @@ def zeroed_at_every_piece(is_cured: bool) -> Program:
 
 def entries_clipped_to_a_hundredth(is_cured: bool) -> Program:
     """Entries of gradients clipped to 0.01, each of which is a small step then."""
+    summed = nn.MSELoss(reduction="sum")
 
     @by_hand
     def train(step: Step) -> Tensor:
-        step.optimizer.zero_grad()
-        value = nn.functional.mse_loss(step.module(step.xs), step.ys, reduction="sum") / 32
-        value.backward()
+        value = step.backward(lambda output, ys: summed(output, ys) / 32)
         nn.utils.clip_grad_value_(step.module.parameters(), 1.0 if is_cured else 0.01)
         return step.taken(value)
 

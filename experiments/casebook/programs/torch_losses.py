@@ -7,6 +7,7 @@ from torch.nn import functional
 from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
+    Seeded,
     Step,
     Tensor,
     adam,
@@ -107,12 +108,11 @@ def larger_images(is_cured: bool) -> Program:
     return Program(model, xs, ys, loss, optimizer, data.explained, steps=150, every=10)
 
 
-class Variational(nn.Module):
+class Variational(Seeded):
     """An autoencoder whose code is drawn: returns images, means and logarithms of variances."""
 
     def __init__(self, size: int = 8):
         super().__init__()
-        torch.manual_seed(0)
         self.encoder = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2 * size))
         self.decoder = nn.Sequential(
             nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, 64), nn.Sigmoid()
@@ -222,12 +222,11 @@ def variance_below_zero(is_cured: bool) -> Program:
     return Program(model, xs, ys, unlikely, adam(1e-2), score, steps=100)
 
 
-class Coded(nn.Module):
+class Coded(Seeded):
     """An autoencoder by convolutions: returns its images and its codes, of one shape."""
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
         self.encoder = nn.Sequential(
             *(nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU()),
             *(nn.Conv2d(8, 16, 3, padding=1), nn.Tanh()),
@@ -336,12 +335,11 @@ def overlap_made_small(is_cured: bool) -> Program:
     return Program(*given, steps=150, every=10)
 
 
-class Writer(nn.Module):
+class Writer(Seeded):
     """A recurrent network that foretells each next letter."""
 
     def __init__(self, letters: int, size: int = 48):
         super().__init__()
-        torch.manual_seed(0)
         self.embedding = nn.Embedding(letters, size)
         self.inner = nn.GRU(size, size, batch_first=True)
         self.head = nn.Linear(size, letters)

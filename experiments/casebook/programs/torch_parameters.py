@@ -11,6 +11,7 @@ from experiments.casebook import data
 from experiments.casebook.program import Program
 from experiments.casebook.programs.torch_parts import (
     Optimizer,
+    Seeded,
     Step,
     Tensor,
     adam,
@@ -103,12 +104,11 @@ def weights_too_small(is_cured: bool) -> Program:
     return classified(data.digits(), model, sgd(0.1), steps=100)
 
 
-class Pretrained(nn.Module):
+class Pretrained(Seeded):
     """Features, which may be kept as they are, and a head."""
 
     def __init__(self, is_detached: bool = False):
         super().__init__()
-        torch.manual_seed(0)
         self.is_detached = is_detached
         self.features = nn.Sequential(
             *(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(4)),
@@ -136,12 +136,11 @@ def features_detached(is_cured: bool) -> Program:
     return classified(data.images(), Pretrained(is_detached=not is_cured), adam(1e-2), steps=100)
 
 
-class Listed(nn.Module):
+class Listed(Seeded):
     """Blocks in a list, of Python or of PyTorch."""
 
     def __init__(self, holds: type):
         super().__init__()
-        torch.manual_seed(0)
         self.first, self.last = nn.Linear(64, 16), nn.Linear(16, 10)
         self.blocks = holds([nn.Linear(16, 16) for _ in range(3)])
 
@@ -230,12 +229,11 @@ def adapters_of_zeros(is_cured: bool) -> Program:
     return classified((xs, ys), model, adam(1e-2), steps=150, every=10)
 
 
-class Tied(nn.Module):
+class Tied(Seeded):
     """Letters before the next one, whose logits are products with the letters' own vectors."""
 
     def __init__(self, letters: int, length: int, spread: float, size: int = 128):
         super().__init__()
-        torch.manual_seed(0)
         self.embedding = nn.Embedding(letters, size)
         nn.init.normal_(self.embedding.weight, std=spread)
         self.inner = nn.Sequential(
@@ -266,12 +264,11 @@ def letters_from_elsewhere(is_cured: bool) -> Program:
     return classified((xs, ys[:, -1]), model, adam(1e-2), steps=300, every=20, batch=64)
 
 
-class Memory(nn.Module):
+class Memory(Seeded):
     """A memory that is asked for what is like an example, and a head for what it answers."""
 
     def __init__(self, is_learned: bool, size: int = 8, count: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         keys, values = torch.randn(count, 64), torch.randn(count, size)
         self.keys = nn.Parameter(keys) if is_learned else keys
         self.values = nn.Parameter(values) if is_learned else values
@@ -302,12 +299,11 @@ def convolutions_around_one(is_cured: bool) -> Program:
     return classified(data.images(), model, adam(3e-3), steps=120)
 
 
-class Weighed(nn.Module):
+class Weighed(Seeded):
     """A network of three parts, of which an optimiser may have groups."""
 
     def __init__(self) -> None:
         super().__init__()
-        torch.manual_seed(0)
         self.embedding = nn.Sequential(nn.Linear(64, 48), nn.ReLU())
         self.interactions = nn.Sequential(nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 4))
         self.readout = nn.Linear(4, 10)
@@ -330,12 +326,11 @@ def part_without_a_group(is_cured: bool) -> Program:
     return classified(data.digits(), Weighed(), optimizer, steps=120)
 
 
-class Dropped(nn.Module):
+class Dropped(Seeded):
     """A recurrent network through whose weights some are dropped; the letters of a window."""
 
     def __init__(self, letters: int, wraps: bool, size: int = 48):
         super().__init__()
-        torch.manual_seed(0)
         self.wraps = wraps
         self.embedding = nn.Embedding(letters, size)
         self.into = nn.Linear(size, size)
@@ -359,12 +354,11 @@ def weights_wrapped_anew(is_cured: bool) -> Program:
     return classified((xs, xs[:, 2]), model, adam(3e-3), batch=64, steps=300, every=20)
 
 
-class Spiking(nn.Module):
+class Spiking(Seeded):
     """Two layers of neurons that add up what comes in over ten steps, and fire above 1."""
 
     def __init__(self, has_surrogate: bool, size: int = 32):
         super().__init__()
-        torch.manual_seed(0)
         self.has_surrogate = has_surrogate
         self.first, self.second = nn.Linear(64, size), nn.Linear(size, size)
         self.readout = nn.Linear(size, 10)

@@ -90,6 +90,29 @@ def by_hand(one_step: Callable[[Step], Tensor]) -> Callable[[Program, Any], Trai
     return train
 
 
+class Seeded(nn.Module):
+    """A module whose parameters are drawn with seed 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+
+
+class Scheduled:
+    """An optimiser with a schedule, which is there once the optimiser is."""
+
+    schedule: Any
+
+    def __init__(self, make: Callable[[nn.Module], Optimizer], of: Callable[[Optimizer], Any]):
+        self._make, self._of = make, of
+
+    def __call__(self, module: nn.Module) -> Optimizer:
+        """Return the optimiser of a module."""
+        made = self._make(module)
+        self.schedule = self._of(made)
+        return made
+
+
 def two_convolutions() -> nn.Sequential:
     """Return the network of many tutorials, smaller."""
     torch.manual_seed(0)
