@@ -314,10 +314,7 @@ def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(
 
 @pytest.mark.slow
 def test_two_laws_hold_when_measured(tmp_path, monkeypatch):
-    """And a chart alone fits a phone and is dark in the dark: its panels stand below one another.
-
-    The networks are smaller than those of --quick.
-    """
+    """On networks smaller than those of --quick."""
     smaller = [dataclasses.replace(v, quick=SMALLER.get(v.name, v.quick)) for v in laws.LAWS]
     monkeypatch.setattr(laws, "LAWS", tuple(smaller))
     out = tmp_path / "run"
@@ -338,19 +335,7 @@ def test_two_laws_hold_when_measured(tmp_path, monkeypatch):
     assert (abs(both["measured"] - both["predicted"]) < 5 * both["error"] + 0.005).all()
     pictures = {name for law in CHEAP for name in names.of_chart(f"law-{law}")}
     assert {path.name for path in out.iterdir()} == {*FILES, *pictures}
-    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
-    with browser.launched() as chromium:
-        tab = browser.Tab(chromium, out / "law-width-over-depth.html", **phone).wait()
-        assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
-        assert tab.page.locator("h1").inner_text().startswith("9 width-over-depth holds")
-        panels = tab.page.locator("#chart .role-scope[class*=concat_]").all()
-        places = [panel.bounding_box() for panel in panels]
-        assert len({place["y"] for place in places}) == len(places) > 1
-        paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        ink = tab.page.locator("#chart svg text").first.evaluate("e => getComputedStyle(e).fill")
-        assert browser.luminance(paper) < 0.1
-        assert browser.contrast(ink, paper) > 4.5
-        assert tab.said == []
+    assert "mean singular value" in (out / "law-layer-jacobian.svg").read_text()
 
 
 def test_the_table_fits_into_eighty_columns():
