@@ -1,5 +1,6 @@
 """Cures: what is tried, judged and ranked; `test_cures_advice.py` follows what they say."""
 
+from functools import partial
 from threading import Lock
 from types import SimpleNamespace
 
@@ -13,11 +14,11 @@ from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
 from jaxnn.curing import branches, changes, cures, hooks, search, units
 from jaxnn.curing.changes import Change
-from jaxnn.curing.draws import OddError, delta_like, mirrored, orthogonal_like
+from jaxnn.curing.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
 from jaxnn.curing.held_formats import held_by
 from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.training import orders_of
-from jaxnn.curing.weights import redrawn
+from jaxnn.curing.weights import multiplied, redrawn
 from jaxnn.pytorch import autograd_parts
 from jaxnn.pytorch.copies import copied
 
@@ -172,8 +173,9 @@ def test_a_graph_whose_arrays_have_unlike_first_axes(rng):
     assert patient.verdict.word == "vanishing"
     skip = patient.with_form(changes.AddedSkip(1 / 3))
     f, own = skip.model(skip.params)
-    expected = graph_network(own, graph, lambda layer, h: h + layer(h) / 3)
-    np.testing.assert_allclose(f(own, graph), expected, rtol=1e-5)
+    by_hand = partial(graph_network, around=lambda layer, h: h + layer(h) / 3)
+    output, expected = (jax.jit(of)(own, graph) for of in (f, by_hand))
+    np.testing.assert_allclose(output, expected, rtol=1e-5)
     training = skip.training(skip.params, None)
     ((course, _),) = training.courses(1.0, [orders_of(training.count)[0][:3]])
     assert course.losses[0] == pytest.approx(square(float(expected), 1.0), rel=1e-5)
@@ -440,6 +442,30 @@ def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     assert np.sum(w**2) == pytest.approx(np.sum(net.user(params)[0][1] ** 2))
     norms = np.linalg.norm(f(w, z), axis=-1) / np.linalg.norm(z, axis=-1)
     np.testing.assert_allclose(norms, norms[0, 0, 0])
+
+
+def test_kernels_are_drawn_with_the_gain_that_is_asked_for(rng):
+    """In their centre, which of four entries is the second; inputs are the last axis but one."""
+    drawn = delta_like(rng, np.ones((4, 3, 6, 5)), (2, 3), 1.5)
+    np.testing.assert_allclose(np.linalg.svd(drawn[1, 1], compute_uv=False), 1.5)
+    assert np.sum(drawn != 0) == 30
+    assert fan_in_gain(delta_like(rng, np.ones((4, 3, 6, 6)), (2, 3), 1.5), (2, 3)) == (
+        pytest.approx(1.5)
+    )
+    assert np.isnan(fan_in_gain(drawn, (2, 3)))
+
+
+def test_weights_that_layers_share_are_multiplied_by_the_mean_of_their_factors():
+    """The geometric one, of the factors that are not 1; a matrix of a stack by its own."""
+    step = lambda w, z: z @ w  # noqa: E731
+    for layers, expected in (
+        ([jaxnn.Run(step, np.ones((2, 2)), 3, tied=True)], [4.0]),
+        ([(step, np.ones((2, 2)))] * 3, [2.0, 1.0, 8.0]),
+    ):
+        net, params = as_network(layers)
+        made = multiplied(net, params, np.array([2.0, 1.0, 8.0]), {(i, 0) for i in range(3)})
+        matrices = [v for v in jax.tree.leaves(net.user(made)) if np.ndim(v)]
+        assert [v.max() for v in matrices] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("drawn", [delta_like, mirrored])
