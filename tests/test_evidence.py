@@ -52,7 +52,7 @@ class OfArrays(Trial):
 
     def slope(self, output, order=None, ys=None):
         ys = ys if ys is not None else self.ys if order is None else self.ys[order]
-        return None if self.loss is None else LossSlope(*self.loss(output, ys))
+        return None if self.loss is None else LossSlope(*map(np.asarray, self.loss(output, ys)))
 
 
 def sigmoid(v):
