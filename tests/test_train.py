@@ -34,9 +34,10 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folder of a run that nothing happened to."""
+    """The folder of a run that nothing happened to, without pictures."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    with as_users_have_jax():
+    with as_users_have_jax(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charts, "begin", lambda *_: dict)
         assert main([*SMALL, "--out", str(out)]) == 0
     return out
 
@@ -93,12 +94,12 @@ def test_losses_and_gradients_that_are_no_numbers_are_drawn_and_said():
         }
     )
     table = types.SimpleNamespace(name="rough", classes=(), target="y")
-    drawn = picture.Drawn.of(table, history, flow, None, 0, ["verdict"], "how")
-    assert drawn.data["curves"]["value_is"].to_list() == [
+    figure = picture.figure(table, history, flow, None, 0, ["verdict"])
+    assert figure.data["curves"]["value_is"].to_list() == [
         *("number", "zero", "inf", "nan"),
         *("number", "number", "zero", "nan"),
     ]
-    said = picture.figure(drawn).chart.to_json(validate=False, ensure_ascii=False)
+    said = figure.chart.to_json(validate=False, ensure_ascii=False)
     for words in ("at the edge: ▼ zero, ▲ infinite, + not a number", "grey: zero", "red: infinite"):
         assert words in said
     assert train_report.gradient(flow) == (
@@ -199,9 +200,8 @@ def test_the_run_says_how_it_was_made(whole):
     assert says["looks"]["count"] == 4
     assert any(v.startswith("test: accuracy 0.") for v in says["verdicts"])
     assert {"optax", "safetensors", "skops"} <= set(says["versions"])
-    for name in {*train.EXPERIMENT.leaves, store.ROWS} - {FILE}:  # without --watch
+    for name in {*train.EXPERIMENT.files, store.ROWS} - {FILE}:  # without --watch
         assert (whole / name).stat().st_size > 0
-    assert "log₁₀ ‖Δz[l]‖" in (whole / "training.svg").read_text()
 
 
 def test_a_table_with_texts_and_missing_values_is_trained_on_and_predicted(
@@ -293,10 +293,11 @@ def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys, mo
     assert pl.read_parquet(out / store.ROWS)["loss"].is_nan().all()
     for name in {*train.EXPERIMENT.leaves} - {FILE}:  # without --watch
         assert (out / name).stat().st_size > 0
+    assert "log₁₀ ‖Δz[l]‖" in (out / "training.svg").read_text()
 
 
 def test_training_stops_when_validation_no_longer_improves():
-    plan = planned(patience=2, rate=0.0, looks=3)
+    plan = planned(patience=2, rate=0.0, looks=3, batch=100)
     course = loop.train(plan.recipe, *train.begin(plan), [], lambda label: None)
     assert course.ended == "No lower validation loss for 2 epochs."
     assert (course.epochs, course.best.epoch, course.looked) == (3, 1, [0, 3])

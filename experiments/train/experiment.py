@@ -223,12 +223,12 @@ def conclude(plan: Plan, courses: list[Course]) -> Conclusion:
     if plan.settings.rival:
         verdicts.insert(1, rival(recipe, plan.settings.rate, measures.METRIC[table.task]))
     best = course.best.epoch or 0
-    drawn = picture.Drawn.of(table, rows, flow, test, best, verdicts, subtitle(plan))
+    lines = [*verdicts[:2], subtitle(plan)]
     tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}
     return Conclusion(
         rows,
         verdicts,
-        {CHART: picture.figure(drawn)},
+        {CHART: picture.figure(table, rows, flow, test, best, lines)},
         files=trained.files() | {name: files.parquet(t) for name, t in tables.items()},
         about={"looks": {"count": len(course.looked), "seconds": round(course.seconds, 6)}},
         failure=course.failure,

@@ -1,7 +1,7 @@
 """Picture of a training run: learning curves, the held-out rows, the gradient by layer."""
 
 import json
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import altair as alt
 import numpy as np
@@ -12,7 +12,7 @@ from experiments.pages import charts, palette
 from experiments.pages import heat as heat_maps
 from experiments.train.columns import QUANTITIES
 
-WIDTH, HEIGHT = 300, 220  # of a panel in the file
+SIZE = {"width": 300, "height": 220}  # of a panel
 COLOURS = {"training": palette.TRAINING, "validation": palette.VALIDATION}
 MOST_EPOCHS = 500  # of a curve that is drawn
 MOST_DOTS = 60  # epochs of a curve with a dot at each
@@ -24,49 +24,35 @@ LOSS = "loss"
 DELTA_Z = "log10_delta_z"
 
 
-class Drawn(NamedTuple):
-    """The data of the picture by name, and the words around it."""
+def figure(
+    table: Table,
+    rows: pl.DataFrame,
+    flow: pl.DataFrame,
+    test: pl.DataFrame | None,
+    best: int,
+    lines: list[str],
+) -> charts.Figure:
+    """Return the curves above; the held-out rows and log₁₀ ‖Δz[l]‖ by layer below.
 
-    data: dict[str, pl.DataFrame]  # curves, flow, and confusion or parity of held-out rows
-    epochs: int  # done
-    table: Table
-    held_out: int  # rows
-    best: int  # the epoch whose parameters are exported
-    verdicts: list[str]
-    subtitle: str
-
-    @classmethod
-    def of(
-        cls,
-        table: Table,
-        rows: pl.DataFrame,
-        flow: pl.DataFrame,
-        test: pl.DataFrame | None,
-        best: int,
-        verdicts: list[str],
-        subtitle: str,
-    ) -> "Drawn":
-        """Thin out the tables of a run."""
-        data = {"curves": curves(rows), "flow": heat_maps.rectangles(flow, {DELTA_Z: DELTA_Z})}
-        if test is not None and table.classes:
+    best: the epoch whose parameters are exported.
+    """
+    data = {"curves": curves(rows), "flow": heat_maps.rectangles(flow, {DELTA_Z: DELTA_Z})}
+    above = [curve(data["curves"], name, best) for name in (LOSS, rows["metric"][0])]
+    below = [heat(data["flow"])]
+    if test is not None:
+        if table.classes:
             data["confusion"] = confusion(table.classes, test)
-        elif test is not None:
+        else:
             data["parity"] = test.gather_every(-(-test.height // MOST_POINTS))
-        held_out = 0 if test is None else test.height
-        epochs = int(rows["epoch"].to_numpy().max())
-        return cls(data, epochs, table, held_out, best, verdicts, subtitle)
-
-    @property
-    def curves(self) -> list[str]:
-        """The names of the curves."""
-        return self.data["curves"]["curve"].unique(maintain_order=True).to_list()
-
-    @property
-    def scale(self) -> Literal["log", "linear"]:
-        """The scale on which the loss shows most."""
-        losses = self.data["curves"].filter(pl.col("curve") == LOSS)["value"].to_numpy()
-        losses = losses[(losses > 0) & np.isfinite(losses)]
-        return "log" if len(losses) and np.ptp(np.log10(losses)) > DECADES else "linear"
+        held_out = _confusion(table) if table.classes else _parity(table)
+        below.insert(0, held_out.properties(title=f"{test.height} held-out rows"))
+    panels = (
+        alt.hconcat(*(panel.properties(**SIZE) for panel in line), spacing=28)
+        for line in (above, below)
+    )
+    independent = (line.resolve_scale(color="independent") for line in panels)
+    title = charts.headline(f"Training on {table.name}", lines)
+    return charts.Figure(alt.vconcat(*independent, title=title, spacing=24), data)
 
 
 def curves(rows: pl.DataFrame) -> pl.DataFrame:
@@ -101,57 +87,39 @@ def confusion(classes: tuple[str, ...], test: pl.DataFrame) -> pl.DataFrame:
     ).select("target", "prediction", pl.col("count").cast(pl.Int64).fill_null(0))
 
 
-def figure(drawn: Drawn) -> charts.Figure:
-    """Return the curves above; the held-out rows and log₁₀ ‖Δz[l]‖ by layer below."""
-    above = [curve(drawn, name) for name in drawn.curves]
-    below = [*held_out(drawn), heat(drawn)]
-    lines = (
-        alt.hconcat(*(_sized(panel) for panel in line), spacing=28).resolve_scale(
-            color="independent"
-        )
-        for line in (above, below)
-        if line
-    )
-    lines_below = [*drawn.verdicts[:2], drawn.subtitle]
-    title = charts.headline(f"Training on {drawn.table.name}", lines_below)
-    return charts.Figure(alt.vconcat(*lines, title=title, spacing=24), drawn.data)
-
-
-def _sized(panel: charts.Chart) -> charts.Chart:
-    return panel.properties(width=WIDTH, height=HEIGHT)
-
-
-def curve(drawn: Drawn, name: str) -> charts.Chart:
+def curve(values: pl.DataFrame, name: str, best: int) -> charts.Chart:
     """Return a learning curve, of a loss over decades on a logarithmic scale."""
-    kind: Literal["log", "linear"] = drawn.scale if name == LOSS else "linear"
+    of = values.filter(curve=name)["value"].to_numpy()
+    of, epochs = of[(of > 0) & np.isfinite(of)], int(values["epoch"].to_numpy().max())
+    is_wide = name == LOSS and len(of) and np.ptp(np.log10(of)) > DECADES
+    kind: Literal["log", "linear"] = "log" if is_wide else "linear"
     base = alt.Chart(alt.NamedData("curves")).transform_filter(f"datum.curve == {json.dumps(name)}")
     y = alt.Y("value:Q", title=None, scale=alt.Scale(type=kind, zero=False, nice=False, padding=6))
-    x = alt.X("epoch:Q", title="epoch", axis=heat_maps.counts(drawn.epochs))
-    sets = [s for s in COLOURS if (drawn.data["curves"]["set"] == s).any()]
+    x = alt.X("epoch:Q", title="epoch", axis=heat_maps.counts(epochs))
+    sets = [s for s in COLOURS if (values["set"] == s).any()]
     colours = alt.Scale(domain=sets, range=[COLOURS[s] for s in sets])
     tooltip = ["set:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")]
-    dots = {"size": 20} if drawn.epochs <= MOST_DOTS else False
+    dots = {"size": 20} if epochs <= MOST_DOTS else False
     colour = alt.Color("set:N", title=None, scale=colours)
     has_place = "datum.value_is == 'number'" + " || datum.value_is == 'zero'" * (kind == "linear")
     lines = base.transform_filter(has_place).mark_line(strokeWidth=1.8, point=dots)
     rule = (
-        base.transform_filter(f"datum.epoch == {drawn.best}")
+        base.transform_filter(f"datum.epoch == {best}")
         .transform_aggregate(groupby=["epoch"])
         .mark_rule(color=palette.INK, strokeDash=[4, 3], opacity=0.6, aria=False)
         .encode(x)
     )
-    edges = charts.edges_in_words([drawn.data["curves"]["value_is"]])
+    edges = charts.edges_in_words([values["value_is"]])
     words = ["dashes: the epoch whose parameters are exported"]
     title = alt.Title(name, subtitle=words + ([f"at the edge: {edges}"] if edges else []))
     off = base.transform_filter("datum.value_is != 'zero'") if kind == "linear" else base
     marks = charts.at_the_edge(off, "value_is", x, colour, ["set:N", "epoch:Q"])
-    drawn_lines = lines.encode(x, y, colour, tooltip=tooltip)
-    return alt.layer(rule, drawn_lines, *marks).properties(title=title)
+    drawn = lines.encode(x, y, colour, tooltip=tooltip)
+    return alt.layer(rule, drawn, *marks).properties(title=title)
 
 
-def heat(drawn: Drawn) -> charts.Chart:
+def heat(flow: pl.DataFrame) -> charts.Chart:
     """Return a map of log₁₀ ‖Δz[l]‖ of one batch, by layer and step."""
-    flow = drawn.data["flow"]
     steps, layers = (int(flow[column].to_numpy().max()) for column in ("right", "layer"))
     axes = heat_maps.counts(steps), heat_maps.counts(layers)
     chart = heat_maps.heat("flow", "true", axes, "layer l", "layer:Q")
@@ -159,18 +127,10 @@ def heat(drawn: Drawn) -> charts.Chart:
     return chart.properties(title=alt.Title(QUANTITIES[DELTA_Z].label, subtitle=subtitle))
 
 
-def held_out(drawn: Drawn) -> list[charts.Chart]:
-    """Return the picture of the held-out rows, if any: a parity plot, or a confusion matrix."""
-    if not drawn.held_out:
-        return []
-    chart = _confusion(drawn) if drawn.table.classes else _parity(drawn)
-    return [chart.properties(title=f"{drawn.held_out} held-out rows")]
-
-
-def _parity(drawn: Drawn) -> charts.Chart:
+def _parity(table: Table) -> charts.Chart:
     base = alt.Chart(alt.NamedData("parity"))
     scale = alt.Scale(zero=False, nice=False, padding=6)
-    x = alt.X("target:Q", title=drawn.table.target, scale=scale)
+    x = alt.X("target:Q", title=table.target, scale=scale)
     tooltip = ["row:Q", *(alt.Tooltip(f"{n}:Q", format=".4g") for n in ("target", "prediction"))]
     points = base.mark_circle(size=32, opacity=0.65, color=palette.OURS).encode(
         x, alt.Y("prediction:Q", title="prediction", scale=scale), tooltip=tooltip
@@ -179,13 +139,13 @@ def _parity(drawn: Drawn) -> charts.Chart:
     return alt.layer(line.encode(x, alt.Y("target:Q", scale=scale)), points)
 
 
-def _confusion(drawn: Drawn) -> charts.Chart:
-    order = list(drawn.table.classes)
+def _confusion(table: Table) -> charts.Chart:
+    order = list(table.classes)
     classes = alt.Scale(domain=order)
     axis = alt.Axis(labelAngle=0 if len("".join(order)) < MOST_LETTERS else -90, labelLimit=90)
     base = alt.Chart(alt.NamedData("confusion")).encode(
         alt.X("prediction:N", scale=classes, title="prediction", axis=axis),
-        alt.Y("target:N", scale=classes, title=drawn.table.target, axis=alt.Axis(labelLimit=90)),
+        alt.Y("target:N", scale=classes, title=table.target, axis=alt.Axis(labelLimit=90)),
         tooltip=["target:N", "prediction:N", "count:Q"],
     )
     scale = alt.Scale(range=list(palette.COUNTS), domainMin=0)

@@ -8,7 +8,7 @@ needs new rows alone.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +68,49 @@ HEADS = {
     "entropy_share": Quantity("entropy / largest possible", 0, 1),
 }
 EXPERTS = {"load": Quantity("load of each expert, 1 is its share", 0, 2)}
+
+
+class Map(NamedTuple):
+    """A map: its words, its quantities, and where a record has the numbers they come from."""
+
+    title: str
+    reading: str
+    place: str  # the word for a place, on the axis
+    name: str  # the column of a place's name; empty if its numbers are the name
+    quantities: dict[str, Quantity]
+    start: str  # the entry of the record's first line that has an entry a place
+    rows: Callable[[Watched], list[dict[str, object]]]  # one a measurement and place
+    columns: tuple[str, ...] = ()  # of the rows, if they are not the quantities
+
+
+MAPS = {
+    "layers": Map(
+        "Layers",
+        "Colour: the chosen number of each layer, at each measurement, on one scale for all "
+        "trainings; what is beyond its ends has their colour. The lowest one is next to the "
+        "input. Grey: zero; red: no finite number; empty: there is none.",
+        *("layer", "layer", LAYERS, "layers", Watched.table),
+    ),
+    "arrays": Map(
+        "Parameter arrays",
+        "In the order of the layers. An update of a hundredth to a thousandth of the size is "
+        "usual; the colours end where the alarms slow and update begin. Grey: zero, or of "
+        "an array that is zero.",
+        *("array", "path", ARRAYS, "parameters", Watched.parameter_table),
+        ("log10_delta", "log10_size", "log10_update"),
+    ),
+    "heads": Map(
+        "Attention",
+        "Each head. A large logit with an entropy near 0: saturated.",
+        *("head", "", HEADS, "heads", Watched.attention_table),
+        ("largest_logit", "entropy", "most_entropy"),
+    ),
+    "experts": Map(
+        "Routers",
+        "Load of each expert: 1 is an equal share.",
+        *("expert", "", EXPERTS, "experts", Watched.router_table),
+    ),
+}
 DIFFERS = (-2, 2)  # ends of the colours of a difference
 HEAD = {
     "step": "step",
@@ -105,22 +148,15 @@ def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
     """Return the page."""
     pairs = zip(_names(folders), watches, strict=True)
     seen = [Seen(name, watched, len(folders)) for name, watched in pairs]
-    tables = {
-        "layers": (LAYERS, [_layers(each) for each in seen]),
-        "arrays": (ARRAYS, [_arrays(each) for each in seen]),
-        "heads": (HEADS, [_heads(each) for each in seen]),
-        "experts": (EXPERTS, [_experts(each) for each in seen]),
-    }
     data, choices, ends = {}, [], {}
-    for name, (quantities, frames) in tables.items():
-        if all(map(pl.DataFrame.is_empty, frames)):
-            continue
+    for name, of in MAPS.items():
+        frames = [_frame(each, of) for each in seen]
         known = {
             column: quantity
-            for column, quantity in quantities.items()
+            for column, quantity in of.quantities.items()
             if all(column in frame.columns for frame in frames if not frame.is_empty())
         }
-        if not known:
+        if not known or all(map(pl.DataFrame.is_empty, frames)):
             continue
         texts = tuple(quantity.name for quantity in known.values())
         data[name] = _cells(frames, dict(zip(known, texts, strict=True)))
@@ -220,50 +256,31 @@ def _losses(seen: Seen) -> pl.DataFrame:
     return frame.with_columns(training=pl.lit(seen.name))
 
 
-def _layers(seen: Seen) -> pl.DataFrame:
-    rows = seen.thinned(len(seen.watched.start.get("layers", ())), MOST_CELLS).table()
-    return _frame(seen, rows, "layer", tuple(LAYERS))
-
-
-def _arrays(seen: Seen) -> pl.DataFrame:
-    rows = seen.thinned(len(seen.watched.start.get("parameters", ())), MOST_CELLS).parameter_table()
-    frame = _frame(seen, rows, "path", ("log10_delta", "log10_size", "log10_update"))
-    has_updates = any(line.get("after", True) for line in seen.watched.measurements)
-    if frame.is_empty() or not has_updates:
-        return frame
-    zero = pl.col("log10_size") == -math.inf  # of an array that is zero there is no ratio
-    ratio = pl.when(zero).then(-math.inf).otherwise(pl.col("log10_update") - pl.col("log10_size"))
-    return frame.with_columns(log10_ratio=ratio)
-
-
-def _heads(seen: Seen) -> pl.DataFrame:
-    rows = seen.thinned(len(seen.watched.start.get("heads", ())), MOST_CELLS).attention_table()
-    frame = _frame(seen, rows, "", ("largest_logit", "entropy", "most_entropy"))
-    if frame.is_empty():
-        return frame
-    return frame.with_columns(entropy_share=pl.col("entropy") / pl.col("most_entropy"))
-
-
-def _experts(seen: Seen) -> pl.DataFrame:
-    rows = seen.thinned(len(seen.watched.start.get("experts", ())), MOST_CELLS).router_table()
-    return _frame(seen, rows, "", ("load",))
-
-
-def _frame(
-    seen: Seen, rows: list[dict[str, object]], name: str, columns: Sequence[str]
-) -> pl.DataFrame:
-    """Return rows as a table of step, place, its name, and those columns that are there."""
+def _frame(seen: Seen, of: Map) -> pl.DataFrame:
+    """Return the rows of a map as a table of step, place, its name, and the columns there are."""
+    watched = seen.thinned(len(seen.watched.start.get(of.start, ())), MOST_CELLS)
+    rows = of.rows(watched)
     if not rows:
         return pl.DataFrame()
     places = len(rows) // len({row["step"] for row in rows})
-    numbered = [(i % places + 1, row) for i, row in enumerate(rows)]
-    there = [column for column in columns if column in rows[0]]
-    names = _place_names(rows[:places], name)
-    data = {"step": [row["step"] for row in rows], "place": [place for place, _ in numbered]}
+    there = [column for column in of.columns or of.quantities if column in rows[0]]
+    names = _place_names(rows[:places], of.name)
+    of_places = {
+        "step": [row["step"] for row in rows],
+        "place": [i % places + 1 for i in range(len(rows))],
+        "name": [names[i % places] for i in range(len(rows))],
+    }
     numbers = {column: [float(str(row[column])) for row in rows] for column in there}
-    return pl.DataFrame(
-        data | {"name": [names[at - 1] for at, _ in numbered], "run": seen.name} | numbers
-    )
+    frame = pl.DataFrame(of_places | {"run": seen.name} | numbers)
+    if "entropy" in there:
+        frame = frame.with_columns(entropy_share=pl.col("entropy") / pl.col("most_entropy"))
+    has_updates = any(line.get("after", True) for line in seen.watched.measurements)
+    if "log10_update" in there and has_updates:
+        size, update = pl.col("log10_size"), pl.col("log10_update")
+        zero = size == -math.inf  # of an array that is zero there is no ratio
+        ratio = pl.when(zero).then(-math.inf).otherwise(update - size)
+        frame = frame.with_columns(log10_ratio=ratio)
+    return frame
 
 
 def _place_names(rows: Sequence[dict[str, object]], name: str) -> list[str]:
@@ -326,37 +343,15 @@ def _ends(name: str, quantities: Iterable[Quantity], *, has_difference: bool) ->
 def _panels(
     data: dict[str, pl.DataFrame], ends: dict[str, tuple[str, str]], has_runs: bool
 ) -> tuple[report.Panel, ...]:
-    words = {
-        "layers": (
-            "Layers",
-            "Colour: the chosen number of each layer, at each measurement, on one scale for all "
-            "trainings; what is beyond its ends has their colour. The lowest one is next to the "
-            "input. Grey: zero; red: no finite number; empty: there is none.",
-            "layer",
-        ),
-        "arrays": (
-            "Parameter arrays",
-            "In the order of the layers. An update of a hundredth to a thousandth of the size is "
-            "usual; the colours end where the alarms slow and update begin. Grey: zero, or of "
-            "an array that is zero.",
-            "array",
-        ),
-        "heads": (
-            "Attention",
-            "Each head. A large logit with an entropy near 0: saturated.",
-            "head",
-        ),
-        "experts": ("Routers", "Load of each expert: 1 is an equal share.", "expert"),
-    }
     maps = [
         report.Panel(
-            title,
-            reading,
-            _map(name, y, has_runs, data[name], ends[name]).properties(
+            of.title,
+            of.reading,
+            _map(name, of.place, has_runs, data[name], ends[name]).properties(
                 height=FIRST if name == "layers" else HEIGHT
             ),
         )
-        for name, (title, reading, y) in words.items()
+        for name, of in MAPS.items()
         if name in data
     ]
     lines = [
