@@ -110,10 +110,8 @@ def test_epochs_equal_a_plain_loop_over_jax_grad(key, case):
     assert min(jax.tree.leaves(moved)) > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("count", "batch"),
-    [(5, 8), *(pytest.param(*few, marks=pytest.mark.slow) for few in ((16, 8), (3, 1)))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "batch"), [(5, 8), (16, 8), (3, 1)])
 def test_batches_that_fit_and_that_do_not(key, count, batch):
     net, params, xs, ys = problem(key, count=count)
     expected, losses = plain_loop(net, SGD, params, key, xs, ys, 1, batch)
@@ -407,9 +405,10 @@ def test_scores_equal_scikit_learn_s(key, task, n_out):
 
 def test_r2_of_a_label_that_does_not_vary(key):
     net, params, xs, ys = problem(key, "regression", count=9)
-    zero = jax.tree.map(jnp.zeros_like, params)  # ŷ = 0
+    zero = jax.tree.map(np.zeros_like, params)  # ŷ = 0
     for constant in (0.0, 2.0):
-        labels = ys.at[:, 1].set(constant)
+        labels = np.array(ys)
+        labels[:, 1] = constant
         expected = metrics.r2_score(labels, np.zeros_like(labels))
         np.testing.assert_allclose(jaxnn.train.evaluate(net, zero, xs, labels).metric, expected)
 

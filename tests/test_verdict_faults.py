@@ -406,6 +406,7 @@ def test_a_flow_without_programs_has_no_tables_of_what_is_recognised_in_them():
             getattr(dataclasses.replace(read, is_read=False), table)()
 
 
+@pytest.mark.slow
 def test_a_single_position_is_no_fault():
     with as_users_have_jax():
         net, params = jaxnn.as_network([lambda z: 2 * z])
@@ -416,16 +417,7 @@ def test_a_single_position_is_no_fault():
     assert jaxnn.verdict(flow).equal_positions is None
 
 
-def test_steps_of_a_recurrent_network_are_no_layers():
-    theta = np.float32(0.3 * np.eye(4))
-    with as_users_have_jax():
-        run = jaxnn.Run(lambda p, z: jnp.tanh(z @ p), theta, 9, tied=True)
-        net, params = jaxnn.as_network({"step": run})
-        v = jaxnn.verdict(jaxnn.gradient_flow((net, params), theta, cotangent=theta))
-    assert (v.step, v.layers) == (True, 9)
-
-
-def test_weights_that_steps_share_learn_from_any_of_them():
+def test_steps_are_no_layers_and_weights_that_they_share_learn_from_any_of_them():
     """The state before the first step is zero: there the weights that multiply it get nothing."""
     rng = np.random.default_rng(3)
     p = {name: np.float32(rng.normal(size=(4, 4)) / 2) for name in ("hh", "ih")}
@@ -436,6 +428,8 @@ def test_weights_that_steps_share_learn_from_any_of_them():
         flow = jaxnn.gradient_flow((net, params), 0 * ones, cotangent=p["hh"][:3])
     assert np.isneginf(flow.parameters.log_delta[0])
     assert values_of("starved", flow) == []
+    v = jaxnn.verdict(flow)
+    assert (v.step, v.layers) == (True, 5)
 
 
 # Networks that an early verdict misjudged, each with today's sentence: the table of a page.
