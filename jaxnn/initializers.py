@@ -146,8 +146,7 @@ def _draw_runs(
 
     layers: list[Layer | LazyRun] = []
     for (_, square), stretch in groupby(
-        range(top + 1),
-        key=lambda i: (shapes[i], 0 < i < top and shapes[i][0] == shapes[i][1]),
+        range(top + 1), key=lambda i: (shapes[i], 0 < i < top and shapes[i][0] == shapes[i][1])
     ):
         if not square:
             layers += [draw(i)(jax.random.fold_in(key, i)) for i in stretch]

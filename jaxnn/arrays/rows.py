@@ -296,9 +296,7 @@ def exponent_of(x: Float[Array, "*s"], *others: Array) -> Int[Array, "*s"]:
     return jnp.where(x == 0, 0, jnp.clip(k, -most, most))
 
 
-def exponent_and_mantissa(
-    x: Float[Array, "*s"],
-) -> tuple[Int[Array, "*s"], Float[Array, "*s"]]:
+def exponent_and_mantissa(x: Float[Array, "*s"]) -> tuple[Int[Array, "*s"], Float[Array, "*s"]]:
     """Return k and m of x = m 2^k, 1 <= m < 2, for x >= 0, from the float's bits.
 
     m is 0 for 0 and subnormal numbers, and x itself where it is inf or nan.

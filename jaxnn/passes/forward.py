@@ -44,11 +44,7 @@ class Trace(NamedTuple):
 
 
 def trace(
-    net: Network,
-    params: Pairs,
-    x: Real[Numbers, " {net.sizes[0]}"],
-    *,
-    depth: Depth = None,
+    net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"], *, depth: Depth = None
 ) -> Trace:
     """Return every z[l] and a[l] of one example.
 
@@ -93,11 +89,7 @@ def _trace(net: Network, params: Params, x: Numbers, used: UsedDepth) -> Trace:
 
 
 def forward(
-    net: Network,
-    params: Pairs,
-    x: Real[Numbers, " {net.sizes[0]}"],
-    *,
-    depth: Depth = None,
+    net: Network, params: Pairs, x: Real[Numbers, " {net.sizes[0]}"], *, depth: Depth = None
 ) -> Float[Array, " {net.sizes[-1]}"]:
     """Return ŷ = g(z[L]) of one example.
 

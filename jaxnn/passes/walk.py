@@ -544,12 +544,7 @@ def down(
 
 
 def _down_run(
-    kind: LayerOp,
-    run: Run,
-    saved: Saved,
-    used: Array | int,
-    delta: ScaledRows,
-    keep: Keep,
+    kind: LayerOp, run: Run, saved: Saved, used: Array | int, delta: ScaledRows, keep: Keep
 ) -> tuple[ScaledRows, Any]:
     """Go down a run from the last layer used."""
 

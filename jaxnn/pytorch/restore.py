@@ -22,10 +22,7 @@ OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 @undivided
 def unchanged(
-    torch: ModuleType,
-    module: Module,
-    inputs: Iterable[Any],
-    acting: frozenset[int] = frozenset(),
+    torch: ModuleType, module: Module, inputs: Iterable[Any], acting: frozenset[int] = frozenset()
 ) -> Iterator[None]:
     """Leave a module, its mode and all random states as they were; `acting` hooks act meanwhile."""
     modules, parameters = [*module.modules()], [*module.parameters()]

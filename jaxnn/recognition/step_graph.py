@@ -19,12 +19,7 @@ from ..jaxpr.primitives import CASTS, ENDING, SHAPES
 from ..jaxpr.program import Flat, Step, behind, evaluated
 
 # A reverse rule of the user's own is no matter here, where nothing is differentiated.
-OPENED = (
-    *CALLS,
-    primitives.custom_jvp_call_p,
-    primitives.custom_vjp_call_p,
-    primitives.scan_p,
-)
+OPENED = (*CALLS, primitives.custom_jvp_call_p, primitives.custom_vjp_call_p, primitives.scan_p)
 # Steps from the sum of a block of keys to that of all.
 ADDING = SHAPES | CASTS | {"add", "mul", "select_n", "slice"}
 WEIGHING = CASTS | {"select_n", "mul"}  # from powers to the numerators that are added up

@@ -38,11 +38,7 @@ class _Calls:
         self.hook = module.register_forward_hook(self._keep, with_kwargs=True)
 
     def _keep(
-        self,
-        module: Module,
-        args: tuple[PyTree, ...],
-        kwargs: dict[str, PyTree],
-        output: PyTree,
+        self, module: Module, args: tuple[PyTree, ...], kwargs: dict[str, PyTree], output: PyTree
     ) -> None:
         if self.is_heard and module.training:
             self.inputs = kwargs if kwargs and not args else args

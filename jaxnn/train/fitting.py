@@ -280,12 +280,7 @@ def _sets(net: Network, params: Layers, key: Array, data: Given, out: int) -> Se
 
 @compiled
 def _start_and_sets(
-    net: Network,
-    params: Layers,
-    optimizer: Optimizer,
-    key: Array,
-    data: Given,
-    out: int,
+    net: Network, params: Layers, optimizer: Optimizer, key: Array, data: Given, out: int
 ) -> tuple[State, Sets]:
     """Everything that training needs before its first step, as one program."""
     return start(net, params, optimizer, key), _sets(net, params, key, data, out)

@@ -160,12 +160,7 @@ def step(
 
 @compiled
 def _step(
-    net: Network,
-    state: State,
-    xs: Numbers,
-    ys: Numbers,
-    optimizer: Optimizer,
-    used: UsedDepth,
+    net: Network, state: State, xs: Numbers, ys: Numbers, optimizer: Optimizer, used: UsedDepth
 ) -> tuple[State, Array]:
     params = state.params
     loss, gradient = loss_and_gradient(net, params, xs, ys, used, "all")

@@ -97,12 +97,7 @@ class TorchWatch(Recorder):
 
     def _measure(self, begun: "Begun", inputs: PyTree, ys: PyTree) -> None:
         flow = torch_flow(
-            self.module,
-            inputs,
-            ys,
-            loss=self.loss,
-            cuts=self.cuts,
-            entries=self.options.entries,
+            self.module, inputs, ys, loss=self.loss, cuts=self.cuts, entries=self.options.entries
         )
         parameters = parameters_of(self.module)
         begun.before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}

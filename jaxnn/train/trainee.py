@@ -88,9 +88,7 @@ def whole_of(floats: PyTree, tree: PyTree) -> Any:
 
 
 def loss_through(
-    trainee: Trainee,
-    xs: PyTree,
-    keep: Callable[[Any], Any] = lambda state: (),
+    trainee: Trainee, xs: PyTree, keep: Callable[[Any], Any] = lambda state: ()
 ) -> Callable[[PyTree], tuple[Array, tuple[Any, list[Kept]]]]:
     """Return floats -> the mean loss, and with it the output and what is kept of the states."""
     net, tree, loss, ys = trainee

@@ -342,13 +342,7 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
 
 
 def measurement_of(
-    step: int,
-    flow: Flow,
-    update: Update | None,
-    loss: float,
-    time: int,
-    *,
-    positions: bool = False,
+    step: int, flow: Flow, update: Update | None, loss: float, time: int, *, positions: bool = False
 ) -> Line:
     """Return the line of a measurement, at a time in milliseconds since 1970."""
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))

@@ -17,13 +17,7 @@ from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import is_light
 from ...arrays.rows import ScaledRows, floats, in_bfloat16, is_float, is_narrow, with_floats
-from ...chain.chain import (
-    Chain,
-    Lowered,
-    check_examples,
-    decoded,
-    encoded,
-)
+from ...chain.chain import Chain, Lowered, check_examples, decoded, encoded
 from ...chain.parameter_handover import LayerWeights
 from ...errors import NoTangentError
 from ...jaxpr.numpy_programs import for_the_end, with_rest_by_numpy

@@ -334,10 +334,7 @@ def _gradient(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[
     base = _base(alt, labels)
     y = alt.Y("log10_delta_rms:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
     ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
-    layers = [
-        base.mark_area(opacity=0.18).encode(*ends),
-        _line(alt, base, rows).encode(y),
-    ]
+    layers = [base.mark_area(opacity=0.18).encode(*ends), _line(alt, base, rows).encode(y)]
     columns = ("log10_delta_rms", "log10_delta_theory")
     values = [v for row in rows for name in columns if (v := row.get(name)) is not None]
     title = "Gradient of an example: root mean square, and the smallest to the largest"
