@@ -64,6 +64,7 @@ from ..record.loss import Loss, delta_of_loss
 SATURATED_BELOW = 0.01  # as a fraction of the largest slope
 _BELOW, _ABOVE = slice(None, -1), slice(1, None)
 T = TypeVar("T")
+Sizes = dict[str, Float[Array, "*k"]]
 
 
 @with_rest_by_numpy
@@ -184,7 +185,7 @@ def _flow_of(
         of_layers = (gradient, signal, log_tangent)
         gradient, signal, log_tangent = masked(of_layers, used.are_used)
         sizes, entries = masked((sizes, entries), jnp.repeat(used.are_used, 2))
-    both = [gradient.log_theta, gradient.biases.log_delta]
+    both = [gradient.log_theta, gradient.biases["log_delta"]]
     return assemble(
         LayerRecord.of(
             gradient.delta,
@@ -197,9 +198,9 @@ def _flow_of(
             log_tangent=log_tangent,
             units=Units(
                 mean_square_z=signal.state.mean_square,
-                mean_square_b=gradient.biases.mean_square,
-                **signal.activations._asdict(),
-                **signal.slopes._asdict(),
+                mean_square_b=gradient.biases["mean_square"],
+                **signal.activations,
+                **signal.slopes,
             ),
             used=used,
         ),
@@ -260,14 +261,9 @@ class _Biases(NamedTuple):
     delta: ScaledRows
     b: Float[Array, "*k n"]
 
-    def over_units(self) -> "_BiasSizes":
+    def over_units(self) -> Sizes:
         square = jnp.square(at_least_float32(self.b))
-        return _BiasSizes(log_size(self.delta), jnp.mean(square, axis=-1))
-
-
-class _BiasSizes(NamedTuple):
-    log_delta: Float[Array, "*k"]
-    mean_square: Float[Array, "*k"]
+        return {"log_delta": log_size(self.delta), "mean_square": jnp.mean(square, axis=-1)}
 
 
 class _Slopes(NamedTuple):
@@ -276,14 +272,9 @@ class _Slopes(NamedTuple):
     small: Float[Array, "*k"]
     largest: Float[Array, "*k n"]
 
-    def over_units(self) -> "_SlopeSizes":
+    def over_units(self) -> Sizes:
         none = at_least_float32((self.largest == 0).astype(self.largest.dtype))
-        return _SlopeSizes(self.small, jnp.mean(none, axis=-1))
-
-
-class _SlopeSizes(NamedTuple):
-    saturated: Float[Array, "*k"]
-    dead: Float[Array, "*k"]
+        return {"saturated": self.small, "dead": jnp.mean(none, axis=-1)}
 
 
 class _ActivationRecord(NamedTuple):
@@ -303,19 +294,14 @@ class _ActivationRecord(NamedTuple):
         exponent = jnp.where((mean == 0) & (spread == 0), ZERO_EXPONENT, a.e)
         return cls(exponent, mean, spread)
 
-    def over_batch(self) -> "_ActivationSizes":
+    def over_batch(self) -> Sizes:
         scale, common = alignment(self.exponent, self.mean)
         means = scale * self.mean
         mean = jnp.mean(means, axis=1)
         # The variance over all entries: the rows' variances, averaged, plus that of their means.
         spread = jnp.square(scale) * self.spread + jnp.square(means - mean[:, None])
         variance = value_of(jnp.mean(spread, axis=1), 2 * common)
-        return _ActivationSizes(value_of(mean, common), variance)
-
-
-class _ActivationSizes(NamedTuple):
-    mean_a: Float[Array, "*k"]
-    var_a: Float[Array, "*k"]
+        return {"mean_a": value_of(mean, common), "var_a": variance}
 
 
 class _LayerGradient(NamedTuple):
@@ -323,7 +309,7 @@ class _LayerGradient(NamedTuple):
 
     delta: Any  # DeltaRecord, or DeltaSizes
     log_theta: Float[Array, "*k"]
-    biases: Any  # _Biases, or _BiasSizes
+    biases: Any  # _Biases, or their sizes
     entries: Entries | None
 
 
@@ -331,8 +317,8 @@ class _Signal(NamedTuple):
     """z[l], with a[l] and σ′ as the layer above takes it in, and entries of z[l] likewise."""
 
     state: Any  # StateRecord, or StateSizes
-    activations: Any  # _ActivationRecord, or _ActivationSizes
-    slopes: Any  # _Slopes, or _SlopeSizes
+    activations: Any  # _ActivationRecord, or its sizes
+    slopes: Any  # _Slopes, or their sizes
     entries: Entries | None
 
 
@@ -370,7 +356,7 @@ def _of_output(net: Network, z: ScaledRows, options: FlowOptions) -> _Signal:
     entries = entries_of([with_exponents(z)]).at(0) if options.entries else None
     activations = _ActivationRecord.of(output_of(net, z))
     none = jnp.zeros((), activations.mean.dtype)
-    return _Signal(_state(z, options), activations, _SlopeSizes(none, none), entries)
+    return _Signal(_state(z, options), activations, {"saturated": none, "dead": none}, entries)
 
 
 def _over_units(tree: T) -> T:
