@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from ..flow.formats.ranges import FORMATS
 from ..rules import Sight
 from ..texts import clean, label
-from .watched import Line, Watched, column_of, count_of
+from .watched import Line, Watched, column_of
 
 PerArray = Float[np.ndarray, " arrays"]
 
@@ -123,7 +123,7 @@ class Measurements:
         return np.stack([self._column(line, part, name) for line in self.lines[:-2]])
 
     def _column(self, line: Line, part: str, name: str) -> Float[np.ndarray, " n"]:
-        column = np.array(column_of(line, part, name, count_of(self.start, part)), float)
+        column = np.array(column_of(line, part, name, len(self.start.get(part, []))), float)
         if part != "parameters" or name == "log10_size" or not self._silent.any():
             return column
         return np.where(self._silent, -np.inf if name == "log10_update" else np.nan, column)
