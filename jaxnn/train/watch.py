@@ -23,7 +23,7 @@ the update. A watch returns nothing that a `scan` could carry, so it has no plac
 gather them in; and of a `jax.new_ref` that a step closes over, one execution that fails, as by
 Ctrl-C, leaves nothing, so that the user's next step would fail too. On a CPU a callback and what is
 recorded take one to two milliseconds, and the size of the update is a pass over all parameters: of
-short steps only every eleventh is looked at, see `_watch`. JAX starts a program that can call back
+short steps only every 23rd is looked at, see `_watch`. JAX starts a program that can call back
 by way of Python, 30 µs for each array that goes in: of a scan over steps once.
 """
 
@@ -66,7 +66,7 @@ from .writers import Writer
 
 StepNumber = int | Numbers
 MOST_TOGETHER = 2**18  # numbers that are brought together in less time than a kernel for each takes
-STRIDE, SPARSE = 11, 100  # steps: from one that is looked at to the next, from which `every` on
+STRIDE, SPARSE = 23, 100  # steps: from one that is looked at to the next, from which `every` on
 BEHIND = "too many steps wait for their measurement, which takes longer than they do; raise every="
 
 
@@ -103,7 +103,7 @@ class Watch(Recorder):
             ys: their labels, as for `jaxnn.gradient_flow`.
             after: the parameters after the step, for the size of the update.
             value: the loss of the step. It is recorded at every step, measured or not; inside of
-                `jit`, of few numbers on a CPU and with `every` of 100 or more, every eleventh.
+                `jit`, of few numbers on a CPU and with `every` of 100 or more, every 23rd.
 
         What cannot be measured is a warning and an alarm, and no error: the training goes on.
         """
