@@ -159,6 +159,9 @@ TEN = [5.0, 9, 64, 2.3]  # of as many classes
 FALL = {"losses": [9.0 - i / 2 for i in range(10)]}
 STOPPED = arrays("log10_update", -math.inf)
 TAKEN = {"losses": [1.0] * 10, "sizes": {"log10_gradient": -2.0}}  # by an optimiser
+LARGE = weights("log10_update", -0.2, -0.3, -2.0)
+GROWN = weights("log10_size", 1.3, 1.4, 1.1)
+OUTWARDS = weights("log10_size", 0.5, 1.2, 0.4) | weights("radial", 0, 0.9, 0)
 SMALL_STEPS = arrays("log10_update", -3.9)
 TINY = weights("log10_update", -5.5, -5.2, -5.6)  # of sizes about 10^.5
 
@@ -324,43 +327,39 @@ CASES = {
     ),
     "half of the updates": Case(
         "update",
-        [weights("log10_update", -0.2, -0.3, -2.0)] * 2,
+        [LARGE] * 2,
         *(10, 1, "['1'].w"),
         (
             [weights("log10_update", -0.2, -0.5, -2.0)] * 2,
-            [weights("log10_update", -0.2, -0.3, -2.0), {}],  # the first step of Adam
-            [weights("log10_update", -0.2, -0.3, -2.0) | {"loss": v} for v in (1, 0.5, 0.2)],
+            [LARGE, {}],  # the first step of Adam
+            [LARGE | {"loss": v} for v in (1, 0.5, 0.2)],
             # Decay
             [
-                weights("log10_update", -0.2, -0.3, -2.0)
+                LARGE
                 | weights("radial", -0.9, -0.9, 0.0)
                 | weights("log10_size", *(v - 0.01 * i for v in (0.5, 0.6)), 0.4)
                 for i in range(3)
             ],
-            [weights("log10_update", -0.2, -0.3, -2.0) | {"losses": [2.3] * n} for n in (1, 4)],
+            [LARGE | {"losses": [2.3] * n} for n in (1, 4)],
             # An output that is saturated
             [weights(n, -0.2, -0.3, -2) | arrays("log10_delta", -6) for n in ["log10_update"] * 2],
         ),
     ),
     "half of the updates of a loss that is not known": Case(
-        "update",
-        [weights("log10_update", -0.2, -0.3, -2.0) | {"loss": math.nan}] * 2,
-        *(10, 1, "['1'].w"),
-        ([{"loss": math.nan}] * 2,),
+        "update", [LARGE | {"loss": math.nan}] * 2, *(10, 1, "['1'].w"), ([{"loss": math.nan}] * 2,)
     ),
     "weights that have grown": Case(
         "update",
         [
             {"losses": [1.0]},
-            weights("log10_size", 1.3, 1.4, 1.1)
-            | {("layers", "log10_mean_square", 1): 2.4, "losses": [0.5] * 41},
+            GROWN | {("layers", "log10_mean_square", 1): 2.4, "losses": [0.5] * 41},
         ],
         *(10, 2, ""),
         (
-            [{"losses": [1.0]}, weights("log10_size", 1.3, 1.4, 1.1) | {"losses": [0.5] * 41}],
+            [{"losses": [1.0]}, GROWN | {"losses": [0.5] * 41}],
             [
                 {"losses": [1.0]},
-                weights("log10_size", 1.3, 1.4, 1.1)
+                GROWN
                 | {("layers", "log10_mean_square", 1): 2.4}
                 | {"losses": [1 - i / 99 for i in range(41)]},
             ],
@@ -628,10 +627,7 @@ CASES = {
     ),
     "a loss that explodes": Case(
         "diverges",
-        [
-            weights("log10_update", -0.2, -0.3, -2.0),
-            {"losses": [2, 2, 5, 11, 30, 70, 200, 1e4, 1e5]},
-        ],
+        [LARGE, {"losses": [2, 2, 5, 11, 30, 70, 200, 1e4, 1e5]}],
         *(7, None, ""),
         ([{}, {"losses": [2, 2, 5, 11, 30, 25, 20, 15, 10]}],),
     ),
@@ -659,20 +655,13 @@ CASES = {
     ),
     "a loss without an end": Case(
         "endless",
-        [
-            {"losses": [2.0]},
-            weights("log10_size", 0.5, 1.2, 0.4)
-            | weights("radial", 0, 0.9, 0)
-            | {"losses": [-float(i) for i in range(40)], "step": 40},
-        ],
+        [{"losses": [2.0]}, OUTWARDS | {"losses": [-float(i) for i in range(40)], "step": 40}],
         *(40, 2, W),
         (
             [{"losses": [2.0]}, {"losses": [-float(i) for i in range(40)], "step": 40}],
             [
                 {"losses": [2.0]},
-                weights("log10_size", 0.5, 1.2, 0.4)
-                | weights("radial", 0, 0.9, 0)
-                | {"losses": [-(float(i) ** 0.5) for i in range(40)], "step": 40},
+                OUTWARDS | {"losses": [-(float(i) ** 0.5) for i in range(40)], "step": 40},
             ],  # ever more slowly
         ),
     ),
