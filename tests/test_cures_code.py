@@ -1,4 +1,4 @@
-"""Cured models and the code of cures: either is the cure, and what trains like it was before."""
+"""Cured models and the code of cures: both make the cure, and a cured model trains."""
 
 import os
 from collections.abc import Callable

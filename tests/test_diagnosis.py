@@ -1,4 +1,4 @@
-"""One call for any network: what it takes, and that it is the flow of the calls behind it."""
+"""One call for any network: the flow of the calls behind it, and the recipes of the site."""
 
 import re
 from collections import Counter
@@ -98,7 +98,7 @@ def test_what_is_no_network_is_one_sentence():
             jaxnn.diagnose(model, np.ones((2, 3)))
 
 
-# The recipes of the site: the flow of each, next to `jax.grad` of the same function.
+# The recipes of the site, next to `jax.grad` of the same function
 
 
 PAGE = Path(__file__).parent.parent / "docs" / "guides" / "recipes.md"

@@ -1,4 +1,4 @@
-"""Entries by their exponents: what formats keep, against conversions of `ml_dtypes`."""
+"""Formats: entries by their exponents, against conversions of `ml_dtypes`, and plans."""
 
 from dataclasses import replace
 
@@ -284,7 +284,7 @@ def test_a_network_has_the_entries_of_a_chain(cotangent):
             assert np.isnan(shares[1:, unused]).all()
 
 
-# Plans: the cheapest format of each layer, in words and as rows, and the picture of exponents.
+# Plans
 
 
 def times(w, z):

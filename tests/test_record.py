@@ -1,4 +1,4 @@
-"""What was handed over, nan or too large: named before the network is blamed for it."""
+"""Records of a flow: data that are broken, named first, and what is left of the examples."""
 
 import jax
 import jax.numpy as jnp
@@ -203,7 +203,7 @@ def test_torch_names_them_too(torch):
     assert jaxnn.verdict(negative).findings[0].rule == "loss"
 
 
-# What is left of the examples on the way up, measured and followed.
+# What is left of the examples on the way up
 
 
 EXAMPLES, WIDTH, LAYERS = 5, 6, 8

@@ -1,4 +1,4 @@
-"""Causes: networks with one planted fault each, whose verdicts name it."""
+"""Networks with one planted fault each, whose verdicts name it, and some once misjudged."""
 
 import dataclasses
 import re
@@ -432,7 +432,7 @@ def test_steps_are_no_layers_and_weights_that_they_share_learn_from_any_of_them(
     assert (v.step, v.layers) == (True, 5)
 
 
-# Networks that an early verdict misjudged, each with today's sentence: the table of a page.
+# Networks that an early verdict misjudged, each with today's sentence: the table of a page
 
 
 PAGE = Path(__file__).parents[1] / "docs" / "verdicts.md"
