@@ -63,6 +63,7 @@ class Options:
     callback: Callable[[Alarm], object] | None = None
     intended: Collection[str] = ()
     adversarial: bool = False
+    positions: bool = False
     entries: bool = False
     theory: Theory | None = None
     write: Writer | None = None
@@ -182,7 +183,9 @@ class Recorder:
         """Record a measurement, and the alarms that it gives rise to."""
         with self.recording(step):
             self._flow = flow
-            line = measurement_of(step, flow, update, np.nan, _now())
+            line = measurement_of(
+                step, flow, update, np.nan, _now(), positions=self.options.positions
+            )
             if not self._is_described:
                 self._describe(step, flow)
             line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
@@ -283,7 +286,8 @@ class Recorder:
 
     def _describe(self, step: int, flow: Flow) -> None:
         """Record the start of this training, in the folder of no other network."""
-        start = start_of(flow, self.every, _now(), theory=self.theory)
+        positions = self.options.positions
+        start = start_of(flow, self.every, _now(), positions=positions, theory=self.theory)
         is_other = not describes_same(self._watched.start, start)
         if is_other:
             start["theory"] = {}

@@ -345,6 +345,7 @@ def watch(
     callback: Callable[[Alarm], Any] | None = None,
     intended: Collection[str] = (),
     adversarial: bool = False,
+    positions: bool = False,
     entries: bool = False,
     theory: Flow | None = None,
     write: Writer | None = None,
@@ -388,6 +389,7 @@ def watch(
             `jaxnn.train.alarms`, and paths of arrays, or what these begin with, such as a frozen
             "encoder".
         adversarial: whether two networks play against each other, so that no loss need fall.
+        positions: whether Δ and what differs between examples are recorded at each position too.
         entries: whether exponents of entries are recorded too, as for `jaxnn.gradient_flow`.
         theory: the flow of the start, measured with theory=True: what training moves away from; of
             PyTorch there is none.
@@ -423,10 +425,12 @@ def watch(
         >>> [line["step"] for line in watch.watched.measurements]
         [0, 2, 4]
     """
-    check_call(model, entries=entries)
+    check_call(model, positions=positions, entries=entries)
     loss = check_loss(loss)
     of_start = theory_of_start(theory)
-    options = Options(every, folder, callback, intended, adversarial, entries, of_start, write)
+    options = Options(
+        every, folder, callback, intended, adversarial, positions, entries, of_start, write
+    )
     if is_of_torch(model):
         refuse_each(each, "a module of PyTorch")
         if theory is not None:

@@ -12,6 +12,7 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
                     …],
      "heads":      [{"layer": 1, "attention": 1, "head": 1}, …],
      "experts":    [{"layer": 1, "router": 1, "expert": 1}, …],
+     "positions":  [positions of the state of each layer, …],
      "theory":     {"log10_delta": [one number a layer], …}}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
      "total": …, "after": true, "of_batch": …, "labels": [usual, changes, count, constant] or null,
@@ -20,7 +21,8 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
                     "log10_gradient": …, "radial": …, "moved": …, "held": …, "rate": …,
                     "undone": …},
      "heads":      {"largest_logit": […], "entropy": […], "most_entropy": […], "share": […]},
-     "experts":    {"load": […]}}
+     "experts":    {"load": […]},
+     "positions":  {"log10_delta": [one number a layer and position], "log10_spread": […]}}
     {"kind": "steps", "time": …, "step": [1, 2, …], "loss": […], "log10_update": […],
      "log10_gradient": […]}
     {"kind": "alarm", "step": 100, "time": …, "rule": "update", "layer": 3 or null,
@@ -56,6 +58,7 @@ The lists of a measurement are in the order of those of the last start. What the
                           exponent_50; of PyTorch gradient_exponent_50 of what the optimiser took
     …histogram            with entries=True likewise, delta_histogram and so on: of all entries but
                           zeros the number at each k, [[k, count], …] with k upwards
+    positions             with positions=True, as in `flow.record.positions`; else without entries
     theory                of the start, with theory=flow: what the wide twin has for log10_delta,
                           log10_gain, log10_mean_square and log10_spread; else {}
     heads, experts        as in `flow.attention` and `flow.routers`; entropy in nats, share of the
@@ -86,7 +89,7 @@ from ..flow.view.table import assert_one
 from .step_record import Steps, steps_of
 
 SCHEMA = 1
-PARTS = ("layers", "parameters", "heads", "experts")  # of a measurement
+PARTS = ("layers", "parameters", "heads", "experts", "positions")  # of a measurement
 LN10 = math.log(10)
 SHARES = (0.01, 0.5, 0.99)  # of the entries, at which their exponents are recorded
 THEORY = ("log10_delta", "log10_gain", "log10_mean_square", "log10_spread")  # of the wide twin
@@ -189,6 +192,10 @@ class Watched:
         rows = self._rows("parameters", ("layer", "path"))
         return [row | ratios(row) for row in rows]
 
+    def position_table(self) -> list[dict[str, Any]]:
+        """Return a row for each step, layer and position (token, pixel), which count from 1."""
+        return self._rows("positions", ("layer", "position"))
+
     def histogram_table(self) -> list[dict[str, Any]]:
         """Return a row for each step, array and exponent that entries have, with entries=True.
 
@@ -218,6 +225,12 @@ class Watched:
 
     def _rows(self, part: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
         places = self.start.get(part, [])
+        if part == "positions":
+            places = [
+                {"layer": layer, "position": position}
+                for layer, count in enumerate(places, 1)
+                for position in range(1, count + 1)
+            ]
         known = (name for line in self.measurements for name in line[part])
         columns = dict.fromkeys(name for name in known if not is_histogram(name))
         rows = []
@@ -240,6 +253,12 @@ def is_histogram(name: str) -> bool:
 def describes_same(start: Line, other: Line) -> bool:
     """Tell whether two starts are of the same layers and parameters; also if one is empty."""
     return not (start and other) or all(start[v] == other[v] for v in ("layers", "parameters"))
+
+
+def count_of(start: Line, part: str) -> int:
+    """Return how many numbers a column of a measurement has, after this start."""
+    places = start.get(part, [])
+    return sum(places) if part == "positions" else len(places)
 
 
 def is_within(path: str, whole: str) -> bool:
@@ -277,7 +296,9 @@ def theory_of_start(flow: Flow | None) -> Theory | None:
     return _columns(rows, tuple(name for name in THEORY if name in rows[0]))
 
 
-def start_of(flow: Flow, every: int, time: int, *, theory: Theory | None = None) -> Line:
+def start_of(
+    flow: Flow, every: int, time: int, *, positions: bool = False, theory: Theory | None = None
+) -> Line:
     """Return the line that describes a network."""
     arrays = flow.parameters
     return {
@@ -298,6 +319,7 @@ def start_of(flow: Flow, every: int, time: int, *, theory: Theory | None = None)
         ],
         "heads": _chosen(_heads(flow), ("layer", "attention", "head")),
         "experts": _chosen(_experts(flow), ("layer", "router", "expert")),
+        "positions": [*flow.positions.counts] if positions and flow.positions else [],
         "theory": theory or {},
     }
 
@@ -319,7 +341,9 @@ def _chosen(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str
     return [{name: row[name] for name in names} for row in rows]
 
 
-def measurement_of(step: int, flow: Flow, update: Update | None, loss: float, time: int) -> Line:
+def measurement_of(
+    step: int, flow: Flow, update: Update | None, loss: float, time: int, *, positions: bool = False
+) -> Line:
     """Return the line of a measurement, at a time in milliseconds since 1970."""
     rate = rate_of(flow, np.arange(flow.unmeasured, len(flow.names)))
     parameters = _columns(flow.parameter_table(), ("log10_delta", "log10_size"))
@@ -345,6 +369,7 @@ def measurement_of(step: int, flow: Flow, update: Update | None, loss: float, ti
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),
         "experts": _columns(_experts(flow), ("load",)),
+        "positions": _positions(flow) if positions else {},
     }
 
 
@@ -410,6 +435,19 @@ def _of_entries(counts: dict[str, Histogram], prefixes: dict[str, str]) -> dict[
                 for by_exponent in counts[quantity].by_exponent()
             ]
     return columns
+
+
+def _positions(flow: Flow) -> dict[str, list[float]]:
+    """Return Δ and what differs between examples at each position of each layer."""
+    if flow.positions is None:
+        return {}
+    return {
+        name: (np.asarray(values, np.float64) / LN10).tolist()
+        for name, values in (
+            ("log10_delta", flow.positions.log_delta),
+            ("log10_spread", flow.positions.log_spread),
+        )
+    }
 
 
 _PLACES = ("layer", "name")
