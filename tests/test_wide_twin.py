@@ -17,7 +17,9 @@ pytestmark = pytest.mark.usefixtures("users_jax")
 
 
 def setup_of(kind):
-    return wide_twin.Setup((kind,), 64, blocks=2, seeds=8, draws=16, replicas=4, gains=2)
+    return wide_twin.Setup(
+        kinds=(kind,), width=64, blocks=2, seeds=8, draws=16, replicas=4, gains=2
+    )
 
 
 @pytest.mark.slow
@@ -50,7 +52,9 @@ def test_a_small_network_follows_its_twin_and_no_other(kind):
     "kind", ["autoencoder", "stacked autoencoder", "residual steps", "siamese"]
 )
 def test_shared_weights_have_one_draw_and_independent_ones_are_seen(kind, monkeypatch):
-    setup = wide_twin.Setup((kind,), 64, blocks=1, seeds=16, draws=24, replicas=4, gains=2)
+    setup = wide_twin.Setup(
+        kinds=(kind,), width=64, blocks=1, seeds=16, draws=24, replicas=4, gains=2
+    )
     law = Law.of(one_draw)
     measurement = law.measurement(setup, jax.random.key(3))
     rows = compare(law, law.prediction(setup), measurement)
