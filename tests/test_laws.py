@@ -121,7 +121,7 @@ FEWER = {
 }
 # Predictions that take as long as those of all the others together.
 LONG = ("gradient-exponent", "trainability", "length-correlation", "orthogonal-learning")
-LONG += ("self-normalising",)  # whose default test is its closed form
+LONG += ("self-normalising", "ten-thousand-layers")  # whose default tests are closed forms
 
 
 @pytest.mark.parametrize(
