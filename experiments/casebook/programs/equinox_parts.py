@@ -6,14 +6,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-import optax
-from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.data import Data
 from experiments.casebook.program import Program
-
-classes = optax.softmax_cross_entropy_with_integer_labels
+from experiments.casebook.programs.jax_parts import classes as classes
+from experiments.casebook.programs.jax_parts import squares as squares
 
 
 def mlp(sizes: Sequence[int], activation: Any = jax.nn.relu, end: Any = None) -> eqx.nn.Sequential:
@@ -23,11 +21,6 @@ def mlp(sizes: Sequence[int], activation: Any = jax.nn.relu, end: Any = None) ->
     for n, m, key in zip(sizes[:-1], sizes[1:], keys, strict=True):
         layers += [eqx.nn.Linear(n, m, key=key), eqx.nn.Lambda(activation)]
     return eqx.nn.Sequential([*layers[:-1], *([eqx.nn.Lambda(end)] if end else [])])
-
-
-def squares(output: Array, ys: Array) -> Array:
-    """Return the square of an example's one error."""
-    return (output[:, 0] - ys) ** 2
 
 
 def picture() -> Data:

@@ -6,16 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.data import Data
 from experiments.casebook.program import Program
+from experiments.casebook.programs.jax_parts import classes as classes
 
 Loss = Callable[[Array, Array], Array]
-classes = optax.softmax_cross_entropy_with_integer_labels
 KEY = jax.random.key(0)
 
 

@@ -8,12 +8,8 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
+from experiments.casebook.programs.jax_parts import squares
 from experiments.casebook.programs.nnx_parts import Pictures, Reading, classes, classified, mlp
-
-
-def squares(output: Array, ys: Array) -> Array:
-    """Return the square of an example's one error."""
-    return (output[:, 0] - ys) ** 2
 
 
 def relu_for_both_signs(is_cured: bool) -> Program:

@@ -9,16 +9,13 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.program import Program
+from experiments.casebook.programs.jax_parts import binary
 from experiments.casebook.programs.nnx_parts import classes, mlp
 
 
 def relu_for_a_probability(is_cured: bool) -> Program:
     """A relu where the binary cross entropy expects a probability."""
     xs, ys = data.tumours()
-
-    def binary(output: Array, ys: Array) -> Array:
-        p = jnp.clip(output[:, 0], 1e-7, 1 - 1e-7)
-        return -jnp.where(ys == 1, jnp.log(p), jnp.log1p(-p))
 
     model = mlp((30, 8, 1), end=nnx.sigmoid if is_cured else nnx.relu)
     last = model.layers[2]

@@ -6,15 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jaxtyping import Array
 
-from experiments.casebook import data
-from experiments.casebook.data import Data
-from experiments.casebook.program import Program
-
-classes = optax.softmax_cross_entropy_with_integer_labels
+from experiments.casebook.programs.jax_parts import classes as classes
+from experiments.casebook.programs.jax_parts import classified as classified
 
 
 def mlp(
@@ -53,8 +49,3 @@ class Pictures(nnx.Module):
     def __call__(self, xs: Array) -> Array:
         z = nnx.relu(self.first(xs.reshape(-1, 8, 8, 1)))
         return self.head(nnx.relu(self.second(z)).reshape(len(xs), -1))
-
-
-def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> Program:
-    """Return a training of a classifier."""
-    return Program(model, *given, classes, optimizer, data.accuracy, **options)
