@@ -655,7 +655,7 @@ def test_a_kernel_s_taps_are_neighbours():
 
 def test_gates_by_scipy_s_integrals():
     sigma_w, b = 1.5, 0.7
-    here = recurrence.gate(sigma_w, b)
+    here, chi_here = recurrence.gate(sigma_w, b)
 
     def u(q):
         return lambda g: special.expit(b + math.sqrt(sigma_w**2 * q + 1) * g)
@@ -666,11 +666,11 @@ def test_gates_by_scipy_s_integrals():
 
     q = optimize.brentq(left, 0.01, 2)
     gate = u(q)
-    assert here.q == pytest.approx(q, rel=1e-9)
+    assert here == pytest.approx(q, rel=1e-9)
     slope = gaussian(lambda g: (gate(g) * (1 - gate(g))) ** 2)
     chi = gaussian(lambda g: gate(g) ** 2) + sigma_w**2 * slope * (q + 1)
-    assert here.chi == pytest.approx(chi, rel=1e-9)
-    rates = [-math.log(recurrence.gate(sigma_w, bias).chi) for bias in (0.0, 2.0, 4.0)]
+    assert chi_here == pytest.approx(chi, rel=1e-9)
+    rates = [-math.log(recurrence.gate(sigma_w, bias)[1]) for bias in (0.0, 2.0, 4.0)]
     assert rates[0] > rates[1] > rates[2] > 0
 
 
@@ -871,8 +871,7 @@ def test_errors_are_parts_of_what_is_measured(monkeypatch):
     parts = np.array([0.5, -0.1, 0.02, 0.01])  # of the measured number, by which theory is off
     of_groups = np.repeat(-np.log1p(-parts)[:, None], 16, axis=1)
     monkeypatch.setattr(transformer_moments, "feed_forward", lambda *_: of_groups)
-    both = transformer_moments.Attention(of_groups[2:], of_groups)
-    monkeypatch.setattr(transformer_moments, "attention", lambda *_: both)
+    monkeypatch.setattr(transformer_moments, "attention", lambda *_: (of_groups[2:], of_groups))
     numbers = law.measurement(setup, jax.random.key(0)).numbers
     assert {number.case for number in law.prediction(setup).numbers} == set(numbers)
     of_feed_forward = [v.value for name, v in numbers.items() if name.startswith("feed")]

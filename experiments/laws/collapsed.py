@@ -157,16 +157,8 @@ def transformer(
     ]
 
 
-class Theory(NamedTuple):
-    """The exponents of a block, λ_angle and λ_gradient, and the mean square of its input."""
-
-    angle: float
-    gradient: float
-    q: float
-
-
-def in_theory(block: str, strengths: Strengths) -> Theory:
-    """Return the exponents of a block, by the formulas; called in x64."""
+def in_theory(block: str, strengths: Strengths) -> tuple[float, float, float]:
+    """Return λ_angle, λ_gradient and the mean square of a block's input; called in x64."""
     a, m, s = strengths
     square = float(meanfield.length_map("tanh", 1.0, 0.0, s**2))
     slope = s**2 * float(meanfield.chi("tanh", 1.0, s**2))
@@ -178,7 +170,7 @@ def in_theory(block: str, strengths: Strengths) -> Theory:
         q = (of_skips[1] * a**2 + m**2 * square) / (1 - math.prod(of_skips))
         mlp = of_skips[1] + m**2 * slope / (of_skips[0] * q + a**2)
         angle, gradient = of_skips[0] * mlp, (of_skips[0] + a**2 / q) * mlp
-    return Theory(math.log(angle) / 2, math.log(gradient) / 2, q)
+    return math.log(angle) / 2, math.log(gradient) / 2, q
 
 
 def predict(setup: Setup) -> Told:
@@ -206,7 +198,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     tokens = jnp.stack([normed(common) + apart, normed(common) - apart])[None]
     for place, (name, block, strengths) in enumerate(kinds(setup)):
         with jax.enable_x64(True):
-            q = in_theory(block, strengths).q
+            *_, q = in_theory(block, strengths)
         xs, of_kind = q**0.5 * tokens, jax.random.fold_in(key, place)
         several = [
             jaxnn.as_network(transformer(k, setup, block, strengths), xs)

@@ -29,7 +29,6 @@ and attention (2u + u²)/(1 + u)² n. A derivation, made here, to first order in
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 
@@ -37,15 +36,8 @@ from jaxnn.network.activations import Activation, find_activation
 from jaxnn.theory.quadrature import expectation
 
 
-class Taken(NamedTuple):
-    """n times what a finite width adds to λ_angle and λ_gradient of a block."""
-
-    angle: float
-    gradient: float
-
-
-def taken(a: float, m: float, s: float) -> Taken:
-    """Return the first order in 1/n of both exponents of a block; called in x64."""
+def taken(a: float, m: float, s: float) -> tuple[float, float]:
+    """Return n times what a finite width adds to λ_angle and λ_gradient; called in x64."""
     square, fourth, slope, slopes, both, mixed, moved = _expectations(s)
     u, w, of_attention = m**2 * square, m**2 * s**2 * slope, a**2 / (1 + a**2)
     alpha, r = both / (square * slope), u / (1 + u)
@@ -57,7 +49,7 @@ def taken(a: float, m: float, s: float) -> Taken:
     delta = -w * (1 + r * alpha) + m**2 * (known - 2 * mixed / (1 + u))
     left = m**2 * (square / (1 + u) + known - 2 * mixed / (1 + u)) / (1 + w)
     of_gradient = delta / (1 + w) + (of_size - of_change) / 2 - left
-    return Taken(angle / 2, (of_gradient - of_attention * (1 + 1 / (1 + a**2))) / 2)
+    return angle / 2, (of_gradient - of_attention * (1 + 1 / (1 + a**2))) / 2
 
 
 def _expectations(s: float) -> list[float]:

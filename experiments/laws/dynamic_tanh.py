@@ -37,14 +37,12 @@ REASON_NORM = "4 standard errors, and ¼ Var, for q varies too"
 @cache
 def dyt(alpha: float) -> jaxnn.network.Activation:
     """Return tanh(αz), one activation for each α."""
-
-    def sigma(z: jax.Array) -> jax.Array:
-        return jnp.tanh(alpha * z)
-
-    def prime(z: jax.Array) -> jax.Array:
-        return alpha / jnp.square(jnp.cosh(jnp.clip(alpha * z, -40, 40)))
-
-    return jaxnn.network.Activation(f"tanh({alpha:g} z)", sigma, prime, increasing=True)
+    return jaxnn.network.Activation(
+        f"tanh({alpha:g} z)",
+        lambda z: jnp.tanh(alpha * z),
+        lambda z: alpha / jnp.square(jnp.cosh(jnp.clip(alpha * z, -40, 40))),
+        increasing=True,
+    )
 
 
 def kinds(setup: Setup) -> list[tuple[str, Ensemble, jaxnn.blocks.Block]]:

@@ -160,16 +160,10 @@ def subtitle(settings: Settings, law: Law) -> str:
     return f"{words}; {runtime.dtype_name()}, seed {settings.seed}"
 
 
-def _in_words(value: object) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    return ", ".join(map(_entry_in_words, value))
-
-
-def _entry_in_words(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    return "×".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
+def _in_words(value: object, between: str = ", ") -> str:
+    if isinstance(value, tuple):
+        return between.join(_in_words(entry, "×") for entry in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 EXPERIMENT = Experiment(

@@ -127,14 +127,8 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         yield f"{series}: c[l], late layers", mean_of(c[i][:, half:].mean(axis=1))
         yield f"{series}: growth of a tangent", mean_of(growth[i])
     yield points(GROWTH, "½ ln χ(q*)", sigmas, growth.T)
-    crossings = [_root(_near(), rates) for rates in growth[len(SIGMA_W) :].T]
-    yield EDGE, mean_of(crossings)
-
-
-def _root(x: np.ndarray, y: np.ndarray) -> float:
-    """Zero of a straight line through the points."""
-    slope, height = np.polyfit(x, y, 1)
-    return float(-height / slope)
+    rise, height = np.polyfit(_near(), growth[len(SIGMA_W) :], 1)
+    yield EDGE, mean_of(-height / rise)
 
 
 @partial(jax.jit, static_argnames=("n", "layers"))

@@ -45,14 +45,12 @@ Bounded = jaxnn.network.Activation | None  # None is an RMS norm
 @cache
 def derf(alpha: float) -> jaxnn.network.Activation:
     """Return erf(αz), one activation for each α."""
-
-    def sigma(z: jax.Array) -> jax.Array:
-        return jax.scipy.special.erf(alpha * z)
-
-    def prime(z: jax.Array) -> jax.Array:
-        return 2 * alpha / math.sqrt(math.pi) * jnp.exp(-jnp.square(alpha * z))
-
-    return jaxnn.network.Activation(f"erf({alpha:g} z)", sigma, prime, increasing=True)
+    return jaxnn.network.Activation(
+        f"erf({alpha:g} z)",
+        lambda z: jax.scipy.special.erf(alpha * z),
+        lambda z: 2 * alpha / math.sqrt(math.pi) * jnp.exp(-jnp.square(alpha * z)),
+        increasing=True,
+    )
 
 
 @cache

@@ -18,7 +18,7 @@ Without gates the mean of ln ‖Δ‖ has the bias of `finite.slope`; with gates
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,15 +55,6 @@ NODES = np.linspace(-8, 8, 401)  # of a Gaussian, for smooth functions exact
 DENSITY = np.exp(-(NODES**2) / 2) / np.sum(np.exp(-(NODES**2) / 2))
 
 
-class Gate(NamedTuple):
-    """A recurrent network with gates: σ_w, b, its fixed point q, and χ."""
-
-    sigma_w: float
-    b: float
-    q: float
-    chi: float
-
-
 def starts() -> dict[str, Start]:
     """Return networks without gates, as plain ones whose σ_b is σ_x."""
     with jax.enable_x64(True):
@@ -72,14 +63,14 @@ def starts() -> dict[str, Start]:
     return {name: fixed_point(Ensemble("tanh", v, SIGMA_X)) for name, v in sigmas.items()}
 
 
-def gate(sigma_w: float, b: float) -> Gate:
-    """Return a gated network at its fixed point."""
+def gate(sigma_w: float, b: float) -> tuple[float, float]:
+    """Return the fixed point q of a gated network, and χ there."""
     q, before = 1.0, 0.0
     while abs(q - before) > 1e-13:
         u = 1 / (1 + np.exp(-b - math.sqrt(sigma_w**2 * q + SIGMA_GATE**2) * NODES))
         before, q = q, float((DENSITY @ (1 - u) ** 2) / (1 - DENSITY @ u**2))
     moved = sigma_w**2 * (DENSITY @ (u * (1 - u)) ** 2) * (q + 1)
-    return Gate(sigma_w, b, q, float(DENSITY @ u**2 + moved))
+    return q, float(DENSITY @ u**2 + moved)
 
 
 def predict(setup: Setup) -> Told:
@@ -92,7 +83,7 @@ def predict(setup: Setup) -> Told:
         yield rate._replace(reason=reason, deviation=None)
         yield curve(TANH, name, back, back * start.half_log_chi)
     for name, (sigma_w, b) in GATES.items():
-        log_chi = math.log(gate(sigma_w, b).chi)
+        log_chi = math.log(gate(sigma_w, b)[1])
         allowed = steps / n if sigma_w else 0.0
         reason = "4 standard errors, and 1/n a step where gates see h"
         yield Predicted(f"{name}: ln E‖Δ‖²", steps * log_chi, allowed, reason).about(
@@ -116,7 +107,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         yield f"{name}: nats a step", mean_of(log_delta[:, -1] / steps)
         yield points(TANH, name, shown, log_delta[:, shown])
     for name, (sigma_w, b) in GATES.items():
-        of_kind = (sigma_w, b, gate(sigma_w, b).q)
+        of_kind = (sigma_w, b, gate(sigma_w, b)[0])
         log_square = 2 * logs_of(_gated, of_kind, same=not sigma_w)
         yield f"{name}: ln E‖Δ‖²", log_mean_of(log_square[:, -1])
         yield points(GATED, name, shown, _of_means(log_square[:, shown]))

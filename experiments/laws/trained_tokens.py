@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import polars as pl
 from jax import lax
 
 from experiments.laws.collapsed import (
@@ -142,10 +143,7 @@ def rows(known: list[dict[str, str]]) -> Iterator[dict[str, str]]:
 
 def read() -> list[dict[str, str]]:
     """Return the rows that are stored."""
-    if not DATA.exists():
-        return []
-    with DATA.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return pl.read_csv(DATA, infer_schema=False).rows(named=True) if DATA.exists() else []
 
 
 def main() -> None:

@@ -70,14 +70,14 @@ def predict(setup: Setup) -> Told:
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure drawn parts, and how far theory is from them."""
-    of_attention = attention(setup, key)
-    logs = {FEED_FORWARD: feed_forward(setup, key), ATTENTION: of_attention.theory}
+    over_theory, over_formula = attention(setup, key)
+    logs = {FEED_FORWARD: feed_forward(setup, key), ATTENTION: over_theory}
     for name, by_group in logs.items():
         yield f"{name}: ln of measured over theory", mean_of(by_group.mean(axis=0))
         for p, error in errors(by_group):
             yield PERCENTILE.format(name, p), error
             yield point(ERRORS, f"{name}, here", p, error)
-    for p, error in errors(of_attention.formula):
+    for p, error in errors(over_formula):
         yield point(ERRORS, f"{ATTENTION}, the published formula here", p, error)
 
 
@@ -162,15 +162,8 @@ class Case(NamedTuple):
     keep: jax.Array
 
 
-class Attention(NamedTuple):
-    """Ln of the variance of Δz, measured over theory and over the formula, (set-ups, groups)."""
-
-    theory: np.ndarray
-    formula: np.ndarray
-
-
-def attention(setup: Setup, key: jax.Array) -> Attention:
-    """Return how far the variance of Δz is from theory, and from the published formula."""
+def attention(setup: Setup, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return ln of the variance of Δz over theory and over the formula, (set-ups, groups) each."""
     given = product(setup.correlations, setup.sizes, setup.gradients, setup.kept)
     cases = Case(*jnp.array(list(given)).T)
     sizes = setup.width, setup.head, setup.tokens
@@ -179,7 +172,7 @@ def attention(setup: Setup, key: jax.Array) -> Attention:
     tokens, part = setup.tokens, setup.head / setup.width
     formula = part * (1 + (tokens - 1) * cases.of_delta * cases.keep) / (tokens * cases.keep)
     by_formula = np.log(real / np.asarray(formula, np.float64)[:, None])
-    return Attention(np.log(real / theory), by_formula)
+    return np.log(real / theory), by_formula
 
 
 @partial(jax.jit, static_argnames="sizes")
