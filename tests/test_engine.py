@@ -1,5 +1,8 @@
 """The engine that draws: here and in a process of its own, the same pictures, and what it lacks."""
 
+import os
+import signal
+
 import pytest
 import vl_convert
 
@@ -33,7 +36,8 @@ def test_the_other_process_draws_the_same_and_its_end_is_told(process):
     assert b">c\xef\xbf\xbd[31mv" in titled().svg
     with pytest.raises(engine.NotDrawnError, match=r"^the picture holds no marks"):
         engine.begin("picture", SPEC | {"data": {"values": []}}, 1)()
-    of_dead = engine.begin("picture", SPEC | {"title": "t" * 10**6}, 2)
+    os.kill(process._process.pid, signal.SIGSTOP)  # as in the midst of a picture
+    of_dead = engine.begin("picture", SPEC, 2)
     process._process.kill()
     with pytest.raises(engine.NotDrawnError, match="has ended; the same command again draws"):
         of_dead()

@@ -107,11 +107,14 @@ class _Process:
         return self._thread.submit(self._answer, name, arguments)
 
     def _answer(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        if not self._process.is_alive():  # the engine aborts over some pictures
+        if not self._process.is_alive():  # the engine has aborted over a picture
             self._start()
-        with contextlib.suppress(OSError):  # it has gone: then there is no answer
+        try:
             self._pipe.send((name, arguments))
-        result, error = self._pipe.recv()
+            result, error = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(1.0)  # until it is known to be dead
+            raise
         if error is not None:
             raise ValueError(error)
         return result
