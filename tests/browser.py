@@ -40,14 +40,18 @@ class Tab:
 
     def __init__(self, browser, path, **settings):
         self.page = browser.new_page(**settings)
-        self.said, self.asked, self.popped = [], [], []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.said, self.errors, self.asked, self.popped = [], [], [], []
+        self.page.on("console", lambda message: self._said(message.text, message.type))
+        self.page.on("pageerror", lambda error: self._said(str(error), "error"))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on(
             "dialog", lambda dialog: (self.popped.append(dialog.message), dialog.dismiss())
         )
-        self.page.goto(path.as_uri())
+        self.page.goto(path if isinstance(path, str) else path.as_uri())
+
+    def _said(self, text, kind):
+        self.said.append(text)
+        self.errors += [text] * (kind == "error")
 
     def wait(self):
         """Until the charts are drawn."""

@@ -122,20 +122,6 @@ def test_theory_is_where_the_measurement_is():
         np.testing.assert_allclose(of_theory["log10_gain"][:-1], 0.5 * np.log10(chi), atol=1e-9)
 
 
-class Compilations:
-    """Counts the programs that XLA compiles, by the name of the function."""
-
-    def __init__(self):
-        self.names = []
-
-    def __call__(self, event, duration, **about):
-        if event == "/jax/core/compile/backend_compile_duration":
-            self.names.append(about["fun_name"])
-
-    def count(self, name):
-        return sum(name in compiled for compiled in self.names)
-
-
 @pytest.mark.slow
 def test_few_programs_serve_all_depths_seeds_and_initialisations():
     """As XLA counts them: a measuring program for each activation and room, a room for many depths.
@@ -145,17 +131,21 @@ def test_few_programs_serve_all_depths_seeds_and_initialisations():
     """
     for compiled in (networks.drawing, networks.measuring):  # nothing compiled by other tests
         compiled.cache_clear()
-    compilations = Compilations()
-    jax.monitoring.register_event_duration_secs_listener(compilations)
+    names = []
+
+    def count(event, duration, **about):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(about["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(count)
     try:
         of = {"activations": ("sigmoid", "relu"), **AS_SMALL}
         rows = pl.concat([measured(depths=depths, **of) for depths in ((1, 3), (8, 33), (2, 64))])
     finally:
-        jax.monitoring.unregister_event_duration_listener(compilations)
+        jax.monitoring.unregister_event_duration_listener(count)
     assert rows.group_by("activation", "weights", "depth", "seed").len().height == 2 * 2 * 6 * 2
-    rooms = 1  # for 64 layers beyond the first
-    assert compilations.count("gradient_flow") == 2 * rooms
-    assert compilations.count("gradient_draw") == 2 * rooms
+    for program in ("gradient_flow", "gradient_draw"):  # in one room, for 64 layers beyond a first
+        assert sum(program in name for name in names) == 2
 
 
 @pytest.mark.parametrize(
@@ -177,26 +167,6 @@ def test_few_rooms_and_none_larger_than_the_deepest_network_needs(deepest, batch
     for used, room in rooms.items():
         net = networks.roomy(dataset, 2, "tanh", used, batch, deepest=deepest)
         assert len(net.sizes) - 2 == 1 + room
-
-
-@pytest.mark.slow
-def test_room_for_a_depth_does_not_change_what_is_measured():
-    """The first layers of a run are the same numbers however much room it has."""
-    of = {"activations": ("tanh",), "weights": ("he_normal",), "width": (8,), "seeds": 1}
-    plan = planned(depths=(4,), **of)
-    cell, dataset = plan.cells[0], plan.datasets["breast_cancer"]
-    of = cell.networks
-    assert len(of.net.sizes) - 2 == 1 + 64  # room for more than the three beyond the first
-    net = jaxnn.Network((*of.net.sizes[:5], 1), "tanh", "binary")
-    layers = jaxnn.init(net, jax.random.key(of.seeds[0]), of.weights.scheme)[:4]
-    # The output layer's draw follows its place, which is that of the room.
-    last = jaxnn.init(of.net, jax.random.key(of.seeds[0]), of.weights.scheme, stacked=True)[-1]
-    rows = np.random.default_rng(of.seeds[0]).permutation(569)[:128]
-    flow = jaxnn.gradient_flow((net, (*layers, last)), dataset.x[rows], dataset.y[rows])
-    measured = cells.Sweep(plan.datasets).measure(cell)
-    np.testing.assert_allclose(
-        measured["log10_delta_z"], np.asarray(flow.log_delta) / np.log(10), rtol=1e-5
-    )
 
 
 @pytest.mark.slow
@@ -567,37 +537,6 @@ def test_zero_inf_and_nan_stand_at_the_edge():
         [charts.jsonable(frame).to_dict(as_series=False) for frame in html.data.values()],
         allow_nan=False,
     )
-
-
-@pytest.mark.slow
-def test_a_signal_that_leaves_the_range_is_said_and_drawn():
-    rows = measured(depths=(8,), activations=("softplus",), sigma_w=(1e5,), width=(16,), seeds=1)
-    predicted = theory.predict(rows)
-    assert "; the signal leaves float32 at layer 4" in report.sentence(
-        report.case_of(rows, predicted)
-    )
-    case = report.case_of(rows, predicted)
-    drawn = picture.Drawn.of(rows, predicted, [case], "")
-    chart = picture.figure(drawn).chart.to_json(validate=False, ensure_ascii=False)
-    assert "σ_w = 100000" in chart
-
-
-def test_a_run_is_not_written_over(small_run, capsys):
-    before = {path: path.read_bytes() for path in small_run.rglob("*") if path.is_file()}
-    assert main([*SMALL, "--seed", "1", "--out", str(small_run)]) == 2
-    assert "holds another run (settings.seed 0 there, 1 now)" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in before} == before
-
-
-@pytest.mark.slow
-def test_the_command_line_as_a_user_calls_it(capsys):
-    assert main(["depht"]) == 2
-    assert "there is no 'depht'; expected one of depth, " in capsys.readouterr().err
-    with pytest.raises(SystemExit, match=r"^0$"):
-        main(["depth", "--help"])
-    usage = capsys.readouterr().out
-    for field in dataclasses.fields(depth.Settings):
-        assert f"--{field.name.replace('_', '-')}" in usage
 
 
 @pytest.mark.parametrize(("apart", "rounds"), [(False, 1), (True, 3)])

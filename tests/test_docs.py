@@ -166,16 +166,17 @@ def test_no_block_has_prompts_that_nothing_would_check():
 # Links
 
 
+@functools.cache
 def slugs(path):
     """The anchors of a page: its headings as Python-Markdown names them, and names of objects."""
-    for marker, argument in hooks.MARKER.findall(text_of(path)):
-        if marker == "include":
-            yield from slugs(ROOT / argument)
-    without_code = re.sub(r"^```.*?^```", "", text_of(path), flags=re.DOTALL | re.MULTILINE)
+    text = text_of(path)
+    included = [argument for marker, argument in hooks.MARKER.findall(text) if marker == "include"]
+    without_code = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    found = {*re.findall(r"^::: (\S+)$", without_code, re.MULTILINE)}
     for heading in re.findall(r"^#+ (.*)$", without_code, re.MULTILINE):
         words = re.sub(r"[^\w\s-]", "", heading.lower().encode("ascii", "ignore").decode()).strip()
-        yield re.sub(r"[-\s]+", "-", words)
-    yield from re.findall(r"^::: (\S+)$", without_code, re.MULTILINE)
+        found.add(re.sub(r"[-\s]+", "-", words))
+    return found.union(*(slugs(ROOT / argument) for argument in included))
 
 
 @each_text
@@ -187,7 +188,7 @@ def test_every_link_leads_somewhere(path):
         there = (path.parent / file).resolve() if file else path
         # A page of a tutorial is made while the site is built.
         assert there.exists() or there.with_suffix(".py").exists(), target
-        assert not anchor or anchor in {*slugs(there)}, target
+        assert not anchor or anchor in slugs(there), target
 
 
 # What the texts say of all functions

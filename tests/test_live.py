@@ -142,22 +142,17 @@ def served():
         process.wait(timeout=30)
 
 
-class Tab:
-    """The open page, with the errors of its console and what it has asked other hosts for."""
+class Tab(browser.Tab):
+    """The open page."""
 
-    def __init__(self, chromium, address, **settings):
-        self.page = chromium.new_page(**settings)
-        self.errors, self.elsewhere = [], []
-        self.page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", self._note)
-        self.address = address
-        self.page.goto(address)
+    def wait(self):
         self.page.wait_for_selector(".live.charts svg", state="attached", timeout=120_000)
+        return self
 
-    def _note(self, request):
-        if not request.url.startswith((self.address, "ws://127.0.0.1", "data:", "blob:")):
-            self.elsewhere.append(request.url)
+    def is_quiet(self, address):
+        """Tell whether nothing went wrong, and no other host was asked."""
+        near = (address, "ws://127.0.0.1", "data:", "blob:")
+        return not self.errors and all(url.startswith(near) for url in self.asked)
 
     def number(self, name):
         text = self.page.evaluate(NUMBER, name)
@@ -198,7 +193,7 @@ def same_numbers(tab, live, x):
 @pytest.mark.slow
 def test_the_numbers_follow_the_sliders_in_a_browser(live):
     with served() as address, browser.launched() as chromium:
-        tab = Tab(chromium, address, viewport={"width": 1280, "height": 900})
+        tab = Tab(chromium, address, viewport={"width": 1280, "height": 900}).wait()
         same_numbers(tab, live, X)
         before = [tab.number(f"delta_z 1 {k}") for k in range(4)]
         tab.press(0, 5, ".live.wide [data-name='a 0 0']")  # x1, by 0.1 each
@@ -209,10 +204,10 @@ def test_the_numbers_follow_the_sliders_in_a_browser(live):
         assert tab.decades() == pytest.approx(live.depths("sigmoid", 1.0, 40)[0][0], abs=0.02)
         tab.press(-1, 2, "[data-name='decades']")
         assert tab.decades() == pytest.approx(live.depths("sigmoid", 1.0, 42)[0][0], abs=0.02)
-        assert (tab.errors, tab.elsewhere) == ([], [])
+        assert tab.is_quiet(address)
 
         phone = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
-        tab = Tab(chromium, address, **phone)
+        tab = Tab(chromium, address, **phone).wait()
         assert tab.page.locator(".live.narrow svg").is_visible()
         assert not tab.page.locator(".live.wide svg").is_visible()
         assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
@@ -222,4 +217,4 @@ def test_the_numbers_follow_the_sliders_in_a_browser(live):
         )
         assert browser.contrast(ink, paper) > 7
         assert browser.luminance(paper) < 0.1
-        assert (tab.errors, tab.elsewhere) == ([], [])
+        assert tab.is_quiet(address)

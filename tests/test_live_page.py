@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import closing
 
+import browser
 import numpy as np
 import pytest
 
@@ -305,10 +306,9 @@ def test_the_page_of_fifty_measurements_of_twenty_layers_is_small(tmp_path):
 def test_the_page_follows_the_training(serving, chromium):
     """In a browser: a new measurement and an alarm show without a reload, on a phone too."""
     folder, served = serving
-    tab = chromium.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
-    said = []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.goto(served.address)
+    phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
+    opened = browser.Tab(chromium, served.address, **phone)
+    tab = opened.page
     tab.wait_for_selector("html[data-state]", state="attached")
     before = tab.get_attribute("html", "data-state")
     assert tab.inner_text("#answer").startswith("No alarm.")
@@ -326,4 +326,4 @@ def test_the_page_follows_the_training(serving, chromium):
     served.server_close()
     tab.wait_for_selector("html[data-live='no']", state="attached")
     assert "server has ended" in tab.inner_text("#note")
-    assert [text for text in said if "ERR_CONNECTION" not in text] == []
+    assert [text for text in opened.said if "ERR_CONNECTION" not in text] == []

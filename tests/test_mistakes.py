@@ -10,6 +10,7 @@ from experiments.__main__ import main
 pytestmark = pytest.mark.usefixtures("users_jax")
 
 MISTAKES = [
+    ("depht", "there is no 'depht'; expected one of depth, "),
     ("depth --activations sigmiod", "activation: there is no 'sigmiod'; choose one of identity"),
     ("depth --weights glorot", "weights: there is no 'glorot'; choose one of glorot_uniform"),
     ("depth --sigma-b -1", "sigma_b: expected numbers >= 0, got -1"),

@@ -198,54 +198,36 @@ def test_a_folder_runs_no_code(run, capsys):
     assert "done" in capsys.readouterr().out
 
 
-def line_of(code, text):
-    return code[: code.index(text)].count("\n") + 1
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new", "sentence"),
-    [
-        ("ABSENT", "", "", "{path} has no ABSENT; the experiments in it are EXPERIMENT"),
-        ("UNKNOWN", "", "", "experiment: expected mine.py:UNKNOWN to be an Experiment, got int"),
-        (None, "seed: int = 0", "seed: int = ", "experiment: mine.py:{line}: SyntaxError: invalid"),
-        (None, "UNKNOWN = 3", "import absent_", "experiment: mine.py:{line}: ModuleNotFoundErr"),
-        (None, "UNKNOWN = 3", "1 / 0", "experiment: mine.py:{line}: ZeroDivisionError: division"),
-        (None, "(runtime.Options)", "", "whose settings are a subclass of Options, got <class"),
-        (None, "seed: int = 0", "x: 'Absent' = 0", "experiment: NameError: name 'Absent' is not"),
-        (None, "seed: int = 0", "x: int = field(kw_only=True)", "have defaults: "),
-        (None, "seed: int = 0", "x: int = 1 / 0", "mine.py:{line}: ZeroDivisionError: division"),
-        (None, "    return None", "    int('a')", "mine.py:{line}: ValueError: invalid literal"),
-        (None, "    return None", "    absent", "mine.py:{line}: NameError: name 'absent'"),
-        (None, "    return None", "    raise ValueError('n: no')", "error: n: no"),
-        (None, '("1", "2")', '("x",)', "error: n: expected a number, start:stop:step with step"),
-    ],
-)  # fmt: skip
-def test_a_mistake_before_anything_is_measured(name, old, new, sentence, tmp_path, capsys):
-    code = MINE.replace(old, new) if old else MINE
-    path = written(tmp_path, code)
-    assert asked(path, name=name or "EXPERIMENT") == 2
-    line = line_of(code, new.strip().partition("\n")[0]) if new else 0
-    text, expected = said(capsys), sentence.format(path=path, line=line)
-    assert text.startswith(expected if expected.startswith("error: ") else "error: ")
-    assert expected in text
-    assert not (tmp_path / "run").exists()
-    assert "diagnosed" not in sys.modules
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('return {"half": n / 2}', "[][1]"),
-        ('return {"half": n / 2}', "open('absent')"),
-        ('return {"half": n / 2}', "raise RuntimeError('no')"),
-        ('return "done"', "return 1 / 0"),
-    ],
+MISTAKES = (  # in the file, before anything is measured
+    *(("ABSENT", "", ""), ("UNKNOWN", "", "")),
+    (None, "seed: int = 0", "seed: int = "),
+    *((None, "UNKNOWN = 3", new) for new in ("import absent_", "1 / 0")),
+    (None, "(runtime.Options)", ""),
+    (None, "seed: int = 0", "x: 'Absent' = 0"),
+    *((None, "seed: int = 0", f"x: int = {new}") for new in ("field(kw_only=True)", "1 / 0")),
+    *((None, "return None", new) for new in ("int('a')", "absent", "raise ValueError('n: no')")),
+    (None, '("1", "2")', '("x",)'),
 )
-def test_a_mistake_while_it_is_measured(old, new, tmp_path, capsys):
-    code = MINE.replace(old, new)
-    assert asked(written(tmp_path, code)) == 1
-    line = line_of(code, new)
-    assert re.match(rf"error: experiment: mine.py:{line}: \w+Error: ", said(capsys))
+WHILE_MEASURED = (
+    *(('return {"half": n / 2}', new) for new in ("[][1]", "open('absent')")),
+    ('return {"half": n / 2}', "raise RuntimeError('no')"),
+    ('return "done"', "return 1 / 0"),
+)
+
+
+def test_a_mistake_is_one_sentence_with_its_line(tmp_path, capsys, snapshot):
+    sentences = []
+    for name, old, new in MISTAKES:
+        path = written(tmp_path, MINE.replace(old, new) if old else MINE)
+        assert asked(path, name=name or "EXPERIMENT") == 2, (name, new)
+        sentences.append(said(capsys))
+    assert not (tmp_path / "run").exists()
+    for i, (old, new) in enumerate(WHILE_MEASURED):
+        path = written(tmp_path, MINE.replace(old, new))
+        assert asked(path, "--out", str(tmp_path / str(i))) == 1, new
+        sentences.append(said(capsys))
+    assert "diagnosed" not in sys.modules
+    assert "\n".join(sentences).replace(f"{tmp_path}/", "") == snapshot
 
 
 def test_a_disk_that_fails_is_no_mistake_in_the_file(tmp_path, capsys, monkeypatch):

@@ -75,49 +75,6 @@ def numbers(values):
     return np.array([float(v) for v in values])
 
 
-# The generator of random numbers and the weights, once more
-
-
-def mixed(h):
-    h = np.atleast_1d(np.asarray(h, np.uint32))  # of arrays the products wrap around silently
-    h = (h ^ (h >> 16)) * np.uint32(0x85EBCA6B)
-    h = (h ^ (h >> 13)) * np.uint32(0xC2B2AE35)
-    return h ^ (h >> 16)
-
-
-def stream_of(seed, layer):
-    return mixed(mixed(seed + 1) ^ np.uint32(layer + 1))
-
-
-def uniforms(stream, count):
-    return (mixed(mixed(np.arange(count)) ^ stream) + 0.5) / 2**32
-
-
-def normals(stream, count):
-    u = uniforms(stream, count + count % 2)
-    radius, angle = np.sqrt(-2 * np.log(u[::2])), 2 * np.pi * u[1::2]
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return pairs.ravel()[:count]
-
-
-def orthonormal_rows(stream, short, long):
-    q, r = np.linalg.qr(normals(stream, short * long).reshape(short, long).T)
-    return (q * np.sign(np.diag(r))).T
-
-
-def theta_of(settings, critical, n, m, layer):
-    """Return θ of a layer, drawn as the page draws it."""
-    stream, gain = stream_of(settings["seed"], layer), settings["gain"]
-    if settings["weights"] == "glorot":
-        bound = gain * np.sqrt(6 / (n + m))
-        return bound * (2 * uniforms(stream, n * m).reshape(n, m) - 1)
-    if settings["weights"] == "orthogonal":
-        rows = orthonormal_rows(stream, min(n, m), max(n, m))
-        return gain * critical * (rows if n <= m else rows.T)
-    sigma_w = np.sqrt(2) if settings["weights"] == "he" else critical
-    return gain * sigma_w / np.sqrt(n) * normals(stream, n * m).reshape(n, m)
-
-
 def test_it_works_from_a_disk(tab):
     """Every number of the small network against NumPy's, and nothing said or asked for."""
     assert tab.said == []
@@ -139,9 +96,24 @@ def test_it_works_from_a_disk(tab):
         nudge[i, j] = 1e-5
         slope = (loss(theta0 + nudge) - loss(theta0 - nudge)) / 2e-5
         assert found["dtheta0"][i][j] == pytest.approx(slope, rel=1e-6)
-    assert numbers(ask(tab, "() => normals(streamOf(3, 1), 1000)")) == pytest.approx(
-        normals(stream_of(3, 1), 1000), rel=1e-12
-    )
+
+
+@pytest.mark.parametrize("weights", ["glorot", "he", "critical", "orthogonal"])
+def test_weights_are_as_large_as_their_scheme_says(tab, weights):
+    """With a gain of 2; 12 to 9 units, four layers of them, each drawn anew."""
+    drawn = "(weights, i) => [...drawWeights(weights, 'sigmoid', 2, 12, 9, streamOf(3, i)).theta]"
+    thetas = np.array([ask(tab, drawn, weights, i) for i in range(4)]).reshape(4, 12, 9)
+    sigma_w = ask(tab, "() => ACTIVATIONS.sigmoid.critical")
+    if weights == "orthogonal":
+        products = thetas.mT @ thetas
+        assert products == pytest.approx(np.broadcast_to(4 * sigma_w**2 * np.eye(9), (4, 9, 9)))
+    else:
+        variance = {"glorot": 2 / (12 + 9), "he": 2 / 12, "critical": sigma_w**2 / 12}[weights]
+        # 432 entries: the square has a relative deviation of at most √(2/432), three of it.
+        assert np.mean(thetas**2) == pytest.approx(4 * variance, rel=0.2)
+        assert abs(np.mean(thetas)) < 3 * 2 * np.sqrt(variance / 432)
+    assert weights != "glorot" or np.abs(thetas).max() <= 2 * np.sqrt(6 / (12 + 9))
+    assert len({theta.tobytes() for theta in thetas}) == 4
 
 
 # Against the library
@@ -222,25 +194,24 @@ MEASURED = """(settings, name) => {
     const network = drawNetwork(settings);
     const { way, changes, ...flow } = measure(network, xs, ys);
     const lost = FORMATS.map((format) => lostIn(format, flow.largest));
-    return { xs, ys, lost, ...flow };
+    const thetas = network.layers.map((layer) => layer.theta);
+    return { xs, ys, lost, thetas, ...flow };
 }"""
 
 
-def flow_of_library(compiled, settings, critical, found):
+def flow_of_library(compiled, settings, found):
     """Return the library's flow of the network that the page has drawn, of its points."""
     depth, width = settings["depth"], settings["width"]
     net = jaxnn.Network(
         (2, *[width] * DEEPEST, 1), settings["activation"], "binary", block_of(settings["block"])
     )
+    first, *inner, last = map(numbers, found["thetas"])
     run = np.zeros((DEEPEST - 1, width, width))
-    for layer in range(1, depth):
-        run[layer - 1] = theta_of(settings, critical, width, width, layer)
-    first = theta_of(settings, critical, 2, width, 0)
-    last = theta_of(settings, critical, width, 1, depth)
+    run[: depth - 1] = np.reshape(inner, (depth - 1, width, width))
     params = (
-        jaxnn.network.Layer(first, np.zeros(width)),
+        jaxnn.network.Layer(first.reshape(2, width), np.zeros(width)),
         jaxnn.network.Layer(run, np.zeros((DEEPEST - 1, width))),
-        jaxnn.network.Layer(last, np.zeros(1)),
+        jaxnn.network.Layer(last.reshape(width, 1), np.zeros(1)),
     )
     xs, ys = numbers(found["xs"]).reshape(-1, 2), numbers(found["ys"])
     return compiled(net, params, xs, ys, depth=depth)
@@ -249,8 +220,6 @@ def flow_of_library(compiled, settings, critical, found):
 @pytest.mark.slow
 def test_the_flow_of_fifty_random_settings_is_the_library_s(tab):
     rng = np.random.default_rng(35)
-    critical = ask(tab, "() => Object.fromEntries(Object.entries(ACTIVATIONS)"
-                        ".map(([name, { critical }]) => [name, critical]))")  # fmt: skip
     compiled = jax.jit(flow_of_net)
     compared = 0
     while compared < 50:
@@ -263,7 +232,7 @@ def test_the_flow_of_fifty_random_settings_is_the_library_s(tab):
         amplified = gradient[:-2] - gradient[-2] + signal[:-2] - signal[-2]
         if np.max(amplified, initial=0) > 7:
             continue
-        flow = flow_of_library(compiled, settings, critical[settings["activation"]], found)
+        flow = flow_of_library(compiled, settings, found)
         layers = [*range(settings["depth"]), DEEPEST]
         for ours, theirs in (
             ("gradient", flow.log_delta),

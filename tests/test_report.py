@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import browser
 import hypothesis
@@ -283,16 +282,6 @@ def page_of(rows):
     cases = [depth_report.case_of(case, theory) for case in depth_report.by_case(rows)]
     gaps = rows.clear().select("activation", "label", "depth")
     return depth_page.page(depth_picture.Drawn.of(rows, theory, cases, ""), rows, gaps)
-
-
-def test_without_a_browser_the_tests_say_so(monkeypatch):
-    monkeypatch.delenv("JAXNN_CHROMIUM", raising=False)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(pytest.skip.Exception, match="no Chromium"):
-        browser.find()
-    monkeypatch.setenv("JAXNN_CHROMIUM", "/nowhere/chromium")
-    with pytest.raises(AssertionError, match="there is no /nowhere"):
-        browser.find()
 
 
 texts = st.text() | st.sampled_from([SCRIPT, "<!--", "-->", "]]>", "\u2028", "&lt;"])
