@@ -229,7 +229,7 @@ def test_depths_measured_apart_are_the_same_sweep(monkeypatch):
     apart = planned(**of, **AS_SMALL)
     assert [cell.networks.depths for cell in apart.cells] == [(1, 4), (2, 6)]
     assert apart.cells[1].label == "relu, he_normal, 2 to 6 layers"
-    assert whole.key not in {cell.key for cell in apart.cells}
+    assert whole.place not in [cell.place for cell in apart.cells]
     plans = (together, apart)
     frames = [[cells.Sweep(plan.datasets).measure(c) for c in plan.cells] for plan in plans]
     order = ("depth", "seed", "layer")
@@ -467,7 +467,7 @@ def test_every_axis_of_the_grid_but_depth_is_a_cell_of_its_own():
         "dtype": ("float64", "float16"), "data": ("iris", "wine"),
     }  # fmt: skip
     plan = planned(**axes)
-    assert len(plan.cells) == len({cell.key for cell in plan.cells}) == 2 * (1 + 3) * 2**5
+    assert len(plan.cells) == len({str(cell.place) for cell in plan.cells}) == 2 * (1 + 3) * 2**5
     # Those of one network are neighbours: each of its programs is compiled once and then used.
     nets = [(of.net, of.batch, of.dtype) for of in (cell.networks for cell in plan.cells)]
     changes = sum(a != b for a, b in itertools.pairwise(nets))

@@ -22,16 +22,24 @@ from experiments.runs.store import PARTS, Store
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(sweep.Point):
     number: int
-    key: str = "cell"
 
     @property
-    def label(self):
-        return f"number {self.number}"
+    def place(self):
+        return {"name": "cell"}
 
 
-CELLS = [Cell(i) for i in range(6)]  # all of one key: the place in the sweep tells them apart
+@dataclass(frozen=True)
+class Named(Cell):
+    name: str
+
+    @property
+    def place(self):
+        return {"name": self.name}
+
+
+CELLS = [Cell(i) for i in range(6)]  # all of one place, so that their order tells them apart
 
 
 def measure(store, cells, measure_cell, quiet, **options):
@@ -83,11 +91,12 @@ def failing():
     raise OSError("out: cannot write: No space left on device")
 
 
-def test_every_cell_is_measured_and_kept_in_order(kept, tmp_path):
+def test_every_cell_is_measured_and_kept_in_order(kept, tmp_path, capfd):
     measured = Measured()
     frames, finished = measure(kept(), CELLS, measured, quiet=True)
     assert finished
     assert numbers(frames) == measured.numbers == [0, 1, 2, 3, 4, 5]
+    assert capfd.readouterr() == ("", "")
     assert [name.split(".")[0] for name in parts(tmp_path)] == [f"0000{i}-cell" for i in range(6)]
     again = Measured()
     read, finished = measure(kept(), CELLS, again, quiet=True)
@@ -96,9 +105,9 @@ def test_every_cell_is_measured_and_kept_in_order(kept, tmp_path):
     assert pl.concat(read).equals(pl.concat(frames))
 
 
-def test_a_key_is_no_path(kept, tmp_path):
-    keys = ["../../outside", "/etc/outside", "a\0b", "x" * 3000, "данные.csv", "таблиц.csv"]
-    cells = [Cell(i, key) for i, key in enumerate(keys)]
+def test_a_place_is_no_path(kept, tmp_path):
+    names = ["../../outside", "/etc/outside", "a\0b", "x" * 3000, "данные.csv", "таблиц.csv"]
+    cells = [Named(i, name) for i, name in enumerate(names)]
     before = set(tmp_path.iterdir())
     assert measure(kept(), cells, Measured(), quiet=True)[1]
     assert set(tmp_path.iterdir()) - before == {tmp_path / "run"}
@@ -187,15 +196,6 @@ def test_ctrl_c_ends_the_process_whatever_is_half_imported(monkeypatch, capsys):
     assert ended == [130] * 3
 
 
-def test_other_signals_stop_nothing(kept):
-    before = signal.signal(signal.SIGUSR1, lambda *_: None)
-    try:
-        act = lambda: os.kill(os.getpid(), signal.SIGUSR1)  # noqa: E731
-        assert measure(kept(), CELLS, Measured(2, act), quiet=True)[1]
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-
-
 def test_a_sweep_in_a_thread_hears_no_signals(kept):
     found = []
 
@@ -245,17 +245,6 @@ def test_a_bar_where_there_is_a_terminal(kept, capsys, monkeypatch, width):
     assert max(map(len, lines)) <= width
 
 
-@dataclass(frozen=True)
-class Point(sweep.Point):
-    weights: str
-    depth: int
-
-
-def test_a_cell_of_named_values_has_key_and_label():
-    point = Point("he_normal", 3)
-    assert (point.key, point.label) == ("he_normal-3", "he_normal, depth 3")
-
-
 def test_what_has_no_cells_says_that_it_goes_on(capsys, monkeypatch):
     def said(quiet=False):
         with progress.view("theory", quiet) as tell:
@@ -269,11 +258,6 @@ def test_what_has_no_cells_says_that_it_goes_on(capsys, monkeypatch):
     options = {"force_terminal": True, "width": 40}
     monkeypatch.setattr(progress, "Console", partial(progress.Console, **options))
     assert "theory: of relu" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said())
-
-
-def test_quiet_says_nothing(kept, capfd):
-    measure(kept(), CELLS, Measured(), quiet=True)
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from experiments.depth.columns import rows_of
 from experiments.learning import networks
 from experiments.learning.data import Dataset
 from experiments.learning.networks import Networks
-from experiments.runs import sweep
 from jaxnn.texts import counted
 
 # Fields of a flow that become logarithms to the base ten, and those that stay as they are; what is
@@ -41,14 +40,6 @@ class Cell:
     data: str
     networks: Networks
     hidden: str
-
-    @property
-    def key(self) -> str:
-        """A name of its own among the cells of a sweep."""
-        of = self.networks
-        kind = (self.data, of.dtype, of.batch, of.width, of.net.activation_name, of.weights.name)
-        text = "-".join(map(str, (*kind, self.hidden, f"{of.sigma_b:g}", *of.depths)))
-        return sweep.file_name(text)
 
     @property
     def place(self) -> dict[str, Any]:

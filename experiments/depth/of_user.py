@@ -71,12 +71,6 @@ class Cell(sweep.Point):
     weights: str = ITS_OWN
 
     @property
-    def key(self) -> str:
-        """A name of its own."""
-        short = f"{self.width}-{self.depth}"
-        return short if self.weights == ITS_OWN else sweep.file_name(f"{short}-{self.weights}")
-
-    @property
     def label(self) -> str:
         """A few words for the view."""
         own = "" if self.weights == ITS_OWN else f", {self.weights}"

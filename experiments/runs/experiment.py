@@ -25,7 +25,7 @@ from experiments.pages import names, tables
 from experiments.runs import files, grid, progress, runtime
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import Column
-from experiments.runs.store import ROWS, RUN, Store, check_folder, not_as_written
+from experiments.runs.store import ROWS, RUN, Store, not_as_written
 from experiments.runs.work import Work
 from jaxnn.cli.source import UserCode
 
@@ -155,12 +155,6 @@ class Experiment(Generic[P, R]):
         """The settings that have a default, each with it, as in `identity`."""
         known = (f for f in fields(self.settings) if f.default is not MISSING)
         return {f.name: f.default for f in known}
-
-    def check(self, plan: P) -> None:
-        """Raise if `open` would find another run, for what takes long before it."""
-        where = plan.settings
-        if not where.overwrite:
-            check_folder(where.out, self.identity(plan), self.leaves)
 
     def open(self, plan: P) -> Store:
         """Open the folder of a run."""

@@ -29,15 +29,15 @@ def numbers(name: str, texts: Iterable[str]) -> tuple[float, ...]:
     return tuple(dict.fromkeys(v for text in texts for v in _range(name, text)))
 
 
-def integers(name: str, texts: Iterable[str], least: int = 1) -> tuple[int, ...]:
-    """Return the integers, from `least` to MOST, that texts stand for; else like `numbers`.
+def integers(name: str, texts: Iterable[str]) -> tuple[int, ...]:
+    """Return the integers, from 1 to MOST, that texts stand for; else like `numbers`.
 
     Example:
         >>> integers("depths", ["1:8:*2", "10"])
         (1, 2, 4, 8, 10)
     """
     values = numbers(name, texts)
-    check_whole(name, values, least)
+    check_whole(name, values)
     return tuple(int(v) for v in values)
 
 

@@ -174,16 +174,12 @@ def check_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"{name}: there is no {value!r}; choose one of {', '.join(listed)}")
 
 
-def check_sizes(
-    settings: Any, names: Iterable[str], positive: bool = False, most: float = math.inf
-) -> None:
-    """Check that settings, those that are given, are finite numbers from 0, or above it."""
+def check_sizes(settings: Any, names: Iterable[str]) -> None:
+    """Check that settings, those that are given, are finite numbers from 0."""
     for name in names:
         value = getattr(settings, name)
-        if value is not None and not (0 < value < most or (value == 0 and not positive)):
-            below = "" if most == math.inf else f" and below {most:g}"
-            wanted = "> 0" if positive else ">= 0"
-            raise ValueError(f"{name}: expected a finite number {wanted}{below}, got {value:g}")
+        if value is not None and not 0 <= value < math.inf:
+            raise ValueError(f"{name}: expected a finite number >= 0, got {value:g}")
 
 
 def seeds_of(settings: Any) -> tuple[int, ...]:

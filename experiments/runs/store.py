@@ -41,7 +41,7 @@ class Store:
         self, folder: Path, what: dict[str, Any], names: tuple[str, ...], overwrite: bool
     ) -> None:
         self.folder = folder
-        self.what = _identified(what)
+        self.what = {"schema": SCHEMA_VERSION, "jaxnn": jaxnn.__version__, **what}
         self.broken: list[str] = []  # names of parts that were found broken, and deleted
         self.changed: list[str] = []  # names of files that were changed since the run wrote them
         self._digests: dict[str, str] = {}
@@ -159,15 +159,6 @@ class Store:
         about = {**about, **({DIGESTS: digests} if digests else {})}
         text = json.dumps({"what": self.what, **about}, indent=2, ensure_ascii=False, default=str)
         self.write(RUN, (text + "\n").encode("utf-8"))
-
-
-def check_folder(folder: Path, what: dict[str, Any], names: tuple[str, ...]) -> None:
-    """Raise if a folder holds what `Store` would not continue, for what takes long before it."""
-    _may_continue(folder, _identified(what), names)
-
-
-def _identified(what: dict[str, Any]) -> dict[str, Any]:
-    return {"schema": SCHEMA_VERSION, "jaxnn": jaxnn.__version__, **what}
 
 
 def _may_continue(

@@ -4,7 +4,6 @@ A run that was stopped, however it was, continues with the cells that are missin
 the cell that is being measured; a second one does not wait for it.
 """
 
-import hashlib
 import logging
 import re
 import sys
@@ -34,10 +33,6 @@ class Cell(Protocol):
     """One measurement."""
 
     @property
-    def key(self) -> str:
-        """A name of its own among the cells of a run; part of a file name."""
-
-    @property
     def label(self) -> str:
         """A few words for the view."""
 
@@ -46,19 +41,8 @@ class Cell(Protocol):
         """The columns of its rows in which cells differ, with its value, or a list of several."""
 
 
-def file_name(text: str) -> str:
-    """Return a name of a file of its own for a text that is long, or has what no name may have."""
-    short = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
-    return f"{short[-100:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
 class Point:
     """A cell that is named by its fields: a base for frozen dataclasses."""
-
-    @property
-    def key(self) -> str:
-        """The values of the fields, joined."""
-        return "-".join(map(str, vars(self).values()))
 
     @property
     def label(self) -> str:
@@ -110,7 +94,7 @@ def measure(
         The rows of each cell, None of one that is not done, and whether all are.
     """
     cells = plan.cells
-    names = [_file_name(i, cell.key) for i, cell in enumerate(cells)]
+    names = [_file_name(i, cell) for i, cell in enumerate(cells)]
     frames = [None if store is None else store.read(name) for name in names]
     if store is not None and store.broken:
         log.warning("measured again, for their files were broken: %s", ", ".join(store.broken))
@@ -163,9 +147,10 @@ def gathered(
     return pl.concat([rows for rows in frames if rows is not None]), Missing.of(places, done)
 
 
-def _file_name(i: int, key: str) -> str:
-    """Different for each cell of a sweep, whatever the key is, and no path."""
-    return f"{i:05d}-{re.sub('[^a-zA-Z0-9_-]', '_', key)[:100]}"
+def _file_name(i: int, cell: Cell) -> str:
+    """Different for each cell of a sweep, whatever its place is, and no path."""
+    values = "-".join(map(str, cell.place.values()))
+    return f"{i:05d}-{re.sub('[^a-zA-Z0-9_-]', '_', values)[:100]}"
 
 
 def _as_process_0_says(flags: list[bool]) -> list[bool]:
