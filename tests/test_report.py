@@ -53,7 +53,7 @@ def rows_of(run):
     return depth_report.labelled(pl.read_parquet(run / store.ROWS))
 
 
-DEFAULTS = ("activation", "label", "depth", "scale", "theory")
+DEFAULTS = ("activation", "label", "depth", "theory")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_the_page_opens_without_a_word_and_asks_for_nothing(tab, run):
 def test_a_choice_changes_the_charts_and_the_numbers(tab, run):
     rows = rows_of(run)
     labels = rows["label"].unique(maintain_order=True)
-    choices = {"activation": "relu", "label": labels[1], "depth": "3", "scale": "linear"}
+    choices = {"activation": "relu", "label": labels[1], "depth": "3"}
     for name, value in choices.items():
         before = tab.drawn(1)
         tab.choose(name, value)
@@ -110,17 +110,12 @@ def test_a_choice_changes_the_charts_and_the_numbers(tab, run):
     assert tab.said == []
 
 
-@pytest.mark.parametrize("scale", ["logarithmic", "linear"])
-def test_the_scale_is_logarithmic_or_linear(tab, scale):
+def test_the_axis_ends_where_the_numbers_do(tab):
     tab.choose("theory", False)
-    if scale == "linear":
-        tab.choose("scale", scale)
-    title = "‖Δz[l]‖" if scale == "linear" else "log₁₀ ‖Δz[l]‖"
-    assert title in tab.chart(1).locator("text").all_text_contents()
+    assert "log₁₀ ‖Δz[l]‖" in tab.chart(1).locator("text").all_text_contents()
     shown = tab.chart(1).locator("[aria-label^='Y-axis'] text").all_text_contents()
     ticks = [float(tick.replace("−", "-")) for tick in shown]
     sizes = np.array([[float(v) for v in row[2:4]] for row in tab.numbers()])
-    sizes = 10**sizes if scale == "linear" else sizes
     step = ticks[1] - ticks[0]
     assert ticks[0] == pytest.approx(sizes.min(), abs=step)
     assert ticks[-1] == pytest.approx(sizes.max(), abs=step)
@@ -195,14 +190,14 @@ def test_the_page_runs_no_script_but_its_own(chromium, run, tmp_path):
 def test_every_choice_is_reached_and_made_with_the_keyboard(chromium, run):
     tab, order = browser.Tab(chromium, run / names.REPORT).wait(), []
     tab.page.locator("#chart-0 summary").focus()  # of the first chart's menu, which comes before
-    for _ in range(5):
+    for _ in range(4):
         tab.page.keyboard.press("Tab")
         order.append(tab.page.evaluate("document.activeElement.id"))
         label = tab.page.evaluate("document.activeElement.labels[0].textContent")
         assert label.strip()
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert tab.page.evaluate(outline) == "solid"
-    choices = ("activation", "label", "depth", "scale", "theory")
+    choices = ("activation", "label", "depth", "theory")
     assert order == [f"choice-{name}" for name in choices]
     before = tab.drawn(1)
     tab.page.keyboard.press("Space")

@@ -51,8 +51,7 @@ def figure(
     data = {quantity: _plot(means.filter(quantity=quantity), theory) for quantity in quantities}
     data["tiles"] = _tiles(of, aim)
     drawn = partial(_chart, data, list(names.values()), aim, words)
-    choices: dict[str, str | bool] = {"scale": "logarithmic"}
-    return charts.Figure(drawn(False), data, choices, narrow=partial(drawn, True))
+    return charts.Figure(drawn(False), data, narrow=partial(drawn, True))
 
 
 def _plot(means: pl.DataFrame, theory: Mapping[str, Predicted]) -> pl.DataFrame:

@@ -62,8 +62,8 @@ def _choices(rows: pl.DataFrame, has_theory: bool) -> tuple[report.Choice, ...]:
     )
     depths = tuple(sorted(rows["depth"].unique()))
     depth = report.Choice("depth", "hidden layers", depths, depths[-1])
-    scale, theory = report.SCALE_AND_THEORY
-    return (activation, label, depth, scale, *([theory] if has_theory else []))
+    theory = report.Choice("theory", "theory", (), True)
+    return (activation, label, depth, *([theory] if has_theory else []))
 
 
 def _panels(drawn: Drawn) -> tuple[report.Panel, ...]:

@@ -79,6 +79,8 @@ class Drawn(NamedTuple):
             "lost": _lost(cases, int(depths["depth"].to_numpy().min())),
             "ends": _ends(rows, depths["y"].to_numpy()),
         }
+        places = {"place": charts.squeezed(pl.col("y"))}
+        data |= {name: data[name].with_columns(**places) for name in ("depths", "lost", "ends")}
         by_example = not rows["log10_delta_z_example"].is_null().all()
         measured = "mean over examples" if by_example else "batch"
         return cls(data, cases, subtitle, measured)
@@ -144,7 +146,7 @@ def figure(drawn: Drawn) -> charts.Figure:
     layers = drawn.data["layers"]
     deepest = int(layers["depth"].to_numpy().max())
     data = drawn.data | {"layers": layers.filter(pl.col("depth") == deepest)}
-    choices: dict[str, str | int] = {"scale": "logarithmic", "theory": True, "depth": deepest}
+    choices: dict[str, int] = {"theory": True, "depth": deepest}
     made = partial(_chart, drawn, deepest)
     return charts.Figure(made(narrow=False), data, choices, narrow=partial(made, narrow=True))
 
@@ -225,26 +227,18 @@ def panels_by_layer(drawn: Drawn, chosen: str) -> dict[str, list[charts.Chart]]:
 
 
 def named(layers: list[charts.Chart], what: str) -> charts.Chart:
-    """Return layers under the name of their vertical axis, which the choice `scale` changes."""
-    text = alt.ExprRef(f"scale == 'linear' ? '{what}' : 'log₁₀ {what}'")
-    return alt.layer(*layers).properties(title=alt.Title(text))
+    """Return layers under the name of their vertical axis."""
+    return alt.layer(*layers).properties(title=f"log₁₀ {what}")
 
 
-def networks(chosen: str, *columns: str) -> charts.Chart:
-    """Return the layers of the chosen networks, with y_… of columns that hold logarithms.
-
-    These are as they are, or the numbers themselves on a linear scale.
-    """
-    base = alt.Chart(alt.NamedData("layers")).transform_filter(f"{chosen} && datum.depth == depth")
-    for column in columns:
-        value = f"(isValid(datum.{column}) ? datum.{column} : NaN)"
-        base = charts.switched(base, f"y_{column}", f"pow(10, {value})", value)
-    return base
+def networks(chosen: str) -> charts.Chart:
+    """Return the layers of the chosen networks."""
+    return alt.Chart(alt.NamedData("layers")).transform_filter(f"{chosen} && datum.depth == depth")
 
 
 def _y(column: str) -> alt.Y:
     axis = alt.Axis(labelExpr=charts.LABEL, tickCount=6, labelFlush=True)
-    return alt.Y(f"y_{column}:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
+    return alt.Y(f"{column}:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
 
 
 def _colour(drawn: Drawn, legend: alt.Legend | None) -> alt.Color:
@@ -257,26 +251,26 @@ def _colour(drawn: Drawn, legend: alt.Legend | None) -> alt.Color:
 
 def _lines(drawn: Drawn, chosen: str, colour: alt.Color, column: str) -> list[charts.Chart]:
     """The medians, dashed what theory predicts, and marks for what is zero, inf or nan."""
-    predicted = networks(chosen, f"{column}_theory").transform_filter("theory")
-    places = (LAYER, _y(f"{column}_theory"))
-    dashed = charts.dashed(predicted, 1.3).encode(*places, detail="case:N")
-    measured = networks(chosen, column).mark_line(strokeWidth=1.6, aria=False)
+    base = networks(chosen)
+    dashed = charts.dashed(base.transform_filter("theory"), 1.3)
+    measured = base.mark_line(strokeWidth=1.6, aria=False).encode(LAYER, _y(column), colour)
     return [
-        *([dashed] if drawn.has_theory else []),
-        measured.encode(LAYER, _y(column), colour),
-        *charts.at_the_edge(networks(chosen), f"{column}_is", LAYER, colour, ["case:N", "layer:Q"]),
+        *([dashed.encode(LAYER, _y(f"{column}_theory"), detail="case:N")] * drawn.has_theory),
+        measured,
+        *charts.at_the_edge(base, f"{column}_is", LAYER, colour, ["case:N", "layer:Q"]),
     ]
 
 
 def _bands(drawn: Drawn, chosen: str, colour: alt.Color) -> list[charts.Chart]:
     """Grey: 95 % of draws in theory; coloured: all seeds."""
-    theory = networks(chosen, "theory_low", "theory_high").transform_filter("theory")
-    seeds = networks(chosen, "least", "most")
-    grey = theory.mark_area(color=palette.INK, opacity=0.14, aria=False).encode(
-        LAYER, _y("theory_low"), alt.Y2("y_theory_high:Q"), detail="case:N"
+    base = networks(chosen)
+    grey = (
+        base.transform_filter("theory")
+        .mark_area(color=palette.INK, opacity=0.14, aria=False)
+        .encode(LAYER, _y("theory_low"), alt.Y2("theory_high:Q"), detail="case:N")
     )
-    all_seeds = seeds.mark_area(opacity=0.25, aria=False).encode(
-        LAYER, _y("least"), alt.Y2("y_most:Q"), colour
+    all_seeds = base.mark_area(opacity=0.25, aria=False).encode(
+        LAYER, _y("least"), alt.Y2("most:Q"), colour
     )
     return [*([grey] if drawn.has_theory else []), all_seeds]
 
@@ -311,8 +305,7 @@ def first_layer(
 ) -> list[charts.Chart]:
     """Return ‖Δz[1]‖ of all cases against depth.
 
-    On the logarithmic scale its logarithm is drawn logarithmically again, so that all cases have a
-    place.
+    Its logarithm is drawn logarithmically again, so that all cases have a place.
 
     Args:
         chosen: an expression for the case that is bold, its depth a rule; with it comes a legend.
@@ -366,10 +359,8 @@ def first_layer(
 
 
 def _placed(data: str) -> charts.Chart:
-    """Named data with a `place` on the scale of ‖Δz[1]‖, for rows that have one."""
-    base = alt.Chart(alt.NamedData(data)).transform_filter("isValid(datum.y)")
-    placed = charts.switched(base, "place", "pow(10, datum.y)", charts.squeezed("y"))
-    return placed.transform_filter("isValid(datum.place)")
+    """Named data, the rows that have a place."""
+    return alt.Chart(alt.NamedData(data)).transform_filter("isValid(datum.place)")
 
 
 def hovered(drawn: Drawn, chosen: str) -> charts.Chart:

@@ -178,28 +178,19 @@ def at_the_edge(
     )
 
 
-def switched(base: Chart, place: str, linear: str, logarithmic: str) -> Chart:
-    """Add a column `place` that follows the choice `scale`, null unless it is a number."""
-    number = f"scale == 'linear' ? {linear} : {logarithmic}"
-    return base.transform_calculate(**{place: f"isFinite({number}) ? {number} : null"})
-
-
-def squeezed(column: str) -> str:
-    """Return an expression for ±log(1 + |v|): logarithmic far from 0, on both of its sides."""
-    return f"(datum.{column} < 0 ? -1 : 1) * log(1 + abs(datum.{column}))"
+def squeezed(value: pl.Expr) -> pl.Expr:
+    """Return ±log(1 + |v|): logarithmic far from 0, on both of its sides; null for nan and inf."""
+    return pl.when(value.is_finite()).then(value.sign() * value.abs().log1p())
 
 
 def squeezed_axis(most: float) -> alt.Axis:
     """Return an axis for what `squeezed` has placed, up to ± most, by powers of ten if many."""
     steps = (1,) if most > 30 else (1, 3) if most > 3 else (1, 2, 5)
     ticks = [step * 10**power for power in range(-1 if most < 3 else 0, 6) for step in steps]
-    below, above = ([f"{sign}log(1 + {tick})" for tick in ticks] for sign in ("-", ""))
-    places = ", ".join([*reversed(below), "0", *above])
-    back = "(datum.value < 0 ? -1 : 1) * (exp(abs(datum.value)) - 1)"
-    label = f"scale == 'linear' ? ({LABEL}) : format({back}, '.6~r')"
-    values = alt.ExprRef(f"scale == 'linear' ? null : [{places}]")
-    count = alt.ExprRef("scale == 'linear' ? 6 : 99")  # Vega leaves out what is more
-    return alt.Axis(values=values, labelExpr=label, labelOverlap=True, tickCount=count)
+    places = [math.log1p(tick) for tick in ticks]
+    number = "(datum.value < 0 ? -1 : 1) * (exp(abs(datum.value)) - 1)"
+    values = [*(-place for place in reversed(places)), 0, *places]
+    return alt.Axis(values=values, labelExpr=f"format({number}, '.6~r')", labelOverlap=True)
 
 
 def doublings(depths: Sequence[int]) -> list[int]:

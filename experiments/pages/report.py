@@ -36,12 +36,6 @@ class Choice(NamedTuple):
     value: str | int | bool
 
 
-SCALE_AND_THEORY = (
-    Choice("scale", "scale", ("logarithmic", "linear"), "logarithmic"),
-    Choice("theory", "theory", (), True),
-)
-
-
 class Answer(NamedTuple):
     """The result of a run in a sentence, at the top of its page."""
 

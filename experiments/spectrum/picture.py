@@ -43,7 +43,7 @@ def figure(rows: pl.DataFrame, subtitle: str, missing: Missing = NOTHING) -> cha
     )
     title = charts.headline(TITLE, [subtitle, *READING])
     chart = alt.vconcat(*lines, spacing=24, title=title).resolve_scale(color="shared")
-    return charts.Figure(chart, {"depths": depths}, {"scale": "logarithmic"})
+    return charts.Figure(chart, {"depths": depths})
 
 
 def _depths(rows: pl.DataFrame) -> pl.DataFrame:
