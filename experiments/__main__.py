@@ -13,7 +13,6 @@ import errno
 import importlib.util
 import logging
 import os
-import runpy
 import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments import EXPERIMENTS, READERS, announcement, find
+from jaxnn.distribution import install_command
 
 USER_MISTAKE, FAILED = 2, 1
 USAGE = """usage: python -m experiments NAME [OPTIONS], or NAME --help for its options
@@ -36,13 +36,7 @@ def _missing(error: ModuleNotFoundError) -> str:
     """Return a sentence on a package that is not installed; a fault of ours keeps its traceback."""
     if error.name is None or error.name.partition(".")[0] in ("experiments", "jaxnn"):
         raise error
-    package = importlib.util.find_spec("jaxnn")
-    assert package is not None
-    assert package.origin is not None
-    # By its file: jaxnn itself cannot be imported where it is JAX that is missing.
-    known = runpy.run_path(str(Path(package.origin).with_name("distribution.py")))
-    remedy = known["install_command"]("experiments")
-    return f"error: {error.name}: expected to be installed; {remedy}"
+    return f"error: {error.name}: expected to be installed; {install_command('experiments')}"
 
 
 def _announce() -> None:
