@@ -109,7 +109,9 @@ ROOMS = {
         ("findings", "evidence", "verdict", "verdict_faults", "record", "compared"),
     ),
     "formats": Room(("flow/formats/*",), ("formats", "findings")),
-    "theory": Room(("theory/*", "flow/theory/*"), ("theory", "meanfield", "pairs", "correlation")),
+    "theory": Room(
+        ("theory/*", "flow/theory/*"), ("theory", "meanfield", "two_inputs", "correlation")
+    ),
     "twin": Room(("theory/twin/*",), ("twin", "correlation", "critical")),
     "chain": Room(("chain/*",), ("cut", "states", "handover", "tied", "roots")),
     "jaxpr": Room(

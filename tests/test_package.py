@@ -45,7 +45,7 @@ def test_a_package_has_the_names_that_its_block_for_type_checkers_lists(place):
         package.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("place", [*PLACES, "jaxnn.theory.meanfield", "jaxnn.theory.pairs"])
+@pytest.mark.parametrize("place", [*PLACES, "jaxnn.theory.meanfield"])
 def test_what_a_prompt_completes_is_public(place):
     module = importlib.import_module(place)
     assert dir(module) == sorted(module.__all__)

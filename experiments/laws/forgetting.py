@@ -25,7 +25,7 @@ from experiments.laws.networks import (
     random_rows,
     signals,
 )
-from jaxnn.theory import pairs
+from jaxnn.theory import meanfield
 
 ENSEMBLE = Ensemble("erf", 1.0, math.sqrt(0.05))
 C0, FLOOR = 0.0, 8.0  # correlation of the inputs; d in units of eps that counts as forgotten
@@ -47,7 +47,7 @@ def floor_of(name: str) -> float:
 def predict(setup: Setup) -> Told:
     """Predict the layer at which two signals come to be 8 eps apart."""
     deepest = max(floats(setup).values())
-    apart = np.sqrt(2 * (1 - np.asarray(pairs.paths(*ENSEMBLE, 1.0, 1.0, C0, deepest).c)))
+    apart = np.sqrt(2 * (1 - np.asarray(meanfield.paths(*ENSEMBLE, 1.0, C0, deepest).c)))
     reason = "4 standard errors, and the next order in 1/n of the bias"
     start = fixed_point(ENSEMBLE)
     growth = slope("", start, setup.width, deepest, setup.seeds)

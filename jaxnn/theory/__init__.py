@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ..flow.theory.finite_width_band import DrawnBand as DrawnBand
     from ..flow.theory.finite_width_band import drawn_band as drawn_band
     from . import meanfield as meanfield
-    from . import pairs as pairs
     from .ensemble import Ensemble as Ensemble
     from .several_examples import BatchBand as BatchBand
     from .several_examples import batch_band as batch_band

@@ -23,7 +23,7 @@ class Ensemble(NamedTuple):
     keep: the probability with which dropout keeps an entry of σ(z), then divided by it.
 
     The expectations are over a Gaussian z of mean square q, or two of correlation c, of which each
-    has a mask of its own; `other` is the mean square of the second, if it is not that of the first.
+    has a mask of its own.
     """
 
     activation: Activation
@@ -36,17 +36,17 @@ class Ensemble(NamedTuple):
         """Return E[σ(z)²], over `keep`."""
         return expectation(self.activation, q, lambda f, z, g: f.sigma(z) ** 2) / self.keep
 
-    def product(self, q: Number, c: Number, other: Number | None = None) -> Scalar:
+    def product(self, q: Number, c: Number) -> Scalar:
         """Return E[σ(z) σ(z̃)]."""
-        return _product(self.activation, q, c, other)
+        return _product(self.activation, q, c)
 
     def slope_square(self, q: Number) -> Scalar:
         """Return E[σ′(z)²], over `keep`."""
         return expectation(self.activation, q, lambda f, z, g: f.prime(z) ** 2) / self.keep
 
-    def slope_product(self, q: Number, c: Number, other: Number | None = None) -> Scalar:
+    def slope_product(self, q: Number, c: Number) -> Scalar:
         """Return E[σ′(z) σ′(z̃)]."""
-        return expectation_of_two(self.activation.prime, self.activation.kinks, q, c, other)
+        return expectation_of_two(self.activation.prime, self.activation.kinks, q, c)
 
     def moments(self) -> Moments:
         """Return the moments of σ over the rows of a unit that a batch norm has normalised.
@@ -65,26 +65,25 @@ class Ensemble(NamedTuple):
         return Moments(*(known * moment for moment in moments(self.activation, self.batch)))
 
 
-def _product(activation: Activation, q: Number, c: Number, other: Number | None) -> Scalar:
+def _product(activation: Activation, q: Number, c: Number) -> Scalar:
     """E[σ σ̃], differentiated by q at nodes that stand still, and by c in closed form."""
     at = lax.stop_gradient(c)
-    product = expectation_of_two(activation.sigma, activation.kinks, q, at, other)
-    return product + _by_correlation(activation, q, c, other)
+    product = expectation_of_two(activation.sigma, activation.kinks, q, at)
+    return product + _by_correlation(activation, q, c)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _by_correlation(activation: Activation, q: Number, c: Number, other: Number | None) -> Scalar:
-    """0, whose derivative by c is that of E[σ σ̃], √(q q̃) E[σ′ σ̃′] (Price 1958), also at c = ±1."""
+def _by_correlation(activation: Activation, q: Number, c: Number) -> Scalar:
+    """0, whose derivative by c is that of E[σ σ̃], q E[σ′ σ̃′] (Price 1958), also at c = ±1."""
     return jnp.zeros((), float)
 
 
 @_by_correlation.defjvp
 def _by_correlation_rule(
     activation: Activation,
-    primals: tuple[Number, Number, Number | None],
-    tangents: tuple[Scalar, Scalar, Scalar | None],
+    primals: tuple[Number, Number],
+    tangents: tuple[Scalar, Scalar],
 ) -> tuple[Scalar, Scalar]:
-    q, c, other = primals
-    size = q if other is None else jnp.sqrt(q * other)
-    slope = expectation_of_two(activation.prime, activation.kinks, q, c, other)
-    return jnp.zeros((), float), size * slope * tangents[1]
+    q, c = primals
+    slope = expectation_of_two(activation.prime, activation.kinks, q, c)
+    return jnp.zeros((), float), q * slope * tangents[1]

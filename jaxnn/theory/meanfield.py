@@ -23,9 +23,10 @@ the correlation of two inputs, of any two rows for a batch norm. Results: JAX's 
 scalars, or of arrays, which are broadcast together, one for each entry.
 `jax.grad` differentiates all of them but `tailored_slope`, fixed points by the implicit function
 theorem; the derivative is not finite where there is none, as at a transition.
-`lengths`, `log_delta` and `log_delta_band`, which follow a network of `depth` hidden layers, take
-lists too: σ, σ_w and σ_b of each hidden layer, `depth` entries (σ_w and σ_b of the weights below
-it, σ of the z in it), its width where that counts, and depth - 1 blocks, as in `jaxnn.Network`.
+`lengths`, `paths`, `log_delta` and `log_delta_band`, which follow a network of `depth` hidden
+layers, take lists too: σ, σ_w and σ_b of each hidden layer, `depth` entries (σ_w and σ_b of the
+weights below it, σ of the z in it), its width where that counts, and depth - 1 blocks, as in
+`jaxnn.Network`.
 Raises: ValueError for an unknown name, for a block without what is asked for, for a list of another
 length and, outside `jit`, for a number out of range; TypeError for anything but an activation, a
 block or real numbers, and for a list where layers have to be alike.
@@ -76,6 +77,7 @@ from .quadrature import attracting_fixed_point, eps, solve, tiny
 
 __all__ = [
     "Band",
+    "Paths",
     "banded_layers",
     "chi",
     "correlation_fixed_point",
@@ -86,6 +88,7 @@ __all__ = [
     "lengths",
     "log_delta",
     "log_delta_band",
+    "paths",
     "slope_band",
     "stationary_chi",
     "tailored_slope",
@@ -100,6 +103,17 @@ def __dir__() -> list[str]:
 Distribution = tuple[Name, Number, Number]
 
 NEAR = 1e-6  # a c* nearer to 1 than this counts as 1
+
+
+class Paths(NamedTuple):
+    """Two inputs of one length in each hidden layer, l = 1 … depth.
+
+    c: their correlation.
+    gradient: the correlation of Δz[l] and Δz̃[l], from one Δz[depth] for both; 1 in the last.
+    """
+
+    c: Array
+    gradient: Array
 
 
 class Band(NamedTuple):
@@ -378,13 +392,18 @@ def lengths(
 
 
 def _along(
-    layers: LayersAbove, sigma_w: Numbers | float, sigma_b: Numbers | float, q0: Number, c0: Number
+    layers: LayersAbove,
+    sigma_w: Numbers | float,
+    sigma_b: Numbers | float,
+    q0: Number,
+    c0: Number,
+    follows: Callable[[object], bool] = rows_meet,
 ) -> tuple[Float[Array, " depth"], Float[Array, " depth"]]:
-    """q[l] of the hidden layers, and c[l] of rows that meet; the first layer is Dense."""
+    """q[l] of the hidden layers, and c[l] through blocks that it follows; the first is Dense."""
 
     def step(block: Theory, ensemble: Ensemble, q: Scalar, c: Scalar) -> tuple[Scalar, Scalar]:
         above = block.length(ensemble, q)
-        return above, block.covariance(ensemble, q, c) / above if rows_meet(block) else c
+        return above, block.covariance(ensemble, q, c) / above if follows(block) else c
 
     def layer(
         state: tuple[Scalar, Scalar], at: tuple[Array, Array, Array]
@@ -400,6 +419,50 @@ def _along(
     of_layers = (layers.which, layers.sigma_w, layers.sigma_b)
     along: tuple[Array, Array] = lax.scan(layer, (q, c), of_layers)[1]
     return along
+
+
+@path_formula
+def paths(
+    activation: Names,
+    sigma_w: Numbers,
+    sigma_b: Numbers,
+    q0: Number,
+    c0: Number,
+    depth: int,
+    *,
+    hidden: Blocks | None = None,
+    keep: Number = 1.0,
+) -> Paths:
+    """Follow two inputs of mean square q0 > 0 and correlation c0 through the layers of `lengths`.
+
+    From one cotangent at the top the gradients of two inputs lose their correlation layer by layer
+    (Balduzzi et al. 2017, arXiv:1702.08591), by E[σ′(z) σ′(z̃)] / E[σ′²] of Dense. With dropout each
+    input has masks of its own, also where both are equal.
+
+    Raises:
+        ValueError: also for a batch norm, in which the inputs of a batch meet.
+
+    Example:
+        >>> two = paths("relu", 2**0.5, 0.0, 1.0, 0.0, 3)
+        >>> [round(float(c), 4) for c in two.c]
+        [0.0, 0.3183, 0.4937]
+        >>> [round(float(c), 4) for c in two.gradient]  # 1 - arccos(0.3183)/π, and half of it
+        [0.3016, 0.6031, 1.0]
+    """
+    layers = layers_above(activation, sigma_w, sigma_b, hidden, None, depth, keep)
+    meeting = next((block for block, _ in layers.kinds if rows_meet(block)), None)
+    if meeting is not None:
+        raise ValueError(
+            f"hidden: expected blocks in which examples do not meet, got {meeting!r}; "
+            "correlation_map has the correlation of two rows behind it"
+        )
+    q, c = _along(layers, sigma_w, sigma_b, q0, c0, lambda _: True)
+
+    def common(block: Theory, ensemble: Ensemble, q: Scalar, c: Scalar) -> Scalar:
+        return block.tangent(ensemble, q, c) / block.factor(ensemble, q, c)
+
+    in_common = layers.each(common, q, c)[:-1]
+    return Paths(c, jnp.append(jnp.cumprod(in_common[::-1])[::-1], 1.0))
 
 
 @path_formula

@@ -10,7 +10,6 @@ Relative errors, measured in float64 over the library's activations and q from 1
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -96,29 +95,26 @@ def expectations(
     return jnp.sum(jnp.where(w > 0, w * values, 0), axis=-1)
 
 
-def expectation_of_two(
-    f: Elementwise, kinks: tuple[float, ...], q: Number, c: Number, other: Number | None = None
-) -> Scalar:
-    """E[f(z) f(z̃)] for z and z̃ of correlation c and mean squares q > 0 and `other`, or both q."""
+def expectation_of_two(f: Elementwise, kinks: tuple[float, ...], q: Number, c: Number) -> Scalar:
+    """E[f(z) f(z̃)] for z and z̃ of correlation c and mean square q > 0."""
     shared = jnp.sqrt(jnp.maximum(jnp.abs(c), tiny()))
     alone = jnp.sqrt(jnp.maximum(1 - jnp.abs(c), tiny()))
     (even, fine), (_, coarse) = _edges(20, 20), _edges(20, 10)
-    roots = [jnp.sqrt(v) for v in (q, other) if v is not None]
+    root = jnp.sqrt(q)
     places = sorted({*kinks, *(-kink for kink in kinks)} - {0.0})
-    inner = [place / root / shared + fine for place in places for root in roots]
+    inner = [place / root / shared + fine for place in places]
     edges = _joined([even, fine], inner)
     s, w = (jnp.asarray(v, float) for v in _gaussian(edges))
 
-    def mean(root: Scalar, s: Scalar) -> Scalar:
+    def mean(s: Scalar) -> Scalar:
         zero = -shared * s / alone  # the t of z = 0
         cuts = jnp.asarray(kinks, float) / root
         t, v = _gaussian(_joined([even], [zero + coarse, zero + cuts / alone]))
         return jnp.sum(v * f(root * (shared * s + alone * t)))
 
-    m, *others = (jax.vmap(partial(mean, root))(s) for root in roots)
-    m_other = others[0] if others else m
+    m = jax.vmap(mean)(s)
     # The nodes are symmetric about 0, so reversed they are those of -s.
-    return jnp.sum(w * m * jnp.where(c < 0, m_other[::-1], m_other))
+    return jnp.sum(w * m * jnp.where(c < 0, m[::-1], m))
 
 
 def solve(f: Callable[[Scalar], Scalar], low: Scalar, high: Scalar) -> Scalar:

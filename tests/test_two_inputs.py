@@ -13,50 +13,48 @@ import pytest
 from scipy import optimize
 
 import jaxnn
-from jaxnn.theory import meanfield, pairs
+from jaxnn.theory import meanfield
 
 W, B = 1.3, 0.4  # σ_w and σ_b
 
 
-# erf: E σσ̃ and E σ′σ̃′ of a Dense layer, for E z² = q, E z̃² = p and E z z̃ = s
+# erf: E σσ̃ and E σ′σ̃′ of a Dense layer, for E z² = E z̃² = q and E z z̃ = s
 
 
-def product(q, p, s):
-    return W**2 * 2 / math.pi * math.asin(2 * s / math.sqrt((1 + 2 * q) * (1 + 2 * p))) + B**2
+def product(q, s):
+    return W**2 * 2 / math.pi * math.asin(2 * s / (1 + 2 * q)) + B**2
 
 
-def slopes(q, p, s):
-    return W**2 * 4 / math.pi / math.sqrt((1 + 2 * q) * (1 + 2 * p) - 4 * s * s)
+def slopes(q, s):
+    return W**2 * 4 / math.pi / math.sqrt((1 + 2 * q) ** 2 - 4 * s * s)
 
 
-def dense(q, p, s):
-    return product(q, p, s), slopes(q, p, s)
+def dense(q, s):
+    return product(q, s), slopes(q, s)
 
 
-def residual(q, p, s):
-    inner, slope = dense(q, p, s)
-    return s + inner / 4, 1 + slope / 4
+def residual(q, s):
+    return s + product(q, s) / 4, 1 + slopes(q, s) / 4
 
 
-def rms(q, p, s):
-    size = math.sqrt((q + 0.3) * (p + 0.3))
-    inner, slope = dense(q / (q + 0.3), p / (p + 0.3), s / size)
-    return inner, slope / size
+def rms(q, s):
+    inner, slope = dense(q / (q + 0.3), s / (q + 0.3))
+    return inner, slope / (q + 0.3)
 
 
-def post(q, p, s):
-    size = math.sqrt((q + product(q, q, q)) * (p + product(p, p, p)))
-    return (s + product(q, p, s)) / size, (1 + slopes(q, p, s)) / size
+def post(q, s):
+    size = q + product(q, q)
+    return (s + product(q, s)) / size, (1 + slopes(q, s)) / size
 
 
-def of_a_normed_residual(q, p, s):
+def of_a_normed_residual(q, s):
     """Z + ẑ + f(ẑ)."""
-    gain = (1 + q**-0.5) * (1 + p**-0.5)
-    inner, slope = dense(1, 1, s / math.sqrt(q * p))
-    return s * gain + inner, gain + slope / math.sqrt(q * p)
+    gain = (1 + q**-0.5) ** 2
+    inner, slope = dense(1, s / q)
+    return s * gain + inner, gain + slope / q
 
 
-BLOCKS = [  # the post norm last, behind which both lengths are 1
+BLOCKS = [  # the post norm last, behind which the length is 1
     (jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm(jaxnn.blocks.Residual())), of_a_normed_residual),
     (jaxnn.blocks.Residual(scale=0.5), residual),
     (jaxnn.blocks.RMSNorm(eps=0.3), rms),
@@ -64,45 +62,35 @@ BLOCKS = [  # the post norm last, behind which both lengths are 1
 ]
 
 
-def written_out(blocks, q0, p0, c0, keep=1.0):
-    """Lengths, correlations, and the correlation of gradients, by closed forms of erf.
+def agree(measured, blocks, q0, c0, keep=1.0):
+    """Correlations of inputs and of gradients are those of closed forms of erf.
 
     Of dropout, in Dense alone, what stands over `keep` is a product with itself.
     """
-    q, p = (W**2 * v + B**2 for v in (q0, p0))
-    s, along, factors = W**2 * math.sqrt(q0 * p0) * c0 + B**2, [], []
-    for f in [*blocks, None]:
-        along.append((q, p, s / math.sqrt(q * p)))
-        if f is None:
-            break
-        (q_next, own), (p_next, others) = f(q, q, q), f(p, p, p)
-        s_next, shared = f(q, p, s)
-        if keep < 1:
-            q_next, p_next = ((v - B**2) / keep + B**2 for v in (q_next, p_next))
-        factors.append(shared * keep / math.sqrt(own * others))
-        q, p, s = q_next, p_next, s_next
-    gradient = [math.prod(factors[i:]) for i in range(len(along))]
-    return [*zip(*along, strict=True), gradient]
+    q, s, along, factors = W**2 * q0 + B**2, W**2 * q0 * c0 + B**2, [], []
+    for f in blocks:
+        along.append(s / q)
+        (q_next, own), (s, shared) = f(q, q), f(q, s)
+        factors.append(shared * keep / own)
+        q = (q_next - B**2) / keep + B**2 if keep < 1 else q_next
+    gradient = [math.prod(factors[i:]) for i in range(len(along) + 1)]
+    np.testing.assert_allclose(measured.c, [*along, s / q], rtol=1e-11)
+    np.testing.assert_allclose(measured.gradient, gradient, rtol=1e-11)
 
 
-def agree(measured, exact):
-    for of, expected in zip(measured, exact, strict=True):
-        np.testing.assert_allclose(of, expected, rtol=1e-11)
-
-
-def test_two_lengths_and_two_masks():
+def test_two_inputs_and_two_masks():
     """Also c < 0, at which z and z̃ are of opposite sign; and one input that dropout parts."""
-    for p0, c0, keep in ((2.5, -0.9, 1.0), (0.7, 1.0, 0.8)):
-        measured = pairs.paths("erf", W, B, 0.7, p0, c0, 5, keep=keep)
-        agree(measured, written_out([dense] * 4, 0.7, p0, c0, keep))
+    for q0, c0, keep in ((2.5, -0.9, 1.0), (0.7, 1.0, 0.8)):
+        measured = meanfield.paths("erf", W, B, q0, c0, 5, keep=keep)
+        agree(measured, [dense] * 4, q0, c0, keep)
     assert measured.c[0] == 1 > measured.c[1]
 
 
 @pytest.mark.slow
-def test_two_lengths_in_every_block():
+def test_two_inputs_in_every_block():
     blocks, formulas = zip(*BLOCKS, strict=True)
-    measured = pairs.paths("erf", W, B, 0.7, 2.5, 0.3, 1 + len(blocks), hidden=list(blocks))
-    agree(measured, written_out(formulas, 0.7, 2.5, 0.3))
+    measured = meanfield.paths("erf", W, B, 0.7, 0.3, 1 + len(blocks), hidden=list(blocks))
+    agree(measured, formulas, 0.7, 0.3)
 
 
 @pytest.mark.slow
@@ -173,7 +161,7 @@ def test_the_derivative_of_a_correlation_at_its_end():
         return meanfield.correlation_map("erf", W, B, 2.0, c)
 
     for c in (1.0, 0.3):
-        exact = 2.0 * slopes(2.0, 2.0, 2.0 * c) / product(2.0, 2.0, 2.0)
+        exact = 2.0 * slopes(2.0, 2.0 * c) / product(2.0, 2.0)
         assert jax.grad(after)(c) == pytest.approx(exact, rel=1e-10)
 
 
@@ -211,9 +199,9 @@ REFUSED = {
         (r"keep: expected 1 with BatchNorm\(.*\), got 0.5: dropout and a norm over rows"): lambda: (
             meanfield.chi("erf", 1.0, 1.0, keep=0.5, **NORMED)
         ),
-        (
-            r"hidden: expected Dense, or Residual, .* got BatchNorm\(.* of different lengths"
-        ): lambda: pairs.paths("erf", 1.0, 0.0, 1.0, 2.0, 0.0, 3, **NORMED),
+        r"hidden: expected blocks in which examples do not meet, got BatchNorm": lambda: (
+            meanfield.paths("erf", 1.0, 0.0, 1.0, 0.0, 3, **NORMED)
+        ),
     },
     TypeError: {
         (
