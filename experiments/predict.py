@@ -15,7 +15,7 @@ import polars as pl
 import tyro
 
 from experiments.learning import data, model
-from experiments.learning.measures import METRIC
+from experiments.learning.data import METRIC
 from experiments.learning.words import quoted, short
 from experiments.runs import files, runtime, store
 from jaxnn.cli import platforms

@@ -16,9 +16,9 @@ from rich.console import Console
 import jaxnn
 from experiments.__main__ import main
 from experiments.runs import schema, store
-from experiments.spectrum import columns, picture, report
 from experiments.spectrum import experiment as spectrum
-from experiments.spectrum.theory import slope_variance
+from experiments.spectrum import picture, report
+from experiments.spectrum.experiment import slope_variance
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -149,7 +149,7 @@ def test_a_shallower_network_is_the_start_of_a_deeper_one():
 @pytest.mark.slow
 def test_a_run_is_whole_and_can_be_repeated_from_its_json(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
-    schema.check(rows, columns.COLUMNS)
+    schema.check(rows, report.COLUMNS)
     cells = rows.group_by("activation", "weights", "depth", "seed").len()
     assert (cells.height, {*cells["len"]}) == (2 * 2 * 2, {2})  # examples
     assert set(rows["log10_singular_values"].list.len()) == {8}

@@ -18,8 +18,8 @@ from experiments.learning import descent
 from experiments.pages import charts, palette
 from experiments.runs import schema, store
 from experiments.runs.devices import SideBySide
-from experiments.trainability import columns, picture, report, theory
 from experiments.trainability import experiment as trainability
+from experiments.trainability import picture, report, theory
 from jaxnn.train.steps import permutation_of_epoch
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -214,7 +214,7 @@ def test_the_table_has_a_line_a_depth_the_deepest_first(snapshot):
 @pytest.mark.slow
 def test_the_run_is_whole_and_says_what_it_found(small_run):
     rows = pl.read_parquet(small_run / store.ROWS)
-    schema.check(rows, columns.COLUMNS)
+    schema.check(rows, report.COLUMNS)
     assert rows.height == 2 * 3
     run = json.loads((small_run / store.RUN).read_text())
     assert run["finished"]

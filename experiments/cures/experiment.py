@@ -26,7 +26,7 @@ from experiments.cures.columns import BEFORE, CHART, COLUMNS, CURE
 from experiments.cures.networks import OPTIMIZERS, Cell, Network, dense_in
 from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, Sweep
 from experiments.learning import data
-from experiments.learning.measures import base_rate
+from experiments.learning.data import base_rate
 from experiments.runs import experiment, grid, own, progress, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store

@@ -31,10 +31,9 @@ from experiments.cures.columns import (
 from experiments.learning import descent, networks
 from experiments.learning.data import Dataset
 from experiments.learning.descent import Descent
-from experiments.learning.fields import OF_EXAMPLES
-from experiments.learning.fields import field as field_of
 from experiments.learning.kinds import BY_DEPTH, Kind
-from experiments.learning.networks import Draws, Networks, Weights
+from experiments.learning.networks import OF_EXAMPLES, Draws, Networks, Weights
+from experiments.learning.networks import field as field_of
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
 from experiments.runs.work import Work

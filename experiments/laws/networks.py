@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.learning.fields import field
+from experiments.learning.networks import field
 from jaxnn.arrays.rows import ScaledRows
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network import Layer

@@ -32,6 +32,7 @@ BUNDLED = {  # and their tasks
     "wine": "multiclass",
     "diabetes": "regression",
 }
+METRIC = {"regression": "R²", "binary": "accuracy", "multiclass": "accuracy"}
 FILES = (".csv", ".parquet")
 MOST_CLASSES = 20  # integers of more distinct values than this are numbers
 MOST_BYTES = 4e9  # of features
@@ -135,6 +136,11 @@ def load_classes(data: str, options: Options) -> Dataset:
     if dataset.task == "regression":
         raise ValueError(f"data: expected classes to tell apart, got {dataset}")
     return dataset
+
+
+def base_rate(truth: np.ndarray) -> float:
+    """Return the accuracy of always naming the most frequent class."""
+    return float(np.unique(truth, return_counts=True)[1].max() / len(truth))
 
 
 def source(tables: Iterable[Table]) -> dict[str, object]:

@@ -21,7 +21,6 @@ from jaxtyping import Int, Int32, PyTree
 
 import jaxnn
 from experiments.learning.data import Dataset
-from experiments.learning.fields import field
 from experiments.runs.devices import Mapped, Rounds, SideBySide
 from experiments.runs.work import Work
 from jaxnn.flow.measure.flow_of_net import flow_of_net
@@ -34,6 +33,8 @@ FIELDS = (
     *("log_delta", "log_delta_mean", "log_delta_theta", "log_gain", "log_mean_square"),
     *("saturated", "dead", "lost"),
 )
+OF_EXAMPLES = "log_delta_mean"
+PARAMETERS = {"log_delta_theta": 0, "log_delta_b": 1}  # θ and b take turns
 EXAMPLES = ("log_spread", "cosine", "rank")  # and these, if what is left of examples is asked for
 AT_ONCE = 2**24  # entries that can be set to zero in some milliseconds
 LARGE = 2**22  # bytes of a network's parameters from which on each is measured by a call of its own
@@ -310,3 +311,18 @@ def measuring(side_by_side: SideBySide, net: jaxnn.Network, examples: bool = Fal
         return {name: field(flow, name) for name in fields}
 
     return side_by_side.map(gradient_flow, spread=4, shared=0)
+
+
+def field(flow: jaxnn.Flow, name: str) -> jax.Array:
+    """Return a field: one of `jaxnn.Flow`, of its units, or log_delta_theta or log_delta_b.
+
+    Or log_delta_mean: the mean of log_delta_example over the examples that have a gradient; -inf if
+    none has.
+    """
+    if name == OF_EXAMPLES:
+        has_some = ~jnp.isneginf(flow.log_delta_example)
+        mean = jnp.mean(flow.log_delta_example, axis=-1, where=has_some)
+        return jnp.where(jnp.any(has_some, axis=-1), mean, -jnp.inf)
+    if name in PARAMETERS:
+        return flow.parameters.log_delta[..., PARAMETERS[name] :: 2]
+    return getattr(flow if hasattr(flow, name) else flow.units, name)

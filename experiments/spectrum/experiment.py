@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
+from jax import lax
 
 import jaxnn
 from experiments.runs import experiment, grid, runtime, sweep
@@ -38,10 +39,10 @@ from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 from experiments.spectrum import report
-from experiments.spectrum.columns import COLUMNS
-from experiments.spectrum.theory import slope_variance
+from experiments.spectrum.report import COLUMNS
 from jaxnn.network.params import Initializer
 from jaxnn.texts import counted
+from jaxnn.theory.quadrature import expectation
 
 COMPARABLE = 1 / 4  # times the width: up to here a variance is compared with its prediction
 CHART = "spectrum"
@@ -139,6 +140,23 @@ def prepare(settings: Settings) -> Plan:
             variances = slope_variance(name, sigma_w[name], settings.sigma_b, q1, max(depths))
         slopes[name] = np.asarray(variances, np.float64)
     return Plan(settings, sigma_w, slopes, tuple(_cells(settings)))
+
+
+@partial(jax.jit, static_argnames=("activation", "depth"))
+def slope_variance(
+    activation: str, sigma_w: float, sigma_b: float, q1: float, depth: int
+) -> jax.Array:
+    """Return Σ over l = 1 … d of μ₂/μ₁² - 1 for d = 1 … depth: the slopes' part of the variance.
+
+    μ₂/μ₁² - 1 = E[(σ′²/μ₁ - 1)²], which does not cancel where the slopes are all but equal.
+    """
+
+    def layer(q: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        mu1 = expectation(activation, q, lambda f, z, g: f.prime(z) ** 2)
+        variance = expectation(activation, q, lambda f, z, g: (f.prime(z) ** 2 / mu1 - 1) ** 2)
+        return jaxnn.theory.meanfield.length_map(activation, sigma_w, sigma_b, q), variance
+
+    return jnp.cumsum(lax.scan(layer, jnp.asarray(q1, float), None, length=depth)[1])
 
 
 def _check_scale(name: str, value: float | None) -> None:

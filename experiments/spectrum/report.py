@@ -1,4 +1,4 @@
-"""The spectrum in words: variances next to their predictions, spans, verdicts, a table."""
+"""The spectrum in words: its columns, a row a Jacobian, variances, verdicts and a table."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,21 @@ from experiments.pages import tables
 from experiments.runs import runtime
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
 from jaxnn.texts import counted
 
+COLUMNS = {
+    "activation": Column(TEXT, "name", "σ of the hidden layers"),
+    "weights": Column(TEXT, "name", "kind of weights"),
+    "depth": Column(COUNT, "factors", "of the Jacobian"),
+    "seed": Column(COUNT, "1", "draws weights and inputs"),
+    "example": Column(COUNT, "1", "which of the inputs"),
+    "log10_singular_values": Column(pl.List(REAL), "decades", "log₁₀ s, descending"),
+    "log10_mean": Column(REAL, "decades", "log₁₀ of the mean of s²"),
+    "variance": Column(REAL, "1", "of s² / mean s²; missing where that is zero", True),
+    "predicted": Column(REAL, "1", "the variance at infinite width"),
+    "comparable": Column(FLAG, "yes or no", "whether the width is large enough for it"),
+}
 CASE = ("activation", "weights")
 NONE = "not measured"  # of the singular values of a case that a stopped run lacks
 TITLE = (

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.learning import data, measures, model, optimizers
+from experiments.learning import data, model, optimizers
 from experiments.runs import experiment, files, progress, runtime, signals
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
@@ -221,7 +221,7 @@ def conclude(plan: Plan, courses: list[Course]) -> Conclusion:
     flow = report.flow(recipe.steps, course)
     verdicts = report.verdicts(table, split, rows, flow, course)
     if plan.settings.rival:
-        verdicts.insert(1, rival(recipe, plan.settings.rate, measures.METRIC[table.task]))
+        verdicts.insert(1, rival(recipe, plan.settings.rate, data.METRIC[table.task]))
     best = course.best.epoch or 0
     lines = [*verdicts[:2], subtitle(plan)]
     tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}

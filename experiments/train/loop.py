@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.learning import fields
+from experiments.learning.networks import field as field_of
 from experiments.train.columns import QUANTITIES
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.checks import check_batch
@@ -163,5 +163,5 @@ def _flow(
 ) -> tuple[jax.Array, Any]:
     """Return the fields of a look, and all of the flow if that is recorded."""
     flow = flow_of_net(net, params, xs, ys, examples=whole)
-    values = [fields.field(flow, quantity.field) for quantity in QUANTITIES.values()]
+    values = [field_of(flow, quantity.field) for quantity in QUANTITIES.values()]
     return jnp.stack(values), flow if whole else None

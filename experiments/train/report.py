@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 import rich.table
 
-from experiments.learning import measures, model
-from experiments.learning.data import Table
-from experiments.learning.measures import METRIC
+from experiments.learning import data, model
+from experiments.learning.data import METRIC, Table
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
@@ -135,7 +134,7 @@ def _result(table: Table, split: Split, rows: pl.DataFrame, course: Course) -> s
     part = split.parts[row["set"]]
     words = f"{row['set']}: {row['metric']} {row['value']:.4g}"
     if table.classes:
-        words += f" (base rate {measures.base_rate(part.y):.4g})"
+        words += f" (base rate {data.base_rate(part.y):.4g})"
     else:  # the loss is half the mean square
         error = float(np.sqrt(2 * row["loss"]) * split.spread)
         words += f", root mean square error {error:.4g} in the units of {table.target!r}"

@@ -17,15 +17,15 @@ import polars as pl
 
 import jaxnn
 from experiments.learning import data, descent
+from experiments.learning.data import base_rate
 from experiments.learning.descent import Descent
 from experiments.learning.kinds import Kind, kinds
-from experiments.learning.measures import base_rate
 from experiments.runs import experiment, grid, progress, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 from experiments.trainability import report, theory
-from experiments.trainability.columns import COLUMNS
+from experiments.trainability.report import COLUMNS
 from jaxnn.texts import counted
 
 CHART, THEORY = "trainability", "theory of infinite width"
@@ -129,7 +129,7 @@ def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None],
 
 
 def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
-    """Return one row a network, with the columns of `trainability.columns`."""
+    """Return one row a network, with `COLUMNS`."""
     s, count = plan.settings, len(plan.sigma_w)
     hidden = plan.hidden.of(cell.depth)
     net = descent.roomy(plan.dataset, s.width, s.activation, cell.depth, hidden)

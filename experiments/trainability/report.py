@@ -1,4 +1,4 @@
-"""The map of trainability in words: the ridge, measured and predicted, and a table."""
+"""The map of trainability in words: its columns, a row a network, the ridge, and a table."""
 
 import math
 
@@ -8,7 +8,15 @@ from rich.table import Table
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
+from experiments.runs.schema import COUNT, REAL, Column
 
+COLUMNS = {
+    "depth": Column(COUNT, "hidden layers", "of the network"),
+    "sigma_w_squared": Column(REAL, "1", "σ_w², the variance of the weights times fan_in"),
+    "seed": Column(COUNT, "1", "draws weights and batches"),
+    "accuracy": Column(REAL, "of examples", "fraction that is told right, of all the data"),
+    "loss": Column(REAL, "nats", "mean over all the data"),
+}
 TRAINED = 0.5  # of the way from chance to a perfect accuracy
 TITLE = "training accuracy in per cent, hidden layers against σ_w²"
 POINT = ("sigma_w_squared", "depth")
