@@ -30,7 +30,7 @@ from experiments.laws.networks import (
     signals,
     slope_down,
 )
-from jaxnn.theory import meanfield, pairs
+from jaxnn.theory import meanfield
 
 CORRELATION = Panel("One input, two masks", "layer l", "c[l]")
 GRADIENT = Panel("Gradient, ½ ln χ", "part of the units kept", "nats a layer")
@@ -50,7 +50,7 @@ def predict(setup: Setup) -> Told:
         bias = float(spread(ENSEMBLE, along, setup.width, keep).bias[half:].mean())
         name = f"kept {keep:g}"
         yield Predicted(f"{name}: q*", q + bias).about("E[σ²]/ϱ", (more - q) / MORE)
-        c = np.asarray(pairs.paths(*ENSEMBLE, q0, q0, 1.0, setup.layers, keep=keep).c)
+        c = np.asarray(meanfield.paths(*ENSEMBLE, q0, 1.0, setup.layers, keep=keep).c)
         yield curve(CORRELATION, name, layer, c)
         late = float(c[half:].mean())
         finite = "4 standard errors, and 2/n for the finite width"

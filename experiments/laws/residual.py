@@ -28,7 +28,7 @@ import jaxnn
 from experiments.laws.finite import around, derivatives, moments
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
 from experiments.laws.networks import Ensemble, correlations, gradients, log_spread, signals
-from jaxnn.theory import meanfield, pairs
+from jaxnn.theory import meanfield
 
 GRADIENT = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²")
 SIGNAL = Panel("Two inputs, erf, α = 1", "layer l", "c[l]")
@@ -112,7 +112,7 @@ def predict(setup: Setup) -> Told:
             yield curve(GRADIENT, name, np.arange(layers), ratio)
         if case.ensemble.activation == "erf":
             c, others = (
-                np.asarray(pairs.paths(*ensemble, q0, q0, C0, layers, hidden=case.block).c)
+                np.asarray(meanfield.paths(*ensemble, q0, C0, layers, hidden=case.block).c)
                 for ensemble, q0 in of_both
             )
             value, reason = float(c[-1]), "4 standard errors, and 2/n for the finite width"

@@ -18,7 +18,7 @@ import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import gradients
 from experiments.laws.width_alone import ALL, ENSEMBLE, PLAIN, ROOT, block_of, cases
-from jaxnn.theory import pairs
+from jaxnn.theory import meanfield
 
 FIELDS = ("log_delta_example", "log_delta_b")
 INPUTS = 8  # of a network: their pairs vary less together than one does
@@ -46,7 +46,7 @@ def predict(setup: Setup) -> Told:
 
 def predicted(block: jaxnn.blocks.Block, most: int) -> np.ndarray:
     """Return R of 0 … most blocks, each with the plain layer above them, (most + 1,)."""
-    two = pairs.paths(*ENSEMBLE, 1.0, 1.0, 0.0, most + 1, hidden=block)
+    two = meanfield.paths(*ENSEMBLE, 1.0, 0.0, most + 1, hidden=block)
     top = 1 - np.arccos(np.asarray(two.c)) / np.pi  # of relu, at c[L+1]
     return np.asarray(top * two.gradient[0] / two.gradient)
 

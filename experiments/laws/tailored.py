@@ -46,7 +46,7 @@ from experiments.laws.networks import (
 )
 from experiments.laws.training import accuracies, classifier, digits
 from experiments.learning.descent import Descent
-from jaxnn.theory import meanfield, pairs
+from jaxnn.theory import meanfield
 
 ETA, INPUTS = 0.9, 8
 ALONG = "tailored: (1-s)²/(1+s²) along c"
@@ -61,8 +61,8 @@ def predict(setup: Setup) -> Told:
     """Predict c half way up and at the top, the size of the gradient, and two accuracies."""
     sigma, n = jaxnn.theory.tailored_relu(setup.layers, ETA), setup.width
     # a[L] has the correlation that z of one layer more would have.
-    along = (1.0, 1.0, 0.0, setup.layers + 1)
-    c = np.asarray(pairs.paths(sigma, 1.0, 0.0, *along).c)
+    along = (1.0, 0.0, setup.layers + 1)
+    c = np.asarray(meanfield.paths(sigma, 1.0, 0.0, *along).c)
     s = meanfield.tailored_slope(setup.layers, ETA)
     k = (1 - s) ** 2 / (1 + s**2)
     bias, steps = bias_of_c(c, n, s)
@@ -88,7 +88,7 @@ def predict(setup: Setup) -> Told:
     for name, (bound, relation) in bounds.items():
         yield Predicted(f"{name}: accuracy", bound, 0.0, "a bound: no tolerance", 0, relation)
         yield curve(CURVE, name, [0, setup.steps], [bound, bound])
-    c = np.asarray(pairs.paths("relu", math.sqrt(2), 0.0, *along).c)
+    c = np.asarray(meanfield.paths("relu", math.sqrt(2), 0.0, *along).c)
     yield curve(CORRELATION, "relu", np.arange(setup.layers + 1), c)
 
 
