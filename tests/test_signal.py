@@ -16,7 +16,7 @@ from jaxnn.arrays.rows import ScaledRows, with_exponents
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.flow.measure.network_flow import output_of
 from jaxnn.network.activations import apply_activation
-from jaxnn.passes.walk import layer_inputs, up
+from jaxnn.passes.walk import up
 
 LAYERS, WIDTH, BATCH = 16, 8, 5
 SIGMA_W = 1e5  # a layer: float32 ends after seven of them, float64 holds them all
@@ -212,7 +212,7 @@ def test_within_range_the_signal_is_the_plain_one_to_the_last_bit(rng, activatio
     @optimised
     def blocked(params, xs):
         top, saved = up(net, params, with_exponents(ScaledRows(xs)))
-        hidden = layer_inputs(params, saved)[1:]
+        hidden = [layer.z for layer in saved[1:]]
         return (
             [*hidden, top],
             [output_of(net, top).m],

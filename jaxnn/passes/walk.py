@@ -255,14 +255,6 @@ class Segments(NamedTuple):
 AnySaved = Any  # Saved, or Segments of a run
 
 
-def layer_inputs(params: tuple[Any, ...], kept: Sequence[AnySaved]) -> list[ScaledRows]:
-    """Return the input z[i] of each Layer, of a run those of its k layers."""
-    return [
-        jax.tree.map(lambda v: v[:-1], saved.z) if is_run(layer) else saved.z
-        for layer, saved in zip(params, kept, strict=True)
-    ]
-
-
 def up(
     net: Network | HasKinds,
     params: tuple[Any, ...],

@@ -248,20 +248,10 @@ def stationary_chi(
         1.46694
     """
     ensemble: Distribution = (activation, sigma_w, sigma_b)
-    q = fixed_point(*ensemble, hidden=hidden, batch=batch, keep=keep)
-    c: Number = 0.0
-    if rows_meet(hidden):
-        c = correlation_fixed_point(*ensemble, hidden=hidden, batch=batch, keep=keep)
-    return chi(
-        activation,
-        sigma_w,
-        _bounded(q),
-        sigma_b=sigma_b,
-        hidden=hidden,
-        batch=batch,
-        keep=keep,
-        c=c,
-    )
+    of: dict[str, Any] = {"hidden": hidden, "batch": batch, "keep": keep}
+    q = _bounded(fixed_point(*ensemble, **of))
+    c = correlation_fixed_point(*ensemble, **of) if rows_meet(hidden) else 0.0
+    return chi(activation, sigma_w, q, sigma_b=sigma_b, c=c, **of)
 
 
 @formula

@@ -73,32 +73,23 @@ class CriticalScale:
 
 
 def critical_scale(
-    model: Model,
-    xs: PyTree,
-    *,
-    each: str = "batch",
-    cuts: Cuts = None,
-    weights: str | Sequence[str] | None = None,
-    key: Any = None,
+    model: Model, xs: PyTree, *, each: str = "batch", cuts: Cuts = None, key: Any = None
 ) -> CriticalScale:
     """Return the factor on all weights at which the rate of the wide twin is zero.
 
-    The rate is that of ‖Δ‖ over the upper two thirds of the layers, without the last, for a random
-    cotangent: log10(‖Δ[a]‖ / ‖Δ[b]‖) / (b - a). `jaxnn.theory.scale_weights` multiplies by it.
+    Weights are arrays of two axes or more. The rate is that of ‖Δ‖ over the upper two thirds of the
+    layers, without the last, for a random cotangent: log10(‖Δ[a]‖ / ‖Δ[b]‖) / (b - a).
+    `jaxnn.theory.scale_weights` multiplies by the factor.
 
     Args:
         model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
         each: as for `jaxnn.gradient_flow`.
         cuts: likewise.
-        weights: which parameter arrays are multiplied: a pattern of their paths, such as
-            "blocks.*.mlp.*" or "*kernel", or several; all with two axes or more by default. None
-            for a Network, of which that is every θ.
         key: of the draws and the cotangent; that of seed 0 by default, and none of PyTorch.
 
     Raises:
         TypeError: something that is no model, or traced arrays.
-        ValueError: a pattern that matches nothing, fewer than three layers, or a layer without a
-            twin.
+        ValueError: no weights, fewer than three layers, or a layer without a twin.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn
@@ -112,38 +103,32 @@ def critical_scale(
         >>> better = jaxnn.theory.scale_weights(layers, found.factor)
     """
     if is_of_torch(model):
-        return _searched(*_rates_of_module(TorchModel(model, xs, each, cuts, key), weights))
+        return _searched(*_rates_of_module(TorchModel(model, xs, each, cuts, key)))
     net, params = as_network(model, xs, each=each, cuts=cuts)
     check_net(net)
     check_untraced("a critical factor", params, xs)
     if isinstance(net, Network):
         layers = check_params(net, params)
         xs = jnp.asarray(check_x(net, xs), dtype_of(layers))
-        if weights is not None:
-            raise ValueError("weights: expected none for a Network, of which every θ is meant")
         net, params = as_chain(net, layers)
         paths: tuple[str, ...] = ()
-        patterns = None
     else:
-        patterns = None if weights is None else _patterns(weights)
-        paths = _matched(net, params, patterns)
+        paths = _matched(net, params, None)
     _check_count(net.names)
     key = jax.random.key(0) if key is None else key
     twin = twin_of(net, params, replicas_of(params))
     keys = jax.random.split(key, DRAWS)
 
     def rates(factor: float) -> tuple[float, float]:
-        return _averaged(_rates(twin, params, patterns, xs, keys, np.float32(factor)))
+        return _averaged(_rates(twin, params, xs, keys, np.float32(factor)))
 
     return _searched(rates, paths)
 
 
-def _rates_of_module(
-    model: TorchModel, weights: str | Sequence[str] | None
-) -> tuple[Rates, tuple[str, ...]]:
+def _rates_of_module(model: TorchModel) -> tuple[Rates, tuple[str, ...]]:
     """Return the rates of the twin of a module, and the names of what is multiplied."""
     _check_count(model.flow.names)
-    meant = model.weights((weights,) if isinstance(weights, str) else weights)
+    meant = model.weights()
     twin = model.twin(UNITS)
 
     def rates(factor: float) -> tuple[float, float]:
@@ -226,11 +211,11 @@ def _reason(rates: np.ndarray, errors: np.ndarray) -> str:
 
 @compiled
 def _rates(
-    twin: Wide, params: PyTree, patterns: Any, xs: PyTree, keys: Array, factor: ArrayLike
+    twin: Wide, params: PyTree, xs: PyTree, keys: Array, factor: ArrayLike
 ) -> Float[Array, " d"]:
     """Return ln of what a layer does to the gradient, of each draw."""
     loss_key = jax.random.fold_in(keys[0], 1)
-    scaled = _scaled(twin.real, params, factor, patterns)
+    scaled = _scaled(twin.real, params, factor, None)
 
     def of(key: Array) -> Array:
         drawn = twin.with_key(scaled, key)
@@ -270,7 +255,9 @@ def scale_weights(
         xs: an example batch, of a module or a function, with which it is cut.
         each: as for `jaxnn.gradient_flow`.
         cuts: likewise.
-        weights: as for `jaxnn.theory.critical_scale`.
+        weights: which parameter arrays are multiplied: a pattern of their paths, such as
+            "blocks.*.mlp.*" or "*kernel", or several; all with two axes or more by default. None
+            for a Network, of which that is every θ.
 
     Returns:
         The parameters in the form of the model: the pytree of a pair (f, params), the layers, the
