@@ -92,8 +92,7 @@ def deltas(
         params: L pairs (θ, b).
         x: one example, (n[0],).
         y: its label, as for `jaxnn.passes.loss`.
-        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
-            the one run in `params` are left out. All are used by default.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Returns:
         Deltas: `z` holds Δz[1] … Δz[L], `a` holds Δa[0] … Δa[L], `theta` and `b` Δθ[0] … and
@@ -195,7 +194,6 @@ def mean_loss(
     ys: ArrayLike,
     *,
     depth: Depth = None,
-    memory: Memory = "all",
 ) -> Float[Array, ""]:
     """Return the mean of `jaxnn.passes.loss`; its derivative is the hand-written recursion.
 
@@ -203,10 +201,7 @@ def mean_loss(
         params: L pairs (θ, b).
         xs: B examples, (B, n[0]).
         ys: their labels, as for `jaxnn.backprop`.
-        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
-            the one run in `params` are left out. All are used by default.
-        memory: "all" stores z of every layer; "sqrt" stores, of a run of k layers, the input of
-            every √k-th and computes those between a second time, as `jaxnn.gradient_flow` does.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Returns:
         A scalar. `jax.grad` and all that uses it (optax, say) get the gradient with respect to
@@ -233,15 +228,12 @@ def mean_loss(
     layers = check_stored(net, params)
     used = check_depth_as_data(layers, depth)
     xs, ys = check_data(net, xs, ys)
-    check_memory(memory)
-    return loss_of_batch(net, layers, xs, ys, used, memory)
+    return loss_of_batch(net, layers, xs, ys, used)
 
 
 @compiled
-def loss_of_batch(
-    net: Network, params: Layers, xs: Numbers, ys: Numbers, used: UsedDepth, memory: Memory
-) -> Array:
-    return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), used, memory)
+def loss_of_batch(net: Network, params: Layers, xs: Numbers, ys: Numbers, used: UsedDepth) -> Array:
+    return _mean_of_rows(net, params, *as_rows(net, params, xs, ys), used)
 
 
 def mean_delta_z(
@@ -267,20 +259,18 @@ def _gradient(
     return delta_x, tuple(layers)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 5))
-def _mean_of_rows(
-    net: Network, params: Layers, xs: Array, ys: Array, used: UsedDepth, memory: Memory
-) -> Array:
-    return _mean(net, up(net, params, ScaledRows(xs), used, memory)[0].m, ys)
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _mean_of_rows(net: Network, params: Layers, xs: Array, ys: Array, used: UsedDepth) -> Array:
+    return _mean(net, up(net, params, ScaledRows(xs), used)[0].m, ys)
 
 
 @partial(_mean_of_rows.defjvp, symbolic_zeros=True)
 def _mean_of_rows_along(
-    net: Network, memory: Memory, at: tuple[Any, ...], towards: tuple[Any, ...]
+    net: Network, at: tuple[Any, ...], towards: tuple[Any, ...]
 ) -> tuple[Array, Array]:
     """Return the mean loss and its derivative along a direction v: Σ Δ∘v, Δ by (1) to (4)."""
     params, xs, ys, used = at
-    top, below = up(net, params, ScaledRows(xs), used, memory)
+    top, below = up(net, params, ScaledRows(xs), used)
     delta_x, gradient = _gradient(net, params, below, mean_delta_z(net, top.m, ys), used)
     deltas = gradient, delta_x.m, net.task.delta_y(top.m, ys) / len(ys)
     along = jnp.zeros((), top.m.dtype)

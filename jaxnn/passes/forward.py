@@ -51,8 +51,7 @@ def trace(
     Args:
         params: L pairs (θ, b).
         x: one example, (n[0],).
-        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
-            the one run in `params` are left out. All are used by default.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Returns:
         Trace: `z` holds z[1] … z[L], `a` holds a[0] = x … a[L] = ŷ.
@@ -96,8 +95,7 @@ def forward(
     Args:
         params: L pairs (θ, b).
         x: one example, (n[0],).
-        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
-            the one run in `params` are left out. All are used by default.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Returns:
         ŷ of shape (n[L],): the value, the probability of label 1, or a probability for each class.
@@ -131,8 +129,7 @@ def loss(
         x: one example, (n[0],).
         y: its label. Regression: (n[L],) floats; binary: (n[L],) of 0 and 1; either may be a
             scalar if n[L] = 1. Multiclass: an integer class, or (n[L],) probabilities.
-        depth: the number of hidden layers used, an integer or a traced integer; the last layers of
-            the one run in `params` are left out. All are used by default.
+        depth: the number of hidden layers used, as for `jaxnn.backprop`.
 
     Returns:
         A scalar.

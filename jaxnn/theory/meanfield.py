@@ -617,9 +617,7 @@ def _bounded(q: Scalar) -> Scalar:
     return jnp.minimum(q, tiny() ** -0.75)
 
 
-def critical_sigma_w(
-    activation: Name, sigma_b: Number, *, hidden: Block | None = None, batch: int | None = None
-) -> Scalar:
+def critical_sigma_w(activation: Name, sigma_b: Number, *, hidden: Block | None = None) -> Scalar:
     """The σ_w with χ(q*) = 1 at q* of `fixed_point`: gradients neither vanish nor explode.
 
     At a given q, χ is σ_w² times a factor: E[σ′(√q g)²] of Dense, E[σ′(√v g)²] / (q + ε), v = q /
@@ -631,7 +629,6 @@ def critical_sigma_w(
         activation: σ.
         sigma_b: standard deviation of the biases.
         hidden: the kind of block: Dense, or a norm in front of it.
-        batch: rows of a batch, which none of these depends on.
 
     Raises:
         ValueError: no σ_w has a finite q* with χ = 1 that q tends to, as for relu with σ_b > 0, and
@@ -647,7 +644,6 @@ def critical_sigma_w(
         0.378
     """
     hidden = one_for_all("hidden", hidden)
-    check_argument("batch", batch)
     _check_settling(hidden)
     inner = hidden.inner if isinstance(hidden, RMSNorm | LayerNorm) else hidden
     if not isinstance(inner, Dense):

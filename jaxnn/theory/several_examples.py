@@ -74,7 +74,6 @@ def batch_band(
     hidden: Blocks | None = None,
     c0: Number = 0.0,
     draws: int = DRAWS,
-    seed: int = 0,
 ) -> BatchBand:
     """Return what `meanfield.log_delta` differs by for a batch at finite width, by layer.
 
@@ -90,7 +89,6 @@ def batch_band(
         batch: B, the number of examples. Inputs have the mean square q0 and the correlation c0;
             cotangents have independent random directions, and one size, at the last hidden layer.
         draws: of networks, at least 2; errors fall as the root of their number.
-        seed: of the draws.
 
     Raises:
         ValueError: draws below 2, a c0 that B examples cannot have in common, and as
@@ -123,7 +121,7 @@ def batch_band(
     along = ("activation", "sigma_w", "sigma_b")
     path = (of[name] for name in (*along, "width", "depth", "hidden"))
     meanfield.banded_layers(*(*path, can_be_drawn))
-    layers, rng = _layers(of), np.random.default_rng(seed)
+    layers, rng = _layers(of), np.random.default_rng(0)
     w, b = (float(jnp.atleast_1d(of[name])[0]) for name in along[1:])
     parts = max(1, round(draws * batch * sum(layer.n for layer in layers) / AT_ONCE))
     logs = [

@@ -173,7 +173,7 @@ def _step(
         state.opt_state,
         params,
         loss,
-        lambda params: loss_of_batch(net, params, xs, ys, used, "all"),
+        lambda params: loss_of_batch(net, params, xs, ys, used),
     )
     return State(moved, inner, state.key, state.step + 1), loss
 
