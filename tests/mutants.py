@@ -122,7 +122,9 @@ ROOMS = {
         ("train/*", "train/alarms/*", "rehearsal/*"),
         ("alarms", "watch", "damaged_records", "scaling", "checkup"),
     ),
-    "curing": Room(("curing/*",), ("cures", "cures_training", "cures_causes", "cures_advice")),
+    "curing": Room(
+        ("curing/*",), ("cures", "cures_training", "cures_causes", "cures_code", "cures_advice")
+    ),
 }
 
 
