@@ -14,10 +14,11 @@ from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
 from jaxnn.curing import branches, changes, cures, hooks, search, units
 from jaxnn.curing.changes import Change
+from jaxnn.curing.cure import Cure
 from jaxnn.curing.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
 from jaxnn.curing.held_formats import held_by
 from jaxnn.curing.jax_patients import jax_patient
-from jaxnn.curing.training import orders_of
+from jaxnn.curing.training import ShortTraining, orders_of
 from jaxnn.curing.weights import multiplied, redrawn
 from jaxnn.pytorch import autograd_parts
 from jaxnn.pytorch.copies import copied
@@ -116,6 +117,24 @@ def test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure():
         *("orthogonal", "one factor", "another", "unknown"),
         *("skip", "far", "closed", "no cure"),
     ]
+
+
+def test_a_cure_is_said_with_what_came_of_it(snapshot):
+    """What layers beside those that repeat add is said from a factor of two on."""
+    rate = {"decades": -0.012, "repeated": -0.24, "total": -0.53}
+    made = (
+        {"works": True, **rate},
+        {"works": True, **rate, "theory": 0.01, "total": -0.55},
+        {
+            "works": True,
+            **rate,
+            "trained": ShortTraining(300, 0.01, mean=0.5, loss=0.4, error=0.02),
+        },
+        {"works": False, **rate, "reason": "a state is exactly zero"},
+        {"works": False, "reason": "a width is odd"},
+    )
+    said = [Cure(kind="scale", advice="Multiply by 2.", **values) for values in made]
+    assert [(str(cure), cure.in_short) for cure in said] == snapshot
 
 
 @pytest.mark.slow
