@@ -15,16 +15,14 @@ import numpy as np
 
 from .arrays.compiled import few_runs, measuring
 from .chain.chain import Chain
-from .curing.cures import Cures, tried_on
-from .curing.jax_patients import jax_patient
+from .curing.cures import Cures, patient_of, tried_on
 from .curing.patient import Patient
-from .curing.torch_patient import TorchPatient
 from .curing.training import SECONDS
 from .errors import DisagreementError
 from .evidence.evidence import Evidence
 from .evidence.jax_trial import JaxTrial
 from .evidence.torch_trial import TorchTrial
-from .flow.gradient_flow import gradient_flow
+from .flow.gradient_flow import flow_of
 from .flow.measure.flow_of_net import known_loss
 from .flow.measure.theory_flow import GOAL
 from .flow.record.flow import Flow
@@ -32,8 +30,7 @@ from .flow.record.loss import random_loss
 from .flow.verdict.format_plan import Plan, plan
 from .flow.verdict.verdict import Verdict, verdict
 from .flow.view.chart import chart, with_picture
-from .models import Cuts, Model, as_network, check_call, is_of_torch, own_pytree
-from .network.checks import check_loss
+from .models import Cuts, Model, Program
 from .network.network import Network
 from .passes.walk import Memory
 from .progress import live
@@ -139,19 +136,12 @@ def diagnose(
     """Measure the gradient of every layer of a network, whatever it is made of, and judge it.
 
     Args:
-        model: as for `jaxnn.gradient_flow`.
-        xs: likewise.
-        ys: likewise.
-        loss: likewise. Without it and a cotangent, the loss of a Network's task if there are
-            labels, that of a module of PyTorch's own, else a random linear one.
-        cotangent: as for `jaxnn.gradient_flow`.
-        each: likewise.
-        cuts: likewise.
-        memory: likewise.
+        model, xs, ys, cotangent, each, cuts, memory, entries, theory, theory_error: see
+            `jaxnn.gradient_flow`; with entries there is a `.plan` of number formats too.
+        loss: (output, ys) -> the loss, see there. Without it and a cotangent, the loss of a
+            Network's task if there are labels, that of a module of PyTorch's own, else a random
+            linear one.
         seed: of the random loss.
-        entries: as for `jaxnn.gradient_flow`; then there is a `.plan` of number formats too.
-        theory: likewise.
-        theory_error: likewise.
 
     Returns:
         Diagnosis: `.verdict`, `.flow`, `.cures`; it prints the verdict.
@@ -170,33 +160,21 @@ def diagnose(
         >>> d.verdict.word, len(d.flow.names)
         ('vanishing', 20)
     """
-    check_call(**locals())
-    log.debug("measuring the gradient of every layer")
-    loss = check_loss(loss)
+    program = Program.of(**locals())
     if cotangent is not None and (loss is not None or ys is not None):
         raise ValueError("cotangent: expected it, or ys and loss, got both")
-    measured: dict[str, Any] = {"memory": memory, "entries": entries}
-    measured |= {"theory": theory, "theory_error": theory_error}
-    given = xs, ys, loss, cotangent
-    if is_of_torch(model):
-        return _of_torch(model, *given, cuts, seed, measured | {"each": each})
-    net, params = as_network(model, xs, each=each, cuts=cuts)
-    return _of_jax(model, net, params, *given, seed, measured)
+    options: dict[str, Any] = {"memory": memory, "entries": entries}
+    return diagnosed(program, seed, **options, theory=theory, theory_error=theory_error)
 
 
-def _of_torch(
-    module: Any,
-    xs: Any,
-    ys: Any,
-    loss: Any,
-    cotangent: Any,
-    cuts: Cuts,
-    seed: int,
-    measured: dict[str, Any],
-) -> Diagnosis:
-    """Return the diagnosis of a module of PyTorch, given other arguments of `gradient_flow`."""
-    told = [_loss_in_words(ys, loss, cotangent, seed, labels=False)]
-    handed = ys, loss
+def diagnosed(program: Program, seed: int = 0, **options: Any) -> Diagnosis:
+    """Return the diagnosis of a program, given options of `flow_of`."""
+    log.debug("measuring the gradient of every layer")
+    return (_of_torch if program.of_torch else _of_jax)(program, seed, options)
+
+
+def _of_torch(program: Program, seed: int, options: dict[str, Any]) -> Diagnosis:
+    told = [_loss_in_words(program, seed, labels=False)]
 
     def own_or_random(output: Any, seed: int) -> Any:
         value = own_loss(output)
@@ -205,74 +183,53 @@ def _of_torch(
         told.append("measured with the module's own loss")
         return value
 
-    if loss is None and cotangent is None:
-        ys, loss = seed, own_or_random
-    options = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
+    measured = program
+    if program.loss is None and program.cotangent is None:
+        measured = program.but(ys=seed, loss=own_or_random)
     try:
-        flow, note = gradient_flow(module, xs, ys, **measured, **options), ""
+        flow, note = flow_of(measured, **options), ""
     except DisagreementError as error:
-        flow, note = _in_float64(module, xs, ys, measured | options, error)
+        flow, note = _in_float64(measured, options, error)
     # Now, since a module is trained in place.
-    evidence = Evidence.of(TorchTrial(module, xs, *handed, flow.parameters.of_last_layer))
-    return Diagnosis(
-        flow,
-        told[-1],
-        note,
-        patient=partial(TorchPatient, module, xs, ys, **options),
-        evidence_of=lambda: evidence,
-        has_loss=handed[1] is not None or len(told) > 1,
-    )
+    evidence = Evidence.of(TorchTrial(program, flow.parameters.of_last_layer))
+    has_loss = program.loss is not None or len(told) > 1
+    patient = partial(patient_of, measured)
+    return Diagnosis(flow, told[-1], note, patient, lambda: evidence, has_loss)
 
 
-def _of_jax(
-    model: Model,
-    net: Network | Chain,
-    params: Any,
-    xs: Any,
-    ys: Any,
-    loss: Any,
-    cotangent: Any,
-    seed: int,
-    measured: dict[str, Any],
-) -> Diagnosis:
-    """Return the diagnosis of a network of JAX, given other arguments of `gradient_flow`."""
-    words = _loss_in_words(ys, loss, cotangent, seed, labels=isinstance(net, Network))
-    loss = known_loss(loss, net, params, xs, ys)
-    trial = JaxTrial(net, params, xs, ys, loss)
-    if loss is None and cotangent is None:
+def _of_jax(program: Program, seed: int, options: dict[str, Any]) -> Diagnosis:
+    net, params = program.network
+    words = _loss_in_words(program, seed, labels=isinstance(net, Network))
+    program = program.but(loss=known_loss(program.loss, net, params, program.xs, program.ys))
+    trial = JaxTrial(program)
+    if program.loss is None and program.cotangent is None:
         if isinstance(net, Chain):
-            ys, loss = jax.random.key(seed), random_loss
-        elif ys is None:
-            shape = (*np.shape(xs)[:1], net.sizes[-1])
+            program = program.but(ys=jax.random.key(seed), loss=random_loss)
+        elif program.ys is None:
+            shape = (*np.shape(program.xs)[:1], net.sizes[-1])
             cotangent = jax.random.normal(jax.random.key(seed), shape) / shape[0]
-
-    def flow_of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Any:
-        return gradient_flow((net, params), xs, ys, loss=loss, cotangent=cotangent, **measured)
-
+            program = program.but(cotangent=cotangent)
     with few_runs():
-        flow, note = _with_note(flow_of, (params, xs, ys, cotangent))
-    options = {"loss": loss, "cotangent": cotangent, "like": own_pytree(model), "model": model}
-    patient = partial(jax_patient, net, params, xs, ys, **options)
-    has_loss = cotangent is None and loss is not random_loss
+        flow, note = _with_note(program, options)
+    has_loss = program.cotangent is None and program.loss is not random_loss
+    patient = partial(patient_of, program)
     return Diagnosis(flow, words, note, patient, lambda: Evidence.of(trial), has_loss)
 
 
-def _loss_in_words(ys: Any, loss: Any, cotangent: Any, seed: int, labels: bool) -> str:
+def _loss_in_words(program: Program, seed: int, labels: bool) -> str:
     """Return the loss in words; labels need none where a Network or a module has it."""
-    if loss is not None:
+    if program.loss is not None:
         return "measured with your loss"
-    if cotangent is not None:
+    if program.cotangent is not None:
         return "measured with your cotangent"
-    if ys is None:
+    if program.ys is None:
         return f"measured with a random linear loss of seed {seed}, for none was given"
     if not labels:
         raise ValueError("loss: expected loss(output, ys) with ys, got none")
     return "measured with the loss of the task"
 
 
-def _in_float64(
-    module: Any, xs: Any, ys: Any, options: dict[str, Any], error: ValueError
-) -> tuple[Flow, str]:
+def _in_float64(program: Program, options: dict[str, Any], error: ValueError) -> tuple[Flow, str]:
     """Return the flow of a copy of a module of PyTorch in float64, and a note on why."""
     # Where a softmax is saturated, its slope is a difference of numbers that are all but equal.
     torch = sys.modules["torch"]
@@ -280,9 +237,10 @@ def _in_float64(
     def wide(v: Any) -> Any:
         return v.double() if torch.is_tensor(v) and v.is_floating_point() else v
 
-    given = torch.utils._pytree.tree_map(wide, (xs, ys, options))
+    data = {"xs": program.xs, "ys": program.ys, "cotangent": program.cotangent}
+    given = torch.utils._pytree.tree_map(wide, data)
     try:
-        flow = gradient_flow(copied(module).double(), *given[:2], **given[2])
+        flow = flow_of(program.but(model=copied(program.model).double(), **given), **options)
     except Exception:
         raise error from None
     return flow, f"Measured on a copy in float64. In its own float: {error}"
@@ -295,14 +253,20 @@ def _random_loss_of_torch(output: Any, seed: int) -> Any:
     return (c * first).sum() / len(first)
 
 
-def _with_note(flow_of: Callable[..., Flow], arguments: tuple[Any, ...]) -> tuple[Flow, str]:
+def _with_note(program: Program, options: dict[str, Any]) -> tuple[Flow, str]:
     """Return a flow and an empty note, or, if a state is no finite number, a note that says so."""
     try:
-        return flow_of(*arguments), ""
+        return flow_of(program, **options), ""
     except ValueError as error:
         sentence = error
-    try:
-        flow = jax.jit(flow_of)(*arguments)  # which looks at no values
+    net, params = program.network
+
+    def of(params: Any, xs: Any, ys: Any, cotangent: Any) -> Flow:
+        traced = program.but(network=(net, params), xs=xs, ys=ys, cotangent=cotangent)
+        return flow_of(traced, **options)
+
+    try:  # by a program, which looks at no values
+        flow = jax.jit(of)(params, program.xs, program.ys, program.cotangent)
     except Exception:
         raise sentence from None
     if np.all(np.asarray(flow.log_mean_square) < np.inf):

@@ -1,6 +1,9 @@
 """Models as people have them: a module, a function with its parameters, a list of layers."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias, TypeGuard
 
 import jax
@@ -10,6 +13,7 @@ from .arrays.arguments import check_arguments
 from .chain.chain import Chain, from_function, from_layers
 from .chain.cut_points import MOST_STREAMS
 from .chain.parameter_handover import is_array
+from .network.checks import check_loss
 from .network.network import Network
 from .pytorch.conversion import from_torch
 from .pytorch.types import Module
@@ -48,6 +52,46 @@ def check_call(model: Any, **arguments: Any) -> None:
         check_arguments(is_of_torch(model), **arguments)
         return
     raise TypeError(f"model: expected a module, or a function with its parameters, got {got}")
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A model with its data, its loss and its optimiser, as a public function was given them."""
+
+    model: Any
+    xs: PyTree = None
+    ys: PyTree = None
+    loss: Any = None
+    cotangent: PyTree = None
+    each: str = "batch"
+    cuts: Cuts = None
+    optimizer: Any = None
+
+    @classmethod
+    def of(cls, **arguments: Any) -> "Program":
+        """Check the arguments of a public function; return those that a program has."""
+        check_call(**arguments)
+        own = {name: v for name, v in arguments.items() if name in cls.__dataclass_fields__}
+        program = cls(**own | {"loss": check_loss(own.get("loss"))})
+        if program.of_torch:
+            refuse_each(program.each, "a module of PyTorch")
+        return program
+
+    @property
+    def of_torch(self) -> bool:
+        """True of a module of PyTorch."""
+        return is_of_torch(self.model)
+
+    @cached_property
+    def network(self) -> tuple[Net, PyTree]:
+        """The pair (net, params) of a model of JAX."""
+        return as_network(self.model, self.xs, each=self.each, cuts=self.cuts)
+
+    def but(self, **changes: Any) -> "Program":
+        """Return this program with other data, another loss or network; it is not cut again."""
+        other = copy(self)
+        vars(other).update(changes)
+        return other
 
 
 def refuse_each(each: str, what: str) -> None:

@@ -15,11 +15,12 @@ from jaxnn.chain.parameter_places import are_shared
 from jaxnn.curing import branches, changes, cures, hooks, search, units
 from jaxnn.curing.changes import Change
 from jaxnn.curing.cure import Cure
+from jaxnn.curing.cures import patient_of
 from jaxnn.curing.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
 from jaxnn.curing.held_formats import held_by
-from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.training import ShortTraining, orders_of
 from jaxnn.curing.weights import multiplied, redrawn
+from jaxnn.models import Program
 from jaxnn.pytorch import autograd_parts
 from jaxnn.pytorch.copies import copied
 
@@ -71,9 +72,9 @@ def test_a_norm_that_is_there_is_not_advised_again(rng):
     f = lambda w, z: jax.nn.sigmoid(z) @ w  # noqa: E731
     xs, c = rng.normal(size=(2, B, N))
     net, params = as_network([(f, w) for w in drawn(rng, 12, 1.0)])
-    (norm,) = cures.tried_on(jax_patient(net, params, xs, cotangent=c), kinds=("norm",))
+    (norm,) = cures.tried_on(patient_of(Program((net, params), xs, cotangent=c)), kinds=("norm",))
     assert not norm.works
-    taken = jax_patient(norm.net, norm.net.params(norm.params), xs, cotangent=c)
+    taken = patient_of(Program((norm.net, norm.net.params(norm.params)), xs, cotangent=c))
     found = cures.tried_on(taken, kinds=("skip", "norm", "pre-norm"))
     assert [cure.kind for cure in found] == ["skip"]
 
@@ -85,7 +86,7 @@ def test_two_hundred_sigmoid_layers_keep_the_gradient_and_lose_the_examples(rng)
     layers = [np.float32(w) for w in drawn(rng, 200, 1.0, 32)]
     xs, c = np.float32(rng.normal(size=(2, B, 32)))
     net, params = as_network([(f, w) for w in layers])
-    found = cures.tried_on(jax_patient(net, params, xs, cotangent=c), kinds=("scale",))
+    found = cures.tried_on(patient_of(Program((net, params), xs, cotangent=c)), kinds=("scale",))
     assert not found
     assert abs(found[0].decades) < search.GOOD
     assert found[0].reason == "bfloat16 cannot tell examples apart at the top"
@@ -188,7 +189,7 @@ def test_a_graph_whose_arrays_have_unlike_first_axes(rng):
     graph = {"nodes": rng.normal(size=(5, 3)), "edges": rng.normal(size=(7, 2))}
     p, graph = jax.tree.map(np.float32, (p, graph))
     square = lambda output, y: (output - y) ** 2  # noqa: E731
-    patient = cures.patient_of((graph_network, p), graph, 1.0, loss=square, each="whole")
+    patient = patient_of(Program((graph_network, p), graph, 1.0, loss=square, each="whole"))
     assert patient.verdict.word == "vanishing"
     skip = patient.with_form(changes.AddedSkip(1 / 3))
     f, own = skip.model(skip.params)
@@ -196,7 +197,7 @@ def test_a_graph_whose_arrays_have_unlike_first_axes(rng):
     output, expected = (jax.jit(of)(own, graph) for of in (f, by_hand))
     np.testing.assert_allclose(output, expected, rtol=1e-5)
     training = skip.training(skip.params, None)
-    ((course, _),) = training.courses(1.0, [orders_of(training.count)[0][:3]])
+    course = training.course(1.0, orders_of(training.count)[0][:3])
     assert course.losses[0] == pytest.approx(square(float(expected), 1.0), rel=1e-5)
     assert course.end < course.losses[0]
 
@@ -219,7 +220,10 @@ def test_a_network_without_a_twin_has_a_flow_without_theory(rng):
     squared = lambda w, z: jnp.tanh(z @ w) @ jnp.cumprod(w, 0)  # noqa: E731
     net, params = as_network([(squared, w) for w in drawn(rng, 2, 1.0)])
     xs, c = rng.normal(size=(2, B, N))
-    assert jax_patient(net, params, xs, cotangent=c).flow_of(params, theory=True).theory is None
+    assert (
+        patient_of(Program((net, params), xs, cotangent=c)).flow_of(params, theory=True).theory
+        is None
+    )
 
 
 def test_a_module_of_torch(torch, rng):
@@ -643,7 +647,7 @@ def test_the_signal_is_that_between_layers(rng):
 
     xs, c = rng.normal(size=(2, B, N))
     net, params = jaxnn.as_network((f, drawn(rng, 12, 14.0)), xs)
-    patient = jax_patient(net, params, xs, cotangent=c)
+    patient = patient_of(Program((net, params), xs, cotangent=c))
     cure = cures.judged(patient, "", "", Change(params, flow=patient.flow))
     logs = np.asarray(cure.flow.log_mean_square) / 2 / np.log(10)
     assert logs[-2] - logs[-1] > 1
@@ -663,8 +667,10 @@ def test_a_skip_takes_a_smaller_share_where_one_over_the_root_leaves_a_rate(rng)
     net, params = jaxnn.as_network(layers)
     xs, ys = rng.normal(size=(2, 12, 12))
     square = lambda output, ys: jnp.mean((output - ys) ** 2, 1)  # noqa: E731
-    of_rate = cures.tried_on(jax_patient(net, params, xs, cotangent=ys), kinds=("skip",))
-    of_loss = cures.tried_on(jax_patient(net, params, xs, ys, loss=square), kinds=("skip",))
+    of_rate = cures.tried_on(patient_of(Program((net, params), xs, cotangent=ys)), kinds=("skip",))
+    of_loss = cures.tried_on(
+        patient_of(Program((net, params), xs, ys, loss=square)), kinds=("skip",)
+    )
     assert {cure.values["by"] for cure in of_rate} == {"√8", "8"}
     assert {cure.values["by"] for cure in of_loss} == {"√8"}
     rates = {cure.values["by"]: abs(cure.decades) for cure in of_rate}

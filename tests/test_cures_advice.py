@@ -23,8 +23,8 @@ import jaxnn
 from jaxnn.curing import changes
 from jaxnn.curing.changes import CURES
 from jaxnn.curing.cures import CAUSES, patient_of, tried_on
-from jaxnn.curing.torch_patient import TorchPatient
 from jaxnn.curing.words import names_in_words, numbers_in_words
+from jaxnn.models import Program
 
 B = 6
 
@@ -447,7 +447,7 @@ def chain(rng, f, params, xs, sigma, kinds=tuple(CURES)):
     """Cures of layers f(p, z, σ), which are in a list with their parameters, and them in plain."""
     c, layer_of_user = jnp.asarray(normal(rng, *xs.shape)), lambda p, z: f(p, z, sigma)
     layers = [(layer_of_user, p) for p in params]
-    found = tried_on(patient_of(layers, xs, cotangent=c), kinds=kinds)
+    found = tried_on(patient_of(Program(layers, xs, cotangent=c)), kinds=kinds)
     arrays = {
         f"[{i}][1]['{name}']": jnp.asarray(v) for i, p in enumerate(params) for name, v in p.items()
     }
@@ -625,7 +625,7 @@ def of_gates(rng):
         return jax.lax.scan(scanned, jnp.zeros((B, 8)), xs.swapaxes(0, 1))[0]
 
     by_example = xs.swapaxes(0, 1)
-    found = tried_on(patient_of((f, p), by_example, cotangent=c), kinds=("gates",))
+    found = tried_on(patient_of(Program((f, p), by_example, cotangent=c)), kinds=("gates",))
     steps = {
         i + 1: lambda arrays, z, sigma, x=x: step(arrays["['b']"], arrays["['w']"], z, x)
         for i, x in enumerate(jnp.asarray(xs))
@@ -643,7 +643,7 @@ def modules(rng, blocks, layer, xs, kinds=tuple(CURES)):
     module = nn.Sequential(*blocks).double()
     x = torch.tensor(xs)
     c = torch.tensor(normal(rng, *module(x).shape))
-    found = tried_on(TorchPatient(module, x, cotangent=c), kinds=kinds)
+    found = tried_on(patient_of(Program(module, x, cotangent=c)), kinds=kinds)
     plain = Plain(
         {name: v.detach().clone() for name, v in module.named_parameters()},
         {str(i): partial(layer, i) for i in range(len(blocks))},

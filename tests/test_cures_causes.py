@@ -11,9 +11,9 @@ import jaxnn
 from jaxnn.curing import causes
 from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import Cures, patient_of, tried_on
-from jaxnn.curing.jax_patients import jax_patient
 from jaxnn.curing.printed import lines
 from jaxnn.flow.verdict.findings import FINDINGS
+from jaxnn.models import Program
 
 N, B = 24, 8
 
@@ -102,7 +102,7 @@ def test_positions_that_are_alike_are_no_cure(rng):
     net, params = jaxnn.as_network(layers)
     xs, c = rng.normal(size=(B, 6, N)), rng.normal(size=(B, N))
     kinds = ("skip", "norm")
-    found = tried_on(jax_patient(net, params, xs, cotangent=c), kinds=kinds)
+    found = tried_on(patient_of(Program((net, params), xs, cotangent=c)), kinds=kinds)
     assert found.verdict.equal_positions is not None
     assert found[0].kind == "skip"
     assert found[0].works
@@ -261,7 +261,7 @@ def test_gains_of_zero_in_front_of_branches_are_set_to_one(rng):
 
     layers = [(normed_branch, of_block()) for _ in range(4)]
     xs, c = rng.normal(size=(2, B, N))
-    found = tried_on(patient_of(layers, xs, cotangent=c))
+    found = tried_on(patient_of(Program(layers, xs, cotangent=c)))
     assert found[0].advice == "Set `[*][1]['norm']['scale']` to 1."
     assert (len(found), found[0].works) == (1, True)
     assert_lines_make(found[0], layers)
@@ -277,7 +277,7 @@ def test_weights_get_the_usual_size(rng):
     xs, ys = rng.normal(size=(B, 2 * N)), rng.normal(size=(B, N))
     square = lambda output, ys: jnp.mean((output - ys) ** 2, 1)  # noqa: E731
     net, params = jaxnn.as_network(layers)
-    patient = jax_patient(net, params, xs, ys, loss=square)
+    patient = patient_of(Program((net, params), xs, ys, loss=square))
     changed, advice = causes.with_usual_weights(patient)
     weights = "`[0][1]` by 0.333 and `[*][1]` for * = 1 to 8 by 3.33"
     assert advice == f"Multiply {weights}, to a std of 1/√fan_in."
@@ -291,7 +291,7 @@ def test_weights_get_the_usual_size(rng):
     found = tried_on(patient, kinds=("skip",))
     assert [cure.advice.startswith("Multiply `[0][1]`") for cure in found].count(True) == 1
     assert len(found) == 2
-    told = tried_on(jax_patient(net, params, xs, cotangent=ys), kinds=("skip",))
+    told = tried_on(patient_of(Program((net, params), xs, cotangent=ys)), kinds=("skip",))
     assert len(told) == 1
 
 
@@ -301,7 +301,7 @@ def test_what_does_the_same_whatever_the_weights_were_is_one_cure(rng):
     layers = [(product, 0.3 * orthogonal(rng)[:6, :6]) for _ in range(4)]
     xs, ys = rng.normal(size=(2, B, 6))
     net, params = jaxnn.as_network(layers)
-    patient = jax_patient(net, params, xs, ys, loss=lambda o, y: ((o - y) ** 2).sum(1))
+    patient = patient_of(Program((net, params), xs, ys, loss=lambda o, y: ((o - y) ** 2).sum(1)))
     found = tried_on(patient, kinds=("orthogonal", "skip"))
     assert [cure.kind for cure in found].count("orthogonal") == 1
     assert [cure.kind for cure in found].count("skip") == 2
@@ -355,7 +355,7 @@ def test_weights_of_zeros_are_drawn_again_and_biases_of_heads_are_not(rng):
     zeros = {"w": np.zeros((4, 2, 2)), "bias": np.zeros((2, 2)), "out": np.zeros((4, 4))}
     xs, c = rng.normal(size=(2, 3, 4))
     net, params = jaxnn.as_network([(of_heads, zeros)] * 2, xs)
-    patient = jax_patient(net, params, xs, cotangent=c)
+    patient = patient_of(Program((net, params), xs, cotangent=c))
     (found,) = patient.verdict.findings[:1]
     assert (found.rule, found.values["paths"]) == ("zero", "[0][1]['out'] and [0][1]['w']")
     assert {patient.path(at) for at in patient.weights_anywhere} == {

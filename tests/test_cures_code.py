@@ -20,6 +20,7 @@ import jaxnn
 from jaxnn.curing.code import Edit, InPlace, OfTorch, edit_of, loops
 from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import patient_of, tried_on
+from jaxnn.models import Program
 
 N, B, LAYERS = 32, 6, 14  # the fewest layers that units are tailored to
 OF_NUMBERS = "scale", "scale by layer", "orthogonal", "looks-linear"
@@ -228,7 +229,7 @@ def test_code_of_numbers_makes_the_cure(name, rng):
     model, options = large(MODELS[name](Forward())), options_of(name)
     xs, ys = np.float32(rng.normal(size=(2, B, N)))
     options |= {"ys": ys, "loss": square}
-    found = tried_on(patient_of(model, xs, **options), kinds=(*OF_NUMBERS, "skip"))
+    found = tried_on(patient_of(Program(model, xs, **options)), kinds=(*OF_NUMBERS, "skip"))
     assert {cure.kind for cure in found} >= {"scale", "orthogonal"}
     assert any("to a std of 1/√fan_in" in cure.advice for cure in found)
     scaled = next(cure for cure in found if cure.kind == "scale")
@@ -248,7 +249,7 @@ def test_code_of_structure_is_a_line_of_the_forward_pass(name, rng):
     build = FRAMEWORKS[name]
     xs, c = np.float32(rng.normal(size=(2, B, N)))
     options = {"cotangent": c} | options_of(name)
-    found = tried_on(patient_of(build(Forward()), xs, **options), kinds=OF_STRUCTURE)
+    found = tried_on(patient_of(Program(build(Forward()), xs, **options)), kinds=OF_STRUCTURE)
     assert {cure.kind for cure in found} == {*OF_STRUCTURE}
     skip = next(cure for cure in found if cure.kind == "skip")
     assert_trains(skip.model, xs[:3], **options_of(name))  # another batch
@@ -276,7 +277,7 @@ def test_code_of_torch_makes_the_cure(torch, rng):
     xs, ys = (torch.tensor(rng.normal(size=(B, n)), dtype=torch.float32) for n in (N, 4))
     kinds, options = (*OF_NUMBERS, *OF_STRUCTURE), {"ys": ys, "loss": square}
     before = {name: v.clone() for name, v in module.state_dict().items()}
-    found = tried_on(patient_of(module, xs, **options), kinds=kinds)
+    found = tried_on(patient_of(Program(module, xs, **options)), kinds=kinds)
     assert {cure.kind for cure in found} >= {*OF_STRUCTURE, "scale", "orthogonal"}
     assert any(f"`{LAYERS}.weight` by" in cure.advice for cure in found)  # the head's factor
     for cure in found:

@@ -25,6 +25,7 @@ from experiments.runs import schema, store
 from jaxnn.curing import cures
 from jaxnn.curing.changes import CURES, Change
 from jaxnn.curing.cures import patient_of
+from jaxnn.models import Program
 
 INPUTS = theory.Inputs(width=64, batch=128, q0=1.0, c0=0.0)
 
@@ -486,7 +487,7 @@ def test_of_a_network_that_nothing_cures_it_is_told_why(monkeypatch, rng):
     model = [(f, np.float32(np.linalg.qr(rng.normal(size=(6, 6)))[0])) for _ in range(4)]
     given = dict(zip(("xs", "cotangent"), np.float32(rng.normal(size=(2, 8, 6))), strict=True))
     given["model"] = model
-    patient = patient_of(**given)
+    patient = patient_of(Program.of(**given))
     monkeypatch.setattr(networks, "tried_on", lambda *_, **__: cures.Cures(patient.verdict, ()))
     network = networks.Network("net", "jax", lambda seed, change: given, takes_seed=False)
     from experiments.cures import experiment

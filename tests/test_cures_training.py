@@ -16,9 +16,10 @@ from jaxnn.curing import training
 from jaxnn.curing.changes import AddedSkip
 from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import Cures, patient_of, tried_on
-from jaxnn.curing.jax_patients import jax_patient
-from jaxnn.curing.torch_training import TorchTraining
-from jaxnn.curing.training import ROUNDS, LossCourse, ShortTraining, orders_of, raced
+from jaxnn.curing.training import ROUNDS, ShortTraining, orders_of, raced
+from jaxnn.models import Program
+from jaxnn.train.learner import LossCourse
+from jaxnn.train.torch_learner import TorchLearner
 
 
 class Clock:
@@ -38,11 +39,8 @@ class Fake:
         self.clock, self.end, self.seconds, self.best = clock, end, seconds, best
         self.slow, self.taken = slow, []
 
-    def courses(self, times, parts):
-        for rows in parts:
-            yield self.course(times, rows, len(rows)), None
-
-    def course(self, times, rows, steps):
+    def course(self, times, rows):
+        steps = len(rows)
         self.clock.now += self.seconds * steps
         self.taken.append((times, int(rows[:1].sum()), steps))
         decay = np.exp(-np.arange(steps + 1) / (10 * self.slow))
@@ -107,10 +105,10 @@ def test_a_loss_without_a_number_is_the_worst(clock):
 
 def test_an_interrupted_race_tells_what_was_reached(clock):
     class Interrupted(Fake):
-        def course(self, times, rows, steps):
-            if steps > 30:
+        def course(self, times, rows):
+            if len(rows) > 30:
                 raise KeyboardInterrupt
-            return super().course(times, rows, steps)
+            return super().course(times, rows)
 
     race = raced([Fake(clock, 1.0), Fake(clock, 0.1), Interrupted(clock, 0.2)], 60, 1.0)
     assert ([one.steps for one in race.reached], race.interrupted) == ([30, 30, 30], True)
@@ -118,7 +116,7 @@ def test_an_interrupted_race_tells_what_was_reached(clock):
 
 def test_a_training_that_ends_with_an_error_is_the_last(clock):
     class Broken(Fake):
-        def course(self, times, rows, steps):
+        def course(self, times, rows):
             raise TimeoutError("of the  user")
 
     first, broken, good = raced(
@@ -170,10 +168,10 @@ def square(output, ys):
 def test_a_course_is_that_of_a_plain_loop(rng, optimizer):
     layers, (xs, ys) = of_silu(3, 4), np.float32(rng.normal(size=(2, 48, 4)))
     net, params = jaxnn.as_network(layers)
-    patient = jax_patient(net, params, xs, ys, loss=square)
+    patient = patient_of(Program((net, params), xs, ys, loss=square))
     one = patient.training(params, optimizer)
     rows = orders_of(48)[0]
-    ((course, _),) = one.courses(3.0, [rows[:12]])
+    course = one.course(3.0, rows[:12])
 
     def mean(weights, xs, ys):
         for w in weights:
@@ -199,7 +197,7 @@ def test_what_trains_best_is_the_first():
     layers = of_silu(17, 64)
     data = np.float32(xs[:256] / 8 - 1), ys[:256]
     loss = optax.softmax_cross_entropy_with_integer_labels
-    patient = jax_patient(*jaxnn.as_network(layers), *data, loss=loss)
+    patient = patient_of(Program(layers, *data, loss=loss))
     kinds = ("scale", "skip")
     by_rate = [cure.kind for cure in tried_on(patient, kinds=kinds)]
     assert by_rate == ["scale", "skip", "skip"]  # the last one with weights of usual size
@@ -219,9 +217,9 @@ def test_modules_are_trained(framework, rng):
     before = [np.array(v) for v in jax.tree.leaves(module) if hasattr(v, "shape")]
     xs, ys = rng.normal(size=(40, 64)).astype(np.float32), np.arange(40) % 10
     loss = optax.softmax_cross_entropy_with_integer_labels
-    patient = patient_of(module, xs, ys, loss=loss)
+    patient = patient_of(Program(module, xs, ys, loss=loss))
     one = patient.training(patient.params, None)
-    ((course, _),) = one.courses(10.0, [orders_of(one.count)[0][:60]])
+    course = one.course(10.0, orders_of(one.count)[0][:60])
     assert course.end < course.losses[0] / 4
     formed = patient.with_form(AddedSkip(0.5))
     other = formed.training(formed.params, None)
@@ -229,7 +227,7 @@ def test_modules_are_trained(framework, rng):
     rows = orders_of(40)[0][:2]
     output = formed.model(formed.params)(xs[rows[0]])
     expected = loss(output, ys[rows[0]]).mean()
-    ((course, _),) = other.courses(1.0, [rows])
+    course = other.course(1.0, rows)
     assert course.losses[0] == pytest.approx(float(expected), rel=1e-5)
     after = [np.array(v) for v in jax.tree.leaves(module) if hasattr(v, "shape")]
     np.testing.assert_equal(after, before)
@@ -240,7 +238,7 @@ def test_a_network_of_ours_is_trained_by_its_task(key, rng):
     net = jaxnn.Network((4, *[8] * 10, 3), "tanh", "multiclass")
     params = jaxnn.init(net, key, jaxnn.initializers.gaussian(0.5), stacked=True)
     xs, ys = rng.normal(size=(24, 4)), np.arange(24) % 3
-    found = tried_on(patient_of((net, params), xs, ys), kinds=("scale",), seconds=600)
+    found = tried_on(patient_of(Program((net, params), xs, ys)), kinds=("scale",), seconds=600)
     assert found.unchanged.steps == found[0].trained.steps == ROUNDS[-1]
     assert found[0].trained.loss < found.unchanged.loss
     assert found.sentences[1] == f"As it is, {found.unchanged}."
@@ -258,14 +256,14 @@ def of_torch(torch):
 @pytest.mark.slow
 def test_a_course_of_torch_is_that_of_a_plain_loop(torch):
     module, xs, ys = of_torch(torch)
-    state, random = {k: v.clone() for k, v in module.state_dict().items()}, torch.get_rng_state()
-    one = TorchTraining(module, state, xs, ys, torch.nn.functional.mse_loss, None)
+    random = torch.get_rng_state()
+    one = TorchLearner(Program(module, xs, ys, torch.nn.functional.mse_loss))
     (rows, other), was = orders_of(one.count), module[0][1].weight.clone()
-    ((course, _),) = one.courses(10.0, [rows[:6]])
+    course = one.course(10.0, rows[:6])
     assert (torch.get_rng_state() == random).all()
     assert (module[0][1].weight == was).all()
     assert module[0][1].weight.grad is None
-    ((unlike, _),) = one.courses(10.0, [other[:6]])
+    unlike = one.course(10.0, other[:6])
     assert unlike.end != course.end
     optimizer, losses = torch.optim.Adam(module.parameters(), 0.01), []
     for i in range(6):
@@ -298,14 +296,14 @@ def test_cures_of_torch_are_ranked_by_training(torch):
 def test_a_function_that_wants_all_examples_has_all_of_them_as_its_batch(torch):
     module, xs, ys = of_torch(torch)
     of_all = lambda output, _: (output - ys).square().mean() + 0 * (output + ys[:40]).sum()  # noqa: E731
-    one = TorchTraining(module, module.state_dict(), xs, None, of_all, None)
+    one = TorchLearner(Program(module, xs, loss=of_all))
     assert one.count == 0
     (rows,) = orders_of(0)
-    ((course, _),) = one.courses(1.0, [rows[:2]])
+    course = one.course(1.0, rows[:2])
     assert course.losses.shape == (2,)
-    graph = TorchTraining(lambda x: x[0].v, {}, [SimpleNamespace(v=xs)], ys, None, None)
+    graph = TorchLearner(Program(lambda x: x[0].v, [SimpleNamespace(v=xs)], ys))
     assert graph.count == 0
-    broken = TorchTraining(torch.nn.Flatten(), {}, xs, ys, of_all, None)
+    broken = TorchLearner(Program(torch.nn.Flatten(), xs, ys, of_all))
     (told,) = raced([broken], 9, 1.0).reached
     assert str(told).startswith("not trained, for a training ends with ")
 

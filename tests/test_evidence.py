@@ -26,6 +26,7 @@ from jaxnn.evidence.mixing import mixing_of
 from jaxnn.evidence.parameters import KnownParameters, Noise, WeightDraw
 from jaxnn.evidence.tokens import Unread, unread_of
 from jaxnn.evidence.trial import LossSlope, Trial
+from jaxnn.models import Program
 
 B, N, K = 32, 6, 3
 
@@ -550,7 +551,7 @@ def test_jax_supplies_outputs_and_slopes(rng):
     def loss(output, ys):
         return jnp.sum((output - ys) ** 2, axis=1)
 
-    trial = JaxTrial(*jaxnn.as_network((f, thetas), xs), xs, ys, loss)
+    trial = JaxTrial(Program((f, thetas), xs, ys, loss))
     np.testing.assert_allclose(trial.first, f(thetas, xs))
     np.testing.assert_allclose(trial.output(factor=2.0), 2 * f(thetas, xs))
     (name,) = trial.xs
@@ -582,7 +583,7 @@ def test_norms_in_use_with_the_statistics_of_their_start(rng):
         one = {"mean": np.zeros(N), "var": np.full(N, var), "gain": np.ones(N), "bias": np.zeros(N)}
         blocks = [one | {"w": rng.normal(size=(N, N))} for _ in range(3)]
         xs = rng.normal(size=(B, N))
-        return JaxTrial(*jaxnn.as_network((f, blocks), xs), xs).untouched_norms
+        return JaxTrial(Program((f, blocks), xs)).untouched_norms
 
     assert of(1.0) == tuple(f"[{i}]['mean']" for i in range(3))
     assert of(1.5) == ()
@@ -597,13 +598,13 @@ def test_arrays_behind_a_stop_gradient_of_their_own(rng):
         return jax.lax.stop_gradient(jnp.tanh(z @ second)) @ last
 
     xs = rng.normal(size=(B, N))
-    trial = JaxTrial(*jaxnn.as_network((network, params), xs), xs)
+    trial = JaxTrial(Program((network, params), xs))
     assert trial.stopped == ("[0]",)
 
     def layer(w, z):
         return z + jnp.tanh(z @ jax.lax.stop_gradient(w))
 
-    run = JaxTrial(*jaxnn.as_network([(layer, rng.normal(size=(N, N))) for _ in range(3)], xs), xs)
+    run = JaxTrial(Program([(layer, rng.normal(size=(N, N))) for _ in range(3)], xs))
     assert run.stopped == ("[0][1]", "[1][1]", "[2][1]")
 
 
@@ -616,23 +617,21 @@ def test_keys_among_the_inputs_are_drawn_again(rng):
         return jnp.where(dropped, 0.0, x) @ w
 
     xs = rng.normal(size=(B, N)), jax.random.split(jax.random.key(0), B)
-    trial = JaxTrial(*jaxnn.as_network([(f, w)], xs), xs)
+    trial = JaxTrial(Program([(f, w)], xs))
     first, second = trial.draws(2)
     assert not np.allclose(first, second)
     assert trial.dropped == 0.25
     queries = rng.normal(size=(1, N)).repeat(3, axis=0)
-    equal = JaxTrial(
-        *jaxnn.as_network([(lambda q, x: x[:, None] + q[None], queries)], xs[0]), xs[0]
-    )
+    equal = JaxTrial(Program([(lambda q, x: x[:, None] + q[None], queries)], xs[0]))
     assert [len(KnownParameters.of(v).flat) for v in (equal, trial)] == [1, 0]
-    without = JaxTrial(*jaxnn.as_network([(lambda w, x: x @ w, w)], xs[0]), xs[0])
+    without = JaxTrial(Program([(lambda w, x: x @ w, w)], xs[0]))
     assert without.draws(2) is None
 
 
 def test_a_network_of_ours_supplies_them_too(rng):
     net = jaxnn.Network((N, 8, 1), "tanh", "binary")
     params, xs = draw_layers(rng, net.sizes, gaussian(1.0)), rng.normal(size=(B, N))
-    trial = JaxTrial(net, params, xs, np.arange(B) % 2)
+    trial = JaxTrial(Program((net, params), xs, np.arange(B) % 2))
     (w, b), (v, c) = jax.tree.map(np.asarray, params)
     np.testing.assert_allclose(trial.first, sigmoid(np.tanh(xs @ w + b) @ v + c), rtol=1e-6)
     assert trial.slope(trial.first) is None  # the task has no loss of the output
@@ -648,7 +647,7 @@ def test_torch_supplies_outputs_and_slopes(rng, torch):
     )
     xs, ys = torch.randn(B, N), torch.randn(B, K)
     before = [v.clone() for v in model.state_dict().values()], torch.get_rng_state()
-    trial = TorchTrial(model, xs, ys, torch.nn.functional.mse_loss, ["3.weight", "3.bias"])
+    trial = TorchTrial(Program(model, xs, ys, torch.nn.functional.mse_loss), ["3.weight", "3.bias"])
     np.testing.assert_allclose(trial.output(factor=2.0), 2 * trial.first, rtol=1e-5)
     first, second = trial.draws(2)
     assert not np.allclose(first, second)
@@ -658,7 +657,7 @@ def test_torch_supplies_outputs_and_slopes(rng, torch):
     np.testing.assert_allclose(slope, 2 * (ys.numpy() + 1 - ys.numpy()[order]) / B / K, rtol=1e-4)
     after = [v.clone() for v in model.state_dict().values()], torch.get_rng_state()
     assert all(map(torch.equal, [*before[0], before[1]], [*after[0], after[1]]))
-    assert TorchTrial(model.eval(), xs).draws(2) is None
+    assert TorchTrial(Program(model.eval(), xs)).draws(2) is None
 
 
 @pytest.mark.slow
@@ -674,7 +673,7 @@ def test_torch_compares_what_parametrisations_make(torch):
         torch.nn.utils.spectral_norm,
     ):
         model = torch.nn.Sequential(*(wrapped(torch.nn.Linear(N, N)) for _ in range(2))).eval()
-        trial = TorchTrial(model, torch.randn(B, N))
+        trial = TorchTrial(Program(model, torch.randn(B, N)))
         known = [v for v in trial.weights.values() if v.shape == (N, N)]
         expected = [layer.weight.detach().T for layer in model]
         np.testing.assert_allclose(known, expected, rtol=1e-5)
@@ -696,7 +695,7 @@ def test_torch_names_norms_at_rest_and_dropout_in_eval_mode(torch):
 
     xs = torch.randn(B, N)
     for momentum, knows, rest, drops in ((0.0, False, ("norm",), True), (0.1, True, (), False)):
-        trial = TorchTrial(module := Dropped(momentum, knows), xs)
+        trial = TorchTrial(Program(module := Dropped(momentum, knows), xs))
         assert (trial.resting_norms, trial.drops_in_eval) == (rest, drops)
         assert trial.dropped == pytest.approx(0.95)
         assert module.training
@@ -711,7 +710,7 @@ def test_rows_of_a_module_whose_arguments_are_not_all_tensors(torch):
         def forward(self, x, mask):
             return super().forward(x if mask is None else x * mask)
 
-    trial = TorchTrial(WithMask(N, K), (torch.randn(B, N), None))
+    trial = TorchTrial(Program(WithMask(N, K), (torch.randn(B, N), None)))
     rows = np.arange(B)[::-1]
     np.testing.assert_allclose(trial.output(rows=rows), trial.first[rows], rtol=1e-5)
 
@@ -733,8 +732,8 @@ def test_torch_names_parameters_that_the_module_does_not_list(torch):
             return x
 
     xs = torch.randn(B, N)
-    assert TorchTrial(Listed(torch.nn.ModuleList), xs).unregistered == ()
-    names = TorchTrial(Listed(list), xs.requires_grad_()).unregistered
+    assert TorchTrial(Program(Listed(torch.nn.ModuleList), xs)).unregistered == ()
+    names = TorchTrial(Program(Listed(list), xs.requires_grad_())).unregistered
     assert names == tuple(f"blocks[{i}].{name}" for i in (0, 1) for name in ("weight", "bias"))
 
 
@@ -751,7 +750,7 @@ def test_torch_names_tensors_that_learn_and_are_no_parameters(torch):
 
     module = Loose(N, 4)
     module.gain, module.target = torch.ones(4, requires_grad=True), torch.ones(4)
-    held = TorchTrial(torch.nn.Sequential(module), torch.randn(B, N)).unregistered
+    held = TorchTrial(Program(torch.nn.Sequential(module), torch.randn(B, N))).unregistered
     assert held == ("0.gain", "a tensor (4, 3) of no module")
 
 

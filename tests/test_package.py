@@ -138,9 +138,8 @@ def test_the_reverse_pass_is_written_by_hand():
         "pytorch/unrolled.py",  # steps of torch's own modules
         "theory/twin/kernels.py",  # Jacobians of a user's own network
         "train/descent.py",  # trains a user's own network
-        "train/torch_descent.py",  # likewise, by torch
+        "train/torch_learner.py",  # likewise, by torch
         "train/torch_watch.py",  # reads what torch has made
-        "train/scaling.py",  # trains a user's own network
     )
     own = {ROOT / "jaxnn" / name for name in by_jax}
     for path in {*(ROOT / "jaxnn").rglob("*.py")} - own:

@@ -12,6 +12,7 @@ from test_pytorch import of_parts
 import jaxnn
 from jaxnn.errors import NoTwinError
 from jaxnn.flow.theory.of_torch import TorchModel
+from jaxnn.models import Program
 from jaxnn.pytorch.twin.draws import by_mixture
 from jaxnn.pytorch.twin.lockstep import Lockstep
 from jaxnn.pytorch.twin.places import _several
@@ -78,7 +79,7 @@ def test_a_product_of_few_entries_has_each_replica_once(torch):
 def test_replicas_are_as_many_as_channels_are_few(torch):
     conv = torch.nn.Conv2d
     module = torch.nn.Sequential(conv(3, 64, 3), torch.nn.Sequential(conv(64, 64, 1)))
-    assert TorchModel(module, torch.randn(1, 3, 4, 4), "batch", None, None).twin(256).replicas == 4
+    assert TorchModel(Program(module, torch.randn(1, 3, 4, 4))).twin(256).replicas == 4
 
 
 def random_loss(torch):
@@ -356,7 +357,7 @@ def test_entries_that_are_there_several_times_are_drawn_once(torch, tie):
 
 def drawn_once(torch, module):
     """Return the mean squares of the states of one draw."""
-    flow = TorchModel(module, torch.randn(4, WIDTH), "batch", None, None).twin(8).flow(0, 0)
+    flow = TorchModel(Program(module, torch.randn(4, WIDTH))).twin(8).flow(0, 0)
     return np.exp(np.asarray(flow.log_mean_square))
 
 

@@ -32,8 +32,7 @@ from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
 from experiments.runs.work import Work
 from jaxnn.cli import contract, source
-from jaxnn.curing.cures import patient_of
-from jaxnn.models import is_of_torch
+from jaxnn.models import Program, is_of_torch
 from jaxnn.returned import arguments
 from jaxnn.texts import counted
 
@@ -95,7 +94,7 @@ NOT_OF = {  # the settings that do not apply, with what is said of them
     "networks": (OF_REMEDIES, "expected without --networks, with remedies alone"),
     "network": (OF_REMEDIES | {"networks"}, "expected without FILE.py:NAME"),
 }
-ARGUMENTS = {*inspect.signature(patient_of).parameters}
+ARGUMENTS = {*Program.__dataclass_fields__, "seed"} - {"optimizer"}
 
 
 @dataclass(frozen=True)

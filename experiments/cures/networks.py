@@ -38,7 +38,7 @@ from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import judged, patient_of, tried_on
 from jaxnn.curing.training import SECONDS
 from jaxnn.flow.verdict.rates import LN10
-from jaxnn.models import is_of_torch
+from jaxnn.models import Program, is_of_torch
 from jaxnn.pytorch.call import prediction_of
 
 EXAMPLES = 2048  # that cures are tried on, at most
@@ -110,10 +110,12 @@ def measured(network: Network, change: str, settings: Any) -> pl.DataFrame:
 
 def _done(given: dict[str, Any], change: str, settings: Any, kinds: list[str]) -> list[Cure]:
     """Return a network as it is made, or the best cures of it, of some kinds if any are named."""
-    patient = patient_of(**given)
+    seed = given.get("seed", 0)
+    patient = patient_of(Program.of(**given), seed)
     training = patient.training(patient.params, None)
     if training is not None and training.count > EXAMPLES:
-        patient = patient_of(**given | {name: _first(given.get(name)) for name in ("xs", "ys")})
+        first = {name: _first(given.get(name)) for name in ("xs", "ys")}
+        patient = patient_of(Program.of(**given | first), seed)
     if change != CURE:
         return [judged(patient, change, "", Change(patient.params, flow=patient.flow))]
     cures = tried_on(patient, kinds=kinds or tuple(CURES), seconds=SECONDS)
@@ -147,8 +149,8 @@ def _measured(
     if training.count:
         rows = rows_of_steps(training.count, seed, settings.batch, steps)
     for rate in grid.numbers("rates", settings.rates):
-        ((course, output),) = training.courses(rate, [rows], seed)
-        reached, share = {LOSS: course.end}, accuracy(output, ys)
+        course = training.course(rate, rows, seed)
+        reached, share = {LOSS: course.end}, accuracy(course.output, ys)
         reached |= {} if share is None else {ACCURACY: share}
         yield rows_of(reached, **place, step=steps, rate=rate)
 

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from ..flow.record.flow import Flow
 from ..flow.verdict.rate_text import SPOKEN
 from ..models import Model
+from ..train.learner import Learner
 from .patient import AnyNet, Params
-from .training import ShortTraining, Trainable
+from .training import ShortTraining
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,7 +68,7 @@ class Cure:
     params: Params = field(default=None, repr=False)
     made: Callable[[], Model] | None = field(default=None, repr=False)
     written: Callable[[], str] | None = field(default=None, repr=False)
-    learner: Callable[[Any], Trainable | None] | None = field(default=None, repr=False)
+    learner: Callable[[Any], Learner | None] | None = field(default=None, repr=False)
 
     @cached_property
     def model(self) -> Model:

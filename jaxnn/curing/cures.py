@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..arrays.arguments import check_outside_of_jit
+from ..chain.chain import Chain
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
@@ -22,15 +23,15 @@ from ..flow.verdict.findings import is_usual
 from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
-from ..models import Cuts, Model, as_network, check_call, is_of_torch, own_pytree, refuse_each
+from ..models import Cuts, Model, Program
 from ..progress import LASTING, live
 from ..rules import Found
 from ..train.steps import check_optimizer
-from ..train.torch_descent import check_factory
+from ..train.torch_learner import check_factory
 from .causes import FIRST, with_usual_weights
 from .changes import CURES, SAME, Change
 from .cure import Cure
-from .jax_patients import jax_patient
+from .jax_patients import ChainPatient, NetworkPatient
 from .patient import AnyNet, Patient
 from .printed import CureLine, lines
 from .torch_patient import TorchPatient
@@ -180,15 +181,10 @@ def cures(
     examples given, the better ones for longer; the first is that with the least loss on the way.
 
     Args:
-        model: as for `jaxnn.gradient_flow`. Of a module of PyTorch, branches, norms, kernels and
-            relu are recognised in torch's graph; tailored units take the place of activations that
-            are modules. Afterwards it has its own parameters again.
-        xs: as for `jaxnn.gradient_flow`.
-        ys: likewise.
-        loss: likewise.
-        cotangent: likewise.
-        each: likewise.
-        cuts: likewise.
+        model, xs, ys, loss, cotangent, each, cuts: see `jaxnn.gradient_flow`. Of a module of
+            PyTorch, branches, norms, kernels and relu are recognised in torch's graph; tailored
+            units take the place of activations that are modules. Afterwards it has its own
+            parameters again.
         seed: of orthogonal matrices.
         theory: whether the wide twin of each changed network is measured as well, see
             `jaxnn.theory.wide`; that takes several times as long.
@@ -221,38 +217,23 @@ def cures(
         >>> found[0].params[0][1].shape
         (32, 32)
     """
-    check_call(**locals())
+    program = Program.of(**locals())
     check_outside_of_jit("cures", model, xs, ys, cotangent)
-    patient = patient_of(
-        *(model, xs, ys), loss=loss, cotangent=cotangent, each=each, cuts=cuts, seed=seed
-    )
+    patient = patient_of(program, seed)
     if optimizer is not None:
         optimizer = (
-            check_factory(optimizer, model) if is_of_torch(model) else check_optimizer(optimizer)
+            check_factory(optimizer, model) if program.of_torch else check_optimizer(optimizer)
         )
     with live():
         return tried_on(patient, theory, seconds=seconds, optimizer=optimizer)
 
 
-def patient_of(
-    model: Model,
-    xs: PyTree,
-    ys: PyTree = None,
-    *,
-    loss: Loss | None = None,
-    cotangent: PyTree = None,
-    each: str = "batch",
-    cuts: Cuts = None,
-    seed: int = 0,
-) -> Patient:
-    """Return any model with its data as what changes are tried on."""
-    if is_of_torch(model):
-        refuse_each(each, "a module of PyTorch")
-        return TorchPatient(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, seed=seed)
-    net, params = as_network(model, xs, each=each, cuts=cuts)
-    like = own_pytree(model)
-    options = {"loss": loss, "cotangent": cotangent, "like": like, "model": model, "seed": seed}
-    return jax_patient(net, params, xs, ys, **options)
+def patient_of(program: Program, seed: int = 0) -> Patient:
+    """Return a program as what changes are tried on."""
+    if program.of_torch:
+        return TorchPatient(program, seed)
+    kind = ChainPatient if isinstance(program.network[0], Chain) else NetworkPatient
+    return kind(program, seed)
 
 
 def tried_on(

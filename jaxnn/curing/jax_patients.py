@@ -1,7 +1,8 @@
 """Patients of JAX: a Network of ours, or a chain of the user's own layers."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property, partial
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,78 +11,46 @@ from jaxtyping import Bool, Int, PyTree
 from ..arrays.compiled import few_runs, measuring
 from ..chain.chain import Chain, Function, Link, from_function, from_layers
 from ..chain.parameter_places import are_shared
-from ..errors import NoTwinError
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.parameters import KnownParameters
 from ..flow.measure.chain_flow import OfWhole
-from ..flow.measure.flow_of_net import flow_of_net
-from ..flow.record.flow import Flow
-from ..flow.record.loss import Loss
-from ..models import Model
+from ..models import Model, Program, own_pytree
 from ..network.network import Network
-from ..train.descent import ADAM
-from ..train.trainee import Trainee, trainee_of
+from ..train.jax_learner import JaxLearner
 from . import branches, code, remade, structure, units, weights
 from .draws import Axes
-from .jax_training import JaxTraining
 from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
-from .training import Trainable
 
 
 class NetworkPatient(Patient):
-    """A Network with its data, as for `jaxnn.gradient_flow`; of a chain see `ChainPatient`."""
-
-    # like: the user's pytree, for arrays that no layer has; model: as the user hands it over.
+    """A Network with its data; of a chain see `ChainPatient`."""
 
     network: Network | Chain
+    learner = JaxLearner
 
     def __init__(
-        self,
-        network: Network | Chain,
-        params: Params,
-        xs: PyTree,
-        ys: PyTree = None,
-        *,
-        loss: Loss | None = None,
-        cotangent: PyTree = None,
-        like: PyTree = None,
-        model: Model | None = None,
-        seed: int = 0,
-        numbers: Int[np.ndarray, " L"] | None = None,
+        self, program: Program, seed: int = 0, numbers: Int[np.ndarray, " L"] | None = None
     ):
-        self.network, self.xs, self.ys, self.like = network, xs, ys, like
-        self.given = (network, params) if model is None else model
-        self.loss, self.cotangent = loss, cotangent
-        super().__init__(params, seed, numbers)
+        self.network, params = program.network
+        super().__init__(program, params, seed, numbers)
 
-    def flow_of(self, params: Params, theory: bool = False) -> Flow:
-        given = self.network, params, self.xs, self.ys
-        measured = partial(flow_of_net, *given, loss=self.loss, cotangent=self.cotangent)
+    @contextmanager
+    def holding(self, params: Params) -> Iterator[Program]:
         with few_runs():
-            try:
-                return measured(theory=theory)
-            except NoTwinError:
-                return measured()
+            yield self.program.but(network=(self.network, params))
 
     def user(self, params: Params) -> Params:
         """Return the parameters themselves: they are the user's own."""
         return params
 
-    def training(self, params: Params, optimizer: Any) -> Trainable | None:
-        trainee = self._trainee(params)
-        if trainee is None:
+    def to_train(self, params: Params) -> Program | None:
+        if self.program.ys is None:
             return None
-        return JaxTraining(trainee, self.xs, ADAM if optimizer is None else optimizer)
-
-    def _trainee(self, params: Params) -> Trainee | None:
-        """Return the network with other parameters as a training sees it; None without a loss."""
-        if self.ys is None:
-            return None
-        return trainee_of((self.network, params), self.xs, self.ys)
+        return Program((self.network, params), self.program.xs, self.program.ys)
 
     def model(self, params: Params) -> Model:
         """Return the user's own pytree, or a pair, with these numbers."""
-        return remade.with_numbers(self.given, self.network, params, self.user(params))
+        return remade.with_numbers(self.program.model, self.network, params, self.user(params))
 
     def code(self, params: Params) -> str:
         """Return "": the parameters of a Network are made by `jaxnn.init`."""
@@ -112,10 +81,8 @@ class NetworkPatient(Patient):
         return weights.redrawn(self.network, self.params, new.keys(), lambda v, at: new[at])
 
     def with_params(self, params: Params) -> Patient:
-        options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
-        options |= {"like": self.like, "model": self.given}
-        options |= {"seed": self.seed, "numbers": self.numbers}
-        made = type(self)(self.network, params, self.xs, self.ys, **options)
+        program = self.program.but(network=(self.network, params))
+        made = type(self)(program, self.seed, self.numbers)
         made.at_first = self.at_first
         return made
 
@@ -130,7 +97,7 @@ class NetworkPatient(Patient):
     @property
     @measuring
     def parameters(self) -> KnownParameters:
-        return KnownParameters.of(JaxTrial(self.network, self.params, self.xs))
+        return KnownParameters.of(JaxTrial(self.program))
 
 
 class ChainPatient(NetworkPatient):
@@ -140,12 +107,13 @@ class ChainPatient(NetworkPatient):
 
     def user(self, params: Params) -> Params:
         """Return the user's pytree."""
-        return self.network.user(params, self.like)
+        return self.network.user(params, own_pytree(self.program.model))
 
-    def _trainee(self, params: Params) -> Trainee | None:
-        if self.loss is None:
+    def to_train(self, params: Params) -> Program | None:
+        if self.program.loss is None:
             return None
-        return Trainee(self.network, self.user(params), self.loss, self.ys)
+        model = super().model(params)  # of these layers, whatever form they have been given
+        return self.program.but(model=model, network=(self.network, params))
 
     def path(self, at: At) -> str:
         """Return the path of an array in the user's pytree."""
@@ -158,13 +126,14 @@ class ChainPatient(NetworkPatient):
     def lines(self, arrays: Mapping[At, np.ndarray]) -> list[str]:
         """Return the lines that change numbers of the user's own pytree into others."""
         edits = code.edits_between(self.at_first, arrays, self.path, self.axes)
-        lines = remade.dialect_of(self.given, self.like).lines(edits)
+        model = self.program.model
+        lines = remade.dialect_of(model, own_pytree(model)).lines(edits)
         return code.with_keys(lines, len(edits))
 
     @cached_property
     def _links(self) -> list[branches.TypedLink]:
         """Each different layer: those that are it, its arrays and its state."""
-        return list(branches.links(self.network, self.params, self.xs))
+        return list(branches.links(self.network, self.params, self.program.xs))
 
     def _changed_links(self) -> Iterator[tuple[Link, Any, Any]]:
         return (link for layers, *link in self._links if self.layers[layers].any())  # type: ignore[misc]
@@ -212,12 +181,10 @@ class ChainPatient(NetworkPatient):
         if is_whole or not isinstance(function, Function):
             return self
         each = "whole" if function.whole else "example" if function.each else "batch"
-        options: dict[str, Any] = {"loss": self.loss, "cotangent": self.cotangent}
-        options |= {"like": self.like, "model": self.given, "seed": self.seed}
-        tree = self.user(self.params)
+        tree, xs = self.user(self.params), self.program.xs
         try:
-            cut = from_function(function.f.value, tree, self.xs, each=each, cuts=modules)
-            blocks = ChainPatient(*cut, self.xs, self.ys, **options)
+            cut = from_function(function.f.value, tree, xs, each=each, cuts=modules)
+            blocks = ChainPatient(self.program.but(network=cut), self.seed)
         except ValueError:  # it has no such modules, or no flow
             return self
         return blocks if blocks.rebuildable.any() else self
@@ -254,7 +221,7 @@ class ChainPatient(NetworkPatient):
         meant: Bool[np.ndarray, " L"] | None = None,
     ) -> Patient | None:
         meant = self.rebuildable if meant is None else meant
-        state = self.network.state(self.xs)
+        state = self.network.state(self.program.xs)
         made = structure.rebuilt(self.network, self.params, state, meant, form)
         try:
             call = remade.Reformed(self.network, tuple(meant), form)
@@ -279,11 +246,11 @@ class ReformedPatient(ChainPatient):
         numbers: Int[np.ndarray, " L"],
     ):
         self.origin, self.call, self.written = origin, call, written
-        whole, loss = origin.network, origin.loss
-        xs, cotangent = map(whole.state, (origin.xs, origin.cotangent))
-        options: dict[str, Any] = {"cotangent": cotangent, "seed": origin.seed, "numbers": numbers}
-        options["loss"] = OfWhole(loss) if whole.whole and loss else loss
-        super().__init__(network, params, xs, origin.ys, **options)
+        whole, given = origin.network, origin.program
+        xs, cotangent = map(whole.state, (given.xs, given.cotangent))
+        loss = OfWhole(given.loss) if whole.whole and given.loss else given.loss
+        program = Program((network, params), xs, given.ys, loss, cotangent)
+        super().__init__(program, origin.seed, numbers)
 
     def with_params(self, params: Params) -> Patient:
         origin = self.origin, self.call, self.written
@@ -305,25 +272,17 @@ class ReformedPatient(ChainPatient):
 
     def model(self, params: Params) -> Model:
         """Return a function of the user's own pytree with these numbers, or such a module."""
-        return remade.with_structure(self.origin.given, self.call, self._tree(params))
+        return remade.with_structure(self.origin.program.model, self.call, self._tree(params))
 
     def _tree(self, params: Params) -> PyTree:
         """Return the user's own pytree with these numbers."""
         return self.origin.user(self.origin.with_arrays(self._of_origin(params)))
 
-    def _trainee(self, params: Params) -> Trainee | None:
+    def to_train(self, params: Params) -> Program | None:
         """Return it as one layer that takes batches of any size, if the origin is a function."""
-        made_of = self.origin.network.made_of
-        if self.loss is None or not isinstance(made_of, Function) or made_of.whole:
-            return super()._trainee(params)
+        made_of, loss = self.origin.network.made_of, self.program.loss
+        if loss is None or not isinstance(made_of, Function) or made_of.whole:
+            return super().to_train(params)
         layers = [(self.call, self._tree(params))]
         each = "example" if remade.takes_one(self.origin.network) else "batch"
-        return Trainee(from_layers(layers, each=each)[0], layers, self.loss, self.ys)
-
-
-def jax_patient(
-    network: Network | Chain, params: Params, xs: PyTree, ys: PyTree = None, **options: Any
-) -> Patient:
-    """Return a Network or a chain with its data, of the options that `NetworkPatient` has."""
-    kind = ChainPatient if isinstance(network, Chain) else NetworkPatient
-    return kind(network, params, xs, ys, **options)
+        return self.program.but(model=layers, network=from_layers(layers, each=each))

@@ -6,23 +6,26 @@ parameters -> changed -> flow       the network, its data and its loss stay
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..errors import NoTwinError
 from ..evidence.evidence import Evidence
 from ..evidence.parameters import KnownParameters
+from ..flow.gradient_flow import flow_of
 from ..flow.record.flow import Flow
 from ..flow.verdict.arrays import are_weights
 from ..flow.verdict.rates import RepeatedStretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
-from ..models import Model
+from ..models import Model, Program
 from ..texts import are_own, labels
+from ..train.learner import Learner
 from . import search
 from .draws import MATRIX, Axes, fan_in_gain
-from .training import Trainable
 from .words import names_in_words, numbers_in_words, to_digits
 
 log = logging.getLogger("jaxnn.curing")
@@ -75,9 +78,16 @@ class Patient(ABC):
     # there; -1 of one that was none.
 
     network: AnyNet
+    learner: type[Learner]
 
-    def __init__(self, params: Params, seed: int = 0, numbers: Int[np.ndarray, " L"] | None = None):
-        self.params, self.seed, self.measurements = params, seed, 0
+    def __init__(
+        self,
+        program: Program,
+        params: Params,
+        seed: int = 0,
+        numbers: Int[np.ndarray, " L"] | None = None,
+    ):
+        self.program, self.params, self.seed, self.measurements = program, params, seed, 0
         self.flow = self.flow_of(params)
         if np.ndim(self.flow.log_delta) != 1:
             raise ValueError("params: expected those of one network, got those of several")
@@ -86,8 +96,16 @@ class Patient(ABC):
     # What it is made of
 
     @abstractmethod
+    def holding(self, params: Params) -> AbstractContextManager[Program]:
+        """Have the program with other parameters for a while."""
+
     def flow_of(self, params: Params, theory: bool = False) -> Flow:
-        """Return the flow with other parameters, with theory if asked for."""
+        """Return the flow with other parameters, with theory if asked for and there is one."""
+        with self.holding(params) as program:
+            try:
+                return flow_of(program, theory=theory)
+            except NoTwinError:
+                return flow_of(program)
 
     @abstractmethod
     def user(self, params: Params) -> Params:
@@ -189,9 +207,14 @@ class Patient(ABC):
         """Return the network with other units in those layers; None if they have none."""
         return None
 
-    def training(self, params: Params, optimizer: Any) -> Trainable | None:
-        """Return the training of the network by its loss; None without one, by Adam if not said."""
-        return None
+    def training(self, params: Params, optimizer: Any) -> Learner | None:
+        """Return the network with these parameters, to be trained; None without a loss."""
+        program = self.to_train(params)
+        return None if program is None else self.learner(program.but(optimizer=optimizer))
+
+    @abstractmethod
+    def to_train(self, params: Params) -> Program | None:
+        """Return the program with these parameters; None without a loss."""
 
     def opened(self) -> "Patient | None":
         """Return the network without what stops its gradient; None if nothing is seen to."""

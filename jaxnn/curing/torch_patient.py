@@ -1,32 +1,25 @@
 """Patients of PyTorch: a module with its data."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, PyTree
+from jaxtyping import Bool
 
-from ..errors import NoTwinError
 from ..evidence.parameters import KnownParameters
 from ..evidence.torch_trial import TorchTrial
-from ..flow.measure.theory_flow import GOAL
-from ..flow.measure.torch_flow import torch_flow
-from ..flow.measure.torch_theory import theory_of_module
-from ..flow.record.flow import Flow
+from ..models import Program
 from ..pytorch import autograd_parts, recurrent
-from ..pytorch.call import Call
 from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.restore import holding
 from ..texts import clean, listed
+from ..train.torch_learner import TorchLearner
 from . import code, hooks
 from .draws import MATRIX, Axes
 from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
-from .torch_training import TorchTraining
-from .training import Trainable
 from .words import names_in_words
 
 Tensor = Any  # of torch, which is not imported
@@ -35,55 +28,34 @@ Tensors = Mapping[str, Tensor]
 
 
 class TorchPatient(Patient):
-    """A module of PyTorch with its data, as for `jaxnn.gradient_flow`; params by their names."""
+    """A module of PyTorch with its data; params by their names."""
 
     network: Module
+    learner = TorchLearner
 
-    def __init__(
-        self,
-        module: Module,
-        inputs: PyTree,
-        ys: PyTree = None,
-        *,
-        loss: Callable[[PyTree, PyTree], Tensor] | None = None,
-        cotangent: PyTree = None,
-        cuts: str | Sequence[str] | None = None,
-        seed: int = 0,
-    ):
-        self.network, self.inputs, self.ys = unwrapped(module), inputs, ys
-        self.options: dict[str, Any] = {"loss": loss, "cotangent": cotangent, "cuts": cuts}
-        super().__init__(dict(self.network.named_parameters()), seed)
+    def __init__(self, program: Program, seed: int = 0):
+        self.network, self.inputs = unwrapped(program.model), program.xs
+        params = dict(self.network.named_parameters())
+        super().__init__(program.but(model=self.network), params, seed)
         self.written: list[str] = []  # of what makes this structure of the user's own module
         self.at_first = self.params  # before all changes
 
-    def flow_of(self, params: Tensors, theory: bool = False) -> Flow:
-        with self._holding(params):
-            flow = torch_flow(self.network, self.inputs, self.ys, **self.options)
-            if theory:
-                loss, cotangent = self.options["loss"], self.options["cotangent"]
-                call = Call(self.network, self.inputs, self.ys, loss, cotangent)
-                with suppress(NoTwinError):
-                    flow = replace(flow, theory=theory_of_module(GOAL, flow, call))
-            return flow
-
     @contextmanager
-    def _holding(self, params: Tensors) -> Iterator[None]:
+    def holding(self, params: Tensors) -> Iterator[Program]:
         """Give the module these parameters, and its own ones back at the end."""
         parameters = dict(self.network.named_parameters())
         changed = {name: params[name] for name, v in parameters.items() if params[name] is not v}
         with holding(parameters, changed):
-            yield
+            yield self.program
 
     def user(self, params: Tensors) -> Tensors:
         """Return a state dict of the module."""
         state = {name: v.detach().clone() for name, v in self.network.state_dict().items()}
         return state | {name: v.detach().clone() for name, v in params.items() if name in state}
 
-    def training(self, params: Tensors, optimizer: Any) -> Trainable | None:
-        if self.options["cotangent"] is not None:
-            return None
-        state, loss = self.user(params), self.options["loss"]
-        return TorchTraining(self.network, state, self.inputs, self.ys, loss, optimizer)
+    def to_train(self, params: Tensors) -> Program | None:
+        is_trained = self.program.cotangent is None
+        return self.program.but(model=self.model(params)) if is_trained else None
 
     def model(self, params: Tensors) -> Module:
         """Return a copy of the module with these parameters."""
@@ -186,15 +158,13 @@ class TorchPatient(Patient):
         return {**self.params, **changed}
 
     def with_params(self, params: Tensors) -> Patient:
-        made = TorchPatient(
-            self.model(params), self.inputs, self.ys, seed=self.seed, **self.options
-        )
+        made = TorchPatient(self.program.but(model=self.model(params)), self.seed)
         made.written, made.at_first = self.written, self.at_first
         return made
 
     @property
     def parameters(self) -> KnownParameters:
-        return KnownParameters.of(TorchTrial(self.network, self.inputs))
+        return KnownParameters.of(TorchTrial(Program(self.network, self.inputs)))
 
     def opened(self) -> Patient | None:
         if self.flow.stopped is None or self.flow.stopped.why not in ("frozen", "detached"):
@@ -247,7 +217,7 @@ class TorchPatient(Patient):
         if module is None:
             return None
         try:
-            made = TorchPatient(module, self.inputs, self.ys, seed=self.seed, **self.options)
+            made = TorchPatient(self.program.but(model=module), self.seed)
         except ValueError:  # the signal leaves the range
             return None
         made.written, made.at_first = [*self.written, *written], self.at_first

@@ -10,22 +10,22 @@ begins anew. The mean tells how soon a loss falls: in the end several have learn
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Float, Int
 
 from ..texts import counted
+from ..train.learner import Learner, LossCourse
 
 log = logging.getLogger("jaxnn.curing")
 
 SECONDS = 60.0  # for all trainings, at most
 ROUNDS = 30, 100, 300  # steps
 LEAST = 3  # networks of a round
-EARLY = 0.1  # of the steps, whose losses are still those of the start
 TIMES = 0.3, 1.0, 3.0, 10.0  # what the step of the optimiser is multiplied by
 KEPT_TIMES = 2  # of them after the first round
 RATE = 1e-3  # the step size of Adam, where no optimiser is given
@@ -66,35 +66,6 @@ class ShortTraining:
         return -self.steps, as_rank(self.mean)
 
 
-class LossCourse(NamedTuple):
-    """The loss of each batch before its step, (S,), and that of all examples after them."""
-
-    losses: Float[np.ndarray, " S"]
-    end: float
-
-    @property
-    def mean(self) -> float:
-        """The mean of its losses, but for the first ones; nan if one has no number."""
-        return float(np.mean([*self.losses[int(EARLY * len(self.losses)) :], self.end]))
-
-
-class Trainable(Protocol):
-    """A network that can be trained again and again from where it is."""
-
-    @property
-    def count(self) -> int:
-        """The number of examples, if they can be split into batches; else 0."""
-
-    def courses(
-        self, times: float, parts: Iterable[Int[np.ndarray, "S b"]], seed: int = 0
-    ) -> Iterator[tuple[LossCourse, PyTree]]:
-        """Yield the course of each part of a training, and the output for all examples after it."""
-        # Without examples to split, all of them are the batch of each step.
-
-    def on(self, xs: PyTree, ys: PyTree) -> "Trainable":
-        """Return the training of this network on other examples."""
-
-
 def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
     """Return the examples of each step, in some orders: epochs of permutations, seeded."""
     # Of examples that cannot be split there is one order, without any.
@@ -116,7 +87,7 @@ def orders_of(count: int) -> list[Int[np.ndarray, "S b"]]:
 class Entrant:
     """A network in the race: the step sizes that it still has, and what it has reached."""
 
-    training: Trainable
+    learner: Learner
     times: tuple[float, ...] = TIMES  # of the optimiser's step, the best first after a round
     trained: ShortTraining = field(default_factory=ShortTraining)
     pace: float = 0.0  # seconds a step of its last training
@@ -125,32 +96,26 @@ class Entrant:
         """Return it as it is after a round; raise TimeoutError if the seconds do not suffice."""
         log.debug("training a change: %d steps", steps)
         reached: dict[float, list[LossCourse]] = {times: [] for times in self.times}
-        orders = orders_of(self.training.count)[: 1 if steps == ROUNDS[0] else ORDERS]
+        orders = orders_of(self.learner.count)[: 1 if steps == ROUNDS[0] else ORDERS]
         for times, rows in product(self.times, orders):
             started = time.monotonic()
             if started + steps * self.pace >= until:
                 raise TimeoutError
             try:
-                reached[times].append(_course(self.training, times, rows[:steps]))
+                reached[times].append(self.learner.course(times, rows[:steps]))
             except Exception as error:  # of the user's functions, in a training alone
                 told = " ".join(str(error).split())[:200]
                 reason = f"a training ends with {type(error).__name__}: {told}"
-                return Entrant(self.training, trained=ShortTraining(reason=reason))
+                return Entrant(self.learner, trained=ShortTraining(reason=reason))
             self.pace = (time.monotonic() - started) / steps
         best, *more = sorted(reached, key=lambda times: as_rank(_mean(reached[times])))
         trained = _trained(steps, best * unit, reached[best])
-        return Entrant(self.training, (best, *more)[:KEPT_TIMES], trained, self.pace)
+        return Entrant(self.learner, (best, *more)[:KEPT_TIMES], trained, self.pace)
 
 
 def as_rank(loss: float) -> float:
     """Return a loss as it is sorted: one that is no number is the worst."""
     return np.inf if np.isnan(loss) else loss
-
-
-def _course(training: Trainable, times: float, rows: Int[np.ndarray, "S b"]) -> LossCourse:
-    """Return the course of a training in one part."""
-    ((course, _),) = training.courses(times, [rows])
-    return course
 
 
 def _mean(courses: list[LossCourse]) -> float:
@@ -178,11 +143,11 @@ class Race(NamedTuple):
     interrupted: bool = False
 
 
-def raced(trainings: Sequence[Trainable], seconds: float, unit: float) -> Race:
+def raced(learners: Sequence[Learner], seconds: float, unit: float) -> Race:
     """Return what each network reaches, the first one as it is, in the seconds given."""
     until, interrupted = time.monotonic() + seconds, False
     why, before = f"the {seconds:g} seconds were over", f"before all had taken {ROUNDS[0]} steps"
-    entrants = dict(enumerate(map(Entrant, trainings)))
+    entrants = dict(enumerate(map(Entrant, learners)))
     racing = [*entrants]
     try:
         # The first takes part in every round. A round that is not ended counts for none.

@@ -19,6 +19,7 @@ from ..chain.parameter_handover import is_array, is_key
 from ..chain.parameter_places import ArrayPlace, changed
 from ..jaxpr.numpy_programs import few_by_numpy
 from ..jaxpr.program import TracedFunction, chances_in, is_random, struct
+from ..models import Program
 from ..network.network import Network
 from ..network.params import is_run
 from ..passes.forward import forward
@@ -33,27 +34,25 @@ SLOPES = 8  # of a loss that experiments ask for, or so
 class JaxTrial(Trial):
     """A network of JAX with a batch, as `jaxnn.as_network` and `jaxnn.gradient_flow` have them."""
 
-    def __init__(
-        self, net: Network | Chain, params: PyTree, xs: PyTree, ys: PyTree = None, loss: Any = None
-    ):
-        self.net, self.params, self.given_xs = net, params, xs
-        self.given_ys, self.loss = ys, loss
+    def __init__(self, program: Program):
+        super().__init__(program)
+        self.net, self.params = program.network
 
     @property
     def xs(self) -> Arrays:
-        leaves = jax.tree_util.tree_leaves_with_path(self.given_xs)
+        leaves = jax.tree_util.tree_leaves_with_path(self.program.xs)
         named = ((f"xs{jax.tree_util.keystr(path)}", v) for path, v in leaves)
         return {name: np.asarray(v) for name, v in named if is_float(v)}
 
     @property
     def tokens(self) -> Arrays:
-        leaves = jax.tree_util.tree_leaves_with_path(self.given_xs)
+        leaves = jax.tree_util.tree_leaves_with_path(self.program.xs)
         named = ((f"xs{jax.tree_util.keystr(path)}", v) for path, v in leaves if is_array(v))
         return {name: np.asarray(v) for name, v in named if jnp.issubdtype(v.dtype, jnp.integer)}
 
     @property
     def ys(self) -> np.ndarray | None:
-        leaves = [v for v in jax.tree.leaves(self.given_ys) if is_array(v)]
+        leaves = [v for v in jax.tree.leaves(self.program.ys) if is_array(v)]
         is_labels = len(leaves) == 1 and jnp.issubdtype(leaves[0].dtype, jnp.number)
         return np.asarray(leaves[0]) if is_labels else None
 
@@ -107,12 +106,12 @@ class JaxTrial(Trial):
 
     def _lowered(self, net: Chain) -> tuple[Lowered, Any, "Types"]:
         """Return a chain for this batch, and the structure and types of what it takes."""
-        state = net.state(jax.device_put(self.given_xs))
+        state = net.state(jax.device_put(self.program.xs))
         given, structure = jax.tree.flatten((self.params, encoded(state)))
         return net.for_batch(state), structure, tuple(map(struct, given))
 
     def draws(self, count: int) -> np.ndarray | None:
-        keys = [v for v in jax.tree.leaves(self.given_xs) if is_key(v)]
+        keys = [v for v in jax.tree.leaves(self.program.xs) if is_key(v)]
         if not keys:
             return None
 
@@ -120,7 +119,7 @@ class JaxTrial(Trial):
             fold = jax.vmap(jax.random.fold_in, (0, None))
             return fold(v.reshape(-1), i).reshape(v.shape) if is_key(v) else v
 
-        xs = (jax.tree.map(partial(redrawn, i=i), self.given_xs) for i in range(count))
+        xs = (jax.tree.map(partial(redrawn, i=i), self.program.xs) for i in range(count))
         outputs = [v for v in map(self._output_of, xs) if v is not None]
         return np.stack(outputs) if outputs else None
 
@@ -131,7 +130,7 @@ class JaxTrial(Trial):
 
     @property
     def counts(self) -> set[int]:
-        return {np.shape(v)[0] if np.ndim(v) else 0 for v in jax.tree.leaves(self.given_xs)}
+        return {np.shape(v)[0] if np.ndim(v) else 0 for v in jax.tree.leaves(self.program.xs)}
 
     @cached_property
     def is_random(self) -> bool:
@@ -143,7 +142,7 @@ class JaxTrial(Trial):
 
     @property
     def _entering(self) -> PyTree:
-        return self.net.state(self.given_xs) if isinstance(self.net, Chain) else self.given_xs
+        return self.net.state(self.program.xs) if isinstance(self.net, Chain) else self.program.xs
 
     @property
     def _drawn(self) -> float | None:
@@ -155,7 +154,7 @@ class JaxTrial(Trial):
     def output(
         self, xs: Arrays | None = None, factor: float = 1.0, rows: np.ndarray | None = None
     ) -> np.ndarray | None:
-        given = self.given_xs
+        given = self.program.xs
         if rows is not None:
             given = jax.tree.map(lambda v: np.asarray(v)[rows], given)
         return self._output_of(_with(given, xs) if xs else given, factor)
@@ -175,9 +174,9 @@ class JaxTrial(Trial):
     def slope(
         self, output: np.ndarray, order: np.ndarray | None = None, ys: np.ndarray | None = None
     ) -> LossSlope | None:
-        if self.loss is None or self.first is None:
+        if self.program.loss is None or self.first is None:
             return None
-        given = self.given_ys
+        given = self.program.ys
         if ys is not None:
             given = jax.tree.map(lambda v: ys.astype(v.dtype) if is_array(v) else v, given)
         given = jax.tree.map(partial(_in_order, order), given)
@@ -187,7 +186,7 @@ class JaxTrial(Trial):
     @cached_property
     def _known_loss(self) -> Any:
         """The loss, known by its program, so that an equal one is not compiled again."""
-        return TracedFunction.of(self.loss, self.first, self.given_ys)
+        return TracedFunction.of(self.program.loss, self.first, self.program.ys)
 
 
 def _with(given: PyTree, xs: Arrays) -> Any:

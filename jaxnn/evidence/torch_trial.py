@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..interrupts import registered, undivided
+from ..models import Program
 from ..pytorch.call import for_criterion
 from ..pytorch.cuts import modules_of, parameters_of, unwrapped
 from ..pytorch.dispatch import each_operation
 from ..pytorch.inputs import called_with
 from ..pytorch.restore import holding, unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
-from ..pytorch.types import Arguments, Inputs, Loss, Module, Named, OpOverload, Tensor
+from ..pytorch.types import Arguments, Inputs, Module, Named, OpOverload, Tensor
 from .trial import MOST_ENTRIES, Arrays, LossSlope, Trial
 
 STATISTICS = "running_mean", "running_var", "num_batches_tracked"
@@ -29,18 +30,11 @@ DROPS = "bernoulli", "native_dropout"  # beginnings of the operations that choos
 
 
 class TorchTrial(Trial):
-    """A module of PyTorch with a batch, as for `jaxnn.gradient_flow`."""
+    """A module of PyTorch with a batch."""
 
-    def __init__(
-        self,
-        module: Module,
-        inputs: Inputs,
-        ys: object = None,
-        loss: Loss | None = None,
-        last: Sequence[str] = (),
-    ):
-        self.module = unwrapped(module)
-        self.inputs, self.given_ys, self.loss, self.last = inputs, ys, loss, last
+    def __init__(self, program: Program, last: Sequence[str] = ()):
+        super().__init__(program)
+        self.module, self.inputs, self.last = unwrapped(program.model), program.xs, last
         self._torch = sys.modules["torch"]
 
     @property
@@ -55,7 +49,7 @@ class TorchTrial(Trial):
 
     @property
     def ys(self) -> np.ndarray | None:
-        labels = tensors_in(self.given_ys)
+        labels = tensors_in(self.program.ys)
         return numbers_of(labels[0]) if len(labels) == 1 else None
 
     @property
@@ -200,15 +194,15 @@ class TorchTrial(Trial):
     def slope(
         self, output: np.ndarray, order: np.ndarray | None = None, ys: np.ndarray | None = None
     ) -> LossSlope | None:
-        if self.loss is None or self.first is None:
+        if self.program.loss is None or self.first is None:
             return None
         with self._running(), self._torch.enable_grad():
             at = self._torch.as_tensor(output, dtype=self._dtype).to(self._device).requires_grad_()
-            given = self.given_ys
+            given = self.program.ys
             if ys is not None:
                 given = _mapped(given, lambda v: self._torch.as_tensor(ys).to(v))
             given = given if order is None else _rows_of(given, order, len(order))
-            value = self.loss(at, given).mean()
+            value = self.program.loss(at, given).mean()
             (slope,) = self._torch.autograd.grad(value, at, allow_unused=True)
         slope = self._torch.zeros_like(at) if slope is None else slope
         return LossSlope(float(value.detach()), numbers_of(slope))
@@ -216,14 +210,14 @@ class TorchTrial(Trial):
     @undivided
     def _running(self) -> Iterator[None]:
         """Leave the module, and all random states, as they are."""
-        tensors = tensors_in([self.inputs, self.given_ys])
+        tensors = tensors_in([self.inputs, self.program.ys])
         with unchanged(self._torch, self.module, tensors), self._torch.no_grad():
             yield
 
     def _called(self, inputs: Inputs) -> Tensor | None:
         """Return what the loss takes of the output, if that is one tensor of floats."""
         output, self._entered = called_with(self.module, inputs)
-        output = for_criterion(self.loss, output)
+        output = for_criterion(self.program.loss, output)
         if not is_tensor(output) or not output.is_floating_point():
             return None
         self._dtype, self._device = output.dtype, output.device

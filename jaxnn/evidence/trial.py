@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..models import Program
+
 Arrays = Mapping[str, np.ndarray]
 MOST_ENTRIES = 1_000_000  # of an array of weights that is looked at
 
@@ -24,6 +26,9 @@ class LossSlope(NamedTuple):
 
 class Trial(ABC):
     """A network with one batch and a loss."""
+
+    def __init__(self, program: Program):
+        self.program = program
 
     @property
     @abstractmethod

@@ -4,12 +4,13 @@ model -> (net, params), which the walk measures, or a module, which torch runs -
 """
 
 from dataclasses import replace
+from typing import Any
 
 from jaxtyping import PyTree
 
 from ..arrays.compiled import measuring
 from ..chain.chain import Chain
-from ..models import Cuts, Model, as_network, check_call, is_of_torch, refuse_each
+from ..models import Cuts, Model, Program
 from ..network.checks import Depth
 from ..passes.walk import Memory
 from ..pytorch.call import Call
@@ -62,8 +63,8 @@ def gradient_flow(
             The examples come first in the first tensor, of a graph its nodes, and in the output of
             each cut: transformers need `batch_first=True`. A tensor that requires a gradient goes
             in as it is, so that a loss may take derivatives by it.
-        ys: the labels, as for `jaxnn.backprop`: the pass of a Network starts at the loss of the
-            task. With a loss of your own they are what that takes, any pytree or None.
+        ys: the labels, see `jaxnn.backprop`: the pass of a Network starts at the loss of the task.
+            With a loss of your own they are what that takes, any pytree or None.
         loss: (output, ys) -> a loss for each example, (B,), or several, (B, …), whose mean is
             differentiated, or one number; without ys also of the output alone. All models but a
             Network need one, or a cotangent; for a Network it takes the place of the task's, and
@@ -76,7 +77,7 @@ def gradient_flow(
             Laws of propagation hold cleanly only for one that does not depend on the forward pass.
         each: "example" if a module, function or layer takes one example, "whole" if there are no
             examples, see `jaxnn.as_network`.
-        cuts: of a function or module of JAX, as for `jaxnn.as_network`. Of PyTorch modules, their
+        cuts: of a function or module of JAX, see `jaxnn.as_network`. Of PyTorch modules, their
             names, or patterns such as "transformer.h.*", whose * stands for what has no dot: those
             whose outputs are the states. If None, the longest ModuleList, ModuleDict or Sequential
             of equal blocks in which each leads to the next, wherever it lies, with lists that go on
@@ -160,23 +161,8 @@ def gradient_flow(
         >>> flow.names[0], flow.log_delta.shape  # doctest: +SKIP
         ('layers.0', (4,))
     """
-    check_call(**locals())
-    if is_of_torch(model):
-        _refuse_of_torch(each, memory, tangent)
-        flow = torch_flow(model, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, entries=entries)
-        if not theory:
-            return flow
-        call = Call(model, xs, ys, loss, cotangent)
-        expected = theory_of_module(theory_error, flow, call)
-        return replace(flow, theory=expected)
-    net, params = as_network(model, xs, each=each, cuts=cuts)
-    return flow_of_net(
-        net,
-        params,
-        xs,
-        ys,
-        loss=loss,
-        cotangent=cotangent,
+    return flow_of(
+        Program.of(**locals()),
         memory=memory,
         tangent=tangent,
         entries=entries,
@@ -185,13 +171,33 @@ def gradient_flow(
     )
 
 
-def _refuse_of_torch(each: str, memory: Memory, tangent: bool) -> None:
-    """Raise a ValueError for what there is of JAX alone."""
-    refuse_each(each, "a module of PyTorch")
+def flow_of(program: Program, **options: Any) -> Flow:
+    """Return the flow of a program, given the other arguments of `gradient_flow`."""
+    xs, ys, loss, cotangent = program.xs, program.ys, program.loss, program.cotangent
+    if program.of_torch:
+        return _flow_of_module(
+            Call(program.model, xs, ys, loss, cotangent), program.cuts, **options
+        )
+    net, params = program.network
+    return flow_of_net(net, params, xs, ys, loss=loss, cotangent=cotangent, **options)
+
+
+def _flow_of_module(
+    call: Call,
+    cuts: Cuts,
+    memory: Memory = "all",
+    tangent: bool = False,
+    entries: bool = False,
+    theory: bool = False,
+    theory_error: float = GOAL,
+) -> Flow:
     if memory != "all":
         raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
     if tangent:
         raise ValueError("tangent: expected none for a module of PyTorch, whose pass up is torch's")
+    module, xs, ys, loss, cotangent, _ = call
+    flow = torch_flow(module, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, entries=entries)
+    return replace(flow, theory=theory_of_module(theory_error, flow, call)) if theory else flow
 
 
 @measuring
@@ -211,16 +217,10 @@ def at_depths(
 
     Args:
         model: a pair (net, params) of a Network, whose params hold the layers in one run.
-        xs: as for `jaxnn.gradient_flow`.
-        ys: likewise.
+        xs, ys, loss, cotangent, memory, tangent, entries: see `jaxnn.gradient_flow`.
         depth: the number of hidden layers used, an integer or a traced integer; the last layers of
             the run are left out. Or a list of k of them: a flow of each, with one forward pass for
             all if memory is "all", since each network is the start of a deeper one.
-        loss: as for `jaxnn.gradient_flow`.
-        cotangent: likewise.
-        memory: likewise.
-        tangent: likewise.
-        entries: likewise.
 
     Returns:
         Flow. For k depths its arrays have an axis of k in front; `flow[i]` is that of depth i.
@@ -237,7 +237,7 @@ def at_depths(
         >>> flows.log_delta.shape, len(flows[0].names)
         ((3, 10), 10)
     """
-    net, params = as_network(model, xs)
+    net, params = Program.of(**locals()).network
     if isinstance(net, Chain):
         raise ValueError("depth: expected none for a chain, whose layers are all used")
     return flow_of_net(

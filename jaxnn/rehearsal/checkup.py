@@ -18,24 +18,23 @@ from jaxtyping import Float, PyTree
 
 from ..arrays.arguments import check_outside_of_jit
 from ..arrays.compiled import measuring
-from ..diagnosis import TRY, Diagnosis, diagnose
+from ..diagnosis import TRY, Diagnosis, diagnosed
 from ..errors import TrainingWarning
 from ..evidence.constant_answer import constant_answer
 from ..flow.verdict.findings import CUT, FINDINGS, is_usual
 from ..flow.view.table import findings_as_html
-from ..models import Cuts, Model, check_call, is_of_torch
-from ..network.checks import check_loss
+from ..models import Cuts, Model, Program
 from ..progress import live
 from ..pytorch.restore import same_random_states
 from ..rules import Found
 from ..texts import counted
 from ..train.alarms import ALARMS, Intended, is_of_step
-from ..train.torch_descent import original_kept
+from ..train.jax_learner import JaxLearner
+from ..train.learner import Batch, Learner
+from ..train.torch_learner import TorchLearner, original_kept
 from ..train.watched import Alarm, Watched
-from .course import Batch, Course, WatchedCopy, rehearsed
+from .course import Course, rehearsed
 from .held_out import held_out_of
-from .of_jax import JaxTrainee
-from .of_torch import TorchTrainee
 
 log = logging.getLogger("jaxnn.rehearsal")
 
@@ -181,17 +180,15 @@ def checkup(
     far is told.
 
     Args:
-        model: as for `jaxnn.diagnose`.
+        model, each, cuts: see `jaxnn.gradient_flow`.
         optimizer: of optax; of a module of PyTorch a `torch.optim.Optimizer` over its parameters,
             or a function of parameters that returns one. Adam with a step size of 0.001 if None.
-        xs: as for `jaxnn.diagnose`, or a list of such batches with a list of their ys, or without
-            ys an iterable of pairs (xs, ys), such as a DataLoader, of which the first 8 are taken.
-        ys: likewise.
-        loss: as for `jaxnn.diagnose`; needed, but for a Network or a module with a loss of its own.
+        xs, ys: a batch, see there, or a list of such batches with a list of their ys, or without ys
+            an iterable of pairs (xs, ys), such as a DataLoader, of which the first 8 are taken.
+        loss: (output, ys) -> the loss, see there; needed, but for a Network or a module with a loss
+            of its own.
         steps: of the optimiser.
-        each: as for `jaxnn.diagnose`.
-        cuts: likewise.
-        intended: names of rules and paths of arrays of which nothing is said, as for `jaxnn.watch`.
+        intended: names of rules and paths of arrays of which nothing is said, see `jaxnn.watch`.
 
     Returns:
         Checkup: `print` it; `.learns`, `.losses`, `.found`, `.diagnosis`, `.alarms`, `.watched`.
@@ -212,34 +209,34 @@ def checkup(
         >>> result.learns, len(result.losses)
         (True, 20)
     """
-    check_call(**locals())
-    is_torch = is_of_torch(model)
     check_outside_of_jit("checkup", model, xs, ys)
-    options = {"loss": check_loss(loss), "each": each, "cuts": cuts}
     with same_random_states(generator=getattr(xs, "generator", None)):  # a loader draws
         batches = batches_of(xs, ys)
-    kept = original_kept(model, batches) if is_torch else same_random_states()
+    xs, ys = batches[0]
+    program = Program.of(**locals())
+    kept = original_kept(program.but(xs=batches)) if program.of_torch else same_random_states()
 
-    def trainee(batch: Batch, optimizer: Any = optimizer) -> Any:
-        kind, every = TorchTrainee if is_torch else JaxTrainee, max(1, steps // MEASUREMENTS)
+    def learner(batch: Batch, optimizer: Any = optimizer) -> Learner:
+        kind = TorchLearner if program.of_torch else JaxLearner
+        made = kind(program.but(xs=batch.xs, ys=batch.ys, optimizer=optimizer))
         # Findings are those of the diagnosis.
-        made = kind(model, optimizer, batch, every, (*FINDINGS, *intended), **options)
+        made.watched(max(1, steps // MEASUREMENTS), (*FINDINGS, *intended))
         made.watch.first = FIRST  # where a step that is too large shows
         return made
 
     with live(), kept, warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)  # alarms are in the answer
-        diagnosis = diagnose(model, *batches[0], **options)
-        first, by_adam = trainee(batches[0]), None
+        diagnosis = diagnosed(program)
+        first, by_adam = learner(batches[0]), None
         constant = _constant_of(first, diagnosis, batches)
         course, watched = rehearsed(first, batches, steps, constant), first.watch.watched
         other: Course | None = None
         if course.needs_opinion and optimizer is not None:
-            by_adam = trainee(batches[0], None)
+            by_adam = learner(batches[0], None)
             other = rehearsed(by_adam, batches, steps, constant)
             other = None if steps_alike(watched, by_adam.watch.watched) else other
         if course.learns and not course.interrupted:
-            diagnosis = _with_held_out(diagnosis, trainee, batches, steps, constant)
+            diagnosis = _with_held_out(diagnosis, learner, batches, steps, constant)
         blames_optimizer = other is not None and other.learns is True
         alarms = upheld(watched.alarms, course, other)
         found = found_in(diagnosis, alarms, blames_optimizer)
@@ -249,14 +246,14 @@ def checkup(
     return Checkup(course, diagnosis, watched, found, other, note)
 
 
-def _constant_of(trainee: WatchedCopy, diagnosis: Diagnosis, batches: Sequence[Batch]) -> float:
+def _constant_of(learner: Learner, diagnosis: Diagnosis, batches: Sequence[Batch]) -> float:
     """Return the mean loss of the best constant answers to batches; nan if it is not known."""
     if any(found.rule == "inverted" for found in diagnosis.verdict.findings):
         return -np.inf
     if any(batch.ys is None for batch in batches):
         return np.nan
     end = None if diagnosis.evidence is None else diagnosis.evidence.end
-    return float(np.mean([constant_answer(trainee.trial(batch), end) for batch in batches]))
+    return float(np.mean([constant_answer(learner.trial(batch), end) for batch in batches]))
 
 
 def steps_alike(watched: Watched, other: Watched) -> bool:
@@ -275,7 +272,7 @@ def steps_alike(watched: Watched, other: Watched) -> bool:
 
 def _with_held_out(
     diagnosis: Diagnosis,
-    trainee: Callable[[Batch], WatchedCopy],
+    learner: Callable[[Batch], Learner],
     batches: Sequence[Batch],
     steps: int,
     constant: float,
@@ -285,7 +282,7 @@ def _with_held_out(
     if evidence is None:
         return diagnosis
     classes = 0 if evidence.data is None else evidence.data.classes
-    known = replace(evidence, held_out=held_out_of(trainee, batches, classes, steps, constant))
+    known = replace(evidence, held_out=held_out_of(learner, batches, classes, steps, constant))
     return replace(diagnosis, evidence_of=lambda: known)
 
 

@@ -1,6 +1,6 @@
 """The course of a rehearsal: its losses, and whether the network learns the examples.
 
-trainee, batches -> a step after the other -> losses
+learner, batches -> a step after the other -> losses
 losses, that of a constant answer
 -> does it learn these examples by heart, in part, not at all, or can that not be told?
 """
@@ -8,13 +8,12 @@ losses, that of a constant answer
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Float
 
-from ..evidence.trial import Trial
 from ..texts import counted
+from ..train.learner import Batch, Learner
 
 log = logging.getLogger("jaxnn.rehearsal")
 
@@ -23,23 +22,6 @@ STILL = 0.01  # of the loss at the start: a change that is none
 GOES_ON = 0.5  # of the fall in the first half, in the second one
 FEWEST = 10  # steps after which it can be told that a network does not learn
 LAST = 20  # the last loss is the median of a twentieth of all
-
-
-class Batch(NamedTuple):
-    """A batch of examples with what the loss takes next to the output."""
-
-    xs: PyTree
-    ys: PyTree = None
-
-
-class WatchedCopy(Protocol):
-    """A copy of a network in training, under a watch."""
-
-    def step(self, number: int, batch: Batch) -> float:
-        """Take one step of the optimiser, watched; return the loss before it."""
-
-    def trial(self, batch: Batch) -> Trial:
-        """Return the network as it is now, with a batch to make experiments with."""
 
 
 @dataclass(frozen=True)
@@ -132,14 +114,14 @@ class Course:
 
 
 def rehearsed(
-    trainee: WatchedCopy, batches: Sequence[Batch], steps: int, constant: float = np.nan
+    learner: Learner, batches: Sequence[Batch], steps: int, constant: float = np.nan
 ) -> Course:
     """Train for some steps, the batches in turn; Ctrl-C and a loss without a number end it."""
     seen: list[float] = []
     interrupted = False
     try:
         for number in range(steps):
-            seen.append(trainee.step(number, batches[number % len(batches)]))
+            seen.append(learner.step(batches[number % len(batches)]))
             log.debug("rehearsal: step %d of %d, loss %.3g", number + 1, steps, seen[-1])
             if not np.isfinite(seen[-1]):
                 break

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..evidence.evidence import HeldOut
-from .course import Batch, WatchedCopy, rehearsed
+from ..train.learner import Batch, Learner
+from .course import rehearsed
 
 FEWEST = 200  # held-out examples
 PER_CLASS = 10  # of them
@@ -21,7 +22,7 @@ ORDERS = 100
 
 
 def held_out_of(
-    make: Callable[[Batch], WatchedCopy],
+    make: Callable[[Batch], Learner],
     batches: Sequence[Batch],
     classes: int,
     steps: int,
@@ -34,10 +35,10 @@ def held_out_of(
         return None
     pairs = [*zip(batches, counts, strict=True)]
     learned, others = ([rows_of(*pair, half) for pair in pairs] for half in (0, 1))
-    trainee = make(learned[0])
-    if not rehearsed(trainee, learned, steps, constant).learns:
+    learner = make(learned[0])
+    if not rehearsed(learner, learned, steps, constant).learns:
         return None
-    return HeldOut(examples, _share_of_orders(trainee, others))
+    return HeldOut(examples, _share_of_orders(learner, others))
 
 
 def examples_of(ys: PyTree) -> int:
@@ -56,11 +57,11 @@ def rows_of(batch: Batch, count: int, half: int) -> Batch:
     return Batch(*(jax.tree.map(rows, part) for part in batch))
 
 
-def _share_of_orders(trainee: WatchedCopy, batches: Sequence[Batch]) -> float:
+def _share_of_orders(learner: Learner, batches: Sequence[Batch]) -> float:
     """Return the share of orders of the labels, within batches, whose loss is no larger."""
     in_order, others = 0.0, np.zeros(ORDERS)
     for batch in batches:
-        trial, rng, count = trainee.trial(batch), np.random.default_rng(0), examples_of(batch.ys)
+        trial, rng, count = learner.trial(batch), np.random.default_rng(0), examples_of(batch.ys)
         output = trial.first
         if output is None:
             return np.nan

@@ -47,7 +47,7 @@ def sweep(
             {"activation": ["tanh", "relu"], "weights": ["glorot_uniform", "he_normal"]}: two
             networks, not four.
         seed: the values of the argument `seed`; 0, 1 and 2 if `build` has one.
-        theory: as for `jaxnn.diagnose`.
+        theory: see `jaxnn.gradient_flow`.
         axes: for each argument its values, or one value; an array of NumPy, JAX or torch has the
             numbers in it. Of plain networks: depth (hidden layers; 16), width (64), activation
             ("tanh"), weights and biases (as for `jaxnn.init`), hidden (a block of `jaxnn.blocks`).

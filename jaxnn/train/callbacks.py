@@ -156,7 +156,7 @@ def lightning_callback(
     """Return a `Callback` that watches a training of Lightning.
 
     Args:
-        loss: as for `jaxnn.watch`: (output, labels) -> a loss.
+        loss: (output, labels) -> a loss.
         module: (LightningModule) -> the module that training_step calls; itself by default.
         labels: (batch) -> what the loss takes; the second entry of the batch by default.
         options: all others of `jaxnn.watch`, such as every, folder and cuts.

@@ -67,14 +67,12 @@ def cost_of(
         model: a pair (f, params) with f(params, xs), or (net, params); params may be types.
         xs: a batch, or its types.
         ys: labels, or their types.
-        loss: as for `jaxnn.gradient_flow`.
-        cotangent: likewise; or its type.
-        each: likewise.
-        memory: likewise.
+        cotangent: Δ of the output, or its type.
+        loss, each, memory: see `jaxnn.gradient_flow`.
 
     Raises:
         TypeError: another kind of model.
-        ValueError: as for `jaxnn.gradient_flow`.
+        ValueError: as `jaxnn.gradient_flow`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxnn

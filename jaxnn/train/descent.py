@@ -3,6 +3,7 @@
 trainee, floats -> loss, gradient -> optimiser -> other floats
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from ..arrays.rows import at_least_float32
+from ..chain.apply import Kept
 from .steps import Optimizer, moved_by, strongly_typed
 from .trainee import Trainee, learned, loss_through
 
@@ -23,15 +25,20 @@ def begun(trainee: Trainee, optimizer: Optimizer) -> tuple[Any, Any]:
 
 
 def descended(
-    trainee: Trainee, optimizer: Optimizer, floats: PyTree, opt_state: PyTree, xs: PyTree
-) -> tuple[Any, Any, Array, Any]:
-    """Return floats and the optimiser's state after a step, the loss before it, and the output."""
-    mean_loss = loss_through(trainee, xs)
-    (value, (output, _)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(floats)
+    trainee: Trainee,
+    optimizer: Optimizer,
+    floats: PyTree,
+    opt_state: PyTree,
+    xs: PyTree,
+    keep: Callable[[Any], Any] = lambda state: (),
+) -> tuple[Any, Any, Array, list[Kept]]:
+    """Return floats and the optimiser's state after a step, and loss and states before it."""
+    mean_loss = loss_through(trainee, xs, keep)
+    (value, (_, states)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(floats)
     moved = moved_by(
         optimizer, gradient, opt_state, floats, value, lambda floats: mean_loss(floats)[0]
     )
-    return *moved, value, output
+    return *moved, value, states
 
 
 # Adam, where no optimiser is given: optax need not be installed.

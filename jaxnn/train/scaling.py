@@ -31,6 +31,7 @@ Depths are compared at places that all have: the first layer, a quarter up, ….
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -47,29 +48,20 @@ from ..chain.apply import Kept
 from ..chain.parameter_handover import is_array
 from ..flow.record.loss import Loss
 from ..flow.record.positions import main_of
-from ..models import is_of_torch
+from ..models import Program
 from ..network.checks import check_loss
 from ..texts import told
+from .descent import begun, descended
 from .scaling_answer import FEWEST, Scaling, ScalingCheck, log_rms_along
-from .steps import Optimizer, check_optimizer, moved_by, strongly_typed
+from .steps import Optimizer, check_optimizer
 from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
 
 Build = Callable[..., tuple[Any, Optimizer]]
 Shapes = dict[str, tuple[int, ...]]  # of the parameter arrays, by their paths
 Record = list[np.ndarray]  # the last four fields of `Scaling`, of one size
+OfSize = tuple[tuple[str, ...], Shapes, Record]  # names of layers, shapes of arrays, the record
 PLACES = {"1/4 up": 1 / 4, "1/2 up": 1 / 2, "3/4 up": 3 / 4}  # of the layers below the last one
 NUMBER = re.compile(r"\d+")
-
-
-class _Training(NamedTuple):
-    """Inputs of each network of a check."""
-
-    xs: PyTree
-    ys: PyTree
-    loss: Loss | None
-    steps: int
-    seeds: int
-    each: str
 
 
 @measuring
@@ -101,11 +93,11 @@ def scaling_check(
         ys: what the loss takes next to the output.
         widths: at least three, such as (64, 128, 256, 512); with depths, at the smallest of them.
         depths: likewise, such as (4, 8, 16, 32); with widths, at the smallest of them.
-        loss: as for `jaxnn.gradient_flow`: (output, ys) -> a loss of each example, or one number;
-            none with a Network, whose task has it.
+        loss: (output, ys) -> a loss of each example, or one number; none with a Network, whose task
+            has it.
         steps: k, of the training.
         seeds: the number of networks of each size; seed i is the integer i.
-        each: "example" if the model takes one example instead of a batch, as for `jaxnn.diagnose`.
+        each: "example" if the model takes one example instead of a batch.
 
     Returns:
         ScalingCheck: `print` it; `.table()` has the exponents of each layer and array, `.chart()`
@@ -143,15 +135,14 @@ def scaling_check(
     sizes = {name: _sizes(f"{name}s", values) for name, values in asked.items()}
     check_integer("steps", steps, 1)
     check_integer("seeds", seeds, 1)
-    training = _Training(xs, ys, check_loss(loss), steps, seeds, each)
     if not callable(build):
         raise TypeError(f"build: expected a function such as build(width, seed), got {told(build)}")
+    given = Program(None, xs, ys, check_loss(loss), each=each)
     least = {name: values[0] for name, values in sizes.items()}
 
     def along(axis: str, values: list[int]) -> Scaling:
-        return _along(
-            axis, values, lambda size, seed: build(**least | {axis: size}, seed=seed), training
-        )
+        of_size = partial(_at_size, lambda size, seed: build(**least | {axis: size}, seed=seed))
+        return _along(axis, values, [of_size(size, given, steps, seeds) for size in values])
 
     return ScalingCheck(**{axis: along(axis, values) for axis, values in sizes.items()})
 
@@ -163,9 +154,8 @@ def _sizes(name: str, values: Sequence[int]) -> list[int]:
     return sizes
 
 
-def _along(axis: str, sizes: list[int], build: Build, training: _Training) -> Scaling:
-    """Return what is found along one axis, given build(size, seed)."""
-    found = [_at_size(size, build, training) for size in sizes]
+def _along(axis: str, sizes: list[int], found: list[OfSize]) -> Scaling:
+    """Return what is found along one axis."""
     if axis == "depth":
         found = [*map(_at_places, found)]
     layers, arrays, records = zip(*found, strict=True)
@@ -182,24 +172,22 @@ def _along(axis: str, sizes: list[int], build: Build, training: _Training) -> Sc
     return Scaling(axis, tuple(sizes), layers[0], tuple(arrays[0]), shapes, dtype, *fields)
 
 
-def _at_size(
-    size: int, build: Build, training: _Training
-) -> tuple[tuple[str, ...], Shapes, Record]:
+def _at_size(build: Build, size: int, given: Program, steps: int, seeds: int) -> OfSize:
     """Train the networks of one size; return names of layers, shapes of arrays, and the record."""
-    xs, ys, loss, steps, seeds, each = training
     model, optimizer = _returned(build, size, 0)
-    if is_of_torch(model):
+    program = given.but(model=model)
+    if program.of_torch:
         raise TypeError(
             "build: expected a network of JAX, got a module of PyTorch; a Sequential of Linear and "
             "activations becomes one by jaxnn.as_network(module)"
         )
-    trainee = trainee_of(model, xs, ys, loss=loss, each=each)
+    trainee = trainee_of(program)
     courses = []
     for seed in range(seeds):
         tree = trainee.tree
         if seed:
             tree = _filled(tree, _returned(build, size, seed)[0], f"size {size} for seed {seed}")
-        course = _course(trainee._replace(tree=tree), optimizer, steps, xs)
+        course = _course(trainee._replace(tree=tree), optimizer, steps, given.xs)
         courses.append([np.asarray(v, np.float64) for v in course])
     *fields, branches = (np.array(field) for field in zip(*courses, strict=True))
     flat = jax.tree_util.tree_flatten_with_path(learned(trainee.tree))[0]
@@ -207,9 +195,7 @@ def _at_size(
     return trainee.net.names, shapes, [*fields, branches[:, 0]]
 
 
-def _at_places(
-    of_depth: tuple[tuple[str, ...], Shapes, Record],
-) -> tuple[tuple[str, ...], Shapes, Record]:
+def _at_places(of_depth: OfSize) -> OfSize:
     """Reduce what a depth has to places that all have, and to kinds of arrays: * for a number."""
     layers, arrays, (size, change, update, branch) = of_depth
     below = len(layers) - 2
@@ -254,25 +240,22 @@ def _filled(tree: PyTree, model: Any, where: str) -> PyTree:
 @compiled
 def _course(trainee: Trainee, optimizer: Optimizer, steps: int, xs: PyTree) -> tuple[Array, ...]:
     """Train for some steps; return the fields of Scaling, each with an axis of steps in front."""
-    start, mean_loss = strongly_typed(learned(trainee.tree)), loss_through(trainee, xs, _main)
+    start, opt_state = begun(trainee, optimizer)
 
     def step(carry: tuple[_Before, PyTree, PyTree], _: None) -> tuple[Any, tuple[Array, ...]]:
         before, now, opt_state = carry  # of the step after the last, the states before it alone
-        (value, (_, states)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(now)
+        *after, _loss, states = descended(trainee, optimizer, now, opt_state, xs, _main)
         changes, updates = (
             jax.tree.map(jnp.subtract, *both)
             for both in ((states, before.states), (now, before.floats))
         )
         sizes, changed = _log_sizes(states), _log_sizes(changes)
         record = sizes, changed, _log_sizes_of_arrays(updates), _log_branch(states)
-        after = moved_by(
-            optimizer, gradient, opt_state, now, value, lambda floats: mean_loss(floats)[0]
-        )
         return (_Before(now, states), *after), record
 
-    before = _Before(start, mean_loss(start)[1][1])
-    begun = before, start, strongly_typed(optimizer.init(start))
-    record: tuple[Array, ...] = lax.scan(step, begun, length=steps + 1)[1]
+    before = _Before(start, loss_through(trainee, xs, _main)(start)[1][1])
+    carry = before, start, opt_state
+    record: tuple[Array, ...] = lax.scan(step, carry, length=steps + 1)[1]
     return record
 
 

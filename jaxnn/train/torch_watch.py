@@ -27,6 +27,7 @@ from ..flow.measure.torch_flow import entries_of_tensor, torch_flow
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..interrupts import registered
+from ..models import Program
 from ..pytorch.cuts import parameters_of
 from ..pytorch.tensors import log_norm, log_norms, numbers_of, tensors_in
 from ..pytorch.types import Module
@@ -106,7 +107,8 @@ class TorchWatch(Recorder):
         begun.labels = label_order(numbers_of(labels[0])) if len(labels) == 1 else None
         if self._needs_evidence():
             last = flow.parameters.of_last_layer
-            begun.evidence = Evidence.of(TorchTrial(self.module, inputs, ys, self.loss, last))
+            program = Program(self.module, inputs, ys, self.loss)
+            begun.evidence = Evidence.of(TorchTrial(program, last))
 
     def _hooked(self, begun: "Begun") -> Any:
         """Have torch hand over each optimiser that begins a step; return the handle of the hook."""

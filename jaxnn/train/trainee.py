@@ -16,7 +16,7 @@ from ..chain.chain import Chain
 from ..chain.from_network import as_chain
 from ..chain.parameter_handover import is_array
 from ..flow.record.loss import Loss, mean_of
-from ..models import Cuts, Model, as_network, own_pytree
+from ..models import Model, Program, as_network, own_pytree
 from ..network.checks import check_data, check_params
 from ..network.network import Network
 from ..network.tasks import label_rows
@@ -42,22 +42,15 @@ class _OfTask:
         return self.net.task.loss(z, rows)
 
 
-def trainee_of(
-    model: Model,
-    xs: PyTree,
-    ys: PyTree = None,
-    *,
-    loss: Loss | None = None,
-    each: str = "batch",
-    cuts: Cuts = None,
-) -> Trainee:
-    """Return a model of JAX as a training sees it; arguments are those of `jaxnn.gradient_flow`."""
-    net, params = as_network(model, xs, each=each, cuts=cuts)
+def trainee_of(program: Program) -> Trainee:
+    """Return a program of JAX as a training sees it."""
+    model, ys, loss = program.model, program.ys, program.loss
+    net, params = program.network
     if isinstance(net, Network):
         if loss is not None or ys is None:
             raise ValueError("ys, loss: expected ys and no loss with a Network, whose task has it")
         layers = check_params(net, params)
-        check_data(net, xs, ys)
+        check_data(net, program.xs, ys)
         return Trainee(as_chain(net, layers)[0], tree_of(model), _OfTask(net), ys)
     if loss is None:
         raise ValueError("loss: expected loss(output, ys) -> (B,) or a number, got None")

@@ -52,8 +52,7 @@ from ..evidence.evidence import Evidence
 from ..evidence.jax_trial import JaxTrial
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
-from ..models import Cuts, Model, Net, as_network, check_call, is_of_torch, refuse_each
-from ..network.checks import check_loss
+from ..models import Cuts, Model, Net, Program
 from ..network.network import Network
 from ..pytorch.cuts import named_cuts, unwrapped
 from ..texts import counted, in_words
@@ -100,7 +99,7 @@ class Watch(Recorder):
             params: the parameters before the step: of a chain the user's own pytree, such as a
                 module; of a Network its pairs.
             xs: the examples of the step.
-            ys: their labels, as for `jaxnn.gradient_flow`.
+            ys: their labels.
             after: the parameters after the step, for the size of the update.
             value: the loss of the step. It is recorded at every step, measured or not; inside of
                 `jit`, of few numbers on a CPU and with `every` of 100 or more, every 23rd.
@@ -162,7 +161,7 @@ class Watch(Recorder):
         if not self._needs_evidence():
             return
         of_net = self.net.params(params) if isinstance(self.net, Chain) else params
-        evidence = Evidence.of(JaxTrial(self.net, of_net, xs, ys, self.loss))
+        evidence = Evidence.of(JaxTrial(Program((self.net, of_net), xs, ys, self.loss)))
         self.flush()
         if self._flow is not None:
             self._judge(int(step), self._flow, evidence)
@@ -373,12 +372,9 @@ def watch(
     first failure of each is an alarm, and `Watch.failures` counts them.
 
     Args:
-        model: as for `jaxnn.gradient_flow`, or a network of ours alone; its parameters come with
-            each step.
+        model, loss, each, cuts: see `jaxnn.gradient_flow`; or a network of ours alone. Parameters
+            come with each step.
         xs: an example batch, of a module or a function of JAX, with which it is cut.
-        loss: as for `jaxnn.gradient_flow`: (output, ys) -> a loss of each example, or one number.
-        each: as for `jaxnn.gradient_flow`.
-        cuts: likewise.
         every: the number of steps from one measurement to the next; the first is at step 0.
         folder: for `watch.jsonl`, see `jaxnn.train.watched`; without it all is kept in memory. A
             training that goes on in the same folder adds to it.
@@ -390,7 +386,7 @@ def watch(
             "encoder".
         adversarial: whether two networks play against each other, so that no loss need fall.
         positions: whether Δ and what differs between examples are recorded at each position too.
-        entries: whether exponents of entries are recorded too, as for `jaxnn.gradient_flow`.
+        entries: whether exponents of entries are recorded too, see `jaxnn.gradient_flow`.
         theory: the flow of the start, measured with theory=True: what training moves away from; of
             PyTorch there is none.
         write: takes the step and the numbers of each measurement by their names, for a tracker of
@@ -425,24 +421,22 @@ def watch(
         >>> [line["step"] for line in watch.watched.measurements]
         [0, 2, 4]
     """
-    check_call(model, positions=positions, entries=entries)
-    loss = check_loss(loss)
+    program = Program.of(
+        model=model, xs=xs, loss=loss, each=each, cuts=cuts, positions=positions, entries=entries
+    )
     of_start = theory_of_start(theory)
     options = Options(
         every, folder, callback, intended, adversarial, positions, entries, of_start, write
     )
-    if is_of_torch(model):
-        refuse_each(each, "a module of PyTorch")
+    if program.of_torch:
         if theory is not None:
             raise ValueError(
                 "theory: expected none for a watch of PyTorch; jaxnn.diagnose(theory=True) has it"
             )
         if cuts is not None:
             named_cuts(unwrapped(model), cuts)  # now, not at the first step
-        return TorchWatch(model, loss, cuts, options)
-    net = model
-    if not isinstance(net, Net):
-        net, _ = as_network(model, xs, each=each, cuts=cuts)
+        return TorchWatch(model, program.loss, cuts, options)
+    net = model if isinstance(model, Net) else program.network[0]
     if isinstance(net, Chain) and loss is None:
         raise ValueError(
             "loss: expected loss(output, ys) -> (B,) or a number for a chain, got None"
@@ -452,7 +446,7 @@ def watch(
             f"theory: expected a flow of this network, of {counted(len(_names(net)), 'layer')}, got"
             f" one of {counted(len(theory.names), 'layer')}, or with other names"
         )
-    return Watch(net, loss, options)
+    return Watch(net, program.loss, options)
 
 
 def _names(net: Network | Chain) -> list[str]:

@@ -27,7 +27,7 @@ from jaxtyping import Array, PyTree
 
 from ...arrays.compiled import compiled
 from ...arrays.rows import is_float
-from ...models import Cuts, Model, is_of_torch
+from ...models import Cuts, Model, Program
 from ...theory.twin.wide import Wide, chain_of, twin_of
 from ..formats.ranges import NOISE
 from ..measure.chain_flow import chain_flow
@@ -93,9 +93,7 @@ def correlation_length(
     where c[l] goes by a power law, as behind skips, it grows with depth.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
-        each: as for `jaxnn.gradient_flow`.
-        cuts: likewise.
+        model, xs, each, cuts: see `jaxnn.gradient_flow`.
         key: of the draws; that of seed 0 by default, and none of PyTorch.
 
     Raises:
@@ -111,9 +109,10 @@ def correlation_length(
 
     Source: Schoenholz et al. 2017, arXiv:1611.01232.
     """
-    if is_of_torch(model):
-        return _of_module(TorchModel(model, xs, each, cuts, key))
-    net, params, xs = chain_of(model, xs, each, cuts, "a correlation length")
+    program = Program.of(**locals())
+    if program.of_torch:
+        return _of_module(TorchModel(program, key))
+    net, params, xs = chain_of(program, "a correlation length")
     layers = _compared(net.names)
     twin = twin_of(net, params, replicas_of(params, UNITS))
     key = jax.random.key(0) if key is None else key

@@ -23,7 +23,7 @@ from ...chain.chain import Chain
 from ...chain.from_network import as_chain
 from ...chain.names import joined, parts_of
 from ...chain.parameter_places import ArrayPlace, changed
-from ...models import Cuts, Model, as_network, is_of_torch, own_pytree
+from ...models import Cuts, Model, Program, own_pytree
 from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...theory.twin.wide import Wide, check_net, check_untraced, twin_of
@@ -82,9 +82,7 @@ def critical_scale(
     `jaxnn.theory.scale_weights` multiplies by the factor.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
-        each: as for `jaxnn.gradient_flow`.
-        cuts: likewise.
+        model, xs, each, cuts: see `jaxnn.gradient_flow`.
         key: of the draws and the cotangent; that of seed 0 by default, and none of PyTorch.
 
     Raises:
@@ -102,9 +100,10 @@ def critical_scale(
         True
         >>> better = jaxnn.theory.scale_weights(layers, found.factor)
     """
-    if is_of_torch(model):
-        return _searched(*_rates_of_module(TorchModel(model, xs, each, cuts, key)))
-    net, params = as_network(model, xs, each=each, cuts=cuts)
+    program = Program.of(**locals())
+    if program.of_torch:
+        return _searched(*_rates_of_module(TorchModel(program, key)))
+    net, params = program.network
     check_net(net)
     check_untraced("a critical factor", params, xs)
     if isinstance(net, Network):
@@ -250,11 +249,8 @@ def scale_weights(
     Pure, inside of `jit` and `grad` too.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
+        model, xs, each, cuts: see `jaxnn.gradient_flow`; with xs a module or a function is cut.
         factor: a number, or a traced one.
-        xs: an example batch, of a module or a function, with which it is cut.
-        each: as for `jaxnn.gradient_flow`.
-        cuts: likewise.
         weights: which parameter arrays are multiplied: a pattern of their paths, such as
             "blocks.*.mlp.*" or "*kernel", or several; all with two axes or more by default. None
             for a Network, of which that is every θ.
@@ -272,12 +268,13 @@ def scale_weights(
         >>> jaxnn.theory.scale_weights(layers, 2.0, weights="0.*")[0][1][0]
         Array([2., 0., 0.], dtype=float32)
     """
-    if is_of_torch(model):
-        of_torch = TorchModel(model, xs, each, cuts, None)
+    program = Program.of(**locals())
+    if program.of_torch:
+        of_torch = TorchModel(program)
         meant = of_torch.weights((weights,) if isinstance(weights, str) else weights)
         state = of_torch.module.state_dict()
         return state | {name: v.detach() * factor for name, v in meant.items()}
-    net, params = as_network(model, xs, each=each, cuts=cuts)
+    net, params = program.network
     if isinstance(net, Network):
         if weights is not None:
             raise ValueError("weights: expected none for a Network, of which every θ is meant")

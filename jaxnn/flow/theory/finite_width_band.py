@@ -18,7 +18,7 @@ from jaxtyping import Array, PyTree
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
 from ...chain.parameter_places import ArrayPlace, changed
-from ...models import Cuts, Model, as_network, is_of_torch
+from ...models import Cuts, Model, Program
 from ...network.network import Network
 from ...texts import told
 from ...theory.twin.wide import check_net, check_untraced
@@ -64,12 +64,7 @@ def drawn_band(
     layers and skip connections `jaxnn.theory.meanfield.log_delta_band` has formulas.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`, or a module of PyTorch.
-        ys: as for `jaxnn.gradient_flow`.
-        loss: likewise.
-        cotangent: likewise.
-        each: likewise.
-        cuts: likewise.
+        model, xs, ys, loss, cotangent, each, cuts: see `jaxnn.gradient_flow`.
         draws: networks, at least two; each takes one flow, by the program of the network's own.
         key: of the signs; that of seed 0 by default, and none of PyTorch.
 
@@ -89,14 +84,15 @@ def drawn_band(
     """
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
         raise ValueError(f"draws: expected an integer of at least 2, got {told(draws)}")
-    given = {"loss": loss, "cotangent": cotangent}
-    if is_of_torch(model):
-        flows = _flows_of_module(TorchModel(model, xs, each, cuts, key), ys, draws, given)
+    program = Program.of(**locals())
+    if program.of_torch:
+        flows = _flows_of_module(program, draws, TorchModel(program, key))
     else:
-        net, params = as_network(model, xs, each=each, cuts=cuts)
+        net, params = program.network
         check_net(net)
         check_untraced("the band of draws", params, xs)
         keys = jax.random.split(jax.random.key(0) if key is None else key, draws)
+        given = {"loss": program.loss, "cotangent": cotangent}
         flows = (flow_of_net(net, _drawn(net, params, k), xs, ys, **given) for k in keys)
     log_deltas = (np.asarray(flow.log_delta, np.float64) for flow in flows)
     logs = [log_delta - log_delta[-1] for log_delta in log_deltas]
@@ -104,13 +100,12 @@ def drawn_band(
     return DrawnBand(np.mean(logs, axis=0), sd, sd / draws**0.5)
 
 
-def _flows_of_module(
-    model: TorchModel, ys: Any, draws: int, given: dict[str, Any]
-) -> Iterator[Flow]:
+def _flows_of_module(program: Program, draws: int, model: TorchModel) -> Iterator[Flow]:
     """Yield the flows of a module with other signs each time."""
     for seed in range(draws):
         with model.with_signs(seed):
-            yield torch_flow(model.module, model.inputs, ys, cuts=model.cuts, **given)
+            given = {"loss": program.loss, "cotangent": program.cotangent, "cuts": program.cuts}
+            yield torch_flow(model.module, program.xs, program.ys, **given)
 
 
 @compiled

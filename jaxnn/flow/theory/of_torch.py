@@ -12,24 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from ...models import refuse_each
+from ...models import Program
 from ...pytorch.call import Call, prediction_of
 from ...pytorch.cuts import parameters_of, unwrapped
 from ...pytorch.restore import holding
-from ...pytorch.types import Cuts, Inputs, Module, Output, Tensor
+from ...pytorch.types import Output, Tensor
 from ..measure.torch_flow import torch_flow
 from ..measure.torch_theory import ModuleTwin
 from ..record.flow import Flow
 
 
 class TorchModel:
-    """A module of PyTorch with a batch; an `each` or a key, which are for models of JAX, raises."""
+    """A module of PyTorch with a batch; a key, which is for models of JAX, raises."""
 
-    def __init__(self, module: Module, inputs: Inputs, each: str, cuts: Cuts, key: Any) -> None:
-        refuse_each(each, "a module of PyTorch")
+    def __init__(self, program: Program, key: Any = None) -> None:
         if key is not None:
             raise ValueError("key: expected none for a module of PyTorch, whose draws have seeds")
-        self.module, self.inputs, self.cuts = unwrapped(module), inputs, cuts
+        self.module, self.inputs, self.cuts = unwrapped(program.model), program.xs, program.cuts
         self.parameters = parameters_of(self.module)
 
     @cached_property

@@ -28,7 +28,7 @@ from ...arrays.compiled import compiled, measuring
 from ...arrays.rows import at_least_float32, can_be_learned, floats
 from ...chain.apply import through
 from ...chain.chain import Chain, check_examples
-from ...models import Cuts, Model
+from ...models import Cuts, Model, Program
 from ...texts import told
 from .wide import REPLICAS, Wide, chain_of, twin_of
 
@@ -93,11 +93,9 @@ def kernels(
     count, as they are, and a bias that is zero has its part of the NTK.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`; its output (B, n) or (B,). Units of the
-            output should be alike, for the kernels are means over them.
+        model, each, cuts: see `jaxnn.as_network`; the output is (B, n) or (B,). Units of the output
+            should be alike, for the kernels are means over them.
         xs: B examples.
-        each: as for `jaxnn.gradient_flow`.
-        cuts: likewise.
         draws: D. The errors fall as 1/√D.
         replicas: of each draw; what a finite width changes falls as 1/(R width).
         key: of the draws; that of seed 0 by default.
@@ -125,7 +123,7 @@ def kernels(
     """
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
         raise ValueError(f"draws: expected an integer of at least 2, got {told(draws)}")
-    net, params, xs = chain_of(model, xs, each, cuts, "a kernel")
+    net, params, xs = chain_of(Program.of(**locals()), "a kernel")
     if net.whole:
         raise ValueError("each: expected batch or example, between which a kernel is, got whole")
     check_examples(xs)

@@ -20,7 +20,7 @@ from ...chain.chain import Chain, Link, Lowered, Pattern, encoded
 from ...chain.from_network import as_chain
 from ...chain.parameter_handover import Identity, LayerWeights, Static, merged
 from ...errors import NoTwinError
-from ...models import Cuts, Model, as_network
+from ...models import Cuts, Model, Program, as_network
 from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...network.params import Stacked, is_run
@@ -152,7 +152,7 @@ class Wide(Chain):
         """Return the twin's parameters of other numbers in the user's pytree.
 
         Args:
-            user_params: as for the real chain.
+            user_params: those of the real chain.
             key: a random key, of seed 0 by default.
         """
         return self.with_key(self.real.params(user_params), key)
@@ -249,10 +249,7 @@ def wide(
     one, or the loss of a network at its initialisation, with a last layer that is used once.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`.
-        xs: an example batch, of a module or a function, with which it is cut.
-        each: as for `jaxnn.gradient_flow`.
-        cuts: likewise.
+        model, xs, each, cuts: see `jaxnn.as_network`.
         replicas: R. Errors fall as 1/√(R n), for n units.
         key: a random key of the draws; that of seed 0 by default. Equal on every device.
 
@@ -312,12 +309,10 @@ def check_untraced(what: str, *trees: Any) -> None:
         )
 
 
-def chain_of(
-    model: Model, xs: PyTree, each: str, cuts: Cuts, what: str
-) -> tuple[Chain, Sequence[Any], PyTree]:
+def chain_of(program: Program, what: str) -> tuple[Chain, Sequence[Any], PyTree]:
     """Return a model as a chain, its parameters, and its batch."""
     # what: is looked for by comparing numbers, as a message says it.
-    net, params = as_network(model, xs, each=each, cuts=cuts)
+    (net, params), xs = program.network, program.xs
     check_net(net)
     check_untraced(what, params, xs)
     if isinstance(net, Network):

@@ -1,0 +1,175 @@
+"""Learners of JAX: arrays do not change, so a copy is what the steps return.
+
+A course is one program for all numbers, step sizes and orders: what only changes numbers goes
+through the program of the unchanged network; another structure has one of its own. On a CPU courses
+one after the other are faster than `jax.vmap` over them.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, PyTree
+
+from ..arrays.compiled import Numbers, compiled, measuring
+from ..chain.parameter_handover import is_array
+from ..evidence.jax_trial import JaxTrial
+from ..jaxpr.program import TracedFunction, called
+from ..models import Program
+from .descent import ADAM, begun, descended
+from .learner import Batch, Learner, LossCourse
+from .recorder import Options
+from .steps import Optimizer, check_optimizer
+from .trainee import Trainee, learned, loss_through, trainee_of, whole_of
+from .watch import Watch
+
+FILLED = 300  # steps: a course is filled up to a multiple of them, for one program
+
+
+class JaxLearner(Learner):
+    """A network of JAX in training."""
+
+    def __init__(self, program: Program):
+        super().__init__(program)
+        self._trainee = trainee_of(program)
+        self._leaves, self._structure = jax.tree.flatten(self._trainee.tree)
+        self._arrays = [v for v in self._leaves if is_array(v)]
+        self.optimizer = check_optimizer(ADAM if program.optimizer is None else program.optimizer)
+        self._programs: dict[Any, Any] = {}
+
+    # Step by step
+
+    def watched(self, every: int, intended: Collection[str]) -> None:
+        net, loss = self._trainee.net, self._trainee.loss
+        self.watch = Watch(net, loss, Options(every, intended=intended))
+
+    def step(self, batch: Batch) -> float:
+        before, number = self._now[0], self.taken
+        self._now, value = self._run(self._stepped, self._arrays, *self._now, *batch)
+        loss = float(value)
+        if self.watch is not None:
+            params, after = (whole_of(v, self._trainee.tree) for v in (before, self._now[0]))
+            with self.watch.guarded("measurement", number):
+                self.watch.look(number, params, *batch, after, loss)
+        self.taken += 1
+        return loss
+
+    def trial(self, batch: Batch) -> JaxTrial:
+        net, tree, loss, _ = self._trainee
+        params = net.params(whole_of(self._now[0], tree))
+        return JaxTrial(Program((net, params), *batch, loss))
+
+    @cached_property
+    def _now(self) -> tuple[PyTree, PyTree]:
+        """What is learned, and the optimiser's state."""
+        floats, state = self._run(self._begun, self._arrays)
+        return floats, state
+
+    def _run(self, f: Callable[..., Any], *given: PyTree) -> Any:
+        """Call a method, known by its program: an equal learner compiles nothing."""
+        types = ((np.shape(v), getattr(v, "dtype", type(v))) for v in jax.tree.leaves(given))
+        key = f.__name__, *types
+        if key not in self._programs:
+            self._programs[key] = TracedFunction.of(f, *given)
+        return called(self._programs[key], *given)
+
+    def _with(self, arrays: list[Array], ys: PyTree = None) -> Trainee:
+        """Return the network with these arrays, and with labels."""
+        given = iter(arrays)
+        leaves = [next(given) if is_array(v) else v for v in self._leaves]
+        tree = jax.tree.unflatten(self._structure, leaves)
+        return self._trainee._replace(tree=tree, ys=ys)
+
+    def _begun(self, arrays: list[Array]) -> Any:
+        return begun(self._with(arrays), self.optimizer)
+
+    def _stepped(
+        self, arrays: list[Array], floats: PyTree, state: PyTree, xs: PyTree, ys: PyTree
+    ) -> tuple[Any, Array]:
+        """Return floats and the optimiser's state after a step, and the loss before it."""
+        *after, value, _ = descended(self._with(arrays, ys), self.optimizer, floats, state, xs)
+        return tuple(after), value
+
+    # From the start
+
+    def course(self, times: float, rows: Int[np.ndarray, "S b"], seed: int = 0) -> LossCourse:
+        del seed  # a network of JAX has its keys among its arguments
+        steps = len(rows)
+        more = [(0, -steps % FILLED if steps else FILLED), (0, 0)]
+        numbers = np.float32(times), np.pad(rows, more), np.int32(steps)
+        start = measuring(begun)(self._trainee, self.optimizer)
+        losses, end, output = measuring(_course)(
+            self._trainee, self.optimizer, *numbers, start, self.program.xs
+        )
+        return LossCourse(np.asarray(losses, np.float64)[:steps], float(end), output)
+
+    def _lengths(self) -> set[int]:
+        data = jax.tree.leaves((self.program.xs, self._trainee.ys))
+        is_whole = self._trainee.net.whole
+        return {0} if is_whole else {jnp.shape(v)[0] if jnp.ndim(v) else 0 for v in data}
+
+    def _try(self, rows: Int[np.ndarray, " b"]) -> None:
+        xs, ys = rows_of((self.program.xs, self._trainee.ys), rows)
+        mean_loss = loss_through(self._trainee._replace(ys=ys), xs)
+        jax.eval_shape(mean_loss, learned(self._trainee.tree))
+
+
+@dataclass(frozen=True)
+class ScaledOptimizer:
+    """An optimiser whose steps are so many times as large."""
+
+    optimizer: Optimizer
+    times: Array
+
+    def init(self, params: PyTree) -> Any:
+        """Return its state."""
+        return self.optimizer.init(params)
+
+    @property
+    def update(self) -> Callable[..., tuple[Any, Any]]:
+        """Its updates, of the arguments that the optimiser takes."""
+
+        @wraps(self.optimizer.update)
+        def scaled(*args: Any, **extra: Any) -> tuple[Any, Any]:
+            updates, state = self.optimizer.update(*args, **extra)
+            return jax.tree.map(lambda u: u * self.times.astype(u.dtype), updates), state
+
+        return scaled
+
+
+@compiled
+def _course(
+    trainee: Trainee,
+    optimizer: Optimizer,
+    times: Numbers | np.generic,
+    rows: Numbers,
+    steps: Numbers | np.generic,
+    start: tuple[PyTree, PyTree],
+    xs: PyTree,
+) -> tuple[Float[Array, " S"], Float[Array, ""], Any]:
+    """Return the losses before each step, and loss and output at the end."""
+    scaled, ys = ScaledOptimizer(optimizer, jnp.asarray(times)), trainee.ys
+    rows = jnp.asarray(rows)
+
+    def step(i: Array, carry: tuple[PyTree, PyTree, Array]) -> tuple[PyTree, PyTree, Array]:
+        floats, opt_state, losses = carry
+        batch, labels = rows_of((xs, ys), rows[i])
+        floats, opt_state, value, _ = descended(
+            trainee._replace(ys=labels), scaled, floats, opt_state, batch
+        )
+        return floats, opt_state, losses.at[i].set(value.astype(losses.dtype))
+
+    carry = (*start, jnp.full(len(rows), jnp.nan, jnp.float32))
+    floats, _, losses = lax.fori_loop(0, steps, step, carry)
+    end, (output, _) = loss_through(trainee, xs)(floats)
+    return losses, end, output
+
+
+def rows_of(data: PyTree, rows: Numbers) -> Any:
+    """Return some examples; all of them if no rows are named."""
+    return jax.tree.map(lambda v: v[rows], data) if rows.size else data

@@ -1,0 +1,88 @@
+"""Learners: a network that is trained, step by step or again and again from where it is.
+
+JAX and torch have one each; what trains a network, a rehearsal or a race, knows this class alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, PyTree
+
+from ..evidence.trial import Trial
+from ..models import Program
+
+EARLY = 0.1  # of the steps, whose losses are still those of the start
+
+
+class Batch(NamedTuple):
+    """A batch of examples with what the loss takes next to the output."""
+
+    xs: PyTree
+    ys: PyTree = None
+
+
+class LossCourse(NamedTuple):
+    """The loss of each batch before its step, (S,), and loss and output of all examples after."""
+
+    losses: Float[np.ndarray, " S"]
+    end: float
+    output: Any = None
+
+    @property
+    def mean(self) -> float:
+        """The mean of its losses, but for the first ones; nan if one has no number."""
+        return float(np.mean([*self.losses[int(EARLY * len(self.losses)) :], self.end]))
+
+
+class Learner(ABC):
+    """A program whose network is trained on copies; it is left as it is."""
+
+    watch: Any = None  # of the steps, from `watched` on
+    taken = 0  # steps
+
+    def __init__(self, program: Program):
+        self.program = program
+
+    @abstractmethod
+    def watched(self, every: int, intended: Collection[str]) -> None:
+        """Have the steps watched, and measured every so many."""
+
+    @abstractmethod
+    def step(self, batch: Batch) -> float:
+        """Take the next step of the optimiser; return the loss before it."""
+
+    @abstractmethod
+    def trial(self, batch: Batch) -> Trial:
+        """Return the network as it is after these steps, with a batch to make experiments with."""
+
+    @abstractmethod
+    def course(self, times: float, rows: Int[np.ndarray, "S b"], seed: int = 0) -> LossCourse:
+        """Train a copy from the start, with a multiple of the optimiser's step size."""
+        # rows: the examples of each step; without any, all of them are the batch.
+
+    @cached_property
+    def count(self) -> int:
+        """The number of examples, if they can be split into batches; else 0."""
+        lengths = self._lengths()
+        count = lengths.pop() if len(lengths) == 1 else 0
+        try:
+            if count:
+                self._try(np.arange(count // 2))
+        except Exception:  # of the user's functions, which may want all of them
+            return 0
+        return count
+
+    @abstractmethod
+    def _lengths(self) -> set[int]:
+        """Return the lengths of all that is given; 0 of what has no rows."""
+
+    @abstractmethod
+    def _try(self, rows: Int[np.ndarray, " b"]) -> None:
+        """Compute the loss of some of the examples, or its shape."""
+
+    def on(self, xs: PyTree, ys: PyTree) -> "Learner":
+        """Return a learner of this network and other examples."""
+        return type(self)(self.program.but(xs=xs, ys=ys))

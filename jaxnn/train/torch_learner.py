@@ -1,0 +1,177 @@
+"""Learners of PyTorch: a copy of a module and of its optimiser, and the gradient of its loss.
+
+Torch is never imported: the user has done so.
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from ..evidence.torch_trial import TorchTrial
+from ..interrupts import undivided
+from ..models import Program
+from ..pytorch.call import Call, recording
+from ..pytorch.copies import copied
+from ..pytorch.cuts import unwrapped
+from ..pytorch.inputs import called, entering
+from ..pytorch.restore import unchanged
+from ..pytorch.tensors import PLAIN, is_tensor, tensors_in
+from ..pytorch.types import Module, Output, Tensor
+from ..texts import told
+from .learner import Batch, Learner, LossCourse
+from .recorder import Options
+from .torch_watch import TorchWatch
+
+RATE = 1e-3  # of Adam, where no optimiser is given
+
+
+class TorchLearner(Learner):
+    """A module of PyTorch in training."""
+
+    @cached_property
+    def copy(self) -> tuple[Program, Any, list[Tensor]]:
+        """The copy that takes the steps, its optimiser, and what has gradients."""
+        module, optimizer = copies(self.program)
+        in_optimizer = (p for group in optimizer.param_groups for p in group["params"])
+        parameters = {id(p): p for p in (*module.parameters(), *in_optimizer)}
+        learned = [p for p in parameters.values() if p.requires_grad]
+        return self.program.but(model=module), optimizer, learned
+
+    def watched(self, every: int, intended: Collection[str]) -> None:
+        (copy, *_), options = self.copy, Options(every, intended=intended)
+        self.watch = TorchWatch(copy.model, copy.loss, copy.cuts, options)
+
+    def step(self, batch: Batch) -> float:
+        copy, optimizer, learned = self.copy
+        of_batch, number = copy.but(xs=batch.xs, ys=batch.ys), self.taken
+        value = differentiated(of_batch, learned)
+        loss, first = float(value), [value]
+
+        def closure() -> Tensor:
+            """Return the loss; those of optimisers that ask again, such as LBFGS, are new."""
+            return first.pop() if first else differentiated(of_batch, learned)
+
+        if self.watch is not None and not np.isfinite(loss):
+            self.watch.first = number + 1  # so that it is measured
+        with nullcontext() if self.watch is None else self.watch(number, *batch, value=loss):
+            optimizer.step(closure)
+        self.taken += 1
+        return loss
+
+    def trial(self, batch: Batch) -> TorchTrial:
+        return TorchTrial(self.copy[0].but(xs=batch.xs, ys=batch.ys))
+
+    def course(self, times: float, rows: Int[np.ndarray, "S b"], seed: int = 0) -> LossCourse:
+        with original_kept(self.program):
+            sys.modules["torch"].manual_seed(seed)
+            other = TorchLearner(self.program)
+            copy, optimizer, _ = other.copy
+            for group in optimizer.param_groups:
+                group["lr"] = group["lr"] * times
+            losses = [other.step(self._rows(chosen)) for chosen in rows]
+            end, output = loss_and_output(copy)
+            return LossCourse(np.array(losses), float(end.detach()), output)
+
+    def _lengths(self) -> set[int]:
+        given = jax.tree.leaves((self.program.xs, self.program.ys))
+        data = [v for v in given if type(v) not in PLAIN]
+        return {len(v) if is_tensor(v) and v.ndim else 0 for v in data}  # a graph has no rows
+
+    def _try(self, rows: Int[np.ndarray, " b"]) -> None:
+        xs, ys = self._rows(rows)
+        with original_kept(self.program):
+            loss_and_output(self.program.but(xs=xs, ys=ys))
+
+    def _rows(self, rows: Int[np.ndarray, " b"]) -> Batch:
+        """Return some examples; all of them if no rows are named."""
+        data = self.program.xs, self.program.ys
+        if not len(rows):
+            return Batch(*data)
+        chosen = sys.modules["torch"].tensor(rows)
+        return Batch(*jax.tree.map(lambda v: v[chosen] if is_tensor(v) else v, data))
+
+
+def differentiated(program: Program, learned: Sequence[Tensor]) -> Tensor:
+    """Give parameters their gradients; return the loss."""
+    value, _ = loss_and_output(program)
+    # Not `backward`, which would reach what else the loss holds, such as the original.
+    gradients = sys.modules["torch"].autograd.grad(value, learned, allow_unused=True)
+    for p, g in zip(learned, gradients, strict=True):
+        p.grad = g
+    return value.detach()
+
+
+def loss_and_output(program: Program) -> tuple[Tensor, Output]:
+    """Return the mean loss of a batch, by default the module's own, and the output."""
+    module, xs = program.model, program.xs
+    output = called(module, xs)
+    call = Call(module, xs, program.ys, program.loss, None)
+    return call.top(output, len(entering(xs)[2]))[0], output
+
+
+def copies(program: Program) -> tuple[Module, Any]:
+    """Return a copy of a module, and one of its optimiser that holds the copy's parameters."""
+    torch, optimizer = sys.modules["torch"], program.optimizer
+    memo: dict[int, Any] = {}
+    other_module = copied(unwrapped(program.model), memo)
+    if not any(p.requires_grad for p in other_module.parameters()):
+        count = len([*other_module.parameters()])
+        raise ValueError(
+            f"model: expected a parameter that is trained, got {count} that are all frozen "
+            "(requires_grad=False); call model.requires_grad_(True)"
+        )
+    if optimizer is None:
+        learned = [p for p in other_module.parameters() if p.requires_grad]
+        return other_module, torch.optim.Adam(learned, RATE)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        if callable(optimizer):
+            return other_module, _made_by(optimizer, other_module)
+        raise TypeError(
+            "optimizer: expected a torch.optim.Optimizer, or a function of parameters that returns "
+            f"one, got {type(optimizer).__name__}"
+        )
+    # A scheduler has put a step of the original in its place, which would move the original.
+    state = {name: v for name, v in vars(optimizer).items() if name != "step"}
+    other = object.__new__(type(optimizer))
+    memo[id(optimizer)] = other
+    other.__setstate__(copy.deepcopy(state, memo))
+    return other_module, other
+
+
+def _made_by(factory: Callable[..., Any], module: Module) -> Any:
+    """Return the optimiser that a function makes of the parameters of a module."""
+    made = factory(module.parameters())
+    if not hasattr(made, "param_groups"):
+        raise TypeError(
+            "optimizer: expected a function of parameters that returns a torch.optim.Optimizer, "
+            f"got one that returns {told(made)}"
+        )
+    return made
+
+
+def check_factory(optimizer: Any, module: Module) -> Any:
+    """Return a function of parameters that returns an optimiser; raise unless it is one."""
+    if callable(optimizer) and not isinstance(optimizer, sys.modules["torch"].optim.Optimizer):
+        _made_by(optimizer, module)
+        return optimizer
+    raise TypeError(
+        "optimizer: expected a function of parameters that returns a torch.optim.Optimizer, since "
+        "each change is trained on a copy, such as lambda parameters: torch.optim.SGD(parameters, "
+        f"0.1), got {type(optimizer).__name__}"
+    )
+
+
+@undivided
+def original_kept(program: Program) -> Iterator[None]:
+    """Leave a module, its inputs and all random states as they were, also after an error."""
+    torch = sys.modules["torch"]
+    tensors = tensors_in([program.xs, program.ys])
+    with recording(torch), unchanged(torch, program.model, tensors):
+        yield
