@@ -15,6 +15,7 @@ from .chain.cut_points import MOST_STREAMS
 from .chain.parameter_handover import is_array
 from .network.checks import check_loss
 from .network.network import Network
+from .pytorch.call import Call
 from .pytorch.conversion import from_torch
 from .pytorch.types import Module
 
@@ -86,6 +87,11 @@ class Program:
     def network(self) -> tuple[Net, PyTree]:
         """The pair (net, params) of a model of JAX."""
         return as_network(self.model, self.xs, each=self.each, cuts=self.cuts)
+
+    @property
+    def call(self) -> Call:
+        """The call of a module of PyTorch, and where its gradient starts."""
+        return Call(self.model, self.xs, self.ys, self.loss, self.cotangent)
 
     def but(self, **changes: Any) -> "Program":
         """Return this program with other data, another loss or network; it is not cut again."""

@@ -13,7 +13,6 @@ from ..chain.chain import Chain
 from ..models import Cuts, Model, Program
 from ..network.checks import Depth
 from ..passes.walk import Memory
-from ..pytorch.call import Call
 from .measure.flow_of_net import flow_of_net
 from .measure.theory_flow import GOAL
 from .measure.torch_flow import torch_flow
@@ -173,18 +172,15 @@ def gradient_flow(
 
 def flow_of(program: Program, **options: Any) -> Flow:
     """Return the flow of a program, given the other arguments of `gradient_flow`."""
-    xs, ys, loss, cotangent = program.xs, program.ys, program.loss, program.cotangent
     if program.of_torch:
-        return _flow_of_module(
-            Call(program.model, xs, ys, loss, cotangent), program.cuts, **options
-        )
+        return _flow_of_module(program, **options)
+    start = {"loss": program.loss, "cotangent": program.cotangent}
     net, params = program.network
-    return flow_of_net(net, params, xs, ys, loss=loss, cotangent=cotangent, **options)
+    return flow_of_net(net, params, program.xs, program.ys, **start, **options)
 
 
 def _flow_of_module(
-    call: Call,
-    cuts: Cuts,
+    program: Program,
     memory: Memory = "all",
     tangent: bool = False,
     entries: bool = False,
@@ -195,9 +191,10 @@ def _flow_of_module(
         raise ValueError(f"memory: expected all for a module of PyTorch, got {memory}")
     if tangent:
         raise ValueError("tangent: expected none for a module of PyTorch, whose pass up is torch's")
-    module, xs, ys, loss, cotangent, _ = call
-    flow = torch_flow(module, xs, ys, loss=loss, cotangent=cotangent, cuts=cuts, entries=entries)
-    return replace(flow, theory=theory_of_module(theory_error, flow, call)) if theory else flow
+    flow = torch_flow(program, entries)
+    if not theory:
+        return flow
+    return replace(flow, theory=theory_of_module(theory_error, flow, program.call))
 
 
 @measuring

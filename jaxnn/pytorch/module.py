@@ -41,7 +41,7 @@ from .operations import Heads, Operations, Recognised
 from .recurrent import Recurrent, RecurrentSteps
 from .restore import unchanged
 from .tensors import is_a, is_broken, tensors_in
-from .types import Cuts, Inputs, Loss, Module, Output, Tensor
+from .types import Cuts, Module, Output, Tensor
 from .zero_heads import drawn, zero_head
 
 
@@ -68,20 +68,14 @@ class Measured(NamedTuple):
 
 
 def measured(
-    module: Module,
-    inputs: Inputs,
-    ys: object,
-    loss: Loss | None,
-    cotangent: Tensor | None,
-    cuts: Cuts,
-    look: Callable[[list[CutState]], Look],
-    heads: Heads,
+    call: Call, cuts: Cuts, look: Callable[[list[CutState]], Look], heads: Heads
 ) -> Measured:
     """Measure a module of PyTorch, from cut to cut; see `jaxnn.gradient_flow`.
 
     look returns what is noted of Δ of each state besides, in each pass whose numbers may be taken;
     heads what is kept of the logits of an attention.
     """
+    module, inputs, ys, loss, cotangent, _ = call
     if not hasattr(module, "register_forward_hook") or "torch" not in sys.modules:
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     if loss is not None and cotangent is not None:
@@ -89,7 +83,7 @@ def measured(
     torch = sys.modules["torch"]
     module = unwrapped(module)
     _check_module(torch, module)
-    cutting, call = _Cutting.of(module, cuts), Call(module, inputs, ys, loss, cotangent)
+    cutting, call = _Cutting.of(module, cuts), call._replace(module=module)
 
     def run(call: Call, acting: Acting) -> Measured:
         is_apart = False  # a state from what hooks of the user's are on

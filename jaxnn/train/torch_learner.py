@@ -17,7 +17,7 @@ from jaxtyping import Int
 from ..evidence.torch_trial import TorchTrial
 from ..interrupts import undivided
 from ..models import Program
-from ..pytorch.call import Call, recording
+from ..pytorch.call import recording
 from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.inputs import called, entering
@@ -45,8 +45,7 @@ class TorchLearner(Learner):
         return self.program.but(model=module), optimizer, learned
 
     def watched(self, every: int, intended: Collection[str]) -> None:
-        (copy, *_), options = self.copy, Options(every, intended=intended)
-        self.watch = TorchWatch(copy.model, copy.loss, copy.cuts, options)
+        self.watch = TorchWatch(self.copy[0], Options(every, intended=intended))
 
     def step(self, batch: Batch) -> float:
         copy, optimizer, learned = self.copy
@@ -110,10 +109,8 @@ def differentiated(program: Program, learned: Sequence[Tensor]) -> Tensor:
 
 def loss_and_output(program: Program) -> tuple[Tensor, Output]:
     """Return the mean loss of a batch, by default the module's own, and the output."""
-    module, xs = program.model, program.xs
-    output = called(module, xs)
-    call = Call(module, xs, program.ys, program.loss, None)
-    return call.top(output, len(entering(xs)[2]))[0], output
+    output = called(program.model, program.xs)
+    return program.call.top(output, len(entering(program.xs)[2]))[0], output
 
 
 def copies(program: Program) -> tuple[Module, Any]:

@@ -30,14 +30,12 @@ from ..interrupts import registered
 from ..models import Program
 from ..pytorch.cuts import parameters_of
 from ..pytorch.tensors import log_norm, log_norms, numbers_of, tensors_in
-from ..pytorch.types import Module
 from .label_order import LabelOrder, label_order
 from .recorder import FEW_ENTRIES, Number, Options, Recorder
 from .watched import LN10
 
 Tensor = Any  # of torch, which is not imported
 TorchLoss = Callable[[PyTree, PyTree], Tensor]
-Cuts = str | Sequence[str] | None
 
 
 class TorchWatch(Recorder):
@@ -46,9 +44,9 @@ class TorchWatch(Recorder):
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
-    def __init__(self, module: Module, loss: TorchLoss | None, cuts: Cuts, options: Options):
-        super().__init__(options, [name for name, _ in module.named_parameters()])
-        self.module, self.loss, self.cuts = module, loss, cuts
+    def __init__(self, program: Program, options: Options):
+        super().__init__(options, [name for name, _ in program.model.named_parameters()])
+        self.program, self.module = program, program.model
         self._since: int | None = None  # the last step that was due, or the first one at all
 
     @contextmanager
@@ -97,9 +95,8 @@ class TorchWatch(Recorder):
         return is_now
 
     def _measure(self, begun: "Begun", inputs: PyTree, ys: PyTree) -> None:
-        flow = torch_flow(
-            self.module, inputs, ys, loss=self.loss, cuts=self.cuts, entries=self.options.entries
-        )
+        of_step = self.program.but(xs=inputs, ys=ys)
+        flow = torch_flow(of_step, self.options.entries)
         parameters = parameters_of(self.module)
         begun.before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
         begun.flow = flow
@@ -107,8 +104,7 @@ class TorchWatch(Recorder):
         begun.labels = label_order(numbers_of(labels[0])) if len(labels) == 1 else None
         if self._needs_evidence():
             last = flow.parameters.of_last_layer
-            program = Program(self.module, inputs, ys, self.loss)
-            begun.evidence = Evidence.of(TorchTrial(program, last))
+            begun.evidence = Evidence.of(TorchTrial(of_step, last))
 
     def _hooked(self, begun: "Begun") -> Any:
         """Have torch hand over each optimiser that begins a step; return the handle of the hook."""

@@ -435,7 +435,7 @@ def watch(
             )
         if cuts is not None:
             named_cuts(unwrapped(model), cuts)  # now, not at the first step
-        return TorchWatch(model, program.loss, cuts, options)
+        return TorchWatch(program, options)
     net = model if isinstance(model, Net) else program.network[0]
     if isinstance(net, Chain) and loss is None:
         raise ValueError(

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 from ...arrays.compiled import Numbers
 from ...arrays.rows import ScaledRows
 from ...jaxpr.numpy_programs import few_by_numpy
-from ...network.checks import check_loss
+from ...models import Program
 from ...pytorch.activations import LayerUnits
 from ...pytorch.backward_consensus import Agreed
 from ...pytorch.backward_passes import Look
@@ -55,22 +55,10 @@ class TorchStateRecord(NamedTuple):
     entries: Entries | None
 
 
-def torch_flow(
-    module: Any,
-    inputs: Any,
-    ys: Any = None,
-    *,
-    loss: Any = None,
-    cotangent: Any = None,
-    cuts: Any = None,
-    entries: bool = False,
-) -> Flow:
+def torch_flow(program: Program, entries: bool = False) -> Flow:
     """Return the flow of a module of PyTorch, at every cut between its blocks."""
-    loss = check_loss(loss)
-    measured = measured_module(
-        module, inputs, ys, loss, cotangent, cuts, look_for(entries), heads_of
-    )
-    handed = {"xs": floats_of(inputs), "ys": floats_of(ys), "cotangent": floats_of(cotangent)}
+    measured = measured_module(program.call, program.cuts, look_for(entries), heads_of)
+    handed = {name: floats_of(getattr(program, name)) for name in ("xs", "ys", "cotangent")}
     return _flow_of(measured, handed, entries)
 
 

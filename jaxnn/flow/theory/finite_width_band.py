@@ -86,7 +86,7 @@ def drawn_band(
         raise ValueError(f"draws: expected an integer of at least 2, got {told(draws)}")
     program = Program.of(**locals())
     if program.of_torch:
-        flows = _flows_of_module(program, draws, TorchModel(program, key))
+        flows = _flows_of_module(TorchModel(program, key), draws)
     else:
         net, params = program.network
         check_net(net)
@@ -100,12 +100,11 @@ def drawn_band(
     return DrawnBand(np.mean(logs, axis=0), sd, sd / draws**0.5)
 
 
-def _flows_of_module(program: Program, draws: int, model: TorchModel) -> Iterator[Flow]:
+def _flows_of_module(model: TorchModel, draws: int) -> Iterator[Flow]:
     """Yield the flows of a module with other signs each time."""
     for seed in range(draws):
         with model.with_signs(seed):
-            given = {"loss": program.loss, "cotangent": program.cotangent, "cuts": program.cuts}
-            yield torch_flow(model.module, program.xs, program.ys, **given)
+            yield torch_flow(model.program)
 
 
 @compiled

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...models import Program
-from ...pytorch.call import Call, prediction_of
+from ...pytorch.call import prediction_of
 from ...pytorch.cuts import parameters_of, unwrapped
 from ...pytorch.restore import holding
 from ...pytorch.types import Output, Tensor
@@ -28,19 +28,23 @@ class TorchModel:
     def __init__(self, program: Program, key: Any = None) -> None:
         if key is not None:
             raise ValueError("key: expected none for a module of PyTorch, whose draws have seeds")
-        self.module, self.inputs, self.cuts = unwrapped(program.model), program.xs, program.cuts
+        self.module = unwrapped(program.model)
+        self.program = program.but(model=self.module)
         self.parameters = parameters_of(self.module)
 
     @cached_property
     def flow(self) -> Flow:
         """The flow of a random cotangent."""
-        return torch_flow(self.module, self.inputs, loss=_random_loss, cuts=self.cuts)
+        return torch_flow(self._random)
 
     def twin(self, units: int) -> ModuleTwin:
         """Return the wide twin, whose replicas have so many units together."""
-        return ModuleTwin(
-            Call(self.module, self.inputs, None, _random_loss, None), self.flow, units
-        )
+        return ModuleTwin(self._random.call, self.flow, units)
+
+    @property
+    def _random(self) -> Program:
+        """The program with a random loss."""
+        return self.program.but(ys=None, loss=_random_loss, cotangent=None)
 
     def weights(self, patterns: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the parameters with these names, or else with two axes or more, or raise."""
