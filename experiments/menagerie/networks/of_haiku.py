@@ -27,11 +27,6 @@ def resnet(xs: Batch, **kind: bool) -> Pair:
     return with_state(network, xs)
 
 
-def mobilenet(xs: Batch) -> Pair:
-    net = lambda xs: hk.nets.MobileNetV1((1, 2, 2), (8, 8, 8), 10)(xs, is_training=True)
-    return with_state(net, xs)
-
-
 def quantized(layer: Callable[[], Any]) -> Network:
     def network(xs: jax.Array) -> Any:
         return hk.Linear(8)(layer()(hk.Linear(8)(xs), is_training=True)["quantize"])

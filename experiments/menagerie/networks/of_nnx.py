@@ -27,21 +27,6 @@ def convolutions(rngs: nnx.Rngs) -> nnx.Sequential:
     return nnx.Sequential(*block(3), *block(8), *block(8), flat, nnx.Linear(32, 4, rngs=rngs))
 
 
-def lora(rngs: nnx.Rngs) -> nnx.LoRA:
-    of = {"base_module": nnx.Linear(8, 8, rngs=rngs), "rngs": rngs}
-    return nnx.LoRA(8, 2, 8, b_initializer=nnx.initializers.normal(), **of)
-
-
-def einsum(rngs: nnx.Rngs) -> nnx.Sequential:
-    return nnx.Sequential(
-        nnx.Einsum("bti,ij->btj", (8, 8), (8,), rngs=rngs),
-        nnx.swish,
-        nnx.LinearGeneral(8, (2, 4), rngs=rngs),
-        nnx.tanh,
-        nnx.LinearGeneral((2, 4), 8, axis=(-2, -1), rngs=rngs),
-    )
-
-
 class Block(nnx.Module):
     def __init__(self, rngs: nnx.Rngs, dropout: float = 0.0) -> None:
         self.norm1, self.norm2 = nnx.LayerNorm(8, rngs=rngs), nnx.RMSNorm(8, rngs=rngs)
