@@ -20,7 +20,7 @@ Place = tuple[str, int | None, str]  # of what is said: rule, layer, path
 
 
 class Facts(Protocol):
-    """What rules see: anything that has a name for a layer."""
+    """Facts that rules see: anything that has a name for a layer."""
 
     def label(self, layer: int, /) -> str:
         """Return a layer, counted from 1, in words."""
@@ -54,7 +54,7 @@ class Rule(NamedTuple, Generic[FContra]):
 
 
 class Found(NamedTuple):
-    """What a rule has found; `str` is its sentence.
+    """A sight of a rule; `str` is its sentence.
 
     rule: its name.
     layer, path, values: as in the `Sight`.

@@ -228,7 +228,7 @@ def _scattered(call: PrimitiveCall) -> list[Axes]:
 
 
 def _of_matrices(call: PrimitiveCall) -> list[Axes]:
-    """Of each matrix, in the last two axes; those in front are only repeated."""
+    """Return the axes of each matrix, the last two; those in front are only repeated."""
     repeated = len(call.shapes[0]) - 2
     return [[a if a < repeated else None for a in range(len(s))] for s in call.shapes]
 

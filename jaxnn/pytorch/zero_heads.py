@@ -25,7 +25,7 @@ class ZeroHead(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What was done, in a sentence."""
+        """A sentence on the random weights."""
         verb, place = ("is", "its place") if len(self.weights) == 1 else ("are", "their place")
         return (
             f"{listed(self.weights)} {verb} zero, so that nothing passes to the layers below "

@@ -1,4 +1,4 @@
-"""What a sweep has measured: a row for each network, and a line for each cell in words."""
+"""Results of a sweep: a row for each network, and a line for each cell in words."""
 
 import math
 import numbers

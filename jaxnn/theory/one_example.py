@@ -66,7 +66,7 @@ STRAYS = 0.1
 
 
 class UnitMoments(NamedTuple):
-    """Of each layer, (depth,), without units: derivatives are by ln q.
+    """Moments of each layer, (depth,), without units: derivatives are by ln q.
 
     k, A, kappa, K and S: as above; `along` is K, `across` S.
     slope, bend: q F′/q′ and q² F″/q′, of the mean square above.

@@ -1,4 +1,4 @@
-"""What a measurement costs, before a job starts: compiled from shapes, nothing is run.
+"""The cost of a measurement, before a job starts: compiled from shapes, nothing is run.
 
 types of arrays, and how they are spread   ->   the compiled flow   ->   bytes and collectives
 """
@@ -26,7 +26,7 @@ UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run of a compiled program takes on each device.
+    """Bytes that one run of a compiled program takes on each device, and its collectives.
 
     arguments: bytes of what goes in, parameters among them.
     results: bytes of what comes out.

@@ -32,7 +32,7 @@ class Trend(NamedTuple):
 
     @property
     def falls(self) -> bool:
-        """Whether it has clearly fallen; losses may be below 0."""
+        """True if it has clearly fallen; losses may be below 0."""
         return self.last <= self.first - (1 - FALLEN) * abs(self.first)
 
 

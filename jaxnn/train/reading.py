@@ -40,11 +40,11 @@ WORDS = {int: "an integer", str: "a text", list: "a list", dict: "an object", bo
 
 
 class _DamagedError(ValueError):
-    """What is wrong with a line."""
+    """A fault of a line."""
 
 
 class _CutError(_DamagedError):
-    """What a kill may have done to a line."""
+    """A line that a kill may have cut."""
 
 
 def read_watch(folder: Path | str) -> Watched:

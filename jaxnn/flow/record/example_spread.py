@@ -45,7 +45,7 @@ def rows_of(z: ScaledRows, dtype: jnp.dtype) -> Float[Array, "B n"]:
 
 
 class Spread(NamedTuple):
-    """What differs between the examples of a state, under the names that it has in a Flow."""
+    """Differences between the examples of a state, by the names that a Flow has for them."""
 
     log_spread: Float[Array, "*k"]
     cosine: Float[Array, "*k"]

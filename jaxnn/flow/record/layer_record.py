@@ -1,4 +1,4 @@
-"""What a walk leaves of a layer: numbers of each example on the way, of the batch after it.
+"""Records of layers: numbers of each example on the way down, of the batch after it.
 
     on the way     of Δ of a state, and of a state, one number of each example with an exponent
     after it       of all layers, (L, …): their numbers over the batch, one `LayerRecord`, one Flow

@@ -57,17 +57,17 @@ class Judged:
 
     @property
     def data(self) -> BatchData | None:
-        """What is known of the batch."""
+        """Known facts of the batch."""
         return self.evidence.data
 
     @property
     def end(self) -> End | None:
-        """What is known of output, loss and labels together."""
+        """Known facts of output, loss and labels together."""
         return self.evidence.end
 
     @property
     def parameters(self) -> KnownParameters:
-        """What is known of parameters beside their sizes."""
+        """Known facts of parameters beside their sizes."""
         return self.evidence.parameters or KnownParameters()
 
     @cached_property
@@ -128,7 +128,7 @@ class Judged:
 
     @cached_property
     def broken_loss(self) -> str:
-        """What is wrong with the loss of a finite output; or ""."""
+        """The fault of the loss of a finite output; or ""."""
         given = self.flow.given
         if given is None or self.out is not None:
             return ""
@@ -184,7 +184,7 @@ class Judged:
 
     @cached_property
     def cut(self) -> GradientCut | None:
-        """Where and by which weights all paths are cut; None if they are not."""
+        """The place at which all paths are cut, and the weights that do it; None if they are not."""
         if self.zero is None:
             return None
         higher = self.used[self.used >= self.zero]  # counted from 0: the layers above it
@@ -265,7 +265,7 @@ class Judged:
 
     @cached_property
     def network(self) -> NetworkAdvice | None:
-        """What only a Network has, and what to change in it; None for others."""
+        """Units and weights of a Network, and changes of them; None for others."""
         return NetworkAdvice.of(self.flow, self.used[:-1], self.rate) if self.flow.net else None
 
     # Number formats

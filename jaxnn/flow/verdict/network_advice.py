@@ -1,4 +1,4 @@
-"""What to change in a Network whose gradient vanishes or explodes, with the rate of theory."""
+"""Changes of a Network whose gradient vanishes or explodes, with the rate of theory."""
 
 import contextlib
 import logging
@@ -42,7 +42,7 @@ class NetworkRemedy:
 
 @dataclass(frozen=True)
 class NetworkAdvice:
-    """What only a Network has: its units and weights, and what to change in them.
+    """Units and weights of a Network, and changes of them.
 
     activation, hidden: lists where the layers that are used differ; what is said of σ_w at χ = 1 is
         then None.

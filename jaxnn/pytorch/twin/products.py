@@ -47,7 +47,7 @@ class Product(NamedTuple):
 
 @dataclass
 class KnownWeights:
-    """Which tensors are made of weights alone, by their memory."""
+    """The tensors that are made of weights alone, by their memory."""
 
     # The parameters behind each; STATE of a state.
     of_storage: dict[int, Origins] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from .products import STATE, KnownWeights, Product, check_operation, product_of
 
 
 class Replica:
-    """What torch's operations are in one replica; without others, in a survey, what they are."""
+    """Torch's operations in one replica; in a survey, without others, as they are."""
 
     def __init__(
         self,
