@@ -184,7 +184,7 @@ class Judged:
 
     @cached_property
     def cut(self) -> GradientCut | None:
-        """The place at which all paths are cut, and the weights that do it; None if they are not."""
+        """The place at which all paths are cut, and the weights there; None if they are not."""
         if self.zero is None:
             return None
         higher = self.used[self.used >= self.zero]  # counted from 0: the layers above it
