@@ -24,8 +24,8 @@ from jaxnn.evidence.loss_kinds import LossKind
 from jaxnn.evidence.parameters import KnownParameters, Noise, WeightDraw
 from jaxnn.evidence.tokens import Unread
 from jaxnn.flow.formats.entries import BINS, PARTS, Entries, FlowEntries
+from jaxnn.flow.record.flow import Recurrences
 from jaxnn.flow.record.given import Given
-from jaxnn.flow.record.recurrences import Recurrences
 from jaxnn.flow.verdict import state_findings as module
 from jaxnn.flow.verdict.arrays import Arrays
 from jaxnn.flow.verdict.findings import FINDINGS, is_usual

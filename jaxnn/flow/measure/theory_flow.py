@@ -59,7 +59,7 @@ def theory_of(
     if isinstance(net, Network):
         if cotangent is None and loss is None:
             ys = as_rows(net, params, xs, ys)[1]
-        loss = None if cotangent is not None else _OfTask(net, loss)
+        loss = None if cotangent is not None else _LossOfTop(net, loss)
         xs = jnp.asarray(xs, dtype_of(params))
         net, params = as_chain(net, params)
     twin = twin_of(net, params, replicas_of(params))
@@ -91,7 +91,7 @@ def averaged(goal: float, draws: Callable[[int], Flow], replicas: int) -> Flow:
 
 
 @dataclass(frozen=True)
-class _OfTask:
+class _LossOfTop:
     """The loss of z[L] of a network, its task's or one of ŷ."""
 
     net: Network

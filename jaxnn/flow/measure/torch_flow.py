@@ -32,13 +32,12 @@ from ...recognition.attention import Logits
 from ..formats.entries import Entries, FlowEntries, entries_of
 from ..formats.number_formats import MXFP8
 from ..record.example_spread import log_spread_by_position
-from ..record.flow import Flow, Parameters, Units
+from ..record.flow import Flow, Parameters, Recurrences, Units
 from ..record.given import Given
 from ..record.heads import HeadRecord, HeadSums, NamedExperts, NamedHeads, fields_of, unread_notes
 from ..record.layer_record import DeltaRecord, LayerRecord, StateRecord, assemble, smallest_of
 from ..record.loss import OfLoss
 from ..record.positions import Positions, count_of
-from ..record.recurrences import Recurrences
 from ..record.state_record import rows_of_state, state_record
 from .parameter_sizes import are_tied
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..record.recurrences import Recurrences
+from ..record.flow import Recurrences
 from .rates import CLEAR, LN10, MOST_ONCE, UNCLEAR, Rate, mean_and_error, word_of
 
 FEWEST = 3  # steps that a rate through time is told from

@@ -49,7 +49,7 @@ class EntrySource(NamedTuple):
         return flat.as_strided(w.shape, w.stride(), w.storage_offset())
 
 
-class SharedDraw(NamedTuple):
+class EntryDraw(NamedTuple):
     """The draw of a product that has entries several times, or that other products have too."""
 
     source: EntrySource
@@ -164,20 +164,20 @@ class EntryPlaces:
         source.of(output).copy_(numbers)
 
 
-class WeightUse(NamedTuple):
+class ProductUse(NamedTuple):
     """A product with a weight."""
 
     number: int  # of the product
     spans: list[Span]  # of the numbers of its entries
     has_copies: bool  # it has some of them several times
     names: Origins  # of the parameters that it is made of
-    draw: SharedDraw  # if it is not by itself
+    draw: EntryDraw  # if it is not by itself
     goes_up: bool  # it is on the way up
 
 
 def use_of(
     number: int, product: Product, source: EntrySource, names: Origins, goes_up: bool
-) -> WeightUse:
+) -> ProductUse:
     """Return what a product has of its weight; NoTwinError for copies from and to unlike units."""
     w, copies = product.w, False
     steps = [_step(w, source, axis) for axis in (product.below, product.above)]
@@ -189,10 +189,10 @@ def use_of(
         copies = sum(last - first + 1 for first, last in spans) < len(drawn)
         if copies:
             _check_copies(numbers, drawn, product, names)
-    return WeightUse(number, spans, copies, names, SharedDraw(source, steps[0] > steps[1]), goes_up)
+    return ProductUse(number, spans, copies, names, EntryDraw(source, steps[0] > steps[1]), goes_up)
 
 
-def draws_of(uses: Iterable[WeightUse]) -> dict[int, SharedDraw]:
+def draws_of(uses: Iterable[ProductUse]) -> dict[int, EntryDraw]:
     """Return the draws of products that share entries; NoTwinError for weights computed anew."""
     uses = list(uses)
     up = [use for use in uses if use.goes_up]

@@ -14,7 +14,7 @@ from ..types import Arguments, Module, Named, OpOverload, Tensor
 from .computed import Computed
 from .draws import by_blocks, by_mixture, by_root, root_is_quick
 from .lockstep import Lockstep
-from .places import EntryPlaces, SharedDraw, WeightUse, use_of
+from .places import EntryDraw, EntryPlaces, ProductUse, use_of
 from .products import STATE, KnownWeights, Product, check_operation, product_of
 
 
@@ -28,12 +28,12 @@ class Replica:
         seed: int = 0,
         number: int = 0,
         others: Lockstep | None = None,
-        draws: Mapping[int, SharedDraw] | None = None,
+        draws: Mapping[int, EntryDraw] | None = None,
     ) -> None:
         self.weights = KnownWeights()
         self.seed, self.number, self.others = seed, number, others
         self.draws = draws or {}
-        self.uses: list[WeightUse] = []  # that a survey has seen
+        self.uses: list[ProductUse] = []  # that a survey has seen
         self.computed: dict[int, Computed] = {}  # weights, by the numbers of their products
         self.products = 0
         self.goes_up = True
