@@ -186,7 +186,6 @@ CASES = {
     "scaling_check": lambda made: jaxnn.scaling_check(
         of_width, XS, YS, widths=(2, 3, 4), loss=of_output, steps=1, seeds=1
     ),
-    "to_csv": lambda made: jaxnn.train.to_csv(made["folder"] / "numbers.csv"),
     "to_mlflow": lambda made: to_mlflow(),
     "to_tensorboard": lambda made: jaxnn.train.to_tensorboard(SimpleNamespace(scalar=print)),
     "to_wandb": lambda made: jaxnn.train.to_wandb(mock.Mock()),

@@ -1,6 +1,5 @@
 """Writers of a watch: what trackers of experiments have of its numbers."""
 
-import csv
 import json
 import struct
 import threading
@@ -9,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from peers import need
 
-from jaxnn.train import to_csv, to_mlflow, to_tensorboard, to_wandb
+from jaxnn.train import to_mlflow, to_tensorboard, to_wandb
 
 EVERY = 2
 # As those of a watch are named.
@@ -29,20 +28,6 @@ def written(write):
     thread = threading.Thread(target=of_steps)
     thread.start()
     thread.join()
-
-
-def test_a_csv_file_is_appended_to(tmp_path):
-    path = tmp_path / "numbers.csv"
-    written(to_csv(path))
-    to_csv(path)(4, {"watch/loss": 0.125})  # of a training that goes on
-    rows = list(csv.DictReader(path.read_text().splitlines()))
-    names = [*NUMBERS[0]]
-    assert [(row["step"], row["name"]) for row in rows] == [
-        *(("0", name) for name in names),
-        *(("2", name) for name in names),
-        ("4", "watch/loss"),
-    ]
-    assert float(rows[4]["value"]) == -2.5
 
 
 @pytest.mark.parametrize(

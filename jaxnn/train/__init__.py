@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .torch_watch import TorchWatch as TorchWatch
     from .watched import Alarm as Alarm
     from .watched import Watched as Watched
-    from .writers import to_csv as to_csv
     from .writers import to_mlflow as to_mlflow
     from .writers import to_tensorboard as to_tensorboard
     from .writers import to_wandb as to_wandb

@@ -390,7 +390,7 @@ def watch(
         theory: the flow of the start, measured with theory=True: what training moves away from; of
             PyTorch there is none.
         write: takes the step and the numbers of each measurement by their names, for a tracker of
-            experiments: `jaxnn.train.to_tensorboard`, `to_wandb`, `to_mlflow` and `to_csv` make
+            experiments: `jaxnn.train.to_tensorboard`, `to_wandb` and `to_mlflow` make
             one, and any function of both is one. It is called as the callback is.
 
     Returns:

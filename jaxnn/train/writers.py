@@ -1,4 +1,4 @@
-"""Writers: the numbers of each measurement of a watch, for trackers of experiments and files.
+"""Writers: the numbers of each measurement of a watch, for trackers of experiments.
 
     step, names and floats -> a tracker, as the training goes on
 
@@ -6,10 +6,8 @@ A writer is a function of both, and any function may be one. JAX calls it in a t
 which a tracker's "current run" is another one or none: so these hand over to a run by its name.
 """
 
-import csv
 import importlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,36 +113,6 @@ def to_mlflow(run: Any) -> Writer:
 
     def write(step: int, numbers: dict[str, float]) -> None:
         mlflow.log_metrics(numbers, step=step, run_id=run_id, synchronous=True)
-
-    return write
-
-
-def to_csv(path: Path | str) -> Writer:
-    """Return a writer of a CSV file with the columns step, name and value, which it appends to.
-
-    Args:
-        path: of the file; its folder is made if there is none.
-
-    Raises:
-        OSError: the folder cannot be made.
-
-    Example:
-        >>> import jaxnn, pathlib, tempfile
-        >>> path = pathlib.Path(tempfile.mkdtemp(), "numbers.csv")
-        >>> jaxnn.train.to_csv(path)(100, {"loss": 0.5})
-        >>> path.read_text().split()
-        ['step,name,value', '100,loss,0.5']
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(step: int, numbers: dict[str, float]) -> None:
-        is_new = not path.exists() or path.stat().st_size == 0
-        with path.open("a", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            if is_new:
-                rows.writerow(("step", "name", "value"))
-            rows.writerows((step, name, repr(value)) for name, value in numbers.items())
 
     return write
 
