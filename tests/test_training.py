@@ -123,11 +123,11 @@ def test_batches_that_fit_and_that_do_not(key, count, batch):
 
 def test_a_step_takes_the_batch_as_it_is(key):
     net, params, xs, ys = problem(key)
-    state = jaxnn.train.start(net, params, SGD, key)
+    state = jaxnn.train.start(net, params, INJECTED, key)
     rows = np.concatenate(batches(key, 0, N_EXAMPLES, N_EXAMPLES))
-    expected, loss = jaxnn.train.epoch(net, state, xs, ys, SGD, batch=N_EXAMPLES)
+    expected, loss = jaxnn.train.epoch(net, state, xs, ys, INJECTED, batch=N_EXAMPLES)
     of_rows = (np.asarray(v)[rows] for v in (xs, ys))
-    state, of_step = jaxnn.train.step(net, state, *of_rows, SGD)
+    state, of_step = jaxnn.train.step(net, state, *of_rows, INJECTED)
     np.testing.assert_allclose(of_step, loss[0], rtol=1e-12)
     reference.assert_close(state.params, expected.params, 1e-12)
     assert state.step == expected.step == 1
@@ -606,7 +606,7 @@ def test_wrong_arguments_are_told_in_one_sentence(key, sentence, unhooked):
     given = {"params": params, "xs": xs, "ys": ys, "optimizer": SGD}
     given |= {"epochs": 1, "batch": BATCH, "key": key, **WRONG[sentence]}
     if given["params"] == "nan":
-        given["params"] = (params[0], jaxnn.network.Layer(params[1].theta, params[1].b * np.nan))
+        given["params"] = (params[0], jaxnn.network.Layer(params[1].theta, np.full(3, np.nan)))
     with pytest.raises((ValueError, TypeError), match=f"^{sentence}") as raised:
         jaxnn.fit(net, **given)
     assert "\n" not in str(raised.value)
