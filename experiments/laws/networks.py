@@ -111,17 +111,11 @@ def gradients(
     """Return the flow of a network for each key, from random cotangents at z[L].
 
     Args:
-        keys: of the networks.
-        ensemble: of their layers.
-        n: units of each layer.
-        layers: hidden ones.
         q0: the mean square of the inputs.
         rows: inputs of each network, orthogonal to each other if the cotangent is shared.
-        block: of the hidden layers.
         fields: of `jaxnn.Flow`.
         shared: one cotangent for all rows, instead of independent ones whose sum is 0.
         depth: hidden layers in use, as data; None for all.
-        weights: their initializer.
         dropout: if given, units are dropped, the same ones for all rows.
 
     Returns:

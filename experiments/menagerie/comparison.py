@@ -33,15 +33,7 @@ class Pair(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The numbers of a network next to plain gradients.
-
-    layers: of the flow.
-    arrays: of the parameters that have a gradient.
-    compared: those of them whose Δ is of one layer, so that norms can be compared.
-    states: those whose Δ is compared.
-    difference: the largest relative one of a norm.
-    where: the array with it.
-    """
+    """The numbers of a network next to plain gradients, as `columns` names them."""
 
     layers: int
     arrays: int
@@ -55,16 +47,9 @@ class Comparison(NamedTuple):
 
 def largest(pairs: list[Pair]) -> Pair:
     """Return the pair with the largest difference; one that is nan is larger than all."""
-
-    def size(pair: Pair) -> float:
-        return math.inf if math.isnan(pair.difference) else pair.difference
-
-    return max(pairs, key=size)
+    return max(pairs, key=lambda pair: (math.isnan(pair.difference), pair.difference))
 
 
 def rounding(dtype: str) -> float:
-    """Return the part of a layer's Δθ below which an array's is rounding, as a bias before a norm.
-
-    Smaller norms are compared relative to this one, √eps.
-    """
+    """Return the part of a layer's Δθ, √eps, below which an array's is rounding."""
     return math.sqrt(np.finfo(dtype).eps)

@@ -51,11 +51,7 @@ class Plain(NamedTuple):
 
 
 def compared(arguments: dict[str, Any], seed: int) -> Comparison:
-    """Measure a network in float64, and compare it.
-
-    Raises:
-        Exception: whatever the library, or the network itself, ends in.
-    """
+    """Measure a network in float64, and compare it."""
     each, key = arguments.get("each", "batch"), jax.random.key(seed)
     dtype, f, params, xs = _widest(arguments["model"], arguments["xs"], each)
     model = params if f is _applied else (f, params)

@@ -35,11 +35,7 @@ class Plain(NamedTuple):
 
 
 def compared(arguments: dict[str, Any], seed: int) -> Comparison:
-    """Measure a network in float64 if it takes that, and compare it.
-
-    Raises:
-        Exception: whatever the library, or the network itself, ends in.
-    """
+    """Measure a network in float64 if it takes that, and compare it."""
     torch.manual_seed(0)
     dtype, model, inputs = _widest(arguments["model"], arguments["xs"])
     torch.manual_seed(1)
