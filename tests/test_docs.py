@@ -402,61 +402,45 @@ def test_every_law_says_its_papers_and_what_it_would_see():
         assert bool(seen) == (law.name in tested), section[:60]
 
 
-def run_of(folder, experiment, **more):
-    folder.mkdir()
-    about = {"versions": {"python": "3.13.1", "jax": "0.10.2"}, "devices": ["cpu: cpu"]}
-    whole = {"what": {"experiment": experiment}, "finished": True, "started": "2026-01-02T03:04:05"}
-    (folder / "run.json").write_text(json.dumps(whole | about | more), encoding="utf-8")
-    return folder
+def collected(folder, experiment, rows, columns=None, **about):
+    """Collect the tables of a run of rows, which has `settings` and what else it is `about`."""
+    (folder / "run").mkdir(exist_ok=True)
+    about |= {"versions": {"python": "3.13.1", "jax": "0.10.2"}, "devices": ["cpu: cpu"]}
+    about |= {"finished": True, "started": "2026-01-02T03:04:05"}
+    about["what"] = {"experiment": experiment, "settings": about.pop("settings", {})}
+    (folder / "run" / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    kinds = columns and {name: column.dtype for name, column in columns.items()}
+    pl.DataFrame(rows, kinds).write_parquet(folder / "run" / "rows.parquet")
+    tables.collect(folder / "run", folder)
+    return tables.markdown(experiment, folder)
 
 
 def test_a_run_of_laws_becomes_a_table(tmp_path, snapshot):
-    folder = run_of(tmp_path / "run", "laws")
     row = {"law": "residual", "source": LAWS[12].source, "relation": "=", "reason": "because"}
-    numbers = {"predicted": 1.0, "standard_error": 0.0123, "tolerance": 0.5}
+    row |= {"predicted": 1.0, "standard_error": 0.0123, "tolerance": 0.5}
     row |= {"chi_square": 4.25, "freedom": 2.5, "chance": 0.31, "factor": "χ", "power": 0.034}
     rows = [
-        row | numbers | {"case": f"case {i}", "measured": 1.0 + 0.2 * i, "holds": i < 3}
-        for i in range(5)
+        row | {"case": f"case {i}", "measured": 1.0 + 0.2 * i, "holds": i < 3} for i in range(5)
     ]
-    kinds = {name: column.dtype for name, column in LAW_COLUMNS.items()}
-    pl.DataFrame(rows, schema=kinds).write_parquet(folder / "rows.parquet")
-    tables.collect(folder, tmp_path)
-    assert tables.markdown("laws", tmp_path) == snapshot(name="laws")
+    assert collected(tmp_path, "laws", rows, LAW_COLUMNS) == snapshot(name="laws")
     assert tables.markdown("power", tmp_path) == snapshot(name="power")
-    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    about["what"]["settings"] = {"quick": True}
-    (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
     with pytest.raises(ValueError, match="expected a full run of laws, got one with --quick"):
-        tables.collect(folder, tmp_path)
+        collected(tmp_path, "laws", rows, LAW_COLUMNS, settings={"quick": True})
 
 
 def test_a_run_of_some_laws_replaces_theirs(tmp_path):
     """Rows of other laws stay, in the order of the laws, and the page says which are newer."""
-    kinds = {name: column.dtype for name, column in LAW_COLUMNS.items()}
     row = {"source": "s", "relation": "=", "predicted": 1.0, "tolerance": 0.5, "reason": "because"}
 
-    def run(name, laws, measured, of_some=()):
-        folder = run_of(tmp_path / name, "laws")
-        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        about["what"]["settings"] = {"law": list(of_some), "quick": False}
-        (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
-        rows = [
-            row | {"law": law, "case": "a", "measured": measured, "holds": measured < 1.5}
-            for law in laws
-        ]
-        pl.DataFrame(rows, schema=kinds).write_parquet(folder / "rows.parquet")
-        tables.collect(folder, tmp_path)
+    def run(laws, measured, of_some=()):
+        of_law = {"case": "a", "measured": measured, "holds": measured < 1.5}
+        rows, settings = [row | of_law | {"law": law} for law in laws], {"law": list(of_some)}
+        return collected(tmp_path, "laws", rows, LAW_COLUMNS, settings=settings)
 
-    run("all", ["residual", "shattered-gradients"], 1.0)
-    run("some", ["width-alone", "residual"], 2.0, ["width-alone", "residual"])
-    records = tables.read("laws", tmp_path)
-    assert [(r["number"], r["holds"]) for r in records] == [
-        ("13", "no"),
-        ("14", "no"),
-        ("15", "yes"),
-    ]
-    text = tables.markdown("laws", tmp_path)
+    run(["residual", "shattered-gradients"], 1.0)
+    text = run(["width-alone", "residual"], 2.0, ["width-alone", "residual"])
+    holds = [(record["number"], record["holds"]) for record in tables.read("laws", tmp_path)]
+    assert holds == [("13", "no"), ("14", "no"), ("15", "yes")]
     assert text.startswith("**1 of 3 comparisons hold.** Measured: 2026-01-02")
     assert "\nMeasured 2026-01-02: width alone and residual.\n" in text
 
@@ -480,22 +464,18 @@ def test_a_kind_of_wide_network_shows_its_layer_that_is_farthest_off(snapshot):
 def test_a_run_of_the_benchmark_becomes_a_table(tmp_path, snapshot):
     known = next(row for row in BENCH_ROWS if row.overall is not None)
 
-    def run(name, ratios, **more):
-        folder = run_of(tmp_path / name, "bench", **more)
+    def run(ratios, **settings):
         about = {"row": known.name, "kind": "warm", "goal": 1.0, "pairs": 7, "difference": 0.0}
         about |= {"ratio_low": 0.9, "ratio_high": 1.3, "ours": 0.05, "theirs": 2.0}
         rows = [
             about | {"case": case.name, "ratio": ratio, "holds": ratio < 1}
             for case, ratio in zip(known.cases, ratios, strict=False)
         ]
-        pl.DataFrame(rows).write_parquet(folder / "rows.parquet")
-        tables.collect(folder, tmp_path)
+        machine = {"processor": "a processor", "cores": 2, "peers": {}}
+        return collected(tmp_path, "bench", rows, machine=machine, settings=settings)
 
-    machine = {"processor": "a processor", "cores": 2, "peers": {}}
-    run("whole", (0.9, 1.25, 1.25, 1.25, 1.25), machine=machine)
-    assert tables.markdown("bench", tmp_path) == snapshot
-    what = {"experiment": "bench", "settings": {"row": [known.name]}}
-    run("again", (0.8, 0.75), what=what)
+    assert run((0.9, 1.25, 1.25, 1.25, 1.25)) == snapshot
+    run((0.8, 0.75), row=[known.name])
     records = tables.read("bench", tmp_path)
     assert [record["ratio"] for record in records[:2]] == ["0.8", "0.75"]
     assert len(records) == 6
@@ -504,23 +484,18 @@ def test_a_run_of_the_benchmark_becomes_a_table(tmp_path, snapshot):
 def test_runs_of_the_menagerie_become_one_table(tmp_path, snapshot):
     row = dict.fromkeys(("layers", "arrays", "compared"), 3) | {"title": "nn.X"}
     row |= {"difference": 3e-16, "where": "a", "dtype": "float64", "unmeasured": 0, "seconds": 1.26}
-    kinds = {name: column.dtype for name, column in MENAGERIE_COLUMNS.items()}
+    row["message"] = "Error:\n no `cut`"
     for package, results in (("a", "refused"), ("b", "measured"), ("a", "measured absent")):
-        folder = run_of(tmp_path / f"{package} {results}", "menagerie")
-        named = {"package": package, "message": "Error:\n no `cut`"}
-        rows = [
-            row | named | {"network": str(i), "result": r} for i, r in enumerate(results.split())
-        ]
-        pl.DataFrame(rows, kinds).write_parquet(folder / "rows.parquet")
-        tables.collect(folder, tmp_path)
-    assert tables.markdown("menagerie", tmp_path) == snapshot
+        of_each = enumerate(results.split())
+        rows = [row | {"package": package, "network": str(i), "result": r} for i, r in of_each]
+        text = collected(tmp_path, "menagerie", rows, MENAGERIE_COLUMNS)
+    assert text == snapshot
 
 
 def test_a_run_of_something_else_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match="expected a finished run of laws, bench or menagerie, got 'depth'"
-    ):
-        tables.collect(run_of(tmp_path / "run", "depth"), tmp_path)
+    said = "expected a finished run of laws, bench or menagerie, got 'depth'"
+    with pytest.raises(ValueError, match=said):
+        collected(tmp_path, "depth", {})
 
 
 # The built site
