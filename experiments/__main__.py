@@ -14,7 +14,7 @@ import importlib.util
 import logging
 import os
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -139,8 +139,9 @@ def _run(args: list[str]) -> int:
 def _measured(experiment: Experiment[Any, Any], plan: Plan, store: Store | None) -> int:
     """Run an experiment that is prepared; close its folder, and return the exit code."""
     try:
-        with signals.ending(signals.GOES_ON) if __name__ == "__main__" else nullcontext():
-            finished = run(experiment, plan, store)
+        if __name__ == "__main__":
+            signals.end_at_once(signals.GOES_ON)
+        finished = run(experiment, plan, store)
     except (OSError, runtime.FailedError) as failure:
         return _say(own.in_words(failure) or failure, FAILED)
     except (MemoryError, RuntimeError) as failure:

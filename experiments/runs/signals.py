@@ -17,22 +17,12 @@ GOES_ON = "stopped; the same command again goes on"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def end_at_once(sentence: str = STOPPED) -> Callable[[], None]:
-    """Let each signal from now on end the process; return the function that undoes it.
+def end_at_once(sentence: str = STOPPED) -> None:
+    """Let each signal from now on end the process, with this sentence.
 
     A package that is imported may take a signal for itself: then call it again.
     """
-    return _listen(lambda _: _end(sentence))
-
-
-@contextlib.contextmanager
-def ending(sentence: str) -> Iterator[None]:
-    """Let signals end the process inside, with this sentence."""
-    undo = end_at_once(sentence)
-    try:
-        yield
-    finally:
-        undo()
+    _listen(lambda _: _end(sentence))
 
 
 @contextlib.contextmanager
