@@ -94,6 +94,10 @@ class Trained(NamedTuple):
     alarms: list[jaxnn.train.Alarm]
     written: list[tuple[int, dict[str, float]]]
 
+    def every(self):
+        """Parameters before each step and after the last one."""
+        return {k: np.array([*np.asarray(v), self.last[k]]) for k, v in self.before.items()}
+
 
 @pytest.fixture(scope="module")
 def batches():
@@ -122,7 +126,7 @@ def test_a_line_has_the_gradient_and_the_update_of_its_step(trained, batches):
     assert [line["step"] for line in lines] == [0, 2, 4]
     paths = [array["path"] for array in trained.record.start["parameters"]]
     assert paths == ["['a']", "['b']", "['c']"]
-    every = jax.tree.map(lambda v, last: [*v, last], trained.before, trained.last)
+    every = trained.every()
     for line in lines:
         i = line["step"]
         now, after = ({name: v[j] for name, v in every.items()} for j in (i, i + 1))
@@ -141,8 +145,7 @@ def test_every_step_has_its_loss_and_the_size_of_its_update_also_in_the_file(tra
     rows = trained.record.step_table()
     assert [row["step"] for row in rows] == [*range(STEPS)]
     assert [row["loss"] for row in rows] == pytest.approx(trained.values.tolist())
-    every = jax.tree.map(lambda v, last: np.asarray([*v, last]), trained.before, trained.last)
-    squares = sum(np.sum(np.diff(v, axis=0) ** 2, axis=(1, 2)) for v in every.values())
+    squares = sum(np.sum(np.diff(v, axis=0) ** 2, axis=(1, 2)) for v in trained.every().values())
     assert [row["log10_update"] for row in rows] == pytest.approx(np.log10(squares) / 2, abs=1e-4)
     (tmp_path / FILE).write_text(trained.text, "utf-8")
     for row, there in zip(rows, read_watch(tmp_path).step_table(), strict=True):
