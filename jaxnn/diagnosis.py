@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -16,7 +16,6 @@ import numpy as np
 from .arrays.compiled import few_runs, measuring
 from .chain.chain import Chain
 from .curing.cures import Cures, patient_of, tried_on
-from .curing.patient import Patient
 from .curing.training import SECONDS
 from .errors import DisagreementError
 from .evidence.evidence import Evidence
@@ -58,8 +57,8 @@ class Diagnosis:
     flow: Flow
     loss: str
     note: str = ""
-    patient: Callable[[], Patient] | None = field(default=None, compare=False)
-    """The network with its data, from which `cures` are made; None if they are not known."""
+    program: Program | None = field(default=None, compare=False)
+    """The network with its data, on which `cures` are tried; None if they are not known."""
     evidence_of: Callable[[], Evidence] | None = field(default=None, compare=False)
     """The experiments with the batch; None if it is not known."""
     has_loss: bool = field(default=False, compare=False)
@@ -74,13 +73,13 @@ class Diagnosis:
     @cached_property
     def cures(self) -> Cures:
         """Changes of the network that were tried on it, see `jaxnn.cures`."""
-        if self.patient is None:
+        if self.program is None:
             raise ValueError(
                 "cures: expected a diagnosis of jaxnn.diagnose, which knows the network, got one "
                 "that was made of a flow; jaxnn.cures takes the network itself"
             )
         with live():
-            tried = tried_on(self.patient(), seconds=SECONDS * self.has_loss)
+            tried = tried_on(patient_of(self.program), seconds=SECONDS * self.has_loss)
         return replace(tried, verdict=self.verdict)  # with what the evidence shows
 
     @cached_property
@@ -105,7 +104,7 @@ class Diagnosis:
             to_try: says how the reader has cures tried; "" for nothing.
         """
         said, formats = self.verdict, [] if self.plan is None else str(self.plan).split("\n")
-        can_be_cured = said.can_be_cured and self.patient is not None
+        can_be_cured = said.can_be_cured and self.program is not None
         closing = (*map(str, said.remedies), to_try) if can_be_cured else said.closing
         note = "" if said.broken else self.note
         return tuple(filter(None, (note, *said.sentences, *formats, *closing)))
@@ -193,8 +192,7 @@ def _of_torch(program: Program, seed: int, options: dict[str, Any]) -> Diagnosis
     # Now, since a module is trained in place.
     evidence = Evidence.of(TorchTrial(program, flow.parameters.of_last_layer))
     has_loss = program.loss is not None or len(told) > 1
-    patient = partial(patient_of, measured)
-    return Diagnosis(flow, told[-1], note, patient, lambda: evidence, has_loss)
+    return Diagnosis(flow, told[-1], note, measured, lambda: evidence, has_loss)
 
 
 def _of_jax(program: Program, seed: int, options: dict[str, Any]) -> Diagnosis:
@@ -212,8 +210,7 @@ def _of_jax(program: Program, seed: int, options: dict[str, Any]) -> Diagnosis:
     with few_runs():
         flow, note = _with_note(program, options)
     has_loss = program.cotangent is None and program.loss is not random_loss
-    patient = partial(patient_of, program)
-    return Diagnosis(flow, words, note, patient, lambda: Evidence.of(trial), has_loss)
+    return Diagnosis(flow, words, note, program, lambda: Evidence.of(trial), has_loss)
 
 
 def _loss_in_words(program: Program, seed: int, labels: bool) -> str:

@@ -21,11 +21,10 @@ from ..chain.parameter_handover import is_array
 from ..evidence.jax_trial import JaxTrial
 from ..jaxpr.program import TracedFunction, called
 from ..models import Program
-from .descent import ADAM, begun, descended
+from .descent import ADAM, Trainee, begun, descended, learned, loss_through, trainee_of, whole_of
 from .learner import Batch, Learner, LossCourse
 from .recorder import Options
 from .steps import Optimizer, check_optimizer
-from .trainee import Trainee, learned, loss_through, trainee_of, whole_of
 from .watch import Watch
 
 FILLED = 300  # steps: a course is filled up to a multiple of them, for one program

@@ -51,10 +51,9 @@ from ..flow.record.positions import main_of
 from ..models import Program
 from ..network.checks import check_loss
 from ..texts import told
-from .descent import begun, descended
+from .descent import Trainee, begun, descended, learned, loss_through, trainee_of, tree_of
 from .scaling_answer import FEWEST, Scaling, ScalingCheck, log_rms_along
 from .steps import Optimizer, check_optimizer
-from .trainee import Trainee, learned, loss_through, trainee_of, tree_of
 
 Build = Callable[..., tuple[Any, Optimizer]]
 Shapes = dict[str, tuple[int, ...]]  # of the parameter arrays, by their paths
