@@ -283,7 +283,7 @@ def _with_shares(patient: Patient, form: Callable[[float], Form]) -> Iterator[Si
         # The smaller share, which leaves next to nothing of a layer, is for rates that are left,
         # where no loss judges.
         is_kept = all(abs(rate) <= SAME for rate in rates)
-        if is_kept or patient.training(patient.params, None) is not None:
+        if is_kept or patient.has_loss:
             return
 
 

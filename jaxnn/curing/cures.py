@@ -286,7 +286,7 @@ def _found(patient: Patient, kinds: Collection[str]) -> Iterator[Found]:
 
 def _with_usual(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cure]:
     """Yield changes made with weights of the usual size, if there is a loss and some have not."""
-    if patient.training(patient.params, None) is None:
+    if not patient.has_loss:
         return
     changed = with_usual_weights(patient)
     if changed is None:

@@ -43,9 +43,11 @@ class NetworkPatient(Patient):
         """Return the parameters themselves: they are the user's own."""
         return params
 
-    def to_train(self, params: Params) -> Program | None:
-        if self.program.ys is None:
-            return None
+    @property
+    def has_loss(self) -> bool:
+        return self.program.ys is not None
+
+    def to_train(self, params: Params) -> Program:
         return Program((self.network, params), self.program.xs, self.program.ys)
 
     def model(self, params: Params) -> Model:
@@ -109,9 +111,11 @@ class ChainPatient(NetworkPatient):
         """Return the user's pytree."""
         return self.network.user(params, own_pytree(self.program.model))
 
-    def to_train(self, params: Params) -> Program | None:
-        if self.program.loss is None:
-            return None
+    @property
+    def has_loss(self) -> bool:
+        return self.program.loss is not None
+
+    def to_train(self, params: Params) -> Program:
         model = super().model(params)  # of these layers, whatever form they have been given
         return self.program.but(model=model, network=(self.network, params))
 
@@ -278,10 +282,10 @@ class ReformedPatient(ChainPatient):
         """Return the user's own pytree with these numbers."""
         return self.origin.user(self.origin.with_arrays(self._of_origin(params)))
 
-    def to_train(self, params: Params) -> Program | None:
+    def to_train(self, params: Params) -> Program:
         """Return it as one layer that takes batches of any size, if the origin is a function."""
-        made_of, loss = self.origin.network.made_of, self.program.loss
-        if loss is None or not isinstance(made_of, Function) or made_of.whole:
+        made_of = self.origin.network.made_of
+        if not isinstance(made_of, Function) or made_of.whole:
             return super().to_train(params)
         layers = [(self.call, self._tree(params))]
         each = "example" if remade.takes_one(self.origin.network) else "batch"

@@ -209,12 +209,18 @@ class Patient(ABC):
 
     def training(self, params: Params, optimizer: Any) -> Learner | None:
         """Return the network with these parameters, to be trained; None without a loss."""
-        program = self.to_train(params)
-        return None if program is None else self.learner(program.but(optimizer=optimizer))
+        if not self.has_loss:
+            return None
+        return self.learner(self.to_train(params).but(optimizer=optimizer))
+
+    @property
+    @abstractmethod
+    def has_loss(self) -> bool:
+        """Whether there is a loss to train it by."""
 
     @abstractmethod
-    def to_train(self, params: Params) -> Program | None:
-        """Return the program with these parameters; None without a loss."""
+    def to_train(self, params: Params) -> Program:
+        """Return the program with these parameters, to be trained."""
 
     def opened(self) -> "Patient | None":
         """Return the network without what stops its gradient; None if nothing is seen to."""

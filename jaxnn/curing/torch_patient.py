@@ -53,9 +53,12 @@ class TorchPatient(Patient):
         state = {name: v.detach().clone() for name, v in self.network.state_dict().items()}
         return state | {name: v.detach().clone() for name, v in params.items() if name in state}
 
-    def to_train(self, params: Tensors) -> Program | None:
-        is_trained = self.program.cotangent is None
-        return self.program.but(model=self.model(params)) if is_trained else None
+    @property
+    def has_loss(self) -> bool:
+        return self.program.cotangent is None
+
+    def to_train(self, params: Tensors) -> Program:
+        return self.program.but(model=self.model(params))
 
     def model(self, params: Tensors) -> Module:
         """Return a copy of the module with these parameters."""
