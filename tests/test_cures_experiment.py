@@ -103,8 +103,8 @@ def test_inputs_of_zeros_have_no_correlation_and_their_network_a_theory_where_it
     """As of a table whose only column is constant."""
     zeros = INPUTS._replace(q0=0.0, c0=math.nan)
     for name in ("orthogonal", "relu"):  # by quadrature, and in closed form
-        predicted = theory.predict(REMEDIES[name], (1, 4), zeros)
-        assert all(math.isnan(predicted[DISTANCE, depth]) for depth in (1, 4))
+        predicted = theory.predict(REMEDIES[name], (1, 9), zeros)
+        assert all(math.isnan(predicted[DISTANCE, depth]) for depth in (1, 9))
 
 
 def test_the_distance_is_one_minus_the_mean_correlation_of_pairs(rng):

@@ -12,7 +12,6 @@ import safetensors.numpy
 import skops.io
 from sklearn import datasets, metrics
 
-import jaxnn
 from experiments import find
 from experiments.__main__ import main
 from experiments.learning import bundled, data, model
@@ -364,8 +363,3 @@ def test_a_model_that_was_changed_is_a_sentence(tmp_path, capsys):
     path.rename(tmp_path / "mine.skops")
     with pytest.raises(ValueError, match="model: cannot use"):
         model.read(tmp_path / "mine.skops")
-
-
-def test_a_network_of_ours_takes_what_a_model_stores():
-    known = made("multiclass")
-    assert known.net == jaxnn.Network((4, 5, 3), "tanh", "multiclass")

@@ -1,11 +1,10 @@
 """Is it faster than what people would use instead?
 
-Every row compares one workload of ours with a peer: what a user of PyTorch, scikit-learn, Flax,
-Equinox or plain JAX would write for it, in their own idiom. Both run in processes of their own,
-with equally many threads, and must compute the same numbers before they are timed. Then they take
-turns. `warm` is the second and later runs of a process, `first` the first one, with compiling and
-without imports, `cold` a fresh process from its start to its last result. Both of these find no
-programs that were compiled before.
+Every row compares one workload of ours with a peer: what a user of PyTorch or plain JAX would write
+for it, in their own idiom. Both run in processes of their own, with equally many threads, and must
+compute the same numbers before they are timed. Then they take turns. `warm` is the second and
+later runs of a process, `first` the first one, with compiling and without imports, `cold` a fresh
+process from its start to its last result. Both of these find no programs that were compiled before.
 
 `settings -> rows of goals -> cases, one after the other -> ratios -> table, verdicts`
 """
