@@ -721,7 +721,7 @@ def test_the_band_has_a_formula_or_is_drawn_and_batch_norms_have_none():
 
 def judged(activation, rate, word, **more):
     value = f"{rate:+.3f} ± 0.001"
-    return report.Case(activation, "he", "float32", "", word, value, "", "", None, **more)
+    return report.Case(activation, "he", "float32", word, value, "", "", None, **more)
 
 
 def test_a_sweep_is_answered_in_two_sentences(snapshot):

@@ -38,22 +38,15 @@ HEAD = {
     "layer": "layer",
     "size": "log₁₀ ‖Δz[l]‖, median",
     "least": "least, over seeds",
-    "most": "most",
-    "size_theory": "theory",
-    "gain": "log₁₀ factor",
-    "gain_theory": "theory",
-    "signal": "log₁₀ mean z[l]²",
-    "signal_theory": "theory",
-    "spread": "log₁₀ spread of examples",
-    "spread_theory": "theory",
-    "plain": "Δz[l] in plain backpropagation",
-}
-TOOLTIP = HEAD | {
     "most": "most, over seeds",
     "size_theory": "log₁₀ ‖Δz[l]‖ in theory",
+    "gain": "log₁₀ factor",
     "gain_theory": "log₁₀ factor in theory",
+    "signal": "log₁₀ mean z[l]²",
     "signal_theory": "log₁₀ mean z[l]² in theory",
+    "spread": "log₁₀ spread of examples",
     "spread_theory": "log₁₀ spread of examples in theory",
+    "plain": "Δz[l] in plain backpropagation",
 }
 
 
@@ -122,7 +115,7 @@ def _lost(cases: list[Case], least: int) -> pl.DataFrame:
     for case in cases:
         if case.lost is not None:
             first, ends = case.lost + 1, runtime.log10_range(case.dtype)
-            end = ends["exploding" in case.rate] if first >= least else None
+            end = ends[case.word == "exploding"] if first >= least else None
             of_case = (case.activation, case.label, case.name, case.lost, first, end)
             rows.append((*of_case, f"← no number in {case.dtype}"))
     texts = dict.fromkeys(("activation", "label", "case"), pl.String())
@@ -379,5 +372,5 @@ def hovered(drawn: Drawn, chosen: str) -> charts.Chart:
         LAYER,
         color=alt.value(palette.INK),
         opacity=alt.condition(under, alt.value(0.2), alt.value(0)),
-        tooltip=[alt.Tooltip(f"text_{name}:N", title=TOOLTIP[name]) for name in drawn.head],
+        tooltip=[alt.Tooltip(f"text_{name}:N", title=HEAD[name]) for name in drawn.head],
     ).add_params(under)

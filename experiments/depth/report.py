@@ -66,7 +66,6 @@ class Case:
     activation: str
     label: str
     dtype: str
-    rate: str  # in words, with theory next to it
     word: str  # and the next two: the rate in its parts; empty if there is none
     value: str
     theory: str
@@ -79,6 +78,14 @@ class Case:
     def name(self) -> str:
         """Activation and label."""
         return name_of(self.activation, self.label)
+
+    @property
+    def rate(self) -> str:
+        """The rate in words, with theory next to it."""
+        if not self.word:
+            return "no rate, it takes two hidden layers with a gradient"
+        theory = f", theory {self.theory}" if self.theory else ""
+        return f"{self.word}, {self.value} decades a layer{theory}"
 
     @property
     def decades(self) -> float:
@@ -114,13 +121,11 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
     )
     by_width = word in VERBS and wide == "steady"
     by_theory += " (of wider layers it would be steady)" * by_width
-    parts = word, value, by_theory
-    rate = rate_in_words(*parts)
     lost = _layers_with_numbers(deepest)
     loss = loss_in_words(deepest) + examples_in_words(deepest)
     loss += signal_in_words(deepest, theory_of_case)
     deeper = _deeper(case, gaps) if gaps is not None else ""
-    return Case(activation, label, dtype, rate, *parts, loss, lost, deeper, by_width)
+    return Case(activation, label, dtype, word, value, by_theory, loss, lost, deeper, by_width)
 
 
 def _deeper(case: pl.DataFrame, gaps: pl.DataFrame) -> str:
@@ -263,13 +268,6 @@ def rate_in_parts(
         by_theory += f" ({off}: it is of {theory.about})" if off and by_theory else ""
     word = word_of(rate, rate * (layers - 1), math.nan if error is None else error)
     return word, _plus_minus(rate, error), by_theory
-
-
-def rate_in_words(word: str, value: str, theory: str) -> str:
-    """Return a rate as part of a sentence."""
-    if not word:
-        return "no rate, it takes two hidden layers with a gradient"
-    return f"{word}, {value} decades a layer{', theory ' if theory else ''}{theory}"
 
 
 def _plus_minus(value: float, error: float | None) -> str:
