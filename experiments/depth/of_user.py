@@ -78,7 +78,7 @@ class Cell(sweep.Point):
 
 
 @dataclass(frozen=True)
-class Plan(experiment.PlanOfUser):
+class Plan(experiment.Plan):
     """The checked settings of a sweep over networks of the user's own.
 
     points: of the user's own axes, the arguments of their functions by the words for them.
@@ -86,9 +86,15 @@ class Plan(experiment.PlanOfUser):
     """
 
     settings: Settings
+    code: source.UserCode
     cells: tuple[Cell, ...]
     points: Mapping[str, Point]
     build: tuple[Callable[..., Any], ModuleType] | None = None
+
+    @property
+    def source(self) -> Mapping[str, object]:
+        """The checksum of the file; not of what it imports."""
+        return {"file_sha256": self.code.checksum}
 
     def estimate(self) -> str:
         """Return the cost of the run in words."""

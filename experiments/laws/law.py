@@ -165,11 +165,6 @@ class Law:
         return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
     @property
-    def key(self) -> str:
-        """A name of its own among the cells of a run."""
-        return self.name
-
-    @property
     def label(self) -> str:
         """A few words for the view."""
         return f"{self.number} {self.name}"

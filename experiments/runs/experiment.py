@@ -59,18 +59,6 @@ class Plan(ABC):
         """Return the cost of the run in words."""
 
 
-@dataclass(frozen=True)
-class PlanOfUser(Plan):
-    """A plan of a run that measures what a function of the user's own makes."""
-
-    code: UserCode
-
-    @property
-    def source(self) -> Mapping[str, object]:
-        """The checksum of the file; not of what it imports."""
-        return {"file_sha256": self.code.checksum}
-
-
 class Conclusion(NamedTuple):
     """Everything that follows from the results of a run.
 
