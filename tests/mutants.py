@@ -103,24 +103,24 @@ ROOMS = {
         ("flow/measure/[!t]*", "flow/jacobian/*"),
         ("flow", "chain", "states", "signal", "costs", "spectrum"),
     ),
-    "record": Room(("flow/record/*",), ("state_records", "record", "states", "chain")),
+    "record": Room(("flow/record/*",), ("flow", "record", "states", "chain")),
     "verdict": Room(
         ("flow/verdict/*", "evidence/*"),
-        ("findings", "evidence", "verdict", "verdict_faults", "record", "compared"),
+        ("findings", "evidence", "verdict", "verdict_faults", "record", "flow"),
     ),
     "formats": Room(("flow/formats/*",), ("formats", "findings")),
     "theory": Room(
-        ("theory/*", "flow/theory/*"), ("theory", "meanfield", "two_inputs", "correlation")
+        ("theory/*", "flow/theory/*"), ("theory", "meanfield", "two_inputs", "twin_theory")
     ),
-    "twin": Room(("theory/twin/*",), ("twin", "correlation", "critical")),
+    "twin": Room(("theory/twin/*",), ("twin", "twin_theory")),
     "chain": Room(("chain/*",), ("cut", "states", "handover", "tied", "roots")),
     "jaxpr": Room(
         ("jaxpr/*", "recognition/*"), ("primitives", "apart", "attention", "routers", "skips")
     ),
-    "pytorch": Room(("pytorch/*",), ("pytorch", "example_axes"), needs="torch"),
+    "pytorch": Room(("pytorch/*",), ("pytorch", "torch_example_axes"), needs="torch"),
     "train": Room(
         ("train/*", "train/alarms/*", "rehearsal/*"),
-        ("alarms", "watch", "damaged_records", "scaling", "checkup"),
+        ("alarms", "watch", "watch_records", "scaling", "checkup"),
     ),
     "curing": Room(
         ("curing/*",), ("cures", "cures_training", "cures_causes", "cures_code", "cures_advice")

@@ -4,6 +4,7 @@ A program is compiled for a network's static part and the shapes: tests that dra
 here, and measure with the functions here, share it.
 """
 
+import re
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, replace
 from functools import partial
@@ -102,6 +103,23 @@ def of_theta(flow):
     return flow.parameters.log_delta[..., ::2], flow.parameters.log_delta[..., 1::2]
 
 
+def refusals(calls, names):
+    """Return what is said to each call, a line of Python with these names.
+
+    A class is said without its module.
+    """
+    said = {}
+    for call in filter(None, map(str.strip, calls.splitlines())):
+        try:
+            eval(call, dict(names))
+        except (TypeError, ValueError, OSError) as error:
+            text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"<class \1>", str(error))
+            said[call] = f"{type(error).__name__}: {text}"
+        else:
+            said[call] = "is not refused"
+    return said
+
+
 @contextmanager
 def as_users_have_jax():
     """JAX in float32, promotion allowed; a program is compiled anew where one of these differs."""
@@ -186,10 +204,13 @@ def as_dtype(tree, dtype):
 
 
 def log_norm(tree):
-    """Ln of the norm of all floats of a pytree of gradients."""
+    """Ln of the norm of all floats of a pytree, also where their squares are no float64."""
     leaves = [v for v in jax.tree.leaves(tree) if v.dtype != jax.dtypes.float0]
-    with np.errstate(divide="ignore"):
-        return 0.5 * np.log(sum(float(np.sum(np.square(np.float64(v)))) for v in leaves))
+    values = np.concatenate([np.ravel(np.float64(v)) for v in leaves])
+    largest = np.max(np.abs(values), initial=0.0)
+    if not 0 < largest < np.inf:
+        return -np.inf if largest == 0 else np.log(largest)
+    return np.log(largest) + np.log(np.linalg.norm(values / largest))
 
 
 def barriers_stay():

@@ -12,11 +12,11 @@ from flax import linen, nnx
 
 import jaxnn
 
-W = [0.3 * jnp.eye(4)] * 4
-XS = jnp.ones((8, 4)) + jnp.eye(8, 4)
+W = [jnp.asarray(0.3 * np.eye(4), "float32")] * 4  # of NumPy, which compiles nothing
+XS = jnp.asarray(np.ones((8, 4)) + np.eye(8, 4), "float32")
 TEXTS = np.array(["a", "b"] * 4)
 TRANSFORMED = NamedTuple("Transformed", [("init", Any), ("apply", Any)])(None, None)  # of Haiku
-FLAT = [(lambda w, z: z @ w, jnp.eye(4))] * 4  # whose gradient is well
+FLAT = [(lambda w, z: z @ w, jnp.asarray(np.eye(4), "float32"))] * 4  # whose gradient is well
 
 
 def f(weights, xs):

@@ -143,16 +143,22 @@ def anatomy(f, p, z):
 )
 def test_attention_is_recognised(f, seen, by):
     p, z = drawn()
-    layer = anatomy(f, p, z)
-    out, known = layer.call(f, p, z)
-    np.testing.assert_allclose(out, f(p, z), rtol=1e-6)
-    assert bool(known) == (f not in (in_blocks, with_own_rule))
-    (logits,) = layer.numbers(p, z, known).logits
-    assert logits.values.shape == (HEADS, BATCH * TOKENS, TOKENS)
+    layer, are_known = anatomy(f, p, z), []
+
+    @jax.jit
+    def measured(p, z):
+        out, known = layer.call(f, p, z)
+        are_known.append(bool(known))
+        (logits,) = layer.numbers(p, z, known).logits
+        assert logits.values.shape == (HEADS, BATCH * TOKENS, TOKENS)
+        return out, f(p, z), [*HeadRecord.of(logits, np.dtype("float32"))]
+
+    out, expected, found = measured(p, z)
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
+    assert are_known == [f not in (in_blocks, with_own_rule)]
     queries = np.broadcast_to(p["latents"], z.shape) if f is learned else z
     (q,), (k,) = heads_of(p, queries, "q"), heads_of(p, z, "k")
-    found = np.transpose(HeadRecord.of(logits, np.dtype("float32")))
-    np.testing.assert_allclose(found, numbers_of_heads(q, k, seen, by), rtol=2e-5)
+    np.testing.assert_allclose(np.transpose(found), numbers_of_heads(q, k, seen, by), rtol=2e-5)
 
 
 def test_a_layer_with_its_logits_has_the_reverse_rules_that_it_has_without():
@@ -163,7 +169,7 @@ def test_a_layer_with_its_logits_has_the_reverse_rules_that_it_has_without():
     relu = jax.nn.relu  # which has a rule, and changes what goes in
 
     def gradient(f):
-        return jax.grad(lambda z: jnp.sum(f(p, z) ** 2))(z)
+        return jax.jit(jax.grad(lambda z: jnp.sum(f(p, z) ** 2)))(z)
 
     for f, is_known in (
         (lambda p, z: relu(by_einsum(p, relu(z))), True),

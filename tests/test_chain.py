@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from problems import barriers_stay, draw_batch, draw_layers, gaussian, log_norm, said
+from problems import barriers_stay, draw_batch, draw_layers, gaussian, log_norm, refusals, said
 from problems import chain_flow as gradient_flow
 
 import jaxnn
@@ -49,7 +49,7 @@ def by_jax(layers, xs, top):
             state = jax.tree.map(jnp.add, f(p, state), shift)
         return top(state)
 
-    return jax.grad(of, argnums=(0, 1, 2))([p for _, p in layers], shapes, xs)
+    return jax.jit(jax.grad(of, argnums=(0, 1, 2)))([p for _, p in layers], shapes, xs)
 
 
 def assert_flow_is(flow, gradients, rtol=1e-11):
@@ -225,8 +225,8 @@ def batch_norm(p, z):
 @pytest.mark.parametrize(
     "dropped",
     [
-        *(None, (0, 2)),
-        *(pytest.param(d, marks=pytest.mark.slow) for d in ((1, 3, 4), (0, 3), (1, 2, 4))),
+        (0, 2),
+        *(pytest.param(d, marks=pytest.mark.slow) for d in (None, (1, 3, 4), (0, 3), (1, 2, 4))),
     ],
 )
 def test_batch_statistics(dropped, rng):
@@ -388,36 +388,40 @@ def endless(p, z):
     return lax.while_loop(lambda z: jnp.max(z) > 1, lambda z: z / 2, z @ p)
 
 
-@pytest.mark.parametrize(
-    ("layer", "error"),
-    [
-        (
-            lambda p, z: (z @ p)[0],
-            r"layer 2 \(<lambda>\): expected every float array .* 5 examples",
-        ),
-        (
-            lambda p, z: (z @ p).astype(jnp.float8_e4m3fn),
-            r"layer 2 \(<lambda>\): expected a state of floats .* got float8_e4m3fn; cast to",
-        ),
-        (
-            lambda p, z: lax.complex(z @ p, z),
-            r"layer 2 \(<lambda>\): expected real numbers, got complex128",
-        ),
-        (
-            lambda p, z: jnp.argmax(z @ p, axis=1),
-            r"layer 2 \(<lambda>\): expected a state with floats",
-        ),
-        (endless, r"layer endless: .* got a lax.while_loop"),
-        (
-            jaxnn.Run(lambda p, z: (z @ p).astype(jnp.float32), np.ones((3, N, N)), 3),
-            r"layer 2 \(<lambda>\): expected a run to keep .* float64\[5, 4\] -> float32\[5, 4\]",
-        ),
-    ],
-)
-def test_what_cannot_be_measured_is_named(rng, layer, error):
-    layer = layer if isinstance(layer, jaxnn.Run) else (layer, np.eye(N))
-    with pytest.raises(ValueError, match=error):
-        flow_of([(dense, drawn(rng)), layer], rng.normal(size=(B, N)), np.ones((B, N)))
+THETA, OF_RUN = np.eye(N), np.ones((3, N, N))
+Z, DENSE = np.ones((B, N)), {"theta": THETA, "b": np.zeros(N)}
+ONE, RUN = [(dense, DENSE)], jaxnn.Run(dense, np.ones((2, 2)), 3)
+
+
+def behind(layer):
+    """Measure a chain with a layer behind another one."""
+    layer = layer if isinstance(layer, jaxnn.Run) else (layer, THETA)
+    return flow_of([*ONE, layer], Z, Z)
+
+
+REFUSED = """
+behind(lambda p, z: (z @ p)[0])
+behind(lambda p, z: (z @ p).astype(jnp.float8_e4m3fn))
+behind(lambda p, z: lax.complex(z @ p, z))
+behind(lambda p, z: jnp.argmax(z @ p, axis=1))
+behind(endless)
+behind(jaxnn.Run(lambda p, z: (z @ p).astype(jnp.float32), OF_RUN, 3))
+jaxnn.as_network([])
+jaxnn.as_network(dense)
+jaxnn.as_network([3.0])
+jaxnn.as_network([jnp.tanh], each="row")
+jaxnn.as_network([RUN])
+flow_of(ONE, Z, None)
+gradient_flow(*jaxnn.as_network(ONE), Z, Z)
+flow_of(ONE, Z, Z, depth=1)
+flow_of(ONE, Z, np.ones((B, 3)))
+gradient_flow(*jaxnn.as_network(ONE), Z, Z, loss=lambda out, ys: jnp.sum(out - ys, axis=0))
+flow_of(ONE, (Z, np.ones(3)), Z)
+"""
+
+
+def test_what_is_no_chain_and_what_cannot_be_measured_is_named(snapshot):
+    assert refusals(REFUSED, globals()) == snapshot
 
 
 def test_a_signal_that_overflows_is_named(rng):
@@ -533,41 +537,6 @@ def test_names_of_a_dict_and_equality(rng):
     assert repr(net) == "Chain of 2 layers, stem … blocks.0"
     assert jax.tree.leaves(net) == []
     assert len(jax.tree.leaves(params)) == 2
-
-
-@pytest.mark.parametrize(
-    ("layers", "options", "error"),
-    [
-        ([], {}, "layers: expected at least one layer"),
-        (jnp.tanh, {}, "model: expected a module of Equinox"),
-        ([3.0], {}, r"layer 1 \(float\): expected something to call"),
-        ([jnp.tanh], {"each": "row"}, "each: expected 'batch', 'example' or 'whole', got 'row'"),
-        ([jaxnn.Run(dense, np.ones((2, 2)), 3)], {}, "expected arrays of 3 entries"),
-    ],
-)
-def test_what_is_no_chain(layers, options, error):
-    with pytest.raises((ValueError, TypeError), match=error):
-        jaxnn.as_network(layers, **options)
-
-
-def test_what_does_not_go_with_a_chain(rng):
-    net, params = jaxnn.as_network([(dense, drawn(rng))])
-    xs = np.ones((B, N))
-    of = functools.partial(gradient_flow, net, params, xs)
-    with pytest.raises(ValueError, match="loss, cotangent: expected one of them for a chain"):
-        of(xs)
-    with pytest.raises(ValueError, match="depth: expected none for a chain"):
-        of(cotangent=xs, depth=1)
-    with pytest.raises(
-        ValueError, match=r"cotangent: expected the shapes of the output, float64\[5, 4\]"
-    ):
-        of(cotangent=np.ones((B, 3)))
-    with pytest.raises(
-        ValueError, match=r"loss: expected .* return one float, or for each example"
-    ):
-        of(xs, loss=lambda out, ys: jnp.sum(out - ys, axis=0))
-    with pytest.raises(ValueError, match="xs: expected arrays with the same number of examples"):
-        gradient_flow(net, params, (xs, np.ones(3)), cotangent=xs)
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
-"""Compile once: how many programs an eager call of every public function compiles."""
+"""Programs: how many each public function compiles, which of them stay, what XLA folds."""
 
 import gc
 import inspect
 import operator
+import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -10,16 +11,19 @@ from types import SimpleNamespace
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 import torches
 from jax import monitoring
+from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 from peers import need
 from problems import filled_flow
 
 import jaxnn
 from jaxnn.arrays.compiled import KEPT, compiled, few_runs
+from jaxnn.cli import kept_programs
 from jaxnn.flow.formats.entries import BINS, Entries, FlowEntries
 from jaxnn.flow.measure import network_flow
 from jaxnn.flow.measure.flow_of_net import flow_of_net
@@ -375,7 +379,9 @@ def test_equal_losses_and_layers_that_are_written_anew_are_compiled_once(program
     check(2.0, 1)
 
 
-@pytest.mark.parametrize("make", [compiled, with_rest_by_numpy])
+@pytest.mark.parametrize(
+    "make", [compiled, pytest.param(with_rest_by_numpy, marks=pytest.mark.slow)]
+)
 def test_programs_of_the_last_networks_alone_stay(make):
     """A static argument, here a number, stands for a network."""
     times, xla = make(lambda v, by: by * v), jax.devices()[0].client
@@ -467,3 +473,124 @@ def test_a_traced_function_takes_arguments_of_other_types_and_closures_over_trac
         return scale
 
     jax.make_jaxpr(inside)(1.0)
+
+
+# Programs that the command keeps
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of kept programs, and JAX's settings as they were afterwards."""
+    names = ["cache_dir", "cache_min_compile_time_secs", "cache_min_entry_size_bytes"]
+    names = ["jax_compilation_cache_dir", *(f"jax_persistent_{name}" for name in names[1:])]
+    before = {name: getattr(jax.config, name) for name in names}
+    monkeypatch.setattr(kept_programs.platformdirs, "user_cache_path", tmp_path.joinpath)
+    monkeypatch.setattr(kept_programs.warnings, "showwarning", None)
+    monkeypatch.delenv(kept_programs.SETTING, raising=False)
+    yield tmp_path / "jaxnn" / "compiled"
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_programs_are_kept_in_the_cache_folder_unless_the_user_has_one(folder, monkeypatch):
+    monkeypatch.setenv(kept_programs.SETTING, "elsewhere")
+    kept_programs.keep_programs()
+    assert not folder.exists()
+    monkeypatch.delenv(kept_programs.SETTING)
+    kept_programs.keep_programs()
+    assert folder.is_dir()
+    assert jax.config.jax_compilation_cache_dir == str(folder)
+
+
+def test_the_oldest_programs_go_where_the_folder_has_grown_too_large(folder, monkeypatch):
+    monkeypatch.setattr(kept_programs, "MOST_BYTES", 400)
+    folder.mkdir(parents=True)
+    for age in range(5):
+        path = folder / f"program{age}"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    kept_programs.keep_programs()
+    assert sorted(path.name for path in folder.iterdir()) == ["program0", "program1", "program2"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_warning(folder, caplog):
+    folder.parent.write_text("a file")
+    kept_programs.keep_programs()
+    assert "compiled programs are not kept" in caplog.text
+
+
+# Nothing that grows with the batch is a constant, which XLA works out while it compiles
+
+
+FOLDED = 13  # no other axis is as long
+COMBINING = ("reduce_", "arg", "dot_", "conv_", "cum", "sort", "top_k", "gather", "scatter")
+BARRIER = "optimization_barrier"
+
+
+def bodies(eqn):
+    """The programs inside of a step."""
+    values = (v for value in eqn.params.values() for v in jax.tree.leaves(value, is_leaf=callable))
+    for value in values:
+        if isinstance(value, ClosedJaxpr | Jaxpr):
+            yield getattr(value, "jaxpr", value)
+
+
+def folded(jaxpr, known=None):
+    """The constant steps that combine entries of the whole batch; each with the shape of these."""
+    found, varies = [], {*jaxpr.invars} if known is None else {*known}
+    for eqn in jaxpr.eqns:
+        depends = [isinstance(v, Var) and v in varies for v in eqn.invars]
+        for body in bodies(eqn):
+            # Of a loop or a branch all that it takes, if it takes anything that varies.
+            own = depends[-len(body.invars) :] if eqn.primitive.name == "jit" else [any(depends)]
+            own = own if len(own) > 1 else own * len(body.invars)
+            found += folded(body, [v for v, flag in zip(body.invars, own, strict=False) if flag])
+        if any(depends) or eqn.primitive.name == BARRIER:
+            varies |= {*eqn.outvars}
+        elif eqn.primitive.name.startswith(COMBINING):
+            shapes = [v.aval.shape for v in eqn.invars if FOLDED in v.aval.shape and v.aval.size]
+            found += [(eqn.primitive.name, shape) for shape in shapes]
+    return found
+
+
+def attends(w, z):
+    q = (z @ w).reshape(*z.shape[:2], 2, 2).transpose(0, 2, 1, 3)
+    values = jax.nn.softmax(q @ jnp.swapaxes(q, 2, 3), -1) @ q
+    return z + values.transpose(0, 2, 1, 3).reshape(z.shape)
+
+
+def sees_what_was(w, z):
+    logits = (z @ w) @ jnp.swapaxes(z, 1, 2)
+    seen = jnp.tril(jnp.ones(logits.shape[1:], bool))
+    return z + jax.nn.softmax(jnp.where(seen, logits, -jnp.inf), -1) @ z
+
+
+def routes(p, z):
+    share = jax.nn.softmax(z @ p["router"], -1)
+    return z + jnp.einsum("bte,btde->btd", share, jnp.tanh(jnp.einsum("btd,dfe->btfe", z, p["w"])))
+
+
+OF_EXPERTS = {"router": np.ones((4, 3)), "w": np.ones((4, 4, 3))}
+
+
+@pytest.mark.parametrize(
+    ("layer", "params"),
+    [(attends, np.eye(4)), (sees_what_was, np.eye(4)), (routes, OF_EXPERTS)],
+)
+def test_nothing_of_a_flow_that_grows_with_the_batch_is_a_constant(layer, params):
+    net, layers = jaxnn.as_network([(layer, params)] * 2)
+
+    def flow(layers, z, cotangent):
+        return jaxnn.gradient_flow(
+            (net, layers), z, cotangent=cotangent, tangent=True, entries=True
+        )
+
+    z = jnp.ones((FOLDED, 6, 4))
+    assert folded(jax.make_jaxpr(flow)(layers, z, z).jaxpr) == []
+
+
+def test_a_constant_is_seen():
+    def f(z):
+        return z + jax.jit(lambda: jnp.max(jnp.zeros((FOLDED, 5)), axis=1))()
+
+    assert folded(jax.make_jaxpr(f)(jnp.ones(FOLDED)).jaxpr) == [("reduce_max", (FOLDED, 5))]

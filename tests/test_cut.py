@@ -1,12 +1,14 @@
 """Cutting a function into layers: what is found, and its norms against plain gradients."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 from problems import chain_flow as gradient_flow
-from problems import log_norm
+from problems import log_norm, refusals
 
 import jaxnn
 from jaxnn.arrays.rows import is_float
@@ -178,8 +180,8 @@ PREPARED = {  # params -> two stacks, and whether the layers are kept apart on t
     "one_stack_in_two_ways": (lambda p: (p["u"][:-1], p["u"][1:] * 2), False),
     "summed_over_layers": (lambda p: (jnp.cumsum(p["u"], 0), jax.nn.relu(p["v"])), False),
 }
-QUICK = ("scaled", "weight_norm")
-DOWNWARDS = (*QUICK, "sliced", "less_their_mean")
+QUICK = ("weight_norm",)
+DOWNWARDS = ("scaled", *QUICK, "sliced", "less_their_mean")
 
 
 @pytest.mark.parametrize(
@@ -364,30 +366,44 @@ def closed_over(p, z):
     return jnp.tanh(z @ np.ones((N, N))) + p[0, :1]
 
 
-@pytest.mark.parametrize(
-    ("f", "error"),
-    [
-        (flattened, r"2 products in a row, where float64\[4, 4\] has no examples along an axis"),
-        (complex_between, r"4 products in a row: expected real numbers .* got complex128; carry"),
-        (
-            complex_carry,
-            r"a scan of 4 steps at .*: expected real numbers .*, got complex128; carry",
-        ),
-        (
-            narrow_carry,
-            r"a scan of 4 steps at .*: expected .*, got float8_e4m3fn; cast to bfloat16",
-        ),
-        (of_scalars, r"f: found one layer, a scan of 4 steps at test_cut.py:\d+, which carries or"),
-        (closed_over, "f: found no product of xs with params; hand over the network's weights in"),
-        (lambda p, z: jnp.tanh(z @ p[0]), r"f: found one layer, at test_cut.py:\d+; hand it over"),
-        (lambda p, z: p, "f: expected an output that depends on xs, got one that does not"),
-        (lambda p, z: jnp.argmax(z @ p[0], 1), r"f: expected .* to return floats, got int64\[3\]"),
-        (lambda p, z: (), "f: expected .* to return floats, got none"),
-    ],
-)
-def test_what_cannot_be_cut_says_what_to_hand_over(rng, f, error):
-    with pytest.raises(ValueError, match=error):
-        jaxnn.as_network((f, drawn(rng, 4, N, N)), drawn(rng, B, N))
+def one_product(p, z):
+    return jnp.tanh(z @ p[0])
+
+
+PARAMS, XS = np.ones((4, N, N)), np.ones((B, N))
+
+
+def cut(f, p=PARAMS, xs=XS, **options):
+    """Cut a function; a place in a file is said without its line."""
+    try:
+        return jaxnn.as_network((f, p), xs, **options)
+    except ValueError as error:
+        raise ValueError(re.sub(r"\.py:\d+", ".py:…", str(error))) from None
+
+
+REFUSED = """
+cut(flattened)
+cut(complex_between)
+cut(complex_carry)
+cut(narrow_carry)
+cut(of_scalars)
+cut(closed_over)
+cut(one_product)
+cut(lambda p, z: p)
+cut(lambda p, z: jnp.argmax(z @ p[0], 1))
+cut(lambda p, z: ())
+jaxnn.as_network(([(dense, PARAMS)], PARAMS), XS)
+cut(dense, each="row")
+cut(dense, xs=(XS, XS[1:]))
+cut(u_net, np.ones((11, N, N)), streams=1)
+cut(shallow_u_net, np.ones((11, N, N)), streams=1)
+cut(two_carries, np.ones((11, N, N)), streams=1)
+cut(per_step, np.ones((11, N, N)), streams=1)
+"""
+
+
+def test_what_cannot_be_cut_says_what_to_hand_over(snapshot):
+    assert refusals(REFUSED, globals()) == snapshot
 
 
 def test_a_complex_state_goes_as_two_arrays(rng):
@@ -408,26 +424,16 @@ def test_what_is_carried_for_all_examples_is_measured_as_a_whole(rng):
     np.testing.assert_allclose(np.exp(flow.log_theta[:4]), expected, rtol=1e-10)
 
 
-WITH_STREAMS = {  # how many each takes, and the layers that it then has
-    u_net: (2, 10),
-    shallow_u_net: (2, 5),
-    two_carries: (2, 11),
-    per_step: (2, 12),
-}
+WITH_STREAMS = {u_net: 10, shallow_u_net: 5, two_carries: 11, per_step: 12}  # and their layers
 
 
 @pytest.mark.parametrize(
     "f",
     [f if f is shallow_u_net else pytest.param(f, marks=pytest.mark.slow) for f in WITH_STREAMS],
 )
-def test_what_takes_several_streams(rng, f):
-    """With one fewer the way out is said, and with those it is cut and right."""
-    p, xs, (count, layers) = drawn(rng, 11, N, N), drawn(rng, B, N), WITH_STREAMS[f]
-    way_out = rf"^f: found .* test_cut.py:\d+.*; with streams={count} "
-    with pytest.raises(ValueError, match=way_out):
-        jaxnn.as_network((f, p), xs, streams=count - 1)
-    net, flow = assert_is_plain(f, p, xs, streams=count)
-    assert len(net.names) == layers
+def test_what_takes_two_streams_is_cut_with_them_and_right(rng, f):
+    net, flow = assert_is_plain(f, drawn(rng, 11, N, N), drawn(rng, B, N), streams=2)
+    assert len(net.names) == WITH_STREAMS[f]
     assert flow.streams is not None
 
 
@@ -440,18 +446,6 @@ def test_a_branch_of_three_products_is_a_layer(rng):
 
     net, _ = jaxnn.as_network((network, drawn(rng, 4, N, N)), drawn(rng, B, N))
     assert net.lengths == (0, 0, 0)
-
-
-def test_what_does_not_go_with_a_cut(rng):
-    p, xs = drawn(rng, N, N), drawn(rng, B, N)
-    with pytest.raises(
-        TypeError, match=r"layer 1 .*: expected something to call, a pair .* got list"
-    ):
-        jaxnn.as_network(([(dense, p)], p), xs)  # no pair, since no function is first
-    with pytest.raises(ValueError, match="each: expected 'batch', 'example' or 'whole', got 'row'"):
-        jaxnn.as_network((dense, p), xs, each="row")
-    with pytest.raises(ValueError, match="xs: expected arrays with the same number of examples"):
-        jaxnn.as_network((dense, p), (xs, xs[1:]))
 
 
 def test_what_takes_one_example_is_told_to_say_so(rng):

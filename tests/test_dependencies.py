@@ -88,7 +88,6 @@ CASEBOOK = [*(ROOT / "experiments" / "casebook" / "programs").glob("*.py")]
 PEER_FILES = [path for path in {*EXPERIMENTS} - {*MENAGERIE} if path.name.endswith(PEERS)]
 PEER_FILES += [*CASEBOOK, ROOT / "experiments" / "bench" / "networks.py"]
 TESTS = [*(ROOT / "tests").glob("*.py")]
-TESTS.remove(ROOT / "tests" / "of_neural_tangents.py")  # for a Python of its own
 
 
 def test_the_library_needs_what_it_imports_and_nothing_else():

@@ -1,6 +1,7 @@
-"""Norms of gradients, and zero told apart from underflow."""
+"""Norms of gradients; two flows next to each other; states that are recorded together."""
 
 import dataclasses
+from dataclasses import replace
 
 import chex
 import jax
@@ -8,9 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from problems import as_dtype, draw_layers, gaussian, gradient_flow, of_theta
+from problems import as_dtype, draw_layers, filled_flow, gaussian, gradient_flow, of_theta, refusals
 
 import jaxnn
+from jaxnn.arrays.rows import ScaledRows
+from jaxnn.flow.measure import chain_record
+from jaxnn.flow.record import state_record
+from jaxnn.flow.record.flow import FlowOptions
+from jaxnn.flow.record.state_record import Small
 
 
 def network(rng, activation, depth, sigma_w=1.0, dtype=jnp.float64, stacked=False):
@@ -31,7 +37,7 @@ def test_it_measures_the_gradient_of_the_mean_loss(rng, activation):
         net, params, xs, ys[:, None].astype(float)
     )
     trace = jax.jit(jax.vmap(jaxnn.trace, in_axes=(None, None, 0)))(net, params, xs)
-    flow = gradient_flow(net, params, xs, ys)
+    flow = gradient_flow(net, as_run(params), xs, ys)
     for measured, gradients in (
         (flow.log_delta, delta_z),
         (of_theta(flow)[0], [theta for theta, _ in layers]),
@@ -53,6 +59,12 @@ def test_it_measures_the_gradient_of_the_mean_loss(rng, activation):
         # Of numbers of order 1: a variance of 1e-9 has no more digits than they.
         np.testing.assert_allclose(measured, value, rtol=1e-12, atol=1e-15)
     assert not flow.lost.any()
+
+
+def as_run(params):
+    """Stack the layers between the first and the last: one program for all of them."""
+    first, *run, last = params
+    return first, jaxnn.network.Layer(*map(np.stack, zip(*run, strict=True))), last
 
 
 def in_both_floats(net, params, xs, ys, depth=None):
@@ -89,12 +101,12 @@ FALLING = jaxnn.network.Activation("falling", lambda z: -RELU.sigma(z), lambda z
 
 @pytest.mark.parametrize(
     "activation",
-    ["sigmoid", "relu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("hard_tanh", FALLING))],
+    ["sigmoid", *(pytest.param(a, marks=pytest.mark.slow) for a in ("relu", "hard_tanh", FALLING))],
     ids=lambda a: getattr(a, "name", a),
 )
 def test_saturated_and_dead_units_are_counted(rng, activation):
     net, params, xs, ys = network(rng, activation, 5, sigma_w=8.0)
-    flow = gradient_flow(net, params, xs, ys)
+    flow = gradient_flow(net, as_run(params), xs, ys)
     trace = jax.jit(jax.vmap(jaxnn.trace, in_axes=(None, None, 0)))(net, params, xs)
     largest = 0.25 if activation == "sigmoid" else 1
     for z, saturated, dead in zip(
@@ -111,24 +123,33 @@ def test_a_cotangent_takes_the_place_of_the_loss(rng):
     net, params, xs, ys = network(rng, "sigmoid", 5)
     y_hat = jax.jit(jax.vmap(jaxnn.forward, in_axes=(None, None, 0)))(net, params, xs)
     cotangent = (np.asarray(y_hat) - np.asarray(ys)[:, None]) / 9
-    flow = gradient_flow(net, params, xs, cotangent=cotangent)
-    of_loss = gradient_flow(net, params, xs, ys)
+    flow = gradient_flow(net, as_run(params), xs, cotangent=cotangent)
+    of_loss = gradient_flow(net, as_run(params), xs, ys)
     assert (flow.given.names, of_loss.given.names) == (("xs", "cotangent"), ("xs",))
     flow, of_loss = (dataclasses.replace(each, given=None) for each in (flow, of_loss))
     chex.assert_trees_all_close(flow, of_loss, rtol=1e-9)
-    zero = gradient_flow(net, params, xs, cotangent=np.zeros_like(cotangent))
+    zero = gradient_flow(net, as_run(params), xs, cotangent=np.zeros_like(cotangent))
     assert np.isneginf(zero.log_delta).all()
     assert np.isneginf(zero.log_theta).all()
     assert not zero.lost.any()
 
 
-def test_one_of_labels_and_cotangent(rng, unhooked):
-    net, params, xs, ys = network(rng, "tanh", 1)
-    for arguments in ({}, {"ys": ys, "cotangent": jnp.ones((9, 1))}):
-        with pytest.raises(ValueError, match="ys, cotangent: expected one of them"):
-            jaxnn.gradient_flow((net, params), xs, **arguments)
-    with pytest.raises(ValueError, match=r"cotangent: expected the shape of z\[L\], \(9, 1\), got"):
-        jaxnn.gradient_flow((net, params), xs, cotangent=jnp.ones((9, 2)))
+def flow_at(**options):
+    """Measure a small network with labels or cotangents that do not go with it."""
+    net, params, xs, _ = network(np.random.default_rng(0), "tanh", 1, dtype=jnp.float32)
+    return jaxnn.gradient_flow((net, params), xs, **options)
+
+
+REFUSED = """
+flow_at()
+flow_at(ys=np.arange(9) % 2, cotangent=np.ones((9, 1), np.float32))
+flow_at(cotangent=np.ones((9, 2), np.float32))
+jaxnn.compare(a_flow(), filled_flow(jaxnn.Network((2, 3, 1), "tanh", "binary"), np.ones(2)))
+"""
+
+
+def test_what_does_not_go_together_is_named(unhooked, snapshot):
+    assert refusals(REFUSED, globals()) == snapshot
 
 
 @pytest.mark.slow
@@ -176,3 +197,139 @@ def test_lost_on_the_way_is_lost_in_every_layer_below(rng):
     np.testing.assert_array_equal(flow.lost, np.arange(41) < flow.lost.sum())
     assert 30 < flow.lost.sum() < 35
     assert not jaxnn.backprop(net, params, jnp.zeros_like(xs), ys)[1][0].b.any()
+
+
+# Two flows next to each other
+
+
+NET = jaxnn.Network((2, 3, 3, 1), "tanh", "binary")
+
+
+def a_flow(**fields):
+    return filled_flow(NET, np.ones(3), **fields)
+
+
+def test_what_changed_is_named_with_its_layer_and_its_decades():
+    first = a_flow()
+    second = replace(first, log_delta=first.log_delta + np.log(10) * np.array([-2.0, 0.1, 0.0]))
+    compared = jaxnn.compare(first, second)
+    changes = [row["log10_delta_change"] for row in compared.rows]
+    assert changes == pytest.approx([-2.0, 0.1, 0.0])
+    assert compared.sentences[1:] == ("Changed, in decades: Δ of the state of layer 1 by -2.",)
+    assert compared.rows[0]["log10_delta"] == pytest.approx(first.table()[0]["log10_delta"])
+
+
+def test_three_of_many_changes_are_named_the_largest_first():
+    net = jaxnn.Network((2, *[3] * 5, 1), "tanh", "binary")
+    first = filled_flow(net, np.ones(6))
+    by = np.log(10) * np.array([1.0, -4.0, 0.2, 3.0, 2.0, 0.5])
+    said = jaxnn.compare(first, replace(first, log_delta=first.log_delta + by)).sentences[1]
+    named = [f"Δ of the state of layer {i} by {v}" for i, v in ((2, "-4"), (4, "+3"), (5, "+2"))]
+    assert said == f"Changed, in decades: {', '.join(named)}, and 2 more."
+
+
+def test_flows_that_are_alike():
+    assert str(jaxnn.compare(a_flow(), a_flow())).endswith("Nothing changed by a factor of two.")
+
+
+# States of unequal layers, recorded together, have the numbers of each by itself
+
+
+B, T = 3, 4
+
+
+def states(p, x):
+    """The main arrays of a network with positions, half as many inside, and a skip around those."""
+    skip = x @ p[0]
+    z = jnp.tanh(skip).reshape(B, T // 2, 2, -1).mean(axis=2)
+    inside = []
+    for theta in p[1:5]:
+        z = jnp.tanh(z) @ theta
+        inside.append(z)
+    inside[-1] = jnp.concatenate([jnp.repeat(z, 2, axis=1), skip], axis=2)
+    joined = inside[-1] @ p[5]
+    return [skip, *inside, joined, jnp.tanh(joined).mean(axis=1) @ p[6]]
+
+
+@pytest.fixture(scope="module")
+def flows():
+    """The parameters, the examples, and the flow of the same network in both ways."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 6), (6, 7), (7, 3), (3, 4), (4, 2), (8, 4), (4, 2)]
+    p = [rng.normal(size=shape) for shape in shapes]
+    xs = rng.normal(size=(B, T, 3)) + 1
+    counts, measured = [], []
+
+    def counted(small, dtype, examples):
+        counts.append(len(small))
+        return state_record.records_of_small(small, dtype, examples)
+
+    for several in (state_record.SEVERAL, 99):
+        with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):
+            jax.clear_caches()  # programs are equal, however they are measured
+            patch.setattr(chain_record, "records_of_small", counted)
+            patch.setattr(state_record, "SEVERAL", several)
+            net, own = jaxnn.as_network((lambda p, x: states(p, x)[-1], p), xs)
+            measured.append(jaxnn.gradient_flow((net, own), xs, cotangent=np.ones((B, 2))))
+    assert counts == [7, 0]
+    return p, xs, *measured
+
+
+def test_small_states_together_have_the_records_of_each(rng):
+    """Of two and three axes, several of one shape, and Δ at each position."""
+    shapes = [(B, 5), (B, T, 2), (B, 2, 3), (B, T, 2)]
+    options = FlowOptions(examples=True, tangent=False, memory="all")
+    small = [
+        Small(rng.normal(size=shape) + 1, ScaledRows(rng.normal(size=shape), np.arange(B)))
+        for shape in shapes
+    ]
+
+    @jax.jit
+    def both(small):
+        together = state_record.records_of_small(small, jnp.float64, True)
+        return together, [state_record.record_of(*v, jnp.float64, options) for v in small]
+
+    for ours, theirs in zip(*jax.device_get(both(small)), strict=True):
+        square = (v.state.square * 4.0**v.state.exponent for v in (ours, theirs))
+        chex.assert_trees_all_close(*square, rtol=1e-12)
+        chex.assert_trees_all_close(ours.state.spread, theirs.state.spread, rtol=1e-10)
+        chex.assert_trees_all_close(ours.positions, theirs.positions, rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_states_together_are_each_by_itself(flows):
+    _, _, together, each = flows
+    assert together.streams.layers == (1, 2, 2, 3, 3, 4, 4, 5, 6, 7)
+    pairs = zip(jax.tree.leaves_with_path(together), jax.tree.leaves_with_path(each), strict=True)
+    for (path, v), (other, w) in pairs:
+        assert path == other
+        np.testing.assert_allclose(v, w, rtol=1e-10, atol=1e-12, err_msg=str(path))
+
+
+@pytest.mark.slow
+def test_states_together_have_the_numbers_of_numpy(flows):
+    p, xs, flow, _ = flows
+
+    def log_size(v):
+        return 0.5 * np.log(np.mean(v**2))
+
+    for i, state in enumerate(map(np.asarray, states(p, xs))):
+        rows = state.reshape(B, -1)
+        deviation = rows - rows.mean(axis=0)
+        assert flow.log_spread[i] == pytest.approx(log_size(deviation) - log_size(rows), rel=1e-9)
+        units = rows / np.linalg.norm(rows, axis=1)[:, None]
+        cosine = (np.sum(units @ units.T) - B) / (B * (B - 1))
+        assert flow.cosine[i] == pytest.approx(cosine, rel=1e-9)
+        values = np.linalg.eigvalsh(deviation @ deviation.T)
+        assert flow.rank[i] == pytest.approx(values.sum() ** 2 / np.sum(values**2), rel=1e-9)
+        if state.ndim < 3:
+            assert np.isnan(flow.log_spread_within[i])
+            continue
+        within = state - state.mean(axis=1, keepdims=True)
+        expected = log_size(within) - log_size(state)
+        assert flow.log_spread_within[i] == pytest.approx(expected, rel=1e-9)
+        of_position = [
+            log_size(state[:, t] - state[:, t].mean(axis=0)) - log_size(state[:, t])
+            for t in range(state.shape[1])
+        ]
+        np.testing.assert_allclose(flow.positions.of(i + 1).log_spread, of_position, rtol=1e-9)

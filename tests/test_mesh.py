@@ -66,7 +66,7 @@ def mapped(f, params_spread):
     return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=P(AXES))
 
 
-@pytest.mark.parametrize("params_spread", [False, True])
+@pytest.mark.parametrize("params_spread", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("call", CALLS)
 @each_network
 def test_shard_map_with_its_checks(users_jax, net, call, params_spread):

@@ -1,7 +1,7 @@
 """The table of primitives, entry by entry, against what JAX makes of small random arrays."""
 
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -327,26 +327,38 @@ class Trial(NamedTuple):
         )
 
 
-def tried(name):
-    """The trials of a primitive, each with what its variants make, and its stacks of one entry."""
-    trials = [trial for case in CASES[name] if (trial := Trial.of(name, *case)) is not None]
-    run = jax.jit(lambda given: [t.outputs(*v) for t, v in zip(trials, given, strict=True)])
-    made = jax.tree.map(np.asarray, run([trial.variants() for trial in trials]))
-    return [*zip(trials, made, strict=True)]
-
-
 # Of the many that act entry by entry, and are alike but for their name, two are tried by default.
 ALIKE = {*UNARY, "atan2", "pow", "nextafter", "rem", "max", "min", "sub", "and", "or", "xor"}
 ALIKE |= {"ge", "gt", "le", "lt", "eq", "ne"}
-each_name = [
-    pytest.param(name, marks=pytest.mark.slow) if name in ALIKE - {"tanh", "max"} else name
-    for name in RULES
-]
+QUICK = [name for name in RULES if name not in ALIKE - {"tanh", "max"}]
+NAMES = [*QUICK, *(name for name in RULES if name not in QUICK)]
+TOGETHER = 12  # primitives whose trials are one program, which compiles faster than one each
 
 
-@pytest.mark.parametrize("name", each_name)
+@cache
+def tried_together(i):
+    """The trials of some primitives, each with what its variants make, and its stacks of one."""
+    trials = {
+        name: [trial for case in CASES[name] if (trial := Trial.of(name, *case)) is not None]
+        for name in NAMES[i * TOGETHER : (i + 1) * TOGETHER]
+    }
+    given = {name: [trial.variants() for trial in of_name] for name, of_name in trials.items()}
+    run = jax.jit(
+        lambda given: {
+            name: [t.outputs(*v) for t, v in zip(of_name, given[name], strict=True)]
+            for name, of_name in trials.items()
+        }
+    )
+    made = jax.tree.map(np.asarray, run(given))
+    return {name: [*zip(trials[name], made[name], strict=True)] for name in trials}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in RULES],
+)
 def test_an_entry_of_the_table_is_what_its_primitive_does(name):
-    rule, trials = RULES[name], tried(name)
+    rule, trials = RULES[name], tried_together(NAMES.index(name) // TOGETHER)[name]
     assert trials or name in OF_VERSIONS
     for trial, (made, entries) in trials:
         count = 2 + len(trial.perturbations)

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 import safetensors.numpy
-import skops.io
 from sklearn import datasets, metrics
 
 from experiments import find
@@ -339,6 +338,8 @@ class Other:
     ],
 )
 def test_what_is_wrong_with_a_model_is_one_sentence(change, sentence, tmp_path):
+    import skops.io  # here, for it imports all of scikit-learn, and torch if that is there
+
     folder, known = saved(made(), tmp_path / "run"), made()
     skops.io.dump(change(dict(vars(known))), folder / model.SKOPS)
     with pytest.raises(

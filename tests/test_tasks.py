@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from problems import refusals
 
 import jaxnn
 from jaxnn.network.tasks import label_rows
@@ -113,32 +114,25 @@ def test_labels_of_three_outputs(task, y, rows):
     np.testing.assert_allclose(labels, rows, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("task", "y", "n_out", "error", "sentence"),
-    [
-        (REGRESSION, np.ones((2, 2)), 3, ValueError, r"expected shape \(2, 3\) .*, got \(2, 2\)"),
-        (
-            REGRESSION,
-            np.ones(3),
-            1,
-            ValueError,
-            r"shape \(2, 1\) or \(2,\) .* 1 output, got \(3,\)",
-        ),
-        (REGRESSION, np.array([1, INF]), 1, ValueError, r"expected finite numbers .* got inf"),
-        (BINARY, np.array([0, 0.5]), 1, ValueError, r"labels 0 or 1 .* got 0.5 \(1 wrong of 2"),
-        (BINARY, np.array([2, -1]), 1, ValueError, r"labels 0 or 1 .* got 2 \(2 wrong of 2"),
-        (BINARY, np.array([0, np.nan]), 1, ValueError, r"labels 0 or 1 .* got nan"),
-        (MULTICLASS, np.array([0, 3]), 3, ValueError, r"classes 0 … 2 .* got 3 \(1 wrong of 2"),
-        (MULTICLASS, np.array([-1, 0]), 3, ValueError, r"classes 0 … 2 .* got -1"),
-        (MULTICLASS, np.array([0.0, 1.0]), 3, TypeError, r"integer classes 0 … 2, got float64"),
-        (MULTICLASS, ["cat", "dog"], 3, TypeError, r"got 'cat'; np\.unique\(y, .* numbers from 0"),
-        (MULTICLASS, np.ones((2, 3)), 3, ValueError, r"probabilities that sum to 1 .* got 1"),
-        (MULTICLASS, np.ones((2, 4)), 3, ValueError, r"\(2, 3\) \(probabilities\) or \(2,\) \(cl"),
-    ],
-)
-def test_wrong_labels_are_named(task, y, n_out, error, sentence, unhooked):
-    with pytest.raises(error, match=sentence):
-        label_rows(task, y, (2,), n_out, jnp.float64)
+REFUSED = """
+label_rows(REGRESSION, np.ones((2, 2)), (2,), 3, jnp.float64)
+label_rows(REGRESSION, np.ones(3), (2,), 1, jnp.float64)
+label_rows(REGRESSION, np.array([1, INF]), (2,), 1, jnp.float64)
+label_rows(BINARY, np.array([0, 0.5]), (2,), 1, jnp.float64)
+label_rows(BINARY, np.array([2, -1]), (2,), 1, jnp.float64)
+label_rows(BINARY, np.array([0, np.nan]), (2,), 1, jnp.float64)
+label_rows(MULTICLASS, np.array([0, 3]), (2,), 3, jnp.float64)
+label_rows(MULTICLASS, np.array([-1, 0]), (2,), 3, jnp.float64)
+label_rows(MULTICLASS, np.array([0.0, 1.0]), (2,), 3, jnp.float64)
+label_rows(MULTICLASS, ["cat", "dog"], (2,), 3, jnp.float64)
+label_rows(MULTICLASS, np.ones((2, 3)), (2,), 3, jnp.float64)
+label_rows(MULTICLASS, np.ones((2, 4)), (2,), 3, jnp.float64)
+jaxnn.network.find_task("ranking")
+"""
+
+
+def test_wrong_labels_and_an_unknown_task_are_named(unhooked, snapshot):
+    assert refusals(REFUSED, globals()) == snapshot
 
 
 def test_label_values_are_not_looked_at_under_jit():
@@ -182,8 +176,3 @@ def test_wrong_labels_are_nan_under_jit(task, wrong, right):
 
 def _of_each(net, params, ys):
     return jax.vmap(lambda y: jaxnn.passes.loss(net, params, jnp.ones(2), y))(ys)
-
-
-def test_an_unknown_task_is_answered_with_the_list():
-    with pytest.raises(ValueError, match="no 'ranking'; choose one of regression, binary, multic"):
-        jaxnn.network.find_task("ranking")

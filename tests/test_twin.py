@@ -484,6 +484,7 @@ def test_programs_in_a_layer_are_opened():
     assert np.isclose(2 * flow.log_delta_input, np.log(9 * np.sum(np.asarray(xs) ** 2)), atol=0.2)
 
 
+@pytest.mark.slow
 def test_a_number_that_a_loop_counts_is_one_for_all_replicas(rng):
     """A fori_loop, whose counter is a state, has the theory of the scan over the same numbers."""
     w, x = rng.normal(size=(6, 6)), rng.normal(size=(4, 6))

@@ -1,16 +1,13 @@
-"""Layers found in modules of PyTorch, and findings on what their rate does not see."""
-
-import copy
+"""Modules of PyTorch: findings beside their rate, units, and numbers that are none."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_pytorch import of_order, of_parts, residual
+from test_pytorch import check_states, lines, of_order, of_parts
 
 import jaxnn
-
-pytestmark = pytest.mark.usefixtures("users_jax")
+from jaxnn.pytorch.activations import FEWEST
 
 B, N, STEPS = 4, 4, 12
 
@@ -24,172 +21,12 @@ def judged(module, x, **options):
     return flow, jaxnn.verdict(flow)
 
 
-def linears(torch, count):
-    return torch.nn.Sequential(*(torch.nn.Linear(N, N) for _ in range(count)))
-
-
-# Lists of lists
-
-
-def lists_of_lists(torch):
-    """Items of two modules that a skip leads around, as in vit_pytorch."""
-
-    def call(self, x):
-        for attention, mlp in self.blocks:
-            x = attention(x) + x
-            x = mlp(x) + x
-        return x
-
-    item = torch.nn.ModuleList([torch.nn.Linear(N, N), linears(torch, 2)])
-    blocks = torch.nn.ModuleList(copy.deepcopy(item) for _ in range(3))
-    return of_parts(torch, call, blocks=blocks)
-
-
-def dicts_in_a_list(torch):
-    """Items of which the last module is the stream, as in rtdl's FT-Transformer."""
-
-    def call(self, x):
-        for item in self.blocks:
-            x = item["output"](x + item["ffn"](item["norm"](x)))
-        return x
-
-    nn = torch.nn
-    item = {"norm": nn.LayerNorm(N), "ffn": linears(torch, 2), "output": nn.Identity()}
-    blocks = nn.ModuleList(nn.ModuleDict(copy.deepcopy(item)) for _ in range(3))
-    return of_parts(torch, call, blocks=blocks)
-
-
-def a_u_net(torch):
-    """Levels down and up, each of two blocks, and a side network, as in denoising_diffusion."""
-
-    def call(self, x):
-        t, skips = self.side(x), []
-        for block, change in self.downs:
-            x = block(x)
-            skips.append(x)
-            x = change(x + t)
-        for block, change in self.ups:
-            x = change(block(x + skips.pop()))
-        return x
-
-    item = torch.nn.ModuleList([residual(torch), torch.nn.Linear(N, N)])
-    lists = {
-        name: torch.nn.ModuleList(copy.deepcopy(item) for _ in range(3))
-        for name in ("downs", "ups")
-    }
-    return of_parts(torch, call, side=linears(torch, 3), **lists)
-
-
-def small_blocks_behind_a_table(torch):
-    nn = torch.nn
-    blocks = nn.ModuleList(residual(torch) for _ in range(3))
-    return of_order(
-        torch, table=nn.Embedding(99, N), blocks=blocks, head=nn.Linear(N, 99, bias=False)
-    )
-
-
-def places(name, items, keys):
-    return tuple(f"{name}.{i}.{key}" for i in range(items) for key in keys)
-
-
-def blocks(torch, count):
-    """Equal blocks, of one class."""
-    block = residual(torch)
-    return [copy.deepcopy(block) for _ in range(count)]
-
-
-def two_towers(torch):
-    """Towers whose outputs are multiplied, as in CLIP."""
-    call = lambda self, x: self.images(x) * self.texts(x)  # noqa: E731
-    images, texts = (torch.nn.Sequential(*blocks(torch, n)) for n in (3, 2))
-    return of_parts(torch, call, images=images, texts=texts)
-
-
-def features_and_a_head(torch):
-    """Layers of which those in the list have few of the parameters, as in a small VGG."""
-    nn = torch.nn
-    features = nn.Sequential(nn.Linear(N, N), nn.ReLU(), nn.Linear(N, N))
-    return of_order(torch, features=features, widen=nn.Linear(N, 9), head=nn.Linear(9, N))
-
-
-def stages_without_lists(torch):
-    """Stages whose blocks are attributes, and a stem, as in timm's RegNet."""
-    b1, b2, b3, b4 = blocks(torch, 4)
-    s1, s2 = of_order(torch, b1=b1, b2=b2), of_order(torch, b1=b3, b2=b4)
-    return of_order(torch, stem=torch.nn.Linear(N, N), s1=s1, s2=s2)
-
-
-def blocks_in_stages(torch):
-    """Stages of a class that hold their blocks in a list, as in Hugging Face's ResNet."""
-    stage = of_order(torch, layers=torch.nn.Sequential(*blocks(torch, 2)))
-    return of_order(torch, stages=torch.nn.Sequential(stage, copy.deepcopy(stage)))
-
-
-def small_blocks_between(torch):
-    """Blocks with less than half of the parameters, between a stem and a head."""
-    nn = torch.nn
-    stem = nn.Sequential(nn.Linear(N, 24), nn.ReLU(), nn.Linear(24, N))
-    body = nn.Sequential(*blocks(torch, 2))
-    return of_order(torch, stem=stem, body=body, head=nn.Linear(N, 3))
-
-
-def a_block_between_lists(torch):
-    """Blocks down and up, and one of their class between them."""
-
-    def call(self, x):
-        skips = []
-        for block in self.downs:
-            x = block(x)
-            skips.append(x)
-        x = self.middle(x)
-        for block in self.ups:
-            x = block(x + skips.pop())
-        return x
-
-    *four, middle = blocks(torch, 5)
-    downs, ups = torch.nn.ModuleList(four[:2]), torch.nn.ModuleList(four[2:])
-    return of_parts(torch, call, downs=downs, middle=middle, ups=ups)
-
-
-FOUND = {
-    two_towers: (("images.0", "images.1", "images.2", "texts.0", "texts.1"), 1.0),
-    features_and_a_head: (("features.0", "features.2", "widen", "head"), 1.0),
-    stages_without_lists: (("s1.b1", "s1.b2", "s2.b1", "s2.b2"), 0.8),
-    blocks_in_stages: (tuple(f"stages.{i}.layers.{j}" for i in range(2) for j in range(2)), 1.0),
-    small_blocks_between: (("stem", "body.0", "body.1", "head"), 1.0),
-    a_block_between_lists: (("downs.0", "downs.1", "middle", "ups.0", "ups.1"), 1.0),
-    lists_of_lists: (places("blocks", 3, "01"), 1.0),
-    dicts_in_a_list: (places("blocks", 3, ["output"]), 1.0),
-    a_u_net: (places("downs", 3, "01") + places("ups", 3, "01"), 0.8),
-    small_blocks_behind_a_table: (("blocks.0", "blocks.1", "blocks.2"), 1.0),
-}
-
-
-@pytest.mark.parametrize("make", FOUND)
-def test_blocks_are_found_in_lists_that_are_never_called(torch, make):
-    names, share = FOUND[make]
-    module = make(torch)
-    x = torch.randn(B, N) if make is not small_blocks_behind_a_table else torch.arange(B)
-    flow, _ = judged(module, x)
-    assert flow.names == names
-    assert flow.coverage.share == pytest.approx(share)
-    deltas = []
-
-    def note(m, args, output):
-        output.register_hook(lambda grad: deltas.append(float(grad.norm().log())))
-
-    for name in reversed(names):
-        module.get_submodule(name).register_forward_hook(note)
-    mean_square(module(x), None).backward()
-    np.testing.assert_allclose(sorted(flow.log_delta), sorted(deltas), rtol=1e-4, atol=1e-6)
-    assert jaxnn.gradient_flow(module, x, loss=mean_square, cuts=names[0].split(".")[0]).names
-
-
+@pytest.mark.usefixtures("users_jax")
 def test_layers_with_few_of_the_parameters_are_a_warning_with_a_way_out(torch):
     def call(self, x):
         return self.body(x) * self.side(x).reshape(-1, 4, N).sum(1)
 
-    module = of_parts(torch, call, body=linears(torch, 3), side=torch.nn.Linear(N, 4 * N))
+    module = of_parts(torch, call, body=lines(torch, 3), side=torch.nn.Linear(N, 4 * N))
     x = torch.randn(B, N)
     flow, verdict = judged(module, x)
     first = verdict.findings[0]
@@ -200,6 +37,7 @@ def test_layers_with_few_of_the_parameters_are_a_warning_with_a_way_out(torch):
     assert other.names == (*flow.names, "side")
 
 
+@pytest.mark.usefixtures("users_jax")
 def test_few_parameters_with_most_of_the_products_are_no_illness(torch):
     """The layers are called once more for each of 16 pieces of an example."""
 
@@ -207,7 +45,7 @@ def test_few_parameters_with_most_of_the_products_are_no_illness(torch):
         pieces = self.body(x.unsqueeze(1) * torch.arange(1, 17).reshape(-1, 1)).mean(1)
         return pieces * self.side(x).reshape(-1, 4, N).sum(1)
 
-    module = of_parts(torch, call, body=linears(torch, 3), side=torch.nn.Linear(N, 4 * N))
+    module = of_parts(torch, call, body=lines(torch, 3), side=torch.nn.Linear(N, 4 * N))
     flow, verdict = judged(module, torch.randn(B, N))
     assert flow.coverage[:2] == (pytest.approx(60 / 140), pytest.approx(48 / 52))
     assert flow.notes[0].startswith(
@@ -255,6 +93,7 @@ def leaf(x, leaves):
     return leaves[-1]
 
 
+@pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize("case", RECURRENT)
 def test_time_inside_a_module_is_the_first_finding(torch, case):
     kind, read, options = RECURRENT[case]
@@ -283,6 +122,7 @@ def test_time_inside_a_module_is_the_first_finding(torch, case):
     assert bool(change.gates) == (kind != "RNN")
 
 
+@pytest.mark.usefixtures("users_jax")
 def test_time_that_is_read_at_every_step_and_packed_sequences(torch):
     x = torch.randn(B, 4 * STEPS, N)
     flow, verdict = judged(recurrent(torch, "LSTM", "all", **FIRST), x)
@@ -352,6 +192,7 @@ LONG = {
 }
 
 
+@pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize("case", LONG)
 def test_time_beyond_the_range_is_that_of_float64(torch, case):
     kind, options, read = LONG[case]
@@ -379,6 +220,7 @@ def test_time_beyond_the_range_is_that_of_float64(torch, case):
     assert verdict.findings[0].values["change"].word == "vanishing"
 
 
+@pytest.mark.usefixtures("users_jax")
 def test_time_beyond_all_floats_has_its_closed_form(torch):
     """h[t] = x[t] + h[t-1] / 1000, where relu is open: Δ of x falls to 10⁻⁴⁸⁰."""
     module = recurrent(torch, "RNN", "last", nonlinearity="relu", bias=False, **FIRST)
@@ -391,6 +233,7 @@ def test_time_beyond_all_floats_has_its_closed_form(torch):
     assert "the first gets 10⁻⁴⁸⁰ of what the last gets" in verdict.rate_text
 
 
+@pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_hidden_states_have_the_gradient_of_the_same_cells_in_a_loop(torch, kind):
     """Of an LSTM Δ of c is that with h fixed, as h is computed from it."""
@@ -413,6 +256,7 @@ def test_hidden_states_have_the_gradient_of_the_same_cells_in_a_loop(torch, kind
     np.testing.assert_allclose(flow.time.log_delta_states, expected, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("users_jax")
 def test_steps_that_nothing_reads_are_zeros(torch):
     def call(self, x):
         return self.head(self.inner(x)[0][:, 3])
@@ -423,6 +267,7 @@ def test_steps_that_nothing_reads_are_zeros(torch):
         np.testing.assert_array_equal(np.isneginf(log_delta), np.arange(STEPS) > 3)
 
 
+@pytest.mark.usefixtures("users_jax")
 def test_steps_whose_dropout_is_drawn_anew_are_not_measured(torch):
     options = {"num_layers": 2, "dropout": 0.5, **FIRST}
     module = recurrent(torch, "RNN", "last", **options)
@@ -443,12 +288,12 @@ def test_steps_whose_dropout_is_drawn_anew_are_not_measured(torch):
 
 def behind(torch, stop, **parts):
     """A trunk whose output goes to the head by way of `stop`."""
-    trunk = parts.pop("trunk", None) or linears(torch, 5)
+    trunk = parts.pop("trunk", None) or lines(torch, 5)
     return of_parts(
         torch,
         lambda self, x: self.head(stop(self.trunk, x)),
         trunk=trunk,
-        head=linears(torch, 2),
+        head=lines(torch, 2),
     )
 
 
@@ -466,22 +311,22 @@ def in_the_middle(torch):
             x = layer(x).detach() if i == 2 else layer(x)
         return x
 
-    return of_parts(torch, call, layers=torch.nn.ModuleList(linears(torch, 6)))
+    return of_parts(torch, call, layers=torch.nn.ModuleList(lines(torch, 6)))
 
 
 def in_a_branch(torch):
     def call(self, x):
         return self.a(x) + self.b(x).detach()
 
-    return of_parts(torch, call, a=linears(torch, 3), b=torch.nn.Linear(N, N))
+    return of_parts(torch, call, a=lines(torch, 3), b=torch.nn.Linear(N, N))
 
 
 def frozen(torch):
-    return behind(torch, lambda trunk, x: trunk(x), trunk=linears(torch, 5).requires_grad_(False))
+    return behind(torch, lambda trunk, x: trunk(x), trunk=lines(torch, 5).requires_grad_(False))
 
 
 def frozen_among(torch):
-    trunk = linears(torch, 5)
+    trunk = lines(torch, 5)
     trunk[2].requires_grad_(False)
     return behind(torch, lambda trunk, x: trunk(x), trunk=trunk)
 
@@ -497,6 +342,7 @@ STOPS = {
 }
 
 
+@pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize("case", STOPS)
 def test_where_the_gradient_stops_is_the_first_finding(torch, case):
     make, after, share, why = STOPS[case]
@@ -512,26 +358,28 @@ def test_where_the_gradient_stops_is_the_first_finding(torch, case):
     assert set(hooks) == {(0, 0)}
 
 
+@pytest.mark.usefixtures("users_jax")
 def test_parts_that_the_loss_does_not_use_are_a_note(torch):
     def call(self, x):
         self.side(x)
         return self.body(x)
 
-    module = of_parts(torch, call, body=linears(torch, 4), side=torch.nn.Linear(N, N))
+    module = of_parts(torch, call, body=lines(torch, 4), side=torch.nn.Linear(N, N))
     flow, verdict = judged(module, torch.randn(B, N))
     assert flow.stopped is None
     assert verdict.findings[0].rule == "rate"
     assert "No gradient comes to side.weight, side.bias." in flow.notes
-    frozen_above = of_order(torch, body=linears(torch, 2), head=linears(torch, 2))
+    frozen_above = of_order(torch, body=lines(torch, 2), head=lines(torch, 2))
     frozen_above.head.requires_grad_(False)
     assert judged(frozen_above, torch.randn(B, N))[0].stopped is None
 
 
+@pytest.mark.usefixtures("users_jax")
 def test_what_is_frozen_beside_an_adapter_is_not_below_it(torch):
     def call(self, x):
         return self.layer(x) + x @ self.thin @ self.thin.T
 
-    layers = linears(torch, 3).requires_grad_(False)
+    layers = lines(torch, 3).requires_grad_(False)
     adapted = [of_parts(torch, call, layer=layer) for layer in layers]
     for module in adapted:
         module.thin = torch.nn.Parameter(torch.randn(N, 2))
@@ -554,6 +402,7 @@ def stops_at_parameters(weights, x):
     return x
 
 
+@pytest.mark.usefixtures("users_jax")
 @pytest.mark.parametrize(
     "f", [pytest.param(stops_at_a_state, marks=pytest.mark.slow), stops_at_parameters]
 )
@@ -565,3 +414,178 @@ def test_stop_gradient_is_the_first_finding(f, rng):
     expected = ("cut", 4) if f is stops_at_a_state else ("fixed", 1)
     assert (verdict.findings[0].rule, verdict.findings[0].layer) == expected
     assert not verdict.well
+
+
+# Units of activations: the slopes that are counted are those of autograd
+
+
+B, N = 12, 6
+MODULES = {
+    "relu": lambda nn: nn.ReLU(),
+    "relu in place": lambda nn: nn.ReLU(inplace=True),
+    "tanh": lambda nn: nn.Tanh(),
+    "sigmoid": lambda nn: nn.Sigmoid(),
+    "hardtanh": lambda nn: nn.Hardtanh(-0.5, 2.0),
+    "relu6 in place": lambda nn: nn.ReLU6(inplace=True),
+    "elu": lambda nn: nn.ELU(0.5),
+    "selu": lambda nn: nn.SELU(),
+    "gelu": lambda nn: nn.GELU(),
+    "gelu of tanh": lambda nn: nn.GELU(approximate="tanh"),
+    "silu": lambda nn: nn.SiLU(),
+    "silu in place": lambda nn: nn.SiLU(inplace=True),
+    "mish": lambda nn: nn.Mish(),
+    "softplus": lambda nn: nn.Softplus(2.0),
+    "hardswish": lambda nn: nn.Hardswish(),
+    "hardsigmoid": lambda nn: nn.Hardsigmoid(),
+}
+
+
+LARGEST = {"tanh": 1, "sigmoid": 1 / 4, "hardsigmoid": 1 / 6}  # slopes of those with plateaus
+
+
+def cross_entropy(torch):
+    return torch.nn.CrossEntropyLoss()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_slopes_are_those_of_autograd(torch, name):
+    """Of the units of a layer one is far below 0, one far above, and one on a slope of .007."""
+    sigma = MODULES[name](torch.nn)
+    model = torch.nn.Sequential(torch.nn.Linear(4, N), sigma, torch.nn.Linear(N, 3)).double()
+    with torch.no_grad():
+        model[0].bias[:3] = torch.tensor([-300.0, 30.0, 5.0])
+    xs, ys = torch.randn(B, 4).double(), torch.randint(0, 3, (B,))
+    z = model[0](xs).detach().requires_grad_()
+    a = MODULES[name](torch.nn)(z.clone())
+    (slope,) = torch.autograd.grad(a.sum(), z)
+    units = jaxnn.gradient_flow(model, xs, ys, loss=cross_entropy(torch), cuts=["0", "2"]).units
+    a = a.detach()
+    np.testing.assert_allclose(units.dead, [(slope == 0).all(0).double().mean(), np.nan])
+    np.testing.assert_allclose(units.mean_a, [a.mean(), np.nan], rtol=1e-10)
+    np.testing.assert_allclose(units.var_a, [a.var(correction=0), np.nan], rtol=1e-8)
+    least, most = a.aminmax(dim=0)
+    constant = ((most - least) <= 1e-15 * most.abs()).double().mean()
+    np.testing.assert_allclose(units.constant, [constant, np.nan])
+    if name in LARGEST:
+        flat = (slope.abs() < LARGEST[name] / 100).double().mean()
+        np.testing.assert_allclose(units.saturated, [flat, np.nan])
+        assert flat > 0
+    else:
+        assert np.isnan(units.saturated).all()
+    if name not in ("relu in place", "relu6 in place"):
+        np.testing.assert_allclose(units.mean_square_z, [z.detach().square().mean(), np.nan])
+
+
+def test_units_are_columns_or_channels_of_the_layer_that_computes_them(torch):
+    """Of blocks those inside; of a list of layers those of what the one before has returned."""
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return x + self.down(torch.relu(self.up(x)))
+
+    model = nn.Sequential(*(Block() for _ in range(3)))
+    with torch.no_grad():
+        model[1].up.bias[:6] = -100.0
+    x = torch.randn(B, 3, 4)
+    flow = jaxnn.gradient_flow(model, x, loss=lambda out, _: out.square().mean())
+    dead = np.array(flow.units.dead)
+    assert dead[1] >= 6 / 8
+    assert max(dead[0], dead[2]) < 0.5
+    few = jaxnn.gradient_flow(model, x[: FEWEST - 1, :1], loss=lambda out, _: out.square().mean())
+    assert np.isnan(few.units.dead).all()
+
+    images = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.ReLU())
+    with torch.no_grad():
+        images[0].bias[:2] = -100.0
+        images[2].bias[:1] = -100.0
+    flow = jaxnn.gradient_flow(
+        images, torch.randn(2, 3, 8, 8), cuts=["0", "2"], loss=lambda out, _: out.square().mean()
+    )
+    np.testing.assert_allclose(flow.units.dead, [2 / 8, 1 / 4])
+
+
+def test_a_module_without_activations_has_no_units(torch):
+    lines = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(2)))
+    flow = jaxnn.gradient_flow(lines, torch.randn(B, 4), loss=lambda out, _: out.square().mean())
+    assert flow.units is None
+
+
+# Numbers that are nan or infinite: measured as far as numbers go
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+def layers(torch):
+    nn = torch.nn
+    norm = nn.BatchNorm1d(4).eval()
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), norm, nn.Linear(4, 4), nn.Linear(4, 4))
+    model.register_buffer("mask", torch.full((2,), -INF))  # which is not broken
+    return model
+
+
+def plant(tensor, value):
+    tensor.data.view(-1)[0] = value
+
+
+def saturate(model):
+    """Let Δ leave the range within a layer, above units with a slope of zero."""
+    model[0].weight.data.mul_(1e38)
+    model[3].weight.data.fill_(0).fill_diagonal_(1e38)
+
+
+CASES = {  # what is broken, and the array that is named
+    "a weight": (lambda m, x, y: plant(m[3].weight, NAN), "3.weight"),
+    "an infinite weight": (lambda m, x, y: plant(m[3].weight, INF), "3.weight"),
+    "a bias": (lambda m, x, y: plant(m[4].bias, NAN), "4.bias"),
+    "a buffer": (lambda m, x, y: plant(m[2].running_var, NAN), "2.running_var"),
+    "what is frozen": (lambda m, x, y: plant(m[0].weight.requires_grad_(False), NAN), "0.weight"),
+    "an input": (lambda m, x, y: plant(x, NAN), "xs: 1 of 12"),
+    "an infinite input": (lambda m, x, y: plant(x, INF), "xs: 1 of 12"),
+    "a label": (lambda m, x, y: plant(y, NAN), "ys: 1 of 12"),
+    "all weights": (lambda m, x, y: [p.data.mul_(3e37) for p in m.parameters()], ""),
+    "weights near the end of the range": (lambda m, x, y: saturate(m), ""),
+}
+
+
+@pytest.mark.usefixtures("users_jax")
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_broken_is_named_and_the_rest_measured(torch, case):
+    break_it, name = CASES[case]
+    model, x, y = layers(torch), torch.randn(3, 4), torch.randn(3, 4)
+    break_it(model, x, y)
+
+    def loss(output):
+        return (output - y).square().mean()
+
+    found = jaxnn.diagnose(model, x, y, loss=lambda output, _: loss(output))
+    at = (0, 2, 3, 4)
+    check_states(torch, found.flow, model, x, loss, 1e-5)
+    states = [x := layer(x) for layer in model]
+    logs = np.log([float(states[i].detach().double().square().mean()) for i in at])
+    finite = np.isfinite(logs)
+    ours = np.asarray(found.flow.log_mean_square)
+    np.testing.assert_allclose(ours[finite], logs[finite], rtol=1e-5, atol=1e-5)
+    assert not np.isfinite(ours[~finite]).any()
+    assert name in str(found)
+    assert "weights smaller" not in str(found)
+    assert "mask" not in str(found)
+    assert "makes them of finite numbers" not in str(found)
+
+
+@pytest.mark.usefixtures("users_jax")
+def test_what_leaves_the_range_within_a_layer_is_not_measured(torch):
+    model = torch.nn.Sequential(*[torch.nn.Linear(4, 4, bias=False) for _ in range(3)])
+    model[1].weight.data.fill_(3e38)
+    model[0].weight.data.mul_(1e-3)
+    flow = jaxnn.gradient_flow(model, torch.randn(3, 4), cotangent=torch.full((3, 4), 1e-42))
+    assert flow.unmeasured == 1
+    assert np.isnan(flow.log_delta[0])
+    assert np.isfinite(flow.log_delta[1:]).all()
+    note = "From layer [0] down Δ is not measured: it leaves the range of float32; measure in a"
+    assert any(each.startswith(note) for each in flow.notes)

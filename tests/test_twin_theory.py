@@ -1,0 +1,311 @@
+"""The wide twin's theory: closed forms of mean field, correlation lengths, the critical factor."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.linalg import hadamard
+from scipy.stats import norm
+
+import jaxnn
+from jaxnn.flow.theory.correlation import CorrelationLength, _length
+from jaxnn.flow.theory.critical import GRID, _between, _reason, _searched
+from jaxnn.network.activations import ACTIVATIONS
+from jaxnn.theory import correlation_length, critical_scale, meanfield, scale_weights
+
+SEEDS = 4
+ROWS = 8
+NAMES = tuple(ACTIVATIONS)
+BLOCKS = {
+    "residual": jaxnn.blocks.Residual(scale=0.5),
+    "rms": jaxnn.blocks.RMSNorm(),
+    "layer": jaxnn.blocks.LayerNorm(),
+    "post": jaxnn.blocks.PostNorm(),
+    "batch": jaxnn.blocks.BatchNorm(),
+    "pre": jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm()),
+}
+
+
+def rows_of(n):
+    """Return rows of entries ±1 that are orthogonal: of mean square 1 and correlation 0."""
+    return jnp.asarray(hadamard(n)[:ROWS], jnp.float32)
+
+
+def signs(key, n, size):
+    """Return a matrix whose entries have one size, so that its mean square is no estimate."""
+    return size * n**-0.5 * jax.random.rademacher(key, (n, n), jnp.float32)
+
+
+def follows(flows, lengths, log_delta, bias=0.0, top=0):
+    """Assert that flows of SEEDS twins have the states and Δ of theory, to their errors.
+
+    Of four seeds some agree by chance: the error of a layer is at least that of a layer nearer to
+    where states, or Δ, come in.
+
+    Args:
+        flows: of twins, with more layers than theory or as many.
+        lengths: mean squares of z[l], by layer.
+        log_delta: ln ‖Δz[l]‖ over that of the last.
+        bias: of order 1/n, in ln.
+        top: layers at the top whose Δ is not that of theory.
+    """
+    depth = len(lengths)
+    states = np.array([flow.log_mean_square[:depth] for flow in flows], np.float64)
+    deltas = 2 * np.array([flow.log_delta[:depth] for flow in flows], np.float64)[:, ::-1]
+    deltas, log_delta = deltas[:, top:], 2 * np.asarray(log_delta)[::-1][top:]
+    for logs, expected in (
+        (states, np.log(lengths)),
+        (deltas - deltas[:, :1], log_delta - log_delta[0]),
+    ):
+        error = np.maximum.accumulate(np.std(logs, axis=0, ddof=1)) / SEEDS**0.5
+        assert error.max() < 0.08
+        apart = np.abs(logs.mean(axis=0) - expected)
+        assert (apart < 3 * error + bias + 0.005).all(), (apart, error)
+
+
+@pytest.fixture(scope="module")
+def switched():
+    """Twins of a chain whose activation is an argument: one program for all."""
+    n, layers = 32, 6
+    functions = [ACTIVATIONS[name].sigma for name in NAMES]
+
+    def layer(p, z):
+        return jax.lax.switch(p["which"], functions, z) @ p["w"]
+
+    keys = jax.random.split(jax.random.key(0), layers)
+    xs, cotangent = rows_of(n), jax.random.normal(keys[0], (ROWS, n), jnp.float32)
+
+    def of(name, size):
+        which = [NAMES.index("identity"), *[NAMES.index(name)] * (layers - 1)]
+        each = [
+            (layer, {"w": signs(k, n, size if i else 1.0), "which": jnp.int32(w)})
+            for i, (k, w) in enumerate(zip(keys, which, strict=True))
+        ]
+        net, params = jaxnn.as_network(each)
+        twin, _ = jaxnn.theory.wide((net, params), replicas=32)
+        twins = [twin.with_key(params, k) for k in jax.random.split(jax.random.key(7), SEEDS)]
+        return [jaxnn.gradient_flow((twin, own), xs, cotangent=cotangent) for own in twins], layers
+
+    return of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_activation_has_its_closed_form(switched, name):
+    size = 1.2
+    flows, layers = switched(name, size)
+    sizes = [1.0, *[size] * (layers - 1)]
+    given = name, sizes, 0.0, 1.0, layers
+    follows(flows, meanfield.lengths(*given), meanfield.log_delta(*given))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_has_its_closed_form(name):
+    n, depth, size = 128, 5, 1.2
+    net = jaxnn.Network((n,) * (depth + 2), "tanh", "regression", hidden=BLOCKS[name])
+    keys = jax.random.split(jax.random.key(1), depth + 2)
+    b = jnp.zeros(n, jnp.float32)
+    params = tuple(jaxnn.network.Layer(signs(key, n, size), b) for key in keys[1:])
+    xs, cotangent = rows_of(n), jax.random.normal(keys[0], (ROWS, n), jnp.float32)
+    flows = []
+    for key in jax.random.split(jax.random.key(7), SEEDS):
+        twin, own = jaxnn.theory.wide((net, params), replicas=8, key=key)
+        flows.append(jaxnn.gradient_flow((twin, own), xs, cotangent=cotangent))
+    of = {"hidden": net.hidden, "batch": ROWS if name == "batch" else None}
+    given = "tanh", size, 0.0, 1.0, depth
+    expected = meanfield.lengths(*given, **of), meanfield.log_delta(*given, **of)
+    # Rows of a cotangent sum to 0 behind two batch norms, as theory has them.
+    follows(flows, *expected, bias=depth / n, top=2 if name == "batch" else 0)
+
+
+def conv(w, z):
+    wrapped = jnp.concatenate([z[:, -1:], z, z[:, :1]], axis=1)
+    numbers = ("NWC", "WIO", "NWC")
+    return jax.lax.conv_general_dilated(wrapped, w, (1,), "VALID", dimension_numbers=numbers)
+
+
+def conv_of_tanh(w, z):
+    return conv(w, jnp.tanh(z))
+
+
+@pytest.mark.slow
+def test_convolutions_have_the_closed_form_of_dense_layers():
+    """At every position that of a dense layer: Xiao et al. 2018, arXiv:1806.05393."""
+    n, layers, size = 32, 5, 1.2
+    keys = jax.random.split(jax.random.key(2), layers)
+    each = [size * (3 * n) ** -0.5 * jax.random.rademacher(k, (3, n, n), jnp.float32) for k in keys]
+    net, params = jaxnn.as_network([(conv, each[0]), *((conv_of_tanh, w) for w in each[1:])])
+    xs = jax.random.rademacher(keys[0], (2, 4, n), jnp.float32)
+    cotangent = jax.random.normal(keys[1], (2, 4, n), jnp.float32)
+    twin, _ = jaxnn.theory.wide((net, params), replicas=32)
+    twins = [twin.with_key(params, key) for key in jax.random.split(jax.random.key(7), SEEDS)]
+    flows = [jaxnn.gradient_flow((twin, own), xs, cotangent=cotangent) for own in twins]
+    given = "tanh", size, 0.0, 1.0, layers
+    follows(flows, meanfield.lengths(*given), meanfield.log_delta(*given))
+
+
+# Correlation lengths of examples and of tokens
+
+
+EPS = 1.2e-7
+LAYERS, WIDTH = 24, 48
+
+
+def _paths(limit, size, *rates):
+    """Return pairs of paths that go to a limit, (D, 2, 10), by other factors a layer."""
+    layers = np.arange(10)
+    return np.array([[limit + size * rate**layers, np.full(10, limit)] for rate in rates])
+
+
+def test_a_length_is_that_of_what_two_paths_differ_by():
+    length, error = _length(_paths(0.4, 0.02, *[0.8] * 4), EPS)
+    assert np.isclose(length, -1 / np.log(0.8))
+    assert error < 1e-9
+    length, error = _length(_paths(0.4, 0.02, 0.78, 0.8, 0.82, 0.8), EPS)
+    assert abs(length + 1 / np.log(0.8)) < 2 * error < 0.5
+    # Of draws the one with more to be forgotten counts more.
+    unequal = np.concatenate([_paths(0.4, 0.2, 0.9), _paths(0.4, 0.02, 0.5)])
+    expected = np.log((0.2 * 0.9**9 + 0.02 * 0.5**9) / 0.22) / 9
+    assert np.isclose(_length(unequal, EPS)[0], -1 / expected)
+    # What has come down to rounding is left out.
+    rounded = _paths(0.4, 0.02, *[0.2] * 4) + 1e-6 * np.cos(np.arange(80)).reshape(4, 2, 10)
+    assert np.isclose(_length(rounded, EPS)[0], -1 / np.log(0.2), rtol=0.02)
+    # Nothing is forgotten, or nothing is known.
+    assert _length(_paths(0.4, 0.02, *[1.05] * 4), EPS)[0] == np.inf
+    for nothing in (_paths(0.4, 0.0, *[0.8] * 4), _paths(np.nan, 0.02, 0.8, 0.8)):
+        assert np.isnan(_length(nothing, EPS)).all()
+
+
+def test_a_length_in_words():
+    nan = float("nan")
+    found = CorrelationLength(5.28, 0.13, nan, nan, (5, 14))
+    assert str(found) == "Correlation length of examples 5.28 ± 0.1 layers."
+    found = CorrelationLength(np.inf, nan, 12.3, 2.0, (5, 14))
+    assert "infinite, or too long to tell and of tokens 12.3 ± 2 layers" in str(found)
+
+
+def test_a_network_of_few_layers_is_refused():
+    net, params = jaxnn.as_network([(jnp.matmul, jnp.eye(3))] * 5)
+    with pytest.raises(ValueError, match="net: expected at least 6 layers, got 5"):
+        correlation_length((net, params), jnp.ones((2, 3)))
+    with pytest.raises(TypeError, match=r"model: expected a module .* got function"):
+        correlation_length(lambda z: z, jnp.ones((2, 3)))
+
+
+def _layer(p, z):
+    return jnp.tanh(z) @ p["w"] + p["b"][None, None]
+
+
+@pytest.mark.slow
+def test_a_length_is_that_of_mean_field_theory():
+    """In order and in chaos; tokens go through dense layers as examples do."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (LAYERS, WIDTH, WIDTH)) / WIDTH**0.5
+    # Of a Gaussian, exactly.
+    gaussian = norm.ppf((np.arange(WIDTH) + 0.5) / WIDTH)
+    biases = np.random.default_rng(1).permuted(np.tile(gaussian, (LAYERS, 1)), axis=1)
+    biases /= gaussian.std()
+    xs = jax.random.normal(jax.random.key(0), (4, 3, WIDTH), jnp.float32)
+    for sigma_w, sigma_b in ((0.8, 0.3), (1.3, 0.5), (2.0, 0.3)):
+        stacks = {"w": sigma_w * signs, "b": sigma_b * biases}
+        arrays = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), stacks)
+        net, params = jaxnn.as_network([jaxnn.Run(_layer, arrays, LAYERS)])
+        found = correlation_length((net, params), xs)
+        expected = float(meanfield.xi_c("tanh", sigma_w, sigma_b))
+        for length, error in (
+            (found.examples, found.examples_error),
+            (found.tokens, found.tokens_error),
+        ):
+            assert abs(length - expected) < 4 * error + 0.05 * expected, (sigma_w, found)
+            assert error < 0.15 * expected
+        assert found.layers == (9, 23)
+
+
+# The critical factor on all weights
+
+
+def _relu(p, z):
+    return jax.nn.relu(z @ p["w"] + p["b"][None])
+
+
+def _layers(count, n):
+    keys = jax.random.split(jax.random.key(0), count)
+    return [
+        (_relu, {"w": jax.random.normal(k, (n, n)) / n**0.5, "b": jnp.zeros(n) + i})
+        for i, k in enumerate(keys)
+    ]
+
+
+def test_weights_are_multiplied_by_their_paths_and_nothing_else():
+    layers = {"in": (_relu, {"w": jnp.ones((2, 4)), "b": jnp.ones(4)})}
+    layers |= {str(i): layer for i, layer in enumerate(_layers(3, 4))}
+    net, params = jaxnn.as_network(layers)
+
+    def after(weights):
+        scaled = net.user(scale_weights((net, params), 3.0, weights=weights))
+        return {
+            name: tuple(
+                float(jnp.max(jnp.abs(p[of] / (layers[name][1][of] + 1e-9)))) for of in "wb"
+            )
+            for name, (_, p) in scaled.items()
+        }
+
+    def factors(*pairs):
+        return {name: pytest.approx(v) for name, v in zip(layers, pairs, strict=True)}
+
+    assert after(None) == factors((3, 1), (3, 0), (3, 1), (3, 1))
+    assert after("1.*") == factors((1, 1), (1, 0), (3, 3), (1, 1))
+    assert after(["in.*w", "none"]) == factors((3, 1), (1, 0), (1, 1), (1, 1))
+    with pytest.raises(ValueError, match="weights: expected a pattern of paths such as in"):
+        scale_weights((net, params), 3.0, weights="nothing")
+    network = jaxnn.Network((2, 4, 4, 4, 1), "tanh", "binary")
+    own = jaxnn.init(network, jax.random.key(0), stacked=True)
+    for (theta, b), (scaled, same) in zip(own, scale_weights((network, own), 2.0), strict=True):
+        assert np.array_equal(2 * theta, scaled)
+        assert np.array_equal(b, same)
+    with pytest.raises(ValueError, match="weights: expected none for a Network"):
+        scale_weights((network, own), 2.0, weights="*")
+
+
+def test_a_rate_that_crosses_zero_is_told_from_one_that_does_not():
+    errors = np.full(len(GRID), 0.01)
+    log = np.log(GRID)
+    assert _between(log - np.log(2), errors) == np.flatnonzero(np.log(2) > log)[-1]
+    assert _between(np.exp(log), errors) is None
+    assert _between(np.where(log > 2, np.nan, log), errors) is not None
+    assert _between(0.001 * log, errors) is None  # within the errors
+    assert "undoes a factor" in _reason(0.3 + 0.001 * np.sin(log), errors)
+    assert _reason(np.exp(log), errors).startswith("it stays above zero at factors from 0.032")
+    assert "nearest to it at 0.032, with -0.032" in _reason(-np.exp(log), errors)
+    assert "no factor" in _reason(log * np.nan, errors)
+    found = _searched(lambda factor: (2 * float(np.log(factor / 3)), 0.01), ())
+    assert found.factor == pytest.approx(3, rel=1e-3)
+    assert found.error == pytest.approx(3 * 0.01 / 2, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_critical_factor_of_relu_is_that_of_he():
+    net, params = jaxnn.as_network([(_relu, {**p, "b": 0 * p["b"]}) for _, p in _layers(12, 48)])
+    xs = jax.random.normal(jax.random.key(1), (8, 48))
+    found = critical_scale((net, params), xs)
+    size = np.mean([float(jnp.mean(p["w"] ** 2)) * 48 for _, p in net.user(params)]) ** 0.5
+    assert abs(found.factor * size / 2**0.5 - 1) < 3 * found.error / 2**0.5 + 0.01
+    assert found.error < 0.1
+    assert np.isclose(found.rate, np.log10(size / 2**0.5), atol=0.03)
+    assert str(found).startswith("Critical at 1.4")
+    # With a factor on the biases too there is nothing else to it: they are zero.
+    assert found.paths == tuple(f"[{i}][1]['w']" for i in range(12))
+
+
+@pytest.mark.slow
+def test_a_network_of_norms_has_no_critical_factor():
+    net = jaxnn.Network((6, *[32] * 8, 1), "tanh", "binary", hidden=jaxnn.blocks.PostNorm())
+    params = jaxnn.init(net, jax.random.key(0), stacked=True)
+    xs = jax.random.normal(jax.random.key(1), (6, 6))
+    found = critical_scale((net, params), xs)
+    assert found.factor is None
+    assert "No critical factor" in str(found)
+    small = jaxnn.Network((6, 5, 1), "tanh", "binary")
+    params = jaxnn.init(small, jax.random.key(0))
+    with pytest.raises(ValueError, match="net: expected at least three layers, got 2"):
+        critical_scale((small, params), xs)
