@@ -523,7 +523,7 @@ def test_draws_of_lower_layers_leave_those_above_as_they_are(torch):
     """Behind a layer that is shut the two twins are one, if only draws below it differ."""
     module, _ = relu_layers(torch, 6, 1.0, 1.0)
     torch.nn.init.zeros_(module[2][1].weight)
-    twin = TorchModel(module, torch.randn(B, N), "batch", None, None).twin(64)
+    twin = TorchModel(Program(module, torch.randn(B, N))).twin(64)
     one, same, other = (np.asarray(twin.flow(3, k).log_mean_square) for k in (0, 0, 2))
     np.testing.assert_array_equal(one, same)
     assert (one[:2] != other[:2]).all()
