@@ -419,7 +419,7 @@ def test_stop_gradient_is_the_first_finding(f, rng):
 # Units of activations: the slopes that are counted are those of autograd
 
 
-B, N = 12, 6
+ROWS, UNITS = 12, 6
 MODULES = {
     "relu": lambda nn: nn.ReLU(),
     "relu in place": lambda nn: nn.ReLU(inplace=True),
@@ -451,10 +451,12 @@ def cross_entropy(torch):
 def test_slopes_are_those_of_autograd(torch, name):
     """Of the units of a layer one is far below 0, one far above, and one on a slope of .007."""
     sigma = MODULES[name](torch.nn)
-    model = torch.nn.Sequential(torch.nn.Linear(4, N), sigma, torch.nn.Linear(N, 3)).double()
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, UNITS), sigma, torch.nn.Linear(UNITS, 3)
+    ).double()
     with torch.no_grad():
         model[0].bias[:3] = torch.tensor([-300.0, 30.0, 5.0])
-    xs, ys = torch.randn(B, 4).double(), torch.randint(0, 3, (B,))
+    xs, ys = torch.randn(ROWS, 4).double(), torch.randint(0, 3, (ROWS,))
     z = model[0](xs).detach().requires_grad_()
     a = MODULES[name](torch.nn)(z.clone())
     (slope,) = torch.autograd.grad(a.sum(), z)
@@ -491,7 +493,7 @@ def test_units_are_columns_or_channels_of_the_layer_that_computes_them(torch):
     model = nn.Sequential(*(Block() for _ in range(3)))
     with torch.no_grad():
         model[1].up.bias[:6] = -100.0
-    x = torch.randn(B, 3, 4)
+    x = torch.randn(ROWS, 3, 4)
     flow = jaxnn.gradient_flow(model, x, loss=lambda out, _: out.square().mean())
     dead = np.array(flow.units.dead)
     assert dead[1] >= 6 / 8
@@ -511,7 +513,7 @@ def test_units_are_columns_or_channels_of_the_layer_that_computes_them(torch):
 
 def test_a_module_without_activations_has_no_units(torch):
     lines = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(2)))
-    flow = jaxnn.gradient_flow(lines, torch.randn(B, 4), loss=lambda out, _: out.square().mean())
+    flow = jaxnn.gradient_flow(lines, torch.randn(ROWS, 4), loss=lambda out, _: out.square().mean())
     assert flow.units is None
 
 
