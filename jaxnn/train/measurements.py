@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..flow.formats.ranges import FORMATS
-from ..rules import Sight
+from ..rules import Rules, Sight
 from ..texts import clean, label
 from .watched import Line, Watched, column_of
 
@@ -187,3 +187,6 @@ class Measurements:
         layer, path = (self.start["parameters"][array][name] for name in ("layer", "path"))
         named = f"{clean(path)} in layer {self.label(layer)}"
         return Sight(layer, path, {"array": named, **(values or {})})
+
+
+ALARMS: Rules[Measurements] = Rules()  # the table that the rules of `alarms` enter themselves in

@@ -21,10 +21,9 @@ import numpy as np
 from ...flow.verdict.findings import FINDINGS
 from ...texts import listed, told
 from ..journal import FILE
-from ..measurements import Measurements
+from ..measurements import ALARMS, Measurements
 from ..watched import Alarm, Watched, is_within
 from . import losses, states, updates  # which enter their rules
-from .table import ALARMS
 
 __all__ = [
     "ALARMS",

@@ -18,8 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...rules import Sight, one_of
-from ..measurements import Measurements
-from .table import ALARMS
+from ..measurements import ALARMS, Measurements
 from .updates import (
     FLAT,
     FLAT_STEPS,

@@ -9,9 +9,8 @@ from ...flow.formats.ranges import indistinguishable_in, range_of
 from ...flow.verdict.layer_findings import LARGEST_FLOAT16, LOGIT, SATURATED
 from ...rules import Sight, one_of
 from ...texts import power_of_ten
-from ..measurements import Measurements
+from ..measurements import ALARMS, Measurements
 from ..watched import LN10
-from .table import ALARMS
 
 LARGE_STATE, LARGEST_STATE = 30.0, 1000.0  # root mean square
 LARGE_LOGIT = 30.0

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...rules import Sight, one_of
-from ..measurements import FEW, Measurements, PerArray
+from ..measurements import ALARMS, FEW, Measurements, PerArray
 from .states import LOG2
-from .table import ALARMS
 
 LARGE_UPDATE, LARGEST_UPDATE, SMALL_UPDATE = 0.1, 0.3, 1e-3  # of the weight
 SLOW_UPDATE, SLOW_LIKE = 2e-5, 1e-3  # of the weight; of the update of the others
