@@ -244,13 +244,7 @@ def looks_linear(sigma_w: float = 1.0) -> Initializer:
 
 
 def find_weights(weights: Weights) -> Initializer:
-    """Return the initialiser of θ of a name; a callable is returned as it is.
-
-    Example:
-        >>> import jax
-        >>> find_weights("ones")(jax.random.key(0), (1, 2))
-        Array([[1., 1.]], dtype=float32)
-    """
+    """Return the initialiser of θ of a name; a callable is returned as it is."""
     if callable(weights):
         return weights
     if not isinstance(weights, str):
@@ -262,13 +256,7 @@ def find_weights(weights: Weights) -> Initializer:
 
 
 def find_biases(biases: Biases) -> Initializer:
-    """Return the initialiser of b of a name or of σ_b, the standard deviation; a callable stays.
-
-    Example:
-        >>> import jax
-        >>> round(float(find_biases(0.3)(jax.random.key(0), (100_000,)).std()), 2)
-        0.3
-    """
+    """Return the initialiser of b of a name or of σ_b, the standard deviation; a callable stays."""
     if callable(biases):
         return biases
     if isinstance(biases, numbers.Real) and not isinstance(biases, bool):

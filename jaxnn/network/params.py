@@ -78,16 +78,10 @@ class Draw:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LazyRun:
-    """A run stored as a random key; layers are regenerated on use.
+    """A run stored as a random key; layer j is drawn by fold_in(key, first + j) on use.
 
     Made by `jaxnn.init(..., lazy=True)`; `jaxnn.network.stack` and `jaxnn.network.unstack` store
     its numbers.
-
-    Args:
-        key: layer j of the run is draw(fold_in(key, first + j)).
-        draw: the distribution of its layers.
-        first: the index i of its first layer in the network.
-        k: the number of its layers.
     """
 
     key: Key[Array, ""]

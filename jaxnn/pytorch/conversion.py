@@ -22,31 +22,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def from_torch(module: Module) -> tuple[Network, tuple[Layer, ...]]:
-    """Convert a Sequential of Linear modules with activations between them.
+    """Convert a Sequential of Linear, activation, Linear, …, Linear to a Network with its params.
 
-    Args:
-        module: a torch.nn.Sequential of Linear, activation, Linear, …, Linear. The activations are
-            those of torch that are in `jaxnn.network.ACTIVATIONS`; none at all is the identity.
-            What follows the last Linear belongs to the task.
-
-    Returns:
-        net: the network, of regression; `dataclasses.replace(net, task="binary")` has another task.
-        params: copies of its parameters, of NumPy: θ[i] is the transpose of `weight`, b[i] is
-            `bias`, or zeros if there is none.
-
-    Raises:
-        TypeError: something that is no Sequential.
-        ValueError: a child that does not fit, by name.
-
-    Example (where torch is installed):
-        >>> import jaxnn
-        >>> import torch  # doctest: +SKIP
-        >>> model = torch.nn.Sequential(
-        ...     torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)
-        ... )  # doctest: +SKIP
-        >>> net, params = jaxnn.as_network(model)  # doctest: +SKIP
-        >>> net  # doctest: +SKIP
-        Network(sizes=(3, 4, 1), activation='tanh', task='regression')
+    The activations are those of torch that are in `jaxnn.network.ACTIVATIONS`, none at all the
+    identity. What follows the last Linear belongs to the task, which is regression;
+    `dataclasses.replace(net, task="binary")` has another. θ[i] is the transpose of `weight`, b[i]
+    is `bias`, or zeros if there is none. What does not fit is an error, by name.
     """
     if not is_a(module, "Sequential"):
         raise TypeError(

@@ -47,15 +47,7 @@ def theory_of(
     loss: Loss | None,
     options: FlowOptions,
 ) -> Flow:
-    """Return what theory says of a network: the mean of flows of its wide twin.
-
-    Args:
-        goal: the error of the gradient over the whole network, in decades.
-        ys: as for `jaxnn.gradient_flow`.
-        cotangent: likewise.
-        loss: likewise.
-        options: of the flow.
-    """
+    """Return the mean of flows of a network's wide twin, known to so many decades in all."""
     if isinstance(net, Network):
         if cotangent is None and loss is None:
             ys = as_rows(net, params, xs, ys)[1]

@@ -131,16 +131,6 @@ def svg(chart: Altair) -> str:
     """Return an Altair chart as SVG that needs no script and has the ink of the page around it.
 
     Its ids are those of no other picture of the process, so that several stand on one page.
-
-    Args:
-        chart: of `jaxnn.chart`, or any other without a background of its own.
-
-    Raises:
-        ImportError: vl-convert is not installed.
-
-    Example:
-        >>> import altair as alt  # doctest: +SKIP
-        >>> svg(alt.Chart({"values": [{"x": 1}]}).mark_point().encode(x="x:Q"))  # doctest: +SKIP
     """
     try:
         import vl_convert
