@@ -201,19 +201,33 @@ def fit(
         state, sets = _start_and_sets(net, layers, optimizer, key, data, out)
     room = ROOM if len(sets) == 1 and callback is None else 1
     calls = several_epochs(net, state, *sets[0], optimizer, epochs, batch, depth, room)
-    record = _Record(state)
+    best, best_params, stopped = Best(), state.params, None
+    all_losses: list[np.ndarray] = []
+    scores: list[list[Scores]] = []
     try:
         for state, losses in calls:
-            record.add(state, losses, scores_of(net, state.params, sets, used) if sets[1:] else [])
+            all_losses.append(losses)
+            if sets[1:]:
+                scores.append(scores_of(net, state.params, sets, used))
+                best = best.after(len(scores) - 1, float(scores[-1][1].loss))
+            if best.waited == 0:
+                best_params = state.params
             if callback is not None:
                 callback(state)
-            if stalled := record.best.stalled(patience):
-                return record.fit(stalled)
+            if stopped := best.stalled(patience):
+                break
     except NonFiniteError as error:
-        record.losses.append(error.losses)
-        error.history = record.history()
+        error.history = _history([*all_losses, error.losses], scores)
         raise
-    return record.fit(all_done(epochs))
+    history = _history(all_losses, scores)
+    return Fit(best_params, history, state, best.epoch, stopped or all_done(epochs))
+
+
+def _history(all_losses: list[np.ndarray], scores: list[list[Scores]]) -> History:
+    losses = np.concatenate(all_losses) if all_losses else np.empty((0, 0))
+    sets = zip(*scores, strict=True)
+    both = [Scores(*map(np.array, zip(*of_set, strict=True))) for of_set in sets]
+    return History(losses, *(both or (None, None)))
 
 
 def _params_and_key(
@@ -284,33 +298,3 @@ def _start_and_sets(
 ) -> tuple[State, Sets]:
     """Everything that training needs before its first step, as one program."""
     return start(net, params, optimizer, key), _sets(net, params, key, data, out)
-
-
-class _Record:
-    """The record of `fit` from epoch to epoch."""
-
-    def __init__(self, state: State):
-        self.state, self.params = state, state.params
-        self.best = Best()
-        self.losses: list[np.ndarray] = []
-        self.scores: list[list[Scores]] = []
-
-    def add(self, state: State, losses: np.ndarray, scores: list[Scores]) -> None:
-        self.state = state
-        self.losses.append(losses)
-        if not scores:
-            self.params = state.params
-            return
-        self.best = self.best.after(len(self.scores), float(scores[1].loss))
-        self.scores.append(scores)
-        if self.best.waited == 0:
-            self.params = state.params
-
-    def history(self) -> History:
-        losses = np.concatenate(self.losses) if self.losses else np.empty((0, 0))
-        sets = zip(*self.scores, strict=True)
-        both = [Scores(*map(np.array, zip(*scores, strict=True))) for scores in sets]
-        return History(losses, *(both or (None, None)))
-
-    def fit(self, stopped: str) -> Fit:
-        return Fit(self.params, self.history(), self.state, self.best.epoch, stopped)
