@@ -27,6 +27,17 @@ class Kind(NamedTuple):
     is_entrywise: bool  # torch says that each entry is made of those at its place
 
 
+class Done(NamedTuple):
+    """An operation that has returned, with the tensors among its arguments."""
+
+    kind: Kind
+    func: OpOverload
+    args: Arguments
+    kwargs: Named
+    given: list[Any]
+    out: Any
+
+
 def each_operation(torch: ModuleType, step: Step) -> AbstractContextManager[Any]:
     """Return a context in which step(operation, arguments, named) stands for each operation."""
     context: AbstractContextManager[Any] = _mode_of(torch)(step)

@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..interrupts import undivided
-from .dispatch import FUSED, Kind
+from .dispatch import FUSED, Done
 from .provenance import MANY
 from .tensors import memory_of, tensors_in
-from .types import Arguments, Named, OpOverload, Output, Tensor
+from .types import Arguments, Named, OpOverload, Tensor
 
 ENTRYWISE = (  # next to those that torch says are
     *("_to_copy", "copy", "lift_fresh", "masked_fill", "where", "rsub", "hardswish", "prelu"),
@@ -107,37 +107,22 @@ class Examples:
         """Tell whether each entry along the first axis is known to be made of one example alone."""
         return not self.is_lost and self._place(tensor) == ExamplePlace(0, 1)
 
-    def note(
-        self,
-        kind: Kind,
-        func: OpOverload,
-        args: Arguments,
-        kwargs: Named,
-        given: list[Any],
-        out: Output,
-    ) -> None:
-        """Note what an operation has made; given: the tensors among its arguments."""
+    def note(self, done: Done) -> None:
+        """Note what an operation has made."""
         try:
-            known = self._of_inputs(given)
-            if known and not (kind.name in NEW and kind.is_of_torch):
-                outputs = tensors_in(out)
-                places = self._places(kind, func, args, kwargs, given, outputs)
+            known = self._of_inputs(done.given)
+            if known and not (done.kind.name in NEW and done.kind.is_of_torch):
+                outputs = tensors_in(done.out)
+                places = self._places(done, outputs)
                 for v, place in zip(outputs, places, strict=True):
                     if place is not None or any(map(_is_differentiable, known)):
                         self._set(v, place)
         except Exception:
             self.is_lost = True  # the measurement goes on, with a pass that tries
 
-    def _places(
-        self,
-        kind: Kind,
-        func: OpOverload,
-        args: Arguments,
-        kwargs: Named,
-        given: list[Any],
-        outputs: list[Any],
-    ) -> list[ExamplePlace | None]:
+    def _places(self, done: Done, outputs: list[Any]) -> list[ExamplePlace | None]:
         """Return the places of the examples in what an operation has made."""
+        kind, func, args, kwargs, given, _ = done
         met: list[ExamplePlace | None] = [MET] * len(outputs)
         name = kind.name
         if not kind.is_of_torch or not outputs:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import OF_INPUT, SIGMAS, Activations
-from .dispatch import FUSED, Kind, each_operation, kind_of
+from .dispatch import FUSED, Done, Kind, each_operation, kind_of
 from .example_axes import Examples
 from .experts import Experts, experts_of
 from .module_calls import MultiplyAdds
@@ -140,10 +140,11 @@ class Operations:
             self._try(self._prepare, kind, args, kwargs)
         out, given = func(*args, **kwargs), tensors_in([*args, *kwargs.values()])
         self.products.note(func, args, kwargs, out)
-        self.apart.note(kind, func, args, kwargs, given, out)
-        self._try(self._note, kind, func, args, kwargs, given, out, before)
+        done = Done(kind, func, args, kwargs, given, out)
+        self.apart.note(done)
+        self._try(self._note, done, before)
         if kind.name in SIGMAS:
-            self._try(self._activated, kind, args, kwargs, out, before)
+            self._try(self._activated, done, before)
         return out
 
     def _try(self, step: Callable[..., None], *given: Any) -> None:
@@ -199,17 +200,9 @@ class Operations:
                     memory = tensor.detach().as_strided((size,), (1,), 0).clone()
                     self.origins.set(tensor, origin._replace(without=memory))
 
-    def _note(
-        self,
-        kind: Kind,
-        func: OpOverload,
-        args: Arguments,
-        kwargs: Named,
-        tensors: list[Any],
-        out: Tensor,
-        before: Tensor | None,
-    ) -> None:
+    def _note(self, done: Done, before: Tensor | None) -> None:
         """Note what an operation has made; before: what it was written into, if it is an exp."""
+        kind, func, args, kwargs, tensors, out = done
         name = kind.name
         given = [(t, self.origins.of(t)) for t in tensors]
         known = [(t, origin) for t, origin in given if origin is not NOTHING]
@@ -229,22 +222,21 @@ class Operations:
                 made = self._softmax(args[0], args[1], out, made)
                 self._route(first, source, args[1], out)
             else:
-                made = self._by_hand(kind, args, outputs, known, made, before)
+                made = self._by_hand(done, outputs, known, made, before)
                 if name in WEIGHING:
                     self._route(first, source, -1, out)
                 elif name in SELECTING:
                     place = 2 if name == "topk" else 1
                     axis = args[place] if len(args) > place and args[place] is not None else -1
                     self._select(name, first, source, axis, outputs[-1])
-                self._follow(kind, func, args, kwargs, given, outputs, made)
+                self._follow(done, given, outputs, made)
                 return
         for tensor in outputs:
             self.origins.set(tensor, made)
 
-    def _activated(
-        self, kind: Kind, args: Arguments, kwargs: Named, out: Tensor, before: Tensor | None
-    ) -> None:
+    def _activated(self, done: Done, before: Tensor | None) -> None:
         """Note an activation of something that depends on the inputs."""
+        kind, _, args, kwargs, _, out = done
         origin = self.origins.of(out)
         if origin.depends:
             kinds = origin.kinds(out)
@@ -285,22 +277,14 @@ class Operations:
             return Origin(True, other.arrays, axes_of(out, kinds), frozenset({side}), factors)
         return Origin(arrays=factors)
 
-    def _follow(
-        self,
-        kind: Kind,
-        func: OpOverload,
-        args: Arguments,
-        kwargs: Named,
-        given: Known,
-        outputs: list[Any],
-        made: Origin,
-    ) -> None:
+    def _follow(self, done: Done, given: Known, outputs: list[Any], made: Origin) -> None:
         """Note what an operation that is no product makes, and what it would without products."""
         without: list[Any] = [None] * len(outputs)
-        if self.origins.with_zeros and not kind.is_drawn and outputs:
+        if self.origins.with_zeros and not done.kind.is_drawn and outputs:
             zeroed = {id(t): o.without_product(t) for t, o in given if o.without is not None}
             if zeroed:
-                instead = func(*_replaced(args, zeroed), **_replaced(kwargs, zeroed))
+                args, kwargs = (_replaced(v, zeroed) for v in (done.args, done.kwargs))
+                instead = done.func(*args, **kwargs)
                 without = tensors_in(instead)
         kinds = self._kinds(given, outputs, made)
         memory = {t.untyped_storage()._cdata: o for t, o in given}
@@ -371,16 +355,10 @@ class Operations:
         self.waiting, self.entries = [], 0
 
     def _by_hand(
-        self,
-        kind: Kind,
-        args: Arguments,
-        outputs: list[Any],
-        known: Known,
-        made: Origin,
-        before: Tensor | None,
+        self, done: Done, outputs: list[Any], known: Known, made: Origin, before: Tensor | None
     ) -> Origin:
         """Return the origin of what may be a step of a softmax that is written by hand."""
-        name, (first, source) = kind.name, known[0]
+        name, args, (first, source) = done.kind.name, done.args, known[0]
         if name in LARGEST:
             return made._replace(has_largest=True)
         if name == "sub" and len(known) == 2:
