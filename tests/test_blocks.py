@@ -238,13 +238,9 @@ def test_a_signal_that_shrinks_past_a_skip_is_measured(rng):
     np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "hidden",
-    [
-        pytest.param(jaxnn.blocks.RMSNorm(), marks=pytest.mark.slow),
-        jaxnn.blocks.LayerNorm(),
-        pytest.param(jaxnn.blocks.BatchNorm(), marks=pytest.mark.slow),
-    ],
+    "hidden", [jaxnn.blocks.RMSNorm(), jaxnn.blocks.LayerNorm(), jaxnn.blocks.BatchNorm()]
 )
 def test_a_norm_knows_no_size(rng, hidden):
     """N(cz) = N(z), and Δz is smaller by c, also where squares leave the range of the float."""
@@ -260,12 +256,7 @@ def test_a_norm_knows_no_size(rng, hidden):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "hidden",
-    [
-        pytest.param(jaxnn.blocks.RMSNorm(), marks=pytest.mark.slow),
-        jaxnn.blocks.LayerNorm(),
-        jaxnn.blocks.BatchNorm(),
-    ],
+    "hidden", [jaxnn.blocks.RMSNorm(), jaxnn.blocks.LayerNorm(), jaxnn.blocks.BatchNorm()]
 )
 def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
     """Zero weights: N(0) = 0, Δz = 0, and no nan."""
