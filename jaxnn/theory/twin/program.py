@@ -35,8 +35,7 @@ from ...jaxpr.interpreter import (
 )
 from ...jaxpr.program import products_in
 from .by_channel import by_channel, is_by_channel
-from .draws import Operator, ProductAxes, WeightBlocks, looked_up, product, shared_product
-from .noise import fold_in
+from .draws import Operator, ProductAxes, WeightBlocks, fold_in, looked_up, product, shared_product
 from .origins import (
     JOINED,
     OF_MANY,

@@ -25,7 +25,7 @@ from ...network.checks import check_params, check_x, dtype_of
 from ...network.network import Network
 from ...network.params import Stacked, is_run
 from ...texts import told
-from .noise import fold_in
+from .draws import fold_in
 from .program import CONSTANT, STATE, WEIGHT, ProductKeys, Value, evaluated, shared_weights
 from .ties import Same, Ties, Type, equal_arrays, has_ties, ties
 
