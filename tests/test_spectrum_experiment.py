@@ -203,11 +203,13 @@ CASES = {
 }
 
 
-def test_verdicts_and_tables(snapshot):
-    for name, rows in CASES.items():
-        console = Console(width=80, record=True)
-        console.print(report.sentence(report.case_of(rows)), report.table(rows))
-        assert console.export_text() == snapshot(name=name)
+def test_verdicts_and_the_table(snapshot):
+    verdicts = {name: report.sentence(report.case_of(rows)) for name, rows in CASES.items()}
+    assert verdicts == snapshot
+    assert all(report.table(rows).row_count == 3 for rows in CASES.values())
+    console = Console(width=80, record=True)
+    console.print(report.table(CASES["wide"]))
+    assert console.export_text() == snapshot(name="wide")
 
 
 def test_a_picture_has_spans_and_the_end_of_an_svd_where_a_case_reaches_it():
