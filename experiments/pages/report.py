@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -104,11 +104,11 @@ class Html:
 
     @cached_property
     def _inside(self) -> Markup:
-        page = self.page
+        page, text = self.page, web.as_json(self.data)
         inside = cleaned(
             {
                 "choices": [choice._asdict() for choice in page.choices],
-                "data": _packed_if_many(self.data),
+                "data": self.data if len(text) < MOST_PLAIN else web.packed(text),
                 "numbers": page.numbers._asdict(),
                 "live": self.live,
             }
@@ -118,7 +118,12 @@ class Html:
     @cached_property
     def _specs(self) -> list[dict[str, Any]]:
         choices = {choice.name: choice.value for choice in self.page.choices}
-        return [cleaned(_spec(panel, choices)) for panel in self.page.panels]
+        # Ink of the page's own colour, nothing behind it.
+        look = partial(charts.as_dict, choices=choices, ink=palette.INK, paper="transparent")
+        return [
+            cleaned(look(panel.chart) | {"width": "container", "description": panel.title})
+            for panel in self.page.panels
+        ]
 
     @cached_property
     def data(self) -> Tables:
@@ -154,18 +159,6 @@ class Html:
             facts=() if run is None else (settings(run, defaults), made(run)),
             not_drawn=() if run is None else run.get("not_drawn", ()),
         )
-
-
-def _spec(panel: Panel, choices: dict[str, Any]) -> dict[str, Any]:
-    # Ink of the page's own colour, nothing behind it.
-    spec = charts.as_dict(panel.chart, choices, ink=palette.INK, paper="transparent")
-    return spec | {"width": "container", "description": panel.title}
-
-
-def _packed_if_many(tables: Tables) -> Tables | str:
-    """Return tables as they are, or, where that is long, their JSON by gzip and base64."""
-    text = web.as_json(tables)
-    return tables if len(text) < MOST_PLAIN else web.packed(text)
 
 
 def _newer(known: Columns, table: Columns) -> dict[str, Any]:
