@@ -114,13 +114,11 @@ def spectrum(
     largest, and apart from its neighbours; else it is nan.
 
     Args:
-        model: any model of JAX, as for `jaxnn.as_network`.
+        model, each, cuts: see `jaxnn.as_network`; with "whole" the Jacobian is that of the batch.
         xs: B examples.
         between: (i, j), from what comes out of layer i to what comes out of layer j; 0 is xs, whose
             floats count then. From the first layer to the last by default. A state counts with
             all its streams; what rides along is held as it is.
-        each: as for `jaxnn.gradient_flow`. With "whole" the Jacobian is that of the whole batch.
-        cuts: likewise.
         steps: of Lanczos, two products each, for a state of any size; by default 64, and all
             singular values where a state has no more than 512 numbers.
         key: of random vectors; that of seed 0 by default.
