@@ -243,10 +243,15 @@ def test_what_cures_what():
 
 
 def of_mlp(change, quantity, value, seed=0, rate=None, **more):
-    named = {"network": "mlp", "framework": "torch", "advice": "Do." if change == "scale" else ""}
+    named = {
+        "network": "mlp",
+        "framework": "torch",
+        "advice": "Do." if change == "orthogonal" else "",
+    }
     return row(change, 2, quantity, value, seed, rate, **named | more)
 
 
+# A cure may be called as a remedy is.
 OF_NETWORKS = pl.concat(
     [
         columns.rows_of(
@@ -255,9 +260,9 @@ OF_NETWORKS = pl.concat(
         ),
         of_mlp(BEFORE, ACCURACY, 0.1, rate=0.1),
         of_mlp(BEFORE, LOSS, 2.5, rate=0.1),
-        *(of_mlp("scale", ACCURACY, v, s, 0.1) for s, v in enumerate((0.9, 0.7))),
-        *(of_mlp("scale", ACCURACY, v, s, 1.0) for s, v in enumerate((1.0, 0.0))),
-        *(of_mlp("scale", LOSS, v, s, r) for s in (0, 1) for r, v in ((0.1, 0.5), (1.0, 0.1))),
+        *(of_mlp("orthogonal", ACCURACY, v, s, 0.1) for s, v in enumerate((0.9, 0.7))),
+        *(of_mlp("orthogonal", ACCURACY, v, s, 1.0) for s, v in enumerate((1.0, 0.0))),
+        *(of_mlp("orthogonal", LOSS, v, s, r) for s in (0, 1) for r, v in ((0.1, 0.5), (1.0, 0.1))),
     ]
 )  # fmt: skip
 

@@ -133,13 +133,14 @@ def lines(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[Line]:
     for place in missing.rows(rows, *LINE, "quantity", "depth").to_dicts():
         key = place["network"], place["framework"], place["change"]
         found.setdefault(key, Line(*key)).missing.add((place["quantity"], place["depth"]))
-    networks = list(dict.fromkeys(key[:2] for key in found))
-    order = {name: i for i, name in enumerate((*REMEDIES, BEFORE))}
-    last = len(order)
-    return sorted(
-        found.values(),
-        key=lambda x: (networks.index((x.network, x.framework)), order.get(x.change, last)),
-    )
+    networks, remedies = list(dict.fromkeys(key[:2] for key in found)), list(REMEDIES)
+
+    def order(line: Line) -> tuple[int, int]:
+        is_changed = line.change != BEFORE  # in the order of the rows: the best cure first
+        at = remedies.index(line.change) if line.is_of_article else is_changed
+        return networks.index((line.network, line.framework)), at
+
+    return sorted(found.values(), key=order)
 
 
 def by_network(of: Sequence[Line]) -> Iterator[tuple[tuple[str, str], list[Line]]]:
