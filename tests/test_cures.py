@@ -551,11 +551,13 @@ def test_a_rate_that_no_factor_changes_is_left_soon():
 def test_without_a_root_the_nearest_good_factor_is_taken():
     """As with skip connections, where the rate falls with the square of the factor."""
     factor, _ = searched(lambda s: 0.1 * s**2)
-    assert 0.1 * factor**2 < search.GOOD < 0.1 * (search.STEP * factor) ** 2
+    assert 0.1 * factor**2 < 2e-3 < 0.1 * (1.5 * factor) ** 2
 
 
 def test_where_nothing_is_known_there_is_none_and_where_some_is_it_starts_there():
-    assert searched(lambda s: np.nan)[0] is None
+    factor, tried = searched(lambda s: np.nan)
+    assert factor is None
+    assert tried == pytest.approx(1.5 ** -np.arange(14.0))
     assert searched(lambda s: np.nan if s > 0.2 else s - 0.1)[0] == pytest.approx(0.1, rel=1e-2)
 
 
