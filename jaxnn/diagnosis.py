@@ -134,9 +134,10 @@ def diagnose(
 ) -> Diagnosis:
     """Measure the gradient of every layer of a network, whatever it is made of, and judge it.
 
+    For model, xs, ys, cotangent, each, cuts, memory, entries, theory and theory_error see
+    `jaxnn.gradient_flow`; with entries there is a `.plan` of number formats too.
+
     Args:
-        model, xs, ys, cotangent, each, cuts, memory, entries, theory, theory_error: see
-            `jaxnn.gradient_flow`; with entries there is a `.plan` of number formats too.
         loss: (output, ys) -> the loss, see there. Without it and a cotangent, the loss of a
             Network's task if there are labels, that of a module of PyTorch's own, else a random
             linear one.

@@ -180,11 +180,11 @@ def cures(
     With a loss each change that works is trained on a copy, for 30, 100 or 300 steps on the
     examples given, the better ones for longer; the first is that with the least loss on the way.
 
+    For model, xs, ys, loss, cotangent, each and cuts see `jaxnn.gradient_flow`. Of a module of
+    PyTorch, branches, norms, kernels and relu are recognised in torch's graph; tailored units take
+    the place of activations that are modules. Afterwards it has its own parameters again.
+
     Args:
-        model, xs, ys, loss, cotangent, each, cuts: see `jaxnn.gradient_flow`. Of a module of
-            PyTorch, branches, norms, kernels and relu are recognised in torch's graph; tailored
-            units take the place of activations that are modules. Afterwards it has its own
-            parameters again.
         seed: of orthogonal matrices.
         theory: whether the wide twin of each changed network is measured as well, see
             `jaxnn.theory.wide`; that takes several times as long.

@@ -212,9 +212,10 @@ def at_depths(
 ) -> Flow:
     """Return the flow of a Network without its last hidden layers, of one depth or of several.
 
+    For xs, ys, loss, cotangent, memory, tangent and entries see `jaxnn.gradient_flow`.
+
     Args:
         model: a pair (net, params) of a Network, whose params hold the layers in one run.
-        xs, ys, loss, cotangent, memory, tangent, entries: see `jaxnn.gradient_flow`.
         depth: the number of hidden layers used, an integer or a traced integer; the last layers of
             the run are left out. Or a list of k of them: a flow of each, with one forward pass for
             all if memory is "all", since each network is the start of a deeper one.

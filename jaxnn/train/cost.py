@@ -63,12 +63,13 @@ def cost_of(
     Nothing is run and no array is made, so it can be asked on a laptop what a job on many devices
     will take. Arrays may be `jax.ShapeDtypeStruct`, with the sharding that they will have.
 
+    For loss, each and memory see `jaxnn.gradient_flow`.
+
     Args:
         model: a pair (f, params) with f(params, xs), or (net, params); params may be types.
         xs: a batch, or its types.
         ys: labels, or their types.
         cotangent: Δ of the output, or its type.
-        loss, each, memory: see `jaxnn.gradient_flow`.
 
     Raises:
         TypeError: another kind of model.

@@ -371,9 +371,10 @@ def watch(
     Whatever fails, of the measurement, the file, `write` or `callback`, the training goes on: the
     first failure of each is an alarm, and `Watch.failures` counts them.
 
+    For model, loss, each and cuts see `jaxnn.gradient_flow`; or a network of ours alone. Parameters
+    come with each step.
+
     Args:
-        model, loss, each, cuts: see `jaxnn.gradient_flow`; or a network of ours alone. Parameters
-            come with each step.
         xs: an example batch, of a module or a function of JAX, with which it is cut.
         every: the number of steps from one measurement to the next; the first is at step 0.
         folder: for `watch.jsonl`, see `jaxnn.train.watched`; without it all is kept in memory. A

@@ -113,8 +113,9 @@ def spectrum(
     each with its error. The smallest is found only where it is no less than the rounding of the
     largest, and apart from its neighbours; else it is nan.
 
+    For model, each and cuts see `jaxnn.as_network`; with "whole" the Jacobian is that of the batch.
+
     Args:
-        model, each, cuts: see `jaxnn.as_network`; with "whole" the Jacobian is that of the batch.
         xs: B examples.
         between: (i, j), from what comes out of layer i to what comes out of layer j; 0 is xs, whose
             floats count then. From the first layer to the last by default. A state counts with

@@ -92,8 +92,9 @@ def correlation_length(
     slowest of all that the draws of lower layers change, which may also be the examples' length;
     where c[l] goes by a power law, as behind skips, it grows with depth.
 
+    For model, xs, each and cuts see `jaxnn.gradient_flow`.
+
     Args:
-        model, xs, each, cuts: see `jaxnn.gradient_flow`.
         key: of the draws; that of seed 0 by default, and none of PyTorch.
 
     Raises:

@@ -81,8 +81,9 @@ def critical_scale(
     layers, without the last, for a random cotangent: log10(‖Δ[a]‖ / ‖Δ[b]‖) / (b - a).
     `jaxnn.theory.scale_weights` multiplies by the factor.
 
+    For model, xs, each and cuts see `jaxnn.gradient_flow`.
+
     Args:
-        model, xs, each, cuts: see `jaxnn.gradient_flow`.
         key: of the draws and the cotangent; that of seed 0 by default, and none of PyTorch.
 
     Raises:
@@ -248,8 +249,9 @@ def scale_weights(
 
     Pure, inside of `jit` and `grad` too.
 
+    For model, xs, each and cuts see `jaxnn.gradient_flow`; with xs a module or a function is cut.
+
     Args:
-        model, xs, each, cuts: see `jaxnn.gradient_flow`; with xs a module or a function is cut.
         factor: a number, or a traced one.
         weights: which parameter arrays are multiplied: a pattern of their paths, such as
             "blocks.*.mlp.*" or "*kernel", or several; all with two axes or more by default. None

@@ -63,8 +63,9 @@ def drawn_band(
     one, some L/n, and a network within two or three `sd` of it is like a random one. For plain
     layers and skip connections `jaxnn.theory.meanfield.log_delta_band` has formulas.
 
+    For model, xs, ys, loss, cotangent, each and cuts see `jaxnn.gradient_flow`.
+
     Args:
-        model, xs, ys, loss, cotangent, each, cuts: see `jaxnn.gradient_flow`.
         draws: networks, at least two; each takes one flow, by the program of the network's own.
         key: of the signs; that of seed 0 by default, and none of PyTorch.
 

@@ -92,9 +92,10 @@ def kernels(
     usual one, where the kernel grows with the width and is that of this width. Biases and gains
     count, as they are, and a bias that is zero has its part of the NTK.
 
+    For model, each and cuts see `jaxnn.as_network`; the output is (B, n) or (B,). Units of the
+    output should be alike, for the kernels are means over them.
+
     Args:
-        model, each, cuts: see `jaxnn.as_network`; the output is (B, n) or (B,). Units of the output
-            should be alike, for the kernels are means over them.
         xs: B examples.
         draws: D. The errors fall as 1/√D.
         replicas: of each draw; what a finite width changes falls as 1/(R width).

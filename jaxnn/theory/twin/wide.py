@@ -248,8 +248,9 @@ def wide(
     The gradient holds for a cotangent that does not depend on the weights below, such as a random
     one, or the loss of a network at its initialisation, with a last layer that is used once.
 
+    For model, xs, each and cuts see `jaxnn.as_network`.
+
     Args:
-        model, xs, each, cuts: see `jaxnn.as_network`.
         replicas: R. Errors fall as 1/√(R n), for n units.
         key: a random key of the draws; that of seed 0 by default. Equal on every device.
 
