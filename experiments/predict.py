@@ -44,7 +44,7 @@ class Settings:
 class Request(NamedTuple):
     """A model, the rows of a file, and those of their columns that the model takes."""
 
-    model: model.Model
+    model: model.TrainedModel
     rows: pl.DataFrame
     frame: pl.DataFrame
     settings: Settings
@@ -118,7 +118,7 @@ def run(request: Request) -> None:
     print(f"{counted(frame.height, 'prediction')} in {out}")
 
 
-def predictions(known: model.Model, y_hat: np.ndarray) -> pl.DataFrame:
+def predictions(known: model.TrainedModel, y_hat: np.ndarray) -> pl.DataFrame:
     """Return one row a row of the file, in its order.
 
     Columns: prediction, a value in the units of the target or the name of a class; for classes also
@@ -137,7 +137,7 @@ def as_csv(frame: pl.DataFrame) -> str:
     return frame.with_columns(pl.col(pl.String).str.replace(RUNS, "'${0}")).write_csv()
 
 
-def metric(known: model.Model, target: pl.Series, y_hat: np.ndarray) -> str:
+def metric(known: model.TrainedModel, target: pl.Series, y_hat: np.ndarray) -> str:
     """Return the metric of the rows that have a target in a sentence, or why there is none."""
     from sklearn import metrics
 

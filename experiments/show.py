@@ -44,7 +44,7 @@ class Settings:
     """The experiment of a run that is one of your own."""
 
 
-class Run(NamedTuple):
+class ShownRun(NamedTuple):
     """The checked run of a folder: the content of its run.json, its rows, and what is missing.
 
     changed: the names of its other files that are not as the run wrote them.
@@ -72,7 +72,7 @@ class Run(NamedTuple):
         return [*filter(None, (self.stopped, own.changed(self.experiment, self.says))), *others]
 
 
-def prepare(settings: Settings) -> tuple[Run, ...]:
+def prepare(settings: Settings) -> tuple[ShownRun, ...]:
     """Read and check the folders."""
     if len(settings.runs) not in (1, 2):
         raise ValueError(f"runs: expected one folder or two, got {len(settings.runs) or 'none'}")
@@ -83,7 +83,7 @@ def prepare(settings: Settings) -> tuple[Run, ...]:
     return runs
 
 
-def read(folder: Path, named: str | None = None) -> Run:
+def read(folder: Path, named: str | None = None) -> ShownRun:
     """Return the run of a folder.
 
     Raises:
@@ -122,7 +122,7 @@ def read(folder: Path, named: str | None = None) -> Run:
     texts = cleaned(rows.select(pl.col(pl.String)).to_dict(as_series=False))
     shown = (pl.Series(name, column, pl.String) for name, column in texts.items())
     rows = rows.with_columns(shown)
-    return Run(folder, experiment, says, rows, unmeasured, tuple(changed))
+    return ShownRun(folder, experiment, says, rows, unmeasured, tuple(changed))
 
 
 def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experiment[Any, Any]:
@@ -153,7 +153,7 @@ def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experim
     return find(named)
 
 
-def run(runs: tuple[Run, ...], console: Console | None = None) -> None:
+def run(runs: tuple[ShownRun, ...], console: Console | None = None) -> None:
     """Print the tables."""
     console = console or tables.console()
     if len(runs) == 2:
@@ -171,7 +171,7 @@ def run(runs: tuple[Run, ...], console: Console | None = None) -> None:
         tables.printed(_rich(table.caption, table.head, table.rows), console)
 
 
-def beside(one: Run, other: Run) -> tuple[RenderableType, list[str]]:
+def beside(one: ShownRun, other: ShownRun) -> tuple[RenderableType, list[str]]:
     """Return a table with the numbers of both runs and the second minus the first, and its key.
 
     A difference of averages over seeds has its standard error, and a mark if it is clear.
@@ -206,7 +206,7 @@ def _lines(
     return lines
 
 
-def differences(one: Run, other: Run) -> RenderableType:
+def differences(one: ShownRun, other: ShownRun) -> RenderableType:
     """Return a table of the settings, versions and devices that differ."""
     both = [
         {(t.caption, row[0]): row[1] for t in (report.settings(r.says), report.made(r.says))

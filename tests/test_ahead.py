@@ -15,9 +15,9 @@ from problems import as_users_have_jax
 from experiments.cures import remedies
 from experiments.depth import experiment as depth
 from experiments.depth import report, theory
-from experiments.depth.cells import Sweep
+from experiments.depth.cells import DepthSweep
 from experiments.learning import data, networks
-from experiments.learning.networks import Draws, Networks, Weights, roomy
+from experiments.learning.networks import Draws, Initialisation, Networks, roomy
 from experiments.runs import ahead
 from jaxnn.initializers import find_weights
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_compiled_fails_where_it_is_called():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_cell_calls_the_programs_that_were_prepared_for_it(dtype):
     dataset = data.load("iris")
-    scheme = Weights("he_normal", find_weights("he_normal"))
+    scheme = Initialisation("he_normal", find_weights("he_normal"))
     net = roomy(dataset, 3, "softsign", 2, 7)
     of = Networks(net, (1, 2), scheme, 0.5, 7, dtype, (0, 1, 2))
     with compiled(ahead=False) as names, ahead.compiling():
@@ -107,7 +107,7 @@ def test_theory_calls_the_program_that_was_prepared_for_it():
     theory._mean_field.cache_clear()
     rows = {"depths": ("2", "3"), "activations": ("softsign",), "weights": ("he_normal",)}
     plan = depth.prepare(depth.Settings(**rows, width=("3",), batch=("7",), seeds=1))
-    sweep = Sweep(plan.datasets)
+    sweep = DepthSweep(plan.datasets)
     of = plan.cells[-1]
     with compiled(ahead=False) as names, ahead.compiling():
         theory.prepare(of.networks, of.hidden)
@@ -120,7 +120,7 @@ def test_theory_calls_the_program_that_was_prepared_for_it():
 @pytest.mark.slow
 def test_a_remedy_is_measured_by_the_program_that_was_prepared_for_it():
     rooms = {remedies.FLOW: 4}
-    sweep = remedies.Sweep(data.load("iris"), 3, 7, seeds=(0, 1), rooms=rooms, steps=1)
+    sweep = remedies.RemedySweep(data.load("iris"), 3, 7, seeds=(0, 1), rooms=rooms, steps=1)
     cell = remedies.Cell(remedies.FLOW, next(iter(remedies.REMEDIES)), 4)
     remedies.measuring.cache_clear()
     with compiled(ahead=False) as names, ahead.compiling():

@@ -18,7 +18,7 @@ import pytest
 
 from experiments.casebook import case, data, experiment, program, said, scores
 from experiments.casebook.columns import COLUMNS
-from experiments.casebook.said import BEFORE, Answer, Said
+from experiments.casebook.said import BEFORE, Reply, Said
 from experiments.casebook.scores import MISSED, NONE, PARTLY, RIGHT
 from experiments.menagerie import catalogue
 
@@ -122,13 +122,13 @@ def blind():
     ],
 )
 def test_marks_of_what_is_said_in_its_order(rules, cause, advice, others):
-    answer = Answer([Said(BEFORE, rule, advises=True) for rule in rules], ARRAYS, 3)
+    answer = Reply([Said(BEFORE, rule, advises=True) for rule in rules], ARRAYS, 3)
     score = scores.score(CASE, answer)
     assert (score.cause, score.advice, score.others) == (cause, advice, others)
 
 
 def test_what_advises_nothing_is_no_wrong_advice():
-    answer = Answer([Said(BEFORE, "largest"), Said(5, "oneunit", advises=True)], ARRAYS, 3)
+    answer = Reply([Said(BEFORE, "largest"), Said(5, "oneunit", advises=True)], ARRAYS, 3)
     score = scores.score(CASE, answer)
     assert (score.cause, score.advice, score.step) == (PARTLY, RIGHT, 5)
 
@@ -144,11 +144,11 @@ def test_what_advises_nothing_is_no_wrong_advice():
     ],
 )
 def test_marks_of_places(one, place):
-    assert scores.score(CASE, Answer([one], ARRAYS, 3)).place == place
+    assert scores.score(CASE, Reply([one], ARRAYS, 3)).place == place
 
 
 def test_places_that_are_no_layers_and_none():
-    answer = Answer([Said(BEFORE, "oneunit"), Said(BEFORE, "inputs")], ARRAYS, 3)
+    answer = Reply([Said(BEFORE, "oneunit"), Said(BEFORE, "inputs")], ARRAYS, 3)
     assert answer.is_at(answer.said[0], case.OUTPUT)
     assert answer.is_at(answer.said[1], case.INPUTS)
     assert not answer.is_at(answer.said[0], case.INPUTS)
@@ -175,8 +175,8 @@ def test_a_loss_shows_a_fault_after_five_steps_above_its_twin():
 def test_a_batch_is_drawn_or_comes_in_order():
     xs, ys = data.wine()
     given = {"model": None, "loss": None, "optimizer": None, "score": None, "batch": 100}
-    drawn = program.Program(xs=xs, ys=ys, **given)
-    in_order = program.Program(xs=xs, ys=ys, is_shuffled=False, **given)
+    drawn = program.CaseProgram(xs=xs, ys=ys, **given)
+    in_order = program.CaseProgram(xs=xs, ys=ys, is_shuffled=False, **given)
     assert len({*drawn.batch_of(0)[1].tolist()}) == 3
     np.testing.assert_array_equal(in_order.batch_of(1)[1], np.roll(ys, -100)[:100])
     np.testing.assert_array_equal(drawn.batch_of(7)[0], drawn.batch_of(7)[0])

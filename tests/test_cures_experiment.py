@@ -193,7 +193,7 @@ def test_what_is_measured_is_the_plain_recursion(small_run):
     """Of the small run's network of three batch-normed layers, written out for `jax.grad`."""
     dataset, cell = data.load("iris"), remedies.Cell(remedies.FLOW, "batch_norm", 3)
     rooms = {remedies.FLOW: 3, remedies.TRAINING: 3}
-    sweep = remedies.Sweep(dataset, 8, 32, seeds=(0, 1), rooms=rooms, steps=5)
+    sweep = remedies.RemedySweep(dataset, 8, 32, seeds=(0, 1), rooms=rooms, steps=5)
     draws = sweep.draws.of(dataset, sweep.networks(cell))
     first_round, *_ = zip(*draws, strict=True)
     layers, x, y = jax.tree.map(lambda v: np.asarray(v)[0], first_round)  # of seed 0
@@ -332,7 +332,7 @@ def test_rivals_are_of_their_sizes_and_an_error_of_a_package_is_told(monkeypatch
     from experiments.cures import experiment, rivals_torch
 
     monkeypatch.setattr(rivals_torch, "STEPS", 2)
-    of = dense.Dense("relu", 4, 3.0)
+    of = dense.IllDense("relu", 4, 3.0)
     made = {name: rivals_torch.made(of, 0, name)["model"] for name in columns.RIVALS}
     assert list(rivals_torch.CHANGES) == list(columns.RIVALS)
     w = {name: model[1][-1].weight.detach().numpy() for name, model in made.items()
@@ -462,7 +462,7 @@ def test_a_training_is_that_of_a_plain_loop(file):
 
     given = runpy.run_path(str(file))["vanishing"]()
     settings = experiment.Settings(optimizer="sgd", batch=5, steps=3, rates=("0.3",), seeds=1)
-    network = networks.Network("net", "jax", lambda seed, change: given, takes_seed=False)
+    network = networks.IllNetwork("net", "jax", lambda seed, change: given, takes_seed=False)
     rows = networks.measured(network, BEFORE, settings)
     (_, w), *others = given["model"]
 
@@ -494,7 +494,7 @@ def test_of_a_network_that_nothing_cures_it_is_told_why(monkeypatch, rng):
     given["model"] = model
     patient = patient_of(Program.of(**given))
     monkeypatch.setattr(networks, "tried_on", lambda *_, **__: cures.Cures(patient.verdict, ()))
-    network = networks.Network("net", "jax", lambda seed, change: given, takes_seed=False)
+    network = networks.IllNetwork("net", "jax", lambda seed, change: given, takes_seed=False)
     from experiments.cures import experiment
 
     rows = networks.measured(network, columns.CURE, experiment.Settings(seeds=1))

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import jaxnn
-from experiments.cures.dense import Dense
+from experiments.cures.dense import IllDense
 from jaxnn import diagnosis
 from jaxnn.curing import training
 from jaxnn.curing.changes import AddedSkip
@@ -213,7 +213,7 @@ def test_what_trains_best_is_the_first():
 @pytest.mark.parametrize("framework", ["flax", "equinox"])
 def test_modules_are_trained(framework, rng):
     """And left as they are."""
-    module = Dense("tanh", 3, 1.0).built(framework, 0)["model"]
+    module = IllDense("tanh", 3, 1.0).built(framework, 0)["model"]
     before = [np.array(v) for v in jax.tree.leaves(module) if hasattr(v, "shape")]
     xs, ys = rng.normal(size=(40, 64)).astype(np.float32), np.arange(40) % 10
     loss = optax.softmax_cross_entropy_with_integer_labels

@@ -62,7 +62,7 @@ def planned(**settings):
 
 def measured(**settings):
     plan = planned(**settings)
-    rows = pl.concat(map(cells.Sweep(plan.datasets).measure, plan.cells))
+    rows = pl.concat(map(cells.DepthSweep(plan.datasets).measure, plan.cells))
     return report.labelled(rows)
 
 
@@ -177,11 +177,11 @@ def test_a_kept_draw_is_what_a_cell_would_draw_itself():
     plans = [planned(**of), planned(**of, seed=1), planned(**of, sigma_b=("0.1",))]
     plans.append(planned(**of | {"depths": (3, 4)}))  # its draw lacks layers of the others
     datasets, all_cells = plans[0].datasets, [cell for plan in plans for cell in plan.cells]
-    alone = [cells.Sweep(datasets).measure(cell) for cell in all_cells]
+    alone = [cells.DepthSweep(datasets).measure(cell) for cell in all_cells]
     for before, (cell, expected) in itertools.product(
         all_cells, zip(all_cells, alone, strict=True)
     ):
-        sweep = cells.Sweep(datasets)
+        sweep = cells.DepthSweep(datasets)
         sweep.measure(before)
         assert sweep.measure(cell).equals(expected)
 
@@ -191,7 +191,7 @@ def test_a_network_is_the_start_of_the_deepest_one():
     """With the output layer of that one, and less room."""
     dataset, hidden = data.load("iris"), 4
     net = networks.network(dataset, 3, "tanh", 6)
-    scheme = networks.Weights("he_normal", find_weights("he_normal"))
+    scheme = networks.Initialisation("he_normal", find_weights("he_normal"))
     of = networks.Networks(net, (hidden,), scheme, 0.5, 7, "float32", (0, 1), deepest=70)
     draws = networks.Draws()
     drawn, (flow,) = of_seeds(draws.of(dataset, of), 2), networks.flows(draws, dataset, of)
@@ -232,7 +232,7 @@ def test_depths_measured_apart_are_the_same_sweep(monkeypatch):
     assert apart.cells[1].label == "relu, he_normal, 2 to 6 layers"
     assert whole.place not in [cell.place for cell in apart.cells]
     plans = (together, apart)
-    frames = [[cells.Sweep(plan.datasets).measure(c) for c in plan.cells] for plan in plans]
+    frames = [[cells.DepthSweep(plan.datasets).measure(c) for c in plan.cells] for plan in plans]
     order = ("depth", "seed", "layer")
     ours, theirs = (pl.concat(of_plan).sort(order) for of_plan in frames)
     polars.testing.assert_frame_equal(ours, theirs, rel_tol=1e-5, abs_tol=1e-5)
@@ -658,7 +658,7 @@ def test_what_is_left_of_the_examples(tmp_path):
         depths=(12,), activations=("sigmoid",), weights=("he_normal",), examples=True, seeds=2
     )  # fmt: skip
     (cell,) = plan.cells
-    rows = cells.Sweep(plan.datasets).measure(cell)
+    rows = cells.DepthSweep(plan.datasets).measure(cell)
     params, xs, ys = draw_of(plan, cell)
     of_seed = jax.tree.map(itemgetter(1), (params, xs, ys))
     flow = flow_of_net(cell.networks.net, *of_seed, depth=12)

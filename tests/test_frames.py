@@ -13,7 +13,7 @@ import pytest
 
 import jaxnn
 from jaxnn.cli.source import UserCode, in_words
-from jaxnn.jaxpr.program import Step
+from jaxnn.jaxpr.program import TracedStep
 
 ROOT = Path(__file__).parent.parent
 JAX = f"{jax.__path__[0]}/_src/core.py"
@@ -26,7 +26,9 @@ def location(*files):
         SimpleNamespace(file_name=str(file), line_num=i) for i, file in enumerate(files, start=1)
     ]
     info = SimpleNamespace(traceback=SimpleNamespace(frames=frames))
-    return Step(SimpleNamespace(source_info=info, primitive=None), (), (), ("scope",)).location
+    return TracedStep(
+        SimpleNamespace(source_info=info, primitive=None), (), (), ("scope",)
+    ).location
 
 
 @pytest.fixture

@@ -244,7 +244,7 @@ def test_the_bias_of_a_length_in_closed_form():
         variance = slope**2 * variance + 16 * (fourth - square**2) / n
         q = 4 * square + 0.1
     with jax.enable_x64(True):
-        spread = finite.spread(networks.Ensemble("sin", 2.0, 0.1**0.5), np.array(along), n)
+        spread = finite.spread(networks.HiddenLayers("sin", 2.0, 0.1**0.5), np.array(along), n)
     np.testing.assert_allclose(spread.bias, biases, rtol=1e-4)
 
 
@@ -548,7 +548,7 @@ def test_only_the_run_is_trained():
     net = jaxnn.Network((4, *[6] * 4, 3), "tanh", "multiclass", hidden=jaxnn.blocks.Residual())
     key = jax.random.key(0)
     params = jaxnn.init(net, key, stacked=True)
-    examples = training.Examples(jax.random.normal(key, (20, 4)), jnp.arange(20) % 3)
+    examples = training.TrainingSet(jax.random.normal(key, (20, 4)), jnp.arange(20) % 3)
     rates = jnp.array([0.0, 1e-3])
     before, after = training.losses_of_run(net, params, examples, key, rates, 1, 20)
     rows = jax.random.randint(key, (1, 20), 0, 20)[0]
@@ -891,7 +891,7 @@ def test_training_is_the_plain_loop():
         np.random.default_rng(0), net.sizes, orthogonal(1.0), dtype=jnp.float32, stacked=True
     )
     x = jax.random.normal(of_x, (20, 4))
-    examples = training.Examples(x, jnp.arange(20) % 3)
+    examples = training.TrainingSet(x, jnp.arange(20) % 3)
     descent = training.Descent(rate=0.3, momentum=0.9, batch=5)
     scores = training.accuracies(net, params, examples, key, descent, steps=40, looks=2, depth=3)
     batches = np.asarray(jax.random.randint(key, (2, 20, 5), 0, 20))
@@ -920,7 +920,7 @@ def test_the_fewest_steps_are_those_of_the_best_rate():
         np.random.default_rng(1), net.sizes, orthogonal(1.0), 0.0, jnp.float32, stacked=True
     )
     x = math.sqrt(3) * jnp.eye(3)
-    examples = training.Examples(x, x @ jnp.diag(jnp.array([1.0, 0.5, 0.2])))
+    examples = training.TrainingSet(x, x @ jnp.diag(jnp.array([1.0, 0.5, 0.2])))
 
     @jax.jit
     def moved(params, rate):

@@ -25,7 +25,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.power import LEVEL, Comparison, joint, normal
+from experiments.laws.power import LEVEL, PredictedAndMeasured, joint, normal
 from experiments.laws.wide_networks import KINDS
 from jaxnn.theory.twin import wide
 
@@ -66,7 +66,7 @@ def test_a_true_law_has_a_small_chance_as_rarely_as_it_says():
     shared = rng.normal(size=(1000, 1, 12))
     draws = (shared + rng.normal(size=(1000, 6, 12))) / math.sqrt(2)
     chances = np.array(
-        [joint([*map(Comparison, predicted, map(mean_of, of))]).chance for of in draws]
+        [joint([*map(PredictedAndMeasured, predicted, map(mean_of, of))]).chance for of in draws]
     )
     for level in (0.05, 0.3):
         assert np.mean(chances < level) == pytest.approx(level, rel=0.35)

@@ -3,7 +3,7 @@
 import pytest
 
 import jaxnn
-from experiments.learning.kinds import BY_DEPTH, Kind, kind_of, kinds
+from experiments.learning.kinds import BY_DEPTH, BlockKind, kind_of, kinds
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from experiments.learning.kinds import BY_DEPTH, Kind, kind_of, kinds
     ],
 )
 def test_a_name_is_a_block(name, block):
-    assert Kind(name, "0.5").of(7) == block
-    assert Kind(name, BY_DEPTH).of(4) == block
+    assert BlockKind(name, "0.5").of(7) == block
+    assert BlockKind(name, BY_DEPTH).of(4) == block
 
 
 def test_a_scale_counts_where_there_is_a_branch():

@@ -12,7 +12,7 @@ from peers import need
 
 from experiments.__main__ import main
 from experiments.menagerie import catalogue, columns, experiment, of_jax, report
-from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, Entry
+from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, CatalogueEntry
 from experiments.runs import schema
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -23,11 +23,11 @@ def measured(monkeypatch):
     """Measure one network, which is all that the list has, and takes no import."""
 
     def row(build=None, module="jax"):
-        entry = Entry("mine", "one", "nn.One", "", "")
+        entry = CatalogueEntry("mine", "one", "nn.One", "", "")
         monkeypatch.setattr(experiment, "ENTRIES", {("mine", "one"): entry})
         for room in (catalogue, experiment):
             monkeypatch.setattr(room, "PACKAGES", {"mine": module})
-        monkeypatch.setattr(Entry, "arguments", lambda _: build())
+        monkeypatch.setattr(CatalogueEntry, "arguments", lambda _: build())
         rows = experiment.measured(experiment.Cell("mine", "one"))
         schema.check(rows, columns.COLUMNS)
         return rows.row(0, named=True), report.verdicts(rows)
@@ -72,12 +72,12 @@ def test_every_network_of_torch_has_its_blocks_written_down():
 
 def test_a_line_becomes_arguments_by_the_adapter_of_its_package():
     line = "one", "", "json:dumps", "np.ones((4, 2), np.int32)"
-    given = Entry("equinox", *line, "{'loss': loads}").arguments()
+    given = CatalogueEntry("equinox", *line, "{'loss': loads}").arguments()
     assert (given["model"].__name__, given["loss"].__name__) == ("dumps", "loads")
     assert given["each"] == "example"
     line = "two", "", "json:(lambda key, shape: (None, shape), 'apply')", "vectors()"
-    assert Entry("jax", *line).arguments()["model"] == ("apply", (4, 8))
-    assert "each" not in Entry("jax", *line).arguments()
+    assert CatalogueEntry("jax", *line).arguments()["model"] == ("apply", (4, 8))
+    assert "each" not in CatalogueEntry("jax", *line).arguments()
 
 
 def test_a_network_without_its_package_says_so(measured):
@@ -180,7 +180,7 @@ def test_a_wrong_number_of_a_whole_array_is_seen(comparison):
 def test_a_number_that_is_not_plain_gradients_is_a_failure(monkeypatch, tmp_path, capsys):
     comparison = of_jax.Comparison(4, 2, 2, 4, 1e-3, "state 2 of a[1]", "float64")
     monkeypatch.setattr(of_jax, "compared", lambda *_: comparison)
-    monkeypatch.setattr(Entry, "arguments", lambda _: {})
+    monkeypatch.setattr(CatalogueEntry, "arguments", lambda _: {})
     command = ["menagerie", "--packages", "jax", "--networks", "vae", "--quiet", "--no-cache"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr()

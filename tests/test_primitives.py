@@ -14,7 +14,7 @@ from jax.sharding import SingleDeviceSharding
 
 from jaxnn.jaxpr.interpreter import bound
 from jaxnn.jaxpr.primitives import ONCE, ONE, RULES, SUM, PrimitiveCall
-from jaxnn.jaxpr.program import Flat, Step, evaluated
+from jaxnn.jaxpr.program import Flat, TracedStep, evaluated
 
 RNG = np.random.default_rng(0)
 # Names that other versions of JAX than this one give to a primitive, or have none of.
@@ -287,7 +287,7 @@ def of_one_entry(rule, call, inputs, row):
 class Trial(NamedTuple):
     """A case of a primitive: variants of its inputs, and entries of these for one of its output."""
 
-    step: Step
+    step: TracedStep
     call: PrimitiveCall
     inputs: list
     perturbations: list

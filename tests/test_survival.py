@@ -16,7 +16,7 @@ from jaxnn.errors import TrainingWarning
 from jaxnn.jaxpr.numpy_programs import Parted
 from jaxnn.train import journal, read_watch, torch_watch
 from jaxnn.train.journal import FILE, LOCK
-from jaxnn.train.recorder import Options, Recorder
+from jaxnn.train.recorder import Recorder, WatchOptions
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 NET = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
@@ -72,7 +72,7 @@ def rules_in(record):
 @pytest.mark.parametrize("error", [SystemExit(3), RuntimeError("no route"), MemoryError()])
 def test_a_writer_and_a_callback_that_fail_are_said_once(flow, capsys, error):
     """As warnings: these are errors in tests, and then they go to the terminal."""
-    recorder = Recorder(Options(1, None, failing(error), ("state",), write=failing(error)))
+    recorder = Recorder(WatchOptions(1, None, failing(error), ("state",), write=failing(error)))
     for step in range(3):
         recorder.measured(step, flow, None, 0.5)
     assert steps_in(recorder.watched) == [0, 1, 2]
@@ -87,14 +87,14 @@ def test_an_alarm_is_handed_over_before_a_writer_is_called(flow):
     events = []
     broken = flow.__class__(**{**vars(flow), "log_mean_square": flow.log_mean_square * np.nan})
     write, callback = (lambda *_: events.append("write")), (lambda alarm: events.append(alarm.rule))
-    recorder = Recorder(Options(1, None, callback, write=write))
+    recorder = Recorder(WatchOptions(1, None, callback, write=write))
     with pytest.warns(TrainingWarning, match=r"^Step 0: the state of layer 1 is the first"):
         recorder.measured(0, broken, None)
     assert events == ["nonfinite", "write"]
 
 
 def test_lines_that_a_full_disk_has_no_room_for_are_written_later(flow, tmp_path, monkeypatch):
-    recorder = Recorder(Options(1, tmp_path))
+    recorder = Recorder(WatchOptions(1, tmp_path))
     recorder.measured(0, flow, None, 0.5)
     whole = journal._write
 
@@ -128,7 +128,7 @@ def test_lines_that_a_full_disk_has_no_room_for_are_written_later(flow, tmp_path
 
 
 def test_a_loss_that_is_no_number_is_left_out(flow):
-    recorder = Recorder(Options(1))
+    recorder = Recorder(WatchOptions(1))
     with pytest.warns(TrainingWarning, match=r"^Step 0: the loss .* one number, got an array of"):
         recorder.measured(0, flow, None, np.ones(5))
     recorder.measured(1, flow, None, "much")
@@ -139,7 +139,7 @@ def test_a_loss_that_is_no_number_is_left_out(flow):
 
 
 def test_ctrl_c_ends_the_program(at_once, params):
-    recorder = Recorder(Options(1, None, failing(KeyboardInterrupt())))
+    recorder = Recorder(WatchOptions(1, None, failing(KeyboardInterrupt())))
     with pytest.raises(KeyboardInterrupt):
         recorder.failed("write", 0, "none")
     watch = jaxnn.watch((NET, None), write=failing(KeyboardInterrupt()))
@@ -177,30 +177,30 @@ sys.stdin.read()
 
 
 def test_a_folder_is_that_of_one_process(flow, tmp_path, monkeypatch):
-    begun = Recorder(Options(1, tmp_path))  # before the other one wrote
+    begun = Recorder(WatchOptions(1, tmp_path))  # before the other one wrote
     command = [sys.executable, "-c", HOLDING, str(tmp_path / LOCK)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         with pytest.raises(ValueError, match=rf"^folder: .* alone, .* process {other.pid} writes;"):
-            Recorder(Options(1, tmp_path))
+            Recorder(WatchOptions(1, tmp_path))
         with pytest.warns(TrainingWarning, match=rf"^Step 0: .* which process {other.pid} writes"):
             begun.measured(0, flow, None)
         with monkeypatch.context() as second:  # one of this training, for which the first writes
             second.setattr(jax, "process_index", lambda: 1)
-            Recorder(Options(1, tmp_path)).measured(0, flow, None)
+            Recorder(WatchOptions(1, tmp_path)).measured(0, flow, None)
         other.stdin.close()
         other.wait()
     begun.measured(1, flow, None)  # not into what the other one wrote
     assert not (tmp_path / FILE).exists()
     assert steps_in(begun.watched) == [0, 1]
-    again = Recorder(Options(1, tmp_path))
+    again = Recorder(WatchOptions(1, tmp_path))
     again.measured(2, flow, None)
     assert steps_in(read_watch(tmp_path)) == [2]
 
 
 def test_few_folders_are_held_however_many_are_watched(flow, tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "MOST_HELD", 2)
-    recorders = [Recorder(Options(1, tmp_path / str(i))) for i in range(4)]
+    recorders = [Recorder(WatchOptions(1, tmp_path / str(i))) for i in range(4)]
     for step in range(2):
         for recorder in recorders:
             recorder.measured(step, flow, None)
@@ -212,14 +212,14 @@ def test_few_folders_are_held_however_many_are_watched(flow, tmp_path, monkeypat
 def test_a_lock_that_leads_to_another_file_leaves_it_as_it_is(flow, tmp_path, link):
     (tmp_path / "thesis").write_text("years of work")
     getattr(tmp_path / LOCK, link)(tmp_path / "thesis")
-    Recorder(Options(1, tmp_path)).measured(0, flow, None)
+    Recorder(WatchOptions(1, tmp_path)).measured(0, flow, None)
     assert (tmp_path / "thesis").read_text() == "years of work"
     assert steps_in(read_watch(tmp_path)) == [0]
 
 
 def test_a_later_watch_of_a_program_takes_the_folder(flow, tmp_path):
     """As where a cell of a notebook is run again."""
-    first, second = (Recorder(Options(1, tmp_path)) for _ in range(2))
+    first, second = (Recorder(WatchOptions(1, tmp_path)) for _ in range(2))
     first.measured(0, flow, None)
     second.measured(0, flow, None)
     with pytest.warns(TrainingWarning, match=r"^Step 1: .* a later watch of this program writes"):
@@ -230,9 +230,9 @@ def test_a_later_watch_of_a_program_takes_the_folder(flow, tmp_path):
 
 def test_the_folder_of_another_network_stays_as_it_is(flow, tmp_path):
     """Of a module of PyTorch the layers are known when it is measured."""
-    Recorder(Options(1, tmp_path)).measured(0, flow, None)
+    Recorder(WatchOptions(1, tmp_path)).measured(0, flow, None)
     before = (tmp_path / FILE).read_bytes()
-    other = Recorder(Options(1, tmp_path))
+    other = Recorder(WatchOptions(1, tmp_path))
     other._watched.start["layers"][0]["name"] = "other"
     with pytest.warns(TrainingWarning, match=r"^Step 5: .* that of another network; choose"):
         other.measured(5, flow, None)

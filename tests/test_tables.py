@@ -30,7 +30,7 @@ def written(folder, frame, ending=".csv"):
 
 
 def table(path, target="ill", **more):
-    return data.table(path, data.Options(target=target, **more))
+    return data.table(path, data.DataOptions(target=target, **more))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_columns_of_a_file_become_features(tmp_path, ending):
         at=pl.Series([datetime(2020, 1, n, 12) for n in (1, 2, 3, 4)]),
         well=pl.Series([True, False, True, True]),
     )
-    dataset = data.load(written(tmp_path, frame, ending), data.Options("ill", drop=("at",)))
+    dataset = data.load(written(tmp_path, frame, ending), data.DataOptions("ill", drop=("at",)))
     assert (dataset.task, dataset.n_out, dataset.name) == ("binary", 1, f"table{ending}")
     np.testing.assert_array_equal(dataset.y, [0, 1, 0, 1])
     plain = np.array(  # the median of days 0, 1 and 4, and the most frequent town
@@ -161,7 +161,7 @@ def test_two_files_of_one_name_are_refused_and_other_content_is_another_table(tm
     for name, frame in (("one", TABLE), ("other", TABLE.with_columns(age=pl.col("age") + 1))):
         (tmp_path / name).mkdir()
         paths.append(written(tmp_path / name, frame))
-    options = data.Options(target="ill")
+    options = data.DataOptions(target="ill")
     one, other = (data.table(path, options).checksum for path in paths)
     assert one != other
     with pytest.raises(ValueError, match=r"two files are called 'table.csv'"):
@@ -206,7 +206,7 @@ def made(task="binary", seed=0):
         for shape in itertools.pairwise(sizes)
     ]
     scale = {"mean": 10.0, "spread": 2.0} if task == "regression" else {}
-    return model.Model(sizes, "tanh", task, params, pipeline, "y", NAMES[task], **scale)
+    return model.TrainedModel(sizes, "tanh", task, params, pipeline, "y", NAMES[task], **scale)
 
 
 def saved(known, folder):

@@ -312,7 +312,9 @@ def test_what_is_held_out_does_not_reach_the_training_rows():
     held_out = np.concatenate([before.parts[name].rows for name in ("validation", "test")])
     frame[held_out] += 100
     y[held_out] *= 7
-    other = data.Table("other", "regression", pl.DataFrame(frame, table.frame.columns), "y", (), y)
+    other = data.DataTable(
+        "other", "regression", pl.DataFrame(frame, table.frame.columns), "y", (), y
+    )
     after = splits.split(other, 0.2, 0.3, 0)
     for one, another in zip(before.parts["training"], after.parts["training"], strict=True):
         np.testing.assert_array_equal(one, another)

@@ -12,7 +12,7 @@ from jaxnn.errors import TrainingWarning
 from jaxnn.train import read_watch
 from jaxnn.train.journal import FILE
 from jaxnn.train.reading import Tail
-from jaxnn.train.recorder import Options, Recorder
+from jaxnn.train.recorder import Recorder, WatchOptions
 
 LINES = (START, measured(0, -3.0), alarm(0, "Step 0: Δ."), measured(10, -4.0), measured(20, -5.0))
 ROWS = [json.dumps(line, ensure_ascii=False).encode() for line in LINES]
@@ -98,7 +98,7 @@ def test_a_damaged_line_is_skipped_with_one_warning(tmp_path, content, steps, se
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         record = read_watch(tmp_path)
-        again = Recorder(Options(1, tmp_path))  # a training goes on
+        again = Recorder(WatchOptions(1, tmp_path))  # a training goes on
     assert [line["step"] for line in record.measurements] == steps
     tables = (record.table, record.parameter_table, record.position_table, record.router_table)
     assert [len(table()) for table in tables] == [2 * len(steps), len(steps), 0, 0]
@@ -178,4 +178,4 @@ def test_a_file_instead_of_a_folder_is_said_in_one_sentence(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"watch.jsonl, a file; hand over the folder"):
         read_watch(tmp_path / FILE)
     with pytest.raises(FileExistsError, match=r"^folder: expected one .* \(File exists\); choose"):
-        Recorder(Options(1, tmp_path / FILE))
+        Recorder(WatchOptions(1, tmp_path / FILE))

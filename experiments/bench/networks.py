@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, PyTree
 
 
-class Network(NamedTuple):
+class BenchNetwork(NamedTuple):
     """A network with data."""
 
     model: Callable[[PyTree], Any]  # parameters -> what `jaxnn.diagnose` is called with
@@ -36,7 +36,7 @@ def _drawn(*shape: int) -> np.ndarray:
     return (rng.normal(size=shape) / fan_in**0.5).astype(np.float32)
 
 
-def listed(blocks: int, width: int, batch: int, **_: int) -> Network:
+def listed(blocks: int, width: int, batch: int, **_: int) -> BenchNetwork:
     """Return a list of layers, a lambda each."""
 
     def model(stack: Array) -> Any:
@@ -47,10 +47,10 @@ def listed(blocks: int, width: int, batch: int, **_: int) -> Network:
             z = jnp.tanh(z) @ theta
         return z
 
-    return Network(model, function, _drawn(blocks, width, width), _drawn(batch, width))
+    return BenchNetwork(model, function, _drawn(blocks, width, width), _drawn(batch, width))
 
 
-def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
+def linen(blocks: int, width: int, tokens: int, batch: int) -> BenchNetwork:
     """Return a pre-norm transformer of Flax linen, its blocks written one after the other."""
 
     class Transformer(nn.Module):
@@ -66,10 +66,10 @@ def linen(blocks: int, width: int, tokens: int, batch: int) -> Network:
     def model(params: PyTree) -> Any:
         return (lambda params, xs: module.apply(params, xs)), params
 
-    return Network(model, module.apply, jax.jit(module.init)(jax.random.key(0), xs), xs)
+    return BenchNetwork(model, module.apply, jax.jit(module.init)(jax.random.key(0), xs), xs)
 
 
-def equinox(blocks: int, width: int, batch: int, **_: int) -> Network:
+def equinox(blocks: int, width: int, batch: int, **_: int) -> BenchNetwork:
     """Return an MLP of Equinox, which takes one example."""
     module = eqx.nn.MLP(width, width, width, blocks, key=jax.random.key(0))
     params, rest = eqx.partition(module, eqx.is_array)
@@ -80,10 +80,10 @@ def equinox(blocks: int, width: int, batch: int, **_: int) -> Network:
     def function(params: PyTree, xs: Array) -> Array:
         return jax.vmap(model(params))(xs)
 
-    return Network(model, function, params, _drawn(batch, width), each="example")
+    return BenchNetwork(model, function, params, _drawn(batch, width), each="example")
 
 
-NETWORKS: dict[str, Callable[..., Network]] = {
+NETWORKS: dict[str, Callable[..., BenchNetwork]] = {
     "list": listed,
     "linen": linen,
     "Equinox": equinox,

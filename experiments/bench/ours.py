@@ -16,7 +16,7 @@ from experiments.bench import inputs, transformer
 from experiments.bench.of_jax import bytes_of, waited
 from experiments.bench.worker import Workload
 from experiments.learning import data, networks
-from experiments.learning.networks import Draws, Networks, Weights
+from experiments.learning.networks import Draws, Initialisation, Networks
 from experiments.runs import ahead, runtime
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.initializers import find_weights
@@ -75,7 +75,7 @@ def sweep(
 ) -> Workload:
     """Return a depth sweep as `experiments depth` measures it, its draws included."""
     runtime.start(runtime.Options(no_cache=True))
-    dataset, scheme = data.load("breast_cancer"), Weights(weights, find_weights(weights))
+    dataset, scheme = data.load("breast_cancer"), Initialisation(weights, find_weights(weights))
 
     def room_of(depth: int) -> jaxnn.Network:
         return networks.roomy(dataset, width, activation, depth, batch, deepest=max(depths))

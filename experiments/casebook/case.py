@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.train.alarms import ALARMS
 
@@ -98,10 +98,10 @@ class Case:
         """True if the package of its framework can be imported."""
         return importlib.util.find_spec(PACKAGES[self.framework]) is not None
 
-    def program(self, is_cured: bool) -> Program:
+    def program(self, is_cured: bool) -> CaseProgram:
         """Return a new program, ill or cured."""
         module = importlib.import_module(f"experiments.casebook.programs.{self.file}")
-        program: Program = getattr(module, self.name)(is_cured)
+        program: CaseProgram = getattr(module, self.name)(is_cured)
         return program
 
 

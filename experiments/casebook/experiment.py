@@ -21,7 +21,7 @@ import polars as pl
 from experiments.casebook import report, said
 from experiments.casebook.case import CURED, PACKAGES, PARTS, PROGRAMS, SEEN, cases
 from experiments.casebook.columns import COLUMNS
-from experiments.casebook.said import BEFORE, Answer
+from experiments.casebook.said import BEFORE, Reply
 from experiments.casebook.scores import MISSED, NONE, SILENT, Score, score
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
@@ -123,7 +123,7 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
     return pl.DataFrame([row], {name: column.dtype for name, column in COLUMNS.items()})
 
 
-def of_twin(answer: Answer) -> Score:
+def of_twin(answer: Reply) -> Score:
     """Return the marks of what is said of a healthy twin: whatever it is, is wrong."""
     rules = tuple(dict.fromkeys(one.rule for one in answer.said))
     return Score(MISSED if rules else SILENT, NONE, NONE, rules, None)

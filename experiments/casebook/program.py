@@ -26,7 +26,7 @@ class Trained(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Program:
+class CaseProgram:
     """A program that trains a network.
 
     model: as `jaxnn.diagnose` takes it: a pair (f, params), a module of any framework, or a list of
@@ -61,7 +61,7 @@ class Program:
     is_shuffled: bool = True
     untrained: tuple[str, ...] = ()
     labels: Labels = lambda step, ys: ys
-    train: Callable[["Program", Any], Trained] = field(default=lambda *given: trained(*given))
+    train: Callable[["CaseProgram", Any], Trained] = field(default=lambda *given: trained(*given))
     seed: int = 0
 
     @property
@@ -84,13 +84,13 @@ class Program:
         return self.xs[rows], self.ys[rows]
 
 
-def trained(program: Program, watch: Any) -> Trained:
+def trained(program: CaseProgram, watch: Any) -> Trained:
     """Train as people do in the framework of the model, and watch every step."""
     is_of_torch = hasattr(program.model, "register_forward_hook")
     return (trained_in_torch if is_of_torch else trained_in_jax)(program, watch)
 
 
-def trained_in_torch(program: Program, watch: Any) -> Trained:
+def trained_in_torch(program: CaseProgram, watch: Any) -> Trained:
     """Train a module of PyTorch by the loop of its tutorials."""
     module, losses = program.model, []
     optimizer = program.optimizer(module)
@@ -105,13 +105,13 @@ def trained_in_torch(program: Program, watch: Any) -> Trained:
     return Trained(losses, scored(program))
 
 
-def scored(program: Program) -> float:
+def scored(program: CaseProgram) -> float:
     """Return the score of a module of PyTorch on all data, in eval mode."""
     output = program.model.eval()(program.xs)
     return float(program.score(output.detach(), program.ys))
 
 
-def trained_in_jax(program: Program, watch: Any) -> Trained:
+def trained_in_jax(program: CaseProgram, watch: Any) -> Trained:
     """Train a pair (f, params) or a module by one compiled step with an optimiser of optax."""
     network, params = runnable(program.model, program.each)
     optimizer, losses = program.optimizer, []

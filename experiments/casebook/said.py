@@ -15,7 +15,7 @@ import numpy as np
 
 import jaxnn
 from experiments.casebook.case import INPUTS, OF_INPUTS, OF_OUTPUT, OUTPUT, REFUSED
-from experiments.casebook.program import Program, Trained
+from experiments.casebook.program import CaseProgram, Trained
 from jaxnn.flow.verdict.findings import FINDINGS, is_usual
 from jaxnn.flow.verdict.verdict import Verdict
 from jaxnn.train.alarms import ALARMS
@@ -50,7 +50,7 @@ class Said(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """All that is said of a program.
 
     said: in the order in which a person hears it; what is healthy is not in it.
@@ -74,14 +74,14 @@ class Answer:
         return place in said.path if said.path else said.layer in layers
 
 
-def answer(program: Program) -> Answer:
+def answer(program: CaseProgram) -> Reply:
     """Return all that is said of a program before its training and during it."""
     before, arrays, layers = _before(program)
     during, trained = _during(program)
-    return Answer([*before, *during], arrays, layers, trained)
+    return Reply([*before, *during], arrays, layers, trained)
 
 
-def _before(program: Program) -> tuple[list[Said], list[tuple[int, str]], int]:
+def _before(program: CaseProgram) -> tuple[list[Said], list[tuple[int, str]], int]:
     xs, ys = program.first
     try:
         diagnosis = jaxnn.diagnose(program.model, xs, ys, loss=program.loss, each=program.each)
@@ -100,7 +100,7 @@ def told(verdict: Verdict) -> Iterator[Said]:
             yield Said(BEFORE, found.rule, found.layer, found.path, advises, dict(found.values))
 
 
-def _during(program: Program) -> tuple[list[Said], Trained]:
+def _during(program: CaseProgram) -> tuple[list[Said], Trained]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jaxnn.errors.TrainingWarning)
         try:

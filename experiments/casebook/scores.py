@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from experiments.casebook.case import Case
-from experiments.casebook.said import Answer, Said
+from experiments.casebook.said import Reply, Said
 
 MARKS = RIGHT, PARTLY, MISSED = "right", "partly", "missed"
 NONE = "none"  # where there is no place to name
@@ -32,7 +32,7 @@ class Score(NamedTuple):
     step: int | None
 
 
-def score(case: Case, answer: Answer) -> Score:
+def score(case: Case, answer: Reply) -> Score:
     """Return the marks of what is said of an ill program."""
     expected = case.causes | case.symptoms
     names = [said.rule for said in answer.said]
@@ -64,7 +64,7 @@ def _mark(
     return PARTLY if half_right & {*names} else MISSED
 
 
-def _place(case: Case, answer: Answer, causes: Sequence[Said]) -> str:
+def _place(case: Case, answer: Reply, causes: Sequence[Said]) -> str:
     """Return right if the cause is named in its place, partly if only a symptom is."""
     if not case.place:
         return NONE

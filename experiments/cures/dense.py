@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {  # that have no such name in ja
 Arrays = list[tuple[np.ndarray, np.ndarray]]  # weights and biases of each product
 
 
-class Dense(NamedTuple):
+class IllDense(NamedTuple):
     """A dense network that is ill.
 
     units: its activation.
@@ -86,25 +86,25 @@ class Dense(NamedTuple):
 
 AS_TORCH = 3**-0.5  # the gain of what PyTorch draws
 NETWORKS = (
-    Dense("softplus", 16, AS_TORCH, uniform=True),
-    Dense("mish", 20, AS_TORCH, uniform=True),
-    Dense("hard tanh", 20, 0.5),
-    Dense("selu", 20, AS_TORCH, uniform=True),
-    Dense("relu", 20, 3.0, skip=True),
-    Dense("leaky relu", 16, 0.11),
-    Dense("sine", 16, 2.5),
-    Dense("hard swish", 12, AS_TORCH, uniform=True),
-    Dense("softsign", 24, 1.0),
-    Dense("relu6", 20, 1.0),
-    Dense("log-sigmoid", 16, 1.0),
-    Dense("tanh", 20, 3.0),
-    Dense("celu", 24, AS_TORCH, uniform=True),
-    Dense("elu", 20, 2.0),
-    Dense("squareplus", 12, 1.0),
-    Dense("softplus", 20, 0.5),
-    Dense("hard sigmoid", 12, 1.0),
-    Dense("swish", 24, 2.0, skip=True),
-    Dense("arctan", 24, 0.6),
-    Dense("relu", 16, 0.5),
+    IllDense("softplus", 16, AS_TORCH, uniform=True),
+    IllDense("mish", 20, AS_TORCH, uniform=True),
+    IllDense("hard tanh", 20, 0.5),
+    IllDense("selu", 20, AS_TORCH, uniform=True),
+    IllDense("relu", 20, 3.0, skip=True),
+    IllDense("leaky relu", 16, 0.11),
+    IllDense("sine", 16, 2.5),
+    IllDense("hard swish", 12, AS_TORCH, uniform=True),
+    IllDense("softsign", 24, 1.0),
+    IllDense("relu6", 20, 1.0),
+    IllDense("log-sigmoid", 16, 1.0),
+    IllDense("tanh", 20, 3.0),
+    IllDense("celu", 24, AS_TORCH, uniform=True),
+    IllDense("elu", 20, 2.0),
+    IllDense("squareplus", 12, 1.0),
+    IllDense("softplus", 20, 0.5),
+    IllDense("hard sigmoid", 12, 1.0),
+    IllDense("swish", 24, 2.0, skip=True),
+    IllDense("arctan", 24, 0.6),
+    IllDense("relu", 16, 0.5),
 )
 ILL = {one.name: one for one in NETWORKS}

@@ -23,8 +23,8 @@ import tyro
 
 from experiments.cures import dense, networks, remedies, report, theory
 from experiments.cures.columns import BEFORE, CHART, COLUMNS, CURE
-from experiments.cures.networks import OPTIMIZERS, Cell, Network, dense_in
-from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, Sweep
+from experiments.cures.networks import OPTIMIZERS, Cell, IllNetwork, dense_in
+from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, RemedySweep
 from experiments.learning import data
 from experiments.learning.data import base_rate
 from experiments.runs import experiment, grid, own, progress, runtime, sweep
@@ -42,7 +42,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options, data.Options):
+class Settings(runtime.Options, data.DataOptions):
     """Cures of gradients that vanish or explode: skips, norms, units, weights, of any network.
 
     Or with FILE.py:NAME, a function without arguments, or with a seed that has a default, which is
@@ -87,7 +87,7 @@ class Settings(runtime.Options, data.Options):
     """The first seed."""
 
 
-OF_REMEDIES = {each.name for each in fields(data.Options)}
+OF_REMEDIES = {each.name for each in fields(data.DataOptions)}
 OF_REMEDIES |= {"data", "remedies", "depths", "train_depths", "width"}
 NOT_OF = {  # the settings that do not apply, with what is said of them
     "remedies": ({"optimizer", "cures"}, "expected with FILE.py:NAME or --networks alone"),
@@ -110,8 +110,8 @@ class Plan(experiment.Plan):
     settings: Settings
     words: str
     cells: tuple[Any, ...] = ()
-    remedies: Sweep | None = None
-    networks: dict[tuple[str, str], Network] = field(default_factory=dict, compare=False)
+    remedies: RemedySweep | None = None
+    networks: dict[tuple[str, str], IllNetwork] = field(default_factory=dict, compare=False)
     code: source.UserCode | None = None
 
     @property
@@ -166,7 +166,7 @@ def _of_remedies(settings: Settings, rates: tuple[float, ...], trained: str) -> 
     }
     each = {FLOW: (0.0,), TRAINING: rates}
     grid.check_cells(len(REMEDIES), sum(len(depths[what]) * len(each[what]) for what in depths))
-    of = Sweep(
+    of = RemedySweep(
         dataset=dataset,
         width=settings.width,
         batch=min(settings.batch, len(dataset.x)),
@@ -198,7 +198,7 @@ def _of_networks(settings: Settings, trained: str) -> Plan:
     return _with_cells(Plan(settings, trained), made)
 
 
-def _with_cells(plan: Plan, made: Iterable[Network]) -> Plan:
+def _with_cells(plan: Plan, made: Iterable[IllNetwork]) -> Plan:
     """Return a plan of networks as they are, with their best cures, and as rivals make them."""
     of = {(one.name, one.framework): one for one in made}
     changes = (BEFORE, *[CURE] * (plan.settings.cures > 0))
@@ -229,7 +229,7 @@ def _of_user(settings: Settings, trained: str) -> Plan:
         first = given()
         framework = "torch" if is_of_torch(first["model"]) else "jax"
         takes_seed = "seed" in inspect.signature(make).parameters
-        made = Network(
+        made = IllNetwork(
             str(code),
             framework,
             lambda seed, _: given(**{"seed": seed} if takes_seed else {}),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.cures.dense import Arrays, Dense
+from experiments.cures.dense import Arrays, IllDense
 
 LOSS = optax.softmax_cross_entropy_with_integer_labels
 array = jnp.asarray
@@ -30,7 +30,7 @@ class Model(eqx.Module):
         return jax.vmap(last)(self.sigma(x))
 
 
-def built(of: Dense, arrays: Arrays) -> Model:
+def built(of: IllDense, arrays: Arrays) -> Model:
     """Return a module."""
     layers = [eqx.nn.Linear(*w.shape, key=jax.random.key(0)) for w, _ in arrays]
     drawn = [jnp.asarray(v) for w, b in arrays for v in (w.T, b)]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from experiments.cures.dense import Arrays, Dense
+from experiments.cures.dense import Arrays, IllDense
 
 LOSS = optax.softmax_cross_entropy_with_integer_labels
 array = jnp.asarray
@@ -15,7 +15,7 @@ array = jnp.asarray
 class Model(nnx.Module):
     """Linear layers with activations between them."""
 
-    def __init__(self, of: Dense, arrays: Arrays) -> None:
+    def __init__(self, of: IllDense, arrays: Arrays) -> None:
         self.sigma, self.skip, rngs = of.sigma, of.skip, nnx.Rngs(0)
         self.layers = nnx.List([nnx.Linear(*w.shape, rngs=rngs) for w, _ in arrays])
         for layer, (w, b) in zip(self.layers, arrays, strict=True):

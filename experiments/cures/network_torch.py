@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.cures.dense import Arrays, Dense
+from experiments.cures.dense import Arrays, IllDense
 
 LOSS = nn.functional.cross_entropy
 array = torch.tensor
@@ -44,7 +44,7 @@ class _Residual(nn.Module):
         return z + self.branch(z)
 
 
-def built(of: Dense, arrays: Arrays) -> nn.Sequential:
+def built(of: IllDense, arrays: Arrays) -> nn.Sequential:
     """Return a module."""
     first, *linear = [nn.Linear(*w.shape) for w, _ in arrays]
     for layer, (w, b) in zip([first, *linear], arrays, strict=True):

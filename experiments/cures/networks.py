@@ -30,7 +30,7 @@ from experiments.cures.columns import (
     NONE,
     rows_of,
 )
-from experiments.cures.dense import Dense
+from experiments.cures.dense import IllDense
 from experiments.learning.descent import rows_of_steps
 from experiments.runs import grid, runtime, sweep
 from jaxnn.curing.changes import CURES, Change
@@ -55,7 +55,7 @@ class Cell(sweep.Point):
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class IllNetwork:
     """A network that is made for each seed.
 
     make: seed, `BEFORE` or a rival -> the arguments of `jaxnn.diagnose`.
@@ -70,7 +70,7 @@ class Network:
     takes_seed: bool = True
 
 
-def dense_in(of: Dense, framework: str) -> Network:
+def dense_in(of: IllDense, framework: str) -> IllNetwork:
     """Return a dense network in a framework, of which PyTorch has the rivals."""
     rivals: ModuleType | None = None
     if framework == "torch":
@@ -82,10 +82,10 @@ def dense_in(of: Dense, framework: str) -> Network:
         given: dict[str, Any] = rivals.made(of, seed, change)
         return given
 
-    return Network(of.name, framework, make, () if rivals is None else rivals.names())
+    return IllNetwork(of.name, framework, make, () if rivals is None else rivals.names())
 
 
-def measured(network: Network, change: str, settings: Any) -> pl.DataFrame:
+def measured(network: IllNetwork, change: str, settings: Any) -> pl.DataFrame:
     """Return the rows of a change of a network, of `CURE` those of the best cures."""
     kinds, frames = list[str](), list[pl.DataFrame]()
     given, done = dict[str, Any](), list[Cure]()

@@ -13,7 +13,7 @@ import polars as pl
 
 from experiments.cures import report
 from experiments.cures.columns import ACCURACY, DELTA, DISTANCE, GRADIENT, LOSS
-from experiments.cures.report import Line
+from experiments.cures.report import ChangeRow
 from experiments.cures.theory import Predicted
 from experiments.pages import charts, palette
 from experiments.pages.tables import NOT_MEASURED
@@ -68,7 +68,7 @@ def _plot(means: pl.DataFrame, theory: Mapping[str, Predicted]) -> pl.DataFrame:
     return frame.with_columns(floored.otherwise(squeezed).name.suffix("_at"))
 
 
-def _tiles(of: Sequence[Line], aim: str) -> pl.DataFrame:
+def _tiles(of: Sequence[ChangeRow], aim: str) -> pl.DataFrame:
     """Return what is reached by name, and depth or network; empty if it was not measured."""
     tiles = list[tuple[str, str, float | None, str]]()
     for line in of:

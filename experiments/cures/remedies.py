@@ -30,9 +30,9 @@ from experiments.cures.columns import (
 )
 from experiments.learning import descent, networks
 from experiments.learning.data import Dataset
-from experiments.learning.descent import Descent
-from experiments.learning.kinds import BY_DEPTH, Kind
-from experiments.learning.networks import OF_EXAMPLES, Draws, Networks, Weights
+from experiments.learning.descent import DescentRule
+from experiments.learning.kinds import BY_DEPTH, BlockKind
+from experiments.learning.networks import OF_EXAMPLES, Draws, Initialisation, Networks
 from experiments.learning.networks import field as field_of
 from experiments.runs import sweep
 from experiments.runs.devices import Mapped, SideBySide
@@ -44,10 +44,10 @@ from jaxnn.network.checks import check_depth
 from jaxnn.passes.walk import Saved, up
 
 # One scheme for all σ_w, and a factor: so one program draws for all of them.
-PLAIN = Kind("dense")
+PLAIN = BlockKind("dense")
 GAUSSIAN = jaxnn.initializers.gaussian(1.0)
-HE, GLOROT = Weights("He", GAUSSIAN, sqrt(2)), Weights("Glorot", GAUSSIAN)
-ORTHOGONAL = Weights(
+HE, GLOROT = Initialisation("He", GAUSSIAN, sqrt(2)), Initialisation("Glorot", GAUSSIAN)
+ORTHOGONAL = Initialisation(
     "orthogonal", jaxnn.initializers.orthogonal(1.0)
 )  # critical for tanh and tailored relu
 FLOW, TRAINING = "flow", "training"
@@ -66,8 +66,8 @@ class Remedy:
 
     name: str
     sigma: str | Callable[[int], jaxnn.network.Activation]
-    weights: Weights
-    kind: Kind = PLAIN
+    weights: Initialisation
+    kind: BlockKind = PLAIN
     least: int = 1
 
     def activation(self, depth: int) -> str | jaxnn.network.Activation:
@@ -83,11 +83,11 @@ class Remedy:
 REMEDIES = {
     "sigmoid": Remedy("plain sigmoid", "sigmoid", GLOROT),
     "relu": Remedy("plain relu, He", "relu", HE),
-    "layer_norm": Remedy("layer norm", "relu", HE, Kind("layer_norm")),
-    "batch_norm": Remedy("batch norm", "relu", HE, Kind("batch_norm")),
-    "residual": Remedy("residual", "relu", HE, Kind("residual")),
-    "residual_sqrt": Remedy("residual, 1/√L", "relu", HE, Kind("residual", BY_DEPTH)),
-    "pre_norm": Remedy("pre-norm residual", "relu", HE, Kind("residual(layer_norm)")),
+    "layer_norm": Remedy("layer norm", "relu", HE, BlockKind("layer_norm")),
+    "batch_norm": Remedy("batch norm", "relu", HE, BlockKind("batch_norm")),
+    "residual": Remedy("residual", "relu", HE, BlockKind("residual")),
+    "residual_sqrt": Remedy("residual, 1/√L", "relu", HE, BlockKind("residual", BY_DEPTH)),
+    "pre_norm": Remedy("pre-norm residual", "relu", HE, BlockKind("residual(layer_norm)")),
     # Below 13 layers even relu makes two inputs less alike than η = 0.9: there is no such slope.
     "tailored": Remedy("tailored relu", jaxnn.theory.tailored_relu, ORTHOGONAL, least=13),
     "orthogonal": Remedy("orthogonal tanh", "tanh", ORTHOGONAL),
@@ -111,7 +111,7 @@ class Cell(sweep.Point):
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class RemedySweep:
     """Measures cells of one run; the last draw is kept for the next remedy or depth.
 
     rooms: the most hidden layers of a cell of each kind: one program serves every depth up to it.
@@ -158,7 +158,7 @@ class Sweep:
             gradient, far = networks.measured(self.draws, self.dataset, drawn, measuring)
             return rows_of({GRADIENT: gradient / np.log(10), DISTANCE: far}, **place)
         params = self.draws.of(self.dataset, drawn).params
-        rule = Descent(cell.rate, 0.0, self.batch)
+        rule = DescentRule(cell.rate, 0.0, self.batch)
         scores = descent.trained(
             self.dataset, drawn.net, params, drawn.depth, self.seeds, rule, self.steps
         )

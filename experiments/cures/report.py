@@ -54,7 +54,7 @@ class Mean(NamedTuple):
 
 
 @dataclass
-class Line:
+class ChangeRow:
     """A change of a network: known means and missing measurements, by quantity and depth."""
 
     network: str
@@ -123,19 +123,19 @@ def means(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def lines(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[Line]:
+def lines(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[ChangeRow]:
     """Return a line a change of a network, remedies in their order, a network as it is first."""
-    found: dict[tuple[str, str, str], Line] = {}
+    found: dict[tuple[str, str, str], ChangeRow] = {}
     for row in means(at_best(rows, missing)).filter(pl.col("layer").is_null()).to_dicts():
         key = row["network"], row["framework"], row["change"]
-        line = found.setdefault(key, Line(*key, row["advice"] or ""))
+        line = found.setdefault(key, ChangeRow(*key, row["advice"] or ""))
         line.at[row["quantity"], row["depth"]] = Mean(row["value"], row["error"], row["rate"])
     for place in missing.rows(rows, *LINE, "quantity", "depth").to_dicts():
         key = place["network"], place["framework"], place["change"]
-        found.setdefault(key, Line(*key)).missing.add((place["quantity"], place["depth"]))
+        found.setdefault(key, ChangeRow(*key)).missing.add((place["quantity"], place["depth"]))
     networks, remedies = list(dict.fromkeys(key[:2] for key in found)), list(REMEDIES)
 
-    def order(line: Line) -> tuple[int, int]:
+    def order(line: ChangeRow) -> tuple[int, int]:
         is_changed = line.change != BEFORE  # in the order of the rows: the best cure first
         at = remedies.index(line.change) if line.is_of_article else is_changed
         return networks.index((line.network, line.framework)), at
@@ -143,13 +143,15 @@ def lines(rows: pl.DataFrame, missing: Missing = NOTHING) -> list[Line]:
     return sorted(found.values(), key=order)
 
 
-def by_network(of: Sequence[Line]) -> Iterator[tuple[tuple[str, str], list[Line]]]:
+def by_network(of: Sequence[ChangeRow]) -> Iterator[tuple[tuple[str, str], list[ChangeRow]]]:
     """Yield the lines of each network in each framework."""
     for key, group in groupby(of, lambda line: (line.network, line.framework)):
         yield key, list(group)
 
 
-def sentences(of: Sequence[Line], predicted: Mapping[str, Predicted], chance: float) -> list[str]:
+def sentences(
+    of: Sequence[ChangeRow], predicted: Mapping[str, Predicted], chance: float
+) -> list[str]:
     """Return what is known of each line, and of all of them together."""
     if of and of[0].is_of_article:
         said = [_sentence(line, predicted.get(line.change, {})) for line in of]
@@ -158,7 +160,7 @@ def sentences(of: Sequence[Line], predicted: Mapping[str, Predicted], chance: fl
     return [*map(_sentence, of)] * (len(networks) == 1) + [*_cured(of)]
 
 
-def _sentence(line: Line, theory: Predicted = {}) -> str:  # noqa: B006
+def _sentence(line: ChangeRow, theory: Predicted = {}) -> str:  # noqa: B006
     parts = []
     for quantity, text in ((GRADIENT, _decades), (DISTANCE, _small)):
         if known := line.of(quantity):
@@ -200,7 +202,7 @@ def _small(value: float) -> str:
     return f"{value:.2f}" if value >= 0.01 else f"{value:.0e}"
 
 
-def _trains(of: Sequence[Line], chance: float) -> Iterator[str]:
+def _trains(of: Sequence[ChangeRow], chance: float) -> Iterator[str]:
     """Say which remedies train at the largest depth, and which do not; nothing if none was."""
     deepest = max((depth for line in of for depth in line.of(ACCURACY)), default=0)
     here = {x.name: x.at[ACCURACY, deepest].value for x in of if deepest in x.of(ACCURACY)}
@@ -219,7 +221,7 @@ def _trains(of: Sequence[Line], chance: float) -> Iterator[str]:
         )
 
 
-def _cured(of: Sequence[Line]) -> Iterator[str]:
+def _cured(of: Sequence[ChangeRow]) -> Iterator[str]:
     """Yield what the first cure of each network reaches, as it is and next to its best rival."""
     held = []
     for (network, framework), group in by_network(of):
@@ -239,13 +241,13 @@ def _cured(of: Sequence[Line]) -> Iterator[str]:
         )
 
 
-def first_cure(group: Sequence[Line]) -> Line:
+def first_cure(group: Sequence[ChangeRow]) -> ChangeRow:
     """Return the best change of a network in a framework; where none works, it as it is."""
     made = [line for line in group if line.change not in (BEFORE, NONE, *RIVALS) and line.at]
     return (made or group)[0]
 
 
-def best_rival(of: Sequence[Line], network: str) -> Line | None:
+def best_rival(of: Sequence[ChangeRow], network: str) -> ChangeRow | None:
     """Return what trains best of the rivals of a network, in any framework."""
     rivals = [x for x in of if x.network == network and x.change in RIVALS and x.of(ACCURACY)]
     known = [line for line in rivals if not math.isnan(line.accuracy.value)]
@@ -282,7 +284,7 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     return shown
 
 
-def _cell(line: Line, quantity: str, at: int | None) -> str:
+def _cell(line: ChangeRow, quantity: str, at: int | None) -> str:
     """Return a number for the table, a dash for 0/0, or the sign of one that was not measured."""
     depth = next(iter(line.of(quantity)), 0) if at is None else at
     if (quantity, depth) not in line.at:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.cures.dense import Dense
+from experiments.cures.dense import IllDense
 
 EXAMPLES, OF_GRADINIT = 256, 64  # that they are made with
 STEPS, RATE = 200, 0.01  # of GradInit
@@ -28,7 +28,7 @@ def names() -> list[str]:
     return [n for n in CHANGES if n not in PACKAGES or importlib.util.find_spec(PACKAGES[n])]
 
 
-def made(of: Dense, seed: int, rival: str) -> dict[str, Any]:
+def made(of: IllDense, seed: int, rival: str) -> dict[str, Any]:
     """Return what `jaxnn.diagnose` takes, of a network as a rival makes it."""
     if rival in (NORM, RESIDUAL):
         of = of._replace(norm=True, skip=of.skip or rival == RESIDUAL)
@@ -39,13 +39,13 @@ def made(of: Dense, seed: int, rival: str) -> dict[str, Any]:
     return given
 
 
-Change = Callable[[Dense, nn.Module, torch.Tensor, torch.Tensor], None]
+Change = Callable[[IllDense, nn.Module, torch.Tensor, torch.Tensor], None]
 
 
-def _drawn(draw: Callable[[Dense, torch.Tensor], Any]) -> Change:
+def _drawn(draw: Callable[[IllDense, torch.Tensor], Any]) -> Change:
     """Return the change that draws all matrices, and sets all biases to 0."""
 
-    def change(of: Dense, module: nn.Module, *data: torch.Tensor) -> None:
+    def change(of: IllDense, module: nn.Module, *data: torch.Tensor) -> None:
         for layer in module.modules():
             if isinstance(layer, nn.Linear):
                 draw(of, layer.weight)
@@ -54,19 +54,19 @@ def _drawn(draw: Callable[[Dense, torch.Tensor], Any]) -> Change:
     return change
 
 
-def _lsuv(of: Dense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
+def _lsuv(of: IllDense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
     from lsuv import lsuv_with_singlebatch
 
     lsuv_with_singlebatch(module, xs, verbose=False)
 
 
-def _anyinit(of: Dense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
+def _anyinit(of: IllDense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
     import anyinit
 
     anyinit.initialize(module, "empirical", xs)
 
 
-def _gradinit(of: Dense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
+def _gradinit(of: IllDense, module: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> None:
     from gradinit import GradInitWrapper
 
     x, y = xs[:OF_GRADINIT], ys[:OF_GRADINIT]

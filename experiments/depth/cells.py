@@ -67,7 +67,7 @@ class Cell:
         return ", ".join(word for word in words if word != "dense")
 
 
-class Sweep:
+class DepthSweep:
     """Measures cells of one sweep; the last draw is kept for the cells that share it."""
 
     def __init__(self, datasets: dict[str, Dataset]) -> None:

@@ -25,10 +25,10 @@ import tyro
 
 import jaxnn
 from experiments.depth import of_user, report, theory
-from experiments.depth.cells import Cell, Sweep
+from experiments.depth.cells import Cell, DepthSweep
 from experiments.depth.columns import COLUMNS
 from experiments.learning import data, kinds
-from experiments.learning.networks import Networks, Weights, roomy, work
+from experiments.learning.networks import Initialisation, Networks, roomy, work
 from experiments.runs import ahead, experiment, grid, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
@@ -43,7 +43,7 @@ FLOPS_OF_CELL = 3e11  # some seconds of two cores: what a run that is stopped ma
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options, data.Options):
+class Settings(runtime.Options, data.DataOptions):
     """How the size of a gradient changes with depth, by activation and initialisation.
 
     Every setting that takes several values is an axis of the grid. Numbers may be ranges:
@@ -179,7 +179,7 @@ def _names(settings: Settings) -> tuple[str, ...]:
 
 def weights_for(
     settings: Settings, activation: str, names: Iterable[str], sigma_b: float
-) -> list[Weights]:
+) -> list[Initialisation]:
     """Return the initialisations to compare; the critical one depends on activation and biases.
 
     Args:
@@ -189,13 +189,13 @@ def weights_for(
         sigma_b: of the biases.
     """
     jaxnn.network.find_activation(activation)
-    weights = [Weights(name, find_weights(name)) for name in names]
+    weights = [Initialisation(name, find_weights(name)) for name in names]
     # One scheme for all σ_w, and a factor: so one program draws for all of them.
     unit = jaxnn.initializers.gaussian(1.0)
-    weights += [Weights(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings)]
+    weights += [Initialisation(f"σ_w = {s:g}", unit, s) for s in _scales("sigma_w", settings)]
     if settings.critical:
         sigma_w = float(jaxnn.theory.meanfield.critical_sigma_w(activation, sigma_b))
-        weights.append(Weights("critical", unit, sigma_w))
+        weights.append(Initialisation("critical", unit, sigma_w))
     return weights
 
 
@@ -249,7 +249,7 @@ def measure(
     if isinstance(plan, of_user.Plan):
         return of_user.measure(plan, store)
     data.say(dataset.table for dataset in plan.datasets.values())
-    cells = Sweep(plan.datasets)
+    cells = DepthSweep(plan.datasets)
     programs = (cells.prepare, cells.share, partial(_prepare_conclusion, plan))
     return sweep.measure(plan, store, cells.measure, *programs, report.in_words)
 

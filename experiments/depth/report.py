@@ -230,7 +230,7 @@ def decades_a_layer(deepest: pl.DataFrame) -> list[float]:
     ]
 
 
-class Predicted(NamedTuple):
+class PredictedRate(NamedTuple):
     """A rate in theory."""
 
     rate: float  # including the effect of finite width if that is known
@@ -239,7 +239,7 @@ class Predicted(NamedTuple):
     about: str  # what theory is of, in words
 
 
-def predicted(theory: pl.DataFrame) -> Predicted | None:
+def predicted(theory: pl.DataFrame) -> PredictedRate | None:
     """Return the rate in theory."""
     if theory.height < 2:
         return None
@@ -247,11 +247,11 @@ def predicted(theory: pl.DataFrame) -> Predicted | None:
     wide, steps = float(theory["log10_gain"][:-1].sum()), theory.height - 1
     rate = (wide + bias[0] - bias[-1]) / steps
     about = "one example" if bias.abs().sum() else "infinite width"
-    return Predicted(rate, wide / steps, float(theory["error"][0] or 0) / steps, about)
+    return PredictedRate(rate, wide / steps, float(theory["error"][0] or 0) / steps, about)
 
 
 def rate_in_parts(
-    rates: list[float], layers: int, theory: Predicted | None
+    rates: list[float], layers: int, theory: PredictedRate | None
 ) -> tuple[str, str, str]:
     """Return the word (see `jaxnn.Verdict`), the rate a layer, and that of theory.
 

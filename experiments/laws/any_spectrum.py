@@ -29,14 +29,14 @@ import numpy as np
 import jaxnn
 from experiments.laws.jacobian_spectrum import TRACY_WIDOM, largest
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
-from experiments.laws.networks import Ensemble, fixed_point
+from experiments.laws.networks import HiddenLayers, fixed_point
 from jaxnn.theory import meanfield
 
 MEAN = Panel("Mean square of the singular values", "layers L", "mean s²", log_y=True)
 GAP = Panel("Second singular value of attention", "tokens T", "s₂/s₁", log_x=True, log_y=True)
 ORTHOGONAL, GAUSSIAN = "linear, orthogonal", "linear, Gaussian"
 CRITICAL, CHAOTIC = "tanh, critical", "tanh at q*"
-TANH = {CRITICAL: Ensemble("tanh", 1.0), CHAOTIC: Ensemble("tanh", 1.5)}
+TANH = {CRITICAL: HiddenLayers("tanh", 1.0), CHAOTIC: HiddenLayers("tanh", 1.5)}
 ENDS = "largest", "smallest"  # singular values
 WIDER = 2  # m/n
 EDGE = "4 standard errors, and what a finite width leaves"

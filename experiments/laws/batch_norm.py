@@ -19,7 +19,7 @@ import numpy as np
 import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import (
-    Ensemble,
+    HiddenLayers,
     correlations,
     gradients,
     random_rows,
@@ -77,7 +77,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     """Fit a line to ln ‖Δz[l]‖² for each seed, and take the correlation of two rows."""
     keys, layer = jax.random.split(key, setup.seeds), np.arange(1, setup.layers - 1)
     for activation, rows, n in cases(setup):
-        case, ensemble = f"{activation}, B = {rows}", Ensemble(activation, SIGMA_W)
+        case, ensemble = f"{activation}, B = {rows}", HiddenLayers(activation, SIGMA_W)
         q0 = length(activation, rows)
         (log_delta,) = gradients(keys, ensemble, n, setup.layers, q0, rows, block=BLOCK)
         profile = 2 * log_delta[:, : len(layer)]

@@ -21,11 +21,11 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
-from experiments.laws.networks import Ensemble, gradients, log_spread
+from experiments.laws.networks import HiddenLayers, gradients, log_spread
 from jaxnn.theory import meanfield
 
 GROWTH = Panel("Gradient over the blocks", "blocks", "ln ‖Δz[1]‖² / ‖Δz[l]‖²")
-ENSEMBLE = Ensemble("tanh", 1.0)
+ENSEMBLE = HiddenLayers("tanh", 1.0)
 POST, DEEP, ROOT = "post-norm, α = 1", "DeepNorm, α = (2N)^¼", "α = √N"
 REASON = "4 standard errors, and a part of the bias of a mean of logarithms"
 LEFT_OUT = {1.0: 0.16}  # of the bias, by which the derived one is off; see `finite_width.py`

@@ -24,7 +24,7 @@ from experiments.laws.finite import slope, spread
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import (
     Dropout,
-    Ensemble,
+    HiddenLayers,
     fixed_point,
     gradients,
     signals,
@@ -34,7 +34,7 @@ from jaxnn.theory import meanfield
 
 CORRELATION = Panel("One input, two masks", "layer l", "c[l]")
 GRADIENT = Panel("Gradient, ½ ln χ", "part of the units kept", "nats a layer")
-ENSEMBLE = Ensemble("tanh", 1.327, math.sqrt(0.05))  # χ = 1 without dropout
+ENSEMBLE = HiddenLayers("tanh", 1.327, math.sqrt(0.05))  # χ = 1 without dropout
 MORE = 0.01  # of a factor, for the change of each number that it makes
 PLOTTED = np.linspace(0.5, 1.0, 11)
 

@@ -22,7 +22,7 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, doublings, mean_of, points
-from experiments.laws.networks import Ensemble, gradients, log_spread
+from experiments.laws.networks import HiddenLayers, gradients, log_spread
 from jaxnn.theory import meanfield
 
 GROWTH = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²", log_x=True)
@@ -45,14 +45,14 @@ def dyt(alpha: float) -> jaxnn.network.Activation:
     )
 
 
-def kinds(setup: Setup) -> list[tuple[str, Ensemble, jaxnn.blocks.Block]]:
+def kinds(setup: Setup) -> list[tuple[str, HiddenLayers, jaxnn.blocks.Block]]:
     """Return the series, what is drawn, and the block."""
     scaled = [
-        (f"DyT, α = {alpha:g}", Ensemble(dyt(alpha), SIGMA_W), jaxnn.blocks.Residual())
+        (f"DyT, α = {alpha:g}", HiddenLayers(dyt(alpha), SIGMA_W), jaxnn.blocks.Residual())
         for alpha in setup.alpha
     ]
     norm = jaxnn.blocks.Residual(jaxnn.blocks.RMSNorm())
-    return [(PRE_NORM, Ensemble("identity", SIGMA_W), norm), *scaled]
+    return [(PRE_NORM, HiddenLayers("identity", SIGMA_W), norm), *scaled]
 
 
 def predict(setup: Setup) -> Told:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from experiments.laws.law import Predicted
-from experiments.laws.networks import Ensemble, Start
+from experiments.laws.networks import HiddenLayers, Start
 from jaxnn.network.activations import Activation, find_activation
 from jaxnn.theory import meanfield
 from jaxnn.theory.quadrature import expectation
@@ -28,7 +28,7 @@ STEP = 1e-3  # of the differences that derivatives are, as a part of q
 NEXT = 3.0  # over n: the next order in 1/n of a bias, of drawn networks of 32 units and more
 
 
-class Spread(NamedTuple):
+class BiasAndVariance(NamedTuple):
     """Bias and variance of Q in every hidden layer, (layers,) each."""
 
     bias: np.ndarray
@@ -46,7 +46,7 @@ def derivatives(values: np.ndarray, q: np.ndarray | float) -> tuple[Any, Any]:
     return (above - below) / (2 * STEP * q), (above - 2 * here + below) / (STEP * q) ** 2
 
 
-def spread(ensemble: Ensemble, q: np.ndarray, n: int, keep: float = 1.0) -> Spread:
+def spread(ensemble: HiddenLayers, q: np.ndarray, n: int, keep: float = 1.0) -> BiasAndVariance:
     """Return bias and variance of Q along q[l], l = 1 …, of infinite width; to be called in x64.
 
     Args:
@@ -62,7 +62,7 @@ def spread(ensemble: Ensemble, q: np.ndarray, n: int, keep: float = 1.0) -> Spre
     for i in range(len(q) - 1):
         biases[i + 1] = first[i] * biases[i] + second[i] * variances[i] / 2
         variances[i + 1] = first[i] ** 2 * variances[i] + own[i]
-    return Spread(biases, variances)
+    return BiasAndVariance(biases, variances)
 
 
 def moments(activation: str | Activation, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ import numpy as np
 from experiments.laws.finite import slope
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
 from experiments.laws.networks import (
-    Ensemble,
+    HiddenLayers,
     fixed_point,
     orthogonalised,
     random_rows,
@@ -27,7 +27,7 @@ from experiments.laws.networks import (
 )
 from jaxnn.theory import meanfield
 
-ENSEMBLE = Ensemble("erf", 1.0, math.sqrt(0.05))
+ENSEMBLE = HiddenLayers("erf", 1.0, math.sqrt(0.05))
 C0, FLOOR = 0.0, 8.0  # correlation of the inputs; d in units of eps that counts as forgotten
 INPUTS = 4  # of each network, orthogonal
 APART = Panel("Distance of two signals", "layer l", "d[l]", log_y=True)

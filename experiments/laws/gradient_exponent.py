@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.laws.finite import slope
 from experiments.laws.law import Panel, Setup, Told, curve, mean_of, points
-from experiments.laws.networks import Ensemble, Start, fixed_point, gradients, slope_down
+from experiments.laws.networks import HiddenLayers, Start, fixed_point, gradients, slope_down
 from jaxnn.theory import meanfield
 
 SIGMA_B = math.sqrt(0.05)  # of tanh
@@ -30,13 +30,13 @@ def kinds() -> dict[str, Start]:
     with jax.enable_x64(True):
         critical = float(meanfield.critical_sigma_w("tanh", SIGMA_B))
     ensembles = {
-        "sigmoid, σ_w² = 1": Ensemble("sigmoid", 1.0),
-        "tanh, σ_w² = 1": Ensemble("tanh", 1.0, SIGMA_B),
-        "tanh, critical": Ensemble("tanh", critical, SIGMA_B),
-        "tanh, σ_w² = 4": Ensemble("tanh", 2.0, SIGMA_B),
-        "relu, σ_w² = 1": Ensemble("relu", 1.0),
-        "relu, σ_w² = 2.5": Ensemble("relu", math.sqrt(2.5)),
-        "selu, σ_w² = 1": Ensemble("selu", 1.0),
+        "sigmoid, σ_w² = 1": HiddenLayers("sigmoid", 1.0),
+        "tanh, σ_w² = 1": HiddenLayers("tanh", 1.0, SIGMA_B),
+        "tanh, critical": HiddenLayers("tanh", critical, SIGMA_B),
+        "tanh, σ_w² = 4": HiddenLayers("tanh", 2.0, SIGMA_B),
+        "relu, σ_w² = 1": HiddenLayers("relu", 1.0),
+        "relu, σ_w² = 2.5": HiddenLayers("relu", math.sqrt(2.5)),
+        "selu, σ_w² = 1": HiddenLayers("selu", 1.0),
     }
     return {name: fixed_point(ensemble) for name, ensemble in ensembles.items()}
 

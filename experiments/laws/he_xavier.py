@@ -15,15 +15,15 @@ import numpy as np
 import jaxnn
 from experiments.laws.finite import slope
 from experiments.laws.law import Panel, Predicted, Relation, Setup, Told, curve, mean_of, points
-from experiments.laws.networks import Ensemble, Params, draw, fixed_point, slope_down
-from experiments.laws.training import Examples, accuracies, classifier, digits
-from experiments.learning.descent import Descent
+from experiments.laws.networks import HiddenLayers, Params, draw, fixed_point, slope_down
+from experiments.laws.training import TrainingSet, accuracies, classifier, digits
+from experiments.learning.descent import DescentRule
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 
-KINDS = {"He": Ensemble("relu", math.sqrt(2)), "Xavier": Ensemble("relu", 1.0)}
+KINDS = {"He": HiddenLayers("relu", math.sqrt(2)), "Xavier": HiddenLayers("relu", 1.0)}
 TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10
 SENT_BACK = 64  # examples from which a gradient is measured before training
-DESCENT = Descent(rate=0.01, momentum=0.0, batch=128)
+DESCENT = DescentRule(rate=0.01, momentum=0.0, batch=128)
 PROFILE = Panel("Gradient by layer, untrained", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 CURVE = Panel("Training on the digits", "step", "training accuracy")
 
@@ -64,7 +64,9 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 
 
 @jax.jit
-def _profile(net: jaxnn.Network, params: Params, examples: Examples, key: jax.Array) -> jax.Array:
+def _profile(
+    net: jaxnn.Network, params: Params, examples: TrainingSet, key: jax.Array
+) -> jax.Array:
     """Mean of ln ‖Δz[l]‖ over examples, (layers + 1,), from a random cotangent."""
     u = jax.random.normal(key, (SENT_BACK, net.sizes[-1]))
     flow = flow_of_net(net, params, examples.x[:SENT_BACK], cotangent=u, examples=False)

@@ -37,7 +37,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from experiments.laws.columns import COLUMNS
-from experiments.laws.power import ERRORS, Comparison, Joint, joint, power
+from experiments.laws.power import ERRORS, Joint, PredictedAndMeasured, joint, power
 
 Relation = Literal["=", "≥", "≤"]
 
@@ -226,7 +226,7 @@ def examine(law: Law, quick: bool, seed: int) -> tuple[pl.DataFrame, pl.DataFram
 
 def compare(law: Law, prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
     """Return a row a comparison, with the columns of `laws.columns`."""
-    comparisons = [Comparison(p, measurement.numbers[p.case]) for p in prediction.numbers]
+    comparisons = [PredictedAndMeasured(p, measurement.numbers[p.case]) for p in prediction.numbers]
     factors = dict.fromkeys(p.factor for p in prediction.numbers if p.factor)
     powers = {factor: power(comparisons, factor) for factor in factors}
     together = joint(comparisons)

@@ -21,7 +21,7 @@ import jaxnn
 from experiments.laws.finite import slope, spread
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import (
-    Ensemble,
+    HiddenLayers,
     Start,
     draw,
     fixed_point,
@@ -50,7 +50,7 @@ def predict(setup: Setup) -> Told:
         series = f"σ_w = {sigma_w:g}"
         q, c = _maps(sigma_w, setup.layers)
         yield from [curve(LENGTH, series, layer, q), curve(CORRELATION, series, layer, c)]
-        ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
+        ensemble = HiddenLayers(ACTIVATION, sigma_w, SIGMA_B)
         late_q = float((q + spread(ensemble, q, setup.width).bias)[half:].mean())
         other_q, other_c = _maps(sigma_w, setup.layers, 1 - LESS)
         less_q, late_c, less_c = (float(v[half:].mean()) for v in (other_q, c, other_c))
@@ -71,7 +71,7 @@ def predict(setup: Setup) -> Told:
 
 def _maps(sigma_w: float, layers: int, part: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """q[l] and c[l], each (layers,); with `part` of E[σ(z)²] in q, of E[σ(z) σ(z̃)] in c."""
-    ensemble = Ensemble(ACTIVATION, sigma_w, SIGMA_B)
+    ensemble = HiddenLayers(ACTIVATION, sigma_w, SIGMA_B)
     q = meanfield.lengths(*ensemble, Q0, layers)
 
     def layer(c: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -85,7 +85,7 @@ def _maps(sigma_w: float, layers: int, part: float = 1.0) -> tuple[np.ndarray, n
 
 
 def _start(sigma_w: float) -> Start:
-    return fixed_point(Ensemble(ACTIVATION, sigma_w, SIGMA_B))
+    return fixed_point(HiddenLayers(ACTIVATION, sigma_w, SIGMA_B))
 
 
 def _growth(case: str, sigma_w: float, setup: Setup) -> Predicted:

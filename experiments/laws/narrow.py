@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments.laws.finite import NEXT
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
-from experiments.laws.networks import Ensemble, gradients
+from experiments.laws.networks import HiddenLayers, gradients
 from jaxnn.network.activations import ACTIVATIONS
 from jaxnn.theory import batch_band, meanfield
 from jaxnn.theory.several_examples import BatchBand
@@ -48,11 +48,11 @@ class Case(NamedTuple):
 
 
 @cache
-def ensemble_of(activation: str, factor: float) -> Ensemble:
+def ensemble_of(activation: str, factor: float) -> HiddenLayers:
     """Return σ_w as a multiple of that with χ = 1 at q = 1."""
     with jax.enable_x64(True):
         sigma_w = factor / math.sqrt(float(meanfield.chi(activation, 1.0, 1.0)))
-    return Ensemble(activation, sigma_w, SIGMA_B)
+    return HiddenLayers(activation, sigma_w, SIGMA_B)
 
 
 def predict(setup: Setup) -> Told:

@@ -31,7 +31,7 @@ GAUSSIAN, ORTHOGONAL = jaxnn.initializers.gaussian(1.0), jaxnn.initializers.orth
 PADDED = 201  # layers of `log_spread`, at least
 
 
-class Ensemble(NamedTuple):
+class HiddenLayers(NamedTuple):
     """Random hidden layers of one kind: weights of variance σ_w²/n, biases of variance σ_b²."""
 
     activation: Activation
@@ -45,14 +45,14 @@ class Start(NamedTuple):
     half_log_chi: ½ ln χ(q), what a layer adds to ln ‖Δz‖ on the way down, in nats.
     """
 
-    ensemble: Ensemble
+    ensemble: HiddenLayers
     q: float
     q0: float
     half_log_chi: float
 
 
 @cache
-def fixed_point(ensemble: Ensemble, keep: float = 1.0) -> Start:
+def fixed_point(ensemble: HiddenLayers, keep: float = 1.0) -> Start:
     """Return the start at q*, at which all layers are alike; 1 if q has no scale, as for relu."""
     with jax.enable_x64(True):
         q = float(meanfield.fixed_point(*ensemble, keep=keep))
@@ -95,7 +95,7 @@ class Dropout(NamedTuple):
 
 def gradients(
     keys: jax.Array,
-    ensemble: Ensemble,
+    ensemble: HiddenLayers,
     n: int,
     layers: int,
     q0: float = 1.0,
@@ -219,7 +219,7 @@ def slope_down(log_delta: np.ndarray) -> np.ndarray:
 
 def signals(
     keys: jax.Array,
-    ensemble: Ensemble,
+    ensemble: HiddenLayers,
     layers: int,
     x: jax.Array,
     dtype: str = "float32",

@@ -19,10 +19,10 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, log_mean_of, mean_of, points
-from experiments.laws.networks import Ensemble, gradients
+from experiments.laws.networks import HiddenLayers, gradients
 from jaxnn.theory import meanfield
 
-ENSEMBLE = Ensemble("relu", math.sqrt(2))
+ENSEMBLE = HiddenLayers("relu", math.sqrt(2))
 FIELDS = ("log_delta", "log_mean_square", "log_delta_theta")
 FRONT, BEHIND = "norm in front", "norm behind"
 BLOCKS: dict[str, jaxnn.blocks.Block] = {

@@ -24,7 +24,7 @@ from scipy.special import gammaln
 import jaxnn
 from experiments.laws.batch_norm import length
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, doublings, mean_of, points
-from experiments.laws.networks import Ensemble, gradients, log_spread
+from experiments.laws.networks import HiddenLayers, gradients, log_spread
 from jaxnn.theory import meanfield
 
 RMS = Panel("RMS norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
@@ -96,7 +96,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     last = setup.layers
     keys, layer = jax.random.split(key, setup.seeds), doublings(last)
     for panel, case in cases(setup):
-        ensemble, rows = Ensemble(case.activation, SIGMA_W), case.rows or 1
+        ensemble, rows = HiddenLayers(case.activation, SIGMA_W), case.rows or 1
         for what, block in (("with skip", jaxnn.blocks.Residual(case.norm)), ("alone", case.norm)):
             of_kind = ensemble, setup.width, last, case.growth, rows
             (log_delta,) = gradients(keys, *of_kind, block=block)

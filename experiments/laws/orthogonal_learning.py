@@ -31,7 +31,7 @@ import jaxnn
 from experiments.laws.forgetting import falls_through
 from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, Params, draw, square_network
-from experiments.laws.training import Examples, fewest_steps
+from experiments.laws.training import TrainingSet, fewest_steps
 from jaxnn.network import Layer
 
 MODE, LEARNED = 0.1, 0.99  # u0, and where a mode of s = 1 counts as learned
@@ -170,7 +170,7 @@ def _mode(room: int, factors: int) -> jax.Array:
     weight = MODE ** (1 / factors)
     one = Layer(jnp.full((1, 1), weight), jnp.zeros(1))
     run = Layer(jnp.full((room - 2, 1, 1), weight), jnp.zeros((room - 2, 1)))
-    examples = Examples(jnp.ones((1, 1)), jnp.ones((1, 1)))
+    examples = TrainingSet(jnp.ones((1, 1)), jnp.ones((1, 1)))
     steps = math.ceil(20 / STEP)
     u, _ = _descended(net, (one, run, one), examples, STEP / factors, factors - 1, steps)
     return u
@@ -179,7 +179,7 @@ def _mode(room: int, factors: int) -> jax.Array:
 def _descended(
     net: jaxnn.Network,
     params: Params,
-    examples: Examples,
+    examples: TrainingSet,
     rate: jax.Array | float,
     depth: jax.Array | int,
     steps: int,
@@ -201,10 +201,10 @@ def _descended(
     return lax.scan(step, params, length=steps)[1]
 
 
-def _examples(width: int) -> Examples:
+def _examples(width: int) -> TrainingSet:
     """Whitened inputs with the target."""
     x = math.sqrt(width) * jnp.eye(width)  # xᵀx / n = I
-    return Examples(x, x @ jnp.asarray(start_and_target(width)[1], float))
+    return TrainingSet(x, x @ jnp.asarray(start_and_target(width)[1], float))
 
 
 def _time_of(key: jax.Array, net: jaxnn.Network, matrices: int) -> float:

@@ -35,7 +35,7 @@ UNSEEN = 64.0  # a factor that may be so many times off without notice has no po
 STEPS = 40  # of the bisection
 
 
-class Comparison(NamedTuple):
+class PredictedAndMeasured(NamedTuple):
     """A comparison of a predicted with a measured number."""
 
     predicted: "Predicted"
@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
         """By how much both may differ."""
         return self.predicted.allowed + self.predicted.errors * self.error
 
-    def moved(self, factor: str, f: float) -> "Comparison":
+    def moved(self, factor: str, f: float) -> "PredictedAndMeasured":
         """Return the comparison with a formula whose factor is wrong by f."""
         own = self.predicted
         moved = own._replace(value=own.value + own.gain * f) if own.factor == factor else own
@@ -116,13 +116,13 @@ def normal(t: float, freedom: int) -> float:
     return float(-special.ndtri(both / 2))
 
 
-def joint(comparisons: Sequence[Comparison]) -> Joint:
+def joint(comparisons: Sequence[PredictedAndMeasured]) -> Joint:
     """Return χ² with its effective number of comparisons; nan if none has a standard error."""
     known = [c for c in comparisons if c.error > 0]
     return _joint(known, effective(known)) if known else Joint(*(3 * [math.nan]))
 
 
-def _joint(known: Sequence[Comparison], freedom: float) -> Joint:
+def _joint(known: Sequence[PredictedAndMeasured], freedom: float) -> Joint:
     chi_square = sum(c.deviation**2 for c in known)
     if math.isnan(chi_square):
         return Joint(chi_square, freedom, 0.0)
@@ -130,7 +130,7 @@ def _joint(known: Sequence[Comparison], freedom: float) -> Joint:
     return Joint(chi_square, freedom, float(chance))
 
 
-def effective(comparisons: Sequence[Comparison]) -> float:
+def effective(comparisons: Sequence[PredictedAndMeasured]) -> float:
     """Return ν = N²/Σ r², from 1 to N; numbers from as many repetitions may share draws."""
     every = [c.measured.samples for c in comparisons]
     shared = 0.0
@@ -147,7 +147,7 @@ def effective(comparisons: Sequence[Comparison]) -> float:
     return number**2 / (number + min(max(shared, 0.0), number * (number - 1)))
 
 
-def power(comparisons: Sequence[Comparison], factor: str) -> float:
+def power(comparisons: Sequence[PredictedAndMeasured], factor: str) -> float:
     """Return the smallest error of a factor, as a part of it, that is seen whatever its sign.
 
     inf if none is, and nan if the law does not hold as it is.

@@ -97,7 +97,7 @@ def of_queries(setup: Setup, c: float, grown: float) -> float:
     return setup.inputs / (n * t**2) * both
 
 
-class Weights(NamedTuple):
+class SkipWeights(NamedTuple):
     """The parameters of a layer."""
 
     skip: Any
@@ -106,20 +106,20 @@ class Weights(NamedTuple):
     values: Any
 
 
-def attention(p: Weights, z: jax.Array) -> jax.Array:
+def attention(p: SkipWeights, z: jax.Array) -> jax.Array:
     """Return s z + softmax(z Q (z K)ᵀ/√n) z V of (B, T, n) tokens."""
     scores = jnp.einsum("btn,bsn->bts", z @ p.queries, z @ p.keys) / z.shape[-1] ** 0.5
     return p.skip * z + jax.nn.softmax(scores) @ (z @ p.values)
 
 
-def draw(key: jax.Array, setup: Setup, alpha: float, beta: float, skip: float) -> Weights:
+def draw(key: jax.Array, setup: Setup, alpha: float, beta: float, skip: float) -> SkipWeights:
     """Return the stacked weights of all layers."""
     n, count = setup.width, setup.layers
     q, k, v = (
         scale * jax.random.normal(key, (count, n, n)) / math.sqrt(n)
         for scale, key in zip((beta, 1.0, alpha), jax.random.split(key, 3), strict=True)
     )
-    return Weights(jnp.full(count, skip), q, k, v)
+    return SkipWeights(jnp.full(count, skip), q, k, v)
 
 
 def tokens(key: jax.Array, setup: Setup, c: float) -> jax.Array:

@@ -37,7 +37,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.networks import Ensemble, Start, fixed_point, random_rows
+from experiments.laws.networks import HiddenLayers, Start, fixed_point, random_rows
 from jaxnn.theory import meanfield
 
 TANH = Panel("tanh, no gates", "steps back", "ln ‖Δ‖")
@@ -60,7 +60,7 @@ def starts() -> dict[str, Start]:
     with jax.enable_x64(True):
         critical = float(meanfield.critical_sigma_w("tanh", SIGMA_X))
     sigmas = {ORDER: 1.0, CRITICAL: critical, CHAOS: 1.8}
-    return {name: fixed_point(Ensemble("tanh", v, SIGMA_X)) for name, v in sigmas.items()}
+    return {name: fixed_point(HiddenLayers("tanh", v, SIGMA_X)) for name, v in sigmas.items()}
 
 
 def gate(sigma_w: float, b: float) -> tuple[float, float]:

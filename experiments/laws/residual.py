@@ -27,13 +27,13 @@ import numpy as np
 import jaxnn
 from experiments.laws.finite import around, derivatives, moments
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
-from experiments.laws.networks import Ensemble, correlations, gradients, log_spread, signals
+from experiments.laws.networks import HiddenLayers, correlations, gradients, log_spread, signals
 from jaxnn.theory import meanfield
 
 GRADIENT = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²")
 SIGNAL = Panel("Two inputs, erf, α = 1", "layer l", "c[l]")
-RELU, WIDE = Ensemble("relu", math.sqrt(2)), Ensemble("relu", 2.0)  # κ = 1 and 2
-PLAIN = Ensemble("relu", 1.0)
+RELU, WIDE = HiddenLayers("relu", math.sqrt(2)), HiddenLayers("relu", 2.0)  # κ = 1 and 2
+PLAIN = HiddenLayers("relu", 1.0)
 FIELDS = ("log_delta", "log_mean_square")
 C0 = 0.5  # correlation of the two inputs
 MORE = 0.01  # of α² σ_w², for the change of each number that it makes
@@ -45,7 +45,7 @@ ROOT, INVERSE, NO_SKIP = "relu, α = 1/√L", "relu, α = 1/L", "relu, no skip, 
 class Case(NamedTuple):
     """L residual blocks of one kind, with α = L^-power."""
 
-    ensemble: Ensemble
+    ensemble: HiddenLayers
     power: float
     blocks: int
 
@@ -64,10 +64,10 @@ def cases(setup: Setup) -> list[tuple[str, Case]]:
     """Return the series and its case."""
     kinds = (
         ("relu, α = 1", RELU, 0.0, setup.relu),
-        ("tanh, α = 1", Ensemble("tanh", 1.0), 0.0, setup.tanh),
+        ("tanh, α = 1", HiddenLayers("tanh", 1.0), 0.0, setup.tanh),
         (ROOT, WIDE, 0.5, setup.root),
         (INVERSE, WIDE, 1.0, setup.inverse),
-        ("erf, α = 1", Ensemble("erf", 1.0), 0.0, setup.erf),
+        ("erf, α = 1", HiddenLayers("erf", 1.0), 0.0, setup.erf),
     )
     return [
         (name, Case(ensemble, power, blocks))

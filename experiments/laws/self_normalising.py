@@ -15,11 +15,11 @@ import numpy as np
 
 from experiments.laws.finite import around, derivatives, slope, spread
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
-from experiments.laws.networks import Ensemble, fixed_point, gradients, slope_down
+from experiments.laws.networks import HiddenLayers, fixed_point, gradients, slope_down
 from jaxnn.theory import meanfield
 from jaxnn.theory.quadrature import expectation
 
-SELU = Ensemble("selu", 1.0)
+SELU = HiddenLayers("selu", 1.0)
 STARTS = (0.5, 3.0)
 EARLY = 5  # a layer on the way to the fixed point
 LENGTH = Panel("Variance of z[l]", "layer l", "mean square of z[l]")

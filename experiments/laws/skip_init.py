@@ -23,11 +23,11 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, log_mean_of, points
-from experiments.laws.networks import Ensemble, gradients, random_rows
+from experiments.laws.networks import HiddenLayers, gradients, random_rows
 
 LENGTH = Panel("Mean square behind L blocks", "blocks L", "q[L+1] / q[1]", log_x=True, log_y=True)
 STEP = Panel("The first step, over η", "blocks L", "of the loss, or of z", log_x=True, log_y=True)
-RELU = Ensemble("relu", math.sqrt(2))
+RELU = HiddenLayers("relu", math.sqrt(2))
 ROWS = 32  # of a batch norm
 COTANGENTS = 16  # of a network, of which each has Δα of its own
 NORMED, SKIP = "batch norm in the branch", "SkipInit, α = 0"

@@ -47,7 +47,7 @@ from experiments.laws.law import (
     mean_of,
     points,
 )
-from experiments.laws.networks import Ensemble, gradients
+from experiments.laws.networks import HiddenLayers, gradients
 from experiments.laws.norm_free import derf
 from jaxnn.flow.verdict.rates import POWER_LAW, SHAPES, STRETCHED, law_of
 from jaxnn.network import find_activation
@@ -86,7 +86,7 @@ class Kind(NamedTuple):
         """Return ln ‖Δ‖ of networks, (networks, layers)."""
         if self.block is None:
             return norm_free.log_delta(self.sigma, keys, setup.channels, setup.layers)
-        of_kind = Ensemble(self.sigma or "identity", 1.0), setup.width, setup.layers
+        of_kind = HiddenLayers(self.sigma or "identity", 1.0), setup.width, setup.layers
         return gradients(keys, *of_kind, block=self.block)[0][:, :-1]
 
     def bias(self, setup: Setup, growth: float) -> float:

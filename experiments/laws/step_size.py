@@ -25,7 +25,7 @@ import numpy as np
 import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
 from experiments.laws.networks import draw
-from experiments.laws.training import Examples, classifier, digits, losses_of_run
+from experiments.laws.training import TrainingSet, classifier, digits, losses_of_run
 from experiments.laws.width_alone import ROOT, block_of
 
 WIDTH, BATCH, SIGMA_W = 64, 128, math.sqrt(2)
@@ -125,7 +125,7 @@ def _first_losses(key: jax.Array, net: jaxnn.Network, rates: jax.Array) -> jax.A
     first, run, last = draw(net, key_params, SIGMA_W, 0.0)
     params = (first, run, last._replace(theta=FLAT * last.theta))
     x, y = jax.random.normal(key_x, (1, WIDTH)), jax.random.randint(key_y, (1,), 0, 10)
-    return losses_of_run(net, params, Examples(x, y), key, rates, 1, 1)
+    return losses_of_run(net, params, TrainingSet(x, y), key, rates, 1, 1)
 
 
 SOURCE = "Bordelon et al. 2023"

@@ -38,20 +38,20 @@ from experiments.laws.law import (
 )
 from experiments.laws.networks import (
     ORTHOGONAL,
-    Ensemble,
+    HiddenLayers,
     correlations,
     draw,
     gradients,
     signals,
 )
 from experiments.laws.training import accuracies, classifier, digits
-from experiments.learning.descent import Descent
+from experiments.learning.descent import DescentRule
 from jaxnn.theory import meanfield
 
 ETA, INPUTS = 0.9, 8
 ALONG = "tailored: (1-s)²/(1+s²) along c"
 MORE = 0.01  # of (1-s)²/(1+s²), for the change of c that it makes
-WIDTH, DESCENT = 64, Descent(rate=0.01, momentum=0.0, batch=128)
+WIDTH, DESCENT = 64, DescentRule(rate=0.01, momentum=0.0, batch=128)
 TRAINED, STALLED = 0.95, 0.5
 CORRELATION = Panel("Correlation of two inputs", "activations passed", "c")
 CURVE = Panel("Training on the digits", "step", "training accuracy")
@@ -133,7 +133,7 @@ def bias_of_c(c: np.ndarray, n: int, s: float) -> tuple[np.ndarray, np.ndarray]:
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure c of eight inputs and the gradient as drawn; train with both activations."""
-    ensemble = Ensemble(jaxnn.theory.tailored_relu(setup.layers, ETA), 1.0)
+    ensemble = HiddenLayers(jaxnn.theory.tailored_relu(setup.layers, ETA), 1.0)
     key_draws, key_x, key_training = jax.random.split(key, 3)
     keys = jax.random.split(key_draws, setup.draws)
     # One layer more, linear in a[L]: its z has the correlation of a[L].

@@ -19,7 +19,7 @@ from scipy.special import digamma, polygamma
 
 import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
-from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, Ensemble, gradients
+from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, HiddenLayers, gradients
 from jaxnn.network.params import Initializer
 
 PLOTTED = 21  # points of a path in the chart
@@ -61,7 +61,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         (TANH, "tanh", ORTHOGONAL, 1 / setup.layers),
     )
     for name, (panel, activation, weights, q0) in zip(NAMES, kinds, strict=True):
-        of_kind = Ensemble(activation, 1.0), setup.width, setup.layers, q0
+        of_kind = HiddenLayers(activation, 1.0), setup.width, setup.layers, q0
         (square,) = gradients(keys, *of_kind, fields=("log_mean_square",), weights=weights)
         log_z = 0.5 * square[:, :-1]
         path = log_z - log_z[:, :1]

@@ -31,14 +31,14 @@ from experiments.laws.law import (
 )
 from experiments.laws.networks import draw
 from experiments.laws.training import accuracies, classifier, digits
-from experiments.learning.descent import Descent
+from experiments.learning.descent import DescentRule
 
 ACTIVATION, SIGMA_B = "tanh", math.sqrt(0.05)
 CRITICAL = 1.76  # σ_w² between order and chaos
 REACH, FACTOR = 6.0, 2.0
 BOUNDS: dict[float, Relation] = {REACH / FACTOR: "≥", REACH * FACTOR: "≤"}
 WIDTH, ROOMS = 100, (48, 96, 144)  # hidden layers of a program: it updates them all, used or not
-DESCENT, STEPS = Descent(rate=1e-3, momentum=0.9, batch=128), 600
+DESCENT, STEPS = DescentRule(rate=1e-3, momentum=0.9, batch=128), 600
 RATIO = "depth that trains, σ_w² = {1:g} over {0:g}"
 CASE = "σ_w² = {:g}: depth that trains, {:g} ξ_c"
 ACCURACY = Panel("Accuracy after 600 steps", "depth / ξ_c", "training accuracy")

@@ -47,7 +47,7 @@ TEST = 500  # examples
 SYMBOLS, READ = 8, 4  # of the copy task
 
 
-class Task(NamedTuple):
+class Recall(NamedTuple):
     """Sequences: tokens (N, T, F), a class for each token (N, T), and which are asked for (T,)."""
 
     tokens: np.ndarray
@@ -56,28 +56,28 @@ class Task(NamedTuple):
     number: int
 
 
-def rows_of_digits() -> Task:
+def rows_of_digits() -> Recall:
     """Return images as sequences of their rows; every token is to name the digit."""
     examples = digits()
     images = np.asarray(examples.x, np.float32).reshape(-1, 8, 8)
     classes = np.repeat(np.asarray(examples.y)[:, None], 8, axis=1)
-    return Task(images, classes, np.ones(8, np.float32), 10)
+    return Recall(images, classes, np.ones(8, np.float32), 10)
 
 
-def copies() -> Task:
+def copies() -> Recall:
     """Return random symbols and as many blanks, whose tokens are to repeat them."""
     rng = np.random.default_rng(0)
     symbols = rng.integers(0, SYMBOLS, (2000 + TEST, READ))
     blanks = np.full_like(symbols, SYMBOLS)
     one_hot = np.eye(SYMBOLS + 1, dtype=np.float32)[np.hstack([symbols, blanks])]
     asked = np.repeat(np.array([0, 1], np.float32), READ)
-    return Task(3 * one_hot, np.hstack([0 * symbols, symbols]), asked, SYMBOLS)
+    return Recall(3 * one_hot, np.hstack([0 * symbols, symbols]), asked, SYMBOLS)
 
 
-TASKS: Mapping[str, Callable[[], Task]] = {"digits": rows_of_digits, "copy": copies}
+TASKS: Mapping[str, Callable[[], Recall]] = {"digits": rows_of_digits, "copy": copies}
 
 
-def network(task: Task, strengths: Strengths) -> Any:
+def network(task: Recall, strengths: Strengths) -> Any:
     """Draw the parameters: of the blocks, stacked; of the embedding, the places and the output."""
     _, tokens, features = task.tokens.shape
     of_blocks, of_embedding, of_places, of_output = jax.random.split(jax.random.key(0), 4)

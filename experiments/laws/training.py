@@ -18,11 +18,11 @@ from jax import lax
 import jaxnn
 from experiments.laws.networks import Activation, Params
 from experiments.learning import data
-from experiments.learning.descent import Descent, descend
+from experiments.learning.descent import DescentRule, descend
 from jaxnn.network.blocks import DENSE, Block
 
 
-class Examples(NamedTuple):
+class TrainingSet(NamedTuple):
     """A whole set: x (N, n[0]) and classes (N,)."""
 
     x: jax.Array
@@ -38,10 +38,10 @@ Falling = tuple[Params, jax.Array, jax.Array, jax.Array]  # parameters, steps, l
 
 
 @cache
-def digits() -> Examples:
+def digits() -> TrainingSet:
     """Load scikit-learn's digits: 1797 images of 64 standardised pixels, 10 classes."""
     dataset = data.load("digits")
-    return Examples(jnp.asarray(dataset.x, float), jnp.asarray(dataset.y))
+    return TrainingSet(jnp.asarray(dataset.x, float), jnp.asarray(dataset.y))
 
 
 def classifier(
@@ -54,9 +54,9 @@ def classifier(
 def accuracies(
     net: jaxnn.Network,
     params: Params,
-    examples: Examples,
+    examples: TrainingSet,
     key: jax.Array,
-    descent: Descent,
+    descent: DescentRule,
     steps: int,
     looks: int = 1,
     depth: int | None = None,
@@ -70,7 +70,7 @@ def accuracies(
 def _train(
     net: jaxnn.Network,
     params: Params,
-    examples: Examples,
+    examples: TrainingSet,
     key: jax.Array,
     rule: tuple[jax.Array, jax.Array],
     depth: jax.Array | None,
@@ -89,7 +89,7 @@ def _train(
 
 
 def accuracy(
-    net: jaxnn.Network, params: Params, examples: Examples, depth: jax.Array | int | None
+    net: jaxnn.Network, params: Params, examples: TrainingSet, depth: jax.Array | int | None
 ) -> jax.Array:
     """Return the fraction of examples whose class has the largest probability."""
     forward = partial(jaxnn.forward, depth=depth)
@@ -102,7 +102,7 @@ def accuracy(
 def losses_of_run(
     net: jaxnn.Network,
     params: Params,
-    examples: Examples,
+    examples: TrainingSet,
     key: jax.Array,
     rates: jax.Array,
     steps: int,
@@ -127,7 +127,7 @@ def losses_of_run(
 def fewest_steps(
     net: jaxnn.Network,
     params: Params,
-    examples: Examples,
+    examples: TrainingSet,
     rates: jax.Array,
     until: float,
     most: int,

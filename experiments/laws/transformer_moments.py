@@ -138,7 +138,7 @@ def _of_feed_forward(keys: jax.Array, given: jax.Array) -> jax.Array:
     return lax.map(drawn, keys, batch_size=GROUPS)
 
 
-class Weights(NamedTuple):
+class HeadWeights(NamedTuple):
     """W_Q, W_K, W_V, and the mask of dropout, 0 or over the part kept."""
 
     queries: Any
@@ -147,7 +147,7 @@ class Weights(NamedTuple):
     mask: Any
 
 
-def attend(p: Weights, x: jax.Array) -> jax.Array:
+def attend(p: HeadWeights, x: jax.Array) -> jax.Array:
     """Return what one head makes of (B, T, n) tokens."""
     scores = jnp.einsum("btd,bsd->bts", x @ p.queries, x @ p.keys) / p.queries.shape[-1] ** 0.5
     return (jax.nn.softmax(scores) * p.mask) @ (x @ p.values)
@@ -187,9 +187,9 @@ def _of_attention(
         x, mask = alike(of_x, x, case.c)[None], kept_of(normal, case.keep)
         delta = alike(of_delta, delta, case.of_delta)[None]
 
-        def weights(key: jax.Array) -> Weights:
+        def weights(key: jax.Array) -> HeadWeights:
             q, k, v = jax.random.normal(key, (3, n, head)) / math.sqrt(n)
-            return Weights(case.sigma * q, case.sigma * k, v, mask)
+            return HeadWeights(case.sigma * q, case.sigma * k, v, mask)
 
         def below(key: jax.Array) -> jax.Array:
             return jax.vjp(partial(attend, weights(key)), x)[1](delta)[0]

@@ -18,11 +18,11 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.law import Panel, Predicted, Setup, Told, curve, point
-from experiments.laws.networks import Ensemble, gradients, log_spread
+from experiments.laws.networks import HiddenLayers, gradients, log_spread
 from experiments.laws.width_over_depth import BY_LAYER, one_layer, variance, variances_of
 
 VARIANCE = Panel("Variance over draws", "blocks L", "variance of ln ‖Δz[1]‖²", True, True)
-ENSEMBLE = Ensemble("relu", math.sqrt(2))  # κ = 1
+ENSEMBLE = HiddenLayers("relu", math.sqrt(2))  # κ = 1
 PLAIN, ALL, ROOT = "no skip", "α = 1", "α = 1/√L"
 NAMES = {"plain": PLAIN, "full": ALL, "root": ROOT}  # by the field of a set-up with their L
 NEXT = 3.0  # over n: the next order in 1/n, of the variance; a plain layer has 3.9

@@ -33,7 +33,7 @@ from experiments.laws.law import (
     point,
     points,
 )
-from experiments.laws.networks import Ensemble, gradients
+from experiments.laws.networks import HiddenLayers, gradients
 
 DENSITY = Panel("Density, relu", "ln ‖J u‖²", "density")
 BY_LAYER = "variances of its layers"
@@ -43,13 +43,13 @@ VARIANCE = Panel("Variance over depth/width", "L/n", "variance of ln ‖J u‖²
 class Kind(NamedTuple):
     """An ensemble whose variance is `each` times L/n."""
 
-    ensemble: Ensemble
+    ensemble: HiddenLayers
     each: float
 
 
 KINDS = {
-    "relu": Kind(Ensemble("relu", math.sqrt(2)), 5.0),
-    "linear": Kind(Ensemble("identity", 1.0), 2.0),
+    "relu": Kind(HiddenLayers("relu", math.sqrt(2)), 5.0),
+    "linear": Kind(HiddenLayers("identity", 1.0), 2.0),
 }
 
 

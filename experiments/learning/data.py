@@ -40,7 +40,7 @@ EXACT = 2**53  # up to here every integer is a float
 
 
 @dataclass(frozen=True)
-class Options:
+class DataOptions:
     """Options of a table, common to experiments on tables."""
 
     target: str | None = None
@@ -54,7 +54,7 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class DataTable:
     """A table, in the units of its columns."""
 
     name: str  # of a file without its folder
@@ -91,7 +91,7 @@ class Table:
 class Dataset:
     """A whole table ready for a network; nothing of it is held out. Equal to itself alone."""
 
-    table: Table
+    table: DataTable
     x: np.ndarray  # (N, n[0]), each column with mean 0 and variance 1 (0 if it is constant)
     y: np.ndarray  # of regression with mean 0 and variance 1
 
@@ -114,10 +114,10 @@ class Dataset:
         return f"{self.name} ({self.x.shape[0]} × {self.x.shape[1]}, {self.task})"
 
 
-Data = TypeVar("Data", Table, Dataset)
+Data = TypeVar("Data", DataTable, Dataset)
 
 
-def load(data: str, options: Options | None = None) -> Dataset:
+def load(data: str, options: DataOptions | None = None) -> Dataset:
     """Return the `table` of that name or file with features and labels made of all of its rows."""
     made = table(data, options)
     if any(dtype == pl.String for dtype in made.frame.dtypes) or any(
@@ -130,7 +130,7 @@ def load(data: str, options: Options | None = None) -> Dataset:
     return Dataset(made, x, y)
 
 
-def load_classes(data: str, options: Options) -> Dataset:
+def load_classes(data: str, options: DataOptions) -> Dataset:
     """Return `load` of a table whose target is classes."""
     dataset = load(data, options)
     if dataset.task == "regression":
@@ -143,7 +143,7 @@ def base_rate(truth: np.ndarray) -> float:
     return float(np.unique(truth, return_counts=True)[1].max() / len(truth))
 
 
-def source(tables: Iterable[Table]) -> dict[str, object]:
+def source(tables: Iterable[DataTable]) -> dict[str, object]:
     """Return the shape, task and checksum of tables, by name, as entries of run.json."""
     named = {table.name: table for table in tables}
     return {
@@ -152,14 +152,14 @@ def source(tables: Iterable[Table]) -> dict[str, object]:
     }
 
 
-def say(tables: Iterable[Table]) -> None:
+def say(tables: Iterable[DataTable]) -> None:
     """Say what is to be learnt of each table."""
     for table in tables:
         log.info("%s", table.purpose)
 
 
 def by_name(
-    get: Callable[[str, Options], Data], data: Sequence[str], options: Options
+    get: Callable[[str, DataOptions], Data], data: Sequence[str], options: DataOptions
 ) -> dict[str, Data]:
     """Return what `table` or `load` gets of each set or file, each once, by its own name."""
     named: dict[str, Data] = {}
@@ -171,14 +171,14 @@ def by_name(
     return named
 
 
-def table(data: str, options: Options | None = None) -> Table:
+def table(data: str, options: DataOptions | None = None) -> DataTable:
     """Return the table of a name in `BUNDLED`, or of a .csv or .parquet file, which needs a target.
 
     The task is by default read off the target: two texts or two integers are binary, more texts,
     and integers that follow on one another from 0 or 1, or -1 to 1, multiclass; all else is
     regression. What a file breaks is a ValueError of one sentence.
     """
-    o = options or Options()
+    o = options or DataOptions()
     task = None if o.task is None else find_task(o.task).name
     if data in BUNDLED:
         if o.target is not None:
@@ -224,7 +224,7 @@ def read(path: Path, separator: str = ",", option: str = "data") -> pl.DataFrame
 
 def _table(
     name: str, frame: pl.DataFrame, target: str, task: str | None, drop: Sequence[str]
-) -> Table:
+) -> DataTable:
     for column in drop:
         if column not in frame.columns or column == target:
             others = [each for each in frame.columns if each != target]
@@ -246,7 +246,7 @@ def _table(
             f"GB; expected at most {MOST_BYTES / 1e9:.3g}; leave out columns of texts with --drop"
         )
     guessed, classes, y = labelled(frame[target], task)
-    return Table(name, guessed, features, target, classes, y)
+    return DataTable(name, guessed, features, target, classes, y)
 
 
 def feature(column: pl.Series) -> pl.Series:

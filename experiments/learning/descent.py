@@ -26,7 +26,7 @@ Params = tuple[jaxnn.network.Layer, ...]
 Data = tuple[jax.Array, jax.Array]  # examples and labels, or the two numbers of a rule
 
 
-class Descent(NamedTuple):
+class DescentRule(NamedTuple):
     """The rule of the steps: η, μ, and examples in a batch."""
 
     rate: float
@@ -88,7 +88,7 @@ def trained(
     params: Rounds,
     depth: int,
     seeds: Sequence[int],
-    descent: Descent,
+    descent: DescentRule,
     steps: int,
 ) -> jaxnn.train.Scores:
     """Train drawn networks, each on the batches of a seed; return their scores on all the data."""

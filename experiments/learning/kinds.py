@@ -23,7 +23,7 @@ BLOCKS: dict[str, Callable[..., jaxnn.blocks.Block]] = {
 BY_DEPTH = "1/sqrt(L)"
 
 
-class Kind(NamedTuple):
+class BlockKind(NamedTuple):
     """A kind of block, and the scale of its residual branches; `text` names both.
 
     Example:
@@ -46,19 +46,19 @@ class Kind(NamedTuple):
         return _block(self.name, scale)
 
 
-def kind_of(text: str) -> Kind:
+def kind_of(text: str) -> BlockKind:
     """Return the kind whose `text` this is."""
     name, _, scale = text.partition(", ")
-    return Kind(name, scale or "1")
+    return BlockKind(name, scale or "1")
 
 
-def kinds(names: Iterable[str], scales: Iterable[str]) -> tuple[Kind, ...]:
+def kinds(names: Iterable[str], scales: Iterable[str]) -> tuple[BlockKind, ...]:
     """Return every name with every scale; those without a residual branch once."""
     scales = tuple(dict.fromkeys(map(_scale, scales)))
     found = []
     for name, scale in product(dict.fromkeys(text.replace(" ", "") for text in names), scales):
         block = _block(name, 1.0)
-        found.append(Kind(name, scale if "Residual" in repr(block) else "1"))
+        found.append(BlockKind(name, scale if "Residual" in repr(block) else "1"))
     return tuple(dict.fromkeys(found))
 
 

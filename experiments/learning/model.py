@@ -34,7 +34,7 @@ MOST = 300  # characters of a reason
 
 
 @dataclass(frozen=True)
-class Model:
+class TrainedModel:
     """A trained network, and what makes its inputs and names its outputs."""
 
     sizes: list[int]
@@ -109,7 +109,7 @@ class Model:
         return weights | {SKOPS: skops.io.dumps(members | {"pipeline": self.pipeline})}
 
 
-def read(path: Path) -> Model:
+def read(path: Path) -> TrainedModel:
     """Return the model in a model.skops, or in the folder of a run."""
     import skops.io
 
@@ -117,7 +117,7 @@ def read(path: Path) -> Model:
     if not path.is_file():
         raise ValueError(f"model: there is no file {path}")
     try:
-        model = Model(**skops.io.load(path, trusted=TRUSTED))
+        model = TrainedModel(**skops.io.load(path, trusted=TRUSTED))
         params = [jaxnn.network.Layer(*map(jax.numpy.asarray, pair)) for pair in model.params]
         check_params(model.net, params)
         count = {"regression": 0, "binary": 2}.get(model.task, model.sizes[-1])

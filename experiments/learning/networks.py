@@ -40,7 +40,7 @@ AT_ONCE = 2**24  # entries that can be set to zero in some milliseconds
 LARGE = 2**22  # bytes of a network's parameters from which on each is measured by a call of its own
 
 
-class Weights(NamedTuple):
+class Initialisation(NamedTuple):
     """An initialisation: a name, and a scheme times a factor."""
 
     name: str
@@ -54,7 +54,7 @@ class Networks:
 
     net: jaxnn.Network  # with room for the deepest of them
     depths: tuple[int, ...]  # ascending; the networks of a seed share their first layers
-    weights: Weights
+    weights: Initialisation
     sigma_b: float
     batch: int  # examples, drawn by the seed too
     dtype: str
@@ -132,7 +132,7 @@ def _weights(networks: Networks, depth: int) -> int:
     return sum(n * m for n, m in pairwise(sizes[: 1 + depth] + sizes[-1:]))
 
 
-class Draw(NamedTuple):
+class DrawnSeeds(NamedTuple):
     """Parameters, examples and labels, an entry a seed, spread over the devices."""
 
     params: Rounds
@@ -144,9 +144,9 @@ class Draws:
     """Draws of networks, of which the last is kept for networks that share it."""
 
     def __init__(self) -> None:
-        self._last: tuple[Any, Draw] | None = None
+        self._last: tuple[Any, DrawnSeeds] | None = None
 
-    def of(self, dataset: Dataset, networks: Networks) -> Draw:
+    def of(self, dataset: Dataset, networks: Networks) -> DrawnSeeds:
         """Return a draw with at least the layers that the networks use."""
         drawn = drawn_for(networks)
         if self._last is None or self._last[0] != (dataset, drawn):
@@ -164,7 +164,7 @@ def drawn_for(networks: Networks) -> Networks:
     return replace(networks, net=shape, depths=(deepest,), deepest=0, examples=False)
 
 
-def _draw(dataset: Dataset, drawn: Networks) -> Draw:
+def _draw(dataset: Dataset, drawn: Networks) -> DrawnSeeds:
     side_by_side, draw = _drawing(drawn)
     seeds = side_by_side.put(np.asarray(drawn.seeds, np.int32))
     factor, sigma_b = (np.asarray(v, float) for v in (drawn.weights.factor, drawn.sigma_b))
@@ -173,7 +173,7 @@ def _draw(dataset: Dataset, drawn: Networks) -> Draw:
     orders = [np.random.default_rng(seed).permutation(len(dataset.x)) for seed in drawn.seeds]
     rows = np.stack(orders)[:, : drawn.batch]
     x, y = (v.astype(jax.dtypes.canonicalize_dtype(v.dtype)) for v in (dataset.x, dataset.y))
-    return Draw(params, side_by_side.put(x[rows]), side_by_side.put(y[rows]))
+    return DrawnSeeds(params, side_by_side.put(x[rows]), side_by_side.put(y[rows]))
 
 
 def _drawing(drawn: Networks) -> tuple[SideBySide, Mapped]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Arguments = dict[str, Any]  # of `jaxnn.diagnose`, by their names
 
 
-class Entry(NamedTuple):
+class CatalogueEntry(NamedTuple):
     """A line of the table."""
 
     package: str
@@ -165,10 +165,10 @@ MODELS: dict[str, Callable[[Any, Any], Any]] = {
 EACH = {**dict.fromkeys(("equinox", "diffrax", "flowjax", "equimo"), "example"), "jraph": "whole"}
 
 
-def _entries() -> Iterator[Entry]:
+def _entries() -> Iterator[CatalogueEntry]:
     path = Path(__file__).with_name("networks.csv")
     with path.open(encoding="utf-8", newline="") as file:
-        yield from (Entry(**row) for row in csv.DictReader(file))
+        yield from (CatalogueEntry(**row) for row in csv.DictReader(file))
 
 
 ENTRIES = {(entry.package, entry.network): entry for entry in _entries()}

@@ -32,7 +32,7 @@ class Pair(NamedTuple):
         return abs(self.ours - self.plain) / max(self.ours, self.plain, self.least, TINY)
 
 
-class Comparison(NamedTuple):
+class NormComparison(NamedTuple):
     """The numbers of a network next to plain gradients, as `columns` names them."""
 
     layers: int

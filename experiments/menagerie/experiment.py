@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from experiments.menagerie import report
-from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, Entry, versions
+from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, CatalogueEntry, versions
 from experiments.menagerie.columns import ABSENT, COLUMNS, DIFFERS, MEASURED, REFUSED
 from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
@@ -103,7 +103,7 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
     return pl.DataFrame([row], {name: column.dtype for name, column in COLUMNS.items()})
 
 
-def _compared(entry: Entry, seed: int) -> dict[str, Any]:
+def _compared(entry: CatalogueEntry, seed: int) -> dict[str, Any]:
     try:
         arguments = entry.arguments()
         module = f"experiments.menagerie.of_{'torch' if entry.package in OF_TORCH else 'jax'}"

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 import jaxnn
-from experiments.menagerie.comparison import TINY, Comparison, Pair, largest, rounding
+from experiments.menagerie.comparison import TINY, NormComparison, Pair, largest, rounding
 from jaxnn.arrays.rows import floats, with_floats
 from jaxnn.chain.chain import as_one_example, decoded
 from jaxnn.chain.state import counted
@@ -50,7 +50,7 @@ class Plain(NamedTuple):
     of_layers: list[list[float]]
 
 
-def compared(arguments: dict[str, Any], seed: int) -> Comparison:
+def compared(arguments: dict[str, Any], seed: int) -> NormComparison:
     """Measure a network in float64, and compare it."""
     each, key = arguments.get("each", "batch"), jax.random.key(seed)
     dtype, f, params, xs = _widest(arguments["model"], arguments["xs"], each)
@@ -68,7 +68,7 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
     return comparison(flow, plain, narrowest)
 
 
-def comparison(flow: jaxnn.Flow, plain: Plain, dtype: str) -> Comparison:
+def comparison(flow: jaxnn.Flow, plain: Plain, dtype: str) -> NormComparison:
     """Compare a flow with plain gradients, all of them in this float."""
     arrays, pairs = _of_arrays(flow, plain.arrays, rounding(dtype))
     compared = len(pairs)
@@ -76,7 +76,7 @@ def comparison(flow: jaxnn.Flow, plain: Plain, dtype: str) -> Comparison:
         pairs.append(Pair("input", math.exp(float(flow.log_delta_input)), plain.x))
     pairs += _by_layer(flow, plain, rounding(dtype))
     worst, states = largest(pairs), len(flow.names)
-    return Comparison(states, arrays, compared, states, worst.difference, worst.name, dtype)
+    return NormComparison(states, arrays, compared, states, worst.difference, worst.name, dtype)
 
 
 def linear_loss(output: PyTree, key: jax.Array) -> jax.Array:

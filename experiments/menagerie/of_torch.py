@@ -15,7 +15,7 @@ import torch
 
 import jaxnn
 from experiments.menagerie.catalogue import called, mapped
-from experiments.menagerie.comparison import TINY, Comparison, Pair, largest, rounding
+from experiments.menagerie.comparison import TINY, NormComparison, Pair, largest, rounding
 
 Inputs: TypeAlias = "torch.Tensor | tuple[Any, ...] | dict[str, Any]"  # one, several, or by names
 Output = object  # tensors in tuples, lists and dicts, or something of a package's own
@@ -34,7 +34,7 @@ class Plain(NamedTuple):
     x: float | None
 
 
-def compared(arguments: dict[str, Any], seed: int) -> Comparison:
+def compared(arguments: dict[str, Any], seed: int) -> NormComparison:
     """Measure a network in float64 if it takes that, and compare it."""
     torch.manual_seed(0)
     dtype, model, inputs = _widest(arguments["model"], arguments["xs"])
@@ -61,7 +61,7 @@ def compared(arguments: dict[str, Any], seed: int) -> Comparison:
         of_input = [Pair("input", math.exp(float(flow.log_delta_input)), plain.x)]
     worst = largest([*of_arrays, *states, *of_input])
     counts = len(flow.names), len(of_arrays), len(of_arrays), len(states)
-    return Comparison(*counts, worst.difference, worst.name, dtype, int(np.isnan(known).sum()))
+    return NormComparison(*counts, worst.difference, worst.name, dtype, int(np.isnan(known).sum()))
 
 
 def linear_loss(output: Output, seed: int) -> Any:

@@ -48,7 +48,7 @@ COMPARABLE = 1 / 4  # times the width: up to here a variance is compared with it
 CHART = "spectrum"
 
 
-class Weights(NamedTuple):
+class SquareWeights(NamedTuple):
     """A kind of square weights, at σ_w = 1, and the relative variance of θθᵀ's spectrum, -s₁."""
 
     draw: Initializer
@@ -56,8 +56,8 @@ class Weights(NamedTuple):
 
 
 WEIGHTS = {
-    "gaussian": Weights(jaxnn.initializers.gaussian(1.0), 1.0),
-    "orthogonal": Weights(jaxnn.initializers.orthogonal(1.0), 0.0),
+    "gaussian": SquareWeights(jaxnn.initializers.gaussian(1.0), 1.0),
+    "orthogonal": SquareWeights(jaxnn.initializers.orthogonal(1.0), 0.0),
 }
 
 

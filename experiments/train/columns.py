@@ -9,7 +9,7 @@ from typing import NamedTuple
 from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
 
-class Quantity(NamedTuple):
+class LayerQuantity(NamedTuple):
     """Quantities that a look measures in each layer."""
 
     field: str  # of a flow
@@ -18,11 +18,13 @@ class Quantity(NamedTuple):
 
 
 QUANTITIES = {
-    "log10_delta_z": Quantity("log_delta", "log₁₀ ‖Δz[l]‖", "decades"),
-    "log10_delta_theta": Quantity("log_delta_theta", "log₁₀ ‖Δθ[l-1]‖", "decades"),
-    "log10_mean_square_z": Quantity("log_mean_square", "log₁₀ of the mean of z[l]²", "decades"),
-    "saturated_fraction": Quantity("saturated", "saturated units", "of units"),
-    "dead_fraction": Quantity("dead", "dead units", "of units"),
+    "log10_delta_z": LayerQuantity("log_delta", "log₁₀ ‖Δz[l]‖", "decades"),
+    "log10_delta_theta": LayerQuantity("log_delta_theta", "log₁₀ ‖Δθ[l-1]‖", "decades"),
+    "log10_mean_square_z": LayerQuantity(
+        "log_mean_square", "log₁₀ of the mean of z[l]²", "decades"
+    ),
+    "saturated_fraction": LayerQuantity("saturated", "saturated units", "of units"),
+    "dead_fraction": LayerQuantity("dead", "dead units", "of units"),
 }
 COLUMNS = {
     "epoch": Column(COUNT, "epochs", "done; of the test set that of the exported parameters"),

@@ -27,11 +27,11 @@ from experiments.runs.store import Store
 from experiments.runs.work import Work
 from experiments.train import loop, report, splits
 from experiments.train.columns import COLUMNS
-from experiments.train.loop import Course, Recipe
+from experiments.train.loop import Recipe, TrainingCourse
 from experiments.train.rival import ACTIVATIONS, rival
 from jaxnn.initializers import find_weights
 from jaxnn.train.journal import FILE
-from jaxnn.train.recorder import Options, Recorder
+from jaxnn.train.recorder import Recorder, WatchOptions
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -42,7 +42,7 @@ STOPPING = "stopping when this epoch is done; again to stop now"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options, data.Options):
+class Settings(runtime.Options, data.DataOptions):
     """Train a network on a table, test it on rows held out, and export it."""
 
     data: str = "digits"
@@ -82,7 +82,7 @@ class Plan(experiment.Plan):
     """The checked settings of a run, with the table and the training that they name."""
 
     settings: Settings
-    table: data.Table
+    table: data.DataTable
     split: splits.Split
     recipe: Recipe
 
@@ -175,7 +175,7 @@ def begin(plan: Plan) -> tuple[Any, jax.Array]:
     return drawn(plan.recipe.net, key_params, draw, stacked=True), key_batches
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[Course], bool]:
+def measure(plan: Plan, store: Store | None) -> tuple[list[TrainingCourse], bool]:
     """Train, and test."""
     assert store is not None  # one process alone, as `prepare` has checked
     recipe, settings = plan.recipe, plan.settings
@@ -193,16 +193,16 @@ def _recorder(recipe: Recipe, folder: Path) -> Recorder:
     log.info("live page: python -m experiments watch %s", shlex.quote(str(folder)))
     # Updates are not known between looks.
     apart = max(recipe.epochs * recipe.steps // (recipe.looks - 1), 1)
-    return Recorder(Options(apart, folder, lambda alarm: log.warning("%s", alarm)))
+    return Recorder(WatchOptions(apart, folder, lambda alarm: log.warning("%s", alarm)))
 
 
-def conclude(plan: Plan, courses: list[Course]) -> Conclusion:
+def conclude(plan: Plan, courses: list[TrainingCourse]) -> Conclusion:
     """Compare the network before, while and after it was trained, in words, tables and pictures."""
     from experiments.train import picture  # here, for it imports Altair
 
     (course,) = courses
     table, split, recipe = plan.table, plan.split, plan.recipe
-    trained = model.Model(
+    trained = model.TrainedModel(
         list(recipe.net.sizes),
         recipe.net.activation_name,
         table.task,

@@ -52,7 +52,7 @@ class Recipe:
 
 
 @dataclass
-class Course:
+class TrainingCourse:
     """A training as it went, epoch by epoch."""
 
     recipe: Recipe
@@ -82,12 +82,12 @@ def train(
     stopped: list[int],
     tell: Callable[[str | None], None],
     recorder: Recorder | None = None,
-) -> Course:
+) -> TrainingCourse:
     """Train until it is over, `stopped` is no longer empty, or the loss is not finite.
 
     `tell` hears words after each epoch; a recorder gets each look, for the live page.
     """
-    net, course = recipe.net, Course(recipe, params)
+    net, course = recipe.net, TrainingCourse(recipe, params)
     sets = {n: check_batch(net, params, *v) for n, v in recipe.sets.items() if n != "test"}
     look = _looking(course, *sets["training"], recorder)
 
@@ -135,7 +135,7 @@ def words(scores: dict[str, jaxnn.train.Scores]) -> str:
 
 
 def _looking(
-    course: Course, xs: jax.Array, ys: jax.Array, recorder: Recorder | None
+    course: TrainingCourse, xs: jax.Array, ys: jax.Array, recorder: Recorder | None
 ) -> Callable[[Layers], None]:
     """Return a function that looks at the network as it is."""
     recipe = course.recipe

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from experiments.learning.data import Table
+from experiments.learning.data import DataTable
 from experiments.pages import charts, palette
 from experiments.pages import heat as heat_maps
 from experiments.train.columns import QUANTITIES
@@ -25,7 +25,7 @@ DELTA_Z = "log10_delta_z"
 
 
 def figure(
-    table: Table,
+    table: DataTable,
     rows: pl.DataFrame,
     flow: pl.DataFrame,
     test: pl.DataFrame | None,
@@ -127,7 +127,7 @@ def heat(flow: pl.DataFrame) -> charts.Chart:
     return chart.properties(title=alt.Title(QUANTITIES[DELTA_Z].label, subtitle=subtitle))
 
 
-def _parity(table: Table) -> charts.Chart:
+def _parity(table: DataTable) -> charts.Chart:
     base = alt.Chart(alt.NamedData("parity"))
     scale = alt.Scale(zero=False, nice=False, padding=6)
     x = alt.X("target:Q", title=table.target, scale=scale)
@@ -139,7 +139,7 @@ def _parity(table: Table) -> charts.Chart:
     return alt.layer(line.encode(x, alt.Y("target:Q", scale=scale)), points)
 
 
-def _confusion(table: Table) -> charts.Chart:
+def _confusion(table: DataTable) -> charts.Chart:
     order = list(table.classes)
     classes = alt.Scale(domain=order)
     axis = alt.Axis(labelAngle=0 if len("".join(order)) < MOST_LETTERS else -90, labelLimit=90)

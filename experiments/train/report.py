@@ -7,12 +7,12 @@ import polars as pl
 import rich.table
 
 from experiments.learning import data, model
-from experiments.learning.data import METRIC, Table
+from experiments.learning.data import METRIC, DataTable
 from experiments.pages import tables
 from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from experiments.train.columns import QUANTITIES
-from experiments.train.loop import Course
+from experiments.train.loop import TrainingCourse
 from experiments.train.splits import Split
 from jaxnn.texts import counted
 from jaxnn.train import Scores
@@ -21,7 +21,7 @@ MEASURES = ("loss", "value")
 TITLE = "loss and metric of the exported network"
 
 
-def rows(task: str, steps: int, course: Course, tested: dict[str, Scores]) -> pl.DataFrame:
+def rows(task: str, steps: int, course: TrainingCourse, tested: dict[str, Scores]) -> pl.DataFrame:
     """Return one row an epoch and set, and one of the test set, with the columns of `COLUMNS`."""
     history = [*enumerate(course.scores), (course.best.epoch or 0, tested)]
     return pl.DataFrame(
@@ -38,7 +38,7 @@ def rows(task: str, steps: int, course: Course, tested: dict[str, Scores]) -> pl
     )
 
 
-def flow(steps: int, course: Course) -> pl.DataFrame:
+def flow(steps: int, course: TrainingCourse) -> pl.DataFrame:
     """Return one row a look and layer, with the columns of `columns.FLOW`."""
     flows = np.array(course.flows)
     looks, fields, layers = flows.shape
@@ -55,7 +55,7 @@ def flow(steps: int, course: Course) -> pl.DataFrame:
     )
 
 
-def test(table: Table, split: Split, y_hat: np.ndarray) -> pl.DataFrame:
+def test(table: DataTable, split: Split, y_hat: np.ndarray) -> pl.DataFrame:
     """Return one row a held-out row of the table: row, target, prediction."""
     places = split.parts["test"].rows
     if not table.classes:
@@ -106,7 +106,7 @@ def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
     return [comparison(frame, ("set",), "at", "number") for frame in frames]
 
 
-def missing(course: Course) -> Missing:
+def missing(course: TrainingCourse) -> Missing:
     """Return the epochs that a stopped training has not done."""
     if course.ended is not None:
         return NOTHING
@@ -114,7 +114,7 @@ def missing(course: Course) -> Missing:
 
 
 def verdicts(
-    table: Table, split: Split, rows: pl.DataFrame, flow: pl.DataFrame, course: Course
+    table: DataTable, split: Split, rows: pl.DataFrame, flow: pl.DataFrame, course: TrainingCourse
 ) -> list[str]:
     """Return what a user wants to know of the run, a sentence each."""
     return [
@@ -128,7 +128,7 @@ def verdicts(
     ]
 
 
-def _result(table: Table, split: Split, rows: pl.DataFrame, course: Course) -> str:
+def _result(table: DataTable, split: Split, rows: pl.DataFrame, course: TrainingCourse) -> str:
     is_last = pl.col("set") == list(split.parts)[-1]
     row = rows.filter(is_last, epoch=course.best.epoch or 0).row(-1, named=True)
     part = split.parts[row["set"]]

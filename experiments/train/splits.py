@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.learning.data import Table, pipeline
+from experiments.learning.data import DataTable, pipeline
 
 
-class Part(NamedTuple):
+class SplitRows(NamedTuple):
     """Some rows of a table, standardised."""
 
     rows: np.ndarray  # their places in the table, from 0
@@ -22,13 +22,13 @@ class Part(NamedTuple):
 class Split(NamedTuple):
     """The parts of a table."""
 
-    parts: dict[str, Part]  # training, and validation and test unless their fraction is 0
+    parts: dict[str, SplitRows]  # training, and validation and test unless their fraction is 0
     pipeline: Any  # from columns to features, fitted
     mean: float  # of the target of a regression; 0 and 1 of classes
     spread: float
 
 
-def split(table: Table, validation: float, test: float, seed: int) -> Split:
+def split(table: DataTable, validation: float, test: float, seed: int) -> Split:
     """Return the parts, drawn at random: fractions of all rows, of classes the same of each."""
     from sklearn.model_selection import train_test_split
 
@@ -54,5 +54,5 @@ def split(table: Table, validation: float, test: float, seed: int) -> Split:
     mean, spread = (scaled.mean() * unit, scaled.std() * unit) if is_number else (0.0, 1.0)
     y = (table.y - mean) / (spread or 1.0) if is_number else table.y
     rows = {"training": rest} | {n: held_out[n] for n in ("validation", "test") if n in held_out}
-    parts = {name: Part(of_part, x[of_part], y[of_part]) for name, of_part in rows.items()}
+    parts = {name: SplitRows(of_part, x[of_part], y[of_part]) for name, of_part in rows.items()}
     return Split(parts, made, float(mean), float(spread or 1.0))

@@ -18,8 +18,8 @@ import polars as pl
 import jaxnn
 from experiments.learning import data, descent
 from experiments.learning.data import base_rate
-from experiments.learning.descent import Descent
-from experiments.learning.kinds import Kind, kinds
+from experiments.learning.descent import DescentRule
+from experiments.learning.kinds import BlockKind, kinds
 from experiments.runs import experiment, grid, progress, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.store import Store
@@ -32,7 +32,7 @@ CHART, THEORY = "trainability", "theory of infinite width"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options, data.Options):
+class Settings(runtime.Options, data.DataOptions):
     """Training accuracy over depth and σ_w², with the depth scale of mean-field theory over it."""
 
     depths: tuple[str, ...] = ("10:120:10",)
@@ -80,7 +80,7 @@ class Plan(experiment.Plan):
 
     settings: Settings
     dataset: data.Dataset
-    hidden: Kind
+    hidden: BlockKind
     sigma_w: tuple[float, ...]
     cells: tuple[Cell, ...]
 
@@ -134,7 +134,7 @@ def measure_cell(plan: Plan, cell: Cell) -> pl.DataFrame:
     hidden = plan.hidden.of(cell.depth)
     net = descent.roomy(plan.dataset, s.width, s.activation, cell.depth, hidden)
     params = descent.drawn(net, cell.seed, plan.sigma_w, s.sigma_b_squared**0.5)
-    rule = Descent(s.rate, s.momentum, s.batch)
+    rule = DescentRule(s.rate, s.momentum, s.batch)
     seeds = (cell.seed,) * count
     loss, accuracy = descent.trained(plan.dataset, net, params, cell.depth, seeds, rule, s.steps)
     return pl.DataFrame(

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from ..jaxpr.program import MOST_BYTES, Flat, LayerProgram, Program, behind
+from ..jaxpr.program import MOST_BYTES, Flat, LayerProgram, TracedProgram, behind
 from .cut_points import Places, Stretch, main_first
 from .dependence import TracedNetwork, traced
 from .input_streams import with_roots
@@ -42,7 +42,7 @@ def cut(
     Raises:
         ValueError: an f that cannot be cut, with what to hand over instead.
     """
-    program = Program.of(f, params, xs, is_located=True)
+    program = TracedProgram.of(f, params, xs, is_located=True)
     uncut = _Uncut(
         program,
         (*program.closed.in_avals, jax.tree.structure(xs), jax.sharding.get_abstract_mesh()),
@@ -61,7 +61,7 @@ def cut(
 class _Uncut:
     """A function before it is cut; equal if it would be cut into equal layers of equal names."""
 
-    program: Program  # with the modules and the line of each equation
+    program: TracedProgram  # with the modules and the line of each equation
     types: tuple[Any, ...]  # of what it takes, with the structure of xs and the mesh
     paths: tuple[str, ...]
     most: int

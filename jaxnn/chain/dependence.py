@@ -24,7 +24,16 @@ from jaxtyping import PyTree
 from ..arrays.rows import can_be_learned, is_float, is_narrow
 from ..arrays.spread import count_of_devices, is_on_mesh
 from ..jaxpr.primitives import LONG, Rows
-from ..jaxpr.program import Flat, LayerProgram, Program, Step, behind, resized, struct, typed
+from ..jaxpr.program import (
+    Flat,
+    LayerProgram,
+    TracedProgram,
+    TracedStep,
+    behind,
+    resized,
+    struct,
+    typed,
+)
 from ..jaxpr.scan_params import Source, entry_of
 from ..jaxpr.scan_splitting import split
 
@@ -42,11 +51,15 @@ class TracedNetwork:
     out: Any  # the structure of the output
     xs: list[int]  # the values of xs
     sources: dict[int, Source]  # of params by their values, and of the entries of stacked ones
-    entries: dict[int, Step] = field(default_factory=dict)  # the steps that take those entries
-    main: list[Step] = field(default_factory=list)  # the steps that depend on xs and parameters
-    prologue: list[Step] = field(default_factory=list)  # the other steps
+    entries: dict[int, TracedStep] = field(
+        default_factory=dict
+    )  # the steps that take those entries
+    main: list[TracedStep] = field(
+        default_factory=list
+    )  # the steps that depend on xs and parameters
+    prologue: list[TracedStep] = field(default_factory=list)  # the other steps
     # The prologue and the steps of the entries, in their order.
-    before: list[Step] = field(default_factory=list)
+    before: list[TracedStep] = field(default_factory=list)
     dependent: set[int] = field(default_factory=set)  # the values that depend on xs
     # Those that depend on floats of params, not on xs.
     parameters: set[int] = field(default_factory=set)
@@ -97,7 +110,7 @@ class TracedNetwork:
             else:
                 same[step.outputs[0]] = entry
 
-    def _entry(self, step: Step, entries: dict[tuple[int, int], int]) -> int | None:
+    def _entry(self, step: TracedStep, entries: dict[tuple[int, int], int]) -> int | None:
         """Return the value of an entry that a step takes of parameters; None if it is not known."""
         (stack,), (v,), i = step.inputs, step.outputs, step.entry
         assert i is not None
@@ -120,7 +133,7 @@ class TracedNetwork:
         self.before.append(self.entries[v])
         return v
 
-    def _go_ahead(self, steps: list[Step]) -> None:
+    def _go_ahead(self, steps: list[TracedStep]) -> None:
         """Add steps to the prologue."""
         self.prologue += steps
         self.before += steps
@@ -158,7 +171,7 @@ class TracedNetwork:
         # Else both it and a part would be parameters of a layer, each with Δ of its own use.
         return bool(sources) and sources <= self.entries.keys()
 
-    def _by_index(self, step: Step) -> list[Step]:
+    def _by_index(self, step: TracedStep) -> list[TracedStep]:
         """Return a step of riders; what takes one entry along an axis does so by its number."""
         if step.eqn.primitive.name != "slice":
             return [step]
@@ -241,27 +254,27 @@ class TracedNetwork:
             rows=rows if source.rows is None else tuple(source.rows[i] for i in rows)
         )
 
-    def is_product(self, step: Step) -> bool:
+    def is_product(self, step: TracedStep) -> bool:
         """Tell products of a parameter and the state."""
         return step.is_product and not self.parameters.isdisjoint(step.inputs)
 
-    def products(self, a: int, b: int) -> list[Step]:
+    def products(self, a: int, b: int) -> list[TracedStep]:
         """The products among main steps a … b; without any, the last step."""
         return [step for step in self.main[a:b] if self.is_product(step)] or self.main[b - 1 : b]
 
-    def is_bias(self, steps: list[Step]) -> bool:
+    def is_bias(self, steps: list[TracedStep]) -> bool:
         """Tell whether steps add a parameter to one value, or scale it."""
         return any(not self.parameters.isdisjoint(step.inputs) for step in steps) and all(
             step.is_affine and len(self.dependent.intersection(step.inputs)) == 1 for step in steps
         )
 
-    def takes_long(self, step: Step) -> bool:
+    def takes_long(self, step: TracedStep) -> bool:
         """Tell steps of riders whose results ride; others are made again where they are needed."""
         return step.eqn.primitive.name in LONG and self.is_state(step.outputs)
 
 
 def traced(
-    program: Program, f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree
+    program: TracedProgram, f: LayerProgram, params: list[jax.ShapeDtypeStruct], xs: PyTree
 ) -> TracedNetwork:
     """Find what depends on what in the program of f(params, xs)."""
     closed = program.closed

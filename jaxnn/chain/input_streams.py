@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..jaxpr.program import Step, behind, struct
+from ..jaxpr.program import TracedStep, behind, struct
 from .dependence import LONGEST, MOST_IN_A_ROW, TracedNetwork
 
 
@@ -84,11 +84,11 @@ def _union(sets: dict[int, int], values: Iterable[int]) -> int:
     return reduce(or_, (sets.get(v, 0) for v in values), 0)
 
 
-def _is_concatenation(step: Step) -> bool:
+def _is_concatenation(step: TracedStep) -> bool:
     return str(step.eqn.primitive) == "concatenate"
 
 
-def _is_sum(network: TracedNetwork, step: Step) -> bool:
+def _is_sum(network: TracedNetwork, step: TracedStep) -> bool:
     """Tell a sum, a gate or a concatenation: of arrays of one shape, but for the axis of that."""
     along = step.eqn.params["dimension"] if _is_concatenation(step) else None
     shapes = (network.flat.types[v].shape for v in network.dependent.intersection(step.inputs))
@@ -149,7 +149,7 @@ def _rooted(network: TracedNetwork, root: Root) -> TracedNetwork:
     copies, (stream,) = flat.instead(copied, [root.value], network.main[root.last])
     # From the first step that takes the root up to the last of the block values are renamed; what
     # is made of riders in between is made twice where steps above the block need it too.
-    names, steps = {root.value: stream}, list[Step]()
+    names, steps = {root.value: stream}, list[TracedStep]()
     for step in flat.steps:
         inputs = tuple(names.get(v, v) for v in step.inputs)
         if inputs == step.inputs or not ends.isdisjoint(step.outputs):

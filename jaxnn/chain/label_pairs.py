@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from ..jaxpr.program import Flat, Step
+from ..jaxpr.program import Flat, TracedStep
 from .parameter_handover import is_array
 
 Shape = tuple[int, ...]
@@ -67,5 +67,5 @@ def _check(flat: Flat, of_output: set[int], of_labels: set[int]) -> None:
             unbroadcast[step.outputs[0]] = inputs[0]
 
 
-def _is_square(step: Step, flat: Flat, n: int) -> bool:
+def _is_square(step: TracedStep, flat: Flat, n: int) -> bool:
     return flat.types[step.outputs[0]].shape == (n, n) and not step.is_product

@@ -19,7 +19,7 @@ from jaxtyping import Array, PyTree
 from ..arrays.rows import can_be_learned
 from ..arrays.spread import zeros
 from ..jaxpr.interpreter import function
-from ..jaxpr.program import Closed, Program, behind, evaluated, resized, struct
+from ..jaxpr.program import Closed, TracedProgram, behind, evaluated, resized, struct
 from ..jaxpr.scan_params import Need, Prepared, ScanInputs, Source, prepared
 from .dependence import MOST_IN_A_ROW, TracedNetwork
 from .parameter_handover import Made
@@ -33,7 +33,7 @@ class Piece(NamedTuple):
     """A layer, or a run of k layers."""
 
     names: tuple[str, ...]  # of its layers
-    program: Program  # (arrays, state) -> state
+    program: TracedProgram  # (arrays, state) -> state
     # Sources of its arrays; of a run (k, …), None where all share one.
     per_layer: tuple[Source | None, ...]
     shared: tuple[Source | None, ...]  # of a run the sources of what all layers share
@@ -130,7 +130,7 @@ class Knife:
             state = jax.tree.unflatten(network.into, [struct(flat.types[v]) for v in taken])
         else:
             state = self.type_of(into)
-        program = Program.of(run, [struct(flat.types[v]) for v in used], state)
+        program = TracedProgram.of(run, [struct(flat.types[v]) for v in used], state)
         trained = tuple(can_be_learned(flat.types[v]) for v in used)
         closed = _closed(network, a, b)
         return Piece(tuple(names), program, per_layer, (None,) * len(per_layer), trained, 0, closed)
@@ -152,7 +152,7 @@ class Knife:
             else None
             for need in needs
         )
-        program = Program.of(body, types, self.type_of(run.into))
+        program = TracedProgram.of(body, types, self.type_of(run.into))
         trained = tuple(
             need.value in network.parameters and can_be_learned(t)
             for need, t in zip(needs, types, strict=True)
@@ -298,5 +298,5 @@ def made_of_params(network: TracedNetwork, v: int) -> Made:
     def run(arrays: list[Array], _: PyTree) -> list[Array]:
         return evaluated([v], steps, flat.constants | dict(zip(used, arrays, strict=True)))
 
-    program = Program.of(run, [struct(flat.types[u]) for u in used], ())
+    program = TracedProgram.of(run, [struct(flat.types[u]) for u in used], ())
     return Made(program, tuple(raw[u] for u in used))

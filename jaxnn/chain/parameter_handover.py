@@ -24,7 +24,7 @@ from ..arrays.rows import can_be_learned
 from ..arrays.spread import ArrayOrType, type_of
 from ..jaxpr.interpreter import function
 from ..jaxpr.primitives import Rows
-from ..jaxpr.program import Program, resized, typed
+from ..jaxpr.program import TracedProgram, resized, typed
 from ..jaxpr.scan_params import Source
 from ..network.params import Stacked
 from ..texts import told
@@ -160,7 +160,7 @@ def _at(path: str) -> str:
 class Made(NamedTuple):
     """A value that is made of arrays of the pytree: a parameter moved, or data."""
 
-    program: Program  # (arrays, ()) -> [value]
+    program: TracedProgram  # (arrays, ()) -> [value]
     arrays: tuple[int, ...]  # the numbers of those that it is made of
 
 

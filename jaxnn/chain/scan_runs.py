@@ -12,14 +12,14 @@ from jax.extend import core
 
 from ..arrays.rows import is_float
 from ..jaxpr.interpreter import Scan
-from ..jaxpr.program import Flat, Step
+from ..jaxpr.program import Flat, TracedStep
 from .dependence import TracedNetwork
 
 
 class Scanned(NamedTuple):
     """A scan that is a run."""
 
-    step: Step
+    step: TracedStep
     scan: Scan
     order: tuple[int, ...]  # of the carries in the state, the main one first
     blank: tuple[int, ...]  # values for the outputs before the first step, zeros

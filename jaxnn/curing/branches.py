@@ -12,7 +12,7 @@ from jax.extend.core import primitives
 from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link
 from ..jaxpr.primitives import CASTS, MULTIPLYING, SHAPES, SUMS
-from ..jaxpr.program import Flat, Step
+from ..jaxpr.program import Flat, TracedStep
 from ..network.params import is_run
 from .draws import Axes
 
@@ -88,7 +88,9 @@ def _needed(flat: Flat, apart: set[int]) -> dict[int, set[int]]:
     return above
 
 
-def _last_product(v: int, u: int, makers: dict[int, Step], numbers: dict[int, int]) -> set[int]:
+def _last_product(
+    v: int, u: int, makers: dict[int, TracedStep], numbers: dict[int, int]
+) -> set[int]:
     """Return the numbers of the arrays of the last product before v and after u, and its bias."""
     step = makers.get(v)
     if step is None or v == u:
@@ -107,7 +109,7 @@ def _last_product(v: int, u: int, makers: dict[int, Step], numbers: dict[int, in
     return set()
 
 
-def _array(v: int, makers: dict[int, Step], numbers: dict[int, int]) -> set[int]:
+def _array(v: int, makers: dict[int, TracedStep], numbers: dict[int, int]) -> set[int]:
     """Return the number of the array that a value is, but for its form; empty if it is none."""
     while v not in numbers:
         step = makers.get(v)

@@ -14,7 +14,7 @@ from ..arrays.rows import is_float
 from ..chain.chain import Chain, Link, from_layers
 from ..jaxpr.interpreter import CALLS, bound
 from ..jaxpr.primitives import CASTS, SHAPES
-from ..jaxpr.program import Flat, Step
+from ..jaxpr.program import Flat, TracedStep
 from ..network.params import is_run
 from .branches import Tree, TypedLink
 from .patient import Form
@@ -71,7 +71,7 @@ def operations(link: Link, arrays: Tree, state: Tree) -> list[str]:
     return [name for name in names if name not in SHAPES | CASTS]
 
 
-def _is_stop(step: Step) -> bool:
+def _is_stop(step: TracedStep) -> bool:
     return step.eqn.primitive.name == "stop_gradient"
 
 

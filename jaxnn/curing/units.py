@@ -15,7 +15,7 @@ from jax.extend.core import primitives
 from ..chain.chain import Link
 from ..jaxpr.interpreter import CALLS, bound
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS, UNITWISE
-from ..jaxpr.program import Flat, Step, behind, evaluated
+from ..jaxpr.program import Flat, TracedStep, behind, evaluated
 from .branches import Tree
 from .structure import Plain
 
@@ -75,7 +75,7 @@ def _functions(flat: Flat) -> list[tuple[int, int]]:
     # Constants stay constants; every other value that is made of one array, entry by entry, has a
     # source: the first array on its way. It is curved if a step on the way is not linear.
     fixed, source, curved = {*flat.constants}, dict[int, int](), set[int]()
-    users: dict[int, list[Step]] = {}
+    users: dict[int, list[TracedStep]] = {}
     for step in flat.steps:
         for u in step.inputs:
             users.setdefault(u, []).append(step)
@@ -97,13 +97,13 @@ def _functions(flat: Flat) -> list[tuple[int, int]]:
     return [(v, z) for v, z in source.items() if v in curved and _leaves(flat, v, users, source)]
 
 
-def _leaves(flat: Flat, v: int, users: dict[int, list[Step]], source: dict[int, int]) -> bool:
+def _leaves(flat: Flat, v: int, users: dict[int, list[TracedStep]], source: dict[int, int]) -> bool:
     """Tell whether all that uses a value is a product, a sum of other things, or the output."""
 
     def ends(u: int) -> bool:
         return all(map(is_end, users.get(u, []))) and (u in users or u in flat.outputs)
 
-    def is_end(step: Step) -> bool:
+    def is_end(step: TracedStep) -> bool:
         name = step.eqn.primitive.name
         return name in MULTIPLYING | SUMS or (name in SHAPES | CASTS and ends(step.outputs[0]))
 

@@ -14,7 +14,7 @@ from math import prod
 
 from ..arrays.rows import is_float
 from ..arrays.spread import ArrayOrType
-from .program import Flat, Step
+from .program import Flat, TracedStep
 
 EXAMPLES, POSITIONS, FEATURES = "examples", "positions", "features"
 
@@ -45,7 +45,7 @@ def axes_of_state(state: ArrayOrType) -> tuple[Axis, ...]:
 
 
 @dataclass(frozen=True)
-class Axes:
+class AxisKinds:
     """The axes of all values of a program that depend on the state, and of what multiplies them."""
 
     flat: Flat
@@ -56,7 +56,7 @@ class Axes:
     same: list[tuple[AxisFactor, AxisFactor]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, flat: Flat, states: Sequence[int]) -> "Axes":
+    def of(cls, flat: Flat, states: Sequence[int]) -> "AxisKinds":
         """Return those of a program and the values of its state."""
         axes = cls(flat, {v: axes_of_state(flat.types[v]) for v in states})
         for step in flat.steps:
@@ -72,7 +72,7 @@ class Axes:
             same.update(v for pair in self.same if not same.isdisjoint(pair) for v in pair)
         return same
 
-    def _of(self, step: Step, out: int) -> tuple[Axis, ...]:
+    def _of(self, step: TracedStep, out: int) -> tuple[Axis, ...]:
         """Return the axes of an output, of the inputs that depend on the state."""
         shape, params = self.flat.shape(out), step.eqn.params
         sides = [self.known.get(v, ()) for v in step.inputs]

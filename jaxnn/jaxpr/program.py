@@ -60,7 +60,7 @@ OF_DIFFRAX = (
 CALLER = str(Path(__file__).parents[1] / "chain" / "chain.py")  # of the user's function
 
 
-class Step(NamedTuple):
+class TracedStep(NamedTuple):
     """An equation between values, which are numbers."""
 
     eqn: Equation
@@ -156,14 +156,14 @@ class Flat:
         self.opened = opened
         self.types: list[Any] = []
         self.constants: dict[int, Any] = {}
-        self.steps: list[Step] = []
-        self.closed: list[tuple[Step, list[Step]]] = []
+        self.steps: list[TracedStep] = []
+        self.closed: list[tuple[TracedStep, list[TracedStep]]] = []
         self.inputs = [*map(self.value, closed.in_avals)]
         outputs = self._inlined(closed, self.inputs, ())
         self.replace(self.steps, outputs)
 
     @property
-    def outer(self) -> list[Step] | None:
+    def outer(self) -> list[TracedStep] | None:
         """The steps of the program as it was written, in which only plain calls are opened."""
         # What comes out of a closed program as it went in would be left out.
         for call, steps in self.closed:
@@ -184,7 +184,7 @@ class Flat:
             self.constants[v] = constant
         return v
 
-    def call(self, step: Step) -> PrimitiveCall:
+    def call(self, step: TracedStep) -> PrimitiveCall:
         """Return the shapes and parameters of a step, for its rule."""
         shapes = [*map(self.shape, step.inputs)]
         return PrimitiveCall(shapes, self.shape(step.outputs[0]), step.eqn.params)
@@ -194,8 +194,8 @@ class Flat:
         return tuple(getattr(self.types[v], "shape", ()))
 
     def instead(
-        self, closed: Jaxpr, inputs: Sequence[int], step: Step
-    ) -> tuple[list[Step], list[int]]:
+        self, closed: Jaxpr, inputs: Sequence[int], step: TracedStep
+    ) -> tuple[list[TracedStep], list[int]]:
         """Return the steps of a program that makes what a step makes, and what comes out."""
         count, source = len(self.steps), step.eqn.source_info
         outputs = self._inlined(closed, inputs, step.scope)
@@ -204,7 +204,7 @@ class Flat:
         named = zip(steps, eqns, strict=True)
         return [s._replace(eqn=eqn, scope=step.scope) for s, eqn in named], outputs
 
-    def replace(self, steps: list[Step], outputs: list[int]) -> None:
+    def replace(self, steps: list[TracedStep], outputs: list[int]) -> None:
         """Make outputs by other steps, those of them that are needed."""
         self.steps, self.outputs = behind(outputs, steps)[0], outputs
 
@@ -220,11 +220,11 @@ class Flat:
                 inner = _unrolled(eqn) if is_scan else called_by(eqn)
                 out = self._inlined(inner, given, names)
                 if eqn.primitive not in PLAIN:
-                    call = Step(eqn, tuple(given), tuple(out), names)
+                    call = TracedStep(eqn, tuple(given), tuple(out), names)
                     self.closed.append((call, self.steps[count:]))
                 return out
             out = [*map(self.value, types_of(eqn.outvars))]
-            self.steps.append(Step(eqn, tuple(given), tuple(out), names))
+            self.steps.append(TracedStep(eqn, tuple(given), tuple(out), names))
             return out
 
         return interpreted(closed, inputs, made, self.value)
@@ -277,7 +277,7 @@ def _scope(eqn: Equation) -> tuple[str, ...]:
     return tuple(name for name in plain if name and "->" not in name)
 
 
-def behind(values: Iterable[int], steps: list[Step]) -> tuple[list[Step], set[int]]:
+def behind(values: Iterable[int], steps: list[TracedStep]) -> tuple[list[TracedStep], set[int]]:
     """Return the steps that make values, in their order, and all values that take part."""
     needed, chosen = set(values), []
     for step in reversed(steps):
@@ -287,7 +287,7 @@ def behind(values: Iterable[int], steps: list[Step]) -> tuple[list[Step], set[in
     return chosen[::-1], needed
 
 
-def evaluated(outputs: Sequence[int], steps: list[Step], values: dict[int, Any]) -> list[Any]:
+def evaluated(outputs: Sequence[int], steps: list[TracedStep], values: dict[int, Any]) -> list[Any]:
     """Run steps from known values, and return outputs."""
     values = {**values}
     for step in steps:
@@ -297,7 +297,7 @@ def evaluated(outputs: Sequence[int], steps: list[Step], values: dict[int, Any])
 
 
 @dataclass(frozen=True)
-class Program:
+class TracedProgram:
     """A function (arrays, state) -> state as JAX traced it; equal if text and constants are."""
 
     # The jaxpr as it prints, with or without the modules and the line of each equation.
@@ -314,7 +314,7 @@ class Program:
         state: PyTree,
         *,
         is_located: bool = False,
-    ) -> "Program":
+    ) -> "TracedProgram":
         """Trace a function, from types."""
         closed, shape = jax.make_jaxpr(f, return_shape=True)(arrays, state)
         printed = closed.pretty_print(source_info=is_located, name_stack=is_located)
@@ -355,7 +355,7 @@ class TracedFunction:
     may have changed; what was traced of it can.
     """
 
-    program: Program  # of its arguments as they were when it was traced
+    program: TracedProgram  # of its arguments as they were when it was traced
     # For arguments of other types, such as wider floats.
     f: Callable[..., Any] = field(repr=False, compare=False)
 
@@ -368,7 +368,7 @@ class TracedFunction:
         # It may take other things than arrays, close over arrays that are traced, or fail, which
         # whoever measures with it will say.
         try:
-            program = Program.of(lambda _, given: f(*given), (), types)
+            program = TracedProgram.of(lambda _, given: f(*given), (), types)
         except Exception:
             return f
         return cls(program, f) if sum(map(len, program.constants)) <= MOST_BYTES else f

@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from ..arrays.compiled import Numbers, computed
 from .primitives import ONCE, REPEATED, Rows
-from .program import Flat, Step, behind, evaluated, resized
+from .program import Flat, TracedStep, behind, evaluated, resized
 
 
 class Need(NamedTuple):
@@ -77,7 +77,7 @@ class MixedLayersError(Exception):
 
 
 def prepared(
-    flat: Flat, prologue: list[Step], parameters: set[int], raw: set[int], inputs: ScanInputs
+    flat: Flat, prologue: list[TracedStep], parameters: set[int], raw: set[int], inputs: ScanInputs
 ) -> Prepared:
     """Return what the layers of a scan are handed over, and how they come to their entries."""
     # The layers' own entries are best, since each array then has the Δ of its own use. Moved
@@ -121,11 +121,11 @@ class MadeEntry(NamedTuple):
 
     value: int  # the entry, with an axis of one in front
     leaves: dict[int, Need]  # the values that are handed over for it, and their needs
-    steps: list[Step]  # those that make it of these
+    steps: list[TracedStep]  # those that make it of these
 
 
 def entry_of(
-    flat: Flat, prologue: list[Step], parameters: set[int], raw: set[int], v: int, i: int
+    flat: Flat, prologue: list[TracedStep], parameters: set[int], raw: set[int], v: int, i: int
 ) -> MadeEntry | None:
     """Return entry i of a stack made of the layer's own entries; None if it is of others too."""
     for moves in (False, True):
@@ -145,7 +145,7 @@ class _EntryPlan:
     def __init__(
         self,
         flat: Flat,
-        prologue: list[Step],
+        prologue: list[TracedStep],
         parameters: set[int],
         raw: set[int],
         *,
@@ -157,7 +157,7 @@ class _EntryPlan:
         self.maker = {v: step for step in prologue for v in step.outputs}
         self.leaves: dict[Need, int] = {}
         self.made: dict[Need, int] = {}
-        self.steps: list[Step] = []
+        self.steps: list[TracedStep] = []
 
     def place(self, need: Need) -> int:
         """Return the value that a need has among the steps, with those that make it."""
@@ -215,7 +215,7 @@ class _EntryPlan:
             return v
         return step.inputs[0]
 
-    def takes_rows(self, step: Step) -> bool:
+    def takes_rows(self, step: TracedStep) -> bool:
         """Tell a step whose entries are entries of its operand, or all of it."""
         operand, out = (self.flat.types[v].shape for v in (step.inputs[0], step.outputs[0]))
         params = step.eqn.params
@@ -276,7 +276,7 @@ class _EntryPlan:
         needs = [Need(u, rows) for u in step.outputs]
         outputs = tuple(map(self.fresh, needs))
         self.steps.append(
-            Step(
+            TracedStep(
                 step.eqn.replace(params={**step.rule.of_one(call.params)}),
                 inputs,
                 outputs,

@@ -31,7 +31,7 @@ from .interpreter import (
     interpreted,
     scan_of,
 )
-from .program import Flat, Step, struct
+from .program import Flat, TracedStep, struct
 
 Values = list[Array | None]  # None of what is not known
 Flags = Sequence[bool]  # for each value whether it depends on some values, such as parameters
@@ -50,7 +50,7 @@ def split(flat: Flat, learned: Iterable[int], xs: Iterable[int], sized: Iterable
 
 def _split(flat: Flat, sources: tuple[set[int], set[int]], absent: int, sized: set[int]) -> None:
     """Take apart the scans with floats that do not need the parameters, or the examples."""
-    steps, same = list[Step](), dict[int, int]()
+    steps, same = list[TracedStep](), dict[int, int]()
     # In the order of the program, so that what a scan is made to return already has its sources
     # when a later scan takes it.
     for given in [*flat.steps]:

@@ -14,7 +14,7 @@ ATTENTION = ("attention", "attn")  # in the names of other kernels
 Step = Callable[[OpOverload, Arguments, Named], Any]
 
 
-class Kind(NamedTuple):
+class OperationKind(NamedTuple):
     """An operation, whatever it is given."""
 
     name: str  # bmm of aten::bmm, also of that in place
@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 class Done(NamedTuple):
     """An operation that has returned, with the tensors among its arguments."""
 
-    kind: Kind
+    kind: OperationKind
     func: OpOverload
     args: Arguments
     kwargs: Named
@@ -76,7 +76,7 @@ def _mode_of(torch: ModuleType) -> Any:
 
 
 @cache
-def kind_of(func: OpOverload) -> Kind:
+def kind_of(func: OpOverload) -> OperationKind:
     """Return what is known of an operation, whatever it is given."""
     schema = getattr(func, "_schema", None)
     name = str(schema.name if schema is not None else func).rsplit("::", 1)[-1]
@@ -90,7 +90,7 @@ def kind_of(func: OpOverload) -> Kind:
     is_view = bool(aliases) and not writes and all(argument is not None for argument in aliases)
     tags = [str(tag).rpartition(".")[2] for tag in getattr(func, "tags", ())]
     lower = name.lower()
-    return Kind(
+    return OperationKind(
         name.rstrip("_"),
         is_view or name == "_unsafe_view",
         bool(writes) and writes[0][0] == 0,

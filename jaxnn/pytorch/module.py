@@ -45,7 +45,7 @@ from .types import Cuts, Module, Output, Tensor
 from .zero_heads import drawn, zero_head
 
 
-class Measured(NamedTuple):
+class MeasuredModule(NamedTuple):
     """A module's states, and what passes down agree on."""
 
     states: list[CutState]  # the outputs of its cuts, of each the parts that belong to it
@@ -69,7 +69,7 @@ class Measured(NamedTuple):
 
 def measured(
     call: Call, cuts: Cuts, look: Callable[[list[CutState]], Look], heads: Heads
-) -> Measured:
+) -> MeasuredModule:
     """Measure a module of PyTorch, from cut to cut; see `jaxnn.gradient_flow`.
 
     look returns what is noted of Δ of each state besides, in each pass whose numbers may be taken;
@@ -85,7 +85,7 @@ def measured(
     _check_module(torch, module)
     cutting, call = _Cutting.of(module, cuts), call._replace(module=module)
 
-    def run(call: Call, acting: Acting) -> Measured:
+    def run(call: Call, acting: Acting) -> MeasuredModule:
         is_apart = False  # a state from what hooks of the user's are on
         while True:
             with recording(torch), unchanged(torch, module, tensors_in([inputs, ys]), acting.hooks):
@@ -94,7 +94,7 @@ def measured(
                     return _gone_down(torch, call, cutting, up, look)
             is_apart = True
 
-    def run_with(entry: str) -> tuple[Call, Acting, Measured]:
+    def run_with(entry: str) -> tuple[Call, Acting, MeasuredModule]:
         entering_call = call._replace(entry=entry)
         acting = acting_hooks(torch, entering_call)
         return entering_call, acting, run(entering_call, acting)
@@ -175,7 +175,7 @@ def _gone_down(
     cutting: _Cutting,
     up: _Up,
     look: Callable[[list[CutState]], Look],
-) -> Measured:
+) -> MeasuredModule:
     """Go down from the output of a pass up, and note all that is said of the module."""
     module = call.module
     every = parameters_of(module)
@@ -201,7 +201,7 @@ def _gone_down(
     stops = stopped(module, set(taken.parameters), up.calls, call.again)
     layer_of = _layer_of(up.recorder.states, chosen)
     recognised = up.operations.recognised(layer_of)
-    return Measured(
+    return MeasuredModule(
         states=parts,
         found=found,
         parameters=descent.parameters,

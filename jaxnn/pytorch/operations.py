@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import OF_INPUT, SIGMAS, Activations
-from .dispatch import FUSED, Done, Kind, each_operation, kind_of
+from .dispatch import FUSED, Done, OperationKind, each_operation, kind_of
 from .example_axes import Examples
 from .experts import Experts, experts_of
 from .module_calls import MultiplyAdds
-from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origin, Origins, Shift, axes_of, together
+from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origins, Provenance, Shift, axes_of, together
 from .tensors import numbers_of, tensors_in
 from .types import Arguments, Named, OpOverload, Tensor
 
@@ -42,7 +42,7 @@ FAR = 60.0  # logits below the largest by more have powers that may be zero
 MASKED = -46.0  # below the largest logit of a row, without products: such a key gets nothing
 ENTRIES = 1 << 22  # logits that are read at once; of more those of each example
 
-Known = list[tuple[Tensor, Origin]]
+Known = list[tuple[Tensor, Provenance]]
 # Logits (heads, rows, keys) and whether each is not masked, in pieces.
 Pieces = Iterable[tuple[np.ndarray, np.ndarray]]
 # Those of several attentions -> what is kept of each
@@ -54,7 +54,7 @@ class Powers(NamedTuple):
 
     logits: Any
     without: Any  # the logits without products of states; None if they are made of none
-    origin: Origin  # of what exp is taken of
+    origin: Provenance  # of what exp is taken of
     kinds: tuple[str | None, ...]  # of its axes
     stride: tuple[int, ...]  # of what comes out
 
@@ -183,11 +183,11 @@ class Operations:
 
     def _begin(self, parameters: Mapping[str, Any], inputs: Sequence[Any]) -> None:
         for name, p in parameters.items():
-            self.origins.set(p, Origin(arrays=frozenset({name})))
+            self.origins.set(p, Provenance(arrays=frozenset({name})))
         for tensor in inputs:
-            self.origins.set(tensor, Origin(depends=True))
+            self.origins.set(tensor, Provenance(depends=True))
 
-    def _prepare(self, kind: Kind, args: Arguments, kwargs: Named) -> None:
+    def _prepare(self, kind: OperationKind, args: Arguments, kwargs: Named) -> None:
         """Copy what a product of states is written into: the copy is written into without it."""
         given = tensors_in([*args, *kwargs.values()])
         if not any(self.origins.of(t).without is not None for t in given):
@@ -251,7 +251,7 @@ class Operations:
 
     # Products
 
-    def _product(self, name: str, args: Arguments, kwargs: Named, out: Tensor) -> Origin:
+    def _product(self, name: str, args: Arguments, kwargs: Named, out: Tensor) -> Provenance:
         left, right = (self.origins.of(args[i]) for i in PRODUCTS[name])
         kinds: tuple[str | None, ...] = (None,) * out.ndim
         if name in MATRICES:
@@ -271,13 +271,13 @@ class Operations:
                 if PRODUCTS[name] == (1, 2) and beta:
                     without += beta * args[0].detach()
             given = frozenset({LEFT, RIGHT})
-            return Origin(True, frozenset(), axes_of(out, kinds), given, factors, without)
+            return Provenance(True, frozenset(), axes_of(out, kinds), given, factors, without)
         if left.depends or right.depends:
             side, other = (LEFT, right) if left.depends else (RIGHT, left)
-            return Origin(True, other.arrays, axes_of(out, kinds), frozenset({side}), factors)
-        return Origin(arrays=factors)
+            return Provenance(True, other.arrays, axes_of(out, kinds), frozenset({side}), factors)
+        return Provenance(arrays=factors)
 
-    def _follow(self, done: Done, given: Known, outputs: list[Any], made: Origin) -> None:
+    def _follow(self, done: Done, given: Known, outputs: list[Any], made: Provenance) -> None:
         """Note what an operation that is no product makes, and what it would without products."""
         without: list[Any] = [None] * len(outputs)
         if self.origins.with_zeros and not done.kind.is_drawn and outputs:
@@ -299,7 +299,7 @@ class Operations:
                 new = made._replace(axes=axes) if axes else made
             self.origins.set(tensor, new)
 
-    def _kinds(self, given: Known, outputs: Any, made: Origin) -> list[Any]:
+    def _kinds(self, given: Known, outputs: Any, made: Provenance) -> list[Any]:
         """Return the axes of outputs, which are those of the value that the last product made."""
         source = next(((t, o) for t, o in given if o.axes and o.depends == made.depends), None)
         if source is None:
@@ -317,7 +317,7 @@ class Operations:
 
     # Attention
 
-    def _softmax(self, logits: Tensor, axis: int, out: Tensor, made: Origin) -> Origin:
+    def _softmax(self, logits: Tensor, axis: int, out: Tensor, made: Provenance) -> Provenance:
         """Return the origin of a softmax, and read its logits if it attends."""
         origin, axis = self.origins.of(logits), axis % max(logits.ndim, 1)
         kinds = origin.kinds(logits)
@@ -330,7 +330,7 @@ class Operations:
         )
         return made._replace(given=frozenset(), softmaxes=made.softmaxes | {number})
 
-    def _add(self, origin: Origin, heads: int, pieces: Pieces, entries: int) -> int:
+    def _add(self, origin: Provenance, heads: int, pieces: Pieces, entries: int) -> int:
         """Note an attention and its logits; return its number."""
         number = len(self.softmaxes)
         self.softmaxes.append(Attended(self.count(), tuple(sorted(origin.factors)), heads, None))
@@ -355,8 +355,8 @@ class Operations:
         self.waiting, self.entries = [], 0
 
     def _by_hand(
-        self, done: Done, outputs: list[Any], known: Known, made: Origin, before: Tensor | None
-    ) -> Origin:
+        self, done: Done, outputs: list[Any], known: Known, made: Provenance, before: Tensor | None
+    ) -> Provenance:
         """Return the origin of what may be a step of a softmax that is written by hand."""
         name, args, (first, source) = done.kind.name, done.args, known[0]
         if name in LARGEST:
@@ -382,7 +382,9 @@ class Operations:
                     made = made._replace(powers=origin.powers)
         return made
 
-    def _add_powers(self, exponents: Tensor, origin: Origin, made: Origin, out: Tensor) -> Origin:
+    def _add_powers(
+        self, exponents: Tensor, origin: Provenance, made: Provenance, out: Tensor
+    ) -> Provenance:
         """Note exp of what may be logits."""
         is_of_states = origin.without is not None
         if not is_of_states and len(origin.given) != 1:
@@ -403,7 +405,7 @@ class Operations:
                 del self.powers[oldest]
         return made._replace(powers=number, softmaxes=made.softmaxes | {number})
 
-    def _read(self, args: Arguments, numerators: Tensor, origin: Origin) -> None:
+    def _read(self, args: Arguments, numerators: Tensor, origin: Provenance) -> None:
         """Read the logits of a softmax, or of a router, of which the sum is taken."""
         number, axes = origin.powers, args[1] if len(args) > 1 else None
         powers = None if number is None else self.powers.get(number)
@@ -449,7 +451,7 @@ class Operations:
             by_heads(logits), None if without is None else by_heads(without)
         )
 
-    def _fused(self, func: OpOverload, args: Arguments, kwargs: Named) -> Origin:
+    def _fused(self, func: OpOverload, args: Arguments, kwargs: Named) -> Provenance:
         """Note the attention of a kernel that takes queries, keys and values."""
         names = [a.name for a in func._schema.arguments]
         given = dict(zip(names, args, strict=False)) | kwargs
@@ -483,14 +485,14 @@ class Operations:
                 else:
                     yield from _in_pieces(products + bias, bias)
 
-        both = Origin(factors=origins[0].arrays | origins[1].arrays)
+        both = Provenance(factors=origins[0].arrays | origins[1].arrays)
         entries = prod(q.shape[:-1]) * k.shape[-2]
         self.confirmed.add(self._add(both, q.shape[-3], pieces(), entries))
-        return Origin(True)
+        return Provenance(True)
 
     # Routers
 
-    def _route(self, scores: Tensor, origin: Origin, axis: int, out: Tensor) -> None:
+    def _route(self, scores: Tensor, origin: Provenance, axis: int, out: Tensor) -> None:
         """Note what weighs as many as there are experts."""
         axis = axis % max(scores.ndim, 1)
         count = self._experts(scores, origin, axis)
@@ -499,7 +501,9 @@ class Operations:
             load = (weights / weights.sum(-1, keepdim=True)).mean(0)
             self._add_router(scores, origin, count, count, load)
 
-    def _select(self, name: str, scores: Tensor, origin: Origin, axis: int, chosen: Tensor) -> None:
+    def _select(
+        self, name: str, scores: Tensor, origin: Provenance, axis: int, chosen: Tensor
+    ) -> None:
         """Note what selects among as many as there are experts."""
         count = self._experts(scores, origin, axis)
         if count and not chosen.is_floating_point():  # else the largest of all
@@ -507,7 +511,7 @@ class Operations:
             selected = chosen.numel() * count // scores.numel()
             self._add_router(scores, origin, count, selected, load)
 
-    def _experts(self, scores: Tensor, origin: Origin, axis: int) -> int:
+    def _experts(self, scores: Tensor, origin: Provenance, axis: int) -> int:
         """Return the number of experts along an axis; 0 if it counts none."""
         if (
             len(origin.given) != 1
@@ -519,7 +523,7 @@ class Operations:
         return 0 if kind is None or kind in origin.given else int(scores.shape[axis])
 
     def _add_router(
-        self, scores: Tensor, origin: Origin, count: int, selected: int, load: Tensor
+        self, scores: Tensor, origin: Provenance, count: int, selected: int, load: Tensor
     ) -> None:
         """Note a router; one that selects counts more than one that weighs."""
         key, arrays = (self.count(), origin.arrays), tuple(sorted(origin.arrays))
@@ -529,7 +533,7 @@ class Operations:
             self.routers[key] = routed
 
 
-def _attends(origin: Origin, kinds: Sequence[str | None], axis: int) -> bool:
+def _attends(origin: Provenance, kinds: Sequence[str | None], axis: int) -> bool:
     """Tell whether a softmax over an axis attends: of a product of states, or over positions."""
     return origin.without is not None or (len(origin.given) == 1 and kinds[axis] in origin.given)
 

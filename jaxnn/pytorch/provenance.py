@@ -36,7 +36,7 @@ class Shift(NamedTuple):
         return tensor.detach() + self.largest.detach() if is_same else None
 
 
-class Origin(NamedTuple):
+class Provenance(NamedTuple):
     """The inputs, parameters and products behind a value."""
 
     depends: bool = False  # it is made of the inputs
@@ -69,8 +69,8 @@ class Origin(NamedTuple):
         return self.without.as_strided(*place)
 
 
-NOTHING = Origin()
-UNKNOWN: tuple[Any, Origin] = None, NOTHING
+NOTHING = Provenance()
+UNKNOWN: tuple[Any, Provenance] = None, NOTHING
 
 
 def axes_of(tensor: Tensor, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
@@ -79,7 +79,7 @@ def axes_of(tensor: Tensor, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
     return tuple(Axis(*place) for place in places if place[2] is not None)  # type: ignore[arg-type]
 
 
-def together(origins: Sequence[Origin]) -> Origin:
+def together(origins: Sequence[Provenance]) -> Provenance:
     """Return the origin of what is made of values, entry by entry or in another shape."""
     several = [origin for origin in origins if origin.depends] or origins
     first = several[0]
@@ -92,7 +92,7 @@ def together(origins: Sequence[Origin]) -> Origin:
         softmaxes = first.softmaxes.union(*(origin.softmaxes for origin in several))
         given = next((origin.given for origin in several if origin.given), first.given)
         has_largest = any(origin.has_largest for origin in several)
-    return Origin(
+    return Provenance(
         first.depends, arrays, (), given, factors, None, softmaxes, has_largest=has_largest
     )
 
@@ -102,16 +102,16 @@ class Origins:
 
     def __init__(self, torch: ModuleType) -> None:
         self.reference = torch.multiprocessing.reductions.StorageWeakRef
-        self.known: dict[int, tuple[Any, Origin]] = {}
+        self.known: dict[int, tuple[Any, Provenance]] = {}
         self.with_zeros: set[int] = set()
         self.most = MANY
 
-    def of(self, tensor: Tensor) -> Origin:
+    def of(self, tensor: Tensor) -> Provenance:
         """Return the origin of a tensor; `NOTHING` of one that nothing is known of."""
         # A weak reference keeps the address of its memory from being used again.
         return self.known.get(tensor.untyped_storage()._cdata, UNKNOWN)[1]
 
-    def set(self, tensor: Tensor, origin: Origin) -> None:
+    def set(self, tensor: Tensor, origin: Provenance) -> None:
         """Note the origin of a tensor."""
         storage = tensor.untyped_storage()
         place = storage._cdata

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 from ..arrays.loops import barrier
 from ..arrays.spread import merged, spec_of, zeros
 from ..jaxpr.axis_kinds import EXAMPLES, FEATURES, POSITIONS, Axis
-from ..jaxpr.program import Step, behind, primitives_in
+from ..jaxpr.program import TracedStep, behind, primitives_in
 from .step_graph import Graph, Softmax
 
 WORDS = ("attention", "attn")  # in the names of kernels
@@ -79,8 +79,8 @@ class Logits(NamedTuple):
 def attentions_of(graph: Graph) -> Iterator[Attention]:
     """Yield all attentions of a layer, in their order."""
     blocks: dict[Any, list[Softmax]] = {}
-    behind: dict[Any, list[Step]] = {}
-    taken: dict[Any, list[Step]] = {}
+    behind: dict[Any, list[TracedStep]] = {}
+    taken: dict[Any, list[TracedStep]] = {}
     for softmax in graph.softmaxes():
         if not any(_is_of_states(graph, s) for s in graph.products_above(softmax.powers)):
             continue
@@ -160,18 +160,18 @@ def _is_over_positions(graph: Graph, softmax: Softmax) -> bool:
     return bool(axes and softmax.keys) and all(_holds(axes[i], POSITIONS) for i in softmax.keys)
 
 
-def _is_of_states(graph: Graph, step: Step) -> bool:
+def _is_of_states(graph: Graph, step: TracedStep) -> bool:
     return all(map(graph.depends, step.inputs))
 
 
-def _arrays(graph: Graph, products: list[Step]) -> tuple[int, ...]:
+def _arrays(graph: Graph, products: list[TracedStep]) -> tuple[int, ...]:
     """Return the numbers of the arrays that the factors of products are products with."""
     factors = [v for step in products for v in step.inputs]
     behind_it = [v for step in graph.products_behind(factors) for v in step.inputs]
     return graph.arrays([v for v in (*factors, *behind_it) if not graph.depends(v)])
 
 
-def _queries(graph: Graph, softmax: Softmax, products: list[Step]) -> list[int]:
+def _queries(graph: Graph, softmax: Softmax, products: list[TracedStep]) -> list[int]:
     """Return the axes of the logits that count queries: positions, or learned ones."""
     axes = graph.axes.known[softmax.logits]
     rows = [i for i in range(len(axes)) if i not in softmax.keys]
@@ -184,7 +184,7 @@ def _queries(graph: Graph, softmax: Softmax, products: list[Step]) -> list[int]:
     return [i for i in rows if axes[i] and not _holds(axes[i], EXAMPLES)][-1:]
 
 
-def _by_heads(graph: Graph, softmax: Softmax, products: list[Step]) -> KeyBlock:
+def _by_heads(graph: Graph, softmax: Softmax, products: list[TracedStep]) -> KeyBlock:
     """Return the logits of a softmax, with their axes told apart."""
     axes, queries = graph.axes.known[softmax.logits], _queries(graph, softmax, products)
     shape, numbers = list[int](), list[int]()

@@ -8,7 +8,7 @@ y + array                       a bias, of as many axes as it may have
 from collections.abc import Iterator
 
 from ..jaxpr.primitives import CASTS, MOVE, SHAPES, SUMS, names
-from ..jaxpr.program import Step
+from ..jaxpr.program import TracedStep
 from .step_graph import Graph
 
 ROOTS = {"rsqrt", "sqrt"}
@@ -41,10 +41,10 @@ def stopped_arrays_of(graph: Graph) -> Iterator[int]:
 def added_arrays_of(graph: Graph) -> Iterator[int]:
     """Yield the numbers of the arrays of several axes that are biases alone."""
 
-    def keeps(step: Step) -> bool:
+    def keeps(step: TracedStep) -> bool:
         return step.eqn.primitive.name in KEEPING | MOVING
 
-    def adds(step: Step) -> bool:
+    def adds(step: TracedStep) -> bool:
         return step.eqn.primitive.name in SUMS | {"sub"} and graph.depends(step.outputs[0])
 
     arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
@@ -60,7 +60,7 @@ def added_arrays_of(graph: Graph) -> Iterator[int]:
 def _ends_in(graph: Graph, v: int, ends: set[str], between: frozenset[str]) -> bool:
     """Tell whether one of some steps takes an array, with no more than others between."""
 
-    def goes_on(step: Step) -> bool:
+    def goes_on(step: TracedStep) -> bool:
         return step.eqn.primitive.name in between
 
     return any(step.eqn.primitive.name in ends for step in graph.above(v, goes_on))

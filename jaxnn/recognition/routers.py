@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from ..jaxpr.axis_kinds import Axis, AxisFactor
 from ..jaxpr.interpreter import types_of
 from ..jaxpr.primitives import CASTS, SHAPES
-from ..jaxpr.program import Step
+from ..jaxpr.program import TracedStep
 from .step_graph import Graph, passes
 
 SELECTING = (primitives.top_k_p, primitives.argmax_p)
@@ -140,7 +140,7 @@ def _is_stack(axes: tuple[Axis, ...], same: set[AxisFactor]) -> bool:
     return len(axes) > 2 and len(axes[0]) == 1 and axes[0][0] in same
 
 
-def _along(step: Step) -> int:
+def _along(step: TracedStep) -> int:
     """Return the axis along which a step selects."""
     params, last = step.eqn.params, len(types_of(step.eqn.invars)[0].shape) - 1
     (axis,) = params.get("axes", (params.get("axis", last),))
@@ -154,7 +154,7 @@ def _places(graph: Graph, v: int, factor: AxisFactor) -> list[int]:
     return [i for i, axis in enumerate(axes) if len(axis) == 1 and axis[0] in same]
 
 
-def _steps_above(graph: Graph, v: int) -> list[Step]:
+def _steps_above(graph: Graph, v: int) -> list[TracedStep]:
     """Return the steps from a value to the next products or selections, and these selections."""
     steps = {id(step): step for step in graph.above(v, passes)}
     return [s for s in steps.values() if passes(s) or s.eqn.primitive in SELECTING]

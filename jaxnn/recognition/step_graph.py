@@ -13,10 +13,10 @@ import jax
 from jax.extend.core import primitives
 from jaxtyping import PyTree
 
-from ..jaxpr.axis_kinds import Axes
+from ..jaxpr.axis_kinds import AxisKinds
 from ..jaxpr.interpreter import CALLS, Jaxpr
 from ..jaxpr.primitives import CASTS, ENDING, SHAPES
-from ..jaxpr.program import Flat, Step, behind, evaluated
+from ..jaxpr.program import Flat, TracedStep, behind, evaluated
 
 # A reverse rule of the user's own is no matter here, where nothing is differentiated.
 OPENED = (*CALLS, primitives.custom_jvp_call_p, primitives.custom_vjp_call_p, primitives.scan_p)
@@ -41,8 +41,8 @@ class Graph:
 
     flat: Flat  # the program
     states: tuple[int, ...]  # the values of the state that goes in
-    taken: dict[int, list[Step]] = field(default_factory=dict)  # the steps that take a value
-    made: dict[int, Step] = field(default_factory=dict)  # the one that makes it
+    taken: dict[int, list[TracedStep]] = field(default_factory=dict)  # the steps that take a value
+    made: dict[int, TracedStep] = field(default_factory=dict)  # the one that makes it
 
     @classmethod
     def of(cls, closed: Jaxpr, state: PyTree) -> "Graph":
@@ -56,9 +56,9 @@ class Graph:
         return graph
 
     @cached_property
-    def axes(self) -> Axes:
+    def axes(self) -> AxisKinds:
         """The axes of all values that depend on the state."""
-        return Axes.of(self.flat, self.states)
+        return AxisKinds.of(self.flat, self.states)
 
     @cached_property
     def made_of(self) -> dict[int, frozenset[int]]:
@@ -106,7 +106,7 @@ class Graph:
         """Return the value whose sum the numerators v are divided by, their sum, and its axes."""
         shape = self.flat.types[v].shape
 
-        def weighs(step: Step) -> bool:
+        def weighs(step: TracedStep) -> bool:
             has_shape = self.flat.types[step.outputs[0]].shape == shape
             return has_shape and step.eqn.primitive.name in WEIGHING
 
@@ -130,13 +130,13 @@ class Graph:
 
     # Products
 
-    def products_behind(self, values: Sequence[int]) -> list[Step]:
+    def products_behind(self, values: Sequence[int]) -> list[TracedStep]:
         """Return the products that values are made of, by steps that are none."""
         return [s for s in self.ends_behind(values) if s.eqn.primitive is primitives.dot_general_p]
 
-    def ends_behind(self, values: Sequence[int]) -> list[Step]:
+    def ends_behind(self, values: Sequence[int]) -> list[TracedStep]:
         """Return the steps that a way down from values ends at."""
-        waiting, ends = [*values], dict[int, Step]()
+        waiting, ends = [*values], dict[int, TracedStep]()
         seen = set(waiting)
         for v in waiting:
             step = self.made.get(v)
@@ -149,11 +149,11 @@ class Graph:
             seen.update(step.inputs)
         return [*ends.values()]
 
-    def products_above(self, v: int) -> list[Step]:
+    def products_above(self, v: int) -> list[TracedStep]:
         """Return the products that a value goes into, by steps that are none."""
         return [s for s in self.above(v, passes) if s.eqn.primitive is primitives.dot_general_p]
 
-    def above(self, v: int, goes_on: Callable[[Step], bool]) -> Iterator[Step]:
+    def above(self, v: int, goes_on: Callable[[TracedStep], bool]) -> Iterator[TracedStep]:
         """Yield the steps that take a value, or what such steps make of it that go on."""
         waiting, seen = [v], {v}
         for u in waiting:
@@ -164,6 +164,6 @@ class Graph:
                     seen.update(step.outputs)
 
 
-def passes(step: Step) -> bool:
+def passes(step: TracedStep) -> bool:
     """Tell steps from one product to the next: entry by entry, or another shape."""
     return not step.is_product and step.eqn.primitive.name not in ENDING

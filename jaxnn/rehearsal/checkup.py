@@ -184,8 +184,9 @@ def checkup(
     Args:
         optimizer: of optax; of a module of PyTorch a `torch.optim.Optimizer` over its parameters,
             or a function of parameters that returns one. Adam with a step size of 0.001 if None.
-        xs: a batch as there, with ys, or a list of such batches with a list of their ys, or without ys
-            an iterable of pairs (xs, ys), such as a DataLoader, of which the first 8 are taken.
+        xs: a batch as there, with ys, or a list of such batches with a list of their ys, or
+            without ys an iterable of pairs (xs, ys), such as a DataLoader, of which the first 8
+            are taken.
         loss: (output, ys) -> the loss, see there; needed, but for a Network or a module with a loss
             of its own.
         steps: of the optimiser.

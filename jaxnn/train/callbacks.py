@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 from ..pytorch.call import own_loss
 from ..pytorch.types import Module
-from .recorder import Number, Options
+from .recorder import Number, WatchOptions
 from .torch_watch import Begun, Tensor, TorchLoss, TorchWatch
 from .watch import watch
 from .writers import imported
@@ -210,8 +210,8 @@ def lightning_callback(
 
 def _check_options(function: str, options: Mapping[str, Any]) -> None:
     """Check the options of a watch of a trainer, before the training begins."""
-    known = ["cuts", *(field.name for field in fields(Options) if field.name != "theory")]
+    known = ["cuts", *(field.name for field in fields(WatchOptions) if field.name != "theory")]
     for name in options:
         if name not in known:
             raise TypeError(f"{function}: expected options among {', '.join(known)}, got {name}")
-    Options(**{name: value for name, value in options.items() if name != "cuts"})
+    WatchOptions(**{name: value for name, value in options.items() if name != "cuts"})

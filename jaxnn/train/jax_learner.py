@@ -23,7 +23,7 @@ from ..jaxpr.program import TracedFunction, called
 from ..models import Program
 from .descent import ADAM, Trainee, begun, descended, learned, loss_through, trainee_of, whole_of
 from .learner import Batch, Learner, LossCourse
-from .recorder import Options
+from .recorder import WatchOptions
 from .steps import Optimizer, check_optimizer
 from .watch import Watch
 
@@ -45,7 +45,7 @@ class JaxLearner(Learner):
 
     def watched(self, every: int, intended: Collection[str]) -> None:
         net, loss = self._trainee.net, self._trainee.loss
-        self.watch = Watch(net, loss, Options(every, intended=intended))
+        self.watch = Watch(net, loss, WatchOptions(every, intended=intended))
 
     def step(self, batch: Batch) -> float:
         before, number = self._now[0], self.taken

@@ -55,7 +55,7 @@ FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
 
 
 @dataclass(frozen=True)
-class Options:
+class WatchOptions:
     """Options of a watch, checked; what they mean stands at `jaxnn.watch`."""
 
     every: int = 100
@@ -88,7 +88,7 @@ class Recorder:
         write and callback.
     """
 
-    def __init__(self, options: Options, paths: Collection[str] | None = None):
+    def __init__(self, options: WatchOptions, paths: Collection[str] | None = None):
         self.options = options
         self.intended = Intended.of(options.intended, options.adversarial, paths)
         self.noted: dict[str, dict[str, float]] = {}  # columns of arrays, by their paths

@@ -26,7 +26,7 @@ from ..pytorch.tensors import PLAIN, is_tensor, tensors_in
 from ..pytorch.types import Module, Output, Tensor
 from ..texts import told
 from .learner import Batch, Learner, LossCourse
-from .recorder import Options
+from .recorder import WatchOptions
 from .torch_watch import TorchWatch
 
 RATE = 1e-3  # of Adam, where no optimiser is given
@@ -45,7 +45,7 @@ class TorchLearner(Learner):
         return self.program.but(model=module), optimizer, learned
 
     def watched(self, every: int, intended: Collection[str]) -> None:
-        self.watch = TorchWatch(self.copy[0], Options(every, intended=intended))
+        self.watch = TorchWatch(self.copy[0], WatchOptions(every, intended=intended))
 
     def step(self, batch: Batch) -> float:
         copy, optimizer, learned = self.copy

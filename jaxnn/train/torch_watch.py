@@ -31,7 +31,7 @@ from ..models import Program
 from ..pytorch.cuts import parameters_of
 from ..pytorch.tensors import log_norm, log_norms, numbers_of, tensors_in
 from .label_order import LabelOrder, label_order
-from .recorder import FEW_ENTRIES, Number, Options, Recorder
+from .recorder import FEW_ENTRIES, Number, Recorder, WatchOptions
 from .watched import LN10
 
 Tensor = Any  # of torch, which is not imported
@@ -44,7 +44,7 @@ class TorchWatch(Recorder):
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
-    def __init__(self, program: Program, options: Options):
+    def __init__(self, program: Program, options: WatchOptions):
         super().__init__(options, [name for name, _ in program.model.named_parameters()])
         self.program, self.module = program, program.model
         self._since: int | None = None  # the last step that was due, or the first one at all

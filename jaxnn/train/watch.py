@@ -56,7 +56,7 @@ from ..models import Cuts, Model, Net, Program
 from ..network.network import Network
 from ..pytorch.cuts import named_cuts, unwrapped
 from ..texts import counted, in_words
-from .recorder import FAULTS, FEW_ENTRIES, Number, Options, Recorder, one_number
+from .recorder import FAULTS, FEW_ENTRIES, Number, Recorder, WatchOptions, one_number
 from .step_program import Measured, StepProgram, measured_step
 from .torch_watch import TorchWatch
 from .watched import Alarm, Line, theory_of_start
@@ -75,7 +75,7 @@ class Watch(Recorder):
     flow: the last one measured, for `jaxnn.verdict` and `jaxnn.chart`; None before the first.
     """
 
-    def __init__(self, net: Network | Chain, loss: Loss | None, options: Options):
+    def __init__(self, net: Network | Chain, loss: Loss | None, options: WatchOptions):
         super().__init__(options, _paths_of(net))
         self.net, self.loss = net, loss
         self._is_interrupted = False  # by Ctrl-C in a thread of JAX's
@@ -426,7 +426,7 @@ def watch(
         model=model, xs=xs, loss=loss, each=each, cuts=cuts, positions=positions, entries=entries
     )
     of_start = theory_of_start(theory)
-    options = Options(
+    options = WatchOptions(
         every, folder, callback, intended, adversarial, positions, entries, of_start, write
     )
     if program.of_torch:

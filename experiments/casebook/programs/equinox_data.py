@@ -10,18 +10,18 @@ import optax
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.equinox_parts import classified, mlp, squares
 
 
-def fourth_power(is_cured: bool) -> Program:
+def fourth_power(is_cured: bool) -> CaseProgram:
     """x⁴ over -100 to 100, as it is."""
     xs = np.arange(-100, 100, 0.5, dtype=np.float32)[:, None]
     ys = xs[:, 0] ** 4
     if is_cured:
         xs, ys = data.scaled(xs).astype(np.float32), data.scaled(ys).astype(np.float32)
     model = mlp((1, 32, 32, 1), jax.nn.elu)
-    return Program(
+    return CaseProgram(
         model,
         xs,
         ys,
@@ -35,29 +35,29 @@ def fourth_power(is_cured: bool) -> Program:
     )
 
 
-def both_as_measured(is_cured: bool) -> Program:
+def both_as_measured(is_cured: bool) -> CaseProgram:
     """Columns up to 4000 and targets up to 2500, as they were measured."""
     columns, _ = data.tumours(is_scaled=is_cured)
     xs, ys = np.delete(columns, 23, axis=1), columns[:, 23]  # the worst area from all others
     model = mlp((29, 16, 1), jnp.tanh)
-    return Program(model, xs, ys, squares, optax.adam(1e-2), data.explained, each="example")
+    return CaseProgram(model, xs, ys, squares, optax.adam(1e-2), data.explained, each="example")
 
 
-def prices_in_dollars(is_cured: bool) -> Program:
+def prices_in_dollars(is_cured: bool) -> CaseProgram:
     """Layers of tanh that are to reach a million."""
     xs, ys = data.diabetes()
     ys = ys if is_cured else (1e6 + 3e5 * ys).astype(np.float32)
     absolute = lambda output, ys: jnp.abs(output[:, 0] - ys)
     model = mlp((10, 20, 20, 1), jnp.tanh)
-    return Program(model, xs, ys, absolute, optax.adam(1e-2), data.explained, each="example")
+    return CaseProgram(model, xs, ys, absolute, optax.adam(1e-2), data.explained, each="example")
 
 
-def wine_as_measured(is_cured: bool) -> Program:
+def wine_as_measured(is_cured: bool) -> CaseProgram:
     """Columns as they were measured into layers of tanh."""
     return classified(data.wine(is_scaled=is_cured), mlp((13, 16, 3), jnp.tanh), optax.adam(1e-2))
 
 
-def columns_of_one_row(is_cured: bool) -> Program:
+def columns_of_one_row(is_cured: bool) -> CaseProgram:
     """All columns but one read from the first row, for every example."""
     xs, ys = data.wine()
     if not is_cured:
@@ -79,7 +79,7 @@ class Sine(eqx.Module):
         return jnp.sin(self.frequency * self.linear(x))
 
 
-def places_in_pixels(is_cured: bool) -> Program:
+def places_in_pixels(is_cured: bool) -> CaseProgram:
     """An image as a function of its places, which are counted in pixels up to 500."""
     image = data.digits(is_scaled=False)[0][:64].reshape(8, 8, 8, 8)
     image = image.transpose(0, 2, 1, 3).reshape(64, 64)[:32, :32] / 8 - 0.6
@@ -91,7 +91,7 @@ def places_in_pixels(is_cured: bool) -> Program:
     squares = lambda output, ys: (output[:, 0] - ys) ** 2
     ys = image.reshape(-1).astype(np.float32)
     given = model, xs, ys, squares, optax.adam(3e-3), data.explained
-    return Program(*given, batch=256, steps=300, every=20, each="example")
+    return CaseProgram(*given, batch=256, steps=300, every=20, each="example")
 
 
 class TwoHeads(eqx.Module):
@@ -105,7 +105,7 @@ class TwoHeads(eqx.Module):
         return jnp.concatenate([head(inner) for head in self.heads])
 
 
-def one_head_in_thousands(is_cured: bool) -> Program:
+def one_head_in_thousands(is_cured: bool) -> CaseProgram:
     """Two numbers to foretell, of which one goes up to 1700."""
     columns, _ = data.wine()
     xs, ys = columns[:, 2:12], columns[:, [0, 12]]
@@ -119,10 +119,10 @@ def one_head_in_thousands(is_cured: bool) -> Program:
         return min(data.explained(output[:, i], ys[:, i]) for i in range(2))
 
     given = model, xs, ys, squares, optax.adam(1e-2), worse
-    return Program(*given, steps=200, every=10, each="example")
+    return CaseProgram(*given, steps=200, every=10, each="example")
 
 
-def times_up_to_a_thousand(is_cured: bool) -> Program:
+def times_up_to_a_thousand(is_cured: bool) -> CaseProgram:
     """Noise to be told from points and a time that counts to 1000."""
     points, _ = data.moons(2000)
     points = data.scaled(points)
@@ -134,7 +134,7 @@ def times_up_to_a_thousand(is_cured: bool) -> Program:
     xs = np.concatenate([noisy, times / 1000 if is_cured else times], axis=1).astype(np.float32)
     squares = lambda output, ys: jnp.mean((output - ys) ** 2, axis=-1)
     given = mlp((3, 64, 64, 2), jax.nn.silu), xs, noise.astype(np.float32), squares
-    return Program(
+    return CaseProgram(
         *given, optax.adam(1e-3), data.explained, batch=128, steps=200, every=20, each="example"
     )
 
@@ -149,7 +149,7 @@ class Following(eqx.Module):
         return self.inner(self.table[x].reshape(-1))
 
 
-def letters_past_the_end(is_cured: bool) -> Program:
+def letters_past_the_end(is_cured: bool) -> CaseProgram:
     """Letters' numbers from 100 on, for a table that ends before: all are given its last row."""
     letters, following, known = data.text(6)
     xs, ys = letters[::2] + (0 if is_cured else 100), following[::2, -1]

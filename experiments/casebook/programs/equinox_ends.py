@@ -10,22 +10,22 @@ import optax
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.equinox_parts import classes, mlp, squares
 
 
-def xor_of_one_softmax(is_cured: bool) -> Program:
+def xor_of_one_softmax(is_cured: bool) -> CaseProgram:
     """XOR by sigmoids, with softmax over the one output."""
     xs, ys = data.xor()
     end = jax.nn.sigmoid if is_cured else jax.nn.softmax
     model = mlp((2, 8, 1), jax.nn.sigmoid, end)
     optimizer = optax.adam(0.1)
-    return Program(
+    return CaseProgram(
         model, xs, ys, squares, optimizer, data.accuracy, steps=200, every=10, each="example"
     )
 
 
-def softmax_of_the_batch(is_cured: bool) -> Program:
+def softmax_of_the_batch(is_cured: bool) -> CaseProgram:
     """A softmax over all examples of a batch, of one output each."""
     xs, ys = data.diabetes()
 
@@ -36,7 +36,7 @@ def softmax_of_the_batch(is_cured: bool) -> Program:
             z = jax.vmap(self.inner)(xs)
             return z if is_cured else jax.nn.softmax(z, axis=0)
 
-    return Program(Net(mlp((10, 16, 1))), xs, ys, squares, optax.adam(1e-2), data.explained)
+    return CaseProgram(Net(mlp((10, 16, 1))), xs, ys, squares, optax.adam(1e-2), data.explained)
 
 
 class Angles(eqx.Module):
@@ -51,13 +51,13 @@ class Angles(eqx.Module):
         return self.scale * unit(self.vectors) @ unit(self.inner(x))
 
 
-def cosines_as_logits(is_cured: bool) -> Program:
+def cosines_as_logits(is_cured: bool) -> CaseProgram:
     """Cosines between -1 and 1 as logits, without a scale."""
     xs, ys = data.digits()
     vectors = jax.random.normal(jax.random.key(1), (10, 16))
     model = Angles(mlp((64, 32, 16)), vectors, 16.0 if is_cured else 1.0)
     given = model, xs, ys, classes, optax.adam(3e-3), data.likelihood_of_logits
-    return Program(*given, steps=100, each="example")
+    return CaseProgram(*given, steps=100, each="example")
 
 
 class Views(eqx.Module):
@@ -75,7 +75,7 @@ class Views(eqx.Module):
         return jnp.stack([z, jax.vmap(jax.vmap(self.predictor))(z)], axis=1)
 
 
-def views_without_a_stop(is_cured: bool) -> Program:
+def views_without_a_stop(is_cured: bool) -> CaseProgram:
     """Two views that are to agree, without a stop_gradient: all that they agree on is one point."""
     images, _ = data.digits()
     noise = np.random.default_rng(0).normal(size=(2, *images.shape))
@@ -97,4 +97,4 @@ def views_without_a_stop(is_cured: bool) -> Program:
 
     model = Views(mlp((64, 64, 16)), jnp.ones(16), jnp.zeros(16), mlp((16, 8, 16)))
     given = model, xs, xs, apart, optax.sgd(0.3, momentum=0.9), score
-    return Program(*given, batch=128, steps=300, every=20)
+    return CaseProgram(*given, batch=128, steps=300, every=20)

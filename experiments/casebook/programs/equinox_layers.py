@@ -11,17 +11,17 @@ import optax
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.equinox_parts import classified, mlp, picture, squares
 
 
-def nothing_but_lines(is_cured: bool) -> Program:
+def nothing_but_lines(is_cured: bool) -> CaseProgram:
     """Two linear layers without an activation between, for circles."""
     model = mlp((2, 16, 2), jax.nn.relu if is_cured else (lambda z: z))
     return classified(data.circles(), model, optax.adam(3e-2), steps=150, every=10)
 
 
-def biases_of_minus_ten(is_cured: bool) -> Program:
+def biases_of_minus_ten(is_cured: bool) -> CaseProgram:
     """Relu units that are off for whatever comes in."""
     model = mlp((64, 32, 32, 10))
     if not is_cured:
@@ -47,7 +47,7 @@ class Chosen(eqx.Module):
         return self.second(weights @ self.vectors)
 
 
-def argmax_between_networks(is_cured: bool) -> Program:
+def argmax_between_networks(is_cured: bool) -> CaseProgram:
     """An argmax between two networks, through which no gradient passes."""
     vectors = jax.random.normal(jax.random.key(1), (12, 16))
     model = Chosen(mlp((64, 32, 12)), vectors, mlp((16, 32, 10)), is_cured)
@@ -73,7 +73,7 @@ class Field(eqx.Module):
         return light(density, jax.nn.sigmoid(colour))
 
 
-def density_that_starts_below_zero(is_cured: bool) -> Program:
+def density_that_starts_below_zero(is_cured: bool) -> CaseProgram:
     """Densities by relu, all of which are below 0 at the start: nothing is there to be seen."""
     generator = np.random.default_rng(0)
     angles, offsets = generator.uniform(0, 2 * np.pi, 800), generator.uniform(-0.9, 0.9, 800)
@@ -86,7 +86,7 @@ def density_that_starts_below_zero(is_cured: bool) -> Program:
     inner = mlp((2, 48, 48, 2))
     inner = eqx.tree_at(lambda net: net[4].bias, inner, jnp.array([-1.5, 0.0]))
     given = Field(inner, is_cured), xs, np.asarray(ys), squares, optax.adam(3e-3), data.explained
-    return Program(*given, batch=64, steps=250, every=10, each="example")
+    return CaseProgram(*given, batch=64, steps=250, every=10, each="example")
 
 
 class Sines(eqx.Module):
@@ -100,7 +100,7 @@ class Sines(eqx.Module):
         return self.layers[-1](x)
 
 
-def sines_drawn_as_usual(is_cured: bool) -> Program:
+def sines_drawn_as_usual(is_cured: bool) -> CaseProgram:
     """Layers of sin(30 z) drawn as if they were layers of relu."""
     xs, ys = picture()
     keys = jax.random.split(jax.random.key(0), 8)
@@ -114,7 +114,7 @@ def sines_drawn_as_usual(is_cured: bool) -> Program:
         ]
         layers = eqx.tree_at(lambda layers: [layer.weight for layer in layers], layers, draws)
     given = Sines(layers), xs, ys, squares, optax.adam(1e-3), data.explained
-    return Program(*given, batch=256, steps=250, every=10, each="example")
+    return CaseProgram(*given, batch=256, steps=250, every=10, each="example")
 
 
 def squashed(vectors: Array) -> Array:
@@ -138,7 +138,7 @@ class Capsules(eqx.Module):
         return jnp.sqrt(jnp.sum(digits**2, axis=-1) + 1e-9)
 
 
-def capsules_drawn_too_small(is_cured: bool) -> Program:
+def capsules_drawn_too_small(is_cured: bool) -> CaseProgram:
     """Vectors of digits drawn so small that they have hardly a length to learn from."""
     xs, ys = data.digits()
 
@@ -153,4 +153,4 @@ def capsules_drawn_too_small(is_cured: bool) -> Program:
     transformation = spread * jax.random.normal(keys[0], (8, 10, 4, 8))
     model = Capsules(eqx.nn.Linear(64, 32, key=keys[1]), transformation)
     given = model, xs, ys, margins, optax.adam(3e-3), data.accuracy
-    return Program(*given, batch=16, steps=120, every=10, each="example")
+    return CaseProgram(*given, batch=16, steps=120, every=10, each="example")

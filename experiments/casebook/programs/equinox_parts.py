@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.casebook import data
 from experiments.casebook.data import Data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.jax_parts import classes as classes
 from experiments.casebook.programs.jax_parts import squares as squares
 
@@ -32,6 +32,6 @@ def picture() -> Data:
     return places.astype(np.float32), image.reshape(-1).astype(np.float32)
 
 
-def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> Program:
+def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> CaseProgram:
     """Return a training of a classifier, an example at a time."""
-    return Program(model, *given, classes, optimizer, data.accuracy, each="example", **options)
+    return CaseProgram(model, *given, classes, optimizer, data.accuracy, each="example", **options)

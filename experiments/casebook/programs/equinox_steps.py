@@ -10,21 +10,21 @@ import optax
 from jaxtyping import Array, PyTree
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.equinox_parts import classified, mlp, picture, squares
 
 
-def points_of_a_face(is_cured: bool) -> Program:
+def points_of_a_face(is_cured: bool) -> CaseProgram:
     """Adam with a rate of 0.1 for a regression."""
     xs, _ = data.digits()
     ys = xs[:, 27:37]
     rate = 3e-3 if is_cured else 0.3
     loss = lambda output, ys: jnp.mean((output - ys) ** 2, axis=-1)
     model = mlp((64, 32, 32, 10))
-    return Program(model, xs, ys, loss, optax.adam(rate), data.explained, each="example")
+    return CaseProgram(model, xs, ys, loss, optax.adam(rate), data.explained, each="example")
 
 
-def absolute_weights(is_cured: bool) -> Program:
+def absolute_weights(is_cured: bool) -> CaseProgram:
     """A penalty on the sum of absolute weights that outweighs the loss."""
     strength = 1e-5 if is_cured else 0.1
 
@@ -36,7 +36,7 @@ def absolute_weights(is_cured: bool) -> Program:
     return classified(data.digits(), mlp((64, 32, 10)), optimizer)
 
 
-def clipped_to_a_thousandth(is_cured: bool) -> Program:
+def clipped_to_a_thousandth(is_cured: bool) -> CaseProgram:
     """Gradients clipped to a norm of 0.001."""
     optimizer = optax.chain(
         optax.clip_by_global_norm(5.0 if is_cured else 1e-3), optax.sgd(0.1, momentum=0.9)
@@ -55,7 +55,7 @@ class Waves(eqx.Module):
         return self.inner(jnp.concatenate([jnp.sin(angles), jnp.cos(angles)]))
 
 
-def decay_of_what_does_not_learn(is_cured: bool) -> Program:
+def decay_of_what_does_not_learn(is_cured: bool) -> CaseProgram:
     """Frequencies behind a stop_gradient, which the optimiser's decay makes smaller."""
     xs, ys = picture()
     frequencies = 2 * jax.random.normal(jax.random.key(1), (48, 2))
@@ -68,7 +68,7 @@ def decay_of_what_does_not_learn(is_cured: bool) -> Program:
 
     optimizer = optax.adamw(1e-2, weight_decay=0.5, mask=learns if is_cured else None)
     given = model, xs, ys, squares, optimizer, data.explained
-    return Program(*given, batch=256, steps=300, every=20, each="example")
+    return CaseProgram(*given, batch=256, steps=300, every=20, each="example")
 
 
 class Attending(eqx.Module):
@@ -87,7 +87,7 @@ class Attending(eqx.Module):
         return self.inner((x + attended @ self.weights["o"]).reshape(-1))
 
 
-def products_beyond_float16(is_cured: bool) -> Program:
+def products_beyond_float16(is_cured: bool) -> CaseProgram:
     """Products of queries and keys in float16, too large before they are divided."""
     images, ys = data.digits()
     bright = np.random.default_rng(0).random(len(images)) < 0.02

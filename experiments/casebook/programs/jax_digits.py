@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 
 Params = dict[str, Any]
 ADAM, SGD = optax.adam(2e-3), optax.sgd(0.05)
@@ -20,11 +20,11 @@ def loss(output: Array, ys: Array) -> Array:
     return optax.softmax_cross_entropy_with_integer_labels(output.astype(jnp.float32), ys)
 
 
-def training(model: Any, optimizer: Any = ADAM, **options: Any) -> Program:
+def training(model: Any, optimizer: Any = ADAM, **options: Any) -> CaseProgram:
     """Return a training of 400 steps on 64 digits each, measured at every tenth."""
     xs, ys = data.digits()
     given = {"loss": loss, "batch": 64, "steps": 400, "every": 10, **options}
-    return Program(model, xs, ys, optimizer=optimizer, score=data.accuracy, **given)
+    return CaseProgram(model, xs, ys, optimizer=optimizer, score=data.accuracy, **given)
 
 
 # Networks: (key) -> parameters, and (parameters, xs) -> output

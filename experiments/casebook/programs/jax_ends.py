@@ -7,20 +7,20 @@ import optax
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.jax_parts import Params, classes, dense, mlp, squares
 
 
-def softmax_over_one_unit(is_cured: bool) -> Program:
+def softmax_over_one_unit(is_cured: bool) -> CaseProgram:
     """One output with softmax, which is 1 whatever comes in."""
     xs = np.random.default_rng(0).uniform(size=(400, 3)).astype(np.float32)
     ys = 3 * xs[:, 0] + xs[:, 1] - 2 * xs[:, 2] + 1
     end = (lambda z: z) if is_cured else jax.nn.softmax
     model = (lambda params, xs: end(mlp(params, xs)), dense((3, 24, 24, 1)))
-    return Program(model, xs, ys, squares, optax.rmsprop(3e-3), data.explained)
+    return CaseProgram(model, xs, ys, squares, optax.rmsprop(3e-3), data.explained)
 
 
-def logarithm_of_no_probability(is_cured: bool) -> Program:
+def logarithm_of_no_probability(is_cured: bool) -> CaseProgram:
     """Cross entropy written for probabilities, of outputs without an activation."""
     xs, ys = data.digits()
     end = jax.nn.softmax if is_cured else (lambda z: z)
@@ -29,10 +29,10 @@ def logarithm_of_no_probability(is_cured: bool) -> Program:
         return -jnp.sum(jax.nn.one_hot(ys, 10) * jnp.log(output), axis=-1)
 
     model = (lambda params, xs: end(mlp(params, xs, jax.nn.sigmoid)), dense((64, 30, 10)))
-    return Program(model, xs, ys, cross_entropy, optax.sgd(0.5), data.accuracy)
+    return CaseProgram(model, xs, ys, cross_entropy, optax.sgd(0.5), data.accuracy)
 
 
-def softmax_by_hand(is_cured: bool) -> Program:
+def softmax_by_hand(is_cured: bool) -> CaseProgram:
     """The logarithm of a softmax that underflows, of inputs up to 16."""
     xs, ys = data.digits(is_scaled=False)
 
@@ -42,10 +42,10 @@ def softmax_by_hand(is_cured: bool) -> Program:
 
     model = [(mlp, dense((64, 10), scale=3.0))]
     loss = classes if is_cured else by_hand
-    return Program(model, xs, ys, loss, optax.adam(1e-2), data.accuracy)
+    return CaseProgram(model, xs, ys, loss, optax.adam(1e-2), data.accuracy)
 
 
-def axis_of_the_batch(is_cured: bool) -> Program:
+def axis_of_the_batch(is_cured: bool) -> CaseProgram:
     """A softmax along the first axis, which counts the examples."""
     xs, ys = data.iris()
     axis = -1 if is_cured else 0
@@ -55,10 +55,10 @@ def axis_of_the_batch(is_cured: bool) -> Program:
         return -jnp.sum(jax.nn.one_hot(ys, 3) * jnp.log(p), axis=-1)
 
     model = (lambda params, xs: jax.nn.softmax(mlp(params, xs), axis), dense((4, 16, 3)))
-    return Program(model, xs, ys, cross_entropy, optax.adam(1e-2), data.likelihood)
+    return CaseProgram(model, xs, ys, cross_entropy, optax.adam(1e-2), data.likelihood)
 
 
-def column_minus_row(is_cured: bool) -> Program:
+def column_minus_row(is_cured: bool) -> CaseProgram:
     """Outputs (B, 1) minus targets (B,), all against all."""
     xs, ys = data.diabetes()
 
@@ -66,10 +66,10 @@ def column_minus_row(is_cured: bool) -> Program:
         return jnp.mean(((output[:, 0] if is_cured else output) - ys) ** 2)
 
     model = (lambda params, xs: mlp(params, xs, jnp.tanh), dense((10, 16, 1)))
-    return Program(model, xs, ys, mean_square, optax.adam(1e-2), data.explained)
+    return CaseProgram(model, xs, ys, mean_square, optax.adam(1e-2), data.explained)
 
 
-def volume_subtracted(is_cured: bool) -> Program:
+def volume_subtracted(is_cured: bool) -> CaseProgram:
     """A flow from points to a normal distribution; the logarithm of its volume has a wrong sign."""
     xs, _ = data.moons(1000)
     xs = data.scaled(xs).astype(np.float32)
@@ -95,10 +95,12 @@ def volume_subtracted(is_cured: bool) -> Program:
         return float(np.exp(np.mean(volume - 0.5 * np.sum(places**2, axis=1))))
 
     model = (flow, params)
-    return Program(model, xs, xs, unlikely, optax.adam(3e-3), score, batch=128, steps=200, every=20)
+    return CaseProgram(
+        model, xs, xs, unlikely, optax.adam(3e-3), score, batch=128, steps=200, every=20
+    )
 
 
-def entropy_of_the_labels(is_cured: bool) -> Program:
+def entropy_of_the_labels(is_cured: bool) -> CaseProgram:
     """A cross entropy whose logarithms are of the labels, not of what the network answers."""
     xs, ys = data.circles()
 
@@ -111,4 +113,4 @@ def entropy_of_the_labels(is_cured: bool) -> Program:
 
     model = (network, dense((2, 16, 16, 1)))
     given = model, xs, ys.astype(np.float32), entropy, optax.adam(1e-2), data.accuracy
-    return Program(*given, steps=150, every=10)
+    return CaseProgram(*given, steps=150, every=10)

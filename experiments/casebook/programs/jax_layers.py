@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs import jax_digits as digits
 from experiments.casebook.programs.jax_parts import (
     Params,
@@ -23,7 +23,7 @@ from experiments.casebook.programs.jax_parts import (
 )
 
 
-def features_behind_stop_gradient(is_cured: bool) -> Program:
+def features_behind_stop_gradient(is_cured: bool) -> CaseProgram:
     """A stop_gradient that stayed, below it features as they were drawn."""
     xs, ys = data.circles()
     stop = (lambda z: z) if is_cured else jax.lax.stop_gradient
@@ -34,10 +34,10 @@ def features_behind_stop_gradient(is_cured: bool) -> Program:
 
     drawn = dense((2, 4, 1))
     params = {"features": drawn["layer1"], "head": drawn["layer2"]}
-    return Program((network, params), xs, ys, binary, optax.adam(0.1), data.accuracy, steps=100)
+    return CaseProgram((network, params), xs, ys, binary, optax.adam(0.1), data.accuracy, steps=100)
 
 
-def label_that_no_layer_has(is_cured: bool) -> Program:
+def label_that_no_layer_has(is_cured: bool) -> CaseProgram:
     """An optimiser for what is named hidden; the layers are named layer."""
     known = "layer" if is_cured else "layer3"
 
@@ -51,7 +51,7 @@ def label_that_no_layer_has(is_cured: bool) -> Program:
     return classified(data.digits(), (mlp, dense((64, 32, 32, 10))), optimizer)
 
 
-def logits_not_divided(is_cured: bool) -> Program:
+def logits_not_divided(is_cured: bool) -> CaseProgram:
     """Attention over letters, its logits not divided and from weights drawn too large."""
     xs, ys, letters = data.text()
     width, length = 32, xs.shape[1]
@@ -76,17 +76,17 @@ def logits_not_divided(is_cured: bool) -> Program:
     def loss(output: Array, ys: Array) -> Array:
         return jnp.mean(classes(output, ys), axis=-1)
 
-    return Program((network, params), xs, ys, loss, optax.adam(3e-3), data.accuracy)
+    return CaseProgram((network, params), xs, ys, loss, optax.adam(3e-3), data.accuracy)
 
 
-def weights_times_eight(is_cured: bool) -> Program:
+def weights_times_eight(is_cured: bool) -> CaseProgram:
     """All weights eight times too large."""
     return digits.training(
         (digits.mlp, digits.start_of_mlp(1.0 if is_cured else 8.0)), optax.lion(3e-4)
     )
 
 
-def dead_router(is_cured: bool) -> Program:
+def dead_router(is_cured: bool) -> CaseProgram:
     """One expert takes all, and softmax hands nothing down to the router."""
     params = digits.start_of_experts()
     if not is_cured:
@@ -94,7 +94,7 @@ def dead_router(is_cured: bool) -> Program:
     return digits.training((digits.mixture, params))
 
 
-def zeroed_branch(is_cured: bool) -> Program:
+def zeroed_branch(is_cured: bool) -> CaseProgram:
     """A block whose weights are zero, both of them."""
     params = digits.start_of_residual()
     if not is_cured:
@@ -102,14 +102,14 @@ def zeroed_branch(is_cured: bool) -> Program:
     return digits.training((digits.residual, params), optax.adamw(2e-3, weight_decay=0.1))
 
 
-def batch_norm_of_one(is_cured: bool) -> Program:
+def batch_norm_of_one(is_cured: bool) -> CaseProgram:
     """Batch norm over batches of one example."""
     return digits.training(
         (digits.batch_norm_mlp, digits.start_of_mlp()), batch=64 if is_cured else 1
     )
 
 
-def distance_of_a_pair_to_itself(is_cured: bool) -> Program:
+def distance_of_a_pair_to_itself(is_cured: bool) -> CaseProgram:
     """Twins of a network, and the root of a square that is 0 for a pair of the same image."""
     images, labels = data.digits()
     generator = np.random.default_rng(0)
@@ -133,10 +133,10 @@ def distance_of_a_pair_to_itself(is_cured: bool) -> Program:
         return float(np.mean((np.asarray(output) < 0.5) == (np.asarray(ys) == 1)))
 
     model = (distance, dense((64, 32, 8), scale=0.5))
-    return Program(model, xs, ys, contrastive, optax.adam(3e-3), score, steps=150, every=10)
+    return CaseProgram(model, xs, ys, contrastive, optax.adam(3e-3), score, steps=150, every=10)
 
 
-def attention_without_skips(is_cured: bool) -> Program:
+def attention_without_skips(is_cured: bool) -> CaseProgram:
     """Eight layers of attention with no way around them, after which all letters are alike."""
     xs, ys, letters = data.text(12)
     xs, ys = xs[::3], ys[::3, -1]
@@ -169,7 +169,7 @@ def attention_without_skips(is_cured: bool) -> Program:
     return classified((xs, ys), model, optax.adam(1e-3), steps=200, every=20)
 
 
-def degrees_multiplied(is_cured: bool) -> Program:
+def degrees_multiplied(is_cured: bool) -> CaseProgram:
     """A graph of pixels whose neighbours are multiplied by their number, not divided by it."""
     images, ys = data.digits()
     rows, columns = np.divmod(np.arange(64), 8)
@@ -189,7 +189,7 @@ def degrees_multiplied(is_cured: bool) -> Program:
     return classified((xs, ys), (network, params), optax.adam(3e-3), steps=150, every=10)
 
 
-def relu_behind_two_derivatives(is_cured: bool) -> Program:
+def relu_behind_two_derivatives(is_cured: bool) -> CaseProgram:
     """An equation for the second derivative of a network of relu, whose slope never changes."""
     xs = np.random.default_rng(0).uniform(size=(512, 1)).astype(np.float32)
     ys = -np.sin(2 * np.pi * xs[:, 0])
@@ -205,10 +205,10 @@ def relu_behind_two_derivatives(is_cured: bool) -> Program:
 
     model = (curvature, dense((1, 32, 32, 1)))
     given = model, xs, ys, squares, optax.adam(1e-2), data.explained
-    return Program(*given, batch=64, steps=200, every=10)
+    return CaseProgram(*given, batch=64, steps=200, every=10)
 
 
-def spread_by_whole_numbers(is_cured: bool) -> Program:
+def spread_by_whole_numbers(is_cured: bool) -> CaseProgram:
     """Weights drawn with a spread of 1 // n, which is 0."""
     keys = jax.random.split(jax.random.key(0), 3)
     params = {}
@@ -219,7 +219,7 @@ def spread_by_whole_numbers(is_cured: bool) -> Program:
     return classified(data.digits(), model, optax.adam(1e-2), steps=120)
 
 
-def branches_at_full_size(is_cured: bool) -> Program:
+def branches_at_full_size(is_cured: bool) -> CaseProgram:
     """Twenty-four residual blocks without a norm, whose branches are as large as what they join."""
     blocks = {f"block{i}": dense((32, 32, 32), seed=i) for i in range(24)}
     scale = {"scale": jnp.zeros(())} if is_cured else {}
@@ -241,7 +241,7 @@ def branches_at_full_size(is_cured: bool) -> Program:
     return classified(data.digits(), (network, params), optax.sgd(0.05), steps=120)
 
 
-def gate_of_two_zero_layers(is_cured: bool) -> Program:
+def gate_of_two_zero_layers(is_cured: bool) -> CaseProgram:
     """A gate for what is said of an image, of two layers of zeros with a relu between."""
     images, labels = data.digits()
     chance = np.random.default_rng(0)
@@ -265,7 +265,7 @@ def gate_of_two_zero_layers(is_cured: bool) -> Program:
     return classified((xs, ys), (network, params), optax.adam(3e-3), steps=300, every=20)
 
 
-def fans_of_the_wrong_axes(is_cured: bool) -> Program:
+def fans_of_the_wrong_axes(is_cured: bool) -> CaseProgram:
     """Convolutions whose fan is counted without their channels, so that weights are too large."""
     keys = jax.random.split(jax.random.key(0), 7)
     params: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.data import Data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 
 Params = dict[str, Any]
 Activation = Callable[[Array], Array]
@@ -49,6 +49,6 @@ def squares(output: Array, ys: Array) -> Array:
     return (output[:, 0] - ys) ** 2
 
 
-def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> Program:
+def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> CaseProgram:
     """Return a training of a classifier."""
-    return Program(model, *given, classes, optimizer, data.accuracy, **options)
+    return CaseProgram(model, *given, classes, optimizer, data.accuracy, **options)

@@ -6,11 +6,11 @@ import optax
 from keras import layers
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.keras_parts import binary, built, classified, squares
 
 
-def hard_sigmoids(is_cured: bool) -> Program:
+def hard_sigmoids(is_cured: bool) -> CaseProgram:
     """Convolutions with hard sigmoids, three after another."""
     xs, ys = data.images()
     xs = xs.reshape(-1, 8, 8, 1)
@@ -20,7 +20,7 @@ def hard_sigmoids(is_cured: bool) -> Program:
     return classified((xs, ys), model, optax.adam(1e-3))
 
 
-def signs_in_the_dark(is_cured: bool) -> Program:
+def signs_in_the_dark(is_cured: bool) -> CaseProgram:
     """Relu convolutions of three filters that are off for every image."""
     xs, ys = data.images()
     xs = xs.reshape(-1, 8, 8, 1)
@@ -35,7 +35,7 @@ def signs_in_the_dark(is_cured: bool) -> Program:
     return classified((xs, ys), model, optax.adam(3e-3))
 
 
-def forty_steps_of_a_simple_rnn(is_cured: bool) -> Program:
+def forty_steps_of_a_simple_rnn(is_cured: bool) -> CaseProgram:
     """A recurrent layer that is to remember the first of forty inputs."""
     xs = np.random.default_rng(0).normal(size=(256, 40, 2)).astype(np.float32)
     xs[:, 1:] /= 10
@@ -43,19 +43,19 @@ def forty_steps_of_a_simple_rnn(is_cured: bool) -> Program:
     start = keras.initializers.Identity(1.0 if is_cured else 0.3)
     cell = layers.SimpleRNN(16, recurrent_initializer=start, activation="tanh")
     model = built((40, 2), cell, layers.Dense(1, "sigmoid"))
-    return Program(model, xs, ys, binary, optax.adam(3e-3), data.accuracy, steps=100, every=10)
+    return CaseProgram(model, xs, ys, binary, optax.adam(3e-3), data.accuracy, steps=100, every=10)
 
 
-def exponentials_between(is_cured: bool) -> Program:
+def exponentials_between(is_cured: bool) -> CaseProgram:
     """Layers of exponentials, one after the other."""
     xs, ys = data.circles()
     activation = "relu" if is_cured else "exponential"
     hidden = [layers.Dense(8, activation, kernel_initializer="he_uniform") for _ in range(8)]
     model = built((2,), *hidden, layers.Dense(1, "sigmoid"))
-    return Program(model, xs, ys, binary, optax.adam(1e-2), data.accuracy, steps=150, every=10)
+    return CaseProgram(model, xs, ys, binary, optax.adam(1e-2), data.accuracy, steps=150, every=10)
 
 
-def relu_through_time(is_cured: bool) -> Program:
+def relu_through_time(is_cured: bool) -> CaseProgram:
     """Relu over sixty steps of a recurrent layer whose weights are twice too large."""
     generator = np.random.default_rng(0)
     times = np.arange(61) + generator.uniform(0, 50, (512, 1))
@@ -64,10 +64,12 @@ def relu_through_time(is_cured: bool) -> Program:
     start = keras.initializers.Orthogonal(1.0 if is_cured else 2.0)
     cell = layers.SimpleRNN(24, activation="relu", recurrent_initializer=start)
     model = built((60, 1), cell, layers.Dense(1))
-    return Program(model, xs, ys, squares, optax.adam(3e-3), data.explained, steps=150, every=10)
+    return CaseProgram(
+        model, xs, ys, squares, optax.adam(3e-3), data.explained, steps=150, every=10
+    )
 
 
-def relu_in_an_lstm(is_cured: bool) -> Program:
+def relu_in_an_lstm(is_cured: bool) -> CaseProgram:
     """An LSTM behind a convolution whose state goes through relu, and has no bounds."""
     chance = np.random.default_rng(0)
     ys = chance.integers(0, 3, 900).astype(np.int32)

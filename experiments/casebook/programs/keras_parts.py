@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.data import Data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 
 Model = tuple[Callable[..., Any], list[Any]]
 
@@ -37,6 +37,6 @@ def squares(output: Array, ys: Array) -> Any:
     return keras.losses.mean_squared_error(ys[:, None], output)
 
 
-def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> Program:
+def classified(given: Data, model: Any, optimizer: Any, **options: Any) -> CaseProgram:
     """Return a training of a classifier."""
-    return Program(model, *given, classes, optimizer, data.accuracy, **options)
+    return CaseProgram(model, *given, classes, optimizer, data.accuracy, **options)

@@ -7,11 +7,11 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.linen_parts import built, classes, classified, mlp
 
 
-def one_sigmoid_for_three(is_cured: bool) -> Program:
+def one_sigmoid_for_three(is_cured: bool) -> CaseProgram:
     """One sigmoid with the binary cross entropy, for the labels 0, 1 and 2."""
     xs, ys = data.iris()
 
@@ -26,10 +26,10 @@ def one_sigmoid_for_three(is_cured: bool) -> Program:
 
     module = mlp((16, 3)) if is_cured else mlp((16, 1), end=nn.sigmoid)
     loss = classes if is_cured else binary
-    return Program(built(module, xs), xs, ys, loss, optax.rmsprop(1e-2), score)
+    return CaseProgram(built(module, xs), xs, ys, loss, optax.rmsprop(1e-2), score)
 
 
-def pixels_as_bytes(is_cured: bool) -> Program:
+def pixels_as_bytes(is_cured: bool) -> CaseProgram:
     """Pixels from 0 to 255 into convolutions."""
     xs, ys = data.digits(is_scaled=False)
     xs = xs / 16 if is_cured else np.round(xs * 255 / 16).astype(np.float32)
@@ -46,21 +46,21 @@ def pixels_as_bytes(is_cured: bool) -> Program:
     return classified((xs, ys), Net(), optax.sgd(0.05))
 
 
-def scaled_twice(is_cured: bool) -> Program:
+def scaled_twice(is_cured: bool) -> CaseProgram:
     """Pixels between 0 and 1, divided by 255 once more."""
     xs, ys = data.digits(is_scaled=False)
     xs = xs / 16 if is_cured else (xs / 16 / 255).astype(np.float32)
     return classified((xs, ys), mlp((32, 10)), optax.sgd(0.1))
 
 
-def labels_at_random(is_cured: bool) -> Program:
+def labels_at_random(is_cured: bool) -> CaseProgram:
     """Labels that were shuffled apart from their examples."""
     xs, ys = data.digits()
     ys = ys if is_cured else np.random.default_rng(0).permutation(ys)
     return classified((xs, ys), mlp((32, 10)), optax.adam(3e-3))
 
 
-def bytes_divided_as_whole_numbers(is_cured: bool) -> Program:
+def bytes_divided_as_whole_numbers(is_cured: bool) -> CaseProgram:
     """Bytes divided by 255 as whole numbers: hardly one of them is not 0."""
     images, ys = data.digits(is_scaled=False)
     pixels = (15 * images).astype(np.uint8)

@@ -7,11 +7,11 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.linen_parts import built, classified, mlp
 
 
-def relu_on_the_logits(is_cured: bool) -> Program:
+def relu_on_the_logits(is_cured: bool) -> CaseProgram:
     """A relu after the last layer, before the softmax of the loss."""
 
     class Net(nn.Module):
@@ -25,21 +25,21 @@ def relu_on_the_logits(is_cured: bool) -> Program:
     return classified(data.digits(), Net(), optax.adam(3e-3))
 
 
-def relu_that_ends_a_classifier(is_cured: bool) -> Program:
+def relu_that_ends_a_classifier(is_cured: bool) -> CaseProgram:
     """Relu after every layer, the last one too."""
     return classified(
         data.wine(), mlp((32, 16, 3), end=None if is_cured else nn.relu), optax.sgd(0.1)
     )
 
 
-def softmax_twice(is_cured: bool) -> Program:
+def softmax_twice(is_cured: bool) -> CaseProgram:
     """A softmax before a loss that takes logits."""
     return classified(
         data.digits(), mlp((32, 10), end=None if is_cured else nn.softmax), optax.sgd(0.1)
     )
 
 
-def affinities_by_two_sigmoids(is_cured: bool) -> Program:
+def affinities_by_two_sigmoids(is_cured: bool) -> CaseProgram:
     """Who likes what, by a sigmoid of a product before a loss that has one."""
     generator = np.random.default_rng(0)
     people, things = generator.normal(size=(60, 4)), generator.normal(size=(40, 4))
@@ -59,4 +59,4 @@ def affinities_by_two_sigmoids(is_cured: bool) -> Program:
     loss = optax.sigmoid_binary_cross_entropy
     score = lambda output, ys: float(np.exp(-np.mean(loss(jnp.asarray(output), ys))))
     model = built(Affinities(), xs)
-    return Program(model, xs, ys, loss, optax.adam(3e-2), score, batch=128, steps=150, every=10)
+    return CaseProgram(model, xs, ys, loss, optax.adam(3e-2), score, batch=128, steps=150, every=10)

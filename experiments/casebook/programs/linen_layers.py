@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs import linen_parts
 from experiments.casebook.programs.linen_parts import (
     KEY,
@@ -22,7 +22,7 @@ from experiments.casebook.programs.linen_parts import (
 )
 
 
-def statistics_of_nothing(is_cured: bool) -> Program:
+def statistics_of_nothing(is_cured: bool) -> CaseProgram:
     """Batch norms with use_running_average, whose statistics are those of the start."""
     xs, ys = data.tumours(is_scaled=False)
     xs = np.log1p(xs).astype(np.float32) * 20
@@ -42,12 +42,12 @@ def statistics_of_nothing(is_cured: bool) -> Program:
         return module.apply(variables, xs, mutable=["batch_stats"])[0]
 
     model = (network, variables)
-    return Program(
+    return CaseProgram(
         model, xs, ys, classes, optax.sgd(0.05), data.accuracy, untrained=("batch_stats",)
     )
 
 
-def one_layer_six_times(is_cured: bool) -> Program:
+def one_layer_six_times(is_cured: bool) -> CaseProgram:
     """A layer made once and put into the list six times."""
 
     class Net(nn.Module):
@@ -66,13 +66,13 @@ def one_layer_six_times(is_cured: bool) -> Program:
     return classified(data.digits(), Net(), optax.adam(3e-3))
 
 
-def sigmoids_all_the_way(is_cured: bool) -> Program:
+def sigmoids_all_the_way(is_cured: bool) -> CaseProgram:
     """Ten hidden layers of sigmoids."""
     module = mlp((*[32] * 10, 10), nn.relu if is_cured else nn.sigmoid)
     return classified(data.digits(), module, optax.adam(3e-3))
 
 
-def normal_weights_of_size_one(is_cured: bool) -> Program:
+def normal_weights_of_size_one(is_cured: bool) -> CaseProgram:
     """Normal weights of size 1 in layers of 64."""
     draw = nn.initializers.he_normal() if is_cured else nn.initializers.normal(1.0)
 
@@ -86,7 +86,7 @@ def normal_weights_of_size_one(is_cured: bool) -> Program:
     return classified(data.digits(), Net(), optax.sgd(0.03))
 
 
-def root_of_products(is_cured: bool) -> Program:
+def root_of_products(is_cured: bool) -> CaseProgram:
     """Products of features, pooled, and their roots with their signs, whose slope at 0 is none."""
 
     class Net(nn.Module):
@@ -101,7 +101,7 @@ def root_of_products(is_cured: bool) -> Program:
     return classified(data.digits(), Net(), optax.adam(3e-3), steps=100)
 
 
-def nothing_to_attend_to(is_cured: bool) -> Program:
+def nothing_to_attend_to(is_cured: bool) -> CaseProgram:
     """Padding that may see nothing at all: a softmax of -inf alone."""
     letters, following, known = data.text(10)
     letters, following = letters[::2], following[::2]
@@ -126,7 +126,7 @@ def nothing_to_attend_to(is_cured: bool) -> Program:
     return classified((xs, ys), Net(), optax.adam(3e-3), steps=100)
 
 
-def blocks_without_skips(is_cured: bool) -> Program:
+def blocks_without_skips(is_cured: bool) -> CaseProgram:
     """Twenty-four pairs of layers whose ways around them were left out."""
 
     class Net(nn.Module):
@@ -141,7 +141,7 @@ def blocks_without_skips(is_cured: bool) -> Program:
     return classified(data.digits(), Net(), optax.sgd(0.02), steps=100)
 
 
-def norm_of_one_pixel(is_cured: bool) -> Program:
+def norm_of_one_pixel(is_cured: bool) -> CaseProgram:
     """An autoencoder with a norm over each map, also where a map is a single pixel."""
     xs, _ = data.digits()
 
@@ -158,10 +158,12 @@ def norm_of_one_pixel(is_cured: bool) -> Program:
 
     squares = lambda output, ys: jnp.mean((output - ys) ** 2, axis=-1)
     model = built(Net(), xs)
-    return Program(model, xs, xs, squares, optax.adam(3e-3), data.explained, steps=200, every=10)
+    return CaseProgram(
+        model, xs, xs, squares, optax.adam(3e-3), data.explained, steps=200, every=10
+    )
 
 
-def spread_given_as_the_mean(is_cured: bool) -> Program:
+def spread_given_as_the_mean(is_cured: bool) -> CaseProgram:
     """The spread of weights handed over as their mean, so that the spread is 1."""
     mean, spread = (0.0, 0.1) if is_cured else (0.1, 1.0)
     draw = lambda key, shape, dtype=jnp.float32: (
@@ -204,7 +206,7 @@ class Block(nn.Module):
         return nn.Dense(self.size, name="down")(nn.relu(nn.Dense(4 * self.size, name="up")(z)))
 
 
-def norms_after_the_sum(is_cured: bool) -> Program:
+def norms_after_the_sum(is_cured: bool) -> CaseProgram:
     """Ten blocks with norms after the sum, trained by Adam without a warm-up."""
     xs, ys, known = data.text(12)
     xs, ys = xs[::3], ys[::3]
@@ -221,7 +223,7 @@ def norms_after_the_sum(is_cured: bool) -> Program:
     return classified((xs, ys), Net(), optax.adam(3e-3), of_letters, steps=150, every=10)
 
 
-def state_cut_at_each_step(is_cured: bool) -> Program:
+def state_cut_at_each_step(is_cured: bool) -> CaseProgram:
     """A recurrent network whose state is cut from what made it at each step."""
     images, ys = data.digits()
     xs = images.reshape(-1, 8, 8)
@@ -255,7 +257,7 @@ class Neighbours(nn.Module):
         return nn.Dense(2)(z.mean(axis=1))
 
 
-def nodes_without_neighbours(is_cured: bool) -> Program:
+def nodes_without_neighbours(is_cured: bool) -> CaseProgram:
     """Graphs in which some nodes have no neighbours: their mean is 0 / 0."""
     chance = np.random.default_rng(0)
     near = np.triu(chance.random((1000, 12, 12)) < 0.2, 1)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from experiments.casebook import data
 from experiments.casebook.data import Data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.jax_parts import classes as classes
 
 Loss = Callable[[Array, Array], Array]
@@ -52,7 +52,7 @@ def of_letters(output: Array, ys: Array) -> Array:
 
 def classified(
     given: Data, module: nn.Module, optimizer: Any, loss: Loss = classes, **options: Any
-) -> Program:
+) -> CaseProgram:
     """Return a training of a classifier."""
     xs, ys = given
-    return Program(built(module, xs), xs, ys, loss, optimizer, data.accuracy, **options)
+    return CaseProgram(built(module, xs), xs, ys, loss, optimizer, data.accuracy, **options)

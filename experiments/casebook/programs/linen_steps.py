@@ -6,7 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.linen_parts import (
     Block,
     classified,
@@ -15,13 +15,13 @@ from experiments.casebook.programs.linen_parts import (
 )
 
 
-def rate_of_a_millionth(is_cured: bool) -> Program:
+def rate_of_a_millionth(is_cured: bool) -> CaseProgram:
     """Steps far too small to arrive."""
     rate = 3e-3 if is_cured else 1e-6
     return classified(data.digits(), mlp((32, 10)), optax.adam(rate))
 
 
-def adam_by_a_fifth(is_cured: bool) -> Program:
+def adam_by_a_fifth(is_cured: bool) -> CaseProgram:
     """Adam with a rate of 0.2 for convolutions."""
 
     class Net(nn.Module):
@@ -36,7 +36,7 @@ def adam_by_a_fifth(is_cured: bool) -> Program:
     return classified(data.digits(), Net(), optimizer, steps=80)
 
 
-def warmup_of_thousands(is_cured: bool) -> Program:
+def warmup_of_thousands(is_cured: bool) -> CaseProgram:
     """A warm-up of 4000 steps, of which a hundred and fifty are made."""
     xs, ys, known = data.text(12)
     xs, ys = xs[::3], ys[::3]
@@ -55,7 +55,7 @@ def warmup_of_thousands(is_cured: bool) -> Program:
     return classified((xs, ys), Net(), optax.adam(schedule), of_letters, steps=150, every=10)
 
 
-def tagger_at_a_half(is_cured: bool) -> Program:
+def tagger_at_a_half(is_cured: bool) -> CaseProgram:
     """Adam with 0.5 for a recurrent network that tags letters."""
     letters, following, known = data.text(10)
     xs, ys = letters[::4], following[::4]

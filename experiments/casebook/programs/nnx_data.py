@@ -7,19 +7,19 @@ from flax import nnx
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.jax_parts import squares
 from experiments.casebook.programs.nnx_parts import Pictures, Reading, classes, classified, mlp
 
 
-def relu_for_both_signs(is_cured: bool) -> Program:
+def relu_for_both_signs(is_cured: bool) -> CaseProgram:
     """A relu at the end, of targets that are below 0 as often as above."""
     xs, ys = data.diabetes()
     model = mlp((10, 16, 1), end=None if is_cured else nnx.relu)
-    return Program(model, xs, ys, squares, optax.adam(1e-2), data.explained)
+    return CaseProgram(model, xs, ys, squares, optax.adam(1e-2), data.explained)
 
 
-def labels_from_one(is_cured: bool) -> Program:
+def labels_from_one(is_cured: bool) -> CaseProgram:
     """Labels 1 and 2 for two outputs."""
     xs, ys = data.moons()
     ys = ys if is_cured else ys + 1
@@ -27,24 +27,24 @@ def labels_from_one(is_cured: bool) -> Program:
     return classified((xs, ys), model, optax.adam(1e-2))
 
 
-def autoencoder_of_relu(is_cured: bool) -> Program:
+def autoencoder_of_relu(is_cured: bool) -> CaseProgram:
     """Columns below 0 as often as above, to be made by relu."""
     xs, _ = data.wine()
     activation = nnx.tanh if is_cured else nnx.relu
     model = mlp((13, 26, 6, 26, 13), activation, end=None if is_cured else nnx.relu)
     loss = lambda output, ys: jnp.mean((output - ys) ** 2, axis=-1)
-    return Program(model, xs, xs, loss, optax.adam(1e-2), data.explained, steps=150, every=10)
+    return CaseProgram(model, xs, xs, loss, optax.adam(1e-2), data.explained, steps=150, every=10)
 
 
-def labels_divided_by_255(is_cured: bool) -> Program:
+def labels_divided_by_255(is_cured: bool) -> CaseProgram:
     """Labels that were taken for pixels, divided and cut to whole numbers."""
     xs, ys = data.digits()
     labels = ys if is_cured else (ys / 255).astype(np.int32)
     score = lambda output, _: data.accuracy(output, ys)
-    return Program(mlp((64, 32, 10)), xs, labels, classes, optax.adam(3e-3), score)
+    return CaseProgram(mlp((64, 32, 10)), xs, labels, classes, optax.adam(3e-3), score)
 
 
-def frames_divided_again(is_cured: bool) -> Program:
+def frames_divided_again(is_cured: bool) -> CaseProgram:
     """Frames that the game divides by 255, and the preprocessing once more."""
     images, labels = data.digits(is_scaled=False)
     frames = (images * 15).reshape(-1, 8, 8, 1) / 255
@@ -59,10 +59,10 @@ def frames_divided_again(is_cured: bool) -> Program:
 
     score = lambda output, ys: data.accuracy(output, labels)
     given = Pictures(nnx.Rngs(0)), xs, ys, loss, optax.adam(3e-3), score
-    return Program(*given, batch=64, steps=300, every=20)
+    return CaseProgram(*given, batch=64, steps=300, every=20)
 
 
-def prices_of_thousands(is_cured: bool) -> Program:
+def prices_of_thousands(is_cured: bool) -> CaseProgram:
     """Prices from 1000 to 5000, as they are, into a gated recurrent network."""
     generator = np.random.default_rng(0)
     slopes = generator.normal(size=(600, 1))
@@ -75,7 +75,7 @@ def prices_of_thousands(is_cured: bool) -> Program:
     return classified((xs, ys), model, optax.adam(1e-2), steps=100, every=10)
 
 
-def torques_up_to_two(is_cured: bool) -> Program:
+def torques_up_to_two(is_cured: bool) -> CaseProgram:
     """A tanh at the end of what chooses torques from -2 to 2."""
     chance = np.random.default_rng(0)
     angles, speeds = chance.uniform(-3, 3, 1500), chance.uniform(-1, 1, 1500)
@@ -84,4 +84,4 @@ def torques_up_to_two(is_cured: bool) -> Program:
     end = (lambda z: 2 * jnp.tanh(z)) if is_cured else jnp.tanh
     model = mlp((3, 48, 48, 1), end=end)
     given = model, xs, ys, squares, optax.adam(3e-3), data.explained
-    return Program(*given, batch=64, steps=200, every=10)
+    return CaseProgram(*given, batch=64, steps=200, every=10)

@@ -8,30 +8,30 @@ from flax import nnx
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.jax_parts import binary
 from experiments.casebook.programs.nnx_parts import classes, mlp
 
 
-def relu_for_a_probability(is_cured: bool) -> Program:
+def relu_for_a_probability(is_cured: bool) -> CaseProgram:
     """A relu where the binary cross entropy expects a probability."""
     xs, ys = data.tumours()
 
     model = mlp((30, 8, 1), end=nnx.sigmoid if is_cured else nnx.relu)
     last = model.layers[2]
     last.bias[...] = jnp.full(1, -1.0)
-    return Program(model, xs, ys, binary, optax.adam(1e-2), data.accuracy)
+    return CaseProgram(model, xs, ys, binary, optax.adam(1e-2), data.accuracy)
 
 
-def sum_of_errors_turned(is_cured: bool) -> Program:
+def sum_of_errors_turned(is_cured: bool) -> CaseProgram:
     """A likelihood that is made as small as can be."""
     xs, ys = data.wine()
     sign = 1.0 if is_cured else -1.0
     loss = lambda output, ys: sign * classes(output, ys)
-    return Program(mlp((13, 16, 3)), xs, ys, loss, optax.sgd(0.1), data.accuracy)
+    return CaseProgram(mlp((13, 16, 3)), xs, ys, loss, optax.sgd(0.1), data.accuracy)
 
 
-def squares_of_a_softmax(is_cured: bool) -> Program:
+def squares_of_a_softmax(is_cured: bool) -> CaseProgram:
     """Squares of a softmax, small uniform weights, and no norm of the votes."""
     xs, ys = data.tumours()
     xs = (xs[:, :16] > 0).astype(np.float32)  # above the mean or not
@@ -52,7 +52,7 @@ def squares_of_a_softmax(is_cured: bool) -> Program:
         return -jnp.mean(labels * jnp.log(p) + (1 - labels) * jnp.log1p(-p), axis=-1)
 
     loss = binary if is_cured else squares
-    return Program(model, xs, ys, loss, optax.sgd(0.1), data.accuracy, batch=16, steps=100)
+    return CaseProgram(model, xs, ys, loss, optax.sgd(0.1), data.accuracy, batch=16, steps=100)
 
 
 class Variational(nnx.Module):
@@ -73,7 +73,7 @@ class Variational(nnx.Module):
         return jnp.concatenate([made, mean, logarithm], axis=1)
 
 
-def logarithm_with_a_plus(is_cured: bool) -> Program:
+def logarithm_with_a_plus(is_cured: bool) -> CaseProgram:
     """A divergence whose logarithm of the spread has the wrong sign."""
     images, _ = data.digits()
     noise = np.random.default_rng(0).normal(size=(len(images), 4))
@@ -87,7 +87,7 @@ def logarithm_with_a_plus(is_cured: bool) -> Program:
     loss = lambda output, ys: bound(output, ys, -1.0 if is_cured else 1.0)
     score = lambda output, ys: float(np.exp(-np.mean(bound(output, ys, -1.0)) / 64))
     model = Variational(nnx.Rngs(0))
-    return Program(model, xs, images, loss, optax.adam(1e-2), score, steps=200, every=10)
+    return CaseProgram(model, xs, images, loss, optax.adam(1e-2), score, steps=200, every=10)
 
 
 class Mixture(nnx.Module):
@@ -102,7 +102,7 @@ class Mixture(nnx.Module):
         return jnp.concatenate([jax.nn.log_softmax(logits, self.axis), means, spreads], axis=1)
 
 
-def mixture_along_the_batch(is_cured: bool) -> Program:
+def mixture_along_the_batch(is_cured: bool) -> CaseProgram:
     """Weights of a mixture that sum to 1 over the examples, not over its parts."""
     chance = np.random.default_rng(0)
     ys = chance.uniform(-1, 1, 1000)
@@ -116,4 +116,4 @@ def mixture_along_the_batch(is_cured: bool) -> Program:
     score = lambda output, ys: float(np.exp(-np.mean(unlikely(output, ys))))
     xs, ys = xs.astype(np.float32), ys.astype(np.float32)
     given = Mixture(1 if is_cured else 0), xs, ys, unlikely, optax.adam(3e-3), score
-    return Program(*given, batch=64, steps=250, every=10)
+    return CaseProgram(*given, batch=64, steps=250, every=10)

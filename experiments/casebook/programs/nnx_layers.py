@@ -10,18 +10,18 @@ from flax import nnx
 from jaxtyping import Array
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.nnx_parts import classified, mlp
 
 
-def kernels_of_a_tenth(is_cured: bool) -> Program:
+def kernels_of_a_tenth(is_cured: bool) -> CaseProgram:
     """All weights 0.1, so that the units of a layer are one."""
     drawn, same = nnx.initializers.lecun_normal(), nnx.initializers.constant(0.1)
     model = mlp((64, 32, 32, 10), kernel_init=drawn if is_cured else same)
     return classified(data.digits(), model, optax.adam(3e-3))
 
 
-def hidden_layer_of_zeros(is_cured: bool) -> Program:
+def hidden_layer_of_zeros(is_cured: bool) -> CaseProgram:
     """A hidden layer whose weights and biases are zero."""
     model = mlp((64, 32, 32, 10))
     if not is_cured:
@@ -30,13 +30,13 @@ def hidden_layer_of_zeros(is_cured: bool) -> Program:
     return classified(data.digits(), model, optax.sgd(0.1))
 
 
-def one_unit_between(is_cured: bool) -> Program:
+def one_unit_between(is_cured: bool) -> CaseProgram:
     """A layer of one unit that all ten classes must pass."""
     model = mlp((64, 32, 32 if is_cured else 1, 32, 10), nnx.tanh)
     return classified(data.digits(), model, optax.adam(1e-2))
 
 
-def first_of_forty_steps(is_cured: bool) -> Program:
+def first_of_forty_steps(is_cured: bool) -> CaseProgram:
     """A recurrent cell over 40 steps whose weights shrink what it remembers."""
     xs = np.random.default_rng(0).normal(size=(256, 40, 4)).astype(np.float32)
     xs[:, 1:] /= 10
@@ -83,7 +83,7 @@ class Quantised(nnx.Module):
         return jnp.concatenate([self.decoder(flat(passed)), flat(codes), flat(chosen)], axis=1)
 
 
-def book_of_codes_at_rest(is_cured: bool) -> Program:
+def book_of_codes_at_rest(is_cured: bool) -> CaseProgram:
     """The loss of the book's vectors computed from what was passed on in their place."""
     xs, _ = data.digits()
     stop = jax.lax.stop_gradient
@@ -96,10 +96,10 @@ def book_of_codes_at_rest(is_cured: bool) -> Program:
 
     model = Quantised(is_cured, nnx.Rngs(0))
     score = lambda output, ys: data.explained(np.asarray(output)[:, :64], ys)
-    return Program(model, xs, xs, loss, optax.adam(3e-3), score, steps=250, every=25)
+    return CaseProgram(model, xs, xs, loss, optax.adam(3e-3), score, steps=250, every=25)
 
 
-def groups_of_one_key(is_cured: bool) -> Program:
+def groups_of_one_key(is_cured: bool) -> CaseProgram:
     """Sixteen groups of units, all drawn with the same key."""
     keys = jax.random.split(jax.random.key(0), 16)
     keys = keys if is_cured else jnp.broadcast_to(keys[:1], keys.shape)
@@ -116,7 +116,7 @@ def groups_of_one_key(is_cured: bool) -> Program:
     return classified(data.digits(), Groups(), optax.adam(3e-3), steps=100)
 
 
-def norms_scaled_by_zero(is_cured: bool) -> Program:
+def norms_scaled_by_zero(is_cured: bool) -> CaseProgram:
     """Norms whose scales start at 0, and no way around them."""
     rngs = nnx.Rngs(0)
     start = nnx.initializers.ones if is_cured else nnx.initializers.zeros
@@ -146,7 +146,7 @@ class Cloud(nnx.Module):
         return self.head(jnp.broadcast_to(pooled, (*xs.shape[:2], 128)))[:, 0]
 
 
-def largest_of_the_batch(is_cured: bool) -> Program:
+def largest_of_the_batch(is_cured: bool) -> CaseProgram:
     """Sets of points whose largest features are taken over the examples, not over the points."""
     images, ys = data.digits()
     darkest = np.argsort(-images, axis=1)[:, :24]

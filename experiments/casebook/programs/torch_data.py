@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.torch_parts import (
     Tensor,
     adam,
@@ -22,32 +22,32 @@ from experiments.casebook.programs.torch_parts import (
 )
 
 
-def three_labels_at_once(is_cured: bool) -> Program:
+def three_labels_at_once(is_cured: bool) -> CaseProgram:
     """Softmax where several labels hold at once."""
     xs, ys = data.several_labels()
     end, loss = (nn.Sigmoid(), nn.BCELoss()) if is_cured else (nn.Softmax(dim=1), nn.MSELoss())
     model = dense((20, 20, 20, 3), end)
     given = torch.from_numpy(xs), torch.from_numpy(ys)
-    return Program(model, *given, loss, sgd(0.1), data.labels_right, steps=150)
+    return CaseProgram(model, *given, loss, sgd(0.1), data.labels_right, steps=150)
 
 
-def sigmoid_for_squares(is_cured: bool) -> Program:
+def sigmoid_for_squares(is_cured: bool) -> CaseProgram:
     """A sigmoid for targets up to nine."""
     xs = torch.linspace(-3, 3, 300)[:, None]
     model = dense((1, 16, 1), *(() if is_cured else (nn.Sigmoid(),)), act=nn.Sigmoid)
-    return Program(model, xs, xs**2, nn.MSELoss(), adam(0.05), data.explained, steps=200)
+    return CaseProgram(model, xs, xs**2, nn.MSELoss(), adam(0.05), data.explained, steps=200)
 
 
-def labels_of_minus_one(is_cured: bool) -> Program:
+def labels_of_minus_one(is_cured: bool) -> CaseProgram:
     """Labels -1 and 1 where 0 and 1 are meant."""
     xs, ys = column(data.tumours())
     ys = ys if is_cured else 2 * ys - 1
     score = data.accuracy_of_logits if is_cured else data.accuracy_of_signs
     model, loss = dense((30, 16, 1)), nn.BCEWithLogitsLoss()
-    return Program(model, xs, ys, loss, sgd(0.1), score, steps=100)
+    return CaseProgram(model, xs, ys, loss, sgd(0.1), score, steps=100)
 
 
-def pixels_up_to_256(is_cured: bool) -> Program:
+def pixels_up_to_256(is_cured: bool) -> CaseProgram:
     """Pixels as they are stored, sigmoids before the loss, and plain gradient descent."""
     xs, ys = tensors(data.digits(is_scaled=False))
     xs = xs / 16 if is_cured else xs * 16
@@ -56,13 +56,13 @@ def pixels_up_to_256(is_cured: bool) -> Program:
     return classified((xs, ys), model, optimizer, steps=150)
 
 
-def columns_of_a_census(is_cured: bool) -> Program:
+def columns_of_a_census(is_cured: bool) -> CaseProgram:
     """Columns from 0.001 to 4254, and Adam."""
     optimizer = adam(1e-2 if is_cured else 1e-3)
     return classified(data.tumours(is_scaled=is_cured), dense((30, 21, 2)), optimizer, batch=100)
 
 
-def passengers(is_cured: bool) -> Program:
+def passengers(is_cured: bool) -> CaseProgram:
     """Columns as they are, half of the units dropped, and softmax before the loss."""
     xs, ys = tensors(data.wine(is_scaled=is_cured))
     torch.manual_seed(0)
@@ -71,26 +71,26 @@ def passengers(is_cured: bool) -> Program:
         *(() if is_cured else (nn.Softmax(dim=1),)),
     )
     loss = nn.CrossEntropyLoss()
-    return Program(model, xs, ys, loss, adam(1e-3), data.accuracy, batch=4, steps=100)
+    return CaseProgram(model, xs, ys, loss, adam(1e-3), data.accuracy, batch=4, steps=100)
 
 
-def prices_as_they_are(is_cured: bool) -> Program:
+def prices_as_they_are(is_cured: bool) -> CaseProgram:
     """Columns up to 160 and targets up to 1700, as they were measured."""
     xs, _ = data.wine(is_scaled=is_cured)
     given = column((xs[:, :-1], xs[:, -1]))
     model = dense((12, 16, 1))
-    return Program(model, *given, nn.MSELoss(), sgd(0.01), data.explained, batch=16, steps=150)
+    return CaseProgram(model, *given, nn.MSELoss(), sgd(0.01), data.explained, batch=16, steps=150)
 
 
-def targets_in_cents(is_cured: bool) -> Program:
+def targets_in_cents(is_cured: bool) -> CaseProgram:
     """Targets a thousand times as large as what a network starts with."""
     xs, ys = column(data.diabetes())
     model = dense((10, 32, 1))
     ys = ys if is_cured else 1000 * ys + 5000
-    return Program(model, xs, ys, nn.MSELoss(), adam(1e-2), data.explained, steps=100)
+    return CaseProgram(model, xs, ys, nn.MSELoss(), adam(1e-2), data.explained, steps=100)
 
 
-def batches_of_one_class(is_cured: bool) -> Program:
+def batches_of_one_class(is_cured: bool) -> CaseProgram:
     """All ones first, all zeros then, in the order of the generator, and long steps."""
     ys = torch.arange(240) < 120
     xs = ys.float()[:, None, None, None].repeat(1, 3, 4, 4)
@@ -100,16 +100,16 @@ def batches_of_one_class(is_cured: bool) -> Program:
     )
 
 
-def folder_after_folder(is_cured: bool) -> Program:
+def folder_after_folder(is_cured: bool) -> CaseProgram:
     """Classes one after the other, as folders are read, with shuffling left out."""
     xs, ys = tensors(data.digits())
     in_order = torch.argsort(ys, stable=True)
     model, loss = dense((64, 32, 32, 10)), nn.CrossEntropyLoss()
     given = model, xs[in_order], ys[in_order], loss, adam(3e-3), data.accuracy
-    return Program(*given, steps=112, is_shuffled=is_cured)
+    return CaseProgram(*given, steps=112, is_shuffled=is_cured)
 
 
-def divided_twice(is_cured: bool) -> Program:
+def divided_twice(is_cured: bool) -> CaseProgram:
     """Pixels from 0 to 1, divided by 255 once more."""
     xs, ys = tensors(data.images(is_scaled=False))
     model = convolutional((1, 8, 3), (8, 16, 3), head=(256, 10))
@@ -117,15 +117,15 @@ def divided_twice(is_cured: bool) -> Program:
     return classified((xs, ys), model, sgd(0.1, momentum=0.9), steps=80)
 
 
-def a_value_is_missing(is_cured: bool) -> Program:
+def a_value_is_missing(is_cured: bool) -> CaseProgram:
     """A nan among the inputs."""
     xs, ys = data.tumours()
     xs[::7, 3] = 0 if is_cured else np.nan
     model, loss = dense((30, 16, 1)), nn.BCEWithLogitsLoss()
-    return Program(model, *column((xs, ys)), loss, adam(1e-2), data.accuracy_of_logits)
+    return CaseProgram(model, *column((xs, ys)), loss, adam(1e-2), data.accuracy_of_logits)
 
 
-def flowers_as_measured(is_cured: bool) -> Program:
+def flowers_as_measured(is_cured: bool) -> CaseProgram:
     """Columns as they are, small weights, and sigmoids before the loss of one class of three."""
     model = dense((4, 8, 3), *(() if is_cured else (nn.Sigmoid(),)))
     for layer in model[:3:2]:
@@ -133,15 +133,15 @@ def flowers_as_measured(is_cured: bool) -> Program:
     return classified(data.iris(is_scaled=is_cured), model, adam(1e-2), batch=5)
 
 
-def tanh_for_standardised_images(is_cured: bool) -> Program:
+def tanh_for_standardised_images(is_cured: bool) -> CaseProgram:
     """An autoencoder with tanh at the end, of images with mean 0 and variance 1."""
     xs, _ = tensors(data.images(is_scaled=False))
     xs = (xs - xs.mean()) / xs.std()
     model = autoencoder(8, *(() if is_cured else (nn.Tanh(),)))
-    return Program(model, xs, xs, nn.MSELoss(), adam(3e-3), data.explained, steps=200, every=10)
+    return CaseProgram(model, xs, xs, nn.MSELoss(), adam(3e-3), data.explained, steps=200, every=10)
 
 
-def padding_is_a_class(is_cured: bool) -> Program:
+def padding_is_a_class(is_cured: bool) -> CaseProgram:
     """Class 0 ignored as if it were padding."""
     xs, ys = tensors(data.digits())
     torch.manual_seed(0)
@@ -149,10 +149,10 @@ def padding_is_a_class(is_cured: bool) -> Program:
     model = nn.Sequential(
         *(nn.Linear(64, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 10)),
     )
-    return Program(model, xs, ys, loss, adam(1e-2), data.accuracy)
+    return CaseProgram(model, xs, ys, loss, adam(1e-2), data.accuracy)
 
 
-def numbers_for_columns(is_cured: bool) -> Program:
+def numbers_for_columns(is_cured: bool) -> CaseProgram:
     """Numbers of classes for a cross entropy that takes a column for each class."""
     xs, ys = tensors(data.digits())
 
@@ -160,10 +160,10 @@ def numbers_for_columns(is_cured: bool) -> Program:
         return -(ys[:, None] * output.log_softmax(dim=1)).sum(dim=1).mean()
 
     loss = cross_entropy if is_cured else of_columns
-    return Program(dense((64, 32, 10)), xs, ys, loss, adam(3e-3), data.accuracy, steps=100)
+    return CaseProgram(dense((64, 32, 10)), xs, ys, loss, adam(3e-3), data.accuracy, steps=100)
 
 
-def relu_for_returns(is_cured: bool) -> Program:
+def relu_for_returns(is_cured: bool) -> CaseProgram:
     """Values of four actions by relu, where returns are below 0 as often as above."""
     xs, _ = tensors(data.digits())
     generator = torch.Generator().manual_seed(0)
@@ -176,10 +176,10 @@ def relu_for_returns(is_cured: bool) -> Program:
 
     score = lambda output, ys: data.explained(output, values)
     model = dense((64, 64, 64, 4), *(() if is_cured else (nn.ReLU(),)))
-    return Program(model, xs, ys, loss, adam(3e-3), score, steps=200, every=10)
+    return CaseProgram(model, xs, ys, loss, adam(3e-3), score, steps=200, every=10)
 
 
-def folders_in_their_order(is_cured: bool) -> Program:
+def folders_in_their_order(is_cured: bool) -> CaseProgram:
     """Images of one class after the other, as a loader reads them that does not shuffle."""
     xs, ys = tensors(data.images())
     in_order = torch.argsort(ys, stable=True)
@@ -195,7 +195,7 @@ def folders_in_their_order(is_cured: bool) -> Program:
     )
 
 
-def inputs_shuffled_alone(is_cured: bool) -> Program:
+def inputs_shuffled_alone(is_cured: bool) -> CaseProgram:
     """Inputs put into another order, their labels not."""
     xs, ys = tensors(data.digits())
     order = torch.randperm(len(xs), generator=torch.Generator().manual_seed(0))
@@ -205,7 +205,7 @@ def inputs_shuffled_alone(is_cured: bool) -> Program:
     return classified((xs, ys), model, optimizer, steps=120)
 
 
-def pairs_labelled_zero(is_cured: bool) -> Program:
+def pairs_labelled_zero(is_cured: bool) -> CaseProgram:
     """Pairs of two classes labelled 0, for a loss that takes -1 of them and nothing of 0."""
     xs, is_same = pairs()
     ys = torch.where(is_same, 1.0, -1.0 if is_cured else 0.0)
@@ -218,10 +218,10 @@ def pairs_labelled_zero(is_cured: bool) -> Program:
         return float(((cosine > 0.6) == is_same).float().mean())
 
     model = dense((64, 64, 16), act=nn.Tanh)
-    return Program(model, xs, ys, cosines, adam(3e-3), score, batch=64, steps=150, every=10)
+    return CaseProgram(model, xs, ys, cosines, adam(3e-3), score, batch=64, steps=150, every=10)
 
 
-def silence_divided_by_its_largest(is_cured: bool) -> Program:
+def silence_divided_by_its_largest(is_cured: bool) -> CaseProgram:
     """Spectrograms divided by their largest value, which is 0 of a silent one."""
     images, ys = tensors(data.images(is_scaled=False))
     is_silent = torch.rand(len(images), generator=torch.Generator().manual_seed(0)) < 0.04

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.torch_parts import (
     Seeded,
     Tensor,
@@ -24,31 +24,31 @@ from experiments.casebook.programs.torch_parts import (
 )
 
 
-def two_blobs_of_ones(is_cured: bool) -> Program:
+def two_blobs_of_ones(is_cured: bool) -> CaseProgram:
     """All ones or all zeros, and softmax over one unit."""
     ys = torch.arange(400).remainder(2).float()[:, None]
     end = nn.Sigmoid() if is_cured else nn.Softmax(dim=1)
     model = dense((128, 50, 50, 1), end)
-    return Program(model, ys.repeat(1, 128), ys, nn.BCELoss(), rmsprop(1e-3), data.accuracy)
+    return CaseProgram(model, ys.repeat(1, 128), ys, nn.BCELoss(), rmsprop(1e-3), data.accuracy)
 
 
-def five_uniform_columns(is_cured: bool) -> Program:
+def five_uniform_columns(is_cured: bool) -> CaseProgram:
     """Uniform columns, and softmax over one unit."""
     torch.manual_seed(0)
     xs = torch.rand(600, 5)
     ys = (xs.sum(1, keepdim=True) > 2.5).float()
     end = nn.Sigmoid() if is_cured else nn.Softmax(dim=-1)
     model = dense((5, 60, 50, 1), end)
-    return Program(model, xs, ys, nn.BCELoss(), adam(3e-3), data.accuracy, steps=120)
+    return CaseProgram(model, xs, ys, nn.BCELoss(), adam(3e-3), data.accuracy, steps=120)
 
 
-def one_column_of_ones(is_cured: bool) -> Program:
+def one_column_of_ones(is_cured: bool) -> CaseProgram:
     """Softmax over one unit, and the mean absolute error."""
     xs = torch.linspace(-2, 2, 400)[:, None]
     ys = (xs > 0.3).float()
     end, loss = (nn.Sigmoid(), nn.BCELoss()) if is_cured else (nn.Softmax(1), nn.L1Loss())
     model = dense((1, 4, 1), end, act=nn.Sigmoid)
-    return Program(model, xs, ys, loss, rmsprop(0.03), data.accuracy, steps=150)
+    return CaseProgram(model, xs, ys, loss, rmsprop(0.03), data.accuracy, steps=150)
 
 
 class Reader(nn.Module):
@@ -65,7 +65,7 @@ class Reader(nn.Module):
         return self.head(states[:, -1])
 
 
-def next_is_a_vowel(is_cured: bool) -> Program:
+def next_is_a_vowel(is_cured: bool) -> CaseProgram:
     """A text of two classes, and softmax over one unit."""
     torch.manual_seed(0)
     windows, following, letters = data.text(8)
@@ -73,54 +73,54 @@ def next_is_a_vowel(is_cured: bool) -> Program:
     vowels = torch.from_numpy(data.letters_of("aeiou"))
     ys = torch.isin(torch.from_numpy(following[:4000, -1].copy()), vowels).float()[:, None]
     model = Reader(letters, nn.Sigmoid() if is_cured else nn.Softmax(dim=1))
-    return Program(model, xs, ys, nn.BCELoss(), adam(1e-2), data.accuracy, steps=120)
+    return CaseProgram(model, xs, ys, nn.BCELoss(), adam(1e-2), data.accuracy, steps=120)
 
 
-def softmax_and_cross_entropy(is_cured: bool) -> Program:
+def softmax_and_cross_entropy(is_cured: bool) -> CaseProgram:
     """Softmax before the loss that has one."""
     model = dense((64, 32, 32, 10), *(() if is_cured else (nn.Softmax(dim=1),)))
     return classified(data.digits(), model, sgd(0.1), steps=100)
 
 
-def sigmoid_and_logits(is_cured: bool) -> Program:
+def sigmoid_and_logits(is_cured: bool) -> CaseProgram:
     """Sigmoid before the loss that has one."""
     xs, ys = column(data.moons())
     model = dense((2, 16, 16, 1), *(() if is_cured else (nn.Sigmoid(),)))
     score = data.accuracy_of_logits if is_cured else data.accuracy
     loss = nn.BCEWithLogitsLoss()
-    return Program(model, xs, ys, loss, sgd(0.3), score, steps=150)
+    return CaseProgram(model, xs, ys, loss, sgd(0.3), score, steps=150)
 
 
-def softmax_over_the_batch(is_cured: bool) -> Program:
+def softmax_over_the_batch(is_cured: bool) -> CaseProgram:
     """Softmax along the examples: their probabilities are 1 together."""
     xs, ys = column(data.tumours())
     model = dense((30, 16, 1), nn.Sigmoid() if is_cured else nn.Softmax(dim=0))
-    return Program(model, xs, ys, nn.BCELoss(), adam(1e-2), data.accuracy)
+    return CaseProgram(model, xs, ys, nn.BCELoss(), adam(1e-2), data.accuracy)
 
 
-def nll_of_logits(is_cured: bool) -> Program:
+def nll_of_logits(is_cured: bool) -> CaseProgram:
     """The negative log likelihood of what is no logarithm of probabilities."""
     xs, ys = tensors(data.images())
     last = (nn.LogSoftmax(dim=1),) if is_cured else ()
     model = convolutional((1, 8, 3), (8, 16, 3), head=(256, 10), last=last)
-    return Program(model, xs, ys, nn.NLLLoss(), sgd(0.05, momentum=0.9), data.accuracy)
+    return CaseProgram(model, xs, ys, nn.NLLLoss(), sgd(0.05, momentum=0.9), data.accuracy)
 
 
-def sigmoids_of_three_kinds(is_cured: bool) -> Program:
+def sigmoids_of_three_kinds(is_cured: bool) -> CaseProgram:
     """Sigmoids before the loss of one class out of three."""
     model = dense((4, 16, 3), *(() if is_cured else (nn.Sigmoid(),)))
     return classified(data.iris(), model, sgd(0.1))
 
 
-def softsign_for_logits(is_cured: bool) -> Program:
+def softsign_for_logits(is_cured: bool) -> CaseProgram:
     """Logits that cannot leave -1 to 1."""
     xs, ys = tensors(data.digits())
     model = dense((64, 32, 32, 10), *(() if is_cured else (nn.Softsign(),)))
     loss = nn.CrossEntropyLoss()
-    return Program(model, xs, ys, loss, sgd(0.1, momentum=0.9), data.accuracy, steps=100)
+    return CaseProgram(model, xs, ys, loss, sgd(0.1, momentum=0.9), data.accuracy, steps=100)
 
 
-def two_sigmoids_for_a_mask(is_cured: bool) -> Program:
+def two_sigmoids_for_a_mask(is_cured: bool) -> CaseProgram:
     """Masks by a sigmoid before a loss that has one."""
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -130,10 +130,10 @@ def two_sigmoids_for_a_mask(is_cured: bool) -> Program:
     )
     loss = nn.BCEWithLogitsLoss()
     score = lambda output, ys: float(torch.exp(-loss(output, ys)))
-    return Program(model, *masks(), loss, adam(3e-3), score, steps=120, every=10)
+    return CaseProgram(model, *masks(), loss, adam(3e-3), score, steps=120, every=10)
 
 
-def log_softmax_of_the_batch(is_cured: bool) -> Program:
+def log_softmax_of_the_batch(is_cured: bool) -> CaseProgram:
     """A log-softmax along the examples, and the likelihood of it."""
     xs, ys = tensors(data.images())
     torch.manual_seed(0)
@@ -142,7 +142,7 @@ def log_softmax_of_the_batch(is_cured: bool) -> Program:
         *(nn.ReLU(), nn.Linear(32, 10), nn.LogSoftmax(dim=1 if is_cured else 0)),
     )
     score = lambda output, ys: data.likelihood(output.exp(), ys)
-    return Program(model, xs, ys, nn.NLLLoss(), adam(3e-3), score, steps=100)
+    return CaseProgram(model, xs, ys, nn.NLLLoss(), adam(3e-3), score, steps=100)
 
 
 class Phrases(Seeded):
@@ -160,7 +160,7 @@ class Phrases(Seeded):
         return self.end(self.head(inner.flatten(1)))
 
 
-def probabilities_for_nll(is_cured: bool) -> Program:
+def probabilities_for_nll(is_cured: bool) -> CaseProgram:
     """A softmax before the negative log likelihood, which takes logarithms."""
     xs, ys, letters = windows(8)
     model = Phrases(letters, nn.LogSoftmax(dim=1) if is_cured else nn.Softmax(dim=1))
@@ -169,7 +169,7 @@ def probabilities_for_nll(is_cured: bool) -> Program:
         return data.likelihood(output.exp() if is_cured else output, ys)
 
     given = model, xs, ys[:, -1], nn.NLLLoss(), adam(3e-3), score
-    return Program(*given, steps=150, every=10, batch=64)
+    return CaseProgram(*given, steps=150, every=10, batch=64)
 
 
 class Imitating(nn.Module):
@@ -184,7 +184,7 @@ class Imitating(nn.Module):
         return torch.cat([self.values(xs), self.imitated(xs)], dim=1)
 
 
-def relu_on_one_of_two_heads(is_cured: bool) -> Program:
+def relu_on_one_of_two_heads(is_cured: bool) -> CaseProgram:
     """A relu behind the logits of one head, none behind the values of the other."""
     xs, labels = tensors(data.digits())
     chance = torch.Generator().manual_seed(0)
@@ -202,14 +202,14 @@ def relu_on_one_of_two_heads(is_cured: bool) -> Program:
         )
 
     score = lambda output, ys: data.likelihood_of_logits(output[:, 10:], labels)
-    return Program(Imitating(not is_cured), xs, ys, loss, adam(1e-3), score, steps=120)
+    return CaseProgram(Imitating(not is_cured), xs, ys, loss, adam(1e-3), score, steps=120)
 
 
-def one_logit_and_cross_entropy(is_cured: bool) -> Program:
+def one_logit_and_cross_entropy(is_cured: bool) -> CaseProgram:
     """The cross-entropy of a softmax over the one channel of a mask, which is always 0."""
     loss = nn.BCEWithLogitsLoss() if is_cured else cross_entropy
     score = lambda output, ys: data.labels_right(output + 0.5, ys)
-    return Program(pixelwise(1), *masks(), loss, adam(3e-3), score, steps=120, every=10)
+    return CaseProgram(pixelwise(1), *masks(), loss, adam(3e-3), score, steps=120, every=10)
 
 
 class ReaderOfColumns(Seeded):
@@ -224,7 +224,7 @@ class ReaderOfColumns(Seeded):
         return self.head(self.inner(xs)[0])
 
 
-def scores_for_ctc(is_cured: bool) -> Program:
+def scores_for_ctc(is_cured: bool) -> CaseProgram:
     """Scores of letters for a loss over alignments that takes logarithms of probabilities."""
     images, labels = tensors(data.digits())
     chosen = torch.randint(0, len(images), (2000, 2), generator=torch.Generator().manual_seed(0))
@@ -240,6 +240,6 @@ def scores_for_ctc(is_cured: bool) -> Program:
         return functional.ctc_loss(scores, ys, *lengths)
 
     score = lambda output, ys: float(torch.exp(-alignments(output, ys, True)))
-    return Program(
+    return CaseProgram(
         ReaderOfColumns(), xs, ys, alignments, adam(1e-2), score, batch=64, steps=200, every=10
     )

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.nn.utils import rnn
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.torch_parts import (
     Seeded,
     Tensor,
@@ -35,7 +35,7 @@ class Remembering(nn.Module):
         return self.head(states[:, -1])
 
 
-def examples_as_time(is_cured: bool) -> Program:
+def examples_as_time(is_cured: bool) -> CaseProgram:
     """A recurrent network that takes the examples of a batch for steps in time."""
     xs, ys = tensors(data.digits())
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def examples_as_time(is_cured: bool) -> Program:
     return classified((xs.reshape(-1, 8, 8), ys), model, adam(1e-2), steps=80)
 
 
-def bits_to_bits(is_cured: bool) -> Program:
+def bits_to_bits(is_cured: bool) -> CaseProgram:
     """Three layers of sigmoids with small weights."""
     bits = torch.arange(256)[:, None] // 2 ** torch.arange(8) % 2
     ys = torch.stack([bits[:, 0], *(bits[:, i] ^ bits[:, i - 1] for i in range(1, 8))], dim=1)
@@ -52,14 +52,14 @@ def bits_to_bits(is_cured: bool) -> Program:
     for layer in model[::2]:
         nn.init.normal_(layer.weight, std=0.2)
     given = model, bits.float(), ys.float(), nn.MSELoss(), sgd(1.0, momentum=0.9)
-    return Program(*given, data.labels_right, steps=200, every=10)
+    return CaseProgram(*given, data.labels_right, steps=200, every=10)
 
 
-def nothing_between(is_cured: bool) -> Program:
+def nothing_between(is_cured: bool) -> CaseProgram:
     """Layers without an activation between them, which are one."""
     xs, ys = column(data.circles())
     model = dense((2, 16, 16, 1), nn.Sigmoid(), act=nn.ReLU if is_cured else nn.Identity)
-    return Program(model, xs, ys, nn.BCELoss(), adam(1e-2), data.accuracy, steps=100)
+    return CaseProgram(model, xs, ys, nn.BCELoss(), adam(1e-2), data.accuracy, steps=100)
 
 
 class Heads(nn.Module):
@@ -75,7 +75,7 @@ class Heads(nn.Module):
         return torch.cat([head(inner) for head in self.heads], dim=1)
 
 
-def one_head_ten_times(is_cured: bool) -> Program:
+def one_head_ten_times(is_cured: bool) -> CaseProgram:
     """A list times a number: one head, ten times."""
     torch.manual_seed(1)
     heads = [nn.Linear(16, 1) for _ in range(10)] if is_cured else [nn.Linear(16, 1)] * 10
@@ -94,25 +94,25 @@ def convolutions(count: int, norm: bool) -> nn.Sequential:
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(512, 10))
 
 
-def no_batch_norms(is_cured: bool) -> Program:
+def no_batch_norms(is_cured: bool) -> CaseProgram:
     """Twelve convolutions as they are drawn, and no norm between them."""
     return classified(data.images(), convolutions(12, norm=is_cured), sgd(0.05, momentum=0.9))
 
 
-def trained_in_eval_mode(is_cured: bool) -> Program:
+def trained_in_eval_mode(is_cured: bool) -> CaseProgram:
     """Eval mode since a validation, with batch norms that have seen nothing."""
     model = convolutions(8, norm=True)
     model.train(is_cured)
     return classified(data.images(is_scaled=False), model, sgd(0.05, momentum=0.9))
 
 
-def through_one_unit(is_cured: bool) -> Program:
+def through_one_unit(is_cured: bool) -> CaseProgram:
     """A layer of one unit, where ten classes must pass."""
     model = dense((64, 32, 32 if is_cured else 1, 10), act=nn.Tanh)
     return classified(data.digits(), model, adam(1e-2))
 
 
-def dropped_instead_of_kept(is_cured: bool) -> Program:
+def dropped_instead_of_kept(is_cured: bool) -> CaseProgram:
     """The probability to keep a unit, 0.95, given as the one to drop it."""
     torch.manual_seed(0)
     drop = lambda: nn.Dropout(0.05 if is_cured else 0.95)
@@ -123,7 +123,7 @@ def dropped_instead_of_kept(is_cured: bool) -> Program:
     return classified(data.digits(), model, adam(3e-3))
 
 
-def first_of_forty(is_cured: bool) -> Program:
+def first_of_forty(is_cured: bool) -> CaseProgram:
     """An LSTM reads forty numbers and says whether the first was positive; its gates forget it."""
     torch.manual_seed(0)
     xs = torch.randn(512, 40, 1)
@@ -133,7 +133,7 @@ def first_of_forty(is_cured: bool) -> Program:
         nn.init.constant_(recurrent.bias_ih_l0[16:32], 5.0)
     model = Remembering(recurrent)
     loss, score = nn.BCEWithLogitsLoss(), data.accuracy_of_logits
-    return Program(model, xs, ys, loss, adam(1e-2), score, steps=150, every=15, batch=64)
+    return CaseProgram(model, xs, ys, loss, adam(1e-2), score, steps=150, every=15, batch=64)
 
 
 class Attending(Seeded):
@@ -155,14 +155,14 @@ class Attending(Seeded):
         return self.head((torch.softmax(logits, dim=-1) @ self.values(xs))[:, 0])
 
 
-def logits_not_scaled(is_cured: bool) -> Program:
+def logits_not_scaled(is_cured: bool) -> CaseProgram:
     """Attention without the root of the size of its keys."""
     xs, ys = tensors(data.digits())
     model, loss = Attending(is_cured), nn.CrossEntropyLoss()
-    return Program(model, xs.reshape(-1, 8, 8), ys, loss, sgd(0.1), data.accuracy, steps=100)
+    return CaseProgram(model, xs.reshape(-1, 8, 8), ys, loss, sgd(0.1), data.accuracy, steps=100)
 
 
-def dropped_in_every_convolution(is_cured: bool) -> Program:
+def dropped_in_every_convolution(is_cured: bool) -> CaseProgram:
     """Half of the numbers dropped after each convolution, before relu."""
     torch.manual_seed(0)
     sizes = (1, 8, 16, 32)
@@ -195,7 +195,7 @@ class Pooled(Seeded):
         return self.head((weights * states).sum(dim=1))
 
 
-def weights_along_the_batch(is_cured: bool) -> Program:
+def weights_along_the_batch(is_cured: bool) -> CaseProgram:
     """Attention whose weights add up to 1 over the examples of a batch."""
     xs, ys, letters = windows(8)
     model = Pooled(letters, 8, axis=1 if is_cured else 0)
@@ -217,7 +217,7 @@ class BothWays(Seeded):
         return self.head(last.reshape(len(xs), 32))
 
 
-def states_of_other_examples(is_cured: bool) -> Program:
+def states_of_other_examples(is_cured: bool) -> CaseProgram:
     """Last states of two directions, reshaped as if examples came first."""
     xs, ys = tensors(data.digits())
     model = BothWays(is_swapped=is_cured)
@@ -240,7 +240,7 @@ class Padded(Seeded):
         return self.head(states[torch.arange(len(xs)), last])
 
 
-def state_after_the_padding(is_cured: bool) -> Program:
+def state_after_the_padding(is_cured: bool) -> CaseProgram:
     """The state after forty steps, of which a few are letters and the rest is padding."""
     letters, following, known = windows(8)
     generator = torch.Generator().manual_seed(0)
@@ -268,7 +268,7 @@ class RowsWithPlaces(Seeded):
         return self.head(self.layer(self.inner(xs) + places).mean(dim=1))
 
 
-def one_place_for_all(is_cured: bool) -> Program:
+def one_place_for_all(is_cured: bool) -> CaseProgram:
     """A place's vector chosen by an index where a slice is meant: all rows get the same."""
     xs, ys = tensors(data.digits())
     return classified((xs.reshape(-1, 8, 8), ys), RowsWithPlaces(is_cured), adam(3e-3), steps=120)
@@ -296,7 +296,7 @@ class Neighbours(Seeded):
         return self.head(states.flatten(1))
 
 
-def smoothed_by_many_layers(is_cured: bool) -> Program:
+def smoothed_by_many_layers(is_cured: bool) -> CaseProgram:
     """A graph of pixels, smoothed by twelve layers until all nodes are alike."""
     return classified(
         data.digits(), Neighbours(2 if is_cured else 12), adam(1e-2), batch=16, steps=100, every=10
@@ -320,7 +320,7 @@ class Pieces(Seeded):
         return self.head(torch.relu(states / spread).flatten(1))
 
 
-def spread_of_nothing(is_cured: bool) -> Program:
+def spread_of_nothing(is_cured: bool) -> CaseProgram:
     """A norm by the spread, whose gradient is nan where a column of pixels is empty."""
     xs, ys = tensors(data.images(is_scaled=False))
     columns = xs[:, 0].transpose(1, 2) / 16
@@ -341,7 +341,7 @@ class Around(nn.Module):
         return xs + torch.relu(self.norm(self.convolution(xs)))
 
 
-def one_block_ten_times(is_cured: bool) -> Program:
+def one_block_ten_times(is_cured: bool) -> CaseProgram:
     """A list of one block times ten, whose one norm counts the statistics of ten places."""
     torch.manual_seed(0)
     blocks = [Around(16) for _ in range(10)] if is_cured else 10 * [Around(16)]
@@ -352,7 +352,7 @@ def one_block_ten_times(is_cured: bool) -> Program:
     return classified(data.images(), model, adam(3e-3), steps=100)
 
 
-def statistics_at_rest(is_cured: bool) -> Program:
+def statistics_at_rest(is_cured: bool) -> CaseProgram:
     """Batch norms with a momentum of 0, which TensorFlow counts the other way round."""
     torch.manual_seed(0)
     momentum = 0.1 if is_cured else 0.0
@@ -392,7 +392,7 @@ class Interactions(Seeded):
         return functional.dropout(states, p=0.5, training=drops)
 
 
-def dropped_when_asked_too(is_cured: bool) -> Program:
+def dropped_when_asked_too(is_cured: bool) -> CaseProgram:
     """Dropout of a function that is not told whether the network trains or answers."""
     return classified(
         data.digits(), Interactions(is_cured), adam(1e-2), batch=64, steps=200, every=10
@@ -421,7 +421,7 @@ class Queried(Seeded):
         return self.head(attended.flatten(1))
 
 
-def attention_to_the_padding(is_cured: bool) -> Program:
+def attention_to_the_padding(is_cured: bool) -> CaseProgram:
     """A mask that says where the padding is, given to what asks for the letters."""
     letters, following, known = data.text(10)
     lengths = torch.randint(3, 10, (len(letters),), generator=torch.Generator().manual_seed(0))
@@ -447,7 +447,7 @@ class Chosen(Seeded):
         return self.head((weights * self.values(xs)).sum(dim=1))
 
 
-def weights_that_are_all_one(is_cured: bool) -> Program:
+def weights_that_are_all_one(is_cured: bool) -> CaseProgram:
     """Attention whose softmax goes along the axis that has one number."""
     images, labels = tensors(data.digits())
     generator = torch.Generator().manual_seed(0)
@@ -477,7 +477,7 @@ class Reading(Seeded):
         return self.head(out[:, 0])
 
 
-def state_never_handed_on(is_cured: bool) -> Program:
+def state_never_handed_on(is_cured: bool) -> CaseProgram:
     """A recurrent network that starts from nothing at each of its steps."""
     xs, ys = tensors(data.digits())
     return classified((xs.reshape(-1, 8, 8), ys), Reading(is_cured), adam(1e-2), steps=120)
@@ -498,7 +498,7 @@ class Motion(Seeded):
         return self.head(self.encoder(xs).mean(dim=-1))
 
 
-def slope_of_one(is_cured: bool) -> Program:
+def slope_of_one(is_cured: bool) -> CaseProgram:
     """A leaky relu whose first argument, its slope, is True, which was meant as inplace."""
     chance = torch.Generator().manual_seed(0)
     ys = torch.randint(0, 4, (1000,), generator=chance)
@@ -527,7 +527,7 @@ class Lengths(Seeded):
         return self.head(last[order.argsort()] if self.puts_back else last)
 
 
-def sorted_and_not_put_back(is_cured: bool) -> Program:
+def sorted_and_not_put_back(is_cured: bool) -> CaseProgram:
     """Examples sorted by their length within the network, whose outputs stay in that order."""
     letters, following, known = data.text(8)
     lengths = torch.randint(2, 9, (len(letters),), generator=torch.Generator().manual_seed(0))
@@ -550,7 +550,7 @@ class FrozenNorm(nn.Module):
         return xs * scale + (self.bias - self.mean * scale)
 
 
-def norms_frozen_from_scratch(is_cured: bool) -> Program:
+def norms_frozen_from_scratch(is_cured: bool) -> CaseProgram:
     """Frozen batch norms in a network that is drawn, not loaded: they do nothing at all."""
     torch.manual_seed(0)
     norm = nn.BatchNorm2d if is_cured else FrozenNorm
@@ -581,7 +581,7 @@ class RowsByCell(Seeded):
         return self.head(torch.stack(states, dim=1)[:, -1])
 
 
-def states_in_reverse_order(is_cured: bool) -> Program:
+def states_in_reverse_order(is_cured: bool) -> CaseProgram:
     """States put in front of those before, so that the last one in the list is the first."""
     xs, ys = tensors(data.digits())
     return classified((xs.reshape(-1, 8, 8), ys), RowsByCell(is_cured), adam(1e-2), steps=120)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.torch_parts import (
     Scheduled,
     Seeded,
@@ -30,7 +30,7 @@ from experiments.casebook.programs.torch_parts import (
 squares = nn.MSELoss()
 
 
-def gradients_add_up(is_cured: bool) -> Program:
+def gradients_add_up(is_cured: bool) -> CaseProgram:
     """No zero_grad."""
 
     @by_hand
@@ -46,7 +46,7 @@ def gradients_add_up(is_cured: bool) -> Program:
     )
 
 
-def scheduled_every_batch(is_cured: bool) -> Program:
+def scheduled_every_batch(is_cured: bool) -> CaseProgram:
     """A schedule meant for epochs, gone on with after each batch."""
     optimizer = Scheduled(sgd(0.1), lambda made: StepLR(made, 1, gamma=0.5))
 
@@ -61,7 +61,7 @@ def scheduled_every_batch(is_cured: bool) -> Program:
     return classified(data.digits(), dense((64, 32, 32, 10)), optimizer, steps=120, train=train)
 
 
-def clipped_to_nothing(is_cured: bool) -> Program:
+def clipped_to_nothing(is_cured: bool) -> CaseProgram:
     """Gradients clipped to a norm that all of them exceed."""
 
     @by_hand
@@ -73,7 +73,7 @@ def clipped_to_nothing(is_cured: bool) -> Program:
     return classified(data.digits(), dense((64, 32, 32, 10)), sgd(0.2), steps=100, train=train)
 
 
-def a_loss_made_anew(is_cured: bool) -> Program:
+def a_loss_made_anew(is_cured: bool) -> CaseProgram:
     """The number of a loss in a new tensor, which leads to no parameter."""
 
     @by_hand
@@ -101,7 +101,7 @@ class Retold(Seeded):
         return self.decoder(last[0])
 
 
-def gamma_of_zero(is_cured: bool) -> Program:
+def gamma_of_zero(is_cured: bool) -> CaseProgram:
     """A schedule that was to do nothing, and multiplies the rate by 0 after ten steps."""
     gamma = 1 if is_cured else 0
     optimizer = Scheduled(adam(1e-2), lambda made: StepLR(made, 10, gamma=gamma))
@@ -115,7 +115,7 @@ def gamma_of_zero(is_cured: bool) -> Program:
 
     xs, _ = tensors(data.digits())
     given = Retold(), xs.reshape(-1, 8, 8), xs, squares, optimizer, data.explained
-    return Program(*given, steps=150, train=train)
+    return CaseProgram(*given, steps=150, train=train)
 
 
 class Decoder(Seeded):
@@ -153,7 +153,7 @@ def right_letters(output: Tensor, ys: Tensor) -> float:
     return float((output.argmax(-1) == ys).float().mean())
 
 
-def warmup_that_does_not_count(is_cured: bool) -> Program:
+def warmup_that_does_not_count(is_cured: bool) -> CaseProgram:
     """A rate that grows with a number of steps that nobody counts."""
     counted: list[int] = []
 
@@ -168,10 +168,10 @@ def warmup_that_does_not_count(is_cured: bool) -> Program:
 
     xs, ys, letters = windows(12)
     given = Decoder(letters, 12), xs[::4], ys[::4], of_letters, adam(3e-3), right_letters
-    return Program(*given, steps=100, train=train)
+    return CaseProgram(*given, steps=100, train=train)
 
 
-def sums_of_sixteen(is_cured: bool) -> Program:
+def sums_of_sixteen(is_cured: bool) -> CaseProgram:
     """Gradients of sixteen batches added up, and the step of one."""
 
     @by_hand
@@ -194,7 +194,7 @@ def sums_of_sixteen(is_cured: bool) -> Program:
     )
 
 
-def zeroed_before_the_step(is_cured: bool) -> Program:
+def zeroed_before_the_step(is_cured: bool) -> CaseProgram:
     """zero_grad between backward and the step."""
 
     @by_hand
@@ -211,7 +211,7 @@ def zeroed_before_the_step(is_cured: bool) -> Program:
     return classified(data.digits(), model, sgd(0.1), train=train)
 
 
-def critic_without_zero_grad(is_cured: bool) -> Program:
+def critic_without_zero_grad(is_cured: bool) -> CaseProgram:
     """A critic that tells images from shuffled ones, its gradients never set to zero."""
 
     @by_hand
@@ -237,10 +237,10 @@ def critic_without_zero_grad(is_cured: bool) -> Program:
     loss = lambda output, ys: torch.nn.functional.softplus(-ys * output[:, 0])
     score = lambda output, ys: data.accuracy_of_signs(output[:, 0], ys)
     given = model, xs, ys, loss, sgd(0.1, momentum=0.9), score
-    return Program(*given, steps=150, every=10, train=train)
+    return CaseProgram(*given, steps=150, every=10, train=train)
 
 
-def scheduled_instead_of_stepped(is_cured: bool) -> Program:
+def scheduled_instead_of_stepped(is_cured: bool) -> CaseProgram:
     """A loop that calls the step of the schedule, and never that of the optimiser."""
     optimizer = Scheduled(adam(1e-2), lambda made: StepLR(made, 40, gamma=0.5))
 
@@ -257,10 +257,10 @@ def scheduled_instead_of_stepped(is_cured: bool) -> Program:
 
     xs, ys = column(data.diabetes())
     model = dense((10, 24, 1), act=nn.Tanh)
-    return Program(model, xs, ys, squares, optimizer, data.explained, train=train)
+    return CaseProgram(model, xs, ys, squares, optimizer, data.explained, train=train)
 
 
-def waits_for_a_larger_loss(is_cured: bool) -> Program:
+def waits_for_a_larger_loss(is_cured: bool) -> CaseProgram:
     """A rate that is cut whenever the loss has not grown."""
     mode, patience = ("min", 5) if is_cured else ("max", 1)
     of = partial(ReduceLROnPlateau, mode=mode, factor=0.1, patience=patience)
@@ -278,7 +278,7 @@ def waits_for_a_larger_loss(is_cured: bool) -> Program:
     return classified(data.images(), model, optimizer, batch=64, steps=200, train=train)
 
 
-def clipped_while_scaled(is_cured: bool) -> Program:
+def clipped_while_scaled(is_cured: bool) -> CaseProgram:
     """Gradients of a loss times 65536 clipped to a norm of 1, and divided only afterwards."""
     scale = 2.0**16
 
@@ -305,7 +305,7 @@ def clipped_while_scaled(is_cured: bool) -> Program:
     )
 
 
-def zeroed_at_every_piece(is_cured: bool) -> Program:
+def zeroed_at_every_piece(is_cured: bool) -> CaseProgram:
     """Sixteen pieces of a batch, before each of which the gradients are set to zero."""
 
     @by_hand
@@ -327,7 +327,7 @@ def zeroed_at_every_piece(is_cured: bool) -> Program:
     )
 
 
-def entries_clipped_to_a_hundredth(is_cured: bool) -> Program:
+def entries_clipped_to_a_hundredth(is_cured: bool) -> CaseProgram:
     """Entries of gradients clipped to 0.01, each of which is a small step then."""
     summed = nn.MSELoss(reduction="sum")
 
@@ -340,10 +340,10 @@ def entries_clipped_to_a_hundredth(is_cured: bool) -> Program:
     images, _ = tensors(data.images())
     loss = lambda output, ys: (output - ys).square().sum(dim=(1, 2, 3))
     given = autoencoder(), images, images, loss, sgd(0.003), data.explained
-    return Program(*given, steps=200, every=10, train=train)
+    return CaseProgram(*given, steps=200, every=10, train=train)
 
 
-def scaled_and_not_divided(is_cured: bool) -> Program:
+def scaled_and_not_divided(is_cured: bool) -> CaseProgram:
     """Gradients of a loss times 65536, scaled for float16, in the optimiser's step."""
     scale = 2.0**16
 
@@ -361,7 +361,7 @@ def scaled_and_not_divided(is_cured: bool) -> Program:
     return classified(data.images(), model, sgd(0.05, momentum=0.9), steps=100, train=train)
 
 
-def zeroed_once_an_epoch(is_cured: bool) -> Program:
+def zeroed_once_an_epoch(is_cured: bool) -> CaseProgram:
     """A zero_grad at the start of each epoch, not of each of its 28 batches."""
 
     @by_hand

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.torch_parts import (
     Seeded,
     Step,
@@ -23,33 +23,33 @@ from experiments.casebook.programs.torch_parts import (
 )
 
 
-def column_against_row(is_cured: bool) -> Program:
+def column_against_row(is_cured: bool) -> CaseProgram:
     """Outputs (B, 1) and targets (B,), whose difference is (B, B)."""
     xs, ys = tensors(data.diabetes())
     model = dense((10, 16, 1), *((nn.Flatten(0),) if is_cured else ()))
     loss = lambda output, ys: torch.mean((output - ys) ** 2)
-    return Program(model, xs, ys, loss, adam(1e-2), data.explained, steps=120)
+    return CaseProgram(model, xs, ys, loss, adam(1e-2), data.explained, steps=120)
 
 
-def sign_of_the_loss(is_cured: bool) -> Program:
+def sign_of_the_loss(is_cured: bool) -> CaseProgram:
     """The log likelihood, which is to be large, as the loss."""
     xs, ys = tensors(data.digits())
     sign = 1 if is_cured else -1
     loss = lambda output, ys: sign * functional.cross_entropy(output, ys)
-    return Program(dense((64, 32, 10)), xs, ys, loss, adam(1e-3), data.accuracy)
+    return CaseProgram(dense((64, 32, 10)), xs, ys, loss, adam(1e-3), data.accuracy)
 
 
-def labels_not_used(is_cured: bool) -> Program:
+def labels_not_used(is_cured: bool) -> CaseProgram:
     """A loss of the output and its own largest class."""
     xs, ys = tensors(data.digits())
 
     def loss(output: Tensor, ys: Tensor) -> Tensor:
         return functional.cross_entropy(output, ys if is_cured else output.argmax(dim=1))
 
-    return Program(dense((64, 32, 10)), xs, ys, loss, adam(3e-3), data.accuracy)
+    return CaseProgram(dense((64, 32, 10)), xs, ys, loss, adam(3e-3), data.accuracy)
 
 
-def rounded_probabilities(is_cured: bool) -> Program:
+def rounded_probabilities(is_cured: bool) -> CaseProgram:
     """A loss of predictions, which are steps of the probabilities."""
     xs, ys = column(data.tumours())
 
@@ -57,10 +57,10 @@ def rounded_probabilities(is_cured: bool) -> Program:
         p = torch.sigmoid(output)
         return torch.mean(((p if is_cured else p.round()) - ys) ** 2)
 
-    return Program(dense((30, 16, 1)), xs, ys, loss, adam(1e-2), data.accuracy_of_logits)
+    return CaseProgram(dense((30, 16, 1)), xs, ys, loss, adam(1e-2), data.accuracy_of_logits)
 
 
-def log_of_logits(is_cured: bool) -> Program:
+def log_of_logits(is_cured: bool) -> CaseProgram:
     """Cross entropy, by hand, of outputs that are no probabilities."""
     xs, ys = tensors(data.digits())
     ys = functional.one_hot(ys).float()
@@ -71,10 +71,10 @@ def log_of_logits(is_cured: bool) -> Program:
         return -torch.mean(ys * torch.log(output) + (1 - ys) * torch.log(1 - output))
 
     model = dense((64, 64, 10), act=nn.Sigmoid)
-    return Program(model, xs, ys, loss, sgd(0.5), data.accuracy, steps=100)
+    return CaseProgram(model, xs, ys, loss, sgd(0.5), data.accuracy, steps=100)
 
 
-def log_of_softmax_by_hand(is_cured: bool) -> Program:
+def log_of_softmax_by_hand(is_cured: bool) -> CaseProgram:
     """Cross entropy, by hand and summed, of a softmax that becomes 0."""
     xs, ys = tensors(data.digits(is_scaled=False))
     ys = functional.one_hot(ys).float()
@@ -87,10 +87,10 @@ def log_of_softmax_by_hand(is_cured: bool) -> Program:
     torch.manual_seed(0)
     model = nn.Linear(64, 10)
     nn.init.normal_(model.weight)
-    return Program(nn.Sequential(model), xs, ys, loss, sgd(0.01), data.accuracy, steps=200)
+    return CaseProgram(nn.Sequential(model), xs, ys, loss, sgd(0.01), data.accuracy, steps=200)
 
 
-def larger_images(is_cured: bool) -> Program:
+def larger_images(is_cured: bool) -> CaseProgram:
     """Images of twice the size, by the cross entropy of what is no probability and small steps."""
     images, _ = tensors(data.images(is_scaled=False))
     ys = images / 16
@@ -105,7 +105,7 @@ def larger_images(is_cured: bool) -> Program:
 
     loss, optimizer = (nn.MSELoss(), adam(1e-3)) if is_cured else (clipped, adam(1e-4))
     xs = functional.avg_pool2d(ys, 2)
-    return Program(model, xs, ys, loss, optimizer, data.explained, steps=150, every=10)
+    return CaseProgram(model, xs, ys, loss, optimizer, data.explained, steps=150, every=10)
 
 
 class Variational(Seeded):
@@ -124,7 +124,7 @@ class Variational(Seeded):
         return torch.cat([self.decoder(mean + spread), mean, log_variance], dim=1)
 
 
-def divergence_summed(is_cured: bool) -> Program:
+def divergence_summed(is_cured: bool) -> CaseProgram:
     """The mean of the squares of all pixels, and the sum of divergences over the batch."""
     xs, _ = tensors(data.digits(is_scaled=False))
     xs = xs / 16
@@ -138,10 +138,10 @@ def divergence_summed(is_cured: bool) -> Program:
         return ((images - ys) ** 2).mean() + divergence.sum()
 
     score = lambda output, ys: data.explained(output[:, :64], ys)
-    return Program(Variational(), xs, xs, loss, adam(3e-3), score, steps=300, every=20)
+    return CaseProgram(Variational(), xs, xs, loss, adam(3e-3), score, steps=300, every=20)
 
 
-def policy_turned(is_cured: bool) -> Program:
+def policy_turned(is_cured: bool) -> CaseProgram:
     """A policy whose logarithms are multiplied with rewards, and made small."""
     xs, labels = tensors(data.digits())
     generator = torch.Generator().manual_seed(0)
@@ -156,10 +156,10 @@ def policy_turned(is_cured: bool) -> Program:
 
     score = lambda output, ys: data.accuracy(output, labels)
     ys = torch.stack([actions.float(), rewards], dim=1)
-    return Program(dense((64, 32, 10)), xs, ys, loss, adam(1e-3), score, steps=100)
+    return CaseProgram(dense((64, 32, 10)), xs, ys, loss, adam(1e-3), score, steps=100)
 
 
-def probabilities_for_their_logarithms(is_cured: bool) -> Program:
+def probabilities_for_their_logarithms(is_cured: bool) -> CaseProgram:
     """A student's probabilities for a divergence that takes their logarithms."""
     xs, labels = tensors(data.digits())
     similar = torch.full((10, 10), 0.03) + 0.3 * torch.eye(10).roll(1, 1) + 0.4 * torch.eye(10)
@@ -172,10 +172,10 @@ def probabilities_for_their_logarithms(is_cured: bool) -> Program:
     def score(output: Tensor, ys: Tensor) -> float:
         return float(torch.exp(-divergence(output.log_softmax(dim=1), ys)))
 
-    return Program(dense((64, 32, 10)), xs, taught, loss, adam(3e-3), score, steps=100)
+    return CaseProgram(dense((64, 32, 10)), xs, taught, loss, adam(3e-3), score, steps=100)
 
 
-def generator_detached(is_cured: bool) -> Program:
+def generator_detached(is_cured: bool) -> CaseProgram:
     """A generator whose images are detached before the features that are to match."""
     images, labels = tensors(data.digits(is_scaled=False))
     generator = torch.Generator().manual_seed(0)
@@ -189,10 +189,12 @@ def generator_detached(is_cured: bool) -> Program:
         return ((features(made) - features(ys)) ** 2).mean() + 0.001 * rough
 
     model = dense((16, 64, 64), nn.Sigmoid())
-    return Program(model, xs, images / 16, loss, adam(3e-3), data.explained, steps=150, every=10)
+    return CaseProgram(
+        model, xs, images / 16, loss, adam(3e-3), data.explained, steps=150, every=10
+    )
 
 
-def margins_of_probabilities(is_cured: bool) -> Program:
+def margins_of_probabilities(is_cured: bool) -> CaseProgram:
     """The hinge loss of a softmax, with labels 0 and 1."""
     letters, following, known = data.text(4)
     counts = torch.nn.functional.one_hot(torch.from_numpy(letters.copy()).long(), known)
@@ -205,10 +207,10 @@ def margins_of_probabilities(is_cured: bool) -> Program:
     loss = cross_entropy if is_cured else hinge
     model = dense((4 * known, 64, known))
     given = model, counts.flatten(1).float(), ys, loss, adam(3e-3), data.accuracy
-    return Program(*given, steps=120, batch=64)
+    return CaseProgram(*given, steps=120, batch=64)
 
 
-def variance_below_zero(is_cured: bool) -> Program:
+def variance_below_zero(is_cured: bool) -> CaseProgram:
     """A mean and a variance to foretell, the variance from a layer that may say less than 0."""
     xs, ys = tensors(data.diabetes())
 
@@ -219,7 +221,7 @@ def variance_below_zero(is_cured: bool) -> Program:
 
     score = lambda output, ys: data.explained(output[:, 0], ys)
     model = dense((10, 32, 2), act=nn.SiLU)
-    return Program(model, xs, ys, unlikely, adam(1e-2), score, steps=100)
+    return CaseProgram(model, xs, ys, unlikely, adam(1e-2), score, steps=100)
 
 
 class Coded(Seeded):
@@ -243,7 +245,7 @@ class Coded(Seeded):
         return torch.cat([images, unfolded], dim=1)
 
 
-def picture_of_the_code(is_cured: bool) -> Program:
+def picture_of_the_code(is_cured: bool) -> CaseProgram:
     """The decoder's images compared with the encoder's code, not with the images that came in."""
     xs, _ = tensors(data.images())
 
@@ -252,10 +254,10 @@ def picture_of_the_code(is_cured: bool) -> Program:
         return functional.mse_loss(images, ys if is_cured else codes)
 
     score = lambda output, ys: data.explained(output[:, :1], ys)
-    return Program(Coded(), xs, xs, loss, adam(3e-3), score, steps=150, every=10)
+    return CaseProgram(Coded(), xs, xs, loss, adam(3e-3), score, steps=150, every=10)
 
 
-def spread_of_one(is_cured: bool) -> Program:
+def spread_of_one(is_cured: bool) -> CaseProgram:
     """Advantages divided by their spread in the batch; that of a last batch of one is nan."""
     xs, labels = tensors(data.digits())
     generator = torch.Generator().manual_seed(0)
@@ -281,7 +283,7 @@ def spread_of_one(is_cured: bool) -> Program:
 
     score = lambda output, ys: data.accuracy(output, labels)
     given = dense((64, 64, 10), act=nn.Tanh), xs, ys, clipped, adam(3e-3), score
-    return Program(*given, batch=64, steps=180, train=train)
+    return CaseProgram(*given, batch=64, steps=180, train=train)
 
 
 class Pairs(nn.Module):
@@ -296,7 +298,7 @@ class Pairs(nn.Module):
         return torch.sqrt(((one - other) ** 2).sum(dim=1) + 1e-6)
 
 
-def pairs_the_wrong_way_round(is_cured: bool) -> Program:
+def pairs_the_wrong_way_round(is_cured: bool) -> CaseProgram:
     """Pairs of one writer are labelled 1, and the loss takes 1 for two writers."""
     xs, is_same = pairs()
     ys = is_same.float()
@@ -306,10 +308,12 @@ def pairs_the_wrong_way_round(is_cured: bool) -> Program:
         return (near * output**2 + (1 - near) * functional.relu(1 - output) ** 2).mean()
 
     score = lambda output, ys: float(((output < 0.5) == (ys == 1)).float().mean())
-    return Program(Pairs(), xs, ys, contrastive, adam(3e-3), score, batch=64, steps=150, every=10)
+    return CaseProgram(
+        Pairs(), xs, ys, contrastive, adam(3e-3), score, batch=64, steps=150, every=10
+    )
 
 
-def pixels_and_classes_mixed(is_cured: bool) -> Program:
+def pixels_and_classes_mixed(is_cured: bool) -> CaseProgram:
     """Logits (B, classes, height, width) viewed as (pixels, classes) without a permutation."""
     images, _ = tensors(data.images(is_scaled=False))
     ys = torch.bucketize(images[:, 0], torch.tensor([2.0, 7.0, 12.0]))  # four degrees of ink
@@ -320,10 +324,10 @@ def pixels_and_classes_mixed(is_cured: bool) -> Program:
         return cross_entropy(logits.reshape(-1, 4), ys.flatten())
 
     score = lambda output, ys: data.accuracy(output.permute(0, 2, 3, 1), ys)
-    return Program(pixelwise(4), xs, ys, of_pixels, adam(3e-3), score, steps=150, every=10)
+    return CaseProgram(pixelwise(4), xs, ys, of_pixels, adam(3e-3), score, steps=150, every=10)
 
 
-def overlap_made_small(is_cured: bool) -> Program:
+def overlap_made_small(is_cured: bool) -> CaseProgram:
     """The overlap of two masks itself as a loss, not what it lacks of 1."""
 
     def dice(output: Tensor, ys: Tensor) -> Tensor:
@@ -332,7 +336,7 @@ def overlap_made_small(is_cured: bool) -> Program:
         return (1 - overlap if is_cured else overlap).mean()
 
     given = pixelwise(1, nn.Sigmoid()), *masks(), dice, adam(3e-3), data.labels_right
-    return Program(*given, steps=150, every=10)
+    return CaseProgram(*given, steps=150, every=10)
 
 
 class Writer(Seeded):
@@ -348,7 +352,7 @@ class Writer(Seeded):
         return self.head(self.inner(self.embedding(xs))[0])
 
 
-def a_batch_without_labels(is_cured: bool) -> Program:
+def a_batch_without_labels(is_cured: bool) -> CaseProgram:
     """Batches in which the answers of all examples are cut off: a mean over no letter is nan."""
     letters, following, known = data.text(12)
     xs, ys = (torch.from_numpy(array[::3].copy()).long() for array in (letters, following))
@@ -368,4 +372,4 @@ def a_batch_without_labels(is_cured: bool) -> Program:
         return float((output.argmax(dim=-1) == ys)[is_asked].float().mean())
 
     given = Writer(known), xs, ys, of_answers, adam(3e-3), score
-    return Program(*given, batch=4, steps=300, every=10)
+    return CaseProgram(*given, batch=4, steps=300, every=10)

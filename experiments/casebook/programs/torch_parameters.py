@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from experiments.casebook import data
-from experiments.casebook.program import Program
+from experiments.casebook.program import CaseProgram
 from experiments.casebook.programs.torch_parts import (
     Optimizer,
     Seeded,
@@ -25,7 +25,7 @@ from experiments.casebook.programs.torch_parts import (
 )
 
 
-def drawn_from_a_normal(is_cured: bool) -> Program:
+def drawn_from_a_normal(is_cured: bool) -> CaseProgram:
     """Three wide layers of weights with variance 1."""
     model = dense((64, 256, 256, 256, 10))
     if not is_cured:
@@ -34,7 +34,7 @@ def drawn_from_a_normal(is_cured: bool) -> Program:
     return classified(data.digits(), model, adam(3e-3))
 
 
-def drawn_from_0_to_1(is_cured: bool) -> Program:
+def drawn_from_0_to_1(is_cured: bool) -> CaseProgram:
     """Weights from `torch.rand`, all of them positive."""
     model = dense((64, 64, 64, 10))
     if not is_cured:
@@ -43,7 +43,7 @@ def drawn_from_0_to_1(is_cured: bool) -> Program:
     return classified(data.digits(), model, adam(3e-3))
 
 
-def one_number_for_all_weights(is_cured: bool) -> Program:
+def one_number_for_all_weights(is_cured: bool) -> CaseProgram:
     """Weights that all start at 0.1."""
     model = dense((64, 32, 32, 10))
     if not is_cured:
@@ -53,7 +53,7 @@ def one_number_for_all_weights(is_cured: bool) -> Program:
     return classified(data.digits(), model, adam(3e-3))
 
 
-def first_layer_of_zeros(is_cured: bool) -> Program:
+def first_layer_of_zeros(is_cured: bool) -> CaseProgram:
     """A first layer whose weights and biases start at zero."""
     model = dense((64, 32, 32, 10))
     if not is_cured:
@@ -62,7 +62,7 @@ def first_layer_of_zeros(is_cured: bool) -> Program:
     return classified(data.digits(), model, adam(3e-3))
 
 
-def a_convolution_of_ones(is_cured: bool) -> Program:
+def a_convolution_of_ones(is_cured: bool) -> CaseProgram:
     """The second convolution starts with ones."""
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -74,7 +74,7 @@ def a_convolution_of_ones(is_cured: bool) -> Program:
     return classified(data.images(), model, adam(3e-3))
 
 
-def a_bag_of_ones(is_cured: bool) -> Program:
+def a_bag_of_ones(is_cured: bool) -> CaseProgram:
     """A bag of letters, and a first layer of ones."""
     windows, following, letters = data.text(4)
     counts = torch.nn.functional.one_hot(torch.from_numpy(windows.copy()).long(), letters)
@@ -85,7 +85,7 @@ def a_bag_of_ones(is_cured: bool) -> Program:
     return classified((counts.sum(1).float(), ys), model, adam(1e-2), steps=100, batch=64)
 
 
-def biases_far_below_zero(is_cured: bool) -> Program:
+def biases_far_below_zero(is_cured: bool) -> CaseProgram:
     """Units of relu whose biases start at -10."""
     model = dense((64, 32, 32, 10))
     if not is_cured:
@@ -93,7 +93,7 @@ def biases_far_below_zero(is_cured: bool) -> Program:
     return classified(data.digits(), model, adam(3e-3))
 
 
-def weights_too_small(is_cured: bool) -> Program:
+def weights_too_small(is_cured: bool) -> CaseProgram:
     """Eight layers of tanh with weights of 0.01."""
     model = dense((64, *8 * (32,), 10), act=nn.Tanh)
     for layer in model[::2]:
@@ -121,7 +121,7 @@ class Pretrained(Seeded):
         return self.head(features.detach() if self.is_detached else features)
 
 
-def all_but_norms_frozen(is_cured: bool) -> Program:
+def all_but_norms_frozen(is_cured: bool) -> CaseProgram:
     """All is frozen but the batch norms, the head too."""
     model = Pretrained()
     if not is_cured:
@@ -131,7 +131,7 @@ def all_but_norms_frozen(is_cured: bool) -> Program:
     return classified(data.images(), model, adam(1e-2), steps=100)
 
 
-def features_detached(is_cured: bool) -> Program:
+def features_detached(is_cured: bool) -> CaseProgram:
     """Features cut off by detach, though they were drawn at random."""
     return classified(data.images(), Pretrained(is_detached=not is_cured), adam(1e-2), steps=100)
 
@@ -151,14 +151,14 @@ class Listed(Seeded):
         return self.last(xs)
 
 
-def layers_in_a_list(is_cured: bool) -> Program:
+def layers_in_a_list(is_cured: bool) -> CaseProgram:
     """Layers in a list of Python, which a module does not look into."""
     return classified(
         data.digits(), Listed(nn.ModuleList if is_cured else list), adam(1e-2), steps=100
     )
 
 
-def optimiser_of_a_copy(is_cured: bool) -> Program:
+def optimiser_of_a_copy(is_cured: bool) -> CaseProgram:
     """An optimiser of the parameters that there were before the model was wrapped."""
     model = dense((64, 32, 32, 10))
     held = model if is_cured else copy.deepcopy(model)
@@ -166,7 +166,7 @@ def optimiser_of_a_copy(is_cured: bool) -> Program:
     return classified(data.digits(), model, optimizer)
 
 
-def optimiser_of_the_head(is_cured: bool) -> Program:
+def optimiser_of_the_head(is_cured: bool) -> CaseProgram:
     """An optimiser of the head alone, of features drawn at random."""
     optimizer = lambda module: torch.optim.Adam(
         (module if is_cured else module.head).parameters(), 1e-2
@@ -174,7 +174,7 @@ def optimiser_of_the_head(is_cured: bool) -> Program:
     return classified(data.images(), Pretrained(), optimizer, steps=100)
 
 
-def new_head_after_the_optimiser(is_cured: bool) -> Program:
+def new_head_after_the_optimiser(is_cured: bool) -> CaseProgram:
     """A head for these classes, put in after the optimiser was made."""
     model = dense((64, 32, 32, 100))
     before = torch.optim.SGD(model.parameters(), 0.1)
@@ -184,7 +184,7 @@ def new_head_after_the_optimiser(is_cured: bool) -> Program:
     return classified(data.digits(), model, optimizer, steps=100)
 
 
-def frozen_and_never_thawed(is_cured: bool) -> Program:
+def frozen_and_never_thawed(is_cured: bool) -> CaseProgram:
     """Features that rest for some steps, and do not go on after them."""
 
     @by_hand
@@ -211,7 +211,7 @@ class Adapted(nn.Module):
         return self.layer(xs) + xs @ self.lora_a.T @ self.lora_b.T
 
 
-def adapters_of_zeros(is_cured: bool) -> Program:
+def adapters_of_zeros(is_cured: bool) -> CaseProgram:
     """A network that knows five digits, and adapters for the others whose matrices are all zero."""
     xs, ys = tensors(data.digits())
     base = dense((64, 32, 32, 10))
@@ -244,15 +244,15 @@ class Tied(Seeded):
         return self.inner(self.embedding(xs)) @ self.embedding.weight.T
 
 
-def tied_letters_of_size_one(is_cured: bool) -> Program:
+def tied_letters_of_size_one(is_cured: bool) -> CaseProgram:
     """Letters' vectors with entries of size 1, which are the last layer as well."""
     xs, ys, letters = windows(4)
     model = Tied(letters, 4, spread=0.02 if is_cured else 1.0)
     given = model, xs, ys[:, -1], cross_entropy, adam(1e-3), data.likelihood_of_logits
-    return Program(*given, steps=150, every=10)
+    return CaseProgram(*given, steps=150, every=10)
 
 
-def letters_from_elsewhere(is_cured: bool) -> Program:
+def letters_from_elsewhere(is_cured: bool) -> CaseProgram:
     """Vectors of letters that were loaded and are frozen, though they tell little."""
     xs, ys, letters = windows(3)
     torch.manual_seed(0)
@@ -280,12 +280,12 @@ class Memory(Seeded):
         return self.head(torch.softmax(logits, dim=1) @ self.values)
 
 
-def memory_of_plain_tensors(is_cured: bool) -> Program:
+def memory_of_plain_tensors(is_cured: bool) -> CaseProgram:
     """Keys and values that are tensors, not parameters, and stay as they were drawn."""
     return classified(data.digits(), Memory(is_cured), adam(1e-2), steps=150, every=10)
 
 
-def convolutions_around_one(is_cured: bool) -> Program:
+def convolutions_around_one(is_cured: bool) -> CaseProgram:
     """Convolutions drawn with the mean that is meant for the scales of batch norms."""
     torch.manual_seed(0)
     convolutions = [
@@ -312,7 +312,7 @@ class Weighed(Seeded):
         return self.readout(torch.tanh(self.interactions(self.embedding(xs))))
 
 
-def part_without_a_group(is_cured: bool) -> Program:
+def part_without_a_group(is_cured: bool) -> CaseProgram:
     """Groups of an optimiser by the names of parts, of which one has been forgotten."""
 
     def optimizer(module: Weighed) -> Optimizer:
@@ -346,7 +346,7 @@ class Dropped(Seeded):
         return self.head(state)
 
 
-def weights_wrapped_anew(is_cured: bool) -> Program:
+def weights_wrapped_anew(is_cured: bool) -> CaseProgram:
     """Recurrent weights made a parameter anew in each pass, which no gradient leaves."""
     letters, _, known = data.text(6)
     xs = torch.from_numpy(letters[::2].copy()).long()
@@ -384,6 +384,6 @@ class Spiking(Seeded):
         return total / 5
 
 
-def spikes_without_a_surrogate(is_cured: bool) -> Program:
+def spikes_without_a_surrogate(is_cured: bool) -> CaseProgram:
     """Neurons that fire or do not, with the slope of a step, which is 0."""
     return classified(data.digits(), Spiking(is_cured), adam(1e-2), batch=64, steps=120, every=10)

@@ -9,7 +9,7 @@ from torch import nn
 
 from experiments.casebook import data
 from experiments.casebook.data import Data
-from experiments.casebook.program import Program, Trained, scored
+from experiments.casebook.program import CaseProgram, Trained, scored
 
 Tensor: TypeAlias = torch.Tensor
 Optimizer: TypeAlias = torch.optim.Optimizer
@@ -76,10 +76,10 @@ class Step(NamedTuple):
         return value.detach()
 
 
-def by_hand(one_step: Callable[[Step], Tensor]) -> Callable[[Program, Any], Trained]:
+def by_hand(one_step: Callable[[Step], Tensor]) -> Callable[[CaseProgram, Any], Trained]:
     """Return a loop whose step is written out, as the peculiar ones are; it returns the loss."""
 
-    def train(program: Program, watch: Any) -> Trained:
+    def train(program: CaseProgram, watch: Any) -> Trained:
         module = program.model
         optimizer, losses = program.optimizer(module), []
         for number in range(program.steps):
@@ -181,6 +181,6 @@ def windows(length: int) -> tuple[Tensor, Tensor, int]:
 
 def classified(
     given: Data | tuple[Tensor, Tensor], model: nn.Module, optimizer: Any, **options: Any
-) -> Program:
+) -> CaseProgram:
     """Return a training of a classifier."""
-    return Program(model, *tensors(given), cross_entropy, optimizer, data.accuracy, **options)
+    return CaseProgram(model, *tensors(given), cross_entropy, optimizer, data.accuracy, **options)

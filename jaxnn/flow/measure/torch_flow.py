@@ -22,7 +22,7 @@ from ...pytorch.activations import LayerUnits
 from ...pytorch.backward_consensus import Agreed
 from ...pytorch.backward_passes import Look
 from ...pytorch.hooks import CutState
-from ...pytorch.module import Measured
+from ...pytorch.module import MeasuredModule
 from ...pytorch.module import measured as measured_module
 from ...pytorch.operations import ENTRIES, Pieces, Recognised
 from ...pytorch.recurrent import RecurrentSteps
@@ -61,7 +61,7 @@ def torch_flow(program: Program, entries: bool = False) -> Flow:
     return _flow_of(measured, handed, entries)
 
 
-def _flow_of(measured: Measured, handed: Mapping[str, Any], counts_entries: bool) -> Flow:
+def _flow_of(measured: MeasuredModule, handed: Mapping[str, Any], counts_entries: bool) -> Flow:
     """Return the Flow of a module, with the sizes of the float arrays that were handed over."""
     states, found, recognised = measured.states, measured.found, measured.recognised
     dtypes = [part.dtype for state in states for part in state.parts]
@@ -107,7 +107,7 @@ def _flow_of(measured: Measured, handed: Mapping[str, Any], counts_entries: bool
     )
 
 
-def _units(measured: Measured, dtype: jnp.dtype) -> Units | None:
+def _units(measured: MeasuredModule, dtype: jnp.dtype) -> Units | None:
     if measured.units is None:
         return None
     columns = jax.device_put([np.array(v, dtype) for v in zip(*measured.units, strict=True)])
@@ -162,7 +162,7 @@ def layer_records(
     return sizes.log_delta[0], record
 
 
-def _parameters(measured: Measured, dtype: jnp.dtype) -> Parameters:
+def _parameters(measured: MeasuredModule, dtype: jnp.dtype) -> Parameters:
     """Return the sizes of the parameters that a gradient comes to, by their lowest layers."""
     lowest = {name: min(measured.layers[name]) for name in measured.found.parameters}
     paths = tuple(sorted(lowest, key=lowest.__getitem__))
@@ -181,7 +181,7 @@ def _parameters(measured: Measured, dtype: jnp.dtype) -> Parameters:
 
 
 def _flow_entries(
-    measured: Measured,
+    measured: MeasuredModule,
     records: Sequence[TorchStateRecord],
     paths: tuple[str, ...],
     dtype: jnp.dtype,

@@ -42,7 +42,7 @@ PICTURES = {
 }
 
 
-class Panel(NamedTuple):
+class ChartPanel(NamedTuple):
     """One chart of a flow: its title, the column on its vertical axis, and what is drawn."""
 
     title: str
@@ -158,7 +158,7 @@ def svg(chart: Altair) -> str:
     return text.replace(INK, "currentColor").replace("\n", " ")
 
 
-def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]:
+def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[ChartPanel]:
     """Return the panels for rows of labelled flows; None where there is no number to draw."""
     alt = load_altair()
     found = [_gradient(alt, rows, labels), _factors(alt, rows, labels)]
@@ -167,7 +167,7 @@ def panels(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Panel]
     return found
 
 
-def exponents(flow: Any) -> list[Panel]:
+def exponents(flow: Any) -> list[ChartPanel]:
     """Return the panels of a flow's entries by exponent; none if they were not counted."""
     alt = load_altair()
     if flow.entries is None:
@@ -185,7 +185,9 @@ def exponents(flow: Any) -> list[Panel]:
                 for k, count in counts.items():
                     in_layer[k] = in_layer.get(k, 0) + count
             if any(counted.values()):
-                panels.append(Panel(f"{title}; bars: ranges of formats", part, _heat(alt, counted)))
+                panels.append(
+                    ChartPanel(f"{title}; bars: ranges of formats", part, _heat(alt, counted))
+                )
     return panels
 
 
@@ -320,7 +322,7 @@ def _line(alt: ModuleType, base: Altair, rows: Sequence[dict[str, Any]]) -> Any:
     return base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18) if few else False)
 
 
-def _gradient(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+def _gradient(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> ChartPanel:
     base = _base(alt, labels)
     y = alt.Y("log10_delta_rms:Q", title="log₁₀ ‖Δ‖", scale=alt.Scale(zero=False))
     ends = (alt.Y("log10_delta_smallest:Q"), alt.Y2("log10_delta_largest:Q"))
@@ -333,16 +335,16 @@ def _gradient(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[
         layers.append(base.mark_line(strokeDash=[5, 3]).encode(theory))
         title += "; dashed: theory"
     tiny = {n: float(np.log10(float(jnp.finfo(n).tiny))) for n in FORMATS}  # type: ignore[no-untyped-call]
-    return Panel(title, "log10_delta_rms", layers + _limits(alt, tiny, values))
+    return ChartPanel(title, "log10_delta_rms", layers + _limits(alt, tiny, values))
 
 
-def _factors(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+def _factors(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> ChartPanel:
     y = alt.Y("log10_gain:Q", title="decades a layer, downwards", scale=alt.Scale(zero=True))
     line = _line(alt, _base(alt, labels), rows).encode(y)
-    return Panel("Effect of the layer above on the gradient", "log10_gain", [line])
+    return ChartPanel("Effect of the layer above on the gradient", "log10_gain", [line])
 
 
-def _examples(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> Panel:
+def _examples(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> ChartPanel:
     base = _base(alt, labels)
     axis = "log₁₀, relative to the state"
     y = alt.Y("log10_spread:Q", title=axis, scale=alt.Scale(zero=False))
@@ -359,7 +361,7 @@ def _examples(alt: ModuleType, rows: Sequence[dict[str, Any]], labels: Sequence[
         if not n.startswith("float8")
     }
     limits = _limits(alt, noise, values)
-    return Panel(title, "log10_spread", [*lines, *limits])
+    return ChartPanel(title, "log10_spread", [*lines, *limits])
 
 
 def _limits(alt: ModuleType, levels: dict[str, float], values: list[float]) -> list[Any]:
