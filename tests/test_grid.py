@@ -147,8 +147,8 @@ def test_a_grid_that_is_too_large_is_refused_before_it_is_made(command, monkeypa
     grid.check_cells(100, 1000)  # the most
     for name in EXPERIMENTS:
         module = sys.modules[find(name).prepare.__module__]
-        monkeypatch.setattr(module, "Cell", None, raising=False)
-        monkeypatch.setattr(module, "Weights", None, raising=False)
+        for made in ("Cell", "SquareWeights", "Initialisation"):
+            monkeypatch.setattr(module, made, None, raising=False)
     assert main([*command.split(), "--no-cache", "--dry-run"]) == 2
     assert capsys.readouterr().err.startswith("error: grid: expected at most 100000 cells, got ")
 

@@ -892,7 +892,7 @@ def test_training_is_the_plain_loop():
     )
     x = jax.random.normal(of_x, (20, 4))
     examples = training.TrainingSet(x, jnp.arange(20) % 3)
-    descent = training.Descent(rate=0.3, momentum=0.9, batch=5)
+    descent = training.DescentRule(rate=0.3, momentum=0.9, batch=5)
     scores = training.accuracies(net, params, examples, key, descent, steps=40, looks=2, depth=3)
     batches = np.asarray(jax.random.randint(key, (2, 20, 5), 0, 20))
     params = jax.tree.map(np.asarray, params)

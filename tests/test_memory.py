@@ -95,7 +95,7 @@ def test_memory_that_ends_while_measuring(tmp_path, capsys, monkeypatch):
     def measure(*_):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 16 bytes.")
 
-    monkeypatch.setattr("experiments.depth.cells.Sweep.measure", measure)
+    monkeypatch.setattr("experiments.depth.cells.DepthSweep.measure", measure)
     small = ["depth", "--data", "iris", "--depths", "1", "--activations", "tanh"]
     small += ["--quiet", "--no-cache", "--out"]
     assert main([*small, str(tmp_path / "run")]) == 1
