@@ -55,15 +55,15 @@ SLOW = """
 import time
 import jax
 from experiments import __main__
-from experiments.depth.cells import Sweep
-measure = Sweep.measure
+from experiments.depth.cells import DepthSweep
+measure = DepthSweep.measure
 def slow(self, cell):
     print("begin", file=sys.__stdout__, flush=True)
     {pause}
     rows = measure(self, cell)
     print("end", file=sys.__stdout__, flush=True)
     return rows
-Sweep.measure = slow
+DepthSweep.measure = slow
 sys.exit(__main__.main(sys.argv[1:]))
 """
 # Files may not grow larger than {limit} bytes. Set by the process itself, as a `preexec_fn` would
