@@ -372,7 +372,7 @@ def test_its_theory_is_that_of_a_residual_block_of_another_scale(script, activat
 
 @pytest.mark.slow
 def test_a_wide_network_does_what_theory_says(script):
-    """Of relu, without biases, it is the residual network, whose band of finite width is known."""
+    """With relu and no biases it is the residual network, whose band of finite width is known."""
     g, width, depth, draws = 0.8, 64, 21, 8
     with as_users_have_jax():
         measured, predicted = script.decades(g, depth, width, draws)

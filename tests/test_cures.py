@@ -121,7 +121,7 @@ def test_of_equal_rates_that_which_leaves_more_directions_is_the_better_cure():
 
 
 def test_a_cure_is_said_with_what_came_of_it(snapshot):
-    """What layers beside those that repeat add is said from a factor of two on."""
+    """The sentence names layers beside the repeated ones from a factor of two on."""
     rate = {"decades": -0.012, "repeated": -0.24, "total": -0.53}
     made = (
         {"works": True, **rate},

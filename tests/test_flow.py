@@ -276,7 +276,7 @@ def flows():
 
 
 def test_small_states_together_have_the_records_of_each(rng):
-    """Of two and three axes, several of one shape, and Δ at each position."""
+    """States of two and three axes, several of one shape, and Δ at each position."""
     shapes = [(B, 5), (B, T, 2), (B, 2, 3), (B, T, 2)]
     options = FlowOptions(examples=True, tangent=False, memory="all")
     small = [

@@ -74,19 +74,19 @@ WIDER = depth_rows(-1.0, width=16)
 ZERO = depth_rows().with_columns(log10_delta_z=pl.lit(-np.inf), delta_z=pl.lit("zero"))
 SHOWN = {
     "a run": [kept_as(depth_rows())],
-    "one that was stopped": [kept_as(depth_rows(), STOPPED)],
-    "one that says no more than that": [kept_as(depth_rows(), {"finished": False})],
-    "zeros": [kept_as(ZERO)],
-    "that was stopped, beside another": [
+    "a stopped run": [kept_as(depth_rows(), STOPPED)],
+    "a stopped run without its cells": [kept_as(depth_rows(), {"finished": False})],
+    "a run of zeros": [kept_as(ZERO)],
+    "a stopped run beside a whole one": [
         kept_as(depth_rows(), STOPPED), kept_as(depth_rows(depths=(4, 9))),
     ],
-    "of another width, which is no axis": [
+    "two runs of unlike width, which is no axis": [
         kept_as(depth_rows()), kept_as(depth_rows(-0.75, (4, 9), width=16), width=["16"]),
     ],
-    "of two widths, one of them in both": [
+    "two runs of two widths, one of them in both": [
         kept_as(depth_rows()), kept_as(pl.concat([depth_rows(), WIDER]), width=["8", "16"]),
     ],
-    "beside zeros, and else the same": [kept_as(depth_rows()), kept_as(ZERO)],
+    "a run beside the same with zeros": [kept_as(depth_rows()), kept_as(ZERO)],
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What modules of PyTorch are called with and compute by themselves: graphs, reversible blocks."""
+"""Inputs of modules of PyTorch, and their own computation: graphs, reversible blocks."""
 
 import numpy as np
 import pytest

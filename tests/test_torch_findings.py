@@ -449,7 +449,7 @@ def cross_entropy(torch):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_slopes_are_those_of_autograd(torch, name):
-    """Of the units of a layer one is far below 0, one far above, and one on a slope of .007."""
+    """A layer with a unit far below 0, one far above, and one on a slope of .007."""
     sigma = MODULES[name](torch.nn)
     model = torch.nn.Sequential(
         torch.nn.Linear(4, UNITS), sigma, torch.nn.Linear(UNITS, 3)
@@ -479,7 +479,7 @@ def test_slopes_are_those_of_autograd(torch, name):
 
 
 def test_units_are_columns_or_channels_of_the_layer_that_computes_them(torch):
-    """Of blocks those inside; of a list of layers those of what the one before has returned."""
+    """Blocks have their inner units; a layer of a list has those of the output below it."""
     nn = torch.nn
 
     class Block(nn.Module):
