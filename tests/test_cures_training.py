@@ -245,6 +245,24 @@ def test_a_network_of_ours_is_trained_by_its_task(key, rng):
     assert f"; after 300 steps of size {found[0].trained.step_size:g} its loss is " in str(found)
 
 
+@pytest.mark.slow
+def test_a_network_of_ours_is_trained_by_the_loss_that_is_given(key, rng):
+    net = jaxnn.Network((4, 8, 3), "tanh", "multiclass")
+    params, xs = jaxnn.init(net, key), rng.normal(size=(24, 4))
+
+    forward = jax.vmap(lambda x: jaxnn.forward(net, params, x))
+
+    def loss(y_hat, ys):
+        return jnp.sum((y_hat - ys) ** 2, axis=1)
+
+    one = patient_of(Program((net, params), xs, xs[:, :3], loss=loss)).training(params, None)
+    course = one.course(1.0, orders_of(one.count)[0][:20])
+    first = orders_of(one.count)[0][0]
+    expected = loss(forward(xs[first]), xs[first, :3]).mean()
+    assert course.losses[0] == pytest.approx(float(expected), rel=1e-5)
+    assert course.end < loss(forward(xs), xs[:, :3]).mean()
+
+
 def of_torch(torch):
     torch.manual_seed(0)
     layers = [torch.nn.Sequential(torch.nn.SiLU(), torch.nn.Linear(8, 8)) for _ in range(12)]

@@ -45,10 +45,11 @@ class NetworkPatient(Patient):
 
     @property
     def has_loss(self) -> bool:
-        return self.program.ys is not None
+        return self.program.ys is not None or self.program.loss is not None
 
     def to_train(self, params: Params) -> Program:
-        return Program((self.network, params), self.program.xs, self.program.ys)
+        pair = self.network, params
+        return self.program.but(model=pair, network=pair)
 
     def model(self, params: Params) -> Model:
         """Return the user's own pytree, or a pair, with these numbers."""

@@ -216,7 +216,7 @@ class Patient(ABC):
     @property
     @abstractmethod
     def has_loss(self) -> bool:
-        """Whether there is a loss to train it by."""
+        """True if there is a loss to train it by."""
 
     @abstractmethod
     def to_train(self, params: Params) -> Program:

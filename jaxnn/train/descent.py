@@ -5,7 +5,6 @@ floats -> loss, gradient -> optimiser -> other floats
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +16,10 @@ from ..chain.apply import Kept, applied
 from ..chain.chain import Chain
 from ..chain.from_network import as_chain
 from ..chain.parameter_handover import is_array
-from ..flow.record.loss import Loss, mean_of
+from ..flow.record.loss import Loss, LossOfTop, mean_of
 from ..models import Model, Program, as_network, own_pytree
 from ..network.checks import check_data, check_params
 from ..network.network import Network
-from ..network.tasks import label_rows
 from .steps import Optimizer, moved_by, strongly_typed
 
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -36,27 +34,17 @@ class Trainee(NamedTuple):
     ys: PyTree
 
 
-@dataclass(frozen=True)
-class _OfTask:
-    """The loss of a Network's task, of labels in any form that the task accepts."""
-
-    net: Network
-
-    def __call__(self, z: Array, ys: Array) -> Array:
-        rows = label_rows(self.net.task, ys, z.shape[:1], self.net.sizes[-1], z.dtype)
-        return self.net.task.loss(z, rows)
-
-
 def trainee_of(program: Program) -> Trainee:
     """Return a program of JAX as a training sees it."""
     model, ys, loss = program.model, program.ys, program.loss
     net, params = program.network
     if isinstance(net, Network):
-        if loss is not None or ys is None:
-            raise ValueError("ys, loss: expected ys and no loss with a Network, whose task has it")
+        if loss is None and ys is None:
+            raise ValueError("ys: expected labels for the loss of a Network's task, got None")
         layers = check_params(net, params)
-        check_data(net, program.xs, ys)
-        return Trainee(as_chain(net, layers)[0], tree_of(model), _OfTask(net), ys)
+        if loss is None:
+            check_data(net, program.xs, ys)
+        return Trainee(as_chain(net, layers)[0], tree_of(model), LossOfTop(net, loss), ys)
     if loss is None:
         raise ValueError("loss: expected loss(output, ys) -> (B,) or a number, got None")
     return Trainee(net, tree_of(model), loss, ys)

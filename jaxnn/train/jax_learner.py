@@ -65,7 +65,7 @@ class JaxLearner(Learner):
 
     @cached_property
     def _now(self) -> tuple[PyTree, PyTree]:
-        """What is learned, and the optimiser's state."""
+        """The learned floats, and the optimiser's state."""
         floats, state = self._run(self._begun, self._arrays)
         return floats, state
 

@@ -8,7 +8,7 @@ whole network is as small as was asked for.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -20,11 +20,11 @@ from jaxtyping import Array, PyTree
 from ...arrays.compiled import compiled
 from ...chain.chain import Chain
 from ...chain.from_network import as_chain
-from ...network.checks import as_rows, dtype_of
+from ...network.checks import dtype_of
 from ...network.network import Network
 from ...theory.twin.wide import Wide, twin_of
 from ..record.flow import Flow, FlowOptions
-from ..record.loss import Loss
+from ..record.loss import Loss, LossOfTop
 from .chain_flow import chain_flow
 
 LN10 = float(np.log(10))
@@ -49,9 +49,7 @@ def theory_of(
 ) -> Flow:
     """Return the mean of flows of a network's wide twin, known to so many decades in all."""
     if isinstance(net, Network):
-        if cotangent is None and loss is None:
-            ys = as_rows(net, params, xs, ys)[1]
-        loss = None if cotangent is not None else _LossOfTop(net, loss)
+        loss = None if cotangent is not None else LossOfTop(net, loss)
         xs = jnp.asarray(xs, dtype_of(params))
         net, params = as_chain(net, params)
     twin = twin_of(net, params, replicas_of(params))
@@ -80,18 +78,6 @@ def averaged(goal: float, draws: Callable[[int], Flow], replicas: int) -> Flow:
     with np.errstate(all="ignore"):  # of sizes that are zero or not finite
         theory: Flow = jax.tree.map(jnp.asarray, _mean(several, replicas, np))
     return theory
-
-
-@dataclass(frozen=True)
-class _LossOfTop:
-    """The loss of z[L] of a network, its task's or one of ŷ."""
-
-    net: Network
-    loss: Loss | None
-
-    def __call__(self, z: Array, ys: PyTree) -> Array:
-        task = self.net.task
-        return task.loss(z, ys) if self.loss is None else self.loss(task.output(z), ys)
 
 
 def replicas_of(params: PyTree, units: int = UNITS) -> int:

@@ -9,6 +9,7 @@ computed in float32 with a loss of 2^64 times the size.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,9 +23,25 @@ from jaxtyping import Array, PyTree
 from ...arrays.rows import at_least_float32, floats, is_float
 from ...chain.label_pairs import refuse_pairs
 from ...network.checks import calling_loss
+from ...network.network import Network
+from ...network.tasks import label_rows
 
 Loss = Callable[[Any, Any], Array]
 LARGER = 2.0**64
+
+
+@dataclass(frozen=True)
+class LossOfTop:
+    """The loss of z[L] of a Network: a loss of ŷ, or its task's, whose labels have any form."""
+
+    net: Network
+    loss: Loss | None
+
+    def __call__(self, z: Array, ys: PyTree) -> Array:
+        task, n = self.net.task, self.net.sizes[-1]
+        if self.loss is not None:
+            return self.loss(task.output(z), ys)
+        return task.loss(z, label_rows(task, ys, z.shape[:1], n, z.dtype))
 
 
 def delta_of_loss(
