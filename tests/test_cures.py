@@ -13,7 +13,7 @@ import jaxnn
 from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
 from jaxnn.curing import branches, changes, cures, hooks, search, units
-from jaxnn.curing.changes import Change
+from jaxnn.curing.changes import Attempt
 from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import patient_of
 from jaxnn.curing.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
@@ -209,7 +209,7 @@ def test_what_cannot_be_measured_says_why():
         def flow_of(self, params, theory):
             raise ValueError("z[1]: expected numbers in range, got inf; make the float wider")
 
-    cure = cures.judged(Broken(), "", "", Change({}))
+    cure = cures.judged(Broken(), "", "", Attempt({}))
     assert (cure.works, cure.reason) == (False, "z[1]: expected numbers in range, got inf")
     with pytest.raises(ValueError, match=r"^theory: expected True or False, got 1$"):
         jaxnn.cures([], np.ones((2, 2)), theory=1)
@@ -604,10 +604,10 @@ class Equal:
 @pytest.mark.parametrize(("own", "count"), [([0.5] * 6, 0), ([0.5, 0.5, 0.6, 0.4, 0.5, 0.5], 1)])
 def test_factors_by_layer_that_are_those_of_a_change_before_are_left_out(own, count):
     """In equal layers every factor is the single factor, for the gradient and for the signal."""
-    made = [sight.values["change"] for sight in changes.scale_by_layer(Equal(own))]
+    made = [sight.values["attempt"] for sight in changes.scale_by_layer(Equal(own))]
     assert len(made) == count
-    for change in made:
-        np.testing.assert_allclose(change.factors[1:], 1 / np.array(own[1:]), rtol=0.01)
+    for attempt in made:
+        np.testing.assert_allclose(attempt.factors[1:], 1 / np.array(own[1:]), rtol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -650,7 +650,7 @@ def test_the_signal_is_that_between_layers(rng):
     xs, c = rng.normal(size=(2, B, N))
     net, params = jaxnn.as_network((f, drawn(rng, 12, 14.0)), xs)
     patient = patient_of(Program((net, params), xs, cotangent=c))
-    cure = cures.judged(patient, "", "", Change(params, flow=patient.flow))
+    cure = cures.judged(patient, "", "", Attempt(params, flow=patient.flow))
     logs = np.asarray(cure.flow.log_mean_square) / 2 / np.log(10)
     assert logs[-2] - logs[-1] > 1
     assert cure.signal == pytest.approx(np.ptp(logs[:-1]))

@@ -23,7 +23,7 @@ from experiments.learning import data
 from experiments.learning.descent import rows_of_steps
 from experiments.runs import schema, store
 from jaxnn.curing import cures
-from jaxnn.curing.changes import CURES, Change
+from jaxnn.curing.changes import CURES, Attempt
 from jaxnn.curing.cures import patient_of
 from jaxnn.models import Program
 
@@ -423,7 +423,7 @@ def one_cure(monkeypatch):
         tried.append(kinds)
         factors = patient.factors(2.0)
         params = patient.multiplied(patient.params, factors)
-        given = ("scale", "Multiply the weights by 2.", Change(params, factors))
+        given = ("scale", "Multiply the weights by 2.", Attempt(params, factors))
         return cures.Cures(patient.verdict, (cures.judged(patient, *given),))
 
     monkeypatch.setattr(networks, "tried_on", tried_on)

@@ -33,7 +33,7 @@ from experiments.cures.columns import (
 from experiments.cures.dense import IllDense
 from experiments.learning.descent import rows_of_steps
 from experiments.runs import grid, runtime, sweep
-from jaxnn.curing.changes import CURES, Change
+from jaxnn.curing.changes import CURES, Attempt
 from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import judged, patient_of, tried_on
 from jaxnn.curing.training import SECONDS
@@ -117,7 +117,7 @@ def _done(given: dict[str, Any], change: str, settings: Any, kinds: list[str]) -
         first = {name: _first(given.get(name)) for name in ("xs", "ys")}
         patient = patient_of(Program.of(**given | first), seed)
     if change != CURE:
-        return [judged(patient, change, "", Change(patient.params, flow=patient.flow))]
+        return [judged(patient, change, "", Attempt(patient.params, flow=patient.flow))]
     cures = tried_on(patient, kinds=kinds or tuple(CURES), seconds=SECONDS)
     best = {cure.kind: cure for cure in reversed(cures.tried) if cure.works}
     found = [best[kind] for kind in dict.fromkeys(c.kind for c in cures if c.works)]

@@ -19,7 +19,7 @@ from ..flow.verdict.verdict import Verdict
 from ..rules import Found, Sight
 from ..texts import clean, listed
 from . import search
-from .changes import CURES, ONE_SIZE, Change, made
+from .changes import CURES, ONE_SIZE, Attempt, made
 from .draws import delta_like
 from .patient import At, Patient, Places
 from .words import names_in_words, template, to_digits
@@ -47,9 +47,10 @@ def is_left(before: Verdict, after: Verdict) -> str:
     return f"the verdict still finds: {left[0].text.rstrip('.')}" if left else ""
 
 
-def _change(patient: Patient, new: dict[At, np.ndarray]) -> Change:
+def _attempt(patient: Patient, new: dict[At, np.ndarray]) -> Attempt:
     """Return the network with other numbers in some arrays."""
-    return Change(patient.with_arrays(new), reason=partial(is_left, patient.verdict), is_named=True)
+    reason = partial(is_left, patient.verdict)
+    return Attempt(patient.with_arrays(new), reason=reason, is_named=True)
 
 
 # What a verdict says to set
@@ -62,8 +63,8 @@ def named_array(patient: Patient) -> Iterator[Sight]:
         meant = _places_of(patient, found) if "to" in found.values else set()
         if meant:
             to = found.values["to"]
-            change = _change(patient, {at: np.full_like(patient.arrays[at], to) for at in meant})
-            yield Sight(found.layer, patient.named(meant), {"change": change, "to": to})
+            attempt = _attempt(patient, {at: np.full_like(patient.arrays[at], to) for at in meant})
+            yield Sight(found.layer, patient.named(meant), {"attempt": attempt, "to": to})
 
 
 def _places_of(patient: Patient, found: Found) -> Places:
@@ -167,9 +168,9 @@ def array(patient: Patient) -> Iterator[Sight]:
 
 
 def _as_others(patient: Patient, arrays: Mapping[At, Mended], why: str) -> Sight:
-    change = _change(patient, {at: new.value for at, new in arrays.items()})
+    attempt = _attempt(patient, {at: new.value for at, new in arrays.items()})
     first = min(arrays)
-    values = {"change": change, "actions": _actions(patient, arrays), "why": why}
+    values = {"attempt": attempt, "actions": _actions(patient, arrays), "why": why}
     return Sight(first[0] + 1, patient.path(first), values)
 
 
@@ -239,9 +240,9 @@ def redraw(patient: Patient) -> Iterator[Sight]:
         for at in sorted(meant)
     }
     if new:
-        change = Change(patient.with_arrays(new)) if is_large else _change(patient, new)
+        attempt = Attempt(patient.with_arrays(new)) if is_large else _attempt(patient, new)
         std = "√(2/fan_in)" if gain == 2 else "1/√fan_in"
-        yield made(change, arrays=patient.named(meant), std=std)
+        yield made(attempt, arrays=patient.named(meant), std=std)
 
 
 def _constant_weights(patient: Patient, findings: Sequence[Found]) -> Places:
@@ -276,8 +277,8 @@ def queries_and_keys(patient: Patient) -> Iterator[Sight]:
     logit = float(np.max(np.asarray(record.largest_logit, np.float64)[heads]))
     factor = to_digits((LOGIT / logit) ** 0.5, 3)
     if meant:
-        change = _change(patient, {at: factor * patient.arrays[at] for at in meant})
-        values = {"change": change, "arrays": patient.named(meant), "factor": factor}
+        attempt = _attempt(patient, {at: factor * patient.arrays[at] for at in meant})
+        values = {"attempt": attempt, "arrays": patient.named(meant), "factor": factor}
         first = min(meant)
         yield Sight(first[0] + 1, patient.path(first), values | {"logit": logit, "goal": LOGIT})
 
@@ -299,8 +300,8 @@ def one_layer(patient: Patient) -> Iterator[Sight]:
         factor = _factor_of_layer(patient, layer, meant) if meant else None
         if factor is not None:
             factor = to_digits(factor, 3)
-            change = _change(patient, {at: factor * patient.arrays[at] for at in meant})
-            values = {"change": change, "arrays": patient.named(meant), "factor": factor}
+            attempt = _attempt(patient, {at: factor * patient.arrays[at] for at in meant})
+            values = {"attempt": attempt, "arrays": patient.named(meant), "factor": factor}
             yield Sight(found.layer, values=values)
 
 
@@ -334,9 +335,11 @@ def gains(patient: Patient) -> Iterator[Sight]:
         if found.rule == "branches":
             meant = _places_of(patient, found)
             value = to_digits(len(meant) ** -0.5)
-            change = _change(patient, {at: np.full_like(patient.arrays[at], value) for at in meant})
+            attempt = _attempt(
+                patient, {at: np.full_like(patient.arrays[at], value) for at in meant}
+            )
             words = {"arrays": patient.named(meant), "value": value, "count": len(meant)}
-            yield made(change, **words)
+            yield made(attempt, **words)
 
 
 # Gates
@@ -357,12 +360,12 @@ def gates(patient: Patient) -> Iterator[Sight]:
     Sources: Jozefowicz, Zaremba & Sutskever 2015 (1); Tallec & Ollivier 2018, arXiv:1804.11188.
     """
     known = list(_gates_of_modules(patient))
-    for change, words in known or [_gate_of_steps(patient)]:
-        if change is not None:
-            yield made(change, **words)
+    for attempt, words in known or [_gate_of_steps(patient)]:
+        if attempt is not None:
+            yield made(attempt, **words)
 
 
-Gates = tuple[Change | None, dict[str, object]]  # with the words of its sentence
+Gates = tuple[Attempt | None, dict[str, object]]  # with the words of its sentence
 
 
 def _through_time(patient: Patient) -> TimeChange | None:
@@ -388,8 +391,8 @@ def _gates_of_modules(patient: Patient) -> Iterator[Gates]:
     for numbers in ({"value": 1.0}, chrono) if meant else ():
         new = {at: _with(patient.arrays[at], v, numbers["value"]) for at, v in meant.items()}
         # Of 1, which rarely suffices, the number is told; it is no reason to leave out ln T.
-        change = _change(patient, new)._replace(is_named="steps" in numbers)
-        yield change, {"entries": listed(names), **numbers}
+        attempt = _attempt(patient, new)._replace(is_named="steps" in numbers)
+        yield attempt, {"entries": listed(names), **numbers}
 
 
 def _gate_of_steps(patient: Patient) -> Gates:
@@ -406,7 +409,7 @@ def _gate_of_steps(patient: Patient) -> Gates:
             flow = patient.measured(params)
             rate = np.nan if flow is None else abs(patient.decades(flow))
             if rate < least:
-                least, best = rate, Change(params, flow=flow)
+                least, best = rate, Attempt(params, flow=flow)
                 of_it = "" if part == slice(0, len(v)) else f"[{part.start}:{part.stop}]"
                 entries = f"`{path}{of_it}`"
     return best, {} if best is None else {"entries": entries, "steps": steps, "value": value}
@@ -464,7 +467,7 @@ def recurrent(patient: Patient) -> Iterator[Sight]:
     if gain is not None:
         gain = to_digits(gain)
         weights = listed([f"`{patient.path(at)}`" for at in sorted(drawn)])
-        yield made(_change(patient, with_gain(gain)), weights=weights, gain=gain)
+        yield made(_attempt(patient, with_gain(gain)), weights=weights, gain=gain)
 
 
 # Cuts
@@ -477,5 +480,7 @@ def opened(patient: Patient) -> Iterator[Sight]:
     other = patient.opened() if stops else None
     if other is not None and not is_left(patient.verdict, other.verdict):
         reason = partial(is_left, patient.verdict)
-        change = Change(other.params, flow=other.flow, patient=other, reason=reason, is_named=True)
-        yield Sight(stops[0].layer, values={"change": change, "text": patient.opening})
+        attempt = Attempt(
+            other.params, flow=other.flow, patient=other, reason=reason, is_named=True
+        )
+        yield Sight(stops[0].layer, values={"attempt": attempt, "text": patient.opening})

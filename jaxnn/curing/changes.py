@@ -1,6 +1,6 @@
 """Changes of a network: what may cure it, one entry each of one table.
 
-    patient -> a rule sees -> what it needs is there -> Change: parameters, or another network
+    patient -> a rule sees -> what it needs is there -> Attempt: parameters, or another network
 
 Of changes that are equally good the first in the table comes first.
 """
@@ -38,7 +38,7 @@ CANCELLED = (
 CURES: Rules[Patient] = Rules()
 
 
-class Change(NamedTuple):
+class Attempt(NamedTuple):
     """A changed network."""
 
     params: Params | None  # None if there are none, with the reason
@@ -50,9 +50,9 @@ class Change(NamedTuple):
     is_named: bool = False
 
 
-def made(change: Change, **words: object) -> Sight:
-    """Return a change as what a rule sees, with what its sentence names."""
-    return Sight(values={"change": change, **words})
+def made(attempt: Attempt, **words: object) -> Sight:
+    """Return an attempt as what a rule sees, with what its sentence names."""
+    return Sight(values={"attempt": attempt, **words})
 
 
 # Parameters
@@ -72,7 +72,7 @@ def branch_scale(patient: Patient) -> Iterator[Sight]:
     for factor, why in (*tried, (0.0, closed)):
         factors = patient.factors(factor)
         params = patient.multiplied(patient.params, factors, only)
-        yield made(Change(params, factors), arrays=patient.named(only), why=why)
+        yield made(Attempt(params, factors), arrays=patient.named(only), why=why)
 
 
 @CURES.rule("scale", says="Multiply the weights {weights} by {factor:g}{then}.")
@@ -84,8 +84,8 @@ def scale(patient: Patient) -> Iterator[Sight]:
         std = _root_mean_square(patient.gains(patient.weights))
         then = f": std {std * factor:.3g}/√fan_in, now {std:.3g}/√fan_in" if std == std else ""
         weights = patient.named(patient.weights)
-        change = Change(scaled.params, scaled.factors, scaled.flow)
-        yield made(change, weights=weights, factor=factor, then=then)
+        attempt = Attempt(scaled.params, scaled.factors, scaled.flow)
+        yield made(attempt, weights=weights, factor=factor, then=then)
 
 
 def _factors_in_words(weights: str, factors: tuple[float, ...], what: str, **_: object) -> str:
@@ -121,7 +121,7 @@ def scale_by_layer(patient: Patient) -> Iterator[Sight]:
         params = patient.multiplied(patient.params, factors)
         weights = patient.named(patient.weights, one_each=True)
         yield made(
-            Change(params, factors),
+            Attempt(params, factors),
             weights=weights,
             factors=tuple(factors[patient.layers].tolist()),
             what=what,
@@ -160,7 +160,7 @@ def orthogonal(patient: Patient) -> Iterator[Sight]:
     gain = to_digits(factor * std)
     kernels = "delta-orthogonal, 0 but for an orthogonal matrix in a kernel's centre,"
     yield made(
-        Change(params, flow=flow),
+        Attempt(params, flow=flow),
         weights=patient.named(meant),
         kind=kernels if meant & patient.kernels.keys() else "orthogonal",
         size=f"gain {gain:g} (std {gain:.3g}/√fan_in; now {std:.3g}/√fan_in)"
@@ -191,14 +191,14 @@ def looks_linear(patient: Patient) -> Iterator[Sight]:
         return
     rng, meant = np.random.default_rng(patient.seed), patient.weights | patient.vectors
     try:
-        change = Change(patient.redrawn(meant, partial(mirrored, rng)))
+        attempt = Attempt(patient.redrawn(meant, partial(mirrored, rng)))
     except OddError:
-        change = Change(None, reason="its units are pairs, and a width is odd")
+        attempt = Attempt(None, reason="its units are pairs, and a width is odd")
     centre = ", in the centre of kernels" if patient.kernels else ""
     biases = patient.named(patient.vectors) if patient.vectors else ""
     if biases:
         biases = f", and make the biases {biases} [b, -b], where b is their first half"
-    yield made(change, weights=patient.named(patient.weights), centre=centre, biases=biases)
+    yield made(attempt, weights=patient.named(patient.weights), centre=centre, biases=biases)
 
 
 # Structure
@@ -268,8 +268,8 @@ def _formed(patient: Patient, form: Form, **words: object) -> Iterator[Sight]:
     """Yield the network with its equal layers in another form."""
     other = patient.with_form(form)
     if other is not None:
-        change = Change(other.params, flow=other.flow, patient=other)
-        yield made(change, where=patient.rebuildable_names, **words)
+        attempt = Attempt(other.params, flow=other.flow, patient=other)
+        yield made(attempt, where=patient.rebuildable_names, **words)
 
 
 def _with_shares(patient: Patient, form: Callable[[float], Form]) -> Iterator[Sight]:
@@ -278,8 +278,8 @@ def _with_shares(patient: Patient, form: Callable[[float], Form]) -> Iterator[Si
     for share, by in ((count**-0.5, f"√{count}"), (1 / count, f"{count}")) if count else ():
         sights = [*_formed(patient, form(share), by=by)]
         yield from sights
-        changes: list[Change] = [sight.values["change"] for sight in sights]
-        rates = [c.patient.decades(c.flow) for c in changes if c.patient and c.flow]
+        attempts: list[Attempt] = [sight.values["attempt"] for sight in sights]
+        rates = [a.patient.decades(a.flow) for a in attempts if a.patient and a.flow]
         # The smaller share, which leaves next to nothing of a layer, is for rates that are left,
         # where no loss judges.
         is_kept = all(abs(rate) <= SAME for rate in rates)
@@ -357,7 +357,7 @@ def tailored_units(patient: Patient) -> Iterator[Sight]:
     scaled = other.scaled(other.params, only=only)
     factor, params, _, flow = scaled or ScaledWeights(1.0, other.params, other.factors(1.0), None)
     yield made(
-        Change(params, flow=flow, patient=other),
+        Attempt(params, flow=flow, patient=other),
         count=count,
         gain=sigma.gain,
         slope=sigma.slope,
@@ -389,8 +389,8 @@ def router(patient: Patient) -> Iterator[Sight]:
         for factor in ROUTERS if only else ():
             factors = np.full(len(patient.flow.names), factor)
             params = patient.multiplied(patient.params, factors, only)
-            change = Change(params, factors, reason=partial(_is_still_starved, (layer, path)))
-            yield Sight(layer, path, {"change": change, "factor": factor})
+            attempt = Attempt(params, factors, reason=partial(_is_still_starved, (layer, path)))
+            yield Sight(layer, path, {"attempt": attempt, "factor": factor})
 
 
 def _is_still_starved(place: tuple[int, str], changed: Verdict) -> str:
@@ -410,5 +410,5 @@ def formats(patient: Patient) -> Iterator[Sight]:
     is_in_range = verdict.out is None and verdict.undefined is None
     if is_in_range and any(verdict.lost[name] is not None for name in COMMON):
         reason = "numbers are kept, and the gradient is as it was"
-        change = Change(patient.params, flow=patient.flow, reason=reason)
-        yield made(change, formats="; ".join(held_by(patient.flow)))
+        attempt = Attempt(patient.params, flow=patient.flow, reason=reason)
+        yield made(attempt, formats="; ".join(held_by(patient.flow)))

@@ -29,7 +29,7 @@ from ..rules import Found
 from ..train.steps import check_optimizer
 from ..train.torch_learner import check_factory
 from .causes import FIRST, with_usual_weights
-from .changes import CURES, SAME, Change
+from .changes import CURES, SAME, Attempt
 from .cure import Cure
 from .jax_patients import ChainPatient, NetworkPatient
 from .patient import AnyNet, Patient
@@ -264,13 +264,13 @@ def _each_tried(
     if not _may_change(patient):
         kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
     for found in _found(patient, kinds):
-        cure, change = _tried(patient, found, theory), found.values["change"]
+        cure, attempt = _tried(patient, found, theory), found.values["attempt"]
         yield cure
         if cure.is_named and cure.works:
             return
-        if cure.is_named and left and _is_gone(change, cure):
+        if cure.is_named and left and _is_gone(attempt, cure):
             # Of a network that is ill without the named cause too, what is left is changed.
-            mended = change.patient or patient.with_params(change.params)
+            mended = attempt.patient or patient.with_params(attempt.params)
             for more in _each_tried(mended, theory, kinds, left - 1):
                 yield replace(more, advice=f"{cure.advice} {more.advice}")
             return
@@ -297,10 +297,12 @@ def _with_usual(patient: Patient, theory: bool, kinds: Collection[str]) -> Itera
         yield replace(cure, advice=f"{advice} {cure.advice}")
 
 
-def _is_gone(change: Change, cure: Cure) -> bool:
+def _is_gone(attempt: Attempt, cure: Cure) -> bool:
     """Tell whether a change takes away what the verdict named, whatever else is ill."""
     return (
-        cure.flow is not None and callable(change.reason) and not change.reason(verdict(cure.flow))
+        cure.flow is not None
+        and callable(attempt.reason)
+        and not attempt.reason(verdict(cure.flow))
     )
 
 
@@ -314,8 +316,8 @@ def _may_change(patient: Patient) -> bool:
 
 def _tried(patient: Patient, found: Found, theory: bool) -> Cure:
     """Return what a rule has made, as it is measured."""
-    values = {name: value for name, value in found.values.items() if name != "change"}
-    return judged(patient, found.rule, found.text, found.values["change"], theory, values)
+    values = {name: value for name, value in found.values.items() if name != "attempt"}
+    return judged(patient, found.rule, found.text, found.values["attempt"], theory, values)
 
 
 def ranked(tried: list[Cure], net: AnyNet) -> list[Cure]:
@@ -365,16 +367,16 @@ def judged(
     patient: Patient,
     kind: str,
     advice: str,
-    change: Change,
+    attempt: Attempt,
     theory: bool = False,
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cure:
     """Return a change as it is measured, with theory its wide twin as well."""
-    if change.params is None:
-        return Cure(kind=kind, advice=advice, reason=str(change.reason), values=values)
-    changed = change.patient or patient
+    if attempt.params is None:
+        return Cure(kind=kind, advice=advice, reason=str(attempt.reason), values=values)
+    changed = attempt.patient or patient
     try:
-        flow = (not theory and change.flow) or changed.flow_of(change.params, theory)
+        flow = (not theory and attempt.flow) or changed.flow_of(attempt.params, theory)
     except ValueError as error:  # such as of a signal that leaves its range
         reason = str(error).partition(";")[0]
         return Cure(
@@ -382,12 +384,12 @@ def judged(
             advice=advice,
             reason=reason,
             values=values,
-            factors=change.factors,
+            factors=attempt.factors,
             net=changed.network,
         )
     result, top, signal = verdict(flow), _top(changed), _signal(changed, flow)
-    reasons = [*filter(None, _reasons(patient, changed, change.is_named, flow, result))]
-    refusal = change.reason if isinstance(change.reason, str) else change.reason(result)
+    reasons = [*filter(None, _reasons(patient, changed, attempt.is_named, flow, result))]
+    refusal = attempt.reason if isinstance(attempt.reason, str) else attempt.reason(result)
     return Cure(
         kind=kind,
         advice=advice,
@@ -400,15 +402,15 @@ def judged(
         spread=np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10,
         directions=np.nan if flow.rank is None else float(flow.rank[top]),
         theory=np.nan if flow.theory is None else float(verdict(flow.theory).decades),
-        is_named=change.is_named,
+        is_named=attempt.is_named,
         values=values,
-        factors=change.factors,
+        factors=attempt.factors,
         flow=flow,
         net=changed.network,
-        params=changed.user(change.params),
-        made=partial(changed.model, change.params),
-        written=partial(changed.code, change.params),
-        learner=partial(changed.training, change.params),
+        params=changed.user(attempt.params),
+        made=partial(changed.model, attempt.params),
+        written=partial(changed.code, attempt.params),
+        learner=partial(changed.training, attempt.params),
     )
 
 
