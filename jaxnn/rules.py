@@ -7,7 +7,17 @@ read the sentence: whoever asks what was found asks for the rule, the layer, the
 
     rank        the place of a rule: those of a lower rank speak first
     unless      rules that, having spoken, leave nothing for this one to say
+    said_by     rules of any table that say in a checkup what this one says
     final       a rule that, having spoken, leaves nothing to say for any of a higher rank
+    healthy     a network of which only this is said needs no change
+    changes     names of the changes of `jaxnn.trials` that its advice stands for, with ", " between
+    see         link to the page with more, for a guide
+
+and of an alarm alone
+
+    of_step     it is on what the steps of the optimiser do
+    every_step  it needs no measurement, and is asked at each step
+    of_games    it is usual in a game of two networks
 """
 
 import inspect
@@ -16,6 +26,7 @@ from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 Words = str | Callable[..., str]  # a template of values, or a function of them, by their names
+Names = str | Iterable[str]  # with spaces between
 Place = tuple[str, int | None, str]  # of what is said: rule, layer, path
 
 
@@ -40,33 +51,42 @@ class Sight(NamedTuple):
 
 
 class Rule(NamedTuple, Generic[FContra]):
-    """One thing that may be found; see above for rank, unless and final."""
+    """One thing that may be found; see above for its fields."""
 
     name: str
     sees: Callable[[FContra], Iterable[Sight]]
     says: Words  # of layer, path, values and the layer's name
     advises: Words = ""
+    changes: Words = ""
     rank: int = 0
     unless: frozenset[str] = frozenset()
+    said_by: frozenset[str] = frozenset()
     final: bool = False
-    healthy: bool = False  # True if a network of which only this is said needs no change
-    see: str = ""  # link to the page with more, for a guide
+    healthy: bool = False
+    of_step: bool = False
+    every_step: bool = False
+    of_games: bool = False
+    see: str = ""
 
 
 class Found(NamedTuple):
     """A sight of a rule; `str` is its sentence.
 
-    rule: its name.
-    layer, path, values: as in the `Sight`.
+    rule: its name, such as "update" or "attention".
+    layer, path, values: as in the `Sight`; of an alarm read from a file there are no values.
     text, advice: what the rule says of it, and advises.
+    changes: names of the changes of `jaxnn.trials` that the advice stands for.
+    step: of an alarm, that of the measurement that showed it; -1 before a training.
     """
 
     rule: str
-    layer: int | None
-    path: str
-    values: Mapping[str, Any]
-    text: str
-    advice: str
+    layer: int | None = None
+    path: str = ""
+    values: Mapping[str, Any] = MappingProxyType({})
+    text: str = ""
+    advice: str = ""
+    changes: tuple[str, ...] = ()
+    step: int = -1
 
     def __str__(self) -> str:
         return self.text
@@ -104,24 +124,15 @@ class Rules(dict[str, Rule[F]], Generic[F]):
     """
 
     def rule(
-        self,
-        name: str,
-        says: Words,
-        *,
-        advises: Words = "",
-        rank: int = 0,
-        unless: str | Iterable[str] = "",
-        final: bool = False,
-        healthy: bool = False,
-        see: str = "",
+        self, name: str, says: Words, *, unless: Names = "", said_by: Names = "", **fields: Any
     ) -> Callable[[Callable[[F], Iterable[Sight]]], Callable[[F], Iterable[Sight]]]:
         """Return a decorator that enters the function below it, as what a `Rule` sees."""
         if name in self:
             raise ValueError(f"rule: expected a name that is not in the table, got {name!r}")
+        fields |= {"unless": _names(unless), "said_by": _names(said_by)}
 
         def enter(sees: Callable[[F], Iterable[Sight]]) -> Callable[[F], Iterable[Sight]]:
-            silences = frozenset(unless.split() if isinstance(unless, str) else unless)
-            self[name] = Rule(name, sees, says, advises, rank, silences, final, healthy, see)
+            self[name] = Rule(name, sees, says, **fields)
             return sees
 
         return enter
@@ -149,13 +160,18 @@ class Rules(dict[str, Rule[F]], Generic[F]):
                     explained |= sight.explains
 
 
+def _names(names: Names) -> frozenset[str]:
+    return frozenset(names.split() if isinstance(names, str) else names)
+
+
 def _in_words(rule: Rule[F], sight: Sight, facts: F) -> Found:
     """Return a sight with the sentences of its rule."""
     layer, path, values, _ = sight
-    name = "" if layer is None else facts.label(layer)
-    words = {"layer": layer, "name": name, "path": path, **values}
-    text, advice = (
+    label = "" if layer is None else facts.label(layer)
+    words = {"layer": layer, "name": label, "path": path, **values}
+    text, advice, changes = (
         template.format(**words) if isinstance(template, str) else template(**words)
-        for template in (rule.says, rule.advises)
+        for template in (rule.says, rule.advises, rule.changes)
     )
-    return Found(rule.name, layer, path, values, text, advice)
+    names = tuple(changes.split(", ")) if changes else ()
+    return Found(rule.name, layer, path, values, text, advice, names)

@@ -20,7 +20,7 @@ from jaxnn.rehearsal.held_out import held_out_of, rows_of
 from jaxnn.rules import Found
 from jaxnn.train.descent import ADAM
 from jaxnn.train.learner import Batch
-from jaxnn.train.watched import Alarm, Watched
+from jaxnn.train.watched import Watched
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -132,7 +132,7 @@ STAYS, LEARNED = course([2.3] * 100, 2.3), course(falling(2.3, 0.02), 2.3)
 
 
 def found(rules, alarms, ill=False):
-    given = [Alarm(0, rule, f"Step 0: {rule}.") for rule in alarms]
+    given = [Found(rule, text=f"Step 0: {rule}.", step=0) for rule in alarms]
     return [each.rule for each in checkups.found_in(diagnosis(*rules, ill=ill), given)]
 
 
@@ -148,7 +148,7 @@ def test_what_was_found_is_said_once_and_the_worst_first():
     assert found(["signal"], ["nonfinite", "measurement"]) == ["signal", "measurement"]
     assert found([], ["update", "decay", "unreached"]) == ["decay", "unreached"]
     assert found(["labels", "rate"], ["state"]) == ["labels", "state", "rate"]
-    alarms = [Alarm(1, rule, "") for rule in ("state", "update", "cut")]
+    alarms = [Found(rule, step=1) for rule in ("state", "update", "cut")]
     blamed = checkups.found_in(diagnosis("size"), alarms, blames_optimizer=True)
     assert [each.rule for each in blamed] == ["update", "state", "cut", "size"]
 
@@ -160,7 +160,7 @@ def test_what_was_found_is_said_once_and_the_worst_first():
 def test_a_step_is_not_too_large_for_who_learns_nor_too_small_for_who_does_not_with_adam_either(
     course, adam, left_out
 ):
-    alarms = [Alarm(1, rule, "") for rule in ("update", "slow", "cut")]
+    alarms = [Found(rule, step=1) for rule in ("update", "slow", "cut")]
     expected = [alarm for alarm in alarms if alarm.rule != left_out]
     assert checkups.upheld(alarms, course, adam) == expected
 
@@ -170,13 +170,6 @@ def test_a_rule_speaks_once_and_counts_the_others():
     for count, others in ((4, "3 other places"), (2, "1 other place")):
         said = concluded(STAYS, places[:count]).sentences[1:]
         assert said == (f"Layer 1 is starved. So it is in {others}.",)
-
-
-def test_an_alarm_brings_its_advice_without_links():
-    alarms = [Alarm(10, "underflow", "Step 10: lost.", 3, "['a']")]
-    (alarm,) = checkups.found_in(diagnosis(), alarms)
-    assert (alarm.layer, alarm.path, alarm.values["step"]) == (3, "['a']", 10)
-    assert alarm.advice == "Scale the loss; bfloat16."
 
 
 # Labels, by what was learned from half of the examples

@@ -91,7 +91,7 @@ class Trained(NamedTuple):
     values: Any
     record: jaxnn.train.Watched
     text: str
-    alarms: list[jaxnn.train.Alarm]
+    alarms: list[jaxnn.flow.Found]
     written: list[tuple[int, dict[str, float]]]
 
     def every(self):
@@ -310,7 +310,7 @@ def test_the_first_step_whose_numbers_are_not_finite_is_measured_and_none_after_
     (alarm,) = trained.alarms
     assert (alarm.rule, alarm.step, alarm.path) == ("nonfinite", 3, "['c']")
     assert watch.watched.alarms == [alarm]
-    assert read_watch(watch.folder).alarms == [alarm]
+    assert read_watch(watch.folder).alarms == [alarm._replace(values={}, changes=())]
     steps = [line["step"] for line in watch.watched.measurements[count:]]
     assert steps == [0, 2, 3, 4]  # 4 is due
     broken = watch.watched.measurements[-2]

@@ -16,10 +16,9 @@ import numpy as np
 import jaxnn
 from experiments.casebook.case import INPUTS, OF_INPUTS, OF_OUTPUT, OUTPUT, REFUSED
 from experiments.casebook.program import CaseProgram, Trained
-from jaxnn.flow.verdict.findings import FINDINGS, is_usual
+from jaxnn.flow import Found
+from jaxnn.flow.verdict.findings import is_usual
 from jaxnn.flow.verdict.verdict import Verdict
-from jaxnn.train.alarms import ALARMS
-from jaxnn.train.watched import Alarm
 
 BEFORE = -1  # the step of what is said before training
 NOT_TRAINED = Trained([], math.nan)
@@ -29,7 +28,7 @@ class Said(NamedTuple):
     """One thing that is said.
 
     step: of the training, or `BEFORE`.
-    rule, layer, path, values: as in `jaxnn.rules.Found`; an alarm has no values.
+    rule, layer, path, values: as in `jaxnn.rules.Found`; of an alarm no values.
     advises: whether advice comes with it.
     """
 
@@ -118,13 +117,11 @@ def _during(program: CaseProgram) -> tuple[list[Said], Trained]:
     return list(map(_of_alarm, alarms)), trained
 
 
-def _of_alarm(alarm: Alarm) -> Said:
+def _of_alarm(alarm: Found) -> Said:
     """Return an alarm; what could not be measured is a refusal, whose error says what to do."""
     if alarm.rule == "measurement":
         return Said(alarm.step, REFUSED, advises=True)
-    rule = ALARMS.get(alarm.rule) or FINDINGS.get(alarm.rule)  # the latter of the first batch
-    advises = rule is not None and bool(rule.advises)
-    return Said(alarm.step, alarm.rule, alarm.layer, alarm.path, advises)
+    return Said(alarm.step, alarm.rule, alarm.layer, alarm.path, bool(alarm.advice))
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,7 @@ from ..train.alarms import ALARMS, Intended, is_of_step
 from ..train.jax_learner import JaxLearner
 from ..train.learner import Batch, Learner
 from ..train.torch_learner import TorchLearner, original_kept
-from ..train.watched import Alarm, Watched
+from ..train.watched import Watched
 from .course import Course, rehearsed
 from .held_out import held_out_of
 
@@ -44,18 +44,6 @@ FIRST = 4  # steps that are all measured
 MOST_BATCHES = 8  # of an iterator
 SAME_STEP, LIKE = 0.05, 0.3  # decades: steps of one optimiser; of two trainings with it
 MOST = 6  # of what was found, among the sentences
-# What an alarm of the watch sees is said already by any of these findings and alarms.
-SAID = {
-    "gradient": {"rate"},
-    "unreached": {"cut", "zero", "stopped", "fixed", "output", "starved"},
-    "underflow": {"format"},
-    "sharp": {"attention"},
-    "experts": {"router"},
-    "merged": {"examples"},
-    "nonfinite": {"given", "loss", "nan", "signal", "undefined"},
-    "state": {"signal"},
-    "update": {"decay"},
-}
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,7 +76,7 @@ class Checkup:
         return self.course.losses
 
     @property
-    def alarms(self) -> tuple[Alarm, ...]:
+    def alarms(self) -> tuple[Found, ...]:
         """The alarms of the rehearsal, in their order."""
         return tuple(self.watched.alarms)
 
@@ -305,7 +293,7 @@ def batches_of(xs: PyTree, ys: PyTree) -> list[Batch]:
     return [Batch(*pair) for pair in pairs]
 
 
-def upheld(alarms: Sequence[Alarm], course: Course, with_adam: Course | None = None) -> list[Alarm]:
+def upheld(alarms: Sequence[Found], course: Course, with_adam: Course | None = None) -> list[Found]:
     """Return the alarms without those on the size of steps that a rehearsal has refuted."""
     # A step is not too large if the network learns with it, nor too small if Adam fails too.
     refuted = {"update"} if course.learns else set()
@@ -314,25 +302,17 @@ def upheld(alarms: Sequence[Alarm], course: Course, with_adam: Course | None = N
 
 
 def found_in(
-    diagnosis: Diagnosis, alarms: Sequence[Alarm], blames_optimizer: bool = False
+    diagnosis: Diagnosis, alarms: Sequence[Found], blames_optimizer: bool = False
 ) -> tuple[Found, ...]:
     """Return all findings and alarms, the worst first, each once."""
     verdict = diagnosis.verdict
     findings = [found for found in verdict.findings if not is_usual(found)]
     usual = [found for found in verdict.findings if is_usual(found)]
     seen = {found.rule for found in findings} | {alarm.rule for alarm in alarms}
-    shown = [_as_found(alarm) for alarm in alarms if not seen & SAID.get(alarm.rule, set())]
+    shown = [a for a in alarms if a.rule not in ALARMS or not seen & ALARMS[a.rule].said_by]
     if blames_optimizer:
         shown.sort(key=lambda alarm: not is_of_step(alarm.rule))
     # What explains all else comes first, then what the training has shown.
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]
     return (*first, *shown, *rest, *usual)
-
-
-def _as_found(alarm: Alarm) -> Found:
-    """Return an alarm with its advice."""
-    rule = ALARMS.get(alarm.rule)
-    advice = "" if rule is None else str(rule.advises)
-    advice = advice and f"{advice[:1].upper()}{advice[1:]}."
-    return Found(alarm.rule, alarm.layer, alarm.path, {"step": alarm.step}, alarm.text, advice)

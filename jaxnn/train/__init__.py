@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .steps import start as start
     from .steps import step as step
     from .torch_watch import TorchWatch as TorchWatch
-    from .watched import Alarm as Alarm
     from .watched import Watched as Watched
     from .writers import to_mlflow as to_mlflow
     from .writers import to_tensorboard as to_tensorboard

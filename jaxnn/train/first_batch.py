@@ -17,21 +17,21 @@ from ..flow.record.flow import Flow
 from ..flow.verdict.data_findings import LABELS
 from ..flow.verdict.findings import CUT, DATA, END, FINDINGS, PARAMETERS, UNSEEN, is_usual
 from ..flow.verdict.judged import Judged
-from .watched import Alarm
+from ..rules import Found
 
 
 def _of_ranks(*ranks: int) -> tuple[str, ...]:
     return tuple(name for name, rule in FINDINGS.items() if rule.rank in ranks)
 
 
-OF_BATCH = tuple(name for name in _of_ranks(END, DATA, PARAMETERS) if name != "sorted")
+OF_BATCH = _of_ranks(END, DATA, PARAMETERS)
 OF_FLOW = _of_ranks(UNSEEN, CUT)
 FROZEN = "frozen", "among"  # by requires_grad=False or a stop_gradient of their own
 
 
 def alarms_of_findings(
     step: int, flow: Flow, rules: Collection[str], evidence: Evidence | None = None
-) -> Iterator[Alarm]:
+) -> Iterator[Found]:
     """Yield what some rules find in the flow of a step, each kind once."""
     told = set[str]()
     with np.errstate(all="ignore"):
@@ -41,4 +41,4 @@ def alarms_of_findings(
             is_meant = found.values.get("why") in FROZEN or found.path == LABELS
             if found.rule not in told and not is_usual(found) and not is_meant:
                 told.add(found.rule)
-                yield Alarm(step, found.rule, f"Step {step}: {found.text}", found.layer, found.path)
+                yield found._replace(text=f"Step {step}: {found.text}", step=step)

@@ -208,8 +208,8 @@ def _steps(line: Line, before: Watched) -> None:
 
 def _alarm(line: Line, before: Watched) -> None:
     _check_step(line)
-    for name in ("rule", "text", "path"):
-        _check(line, name, str)
+    for name in ("rule", "text", "path", "advice"):
+        _check({"advice": ""} | line, name, str)  # which older files lack
     if line.get("layer", ...) is not None:
         _check(line, "layer", int)
 

@@ -28,6 +28,7 @@ from ..errors import TrainingWarning
 from ..evidence.evidence import Evidence
 from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
+from ..rules import Found
 from ..texts import clean, in_words, told
 from .alarms import FAILURES, Intended, alarms_of
 from .first_batch import OF_BATCH, OF_FLOW, alarms_of_findings
@@ -36,7 +37,7 @@ from .label_order import LabelOrder
 from .reading import folder_of, read_watch
 from .step_record import CHUNK, Step, line_of
 from .watched import (
-    Alarm,
+    OF_ALARM,
     Line,
     Theory,
     Watched,
@@ -60,7 +61,7 @@ class WatchOptions:
 
     every: int = 100
     folder: Path | str | None = None
-    callback: Callable[[Alarm], object] | None = None
+    callback: Callable[[Found], object] | None = None
     intended: Collection[str] = ()
     adversarial: bool = False
     positions: bool = False
@@ -235,7 +236,7 @@ class Recorder:
         """Give the alarms that the first two flows of a training give rise to."""
         count = len(self._watched.measurements)
         if count <= 2 and not {*OF_FLOW} <= self.intended.rules:
-            found = {alarm[1::2]: alarm for alarm in alarms_of_findings(step, flow, OF_FLOW)}
+            found = {alarm[:2]: alarm for alarm in alarms_of_findings(step, flow, OF_FLOW)}
             for place, alarm in found.items() if count == 2 else ():
                 if place in self._first_found and not self.intended.covers(alarm.rule, alarm.path):
                     self.give(alarm)
@@ -273,12 +274,14 @@ class Recorder:
         self.failures[part] += 1
         if self.failures[part] == 1 and part not in self.intended.rules:
             step = self._number_of(step)
-            text = FAILURES[part].format(error)
-            self.give(Alarm(step, part, f"Step {step}: {text}; the training goes on."))
+            text = f"Step {step}: {FAILURES[part].format(error)}; the training goes on."
+            self.give(Found(part, text=text, step=step))
 
-    def give(self, alarm: Alarm) -> None:
+    def give(self, alarm: Found) -> None:
         """Record an alarm, hand it over and warn."""
-        self._keep(alarm.line(_now()))
+        self._watched.alarms.append(alarm)
+        line = {name: getattr(alarm, name) for name in OF_ALARM}
+        self._unwritten.append({"kind": "alarm", "time": _now(), **line})
         if self.callback is not None:
             with self.guarded("callback", alarm.step):
                 self.callback(alarm)

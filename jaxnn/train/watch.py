@@ -55,11 +55,12 @@ from ..flow.record.loss import Loss
 from ..models import Cuts, Model, Net, Program
 from ..network.network import Network
 from ..pytorch.cuts import named_cuts, unwrapped
+from ..rules import Found
 from ..texts import counted, in_words
 from .recorder import FAULTS, FEW_ENTRIES, Number, Recorder, WatchOptions, one_number
 from .step_program import Measured, StepProgram, measured_step
 from .torch_watch import TorchWatch
-from .watched import Alarm, Line, theory_of_start
+from .watched import Line, theory_of_start
 from .worker import LITTLE, WORKER
 from .writers import Writer
 
@@ -341,7 +342,7 @@ def watch(
     cuts: Cuts = None,
     every: int = 100,
     folder: Path | str | None = None,
-    callback: Callable[[Alarm], Any] | None = None,
+    callback: Callable[[Found], Any] | None = None,
     intended: Collection[str] = (),
     adversarial: bool = False,
     positions: bool = False,
@@ -379,7 +380,7 @@ def watch(
         every: the number of steps from one measurement to the next; the first is at step 0.
         folder: for `watch.jsonl`, see `jaxnn.train.watched`; without it all is kept in memory. A
             training that goes on in the same folder adds to it.
-        callback: takes each `jaxnn.train.Alarm`, which is also a Python warning, of the category
+        callback: takes each `jaxnn.flow.Found`, which is also a Python warning, of the category
             `jaxnn.errors.TrainingWarning`. It is called in a thread of its own, in yours by a watch
             that is called outside of `jit`, and must not use JAX.
         intended: what is so on purpose and gives no alarm: names of rules, see

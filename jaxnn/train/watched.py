@@ -26,7 +26,7 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
     {"kind": "steps", "time": …, "step": [1, 2, …], "loss": […], "log10_update": […],
      "log10_gradient": […]}
     {"kind": "alarm", "step": 100, "time": …, "rule": "update", "layer": 3 or null,
-     "path": "['blocks'][2]" or "", "text": "Step 100: …"}
+     "path": "['blocks'][2]" or "", "text": "Step 100: …", "advice": "…"}
 
 The lists of a measurement are in the order of those of the last start. What they mean:
 
@@ -77,7 +77,7 @@ The folder also has `watch.lock` with the number of the process that writes: ano
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -86,40 +86,18 @@ from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..flow.verdict.rates import rate_of
 from ..flow.view.table import assert_one
+from ..rules import Found
 from .step_record import Steps, steps_of
 
 SCHEMA = 1
 PARTS = ("layers", "parameters", "heads", "experts", "positions")  # of a measurement
 LN10 = math.log(10)
 SHARES = (0.01, 0.5, 0.99)  # of the entries, at which their exponents are recorded
+OF_ALARM = ("step", "rule", "layer", "path", "text", "advice")  # in the file
 THEORY = ("log10_delta", "log10_gain", "log10_mean_square", "log10_spread")  # of the wide twin
 
 Line = dict[str, Any]  # of the file, with numbers that are nan or infinite as such
 Theory = dict[str, list[float]]  # columns, a number for each layer
-
-
-class Alarm(NamedTuple):
-    """A fault in a watched training.
-
-    step: of the measurement that showed it.
-    rule: the kind, such as "update" or "attention".
-    text: the sentence.
-    layer: counted from 1; None if it is about the whole network.
-    path: of the parameter array; or "".
-    """
-
-    step: int
-    rule: str
-    text: str
-    layer: int | None = None
-    path: str = ""
-
-    def __str__(self) -> str:
-        return self.text
-
-    def line(self, time: int) -> Line:
-        """Return the line of the file, of a time in milliseconds since 1970."""
-        return {"kind": "alarm", "time": time, **self._asdict()}
 
 
 @dataclass
@@ -134,7 +112,7 @@ class Watched:
 
     start: Line = field(default_factory=dict)
     measurements: list[Line] = field(default_factory=list)
-    alarms: list[Alarm] = field(default_factory=list)
+    alarms: list[Found] = field(default_factory=list)
     steps: Steps = field(default_factory=Steps)
     _goes_on: bool = False  # after a start, before its first measurement
 
@@ -152,7 +130,7 @@ class Watched:
             for step in steps_of(line):
                 self.steps.add(step)
         elif line["kind"] == "alarm":
-            self.alarms.append(Alarm(*(line[name] for name in Alarm._fields)))
+            self.alarms.append(Found(**{name: line[name] for name in OF_ALARM if name in line}))
 
     def _begin(self, start: Line) -> None:
         """Go on with another start, and without the numbers of what it does not have."""

@@ -19,10 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...flow.verdict.findings import FINDINGS
+from ...rules import Found
 from ...texts import listed, told
 from ..journal import FILE
 from ..measurements import ALARMS, Measurements
-from ..watched import Alarm, Watched, is_within
+from ..watched import Watched, is_within
 from . import losses, states, updates  # which enter their rules
 
 __all__ = [
@@ -37,7 +38,6 @@ __all__ = [
     "updates",
 ]
 
-ADVERSARIAL = frozenset(("spike", "diverges", "plateau", "endless", "order"))
 FAILURES = {  # of a part of the watch, with its error message
     "measurement": "the gradient could not be measured ({})",
     "alarms": "alarms could not be looked for ({})",
@@ -67,7 +67,8 @@ class Intended(NamedTuple):
             )
         if not isinstance(adversarial, bool):
             raise TypeError(f"adversarial: expected True or False, got {told(adversarial)}")
-        rules = {name for name in names if name in {*ALARMS, *FINDINGS, *FAILURES}}
+        rules = frozenset(name for name in names if name in {*ALARMS, *FINDINGS, *FAILURES})
+        of_games = {name for name, rule in ALARMS.items() if rule.of_games and adversarial}
         arrays = tuple(name for name in names if name not in rules)
         for array in arrays:
             if not isinstance(array, str) or not (
@@ -78,7 +79,7 @@ class Intended(NamedTuple):
                     f"intended: expected names of rules such as {listed([*ALARMS][:2])}{known}, "
                     f"got {told(array)}"
                 )
-        return cls(frozenset(rules | (ADVERSARIAL if adversarial else frozenset())), arrays)
+        return cls(rules | of_games, arrays)
 
     def has(self, path: str) -> bool:
         """Tell whether an array is as it is on purpose."""
@@ -91,35 +92,33 @@ class Intended(NamedTuple):
 
 def alarms_of(
     watched: Watched, silent: Intended | None = None, *, is_step: bool = False
-) -> list[Alarm]:
+) -> list[Found]:
     """Return the alarms that the last measurement gives rise to, of rules that were silent.
 
     With is_step those that the last step gives rise to, which is not measured: of some rules on
     the loss alone.
     """
     is_silent = None if silent is None else silent.has
-    seen, first = Measurements(watched, is_step=is_step, is_silent=is_silent), dict[str, Alarm]()
+    seen, first = Measurements(watched, is_step=is_step, is_silent=is_silent), dict[str, Found]()
     ignore = set[str]() if silent is None else {*silent.rules}
     if is_step:
-        ignore |= ALARMS.keys() - losses.EVERY_STEP
+        ignore |= {name for name, rule in ALARMS.items() if not rule.every_step}
     spoken = {alarm.rule for alarm in watched.alarms}
     with np.errstate(all="ignore"):  # inf and nan are numbers here, neither large nor small
         for found in ALARMS.found(seen, ignore, spoken):
             text = f"Step {seen.step}: {found.text}."
-            alarm = Alarm(seen.step, found.rule, text, found.layer, found.path)
-            first.setdefault(found.rule, alarm)
+            first.setdefault(found.rule, found._replace(text=text, step=seen.step))
     return [*first.values()]
 
 
 def is_of_step(rule: str) -> bool:
     """Tell of an alarm whether it is on what the optimiser's steps do."""
-    in_updates = rule in ALARMS and ALARMS[rule].sees.__module__ == updates.__name__
-    return in_updates or rule in losses.EVERY_STEP
+    return rule in ALARMS and ALARMS[rule].of_step
 
 
 def guide() -> Iterator[tuple[str, ...]]:
     """Yield the rows of the guide: rule, what was seen, what it means, what to try."""
     for name, _, seen, means in ALARMS.paragraphs():
         rule = ALARMS[name]
-        advice = ", see ".join(filter(None, (str(rule.advises), rule.see)))
-        yield name, seen, means, advice[:1].upper() + advice[1:]
+        advice = str(rule.advises).removesuffix(".")
+        yield name, seen, means, ", see ".join(filter(None, (advice, rule.see)))

@@ -29,8 +29,6 @@ from .updates import (
     SMALL_STEP,
 )
 
-EVERY_STEP = ("spike", "diverges")  # rules that need no measurement, and are asked at each step
-
 WINDOW, LEAST_WINDOW = 100, 20  # steps
 LASTING = 3  # steps of a spike
 UNDONE, FAR = 0.2, 3.0  # of what has fallen; times the usual excess
@@ -47,7 +45,11 @@ FEWEST_LABELS = 8  # of a batch
 @ALARMS.rule(
     "spike",
     says="the loss is {loss:.3g} since step {since}, and was {usual:.3g} before{cause}",
-    advises="the batch of that step; clipping; a smaller learning rate from a checkpoint before it",
+    advises="The batch of that step; clipping; a smaller learning rate from a checkpoint before "
+    "it.",
+    of_step=True,
+    every_step=True,
+    of_games=True,
 )
 def spike(seen: Measurements) -> Iterator[Sight]:
     """A loss that jumps.
@@ -100,7 +102,10 @@ def _large_step(seen: Measurements, begins: int) -> str:
 @ALARMS.rule(
     "diverges",
     says="the loss has risen from {first:.3g} to {loss:.3g}{cause}",
-    advises="a smaller learning rate, a warm-up, clipping; the sign of the loss",
+    advises="A smaller learning rate, a warm-up, clipping; the sign of the loss.",
+    of_step=True,
+    every_step=True,
+    of_games=True,
 )
 def diverges(seen: Measurements) -> Iterator[Sight]:
     """A loss that rises.
@@ -164,9 +169,10 @@ def _cause(seen: Measurements) -> str:
         constant="the loss stays at {loss:.3g}, that of a constant answer, which gives all "
         "examples the shares of the classes: nothing is learned of an example",
     ),
-    advises="whether labels belong to their inputs, the loss and its sign; a larger step, a larger "
-    "network; in a game of two networks `adversarial=True`",
+    advises="Whether labels belong to their inputs, the loss and its sign; a larger step, a larger "
+    "network; in a game of two networks `adversarial=True`.",
     unless="update slow still schedule unreached diverges",
+    of_games=True,
 )
 def plateau(seen: Measurements) -> Iterator[Sight]:
     """A loss that never falls.
@@ -213,7 +219,7 @@ def _stays_at(losses: Float[np.ndarray, " n"], level: float, change: float) -> b
         step="the loss falls, and below layer {name} weights move by {ratio:.1g} of their size at "
         "most: the upper layers learn alone",
     ),
-    advises="what `jaxnn.diagnose` says of the gradient below that layer; `jaxnn.cures`",
+    advises="What `jaxnn.diagnose` says of the gradient below that layer; `jaxnn.cures`.",
     unless="unoptimised still unreached slow",
 )
 def unlearnt(seen: Measurements) -> Iterator[Sight]:
@@ -249,8 +255,9 @@ def unlearnt(seen: Measurements) -> Iterator[Sight]:
     "endless",
     says="the loss is {loss:.3g}, below 0, and falls as fast as before, while {array} has become "
     "{times:.2g} times as large by updates that point outwards: it falls without end",
-    advises="the signs of the terms of the loss; what a logarithm or a product in it is kept from "
-    "growing by",
+    advises="The signs of the terms of the loss; what a logarithm or a product in it is kept from "
+    "growing by.",
+    of_games=True,
 )
 def endless(seen: Measurements) -> Iterator[Sight]:
     """A loss that falls without end.
@@ -280,7 +287,8 @@ def endless(seen: Measurements) -> Iterator[Sight]:
     "order",
     says="in each of {count} batches all labels are of one class, or of two one after the other, "
     "and other batches have other ones: the examples are in the order of their classes",
-    advises="shuffle examples and labels together before each epoch",
+    advises="Shuffle examples and labels together before each epoch.",
+    of_games=True,
 )
 def sorted_batches(seen: Measurements) -> Iterator[Sight]:
     """Batches of one class each.

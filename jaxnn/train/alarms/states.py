@@ -30,9 +30,10 @@ LOG2 = float(np.log10(2))
         delta="Δ of the state of layer {name} is the first beyond the range of {dtype}",
         update="the update of {array} is nan or infinite, with finite states and a finite Δ",
     ),
-    advises="inspect the batch of that step; a smaller learning rate; clipping; bfloat16 instead "
-    "of float16",
+    advises="Inspect the batch of that step; a smaller learning rate; clipping; bfloat16 instead "
+    "of float16.",
     final=True,
+    said_by="given loss nan signal undefined",
 )
 def nonfinite(seen: Measurements) -> Iterator[Sight]:
     """Numbers that are nan or infinite.
@@ -73,8 +74,9 @@ def _lost_in_words(
 @ALARMS.rule(
     "underflow",
     says=_lost_in_words,
-    advises="scale the loss; bfloat16",
+    advises="Scale the loss; bfloat16.",
     see="[number formats](number-formats.md)",
+    said_by="format",
 )
 def lost_in_format(seen: Measurements) -> Iterator[Sight]:
     """Gradients below the range of their format.
@@ -109,7 +111,8 @@ FORECAST = "double every {doubling:,.0f} steps{end}"
         large="the state of layer {name} has a root mean square of {size}",
         grows=f"states of layer {{name}} {FORECAST}",
     ),
-    advises="a norm; smaller initial weights; a scale on the branches of a residual network",
+    advises="A norm; smaller initial weights; a scale on the branches of a residual network.",
+    said_by="signal",
 )
 def large_state(seen: Measurements) -> Iterator[Sight]:
     """States that are large, or grow.
@@ -134,7 +137,8 @@ def large_state(seen: Measurements) -> Iterator[Sight]:
         "softmax hands down little",
         grows=f"attention logits of layer {{name}} {FORECAST}",
     ),
-    advises="a norm on queries and keys; a smaller learning rate for them",
+    advises="A norm on queries and keys; a smaller learning rate for them.",
+    said_by="attention",
 )
 def sharp_attention(seen: Measurements) -> Iterator[Sight]:
     """Attention to one key, or on the way there.
@@ -193,7 +197,8 @@ def _two_digits(value: float) -> float:
 @ALARMS.rule(
     "experts",
     says="the router of layer {name} leaves {starved} of {experts} experts without work",
-    advises="a loss that balances the load; noise in the router; smaller router weights",
+    advises="A loss that balances the load; noise in the router; smaller router weights.",
+    said_by="router",
 )
 def starved_experts(seen: Measurements) -> Iterator[Sight]:
     """Experts without work.
@@ -217,9 +222,10 @@ def starved_experts(seen: Measurements) -> Iterator[Sight]:
 @ALARMS.rule(
     "merged",
     says="all examples are equal but for rounding, from layer {name} up",
-    advises="weights nearer to their critical size, a norm, a skip connection",
+    advises="Weights nearer to their critical size, a norm, a skip connection.",
     see="[what cures it](../cures.md)",
     unless="constant",
+    said_by="examples",
 )
 def equal_examples(seen: Measurements) -> Iterator[Sight]:
     """Examples that are told apart no longer.
@@ -241,7 +247,8 @@ def equal_examples(seen: Measurements) -> Iterator[Sight]:
 @ALARMS.rule(
     "gradient",
     says="{word} gradient, {total:.2g} decades over the whole network",
-    advises="`jaxnn.cures` tries changes on this very network",
+    advises="`jaxnn.cures` tries changes on this very network.",
+    said_by="rate",
 )
 def gradient(seen: Measurements) -> Iterator[Sight]:
     """A gradient that vanishes or explodes.
@@ -259,8 +266,9 @@ def gradient(seen: Measurements) -> Iterator[Sight]:
 @ALARMS.rule(
     "unreached",
     says="Δ of {array} is exactly zero: every path from it to the loss is cut",
-    advises="find the factor; if it is so on purpose, `intended=` with its path",
+    advises="Find the factor; if it is so on purpose, `intended=` with its path.",
     unless="cut zero stopped fixed output",
+    said_by="cut zero stopped fixed output starved",
 )
 def cut(seen: Measurements) -> Iterator[Sight]:
     """Weights that are cut off from the loss.
@@ -292,7 +300,7 @@ def _branch_in_words(name: str, log10: float, before: float, **_: object) -> str
 @ALARMS.rule(
     "branch",
     says=_branch_in_words,
-    advises="weight decay on that layer, a gate or a scale at zero, a stream that grows",
+    advises="Weight decay on that layer, a gate or a scale at zero, a stream that grows.",
 )
 def dead_branch(seen: Measurements) -> Iterator[Sight]:
     """Branches that add nothing any more.

@@ -6,6 +6,7 @@ held      whether an optimiser of PyTorch holds the array; not known of JAX
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -30,11 +31,13 @@ FIVEFOLD, TENFOLD, SOME = 5.0, 10.0, 20  # times, of weights and of a state; ste
 ROUNDED = 30.0  # steps between numbers of a format, in which an update may be lost
 MOVED = 0.5  # of the entries
 
+of_step = partial(ALARMS.rule, of_step=True)
 
-@ALARMS.rule(
+
+@of_step(
     "unoptimised",
     says="{array} has a gradient, and no optimiser that takes this step holds it{more}",
-    advises="hand it to the optimiser; if it is frozen on purpose, `intended=` with its path",
+    advises="Hand it to the optimiser; if it is frozen on purpose, `intended=` with its path.",
 )
 def unoptimised(seen: Measurements) -> Iterator[Sight]:
     """Arrays that the optimiser does not have.
@@ -51,7 +54,7 @@ def unoptimised(seen: Measurements) -> Iterator[Sight]:
         yield seen.sight(int(left_out[0]), {"more": more})
 
 
-@ALARMS.rule(
+@of_step(
     "still",
     says=one_of(
         "extent",
@@ -62,9 +65,9 @@ def unoptimised(seen: Measurements) -> Iterator[Sight]:
         one="{array} has not moved in {steps} steps, although its gradient is not zero",
         since="{array} is frozen since step {since} (requires_grad=False), and moved before",
     ),
-    advises="a step size above 0, also for each group; the optimiser's step called, and what it "
+    advises="A step size above 0, also for each group; the optimiser's step called, and what it "
     "returns handed on; where gradients are infinite, a smaller loss scale, or one that adapts; if "
-    "an array is frozen on purpose, `intended=` with its path",
+    "an array is frozen on purpose, `intended=` with its path.",
     unless="unoptimised",
 )
 def still(seen: Measurements) -> Iterator[Sight]:
@@ -106,7 +109,7 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
             yield seen.sight(int(array), {"extent": "since", "since": seen.lines[-2]["step"]})
 
 
-@ALARMS.rule(
+@of_step(
     "schedule",
     says=one_of(
         "how",
@@ -118,8 +121,8 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
         "fallen: if it goes on like that, all further ones change half of the weights by "
         "{left:.1g} of their size",
     ),
-    advises="a schedule as long as the training, counted in what its function is called with: "
-    "steps or epochs; if an array was frozen on purpose, `intended=` with its path",
+    advises="A schedule as long as the training, counted in what its function is called with: "
+    "steps or epochs; if an array was frozen on purpose, `intended=` with its path.",
 )
 def ended_schedule(seen: Measurements) -> Iterator[Sight]:
     """A step size that has reached zero, or all but.
@@ -191,7 +194,7 @@ def _moved_clearly(seen: Measurements) -> np.ndarray:
     return np.asarray(last - size > seen.rounding + np.log10(ROUNDED)) & ~np.isnan(last)
 
 
-@ALARMS.rule(
+@of_step(
     "rounding",
     says=one_of(
         "extent",
@@ -200,8 +203,8 @@ def _moved_clearly(seen: Measurements) -> np.ndarray:
         part="{moved:.0%} of the entries of {array} move in a step, by little more than the "
         "distance of numbers in {dtype}: it rounds the other updates away",
     ),
-    advises="in 16 bits float32 weights with a cast in the forward pass, or stochastic rounding; "
-    "in float32 a larger step",
+    advises="In 16 bits float32 weights with a cast in the forward pass, or stochastic rounding; "
+    "in float32 a larger step.",
     unless="schedule",
 )
 def rounded_away(seen: Measurements) -> Iterator[Sight]:
@@ -231,7 +234,7 @@ def rounded_away(seen: Measurements) -> Iterator[Sight]:
         yield seen.sight(int(array), {"extent": "all", "dtype": dtypes[array]})
 
 
-@ALARMS.rule(
+@of_step(
     "update",
     says=one_of(
         "extent",
@@ -241,7 +244,9 @@ def rounded_away(seen: Measurements) -> Iterator[Sight]:
         grown="half of all weights are {times:.2g} times as large as they were drawn, the state of "
         "layer {name} has grown to {size:.2g}, and the loss does not fall: the step is too large",
     ),
-    advises="a smaller learning rate, a warm-up; if it is a single array, a different initial size",
+    advises="A smaller learning rate, a warm-up; if it is a single array, a different initial "
+    "size.",
+    said_by="decay",
 )
 def large_update(seen: Measurements) -> Iterator[Sight]:
     """Updates that are too large.
@@ -301,7 +306,7 @@ def _shrinks(seen: Measurements) -> np.ndarray:
     return np.asarray((size[-1] < size[0]) & (seen.column("parameters", "radial") < SHRINKS))
 
 
-@ALARMS.rule(
+@of_step(
     "slow",
     says=one_of(
         "extent",
@@ -310,7 +315,7 @@ def _shrinks(seen: Measurements) -> np.ndarray:
         one="‖update‖ / ‖θ‖ of {array} is {ratio:.1g}, and {median:.1g} in half of all weights, "
         "though its Δ is no smaller than theirs: its step is too small",
     ),
-    advises="a larger learning rate, so that a step changes weights by a thousandth of their size",
+    advises="A larger learning rate, so that a step changes weights by a thousandth of their size.",
     unless="clip schedule",
 )
 def slow_update(seen: Measurements) -> Iterator[Sight]:
@@ -346,7 +351,7 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
         yield Sight(values={"extent": "all", "ratio": float(10**median)})
 
 
-@ALARMS.rule(
+@of_step(
     "accumulates",
     says=one_of(
         "how",
@@ -356,7 +361,7 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
         "gradient of the last one each time: those of the others are lost",
     ),
     advises="`optimizer.zero_grad()` once before all that is to be added: before each `backward`, "
-    "or before the first of several pieces of a batch",
+    "or before the first of several pieces of a batch.",
 )
 def added_gradients(seen: Measurements) -> Iterator[Sight]:
     """Gradients that add up, or do not (PyTorch).
@@ -423,11 +428,11 @@ def _pieces_lost(seen: Measurements) -> int:
     return pieces if is_share and pieces > 1 and (is_every_kth or is_whole) else 0
 
 
-@ALARMS.rule(
+@of_step(
     "undone",
     says="a step after it was measured {share:.0%} of an update was left in half of the arrays: "
     "they are written between the steps",
-    advises="average weights in a copy of the model, and leave the one that is trained as it is",
+    advises="Average weights in a copy of the model, and leave the one that is trained as it is.",
 )
 def undone(seen: Measurements) -> Iterator[Sight]:
     """Steps that are undone.
@@ -443,7 +448,7 @@ def undone(seen: Measurements) -> Iterator[Sight]:
         yield Sight(values={"share": float(np.median(share))})
 
 
-@ALARMS.rule(
+@of_step(
     "decay",
     says=one_of(
         "extent",
@@ -452,8 +457,8 @@ def undone(seen: Measurements) -> Iterator[Sight]:
         unlearnt="{array} gets no gradient and halves every {half_life:.0f} steps: decay alone "
         "moves it",
     ),
-    advises="less decay; decoupled decay (`adamw`), whose strength is learning rate × decay; none "
-    "for what does not learn",
+    advises="Less decay; decoupled decay (`adamw`), whose strength is learning rate × decay; none "
+    "for what does not learn.",
 )
 def decay(seen: Measurements) -> Iterator[Sight]:
     """Weights that shrink.
@@ -483,7 +488,7 @@ def decay(seen: Measurements) -> Iterator[Sight]:
             return
 
 
-@ALARMS.rule(
+@of_step(
     "clip",
     says=one_of(
         "seen_in",
@@ -495,7 +500,7 @@ def decay(seen: Measurements) -> Iterator[Sight]:
         "with gradients from {least:.2g} to {most:.2g}: their entries are clipped, or taken by "
         "their signs alone",
     ),
-    advises="a larger limit; compare it with the size of the gradient in `parameter_table()`",
+    advises="A larger limit; compare it with the size of the gradient in `parameter_table()`.",
 )
 def clipped(seen: Measurements) -> Iterator[Sight]:
     """Gradients that are always clipped.
