@@ -12,16 +12,19 @@ import pytest
 import jaxnn
 from jaxnn import as_network
 from jaxnn.chain.parameter_places import are_shared
-from jaxnn.curing import branches, changes, cures, hooks, search, units
+from jaxnn.curing import changes, cures, hooks, search, units
 from jaxnn.curing.changes import Attempt
 from jaxnn.curing.cure import Cure
 from jaxnn.curing.cures import patient_of
 from jaxnn.curing.draws import OddError, delta_like, fan_in_gain, mirrored, orthogonal_like
 from jaxnn.curing.held_formats import held_by
+from jaxnn.curing.links import graph_of, links
 from jaxnn.curing.training import ShortTraining, orders_of
 from jaxnn.curing.weights import multiplied, redrawn
+from jaxnn.graph.branches import branches_of, is_post_norm, kernels_of
 from jaxnn.models import Program
-from jaxnn.pytorch import autograd_parts
+from jaxnn.pytorch.autograd_steps import count_of_relu
+from jaxnn.pytorch.autograd_steps import graph_of as graph_of_torch
 from jaxnn.pytorch.copies import copied
 
 N, B = 12, 6
@@ -265,9 +268,9 @@ def of_torch(torch, residual, rng, layers):
 
 def test_the_branches_of_a_module_of_torch(torch, rng):
     """The last product and its bias, of blocks with a skip; blocks without one have none."""
-    found = autograd_parts.branches_of(*of_torch(torch, True, rng, 3))
+    found = branches_of(graph_of_torch(*of_torch(torch, True, rng, 3)))
     assert found == [{f"{i}.down.weight", f"{i}.down.bias"} for i in range(3)]
-    assert autograd_parts.branches_of(*of_torch(torch, False, rng, 3)) == []
+    assert branches_of(graph_of_torch(*of_torch(torch, False, rng, 3))) == []
 
 
 @pytest.mark.parametrize("is_post", [True, False])
@@ -275,7 +278,7 @@ def test_a_norm_behind_a_sum_of_torch_is_found(torch, is_post):
     nn = torch.nn
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, norm_first=not is_post)
     module = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
-    assert autograd_parts.is_post_norm(module, torch.randn(3, 2, 8)) == is_post
+    assert is_post_norm(graph_of_torch(module, torch.randn(3, 2, 8))) == is_post
 
 
 def test_kernels_and_relu_of_torch_are_found(torch):
@@ -286,9 +289,9 @@ def test_kernels_and_relu_of_torch_are_found(torch):
         nn.ConvTranspose2d(4, 2, 3), nn.Tanh(),
     )  # fmt: skip
     x = torch.randn(2, 4, 8, 8)
-    assert autograd_parts.kernels_of(module, x) == {"0.weight": (1, 0), "4.weight": (0, 1)}
-    assert autograd_parts.count_of_relu(module, ["0", "1", "2", "3"], x) == 2
-    assert autograd_parts.count_of_relu(module, ["4", "5"], x) is None
+    assert kernels_of(graph_of_torch(module, x)) == {"0.weight": (1, 0), "4.weight": (0, 1)}
+    assert count_of_relu(module, ["0", "1", "2", "3"], x) == 2
+    assert count_of_relu(module, ["4", "5"], x) is None
     assert not module[0]._forward_hooks
 
 
@@ -377,8 +380,8 @@ def gelu_of_a_product(p, z):
 def test_the_branches_of_a_layer(f, expected):
     types = [jax.ShapeDtypeStruct((N, N) if i != 2 else (N,), jnp.float64) for i in range(5)]
     net, params = as_network([(f, [np.zeros(t.shape) for t in types])])
-    ((_, *link),) = branches.links(net, params, np.zeros((B, N)))
-    assert branches.of_link(*link) == expected
+    ((_, *link),) = links(net, params, np.zeros((B, N)))
+    assert branches_of(graph_of(*link)) == expected
 
 
 @pytest.mark.parametrize(
@@ -387,8 +390,8 @@ def test_the_branches_of_a_layer(f, expected):
 def test_a_norm_behind_a_sum_is_found(f, expected):
     arrays = [np.zeros((N, N) if i != 2 else (N,)) for i in range(5)]
     net, params = as_network([(f, arrays)])
-    ((_, *link),) = branches.links(net, params, np.zeros((B, N)))
-    assert branches.is_post_norm(*link) == expected
+    ((_, *link),) = links(net, params, np.zeros((B, N)))
+    assert is_post_norm(graph_of(*link, is_repeated=True)) == expected
 
 
 FUNCTIONS = {
@@ -415,7 +418,7 @@ def test_the_units_of_a_layer(name, after, rng):
     f = (lambda w, z: sigma(z @ w)) if after else (lambda w, z: sigma(z) @ w)
     w, z = rng.normal(size=(N, N)), rng.normal(size=(B, N))
     net, params = as_network([(f, w)])
-    ((_, link, arrays, state),) = branches.links(net, params, z)
+    ((_, link, arrays, state),) = links(net, params, z)
     if is_relu is None:
         assert units.of_link(link, arrays, state) == 0
         return
@@ -451,8 +454,8 @@ def test_delta_orthogonal_kernels_are_found_and_keep_every_picture(rng):
     f = convolution
     z = rng.normal(size=(2, 4, 4, 5))
     net, params = as_network([(f, rng.normal(size=(3, 3, 5, 5)))])
-    ((_, *link),) = branches.links(net, params, z)
-    assert branches.kernels_of(*link) == {0: (2, 3)}
+    ((_, *link),) = links(net, params, z)
+    assert kernels_of(graph_of(*link)) == {0: (2, 3)}
     drawn = redrawn(net, params, {(0, 0)}, lambda v, at: delta_like(rng, v, (2, 3)))
     w = net.user(drawn)[0][1]
     assert np.sum(w**2) == pytest.approx(np.sum(net.user(params)[0][1] ** 2))

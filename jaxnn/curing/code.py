@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .draws import Axes
+from ..graph.steps import Axes
 from .patient import At, Form, Leaky
 from .words import STAR, template, to_digits
 

@@ -5,7 +5,8 @@ A kernel of a convolution has such a matrix in its centre, and is 0 elsewhere.
 
 import numpy as np
 
-Axes = tuple[int, int]  # of a kernel: that of its inputs and that of its outputs
+from ..graph.steps import Axes
+
 MATRIX: Axes = (0, 1)
 
 

@@ -14,11 +14,13 @@ from ..chain.parameter_places import are_shared
 from ..evidence.jax_trial import JaxTrial
 from ..evidence.parameters import KnownParameters
 from ..flow.measure.chain_flow import OfWhole
+from ..graph.branches import branches_of, is_post_norm, kernels_of
+from ..graph.steps import Axes
 from ..models import Model, Program, own_pytree
 from ..network.network import Network
 from ..train.jax_learner import JaxLearner
-from . import branches, code, remade, structure, units, weights
-from .draws import Axes
+from . import code, remade, structure, units, weights
+from .links import TypedLink, graph_of, links
 from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
 
 
@@ -136,9 +138,9 @@ class ChainPatient(NetworkPatient):
         return code.with_keys(lines, len(edits))
 
     @cached_property
-    def _links(self) -> list[branches.TypedLink]:
+    def _links(self) -> list[TypedLink]:
         """Each different layer: those that are it, its arrays and its state."""
-        return list(branches.links(self.network, self.params, self.program.xs))
+        return list(links(self.network, self.params, self.program.xs))
 
     def _changed_links(self) -> Iterator[tuple[Link, Any, Any]]:
         return (link for layers, *link in self._links if self.layers[layers].any())  # type: ignore[misc]
@@ -148,7 +150,7 @@ class ChainPatient(NetworkPatient):
         return {
             (layer, number): axes
             for layers, *link in self._links
-            for number, axes in branches.kernels_of(*link).items()
+            for number, axes in kernels_of(graph_of(*link)).items()
             for layer in layers
         }
 
@@ -157,14 +159,16 @@ class ChainPatient(NetworkPatient):
         return [
             {(layer, number) for number in numbers}
             for layers, *link in self._links
-            for numbers in branches.of_link(*link)
+            for numbers in branches_of(graph_of(*link))
             for layer in layers
             if self.layers[layer]
         ]
 
     @property
     def is_post_norm(self) -> bool:
-        return any(branches.is_post_norm(*link) for link in self._changed_links())
+        return any(
+            is_post_norm(graph_of(*link, is_repeated=True)) for link in self._changed_links()
+        )
 
     @property
     def is_of_relu(self) -> bool:

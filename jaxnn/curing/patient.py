@@ -21,11 +21,12 @@ from ..flow.record.flow import Flow
 from ..flow.verdict.arrays import are_weights
 from ..flow.verdict.rates import RepeatedStretch, gain_of, rate_of, to_change, within
 from ..flow.verdict.verdict import Verdict, decades_of, verdict
+from ..graph.steps import Axes
 from ..models import Model, Program
 from ..texts import are_own, labels
 from ..train.learner import Learner
 from . import search
-from .draws import MATRIX, Axes, fan_in_gain
+from .draws import MATRIX, fan_in_gain
 from .words import names_in_words, numbers_in_words, to_digits
 
 log = logging.getLogger("jaxnn.curing")

@@ -16,7 +16,7 @@ from ..jaxpr.interpreter import CALLS, bound
 from ..jaxpr.primitives import CASTS, SHAPES
 from ..jaxpr.program import Flat, TracedStep
 from ..network.params import is_run
-from .branches import Tree, TypedLink
+from .links import Tree, TypedLink
 from .patient import Form
 
 

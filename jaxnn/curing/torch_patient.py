@@ -10,15 +10,18 @@ from jaxtyping import Bool
 
 from ..evidence.parameters import KnownParameters
 from ..evidence.torch_trial import TorchTrial
+from ..graph.branches import branches_of, is_post_norm, kernels_of
+from ..graph.steps import Axes
 from ..models import Program
-from ..pytorch import autograd_parts, recurrent
+from ..pytorch import recurrent
+from ..pytorch.autograd_steps import count_of_relu, graph_of
 from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.restore import holding
 from ..texts import clean, listed
 from ..train.torch_learner import TorchLearner
 from . import code, hooks
-from .draws import MATRIX, Axes
+from .draws import MATRIX
 from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
 from .words import names_in_words
 
@@ -101,7 +104,7 @@ class TorchPatient(Patient):
 
     @cached_property
     def kernels(self) -> Mapping[At, Axes]:
-        axes = autograd_parts.kernels_of(self.network, self.inputs)
+        axes = kernels_of(graph_of(self.network, self.inputs))
         return {at: axes[name] for at, name in self._names.items() if name in axes}
 
     def axes(self, at: At) -> Axes:
@@ -113,7 +116,7 @@ class TorchPatient(Patient):
         places = {name: at for at, name in self._names.items()}
         branches = (
             {places[name] for name in names if name in places}
-            for names in autograd_parts.branches_of(self.network, self.inputs)
+            for names in branches_of(graph_of(self.network, self.inputs))
         )
         return [branch for branch in branches if branch and self.is_changed(min(branch))]
 
@@ -123,7 +126,7 @@ class TorchPatient(Patient):
 
     @property
     def is_post_norm(self) -> bool:
-        return autograd_parts.is_post_norm(self.network, self.inputs)
+        return is_post_norm(graph_of(self.network, self.inputs))
 
     @cached_property
     def gates(self) -> Mapping[At, slice]:
@@ -134,7 +137,7 @@ class TorchPatient(Patient):
     @property
     def is_of_relu(self) -> bool:
         modules = self._modules(self.layers)
-        count = autograd_parts.count_of_relu(self.network, modules, self.inputs)
+        count = count_of_relu(self.network, modules, self.inputs)
         return count == len(self.weights)
 
     def _modules(self, layers: Bool[np.ndarray, " L"]) -> list[str]:

@@ -16,7 +16,7 @@ from ..chain.chain import Link
 from ..jaxpr.interpreter import CALLS, bound
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS, UNITWISE
 from ..jaxpr.program import Flat, TracedStep, behind, evaluated
-from .branches import Tree
+from .links import Tree
 from .structure import Plain
 
 OPENED = (*CALLS, primitives.custom_jvp_call_p)

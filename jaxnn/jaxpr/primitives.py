@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
+from ..graph.steps import Kind
+
 SUM, ONE = "sum", "one"
 ONCE, REPEATED = "once", "repeated"
 ELEMENTWISE, COPY, SHAPE, MOVE = "elementwise", "copy", "shape", "move"
@@ -369,3 +371,11 @@ AFFINE = CASTS | frozenset(  # what a bias or a scale is made of, but for its sh
 MULTIPLYING = names(PRODUCT) | {"gather"}  # a look-up is the product with a row of ones and zeros
 LONG = names(PRODUCT, MATRICES) | {"sort", "fft", "scan", "while"}  # what takes long to compute
 ENDING = names(REDUCE, ALONG, GATHER)  # what ends a way from one product to the next
+KINDS: dict[str, Kind] = {  # in the vocabulary of all frameworks
+    **dict.fromkeys(SUMS, "addition"),
+    **dict.fromkeys(MULTIPLYING, "product"),
+    **dict.fromkeys(CASTS, "copy"),
+    **dict.fromkeys(SHAPES, "shape"),
+    **dict.fromkeys(("rsqrt", "sqrt"), "norm"),  # which a norm divides by
+    "transpose": "transpose",
+}

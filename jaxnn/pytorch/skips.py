@@ -2,21 +2,16 @@
 
     out = u + branches      u the state below, as it is
 
-As `jaxnn.recognition.skips` has it for programs: the way back from the output leads through sums
-alone to the state below, and another term is none.
+As `jaxnn.recognition.skips` has it for programs.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from .autograd_parts import SUM
+from ..graph.branches import terms_of
+from .autograd_steps import graph_below
 from .hooks import CutState
-
-ALONG = (  # what leaves a state what it is
-    *("ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "AliasBackward0"),
-    *("ToCopyBackward0", "CloneBackward0", "SqueezeBackward1", "UnsqueezeBackward0"),
-)
 
 
 def log_branches(states: Sequence[CutState]) -> np.ndarray | None:
@@ -45,21 +40,6 @@ def _is_skip(below: CutState, state: CutState) -> bool:
     """Tell whether a state is the sum of the one below, as it is, and of something else."""
     if below.parts[0].shape != state.parts[0].shape:
         return False
-    stream, others, waiting = False, False, [state.parts[0].edge]
-    while waiting:
-        node, number = waiting.pop()
-        if (node, number) == below.parts[0].edge:
-            stream = True
-        elif node is not None and node.name() == SUM:
-            terms = node.next_functions
-            waiting.append(terms[0])
-            # torch.add(u, v, alpha=c) is u + c v.
-            if len(terms) > 1 and node._saved_alpha == 1:
-                waiting.append(terms[1])
-            else:
-                others = True
-        elif node is not None and node.name() in ALONG:
-            waiting.append(node.next_functions[0])
-        else:
-            others |= node is not None
-    return stream and others
+    stream, top = (v.parts[0].edge for v in (below, state))
+    streams, others = terms_of(graph_below((top,)), top, (stream,))
+    return bool(streams) and others

@@ -15,10 +15,8 @@ from jaxtyping import Array, Float, PyTree
 
 from ..arrays.rows import ScaledRows, at_least_float32, is_float, log_sizes_of
 from ..chain.state import LayerState
-from ..jaxpr.primitives import CASTS, SHAPES, SUMS
+from ..graph.branches import terms_of
 from .step_graph import Graph
-
-PASSING = SUMS | CASTS | SHAPES - {"transpose"}  # what leaves a state what it is
 
 
 class Skip(NamedTuple):
@@ -35,7 +33,7 @@ def skip_of(graph: Graph, state: PyTree) -> Skip | None:
     for out, v in enumerate(flat.outputs):
         if v in numbers or not is_float(flat.types[v]):
             continue
-        streams, others = _terms(graph, v, numbers)
+        streams, others = terms_of(graph.steps, v, graph.states)
         # Either of two terms may be the stream. Of a function that is cut between the last product
         # of a branch and the sum the main one is the branch, which the layer below has made.
         if len(streams) == 2 and not others:
@@ -45,21 +43,6 @@ def skip_of(graph: Graph, state: PyTree) -> Skip | None:
             if flat.types[u].shape == flat.types[v].shape:
                 return Skip(numbers[u], out)
     return None
-
-
-def _terms(graph: Graph, v: int, numbers: dict[int, int]) -> tuple[set[int], bool]:
-    """Return the arrays of the state among the terms of a sum, and if others are made of it."""
-    streams, others, waiting, seen = set[int](), False, [v], {v}
-    for u in waiting:
-        step = graph.made.get(u)
-        if u in numbers:
-            streams.add(u)
-        elif step is not None and step.eqn.primitive.name in PASSING:
-            waiting += [w for w in step.inputs if w not in seen]
-            seen.update(step.inputs)
-        else:
-            others |= graph.depends(u)
-    return streams, others
 
 
 def log_branch(skip: Skip, before: PyTree, after: PyTree, dtype: DTypeLike) -> Float[Array, ""]:

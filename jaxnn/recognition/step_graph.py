@@ -13,9 +13,10 @@ import jax
 from jax.extend.core import primitives
 from jaxtyping import PyTree
 
+from ..graph import steps
 from ..jaxpr.axis_kinds import AxisKinds
 from ..jaxpr.interpreter import CALLS, Jaxpr
-from ..jaxpr.primitives import CASTS, ENDING, SHAPES
+from ..jaxpr.primitives import CASTS, ENDING, KINDS, SHAPES
 from ..jaxpr.program import Flat, TracedStep, behind, evaluated
 
 # A reverse rule of the user's own is no matter here, where nothing is differentiated.
@@ -73,6 +74,14 @@ class Graph:
     def depends(self, v: int) -> bool:
         """Tell whether a value depends on the state."""
         return v in self.axes.known
+
+    @cached_property
+    def steps(self) -> steps.Graph[int]:
+        """The program in the vocabulary of all frameworks."""
+        made = {v: _step(step) for v, step in self.made.items()}
+        arrays = self.flat.inputs[: len(self.flat.inputs) - len(self.states)]
+        numbers = {v: i for i, v in enumerate(arrays)}
+        return steps.Graph(self.flat.outputs, made.get, numbers.get, self.depends)
 
     def value(self, v: int, known: dict[int, Any]) -> Any:
         """Return a value, of known ones."""
@@ -162,6 +171,16 @@ class Graph:
                 if goes_on(step):
                     waiting += [w for w in step.outputs if w not in seen]
                     seen.update(step.outputs)
+
+
+def _step(step: TracedStep) -> steps.Step[int]:
+    eqn, kernel = step.eqn, None
+    if eqn.primitive is primitives.conv_general_dilated_p:
+        out, into, *_ = eqn.params["dimension_numbers"].rhs_spec
+        # Units of a grouped convolution do not all meet.
+        grouped = eqn.params["feature_group_count"] * eqn.params["batch_group_count"] > 1
+        kernel = None if grouped else (into, out)
+    return steps.Step(KINDS.get(eqn.primitive.name, "other"), step.inputs, kernel)
 
 
 def passes(step: TracedStep) -> bool:
