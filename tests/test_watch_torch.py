@@ -242,6 +242,27 @@ def test_steps_whose_numbers_jump_are_due_once_as_many_have_gone_by(torch):
     assert [line["step"] for line in watch.watched.measurements] == [7, 11, 12]
 
 
+@pytest.mark.filterwarnings("ignore::jaxnn.errors.TrainingWarning")
+def test_short_steps_are_looked_at_in_turn_and_alarms_on_the_loss_come_at_once(torch):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    watch = jaxnn.watch(model, loss=torch.nn.MSELoss(), intended=("inputs",), every=100)
+    xs, ys = torch.randn(2, 8, 4)
+    for step in range(201):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(model(xs), ys).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+        with watch(step, xs, ys, value=10.0 if step == 130 else 1 / (1 + step)):
+            optimizer.step()
+    table = watch.watched.step_table()
+    assert np.isfinite([row["loss"] for row in table]).all()
+    known = {row["step"] for row in table if np.isfinite(row["log10_gradient"])}
+    assert known == {*range(0, 201, 23), 100, 200}
+    alarms = {(alarm.rule, alarm.step) for alarm in watch.watched.alarms}
+    assert alarms >= {("spike", 130), ("clip", 200)}
+
+
 def test_parameters_that_are_frozen_on_the_way_rest_from_then_on(torch):
     torch.manual_seed(0)
     model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3)))

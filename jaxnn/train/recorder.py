@@ -7,6 +7,7 @@ What fails is counted, and is an alarm and one warning at its first failure. A u
 goes through.
 """
 
+import math
 import sys
 import threading
 import time
@@ -30,7 +31,7 @@ from ..flow.measure.updates import Update
 from ..flow.record.flow import Flow
 from ..rules import Found
 from ..texts import clean, in_words, told
-from .alarms import FAILURES, Intended, alarms_of
+from .alarms import FAILURES, Intended, alarms_of, losses
 from .first_batch import OF_BATCH, OF_FLOW, alarms_of_findings
 from .journal import FILE, Journal
 from .label_order import LabelOrder
@@ -53,6 +54,9 @@ StepNumber = object  # the number of a step, or what was handed over as one
 Number = Any  # of Python, NumPy, JAX or torch
 FEW_ENTRIES = 16  # of an array, by which two are compared
 FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
+# Of short steps one in 23 is looked at, from this `every` on. A prime: batches that come again in
+# twos, fours or tens do not hide.
+STRIDE, SPARSE = 23, 100
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Recorder:
         self.last: tuple[int, Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None = None
         self._first_found = set[Any]()  # by the verdict on the first flow
         self._is_described = False  # by a start line of this process
+        self._most_of_late = -np.inf  # of the losses, when they were looked at
         self._unwritten: list[Line] = []
         self._unwritten_steps: list[Step] = []
         self._lock = threading.RLock()
@@ -149,16 +154,25 @@ class Recorder:
         """Tell whether a step is to be measured by its number."""
         return (step % self.every == 0) | (step < self.first)
 
+    def is_looked_at(self, step: int | Array, is_short: bool = True) -> bool | Array:
+        """Tell whether a step is looked at: one in `STRIDE` of short ones, all others."""
+        is_sparse = is_short and self.every >= SPARSE
+        return self.is_due(step) | (step % STRIDE == 0) | (not is_sparse)
+
     def stepped(self, step: int, value: Number | None, **sizes: float) -> None:
         """Record a step that is not measured, and the alarms that its loss gives rise to."""
         with self._lock:
-            self._step(step, value, sizes)
+            loss, found = self._step(step, value, sizes), list[Alarm]()
             if not self._watched.measurements:
                 return
-            with self.guarded("alarms", step):
-                found = alarms_of(self._watched, self.intended, is_step=True)
-                for alarm in found:
-                    self.give(alarm)
+            # Rules take longer than a short step may, and a loss that jumps is above all of late.
+            if loss > self._most_of_late or self.is_looked_at(step):
+                earlier = losses.earlier_losses(self._watched.steps)
+                self._most_of_late = np.fmax.reduce(earlier, initial=-np.inf)
+                with self.guarded("alarms", step):
+                    found = alarms_of(self._watched, self.intended, is_step=True)
+                    for alarm in found:
+                        self.give(alarm)
             if found or (self._is_described and len(self._unwritten_steps) >= CHUNK):
                 self._save(step)
 
@@ -167,7 +181,7 @@ class Recorder:
         loss = np.nan
         with self.guarded("value", step):
             loss = one_number("value", value)
-        if not np.isnan([loss, *sizes.values()]).all():
+        if not all(map(math.isnan, (loss, *sizes.values()))):
             self._unwritten_steps.append(Step(step, loss, **sizes))
             self._watched.steps.add(self._unwritten_steps[-1])
         return loss

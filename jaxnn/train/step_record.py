@@ -46,7 +46,8 @@ class Steps:
         """Add a step, in the place of all that were recorded from it on."""
         while len(self) and self.step >= step.step:
             self._end -= 1
-        self.first = [v for v in self.first if v.step < step.step]
+        while self.first and self.first[-1].step >= step.step:
+            self.first.pop()
         if self._end == len(self._rows):
             self._rows[:MOST] = self._rows[-MOST:]
             self._begin, self._end = 0, MOST

@@ -1,6 +1,7 @@
 """A watch of a training in PyTorch: the flow before the optimiser's step, the update after it.
 
-    begin -> a flow, if the step is due; a hook on all optimisers -> the step -> end -> a record
+    begin -> a flow, if the step is due; a hook on all optimisers, if it is looked at -> the step
+    -> end -> a record
 
 The hook is called as an optimiser begins its step, when gradients are unscaled and clipped: it sees
 which parameters the optimiser holds, and what it takes as their gradients. Torch is never imported:
@@ -10,7 +11,7 @@ the user has done so.
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..arrays.arguments import check_integer
+from ..arrays.compiled import MOST_LIGHT
 from ..evidence.evidence import Evidence
 from ..evidence.torch_trial import TorchTrial
 from ..flow.formats.entries import Entries
@@ -47,6 +49,7 @@ class TorchWatch(Recorder):
     def __init__(self, program: Program, options: WatchOptions):
         super().__init__(options, [name for name, _ in program.model.named_parameters()])
         self.program, self.module = program, program.model
+        self._is_short = False  # once a flow is measured, before which parameters may be lazy
         self._since: int | None = None  # the last step that was due, or the first one at all
 
     @contextmanager
@@ -62,7 +65,8 @@ class TorchWatch(Recorder):
                 measured or not.
         """
         begun = self._measured_before(step, inputs, ys)
-        with registered([] if begun is None else [partial(self._hooked, begun)]):
+        is_looked_at = begun is not None and self._is_looked_at(begun)
+        with registered([partial(self._hooked, begun)]) if is_looked_at else nullcontext():
             yield
         self.end(begun, value)
 
@@ -73,9 +77,12 @@ class TorchWatch(Recorder):
         `every` have gone by.
         """
         begun = self._measured_before(step, inputs, ys)
-        if begun is not None:
+        if begun is not None and self._is_looked_at(begun):
             begun.hook = self._hooked(begun)
         return begun
+
+    def _is_looked_at(self, begun: "Begun") -> bool:
+        return begun.flow is not None or bool(self.is_looked_at(begun.step, self._is_short))
 
     def _measured_before(self, step: int, inputs: PyTree, ys: PyTree) -> "Begun | None":
         begun = None
@@ -98,6 +105,7 @@ class TorchWatch(Recorder):
         of_step = self.program.but(xs=inputs, ys=ys)
         flow = torch_flow(of_step, self.options.entries)
         parameters = parameters_of(self.module)
+        self._is_short = sum(v.numel() for v in parameters.values()) <= MOST_LIGHT
         begun.before = {path: parameters[path].detach().clone() for path in flow.parameters.paths}
         begun.flow = flow
         labels = tensors_in(ys)

@@ -57,7 +57,7 @@ from ..network.network import Network
 from ..pytorch.cuts import named_cuts, unwrapped
 from ..rules import Found
 from ..texts import counted, in_words
-from .recorder import FAULTS, FEW_ENTRIES, Number, Recorder, WatchOptions, one_number
+from .recorder import FAULTS, FEW_ENTRIES, SPARSE, Number, Recorder, WatchOptions, one_number
 from .step_program import Measured, StepProgram, measured_step
 from .torch_watch import TorchWatch
 from .watched import Line, theory_of_start
@@ -66,7 +66,6 @@ from .writers import Writer
 
 StepNumber = int | Numbers
 MOST_TOGETHER = 2**18  # numbers that are brought together in less time than a kernel for each takes
-STRIDE, SPARSE = 23, 100  # steps: from one that is looked at to the next, from which `every` on
 BEHIND = "too many steps wait for their measurement, which takes longer than they do; raise every="
 
 
@@ -366,8 +365,7 @@ def watch(
         with watch(step, xs, ys, value=loss_of_the_step):
             optimizer.step()
 
-    A training of torch goes on as if nothing had been measured, see `jaxnn.gradient_flow`; between
-    measurements nothing is done.
+    A training of torch goes on as if nothing had been measured, see `jaxnn.gradient_flow`.
 
     Whatever fails, of the measurement, the file, `write` or `callback`, the training goes on: the
     first failure of each is an alarm, and `Watch.failures` counts them.
@@ -486,7 +484,7 @@ def _watch(
             return
         step, *_, after, value = given
         shows = ~_is_finite((together(_rows(after)), value))
-        is_asked = shows | watch.is_due(step) | (step % STRIDE == 0)
+        is_asked = shows | watch.is_looked_at(step)
         lax.cond(is_asked, lambda: _look(watch, shows, *given), lambda: None)
 
     lax.cond(_is_one(watch, given), look, lambda: None)

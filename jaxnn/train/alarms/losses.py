@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from ...rules import Sight, one_of
 from ..measurements import ALARMS, Measurements
+from ..step_record import Steps
 from .updates import (
     FLAT,
     FLAT_STEPS,
@@ -62,8 +63,7 @@ def spike(seen: Measurements) -> Iterator[Sight]:
     says so if the update before it, of PyTorch the gradient, was five times as large as usual.
     """
     losses = seen.steps.column("loss", WINDOW + LASTING)
-    window, last = losses[:-LASTING], losses[-LASTING:]
-    window = window[-max(LEAST_WINDOW, len(seen.steps) // 2) :]  # without a fall at the start
+    window, last = earlier_losses(seen.steps), losses[-LASTING:]
     if len(window) < LEAST_WINDOW or not np.isfinite(losses).all():
         return
     if last[-1] <= window.max():  # of most steps, and a median takes longer
@@ -85,14 +85,21 @@ def spike(seen: Measurements) -> Iterator[Sight]:
     yield Sight(values=values | {"cause": _large_step(seen, begins)})
 
 
+def earlier_losses(steps: Steps) -> Float[np.ndarray, " n"]:
+    """Return the losses before the last three, of the later half: without a fall at the start."""
+    losses = steps.column("loss", WINDOW + LASTING)[:-LASTING]
+    return losses[-max(LEAST_WINDOW, len(steps) // 2) :]
+
+
 def _large_step(seen: Measurements, begins: int) -> str:
     """Say that the step before the last few was large, if it was.
 
-    Of JAX its update is known, of PyTorch the gradient that the optimiser took.
+    Of JAX its update is known, of PyTorch the gradient that the optimiser took, of steps that were
+    looked at.
     """
     for name in ("update", "gradient"):
         sizes = seen.steps.column(f"log10_{name}", WINDOW)[:-begins]
-        times = sizes[-1] - np.median(sizes)
+        times = 0.0 if np.isnan(sizes[-1]) else sizes[-1] - np.nanmedian(sizes)
         if times > LARGER:
             article = "an" if name == "update" else "a"
             return f", after {article} {name} {10**times:.2g} times as large as usual"

@@ -506,8 +506,8 @@ def clipped(seen: Measurements) -> Iterator[Sight]:
     """Gradients that are always clipped.
 
     The update is the gradient times a factor, and has the same size in two measurements although
-    the gradients differ; or, in PyTorch and with any optimiser, ten gradients in a row that the
-    optimiser takes have the same size, less than a third of that of the batch. And updates are
+    the gradients differ; or, in PyTorch and with any optimiser, the last ten gradients that were
+    looked at as the optimiser took them have the same size, less than a third of that of the batch. And updates are
     below 0.001 of the weights. Or the update of each array has one size, below 0.00002 of the
     weights, and gradients differ by a tenth: entries are clipped one by one.
 
@@ -520,7 +520,8 @@ def clipped(seen: Measurements) -> Iterator[Sight]:
     size = _log10_norm(seen.column("parameters", "log10_size"))
     if not _log10_norm(update) - size < np.log10(SMALL_UPDATE):
         return
-    taken = seen.steps.column("log10_gradient", IN_ROW)
+    taken = seen.steps.column("log10_gradient")
+    taken = taken[~np.isnan(taken)][-IN_ROW:]
     if len(taken) == IN_ROW and np.ptp(taken) < SAME and _log10_norm(delta) - taken[-1] > CUT_SHORT:
         limit, most = float(10 ** taken[-1]), float(10 ** _log10_norm(delta))
         yield Sight(values={"seen_in": "gradient", "limit": limit, "most": most})
