@@ -127,7 +127,7 @@ def _encoders() -> Iterator[Case]:
 def _watch(network: str, how: str, goal: float, steps: int, every: int) -> Case:
     of = {"layers": 8, "width": 264, "batch": 64}
     if network == "decoder":
-        of = {"blocks": 12, "width": 256, "tokens": 64, "batch": 8, "words": 1000}
+        of = {"blocks": 4, "width": 64, "tokens": 32, "batch": 4, "words": 500}
     of |= {"steps": steps, "every": every}
     return Case(f"{network}, {how}", goal, {"network": network, **of})
 

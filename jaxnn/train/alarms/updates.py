@@ -507,9 +507,9 @@ def clipped(seen: Measurements) -> Iterator[Sight]:
 
     The update is the gradient times a factor, and has the same size in two measurements although
     the gradients differ; or, in PyTorch and with any optimiser, the last ten gradients that were
-    looked at as the optimiser took them have the same size, less than a third of that of the batch. And updates are
-    below 0.001 of the weights. Or the update of each array has one size, below 0.00002 of the
-    weights, and gradients differ by a tenth: entries are clipped one by one.
+    looked at as the optimiser took them have the same size, less than a third of that of the batch.
+    And updates are below 0.001 of the weights. Or the update of each array has one size, below
+    0.00002 of the weights, and gradients differ by a tenth: entries are clipped one by one.
 
     Every step is clipped, so the limit has become the step size.
     """
