@@ -162,7 +162,8 @@ class Recorder:
     def stepped(self, step: int, value: Number | None, **sizes: float) -> None:
         """Record a step that is not measured, and the alarms that its loss gives rise to."""
         with self._lock:
-            loss, found = self._step(step, value, sizes), list[Alarm]()
+            loss = self._step(step, value, sizes)
+            found: list[Alarm] = []
             if not self._watched.measurements:
                 return
             # Rules take longer than a short step may, and a loss that jumps is above all of late.
