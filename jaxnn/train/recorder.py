@@ -163,7 +163,7 @@ class Recorder:
         """Record a step that is not measured, and the alarms that its loss gives rise to."""
         with self._lock:
             loss = self._step(step, value, sizes)
-            found: list[Alarm] = []
+            found: list[Found] = []
             if not self._watched.measurements:
                 return
             # Rules take longer than a short step may, and a loss that jumps is above all of late.
