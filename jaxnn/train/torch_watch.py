@@ -11,7 +11,7 @@ the user has done so.
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -65,8 +65,10 @@ class TorchWatch(Recorder):
                 measured or not.
         """
         begun = self._measured_before(step, inputs, ys)
-        is_looked_at = begun is not None and self._is_looked_at(begun)
-        with registered([partial(self._hooked, begun)]) if is_looked_at else nullcontext():
+        if begun is not None and self._is_looked_at(begun):
+            with registered([partial(self._hooked, begun)]):
+                yield
+        else:
             yield
         self.end(begun, value)
 
