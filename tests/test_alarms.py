@@ -701,6 +701,14 @@ def test_every_rule_has_a_case_and_a_row_of_the_guide():
     assert all(all(cells) for cells in rows.values())
 
 
+def test_advice_that_no_change_stands_behind_is_of_data_loops_formats_and_what_a_network_computes():
+    outside = {"given", "sorted", "labels", "order", "spike", "plateau", "nonfinite", "underflow"}
+    outside |= {"unread", "shut", "time", "sharp", "experts", "unreached", "branch"}
+    outside |= {"accumulates", "undone"}
+    rules = {**FINDINGS, **ALARMS}
+    assert {name for name, rule in rules.items() if rule.advises and not rule.changes} == outside
+
+
 def test_no_two_rules_of_findings_and_alarms_share_a_name():
     """One that had spoken would silence the other."""
     assert not FINDINGS.keys() & ALARMS.keys()

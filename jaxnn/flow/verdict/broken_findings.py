@@ -39,6 +39,7 @@ def given(judged: Judged) -> Iterator[Sight]:
         "a root at 0 or below, or a square that leaves its float.",
         classes="Count the classes from 0, and give the output a column for each.",
     ),
+    changes=one_of("what", numbers="", classes="from zero, class each"),
     rank=BROKEN,
 )
 def loss(judged: Judged) -> Iterator[Sight]:
@@ -55,7 +56,11 @@ def loss(judged: Judged) -> Iterator[Sight]:
 
 
 @FINDINGS.rule(
-    "nan", "Parameters are {what}: {paths}, from layer {layer} on.", advises=BLOWN_UP, rank=BROKEN
+    "nan",
+    "Parameters are {what}: {paths}, from layer {layer} on.",
+    advises=BLOWN_UP,
+    changes="draw, step",
+    rank=BROKEN,
 )
 def nan(judged: Judged) -> Iterator[Sight]:
     """Parameters that are nan.
@@ -93,6 +98,7 @@ def buffers(judged: Judged) -> Iterator[Sight]:
         computed="Layer {layer} makes them of finite numbers: look at what it computes, such as "
         "0/0, an exponential of a large number, a logarithm or a root at 0 or below.",
     ),
+    changes=one_of("why", grown="draw, step", broken="", computed=""),
     rank=BROKEN,
 )
 def signal(judged: Judged) -> Iterator[Sight]:

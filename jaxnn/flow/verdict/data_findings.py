@@ -44,6 +44,7 @@ STANDARDISE = (
         uneven=f"{STANDARDISE}.",
         small=f"Scale the inputs once, not twice. {STANDARDISE}.",
     ),
+    changes="inputs",
     rank=DATA,
 )
 def inputs(judged: Judged) -> Iterator[Sight]:
@@ -111,6 +112,7 @@ def _is_small_inside(judged: Judged) -> bool:
         labels="Look at how the labels are made, such as by a division of integers, and shuffle "
         "the examples.",
     ),
+    changes=one_of("how", columns="inputs", labels=""),
     rank=DATA,
 )
 def constant(judged: Judged) -> Iterator[Sight]:

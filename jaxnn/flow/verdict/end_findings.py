@@ -24,6 +24,8 @@ UNEVEN, ALL = 100.0, 0.99  # times the spread of another column of labels; of al
 SEVERAL, TWO = 1.01, 2  # a sum of labels of more than one class; classes
 SIGMOIDS = "Take a sigmoid for each output, with the binary cross-entropy."
 CROSS_ENTROPY = "Take the cross-entropy of classes."
+USUAL = "usual loss, usual end"  # changes
+MIXED = {kinds.OVER_BATCH: "usual loss", kinds.PAIRS: "column", IN_COMMON: "usual loss"}
 FEW = 0.01  # labels outside of the reach of the output that are no fault
 
 
@@ -32,6 +34,7 @@ FEW = 0.01  # labels outside of the reach of the output that are no fault
     "The output is a softmax over one unit: it is 1 for all examples, whatever the weights.",
     advises="For two classes take a sigmoid, for a number no activation; or one output for each "
     "class.",
+    changes="no activation, usual end, class each",
     rank=END,
 )
 def one_unit(judged: Judged) -> Iterator[Sight]:
@@ -52,6 +55,7 @@ def one_unit(judged: Judged) -> Iterator[Sight]:
     "The output is a softmax over the examples of the batch, not over the classes: each column "
     "sums to 1, and what an example gets depends on the others.",
     advises="Take the softmax over the classes, along the last axis.",
+    changes="no activation, usual end",
     rank=END,
     unless="oneunit",
 )
@@ -75,6 +79,7 @@ def over_batch(judged: Judged) -> Iterator[Sight]:
         "more.",
     ),
     advises="Leave out the activation behind the last layer, and hand the loss what enters it.",
+    changes="no activation",
     rank=END,
     unless="oneunit overbatch",
 )
@@ -103,6 +108,7 @@ def twice(judged: Judged) -> Iterator[Sight]:
         shares="Take a softmax behind the last layer, or for one output a sigmoid; or no "
         "activation and a loss of logits.",
     ),
+    changes=one_of("then", logits="no activation", shares="usual end"),
     rank=END,
 )
 def relu_on_logits(judged: Judged) -> Iterator[Sight]:
@@ -177,6 +183,23 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         "that behind the network.",
         uneven="Subtract from each column of the labels its mean and divide by its standard "
         "deviation, and undo that behind the network.",
+    ),
+    changes=one_of(
+        "how",
+        reach="no activation, labels",
+        classes="class each, usual end",
+        sums=USUAL,
+        several=USUAL,
+        columns=USUAL,
+        squares=USUAL,
+        margins="no activation, usual end",
+        proportion=USUAL,
+        shifted="from zero",
+        wraps="from zero",
+        ignored="usual loss",
+        weigh=USUAL,
+        far="labels",
+        uneven="labels",
     ),
     rank=END,
     unless="oneunit overbatch relulogits",
@@ -279,6 +302,7 @@ def _of_numbers(end: End) -> Misfit | None:
             kinds.PROBABILITIES: "Take a sigmoid behind the last layer, or a loss of logits.",
         },
     ),
+    changes=USUAL,
     rank=END,
     unless="oneunit overbatch relulogits targets",
 )
@@ -337,6 +361,7 @@ def negative(judged: Judged) -> Iterator[Sight]:
             "output.permute(0, 2, 3, 1).reshape(-1, classes).",
         },
     ),
+    changes=lambda how, **_: MIXED.get(how, ""),
     rank=END,
     unless="overbatch",
 )
@@ -371,6 +396,7 @@ def mixes(judged: Judged) -> Iterator[Sight]:
         "output that is nothing for all examples is as good as that.",
     ),
     advises="Change the sign of the loss.",
+    changes="minus",
     rank=END,
     unless="oneunit mixes",
 )
@@ -395,6 +421,7 @@ def inverted(judged: Judged) -> Iterator[Sight]:
     "The output is a linear function of the inputs, though {count} layers with weights make it: no "
     "activation acts between them, and they can learn no more than one of them.",
     advises="Put an activation, such as a relu, behind each layer but the last.",
+    changes="relu",
     rank=END,
 )
 def linear(judged: Judged) -> Iterator[Sight]:
@@ -418,6 +445,7 @@ def linear(judged: Judged) -> Iterator[Sight]:
     "The gradient does not depend on the labels: the loss is handed ys and has the same slope with "
     "those of other examples.",
     advises="Compare the output with ys in the loss.",
+    changes="usual loss",
     rank=END,
     unless="oneunit mixes",
 )

@@ -204,7 +204,11 @@ def _failure(
 
 
 @FINDINGS.rule(
-    "router", _failure, advises=lambda bias, **_: f"Set {bias} to 0." if bias else "", rank=LAYERS
+    "router",
+    _failure,
+    advises=lambda bias, **_: f"Set {bias} to 0." if bias else "",
+    changes="draw",
+    rank=LAYERS,
 )
 def router(judged: Judged) -> Iterator[Sight]:
     """A router that does not learn, or sends all tokens to the same experts.
@@ -265,6 +269,7 @@ def _idle(name: str, what: str, share: float, others: list[str], rest: float, **
     _idle,
     advises="Draw the weights and biases there again, biases at 0, and look for inputs that are "
     "too large.",
+    changes="draw, inputs",
     rank=LAYERS,
     unless="inputs drawn zero cut examples positions signal constant shut",
 )
@@ -318,6 +323,7 @@ def once(judged: Judged) -> Iterator[Sight]:
     "nothing, and the weights in these get as little gradient until the gains have grown.",
     advises="Adam's steps make up for it; for SGD start them at 1/√{number}, for there are "
     "{number}.",
+    changes="adam",
     rank=LAST,
     unless="signal undefined",
     healthy=True,

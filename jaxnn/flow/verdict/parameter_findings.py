@@ -44,6 +44,7 @@ def _by_layer(judged: Judged) -> dict[int, list[str]]:
         "near is alike. {path} multiplies what is random by {gain:.2g}.",
     ),
     advises=DRAW,
+    changes="draw",
     rank=PARAMETERS,
 )
 def drawn(judged: Judged) -> Iterator[Sight]:
@@ -117,6 +118,7 @@ def _others(judged: Judged, layers: Iterable[int]) -> str:
         "layer leaves it.",
     ),
     advises=DRAW,
+    changes="draw",
     rank=PARAMETERS,
     unless="drawn",
 )
@@ -143,6 +145,7 @@ def equal(judged: Judged) -> Iterator[Sight]:
     "equal layers",
     "Layers {layers} hold the same weights, as {paths} are: copies of one layer.",
     advises="Draw the parameters of each anew: copy.deepcopy does not.",
+    changes="draw",
     rank=LAST,
     unless="drawn equal",
     healthy=True,
@@ -176,6 +179,7 @@ def equal_layers(judged: Judged) -> Iterator[Sight]:
     "{paths} are one module: {count} times the same parameters.",
     advises="If several layers are meant, make each of its own: [make() for _ in range(n)], not "
     "[layer] * n.",
+    changes="own copies",
     rank=PARAMETERS,
 )
 def shared(judged: Judged) -> Iterator[Sight]:
@@ -197,6 +201,7 @@ def shared(judged: Judged) -> Iterator[Sight]:
     "have them.",
     advises="Hold layers in a torch.nn.ModuleList or ModuleDict, tensors as torch.nn.Parameter or "
     "in a ParameterList.",
+    changes="all learn",
     rank=PARAMETERS,
 )
 def unlisted(judged: Judged) -> Iterator[Sight]:
@@ -226,6 +231,7 @@ def unlisted(judged: Judged) -> Iterator[Sight]:
         rest="Give it a momentum above 0, such as 0.1: in PyTorch it is the share of the new "
         "batch, in TensorFlow and Flax that of what was there.",
     ),
+    changes=one_of("how", untouched="training mode", rest=""),
     rank=PARAMETERS,
 )
 def untouched_norms(judged: Judged) -> Iterator[Sight]:
@@ -247,6 +253,7 @@ def untouched_norms(judged: Judged) -> Iterator[Sight]:
     "All that the output knows passes one number, the state of layer {name}; the layers above make "
     "{width} of it.",
     advises="Make that layer wider.",
+    changes="wider",
     rank=PARAMETERS,
 )
 def bottleneck(judged: Judged) -> Iterator[Sight]:
@@ -282,6 +289,7 @@ def bottleneck(judged: Judged) -> Iterator[Sight]:
         asked="Hand functions that drop the mode, as in F.dropout(x, p, self.training), or take "
         "torch.nn.Dropout.",
     ),
+    changes="no dropout",
     rank=PARAMETERS,
 )
 def noise(judged: Judged) -> Iterator[Sight]:

@@ -21,6 +21,7 @@ ZERO = "The weights of layer {name} are zero: {paths}. From layer {below} down Î
     "The gradient is exactly zero from the output on: {why}.",
     advises="Let the loss depend on the output by functions that have a derivative: no rounding, "
     "no comparison, no argmax.",
+    changes="usual loss, usual end",
     rank=CUT,
     unless="oneunit relulogits",
 )
@@ -47,6 +48,7 @@ def output(judged: Judged) -> Iterator[Sight]:
         "gradient in the first step, and learn from the second on.",
     ),
     advises=one_of("then", learn="", stay="", never="Draw all but one of them.", second=""),
+    changes=one_of("then", learn="", stay="draw", never="draw", second=""),
     rank=CUT,
     healthy=True,
 )
@@ -107,6 +109,7 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
         bias=SET,
         gain=SET,
     ),
+    changes=one_of("why", unknown="", bias="draw", gain=""),
     rank=CUT,
     unless="oneunit relulogits",
 )
@@ -132,7 +135,13 @@ def all_cut(judged: Judged) -> Iterator[Sight]:
 # Rate
 
 
-@FINDINGS.rule("rate", "{text}", rank=RATE, healthy=True)
+@FINDINGS.rule(
+    "rate",
+    "{text}",
+    changes=lambda is_ill, **_: "draw, norms, skips, relu" if is_ill else "",
+    rank=RATE,
+    healthy=True,
+)
 def rate(judged: Judged) -> Iterator[Sight]:
     """The rate, if there is one; that Adam makes up for it where it makes less than a thousand."""
     if judged.rate.word == "unknown":

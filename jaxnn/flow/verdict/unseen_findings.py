@@ -33,6 +33,7 @@ from .through_time import TimeChange
         unused="Let the loss depend on {it} by functions of torch, or leave {it} out.",
         among="If that is not meant, take {by} away there.",
     ),
+    changes=one_of("why", frozen="all learn", detached="", unused="", among="all learn"),
     rank=UNSEEN,
 )
 def stopped(judged: Judged) -> Iterator[Sight]:
@@ -86,6 +87,7 @@ def _frozen_among(judged: Judged) -> Stopped | None:
         bias=SET,
         gain=SET,
     ),
+    changes=one_of("why", unknown="", bias="draw", gain=""),
     rank=UNSEEN,
     unless="oneunit relulogits",
 )

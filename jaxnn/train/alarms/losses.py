@@ -110,6 +110,7 @@ def _large_step(seen: Measurements, begins: int) -> str:
     "diverges",
     says="the loss has risen from {first:.3g} to {loss:.3g}{cause}",
     advises="A smaller learning rate, a warm-up, clipping; the sign of the loss.",
+    changes="step, minus",
     of_step=True,
     every_step=True,
     of_games=True,
@@ -227,6 +228,7 @@ def _stays_at(losses: Float[np.ndarray, " n"], level: float, change: float) -> b
         "most: the upper layers learn alone",
     ),
     advises="What `jaxnn.diagnose` says of the gradient below that layer; `jaxnn.cures`.",
+    changes="draw, norms, skips",
     unless="unoptimised still unreached slow",
 )
 def unlearnt(seen: Measurements) -> Iterator[Sight]:
@@ -264,6 +266,7 @@ def unlearnt(seen: Measurements) -> Iterator[Sight]:
     "{times:.2g} times as large by updates that point outwards: it falls without end",
     advises="The signs of the terms of the loss; what a logarithm or a product in it is kept from "
     "growing by.",
+    changes="usual loss",
     of_games=True,
 )
 def endless(seen: Measurements) -> Iterator[Sight]:

@@ -38,6 +38,7 @@ of_step = partial(ALARMS.rule, of_step=True)
     "unoptimised",
     says="{array} has a gradient, and no optimiser that takes this step holds it{more}",
     advises="Hand it to the optimiser; if it is frozen on purpose, `intended=` with its path.",
+    changes="all learn",
 )
 def unoptimised(seen: Measurements) -> Iterator[Sight]:
     """Arrays that the optimiser does not have.
@@ -68,6 +69,7 @@ def unoptimised(seen: Measurements) -> Iterator[Sight]:
     advises="A step size above 0, also for each group; the optimiser's step called, and what it "
     "returns handed on; where gradients are infinite, a smaller loss scale, or one that adapts; if "
     "an array is frozen on purpose, `intended=` with its path.",
+    changes="all learn, step, adam",
     unless="unoptimised",
 )
 def still(seen: Measurements) -> Iterator[Sight]:
@@ -123,6 +125,7 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
     ),
     advises="A schedule as long as the training, counted in what its function is called with: "
     "steps or epochs; if an array was frozen on purpose, `intended=` with its path.",
+    changes="adam",
 )
 def ended_schedule(seen: Measurements) -> Iterator[Sight]:
     """A step size that has reached zero, or all but.
@@ -205,6 +208,7 @@ def _moved_clearly(seen: Measurements) -> np.ndarray:
     ),
     advises="In 16 bits float32 weights with a cast in the forward pass, or stochastic rounding; "
     "in float32 a larger step.",
+    changes="step",
     unless="schedule",
 )
 def rounded_away(seen: Measurements) -> Iterator[Sight]:
@@ -246,6 +250,7 @@ def rounded_away(seen: Measurements) -> Iterator[Sight]:
     ),
     advises="A smaller learning rate, a warm-up; if it is a single array, a different initial "
     "size.",
+    changes="step, draw",
     said_by="decay",
 )
 def large_update(seen: Measurements) -> Iterator[Sight]:
@@ -316,6 +321,7 @@ def _shrinks(seen: Measurements) -> np.ndarray:
         "though its Δ is no smaller than theirs: its step is too small",
     ),
     advises="A larger learning rate, so that a step changes weights by a thousandth of their size.",
+    changes="step",
     unless="clip schedule",
 )
 def slow_update(seen: Measurements) -> Iterator[Sight]:
@@ -459,6 +465,7 @@ def undone(seen: Measurements) -> Iterator[Sight]:
     ),
     advises="Less decay; decoupled decay (`adamw`), whose strength is learning rate × decay; none "
     "for what does not learn.",
+    changes="no decay",
 )
 def decay(seen: Measurements) -> Iterator[Sight]:
     """Weights that shrink.
@@ -501,6 +508,7 @@ def decay(seen: Measurements) -> Iterator[Sight]:
         "their signs alone",
     ),
     advises="A larger limit; compare it with the size of the gradient in `parameter_table()`.",
+    changes="no clip",
 )
 def clipped(seen: Measurements) -> Iterator[Sight]:
     """Gradients that are always clipped.
