@@ -13,7 +13,16 @@ read the sentence: whoever asks what was found asks for the rule, the layer, the
     changes     names of the changes of `jaxnn.trials` that its advice stands for, with ", " between
     see         link to the page with more, for a guide
 
-and of an alarm alone
+of a finding
+
+    alike       it is on what tells nothing apart: changes of many layers are tried on it, too
+
+of a cure
+
+    mends       findings that it takes away: it is tried of a network whose gradient is well, too
+    usual       it is tried with weights of the usual size, too
+
+and of an alarm
 
     of_step     it is on what the steps of the optimiser do
     every_step  it needs no measurement, and is asked at each step
@@ -63,6 +72,9 @@ class Rule(NamedTuple, Generic[FContra]):
     said_by: frozenset[str] = frozenset()
     final: bool = False
     healthy: bool = False
+    alike: bool = False
+    mends: frozenset[str] = frozenset()
+    usual: bool = False
     of_step: bool = False
     every_step: bool = False
     of_games: bool = False
@@ -124,12 +136,20 @@ class Rules(dict[str, Rule[F]], Generic[F]):
     """
 
     def rule(
-        self, name: str, says: Words, *, unless: Names = "", said_by: Names = "", **fields: Any
+        self,
+        name: str,
+        says: Words,
+        *,
+        unless: Names = "",
+        said_by: Names = "",
+        mends: Names = "",
+        **fields: Any,
     ) -> Callable[[Callable[[F], Iterable[Sight]]], Callable[[F], Iterable[Sight]]]:
         """Return a decorator that enters the function below it, as what a `Rule` sees."""
         if name in self:
             raise ValueError(f"rule: expected a name that is not in the table, got {name!r}")
-        fields |= {"unless": _names(unless), "said_by": _names(said_by)}
+        sets = {"unless": unless, "said_by": said_by, "mends": mends}
+        fields |= {k: frozenset(v.split() if isinstance(v, str) else v) for k, v in sets.items()}
 
         def enter(sees: Callable[[F], Iterable[Sight]]) -> Callable[[F], Iterable[Sight]]:
             self[name] = Rule(name, sees, says, **fields)
@@ -158,10 +178,6 @@ class Rules(dict[str, Rule[F]], Generic[F]):
                     yield _in_words(rule, sight, facts)
                     told.add(rule.name)
                     explained |= sight.explains
-
-
-def _names(names: Names) -> frozenset[str]:
-    return frozenset(names.split() if isinstance(names, str) else names)
 
 
 def _in_words(rule: Rule[F], sight: Sight, facts: F) -> Found:

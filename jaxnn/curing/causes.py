@@ -29,15 +29,14 @@ FEWEST = 3  # arrays of one name, among which one may be unlike the others
 ODD = 1.0  # decades of the root mean square
 MOST = 3  # layers with odd arrays that are tried one by one
 LOGIT = 4.0  # that the largest one is brought to: of softmax of normal queries and keys
-# What a change of these rules has to take away. Others follow from data, loss or formats.
-NAMED = {"stopped", "fixed", "time", "zero", "cut", "layer", "attention", "router", "positions"} | {
-    *("examples", "starved", "largest", "size", "drawn", "equal", "branches", "shut")
-}
+
+cause = partial(CURES.rule, rank=FIRST)
 
 
-def named(verdict: Verdict) -> list[Found]:
-    """Return the findings that a change of one array or of one cut may take away."""
-    return [found for found in verdict.findings if found.rule in NAMED]
+def named(verdict: Verdict, *cures: str) -> list[Found]:
+    """Return the findings that some cures take away, or any; others follow from data or formats."""
+    mended = frozenset[str]().union(*(CURES[cure].mends for cure in cures or CURES))
+    return [found for found in verdict.findings if found.rule in mended]
 
 
 def is_left(before: Verdict, after: Verdict) -> str:
@@ -53,17 +52,25 @@ def _attempt(patient: Patient, new: dict[At, np.ndarray]) -> Attempt:
     return Attempt(patient.with_arrays(new), reason=reason, is_named=True)
 
 
+def _filled(patient: Patient, meant: Places, value: float) -> Attempt:
+    return _attempt(patient, {at: np.full_like(patient.arrays[at], value) for at in meant})
+
+
+def _multiplied(patient: Patient, meant: Places, factor: float) -> Attempt:
+    return _attempt(patient, {at: factor * patient.arrays[at] for at in meant})
+
+
 # What a verdict says to set
 
 
-@CURES.rule("named", says=SET, rank=FIRST)
+@cause("named", says=SET, mends="cut fixed shut")
 def named_array(patient: Patient) -> Iterator[Sight]:
     """A bias or gains that turn units off, set to what the verdict says."""
-    for found in patient.verdict.findings:
+    for found in named(patient.verdict, "named"):
         meant = _places_of(patient, found) if "to" in found.values else set()
         if meant:
             to = found.values["to"]
-            attempt = _attempt(patient, {at: np.full_like(patient.arrays[at], to) for at in meant})
+            attempt = _filled(patient, meant, to)
             yield Sight(found.layer, patient.named(meant), {"attempt": attempt, "to": to})
 
 
@@ -148,7 +155,7 @@ def _alike(patient: Patient, meant: Places) -> list[dict[str, At]]:
     return [*groups.values()]
 
 
-@CURES.rule("array", says="{actions}, {why}.", rank=FIRST)
+@cause("array", says="{actions}, {why}.", mends="largest size starved examples positions")
 def array(patient: Patient) -> Iterator[Sight]:
     """Each array that is unlike those of its name in other layers, made as they are.
 
@@ -223,13 +230,17 @@ def _actions(patient: Patient, arrays: Mapping[At, Mended]) -> str:
 # Arrays that are drawn again, or divided
 
 
-@CURES.rule("redraw", says="Draw the weights {arrays} again, normal with std {std}.", rank=FIRST)
+@cause(
+    "redraw",
+    says="Draw the weights {arrays} again, normal with std {std}.",
+    mends="zero equal drawn",
+)
 def redraw(patient: Patient) -> Iterator[Sight]:
     """Weights that are constant or copies, or all that are drawn far too large, with 1/fan_in.
 
     With 2/fan_in where layers are of relu.
     """
-    findings = [f for f in patient.verdict.findings if f.rule in ("zero", "equal", "drawn")]
+    findings = named(patient.verdict, "redraw")
     if not findings:
         return
     is_large = any(found.values.get("how") == "large" for found in findings)
@@ -259,16 +270,16 @@ def _fan_in(patient: Patient, at: At) -> float:
     return float(v.size / v.shape[patient.axes(at)[1] if is_known else -1])
 
 
-@CURES.rule(
+@cause(
     "queries and keys",
     says="Multiply the weights of queries and keys {arrays} by {factor:g}: the largest logit, "
     "{logit:.3g}, becomes {goal:g}.",
-    rank=FIRST,
+    mends="attention",
 )
 def queries_and_keys(patient: Patient) -> Iterator[Sight]:
     """Queries and keys of saturated attention, divided so that its largest logit is 4."""
     record = patient.flow.attention
-    layers = [found.layer for found in patient.verdict.findings if found.rule == "attention"]
+    layers = [found.layer for found in named(patient.verdict, "queries and keys")]
     if record is None or not layers:
         return
     heads = [i for i, layer in enumerate(record.layers) if layer in layers]
@@ -277,30 +288,29 @@ def queries_and_keys(patient: Patient) -> Iterator[Sight]:
     logit = float(np.max(np.asarray(record.largest_logit, np.float64)[heads]))
     factor = to_digits((LOGIT / logit) ** 0.5, 3)
     if meant:
-        attempt = _attempt(patient, {at: factor * patient.arrays[at] for at in meant})
+        attempt, first = _multiplied(patient, meant, factor), min(meant)
         values = {"attempt": attempt, "arrays": patient.named(meant), "factor": factor}
-        first = min(meant)
         yield Sight(first[0] + 1, patient.path(first), values | {"logit": logit, "goal": LOGIT})
 
 
-@CURES.rule(
+@cause(
     "one layer",
     says="Multiply the weights {arrays} by {factor:g}: it then changes the gradient as the other "
     "layers do.",
-    rank=FIRST,
+    mends="layer",
 )
 def one_layer(patient: Patient) -> Iterator[Sight]:
     """One factor on the weights of a layer that makes all of the change, where no array does."""
     is_erratic = patient.verdict.word == ERRATIC
-    for found in patient.verdict.findings if is_erratic else ():
-        if found.rule != "layer" or found.path or found.layer is None or found.layer < 2:
+    for found in named(patient.verdict, "one layer") if is_erratic else ():
+        if found.path or found.layer is None or found.layer < 2:
             continue
         layer = found.layer - 1
         meant = {at for at in patient.every_weight if at[0] == layer}
         factor = _factor_of_layer(patient, layer, meant) if meant else None
         if factor is not None:
             factor = to_digits(factor, 3)
-            attempt = _attempt(patient, {at: factor * patient.arrays[at] for at in meant})
+            attempt = _multiplied(patient, meant, factor)
             values = {"attempt": attempt, "arrays": patient.named(meant), "factor": factor}
             yield Sight(found.layer, values=values)
 
@@ -323,23 +333,19 @@ def _factor_of_layer(patient: Patient, layer: int, meant: Places) -> float | Non
 # Gains
 
 
-@CURES.rule(
+@cause(
     "gains",
     says="Set the gains {arrays} to {value:g}, which is 1/√{count}, for there are {count} "
     "branches.",
-    rank=FIRST,
+    mends="branches",
 )
 def gains(patient: Patient) -> Iterator[Sight]:
     """Gains at which branches start near zero, such as layer scales of 10^-6, at 1/√(branches)."""
-    for found in patient.verdict.findings:
-        if found.rule == "branches":
-            meant = _places_of(patient, found)
-            value = to_digits(len(meant) ** -0.5)
-            attempt = _attempt(
-                patient, {at: np.full_like(patient.arrays[at], value) for at in meant}
-            )
-            words = {"arrays": patient.named(meant), "value": value, "count": len(meant)}
-            yield made(attempt, **words)
+    for found in named(patient.verdict, "gains"):
+        meant = _places_of(patient, found)
+        value = to_digits(len(meant) ** -0.5)
+        attempt = _filled(patient, meant, value)
+        yield made(attempt, arrays=patient.named(meant), value=value, count=len(meant))
 
 
 # Gates
@@ -350,7 +356,7 @@ def _gates_in_words(entries: str, value: float, steps: int | None = None, **_: o
     return f"Set the bias {entries} to {to}, so that the state is kept."
 
 
-@CURES.rule("gates", says=_gates_in_words, rank=FIRST)
+@cause("gates", says=_gates_in_words, mends="time")
 def gates(patient: Patient) -> Iterator[Sight]:
     """The bias of the gate that keeps the state of a recurrent network, 1 or ln(number of steps).
 
@@ -370,7 +376,7 @@ Gates = tuple[Attempt | None, dict[str, object]]  # with the words of its senten
 
 def _through_time(patient: Patient) -> TimeChange | None:
     """Return the change of Δ inside a recurrent module that the verdict names, if any."""
-    return next((f.values["change"] for f in patient.verdict.findings if f.rule == "time"), None)
+    return next((f.values["change"] for f in named(patient.verdict, "gates")), None)
 
 
 def _gates_of_modules(patient: Patient) -> Iterator[Gates]:
@@ -434,10 +440,10 @@ def _with(v: np.ndarray, part: slice, value: float) -> np.ndarray:
 # Recurrent weights
 
 
-@CURES.rule(
+@cause(
     "recurrent",
     says="Draw the recurrent weights {weights} orthogonal with gain {gain:g}.",
-    rank=FIRST,
+    mends="time",
 )
 def recurrent(patient: Patient) -> Iterator[Sight]:
     """Orthogonal recurrent weights, of the gain at which Δ inside a module is kept over the steps.
@@ -473,10 +479,10 @@ def recurrent(patient: Patient) -> Iterator[Sight]:
 # Cuts
 
 
-@CURES.rule("open", says="{text}", rank=FIRST)
+@cause("open", says="{text}", mends="cut fixed stopped")
 def opened(patient: Patient) -> Iterator[Sight]:
     """The network without `stop_gradient`, or with nothing frozen, where a gradient stops."""
-    stops = [f for f in patient.verdict.findings if f.rule in ("cut", "fixed", "stopped")]
+    stops = named(patient.verdict, "open")
     other = patient.opened() if stops else None
     if other is not None and not is_left(patient.verdict, other.verdict):
         reason = partial(is_left, patient.verdict)

@@ -140,7 +140,7 @@ def _excess(patient: Patient, gradient: float, signal: float, factors: PerLayer)
     return np.where(patient.inside & np.isfinite(both), both, np.nan)
 
 
-@CURES.rule("orthogonal", says="Draw the weights {weights} {kind} with {size}.")
+@CURES.rule("orthogonal", says="Draw the weights {weights} {kind} with {size}.", usual=True)
 def orthogonal(patient: Patient) -> Iterator[Sight]:
     """Orthogonal matrices, delta-orthogonal kernels too, of the size at which the rate is zero.
 
@@ -293,7 +293,10 @@ def _count(patient: Patient) -> int:
 
 
 @CURES.rule(
-    "skip", says="Put a skip around each of {where}: z + f(z) / {by}.", unless=("branch scale",)
+    "skip",
+    says="Put a skip around each of {where}: z + f(z) / {by}.",
+    unless=("branch scale",),
+    usual=True,
 )
 def skip(patient: Patient) -> Iterator[Sight]:
     """A skip around each layer that repeats, with 1/√(layers) on the layer, or 1/(layers).
@@ -320,6 +323,7 @@ def norm(patient: Patient) -> Iterator[Sight]:
     says="Put a norm in front of each of {where}, and a skip around both: z + f(z / rms(z)) / "
     "{by}. The rms is the root mean square over all numbers of an example.",
     unless=("branch scale",),
+    usual=True,
 )
 def pre_norm(patient: Patient) -> Iterator[Sight]:
     """A skip around each layer that repeats and a norm in front, with such a share of the layer."""
@@ -330,6 +334,7 @@ def pre_norm(patient: Patient) -> Iterator[Sight]:
     "branch norm",
     says="Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)) / {by}. "
     "The rms is the root mean square over all numbers of an example.",
+    usual=True,
 )
 def branch_norm(patient: Patient) -> Iterator[Sight]:
     """A norm in front of the branches of each layer that repeats, and such a share of them."""
@@ -379,7 +384,9 @@ def _tailored(count: int) -> Leaky | None:
 # Routers and number formats
 
 
-@CURES.rule("router", says="Multiply the router `{path}` of layer {name} by {factor:g}.")
+@CURES.rule(
+    "router", says="Multiply the router `{path}` of layer {name} by {factor:g}.", mends="router"
+)
 def router(patient: Patient) -> Iterator[Sight]:
     """A tenth and ten times the size of each router that does not learn."""
     for layer, path in _starved(patient.verdict):

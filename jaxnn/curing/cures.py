@@ -19,7 +19,7 @@ from ..chain.chain import Chain
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
-from ..flow.verdict.findings import is_usual
+from ..flow.verdict.findings import FINDINGS, is_usual
 from ..flow.verdict.rates import DECADES, LN10
 from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
@@ -28,7 +28,7 @@ from ..progress import LASTING, live
 from ..rules import Found
 from ..train.steps import check_optimizer
 from ..train.torch_learner import check_factory
-from .causes import FIRST, with_usual_weights
+from .causes import with_usual_weights
 from .changes import CURES, SAME, Attempt
 from .cure import Cure
 from .jax_patients import ChainPatient, NetworkPatient
@@ -39,10 +39,6 @@ from .training import RATE, SECONDS, ShortTraining, as_rank, raced
 
 log = logging.getLogger("jaxnn.curing")
 
-CAUSES = {name for name, rule in CURES.items() if rule.rank == FIRST}
-WITHOUT_ILLNESS = CAUSES | {"router"}  # tried on a network whose gradient is well, too
-ALIKE = "examples", "positions"  # findings on states that tell nothing apart
-AND_USUAL = "orthogonal", "skip", "pre-norm", "branch norm"  # with weights of usual size, too
 MOST_NAMED = 3  # causes, one behind the other
 USE = "cures[0].code has the lines to write, cures[0].model the changed network."
 MORE = 2**0.5  # times as many directions are told apart
@@ -262,7 +258,7 @@ def _each_tried(
 ) -> Iterator[Cure]:
     """Yield the changes that are made, measured; if one of the named cause works, no others."""
     if not _may_change(patient):
-        kinds = [kind for kind in kinds if kind in WITHOUT_ILLNESS]
+        kinds = [kind for kind in kinds if CURES[kind].mends]
     for found in _found(patient, kinds):
         cure, attempt = _tried(patient, found, theory), found.values["attempt"]
         yield cure
@@ -275,7 +271,7 @@ def _each_tried(
                 yield replace(more, advice=f"{cure.advice} {more.advice}")
             return
     if left and _may_change(patient):
-        yield from _with_usual(patient, theory, [kind for kind in kinds if kind in AND_USUAL])
+        yield from _with_usual(patient, theory, [kind for kind in kinds if CURES[kind].usual])
 
 
 def _found(patient: Patient, kinds: Collection[str]) -> Iterator[Found]:
@@ -311,7 +307,7 @@ def _may_change(patient: Patient) -> bool:
     if patient.verdict.broken:
         return False
     of_layers = patient.verdict.can_be_cured and patient.verdict.inside is None
-    return of_layers or any(found.rule in ALIKE for found in patient.verdict.findings)
+    return of_layers or any(FINDINGS[found.rule].alike for found in patient.verdict.findings)
 
 
 def _tried(patient: Patient, found: Found, theory: bool) -> Cure:

@@ -76,6 +76,7 @@ def theory(judged: Judged) -> Iterator[Sight]:
         "no layer above can learn to tell them apart.",
     ),
     rank=STATES,
+    alike=True,
     unless="signal constant oneunit relulogits drawn equal bottleneck",
 )
 def examples(judged: Judged) -> Iterator[Sight]:
@@ -112,6 +113,7 @@ def examples(judged: Judged) -> Iterator[Sight]:
     ),
     changes=one_of("how", mixed="skips", queries="draw"),
     rank=STATES,
+    alike=True,
 )
 def positions(judged: Judged) -> Iterator[Sight]:
     """Positions that are all equal.
