@@ -32,7 +32,6 @@ import found_and_cured  # noqa: E402
 import hundred_layers  # noqa: E402
 import rivals  # noqa: E402
 import tables  # noqa: E402
-import trained_tokens  # noqa: E402
 
 MARKER = re.compile(r"^<!-- (code|table|include|names): (.+?) -->$", re.MULTILINE)
 PICTURE = re.compile(
@@ -129,8 +128,6 @@ def filled(kind: str, argument: str) -> str:
         of, _, name = argument.partition(" ")
         if of == "hundred":
             return hundred_layers.markdown()
-        if of == "tokens":
-            return trained_tokens.markdown()
         if of == "casebook":
             return casebook.markdown(name)
         if of == "rivals":

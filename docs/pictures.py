@@ -1,8 +1,8 @@
 """Pictures of the site that come from runs: one for wide pages, one for the width of a phone.
 
-    python docs/pictures.py runs/depth runs/cures runs/trainability
+    python docs/pictures.py runs/depth runs/cures
 
-takes finished runs of `python -m experiments depth`, `cures` and `trainability` and writes
+takes finished runs of `python -m experiments depth` and `cures` and writes
 `docs/gradients.svg`, `docs/gradients-narrow.svg` and so on, black on white, as a code host shows
 them. `docs/hooks.py` puts both into a page of the site, in the ink of that page; its style sheet
 shows the one that fits.

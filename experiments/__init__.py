@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = {  # by name, with the question
     "depth": "how does the size of a gradient change with depth?",
-    "spectrum": "which singular values has the Jacobian of a network?",
     "train": "how is the gradient while a network trains on a table?",
-    "trainability": "how deep does a network train?",
     "cures": "what cures a gradient that vanishes or explodes?",
     "laws": "do the laws of signals and gradients hold?",
     "menagerie": "are networks of other packages measured exactly?",

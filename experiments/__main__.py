@@ -2,8 +2,8 @@
 
 NAME is an experiment (`experiments/__init__.py`) or FILE.py:NAME, one of the user's own, or `show`,
 `predict` or `watch`, which read what a run has left. A user's mistake shows while preparing, before
-any file is written, and becomes one sentence and exit code 2; a disk or a partner that fails while
-running, memory that ends, or a result that is not as it should be, becomes one sentence and exit
+any file is written, and becomes one sentence and exit code 2; a disk that fails while running,
+memory that ends, or a result that is not as it should be, becomes one sentence and exit
 code 1; Ctrl-C is exit code 130. An error in an experiment of the user's own is one sentence too,
 with its file and line. Anything else is a fault of ours and keeps its traceback.
 """
@@ -60,7 +60,7 @@ try:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if __name__ == "__main__":
         signals.end_at_once()  # Ctrl-C while all of this is loaded is no error of ours
-        nothing_drawn = {"--help", "-h", "--dry-run", "--distributed"} & set(sys.argv)
+        nothing_drawn = {"--help", "-h", "--dry-run"} & set(sys.argv)
         if not nothing_drawn and any(n in EXPERIMENTS or ".py:" in n for n in sys.argv[1:2]):
             engine.start()
         import polars  # noqa: F401, takes the signals for itself
@@ -95,12 +95,9 @@ except ModuleNotFoundError as missing:
 
 def main(args: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    code = FAILED
     try:
-        code = _run(sys.argv[1:] if args is None else args)
-        return code
+        return _run(sys.argv[1:] if args is None else args)
     finally:
-        runtime.leave_partners(code)
         own.close()
 
 
@@ -124,7 +121,7 @@ def _run(args: list[str]) -> int:
             )
             return 0
         memory.check(plan.work.bytes, plan.work.smaller)
-        store = experiment.open(plan) if runtime.is_main() else None
+        store = experiment.open(plan)
     except (ValueError, TypeError, OSError) as mistake:
         return _say(own.in_words(mistake, preparing=True) or mistake, USER_MISTAKE)
     except runtime.FailedError as failure:
@@ -136,7 +133,7 @@ def _run(args: list[str]) -> int:
     return _measured(experiment, plan, store)
 
 
-def _measured(experiment: Experiment[Any, Any], plan: Plan, store: Store | None) -> int:
+def _measured(experiment: Experiment[Any, Any], plan: Plan, store: Store) -> int:
     """Run an experiment that is prepared; close its folder, and return the exit code."""
     try:
         if __name__ == "__main__":
@@ -152,9 +149,8 @@ def _measured(experiment: Experiment[Any, Any], plan: Plan, store: Store | None)
     except Exception as error:
         return _say(_of_own_code(error), FAILED)
     finally:
-        if store is not None:
-            store.close()
-    if not finished and store is not None:
+        store.close()
+    if not finished:
         print(signals.GOES_ON, file=sys.stderr)
     return 0 if finished else signals.INTERRUPTED
 

@@ -1,6 +1,6 @@
-"""The tables of a run's folder, or those of two runs side by side.
+"""The tables of a run's folder.
 
-`folders -> run.json, rows.parquet -> checked -> tables`. A folder may come from anywhere, so its
+`folder -> run.json, rows.parquet -> checked -> tables`. A folder may come from anywhere, so its
 content is checked before it is believed, and printed without the power to steer a terminal.
 """
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from experiments import EXPERIMENTS, find
 from experiments.pages import report, tables
-from experiments.runs import comparison, missing, own, schema, store
+from experiments.runs import missing, own, schema, store
 from experiments.runs.experiment import Experiment
 from experiments.runs.missing import Missing
 from jaxnn.texts import clean, cleaned
@@ -36,10 +36,10 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The tables of a run that is in a folder, or of two runs side by side."""
+    """The tables of a run that is in a folder."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """The folder of the run; and of a second one, to compare."""
+    """The folder of the run."""
     experiment: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
     """The experiment of a run that is one of your own."""
 
@@ -72,15 +72,11 @@ class ShownRun(NamedTuple):
         return [*filter(None, (self.stopped, own.changed(self.experiment, self.says))), *others]
 
 
-def prepare(settings: Settings) -> tuple[ShownRun, ...]:
-    """Read and check the folders."""
-    if len(settings.runs) not in (1, 2):
-        raise ValueError(f"runs: expected one folder or two, got {len(settings.runs) or 'none'}")
-    runs = tuple(read(folder, settings.experiment) for folder in settings.runs)
-    names = [run.experiment.name for run in runs]
-    if len(set(names)) > 1:
-        raise ValueError(f"runs: expected two of one experiment, got {' and '.join(names)}")
-    return runs
+def prepare(settings: Settings) -> ShownRun:
+    """Read and check the folder."""
+    if len(settings.runs) != 1:
+        raise ValueError(f"runs: expected one folder, got {len(settings.runs) or 'none'}")
+    return read(settings.runs[0], settings.experiment)
 
 
 def read(folder: Path, named: str | None = None) -> ShownRun:
@@ -153,74 +149,13 @@ def _experiment(where: Path, says: dict[str, Any], named: str | None) -> Experim
     return find(named)
 
 
-def run(runs: tuple[ShownRun, ...], console: Console | None = None) -> None:
+def run(only: ShownRun, console: Console | None = None) -> None:
     """Print the tables."""
     console = console or tables.console()
-    if len(runs) == 2:
-        tables.printed(differences(runs[0], runs[1]), console)
-        numbers, key = beside(runs[0], runs[1])
-        tables.printed(numbers, console)
-        tables.sentences(key, console)
-        of_each = (f"{i + 1}: {note}" for i, run in enumerate(runs) for note in run.notes)
-        tables.sentences(of_each, console)
-        return
-    (only,) = runs
     tables.printed(only.experiment.table(only.rows, only.missing), console)
     tables.sentences(map(clean, [*only.notes, *only.says.get("verdicts", [])]), console)
     for table in (report.settings(only.says), report.made(only.says)):
         tables.printed(_rich(table.caption, table.head, table.rows), console)
-
-
-def beside(one: ShownRun, other: ShownRun) -> tuple[RenderableType, list[str]]:
-    """Return a table with the numbers of both runs and the second minus the first, and its key.
-
-    A difference of averages over seeds has its standard error, and a mark if it is clear.
-    """
-    runs = [comparison.numbers(f) for f in one.experiment.compare([one.rows, other.rows])]
-    absent = comparison.Number(None, {})
-    heads = tables.fitting(sorted({at for of_run in runs for _, at in of_run}))
-    signs = [tables.NOT_MEASURED if run.stopped else "" for run in (one, other)]
-    rows, apart = [], []
-    for name in dict.fromkeys(name for of_run in runs for name, _ in of_run):
-        pairs = [[of_run.get((name, head), absent) for of_run in runs] for head in heads]
-        less = [comparison.difference(*pair) for pair in pairs]
-        rows += [(name, *("" for _ in heads)), *_lines(pairs, less, signs)]
-        apart += less
-    title = f"{one.experiment.title}: 1 is {one.folder}, 2 is {other.folder}"
-    head = ("", *(f"{h:g}" if isinstance(h, float) else str(h) for h in heads))
-    average = next((n.average for of_run in runs for n in of_run.values() if n.average), None)
-    return _rich(title, head, rows), comparison.in_words(apart, average)
-
-
-def _lines(
-    pairs: list[list[comparison.Number]], less: list[comparison.Difference], signs: list[str]
-) -> list[tuple[str, ...]]:
-    """Return a line of each run, of what differs, and of its standard errors if there are any."""
-    lines = [
-        (f"  {i + 1}", *(_number(pair[i].value) or sign for pair in pairs))
-        for i, sign in enumerate(signs)
-    ]
-    lines.append(("  2 - 1", *(f"{_number(d.value)}{' *' if d.is_clear else ''}" for d in less)))
-    if any(d.error is not None for d in less):
-        lines.append(("  ±", *(_number(d.error, 2) for d in less)))
-    return lines
-
-
-def differences(one: ShownRun, other: ShownRun) -> RenderableType:
-    """Return a table of the settings, versions and devices that differ."""
-    both = [
-        {(t.caption, row[0]): row[1] for t in (report.settings(r.says), report.made(r.says))
-         for row in t.rows}
-        for r in (one, other)
-    ]  # fmt: skip
-    rows = []
-    for key in dict.fromkeys((*both[0], *both[1])):
-        values = [entries.get(key, "–") for entries in both]
-        if values[0] != values[1] and key[1] not in ("started", "seconds"):
-            rows.append((key[1], *values))
-    if not rows:
-        return Text("Settings, versions and devices are the same.\n")
-    return _rich("What differs", ("", "1", "2"), rows)
 
 
 def _rich(title: str, head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> RenderableType:
@@ -230,7 +165,3 @@ def _rich(title: str, head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> R
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
     return Group(Text(clean(title)), table)
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "" if value is None else f"{value:.{digits}g}"

@@ -74,7 +74,7 @@ MOST_MAPPINGS = 40_000
 
 
 # Slow tests that start many processes come first: one of these files at the end would be alone.
-FIRST = ("test_faults.py", "test_distributed.py", "test_laws.py")
+FIRST = ("test_faults.py", "test_laws.py")
 
 
 # Examples of docstrings that take two core-seconds or more, of what default tests call as well.

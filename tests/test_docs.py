@@ -17,12 +17,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import browser
-import numpy as np
 import polars as pl
 import pytest
 from peers import need
 from problems import as_users_have_jax
-from scipy import stats
 
 import jaxnn
 from experiments.bench.rows import ROWS as BENCH_ROWS
@@ -51,7 +49,6 @@ def loaded(name):
 tables = loaded("tables")
 found_and_cured = loaded("found_and_cured")
 before_after = loaded("before_after")
-trained_tokens = loaded("trained_tokens")
 three_lines = loaded("three_lines")
 hundred_layers = loaded("hundred_layers")
 rivals = loaded("rivals")
@@ -687,24 +684,6 @@ def test_cells_of_a_wide_table_know_their_column():
     assert page.count('<td data-column="c"><div>3 <code>x</code></div></td>') == 2
     narrow = head.replace("<th>c</th>", "") + "</table>"
     assert hooks.on_page_content(narrow) == narrow
-
-
-def test_the_loss_of_trained_transformers_is_told_by_their_exponents():
-    tasks = trained_tokens.read()
-    assert trained_tokens.PICTURE.read_text(encoding="utf-8") == trained_tokens.drawn(tasks)
-    ElementTree.fromstring(trained_tokens.drawn(tasks))
-    for measured in tasks.values():
-        assert len(measured["loss"]) == 40
-        rank, low, high = trained_tokens.rank_correlation(
-            trained_tokens.distance(measured), measured["loss"]
-        )
-        assert 0.5 < low < rank < high < 1
-    weak = tasks["copy"]["angle"] > 0.24  # chaos by weights alone
-    assert weak.sum() == 2
-    assert (tasks["copy"]["loss"][weak] < 0.05).all()
-    assert trained_tokens.markdown().count("\n") == 3
-    x = np.random.default_rng(0).normal(size=(2, 30))
-    assert trained_tokens.rank_correlation(*x)[0] == pytest.approx(stats.spearmanr(*x)[0])
 
 
 def test_the_picture_before_and_after_is_that_of_its_numbers():

@@ -19,7 +19,6 @@ from experiments.__main__ import read as command_and_settings
 from experiments.depth import experiment as depth
 from experiments.learning import networks
 from experiments.runs import grid, runtime
-from experiments.spectrum import experiment as spectrum
 
 CONFIG = """\
 depths = ["1:4:*2", 6]
@@ -138,9 +137,7 @@ def test_seeds_end_where_int32_does():
     "command",
     [
         "depth --data iris --sigma-w 1:2:0.0001 --sigma-b 0:1:0.0001 --critical",
-        "trainability --data iris --depths 1:1000:1 --seeds 1000",
         "cures --data iris --depths 1:60000:1 --train-depths 1:60000:1",
-        "spectrum --seeds 1000000",
     ],
 )
 def test_a_grid_that_is_too_large_is_refused_before_it_is_made(command, monkeypatch, capsys):
@@ -176,9 +173,6 @@ def test_the_command_line_counts_more_than_the_file(config):
     settings = read(["depth", "--config", str(config(CONFIG)), "--depths", "7", "--seeds", "1"])
     assert (settings.depths, settings.seeds, settings.width) == (("7",), 1, ("5", "9"))
     assert not read(["depth", "--config", str(config(CONFIG)), "--no-critical"]).critical
-    of_spectrum = config("sigma_w = 1.5\nq0 = 2\nwidth = 8\n")
-    settings = read(["spectrum", "--config", str(of_spectrum), "--q0", "3"])
-    assert (settings.sigma_w, settings.q0, settings.width) == (1.5, 3.0, 8)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +186,6 @@ def test_the_command_line_counts_more_than_the_file(config):
             seeds=2, seed=9,
         ),
         depth.Settings(sigma_w=("0.1", "1e-7", "3", "1e22")),
-        spectrum.Settings(sigma_w=1.5, sigma_b=0.25, q0=3.0, width=8, seeds=1),
     ],
 )  # fmt: skip
 def test_what_is_printed_is_read_again(config, settings):

@@ -40,7 +40,6 @@ from experiments.laws import (
     tailored,
     ten_thousand_layers,
     trainability,
-    trained_tokens,
     training,
     transformer_moments,
     width_alone,
@@ -774,29 +773,6 @@ def test_what_a_finite_width_takes_from_a_block(strengths):
         taken = np.array(collapsed_width.taken(*strengths))
     assert (np.abs(n * (measured.mean(axis=1) - of_block[:2]) - taken) < 4 * error).all()
     assert (error < 0.2).all()
-
-
-@pytest.mark.slow
-def test_transformers_are_trained_from_the_scales_that_their_rows_name(monkeypatch):
-    """A few steps lower the loss of a shallow one; stored exponents are those of the formula."""
-    monkeypatch.setattr(trained_tokens, "BLOCKS", 2)
-    task = trained_tokens.copies()
-    strengths = collapsed.Strengths(0.2, trained_tokens.M, 1.0)
-    params = trained_tokens.network(task, strengths)
-    batches = np.arange(60 * 32).reshape(60, 32) % 2000
-    none, some = (
-        float(trained_tokens.trained(params, strengths, task[:3], batches[:steps]))
-        for steps in (1, 60)
-    )
-    assert some < 0.8 * none
-    assert not task.classes[:, :4].any()
-    assert not task.asked[:4].any()
-    rows = trained_tokens.read()
-    assert [*trained_tokens.rows(rows)] == rows  # all are there
-    row = next(row for row in rows if (row["a"], row["s_A"]) == ("0.2", "1"))
-    with jax.enable_x64(True):
-        both = collapsed.in_theory(collapsed.PUBLISHED, strengths)[:2]
-    assert [float(row[name]) for name in ("angle", "gradient")] == pytest.approx(both, rel=1e-4)
 
 
 def test_a_slope_is_taken_where_a_spread_is_small():

@@ -4,15 +4,12 @@ import pytest
 
 from experiments import find
 from experiments.__main__ import main, read
-from experiments.runs import runtime
 from jaxnn.arrays import memory
 from jaxnn.cli import allocation
 
 SIZES = {
     "train --data iris --hidden 3x100000": "hidden, batch or epochs",
     "depth --data iris --width 100000": "width, depths, batch or seeds",
-    "spectrum --width 100000 --sigma-w 1": "width or depths",
-    "trainability --data iris --width 1000000": "width or depths",
     "cures --data iris --width 100000": "width, depths, train-depths, batch or seeds",
 }
 FIXED = {
@@ -76,19 +73,6 @@ def test_the_smallest_limit_counts(tmp_path, monkeypatch):
 )
 def test_an_allocation_that_fails(error, sentence):
     assert allocation.sentence(error, "width") == sentence
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 16 bytes."), RuntimeError),
-        (RuntimeError("UNAVAILABLE: connection closed by peer"), OSError),
-    ],
-)
-def test_memory_that_ends_in_one_of_several_processes_is_no_lost_partner(error, kind, monkeypatch):
-    monkeypatch.setattr("jax.process_count", lambda: 2)
-    with pytest.raises(kind), runtime.together():
-        raise error
 
 
 def test_memory_that_ends_while_measuring(tmp_path, capsys, monkeypatch):

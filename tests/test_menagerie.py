@@ -188,11 +188,6 @@ def test_a_number_that_is_not_plain_gradients_is_a_failure(monkeypatch, tmp_path
     assert "at state 2 of a[1]" in " ".join(error.out.split())
 
 
-def test_several_processes_have_nothing_to_share():
-    with pytest.raises(ValueError, match=r"^distributed: a network is measured by one process"):
-        experiment.prepare(experiment.Settings(distributed=True))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",

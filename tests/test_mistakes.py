@@ -35,27 +35,10 @@ MISTAKES = [
         "dtype: there is no 'float8'; choose one of float64, float32, bfloat16",
     ),
     ("depth --seed -1", "seed: expected an integer from 0 to 2^31 - 1, got -1"),
-    (
-        "depth --theory",
-        "theory: expected it with --network only; networks of ours have theory next",
-    ),
     ("cures --remedies dropout", "remedies: there is no 'dropout'; choose one of sigmoid, relu"),
     ("cures --rates 0", "rates: expected finite numbers > 0, got 0"),
     ("cures --data diabetes", "data: expected classes to tell apart, got diabetes"),
     ("cures --remedies tailored --depths 4 --train-depths 12", "depths: expected some at which"),
-    (
-        "spectrum --weights he_normal",
-        "weights: there is no 'he_normal'; choose one of gaussian, orth",
-    ),
-    ("spectrum --sigma-b 0.5", "for identity and sigma_b = 0.5 there is no sigma_w with chi = 1"),
-    ("spectrum --sigma-w 0", "sigma_w: expected a finite number > 0, got 0"),
-    ("spectrum --sigma-w nan", "sigma_w: expected a finite number > 0, got nan"),
-    ("spectrum --sigma-b -1", "sigma_b: expected a finite number >= 0, got -1"),
-    (
-        "spectrum --q0 1e-38",
-        "q0: expected a finite number >= 1.18e-38, the least that float32 has in",
-    ),
-    ("spectrum --q0 inf", "q0: expected a finite number > 0, got inf"),
     (
         "train --data iris --hidden 3y64",
         "hidden: expected widths such as 64 or layers such as 3x256",
@@ -77,10 +60,6 @@ MISTAKES = [
     ("train --data iris --test 1", "test: expected a fraction from 0 to below 1, got 1"),
     ("train --data iris --test 0.001", "test: cannot hold out 0 rows: "),
     ("train --data iris --test 0.6 --validation 0.5", "validation: cannot hold out 75 rows: "),
-    ("train --data iris --distributed --processes 1 --process 0 --coordinator x", "distributed: "),
-    ("trainability --sigma-w-squared 0 1", "sigma_w_squared: expected numbers > 0, got 0"),
-    ("trainability --sigma-b-squared -1", "sigma_b_squared: expected a finite number >= 0, got -1"),
-    ("trainability --data diabetes", "data: expected classes to tell apart, got diabetes"),
     ("menagerie --packages theano", "packages: there is no 'theano'; choose one of jax, equinox"),
     (
         "menagerie --packages jax --networks nothing",

@@ -1,13 +1,11 @@
-"""`show`: the tables of one run and of two, and what it refuses to read; columns, checked."""
+"""`show`: the tables of a run, and what it refuses to read; columns, checked."""
 
 import contextlib
 import functools
 import hashlib
 import json
-import math
 import random
 import re
-import statistics
 from pathlib import Path
 
 import numpy as np
@@ -70,120 +68,22 @@ def shown(capsys, *folders, code=0):
 
 GAP = Missing(1, 2, places=({"depth": 9},))
 STOPPED = {"finished": False, "missing": GAP.as_dict()}
-WIDER = depth_rows(-1.0, width=16)
 ZERO = depth_rows().with_columns(log10_delta_z=pl.lit(-np.inf), delta_z=pl.lit("zero"))
 SHOWN = {
-    "a run": [kept_as(depth_rows())],
-    "a stopped run": [kept_as(depth_rows(), STOPPED)],
-    "a stopped run without its cells": [kept_as(depth_rows(), {"finished": False})],
-    "a run of zeros": [kept_as(ZERO)],
-    "a stopped run beside a whole one": [
-        kept_as(depth_rows(), STOPPED), kept_as(depth_rows(depths=(4, 9))),
-    ],
-    "two runs of unlike width, which is no axis": [
-        kept_as(depth_rows()), kept_as(depth_rows(-0.75, (4, 9), width=16), width=["16"]),
-    ],
-    "two runs of two widths, one of them in both": [
-        kept_as(depth_rows()), kept_as(pl.concat([depth_rows(), WIDER]), width=["8", "16"]),
-    ],
-    "a run beside the same with zeros": [kept_as(depth_rows()), kept_as(ZERO)],
-}  # fmt: skip
+    "a run": kept_as(depth_rows()),
+    "a stopped run": kept_as(depth_rows(), STOPPED),
+    "a stopped run without its cells": kept_as(depth_rows(), {"finished": False}),
+    "a run of zeros": kept_as(ZERO),
+}
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_the_tables_of_a_run_or_of_two(name, tmp_path, capsys, snapshot):
-    folders = [make(tmp_path / str(i)) for i, make in enumerate(SHOWN[name])]
+def test_the_tables_of_a_run(name, tmp_path, capsys, snapshot):
+    folder = SHOWN[name](tmp_path / "0")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    text = shown(capsys, *folders).out.replace(f"{tmp_path}/", "").replace(jaxnn.__version__, "?")
+    text = shown(capsys, folder).out.replace(f"{tmp_path}/", "").replace(jaxnn.__version__, "?")
     assert "\n".join(map(str.rstrip, text.splitlines())) == snapshot
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-def of_seeds(sizes, seeds=None):
-    """One layer, whose gradient is of another size in each seed."""
-    seeds = range(len(sizes)) if seeds is None else seeds
-    first = depth_rows(depths=(1,)).filter(pl.col("layer") == 1)
-    return pl.concat(
-        first.with_columns(seed=pl.lit(seed, pl.Int64), log10_delta_z=pl.lit(float(size)))
-        for seed, size in zip(seeds, sizes, strict=True)
-    )
-
-
-def lines_beside(capsys, folder, *both):
-    """The difference of two runs and its error as they are printed, and all that is printed."""
-    runs = [kept(folder / str(i), rows) for i, rows in enumerate(both)]
-    text = shown(capsys, *runs).out
-    lines = [line.split() for line in text.splitlines()]
-    errors = [line[1:] for line in lines if line[:1] == ["±"]]
-    return next(line[3:] for line in lines if line[:3] == ["2", "-", "1"]), errors[:1], text
-
-
-ONE = [-1.0, -3.0, -2.0, -8.0, -5.0]
-
-
-@pytest.mark.parametrize(
-    ("apart", "mark"), [([0.25, 0.5, 0.75, 0.25, 0.5], ["*"]), ([4, -4, 0.5, 2, -2], [])]
-)
-def test_the_difference_of_the_same_seeds_is_that_seed_by_seed(apart, mark, tmp_path, capsys):
-    """Which is far clearer than that of the medians, since a seed is large in both runs."""
-    other = [size + more for size, more in zip(ONE, apart, strict=True)]
-    numbers, errors, text = lines_beside(capsys, tmp_path, of_seeds(ONE), of_seeds(other))
-    error = statistics.stdev(apart) * math.sqrt(math.pi / 2 / 5)
-    assert numbers == [f"{statistics.median(apart):.4g}", *mark]
-    assert errors == [[f"{error:.2g}"]]
-    assert "± standard error of 2 - 1, the median of the differences seed by seed; * bey" in text
-
-
-@pytest.mark.parametrize(("shift", "mark"), [(20.0, ["*"]), (-2.0, [])])
-def test_the_difference_of_other_seeds_has_the_errors_of_both(shift, mark, tmp_path, capsys):
-    other = [shift, shift + 2, shift + 1.5]
-    numbers, errors, text = lines_beside(
-        capsys, tmp_path, of_seeds(ONE), of_seeds(other, (7, 8, 9))
-    )
-    square = statistics.variance(ONE) / 5 + statistics.variance(other) / 3
-    assert numbers == [f"{shift + 1.5 - -3:.4g}", *mark]
-    assert errors == [[f"{math.sqrt(math.pi / 2 * square):.2g}"]]
-    assert "± standard error of 2 - 1, over the seeds of both runs; * beyond 2 of them." in text
-
-
-@pytest.mark.parametrize("sizes", [[-1.0], [-1.0, -np.inf, -2.0]])
-def test_without_several_numbers_no_difference_is_called_clear(sizes, tmp_path, capsys):
-    """One seed, or one whose gradient is zero, has no standard error."""
-    less = [size - 9 for size in sizes]
-    numbers, errors, text = lines_beside(capsys, tmp_path, of_seeds(sizes), of_seeds(less))
-    assert (numbers, errors) == (["-9"], [])
-    assert "standard error" not in text
-
-
-def test_the_error_of_a_mean_is_that_of_its_seeds(tmp_path, capsys):
-    rows = pl.DataFrame(
-        {"depth": 2, "sigma_w_squared": 1.5, "seed": [0, 1], "accuracy": [0.25, 0.75], "loss": 0.1},
-        schema_of(find("trainability").columns),
-    )
-    better = rows.with_columns(accuracy=pl.Series([0.5, 0.875]))
-    runs = [kept(tmp_path / str(i), r, "trainability") for i, r in enumerate((rows, better))]
-    lines = [line.split() for line in shown(capsys, *runs).out.splitlines()]
-    assert ["2", "-", "1", "0.1875", "*"] in lines
-    assert ["±", "0.062"] in lines  # 0.125 / √2 / √2
-
-
-SPECTRUM = pl.DataFrame(
-    {
-        "activation": "relu", "weights": "gaussian", "depth": 2, "seed": [0, 0, 1, 1],
-        "example": [0, 1, 0, 1], "log10_singular_values": [[0.0]] * 4, "log10_mean": 0.0,
-        "variance": [1.0, 3.0, 5.0, 7.0], "predicted": 2.0, "comparable": True,
-    },
-    schema_of(find("spectrum").columns),
-)  # fmt: skip
-
-
-def test_several_examples_of_a_seed_are_one_number_for_the_error():
-    """Examples of one network are not independent."""
-    (frame,) = find("spectrum").compare([SPECTRUM])
-    assert frame.row(0, named=True) | {"name": ""} == {
-        "name": "", "at": 2, "value": 4.0, "seeds": [0, 1], "by_seed": [2.0, 6.0],
-        "average": "mean",
-    }  # fmt: skip
 
 
 def test_a_name_does_not_steer_the_terminal_or_the_table(tmp_path, capsys):
@@ -191,11 +91,10 @@ def test_a_name_does_not_steer_the_terminal_or_the_table(tmp_path, capsys):
     rows = pl.concat([depth_rows(), depth_rows(data=evil)])
     says = {"verdicts": [evil], "versions": {evil: evil}}
     run = kept(tmp_path / "run", rows, says=says, **{evil: evil})
-    for folders in ((run,), (run, run)):
-        text = shown(capsys, *folders).out
-        assert "\x1b" not in text
-        assert "\x07" not in text
-        assert "[bold]�[31mred[/] [/x]�" in text or len(folders) == 2
+    text = shown(capsys, run).out
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[bold]�[31mred[/] [/x]�" in text
 
 
 def test_a_folder_is_no_pattern(tmp_path, capsys):
@@ -242,8 +141,8 @@ def truncated(run):
         (lambda run: (run / store.RUN).write_text("[" * 10**5), "does not describe a run"),
         (lambda run: (run / store.RUN).write_bytes(b"\xff"), "does not describe a run"),
         (saying(schema=1), "is of schema 1, and this program reads"),
-        (saying(experiment="width"), "is of 'width', which is not one of depth, spectrum"),
-        (saying(experiment=["depth"]), "is of ['depth'], which is not one of depth, spectrum"),
+        (saying(experiment="width"), "is of 'width', which is not one of depth, train"),
+        (saying(experiment=["depth"]), "is of ['depth'], which is not one of depth, train"),
         (saying(verdicts=[1]), "does not describe a run"),
         (saying(verdicts=7), "does not describe a run"),
         (saying(versions=["1.0"]), "does not describe a run"),
@@ -279,13 +178,11 @@ def test_what_is_no_run_is_one_sentence(change, sentence, tmp_path, capsys):
     assert sentence in error
 
 
-def test_folders_that_do_not_fit_together(tmp_path, capsys):
+def test_what_is_no_folder_of_a_run_is_said(tmp_path, capsys):
     one = kept(tmp_path / "one", depth_rows())
-    other = kept(tmp_path / "other", SPECTRUM, "spectrum")
     for folders, sentence in (
-        ((one, other), "runs: expected two of one experiment, got depth and spectrum"),
-        ((one, one, one), "runs: expected one folder or two, got 3"),
-        ((), "runs: expected one folder or two, got none"),
+        ((one, one), "runs: expected one folder, got 2"),
+        ((), "runs: expected one folder, got none"),
         ((tmp_path / "nowhere",), "holds no run"),
         ((one / store.ROWS,), "does not describe a run"),
     ):

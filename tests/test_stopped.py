@@ -8,7 +8,6 @@ import contextlib
 import json
 import re
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -23,9 +22,6 @@ from experiments.pages import engine, names, web
 from experiments.runs import missing, signals, store, sweep
 from experiments.runs.missing import Missing
 from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
-from experiments.spectrum import experiment as spectrum
-from experiments.trainability import picture, report
-from experiments.trainability import theory as trainability_theory
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -55,25 +51,12 @@ def cures_cell(cell):
     return columns.rows_of({columns.ACCURACY: 0.25}, **place, step=600, rate=cell.rate)
 
 
-def trainability_cell(cell):
-    """Networks that train up to depth 30 at σ_w² = 2, and up to depth 10 at 1."""
-    reached = [0.95 if cell.depth <= deepest else 0.3 for deepest in (10, 30)]
-    place = {"depth": cell.depth, "sigma_w_squared": [1.0, 2.0], "seed": cell.seed}
-    return made_up("trainability", **place, accuracy=reached)
-
-
 def depth_cell(cell):
     (deep,) = cell.networks.depths
     layers = np.arange(1, deep + 2)
     sizes = {"log10_delta_z": -0.5 * (deep + 1 - layers), "log10_gain": -0.5}
     place = cell.place | {"depth": deep, "seed": 0, "layer": layers}
     return made_up("depth", **place, **sizes, log10_mean_square_z=0.0, delta_z="number")
-
-
-def spectrum_cell(cell):
-    logs = {"log10_singular_values": [[0.0, -1.0]] * 2, "log10_mean": 0.0}
-    numbers = {"variance": [2.25, 4.5], "predicted": [2.0, 4.0], "depth": [1, 4]}
-    return made_up("spectrum", **vars(cell) | logs | numbers)
 
 
 def laws_cell(law):
@@ -105,9 +88,7 @@ COMMANDS = {
         f"--rates 0.01 0.1 {SMALL}",
         cures_cell,
     ),
-    "trainability": (f"--depths 10:50:10 --sigma-w-squared 1 2 {SMALL}", trainability_cell),
     "depth": (f"--activations tanh --depths 1 4 16 --batch 16 {SMALL}", depth_cell),
-    "spectrum": ("--depths 1 4 --activations relu --width 8 --seeds 2", spectrum_cell),
     "laws": ("--law residual tailored step-size", laws_cell),
     "menagerie": ("--packages jax linen --networks dense convolutions", menagerie_cell),
     "casebook": ("--cases softmax_over_one_unit rate_far_too_large", casebook_cell),
@@ -116,9 +97,7 @@ COMMANDS = {
 SIGN = "? in tables and maps"
 NUMBER = {
     "cures": 15,  # of cells; tailored relu takes 13 layers
-    "trainability": 5,
     "depth": 6,
-    "spectrum": 4,
     "laws": 3,
     "menagerie": 4,
     "casebook": 4,
@@ -156,11 +135,6 @@ def stopped(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(web, "library", lambda: "")
     monkeypatch.setattr(depth, "FLOPS_OF_CELL", 1.0)  # a cell for each depth
     monkeypatch.setattr(cures, "predictions", lambda *_: {})
-    monkeypatch.setattr(trainability_theory, "critical", lambda *_: None)
-    scale = pl.DataFrame({"sigma_w_squared": [1.0, 2.0], "xi_c": [5.0, 10.0]})
-    monkeypatch.setattr(trainability_theory, "depth_scale", lambda *_: scale)
-    slopes = lambda *arguments: np.ones(arguments[-1])  # noqa: E731
-    monkeypatch.setattr(spectrum, "slope_variance", slopes)
 
     def run(name, after):
         arguments, rows_of = COMMANDS[name]
@@ -217,10 +191,6 @@ def test_a_stopped_run_says_everywhere_what_is_missing(name, stopped, tmp_path, 
     table = folder.text.partition("The run was stopped")[0]
     assert " ".join(table.split()) in " ".join(shown.split())
     assert "?" in table or "not measured" in table
-    assert main(["show", str(out), str(out)]) == 0
-    assert f"1: {count}" in (both := capsys.readouterr().out)
-    assert f"2: {count}" in both
-    assert both.count("2 - 1") >= 1
     # Going on leaves no trace of it.
     whole = stopped(name, None)
     assert (whole.code, whole.says["finished"]) == (0, True)
@@ -255,10 +225,7 @@ def rows_of_tables(page):
     [
         ("cures", 3),  # the residual remedy at depth 1 alone
         ("cures", 10),  # all flows, all trainings of the sigmoid, of the residual of two step sizes
-        ("trainability", 3),
-        ("trainability", 4),
         ("depth", 2),
-        ("spectrum", 3),
         ("laws", 2),
         ("bench", 2),
     ],
@@ -274,37 +241,6 @@ def test_what_was_not_measured_is_no_result(name, after, stopped, tmp_path, snap
         legend = re.search(r"−[^\"]+\(at \d+\)", json.dumps(chart, ensure_ascii=False))
         lines += [legend[0]] if legend else []
     assert "\n".join(lines) == snapshot
-
-
-def test_a_depth_between_others_that_is_missing_is_no_part_of_the_map():
-    """As of a part that was damaged: its neighbours do not reach over its place."""
-    cells = [SimpleNamespace(depth=d, seed=0) for d in (10, 20, 30)]
-    gap = Missing.of([vars(cell) for cell in cells], [True, False, True])
-    rows = pl.concat([trainability_cell(cells[0]), trainability_cell(cells[2])])
-    assert report.ridge(rows, 0.1, gap) == (
-        "trains at least up to depth 10 at σ_w² = 1, 2, for depth 20 is not measured"
-    )
-    lowest = Missing.of([vars(cell) for cell in cells], [False, True, True])
-    rest = pl.concat(map(trainability_cell, cells[1:]))
-    assert report.ridge(rest, 0.1, lowest) == (
-        "up to which depth it trains is not known, for depth 10 is not measured"
-    )
-    tiles = picture._tiles(rows, gap).sort("depth", "sigma_w_squared")
-    assert tiles.select("depth", "low", "high", "measured").unique(maintain_order=True).rows() == [
-        *((10, 5.0, 15.0, True), (20, 15.0, 25.0, False), (30, 25.0, 35.0, True)),
-    ]
-    assert tiles.filter(~pl.col("measured"))["accuracy"].is_null().all()
-
-
-def test_a_second_seed_that_is_missing_leaves_no_gap_in_the_map():
-    cells = [SimpleNamespace(depth=d, seed=s) for s in (0, 1) for d in (10, 20)]
-    one = Missing.of([vars(cell) for cell in cells], [True, True, True, False])
-    rows = pl.concat(map(trainability_cell, cells[:3]))
-    assert report.gaps(rows, one).is_empty()
-    assert one.sentence.startswith(
-        "The run was stopped: 3 of 4 cells measured. Not measured (? in tables and maps): "
-    )
-    assert "depth 20, seed 1" in one.sentence or "seed 1, depth 20" in one.sentence
 
 
 PLACES = [{"activation": a, "depth": d, "seed": 0} for a in ("tanh", "relu") for d in (1, 2, 4)]

@@ -168,7 +168,7 @@ def test_two_files_of_one_name_are_refused_and_other_content_is_another_table(tm
         data.by_name(data.table, paths, options)
 
 
-@pytest.mark.parametrize("name", ["depth", "trainability", "cures", "train"])
+@pytest.mark.parametrize("name", ["depth", "cures", "train"])
 def test_a_run_names_its_file_without_the_folder(tmp_path, name):
     """And takes every option of a table; the content tells files of one name apart."""
     frame = pl.DataFrame({"x": np.arange(60.0), "s": ["a", "b", None] * 20, "y": ["p", "q"] * 30})

@@ -103,7 +103,7 @@ def prepare(settings: Settings) -> Plan:
     return Plan(settings, chosen)
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cases that are missing."""
     return sweep.measure(plan, store, partial(measure_case, plan.settings))
 
@@ -155,6 +155,4 @@ EXPERIMENT = Experiment(
     measure=measure,
     conclude=conclude,
     table=report.table,
-    title=report.TITLE,
-    compare=report.compare,
 )

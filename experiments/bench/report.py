@@ -9,7 +9,6 @@ from rich.text import Text
 
 from experiments.bench.rows import Row
 from experiments.pages import tables
-from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.schema import COUNT, FLAG, REAL, TEXT, Column
 
@@ -102,8 +101,3 @@ def _verdict(cases: pl.DataFrame, row: Row) -> tuple[bool | None, str]:
     if not in_full:
         return None, f"{name} has not missed its goal so far: {ratio}{of_all}"
     return True, f"{name} meets its goal: {ratio}"
-
-
-def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return the ratios of each run, by kind."""
-    return [comparison(rows, ("row", "case"), "kind", "ratio") for rows in runs]

@@ -68,7 +68,7 @@ class Plan(experiment.Plan):
 
 def prepare(settings: Settings) -> Plan:
     """Check the settings."""
-    runtime.check(settings, ("parts",), alone="a program is trained by one process")
+    runtime.check(settings, ("parts",))
     runtime.check_known("cases", settings.cases, (case.name for case in cases()))
     runtime.check_known("frameworks", settings.frameworks, PACKAGES)
     runtime.check_known("parts", settings.parts, PARTS)
@@ -88,7 +88,7 @@ def prepare(settings: Settings) -> Plan:
     return Plan(settings, tuple(Cell(case.name, one) for case in chosen for one in PROGRAMS))
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the programs that are missing."""
     return sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
 
@@ -150,6 +150,4 @@ EXPERIMENT = Experiment(
     measure=measure,
     conclude=conclude,
     table=report.table,
-    title=report.TITLE,
-    compare=report.compare,
 )

@@ -5,9 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.casebook.case import BLIND, CURED, ILL, PARTS, PROGRAMS, SCORE, SCORED, WRITE
-from experiments.casebook.scores import MARKS, NONE, SILENT, share
+from experiments.casebook.scores import SILENT, share
 from experiments.pages import tables
-from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.texts import counted
 
@@ -59,21 +58,3 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
     for place in missing.rows(rows, "case", "program").rows(named=True):
         shown.add_row(Text(place["case"]), *5 * (tables.NOT_MEASURED,))
     return shown
-
-
-def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return for each run what share of each mark is given, as 1 for right and 0 for missed."""
-    values = {**dict(zip(MARKS, (1.0, 0.5, 0.0), strict=True)), SILENT: 1.0}
-    return [
-        comparison(
-            rows.filter(pl.col("cause") != NONE)
-            .select("case", "program", *MARKED)
-            .unpivot(MARKED, index=["case", "program"])
-            .filter(pl.col("value") != NONE)
-            .with_columns(pl.col("value").replace_strict(values, return_dtype=pl.Float64)),
-            ("case", "program"),
-            "variable",
-            "value",
-        )
-        for rows in runs
-    ]

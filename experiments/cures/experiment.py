@@ -151,8 +151,6 @@ def prepare(settings: Settings) -> Plan:
     runtime.check_only(settings, known - others, said)
     if kind == "remedies":
         return _of_remedies(settings, rates, trained.format("SGD"))
-    if settings.distributed:
-        raise ValueError("distributed: a network is cured by one process; leave it out")
     prepare_networks = _of_networks if kind == "networks" else _of_user
     return prepare_networks(settings, trained.format(settings.optimizer))
 
@@ -238,7 +236,7 @@ def _of_user(settings: Settings, trained: str) -> Plan:
     return _with_cells(plan, [made])
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure and train the networks of the cells that are missing.
 
     Raises:
@@ -296,6 +294,4 @@ EXPERIMENT = Experiment(
     measure=measure,
     conclude=conclude,
     table=report.table,
-    title="gradient in decades, 1 - correlation, and what training reaches",
-    compare=report.compare,
 )

@@ -28,7 +28,6 @@ from experiments.cures.remedies import REMEDIES
 from experiments.cures.theory import LEAST, Predicted
 from experiments.learning.words import errors_off
 from experiments.pages import tables
-from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.texts import counted
 
@@ -296,10 +295,3 @@ def _cell(line: ChangeRow, quantity: str, at: int | None) -> str:
     words = {math.inf: "infinite", -math.inf: "zero"}
     form = {GRADIENT: "+.2f", DISTANCE: ".2g"}.get(quantity, ".2f")
     return "–" if math.isnan(mean.value) else words.get(mean.value, format(mean.value, form))
-
-
-def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return the means of each run, by change and quantity, and depth."""
-    best = [at_best(rows).filter(pl.col("layer").is_null()) for rows in runs]
-    names = (*LINE, "quantity")
-    return [comparison(means(rows), names, "depth", "value", rows, "mean") for rows in best]

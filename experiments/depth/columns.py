@@ -1,8 +1,5 @@
 """The columns of a depth sweep's rows.parquet: one row a seed and layer.
 
-Of a network of the user's own, activation has its file and name, weights, hidden and data are its
-own, and z[l] is what layer l returns; it may have other layers between than hidden ones.
-
 Depth counts hidden layers, width units, batch examples; `log10_…` are logarithms to the base ten.
 """
 
@@ -14,15 +11,18 @@ import polars as pl
 
 from experiments.runs.schema import COUNT, REAL, TEXT, Column
 
-ITS_OWN = "its own"  # of a network of the user's own: in columns that name kinds of ours
+IN_THEORY = (
+    *("delta_z_theory", "delta_z_theory_error", "delta_z_theory_sd", "gain_theory"),
+    *("mean_square_z_theory", "spread_theory"),
+)
 STATES = ("number", "underflow", "overflow", "zero")
 
 COLUMNS = {
     "activation": Column(TEXT, "name", "σ of the hidden layers"),
-    "weights": Column(TEXT, "name", "initialisation; of a user's network the values of --axes"),
+    "weights": Column(TEXT, "name", "initialisation"),
     "hidden": Column(TEXT, "name", "kind of block between hidden layers, and its scale"),
     "sigma_w": Column(REAL, "1", "σ_w of a hidden layer; missing where theory has none", True),
-    "sigma_b": Column(REAL, "1", "standard deviation of the biases; missing if not known", True),
+    "sigma_b": Column(REAL, "1", "standard deviation of the biases", True),
     "width": Column(COUNT, "units", "in every hidden layer"),
     "depth": Column(COUNT, "hidden layers", "of the network"),
     "batch": Column(COUNT, "examples", "whose mean loss is differentiated"),
@@ -34,7 +34,7 @@ COLUMNS = {
     "log10_delta_z_example": Column(
         REAL,
         "decades",
-        "mean of log₁₀ ‖Δz[l]‖ over examples that have a gradient; missing with --network",
+        "mean of log₁₀ ‖Δz[l]‖ over examples that have a gradient",
         True,
     ),
     "log10_delta_theta": Column(REAL, "decades", "log₁₀ ‖Δθ[l-1]‖"),
@@ -56,16 +56,8 @@ COLUMNS = {
     "dead_fraction": Column(
         REAL, "of units", "with no slope for any example; missing if σ is not known", True
     ),
-    "log10_delta_z_theory": Column(REAL, "decades", "log₁₀ ‖Δz[l]‖ in theory; --theory", True),
-    "log10_delta_z_theory_error": Column(REAL, "decades", "its standard error; --theory", True),
-    "log10_delta_z_theory_sd": Column(
-        REAL, "decades", "its standard deviation over networks of this width; --theory", True
-    ),
-    "log10_gain_theory": Column(REAL, "decades", "log₁₀ factor in theory; --theory", True),
-    "log10_mean_square_z_theory": Column(
-        REAL, "decades", "log₁₀ of the mean of z[l]² in theory; --theory", True
-    ),
-    "log10_spread_theory": Column(REAL, "decades", "log₁₀ spread in theory; --theory", True),
+    # Of a network of the user's own, which is swept by `jaxnn.sweep`: missing here, as ever.
+    **{f"log10_{name}": Column(REAL, "decades", "missing", True) for name in IN_THEORY},
     "delta_z": Column(TEXT, "word", "Δz[l] in plain backpropagation", known=STATES),
 }
 

@@ -8,8 +8,6 @@ the measurement stands the mean-field theory of infinite width, and by how much 
 differ.
 
 `settings -> cells -> networks -> gradient_flow -> rows; rows, theory -> verdicts, table, chart`
-
-With `--network` the networks are the user's own (`of_user.py`).
 """
 
 import math
@@ -18,13 +16,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
 from operator import itemgetter
-from typing import Annotated
 
 import polars as pl
-import tyro
 
 import jaxnn
-from experiments.depth import of_user, report, theory
+from experiments.depth import report, theory
 from experiments.depth.cells import Cell, DepthSweep
 from experiments.depth.columns import COLUMNS
 from experiments.learning import data, kinds
@@ -50,15 +46,6 @@ class Settings(runtime.Options, data.DataOptions):
     start:stop:step, or start:stop:*factor.
     """
 
-    network: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME")] = None
-    """A network of your own instead: a function build(depth, width, seed), which returns what
-    jaxnn.diagnose takes, and is run here, with all of its file: name only code that you trust. With
-    it apply axes, theory, depths, width, seeds and seed alone."""
-    axes: tuple[str, ...] = ()
-    """With network, axes of your own: arguments of build with their values, such as share=1,0.5."""
-    theory: runtime.Flag = False
-    """With network, also compute its theory at every depth: what infinite width says
-    of random weights of these sizes. Other networks have theory next to them anyway."""
     depths: tuple[str, ...] = ("1:1024:*2",)
     """Numbers of hidden layers."""
     activations: tuple[str, ...] = ("sigmoid", "tanh", "relu")
@@ -124,17 +111,8 @@ class Plan(experiment.Plan):
         return f"{cells} of {seeds}, {self.work}"
 
 
-def prepare(settings: Settings) -> Plan | of_user.Plan:
-    """Check the settings and load the data, or build a network of the user's own."""
-    if settings.network is not None:
-        return of_user.prepare(settings)
-    if settings.theory:
-        raise ValueError(
-            "theory: expected it with --network only; networks of ours have theory next to them "
-            "anyway"
-        )
-    if settings.axes:
-        raise ValueError("axes: expected them with --network only; other axes have their options")
+def prepare(settings: Settings) -> Plan:
+    """Check the settings and load the data."""
     axes = ("depths", "activations", "hidden", "scale", "sigma_b", "width", "batch", "dtype")
     runtime.check(settings, several=(*axes, "data"))
     runtime.check_known("dtype", settings.dtype, DTYPES)
@@ -242,12 +220,8 @@ def _parts(networks: Networks) -> Iterator[Networks]:
         yield replace(networks, depths=networks.depths[first::parts])
 
 
-def measure(
-    plan: Plan | of_user.Plan, store: Store | None
-) -> tuple[list[pl.DataFrame | None], bool]:
+def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the cells that are missing."""
-    if isinstance(plan, of_user.Plan):
-        return of_user.measure(plan, store)
     data.say(dataset.table for dataset in plan.datasets.values())
     cells = DepthSweep(plan.datasets)
     programs = (cells.prepare, cells.share, partial(_prepare_conclusion, plan))
@@ -261,35 +235,26 @@ def _prepare_conclusion(plan: Plan) -> None:
     ahead.load("experiments.depth.page")
 
 
-def conclude(plan: Plan | of_user.Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
+def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
     """Compare the measurements with theory, in words and pictures."""
     from experiments.depth import page, picture  # here, for they import Altair
 
     rows, missing = sweep.gathered(plan, frames)
     labelled, gaps = report.with_gaps(rows, missing)
-    is_own = isinstance(plan, of_user.Plan)
-    predicted = theory.of_twins(labelled) if is_own else theory.predict(labelled)
+    predicted = theory.predict(labelled)
     cases = [report.case_of(case, predicted, gaps) for case in report.by_case(labelled)]
     drawn = picture.Drawn.of(labelled, predicted, cases, subtitle(plan))
-    if is_own:
-        about = runtime.frameworks()
-        verdicts = of_page = report.verdicts_by_depth(labelled, predicted, gaps)
-    else:  # the page has them in a table
-        verdicts, about, of_page = report.verdicts(cases, gaps), {}, []
     return Conclusion(
         rows,
-        verdicts,
+        report.verdicts(cases, gaps),
         {CHART: picture.figure(drawn)},
-        page=partial(page.page, drawn, labelled, gaps, of_page),
-        about=about,
+        page=partial(page.page, drawn, labelled, gaps),
         missing=missing,
     )
 
 
-def subtitle(plan: Plan | of_user.Plan) -> str:
+def subtitle(plan: Plan) -> str:
     """Say in one line what was measured, on what, with how many seeds."""
-    if isinstance(plan, of_user.Plan):
-        return plan.subtitle
     settings = plan.settings
     datasets = ", ".join(str(dataset) for dataset in plan.datasets.values())
     return (
@@ -309,6 +274,4 @@ EXPERIMENT = Experiment(
     measure=measure,
     conclude=conclude,
     table=report.table,
-    title=report.TITLE,
-    compare=report.compare,
 )

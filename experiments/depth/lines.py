@@ -67,7 +67,7 @@ def named(frame: pl.DataFrame) -> pl.DataFrame:
 def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
     """Return one row a case, depth and layer: medians over seeds, theory next to them.
 
-    Theory is of the deepest network of each case, or with a column depth of every network.
+    Theory is of the deepest network of each case.
 
     Columns: activation, label, case, depth, layer; size, the median of log₁₀ ‖Δz[l]‖, of networks
     of ours of its mean over examples, with least and most over seeds; size_theory, and the range of
@@ -94,8 +94,7 @@ def together(rows: pl.DataFrame, theory: pl.DataFrame) -> pl.DataFrame:
             pl.col("last").first(),
         )
     )
-    by_depth = theory if "depth" in theory.columns else predicted(rows, theory, points)
-    by_theory = by_depth.select(
+    by_theory = predicted(rows, theory, points).select(
         *at,
         size.alias("size_theory"),
         pl.col("low").alias("theory_low"),

@@ -1,7 +1,5 @@
 """The depth sweep's report: one case at a time, layer by layer, and all of them against depth."""
 
-from collections.abc import Sequence
-
 import polars as pl
 
 from experiments.depth import picture
@@ -38,15 +36,13 @@ def _in_words(reading: tuple[str, ...], has_theory: bool) -> str:
     return " ".join((measured, *([theory] if has_theory else []), *more))
 
 
-def page(
-    drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame, verdicts: Sequence[str] = ()
-) -> report.Page:
+def page(drawn: Drawn, rows: pl.DataFrame, gaps: pl.DataFrame) -> report.Page:
     """Return the page."""
     return report.Page(
         title=picture.TITLE,
         subtitle=drawn.subtitle,
         answer=report.Answer(*words.answer(drawn.cases, rows)),
-        verdicts=tuple(verdicts),
+        verdicts=(),  # in a table
         choices=_choices(rows, drawn.has_theory),
         panels=_panels(drawn),
         data=drawn.data,

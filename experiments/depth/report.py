@@ -10,10 +10,8 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from experiments.depth.columns import ITS_OWN
 from experiments.learning.words import errors_off
 from experiments.pages import tables
-from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.flow.formats.ranges import indistinguishable_in
 from jaxnn.flow.verdict.rates import word_of
@@ -112,8 +110,6 @@ def case_of(case: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame | None 
         pl.col("label") == label,
         pl.col("layer") <= last_hidden(deepest),
     )
-    if "depth" in theory.columns:
-        theory_of_case = theory_of_case.filter(pl.col("depth") == deepest["depth"][0])
     layers, expected = last_hidden(deepest), predicted(theory_of_case)
     word, value, by_theory = rate_in_parts(decades_a_layer(deepest), layers, expected)
     wide = (
@@ -140,17 +136,6 @@ def _deeper(case: pl.DataFrame, gaps: pl.DataFrame) -> str:
 def verdicts(cases: list[Case], gaps: pl.DataFrame) -> list[str]:
     """Return a sentence on each case, also on those of which nothing was measured."""
     return [*map(sentence, cases), *(f"{name}: not measured" for name in unmeasured(cases, gaps))]
-
-
-def verdicts_by_depth(rows: pl.DataFrame, theory: pl.DataFrame, gaps: pl.DataFrame) -> list[str]:
-    """Return a sentence on each network of each depth."""
-    of_depths = rows.partition_by(*CASE, "depth", maintain_order=True)
-    cases = [(case_of(of, theory), of["depth"][0]) for of in of_depths]
-    unmeasured = gaps.unique(maintain_order=True).iter_rows()
-    return [
-        *(f"{case.name}, depth {depth}: {case.rate}{case.loss}" for case, depth in cases),
-        *(f"{name_of(a, label)}, depth {depth}: not measured" for a, label, depth in unmeasured),
-    ]
 
 
 def answer(cases: list[Case], rows: pl.DataFrame) -> tuple[str, str, str]:
@@ -398,17 +383,3 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
         # A name is no markup.
         shown.add_row(Text(name), *(cells.get(depth, "") for depth in depths))
     return shown
-
-
-def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return the first layer's gradient of each run, with labels that tell the cases of all.
-
-    Networks of the user's own, one in each run, are compared whatever their names are.
-    """
-    if all(rows["weights"].eq(ITS_OWN).all() for rows in runs):
-        runs = [rows.with_columns(activation=pl.lit("network")) for rows in runs]
-    axes = [axis for axis in AXES if any(axis in varied(rows) for rows in runs)]
-    return [
-        comparison(first_layer(rows), CASE, "depth", SIZE, rows.filter(pl.col("layer") == 1))
-        for rows in (labelled(run, axes) for run in runs)
-    ]

@@ -16,7 +16,6 @@ from jaxnn.network.blocks import rows_meet
 from jaxnn.theory.finite_width import has_band
 from jaxnn.theory.several_examples import can_be_drawn
 
-OF_TWINS = ("log10_delta_z", "log10_gain", "log10_mean_square_z", "log10_spread")
 # σ_w² of the schemes whose entries are independent with mean zero, where fan_in = fan_out.
 VARIANCES = {"glorot": 1, "xavier": 1, "lecun": 1, "he": 2, "kaiming": 2}
 
@@ -60,30 +59,6 @@ def predict(rows: pl.DataFrame) -> pl.DataFrame:
         return pl.concat(frames)
     empty = _rows(rows.clear(), _Theory(*5 * [np.zeros(0)]))
     return empty.with_columns(pl.lit(None, pl.Float64).alias("log10_spread"))
-
-
-def of_twins(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return what the wide twins of networks of the user's own say, one row a depth and layer.
-
-    Medians over seeds, down from the loss as it is, not from the last hidden layer. Columns:
-    activation, label, depth, layer; log10_delta_z with its error, its bias, which is not known and
-    0 here, and low and high, between which 95 % of networks of this width are; log10_gain, nan for
-    the output;
-    log10_mean_square_z; log10_spread. No rows for networks without theory.
-    """
-    at = ["activation", "label", "depth", "layer"]
-    size, sd = pl.col("log10_delta_z"), pl.col("log10_delta_z_theory_sd").median()
-    error = pl.col("log10_delta_z_theory_error").median()
-    median = (pl.col(f"{name}_theory").median().alias(name) for name in OF_TWINS)
-    return (
-        rows.filter(pl.col("log10_delta_z_theory").is_not_null())
-        .group_by(at, maintain_order=True)
-        .agg(*median, sd.alias("sd"), error.alias("error"), pl.lit(0.0).alias("bias"))
-        .sort(at)
-        .with_columns(
-            (size - 2 * pl.col("sd")).alias("low"), (size + 2 * pl.col("sd")).alias("high")
-        )
-    )
 
 
 def _of_case(case: pl.DataFrame, q1: float) -> "_Theory":

@@ -96,7 +96,7 @@ def _need(law: Law) -> str:
     )
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Examine the laws that are missing."""
     return sweep.measure(plan, store, partial(examined, plan.settings))
 
@@ -176,6 +176,4 @@ EXPERIMENT = Experiment(
     measure=measure,
     conclude=conclude,
     table=table,
-    title=report.TITLE,
-    compare=report.compare,
 )

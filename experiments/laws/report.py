@@ -10,7 +10,6 @@ from rich.text import Text
 
 from experiments.laws.law import Outcome
 from experiments.pages import tables
-from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.texts import percent
 
@@ -125,12 +124,6 @@ def closing(outcomes: Sequence[Outcome], missing: Missing = NOTHING) -> str:
     if missing:
         count += f", {missing.planned - missing.measured} of {missing.planned} not measured"
     return "; ".join([count, *map(sentence, broken)])
-
-
-def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return the measured numbers of each run."""
-    named = [rows.with_columns(at=pl.lit("measured")) for rows in runs]
-    return [comparison(rows, ("law", "case"), "at", "measured") for rows in named]
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -68,7 +68,7 @@ class Plan(experiment.Plan):
 
 def prepare(settings: Settings) -> Plan:
     """Check the settings."""
-    runtime.check(settings, ("packages",), alone="a network is measured by one process")
+    runtime.check(settings, ("packages",))
     packages = tuple(dict.fromkeys(settings.packages))
     runtime.check_known("packages", packages, PACKAGES)
     listed = [entry for name in packages for entry in ENTRIES.values() if entry.package == name]
@@ -81,7 +81,7 @@ def prepare(settings: Settings) -> Plan:
     return Plan(replace(settings, packages=packages), cells)
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Measure the networks that are missing."""
     return sweep.measure(plan, store, partial(measured, seed=plan.settings.seed))
 
@@ -137,6 +137,4 @@ EXPERIMENT = Experiment(
     measure=measure,
     conclude=conclude,
     table=report.table,
-    title=report.TITLE,
-    compare=report.compare,
 )

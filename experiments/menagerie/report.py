@@ -6,7 +6,6 @@ from rich.text import Text
 
 from experiments.menagerie.columns import ABSENT, DIFFERS, MEASURED, REFUSED
 from experiments.pages import tables
-from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.texts import counted
 
@@ -54,18 +53,3 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Table:
         name = Text(f"{place['package']} {place['network']}")
         shown.add_row(name, *len(heads) * (tables.NOT_MEASURED,))
     return shown
-
-
-def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return for each run the layers and the seconds of each network."""
-    return [
-        comparison(
-            rows.select("package", "network", pl.col("layers").cast(pl.Float64), "seconds").unpivot(
-                ["layers", "seconds"], index=["package", "network"]
-            ),
-            ("package", "network"),
-            "variable",
-            "value",
-        )
-        for rows in runs
-    ]

@@ -59,12 +59,9 @@ def load(module: str) -> None:
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Let programs be prepared inside; what is still waiting at the end is not compiled.
-
-    Processes that share a sweep compile at their first call, all at once.
-    """
+    """Let programs be prepared inside; what is still waiting at the end is not compiled."""
     global _threads
-    if _threads is not None or jax.process_count() > 1:
+    if _threads is not None:
         yield
         return
     _threads = threads = ThreadPoolExecutor(THREADS, "compiling")

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from experiments.pages import tables
 from experiments.runs import experiment, grid, runtime, sweep
-from experiments.runs.comparison import comparison
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.missing import Missing
 from experiments.runs.schema import COUNT, TEXT, Column
@@ -89,7 +88,7 @@ class Axes:
         cells = (Cell(**dict(zip(self.axes, point, strict=True))) for point in points)
         return Plan(settings, tuple(cells))
 
-    def rows(self, plan: Plan, store: Store | None) -> tuple[list[pl.DataFrame | None], bool]:
+    def rows(self, plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
         """Measure the cells that are missing."""
         return sweep.measure(plan, store, partial(self._rows_of, plan.settings))
 
@@ -163,11 +162,6 @@ class Axes:
             made.add_row(str(line), *(texts.get(value, "") for value in values))
         return made
 
-    def compare(self, runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-        """Return the means of each run, with those that they are of."""
-        of = partial(comparison, names=("line",), at=self.at, value=self.value, average="mean")
-        return [of(self._named(self.means(v)), by_seed=self._named(v)) for v in runs]
-
     def experiment(self, name: str = "") -> Experiment[Plan, pl.DataFrame | None]:
         """Return the experiment."""
         return Experiment(
@@ -180,8 +174,6 @@ class Axes:
             measure=self.rows,
             conclude=self.conclude,
             table=self.table,
-            title=self.title,
-            compare=self.compare,
         )
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -58,10 +57,8 @@ class SideBySide:
 
     @classmethod
     def over_devices(cls, count: int, apart: bool = False) -> "SideBySide":
-        """Return the measurements on up to `count` devices; on all if processes share them."""
-        devices = jax.devices()
-        used = len(devices) if jax.process_count() > 1 else min(count, len(devices))
-        return cls(count, Mesh(np.asarray(devices[:used]), (AXIS,)), apart)
+        """Return the measurements on up to `count` devices."""
+        return cls(count, Mesh(np.asarray(jax.devices()[:count]), (AXIS,)), apart)
 
     @property
     def entries(self) -> np.ndarray:
@@ -123,7 +120,7 @@ class SideBySide:
         return Mapped(Ahead(jax.jit(mapped)), spread)
 
     def get(self, rounds: Rounds) -> Any:
-        """Return results as a pytree of NumPy arrays, one a measurement, in all processes."""
+        """Return results as a pytree of NumPy arrays, one a measurement."""
         first = np.unique(self.entries, return_index=True)[1]
         return jax.tree.map(lambda values: values[first], self.get_entries(rounds))
 
@@ -131,10 +128,6 @@ class SideBySide:
         """Return results as a pytree of NumPy arrays, one for each of the `entries`."""
 
         def gathered(*of_rounds: jax.Array) -> np.ndarray:
-            if jax.process_count() > 1:
-                on_host = [multihost_utils.process_allgather(v, tiled=True) for v in of_rounds]
-            else:
-                on_host = jax.device_get(list(of_rounds))
-            return np.concatenate(on_host)
+            return np.concatenate(jax.device_get(list(of_rounds)))
 
         return jax.tree.map(gathered, *rounds)

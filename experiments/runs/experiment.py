@@ -97,11 +97,9 @@ class Experiment(Generic[P, R]):
     prepare: settings -> plan. Raises ValueError, TypeError or OSError with one sentence for a
         user's mistake; nothing has been written then.
     measure: (plan, store) -> the results so far, None where one is missing, and whether that is
-        all. The store is None in a process that does not write.
+        all.
     conclude: (plan, results) -> Conclusion, also of an unfinished run.
     table: (rows, what is missing) -> the table that is printed.
-    title: of the comparison of two runs.
-    compare: the rows of several runs -> for each a frame, see `comparison.comparison`.
     own: the file of the user's that it was found in; None of an experiment of this repository.
     """
 
@@ -109,11 +107,9 @@ class Experiment(Generic[P, R]):
     settings: type[runtime.Options]
     columns: dict[str, Column]
     prepare: Callable[[Any], P]
-    measure: Callable[[P, Store | None], tuple[list[R], bool]]
+    measure: Callable[[P, Store], tuple[list[R], bool]]
     conclude: Callable[[P, list[R]], Conclusion]
     table: Callable[[pl.DataFrame, Missing], RenderableType]
-    title: str
-    compare: Callable[[list[pl.DataFrame]], list[pl.DataFrame]]
     figures: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     report: bool = False
@@ -150,19 +146,18 @@ class Experiment(Generic[P, R]):
         return Store(where.out, self.identity(plan), self.leaves, where.overwrite)
 
 
-def run(experiment: Experiment[P, R], plan: P, store: Store | None) -> bool:
+def run(experiment: Experiment[P, R], plan: P, store: Store) -> bool:
     """Measure what is missing, print table and verdicts, fill the folder.
 
     Returns:
         Whether the run is finished.
     """
     started = datetime.now(UTC)
-    for name in () if store is None else store.changed:
-        assert store is not None
+    for name in store.changed:
         log.warning("%s; it is written anew", not_as_written(store.folder / name))
-    git = {} if store is None else runtime.commit()  # that of the code as it was read
+    git = runtime.commit()  # that of the code as it was read
     results, finished = experiment.measure(plan, store)
-    if store is None or all(result is None for result in results):
+    if all(result is None for result in results):
         return finished
     conclusion = experiment.conclude(plan, results)
     conclusion = conclusion._replace(about={**conclusion.about, **git})

@@ -1,6 +1,5 @@
 """The ground that experiments run on: common options, devices, processes, versions."""
 
-import atexit
 import contextlib
 import dataclasses
 import logging
@@ -9,12 +8,12 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -23,7 +22,7 @@ import tyro
 import jaxnn
 from experiments.runs import grid
 from jaxnn.arrays.memory import cores
-from jaxnn.cli import allocation, platforms
+from jaxnn.cli import platforms
 from jaxnn.cli.kept_programs import keep_programs
 
 log = logging.getLogger("jaxnn.experiments")
@@ -59,14 +58,6 @@ class Options:
     """No progress."""
     no_cache: Flag = field(default=False, metadata=HOW)
     """Compile anew, instead of storing compiled programs in the user's cache folder."""
-    distributed: Flag = field(default=False, metadata=HOW)
-    """One of several processes that share a sweep; on Slurm, GKE and TPU pods that is enough."""
-    coordinator: str | None = field(default=None, metadata=HOW)
-    """For --distributed elsewhere: HOST:PORT of process 0."""
-    processes: int | None = field(default=None, metadata=HOW | {"least": 1})
-    """For --distributed elsewhere: how many processes there are."""
-    process: int | None = field(default=None, metadata=HOW | {"least": 0})
-    """For --distributed elsewhere: which one this is, from 0."""
 
 
 def start(options: Options) -> None:
@@ -75,28 +66,8 @@ def start(options: Options) -> None:
         raise ValueError("JAX_DISABLE_JIT: experiments compile their programs ahead; unset it")
     if not options.no_cache:
         keep_programs()
-    elsewhere = (options.coordinator, options.processes, options.process)
-    if not options.distributed:
-        if any(value is not None for value in elsewhere):
-            raise ValueError("distributed: expected with --coordinator, --processes and --process")
-        _use_every_core()
-    else:
-        _find_each_other(*elsewhere)
+    _use_every_core()
     platforms.devices()
-
-
-def _find_each_other(*elsewhere: Any) -> None:
-    try:
-        jax.distributed.initialize(*elsewhere)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"distributed: the processes did not find each other ({_first_line(error)}); outside "
-            "Slurm, GKE and TPU pods give --coordinator HOST:PORT, --processes and --process"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def _use_every_core() -> None:
@@ -107,49 +78,14 @@ def _use_every_core() -> None:
             jax.config.update("jax_num_cpu_devices", cores())  # type: ignore[no-untyped-call]
 
 
-def is_main() -> bool:
-    """Tell whether this process is the one that writes."""
-    return jax.process_index() == 0
-
-
-@contextlib.contextmanager
-def together() -> Iterator[None]:
-    """Guard work that processes of a sweep do at once: if one has gone, the others report it."""
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        if jax.process_count() == 1 or allocation.exhausted(error):  # of this process itself
-            raise
-        raise OSError(
-            f"distributed: process {jax.process_index()} has lost another one "
-            f"({_first_line(error)}); start all of them again, and the sweep goes on"
-        ) from error
-
-
-def leave_partners(code: int) -> None:
-    """Let this process end with a code, without the minutes in which JAX waits for partners."""
-    if code and jax.distributed.is_initialized() and jax.process_count() > 1:
-        atexit.register(_end, code)  # what is registered last comes first
-
-
-def _end(code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)
-
-
-def check(settings: Any, several: Sequence[str] = (), alone: str = "") -> None:
+def check(settings: Any, several: Sequence[str] = ()) -> None:
     """Check that `several` have values, and the range of every number of settings with a `seed`.
 
-    A whole number is at least 1, or the `least` of its field's metadata; `alone` is why several
-    processes have nothing to share, if they have not.
+    A whole number is at least 1, or the `least` of its field's metadata.
     """
     for name in several:
         if not getattr(settings, name):
             raise ValueError(f"{name}: expected at least one, got none")
-    if alone and settings.distributed:
-        raise ValueError(f"distributed: {alone}; leave it out")
     for each in dataclasses.fields(settings):
         value = getattr(settings, each.name)
         values = value if isinstance(value, tuple) else (value,)
@@ -216,7 +152,6 @@ def provenance(started: datetime, **more: object) -> dict[str, Any]:
         **more,
         "versions": versions(),
         "devices": devices(),
-        "processes": jax.process_count(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
     }

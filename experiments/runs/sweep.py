@@ -10,12 +10,9 @@ import sys
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import jax
-import numpy as np
 import polars as pl
-from jax.experimental import multihost_utils
 
-from experiments.runs import ahead, progress, runtime, signals
+from experiments.runs import ahead, progress, signals
 from experiments.runs.missing import Missing
 from experiments.runs.store import Store
 from jaxnn.texts import clean, counted
@@ -71,7 +68,7 @@ class Plan(Protocol[C_co]):
 
 def measure(
     plan: Plan[C],
-    store: Store | None,
+    store: Store,
     measure_cell: Callable[[C], pl.DataFrame],
     prepare: Callable[[C], None] = lambda _: None,
     share: Callable[[C], Hashable] = lambda _: None,
@@ -82,8 +79,8 @@ def measure(
 
     Args:
         plan: with the cells.
-        store: where the rows of each cell are stored; None in a process that does not write.
-        measure_cell: cell -> rows; called in all processes at once.
+        store: where the rows of each cell are stored.
+        measure_cell: cell -> rows.
         prepare: begins to compile the programs of a cell, see `ahead`.
         share: what a cell has in common with others, which are measured together.
         prepare_last: begins to compile and to import what is needed after all cells.
@@ -95,14 +92,14 @@ def measure(
     """
     cells = plan.cells
     names = [_file_name(i, cell) for i, cell in enumerate(cells)]
-    frames = [None if store is None else store.read(name) for name in names]
-    if store is not None and store.broken:
+    frames = [store.read(name) for name in names]
+    if store.broken:
         log.warning("measured again, for their files were broken: %s", ", ".join(store.broken))
-    missing = _as_process_0_says([rows is None for rows in frames])
-    if store is not None and not all(missing):
+    missing = [rows is None for rows in frames]
+    if not all(missing):
         log.info("%d of %d cells are there already", missing.count(False), len(cells))
     order = _order(cells, missing, share)
-    is_shown = store is not None and any(missing) and not plan.settings.quiet
+    is_shown = any(missing) and not plan.settings.quiet
     of_all = "" if all(missing) else f" of {len(cells)}"
     words = f"{counted(missing.count(True), 'cell')}{of_all}"
     view = progress.view(words, not is_shown, len(cells), missing.count(False))
@@ -112,17 +109,15 @@ def measure(
         ahead.compiling(),
     ):
         for place, i in enumerate(order):
-            with runtime.together():
-                if _as_process_0_says([bool(stopped)])[0]:
-                    break
-                tell(cells[i].label)
-                for coming in order[place : place + AHEAD]:
-                    prepare(cells[coming])
-                if place == max(len(order) - AHEAD, 0):
-                    prepare_last()
-                rows = frames[i] = measure_cell(cells[i])
-            if store is not None:
-                store.write_cell(names[i], rows)
+            if stopped:
+                break
+            tell(cells[i].label)
+            for coming in order[place : place + AHEAD]:
+                prepare(cells[coming])
+            if place == max(len(order) - AHEAD, 0):
+                prepare_last()
+            rows = frames[i] = measure_cell(cells[i])
+            store.write_cell(names[i], rows)
             tell(None)
             if in_words is not None and i == order[0] and is_shown:
                 print(f"{clean(cells[i].label)}: {in_words(rows)}", file=sys.stderr, flush=True)
@@ -151,11 +146,3 @@ def _file_name(i: int, cell: Cell) -> str:
     """Different for each cell of a sweep, whatever its place is, and no path."""
     values = "-".join(map(str, cell.place.values()))
     return f"{i:05d}-{re.sub('[^a-zA-Z0-9_-]', '_', values)[:100]}"
-
-
-def _as_process_0_says(flags: list[bool]) -> list[bool]:
-    """Flags of process 0: it alone sees the store, and is the one that is interrupted."""
-    if jax.process_count() == 1:
-        return flags
-    agreed = multihost_utils.broadcast_one_to_all(np.asarray(flags, np.int32))
-    return [bool(v) for v in np.asarray(agreed)]

@@ -122,7 +122,7 @@ class Plan(experiment.Plan):
 
 def prepare(settings: Settings) -> Plan:
     """Check the settings, load and split the data."""
-    runtime.check(settings, alone="one network is trained by one process")
+    runtime.check(settings)
     if settings.patience is not None and settings.validation == 0:
         raise ValueError("patience: expected --validation above 0 with it, got 0")
     runtime.check_sizes(settings, ("rate",))
@@ -175,9 +175,8 @@ def begin(plan: Plan) -> tuple[Any, jax.Array]:
     return drawn(plan.recipe.net, key_params, draw, stacked=True), key_batches
 
 
-def measure(plan: Plan, store: Store | None) -> tuple[list[TrainingCourse], bool]:
+def measure(plan: Plan, store: Store) -> tuple[list[TrainingCourse], bool]:
     """Train, and test."""
-    assert store is not None  # one process alone, as `prepare` has checked
     recipe, settings = plan.recipe, plan.settings
     data.say([plan.table])
     recorder = _recorder(recipe, store.folder) if settings.watch else None
@@ -257,6 +256,4 @@ EXPERIMENT = Experiment(
     measure=measure,
     conclude=conclude,
     table=report.table,
-    title=report.TITLE,
-    compare=report.compare,
 )

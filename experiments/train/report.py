@@ -9,7 +9,6 @@ import rich.table
 from experiments.learning import data, model
 from experiments.learning.data import METRIC, DataTable
 from experiments.pages import tables
-from experiments.runs.comparison import comparison
 from experiments.runs.missing import NOTHING, Missing
 from experiments.train.columns import QUANTITIES
 from experiments.train.loop import TrainingCourse
@@ -92,18 +91,6 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> rich.table.Table:
         numbers = (f"{row[name]:.4g}" for name in MEASURES)
         styled.add_row(row["set"], str(row["epoch"]), *numbers)
     return styled
-
-
-def compare(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return loss and metrics of each set, at the epoch whose parameters are exported."""
-    name = pl.when(pl.col("at") == "value").then(pl.col("metric")).otherwise(pl.col("at"))
-    frames = (
-        exported(rows)
-        .unpivot(MEASURES, index=("set", "metric"), variable_name="at", value_name="number")
-        .with_columns(at=name)
-        for rows in runs
-    )
-    return [comparison(frame, ("set",), "at", "number") for frame in frames]
 
 
 def missing(course: TrainingCourse) -> Missing:

@@ -1,1 +1,0 @@
-"""The spread of the singular values of the input-output Jacobian."""

@@ -1,1 +1,0 @@
-"""The depth up to which a network trains, by the scale of its weights."""
