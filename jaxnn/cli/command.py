@@ -31,7 +31,7 @@ from .page import page
 FAILED, USER_MISTAKE, INTERRUPTED = 1, loading.USER_MISTAKE, loading.INTERRUPTED
 # The experiments and what reads their results: they are run from a checkout.
 EXPERIMENTS = (
-    *("depth", "spectrum", "train", "trainability", "cures"),
+    *("depth", "train", "cures"),
     *("laws", "menagerie", "casebook", "bench", "show", "predict", "watch"),
 )
 PICTURES, PAGE = (".png", ".svg", ".pdf"), ".html"
