@@ -36,6 +36,7 @@ CASE = case.Case(
     symptoms=frozenset(["output", "zero"]),
     advice=frozenset(["oneunit"]),
     place="layer3",
+    changes=frozenset(),
 )
 ARRAYS = [(1, "['layer1']['w']"), (3, "['layer3']['w']")]
 
@@ -56,6 +57,7 @@ def test_a_case_is_of_the_vocabulary_and_has_a_program():
         assert one.causes | one.symptoms | one.advice <= words, one.name
         assert not one.causes & one.symptoms, one.name
         assert one.advice <= one.causes, one.name
+        assert one.changes <= case.CHANGES.keys(), one.name
         assert one.name in functions_of(one.file), one.name
 
 

@@ -98,3 +98,31 @@ def views_without_a_stop(is_cured: bool) -> CaseProgram:
     model = Views(mlp((64, 64, 16)), jnp.ones(16), jnp.zeros(16), mlp((16, 8, 16)))
     given = model, xs, xs, apart, optax.sgd(0.3, momentum=0.9), score
     return CaseProgram(*given, batch=128, steps=300, every=20)
+
+
+def cosines_times_the_temperature(is_cured: bool) -> CaseProgram:
+    """Cosines of left and right halves, multiplied with a temperature of 0.1, not divided."""
+    xs, ys = data.digits()
+    halves = xs.reshape(-1, 8, 2, 4).transpose(2, 0, 1, 3).reshape(2, -1, 32)
+
+    class Two(eqx.Module):
+        left: Any
+        right: Any
+
+        def __call__(self, x: Array) -> Array:
+            z = jnp.stack([self.left(x[0]), self.right(x[1])])
+            return z / jnp.linalg.norm(z, axis=-1, keepdims=True)
+
+    def loss(output: Array, ys: Array) -> Array:
+        cosines = output[:, 0] @ output[:, 1].T
+        logits = cosines / 0.1 if is_cured else cosines * 0.1
+        alike = ys[:, None] == ys
+        return -jnp.sum(jax.nn.log_softmax(logits) * alike, axis=1) / jnp.sum(alike, axis=1)
+
+    def score(output: Array, ys: Array) -> float:
+        nearest = jnp.argmax(output[:, 0] @ output[:, 1].T, axis=1)
+        return float(jnp.mean(ys[nearest] == ys))
+
+    model = Two(mlp((32, 48, 16)), mlp((32, 48, 48, 16)))
+    given = model, np.stack([*halves], axis=1), ys, loss, optax.sgd(0.05), score
+    return CaseProgram(*given, batch=128, steps=200, every=10, each="example")

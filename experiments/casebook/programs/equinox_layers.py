@@ -154,3 +154,22 @@ def capsules_drawn_too_small(is_cured: bool) -> CaseProgram:
     model = Capsules(eqx.nn.Linear(64, 32, key=keys[1]), transformation)
     given = model, xs, ys, margins, optax.adam(3e-3), data.accuracy
     return CaseProgram(*given, batch=16, steps=120, every=10, each="example")
+
+
+def times_below_the_periods(is_cured: bool) -> CaseProgram:
+    """Times from 0 to 1 into sines and cosines that were made for steps up to 1000."""
+    chance = np.random.default_rng(0)
+    xs = chance.uniform(size=(2000, 2)).astype(np.float32)  # a time and a place
+    ys = np.sin(10 * np.pi * xs[:, 0] + 3 * xs[:, 1])
+
+    class Flow(eqx.Module):
+        inner: Any
+
+        def __call__(self, x: Array) -> Array:
+            time = 1000 * x[0] if is_cured else x[0]
+            angles = time * 10000.0 ** -(jnp.arange(16) / 16)
+            return self.inner(jnp.concatenate([jnp.sin(angles), jnp.cos(angles), x[1:]]))
+
+    model = Flow(mlp((33, 64, 64, 1), jax.nn.silu))
+    given = model, xs, ys, squares, optax.adam(3e-3), data.explained
+    return CaseProgram(*given, batch=128, steps=250, every=10, each="example")

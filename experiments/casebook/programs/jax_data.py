@@ -73,3 +73,24 @@ def rates_of_large_columns(is_cured: bool) -> CaseProgram:
     score = lambda output, ys: data.explained(np.exp(np.minimum(np.asarray(output), 20.0)), ys)
     model = [(mlp, dense((12, 1), scale=0.1))]
     return CaseProgram(model, xs, ys, poisson, optax.sgd(0.01), score, steps=150, every=10)
+
+
+def tumours_labelled_two_and_four(is_cured: bool) -> CaseProgram:
+    """Classes that the file counts as 2 and 4, of which a one-hot of two columns has nothing."""
+    xs, labels = data.tumours()
+    ys = labels if is_cured else 2 + 2 * labels
+    loss = lambda output, ys: optax.softmax_cross_entropy(output, jax.nn.one_hot(ys, 2))
+    score = lambda output, _: data.accuracy(output, labels)
+    return CaseProgram((mlp, dense((30, 16, 2))), xs, ys, loss, optax.adam(1e-2), score)
+
+
+def angles_in_degrees(is_cured: bool) -> CaseProgram:
+    """Angles in degrees for a loss that takes their cosine as if they were radians."""
+    chance = np.random.default_rng(0)
+    angles = chance.uniform(-90, 90, 1000)
+    directions = np.stack([np.cos(np.radians(angles)), np.sin(np.radians(angles))], axis=1)
+    xs = directions + 0.05 * chance.normal(size=directions.shape)
+    ys = np.radians(angles) if is_cured else angles
+    loss = lambda output, ys: 1 - jnp.cos(output[:, 0] - ys)
+    given = (mlp, dense((2, 32, 32, 1))), xs.astype(np.float32), ys.astype(np.float32), loss
+    return CaseProgram(*given, optax.adam(3e-3), data.explained, steps=150, every=10)

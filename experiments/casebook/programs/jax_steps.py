@@ -184,3 +184,11 @@ def decay_behind_the_step(is_cured: bool) -> CaseProgram:
     model = (lambda params, xs: mlp(params, xs, jnp.tanh), dense((64, 48, 48, 10)))
     optimizer = optax.chain(optax.scale_by_adam(), *last)
     return classified(data.digits(), model, optimizer, steps=150)
+
+
+def updates_clipped_behind_adam(is_cured: bool) -> CaseProgram:
+    """A clip behind Adam, which makes its steps as small as was meant for a gradient."""
+    adam, clip = optax.adam(3e-3), optax.clip_by_global_norm(1e-3)
+    optimizer = optax.chain(clip, adam) if is_cured else optax.chain(adam, clip)
+    model = (lambda params, xs: mlp(params, xs, jax.nn.gelu), dense((64, 48, 48, 10)))
+    return classified(data.digits(), model, optimizer, steps=100)

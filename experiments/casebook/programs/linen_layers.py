@@ -266,3 +266,21 @@ def nodes_without_neighbours(is_cured: bool) -> CaseProgram:
     xs = np.concatenate([near, numbers], axis=-1).astype(np.float32)
     ys = (np.sum(near @ numbers[..., :1], axis=(1, 2)) > 0).astype(np.int32)
     return classified((xs, ys), Neighbours(is_cured), optax.adam(1e-2), steps=150, every=10)
+
+
+def mask_of_what_comes_after(is_cured: bool) -> CaseProgram:
+    """Letters that see themselves and those after them, asked for the one before."""
+    xs = np.random.default_rng(0).integers(0, 8, (1500, 10)).astype(np.int32)
+    ys = np.roll(xs, 1, axis=1)
+    ys[:, 0] = xs[:, 0]
+    mask = np.tri(10, dtype=bool) if is_cured else np.tri(10, dtype=bool).T
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, xs: Array) -> Array:
+            places = self.param("places", nn.initializers.normal(1.0), (10, 32))
+            z = linen_parts.Block()(nn.Embed(8, 32)(xs) + places, mask, -1e9)
+            return nn.Dense(8)(nn.LayerNorm()(z))
+
+    given = (xs, ys), Net(), optax.adam(1e-2), of_letters
+    return classified(*given, batch=64, steps=200, every=10)

@@ -85,3 +85,11 @@ def torques_up_to_two(is_cured: bool) -> CaseProgram:
     model = mlp((3, 48, 48, 1), end=end)
     given = model, xs, ys, squares, optax.adam(3e-3), data.explained
     return CaseProgram(*given, batch=64, steps=200, every=10)
+
+
+def mean_of_bytes_from_fractions(is_cured: bool) -> CaseProgram:
+    """Pixels from 0 to 1, less the mean of bytes, divided by their spread: all near -2."""
+    images, ys = data.digits(is_scaled=False)
+    mean, spread = np.array([0.3, 0.375]) * (1 if is_cured else 255)
+    xs = ((images / 16 - mean) / spread).astype(np.float32)
+    return classified((xs, ys), mlp((64, 48, 48, 10)), optax.adam(3e-3), steps=100)

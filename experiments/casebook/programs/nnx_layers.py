@@ -154,3 +154,24 @@ def largest_of_the_batch(is_cured: bool) -> CaseProgram:
     xs = np.stack([darkest // 8 / 4 - 1, darkest % 8 / 4 - 1, dark], axis=-1).astype(np.float32)
     model = Cloud(1 if is_cured else 0, nnx.Rngs(0))
     return classified((xs, ys), model, optax.adam(3e-3), steps=150, every=10)
+
+
+def gates_of_relu_at_zero(is_cured: bool) -> CaseProgram:
+    """Sums of all layers, weighed by a relu of weights that are zero, which has no slope there."""
+    draw = nnx.initializers.lecun_normal() if is_cured else nnx.initializers.zeros
+
+    class Gated(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            sizes = pairwise((64, 32, 32, 32))
+            self.layers = nnx.List([nnx.Linear(n, m, rngs=rngs) for n, m in sizes])
+            self.gates = nnx.Linear(64, 3, use_bias=False, kernel_init=draw, rngs=rngs)
+            self.head = nnx.Linear(32, 10, rngs=rngs)
+
+        def __call__(self, x: Array) -> Array:
+            gates, states, z = nnx.relu(self.gates(x)), [], x
+            for layer in self.layers:
+                z = nnx.gelu(layer(z))
+                states.append(z)
+            return self.head(jnp.einsum("bk,kbn->bn", gates, jnp.stack(states)))
+
+    return classified(data.digits(), Gated(nnx.Rngs(0)), optax.adam(3e-3), steps=100)

@@ -243,3 +243,15 @@ def scores_for_ctc(is_cured: bool) -> CaseProgram:
     return CaseProgram(
         ReaderOfColumns(), xs, ys, alignments, adam(1e-2), score, batch=64, steps=200, every=10
     )
+
+
+def rates_taken_for_logarithms(is_cured: bool) -> CaseProgram:
+    """Rates behind a softplus, for a loss that takes their logarithms unless it is told."""
+    generator = torch.Generator().manual_seed(0)
+    xs = torch.randn(1500, 6, generator=generator)
+    rates = torch.exp(xs[:, :1] - 0.7 * xs[:, 1:2] - 2)
+    counts = torch.poisson(rates, generator=generator)
+    loss = nn.PoissonNLLLoss(log_input=not is_cured)
+    score = lambda output, _: data.explained(output, rates)
+    given = dense((6, 32, 1), nn.Softplus()), xs, counts, loss, adam(1e-2), score
+    return CaseProgram(*given, batch=128, steps=200, every=10)

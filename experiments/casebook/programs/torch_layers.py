@@ -1,6 +1,7 @@
 """Programs in PyTorch whose layers are at fault."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -585,3 +586,45 @@ def states_in_reverse_order(is_cured: bool) -> CaseProgram:
     """States put in front of those before, so that the last one in the list is the first."""
     xs, ys = tensors(data.digits())
     return classified((xs.reshape(-1, 8, 8), ys), RowsByCell(is_cured), adam(1e-2), steps=120)
+
+
+def norm_of_one_number(is_cured: bool) -> CaseProgram:
+    """A layer norm of the one number that comes in, which is 0 behind it."""
+    xs = torch.linspace(-1, 1, 500)[:, None]
+    model = dense((1, 64, 64, 1), act=nn.Tanh)
+    first = nn.Identity() if is_cured else nn.LayerNorm(1)
+    given = nn.Sequential(first, model), xs, torch.sin(4 * xs), nn.MSELoss(), adam(1e-2)
+    return CaseProgram(*given, data.explained, steps=150, every=10)
+
+
+class Rectified(torch.autograd.Function):
+    """Relu whose own backward pass goes through the units that are on, or those that are off."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, is_through_on: bool) -> Tensor:
+        ctx.save_for_backward((z > 0) == is_through_on)
+        return z.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.saved_tensors[0], None
+
+
+def slopes_of_the_units_that_are_off(is_cured: bool) -> CaseProgram:
+    """A relu written by hand, whose backward pass has its mask the wrong way round."""
+
+    class Relu(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            return Rectified.apply(z, is_cured)
+
+    model = dense((64, 32, 32, 32, 32, 10), act=Relu)
+    return classified(data.digits(), model, adam(3e-3), steps=150, every=10)
+
+
+def thirty_layers_as_they_are_drawn(is_cured: bool) -> CaseProgram:
+    """Thirty layers of relu with PyTorch's own draw, whose variance is a sixth of He's."""
+    model = dense((64, *[48] * 30, 10))
+    if is_cured:
+        for layer in model[::2]:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return classified(data.digits(), model, adam(1e-3), steps=200, every=10)

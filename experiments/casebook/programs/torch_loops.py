@@ -21,6 +21,7 @@ from experiments.casebook.programs.torch_parts import (
     convolutional,
     cross_entropy,
     dense,
+    rmsprop,
     sgd,
     tensors,
     two_convolutions,
@@ -375,3 +376,19 @@ def zeroed_once_an_epoch(is_cured: bool) -> CaseProgram:
     return classified(
         data.digits(), dense((64, 64, 64, 10)), sgd(0.2), batch=64, steps=140, train=train
     )
+
+
+def weights_held_within_a_hundredth(is_cured: bool) -> CaseProgram:
+    """A critic whose weights are clipped after each step, to what is far below their draw."""
+    bound = 0.5 if is_cured else 0.01
+
+    @by_hand
+    def train(step: Step) -> Tensor:
+        value = step.taken(step.backward(cross_entropy))
+        with torch.no_grad():
+            for parameter in step.module.parameters():
+                parameter.clamp_(-bound, bound)
+        return value
+
+    model = dense((64, 64, 64, 64, 10))
+    return classified(data.digits(), model, rmsprop(1e-3), steps=120, every=10, train=train)

@@ -373,3 +373,26 @@ def a_batch_without_labels(is_cured: bool) -> CaseProgram:
 
     given = Writer(known), xs, ys, of_answers, adam(3e-3), score
     return CaseProgram(*given, batch=4, steps=300, every=10)
+
+
+def probabilities_of_a_thousandth(is_cured: bool) -> CaseProgram:
+    """Probabilities held above 0.001 before their logarithm, where there are 2000 actions."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(2000, 24, generator=generator)
+    ys = torch.arange(6000) % 2000
+    xs = centres[ys] + 0.1 * torch.randn(6000, 24, generator=generator)
+
+    def loss(output: Tensor, ys: Tensor) -> Tensor:
+        chosen = output.softmax(dim=1).gather(1, ys[:, None])
+        return -torch.log(chosen.clamp(1e-30 if is_cured else 1e-3, 1)).mean()
+
+    given = dense((24, 64, 2000)), xs, ys, loss, adam(1e-2), data.accuracy
+    return CaseProgram(*given, batch=128, steps=120, every=10)
+
+
+def squares_within_a_thousandth(is_cured: bool) -> CaseProgram:
+    """A loss of squares for errors below 0.001, beyond which its slope is 0.001."""
+    xs, ys = column(data.diabetes())
+    loss = nn.HuberLoss(delta=1.0 if is_cured else 1e-3)
+    given = dense((10, 32, 1)), xs, ys, loss, sgd(0.1), data.explained
+    return CaseProgram(*given, steps=150, every=10)

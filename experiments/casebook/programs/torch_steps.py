@@ -247,3 +247,21 @@ def momentum_for_decay(is_cured: bool) -> CaseProgram:
     )
     optimizer = sgd(0.05, momentum=0.9) if is_cured else sgd(0.05, weight_decay=0.9)
     return classified(data.digits(), model, optimizer, steps=100)
+
+
+def convolutions_at_a_rate_of_two(is_cured: bool) -> CaseProgram:
+    """Plain descent with steps that throw the filters about."""
+    return classified(data.images(), two_convolutions(), sgd(0.2 if is_cured else 2.0), steps=150)
+
+
+def epsilon_of_a_tenth(is_cured: bool) -> CaseProgram:
+    """Adam with an epsilon that is larger than the gradients it is added to."""
+    model = dense((64, 48, 48, 10), act=nn.Tanh)
+    return classified(data.digits(), model, adam(1e-3, eps=1e-8 if is_cured else 0.1), steps=100)
+
+
+def dampened_to_nothing(is_cured: bool) -> CaseProgram:
+    """Momentum whose dampening is 1: no gradient but the first ever gets into it."""
+    model = dense((64, 48, 48, 10), act=nn.SiLU)
+    optimizer = sgd(0.05, momentum=0.9, dampening=0.0 if is_cured else 1.0)
+    return classified(data.digits(), model, optimizer, steps=100)
