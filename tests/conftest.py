@@ -77,9 +77,11 @@ MOST_MAPPINGS = 40_000
 FIRST = ("test_faults.py", "test_laws.py")
 
 
-# Examples of docstrings that take two core-seconds or more, of what default tests call as well.
+# Examples of docstrings that take a core-second or more, of what default tests call as well.
 SLOW_EXAMPLES = {
+    "jaxnn.chain.chain.Chain.params",
     "jaxnn.curing.cures.cures",
+    "jaxnn.diagnosis.diagnose",
     "jaxnn.flow.gradient_flow.at_depths",
     "jaxnn.flow.gradient_flow.gradient_flow",
     "jaxnn.flow.jacobian.spectrum.spectrum",
@@ -93,6 +95,7 @@ SLOW_EXAMPLES = {
     "jaxnn.theory.twin.wide.wide",
     "jaxnn.train.fitting.fit",
     "jaxnn.train.scaling.scaling_check",
+    "jaxnn.train.steps.epoch",
 }
 
 

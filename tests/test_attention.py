@@ -281,15 +281,6 @@ def test_a_flow_says_where_it_may_attend_without_being_read():
     assert flow.notes[0] in jaxnn.verdict(flow).sentences
 
 
-def test_two_attentions_in_their_order():
-    p, z = drawn()
-    both = anatomy(lambda p, z: by_einsum(p, by_jax(p, z)), p, z)
-    first, second = both.numbers(p, z).logits
-    (alone,) = anatomy(by_jax, p, z).numbers(p, z).logits
-    np.testing.assert_array_equal(first.values, alone.values)
-    assert not np.allclose(second.values, alone.values)
-
-
 # Whole networks
 
 BLOCKS, PATCH, SIDE, CLASSES, UNITS = 3, 4, 16, 10, 16

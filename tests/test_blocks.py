@@ -33,7 +33,6 @@ from jaxnn.arrays.rows import (
     with_exponents,
 )
 from jaxnn.passes.walk import down, up
-from jaxnn.theory import meanfield
 
 WIDTH, LAYERS, BATCH = 6, 5, 7
 
@@ -189,34 +188,7 @@ def test_deltas_behind_a_norm_sum_to_zero(rng, hidden, axis):
 # Beyond the range of a float
 
 
-def deep(rng, hidden, activation):
-    """600 hidden layers in float32, as a run."""
-    net = jaxnn.Network((4, *[WIDTH] * 600, 2), activation, "regression", hidden=hidden)
-    params = draw_layers(rng, net.sizes, gaussian(2**0.5), 0.2, jnp.float32, stacked=True)
-    return net, params, *draw_batch(rng, net, BATCH, jnp.float32)
-
-
 @pytest.mark.slow
-def test_a_residual_network_explodes_in_signal_and_gradient(rng):
-    """Beyond float32; against the same in NumPy's float64, which holds it."""
-    net, params, xs, ys = deep(rng, jaxnn.blocks.Residual(), "identity")
-    flow = jaxnn.gradient_flow((net, params), xs, ys)
-    wide = jax.tree.map(lambda v: np.asarray(v, np.float64), (params, xs, ys))
-    ((theta, b), run, (theta_l, b_l)), xs, ys = wide
-    between, z = list(zip(*run, strict=True)), [xs @ theta + b]
-    for theta, b in between:
-        z.append(z[-1] + z[-1] @ theta + b)
-    deltas = [(z[-1] @ theta_l + b_l - ys) / BATCH]
-    deltas.append(deltas[-1] @ theta_l.T)
-    for theta, _ in reversed(between):
-        deltas.append(deltas[-1] + deltas[-1] @ theta.T)
-    log_delta = [log_norm(delta) for delta in deltas[::-1]]
-    out_of_range = np.log(float(np.finfo(np.float32).max))
-    assert np.ptp(log_delta) > out_of_range
-    assert np.log(np.max(np.abs(z[-1]))) > out_of_range
-    np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-4, atol=1e-3)
-
-
 def test_a_signal_that_shrinks_past_a_skip_is_measured(rng):
     """z′ = ½ z - ½ f(z): exponents have to follow. Against NumPy's float64, which holds it."""
     halving = jaxnn.blocks.Residual(jaxnn.blocks.Residual(), scale=-0.5)
@@ -267,26 +239,6 @@ def test_what_is_constant_becomes_zero_and_lets_nothing_through(rng, hidden):
     assert np.isneginf(flow.log_delta[0])
     gradient = jax.tree.leaves(jaxnn.backprop(net, params, xs, ys)[1])
     assert all(np.isfinite(leaf).all() for leaf in gradient)
-
-
-@pytest.mark.slow
-def test_the_spectrum_is_that_of_jax_s_jacobian(rng):
-    """The singular values of ∂z[L]/∂z[1] of a network with a norm in each branch."""
-    hidden = jaxnn.blocks.Residual(jaxnn.blocks.LayerNorm(), scale=0.5)
-    net, params, xs, _ = problem(rng, hidden, "tanh", "regression")
-
-    def z(z1, params):
-        *between, (theta, b) = params[1:]
-        for layer in between:
-            z1 = reference.apply(hidden, jnp.tanh, *layer, z1)
-        return jnp.tanh(z1) @ theta + b[None]
-
-    theta, b = params[0]
-    jacobians = jax.jit(jax.vmap(jax.jacobian(lambda z1: z(z1[None], params)[0])))
-    by_jax = jacobians(xs @ theta + b[None])
-    expected = np.linalg.svd(by_jax, compute_uv=False)
-    measured = jaxnn.spectrum((net, jaxnn.network.stack(params)), xs)
-    np.testing.assert_allclose(np.exp(measured.log_singular_values), expected, rtol=1e-11)
 
 
 # Refusals
@@ -368,22 +320,6 @@ def test_its_theory_is_that_of_a_residual_block_of_another_scale(script, activat
         value, other = (getattr(block, name)(*arguments) for block in (gate, residual))
         np.testing.assert_allclose(value, GATE**2 * other, rtol=1e-12)
     assert gate.skip_gain(of, q) == pytest.approx(GATE * residual.skip_gain(of, q))
-
-
-@pytest.mark.slow
-def test_a_wide_network_does_what_theory_says(script):
-    """With relu and no biases it is the residual network, whose band of finite width is known."""
-    g, width, depth, draws = 0.8, 64, 21, 8
-    with as_users_have_jax():
-        measured, predicted = script.decades(g, depth, width, draws)
-        residual = jaxnn.blocks.Residual(scale=(1 - g) / g)
-        band = meanfield.log_delta_band("relu", 2**0.5, 0.0, 1.0, width, depth, hidden=residual)
-    bias, sd = (float(v[0]) / np.log(10) for v in band)
-    assert float(predicted) == pytest.approx(
-        (depth - 1) / 2 * np.log10(g**2 + (1 - g) ** 2), rel=1e-5
-    )
-    assert abs(np.asarray(measured).mean() - float(predicted) - bias) < 3 * sd / draws**0.5
-    assert 3 * sd / draws**0.5 < 0.1 * abs(float(predicted))
 
 
 @pytest.mark.slow

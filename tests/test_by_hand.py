@@ -195,16 +195,6 @@ def test_the_article_s_network(key, y):
         np.testing.assert_allclose(ours[name], value.reshape(shape), rtol=1e-12, err_msg=name)
 
 
-def test_the_summation_form_with_its_index():
-    """a[1]_j = σ(Σ_i x_i θ[0]_ij + b[0]_j): the index j that the article drops."""
-    net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
-    params = jaxnn.init(net, jax.random.key(0), biases=0.5)
-    (theta, b), _ = params
-    x = [0.3, -1.2, 0.7]
-    a1 = [sigmoid(sum(x[i] * theta[i, j] for i in range(3)) + b[j]) for j in range(4)]
-    np.testing.assert_allclose(jaxnn.trace(net, params, np.array(x)).a[1], a1, rtol=1e-12)
-
-
 def test_gradient_of_an_early_layer_is_a_product_with_one_factor_a_layer(key):
     """Δz[1] = Δz[L] θ[L-1]ᵀ diag(σ′(z[L-1])) … θ[1]ᵀ diag(σ′(z[1])), for 8 hidden layers."""
     net = jaxnn.Network((3, *[5] * 8, 1), "sigmoid", "binary")

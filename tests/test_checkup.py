@@ -324,16 +324,6 @@ def test_it_trains_as_a_loop_of_the_users_own():
 
 
 @pytest.mark.slow
-def test_adam_in_numbers():
-    params = {"w": jnp.zeros(3, jnp.bfloat16)}
-    state = ADAM.init(params)
-    for _ in range(3):
-        updates, state = ADAM.update({"w": jnp.array([4.0, -0.5, 0], jnp.bfloat16)}, state, params)
-    assert updates["w"].dtype == jnp.bfloat16
-    np.testing.assert_allclose(updates["w"].astype(float), [-1e-3, 1e-3, 0], rtol=4e-3)
-
-
-@pytest.mark.slow
 def test_models_of_every_kind():
     """A Network, its chain, a list of layers, and a module of Equinox, one example a call."""
     import equinox as eqx
@@ -484,26 +474,6 @@ def test_a_loss_without_a_number_is_measured_at_its_step(torch):
     assert result.course.learns is False
     assert result.watched.measurements[-1]["step"] == last
     assert "nonfinite" in {found.rule for found in result.found}
-
-
-@pytest.mark.slow
-def test_labels_of_digits(torch):
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    xs = torch.tensor(digits.data[:800] / 16).float()
-    ys = torch.tensor(digits.target[:800])
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
-    adam = torch.optim.Adam(model.parameters(), 0.01)
-
-    def rules(ys):
-        result = jaxnn.checkup(model, adam, xs, ys, loss=torch.nn.functional.cross_entropy)
-        assert result.learns
-        return {found.rule for found in result.found}
-
-    assert "labels" not in rules(ys)
-    assert "labels" in rules(ys[torch.randperm(800)])
 
 
 @pytest.mark.slow

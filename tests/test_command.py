@@ -296,21 +296,6 @@ def test_a_malformed_variable_and_ctrl_c_while_loading_are_one_sentence(monkeypa
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("module", ["jaxnn", "experiments"])
-def test_a_malformed_variable_of_jax_is_one_sentence(module):
-    answer = subprocess.run(
-        [sys.executable, "-m", module, "--help"],
-        cwd=ROOT, env={"JAX_NUM_CPU_DEVICES": "abc"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr == (
-        'error: JAX: Invalid value "abc" for JAX flag jax_num_cpu_devices; mend that environment '
-        "variable, or unset it\n"
-    )
-
-
 def test_a_folder_that_is_gone_is_one_sentence(tmp_path, monkeypatch, capsys):
     here = tmp_path / "gone"
     here.mkdir()
@@ -322,19 +307,7 @@ def test_a_folder_that_is_gone_is_one_sentence(tmp_path, monkeypatch, capsys):
     )
 
 
-@pytest.mark.slow
-def test_what_debugs_a_user_s_own_code_leaves_experiments_alone(tmp_path):
-    options = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_TRANSFER_GUARD": "disallow"}
-    arguments = "--data iris --hidden 4 --epochs 1 --quiet --out run"
-    answer = subprocess.run(
-        [sys.executable, "-m", "experiments", "train", *arguments.split()],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **options},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (answer.returncode, answer.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("missing", ["tyro", "jax"])
+@pytest.mark.parametrize("missing", [pytest.param("tyro", marks=pytest.mark.slow), "jax"])
 def test_a_package_that_is_missing_is_one_sentence(missing):
     """Also JAX, without which nothing of jaxnn can be imported."""
     started = f"import runpy, sys; sys.modules['{missing}'] = None; "

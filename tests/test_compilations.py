@@ -26,7 +26,6 @@ from jaxnn.arrays.compiled import KEPT, compiled, few_runs
 from jaxnn.cli import kept_programs
 from jaxnn.flow.formats.entries import BINS, Entries, FlowEntries
 from jaxnn.flow.measure import network_flow
-from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.jaxpr import program
 from jaxnn.jaxpr.interpreter import bound
 from jaxnn.jaxpr.numpy_programs import with_rest_by_numpy
@@ -341,17 +340,6 @@ def test_a_printed_verdict_compiles_six_programs_at_most_and_a_second_none(made,
     assert not programs
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("function", [jaxnn.backprop, flow_of_net, jaxnn.passes.mean_loss])
-def test_one_program_serves_every_depth(made, programs, function):
-    for depth in (1, 2, 1):
-        function(NET, made["run"], XS, YS, depth=depth)
-    assert len(programs) <= MOST
-    programs.clear()
-    function(NET, made["run"], XS, YS, depth=2)
-    assert not programs
-
-
 def scaled(thetas, factor):
     return [(lambda theta, z: factor * jax.numpy.tanh(z) @ theta, theta) for theta in thetas]
 
@@ -393,37 +381,6 @@ def test_programs_of_the_last_networks_alone_stay(make):
             assert np.asarray(times(XS, by + 2))[0, 0] == -by - 2
     gc.collect()
     assert len(xla.live_executables()) - before == KEPT
-
-
-def test_lambdas_that_a_loop_makes_for_each_layer_are_traced_once():
-    calls, thetas = [], np.ones((3, 2, 2), np.float32)
-
-    def layers(factor):
-        def body(theta, z):
-            calls.append(factor)
-            return factor * jax.numpy.tanh(z) @ theta
-
-        return [(lambda theta, z, f=factor: f * body(theta, z), v) for v in thetas]
-
-    net, _ = jaxnn.as_network([*layers(1.0), *layers(2.0)], XS)
-    assert (calls, net.lengths) == ([1.0, 2.0], (3, 3))
-
-
-def steep(factor, is_forward):
-    """The identity with a rule of its own, in a loop."""
-    f = (jax.custom_jvp if is_forward else jax.custom_vjp)(lambda z: z)
-    if is_forward:
-        f.defjvp(lambda z, t: (z[0], factor * t[0]))
-    else:
-        f.defvjp(lambda z: (z, None), lambda _, delta: (factor * delta,))
-    return lambda z: jax.lax.scan(lambda z, _: (f(z), None), z, None, length=2)[0]
-
-
-@pytest.mark.parametrize("is_forward", [True, False])
-def test_functions_are_equal_if_their_rules_are(is_forward):
-    one, other, less = (TracedFunction.of(steep(v, is_forward), XS) for v in (1.0, 1.0, 0.5))
-    assert one == other
-    assert one != less
 
 
 def test_rules_of_jax_are_known_by_their_code_and_a_users_are_traced(monkeypatch):

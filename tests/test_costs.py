@@ -119,18 +119,6 @@ def test_the_cost_of_a_measurement_is_known_from_shapes_alone():
 
 
 @pytest.mark.slow
-def test_the_cost_of_arrays_is_that_of_their_types():
-    net = jaxnn.Network((3, 4, 2), "tanh", "multiclass")
-    params, xs = jaxnn.init(net, jax.random.key(0)), np.ones((5, 3), np.float32)
-    params = jax.tree.map(lambda v: v.astype("float32"), params)
-    loss = lambda output, ys: jnp.sum((output - ys) ** 2, axis=1)  # noqa: E731
-    options = {"ys": np.ones((5, 2), np.float32), "loss": loss}
-    cost = jaxnn.train.cost_of((net, params), xs, **options)
-    types = jax.eval_shape(lambda v: v, params)
-    assert jaxnn.train.cost_of((net, types), xs, **options) == cost
-
-
-@pytest.mark.slow
 def test_the_way_down_computes_no_output_that_the_way_up_has_stored():
     """Of a dense layer: one product up, two down, one of them again where exponents differ."""
     xs, w = np.ones((16, 64), np.float32), np.ones((64, 64), np.float32)

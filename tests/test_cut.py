@@ -227,27 +227,6 @@ def test_delta_of_a_scan_belongs_to_what_was_handed_over(rng, name, downwards):
 
 
 @pytest.mark.slow
-def test_so_it_does_beyond_the_range_of_a_float(rng):
-    """The same in a loop and in a scan, where plain gradients in float32 are zero."""
-    theta, xs = np.float32(drawn(rng, 14, N, N) / 1e4), np.float32(drawn(rng, B, N))
-
-    def looped(p, z):
-        for w in p * 16 / 10:
-            z = jnp.tanh(z) @ w
-        return z
-
-    def scanned(p, z):
-        return lax.scan(lambda z, w: (jnp.tanh(z) @ w, None), z, p * 16 / 10)[0]
-
-    flows = [
-        gradient_flow(*jaxnn.as_network((f, theta), xs), xs, cotangent=np.ones((B, N), np.float32))
-        for f in (looped, scanned)
-    ]
-    assert float(flows[0].log_theta[0]) < np.log(1e-45)
-    np.testing.assert_allclose(flows[0].log_theta, flows[1].log_theta, rtol=1e-5)
-
-
-@pytest.mark.slow
 def test_examples_on_another_axis(rng):
     """States have the examples first also where the program has features first, N of N examples."""
 

@@ -66,89 +66,6 @@ def measured(**settings):
     return report.labelled(rows)
 
 
-@pytest.mark.slow
-def test_rates_are_those_of_mean_field_theory():
-    """√χ a layer: of a sigmoid by quadrature at its fixed point, of a ReLU ½ and 1 exactly."""
-    rows = measured(depths=(24,), activations=("sigmoid", "relu"), width=(160,), seeds=4)
-    predicted = theory.predict(rows)
-    g = np.linspace(-10, 10, 20_001)
-    density = np.exp(-(g**2) / 2) / np.sqrt(2 * np.pi)
-
-    def sigmoid(z):
-        return 1 / (1 + np.exp(-z))
-
-    def rate_of(variance):
-        q = 1.0
-        for _ in range(100):
-            q = variance * np.trapezoid(density * sigmoid(np.sqrt(q) * g) ** 2, g)
-        a = sigmoid(np.sqrt(q) * g)
-        return 0.5 * np.log10(variance * np.trapezoid(density * (a * (1 - a)) ** 2, g))
-
-    # A mean of 23 factors of width 160 has a standard deviation of about 0.008 for one seed.
-    for (activation, weights), expected in {
-        ("sigmoid", "glorot_uniform"): rate_of(1),
-        ("sigmoid", "he_normal"): rate_of(2),
-        ("relu", "glorot_uniform"): 0.5 * np.log10(0.5),
-        ("relu", "he_normal"): 0,
-    }.items():
-        of = (pl.col("activation") == activation) & (pl.col("label") == weights)
-        case, of_theory = rows.filter(of), predicted.filter(of)
-        rate = np.mean(report.decades_a_layer(case))
-        assert rate == pytest.approx(expected, abs=0.015), (activation, weights)
-        # The first layers are on their way to the fixed point; and a width of 160 adds its bias.
-        assert report.predicted(of_theory).rate == pytest.approx(expected, abs=0.005)
-        assert of_theory["log10_gain"][20] == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.slow
-def test_theory_is_where_the_measurement_is():
-    """Size of Δz and of z, layer by layer; four deviations of a mean over four seeds.
-
-    With the program of the test above.
-    """
-    rows = measured(
-        depths=(40,), activations=("relu",), sigma_w=(1.2, 2.0), width=(160,), seeds=4
-    )  # fmt: skip
-    predicted = theory.predict(rows)
-    assert predicted["label"].unique(maintain_order=True).to_list() == ["σ_w = 1.2", "σ_w = 2"]
-    for case in report.by_case(rows):
-        of_theory = predicted.filter(pl.col("label") == case["label"][0])
-        sizes = case.filter(pl.col("layer") <= 40).partition_by("seed")
-        first = [seed["log10_delta_z"][0] - seed["log10_delta_z"][39] for seed in sizes]
-        expected = of_theory["log10_delta_z"][0] + of_theory["bias"][0]
-        assert abs(np.mean(first) - expected) < 4 * of_theory["sd"][0] / np.sqrt(4)
-        signal = np.mean([seed["log10_mean_square_z"][39] for seed in sizes])
-        assert signal == pytest.approx(of_theory["log10_mean_square_z"][39], abs=1)
-        chi = 0.5 * case["sigma_w"][0] ** 2
-        np.testing.assert_allclose(of_theory["log10_gain"][:-1], 0.5 * np.log10(chi), atol=1e-9)
-
-
-@pytest.mark.slow
-def test_few_programs_serve_all_depths_seeds_and_initialisations():
-    """As XLA counts them: a measuring program for each activation and room, a room for many depths.
-
-    What draws the weights is counted apart: one for each kind of weights and room. The tests below
-    measure with the same programs.
-    """
-    for compiled in (networks.drawing, networks.measuring):  # nothing compiled by other tests
-        compiled.cache_clear()
-    names = []
-
-    def count(event, duration, **about):
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(about["fun_name"])
-
-    jax.monitoring.register_event_duration_secs_listener(count)
-    try:
-        of = {"activations": ("sigmoid", "relu"), **AS_SMALL}
-        rows = pl.concat([measured(depths=depths, **of) for depths in ((1, 3), (8, 33), (2, 64))])
-    finally:
-        jax.monitoring.unregister_event_duration_listener(count)
-    assert rows.group_by("activation", "weights", "depth", "seed").len().height == 2 * 2 * 6 * 2
-    for program in ("gradient_flow", "gradient_draw"):  # in one room, for 64 layers beyond a first
-        assert sum(program in name for name in names) == 2
-
-
 @pytest.mark.parametrize(
     ("deepest", "batch", "rooms"),
     [
@@ -413,30 +330,6 @@ def test_the_sigma_w_of_an_initialisation_is_that_of_its_draws(key, name, factor
         assert 64 * np.mean(np.square(theta)) == pytest.approx(expected**2, rel=0.1)
 
 
-@pytest.mark.slow
-def test_critical_weights_keep_the_gradient():
-    rows = measured(
-        depths=(60,), activations=("tanh",), critical=True, sigma_b=(0.1,), width=(64,), seeds=4
-    )  # fmt: skip
-    sigma_w = rows["sigma_w"][0]
-    assert rows["weights"].unique().to_list() == ["critical"]
-    assert float(jaxnn.theory.meanfield.critical_sigma_w("tanh", 0.1)) == pytest.approx(sigma_w)
-    predicted = theory.predict(rows)
-    assert abs(predicted["log10_gain"][50]) < 1e-3
-    # Δz of the loss is not independent of the signal; a rate of 1/64 would be called steady.
-    assert abs(np.mean(report.decades_a_layer(rows))) < 1 / 64
-
-
-def test_sigma_w_is_what_is_drawn():
-    plan = planned(depths=(9,), activations=("tanh",), sigma_w=(0.7, 3.0), sigma_b=(0.4,))
-    drawn = {cell.networks.weights.name: draw_of(plan, cell)[0][1] for cell in plan.cells}
-    for name, expected in (("σ_w = 0.7", 0.7), ("σ_w = 3", 3.0)):
-        theta, b = (np.asarray(values)[:5, :8] for values in drawn[name])
-        assert not np.any(np.asarray(drawn[name].theta)[:, 8:])  # layers that no one uses
-        assert np.std(theta) * 8 == pytest.approx(expected, rel=0.01)
-        assert np.std(b) == pytest.approx(0.4, rel=0.03)
-
-
 def draw_of(plan, cell):
     of = cell.networks
     return of_seeds(networks.Draws().of(plan.datasets[cell.data], of), len(of.seeds))
@@ -473,22 +366,6 @@ def test_every_axis_of_the_grid_but_depth_is_a_cell_of_its_own():
     nets = [(of.net, of.batch, of.dtype) for of in (cell.networks for cell in plan.cells)]
     changes = sum(a != b for a, b in itertools.pairwise(nets))
     assert changes == len(set(nets)) - 1
-
-
-@pytest.mark.slow
-def test_the_axes_of_the_grid_are_measured_and_said():
-    rows = measured(
-        depths=(2,), activations=("tanh",), weights=("he_normal",), width=(5,), batch=(8,),
-        dtype=("float64", "float16"), sigma_b=(0, 0.5), data=("iris",), seeds=2,
-    )  # fmt: skip
-    axes = ["dtype", "sigma_b"]
-    assert rows.group_by(*axes, "seed").len()["len"].to_list() == [3] * 2**2 * 2
-    assert "he_normal, dtype float16, sigma_b 0.5" in set(rows["label"])
-    for axis in axes:  # each of them matters
-        first = rows.filter(pl.col("layer") == 1).sort(axes)
-        sizes = first.group_by(axis).agg(pl.col("log10_delta_z").sum())["log10_delta_z"]
-        assert sizes.n_unique() == 2
-    assert rows["log10_delta_z"].is_finite().all()
 
 
 def test_underflow_dead_units_and_overflow_are_told_apart():
@@ -566,26 +443,6 @@ def test_entries_that_only_fill_the_devices_are_dropped():
     results = on_devices(3, 2, apart=True).get(rounds)
     np.testing.assert_array_equal(results["one"], [0, 1, 2])
     np.testing.assert_array_equal(results["two"], [[0, 1], [2, 3], [4, 5]])
-
-
-def test_devices_divide_the_depths_of_a_seed_that_both_have(monkeypatch):
-    """Each entry measures 100 times its seed plus the depth, of all depths that it is given."""
-    plan = planned(depths=(1, 2, 4, 8), activations=("tanh",), weights=("he_normal",), seeds=3)
-    of, given = plan.cells[0].networks, []
-    monkeypatch.setattr(SideBySide, "entries", np.array([0, 2, 1, 2]))
-
-    def program(side_by_side, net):
-        def run(params, xs, ys, depths):
-            given.append(np.asarray(depths[0]))
-            return ({"number": 100 * np.asarray(params[0])[:, None] + given[0]},)
-
-        return run
-
-    seeds = SideBySide.over_devices(3).put(np.arange(3))
-    draws = SimpleNamespace(of=lambda dataset, of: (seeds, (), ()))
-    numbers = networks.measured(draws, None, of, program)["number"]
-    np.testing.assert_array_equal(numbers, 100 * np.arange(3)[:, None] + [1, 2, 4, 8])
-    assert given[0].tolist() == [[1, 2, 4, 8], [1, 1, 1, 8], [1, 2, 4, 8], [1, 2, 4, 1]]
 
 
 def test_a_failure_and_a_picture_that_cannot_be_drawn_take_nothing_with_them(
@@ -678,26 +535,6 @@ def test_what_is_left_of_the_examples(tmp_path):
     drawn = picture.Drawn.of(rows, predicted, [report.case_of(rows, predicted)], "")
     assert {"spread", "spread_theory"} <= {*drawn.head}
     assert picture.SPREAD in picture.figure(drawn).chart.to_json()
-
-
-@pytest.mark.slow
-def test_kinds_of_blocks_are_an_axis():
-    """A branch with c = 0 lets the gradient through to the bit; a plain network of relu loses it.
-
-    Both go with the same draw: all but the block is the same.
-    """
-    of = {"weights": ("glorot_uniform",), "width": (8,), "batch": (4,), "seeds": 1}
-    blocks = {"hidden": ("dense", "residual"), "scale": ("0",)}
-    rows = measured(depths=(6,), activations=("relu",), **of, **blocks)
-    assert rows["hidden"].unique(maintain_order=True).to_list() == ["dense", "residual, 0"]
-    closed = rows.filter(pl.col("hidden") == "residual, 0", pl.col("layer") < 6)
-    assert (closed["log10_gain"] == 0).all()
-    plain = rows.filter(pl.col("hidden") == "dense", pl.col("layer") < 6)
-    assert (plain["log10_gain"] < 0).any()
-    tops = rows.filter(pl.col("layer") == 1)["log10_mean_square_z"].to_list()
-    assert tops[0] == pytest.approx(tops[1], abs=1e-6)
-    labels = rows["label"].unique(maintain_order=True).to_list()
-    assert labels == ["glorot_uniform, dense", "glorot_uniform, residual, 0"]
 
 
 @pytest.mark.slow

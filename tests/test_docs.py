@@ -313,34 +313,6 @@ def test_every_formula_of_the_derivation_has_its_code():
     assert numbered == re.findall(r"# \((\d)\)$", code, re.MULTILINE) == ["1", "2", "3", "4"]
 
 
-@pytest.mark.slow
-def test_formulas_become_mathml():
-    need("latex2mathml")
-    inline = r'<p>so <span class="arithmatex">\(a &lt; b\)</span></p>'
-    page = hooks.on_page_content(inline + r'<div class="arithmatex">\[x^2\]</div>')
-    assert page.count("<math") == 2
-    assert 'display="block"' in page
-    assert "<mo>&#x0003C;</mo>" in page
-    assert "arithmatex" not in page
-
-
-@pytest.mark.slow
-def test_docstrings_become_sections_and_lists():
-    need("griffe")
-    docstrings = loaded("docstrings")
-    text = "One.\n\nz, a: of a layer,\n    all.\nb: more.\nnote: no field.\n\nExample:\n    >>> 1\n"
-    text = docstrings.with_examples(docstrings.listed(text, {"z", "a", "b"}))
-    fields = "\n\n\n- `z`, `a`: of a layer,\n    all.\n- `b`: more.\nnote: no field.\n\n"
-    assert text == f"One.{fields}Examples:\n    >>> 1"
-    text = docstrings.with_examples("Example (where torch is installed):\n    >>> 1")
-    assert text == "Examples:\n    Where torch is installed:\n\n    >>> 1"
-    text = "Returns:\n    A row,\n    and more.\n\n    End.\n\nRaises:\n    A: b"
-    text = docstrings.with_results(text)
-    assert text == "Returns:\n    A row,\n        and more.\n\n        End.\n\nRaises:\n    A: b"
-    named = "Yields:\n    net: one,\n        and more.\n    params: two.\n"
-    assert docstrings.with_results(named) == named
-
-
 @pytest.mark.parametrize(
     ("page", "loads"),
     [

@@ -64,13 +64,6 @@ def standardised(v, epsilon=0.0):
     return (v - v.mean(axis=0)) / np.sqrt(v.var(axis=0) + epsilon)
 
 
-def test_columns_have_their_sizes(rng):
-    xs = rng.normal(size=(B, N)) * [1, 2, 4, 8, 16, 0] + [0, 0, 0, 0, 0, 3]
-    (columns,) = BatchData.of(OfArrays(rng, xs)).columns
-    np.testing.assert_allclose(columns.size, np.sqrt(np.mean(xs**2, axis=0)))
-    assert columns.varying.tolist() == [True] * 5 + [False]
-
-
 @pytest.mark.parametrize(
     ("norm", "expected"), [(np.asarray, False), (standardised, True)], ids=["none", "a norm"]
 )
@@ -92,12 +85,6 @@ def test_a_raw_table_stands_before_a_norm_over_the_batch(rng, mean):
     for norm, expected in ((trial.norm, True), by_fixed_numbers, (np.asarray, False)):
         data = BatchData.of(OfArrays(rng, xs, norm=norm))
         assert (data.scales_itself, data.levels_itself) == (expected, expected)
-
-
-def test_a_norm_of_units_stands_large_inputs_and_not_columns_that_differ(rng):
-    xs = rng.normal(size=(B, N)) * [100, 100, 1, 1, 1, 1]
-    data = BatchData.of(OfArrays(rng, xs, norm=lambda v: v / np.linalg.norm(v)))
-    assert (data.scales_itself, data.levels_itself) == (True, False)
 
 
 def test_inputs_that_are_the_same_at_all_positions(rng):
@@ -426,12 +413,6 @@ def test_numbers_of_letters_that_are_not_read(rng, reads, padding, expected):
         tokens={"xs": tokens}, xs={}, is_random=False, first=output({"xs": tokens}), output=output
     )
     assert unread_of(trial) == expected
-
-
-def test_outputs_of_inputs_that_are_next_to_each_other(rng):
-    for factor, expected in ((1.0, False), (1e5, True)):
-        trial = OfArrays(rng, end=lambda z, factor=factor: np.sin(factor * z))
-        assert End.of(trial).is_chaotic is expected
 
 
 @pytest.mark.parametrize("norm", [np.asarray, standardised], ids=["none", "over the batch"])

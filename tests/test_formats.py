@@ -386,11 +386,3 @@ def test_a_diagnosis_has_the_plan(twelve):
     plan = f"\n{jaxnn.plan(twelve)}\nTo see what would help, "
     assert plan in repr(found)
     assert plan in "\n".join(diagnosis.sentences(found, ""))
-
-
-@pytest.mark.slow
-def test_diagnose_counts_entries_if_asked():
-    with as_users_have_jax():
-        given = ([(times, jnp.ones(3))], np.ones((2, 3), np.float32))
-        assert str(jaxnn.diagnose(*given, entries=True).plan).startswith("Δ, layer times: ")
-        assert jaxnn.diagnose(*given).plan is None

@@ -3,7 +3,6 @@
 import functools
 import os
 import site
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,10 +11,8 @@ import jax
 import pytest
 
 import jaxnn
-from jaxnn.cli.source import UserCode, in_words
 from jaxnn.jaxpr.program import TracedStep
 
-ROOT = Path(__file__).parent.parent
 JAX = f"{jax.__path__[0]}/_src/core.py"
 CHAIN = f"{jaxnn.__path__[0]}/chain/chain.py"
 
@@ -88,40 +85,3 @@ def test_a_model_that_is_installed_is_named_after_its_outermost_line():
 
 def test_what_is_typed_is_the_user_s():
     assert location(JAX, "<stdin>", CHAIN) == "<stdin>:2"
-
-
-def test_a_mistake_in_a_framework_elsewhere_has_the_user_s_line(imported, tmp_path):
-    """As in the names of layers, in the messages of `diagnose`."""
-    (tmp_path / "elsewhere").mkdir()
-    imported("flax", tmp_path / "elsewhere")
-    scope = {}
-    inside = compile("\ndef f():\n    raise KeyError('x')", tmp_path / "elsewhere" / "x.py", "exec")
-    exec(inside, scope)
-    exec(compile("def build():\n    f()", tmp_path / "mine.py", "exec"), scope)
-    with pytest.raises(KeyError) as error:
-        scope["build"]()
-    source = UserCode(tmp_path / "mine.py", "build", b"")
-    assert in_words(error.value, source) == "network: mine.py:2: KeyError: 'x'"
-
-
-@pytest.mark.slow
-def test_layers_have_the_user_s_lines_where_jax_is_on_the_path_elsewhere(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "jax").symlink_to(jax.__path__[0])
-    (tmp_path / "mine.py").write_text(
-        "import jax, jaxnn, numpy as np\n"
-        "def f(params, z):\n"
-        "    def layer(z, theta):\n"
-        "        return jax.nn.sigmoid(z) @ theta, None\n"
-        "    return jax.lax.scan(layer, z, params)[0]\n"
-        "params = np.ones((3, 3, 3), np.float32)  # one array without a name\n"
-        "net, _ = jaxnn.as_network((f, params), np.float32(np.eye(3)))\n"
-        "print(jax.__file__, *net.names, sep='; ')\n"
-    )
-    answer = subprocess.run(
-        [sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "elsewhere"), str(ROOT)])},
-    )  # fmt: skip
-    where, *names = answer.stdout.strip().split("; ")
-    assert where.startswith(str(tmp_path))
-    assert names == [f"mine.py:4#{i}" for i in (1, 2, 3)]

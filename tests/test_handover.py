@@ -318,27 +318,6 @@ def test_within_grad_jit_and_vmap(rng, tokens):
 # Layers
 
 
-def test_layers_of_equinox(key, users_jax):
-    keys = jax.random.split(key, 6)
-    layers = tuple(
-        v for k in keys for v in (eqx.nn.Linear(N, N, key=k), eqx.nn.Lambda(jax.nn.gelu))
-    )
-    net, _ = as_network(layers, each="example")
-    assert net.paths[1] == ("[2].weight", "[2].bias")
-    trained = jax.tree.map(lambda v: 2 * v if eqx.is_array(v) else v, layers)
-    chex.assert_trees_all_equal(net.params(trained), as_network(trained, each="example")[1])
-    back = net.user(net.params(trained))
-    assert isinstance(back, tuple)
-    assert eqx.tree_equal(back, trained)
-
-    @eqx.filter_jit
-    @eqx.filter_grad
-    def gradient(layers):
-        return sum(jnp.sum(v**2) for v in jax.tree.leaves(net.params(layers)))
-
-    np.testing.assert_allclose(gradient(trained)[4].weight, 2 * trained[4].weight)
-
-
 def test_layers_of_flax(rng, users_jax):
     class Block(nnx.Module):
         def __init__(self, rngs):
@@ -498,22 +477,6 @@ def test_a_function_takes_any_batch(rng, tokens):
         assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=tolerance)
         assert flow.log_delta_example.shape == (5, shape[0])
         assert flow.names == net.names
-
-
-@pytest.mark.slow
-def test_a_function_of_one_example_takes_any_batch(rng):
-    p = [drawn(rng, N, N) for _ in range(3)]
-
-    def f(p, x):
-        for w in p:
-            x = jnp.tanh(x) @ w
-        return x
-
-    net, params = as_network((f, p), drawn(rng, B, N), each="example")
-    xs = drawn(rng, 7, N)
-    flow = jax.jit(gradient_flow, static_argnums=0)(net, params, xs, cotangent=xs)
-    new = gradient_flow(*as_network((f, p), xs, each="example"), xs, cotangent=xs)
-    np.testing.assert_allclose(flow.log_theta, new.log_theta, rtol=1e-12)
 
 
 def fixed(p, z):

@@ -14,25 +14,21 @@ import jaxnn
 from experiments.laws import (
     any_spectrum,
     attention_length,
-    batch_norm,
     collapsed,
     collapsed_width,
     delta_orthogonal,
     dynamic_tanh,
     finite,
     forgetting,
-    gradient_exponent,
     he_xavier,
     jacobian_spectrum,
     layer_jacobian,
-    length_correlation,
     networks,
     norm_place,
     norm_with_skip,
     orthogonal_learning,
     rank_collapse,
     recurrence,
-    residual,
     self_normalising,
     shattered_gradients,
     slow_growth,
@@ -42,7 +38,6 @@ from experiments.laws import (
     trainability,
     training,
     transformer_moments,
-    width_alone,
     width_over_depth,
 )
 from experiments.laws.law import Law
@@ -72,47 +67,13 @@ def gaussian(f):
     return value / math.sqrt(2 * math.pi)
 
 
-def steady(sigma, sigma_w, sigma_b):
-    """q*, by iterating the length map."""
-
-    def after(q):
-        return sigma_w**2 * gaussian(lambda g: sigma(math.sqrt(q) * g) ** 2) + sigma_b**2
-
-    q, before = after(1.0), 1.0
-    while abs(q - before) > 1e-11:
-        q, before = after(q), q
-    return q
-
-
 def chi(slope, sigma_w, q):
     return sigma_w**2 * gaussian(lambda g: slope(math.sqrt(q) * g) ** 2)
-
-
-def tanh_slope(z):
-    return 1 / math.cosh(z) ** 2
 
 
 def random_orthogonal(rng, *shape):
     q, r = np.linalg.qr(rng.normal(size=shape))
     return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
-
-
-@pytest.mark.slow
-def test_gradient_exponents_in_closed_form():
-    """The tolerance is the band of finite width, ½ √(1.2 · 5/(100 · 30)) over the root of ten."""
-    numbers, kinds = prediction_of(gradient_exponent).numbers, gradient_exponent.kinds()
-    numbers = {e.case: e for e in numbers}
-    for variance in (1.0, 2.5):  # relu: χ = σ_w²/2, c = 5
-        slope = numbers[f"relu, σ_w² = {variance:g}, n = 300"].value
-        assert slope == pytest.approx(0.5 * math.log(variance / 2) - 5 / 1200, abs=1e-9)
-    q = steady(math.tanh, 2.0, math.sqrt(0.05))
-    infinite = 0.5 * math.log(chi(tanh_slope, 2.0, q))
-    assert kinds["tanh, σ_w² = 4"].half_log_chi == pytest.approx(infinite)
-    assert kinds["tanh, critical"].half_log_chi == pytest.approx(0, abs=1e-9)
-    relu, tanh = (numbers[f"{name}, n = 100"] for name in ("relu, σ_w² = 1", "tanh, σ_w² = 4"))
-    assert relu.deviation == pytest.approx(0.5 * math.sqrt(1.2 * 5 / 3000 / 10), rel=2e-3)
-    assert relu.errors == 4
-    assert tanh.allowed == pytest.approx((infinite - tanh.value) * 3 / 100)
 
 
 def test_mean_singular_values_in_closed_form():
@@ -211,25 +172,6 @@ def test_what_is_not_in_the_target_falls_by_a_power_of_time(factors, monkeypatch
     assert time == pytest.approx((0.1**-power - 1) / power, rel=1e-6)
 
 
-@pytest.mark.slow
-def test_the_map_of_correlation_by_brute_force():
-    prediction = prediction_of(length_correlation, width=WIDE)
-    (edge,) = [e.value for e in prediction.numbers if e.case == length_correlation.EDGE]
-    assert chi(tanh_slope, edge, steady(math.tanh, edge, 0.3)) == pytest.approx(1, abs=1e-6)
-    t = np.linspace(-8, 8, 401)
-    w = stats.norm.pdf(t) * (t[1] - t[0])
-    q, c = 1.0 * 2.5**2 + 0.09, (0.6 * 2.5**2 + 0.09) / (2.5**2 + 0.09)
-    path = [c]
-    for _ in range(9):
-        second = c * t[:, None] + math.sqrt(1 - c**2) * t[None, :]
-        both = w @ (np.tanh(math.sqrt(q) * t)[:, None] * np.tanh(math.sqrt(q) * second)) @ w
-        after = 2.5**2 * (w @ np.tanh(math.sqrt(q) * t) ** 2) + 0.09
-        q, c = after, (2.5**2 * both + 0.09) / after
-        path.append(c)
-    own = prediction.curves.filter(panel="Correlation of two inputs", series="σ_w = 2.5")
-    np.testing.assert_allclose(own["predicted"][:10], path, rtol=1e-5)
-
-
 def test_the_bias_of_a_length_in_closed_form():
     """sin: E[σ²] = (1 - e^-2q)/2, E[σ⁴] = 3/8 - e^-2q/2 + e^-8q/8."""
     n, q, bias, variance = 100, 1.3, 0.0, 0.0
@@ -245,18 +187,6 @@ def test_the_bias_of_a_length_in_closed_form():
     with jax.enable_x64(True):
         spread = finite.spread(networks.HiddenLayers("sin", 2.0, 0.1**0.5), np.array(along), n)
     np.testing.assert_allclose(spread.bias, biases, rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_the_reach_of_a_signal():
-    """In order -1/ln χ; tests of `meanfield` have that in chaos."""
-    expected = -1 / math.log(chi(tanh_slope, 1.0, steady(math.tanh, 1.0, math.sqrt(0.05))))
-    assert trainability.reach(1.0) == pytest.approx(expected, rel=1e-5)
-    with jax.enable_x64(True):
-        critical = float(meanfield.critical_sigma_w("tanh", trainability.SIGMA_B))
-    assert critical**2 == pytest.approx(trainability.CRITICAL, abs=0.005)
-    depths = [e.value for e in prediction_of(trainability).numbers if "σ_w² = 4: " in e.case]
-    assert depths == [multiple * trainability.reach(4.0) for multiple in (3, 12)]
 
 
 def test_depths_are_compared_within_a_phase_and_have_the_ratio_of_their_reach(monkeypatch):
@@ -392,22 +322,6 @@ def test_ten_thousand_layers_in_closed_form():
     assert values["linear, Gaussian"] == pytest.approx(-10_000 / 128, rel=0.01)
 
 
-@pytest.mark.slow
-def test_batch_norm_s_growth_in_closed_form():
-    """Relu has J(x) = E[σ(ẑ₁) σ(ẑ₂)]/E[σ²] for uniform rows, x = -1/(B-1); linear units too."""
-    values = predicted(batch_norm)
-    for rows in (8, 32, 128):
-        x = -1 / (rows - 1)
-        j = (math.sqrt(1 - x * x) + x * (math.pi - math.acos(x))) / math.pi
-        slope = 1 - math.acos(x) / math.pi
-        growth = (slope + rows - 1) / ((rows - 3) * (1 - j)) - 1 / (rows - 3)
-        assert values[f"relu, B = {rows}: ln λ"] == pytest.approx(math.log(growth), abs=1e-7)
-        assert values[f"relu, B = {rows}: c*"] == pytest.approx(j, abs=1e-7)
-    assert values["identity, B = 8: ln λ"] == pytest.approx(math.log(6 / 5))
-    assert values["tanh, B = 16: ln λ"] == pytest.approx(math.log(1.24626), abs=1e-5)
-    assert values["tanh, B = 16: c*"] == pytest.approx(-0.06215, abs=1e-5)
-
-
 def test_correlations_are_those_of_every_pair():
     z = np.random.default_rng(0).normal(size=(2, 4, 9)) * [[1.0], [5.0], [1.0], [0.2]]
     pairs = [np.corrcoef(np.c_[z[1], -z[1]])[i, j] for i in range(4) for j in range(i + 1, 4)]
@@ -433,38 +347,6 @@ def test_the_power_law_is_the_library_s_path():
             path = meanfield.log_delta(*start, 32, hidden=block, batch=case.rows)
             own = curves.filter(panel=panel.title, series=f"{case.name}: with skip")
             assert own["predicted"][0] == pytest.approx(2 * float(path[0]))
-
-
-@pytest.mark.slow
-def test_residual_blocks_in_closed_form():
-    numbers = prediction_of(residual).numbers
-    lag = {e.case: e.allowed / residual.LEFT_OUT for e in numbers if e.case[-1] != "c"}
-    values = {e.case: e.value + lag.get(e.case, 0) for e in numbers}
-    # relu, κ = 1: 4κ + 5κ² over (1+κ)² a block, half of it
-    assert lag["relu, α = 1, L = 20: length"] == pytest.approx(20 * 9 / 4 / 2 / 300)
-    assert values["relu, α = 1, L = 20: gradient"] == pytest.approx(20 * math.log(2))
-    for blocks in (10, 40, 100):
-        for what in ("gradient", "length"):
-            value = values[f"relu, α = 1/√L, L = {blocks}: {what}"]
-            assert value == pytest.approx(blocks * math.log1p(2 / blocks))
-    assert values["tanh, α = 1, L = 50: gradient"] == pytest.approx(7.2161, abs=1e-4)
-    q, both, ratio = 1.0, 0.5, 0.0
-    for _ in range(100):  # erf, of two inputs
-        ratio += math.log1p(4 / math.pi / math.sqrt(1 + 4 * q))
-        both += 2 / math.pi * math.asin(2 * both / (1 + 2 * q))
-        q += 2 / math.pi * math.asin(2 * q / (1 + 2 * q))
-    for what, expected in {"gradient": ratio, "length": math.log(q), "c": both / q}.items():
-        assert values[f"erf, α = 1, L = 100: {what}"] == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.slow
-def test_a_shallow_and_a_deep_network_spread_alike_with_the_root_of_depth():
-    values = predicted(width_alone)
-    assert values["α = 1/√L, L = 50"] == pytest.approx(values["α = 1/√L, L = 200"], rel=0.03)
-    assert values["no skip, L = 50"] == pytest.approx(5.41, abs=0.01)
-    block = jaxnn.blocks.Residual(scale=50**-0.5)
-    band = meanfield.log_delta_band("relu", 2**0.5, 0.0, 1.0, 50, 51, hidden=block)
-    assert values["α = 1/√L, L = 50"] == pytest.approx(4 * float(band.sd[0]) ** 2, rel=1e-5)
 
 
 def test_the_correlation_of_two_gradients_from_their_lengths():

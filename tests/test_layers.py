@@ -64,13 +64,6 @@ def test_a_drawn_run_has_the_numbers_of_a_stored_one(key, weights, dtype):
     chex.assert_trees_all_equal_dtypes(stack, stored)
 
 
-def test_it_does_not_matter_whether_runs_are_asked_for(key):
-    net = jaxnn.Network((5, 5, 5, 3), "tanh", "binary")
-    chex.assert_trees_all_equal(
-        jaxnn.init(net, key, lazy=True), jaxnn.init(net, key, lazy=True, stacked=True)
-    )
-
-
 @jax.jit
 def upwards(net, params, x, y, depth):
     return jaxnn.trace(net, params, x, depth=depth), jaxnn.passes.loss(
@@ -100,15 +93,6 @@ def test_a_drawn_run_computes_what_a_stored_one_does(key, rng, memory):
         assert np.isfinite(flow.log_delta).sum() == depth + 1
         assert trace.z[1][: int(depth) - 1].all()
         assert not trace.z[1][int(depth) - 1 :].any()
-
-
-@pytest.mark.slow
-def test_a_drawn_run_outside_jit(key, rng):
-    net, stored, drawn, xs, ys = problem(key, rng)
-    y_hat = jaxnn.forward(net, drawn, xs[0], depth=3)
-    np.testing.assert_allclose(y_hat, jaxnn.forward(net, stored, xs[0], depth=3), rtol=1e-13)
-    expected = jaxnn.passes.loss(net, jaxnn.network.unstack(stored), xs[0], ys[0])
-    np.testing.assert_allclose(jaxnn.passes.loss(net, drawn, xs[0], ys[0]), expected, rtol=1e-13)
 
 
 def test_drawing_again_compiles_nothing_again(key):

@@ -179,14 +179,6 @@ def test_units_are_judged_by_their_own_activation(rng):
     np.testing.assert_array_equal(flow.units.dead, [0.5, 0, 0.5, 0])
 
 
-@pytest.mark.slow
-def test_examples_meet_where_a_block_lets_them(rng):
-    net = jaxnn.Network((3, 4, 4, 4, 1), "tanh", "binary", hidden=[jaxnn.blocks.BatchNorm(), RMS])
-    params = draw_layers(rng, net.sizes, gaussian(1.3), 0.2, stacked=True)
-    flow = gradient_flow(net, params, *draw_batch(rng, net, BATCH))
-    np.testing.assert_array_equal(flow.mixes, [False, True, False, False])
-
-
 # Parameters
 
 
@@ -197,37 +189,6 @@ def test_each_layer_is_drawn_from_its_own_distribution(key):
     sums = [float(jnp.sum(theta)) for theta in (first.theta, *run.theta, last.theta)]
     assert sums == [24, 36, 0, 36, 0]
     assert [float(jnp.sum(b)) for b in (first.b, *run.b, last.b)] == [0, 0, 0, 6, 2]
-
-
-@pytest.mark.slow
-def test_lists_of_distributions_draw_the_same_numbers_in_every_form(key):
-    """In one stored run, and as a lazy run for each stretch of equal distributions."""
-    net = jaxnn.Network((4, 6, 6, 6, 6, 2), "relu", "binary")
-    wide, narrow = jaxnn.initializers.gaussian(2.0), jaxnn.initializers.gaussian(1.0)
-    weights, biases = [narrow, narrow, wide, wide, narrow], np.array([0.0, 0.0, 1.0, 1.0, 0.0])
-    first, run, last = jaxnn.init(net, key, weights, biases, stacked=True)
-    of_wide, of_narrow = (
-        jaxnn.init(net, key, *of, stacked=True) for of in ((wide, 1.0), (narrow, 0.0))
-    )
-    chex.assert_trees_all_equal((first, last), (of_narrow[0], of_narrow[2]))
-    for j, other in enumerate((of_narrow, of_wide, of_wide)):
-        np.testing.assert_array_equal(run.theta[j], other[1].theta[j])
-        np.testing.assert_array_equal(run.b[j], other[1].b[j])
-    lazy = jaxnn.init(net, key, weights, list(biases), lazy=True)
-    assert [getattr(layer, "k", None) for layer in lazy] == [None, 1, 2, None]
-    chex.assert_trees_all_equal(jaxnn.network.stack(lazy), (first, run, last))
-
-
-def test_looks_linear_weights_in_a_list(key):
-    net = jaxnn.Network((2, 4, 4, 1), "relu", "regression")
-    drawn = jaxnn.init(net, key, [jaxnn.initializers.looks_linear()] * 3)
-    chex.assert_trees_all_equal(drawn, jaxnn.init(net, key, jaxnn.initializers.looks_linear()))
-
-
-def test_a_network_of_one_width_with_one_hidden_layer_has_both_of_its_layers(key):
-    params = jaxnn.init(jaxnn.Network((4, 4, 4), "tanh", "regression"), key)
-    assert [theta.shape for theta, _ in params] == [(4, 4), (4, 4)]
-    assert not np.array_equal(params[0].theta, params[1].theta)
 
 
 # Theory
@@ -303,46 +264,6 @@ def test_lists_that_do_not_fit_are_named(unhooked, snapshot):
 
 
 LAYERS, WIDTH, DRAWS = 12, 256, 8
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("activation", "sigma_w", "hidden", "most"),
-    [
-        ("relu", 1.0, [jaxnn.blocks.Residual(scale=i**-0.5) for i in range(1, LAYERS)], 0.01),
-        ("tanh", 1.5, [jaxnn.blocks.LayerNorm(), DENSE] * 5 + [jaxnn.blocks.LayerNorm()], 0.04),
-        (["tanh", "relu"] * 6, 1.4, DENSE, 0.05),
-        ("tanh", list(np.linspace(0.8, 2.0, LAYERS)), DENSE, 0.04),
-    ],
-    ids=["1/√l", "alternating norms", "tanh and relu", "σ_w rises"],
-)
-def test_drawn_networks_have_the_predicted_gradient(
-    users_jax, key, activation, sigma_w, hidden, most
-):
-    """The mean over draws, within 4 standard errors and the bias of finite width.
-
-    That bias is at most `most`: that of `log_delta_band`, which norms do not have.
-    """
-    net = jaxnn.Network((WIDTH,) * (LAYERS + 2), activation, "regression", hidden=hidden)
-    weights = [
-        jaxnn.initializers.gaussian(float(s)) for s in (*np.broadcast_to(sigma_w, LAYERS), 1.0)
-    ]
-
-    def size(key):
-        keys = jax.random.split(key, 3)
-        params = jaxnn.init(net, keys[0], weights, 0.1, stacked=True)
-        x, v = (jax.random.normal(k, (4, WIDTH)) for k in keys[1:])
-        x *= jax.lax.rsqrt(jnp.mean(x**2))
-        flow = jaxnn.gradient_flow((net, params), x, cotangent=v)
-        return flow.log_delta[:LAYERS] - flow.log_delta[LAYERS - 1]
-
-    keys = jax.random.split(key, DRAWS)
-    measured = np.asarray(jax.jit(lambda keys: jax.lax.map(size, keys))(keys))
-    predicted = meanfield.log_delta(activation, sigma_w, 0.1, 1.0, LAYERS, hidden=net.hidden)
-    error = measured.std(axis=0, ddof=1) / np.sqrt(DRAWS)
-    off = np.abs(measured.mean(axis=0) - predicted)
-    assert np.all(off <= 4 * error + most + 1e-6)
-    assert np.ptp(predicted) > 5 * most  # there is something to predict
 
 
 # Verdicts

@@ -1,16 +1,9 @@
 """The live page of the article: its functions, and the page in a browser while sliders move."""
 
 import importlib.util
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
-import browser
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +17,6 @@ pytestmark = pytest.mark.usefixtures("users_jax")
 FILE = Path(__file__).parent.parent / "docs" / "article_live.py"
 X, Y = (0.5, -1.0, 2.0), 1  # with which the page starts, as with seed 0 and scale 1.5
 COMPILED = "/jax/core/compile/backend_compile_duration"  # one event a program
-NUMBER = "name => document.querySelector(`.live.wide [data-name='${name}']`).textContent"
 
 
 @pytest.fixture(scope="module")
@@ -114,107 +106,3 @@ def test_a_slider_compiles_nothing(live):
         assert COMPILED in compiled
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
-
-
-@contextmanager
-def served():
-    """The address at which marimo runs the page."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    settings = ("--headless", "--no-token", "--host", "127.0.0.1", "--port", str(port))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "marimo", "run", str(FILE), *settings],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, "marimo has ended"
-                time.sleep(0.2)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-class Tab(browser.Tab):
-    """The open page."""
-
-    def wait(self):
-        self.page.wait_for_selector(".live.charts svg", state="attached", timeout=120_000)
-        return self
-
-    def is_quiet(self, address):
-        """Tell whether nothing went wrong, and no other host was asked."""
-        near = (address, "ws://127.0.0.1", "data:", "blob:")
-        return not self.errors and all(url.startswith(near) for url in self.asked)
-
-    def number(self, name):
-        text = self.page.evaluate(NUMBER, name)
-        return float(text.split()[-1].replace("−", "-"))
-
-    def colour(self, selector, name):
-        """A colour of the first element as rgb(r, g, b), also if the browser says color(srgb …)."""
-        said = self.page.locator(selector).first.evaluate(f"e => getComputedStyle(e).{name}")
-        if not said.startswith("color(srgb"):
-            return said
-        return "rgb({}, {}, {})".format(
-            *(255 * float(v) for v in said[10:].rstrip(")").split()[:3])
-        )
-
-    def decades(self):
-        return float(self.page.locator("[data-name='decades']").inner_text())
-
-    def press(self, slider, times, selector):
-        """Move a slider to the right by the keyboard, and wait until a number is another one."""
-        self.page.locator("[role=slider]").nth(slider).focus()
-        for _ in range(times):
-            before = self.page.locator(selector).first.text_content()
-            self.page.keyboard.press("ArrowRight")
-            self.page.wait_for_function(
-                "([s, b]) => document.querySelector(s).textContent !== b", arg=[selector, before]
-            )
-
-
-def same_numbers(tab, live, x):
-    params = live.parameters(0, 1.5)
-    deltas = jaxnn.deltas(live.network("sigmoid"), params, jnp.asarray(x), Y)
-    for k in range(4):
-        assert tab.number(f"delta_z 1 {k}") == pytest.approx(float(deltas.z[0][k]), abs=5.1e-4)
-        shown = tab.number(f"delta_theta 0 0 {k}")
-        assert shown == pytest.approx(float(deltas.theta[0][0, k]), abs=5.1e-4)
-
-
-@pytest.mark.slow
-def test_the_numbers_follow_the_sliders_in_a_browser(live):
-    with served() as address, browser.launched() as chromium:
-        tab = Tab(chromium, address, viewport={"width": 1280, "height": 900}).wait()
-        same_numbers(tab, live, X)
-        before = [tab.number(f"delta_z 1 {k}") for k in range(4)]
-        tab.press(0, 5, ".live.wide [data-name='a 0 0']")  # x1, by 0.1 each
-        assert tab.number("a 0 0") == 1.0
-        same_numbers(tab, live, (1.0, *X[1:]))
-        assert before != [tab.number(f"delta_z 1 {k}") for k in range(4)]
-
-        assert tab.decades() == pytest.approx(live.depths("sigmoid", 1.0, 40)[0][0], abs=0.02)
-        tab.press(-1, 2, "[data-name='decades']")
-        assert tab.decades() == pytest.approx(live.depths("sigmoid", 1.0, 42)[0][0], abs=0.02)
-        assert tab.is_quiet(address)
-
-        phone = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
-        tab = Tab(chromium, address, **phone).wait()
-        assert tab.page.locator(".live.narrow svg").is_visible()
-        assert not tab.page.locator(".live.wide svg").is_visible()
-        assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
-        ink, paper = (
-            tab.colour(selector, name)
-            for selector, name in ((".live.narrow svg", "color"), ("body", "backgroundColor"))
-        )
-        assert browser.contrast(ink, paper) > 7
-        assert browser.luminance(paper) < 0.1
-        assert tab.is_quiet(address)

@@ -44,15 +44,6 @@ def test_forward_trace_and_loss_agree_with_the_reference(rng):
         np.testing.assert_allclose(jaxnn.passes.loss(net, params, x, y), expected, rtol=1e-12)
 
 
-def test_without_hidden_layers_it_is_logistic_regression(rng):
-    net = jaxnn.Network((30, 1), "relu", "binary")
-    ((theta, b),) = params = draw_layers(rng, net.sizes, gaussian(1.0))
-    xs = rng.normal(size=(7, 30))
-    expected = 1 / (1 + np.exp(-(xs @ np.asarray(theta) + np.asarray(b))))
-    batched = jax.jit(jax.vmap(jaxnn.forward, in_axes=(None, None, 0)))(net, params, xs)
-    np.testing.assert_allclose(batched, expected, rtol=1e-12)
-
-
 DTYPES = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
 
 

@@ -363,23 +363,6 @@ def test_a_network_is_judged_cured_and_trained(chromium):
 
 
 @pytest.mark.slow
-def test_a_network_that_does_not_learn_says_why(chromium):
-    page = opened(chromium, viewport={"width": 390, "height": 844}).page
-    page.select_option("#block", "norm")
-    page.click("#run")
-    page.wait_for_function("training.history.length > 60", timeout=60_000)
-    page.click("#run")
-    assert "the examples differ by only" in page.inner_text("#train-why")
-    headline = page.locator("#verdict").bounding_box()
-    page.locator(".cures button").last.scroll_into_view_if_needed()
-    assert 0 <= page.locator("#verdict").bounding_box()["y"] < 844 - headline["height"]
-    page.locator("td button[data-key='b1']").click()
-    table, card = (page.locator(f"#small-tables > {what}").first.bounding_box() for what in
-                   ("table:has(button[data-key='b1'])", "#chain"))  # fmt: skip
-    assert 0 <= card["y"] - table["y"] - table["height"] < 40  # below what was clicked
-
-
-@pytest.mark.slow
 def test_training_follows_the_gradient(tab):
     """One step of gradient descent changes the loss by -rate ‖Δ‖², to first order."""
     step = """(block, activation) => {
@@ -397,21 +380,6 @@ def test_training_follows_the_gradient(tab):
         for activation in ("tanh", "elu"):
             slope, square = ask(tab, step, block, activation)
             assert slope == pytest.approx(-square, rel=1e-3), (block, activation)
-
-
-@pytest.mark.slow
-def test_adam_takes_the_steps_of_its_paper(tab):
-    slopes = np.random.default_rng(0).normal(size=(4, 5)) * 10.0 ** np.arange(-4, 1)
-    found = ask(tab, """(slopes) => {
-        const [values, layer] = [new Float64Array(5), {}];
-        slopes.forEach((slope, i) => adam(values, slope, layer, "b", { rate: 0.1, steps: i + 1 }));
-        return values;
-    }""", slopes.tolist())  # fmt: skip
-    values, mean, square = np.zeros((3, 5))
-    for t, slope in enumerate(slopes, start=1):
-        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
-        values = values - 0.1 * mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
-    np.testing.assert_allclose(found, values, rtol=1e-10)
 
 
 # Screens and readers

@@ -337,22 +337,6 @@ def test_where_examples_become_rounding_the_tangent_keeps_its_rate(rng):
 
 
 @pytest.mark.slow
-def test_a_chain_is_followed_like_the_network_of_its_layers(rng):
-    net, params, xs, _ = problem(rng, "tanh")
-    first, *hidden = jaxnn.network.unstack(params)
-    layers = [
-        lambda x, p=first: x @ p.theta + p.b[None],
-        *((lambda p, z: jnp.tanh(z) @ p.theta + p.b[None], p) for p in hidden),
-    ]
-    chain, own = jaxnn.as_network(layers)
-    above = np.ones((EXAMPLES, 2))
-    flow = gradient_flow(chain, own, xs, cotangent=above, tangent=True)
-    expected = gradient_flow(net, params, xs, cotangent=above, tangent=True)
-    joined = len(expected.log_tangent) - len(flow.log_tangent)
-    np.testing.assert_allclose(flow.log_tangent, expected.log_tangent[joined:], rtol=1e-9)
-
-
-@pytest.mark.slow
 def test_a_tangent_goes_through_layers_where_examples_meet(rng):
     """With integers for x it starts at the first state that has floats."""
     table, theta = rng.standard_normal((7, WIDTH)), rng.standard_normal((WIDTH, WIDTH))

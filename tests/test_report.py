@@ -110,26 +110,6 @@ def test_a_choice_changes_the_charts_and_the_numbers(tab, run):
     assert tab.said == []
 
 
-def test_the_axis_ends_where_the_numbers_do(tab):
-    tab.choose("theory", False)
-    assert "log₁₀ ‖Δz[l]‖" in tab.chart(1).locator("text").all_text_contents()
-    shown = tab.chart(1).locator("[aria-label^='Y-axis'] text").all_text_contents()
-    ticks = [float(tick.replace("−", "-")) for tick in shown]
-    sizes = np.array([[float(v) for v in row[2:4]] for row in tab.numbers()])
-    step = ticks[1] - ticks[0]
-    assert ticks[0] == pytest.approx(sizes.min(), abs=step)
-    assert ticks[-1] == pytest.approx(sizes.max(), abs=step)
-
-
-def test_theory_is_shown_or_not(tab):
-    dashed = tab.chart(1).locator("path[stroke-dasharray='5,4']")
-    assert dashed.count() == 1
-    tab.choose("theory", False)
-    assert dashed.count() == 0
-    tab.choose("theory", True)
-    assert dashed.count() == 1
-
-
 def hover(tab, i, x):
     """Moves the pointer over a part of a chart's width, and reads the tooltip."""
     tab.chart(i).scroll_into_view_if_needed()
@@ -224,33 +204,6 @@ def test_a_phone_in_light_and_in_dark(chromium, run, scheme):
         ink = tab.page.locator(place).first.evaluate(f"e => {of}")
         assert browser.contrast(ink, paper) >= 4.5, (place, ink, paper)
     assert (browser.luminance(paper) < 0.1) == (scheme == "dark")
-    tab.page.close()
-
-
-def test_no_letters_are_paler_than_the_ink():
-    look = charts.look("black", "white")
-    parts = [look[name] for name in ("axis", "title", "legend")]
-    colours = {v for part in parts for k, v in part.items() if re.fullmatch("(.+C|c)olor", k)}
-    assert colours == {"black", charts.palette.FAINT}
-
-
-def test_a_print_is_dark_on_white_with_the_choices_in_words(chromium, run):
-    tab = browser.Tab(chromium, run / names.REPORT, color_scheme="dark").wait()
-    document = tab.page.pdf(format="A4")
-    assert document.startswith(b"%PDF")
-    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", document)) <= 5
-    tab.page.emulate_media(media="print")
-    ink = tab.page.evaluate("getComputedStyle(document.body).color")
-    assert browser.contrast(ink, "rgb(255, 255, 255)") > 7
-    assert not tab.page.locator("#choices").is_visible()
-    assert tab.page.locator("#shown").bounding_box()["width"] > 100
-    tab.page.set_viewport_size({"width": 688, "height": 1017})  # of A4 between the margins
-    tab.page.evaluate("dispatchEvent(new Event('beforeprint'))")  # as a browser does
-    shrunk = "all => all.map(svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"
-    assert (
-        min(tab.page.locator(".chart svg.marks").evaluate_all(shrunk)) > 0.65
-    )  # 12 px, of letters
-    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 688  # nothing is cut
     tab.page.close()
 
 

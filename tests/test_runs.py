@@ -20,10 +20,9 @@ def problem(rng, activation="tanh", task="binary", hidden=CAPACITY + 1):
     return net, draw_layers(rng, net.sizes, orthogonal(0.9), 0.2), *draw_batch(rng, net, 4)
 
 
-@pytest.mark.parametrize("stacked", [False, True])
-def test_stack_and_unstack_undo_each_other(key, stacked):
+def test_stack_and_unstack_undo_each_other(key):
     net = jaxnn.Network((5, 5, 5, 7, 7, 3, 3), "tanh", "multiclass")
-    params = jaxnn.init(net, key, biases=0.5, stacked=stacked)
+    params = jaxnn.init(net, key, biases=0.5, stacked=True)
     runs, layers = jaxnn.network.stack(params), jaxnn.network.unstack(params)
     assert [theta.shape for theta, _ in runs] == [
         (5, 5),
@@ -36,16 +35,6 @@ def test_stack_and_unstack_undo_each_other(key, stacked):
     assert [theta.shape for theta, _ in layers] == [(5, 5), (5, 5), (5, 7), (7, 7), (7, 3), (3, 3)]
     chex.assert_trees_all_equal(jaxnn.network.stack(layers), runs)
     chex.assert_trees_all_equal(jaxnn.network.unstack(runs), layers)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("weights", ["glorot_uniform", "orthogonal"])
-def test_a_run_is_drawn_as_its_layers_are(key, weights):
-    net = jaxnn.Network((5, *[8] * 7, 3), "tanh", "binary")
-    apart = jaxnn.init(net, key, weights, 0.3)
-    chex.assert_trees_all_equal(
-        jaxnn.network.stack(apart), jaxnn.init(net, key, weights, 0.3, stacked=True)
-    )
 
 
 @pytest.mark.slow
@@ -138,6 +127,7 @@ def test_depth_counts_all_hidden_layers(rng, unhooked):
         reference.assert_close(loss(traced), value, 1e-13)
 
 
+@pytest.mark.slow
 def test_the_program_does_not_grow_with_the_run():
     def size(layers):
         net = jaxnn.Network((5, *[8] * layers, 1), "tanh", "binary")

@@ -403,32 +403,3 @@ def test_branches_and_step_sizes_in_depth_are_told_apart(users_jax, name, power)
         assert check.depth.change[4].value == pytest.approx(expected, abs=0.15)
     if (name, power) != ("sgd", 0.5):  # whose errors are large
         assert check.word == {-1: "falling", 0.5: "growing", 0: "steady"}[expected]
-
-
-@pytest.mark.slow
-def test_a_list_of_layers_and_a_network_of_ours_have_the_same_numbers(users_jax):
-    """Two hidden layers of tanh, and their changes in a step."""
-    xs = np.random.default_rng(3).normal(size=(6, 4)).astype(np.float32)
-
-    def layers(width, seed):
-        rng, shapes = np.random.default_rng(seed), ((4, width), (width, width), (width, 2))
-        return [(normal(rng, *of, fan_in=of[0]), np.zeros(of[1], np.float32)) for of in shapes]
-
-    def dense(layer, z):
-        return jnp.tanh(z) @ layer[0] + layer[1]
-
-    def of_list(width, seed):
-        first, *others = layers(width, seed)
-        enters = (lambda layer, z: z @ layer[0] + layer[1], first)
-        return [enters, *((dense, layer) for layer in others)], SGD
-
-    def of_ours(width, seed):
-        net = jaxnn.Network((4, width, width, 2), "tanh", "regression")
-        return (net, layers(width, seed)), SGD
-
-    options = {"widths": (4, 8, 16), "steps": 1, "seeds": 2}
-    half = lambda output, ys: square(output, ys) / 2  # noqa: E731
-    listed = jaxnn.scaling_check(of_list, xs, xs[:, :2], loss=half, **options).width
-    ours = jaxnn.scaling_check(of_ours, xs, xs[:, :2], **options).width
-    np.testing.assert_allclose(listed.log_size, ours.log_size, atol=1e-5)
-    np.testing.assert_allclose(listed.log_change[:, :, 1], ours.log_change[:, :, 1], atol=1e-3)

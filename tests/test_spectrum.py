@@ -272,37 +272,6 @@ def test_batches_and_vmap():
     reference.assert_close(jax.tree.map(lambda leaf: leaf[1], mapped), twice, 1e-13)
 
 
-@pytest.mark.slow
-def test_runs_give_the_same_numbers():
-    """Also where a run begins at θ[0], which is no factor of J, or holds nothing else."""
-    net, single, xs = network(0, "tanh", (3, 6, 6, 2, 2, 4), batch=3, stacked=False)
-    runs = jaxnn.network.stack(single)
-    assert any(theta.ndim == 3 for theta, _ in runs)
-    logs = compiled(net, runs, xs).log_singular_values
-    np.testing.assert_allclose(logs, compiled(net, single, xs).log_singular_values, rtol=1e-13)
-    by_jax = np.linalg.svd(jacobians("tanh", single, xs), compute_uv=False)
-    np.testing.assert_allclose(np.exp(logs), by_jax, rtol=0, atol=1e-13)
-
-
-@pytest.mark.slow
-def test_the_program_does_not_grow_with_depth():
-    def text(depth):
-        net, params, xs = network(0, "tanh", (3, *[4] * depth, 2))
-        return str(jax.make_jaxpr(lambda params, xs: compiled(net, params, xs))(params, xs))
-
-    assert text(110).count("\n") == text(220).count("\n")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_sixteen_bits_are_computed_with_in_float32(dtype):
-    net, params, xs = network(0, "identity", (4,) * 62, dtype=dtype)
-    ours = compiled(net, params, xs)
-    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, xs))
-    assert ours.log_singular_values.dtype == jnp.float32
-    reference.assert_close(ours, compiled(net, *wide), 1e-6)
-
-
 THREE = [(times, np.eye(3))] * 2
 TOKENS = [(lambda w, x: w[x], np.eye(3)), *THREE]
 REFUSED = """
@@ -421,25 +390,6 @@ def test_values_that_are_all_equal_or_all_zero_by_lanczos():
         np.testing.assert_allclose(found.log_largest, log, atol=1e-12)
         np.testing.assert_allclose(found.log_mean, log, atol=1e-12)
         np.testing.assert_allclose(found.variance, 0, atol=1e-12)
-
-
-@pytest.mark.slow
-def test_a_layer_with_a_reverse_rule_of_its_own():
-    """A function of `jax.custom_vjp`, which JAX cannot differentiate forwards."""
-
-    @jax.custom_vjp
-    def sine(z):
-        return jnp.sin(z)
-
-    sine.defvjp(lambda z: (jnp.sin(z), z), lambda z, delta: (delta * jnp.cos(z),))
-    rng = np.random.default_rng(0)
-    theta = jnp.asarray(rng.normal(size=(5, 5)))
-    layers = [(lambda w, z: sine(z) @ w, theta)] * 3
-    xs = jnp.asarray(rng.normal(size=(2, 5)))
-    for steps in (None, 5):
-        found = jaxnn.spectrum(layers, xs, between=(0, 3), steps=steps)
-        exact = by_jax(layers, xs, 0, 3)
-        np.testing.assert_allclose(np.exp(found.log_largest), exact[:, 0], rtol=1e-9)
 
 
 @pytest.mark.slow

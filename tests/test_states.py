@@ -173,57 +173,6 @@ def test_two_streams_made_by_one_layer(rng):
     assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), abs=1e-4)
 
 
-@pytest.mark.slow
-def test_a_recurrent_network_as_a_loop(rng):
-    """The cell and the state of an LSTM: behind each product are z and the cell before it."""
-
-    def network(p, xs, nudges):
-        h = c = jnp.zeros((len(xs), N))
-        for t, (of_z, of_c) in enumerate(nudges):
-            z, c = xs[:, t] @ p["i"] + h @ p["h"] + of_z, c + of_c
-            i, g, f, o = jnp.split(z, 4, axis=-1)
-            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h = jax.nn.sigmoid(o) * jnp.tanh(c)
-        return h @ p["o"]
-
-    p = {"i": drawn(rng, 2, 4 * N), "h": drawn(rng, N, 4 * N), "o": drawn(rng, N, 2)}
-    steps = T + 2
-    xs, cotangent = rng.normal(size=(B, steps, 2)), rng.normal(size=(B, 2))
-    nudges = [(np.zeros((B, 4 * N)), np.zeros((B, N)))] * steps
-    net, own = jaxnn.as_network((lambda p, xs: network(p, xs, nudges), p), xs)
-    flow = gradient_flow((net, own), xs, cotangent=cotangent)
-    assert len(net.names) == steps + 1
-    assert net.lengths == (0, 0, steps - 3, 0, 0)
-    of_params, of_xs, of_nudges = plain(network, p, xs, nudges, cotangent)
-    (of_first, _), *rest, _ = of_nudges
-    last = [cotangent @ p["o"].T, cotangent]  # one stream, the state behind the last step
-    close(flow.streams.log_delta, [of_first, *(v for pair in rest for v in pair), *last])
-    assert float(flow.log_theta[-1]) == pytest.approx(log_norm(of_params["o"]), rel=1e-10)
-    assert float(flow.log_delta_input) == pytest.approx(log_norm(of_xs), rel=1e-10)
-
-
-@pytest.mark.slow
-def test_layers_that_take_entries_of_a_rider_are_equal(rng, key):
-    """Each its own key for dropout, and its own column of xs."""
-
-    def network(p, xs):
-        z, keys = xs["x"][0], jax.random.split(xs["key"], 6)
-        for i, (theta, key) in enumerate(zip(p, keys, strict=True)):
-            z = jnp.tanh(z + xs["x"][i])
-            z = jnp.where(jax.random.bernoulli(key, 0.5, z.shape), z, 0.0) @ theta
-        return z
-
-    p, xs = (
-        [*drawn(rng, 6, N, N)],
-        {"x": rng.normal(size=(B, 6, N)), "key": jax.random.split(key, B)},
-    )
-    net, own = jaxnn.as_network((network, p), xs, each="example")
-    assert net.lengths == (0, 4, 0)
-    flow = gradient_flow((net, own), xs, cotangent=np.ones((B, N)))
-    of_params = jax.jit(jax.grad(lambda p: jnp.sum(jax.vmap(lambda x: network(p, x))(xs))))(p)
-    close(flow.log_theta, of_params)
-
-
 def test_too_many_streams_are_refused(rng):
     def network(p, x):
         skips = []

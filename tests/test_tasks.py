@@ -151,8 +151,18 @@ def test_label_values_are_not_looked_at_under_jit():
     ("task", "wrong", "right"),
     [
         ("multiclass", [5, -1, 3], [0, 1, 2]),
-        ("multiclass", np.array([250, 3, 9], np.uint8), np.array([2, 0, 2], np.uint8)),
-        ("multiclass", [[0.9, 0.9, 0.0], [-1, 1, 1], [0, 0, 0]], [[0.1, 0.4, 0.5], *np.eye(3)[:2]]),
+        pytest.param(
+            "multiclass",
+            np.array([250, 3, 9], np.uint8),
+            np.array([2, 0, 2], np.uint8),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "multiclass",
+            [[0.9, 0.9, 0.0], [-1, 1, 1], [0, 0, 0]],
+            [[0.1, 0.4, 0.5], *np.eye(3)[:2]],
+            marks=pytest.mark.slow,
+        ),
         ("binary", [[0, 1, 2], [-0.1, 0, 1], [np.nan, 1, 1]], [[0, 1, 1], [0.5, 0, 1], [1, 1, 1]]),
     ],
 )

@@ -62,18 +62,6 @@ def test_one_is_no_plural(capsys):
         jaxnn.train.split(np.ones((1, 2)), np.ones(2), 0.5, jax.random.key(0))
 
 
-def test_the_layers_come_in_parts_where_the_terminal_is_narrow():
-    row = {"layer": 1, "name": "blocks.dense.kernel", "log10_delta_rms": -2.5, "log10_gain": -0.5}
-    rows = [row | {"log10_theta": -3.0, "log10_spread": -1.0}]
-    lines = [*diagnosis.plain_table(rows, width=40)]
-    assert max(map(len, lines)) <= 40
-    assert lines[1::3] == [
-        "blocks.dens…     -2.500  -0.500",
-        "blocks.dens…      -3.000        -1.000",
-    ]
-    assert len([*diagnosis.plain_table(rows)]) == 2
-
-
 def test_lines_stay_lines():
     assert clean_lines("one\n\x1btwo\r\n") == "one\n�two�\n"
 

@@ -1,7 +1,5 @@
 """Modules of PyTorch: findings beside their rate, units, and numbers that are none."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_pytorch import check_states, lines, of_order, of_parts
@@ -122,6 +120,9 @@ def test_time_inside_a_module_is_the_first_finding(torch, case):
     assert bool(change.gates) == (kind != "RNN")
 
 
+SMALL, SHUT = 0.1, -3.0  # times the weights and in biases: each step loses more than a decade
+
+
 @pytest.mark.usefixtures("users_jax")
 def test_time_that_is_read_at_every_step_and_packed_sequences(torch):
     x = torch.randn(B, 4 * STEPS, N)
@@ -164,7 +165,6 @@ def by_step(axis, x, sizes):
     return [float((part * 1e100).norm().log() - np.log(1e100)) for part in parts]
 
 
-SMALL, SHUT = 0.1, -3.0  # times the weights and in biases: each step loses more than a decade
 LONG = {
     "LSTM": ("LSTM", {}, lambda torch, inner, x: inner(x)[0][-1]),
     "GRU": ("GRU", FIRST, lambda torch, inner, x: inner(x.transpose(0, 1))[0][:, -1]),
@@ -384,36 +384,6 @@ def test_what_is_frozen_beside_an_adapter_is_not_below_it(torch):
     for module in adapted:
         module.thin = torch.nn.Parameter(torch.randn(N, 2))
     assert judged(torch.nn.Sequential(*adapted), torch.randn(B, N))[0].stopped is None
-
-
-# The same in JAX
-
-
-def stops_at_a_state(weights, x):
-    for i, w in enumerate(weights):
-        x = jnp.tanh(x @ w)
-        x = jax.lax.stop_gradient(x) if i == 2 else x
-    return x
-
-
-def stops_at_parameters(weights, x):
-    for w in (*jax.lax.stop_gradient(weights[:3]), *weights[3:]):
-        x = jnp.tanh(x @ w)
-    return x
-
-
-@pytest.mark.usefixtures("users_jax")
-@pytest.mark.parametrize(
-    "f", [pytest.param(stops_at_a_state, marks=pytest.mark.slow), stops_at_parameters]
-)
-def test_stop_gradient_is_the_first_finding(f, rng):
-    weights = list(np.float32(rng.normal(size=(5, N, N)) / 2))
-    xs = np.float32(rng.normal(size=(B, N)))
-    net, params = jaxnn.as_network((f, weights), xs)
-    verdict = jaxnn.verdict(jaxnn.gradient_flow((net, params), xs, cotangent=jnp.ones((B, N))))
-    expected = ("cut", 4) if f is stops_at_a_state else ("fixed", 1)
-    assert (verdict.findings[0].rule, verdict.findings[0].layer) == expected
-    assert not verdict.well
 
 
 # Units of activations: the slopes that are counted are those of autograd

@@ -362,12 +362,3 @@ def test_layers_are_written_as_counts_and_widths():
     assert planned(hidden=()).recipe.net.sizes == (30, 1)
     deep, _ = jax.eval_shape(lambda: train.begin(planned(hidden=("300x4",))))
     assert [layer.theta.shape for layer in deep] == [(30, 4), (299, 4, 4), (4, 1)]
-
-
-def test_the_dry_run_is_a_config_file(tmp_path, capsys):
-    assert main([*SMALL, "--dry-run"]) == 0
-    text = capsys.readouterr().out
-    assert "floating-point operations" in text
-    (tmp_path / "run.toml").write_text(text)
-    assert main(["train", "--config", str(tmp_path / "run.toml"), "--dry-run"]) == 0
-    assert capsys.readouterr().out == text

@@ -14,7 +14,7 @@ from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.flow.verdict.theory_departure import gradient_departure, signal_departure
 from jaxnn.theory import meanfield
 from jaxnn.theory.twin.by_channel import by_channel, is_by_channel
-from jaxnn.theory.twin.draws import ProductAxes, looked_up, product, triangular
+from jaxnn.theory.twin.draws import ProductAxes, looked_up, product
 from jaxnn.theory.twin.program import STATE, WEIGHT, ProductKeys, Value, evaluated, shared_weights
 
 LN10 = np.log(10)
@@ -128,34 +128,6 @@ def test_a_draw_has_the_covariance_of_the_product_up_and_down(name):
     assert abs(ratio - 1) < (0.1 if axes else 0.3)
     whole = sizes.sum() * np.asarray(jax.vjp(partial(operator, x), w)[1](delta)[0])
     assert np.allclose(of_w, whole, rtol=1e-4, atol=1e-4 * np.abs(whole).max())
-
-
-def test_a_tall_matrix_has_the_triangular_factor_of_its_parts():
-    random = np.random.default_rng(0)
-    tall = random.normal(size=(2, 700, 24)).astype(np.float32)
-    tall[..., 1] = tall[..., 0] + 1e-5 * tall[..., 1]  # columns that are nearly equal
-    factor = np.asarray(jax.jit(triangular)(tall), np.float64)
-    expected = np.linalg.qr(tall.astype(np.float64), mode="r")
-    assert factor.shape == (2, 24, 24)
-    for ours, theirs in zip(factor, expected, strict=True):
-        assert np.array_equal(ours, np.triu(ours))
-        assert np.allclose(ours.T @ ours, theirs.T @ theirs, rtol=1e-5, atol=0.002)
-        # Of the Gram matrix in float32 this would be rounding.
-        assert np.isclose(abs(ours[1, 1]), abs(theirs[1, 1]), rtol=0.05)
-
-
-@pytest.mark.parametrize("axes", [PRODUCTS["dense"][3], pytest.param(None, marks=pytest.mark.slow)])
-def test_draws_on_the_way_down_are_new_ones(axes):
-    x = np.random.default_rng(0).normal(size=(64, 3, 8)).astype(np.float32)
-    w = jnp.full((8, 8), 0.3, jnp.float32)
-
-    @jax.jit
-    def both(x):
-        y, pull = jax.vjp(lambda x: product(KEY, _dense, x, w, axes, loops=False), x)
-        return y, *pull(x)
-
-    y, below = map(np.asarray, both(x))
-    assert abs(np.sum(y * below)) < 0.15 * np.linalg.norm(y) * np.linalg.norm(below)
 
 
 def test_an_entry_of_a_table_has_one_sign_in_a_replica():
@@ -337,24 +309,6 @@ def _twins(net, params, xs, cotangent, count=4, replicas=8):
     twin, _ = jaxnn.theory.wide((net, params), replicas=replicas)
     each = [twin.with_key(params, key) for key in jax.random.split(jax.random.key(7), count)]
     return [jaxnn.gradient_flow((twin, own), xs, cotangent=cotangent) for own in each]
-
-
-@pytest.mark.slow
-def test_a_chain_has_the_rate_of_its_closed_form():
-    n, layers = 32, 20
-    keys = jax.random.split(jax.random.key(0), layers)
-    # Of one size exactly.
-    weights = [1.5 * n**-0.5 * jax.random.rademacher(k, (n, n), float) for k in keys]
-    net, params = jaxnn.as_network([(_tanh, w) for w in weights])
-    xs = jax.random.normal(keys[0], (4, n))
-    flows = _twins(net, params, xs, jax.random.normal(keys[1], (4, n)), replicas=32)
-    rates = np.array([flow.log_delta[4] - flow.log_delta[-6] for flow in flows]) / LN10
-    rates /= layers - 10
-    chi = meanfield.stationary_chi("tanh", 1.5)
-    error = np.std(rates, ddof=1) / 2
-    assert error < 0.004
-    assert abs(np.mean(rates) - float(jnp.log10(chi)) / 2) < 3 * error + 0.0005
-    assert flows[0].sizes == (n,) * layers
 
 
 def _two(p, z):

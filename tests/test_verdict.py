@@ -570,29 +570,6 @@ def test_it_wants_one_flow_with_values():
 
 
 @pytest.mark.slow
-def test_remedies_are_those_of_theory_best_first(rng):
-    """A network of relu that is drawn too small, and what it would be with other blocks."""
-    v = judged(rng, "relu", 1.0, 0.0)
-    assert v.word == "vanishing"
-    assert [round(remedy.decades, 4) for remedy in v.remedies][:2] == [0, 0]
-    changes = [remedy.change for remedy in v.remedies]
-    assert changes[0] == "weights with σ_w = 1.414"
-    assert "jaxnn.theory.tailored_relu(30)" in changes[1]
-    residual, pre_norm = (r for r in v.remedies if "Residual" in r.change)
-    # ½ log₁₀ (1 + ½ σ_w² / L) a layer, and ½ Σ log₁₀ (1 + w / q[l]) with q[l + 1] = q[l] + w.
-    assert residual.change == "hidden=jaxnn.blocks.Residual(scale=30**-0.5)"
-    assert residual.decades == pytest.approx(
-        0.5 * np.log10(1 + v.network.sigma_w**2 / 60), rel=1e-5
-    )
-    w = v.network.sigma_w**2 / 2
-    q = 2 * w + w * np.arange(29)
-    assert pre_norm.decades == pytest.approx(np.mean(0.5 * np.log10(1 + w / q)), rel=1e-5)
-    said = str(v).splitlines()[len(v.sentences) : -1]
-    assert said == [str(remedy) for remedy in v.remedies]
-    assert jaxnn.verdict(made([-0.001] * 9)).remedies == ()
-
-
-@pytest.mark.slow
 def test_other_blocks_have_no_effective_sigma_w(rng):
     """The recursion that σ_w is read from is that of the article's layer."""
     net = jaxnn.Network((64, *[64] * 30, 1), "relu", "binary", hidden=jaxnn.blocks.Residual())

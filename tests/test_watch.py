@@ -429,39 +429,6 @@ def test_a_step_that_there_is_no_memory_for_keeps_its_loss(trained, batches, mon
     assert losses == pytest.approx(trained.values.tolist())
 
 
-@pytest.mark.slow
-def test_a_step_is_measured_in_its_own_program_on_one_core(trained, batches, monkeypatch):
-    """There a thread beside it would fall behind."""
-    monkeypatch.setattr(watch_module, "cores", lambda: 1)
-    watch = jaxnn.watch(trained.watch.net, loss=loss, every=EVERY, intended=tuple(ALARMS))
-    xs, ys = (jax.tree.map(lambda v: v[0], v) for v in batches)
-    step = jax.jit(lambda number, p: watch(number, p, xs, ys))
-    for number in range(EVERY + 1):
-        step(jnp.asarray(number), trained.params)
-    flow = jaxnn.gradient_flow((network, trained.params), xs, ys, loss=loss)
-    log_delta = np.asarray(flow.log_delta) / np.log(10)
-    assert [line["step"] for line in watch.watched.measurements] == [0, EVERY]
-    for line in watch.watched.measurements:
-        assert line["layers"]["log10_delta"] == pytest.approx(log_delta.tolist(), abs=1e-5)
-
-
-@pytest.mark.slow
-def test_a_watch_outside_of_jit_measures_a_network_of_ours():
-    net = jaxnn.Network(sizes=(3, 4, 1), activation="tanh", task="binary")
-    params = (
-        jaxnn.network.Layer(np.ones((3, 4)), np.ones(4)),
-        jaxnn.network.Layer(np.ones((4, 1)), np.ones(1)),
-    )
-    watch = jaxnn.watch(net, every=3, intended=("update",))
-    for step in range(4):
-        half = jax.tree.map(lambda v: v / 2, params)
-        watch(step, params, np.arange(6.0).reshape(2, 3), np.array([0, 1]), after=half)
-    lines = watch.watched.measurements
-    assert [line["step"] for line in lines] == [0, 3]
-    arrays = lines[0]["parameters"]
-    assert np.subtract(arrays["log10_size"], arrays["log10_update"]) == pytest.approx(np.log10(2))
-
-
 def test_what_is_wrong_is_said_in_one_sentence(trained, tmp_path):
     net = trained.watch.net
     with pytest.raises(ValueError, match=r"^every: expected at least 1, got 0$"):

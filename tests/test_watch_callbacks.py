@@ -6,7 +6,6 @@ By their events: what a trainer calls, in its order, around a training in plain 
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 import jaxnn
@@ -158,63 +157,3 @@ def test_the_events_of_lightning_make_the_record_of_a_watch(monkeypatch, torch):
     made.on_exception(trainer, whole, KeyboardInterrupt())
     assert not hooks
     assert not whole.model._forward_hooks
-
-
-@pytest.mark.slow
-def test_a_training_of_hugging_face_s_trainer_is_watched(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "marimo", raising=False)  # it is taken for a notebook's
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("accelerate")
-    made = hugging_face_callback(every=EVERY, folder=tmp_path / "watch", cuts="layers.*")
-    rows = [{"xs": x, "labels": y} for xs, ys in batches() for x, y in zip(xs, ys, strict=True)]
-    args = transformers.TrainingArguments(
-        str(tmp_path),
-        max_steps=STEPS,
-        per_device_train_batch_size=4,
-        report_to=[],
-        save_strategy="no",
-        use_cpu=True,
-        disable_tqdm=True,
-    )
-    trainer = transformers.Trainer(model_of(), args, train_dataset=rows, callbacks=[made])
-    trainer.train()
-    record = read_watch(tmp_path / "watch")
-    assert [line["step"] for line in record.measurements] == [0, 2, 4]
-    arrays = record.parameter_table()
-    assert np.isfinite([row["log10_update"] for row in arrays]).all()
-    assert np.isfinite([line["loss"] for line in record.measurements]).all()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of other packages
-def test_a_training_of_lightning_is_watched(tmp_path):
-    lightning = pytest.importorskip("lightning.pytorch")
-    import torch
-
-    class Whole(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.model = model_of()
-
-        def training_step(self, batch, i):
-            return torch.nn.functional.mse_loss(self.model(batch[0]), batch[1])
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.01)
-
-    mse = torch.nn.functional.mse_loss
-    made = lightning_callback(
-        loss=mse, module=lambda whole: whole.model, every=EVERY, cuts="layers.*"
-    )
-    trainer = lightning.Trainer(
-        max_steps=STEPS,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        accelerator="cpu",
-        callbacks=[made],
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(Whole(), torch.utils.data.DataLoader(batches(), batch_size=None))
-    assert_same(made.watch.watched, watched_by_hand())
