@@ -4,29 +4,6 @@
 
 Findings of a verdict, alarms of a watch and cures are three tables of this one shape. Only people
 read the sentence: whoever asks what was found asks for the rule, the layer, the array, the values.
-
-    rank        the place of a rule: those of a lower rank speak first
-    unless      rules that, having spoken, leave nothing for this one to say
-    said_by     rules of any table that say in a checkup what this one says
-    final       a rule that, having spoken, leaves nothing to say for any of a higher rank
-    healthy     a network of which only this is said needs no change
-    changes     names of the changes of `jaxnn.trials` that its advice stands for, with ", " between
-    see         link to the page with more, for a guide
-
-of a finding
-
-    alike       it is on what tells nothing apart: changes of many layers are tried on it, too
-
-of a cure
-
-    mends       findings that it takes away: it is tried of a network whose gradient is well, too
-    usual       it is tried with weights of the usual size, too
-
-and of an alarm
-
-    of_step     it is on what the steps of the optimiser do
-    every_step  it needs no measurement, and is asked at each step
-    of_games    it is usual in a game of two networks
 """
 
 import inspect
@@ -35,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 Words = str | Callable[..., str]  # a template of values, or a function of them, by their names
-Names = str | Iterable[str]  # with spaces between
 Place = tuple[str, int | None, str]  # of what is said: rule, layer, path
 
 
@@ -46,6 +22,7 @@ class Facts(Protocol):
         """Return a layer, counted from 1, in words."""
 
 
+SETS = {"unless", "mends", "said_by"}  # fields of a rule
 F = TypeVar("F", bound=Facts)
 FContra = TypeVar("FContra", bound=Facts, contravariant=True)
 
@@ -60,25 +37,28 @@ class Sight(NamedTuple):
 
 
 class Rule(NamedTuple, Generic[FContra]):
-    """One thing that may be found; see above for its fields."""
+    """One thing that may be found."""
 
     name: str
     sees: Callable[[FContra], Iterable[Sight]]
     says: Words  # of layer, path, values and the layer's name
     advises: Words = ""
-    changes: Words = ""
-    rank: int = 0
-    unless: frozenset[str] = frozenset()
-    said_by: frozenset[str] = frozenset()
-    final: bool = False
-    healthy: bool = False
-    alike: bool = False
-    mends: frozenset[str] = frozenset()
-    usual: bool = False
-    of_step: bool = False
-    every_step: bool = False
-    of_games: bool = False
-    see: str = ""
+    changes: Words = ""  # of `jaxnn.trials` that the advice stands for, with ", " between
+    rank: int = 0  # the place of the rule: those of a lower rank speak first
+    unless: frozenset[str] = frozenset()  # rules that, having spoken, leave it nothing to say
+    final: bool = False  # True if, having spoken, it leaves nothing to say for a higher rank
+    see: str = ""  # link to the page with more, for a guide
+    # Of a finding
+    healthy: bool = False  # True if a network of which only this is said needs no change
+    alike: bool = False  # True if nothing is told apart: changes of many layers are tried then
+    # Of a cure
+    mends: frozenset[str] = frozenset()  # findings that it takes away, whatever the rate is
+    usual: bool = False  # True if it is tried with weights of the usual size, too
+    # Of an alarm
+    said_by: frozenset[str] = frozenset()  # rules of any table that say it already in a checkup
+    of_step: bool = False  # True if it is on what the steps of the optimiser do
+    every_step: bool = False  # True if it needs no measurement, and is asked at each step
+    of_games: bool = False  # True if it is usual in a game of two networks
 
 
 class Found(NamedTuple):
@@ -136,20 +116,14 @@ class Rules(dict[str, Rule[F]], Generic[F]):
     """
 
     def rule(
-        self,
-        name: str,
-        says: Words,
-        *,
-        unless: Names = "",
-        said_by: Names = "",
-        mends: Names = "",
-        **fields: Any,
+        self, name: str, says: Words, **fields: Any
     ) -> Callable[[Callable[[F], Iterable[Sight]]], Callable[[F], Iterable[Sight]]]:
         """Return a decorator that enters the function below it, as what a `Rule` sees."""
         if name in self:
             raise ValueError(f"rule: expected a name that is not in the table, got {name!r}")
-        sets = {"unless": unless, "said_by": said_by, "mends": mends}
-        fields |= {k: frozenset(v.split() if isinstance(v, str) else v) for k, v in sets.items()}
+        for field in SETS & fields.keys():  # names, or a text of names
+            names = fields[field]
+            fields[field] = frozenset(names.split() if isinstance(names, str) else names)
 
         def enter(sees: Callable[[F], Iterable[Sight]]) -> Callable[[F], Iterable[Sight]]:
             self[name] = Rule(name, sees, says, **fields)

@@ -7,7 +7,7 @@ One is a cure if the gradient is kept and the verdict no longer finds what it fo
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,8 +70,7 @@ def named_array(patient: Patient) -> Iterator[Sight]:
         meant = _places_of(patient, found) if "to" in found.values else set()
         if meant:
             to = found.values["to"]
-            attempt = _filled(patient, meant, to)
-            yield Sight(found.layer, patient.named(meant), {"attempt": attempt, "to": to})
+            yield made(_filled(patient, meant, to), found.layer, patient.named(meant), to=to)
 
 
 def _places_of(patient: Patient, found: Found) -> Places:
@@ -177,8 +176,8 @@ def array(patient: Patient) -> Iterator[Sight]:
 def _as_others(patient: Patient, arrays: Mapping[At, Mended], why: str) -> Sight:
     attempt = _attempt(patient, {at: new.value for at, new in arrays.items()})
     first = min(arrays)
-    values = {"attempt": attempt, "actions": _actions(patient, arrays), "why": why}
-    return Sight(first[0] + 1, patient.path(first), values)
+    actions = _actions(patient, arrays)
+    return made(attempt, first[0] + 1, patient.path(first), actions=actions, why=why)
 
 
 def _largest(patient: Patient) -> dict[At, Mended]:
@@ -289,8 +288,8 @@ def queries_and_keys(patient: Patient) -> Iterator[Sight]:
     factor = to_digits((LOGIT / logit) ** 0.5, 3)
     if meant:
         attempt, first = _multiplied(patient, meant, factor), min(meant)
-        values = {"attempt": attempt, "arrays": patient.named(meant), "factor": factor}
-        yield Sight(first[0] + 1, patient.path(first), values | {"logit": logit, "goal": LOGIT})
+        words = {"arrays": patient.named(meant), "factor": factor, "logit": logit, "goal": LOGIT}
+        yield made(attempt, first[0] + 1, patient.path(first), **words)
 
 
 @cause(
@@ -310,9 +309,8 @@ def one_layer(patient: Patient) -> Iterator[Sight]:
         factor = _factor_of_layer(patient, layer, meant) if meant else None
         if factor is not None:
             factor = to_digits(factor, 3)
-            attempt = _multiplied(patient, meant, factor)
-            values = {"attempt": attempt, "arrays": patient.named(meant), "factor": factor}
-            yield Sight(found.layer, values=values)
+            attempt, arrays = _multiplied(patient, meant, factor), patient.named(meant)
+            yield made(attempt, found.layer, arrays=arrays, factor=factor)
 
 
 def _factor_of_layer(patient: Patient, layer: int, meant: Places) -> float | None:
@@ -371,7 +369,7 @@ def gates(patient: Patient) -> Iterator[Sight]:
             yield made(attempt, **words)
 
 
-Gates = tuple[Attempt | None, dict[str, object]]  # with the words of its sentence
+Gates = tuple[Attempt | None, dict[str, Any]]  # with the words of its sentence
 
 
 def _through_time(patient: Patient) -> TimeChange | None:
@@ -489,4 +487,4 @@ def opened(patient: Patient) -> Iterator[Sight]:
         attempt = Attempt(
             other.params, flow=other.flow, patient=other, reason=reason, is_named=True
         )
-        yield Sight(stops[0].layer, values={"attempt": attempt, "text": patient.opening})
+        yield made(attempt, stops[0].layer, text=patient.opening)

@@ -22,7 +22,7 @@ from ..theory.tailored import tailored_relu
 from . import search
 from .draws import OddError, delta_like, mirrored
 from .held_formats import held_by
-from .patient import Form, Leaky, Params, Patient, PerLayer, ScaledWeights, State
+from .patient import Form, Leaky, Params, Patient, PerLayer, State
 from .words import to_digits
 
 SAME = 0.005  # decades a layer: rates are told apart by more
@@ -50,9 +50,9 @@ class Attempt(NamedTuple):
     is_named: bool = False
 
 
-def made(attempt: Attempt, **words: object) -> Sight:
+def made(attempt: Attempt, layer: int | None = None, path: str = "", **words: Any) -> Sight:
     """Return an attempt as what a rule sees, with what its sentence names."""
-    return Sight(values={"attempt": attempt, **words})
+    return Sight(layer, path, {"attempt": attempt, **words})
 
 
 # Parameters
@@ -155,8 +155,7 @@ def orthogonal(patient: Patient) -> Iterator[Sight]:
     drawn = patient.redrawn(
         meant, lambda v, axes: delta_like(rng, v, axes, std if one_size else None)
     )
-    scaled = patient.scaled(drawn, patient.by_one_factor.factor, meant, std)
-    factor, params, _, flow = scaled or ScaledWeights(1.0, drawn, patient.factors(1.0), None)
+    factor, params, _, flow = patient.scaled(drawn, patient.by_one_factor.factor, meant, std)
     gain = to_digits(factor * std)
     kernels = "delta-orthogonal, 0 but for an orthogonal matrix in a kernel's centre,"
     yield made(
@@ -264,7 +263,7 @@ class BranchNorm(AddedNorm):
         return f"z + {self.scale:.6g} * ({layer}(n := {self._normed(first)}) - n)"
 
 
-def _formed(patient: Patient, form: Form, **words: object) -> Iterator[Sight]:
+def _formed(patient: Patient, form: Form, **words: Any) -> Iterator[Sight]:
     """Yield the network with its equal layers in another form."""
     other = patient.with_form(form)
     if other is not None:
@@ -359,8 +358,7 @@ def tailored_units(patient: Patient) -> Iterator[Sight]:
     if sigma is None or other is None:
         return
     only = {at for at in other.every_weight if patient.layers[other.numbers[at[0]]]}
-    scaled = other.scaled(other.params, only=only)
-    factor, params, _, flow = scaled or ScaledWeights(1.0, other.params, other.factors(1.0), None)
+    factor, params, _, flow = other.scaled(other.params, only=only)
     yield made(
         Attempt(params, flow=flow, patient=other),
         count=count,
@@ -397,7 +395,7 @@ def router(patient: Patient) -> Iterator[Sight]:
             factors = np.full(len(patient.flow.names), factor)
             params = patient.multiplied(patient.params, factors, only)
             attempt = Attempt(params, factors, reason=partial(_is_still_starved, (layer, path)))
-            yield Sight(layer, path, {"attempt": attempt, "factor": factor})
+            yield made(attempt, layer, path, factor=factor)
 
 
 def _is_still_starved(place: tuple[int, str], changed: Verdict) -> str:

@@ -282,9 +282,7 @@ def _found(patient: Patient, kinds: Collection[str]) -> Iterator[Found]:
 
 def _with_usual(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cure]:
     """Yield changes made with weights of the usual size, if there is a loss and some have not."""
-    if not patient.has_loss:
-        return
-    changed = with_usual_weights(patient)
+    changed = with_usual_weights(patient) if patient.has_loss else None
     if changed is None:
         return
     usual, advice = changed
@@ -368,27 +366,19 @@ def judged(
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cure:
     """Return a change as it is measured, with theory its wide twin as well."""
+    cure = partial(Cure, kind=kind, advice=advice, values=values)
     if attempt.params is None:
-        return Cure(kind=kind, advice=advice, reason=str(attempt.reason), values=values)
+        return cure(reason=str(attempt.reason))
     changed = attempt.patient or patient
+    cure = partial(cure, factors=attempt.factors, net=changed.network)
     try:
         flow = (not theory and attempt.flow) or changed.flow_of(attempt.params, theory)
     except ValueError as error:  # such as of a signal that leaves its range
-        reason = str(error).partition(";")[0]
-        return Cure(
-            kind=kind,
-            advice=advice,
-            reason=reason,
-            values=values,
-            factors=attempt.factors,
-            net=changed.network,
-        )
+        return cure(reason=str(error).partition(";")[0])
     result, top, signal = verdict(flow), _top(changed), _signal(changed, flow)
     reasons = [*filter(None, _reasons(patient, changed, attempt.is_named, flow, result))]
     refusal = attempt.reason if isinstance(attempt.reason, str) else attempt.reason(result)
-    return Cure(
-        kind=kind,
-        advice=advice,
+    return cure(
         works=not (reasons or refusal),
         reason=refusal or " and ".join(reasons),
         decades=result.decades,
@@ -399,10 +389,7 @@ def judged(
         directions=np.nan if flow.rank is None else float(flow.rank[top]),
         theory=np.nan if flow.theory is None else float(verdict(flow.theory).decades),
         is_named=attempt.is_named,
-        values=values,
-        factors=attempt.factors,
         flow=flow,
-        net=changed.network,
         params=changed.user(attempt.params),
         made=partial(changed.model, attempt.params),
         written=partial(changed.code, attempt.params),

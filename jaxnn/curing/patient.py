@@ -265,8 +265,8 @@ class Patient(ABC):
 
     def scaled(
         self, params: Params, start: float = 1.0, only: Places | None = None, unit: float = 1.0
-    ) -> ScaledWeights | None:
-        """Return some arrays, or weights, times the factor at which the rate is zero, if known."""
+    ) -> ScaledWeights:
+        """Return some arrays, or weights, times the factor of no rate; 1 where no rate is known."""
         # start: the first factor that is tried; unit: a sentence says the factor times this.
         tried: dict[float, ScaledWeights] = {}
 
@@ -280,7 +280,7 @@ class Patient(ABC):
 
         factor = search.root(rate, start)
         if factor is None:
-            return None
+            return ScaledWeights(1.0, params, self.factors(1.0), None)
         # What is said has so few digits that it is exact.
         factor = to_digits(factor * unit) / unit
         if factor not in tried:
@@ -290,8 +290,7 @@ class Patient(ABC):
     @cached_property
     def by_one_factor(self) -> ScaledWeights:
         """The weights times one factor; as they are if no rate is known."""
-        as_it_is = ScaledWeights(1.0, self.params, self.factors(1.0), self.flow)
-        return self.scaled(self.params) or as_it_is
+        return self.scaled(self.params)
 
     # Its layers
 

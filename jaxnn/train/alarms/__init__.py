@@ -22,21 +22,12 @@ from ...flow.verdict.findings import FINDINGS
 from ...rules import Found
 from ...texts import listed, told
 from ..journal import FILE
-from ..measurements import ALARMS, Measurements
+from ..measurements import ALARMS as ALARMS
+from ..measurements import Measurements
 from ..watched import Watched, is_within
-from . import losses, states, updates  # which enter their rules
-
-__all__ = [
-    "ALARMS",
-    "FAILURES",
-    "Intended",
-    "alarms_of",
-    "guide",
-    "is_of_step",
-    "losses",
-    "states",
-    "updates",
-]
+from . import losses as losses  # which enter their rules
+from . import states as states
+from . import updates as updates
 
 FAILURES = {  # of a part of the watch, with its error message
     "measurement": "the gradient could not be measured ({})",
