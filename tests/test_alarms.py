@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from walks import entered, walk
 
+from jaxnn.curing.cures import CURES
 from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.train import Watched
 from jaxnn.train.alarms import ALARMS, FAILURES, alarms_of, guide
@@ -713,6 +714,12 @@ def test_no_two_rules_of_findings_and_alarms_share_a_name():
     """One that had spoken would silence the other."""
     assert not FINDINGS.keys() & ALARMS.keys()
     assert not FAILURES.keys() & {*FINDINGS, *ALARMS}
+
+
+def test_the_rules_that_a_rule_names_are_there():
+    tables = {**CURES, **FINDINGS, **ALARMS}
+    named = [rule.unless | rule.said_by | rule.mends for rule in tables.values()]
+    assert frozenset().union(*named) <= tables.keys()
 
 
 def test_what_is_not_finite_is_the_last_alarm():

@@ -1002,13 +1002,6 @@ def test_a_gradient_of_zero_is_never_said_to_need_no_change():
     assert verdict_of(a_flow()).unreached == ()
 
 
-def test_a_gain_of_images_is_no_weight():
-    shapes = ((1, 1, 1, 8), (1, 8, 1, 1), (1, 8), (3, 3, 1, 8), (8,))
-    numbers = np.zeros(len(shapes))
-    arrays = Arrays(numbers, ("",) * len(shapes), shapes, numbers, numbers, numbers)
-    assert arrays.weights.tolist() == [False, True, True, True, False]
-
-
 @pytest.mark.parametrize(
     "names", [("w", "gain", "bias"), (".w.value", ".scale.value", ".bias.value"), ("", "", "")]
 )

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..graph.steps import Axes
 from .patient import At, Form, Leaky
-from .words import STAR, template, to_digits
+from .words import STAR, template, to_digits, with_numbers
 
 CLOSE = 1e-4  # of an array, relative to its size
 INDENT = " " * 4
@@ -119,9 +119,7 @@ def _split(group: Sequence[tuple[str, Edit]]) -> Iterator[tuple[tuple[int, ...],
         return
     (at,) = differing
     shown = [STAR if n == at else number for n, number in enumerate(numbers[0])]
-    head, *pieces = template(path).split(STAR)
-    name = head + "".join(a + b for a, b in zip(shown, pieces, strict=True))
-    yield tuple(int(row[at]) for row in numbers), name, edits
+    yield tuple(int(row[at]) for row in numbers), with_numbers(template(path), shown), edits
 
 
 # Dialects
@@ -171,19 +169,14 @@ class InPlace(Dialect):
             return [f"{stack} = {stack}.at[{entry}].set({_value(edit, t, amount)})"]
         if re.fullmatch(r"\[[\d*]+\]\[1\]", name):  # of a layer (f, array), which is a tuple
             return [f"{stack} = ({stack}[0], {_value(edit, t, amount)})"]
-        if edit.verb == "multiply":
-            return [f"{t} *= {amount}"]
-        return [f"{t} = {_value(edit, t, amount)}"]
+        return _set(edit, t, amount)
 
 
 class OfNnx(InPlace):
     """Lines that assign to the variables of a module of Flax NNX."""
 
     def assigned(self, name: str, edit: Edit, amount: str) -> list[str]:
-        t = f"model{_indexed(name).removesuffix('.value')}[...]"
-        if edit.verb == "multiply":
-            return [f"{t} *= {amount}"]
-        return [f"{t} = {_value(edit, t, amount)}"]
+        return _set(edit, f"model{_indexed(name).removesuffix('.value')}[...]", amount)
 
 
 class OfLeaves(InPlace):
@@ -258,6 +251,10 @@ class OfTorch(InPlace):
             "orthogonal": [f"{orthogonal}({t}, {amount})"],
             "normal": [f"torch.nn.init.normal_({t}, std={amount})"],
         }[edit.verb]
+
+
+def _set(edit: Edit, t: str, amount: str) -> list[str]:
+    return [f"{t} *= {amount}" if edit.verb == "multiply" else f"{t} = {_value(edit, t, amount)}"]
 
 
 def _value(edit: Edit, t: str, amount: str, inputs_last: bool = False) -> str:

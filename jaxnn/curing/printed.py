@@ -4,7 +4,7 @@ cures that work -> groups of almost the same factors -> a line each
 the others      -> kinds by the reason why they are none, one line
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ class CureLine(NamedTuple):
 
 def lines(tried: Sequence[Cure]) -> Iterator[CureLine]:
     """Yield a line for each group of cures that work, the best first, and one for the others."""
-    for number, (cure, *others) in enumerate(_groups([cure for cure in tried if cure.works])):
+    for number, (cure, *others) in enumerate(_groups(cure for cure in tried if cure.works)):
         yield CureLine(f"{'Or: ' if number else 'Best: '}{cure}{_alike(others)}", True)
     yield from (CureLine(str(cure), False) for cure in tried if cure.kind == FORMATS)
     in_vain: dict[str, list[str]] = {}
@@ -37,16 +37,13 @@ def lines(tried: Sequence[Cure]) -> Iterator[CureLine]:
         yield CureLine(f"In vain: {'; '.join(texts)}.", False)
 
 
-def _groups(working: Sequence[Cure]) -> list[list[Cure]]:
+def _groups(working: Iterable[Cure]) -> Iterable[list[Cure]]:
     """Return cures, those together whose factors on the weights are almost those of the first."""
-    groups: list[list[Cure]] = []
+    groups: dict[Cure, list[Cure]] = {}
     for cure in working:
-        group = next((group for group in groups if _are_alike(group[0], cure)), None)
-        if group is None:
-            groups.append([cure])
-        else:
-            group.append(cure)
-    return groups
+        first = next((first for first in groups if _are_alike(first, cure)), cure)
+        groups.setdefault(first, []).append(cure)
+    return groups.values()
 
 
 def _are_alike(cure: Cure, other: Cure) -> bool:

@@ -6,7 +6,7 @@ A * without numbers stands for every number that an array of the network has at 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from ..texts import listed
@@ -80,6 +80,12 @@ def template(name: str) -> str:
     return re.sub(r"\d+", STAR, name)
 
 
+def with_numbers(template: str, numbers: Sequence[str]) -> str:
+    """Return a name with something in the place of each *."""
+    head, *pieces = template.split(STAR)
+    return head + "".join(a + b for a, b in zip(numbers, pieces, strict=True))
+
+
 def _by_template(names: Iterable[str]) -> dict[str, list[Values]]:
     """Return the numbers in each name, by what is left of it."""
     groups: dict[str, list[Values]] = {}
@@ -104,9 +110,7 @@ def _group(template: str, values: list[Values], known: list[Values]) -> Iterator
         )
         yield from min(apart, key=len)
         return
-    shown = [STAR if i in differing else v for i, v in enumerate(values[0])]
-    head, *pieces = template.split(STAR)
-    name = head + "".join(a + b for a, b in zip(shown, pieces, strict=True))
+    name = with_numbers(template, [STAR if i in differing else v for i, v in enumerate(values[0])])
     numbers = ""
     if some and differing:
         numbers = f" for {STAR} = {numbers_in_words(int(v[differing[0]]) for v in values)}"

@@ -274,6 +274,8 @@ def are_weights(layers: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> np.
         [True, False, False, True]
         >>> are_weights([1, 1], [(8, 4), (1, 4)]).tolist()
         [True, False]
+        >>> are_weights([1] * 4, [(1, 1, 1, 8), (1, 8, 1, 1), (1, 8), (3, 3, 1, 8)]).tolist()
+        [False, True, True, True]
     """
     # Gain and offset of a batch norm in Haiku are two of (1, n), the vector that a spectral norm
     # keeps is (1, n) next to (m, n), a bias of Equinox's convolutions (n, 1, 1) by (n, m, k, k).

@@ -109,15 +109,10 @@ def compare(flow: Flow, other: Flow) -> Comparison:
 
 def _changes(rows: list[Row], others: list[Row]) -> list[Row]:
     """Return rows with the change of each number to those of others."""
-    return [
-        {
-            name: value
-            for column, v in row.items()
-            for name, value in (
-                ((column, v), (f"{column}_change", other[column] - v))
-                if isinstance(v, float) and column in other
-                else ((column, v),)
-            )
-        }
-        for row, other in zip(rows, others, strict=True)
-    ]
+    changed: list[Row] = [{} for _ in rows]
+    for row, other, made in zip(rows, others, changed, strict=True):
+        for column, v in row.items():
+            made[column] = v
+            if isinstance(v, float) and column in other:
+                made[f"{column}_change"] = other[column] - v
+    return changed

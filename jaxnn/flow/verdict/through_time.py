@@ -52,18 +52,14 @@ def largest_change(recurrences: Recurrences | None) -> TimeChange | None:
     if recurrences is None:
         return None
     clear = [c for c in _changes(recurrences) if c.word in ("vanishing", "exploding")]
-    return max(clear, key=_size, default=None)
+    return max(clear, key=lambda change: abs(change.total), default=None)
 
 
 def decades_a_step(recurrences: Recurrences | None, module: str) -> float:
     """Return the rate inside a module, of several calls that with the most; nan without any."""
     changes = [] if recurrences is None else _changes(recurrences)
     inside = [change for change in changes if change.module == module]
-    return max(inside, key=_size).rate if inside else np.nan
-
-
-def _size(change: TimeChange) -> float:
-    return abs(change.total)
+    return max(inside, key=lambda change: abs(change.total)).rate if inside else np.nan
 
 
 def _changes(recurrences: Recurrences) -> list[TimeChange]:
