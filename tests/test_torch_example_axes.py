@@ -52,7 +52,7 @@ APART = {
         v.reshape(B, 2, 3), weight(torch, 3, 3)
     ).reshape(B, N),
     "as many positions": lambda torch, v: (v[:, :B, None] * v[:, None, :B]).sum(1),
-    "softmax": lambda torch, v: v.softmax(-1).log_softmax(1).logsumexp(1, keepdim=True),
+    "softmax": lambda torch, v: (2 * v.softmax(-1).log_softmax(1)).logsumexp(1, keepdim=True),
     "mean": lambda torch, v: v.reshape(B, 2, 3).mean((1, 2), keepdim=True)[:, 0],
     "norms": lambda torch, v: torch.layer_norm(torch.group_norm(v, 2), [N]),
     "batches": lambda torch, v: torch.bmm(v.reshape(B, 2, 3), v.reshape(B, 3, 2)).reshape(B, 4),
