@@ -38,6 +38,14 @@ class Done(NamedTuple):
     out: Any
 
 
+def by_name(func: OpOverload, args: Arguments, kwargs: Named) -> Named:
+    """Return all arguments by name, those that are not given by their defaults."""
+    arguments = func._schema.arguments
+    defaults = {a.name: a.default_value for a in arguments if a.has_default_value()}
+    given = dict(zip((a.name for a in arguments), args, strict=False)) | kwargs
+    return given | {name: v for name, v in defaults.items() if name not in given}
+
+
 def each_operation(torch: ModuleType, step: Step) -> AbstractContextManager[Any]:
     """Return a context in which step(operation, arguments, named) stands for each operation."""
     context: AbstractContextManager[Any] = _mode_of(torch)(step)

@@ -13,10 +13,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..interrupts import undivided
-from .dispatch import FUSED, Done
-from .provenance import MANY
-from .tensors import memory_of, tensors_in
-from .types import Arguments, Named, OpOverload, Tensor
+from .dispatch import FUSED, Done, by_name
+from .tensors import ByMemory, tensors_in
+from .types import Arguments, Named, Tensor
 
 ENTRYWISE = (  # next to those that torch says are
     *("_to_copy", "copy", "lift_fresh", "masked_fill", "where", "rsub", "hardswish", "prelu"),
@@ -77,11 +76,8 @@ class Examples:
     """The examples in the values of one pass up, along the first axis of each of the inputs."""
 
     def __init__(self, torch: ModuleType, inputs: Sequence[Tensor]) -> None:
-        self.reference = torch.multiprocessing.reductions.StorageWeakRef
         self.tensor, self.count = torch.Tensor, len(inputs[0])
-        # By memory, with what keeps an address from being used again.
-        self.known: dict[int, tuple[Any, MemoryLayout | None]] = {}
-        self.most = MANY
+        self.known = ByMemory[MemoryLayout | None](MET)
         self.is_lost = False
         self.have_hooks = False
         for v in inputs:
@@ -130,7 +126,7 @@ class Examples:
         if kind.is_entrywise or name in ENTRYWISE:
             return [self._common(given, v.ndim) for v in outputs]
         if name in ALONG:
-            return self._along(_by_name(func, args, kwargs), outputs)
+            return self._along(by_name(func, args, kwargs), outputs)
         if name in PRODUCTS:
             return [self._of_product(name, args, outputs[0])]
         if name.startswith(FUSED):
@@ -197,30 +193,27 @@ class Examples:
         return bool(self._of_inputs(tensors))
 
     def _of_inputs(self, tensors: list[Any]) -> list[Any]:
-        return [v for v in tensors if memory_of(v) in self.known]
+        return [v for v in tensors if v in self.known]
 
     def _place(self, tensor: Tensor) -> ExamplePlace | None:
         """Return the place of the examples in a tensor; `MET` too if some of them are left out."""
-        _, layout = self.known.get(memory_of(tensor), (None, MET))
+        layout = self.known[tensor]
         if layout is None:
             return MET
         at = tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.element_size()
         return _place_in(layout, self.count, *at)
 
     def _set(self, tensor: Tensor, place: ExamplePlace | None) -> None:
-        memory, size = memory_of(tensor), tensor.element_size()
+        size = tensor.element_size()
         step = 0 if place is None else place.each * tensor.stride(place.axis) * size
         layout = MET
-        if memory in self.known:  # what is written there lies as what else is there, or they meet
+        if tensor in self.known:  # what is written there lies as what else is there, or they meet
             is_same = place is not None and self._place(tensor) == place
-            layout = self.known[memory][1] if is_same else MET
+            layout = self.known[tensor] if is_same else MET
         elif step:
             start = tensor.storage_offset() * size
             layout = MemoryLayout(step, start - start % step)
-        if len(self.known) > self.most:
-            self.known = {at: v for at, v in self.known.items() if not v[0].expired()}
-            self.most = max(MANY, 2 * len(self.known))
-        self.known[memory] = self.reference(tensor.untyped_storage()), layout
+        self.known[tensor] = layout
 
 
 @lru_cache(maxsize=PLACES)
@@ -257,11 +250,3 @@ def _before(place: ExamplePlace | None, axis: int) -> ExamplePlace | None:
 def _is_differentiable(tensor: Tensor) -> bool:
     """Tell floats: no gradient goes through integers, so that examples may meet in them."""
     return bool(tensor.is_floating_point() or tensor.is_complex())
-
-
-def _by_name(func: OpOverload, args: Arguments, kwargs: Named) -> Named:
-    """Return all arguments by name, those that are not given by their defaults."""
-    arguments = func._schema.arguments
-    defaults = {a.name: a.default_value for a in arguments if a.has_default_value()}
-    given = dict(zip((a.name for a in arguments), args, strict=False)) | kwargs
-    return given | {name: v for name, v in defaults.items() if name not in given}

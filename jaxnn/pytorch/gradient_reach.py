@@ -7,8 +7,7 @@ memory of their numbers. What goes through NumPy or a Python number is not seen.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from types import ModuleType
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +15,8 @@ import numpy as np
 from .cuts import lies_in, modules_of
 from .dispatch import each_operation
 from .module_calls import Calls
-from .provenance import MANY
-from .tensors import memory_of, tensors_in
-from .types import Arguments, Module, Named, OpOverload, Tensor
+from .tensors import ByMemory, tensors_in
+from .types import Arguments, Module, Named, OpOverload
 
 SMALL = 0.01  # of the parameters: less that stops is a note
 MOST = 0.5  # of them: so many that are not used are more than a note
@@ -68,52 +66,19 @@ def used_by(parameters: Sequence[Any], again: Callable[[], Any]) -> set[int]:
     """Return those of some parameters, by their id, that the value of a call depends on."""
     if not parameters:
         return set()
-    torch = sys.modules["torch"]
-    memory = _Memory(torch, parameters)
+    made_of = ByMemory[frozenset[int]](frozenset())
+    for p in parameters:
+        made_of[p] |= {id(p)}
 
     def run(func: OpOverload, args: Arguments, kwargs: Named) -> Any:
         out = func(*args, **kwargs)
-        memory.hand_on(tensors_in([*args, *kwargs.values()]), tensors_in(out))
+        given = frozenset[int]().union(*(made_of[v] for v in tensors_in([args, kwargs])))
+        for v in tensors_in(out) if given else ():
+            made_of[v] |= given
         return out
 
-    with each_operation(torch, run):
-        value = again()
-    bits = memory.of(value)
-    return {id(p) for i, p in enumerate(parameters) if bits >> i & 1}
-
-
-class _Memory:
-    """The parameters that values are made of, as bits, by the memory of their numbers."""
-
-    def __init__(self, torch: ModuleType, parameters: Iterable[Any]) -> None:
-        self.reference = torch.multiprocessing.reductions.StorageWeakRef
-        self.known: dict[int, tuple[Any, int]] = {}
-        self.most = MANY
-        for i, p in enumerate(parameters):
-            self.add(p, 1 << i)
-
-    def of(self, tensor: Tensor) -> int:
-        """Return the bits of a tensor."""
-        return self.known.get(memory_of(tensor), (None, 0))[1]
-
-    def add(self, tensor: Tensor, bits: int) -> None:
-        """Add bits to those of a tensor."""
-        if not bits:
-            return
-        if len(self.known) > self.most:
-            self.known = {k: v for k, v in self.known.items() if not v[0].expired()}
-            self.most = max(MANY, 2 * len(self.known))
-        # A weak reference keeps the address of its memory from being used again.
-        known = self.reference(tensor.untyped_storage()), bits | self.of(tensor)
-        self.known[memory_of(tensor)] = known
-
-    def hand_on(self, given: list[Any], made: list[Any]) -> None:
-        """Let what is made have the bits of all that it is made of."""
-        bits = 0
-        for tensor in given:
-            bits |= self.of(tensor)
-        for tensor in made:
-            self.add(tensor, bits)
+    with each_operation(sys.modules["torch"], run):
+        return {*made_of[again()]}
 
 
 def _frozen_layers(

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .activations import OF_INPUT, SIGMAS, Activations
-from .dispatch import FUSED, Done, OperationKind, each_operation, kind_of
+from .dispatch import FUSED, Done, OperationKind, by_name, each_operation, kind_of
 from .example_axes import Examples
 from .experts import Experts, experts_of
 from .module_calls import MultiplyAdds
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origins, Provenance, Shift, axes_of, together
-from .tensors import numbers_of, tensors_in
+from .tensors import memory_of, numbers_of, tensors_in
 from .types import Arguments, Named, OpOverload, Tensor
 
 PRODUCTS = {  # the places of their factors
@@ -110,7 +110,7 @@ class Operations:
     ) -> None:
         self.torch, self.count, self.heads, self.products = torch, count, heads, products
         self.activations, self.apart = activations, examples
-        self.origins = Origins(torch)
+        self.origins = Origins()
         self.experts: Experts = experts_of(parameters)
         self.examples = len(inputs[0])
         self.softmaxes: list[Attended] = []
@@ -183,28 +183,28 @@ class Operations:
 
     def _begin(self, parameters: Mapping[str, Any], inputs: Sequence[Any]) -> None:
         for name, p in parameters.items():
-            self.origins.set(p, Provenance(arrays=frozenset({name})))
+            self.origins[p] = Provenance(arrays=frozenset({name}))
         for tensor in inputs:
-            self.origins.set(tensor, Provenance(depends=True))
+            self.origins[tensor] = Provenance(depends=True)
 
     def _prepare(self, kind: OperationKind, args: Arguments, kwargs: Named) -> None:
         """Copy what a product of states is written into: the copy is written into without it."""
         given = tensors_in([*args, *kwargs.values()])
-        if not any(self.origins.of(t).without is not None for t in given):
+        if not any(self.origins[t].without is not None for t in given):
             return
         for i, name in kind.writes:
             for tensor in tensors_in(args[i] if i < len(args) else kwargs.get(name)):
-                origin = self.origins.of(tensor)
+                origin = self.origins[tensor]
                 if origin.without is None and tensor.is_floating_point():
                     size = tensor.untyped_storage().nbytes() // tensor.element_size()
                     memory = tensor.detach().as_strided((size,), (1,), 0).clone()
-                    self.origins.set(tensor, origin._replace(without=memory))
+                    self.origins[tensor] = origin._replace(without=memory)
 
     def _note(self, done: Done, before: Tensor | None) -> None:
         """Note what an operation has made; before: what it was written into, if it is an exp."""
         kind, func, args, kwargs, tensors, out = done
         name = kind.name
-        given = [(t, self.origins.of(t)) for t in tensors]
+        given = [(t, self.origins[t]) for t in tensors]
         known = [(t, origin) for t, origin in given if origin is not NOTHING]
         if not known:
             return
@@ -232,18 +232,18 @@ class Operations:
                 self._follow(done, given, outputs, made)
                 return
         for tensor in outputs:
-            self.origins.set(tensor, made)
+            self.origins[tensor] = made
 
     def _activated(self, done: Done, before: Tensor | None) -> None:
         """Note an activation of something that depends on the inputs."""
-        kind, _, args, kwargs, _, out = done
-        origin = self.origins.of(out)
+        kind, func, args, kwargs, _, out = done
+        origin = self.origins[out]
         if origin.depends:
             kinds = origin.kinds(out)
             # Its units are the columns of the product before it, or else the channels of an image.
             axis = kinds.index(RIGHT) if RIGHT in kinds else 1
             z = before if kind.is_in_place else args[0]
-            self.activations.note(kind.name, z, out, axis, args, kwargs)
+            self.activations.note(kind.name, z, out, axis, by_name(func, args, kwargs))
 
     def _add_unread(self, name: str) -> None:
         if (self.count(), name) not in self.unread:
@@ -252,7 +252,7 @@ class Operations:
     # Products
 
     def _product(self, name: str, args: Arguments, kwargs: Named, out: Tensor) -> Provenance:
-        left, right = (self.origins.of(args[i]) for i in PRODUCTS[name])
+        left, right = (self.origins[args[i]] for i in PRODUCTS[name])
         kinds: tuple[str | None, ...] = (None,) * out.ndim
         if name in MATRICES:
             of_left = LEFT if name == "linear" else BATCH
@@ -287,9 +287,9 @@ class Operations:
                 instead = done.func(*args, **kwargs)
                 without = tensors_in(instead)
         kinds = self._kinds(given, outputs, made)
-        memory = {t.untyped_storage()._cdata: o for t, o in given}
+        memory = {memory_of(t): o for t, o in given}
         for tensor, zero, axes in zip(outputs, without, kinds, strict=True):
-            place = tensor.untyped_storage()._cdata
+            place = memory_of(tensor)
             if place in memory:  # a view, or what is changed in place, of which zeros are too
                 before = memory[place]
                 new = made._replace(axes=before.axes or axes, without=before.without)
@@ -297,7 +297,7 @@ class Operations:
                 new = made._replace(axes=axes, without=_laid_out(zero, tensor))
             else:
                 new = made._replace(axes=axes) if axes else made
-            self.origins.set(tensor, new)
+            self.origins[tensor] = new
 
     def _kinds(self, given: Known, outputs: Any, made: Provenance) -> list[Any]:
         """Return the axes of outputs, which are those of the value that the last product made."""
@@ -319,7 +319,7 @@ class Operations:
 
     def _softmax(self, logits: Tensor, axis: int, out: Tensor, made: Provenance) -> Provenance:
         """Return the origin of a softmax, and read its logits if it attends."""
-        origin, axis = self.origins.of(logits), axis % max(logits.ndim, 1)
+        origin, axis = self.origins[logits], axis % max(logits.ndim, 1)
         kinds = origin.kinds(logits)
         made = made._replace(axes=axes_of(out, kinds))
         if not _attends(origin, kinds, axis):
@@ -453,10 +453,9 @@ class Operations:
 
     def _fused(self, func: OpOverload, args: Arguments, kwargs: Named) -> Provenance:
         """Note the attention of a kernel that takes queries, keys and values."""
-        names = [a.name for a in func._schema.arguments]
-        given = dict(zip(names, args, strict=False)) | kwargs
+        given = by_name(func, args, kwargs)
         q, k = given["query"].detach(), given["key"].detach()
-        origins = [self.origins.of(given[name]) for name in ("query", "key", "value")]
+        origins = [self.origins[given[name]] for name in ("query", "key", "value")]
         if not any(origin.depends for origin in origins):
             return together(origins)
         mask = given.get("attn_bias", given.get("attn_mask"))

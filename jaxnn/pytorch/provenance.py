@@ -5,12 +5,10 @@ without its products: logits if q kᵀ were zero, which are those of masks and b
 """
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
+from .tensors import ByMemory, memory_of
 from .types import Tensor
-
-MANY = 1024  # values that are noted before those whose memory is free again are dropped
 
 BATCH, LEFT, RIGHT = "batch", "left", "right"
 
@@ -70,7 +68,6 @@ class Provenance(NamedTuple):
 
 
 NOTHING = Provenance()
-UNKNOWN: tuple[Any, Provenance] = None, NOTHING
 
 
 def axes_of(tensor: Tensor, kinds: Sequence[str | None]) -> tuple[Axis, ...]:
@@ -97,35 +94,19 @@ def together(origins: Sequence[Provenance]) -> Provenance:
     )
 
 
-class Origins:
-    """The origins of all values, by their memory."""
+class Origins(ByMemory[Provenance]):
+    """The origins of all values; `NOTHING` of one that nothing is known of."""
 
-    def __init__(self, torch: ModuleType) -> None:
-        self.reference = torch.multiprocessing.reductions.StorageWeakRef
-        self.known: dict[int, tuple[Any, Provenance]] = {}
+    def __init__(self) -> None:
+        super().__init__(NOTHING)
         self.with_zeros: set[int] = set()
-        self.most = MANY
 
-    def of(self, tensor: Tensor) -> Provenance:
-        """Return the origin of a tensor; `NOTHING` of one that nothing is known of."""
-        # A weak reference keeps the address of its memory from being used again.
-        return self.known.get(tensor.untyped_storage()._cdata, UNKNOWN)[1]
+    def __setitem__(self, tensor: Tensor, origin: Provenance) -> None:
+        super().__setitem__(tensor, origin)
+        if origin.without is not None:  # numbers, which go with those of the value
+            gone = {at for at in self.with_zeros if at not in self.known or self._is_free(at)}
+            self.known = {at: v for at, v in self.known.items() if at not in gone}
+            self.with_zeros = self.with_zeros - gone | {memory_of(tensor)}
 
-    def set(self, tensor: Tensor, origin: Provenance) -> None:
-        """Note the origin of a tensor."""
-        storage = tensor.untyped_storage()
-        place = storage._cdata
-        if origin.without is not None:
-            self._drop([known for known in self.with_zeros if known != place])
-            self.with_zeros.add(place)
-        elif len(self.known) > self.most:
-            self._drop([*self.known])
-            self.most = max(MANY, 2 * len(self.known))
-        self.known[place] = self.reference(storage), origin
-
-    def _drop(self, places: Sequence[int]) -> None:
-        """Forget those whose memory is free again."""
-        for place in places:
-            if self.known[place][0].expired():
-                del self.known[place]
-                self.with_zeros.discard(place)
+    def _is_free(self, at: int) -> bool:
+        return bool(self.known[at][0].expired())

@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Any, TypeGuard
+from typing import Any, Generic, TypeGuard, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,10 @@ from .types import Module, Tensor
 
 PLAIN = (type(None), bool, int, float, str)  # in which there are no tensors
 CLASSES = 1024  # of modules that are known, at most
+MANY = 1024  # facts that are noted before those whose memory is free again are dropped
 SAFE = 30  # the exponent of norms whose squares are far from the ends of float32
+
+T = TypeVar("T")
 
 
 def is_tensor(value: object) -> TypeGuard[Tensor]:
@@ -144,3 +147,25 @@ def rows_of(tensors: Sequence[Any]) -> list[list[float]]:
 def memory_of(tensor: Tensor) -> int:
     """Return a number that a tensor and its views have."""
     return int(tensor.untyped_storage()._cdata)
+
+
+class ByMemory(Generic[T]):
+    """Facts about tensors, and their views, by the memory that holds their numbers."""
+
+    def __init__(self, unknown: T) -> None:
+        self.unknown, self.most = unknown, MANY
+        self.known: dict[int, tuple[Any, T]] = {}
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return memory_of(tensor) in self.known
+
+    def __getitem__(self, tensor: Tensor) -> T:
+        return self.known.get(memory_of(tensor), (None, self.unknown))[1]
+
+    def __setitem__(self, tensor: Tensor, fact: T) -> None:
+        if len(self.known) > self.most:
+            self.known = {at: v for at, v in self.known.items() if not v[0].expired()}
+            self.most = max(MANY, 2 * len(self.known))
+        # A weak reference keeps the address of its memory from being used again.
+        reference = sys.modules["torch"].multiprocessing.reductions.StorageWeakRef
+        self.known[memory_of(tensor)] = reference(tensor.untyped_storage()), fact

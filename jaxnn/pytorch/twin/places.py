@@ -13,13 +13,14 @@ import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...arrays.rows import told_by
 from ...errors import NoTwinError
-from ..tensors import is_tensor, memory_of, numbers_of, tensors_in
+from ..tensors import ByMemory, is_tensor, memory_of, numbers_of, tensors_in
 from ..types import Arguments, Module, Named, OpOverload, Tensor
 from .draws import generator
 from .products import KnownWeights, Origins, Product
@@ -61,7 +62,7 @@ class EntryPlaces:
     """The numbers of all weights."""
 
     weights: KnownWeights  # what is one
-    of_memory: dict[int, EntrySource] = field(default_factory=dict)  # of each memory of a weight
+    of_memory: ByMemory[Any] = field(default_factory=partial(ByMemory, None))  # of each weight
     end: int = 1  # the first number that is free
     computed: int = 0  # how many functions have made new ones
 
@@ -70,14 +71,13 @@ class EntryPlaces:
         """Return those of a module's parameters; of equal ones the same."""
         places, firsts = cls(weights), dict[Any, int]()
         for parameter in module.parameters():
-            memory = memory_of(parameter)
-            if memory in places.of_memory or not weights.is_weight(parameter):
+            if parameter in places.of_memory or not weights.is_weight(parameter):
                 continue
             source = EntrySource(places.end)
             if parameter.numel() == _entries(parameter) and parameter.any():
                 told = told_by(numbers_of(parameter)), parameter.stride()
                 source = EntrySource(firsts.setdefault(told, places.end))
-            places.of_memory[memory] = source
+            places.of_memory[parameter] = source
             places.end += _entries(parameter)
         return places
 
@@ -85,8 +85,8 @@ class EntryPlaces:
         """Return other numbers for parameters with entries: normal ones times their own."""
         others = {}
         for name, p in parameters.items():
-            if self.weights.is_weight(p) and memory_of(p) in self.of_memory:
-                source = self.source(p)
+            if self.weights.is_weight(p) and p in self.of_memory:
+                source = self.of_memory[p]
                 normal = sys.modules["torch"].randn(
                     _entries(p), generator=generator(seed, source.start), dtype=p.dtype
                 )
@@ -94,29 +94,21 @@ class EntryPlaces:
                 others[name] = p.detach() * factors
         return others
 
-    def source(self, w: Tensor) -> EntrySource:
-        """Return the numbers of the memory that a weight is a view of."""
-        return self.of_memory[memory_of(w)]
-
     def made(self, func: OpOverload, args: Arguments, named: Named, outputs: Any) -> None:
         """Note the numbers of what an operation makes."""
-        inputs = [v for v in tensors_in([args, named]) if memory_of(v) in self.of_memory]
-        taken = {memory_of(v) for v in tensors_in([args, named])}
+        inputs = [v for v in tensors_in([args, named]) if v in self.of_memory]
         made = [v for v in tensors_in(outputs) if self.weights.is_weight(v)]
-        for output in tensors_in(outputs):  # the memory may have been that of a weight
-            if memory_of(output) not in taken:
-                self.of_memory.pop(memory_of(output), None)
         name = func.overloadpacket.__name__
         is_same = name.removesuffix("_") in SAME and len(inputs) == 1
         if not func._schema.is_mutable or is_same:
             known = {memory_of(v) for v in inputs}
             made = [v for v in made if memory_of(v) not in known]  # no views
         if made and name in MOVES:
-            self._move(func, args, named, made, max(self.source(v).computed for v in inputs))
+            self._move(func, args, named, made, max(self.of_memory[v].computed for v in inputs))
             return
         for output in made:
             if is_same:
-                source = self.source(inputs[0])
+                source = self.of_memory[inputs[0]]
                 numbers = source.of(inputs[0]).broadcast_to(output.shape)
                 self._keep(output, numbers, source.computed)
             else:
@@ -129,8 +121,8 @@ class EntryPlaces:
         torch = sys.modules["torch"]
 
         def numbers(v: Any) -> Any:
-            if is_tensor(v) and memory_of(v) in self.of_memory:
-                return self.source(v).of(v).clone()
+            if is_tensor(v) and v in self.of_memory:
+                return self.of_memory[v].of(v).clone()
             is_constant = is_tensor(v) and v.is_floating_point()
             return _of_constants(v.numel(), v.device).reshape(v.shape) if is_constant else v
 
@@ -144,23 +136,23 @@ class EntryPlaces:
         torch = sys.modules["torch"]
         start, self.end, self.computed = self.end, self.end + _entries(output), self.computed + 1
         if is_pointwise and not any(self._is_in_line(v, output) for v in inputs):
-            numbers = [self.source(v).of(v).broadcast_to(output.shape) for v in inputs]
+            numbers = [self.of_memory[v].of(v).broadcast_to(output.shape) for v in inputs]
             flat = torch.stack([v.flatten() for v in numbers])
             inverse = torch.unique(flat, dim=1, return_inverse=True)[1]
             self._keep(output, start + inverse.reshape(output.shape), self.computed)
         else:
-            self.of_memory[memory_of(output)] = EntrySource(start, computed=self.computed)
+            self.of_memory[output] = EntrySource(start, computed=self.computed)
 
     def _is_in_line(self, w: Tensor, output: Tensor) -> bool:
         """Tell whether a weight of the shape of an output is known to have no entry twice."""
-        has_numbers_of_memory = self.source(w).moved is None and not _is_repeated(w)
+        has_numbers_of_memory = self.of_memory[w].moved is None and not _is_repeated(w)
         return w.shape == output.shape and has_numbers_of_memory
 
     def _keep(self, output: Tensor, numbers: Tensor, computed: int) -> None:
         whole = output.as_strided((_entries(output),), (1,), 0)
-        before = self.of_memory.get(memory_of(output))
+        before = self.of_memory[output]
         flat = before.of(whole).clone() if before else _of_constants(len(whole), output.device)
-        self.of_memory[memory_of(output)] = source = EntrySource(0, flat, computed)
+        self.of_memory[output] = source = EntrySource(0, flat, computed)
         source.of(output).copy_(numbers)
 
 

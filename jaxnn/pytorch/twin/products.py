@@ -9,12 +9,11 @@ as positions that are added, is a state. Whatever else takes both together is re
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ...errors import NoTwinError
-from ..tensors import is_tensor, memory_of, tensors_in
-from ..types import Arguments, Named, OpOverload, Tensor
+from ..tensors import ByMemory, is_tensor, tensors_in
+from ..types import Arguments, Named, OpOverload
 from .draws import Operator
 
 Origins = frozenset[str]
@@ -45,22 +44,15 @@ class Product(NamedTuple):
     of_matrices: bool = False  # it is x w
 
 
-@dataclass
-class KnownWeights:
-    """The tensors that are made of weights alone, by their memory."""
+class KnownWeights(ByMemory[Origins]):
+    """The tensors that are made of weights alone: the parameters behind each; STATE of a state."""
 
-    # The parameters behind each; STATE of a state.
-    of_storage: dict[int, Origins] = field(default_factory=dict)
-
-    def is_kept(self, tensor: Tensor, origins: Origins) -> None:
-        """Note what a tensor is made of."""
-        self.of_storage[memory_of(tensor)] = origins
+    def __init__(self) -> None:
+        super().__init__(frozenset())
 
     def origins(self, value: object) -> Origins:
         """Return the parameters that a value is made of; none of a constant."""
-        if not is_tensor(value):
-            return frozenset()
-        return self.of_storage.get(memory_of(value), frozenset())
+        return self[value] if is_tensor(value) else frozenset()
 
     def is_weight(self, value: object) -> bool:
         """Tell a tensor that is made of weights and constants alone."""
@@ -72,7 +64,7 @@ class KnownWeights:
         together = frozenset[str]().union(*map(self.origins, inputs))
         together = STATE if together & STATE else together
         for output in tensors_in(outputs):
-            self.is_kept(output, together)
+            self[output] = together
 
 
 def product_of(

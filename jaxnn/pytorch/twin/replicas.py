@@ -166,7 +166,7 @@ class Twin:
     ) -> _OfOneReplica:
         args, named, x = entering(self.call.inputs, self.call.entry)
         for tensor in tensors_in([args, named, x]):
-            replica.weights.is_kept(tensor, STATE)
+            replica.weights[tensor] = STATE
         output = self.call.module(*args, **named)
         recorder.closed()
         top, cotangent = self.call.top(output, len(x))

@@ -40,10 +40,10 @@ class Replica:
         self.is_redrawn: Callable[[], bool] = lambda: False  # whether a product has another draw
         for name, parameter in module.named_parameters():
             if parameter.ndim > 1:
-                self.weights.is_kept(parameter, frozenset({name}))
+                self.weights[parameter] = frozenset({name})
         self.places = EntryPlaces.of(module, self.weights) if others is None else None
         for tensor in inputs:
-            self.weights.is_kept(tensor, STATE)
+            self.weights[tensor] = STATE
 
     def mode(self) -> Any:
         """Return torch's mode, a context."""
@@ -64,7 +64,7 @@ class Replica:
             else:
                 made = product.finish(self._drawn(product, self.others))
             for tensor in tensors_in(made):
-                self.weights.is_kept(tensor, STATE)
+                self.weights[tensor] = STATE
         if self.places:
             self.places.made(func, args, named, made)
         return made
@@ -72,7 +72,7 @@ class Replica:
     def _surveyed(self, product: Product) -> None:
         w, places = product.w, self.places
         if places:
-            source, names = places.source(w), self.weights.origins(w)
+            source, names = places.of_memory[w], self.weights[w]
             self.uses.append(use_of(self.products, product, source, names, self.goes_up))
             if source.computed and self.goes_up:
                 self.computed[self.products] = Computed.of(product, names, source.of(w))
