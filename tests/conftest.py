@@ -84,6 +84,9 @@ SLOW_EXAMPLES = {
     "jaxnn.diagnosis.diagnose",
     "jaxnn.flow.gradient_flow.at_depths",
     "jaxnn.flow.gradient_flow.gradient_flow",
+    "jaxnn.flow.record.positions.Positions.of",
+    "jaxnn.flow.view.table.InWords.formats",
+    "jaxnn.flow.view.table.InWords.scalars",
     "jaxnn.flow.jacobian.spectrum.spectrum",
     "jaxnn.flow.verdict.comparison.compare",
     "jaxnn.flow.verdict.format_plan.plan",
@@ -94,6 +97,7 @@ SLOW_EXAMPLES = {
     "jaxnn.theory.meanfield.log_delta_band",
     "jaxnn.theory.twin.wide.wide",
     "jaxnn.train.fitting.fit",
+    "jaxnn.train.reading.read_watch",
     "jaxnn.train.scaling.scaling_check",
     "jaxnn.train.steps.epoch",
 }

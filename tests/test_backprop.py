@@ -149,7 +149,8 @@ def test_the_cotangent_of_the_loss_scales_the_gradient(rng):
     reference.assert_close(scaled, jax.tree.map(lambda leaf: -3 * leaf, gradient), 1e-12)
 
 
-@pytest.mark.parametrize("depth", [None, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [None, 3])
 def test_forward_mode_goes_through_the_rule_too(rng, depth):
     """Single layers and a run; in a run, derivatives of the hand-written gradient too."""
     net = jaxnn.Network((3, *[4] * 4, 2), "tanh", "binary")

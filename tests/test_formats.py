@@ -302,6 +302,7 @@ def twelve():
         return jaxnn.gradient_flow((net, params), c, cotangent=c, entries=True)
 
 
+@pytest.mark.slow
 def test_equal_neighbours_are_one_line(twelve):
     """The states of the first two layers are x, and Δ of the last seven is the cotangent."""
     lines = str(jaxnn.plan(twelve)).split("\n")

@@ -119,6 +119,7 @@ def test_every_scheme_keeps_its_dtype():
         assert all(np.isfinite(np.asarray(leaf, np.float64)).all() for leaf in layer), weights
 
 
+@pytest.mark.slow
 def test_init_runs_under_jit_and_vmap(key):
     net = jaxnn.Network((6, 4, 2), "tanh", "regression")
     keys = jax.random.split(key, 3)

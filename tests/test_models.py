@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from peers import need
 from problems import refusals
 
 import jaxnn
@@ -95,22 +94,6 @@ def test_theory_takes_any_model_and_gives_its_parameters_back(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", MODELS)
-def test_cures_come_back_in_the_form_of_the_model(kind):
-    model = MODELS[kind](WEIGHTS)
-    found = jaxnn.cures(model, XS, cotangent=CS)
-    assert found.verdict.word == "vanishing"
-    assert found[0].works
-    params = found[0].params
-    if kind in ("function", "network"):
-        params = (model[0], params)
-    elif kind == "chain":  # whose parameters come back as its user has them
-        params = (f, params)
-    again = jaxnn.gradient_flow(params, XS, cotangent=CS)
-    np.testing.assert_allclose(again.log_delta, found[0].flow.log_delta, rtol=1e-4)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["function", "network"])
 def test_a_watch_takes_any_model(kind):
     model = MODELS[kind](WEIGHTS)
@@ -123,6 +106,7 @@ def test_a_watch_takes_any_model(kind):
 
 
 @pytest.mark.parametrize("kind", ["function", pytest.param("network", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_inside_of_jit_and_vmap_over_parameters(kind):
     def log_delta(weights):
         return jaxnn.gradient_flow(MODELS[kind](weights), XS, loss=square).log_delta
@@ -133,31 +117,6 @@ def test_inside_of_jit_and_vmap_over_parameters(kind):
     several = jax.vmap(lambda s: log_delta([s * w for w in WEIGHTS]))(scales)
     np.testing.assert_allclose(several[1], expected, rtol=1e-5)
     assert (several[0] < several[1])[:-1].all()
-
-
-@pytest.mark.slow
-def test_a_module_of_torch_is_a_model():
-    need("torch")
-    import torch
-
-    modules = [(torch.nn.Linear(N, N, bias=False), torch.nn.Tanh()) for _ in range(LAYERS)]
-    model = torch.nn.Sequential(*(m for pair in modules for m in pair), torch.nn.Linear(N, N))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(0.3)
-    xs, cs = (torch.tensor(np.asarray(v, np.float32)) for v in (XS, CS))
-    flow = jaxnn.gradient_flow(model, xs, cotangent=cs)
-    found = jaxnn.diagnose(model, xs, cotangent=cs)
-    np.testing.assert_allclose(flow.log_delta, found.flow.log_delta, rtol=1e-5)
-    of_jax = jaxnn.gradient_flow(jaxnn.as_network(model), xs.numpy(), cotangent=cs.numpy())
-    np.testing.assert_allclose(of_jax.log_delta, flow.log_delta, atol=1e-4)
-    cured = jaxnn.cures(model, xs, cotangent=cs)[0].params
-    assert {*cured} == {*model.state_dict()}
-    loss = lambda output, ys: (output - ys).square().mean()  # noqa: E731
-    watch = jaxnn.watch(model, loss=loss, intended=("update",))
-    with watch(0, xs, cs):
-        pass
-    assert watch.flow.names == flow.names
 
 
 REFUSED = """

@@ -1,11 +1,10 @@
 """The faults of mutants.py: what the operators make, whose tests see a line, what is well."""
 
 import ast
-from types import SimpleNamespace
 
 import mutants
 import pytest
-from mutants import ALL, ROOMS, End, Mutant
+from mutants import ALL, ROOMS
 from operators import Source
 
 CODE = '''"""A docstring of 1 + 1."""
@@ -64,25 +63,6 @@ def test_texts_annotations_and_tolerances_are_left_alone():
     ]
 
 
-def test_the_tests_of_a_module_s_constant_are_those_where_it_stands():
-    tree = Source(
-        "LEAST = 3\n\n\ndef f(x):\n    return x > LEAST\n\n\ndef g():\n    return 1\n"
-    ).tree
-    reached = {5: {"test_f"}, 9: {"test_g"}}
-    assert [mutants.tests_at(line, tree, reached) for line in (1, 5, 9)] == [
-        {"test_f"},
-        {"test_f"},
-        {"test_g"},
-    ]
-
-
-def test_the_quickest_tests_come_first_a_file_after_the_other():
-    durations = {"a::slow": 20.0, "b::x": 2.0, "a::y": 1.0, "b::z": 3.0}
-    assert mutants.quickest(set(durations), durations, 9.0) == ("a::y", "b::x", "b::z")
-    assert mutants.quickest(set(durations), durations, 4.0) == ("a::y", "b::x")
-    assert mutants.quickest({"a::slow"}, durations, 9.0) == ("a::slow",)
-
-
 def test_each_formula_stands_once_in_its_file_and_each_room_has_files():
     errors = mutants.formulas()
     assert 50 <= len(errors) == len({error.name for error in errors})
@@ -98,25 +78,3 @@ def test_each_file_of_a_room_has_a_test_that_its_marker_takes(name):
         tests = [v for v in tree.body if getattr(v, "name", "").startswith("test_")]
         slow = [v for v in tests if "pytest.mark.slow" in map(ast.unparse, v.decorator_list)]
         assert len(slow) < len(tests), path
-
-
-def test_a_formula_has_to_die_and_three_of_ten_of_a_room():
-    """What is not known is no death: that fails a formula, and says nothing of a room."""
-
-    def good(room, *died):
-        return mutants.judged([End(Mutant("", "", "", (), ALL, room), v, "") for v in died])
-
-    assert good("", True, True)
-    assert not good("", True, False)
-    assert not good("", True, None)
-    assert good("chain", True, True, False, None)
-    assert not good("chain", True, False, False, False)
-
-
-def test_a_death_is_a_failed_test_and_nothing_else():
-    def failure(code, failed=(), broken=()):
-        return mutants.failure(SimpleNamespace(code=code, failed=failed, broken=broken))
-
-    assert failure(1, ["t"]) == failure(1, ["t"], ["t"]) == "t"
-    assert failure(0) is failure(1, [], ["t"]) is failure(1, ["t"], ["u"]) is failure(2) is None
-    assert failure(None, ["t"]) is None

@@ -187,22 +187,6 @@ def test_a_network_of_ours_names_its_data(rng):
         jaxnn.gradient_flow((net, params), broken(xs, 1e38), ys)
 
 
-def test_torch_names_them_too(torch):
-    torch.manual_seed(0)
-    linear = [torch.nn.Sequential(torch.nn.Linear(N, N), torch.nn.Tanh()) for _ in range(L)]
-    module, mse = torch.nn.Sequential(*linear), torch.nn.functional.mse_loss
-    xs, ys = torch.randn(2, B, N)
-    for value, what in HOW_BROKEN:
-        wrong = torch.tensor(broken(ys.numpy(), value))
-        v = jaxnn.verdict(jaxnn.gradient_flow(module, xs, wrong, loss=mse))
-        assert v.sentences[:2] == (f"ys: {what}.", ADVICE)
-        assert not v.can_be_cured
-    huge = torch.tensor(broken(xs.numpy(), 1e38))
-    assert jaxnn.verdict(jaxnn.gradient_flow(module, huge, ys, loss=mse)).broken == "xs"
-    negative = jaxnn.gradient_flow(module, xs, ys, loss=lambda o, y: torch.log(-mse(o, y)))
-    assert jaxnn.verdict(negative).findings[0].rule == "loss"
-
-
 # What is left of the examples on the way up
 
 

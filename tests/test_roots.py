@@ -257,6 +257,7 @@ def test_integers_are_no_state():
     assert net.lengths == (0, BLOCKS, 0)
 
 
+@pytest.mark.slow
 def test_zero_branches_stop_no_gradient():
     """As Fixup draws them."""
     p = params_of()

@@ -129,7 +129,7 @@ STACKS = {  # a stack of the parameters, and the paths of its layers' arrays in 
 }
 
 
-QUICK = (("columns", by_scan), ("less mean", by_scan))
+QUICK = (("columns", by_scan),)
 
 
 @pytest.mark.parametrize(
