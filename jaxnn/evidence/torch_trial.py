@@ -5,20 +5,22 @@ Torch is never imported: the user has done so.
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
+from ..graph.steps import below_first
 from ..interrupts import registered, undivided
 from ..models import Program
+from ..pytorch.autograd_gates import nodes_below
 from ..pytorch.call import for_criterion
 from ..pytorch.cuts import modules_of, parameters_of, unwrapped
 from ..pytorch.dispatch import each_operation
 from ..pytorch.inputs import called_with
 from ..pytorch.restore import holding, unchanged
-from ..pytorch.tensors import first_tensor, is_tensor, numbers_of, tensors_in
+from ..pytorch.tensors import first_tensor, is_tensor, mapped, numbers_of, tensors_in
 from ..pytorch.types import Arguments, Inputs, Module, Named, OpOverload, Tensor
 from .trial import MOST_ENTRIES, Arrays, LossSlope, Trial
 
@@ -200,7 +202,7 @@ class TorchTrial(Trial):
             at = self._torch.as_tensor(output, dtype=self._dtype).to(self._device).requires_grad_()
             given = self.program.ys
             if ys is not None:
-                given = _mapped(given, lambda v: self._torch.as_tensor(ys).to(v))
+                given = mapped(given, lambda v: self._torch.as_tensor(ys).to(v))
             given = given if order is None else _rows_of(given, order, len(order))
             value = self.program.loss(at, given).mean()
             (slope,) = self._torch.autograd.grad(value, at, allow_unused=True)
@@ -250,16 +252,9 @@ def _statistics_of(m: Module) -> list[Tensor]:
 
 def _leaves_below(output: Tensor | None) -> dict[int, Tensor]:
     """Return the tensors that a gradient of an output comes to and ends at, by their id."""
-    waiting = [] if output is None else [output.grad_fn]
-    seen, leaves = set[Any](), dict[int, Tensor]()
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            if hasattr(node, "variable"):
-                leaves[id(node.variable)] = node.variable
-            waiting += [below for below, _ in node.next_functions]
-    return leaves
+    tops: list[Any] = [] if output is None or output.grad_fn is None else [output.grad_fn]
+    nodes = below_first(tops, nodes_below)
+    return {id(node.variable): node.variable for node in nodes if hasattr(node, "variable")}
 
 
 def _held_aside(module: Module) -> Iterator[tuple[str, Tensor]]:
@@ -301,15 +296,4 @@ def _with(inputs: Inputs, xs: Arrays) -> Any:
 
 def _rows_of(tree: object, rows: np.ndarray, count: int | None = None) -> Any:
     """Return rows of all tensors in inputs or labels; with a count, of those of so many rows."""
-    return _mapped(tree, lambda v: v[rows.tolist()] if count in (None, *v.shape[:1]) else v)
-
-
-def _mapped(tree: object, changed: Callable[[Tensor], Any]) -> Any:
-    """Return inputs or labels with all tensors changed."""
-    if is_tensor(tree):
-        return changed(tree)
-    if isinstance(tree, Mapping):
-        return {key: _mapped(v, changed) for key, v in tree.items()}
-    if isinstance(tree, tuple | list):
-        return type(tree)(_mapped(v, changed) for v in tree)
-    return tree
+    return mapped(tree, lambda v: v[rows.tolist()] if count in (None, *v.shape[:1]) else v)

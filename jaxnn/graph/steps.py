@@ -5,7 +5,7 @@
 An adapter has a table from names of operations to kinds; readers know kinds alone.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -42,18 +42,28 @@ class Graph(Generic[V]):
 
     def behind(self, values: Iterable[V], ends: Iterable[V] = ()) -> dict[V, int]:
         """Return what values are made of, those below first: each with all below it as bits."""
-        below = dict.fromkeys(ends, 0)
-        waiting = [(value, False) for value in values]
-        while waiting:  # a stack, since graphs are deeper than Python may call
-            value, is_done = waiting.pop()
-            if value in below:
-                continue
+
+        def inputs(value: V) -> Sequence[V]:
             step = self.made(value)
-            inputs = step.inputs if step is not None else ()
-            if is_done:
-                below[value] = 1 << len(below)  # the bit of a value is its place
-                for v in inputs:
-                    below[value] |= below[v]
-            else:
-                waiting += [(value, True), *((v, False) for v in inputs)]
+            return step.inputs if step is not None else ()
+
+        below = dict.fromkeys(ends, 0)
+        for value in below_first(values, inputs, {*below}):
+            below[value] = 1 << len(below)  # the bit of a value is its place
+            for v in inputs(value):
+                below[value] |= below[v]
         return below
+
+
+def below_first(
+    values: Iterable[V], inputs: Callable[[V], Iterable[V]], known: Container[V] = ()
+) -> Iterator[V]:
+    """Yield values and all that they are made of, but for what is known: each behind its inputs."""
+    seen, waiting = set[V](), [(value, False) for value in values]
+    while waiting:  # a stack, since graphs are deeper than Python may call
+        value, is_done = waiting.pop()
+        if is_done:
+            yield value
+        elif value not in seen and value not in known:
+            seen.add(value)
+            waiting += [(value, True), *((v, False) for v in inputs(value))]

@@ -8,6 +8,7 @@ goes on as it is. What leads around a state to the input or to parameters is add
 from collections import Counter
 from typing import Any, NamedTuple
 
+from ..graph.steps import below_first
 from .hooks import CutState
 from .types import GradientEdge, Node
 
@@ -114,6 +115,11 @@ def _walked(
     return Survey(reached[1 : count + 1], parts, gates, links, parameters, functions, below.uses)
 
 
+def nodes_below(node: Node) -> list[Node]:
+    """Return the nodes that a node hands its gradient to."""
+    return [below for below, _ in node.next_functions if below is not None]
+
+
 def is_own_function(node: Node) -> bool:
     """Tell a node of a user's own autograd.Function, whose backward may be anything."""
     return hasattr(node, "_forward_cls")
@@ -149,31 +155,17 @@ class _Below:
     def _bits(self, edge: GradientEdge) -> int:
         if self._is_end(edge):
             return self._bit(edge)
-        going: list[tuple[Any, Any]] = [(edge[0], None)]
-        while going:  # a stack, since graphs are deeper than Python may call
-            node, entered = going.pop()
-            if entered is not None:
-                bits, inner = entered
-            elif node in self.of_node:
-                continue
-            else:
-                bits, inner = 0, []
-                for e in node.next_functions:
-                    if e[0] is None:
-                        continue
-                    if self._is_end(e):
-                        bits |= self._bit(e)
-                    else:
-                        inner.append(e[0])
-                missing = [(inside, None) for inside in inner if inside not in self.of_node]
-                if missing:  # come back to this node once all below it is known
-                    going.append((node, (bits, inner)))
-                    going += missing
-                    continue
-            for inside in inner:
-                bits |= self.of_node[inside]
+        for node in below_first([edge[0]], self._inner, self.of_node):
+            bits = 0
+            for below in node.next_functions:
+                if below[0] is not None:
+                    bits |= self._bit(below) if self._is_end(below) else self.of_node[below[0]]
             self.of_node[node] = bits
         return self.of_node[edge[0]]
+
+    def _inner(self, node: Node) -> list[Node]:
+        edges = node.next_functions
+        return [edge[0] for edge in edges if edge[0] is not None and not self._is_end(edge)]
 
     def _is_end(self, edge: GradientEdge) -> bool:
         node = edge[0]

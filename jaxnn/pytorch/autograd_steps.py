@@ -43,8 +43,10 @@ def graph_of(module: Module, inputs: Inputs) -> Graph[Edge]:
 def graph_below(outputs: Sequence[Edge], names: Mapping[int, str] | None = None) -> Graph[Edge]:
     """Return the graph below edges; names: those of parameters, by their ids."""
 
-    def array(value: Edge) -> str | None:
-        return (names or {}).get(id(getattr(value[0], "variable", None)))
+    def array(value: Edge) -> Any:
+        leaf = getattr(value[0], "variable", None)
+        is_parameter = isinstance(leaf, sys.modules["torch"].nn.Parameter)
+        return (names or {}).get(id(leaf), id(leaf)) if is_parameter else None
 
     def depends(value: Edge) -> bool:
         return value[0] is not None and not graph.parameter(value)

@@ -13,8 +13,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from ..graph.steps import below_first
 from ..interrupts import registered, undivided
-from .autograd_gates import Survey
+from .autograd_gates import Survey, nodes_below
 from .hooks import CutState
 from .types import GradientEdge, Node, Tensor
 
@@ -49,18 +50,11 @@ def forks_of(
 
 def _leading(top: Node, ends: set[Any]) -> set[Any]:
     """Return the nodes from which a path leads to an end."""
-    leading: dict[Any, bool] = {}
-    waiting = [(top, False)]
-    while waiting:  # a stack, since graphs are deeper than Python may call
-        node, is_known_below = waiting.pop()
-        if node in leading:
-            continue
-        below = [edge for edge in node.next_functions if edge[0] is not None]
-        if is_known_below:
-            leading[node] = any(edge in ends or leading[edge[0]] for edge in below)
-        else:
-            waiting += [(node, True), *((edge[0], False) for edge in below)]
-    return {node for node, leads in leading.items() if leads}
+    leading = set[Any]()
+    for node in below_first([top], nodes_below):
+        if any(edge in ends or edge[0] in leading for edge in node.next_functions):
+            leading.add(node)
+    return leading
 
 
 def _between(upper: set[Any], lower: set[Any], leading: set[Any]) -> Iterator[Fork]:

@@ -1,6 +1,5 @@
 """PyTorch: what cuts return, recorded on the one pass up by hooks; torch is not imported here."""
 
-import copy
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,16 @@ import numpy as np
 
 from ..arrays.rows import in_bfloat16, is_narrow
 from ..interrupts import registered
-from .tensors import first_tensor, has_gradient, is_a, name_of_dtype, numbers_of, tensors_in
+from .tensors import (
+    first_tensor,
+    has_gradient,
+    is_a,
+    mapped,
+    memory_of,
+    name_of_dtype,
+    numbers_of,
+    tensors_in,
+)
 from .types import Arguments, Module, Output, Tensor
 
 CHANNELS = ("out_channels", "num_features", "num_channels")  # of convolutions, norms of images
@@ -67,7 +75,7 @@ class StateRecorder:
 
     def is_state(self, tensor: Tensor) -> bool:
         """Tell whether a tensor is in the memory of the last state."""
-        return bool(tensor.untyped_storage()._cdata == self.memory)
+        return memory_of(tensor) == self.memory
 
     @property
     def has_hooks(self) -> bool:
@@ -122,7 +130,7 @@ class StateRecorder:
         self.tensors += tensors
         if self.apart:
             changed = _copied(changed)
-        self.memory = first_tensor(output if changed is None else changed).untyped_storage()._cdata
+        self.memory = memory_of(first_tensor(output if changed is None else changed))
         return changed
 
     def _refused(self, sentence: str) -> None:
@@ -196,18 +204,5 @@ def _part(tensor: Tensor, is_apart: bool) -> StatePart:
 
 
 def _copied(value: object) -> Any:
-    """Return a tuple, list or dict of the same kind, with a copy of each tensor of a gradient."""
-    if has_gradient(value):
-        return value.clone()
-    if isinstance(value, Mapping):
-        changed: Any = copy.copy(value)
-        for key, part in value.items():
-            if part is not None:
-                changed[key] = _copied(part)
-        return changed
-    if isinstance(value, tuple | list):
-        parts = [_copied(part) for part in value]
-        if hasattr(value, "_make"):  # a named tuple
-            return value._make(parts)
-        return type(value)(parts)
-    return value
+    """Return what a module returns with a copy of each tensor of a gradient."""
+    return mapped(value, lambda v: v.clone() if has_gradient(v) else v)

@@ -22,7 +22,7 @@ from .example_axes import Examples
 from .experts import Experts, experts_of
 from .module_calls import MultiplyAdds
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origins, Provenance, Shift, axes_of, together
-from .tensors import memory_of, numbers_of, tensors_in
+from .tensors import mapped, memory_of, numbers_of, tensors_in
 from .types import Arguments, Named, OpOverload, Tensor
 
 PRODUCTS = {  # the places of their factors
@@ -283,7 +283,7 @@ class Operations:
         if self.origins.with_zeros and not done.kind.is_drawn and outputs:
             zeroed = {id(t): o.without_product(t) for t, o in given if o.without is not None}
             if zeroed:
-                args, kwargs = (_replaced(v, zeroed) for v in (done.args, done.kwargs))
+                args, kwargs = mapped((done.args, done.kwargs), lambda t: zeroed.get(id(t), t))
                 instead = done.func(*args, **kwargs)
                 without = tensors_in(instead)
         kinds = self._kinds(given, outputs, made)
@@ -568,17 +568,6 @@ def _laid_out(values: Tensor, like: Tensor) -> Any:
     memory = values.new_zeros(size)
     memory.as_strided(like.shape, like.stride(), like.storage_offset()).copy_(values)
     return memory
-
-
-def _replaced(value: Any, tensors: dict[int, Any]) -> Any:
-    """Return arguments with other tensors for some."""
-    if id(value) in tensors:
-        return tensors[id(value)]
-    if isinstance(value, dict):
-        return {key: _replaced(part, tensors) for key, part in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(_replaced(part, tensors) for part in value)
-    return value
 
 
 def _words(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """PyTorch: its tensors and modules, without importing it: the user has done so."""
 
+import copy
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, Generic, TypeGuard, TypeVar
 
@@ -39,6 +40,24 @@ def tensors_in(value: object) -> list[Any]:
         elif type(part) not in PLAIN:
             tensors += tensors_in(part)
     return tensors
+
+
+def mapped(value: object, change: Callable[[Tensor], Any]) -> Any:
+    """Return a tuple, list or dict of the same kind with all tensors in it changed."""
+    if is_tensor(value):
+        return change(value)
+    if isinstance(value, Mapping):
+        changed: Any = copy.copy(value) if hasattr(value, "__setitem__") else dict(value)
+        for key, part in value.items():
+            if part is not None:
+                changed[key] = mapped(part, change)
+        return changed
+    if isinstance(value, tuple | list):
+        parts = [mapped(part, change) for part in value]
+        if hasattr(value, "_make"):  # a named tuple
+            return value._make(parts)
+        return type(value)(parts)
+    return value
 
 
 def first_tensor(value: object) -> Any:
