@@ -50,7 +50,7 @@ def terms_of(graph: Graph[V], value: V, state: Sequence[V]) -> tuple[set[V], boo
             waiting += [w for w in step.inputs if w not in seen]
             seen.update(step.inputs)
         else:
-            others |= graph.depends(v)
+            others |= graph.is_state(v)
     return streams, others
 
 
@@ -62,7 +62,7 @@ def _skips(graph: Graph[V], below: dict[V, int]) -> Iterator[tuple[V, V, set[Any
         if step is None or step.kind != "addition" or len(step.inputs) != 2:
             continue
         for u, w in (step.inputs, step.inputs[::-1]):
-            is_skip = u != w and below[w] & places[u] and graph.depends(u)
+            is_skip = u != w and below[w] & places[u] and graph.is_state(u)
             arrays = _last_product(graph, w, u) if is_skip else set()
             if arrays:
                 yield v, u, arrays

@@ -31,7 +31,11 @@ class Graph(Generic[V]):
     outputs: Sequence[V]
     made: Callable[[V], Step[V] | None]  # the step that makes a value; None of what goes in
     array: Callable[[V], Any]  # the number or name of a parameter; None of another value
-    depends: Callable[[V], bool]  # whether a value depends on the state that goes in
+    depends: Callable[[V], bool]  # whether a value, which is no parameter, depends on what goes in
+
+    def is_state(self, value: V) -> bool:
+        """Tell whether a value is made of more than constants, and is no parameter."""
+        return self.depends(value) and not self.parameter(value)
 
     def parameter(self, value: V) -> set[Any]:
         """Return the parameter that a value is, but for its form; empty if it is none."""

@@ -48,11 +48,7 @@ def graph_below(outputs: Sequence[Edge], names: Mapping[int, str] | None = None)
         is_parameter = isinstance(leaf, sys.modules["torch"].nn.Parameter)
         return (names or {}).get(id(leaf), id(leaf)) if is_parameter else None
 
-    def depends(value: Edge) -> bool:
-        return value[0] is not None and not graph.parameter(value)
-
-    graph = Graph(outputs, _made, array, depends)
-    return graph
+    return Graph(outputs, _made, array, lambda value: value[0] is not None)
 
 
 def _made(value: Edge) -> Step[Edge] | None:

@@ -6,10 +6,10 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from ..recognition.attention import WORDS
 from .types import Arguments, Named, OpOverload
 
 FUSED = "_scaled_dot_product_"  # in the names of kernels of attention
-ATTENTION = ("attention", "attn")  # in the names of other kernels
 
 Step = Callable[[OpOverload, Arguments, Named], Any]
 
@@ -104,7 +104,7 @@ def kind_of(func: OpOverload) -> OperationKind:
         bool(writes) and writes[0][0] == 0,
         writes,
         schema is None or "nondeterministic_seeded" in tags,
-        any(word in lower for word in ATTENTION) and not name.startswith(FUSED),
+        any(word in lower for word in WORDS) and not name.startswith(FUSED),
         schema is not None and schema.name.startswith("aten::"),
         "pointwise" in tags,
     )

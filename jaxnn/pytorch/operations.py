@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..recognition.attention import MASKED
 from .activations import OF_INPUT, SIGMAS, Activations
 from .dispatch import FUSED, Done, OperationKind, by_name, each_operation, kind_of
 from .example_axes import Examples
@@ -39,7 +40,6 @@ KEEPING = ("_to_copy", "clone", "masked_fill", "where")  # a value but for some 
 MASKING = (*KEEPING, "mul")  # powers whose sum is taken
 WAITING = 2  # powers whose sum has not come
 FAR = 60.0  # logits below the largest by more have powers that may be zero
-MASKED = -46.0  # below the largest logit of a row, without products: such a key gets nothing
 ENTRIES = 1 << 22  # logits that are read at once; of more those of each example
 
 Known = list[tuple[Tensor, Provenance]]

@@ -18,24 +18,22 @@ MOVING = names(MOVE)  # what takes a part of it, or stacks several
 
 def running_norms_of(graph: Graph) -> Iterator[tuple[int, int]]:
     """Yield the numbers of the arrays with mean and variance of each norm, in their order."""
-    arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
-    means = [i for i, v in enumerate(arrays) if _ends_in(graph, v, {"sub"}, KEEPING)]
-    for i, v in enumerate(arrays):
+    means = [v for v in graph.numbers if _ends_in(graph, v, {"sub"}, KEEPING)]
+    for v, number in graph.numbers.items():
         if _ends_in(graph, v, ROOTS, KEEPING | SUMS):
             shape = graph.flat.shape(v)
-            alike = [m for m in means if m != i and graph.flat.shape(arrays[m]) == shape]
+            alike = [mean for mean in means if mean != v and graph.flat.shape(mean) == shape]
             if alike:
                 means.remove(alike[0])
-                yield alike[0], i
+                yield graph.numbers[alike[0]], number
 
 
 def stopped_arrays_of(graph: Graph) -> Iterator[int]:
     """Yield the numbers of the arrays that nothing but `stop_gradient` takes."""
-    arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
-    for i, v in enumerate(arrays):
+    for v, number in graph.numbers.items():
         taking = {step.eqn.primitive.name for step in graph.flat.steps if v in step.inputs}
         if taking == {"stop_gradient"} and v not in graph.flat.outputs:
-            yield i
+            yield number
 
 
 def added_arrays_of(graph: Graph) -> Iterator[int]:
@@ -47,14 +45,13 @@ def added_arrays_of(graph: Graph) -> Iterator[int]:
     def adds(step: TracedStep) -> bool:
         return step.eqn.primitive.name in SUMS | {"sub"} and graph.depends(step.outputs[0])
 
-    arrays = graph.flat.inputs[: len(graph.flat.inputs) - len(graph.states)]
-    for i, v in enumerate(arrays):
+    for v, number in graph.numbers.items():
         if len(graph.flat.shape(v)) > 1:
             ends = [step for step in graph.above(v, keeps) if not keeps(step)]
             # So are the biases of attention, of heads and units. An array that is added to another
             # one, as the two of an adapter to the weights that it adapts, is none.
             if ends and all(map(adds, ends)):
-                yield i
+                yield number
 
 
 def _ends_in(graph: Graph, v: int, ends: set[str], between: frozenset[str]) -> bool:

@@ -48,8 +48,7 @@ class Router(NamedTuple):
 
 def routers_of(graph: Graph) -> Iterator[Router]:
     """Yield all routers of a layer, in their order."""
-    arrays = range(len(graph.flat.inputs) - len(graph.states))
-    shapes = {i: graph.flat.types[graph.flat.inputs[i]].shape for i in arrays}
+    shapes = {i: graph.flat.types[v].shape for v, i in graph.numbers.items()}
     stacks = {i: shape[0] for i, shape in shapes.items() if len(shape) > 2}
     matrices = sum(len(shape) > 1 for shape in shapes.values())
     for step in graph.flat.steps:

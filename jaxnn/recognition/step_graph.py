@@ -62,10 +62,15 @@ class Graph:
         return AxisKinds.of(self.flat, self.states)
 
     @cached_property
+    def numbers(self) -> dict[int, int]:
+        """The numbers of the arrays, by their values."""
+        count = len(self.flat.inputs) - len(self.states)
+        return {v: i for i, v in enumerate(self.flat.inputs[:count])}
+
+    @cached_property
     def made_of(self) -> dict[int, frozenset[int]]:
         """For each value that is made of arrays their numbers."""
-        arrays = self.flat.inputs[: len(self.flat.inputs) - len(self.states)]
-        made = {v: frozenset({i}) for i, v in enumerate(arrays)}
+        made = {v: frozenset({i}) for v, i in self.numbers.items()}
         for step in self.flat.steps:
             numbers = frozenset[int]().union(*(made.get(v, ()) for v in step.inputs))
             made.update(dict.fromkeys(step.outputs, numbers) if numbers else {})
@@ -79,9 +84,7 @@ class Graph:
     def steps(self) -> steps.Graph[int]:
         """The program in the vocabulary of all frameworks."""
         made = {v: _step(step) for v, step in self.made.items()}
-        arrays = self.flat.inputs[: len(self.flat.inputs) - len(self.states)]
-        numbers = {v: i for i, v in enumerate(arrays)}
-        return steps.Graph(self.flat.outputs, made.get, numbers.get, self.depends)
+        return steps.Graph(self.flat.outputs, made.get, self.numbers.get, self.depends)
 
     def value(self, v: int, known: dict[int, Any]) -> Any:
         """Return a value, of known ones."""

@@ -88,8 +88,10 @@ def network_flow(
         ys = as_rows(net, layers, xs, ys)[1]
 
     def from_top(way_up: tuple[ScaledRows, list[Any]], used: UsedDepth) -> Flow:
-        delta = _delta_of(net, way_up[0], ys, cotangent, loss)
-        return _down_from(net, layers, x, way_up, delta, used, options, given)
+        delta, keep = _delta_of(net, way_up[0], ys, cotangent, loss), partial(_kept, options)
+        way_down = down(net, layers, way_up[1], delta, keep, used, of_segment=_sizes)
+        with for_the_end():
+            return _flow_of(net, layers, x, way_up, way_down, used, options, given)
 
     if depth is None or jnp.ndim(depth) == 0:
         return from_top(up(net, layers, x, depth, options.memory), depth)
@@ -127,27 +129,6 @@ def _delta_of_task(net: Network, z: ScaledRows, ys: Float[Array, "B n"]) -> Scal
     else:
         delta = with_exponents(ScaledRows(net.task.delta_z(in_range(z), ys)))
     return delta._replace(m=delta.m / len(ys))
-
-
-def _down_from(
-    net: Network,
-    layers: Params,
-    x: ScaledRows,
-    way_up: tuple[ScaledRows, list[Any]],
-    delta: ScaledRows,
-    depth: UsedDepth,
-    options: FlowOptions,
-    given: Given,
-) -> Flow:
-    """Go down from Δz[L], the top of a way up from the rows x."""
-    keep = partial(_kept, options)
-
-    def of_segment(kept: Any) -> Any:  # sizes, without the numbers of each example
-        return over_batch(_over_units(kept))
-
-    way_down = down(net, layers, way_up[1], delta, keep, depth, of_segment=of_segment)
-    with for_the_end():
-        return _flow_of(net, layers, x, way_up, way_down, depth, options, given)
 
 
 def _flow_of(
@@ -357,6 +338,11 @@ def _of_output(net: Network, z: ScaledRows, options: FlowOptions) -> _Signal:
     activations = _ActivationRecord.of(output_of(net, z))
     none = jnp.zeros((), activations.mean.dtype)
     return _Signal(_state(z, options), activations, {"saturated": none, "dead": none}, entries)
+
+
+def _sizes(kept: T) -> T:
+    """Return sizes of a segment, without the numbers of each example."""
+    return over_batch(_over_units(kept))
 
 
 def _over_units(tree: T) -> T:
