@@ -56,10 +56,10 @@ def attention(p, x):
     return jnp.einsum("bthk,hkd->btd", out, p["o"], out_sharding=P("data"))
 
 
-def gated(p, x, act):
+def gated(p, x):
     inner = P("data", None, "model")
     gate, up = (jnp.einsum("btd,df->btf", x, p[name], out_sharding=inner) for name in ("g", "u"))
-    return jnp.einsum("btf,fd->btd", act(gate) * up, p["d"], out_sharding=P("data"))
+    return jnp.einsum("btf,fd->btd", jax.nn.silu(gate) * up, p["d"], out_sharding=P("data"))
 
 
 def experts(p, x):
@@ -96,7 +96,7 @@ def llama(p, tokens):
     x = embedded(p["embed"], tokens)
     for i, q in enumerate(p["blocks"]):
         x = x + attention(q["attention"], rms_norm(x, q["norm1"]))
-        mlp = in_shard_map if i == 1 else partial(gated, act=jax.nn.silu)
+        mlp = in_shard_map if i == 1 else gated
         x = x + mlp(q["mlp"], rms_norm(x, q["norm2"]))
     x = rms_norm(x, p["norm"])
     return jnp.einsum("btd,dv->btv", x, p["head"], out_sharding=P("data", None, "model"))
@@ -112,19 +112,6 @@ def qwen_moe(p, tokens):
     return jnp.einsum("btd,dv->btv", x, p["head"], out_sharding=P("data", None, "model"))
 
 
-def gemma(p, tokens):
-    @jax.checkpoint
-    def block(x, q):
-        x = x + rms_norm(attention(q["attention"], rms_norm(x, q["norm1"])), q["norm3"])
-        return x + rms_norm(gated(q["mlp"], rms_norm(x, q["norm2"]), jax.nn.gelu), q["norm4"]), None
-
-    x = embedded(p["embed"], tokens) * WIDTH**0.5
-    x, _ = jax.lax.scan(block, x, p["blocks"])
-    x = rms_norm(x, p["norm"])
-    logits = jnp.einsum("btd,vd->btv", x, p["embed"], out_sharding=P("data", None, "model"))
-    return 30 * jnp.tanh(logits / 30)
-
-
 def loss(logits, following):
     right = jnp.sum(logits * jax.nn.one_hot(following, VOCABULARY), -1)
     return jnp.mean(jax.nn.logsumexp(logits, -1) - right, axis=-1)
@@ -133,7 +120,7 @@ def loss(logits, following):
 # Parameters, each with what it is spread over
 
 
-def parameters(of_mlp, *, listed, head=True):
+def parameters(of_mlp, *, listed):
     """Return shapes and specs of all parameters, those of the blocks in a list or stacked."""
     attends = {
         "q": ((WIDTH, HEADS, OF_HEAD), P(None, "model")),
@@ -141,17 +128,16 @@ def parameters(of_mlp, *, listed, head=True):
         "v": ((WIDTH, GROUPS, OF_HEAD), P(None, "model")),
         "o": ((HEADS, OF_HEAD, WIDTH), P("model")),
     }
-    norms = {f"norm{i}": ((WIDTH,), P()) for i in (1, 2, 3, 4)[: 2 if head else 4]}
+    norms = {f"norm{i}": ((WIDTH,), P()) for i in (1, 2)}
     block = {"attention": attends, "mlp": of_mlp, **norms}
     stacked = jax.tree.map(
         lambda v: ((BLOCKS, *v[0]), P(None, *v[1])), block, is_leaf=lambda v: isinstance(v, tuple)
     )
-    of_head = {"head": ((WIDTH, VOCABULARY), P(None, "model"))} if head else {}
     return {
         "embed": ((VOCABULARY, WIDTH), P("model")),
         "blocks": [block] * BLOCKS if listed else stacked,
         "norm": ((WIDTH,), P()),
-        **of_head,
+        "head": ((WIDTH, VOCABULARY), P(None, "model")),
     }
 
 
@@ -169,7 +155,6 @@ MIXTURE = {
 MODELS = {
     "llama": (llama, parameters(GATED, listed=True)),
     "qwen_moe": (qwen_moe, parameters(MIXTURE, listed=False)),
-    "gemma": (gemma, parameters(GATED, listed=False, head=False)),
 }
 
 
@@ -384,7 +369,7 @@ def of_shard_map():
 
 
 if __name__ == "__main__":
-    found = {name: findings(name) for name in ("llama", "qwen_moe")}
+    found = {name: findings(name) for name in MODELS}
     found |= {"fit": of_fit(), "shard_map": of_shard_map()}
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -10,14 +10,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import (
-    FEW_ACTIVATIONS,
-    as_dtype,
-    draw_batch,
-    draw_layers,
-    gaussian,
-    orthogonal,
-)
+from problems import FEW_ACTIVATIONS, as_dtype, draw_batch, draw_layers, gaussian, orthogonal
 
 import jaxnn
 

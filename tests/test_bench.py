@@ -26,11 +26,7 @@ from jaxnn.distribution import install_command
 pytestmark = pytest.mark.usefixtures("users_jax")
 
 # The libraries of each peer; its process must pay for no other.
-OWN = {
-    "commands": set(),
-    "of_jax": {"jax", "optax"},
-    "of_torch": {"torch"},
-}
+OWN = {"commands": set(), "of_jax": {"jax", "optax"}, "of_torch": {"torch"}}
 LIBRARIES = {"jaxnn", "polars", "equinox", "flax", "matplotlib", "sklearn"}.union(*OWN.values())
 KINDS = ("activation", "memory", "stacked", "network")  # of networks
 CHEAP = ["bench", "--quick", "--pairs", "1", "--row", "import", "--quiet"]
@@ -193,7 +189,7 @@ def test_a_row_that_misses_a_goal_says_which(snapshot):
 
 def test_times_and_bytes_have_a_unit_that_suits_them():
     assert [report.amount(v, "warm") for v in (12.345, 0.0123, 4.5e-6, None)] == [
-        *("12.3 s", "12.3 ms", "4.5 µs", "–"),
+        *("12.3 s", "12.3 ms", "4.5 µs", "–")
     ]
     assert [report.amount(v, "bytes") for v in (3.5 * 2**30, 1024.0)] == ["3.5 GiB", "1 kiB"]
 

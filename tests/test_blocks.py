@@ -27,11 +27,7 @@ from problems import (
 )
 
 import jaxnn
-from jaxnn.arrays.rows import (
-    ScaledRows,
-    rounded,
-    with_exponents,
-)
+from jaxnn.arrays.rows import ScaledRows, rounded, with_exponents
 from jaxnn.passes.walk import down, up
 
 WIDTH, LAYERS, BATCH = 6, 5, 7

@@ -532,8 +532,7 @@ OF_EXPERTS = {"router": np.ones((4, 3)), "w": np.ones((4, 4, 3))}
 
 
 @pytest.mark.parametrize(
-    ("layer", "params"),
-    [(attends, np.eye(4)), (sees_what_was, np.eye(4)), (routes, OF_EXPERTS)],
+    ("layer", "params"), [(attends, np.eye(4)), (sees_what_was, np.eye(4)), (routes, OF_EXPERTS)]
 )
 def test_nothing_of_a_flow_that_grows_with_the_batch_is_a_constant(layer, params):
     net, layers = jaxnn.as_network([(layer, params)] * 2)

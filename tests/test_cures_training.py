@@ -234,18 +234,6 @@ def test_modules_are_trained(framework, rng):
 
 
 @pytest.mark.slow
-def test_a_network_of_ours_is_trained_by_its_task(key, rng):
-    net = jaxnn.Network((4, *[8] * 10, 3), "tanh", "multiclass")
-    params = jaxnn.init(net, key, jaxnn.initializers.gaussian(0.5), stacked=True)
-    xs, ys = rng.normal(size=(24, 4)), np.arange(24) % 3
-    found = tried_on(patient_of(Program((net, params), xs, ys)), kinds=("scale",), seconds=600)
-    assert found.unchanged.steps == found[0].trained.steps == ROUNDS[-1]
-    assert found[0].trained.loss < found.unchanged.loss
-    assert found.sentences[1] == f"As it is, {found.unchanged}."
-    assert f"; after 300 steps of size {found[0].trained.step_size:g} its loss is " in str(found)
-
-
-@pytest.mark.slow
 def test_a_network_of_ours_is_trained_by_the_loss_that_is_given(key, rng):
     net = jaxnn.Network((4, 8, 3), "tanh", "multiclass")
     params, xs = jaxnn.init(net, key), rng.normal(size=(24, 4))

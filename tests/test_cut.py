@@ -160,10 +160,7 @@ PREPARED = {  # params -> two stacks, and whether the layers are kept apart on t
     "scaled": (lambda p: (p["u"] * 16, p["v"] * p["s"] * jnp.tril(jnp.ones((1, N, N)))), True),
     "cast": (lambda p: (p["u"].astype(jnp.bfloat16).astype(float), p["v"]), True),
     "weight_norm": (weight_norm, True),
-    "dequantised": (
-        lambda p: (p["q"].astype(float) * p["g"][:, None], -(p["v"] ** 2)),
-        True,
-    ),
+    "dequantised": (lambda p: (p["q"].astype(float) * p["g"][:, None], -(p["v"] ** 2)), True),
     "a_product": (lambda p: (p["u"] @ p["v"], p["v"] @ p["m"]), True),
     "turned": (lambda p: (jnp.swapaxes(p["u"], 1, 2) * 2, (p["v"] * 3)[::-1]), True),
     "sliced": (

@@ -27,8 +27,7 @@ def network(rng, activation, depth, sigma_w=1.0, dtype=jnp.float64, stacked=Fals
 
 
 @pytest.mark.parametrize(
-    "activation",
-    ["relu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("sigmoid", "silu"))],
+    "activation", ["relu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("sigmoid", "silu"))]
 )
 def test_it_measures_the_gradient_of_the_mean_loss(rng, activation):
     """Every number of the flow against JAX's derivatives."""

@@ -185,8 +185,7 @@ OFTEN = ("a_list", "beside", "again")
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in MOVED],
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in MOVED]
 )
 def test_parameters_that_are_moved(rng, name):
     """Both ways; what no layer has is that of `like`."""

@@ -24,7 +24,6 @@ from experiments.laws import (
     jacobian_spectrum,
     layer_jacobian,
     networks,
-    norm_place,
     norm_with_skip,
     orthogonal_learning,
     rank_collapse,
@@ -357,30 +356,6 @@ def test_the_correlation_of_two_gradients_from_their_lengths():
     np.testing.assert_allclose(r, cosine)
 
 
-@pytest.mark.slow
-def test_shattering_without_the_layer_above():
-    values, curves = predicted(shattered_gradients), prediction_of(shattered_gradients).curves
-    plain = curves.filter(series="no skip")["predicted"]
-    assert [plain[4], plain[19]] == pytest.approx([0.1046, 0.0082], abs=1e-4)
-    for blocks, expected in ((5, 0.6658), (20, 0.6423), (80, 0.6359)):
-        c, s = 0.0, 1.0 / blocks  # α²σ_w²/2
-        for _ in range(blocks):
-            both = (math.sqrt(1 - c**2) + c * (math.pi - math.acos(c))) / math.pi
-            c = (c + s * both) / (1 + s)
-        r = values[f"α = 1/√L, L = {blocks}"] / (1 - math.acos(c) / math.pi)
-        assert r == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.slow
-def test_norm_places_in_closed_form():
-    values = predicted(norm_place)
-    for blocks in (4, 16, 64):
-        front, behind = f"norm in front, L = {blocks}", f"norm behind, L = {blocks}"
-        assert values[f"{front}: last block"] == pytest.approx(math.log(150 / (1 + blocks)))
-        for case in (f"{front}: first", f"{behind}: first", f"{behind}: last"):
-            assert values[f"{case} block"] == pytest.approx(math.log(75))
-
-
 def test_the_bias_of_a_linear_network_s_correlation():
     """Of n pairs with correlation c it is -c (1-c²)/2n, and the map neither bends nor shrinks."""
     bias, steps = tailored.bias_of_c(np.full(3, 0.6), n=100, s=1.0)
@@ -438,23 +413,6 @@ def test_only_the_run_is_trained():
     for expected, loss in ((params, before), ((params[0], moved, params[2]), after)):
         value = float(jaxnn.train.evaluate(net, expected, examples.x, examples.y).loss)
         assert loss == pytest.approx(value, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_forgetting_by_the_closed_form_of_erf():
-    values = predicted(forgetting, width=WIDE)
-
-    def both(q, product):
-        return 2 / math.pi * math.asin(2 * product / (1 + 2 * q)) + 0.05
-
-    q, product, apart = 1.05, 0.05, []
-    while len(apart) < 240:
-        apart.append(math.sqrt(2 * (1 - product / q)) if product < q else 0.0)
-        q, product = both(q, q), both(q, product)
-    for name, eps in (("bfloat16", 2.0**-7), ("float32", 2.0**-23)):
-        i = next(i for i, d in enumerate(apart) if d < 8 * eps)
-        part = math.log(apart[i - 1] / (8 * eps)) / math.log(apart[i - 1] / apart[i])
-        assert values[name] == pytest.approx(i + part, abs=0.05)  # of 1 - c, rounding
 
 
 def test_two_tokens_share_attention_by_a_sigmoid():

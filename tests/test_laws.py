@@ -115,10 +115,7 @@ def off(prediction, change):
 
 COARSE = {"ξ_c": 2.0, "bias of an example": 0.3, "what a batch adds": 0.3}
 # Of predictions that take a minute, or seconds.
-FEWER = {
-    "narrow": {"cases": narrow.QUICK.cases},
-    "layer-jacobian": {"layers": 2},
-}
+FEWER = {"narrow": {"cases": narrow.QUICK.cases}, "layer-jacobian": {"layers": 2}}
 # Predictions that take as long as those of all the others together.
 LONG = ("gradient-exponent", "trainability", "length-correlation", "orthogonal-learning")
 LONG += ("self-normalising", "ten-thousand-layers")  # whose default tests are closed forms

@@ -39,11 +39,7 @@ SCALES = ("", ", 0.5", f", {BY_DEPTH}")
 @pytest.mark.parametrize(
     ("name", "scale", "sentence"),
     [
-        (
-            "resnet",
-            "1",
-            r"^hidden: there is no 'resnet'; choose some of dense, .* or one",
-        ),
+        ("resnet", "1", r"^hidden: there is no 'resnet'; choose some of dense, .* or one"),
         ("dense(residual)", "1", r"^hidden: there is no 'dense\(residual\)'"),
         ("residual(", "1", r"^hidden: there is no 'residual\('"),
         ("residual(norm)", "1", "^hidden: there is no 'norm'"),

@@ -293,18 +293,3 @@ def test_a_verdict_says_of_lists_what_it_can():
         float(log_delta[0]) / np.log(10) / 15
     )
     assert not any("σ_w =" in change for change in rates if "tailored" not in change)
-
-
-@pytest.mark.slow
-def test_a_verdict_on_blocks_that_differ():
-    blocks = [RMS, *[DENSE] * 14]
-    verdict = diagnosed("tanh", blocks)
-    assert verdict.advice.startswith(
-        "With RMSNorm(inner=Dense(), eps=0.0) in 1 layer, Dense() in 14 between hidden layers the"
-    )
-    assert verdict.network.hidden == tuple(blocks)
-    assert verdict.network.critical_sigma_w is None
-    assert len(verdict.remedies) == 2
-    behind_norm = diagnosed(["tanh", "relu"] * 8, RMS, 3.0)
-    assert behind_norm.network.hidden == RMS
-    assert str(behind_norm)

@@ -289,44 +289,6 @@ def test_the_line_of_theory_is_the_library_s(tab):
 
 
 @pytest.mark.slow
-def test_a_sign_is_guessed_first(chromium):
-    tab = opened(chromium, viewport={"width": 1280, "height": 900})
-    page = tab.page
-    cell = page.locator("td button[data-key='theta0.1.2']")
-    assert cell.get_attribute("aria-pressed") == "true"
-    assert "not shown yet" in cell.get_attribute("aria-label")
-    assert page.locator("#product .number").all_inner_texts() == ["?"] * 5
-    page.click("#guess button[data-sign='1']")  # the error is negative, and so is x₂
-    assert page.inner_text("#answer") == "Right, it is positive."
-    value = ask(tab, "() => derive(small.state).dtheta0[1][2]")
-    shown = page.locator("#product .number").all_inner_texts()
-    assert float(shown[-1].replace("−", "-")) == pytest.approx(value, abs=5.1e-4)
-    assert "0.1 more of θ[0]₂₃" in page.inner_text("#nudge")
-
-    page.focus("#x1")  # a slider, by keyboard
-    for _ in range(20):
-        page.keyboard.press("ArrowRight")
-    assert ask(tab, "() => small.state.x[1]") == pytest.approx(1.0)
-    after = ask(tab, "() => derive(small.state).dtheta0[1][2]")
-    assert after < 0 < value
-    assert page.locator("#product .number").all_inner_texts()[-1].startswith("−")
-
-    page.locator("td button[data-key='x.0']").focus()
-    page.keyboard.press("Enter")
-    assert page.inner_text("#chain-title") == "Δx₁"
-    page.click("#guess button[data-sign='0']")
-    assert page.inner_text("#answer").startswith("No, it is")
-    assert page.inner_text("#score") == "1 of 2 right"
-    page.locator("#small-net [data-key='z1.3']").click()  # a unit in the picture
-    assert page.inner_text("#chain-title") == "Δz[1]₄"
-    assert page.locator("#guess").is_visible()
-    before = ask(tab, "() => derive(small.state).loss")
-    page.click("#small-step")
-    assert ask(tab, "() => derive(small.state).loss") < before
-    assert tab.said == []
-
-
-@pytest.mark.slow
 def test_a_network_is_judged_cured_and_trained(chromium):
     tab = opened(chromium, viewport={"width": 1280, "height": 900})
     page = tab.page

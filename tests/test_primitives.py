@@ -354,8 +354,7 @@ def tried_together(i):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in RULES],
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in RULES]
 )
 def test_an_entry_of_the_table_is_what_its_primitive_does(name):
     rule, trials = RULES[name], tried_together(NAMES.index(name) // TOGETHER)[name]

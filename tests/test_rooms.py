@@ -10,11 +10,7 @@ from experiments.__main__ import READERS
 
 ROOT = Path(__file__).parent.parent
 # What each shared room may import; an experiment may import all of them, and itself.
-BELOW = {
-    "pages": {"pages"},
-    "runs": {"pages", "runs"},
-    "learning": {"pages", "runs", "learning"},
-}
+BELOW = {"pages": {"pages"}, "runs": {"pages", "runs"}, "learning": {"pages", "runs", "learning"}}
 
 
 def imported(path):

@@ -99,13 +99,7 @@ def share_of(p, z, chosen):
 
 @pytest.mark.parametrize(
     ("f", "chosen"),
-    [
-        (weighs, "sigmoid"),
-        (weighs_inside, "softmax"),
-        (gathers, 2),
-        (dispatches, 1),
-        (sorts, 1),
-    ],
+    [(weighs, "sigmoid"), (weighs_inside, "softmax"), (gathers, 2), (dispatches, 1), (sorts, 1)],
 )
 def test_routers_are_recognised(f, chosen):
     p, z = drawn()

@@ -83,9 +83,7 @@ def test_depth_is_data(rng):
         assert not trace.z[1][depth - 1 :].any()
         kept = np.r_[:depth, CAPACITY + 1]
         chex.assert_trees_all_close(
-            jax.tree.map(lambda v, k=kept: v[k], by_layer(flow)),
-            by_layer(expected[4]),
-            rtol=1e-9,
+            jax.tree.map(lambda v, k=kept: v[k], by_layer(flow)), by_layer(expected[4]), rtol=1e-9
         )
         assert np.isnan(flow.log_delta[depth:-1]).all()
 

@@ -10,7 +10,7 @@ import pytest
 from problems import barriers_stay
 
 ROOT = Path(__file__).parent.parent
-MODELS = ("llama", "qwen_moe")  # that of gemma is traced in test_mesh.py
+MODELS = ("llama", "qwen_moe")
 
 
 def on_eight_devices(*command):
@@ -38,10 +38,7 @@ def findings():
 @pytest.mark.parametrize("name", MODELS)
 def test_a_language_model_runs_as_it_is(findings, name):
     found = findings[name]
-    assert (found["layers"], found["paths"]) == {
-        "llama": (6, 21),
-        "qwen_moe": (4, 23),
-    }[name]
+    assert (found["layers"], found["paths"]) == {"llama": (6, 21), "qwen_moe": (4, 23)}[name]
     assert found["off"] < 1e-5  # of ln of the norm of every Δθ, from jax.grad
     assert found["verdict"].startswith("Steady")
 

@@ -291,16 +291,6 @@ def test_less_memory_changes_nothing(rng):
         assert np.isfinite(every.log_mean_square).sum() == depth + 1
 
 
-@pytest.mark.slow
-def test_less_memory_with_a_depth_that_is_known(rng):
-    """The program knows its depth, one and a half segments of four layers."""
-    net, *values = run_of(rng, 10, "tanh")
-    known = optimised(partial(flow_of_net, depth=7, memory="sqrt"))
-    traced = optimised_flow(net, *values, depth=jnp.array(7), memory="all")
-    assert_same(known(net, *values), traced)
-    assert np.isfinite(traced.log_delta).sum() == 8
-
-
 def held(layers, memory, lazy=False):
     """Bytes that the compiled program asks for beyond its arguments and results.
 

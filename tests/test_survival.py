@@ -372,11 +372,7 @@ def large_weight(step, model, xs):
             "",
         ),
         (nan_weight, r"1\.weight in layer \[1\] is nan or infinite before the step", "1.weight"),
-        (
-            large_weight,
-            r"the state of layer \[1\] is the first that has no number in float32",
-            "",
-        ),
+        (large_weight, r"the state of layer \[1\] is the first that has no number in float32", ""),
     ],
 )
 def test_a_diverging_training_of_torch_goes_on_with_its_alarm(change, text, path, torch):

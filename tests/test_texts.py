@@ -239,28 +239,3 @@ chart._repr_mimebundle_()
     assert (pdf, png) == ("b'%PDF'", "b'PNG'")
     svg = ElementTree.parse(tmp_path / "flow.svg").getroot()
     assert len({text for text in svg.itertext() if text.startswith("a�")}) == len(HIDDEN)
-
-
-@pytest.mark.slow
-def test_a_table_with_any_names_is_trained_on_drawn_and_shown(tmp_path):
-    rng, target = np.random.default_rng(0), "kind\x1b[31m\x9b"
-    columns = {f"a{c}": rng.normal(size=90) for c in "\x1b\x07"}
-    frame = pl.DataFrame(columns | {target: [EVIL[i % 3] for i in range(90)]})
-    path, out = tmp_path / "t\x1b[31m\u202e.csv", tmp_path / "o\x1b[31m"
-    frame.write_csv(path)
-    said = run(
-        *("-m", "experiments", "train", "--data", str(path), "--target", target, "--epochs", "1"),
-        *("--hidden", "4", "--out", str(out)),
-    )
-    said += run("-m", "experiments", "show", str(out))
-    assert clean_lines(said) == said
-    assert "t�[31m�.csv" in said
-    assert "o�[31m" in said
-    assert set(pl.read_parquet(out / "test.parquet", glob=False)["target"]) == {
-        *EVIL[:3]
-    }  # which are data
-    labels = set(ElementTree.parse(out / "training.svg").getroot().itertext())
-    assert labels > {*NAMES - {"plain"}, "kind�[31m�", "Training on t�[31m�.csv"}
-    _, _, data = (out / "report.html").read_text().rpartition("application/json")
-    assert clean_lines(data) == data
-    assert {name for name in NAMES if f'"{name}"' in data} == NAMES - {"plain"}

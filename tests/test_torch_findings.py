@@ -290,10 +290,7 @@ def behind(torch, stop, **parts):
     """A trunk whose output goes to the head by way of `stop`."""
     trunk = parts.pop("trunk", None) or lines(torch, 5)
     return of_parts(
-        torch,
-        lambda self, x: self.head(stop(self.trunk, x)),
-        trunk=trunk,
-        head=lines(torch, 2),
+        torch, lambda self, x: self.head(stop(self.trunk, x)), trunk=trunk, head=lines(torch, 2)
     )
 
 
