@@ -151,7 +151,7 @@ def test_inputs_that_are_a_part_of_others(torch):
     """Numbers of examples that stand in the middle of a memory, as in a batch of a data set."""
     every = torch.arange(60).reshape(20, 3)
     ids = every[5:9]
-    examples = Examples(torch, [ids])
+    examples = Examples([ids])
     assert examples.stay_apart(ids)
     assert not examples.stay_apart(every[6:10])
     assert not examples.stay_apart(every)

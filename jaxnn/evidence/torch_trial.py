@@ -116,7 +116,7 @@ class TorchTrial(Trial):
                 dropped.append(1 - known if known and name.startswith(DROPS[0]) else known)
             return operation(*given, **more)
 
-        with self._running(), each_operation(self._torch, run):
+        with self._running(), each_operation(run):
             self._called(self.inputs)
         return dropped
 
@@ -213,7 +213,7 @@ class TorchTrial(Trial):
     def _running(self) -> Iterator[None]:
         """Leave the module, and all random states, as they are."""
         tensors = tensors_in([self.inputs, self.program.ys])
-        with unchanged(self._torch, self.module, tensors), self._torch.no_grad():
+        with unchanged(self.module, tensors), self._torch.no_grad():
             yield
 
     def _called(self, inputs: Inputs) -> Tensor | None:

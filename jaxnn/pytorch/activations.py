@@ -4,13 +4,12 @@ a = σ(z)  ->  σ′(z), by torch's own derivative of σ  ->  counts by layer
 """
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .tensors import rows_of
-from .types import Named, Tensor
+from .types import Named, Tensor, torch
 
 PLATEAU = 0.01  # of the largest slope
 FEWEST = 8  # values of a unit, of examples and positions: of fewer nothing is said
@@ -48,10 +47,8 @@ class LayerUnits(NamedTuple):
 class Activations:
     """The activations of one pass up, each with the number of states recorded before it."""
 
-    def __init__(
-        self, torch: ModuleType, count: Callable[[], int], is_state: Callable[[Tensor], bool]
-    ) -> None:
-        self.torch, self.count, self.is_state = torch, count, is_state
+    def __init__(self, count: Callable[[], int], is_state: Callable[[Tensor], bool]) -> None:
+        self.count, self.is_state = count, is_state
         self.noted: list[NotedActivation] = []
 
     def note(self, name: str, z: Tensor | None, a: Tensor, axis: int, given: Named) -> None:
@@ -67,8 +64,8 @@ class Activations:
         units, count = a.shape[axis], a.numel()
         others = [i for i in range(a.ndim) if i != axis % a.ndim]
         least, most = out.amin(others), out.amax(others)
-        eps = self.torch.finfo(a.dtype).eps
-        size = ROUNDING * eps * self.torch.maximum(least.abs(), most.abs())
+        eps = torch.finfo(a.dtype).eps
+        size = ROUNDING * eps * torch.maximum(least.abs(), most.abs())
         sums = [
             self._square(entering),
             out.sum(),
@@ -79,20 +76,20 @@ class Activations:
         ]
         told = units if count // units >= FEWEST else 0
         counts = (count * (z is not None), count, count, count * (name in LARGEST), told, told)
-        self.noted.append(NotedActivation(at, self.torch.stack(sums), counts))
+        self.noted.append(NotedActivation(at, torch.stack(sums), counts))
 
     def _slope(self, name: str, z: Tensor, a: Tensor, given: Named) -> Any:
         """Return σ′(z) by torch's own backward; of relu what is zero where σ′ is."""
         if name == "relu":
             return a
-        backward = getattr(self.torch.ops.aten, f"{name}_backward").default
+        backward = getattr(torch.ops.aten, f"{name}_backward").default
         ones = {"grad_output": a.new_ones(a.shape), "is_result": False}
         known = {**given, **ones, "self": z, "self_or_result": z, "output": a}
         return backward(**{part.name: known[part.name] for part in backward._schema.arguments})
 
     def _square(self, v: Tensor) -> Any:
         """Return the sum of squares, by rows: one norm of all would round more."""
-        return self.torch.linalg.vector_norm(v, dim=-1).square().sum()
+        return torch.linalg.vector_norm(v, dim=-1).square().sum()
 
     def of_layers(self, layer_of: Callable[[int], int], count: int) -> list[LayerUnits] | None:
         """Return those of each layer, of all its activations together; None without any."""

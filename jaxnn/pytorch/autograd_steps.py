@@ -1,6 +1,5 @@
 """PyTorch: torch's graph as steps, between its edges; how often modules apply relu."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from .call import recording
 from .inputs import called
 from .restore import unchanged
 from .tensors import tensors_in
-from .types import Arguments, Inputs, Module, Named, Node, Output
+from .types import Arguments, Inputs, Module, Named, Node, Output, torch
 
 CONVOLUTION = "Convolution"
 NAMES: dict[Kind, tuple[str, ...]] = {  # of nodes, in front of Backward
@@ -34,8 +33,7 @@ Edge = tuple[Node | None, int]  # a node and the number of its output; no node o
 
 def graph_of(module: Module, inputs: Inputs) -> Graph[Edge]:
     """Return the graph of a module."""
-    torch = sys.modules["torch"]
-    with recording(torch), unchanged(torch, module, tensors_in(inputs)):
+    with recording(), unchanged(module, tensors_in(inputs)):
         output = called(module, inputs)
         return graph_below(_edges(output), {id(p): name for name, p in module.named_parameters()})
 
@@ -45,7 +43,7 @@ def graph_below(outputs: Sequence[Edge], names: Mapping[int, str] | None = None)
 
     def array(value: Edge) -> Any:
         leaf = getattr(value[0], "variable", None)
-        is_parameter = isinstance(leaf, sys.modules["torch"].nn.Parameter)
+        is_parameter = isinstance(leaf, torch.nn.Parameter)
         return (names or {}).get(id(leaf), id(leaf)) if is_parameter else None
 
     return Graph(outputs, _made, array, lambda value: value[0] is not None)

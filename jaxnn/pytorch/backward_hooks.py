@@ -7,7 +7,7 @@ be of gradients that no training has.
 import dis
 from collections.abc import Callable, Iterator
 from inspect import unwrap
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any, NamedTuple
 
 from ..interrupts import undivided
@@ -16,7 +16,7 @@ from .cuts import modules_of, parameters_of
 from .inputs import entering
 from .restore import BACKWARD, unchanged
 from .tensors import has_gradient, tensors_in
-from .types import Module
+from .types import Module, torch
 
 Function = Callable[..., Any]
 
@@ -41,7 +41,7 @@ class _HookPlace(NamedTuple):
         return hook
 
 
-def acting_hooks(torch: ModuleType, call: Call) -> Acting:
+def acting_hooks(call: Call) -> Acting:
     """Return the backward hooks that change a gradient, as one plain pass shows."""
     places = [place for place in _places(call.module) if may_return(place.function)]
     if not places:
@@ -49,8 +49,8 @@ def acting_hooks(torch: ModuleType, call: Call) -> Acting:
     changing: set[int] = set()
     with (
         _noted(places, changing) as noting,
-        recording(torch),
-        unchanged(torch, call.module, tensors_in([call.inputs, call.ys]), noting),
+        recording(),
+        unchanged(call.module, tensors_in([call.inputs, call.ys]), noting),
     ):
         args, named, x = entering(call.inputs, call.entry)
         top, cotangent = call.top(call.module(*args, **named), len(x))

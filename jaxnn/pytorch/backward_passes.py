@@ -8,7 +8,6 @@ That is exact, since a reverse pass is linear. Between gates nothing is scaled, 
 leave the range, and what has left it is lost for all below. `backward_consensus.py` judges passes.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from .custom_functions import Inner, blamed, taken
 from .forks import Fork, Pairs, forks_of, leading_off
 from .hooks import CutState
 from .tensors import highest_exponent, log_norms, name_of_dtype, numbers_of, size_of
-from .types import GradientEdge, Tensor
+from .types import GradientEdge, Tensor, torch
 
 FEW = 2**16  # numbers of a small state
 POWERS = 3  # the second scaling is by 2, 4, …, 2^POWERS more: float16 has room for little else
@@ -92,7 +91,7 @@ class Descent:
     @cached_property
     def forks(self) -> dict[int, list[Fork]]:
         """The forks on the way from a gate to the next one, by the number of the upper gate."""
-        top = sys.modules["torch"].autograd.graph.get_gradient_edge(self.top)
+        top = torch.autograd.graph.get_gradient_edge(self.top)
         return forks_of(top, self.states, self.survey, self.gates)
 
     def handles(self, at: int) -> list[Any]:
@@ -224,7 +223,7 @@ class Pass:
                 kind = grad.shape, grad.dtype, grad.device, self._channels(at)
                 alike.setdefault(kind, []).append(at)
         for (*_, channels), several in alike.items():
-            stacked = sys.modules["torch"].stack([grads[at][0] for at in several])
+            stacked = torch.stack([grads[at][0] for at in several])
             together = Sizes.of(stacked.flatten(0, 1), channels)
             for i, at in enumerate(several):
                 rows = slice(i * len(total), (i + 1) * len(total))
@@ -287,7 +286,7 @@ class Sizes(NamedTuple):
             return numbers_of(v).astype(np.float64).reshape(-1, len(grad), count)
 
         # Large temporaries cost more than what is computed, and abs() would be one.
-        torch, top = sys.modules["torch"], v.amax(axis)
+        top = v.amax(axis)
         norm, count = torch.linalg.vector_norm, top.numel() // len(grad)
         upper, lower, size = of_positions(torch.stack([top, v.amin(axis), norm(v, dim=axis)]))
         largest = np.maximum(upper, -lower)
@@ -472,7 +471,7 @@ def _gradients(
             inputs.append(handle)
     leaves = [descent.parameters[name] for name in names]
     with blamed(descent.survey.functions):
-        come = sys.modules["torch"].autograd.grad(
+        come = torch.autograd.grad(
             [handle for handle, _ in pairs],
             [*inputs, *leaves],
             [grad for _, grad in pairs],

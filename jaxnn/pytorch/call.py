@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..interrupts import undivided
@@ -11,7 +10,7 @@ from .custom_functions import no_checkpoints
 from .inputs import entering
 from .label_pairs import number_outside, refusing_pairs
 from .tensors import first_tensor, has_gradient, is_tensor
-from .types import Inputs, Loss, Module, Output, Tensor
+from .types import Inputs, Loss, Module, Output, Tensor, torch
 
 
 class Call(NamedTuple):
@@ -71,12 +70,12 @@ class Call(NamedTuple):
 
 
 @undivided
-def recording(torch: ModuleType) -> Iterator[None]:
+def recording() -> Iterator[None]:
     """Let torch record its graph, and run what is compiled as it was before, so that hooks act."""
     compiler = getattr(torch, "compiler", None)
     stance = getattr(compiler, "set_stance", None)
     eager = stance("force_eager") if stance is not None else nullcontext()
-    with torch.inference_mode(False), torch.enable_grad(), eager, no_checkpoints(torch):
+    with torch.inference_mode(False), torch.enable_grad(), eager, no_checkpoints():
         yield
 
 

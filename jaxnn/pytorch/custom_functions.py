@@ -9,12 +9,11 @@ found there after one is Δ that came through such functions, and the user's own
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..interrupts import registered, undivided
 from .autograd_gates import Survey
-from .types import Node, Tensor
+from .types import Node, Tensor, torch
 
 
 class Inner(NamedTuple):
@@ -46,11 +45,7 @@ def taken(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def inner_parameters(
-    torch: ModuleType,
-    top: Tensor,
-    cotangent: Tensor | None,
-    survey: Survey,
-    parameters: Mapping[str, Any],
+    top: Tensor, cotangent: Tensor | None, survey: Survey, parameters: Mapping[str, Any]
 ) -> dict[str, Inner]:
     """Return the parameters that functions of the user's own give a gradient to, by a pass down."""
     of_nodes: dict[Any, set[str]] = {}
@@ -58,7 +53,7 @@ def inner_parameters(
     def note(node: Node, *_: Any) -> None:
         of_nodes.setdefault(node, set()).update(taken(parameters))
 
-    edges = {node: _edge_below(torch, node) for node in survey.functions}
+    edges = {node: _edge_below(node) for node in survey.functions}
     edges = {node: edge for node, edge in edges.items() if edge is not None}
     if not edges:
         return {}
@@ -93,14 +88,14 @@ def blamed(functions: Iterable[Any]) -> Iterator[None]:
         ) from error
 
 
-def _edge_below(torch: ModuleType, node: Node) -> Any:
+def _edge_below(node: Node) -> Any:
     """Return an edge that a gradient passes as soon as it has passed a node; None without any."""
     edge = torch.autograd.graph.GradientEdge
     return next((edge(*below) for below in node.next_functions if below[0] is not None), None)
 
 
 @undivided
-def no_checkpoints(torch: ModuleType) -> Iterator[None]:
+def no_checkpoints() -> Iterator[None]:
     """Let torch's checkpoints that go down by themselves be plain calls, of the same numbers."""
     module = torch.utils.checkpoint
     before = module.CheckpointFunction

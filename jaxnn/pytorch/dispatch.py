@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..recognition.attention import WORDS
-from .types import Arguments, Named, OpOverload
+from .types import Arguments, Named, OpOverload, torch
 
 FUSED = "_scaled_dot_product_"  # in the names of kernels of attention
 
@@ -46,14 +45,14 @@ def by_name(func: OpOverload, args: Arguments, kwargs: Named) -> Named:
     return given | {name: v for name, v in defaults.items() if name not in given}
 
 
-def each_operation(torch: ModuleType, step: Step) -> AbstractContextManager[Any]:
+def each_operation(step: Step) -> AbstractContextManager[Any]:
     """Return a context in which step(operation, arguments, named) stands for each operation."""
-    context: AbstractContextManager[Any] = _mode_of(torch)(step)
+    context: AbstractContextManager[Any] = _mode_of()(step)
     return context
 
 
 @cache
-def _mode_of(torch: ModuleType) -> Any:
+def _mode_of() -> Any:
     """Return the class of modes, one for all."""
     mode: Any = torch.utils._python_dispatch.TorchDispatchMode
 

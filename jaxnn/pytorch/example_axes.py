@@ -9,13 +9,12 @@ of the user's own or hooks on tensors act on the gradient.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..interrupts import undivided
 from .dispatch import FUSED, Done, by_name
 from .tensors import ByMemory, tensors_in
-from .types import Arguments, Named, Tensor
+from .types import Arguments, Named, Tensor, torch
 
 ENTRYWISE = (  # next to those that torch says are
     *("_to_copy", "copy", "lift_fresh", "masked_fill", "where", "rsub", "hardswish", "prelu"),
@@ -75,7 +74,7 @@ MET = None  # the place, or the layout, of a value whose examples may have met
 class Examples:
     """The examples in the values of one pass up, along the first axis of each of the inputs."""
 
-    def __init__(self, torch: ModuleType, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
         self.tensor, self.count = torch.Tensor, len(inputs[0])
         self.known = ByMemory[MemoryLayout | None](MET)
         self.is_lost = False

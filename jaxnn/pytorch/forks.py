@@ -7,7 +7,6 @@ Asked for a parameter that is used below a gate too, as in each step of a recurr
 would go all the way down from each gate. So a fork is called by itself, with what has come to it.
 """
 
-import sys
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
@@ -17,7 +16,7 @@ from ..graph.steps import below_first
 from ..interrupts import registered, undivided
 from .autograd_gates import Survey, nodes_below
 from .hooks import CutState
-from .types import GradientEdge, Node, Tensor
+from .types import GradientEdge, Node, Tensor, torch
 
 Pairs = list[tuple[GradientEdge, Tensor]]  # a place in torch's graph, and the gradient there
 
@@ -86,7 +85,7 @@ def leading_off(forks: list[Fork]) -> Iterator[Pairs]:
     pairs: Pairs = []
     with registered(hooks):
         yield pairs
-    with sys.modules["torch"].no_grad():
+    with torch.no_grad():
         for node, off in forks:
             if any(grad is not None for grad in come.get(node, ())):
                 grads = node(*come[node])
@@ -96,6 +95,6 @@ def leading_off(forks: list[Fork]) -> Iterator[Pairs]:
 
 def _pair(node: Node, i: int, grad: Tensor) -> tuple[GradientEdge, Tensor]:
     """Return an edge, and the gradient there in its shape, which a node alone need not give it."""
-    edge = sys.modules["torch"].autograd.graph.GradientEdge(*node.next_functions[i])
+    edge = torch.autograd.graph.GradientEdge(*node.next_functions[i])
     shape = edge.node._input_metadata[edge.output_nr].shape
     return edge, grad if grad.shape == shape else grad.sum_to_size(shape)

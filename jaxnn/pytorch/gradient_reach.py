@@ -6,7 +6,6 @@ A second pass up tells what is used: each operation hands on what its arguments 
 memory of their numbers. What goes through NumPy or a Python number is not seen.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -77,7 +76,7 @@ def used_by(parameters: Sequence[Any], again: Callable[[], Any]) -> set[int]:
             made_of[v] |= given
         return out
 
-    with each_operation(sys.modules["torch"], run):
+    with each_operation(run):
         return {*made_of[again()]}
 
 

@@ -1,6 +1,5 @@
 """PyTorch: what cuts return, recorded on the one pass up by hooks; torch is not imported here."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -22,7 +21,7 @@ from .tensors import (
     numbers_of,
     tensors_in,
 )
-from .types import Arguments, Module, Output, Tensor
+from .types import Arguments, Module, Output, Tensor, torch
 
 CHANNELS = ("out_channels", "num_features", "num_channels")  # of convolutions, norms of images
 
@@ -197,7 +196,7 @@ def _typed(tensor: Tensor) -> _Typed:
 
 
 def _part(tensor: Tensor, is_apart: bool) -> StatePart:
-    handle = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)
+    handle = torch.autograd.graph.get_gradient_edge(tensor)
     dtype = jnp.dtype(name_of_dtype(tensor))
     value = numbers_of(tensor).astype(dtype)  # a copy: it may be changed in place
     return StatePart(tuple(handle[:2]), handle, tuple(tensor.shape), dtype, value, is_apart)

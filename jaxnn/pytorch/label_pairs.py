@@ -3,7 +3,6 @@
 Torch is never imported: the user has done so.
 """
 
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -34,7 +33,7 @@ def refusing_pairs(output: Output, ys: object) -> AbstractContextManager[Any]:
             expanded[id(out)] = out, shapes[0]
         return out
 
-    return each_operation(sys.modules["torch"], run)
+    return each_operation(run)
 
 
 def number_outside(output: Any, ys: object) -> str | None:

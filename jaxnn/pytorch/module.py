@@ -8,7 +8,6 @@ Torch is never imported: the user has done so.
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +40,7 @@ from .operations import Heads, Operations, Recognised
 from .recurrent import Recurrent, RecurrentSteps
 from .restore import unchanged
 from .tensors import is_a, is_broken, tensors_in
-from .types import Cuts, Module, Output, Tensor
+from .types import Cuts, Module, Output, Tensor, torch
 from .zero_heads import drawn, zero_head
 
 
@@ -80,23 +79,22 @@ def measured(
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     if loss is not None and cotangent is not None:
         raise TypeError("loss, cotangent: expected one of them, got both")
-    torch = sys.modules["torch"]
     module = unwrapped(module)
-    _check_module(torch, module)
+    _check_module(module)
     cutting, call = _Cutting.of(module, cuts), call._replace(module=module)
 
     def run(call: Call, acting: Acting) -> MeasuredModule:
         is_apart = False  # a state from what hooks of the user's are on
         while True:
-            with recording(torch), unchanged(torch, module, tensors_in([inputs, ys]), acting.hooks):
-                up = _up(torch, call, cutting, heads, is_apart)
+            with recording(), unchanged(module, tensors_in([inputs, ys]), acting.hooks):
+                up = _up(call, cutting, heads, is_apart)
                 if is_apart or not up.recorder.has_hooks:
-                    return _gone_down(torch, call, cutting, up, look)
+                    return _gone_down(call, cutting, up, look)
             is_apart = True
 
     def run_with(entry: str) -> tuple[Call, Acting, MeasuredModule]:
         entering_call = call._replace(entry=entry)
-        acting = acting_hooks(torch, entering_call)
+        acting = acting_hooks(entering_call)
         return entering_call, acting, run(entering_call, acting)
 
     call, acting, first = entered(run_with)
@@ -141,22 +139,22 @@ class _Up(NamedTuple):
     examples: Examples
 
 
-def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads, apart: bool) -> _Up:
+def _up(call: Call, cutting: _Cutting, heads: Heads, apart: bool) -> _Up:
     module = call.module
     calls, recurrent, known = Calls(), Recurrent(), modules_of(module)
     products = MultiplyAdds(calls)
     args, named, x = entering(call.inputs, call.entry)
     entered_by = [x, *(t for t in tensors_in([args, named]) if t is not x)]
-    examples = Examples(torch, entered_by)
+    examples = Examples(entered_by)
     is_strict = cutting.cuts is not None and not cutting.is_pattern
     recorder = StateRecorder(is_strict, apart, examples.stay_apart)
 
     def count() -> int:
         return len(recorder.states)
 
-    activations = Activations(torch, count, recorder.is_state)
+    activations = Activations(count, recorder.is_state)
     operations = Operations(
-        torch, parameters_of(module), entered_by, count, heads, products, activations, examples
+        parameters_of(module), entered_by, count, heads, products, activations, examples
     )
     with (
         examples.watched(),
@@ -170,11 +168,7 @@ def _up(torch: ModuleType, call: Call, cutting: _Cutting, heads: Heads, apart: b
 
 
 def _gone_down(
-    torch: ModuleType,
-    call: Call,
-    cutting: _Cutting,
-    up: _Up,
-    look: Callable[[list[CutState]], Look],
+    call: Call, cutting: _Cutting, up: _Up, look: Callable[[list[CutState]], Look]
 ) -> MeasuredModule:
     """Go down from the output of a pass up, and note all that is said of the module."""
     module = call.module
@@ -183,7 +177,7 @@ def _gone_down(
     _check_called(up.recorder, cutting)
     with up.examples.watched():
         top, cotangent = call.top(up.output, len(up.x))
-    chosen, taken, coverage = _layers(torch, module, cutting, up, top)
+    chosen, taken, coverage = _layers(module, cutting, up, top)
     states = numbered(chosen)
     for state in states:
         check_batch(state, up.x)
@@ -193,7 +187,7 @@ def _gone_down(
     ]
     is_apart = all(part.is_apart for state in parts for part in state.parts)
     is_apart &= not up.examples.have_hooks
-    descent = _descent(torch, (top, cotangent), up.x, states, taken, every, is_apart)
+    descent = _descent((top, cotangent), up.x, states, taken, every, is_apart)
     orders = _steps_first(states, modules_of(module))
     found = agreed(descent, bool(orders), look(parts))
     _check_order(states, found, orders)
@@ -226,7 +220,6 @@ def _gone_down(
 
 
 def _descent(
-    torch: ModuleType,
     start: tuple[Tensor, Tensor | None],
     x: Tensor,
     states: list[CutState],
@@ -236,7 +229,7 @@ def _descent(
 ) -> Descent:
     """Return what passes down need, and add the uses in functions of the user's own to a survey."""
     trained = {name: p for name, p in every.items() if p.requires_grad}
-    inner = inner_parameters(torch, *start, taken, trained)
+    inner = inner_parameters(*start, taken, trained)
     for name, inner_use in inner.items():
         taken.parameters.setdefault(id(every[name]), set()).update(inner_use.layers)
     parameters = {name: p for name, p in trained.items() if id(p) in taken.parameters}
@@ -252,7 +245,7 @@ def _layer_of(states: list[CutState], chosen: list[CutState]) -> Callable[[int],
 
 
 def _layers(
-    torch: ModuleType, module: Module, cutting: _Cutting, up: _Up, top: Tensor
+    module: Module, cutting: _Cutting, up: _Up, top: Tensor
 ) -> tuple[list[CutState], Survey, Coverage | None]:
     """Return the states that are the layers, of those that cuts have returned."""
     edge = torch.autograd.graph.get_gradient_edge
@@ -273,7 +266,7 @@ def _layers(
 # What is run
 
 
-def _check_module(torch: ModuleType, module: Module) -> None:
+def _check_module(module: Module) -> None:
     if isinstance(module, torch.jit.ScriptModule):
         raise TypeError(
             "module: expected a torch.nn.Module that runs in Python, got one of TorchScript, which "

@@ -11,7 +11,6 @@ there is masked. So `jaxnn.recognition.attention` has it for programs.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from math import prod
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from .experts import Experts, experts_of
 from .module_calls import MultiplyAdds
 from .provenance import BATCH, LEFT, NOTHING, RIGHT, Origins, Provenance, Shift, axes_of, together
 from .tensors import mapped, memory_of, numbers_of, tensors_in
-from .types import Arguments, Named, OpOverload, Tensor
+from .types import Arguments, Named, OpOverload, Tensor, torch
 
 PRODUCTS = {  # the places of their factors
     **dict.fromkeys(("mm", "bmm", "mv", "dot", "linear", "convolution", "embedding"), (0, 1)),
@@ -99,7 +98,6 @@ class Operations:
 
     def __init__(
         self,
-        torch: ModuleType,
         parameters: Mapping[str, Any],
         inputs: Sequence[Any],
         count: Callable[[], int],
@@ -108,7 +106,7 @@ class Operations:
         activations: Activations,
         examples: Examples,
     ) -> None:
-        self.torch, self.count, self.heads, self.products = torch, count, heads, products
+        self.count, self.heads, self.products = count, heads, products
         self.activations, self.apart = activations, examples
         self.origins = Origins()
         self.experts: Experts = experts_of(parameters)
@@ -126,7 +124,7 @@ class Operations:
 
     def seen(self) -> AbstractContextManager[None]:
         """Return a context in which all operations are seen."""
-        return each_operation(self.torch, self._run)
+        return each_operation(self._run)
 
     def _run(self, func: OpOverload, args: Arguments, kwargs: Named) -> Any:
         """Run an operation, and note what it has made."""
@@ -266,7 +264,7 @@ class Operations:
             self.confirmed |= left.softmaxes | right.softmaxes
             without = None
             if name in MATRICES:
-                without = self.torch.zeros_like(out)
+                without = torch.zeros_like(out)
                 beta = kwargs.get("beta", 1)
                 if PRODUCTS[name] == (1, 2) and beta:
                     without += beta * args[0].detach()
@@ -471,11 +469,11 @@ class Operations:
                 products = q[some].float() @ k[some].float().transpose(-1, -2) * scale
                 bias = None
                 if given.get("is_causal"):
-                    above = self.torch.ones_like(products, dtype=self.torch.bool).triu(1)
-                    bias = self.torch.zeros_like(products).masked_fill_(above, -np.inf)
+                    above = torch.ones_like(products, dtype=torch.bool).triu(1)
+                    bias = torch.zeros_like(products).masked_fill_(above, -np.inf)
                 if mask is not None:
                     added = mask.detach().expand(*q.shape[:-1], k.shape[-2])[some]
-                    bias = self.torch.zeros_like(products) if bias is None else bias
+                    bias = torch.zeros_like(products) if bias is None else bias
                     is_added = added.is_floating_point()
                     bias = bias + added if is_added else bias.masked_fill(~added, -np.inf)
                 if bias is None:
@@ -506,7 +504,7 @@ class Operations:
         """Note what selects among as many as there are experts."""
         count = self._experts(scores, origin, axis)
         if count and not chosen.is_floating_point():  # else the largest of all
-            load = self.torch.bincount(chosen.flatten(), minlength=count) / chosen.numel()
+            load = torch.bincount(chosen.flatten(), minlength=count) / chosen.numel()
             selected = chosen.numel() * count // scores.numel()
             self._add_router(scores, origin, count, selected, load)
 

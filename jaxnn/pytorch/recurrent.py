@@ -6,7 +6,6 @@
 A step without a gradient has -inf, and one whose gradient has left the range has nan.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -17,7 +16,7 @@ import numpy as np
 
 from ..interrupts import registered
 from .tensors import is_a, is_tensor, log_norms, tensors_in
-from .types import Arguments, GradientEdge, Module, Named, Output, Tensor
+from .types import Arguments, GradientEdge, Module, Named, Output, Tensor, torch
 from .unrolled import Returned, StepDeltas, unrolled
 
 GATED = "LSTM", "GRU", "LSTMCell", "GRUCell"
@@ -105,7 +104,7 @@ class Recurrent:
         # A tensor of its own for this call: its Δ is then what comes through this call alone.
         tensor = tensor.view_as(tensor) if tensor.requires_grad else tensor.detach()
         tensor.requires_grad_()
-        edge = sys.modules["torch"].autograd.graph.get_gradient_edge(tensor)
+        edge = torch.autograd.graph.get_gradient_edge(tensor)
         axis = 1 if sizes is None and module.batch_first and tensor.ndim == 3 else 0
         starts = [v.detach() for v in tensors_in(args[1] if len(args) > 1 else named.get("hx"))]
         order = None if sizes is None else value.sorted_indices
@@ -120,7 +119,7 @@ class Recurrent:
         if is_usual and self.calls and self.calls[-1].module is module:
             out, ends = output
             tensors = [out if is_tensor(out) else out.data, *tensors_in(ends)]
-            edges = list(map(sys.modules["torch"].autograd.graph.get_gradient_edge, tensors))
+            edges = list(map(torch.autograd.graph.get_gradient_edge, tensors))
             made = [v.detach() for v in tensors]
             self.calls[-1] = self.calls[-1]._replace(made=made, edges=edges)
 
@@ -129,7 +128,7 @@ class Recurrent:
         if not self.calls:
             return ()
         grads = iter(
-            sys.modules["torch"].autograd.grad(
+            torch.autograd.grad(
                 top,
                 [edge for call in self.calls for edge in (call.edge, *call.edges)],
                 cotangent,
@@ -147,7 +146,7 @@ def _steps(call: _RecurrentCall, of_x: Tensor, of_made: list[Tensor | None]) -> 
     m = call.module
     gates = next(iter(gates_of(m).values()), None)
     plain = np.array(log_norms(call.by_step(of_x)))
-    lowest = sys.modules["torch"].finfo(of_x.dtype).smallest_normal * 2.0**MARGIN
+    lowest = torch.finfo(of_x.dtype).smallest_normal * 2.0**MARGIN
     # Zeros alone are of steps that nothing reads: what leaves the range passes its end.
     is_normal = np.isfinite(plain) & (plain >= np.log(lowest))
     is_known = is_normal | (is_normal | np.isneginf(plain)).all()

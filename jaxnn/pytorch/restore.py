@@ -6,7 +6,6 @@ They are put back after an error too, so that a training goes on as if nothing h
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from ..interrupts import undivided
 from .custom_functions import own_gradients
 from .tensors import is_tensor
-from .types import Module
+from .types import Module, torch
 
 BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
@@ -22,7 +21,7 @@ OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 @undivided
 def unchanged(
-    torch: ModuleType, module: Module, inputs: Iterable[Any], acting: frozenset[int] = frozenset()
+    module: Module, inputs: Iterable[Any], acting: frozenset[int] = frozenset()
 ) -> Iterator[None]:
     """Leave a module, its mode and all random states as they were; `acting` hooks act meanwhile."""
     modules, parameters = [*module.modules()], [*module.parameters()]
@@ -31,8 +30,8 @@ def unchanged(
     with (
         same_random_states((*parameters, *buffers, *inputs)),
         same_modes(modules),
-        same_buffers(torch, modules, buffers),
-        few_backward_hooks(torch, modules, [*parameters, *inputs], acting),
+        same_buffers(modules, buffers),
+        few_backward_hooks(modules, [*parameters, *inputs], acting),
         own_gradients((*parameters, *buffers, *inputs, *others)),
     ):
         yield
@@ -88,7 +87,7 @@ def same_modes(modules: list[Any]) -> Iterator[None]:
 
 
 @undivided
-def same_buffers(torch: ModuleType, modules: list[Any], buffers: list[Any]) -> Iterator[None]:
+def same_buffers(modules: list[Any], buffers: list[Any]) -> Iterator[None]:
     """Put back buffers, such as running means, whether they are assigned or changed in place."""
     registered = [
         (kept, kept.copy())
@@ -111,7 +110,7 @@ def same_buffers(torch: ModuleType, modules: list[Any], buffers: list[Any]) -> I
 
 @undivided
 def few_backward_hooks(
-    torch: ModuleType, modules: list[Any], parameters: list[Any], acting: frozenset[int]
+    modules: list[Any], parameters: list[Any], acting: frozenset[int]
 ) -> Iterator[None]:
     """Take off backward hooks of modules and parameters, those for all too, but for a few."""
     common = vars(torch.nn.modules.module)

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, Generic, TypeGuard, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, Generic, TypeGuard, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from .types import Module, Tensor
+from .types import Module, Tensor, torch
 
 PLAIN = (type(None), bool, int, float, str)  # in which there are no tensors
 CLASSES = 1024  # of modules that are known, at most
@@ -108,7 +107,7 @@ def of_torch(kind: type) -> bool:
 
 def is_broken(tensor: Tensor) -> bool:
     """Tell whether an entry is nan or inf; -inf stands in masks, and floats of 8 bits have none."""
-    is_whole = tensor.layout == sys.modules["torch"].strided and tensor.element_size() > 1
+    is_whole = tensor.layout == torch.strided and tensor.element_size() > 1
     return is_whole and bool(((tensor != tensor) | (tensor == math.inf)).any())
 
 
@@ -135,7 +134,6 @@ def size_of(tensor: Tensor) -> tuple[float, float]:
 
 def log_norms(tensors: Sequence[Any]) -> list[float]:
     """Return ln of the norm of each tensor, as `log_norm` does, of most of them together."""
-    torch = sys.modules["torch"]
     alike: dict[Any, list[int]] = {}
     for i, v in enumerate(tensors):
         if v.layout == torch.strided and v.is_floating_point() and v.element_size() >= 4:
@@ -151,7 +149,6 @@ def log_norms(tensors: Sequence[Any]) -> list[float]:
 
 def rows_of(tensors: Sequence[Any]) -> list[list[float]]:
     """Return the numbers of vectors of one length, of those alike in one transfer."""
-    torch = sys.modules["torch"]
     alike: dict[Any, list[int]] = {}
     for i, v in enumerate(tensors):
         alike.setdefault((v.dtype, v.device), []).append(i)
@@ -186,5 +183,5 @@ class ByMemory(Generic[T]):
             self.known = {at: v for at, v in self.known.items() if not v[0].expired()}
             self.most = max(MANY, 2 * len(self.known))
         # A weak reference keeps the address of its memory from being used again.
-        reference = sys.modules["torch"].multiprocessing.reductions.StorageWeakRef
+        reference = torch.multiprocessing.reductions.StorageWeakRef
         self.known[memory_of(tensor)] = reference(tensor.untyped_storage()), fact

@@ -1,9 +1,11 @@
 """PyTorch's types, for whoever reads or checks the code: torch itself is never imported."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch as torch
     from torch import Tensor as Tensor
     from torch._ops import OpOverload as OpOverload
     from torch.autograd.graph import GradientEdge as GradientEdge
@@ -11,6 +13,14 @@ if TYPE_CHECKING:
     from torch.nn import Module as Module
 else:
     GradientEdge = Module = Node = OpOverload = Tensor = Any
+
+    class _Torch:
+        """Torch itself, which whoever has a module has imported."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sys.modules["torch"], name)
+
+    torch = _Torch()
 
 Arguments = tuple[Any, ...]  # of a call, whatever the user hands over
 Named = dict[str, Any]  # such as have names

@@ -7,16 +7,14 @@ torch's own kernel hands out no Δ of the states between the steps, and what lea
 way is lost. Here Δ is m 2^e. What comes out is compared with what the module has returned.
 """
 
-import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arrays.rows import LN2
 from .tensors import is_a, size_of
-from .types import Module, Tensor
+from .types import Module, Tensor, torch
 
 FAINT = -(2**20)  # the exponent of zeros
 LOWEST = -1000  # of normal numbers
@@ -46,7 +44,7 @@ def unrolled(
     if module.proj_size:
         return None
     ways = 2 if module.bidirectional else 1
-    with sys.modules["torch"].no_grad():
+    with torch.no_grad():
         layers = _up(module, ways, xs, starts, made.steps)
         if layers is None:
             return None
@@ -71,9 +69,9 @@ def _up(
     made: Sequence[Tensor],
 ) -> "list[list[_Track]] | None":
     """Return all layers in each direction; None if their steps make another output."""
-    torch, count = sys.modules["torch"], len(module.all_weights) // ways
+    count = len(module.all_weights) // ways
     of_top: list[Tensor] = [*zip(*(v.double().chunk(ways, 1) for v in made), strict=True)]
-    pairs = zip(_cells(torch, module), _by_layer(starts), strict=True)
+    pairs = zip(_cells(module), _by_layer(starts), strict=True)
     below, layers = [x.double() for x in xs], list[list[_Track]]()
     for number, of_layer in enumerate(zip(*[pairs] * ways, strict=True), 1):
         read = of_top if number == count else [None] * ways
@@ -90,7 +88,7 @@ def _by_layer(states: Sequence[Tensor]) -> list[list[Tensor]]:
 
 
 def _are_close(a: Tensor, b: Tensor) -> bool:
-    eps = sys.modules["torch"].finfo(b.dtype).eps
+    eps = torch.finfo(b.dtype).eps
     return bool((a - b).abs().max() <= eps**0.5 * b.abs().max())
 
 
@@ -107,7 +105,7 @@ class _CellStep(NamedTuple):
         return tuple(self.step(x, [*states], *self.weights))
 
 
-def _cells(torch: ModuleType, module: Module) -> list[_CellStep]:
+def _cells(module: Module) -> list[_CellStep]:
     """Return the cell of each layer and direction."""
     kinds = {"LSTM": torch.lstm_cell, "GRU": torch.gru_cell}
     step = next((kinds[name] for name in kinds if is_a(module, name)), None)
@@ -190,7 +188,6 @@ class _Track:
 
     def _reverse(self, t: int, deltas: list[Tensor]) -> tuple[Tensor, ...]:
         """Return Δ of x and of the states before a step, given that of those after it."""
-        torch = sys.modules["torch"]
         with torch.enable_grad():
             x, *states = (v.detach().requires_grad_() for v in (self.xs[t], *self.before[t]))
             after = self.cell(x, states)
@@ -200,5 +197,5 @@ class _Track:
 
 def _with_rows(tensors: Sequence[Tensor], first: Sequence[Tensor]) -> list[Tensor]:
     """Return tensors with other first rows: of a packed sequence the longer examples go on."""
-    cat = sys.modules["torch"].cat
+    cat = torch.cat
     return [cat([v, t[len(v) :]]) for t, v in zip(tensors, first, strict=True)]

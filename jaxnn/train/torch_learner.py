@@ -168,7 +168,6 @@ def check_factory(optimizer: Any, module: Module) -> Any:
 @undivided
 def original_kept(program: Program) -> Iterator[None]:
     """Leave a module, its inputs and all random states as they were, also after an error."""
-    torch = sys.modules["torch"]
     tensors = tensors_in([program.xs, program.ys])
-    with recording(torch), unchanged(torch, program.model, tensors):
+    with recording(), unchanged(program.model, tensors):
         yield

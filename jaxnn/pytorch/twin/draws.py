@@ -14,13 +14,12 @@ Entries that several products share, or that one has several times (`places.py`)
 of blocks for all of them, and on the way down.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..types import Tensor
+from ..types import Tensor, torch
 
 MIXED = 4  # S, at most R: of one state twice an entry would often be ±1 ∓ 1 = 0
 SHARED = 16  # S of a weight that several products share, at most R
@@ -34,7 +33,7 @@ Meet = Callable[[Any, Callable[[list[Any]], Any]], Any]  # (value, make) -> what
 def generator(*numbers: int) -> Any:
     """Return a generator of random numbers for a place that integers tell."""
     (seed,) = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
-    return sys.modules["torch"].Generator().manual_seed(int(seed) >> 1)
+    return torch.Generator().manual_seed(int(seed) >> 1)
 
 
 def root_is_quick(rows: int, below: int, above: int, replicas: int) -> bool:
@@ -48,7 +47,6 @@ def root_is_quick(rows: int, below: int, above: int, replicas: int) -> bool:
 
 def by_root(meet: Meet, numbers: tuple[int, ...], x: Tensor, w: Tensor) -> Tensor:
     """Return a draw of x W, (F, units), of this replica; `numbers` seed its random numbers."""
-    torch = sys.modules["torch"]
     root = meet((x, w), _root)
     noise = torch.randn(
         len(root), w.shape[1], dtype=torch.float64, generator=generator(*numbers)
@@ -59,7 +57,6 @@ def by_root(meet: Meet, numbers: tuple[int, ...], x: Tensor, w: Tensor) -> Tenso
 
 def _root(values: list[tuple[Any, Any]]) -> Any:
     """Return the triangular root of the mean covariance, whose diagonal is positive."""
-    torch = sys.modules["torch"]
     norm = torch.linalg.vector_norm
     w = values[0][1].detach()
     below, whole = norm(w, dim=1, dtype=torch.float64), norm(w, dtype=torch.float64)
@@ -75,7 +72,6 @@ def by_mixture(
     meet: Meet, numbers: tuple[int, ...], replica: int, x: Tensor, w: Tensor, operator: Operator
 ) -> Tensor:
     """Return a draw of A(x; W) of this replica, with fresh signs."""
-    torch = sys.modules["torch"]
     states = meet(x, list)
     shift = int(torch.randint(len(states), (1,), generator=generator(*numbers)))
     signs, mixed = generator(*numbers, replica), min(MIXED, len(states))
@@ -101,7 +97,6 @@ def by_blocks(
     places: numbers of the entries of W, whose signs are the same where they are.
     turned: whether this product has the transpose of the blocks.
     """
-    torch = sys.modules["torch"]
     states = meet(x, list)
     count = len(states)
     shift = int(torch.randint(count, (1,), generator=generator(*numbers)))

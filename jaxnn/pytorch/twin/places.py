@@ -10,7 +10,6 @@ All of it is found in a survey, before anything is drawn.
 """
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +20,7 @@ import numpy as np
 from ...arrays.rows import told_by
 from ...errors import NoTwinError
 from ..tensors import ByMemory, is_tensor, memory_of, numbers_of, tensors_in
-from ..types import Arguments, Module, Named, OpOverload, Tensor
+from ..types import Arguments, Module, Named, OpOverload, Tensor, torch
 from .draws import generator
 from .products import KnownWeights, Origins, Product
 
@@ -46,7 +45,7 @@ class EntrySource(NamedTuple):
         flat = self.moved
         if flat is None:
             end = self.start + _entries(w)
-            flat = sys.modules["torch"].arange(self.start, end, device=w.device)
+            flat = torch.arange(self.start, end, device=w.device)
         return flat.as_strided(w.shape, w.stride(), w.storage_offset())
 
 
@@ -87,7 +86,7 @@ class EntryPlaces:
         for name, p in parameters.items():
             if self.weights.is_weight(p) and p in self.of_memory:
                 source = self.of_memory[p]
-                normal = sys.modules["torch"].randn(
+                normal = torch.randn(
                     _entries(p), generator=generator(seed, source.start), dtype=p.dtype
                 )
                 factors = normal.to(p.device).as_strided(p.shape, p.stride(), p.storage_offset())
@@ -112,13 +111,12 @@ class EntryPlaces:
                 numbers = source.of(inputs[0]).broadcast_to(output.shape)
                 self._keep(output, numbers, source.computed)
             else:
-                self._compute(output, inputs, sys.modules["torch"].Tag.pointwise in func.tags)
+                self._compute(output, inputs, torch.Tag.pointwise in func.tags)
 
     def _move(
         self, func: OpOverload, args: Arguments, named: Named, made: list[Any], computed: int
     ) -> None:
         """Do with the numbers what an operation does with the entries."""
-        torch = sys.modules["torch"]
 
         def numbers(v: Any) -> Any:
             if is_tensor(v) and v in self.of_memory:
@@ -133,7 +131,6 @@ class EntryPlaces:
 
     def _compute(self, output: Tensor, inputs: list[Any], is_pointwise: bool) -> None:
         """Give new numbers, equal ones where what a function is of, entry by entry, is equal."""
-        torch = sys.modules["torch"]
         start, self.end, self.computed = self.end, self.end + _entries(output), self.computed + 1
         if is_pointwise and not any(self._is_in_line(v, output) for v in inputs):
             numbers = [self.of_memory[v].of(v).broadcast_to(output.shape) for v in inputs]
@@ -241,7 +238,7 @@ def _entries(v: Tensor) -> int:
 
 
 def _of_constants(count: int, device: Any) -> Tensor:
-    numbers: Tensor = -sys.modules["torch"].arange(count, device=device)
+    numbers: Tensor = -torch.arange(count, device=device)
     return numbers
 
 

@@ -7,13 +7,12 @@ What is made of weights alone is a weight; what is made of them and of a state e
 as positions that are added, is a state. Whatever else takes both together is refused by name.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ...errors import NoTwinError
 from ..tensors import ByMemory, is_tensor, tensors_in
-from ..types import Arguments, Named, OpOverload
+from ..types import Arguments, Named, OpOverload, torch
 from .draws import Operator
 
 Origins = frozenset[str]
@@ -71,7 +70,7 @@ def product_of(
     func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
 ) -> Product | None:
     """Return the product that an operation is, if one of its operands is made of weights alone."""
-    aten = sys.modules["torch"].ops.aten
+    aten = torch.ops.aten
     kinds: Mapping[Any, Callable[..., Product | None]] = {
         aten.mm.default: _matrices,
         aten.bmm.default: _matrices,
@@ -92,7 +91,7 @@ def _matrices(
     if is_weight(left) == is_weight(right):
         return None
     if left.ndim == right.ndim == 2:
-        mm = sys.modules["torch"].ops.aten.mm.default
+        mm = torch.ops.aten.mm.default
         if is_weight(right):
             return Product(left, right, mm, lambda made: made, 0, 1, of_matrices=True)
         return Product(right.t(), left.t(), mm, lambda made: made.t(), 0, 1, True)
@@ -105,7 +104,7 @@ def _with_bias(
     func: OpOverload, args: Arguments, named: Named, is_weight: Callable[[object], bool]
 ) -> Product | None:
     bias, *operands = args
-    aten = sys.modules["torch"].ops.aten
+    aten = torch.ops.aten
     without = aten.mm.default if func is aten.addmm.default else aten.bmm.default
     product = _matrices(without, tuple(operands), {}, is_weight)
     if product is None:
@@ -159,7 +158,7 @@ def check_operation(func: OpOverload, args: Arguments, named: Named, weights: Kn
     )
     if not together or not any(weights.origins(v) & STATE for v in tensors):
         return
-    pointwise = sys.modules["torch"].Tag.pointwise
+    pointwise = torch.Tag.pointwise
     name = getattr(func, "overloadpacket", func).__name__
     if pointwise not in getattr(func, "tags", ()) and name not in AS_THEY_ARE:
         named_weights = ", ".join(sorted(together)[:3])

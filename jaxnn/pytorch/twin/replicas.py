@@ -7,10 +7,8 @@ States are recorded and gone down from as those of the module itself are; all re
 are brought to one power of two at a gate, since draws mix them.
 """
 
-import sys
 import threading
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +24,7 @@ from ..hooks import CutState, StateRecorder, numbered
 from ..inputs import entered, entering
 from ..restore import holding, unchanged
 from ..tensors import tensors_in
-from ..types import Arguments, Module, Output, Tensor
+from ..types import Arguments, Module, Output, Tensor, torch
 from .computed import TIMES, check_computed
 from .lockstep import Lockstep
 from .places import draws_of
@@ -87,7 +85,7 @@ class Twin:
 
     def __init__(self, call: Call, cuts: tuple[str, ...], replicas: int) -> None:
         module = unwrapped(call.module)
-        _check_autocast(sys.modules["torch"], module)
+        _check_autocast(module)
         self.call, self.cuts = call._replace(module=module), cuts
         self.chosen = {name: m for name, m in modules_of(module).items() if name in cuts}
         self.replicas = replicas
@@ -142,7 +140,7 @@ class Twin:
         redrawn: int = 0,
     ) -> list[tuple[Replica, _OfOneReplica]]:
         """Run replicas up and down; a survey, without others, is one."""
-        torch, module = sys.modules["torch"], self.call.module
+        module = self.call.module
         meeting, recorders = together or Lockstep(1), _OfThisThread()
 
         def task(number: int) -> tuple[Replica, _OfOneReplica]:
@@ -152,18 +150,16 @@ class Twin:
                 last = self.layers.places[redrawn - 1]
                 replica.is_redrawn = lambda: len(recorder.states) <= last
             with replica.mode(), torch.enable_grad():
-                return replica, self._up_and_down(torch, replica, recorder)
+                return replica, self._up_and_down(replica, recorder)
 
         with (
-            recording(torch),
-            unchanged(torch, module, tensors_in([self.call.inputs, self.call.ys])),
+            recording(),
+            unchanged(module, tensors_in([self.call.inputs, self.call.ys])),
             recorders.hooked(self.chosen),
         ):
             return meeting.run(task)
 
-    def _up_and_down(
-        self, torch: ModuleType, replica: Replica, recorder: StateRecorder
-    ) -> _OfOneReplica:
+    def _up_and_down(self, replica: Replica, recorder: StateRecorder) -> _OfOneReplica:
         args, named, x = entering(self.call.inputs, self.call.entry)
         for tensor in tensors_in([args, named, x]):
             replica.weights[tensor] = STATE
@@ -171,7 +167,7 @@ class Twin:
         recorder.closed()
         top, cotangent = self.call.top(output, len(x))
         replica.goes_up = False
-        layers = self.layers or self._surveyed(torch, recorder, x, top)
+        layers = self.layers or self._surveyed(recorder, x, top)
         places, survey = layers
         states = [recorder.states[place] for place in places]
         shifts = dict.fromkeys(range(len(states) + 2), 0)
@@ -182,9 +178,7 @@ class Twin:
         ]
         return _OfOneReplica(layers, taken, scaled_pass(descent, _together(replica), shifts))
 
-    def _surveyed(
-        self, torch: ModuleType, recorder: StateRecorder, x: Tensor, top: Tensor
-    ) -> _SurveyedLayers:
+    def _surveyed(self, recorder: StateRecorder, x: Tensor, top: Tensor) -> _SurveyedLayers:
         """Return the layers, which are those of the module itself."""
         edge = torch.autograd.graph.get_gradient_edge
         ends = edge(top), edge(x) if x.requires_grad else None
@@ -204,7 +198,7 @@ class Twin:
         return _SurveyedLayers(places, survey)
 
 
-def _check_autocast(torch: ModuleType, module: Module) -> None:
+def _check_autocast(module: Module) -> None:
     devices = {v.device.type for v in module.parameters()}
     for device in sorted(devices):
         if torch.is_autocast_enabled(device):

@@ -3,7 +3,6 @@
 `module -> a survey: which entries of weights are there several times -> replicas, each in a mode`
 """
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -47,7 +46,7 @@ class Replica:
 
     def mode(self) -> Any:
         """Return torch's mode, a context."""
-        return each_operation(sys.modules["torch"], self.run)
+        return each_operation(self.run)
 
     def run(self, func: OpOverload, args: Arguments, named: Named) -> Any:
         """Run an operation; a product with weights is a draw."""
