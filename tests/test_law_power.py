@@ -16,27 +16,22 @@ from experiments.laws import experiment as laws
 from experiments.laws.law import (
     Law,
     Measured,
-    Measurement,
     Predicted,
-    Prediction,
     compare,
-    curve,
     log_mean_of,
     mean_of,
-    points,
 )
 from experiments.laws.power import LEVEL, PredictedAndMeasured, joint, normal
 from experiments.laws.wide_networks import KINDS
 from jaxnn.theory.twin import wide
 
 LAW = laws.LAWS[0]
-NOTHING = curve(LAW.panels[0], "a", [0.0], [1.0]), points(LAW.panels[0], "a", [0.0], [[1.0]])
 
 
 def compared(predicted, measured):
     """The rows of a law with these numbers."""
     numbers = {p.case: m for p, m in zip(predicted, measured, strict=True)}
-    return compare(LAW, Prediction(tuple(predicted), NOTHING[0]), Measurement(numbers, NOTHING[1]))
+    return compare(LAW, predicted, numbers)
 
 
 @pytest.mark.parametrize("freedom", [1, 4, 30])
@@ -150,12 +145,12 @@ def test_a_small_network_follows_its_twin_and_no_other(kind):
     assert rows.height == len(set(rows["case"])) == 7  # states of four layers, Δ of three
     (power,) = set(rows["power"])
     assert power < 0.05
-    values = [e._replace(value=e.value + 0.05 * e.gain) for e in prediction.numbers]
-    wrong = compare(law, prediction._replace(numbers=tuple(values)), measurement)
+    values = [e._replace(value=e.value + 0.05 * e.gain) for e in prediction]
+    wrong = compare(law, values, measurement)
     assert not wrong["holds"].all()
     # The spread of networks is that of draws of the twin, by the effective width.
-    measured = np.array([v.error for v in measurement.numbers.values()])
-    joint = np.array([e.deviation for e in prediction.numbers])
+    measured = np.array([v.error for v in measurement.values()])
+    joint = np.array([e.deviation for e in prediction])
     known = joint > 1e-4
     ratio = np.median(measured[known] / joint[known])
     assert 0.3 < ratio < 2

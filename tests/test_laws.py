@@ -36,23 +36,18 @@ from experiments.laws import experiment as laws
 from experiments.laws.law import (
     Law,
     Measured,
-    Measurement,
     Predicted,
-    Prediction,
     Setup,
     compare,
-    curve,
     examine,
-    points,
 )
-from experiments.pages import charts, names
 from experiments.runs import schema, store
 from jaxnn.theory import meanfield
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
 CHEAP = ("layer-jacobian", "width-over-depth")
-FILES = (store.ROWS, store.RUN, store.PARTS, store.LOCK, laws.POINTS)
+FILES = (store.ROWS, store.RUN, store.PARTS, store.LOCK)
 SMALL = ["laws", "--quick", "--quiet", "--no-cache", "--law", *CHEAP]
 SMALLER = {
     "layer-jacobian": Setup(width=100, layers=1, seeds=6),
@@ -103,14 +98,12 @@ def of_modules(setups):
 def perfect(predicted):
     """A measurement that is exactly what is predicted; of a bound, well on the right side."""
     reach = {"=": 1.0, "≥": 2.0, "≤": 0.5}
-    cases = [(e.case, Measured(e.value * reach[e.relation], 0.0)) for e in predicted]
-    return [*cases, points(laws.LAWS[0].panels[0], "none", [0.0], [[0.0]])]
+    return [(e.case, Measured(e.value * reach[e.relation], 0.0)) for e in predicted]
 
 
 def off(prediction, change):
     """The prediction with other values."""
-    numbers = tuple(e._replace(value=change(e)) for e in prediction.numbers)
-    return prediction._replace(numbers=numbers)
+    return [e._replace(value=change(e)) for e in prediction]
 
 
 COARSE = {"ξ_c": 2.0, "bias of an example": 0.3, "what a batch adds": 0.3}
@@ -134,12 +127,11 @@ def test_a_law_whose_factor_is_wrong_does_not_hold(law):
     """By five per cent, if there is no noise; of what few runs bound, by what they can tell."""
     with jax.enable_x64(True):
         prediction = law.prediction(law.full.but(**FEWER.get(law.name, {})))
-    measurement = Measurement(dict(perfect(prediction.numbers)[:-1]), prediction.curves)
+    measurement = dict(perfect(prediction))
     assert compare(law, prediction, measurement)["holds"].all()
-    cases = [number.case for number in prediction.numbers]
+    cases = [number.case for number in prediction]
     assert len(set(cases)) == len(cases)  # or one measurement would serve two of them
-    assert set(prediction.curves["panel"]) == {panel.title for panel in law.panels}
-    factors = {e.factor for e in prediction.numbers} - {""}
+    factors = {e.factor for e in prediction} - {""}
     assert factors
     for factor in factors:
         for f in (-COARSE.get(factor, 0.05), COARSE.get(factor, 0.05)):
@@ -161,12 +153,8 @@ def test_a_law_whose_factor_is_wrong_does_not_hold(law):
 def test_what_holds_is_within_the_tolerance(relation, measured, holds):
     """0.1 allowed and four standard errors of 0.05 make 0.3."""
     expected = Predicted("case", 1.0, 0.1, "reason", relation=relation)
-    panel = laws.LAWS[0].panels[0]
-    prediction = Prediction((expected,), curve(panel, "a", [0.0], [1.0]))
-    measurement = Measurement(
-        {"case": Measured(measured, 0.05)}, points(panel, "a", [0.0], [[1.0]])
-    )
-    row = compare(laws.LAWS[0], prediction, measurement).row(0, named=True)
+    rows = compare(laws.LAWS[0], [expected], {"case": Measured(measured, 0.05)})
+    row = rows.row(0, named=True)
     assert row["holds"] is holds
     assert row["tolerance"] == pytest.approx(0.3)
 
@@ -179,8 +167,7 @@ def test_every_law_and_seed_has_random_numbers_of_its_own():
         return perfect([])
 
     for law in laws.LAWS:
-        line = curve(law.panels[0], "none", [0.0], [0.0])
-        fake = dataclasses.replace(law, predict=lambda _, line=line: [line], measure=measure)
+        fake = dataclasses.replace(law, predict=lambda _: [], measure=measure)
         for seed in (0, 1):
             examine(fake, True, seed)
     assert len(set(keys)) == 2 * len(laws.LAWS) == len(keys)
@@ -216,8 +203,8 @@ def test_a_law_is_measured_as_it_is_predicted(module, setup):
     """Of laws that take long, in set-ups too small to hold: the same cases, all numbers finite."""
     law = Law.of(module)
     with jax.enable_x64(True):
-        cases = {number.case for number in law.prediction(setup).numbers}
-    numbers = law.measurement(setup, jax.random.key(0)).numbers
+        cases = {number.case for number in law.prediction(setup)}
+    numbers = law.measurement(setup, jax.random.key(0))
     assert cases <= set(numbers)
     assert all(math.isfinite(number.value) for number in numbers.values())
 
@@ -226,7 +213,7 @@ def test_a_law_is_measured_as_it_is_predicted(module, setup):
 def test_attention_of_a_small_set_up_has_the_gradients_of_its_twin():
     of = {"correlations": (0.5,), "sizes": (0.6,), "gradients": (0.0,), "kept": (0.5,)}
     setup = transformer_moments.QUICK.but(width=32, head=16, tokens=8, **of)
-    by_group, _ = transformer_moments.attention(setup, jax.random.key(0))
+    by_group = transformer_moments.attention(setup, jax.random.key(0))
     error = by_group.std(ddof=1) / 4
     assert abs(by_group.mean()) < 4 * error + 1 / 16
     assert error < 0.04
@@ -237,29 +224,23 @@ def test_attention_of_a_small_set_up_has_the_gradients_of_its_twin():
 
 @pytest.fixture
 def measured_as_predicted(monkeypatch):
-    """Laws whose measurement is exactly what they predict, and no pictures but the charts' JSON."""
+    """Laws whose measurement is exactly what they predict."""
 
     def exact(law):
         def measure(setup, _):
             with jax.enable_x64(True):
-                return perfect(law.prediction(setup).numbers)
+                return perfect(law.prediction(setup))
 
         return dataclasses.replace(law, quick=SMALLER.get(law.name, law.quick), measure=measure)
 
-    def begin(figure, stem):
-        text = figure.chart.to_json(validate=False, ensure_ascii=False)
-        return lambda: {f"{stem}.json": text.encode()}
-
     monkeypatch.setattr(laws, "LAWS", tuple(map(exact, laws.LAWS)))
-    monkeypatch.setattr(charts, "begin", begin)
 
 
 def test_a_broken_law_is_reported_with_exit_code_1(
     tmp_path, capsys, monkeypatch, measured_as_predicted
 ):
     def wrong(setup):
-        numbers, curves = off(law.prediction(setup), lambda e: 1.2 * e.value)
-        return [*numbers, curves]
+        return off(law.prediction(setup), lambda e: 1.2 * e.value)
 
     law = next(law for law in laws.LAWS if law.name == CHEAP[0])
     broken = dataclasses.replace(law, predict=wrong)
@@ -275,7 +256,6 @@ def test_a_broken_law_is_reported_with_exit_code_1(
     rows = pl.read_parquet(out / store.ROWS)
     holds = dict(rows.group_by("law").agg(pl.col("holds").all()).rows())
     assert holds == {CHEAP[0]: False, CHEAP[1]: True}
-    assert "does not hold" in (out / "law-layer-jacobian.json").read_text()
     assert json.loads((out / store.RUN).read_text())["finished"]
 
 
@@ -300,10 +280,7 @@ def test_an_interrupted_run_keeps_what_was_measured_and_goes_on(
     assert main(command) == 0
     assert seen == [CHEAP[0], CHEAP[1], CHEAP[1]]
     assert "2 of 2 laws hold" in capsys.readouterr().out
-    pictures = {f"law-{law}.json" for law in CHEAP}
-    assert {path.name for path in out.iterdir()} == {*FILES, *pictures}
-    for text in ("2 layer-jacobian holds: 6 of 6", "Glorot", "width 100", "mean singular value"):
-        assert text in (out / "law-layer-jacobian.json").read_text()
+    assert {path.name for path in out.iterdir()} == {*FILES}
     run = json.loads((out / store.RUN).read_text())
     assert run["closing"] == "2 of 2 laws hold"
     assert run["what"]["settings"]["law"] == list(CHEAP)
@@ -325,26 +302,16 @@ def test_two_laws_hold_when_measured(tmp_path, monkeypatch):
     assert (weights["tolerance"] < 0.02).all()
     assert rows["reason"].str.len_chars().min() > 10
     assert rows["source"].n_unique() == 2
-    drawn = pl.read_parquet(out / laws.POINTS)
-    assert drawn.columns == ["law", "panel", "series", "x", "measured", "error", "predicted"]
-    both = drawn.filter(pl.col("law") == "layer-jacobian")
-    assert both.height == 3 * 2
-    assert (abs(both["measured"] - both["predicted"]) < 5 * both["error"] + 0.005).all()
-    pictures = {name for law in CHEAP for name in names.of_chart(f"law-{law}")}
-    assert {path.name for path in out.iterdir()} == {*FILES, *pictures}
-    assert "mean singular value" in (out / "law-layer-jacobian.svg").read_text()
+    assert {path.name for path in out.iterdir()} == {*FILES}
 
 
 def test_the_table_fits_into_eighty_columns():
     """Broken comparisons come first; of those that hold, only the nearest are listed."""
     law = laws.LAWS[0]
     cases = [Predicted(f"case {i}[l]", 1.0, 0.1, "a reason", errors=0) for i in range(12)]
-    panel = law.panels[0]
-    prediction = Prediction(tuple(cases), curve(panel, "a", [0.0], [1.0]))
     numbers = {e.case: Measured(1.0 + 0.001 * i) for i, e in enumerate(cases)}
     numbers["case 3[l]"] = Measured(1.2, 0.01)
-    measurement = Measurement(numbers, points(panel, "a", [0.0], [[1.0]]))
-    rows = compare(law, prediction, measurement)
+    rows = compare(law, cases, numbers)
     outcome = laws.Outcome(law, rows)
     console = Console(width=80, file=None, record=True)
     with console.capture() as captured:

@@ -61,11 +61,7 @@ def depth_cell(cell):
 
 def laws_cell(law):
     numbers = {"predicted": 1.0, "measured": 1.125, "factor": ""}
-    rows = made_up("laws", law=law.name, case=["one"], **numbers)
-    point = {"law": law.name, "panel": law.panels[0].title, "series": "s", "x": 1.0}
-    points = pl.DataFrame([{**point, "measured": 1.0, "error": 0.1, "predicted": 1.0}])
-    packed = {"rows": rows.to_struct().implode(), "points": points.to_struct().implode()}
-    return pl.DataFrame({"law": [law.name], **packed})
+    return made_up("laws", law=law.name, case=["one"], **numbers)
 
 
 def menagerie_cell(cell):

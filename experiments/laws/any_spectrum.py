@@ -28,12 +28,10 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.jacobian_spectrum import TRACY_WIDOM, largest
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, fixed_point
 from jaxnn.theory import meanfield
 
-MEAN = Panel("Mean square of the singular values", "layers L", "mean s²", log_y=True)
-GAP = Panel("Second singular value of attention", "tokens T", "s₂/s₁", log_x=True, log_y=True)
 ORTHOGONAL, GAUSSIAN = "linear, orthogonal", "linear, Gaussian"
 CRITICAL, CHAOTIC = "tanh, critical", "tanh at q*"
 TANH = {CRITICAL: HiddenLayers("tanh", 1.0), CHAOTIC: HiddenLayers("tanh", 1.5)}
@@ -60,8 +58,6 @@ def predict(setup: Setup) -> Told:
             value = float(means[name][count])
             allowed = value * count / n
             yield Predicted(f"{name}, L = {count}: mean", value, allowed, EDGE).about("χ")
-    for name, values in means.items():
-        yield curve(MEAN, name, np.arange(1, len(values)), values[1:])
     for end, value in zip(ENDS, marchenko_pastur(n, WIDER * n), strict=True):
         case = f"{n} into {WIDER * n} units: {end}"
         yield Predicted(case, value, value / n, EDGE).about("edge")
@@ -72,7 +68,6 @@ def _predicted_attention(setup: Setup) -> Told:
     for tau in setup.logits:
         kurtosis = sum(k * math.exp(p * tau**2) for k, p in ((1, 4), (2, 3), (3, 2))) - 6
         several = [gap(tau, tokens) for tokens in setup.tokens]
-        yield curve(GAP, f"τ = {tau:g}", setup.tokens, [second for second, _ in several])
         for tokens, (second, rank) in zip(setup.tokens, several, strict=True):
             share, case = (kurtosis + 4) / tokens, f"attention, τ = {tau:g}, T = {tokens}"
             reason = "4 standard errors, and (κ + 4)/T"
@@ -138,7 +133,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
             several = [_spectrum(name, k, count, n) for k in keys]
             means = np.array([np.exp(s.log_mean) for s in several])
             yield f"{name}, L = {count}: mean", mean_of(means)
-            yield points(MEAN, name, count, means)
             if name == GAUSSIAN:
                 ends = [np.exp(2 * s.log_largest) for s in several]
                 yield f"{name}, L = {count}: edge", mean_of(ends)
@@ -176,7 +170,6 @@ def _measured_attention(setup: Setup, keys: jax.Array) -> Told:
             seconds.append([float(heads.second[0]) for heads in several])
             yield f"{case}: s₂/s₁", mean_of(seconds[-1])
             yield f"{case}: rank - 1", mean_of([float(heads.rank[0]) - 1 for heads in several])
-        yield points(GAP, f"τ = {tau:g}", setup.tokens, np.array(seconds).T)
 
 
 def _heads(tau: float, tokens: int, key: jax.Array) -> jaxnn.flow.AttentionSpectra:
@@ -190,6 +183,5 @@ def _heads(tau: float, tokens: int, key: jax.Array) -> jaxnn.flow.AttentionSpect
 
 
 SOURCE = "Pennington et al. 2017; Nait Saada et al. 2024"
-PANELS = (MEAN, GAP)
 FULL = Setup(width=200, layers=(1, 4, 8), seeds=20, tokens=(64, 128, 256), logits=(0.25, 0.5))
 QUICK = Setup(width=100, layers=(1, 4), seeds=8, tokens=(64, 128), logits=(0.5,))

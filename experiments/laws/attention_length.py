@@ -21,9 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 
-SHARE = Panel("Attention of random weights", "β", "E Σ softmax²")
 CRITICAL = math.sqrt(2)
 MORE = 0.01  # of β, for the change of E Σ A² that it makes
 REASON = "4 standard errors, and the next order in 1/d, (6/d)²"
@@ -55,12 +54,6 @@ def predict(setup: Setup) -> Told:
         yield Predicted(case, value, left, REASON).about("β", (more - value) / MORE)
     at = np.append(np.linspace(0.5, max(setup.beta) + 0.5, 24), CRITICAL)
     at.sort()
-    limit = np.maximum(1 - CRITICAL / at, 0)
-    yield curve(SHARE, "T → ∞", at, limit)
-    for overlap in {0.0: 0, setup.overlap: 0} if setup.beta_overlap else (0.0,):
-        scale = math.sqrt(1 - overlap)
-        every = [concentration(float(beta) * scale, setup.tokens) for beta in at]
-        yield curve(SHARE, series(setup, overlap), at, every)
 
 
 def in_dimensions(beta: float, tokens: int, width: int) -> float:
@@ -92,7 +85,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         shares = _shares(keys, setup.tokens, setup.width, scale, overlap)
         name = series(setup, overlap)
         yield f"{name}, β = {beta:g}", mean_of(shares)
-        yield points(SHARE, name, beta, np.asarray(shares)[:, None])
 
 
 @partial(jax.jit, static_argnames=("tokens", "width"))
@@ -117,7 +109,6 @@ def _shares(
 
 
 SOURCE = "Giorlandino & Goldt 2025; at finite length derived here"
-PANELS = (SHARE,)
 FULL = Setup(
     tokens=2048, width=512, seeds=8, beta=(1.0, 2.0, 3.0, 5.0), overlap=0.5, beta_overlap=(2.0, 4.0)
 )

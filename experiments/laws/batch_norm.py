@@ -14,10 +14,9 @@ Yang et al. 2019, arXiv:1902.08129, theorems 4, 5, 7 and 8.
 import math
 
 import jax
-import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import (
     HiddenLayers,
     correlations,
@@ -31,10 +30,7 @@ from jaxnn.theory import meanfield
 from jaxnn.theory.sphere import moments
 
 BLOCK, SIGMA_W = jaxnn.blocks.BatchNorm(), 1.0
-BATCHES = (8, 10, 12, 16, 20, 24, 32, 48, 64, 128)  # of the chart
 SETTLED = 5  # the first layer whose correlation counts
-PROFILE = Panel("Gradient by layer", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²")
-GROWTH = Panel("Growth over the batch", "rows B", "ln λ_B, nats a layer", log_x=True)
 
 
 def cases(setup: Setup) -> list[tuple[str, int, int]]:
@@ -52,7 +48,6 @@ def length(activation: str, rows: int) -> float:
 
 def predict(setup: Setup) -> Told:
     """Predict ln λ_B a layer, and c*."""
-    layer = np.arange(1, setup.layers - 1)
     for activation, rows, n in cases(setup):
         ensemble = (activation, SIGMA_W, 0.0)
         chi = meanfield.stationary_chi(*ensemble, hidden=BLOCK, batch=rows)
@@ -64,34 +59,24 @@ def predict(setup: Setup) -> Told:
         c = float(meanfield.correlation_fixed_point(*ensemble, hidden=BLOCK, batch=rows))
         reason = "4 standard errors, and 2/n for the finite width"
         yield Predicted(f"{case}: c*", c, 2 / n, reason).about("c*")
-        yield curve(PROFILE, case, layer, growth * (layer[-1] - layer))
-    for activation in dict.fromkeys(name for name, _, _ in cases(setup)):
-        own = [rows for name, rows, _ in cases(setup) if name == activation]
-        at = [rows for rows in BATCHES if min(own) <= rows <= max(own)]
-        factors = [moments(find_activation(activation), rows).kappa for rows in at]
-        each = np.log(np.array(factors) / [length(activation, rows) for rows in at])
-        yield curve(GROWTH, activation, at, each)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Fit a line to ln ‖Δz[l]‖² for each seed, and take the correlation of two rows."""
-    keys, layer = jax.random.split(key, setup.seeds), np.arange(1, setup.layers - 1)
+    keys = jax.random.split(key, setup.seeds)
     for activation, rows, n in cases(setup):
         case, ensemble = f"{activation}, B = {rows}", HiddenLayers(activation, SIGMA_W)
         q0 = length(activation, rows)
         (log_delta,) = gradients(keys, ensemble, n, setup.layers, q0, rows, block=BLOCK)
-        profile = 2 * log_delta[:, : len(layer)]
+        profile = 2 * log_delta[:, : setup.layers - 2]
         slopes = slope_down(profile)
         yield f"{case}: ln λ", mean_of(slopes)
-        yield points(PROFILE, case, layer, profile - profile[:, -1:])
-        yield points(GROWTH, activation, rows, slopes[:, None])
         x = random_rows(key, rows, n, q0)
         zs = signals(keys, ensemble, setup.layers, x, block=BLOCK)
         yield f"{case}: c*", mean_of([correlations(z)[SETTLED - 1 :].mean() for z in zs])
 
 
 SOURCE = "Yang et al. 2019"
-PANELS = (PROFILE, GROWTH)
 # Of each activation: rows and width, (B, n).
 FULL = Setup(
     layers=20,

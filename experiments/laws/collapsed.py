@@ -49,7 +49,7 @@ from jaxtyping import PyTree
 import jaxnn
 from experiments.laws.collapsed_width import taken
 from experiments.laws.finite import NEXT
-from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, point
+from experiments.laws.law import Measured, Predicted, Setup, Told, mean_of
 from jaxnn.arrays.compiled import compiled
 from jaxnn.chain.chain import Chain
 from jaxnn.flow.formats.ranges import NOISE
@@ -64,7 +64,6 @@ HEADS = 4
 DRAWS = 8  # of the twin
 NEAR = 1e-3  # ε
 MOST = 0.1  # of the size of a state, that still counts as near
-PLANE = Panel("Exponents of drawn transformers", "λ of the angle, a block", "λ of the gradient")
 NETWORKS, TWIN = "networks", "the twin"
 OURS, PUBLISHED = "norms behind", "norms in front"
 SHOWN = 0.5  # over n: what a finite width took at most from blocks with norms in front, when drawn
@@ -189,7 +188,6 @@ def predict(setup: Setup) -> Told:
             )
             yield networks.about(f"λ of the {kind}", 1.0)
             yield twin.about(f"λ of the {kind}", 1.0)
-        yield curve(PLANE, name, *both)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -213,7 +211,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         for of, both in ((NETWORKS, (angle, gradient)), (TWIN, of_twin)):
             yield f"{name}: angle, {of}", both[0]
             yield f"{name}: gradient, {of}", both[1]
-        yield point(PLANE, name, angle.value, gradient)
 
 
 @compiled
@@ -271,5 +268,4 @@ FULL = Setup(
     published=tuple(Strengths(*v) for v in IN_FRONT),
 )
 SOURCE = "Cowsik et al. 2024; formulas derived here"
-PANELS = (PLANE,)
 QUICK = FULL.but(seeds=24, ours=FULL.ours[1:3], published=FULL.published[1:2])

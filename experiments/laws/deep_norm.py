@@ -20,18 +20,16 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, gradients, log_spread
 from jaxnn.theory import meanfield
 
-GROWTH = Panel("Gradient over the blocks", "blocks", "ln ‖Δz[1]‖² / ‖Δz[l]‖²")
 ENSEMBLE = HiddenLayers("tanh", 1.0)
 POST, DEEP, ROOT = "post-norm, α = 1", "DeepNorm, α = (2N)^¼", "α = √N"
 REASON = "4 standard errors, and a part of the bias of a mean of logarithms"
 LEFT_OUT = {1.0: 0.16}  # of the bias, by which the derived one is off; see `finite_width.py`
 MOST_LEFT_OUT = 2 / 3  # where branches are small
 ROWS = 8  # inputs and cotangents of a network, whose logarithms are averaged
-PLOTTED = 17
 
 
 def kinds(setup: Setup) -> list[tuple[str, int, float]]:
@@ -56,8 +54,6 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{name}, N = {blocks}", value, left, REASON).about(
             "χ - 1", blocks * (chi - 1) / chi
         )
-        at = evenly(0, blocks, PLOTTED)
-        yield curve(GROWTH, name, at, at * math.log(chi))
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -66,14 +62,11 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     for name, blocks, alpha in kinds(setup):
         of_kind, fields = (ENSEMBLE, setup.width, blocks + 1, 1.0, ROWS), ("log_delta_example",)
         (of_rows,) = gradients(keys, *of_kind, block=block_of(alpha), fields=fields)
-        log_delta, at = of_rows.mean(axis=2), evenly(0, blocks, PLOTTED)
-        ratio = 2 * (log_delta[:, :1] - log_delta[:, at])
-        yield f"{name}, N = {blocks}", mean_of(ratio[:, -1])
-        yield points(GROWTH, name, at, ratio)
+        log_delta = of_rows.mean(axis=2)
+        yield f"{name}, N = {blocks}", mean_of(2 * (log_delta[:, 0] - log_delta[:, blocks]))
 
 
 SOURCE = "Wang et al. 2022; with one matrix a block derived here"
-PANELS = (GROWTH,)
 # post, blocks: of post-norm, and N of the others.
 FULL = Setup(width=128, seeds=100, post=100, blocks=1000)
 QUICK = Setup(width=160, seeds=24, post=40, blocks=200)

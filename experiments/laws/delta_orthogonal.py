@@ -25,15 +25,12 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from jaxnn.theory import meanfield
 
-LENGTH = Panel("Delta-orthogonal kernel", "layer l", "ln ‖z[l]‖ / ‖z[0]‖")
-WAVE = Panel("A wave over positions, linear layers", "layer l", "its part of the mean square")
 LINEAR, TANH = "linear", "tanh, q[0] = 1/L"
 SPREAD, DELTA = "Gaussian, spread evenly", "delta-orthogonal"
 PART = 0.8  # of the mean square, that the wave is at first
-PLOTTED = 21
 TAPS = 3
 
 
@@ -68,18 +65,13 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{TANH}: {what}", value, allowed, reason).about(curvature, -1 / 3)
     yield Predicted(f"{SPREAD}: wave", left).about("λ", deep * left)
     yield Predicted(f"{DELTA}: wave", PART, 1e-4, "rounding", errors=0)
-    layer, of_wave = evenly(0, layers, PLOTTED), np.arange(deep + 1)
-    yield curve(LENGTH, LINEAR, layer, 0 * layer)
-    yield curve(LENGTH, TANH, layer, path[layer])
-    yield curve(WAVE, SPREAD, of_wave, PART * fade**of_wave)
-    yield curve(WAVE, DELTA, of_wave, 0 * of_wave + PART)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Send signals and cotangents through convolutions of JAX, on a ring of positions."""
     n, positions, layers = setup.width, setup.positions, setup.layers
     channels, deep, networks = setup.wave
-    keys, layer = jax.random.split(key, setup.seeds), evenly(0, layers, PLOTTED)
+    keys = jax.random.split(key, setup.seeds)
     for name, activation, q0 in ((LINEAR, "identity", 1.0), (TANH, "tanh", 1 / layers)):
         square, log_gradient = _through(
             keys, n, layers, activation, jnp.full(positions, q0), orthogonal=True
@@ -88,15 +80,13 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         along = log_z - log_z[:, :1]
         yield f"{name}: signal", mean_of(along[:, -1])
         yield f"{name}: gradient", mean_of(log_gradient)
-        yield points(LENGTH, name, layer, along[:, layer])
-    of_wave, keys = np.arange(deep + 1), jax.random.split(key, networks)
+    keys = jax.random.split(key, networks)
     wave = np.cos(2 * np.pi * np.arange(positions) / positions)
     for name, orthogonal in ((SPREAD, False), (DELTA, True)):
         of_kind = channels, deep, "identity", jnp.asarray(1 + PART * wave, float), orthogonal
         square = np.asarray(_through(keys, *of_kind)[0], np.float64)
         part = 2 * np.mean(square * wave, axis=2)
         yield f"{name}: wave", mean_of(part[:, -1])
-        yield points(WAVE, name, of_wave, part)
 
 
 def convolved(a: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -146,7 +136,6 @@ def _through(
 
 
 SOURCE = "Xiao et al. 2018"
-PANELS = (LENGTH, WAVE)
 # wave: channels, layers and networks of it.
 FULL = Setup(width=48, positions=8, layers=1000, seeds=8, wave=(96, 12, 200))
 QUICK = Setup(width=32, positions=8, layers=1000, seeds=4, wave=(48, 8, 150))

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.laws.finite import slope, spread
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import (
     Dropout,
     HiddenLayers,
@@ -32,16 +32,13 @@ from experiments.laws.networks import (
 )
 from jaxnn.theory import meanfield
 
-CORRELATION = Panel("One input, two masks", "layer l", "c[l]")
-GRADIENT = Panel("Gradient, ½ ln χ", "part of the units kept", "nats a layer")
 ENSEMBLE = HiddenLayers("tanh", 1.327, math.sqrt(0.05))  # χ = 1 without dropout
 MORE = 0.01  # of a factor, for the change of each number that it makes
-PLOTTED = np.linspace(0.5, 1.0, 11)
 
 
 def predict(setup: Setup) -> Told:
     """Predict q*, c* and the slope of ln ‖Δz‖."""
-    layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
+    half = setup.layers // 2
     for keep in setup.keep:
         start = fixed_point(ENSEMBLE, keep)
         q, q0 = start.q, start.q0
@@ -51,7 +48,6 @@ def predict(setup: Setup) -> Told:
         name = f"kept {keep:g}"
         yield Predicted(f"{name}: q*", q + bias).about("E[σ²]/ϱ", (more - q) / MORE)
         c = np.asarray(meanfield.paths(*ENSEMBLE, q0, 1.0, setup.layers, keep=keep).c)
-        yield curve(CORRELATION, name, layer, c)
         late = float(c[half:].mean())
         finite = "4 standard errors, and 2/n for the finite width"
         # E[σ σ̃] larger by a part: as if more were kept at the same q.
@@ -63,14 +59,12 @@ def predict(setup: Setup) -> Told:
         )
         of_nets = setup.width, setup.layers + 1, setup.seeds, keep
         yield slope(f"{name}: slope of ln ‖Δz‖", start, *of_nets)
-    every = [fixed_point(ENSEMBLE, float(keep)).half_log_chi for keep in PLOTTED]
-    yield curve(GRADIENT, "½ ln χ", PLOTTED, every)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Send one input through each network with two masks, and a random cotangent down."""
     keys, n = jax.random.split(key, setup.seeds), setup.width
-    layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
+    half = setup.layers // 2
     for keep in setup.keep:
         q0 = fixed_point(ENSEMBLE, keep).q0
         name, x = f"kept {keep:g}", np.sqrt(q0) * jnp.ones((1, n))
@@ -83,14 +77,11 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         c = np.mean(one * other, axis=-1) / np.sqrt(square[0] * square[1])
         yield f"{name}: q*", mean_of((square[0] + square[1])[:, half:].mean(axis=1) / 2)
         yield f"{name}: c*", mean_of(c[:, half:].mean(axis=1))
-        yield points(CORRELATION, name, layer, c)
         (log_delta,) = gradients(keys, ENSEMBLE, n, setup.layers, q0, dropout=Dropout(keep))
         slopes = slope_down(log_delta)
         yield f"{name}: slope of ln ‖Δz‖", mean_of(slopes)
-        yield points(GRADIENT, "½ ln χ", keep, slopes[:, None])
 
 
 SOURCE = "Schoenholz et al. 2017"
-PANELS = (CORRELATION, GRADIENT)
 FULL = Setup(width=300, layers=40, seeds=20, keep=(0.5, 0.7, 0.9))
 QUICK = Setup(width=200, layers=24, seeds=40, keep=(0.9,))

@@ -21,11 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, doublings, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, gradients, log_spread
 from jaxnn.theory import meanfield
 
-GROWTH = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²", log_x=True)
 SIGMA_W = 1.0
 PRE_NORM = "pre-norm"
 
@@ -58,7 +57,6 @@ def kinds(setup: Setup) -> list[tuple[str, HiddenLayers, jaxnn.blocks.Block]]:
 def predict(setup: Setup) -> Told:
     """Predict the logarithm of the ratio over L blocks, block by block."""
     last = setup.blocks
-    at = np.unique(np.geomspace(1, last, 16).round().astype(int))
     for name, ensemble, block in kinds(setup):
         of_kind = (*ensemble, 1.0, last + 1)
         q, log_delta = (
@@ -72,21 +70,17 @@ def predict(setup: Setup) -> Told:
         gain = -float(np.sum(np.expm1(-np.diff(ratio))))  # of w at the q that is there
         reason, value = (REASON_NORM if normed else REASON), float(ratio[-1]) - lag / 2
         yield Predicted(f"{name}, L = {last}", value, allowed, reason).about("w", gain)
-        yield curve(GROWTH, name, at, ratio[at])
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the ratio in the library's blocks, from a random cotangent."""
     keys, last = jax.random.split(key, setup.seeds), setup.blocks
-    at = doublings(last)
     for name, ensemble, block in kinds(setup):
         (log_delta,) = gradients(keys, ensemble, setup.width, last + 1, block=block)
         ratio = 2 * (log_delta[:, :1] - log_delta[:, : last + 1])
         yield f"{name}, L = {last}", mean_of(ratio[:, last])
-        yield points(GROWTH, name, at, ratio[:, at])
 
 
 SOURCE = "Alekseev 2026; by block derived here"
-PANELS = (GROWTH,)
 FULL = Setup(width=200, seeds=90, blocks=100, alpha=(0.5, 1.0, 2.0))
 QUICK = Setup(width=100, seeds=40, blocks=30, alpha=(1.0,))

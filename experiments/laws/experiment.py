@@ -6,13 +6,11 @@ with a pair of functions: `predict`, which computes what the law says from its f
 its standard error and from what is known of finite widths; each row gives the reason. A law that
 does not hold is reported, with exit code 1.
 
-`settings -> laws; law -> prediction, measurement -> comparisons, points -> table, a chart each`
+`settings -> laws; law -> prediction, measurement -> comparisons -> table`
 """
 
 import importlib
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import polars as pl
 from rich.console import Group
@@ -20,7 +18,7 @@ from rich.console import Group
 from experiments.laws import report
 from experiments.laws.columns import COLUMNS
 from experiments.laws.law import Law, Outcome, examine
-from experiments.runs import experiment, files, runtime, sweep
+from experiments.runs import experiment, runtime, sweep
 from experiments.runs.experiment import Conclusion, Experiment
 from experiments.runs.missing import NOTHING, Missing
 from experiments.runs.store import Store
@@ -38,7 +36,6 @@ MODULES = (  # of a law each, by their numbers
 LAWS: tuple[Law, ...] = tuple(
     Law.of(importlib.import_module(f"experiments.laws.{module}")) for module in MODULES
 )
-POINTS = "points.parquet"
 LARGEST = 64**2 * 10_001  # weights, of ten thousand layers; other laws have fewer
 
 
@@ -98,45 +95,24 @@ def _need(law: Law) -> str:
 
 def measure(plan: Plan, store: Store) -> tuple[list[pl.DataFrame | None], bool]:
     """Examine the laws that are missing."""
-    return sweep.measure(plan, store, partial(examined, plan.settings))
-
-
-def examined(settings: Settings, law: Law) -> pl.DataFrame:
-    """Return one row a law: its name, and as lists its comparisons and its chart's points."""
-    rows, points = examine(law, settings.quick, settings.seed)
-    packed = {"rows": rows.to_struct().implode(), "points": points.to_struct().implode()}
-    return pl.DataFrame({"law": [law.name], **packed})
+    of = plan.settings
+    return sweep.measure(plan, store, lambda law: examine(law, of.quick, of.seed))
 
 
 def conclude(plan: Plan, frames: list[pl.DataFrame | None]) -> Conclusion:
-    """Say which laws hold, and draw each."""
-    packed, missing = sweep.gathered(plan, frames)
-    rows, points = (packed[name].explode().struct.unnest() for name in ("rows", "points"))
+    """Say which laws hold."""
+    rows, missing = sweep.gathered(plan, frames)
     outcomes = _outcomes(rows)
     closing = report.closing(outcomes, missing)
     broken = not missing and not all(outcome.holds for outcome in outcomes)
     return Conclusion(
         rows,
         verdicts=[report.sentence(outcome) for outcome in outcomes],
-        figures={_stem(o.law): _figure(plan.settings, o, points) for o in outcomes},
-        files={POINTS: files.parquet(points)},
         about={"closing": closing},
         summary=closing,
         failure=closing if broken else None,
         missing=missing,
     )
-
-
-def _stem(law: Law) -> str:
-    return f"law-{law.name}"
-
-
-def _figure(settings: Settings, outcome: Outcome, points: pl.DataFrame) -> Any:
-    from experiments.laws import picture  # here, for it imports Altair
-
-    law = outcome.law
-    own = points.filter(pl.col("law") == law.name)
-    return picture.figure(outcome, own, subtitle(settings, law))
 
 
 def _outcomes(rows: pl.DataFrame) -> list[Outcome]:
@@ -153,25 +129,10 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
     return report.table(_outcomes(rows), unmeasured)
 
 
-def subtitle(settings: Settings, law: Law) -> str:
-    """Say in one line what was measured."""
-    setup = vars(law.setup(settings.quick))
-    words = "; ".join(f"{name} {_in_words(value)}" for name, value in setup.items())
-    return f"{words}; {runtime.dtype_name()}, seed {settings.seed}"
-
-
-def _in_words(value: object, between: str = ", ") -> str:
-    if isinstance(value, tuple):
-        return between.join(_in_words(entry, "×") for entry in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 EXPERIMENT = Experiment(
     name="laws",
     settings=Settings,
     columns=COLUMNS,
-    figures=tuple(map(_stem, LAWS)),
-    files=(POINTS,),
     prepare=prepare,
     measure=measure,
     conclude=conclude,

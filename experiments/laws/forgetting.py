@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.laws.finite import slope
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import (
     HiddenLayers,
     fixed_point,
@@ -30,7 +30,6 @@ from jaxnn.theory import meanfield
 ENSEMBLE = HiddenLayers("erf", 1.0, math.sqrt(0.05))
 C0, FLOOR = 0.0, 8.0  # correlation of the inputs; d in units of eps that counts as forgotten
 INPUTS = 4  # of each network, orthogonal
-APART = Panel("Distance of two signals", "layer l", "d[l]", log_y=True)
 
 
 def floats(setup: Setup) -> dict[str, int]:
@@ -52,14 +51,12 @@ def predict(setup: Setup) -> Told:
     start = fixed_point(ENSEMBLE)
     growth = slope("", start, setup.width, deepest, setup.seeds)
     bias = growth.value - start.half_log_chi
-    for name, layers in floats(setup).items():
+    for name in floats(setup):
         forgotten, soonest = (
             falls_through(apart * np.exp(rate * np.arange(deepest)), floor_of(name))
             for rate in (bias, bias - growth.allowed)
         )
         yield Predicted(name, forgotten, forgotten - soonest, reason).about("ξ_c")
-        until = min(layers, int(forgotten) + 5)
-        yield curve(APART, name, np.arange(1, until + 1), apart[:until])
 
 
 def falls_through(apart: np.ndarray, floor: float) -> float:
@@ -85,8 +82,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
             for pairs in apart
         ]
         yield name, mean_of(forgotten)
-        layer = evenly(1, layers, 15)
-        yield points(APART, name, layer, apart[:, 0, layer - 1])
 
 
 def distances(z: np.ndarray) -> np.ndarray:
@@ -101,7 +96,6 @@ def distances(z: np.ndarray) -> np.ndarray:
 
 
 SOURCE = "derived here from Schoenholz et al. 2017"
-PANELS = (APART,)
 # bfloat16, float32: the hidden layers of each float.
 FULL = Setup(width=300, seeds=24, bfloat16=60, float32=240)
 QUICK = Setup(width=200, seeds=60, bfloat16=70, float32=0)

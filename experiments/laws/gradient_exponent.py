@@ -12,16 +12,13 @@ import math
 from functools import cache
 
 import jax
-import numpy as np
 
 from experiments.laws.finite import slope
-from experiments.laws.law import Panel, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, Start, fixed_point, gradients, slope_down
 from jaxnn.theory import meanfield
 
 SIGMA_B = math.sqrt(0.05)  # of tanh
-PROFILE = Panel("Gradient by layer, widest network", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
-SLOPES = Panel("Slope of every network", "½ ln χ", "slope of ln ‖Δz[l]‖, nats a layer")
 
 
 @cache
@@ -43,32 +40,23 @@ def kinds() -> dict[str, Start]:
 
 def predict(setup: Setup) -> Told:
     """Predict ½ ln χ with the bias of n, and for infinite width the lines ½ ln χ · (layers - l)."""
-    layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
-        half = kind.half_log_chi
-        yield curve(PROFILE, name, layer, half * (setup.layers - layer))
         for n in setup.widths:
             predicted = slope(f"{name}, n = {n}", kind, n, setup.layers, setup.seeds)
             yield predicted
-            yield curve(SLOPES, f"n = {n}", half, predicted.value)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Fit a line to ln ‖Δz[l]‖, l = 1 … layers, for each seed."""
     keys = jax.random.split(key, setup.seeds)
-    layer = np.arange(1, setup.layers + 1)
     for name, kind in kinds().items():
         for n in setup.widths:
             (log_delta,) = gradients(keys, kind.ensemble, n, setup.layers, kind.q0)
             profile = log_delta[:, :-1]
             slopes = slope_down(profile)
             yield f"{name}, n = {n}", mean_of(slopes)
-            yield points(SLOPES, f"n = {n}", kind.half_log_chi, slopes[:, None])
-            if n == max(setup.widths):
-                yield points(PROFILE, name, layer, profile - profile[:, -1:])
 
 
 SOURCE = "Schoenholz et al. 2017"
-PANELS = (PROFILE, SLOPES)
 FULL = Setup(widths=(100, 300, 1000), layers=30, seeds=10)
 QUICK = Setup(widths=(100,), layers=20, seeds=40)

@@ -14,7 +14,7 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.finite import slope
-from experiments.laws.law import Panel, Predicted, Relation, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Relation, Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, Params, draw, fixed_point, slope_down
 from experiments.laws.training import TrainingSet, accuracies, classifier, digits
 from experiments.learning.descent import DescentRule
@@ -24,30 +24,23 @@ KINDS = {"He": HiddenLayers("relu", math.sqrt(2)), "Xavier": HiddenLayers("relu"
 TRAINED, STALLED = 0.95, 0.30  # training accuracy that counts as either; chance is 0.10
 SENT_BACK = 64  # examples from which a gradient is measured before training
 DESCENT = DescentRule(rate=0.01, momentum=0.0, batch=128)
-PROFILE = Panel("Gradient by layer, untrained", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
-CURVE = Panel("Training on the digits", "step", "training accuracy")
 
 
 def predict(setup: Setup) -> Told:
     """Predict ½ ln χ with the bias of n a layer, and on which side of two bounds training ends."""
-    layer = np.arange(1, setup.layers + 1)
     bounds: dict[str, tuple[float, Relation]] = {"He": (TRAINED, "≥"), "Xavier": (STALLED, "≤")}
     for name, ensemble in KINDS.items():
         start, case = fixed_point(ensemble), f"{name}: slope of ln ‖Δz‖"
         yield slope(case, start, setup.width, setup.layers, setup.draws)
         bound, relation = bounds[name]
         yield Predicted(f"{name}: accuracy", bound, 0.0, "a bound: no tolerance", 0, relation)
-        yield curve(PROFILE, name, layer, start.half_log_chi * (setup.layers - layer))
-        yield curve(CURVE, name, [0, setup.steps], [bound, bound])
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the slope before training, from a random cotangent, and the accuracy during it."""
     examples = digits()
     net = classifier(setup.width, setup.layers, "relu")
-    layer = np.arange(1, setup.layers + 1)
     training = DESCENT, setup.steps, setup.looks
-    step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
     for name, ensemble in KINDS.items():
         profiles, learned = [], []
         for place, seed in enumerate(jax.random.split(key, setup.draws)):
@@ -59,8 +52,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         profile, accuracy = np.array(profiles, np.float64), np.array(learned, np.float64)
         yield f"{name}: slope of ln ‖Δz‖", mean_of(slope_down(profile))
         yield f"{name}: accuracy", mean_of(accuracy[:, -1])
-        yield points(PROFILE, name, layer, profile - profile[:, -1:])
-        yield points(CURVE, name, step, accuracy)
 
 
 @jax.jit
@@ -74,7 +65,6 @@ def _profile(
 
 
 SOURCE = "He et al. 2015"
-PANELS = (PROFILE, CURVE)
 # seeds: networks that are trained; draws: whose slope is measured, these and more.
 FULL = Setup(width=100, layers=30, steps=1500, looks=15, seeds=3, draws=60)
 # As many steps: before, a spike of the loss may undo for a while what was learned.

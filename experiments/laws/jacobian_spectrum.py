@@ -20,13 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Measured, Predicted, Setup, Told, mean_of
 from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, draw, random_rows, square_network
 from jaxnn.network import Layer
 from jaxnn.network.params import Initializer
 
-VARIANCE = Panel("Variance of JJᵀ's spectrum", "factors L", "variance / mean²")
-EDGE = Panel("Largest value, linear Gaussian", "factors L", "largest / mean")
 TRACY_WIDOM = -1.2065336  # the mean of the distribution of real matrices' largest values
 
 
@@ -49,11 +47,9 @@ KINDS = {
 
 def predict(setup: Setup) -> Told:
     """Predict the variance of each kind, linear in L, and the edge."""
-    dense = np.arange(min(setup.factors), max(setup.factors) + 1)
     rounding = float(np.finfo(np.float32).eps)
     n = setup.width
     for name, kind in KINDS.items():
-        yield curve(VARIANCE, name, dense, kind.each * dense)
         for factors in setup.factors:
             case, value = f"{name}, L = {factors}: variance", variance(kind, factors, n)
             if not kind.each:
@@ -62,7 +58,6 @@ def predict(setup: Setup) -> Told:
                 continue
             allowed, reason = value * factors / n**2, "4 standard errors, and L/n²"
             yield Predicted(case, value, allowed, reason).about("variance")
-    yield curve(EDGE, WITH_EDGE, dense, [edge(int(d)) for d in dense])
     for factors in setup.factors:
         case, value = f"{WITH_EDGE}, L = {factors}: edge", largest(factors, n)
         reason = "4 standard errors, and the next order, L/n"
@@ -122,9 +117,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
             case = f"{name}, L = {factors}: "
             yield f"{case}variance", ratio_of(variances[:, j], means[:, j])
             yield f"{case}edge", mean_of(ends[:, j])
-        yield points(VARIANCE, name, setup.factors, variances)
-        if name == WITH_EDGE:
-            yield points(EDGE, name, setup.factors, ends)
 
 
 def ratio_of(variances: np.ndarray, means: np.ndarray) -> Measured:
@@ -162,6 +154,5 @@ def _draw(
 
 
 SOURCE = "Pennington et al. 2017"
-PANELS = (VARIANCE, EDGE)
 FULL = Setup(width=400, factors=(1, 2, 4, 8), seeds=8)
 QUICK = Setup(width=200, factors=(1, 4), seeds=10)

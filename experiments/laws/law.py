@@ -6,9 +6,8 @@ A law is a module. Its docstring begins with `Law N: ` and what it states, and d
 
     SOURCE         the publication, and what is derived here instead
     FULL, QUICK    two set-ups
-    predict        setup -> `Predicted` numbers, and `curve`s; called in float64
-    measure        setup, key -> cases with their `Measured` number, and `points`
-    PANELS         of its chart
+    predict        setup -> `Predicted` numbers; called in float64
+    measure        setup, key -> cases with their `Measured` number
     COARSE         pairs of a factor, and why its power is no smaller, for those that no formula
                    settles; may be left out
     NEEDS          packages of its networks, which need not be installed; may be left out
@@ -26,7 +25,7 @@ formula that it tests: `power` says by how much that may be wrong without being 
 import importlib.util
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, NamedTuple
@@ -41,10 +40,7 @@ from experiments.laws.power import ERRORS, Joint, PredictedAndMeasured, joint, p
 
 Relation = Literal["=", "≥", "≤"]
 
-PLACE = {"panel": pl.String, "series": pl.String, "x": pl.Float64}
-CURVES = {**PLACE, "predicted": pl.Float64}
 REALS = ("deviation", "chi_square", "freedom", "chance", "power")  # without a number, null
-POINTS = {**PLACE, "measured": pl.Float64, "error": pl.Float64}
 
 
 class Predicted(NamedTuple):
@@ -92,20 +88,6 @@ class Measured(NamedTuple):
     samples: np.ndarray = np.zeros(0)
 
 
-class Prediction(NamedTuple):
-    """Predicted numbers, and curves for the chart with the columns `CURVES`."""
-
-    numbers: tuple[Predicted, ...]
-    curves: pl.DataFrame
-
-
-class Measurement(NamedTuple):
-    """Measured numbers by case, and points for the chart with the columns `POINTS`."""
-
-    numbers: dict[str, Measured]
-    points: pl.DataFrame
-
-
 class Setup(SimpleNamespace):
     """Widths, layers, numbers of networks and the like, by names that the law chooses."""
 
@@ -114,20 +96,8 @@ class Setup(SimpleNamespace):
         return Setup(**(vars(self) | changes))
 
 
-# What a law says, one after the other: predicted numbers, or cases and what was measured of each;
-# and rows of the chart.
-Told = Iterator[Predicted | tuple[str, Measured] | pl.DataFrame]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A panel of a law's chart."""
-
-    title: str
-    x: str
-    y: str
-    log_x: bool = False
-    log_y: bool = False
+# What a law says, one after the other: predicted numbers, or cases and what was measured of each.
+Told = Iterator[Predicted | tuple[str, Measured]]
 
 
 @dataclass(frozen=True)
@@ -142,7 +112,6 @@ class Law:
     measure: Callable[[Setup, jax.Array], Told]
     full: Setup
     quick: Setup
-    panels: tuple[Panel, ...]
     coarse: tuple[tuple[str, str], ...] = ()
     needs: tuple[str, ...] = ()
 
@@ -156,7 +125,7 @@ class Law:
             module.__name__.rpartition(".")[2].replace("_", "-"),
             told[2],
             *(module.SOURCE, module.predict, module.measure, module.FULL, module.QUICK),
-            *(module.PANELS, getattr(module, "COARSE", ()), getattr(module, "NEEDS", ())),
+            *(getattr(module, "COARSE", ()), getattr(module, "NEEDS", ())),
         )
 
     @property
@@ -174,17 +143,13 @@ class Law:
         """The columns of its rows in which cells differ."""
         return {"law": self.name}
 
-    def prediction(self, setup: Setup) -> Prediction:
+    def prediction(self, setup: Setup) -> tuple[Predicted, ...]:
         """Return all that it predicts."""
-        told = [*self.predict(setup)]
-        numbers = tuple(v for v in told if isinstance(v, Predicted))
-        return Prediction(numbers, pl.concat(v for v in told if isinstance(v, pl.DataFrame)))
+        return tuple(v for v in self.predict(setup) if isinstance(v, Predicted))
 
-    def measurement(self, setup: Setup, key: jax.Array) -> Measurement:
+    def measurement(self, setup: Setup, key: jax.Array) -> dict[str, Measured]:
         """Return all that it measures."""
-        told = [*self.measure(setup, key)]
-        numbers = dict(v for v in told if not isinstance(v, Predicted | pl.DataFrame))
-        return Measurement(numbers, pl.concat(v for v in told if isinstance(v, pl.DataFrame)))
+        return dict(v for v in self.measure(setup, key) if not isinstance(v, Predicted))
 
     def setup(self, quick: bool) -> Setup:
         """Return the set-up of the full run or of the quick one."""
@@ -209,25 +174,21 @@ class Outcome(NamedTuple):
         return bool(self.rows["holds"].all()) and self.together.holds
 
 
-def examine(law: Law, quick: bool, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Predict in float64, measure in the user's float, compare.
-
-    Returns:
-        Comparisons, with the columns of `laws.columns`; and points: law, panel, series, x,
-        measured, error (standard), predicted, of which measured is null for points of a curve.
-    """
+def examine(law: Law, quick: bool, seed: int) -> pl.DataFrame:
+    """Predict in float64, measure in the user's float, compare; see `compare`."""
     setup = law.setup(quick)
     with jax.enable_x64(True):
         prediction = law.prediction(setup)
     key = jax.random.fold_in(jax.random.key(seed), law.number)
-    measurement = law.measurement(setup, key)
-    return compare(law, prediction, measurement), _joined(law, prediction, measurement)
+    return compare(law, prediction, law.measurement(setup, key))
 
 
-def compare(law: Law, prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
+def compare(
+    law: Law, prediction: Sequence[Predicted], measurement: Mapping[str, Measured]
+) -> pl.DataFrame:
     """Return a row a comparison, with the columns of `laws.columns`."""
-    comparisons = [PredictedAndMeasured(p, measurement.numbers[p.case]) for p in prediction.numbers]
-    factors = dict.fromkeys(p.factor for p in prediction.numbers if p.factor)
+    comparisons = [PredictedAndMeasured(p, measurement[p.case]) for p in prediction]
+    factors = dict.fromkeys(p.factor for p in prediction if p.factor)
     powers = {factor: power(comparisons, factor) for factor in factors}
     together = joint(comparisons)
     rows = [
@@ -242,15 +203,6 @@ def compare(law: Law, prediction: Prediction, measurement: Measurement) -> pl.Da
     ]
     schema = {name: column.dtype for name, column in COLUMNS.items()}
     return pl.DataFrame(rows, schema, orient="row").with_columns(pl.col(*REALS).fill_nan(None))
-
-
-def _joined(law: Law, prediction: Prediction, measurement: Measurement) -> pl.DataFrame:
-    """The points and curves of a law, ordered by series as they are named, curves first."""
-    names = pl.concat([prediction.curves["series"], measurement.points["series"]])
-    order = pl.col("series").cast(pl.Enum(names.unique(maintain_order=True)))
-    both = measurement.points.join(prediction.curves, on=list(PLACE), how="full", coalesce=True)
-    both = both.sort("panel", order, "x", maintain_order=True)
-    return both.select(pl.lit(law.name).alias("law"), *PLACE, "measured", "error", "predicted")
 
 
 def mean_of(samples: ArrayLike) -> Measured:
@@ -271,34 +223,3 @@ def log_mean_of(logs: ArrayLike) -> Measured:
     mean = float(np.mean(shares))
     of_mean = mean_of(shares / mean)
     return of_mean._replace(value=top + math.log(mean))
-
-
-def curve(panel: Panel, series: str, x: ArrayLike, predicted: ArrayLike) -> pl.DataFrame:
-    """Return a predicted curve of a panel, with the columns `CURVES`."""
-    x, y = (np.atleast_1d(np.asarray(v, np.float64)) for v in (x, predicted))
-    names = {"panel": [panel.title] * len(x), "series": [series] * len(x)}
-    return pl.DataFrame({**names, "x": x, "predicted": y}, CURVES)
-
-
-def points(panel: Panel, series: str, x: ArrayLike, samples: ArrayLike) -> pl.DataFrame:
-    """Return points of a panel, of (repetitions, points) samples, with the columns `POINTS`."""
-    values = np.asarray(samples, np.float64)
-    places = np.atleast_1d(np.asarray(x, np.float64))
-    return pl.concat(
-        [point(panel, series, float(at), mean_of(values[:, j])) for j, at in enumerate(places)]
-    )
-
-
-def point(panel: Panel, series: str, x: float, measured: Measured) -> pl.DataFrame:
-    """Return a measured point of a panel, with the columns `POINTS`."""
-    return pl.DataFrame([(panel.title, series, x, *measured[:2])], POINTS, orient="row")
-
-
-def evenly(first: int, last: int, count: int) -> np.ndarray:
-    """Return whole numbers from first to last, so many at most, for points of a chart."""
-    return np.unique(np.linspace(first, last, count).astype(int))
-
-
-def doublings(last: int) -> np.ndarray:
-    """Return the powers of two up to a number, and the number."""
-    return np.unique([*(2 ** np.arange(int(math.log2(last)) + 1)), last])

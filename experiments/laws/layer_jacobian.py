@@ -21,7 +21,7 @@ import numpy as np
 from jax.nn.initializers import variance_scaling
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import GAUSSIAN, random_rows, square_network
 from jaxnn.network.params import Initializer
 from jaxnn.theory.quadrature import expectation, solve
@@ -29,9 +29,6 @@ from jaxnn.theory.quadrature import expectation, solve
 NODES = 48  # of the Gauss-Legendre rule for the integral over u: good to 1e-7
 ACTIVATION = "tanh"
 REASON = "4 standard errors, and (1 + l)/n of it for the finite width"
-MEANS = Panel(
-    "A layer's Jacobian ∂z[l+1]/∂z[l]", "layer l; 0: the weights θ[0] alone", "mean singular value"
-)
 
 
 class Scheme(NamedTuple):
@@ -54,7 +51,6 @@ def predict(setup: Setup) -> Told:
         q = jaxnn.theory.meanfield.lengths(ACTIVATION, scheme.sigma_w, 0.0, 1.0, setup.layers)
         slopes = [mean_singular_value(ACTIVATION, float(q_l)) for q_l in q]
         means = scheme.sigma_w * np.array([mean_singular_value("identity", 1.0), *slopes])
-        yield curve(MEANS, name, np.arange(len(means)), means)
         for layer, value in enumerate(means.tolist()):
             allowed = value * (1 + layer) / setup.width
             predicted = Predicted(_case(name, layer), value, allowed, REASON)
@@ -93,7 +89,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     keys = jax.random.split(key, setup.seeds)
     for name, scheme in SCHEMES.items():
         means = np.array([_means(k, setup.width, setup.layers, scheme.draw) for k in keys])
-        yield points(MEANS, name, np.arange(setup.layers + 1), means)
         for layer in range(means.shape[1]):
             yield _case(name, layer), mean_of(means[:, layer])
 
@@ -120,6 +115,5 @@ def _case(scheme: str, layer: int) -> str:
 
 
 SOURCE = "Glorot & Bengio 2010"
-PANELS = (MEANS,)
 FULL = Setup(width=1000, layers=5, seeds=10)
 QUICK = Setup(width=200, layers=2, seeds=6)

@@ -19,7 +19,7 @@ from jax import lax
 
 import jaxnn
 from experiments.laws.finite import slope, spread
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import (
     HiddenLayers,
     Start,
@@ -35,21 +35,17 @@ SIGMA_W = (1.3, 2.5, 4.0)
 NEAR = (-0.1, -0.05, 0.0, 0.05, 0.1)  # around the critical σ_w, where growth changes its sign
 Q0, C0 = 1.0, 0.6  # mean square and correlation of the two inputs
 
-LENGTH = Panel("Mean square", "layer l", "q[l]", log_y=True)
-CORRELATION = Panel("Correlation of two inputs", "layer l", "c[l]")
-GROWTH = Panel("Growth of a tangent vector", "σ_w", "nats a layer")
 EDGE = "σ_w where order becomes chaos"
 LESS = 0.01  # of E[σ(z) σ(z̃)], for the change of c that it makes; with more, c stays 1 in order
 
 
 def predict(setup: Setup) -> Told:
     """Predict by iterating the two maps; ½ ln χ(q*) with the bias of n; and the critical σ_w."""
-    layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
+    half = setup.layers // 2
     reason = "4 standard errors, and 2/n for the finite width"
     for sigma_w in SIGMA_W:
         series = f"σ_w = {sigma_w:g}"
         q, c = _maps(sigma_w, setup.layers)
-        yield from [curve(LENGTH, series, layer, q), curve(CORRELATION, series, layer, c)]
         ensemble = HiddenLayers(ACTIVATION, sigma_w, SIGMA_B)
         late_q = float((q + spread(ensemble, q, setup.width).bias)[half:].mean())
         other_q, other_c = _maps(sigma_w, setup.layers, 1 - LESS)
@@ -63,9 +59,6 @@ def predict(setup: Setup) -> Told:
             ),
         ]
         yield _growth(f"{series}: growth of a tangent", sigma_w, setup)
-    at = np.linspace(min(SIGMA_W) - 0.2, max(SIGMA_W), 25)
-    at = np.unique(np.concatenate([at, SIGMA_W, _near()]))
-    yield curve(GROWTH, "½ ln χ(q*)", at, [_start(float(s)).half_log_chi for s in at])
     yield _edge(setup)
 
 
@@ -122,11 +115,9 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     growth = np.array([np.polyfit(layer[half:], v[:, half:].T, 1)[0] for v in log_tangent])
     for i, sigma_w in enumerate(SIGMA_W):
         series = f"σ_w = {sigma_w:g}"
-        yield from [points(LENGTH, series, layer, q[i]), points(CORRELATION, series, layer, c[i])]
         yield f"{series}: q*", mean_of(q[i][:, half:].mean(axis=1))
         yield f"{series}: c[l], late layers", mean_of(c[i][:, half:].mean(axis=1))
         yield f"{series}: growth of a tangent", mean_of(growth[i])
-    yield points(GROWTH, "½ ln χ(q*)", sigmas, growth.T)
     rise, height = np.polyfit(_near(), growth[len(SIGMA_W) :], 1)
     yield EDGE, mean_of(-height / rise)
 
@@ -158,6 +149,5 @@ def _paths(
 
 
 SOURCE = "Poole et al. 2016"
-PANELS = (LENGTH, CORRELATION, GROWTH)
 FULL = Setup(width=500, layers=40, seeds=20)
 QUICK = Setup(width=200, layers=30, seeds=20)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from experiments.laws.finite import NEXT
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, gradients
 from jaxnn.network.activations import ACTIVATIONS
 from jaxnn.theory import batch_band, meanfield
@@ -28,8 +28,6 @@ from jaxnn.theory.several_examples import BatchBand
 
 ORDER, CRITICAL, CHAOS = 0.8, 1.0, 1.3  # σ_w over that with χ = 1 at q = 1
 SIGMA_B, Q0 = 0.1, 1.0
-SHOWN = "tanh"  # in chaos, in the chart
-BIAS = Panel("What a finite width adds: tanh in chaos", "layer l", "nats of ln ‖Δz[l]‖")
 
 
 class Case(NamedTuple):
@@ -68,11 +66,6 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{case.name}, together", value, 0.0, "4 joint standard errors").about(
             "what a batch adds", more, deviation
         )
-        if case.activation == SHOWN and case.factor == CHAOS:
-            at = np.arange(1, setup.layers + 1)
-            series = f"n = {n}: "
-            yield curve(BIAS, series + "one example", at, np.asarray(closed.bias))
-            yield curve(BIAS, f"{series}{case.batch} together", at, drawn.bias)
 
 
 def _of_one(
@@ -90,7 +83,7 @@ def _of_one(
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the gradients of all examples of drawn networks."""
-    layers, at = setup.layers, np.arange(1, setup.layers + 1)
+    layers = setup.layers
     for place, case in enumerate(setup.cases):
         ensemble = ensemble_of(case.activation, case.factor)
         keys = jax.random.split(jax.random.fold_in(key, place), setup.networks)
@@ -101,13 +94,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         one, together = (v - v[:, -1:] for v in (one, together))
         yield f"{case.name}, one by one", mean_of(one[:, 0])
         yield f"{case.name}, together", mean_of(together[:, 0])
-        if case.activation == SHOWN and case.factor == CHAOS:
-            with jax.enable_x64(True):
-                theory = np.asarray(meanfield.log_delta(*ensemble, Q0, layers))
-            series, some = f"n = {case.width}: ", at[:: max(1, layers // 8)] - 1
-            shown = (("one example", one), (f"{case.batch} together", together))
-            for name, values in shown:
-                yield points(BIAS, series + name, at[some], (values - theory)[:, some])
 
 
 def _every() -> tuple[Case, ...]:
@@ -121,7 +107,6 @@ def _every() -> tuple[Case, ...]:
 
 
 SOURCE = "derived here from Hanin & Nica 2018"
-PANELS = (BIAS,)
 # draws: of the law of a batch.
 FULL = Setup(cases=_every(), layers=32, networks=150, draws=250)
 QUICK = Setup(

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, log_mean_of, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, log_mean_of, mean_of
 from experiments.laws.networks import HiddenLayers, gradients
 from jaxnn.theory import meanfield
 
@@ -37,8 +37,6 @@ REASONS = {
     "last": "4 standard errors, and 5/2n for the mean of a logarithm",
     "first": "4 standard errors, and 10/n for the finite width",
 }
-LAST = Panel("Last block", "blocks L", "ln ‖Δθ‖²", log_x=True)
-FIRST = Panel("First block", "blocks L", "ln ‖Δθ‖²", log_x=True)
 
 
 def predict(setup: Setup) -> Told:
@@ -46,9 +44,8 @@ def predict(setup: Setup) -> Told:
     n = setup.width
     for name, block in BLOCKS.items():
         chi = [path_of(block, blocks) for blocks in setup.blocks]
-        for panel, what, place in ((LAST, "last", 0), (FIRST, "first", 1)):
+        for what, place in (("last", 0), ("first", 1)):
             values = [math.log(n * of[place]) for of in chi]
-            yield curve(panel, name, setup.blocks, values)
             for blocks, value in zip(setup.blocks, values, strict=True):
                 case = f"{name}, L = {blocks}: {what} block"
                 yield Predicted(case, value, LEFT[what] / n, REASONS[what]).about("‖Δθ‖²", 1.0)
@@ -79,14 +76,12 @@ def measure(setup: Setup, key: jax.Array) -> Told:
                 keys, *of_kind, block=block, depth=blocks + 1, fields=FIELDS
             )
             size = 2 * log_delta[:, blocks] + square[:, blocks]
-            for panel, what, layer in ((LAST, "last", blocks), (FIRST, "first", 1)):
+            for what, layer in (("last", blocks), ("first", 1)):
                 measured = 2 * log_theta[:, layer] - size
                 mean = mean_of if what == "last" else log_mean_of
                 yield f"{name}, L = {blocks}: {what} block", mean(measured)
-                yield points(panel, name, blocks, measured[:, None])
 
 
 SOURCE = "Xiong et al. 2020"
-PANELS = (LAST, FIRST)
 FULL = Setup(width=300, seeds=20, blocks=(4, 16, 64))
 QUICK = Setup(width=150, seeds=100, blocks=(4, 20))

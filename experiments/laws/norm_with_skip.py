@@ -14,7 +14,6 @@ mean of the logarithm is lower by half of what the layers of a finite width add 
 in `finite_width.py`, which has q of every draw alike: that it varies may change half as much.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -23,12 +22,10 @@ from scipy.special import gammaln
 
 import jaxnn
 from experiments.laws.batch_norm import length
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, doublings, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, gradients, log_spread
 from jaxnn.theory import meanfield
 
-RMS = Panel("RMS norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
-BATCH = Panel("Batch norm", "layer l", "ln ‖Δz[l]‖² / ‖Δz[last]‖²", log_x=True)
 SIGMA_W = 1.0
 REASON = "4 standard errors, and ¼ Var, for q varies too"
 
@@ -46,7 +43,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name in the legend."""
+        """Its name."""
         return self.activation + (f", B = {self.rows}" if self.rows else "")
 
     @property
@@ -58,56 +55,48 @@ class Case(NamedTuple):
             return float(meanfield.length_map(self.activation, 1.0, 0.0, 1.0))
 
 
-def cases(setup: Setup) -> list[tuple[Panel, Case]]:
-    """Return every case with its panel."""
+def cases(setup: Setup) -> list[Case]:
+    """Return every case."""
     batches = [Case(name, b) for name in ("relu", "tanh") for b in getattr(setup, name)]
     units = [Case(name, None) for name in setup.rms.split()]
-    return [*((RMS, case) for case in units), *((BATCH, case) for case in batches)]
+    return [*units, *batches]
 
 
 def predict(setup: Setup) -> Told:
-    """Predict the ratio from first to last layer with a skip, and both profiles."""
+    """Predict the ratio from first to last layer with a skip."""
     last = setup.layers
-    layer = np.unique(np.geomspace(1, last, 25).round())
     v = np.arange(1, last + 1)  # q[l] in units of v
-    for panel, case in cases(setup):
+    for case in cases(setup):
         ensemble = (case.activation, SIGMA_W, 0.0)
         chi = float(meanfield.stationary_chi(*ensemble, hidden=case.norm, batch=case.rows))
-        profile = power_law(chi, layer, last)
         s = SIGMA_W**2 / (case.growth * v)  # for a batch norm a bound: rows average out
         lag, variance = log_spread(case.activation, s, np.log(v), setup.width, normed=True)
         label = f"{case.name}: with skip"
         # The mean of a logarithm is lower; not that of a sum over many rows, which average out.
-        value = float(profile[0]) - (0.0 if case.rows else lag / 2)
+        value = power_law(chi, last) - (0.0 if case.rows else lag / 2)
         gain = float(np.sum(1 / (1 + v[:-1] / chi)))
         yield Predicted(label, value, variance / 4, REASON).about("χ", gain)
-        yield curve(panel, label, layer, profile)
-        yield curve(panel, f"{case.name}: alone", layer, math.log(chi) * (last - layer))
 
 
-def power_law(chi: float, layer: np.ndarray, last: int) -> np.ndarray:
-    """Return ln Γ(L+χ) Γ(l) / (Γ(L) Γ(l+χ)), the sum of ln(1 + χ/m) over m from l to L-1."""
-    above, below = (gammaln(v + chi) - gammaln(v) for v in (last, layer))
-    return np.asarray(above - below)
+def power_law(chi: float, last: int) -> float:
+    """Return ln Γ(L+χ) / (Γ(L) Γ(1+χ)), the sum of ln(1 + χ/m) over m from 1 to L-1."""
+    above, below = (gammaln(v + chi) - gammaln(v) for v in (last, 1))
+    return float(above - below)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
-    """Measure ln ‖Δz[l]‖² behind norms with a skip connection and alone."""
+    """Measure ln ‖Δz[l]‖² behind norms with a skip connection."""
     last = setup.layers
-    keys, layer = jax.random.split(key, setup.seeds), doublings(last)
-    for panel, case in cases(setup):
+    keys = jax.random.split(key, setup.seeds)
+    for case in cases(setup):
         ensemble, rows = HiddenLayers(case.activation, SIGMA_W), case.rows or 1
-        for what, block in (("with skip", jaxnn.blocks.Residual(case.norm)), ("alone", case.norm)):
-            of_kind = ensemble, setup.width, last, case.growth, rows
-            (log_delta,) = gradients(keys, *of_kind, block=block)
-            profile = 2 * (log_delta[:, :last] - log_delta[:, last - 1 : last])
-            label = f"{case.name}: {what}"
-            yield label, mean_of(profile[:, 0])
-            yield points(panel, label, layer, profile[:, layer - 1])
+        of_kind = ensemble, setup.width, last, case.growth, rows
+        (log_delta,) = gradients(keys, *of_kind, block=jaxnn.blocks.Residual(case.norm))
+        ratio = 2 * (log_delta[:, 0] - log_delta[:, last - 1])
+        yield f"{case.name}: with skip", mean_of(ratio)
 
 
 SOURCE = "Doshi et al. 2021; exponent derived here"
-PANELS = (RMS, BATCH)
 # rms: activations; relu, tanh: rows B of the batch norms with that activation.
 FULL = Setup(width=300, layers=32, seeds=12, rms="relu tanh", relu=(16, 64), tanh=(16,))
 QUICK = Setup(width=150, layers=21, seeds=40, rms="tanh", relu=(16,), tanh=())

@@ -165,7 +165,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
 
 
 SOURCE = "Yang 2020; the factor derived here"
-PANELS = wide_twin.PANELS
 FULL = Setup(kinds=tuple(KINDS), width=256, blocks=2, seeds=8, draws=16, replicas=2, gains=2)
 QUICK = FULL.but(kinds=("autoencoder", "residual steps"), width=128, blocks=1, replicas=4)
 SMALL = "a step adds a quarter of what it computes, which moves what is measured by little"

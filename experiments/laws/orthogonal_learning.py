@@ -29,7 +29,7 @@ from scipy import integrate, special
 
 import jaxnn
 from experiments.laws.forgetting import falls_through
-from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Measured, Predicted, Setup, Told, mean_of
 from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, Params, draw, square_network
 from experiments.laws.training import TrainingSet, fewest_steps
 from jaxnn.network import Layer
@@ -44,13 +44,10 @@ RATES = 2.0 * GRID ** -np.arange(14.0)  # times 1/D
 BASE = 8  # matrices with whose learning time others are compared
 TIME = "orthogonal: D t, D = {}"
 RATIO = f"Gaussian: steps, D = {{}} over D = {BASE}"
-MODES = Panel("One mode", "D t", "u")
-TIMES = Panel("Whole networks", "matrices D", f"time / time of {BASE}", log_x=True, log_y=True)
 
 
 def predict(setup: Setup) -> Told:
     """Predict D t of single modes and of whole networks; and a bound for Gaussian ones."""
-    u = np.linspace(MODE, LEARNED, 60)
     for factors in setup.modes:
         time = learning_time(factors, MODE, LEARNED)
         case = f"one mode, D = {factors}: D t"
@@ -58,8 +55,6 @@ def predict(setup: Setup) -> Told:
         yield Predicted(
             case, time + euler(factors, MODE, LEARNED), STEP**2 * time, reason, 0
         ).about("D t", time)
-        until = [learning_time(factors, MODE, float(v)) for v in u]
-        yield curve(MODES, f"D = {factors}", until, u)
     times = {d: time_of_product(setup.width, d) for d in (*setup.orthogonal, setup.gaussian[-1])}
     ratios = {d: time / times[BASE] for d, time in times.items()}
     for factors in setup.orthogonal:
@@ -68,8 +63,6 @@ def predict(setup: Setup) -> Told:
         yield Predicted(TIME.format(factors), time, STEPS[-1] ** 2 * time, reason).about(
             "D t of a product"
         )
-    every = [ratios[d] for d in setup.orthogonal]
-    yield curve(TIMES, "orthogonal", setup.orthogonal, every)
     reason = "it grows: twice what saturates, two steps of the grid of step sizes"
     deepest = setup.gaussian[-1]
     yield Predicted(RATIO.format(deepest), GRID**2 * ratios[deepest], 0.0, reason, 0, "≥")
@@ -144,8 +137,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         time = STEP * np.arange(len(u))
         learned = float(np.interp(LEARNED, u, time))
         yield f"one mode, D = {factors}: D t", Measured(learned)
-        plotted = np.searchsorted(u, np.linspace(MODE, LEARNED, 12)[1:-1])
-        yield points(MODES, f"D = {factors}", time[plotted], u[None, plotted])
     net = square_network(setup.width, max(setup.orthogonal) - 1, "identity")
     keys = jax.random.split(key, setup.seeds)
     for name, matrices, learn in (
@@ -154,7 +145,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     ):
         times = np.array([[learn(k, net, d) for d in matrices] for k in keys], np.float64)
         ratios = times / times[:, [matrices.index(BASE)]]
-        yield points(TIMES, name, matrices, ratios)
         if name == "orthogonal":
             yield from (
                 (TIME.format(d), mean_of(v)) for d, v in zip(matrices, times.T, strict=True)
@@ -242,7 +232,6 @@ def _fewest(key: jax.Array, net: jaxnn.Network, matrices: jax.Array, most: int) 
 
 
 SOURCE = "Saxe et al. 2014, Arora et al. 2018"
-PANELS = (MODES, TIMES)
 # Numbers D of matrices, ascending; most: steps to try.
 FULL = Setup(
     modes=(2, 4, 8, 64),

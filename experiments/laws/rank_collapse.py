@@ -35,9 +35,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, log_mean_of, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, log_mean_of, mean_of
 
-ALIKE = Panel("Tokens become alike", "layers", "Σ ‖z_i - z̄‖² / Σ ‖z_i‖²", log_y=True)
 SMALL = "4 standard errors, and the next order in β"
 NEXT = 10.0  # times β², a part of what is predicted
 BELOW = "without skip connections"
@@ -52,7 +51,6 @@ def alphas(setup: Setup) -> dict[str, float]:
 def predict(setup: Setup) -> Told:
     """Predict logarithms of means, and the exponents of β."""
     n, t, count, inputs = setup.width, setup.tokens, setup.layers, setup.inputs
-    at = np.arange(count + 1)
     for name, alpha in alphas(setup).items():
         growth = math.log1p(alpha**2)
         apart = t - 1 - 2 / (inputs * n)  # Σ‖ρ_i‖² over T ‖z̄‖² of the input
@@ -62,7 +60,6 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", math.log(total[0])).about(
             "α²", total[1] / total[0] * gain
         )
-        yield curve(ALIKE, name, at, 1 / (1 + np.exp(at * growth) / (t - 1)))
         for c in setup.correlations:
             square = alpha**2 * of_queries(setup, c, (1 + alpha**2) ** (count - 1))
             case = f"{name}, tokens of c = {c:g}: ‖ΔQ‖²"
@@ -143,7 +140,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
             yield f"{name}: T ‖z̄‖² / Σ ‖ρ‖²", log_mean_of(np.log(1 / shares[:, -1] - 1))
             down = [2 * float(v.log_delta_input - v.log_delta[-1]) for v in several]
             yield f"{name}: ‖Δz[0]‖² / ‖Δz[L]‖²", log_mean_of(down)
-            yield points(ALIKE, name, np.arange(1, setup.layers + 1), shares)
     # Without skip connections, ln of the mean square of ρ behind the first two layers.
     larger, smaller = (
         np.array([_apart(k, setup, beta) for k in keys]) for beta in (setup.beta, setup.beta / 2)
@@ -184,7 +180,6 @@ def _apart(key: jax.Array, setup: Setup, beta: float) -> np.ndarray:
 
 
 SOURCE = "Dong et al. 2021; Noci et al. 2022; constants derived here"
-PANELS = (ALIKE,)
 FULL = Setup(
     width=128, tokens=8, inputs=16, layers=16, seeds=256, beta=0.02, correlations=(0.9, 0.99)
 )

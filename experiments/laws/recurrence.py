@@ -27,21 +27,15 @@ from jax import lax
 
 from experiments.laws.finite import slope
 from experiments.laws.law import (
-    Panel,
     Predicted,
     Setup,
     Told,
-    curve,
-    evenly,
     log_mean_of,
     mean_of,
-    points,
 )
 from experiments.laws.networks import HiddenLayers, Start, fixed_point, random_rows
 from jaxnn.theory import meanfield
 
-TANH = Panel("tanh, no gates", "steps back", "ln ‖Δ‖")
-GATED = Panel("Gates", "steps back", "ln ‖Δ‖²")
 SIGMA_X = math.sqrt(0.05)
 ORDER, CRITICAL, CHAOS = "σ_w = 1", "critical σ_w", "σ_w = 1.8"
 GATES = {  # σ_w, b
@@ -49,7 +43,6 @@ GATES = {  # σ_w, b
     "gates see h too, b = 2": (1.5, 2.0),
     "gates see h too, b = 0": (1.5, 0.0),
 }
-SAME = ", one θ"  # for all steps
 SIGMA_GATE = 1.0  # σ_x in k
 NODES = np.linspace(-8, 8, 401)  # of a Gaussian, for smooth functions exact
 DENSITY = np.exp(-(NODES**2) / 2) / np.sum(np.exp(-(NODES**2) / 2))
@@ -76,12 +69,10 @@ def gate(sigma_w: float, b: float) -> tuple[float, float]:
 def predict(setup: Setup) -> Told:
     """Predict ½ ln χ without gates, and T ln χ with them."""
     n, steps, seeds = setup.width, setup.steps, setup.seeds
-    back = np.arange(steps + 1)
     for name, start in starts().items():
         reason = "4 standard errors, and the next order in 1/n of the bias"
         rate = slope(f"{name}: nats a step", start, n, steps, seeds)
         yield rate._replace(reason=reason, deviation=None)
-        yield curve(TANH, name, back, back * start.half_log_chi)
     for name, (sigma_w, b) in GATES.items():
         log_chi = math.log(gate(sigma_w, b)[1])
         allowed = steps / n if sigma_w else 0.0
@@ -89,14 +80,12 @@ def predict(setup: Setup) -> Told:
         yield Predicted(f"{name}: ln E‖Δ‖²", steps * log_chi, allowed, reason).about(
             "χ of gates", float(steps)
         )
-        yield curve(GATED, name, back, back * log_chi)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Run networks forward from q*, and a random cotangent back through time."""
     n, steps, seeds = setup.width, setup.steps, setup.seeds
     keys = jax.random.split(key, seeds)
-    shown = evenly(0, steps, 9)
 
     def logs_of(step: Any, of_kind: tuple[float, ...], *, same: bool) -> np.ndarray:
         return np.asarray(_passes(keys, n, steps, step, of_kind, same), np.float64)
@@ -105,21 +94,10 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         of_kind = (start.ensemble.sigma_w, 0.0, start.q)
         log_delta = logs_of(_tanh, of_kind, same=True)
         yield f"{name}: nats a step", mean_of(log_delta[:, -1] / steps)
-        yield points(TANH, name, shown, log_delta[:, shown])
     for name, (sigma_w, b) in GATES.items():
         of_kind = (sigma_w, b, gate(sigma_w, b)[0])
         log_square = 2 * logs_of(_gated, of_kind, same=not sigma_w)
         yield f"{name}: ln E‖Δ‖²", log_mean_of(log_square[:, -1])
-        yield points(GATED, name, shown, _of_means(log_square[:, shown]))
-        if sigma_w:
-            log_square = 2 * logs_of(_gated, of_kind, same=True)
-            yield points(GATED, name + SAME, shown, _of_means(log_square[:, shown]))
-
-
-def _of_means(logs: np.ndarray) -> np.ndarray:
-    """Shift the logarithms of each place, so that their mean is that of the mean."""
-    means = np.array([log_mean_of(column).value for column in logs.T])
-    return logs - logs.mean(axis=0) + means
 
 
 def _tanh(z: jax.Array, theta: jax.Array, b: jax.Array, key: jax.Array) -> jax.Array:
@@ -166,6 +144,5 @@ def _passes(
 
 
 SOURCE = "Chen, Pennington & Schoenholz 2018"
-PANELS = (TANH, GATED)
 FULL = Setup(width=300, steps=40, seeds=40)
 QUICK = Setup(width=150, steps=20, seeds=40)

@@ -13,7 +13,6 @@ from experiments.pages import tables
 from experiments.runs.missing import NOTHING, Missing
 from jaxnn.texts import percent
 
-TITLE = "what was measured, by law and comparison"
 MOST = 8  # comparisons of a law in the table; those that do not hold are all there
 HEAD = ("predicted", "measured", "± error", "tolerance", "holds")
 

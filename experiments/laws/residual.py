@@ -26,20 +26,17 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.finite import around, derivatives, moments
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, correlations, gradients, log_spread, signals
 from jaxnn.theory import meanfield
 
-GRADIENT = Panel("Gradient over L blocks", "blocks L", "ln ‖Δz[1]‖² / ‖Δz[L+1]‖²")
-SIGNAL = Panel("Two inputs, erf, α = 1", "layer l", "c[l]")
 RELU, WIDE = HiddenLayers("relu", math.sqrt(2)), HiddenLayers("relu", 2.0)  # κ = 1 and 2
-PLAIN = HiddenLayers("relu", 1.0)
 FIELDS = ("log_delta", "log_mean_square")
 C0 = 0.5  # correlation of the two inputs
 MORE = 0.01  # of α² σ_w², for the change of each number that it makes
 LEFT_OUT = 2 / 3  # of the bias, by which the derived one is off at most; see `finite_width.py`
 REASON = "4 standard errors, and ⅔ of the bias of a mean of logarithms"
-ROOT, INVERSE, NO_SKIP = "relu, α = 1/√L", "relu, α = 1/L", "relu, no skip, σ_w² = 1"
+ROOT, INVERSE = "relu, α = 1/√L", "relu, α = 1/L"
 
 
 class Case(NamedTuple):
@@ -76,11 +73,6 @@ def cases(setup: Setup) -> list[tuple[str, Case]]:
     ]
 
 
-def on_the_way(blocks: int) -> np.ndarray:
-    """Return the numbers L that are plotted of networks with α = 1."""
-    return evenly(0, blocks, 6)[1:]
-
-
 def predict(setup: Setup) -> Told:
     """Predict the logarithms of gradient and length, and the correlation of two inputs."""
     n = setup.width
@@ -108,8 +100,6 @@ def predict(setup: Setup) -> Told:
             yield Predicted(f"{label}: {what}", value - lower, LEFT_OUT * lower, REASON).about(
                 "α² σ_w²", (larger - value) / MORE
             )
-        if case.power == 0:
-            yield curve(GRADIENT, name, np.arange(layers), ratio)
         if case.ensemble.activation == "erf":
             c, others = (
                 np.asarray(meanfield.paths(*ensemble, q0, C0, layers, hidden=case.block).c)
@@ -118,15 +108,6 @@ def predict(setup: Setup) -> Told:
             value, reason = float(c[-1]), "4 standard errors, and 2/n for the finite width"
             gain = float(others[-1] - value) / MORE
             yield Predicted(f"{label}: c", value, 2 / n, reason).about("α² σ_w²", gain)
-            yield curve(SIGNAL, name, np.arange(1, case.blocks + 2), c)
-    at = np.unique(np.append(np.geomspace(5, max(setup.root), 12).round(), setup.root))
-    kappa = float(meanfield.chi("relu", WIDE.sigma_w, 1.0))
-    yield curve(GRADIENT, ROOT, at, at * np.log1p(kappa / at))
-    if setup.inverse:
-        yield curve(GRADIENT, INVERSE, at, at * np.log1p(kappa / at**2))
-    plain = math.log(float(meanfield.chi("relu", PLAIN.sigma_w, 1.0)))
-    at = np.arange(max(setup.relu) + 1)
-    yield curve(GRADIENT, NO_SKIP, at, plain * at)
 
 
 def lag_of_length(case: Case, q: np.ndarray, n: int) -> float:
@@ -144,10 +125,7 @@ def lag_of_length(case: Case, q: np.ndarray, n: int) -> float:
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure gradients from a random cotangent, and the two signals of erf."""
     n = setup.width
-    keys, deepest = jax.random.split(key, setup.seeds), max(setup.relu)
-    (log_delta,) = gradients(keys, PLAIN, n, deepest + 1)
-    at = on_the_way(deepest)
-    yield points(GRADIENT, NO_SKIP, at, 2 * (log_delta[:, :1] - log_delta[:, at]))
+    keys = jax.random.split(key, setup.seeds)
     ones = jnp.ones(n)
     other = ones.at[1::2].set(-1.0)
     x = jnp.stack([ones, C0 * ones + math.sqrt(1 - C0**2) * other])
@@ -157,18 +135,13 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         ratios = 2 * (log_delta[:, :1] - log_delta)
         yield f"{label}: gradient", mean_of(ratios[:, case.blocks])
         yield f"{label}: length", mean_of(square[:, case.blocks] - square[:, 0])
-        at = on_the_way(case.blocks) if case.power == 0 else np.array([case.blocks])
-        yield points(GRADIENT, name, at, ratios[:, at])
         if case.ensemble.activation == "erf":
             zs = signals(keys, case.ensemble, case.blocks + 1, x, block=case.block)
             c = np.stack([correlations(z)[:, 0] for z in zs])
             yield f"{label}: c", mean_of(c[:, -1])
-            layer = np.unique(np.geomspace(1, case.blocks + 1, 12).astype(int))
-            yield points(SIGNAL, name, layer, c[:, layer - 1])
 
 
 SOURCE = "Yang & Schoenholz 2017"
-PANELS = (GRADIENT, SIGNAL)
 # Blocks of relu and tanh with α = 1, of 1/√L, 1/L, and of erf.
 FULL = Setup(
     width=300, seeds=20, relu=(20,), tanh=(50,), root=(10, 40, 100), inverse=(50,), erf=(100,)

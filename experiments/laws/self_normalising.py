@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from experiments.laws.finite import around, derivatives, slope, spread
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import HiddenLayers, fixed_point, gradients, slope_down
 from jaxnn.theory import meanfield
 from jaxnn.theory.quadrature import expectation
@@ -22,20 +22,17 @@ from jaxnn.theory.quadrature import expectation
 SELU = HiddenLayers("selu", 1.0)
 STARTS = (0.5, 3.0)
 EARLY = 5  # a layer on the way to the fixed point
-LENGTH = Panel("Variance of z[l]", "layer l", "mean square of z[l]")
-GRADIENT = Panel("Gradient, started at variance 1", "layer l", "ln ‖Δz[l]‖ / ‖Δz[last]‖")
 GROWTH = "growth of the gradient"
 MORE = 0.01  # of E[σ²], for the change of the length that it makes
 
 
 def predict(setup: Setup) -> Told:
     """Predict by the length map from both starts, moments at q = 1, ½ ln χ and its bias, χ ≥ 1."""
-    layer, late = np.arange(1, setup.layers + 1), slice(setup.layers // 2, None)  # settled by then
+    late = slice(setup.layers // 2, None)  # settled by then
     n = setup.width
     for q in STARTS:
         lengths = np.asarray(meanfield.lengths(*SELU, q, setup.layers))
         more = np.asarray(meanfield.lengths("selu", math.sqrt(1 + MORE), 0.0, q, setup.layers))
-        yield curve(LENGTH, f"from {q:g}", layer, lengths)
         finite = lengths + spread(SELU, lengths, n).bias
         for what, at in ((f"layer {EARLY}", slice(EARLY - 1, EARLY)), ("late layers", late)):
             yield Predicted(f"variance from {q:g}, {what}", float(finite[at].mean())).about(
@@ -45,7 +42,6 @@ def predict(setup: Setup) -> Told:
     start = fixed_point(SELU)
     yield slope(GROWTH, start, n, setup.layers, setup.seeds)
     yield Predicted(f"{GROWTH}: χ > 1", 0.0, 0.0, "a sign has no tolerance", 0, "≥")
-    yield curve(GRADIENT, "½ ln χ a layer", layer, start.half_log_chi * (setup.layers - layer))
 
 
 def _moments_of_a(setup: Setup) -> list[Predicted]:
@@ -73,12 +69,11 @@ def _pull() -> float:
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the signal from both starts, and the gradient of networks at the fixed point."""
     keys = jax.random.split(key, setup.seeds)
-    layer, half = np.arange(1, setup.layers + 1), setup.layers // 2
+    half = setup.layers // 2
     of_selu = SELU, setup.width, setup.layers
     for q in STARTS:
         (variance,) = gradients(keys, *of_selu, q, fields=("mean_square_z",))
         variance = variance[:, :-1]
-        yield points(LENGTH, f"from {q:g}", layer, variance)
         yield f"variance from {q:g}, layer {EARLY}", mean_of(variance[:, EARLY - 1])
         yield f"variance from {q:g}, late layers", mean_of(variance[:, half:].mean(axis=1))
     log_delta, *moments = gradients(keys, *of_selu, fields=("log_delta", "mean_a", "var_a"))
@@ -86,10 +81,8 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         yield f"{name} of a[l], late layers", mean_of(values[:, half:-1].mean(axis=1))
     profile = log_delta[:, :-1]
     yield from dict.fromkeys((GROWTH, f"{GROWTH}: χ > 1"), mean_of(slope_down(profile))).items()
-    yield points(GRADIENT, "½ ln χ a layer", layer, profile - profile[:, -1:])
 
 
 SOURCE = "Klambauer et al. 2017"
-PANELS = (LENGTH, GRADIENT)
 FULL = Setup(width=300, layers=50, seeds=160)
 QUICK = Setup(width=200, layers=50, seeds=60)

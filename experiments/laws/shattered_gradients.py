@@ -15,14 +15,13 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import gradients
 from experiments.laws.width_alone import ALL, ENSEMBLE, PLAIN, ROOT, block_of, cases
 from jaxnn.theory import meanfield
 
 FIELDS = ("log_delta_example", "log_delta_b")
 INPUTS = 8  # of a network: their pairs vary less together than one does
-CORRELATION = Panel("Gradients of two inputs", "blocks L", "correlation of Δz[1]")
 
 
 def predict(setup: Setup) -> Told:
@@ -38,10 +37,6 @@ def predict(setup: Setup) -> Told:
     for name, blocks in cases(setup):
         value = values[name][blocks]
         yield Predicted(f"{name}, L = {blocks}", value, 3 / setup.width, reason).about("R")
-    for name, by_depth in values.items():
-        yield curve(CORRELATION, name, list(by_depth), list(by_depth.values()))
-    at = np.arange(max(setup.plain) + 1)
-    yield curve(CORRELATION, "2^-(L+1)", at, 0.5 ** (at + 1.0))
 
 
 def predicted(block: jaxnn.blocks.Block, most: int) -> np.ndarray:
@@ -60,7 +55,6 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         rows, both = gradients(keys, *of_kind, block=block, depth=depth, shared=True, fields=FIELDS)
         r = correlations(rows[:, 0], both[:, 0])
         yield f"{name}, L = {blocks}", mean_of(r)
-        yield points(CORRELATION, name, blocks, r[:, None])
 
 
 def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:
@@ -78,7 +72,6 @@ def correlations(log_rows: np.ndarray, log_sum: np.ndarray) -> np.ndarray:
 
 
 SOURCE = "Balduzzi et al. 2017; by layer derived here"
-PANELS = (CORRELATION,)
 # plain, full, root: numbers L of blocks without a skip, with α = 1, and with 1/√L.
 FULL = Setup(width=300, seeds=80, plain=(5, 20), full=(5, 20), root=(5, 20, 80))
 QUICK = Setup(width=220, seeds=50, plain=(4, 12), full=(12,), root=(12,))

@@ -22,11 +22,9 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, log_mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, log_mean_of
 from experiments.laws.networks import HiddenLayers, gradients, random_rows
 
-LENGTH = Panel("Mean square behind L blocks", "blocks L", "q[L+1] / q[1]", log_x=True, log_y=True)
-STEP = Panel("The first step, over η", "blocks L", "of the loss, or of z", log_x=True, log_y=True)
 RELU = HiddenLayers("relu", math.sqrt(2))
 ROWS = 32  # of a batch norm
 COTANGENTS = 16  # of a network, of which each has Δα of its own
@@ -47,10 +45,6 @@ def predict(setup: Setup) -> Told:
             case, value = f"{name}, L = {blocks}", math.log(size)
             yield Predicted(case, value).about(factor, gain)
     yield Predicted(CLOSED, 0.0, 1e-6, "rounding", errors=0)
-    at = np.unique(np.geomspace(1, max(setup.blocks), 12).round())
-    yield curve(LENGTH, NORMED, at, 1 + at)
-    for name in (SKIP, FIXUP, UNSCALED):
-        yield curve(STEP, name, at, 0 * at + 1 if name == FIXUP else at)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -61,22 +55,17 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     for blocks in setup.blocks:
         of_kind, fields = (RELU, n, deepest + 1, 0.5, ROWS), ("log_mean_square",)
         (square,) = gradients(keys, *of_kind, block=normed, depth=blocks + 1, fields=fields)
-        yield from _of_blocks(LENGTH, NORMED, blocks, square[:, blocks] - square[:, 0])
+        yield f"{NORMED}, L = {blocks}", log_mean_of(square[:, blocks] - square[:, 0])
         for name, step, power in (
             (SKIP, _skip_init, 0.0),
             (FIXUP, _fixup, 1.0),
             (UNSCALED, _fixup, 0.0),
         ):
             logs = np.log(np.asarray(step(keys, n, blocks, blocks**-power), np.float64))
-            yield from _of_blocks(STEP, name, blocks, logs)
+            yield f"{name}, L = {blocks}", log_mean_of(logs)
     closed = jaxnn.blocks.Residual(scale=0.0)
     (log_delta,) = gradients(keys[:1], RELU, n, deepest + 1, block=closed)
     yield CLOSED, log_mean_of(log_delta[:, 0] - log_delta[:, deepest])
-
-
-def _of_blocks(panel: Panel, name: str, blocks: int, logs: np.ndarray) -> Told:
-    yield f"{name}, L = {blocks}", log_mean_of(logs)
-    yield points(panel, name, blocks, np.exp(logs)[:, None])
 
 
 @partial(jax.jit, static_argnames=("n", "blocks"))
@@ -127,6 +116,5 @@ def _fixup(keys: jax.Array, n: int, blocks: int, variance: jax.Array) -> jax.Arr
 
 
 SOURCE = "De & Smith 2020; Zhang, Dauphin & Ma 2019"
-PANELS = (LENGTH, STEP)
 FULL = Setup(width=128, seeds=110, blocks=(4, 16, 64))
 QUICK = Setup(width=64, seeds=40, blocks=(4, 32))

@@ -38,14 +38,10 @@ from experiments.laws import norm_free
 from experiments.laws.dynamic_tanh import dyt
 from experiments.laws.law import (
     Measured,
-    Panel,
     Predicted,
     Setup,
     Told,
-    curve,
-    evenly,
     mean_of,
-    points,
 )
 from experiments.laws.networks import HiddenLayers, gradients
 from experiments.laws.norm_free import derf
@@ -53,7 +49,6 @@ from jaxnn.flow.verdict.rates import POWER_LAW, SHAPES, STRETCHED, law_of
 from jaxnn.network import find_activation
 from jaxnn.theory import meanfield
 
-GROWTH = Panel("Gradient above the last layer", "layers below the last", "ln ‖Δ‖ / ‖Δ[L]‖")
 LN10 = math.log(10)
 WORDS = (POWER_LAW, STRETCHED)
 WITHIN = 2.0  # errors of a network's constant
@@ -141,8 +136,6 @@ def predict(setup: Setup) -> Told:
         )
         if kind.constant is not None:
             yield Predicted(f"{name}: at infinite depth", PART, 0.0, REASON_DEPTH, 0.0, "≥")
-        at = evenly(0, setup.layers - 1, 12)
-        yield curve(GROWTH, name, at, (log_delta - log_delta[-1])[::-1][at])
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -162,12 +155,9 @@ def measure(setup: Setup, key: jax.Array) -> Told:
             near = [abs(law.constant - kind.constant) < WITHIN * law.error for law in single]
             part = float(np.mean(near)) if near else math.nan
             yield f"{name}: at infinite depth", Measured(part)
-        at = evenly(0, setup.layers - 1, 12)
-        yield points(GROWTH, name, at, (log_delta - log_delta[:, -1:])[:, ::-1][:, at])
 
 
 SOURCE = "Schoenholz et al. 2017, Yang & Schoenholz 2017, Alekseev 2026; erf derived here"
-PANELS = (GROWTH,)
 # channels: of transformers, of as many blocks as others have layers.
 FULL = Setup(width=300, layers=100, seeds=30, channels=128)
 QUICK = Setup(width=150, layers=64, seeds=20, channels=64)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import draw
 from experiments.laws.training import TrainingSet, classifier, digits, losses_of_run
 from experiments.laws.width_alone import ROOT, block_of
@@ -35,8 +35,6 @@ FIRST = 2.0**-12  # η√L of a first step, small enough for a loss to fall on a
 FLAT = 0.1  # of the weights of the last layer in it, for small logits
 FASTER = 1.5  # nats that the deepest network is ahead at equal η: with η√L four times that of L = 4
 FALL = "first step: ln of the fall of the loss, L = {}"
-SCALED = Panel("At equal η√L", "log₂ η√L", "ln of the loss over that of the fewest blocks")
-EQUAL = Panel("At equal η", "log₂ η", "ln of the loss over that of the fewest blocks")
 
 
 def half(blocks: int) -> int:
@@ -52,7 +50,6 @@ def same_rate(setup: Setup, blocks: int) -> list[int]:
 
 def predict(setup: Setup) -> Told:
     """Predict equal losses at equal η√L; and a bound for how far they differ at equal η."""
-    yield curve(SCALED, "alike", [min(RATES), max(RATES)], [0.0, 0.0])
     few, *deeper = setup.blocks
     for blocks in deeper:
         # Each block multiplies q by 1 + 1/L.
@@ -69,8 +66,6 @@ def predict(setup: Setup) -> Told:
     case = f"L = {few} behind L = {most}, η = 2^{shared[-1]}"
     yield Predicted(case, FASTER, 0.0, "a bound: no tolerance", 0, "≥")
     shared = same_rate(setup, deeper[0])
-    ends = [shared[0], shared[-1]]
-    yield curve(EQUAL, f"bound, L = {most}", ends, [-FASTER, -FASTER])
 
 
 def first_step(blocks: int) -> float:
@@ -92,14 +87,12 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         apart = logs[blocks] - logs[few]  # at equal η√L
         for rate in COMPARED:
             yield f"L = {blocks}, η√L = 2^{rate}", mean_of(apart[:, RATES.index(rate)])
-        yield points(SCALED, f"L = {blocks}", RATES, apart)
         yield FALL.format(blocks), mean_of(falls[blocks] - falls[few])
         shared = same_rate(setup, blocks)
         of_few, own = ([RATES.index(r + half(b)) for r in shared] for b in (few, blocks))
         apart = logs[blocks][:, own] - logs[few][:, of_few]
         case = f"L = {few} behind L = {blocks}, η = 2^{shared[-1]}"
         yield case, mean_of(-apart[:, -1])
-        yield points(EQUAL, f"L = {blocks}", shared, apart)
 
 
 def _losses(setup: Setup, key: jax.Array, blocks: int) -> np.ndarray:
@@ -129,7 +122,6 @@ def _first_losses(key: jax.Array, net: jaxnn.Network, rates: jax.Array) -> jax.A
 
 
 SOURCE = "Bordelon et al. 2023"
-PANELS = (SCALED, EQUAL)
 # Numbers L of blocks, powers of four and the fewest first; firsts: networks whose first step is
 # compared, of each number of blocks.
 FULL = Setup(blocks=(4, 16, 64), steps=100, seeds=6, firsts=400)

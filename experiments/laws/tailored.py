@@ -26,15 +26,11 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.law import (
-    Panel,
     Predicted,
     Relation,
     Setup,
     Told,
-    curve,
-    evenly,
     mean_of,
-    points,
 )
 from experiments.laws.networks import (
     ORTHOGONAL,
@@ -53,8 +49,6 @@ ALONG = "tailored: (1-s)²/(1+s²) along c"
 MORE = 0.01  # of (1-s)²/(1+s²), for the change of c that it makes
 WIDTH, DESCENT = 64, DescentRule(rate=0.01, momentum=0.0, batch=128)
 TRAINED, STALLED = 0.95, 0.5
-CORRELATION = Panel("Correlation of two inputs", "activations passed", "c")
-CURVE = Panel("Training on the digits", "step", "training accuracy")
 
 
 def predict(setup: Setup) -> Told:
@@ -83,13 +77,9 @@ def predict(setup: Setup) -> Told:
         0.0,
         "4 predicted deviations of one network over √draws",
     ).about("χ", setup.layers - 1.0, 2 * float(band.sd[0]) / math.sqrt(setup.draws))
-    yield curve(CORRELATION, "tailored", np.arange(setup.layers + 1), c)
     bounds: dict[str, tuple[float, Relation]] = {"tailored": (TRAINED, "≥"), "relu": (STALLED, "≤")}
     for name, (bound, relation) in bounds.items():
         yield Predicted(f"{name}: accuracy", bound, 0.0, "a bound: no tolerance", 0, relation)
-        yield curve(CURVE, name, [0, setup.steps], [bound, bound])
-    c = np.asarray(meanfield.paths("relu", math.sqrt(2), 0.0, *along).c)
-    yield curve(CORRELATION, "relu", np.arange(setup.layers + 1), c)
 
 
 def end(k: float, layers: int) -> float:
@@ -149,14 +139,10 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     rise, bends = c[:, top] - c[:, 0], np.sum(bend(of_pairs[:, :top]).mean(axis=2), axis=1)
     k = rise.mean() / bends.mean()
     yield ALONG, mean_of(k + (rise - k * bends) / bends.mean())
-    at = evenly(0, top, 11)
-    yield points(CORRELATION, "tailored", at, c[:, at])
-    step = setup.steps * np.arange(1, setup.looks + 1) / setup.looks
     for name in ("tailored", "relu"):
         learned = [_trained(setup, name, k) for k in jax.random.split(key_training, setup.seeds)]
         accuracy = np.array(learned, np.float64)
         yield f"{name}: accuracy", mean_of(accuracy.max(axis=1))
-        yield points(CURVE, name, step, accuracy)
 
 
 def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:
@@ -170,7 +156,6 @@ def _trained(setup: Setup, name: str, key: jax.Array) -> jax.Array:
 
 
 SOURCE = "Zhang et al. 2022"
-PANELS = (CORRELATION, CURVE)
 # width, layers, draws: of drawn networks; the others of trained ones.
 FULL = Setup(width=400, layers=100, draws=150, trained=100, steps=600, looks=12, seeds=3)
 QUICK = Setup(width=150, layers=20, draws=40, trained=100, steps=300, looks=12, seeds=1)

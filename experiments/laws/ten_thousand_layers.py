@@ -18,20 +18,16 @@ import numpy as np
 from scipy.special import digamma, polygamma
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, evenly, mean_of, points
+from experiments.laws.law import Predicted, Setup, Told, mean_of
 from experiments.laws.networks import GAUSSIAN, ORTHOGONAL, HiddenLayers, gradients
 from jaxnn.network.params import Initializer
 
-PLOTTED = 21  # points of a path in the chart
-LINEAR = Panel("Linear networks", "layer l", "ln ‖z[l]‖ / ‖z[1]‖")
-TANH = Panel("tanh, orthogonal, q0 = 1/L", "layer l", "ln ‖z[l]‖ / ‖z[1]‖")
 NAMES = ("linear, orthogonal", "linear, Gaussian", "tanh, orthogonal")
 
 
 def predict(setup: Setup) -> Told:
     """Predict ln ‖z[l]‖/‖z[1]‖ of the three kinds of network, at l = L and on the way."""
     n, layers, seeds = setup.width, setup.layers, setup.seeds
-    layer = evenly(1, layers, PLOTTED)
     loss = 0.5 * (float(digamma(n / 2)) - math.log(n / 2))
     sd = 0.5 * math.sqrt((float(polygamma(1, n / 2)) - 2 / n) * (layers - 1))
     q = np.asarray(jaxnn.theory.meanfield.lengths("tanh", 1.0, 0.0, 1 / layers, layers))
@@ -47,20 +43,17 @@ def predict(setup: Setup) -> Told:
     yield Predicted(
         NAMES[2], float(path[-1]) + slower, rounding, f"4 standard errors, and {reason}"
     ).about("curvature of tanh", -1 / 3)
-    yield curve(LINEAR, NAMES[0], layer, 0 * layer)
-    yield curve(LINEAR, NAMES[1], layer, loss * (layer - 1))
-    yield curve(TANH, NAMES[2], layer, path[layer - 1])
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure the length of z[l] by the mean squares that `gradient_flow` records."""
-    keys, layer = jax.random.split(key, setup.seeds), evenly(1, setup.layers, PLOTTED)
-    kinds: tuple[tuple[Panel, str, Initializer, float], ...] = (
-        (LINEAR, "identity", ORTHOGONAL, 1.0),
-        (LINEAR, "identity", GAUSSIAN, 1.0),
-        (TANH, "tanh", ORTHOGONAL, 1 / setup.layers),
+    keys = jax.random.split(key, setup.seeds)
+    kinds: tuple[tuple[str, Initializer, float], ...] = (
+        ("identity", ORTHOGONAL, 1.0),
+        ("identity", GAUSSIAN, 1.0),
+        ("tanh", ORTHOGONAL, 1 / setup.layers),
     )
-    for name, (panel, activation, weights, q0) in zip(NAMES, kinds, strict=True):
+    for name, (activation, weights, q0) in zip(NAMES, kinds, strict=True):
         of_kind = HiddenLayers(activation, 1.0), setup.width, setup.layers, q0
         (square,) = gradients(keys, *of_kind, fields=("log_mean_square",), weights=weights)
         log_z = 0.5 * square[:, :-1]
@@ -68,10 +61,8 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         step = 2 * np.diff(log_z, axis=1)
         paired = np.sum(step - np.expm1(step), axis=1) / 2
         yield name, mean_of(paired if weights is GAUSSIAN else path[:, -1])
-        yield points(panel, name, layer, path[:, layer - 1])
 
 
 SOURCE = "Xiao et al. 2018"
-PANELS = (LINEAR, TANH)
 FULL = Setup(width=64, layers=10_000, seeds=8)
 QUICK = Setup(width=64, layers=10_000, seeds=3)

@@ -19,15 +19,11 @@ import numpy as np
 
 import jaxnn
 from experiments.laws.law import (
-    Panel,
     Predicted,
     Relation,
     Setup,
     Told,
-    curve,
     mean_of,
-    point,
-    points,
 )
 from experiments.laws.networks import draw
 from experiments.laws.training import accuracies, classifier, digits
@@ -41,8 +37,6 @@ WIDTH, ROOMS = 100, (48, 96, 144)  # hidden layers of a program: it updates them
 DESCENT, STEPS = DescentRule(rate=1e-3, momentum=0.9, batch=128), 600
 RATIO = "depth that trains, σ_w² = {1:g} over {0:g}"
 CASE = "σ_w² = {:g}: depth that trains, {:g} ξ_c"
-ACCURACY = Panel("Accuracy after 600 steps", "depth / ξ_c", "training accuracy")
-DEPTH = Panel("Depth that trains", "σ_w²", "hidden layers", log_y=True)
 
 
 @cache
@@ -63,7 +57,7 @@ def halfway() -> float:
 
 
 def predict(setup: Setup) -> Told:
-    """Predict that the depth that trains lies from 3 ξ_c to 12 ξ_c; curves of both and 6 ξ_c."""
+    """Predict that the depth that trains lies from 3 ξ_c to 12 ξ_c."""
     reason = "4 standard errors: the factor of two is in the bounds"
     for variance in setup.variances:
         for multiple, relation in BOUNDS.items():
@@ -74,12 +68,6 @@ def predict(setup: Setup) -> Told:
     for less, more in pairs(setup.variances):
         ratio = reach(more) / reach(less)
         yield Predicted(RATIO.format(less, more), ratio, 0.0, reason).about("ratio of ξ_c")
-    bound, ends = halfway(), [0, max(setup.reaches)]
-    yield curve(ACCURACY, "half way from chance to 1", ends, [bound, bound])
-    at = np.concatenate([np.linspace(0.9, 1.7, 9), np.linspace(1.8, 4.2, 13)])  # not quite 1.76
-    for multiple in (*BOUNDS, REACH):
-        depths = [multiple * reach(float(variance)) for variance in at]
-        yield curve(DEPTH, f"{multiple:g} ξ_c", at, depths)
 
 
 def pairs(variances: tuple[float, ...]) -> list[tuple[float, float]]:
@@ -94,11 +82,9 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     for variance in setup.variances:
         depths = np.array([depth(variance, multiple) for multiple in setup.reaches])
         accuracy = np.array([[_trained(k, variance, int(d)) for d in depths] for k in keys])
-        yield points(ACCURACY, f"σ_w² = {variance:g}", depths / reach(variance), accuracy)
         crossings[variance] = np.array([_crossing(depths, of, bound) for of in accuracy])
         mean = mean_of(crossings[variance])
         yield from ((CASE.format(variance, multiple), mean) for multiple in BOUNDS)
-        yield point(DEPTH, f"{REACH:g} ξ_c", variance, mean)
     for v, w in pairs(setup.variances):
         with np.errstate(divide="ignore", invalid="ignore"):  # a depth of 0, or none: no number
             ratio = mean_of(crossings[w] / crossings[v])
@@ -125,7 +111,6 @@ def _crossing(depths: np.ndarray, accuracy: np.ndarray, bound: float) -> float:
 
 
 SOURCE = "Schoenholz et al. 2017"
-PANELS = (ACCURACY, DEPTH)
 # reaches: depths in units of ξ_c.
 FULL = Setup(variances=(1.0, 1.25, 3.0, 4.0), reaches=(3, 6, 9, 12, 16), seeds=3)
 QUICK = Setup(variances=(4.0,), reaches=(3, 6, 12), seeds=1)

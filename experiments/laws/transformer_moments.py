@@ -22,7 +22,7 @@ Attention, z = softmax(x W_Q (x W_K)ᵀ/√d) x W_V: their formula, with T token
 leaves out that the weights of tokens are unequal, and what comes back through them. Theory here is
 the wide twin of the library, which is given the layer and nothing else. It is right up to a part of
 1/d, since logits of d numbers are not quite Gaussian. Set-ups here have fewer tokens than theirs,
-of 300 to 1000, for which the formula is meant, and more draws: the chart has its errors here too.
+of 300 to 1000, for which the formula is meant, and more draws.
 """
 
 import math
@@ -36,14 +36,13 @@ import numpy as np
 from jax import lax
 
 import jaxnn
-from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, mean_of, point
+from experiments.laws.law import Measured, Predicted, Setup, Told, mean_of
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 
 PERCENTILES = (50, 90, 99)
 FEED_FORWARD, ATTENTION = "feed-forward, variance of z", "attention, variance of Δz"
 PUBLISHED = {FEED_FORWARD: (0.4, 1.4, 2.8), ATTENTION: (2.2, 13.3, 44.5)}
 FACTORS = {FEED_FORWARD: "E relu²", ATTENTION: "the twin's ‖Δz‖²"}
-ERRORS = Panel("Errors of a theory of transformers", "percentile of set-ups", "%", log_y=True)
 PERCENTILE = "{}: error in %, {} of 100 set-ups"
 HALF = "half of the published error"
 GROUPS = 16  # of draws, whose means give the standard error
@@ -65,20 +64,15 @@ def predict(setup: Setup) -> Told:
             yield Predicted(
                 PERCENTILE.format(name, p), error / 2, 0.0, HALF, errors=0, relation="≤"
             )
-        yield curve(ERRORS, f"{name}, published", PERCENTILES, published)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
     """Measure drawn parts, and how far theory is from them."""
-    over_theory, over_formula = attention(setup, key)
-    logs = {FEED_FORWARD: feed_forward(setup, key), ATTENTION: over_theory}
+    logs = {FEED_FORWARD: feed_forward(setup, key), ATTENTION: attention(setup, key)}
     for name, by_group in logs.items():
         yield f"{name}: ln of measured over theory", mean_of(by_group.mean(axis=0))
         for p, error in errors(by_group):
             yield PERCENTILE.format(name, p), error
-            yield point(ERRORS, f"{name}, here", p, error)
-    for p, error in errors(over_formula):
-        yield point(ERRORS, f"{ATTENTION}, the published formula here", p, error)
 
 
 def errors(by_group: np.ndarray) -> list[tuple[int, Measured]]:
@@ -162,17 +156,14 @@ class Case(NamedTuple):
     keep: jax.Array
 
 
-def attention(setup: Setup, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln of the variance of Δz over theory and over the formula, (set-ups, groups) each."""
+def attention(setup: Setup, key: jax.Array) -> np.ndarray:
+    """Return ln of the variance of Δz over theory, (set-ups, groups)."""
     given = product(setup.correlations, setup.sizes, setup.gradients, setup.kept)
     cases = Case(*jnp.array(list(given)).T)
     sizes = setup.width, setup.head, setup.tokens
     both = _of_attention(jax.random.split(key, setup.inputs), cases, sizes)
     real, theory = (grouped(np.asarray(v, np.float64)) for v in both)
-    tokens, part = setup.tokens, setup.head / setup.width
-    formula = part * (1 + (tokens - 1) * cases.of_delta * cases.keep) / (tokens * cases.keep)
-    by_formula = np.log(real / np.asarray(formula, np.float64)[:, None])
-    return np.log(real / theory), by_formula
+    return np.log(real / theory)
 
 
 @partial(jax.jit, static_argnames="sizes")
@@ -206,7 +197,6 @@ def _of_attention(
 THIRDS = (0.0, 1 / 3, 2 / 3)
 
 SOURCE = "Kedia et al. 2024, their table of errors; theory: Yang 2019, by the wide twin"
-PANELS = (ERRORS,)
 # inputs: of attention in a set-up; each of four networks and of one twin. All draws are multiples
 # of 16.
 FULL = Setup(

@@ -29,12 +29,10 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Measured, Panel, Predicted, Setup, Told, curve, point
+from experiments.laws.law import Measured, Predicted, Setup, Told
 from experiments.laws.wide_networks import KINDS, Drawn, Kind
 
-GRADIENTS = Panel("Gradients of wide networks", "layer", "decades above the last")
-STATES = Panel("States of wide networks", "layer", "log10 of the root mean square")
-NAMES = {GRADIENTS: "Δ of layer", STATES: "state of layer"}
+GRADIENTS, STATES = "Δ of layer", "state of layer"
 ERRORS = 3.0
 ROUNDING = 1e-5  # decades, of states that a norm makes equal
 FACTOR = "the mean squares of products, {}"
@@ -74,7 +72,7 @@ def cut(kind: Kind, setup: Setup) -> Cut:
     return Cut(drawn, net, params, cotangent)
 
 
-def sizes_of(cut: Cut, net: Any, several: list[Any]) -> dict[Panel, np.ndarray]:
+def sizes_of(cut: Cut, net: Any, several: list[Any]) -> dict[str, np.ndarray]:
     """Measure a chain with each of several parameters: sizes in decades, (networks, layers)."""
     gradients, states = [], []
     for params in several:
@@ -116,17 +114,16 @@ def predict(setup: Setup, kinds: Mapping[str, Kind] = KINDS, errors: float = ERR
                 sizes_of(network, twin, [*map(twin.with_key, cycle(several), of_draws)])
                 for several, of_draws in ((of_seeds, keys), (larger, keys[: setup.gains]))
             )
-            for panel, draws in of_rule.items():
+            for name, draws in of_rule.items():
                 values = mean_size(draws)
-                scaled = of_larger[panel] - draws[: setup.gains]
+                scaled = of_larger[name] - draws[: setup.gains]
                 gains = np.mean(scaled, axis=0) / np.log(LARGER)
                 parts = setup.replicas / setup.seeds + 1 / setup.draws
                 joint = np.std(draws, axis=0, ddof=1) * parts**0.5
                 for i, value in enumerate(values.tolist()):
-                    case = f"{kind}: {NAMES[panel]} {i + 1}"
+                    case = f"{kind}: {name} {i + 1}"
                     predicted = Predicted(case, value, ROUNDING, REASON.format(errors), errors)
                     yield predicted.about(FACTOR.format(kind), float(gains[i]), float(joint[i]))
-                yield curve(panel, kind, 1 + np.arange(len(values)), values)
 
 
 def measure(setup: Setup, key: jax.Array, kinds: Mapping[str, Kind] = KINDS) -> Told:
@@ -136,16 +133,14 @@ def measure(setup: Setup, key: jax.Array, kinds: Mapping[str, Kind] = KINDS) -> 
         keys = jax.random.split(jax.random.fold_in(key, OF_NETWORKS), setup.seeds)
         several = [network.net.params(network.drawn.params(key)) for key in keys]
         of_kind = sizes_of(network, network.net, several)
-        for panel, sizes in of_kind.items():
+        for name, sizes in of_kind.items():
             errors = np.std(sizes, axis=0, ddof=1) / setup.seeds**0.5
             for i, mean in enumerate(mean_size(sizes).tolist()):
                 one = Measured(mean, float(errors[i]), sizes[:, i])
-                yield f"{kind}: {NAMES[panel]} {i + 1}", one
-                yield point(panel, kind, i + 1.0, one)
+                yield f"{kind}: {name} {i + 1}", one
 
 
 SOURCE = "Yang 2019, 2020; the networks are of Flax, Haiku, Equinox and Keras"
-PANELS = (GRADIENTS, STATES)
 # seeds: networks of each kind, and as many others whose twins predict; draws: of these twins
 # together, of so many replicas each; gains: draws by which the gain is measured, seeds at most.
 FULL = Setup(kinds=tuple(KINDS), width=512, blocks=2, seeds=12, draws=32, replicas=2, gains=2)

@@ -17,11 +17,10 @@ import jax
 import numpy as np
 
 import jaxnn
-from experiments.laws.law import Panel, Predicted, Setup, Told, curve, point
+from experiments.laws.law import Predicted, Setup, Told
 from experiments.laws.networks import HiddenLayers, gradients, log_spread
 from experiments.laws.width_over_depth import BY_LAYER, one_layer, variance, variances_of
 
-VARIANCE = Panel("Variance over draws", "blocks L", "variance of ln ‖Δz[1]‖²", True, True)
 ENSEMBLE = HiddenLayers("relu", math.sqrt(2))  # κ = 1
 PLAIN, ALL, ROOT = "no skip", "α = 1", "α = 1/√L"
 NAMES = {"plain": PLAIN, "full": ALL, "root": ROOT}  # by the field of a set-up with their L
@@ -56,10 +55,6 @@ def predict(setup: Setup) -> Told:
             yield Predicted(f"{name}, L = {blocks}{case}", value, left * value, reason).about(
                 "variance"
             )
-    at = np.unique(np.geomspace(5, max(setup.root), 12).round())
-    for name in (ROOT, ALL, PLAIN):
-        values = [predicted_spread(name, int(blocks), setup.width)[1] for blocks in at]
-        yield curve(VARIANCE, name, at, values)
 
 
 def predicted_spread(name: str, blocks: int, n: int) -> tuple[float, float]:
@@ -80,11 +75,9 @@ def measure(setup: Setup, key: jax.Array) -> Told:
         measured = variance(np.sum(steps, axis=1))
         yield f"{name}, L = {blocks}", measured
         yield f"{name}, L = {blocks}: {BY_LAYER}", variances_of(steps)
-        yield point(VARIANCE, name, blocks, measured)
 
 
 SOURCE = "Hanin & Rolnick 2018; constant derived here"
-PANELS = (VARIANCE,)
 # root, full, plain: numbers L of blocks with 1/√L, with α = 1, and without a skip.
 FULL = Setup(width=50, draws=600, root=(50, 200), full=(10,), plain=(50,))
 QUICK = Setup(width=50, draws=320, root=(10, 40), full=(10,), plain=(10,))

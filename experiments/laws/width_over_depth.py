@@ -15,61 +15,35 @@ Hanin & Nica 2018, arXiv:1812.05994, theorem 1.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 from scipy.special import digamma, gammaln, polygamma
 
 from experiments.laws.law import (
     Measured,
-    Panel,
     Predicted,
     Setup,
     Told,
-    curve,
     mean_of,
-    point,
-    points,
 )
 from experiments.laws.networks import HiddenLayers, gradients
 
-DENSITY = Panel("Density, relu", "ln ‖J u‖²", "density")
 BY_LAYER = "variances of its layers"
-VARIANCE = Panel("Variance over depth/width", "L/n", "variance of ln ‖J u‖²")
 
 
-class Kind(NamedTuple):
-    """An ensemble whose variance is `each` times L/n."""
-
-    ensemble: HiddenLayers
-    each: float
-
-
-KINDS = {
-    "relu": Kind(HiddenLayers("relu", math.sqrt(2)), 5.0),
-    "linear": Kind(HiddenLayers("identity", 1.0), 2.0),
-}
+KINDS = {"relu": HiddenLayers("relu", math.sqrt(2)), "linear": HiddenLayers("identity", 1.0)}
 
 
 def predict(setup: Setup) -> Told:
     """Predict mean and variance of each shape, -β/2 and β but for the next orders in 1/n."""
-    for name, kind, n, layers in shapes(setup):
-        beta = kind.each * layers / n
+    for name, _, n, layers in shapes(setup):
         exact = layers * one_layer(name, n)
         case = f"{name}, n = {n}, L = {layers}"
         yield from (
             Predicted(f"{case}: {what}", value).about("β")
             for what, value in (("mean", exact[0]), ("variance", exact[1]), (BY_LAYER, exact[1]))
         )
-        if name == "relu":
-            x = np.unique([*_bins(beta), *_bins(beta, 71)])
-            density = np.exp(-((x + beta / 2) ** 2) / (2 * beta)) / math.sqrt(2 * math.pi * beta)
-            yield curve(DENSITY, f"n = {n}, L = {layers}", x, density)
-    for name, kind in KINDS.items():
-        x = np.unique([0.0, *(layers / n for each, _, n, layers in shapes(setup) if each == name)])
-        yield curve(VARIANCE, name, x, kind.each * x)
     two = [layers * one_layer("relu", n) for n, layers in setup.relu[:2]]
     for what, apart in zip(("mean", "variance"), two[0] - two[1], strict=True):
         yield Predicted(f"relu, two of one L/n: {what}s apart", apart)
@@ -91,7 +65,7 @@ def one_layer(name: str, n: int) -> np.ndarray:
     return np.array([mean, np.sum(p * (variances + (means - mean) ** 2))])
 
 
-def shapes(setup: Setup) -> list[tuple[str, Kind, int, int]]:
+def shapes(setup: Setup) -> list[tuple[str, HiddenLayers, int, int]]:
     """Return every (name, kind, n, L)."""
     return [
         (name, KINDS[name], n, layers)
@@ -105,15 +79,12 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     numbers: dict[str, Measured] = {}
     for place, (name, kind, n, layers) in enumerate(shapes(setup)):
         keys = jax.random.split(jax.random.fold_in(key, place), setup.draws)
-        log_delta = 2 * gradients(keys, kind.ensemble, n, layers)[0]
+        log_delta = 2 * gradients(keys, kind, n, layers)[0]
         logs, steps = log_delta[:, 0], log_delta[:, :-1] - log_delta[:, 1:]
         case = f"{name}, n = {n}, L = {layers}"
         numbers[f"{case}: mean"] = mean_of(np.sum(steps - np.expm1(steps), axis=1))
         numbers[f"{case}: variance"] = variance(logs)
         numbers[f"{case}: {BY_LAYER}"] = variances_of(steps)
-        yield point(VARIANCE, name, layers / n, numbers[f"{case}: variance"])
-        if name == "relu":
-            yield _histogram(f"n = {n}, L = {layers}", logs, kind.each * layers / n)
     first, second = (f"relu, n = {n}, L = {layers}" for n, layers in setup.relu[:2])
     for what in ("mean", "variance"):
         a, b = numbers[f"{first}: {what}"], numbers[f"{second}: {what}"]
@@ -140,21 +111,7 @@ def difference(a: Measured, b: Measured) -> Measured:
     )
 
 
-def _bins(beta: float, count: int = 15) -> np.ndarray:
-    """Middles of bins from -3.5 to 3.5 deviations around the mean."""
-    return -beta / 2 + math.sqrt(beta) * np.linspace(-3.5, 3.5, count)
-
-
-def _histogram(series: str, values: np.ndarray, beta: float) -> pl.DataFrame:
-    middles = _bins(beta)
-    width = middles[1] - middles[0]
-    edges = np.append(middles - width / 2, middles[-1] + width / 2)
-    inside = (values[:, None] >= edges[:-1]) & (values[:, None] < edges[1:])
-    return points(DENSITY, series, middles, inside / width)
-
-
 SOURCE = "Hanin & Nica 2018"
-PANELS = (DENSITY, VARIANCE)
 # Shapes (n, L), the first two of one n/L.
 FULL = Setup(
     relu=((100, 50), (50, 25), (50, 50), (200, 50)), linear=((50, 50), (100, 50)), draws=2000
