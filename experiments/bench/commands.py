@@ -11,17 +11,17 @@ from pathlib import Path
 from experiments.bench.worker import Workload
 
 
-def depth(depths: list[int], width: int, seeds: int, again: bool = False) -> Workload:
+def depth(depths: list[int], width: int, seeds: int) -> Workload:
     """Return `python -m experiments depth`, the README's first command, to its last file.
 
-    Its folder of compiled programs is empty, or, `again`, the user's own.
+    Its folder of compiled programs is empty.
     """
     options = ["--depths", *depths, "--width", width, "--seeds", seeds, "--quiet"]
 
     def run() -> None:
         with tempfile.TemporaryDirectory() as name:
             environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "true"}
-            environment |= {} if again else {"XDG_CACHE_HOME": f"{name}/cache"}
+            environment |= {"XDG_CACHE_HOME": f"{name}/cache"}
             command = ["depth", *map(str, options), "--out", f"{name}/depth"]
             subprocess.run(
                 [sys.executable, "-m", "experiments", *command], env=environment, check=True
@@ -33,24 +33,3 @@ def depth(depths: list[int], width: int, seeds: int, again: bool = False) -> Wor
         return of_one.numbers(folder)
 
     return Workload(run, numbers)
-
-
-def depth_again(**of: object) -> Workload:
-    """Return `depth`, whose programs are compiled and kept by the first run."""
-    return depth(**of, again=True)  # type: ignore[arg-type]
-
-
-def jaxnn() -> Workload:
-    """Return a workload that has imported jaxnn, and runs nothing."""
-    return _imported("jaxnn")
-
-
-def jax() -> Workload:
-    """Return a workload that has imported JAX, and runs nothing."""
-    return _imported("jax")
-
-
-def _imported(package: str) -> Workload:
-    import_module(package)
-    version = import_module("jax").__version__
-    return Workload(lambda: None, lambda _: map(float, version.split(".")[:2]))

@@ -26,12 +26,6 @@ def waited(once: Callable[[], Any], calls: int = 1) -> Callable[[], None]:
     return run
 
 
-def bytes_of(program: Any) -> float:
-    """Return the memory that a compiled program takes besides that of its arguments."""
-    sizes = program.memory_analysis()
-    return float(sizes.temp_size_in_bytes + sizes.output_size_in_bytes)
-
-
 def gradient(activation: str, calls: int, **sizes: Any) -> Workload:
     """Return gradient steps."""
     import jaxnn  # for our pytree: what a container costs in a call is no part of a gradient
@@ -92,27 +86,4 @@ def over_words(stacked: bool, **sizes: int) -> Workload:
     return Workload(
         waited(partial(gradient, params, xs, ys)),
         numbers,
-        lambda: bytes_of(gradient.lower(params, xs, ys).compile()),
-    )
-
-
-def decoder(memory: str, **sizes: int) -> Workload:
-    """Return the gradient with `jax.checkpoint` around a block, compiled for many devices."""
-    del memory
-    stack, xs = transformer.types(**sizes)
-    block = jax.checkpoint(transformer.block)
-
-    def forward(stack: PyTree, xs: Array) -> Any:
-        return jax.lax.scan(lambda z, params: (block(params, z), None), xs, stack)[0]
-
-    def gradient(stack: PyTree, xs: Array, cotangent: Array) -> Any:
-        return jax.vjp(forward, stack, xs)[1](cotangent)
-
-    def program() -> Any:
-        return jax.jit(gradient).lower(stack, xs, xs).compile()
-
-    return Workload(
-        program,
-        lambda _: transformer.size(stack),
-        lambda: float(program().memory_analysis().temp_size_in_bytes),
     )

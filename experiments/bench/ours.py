@@ -13,15 +13,13 @@ from jaxtyping import Array, PyTree
 
 import jaxnn
 from experiments.bench import inputs, transformer
-from experiments.bench.of_jax import bytes_of, waited
+from experiments.bench.of_jax import waited
 from experiments.bench.worker import Workload
 from experiments.learning import data, networks
 from experiments.learning.networks import Draws, Initialisation, Networks
 from experiments.runs import ahead, runtime
 from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.initializers import find_weights
-from jaxnn.passes.walk import Memory
-from jaxnn.train import cost_of
 from jaxnn.train.alarms import ALARMS
 
 CHECKED = 8  # hidden layers of the sweep's network whose numbers are compared
@@ -147,15 +145,7 @@ def verdict(stacked: bool, **sizes: int) -> Workload:
     return Workload(
         lambda: str(jaxnn.verdict(measured(net()[1], xs, ys))),
         numbers,
-        lambda: bytes_of(jax.jit(measured).lower(net()[1], xs, ys).compile()),
     )
-
-
-def decoder(memory: Memory, **sizes: int) -> Workload:
-    """Return a measurement that is compiled for many devices, and never run."""
-    stack, xs = transformer.types(**sizes)
-    cost = partial(cost_of, (transformer.scanned, stack), xs, cotangent=xs, memory=memory)
-    return Workload(cost, lambda _: transformer.size(stack), lambda: float(cost().temporary))
 
 
 def encoder(calls: int, **sizes: int) -> Workload:

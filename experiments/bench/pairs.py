@@ -47,9 +47,7 @@ def measure(row: Row, case: Case, pairs: int, quick: bool) -> dict[str, Any]:
         with contextlib.ExitStack() as stack:
             ours, theirs = (stack.enter_context(started(side, folder)) for side in sides)
             apart = difference(case, *(ask("numbers") for ask in (ours, theirs)))
-            if row.kind == "bytes":
-                numbers = [(float(ours("bytes")), float(theirs("bytes")))]
-            elif row.kind == "warm":
+            if row.kind == "warm":
                 ours("seconds"), theirs("seconds")  # with what is compiled at the first call
                 numbers = in_turns(pairs, partial(ours, "seconds"), partial(theirs, "seconds"))
         if row.kind in FRESH:

@@ -16,7 +16,7 @@ COLUMNS = {
     "row": Column(TEXT, "name", "of the goal"),
     "workload": Column(TEXT, "words", "what is done"),
     "against": Column(TEXT, "words", "what it is compared with"),
-    "kind": Column(TEXT, "word", "of the ratio", known=("warm", "first", "cold", "bytes")),
+    "kind": Column(TEXT, "word", "of the ratio", known=("warm", "first", "cold")),
     "case": Column(TEXT, "name", "sizes"),
     "goal": Column(REAL, "1", "largest ratio that meets it"),
     "ratio": Column(REAL, "1", "ours / theirs, median of pairs"),
@@ -24,14 +24,13 @@ COLUMNS = {
     "ratio_high": Column(REAL, "1", "upper quartile of the pairs"),
     "holds": Column(FLAG, "yes or no", "whether the goal is met"),
     "pairs": Column(COUNT, "pairs", "that were timed"),
-    "ours": Column(REAL, "s, or bytes", "a repetition of ours, median"),
-    "theirs": Column(REAL, "s, or bytes", "a repetition of theirs, median"),
+    "ours": Column(REAL, "s", "a repetition of ours, median"),
+    "theirs": Column(REAL, "s", "a repetition of theirs, median"),
     "difference": Column(REAL, "1", "of the numbers that both compute, largest"),
 }
 TITLE = "ratio, ours / theirs, by row and case"
 HEAD = ("ours", "theirs", "ratio", "quartiles", "goal")
-SECONDS = ((1.0, "s"), (1e-3, "ms"), (0.0, "µs"))
-BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (0.0, "kiB"))
+UNITS = ((1.0, "s"), (1e-3, "ms"), (0.0, "µs"))
 
 
 def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
@@ -51,18 +50,17 @@ def table(rows: pl.DataFrame, missing: Missing = NOTHING) -> Group:
 
 def cells(case: dict[str, object]) -> tuple[str, ...]:
     """Return the numbers of a case as `HEAD` has them."""
-    ours, theirs = (amount(case[side], str(case["kind"])) for side in ("ours", "theirs"))
+    ours, theirs = (amount(case[side]) for side in ("ours", "theirs"))
     quartiles = f"{case['ratio_low']:.3g}–{case['ratio_high']:.3g}"
     return ours, theirs, f"{case['ratio']:.3g}", quartiles, f"{case['goal']:.3g}"
 
 
-def amount(value: object, kind: str) -> str:
-    """Return seconds, or bytes, in a unit that suits them; a dash for none."""
+def amount(value: object) -> str:
+    """Return seconds in a unit that suits them; a dash for none."""
     if not isinstance(value, float):
         return "–"
-    units = BYTES if kind == "bytes" else SECONDS
-    unit, name = next(unit for unit in units if value >= unit[0])
-    return f"{value / (unit or units[-2][0] / (1024 if kind == 'bytes' else 1000)):.3g} {name}"
+    unit, name = next(unit for unit in UNITS if value >= unit[0])
+    return f"{value / (unit or 1e-6):.3g} {name}"
 
 
 def overall(cases: pl.DataFrame) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["warm", "first", "cold", "bytes"]
+Kind = Literal["warm", "first", "cold"]
 
 
 class Side(NamedTuple):
@@ -30,7 +30,7 @@ class Row:
 
     ours, theirs: module.function, both with the same arguments.
     kind: of what is compared: `warm`, the second and later runs of a process; `first`, the first
-        one, with compiling; `cold`, the life of a fresh process; or `bytes`.
+        one, with compiling; or `cold`, the life of a fresh process.
     overall: a goal for the geometric mean of all cases, besides that of each.
     needs: packages beyond those of the experiments.
     """
@@ -63,7 +63,6 @@ TINY: dict[str, Any] = {
     "calls": 2,
     "depths": [1, 2, 5],
     "seeds": 1,
-    "devices": 1,
     "steps": 2,
 }
 GRADIENTS = {
@@ -111,13 +110,6 @@ def _over_words(goal: float, width: int = 256, batch: int = 8, words: int = 1000
         yield Case(name, goal, {**of, "stacked": kind == "scan"})
 
 
-def _decoders() -> Iterator[Case]:
-    of = {"devices": 64, "layers": 80, "width": 8192, "tokens": 2048, "batch": 64}
-    for memory, goal in (("all", 1.0), ("sqrt", 0.75)):
-        name = f"80 blocks of 8192, 64 devices, memory {memory!r}"
-        yield Case(name, goal, {**of, "memory": memory})
-
-
 def _encoders() -> Iterator[Case]:
     for width, tokens, calls in ((64, 16, 4), (256, 64, 1)):
         of = {"layers": 24, "width": width, "tokens": tokens, "batch": 8, "calls": calls}
@@ -147,8 +139,6 @@ WATCHED, UNWATCHED = "ours.watched", "ours.unwatched"
 ROWS = (
     Row("first", FIRST, "PyTorch eager with hooks, Matplotlib, cold", "cold",
         "commands.depth", "of_torch.depth", (OF_README,), needs=("torch", "matplotlib")),
-    Row("first-kept", f"{FIRST}, with programs kept", "without", "cold",
-        "commands.depth_again", "commands.depth", (OF_README._replace(goal=1 / 3),)),
     Row("diagnose-first", DIAGNOSIS, f"{PLAIN}, compiled anew", "first", *OF_DIAGNOSIS,
         tuple(_diagnoses(4.0, 2.5)), needs=("flax", "equinox")),
     Row("diagnose-again", f"{DIAGNOSIS}, written anew with other parameters", PLAIN, "warm",
@@ -161,13 +151,8 @@ ROWS = (
         "ours.sweep", "of_torch.sweep", tuple(_sweeps(1, 1.0)), needs=("torch",)),
     Row("block-float", "gradient_flow", "own plain pass, backprop", "warm",
         "ours.flow", "ours.backprop", tuple(_flows())),
-    Row("scale", "flow of a decoder of 64 billion parameters, on paper",
-        "jax.vjp with jax.checkpoint, memory", "bytes",
-        "ours.decoder", "of_jax.decoder", tuple(_decoders())),
     Row("torch-flow", "torch_flow of a TransformerEncoder", "plain hooks of PyTorch", "warm",
         "ours.encoder", "of_torch.hooked", tuple(_encoders()), needs=("torch",)),
-    Row("import", "import jaxnn", "import jax", "cold",
-        "commands.jaxnn", "commands.jax", (Case("fresh process", 1.05),)),
     Row("watch", "training in a scan, watched", "the same without a watch", "warm",
         WATCHED, UNWATCHED, (
             _watch("decoder", "every 100 steps", 1.02, 100, 100),
@@ -181,6 +166,4 @@ ROWS = (
         tuple(_over_words(2.5))),
     Row("verdict-warm", VERDICT, PLAIN, "warm", *OF_VERDICT,
         (*_over_words(1.35), *_over_words(1.35, 768, 2, 50257))),
-    Row("verdict-memory", VERDICT, f"{PLAIN}, memory", "bytes", *OF_VERDICT,
-        tuple(_over_words(1.0))),
 )  # fmt: skip

@@ -5,12 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 HEADS = 4
-AXES = ("data", "model")
-SPREAD = {"qkv": AXES, "up": AXES, "out": AXES[::-1], "down": AXES[::-1]}
 
 
 def block(params: PyTree, z: jax.Array) -> jax.Array:
@@ -91,28 +88,3 @@ def loss(output: jax.Array, ys: jax.Array) -> jax.Array:
     """Return the mean cross-entropy of each example, (B,)."""
     log_p = jax.nn.log_softmax(output)
     return -jnp.take_along_axis(log_p, ys[..., None], axis=-1).mean(axis=(1, 2))
-
-
-def types(
-    devices: int, layers: int, width: int, tokens: int, batch: int, **_: Any
-) -> tuple[dict[str, jax.ShapeDtypeStruct], jax.ShapeDtypeStruct]:
-    """Return the types of weights and of a batch, spread over devices of which none is real."""
-    if devices > 1:  # before JAX is first used
-        jax.config.update("jax_num_cpu_devices", devices)  # type: ignore[no-untyped-call]
-    side = int(devices**0.5)
-    mesh = jax.make_mesh((side, side), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 2)
-
-    def of(shape: tuple[int, ...], *spec: str | None) -> jax.ShapeDtypeStruct:
-        sharding = NamedSharding(mesh, PartitionSpec(*spec))  # type: ignore[no-untyped-call]
-        return jax.ShapeDtypeStruct(  # type: ignore[no-untyped-call]
-            shape, jnp.bfloat16, sharding=sharding
-        )
-
-    weights = shapes(width).items()
-    stack = {name: of((layers, *shape), None, *SPREAD[name]) for name, shape in weights}
-    return stack, of((batch, tokens, width), "data")
-
-
-def size(stack: dict[str, jax.ShapeDtypeStruct]) -> list[float]:
-    """Return ln of the number of parameters, in which both sides must agree."""
-    return [float(np.log(sum(v.size for v in stack.values())))]

@@ -22,19 +22,15 @@ class Workload(NamedTuple):
     run: one repetition, up to its last result.
     numbers: a few of the results, logarithms or of order 1. Ours may write its inputs into the
         folder for the peer to read. Both sides must give equal numbers.
-    bytes: what the program of a repetition takes, if that is compared.
     """
 
     run: Callable[[], object]
     numbers: Callable[[Path], Iterable[float]]
-    bytes: Callable[[], float] = lambda: 0.0
 
     def answer(self, request: str, folder: Path) -> list[float] | float:
-        """Return the numbers, bytes, or seconds of a repetition."""
+        """Return the numbers, or the seconds of a repetition."""
         if request == "numbers":
             return [float(v) for v in self.numbers(folder)]
-        if request == "bytes":
-            return self.bytes()
         begun = time.perf_counter()
         self.run()
         return time.perf_counter() - begun
