@@ -23,7 +23,6 @@ from jax import lax
 
 from experiments.laws.law import Predicted, Setup, Told, mean_of
 
-CRITICAL = math.sqrt(2)
 MORE = 0.01  # of β, for the change of E Σ A² that it makes
 REASON = "4 standard errors, and the next order in 1/d, (6/d)²"
 STEP = 0.4  # of ln t and ln w: e^-tw is smooth over 1, and the rule good to 1e-10
@@ -52,8 +51,6 @@ def predict(setup: Setup) -> Told:
         )
         case = f"{series(setup, overlap)}, β = {beta:g}"
         yield Predicted(case, value, left, REASON).about("β", (more - value) / MORE)
-    at = np.append(np.linspace(0.5, max(setup.beta) + 0.5, 24), CRITICAL)
-    at.sort()
 
 
 def in_dimensions(beta: float, tokens: int, width: int) -> float:

@@ -39,11 +39,10 @@ def kinds() -> dict[str, Start]:
 
 
 def predict(setup: Setup) -> Told:
-    """Predict ½ ln χ with the bias of n, and for infinite width the lines ½ ln χ · (layers - l)."""
+    """Predict ½ ln χ with the bias of n."""
     for name, kind in kinds().items():
         for n in setup.widths:
-            predicted = slope(f"{name}, n = {n}", kind, n, setup.layers, setup.seeds)
-            yield predicted
+            yield slope(f"{name}, n = {n}", kind, n, setup.layers, setup.seeds)
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
@@ -52,9 +51,7 @@ def measure(setup: Setup, key: jax.Array) -> Told:
     for name, kind in kinds().items():
         for n in setup.widths:
             (log_delta,) = gradients(keys, kind.ensemble, n, setup.layers, kind.q0)
-            profile = log_delta[:, :-1]
-            slopes = slope_down(profile)
-            yield f"{name}, n = {n}", mean_of(slopes)
+            yield f"{name}, n = {n}", mean_of(slope_down(log_delta[:, :-1]))
 
 
 SOURCE = "Schoenholz et al. 2017"

@@ -37,7 +37,7 @@ def predict(setup: Setup) -> Told:
 
 
 def measure(setup: Setup, key: jax.Array) -> Told:
-    """Measure the slope before training, from a random cotangent, and the accuracy during it."""
+    """Measure the slope before training, from a random cotangent, and the accuracy after it."""
     examples = digits()
     net = classifier(setup.width, setup.layers, "relu")
     training = DESCENT, setup.steps, setup.looks

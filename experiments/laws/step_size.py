@@ -65,7 +65,6 @@ def predict(setup: Setup) -> Told:
     most, shared = deeper[-1], same_rate(setup, deeper[-1])
     case = f"L = {few} behind L = {most}, η = 2^{shared[-1]}"
     yield Predicted(case, FASTER, 0.0, "a bound: no tolerance", 0, "≥")
-    shared = same_rate(setup, deeper[0])
 
 
 def first_step(blocks: int) -> float:
