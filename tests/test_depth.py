@@ -573,23 +573,3 @@ def test_a_sweep_is_answered_in_two_sentences(snapshot):
     narrow = [cases[0], judged("b", -0.5, "vanishing", by_width=True), *cases[2:]]
     answers = [report.answer(each, rows) for each in (cases, narrow, cases[:1], cases[3:])]
     assert "\n".join(" | ".join(answer) for answer in answers) == snapshot
-
-
-def test_pairs_are_cells_of_their_own():
-    pairs = ("tanh,glorot_uniform", "relu,he_normal", "relu, orthogonal")
-    plan = planned(paired=pairs, depths=(2,))
-    places = [(cell.place["activation"], cell.place["weights"]) for cell in plan.cells]
-    assert places == [("tanh", "glorot_uniform"), ("relu", "he_normal"), ("relu", "orthogonal")]
-
-
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"paired": ("tanh",)}, "paired: expected an activation and its weights"),
-        ({"paired": ("tanh,he_normal",), "critical": True}, "paired: expected it without weights"),
-        ({"paired": ("tanh,he",)}, "weights: there is no 'he'"),
-    ],
-)
-def test_a_pair_that_is_none_is_one_sentence(settings, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        planned(**settings)

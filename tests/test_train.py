@@ -20,8 +20,6 @@ from experiments.runs import missing, schema, store
 from experiments.train import columns, loop, picture, splits
 from experiments.train import experiment as train
 from experiments.train import report as train_report
-from jaxnn.train import read_watch
-from jaxnn.train.journal import FILE
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -164,22 +162,6 @@ def test_the_flow_is_that_of_the_network_while_it_trains(whole):
 
 
 @pytest.mark.slow
-def test_each_look_is_recorded_for_the_live_page(tmp_path, undrawn):
-    out = tmp_path / "run"
-    assert main([*SMALL, "--watch", "--out", str(out)]) == 0
-    flow, record = pl.read_parquet(out / train.FLOW), read_watch(out)
-    assert [line["step"] for line in record.measurements] == flow["step"].unique().to_list()
-    ours = [row["log10_delta"] for row in record.table()]
-    np.testing.assert_allclose(ours, flow.sort("step", "layer")["log10_delta_z"], atol=1e-4)
-    losses = pl.read_parquet(out / store.ROWS).filter(
-        pl.col("set") == "training", pl.col("epoch") == 6
-    )
-    assert record.measurements[-1]["loss"] == pytest.approx(losses["loss"][0], rel=1e-4)
-    assert main(["watch", str(out), "--out", str(tmp_path / "page.html")]) == 0
-    assert FILE in train.EXPERIMENT.files  # --overwrite begins it again
-
-
-@pytest.mark.slow
 def test_held_out_rows_are_there_with_their_predictions(whole):
     test, part = pl.read_parquet(whole / train.TEST), planned().split.parts["test"]
     table = data.table("breast_cancer")
@@ -200,7 +182,7 @@ def test_the_run_says_how_it_was_made(whole):
     assert says["looks"]["count"] == 4
     assert any(v.startswith("test: accuracy 0.") for v in says["verdicts"])
     assert {"optax", "safetensors", "skops"} <= set(says["versions"])
-    for name in {*train.EXPERIMENT.files, store.ROWS} - {FILE}:  # without --watch
+    for name in {*train.EXPERIMENT.files, store.ROWS}:
         assert (whole / name).stat().st_size > 0
 
 
@@ -291,7 +273,7 @@ def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys, mo
     assert error.startswith("error: epoch 1, step 0, counted from 0: the loss is nan; the signal")
     assert error.count("\n") == 1
     assert pl.read_parquet(out / store.ROWS)["loss"].is_nan().all()
-    for name in {*train.EXPERIMENT.leaves} - {FILE}:  # without --watch
+    for name in {*train.EXPERIMENT.leaves}:
         assert (out / name).stat().st_size > 0
     assert "log₁₀ ‖Δz[l]‖" in (out / "training.svg").read_text()
 

@@ -11,7 +11,7 @@ differ.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, product
@@ -53,9 +53,6 @@ class Settings(runtime.Options, data.DataOptions):
     weights: tuple[str, ...] = ()
     """Initialisers of the weights, by their names in jax.nn.initializers; without any choice
     glorot_uniform and he_normal."""
-    paired: tuple[str, ...] = ()
-    """Pairs of an activation and one of its weights, such as tanh,glorot_uniform relu,he_normal:
-    these alone, instead of all activations with all weights."""
     hidden: tuple[str, ...] = ("dense",)
     """Kinds of blocks between hidden layers: dense, residual, rms_norm, layer_norm, batch_norm,
     post_norm, or one in another, such as "residual(rms_norm)"."""
@@ -131,42 +128,11 @@ def _scales(name: str, settings: Settings) -> tuple[float, ...]:
     return values
 
 
-def activations_of(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return the initialisers that have a name of their own, by the activation they go with."""
-    if not settings.paired:
-        return dict.fromkeys(settings.activations, _names(settings))
-    if settings.weights or settings.sigma_w or settings.critical:
-        raise ValueError("paired: expected it without weights, sigma_w and critical, got both")
-    found: dict[str, tuple[str, ...]] = {}
-    for pair in settings.paired:
-        activation, comma, weights = map(str.strip, pair.partition(","))
-        if not (activation and comma and weights):
-            raise ValueError(
-                f"paired: expected an activation and its weights, such as tanh,glorot_uniform, got "
-                f"{pair!r}"
-            )
-        found[activation] = tuple(dict.fromkeys((*found.get(activation, ()), weights)))
-    return found
-
-
-def _names(settings: Settings) -> tuple[str, ...]:
-    """Return the initialisers that have a name of their own, where none are paired."""
-    chosen = settings.weights or settings.sigma_w or settings.critical
-    return tuple(dict.fromkeys(settings.weights if chosen else DEFAULT_WEIGHTS))
-
-
-def weights_for(
-    settings: Settings, activation: str, names: Iterable[str], sigma_b: float
-) -> list[Initialisation]:
-    """Return the initialisations to compare; the critical one depends on activation and biases.
-
-    Args:
-        settings: of the sweep.
-        activation: the activation.
-        names: of the initialisers that go with it.
-        sigma_b: of the biases.
-    """
+def weights_for(settings: Settings, activation: str, sigma_b: float) -> list[Initialisation]:
+    """Return the initialisations to compare; the critical one depends on activation and biases."""
     jaxnn.network.find_activation(activation)
+    chosen = settings.weights or settings.sigma_w or settings.critical
+    names = dict.fromkeys(settings.weights if chosen else DEFAULT_WEIGHTS)
     weights = [Initialisation(name, find_weights(name)) for name in names]
     # One scheme for all σ_w, and a factor: so one program draws for all of them.
     unit = jaxnn.initializers.gaussian(1.0)
@@ -184,17 +150,13 @@ def _cells(settings: Settings, datasets: dict[str, data.Dataset]) -> Iterator[Ce
     batches = {n: sorted({min(b, len(d.x)) for b in sizes}) for n, d in datasets.items()}
     biases = _scales("sigma_b", settings)
     seeds = runtime.seeds_of(settings)
-    activations, dtypes = activations_of(settings), dict.fromkeys(settings.dtype)
-    scaled = (len(_scales("sigma_w", settings)) + settings.critical) * len(activations)
-    draws = sum(map(len, activations.values())) + scaled
+    activations, dtypes = dict.fromkeys(settings.activations), dict.fromkeys(settings.dtype)
+    schemes = len(settings.weights) + len(_scales("sigma_w", settings)) + settings.critical
+    draws = len(activations) * (schemes or len(DEFAULT_WEIGHTS))
     blocks = kinds.kinds(settings.hidden, settings.scale)
     axes = (depths, widths, biases, dtypes, blocks)
     grid.check_cells(sum(map(len, batches.values())), draws, *map(len, axes))
-    weights = {
-        (a, b): weights_for(settings, a, names, b)
-        for a, names in activations.items()
-        for b in biases
-    }
+    weights = {(a, b): weights_for(settings, a, b) for a in activations for b in biases}
     for (name, dataset), dtype in product(datasets.items(), dtypes):
         for batch, width, activation, block in product(batches[name], widths, activations, blocks):
             kind = (dataset, width, activation)

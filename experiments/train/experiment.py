@@ -10,10 +10,8 @@ and written as files that PyTorch, Flax and `predict` read.
 
 import logging
 import re
-import shlex
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,8 +28,6 @@ from experiments.train.columns import COLUMNS
 from experiments.train.loop import Recipe, TrainingCourse
 from experiments.train.rival import ACTIVATIONS, rival
 from jaxnn.initializers import find_weights
-from jaxnn.train.journal import FILE
-from jaxnn.train.recorder import Recorder, WatchOptions
 
 log = logging.getLogger("jaxnn.experiments")
 
@@ -73,8 +69,6 @@ class Settings(runtime.Options, data.DataOptions):
     """The number of looks at the gradient, evenly spaced."""
     rival: runtime.Flag = False
     """Train a network of scikit-learn on the same rows too, and say how good both are."""
-    watch: runtime.Flag = field(default=False, metadata=runtime.HOW)
-    """Record each look for a live page, which `python -m experiments watch FOLDER` shows."""
 
 
 @dataclass(frozen=True)
@@ -175,24 +169,15 @@ def begin(plan: Plan) -> tuple[Any, jax.Array]:
     return drawn(plan.recipe.net, key_params, draw, stacked=True), key_batches
 
 
-def measure(plan: Plan, store: Store) -> tuple[list[TrainingCourse], bool]:
+def measure(plan: Plan, _: Store) -> tuple[list[TrainingCourse], bool]:
     """Train, and test."""
     recipe, settings = plan.recipe, plan.settings
     data.say([plan.table])
-    recorder = _recorder(recipe, store.folder) if settings.watch else None
     showing = progress.view("training", settings.quiet)
     with signals.interruptible(STOPPING) as stopped, showing as tell:
-        course = loop.train(recipe, *begin(plan), stopped, tell, recorder)
+        course = loop.train(recipe, *begin(plan), stopped, tell)
         return [course], course.ended is not None
     return [], False  # Ctrl-C outside the loop
-
-
-def _recorder(recipe: Recipe, folder: Path) -> Recorder:
-    """Return what records the looks for the live page, and say where that is."""
-    log.info("live page: python -m experiments watch %s", shlex.quote(str(folder)))
-    # Updates are not known between looks.
-    apart = max(recipe.epochs * recipe.steps // (recipe.looks - 1), 1)
-    return Recorder(WatchOptions(apart, folder, lambda alarm: log.warning("%s", alarm)))
 
 
 def conclude(plan: Plan, courses: list[TrainingCourse]) -> Conclusion:
@@ -251,7 +236,7 @@ EXPERIMENT = Experiment(
     settings=Settings,
     columns=COLUMNS,
     figures=(CHART,),
-    files=(FLOW, TEST, FILE, *model.FILES),
+    files=(FLOW, TEST, *model.FILES),
     prepare=prepare,
     measure=measure,
     conclude=conclude,

@@ -5,11 +5,8 @@ is taken before the first epoch and after the last, and between them at epochs e
 """
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +19,6 @@ from jaxnn.flow.measure.flow_of_net import flow_of_net
 from jaxnn.network.checks import check_batch
 from jaxnn.network.params import Layers
 from jaxnn.train.fitting import Best, all_done
-from jaxnn.train.recorder import Recorder
 from jaxnn.train.steps import Optimizer, steps_per_epoch
 
 Set = tuple[np.ndarray, np.ndarray]  # xs, (N, n[0]), and labels, (N,)
@@ -81,15 +77,14 @@ def train(
     key: jax.Array,
     stopped: list[int],
     tell: Callable[[str | None], None],
-    recorder: Recorder | None = None,
 ) -> TrainingCourse:
     """Train until it is over, `stopped` is no longer empty, or the loss is not finite.
 
-    `tell` hears words after each epoch; a recorder gets each look, for the live page.
+    `tell` hears words after each epoch.
     """
     net, course = recipe.net, TrainingCourse(recipe, params)
     sets = {n: check_batch(net, params, *v) for n, v in recipe.sets.items() if n != "test"}
-    look = _looking(course, *sets["training"], recorder)
+    look = _looking(course, *sets["training"])
 
     def after(params: Layers) -> None:
         course.scores.append({n: jaxnn.train.evaluate(net, params, *v) for n, v in sets.items()})
@@ -134,34 +129,23 @@ def words(scores: dict[str, jaxnn.train.Scores]) -> str:
     return f"loss: {', '.join(parts)}"
 
 
-def _looking(
-    course: TrainingCourse, xs: jax.Array, ys: jax.Array, recorder: Recorder | None
-) -> Callable[[Layers], None]:
+def _looking(course: TrainingCourse, xs: jax.Array, ys: jax.Array) -> Callable[[Layers], None]:
     """Return a function that looks at the network as it is."""
     recipe = course.recipe
     batch = xs[: recipe.batch], ys[: recipe.batch]
-    np.asarray(_flow(recipe.net, course.params, *batch, whole=recorder is not None)[0])  # compiles
+    np.asarray(_flow(recipe.net, course.params, *batch))  # compiles
 
     def look(params: Layers) -> None:
         begun = time.perf_counter()
-        values, flow = _flow(recipe.net, params, *batch, whole=recorder is not None)
-        course.flows.append(np.asarray(values, np.float64))
+        course.flows.append(np.asarray(_flow(recipe.net, params, *batch), np.float64))
         course.looked.append(course.epochs)
-        if recorder is not None:
-            loss = float(course.scores[-1]["training"].loss)
-            with warnings.catch_warnings():  # an alarm is the recorder's callback
-                warnings.simplefilter("ignore", jaxnn.errors.TrainingWarning)
-                recorder.measured(course.epochs * recipe.steps, flow, None, loss)
         course.seconds += time.perf_counter() - begun
 
     return look
 
 
-@partial(jax.jit, static_argnames="whole")
-def _flow(
-    net: jaxnn.Network, params: Layers, xs: jax.Array, ys: jax.Array, whole: bool
-) -> tuple[jax.Array, Any]:
-    """Return the fields of a look, and all of the flow if that is recorded."""
-    flow = flow_of_net(net, params, xs, ys, examples=whole)
-    values = [field_of(flow, quantity.field) for quantity in QUANTITIES.values()]
-    return jnp.stack(values), flow if whole else None
+@jax.jit
+def _flow(net: jaxnn.Network, params: Layers, xs: jax.Array, ys: jax.Array) -> jax.Array:
+    """Return the fields of a look."""
+    flow = flow_of_net(net, params, xs, ys, examples=False)
+    return jnp.stack([field_of(flow, quantity.field) for quantity in QUANTITIES.values()])
