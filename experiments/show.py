@@ -27,7 +27,6 @@ ABOUT = {
     "verdicts": list,
     "versions": dict,
     "devices": list,
-    "git": dict,
     "started": str,
     "seconds": int | float,
     store.DIGESTS: dict,

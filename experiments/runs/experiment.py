@@ -155,12 +155,10 @@ def run(experiment: Experiment[P, R], plan: P, store: Store) -> bool:
     started = datetime.now(UTC)
     for name in store.changed:
         log.warning("%s; it is written anew", not_as_written(store.folder / name))
-    git = runtime.commit()  # that of the code as it was read
     results, finished = experiment.measure(plan, store)
     if all(result is None for result in results):
         return finished
     conclusion = experiment.conclude(plan, results)
-    conclusion = conclusion._replace(about={**conclusion.about, **git})
     console = tables.console()
     tables.printed(experiment.table(conclusion.rows, conclusion.missing), console)
     stopped = [conclusion.missing.sentence] if conclusion.missing else []

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +31,6 @@ PACKAGES = (
     *("altair", "scikit-learn"),
 )
 FRAMEWORKS = ("torch", "equinox", "flax", "haiku", "keras")  # of a user's own networks
-GITS_TIME = 2.0  # seconds
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 HOW = {"what": False}  # of options that do not change what is measured
@@ -166,32 +164,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:  # a checkout that was never installed
             numbers[package] = "not installed"
     return numbers
-
-
-def commit(file: Path = Path(__file__)) -> dict[str, Any]:
-    """Return the git commit that a file is from, and whether anything has changed since.
-
-    Nothing without git, an answer of it in time, or a commit that has this very file.
-    """
-    # In a hook, git's variables name the repository of the hook.
-    variables = {name: v for name, v in os.environ.items() if not name.startswith("GIT_")}
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "--no-optional-locks", *words],
-            cwd=file.parent,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=GITS_TIME,
-            check=True,
-        ).stdout.strip()
-
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        git("ls-files", "--error-unmatch", file.name)
-        changes = git("status", "--porcelain", "--untracked-files=no")
-        return {"git": {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}}
-    return {}
 
 
 def frameworks() -> dict[str, list[str]]:
