@@ -211,12 +211,12 @@ def test_a_table_with_texts_and_missing_values_is_trained_on_and_predicted(
 
 
 def test_a_stopped_run_concludes_with_what_was_done(whole, tmp_path, undrawn, monkeypatch, capsys):
-    def stop(recipe, params, key, stopped, tell, recorder):
+    def stop(recipe, params, key, stopped, tell):
         def after(label):
             if label.startswith("epoch 2 "):
                 stopped.append(1)
 
-        return trained(recipe, params, key, stopped, after, recorder)
+        return trained(recipe, params, key, stopped, after)
 
     trained, out = loop.train, tmp_path / "run"
     monkeypatch.setattr(loop, "train", stop)
