@@ -349,12 +349,7 @@ def gains(patient: Patient) -> Iterator[Sight]:
 # Gates
 
 
-def _gates_in_words(entries: str, value: float, steps: int | None = None, **_: object) -> str:
-    to = f"{value:g}" if steps is None else f"ln {steps} = {value:.2f}"
-    return f"Set the bias {entries} to {to}, so that the state is kept."
-
-
-@cause("gates", says=_gates_in_words, mends="time")
+@cause("gates", says="Set the bias {entries} to {to}, so that the state is kept.", mends="time")
 def gates(patient: Patient) -> Iterator[Sight]:
     """The bias of the gate that keeps the state of a recurrent network, 1 or ln(number of steps).
 
@@ -363,13 +358,13 @@ def gates(patient: Patient) -> Iterator[Sight]:
 
     Sources: Jozefowicz, Zaremba & Sutskever 2015 (1); Tallec & Ollivier 2018, arXiv:1804.11188.
     """
-    known = list(_gates_of_modules(patient))
-    for attempt, words in known or [_gate_of_steps(patient)]:
-        if attempt is not None:
-            yield made(attempt, **words)
+    yield from [*_gates_of_modules(patient)] or _gate_of_steps(patient)
 
 
-Gates = tuple[Attempt | None, dict[str, Any]]  # with the words of its sentence
+def _kept_for(steps: int) -> dict[str, Any]:
+    """Return the bias of a gate that keeps its state for some steps, with its words."""
+    value = to_digits(float(np.log(steps)), 3)
+    return {"value": value, "steps": steps, "to": f"ln {steps} = {value:.2f}"}
 
 
 def _through_time(patient: Patient) -> TimeChange | None:
@@ -377,7 +372,7 @@ def _through_time(patient: Patient) -> TimeChange | None:
     return next((f.values["change"] for f in named(patient.verdict, "gates")), None)
 
 
-def _gates_of_modules(patient: Patient) -> Iterator[Gates]:
+def _gates_of_modules(patient: Patient) -> Iterator[Sight]:
     """Yield changes of known gates through which the gradient vanishes, if there are some."""
     inside = _through_time(patient)
     if inside and inside.word == "vanishing":
@@ -391,32 +386,32 @@ def _gates_of_modules(patient: Patient) -> Iterator[Gates]:
     else:
         return
     names = [f"`{patient.path(at)}[{v.start}:{v.stop}]`" for at, v in sorted(meant.items())]
-    chrono = {"value": to_digits(float(np.log(steps)), 3), "steps": steps}
-    for numbers in ({"value": 1.0}, chrono) if meant else ():
+    one: dict[str, Any] = {"value": 1.0, "to": "1"}
+    for numbers in (one, _kept_for(steps)) if meant else ():
         new = {at: _with(patient.arrays[at], v, numbers["value"]) for at, v in meant.items()}
         # Of 1, which rarely suffices, the number is told; it is no reason to leave out ln T.
         attempt = _attempt(patient, new)._replace(is_named="steps" in numbers)
-        yield attempt, {"entries": listed(names), **numbers}
+        yield made(attempt, entries=listed(names), **numbers)
 
 
-def _gate_of_steps(patient: Patient) -> Gates:
-    """Return the change of steps that share their parameters, if one halves the rate."""
+def _gate_of_steps(patient: Patient) -> Iterator[Sight]:
+    """Yield the change of steps that share their parameters, if one halves the rate."""
     if not patient.is_tied or patient.verdict.word != "vanishing":
-        return None, {}
-    steps = int(patient.layers.sum())
-    value, least, best = to_digits(float(np.log(steps)), 3), abs(patient.verdict.decades) / 2, None
+        return
+    numbers, best = _kept_for(int(patient.layers.sum())), list[Sight]()
+    least = abs(patient.verdict.decades) / 2
     vectors = {patient.path(at): at for at in sorted(patient.vectors, reverse=True)}
     for path, at in vectors.items():
         v = patient.arrays[at]
         for part in _parts(len(v), [len(patient.arrays[other]) for other in vectors.values()]):
-            params = patient.with_arrays({at: _with(v, part, value)})
+            params = patient.with_arrays({at: _with(v, part, numbers["value"])})
             flow = patient.measured(params)
             rate = np.nan if flow is None else abs(patient.decades(flow))
             if rate < least:
-                least, best = rate, Attempt(params, flow=flow)
                 of_it = "" if part == slice(0, len(v)) else f"[{part.start}:{part.stop}]"
-                entries = f"`{path}{of_it}`"
-    return best, {} if best is None else {"entries": entries, "steps": steps, "value": value}
+                entries, attempt = f"`{path}{of_it}`", Attempt(params, flow=flow)
+                least, best = rate, [made(attempt, entries=entries, **numbers)]
+    yield from best
 
 
 def _parts(size: int, sizes: Sequence[int]) -> Iterator[slice]:

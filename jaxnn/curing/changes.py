@@ -88,15 +88,11 @@ def scale(patient: Patient) -> Iterator[Sight]:
         yield made(attempt, weights=weights, factor=factor, then=then)
 
 
-def _factors_in_words(weights: str, factors: tuple[float, ...], what: str, **_: object) -> str:
-    numbers = listed([f"{factor:g}" for factor in factors])
-    return (
-        f"Multiply the weights {weights} by {numbers}, a factor for each layer from the lowest up, "
-        f"{what}."
-    )
-
-
-@CURES.rule("scale by layer", says=_factors_in_words)
+@CURES.rule(
+    "scale by layer",
+    says="Multiply the weights {weights} by {numbers}, a factor for each layer from the lowest up, "
+    "{what}.",
+)
 def scale_by_layer(patient: Patient) -> Iterator[Sight]:
     """A factor for each layer, to keep the gradient, the signal (as LSUV does), or both.
 
@@ -119,11 +115,12 @@ def scale_by_layer(patient: Patient) -> Iterator[Sight]:
             continue
         before.append(factors)
         params = patient.multiplied(patient.params, factors)
-        weights = patient.named(patient.weights, one_each=True)
+        of_layers = tuple(factors[patient.layers].tolist())
         yield made(
             Attempt(params, factors),
-            weights=weights,
-            factors=tuple(factors[patient.layers].tolist()),
+            weights=patient.named(patient.weights, one_each=True),
+            factors=of_layers,
+            numbers=listed([f"{factor:g}" for factor in of_layers]),
             what=what,
         )
 

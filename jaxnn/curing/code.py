@@ -232,19 +232,13 @@ class OfTorch(InPlace):
         t = f"model.get_parameter({of_name(name)})"
         orthogonal = "torch.nn.init.orthogonal_"
         centre = "(..., *[(n - 1) // 2 for n in p.shape[2:]])"
-        if edit.verb in ("delta", "mirrored", "mirrored delta", "halves"):
-            w = f"w = {orthogonal}(p.new_empty([n // 2 for n in p.shape[:2]]))"
-            mirrored = "torch.cat([torch.cat([w, -w], 1), torch.cat([-w, w], 1)])"
-            written = {
-                "delta": [
-                    f"p.zero_()[{centre}] = {orthogonal}(p.new_empty(p.shape[:2]), {amount})"
-                ],
-                "mirrored": [w, f"p.copy_({mirrored})"],
-                "mirrored delta": [w, f"p.zero_()[{centre}] = {mirrored}"],
-                "halves": ["p[len(p) // 2 :] = -p[: len(p) // 2]"],
-            }
-            return [f"p = {t}", *written[edit.verb]]
+        p, w = f"p = {t}", f"w = {orthogonal}(p.new_empty([n // 2 for n in p.shape[:2]]))"
+        mirrored = "torch.cat([torch.cat([w, -w], 1), torch.cat([-w, w], 1)])"
         return {
+            "delta": [p, f"p.zero_()[{centre}] = {orthogonal}(p.new_empty(p.shape[:2]), {amount})"],
+            "mirrored": [p, w, f"p.copy_({mirrored})"],
+            "mirrored delta": [p, w, f"p.zero_()[{centre}] = {mirrored}"],
+            "halves": [p, "p[len(p) // 2 :] = -p[: len(p) // 2]"],
             "multiply": [f"{t}.mul_({amount})"],
             "fill": [f"{t}.fill_({amount})"],
             "part": [f"{t}[{_part(edit)}] = {amount}"],

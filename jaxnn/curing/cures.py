@@ -264,7 +264,8 @@ def _each_tried(
         yield cure
         if cure.is_named and cure.works:
             return
-        if cure.is_named and left and _is_gone(attempt, cure):
+        flow = cure.flow if cure.is_named and left else None
+        if flow is not None and not attempt.reason(verdict(flow)):
             # Of a network that is ill without the named cause too, what is left is changed.
             mended = attempt.patient or patient.with_params(attempt.params)
             for more in _each_tried(mended, theory, kinds, left - 1):
@@ -289,15 +290,6 @@ def _with_usual(patient: Patient, theory: bool, kinds: Collection[str]) -> Itera
     for found in _found(usual, kinds):
         cure = _tried(usual, found, theory)
         yield replace(cure, advice=f"{advice} {cure.advice}")
-
-
-def _is_gone(attempt: Attempt, cure: Cure) -> bool:
-    """Tell whether a change takes away what the verdict named, whatever else is ill."""
-    return (
-        cure.flow is not None
-        and callable(attempt.reason)
-        and not attempt.reason(verdict(cure.flow))
-    )
 
 
 def _may_change(patient: Patient) -> bool:

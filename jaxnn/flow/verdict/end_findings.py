@@ -25,6 +25,16 @@ SEVERAL, TWO = 1.01, 2  # a sum of labels of more than one class; classes
 SIGMOIDS = "Take a sigmoid for each output, with the binary cross-entropy."
 CROSS_ENTROPY = "Take the cross-entropy of classes."
 USUAL = "usual loss, usual end"  # changes
+MISFITS = {  # changes of all others are the usual
+    "reach": "no activation, labels",
+    "classes": "class each, usual end",
+    "margins": "no activation, usual end",
+    "shifted": "from zero",
+    "wraps": "from zero",
+    "ignored": "usual loss",
+    "far": "labels",
+    "uneven": "labels",
+}
 MIXED = {kinds.OVER_BATCH: "usual loss", kinds.PAIRS: "column", IN_COMMON: "usual loss"}
 FEW = 0.01  # labels outside of the reach of the output that are no fault
 
@@ -184,23 +194,7 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         uneven="Subtract from each column of the labels its mean and divide by its standard "
         "deviation, and undo that behind the network.",
     ),
-    changes=one_of(
-        "how",
-        reach="no activation, labels",
-        classes="class each, usual end",
-        sums=USUAL,
-        several=USUAL,
-        columns=USUAL,
-        squares=USUAL,
-        margins="no activation, usual end",
-        proportion=USUAL,
-        shifted="from zero",
-        wraps="from zero",
-        ignored="usual loss",
-        weigh=USUAL,
-        far="labels",
-        uneven="labels",
-    ),
+    changes=lambda how, **_: MISFITS.get(how, USUAL),
     rank=END,
     unless="oneunit overbatch relulogits",
 )

@@ -167,16 +167,12 @@ def _where_lost(judged: Judged, name: str, layer: int) -> str:
     return f"{where}, whatever the scale of the loss" if name == "float16" else where
 
 
-def _zero_entries(
-    name: str, number_format: str, share: float, of_square: float, scale: int, **_: object
-) -> str:
-    return (
-        f"In {number_format} {percent(share)} of the entries of Δ become zero in layer {name}, "
-        f"{percent(of_square)} of its square norm, also with the loss multiplied by 2^{scale}."
-    )
-
-
-@FINDINGS.rule("entries", _zero_entries, rank=STATES)
+@FINDINGS.rule(
+    "entries",
+    "In {number_format} {of_count} of the entries of Δ become zero in layer {name}, {of_norm} of "
+    "its square norm, also with the loss multiplied by 2^{scale}.",
+    rank=STATES,
+)
 def entries(judged: Judged) -> Iterator[Sight]:
     """Entries that mostly become zero.
 
@@ -197,8 +193,9 @@ def entries(judged: Judged) -> Iterator[Sight]:
         worst = int(np.argmax(share))
         if share[worst] >= MANY_ZERO:
             of_square = max(kept.zero_square[worst], np.finfo(float).tiny)  # none of them was zero
-            values = {"number_format": kind.name, "share": share[worst]}
-            yield Sight(worst + 1, values=values | {"of_square": of_square, "scale": scale})
+            values = {"number_format": kind.name, "share": share[worst], "scale": scale}
+            words = {"of_count": percent(share[worst]), "of_norm": percent(of_square)}
+            yield Sight(worst + 1, values=values | words)
 
 
 @FINDINGS.rule(

@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike
 
 from ...evidence.parameters import WeightDraw
 from ..measure.theory_flow import errors_of
@@ -53,36 +52,29 @@ def cause_of_departure(flow: Flow, draws: Mapping[str, WeightDraw]) -> Cause:
 
 def gradient_departure(flow: Flow) -> TheoryDeparture | None:
     """Return the highest layer where the gradient has left theory for good, if measured and any."""
-    theory = flow.theory
-    if theory is None or theory.errors is None:
-        return None
-    measured, expected = (np.asarray(v.log_delta, np.float64) for v in (flow, theory))
-    measured, expected = measured - measured[-1], expected - expected[-1]
-    return _departure(measured - expected, _most(theory, theory.errors.log_delta), 0)
+    return _departure(flow, "log_delta")
 
 
 def signal_departure(flow: Flow) -> TheoryDeparture | None:
     """Return the lowest layer where the signal has left theory for good, if measured and any."""
-    theory = flow.theory
+    return _departure(flow, "log_mean_square")
+
+
+def _departure(flow: Flow, name: str) -> TheoryDeparture | None:
+    """Return the layer from which on, up to an end, a flow is apart, and its decades there."""
+    theory, goes_down = flow.theory, name == "log_delta"
     if theory is None or theory.errors is None:
         return None
     measured, expected, error = (
-        np.asarray(v.log_mean_square, np.float64) / 2 for v in (flow, theory, theory.errors)
+        np.asarray(getattr(v, name), np.float64) / (1 if goes_down else 2)
+        for v in (flow, theory, theory.errors)
     )
-    return _departure(measured - expected, _most(theory, error), len(measured) - 1)
-
-
-def _most(theory: Flow, errors: ArrayLike) -> np.ndarray:
-    """Return how far one network of this width may be from theory."""
-    spread = np.asarray(errors, np.float64) * theory.replicas**0.5
-    return np.asarray(errors_of(theory.draws, ERRORS) * spread)
-
-
-def _departure(apart: np.ndarray, most: np.ndarray, end: int) -> TheoryDeparture | None:
-    """Return the layer from which on, up to an end, a flow is apart, and its decades there."""
-    # end: 0 for what goes down, the last place for what goes up; apart, most: in nats.
-    order = slice(None) if end == 0 else slice(None, None, -1)
-    apart, most = apart[order], most[order]
+    # How far one network of this width may be from theory
+    most = np.asarray(errors_of(theory.draws, ERRORS) * (error * theory.replicas**0.5))
+    if goes_down:
+        apart = (measured - measured[-1]) - (expected - expected[-1])
+    else:
+        apart, most = (measured - expected)[::-1], most[::-1]
     known = np.isfinite(apart) & np.isfinite(most)
     off = known & (np.abs(apart) > np.maximum(most, LEAST * LN10))
     lasts = np.logical_and.accumulate(off | ~known | _crosses(apart, off))  # from the end on
@@ -90,7 +82,8 @@ def _departure(apart: np.ndarray, most: np.ndarray, end: int) -> TheoryDeparture
         return None
     first = int(np.flatnonzero(lasts & off)[-1])
     worst = int(np.argmax(np.abs(np.where(off & lasts, apart, 0))))
-    return TheoryDeparture(abs(end - first) + 1, float(apart[worst]) / LN10)
+    layer = first + 1 if goes_down else len(apart) - first
+    return TheoryDeparture(layer, float(apart[worst]) / LN10)
 
 
 def _crosses(apart: np.ndarray, off: np.ndarray) -> np.ndarray:

@@ -60,20 +60,14 @@ def nonfinite(seen: Measurements) -> Iterator[Sight]:
         yield seen.sight(int(broken[-1]), {"number": "update"})
 
 
-def _lost_in_words(
-    where: str, name: str = "", log10: float = 0, dtype: str = "", **_: object
-) -> str:
-    if where == "output":
-        return "Δ of the output is zero in float16; scale the loss"
-    return (
-        f"Δ is {power_of_ten(log10)} in layer {name}, for which {dtype} has no number: it and all "
-        "below get nothing; scale the loss"
-    )
-
-
 @ALARMS.rule(
     "underflow",
-    says=_lost_in_words,
+    says=one_of(
+        "where",
+        output="Δ of the output is zero in float16; scale the loss",
+        layer="Δ is {size} in layer {name}, for which {dtype} has no number: it and all below get "
+        "nothing; scale the loss",
+    ),
     advises="Scale the loss; bfloat16.",
     see="[number formats](number-formats.md)",
     said_by="format",
@@ -98,7 +92,8 @@ def lost_in_format(seen: Measurements) -> Iterator[Sight]:
     # Adam moves weights with a Δ that is subnormal: then nothing is lost.
     if np.isnan(update).all() or np.isneginf(update).any():
         log10 = float(delta[layer - 1])
-        yield Sight(layer, "", {"where": "layer", "log10": log10, "dtype": seen.dtype})
+        values = {"where": "layer", "log10": log10, "size": power_of_ten(log10)}
+        yield Sight(layer, values=values | {"dtype": seen.dtype})
 
 
 FORECAST = "double every {doubling:,.0f} steps{end}"
@@ -293,16 +288,10 @@ def cut(seen: Measurements) -> Iterator[Sight]:
         yield from (seen.sight(int(array)) for array in highest_first)
 
 
-def _branch_in_words(name: str, log10: float, before: float, **_: object) -> str:
-    return (
-        f"what the branches of layer {name} add is {power_of_ten(log10)} of their stream, and was "
-        f"{10**before:.2g} of it: the layer does nothing now"
-    )
-
-
 @ALARMS.rule(
     "branch",
-    says=_branch_in_words,
+    says="what the branches of layer {name} add is {now} of their stream, and was {then:.2g} of "
+    "it: the layer does nothing now",
     advises="Weight decay on that layer, a gate or a scale at zero, a stream that grows.",
 )
 def dead_branch(seen: Measurements) -> Iterator[Sight]:
@@ -322,4 +311,6 @@ def dead_branch(seen: Measurements) -> Iterator[Sight]:
     most = np.fmax.reduce(seen.earlier("layers", "log10_branch")[:, small])
     for i, before in zip(small, most, strict=True):
         if before >= least:
-            yield Sight(int(i) + 1, values={"log10": branch[-1, i], "before": before})
+            now = branch[-1, i]
+            values = {"log10": now, "now": power_of_ten(now), "then": 10**before}
+            yield Sight(int(i) + 1, values=values)
