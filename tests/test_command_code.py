@@ -44,10 +44,6 @@ def dense(theta, z):
     return jax.nn.sigmoid(z) @ theta
 
 
-def relu(theta, z):
-    return jnp.maximum(z, 0) @ theta
-
-
 def root(theta, z):
     return jnp.sqrt(jnp.abs(z @ theta))
 
@@ -91,14 +87,6 @@ PAGES = {  # with what they say
     "named": (
         'return made() | {"model": {f"<b>{i}</b>": v for i, v in enumerate(made()["model"])}}',
         ("Vanishing", "<b>5</b>"),
-    ),
-    "dead": (
-        "return made(relu, (1, 1, 1, 0, 1, 1))",
-        ("The weights of layer 4 (relu) are zero", "zero"),
-    ),
-    "overflowing": (
-        "return made(relu, (1e20,) * N)",
-        ("From layer 2 (relu) up the signal is not a finite number", "no number"),
     ),
     "no_number": (
         "return made(root, (1, 1, 1, 0, 1, 1))",

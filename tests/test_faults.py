@@ -23,7 +23,6 @@ import polars as pl
 import pytest
 from problems import as_users_have_jax
 
-from experiments import announcement
 from experiments.__main__ import main
 from experiments.pages import charts, report
 from experiments.runs.store import PARTS, ROWS, RUN
@@ -65,22 +64,6 @@ def slow(self, cell):
     return rows
 DepthSweep.measure = slow
 sys.exit(__main__.main(sys.argv[1:]))
-"""
-# Files may not grow larger than {limit} bytes. Set by the process itself, as a `preexec_fn` would
-# fork a process that may have JAX's threads.
-LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
-"""
-COUNTING = """
-import collections, json
-import jax
-found = collections.Counter()
-jax.monitoring.register_event_listener(lambda event, **_: found.update([event]))
-from experiments.__main__ import main
-code = main(sys.argv[1:])
-print(json.dumps({event.rpartition("/")[2]: count for event, count in found.items()}))
-sys.exit(code)
 """
 
 
@@ -152,12 +135,6 @@ def killed_at_the_end(process):
         process.kill()
 
 
-def finished(arguments, out, env, *more, code=None, **options):
-    with started(arguments, out, env, *more, code=code, **options) as process:
-        said, error = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, said, error)
-
-
 def parts(out):
     """The whole ones."""
     return {path.name for path in (out / PARTS).glob("[0-9]*.parquet")}
@@ -222,25 +199,6 @@ def test_a_kill_after_the_last_cell_loses_nothing(tmp_path, env, whole, here):
     assert_whole(out, whole)
 
 
-def test_one_signal_finishes_the_cell(tmp_path, env):
-    """SIGTERM here; SIGINT below, where it comes twice."""
-    slow = UNDRAWN + SLOW.format(pause="time.sleep(0.5)")
-    with started(FEW, tmp_path, env, code=slow) as process:
-        assert [process.stdout.readline() for _ in range(3)] == ["begin\n", "end\n", "begin\n"]
-        process.send_signal(signal.SIGTERM)
-        said, error = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert said.startswith("end\n")  # the cell that was being measured
-    assert "begin\n" not in said
-    assert len(parts(tmp_path)) == 2
-    assert STOPPING in error
-    assert error.endswith(f"{GOES_ON}\n")
-    assert "Traceback" not in error
-    about = json.loads((tmp_path / RUN).read_text())
-    assert not about["finished"]
-    assert pl.read_parquet(tmp_path / ROWS)["weights"].n_unique() == len(parts(tmp_path))
-
-
 def test_a_second_signal_stops_at_once(tmp_path, env):
     """Also while XLA computes, for ever here; and the view gives the cursor back."""
     pause = "jax.lax.while_loop(lambda x: x < 1, lambda x: x / 2, 0.5).block_until_ready()"
@@ -264,16 +222,6 @@ def test_a_second_signal_stops_at_once(tmp_path, env):
     assert not parts(tmp_path)
 
 
-def test_ctrl_c_while_loading_is_quiet(tmp_path, env):
-    (tmp_path / "tyro.py").write_text("print('loading', flush=True)\nwhile True: pass\n")
-    env = {**env, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    with started(FEW, tmp_path / "run", env) as process:
-        assert process.stdout.readline() == "loading\n"
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (130, f"{announcement(FEW)}\nstopped\n")
-
-
 def test_ctrl_c_while_drawing(tmp_path, env, here, undrawn):
     with started(FEW, tmp_path, env, "--quiet") as process:
         assert waited_for_parts(process, tmp_path, 6)
@@ -287,7 +235,7 @@ def test_ctrl_c_while_drawing(tmp_path, env, here, undrawn):
 
 @contextlib.contextmanager
 def files_of_at_most(limit):
-    """Set the limit of `LIMITED` in this process."""
+    """Let no file of this process grow larger than that many bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -322,41 +270,6 @@ def test_a_full_disk(tmp_path, whole, here):
     assert_whole(tmp_path, whole)
 
 
-def test_what_is_kept_is_not_compiled_again(tmp_path, env):
-    """Three starts: on a full disk, with broken entries, and with nothing left to compile."""
-    cache = tmp_path / "cache" / "jaxnn"
-    env = {**env, "XDG_CACHE_HOME": str(cache.parent)}
-
-    def counted(name, before=""):
-        run = finished(FEW, tmp_path / name, env, code=UNDRAWN + before + COUNTING)
-        assert run.returncode == 0
-        events = json.loads(run.stdout.splitlines()[-1])
-        return events.get("cache_misses", 0), events.get("cache_hits", 0), run.stderr
-
-    def entries():
-        return {path for path in (cache / "compiled").iterdir() if path.name.endswith("-cache")}
-
-    programs, _, error = counted("first", LIMITED.format(limit=20_000))
-    assert programs > 1  # a draw and a measurement at least
-    assert "Error writing persistent compilation cache entry for 'jit_gradient_flow'" in error
-    assert "File too large" in error
-    assert "UserWarning" not in error
-    kept = entries()
-    assert kept
-    assert not any("gradient_flow" in path.name for path in (cache / "compiled").iterdir())
-    for path in kept:  # as a kill leaves them
-        os.truncate(path, path.stat().st_size // 2)
-    misses, _, error = counted("second")
-    assert misses == programs == len(entries())
-    assert "cache of compiled programs: Error reading persistent compilation cache entry" in error
-    misses, hits, error = counted("third")
-    assert misses == 0
-    assert hits >= programs
-    assert "Error" not in error
-    for name in ("second", "third"):
-        assert (tmp_path / name / ROWS).read_bytes() == (tmp_path / "first" / ROWS).read_bytes()
-
-
 def on_a_terminal(arguments, out, env, *more, code=None):
     """A process whose stderr is a pseudo-terminal, and the master's side of that."""
     ours, theirs = pty.openpty()
@@ -376,17 +289,3 @@ def read_all(handle):
         if not piece:
             os.close(handle)
             return found.decode()
-
-
-def test_a_path_in_a_config_does_not_lead_outside(tmp_path, here, undrawn):
-    (tmp_path / "data").mkdir()
-    data = tmp_path / "data" / ".." / "data" / TABLE
-    write_table(data)
-    config = tmp_path / "sweep.toml"
-    table = f"data = '{data}'\ntarget = 'y'\n"
-    config.write_text(f"{table}depths = 2\nactivations = 'tanh'\nseeds = 1\nwidth = 4\nbatch = 8")
-    before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    assert here(["depth", "--config", str(config)], tmp_path / "run", "--quiet") == (0, "")
-    after = {path for path in tmp_path.rglob("*") if path.is_file()}
-    assert after - before
-    assert all((tmp_path / "run") in path.parents for path in after - before)

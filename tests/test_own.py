@@ -1,6 +1,5 @@
 """Experiments of the user's own: the guide's one from start to show, and mistakes in a file."""
 
-import errno
 import json
 import math
 import re
@@ -13,7 +12,7 @@ import pytest
 import jaxnn
 from experiments.__main__ import main
 from experiments.pages import charts, names, web
-from experiments.runs import files, store
+from experiments.runs import store
 
 pytestmark = pytest.mark.usefixtures("users_jax")
 
@@ -149,13 +148,6 @@ def test_the_help_of_a_file_has_its_settings(tmp_path, capsys):
     assert "Shares of the weights that are not zero." in text
 
 
-def test_a_config_file_sets_settings_of_a_file(tmp_path):
-    path = written(tmp_path, MINE)
-    config = written(tmp_path, "n = [3, 5]\n", "mine.toml")
-    assert asked(path, "--config", str(config)) == 0
-    assert pl.read_parquet(tmp_path / "run" / store.ROWS)["n"].to_list() == [3, 5]
-
-
 @pytest.fixture
 def run(tmp_path, capsys):
     """The folder of a finished run of `MINE`, in mine.py next to it."""
@@ -228,19 +220,6 @@ def test_a_mistake_is_one_sentence_with_its_line(tmp_path, capsys, snapshot):
         sentences.append(said(capsys))
     assert "diagnosed" not in sys.modules
     assert "\n".join(sentences).replace(f"{tmp_path}/", "") == snapshot
-
-
-def test_a_disk_that_fails_is_no_mistake_in_the_file(tmp_path, capsys, monkeypatch):
-    sync = files.sync
-
-    def full(path):
-        if path.suffix == ".parquet":
-            raise OSError(errno.ENOSPC, "full")
-        sync(path)
-
-    monkeypatch.setattr(files, "sync", full)
-    assert asked(written(tmp_path, MINE)) == 1
-    assert re.fullmatch(r"error: out: cannot write \S+\.parquet: full", said(capsys))
 
 
 @pytest.mark.parametrize(

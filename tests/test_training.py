@@ -1,6 +1,5 @@
 """Training against a plain loop of jax.grad and optax, and what it promises beside the numbers."""
 
-import inspect
 import itertools
 import re
 from functools import partial
@@ -225,20 +224,6 @@ def test_a_saved_state_goes_on_to_the_same_bits(key):
         on = jaxnn.fit(net, state, xs, ys, adam, epochs=total - done, batch=BATCH)
         np.testing.assert_array_equal(on.history.losses, run.history.losses[done:])
         chex.assert_trees_all_equal(values(on.state), values(run.state))
-
-
-def test_arguments_stand_in_one_order():
-    """The optimiser behind the data, a key last: what `net` and `ys` are, nobody has to look up."""
-    orders = {
-        name: [p.name for p in inspect.signature(getattr(jaxnn.train, name)).parameters.values()]
-        for name in ("start", "step", "epoch", "fit", "evaluate", "split")
-    }
-    assert orders["start"] == ["net", "params", "optimizer", "key"]
-    assert orders["split"] == ["xs", "ys", "fraction", "key"]
-    assert orders["evaluate"][:4] == orders["fit"][:4] == ["net", "params", "xs", "ys"]
-    assert orders["fit"][4] == "optimizer"
-    for name in ("step", "epoch"):
-        assert orders[name][:5] == ["net", "state", "xs", "ys", "optimizer"]
 
 
 @pytest.mark.parametrize("static", [{"static_argnames": "optimizer"}, {"static_argnums": 4}])

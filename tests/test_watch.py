@@ -31,7 +31,6 @@ from jaxnn.train.first_batch import OF_BATCH
 from jaxnn.train.journal import FILE
 from jaxnn.train.step_record import Step, Steps
 from jaxnn.train.watch import log10_change
-from jaxnn.train.watched import is_within
 from jaxnn.train.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -159,15 +158,6 @@ def test_an_update_whose_square_leaves_float32_has_a_size(size, log10):
     after = {"a": np.float32([0, 0.6 * size]), "b": np.float32([[0.8 * size]]), "c": np.float32([])}
     before = jax.tree.map(np.zeros_like, after)
     assert float(log10_changed(before, after)) == pytest.approx(log10, abs=1e-5)
-
-
-def test_a_step_that_comes_again_replaces_what_came_after_it():
-    steps = Steps()
-    for step in (*range(15), 3, 4):
-        steps.add(Step(step, 10.0 * len(steps)))
-    assert steps.column("step").tolist() == [0, 1, 2, 3, 4]
-    assert steps.column("loss", 2).tolist() == [150.0, 40.0]
-    assert [step.step for step in steps.first] == [0, 1, 2, 3, 4]
 
 
 def test_the_file_says_what_memory_says(trained, tmp_path):
@@ -689,11 +679,3 @@ def test_a_game_of_two_networks_has_no_alarm_on_a_loss_that_does_not_fall(traine
     assert "nonfinite" not in watch.intended.rules
     with pytest.raises(TypeError, match=r"^adversarial: expected True or False, got 1$"):
         jaxnn.watch(trained.watch.net, loss=loss, adversarial=1)
-
-
-@pytest.mark.parametrize(
-    ("whole", "expected"),
-    [("layers[0]", True), (".layers[0].weight", True), ("layers", True), ("layer", False)],
-)
-def test_an_array_is_within_what_its_path_begins_with(whole, expected):
-    assert is_within(".layers[0].weight", whole) == expected
