@@ -97,32 +97,6 @@ def test_the_gradient_is_that_of_a_plain_pass(net, problem):
     assert_close(jaxnn.network.unstack(gradient), layers)
 
 
-@jax.jit
-def in_other_ways(net, params, xs, ys):
-    run = jaxnn.network.stack(params)
-    _, in_less_memory = jaxnn.backprop(net, run, xs, ys, memory="sqrt")
-    by_rule = jax.grad(jaxnn.passes.mean_loss, argnums=(1, 2))(net, run, xs, ys)
-    flows = [
-        jaxnn.gradient_flow((net, of), xs, ys, memory=memory)
-        for of, memory in ((run, "all"), (run, "sqrt"), (params, "all"))
-    ]
-    return in_less_memory, by_rule, flows
-
-
-@pytest.mark.slow
-def test_every_way_through_the_walk_has_the_same_gradient(net, problem):
-    """In less memory, by the rule of mean_loss, as a flow, and of single layers."""
-    _, (layers, delta_x, delta_z) = reference.gradients_of_rows(net, *problem)
-    in_less_memory, (by_rule, of_x), flows = in_other_ways(net, *problem)
-    assert_close(jaxnn.network.unstack(in_less_memory), layers)
-    assert_close(jaxnn.network.unstack(by_rule), layers)
-    assert_close(of_x, delta_x)
-    log_delta = [np.log(np.linalg.norm(delta)) for delta in delta_z]
-    for flow in flows:
-        np.testing.assert_allclose(flow.log_delta, log_delta, rtol=1e-11)
-        chex.assert_trees_all_close(flow.units, flows[-1].units, rtol=1e-11)
-
-
 @pytest.mark.slow
 def test_a_depth_takes_the_start_of_the_lists(net, problem):
     """The output takes in σ of the last layer that is used, in one program for every depth."""
