@@ -27,6 +27,11 @@ class Survey(NamedTuple):
     functions: dict[Any, set[int]]
     uses: Counter[int]  # of each leaf the number of nodes that take it
 
+    def own_parts(self, states: list[CutState]) -> list[CutState]:
+        """Return the states with those of their parts that belong to them."""
+        pairs = zip(states, self.parts, strict=True)
+        return [state._replace(parts=tuple(state.parts[j] for j in on)) for state, on in pairs]
+
     def times(self, leaf: int) -> int:
         """Return how many layers share a leaf; paths around states lead others to it too."""
         count = len(self.parameters.get(leaf, ()))

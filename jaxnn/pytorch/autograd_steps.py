@@ -1,12 +1,19 @@
-"""PyTorch: torch's graph as steps, between its edges; how often modules apply relu."""
+"""PyTorch: torch's graph as steps, between its edges, with what is read in it of torch alone.
+
+How often modules apply relu; what branches add to the state below, of which a state is the sum.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from ..graph.branches import terms_of
 from ..graph.steps import KEEPING, Graph, Kind, Step
 from ..interrupts import registered
 from .call import recording
+from .hooks import CutState
 from .inputs import called
 from .restore import unchanged
 from .tensors import tensors_in
@@ -93,3 +100,34 @@ def count_of_relu(module: Module, names: Sequence[str], inputs: Inputs) -> int |
     kinds = [step.kind for step in inside if step is not None]
     is_linear = all(kind in (*KEEPING, "addition", "product", "relu") for kind in kinds)
     return kinds.count("relu") if is_linear else None
+
+
+def log_branches(states: Sequence[CutState]) -> np.ndarray | None:
+    """Return for each state ln of the norm of what is added to the one below, relative to that.
+
+    nan of the first, of one without a skip connection around its cut, and where the state below is
+    zero; -inf where nothing is added. None if no cut has one.
+    """
+    logs = np.full(len(states), np.nan)
+    skips = [at for at in range(1, len(states)) if _is_skip(states[at - 1], states[at])]
+    for at in skips:
+        before, after = (state.parts[0].value for state in states[at - 1 : at + 1])
+        wide = np.float64 if after.dtype.itemsize == 8 else np.float32
+        stream = _norm(before.astype(wide))
+        branch = _norm(np.subtract(after.astype(wide), before.astype(wide)))
+        with np.errstate(divide="ignore"):
+            logs[at] = np.log(branch / stream) if stream else np.nan
+    return logs if skips else None
+
+
+def _norm(values: np.ndarray) -> float:
+    return float(np.sqrt(np.sum(np.square(values, dtype=np.float64))))
+
+
+def _is_skip(below: CutState, state: CutState) -> bool:
+    """Tell whether a state is the sum of the one below, as it is, and of something else."""
+    if below.parts[0].shape != state.parts[0].shape:
+        return False
+    stream, top = (v.parts[0].edge for v in (below, state))
+    streams, others = terms_of(graph_below((top,)), top, (stream,))
+    return bool(streams) and others

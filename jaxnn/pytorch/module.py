@@ -181,10 +181,7 @@ def _gone_down(
     states = numbered(chosen)
     for state in states:
         check_batch(state, up.x)
-    parts = [
-        state._replace(parts=tuple(state.parts[j] for j in on))
-        for state, on in zip(states, taken.parts, strict=True)
-    ]
+    parts = taken.own_parts(states)
     is_apart = all(part.is_apart for state in parts for part in state.parts)
     is_apart &= not up.examples.have_hooks
     descent = _descent((top, cotangent), up.x, states, taken, every, is_apart)

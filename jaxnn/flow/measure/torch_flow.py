@@ -19,6 +19,7 @@ from ...arrays.rows import ScaledRows
 from ...jaxpr.numpy_programs import few_by_numpy
 from ...models import Program
 from ...pytorch.activations import LayerUnits
+from ...pytorch.autograd_steps import log_branches
 from ...pytorch.backward_consensus import Agreed
 from ...pytorch.backward_passes import Look
 from ...pytorch.hooks import CutState
@@ -26,7 +27,6 @@ from ...pytorch.module import MeasuredModule
 from ...pytorch.module import measured as measured_module
 from ...pytorch.operations import ENTRIES, Pieces, Recognised
 from ...pytorch.recurrent import RecurrentSteps
-from ...pytorch.skips import log_branches
 from ...pytorch.tensors import log_norms, name_of_dtype, numbers_of, tensors_in
 from ...recognition.attention import Logits
 from ..formats.entries import Entries, FlowEntries, entries_of

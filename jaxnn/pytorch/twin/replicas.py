@@ -172,11 +172,9 @@ class Twin:
         states = [recorder.states[place] for place in places]
         shifts = dict.fromkeys(range(len(states) + 2), 0)
         descent = Descent(top, cotangent, None, numbered(states), survey, {})
-        taken = [
-            state._replace(parts=tuple(state.parts[j] for j in on))
-            for state, on in zip(states, survey.parts, strict=True)
-        ]
-        return _OfOneReplica(layers, taken, scaled_pass(descent, _together(replica), shifts))
+        return _OfOneReplica(
+            layers, survey.own_parts(states), scaled_pass(descent, _together(replica), shifts)
+        )
 
     def _surveyed(self, recorder: StateRecorder, x: Tensor, top: Tensor) -> _SurveyedLayers:
         """Return the layers, which are those of the module itself."""
