@@ -28,13 +28,15 @@ from ..progress import live
 from ..pytorch.restore import same_random_states
 from ..rules import Found
 from ..texts import counted
-from ..train.alarms import ALARMS, Intended, is_of_step
+from ..train.alarms import ALARMS, Intended
 from ..train.jax_learner import JaxLearner
 from ..train.learner import Batch, Learner
 from ..train.torch_learner import TorchLearner, original_kept
 from ..train.watched import Watched
+from ..trials.race import Trials, raced
+from ..trials.setup import SMALL, Setup
 from .course import Course, rehearsed
-from .held_out import held_out_of
+from .held_out import examples_of, held_out_of
 
 log = logging.getLogger("jaxnn.rehearsal")
 
@@ -42,7 +44,6 @@ STEPS = 100
 MEASUREMENTS = 10  # of the gradient in a rehearsal
 FIRST = 4  # steps that are all measured
 MOST_BATCHES = 8  # of an iterator
-SAME_STEP, LIKE = 0.05, 0.3  # decades: steps of one optimiser; of two trainings with it
 MOST = 6  # of what was found, among the sentences
 
 
@@ -55,7 +56,7 @@ class Checkup:
     diagnosis: of the network before it, on the first batch.
     watched: the record of the rehearsal.
     found: all findings and alarms, the worst first, each once.
-    with_adam: where it does not learn, a rehearsal with Adam instead of the optimiser.
+    trials: where it does not learn, the changes that were tried on it; `print` them.
     note: a sentence on what was assumed; "" without.
     """
 
@@ -63,7 +64,7 @@ class Checkup:
     diagnosis: Diagnosis
     watched: Watched
     found: tuple[Found, ...]
-    with_adam: Course | None = None
+    trials: Trials | None = None
     note: str = ""
 
     @property
@@ -82,15 +83,25 @@ class Checkup:
 
     @property
     def advice(self) -> str:
-        """What to change: the advice on the worst of what was found that has one.
+        """What to change: what makes it learn, or the advice on the worst of what was found.
 
-        What a training has shown that learned the examples by heart needs no advice; where the
-        optimiser is to blame, it is of what its steps do.
+        What a training has shown that learned the examples by heart needs no advice.
         """
-        told = self.diagnosis.verdict.findings if self.course.by_heart else self.found
-        if self.with_adam is not None and self.with_adam.learns:
-            told = tuple(found for found in told if is_of_step(found.rule))
-        return next((found.advice for found in told if found.advice), "")
+        told = self.diagnosis.verdict.findings if self.course.by_heart else self.upheld
+        answer = None if self.trials is None else self.trials.answer
+        if answer is not None:
+            # Larger steps hide what is wrong with the end, the data or the parameters.
+            told = tuple(found for found in told if answer.is_of_steps and _is_first(found))
+        advised = (found.advice for found in told if found.advice)
+        return next(advised, "" if answer is None else answer.advice)
+
+    @property
+    def upheld(self) -> tuple[Found, ...]:
+        """What was found, but for that which was changed in vain where another change helps."""
+        if self.trials is None or self.trials.answer is None:
+            return self.found
+        in_vain = self.trials.in_vain
+        return tuple(v for v in self.found if not v.changes or not in_vain.issuperset(v.changes))
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -104,7 +115,7 @@ class Checkup:
             to_try: says how the reader has cures tried.
         """
         advice = self.advice
-        first = str(self.course), self._of_adam()
+        first = str(self.course), *(self.trials.sentences if self.trials else ())
         said = islice(self._told(), MOST - bool(advice))
         needs_cure = self.diagnosis.verdict.can_be_cured and not self.course.by_heart
         last = advice, to_try if needs_cure else "", self.note, self._of_interruption()
@@ -112,27 +123,13 @@ class Checkup:
 
     def _told(self) -> Iterator[str]:
         """Yield what was found: of each rule the first sentence, and in how many other places."""
-        counts = Counter(found.rule for found in self.found)
+        counts = Counter(found.rule for found in self.upheld)
         firsts: dict[str, Found] = {}
-        for found in self.found:
+        for found in self.upheld:
             firsts.setdefault(found.rule, found)
         for rule, found in firsts.items():
             more = counts[rule] - 1
             yield f"{found} So it is in {counted(more, 'other place')}." if more else str(found)
-
-    def _of_adam(self) -> str:
-        """Say whether it is the optimiser, if the network does not learn."""
-        other = self.with_adam
-        if other is None or not len(other.losses):
-            return ""
-        if other.learns is None:
-            return "Whether it does with Adam of step size 0.001 cannot be told."
-        if not other.learns:
-            return "Nor does it with Adam of step size 0.001."
-        return (
-            f"With Adam of step size 0.001 in the optimiser's place it does, to {other.end:.3g}: "
-            "look at the optimiser and its step size."
-        )
 
     def _of_interruption(self) -> str:
         taken, asked = len(self.losses), self.course.steps
@@ -217,23 +214,40 @@ def checkup(
     with live(), kept, warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)  # alarms are in the answer
         diagnosis = diagnosed(program)
-        first, by_adam = learner(batches[0]), None
+        first = learner(batches[0])
         constant = _constant_of(first, diagnosis, batches)
         course, watched = rehearsed(first, batches, steps, constant), first.watch.watched
-        other: Course | None = None
-        if course.needs_opinion and optimizer is not None:
-            by_adam = learner(batches[0], None)
-            other = rehearsed(by_adam, batches, steps, constant)
-            other = None if steps_alike(watched, by_adam.watch.watched) else other
+        trials = None
         if course.learns and not course.interrupted:
             diagnosis = _with_held_out(diagnosis, learner, batches, steps, constant)
-        blames_optimizer = other is not None and other.learns is True
-        alarms = upheld(watched.alarms, course, other)
-        found = found_in(diagnosis, alarms, blames_optimizer)
         meant = Intended.of(intended)
+        found = found_in(diagnosis, watched.alarms, course)
         found = tuple(v for v in found if not meant.covers(v.rule, v.path))
+        if course.needs_trials:
+            trials = tried_on(first, program, batches, course, found)
     note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
-    return Checkup(course, diagnosis, watched, found, other, note)
+    return Checkup(course, diagnosis, watched, found, trials, note)
+
+
+def tried_on(
+    learner: Learner,
+    program: Program,
+    batches: Sequence[Batch],
+    course: Course,
+    found: Sequence[Found],
+) -> Trials:
+    """Return what changes do to a program whose rehearsal shows that it does not learn."""
+    one = program.but(xs=batches[0].xs, ys=batches[0].ys)
+    counts = [examples_of(batch.ys) for batch in batches]
+    is_split = learner.count > 0 and min(counts) >= 2 * SMALL
+    setup = Setup(one, tuple(batches), is_split=is_split)
+    named = [name for v in found if _is_first(v) for name in v.changes]
+    return raced(setup, course.constant if np.isfinite(course.constant) else course.start, named)
+
+
+def _is_first(found: Found) -> bool:
+    """Tell what is said before the rate: of the end, the data, the parameters."""
+    return found.rule in FINDINGS and FINDINGS[found.rule].rank < CUT
 
 
 def _constant_of(learner: Learner, diagnosis: Diagnosis, batches: Sequence[Batch]) -> float:
@@ -244,20 +258,6 @@ def _constant_of(learner: Learner, diagnosis: Diagnosis, batches: Sequence[Batch
         return np.nan
     end = None if diagnosis.evidence is None else diagnosis.evidence.end
     return float(np.mean([constant_answer(learner.trial(batch), end) for batch in batches]))
-
-
-def steps_alike(watched: Watched, other: Watched) -> bool:
-    """Tell whether two optimisers take steps of the same sizes, whatever becomes of them."""
-    pairs = zip(watched.measurements, other.measurements, strict=False)
-    for number, lines in enumerate(pairs):
-        sizes = np.array([line["parameters"]["log10_update"] for line in lines], float)
-        with np.errstate(invalid="ignore"):  # of two steps that are exactly zero
-            apart = np.abs(np.diff(sizes, axis=0))
-        apart = apart[~np.isnan(apart)]
-        # Later than the first step rounding and random numbers have told two trainings apart.
-        if len(apart) and (np.max(apart) > SAME_STEP if not number else np.median(apart) > LIKE):
-            return False
-    return True
 
 
 def _with_held_out(
@@ -293,25 +293,15 @@ def batches_of(xs: PyTree, ys: PyTree) -> list[Batch]:
     return [Batch(*pair) for pair in pairs]
 
 
-def upheld(alarms: Sequence[Found], course: Course, with_adam: Course | None = None) -> list[Found]:
-    """Return the alarms without those on the size of steps that a rehearsal has refuted."""
-    # A step is not too large if the network learns with it, nor too small if Adam fails too.
-    refuted = {"update"} if course.learns else set()
-    refuted |= {"slow"} if with_adam is not None and with_adam.learns is False else set()
-    return [alarm for alarm in alarms if alarm.rule not in refuted]
-
-
-def found_in(
-    diagnosis: Diagnosis, alarms: Sequence[Found], blames_optimizer: bool = False
-) -> tuple[Found, ...]:
+def found_in(diagnosis: Diagnosis, alarms: Sequence[Found], course: Course) -> tuple[Found, ...]:
     """Return all findings and alarms, the worst first, each once."""
     verdict = diagnosis.verdict
     findings = [found for found in verdict.findings if not is_usual(found)]
     usual = [found for found in verdict.findings if is_usual(found)]
-    seen = {found.rule for found in findings} | {alarm.rule for alarm in alarms}
+    # A step is not too large if the network learns with it.
+    alarms = [a for a in alarms if a.rule != "update" or not course.learns]
+    seen = {found.rule for found in (*findings, *alarms)}
     shown = [a for a in alarms if a.rule not in ALARMS or not seen & ALARMS[a.rule].said_by]
-    if blames_optimizer:
-        shown.sort(key=lambda alarm: not is_of_step(alarm.rule))
     # What explains all else comes first, then what the training has shown.
     first = [found for found in findings if FINDINGS[found.rule].rank <= CUT]
     rest = [found for found in findings if FINDINGS[found.rule].rank > CUT]

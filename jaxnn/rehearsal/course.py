@@ -61,11 +61,9 @@ class Course:
         return bool(self.learns and 0 <= self.end <= HEART * self._reference)
 
     @property
-    def needs_opinion(self) -> bool:
-        """True if another optimiser could tell why nothing is learned."""
-        is_finite = len(self.losses) > 0 and bool(np.isfinite(self.losses[0]))
-        has_least = not np.isneginf(self.constant)
-        return is_finite and has_least and not self.learns and not self.interrupted
+    def needs_trials(self) -> bool:
+        """True if changes could tell why nothing is learned."""
+        return len(self.losses) > 0 and not self.learns and not self.interrupted
 
     @property
     def _reference(self) -> float:

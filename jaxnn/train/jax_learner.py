@@ -33,8 +33,8 @@ FILLED = 300  # steps: a course is filled up to a multiple of them, for one prog
 class JaxLearner(Learner):
     """A network of JAX in training."""
 
-    def __init__(self, program: Program):
-        super().__init__(program)
+    def __init__(self, program: Program, times: float = 1.0):
+        super().__init__(program, times)
         self._trainee = trainee_of(program)
         self._leaves, self._structure = jax.tree.flatten(self._trainee.tree)
         self._arrays = [v for v in self._leaves if is_array(v)]
@@ -49,7 +49,8 @@ class JaxLearner(Learner):
 
     def step(self, batch: Batch) -> float:
         before, number = self._now[0], self.taken
-        self._now, value = self._run(self._stepped, self._arrays, *self._now, *batch)
+        times = np.float32(self.times)
+        self._now, value = self._run(self._stepped, self._arrays, *self._now, *batch, times)
         loss = float(value)
         if self.watch is not None:
             params, after = (whole_of(v, self._trainee.tree) for v in (before, self._now[0]))
@@ -88,10 +89,17 @@ class JaxLearner(Learner):
         return begun(self._with(arrays), self.optimizer)
 
     def _stepped(
-        self, arrays: list[Array], floats: PyTree, state: PyTree, xs: PyTree, ys: PyTree
+        self,
+        arrays: list[Array],
+        floats: PyTree,
+        state: PyTree,
+        xs: PyTree,
+        ys: PyTree,
+        times: Array,
     ) -> tuple[Any, Array]:
         """Return floats and the optimiser's state after a step, and the loss before it."""
-        *after, value, _ = descended(self._with(arrays, ys), self.optimizer, floats, state, xs)
+        scaled = ScaledOptimizer(self.optimizer, jnp.asarray(times))
+        *after, value, _ = descended(self._with(arrays, ys), scaled, floats, state, xs)
         return tuple(after), value
 
     # From the start

@@ -43,8 +43,8 @@ class Learner(ABC):
     watch: Any = None  # of the steps, from `watched` on
     taken = 0  # steps
 
-    def __init__(self, program: Program):
-        self.program = program
+    def __init__(self, program: Program, times: float = 1.0):
+        self.program, self.times = program, times  # of each step
 
     @abstractmethod
     def watched(self, every: int, intended: Collection[str]) -> None:

@@ -39,6 +39,8 @@ class TorchLearner(Learner):
     def copy(self) -> tuple[Program, Any, list[Tensor]]:
         """The copy that takes the steps, its optimiser, and what has gradients."""
         module, optimizer = copies(self.program)
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * self.times
         in_optimizer = (p for group in optimizer.param_groups for p in group["params"])
         parameters = {id(p): p for p in (*module.parameters(), *in_optimizer)}
         learned = [p for p in parameters.values() if p.requires_grad]
@@ -70,10 +72,8 @@ class TorchLearner(Learner):
     def course(self, times: float, rows: Int[np.ndarray, "S b"], seed: int = 0) -> LossCourse:
         with original_kept(self.program):
             sys.modules["torch"].manual_seed(seed)
-            other = TorchLearner(self.program)
-            copy, optimizer, _ = other.copy
-            for group in optimizer.param_groups:
-                group["lr"] = group["lr"] * times
+            other = TorchLearner(self.program, times)
+            copy, *_ = other.copy
             losses = [other.step(self._rows(chosen)) for chosen in rows]
             end, output = loss_and_output(copy)
             return LossCourse(np.array(losses), float(end.detach()), output)
@@ -134,12 +134,17 @@ def copies(program: Program) -> tuple[Module, Any]:
             "optimizer: expected a torch.optim.Optimizer, or a function of parameters that returns "
             f"one, got {type(optimizer).__name__}"
         )
+    return other_module, copied_optimizer(optimizer, memo)
+
+
+def copied_optimizer(optimizer: Any, memo: dict[int, Any]) -> Any:
+    """Return a copy of an optimiser that holds what `memo` has for its parameters, by their id."""
     # A scheduler has put a step of the original in its place, which would move the original.
     state = {name: v for name, v in vars(optimizer).items() if name != "step"}
     other = object.__new__(type(optimizer))
     memo[id(optimizer)] = other
     other.__setstate__(copy.deepcopy(state, memo))
-    return other_module, other
+    return other
 
 
 def _made_by(factory: Callable[..., Any], module: Module) -> Any:

@@ -1,0 +1,1 @@
+"""Trials of changes: what makes a program learn that does not names the cause."""

@@ -1,0 +1,177 @@
+"""Tools of JAX: a change is another program; numbers go through the program of the old one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ..curing.jax_patients import ChainPatient
+from ..curing.structure import Plain, Rebuilding
+from ..curing.units import OPENED
+from ..jaxpr.interpreter import bound
+from ..jaxpr.primitives import CASTS, MULTIPLYING, SHAPES, SUMS
+from ..jaxpr.program import Flat
+from ..train.descent import ADAM, RATE, learned, trainee_of
+from ..train.steps import Optimizer, check_optimizer
+from .setup import Setup
+from .tools import Tools
+
+SMALL = 1e-3  # times a gradient: what tells an optimiser that normalises from one that does not
+
+
+class JaxTools(Tools):
+    def prediction(self, output: Any) -> Any:
+        (v,) = jax.tree.leaves(output)
+        return v
+
+    def like(self, array: Any, numbers: np.ndarray) -> Any:
+        return jnp.asarray(numbers, array.dtype)
+
+    def log_softmax(self, v: Any, axis: int) -> Any:
+        return jax.nn.log_softmax(v, axis)
+
+    def softplus(self, v: Any) -> Any:
+        return jax.nn.softplus(v)
+
+    def picked(self, v: Any, classes: Any, axis: int) -> Any:
+        places = jnp.expand_dims(jnp.asarray(classes).astype(int), axis)
+        return jnp.take_along_axis(v, places, axis)
+
+    def as_classes(self, v: Any) -> Any:
+        return jnp.asarray(v).reshape(-1).astype(int)
+
+    def ranks(self, v: Any, kinds: np.ndarray) -> Any:
+        return jnp.searchsorted(jnp.asarray(kinds), jnp.asarray(v)).astype(v.dtype)
+
+    def headless(self, setup: Setup) -> Setup | None:
+        patient = setup.patient
+        if not isinstance(patient, ChainPatient):
+            return None
+        last = np.arange(len(patient.flow.names)) == len(patient.flow.names) - 1
+        _, *link = next(link for link in patient._links if last[link[0]].any())
+        if _logits(*_traced(*link)) is None:
+            return None
+        written = ["# the forward pass without the activation behind the last layer"]
+        return setup.reformed(patient._rebuilt(Rebuilding(Headless, None), written, last))
+
+    def with_adam(self, setup: Setup) -> Setup | None:
+        return setup.but(times=1.0, optimizer=ADAM)
+
+    def step_size(self, setup: Setup) -> float | None:
+        optimizer = setup.program.optimizer
+        if optimizer is None or optimizer is ADAM:
+            return RATE
+        # Adam takes equal steps for all gradients, descent steps in proportion to them; a clip of
+        # all of them keeps their proportion, and the size of the step.
+        one, small = _first_update(optimizer, [1.0, SMALL])
+        larger, _ = _first_update(optimizer, [10.0, 10 * SMALL])
+        is_known = np.isclose(one, small, rtol=0.01) or np.isclose(larger, 10 * one, rtol=0.01)
+        return float(-one) if one < 0 and is_known else None
+
+    def without_decay(self, setup: Setup) -> Setup | None:
+        optimizer = setup.program.optimizer
+        if optimizer is None or not _first_update(optimizer, [0.0], 1.0).any():
+            return None
+        return setup.but(optimizer=Undecayed(check_optimizer(optimizer)))
+
+    def all_learning(self, setup: Setup) -> Setup | None:
+        # An optimiser of a part leaves the others as they are, by updates of zero.
+        optimizer = setup.program.optimizer
+        if optimizer is None:
+            return None
+        floats = learned(trainee_of(setup.program).tree)
+        ones = jax.tree.map(jnp.ones_like, floats)
+        updates, _ = optimizer.update(ones, optimizer.init(floats), floats)
+        moved = [bool(np.any(v)) for v in jax.tree.leaves(updates)]
+        return None if all(moved) or not any(moved) else self.with_adam(setup)
+
+    def drawn(self, setup: Setup) -> Setup | None:
+        patient, rng = setup.patient, np.random.default_rng(1)
+
+        def normal(v: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
+            out = axes[1] if v.ndim > 1 else 0
+            fan_in = v.size / v.shape[out]
+            return np.asarray(rng.normal(size=v.shape) / fan_in**0.5)
+
+        params = patient.redrawn(patient.every_weight, normal)
+        return setup.reformed(patient, params)
+
+
+@dataclass(frozen=True)
+class Undecayed:
+    """An optimiser that is shown parameters of 0, so that it shrinks none."""
+
+    optimizer: Optimizer
+
+    def init(self, params: Any) -> Any:
+        """Return its state."""
+        return self.optimizer.init(params)
+
+    @property
+    def update(self) -> Callable[..., tuple[Any, Any]]:
+        """Its updates, of the arguments that the optimiser takes."""
+
+        @wraps(self.optimizer.update)
+        def updated(gradient: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+            zeros = None if params is None else jax.tree.map(jnp.zeros_like, params)
+            return self.optimizer.update(gradient, state, zeros, **extra)
+
+        return updated
+
+
+def _first_update(optimizer: Any, gradient: list[float], parameter: float = 0.0) -> np.ndarray:
+    """Return what the first step adds to parameters; nan if it takes more than a gradient."""
+    p = jnp.full(len(gradient), parameter, jnp.float32)
+    try:
+        updates, _ = optimizer.update(jnp.asarray(gradient, jnp.float32), optimizer.init(p), p)
+        return np.asarray(updates, np.float64)
+    except Exception:  # of an optimiser that knows the parameters by name
+        return np.full(len(gradient), np.nan if any(gradient) else 0.0)
+
+
+@dataclass(frozen=True)
+class Headless(Plain):
+    """The last layer, without what follows its product and its bias."""
+
+    other: Any = None
+
+    def __call__(self, arrays: PyTree, state: PyTree) -> Any:
+        flat, structure = _traced(self.link, arrays, state)
+        logits = _logits(flat, structure)
+        assert logits is not None
+        given = jax.tree.leaves((arrays, state))
+        values = flat.constants | dict(zip(flat.inputs, given, strict=True))
+        for step in flat.steps:
+            entering = [*map(values.get, step.inputs)]
+            values.update(zip(step.outputs, bound(step.eqn, entering), strict=True))
+        output = flat.types[flat.outputs[0]]
+        v = values[logits].reshape(output.shape).astype(output.dtype)
+        return jax.tree.unflatten(structure, [v])
+
+
+def _traced(link: Any, arrays: PyTree, state: PyTree) -> tuple[Flat, Any]:
+    closed, shape = jax.make_jaxpr(link, return_shape=True)(arrays, state)
+    return Flat(closed, OPENED), jax.tree.structure(shape)
+
+
+def _logits(flat: Flat, _: Any) -> int | None:
+    """Return what enters the last activation; None if there is none that is known."""
+    if len(flat.outputs) != 1:
+        return None
+    products = [step for step in flat.steps if step.eqn.primitive.name in MULTIPLYING]
+    if not products:
+        return None
+    (v, *_more) = products[-1].outputs
+    while True:
+        users = [step for step in flat.steps if v in step.inputs]
+        if len(users) != 1 or users[0].eqn.primitive.name not in SUMS | SHAPES | CASTS:
+            break
+        v = users[0].outputs[0]
+    is_same = v == flat.outputs[0]
+    size, whole = (int(np.prod(flat.types[u].shape)) for u in (v, flat.outputs[0]))
+    return None if is_same or size != whole else v

@@ -1,0 +1,268 @@
+"""The race: changes of a program that does not learn, each trained on a copy for a moment.
+
+    table of changes -> each made, trained for some steps -> the better half for more
+    -> scores -> the first in the order of the table of those that are clearly better
+
+Rounds are counted in steps, so that the answer does not depend on the machine; the clock ends it.
+Where no change makes the program learn, the best are made two by two.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..progress import LASTING
+from ..texts import counted
+from ..train.learner import Learner
+from .changes import CHANGES, Change, resized
+from .score import OTHER, Score, score_of
+from .setup import Setup
+
+log = logging.getLogger("jaxnn.trials")
+
+ROUNDS = 60, 240  # steps
+FEWEST = 8  # changes that stay
+MARGIN = 0.25  # of scores, between a program that learns and one that does not
+LEAST = 0.4  # score of a program that learns
+ENOUGH = 0.6  # score of a program that needs no change
+NEAR = 0.8  # of what the best change gains: what is as good
+BEST = 3  # changes that are made two by two
+OF_STEPS = frozenset(("step", "adam"))
+FINER = 1 / 3, 3.0  # times the step size that does
+SECONDS = 15.0, 40.0  # of the processor, of PyTorch and of JAX
+AS_IT_IS = Change("as it is", lambda setup: setup, "nothing changed", "")
+NOT_KNOWN = Score(np.nan, "no score")
+
+
+@dataclass
+class Tried:
+    """A change, what its program has learned in some steps, and why it has not if it could not."""
+
+    names: tuple[str, ...]
+    says: str
+    advice: str
+    code: str = ""
+    score: Score = NOT_KNOWN
+    steps: int = 0
+    reason: str = ""
+    setup: Setup | None = field(default=None, repr=False)
+    learner: Learner | None = field(default=None, repr=False)
+    losses: list[float] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def of(cls, change: Change, setup: Setup, before: "Tried | None" = None) -> "Tried":
+        """Return a change that was made, of what another one has changed before it."""
+        texts = change.says, change.advises, change.code
+        made = [text.format(**setup.words) for text in texts]
+        names: tuple[str, ...] = (change.name,)
+        if before is not None:
+            names = (*before.names, *names)
+            olds = before.says, before.advice, before.code
+            made = [f"{old}{by}{new}" for old, by, new in zip(olds, JOINED, made, strict=True)]
+        says, advice, code = made
+        return cls(names, says, advice, code, setup=setup)
+
+    def train(self, steps: int, reference: float) -> None:
+        """Take steps, up to a number of them, and say what it has learned."""
+        assert self.setup is not None
+        batches = self.setup.small_batches
+        try:
+            if self.learner is None:
+                self.setup.tools.seed(0)
+                self.learner = self.setup.learner()
+            while self.steps < steps and np.isfinite(self.losses[-1:]).all():
+                self.losses.append(self.learner.step(batches[self.steps % len(batches)]))
+                self.steps += 1
+            self.score = scored(self.learner, self.setup, self.losses, reference)
+        except Exception as error:  # of a change that its network or its loss does not take
+            self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            self.score = NOT_KNOWN
+
+    @property
+    def is_of_steps(self) -> bool:
+        """True if only the optimiser is another one, or takes other steps."""
+        return OF_STEPS.issuperset(self.names)
+
+    @property
+    def value(self) -> float:
+        """Its score; -inf without one."""
+        return self.score.value if np.isfinite(self.score.value) else -np.inf
+
+
+JOINED = ", and ", " ", "\n"
+
+
+def scored(learner: Learner, setup: Setup, losses: Sequence[float], reference: float) -> Score:
+    """Return what a program has learned of its batches."""
+    if not np.isfinite(losses).all():
+        return Score(-1.0, f"a loss of {losses[-1]}")
+    if setup.aim.kind == OTHER:
+        end = float(np.median(losses[-max(len(setup.small_batches), len(losses) // 10) :]))
+        return Score((reference - end) / max(abs(reference), 1e-30), f"a loss of {end:.3g}")
+    trials = [learner.trial(batch) for batch in setup.batches]
+    outputs, labels = [t.first for t in trials], [t.ys for t in trials]
+    scores = [score_of(output, ys) for output, ys in zip(outputs, labels, strict=True)]
+    known = [score for score in scores if score is not None]
+    if len(known) == 1:
+        return known[0]
+    return _mean(known)
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    if not scores:
+        return NOT_KNOWN
+    numbers = [float(score.text.split()[-1]) for score in scores]
+    kind = scores[0].text.rpartition(" ")[0]
+    value = float(np.mean([score.value for score in scores]))
+    return Score(value, f"{kind} {np.mean(numbers):.2f}")
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Changes that were tried on a program that does not learn; `print` it.
+
+    tried: all, the best first.
+    as_it_is: what the program learns by itself.
+    answer: the change that is told; None where no change makes it learn.
+    interrupted: whether it was stopped, by Ctrl-C or by the clock.
+    """
+
+    tried: tuple[Tried, ...]
+    as_it_is: Score
+    answer: Tried | None = None
+    interrupted: bool = False
+
+    @property
+    def learns(self) -> bool:
+        """Whether it learns as it is, if it is given more steps."""
+        return self.as_it_is.value >= ENOUGH
+
+    @property
+    def in_vain(self) -> frozenset[str]:
+        """The names of changes that were tried and do not make it learn."""
+        done = [one for one in self.tried if not one.reason]
+        helps = {name for one in done if self._is_better(one) for name in one.names}
+        helps |= OF_STEPS if helps & OF_STEPS else set()  # with other steps it learns
+        return frozenset(name for one in done for name in one.names) - helps
+
+    def _is_better(self, one: Tried) -> bool:
+        return one.value >= max(self.as_it_is.value, 0.0) + MARGIN
+
+    @property
+    def sentences(self) -> Iterator[str]:
+        """What makes it learn, and how much was tried in vain."""
+        if self.learns:
+            yield f"In {ROUNDS[-1]} steps it does: {self.as_it_is.text}."
+            return
+        if self.answer is not None:
+            yield f"With {self.answer.says} it does: {self.answer.score.text}."
+        count = sum(not self._is_better(one) for one in self.tried)
+        if count:
+            what = "other change" if self.answer is not None else "change"
+            yield f"Tried in vain: {counted(count, what)} (print checkup.trials)."
+        if self.interrupted:
+            yield "Not all changes were tried: it was stopped, or took too long."
+
+    def __repr__(self) -> str:
+        rows = [("as it is", self.as_it_is.text, ROUNDS[-1])]
+        rows += [(one.says, one.reason or one.score.text, one.steps) for one in self.tried]
+        width = max(len(says) for says, *_ in rows)
+        return "\n".join(f"{says:{width}}  {steps:4} steps  {text}" for says, text, steps in rows)
+
+
+def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
+    """Return what changes do to a program that does not learn; those named come first."""
+    order = [*dict.fromkeys((*named, *CHANGES))]
+    until = time.process_time() + SECONDS[not setup.program.of_torch]
+    tried: list[Tried] = []
+    as_it_is = Tried.of(AS_IT_IS, setup)
+
+    def run(entrants: Sequence[Tried], steps: int) -> None:
+        for one in entrants:
+            if time.process_time() > until:
+                raise TimeoutError
+            one.train(steps, reference)
+            log.log(LASTING, "tried: %s: %s", one.says, one.reason or one.score.text)
+
+    stopped = False
+    try:
+        run([as_it_is], ROUNDS[-1])
+        for one in _made(setup) if as_it_is.value < ENOUGH else ():
+            tried.append(one)
+            run([one], ROUNDS[0])
+        better = sorted(tried, key=lambda one: (one.names[0] not in named, -one.value))
+        run(better[: len({*named}) + max(FEWEST, len(better) // 2)], ROUNDS[-1])
+        if tried and _answer(tried, as_it_is.score, order) is None:
+            pairs = []
+            for one in _pairs(tried, order, named):
+                tried.append(one)
+                pairs.append(one)
+                run([one], ROUNDS[0])
+            pairs.sort(key=lambda one: (one.names[0] not in named, -one.value))
+            run(pairs[:FEWEST], ROUNDS[-1])
+        answer = _answer(tried, as_it_is.score, order)
+        if answer is not None and answer.names[-1] == "step":
+            finer = [_finer(answer, times) for times in FINER]
+            tried += finer
+            run(finer, ROUNDS[-1])
+    except (KeyboardInterrupt, TimeoutError):
+        stopped = True
+    answer = _answer(tried, as_it_is.score, order)
+    best_first = sorted(tried, key=lambda one: -one.value)
+    for one in (as_it_is, *tried):
+        one.learner = None
+    return Trials(tuple(best_first), as_it_is.score, answer, stopped)
+
+
+def _made(
+    setup: Setup, before: Tried | None = None, names: Collection[str] = ()
+) -> Iterator[Tried]:
+    """Yield the changes that apply to a program."""
+    for change in CHANGES.values():
+        if names and change.name not in names:
+            continue
+        try:
+            made: Any = change.of(setup)
+        except Exception as error:
+            log.debug("change %s: %s: %s", change.name, type(error).__name__, error)
+            continue
+        for one in made if isinstance(made, list) else [made]:
+            if one is not None:
+                yield Tried.of(change, one, before)
+
+
+def _pairs(tried: Sequence[Tried], order: Sequence[str], named: Sequence[str]) -> Iterator[Tried]:
+    """Yield the best changes, and those named, two by two, and each with other steps."""
+    changes = [one for one in tried if not one.reason and not one.is_of_steps]
+    changes.sort(key=lambda one: (one.names[0] not in named, -one.value))
+    chosen = changes[: max(BEST, sum(one.names[0] in named for one in changes))]
+    for first in sorted(chosen, key=lambda one: order.index(one.names[0])):
+        after = [
+            c.names[0] for c in chosen if order.index(c.names[0]) > order.index(first.names[0])
+        ]
+        if first.setup is not None:
+            yield from _made(first.setup, first, [*after, *OF_STEPS])
+
+
+def _finer(one: Tried, times: float) -> Tried:
+    assert one.setup is not None
+    change = CHANGES["step"]
+    return Tried.of(change, resized(one.setup, times))
+
+
+def _answer(tried: Sequence[Tried], as_it_is: Score, order: Sequence[str]) -> Tried | None:
+    """Return the first of the changes that are as good as the best, if that is good."""
+    base = max(as_it_is.value, 0.0) if np.isfinite(as_it_is.value) else 0.0
+    best = max((one.value for one in tried), default=-np.inf)
+    if best < max(base + MARGIN, LEAST):
+        return None
+    good = [one for one in tried if one.value >= base + NEAR * (best - base)]
+
+    def place(one: Tried) -> tuple[int, int, float]:
+        return len(one.names), order.index(one.names[0]), -one.value * one.is_of_steps
+
+    return min(good, key=place)

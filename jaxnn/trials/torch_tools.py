@@ -1,0 +1,252 @@
+"""Tools of PyTorch: changes are made on a copy of the module and of its optimiser.
+
+Torch is never imported: the user has done so.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..pytorch.call import prediction_of
+from ..pytorch.copies import copied
+from ..pytorch.types import Module
+from ..train.torch_learner import copied_optimizer, copies
+from .setup import Setup
+from .tools import Tools
+
+SQUASHES = frozenset(
+    [
+        *("softmax", "log_softmax", "sigmoid", "logsigmoid", "tanh", "relu", "relu6", "hardtanh"),
+        *("clamp", "clip", "clamp_min", "hardsigmoid", "softsign", "softplus", "elu", "selu"),
+        *("celu", "gelu", "silu", "leaky_relu", "hardswish", "mish", "threshold", "sin", "exp"),
+    ]
+)
+MOVES = frozenset(("squeeze", "unsqueeze", "reshape", "view", "flatten", "__getitem__"))
+
+
+class TorchTools(Tools):
+    def prediction(self, output: Any) -> Any:
+        return prediction_of(output)
+
+    def like(self, array: Any, numbers: np.ndarray) -> Any:
+        return array.new_tensor(np.asarray(numbers))
+
+    def log_softmax(self, v: Any, axis: int) -> Any:
+        return v.log_softmax(axis)
+
+    def softplus(self, v: Any) -> Any:
+        return _torch().nn.functional.softplus(v)
+
+    def picked(self, v: Any, classes: Any, axis: int) -> Any:
+        return v.gather(axis, classes.long().unsqueeze(axis)).squeeze(axis)
+
+    def as_classes(self, v: Any) -> Any:
+        return v.reshape(-1).long()
+
+    def ranks(self, v: Any, kinds: np.ndarray) -> Any:
+        return _torch().searchsorted(v.new_tensor(kinds), v.contiguous())
+
+    def rows(self, v: Any, rows: np.ndarray) -> Any:
+        return v[_torch().tensor(rows)]
+
+    def seed(self, number: int) -> None:
+        _torch().manual_seed(number)
+
+    def headless(self, setup: Setup) -> Setup | None:
+        module, optimizer = copies(setup.program)
+        bare = _headless(module)
+        made = setup.but(model=bare, optimizer=optimizer)
+        return made if made.output is not None and bare.found else None
+
+    def optimizer_of(self, setup: Setup, module: Module) -> Any:
+        optimizer = setup.program.optimizer
+        if not hasattr(optimizer, "param_groups"):
+            return optimizer
+        now = dict(module.named_parameters())
+        old = setup.program.model.named_parameters()
+        return copied_optimizer(optimizer, {id(p): now[name] for name, p in old if name in now})
+
+    def with_adam(self, setup: Setup) -> Setup | None:
+        return setup.but(times=1.0, optimizer=None)
+
+    def step_size(self, setup: Setup) -> float | None:
+        _, optimizer = copies(setup.program)
+        sizes = {group.get("lr") for group in optimizer.param_groups}
+        size = sizes.pop() if len(sizes) == 1 else None
+        return None if size is None else float(size)
+
+    def without_decay(self, setup: Setup) -> Setup | None:
+        def edit(_: Module, optimizer: Any) -> bool:
+            has_any = any(group.get("weight_decay") for group in optimizer.param_groups)
+            for group in optimizer.param_groups if has_any else ():
+                group["weight_decay"] = 0.0
+            return has_any
+
+        return _edited(setup, edit)
+
+    def all_learning(self, setup: Setup) -> Setup | None:
+        module, optimizer = copies(setup.program)
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if all(id(p) in held and p.requires_grad for p in module.parameters()):
+            return None
+        module.requires_grad_(True)
+        others = [p for p in module.parameters() if id(p) not in held]
+        if others:
+            group = optimizer.param_groups[0]
+            known = {key: v for key, v in group.items() if key not in ("params", "initial_lr")}
+            optimizer.add_param_group(known | {"params": others})
+        return setup.but(model=module, optimizer=optimizer)
+
+    def drawn(self, setup: Setup) -> Setup | None:
+        def edit(module: Module, _: Any) -> bool:
+            drawn = [m for m in module.modules() if hasattr(m, "reset_parameters")]
+            for m in drawn:
+                m.reset_parameters()
+            return bool(drawn)
+
+        _torch().manual_seed(1)
+        return _edited(setup, edit)
+
+    def without_dropout(self, setup: Setup) -> Setup | None:
+        def edit(module: Module, _: Any) -> bool:
+            changed = False
+            for m in module.modules():
+                for name in ("p", "dropout"):
+                    if isinstance(getattr(m, name, None), float) and _drops(m, name):
+                        changed |= getattr(m, name) > 0
+                        setattr(m, name, 0.0)
+            return changed
+
+        return _edited(setup, edit)
+
+    def in_mode(self, setup: Setup, training: bool) -> Setup | None:
+        def edit(module: Module, _: Any) -> bool:
+            told = [m for m in module.modules() if _has_mode(m) and m.training != training]
+            module.train(training)
+            return bool(told)
+
+        return _edited(setup, edit)
+
+    def with_own_copies(self, setup: Setup) -> Setup | None:
+        def edit(module: Module, optimizer: Any) -> bool:
+            made = [*_made_own(module, {})]
+            fresh = [p for m in made for p in m.parameters()]
+            if fresh:
+                group = optimizer.param_groups[0]
+                known = {key: v for key, v in group.items() if key != "params"}
+                optimizer.add_param_group(known | {"params": fresh})
+            return bool(fresh)
+
+        _torch().manual_seed(1)
+        return _edited(setup, edit)
+
+    def with_class_each(self, setup: Setup, classes: int) -> Setup | None:
+        nn = _torch().nn
+
+        def edit(module: Module, optimizer: Any) -> bool:
+            linear = [
+                (owner, name, m)
+                for owner in module.modules()
+                for name, m in owner._modules.items()
+                if isinstance(m, nn.Linear) and m.out_features == 1
+            ]
+            if not linear:
+                return False
+            owner, name, old = linear[-1]
+            new = nn.Linear(old.in_features, classes).to(old.weight)
+            setattr(owner, name, new)
+            group = optimizer.param_groups[0]
+            known = {key: v for key, v in group.items() if key != "params"}
+            optimizer.add_param_group(known | {"params": [*new.parameters()]})
+            return True
+
+        _torch().manual_seed(1)
+        return _edited(setup, edit)
+
+
+def _torch() -> Any:
+    return sys.modules["torch"]
+
+
+def _edited(setup: Setup, edit: Callable[[Module, Any], bool]) -> Setup | None:
+    """Return a setup whose module or optimiser a function has changed, if it has."""
+    module, optimizer = copies(setup.program)
+    return setup.but(model=module, optimizer=optimizer) if edit(module, optimizer) else None
+
+
+def _drops(m: Module, name: str) -> bool:
+    """Tell whether an attribute is the chance of a dropout."""
+    return name == "dropout" or "dropout" in type(m).__name__.lower()
+
+
+def _has_mode(m: Module) -> bool:
+    """Tell a module that does other things in training mode."""
+    return hasattr(m, "running_mean") or any(
+        isinstance(getattr(m, name, None), float) and _drops(m, name) for name in ("p", "dropout")
+    )
+
+
+def _made_own(module: Module, seen: dict[int, Module]) -> Iterator[Module]:
+    """Put a copy with weights of its own where a module stands once more; yield the copies."""
+    for name, child in [*module._modules.items()]:
+        if child is None:
+            continue
+        if id(child) in seen and [*child.parameters()]:
+            other = copied(child)
+            for m in other.modules():
+                if hasattr(m, "reset_parameters"):
+                    m.reset_parameters()
+            module._modules[name] = other
+            yield other
+        else:
+            seen[id(child)] = child
+            yield from _made_own(child, seen)
+
+
+def _headless(module: Module) -> Any:
+    """Return a module that returns what entered the last activation of another one."""
+    torch = _torch()
+
+    class Noted(torch.overrides.TorchFunctionMode):  # type: ignore[misc, name-defined]
+        """Notes of each function that squashes or moves what it takes and returns."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.made: dict[int, tuple[str, Any, Any]] = {}
+
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            output = function(*args, **(kwargs or {}))
+            name = getattr(function, "__name__", "").rstrip("_")
+            name = "__getitem__" if name == "__getitem" else name
+            if name in SQUASHES | MOVES and isinstance(output, torch.Tensor) and args:
+                self.made[id(output)] = name, args[0], output
+            return output
+
+    class Headless(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """The module without its last activation."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module, self.found = module, False
+            self.training = module.training
+
+        def forward(self, *args: Any, **named: Any) -> Any:
+            with Noted() as noted:
+                output = self.module(*args, **named)
+            v, self.found = prediction_of(output), False
+            shape = None if v is None else v.shape
+            while id(v) in noted.made:
+                name, entered, _ = noted.made[id(v)]
+                if not isinstance(entered, torch.Tensor) or entered.numel() != v.numel():
+                    break
+                v = entered
+                if name in SQUASHES:
+                    self.found = True
+                    break
+            return v.reshape(shape) if self.found else output
+
+    return Headless()

@@ -1,0 +1,279 @@
+"""Trials: changes of a program, their scores, and which of them is told."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxnn
+from jaxnn.models import Program
+from jaxnn.train.learner import Batch
+from jaxnn.trials import race
+from jaxnn.trials.changes import CHANGES, resized
+from jaxnn.trials.race import Tried, raced
+from jaxnn.trials.score import CLASSES, NUMBERS, OTHER, YES_NO, Aim, Score, score_of
+from jaxnn.trials.setup import SMALL, Setup
+
+pytestmark = pytest.mark.usefixtures("users_jax")
+
+RNG = np.random.default_rng(0)
+XS = RNG.normal(size=(64, 4)).astype(np.float32)
+YS = np.sin(XS[:, :1] - XS[:, 1:2])
+CLASS = (XS[:, 0] > 0).astype(np.int32) + (XS[:, 1] > 0)
+
+
+# Scores
+
+
+def test_scores_have_closed_forms():
+    z = np.eye(3)[[0, 1, 2, 0]]
+    assert score_of(z, np.array([0, 1, 2, 0])) == (1.0, "accuracy 1.00")
+    # Two of four are right, and half are of one class.
+    assert score_of(z, np.array([0, 2, 1, 0])).value == 0
+    # Of four three are right: 1/4 above 1/2 of 1/2.
+    assert score_of(z, np.array([0, 1, 0, 0])).value == pytest.approx(0.0)
+    assert score_of(z, np.array([0, 1, 1, 0])) == (0.5, "accuracy 0.75")
+    y = np.array([[0.0], [1.0], [1.0], [0.0]])
+    assert score_of(np.array([[-1.0], [2.0], [3.0], [-4.0]]), y).value == 1  # logits
+    assert score_of(np.array([[0.1], [0.8], [0.9], [0.4]]), y).value == 1  # probabilities
+    y = RNG.normal(size=(50, 2))
+    noise = RNG.normal(size=(50, 2))
+    expected = 1 - np.square(noise).mean() / np.square(y - y.mean(axis=0)).mean()
+    assert score_of(y + noise, y).value == pytest.approx(expected)
+    assert score_of(np.full((50, 2), np.nan), y).value == -1
+    assert score_of(y, None) is None
+    assert score_of(z, np.array([7, 8, 9, 7])).value == 0  # no class of the output
+
+
+def test_kinds_of_labels():
+    logits, one = np.zeros((6, 3)), np.zeros((6, 1))
+    assert Aim.of(logits, np.array([0, 1, 2, 0, 1, 2])) == (CLASSES, 1, False)
+    assert Aim.of(logits, np.eye(3)[[0, 1, 2, 0, 1, 2]]).kind == CLASSES
+    assert Aim.of(one, np.array([0, 1, 1, 0, 1, 0])).kind == YES_NO
+    assert Aim.of(one, np.linspace(0, 1, 6)).kind == NUMBERS
+    assert Aim.of(np.zeros((12, 1)), np.array([0, 1, 2] * 4)).are_few
+    assert Aim.of(logits, np.zeros((2, 2))).kind == OTHER
+
+
+# Changes of JAX
+
+
+def mean_square(output, ys):
+    return jnp.mean((output - ys) ** 2, axis=-1)
+
+
+def entropy(output, ys):
+    return optax.softmax_cross_entropy_with_integer_labels(output, ys)
+
+
+def network(p, xs):
+    return jnp.tanh(xs @ p["a"] + p["c"]) @ p["b"]
+
+
+def squashed(p, xs):
+    return jax.nn.sigmoid(network(p, xs))
+
+
+def params(outputs=1, scale=0.5):
+    a, b = RNG.normal(size=(4, 16)), RNG.normal(size=(16, outputs)) / 4
+    return {"a": jnp.float32(scale * a), "b": jnp.float32(b), "c": jnp.zeros(16)}
+
+
+def setup(f=network, p=None, xs=XS, ys=YS, loss=mean_square, optimizer=None, **known):
+    p = params() if p is None else p
+    optimizer = optax.sgd(0.1) if optimizer is None else optimizer
+    return Setup(Program((f, p), xs, ys, loss, optimizer=optimizer), (Batch(xs, ys),), **known)
+
+
+def test_what_changes_make_of_data():
+    flat = CHANGES["column"].of(setup(ys=YS[:, 0]))
+    assert flat.batches[0].ys.shape == (64, 1)
+    assert flat.words == {"before": (64,), "after": (64, 1)}
+    assert CHANGES["column"].of(setup()) is None
+    classes = setup(p=params(3), ys=2 * CLASS + 2, loss=entropy)
+    numbered = CHANGES["from zero"].of(classes)
+    np.testing.assert_array_equal(numbered.batches[0].ys, CLASS)
+    assert numbered.words == {"last": 2, "before": "2, 4 and 6"}
+    assert CHANGES["from zero"].of(numbered) is None
+    xs = CHANGES["inputs"].of(setup(xs=1000 * XS + 7)).batches[0].xs
+    np.testing.assert_allclose(xs.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(xs.std(0), 1, rtol=1e-4)
+    assert CHANGES["inputs"].of(setup()) is None
+    ys = CHANGES["labels"].of(setup(ys=300 + 5 * YS)).batches[0].ys
+    np.testing.assert_allclose([ys.mean(), ys.std()], [0, 1], atol=1e-4)
+
+
+def test_what_changes_make_of_a_loss():
+    of_classes = setup(p=params(3), ys=CLASS, loss=lambda output, ys: jnp.zeros(64))
+    z = RNG.normal(size=(64, 3)).astype(np.float32)
+    usual = CHANGES["usual loss"].of(of_classes)
+    assert usual.words == {"loss": "the cross-entropy of classes"}
+    direct = entropy(z, CLASS).mean()
+    np.testing.assert_allclose(usual.program.loss(z, CLASS), direct, rtol=1e-6)
+    np.testing.assert_allclose(usual.program.loss(z, np.eye(3)[CLASS]), direct, rtol=1e-6)
+    one = (XS[:, :1] > 0).astype(np.float32)
+    usual = CHANGES["usual loss"].of(setup(ys=one))
+    direct = optax.sigmoid_binary_cross_entropy(z[:, :1], one).mean()
+    np.testing.assert_allclose(usual.program.loss(z[:, :1], one), direct, rtol=1e-6)
+    minus = CHANGES["minus"].of(setup())
+    np.testing.assert_allclose(minus.program.loss(z[:, :1], YS), -mean_square(z[:, :1], YS))
+
+
+@pytest.mark.parametrize("squash", [jax.nn.sigmoid, jax.nn.relu, lambda z: jax.nn.softmax(z, 1)])
+def test_the_last_activation_is_left_out(squash):
+    p = params(3)
+    bare = setup(lambda p, xs: squash(network(p, xs)), p, ys=np.eye(3)[CLASS]).bare
+    np.testing.assert_allclose(bare.output, network(p, XS), rtol=1e-5, atol=1e-6)
+    assert setup(network, p).bare is None
+
+
+def test_weights_are_drawn_by_their_inputs():
+    p = {"a": jnp.full((4, 400), 9.0), "b": jnp.zeros((400, 100)), "c": jnp.ones(400)}
+    tree = CHANGES["draw"].of(setup(p=p, ys=np.zeros((64, 100)))).program.model[1]
+    for name, inputs in (("a", 4), ("b", 400)):
+        assert float(tree[name].std()) * inputs**0.5 == pytest.approx(1, rel=0.05)
+
+
+def test_optimisers_without_decay_and_their_step_sizes():
+    for optimizer, size in (
+        (optax.sgd(0.3), 0.3),
+        (optax.sgd(0.3, momentum=0.9), 0.3),
+        (optax.adam(0.02), 0.02),
+        (optax.adamw(0.02), 0.02),
+        (optax.chain(optax.clip_by_global_norm(1e-6), optax.sgd(0.3)), None),
+    ):
+        found = setup(optimizer=optimizer).tools.step_size(setup(optimizer=optimizer))
+        assert found == (None if size is None else pytest.approx(size, rel=1e-3))
+    said = resized(setup(optimizer=optax.adam(0.02)), 0.1).words["step"]
+    assert said == "a step size of 0.002 instead of 0.02"
+    assert CHANGES["no decay"].of(setup(optimizer=optax.adam(0.1))) is None
+    p = params()
+    without = CHANGES["no decay"].of(setup(p=p, optimizer=optax.adamw(0.1, weight_decay=0.5)))
+    plain = setup(p=p, optimizer=optax.adam(0.1))
+    learners = [one.learner() for one in (without, plain)]
+    losses = [[one.step(Batch(XS, YS)) for _ in range(4)] for one in learners]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_a_learner_of_larger_steps_is_one_of_a_larger_step_size():
+    p = params()
+    larger = [setup(p=p, times=10.0).learner(), setup(p=p, optimizer=optax.sgd(1.0)).learner()]
+    losses = [[one.step(Batch(XS, YS)) for _ in range(4)] for one in larger]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_small_batches_hold_each_example_once():
+    small = setup(is_split=True).small_batches
+    assert [len(batch.ys) for batch in small] == [SMALL, SMALL]
+    np.testing.assert_array_equal(np.sort(np.concatenate([b.ys for b in small]), 0), np.sort(YS, 0))
+    assert len(setup().small_batches) == 1
+
+
+# The race
+
+
+def tried(*names, value=0.0):
+    return Tried(names, names[0], "", score=Score(value, ""))
+
+
+def test_the_first_of_those_that_are_as_good_is_told():
+    order = [*CHANGES]
+    base = Score(0.1, "")
+    good = tried("labels", value=0.85)
+    best, pair = tried("step", value=1.0), tried("column", "draw", value=1.0)
+    assert race._answer([best, pair, good], base, order) is good
+    assert race._answer([best, tried("labels", value=0.6)], base, order) is best
+    assert race._answer([tried("step", value=0.3)], base, order) is None  # not by a margin
+    assert race._answer([tried("step", value=0.9)], Score(0.8, ""), order) is None
+    assert race._answer([best, good], base, ["step", *order]) is best  # what is named comes first
+    assert race._answer([tried("step", value=1.0)], Score(float("nan"), ""), order)
+
+
+def test_a_race_in_jax(monkeypatch):
+    few = ("no activation", "labels", "step")
+    monkeypatch.setattr(race, "CHANGES", {name: CHANGES[name] for name in few})
+    ys = 4 * YS + 5
+    trials = raced(setup(squashed, ys=ys, loss=mean_square), 1.0)
+    assert trials.answer.names == ("no activation",)
+    assert trials.as_it_is.value < 0 < 0.9 < trials.answer.score.value
+    assert {"step"} <= trials.in_vain
+    assert "no activation behind the last layer" in str(trials)
+    assert all(one.learner is None for one in trials.tried)
+
+
+# PyTorch
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+def ill(torch, fault, seed=0):
+    """Return a program of a network that does not learn, or learns if fault is none of these."""
+    torch.manual_seed(seed)
+    nn = torch.nn
+    xs = torch.from_numpy(XS)
+    ys, loss, rate = torch.from_numpy(YS), nn.MSELoss(), 0.1
+    layers = [nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)]
+    if fault == "no activation":
+        layers, ys = [*layers, nn.Sigmoid()], 4 * ys + 5
+    if fault == "minus":
+        loss = lambda output, ys: -((output - ys) ** 2).mean()  # noqa: E731
+    if fault == "step":
+        rate = 1e-5
+    if fault == "inputs":
+        xs, layers[1], layers[3] = 1e4 * xs + 1e4, nn.ReLU(), nn.ReLU()
+    model = nn.Sequential(*layers)
+    if fault == "draw":
+        for m in model:
+            if isinstance(m, nn.Linear):
+                nn.init.zeros_(m.weight)
+    parameters = model[-1].parameters() if fault == "all learn" else model.parameters()
+    optimizer = torch.optim.SGD(parameters, rate)
+    if fault == "all learn":
+        model[-1].requires_grad_(True).weight.data.zero_()
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], rate)
+    return model, optimizer, xs, ys, loss
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["no activation", "minus", "step", "inputs", "draw", "all learn"])
+def test_a_checkup_names_the_change_that_makes_it_learn(torch, fault):
+    model, optimizer, xs, ys, loss = ill(torch, fault)
+    before = [v.clone() for v in model.state_dict().values()]
+    result = jaxnn.checkup(model, optimizer, xs, ys, loss=loss)
+    assert result.trials.answer.names == (fault,)
+    assert result.trials.answer.score.value > 0.5
+    assert str(result).splitlines()[1] == f"With {result.trials.answer.says} it does: " + (
+        f"{result.trials.answer.score.text}."
+    )
+    assert all(map(torch.equal, before, model.state_dict().values()))
+
+
+@pytest.mark.slow
+def test_nothing_is_tried_on_a_network_that_learns(torch):
+    model, optimizer, xs, ys, loss = ill(torch, "")
+    result = jaxnn.checkup(model, optimizer, xs, ys, loss=loss)
+    assert result.learns
+    assert result.trials is None
+
+
+@pytest.mark.slow
+def test_another_structure_keeps_the_options_of_its_optimiser(torch):
+    model, _, xs, ys, loss = ill(torch, "")
+    groups = [
+        {"params": model[0].parameters(), "lr": 0.5, "momentum": 0.9},
+        {"params": model[2:].parameters(), "lr": 0.25},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    given = Setup(Program(model, xs, ys, loss, optimizer=optimizer), (Batch(xs, ys),))
+    for made in (*CHANGES["norms"].of(given), CHANGES["draw"].of(given)):
+        of_made = made.program
+        held = [p for group in of_made.optimizer.param_groups for p in group["params"]]
+        assert {id(p) for p in held} == {id(p) for p in of_made.model.parameters()}
+        assert [g["lr"] for g in of_made.optimizer.param_groups] == [0.5, 0.25]
+    assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {
+        id(p) for p in model.parameters()
+    }
