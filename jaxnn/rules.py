@@ -56,7 +56,6 @@ class Rule(NamedTuple, Generic[FContra]):
     usual: bool = False  # True if it is tried with weights of the usual size, too
     # Of an alarm
     said_by: frozenset[str] = frozenset()  # rules of any table that say it already in a checkup
-    of_step: bool = False  # True if it is on what the steps of the optimiser do
     every_step: bool = False  # True if it needs no measurement, and is asked at each step
     of_games: bool = False  # True if it is usual in a game of two networks
 

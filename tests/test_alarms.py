@@ -23,6 +23,7 @@ from jaxnn.train.alarms import ALARMS, FAILURES, alarms_of, guide
 from jaxnn.train.alarms import updates as module
 from jaxnn.train.label_order import label_order
 from jaxnn.train.step_record import Step
+from jaxnn.trials.changes import CHANGES
 
 START = {
     "kind": "start",
@@ -687,6 +688,7 @@ def test_an_alarm_has_its_rule_place_and_reason_and_comes_once(case, snapshot):
     assert (alarm.step, *alarm[:3]) == (case.step, case.rule, case.layer, case.path)
     assert alarm.text == snapshot
     assert re.fullmatch(r"[^a-z].+\.", alarm.advice)
+    assert {*alarm.changes} <= {*CHANGES, "no clip"}
 
 
 @each_case

@@ -102,11 +102,6 @@ def alarms_of(
     return [*first.values()]
 
 
-def is_of_step(rule: str) -> bool:
-    """Tell of an alarm whether it is on what the optimiser's steps do."""
-    return rule in ALARMS and ALARMS[rule].of_step
-
-
 def guide() -> Iterator[tuple[str, ...]]:
     """Yield the rows of the guide: rule, what was seen, what it means, what to try."""
     for name, _, seen, means in ALARMS.paragraphs():

@@ -48,7 +48,6 @@ FEWEST_LABELS = 8  # of a batch
     says="the loss is {loss:.3g} since step {since}, and was {usual:.3g} before{cause}",
     advises="The batch of that step; clipping; a smaller learning rate from a checkpoint before "
     "it.",
-    of_step=True,
     every_step=True,
     of_games=True,
 )
@@ -111,7 +110,6 @@ def _large_step(seen: Measurements, begins: int) -> str:
     says="the loss has risen from {first:.3g} to {loss:.3g}{cause}",
     advises="A smaller learning rate, a warm-up, clipping; the sign of the loss.",
     changes="step, minus",
-    of_step=True,
     every_step=True,
     of_games=True,
 )

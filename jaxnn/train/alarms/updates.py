@@ -6,7 +6,6 @@ held      whether an optimiser of PyTorch holds the array; not known of JAX
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 
@@ -31,10 +30,8 @@ FIVEFOLD, TENFOLD, SOME = 5.0, 10.0, 20  # times, of weights and of a state; ste
 ROUNDED = 30.0  # steps between numbers of a format, in which an update may be lost
 MOVED = 0.5  # of the entries
 
-of_step = partial(ALARMS.rule, of_step=True)
 
-
-@of_step(
+@ALARMS.rule(
     "unoptimised",
     says="{array} has a gradient, and no optimiser that takes this step holds it{more}",
     advises="Hand it to the optimiser; if it is frozen on purpose, `intended=` with its path.",
@@ -55,7 +52,7 @@ def unoptimised(seen: Measurements) -> Iterator[Sight]:
         yield seen.sight(int(left_out[0]), {"more": more})
 
 
-@of_step(
+@ALARMS.rule(
     "still",
     says=one_of(
         "extent",
@@ -111,7 +108,7 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
             yield seen.sight(int(array), {"extent": "since", "since": seen.lines[-2]["step"]})
 
 
-@of_step(
+@ALARMS.rule(
     "schedule",
     says=one_of(
         "how",
@@ -197,7 +194,7 @@ def _moved_clearly(seen: Measurements) -> np.ndarray:
     return np.asarray(last - size > seen.rounding + np.log10(ROUNDED)) & ~np.isnan(last)
 
 
-@of_step(
+@ALARMS.rule(
     "rounding",
     says=one_of(
         "extent",
@@ -238,7 +235,7 @@ def rounded_away(seen: Measurements) -> Iterator[Sight]:
         yield seen.sight(int(array), {"extent": "all", "dtype": dtypes[array]})
 
 
-@of_step(
+@ALARMS.rule(
     "update",
     says=one_of(
         "extent",
@@ -311,7 +308,7 @@ def _shrinks(seen: Measurements) -> np.ndarray:
     return np.asarray((size[-1] < size[0]) & (seen.column("parameters", "radial") < SHRINKS))
 
 
-@of_step(
+@ALARMS.rule(
     "slow",
     says=one_of(
         "extent",
@@ -357,7 +354,7 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
         yield Sight(values={"extent": "all", "ratio": float(10**median)})
 
 
-@of_step(
+@ALARMS.rule(
     "accumulates",
     says=one_of(
         "how",
@@ -434,7 +431,7 @@ def _pieces_lost(seen: Measurements) -> int:
     return pieces if is_share and pieces > 1 and (is_every_kth or is_whole) else 0
 
 
-@of_step(
+@ALARMS.rule(
     "undone",
     says="a step after it was measured {share:.0%} of an update was left in half of the arrays: "
     "they are written between the steps",
@@ -454,7 +451,7 @@ def undone(seen: Measurements) -> Iterator[Sight]:
         yield Sight(values={"share": float(np.median(share))})
 
 
-@of_step(
+@ALARMS.rule(
     "decay",
     says=one_of(
         "extent",
@@ -495,7 +492,7 @@ def decay(seen: Measurements) -> Iterator[Sight]:
             return
 
 
-@of_step(
+@ALARMS.rule(
     "clip",
     says=one_of(
         "seen_in",
