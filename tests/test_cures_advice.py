@@ -613,7 +613,7 @@ def of_a_stop(rng):
 
 def of_gates(rng):
     """Steps whose bias is that of a gate, which is half open, and of what enters."""
-    p = {"b": normal(rng, 16, std=0.1), "w": normal(rng, 8, 16, std=0.1)}
+    p = {"b": jnp.asarray(normal(rng, 16, std=0.1)), "w": normal(rng, 8, 16, std=0.1)}
     xs, c = normal(rng, 20, B, 8), jnp.asarray(normal(rng, B, 8))
 
     def step(b, w, z, x):
