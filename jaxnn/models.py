@@ -67,6 +67,7 @@ class Program:
     each: str = "batch"
     cuts: Cuts = None
     optimizer: Any = None
+    step: Any = None  # the user's own step of a training
 
     @classmethod
     def of(cls, **arguments: Any) -> "Program":

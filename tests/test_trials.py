@@ -163,6 +163,24 @@ def test_a_learner_of_larger_steps_is_one_of_a_larger_step_size():
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
+def test_a_step_of_ones_own():
+    p, optimizer = params(), optax.adam(0.05)
+
+    def step(p, state, xs, ys):
+        value, gradient = jax.value_and_grad(lambda p: mean_square(network(p, xs), ys).mean())(p)
+        updates, state = optimizer.update(gradient, state, p)
+        return optax.apply_updates(p, updates), state, value
+
+    plain, own = setup(p=p, optimizer=optimizer), setup(p=p, optimizer=optimizer).but(step=step)
+    learners = [one.learner() for one in (plain, own, CHANGES["minus update"].of(own))]
+    same, *others = ([one.step(Batch(XS, YS)) for _ in range(4)] for one in learners)
+    np.testing.assert_allclose(others[0], same, rtol=1e-5)
+    assert others[1][-1] > others[1][0] > same[-1]
+    assert CHANGES["usual loss"].of(own) is None
+    with pytest.raises(TypeError, match=r"step: expected step\(params, state, xs, ys\) to return"):
+        own.but(step=lambda p, *_: p).learner().step(Batch(XS, YS))
+
+
 def test_small_batches_hold_each_example_once():
     small = setup(is_split=True).small_batches
     assert [len(batch.ys) for batch in small] == [SMALL, SMALL]
@@ -250,6 +268,32 @@ def test_a_checkup_names_the_change_that_makes_it_learn(torch, fault):
         f"{result.trials.answer.score.text}."
     )
     assert all(map(torch.equal, before, model.state_dict().values()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["minus update", "no clip", "zero grad"])
+def test_changes_of_a_step_of_ones_own(torch, fault):
+    model, optimizer, xs, ys, loss = ill(torch, "")
+
+    def step(model, optimizer, xs, ys):
+        if fault != "zero grad":
+            optimizer.zero_grad()
+        value = loss(model(xs), ys)
+        value.backward()
+        if fault == "minus update":
+            for p in model.parameters():
+                p.grad.neg_()
+        if fault == "no clip":
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-6)
+        optimizer.step()
+        return value
+
+    optimizer.param_groups[0]["lr"] = 0.3
+    result = jaxnn.checkup(model, optimizer, xs, ys, loss=loss, step=step)
+    assert result.trials.answer.names == (fault,)
+    assert torch.nn.utils.clip_grad_norm_.__name__ == "clip_grad_norm_"
+    with pytest.raises(TypeError, match="to return the loss, a number, got"):
+        jaxnn.checkup(model, optimizer, xs, ys, loss=loss, step=lambda *_: None)
 
 
 @pytest.mark.slow

@@ -152,6 +152,7 @@ def checkup(
     ys: PyTree = None,
     *,
     loss: Any = None,
+    step: Callable[..., Any] | None = None,
     steps: int = STEPS,
     each: str = "batch",
     cuts: Cuts = None,
@@ -174,6 +175,9 @@ def checkup(
             are taken.
         loss: (output, ys) -> the loss, see there; needed, but for a Network or a module with a loss
             of its own.
+        step: a step of a training of your own, in place of the optimiser's, with all that is
+            around it, such as clipping: in PyTorch step(model, optimizer, xs, ys) -> loss, in JAX
+            step(params, state, xs, ys) -> (params, state, loss) of `optimizer.init(params)`.
         steps: of the optimiser.
         intended: names of rules and paths of arrays of which nothing is said, see `jaxnn.watch`.
 
@@ -181,7 +185,7 @@ def checkup(
         Checkup: `print` it; `.learns`, `.losses`, `.found`, `.diagnosis`, `.alarms`, `.watched`.
 
     Raises:
-        TypeError: no optimiser, or as `jaxnn.diagnose`.
+        TypeError: no optimiser, a step that returns something else, or as `jaxnn.diagnose`.
         ValueError: no loss, no step, lists of different lengths, or as `jaxnn.diagnose`.
 
     Example:

@@ -21,10 +21,11 @@ from ..chain.parameter_handover import is_array
 from ..evidence.jax_trial import JaxTrial
 from ..jaxpr.program import TracedFunction, called
 from ..models import Program
+from ..texts import told
 from .descent import ADAM, Trainee, begun, descended, learned, loss_through, trainee_of, whole_of
 from .learner import Batch, Learner, LossCourse
 from .recorder import WatchOptions
-from .steps import Optimizer, check_optimizer
+from .steps import Optimizer, check_optimizer, strongly_typed
 from .watch import Watch
 
 FILLED = 300  # steps: a course is filled up to a multiple of them, for one program
@@ -98,9 +99,33 @@ class JaxLearner(Learner):
         times: Array,
     ) -> tuple[Any, Array]:
         """Return floats and the optimiser's state after a step, and the loss before it."""
+        if self.program.step is not None:
+            return self._own_step(arrays, floats, state, xs, ys, times)
         scaled = ScaledOptimizer(self.optimizer, jnp.asarray(times))
         *after, value, _ = descended(self._with(arrays, ys), scaled, floats, state, xs)
         return tuple(after), value
+
+    def _own_step(
+        self,
+        arrays: list[Array],
+        floats: PyTree,
+        state: PyTree,
+        xs: PyTree,
+        ys: PyTree,
+        times: Array,
+    ) -> tuple[Any, Array]:
+        """Return likewise what the user's function makes of parameters and state."""
+        made = self.program.step(whole_of(floats, self._with(arrays).tree), state, xs, ys)
+        if not isinstance(made, tuple) or len(made) != 3:
+            raise TypeError(
+                "step: expected step(params, state, xs, ys) to return (params, state, loss), got "
+                f"{told(made)}"
+            )
+        params, state, value = made
+        after = jax.tree.map(
+            lambda p, q: (p + times * (q - p)).astype(p.dtype), floats, learned(params)
+        )
+        return (after, strongly_typed(state)), jnp.mean(value)
 
     # From the start
 

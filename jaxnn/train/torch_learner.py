@@ -50,6 +50,8 @@ class TorchLearner(Learner):
         self.watch = TorchWatch(self.copy[0], WatchOptions(every, intended=intended))
 
     def step(self, batch: Batch) -> float:
+        if self.program.step is not None:
+            return self._own_step(batch)
         copy, optimizer, learned = self.copy
         of_batch, number = copy.but(xs=batch.xs, ys=batch.ys), self.taken
         value = differentiated(of_batch, learned)
@@ -63,6 +65,22 @@ class TorchLearner(Learner):
             self.watch.first = number + 1  # so that it is measured
         with nullcontext() if self.watch is None else self.watch(number, *batch, value=loss):
             optimizer.step(closure)
+        self.taken += 1
+        return loss
+
+    def _own_step(self, batch: Batch) -> float:
+        """Take a step as the user's function does; return the loss that it returns."""
+        copy, optimizer, _ = self.copy
+        begun = None if self.watch is None else self.watch.begin(self.taken, *batch)
+        value = copy.step(copy.model, optimizer, *batch)
+        if not hasattr(value, "__float__"):
+            raise TypeError(
+                "step: expected step(model, optimizer, xs, ys) to return the loss, a number, got "
+                f"{told(value)}"
+            )
+        loss = float(value.detach() if is_tensor(value) else value)
+        if self.watch is not None:
+            self.watch.end(begun, loss)
         self.taken += 1
         return loss
 

@@ -106,7 +106,7 @@ def from_zero(setup: Setup) -> Setup | None:
 )
 def minus(setup: Setup) -> Setup | None:
     """The loss with the other sign."""
-    loss = setup.program.loss
+    loss = setup.loss
     if loss is None or setup.aim.kind == OTHER:
         return None
     return setup.but(loss=lambda output, ys: -loss(output, ys))
@@ -130,7 +130,7 @@ def no_activation(setup: Setup) -> Setup | None:
 )
 def usual_loss(setup: Setup) -> Setup | None:
     """The loss that such labels usually take."""
-    if setup.program.loss is None or setup.aim.kind == OTHER:
+    if setup.loss is None or setup.aim.kind == OTHER:
         return None
     loss = {CLASSES: "the cross-entropy of classes", NUMBERS: "the mean squared error"}
     said = loss.get(setup.aim.kind, "the binary cross-entropy of logits")
@@ -158,7 +158,7 @@ def usual_end(setup: Setup) -> Setup | None:
 def class_each(setup: Setup) -> Setup | None:
     """A unit for each class where one has their numbers."""
     ys = setup.trial.ys
-    if ys is None or setup.program.loss is None or not setup.aim.are_few:
+    if ys is None or setup.loss is None or not setup.aim.are_few:
         return None
     classes = int(ys.max()) + 1
     wider = setup.tools.with_class_each(setup.bare or setup, classes)
@@ -220,6 +220,36 @@ def training_mode(setup: Setup) -> Setup | None:
 def evaluation_mode(setup: Setup) -> Setup | None:
     """The module in evaluation mode."""
     return setup.tools.in_mode(setup, False)
+
+
+# The step of the user's own
+
+
+@change(
+    "zero grad",
+    "gradients of zero before each step",
+    "Set the gradients to zero before each backward pass: they add up.",
+    "optimizer.zero_grad()",
+)
+def zero_grad(setup: Setup) -> Setup | None:
+    """Gradients that are of one batch."""
+    return setup.tools.with_zero_grad(setup)
+
+
+@change("no clip", "no clipping of gradients", "Clip gradients at a larger norm, or not at all.")
+def no_clip(setup: Setup) -> Setup | None:
+    """A step whose clipping does nothing."""
+    return setup.tools.without_clip(setup)
+
+
+@change(
+    "minus update",
+    "the update with the other sign",
+    "Turn the sign of the update: the step goes uphill.",
+)
+def minus_update(setup: Setup) -> Setup | None:
+    """A step the other way."""
+    return None if setup.program.step is None else setup.tools.with_minus_update(setup)
 
 
 # Sizes of inputs, labels and outputs
@@ -286,7 +316,7 @@ def labels(setup: Setup) -> Setup | None:
 )
 def temperature(setup: Setup) -> Setup | None:
     """Outputs of the usual spread of logits."""
-    output, loss, tools = setup.output, setup.program.loss, setup.tools
+    output, loss, tools = setup.output, setup.loss, setup.tools
     if output is None or loss is None or setup.aim.kind in (OTHER, NUMBERS):
         return None
     spread = float(as_wide(output).std())

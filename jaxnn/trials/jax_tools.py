@@ -90,6 +90,15 @@ class JaxTools(Tools):
         moved = [bool(np.any(v)) for v in jax.tree.leaves(updates)]
         return None if all(moved) or not any(moved) else self.with_adam(setup)
 
+    def with_minus_update(self, setup: Setup) -> Setup:
+        step = setup.program.step
+
+        def turned(params: PyTree, state: PyTree, xs: PyTree, ys: PyTree) -> Any:
+            after, state, value = step(params, state, xs, ys)
+            return jax.tree.map(lambda p, q: 2 * p - q, params, after), state, value
+
+        return setup.but(step=turned)
+
     def drawn(self, setup: Setup) -> Setup | None:
         patient, rng = setup.patient, np.random.default_rng(1)
 

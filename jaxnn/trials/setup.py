@@ -62,6 +62,11 @@ class Setup:
 
         return self.but(batches=[Batch(changed(xs, b.xs), changed(ys, b.ys)) for b in self.batches])
 
+    @property
+    def loss(self) -> Any:
+        """The loss, if changes may be made of it: not inside of a step of the user's own."""
+        return None if self.program.step is not None else self.program.loss
+
     @cached_property
     def small_batches(self) -> list[Batch]:
         """The batches of the steps: some examples of each batch, in a random order."""

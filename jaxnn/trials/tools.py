@@ -113,6 +113,18 @@ class Tools(ABC):
     def drawn(self, setup: Setup) -> Setup | None:
         """Return it with weights as they are usually drawn."""
 
+    @abstractmethod
+    def with_minus_update(self, setup: Setup) -> Setup:
+        """Return it with a step of the user's own that goes the other way."""
+
+    def with_zero_grad(self, setup: Setup) -> Setup | None:
+        """Return it with gradients of zero before a step of the user's own."""
+        return None
+
+    def without_clip(self, setup: Setup) -> Setup | None:
+        """Return it with a step of the user's own in which clipping does nothing."""
+        return None
+
     def without_dropout(self, setup: Setup) -> Setup | None:
         """Return it without dropout; None where it has none, or has it of a key."""
         return None

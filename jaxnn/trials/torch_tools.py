@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..interrupts import undivided
 from ..pytorch.call import prediction_of
 from ..pytorch.copies import copied
 from ..pytorch.types import Module
@@ -23,6 +24,7 @@ SQUASHES = frozenset(
         *("celu", "gelu", "silu", "leaky_relu", "hardswish", "mish", "threshold", "sin", "exp"),
     ]
 )
+CLIPS = "clip_grad_norm_", "clip_grad_value_"
 MOVES = frozenset(("squeeze", "unsqueeze", "reshape", "view", "flatten", "__getitem__"))
 
 
@@ -109,6 +111,37 @@ class TorchTools(Tools):
         _torch().manual_seed(1)
         return _edited(setup, edit)
 
+    def with_minus_update(self, setup: Setup) -> Setup:
+        step = setup.program.step
+
+        def turned(model: Module, optimizer: Any, xs: Any, ys: Any) -> Any:
+            before = [p.detach().clone() for p in model.parameters()]
+            value = step(model, optimizer, xs, ys)
+            with _torch().no_grad():
+                for p, old in zip(model.parameters(), before, strict=True):
+                    p.copy_(2 * old - p)
+            return value
+
+        return setup.but(step=turned)
+
+    def with_zero_grad(self, setup: Setup) -> Setup | None:
+        step = setup.program.step
+
+        def zeroed(model: Module, optimizer: Any, xs: Any, ys: Any) -> Any:
+            model.zero_grad()
+            return step(model, optimizer, xs, ys)
+
+        return None if step is None else setup.but(step=zeroed)
+
+    def without_clip(self, setup: Setup) -> Setup | None:
+        step = setup.program.step
+
+        def unclipped(model: Module, optimizer: Any, xs: Any, ys: Any) -> Any:
+            with _no_clips():
+                return step(model, optimizer, xs, ys)
+
+        return None if step is None else setup.but(step=unclipped)
+
     def without_dropout(self, setup: Setup) -> Setup | None:
         def edit(module: Module, _: Any) -> bool:
             changed = False
@@ -168,6 +201,20 @@ class TorchTools(Tools):
 
 def _torch() -> Any:
     return sys.modules["torch"]
+
+
+@undivided
+def _no_clips() -> Iterator[None]:
+    """Have torch clip no gradients for a while."""
+    utils = _torch().nn.utils
+    before = {name: getattr(utils, name) for name in CLIPS}
+    try:
+        for name in CLIPS:
+            setattr(utils, name, lambda *_, **__: None)
+        yield
+    finally:
+        for name, clip in before.items():
+            setattr(utils, name, clip)
 
 
 def _edited(setup: Setup, edit: Callable[[Module, Any], bool]) -> Setup | None:

@@ -109,7 +109,7 @@ def _large_step(seen: Measurements, begins: int) -> str:
     "diverges",
     says="the loss has risen from {first:.3g} to {loss:.3g}{cause}",
     advises="A smaller learning rate, a warm-up, clipping; the sign of the loss.",
-    changes="step, minus",
+    changes="step, minus, minus update",
     every_step=True,
     of_games=True,
 )

@@ -365,6 +365,7 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
     ),
     advises="`optimizer.zero_grad()` once before all that is to be added: before each `backward`, "
     "or before the first of several pieces of a batch.",
+    changes="zero grad",
 )
 def added_gradients(seen: Measurements) -> Iterator[Sight]:
     """Gradients that add up, or do not (PyTorch).
