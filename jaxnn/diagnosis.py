@@ -4,7 +4,6 @@
 """
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,6 +34,7 @@ from .passes.walk import Memory
 from .progress import live
 from .pytorch.call import own_loss, prediction_of
 from .pytorch.copies import copied
+from .pytorch.types import torch
 
 log = logging.getLogger("jaxnn.cli")
 
@@ -230,7 +230,6 @@ def _loss_in_words(program: Program, seed: int, labels: bool) -> str:
 def _in_float64(program: Program, options: dict[str, Any], error: ValueError) -> tuple[Flow, str]:
     """Return the flow of a copy of a module of PyTorch in float64, and a note on why."""
     # Where a softmax is saturated, its slope is a difference of numbers that are all but equal.
-    torch = sys.modules["torch"]
 
     def wide(v: Any) -> Any:
         return v.double() if torch.is_tensor(v) and v.is_floating_point() else v
@@ -245,7 +244,7 @@ def _in_float64(program: Program, options: dict[str, Any], error: ValueError) ->
 
 
 def _random_loss_of_torch(output: Any, seed: int) -> Any:
-    torch, first = sys.modules["torch"], prediction_of(output)
+    first = prediction_of(output)
     generator = torch.Generator().manual_seed(seed)
     c = torch.randn(first.shape, generator=generator).to(first)
     return (c * first).sum() / len(first)

@@ -4,7 +4,6 @@ Torch is never imported: the user has done so.
 """
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -21,7 +20,7 @@ from ..pytorch.dispatch import each_operation
 from ..pytorch.inputs import called_with
 from ..pytorch.restore import holding, unchanged
 from ..pytorch.tensors import first_tensor, is_tensor, mapped, numbers_of, tensors_in
-from ..pytorch.types import Arguments, Inputs, Module, Named, OpOverload, Tensor
+from ..pytorch.types import Arguments, Inputs, Module, Named, OpOverload, Tensor, torch
 from .trial import MOST_ENTRIES, Arrays, LossSlope, Trial
 
 STATISTICS = "running_mean", "running_var", "num_batches_tracked"
@@ -37,7 +36,6 @@ class TorchTrial(Trial):
     def __init__(self, program: Program, last: Sequence[str] = ()):
         super().__init__(program)
         self.module, self.inputs, self.last = unwrapped(program.model), program.xs, last
-        self._torch = sys.modules["torch"]
 
     @property
     def xs(self) -> Arrays:
@@ -46,7 +44,7 @@ class TorchTrial(Trial):
 
     @property
     def tokens(self) -> Arrays:
-        kinds = self._torch.int64, self._torch.int32
+        kinds = torch.int64, torch.int32
         return {name: numbers_of(v) for name, v in _named(self.inputs).items() if v.dtype in kinds}
 
     @property
@@ -87,9 +85,9 @@ class TorchTrial(Trial):
                 name
                 for name, (mean, variance, count) in before.items()
                 if (after := _statistics_of(modules[name]))
-                and self._torch.equal(mean, after[0])
-                and self._torch.equal(variance, after[1])
-                and not self._torch.equal(count, after[2])  # it has seen the batch
+                and torch.equal(mean, after[0])
+                and torch.equal(variance, after[1])
+                and not torch.equal(count, after[2])  # it has seen the batch
             )
 
     @cached_property
@@ -144,7 +142,7 @@ class TorchTrial(Trial):
 
     def _leaves(self) -> dict[int, Tensor]:
         """Return the tensors at which a gradient of the output ends, by their id."""
-        with self._running(), self._torch.enable_grad():
+        with self._running(), torch.enable_grad():
             leaves = _leaves_below(self._called(self.inputs))
         leaves.pop(id(self._entered), None)
         return leaves
@@ -182,9 +180,9 @@ class TorchTrial(Trial):
     @cached_property
     def is_random(self) -> bool:
         with self._running():
-            state = self._torch.get_rng_state()
+            state = torch.get_rng_state()
             self._called(self.inputs)
-            return not self._torch.equal(state, self._torch.get_rng_state())
+            return not torch.equal(state, torch.get_rng_state())
 
     def draws(self, count: int) -> np.ndarray | None:
         if self.first is None or not self.is_random:
@@ -198,22 +196,22 @@ class TorchTrial(Trial):
     ) -> LossSlope | None:
         if self.program.loss is None or self.first is None:
             return None
-        with self._running(), self._torch.enable_grad():
-            at = self._torch.as_tensor(output, dtype=self._dtype).to(self._device).requires_grad_()
+        with self._running(), torch.enable_grad():
+            at = torch.as_tensor(output, dtype=self._dtype).to(self._device).requires_grad_()
             given = self.program.ys
             if ys is not None:
-                given = mapped(given, lambda v: self._torch.as_tensor(ys).to(v))
+                given = mapped(given, lambda v: torch.as_tensor(ys).to(v))
             given = given if order is None else _rows_of(given, order, len(order))
             value = self.program.loss(at, given).mean()
-            (slope,) = self._torch.autograd.grad(value, at, allow_unused=True)
-        slope = self._torch.zeros_like(at) if slope is None else slope
+            (slope,) = torch.autograd.grad(value, at, allow_unused=True)
+        slope = torch.zeros_like(at) if slope is None else slope
         return LossSlope(float(value.detach()), numbers_of(slope))
 
     @undivided
     def _running(self) -> Iterator[None]:
         """Leave the module, and all random states, as they are."""
         tensors = tensors_in([self.inputs, self.program.ys])
-        with unchanged(self.module, tensors), self._torch.no_grad():
+        with unchanged(self.module, tensors), torch.no_grad():
             yield
 
     def _called(self, inputs: Inputs) -> Tensor | None:

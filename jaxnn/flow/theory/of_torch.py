@@ -3,7 +3,6 @@
 Gradients start at a random number for each entry of the output, the same ones in each run.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -16,7 +15,7 @@ from ...models import Program
 from ...pytorch.call import prediction_of
 from ...pytorch.cuts import parameters_of, unwrapped
 from ...pytorch.restore import holding
-from ...pytorch.types import Output, Tensor
+from ...pytorch.types import Output, Tensor, torch
 from ..measure.torch_flow import torch_flow
 from ..measure.torch_theory import ModuleTwin
 from ..record.flow import Flow
@@ -81,6 +80,6 @@ class TorchModel:
 
 def _random_loss(output: Output, ys: object = None) -> Any:
     """Return the sum of the entries of an output, each times a random number."""
-    torch, values = sys.modules["torch"], prediction_of(output)
+    values = prediction_of(output)
     draws = torch.randn(values.shape, generator=torch.Generator().manual_seed(0))
     return (values * draws.to(values)).sum()
