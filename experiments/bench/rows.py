@@ -116,12 +116,16 @@ def _encoders() -> Iterator[Case]:
         yield Case(f"24 blocks of {width}, 8 × {tokens} tokens", 1.3, of)
 
 
+TRAINED = {
+    "MLP": {"layers": 8, "width": 264, "batch": 64},
+    "decoder": {"blocks": 12, "width": 256, "tokens": 64, "batch": 8, "words": 1000},
+    "small decoder": {"blocks": 4, "width": 128, "tokens": 32, "batch": 8, "words": 1000},
+}
+
+
 def _watch(network: str, how: str, goal: float, steps: int, every: int) -> Case:
-    of = {"layers": 8, "width": 264, "batch": 64}
-    if network == "decoder":
-        of = {"blocks": 4, "width": 64, "tokens": 32, "batch": 4, "words": 500}
-    of |= {"steps": steps, "every": every}
-    return Case(f"{network}, {how}", goal, {"network": network, **of})
+    of = {"network": network, "steps": steps, "every": every}
+    return Case(f"{network}, {how}", goal, {**of, **TRAINED[network]})
 
 
 FIRST, SWEEP = "the first command, to its last file", "depth sweep 1 … 64"
@@ -155,7 +159,7 @@ ROWS = (
         "ours.encoder", "of_torch.hooked", tuple(_encoders()), needs=("torch",)),
     Row("watch", "training in a scan, watched", "the same without a watch", "warm",
         WATCHED, UNWATCHED, (
-            _watch("decoder", "every 100 steps", 1.02, 100, 100),
+            _watch("small decoder", "every 100 steps", 1.02, 100, 100),
             _watch("decoder", "every step", 2.35, 4, 1),
             _watch("MLP", "560,000 parameters, none measured", 1.03, 100, 10**6),
         )),
