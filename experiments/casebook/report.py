@@ -1,4 +1,4 @@
-"""The casebook in words: scores of each part, a table, and two runs side by side."""
+"""The casebook in words: scores of each part, and a table."""
 
 import polars as pl
 from rich.table import Table

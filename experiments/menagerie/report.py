@@ -1,4 +1,4 @@
-"""The menagerie in words: how many networks are measured, a table, and two runs side by side."""
+"""The menagerie in words: how many networks are measured, and a table."""
 
 import polars as pl
 from rich.table import Table
