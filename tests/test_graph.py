@@ -104,14 +104,21 @@ def both(torch, name, rng):
     yield of_torch(torch, LAYERS[name][0], weights), torch.tensor(x), torch.tensor(c)
 
 
-@pytest.mark.parametrize("name", ["skip", "pre-norm", "post-norm", "both", "attention"])
-def test_equal_networks_of_both_frameworks_have_equal_findings(torch, name, rng):
+@pytest.mark.parametrize("name", ["plain", "skip", "pre-norm", "post-norm", "both", "attention"])
+def test_equal_networks_of_both_frameworks_have_equal_flows_and_findings(torch, name, rng):
     ours, theirs = (
-        [str(sentence) for sentence in jaxnn.diagnose(network, x, cotangent=c).verdict.sentences]
-        for network, x, c in both(torch, name, rng)
+        jaxnn.diagnose(network, x, cotangent=c) for network, x, c in both(torch, name, rng)
     )
-    assert [*ours, theirs[-1]] == theirs
-    assert theirs[-1].startswith("The layers are 0 to 5, with 100 %")
+    *sentences, of_layers = map(str, theirs.verdict.sentences)
+    assert sentences == [*map(str, ours.verdict.sentences)]
+    assert of_layers.startswith("The layers are 0 to 5, with 100 %")
+    for field, value in vars(ours.flow).items():
+        if field.startswith(("log_delta", "log_largest", "log_gain", "log_mean", "log_spread")) or (
+            field in ("log_theta", "lost", "mixes", "linear", "cosine", "rank", "sizes")
+        ):
+            np.testing.assert_allclose(
+                getattr(theirs.flow, field), value, atol=1e-12, err_msg=field
+            )
 
 
 def test_equal_networks_of_both_frameworks_have_equal_cures(torch, rng):

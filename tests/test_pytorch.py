@@ -899,22 +899,6 @@ def test_a_block_that_turns_steps_within_has_the_examples_first(torch):
         torch_flow(steps_first, torch.randn(5, B, 8), mean_square)
 
 
-def test_it_is_the_flow_of_a_chain_of_the_same_layers(torch):
-    model, x = mlp(torch, (5, 7, 6, 3), torch.nn.Tanh).double(), torch.randn(B, 5).double()
-    _, params = jaxnn.as_network(model)
-    pairs = [(lambda p, z: z @ p.theta + p.b[None], params[0])]
-    pairs += [(lambda p, z: jnp.tanh(z) @ p.theta + p.b[None], p) for p in params[1:]]
-    cotangent = torch.randn(B, 3).double()
-    ours = jaxnn.gradient_flow(jaxnn.as_network(pairs), x.numpy(), cotangent=cotangent.numpy())
-    flow = torch_flow(model, x, cotangent)
-    assert flow.names == ("0", "2", "4")
-    for name, value in vars(ours).items():
-        if name.startswith(("log_delta", "log_largest", "log_gain", "log_mean", "log_spread")) or (
-            name in ("log_theta", "lost", "mixes", "linear", "cosine", "rank", "sizes")
-        ):
-            np.testing.assert_allclose(getattr(flow, name), value, atol=1e-12, err_msg=name)
-
-
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
 def test_around_cuts_the_size_of_the_loss_changes_nothing(torch, name):
     """Plain backpropagation in float16 has zeros for a loss of 1e-33."""
