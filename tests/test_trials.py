@@ -217,6 +217,7 @@ def test_a_race_in_jax(monkeypatch):
     assert trials.as_it_is.value < 0 < 0.9 < trials.answer.score.value
     assert {"step"} <= trials.in_vain
     assert "no activation behind the last layer" in str(trials)
+    assert trials._repr_html_().count("<tr>") == 1 + len(trials.tried)
     assert all(one.learner is None for one in trials.tried)
 
 

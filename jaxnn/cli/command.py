@@ -256,8 +256,11 @@ def _checkup(settings: argparse.Namespace) -> int:
     target = f"{code.name}() of {code.path.name}"
     print(printing.wrapped(diagnosis.subtitle(result.diagnosis, target)), end="\n\n")
     colour = "green" if result.learns else "red"
-    for sentence in result.ending(f"{TRY}: jaxnn diagnose {settings.network} --cures."):
+    to_try = f"{TRY}: jaxnn diagnose {settings.network} --cures."
+    for sentence in result.ending(to_try, where="below"):
         print(printing.emphasised(printing.wrapped(clean(sentence)), colour))
+    if result.trials is not None and result.trials.tried:
+        print("", *str(result.trials).splitlines(), sep="\n")
     return INTERRUPTED if result.course.interrupted else 0
 
 

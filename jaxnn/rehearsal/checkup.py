@@ -108,14 +108,15 @@ class Checkup:
         """Whether it learns, what was found, what to change, and how that was measured."""
         return self.ending(f"{TRY}, print checkup.diagnosis.cures.")
 
-    def ending(self, to_try: str) -> tuple[str, ...]:
+    def ending(self, to_try: str, where: str = "print checkup.trials") -> tuple[str, ...]:
         """Return the sentences, with another one where something can be cured.
 
         Args:
             to_try: says how the reader has cures tried.
+            where: says where the changes are that were tried.
         """
         advice = self.advice
-        first = str(self.course), *(self.trials.sentences if self.trials else ())
+        first = str(self.course), *(self.trials.sentences(where) if self.trials else ())
         said = islice(self._told(), MOST - bool(advice))
         needs_cure = self.diagnosis.verdict.can_be_cured and not self.course.by_heart
         last = advice, to_try if needs_cure else "", self.note, self._of_interruption()

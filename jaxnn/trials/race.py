@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ OF_STEPS = frozenset(("step", "adam"))
 FINER = 1 / 3, 3.0  # times the step size that does
 SECONDS = 15.0, 40.0  # of the processor, of PyTorch and of JAX
 AS_IT_IS = Change("as it is", lambda setup: setup, "nothing changed", "")
+BAR = "#3b82c4"  # colour of a score
 NOT_KNOWN = Score(np.nan, "no score")
 
 
@@ -152,9 +154,8 @@ class Trials:
     def _is_better(self, one: Tried) -> bool:
         return one.value >= max(self.as_it_is.value, 0.0) + MARGIN
 
-    @property
-    def sentences(self) -> Iterator[str]:
-        """What makes it learn, and how much was tried in vain."""
+    def sentences(self, where: str = "print checkup.trials") -> Iterator[str]:
+        """Yield what makes it learn, and how much was tried in vain; where says where to see it."""
         if self.learns:
             yield f"In {ROUNDS[-1]} steps it does: {self.as_it_is.text}."
             return
@@ -163,15 +164,30 @@ class Trials:
         count = sum(not self._is_better(one) for one in self.tried)
         if count:
             what = "other change" if self.answer is not None else "change"
-            yield f"Tried in vain: {counted(count, what)} (print checkup.trials)."
+            yield f"Tried in vain: {counted(count, what)} ({where})."
         if self.interrupted:
             yield "Not all changes were tried: it was stopped, or took too long."
 
+    def _rows(self) -> Iterator[tuple[str, Score, str]]:
+        """Yield what was changed, its score, and how many steps it took or why it could not."""
+        yield "as it is", self.as_it_is, counted(ROUNDS[-1], "step")
+        for one in self.tried:
+            yield one.says, one.score, one.reason or counted(one.steps, "step")
+
     def __repr__(self) -> str:
-        rows = [("as it is", self.as_it_is.text, ROUNDS[-1])]
-        rows += [(one.says, one.reason or one.score.text, one.steps) for one in self.tried]
-        width = max(len(says) for says, *_ in rows)
-        return "\n".join(f"{says:{width}}  {steps:4} steps  {text}" for says, text, steps in rows)
+        width = max(len(says) for says, *_ in self._rows())
+        return "\n".join(
+            f"{says:{width}}  {score.text}  ({how})" for says, score, how in self._rows()
+        )
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><td>{escape(says)}</td><td><div style='background:{BAR};height:.8em;"
+            f"width:{10 * max(np.nan_to_num(score.value), 0.0):.2f}em'></div></td>"
+            f"<td>{escape(score.text)}</td><td>{escape(how)}</td></tr>"
+            for says, score, how in self._rows()
+        )
+        return f"<table>{''.join(rows)}</table>"
 
 
 def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
