@@ -18,7 +18,7 @@ else:
         """Torch itself, which whoever has a module has imported."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(sys.modules["torch"], name)
+            return getattr(sys.modules.get("torch"), name)  # an AttributeError for who only looks
 
     torch = _Torch()
 
