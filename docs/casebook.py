@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from experiments.casebook.case import BLIND, CURED, FAULTS, ILL, SCORE, SCORED, WRITE  # noqa: E402
+from experiments.casebook.checked import Checked  # noqa: E402
 from experiments.casebook.said import BEFORE  # noqa: E402
 from experiments.casebook.scores import NONE, RIGHT, SILENT, shown_at, wilson  # noqa: E402
 from experiments.menagerie import catalogue  # noqa: E402
@@ -27,8 +28,10 @@ from experiments.menagerie import catalogue  # noqa: E402
 DATA = ROOT / "docs" / "data" / "casebook.csv"
 COLUMNS = (
     *("case", "program", "framework", "source", "fault", "part", "wrong", "fix", "before"),
-    *("during", "cause", "advice", "place", "at", "others", "score", "shown", "seconds"),
+    *("during", "cause", "advice", "place", "at", *Checked._fields, "others", "score"),
+    *("shown", "seconds"),
 )
+NUMBERS = "at", "score", "seconds", "as_it_is", "with_it"
 SERVED = {
     BLIND: "blind: written by somebody who had not read the code of the rules",
     SCORED: "blind when they were scored first, then used to write rules",
@@ -83,7 +86,7 @@ def collect(folders: Iterable[Path], path: Path = DATA) -> None:
         for row in rows:
             key, twin = (row["case"], row["program"]), losses.get((row["case"], CURED), [])
             shown = shown_at(losses[key], twin) if row["source"] == PLANTED and twin else None
-            numbers = {name: f"{row[name]:.3g}" for name in ("at", "score", "seconds")}
+            numbers = {name: f"{row[name]:.3g}" for name in NUMBERS}
             record = {**row, **numbers, **_spoken(row["records"])}
             record["shown"] = "" if shown is None else str(shown)
             records[key] = {name: str(record[name]) for name in COLUMNS}
@@ -102,7 +105,8 @@ def read(path: Path = DATA) -> list[Record]:
 def markdown(name: str, path: Path = DATA) -> str:
     """Return a table for a page, one of `TABLES`."""
     source = path.with_name("healthy.csv") if name in ("healthy", "modules") else path
-    return "\n".join(TABLES[name](read(source)))
+    known = [record for record in read(source) if record.get("cause", True)]
+    return "\n".join(TABLES[name](known))
 
 
 def ours(records: Sequence[Record]) -> list[str]:

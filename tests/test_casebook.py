@@ -12,11 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import optax
 import peers
 import polars as pl
 import pytest
 
-from experiments.casebook import case, data, experiment, program, said, scores
+from experiments.casebook import case, checked, data, experiment, program, said, scores
 from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Reply, Said
 from experiments.casebook.scores import MISSED, NONE, PARTLY, RIGHT
@@ -158,6 +159,36 @@ def test_places_that_are_no_layers_and_none():
     assert scores.score(replace(CASE, place=""), answer).place == NONE
 
 
+@pytest.mark.usefixtures("users_jax")
+@pytest.mark.parametrize(
+    ("answer", "changes", "outcome"),
+    [
+        (("no decay", 0.5), (), ("learns", "no_decay", RIGHT)),
+        (("no decay", 0.44), (), ("fails", "no_decay", RIGHT)),  # less than the margin above 0.2
+        (None, ("column", "inputs"), ("learns", "inputs", MISSED)),  # the first that applies
+        (None, ("column",), ("words", "", NONE)),
+    ],
+)
+def test_the_first_advice_is_made(answer, changes, outcome, monkeypatch):
+    made = answer and SimpleNamespace(names=answer[:1], value=answer[1], advice="Do.")
+    says = SimpleNamespace(
+        trials=SimpleNamespace(answer=made, as_it_is=SimpleNamespace(value=0.2)),
+        advice="Do.",
+        upheld=[SimpleNamespace(advice="Do.", changes=changes)],
+        course=SimpleNamespace(constant=0.3),
+        diagnosis=SimpleNamespace(verdict=SimpleNamespace(findings=())),
+    )
+    monkeypatch.setattr(checked.jaxnn, "checkup", lambda **given: says)
+    model = [(lambda p, xs: xs @ p, np.zeros((1, 1), np.float32))]
+    line = np.linspace(-1, 1, 64, dtype=np.float32).reshape(-1, 1)
+    of_it = program.CaseProgram(
+        model, 10 * line, line, lambda z, ys: (z - ys) ** 2, optax.sgd(0.1), data.explained
+    )
+    one = replace(CASE, changes=frozenset(["no_decay"]))
+    assert checked.checked(one, of_it, is_cured=False)[:3] == outcome
+    assert checked.checked(one, of_it, is_cured=True).cured == ("advised" if answer else "words")
+
+
 def test_a_share_has_wilson_s_interval():
     assert scores.share([RIGHT, MISSED, NONE]) == "1 of 2 (50 %, 9 to 91)"
     assert scores.share([NONE]) == "0 of 0 (–, 0 to 100)"
@@ -231,7 +262,7 @@ def row(name, made, cause, **more):
         "at": 5.0,
         "losses": "[1.0]",
         "score": 0.5,
-        "seconds": 1.0,
+        **dict.fromkeys(("seconds", "as_it_is", "with_it"), 1.0),
         **more,
     }
     return pl.DataFrame([given], {name: column.dtype for name, column in COLUMNS.items()})

@@ -1,6 +1,7 @@
 """The columns of the casebook's rows.parquet: one row a program, the ill one and the cured one."""
 
 from experiments.casebook.case import FAULTS, PACKAGES, PARTS, PROGRAMS
+from experiments.casebook.checked import OUTCOMES
 from experiments.casebook.scores import MARKS, NONE, SILENT
 from experiments.runs.schema import REAL, TEXT, Column
 
@@ -21,6 +22,11 @@ COLUMNS = {
     "advice": Column(TEXT, "mark", "of the advice, the published fix", known=(*MARKS, NONE)),
     "place": Column(TEXT, "mark", "of the place, if there is one", known=(*MARKS, NONE)),
     "at": Column(REAL, "step", "that the cause is named at; -1 before training, nan if it is not"),
+    "cured": Column(TEXT, "mark", "of its first advice, made", known=(*OUTCOMES, SILENT)),
+    "changes": Column(TEXT, "names", "of what was changed by that advice"),
+    "meant": Column(TEXT, "mark", "of these changes, if a case names some", known=(*MARKS, NONE)),
+    "as_it_is": Column(REAL, "1", "score in `jaxnn.trials`; nan where it is not known"),
+    "with_it": Column(REAL, "1", "the same with the changes; nan where nothing was changed"),
     "others": Column(TEXT, "rules", "said besides that are neither cause nor symptom"),
     "losses": Column(TEXT, "JSON", "of each step; empty if the training is refused"),
     "score": Column(REAL, "1", "accuracy or R² on all data after it; nan if it is refused"),

@@ -3,7 +3,8 @@
 Each program of `programs/` has a fault that people met and asked about, and a twin that differs by
 the published fix alone. Both are given to `jaxnn.diagnose`, and trained under `jaxnn.watch`; what
 these say, as rules and places, is compared with a table that stands before the rules do. A part of
-the cases serves to write rules, others only score them.
+the cases serves to write rules, others only score them. Both are given to `jaxnn.checkup`, too,
+whose first advice is made and trained.
 
 `settings -> cells (case, ill or cured) -> what is said -> a row each -> scores, table, verdicts`
 """
@@ -20,6 +21,7 @@ import polars as pl
 
 from experiments.casebook import report, said
 from experiments.casebook.case import CURED, PACKAGES, PARTS, PROGRAMS, SEEN, cases
+from experiments.casebook.checked import checked
 from experiments.casebook.columns import COLUMNS
 from experiments.casebook.said import BEFORE, Reply
 from experiments.casebook.scores import MISSED, NONE, SILENT, Score, score
@@ -101,6 +103,7 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the packages
         answer = said.answer(replace(case.program(is_cured), seed=seed))
+        made = checked(case, case.program(is_cured), is_cured)
     seconds = time.perf_counter() - started
     jax.clear_caches()  # type: ignore[no-untyped-call]
     marks = of_twin(answer) if is_cured else score(case, answer)
@@ -114,6 +117,7 @@ def measured(cell: Cell, seed: int = 0) -> pl.DataFrame:
         "advice": marks.advice,
         "place": marks.place,
         "at": np.nan if marks.step is None else float(marks.step),
+        **made._asdict(),
         "others": " ".join(marks.others),
         "losses": json.dumps([float(f"{value:.4g}") for value in answer.trained.losses]),
         "score": answer.trained.score,

@@ -242,12 +242,17 @@ def tried_on(
     found: Sequence[Found],
 ) -> Trials:
     """Return what changes do to a program whose rehearsal shows that it does not learn."""
+    setup = setup_of(learner, program, batches)
+    named = [name for v in found if _is_first(v) for name in v.changes]
+    return raced(setup, course.constant if np.isfinite(course.constant) else course.start, named)
+
+
+def setup_of(learner: Learner, program: Program, batches: Sequence[Batch]) -> Setup:
+    """Return a program as changes take it, its batches split where they can be."""
     one = program.but(xs=batches[0].xs, ys=batches[0].ys)
     counts = [examples_of(batch.ys) for batch in batches]
     is_split = learner.count > 0 and min(counts) >= 2 * SMALL
-    setup = Setup(one, tuple(batches), is_split=is_split)
-    named = [name for v in found if _is_first(v) for name in v.changes]
-    return raced(setup, course.constant if np.isfinite(course.constant) else course.start, named)
+    return Setup(one, tuple(batches), is_split=is_split)
 
 
 def _is_first(found: Found) -> bool:

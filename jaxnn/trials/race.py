@@ -207,7 +207,7 @@ def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
     stopped = False
     try:
         run([as_it_is], ROUNDS[-1])
-        for one in _made(setup) if as_it_is.value < ENOUGH else ():
+        for one in made_of(setup) if as_it_is.value < ENOUGH else ():
             tried.append(one)
             run([one], ROUNDS[0])
         better = sorted(tried, key=lambda one: (one.names[0] not in named, -one.value))
@@ -234,7 +234,7 @@ def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
     return Trials(tuple(best_first), as_it_is.score, answer, stopped)
 
 
-def _made(
+def made_of(
     setup: Setup, before: Tried | None = None, names: Collection[str] = ()
 ) -> Iterator[Tried]:
     """Yield the changes that apply to a program."""
@@ -261,7 +261,7 @@ def _pairs(tried: Sequence[Tried], order: Sequence[str], named: Sequence[str]) -
             c.names[0] for c in chosen if order.index(c.names[0]) > order.index(first.names[0])
         ]
         if first.setup is not None:
-            yield from _made(first.setup, first, [*after, *OF_STEPS])
+            yield from made_of(first.setup, first, [*after, *OF_STEPS])
 
 
 def _finer(one: Tried, times: float) -> Tried:
