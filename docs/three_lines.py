@@ -1,28 +1,27 @@
-"""The picture "three lines": a network diagnosed, its first cure, and the loss as it is and cured.
+"""The picture "three lines": a network checked up, the change that makes it learn, and both losses.
 
     python docs/three_lines.py measure
 
-runs these three lines on 512 digits, writes what they give into `docs/data/three_lines.json`, and
+checks up the program of the README, writes what that gives into `docs/data/three_lines.json`, and
 draws it as `docs/three_lines.svg`. Without an argument it draws what is stored. The picture moves
 once, for less than five seconds; `three_lines-still.svg` is for those who asked their system for no
 motion. Neither has a background, and their ink follows the reader's scheme, dark or light.
 """
 
 import json
+import re
 import sys
 import textwrap
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-
-from jaxnn.texts import power_of_ten
 
 DOCS = Path(__file__).parent
 DATA, PICTURE = DOCS / "data" / "three_lines.json", DOCS / "three_lines.svg"
 STILL = DOCS / "three_lines-still.svg"
-SECONDS = 90.0  # for the trainings of all changes
+STEPS = 200  # of a training
 WIDTH, PLOT = 560, 162  # of the picture; the height of its plot
 LEFT, RIGHT, BOTTOM = 44, 96, 50  # margins of the plot
 ADVICE, LINE = 118, 24  # where the advice stands, and the height of a line
@@ -52,15 +51,13 @@ MOTION = """
 class Told(NamedTuple):
     """The results of the three lines, which the picture shows.
 
-    word: the verdict on the gradient.
-    decades: log₁₀ of what is left of it at the first layer.
-    cure: what the first cure changes, without the sentence that explains it.
-    before, after: the loss at each step, as it is and cured, each with the best of four step sizes.
+    learns: the first sentence, up to its numbers.
+    change: the sentence on the change that makes it learn.
+    before, after: the loss at each step, as it is and with that change.
     """
 
-    word: str
-    decades: float
-    cure: str
+    learns: str
+    change: str
     before: list[float]
     after: list[float]
 
@@ -74,32 +71,30 @@ def main() -> None:
 
 
 def measured() -> Told:
-    """Return what a network of 24 layers of Equinox and 512 digits give."""
-    import equinox as eqx
-    import jax
-    import jax.numpy as jnp
-    from sklearn.datasets import load_digits
+    """Return what the program of the README gives, as it is and with the change."""
+    import torch
 
-    import jaxnn
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    program = re.search(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    assert program is not None
+    scope: dict[str, Any] = {}
+    exec(program[1], scope)
+    trials = scope["checkup"].trials
 
-    pixels, digits = load_digits(return_X_y=True)
-    xs = jnp.asarray((pixels[:512] - pixels.mean()) / pixels.std(), jnp.float32)
-    ys = jax.nn.one_hot(digits[:512], 10)
-    *keys, last = jax.random.split(jax.random.key(0), 25)
-    layers = [eqx.nn.MLP(64, 64, 64, 1, jax.nn.sigmoid, key=key) for key in keys]
-    layers.append(eqx.nn.Linear(64, 10, key=last))
+    def losses(model: Any) -> list[float]:
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        course = []
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(scope["xs"]), scope["ys"])
+            loss.backward()
+            optimizer.step()
+            course.append(round(loss.item(), 3))
+        return course
 
-    def loss(output: jax.Array, ys: jax.Array) -> jax.Array:
-        return -jnp.sum(ys * jax.nn.log_softmax(output), -1)
-
-    verdict = jaxnn.diagnose(layers, xs, ys, loss=loss, each="example").verdict
-    found = jaxnn.cures(layers, xs, ys, loss=loss, each="example", seconds=SECONDS)
-    assert found.unchanged is not None
-    assert found[0].trained is not None
-    courses = (found.unchanged.losses, found[0].trained.losses)
-    before, after = ([round(float(v), 3) for v in course.mean(0)] for course in courses)
-    cure, _, _ = found[0].advice.partition(". The ")
-    return Told(verdict.word, round(float(verdict.repeated), 1), cure, before, after)
+    changed = losses(trials.answer.setup.program.model)
+    learns, _, _ = scope["checkup"].sentences[0].partition(":")
+    return Told(f"{learns}.", next(trials.sentences), losses(scope["model"]), changed)
 
 
 def read() -> Told:
@@ -110,17 +105,14 @@ def read() -> Told:
 def in_words(told: Told) -> str:
     """Return the picture for those who do not see it."""
     before, after = (f"from {v[0]:.2g} to {v[-1]:.2g}" for v in (told.before, told.after))
-    return (
-        f"{told.word.capitalize()}: {power_of_ten(told.decades)} of the gradient arrives at the "
-        f"first layer. {told.cure}. The loss falls {before} as it is, {after} cured."
-    )
+    return f"{told.learns} {told.change} The loss goes {before} as it is, {after} with the change."
 
 
 def drawn(told: Told, motion: str = "") -> str:
     """Return the picture, which moves if it has the style for that."""
     steps = min(len(told.before), len(told.after))
     most = max(told.before[:steps] + told.after[:steps])
-    lines = textwrap.wrap(told.cure, CHARACTERS)
+    lines = textwrap.wrap(told.change, CHARACTERS)
     top = ADVICE + LINE * len(lines) + 36
     bottom = top + PLOT
     height = bottom + BOTTOM
@@ -129,28 +121,26 @@ def drawn(told: Told, motion: str = "") -> str:
         xs = LEFT + np.arange(steps) / (steps - 1) * (WIDTH - LEFT - RIGHT)
         ys = bottom - np.array(losses[:steps]) / most * PLOT
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
-        label = {"ill": "as it is", "well": "cured"}[kind]
+        label = {"ill": "as it is", "well": "changed"}[kind]
         return (
             f'<polyline class="curve {kind}" pathLength="1" points="{points}"/>\n'
             f'<text class="{kind}" x="{WIDTH - RIGHT + 10}" y="{ys[-1] + 6:.1f}">{label}</text>'
         )
 
-    left = f'10<tspan dy="-7" font-size="14">\N{MINUS SIGN}{-told.decades:.0f}</tspan>'
-    arrives = '<tspan dy="7"> of the gradient arrives at the first layer</tspan>'
     advised = "".join(
         f'<tspan x="8" y="{ADVICE + LINE * i}">{escape(line)}</tspan>'
         for i, line in enumerate(lines)
     )
-    below = f"loss over {steps} steps, each with its best step size"
+    below = f"loss over {steps} steps"
     return f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">
 <title>{escape(in_words(told))}</title>
 <style>{STYLE}{motion}</style>
-<g><text class="code" x="8" y="24">diagnosis = jaxnn.diagnose(layers, xs, ys, loss=loss)</text>
-<text class="ill" x="8" y="52">{told.word.capitalize()}: {left}{arrives}</text></g>
-<g class="second"><text class="code" x="8" y="90">cure = diagnosis.cures[0]</text>
+<g><text class="code" x="8" y="24">checkup = jaxnn.checkup(model, adam, xs, ys, loss=loss)</text>
+<text class="ill" x="8" y="52">{told.learns}</text></g>
+<g class="second"><text class="code" x="8" y="90">checkup.trials.answer</text>
 <text class="well">{advised}</text></g>
-<g class="third"><text class="code" x="8" y="{top - 22}">train(cure.model)</text>
+<g class="third"><text class="code" x="8" y="{top - 22}">train(model)</text>
 <path class="axis" d="M{LEFT} {top}V{bottom}H{WIDTH - RIGHT}" fill="none"/>
 <text class="quiet" x="8" y="{top + 12}">{most:.2g}</text>
 <text class="quiet" x="26" y="{bottom + 4}">0</text>
