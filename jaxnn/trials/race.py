@@ -9,7 +9,7 @@ Where no change makes the program learn, the best are made two by two.
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -26,10 +26,11 @@ from .setup import Setup
 log = logging.getLogger("jaxnn.trials")
 
 ROUNDS = 60, 240  # steps
-FEWEST = 8  # changes that stay
+FEWEST = 6  # changes that stay
 MARGIN = 0.25  # of scores, between a program that learns and one that does not
 LEAST = 0.4  # score of a program that learns
 ENOUGH = 0.6  # score of a program that needs no change
+SURE = 0.9  # score of a change named by what was found, after which no other is tried
 NEAR = 0.8  # of what the best change gains: what is as good
 BEST = 3  # changes that are made two by two
 OF_STEPS = frozenset(("step", "adam"))
@@ -192,55 +193,77 @@ class Trials:
 
 def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
     """Return what changes do to a program that does not learn; those named come first."""
-    order = [*dict.fromkeys((*named, *CHANGES))]
-    until = time.process_time() + SECONDS[not setup.program.of_torch]
-    tried: list[Tried] = []
-    as_it_is = Tried.of(AS_IT_IS, setup)
+    race = _Race(setup, reference, named)
+    stopped = False
+    with setup.tools.few_threads(setup):
+        try:
+            race.run()
+        except (KeyboardInterrupt, TimeoutError):
+            stopped = True
+    done = [one for one in race.tried if one.steps or one.reason]
+    best_first = sorted(done, key=lambda one: -one.value)
+    for one in (race.as_it_is, *race.tried):
+        one.learner = None
+    return Trials(tuple(best_first), race.as_it_is.score, race.answer, stopped)
 
-    def run(entrants: Sequence[Tried], steps: int) -> None:
+
+class _Race:
+    """A race in progress."""
+
+    def __init__(self, setup: Setup, reference: float, named: Sequence[str]):
+        self.setup, self.reference, self.named = setup, reference, named
+        self.order = [*dict.fromkeys((*named, *CHANGES))]
+        self.until = time.process_time() + SECONDS[not setup.program.of_torch]
+        self.tried: list[Tried] = []
+        self.as_it_is = Tried.of(AS_IT_IS, setup)
+
+    @property
+    def answer(self) -> Tried | None:
+        """The change that is told by now."""
+        return _answer(self.tried, self.as_it_is.score, self.order)
+
+    def run(self) -> None:
+        """Try changes: those named, all, the best two by two, and step sizes between."""
+        self._train([self.as_it_is], ROUNDS[0])
+        if self.as_it_is.value >= ENOUGH:
+            return
+        self._train(self._entered(made_of(self.setup, self.named)), ROUNDS[-1])
+        if any(one.value >= SURE for one in self.tried):
+            return
+        rest = [name for name in CHANGES if name not in self.named]
+        begun = self._entered(made_of(self.setup, rest))
+        self._train(begun, ROUNDS[0])
+        self._train([self.as_it_is], ROUNDS[-1])
+        if self.as_it_is.value >= ENOUGH:
+            return
+        self._train(_best(begun, max(FEWEST, len(begun) // 2)), ROUNDS[-1])
+        if self.answer is None:
+            pairs = self._entered(_pairs(self.tried, self.order, self.named))
+            self._train(pairs, ROUNDS[0])
+            self._train(_best(pairs, FEWEST), ROUNDS[-1])
+        if (answer := self.answer) is not None and answer.names[-1] == "step":
+            self._train(self._entered(_finer(answer, times) for times in FINER), ROUNDS[-1])
+
+    def _entered(self, made: Iterable[Tried]) -> list[Tried]:
+        entrants = [*made]
+        self.tried += entrants
+        return entrants
+
+    def _train(self, entrants: Iterable[Tried], steps: int) -> None:
         for one in entrants:
-            if time.process_time() > until:
+            if time.process_time() > self.until:
                 raise TimeoutError
-            one.train(steps, reference)
+            one.train(steps, self.reference)
             log.log(LASTING, "tried: %s: %s", one.says, one.reason or one.score.text)
 
-    stopped = False
-    try:
-        run([as_it_is], ROUNDS[-1])
-        for one in made_of(setup) if as_it_is.value < ENOUGH else ():
-            tried.append(one)
-            run([one], ROUNDS[0])
-        better = sorted(tried, key=lambda one: (one.names[0] not in named, -one.value))
-        run(better[: len({*named}) + max(FEWEST, len(better) // 2)], ROUNDS[-1])
-        if tried and _answer(tried, as_it_is.score, order) is None:
-            pairs = []
-            for one in _pairs(tried, order, named):
-                tried.append(one)
-                pairs.append(one)
-                run([one], ROUNDS[0])
-            pairs.sort(key=lambda one: (one.names[0] not in named, -one.value))
-            run(pairs[:FEWEST], ROUNDS[-1])
-        answer = _answer(tried, as_it_is.score, order)
-        if answer is not None and answer.names[-1] == "step":
-            finer = [_finer(answer, times) for times in FINER]
-            tried += finer
-            run(finer, ROUNDS[-1])
-    except (KeyboardInterrupt, TimeoutError):
-        stopped = True
-    answer = _answer(tried, as_it_is.score, order)
-    best_first = sorted(tried, key=lambda one: -one.value)
-    for one in (as_it_is, *tried):
-        one.learner = None
-    return Trials(tuple(best_first), as_it_is.score, answer, stopped)
+
+def _best(tried: Sequence[Tried], count: int) -> list[Tried]:
+    return sorted(tried, key=lambda one: -one.value)[:count]
 
 
-def made_of(
-    setup: Setup, before: Tried | None = None, names: Collection[str] = ()
-) -> Iterator[Tried]:
-    """Yield the changes that apply to a program."""
-    for change in CHANGES.values():
-        if names and change.name not in names:
-            continue
+def made_of(setup: Setup, names: Iterable[str], before: Tried | None = None) -> Iterator[Tried]:
+    """Yield those changes of some names that apply to a program."""
+    for change in (CHANGES[name] for name in dict.fromkeys(names) if name in CHANGES):
         try:
             made: Any = change.of(setup)
         except Exception as error:
@@ -261,7 +284,7 @@ def _pairs(tried: Sequence[Tried], order: Sequence[str], named: Sequence[str]) -
             c.names[0] for c in chosen if order.index(c.names[0]) > order.index(first.names[0])
         ]
         if first.setup is not None:
-            yield from made_of(first.setup, first, [*after, *OF_STEPS])
+            yield from made_of(first.setup, [*after, *sorted(OF_STEPS)], first)
 
 
 def _finer(one: Tried, times: float) -> Tried:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class Tools(ABC):
     def rows(self, v: Any, rows: np.ndarray) -> Any:
         """Return some rows of an array."""
         return v[rows]
+
+    def few_threads(self, setup: Setup) -> AbstractContextManager[None]:
+        """Have a small network computed by one thread, which is faster on a busy machine."""
+        return nullcontext()
 
     def seed(self, number: int) -> None:  # noqa: B027
         """Set the random state that a training draws of; JAX has none."""

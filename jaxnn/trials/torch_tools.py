@@ -24,6 +24,7 @@ SQUASHES = frozenset(
         *("celu", "gelu", "silu", "leaky_relu", "hardswish", "mish", "threshold", "sin", "exp"),
     ]
 )
+SMALL = 1_000_000  # parameters
 CLIPS = "clip_grad_norm_", "clip_grad_value_"
 MOVES = frozenset(("squeeze", "unsqueeze", "reshape", "view", "flatten", "__getitem__"))
 
@@ -52,6 +53,16 @@ class TorchTools(Tools):
 
     def rows(self, v: Any, rows: np.ndarray) -> Any:
         return v[_torch().tensor(rows)]
+
+    @undivided
+    def few_threads(self, setup: Setup) -> Iterator[None]:
+        count = _torch().get_num_threads()
+        try:
+            if sum(p.numel() for p in setup.program.model.parameters()) <= SMALL:
+                _torch().set_num_threads(1)
+            yield
+        finally:
+            _torch().set_num_threads(count)
 
     def seed(self, number: int) -> None:
         _torch().manual_seed(number)
