@@ -1,5 +1,7 @@
 """Trials: changes of a program, their scores, and which of them is told."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -295,6 +297,7 @@ def test_changes_of_a_step_of_ones_own(torch, fault):
     assert torch.nn.utils.clip_grad_norm_.__name__ == "clip_grad_norm_"
     with pytest.raises(TypeError, match="to return the loss, a number, got"):
         jaxnn.checkup(model, optimizer, xs, ys, loss=loss, step=lambda *_: None)
+    assert not sys.modules["torch.optim.optimizer"]._global_optimizer_pre_hooks
 
 
 @pytest.mark.slow

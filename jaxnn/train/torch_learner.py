@@ -72,12 +72,17 @@ class TorchLearner(Learner):
         """Take a step as the user's function does; return the loss that it returns."""
         copy, optimizer, _ = self.copy
         begun = None if self.watch is None else self.watch.begin(self.taken, *batch)
-        value = copy.step(copy.model, optimizer, *batch)
-        if not hasattr(value, "__float__"):
-            raise TypeError(
-                "step: expected step(model, optimizer, xs, ys) to return the loss, a number, got "
-                f"{told(value)}"
-            )
+        try:
+            value = copy.step(copy.model, optimizer, *batch)
+            if not hasattr(value, "__float__"):
+                raise TypeError(
+                    "step: expected step(model, optimizer, xs, ys) to return the loss, a number, "
+                    f"got {told(value)}"
+                )
+        except BaseException:
+            if begun is not None and begun.hook is not None:
+                begun.hook.remove()
+            raise
         loss = float(value.detach() if is_tensor(value) else value)
         if self.watch is not None:
             self.watch.end(begun, loss)
