@@ -136,7 +136,7 @@ def drawn(told: Told, motion: str = "") -> str:
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">
 <title>{escape(in_words(told))}</title>
 <style>{STYLE}{motion}</style>
-<g><text class="code" x="8" y="24">checkup = jaxnn.checkup(model, adam, xs, ys, loss=loss)</text>
+<g><text class="code" x="8" y="24">jaxnn.checkup(model, adam, xs, ys, loss=loss)</text>
 <text class="ill" x="8" y="52">{told.learns}</text></g>
 <g class="second"><text class="code" x="8" y="90">checkup.trials.answer</text>
 <text class="well">{advised}</text></g>
