@@ -80,8 +80,8 @@ class TorchLearner(Learner):
                     f"got {told(value)}"
                 )
         except BaseException:
-            if begun is not None and begun.hook is not None:
-                begun.hook.remove()
+            if begun is not None:
+                begun.unhook()
             raise
         loss = float(value.detach() if is_tensor(value) else value)
         if self.watch is not None:
