@@ -178,7 +178,7 @@ def entries(judged: Judged) -> Iterator[Sight]:
 
     In a layer, in float16, bfloat16 or a format that is used, whatever the scale of the loss. Needs
     a flow measured with `formats=True`. `flow.formats()` is the table of all layers and formats,
-    [`jaxnn.plan`](guides/number-formats.md) chooses one for each.
+    [`jaxnn.plan`](number-formats.md) chooses one for each.
     """
     if judged.flow.entries is None:
         return
