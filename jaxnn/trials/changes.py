@@ -275,7 +275,9 @@ def inputs(setup: Setup) -> Setup | None:
             return v
         of = next(given)
         spread = np.where(of.spread > 1e-6 * of.size, of.spread, 1.0)
-        shift, scale = (shaped(a, v) for a in (of.mean, spread))
+        shift, scale = (
+            np.atleast_2d(a) if v.ndim == 2 else shaped(a, v) for a in (of.mean, spread)
+        )
         return (v - tools.like(v, shift)) / tools.like(v, scale)
 
     return setup.of_data(xs=standard)
@@ -301,7 +303,7 @@ def labels(setup: Setup) -> Setup | None:
     ys = setup.trial.ys
     if ys is None or setup.aim.kind != NUMBERS or ys.dtype.kind != "f":
         return None
-    mean, spread = as_wide(ys).mean(axis=0), as_wide(ys).std(axis=0)
+    mean, spread = (f(as_wide(ys), axis=0, keepdims=True) for f in (np.mean, np.std))
     spread = np.where(spread > 0, spread, 1.0)
     like = setup.tools.like
     return setup.of_data(ys=lambda v: (v - like(v, mean)) / like(v, spread))
