@@ -98,9 +98,12 @@ def test_what_changes_make_of_data():
     np.testing.assert_array_equal(numbered.batches[0].ys, CLASS)
     assert numbered.words == {"last": 2, "before": "2, 4 and 6"}
     assert CHANGES["from zero"].of(numbered) is None
+    large, far = setup(xs=1000 * XS + 7), setup(ys=300 + 5 * YS)
+    assert large.output.shape == far.output.shape  # known before ranks may not be promoted
     with jax.numpy_rank_promotion("raise"):
-        xs = CHANGES["inputs"].of(setup(xs=1000 * XS + 7)).batches[0].xs
-        np.testing.assert_allclose(xs.mean(0), 0, atol=1e-4)
+        xs = CHANGES["inputs"].of(large).batches[0].xs
+        ys = CHANGES["labels"].of(far).batches[0].ys
+    np.testing.assert_allclose(xs.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(xs.std(0), 1, rtol=1e-4)
     assert CHANGES["inputs"].of(setup()) is None
     np.testing.assert_allclose([ys.mean(), ys.std()], [0, 1], atol=1e-4)
