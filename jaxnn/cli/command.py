@@ -50,8 +50,9 @@ gradient is that of a random linear one.
 """
 CHECKUP = """\
 Run a function of a file, diagnose the network that it returns, and rehearse its training: a copy
-takes some steps on its data and is watched. Print whether it learns these examples by heart, and
-all that stands out, the worst first. Ctrl-C ends the rehearsal and concludes with what was seen.
+takes some steps on its data and is watched. If it does not learn, try changes on further copies.
+Print whether it learns these examples by heart, the change that makes it learn, and all that stands
+out, the worst first. Ctrl-C ends the rehearsal and concludes with what was seen.
 
 FILE.py:NAME is a function without arguments, which is run here, with all of its file: name only
 code that you trust. It returns what jaxnn.checkup takes: (model, optimizer, xs) or (model,

@@ -162,7 +162,8 @@ def checkup(
     """Diagnose a network, and rehearse its training on a copy: can it learn one batch by heart?
 
     The copy takes some steps of the optimiser on the batches, in turn, in the mode that the model
-    is in, and is watched. The model, the optimiser, what they hold, and the random states of
+    is in, and is watched. If it does not learn, changes are made on further copies and trained, and
+    the one that makes it learn is told; `.trials` has all of them. The model, the optimiser, what they hold, and the random states of
     Python, NumPy and torch are then as they were. Ctrl-C ends the rehearsal, and what was seen so
     far is told.
 
@@ -183,7 +184,8 @@ def checkup(
         intended: names of rules and paths of arrays of which nothing is said, see `jaxnn.watch`.
 
     Returns:
-        Checkup: `print` it; `.learns`, `.losses`, `.found`, `.diagnosis`, `.alarms`, `.watched`.
+        Checkup: `print` it; `.learns`, `.losses`, `.found`, `.diagnosis`, `.alarms`, `.watched`,
+            `.trials`.
 
     Raises:
         TypeError: no optimiser, a step that returns something else, or as `jaxnn.diagnose`.

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..curing.changes import AddedNorm, PreNorm
 from ..curing.patient import Form
+from ..curing.words import to_digits
 from ..evidence.data import InputColumns, shaped
 from ..evidence.trial import as_wide
 from ..texts import listed
@@ -23,7 +24,10 @@ from .setup import Setup
 
 FAR = 10.0  # times what is usual: outputs whose size is changed
 STEPS = 1e-4, 0.01, 0.1, 10.0, 100.0, 1000.0, 1e5
-DRAWN = ", and draw the weights with a variance of 1 / (number of inputs)"
+DRAWN = {
+    "drawn": ", and weights of variance 1 / (number of inputs)",
+    "draws": ", and draw the weights with a variance of 1 / (number of inputs)",
+}
 FEW = 5  # numbers of classes in a sentence
 HE = 2**0.5  # times relu
 
@@ -346,7 +350,7 @@ def draw(setup: Setup) -> Setup | None:
 @change(
     "norms",
     "a norm in front of each layer{drawn}",
-    "Put a norm in front of each layer{drawn}.",
+    "Put a norm in front of each layer{draws}.",
 )
 def norms(setup: Setup) -> list[Setup]:
     """A norm in front of each layer that repeats."""
@@ -356,7 +360,7 @@ def norms(setup: Setup) -> list[Setup]:
 @change(
     "skips",
     "a skip around each layer, and a norm in front{drawn}",
-    "Put a skip around each layer, and a norm in front: z + f(z / rms(z)) / √layers{drawn}.",
+    "Put a skip around each layer, and a norm in front: z + f(z / rms(z)) / √layers{draws}.",
 )
 def skips(setup: Setup) -> list[Setup]:
     """A skip around each layer that repeats and a norm in front."""
@@ -371,8 +375,8 @@ def _formed(setup: Setup, form: Form) -> list[Setup]:
     if made is None:
         return []
     drawn = draw(made)
-    ways = [made.saying(drawn="")]
-    return ways + ([drawn.saying(drawn=DRAWN)] if drawn else [])
+    ways = [made.saying(**dict.fromkeys(DRAWN, ""))]
+    return ways + ([drawn.saying(**DRAWN)] if drawn else [])
 
 
 @dataclass(frozen=True)
@@ -412,7 +416,7 @@ def resized(setup: Setup, times: float) -> Setup:
     size = None if size is None else size * setup.times
     said = f"steps {times:g} times as large"
     if size:
-        said = f"a step size of {size * times:.2g} instead of {size:.2g}"
+        said = f"a step size of {to_digits(size * times, 2):g} instead of {to_digits(size, 2):g}"
     return setup.but(times=setup.times * times).saying(step=said)
 
 
