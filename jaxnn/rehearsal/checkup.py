@@ -163,9 +163,9 @@ def checkup(
 
     The copy takes some steps of the optimiser on the batches, in turn, in the mode that the model
     is in, and is watched. If it does not learn, changes are made on further copies and trained, and
-    the one that makes it learn is told; `.trials` has all of them. The model, the optimiser, what they hold, and the random states of
-    Python, NumPy and torch are then as they were. Ctrl-C ends the rehearsal, and what was seen so
-    far is told.
+    the one that makes it learn is told; `.trials` has all of them. The model, the optimiser, what
+    they hold, and the random states of Python, NumPy and torch are then as they were. Ctrl-C ends
+    the rehearsal and the trials, and what was seen so far is told.
 
     For model, each and cuts see `jaxnn.gradient_flow`.
 
