@@ -223,7 +223,16 @@ def test_a_race_in_jax(monkeypatch):
     assert {"step"} <= trials.in_vain
     assert "no activation behind the last layer" in str(trials)
     assert trials._repr_html_().count("<tr>") == 1 + len(trials.tried)
-    assert all(one.learner is None for one in trials.tried)
+    assert all(one.learner is one.setup is None for one in trials.tried)  # no copies are kept
+
+
+def test_a_race_ends_with_the_time(monkeypatch):
+    monkeypatch.setattr(race, "SECONDS", (0.0, 0.0))
+    trials = raced(setup(), 1.0)
+    assert trials.interrupted
+    assert trials.tried == ()
+    (said,) = trials.sentences()
+    assert said == "Not all changes were tried: it was stopped, or took too long."
 
 
 # PyTorch

@@ -69,8 +69,12 @@ class Tried:
         says, advice, code = made
         return cls(names, says, advice, code, setup=setup)
 
-    def train(self, steps: int, reference: float) -> None:
-        """Take steps, up to a number of them, and say what it has learned."""
+    def train(self, steps: int, reference: float, until: float = np.inf) -> None:
+        """Take steps, up to a number of them, and say what it has learned.
+
+        Raises:
+            TimeoutError: the processor's time is over.
+        """
         assert self.setup is not None
         batches = self.setup.small_batches
         try:
@@ -78,9 +82,13 @@ class Tried:
                 self.setup.tools.seed(0)
                 self.learner = self.setup.learner()
             while self.steps < steps and np.isfinite(self.losses[-1:]).all():
+                if time.process_time() > until:
+                    raise TimeoutError
                 self.losses.append(self.learner.step(batches[self.steps % len(batches)]))
                 self.steps += 1
             self.score = scored(self.learner, self.setup, self.losses, reference)
+        except TimeoutError:
+            raise
         except Exception as error:  # of a change that its network or its loss does not take
             self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
             self.score = NOT_KNOWN
@@ -200,10 +208,10 @@ def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
             race.run()
         except (KeyboardInterrupt, TimeoutError):
             stopped = True
-    done = [one for one in race.tried if one.steps or one.reason]
+    done = [one for one in race.tried if one.score is not NOT_KNOWN or one.reason]
     best_first = sorted(done, key=lambda one: -one.value)
-    for one in (race.as_it_is, *race.tried):
-        one.learner = None
+    for one in race.tried:
+        one.learner = one.setup = None  # copies of the network
     return Trials(tuple(best_first), race.as_it_is.score, race.answer, stopped)
 
 
@@ -231,34 +239,39 @@ class _Race:
         if any(one.value >= SURE for one in self.tried):
             return
         rest = [name for name in CHANGES if name not in self.named]
-        begun = self._entered(made_of(self.setup, rest))
-        self._train(begun, ROUNDS[0])
+        begun = self._train(self._entered(made_of(self.setup, rest)), ROUNDS[0])
         self._train([self.as_it_is], ROUNDS[-1])
         if self.as_it_is.value >= ENOUGH:
             return
         self._train(_best(begun, max(FEWEST, len(begun) // 2)), ROUNDS[-1])
         if self.answer is None:
-            pairs = self._entered(_pairs(self.tried, self.order, self.named))
-            self._train(pairs, ROUNDS[0])
-            self._train(_best(pairs, FEWEST), ROUNDS[-1])
+            made = self._entered(_pairs(self.tried, self.order, self.named))
+            self._train(_best(self._train(made, ROUNDS[0]), FEWEST), ROUNDS[-1])
         if (answer := self.answer) is not None and answer.names[-1] == "step":
             self._train(self._entered(_finer(answer, times) for times in FINER), ROUNDS[-1])
 
-    def _entered(self, made: Iterable[Tried]) -> list[Tried]:
-        entrants = [*made]
-        self.tried += entrants
-        return entrants
+    def _entered(self, made: Iterable[Tried]) -> Iterator[Tried]:
+        """Yield changes as they are made, each a copy of the network."""
+        for one in made:
+            self.tried.append(one)
+            yield one
 
-    def _train(self, entrants: Iterable[Tried], steps: int) -> None:
+    def _train(self, entrants: Iterable[Tried], steps: int) -> list[Tried]:
+        """Train some up to so many steps; return them."""
+        done = []
         for one in entrants:
-            if time.process_time() > self.until:
-                raise TimeoutError
-            one.train(steps, self.reference)
+            one.train(steps, self.reference, self.until)
             log.log(LASTING, "tried: %s: %s", one.says, one.reason or one.score.text)
+            done.append(one)
+        return done
 
 
 def _best(tried: Sequence[Tried], count: int) -> list[Tried]:
-    return sorted(tried, key=lambda one: -one.value)[:count]
+    """Return the best; the others give back their copies of the network."""
+    best_first = sorted(tried, key=lambda one: -one.value)
+    for one in best_first[count:]:
+        one.learner = None
+    return best_first[:count]
 
 
 def made_of(setup: Setup, names: Iterable[str], before: Tried | None = None) -> Iterator[Tried]:
