@@ -313,6 +313,25 @@ def test_changes_of_a_step_of_ones_own(torch, fault):
 
 
 @pytest.mark.slow
+def test_parameters_of_no_module_are_drawn_too(torch):
+    class Gated(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = torch.nn.Linear(4, 16), torch.nn.Linear(16, 1)
+            self.gate = torch.nn.Parameter(torch.zeros(16, 16))
+
+        def forward(self, xs):
+            return self.down(torch.relu(self.up(xs) @ self.gate))
+
+    torch.manual_seed(0)
+    model, xs, ys = Gated(), torch.from_numpy(XS), torch.from_numpy(YS)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    result = jaxnn.checkup(model, optimizer, xs, ys, loss=torch.nn.MSELoss())
+    assert result.trials.answer.names == ("draw",)
+    assert not model.gate.any()
+
+
+@pytest.mark.slow
 def test_nothing_is_tried_on_a_network_that_learns(torch):
     model, optimizer, xs, ys, loss = ill(torch, "")
     result = jaxnn.checkup(model, optimizer, xs, ys, loss=loss)

@@ -117,7 +117,11 @@ class TorchTools(Tools):
             drawn = [m for m in module.modules() if hasattr(m, "reset_parameters")]
             for m in drawn:
                 m.reset_parameters()
-            return bool(drawn)
+            known = {id(p) for m in drawn for p in m.parameters(recurse=False)}
+            rest = [p for p in module.parameters() if id(p) not in known and p.ndim > 1]
+            for p in rest:  # of Glorot's size, for it is not known which axis is that of inputs
+                _torch().nn.init.normal_(p, std=(2 / sum(p.shape[-2:])) ** 0.5)
+            return bool(drawn or rest)
 
         _torch().manual_seed(1)
         return _edited(setup, edit)
