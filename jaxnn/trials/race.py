@@ -30,7 +30,7 @@ FEWEST = 6  # changes that stay
 MARGIN = 0.25  # of scores, between a program that learns and one that does not
 LEAST = 0.4  # score of a program that learns
 ENOUGH = 0.6  # score of a program that needs no change
-SURE = 0.9  # score of a change named by what was found, after which no other is tried
+SURE = 0.9  # score of a program that learns all; where a finding names the change, the last one
 NEAR = 0.8  # of what the best change gains: what is as good
 BEST = 3  # changes that are made two by two
 OF_STEPS = frozenset(("step", "adam"))
@@ -169,7 +169,8 @@ class Trials:
             yield f"In {ROUNDS[-1]} steps it does: {self.as_it_is.text}."
             return
         if self.answer is not None:
-            yield f"With {self.answer.says} it does: {self.answer.score.text}."
+            part = "" if self.answer.value >= SURE else " in part"
+            yield f"With {self.answer.says} it does{part}: {self.answer.score.text}."
         count = sum(not self._is_better(one) for one in self.tried)
         if count:
             what = "other change" if self.answer is not None else "change"
