@@ -88,7 +88,7 @@ COMMANDS = {
     "laws": ("--law residual tailored step-size", laws_cell),
     "menagerie": ("--packages jax linen --networks dense convolutions", menagerie_cell),
     "casebook": ("--cases softmax_over_one_unit rate_far_too_large", casebook_cell),
-    "bench": ("--quick --row gradient torch-flow", bench_cell),
+    "bench": ("--quick --row gradient watch-first", bench_cell),
 }
 SIGN = "? in tables and maps"
 NUMBER = {
