@@ -147,6 +147,7 @@ def test_optimisers_without_decay_and_their_step_sizes():
         (optax.adam(0.02), 0.02),
         (optax.adamw(0.02), 0.02),
         (optax.chain(optax.clip_by_global_norm(1e-6), optax.sgd(0.3)), None),
+        (optax.chain(optax.adam(0.02), optax.clip_by_global_norm(1e-3)), None),
     ):
         found = setup(optimizer=optimizer).tools.step_size(setup(optimizer=optimizer))
         assert found == (None if size is None else pytest.approx(size, rel=1e-3))

@@ -69,9 +69,11 @@ class JaxTools(Tools):
         # Adam takes equal steps for all gradients, descent steps in proportion to them; a clip of
         # all of them keeps their proportion, and the size of the step.
         one, small = _first_update(optimizer, [1.0, SMALL])
+        (alone,) = _first_update(optimizer, [1.0])
         larger, _ = _first_update(optimizer, [10.0, 10 * SMALL])
         is_known = np.isclose(one, small, rtol=0.01) or np.isclose(larger, 10 * one, rtol=0.01)
-        return float(-one) if one < 0 and is_known else None
+        is_of_each = np.isclose(one, alone, rtol=0.01)  # no clip of all updates together
+        return float(-one) if one < 0 and is_known and is_of_each else None
 
     def without_decay(self, setup: Setup) -> Setup | None:
         optimizer = setup.program.optimizer
