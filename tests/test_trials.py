@@ -109,6 +109,28 @@ def test_what_changes_make_of_data():
     np.testing.assert_allclose([ys.mean(), ys.std()], [0, 1], atol=1e-4)
 
 
+def test_each_input_is_standardised_by_its_own_columns_in_all_batches():
+    """Those of the first batch, whatever the order of the inputs' names."""
+    wide, narrow = 1000 * XS + 7, 0.001 * XS[:, :2]
+    both = {"z": wide, "a": narrow}
+    given = setup(lambda p, xs: network(p, xs["z"]), xs=both)
+    batches = (*given.batches, Batch({"z": 2 * wide, "a": narrow}, YS))
+    one, two = CHANGES["inputs"].of(given.but(batches=batches)).batches
+    for name in both:
+        np.testing.assert_allclose(one.xs[name].std(0), 1, rtol=1e-3)
+    np.testing.assert_allclose(two.xs["z"].std(0), 2, rtol=1e-3)
+
+
+def test_the_score_of_several_batches_is_that_of_the_one_in_the_middle():
+    noisy = [Batch(XS, YS + noise * RNG.normal(size=YS.shape)) for noise in (3.0, 0.0, 1.0)]
+    given = setup().but(batches=noisy)
+    learner = given.learner()
+    each = [race.scored(learner, given.but(batches=[b]), [0.0], 1.0) for b in noisy]
+    assert race.scored(learner, given, [0.0], 1.0) == sorted(each)[1]
+    nothing = setup(lambda p, xs: network(p, xs) * jnp.nan).but(batches=noisy)
+    assert race.scored(nothing.learner(), nothing, [0.0], 1.0).value == -1
+
+
 def test_what_changes_make_of_a_loss():
     of_classes = setup(p=params(3), ys=CLASS, loss=lambda output, ys: jnp.zeros(64))
     z = RNG.normal(size=(64, 3)).astype(np.float32)
@@ -232,6 +254,7 @@ def test_a_race_ends_with_the_time(monkeypatch):
     trials = raced(setup(), 1.0)
     assert trials.interrupted
     assert trials.tried == ()
+    assert str(trials).endswith("(0 steps)")  # as it is
     (said,) = trials.sentences()
     assert said == "Not all changes were tried: it was stopped, or took too long."
 
@@ -330,6 +353,24 @@ def test_parameters_of_no_module_are_drawn_too(torch):
     result = jaxnn.checkup(model, optimizer, xs, ys, loss=torch.nn.MSELoss())
     assert result.trials.answer.names == ("draw",)
     assert not model.gate.any()
+
+
+@pytest.mark.slow
+def test_inputs_by_name_in_torch(torch):
+    class Named(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+
+        def forward(self, z, a):
+            return self.layer(z) + a.sum(1, keepdim=True)
+
+    xs = {"z": torch.from_numpy(1000 * XS + 7), "a": torch.from_numpy(0.001 * XS[:, :2])}
+    model, ys = Named(), torch.from_numpy(YS)
+    given = Setup(Program(model, xs, ys, torch.nn.MSELoss()), (Batch(xs, ys),))
+    (made,) = CHANGES["inputs"].of(given).batches
+    for v in made.xs.values():
+        np.testing.assert_allclose(v.std(0, correction=0), 1, rtol=1e-3)
 
 
 @pytest.mark.slow

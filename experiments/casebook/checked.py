@@ -24,7 +24,7 @@ OUTCOMES = LEARNS, FAILS, ADVISED, WORDS = "learns", "fails", "advised", "words"
 
 
 class Checked(NamedTuple):
-    """What becomes of a program by the first advice, in columns of the casebook."""
+    """The outcome of the first advice for a program, in columns of the casebook."""
 
     cured: str
     changes: str = ""
@@ -34,7 +34,7 @@ class Checked(NamedTuple):
 
 
 def checked(case: Case, program: CaseProgram, is_cured: bool) -> Checked:
-    """Return what becomes of an ill program, or whether a twin is advised."""
+    """Return the outcome for an ill program, or whether a twin is advised."""
     is_of_torch = hasattr(program.model, "register_forward_hook")
     optimizer = program.optimizer(program.model) if is_of_torch else program.optimizer
     given = {"model": program.model, "optimizer": optimizer, "loss": program.loss}

@@ -81,7 +81,7 @@ def template(name: str) -> str:
 
 
 def with_numbers(template: str, numbers: Sequence[str]) -> str:
-    """Return a name with something in the place of each *."""
+    """Return a name whose stars are filled in."""
     head, *pieces = template.split(STAR)
     return head + "".join(a + b for a, b in zip(numbers, pieces, strict=True))
 

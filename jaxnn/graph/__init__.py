@@ -1,1 +1,1 @@
-"""What a network computes: one vocabulary of steps for all frameworks, and what is read in them."""
+"""The computation of a network: one vocabulary of steps for all frameworks, and its readers."""

@@ -83,7 +83,7 @@ class Checkup:
 
     @property
     def advice(self) -> str:
-        """What to change: what makes it learn, or the advice on the worst of what was found.
+        """The change to make: the one that makes it learn, or the advice on the worst finding.
 
         What a training has shown that learned the examples by heart needs no advice.
         """
@@ -97,7 +97,7 @@ class Checkup:
 
     @property
     def upheld(self) -> tuple[Found, ...]:
-        """What was found, but for that which was changed in vain where another change helps."""
+        """All that was found, without that whose changes were in vain while another one helps."""
         if self.trials is None or self.trials.answer is None:
             return self.found
         in_vain = self.trials.in_vain

@@ -99,33 +99,22 @@ class JaxLearner(Learner):
         times: Array,
     ) -> tuple[Any, Array]:
         """Return floats and the optimiser's state after a step, and the loss before it."""
-        if self.program.step is not None:
-            return self._own_step(arrays, floats, state, xs, ys, times)
-        scaled = ScaledOptimizer(self.optimizer, jnp.asarray(times))
-        *after, value, _ = descended(self._with(arrays, ys), scaled, floats, state, xs)
-        return tuple(after), value
-
-    def _own_step(
-        self,
-        arrays: list[Array],
-        floats: PyTree,
-        state: PyTree,
-        xs: PyTree,
-        ys: PyTree,
-        times: Array,
-    ) -> tuple[Any, Array]:
-        """Return likewise what the user's function makes of parameters and state."""
-        made = self.program.step(whole_of(floats, self._with(arrays).tree), state, xs, ys)
-        if not isinstance(made, tuple) or len(made) != 3:
-            raise TypeError(
-                "step: expected step(params, state, xs, ys) to return (params, state, loss), got "
-                f"{told(made)}"
+        trainee = self._with(arrays, ys)
+        if (step := self.program.step) is not None:
+            made = step(whole_of(floats, trainee.tree), state, xs, ys)
+            if not isinstance(made, tuple) or len(made) != 3:
+                raise TypeError(
+                    "step: expected step(params, state, xs, ys) to return (params, state, loss), "
+                    f"got {told(made)}"
+                )
+            params, state, value = made
+            after = jax.tree.map(
+                lambda p, q: (p + times * (q - p)).astype(p.dtype), floats, learned(params)
             )
-        params, state, value = made
-        after = jax.tree.map(
-            lambda p, q: (p + times * (q - p)).astype(p.dtype), floats, learned(params)
-        )
-        return (after, strongly_typed(state)), jnp.mean(value)
+            return (after, strongly_typed(state)), jnp.mean(value)
+        scaled = ScaledOptimizer(self.optimizer, jnp.asarray(times))
+        *moved, value, _ = descended(trainee, scaled, floats, state, xs)
+        return tuple(moved), value
 
     # From the start
 

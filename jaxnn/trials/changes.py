@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+import jax
 import numpy as np
 
 from ..curing.changes import AddedNorm, PreNorm
@@ -19,6 +20,7 @@ from ..curing.words import to_digits
 from ..evidence.data import InputColumns, shaped
 from ..evidence.trial import as_wide
 from ..texts import listed
+from ..train.learner import Batch
 from .score import CLASSES, MOST, NUMBERS, OTHER
 from .setup import Setup
 
@@ -123,7 +125,7 @@ def minus(setup: Setup) -> Setup | None:
     "# the forward pass returns what enters the last activation",
 )
 def no_activation(setup: Setup) -> Setup | None:
-    """What enters the last activation as output."""
+    """The input of the last activation as output."""
     return setup.bare
 
 
@@ -267,24 +269,23 @@ def minus_update(setup: Setup) -> Setup | None:
 )
 def inputs(setup: Setup) -> Setup | None:
     """Inputs standardised by column."""
-    leaves = {name: InputColumns.of(name, v) for name, v in setup.trial.xs.items() if v.size}
-    columns, tools = iter(leaves.values()), setup.tools
-    if not leaves or all(_is_standard(v) for v in leaves.values()):
+    known = [InputColumns.of(name, v) for name, v in setup.trial.xs.items() if v.size]
+    first, tools = setup.batches[0].xs, setup.tools
+    if all(map(_is_standard, known)):
         return None
-    known = [*columns] * len(setup.batches)
-    given = iter(known)
 
-    def standard(v: Any) -> Any:
+    def standard(v: Any, of_first: Any) -> Any:
         if not tools.is_float(v):
             return v
-        of = next(given)
+        of = InputColumns.of("", tools.numbers(of_first))
         spread = np.where(of.spread > 1e-6 * of.size, of.spread, 1.0)
         shift, scale = (
             np.atleast_2d(a) if v.ndim == 2 else shaped(a, v) for a in (of.mean, spread)
         )
         return (v - tools.like(v, shift)) / tools.like(v, scale)
 
-    return setup.of_data(xs=standard)
+    batches = [Batch(jax.tree.map(standard, xs, first), ys) for xs, ys in setup.batches]
+    return setup.but(batches=batches)
 
 
 def _is_standard(of: InputColumns) -> bool:

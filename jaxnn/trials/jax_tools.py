@@ -32,6 +32,9 @@ class JaxTools(Tools):
     def like(self, array: Any, numbers: np.ndarray) -> Any:
         return jnp.asarray(numbers, array.dtype)
 
+    def numbers(self, v: Any) -> np.ndarray:
+        return np.asarray(v)
+
     def log_softmax(self, v: Any, axis: int) -> Any:
         return jax.nn.log_softmax(v, axis)
 

@@ -81,12 +81,12 @@ class Tried:
             if self.learner is None:
                 self.setup.tools.seed(0)
                 self.learner = self.setup.learner()
-            while self.steps < steps and np.isfinite(self.losses[-1:]).all():
+            while len(self.losses) < steps and np.isfinite(self.losses[-1:]).all():
                 if time.process_time() > until:
                     raise TimeoutError
-                self.losses.append(self.learner.step(batches[self.steps % len(batches)]))
-                self.steps += 1
+                self.losses.append(self.learner.step(batches[len(self.losses) % len(batches)]))
             self.score = scored(self.learner, self.setup, self.losses, reference)
+            self.steps = len(self.losses)  # those that the score is of
         except TimeoutError:
             raise
         except Exception as error:  # of a change that its network or its loss does not take
@@ -117,19 +117,9 @@ def scored(learner: Learner, setup: Setup, losses: Sequence[float], reference: f
     trials = [learner.trial(batch) for batch in setup.batches]
     outputs, labels = [t.first for t in trials], [t.ys for t in trials]
     scores = [score_of(output, ys) for output, ys in zip(outputs, labels, strict=True)]
-    known = [score for score in scores if score is not None]
-    if len(known) == 1:
-        return known[0]
-    return _mean(known)
-
-
-def _mean(scores: Sequence[Score]) -> Score:
-    if not scores:
-        return NOT_KNOWN
-    numbers = [float(score.text.split()[-1]) for score in scores]
-    kind = scores[0].text.rpartition(" ")[0]
-    value = float(np.mean([score.value for score in scores]))
-    return Score(value, f"{kind} {np.mean(numbers):.2f}")
+    known = sorted(score for score in scores if score is not None)
+    # Of several batches the one in the middle, since shapes of batches may differ.
+    return known[(len(known) - 1) // 2] if known else NOT_KNOWN
 
 
 @dataclass(frozen=True)
@@ -140,16 +130,18 @@ class Trials:
     as_it_is: what the program learns by itself.
     answer: the change that is told; None where no change makes it learn.
     interrupted: whether it was stopped, by Ctrl-C or by the clock.
+    steps: that it was trained for as it is.
     """
 
     tried: tuple[Tried, ...]
     as_it_is: Score
     answer: Tried | None = None
     interrupted: bool = False
+    steps: int = ROUNDS[-1]
 
     @property
     def learns(self) -> bool:
-        """Whether it learns as it is, if it is given more steps."""
+        """True if the program learns unchanged, in more steps than the rehearsal had."""
         return self.as_it_is.value >= ENOUGH
 
     @property
@@ -166,7 +158,7 @@ class Trials:
     def sentences(self, where: str = "print checkup.trials") -> Iterator[str]:
         """Yield what makes it learn, and how much was tried in vain; where says where to see it."""
         if self.learns:
-            yield f"In {ROUNDS[-1]} steps it does: {self.as_it_is.text}."
+            yield f"In {counted(self.steps, 'step')} it does: {self.as_it_is.text}."
             return
         if self.answer is not None:
             part = "" if self.answer.value >= SURE else " in part"
@@ -180,7 +172,7 @@ class Trials:
 
     def _rows(self) -> Iterator[tuple[str, Score, str]]:
         """Yield what was changed, its score, and how many steps it took or why it could not."""
-        yield "as it is", self.as_it_is, counted(ROUNDS[-1], "step")
+        yield "as it is", self.as_it_is, counted(self.steps, "step")
         for one in self.tried:
             yield one.says, one.score, one.reason or counted(one.steps, "step")
 
@@ -213,7 +205,8 @@ def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
     best_first = sorted(done, key=lambda one: -one.value)
     for one in race.tried:
         one.learner = one.setup = None  # copies of the network
-    return Trials(tuple(best_first), race.as_it_is.score, race.answer, stopped)
+    as_it_is = race.as_it_is
+    return Trials(tuple(best_first), as_it_is.score, race.answer, stopped, as_it_is.steps)
 
 
 class _Race:

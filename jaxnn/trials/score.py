@@ -19,7 +19,7 @@ PER_CLASS = 3  # examples of each
 
 
 class Aim(NamedTuple):
-    """What labels are next to an output; axis: of classes, None of others."""
+    """The kind of labels that an output is compared with; axis: of classes, None of others."""
 
     kind: str
     axis: int | None = None
@@ -44,7 +44,7 @@ class Aim(NamedTuple):
 
 
 class Score(NamedTuple):
-    """How much an output tells, at most 1; in words."""
+    """A number for what an output tells of its labels, at most 1, and its words."""
 
     value: float
     text: str

@@ -88,7 +88,7 @@ class Setup:
 
     @cached_property
     def tools(self) -> "Tools":
-        """What changes need of its framework."""
+        """The tools of its framework, with which changes are made."""
         from .jax_tools import JaxTools
         from .torch_tools import TorchTools
 

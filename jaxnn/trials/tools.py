@@ -27,6 +27,10 @@ class Tools(ABC):
         """Return numbers as an array of the kind of another one."""
 
     @abstractmethod
+    def numbers(self, v: Any) -> np.ndarray:
+        """Return an array in NumPy's memory."""
+
+    @abstractmethod
     def log_softmax(self, v: Any, axis: int) -> Any:
         """Return v - log Σ e^v."""
 

@@ -3,7 +3,6 @@
 Torch is never imported: the user has done so.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +11,8 @@ import numpy as np
 from ..interrupts import undivided
 from ..pytorch.call import prediction_of
 from ..pytorch.copies import copied
-from ..pytorch.types import Module
+from ..pytorch.tensors import numbers_of
+from ..pytorch.types import Module, Tensor, torch
 from ..train.torch_learner import copied_optimizer, copies
 from .setup import Setup
 from .tools import Tools
@@ -36,11 +36,14 @@ class TorchTools(Tools):
     def like(self, array: Any, numbers: np.ndarray) -> Any:
         return array.new_tensor(np.asarray(numbers))
 
+    def numbers(self, v: Any) -> np.ndarray:
+        return numbers_of(v)
+
     def log_softmax(self, v: Any, axis: int) -> Any:
         return v.log_softmax(axis)
 
     def softplus(self, v: Any) -> Any:
-        return _torch().nn.functional.softplus(v)
+        return torch.nn.functional.softplus(v)
 
     def picked(self, v: Any, classes: Any, axis: int) -> Any:
         return v.gather(axis, classes.long().unsqueeze(axis)).squeeze(axis)
@@ -49,23 +52,23 @@ class TorchTools(Tools):
         return v.reshape(-1).long()
 
     def ranks(self, v: Any, kinds: np.ndarray) -> Any:
-        return _torch().searchsorted(v.new_tensor(kinds), v.contiguous())
+        return torch.searchsorted(v.new_tensor(kinds), v.contiguous())
 
     def rows(self, v: Any, rows: np.ndarray) -> Any:
-        return v[_torch().tensor(rows)]
+        return v[torch.tensor(rows)]
 
     @undivided
     def few_threads(self, setup: Setup) -> Iterator[None]:
-        count = _torch().get_num_threads()
+        count = torch.get_num_threads()
         try:
             if sum(p.numel() for p in setup.program.model.parameters()) <= SMALL:
-                _torch().set_num_threads(1)
+                torch.set_num_threads(1)
             yield
         finally:
-            _torch().set_num_threads(count)
+            torch.set_num_threads(count)
 
     def seed(self, number: int) -> None:
-        _torch().manual_seed(number)
+        torch.manual_seed(number)
 
     def headless(self, setup: Setup) -> Setup | None:
         module, optimizer = copies(setup.program)
@@ -106,10 +109,7 @@ class TorchTools(Tools):
             return None
         module.requires_grad_(True)
         others = [p for p in module.parameters() if id(p) not in held]
-        if others:
-            group = optimizer.param_groups[0]
-            known = {key: v for key, v in group.items() if key not in ("params", "initial_lr")}
-            optimizer.add_param_group(known | {"params": others})
+        _learn(optimizer, others)
         return setup.but(model=module, optimizer=optimizer)
 
     def drawn(self, setup: Setup) -> Setup | None:
@@ -120,10 +120,10 @@ class TorchTools(Tools):
             known = {id(p) for m in drawn for p in m.parameters(recurse=False)}
             rest = [p for p in module.parameters() if id(p) not in known and p.ndim > 1]
             for p in rest:  # of Glorot's size, for it is not known which axis is that of inputs
-                _torch().nn.init.normal_(p, std=(2 / sum(p.shape[-2:])) ** 0.5)
+                torch.nn.init.normal_(p, std=(2 / sum(p.shape[-2:])) ** 0.5)
             return bool(drawn or rest)
 
-        _torch().manual_seed(1)
+        torch.manual_seed(1)
         return _edited(setup, edit)
 
     def with_minus_update(self, setup: Setup) -> Setup:
@@ -132,7 +132,7 @@ class TorchTools(Tools):
         def turned(model: Module, optimizer: Any, xs: Any, ys: Any) -> Any:
             before = [p.detach().clone() for p in model.parameters()]
             value = step(model, optimizer, xs, ys)
-            with _torch().no_grad():
+            with torch.no_grad():
                 for p, old in zip(model.parameters(), before, strict=True):
                     p.copy_(2 * old - p)
             return value
@@ -180,18 +180,14 @@ class TorchTools(Tools):
     def with_own_copies(self, setup: Setup) -> Setup | None:
         def edit(module: Module, optimizer: Any) -> bool:
             made = [*_made_own(module, {})]
-            fresh = [p for m in made for p in m.parameters()]
-            if fresh:
-                group = optimizer.param_groups[0]
-                known = {key: v for key, v in group.items() if key != "params"}
-                optimizer.add_param_group(known | {"params": fresh})
-            return bool(fresh)
+            _learn(optimizer, [p for m in made for p in m.parameters()])
+            return bool(made)
 
-        _torch().manual_seed(1)
+        torch.manual_seed(1)
         return _edited(setup, edit)
 
     def with_class_each(self, setup: Setup, classes: int) -> Setup | None:
-        nn = _torch().nn
+        nn = torch.nn
 
         def edit(module: Module, optimizer: Any) -> bool:
             linear = [
@@ -205,23 +201,17 @@ class TorchTools(Tools):
             owner, name, old = linear[-1]
             new = nn.Linear(old.in_features, classes).to(old.weight)
             setattr(owner, name, new)
-            group = optimizer.param_groups[0]
-            known = {key: v for key, v in group.items() if key != "params"}
-            optimizer.add_param_group(known | {"params": [*new.parameters()]})
+            _learn(optimizer, [*new.parameters()])
             return True
 
-        _torch().manual_seed(1)
+        torch.manual_seed(1)
         return _edited(setup, edit)
-
-
-def _torch() -> Any:
-    return sys.modules["torch"]
 
 
 @undivided
 def _no_clips() -> Iterator[None]:
     """Have torch clip no gradients for a while."""
-    utils = _torch().nn.utils
+    utils = torch.nn.utils
     before = {name: getattr(utils, name) for name in CLIPS}
     try:
         for name in CLIPS:
@@ -236,6 +226,14 @@ def _edited(setup: Setup, edit: Callable[[Module, Any], bool]) -> Setup | None:
     """Return a setup whose module or optimiser a function has changed, if it has."""
     module, optimizer = copies(setup.program)
     return setup.but(model=module, optimizer=optimizer) if edit(module, optimizer) else None
+
+
+def _learn(optimizer: Any, parameters: list[Tensor]) -> None:
+    """Hand parameters to an optimiser, with the options of its first group."""
+    group = optimizer.param_groups[0]
+    options = {key: v for key, v in group.items() if key not in ("params", "initial_lr")}
+    if parameters:
+        optimizer.add_param_group(options | {"params": parameters})
 
 
 def _drops(m: Module, name: str) -> bool:
@@ -269,9 +267,8 @@ def _made_own(module: Module, seen: dict[int, Module]) -> Iterator[Module]:
 
 def _headless(module: Module) -> Any:
     """Return a module that returns what entered the last activation of another one."""
-    torch = _torch()
 
-    class Noted(torch.overrides.TorchFunctionMode):  # type: ignore[misc, name-defined]
+    class Noted(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
         """Notes of each function that squashes or moves what it takes and returns."""
 
         def __init__(self) -> None:
@@ -288,7 +285,7 @@ def _headless(module: Module) -> Any:
                 self.made[id(output)] = name, args[0], output
             return output
 
-    class Headless(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Headless(torch.nn.Module):  # type: ignore[misc]
         """The module without its last activation."""
 
         def __init__(self) -> None:
