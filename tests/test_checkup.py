@@ -227,6 +227,7 @@ def test_the_change_that_makes_it_learn_is_the_advice_and_what_was_changed_in_va
     )
     in_vain, helps = trial("no"), trial("labels", value=0.9)
     trials = Trials((helps, in_vain, trial("scale")), Score(0.1, "R² 0.10"), helps)
+    assert trials.in_vain == {"no", "scale"}
     result = concluded(STAYS, [twice, inputs, rate], trials)
     assert result.upheld == (inputs, rate)  # steps were not tried
     assert result.sentences[1:] == (

@@ -143,6 +143,11 @@ def test_what_changes_make_of_a_loss():
     usual = CHANGES["usual loss"].of(setup(ys=one))
     direct = optax.sigmoid_binary_cross_entropy(z[:, :1], one).mean()
     np.testing.assert_allclose(usual.program.loss(z[:, :1], one), direct, rtol=1e-6)
+    small = setup(lambda p, xs: 1e-3 * network(p, xs), params(3), ys=CLASS, loss=entropy)
+    made = CHANGES["temperature"].of(small)
+    spread = float(np.std(small.output))
+    np.testing.assert_allclose(made.program.loss(z, CLASS), entropy(z / spread, CLASS), rtol=1e-4)
+    assert CHANGES["temperature"].of(of_classes) is None  # of the usual spread
     minus = CHANGES["minus"].of(setup())
     np.testing.assert_allclose(minus.program.loss(z[:, :1], YS), -mean_square(z[:, :1], YS))
 
