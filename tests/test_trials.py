@@ -158,6 +158,7 @@ def test_the_last_activation_is_left_out(squash):
     bare = setup(lambda p, xs: squash(network(p, xs)), p, ys=np.eye(3)[CLASS]).bare
     np.testing.assert_allclose(bare.output, network(p, XS), rtol=1e-5, atol=1e-6)
     assert setup(network, p).bare is None
+    assert setup(lambda p, xs: 3 * network(p, xs) + 1, p).bare is None  # no activation
 
 
 def test_weights_are_drawn_by_their_inputs():
@@ -180,6 +181,8 @@ def test_optimisers_without_decay_and_their_step_sizes():
         assert found == (None if size is None else pytest.approx(size, rel=1e-3))
     said = resized(setup(optimizer=optax.adam(0.02)), 0.1).words["step"]
     assert said == "a step size of 0.002 instead of 0.02"
+    finer = resized(resized(setup(optimizer=optax.adam(0.02)), 100.0), 3.0)
+    assert finer.words["step"] == "a step size of 6 instead of 0.02"  # the user's own
     assert CHANGES["no decay"].of(setup(optimizer=optax.adam(0.1))) is None
     p = params()
     without = CHANGES["no decay"].of(setup(p=p, optimizer=optax.adamw(0.1, weight_decay=0.5)))

@@ -246,7 +246,9 @@ def tried_on(
     """Return what changes do to a program whose rehearsal shows that it does not learn."""
     setup = setup_of(learner, program, batches)
     named = [name for v in found if _is_first(v) for name in v.changes]
-    return raced(setup, course.constant if np.isfinite(course.constant) else course.start, named)
+    hinted = [name for v in found for name in v.changes]
+    reference = course.constant if np.isfinite(course.constant) else course.start
+    return raced(setup, reference, named, hinted)
 
 
 def setup_of(learner: Learner, program: Program, batches: Sequence[Batch]) -> Setup:

@@ -412,13 +412,12 @@ def step(setup: Setup) -> list[Setup] | None:
 
 
 def resized(setup: Setup, times: float) -> Setup:
-    """Return it with so many times as large steps, and words for that."""
-    size = setup.tools.step_size(setup)
-    size = None if size is None else size * setup.times
-    said = f"steps {times:g} times as large"
+    """Return it with so many times as large steps, and words that compare with the user's own."""
+    size, times = setup.tools.step_size(setup), setup.times * times
+    said = f"steps {to_digits(times, 2):g} times as large"
     if size:
         said = f"a step size of {to_digits(size * times, 2):g} instead of {to_digits(size, 2):g}"
-    return setup.but(times=setup.times * times).saying(step=said)
+    return setup.but(times=times).saying(step=said)
 
 
 @change(

@@ -14,13 +14,14 @@ from ..curing.jax_patients import ChainPatient
 from ..curing.structure import Plain, Rebuilding
 from ..curing.units import OPENED
 from ..jaxpr.interpreter import bound
-from ..jaxpr.primitives import CASTS, MULTIPLYING, SHAPES, SUMS
+from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS
 from ..jaxpr.program import Flat
 from ..train.descent import ADAM, RATE, learned, trainee_of
 from ..train.steps import Optimizer, check_optimizer
 from .setup import Setup
 from .tools import Tools
 
+LINEAR = AFFINE | SUMS | SHAPES | CASTS  # what is no activation, such as a factor
 SMALL = 1e-3  # times a gradient: what tells an optimiser that normalises from one that does not
 
 
@@ -186,6 +187,10 @@ def _logits(flat: Flat, _: Any) -> int | None:
         if len(users) != 1 or users[0].eqn.primitive.name not in SUMS | SHAPES | CASTS:
             break
         v = users[0].outputs[0]
-    is_same = v == flat.outputs[0]
+    after = {v}
+    for step in flat.steps:
+        after.update(step.outputs if after & {*step.inputs} else ())
+    bends = [s for s in flat.steps if after & {*s.inputs} and s.eqn.primitive.name not in LINEAR]
+    is_same = not bends
     size, whole = (int(np.prod(flat.types[u].shape)) for u in (v, flat.outputs[0]))
     return None if is_same or size != whole else v

@@ -192,9 +192,16 @@ class Trials:
         return f"<table>{''.join(rows)}</table>"
 
 
-def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
-    """Return what changes do to a program that does not learn; those named come first."""
-    race = _Race(setup, reference, named)
+def raced(
+    setup: Setup, reference: float, named: Sequence[str] = (), hinted: Sequence[str] = ()
+) -> Trials:
+    """Return what changes do to a program that does not learn.
+
+    Args:
+        named: changes that are told before others, and tried first.
+        hinted: changes that are tried next, while there is time.
+    """
+    race = _Race(setup, reference, named, hinted)
     stopped = False
     with setup.tools.few_threads(setup):
         try:
@@ -212,8 +219,9 @@ def raced(setup: Setup, reference: float, named: Sequence[str] = ()) -> Trials:
 class _Race:
     """A race in progress."""
 
-    def __init__(self, setup: Setup, reference: float, named: Sequence[str]):
+    def __init__(self, setup: Setup, reference: float, named: Sequence[str], hinted: Sequence[str]):
         self.setup, self.reference, self.named = setup, reference, named
+        self.rest = [name for name in (*hinted, *CHANGES) if name not in named]
         self.order = [*dict.fromkeys((*named, *CHANGES))]
         self.until = time.process_time() + SECONDS[not setup.program.of_torch]
         self.tried: list[Tried] = []
@@ -232,8 +240,7 @@ class _Race:
         self._train(self._entered(made_of(self.setup, self.named)), ROUNDS[-1])
         if any(one.value >= SURE for one in self.tried):
             return
-        rest = [name for name in CHANGES if name not in self.named]
-        begun = self._train(self._entered(made_of(self.setup, rest)), ROUNDS[0])
+        begun = self._train(self._entered(made_of(self.setup, self.rest)), ROUNDS[0])
         self._train([self.as_it_is], ROUNDS[-1])
         if self.as_it_is.value >= ENOUGH:
             return
