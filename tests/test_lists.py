@@ -62,7 +62,8 @@ def test_its_repr_is_short_and_builds_it_again():
     blocks = [HALF] * 39 + [DENSE]
     net = jaxnn.Network((3, *[4] * 41, 1), sigmas, "binary", hidden=blocks)
     assert "activation=['relu', *['tanh'] * 40]" in repr(net)
-    names = vars(jaxnn.blocks) | {"Network": jaxnn.Network}
+    names = {name: getattr(jaxnn.blocks, name) for name in ("Dense", "Residual")}
+    names["Network"] = jaxnn.Network
     assert eval(repr(net), names) == net
     many = [jaxnn.blocks.Residual(scale=1 / (i + 1)) for i in range(40)]
     text = repr(jaxnn.Network(net.sizes, "relu", "binary", hidden=many)).split("hidden=")[1]
