@@ -477,7 +477,9 @@ def opened(patient: Patient) -> Iterator[Sight]:
     """The network without `stop_gradient`, or with nothing frozen, where a gradient stops."""
     stops = named(patient.verdict, "open")
     other = patient.opened() if stops else None
-    if other is not None and not is_left(patient.verdict, other.verdict):
+    if other is None or not other.in_range:
+        return
+    if not is_left(patient.verdict, other.verdict):
         reason = partial(is_left, patient.verdict)
         attempt = Attempt(
             other.params, flow=other.flow, patient=other, reason=reason, is_named=True

@@ -263,7 +263,7 @@ class BranchNorm(AddedNorm):
 def _formed(patient: Patient, form: Form, **words: Any) -> Iterator[Sight]:
     """Yield the network with its equal layers in another form."""
     other = patient.with_form(form)
-    if other is not None:
+    if other is not None and other.in_range:
         attempt = Attempt(other.params, flow=other.flow, patient=other)
         yield made(attempt, where=patient.rebuildable_names, **words)
 
@@ -352,7 +352,7 @@ def tailored_units(patient: Patient) -> Iterator[Sight]:
     count = _count(patient)
     sigma = _tailored(count)
     other = None if sigma is None else patient.with_units(sigma)
-    if sigma is None or other is None:
+    if sigma is None or other is None or not other.in_range:
         return
     only = {at for at in other.every_weight if patient.layers[other.numbers[at[0]]]}
     factor, params, _, flow = other.scaled(other.params, only=only)

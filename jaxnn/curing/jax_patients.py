@@ -1,10 +1,11 @@
 """Patients of JAX: a Network of ours, or a chain of the user's own layers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Int, PyTree
 
@@ -18,6 +19,8 @@ from ..graph.branches import branches_of, is_post_norm, kernels_of
 from ..graph.steps import Axes
 from ..models import Model, Program, own_pytree
 from ..network.network import Network
+from ..recognition.layer_arrays import added_arrays_of
+from ..recognition.step_graph import Graph
 from ..train.jax_learner import JaxLearner
 from . import code, remade, structure, units, weights
 from .links import TypedLink, graph_of, links
@@ -87,7 +90,7 @@ class NetworkPatient(Patient):
 
     def with_params(self, params: Params) -> Patient:
         program = self.program.but(network=(self.network, params))
-        made = type(self)(program, self.seed, self.numbers)
+        made = type(self)(program, self.seed, self._numbers)
         made.at_first = self.at_first
         return made
 
@@ -154,6 +157,19 @@ class ChainPatient(NetworkPatient):
             for layer in layers
         }
 
+    @property
+    def names(self) -> Sequence[str]:
+        return self.network.names
+
+    @property
+    def added(self) -> Places:
+        return {
+            (layer, number)
+            for layers, link, arrays, state in self._links
+            for number in added_arrays_of(Graph.of(jax.make_jaxpr(link)(arrays, state), state))
+            for layer in layers
+        }
+
     @cached_property
     def branches(self) -> list[Places]:
         return [
@@ -196,7 +212,7 @@ class ChainPatient(NetworkPatient):
             blocks = ChainPatient(self.program.but(network=cut), self.seed)
         except ValueError:  # it has no such modules, or no flow
             return self
-        return blocks if blocks.rebuildable.any() else self
+        return blocks if blocks.in_range and blocks.rebuildable.any() else self
 
     def with_form(self, form: Form) -> Patient | None:
         where, takes_one = self.rebuildable_names, remade.takes_one(self.network)
@@ -232,11 +248,8 @@ class ChainPatient(NetworkPatient):
         meant = self.rebuildable if meant is None else meant
         state = self.network.state(self.program.xs)
         made = structure.rebuilt(self.network, self.params, state, meant, form)
-        try:
-            call = remade.Reformed(self.network, tuple(meant), form)
-            return ReformedPatient(self, call, written, *made)
-        except ValueError:  # the signal leaves the range
-            return None
+        call = remade.Reformed(self.network, tuple(meant), form)
+        return ReformedPatient(self, call, written, *made)
 
 
 class ReformedPatient(ChainPatient):
@@ -252,7 +265,7 @@ class ReformedPatient(ChainPatient):
         written: list[str],
         network: Chain,
         params: Params,
-        numbers: Int[np.ndarray, " L"],
+        numbers: Int[np.ndarray, " L"] | None,
     ):
         self.origin, self.call, self.written = origin, call, written
         whole, given = origin.network, origin.program
@@ -263,7 +276,7 @@ class ReformedPatient(ChainPatient):
 
     def with_params(self, params: Params) -> Patient:
         origin = self.origin, self.call, self.written
-        made = type(self)(*origin, self.network, params, self.numbers)
+        made = type(self)(*origin, self.network, params, self._numbers)
         made.at_first = self.at_first
         return made
 

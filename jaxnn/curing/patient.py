@@ -5,7 +5,7 @@ parameters -> changed -> flow       the network, its data and its loss stay
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -89,10 +89,32 @@ class Patient(ABC):
         numbers: Int[np.ndarray, " L"] | None = None,
     ):
         self.program, self.params, self.seed, self.measurements = program, params, seed, 0
-        self.flow = self.flow_of(params)
-        if np.ndim(self.flow.log_delta) != 1:
+        self._numbers = numbers
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Its flow, measured when it is first asked for.
+
+        Raises:
+            ValueError: a signal leaves the range.
+        """
+        flow = self.flow_of(self.params)
+        if np.ndim(flow.log_delta) != 1:
             raise ValueError("params: expected those of one network, got those of several")
-        self.numbers = np.arange(len(self.flow.names)) if numbers is None else numbers
+        return flow
+
+    @property
+    def in_range(self) -> bool:
+        """True if its signal does not leave the range."""
+        try:
+            return self.flow is not None
+        except ValueError:
+            return False
+
+    @cached_property
+    def numbers(self) -> Int[np.ndarray, " L"]:
+        """The number of each layer in the network that it was made of."""
+        return np.arange(len(self.flow.names)) if self._numbers is None else self._numbers
 
     # What it is made of
 
@@ -349,19 +371,26 @@ class Patient(ABC):
     @cached_property
     def weights_anywhere(self) -> Places:
         """The weights of all layers, and of torch those above the last cut."""
-        places, known = sorted(self.arrays), self.flow.parameters
+        places = sorted(self.arrays)
         are = are_weights([layer for layer, _ in places], [self.arrays[at].shape for at in places])
+        return {at for at, is_weight in zip(places, are, strict=True) if is_weight} - self.added
+
+    @property
+    def added(self) -> Places:
+        """The biases of several axes, which are no weights."""
+        known = self.flow.parameters
         added = {(known.layers[i] - 1, known.paths[i]) for i in known.added}
-        return {
-            at
-            for at, is_weight in zip(places, are, strict=True)
-            if is_weight and (at[0], self.path(at)) not in added
-        }
+        return {at for at in self.arrays if (at[0], self.path(at)) in added}
 
     @cached_property
     def every_weight(self) -> Places:
         """The weights of all layers."""
-        return {at for at in self.weights_anywhere if at[0] < len(self.flow.names)}
+        return {at for at in self.weights_anywhere if at[0] < len(self.names)}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of its layers."""
+        return self.flow.names
 
     @cached_property
     def weights(self) -> Places:

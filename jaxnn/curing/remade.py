@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ..chain.apply import applied
+from ..chain.apply import through
 from ..chain.chain import Chain, Function
 from ..models import Model, is_pair
 from ..network.network import Network
 from . import code
-from .structure import Rebuild, rebuilt
+from .structure import Rebuild, with_form
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ class Reformed:
     def __call__(self, params: PyTree, xs: PyTree) -> Any:
         is_one = takes_one(self.net)
         batch = jax.tree.map(lambda v: v[None], xs) if is_one else xs
-        own = self.net.params(params)
-        chain, arrays, _ = rebuilt(self.net, own, batch, np.array(self.meant), self.form)
-        output = applied(chain, arrays, batch)[0]
+        state = self.net.state(jax.tree.map(jnp.asarray, batch))
+        lowered, own = self.net.for_batch(state), self.net.params(params)
+        formed = with_form(lowered, own, np.array(self.meant), self.form)
+        output = through(*formed, state)[0]
         return jax.tree.map(lambda v: v[0], output) if is_one else output
 
 

@@ -1,7 +1,8 @@
 """Structure: the equal layers of a chain in another form."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -11,11 +12,11 @@ from jax.extend.core import primitives
 from jaxtyping import Bool, Int
 
 from ..arrays.rows import is_float
-from ..chain.chain import Chain, Link, from_layers
+from ..chain.chain import Chain, Link, Lowered, decoded, encoded, from_layers
 from ..jaxpr.interpreter import CALLS, bound
 from ..jaxpr.primitives import CASTS, SHAPES
 from ..jaxpr.program import Flat, TracedStep
-from ..network.params import is_run
+from ..network.params import Stacked, is_run
 from .links import Tree, TypedLink
 from .patient import Form
 
@@ -124,6 +125,35 @@ def rebuilt(
         numbers.append(number if is_layer else -1)
         number += is_layer
     return *from_layers(layers), np.array(numbers)
+
+
+def with_form(
+    lowered: Lowered, params: Tree, meant: Bool[np.ndarray, " L"], form: Rebuild
+) -> tuple[Lowered, list[Tree]]:
+    """Return what a chain computes with some layers in another form; its runs stay loops."""
+
+    def formed(link: Link) -> Any:
+        return lambda arrays, state: encoded(form(link)(arrays, decoded(state)))
+
+    kinds, entries, first = [], [], 0
+    for pattern, k, entry in zip(lowered.kinds, lowered.lengths, params, strict=True):
+        turns, links = max(k, 1), len(pattern.links)
+        of_turns = np.zeros((turns, links), bool)
+        if not pattern.between:
+            of_turns = meant[first : first + turns * links].reshape(turns, links)
+            first += turns * links
+        ends = np.flatnonzero(np.any(of_turns[1:] != of_turns[:-1], axis=1)) + 1
+        for start, stop in pairwise((0, *ends, turns)):
+            changed = zip(pattern.links, of_turns[start], strict=True)
+            kinds.append(replace(pattern, links=tuple(formed(f) if m else f for f, m in changed)))
+            entries.append(_part(entry, start, stop) if len(ends) else entry)
+    return replace(lowered, kinds=tuple(kinds)), entries
+
+
+def _part(entry: Stacked, start: int, stop: int) -> Stacked:
+    """Return some layers of a run."""
+    per_layer = jax.tree.map(lambda v: v[start:stop], entry.per_layer)
+    return replace(entry, per_layer=per_layer, k=stop - start)
 
 
 def _each(net: Chain, params: Tree, xs: Tree) -> Iterator[tuple[Link, Tree, bool]]:

@@ -217,15 +217,12 @@ class TorchPatient(Patient):
         written = code.of_modules(inside, f"{sigma.gain:.6g} * {leaky}", holds=False)
         made = self._rebuilt(hooks.with_units(self.network, names, sigma), written)
         # A loss of derivatives passes fewer layers where units are linear in pieces.
-        return made if made and made.flow.names == self.flow.names else None
+        return made if made and made.in_range and made.flow.names == self.flow.names else None
 
     def _rebuilt(self, module: Module | None, written: list[str]) -> "TorchPatient | None":
         if module is None:
             return None
-        try:
-            made = TorchPatient(self.program.but(model=module), self.seed)
-        except ValueError:  # the signal leaves the range
-            return None
+        made = TorchPatient(self.program.but(model=module), self.seed)
         made.written, made.at_first = [*self.written, *written], self.at_first
         return made
 

@@ -22,7 +22,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 from jaxtyping import Array, PyTree
 
-from ..arrays.compiled import Numbers, compiled
+from ..arrays.compiled import Numbers
 from ..arrays.rows import is_float
 from ..arrays.spread import ArrayOrType, pcast_like, spec_of, spread_type
 from .interpreter import (
@@ -408,12 +408,6 @@ def chances_in(jaxpr: core.Jaxpr, given: Sequence[Any] = ()) -> Iterator[float]:
             known[eqn.outvars[0]] = of_numbers(*values)
         for program in inner if name != "_bernoulli" else ():
             yield from chances_in(program, values if len(inner) == 1 else ())
-
-
-@compiled
-def called(f: Callable[..., Any], *given: PyTree) -> Any:
-    """Call a function, compiled once for all that are equal, such as `TracedFunction` ones."""
-    return f(*given)
 
 
 def _rules(closed: Jaxpr) -> list[Jaxpr | str]:

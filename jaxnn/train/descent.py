@@ -100,14 +100,14 @@ def descended(
     opt_state: PyTree,
     xs: PyTree,
     keep: Callable[[Any], Any] = lambda state: (),
-) -> tuple[Any, Any, Array, list[Kept]]:
-    """Return floats and the optimiser's state after a step, and loss and states before it."""
+) -> tuple[Any, Any, Array, tuple[Any, list[Kept]]]:
+    """Return floats and the optimiser's state after a step; loss, output and states before it."""
     mean_loss = loss_through(trainee, xs, keep)
-    (value, (_, states)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(floats)
+    (value, before), gradient = jax.value_and_grad(mean_loss, has_aux=True)(floats)
     moved = moved_by(
         optimizer, gradient, opt_state, floats, value, lambda floats: mean_loss(floats)[0]
     )
-    return *moved, value, states
+    return *moved, value, before
 
 
 # Adam, where no optimiser is given: optax need not be installed.

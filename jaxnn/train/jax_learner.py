@@ -7,7 +7,7 @@ one after the other are faster than `jax.vmap` over them.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import Any
 
 import jax
@@ -16,14 +16,26 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
-from ..arrays.compiled import Numbers, compiled, measuring
-from ..chain.parameter_handover import is_array
+from ..arrays.compiled import (
+    KEPT,
+    Numbers,
+    compiled,
+    is_light,
+    light_options,
+    many_runs,
+    measuring,
+    transfers,
+)
+from ..arrays.rows import is_float
+from ..arrays.spread import on_mesh_of
+from ..chain.parameter_handover import Static, is_array
 from ..evidence.jax_trial import JaxTrial
-from ..jaxpr.program import TracedFunction, called
+from ..jaxpr.numpy_programs import turns_of
+from ..jaxpr.program import TracedFunction
 from ..models import Program
 from ..texts import told
 from .descent import ADAM, Trainee, begun, descended, learned, loss_through, trainee_of, whole_of
-from .learner import Batch, Learner, LossCourse
+from .learner import Batch, Known, Learner, LossCourse
 from .recorder import WatchOptions
 from .steps import Optimizer, check_optimizer, strongly_typed
 from .watch import Watch
@@ -34,13 +46,14 @@ FILLED = 300  # steps: a course is filled up to a multiple of them, for one prog
 class JaxLearner(Learner):
     """A network of JAX in training."""
 
-    def __init__(self, program: Program, times: float = 1.0):
-        super().__init__(program, times)
+    def __init__(self, program: Program, times: float = 1.0, known: Known | None = None):
+        super().__init__(program, times, known)
         self._trainee = trainee_of(program)
         self._leaves, self._structure = jax.tree.flatten(self._trainee.tree)
         self._arrays = [v for v in self._leaves if is_array(v)]
         self.optimizer = check_optimizer(ADAM if program.optimizer is None else program.optimizer)
-        self._programs: dict[Any, Any] = {}
+        pieces = program.model, program.network, program.loss, self.optimizer, program.step
+        self._programs = self.known.setdefault((*map(Static, pieces),), {})
 
     # Step by step
 
@@ -51,7 +64,7 @@ class JaxLearner(Learner):
     def step(self, batch: Batch) -> float:
         before, number = self._now[0], self.taken
         times = np.float32(self.times)
-        self._now, value = self._run(self._stepped, self._arrays, *self._now, *batch, times)
+        self._now, value, _ = self._run(self._stepped, self._arrays, *self._now, *batch, times)
         loss = float(value)
         if self.watch is not None:
             params, after = (whole_of(v, self._trainee.tree) for v in (before, self._now[0]))
@@ -65,6 +78,16 @@ class JaxLearner(Learner):
         params = net.params(whole_of(self._now[0], tree))
         return JaxTrial(Program((net, params), *batch, loss))
 
+    def output(self, batch: Batch) -> np.ndarray | None:
+        # By the program of the steps, so that it takes no other one.
+        if self.program.step is not None:
+            return super().output(batch)
+        zero = np.float32(0)
+        *_, output = self._run(self._stepped, self._arrays, *self._now, *batch, zero)
+        leaves = jax.tree.leaves(output)
+        is_known = not self._trainee.net.whole and len(leaves) == 1 and is_float(leaves[0])
+        return np.asarray(leaves[0]) if is_known else None
+
     @cached_property
     def _now(self) -> tuple[PyTree, PyTree]:
         """The learned floats, and the optimiser's state."""
@@ -73,11 +96,13 @@ class JaxLearner(Learner):
 
     def _run(self, f: Callable[..., Any], *given: PyTree) -> Any:
         """Call a method, known by its program: an equal learner compiles nothing."""
-        types = ((np.shape(v), getattr(v, "dtype", type(v))) for v in jax.tree.leaves(given))
-        key = f.__name__, *types
+        types = ((np.shape(v), getattr(v, "dtype", type(v))) for v in jax.tree.leaves(given[3:]))
+        key = f.__name__, *types  # those of arrays, floats and states stay
         if key not in self._programs:
-            self._programs[key] = TracedFunction.of(f, *given)
-        return called(self._programs[key], *given)
+            leaves = jax.tree.leaves(given)
+            self._programs[key] = _jitted(TracedFunction.of(f, *given), is_light(leaves))
+        with transfers():
+            return self._programs[key](*given)
 
     def _with(self, arrays: list[Array], ys: PyTree = None) -> Trainee:
         """Return the network with these arrays, and with labels."""
@@ -97,8 +122,8 @@ class JaxLearner(Learner):
         xs: PyTree,
         ys: PyTree,
         times: Array,
-    ) -> tuple[Any, Array]:
-        """Return floats and the optimiser's state after a step, and the loss before it."""
+    ) -> tuple[Any, Array, Any]:
+        """Return floats and the optimiser's state after a step; loss and output before it."""
         trainee = self._with(arrays, ys)
         if (step := self.program.step) is not None:
             made = step(whole_of(floats, trainee.tree), state, xs, ys)
@@ -111,10 +136,10 @@ class JaxLearner(Learner):
             after = jax.tree.map(
                 lambda p, q: (p + times * (q - p)).astype(p.dtype), floats, learned(params)
             )
-            return (after, strongly_typed(state)), jnp.mean(value)
+            return (after, strongly_typed(state)), jnp.mean(value), ()
         scaled = ScaledOptimizer(self.optimizer, jnp.asarray(times))
-        *moved, value, _ = descended(trainee, scaled, floats, state, xs)
-        return tuple(moved), value
+        *moved, value, (output, _) = descended(trainee, scaled, floats, state, xs)
+        return tuple(moved), value, output
 
     # From the start
 
@@ -161,6 +186,21 @@ class ScaledOptimizer:
             return jax.tree.map(lambda u: u * self.times.astype(u.dtype), updates), state
 
         return scaled
+
+
+@lru_cache(maxsize=KEPT)
+def _jitted(f: Callable[..., Any], is_light: bool) -> Any:
+    """Return a function as a program, for few runs if it is light."""
+
+    def program(*given: PyTree) -> Any:
+        with on_mesh_of(given), many_runs():
+            return f(*given)
+
+    options = None
+    if is_light and isinstance(f, TracedFunction):
+        closed = f.program.closed
+        options = light_options(closed.in_avals, turns_of(closed.jaxpr))
+    return jax.jit(program, compiler_options=options)
 
 
 @compiled

@@ -37,14 +37,18 @@ class LossCourse(NamedTuple):
         return float(np.mean([*self.losses[int(EARLY * len(self.losses)) :], self.end]))
 
 
+Known = dict[Any, dict[Any, Any]]
+
+
 class Learner(ABC):
     """A program whose network is trained on copies; it is left as it is."""
 
     watch: Any = None  # of the steps, from `watched` on
     taken = 0  # steps
 
-    def __init__(self, program: Program, times: float = 1.0):
-        self.program, self.times = program, times  # of each step
+    def __init__(self, program: Program, times: float = 1.0, known: Known | None = None):
+        # times: of each step; known: programs of learners like it, which may be its own.
+        self.program, self.times, self.known = program, times, {} if known is None else known
 
     @abstractmethod
     def watched(self, every: int, intended: Collection[str]) -> None:
@@ -57,6 +61,10 @@ class Learner(ABC):
     @abstractmethod
     def trial(self, batch: Batch) -> Trial:
         """Return the network as it is after these steps, with a batch to make experiments with."""
+
+    def output(self, batch: Batch) -> np.ndarray | None:
+        """Return the output for a batch after these steps; None if that is no array of floats."""
+        return self.trial(batch).first
 
     @abstractmethod
     def course(self, times: float, rows: Int[np.ndarray, "S b"], seed: int = 0) -> LossCourse:

@@ -243,7 +243,7 @@ def _course(trainee: Trainee, optimizer: Optimizer, steps: int, xs: PyTree) -> t
 
     def step(carry: tuple[_Before, PyTree, PyTree], _: None) -> tuple[Any, tuple[Array, ...]]:
         before, now, opt_state = carry  # of the step after the last, the states before it alone
-        *after, _loss, states = descended(trainee, optimizer, now, opt_state, xs, _main)
+        *after, _loss, (_output, states) = descended(trainee, optimizer, now, opt_state, xs, _main)
         changes, updates = (
             jax.tree.map(jnp.subtract, *both)
             for both in ((states, before.states), (now, before.floats))

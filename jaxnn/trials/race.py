@@ -20,7 +20,7 @@ from ..progress import LASTING
 from ..texts import counted
 from ..train.learner import Learner
 from .changes import CHANGES, Change, resized
-from .score import OTHER, Score, score_of
+from .score import OTHER, Aim, Score, score_of
 from .setup import Setup
 
 log = logging.getLogger("jaxnn.trials")
@@ -30,6 +30,7 @@ FEWEST = 6  # changes that stay
 MARGIN = 0.25  # of scores, between a program that learns and one that does not
 LEAST = 0.4  # score of a program that learns
 ENOUGH = 0.6  # score of a program that needs no change
+MOST_SCORED = 32  # batches
 SURE = 0.9  # score of a program that learns all; where a finding names the change, the last one
 NEAR = 0.8  # of what the best change gains: what is as good
 BEST = 3  # changes that are made two by two
@@ -111,15 +112,24 @@ def scored(learner: Learner, setup: Setup, losses: Sequence[float], reference: f
     """Return what a program has learned of its batches."""
     if not np.isfinite(losses).all():
         return Score(-1.0, f"a loss of {losses[-1]}")
-    if setup.aim.kind == OTHER:
+    batches = setup.small_batches[:MOST_SCORED]
+    outputs = [learner.output(batch) for batch in batches]
+    labels = [learner.trial(batch).ys for batch in batches]
+    if Aim.of(outputs[0], labels[0]).kind == OTHER:
         end = float(np.median(losses[-max(len(setup.small_batches), len(losses) // 10) :]))
         return Score((reference - end) / max(abs(reference), 1e-30), f"a loss of {end:.3g}")
-    trials = [learner.trial(batch) for batch in setup.batches]
-    outputs, labels = [t.first for t in trials], [t.ys for t in trials]
+    if setup.is_split:
+        outputs, labels = [_joined(outputs)], [_joined(labels)]
     scores = [score_of(output, ys) for output, ys in zip(outputs, labels, strict=True)]
     known = sorted(score for score in scores if score is not None)
     # Of several batches the one in the middle, since shapes of batches may differ.
     return known[(len(known) - 1) // 2] if known else NOT_KNOWN
+
+
+def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Return the arrays of parts of a batch as one; None if one is not known."""
+    known = [v for v in arrays if v is not None]
+    return np.concatenate(known) if len(known) == len(arrays) else None
 
 
 @dataclass(frozen=True)
@@ -203,7 +213,7 @@ def raced(
     """
     race = _Race(setup, reference, named, hinted)
     stopped = False
-    with setup.tools.few_threads(setup):
+    with setup.tools.cheaply(setup):
         try:
             race.run()
         except (KeyboardInterrupt, TimeoutError):

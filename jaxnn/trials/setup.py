@@ -16,7 +16,7 @@ from ..evidence.torch_trial import TorchTrial
 from ..evidence.trial import Trial
 from ..models import Program
 from ..train.jax_learner import JaxLearner
-from ..train.learner import Batch, Learner
+from ..train.learner import Batch, Known, Learner
 from ..train.torch_learner import TorchLearner
 from .score import Aim
 
@@ -40,6 +40,7 @@ class Setup:
     times: float = 1.0
     is_split: bool = False
     words: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    known: Known = field(default_factory=dict, repr=False)  # programs of JAX, without tracing them
 
     def but(self, times: float | None = None, **changes: Any) -> "Setup":
         """Return it with changes of its program, or with another factor of the step."""
@@ -48,7 +49,7 @@ class Setup:
         xs, ys = batches[0]
         program = self.program.but(**{"xs": xs, "ys": ys} | changes)
         times = self.times if times is None else times
-        return Setup(program, tuple(batches), times, self.is_split, words)
+        return Setup(program, tuple(batches), times, self.is_split, words, self.known)
 
     def saying(self, **words: Any) -> "Setup":
         """Return it with the words of a change."""
@@ -84,7 +85,7 @@ class Setup:
     def learner(self) -> Learner:
         """Return what trains it."""
         kind = TorchLearner if self.program.of_torch else JaxLearner
-        return kind(self.program, self.times)
+        return kind(self.program, self.times, self.known)
 
     @cached_property
     def tools(self) -> "Tools":

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -54,9 +54,9 @@ class Tools(ABC):
         """Return some rows of an array."""
         return v[rows]
 
-    def few_threads(self, setup: Setup) -> AbstractContextManager[None]:
-        """Have a small network computed by one thread, which is faster on a busy machine."""
-        return nullcontext()
+    @abstractmethod
+    def cheaply(self, setup: Setup) -> AbstractContextManager[None]:
+        """Have a small network trained for few steps as fast as can be."""
 
     def seed(self, number: int) -> None:  # noqa: B027
         """Set the random state that a training draws of; JAX has none."""
