@@ -3,8 +3,8 @@
     python docs/casebook.py runs/casebook [runs/casebook-torch …]
 
 takes runs of `python -m experiments casebook` and writes their rows into `docs/data/casebook.csv`;
-those of cases that were not run stay. `docs/hooks.py` puts a table of `TABLES` where a page has
-`<!-- table: casebook scores -->`; `tests/healthy.py` writes what its last one shows.
+those of cases that were not run stay. `docs/tables.py` writes the tables of `TABLES` into pages;
+`tests/healthy.py` writes what the last two show.
 """
 
 import csv
@@ -111,17 +111,14 @@ def markdown(name: str, path: Path = DATA) -> str:
 
 def ours(records: Sequence[Record]) -> list[str]:
     """Return the scores of each part of the cases."""
-    heads = ("programs", "cause", "advice", "place", "twins of which something is said")
+    heads = ("programs", "cause", "advice", "place", "twins not silent")
     return [_line(heads), _rule("lllll"), *map(_line, _of_parts(records))]
 
 
-def scores(records: Sequence[Record]) -> list[str]:
-    """Return a row of scores for each part of the cases, then what other tools report."""
+def others(_: Sequence[Record]) -> list[str]:
+    """Return what other tools report of their own benchmarks."""
     heads = ("tool", "programs", "cause", "advice", "place", "wrong alarms")
-    lines = [_line(heads), _rule("llllll")]
-    for what, *marks, loud in _of_parts(records):
-        lines.append(_line(("**jaxnn**", what, *marks, f"{loud} of twins")))
-    return [*lines, *map(_line, OTHERS)]
+    return [_line(heads), _rule("llllll"), *map(_line, OTHERS)]
 
 
 def _of_parts(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
@@ -167,7 +164,8 @@ def every(records: Sequence[Record]) -> list[str]:
         rows = [_line(("wrong", "fix", "in", "said", "cause", "advice", "place", "its twin"))]
         rows.append(_rule("llllllll"))
         rows += [_line(_cells(record, twins.get(record["case"]))) for record in group]
-        lines += [f'??? note "{FAULTS[fault]}"', "", *(f"    {row}" for row in rows), ""]
+        lines += ["<details markdown>", f"<summary>{FAULTS[fault]}</summary>", "", *rows]
+        lines += ["", "</details>", ""]
     return lines
 
 
@@ -228,7 +226,7 @@ def modules(records: Sequence[Record]) -> list[str]:
 
 TABLES = {
     "ours": ours,
-    "scores": scores,
+    "others": others,
     "faults": faults,
     "cases": every,
     "planted": planted,

@@ -4,8 +4,8 @@
     python docs/found_and_cured.py resnet           one of them
     python docs/found_and_cured.py runs/lstm        takes accuracies of a run of `experiments cures`
 
-They are stored in `docs/data/found_and_cured.json`. `docs/hooks.py` puts them into the page where
-it has `<!-- table: found resnet -->`, as text that was printed and as a table.
+They are stored in `docs/data/found_and_cured.json`. `docs/tables.py` writes them into the page, as
+text that was printed and as a table.
 """
 
 import importlib.metadata
@@ -120,11 +120,18 @@ def markdown(name: str) -> str:
         [
             *_printed(record["before"]),
             "",
+            "<details markdown>",
+            f"<summary>{len(record['changes'])} changes, the best first</summary>",
+            "",
             "| change | decades a layer | in all | |",
             "|:---|---:|---:|:---|",
             *map(_row, record["changes"]),
             "",
-            f"The first one in full: *{record['changes'][0]['advice']}* After it:",
+            f"The first one in full: *{record['changes'][0]['advice']}*",
+            "",
+            "</details>",
+            "",
+            "After the first one:",
             "",
             *_printed(record["after"]),
         ]

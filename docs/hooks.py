@@ -1,39 +1,23 @@
-"""Hooks of MkDocs: code, tables and pictures from their files, formulas as MathML, no other host.
+"""Hooks of MkDocs: formulas as MathML, pictures in the ink of the page, no other host.
 
-In a page,
-
-    <!-- code: jaxnn/passes/walk.py down -->               is that function as it stands in the file
-    <!-- table: laws -->                                   is a table of `docs/tables.py`
-    <!-- include: CHANGELOG.md -->                         is that file of the repository
-    <!-- names: jaxnn/network/activations.py Activation -->  are the names that its calls begin with
-
-each on a line of its own. Formulas between dollars become MathML while the site is built: browsers
-draw it themselves, without a script and without fonts from anywhere, and a screen reader reads it.
+A page that only links to a file of the repository, such as the changelog, shows that file. Formulas
+between dollars become MathML while the site is built: browsers draw it themselves, without a script
+and without fonts from anywhere, and a screen reader reads it.
 A picture in a `<figure class="picture">` becomes part of the page, in its ink, with the narrow one
 for phones that `docs/pictures.py` draws.
 After the build every page and style sheet is searched for what a browser would load from another
 host; the build fails if there is any.
 """
 
-import ast
 import html
 import re
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
-ROOT = DOCS.parent
-sys.path.insert(0, str(DOCS))
-import casebook  # noqa: E402
-import found_and_cured  # noqa: E402
-import hundred_layers  # noqa: E402
-import rivals  # noqa: E402
-import tables  # noqa: E402
-
-MARKER = re.compile(r"^<!-- (code|table|include|names): (.+?) -->$", re.MULTILINE)
+LINK = re.compile(r"\[\w+\.md\]\(\.\./(\w+\.md)\)\n?")
 PICTURE = re.compile(
     r'<figure class="picture">\s*<p><img alt="(?P<alt>[^"]*)" src="(?P<name>[^"]+)\.svg" ?/?></p>'
     r"\s*</figure>"
@@ -55,8 +39,11 @@ LOADED = re.compile(
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Replace the markers of a page."""
-    return MARKER.sub(lambda match: filled(match[1], match[2]), markdown)
+    """Put a file of the repository in the place of a page that only links to it."""
+    link = LINK.fullmatch(markdown)
+    if link is None:
+        return markdown
+    return (DOCS.parent / link[1]).read_text(encoding="utf-8").replace("](docs/", "](")
 
 
 def on_page_content(html: str, **kwargs: Any) -> str:
@@ -120,71 +107,6 @@ def on_post_build(config: Any, **kwargs: Any) -> None:
     found = loaded_from_elsewhere(Path(config.site_dir))
     if found:
         raise RuntimeError("the site would load from another host: " + "; ".join(found))
-
-
-def filled(kind: str, argument: str) -> str:
-    """Return the text that takes the place of a marker."""
-    if kind == "table":
-        of, _, name = argument.partition(" ")
-        if of == "hundred":
-            return hundred_layers.markdown()
-        if of == "casebook":
-            return casebook.markdown(name)
-        if of == "rivals":
-            return rivals.markdown(name)
-        return found_and_cured.markdown(name) if of == "found" else tables.markdown(argument)
-    if kind == "include":
-        text = (ROOT / argument).read_text(encoding="utf-8")
-        return text.replace("](docs/", "](")
-    path, *names = argument.split()
-    if kind == "names":
-        return ", ".join(_named(path, names[0]))
-    return "\n\n".join(_fenced(path, name) for name in names)
-
-
-def _named(path: str, function: str) -> list[str]:
-    """Return the first arguments that are texts, of calls of a function in a file."""
-    text = (ROOT / path).read_text(encoding="utf-8")
-    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
-    first = (call.args[0] for call in calls if call.args and ast.unparse(call.func) == function)
-    return [node.value for node in first if isinstance(node, ast.Constant)]
-
-
-def _fenced(path: str, name: str) -> str:
-    line, code = source(ROOT / path, name)
-    return f'```python title="{path}, line {line}"\n{code}\n```'
-
-
-def source(path: Path, name: str) -> tuple[int, str]:
-    """Return a function, class or constant of a file and its first line, without its docstring.
-
-    Raises:
-        LookupError: the file has no such name.
-    """
-    text = path.read_text(encoding="utf-8")
-    node: Any = ast.parse(text)
-    for part in name.split("."):
-        node = _member(node, part, path)
-    lines = text.splitlines()
-    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-    shown = lines[first - 1 : node.end_lineno]
-    body = getattr(node, "body", None)
-    if body and isinstance(body[0], ast.Expr) and ast.get_docstring(node) is not None:
-        start, end = body[0].lineno - first, (body[0].end_lineno or 0) - first
-        following = body[1].lineno - first if len(body) > 1 else end + 1
-        blank = [line for line in shown[end + 1 : following] if line.strip()]
-        shown = [*shown[:start], *blank, *shown[following:]]
-    indent = len(shown[0]) - len(shown[0].lstrip())
-    return first, "\n".join(line[indent:] for line in shown)
-
-
-def _member(node: Any, name: str, path: Path) -> Any:
-    for child in node.body:
-        targets = child.targets if isinstance(child, ast.Assign) else [getattr(child, "target", 0)]
-        names = {getattr(child, "name", None), *(getattr(t, "id", None) for t in targets)}
-        if name in names:
-            return child
-    raise LookupError(f"{path.name} has no {name}")
 
 
 def _as_mathml(match: re.Match[str]) -> str:

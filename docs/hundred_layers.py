@@ -4,7 +4,7 @@
 
 takes finished runs of `python -m experiments cures examples/a_hundred_layers.py:NAME` and writes
 a row for each network into `docs/data/hundred_layers.csv`, in place of rows of the same network.
-`docs/hooks.py` puts the table into the page where it has `<!-- table: hundred -->`.
+`docs/tables.py` writes the table into the page.
 """
 
 import csv
@@ -87,7 +87,7 @@ def read() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def markdown() -> str:
+def markdown(_: str = "") -> str:
     """Return the table: each activation with its rivals, and what `jaxnn.cures` makes of it."""
     lines = ["| 100 layers of | weights | gradient, decades | step size | loss | accuracy |"]
     lines.append("|:---|:---|---:|---:|---:|---:|")

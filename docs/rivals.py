@@ -4,8 +4,7 @@
 
 takes runs of `python -m experiments cures --networks ...`, finished or not, and writes what each
 network reaches as it is, cured and by its rivals into `docs/data/rivals.csv`, in place of rows of
-the same network, framework and length. `docs/hooks.py` puts the tables into the page where it has
-`<!-- table: rivals networks -->` and `rivals means`.
+the same network, framework and length. `docs/tables.py` writes the tables into the page.
 """
 
 import csv

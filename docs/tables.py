@@ -1,26 +1,50 @@
-"""The tables of measured numbers on the site: written by a run, stored here as text, rendered.
+"""Tables and code of the site's pages, written into them.
 
-    python docs/tables.py runs/laws runs/bench
+    python docs/tables.py                        all of them, from what is stored
+    python docs/tables.py runs/laws runs/bench   after the numbers of these runs have been stored
 
-takes finished runs of `python -m experiments laws`, `bench` and `menagerie` and writes what the
-pages show into `docs/data`: `laws.csv`, `bench.csv` and so on, with `about.json` for the machine
-and versions. A run of some laws, of some networks of the menagerie, or of some rows of the
-benchmark (`--row`), replaces the rows of these. Building the site then needs no runs.
+Between two comments a page has
+
+    <!-- table: laws -->
+    <!-- /table -->                                   a table, of this file or of one beside it
+    <!-- code: jaxnn/passes/walk.py down -->
+    <!-- /code -->                                    that function as it stands in the file
+
+and `tests/test_docs.py` says which page is older than what it shows. Finished runs of
+`python -m experiments laws`, `bench` and `menagerie` go into `docs/data`: `laws.csv`, `bench.csv`
+and so on, with `about.json` for the machine, versions and days. A run of some laws, of some
+networks of the menagerie, or of some rows of the benchmark (`--row`), replaces the rows of these.
 `verdicts.csv` is written by `tests/draws.py`; `alarms` and `findings` are tables of the rules.
 
-`docs/hooks.py` puts `markdown("laws")` where a page has `<!-- table: laws -->`. A comparison that
-does not hold and a ratio that misses its goal are bold.
+A comparison that does not hold and a ratio that misses its goal are bold.
 """
 
 import argparse
+import ast
 import csv
 import json
+import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).parent / "data"
+DOCS = Path(__file__).parent
+ROOT, DATA = DOCS.parent, DOCS / "data"
+sys.path.insert(0, str(DOCS))
+import casebook  # noqa: E402
+import found_and_cured  # noqa: E402
+import hundred_layers  # noqa: E402
+import rivals  # noqa: E402
+
+OTHERS = {
+    "casebook": casebook.markdown,
+    "found": found_and_cured.markdown,
+    "hundred": hundred_layers.markdown,
+    "rivals": rivals.markdown,
+}
+WRITTEN = re.compile(r"^<!-- (code|table): (.+?) -->\n.*?^<!-- /\1 -->$", re.DOTALL | re.MULTILINE)
 LAWS = (
     "number",
     "law",
@@ -65,7 +89,7 @@ COLUMNS = {
     "menagerie": MENAGERIE,
 }
 IN_PARTS = ("menagerie",)  # whose runs may be of some networks, and unfinished
-MOST = 3  # comparisons of a law in the first table; the others are folded below it
+MOST = 3  # comparisons of a law that are shown, if all hold
 # Of the laws, and the papers that they are from.
 TITLES = {
     "gradient-exponent": "Each layer multiplies the gradient by √χ",
@@ -141,11 +165,63 @@ Record = Mapping[str, str]
 
 
 def main() -> None:
-    """Read the runs that the command line names, and write their data."""
+    """Store the runs that the command line names, and write all tables and code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of finished runs")
     for folder in parser.parse_args().runs:
         collect(folder)
+    for path in DOCS.rglob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        if text != (new := written(text)):
+            path.write_text(new, encoding="utf-8")
+
+
+def written(page: str) -> str:
+    """Return a page with its tables and its code as they are now."""
+    return WRITTEN.sub(_renewed, page)
+
+
+def _renewed(match: re.Match[str]) -> str:
+    kind, of = match[1], match[2]
+    text = (code(*of.split()) if kind == "code" else markdown(of)).strip("\n")
+    return f"<!-- {kind}: {of} -->\n\n{text}\n\n<!-- /{kind} -->"
+
+
+def code(path: str, *names: str) -> str:
+    """Return functions, classes or constants of a file of the repository as blocks of code."""
+    sources = (source(ROOT / path, name) for name in names)
+    return "\n\n".join(f'```python title="{path}"\n{text}\n```' for text in sources)
+
+
+def source(path: Path, name: str) -> str:
+    """Return a function, class or constant of a file, without its docstring.
+
+    Raises:
+        LookupError: the file has no such name.
+    """
+    text = path.read_text(encoding="utf-8")
+    node: Any = ast.parse(text)
+    for part in name.split("."):
+        node = _member(node, part, path)
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+    lines = text.splitlines()[first - 1 : node.end_lineno]
+    body = getattr(node, "body", None)
+    if body and isinstance(body[0], ast.Expr) and ast.get_docstring(node) is not None:
+        start, end = body[0].lineno - first, (body[0].end_lineno or 0) - first
+        following = body[1].lineno - first if len(body) > 1 else end + 1
+        comments = [line for line in lines[end + 1 : following] if line.strip()]
+        lines = [*lines[:start], *comments, *lines[following:]]
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    return "\n".join(line[indent:] for line in lines)
+
+
+def _member(node: Any, name: str, path: Path) -> Any:
+    for child in node.body:
+        targets = child.targets if isinstance(child, ast.Assign) else [getattr(child, "target", 0)]
+        names = {getattr(child, "name", None), *(getattr(t, "id", None) for t in targets)}
+        if name in names:
+            return child
+    raise LookupError(f"{path.name} has no {name}")
 
 
 def collect(folder: Path, data: Path = DATA) -> None:
@@ -230,16 +306,6 @@ def _of_some(
     return {"measured": about["measured"], "anew": about.get("anew", {}) | anew}
 
 
-def _anew(days: Mapping[str, str]) -> list[str]:
-    """Return a sentence a day with the laws or rows that were measured on it."""
-    sentences = []
-    for day in sorted(set(days.values())):
-        *others, last = (name.replace("-", " ") for name, on in days.items() if on == day)
-        names = f"{', '.join(others)} and {last}" if others else last
-        sentences.append(f"Measured {day}: {names}.")
-    return sentences
-
-
 def _bench(folder: Path) -> list[dict[str, str]]:
     """One record a case, and one for the mean of a row that has a goal for it."""
     import polars as pl
@@ -306,71 +372,48 @@ def _about(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict
 
 
 def markdown(name: str, data: Path = DATA) -> str:
-    """Return a table for a page: of `COLUMNS`, `verdicts`, `twins`, or of a table of rules."""
-    if name == "verdicts":
-        return "\n".join(verdicts(read(name, data)))
-    if name == "power":
-        return "\n".join(power(read("laws", data)))
-    if name == "twins":
-        return "\n".join(twins(read("laws", data)))
-    if name == "alarms":
-        return "\n".join(alarms())
-    if name == "findings":
-        return "\n".join(findings())
-    if name == "changes":
-        return "\n".join(changes())
+    """Return a table for a page, by its name."""
+    other, _, of = name.partition(" ")
+    if other in OTHERS:
+        return OTHERS[other](of)
+    if name in RULES:
+        return "\n".join(RULES[name]())
+    if name in DRAWN:
+        return "\n".join(DRAWN[name](read({"twins": "laws"}.get(name, name), data)))
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
-    records = read(name, data)
-    measured = f"Measured: {about['measured']}."
-    notes = [f"\n{note}" for note in [*about.get("notes", []), *_anew(about.get("anew", {}))]]
     noun, verb = WORDS[name]
-    first = f"**{about['met']} of {about['of']} {noun} {verb}.** {measured}"
-    return "\n".join([first, *notes, "", *LINES[name](records)])
+    first = f"**{about['met']} of {about['of']} {noun} {verb}.** Measured {_measured(about)}."
+    return "\n".join([first, "", *LINES[name](read(name, data))])
+
+
+def _measured(about: Mapping[str, Any]) -> str:
+    """Return the first and the last day of a table, the machine and the versions."""
+    first, rest = about["measured"][:10], about["measured"][10:]
+    days = sorted({first, *about.get("anew", {}).values()})
+    return " to ".join(dict.fromkeys((days[0], days[-1]))) + rest
 
 
 def laws(records: Sequence[Record]) -> list[str]:
-    """Return a section a law: what it says, some comparisons, and the others folded."""
+    """Return a fold a law: what it says, some comparisons, and which errors would be seen."""
+    from experiments.laws.experiment import LAWS as KNOWN
+
+    reasons = {law.name: law.coarse for law in KNOWN}
     lines = []
-    for _, group in groupby(records, key=lambda record: record["law"]):
+    for name, group in groupby(records, key=lambda record: record["law"]):
         comparisons = list(group)
+        failed = [r for r in comparisons if r["holds"] != "yes"]
         first = comparisons[0]
         begin = first["statement"][0]  # a Greek letter is a symbol
         statement = (begin.upper() if begin.isascii() else begin) + first["statement"][1:]
-        lines += ["", f"## {_title(first)}", ""]
+        lines += ["<details markdown>", f"<summary>{first['number']}. {TITLES[name]}</summary>", ""]
         lines += [f"{statement}. *{_linked(first['source'])}.*", ""]
         lines += [_line(("case", "predicted", "measured", "tolerance")), _rule("l|r|r|r")]
-        lines += [
-            _line((r["case"], *_compared(r), _number(r["tolerance"], 2)))
-            for r in comparisons[:MOST]
-        ]
+        shown = comparisons[: max(MOST, len(failed))]
+        lines += [_line((r["case"], *_compared(r), _number(r["tolerance"], 2))) for r in shown]
+        holding = f"{len(comparisons) - len(failed)} of {len(comparisons)} comparisons hold."
         together = [_together(first)] if first.get("chance") else []
-        lines += ["", " ".join([*together, *filter(None, [_seen(comparisons)])])]
-        if len(comparisons) > MOST:
-            lines += ["", *_folded(comparisons)]
-    return lines
-
-
-def power(records: Sequence[Record]) -> list[str]:
-    """Return a row a factor: the smallest error of it that is seen, and the law's χ².
-
-    Args:
-        records: of laws. A factor that none of their cases tests has no number, but a reason.
-    """
-    from experiments.laws.experiment import LAWS as KNOWN
-
-    why = {law.name: dict(law.coarse) for law in KNOWN}
-    lines = [_line(("law", "factor", "smallest error seen", "χ²", "of", "chance", "why no less"))]
-    lines.append(_rule("l|l|r|r|r|r|l"))
-    for law, group in groupby(records, key=lambda record: record["law"]):
-        comparisons = list(group)
-        powers = dict.fromkeys(why[law], "")
-        powers |= {r["factor"]: r["power"] for r in comparisons if r["factor"]}
-        name, first = _title(comparisons[0]), comparisons[0]
-        for factor, seen in powers.items():
-            numbers = (_number(first[v], 2) for v in ("chi_square", "freedom", "chance"))
-            reason = why[law].get(factor, "")
-            lines.append(_line((name, factor, _percent(seen), *numbers, reason)))
-            name = ""
+        lines += ["", " ".join([holding, *together, *_seen(comparisons, reasons[name])])]
+        lines += ["", "</details>", ""]
     return lines
 
 
@@ -410,7 +453,7 @@ def _together(record: Record) -> str:
         _number(record[name], digits)
         for name, digits in (("chi_square", 3), ("freedom", 3), ("chance", 2))
     )
-    return f"Together: χ² {chi_square}, {freedom} comparisons of them independent, chance {chance}."
+    return f"χ² {chi_square} (degrees of freedom: {freedom}), chance {chance}."
 
 
 def _linked(source: str) -> str:
@@ -420,32 +463,18 @@ def _linked(source: str) -> str:
     return source
 
 
-def _title(record: Record) -> str:
-    return f"{record['number']}. {TITLES[record['law']]}"
-
-
-def _seen(comparisons: Sequence[Record]) -> str:
-    """Say which errors of the law's factors the run would have seen."""
+def _seen(comparisons: Sequence[Record], reasons: Iterable[tuple[str, str]]) -> list[str]:
+    """Say which errors of the law's factors the run would have seen, and why no smaller ones."""
     powers = {r["factor"]: _percent(r["power"]) for r in comparisons if r["factor"]}
     errors = ", ".join(f"{power} in {factor}" for factor, power in powers.items())
-    return f"An error of {errors} would be seen." if errors else ""
+    seen = [f"An error of {errors} would be seen."] if errors else []
+    return [*seen, *(f"{factor}: {why}." for factor, why in reasons)]
 
 
 def _percent(part: str) -> str:
     if not part:
         return "–"
     return f"{100 * float(part):.2g} %" if float(part) < 1 else f"{100 * float(part):.0f} %"
-
-
-def _folded(comparisons: Sequence[Record]) -> list[str]:
-    holding = sum(record["holds"] == "yes" for record in comparisons)
-    lines = [_line(("case", "predicted", "measured", "tolerance", "its reason"))]
-    lines.append(_rule("l|r|r|r|l"))
-    for record in comparisons:
-        more = (_number(record["tolerance"], 2), record["reason"])
-        lines.append(_line((record["case"], *_compared(record), *more)))
-    title = f"{holding} of {len(comparisons)} comparisons hold"
-    return [f'??? note "{title}"', "", *(f"    {line}" for line in lines)]
 
 
 def _compared(record: Record) -> tuple[str, str]:
@@ -471,19 +500,17 @@ def verdicts(records: Sequence[Record]) -> list[str]:
 
 
 def bench(records: Sequence[Record]) -> list[str]:
-    """Return a section a workload with a table a peer; a ratio that misses its goal is bold."""
+    """Return a table a workload and peer; a ratio that misses its goal is bold."""
     columns = ["case", *(c for c in BENCH[3:-1] if any(record[c] for record in records))]
     rule = _rule("|".join("l" if c == "case" else "r" for c in columns))
     lines: list[str] = []
-    for workload, of_workload in groupby(records, key=lambda record: record["workload"]):
+    for (workload, peer), group in groupby(records, key=lambda r: (r["workload"], r["against"])):
         title = workload if "_" in workload else workload[0].upper() + workload[1:]
-        lines += ["", f"### {title}"]
-        for peer, group in groupby(of_workload, key=lambda record: record["against"]):
-            lines += ["", f"Compared with **{peer}**:", "", _line(columns), rule]
-            for record in group:
-                ratio = f"**{record['ratio']}**" if record["met"] == "no" else record["ratio"]
-                cells = {**record, "ratio": ratio}
-                lines.append(_line([cells[name] or "–" for name in columns]))
+        lines += ["", f"**{title}**, compared with {peer}:", "", _line(columns), rule]
+        for record in group:
+            ratio = f"**{record['ratio']}**" if record["met"] == "no" else record["ratio"]
+            cells = {**record, "ratio": ratio}
+            lines.append(_line([cells[name] or "–" for name in columns]))
     return lines
 
 
@@ -515,31 +542,23 @@ def findings() -> list[str]:
 
 
 def menagerie(records: Sequence[Record]) -> list[str]:
-    """Return a section a package: its networks, and what was refused with the error message."""
-    lines: list[str] = []
-    columns = ("network", "layers", "difference", "seconds")
+    """Return a row a package with its largest differences, and what was refused, and why."""
+    lines = [_line(("package", "networks", "largest difference")), _rule("l|r|r")]
+    refused = []
     for package, group in groupby(records, key=lambda record: record["package"]):
-        networks = list(group)
-        lines += ["", f"## {package}", "", _line(columns), _rule("l|r|r|r")]
-        lines += [_line(_network(record)) for record in networks]
-        lines += [
-            f"\n{record['title']}: {_code(record['message'])}"
-            for record in networks
-            if record["result"] in ("refused", "absent")
-        ]
-    return lines
-
-
-def _network(record: Record) -> tuple[str, ...]:
-    title, result = record["title"], record["result"]
-    if result in ("refused", "absent"):
-        return title, "–", f"**{result}**", "–"
-    difference = record["difference"].replace("e-0", "e-").replace("-", "−")
-    if record["dtype"] != "float64":
-        difference += f", {record['dtype']}"
-    if result != "measured":
-        difference = f"**{difference}**"
-    return title, record["layers"], difference, record["seconds"]
+        networks, largest = list(group), dict[str, float]()
+        for record in networks:
+            if record["result"] in ("refused", "absent"):
+                message = _code(record["message"])
+                refused.append(f"- {package}, {record['title']}, {record['result']}: {message}")
+            else:
+                of_format = largest.get(record["dtype"], 0.0)
+                largest[record["dtype"]] = max(of_format, float(record["difference"]))
+        numbers = [f"{v:.0e}".replace("e-0", "e-").replace("-", "−") for v in largest.values()]
+        formats = ("" if name == "float64" else f" in {name}" for name in largest)
+        cells = ", ".join(map("".join, zip(numbers, formats, strict=True)))
+        lines.append(_line((package, str(len(networks)), cells or "–")))
+    return [*lines, "", *refused]
 
 
 def _code(text: str) -> str:
@@ -568,6 +587,8 @@ WORDS = {
     "menagerie": ("networks", "are measured unchanged"),
 }
 LINES = {"laws": laws, "bench": bench, "menagerie": menagerie}
+DRAWN = {"verdicts": verdicts, "twins": twins}
+RULES = {"alarms": alarms, "findings": findings, "changes": changes}
 
 
 if __name__ == "__main__":
