@@ -379,7 +379,7 @@ def markdown(name: str, data: Path = DATA) -> str:
     if name in RULES:
         return "\n".join(RULES[name]())
     if name in DRAWN:
-        return "\n".join(DRAWN[name](read({"twins": "laws"}.get(name, name), data)))
+        return "\n".join(DRAWN[name](read(OF.get(name, name), data)))
     about = json.loads((data / "about.json").read_text(encoding="utf-8"))[name]
     noun, verb = WORDS[name]
     first = f"**{about['met']} of {about['of']} {noun} {verb}.** Measured {_measured(about)}."
@@ -489,14 +489,19 @@ def _compared(record: Record) -> tuple[str, str]:
 
 
 def verdicts(records: Sequence[Record]) -> list[str]:
-    """Return a row for each kind of network, and how many verdicts are wrong."""
+    """Return a row for each kind of network."""
     lines = [_line((*list(records[0])[:-1], "wrong")), _rule("l|l|r|r|r|l|r")]
-    lines += [_line(list(record.values())) for record in records]
+    return [*lines, *(_line(list(record.values())) for record in records)]
+
+
+def errors(records: Sequence[Record]) -> list[str]:
+    """Return a sentence on how many verdicts are wrong."""
+    said = []
     for are, error in (("well", "called ill"), ("ill", "missed")):
         of = [record for record in records if record["are"] == are]
         wrong, drawn = (sum(int(record[name]) for record in of) for name in ("wrong", "drawn"))
-        lines += ["", f"**{wrong} of {drawn} networks that are {are} are {error}.**"]
-    return lines
+        said.append(f"{wrong} of {drawn} networks that are {are} are {error}")
+    return [f"**{', and '.join(said)}.**"]
 
 
 def bench(records: Sequence[Record]) -> list[str]:
@@ -587,7 +592,8 @@ WORDS = {
     "menagerie": ("networks", "are measured unchanged"),
 }
 LINES = {"laws": laws, "bench": bench, "menagerie": menagerie}
-DRAWN = {"verdicts": verdicts, "twins": twins}
+DRAWN = {"verdicts": verdicts, "errors": errors, "twins": twins}
+OF = {"errors": "verdicts", "twins": "laws"}
 RULES = {"alarms": alarms, "findings": findings, "changes": changes}
 
 

@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
 
+import again
 import before_after
 import browser
 import found_and_cured
@@ -262,11 +263,17 @@ def test_a_picture_is_part_of_its_page_in_the_ink_of_the_page():
     assert hooks.on_post_page(small) == small
 
 
+@pytest.mark.parametrize("name", again.SOURCES)
+def test_a_picture_is_not_older_than_the_code_that_draws_it(name):
+    drawn = json.loads(text_of(again.DRAWN))
+    assert drawn.get(name) == again.digest(name), f"run python docs/again.py {name}"
+
+
 def test_the_picture_of_the_house_has_its_rooms():
     for name in house.PICTURES:
         shown = {*ElementTree.fromstring(text_of(DOCS / f"{name}.svg")).itertext()}
         rooms = {room.removeprefix("jaxnn.").replace(".", "/") for room in house.rooms()}
-        assert rooms <= shown, "run python docs/house.py"
+        assert rooms <= shown, "run python docs/again.py house"
 
 
 # What is included
