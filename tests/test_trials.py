@@ -168,6 +168,17 @@ def test_weights_are_drawn_by_their_inputs():
         assert float(tree[name].std()) * inputs**0.5 == pytest.approx(1, rel=0.05)
 
 
+def test_numbers_of_classes_get_a_unit_each():
+    ys = np.repeat(np.arange(4, dtype=np.float32), 16)[:, None]
+    made = CHANGES["class each"].of(setup(ys=ys))
+    tree = made.program.model[1]
+    assert (tree["b"].shape, tree["a"].shape) == ((16, 4), (4, 16))
+    assert made.words == {"classes": 4}
+    direct = entropy(made.output, ys[:, 0].astype(int)).mean()
+    np.testing.assert_allclose(made.learner().step(made.batches[0]), direct, rtol=1e-5)
+    assert CHANGES["class each"].of(setup()) is None  # labels that are no classes
+
+
 def test_optimisers_without_decay_and_their_step_sizes():
     for optimizer, size in (
         (optax.sgd(0.3), 0.3),

@@ -12,12 +12,14 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..arrays.compiled import few_runs
+from ..chain.chain import Chain
 from ..curing.jax_patients import ChainPatient
 from ..curing.structure import Plain, Rebuilding
 from ..curing.units import OPENED
 from ..jaxpr.interpreter import bound
 from ..jaxpr.primitives import AFFINE, CASTS, MULTIPLYING, SHAPES, SUMS
 from ..jaxpr.program import Flat
+from ..models import as_network, is_pair, own_pytree
 from ..train.descent import ADAM, RATE, learned, trainee_of
 from ..train.steps import Optimizer, check_optimizer
 from .setup import Setup
@@ -109,6 +111,22 @@ class JaxTools(Tools):
             return jax.tree.map(lambda p, q: 2 * p - q, params, after), state, value
 
         return setup.but(step=turned)
+
+    def with_class_each(self, setup: Setup, classes: int) -> Setup | None:
+        program, rng = setup.program, np.random.default_rng(1)
+        net, own = program.network[0], own_pytree(program.model)
+        last = {*net.paths[-1]} if isinstance(net, Chain) else set()
+
+        def wider(path: Any, v: Any) -> Any:
+            if jax.tree_util.keystr(path) not in last or 1 not in np.shape(v):
+                return v
+            shape = [classes if n == 1 else n for n in v.shape]
+            return jnp.asarray(rng.normal(size=shape) * (v.size**-0.5 * (v.ndim > 1)), v.dtype)
+
+        tree = jax.tree_util.tree_map_with_path(wider, own)
+        model = (program.model[0], tree) if is_pair(program.model) else tree
+        network = as_network(model, program.xs, each=program.each, cuts=program.cuts)
+        return setup.but(model=model, network=network)
 
     def drawn(self, setup: Setup) -> Setup | None:
         patient, rng = setup.patient, np.random.default_rng(1)

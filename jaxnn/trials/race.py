@@ -325,7 +325,8 @@ def _answer(tried: Sequence[Tried], as_it_is: Score, order: Sequence[str]) -> Tr
         return None
     good = [one for one in tried if one.value >= base + NEAR * (best - base)]
 
-    def place(one: Tried) -> tuple[int, int, float]:
-        return len(one.names), order.index(one.names[0]), -one.value * one.is_of_steps
+    def place(one: Tried) -> tuple[int, list[int], float]:
+        is_size = one.names[-1] in OF_STEPS  # of several the best
+        return len(one.names), [*map(order.index, one.names)], -one.value * is_size
 
     return min(good, key=place)
