@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ..arrays.arguments import check_outside_of_jit
-from ..arrays.compiled import measuring
+from ..arrays.compiled import few_runs, measuring
 from ..diagnosis import TRY, Diagnosis, diagnosed
 from ..errors import TrainingWarning
 from ..evidence.constant_answer import constant_answer
@@ -218,7 +218,7 @@ def checkup(
         made.watch.first = FIRST  # where a step that is too large shows
         return made
 
-    with live(), kept, warnings.catch_warnings():
+    with live(), kept, few_runs(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)  # alarms are in the answer
         diagnosis = diagnosed(program)
         first = learner(batches[0])
