@@ -90,10 +90,12 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "passes": Room(("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "lists")),
+    "passes": Room(
+        ("passes/*", "arrays/loops.py"), ("training", "backprop", "runs", "mixed_layers")
+    ),
     "arrays": Room(
         ("arrays/*", "interrupts.py"),
-        ("numbers", "signal", "flow", "mesh", "spectrum", "arguments", "sweeps", "interrupts"),
+        ("block_floats", "signal", "flow", "mesh", "spectrum", "arguments", "sweeps", "interrupts"),
     ),
     "network": Room(
         ("network/*", "network/blocks/*", "initializers.py"),
@@ -101,9 +103,9 @@ ROOMS = {
     ),
     "measure": Room(
         ("flow/measure/[!t]*", "flow/jacobian/*"),
-        ("flow", "chain", "states", "signal", "costs", "spectrum"),
+        ("flow", "chain", "several_states", "signal", "costs", "spectrum"),
     ),
-    "record": Room(("flow/record/*",), ("flow", "record", "states", "chain")),
+    "record": Room(("flow/record/*",), ("flow", "record", "several_states", "chain")),
     "verdict": Room(
         ("flow/verdict/*", "evidence/*"),
         ("findings", "evidence", "verdict", "verdict_faults", "record", "flow"),
@@ -113,9 +115,12 @@ ROOMS = {
         ("theory/*", "flow/theory/*"), ("theory", "meanfield", "two_inputs", "twin_theory")
     ),
     "twin": Room(("theory/twin/*",), ("twin", "twin_theory")),
-    "chain": Room(("chain/*",), ("cut", "states", "handover", "tied", "roots")),
+    "chain": Room(
+        ("chain/*",), ("cut", "several_states", "handover", "shared_weights", "inputs_as_states")
+    ),
     "jaxpr": Room(
-        ("jaxpr/*", "recognition/*"), ("primitives", "apart", "attention", "routers", "skips")
+        ("jaxpr/*", "recognition/*"),
+        ("primitives", "example_independence", "attention", "routers", "skips"),
     ),
     "pytorch": Room(("pytorch/*",), ("pytorch", "torch_example_axes"), needs="torch"),
     "train": Room(

@@ -6,7 +6,7 @@ import re
 import warnings
 
 import pytest
-from test_live_page import START, alarm, measured, page_of, record
+from test_watch_page import START, alarm, measured, page_of, record
 
 from jaxnn.errors import TrainingWarning
 from jaxnn.train import read_watch
