@@ -401,7 +401,7 @@ def test_zero_inf_and_nan_stand_at_the_edge():
     assert "at the edge: ▼ zero, ▲ infinite, + not a number" in svg
     assert "zero tanh, he_normal" in svg
     assert "nan tanh, exploded" in svg
-    html = page.page(drawn, rows, rows.clear().select("activation", "label", "depth"), [])
+    html = page.page(drawn, rows, rows.clear().select("activation", "label", "depth"))
     json.dumps(
         [charts.jsonable(frame).to_dict(as_series=False) for frame in html.data.values()],
         allow_nan=False,
