@@ -13,6 +13,7 @@ from peers import need
 from experiments.__main__ import main
 from experiments.menagerie import catalogue, columns, experiment, of_jax, report
 from experiments.menagerie.catalogue import ENTRIES, OF_TORCH, PACKAGES, CatalogueEntry
+from experiments.menagerie.comparison import NormComparison
 from experiments.runs import schema
 
 pytestmark = pytest.mark.usefixtures("users_jax")
@@ -178,7 +179,7 @@ def test_a_wrong_number_of_a_whole_array_is_seen(comparison):
 
 @pytest.mark.slow
 def test_a_number_that_is_not_plain_gradients_is_a_failure(monkeypatch, tmp_path, capsys):
-    comparison = of_jax.Comparison(4, 2, 2, 4, 1e-3, "state 2 of a[1]", "float64")
+    comparison = NormComparison(4, 2, 2, 4, 1e-3, "state 2 of a[1]", "float64")
     monkeypatch.setattr(of_jax, "compared", lambda *_: comparison)
     monkeypatch.setattr(CatalogueEntry, "arguments", lambda _: {})
     command = ["menagerie", "--packages", "jax", "--networks", "vae", "--quiet", "--no-cache"]
