@@ -22,13 +22,17 @@ from jaxnn.flow.measure.flow_of_net import flow_of_net
 # of them. Three stand for the rest, and compile quickly: two that saturate, around ½ and 0, and
 # one with a kink and zeros that is homogeneous.
 FEW_ACTIVATIONS = ("sigmoid", "tanh", "relu")
-each_activation = pytest.mark.parametrize(
-    "activation",
-    [
-        pytest.param(name, marks=[] if name in FEW_ACTIVATIONS else pytest.mark.slow)
-        for name in jaxnn.network.ACTIVATIONS
-    ],
-)
+
+
+def mostly_slow(names, cases, *usual):
+    """Parametrise a test; all but the usual cases are slow."""
+    rare = [pytest.param(*(v if "," in names else [v]), marks=pytest.mark.slow) for v in cases]
+    return pytest.mark.parametrize(
+        names, [v if v in usual else slow for v, slow in zip(cases, rare, strict=True)]
+    )
+
+
+each_activation = mostly_slow("activation", jaxnn.network.ACTIVATIONS, *FEW_ACTIVATIONS)
 
 
 # A pre-norm network of a user's own

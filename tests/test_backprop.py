@@ -10,7 +10,15 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import FEW_ACTIVATIONS, as_dtype, draw_batch, draw_layers, gaussian, orthogonal
+from problems import (
+    FEW_ACTIVATIONS,
+    as_dtype,
+    draw_batch,
+    draw_layers,
+    gaussian,
+    mostly_slow,
+    orthogonal,
+)
 
 import jaxnn
 
@@ -112,7 +120,7 @@ def test_gradients_of_a_run_of_every_depth(rng):
         assert_right(all_by_hand(narrow), truth, jnp.float32)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@mostly_slow("task", TASKS, "binary")
 def test_delta_of_the_output_is_the_derivative_by_y_hat(rng, task):
     """Δa[L], from a loss written naively in ŷ."""
     net, params, xs, ys = problem(rng, "tanh", task, 2)
@@ -127,7 +135,7 @@ def test_delta_of_the_output_is_the_derivative_by_y_hat(rng, task):
     np.testing.assert_allclose(jaxnn.passes.loss(net, params, xs[0], ys[0]), value, 1e-12)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@mostly_slow("task", TASKS, "multiclass")
 def test_inputs_and_labels_have_gradients_too(rng, task):
     net, params, xs, ys = problem(rng, "tanh", task, 2)
     by_rule = jax.jit(jax.grad(jaxnn.passes.mean_loss, argnums=(2, 3)))(net, params, xs, ys)

@@ -63,9 +63,8 @@ def test_the_sum_over_rows_is_that_of_numpy(rng, columns, monkeypatch):
     np.testing.assert_allclose(many, [expected, -expected], rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "function", [jaxnn.backprop, pytest.param(flow_of_net, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("function", [jaxnn.backprop, flow_of_net])
 def test_a_program_can_be_exported(rng, function):
     net = jaxnn.Network((3, 4, 4, 4, 2), "tanh", "multiclass")
     params = jaxnn.init(net, jax.random.key(0), stacked=True)

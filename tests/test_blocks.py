@@ -21,6 +21,7 @@ from problems import (
     gaussian,
     gradient_flow,
     log_norm,
+    mostly_slow,
     of_theta,
     optimised,
     refusals,
@@ -149,10 +150,8 @@ def contracts_across_a_barrier():
     return bool(np.any(np.asarray(sums) != a * b + c))
 
 
-@pytest.mark.parametrize("jitted", [pytest.param(True, marks=pytest.mark.slow), False])
-@pytest.mark.parametrize(
-    "case", [CASES[1], *(pytest.param(case, marks=pytest.mark.slow) for case in CASES[2:])]
-)
+@mostly_slow("jitted", [True, False], False)
+@mostly_slow("case", CASES[1:], CASES[1])
 def test_plain_and_block_floating_point_agree_to_the_last_bit(rng, case, jitted):
     """Within range every Δz is the same number, whether rows have exponents or not."""
     net, params, xs, _ = problem(rng, *case, dtype=jnp.float32)
@@ -285,7 +284,7 @@ def test_only_public_names_are_used():
             assert node.attr in jaxnn.__all__
 
 
-@pytest.mark.parametrize("activation", ["tanh", pytest.param("relu", marks=pytest.mark.slow)])
+@mostly_slow("activation", ["tanh", "relu"], "tanh")
 def test_the_gradient_and_the_flow_are_those_of_jax(script, rng, activation):
     """In float64; the plain network has no line of the block, and JAX differentiates it."""
     net = jaxnn.Network(OF_OWN, activation, "regression", hidden=script.ConstantGate(GATE))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from problems import as_users_have_jax
+from problems import as_users_have_jax, mostly_slow
 
 import jaxnn
 
@@ -173,7 +173,7 @@ def work_through(x, y, theta, b):
     return v
 
 
-@pytest.mark.parametrize("y", [0, 1])
+@mostly_slow("y", [0, 1], 1)
 def test_the_article_s_network(key, y):
     net = jaxnn.Network(sizes=(3, 4, 1), activation="sigmoid", task="binary")
     params = jaxnn.init(net, key, biases=0.5)

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from problems import barriers_stay, draw_batch, draw_layers, gaussian, log_norm, refusals
+from problems import (
+    barriers_stay,
+    draw_batch,
+    draw_layers,
+    gaussian,
+    log_norm,
+    mostly_slow,
+    refusals,
+)
 from problems import chain_flow as gradient_flow
 
 import jaxnn
@@ -73,7 +81,7 @@ def flow_of(layers, xs, cotangent, **options):
 # Numbers
 
 
-@pytest.mark.parametrize("memory", ["all", pytest.param("sqrt", marks=pytest.mark.slow)])
+@mostly_slow("memory", ["all", "sqrt"], "all")
 def test_it_measures_what_gradient_flow_does(rng, memory):
     """Far below the range of float32, for each example, with Δθ."""
     net = jaxnn.Network((3, *[16] * 150, 1), "sigmoid", "binary")
@@ -189,13 +197,8 @@ def batch_norm(p, z):
     return (z - mean) / jnp.sqrt(var + 1e-3)
 
 
-@pytest.mark.parametrize(
-    "dropped",
-    [
-        (0, 2),
-        *(pytest.param(d, marks=pytest.mark.slow) for d in (None, (1, 3, 4), (0, 3), (1, 2, 4))),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dropped", [None, (0, 2), (1, 3, 4), (0, 3), (1, 2, 4)])
 def test_batch_statistics(dropped, rng):
     """Examples meet: their exponents are one, also where a cotangent has 10^30 between them.
 
@@ -217,7 +220,7 @@ def test_batch_statistics(dropped, rng):
     assert_flow_is(flow, by_jax(layers, xs, lambda out: jnp.vdot(out, cotangent)))
 
 
-@pytest.mark.parametrize("numbered", [False, pytest.param(True, marks=pytest.mark.slow)])
+@mostly_slow("numbered", [False, True], False)
 def test_a_run_whose_first_layer_has_a_gate_that_is_closed(rng, numbered):
     """Examples meet in the others; also where the gate is the number of the layer, as data."""
     theta, gates = rng.normal(size=(4, N, N)), np.array([0.0, 1, -1, 1])

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from problems import mostly_slow
 
 import experiments
 import jaxnn
@@ -307,7 +308,7 @@ def test_a_folder_that_is_gone_is_one_sentence(tmp_path, monkeypatch, capsys):
     )
 
 
-@pytest.mark.parametrize("missing", [pytest.param("tyro", marks=pytest.mark.slow), "jax"])
+@mostly_slow("missing", ["tyro", "jax"], "jax")
 def test_a_package_that_is_missing_is_one_sentence(missing):
     """Also JAX, without which nothing of jaxnn can be imported."""
     started = f"import runpy, sys; sys.modules['{missing}'] = None; "

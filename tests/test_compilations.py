@@ -19,7 +19,7 @@ import torches
 from jax import monitoring
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 from peers import need
-from problems import filled_flow
+from problems import filled_flow, mostly_slow
 
 import jaxnn
 from jaxnn.arrays.compiled import KEPT, compiled, few_runs
@@ -344,7 +344,7 @@ def scaled(thetas, factor):
     return [(lambda theta, z: factor * jax.numpy.tanh(z) @ theta, theta) for theta in thetas]
 
 
-@pytest.mark.parametrize("each", ["batch", pytest.param("example", marks=pytest.mark.slow)])
+@mostly_slow("each", ["batch", "example"], "batch")
 def test_equal_losses_and_layers_that_are_written_anew_are_compiled_once(programs, each):
     thetas, xs = np.full((3, 2, 2), 0.3, np.float32), XS[:2]
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from problems import as_users_have_jax, draw_batch, draw_layers, gaussian
+from problems import as_users_have_jax, draw_batch, draw_layers, gaussian, mostly_slow
 
 import jaxnn
 
@@ -28,7 +28,7 @@ def assert_is(diagnosis, flow, words):
     assert diagnosis.verdict.word == jaxnn.verdict(flow).word
 
 
-@pytest.mark.parametrize("each", ["batch", pytest.param("example", marks=pytest.mark.slow)])
+@mostly_slow("each", ["batch", "example"], "batch")
 def test_a_function_and_layers(rng, each):
     theta, xs, ys = rng.normal(size=(3, N, N)), *rng.normal(size=(2, 5, N))
     layers = [(lambda p, z: jnp.tanh(z) @ p, v) for v in theta]

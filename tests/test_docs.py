@@ -90,6 +90,7 @@ def run(name, blocks):
     return ran
 
 
+@pytest.mark.slow
 def test_the_article_s_network_runs():
     blocks = [block for block in fenced(DOCS / "article.md") if "jaxnn.Network(" in block]
     assert run("article", blocks) == 1

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from problems import as_dtype, draw_layers, filled_flow, gaussian, gradient_flow, of_theta, refusals
+from problems import (
+    as_dtype,
+    draw_layers,
+    filled_flow,
+    gaussian,
+    gradient_flow,
+    mostly_slow,
+    of_theta,
+    refusals,
+)
 
 import jaxnn
 from jaxnn.arrays.rows import ScaledRows
@@ -26,9 +35,7 @@ def network(rng, activation, depth, sigma_w=1.0, dtype=jnp.float64, stacked=Fals
     return net, params, jnp.asarray(rng.normal(size=(9, 6)), dtype), jnp.arange(9) % 2
 
 
-@pytest.mark.parametrize(
-    "activation", ["relu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("sigmoid", "silu"))]
-)
+@mostly_slow("activation", ["relu", "sigmoid", "silu"], "relu")
 def test_it_measures_the_gradient_of_the_mean_loss(rng, activation):
     """Every number of the flow against JAX's derivatives."""
     net, params, xs, ys = network(rng, activation, 3)
@@ -118,6 +125,7 @@ def test_saturated_and_dead_units_are_counted(rng, activation):
     assert flow.units.saturated[-1] == flow.units.dead[-1] == 0
 
 
+@pytest.mark.slow
 def test_a_cotangent_takes_the_place_of_the_loss(rng):
     net, params, xs, ys = network(rng, "sigmoid", 5)
     y_hat = jax.jit(jax.vmap(jaxnn.forward, in_axes=(None, None, 0)))(net, params, xs)

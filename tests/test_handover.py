@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from jax import lax, monitoring
 from problems import chain_flow as gradient_flow
-from problems import log_norm, refusals
+from problems import log_norm, mostly_slow, refusals
 
 import jaxnn
 from jaxnn import as_network
@@ -181,12 +181,9 @@ MOVED = {  # params -> a stack; the paths of its second layer's arrays
     "upside_down": (lambda p: p["u"][::-1] * 2, "['u'][2]"),
     "again": (lambda p: p["u"][jnp.array([3, 2, 2, 0])], "['u'][2]"),
 }
-OFTEN = ("a_list", "beside", "again")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in MOVED]
-)
+@mostly_slow("name", MOVED, "a_list", "beside", "again")
 def test_parameters_that_are_moved(rng, name):
     """Both ways; what no layer has is that of `like`."""
     make, path = MOVED[name]
@@ -317,6 +314,7 @@ def test_within_grad_jit_and_vmap(rng, tokens):
 # Layers
 
 
+@pytest.mark.slow
 def test_layers_of_flax(rng, users_jax):
     class Block(nnx.Module):
         def __init__(self, rngs):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import chain_flow as gradient_flow
+from problems import mostly_slow
 
 import jaxnn
 from jaxnn.chain.label_pairs import refuse_pairs
@@ -32,7 +33,7 @@ def of_output(output):
     return jnp.sum(output**2, axis=1)
 
 
-@pytest.mark.parametrize("loss", [squares, pytest.param(of_output, marks=pytest.mark.slow)])
+@mostly_slow("loss", [squares, of_output], squares)
 def test_a_loss_of_several_for_each_example_or_without_labels(loss, problem):
     net, params, p, xs, ys = problem
     given = (ys,) if loss is squares else ()

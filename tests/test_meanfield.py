@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import FEW_ACTIVATIONS, refusals
+from problems import FEW_ACTIVATIONS, mostly_slow, refusals
 from scipy.integrate import quad
 
 import jaxnn
@@ -53,7 +53,7 @@ def expected(f, places, scale=1.0, end=9.5):
 
 
 @each_activation
-@pytest.mark.parametrize("q", [0.05, 1.7, 60.0])
+@mostly_slow("q", [0.05, 1.7, 60.0], 60.0)
 def test_length_map_and_chi_are_scipy_s_integrals(activation, q):
     root = math.sqrt(q)
     sigma, prime = (jax.jit(f) for f in (activation.sigma, activation.prime))
@@ -67,10 +67,8 @@ def test_length_map_and_chi_are_scipy_s_integrals(activation, q):
     np.testing.assert_allclose(meanfield.chi(activation, 1.3, q), 1.69 * slope, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in FEW_BENT else pytest.mark.slow) for n in PLAIN]
-)
-@pytest.mark.parametrize(("q", "c"), [(0.8, 0.6), (9.0, -0.95), (2.0, 0.9999)])
+@mostly_slow("name", PLAIN, *FEW_BENT)
+@mostly_slow("q, c", [(0.8, 0.6), (9.0, -0.95), (2.0, 0.9999)], (9.0, -0.95))
 def test_correlation_map_is_scipy_s_integral_over_the_plane(name, q, c):
     f, root, own = PLAIN[name], math.sqrt(q), math.sqrt(1 - c * c)
     activation = BENT if name == "bent" else jaxnn.network.find_activation(name)
@@ -109,11 +107,8 @@ SLOPES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[] if n in ("relu", "erf") else pytest.mark.slow) for n in KERNELS],
-)
-@pytest.mark.parametrize("q", [1e-6, 0.3, 2.0, 50.0])
+@mostly_slow("name", KERNELS, "relu", "erf")
+@mostly_slow("q", [1e-6, 0.3, 2.0, 50.0], 1e-6, 50.0)
 def test_closed_forms(name, q):
     square = KERNELS[name](q, 1.0)
     np.testing.assert_allclose(meanfield.length_map(name, 1.0, 0.0, q), square, rtol=1e-12)

@@ -13,6 +13,7 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from problems import mostly_slow
 
 import jaxnn
 from jaxnn.flow.measure.flow_of_net import flow_of_net
@@ -65,14 +66,8 @@ def mapped(f, params_spread):
     return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=P(AXES))
 
 
-@pytest.mark.parametrize("params_spread", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize(
-    "call",
-    [
-        pytest.param(c, marks=[] if c in ("mean_loss", "gradient_flow") else pytest.mark.slow)
-        for c in CALLS
-    ],
-)
+@mostly_slow("params_spread", [False, True], True)
+@mostly_slow("call", CALLS, "gradient_flow")
 @each_network
 def test_shard_map_with_its_checks(users_jax, net, call, params_spread):
     params = jax.eval_shape(partial(jaxnn.init, net, stacked=True), jax.random.key(0))
@@ -97,7 +92,7 @@ def test_the_gradient_of_shared_parameters_is_shared(users_jax):
     jax.eval_shape(mapped(f, False), params, jnp.zeros((8, 3)), jnp.zeros(8, int))
 
 
-@pytest.mark.parametrize("call", ["mean_loss", "gradient_flow with less memory", "evaluate"])
+@mostly_slow("call", ["mean_loss", "gradient_flow with less memory", "evaluate"], "evaluate")
 @each_network
 def test_explicit_axes(users_jax, net, call):
     mesh = AbstractMesh((4,), ("examples",), axis_types=(AxisType.Explicit,))

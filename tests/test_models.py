@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from problems import refusals
+from problems import mostly_slow, refusals
 
 import jaxnn
 
@@ -105,7 +105,7 @@ def test_a_watch_takes_any_model(kind):
     np.testing.assert_allclose(watch.flow.log_delta, expected.log_delta, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["function", pytest.param("network", marks=pytest.mark.slow)])
+@mostly_slow("kind", ["function", "network"], "function")
 @pytest.mark.slow
 def test_inside_of_jit_and_vmap_over_parameters(kind):
     def log_delta(weights):

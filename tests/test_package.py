@@ -164,6 +164,7 @@ print(sorted(rooms & {*sys.modules}))
     assert answer.stdout.splitlines() == ["set()", "['jax', 'jaxnn.network']"]
 
 
+@pytest.mark.slow
 def test_the_first_chart_imports_no_diagnosis_and_no_cures():
     """Networks of ours need neither; 1,321 modules at this writing, 1,811 with them."""
     code = """

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from jax import lax
 from jax.sharding import SingleDeviceSharding
+from problems import mostly_slow
 
 from jaxnn.jaxpr.interpreter import bound
 from jaxnn.jaxpr.primitives import ONCE, ONE, RULES, SUM, PrimitiveCall
@@ -353,9 +353,7 @@ def tried_together(i):
     return {name: [*zip(trials[name], made[name], strict=True)] for name in trials}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in RULES]
-)
+@mostly_slow("name", RULES, *QUICK)
 def test_an_entry_of_the_table_is_what_its_primitive_does(name):
     rule, trials = RULES[name], tried_together(NAMES.index(name) // TOGETHER)[name]
     assert trials or name in OF_VERSIONS

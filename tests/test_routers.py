@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import mostly_slow
 
 from jaxnn.recognition.anatomy import Anatomy
 
@@ -97,9 +98,10 @@ def share_of(p, z, chosen):
     return np.mean(weights / weights.sum(1, keepdims=True), axis=0)
 
 
-@pytest.mark.parametrize(
-    ("f", "chosen"),
+@mostly_slow(
+    "f, chosen",
     [(weighs, "sigmoid"), (weighs_inside, "softmax"), (gathers, 2), (dispatches, 1), (sorts, 1)],
+    *((weighs, "sigmoid"), (dispatches, 1)),
 )
 def test_routers_are_recognised(f, chosen):
     p, z = drawn()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from problems import mostly_slow
 
 import jaxnn
 from jaxnn.chain.apply import applied
@@ -64,10 +65,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize(
-    "form",
-    ["run", *(pytest.param(v, marks=pytest.mark.slow) for v in ("loop", "scan", "fori_loop"))],
-)
+@mostly_slow("form", FORMS, "run")
 def test_weights_tied_over_steps_without_data(form, given):
     """Measured with a tangent, as `diagnose` does."""
     w, x, ys = given

@@ -16,6 +16,7 @@ from problems import (
     gaussian,
     gradient_flow,
     log_norm,
+    mostly_slow,
     of_theta,
     optimised,
     refusals,
@@ -411,7 +412,7 @@ def with_theta(params, j, theta):
     return first, run._replace(theta=run.theta.at[j].set(jnp.asarray(theta, jnp.float32))), last
 
 
-@pytest.mark.parametrize("sigma_b", [1.0, 0.0])
+@mostly_slow("sigma_b", [1.0, 0.0], 1.0)
 def test_an_example_whose_layer_is_off_goes_on_from_the_biases(rng, sigma_b):
     """Relu, beyond 10³⁸: layer 8 of the run is off for example 0 alone; its b is all that is left.
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import safetensors.numpy
+from problems import mostly_slow
 from sklearn import datasets, metrics
 
 from experiments import find
@@ -232,10 +233,7 @@ def by_numpy(known, frame):
     return 1 / (1 + np.exp(-z)) if known.task == "binary" else np.exp(z) / np.exp(z).sum(1)[:, None]
 
 
-@pytest.mark.parametrize(
-    "task",
-    ["binary", *(pytest.param(t, marks=pytest.mark.slow) for t in ("regression", "multiclass"))],
-)
+@mostly_slow("task", ["binary", "regression", "multiclass"], "binary")
 def test_a_model_that_is_read_predicts_as_the_one_that_was_saved(task, tmp_path):
     known = made(task)
     read = model.read(saved(known, tmp_path / "run"))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import refusals
+from problems import mostly_slow, refusals
 from scipy.integrate import quad
 from scipy.special import roots_jacobi
 
@@ -287,7 +287,7 @@ STATIONARY = [  # σ, σ_w, σ_b, block, rows, and the factor
 ]
 
 
-@pytest.mark.parametrize(("name", "sigma_w", "sigma_b", "block", "batch", "factor"), STATIONARY)
+@mostly_slow("name, sigma_w, sigma_b, block, batch, factor", STATIONARY, *STATIONARY[1::3])
 def test_the_factor_far_from_the_ends(name, sigma_w, sigma_b, block, batch, factor):
     measured = meanfield.stationary_chi(name, sigma_w, sigma_b, hidden=block, batch=batch)
     np.testing.assert_allclose(measured, factor, rtol=1e-10)

@@ -278,6 +278,7 @@ def test_a_signal_that_leaves_float32_before_the_first_step(tmp_path, capsys, mo
     assert "log₁₀ ‖Δz[l]‖" in (out / "training.svg").read_text()
 
 
+@pytest.mark.slow
 def test_training_stops_when_validation_no_longer_improves():
     plan = planned(patience=2, rate=0.0, looks=3, batch=100)
     course = loop.train(plan.recipe, *train.begin(plan), [], lambda label: None)

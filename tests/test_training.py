@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 import reference
-from problems import refusals
+from problems import mostly_slow, refusals
 from sklearn import metrics
 
 import jaxnn
@@ -91,10 +91,7 @@ def values(state):
 # The numbers
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=[pytest.mark.slow] if case != "adam" else []) for case in CASES],
-)
+@mostly_slow("case", CASES, "adam")
 def test_epochs_equal_a_plain_loop_over_jax_grad(key, case):
     """Also the last batch of each epoch, which is smaller: not padded, not weighted."""
     task, optimizer = CASES[case]
@@ -226,10 +223,9 @@ def test_a_saved_state_goes_on_to_the_same_bits(key):
         chex.assert_trees_all_equal(values(on.state), values(run.state))
 
 
-@pytest.mark.parametrize("static", [{"static_argnames": "optimizer"}, {"static_argnums": 4}])
-def test_a_step_under_jit_is_that_outside_and_compiled_once(key, static):
+def test_a_step_under_jit_is_that_outside_and_compiled_once(key):
     net, params, xs, ys = problem(key)
-    step = jax.jit(jaxnn.train.step, **static)
+    step = jax.jit(jaxnn.train.step, static_argnames="optimizer")
     step.clear_cache()  # JAX has one for all that compile this function
     state = expected = jaxnn.train.start(net, params, INJECTED, key)
     for _ in range(2):
@@ -339,14 +335,11 @@ def test_a_validation_set_is_held_out(key):
     assert len({tuple(rows) for rows in others}) > 1
 
 
-@pytest.mark.parametrize(
-    ("task", "n_out"),
-    [
-        *(("binary", 1), ("multiclass", 3)),
-        *(pytest.param("regression", n, marks=pytest.mark.slow) for n in (1, 3)),
-        *(pytest.param(*of, marks=pytest.mark.slow) for of in (("binary", 3), ("multiclass", 2))),
-    ],
-)
+SCORED = [("binary", 1), ("multiclass", 3), ("regression", 1), ("regression", 3)]
+SCORED += [("binary", 3), ("multiclass", 2)]
+
+
+@mostly_slow("task, n_out", SCORED, *SCORED[:2])
 def test_scores_equal_scikit_learn_s(key, task, n_out):
     net, params, xs, ys = problem(key, task, (4, 6, n_out), count=50)
     scores = jaxnn.train.evaluate(net, params, np.asarray(xs), np.asarray(ys))
@@ -435,14 +428,8 @@ def diverged(net, params, xs, ys, size, key, **options):
 @pytest.mark.parametrize(
     ("where", "stacked"),
     [
-        ("signal", False),
-        *(
-            pytest.param(*c, marks=pytest.mark.slow)
-            for c in (
-                *((where, False) for where in DIVERGING if "signal" not in where),
-                ("signal", True),
-            )
-        ),
+        *(("signal", True), ("signal", False)),
+        *((where, False) for where in DIVERGING if "signal" not in where),
     ],
 )
 def test_what_is_not_finite_is_said_in_a_sentence(key, where, stacked):
@@ -562,9 +549,7 @@ def test_fit_is_called_outside_of_jit_and_vmap(key, form):
         form(fit)(jax.random.split(key) if form is not jax.jit else key)
 
 
-@pytest.mark.parametrize(
-    "count", [1, 1025, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 2, 1024, 70_000))]
-)
+@mostly_slow("count", [0, 1, 2, 1024, 1025, 70_000], 1, 1025)
 def test_argsort_is_that_of_numpy(count):
     """All 32 bits, few that tie often, and the highest alone, which the last of the sorts sees."""
     bits = np.random.default_rng(0).integers(0, 2**32, count, np.uint32)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from problems import mostly_slow
 
 import jaxnn
 from jaxnn.flow.measure.flow_of_net import flow_of_net
@@ -88,9 +89,7 @@ def test_a_convolution_by_channel_is_a_sum_of_shifted_products():
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", ["dense", *(pytest.param(n, marks=pytest.mark.slow) for n in list(PRODUCTS)[1:])]
-)
+@mostly_slow("name", PRODUCTS, "dense")
 def test_a_draw_has_the_covariance_of_the_product_up_and_down(name):
     operator, of_x, of_w, axes = PRODUCTS[name]
     random = np.random.default_rng(0)
@@ -141,7 +140,7 @@ def test_an_entry_of_a_table_has_one_sign_in_a_replica():
     assert np.abs(np.mean(np.sign(entries[:, 0] * entries[:, 1]), axis=0)).max() < 0.2
 
 
-@pytest.mark.parametrize("by_state", [True, pytest.param(False, marks=pytest.mark.slow)])
+@mostly_slow("by_state", [True, False], True)
 def test_rows_have_the_draw_of_their_expert(by_state):
     """Two experts, the second of weights three times as large, and rows 0, 1 and 3 alike."""
     tokens, n = 4, 8

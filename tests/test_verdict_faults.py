@@ -317,6 +317,7 @@ def test_a_gradient_too_small_for_float16_needs_a_scale_of_the_loss(measure):
         assert ("format", 9, "") in alarms(v)
 
 
+@pytest.mark.slow
 def test_layers_that_average_all_tokens_make_them_equal():
     rng = np.random.default_rng(0)
 
