@@ -29,7 +29,6 @@ KINDS = {
     "branch norm": "a norm in front of each branch",
     "queries and keys": "a factor on queries and keys alone",
     "gates": "the bias of a gate",
-    "numbers": "other number formats",
 }
 
 TRAINED = {

@@ -521,9 +521,9 @@ def bench(records: Sequence[Record]) -> list[str]:
 
 def changes() -> list[str]:
     """Return the changes that may cure a network, by their names in a `Cure`."""
-    from jaxnn.curing.changes import CURES
+    from jaxnn.trials.cures import ordered
 
-    rows = [(f"`{name}`", text) for name, text, *_ in CURES.paragraphs()]
+    rows = [(f"`{one.name}`", one.summary) for one in ordered(cures=True)]
     return [_line(("kind", "change")), _rule("l|l"), *map(_line, rows)]
 
 

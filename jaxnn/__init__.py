@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from . import theory as theory
     from . import train as train
     from .chain.chain import Run as Run
-    from .curing.cure import Cure as Cure
-    from .curing.cures import Cures as Cures
-    from .curing.cures import cures as cures
     from .diagnosis import Diagnosis as Diagnosis
     from .diagnosis import diagnose as diagnose
     from .flow.gradient_flow import gradient_flow as gradient_flow
@@ -52,6 +49,9 @@ if TYPE_CHECKING:
     from .train.scaling import scaling_check as scaling_check
     from .train.watch import Watch as Watch
     from .train.watch import watch as watch
+    from .trials.cure import Cure as Cure
+    from .trials.cures import Cures as Cures
+    from .trials.cures import cures as cures
 else:
     from .exports import on_demand
 

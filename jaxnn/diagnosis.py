@@ -14,8 +14,6 @@ import numpy as np
 
 from .arrays.compiled import few_runs, measuring
 from .chain.chain import Chain
-from .curing.cures import Cures, patient_of, tried_on
-from .curing.training import SECONDS
 from .errors import DisagreementError
 from .evidence.evidence import Evidence
 from .evidence.jax_trial import JaxTrial
@@ -35,6 +33,9 @@ from .progress import live
 from .pytorch.call import own_loss, prediction_of
 from .pytorch.copies import copied
 from .pytorch.types import torch
+from .trials.cures import Cures, tried_on
+from .trials.race import SECONDS_OF_CURES
+from .trials.setup import patient_of
 
 log = logging.getLogger("jaxnn.cli")
 
@@ -79,7 +80,7 @@ class Diagnosis:
                 "that was made of a flow; jaxnn.cures takes the network itself"
             )
         with live():
-            tried = tried_on(patient_of(self.program), seconds=SECONDS * self.has_loss)
+            tried = tried_on(patient_of(self.program), seconds=SECONDS_OF_CURES * self.has_loss)
         return replace(tried, verdict=self.verdict)  # with what the evidence shows
 
     @cached_property

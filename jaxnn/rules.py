@@ -2,7 +2,7 @@
 
     facts -> sees -> sights: names and numbers -> says, advises -> found: with sentences
 
-Findings of a verdict, alarms of a watch and cures are three tables of this one shape. Only people
+Findings of a verdict and alarms of a watch are two tables of this one shape. Only people
 read the sentence: whoever asks what was found asks for the rule, the layer, the array, the values.
 """
 
@@ -22,7 +22,7 @@ class Facts(Protocol):
         """Return a layer, counted from 1, in words."""
 
 
-SETS = {"unless", "mends", "said_by"}  # fields of a rule
+SETS = {"unless", "said_by"}  # fields of a rule
 F = TypeVar("F", bound=Facts)
 FContra = TypeVar("FContra", bound=Facts, contravariant=True)
 
@@ -51,9 +51,6 @@ class Rule(NamedTuple, Generic[FContra]):
     # Of a finding
     healthy: bool = False  # True if a network of which only this is said needs no change
     alike: bool = False  # True if nothing is told apart: changes of many layers are tried then
-    # Of a cure
-    mends: frozenset[str] = frozenset()  # findings that it takes away, whatever the rate is
-    usual: bool = False  # True if it is tried with weights of the usual size, too
     # Of an alarm
     said_by: frozenset[str] = frozenset()  # rules of any table that say it already in a checkup
     every_step: bool = False  # True if it needs no measurement, and is asked at each step

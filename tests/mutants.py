@@ -127,8 +127,9 @@ ROOMS = {
         ("train/*", "train/alarms/*", "rehearsal/*"),
         ("alarms", "watch", "watch_records", "scaling", "checkup"),
     ),
-    "curing": Room(
-        ("curing/*",), ("cures", "cures_training", "cures_causes", "cures_code", "cures_advice")
+    "trials": Room(
+        ("curing/*", "trials/*"),
+        ("trials", "cures", "cures_training", "cures_causes", "cures_code", "cures_advice"),
     ),
 }
 

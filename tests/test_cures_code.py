@@ -18,9 +18,9 @@ from peers import need
 
 import jaxnn
 from jaxnn.curing.code import Edit, InPlace, OfTorch, edit_of, loops
-from jaxnn.curing.cure import Cure
-from jaxnn.curing.cures import patient_of, tried_on
 from jaxnn.models import Program
+from jaxnn.trials.cure import Cure
+from jaxnn.trials.cures import patient_of, tried_on
 
 N, B, LAYERS = 32, 6, 14  # the fewest layers that units are tailored to
 OF_NUMBERS = "scale", "scale by layer", "orthogonal", "looks-linear"

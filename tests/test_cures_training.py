@@ -1,5 +1,6 @@
 """Cures ranked by training: the race, its clock, and that its losses are those of a plain loop."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -12,83 +13,95 @@ from sklearn.datasets import load_digits
 import jaxnn
 from experiments.cures.dense import IllDense
 from jaxnn import diagnosis
-from jaxnn.curing import training
-from jaxnn.curing.changes import AddedSkip
-from jaxnn.curing.cure import Cure
-from jaxnn.curing.cures import Cures, patient_of, tried_on
-from jaxnn.curing.training import ROUNDS, ShortTraining, orders_of, raced
 from jaxnn.models import Program
-from jaxnn.train.learner import LossCourse
 from jaxnn.train.torch_learner import TorchLearner
-
-
-class Clock:
-    """A clock that trainings move on."""
-
-    def __init__(self, monkeypatch):
-        self.now = 0.0
-        monkeypatch.setattr(training.time, "monotonic", lambda: self.now)
+from jaxnn.trials import race
+from jaxnn.trials.cure import Cure
+from jaxnn.trials.cures import Cures, patient_of, tried_on
+from jaxnn.trials.layers import AddedSkip
+from jaxnn.trials.race import TIMES, Tried, halved
+from jaxnn.trials.score import Score
+from jaxnn.trials.setup import Attempt, Setup
 
 
 class Fake:
     """A training whose loss falls to an end, quicker the nearer its step size is to the best."""
 
-    count = 100
+    tools = SimpleNamespace(seed=lambda number: None)
+    aim = SimpleNamespace(kind="other")
+    steps = (None,)
+    is_split = True
+    of_torch, program = False, SimpleNamespace(optimizer=None)
 
-    def __init__(self, clock, end, seconds=0.001, best=1.0, slow=1.0):
-        self.clock, self.end, self.seconds, self.best = clock, end, seconds, best
-        self.slow, self.taken = slow, []
+    def __init__(self, clock, end, seconds=0.001, best=1.0, slow=1.0, times=1.0):
+        self.of, self.times = (clock, end, seconds, best, slow), times
 
-    def course(self, times, rows):
-        steps = len(rows)
-        self.clock.now += self.seconds * steps
-        self.taken.append((times, int(rows[:1].sum()), steps))
-        decay = np.exp(-np.arange(steps + 1) / (10 * self.slow))
-        losses = self.end + decay + abs(np.log(times / self.best)) + 1e-3 * (len(self.taken) % 2)
-        return LossCourse(losses[:-1], losses[-1])
+    def but(self, optimizer):
+        return self
+
+    def batch(self, step):
+        return step
+
+    def learner(self):
+        return self
+
+    def step(self, batch):
+        clock, end, seconds, best, slow = self.of
+        clock.now += seconds
+        return end + np.exp(-batch / (10 * slow)) + abs(np.log(self.times / best))
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    return Clock(monkeypatch)
+    """A clock that trainings move on, and setups that are fakes."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(race.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(race.Setup, "of", lambda program: program)
+    monkeypatch.setattr(race, "replace", replaced)
+    return clock
+
+
+def replaced(one, **changes):
+    return type(one)(*one.of, **changes)
+
+
+def run(fakes, seconds):
+    return halved([SimpleNamespace(program=fake) for fake in fakes], seconds)[0]
 
 
 def test_the_better_ones_are_trained_for_longer(clock):
     """Each with its own best step size; the one that starts slowly wins if it ends lowest."""
     ends = {"as it is": 2.0, "a": 0.5, "b": 0.4, "c": 0.3, "slow": 0.1, "e": 0.9, "f": 1.9}
-    of = {k: Fake(clock, end, best=3.0 if k == "slow" else 0.3) for k, end in ends.items()}
-    of["slow"].slow = 1.5
-    reached = dict(zip(of, raced([*of.values()], 60, 1e-3).reached, strict=True))
+    best = dict.fromkeys(ends, 0.3) | {"slow": 3.0}
+    slow = dict.fromkeys(ends, 1.0) | {"slow": 1.5}
+    of = [Fake(clock, end, best=best[k], slow=slow[k]) for k, end in ends.items()]
+    reached = dict(zip(ends, run(of, 60), strict=True))
     assert {name: one.steps for name, one in reached.items()} == {
-        **dict.fromkeys(("as it is", "slow", "c", "b"), 300),
-        **dict.fromkeys(("a", "e", "f"), 30),
+        **dict.fromkeys(("as it is", "slow", "c", "b", "a", "e"), 300),
+        "f": 100,  # six are left, of which "slow" is two: it is good with two step sizes
     }
-    assert reached["slow"].step_size == pytest.approx(3e-3)
-    assert reached["c"].step_size == pytest.approx(3e-4)
-    assert reached["slow"].losses.shape == (2, 300)
-    assert reached["slow"].error == pytest.approx(5e-4)
+    assert reached["slow"].step_size == "size 0.003"
+    assert reached["c"].step_size == "size 0.0003"
     assert min(reached, key=lambda name: reached[name].place) == "slow"
-    assert len({times for times, _, steps in of["slow"].taken if steps == 100}) == 2
 
 
 def test_of_two_that_learn_it_all_the_sooner_one_is_the_first(clock):
     """Whose few losses at the end are the least says little; the first steps do not count."""
     of = [Fake(clock, 2.0), Fake(clock, 2e-5), Fake(clock, 1e-5, slow=2.0)]
-    _, soon, late = raced(of, 60, 1.0).reached
-    assert late.loss < soon.loss
+    _, soon, late = run(of, 60)
     assert soon.place < late.place
-    assert LossCourse(np.array([1e9, *[0.5] * 9]), 0.5).mean == 0.5
+    early = Tried(losses=[1e9, *[0.5] * 9], steps=10)
+    assert early.mean == 0.5
 
 
-@pytest.mark.parametrize(("seconds", "most"), [(79, 300), (78, 100), (30, 30), (10, 0)])
+@pytest.mark.parametrize(("seconds", "most"), [(83, 300), (30, 100), (11, 30), (10, 0)])
 def test_the_clock_ends_a_round_and_never_ranks(clock, seconds, most):
-    """A round that is not over in time counts for no change."""
+    """A round that is not over in time counts for no change; longer ones go on where they were."""
     of = [Fake(clock, end, seconds=0.01) for end in (9, 4, 1, 3, 2, 6, 7, 5, 8)]
-    reached = raced(of, seconds, 1.0).reached
-    assert clock.now <= seconds
+    reached = run(of, seconds)
     steps = [one.steps for one in reached]
     assert max(steps) == steps[0] == most
-    assert steps.count(most) == {300: 4, 100: 5, 30: 9, 0: 9}[most]
+    assert steps.count(most) == {300: 4, 100: 6, 30: 9, 0: 9}[most]
     if most:
         assert min(range(9), key=lambda i: reached[i].place) == 2
     else:
@@ -98,58 +111,55 @@ def test_the_clock_ends_a_round_and_never_ranks(clock, seconds, most):
 
 def test_a_loss_without_a_number_is_the_worst(clock):
     of = [Fake(clock, 1.0), Fake(clock, np.nan), Fake(clock, 9.0)]
-    _, broken, big = raced(of, 60, 1.0).reached
-    assert str(broken) == "after 300 steps its loss is no finite number with any step size"
+    _, broken, big = run(of, 60)
+    assert str(broken) == "after 1 step its loss is no finite number with any step size"
     assert big.place < broken.place
 
 
 def test_an_interrupted_race_tells_what_was_reached(clock):
     class Interrupted(Fake):
-        def course(self, times, rows):
-            if len(rows) > 30:
+        def step(self, batch):
+            if batch >= 30:
                 raise KeyboardInterrupt
-            return super().course(times, rows)
+            return super().step(batch)
 
-    race = raced([Fake(clock, 1.0), Fake(clock, 0.1), Interrupted(clock, 0.2)], 60, 1.0)
-    assert ([one.steps for one in race.reached], race.interrupted) == ([30, 30, 30], True)
+    fakes = [Fake(clock, 1.0), Fake(clock, 0.1), Interrupted(clock, 0.2)]
+    reached, stopped = halved([SimpleNamespace(program=fake) for fake in fakes], 60)
+    assert ([one.steps for one in reached], stopped) == ([30, 30, 30], True)
 
 
 def test_a_training_that_ends_with_an_error_is_the_last(clock):
     class Broken(Fake):
-        def course(self, times, rows):
+        def step(self, batch):
             raise TimeoutError("of the  user")
 
-    first, broken, good = raced(
-        [Fake(clock, 1.0), Broken(clock, 0), Fake(clock, 2.0)], 60, 1
-    ).reached
+    first, broken, good = run([Fake(clock, 1.0), Broken(clock, 0), Fake(clock, 2.0)], 60)
     assert (first.steps, good.steps) == (300, 300)
     assert str(broken) == "not trained, for a training ends with TimeoutError: of the user"
     assert good.place < broken.place
 
 
+def trained(mean, steps=300):
+    return Tried(score=Score(1.0, "R² 1.00"), losses=[mean] * steps, steps=steps)
+
+
 def test_a_best_change_that_trains_no_better_than_the_network_as_it_is_is_told():
     said = SimpleNamespace(broken=False, can_be_cured=True, rate_text="")
-    best = Cure(kind="", advice="", works=True, trained=ShortTraining(300, mean=0.5))
-    for mean, end in ((0.4, "in the mean 0.4: no change trains better."), (0.6, "mean 0.6.")):
-        found = Cures(said, (best,), ShortTraining(300, mean=mean))
-        assert found.sentences[1].endswith(end)
+    best = Cure(kind="", advice="", works=True, trained=trained(0.5))
+    for mean, end in ((0.4, "0.4 in the mean: no change trains better."), (0.6, "in the mean.")):
+        as_it_is = trained(mean)
+        as_it_is.setup = best.trained.setup = Fake(None, 0)
+        assert Cures(said, (best,), as_it_is).sentences[1].endswith(end)
 
 
-def test_steps_of_an_optimiser_are_told_in_times_of_its_own():
-    assert str(ShortTraining(1, 10.0, of_optimizer=True)).startswith(
-        "after 1 step of 10 times the optimiser's size its loss is"
-    )
+def rows_of(setup, count):
+    return [setup.steps[i % len(setup.steps)][1] for i in range(count)]
 
 
-def test_orders_are_epochs_of_permutations():
-    first, second = orders_of(100)
-    assert first.shape == (ROUNDS[-1], 32)
-    assert len(np.unique(first[:3])) == 96
-    assert (first != second).any()
-    np.testing.assert_array_equal(first, orders_of(100)[0])
-    (whole,) = orders_of(0)
-    assert whole.shape == (ROUNDS[-1], 0)
-    assert orders_of(6)[0].shape == (ROUNDS[-1], 3)
+def taken(setup, count):
+    """The losses of a training."""
+    learner = setup.learner()
+    return [learner.step(setup.batch(i)) for i in range(count)]
 
 
 def of_silu(layers, n):
@@ -167,11 +177,9 @@ def square(output, ys):
 @pytest.mark.parametrize("optimizer", [None, optax.adam(1e-3)])
 def test_a_course_is_that_of_a_plain_loop(rng, optimizer):
     layers, (xs, ys) = of_silu(3, 4), np.float32(rng.normal(size=(2, 48, 4)))
-    net, params = jaxnn.as_network(layers)
-    patient = patient_of(Program((net, params), xs, ys, loss=square))
-    one = patient.training(params, optimizer)
-    rows = orders_of(48)[0]
-    course = one.course(3.0, rows[:12])
+    given = Program(jaxnn.as_network(layers), xs, ys, loss=square, optimizer=optimizer)
+    setup = replace(Setup.of(given), times=3.0, is_split=True)
+    rows, losses_of = rows_of(setup, 12), taken(setup, 12)
 
     def mean(weights, xs, ys):
         for w in weights:
@@ -185,8 +193,7 @@ def test_a_course_is_that_of_a_plain_loop(rng, optimizer):
         updates, state = adam.update(gradient, state)
         weights = optax.apply_updates(weights, updates)
         losses.append(value)
-    np.testing.assert_allclose(course.losses, losses, rtol=1e-4)
-    assert course.end == pytest.approx(float(mean(weights, xs, ys)), rel=1e-4)
+    np.testing.assert_allclose(losses_of, losses, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -218,17 +225,14 @@ def test_modules_are_trained(framework, rng):
     xs, ys = rng.normal(size=(40, 64)).astype(np.float32), np.arange(40) % 10
     loss = optax.softmax_cross_entropy_with_integer_labels
     patient = patient_of(Program(module, xs, ys, loss=loss))
-    one = patient.training(patient.params, None)
-    course = one.course(10.0, orders_of(one.count)[0][:60])
-    assert course.end < course.losses[0] / 4
+    one = replace(Setup.of(patient.program), times=10.0)
+    losses = taken(one, 60)
+    assert losses[-1] < losses[0] / 4
     formed = patient.with_form(AddedSkip(0.5))
-    other = formed.training(formed.params, None)
-    assert other.count == one.count == 40  # another structure takes batches, too
-    rows = orders_of(40)[0][:2]
-    output = formed.model(formed.params)(xs[rows[0]])
-    expected = loss(output, ys[rows[0]]).mean()
-    course = other.course(1.0, rows)
-    assert course.losses[0] == pytest.approx(float(expected), rel=1e-5)
+    other = Setup.of(Attempt(formed.params, patient=formed).program)
+    assert other.learner().count == one.learner().count == 40  # it takes batches, too
+    expected = loss(formed.model(formed.params)(xs), ys).mean()
+    assert taken(other, 1) == pytest.approx([float(expected)], rel=1e-5)
     after = [np.array(v) for v in jax.tree.leaves(module) if hasattr(v, "shape")]
     np.testing.assert_equal(after, before)
 
@@ -243,12 +247,9 @@ def test_a_network_of_ours_is_trained_by_the_loss_that_is_given(key, rng):
     def loss(y_hat, ys):
         return jnp.sum((y_hat - ys) ** 2, axis=1)
 
-    one = patient_of(Program((net, params), xs, xs[:, :3], loss=loss)).training(params, None)
-    course = one.course(1.0, orders_of(one.count)[0][:20])
-    first = orders_of(one.count)[0][0]
-    expected = loss(forward(xs[first]), xs[first, :3]).mean()
-    assert course.losses[0] == pytest.approx(float(expected), rel=1e-5)
-    assert course.end < loss(forward(xs), xs[:, :3]).mean()
+    losses = taken(Setup.of(Program((net, params), xs, xs[:, :3], loss=loss)), 20)
+    assert losses[0] == pytest.approx(float(loss(forward(xs), xs[:, :3]).mean()), rel=1e-5)
+    assert losses[-1] < losses[0]
 
 
 def of_torch(torch):
@@ -263,14 +264,12 @@ def of_torch(torch):
 def test_a_course_of_torch_is_that_of_a_plain_loop(torch):
     module, xs, ys = of_torch(torch)
     random = torch.get_rng_state()
-    one = TorchLearner(Program(module, xs, ys, torch.nn.functional.mse_loss))
-    (rows, other), was = orders_of(one.count), module[0][1].weight.clone()
-    course = one.course(10.0, rows[:6])
+    given = Setup.of(Program(module, xs, ys, torch.nn.functional.mse_loss))
+    setup, was = replace(given, times=10.0, is_split=True), module[0][1].weight.clone()
+    rows, losses_of = rows_of(setup, 6), taken(setup, 6)
     assert (torch.get_rng_state() == random).all()
     assert (module[0][1].weight == was).all()
     assert module[0][1].weight.grad is None
-    unlike = one.course(10.0, other[:6])
-    assert unlike.end != course.end
     optimizer, losses = torch.optim.Adam(module.parameters(), 0.01), []
     for i in range(6):
         optimizer.zero_grad()
@@ -278,9 +277,7 @@ def test_a_course_of_torch_is_that_of_a_plain_loop(torch):
         value.backward()
         optimizer.step()
         losses.append(float(value.detach()))
-    np.testing.assert_allclose(course.losses, losses, rtol=1e-5)
-    end = torch.nn.functional.mse_loss(module(xs), ys)
-    assert course.end == pytest.approx(float(end.detach()), rel=1e-5)
+    np.testing.assert_allclose(losses_of, losses, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -292,8 +289,8 @@ def test_cures_of_torch_are_ranked_by_training(torch):
     working = [cure.trained for cure in found if cure.works]
     assert len({cure.kind for cure in found if cure.works}) > 2
     assert [one.place for one in working] == sorted(one.place for one in working)
-    assert working[0].step_size in training.TIMES
-    assert working[0].loss < found.unchanged.loss
+    assert working[0].setup.times in TIMES
+    assert working[0].mean < found.unchanged.mean
     with pytest.raises(TypeError, match="expected a function of parameters that returns"):
         jaxnn.cures(module, xs, ys, **options | {"optimizer": sgd(module.parameters())})
 
@@ -304,13 +301,11 @@ def test_a_function_that_wants_all_examples_has_all_of_them_as_its_batch(torch):
     of_all = lambda output, _: (output - ys).square().mean() + 0 * (output + ys[:40]).sum()  # noqa: E731
     one = TorchLearner(Program(module, xs, loss=of_all))
     assert one.count == 0
-    (rows,) = orders_of(0)
-    course = one.course(1.0, rows[:2])
-    assert course.losses.shape == (2,)
+    assert len(taken(Setup.of(one.program), 2)) == 2
     graph = TorchLearner(Program(lambda x: x[0].v, [SimpleNamespace(v=xs)], ys))
     assert graph.count == 0
-    broken = TorchLearner(Program(torch.nn.Flatten(), xs, ys, of_all))
-    (told,) = raced([broken], 9, 1.0).reached
+    broken = SimpleNamespace(program=Program(torch.nn.Flatten(), xs, ys, of_all))
+    (told,), _ = halved([broken], 9)
     assert str(told).startswith("not trained, for a training ends with ")
 
 

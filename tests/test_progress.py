@@ -9,10 +9,10 @@ import pytest
 
 from jaxnn import progress
 from jaxnn.cli import command, loading
-from jaxnn.curing import cures
 from jaxnn.progress import LASTING, Line, live
+from jaxnn.trials import cures
 
-LOG = logging.getLogger("jaxnn.curing")
+LOG = logging.getLogger("jaxnn.trials")
 
 
 def shown(stream):
@@ -124,7 +124,7 @@ def interrupted(monkeypatch):
 
 
 def test_ctrl_c_leaves_the_cures_that_there_are(interrupted, caplog):
-    caplog.set_level(LASTING, "jaxnn.curing")
+    caplog.set_level(LASTING, "jaxnn.trials")
     found = cures.tried_on(interrupted, seconds=30.0)
     assert ([cure.kind for cure in found], found.interrupted) == (["scale"], True)
     assert found.sentences[-1] == "It was stopped: more would have been tried."

@@ -7,11 +7,11 @@ import pytest
 from problems import draw_batch, draw_layers, gaussian, gradient_flow, said
 
 import jaxnn
-from jaxnn.curing.cures import Cures
 from jaxnn.flow.record import example_spread
 from jaxnn.flow.record.given import Given
 from jaxnn.flow.record.loss import delta_of_loss
 from jaxnn.flow.verdict.broken_findings import BLOWN_UP
+from jaxnn.trials.cures import Cures
 
 B, N, L = 3, 4, 5
 ADVICE = "Mend the data, then measure again."

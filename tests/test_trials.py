@@ -12,8 +12,8 @@ import jaxnn
 from jaxnn.models import Program
 from jaxnn.train.learner import Batch
 from jaxnn.trials import race
-from jaxnn.trials.changes import CHANGES, resized
-from jaxnn.trials.race import Tried, raced
+from jaxnn.trials.changes import resized
+from jaxnn.trials.race import CHANGES, Tried, raced
 from jaxnn.trials.score import CLASSES, NUMBERS, OTHER, YES_NO, Aim, Score, score_of
 from jaxnn.trials.setup import SMALL, Setup
 
@@ -229,10 +229,12 @@ def test_a_step_of_ones_own():
 
 
 def test_small_batches_hold_each_example_once():
-    small = setup(is_split=True).small_batches
+    given = setup(is_split=True)
+    small = [given.batch(i) for i in range(2)]
     assert [len(batch.ys) for batch in small] == [SMALL, SMALL]
     np.testing.assert_array_equal(np.sort(np.concatenate([b.ys for b in small]), 0), np.sort(YS, 0))
-    assert len(setup().small_batches) == 1
+    whole = setup()
+    assert whole.batch(7) is whole.batches[0]
 
 
 # The race

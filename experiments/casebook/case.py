@@ -59,10 +59,9 @@ CHANGES = {  # single changes of a program, each of which may be its fix
     "adam": "Adam with 0.001 instead of the optimiser",
     "draw": "weights drawn as their initialiser usually does",
     "own_copies": "a copy of its own for each place of a shared module",
-    "norms": "norms between layers",
-    "skips": "ways around layers",
+    "norm": "norms between layers",
+    "pre-norm": "ways around layers",
     "relu": "relu, with He's weights",
-    "wider": "wider layers",
     "other": "none of these: `fix` says what it is",
 }
 REFUSED = "refused"  # by an error of diagnose or watch, before anything is measured

@@ -13,9 +13,7 @@ from experiments.casebook.case import Case
 from experiments.casebook.program import CaseProgram
 from experiments.casebook.scores import MISSED, NONE, PARTLY, RIGHT, SILENT
 from jaxnn.models import Program
-from jaxnn.rehearsal.checkup import setup_of
 from jaxnn.rehearsal.course import Course
-from jaxnn.train.learner import Batch
 from jaxnn.trials.race import AS_IT_IS, LEAST, MARGIN, ROUNDS, Tried, made_of
 from jaxnn.trials.setup import Setup
 
@@ -66,8 +64,7 @@ def checked(case: Case, program: CaseProgram, is_cured: bool) -> Checked:
 
 def _made(program: Program, changes: tuple[str, ...], course: Course) -> tuple[float, Tried | None]:
     """Return the score as it is, and the first change that applies, the best of its ways."""
-    batches = (Batch(program.xs, program.ys),)
-    setup = setup_of(Setup(program, batches).learner(), program, batches)
+    setup = Setup.of(program)
     ways = (list(made_of(setup, names=[name])) for name in changes)
     tried = [Tried.of(AS_IT_IS, setup), *next(filter(None, ways), ())]
     for one in tried:

@@ -27,6 +27,12 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {  # that have no such name in ja
 Arrays = list[tuple[np.ndarray, np.ndarray]]  # weights and biases of each product
 
 
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return pictures, (B, 64), and their classes."""
+    x, y = load_digits(return_X_y=True)
+    return ((x - x.mean()) / x.std()).astype(np.float32), y
+
+
 class IllDense(NamedTuple):
     """A dense network that is ill.
 
@@ -78,8 +84,7 @@ class IllDense(NamedTuple):
     def built(self, framework: str, seed: int) -> dict[str, Any]:
         """Return what `jaxnn.diagnose` takes: the network in a framework, with digits and loss."""
         module = importlib.import_module(f"experiments.cures.{MODULES[framework]}")
-        x, y = load_digits(return_X_y=True)
-        xs, ys = map(module.array, (np.float32((x - x.mean()) / x.std()), y))
+        xs, ys = map(module.array, digits())
         model = module.built(self, self.drawn(seed))
         return {"model": model, "xs": xs, "ys": ys, "loss": module.LOSS}
 

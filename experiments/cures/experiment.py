@@ -23,7 +23,7 @@ import tyro
 
 from experiments.cures import dense, networks, remedies, report, theory
 from experiments.cures.columns import BEFORE, CHART, COLUMNS, CURE
-from experiments.cures.networks import OPTIMIZERS, Cell, IllNetwork, dense_in
+from experiments.cures.networks import OPTIMIZERS, Cell, IllNetwork, dense_in, odd_in
 from experiments.cures.remedies import FLOW, REMEDIES, TRAINING, RemedySweep
 from experiments.learning import data
 from experiments.learning.data import base_rate
@@ -38,7 +38,7 @@ from jaxnn.texts import counted
 
 log = logging.getLogger("jaxnn.experiments")
 
-ALL = "all"
+ALL, ODD = "all", "odd"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Settings(runtime.Options, data.DataOptions):
     networks: tuple[str, ...] = ()
     """Names of dense networks that are ill, such as "tanh, 20 layers, gain 3", or all: in each
     framework that is installed, of Flax, Equinox and PyTorch, they are trained on the digits, as
-    they are and cured, and in PyTorch as rivals make them."""
+    they are and cured, and in PyTorch as rivals make them. Or odd, for networks of no ordinary kind
+    next to an expert's mend of each."""
     remedies: tuple[str, ...] = tuple(REMEDIES)
     """Without a network: some of sigmoid, relu, layer_norm, batch_norm, residual, residual_sqrt,
     pre_norm, tailored, orthogonal."""
@@ -187,13 +188,15 @@ def _of_remedies(settings: Settings, rates: tuple[float, ...], trained: str) -> 
 
 
 def _of_networks(settings: Settings, trained: str) -> Plan:
-    names = tuple(dense.ILL) if ALL in settings.networks else settings.networks
-    runtime.check_known("networks", names, (ALL, *dense.ILL))
+    names = list(dense.ILL) if ALL in settings.networks else settings.networks
+    runtime.check_known("networks", names, (ALL, ODD, *networks.ODD, *dense.ILL))
+    odd = networks.ODD if ODD in names else [name for name in names if name in networks.ODD]
+    names = [name for name in names if name in dense.ILL]
     there = [name for name in dense.MODULES if importlib.util.find_spec(name) is not None]
     if not there:
         raise ValueError(f"networks: expected one of {', '.join(dense.MODULES)} to be installed")
     made = [dense_in(dense.ILL[name], one) for name in dict.fromkeys(names) for one in there]
-    return _with_cells(Plan(settings, trained), made)
+    return _with_cells(Plan(settings, trained), [*made, *map(odd_in, odd)])
 
 
 def _with_cells(plan: Plan, made: Iterable[IllNetwork]) -> Plan:

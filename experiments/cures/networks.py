@@ -6,15 +6,15 @@ its trainings, one for each step size -> rows`
 The best cures of the first seed are those that are compared; each seed's network is cured anew.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import polars as pl
@@ -25,6 +25,7 @@ from experiments.cures.columns import (
     BEFORE,
     CURE,
     DELTA,
+    EXPERT,
     GRADIENT,
     LOSS,
     NONE,
@@ -33,15 +34,19 @@ from experiments.cures.columns import (
 from experiments.cures.dense import IllDense
 from experiments.learning.descent import rows_of_steps
 from experiments.runs import grid, runtime, sweep
-from jaxnn.curing.changes import CURES, Attempt
-from jaxnn.curing.cure import Cure
-from jaxnn.curing.cures import judged, patient_of, tried_on
-from jaxnn.curing.training import SECONDS
 from jaxnn.flow.verdict.rates import LN10
 from jaxnn.models import Program, is_of_torch
-from jaxnn.pytorch.call import prediction_of
+from jaxnn.train.learner import Batch
+from jaxnn.trials.cure import Cure
+from jaxnn.trials.cures import judged, tried_on
+from jaxnn.trials.race import SECONDS_OF_CURES
+from jaxnn.trials.setup import Attempt, Setup, patient_of
 
 EXAMPLES = 2048  # that cures are tried on, at most
+ODD = {
+    **dict.fromkeys(("gmlp", "gains_of_zero", "recurrent"), "odd_torch"),
+    **dict.fromkeys(("graph", "joined", "bilinear"), "odd_jax"),
+}
 OPTIMIZERS = {name: getattr(optax, name)(1.0) for name in ("sgd", "adam")}
 
 
@@ -85,6 +90,17 @@ def dense_in(of: IllDense, framework: str) -> IllNetwork:
     return IllNetwork(of.name, framework, make, () if rivals is None else rivals.names())
 
 
+def odd_in(name: str) -> IllNetwork:
+    """Return a network of no ordinary kind, whose rival is an expert."""
+    make = getattr(importlib.import_module(f"experiments.cures.{ODD[name]}"), name)
+
+    def given(seed: int, change: str) -> dict[str, Any]:
+        made: dict[str, Any] = make(seed, change == EXPERT)
+        return made
+
+    return IllNetwork(name, ODD[name].removeprefix("odd_"), given, (EXPERT,))
+
+
 def measured(network: IllNetwork, change: str, settings: Any) -> pl.DataFrame:
     """Return the rows of a change of a network, of `CURE` those of the best cures."""
     kinds, frames = list[str](), list[pl.DataFrame]()
@@ -112,13 +128,12 @@ def _done(given: dict[str, Any], change: str, settings: Any, kinds: list[str]) -
     """Return a network as it is made, or the best cures of it, of some kinds if any are named."""
     seed = given.get("seed", 0)
     patient = patient_of(Program.of(**given), seed)
-    training = patient.training(patient.params, None)
-    if training is not None and training.count > EXAMPLES:
+    if patient.has_loss and Setup.of(patient.program).learner().count > EXAMPLES:
         first = {name: _first(given.get(name)) for name in ("xs", "ys")}
         patient = patient_of(Program.of(**given | first), seed)
     if change != CURE:
         return [judged(patient, change, "", Attempt(patient.params, flow=patient.flow))]
-    cures = tried_on(patient, kinds=kinds or tuple(CURES), seconds=SECONDS)
+    cures = tried_on(patient, kinds=kinds, seconds=SECONDS_OF_CURES)
     best = {cure.kind: cure for cure in reversed(cures.tried) if cure.works}
     found = [best[kind] for kind in dict.fromkeys(c.kind for c in cures if c.works)]
     return found[: settings.cures] or [Cure(kind=NONE, advice=" ".join(cures.sentences))]
@@ -132,26 +147,31 @@ def _measured(
     one: Cure, given: dict[str, Any], settings: Any, place: dict[str, Any]
 ) -> Iterator[pl.DataFrame]:
     """Yield the flow of a changed network, and what its trainings reach if it has a loss."""
-    if one.flow is None or one.learner is None:
+    if one.flow is None:
         yield rows_of({GRADIENT: np.nan}, **place, depth=1)
         return
     delta = np.asarray(one.flow.log_delta, np.float64) / LN10
     place = place | {"depth": len(delta)}
     yield rows_of({DELTA: delta}, **place, layer=np.arange(1, len(delta) + 1))
-    training = one.learner(_optimizer(settings.optimizer, is_of_torch(given["model"])))
-    if training is None:
+    if not one.attempt.patient.has_loss:
         return
-    xs, ys = given["xs"], given.get("ys")
-    if not is_of_torch(given["model"]):
-        xs, ys = jax.tree.map(jnp.asarray, (xs, ys))
-    training, steps, seed = training.on(xs, ys), settings.steps, place["seed"]
-    rows = np.zeros((steps, 0), np.int32)
-    if training.count:
-        rows = rows_of_steps(training.count, seed, settings.batch, steps)
+    optimizer = _optimizer(settings.optimizer, is_of_torch(given["model"]))
+    whole = Batch(given["xs"], given.get("ys"))
+    program = one.attempt.program.but(xs=whole.xs, ys=whole.ys, optimizer=optimizer)
+    setup, steps, seed = Setup.of(program), settings.steps, place["seed"]
+    count, batches = setup.learner().count, [whole] * steps
+    if count:
+        rows = rows_of_steps(count, seed, settings.batch, steps)
+        batches = [setup.some(whole, of_step) for of_step in rows]
     for rate in grid.numbers("rates", settings.rates):
-        course = training.course(rate, rows, seed)
-        reached, share = {LOSS: course.end}, accuracy(course.output, ys)
-        reached |= {} if share is None else {ACCURACY: share}
+        setup.tools.seed(seed)
+        learner = replace(setup, times=rate).learner()
+        for batch in batches:
+            learner.step(batch)
+        trial = learner.trial(whole)
+        share = accuracy(trial.first, trial.ys)
+        reached = {} if share is None else {ACCURACY: share}
+        reached[LOSS] = learner.step(whole)  # of all, before one more step
         yield rows_of(reached, **place, step=steps, rate=rate)
 
 
@@ -165,9 +185,12 @@ def _optimizer(name: str, of_torch: bool) -> Any:
 
 def accuracy(output: PyTree, ys: PyTree) -> float | None:
     """Return the fraction of labels that the largest output names; None of others than classes."""
-    if hasattr(ys, "detach"):  # a tensor
-        output, ys = (v.detach().cpu().numpy() for v in (prediction_of(output), ys))
-    shape = getattr(ys, "shape", ())
-    if not shape or not np.issubdtype(ys.dtype, np.integer) or np.shape(output)[:-1] != shape:
+    shape = np.shape(ys)
+    if (
+        output is None
+        or not shape
+        or not np.issubdtype(ys.dtype, np.integer)
+        or np.shape(output)[:-1] != shape
+    ):
         return None
     return float(np.mean(np.argmax(output, axis=-1) == np.asarray(ys)))

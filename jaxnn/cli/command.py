@@ -17,13 +17,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
-from ..curing.cures import Cures
 from ..diagnosis import TRY, Diagnosis
 from ..distribution import install_command
 from ..flow.view.chart import chart
 from ..progress import live
 from ..rehearsal.checkup import STEPS
 from ..texts import clean, clean_lines
+from ..trials.cures import Cures
 from . import contract, diagnosis, loading, platforms, printing, source
 from .kept_programs import keep_programs
 from .page import page

@@ -1,3 +1,1 @@
-"""Cures: changes of a network, each made and measured on that network."""
-
-from . import causes  # noqa: F401, entries of the table
+"""Patients: networks whose arrays and layers changes are made in, and the code of a change."""

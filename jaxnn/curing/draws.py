@@ -8,6 +8,7 @@ import numpy as np
 from ..graph.steps import Axes
 
 MATRIX: Axes = (0, 1)
+ONE_SIZE = 1.5  # times the smallest: weights that are drawn with one gain
 
 
 class OddError(ValueError):

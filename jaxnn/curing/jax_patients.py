@@ -21,7 +21,6 @@ from ..models import Model, Program, own_pytree
 from ..network.network import Network
 from ..recognition.layer_arrays import added_arrays_of
 from ..recognition.step_graph import Graph
-from ..train.jax_learner import JaxLearner
 from . import code, remade, structure, units, weights
 from .links import TypedLink, graph_of, links
 from .patient import At, Draw, Form, Leaky, Params, Patient, PerLayer, Places
@@ -31,7 +30,6 @@ class NetworkPatient(Patient):
     """A Network with its data; of a chain see `ChainPatient`."""
 
     network: Network | Chain
-    learner = JaxLearner
 
     def __init__(
         self, program: Program, seed: int = 0, numbers: Int[np.ndarray, " L"] | None = None
@@ -302,9 +300,9 @@ class ReformedPatient(ChainPatient):
 
     def to_train(self, params: Params) -> Program:
         """Return it as one layer that takes batches of any size, if the origin is a function."""
-        made_of = self.origin.network.made_of
-        if not isinstance(made_of, Function) or made_of.whole:
+        made_of, given = self.origin.network.made_of, self.origin.program
+        if not isinstance(made_of, Function):
             return super().to_train(params)
         layers = [(self.call, self._tree(params))]
-        each = "example" if remade.takes_one(self.origin.network) else "batch"
-        return self.program.but(model=layers, network=from_layers(layers, each=each))
+        each = "whole" if made_of.whole else "example" if made_of.each else "batch"
+        return given.but(model=layers, network=from_layers(layers, each=each))

@@ -24,7 +24,6 @@ from ..flow.verdict.verdict import Verdict, decades_of, verdict
 from ..graph.steps import Axes
 from ..models import Model, Program
 from ..texts import are_own, labels
-from ..train.learner import Learner
 from . import search
 from .draws import MATRIX, fan_in_gain
 from .words import names_in_words, numbers_in_words, to_digits
@@ -79,7 +78,6 @@ class Patient(ABC):
     # there; -1 of one that was none.
 
     network: AnyNet
-    learner: type[Learner]
 
     def __init__(
         self,
@@ -229,12 +227,6 @@ class Patient(ABC):
     def with_units(self, sigma: Leaky) -> "Patient | None":
         """Return the network with other units in those layers; None if they have none."""
         return None
-
-    def training(self, params: Params, optimizer: Any) -> Learner | None:
-        """Return the network with these parameters, to be trained; None without a loss."""
-        if not self.has_loss:
-            return None
-        return self.learner(self.to_train(params).but(optimizer=optimizer))
 
     @property
     @abstractmethod

@@ -19,7 +19,6 @@ from ..pytorch.copies import copied
 from ..pytorch.cuts import unwrapped
 from ..pytorch.restore import holding
 from ..texts import clean, listed
-from ..train.torch_learner import TorchLearner
 from . import code, hooks
 from .draws import MATRIX
 from .patient import At, Draw, Form, Leaky, Patient, PerLayer, Places
@@ -34,7 +33,6 @@ class TorchPatient(Patient):
     """A module of PyTorch with its data; params by their names."""
 
     network: Module
-    learner = TorchLearner
 
     def __init__(self, program: Program, seed: int = 0):
         self.network, self.inputs = unwrapped(program.model), program.xs

@@ -34,9 +34,9 @@ from ..train.learner import Batch, Learner
 from ..train.torch_learner import TorchLearner, original_kept
 from ..train.watched import Watched
 from ..trials.race import Trials, raced
-from ..trials.setup import SMALL, Setup
+from ..trials.setup import Setup
 from .course import Course, rehearsed
-from .held_out import examples_of, held_out_of
+from .held_out import held_out_of
 
 log = logging.getLogger("jaxnn.rehearsal")
 
@@ -231,32 +231,23 @@ def checkup(
         found = found_in(diagnosis, watched.alarms, course)
         found = tuple(v for v in found if not meant.covers(v.rule, v.path))
         if course.needs_trials:
-            trials = tried_on(first, program, batches, course, found)
+            trials = tried_on(program, batches, course, found)
     note = "" if optimizer is not None else "No optimiser was given: Adam, with step size 0.001."
     return Checkup(course, diagnosis, watched, found, trials, note)
 
 
 def tried_on(
-    learner: Learner,
     program: Program,
     batches: Sequence[Batch],
     course: Course,
     found: Sequence[Found],
 ) -> Trials:
     """Return what changes do to a program whose rehearsal shows that it does not learn."""
-    setup = setup_of(learner, program, batches)
+    setup = Setup.of(program, batches)
     named = [name for v in found if _is_first(v) for name in v.changes]
     hinted = [name for v in found for name in v.changes]
     reference = course.constant if np.isfinite(course.constant) else course.start
     return raced(setup, reference, named, hinted)
-
-
-def setup_of(learner: Learner, program: Program, batches: Sequence[Batch]) -> Setup:
-    """Return a program as changes take it, its batches split where they can be."""
-    one = program.but(xs=batches[0].xs, ys=batches[0].ys)
-    counts = [examples_of(batch.ys) for batch in batches]
-    is_split = learner.count > 0 and min(counts) >= 2 * SMALL
-    return Setup(one, tuple(batches), is_split=is_split)
 
 
 def _is_first(found: Found) -> bool:

@@ -13,17 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from ..arrays.compiled import (
     KEPT,
-    Numbers,
-    compiled,
     is_light,
     light_options,
     many_runs,
-    measuring,
     transfers,
 )
 from ..arrays.rows import is_float
@@ -35,12 +31,10 @@ from ..jaxpr.program import TracedFunction
 from ..models import Program
 from ..texts import told
 from .descent import ADAM, Trainee, begun, descended, learned, loss_through, trainee_of, whole_of
-from .learner import Batch, Known, Learner, LossCourse
+from .learner import Batch, Known, Learner
 from .recorder import WatchOptions
 from .steps import Optimizer, check_optimizer, strongly_typed
 from .watch import Watch
-
-FILLED = 300  # steps: a course is filled up to a multiple of them, for one program
 
 
 class JaxLearner(Learner):
@@ -141,18 +135,7 @@ class JaxLearner(Learner):
         *moved, value, (output, _) = descended(trainee, scaled, floats, state, xs)
         return tuple(moved), value, output
 
-    # From the start
-
-    def course(self, times: float, rows: Int[np.ndarray, "S b"], seed: int = 0) -> LossCourse:
-        del seed  # a network of JAX has its keys among its arguments
-        steps = len(rows)
-        more = [(0, -steps % FILLED if steps else FILLED), (0, 0)]
-        numbers = np.float32(times), np.pad(rows, more), np.int32(steps)
-        start = measuring(begun)(self._trainee, self.optimizer)
-        losses, end, output = measuring(_course)(
-            self._trainee, self.optimizer, *numbers, start, self.program.xs
-        )
-        return LossCourse(np.asarray(losses, np.float64)[:steps], float(end), output)
+    # Its examples
 
     def _lengths(self) -> set[int]:
         data = jax.tree.leaves((self.program.xs, self._trainee.ys))
@@ -160,7 +143,7 @@ class JaxLearner(Learner):
         return {0} if is_whole else {jnp.shape(v)[0] if jnp.ndim(v) else 0 for v in data}
 
     def _try(self, rows: Int[np.ndarray, " b"]) -> None:
-        xs, ys = rows_of((self.program.xs, self._trainee.ys), rows)
+        xs, ys = jax.tree.map(lambda v: v[rows], (self.program.xs, self._trainee.ys))
         mean_loss = loss_through(self._trainee._replace(ys=ys), xs)
         jax.eval_shape(mean_loss, learned(self._trainee.tree))
 
@@ -201,36 +184,3 @@ def _jitted(f: Callable[..., Any], is_light: bool) -> Any:
         closed = f.program.closed
         options = light_options(closed.in_avals, turns_of(closed.jaxpr))
     return jax.jit(program, compiler_options=options)
-
-
-@compiled
-def _course(
-    trainee: Trainee,
-    optimizer: Optimizer,
-    times: Numbers | np.generic,
-    rows: Numbers,
-    steps: Numbers | np.generic,
-    start: tuple[PyTree, PyTree],
-    xs: PyTree,
-) -> tuple[Float[Array, " S"], Float[Array, ""], Any]:
-    """Return the losses before each step, and loss and output at the end."""
-    scaled, ys = ScaledOptimizer(optimizer, jnp.asarray(times)), trainee.ys
-    rows = jnp.asarray(rows)
-
-    def step(i: Array, carry: tuple[PyTree, PyTree, Array]) -> tuple[PyTree, PyTree, Array]:
-        floats, opt_state, losses = carry
-        batch, labels = rows_of((xs, ys), rows[i])
-        floats, opt_state, value, _ = descended(
-            trainee._replace(ys=labels), scaled, floats, opt_state, batch
-        )
-        return floats, opt_state, losses.at[i].set(value.astype(losses.dtype))
-
-    carry = (*start, jnp.full(len(rows), jnp.nan, jnp.float32))
-    floats, _, losses = lax.fori_loop(0, steps, step, carry)
-    end, (output, _) = loss_through(trainee, xs)(floats)
-    return losses, end, output
-
-
-def rows_of(data: PyTree, rows: Numbers) -> Any:
-    """Return some examples; all of them if no rows are named."""
-    return jax.tree.map(lambda v: v[rows], data) if rows.size else data

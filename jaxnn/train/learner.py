@@ -1,4 +1,4 @@
-"""Learners: a network that is trained, step by step or again and again from where it is.
+"""Learners: a network that is trained, step by step.
 
 JAX and torch have one each; what trains a network, a rehearsal or a race, knows this class alone.
 """
@@ -9,12 +9,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Int, PyTree
 
 from ..evidence.trial import Trial
 from ..models import Program
-
-EARLY = 0.1  # of the steps, whose losses are still those of the start
 
 
 class Batch(NamedTuple):
@@ -22,19 +20,6 @@ class Batch(NamedTuple):
 
     xs: PyTree
     ys: PyTree = None
-
-
-class LossCourse(NamedTuple):
-    """The loss of each batch before its step, (S,), and loss and output of all examples after."""
-
-    losses: Float[np.ndarray, " S"]
-    end: float
-    output: Any = None
-
-    @property
-    def mean(self) -> float:
-        """The mean of its losses, but for the first ones; nan if one has no number."""
-        return float(np.mean([*self.losses[int(EARLY * len(self.losses)) :], self.end]))
 
 
 Known = dict[Any, dict[Any, Any]]
@@ -66,11 +51,6 @@ class Learner(ABC):
         """Return the output for a batch after these steps; None if that is no array of floats."""
         return self.trial(batch).first
 
-    @abstractmethod
-    def course(self, times: float, rows: Int[np.ndarray, "S b"], seed: int = 0) -> LossCourse:
-        """Train a copy from the start, with a multiple of the optimiser's step size."""
-        # rows: the examples of each step; without any, all of them are the batch.
-
     @cached_property
     def count(self) -> int:
         """The number of examples, if they can be split into batches; else 0."""
@@ -90,7 +70,3 @@ class Learner(ABC):
     @abstractmethod
     def _try(self, rows: Int[np.ndarray, " b"]) -> None:
         """Compute the loss of some of the examples, or its shape."""
-
-    def on(self, xs: PyTree, ys: PyTree) -> "Learner":
-        """Return a learner of this network and other examples."""
-        return type(self)(self.program.but(xs=xs, ys=ys))

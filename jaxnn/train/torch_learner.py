@@ -25,7 +25,7 @@ from ..pytorch.restore import unchanged
 from ..pytorch.tensors import PLAIN, is_tensor, tensors_in
 from ..pytorch.types import Module, Output, Tensor
 from ..texts import told
-from .learner import Batch, Learner, LossCourse
+from .learner import Batch, Learner
 from .recorder import WatchOptions
 from .torch_watch import TorchWatch
 
@@ -92,15 +92,6 @@ class TorchLearner(Learner):
     def trial(self, batch: Batch) -> TorchTrial:
         return TorchTrial(self.copy[0].but(xs=batch.xs, ys=batch.ys))
 
-    def course(self, times: float, rows: Int[np.ndarray, "S b"], seed: int = 0) -> LossCourse:
-        with original_kept(self.program):
-            sys.modules["torch"].manual_seed(seed)
-            other = TorchLearner(self.program, times)
-            copy, *_ = other.copy
-            losses = [other.step(self._rows(chosen)) for chosen in rows]
-            end, output = loss_and_output(copy)
-            return LossCourse(np.array(losses), float(end.detach()), output)
-
     def _lengths(self) -> set[int]:
         given = jax.tree.leaves((self.program.xs, self.program.ys))
         data = [v for v in given if type(v) not in PLAIN]
@@ -112,10 +103,8 @@ class TorchLearner(Learner):
             loss_and_output(self.program.but(xs=xs, ys=ys))
 
     def _rows(self, rows: Int[np.ndarray, " b"]) -> Batch:
-        """Return some examples; all of them if no rows are named."""
+        """Return some examples."""
         data = self.program.xs, self.program.ys
-        if not len(rows):
-            return Batch(*data)
         chosen = sys.modules["torch"].tensor(rows)
         return Batch(*jax.tree.map(lambda v: v[chosen] if is_tensor(v) else v, data))
 

@@ -7,15 +7,13 @@ Several that do are told by their order: what labels, loss and last activation a
 step size and another optimiser last, for these hide other faults.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
-from ..curing.changes import AddedNorm, PreNorm
-from ..curing.patient import Form
 from ..curing.words import to_digits
 from ..evidence.data import InputColumns, shaped
 from ..evidence.trial import as_wide
@@ -25,46 +23,73 @@ from .score import CLASSES, MOST, NUMBERS, OTHER
 from .setup import Setup
 
 FAR = 10.0  # times what is usual: outputs whose size is changed
+LAST = 1  # rank: what hides other faults
 STEPS = 1e-4, 0.01, 0.1, 10.0, 100.0, 1000.0, 1e5
-DRAWN = {
-    "drawn": ", and weights of variance 1 / (number of inputs)",
-    "draws": ", and draw the weights with a variance of 1 / (number of inputs)",
-}
+SUM = 2.0  # of a row of neighbours that is usual
 FEW = 5  # numbers of classes in a sentence
-HE = 2**0.5  # times relu
 
 
-Made = TypeVar("Made", bound=Callable[[Setup], Any])
+Of = Callable[[Setup], "Setup | Iterable[Setup] | None"]
+OfChange = TypeVar("OfChange", bound=Of)
 
 
 class Change(NamedTuple):
     """A change of a program.
 
-    name: by which findings and alarms name it.
+    name: by which findings and alarms name it; of a cure its kind.
     of: makes it, of some several; None of a program that it does not apply to.
-    says: what is other then, after "With …".
     advises: what to do.
-    code: in Python.
+    says: what is other then, after "With …"; "" of what only cures try.
+    code: in Python; of a network as a patient has it that is written for the network at hand.
+    rank: the place among all: those of a lower rank are believed, and tried, first.
+    cures: whether it may keep a gradient, and `jaxnn.cures` tries it.
+    mends: findings that it takes away, whatever the rate is.
+    unless: changes that, having been made, leave it nothing to do for a cure.
+    usual: whether it is tried with weights of their usual size, too.
     """
 
     name: str
-    of: Callable[[Setup], "Setup | list[Setup] | None"]
-    says: str
+    of: Of
     advises: str
+    says: str = ""
     code: str = ""
+    rank: int = 0
+    cures: bool = False
+    mends: frozenset[str] = frozenset()
+    unless: frozenset[str] = frozenset()
+    usual: bool = False
+
+    @property
+    def summary(self) -> str:
+        """Its docstring's first paragraph, on a line."""
+        text = (inspect.getdoc(self.of) or "").split("\n\n")[0]
+        return " ".join(text.split()).removesuffix(".")
+
+    def made(self, setup: Setup) -> Iterator[Setup]:
+        """Yield what it makes of a program."""
+        made = self.of(setup)
+        if made is not None:
+            yield from [made] if isinstance(made, Setup) else made
 
 
 CHANGES: dict[str, Change] = {}
 
 
-def change(name: str, says: str, advises: str, code: str = "") -> Callable[[Made], Made]:
-    """Return a decorator that enters a function as a change, behind those before."""
+def change(name: str, advises: str, **more: Any) -> Callable[[OfChange], OfChange]:
+    """Return a decorator that enters a function as a change, behind those of its rank."""
 
-    def enter(of: Made) -> Made:
-        CHANGES[name] = Change(name, of, says, advises, code)
+    def enter(of: OfChange) -> OfChange:
+        names = {key: frozenset(more[key].split(", ")) for key in ("mends", "unless") & more.keys()}
+        CHANGES[name] = Change(name, of, advises, **more | names)
         return of
 
     return enter
+
+
+def ordered(cures: bool = False) -> list[Change]:
+    """Return those that a race, or a search of cures, tries, in the order of their ranks."""
+    meant = (one for one in CHANGES.values() if (one.cures if cures else one.says))
+    return sorted(meant, key=lambda one: one.rank)
 
 
 # Labels, loss and last activation
@@ -72,9 +97,9 @@ def change(name: str, says: str, advises: str, code: str = "") -> Callable[[Made
 
 @change(
     "column",
-    "labels of shape {after} instead of {before}",
     "Hand the loss labels of shape {after}: it broadcasts {before} against the output.",
-    "ys = ys.reshape({after})",
+    says="labels of shape {after} instead of {before}",
+    code="ys = ys.reshape({after})",
 )
 def column(setup: Setup) -> Setup | None:
     """Labels in the shape of the output."""
@@ -88,9 +113,9 @@ def column(setup: Setup) -> Setup | None:
 
 @change(
     "from zero",
-    "classes numbered from 0 to {last} instead of {before}",
     "Number the classes from 0 to {last}; they are {before} now.",
-    "ys = np.searchsorted(np.unique(ys), ys)",
+    says="classes numbered from 0 to {last} instead of {before}",
+    code="ys = np.searchsorted(np.unique(ys), ys)",
 )
 def from_zero(setup: Setup) -> Setup | None:
     """Numbers of classes without gaps, from 0 on."""
@@ -106,9 +131,9 @@ def from_zero(setup: Setup) -> Setup | None:
 
 @change(
     "minus",
-    "minus the loss",
     "Turn the sign of the loss: it is largest where the output fits.",
-    "loss = lambda output, ys: -loss(output, ys)",
+    says="minus the loss",
+    code="loss = lambda output, ys: -loss(output, ys)",
 )
 def minus(setup: Setup) -> Setup | None:
     """The loss with the other sign."""
@@ -120,20 +145,16 @@ def minus(setup: Setup) -> Setup | None:
 
 @change(
     "no activation",
-    "no activation behind the last layer",
     "Leave out the activation behind the last layer.",
-    "# the forward pass returns what enters the last activation",
+    says="no activation behind the last layer",
+    code="# the forward pass returns what enters the last activation",
 )
 def no_activation(setup: Setup) -> Setup | None:
     """The input of the last activation as output."""
     return setup.bare
 
 
-@change(
-    "usual loss",
-    "{loss} of the output",
-    "Take {loss} of the output as it is.",
-)
+@change("usual loss", "Take {loss} of the output as it is.", says="{loss} of the output")
 def usual_loss(setup: Setup) -> Setup | None:
     """The loss that such labels usually take."""
     if setup.loss is None or setup.aim.kind == OTHER:
@@ -145,8 +166,8 @@ def usual_loss(setup: Setup) -> Setup | None:
 
 @change(
     "usual end",
-    "no activation behind the last layer, and {loss}",
     "Leave out the activation behind the last layer, and take {loss} of what entered it.",
+    says="no activation behind the last layer, and {loss}",
 )
 def usual_end(setup: Setup) -> Setup | None:
     """Both of these."""
@@ -157,9 +178,9 @@ def usual_end(setup: Setup) -> Setup | None:
 
 @change(
     "class each",
-    "a unit for each of the {classes} classes, and their cross-entropy",
     "Take {classes} units in the last layer, no activation behind it, and the cross-entropy of "
     "classes.",
+    says="a unit for each of the {classes} classes, and their cross-entropy",
 )
 def class_each(setup: Setup) -> Setup | None:
     """A unit for each class where one has their numbers."""
@@ -179,8 +200,8 @@ def class_each(setup: Setup) -> Setup | None:
 
 @change(
     "all learn",
-    "all parameters in the optimiser, and learning",
     "Have all parameters learned: requires_grad=True, and all of them in the optimiser.",
+    says="all parameters in the optimiser, and learning",
 )
 def all_learn(setup: Setup) -> Setup | None:
     """All parameters in the optimiser, and with a gradient."""
@@ -189,8 +210,8 @@ def all_learn(setup: Setup) -> Setup | None:
 
 @change(
     "own copies",
-    "weights of its own for each layer",
     "Make each layer anew: one module stands in several places.",
+    says="weights of its own for each layer",
 )
 def own_copies(setup: Setup) -> Setup | None:
     """A copy with weights of its own for each place of a module."""
@@ -200,19 +221,19 @@ def own_copies(setup: Setup) -> Setup | None:
 # Decay, dropout, mode
 
 
-@change("no decay", "no weight decay", "Take a weight decay of 0, or a much smaller one.")
+@change("no decay", "Take a weight decay of 0, or a much smaller one.", says="no weight decay")
 def no_decay(setup: Setup) -> Setup | None:
     """An optimiser that shrinks no weights."""
     return setup.tools.without_decay(setup)
 
 
-@change("no dropout", "no dropout", "Take less dropout, or none.")
+@change("no dropout", "Take less dropout, or none.", says="no dropout")
 def no_dropout(setup: Setup) -> Setup | None:
     """Dropout with a chance of 0."""
     return setup.tools.without_dropout(setup)
 
 
-@change("training mode", "the network in training mode", "Call model.train() before training.")
+@change("training mode", "Call model.train() before training.", says="the network in training mode")
 def training_mode(setup: Setup) -> Setup | None:
     """The module in training mode."""
     return setup.tools.in_mode(setup, True)
@@ -220,8 +241,8 @@ def training_mode(setup: Setup) -> Setup | None:
 
 @change(
     "evaluation mode",
-    "the network in evaluation mode",
     "Look at what training mode changes, dropout and batch norms: in evaluation mode it learns.",
+    says="the network in evaluation mode",
 )
 def evaluation_mode(setup: Setup) -> Setup | None:
     """The module in evaluation mode."""
@@ -233,16 +254,18 @@ def evaluation_mode(setup: Setup) -> Setup | None:
 
 @change(
     "zero grad",
-    "gradients of zero before each step",
     "Set the gradients to zero before each backward pass: they add up.",
-    "optimizer.zero_grad()",
+    says="gradients of zero before each step",
+    code="optimizer.zero_grad()",
 )
 def zero_grad(setup: Setup) -> Setup | None:
     """Gradients that are of one batch."""
     return setup.tools.with_zero_grad(setup)
 
 
-@change("no clip", "no clipping of gradients", "Clip gradients at a larger norm, or not at all.")
+@change(
+    "no clip", "Clip gradients at a larger norm, or not at all.", says="no clipping of gradients"
+)
 def no_clip(setup: Setup) -> Setup | None:
     """A step whose clipping does nothing."""
     return setup.tools.without_clip(setup)
@@ -250,8 +273,8 @@ def no_clip(setup: Setup) -> Setup | None:
 
 @change(
     "minus update",
-    "the update with the other sign",
     "Turn the sign of the update: the step goes uphill.",
+    says="the update with the other sign",
 )
 def minus_update(setup: Setup) -> Setup | None:
     """A step the other way."""
@@ -263,9 +286,9 @@ def minus_update(setup: Setup) -> Setup | None:
 
 @change(
     "inputs",
-    "inputs with a mean of 0 and a spread of 1",
     "Subtract from each column of the inputs its mean, and divide by its standard deviation.",
-    "xs = (xs - xs.mean(0)) / xs.std(0)",
+    says="inputs with a mean of 0 and a spread of 1",
+    code="xs = (xs - xs.mean(0)) / xs.std(0)",
 )
 def inputs(setup: Setup) -> Setup | None:
     """Inputs standardised by column."""
@@ -297,11 +320,39 @@ def _is_standard(of: InputColumns) -> bool:
 
 
 @change(
+    "neighbours",
+    "Divide the matrix of neighbours by the roots of the sums of its rows and columns: as it is, "
+    "each layer multiplies its state by up to {most:.3g}.",
+    says="a matrix of neighbours whose largest eigenvalue is about 1",
+    code="a = a / np.sqrt(np.outer(a.sum(1), a.sum(0)))",
+)
+def neighbours(setup: Setup) -> Setup | None:
+    """A square matrix that is given, of no negative number, with sums of its rows near 1."""
+    tools, count = setup.tools, setup.trial.ys
+    sums: list[float] = []
+
+    def normalised(v: Any) -> Any:
+        shape = tuple(getattr(v, "shape", ()))
+        if not tools.is_float(v) or len(shape) != 2 or shape[0] != shape[1]:
+            return v
+        a = as_wide(tools.numbers(v))
+        rows, columns = a.sum(1), a.sum(0)
+        is_usual = (a < 0).any() or not (a.diagonal() > 0).all() or rows.max() < SUM
+        if is_usual or count is None or len(count) != len(a):
+            return v
+        sums.append(float(rows.max()))
+        return tools.like(v, a / np.sqrt(np.outer(rows, columns)))
+
+    made = setup.of_data(xs=normalised)
+    return made.saying(most=max(sums)) if sums else None
+
+
+@change(
     "labels",
-    "labels with a mean of 0 and a spread of 1",
     "Subtract from the labels their mean, divide by their standard deviation, and undo both behind "
     "the network.",
-    "ys = (ys - ys.mean(0)) / ys.std(0)",
+    says="labels with a mean of 0 and a spread of 1",
+    code="ys = (ys - ys.mean(0)) / ys.std(0)",
 )
 def labels(setup: Setup) -> Setup | None:
     """Labels standardised by column."""
@@ -316,10 +367,10 @@ def labels(setup: Setup) -> Setup | None:
 
 @change(
     "temperature",
-    "the output times {factor:.2g}",
     "Multiply the output by {factor:.2g} before the loss, or its last weights: its spread is "
     "{spread:.2g}.",
-    "output = {factor:.2g} * output",
+    says="the output times {factor:.2g}",
+    code="output = {factor:.2g} * output",
 )
 def temperature(setup: Setup) -> Setup | None:
     """Outputs of the usual spread of logits."""
@@ -335,77 +386,23 @@ def temperature(setup: Setup) -> Setup | None:
     return made.saying(factor=factor, spread=spread)
 
 
-# The draw, norms and skips
+# The draw
 
 
 @change(
     "draw",
-    "weights as they are usually drawn",
     "Draw the weights with a variance of 1 / (number of inputs), and biases of 0.",
+    says="weights as they are usually drawn",
 )
 def draw(setup: Setup) -> Setup | None:
     """Weights drawn anew."""
     return setup.tools.drawn(setup)
 
 
-@change(
-    "norms",
-    "a norm in front of each layer{drawn}",
-    "Put a norm in front of each layer{draws}.",
-)
-def norms(setup: Setup) -> list[Setup]:
-    """A norm in front of each layer that repeats."""
-    return _formed(setup, AddedNorm())
-
-
-@change(
-    "skips",
-    "a skip around each layer, and a norm in front{drawn}",
-    "Put a skip around each layer, and a norm in front: z + f(z / rms(z)) / √layers{draws}.",
-)
-def skips(setup: Setup) -> list[Setup]:
-    """A skip around each layer that repeats and a norm in front."""
-    patient = setup.patient.blocks
-    count = int(patient.rebuildable.sum())
-    return _formed(setup, PreNorm(count**-0.5)) if count else []
-
-
-def _formed(setup: Setup, form: Form) -> list[Setup]:
-    """Return it with its layers in another form, and with weights drawn anew, too."""
-    made = setup.reformed(setup.patient.blocks.with_form(form))
-    if made is None:
-        return []
-    drawn = draw(made)
-    ways = [made.saying(**dict.fromkeys(DRAWN, ""))]
-    return ways + ([drawn.saying(**DRAWN)] if drawn else [])
-
-
-@dataclass(frozen=True)
-class _ScaledRelu:
-    """√2 · relu."""
-
-    gain = HE
-    slope = 0.0
-
-    def __call__(self, z: Any) -> Any:
-        return HE * (z + abs(z)) / 2
-
-
-@change(
-    "relu",
-    "relu in place of each activation, and weights of He's size",
-    "Take relu between the layers, and draw the weights with a variance of 2 / (number of inputs).",
-)
-def relu(setup: Setup) -> Setup | None:
-    """Relu with weights of He's size."""
-    made = setup.reformed(setup.patient.with_units(_ScaledRelu()))
-    return made and (draw(made) or made)
-
-
 # The step size, and another optimiser
 
 
-@change("step", "{step}", "Take {step}.")
+@change("step", "Take {step}.", says="{step}", rank=LAST)
 def step(setup: Setup) -> list[Setup] | None:
     """Steps of other sizes."""
     return [resized(setup, times) for times in STEPS]
@@ -422,9 +419,10 @@ def resized(setup: Setup, times: float) -> Setup:
 
 @change(
     "adam",
-    "Adam of step size 0.001 in the optimiser's place",
     "Look at the optimiser: take Adam with a step size of 0.001.",
-    "optimizer = optax.adam(1e-3)",
+    says="Adam of step size 0.001 in the optimiser's place",
+    code="optimizer = optax.adam(1e-3)",
+    rank=LAST,
 )
 def adam(setup: Setup) -> Setup | None:
     """Adam of step size .001."""

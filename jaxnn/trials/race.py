@@ -1,27 +1,35 @@
-"""The race: changes of a program that does not learn, each trained on a copy for a moment.
+"""Races: changes of a program, each trained on a copy for a moment.
 
     table of changes -> each made, trained for some steps -> the better half for more
     -> scores -> the first in the order of the table of those that are clearly better
+    cures that keep the gradient -> each trained with some step sizes -> the better half for more
+    -> mean losses on the way, by which they are ranked
 
 Rounds are counted in steps, so that the answer does not depend on the machine; the clock ends it.
-Where no change makes the program learn, the best are made two by two.
+Where no change makes the program learn, the best are made two by two. A mean loss tells how soon it
+falls: in the end several cures have learned all by heart. That is successive halving (Jamieson and
+Talwalkar 2016, arXiv:1502.07943).
 """
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
 import numpy as np
 
 from ..progress import LASTING
+from ..pytorch.restore import same_random_states
 from ..texts import counted
+from ..train.descent import RATE
 from ..train.learner import Learner
-from .changes import CHANGES, Change, resized
+from ..train.torch_learner import original_kept
+from . import causes, layers  # noqa: F401  # which enter their changes
+from .changes import CHANGES, Change, draw, ordered, resized
 from .score import OTHER, Aim, Score, score_of
-from .setup import Setup
+from .setup import Attempt, Setup
 
 log = logging.getLogger("jaxnn.trials")
 
@@ -37,18 +45,28 @@ BEST = 3  # changes that are made two by two
 OF_STEPS = frozenset(("step", "adam"))
 FINER = 1 / 3, 3.0  # times the step size that does
 SECONDS = 15.0, 40.0  # of the processor, of PyTorch and of JAX
-AS_IT_IS = Change("as it is", lambda setup: setup, "nothing changed", "")
+AS_IT_IS = Change("as it is", lambda setup: setup, "", "nothing changed")
 BAR = "#3b82c4"  # colour of a score
 NOT_KNOWN = Score(np.nan, "no score")
+DRAWN = {  # what is told of a change of structure whose weights are drawn anew
+    "says": ", and weights of variance 1 / (number of inputs)",
+    "advises": " Draw the weights with a variance of 1 / (number of inputs).",
+}
+# Of cures
+SECONDS_OF_CURES = 60.0  # for all trainings, at most
+ROUNDS_OF_CURES = 30, 100, 300  # steps
+TIMES = 0.3, 1.0, 3.0, 10.0  # what the step of the optimiser is multiplied by
+KEPT_TIMES = 2  # of them of the network as it is
+EARLY = 0.1  # of the steps, whose losses are still those of the start
 
 
 @dataclass
 class Tried:
     """A change, what its program has learned in some steps, and why it has not if it could not."""
 
-    names: tuple[str, ...]
-    says: str
-    advice: str
+    names: tuple[str, ...] = ()
+    says: str = ""
+    advice: str = ""
     code: str = ""
     score: Score = NOT_KNOWN
     steps: int = 0
@@ -62,6 +80,8 @@ class Tried:
         """Return a change that was made, of what another one has changed before it."""
         texts = change.says, change.advises, change.code
         made = [text.format(**setup.words) for text in texts]
+        if setup.attempt is not None:
+            made[-1], setup = setup.attempt.code, setup.formed
         names: tuple[str, ...] = (change.name,)
         if before is not None:
             names = (*before.names, *names)
@@ -70,29 +90,47 @@ class Tried:
         says, advice, code = made
         return cls(names, says, advice, code, setup=setup)
 
-    def train(self, steps: int, reference: float, until: float = np.inf) -> None:
+    def train(self, steps: int, reference: float, is_over: Callable[[], bool] = bool) -> None:
         """Take steps, up to a number of them, and say what it has learned.
 
         Raises:
-            TimeoutError: the processor's time is over.
+            TimeoutError: the time is over.
         """
+        self.take(steps, is_over)
+        if not self.reason:
+            self.rate(reference)
+            self.steps = len(self.losses)  # those that the score is of
+
+    def rate(self, reference: float = np.nan) -> None:
+        """Say what it has learned."""
         assert self.setup is not None
-        batches = self.setup.small_batches
+        assert self.learner is not None
+        try:
+            self.score = scored(self.learner, self.setup, self.losses, reference)
+        except Exception as error:
+            self._end(error)
+
+    def take(self, steps: int, is_over: Callable[[], bool]) -> None:
+        """Take steps, up to a number of them, or say why it cannot; see `train`."""
+        assert self.setup is not None
+        over = False
         try:
             if self.learner is None:
                 self.setup.tools.seed(0)
                 self.learner = self.setup.learner()
             while len(self.losses) < steps and np.isfinite(self.losses[-1:]).all():
-                if time.process_time() > until:
-                    raise TimeoutError
-                self.losses.append(self.learner.step(batches[len(self.losses) % len(batches)]))
-            self.score = scored(self.learner, self.setup, self.losses, reference)
-            self.steps = len(self.losses)  # those that the score is of
-        except TimeoutError:
-            raise
+                if is_over():
+                    over = True
+                    break
+                self.losses.append(self.learner.step(self.setup.batch(len(self.losses))))
         except Exception as error:  # of a change that its network or its loss does not take
-            self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-            self.score = NOT_KNOWN
+            self._end(error)
+        if over:
+            raise TimeoutError
+
+    def _end(self, error: Exception) -> None:
+        self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        self.score = NOT_KNOWN
 
     @property
     def is_of_steps(self) -> bool:
@@ -104,19 +142,54 @@ class Tried:
         """Its score; -inf without one."""
         return self.score.value if np.isfinite(self.score.value) else -np.inf
 
+    @property
+    def mean(self) -> float:
+        """The mean of its losses, but for the first ones; nan if one has no number."""
+        late = self.losses[int(EARLY * self.steps) : self.steps]
+        return float(np.mean(late)) if late else np.nan
+
+    @property
+    def place(self) -> tuple[int, float]:
+        """The key that sorts cures, the best first: the longest training, the least mean loss."""
+        return -self.steps, as_rank(self.mean)
+
+    def __str__(self) -> str:
+        if not self.steps:
+            return f"not trained, for {self.reason}"
+        after = f"after {counted(self.steps, 'step')}"
+        if not np.isfinite(self.mean):
+            return f"{after} its loss is no finite number with any step size"
+        return (
+            f"{after} of {self.step_size} {self.score.text}, its loss {self.mean:.3g} in the mean"
+        )
+
+    @property
+    def step_size(self) -> str:
+        """The step size in words."""
+        assert self.setup is not None
+        times = self.setup.times
+        is_adam = self.setup.program.optimizer is None
+        return f"size {RATE * times:g}" if is_adam else f"{times:g} times the optimiser's size"
+
 
 JOINED = ", and ", " ", "\n"
+
+
+def as_rank(loss: float) -> float:
+    """Return a loss as it is sorted: one that is no number is the worst."""
+    return np.inf if np.isnan(loss) else loss
 
 
 def scored(learner: Learner, setup: Setup, losses: Sequence[float], reference: float) -> Score:
     """Return what a program has learned of its batches."""
     if not np.isfinite(losses).all():
         return Score(-1.0, f"a loss of {losses[-1]}")
-    batches = setup.small_batches[:MOST_SCORED]
+    count = len(setup.steps)
+    batches = [setup.batch(i) for i in range(min(count, MOST_SCORED))]
     outputs = [learner.output(batch) for batch in batches]
     labels = [learner.trial(batch).ys for batch in batches]
     if Aim.of(outputs[0], labels[0]).kind == OTHER:
-        end = float(np.median(losses[-max(len(setup.small_batches), len(losses) // 10) :]))
+        end = float(np.median(losses[-max(count, len(losses) // 10) :]))
         return Score((reference - end) / max(abs(reference), 1e-30), f"a loss of {end:.3g}")
     if setup.is_split:
         outputs, labels = [_joined(outputs)], [_joined(labels)]
@@ -231,8 +304,9 @@ class _Race:
 
     def __init__(self, setup: Setup, reference: float, named: Sequence[str], hinted: Sequence[str]):
         self.setup, self.reference, self.named = setup, reference, named
-        self.rest = [name for name in (*hinted, *CHANGES) if name not in named]
-        self.order = [*dict.fromkeys((*named, *CHANGES))]
+        names = [one.name for one in ordered()]
+        self.rest = [name for name in (*hinted, *names) if name not in named]
+        self.order = [*dict.fromkeys((*named, *names))]
         self.until = time.process_time() + SECONDS[not setup.program.of_torch]
         self.tried: list[Tried] = []
         self.as_it_is = Tried.of(AS_IT_IS, setup)
@@ -271,15 +345,17 @@ class _Race:
         """Train some up to so many steps; return them."""
         done = []
         for one in entrants:
-            one.train(steps, self.reference, self.until)
+            one.train(steps, self.reference, lambda: time.process_time() > self.until)
             log.log(LASTING, "tried: %s: %s", one.says, one.reason or one.score.text)
             done.append(one)
         return done
 
 
-def _best(tried: Sequence[Tried], count: int) -> list[Tried]:
+def _best(
+    tried: Sequence[Tried], count: int, key: Callable[[Tried], Any] = lambda one: -one.value
+) -> list[Tried]:
     """Return the best; the others give back their copies of the network."""
-    best_first = sorted(tried, key=lambda one: -one.value)
+    best_first = sorted(tried, key=key)
     for one in best_first[count:]:
         one.learner = None
     return best_first[:count]
@@ -289,13 +365,18 @@ def made_of(setup: Setup, names: Iterable[str], before: Tried | None = None) -> 
     """Yield those changes of some names that apply to a program."""
     for change in (CHANGES[name] for name in dict.fromkeys(names) if name in CHANGES):
         try:
-            made: Any = change.of(setup)
+            made = [one for one in change.made(setup) if one.is_possible]
         except Exception as error:
             log.debug("change %s: %s: %s", change.name, type(error).__name__, error)
             continue
-        for one in made if isinstance(made, list) else [made]:
-            if one is not None:
-                yield Tried.of(change, one, before)
+        for one in made:
+            tried = Tried.of(change, one, before)
+            yield tried
+            is_other = one.attempt is not None and one.attempt.patient is not setup.patient
+            drawn = draw(one.formed) if is_other else None  # another structure
+            if drawn is not None:
+                also = change._replace(**{k: getattr(change, k) + v for k, v in DRAWN.items()})
+                yield Tried.of(also, drawn.saying(**one.words), before)
 
 
 def _pairs(tried: Sequence[Tried], order: Sequence[str], named: Sequence[str]) -> Iterator[Tried]:
@@ -330,3 +411,53 @@ def _answer(tried: Sequence[Tried], as_it_is: Score, order: Sequence[str]) -> Tr
         return len(one.names), [*map(order.index, one.names)], -one.value * is_size
 
     return min(good, key=place)
+
+
+# Cures
+
+
+def halved(
+    attempts: Sequence[Attempt], seconds: float, optimizer: Any = None
+) -> tuple[list[Tried], bool]:
+    """Return what networks reach, the first as it is, in the seconds given; True if stopped."""
+    until, stopped = time.monotonic() + seconds, False
+    why = f"the {seconds:g} seconds were over"
+    programs = [attempt.program.but(optimizer=optimizer) for attempt in attempts]
+    setups = map(Setup.of, programs)
+    entrants = [[Tried(setup=replace(one, times=times)) for times in TIMES] for one in setups]
+    first, *others = entrants
+    rest = [one for entrant in others for one in entrant]
+    kept = original_kept(programs[0]) if programs[0].of_torch else same_random_states()
+    with kept:
+        try:
+            # The first takes part in every round. A round that is not ended counts for none.
+            for steps in ROUNDS_OF_CURES:
+                for one in (*first, *rest):
+                    one.take(steps, lambda: time.monotonic() > until)
+                for one in (*first, *rest):
+                    one.steps = 0 if one.reason else len(one.losses)
+                    if one.reason:
+                        one.reason = f"a training ends with {one.reason}"
+                for best in map(_first, entrants):
+                    if best.learner is not None and best.steps:
+                        best.rate()
+                first = _best(first, KEPT_TIMES, _place)
+                rest = _best(rest, max(len(rest) // 2, FEWEST), _place)
+        except TimeoutError:
+            log.debug("the %g seconds are over", seconds)
+        except KeyboardInterrupt:
+            stopped, why = True, "it was stopped"
+    reached = [*map(_first, entrants)]
+    for one in reached:
+        one.learner = None
+        if not one.steps and not one.reason:
+            one.reason = f"{why} before all had taken {ROUNDS_OF_CURES[0]} steps"
+    return reached, stopped
+
+
+def _place(one: Tried) -> tuple[int, float]:
+    return one.place
+
+
+def _first(tried: Sequence[Tried]) -> Tried:
+    return min(tried, key=_place)

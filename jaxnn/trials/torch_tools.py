@@ -55,7 +55,7 @@ class TorchTools(Tools):
         return torch.searchsorted(v.new_tensor(kinds), v.contiguous())
 
     def rows(self, v: Any, rows: np.ndarray) -> Any:
-        return v[torch.tensor(rows)]
+        return v[torch.tensor(rows)] if torch.is_tensor(v) else v
 
     @undivided
     def cheaply(self, setup: Setup) -> Iterator[None]:

@@ -253,7 +253,6 @@ def untouched_norms(judged: Judged) -> Iterator[Sight]:
     "All that the output knows passes one number, the state of layer {name}; the layers above make "
     "{width} of it.",
     advises="Make that layer wider.",
-    changes="wider",
     rank=PARAMETERS,
 )
 def bottleneck(judged: Judged) -> Iterator[Sight]:

@@ -109,7 +109,7 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
         bias=SET,
         gain=SET,
     ),
-    changes=one_of("why", unknown="", bias="draw", gain=""),
+    changes=one_of("why", unknown="shut", bias="named, draw", gain="named"),
     rank=CUT,
     unless="oneunit relulogits",
 )
@@ -138,7 +138,7 @@ def all_cut(judged: Judged) -> Iterator[Sight]:
 @FINDINGS.rule(
     "rate",
     "{text}",
-    changes=lambda is_ill, **_: "draw, norms, skips, relu" if is_ill else "",
+    changes=lambda is_ill, **_: "draw, norm, pre-norm, relu" if is_ill else "",
     rank=RATE,
     healthy=True,
 )

@@ -111,7 +111,7 @@ def examples(judged: Judged) -> Iterator[Sight]:
         mixed="Put a skip connection around each layer that mixes positions.",
         queries="Draw each row of {path} by itself.",
     ),
-    changes=one_of("how", mixed="skips", queries="draw"),
+    changes=one_of("how", mixed="pre-norm", queries="draw"),
     rank=STATES,
     alike=True,
 )

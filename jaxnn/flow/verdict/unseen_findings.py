@@ -87,7 +87,7 @@ def _frozen_among(judged: Judged) -> Stopped | None:
         bias=SET,
         gain=SET,
     ),
-    changes=one_of("why", unknown="", bias="draw", gain=""),
+    changes=one_of("why", unknown="", bias="named, draw", gain="named"),
     rank=UNSEEN,
     unless="oneunit relulogits",
 )
@@ -122,6 +122,7 @@ def fixed(judged: Judged) -> Iterator[Sight]:
     "Gains such as {path}, in {count} layer{s}, are zero: only zeros enter the weights behind "
     "them, which learn nothing until the gains have grown.",
     advises="Set such gains to 1.",
+    changes="named",
     rank=UNSEEN,
     unless="oneunit relulogits fixed",
 )
@@ -202,7 +203,20 @@ def _gates_to_open(change: TimeChange, **_: object) -> str:
     )
 
 
-@FINDINGS.rule("time", time_text, advises=_gates_to_open, rank=UNSEEN, healthy=True)
+def _change_of_time(change: TimeChange, **_: object) -> str:
+    if not change.ill:
+        return ""
+    return "gates" if change.word == "vanishing" and change.gates else "recurrent"
+
+
+@FINDINGS.rule(
+    "time",
+    time_text,
+    advises=_gates_to_open,
+    changes=_change_of_time,
+    rank=UNSEEN,
+    healthy=True,
+)
 def time(judged: Judged) -> Iterator[Sight]:
     """A gradient that falls or grows through time.
 

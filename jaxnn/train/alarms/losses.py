@@ -226,7 +226,7 @@ def _stays_at(losses: Float[np.ndarray, " n"], level: float, change: float) -> b
         "most: the upper layers learn alone",
     ),
     advises="What `jaxnn.diagnose` says of the gradient below that layer; `jaxnn.cures`.",
-    changes="draw, norms, skips",
+    changes="draw, norm, pre-norm",
     unless="unoptimised still unreached slow",
 )
 def unlearnt(seen: Measurements) -> Iterator[Sight]:

@@ -107,7 +107,7 @@ FORECAST = "double every {doubling:,.0f} steps{end}"
         grows=f"states of layer {{name}} {FORECAST}",
     ),
     advises="A norm; smaller initial weights; a scale on the branches of a residual network.",
-    changes="draw, norms",
+    changes="draw, norm",
     said_by="signal",
 )
 def large_state(seen: Measurements) -> Iterator[Sight]:
@@ -219,7 +219,7 @@ def starved_experts(seen: Measurements) -> Iterator[Sight]:
     "merged",
     says="all examples are equal but for rounding, from layer {name} up",
     advises="Weights nearer to their critical size, a norm, a skip connection.",
-    changes="draw, norms, skips",
+    changes="draw, norm, pre-norm",
     see="[what cures it](../cures.md)",
     unless="constant",
     said_by="examples",
@@ -245,7 +245,7 @@ def equal_examples(seen: Measurements) -> Iterator[Sight]:
     "gradient",
     says="{word} gradient, {total:.2g} decades over the whole network",
     advises="`jaxnn.cures` tries changes on this very network.",
-    changes="draw, norms, skips",
+    changes="draw, norm, pre-norm",
     said_by="rate",
 )
 def gradient(seen: Measurements) -> Iterator[Sight]:

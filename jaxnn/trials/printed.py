@@ -13,7 +13,6 @@ from ..texts import counted, listed
 from .cure import Cure
 
 ALMOST = 0.1  # of a factor: factors that differ by less are one line
-FORMATS = "numbers"  # the kind of what is no cure, and told in full
 
 
 class CureLine(NamedTuple):
@@ -23,14 +22,13 @@ class CureLine(NamedTuple):
     works: bool
 
 
-def lines(tried: Sequence[Cure]) -> Iterator[CureLine]:
+def lines(tried: Sequence[Cure], first: str = "Best: ") -> Iterator[CureLine]:
     """Yield a line for each group of cures that work, the best first, and one for the others."""
     for number, (cure, *others) in enumerate(_groups(cure for cure in tried if cure.works)):
-        yield CureLine(f"{'Or: ' if number else 'Best: '}{cure}{_alike(others)}", True)
-    yield from (CureLine(str(cure), False) for cure in tried if cure.kind == FORMATS)
+        yield CureLine(f"{'Or: ' if number else first}{cure}{_alike(others)}", True)
     in_vain: dict[str, list[str]] = {}
     for cure in tried:
-        if not cure.works and cure.kind != FORMATS:
+        if not cure.works:
             in_vain.setdefault(cure.reason, []).append(cure.kind)
     if in_vain:
         texts = [f"{listed(dict.fromkeys(kinds))} ({why})" for why, kinds in in_vain.items()]

@@ -1,6 +1,6 @@
-"""Changes of a network: what may cure it, one entry each of one table.
+"""Changes of the layers that repeat: their weights, and their structure.
 
-    patient -> a rule sees -> what it needs is there -> Attempt: parameters, or another network
+    setup -> its patient -> what a change needs is there -> Attempt: parameters, or another network
 
 Of changes that are equally good the first in the table comes first.
 """
@@ -8,26 +8,26 @@ Of changes that are equally good the first in the table comes first.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ..flow.formats.ranges import COMMON
-from ..flow.record.flow import Flow
+from ..curing import search
+from ..curing.draws import ONE_SIZE, OddError, delta_like, mirrored
+from ..curing.patient import Form, Leaky, Patient, PerLayer, State
+from ..curing.words import to_digits
 from ..flow.verdict.verdict import Verdict
-from ..rules import Rules, Sight
 from ..texts import clean, listed
 from ..theory.tailored import tailored_relu
-from . import search
-from .draws import OddError, delta_like, mirrored
-from .held_formats import held_by
-from .patient import Form, Leaky, Params, Patient, PerLayer, State
-from .words import to_digits
+from .changes import change, draw
+from .setup import Attempt, Setup
 
+cure = partial(change, cures=True)
+
+HE = 2**0.5  # times relu
 SAME = 0.005  # decades a layer: rates are told apart by more
 ROUTERS = 0.1, 10.0  # sizes that a router is tried with
-ONE_SIZE = 1.5  # times the smallest: weights that are drawn with one gain
 EPS = 1e-6  # of a mean square
 CANCELLED = (
     "it learns no more, for what follows cancels its size, as weights over their sum or experts "
@@ -35,32 +35,13 @@ CANCELLED = (
     "apart"
 )
 
-CURES: Rules[Patient] = Rules()
-
-
-class Attempt(NamedTuple):
-    """A changed network."""
-
-    params: Params | None  # None if there are none, with the reason
-    factors: PerLayer | None = None  # on the weights of each layer
-    flow: Flow | None = None  # if it was measured already
-    patient: Patient | None = None  # with another structure
-    reason: str | Callable[[Verdict], str] = ""  # why it is no cure whatever is measured
-    # leaves the layers that make signal and examples alone, which then do not count
-    is_named: bool = False
-
-
-def made(attempt: Attempt, layer: int | None = None, path: str = "", **words: Any) -> Sight:
-    """Return an attempt as what a rule sees, with what its sentence names."""
-    return Sight(layer, path, {"attempt": attempt, **words})
-
-
 # Parameters
 
 
-@CURES.rule("branch scale", says="Multiply the last arrays of each branch, {arrays}, by {why}.")
-def branch_scale(patient: Patient) -> Iterator[Sight]:
+@cure("branch scale", "Multiply the last arrays of each branch, {arrays}, by {why}.")
+def branch_scale(setup: Setup) -> Iterator[Setup]:
     """The last arrays of each branch times 1/√(branches), 0, or DeepNorm's β²/α before a norm."""
+    patient = setup.patient
     only, count = set().union(*patient.branches), len(patient.branches)
     if not count:
         return
@@ -72,12 +53,13 @@ def branch_scale(patient: Patient) -> Iterator[Sight]:
     for factor, why in (*tried, (0.0, closed)):
         factors = patient.factors(factor)
         params = patient.multiplied(patient.params, factors, only)
-        yield made(Attempt(params, factors), arrays=patient.named(only), why=why)
+        yield setup.attempted(Attempt(params, factors), arrays=patient.named(only), why=why)
 
 
-@CURES.rule("scale", says="Multiply the weights {weights} by {factor:g}{then}.")
-def scale(patient: Patient) -> Iterator[Sight]:
+@cure("scale", "Multiply the weights {weights} by {factor:g}{then}.")
+def scale(setup: Setup) -> Iterator[Setup]:
     """One factor on all weights of the layers that repeat, at which the rate is zero."""
+    patient = setup.patient
     scaled = patient.by_one_factor
     factor = scaled.factor
     if factor != 1:
@@ -85,20 +67,21 @@ def scale(patient: Patient) -> Iterator[Sight]:
         then = f": std {std * factor:.3g}/√fan_in, now {std:.3g}/√fan_in" if std == std else ""
         weights = patient.named(patient.weights)
         attempt = Attempt(scaled.params, scaled.factors, scaled.flow)
-        yield made(attempt, weights=weights, factor=factor, then=then)
+        yield setup.attempted(attempt, weights=weights, factor=factor, then=then)
 
 
-@CURES.rule(
+@cure(
     "scale by layer",
-    says="Multiply the weights {weights} by {numbers}, a factor for each layer from the lowest up, "
+    "Multiply the weights {weights} by {numbers}, a factor for each layer from the lowest up, "
     "{what}.",
 )
-def scale_by_layer(patient: Patient) -> Iterator[Sight]:
+def scale_by_layer(setup: Setup) -> Iterator[Setup]:
     """A factor for each layer, to keep the gradient, the signal (as LSUV does), or both.
 
     Left out are factors that are those of a change before, or of the single factor, to within what
     rates are told apart by.
     """
+    patient = setup.patient
     if patient.is_tied:
         return
     start = patient.factors(patient.by_one_factor.factor)
@@ -116,7 +99,7 @@ def scale_by_layer(patient: Patient) -> Iterator[Sight]:
         before.append(factors)
         params = patient.multiplied(patient.params, factors)
         of_layers = tuple(factors[patient.layers].tolist())
-        yield made(
+        yield setup.attempted(
             Attempt(params, factors),
             weights=patient.named(patient.weights, one_each=True),
             factors=of_layers,
@@ -137,12 +120,13 @@ def _excess(patient: Patient, gradient: float, signal: float, factors: PerLayer)
     return np.where(patient.inside & np.isfinite(both), both, np.nan)
 
 
-@CURES.rule("orthogonal", says="Draw the weights {weights} {kind} with {size}.", usual=True)
-def orthogonal(patient: Patient) -> Iterator[Sight]:
+@cure("orthogonal", "Draw the weights {weights} {kind} with {size}.", usual=True)
+def orthogonal(setup: Setup) -> Iterator[Setup]:
     """Orthogonal matrices, delta-orthogonal kernels too, of the size at which the rate is zero.
 
     They have one gain if they are square and of one size, else each as many times its own size.
     """
+    patient = setup.patient
     meant = patient.matrices
     if not meant:
         return
@@ -155,7 +139,7 @@ def orthogonal(patient: Patient) -> Iterator[Sight]:
     factor, params, _, flow = patient.scaled(drawn, patient.by_one_factor.factor, meant, std)
     gain = to_digits(factor * std)
     kernels = "delta-orthogonal, 0 but for an orthogonal matrix in a kernel's centre,"
-    yield made(
+    yield setup.attempted(
         Attempt(params, flow=flow),
         weights=patient.named(meant),
         kind=kernels if meant & patient.kernels.keys() else "orthogonal",
@@ -169,13 +153,13 @@ def _root_mean_square(values: Float[np.ndarray, " n"]) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-@CURES.rule(
+@cure(
     "looks-linear",
-    says="Draw the weights {weights} as [[W, -W], [-W, W]]{centre}, with orthogonal W of gain 1"
+    "Draw the weights {weights} as [[W, -W], [-W, W]]{centre}, with orthogonal W of gain 1"
     "{biases}.",
-    unless=("branch scale",),
+    unless="branch scale",
 )
-def looks_linear(patient: Patient) -> Iterator[Sight]:
+def looks_linear(setup: Setup) -> Iterator[Setup]:
     """Mirrored orthogonal matrices, `[[W, -W], [-W, W]]`, where layers are of relu.
 
     Then relu(z) - relu(-z) = z makes the layers linear; their vectors are mirrored likewise, and
@@ -183,6 +167,7 @@ def looks_linear(patient: Patient) -> Iterator[Sight]:
 
     Source: Balduzzi et al. 2017, arXiv:1702.08591.
     """
+    patient = setup.patient
     if patient.is_tied or not patient.is_of_relu:
         return
     rng, meant = np.random.default_rng(patient.seed), patient.weights | patient.vectors
@@ -194,7 +179,9 @@ def looks_linear(patient: Patient) -> Iterator[Sight]:
     biases = patient.named(patient.vectors) if patient.vectors else ""
     if biases:
         biases = f", and make the biases {biases} [b, -b], where b is their first half"
-    yield made(attempt, weights=patient.named(patient.weights), centre=centre, biases=biases)
+    yield setup.attempted(
+        attempt, weights=patient.named(patient.weights), centre=centre, biases=biases
+    )
 
 
 # Structure
@@ -260,26 +247,27 @@ class BranchNorm(AddedNorm):
         return f"z + {self.scale:.6g} * ({layer}(n := {self._normed(first)}) - n)"
 
 
-def _formed(patient: Patient, form: Form, **words: Any) -> Iterator[Sight]:
-    """Yield the network with its equal layers in another form."""
+def _formed(setup: Setup, patient: Patient, form: Form, **words: Any) -> Iterator[Setup]:
+    """Yield the network of a patient with its equal layers in another form."""
     other = patient.with_form(form)
-    if other is not None and other.in_range:
-        attempt = Attempt(other.params, flow=other.flow, patient=other)
-        yield made(attempt, where=patient.rebuildable_names, **words)
+    if other is not None:
+        attempt = Attempt(other.params, patient=other)
+        yield setup.attempted(attempt, where=patient.rebuildable_names, **words)
 
 
-def _with_shares(patient: Patient, form: Callable[[float], Form]) -> Iterator[Sight]:
-    """Yield the network with 1/√(layers) of each layer, or 1/(layers), as a form takes it."""
+def _with_shares(setup: Setup, patient: Patient, form: Callable[[float], Form]) -> Iterator[Setup]:
+    """Yield a network with 1/√(layers) of each layer, or 1/(layers), as a form takes it."""
     count = _count(patient)
     for share, by in ((count**-0.5, f"√{count}"), (1 / count, f"{count}")) if count else ():
-        sights = [*_formed(patient, form(share), by=by)]
-        yield from sights
-        attempts: list[Attempt] = [sight.values["attempt"] for sight in sights]
-        rates = [a.patient.decades(a.flow) for a in attempts if a.patient and a.flow]
+        made = [*_formed(setup, patient, form(share), by=by)]
+        yield from made
         # The smaller share, which leaves next to nothing of a layer, is for rates that are left,
         # where no loss judges.
-        is_kept = all(abs(rate) <= SAME for rate in rates)
-        if is_kept or patient.has_loss:
+        if patient.has_loss:
+            return
+        others = [one.attempt.patient for one in made if one.attempt is not None]
+        rates = [other.decades(other.flow) for other in others if other.in_range]
+        if all(abs(rate) <= SAME for rate in rates):
             return
 
 
@@ -288,67 +276,71 @@ def _count(patient: Patient) -> int:
     return 0 if patient.is_tied else int(patient.rebuildable.sum())
 
 
-@CURES.rule(
+@cure(
     "skip",
-    says="Put a skip around each of {where}: z + f(z) / {by}.",
-    unless=("branch scale",),
+    "Put a skip around each of {where}: z + f(z) / {by}.",
+    unless="branch scale",
     usual=True,
 )
-def skip(patient: Patient) -> Iterator[Sight]:
+def skip(setup: Setup) -> Iterator[Setup]:
     """A skip around each layer that repeats, with 1/√(layers) on the layer, or 1/(layers).
 
     Around each module where its layers do not keep the shape of their state.
     """
-    return _with_shares(patient.blocks, AddedSkip)
+    return _with_shares(setup, setup.patient.blocks, AddedSkip)
 
 
-@CURES.rule(
+@cure(
     "norm",
-    says="Put a norm in front of each of {where}: f(z / rms(z)), with the root mean square over "
+    "Put a norm in front of each of {where}: f(z / rms(z)), with the root mean square over "
     "all numbers of an example.",
-    unless=("branch scale",),
+    says="a norm in front of each layer",
+    unless="branch scale",
 )
-def norm(patient: Patient) -> Iterator[Sight]:
+def norm(setup: Setup) -> Iterator[Setup]:
     """A norm in front of each layer that repeats."""
-    blocks = patient.blocks
-    return _formed(blocks, AddedNorm()) if _count(blocks) else iter(())
+    blocks = setup.patient.blocks
+    return _formed(setup, blocks, AddedNorm()) if _count(blocks) else iter(())
 
 
-@CURES.rule(
+@cure(
     "pre-norm",
-    says="Put a norm in front of each of {where}, and a skip around both: z + f(z / rms(z)) / "
+    "Put a norm in front of each of {where}, and a skip around both: z + f(z / rms(z)) / "
     "{by}. The rms is the root mean square over all numbers of an example.",
-    unless=("branch scale",),
+    says="a skip around each layer, and a norm in front",
+    unless="branch scale",
     usual=True,
 )
-def pre_norm(patient: Patient) -> Iterator[Sight]:
+def pre_norm(setup: Setup) -> Iterator[Setup]:
     """A skip around each layer that repeats and a norm in front, with such a share of the layer."""
-    return _with_shares(patient.blocks, PreNorm)
+    return _with_shares(setup, setup.patient.blocks, PreNorm)
 
 
-@CURES.rule(
+@cure(
     "branch norm",
-    says="Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)) / {by}. "
+    "Put a norm in front of the branches f of each of {where}: z + f(z / rms(z)) / {by}. "
     "The rms is the root mean square over all numbers of an example.",
     usual=True,
 )
-def branch_norm(patient: Patient) -> Iterator[Sight]:
+def branch_norm(setup: Setup) -> Iterator[Setup]:
     """A norm in front of the branches of each layer that repeats, and such a share of them."""
+    patient = setup.patient
     if patient.branches and not patient.is_post_norm:
-        yield from _with_shares(patient, BranchNorm)
+        yield from _with_shares(setup, patient, BranchNorm)
 
 
-@CURES.rule(
+@cure(
     "units",
-    says="Replace the activation in {where} by {gain:.6g} · LeakyReLU({slope:.6g}), which is "
+    "Replace the activation in {where} by {gain:.6g} · LeakyReLU({slope:.6g}), which is "
     "tailored to {count} layers, and multiply the weights {weights} by {factor:g}.",
-    unless=("branch scale",),
+    unless="branch scale",
 )
-def tailored_units(patient: Patient) -> Iterator[Sight]:
+def tailored_units(setup: Setup) -> Iterator[Setup]:
     """Units that are tailored to the number of layers, with the factor that they need.
 
     Source: Zhang et al. 2022, arXiv:2203.08120.
     """
+    patient = setup.patient
     count = _count(patient)
     sigma = _tailored(count)
     other = None if sigma is None else patient.with_units(sigma)
@@ -356,7 +348,7 @@ def tailored_units(patient: Patient) -> Iterator[Sight]:
         return
     only = {at for at in other.every_weight if patient.layers[other.numbers[at[0]]]}
     factor, params, _, flow = other.scaled(other.params, only=only)
-    yield made(
+    yield setup.attempted(
         Attempt(params, flow=flow, patient=other),
         count=count,
         gain=sigma.gain,
@@ -376,14 +368,35 @@ def _tailored(count: int) -> Leaky | None:
     return sigma  # type: ignore[no-any-return]
 
 
-# Routers and number formats
+@dataclass(frozen=True)
+class _ScaledRelu:
+    """√2 · relu."""
+
+    gain = HE
+    slope = 0.0
+
+    def __call__(self, z: Any) -> Any:
+        return HE * (z + abs(z)) / 2
 
 
-@CURES.rule(
-    "router", says="Multiply the router `{path}` of layer {name} by {factor:g}.", mends="router"
+@change(
+    "relu",
+    "Take relu between the layers, and draw the weights with a variance of 2 / (number of inputs).",
+    says="relu in place of each activation, and weights of He's size",
 )
-def router(patient: Patient) -> Iterator[Sight]:
+def relu(setup: Setup) -> Setup | None:
+    """Relu with weights of He's size."""
+    made = setup.reformed(setup.patient.with_units(_ScaledRelu()))
+    return made and (draw(made) or made)
+
+
+# Routers
+
+
+@cure("router", "Multiply the router `{path}` of layer {name} by {factor:g}.", mends="router")
+def router(setup: Setup) -> Iterator[Setup]:
     """A tenth and ten times the size of each router that does not learn."""
+    patient = setup.patient
     for layer, path in _starved(patient.verdict):
         only = {
             at for at in patient.weights if (at[0] + 1, clean(patient.path(at))) == (layer, path)
@@ -392,7 +405,7 @@ def router(patient: Patient) -> Iterator[Sight]:
             factors = np.full(len(patient.flow.names), factor)
             params = patient.multiplied(patient.params, factors, only)
             attempt = Attempt(params, factors, reason=partial(_is_still_starved, (layer, path)))
-            yield made(attempt, layer, path, factor=factor)
+            yield setup.attempted(attempt, name=patient.label(layer), path=path, factor=factor)
 
 
 def _is_still_starved(place: tuple[int, str], changed: Verdict) -> str:
@@ -403,14 +416,3 @@ def _starved(verdict: Verdict) -> set[tuple[int, str]]:
     """Return layer and path of each router that does not learn."""
     routers = (f for f in verdict.findings if f.rule == "router" and f.values["decades"])
     return {(f.layer, f.path) for f in routers if f.layer is not None}
-
-
-@CURES.rule("numbers", says="Keep the weights, and take formats that hold what is left: {formats}.")
-def formats(patient: Patient) -> Iterator[Sight]:
-    """The formats that hold the gradient as it is, if a common one loses it."""
-    verdict = patient.verdict
-    is_in_range = verdict.out is None and verdict.undefined is None
-    if is_in_range and any(verdict.lost[name] is not None for name in COMMON):
-        reason = "numbers are kept, and the gradient is as it was"
-        attempt = Attempt(patient.params, flow=patient.flow, reason=reason)
-        yield made(attempt, formats="; ".join(held_by(patient.flow)))

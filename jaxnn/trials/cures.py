@@ -1,6 +1,6 @@
 """Cures: what would keep the gradient of a network, each change made and measured on it.
 
-patient -> table of changes -> each measured: rate, signal, what is left of the examples
+setup -> table of changes -> each measured: rate, signal, what is left of the examples
 -> judged -> those that work trained, if there is a loss -> ranked
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..arrays.arguments import check_outside_of_jit
-from ..chain.chain import Chain
+from ..curing.patient import AnyNet, Patient
 from ..flow.formats.ranges import indistinguishable_in
 from ..flow.record.flow import Flow
 from ..flow.record.loss import Loss
@@ -25,19 +25,17 @@ from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, Program
 from ..progress import LASTING, live
-from ..rules import Found
 from ..train.steps import check_optimizer
 from ..train.torch_learner import check_factory
 from .causes import with_usual_weights
-from .changes import CURES, SAME, Attempt
+from .changes import CHANGES, ordered
 from .cure import Cure
-from .jax_patients import ChainPatient, NetworkPatient
-from .patient import AnyNet, Patient
+from .layers import SAME
 from .printed import CureLine, lines
-from .torch_patient import TorchPatient
-from .training import RATE, SECONDS, ShortTraining, as_rank, raced
+from .race import SECONDS_OF_CURES, Tried, as_rank, halved
+from .setup import Attempt, Setup, patient_of
 
-log = logging.getLogger("jaxnn.curing")
+log = logging.getLogger("jaxnn.trials")
 
 MOST_NAMED = 3  # causes, one behind the other
 USE = "cures[0].code has the lines to write, cures[0].model the changed network."
@@ -66,7 +64,7 @@ class Cures:
 
     verdict: Verdict
     tried: tuple[Cure, ...]
-    unchanged: ShortTraining | None = None
+    unchanged: Tried | None = None
     interrupted: bool = False
 
     def __getitem__(self, i: int) -> Cure:
@@ -112,7 +110,7 @@ class Cures:
     @property
     def lines(self) -> tuple[CureLine, ...]:
         """A line for each change that works, and one for the others."""
-        return tuple(lines(self.tried))
+        return tuple(lines(self.tried, "In vain: " if self._worse else "Best: "))
 
     def __repr__(self) -> str:
         working = sum(cure.works for cure in self.tried)
@@ -150,7 +148,7 @@ def cures(
     cuts: Cuts = None,
     seed: int = 0,
     theory: bool = False,
-    seconds: float = SECONDS,
+    seconds: float = SECONDS_OF_CURES,
     optimizer: Any = None,
 ) -> Cures:
     """Try changes that could keep the gradient of a network, and measure each of them on it.
@@ -167,11 +165,9 @@ def cures(
     cut into, skips and norms are put around modules. A skip has 1/√(layers) on the layer, and
     without a loss 1/(layers) too if that leaves a rate. With a loss skips, norms and orthogonal
     matrices are tried with all weights at a std of 1/√fan_in too, if they are of another size.
-    A router that does not learn is tried with another size, in any network. Where a number format
-    loses the gradient, 16-bit formats that hold it are said too, which is no cure; `jaxnn.plan`
-    chooses by all entries, of 8 bits too. A change works if those layers change the gradient by
-    less than ten and the signal by less than ten, and bfloat16 tells the examples apart at the top
-    of them.
+    A router that does not learn is tried with another size, in any network. A change works if those
+    layers change the gradient by less than ten and the signal by less than ten, and bfloat16 tells
+    the examples apart at the top of them.
 
     With a loss each change that works is trained on a copy, for 30, 100 or 300 steps on the
     examples given, the better ones for longer; the first is that with the least loss on the way.
@@ -224,18 +220,10 @@ def cures(
         return tried_on(patient, theory, seconds=seconds, optimizer=optimizer)
 
 
-def patient_of(program: Program, seed: int = 0) -> Patient:
-    """Return a program as what changes are tried on."""
-    if program.of_torch:
-        return TorchPatient(program, seed)
-    kind = ChainPatient if isinstance(program.network[0], Chain) else NetworkPatient
-    return kind(program, seed)
-
-
 def tried_on(
     patient: Patient,
     theory: bool = False,
-    kinds: Collection[str] = tuple(CURES),
+    kinds: Collection[str] = (),
     seconds: float = 0.0,
     optimizer: Any = None,
 ) -> Cures:
@@ -243,7 +231,7 @@ def tried_on(
     tried: list[Cure] = []
     interrupted = False
     try:
-        for cure in _each_tried(patient, theory, kinds):
+        for cure in _each_tried(patient, theory, kinds or [one.name for one in ordered(True)]):
             log.log(LASTING, "tried: %s", cure.in_short)
             tried += [] if _is_known(cure, patient, tried) else [cure]
     except KeyboardInterrupt:
@@ -258,38 +246,38 @@ def _each_tried(
 ) -> Iterator[Cure]:
     """Yield the changes that are made, measured; if one of the named cause works, no others."""
     if not _may_change(patient):
-        kinds = [kind for kind in kinds if CURES[kind].mends]
-    for found in _found(patient, kinds):
-        cure, attempt = _tried(patient, found, theory), found.values["attempt"]
+        kinds = [kind for kind in kinds if CHANGES[kind].mends]
+    for cure in _made(patient, theory, kinds):
+        attempt = cure.attempt
         yield cure
         if cure.is_named and cure.works:
             return
         flow = cure.flow if cure.is_named and left else None
-        if flow is not None and not attempt.reason(verdict(flow)):
+        if flow is not None and not attempt.refusal(verdict(flow)):
             # Of a network that is ill without the named cause too, what is left is changed.
-            mended = attempt.patient or patient.with_params(attempt.params)
+            is_other = attempt.patient is not patient
+            mended = attempt.patient if is_other else patient.with_params(attempt.params)
             for more in _each_tried(mended, theory, kinds, left - 1):
                 yield replace(more, advice=f"{cure.advice} {more.advice}")
             return
     if left and _may_change(patient):
-        yield from _with_usual(patient, theory, [kind for kind in kinds if CURES[kind].usual])
+        usual = with_usual_weights(patient) if patient.has_loss else None
+        if usual is not None:
+            for cure in _made(usual[0], theory, [kind for kind in kinds if CHANGES[kind].usual]):
+                yield replace(cure, advice=f"{usual[1]} {cure.advice}")
 
 
-def _found(patient: Patient, kinds: Collection[str]) -> Iterator[Found]:
-    """Yield the changes of some kinds; what excludes one is looked for, too, but not made."""
-    asked = {*kinds}.union(*(CURES[kind].unless for kind in kinds))
-    return (found for found in CURES.found(patient, CURES.keys() - asked) if found.rule in kinds)
-
-
-def _with_usual(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cure]:
-    """Yield changes made with weights of the usual size, if there is a loss and some have not."""
-    changed = with_usual_weights(patient) if patient.has_loss else None
-    if changed is None:
-        return
-    usual, advice = changed
-    for found in _found(usual, kinds):
-        cure = _tried(usual, found, theory)
-        yield replace(cure, advice=f"{advice} {cure.advice}")
+def _made(patient: Patient, theory: bool, kinds: Collection[str]) -> Iterator[Cure]:
+    """Yield changes of some kinds, measured; what excludes one is looked for, too."""
+    setup, done = Setup.on(patient), set[str]()
+    asked = {*kinds}.union(*(CHANGES[kind].unless for kind in kinds))
+    for change in ordered(cures=True):
+        if change.name in asked and not change.unless & done:
+            for made in change.made(setup):
+                done.add(change.name)
+                if change.name in kinds and made.attempt and made.attempt.patient.in_range:
+                    advice = change.advises.format(**made.words)
+                    yield judged(patient, change.name, advice, made.attempt, theory, made.words)
 
 
 def _may_change(patient: Patient) -> bool:
@@ -298,12 +286,6 @@ def _may_change(patient: Patient) -> bool:
         return False
     of_layers = patient.verdict.can_be_cured and patient.verdict.inside is None
     return of_layers or any(FINDINGS[found.rule].alike for found in patient.verdict.findings)
-
-
-def _tried(patient: Patient, found: Found, theory: bool) -> Cure:
-    """Return what a rule has made, as it is measured."""
-    values = {name: value for name, value in found.values.items() if name != "attempt"}
-    return judged(patient, found.rule, found.text, found.values["attempt"], theory, values)
 
 
 def ranked(tried: list[Cure], net: AnyNet) -> list[Cure]:
@@ -323,27 +305,17 @@ def _place(net: AnyNet, directions: float, cure: Cure) -> tuple[bool, bool, floa
 
 def trained(
     patient: Patient, tried: list[Cure], seconds: float, optimizer: Any
-) -> tuple[ShortTraining | None, list[Cure], bool]:
+) -> tuple[Tried | None, list[Cure], bool]:
     """Return what the network and its changes reach, the best first; True if Ctrl-C ended it."""
     working = [cure for cure in tried if cure.works]
-    if not working or seconds <= 0:
+    if not working or seconds <= 0 or not patient.has_loss:
         return None, tried, False
-    as_it_is = patient.training(patient.params, optimizer)
-    if as_it_is is None:
-        return None, tried, False
-    trainings = [as_it_is]
-    for cure in working:
-        assert cure.learner is not None
-        training = cure.learner(optimizer)
-        assert training is not None
-        trainings.append(training)
-    race = raced(trainings, seconds, RATE if optimizer is None else 1.0)
-    of_optimizer = optimizer is not None
-    unchanged, *reached = (replace(one, of_optimizer=of_optimizer) for one in race.reached)
+    as_it_is = Attempt(patient.params, patient=patient)
+    attempts = as_it_is, *(cure.attempt for cure in working)
+    (unchanged, *reached), stopped = halved(attempts, seconds, optimizer)
     known = sorted(zip(working, reached, strict=True), key=lambda pair: pair[1].place)
     best_first = [replace(cure, trained=how) for cure, how in known]
-    rest = [cure for cure in tried if not cure.works]
-    return unchanged, best_first + rest, race.interrupted
+    return unchanged, [*best_first, *(cure for cure in tried if not cure.works)], stopped
 
 
 # What a change did
@@ -358,18 +330,20 @@ def judged(
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cure:
     """Return a change as it is measured, with theory its wide twin as well."""
-    cure = partial(Cure, kind=kind, advice=advice, values=values)
+    changed = attempt.patient or patient
+    attempt = attempt._replace(patient=changed)
+    cure = partial(Cure, kind=kind, advice=advice, attempt=attempt, values=values)
     if attempt.params is None:
         return cure(reason=str(attempt.reason))
-    changed = attempt.patient or patient
-    cure = partial(cure, factors=attempt.factors, net=changed.network)
     try:
-        flow = (not theory and attempt.flow) or changed.flow_of(attempt.params, theory)
+        flow = attempt.flow or (changed.flow if attempt.params is changed.params else None)
+        if flow is None or theory:
+            flow = changed.flow_of(attempt.params, theory)
     except ValueError as error:  # such as of a signal that leaves its range
         return cure(reason=str(error).partition(";")[0])
     result, top, signal = verdict(flow), _top(changed), _signal(changed, flow)
     reasons = [*filter(None, _reasons(patient, changed, attempt.is_named, flow, result))]
-    refusal = attempt.reason if isinstance(attempt.reason, str) else attempt.reason(result)
+    refusal = attempt.refusal(result)
     return cure(
         works=not (reasons or refusal),
         reason=refusal or " and ".join(reasons),
@@ -380,12 +354,8 @@ def judged(
         spread=np.nan if flow.log_spread is None else float(flow.log_spread[top]) / LN10,
         directions=np.nan if flow.rank is None else float(flow.rank[top]),
         theory=np.nan if flow.theory is None else float(verdict(flow.theory).decades),
-        is_named=attempt.is_named,
         flow=flow,
         params=changed.user(attempt.params),
-        made=partial(changed.model, attempt.params),
-        written=partial(changed.code, attempt.params),
-        learner=partial(changed.training, attempt.params),
     )
 
 

@@ -1,6 +1,6 @@
 """A cure: a change of a network, with its numbers and what to do with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ..curing.patient import AnyNet, Params
 from ..flow.record.flow import Flow
 from ..flow.verdict.rate_text import SPOKEN
 from ..models import Model
-from ..train.learner import Learner
-from .patient import AnyNet, Params
-from .training import ShortTraining
+from .race import Tried
+from .setup import Attempt
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,15 +37,11 @@ class Cure:
     theory: the rate of the wide twin, in decades a layer; nan if it was not asked for, or of a
         network that has no twin.
     trained: a short training of it; None of a change that does not work, and without a loss.
-    is_named: whether it changes only what the verdict names, such as one array.
-    values: what the advice names, numbers as numbers, by the names that its rule has for them.
-    factors: on the weights of each layer, (L,); None of a change of structure.
     flow: as it was measured; None if it could not be.
-    net: of `flow`; the user's own but for a change of structure, of a module of PyTorch then a copy
-        with hooks.
     params: the parameters, in the user's own pytree, of PyTorch a state dict; of another structure
         those of `net`.
-    made, written, learner: make `model`, `code` and what is trained; None of what cannot be made.
+    attempt: the changed network.
+    values: what the advice names, numbers as numbers, by the names that its change has for them.
     """
 
     kind: str
@@ -59,16 +55,26 @@ class Cure:
     spread: float = np.nan
     directions: float = np.nan
     theory: float = np.nan
-    trained: ShortTraining | None = None
-    is_named: bool = False
-    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    factors: Float[np.ndarray, " L"] | None = field(default=None, repr=False)
+    trained: Tried | None = None
     flow: Flow | None = field(default=None, repr=False)
-    net: AnyNet = field(default=None, repr=False)
     params: Params = field(default=None, repr=False)
-    made: Callable[[], Model] | None = field(default=None, repr=False)
-    written: Callable[[], str] | None = field(default=None, repr=False)
-    learner: Callable[[Any], Learner | None] | None = field(default=None, repr=False)
+    attempt: Attempt = field(default=Attempt(None), repr=False)
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_named(self) -> bool:
+        """True if it changes only what the verdict names, such as one array."""
+        return self.attempt.is_named
+
+    @property
+    def factors(self) -> Float[np.ndarray, " L"] | None:
+        """The factors on the weights of each layer; None of a change of structure."""
+        return self.attempt.factors
+
+    @property
+    def net(self) -> AnyNet:
+        """The network of `flow`; the user's own but for a change of structure, then a copy."""
+        return None if self.attempt.patient is None else self.attempt.patient.network
 
     @cached_property
     def model(self) -> Model:
@@ -82,11 +88,11 @@ class Cure:
         Raises:
             ValueError: a change that could not be made.
         """
-        if self.made is None:
+        if self.flow is None:
             raise ValueError(
                 f"model: expected a change that could be made, got one where {self.reason}"
             )
-        return self.made()
+        return self.attempt.patient.model(self.attempt.params)
 
     @cached_property
     def code(self) -> str:
@@ -98,7 +104,7 @@ class Cure:
         They take jax, jnp, eqx and torch as they are usually imported. Empty if there is nothing to
         write, and of a Network.
         """
-        return "" if self.written is None else self.written()
+        return "" if self.flow is None else self.attempt.code
 
     def __str__(self) -> str:
         rate = self._rate_text

@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..curing import search
+from ..curing.draws import ONE_SIZE, delta_like
+from ..curing.patient import At, Patient, Places
+from ..curing.words import names_in_words, template, to_digits
 from ..flow.verdict.arrays import has_name
 from ..flow.verdict.findings import SET
 from ..flow.verdict.rates import ERRATIC, LN10
 from ..flow.verdict.through_time import TimeChange, decades_a_step
-from ..flow.verdict.verdict import Verdict
-from ..rules import Found, Sight
+from ..flow.verdict.verdict import Verdict, verdict
+from ..rules import Found
 from ..texts import clean, listed
-from . import search
-from .changes import CURES, ONE_SIZE, Attempt, made
-from .draws import delta_like
-from .patient import At, Patient, Places
-from .words import names_in_words, template, to_digits
+from .changes import CHANGES, change
+from .setup import Attempt, Setup
 
 FIRST = -1  # rank: before changes of many layers
 FEWEST = 3  # arrays of one name, among which one may be unlike the others
@@ -30,12 +31,12 @@ ODD = 1.0  # decades of the root mean square
 MOST = 3  # layers with odd arrays that are tried one by one
 LOGIT = 4.0  # that the largest one is brought to: of softmax of normal queries and keys
 
-cause = partial(CURES.rule, rank=FIRST)
+cause = partial(change, rank=FIRST, cures=True)
 
 
 def named(verdict: Verdict, *cures: str) -> list[Found]:
     """Return the findings that some cures take away, or any; others follow from data or formats."""
-    mended = frozenset[str]().union(*(CURES[cure].mends for cure in cures or CURES))
+    mended = frozenset[str]().union(*(CHANGES[cure].mends for cure in cures or CHANGES))
     return [found for found in verdict.findings if found.rule in mended]
 
 
@@ -63,14 +64,40 @@ def _multiplied(patient: Patient, meant: Places, factor: float) -> Attempt:
 # What a verdict says to set
 
 
-@cause("named", says=SET, mends="cut fixed shut")
-def named_array(patient: Patient) -> Iterator[Sight]:
+@cause("named", SET, says="{path} at {to:g}", mends="cut, fixed, shut")
+def named_array(setup: Setup) -> Iterator[Setup]:
     """A bias or gains that turn units off, set to what the verdict says."""
+    patient = setup.patient
     for found in named(patient.verdict, "named"):
         meant = _places_of(patient, found) if "to" in found.values else set()
         if meant:
-            to = found.values["to"]
-            yield made(_filled(patient, meant, to), found.layer, patient.named(meant), to=to)
+            to, name = found.values["to"], template(patient.path(min(meant)))
+            if to:  # gains of zero: all of that name, for each of them shuts
+                meant |= {at for at in _zero_vectors(patient) if template(patient.path(at)) == name}
+            attempt = _filled(patient, meant, to)
+            yield setup.attempted(attempt, path=patient.named(meant), to=to)
+
+
+@cause(
+    "shut",
+    "Set {arrays} to 1: at 0 they shut what they multiply.",
+    says="{arrays} at 1 instead of 0",
+    mends="cut, fixed, shut, zero",
+)
+def shut(setup: Setup) -> Iterator[Setup]:
+    """Gains of norms, or biases of gates, that are all 0 and let no gradient through, at 1."""
+    patient = setup.patient
+    is_shut = named(patient.verdict, "shut")
+    for group in _alike(patient, _zero_vectors(patient)) if is_shut else ():
+        meant = {*group.values()}
+        attempt = _filled(patient, meant, 1.0)
+        flow = patient.measured(attempt.params)
+        if flow is not None and not attempt.refusal(verdict(flow)):
+            yield setup.attempted(attempt._replace(flow=flow), arrays=patient.named(meant))
+
+
+def _zero_vectors(patient: Patient) -> Places:
+    return {at for at, v in patient.arrays.items() if v.ndim == 1 and v.size and not v.any()}
 
 
 def _places_of(patient: Patient, found: Found) -> Places:
@@ -154,30 +181,29 @@ def _alike(patient: Patient, meant: Places) -> list[dict[str, At]]:
     return [*groups.values()]
 
 
-@cause("array", says="{actions}, {why}.", mends="largest size starved examples positions")
-def array(patient: Patient) -> Iterator[Sight]:
+@cause("array", "{actions}, {why}.", mends="largest, size, starved, examples, positions")
+def array(setup: Setup) -> Iterator[Setup]:
     """Each array that is unlike those of its name in other layers, made as they are.
 
     It is divided or multiplied; a constant one, such as a bias or a gain, is set to their constant;
     one of zeros is drawn again. One that is larger than all other weights is divided down to them.
     Tried if the verdict finds more than a rate.
     """
+    patient = setup.patient
     odd = _odd_arrays(patient) if named(patient.verdict) else {}
     together = [{at: new for of_layer in odd.values() for at, new in of_layer.items()}]
     by_layer = [odd[layer] for layer in sorted(odd)] if 1 < len(odd) <= MOST else []
     for arrays in (*by_layer, *together):
         if arrays:
-            yield _as_others(patient, arrays, "as in the other layers")
+            yield _as_others(setup, arrays, "as in the other layers")
     largest = _largest(patient)
     if largest:
-        yield _as_others(patient, largest, "down to the other weights")
+        yield _as_others(setup, largest, "down to the other weights")
 
 
-def _as_others(patient: Patient, arrays: Mapping[At, Mended], why: str) -> Sight:
-    attempt = _attempt(patient, {at: new.value for at, new in arrays.items()})
-    first = min(arrays)
-    actions = _actions(patient, arrays)
-    return made(attempt, first[0] + 1, patient.path(first), actions=actions, why=why)
+def _as_others(setup: Setup, arrays: Mapping[At, Mended], why: str) -> Setup:
+    attempt = _attempt(setup.patient, {at: new.value for at, new in arrays.items()})
+    return setup.attempted(attempt, actions=_actions(setup.patient, arrays), why=why)
 
 
 def _largest(patient: Patient) -> dict[At, Mended]:
@@ -231,14 +257,15 @@ def _actions(patient: Patient, arrays: Mapping[At, Mended]) -> str:
 
 @cause(
     "redraw",
-    says="Draw the weights {arrays} again, normal with std {std}.",
-    mends="zero equal drawn",
+    "Draw the weights {arrays} again, normal with std {std}.",
+    mends="zero, equal, drawn",
 )
-def redraw(patient: Patient) -> Iterator[Sight]:
+def redraw(setup: Setup) -> Iterator[Setup]:
     """Weights that are constant or copies, or all that are drawn far too large, with 1/fan_in.
 
     With 2/fan_in where layers are of relu.
     """
+    patient = setup.patient
     findings = named(patient.verdict, "redraw")
     if not findings:
         return
@@ -252,7 +279,7 @@ def redraw(patient: Patient) -> Iterator[Sight]:
     if new:
         attempt = Attempt(patient.with_arrays(new)) if is_large else _attempt(patient, new)
         std = "√(2/fan_in)" if gain == 2 else "1/√fan_in"
-        yield made(attempt, arrays=patient.named(meant), std=std)
+        yield setup.attempted(attempt, arrays=patient.named(meant), std=std)
 
 
 def _constant_weights(patient: Patient, findings: Sequence[Found]) -> Places:
@@ -271,12 +298,13 @@ def _fan_in(patient: Patient, at: At) -> float:
 
 @cause(
     "queries and keys",
-    says="Multiply the weights of queries and keys {arrays} by {factor:g}: the largest logit, "
+    "Multiply the weights of queries and keys {arrays} by {factor:g}: the largest logit, "
     "{logit:.3g}, becomes {goal:g}.",
     mends="attention",
 )
-def queries_and_keys(patient: Patient) -> Iterator[Sight]:
+def queries_and_keys(setup: Setup) -> Iterator[Setup]:
     """Queries and keys of saturated attention, divided so that its largest logit is 4."""
+    patient = setup.patient
     record = patient.flow.attention
     layers = [found.layer for found in named(patient.verdict, "queries and keys")]
     if record is None or not layers:
@@ -287,19 +315,20 @@ def queries_and_keys(patient: Patient) -> Iterator[Sight]:
     logit = float(np.max(np.asarray(record.largest_logit, np.float64)[heads]))
     factor = to_digits((LOGIT / logit) ** 0.5, 3)
     if meant:
-        attempt, first = _multiplied(patient, meant, factor), min(meant)
+        attempt = _multiplied(patient, meant, factor)
         words = {"arrays": patient.named(meant), "factor": factor, "logit": logit, "goal": LOGIT}
-        yield made(attempt, first[0] + 1, patient.path(first), **words)
+        yield setup.attempted(attempt, **words)
 
 
 @cause(
     "one layer",
-    says="Multiply the weights {arrays} by {factor:g}: it then changes the gradient as the other "
+    "Multiply the weights {arrays} by {factor:g}: it then changes the gradient as the other "
     "layers do.",
     mends="layer",
 )
-def one_layer(patient: Patient) -> Iterator[Sight]:
+def one_layer(setup: Setup) -> Iterator[Setup]:
     """One factor on the weights of a layer that makes all of the change, where no array does."""
+    patient = setup.patient
     is_erratic = patient.verdict.word == ERRATIC
     for found in named(patient.verdict, "one layer") if is_erratic else ():
         if found.path or found.layer is None or found.layer < 2:
@@ -310,7 +339,7 @@ def one_layer(patient: Patient) -> Iterator[Sight]:
         if factor is not None:
             factor = to_digits(factor, 3)
             attempt, arrays = _multiplied(patient, meant, factor), patient.named(meant)
-            yield made(attempt, found.layer, arrays=arrays, factor=factor)
+            yield setup.attempted(attempt, arrays=arrays, factor=factor)
 
 
 def _factor_of_layer(patient: Patient, layer: int, meant: Places) -> float | None:
@@ -333,24 +362,29 @@ def _factor_of_layer(patient: Patient, layer: int, meant: Places) -> float | Non
 
 @cause(
     "gains",
-    says="Set the gains {arrays} to {value:g}, which is 1/√{count}, for there are {count} "
-    "branches.",
+    "Set the gains {arrays} to {value:g}, which is 1/√{count}, for there are {count} branches.",
     mends="branches",
 )
-def gains(patient: Patient) -> Iterator[Sight]:
+def gains(setup: Setup) -> Iterator[Setup]:
     """Gains at which branches start near zero, such as layer scales of 10^-6, at 1/√(branches)."""
+    patient = setup.patient
     for found in named(patient.verdict, "gains"):
         meant = _places_of(patient, found)
         value = to_digits(len(meant) ** -0.5)
         attempt = _filled(patient, meant, value)
-        yield made(attempt, arrays=patient.named(meant), value=value, count=len(meant))
+        yield setup.attempted(attempt, arrays=patient.named(meant), value=value, count=len(meant))
 
 
 # Gates
 
 
-@cause("gates", says="Set the bias {entries} to {to}, so that the state is kept.", mends="time")
-def gates(patient: Patient) -> Iterator[Sight]:
+@cause(
+    "gates",
+    "Set the bias {entries} to {to}, so that the state is kept.",
+    says="the bias {entries} at {to}",
+    mends="time",
+)
+def gates(setup: Setup) -> Iterator[Setup]:
     """The bias of the gate that keeps the state of a recurrent network, 1 or ln(number of steps).
 
     Of `nn.LSTM`, `nn.GRU` and their cells the gate is known, and 1 is tried first; of other steps
@@ -358,7 +392,7 @@ def gates(patient: Patient) -> Iterator[Sight]:
 
     Sources: Jozefowicz, Zaremba & Sutskever 2015 (1); Tallec & Ollivier 2018, arXiv:1804.11188.
     """
-    yield from [*_gates_of_modules(patient)] or _gate_of_steps(patient)
+    yield from [*_gates_of_modules(setup)] or _gate_of_steps(setup)
 
 
 def _kept_for(steps: int) -> dict[str, Any]:
@@ -372,8 +406,9 @@ def _through_time(patient: Patient) -> TimeChange | None:
     return next((f.values["change"] for f in named(patient.verdict, "gates")), None)
 
 
-def _gates_of_modules(patient: Patient) -> Iterator[Sight]:
+def _gates_of_modules(setup: Setup) -> Iterator[Setup]:
     """Yield changes of known gates through which the gradient vanishes, if there are some."""
+    patient = setup.patient
     inside = _through_time(patient)
     if inside and inside.word == "vanishing":
         steps, name = inside.steps, inside.module
@@ -391,14 +426,15 @@ def _gates_of_modules(patient: Patient) -> Iterator[Sight]:
         new = {at: _with(patient.arrays[at], v, numbers["value"]) for at, v in meant.items()}
         # Of 1, which rarely suffices, the number is told; it is no reason to leave out ln T.
         attempt = _attempt(patient, new)._replace(is_named="steps" in numbers)
-        yield made(attempt, entries=listed(names), **numbers)
+        yield setup.attempted(attempt, entries=listed(names), **numbers)
 
 
-def _gate_of_steps(patient: Patient) -> Iterator[Sight]:
+def _gate_of_steps(setup: Setup) -> Iterator[Setup]:
     """Yield the change of steps that share their parameters, if one halves the rate."""
+    patient = setup.patient
     if not patient.is_tied or patient.verdict.word != "vanishing":
         return
-    numbers, best = _kept_for(int(patient.layers.sum())), list[Sight]()
+    numbers, best = _kept_for(int(patient.layers.sum())), list[Setup]()
     least = abs(patient.verdict.decades) / 2
     vectors = {patient.path(at): at for at in sorted(patient.vectors, reverse=True)}
     for path, at in vectors.items():
@@ -410,7 +446,7 @@ def _gate_of_steps(patient: Patient) -> Iterator[Sight]:
             if rate < least:
                 of_it = "" if part == slice(0, len(v)) else f"[{part.start}:{part.stop}]"
                 entries, attempt = f"`{path}{of_it}`", Attempt(params, flow=flow)
-                least, best = rate, [made(attempt, entries=entries, **numbers)]
+                least, best = rate, [setup.attempted(attempt, entries=entries, **numbers)]
     yield from best
 
 
@@ -435,16 +471,18 @@ def _with(v: np.ndarray, part: slice, value: float) -> np.ndarray:
 
 @cause(
     "recurrent",
-    says="Draw the recurrent weights {weights} orthogonal with gain {gain:g}.",
+    "Draw the recurrent weights {weights} orthogonal with gain {gain:g}.",
+    says="orthogonal recurrent weights {weights} of gain {gain:g}",
     mends="time",
 )
-def recurrent(patient: Patient) -> Iterator[Sight]:
+def recurrent(setup: Setup) -> Iterator[Setup]:
     """Orthogonal recurrent weights, of the gain at which Δ inside a module is kept over the steps.
 
     Where it has no gates that keep its state, or Δ grows.
 
     Source: Henaff, Szlam & LeCun 2016, arXiv:1602.06662.
     """
+    patient = setup.patient
     inside = _through_time(patient)
     if inside is None or (inside.word == "vanishing" and inside.gates):
         return
@@ -466,22 +504,21 @@ def recurrent(patient: Patient) -> Iterator[Sight]:
     if gain is not None:
         gain = to_digits(gain)
         weights = listed([f"`{patient.path(at)}`" for at in sorted(drawn)])
-        yield made(_attempt(patient, with_gain(gain)), weights=weights, gain=gain)
+        yield setup.attempted(_attempt(patient, with_gain(gain)), weights=weights, gain=gain)
 
 
 # Cuts
 
 
-@cause("open", says="{text}", mends="cut fixed stopped")
-def opened(patient: Patient) -> Iterator[Sight]:
+@cause("open", "{text}", mends="cut, fixed, stopped")
+def opened(setup: Setup) -> Iterator[Setup]:
     """The network without `stop_gradient`, or with nothing frozen, where a gradient stops."""
+    patient = setup.patient
     stops = named(patient.verdict, "open")
     other = patient.opened() if stops else None
     if other is None or not other.in_range:
         return
     if not is_left(patient.verdict, other.verdict):
         reason = partial(is_left, patient.verdict)
-        attempt = Attempt(
-            other.params, flow=other.flow, patient=other, reason=reason, is_named=True
-        )
-        yield made(attempt, stops[0].layer, text=patient.opening)
+        attempt = Attempt(other.params, patient=other, reason=reason, is_named=True)
+        yield setup.attempted(attempt, text=patient.opening)
