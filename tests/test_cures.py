@@ -187,7 +187,7 @@ def test_a_graph_whose_arrays_have_unlike_first_axes(rng):
 
 def test_what_cannot_be_measured_says_why():
     class Broken:
-        network = None
+        network = params = None
 
         def flow_of(self, params, theory):
             raise ValueError("z[1]: expected numbers in range, got inf; make the float wider")

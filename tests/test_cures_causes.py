@@ -12,8 +12,7 @@ from jaxnn.flow.verdict.findings import FINDINGS
 from jaxnn.models import Program
 from jaxnn.trials import causes
 from jaxnn.trials.cure import Cure
-from jaxnn.trials.cures import Cures, patient_of, tried_on
-from jaxnn.trials.printed import lines
+from jaxnn.trials.cures import Cures, lines, patient_of, tried_on
 from jaxnn.trials.setup import Attempt, Setup
 
 N, B = 24, 8

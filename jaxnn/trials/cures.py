@@ -5,11 +5,11 @@ setup -> table of changes -> each measured: rate, signal, what is left of the ex
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import PyTree
@@ -25,13 +25,13 @@ from ..flow.verdict.verdict import Verdict, verdict
 from ..flow.view.table import findings_as_html
 from ..models import Cuts, Model, Program
 from ..progress import LASTING, live
+from ..texts import counted, listed
 from ..train.steps import check_optimizer
 from ..train.torch_learner import check_factory
 from .causes import with_usual_weights
 from .changes import CHANGES, ordered
 from .cure import Cure
 from .layers import SAME
-from .printed import CureLine, lines
 from .race import SECONDS_OF_CURES, Tried, as_rank, halved
 from .setup import Attempt, Setup, patient_of
 
@@ -40,7 +40,15 @@ log = logging.getLogger("jaxnn.trials")
 MOST_NAMED = 3  # causes, one behind the other
 USE = "cures[0].code has the lines to write, cures[0].model the changed network."
 MORE = 2**0.5  # times as many directions are told apart
+ALMOST = 0.1  # of a factor: factors that differ by less are one line
 SIGNAL = 1.0  # decades that the signal may change by over all repeated layers
+
+
+class CureLine(NamedTuple):
+    """A line on some changes, and whether they work."""
+
+    text: str
+    works: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +131,45 @@ class Cures:
         return findings_as_html(list(self.sentences))
 
 
+def lines(tried: Sequence[Cure], first: str = "Best: ") -> Iterator[CureLine]:
+    """Yield a line for each group of cures that work, the best first, and one for the others."""
+    for number, (cure, *others) in enumerate(_groups(cure for cure in tried if cure.works)):
+        yield CureLine(f"{'Or: ' if number else first}{cure}{_alike(others)}", True)
+    in_vain: dict[str, list[str]] = {}
+    for cure in tried:
+        if not cure.works:
+            in_vain.setdefault(cure.reason, []).append(cure.kind)
+    if in_vain:
+        texts = [f"{listed(dict.fromkeys(kinds))} ({why})" for why, kinds in in_vain.items()]
+        yield CureLine(f"In vain: {'; '.join(texts)}.", False)
+
+
+def _groups(working: Iterable[Cure]) -> Iterable[list[Cure]]:
+    """Return cures, those together whose factors on the weights are almost those of the first."""
+    groups: dict[Cure, list[Cure]] = {}
+    for cure in working:
+        first = next((first for first in groups if _are_alike(first, cure)), cure)
+        groups.setdefault(first, []).append(cure)
+    return groups.values()
+
+
+def _are_alike(cure: Cure, other: Cure) -> bool:
+    """Tell whether both are factors, which differ by a tenth at most."""
+    pair = cure.factors, other.factors
+    if pair[0] is None or pair[1] is None or not (pair[0] > 0).all() or not (pair[1] > 0).all():
+        return False
+    same_arrays = (cure.kind == "branch scale") == (other.kind == "branch scale")
+    return same_arrays and float(np.abs(np.log(pair[0] / pair[1])).max()) <= np.log1p(ALMOST)
+
+
+def _alike(others: Sequence[Cure]) -> str:
+    """Return how many cures are left out for one, as a sentence."""
+    if not others:
+        return ""
+    verb = "does" if len(others) == 1 else "do"
+    return f" So {verb} {counted(len(others), 'change')} whose factors differ by a tenth at most."
+
+
 def _without_changes(verdict: Verdict) -> Iterator[str]:
     """Yield why nothing was tried, and what the verdict finds all the same."""
     left = [found for found in verdict.findings if not is_usual(found)]
@@ -153,21 +200,12 @@ def cures(
 ) -> Cures:
     """Try changes that could keep the gradient of a network, and measure each of them on it.
 
-    Tried are, on the layers that repeat: one factor on all weights, the root of the measured rate;
-    factors for each layer that keep the gradient, the signal (LSUV) or both; orthogonal matrices
-    and delta-orthogonal kernels with one factor. Where layers add to their state, factors
-    1/√(branches) and 0 on the last product of each branch, as its program has it, and DeepNorm's
-    where a norm follows the sum; elsewhere looks-linear weights where the activation is relu, a
-    skip around each layer, a norm in front, both, or `jaxnn.theory.tailored_relu` in place of the
-    activation; nothing of that, and no factors for each layer, where layers share their weights, as
-    the steps of a recurrent network do. Where branches add to their state and no norm follows, a
-    norm in front of them. Where no layer keeps the shape of its state, as those that attention is
-    cut into, skips and norms are put around modules. A skip has 1/√(layers) on the layer, and
-    without a loss 1/(layers) too if that leaves a rate. With a loss skips, norms and orthogonal
-    matrices are tried with all weights at a std of 1/√fan_in too, if they are of another size.
-    A router that does not learn is tried with another size, in any network. A change works if those
-    layers change the gradient by less than ten and the signal by less than ten, and bfloat16 tells
-    the examples apart at the top of them.
+    Tried are the changes that the guide of rules lists: first what the verdict names, such as one
+    array, then factors, orthogonal and mirrored weights, skips, norms and units of the layers that
+    repeat; where layers share their weights, what is one for all. With a loss skips, norms and
+    orthogonal matrices are tried with all weights at a std of 1/√fan_in too, if they are of another
+    size. A change works if those layers change the gradient by less than ten and the signal by less
+    than ten, and bfloat16 tells the examples apart at the top of them.
 
     With a loss each change that works is trained on a copy, for 30, 100 or 300 steps on the
     examples given, the better ones for longer; the first is that with the least loss on the way.
