@@ -411,7 +411,8 @@ def test_another_structure_keeps_the_options_of_its_optimiser(torch):
     ]
     optimizer = torch.optim.SGD(groups, lr=1.0)
     given = Setup(Program(model, xs, ys, loss, optimizer=optimizer), (Batch(xs, ys),))
-    for made in (*CHANGES["norms"].of(given), CHANGES["draw"].of(given)):
+    formed = [one.formed for one in CHANGES["norm"].made(given)]
+    for made in (*formed, CHANGES["draw"].of(given)):
         of_made = made.program
         held = [p for group in of_made.optimizer.param_groups for p in group["params"]]
         assert {id(p) for p in held} == {id(p) for p in of_made.model.parameters()}
