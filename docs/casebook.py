@@ -164,7 +164,12 @@ def every(records: Sequence[Record]) -> list[str]:
         rows = [_line(("wrong", "fix", "in", "said", "cause", "advice", "place", "its twin"))]
         rows.append(_rule("llllllll"))
         rows += [_line(_cells(record, twins.get(record["case"]))) for record in group]
-        lines += ["<details markdown>", f"<summary>{FAULTS[fault]}</summary>", "", *rows]
+        lines += [
+            "<details markdown>",
+            f"<summary>{FAULTS[fault].capitalize()}</summary>",
+            "",
+            *rows,
+        ]
         lines += ["", "</details>", ""]
     return lines
 
@@ -193,9 +198,11 @@ def healthy(records: Sequence[Record]) -> list[str]:
             rules.setdefault(rule, []).append(f"{record['package']} {record['network']}")
     silent = sum(not record["said"] for record in records)
     first = f"**Of {silent} of {len(records)} networks nothing is said.**"
-    lines = [first, "", _line(("rule", "networks", "of")), _rule("lrl")]
     order = sorted(rules.items(), key=lambda entry: -len(entry[1]))
-    return lines + [_line((f"`{rule}`", str(len(of)), ", ".join(of))) for rule, of in order]
+    rows = [_line((f"`{rule}`", str(len(of)), ", ".join(of))) for rule, of in order]
+    table = [_line(("rule", "networks", "of")), _rule("lrl"), *rows]
+    fold = ["<details markdown>", "<summary>What is said of the others</summary>", "", *table]
+    return [first, "", *fold, "", "</details>"]
 
 
 def modules(records: Sequence[Record]) -> list[str]:

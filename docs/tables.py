@@ -548,7 +548,8 @@ def findings() -> list[str]:
 
 def menagerie(records: Sequence[Record]) -> list[str]:
     """Return a row a package with its largest differences, and what was refused, and why."""
-    lines = [_line(("package", "networks", "largest difference")), _rule("l|r|r")]
+    lines = ["<details markdown>", "<summary>The largest difference of each package</summary>", ""]
+    lines += [_line(("package", "networks", "largest difference")), _rule("l|r|r")]
     refused = []
     for package, group in groupby(records, key=lambda record: record["package"]):
         networks, largest = list(group), dict[str, float]()
@@ -563,7 +564,7 @@ def menagerie(records: Sequence[Record]) -> list[str]:
         formats = ("" if name == "float64" else f" in {name}" for name in largest)
         cells = ", ".join(map("".join, zip(numbers, formats, strict=True)))
         lines.append(_line((package, str(len(networks)), cells or "–")))
-    return [*lines, "", *refused]
+    return [*lines, "", "</details>", "", *refused]
 
 
 def _code(text: str) -> str:
