@@ -564,7 +564,7 @@ def menagerie(records: Sequence[Record]) -> list[str]:
         formats = ("" if name == "float64" else f" in {name}" for name in largest)
         cells = ", ".join(map("".join, zip(numbers, formats, strict=True)))
         lines.append(_line((package, str(len(networks)), cells or "–")))
-    return [*lines, "", "</details>", "", *refused]
+    return [*lines, "", *refused, "", "</details>"]
 
 
 def _code(text: str) -> str:
