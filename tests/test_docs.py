@@ -236,7 +236,7 @@ def test_every_picture_of_a_page_can_be_read_on_a_phone():
     for path in PAGES:
         pictures = re.findall(r"^!\[(.*)\]\(.*\.svg\)$", text_of(path), re.MULTILINE)
         framed = re.findall(
-            r'^<figure class="((?:small )?)picture" markdown>\n!\[.+\]\((\S+)\)\n</figure>$',
+            r'^<figure class="((?:small )?)picture" markdown>\n\n!\[.+\]\((\S+)\)\n\n</figure>$',
             text_of(path),
             re.MULTILINE,
         )
