@@ -59,7 +59,7 @@ class Fake:
 def clock(monkeypatch):
     """A clock that trainings move on, and setups that are fakes."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(race.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(race.time, "process_time", lambda: clock.now)
     monkeypatch.setattr(race.Setup, "of", lambda program: program)
     monkeypatch.setattr(race, "replace", replaced)
     return clock

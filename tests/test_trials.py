@@ -121,6 +121,18 @@ def test_each_input_is_standardised_by_its_own_columns_in_all_batches():
     np.testing.assert_allclose(two.xs["z"].std(0), 2, rtol=1e-3)
 
 
+def test_a_matrix_of_neighbours_is_divided_by_the_roots_of_its_sums():
+    a = np.float32(RNG.uniform(size=(64, 64)) < 0.2) + np.eye(64, dtype=np.float32)
+    a = np.maximum(a, a.T)
+    given = setup(lambda p, xs: network(p, xs["a"] @ xs["z"]), xs={"a": a, "z": XS})
+    made = CHANGES["neighbours"].of(given)
+    assert made.words == {"most": pytest.approx(a.sum(1).max())}
+    np.testing.assert_allclose(np.linalg.eigvalsh(made.batches[0].xs["a"]).max(), 1, rtol=1e-5)
+    assert made.batches[0].xs["z"] is XS
+    assert CHANGES["neighbours"].of(made) is None
+    assert CHANGES["neighbours"].of(setup()) is None
+
+
 def test_the_score_of_several_batches_is_that_of_the_one_in_the_middle():
     noisy = [Batch(XS, YS + noise * RNG.normal(size=YS.shape)) for noise in (3.0, 0.0, 1.0)]
     given = setup().but(batches=noisy)

@@ -218,8 +218,9 @@ def cures(
         seed: of orthogonal matrices.
         theory: whether the wide twin of each changed network is measured as well, see
             `jaxnn.theory.wide`; that takes several times as long.
-        seconds: for all trainings. A round that they do not suffice for counts for no change; if
-            that is the first one, changes are ranked by their rates. Of 0 nothing is trained.
+        seconds: of the processor, for all trainings. A round that they do not suffice for counts
+            for no change; if that is the first one, changes are ranked by their rates. Of 0 nothing
+            is trained.
         optimizer: of optax, or of a module of PyTorch a function of parameters that returns one of
             `torch.optim`; each change has the best of .3, 1, 3 and 10 times its steps. Adam with
             step sizes from .0003 to .01 if None.

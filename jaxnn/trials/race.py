@@ -53,7 +53,7 @@ DRAWN = {  # what is told of a change of structure whose weights are drawn anew
     "advises": " Draw the weights with a variance of 1 / (number of inputs).",
 }
 # Of cures
-SECONDS_OF_CURES = 60.0  # for all trainings, at most
+SECONDS_OF_CURES = 60.0  # of the processor, for all trainings, at most
 ROUNDS_OF_CURES = 30, 100, 300  # steps
 TIMES = 0.3, 1.0, 3.0, 10.0  # what the step of the optimiser is multiplied by
 KEPT_TIMES = 2  # of them of the network as it is
@@ -420,7 +420,7 @@ def halved(
     attempts: Sequence[Attempt], seconds: float, optimizer: Any = None
 ) -> tuple[list[Tried], bool]:
     """Return what networks reach, the first as it is, in the seconds given; True if stopped."""
-    until, stopped = time.monotonic() + seconds, False
+    until, stopped = time.process_time() + seconds, False
     why = f"the {seconds:g} seconds were over"
     programs = [attempt.program.but(optimizer=optimizer) for attempt in attempts]
     setups = map(Setup.of, programs)
@@ -433,7 +433,7 @@ def halved(
             # The first takes part in every round. A round that is not ended counts for none.
             for steps in ROUNDS_OF_CURES:
                 for one in (*first, *rest):
-                    one.take(steps, lambda: time.monotonic() > until)
+                    one.take(steps, lambda: time.process_time() > until)
                 for one in (*first, *rest):
                     one.steps = 0 if one.reason else len(one.losses)
                     if one.reason:
