@@ -77,7 +77,6 @@ try:
             print(f"error: JAX: {mistake}; {remedy}", file=sys.stderr)
             sys.exit(USER_MISTAKE)
 
-    import tyro
     from rich.console import Console
     from rich.logging import RichHandler
 
@@ -205,8 +204,7 @@ def read(args: list[str]) -> tuple[str, Any]:
         experiment = find(name)
         values = {} if given.config is None else grid.read_config(given.config, experiment.settings)
         default = experiment.with_defaults(**values)
-    prog = f"python -m experiments {name}"
-    return name, tyro.cli(type(default), prog=prog, default=default, args=options)
+    return name, runtime.parsed(default, f"python -m experiments {name}", options)
 
 
 class LogFormatter(logging.Formatter):

@@ -48,6 +48,25 @@ def config(tmp_path):
     return written
 
 
+def test_help_begins_with_the_question_and_has_the_other_options_in_groups(capsys):
+    with pytest.raises(SystemExit):
+        read(["depth", "--help"])
+    said = capsys.readouterr().out
+    words = (
+        "--depths",
+        "network options",
+        "--hidden",
+        "data options",
+        "--target",
+        "output options",
+    )
+    places = [said.index(word) for word in (*words, "--overwrite")]
+    assert places == sorted(places)
+    settings = read(["depth", "--target", "y", "--depths", "3", "--width", "5", "--overwrite"])
+    assert (settings.target, settings.depths, settings.width) == ("y", ("3",), ("5",))
+    assert settings.overwrite
+
+
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [

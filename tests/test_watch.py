@@ -112,6 +112,7 @@ def trained(batches, tmp_path_factory):
         alarms, written = [], []
         options = {"folder": folder, "callback": alarms.append, "intended": ("update",)}
         options["write"] = lambda *of: written.append(of)
+        options["rate"] = optax.linear_schedule(0.01, 0, STEPS)
         watch = jaxnn.watch(net, loss=loss, every=EVERY, **options)
         train = jax.jit(training(optax.sgd(0.01), watch))
         (last, _), (before, values) = train(params, *batches, np.ones(STEPS, np.float32))
@@ -131,6 +132,10 @@ def test_a_line_has_the_gradient_and_the_update_of_its_step(trained, batches):
         now, after = ({name: v[j] for name, v in every.items()} for j in (i, i + 1))
         gradient = gradient_of(now, *batches[:, i])
         assert line["loss"] == pytest.approx(float(trained.values[i]))
+        assert line["rate"] == pytest.approx(0.01 * (1 - i / STEPS))
+        of_input = jax.grad(mean_loss, argnums=1)(now, *batches[:, i])
+        expected = np.log10(np.linalg.norm(of_input))
+        assert line["log10_delta_input"] == pytest.approx(expected, abs=1e-5)
         for k, name in enumerate("abc"):
             of = {"delta": gradient[name], "size": now[name], "update": after[name] - now[name]}
             for what, v in of.items():
@@ -425,6 +430,8 @@ def test_what_is_wrong_is_said_in_one_sentence(trained, tmp_path):
         jaxnn.watch(net, loss=loss, every=0)
     with pytest.raises(ValueError, match=r"^loss: expected loss"):
         jaxnn.watch(net)
+    with pytest.raises(TypeError, match=r"^rate: expected one number, got"):
+        jaxnn.watch(net, loss=loss, rate="fast")
     with pytest.raises(TypeError, match=r"^model: expected a module .* got function"):
         jaxnn.watch(network, loss=loss)
     with pytest.raises(FileNotFoundError, match=r"^folder: expected .* has no watch.jsonl$"):

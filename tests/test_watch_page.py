@@ -140,7 +140,7 @@ def test_an_array_that_starts_at_zero_is_grey_and_colours_end_where_alarms_begin
     made = page_of(record(tmp_path / "one", START, first, measured(10, -4.0)))
     ratio = cells(made, "arrays", quantity=ARRAYS["log10_ratio"].name)
     assert ratio["size_is"].to_list() == ["zero", "number"]
-    (panel,) = (panel for panel in made.panels if panel.title == "Parameter arrays")
+    (panel,) = (panel for panel in made.folded if panel.title == "Parameter arrays")
     (scale,) = (
         layer["encoding"]["color"]["scale"]
         for layer in panel.chart.to_dict()["layer"]
@@ -151,6 +151,48 @@ def test_an_array_that_starts_at_zero_is_grey_and_colours_end_where_alarms_begin
     assert (
         "a<b>" in made.panels[0].chart.to_dict()["layer"][0]["encoding"]["y"]["axis"]["labelExpr"]
     )
+
+
+def test_what_lies_below_and_above_the_layers_is_in_their_map(tmp_path):
+    layers = [{"layer": i, "name": f"blocks.{i - 1}", "size": 4} for i in (1, 2)]
+    paths = {"embed.weight": 1, "blocks.0.w": 1, "blocks.1.w": 2, "head.weight": 3, "head.bias": 3}
+    arrays = [{"layer": i, "path": path, "shape": [4, 4]} for path, i in paths.items()]
+    heads = [{"layer": i, "attention": 1, "head": head} for i in (1, 2) for head in (1, 2)]
+    line = measured(0, -3.0) | {"log10_delta_input": -5.0, "rate": 0.1}
+    line["parameters"] = {name: [-1.0, -1.0, -1.0, 0.0, "-Infinity"] for name in line["parameters"]}
+    line["layers"]["log10_theta"] = [-1.0, -2.0]
+    line["heads"] = {name: [1.0] * 4 for name in ("largest_logit", "entropy", "most_entropy")}
+    start = START | {"layers": layers, "parameters": arrays, "heads": heads}
+    made = page_of(record(tmp_path / "one", start, line))
+    theta = cells(made, "layers", quantity=LAYERS["log10_theta"].name)
+    assert theta.select("name", "size").rows() == [
+        ("embed", -1.0), ("blocks.0", -1.0), ("blocks.1", -2.0), ("head", 0.0),
+    ]  # fmt: skip
+    delta = cells(made, "layers", quantity=LAYERS["log10_delta"].name)
+    assert delta.select("name", "size").rows()[0] == ("inputs", -5.0)
+    assert cells(made, "heads")["name"].unique(maintain_order=True).to_list() == [
+        f"blocks.{block}, head {head}" for block in (0, 1) for head in (1, 2)
+    ]
+    assert [panel.title for panel in made.panels][1:] == [
+        "Loss", "Gradient of all parameters", "Learning rate",
+    ]  # fmt: skip
+    assert made.data["gradients"]["value"][0] == pytest.approx(np.log10(1 + 3 * 0.01) / 2)
+
+
+def test_the_page_opens_on_the_training_with_the_worst_alarms(tmp_path):
+    well = record(tmp_path / "well", START, measured(0, -3.0))
+    ill = record(tmp_path / "ill", START, measured(0, -3.0), alarm(0, "Step 0: one."))
+    worst = {**alarm(0, "Step 0: last."), "rule": "nonfinite"}
+    ended = record(tmp_path / "ended", START, measured(0, -3.0, loss=-1.0), worst)
+    made = page_of(well, ill)
+    assert (made.choices[0].value, made.answer.text) == ("ill", "ill: Step 0: one.")
+    many = record(ill, alarm(1, "Step 1: two."), alarm(2, "Step 2: three."))
+    assert page_of(many, ended, well).choices[0].value == "ended"
+    logarithmic = [
+        "log" in str(page_of(folder).panels[1].chart.to_dict()["layer"][1]["encoding"]["y"])
+        for folder in (well, ended)
+    ]
+    assert logarithmic == [True, False]
 
 
 def test_runs_under_one_folder_are_compared(tmp_path):

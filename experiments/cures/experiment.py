@@ -42,7 +42,24 @@ ALL, ODD = "all", "odd"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options, data.DataOptions):
+class RemedyOptions(data.DataOptions):
+    """Without a network: the remedies of the article, at depth."""
+
+    remedies: tuple[str, ...] = tuple(REMEDIES)
+    """Some of sigmoid, relu, layer_norm, batch_norm, residual, residual_sqrt, pre_norm, tailored,
+    orthogonal."""
+    depths: tuple[str, ...] = ("1:1024:*2",)
+    """Numbers of hidden layers at which the gradient is measured; numbers or ranges."""
+    train_depths: tuple[str, ...] = ("10", "20", "50", "100")
+    """Numbers of hidden layers of networks that are trained."""
+    data: str = "digits"
+    """digits, breast_cancer, iris, wine, or a .csv or .parquet file with classes."""
+    width: int = 64
+    """Units in every hidden layer."""
+
+
+@dataclass(frozen=True)
+class Settings(RemedyOptions, runtime.Options):
     """Cures of gradients that vanish or explode: skips, norms, units, weights, of any network.
 
     Or with FILE.py:NAME, a function without arguments, or with a seed that has a default, which is
@@ -61,35 +78,23 @@ class Settings(runtime.Options, data.DataOptions):
     framework that is installed, of Flax, Equinox and PyTorch, they are trained on the digits, as
     they are and cured, and in PyTorch as rivals make them. Or odd, for networks of no ordinary kind
     next to an expert's mend of each."""
-    remedies: tuple[str, ...] = tuple(REMEDIES)
-    """Without a network: some of sigmoid, relu, layer_norm, batch_norm, residual, residual_sqrt,
-    pre_norm, tailored, orthogonal."""
-    depths: tuple[str, ...] = ("1:1024:*2",)
-    """Numbers of hidden layers of remedies whose gradient is measured; numbers or ranges."""
-    train_depths: tuple[str, ...] = ("10", "20", "50", "100")
-    """Numbers of hidden layers of remedies that are trained."""
-    data: str = "digits"
-    """digits, breast_cancer, iris, wine, or a .csv or .parquet file with classes."""
-    width: int = 64
-    """Units in every hidden layer of a remedy."""
+    cures: int = field(default=2, metadata={"least": 0})
+    """Number of the best cures of a network that are made; of 0 none are tried."""
+    optimizer: str = "adam"
+    """adam or sgd, of a network; remedies are trained by sgd."""
+    rates: tuple[str, ...] = ("0.0003:0.3:*10",)
+    """Step sizes that are tried on each network, which counts with its best; numbers or ranges."""
     batch: int = 128
     """Examples in a batch."""
     steps: int = 600
     """Steps of training."""
-    rates: tuple[str, ...] = ("0.0003:0.3:*10",)
-    """Step sizes that are tried on each network, which counts with its best; numbers or ranges."""
-    optimizer: str = "adam"
-    """adam or sgd, of a network; remedies are trained by sgd."""
-    cures: int = field(default=2, metadata={"least": 0})
-    """Number of the best cures of a network that are made; of 0 none are tried."""
     seeds: int = 2
     """Number of seeds; each draws its own weights and batches."""
     seed: int = 0
     """The first seed."""
 
 
-OF_REMEDIES = {each.name for each in fields(data.DataOptions)}
-OF_REMEDIES |= {"data", "remedies", "depths", "train_depths", "width"}
+OF_REMEDIES = {each.name for each in fields(RemedyOptions)}
 NOT_OF = {  # the settings that do not apply, with what is said of them
     "remedies": ({"optimizer", "cures"}, "expected with FILE.py:NAME or --networks alone"),
     "networks": (OF_REMEDIES, "expected without --networks, with remedies alone"),

@@ -39,7 +39,41 @@ FLOPS_OF_CELL = 3e11  # some seconds of two cores: what a run that is stopped ma
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options, data.DataOptions):
+class NetworkOptions:
+    """The layers, and how they are drawn."""
+
+    hidden: tuple[str, ...] = ("dense",)
+    """Blocks between hidden layers: dense, residual, rms_norm, layer_norm, batch_norm, post_norm,
+    or one in another, such as "residual(rms_norm)"."""
+    scale: tuple[str, ...] = ("1",)
+    """Scales of the residual blocks: numbers, or 1/sqrt(L), L hidden layers."""
+    sigma_w: tuple[str, ...] = ()
+    """Gaussian weights of variance σ_w²/fan_in, one initialisation for each σ_w."""
+    critical: runtime.Flag = False
+    """Gaussian weights with the σ_w at which, in theory, gradients of a plain network keep their
+    size."""
+    sigma_b: tuple[str, ...] = ("0",)
+    """Standard deviation of the biases, which are normal."""
+    width: tuple[str, ...] = ("64",)
+    """Units in every hidden layer."""
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """How each point of the grid is measured."""
+
+    batch: tuple[str, ...] = ("128",)
+    """Examples in a batch; all examples of a data set that has fewer."""
+    dtype: tuple[str, ...] = ("float32",)
+    """float64, float32, bfloat16, float16."""
+    seeds: int = 5
+    """Number of seeds; each draws its own weights and batch."""
+    seed: int = 0
+    """The first seed."""
+
+
+@dataclass(frozen=True)
+class Settings(NetworkOptions, GridOptions, data.DataOptions, runtime.Options):
     """How the size of a gradient changes with depth, by activation and initialisation.
 
     Every setting that takes several values is an axis of the grid. Numbers may be ranges:
@@ -53,33 +87,11 @@ class Settings(runtime.Options, data.DataOptions):
     weights: tuple[str, ...] = ()
     """Initialisers of the weights, by their names in jax.nn.initializers; without any choice
     glorot_uniform and he_normal."""
-    hidden: tuple[str, ...] = ("dense",)
-    """Kinds of blocks between hidden layers: dense, residual, rms_norm, layer_norm, batch_norm,
-    post_norm, or one in another, such as "residual(rms_norm)"."""
-    scale: tuple[str, ...] = ("1",)
-    """Scales of the residual blocks: numbers, or 1/sqrt(L), L hidden layers."""
-    sigma_w: tuple[str, ...] = ()
-    """Gaussian weights of variance σ_w²/fan_in, one initialisation for each σ_w."""
-    critical: runtime.Flag = False
-    """Gaussian weights with the σ_w at which theory says that gradients of a plain network keep
-    their size."""
-    sigma_b: tuple[str, ...] = ("0",)
-    """Standard deviation of the biases, which are normal."""
-    width: tuple[str, ...] = ("64",)
-    """Units in every hidden layer."""
-    batch: tuple[str, ...] = ("128",)
-    """Examples in a batch; all there are, where the data has fewer."""
-    dtype: tuple[str, ...] = ("float32",)
-    """float64, float32, bfloat16, float16."""
     data: tuple[str, ...] = ("breast_cancer",)
     """breast_cancer, digits, iris, wine, diabetes, or a .csv or .parquet file."""
     examples: runtime.Flag = False
     """Also measure what is left of the examples in each layer: how far apart they are, their cosine
     and rank. Takes a few per cent to a half more time."""
-    seeds: int = 5
-    """Number of seeds; each draws its own weights and batch."""
-    seed: int = 0
-    """The first seed."""
 
 
 @dataclass(frozen=True)

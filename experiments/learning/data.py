@@ -41,12 +41,12 @@ EXACT = 2**53  # up to here every integer is a float
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Options of a table, common to experiments on tables."""
+    """The columns of a table."""
 
     target: str | None = None
-    """The column to predict, for a file."""
+    """The column to predict, of a file."""
     task: str | None = None
-    """regression, binary or multiclass; read off the target by default."""
+    """regression, binary or multiclass; by default the target tells."""
     drop: tuple[str, ...] = ()
     """Columns to leave out."""
     separator: str = ","

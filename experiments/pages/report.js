@@ -141,7 +141,9 @@ async function start() {
   await show(views);
   const [first] = views; // drawn as wide as the page, its letters would be too small on paper
   window.addEventListener("beforeprint", () => first?.width(PAPER).run());
-  window.addEventListener("afterprint", () => window.dispatchEvent(new Event("resize")));
+  const resized = () => window.dispatchEvent(new Event("resize")); // what was hidden has no width
+  document.getElementById("more")?.addEventListener("toggle", resized);
+  window.addEventListener("afterprint", resized);
   document.documentElement.dataset.ready = "yes";
   if (inside.live) {
     document.documentElement.dataset.state = known;

@@ -34,6 +34,7 @@ class Choice(NamedTuple):
     label: str
     options: tuple[str | int, ...]
     value: str | int | bool
+    is_folded: bool = False  # True if it is of panels in the fold
 
 
 class Answer(NamedTuple):
@@ -87,6 +88,7 @@ class Page(NamedTuple):
     numbers: Numbers
     tables: tuple[Table, ...]
     terms: tuple[tuple[str, str], ...] = (DECADE,)
+    folded: tuple[Panel, ...] = ()  # shown when the reader asks for more
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Html:
         look = partial(charts.as_dict, choices=choices, ink=palette.INK, paper="transparent")
         return [
             cleaned(look(panel.chart) | {"width": "container", "description": panel.title})
-            for panel in self.page.panels
+            for panel in (*self.page.panels, *self.page.folded)
         ]
 
     @cached_property

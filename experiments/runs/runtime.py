@@ -42,7 +42,7 @@ class FailedError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """Options of running, common to all experiments."""
+    """The folder of the results, and how the run is made."""
 
     out: Path = field(default=Path("runs"), metadata=HOW)
     """The folder for the results. The same command again goes on with a run that was stopped."""
@@ -56,6 +56,34 @@ class Options:
     """No progress."""
     no_cache: Flag = field(default=False, metadata=HOW)
     """Compile anew, instead of storing compiled programs in the user's cache folder."""
+
+
+def parsed(default: Any, prog: str, args: Sequence[str]) -> Any:
+    """Return settings like the default ones with what a command line says.
+
+    Its help begins with the fields of the class itself. Each base is a group below them, called as
+    its class is: `DataOptions` is "data", and `Options` "output".
+    """
+    settings, values = type(default), vars(default)
+    hidden = tyro.conf.Suppress[tyro.conf.Fixed[Any]]
+    parts: list[tuple[str, Any, None]] = []
+    groups = {}
+    for base in filter(dataclasses.is_dataclass, settings.__bases__):
+        names = [each.name for each in dataclasses.fields(base)]
+        group = base.__name__.removesuffix("Options").lower() or "output"
+        groups[f"{group}_options"] = base(**{name: values[name] for name in names})
+        parts += [(name, hidden, None) for name in names]
+        parts += [(f"{group}_options", Annotated[base, tyro.conf.arg(name=group)], None)]
+    about = {"__doc__": settings.__doc__}
+    grouped = dataclasses.make_dataclass(
+        settings.__name__, parts, bases=(settings,), namespace=about, frozen=True
+    )
+    flat = (tyro.conf.OmitArgPrefixes,)
+    got = tyro.cli(grouped, prog=prog, default=grouped(**values, **groups), args=args, config=flat)
+    chosen = dict(vars(got))
+    for name in groups:
+        chosen |= vars(chosen.pop(name))
+    return settings(**chosen)
 
 
 def start(options: Options) -> None:

@@ -38,7 +38,7 @@ STOPPING = "stopping when this epoch is done; again to stop now"
 
 
 @dataclass(frozen=True)
-class Settings(runtime.Options, data.DataOptions):
+class Settings(data.DataOptions, runtime.Options):
     """Train a network on a table, test it on rows held out, and export it."""
 
     data: str = "digits"

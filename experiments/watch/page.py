@@ -1,9 +1,9 @@
-"""The page of a watched training: maps of layers and arrays over steps, verdict, loss, alarms.
+"""The page of a watched training: a map of its layers over steps, loss, gradient, alarms.
 
 `watched -> thinned -> tables by step, layer and array -> panels`. Of several trainings each has
-maps of its own, by choice; two have a third one of their difference. Rows come in the order of
-their steps, and which measurements are drawn stays while others come, so that a page that is open
-needs new rows alone.
+maps of its own, by choice, and the one with the worst alarms is shown first; two have a third map
+of their difference. Rows come in the order of their steps, and which measurements are drawn stays
+while others come, so that a page that is open needs new rows alone.
 """
 
 import json
@@ -11,22 +11,25 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
+import numpy as np
 import polars as pl
 
 from experiments.pages import charts, heat, palette, report
 from jaxnn.flow.verdict.layer_findings import LOGIT
 from jaxnn.texts import counted, labels
+from jaxnn.train.alarms import ALARMS
 from jaxnn.train.alarms.states import LARGEST_STATE, SMALL_BRANCH
 from jaxnn.train.alarms.updates import LARGE_UPDATE, SLOW_UPDATE
-from jaxnn.train.watched import Watched
+from jaxnn.train.watched import LN10, Line, Watched, is_within
 
-HEIGHT, FIRST = 200, 280
+HEIGHT, FIRST, LOW, FLAT = 200, 220, 150, 90  # pixels
 MOST_CELLS = 4_000  # of a map, of which a page has several
 DIFFERENCE = "difference, second − first"
 MOST_STEPS = 2_000  # of a line
+SMOOTH = 10  # losses whose mean is drawn
 
 
 class Quantity(NamedTuple):
@@ -68,6 +71,7 @@ HEADS = {
     "entropy_share": Quantity("entropy / largest possible", 0, 1),
 }
 EXPERTS = {"load": Quantity("load of each expert, 1 is its share", 0, 2)}
+POSITIONS = {name: LAYERS[name] for name in ("log10_delta", "log10_spread")}
 
 
 class Map(NamedTuple):
@@ -76,41 +80,13 @@ class Map(NamedTuple):
     title: str
     reading: str
     place: str  # the word for a place, on the axis
-    name: str  # the column of a place's name; empty if its numbers are the name
+    choice: str  # the label of the menu of quantities
     quantities: dict[str, Quantity]
     start: str  # the entry of the record's first line that has an entry a place
     rows: Callable[[Watched], list[dict[str, object]]]  # one a measurement and place
     columns: tuple[str, ...] = ()  # of the rows, if they are not the quantities
 
 
-MAPS = {
-    "layers": Map(
-        "Layers",
-        "Colour: the chosen number of each layer, at each measurement, on one scale for all "
-        "trainings; what is beyond its ends has their colour. The lowest one is next to the "
-        "input. Grey: zero; red: no finite number; empty: there is none.",
-        *("layer", "layer", LAYERS, "layers", Watched.table),
-    ),
-    "arrays": Map(
-        "Parameter arrays",
-        "In the order of the layers. An update of a hundredth to a thousandth of the size is "
-        "usual; the colours end where the alarms slow and update begin. Grey: zero, or of "
-        "an array that is zero.",
-        *("array", "path", ARRAYS, "parameters", Watched.parameter_table),
-        ("log10_delta", "log10_size", "log10_update"),
-    ),
-    "heads": Map(
-        "Attention",
-        "Each head. A large logit with an entropy near 0: saturated.",
-        *("head", "", HEADS, "heads", Watched.attention_table),
-        ("largest_logit", "entropy", "most_entropy"),
-    ),
-    "experts": Map(
-        "Routers",
-        "Load of each expert: 1 is an equal share.",
-        *("expert", "", EXPERTS, "experts", Watched.router_table),
-    ),
-}
 DIFFERS = (-2, 2)  # ends of the colours of a difference
 HEAD = {
     "step": "step",
@@ -126,6 +102,109 @@ SPREAD = (
 )
 
 
+def _layers(watched: Watched) -> list[dict[str, object]]:
+    """Return a row for each step and layer, also for what lies below the first and above the last.
+
+    These are the inputs, and modules such as an embedding or a head, by their parameters.
+    """
+    start, rows = watched.start, []
+    if not watched.measurements:
+        return []
+    names = labels([layer["name"] for layer in start["layers"]])
+    of_layers = iter(watched.table())
+    first, count = start["layers"][0]["name"] if names else "", len(names)
+    arrays = [*enumerate(start["parameters"])]
+    is_named = any(is_within(array["path"], first) for _, array in arrays)
+    outside: dict[bool, dict[str, list[int]]] = {False: {}, True: {}}  # below and above
+    for i, array in arrays:
+        path, is_above = array["path"], array["layer"] > count
+        if is_above or (is_named and array["layer"] == 1 and not is_within(path, first)):
+            outside[is_above].setdefault(path.rpartition(".")[0] or path, []).append(i)
+    lines = watched.measurements
+    has_inputs = any(not math.isnan(line["log10_delta_input"]) for line in lines)
+    for line in lines:
+        below, above = (
+            [{"name": name, "log10_theta": _norm(line, of)} for name, of in outside[i].items()]
+            for i in (False, True)
+        )
+        if has_inputs:
+            below.insert(0, {"name": "inputs", "log10_delta": line["log10_delta_input"]})
+        own = [next(of_layers) | {"name": name} for name in names]
+        rows += [row | {"step": line["step"]} for row in (*below, *own, *above)]
+    return rows
+
+
+def _norm(line: Line, arrays: Sequence[int] | None = None) -> float:
+    """Return log₁₀ of the norm of the gradient of some arrays together, or of all."""
+    column = np.array(line["parameters"]["log10_delta"], float)
+    known = column if arrays is None else column[arrays]
+    known = known[~np.isnan(known)]
+    return float(np.logaddexp.reduce(2 * LN10 * known) / (2 * LN10)) if len(known) else math.nan
+
+
+def _arrays(watched: Watched) -> list[dict[str, object]]:
+    """Return a row for each step and parameter array."""
+    return [row | {"name": row["path"]} for row in watched.parameter_table()]
+
+
+def _parts(watched: Watched, rows: list[dict[str, Any]]) -> list[dict[str, object]]:
+    """Return rows of parts of layers with their names, such as "blocks.2, head 4"."""
+    names = labels([layer["name"] for layer in watched.start.get("layers", [])])
+    ordinals = [
+        kind for kind in ("attention", "router") if any(row.get(kind, 1) > 1 for row in rows)
+    ]
+    ordinals += ["head", "expert", "position"]
+    return [
+        row
+        | {
+            "name": ", ".join(
+                [
+                    names[row["layer"] - 1],
+                    *(f"{kind} {row[kind]}" for kind in ordinals if kind in row),
+                ]
+            )
+        }
+        for row in rows
+    ]
+
+
+MAPS = {
+    "layers": Map(
+        "Layers",
+        "The chosen number of each layer, the lowest next to the input. Grey: zero; red: no "
+        "finite number; empty: there is none.",
+        *("layer", "number of a layer", LAYERS, "layers", _layers),
+    ),
+    "arrays": Map(
+        "Parameter arrays",
+        "In the order of the layers. An update of a hundredth to a thousandth of the size is "
+        "usual; the colours end where the alarms slow and update begin. Grey: zero, or of "
+        "an array that is zero.",
+        *("array", "number of an array", ARRAYS, "parameters", _arrays),
+        ("log10_delta", "log10_size", "log10_update"),
+    ),
+    "heads": Map(
+        "Attention",
+        "Each head. A large logit with an entropy near 0: saturated.",
+        *("head", "number of a head", HEADS, "heads"),
+        lambda watched: _parts(watched, watched.attention_table()),
+        ("largest_logit", "entropy", "most_entropy"),
+    ),
+    "experts": Map(
+        "Routers",
+        "Load of each expert: 1 is an equal share.",
+        *("expert", "number of an expert", EXPERTS, "experts"),
+        lambda watched: _parts(watched, watched.router_table()),
+    ),
+    "positions": Map(
+        "Positions",
+        "Each position (token, pixel) of each layer.",
+        *("position", "number of a position", POSITIONS, "positions"),
+        lambda watched: _parts(watched, watched.position_table()),
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Seen:
     """A watched training under a name, and how many are on the page."""
@@ -133,6 +212,12 @@ class Seen:
     name: str
     watched: Watched
     count: int = 1
+
+    @property
+    def illness(self) -> tuple[bool, int]:
+        """How bad its alarms are: whether one ends the training, and their number."""
+        alarms = self.watched.alarms
+        return any(a.rule in ALARMS and ALARMS[a.rule].final for a in alarms), len(alarms)
 
     def thinned(self, places: int, most: int) -> Watched:
         """Return the record with each 2^k-th measurement and the last one, of so many numbers."""
@@ -161,20 +246,24 @@ def page(folders: Sequence[Path], watches: Sequence[Watched]) -> report.Page:
         texts = tuple(quantity.name for quantity in known.values())
         data[name] = _cells(frames, dict(zip(known, texts, strict=True)))
         ends[name] = _ends(name, known.values(), has_difference=len(seen) == 2)
-        choices.append(report.Choice(name, f"of {name}", texts, texts[0]))
-    steps, losses = (pl.concat(map(rows, seen)) for rows in (_steps, _losses))
-    runs = tuple(dict.fromkeys(steps["training"]))
+        choices.append(report.Choice(name, of.choice, texts, texts[0], name != "layers"))
+    lines = {name: pl.concat(map(of.rows, seen)) for name, of in LINES.items()}
+    worst = max(reversed(seen), key=lambda each: each.illness)
+    runs = tuple(each.name for each in seen if each.watched.measurements)
     if len(runs) > 1:
         runs = (*runs, DIFFERENCE) if len(runs) == 2 else runs
-        choices.insert(0, report.Choice("run", "training", runs, runs[0]))
+        first = worst.name if worst.name in runs else runs[0]
+        choices.insert(0, report.Choice("run", "training", runs, first))
+    panels, folded = _panels(data, ends, lines, len(runs) > 1)
     return report.Page(
         title="How is the gradient while it trains?",
         subtitle=", ".join(_subtitle(each) for each in seen),
-        answer=_answer(seen),
+        answer=_answer(worst),
         verdicts=_alarms(seen),
         choices=tuple(choices),
-        panels=_panels(data, ends, len(runs) > 1),
-        data=data | {"steps": steps, "losses": losses, "alarms": _alarm_rows(seen)},
+        panels=panels,
+        folded=folded,
+        data=data | lines | {"alarms": _alarm_rows(seen)},
         numbers=report.Numbers("steps", HEAD),
         tables=(),
         terms=(report.DECADE, SPREAD),
@@ -195,17 +284,16 @@ def _subtitle(seen: Seen) -> str:
     return f"{seen.name}: {layers}, measured {every}, last at step {lines[-1]['step']}"
 
 
-def _answer(seen: Sequence[Seen]) -> report.Answer:
+def _answer(seen: Seen) -> report.Answer:
     """The last alarm, or that there is none, with the verdict on the last gradient."""
-    last = seen[-1]
-    lines, alarms = last.watched.measurements, last.watched.alarms
+    lines, alarms = seen.watched.measurements, seen.watched.alarms
     if not lines and not alarms:
         return report.Answer("Nothing is measured yet.")
     said = "Nothing is measured yet"
     if lines:
         line = lines[-1]
         said = f"The gradient is {line['word']} at step {line['step']}" if line["word"] else ""
-    name = f"{last.name}: " if len(seen) > 1 else ""
+    name = f"{seen.name}: " if seen.count > 1 else ""
     if not alarms:
         return report.Answer(f"{name}No alarm.", "well", f"{said}.")
     more = f"; {counted(len(alarms), 'alarm')} so far" if len(alarms) > 1 else ""
@@ -233,7 +321,7 @@ def _alarm_rows(seen: Sequence[Seen]) -> pl.DataFrame:
 def _steps(seen: Seen) -> pl.DataFrame:
     """A row a measurement: loss, and the decades over the layers that repeat.
 
-    Those of both trainings are shown, whichever is chosen for the maps.
+    Those of all trainings are shown, whichever is chosen for the maps.
     """
     lines = seen.thinned(1, MOST_STEPS).measurements
     frame = pl.DataFrame(
@@ -243,17 +331,66 @@ def _steps(seen: Seen) -> pl.DataFrame:
     return frame.with_columns(training=pl.lit(seen.name), loss_is=charts.kind("loss"))
 
 
-def _losses(seen: Seen) -> pl.DataFrame:
+def _each_step(seen: Seen, column: str, measured: Callable[[Line], float]) -> pl.DataFrame:
     """A row for each 2^k-th step that is recorded, and before these for each measurement."""
-    every, recorded = 1, seen.watched.steps.table()
+    table = [(row["step"], row.get(column, math.nan)) for row in seen.watched.steps.table()]
+    recorded = [row for row in table if not math.isnan(row[1])]
+    begin, every = recorded[0][0] if recorded else math.inf, 1
     while len(recorded) > every * MOST_STEPS // seen.count:
         every *= 2
-    begin = recorded[0]["step"] if recorded else math.inf
-    rows = [v for v in seen.thinned(1, MOST_STEPS).measurements if v["step"] < begin]
-    rows += [row for row in recorded if row["step"] % every == 0 or row is recorded[-1]]
-    schema = {"step": pl.Int64, "loss": pl.Float64}
-    frame = pl.DataFrame({name: [row[name] for row in rows] for name in schema}, schema)
+    lines = seen.thinned(1, MOST_STEPS).measurements
+    rows = [(line["step"], measured(line)) for line in lines if line["step"] < begin]
+    rows += [row for row in recorded if row[0] % every == 0 or row is recorded[-1]]
+    frame = pl.DataFrame(rows, {"step": pl.Int64, "value": pl.Float64}, orient="row")
     return frame.with_columns(training=pl.lit(seen.name))
+
+
+def _rate(line: Line) -> float:
+    """Return the learning rate: what was handed over, or the median of the arrays' own."""
+    rates = [line["rate"], *line["parameters"].get("rate", [])]
+    known = [rate for rate in rates if not math.isnan(rate)]
+    return float(np.median(known)) if known else math.nan
+
+
+class Lines(NamedTuple):
+    """A panel of lines, one a training: its words, the title of its axis, and its rows."""
+
+    title: str
+    reading: str
+    axis: str
+    rows: Callable[[Seen], pl.DataFrame]
+    height: int = LOW
+    column: str = "value"
+    is_log: bool = False  # if all numbers are above 0
+    smooth: int = 0  # numbers whose mean is drawn too
+
+
+LINES = {
+    "losses": Lines(
+        "Loss",
+        f"Strong: the mean of {SMOOTH}. Red: alarms.",
+        *("loss", lambda seen: _each_step(seen, "loss", lambda line: float(line["loss"]))),
+        is_log=True,
+        smooth=SMOOTH,
+    ),
+    "gradients": Lines(
+        "Gradient of all parameters",
+        "Its norm at each step, in JAX at those measured.",
+        *("log₁₀ ‖Δθ‖", lambda seen: _each_step(seen, "log10_gradient", _norm)),
+    ),
+    "rates": Lines(
+        "Learning rate",
+        "The optimiser's, or as handed over.",
+        *("learning rate", lambda seen: _each_step(seen, "rate", _rate), FLAT),
+        is_log=True,
+    ),
+    "steps": Lines(
+        "Verdict",
+        "Decades by which the layers that repeat change the gradient, towards the input: below "
+        "0 it vanishes. Red: alarms.",
+        *("decades", _steps, HEIGHT, "total"),
+    ),
+}
 
 
 def _frame(seen: Seen, of: Map) -> pl.DataFrame:
@@ -262,15 +399,15 @@ def _frame(seen: Seen, of: Map) -> pl.DataFrame:
     rows = of.rows(watched)
     if not rows:
         return pl.DataFrame()
-    places = len(rows) // len({row["step"] for row in rows})
-    there = [column for column in of.columns or of.quantities if column in rows[0]]
-    names = _place_names(rows[:places], of.name)
+    places = len(rows) // len(watched.measurements)
+    known = {column for row in rows[:places] for column in row}
+    there = [column for column in of.columns or of.quantities if column in known]
     of_places = {
         "step": [row["step"] for row in rows],
         "place": [i % places + 1 for i in range(len(rows))],
-        "name": [names[i % places] for i in range(len(rows))],
+        "name": [rows[i % places]["name"] for i in range(len(rows))],
     }
-    numbers = {column: [float(str(row[column])) for row in rows] for column in there}
+    numbers = {column: [float(str(row.get(column, "nan"))) for row in rows] for column in there}
     frame = pl.DataFrame(of_places | {"run": seen.name} | numbers)
     if "entropy" in there:
         frame = frame.with_columns(entropy_share=pl.col("entropy") / pl.col("most_entropy"))
@@ -281,16 +418,6 @@ def _frame(seen: Seen, of: Map) -> pl.DataFrame:
         ratio = pl.when(zero).then(-math.inf).otherwise(update - size)
         frame = frame.with_columns(log10_ratio=ratio)
     return frame
-
-
-def _place_names(rows: Sequence[dict[str, object]], name: str) -> list[str]:
-    """Return places in words, such as "3 (block)", "blocks[2]" or "layer 2, head 4"."""
-    if name == "layer":
-        return labels([str(row["name"] or "") for row in rows])
-    if name:
-        return [str(row[name]) for row in rows]
-    kinds = ("layer", "attention", "router", "head", "expert")
-    return [", ".join(f"{kind} {row[kind]}" for kind in kinds if kind in row) for row in rows]
 
 
 def _cells(frames: Sequence[pl.DataFrame], quantities: dict[str, str]) -> pl.DataFrame:
@@ -341,8 +468,12 @@ def _ends(name: str, quantities: Iterable[Quantity], *, has_difference: bool) ->
 
 
 def _panels(
-    data: dict[str, pl.DataFrame], ends: dict[str, tuple[str, str]], has_runs: bool
-) -> tuple[report.Panel, ...]:
+    data: dict[str, pl.DataFrame],
+    ends: dict[str, tuple[str, str]],
+    lines: dict[str, pl.DataFrame],
+    has_runs: bool,
+) -> tuple[tuple[report.Panel, ...], tuple[report.Panel, ...]]:
+    """Return the panels that are seen at once, and those of the fold."""
     maps = [
         report.Panel(
             of.title,
@@ -354,20 +485,13 @@ def _panels(
         for name, of in MAPS.items()
         if name in data
     ]
-    lines = [
-        report.Panel(
-            "Verdict",
-            "Decades by which the layers that repeat change the gradient, towards the input: below "
-            "0 it vanishes. Red: alarms.",
-            _line("steps", "total", "decades", has_runs),
-        ),
-        report.Panel(
-            "Loss",
-            "Of every step, if it was handed over.",
-            _line("losses", "loss", "loss", has_runs),
-        ),
-    ]
-    return (*maps[:1], *lines, *maps[1:])
+    losses, gradients, rates, steps = (
+        report.Panel(of.title, of.reading, _line(name, of, lines[name], has_runs))
+        for name, of in LINES.items()
+    )
+    has_rates = lines["rates"]["value"].is_not_nan().any()
+    shown = (losses, gradients, rates) if has_rates else (losses, gradients)
+    return (*maps[:1], *shown), (steps, *maps[1:])
 
 
 def _map(
@@ -381,18 +505,32 @@ def _map(
     return heat.heat(name, chosen, (steps, axis), y, "name:N", ends=ends)
 
 
-def _line(data: str, column: str, title: str, has_runs: bool) -> charts.Chart:
+def _line(name: str, of: Lines, rows: pl.DataFrame, has_runs: bool) -> charts.Chart:
+    known = rows[of.column].drop_nans()
+    is_log = of.is_log and bool((known > 0).all())
+    is_wide = is_log and len(known) > 0 and bool(known.max() >= 10 * known.min())
     x = alt.X("step:Q", scale=alt.Scale(nice=False), axis=alt.Axis(format="d", tickCount=6))
-    base = alt.Chart(alt.NamedData(data)).transform_filter(f"isValid(datum.{column})")
-    colour = alt.Color("training:N", title=None, sort=None) if has_runs else alt.value(palette.OURS)
-    tooltip = ["training:N", "step:Q", alt.Tooltip(f"{column}:Q", format=".4g")]
-    axis = alt.Axis(labelExpr=charts.LABEL, tickCount=5)
-    y = alt.Y(f"{column}:Q", title=title, axis=axis, scale=alt.Scale(zero=column == "total"))
-    line = base.mark_line(strokeWidth=1.6, point={"size": 14}).encode(
-        x, y, color=colour, tooltip=tooltip
+    shown = f"datum.{of.column} > 0" if is_log else f"isValid(datum.{of.column})"
+    base = alt.Chart(alt.NamedData(name)).transform_filter(shown)
+    legend = {} if name == "losses" else {"legend": None}  # of all lines there
+    colour = alt.Color("training:N", title=None, sort=None, **legend)
+    axis = alt.Axis(labelExpr=charts.LABEL, tickCount=of.height // 30)
+    scale = alt.Scale(type="log", nice=is_wide) if is_log else alt.Scale(zero=name == "steps")
+    marks = [
+        base.mark_line(strokeWidth=1.6, opacity=0.4 if of.smooth else 1, point={"size": 14}).encode(
+            y=alt.Y(f"{of.column}:Q", title=of.axis, axis=axis, scale=scale),
+            tooltip=["training:N", "step:Q", alt.Tooltip(f"{of.column}:Q", format=".4g")],
+        )
+    ]
+    if of.smooth:
+        mean = alt.WindowFieldDef(op="mean", field=of.column, **{"as": "mean"})
+        window = base.transform_window([mean], frame=[1 - of.smooth, 0], groupby=["training"])
+        marks.append(window.mark_line(strokeWidth=2.4).encode(y="mean:Q"))
+    rules = (
+        alt.Chart(alt.NamedData("alarms"))
+        .mark_rule(color=palette.ALARM, strokeDash=[3, 2])
+        .encode(alt.X("step:Q"), tooltip=["run:N", "step:Q", "rule:N", "text:N"])
     )
-    alarms = alt.Chart(alt.NamedData("alarms"))
-    rules = alarms.mark_rule(color=palette.ALARM, strokeDash=[3, 2]).encode(
-        alt.X("step:Q"), tooltip=["run:N", "step:Q", "rule:N", "text:N"]
-    )
-    return alt.layer(rules, line).properties(height=HEIGHT)
+    colour = colour if has_runs else alt.value(palette.OURS)
+    coloured = [mark.encode(x, color=colour) for mark in marks]
+    return alt.layer(rules, *coloured).properties(height=of.height)

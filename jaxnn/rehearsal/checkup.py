@@ -129,6 +129,8 @@ class Checkup:
         for found in self.upheld:
             firsts.setdefault(found.rule, found)
         for rule, found in firsts.items():
+            if rule in ("rate", "no rate") and self.course.by_heart and is_usual(found):
+                continue  # nothing to act on
             more = counts[rule] - 1
             yield f"{found} So it is in {counted(more, 'other place')}." if more else str(found)
 

@@ -192,6 +192,8 @@ def _measurement(line: Line, before: Watched) -> None:
     _check(line, "word", str)
     _check(line, "after", bool)
     line |= {name: _number(line.get(name, ...), name) for name in ("loss", "decades", "total")}
+    newer = ("rate", "log10_delta_input")  # which older files lack
+    line |= {name: _number(line.get(name), name) for name in newer}
     for part in PARTS:
         columns = _check({"positions": {}, **line}, part, dict)
         line[part] = _columns(columns, part, count_of(before.start, part))

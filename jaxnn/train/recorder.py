@@ -52,6 +52,7 @@ from .writers import Writer, numbers_of
 
 StepNumber = object  # the number of a step, or what was handed over as one
 Number = Any  # of Python, NumPy, JAX or torch
+Rate = float | Callable[[int], Number]
 FEW_ENTRIES = 16  # of an array, by which two are compared
 FAULTS = (Exception, SystemExit)  # KeyboardInterrupt is none
 # Of short steps one in 23 is looked at, from this `every` on. A prime: batches that come again in
@@ -72,6 +73,7 @@ class WatchOptions:
     entries: bool = False
     theory: Theory | None = None
     write: Writer | None = None
+    rate: Rate | None = None
 
     def __post_init__(self) -> None:
         check_integer("every", self.every, 1)
@@ -82,6 +84,8 @@ class WatchOptions:
         ):
             if function is not None and not callable(function):
                 raise TypeError(f"{name}: expected a function of {takes}, got {told(function)}")
+        if not callable(self.rate):
+            one_number("rate", self.rate)
 
 
 class Recorder:
@@ -207,6 +211,9 @@ class Recorder:
             line["parameters"] = placed(line["parameters"], flow.parameters.paths, self._watched)
             line["parameters"] |= self._noted_columns()
             line["loss"] = self._step(step, value, sizes)
+            with self.guarded("value", step):
+                rate = self.options.rate
+                line["rate"] = one_number("rate", rate(step) if callable(rate) else rate)
             line["labels"] = None if labels is None else [float(v) for v in labels]
             self._gather()
             self._keep(line)

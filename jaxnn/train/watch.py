@@ -57,7 +57,16 @@ from ..network.network import Network
 from ..pytorch.cuts import named_cuts, unwrapped
 from ..rules import Found
 from ..texts import counted, in_words
-from .recorder import FAULTS, FEW_ENTRIES, SPARSE, Number, Recorder, WatchOptions, one_number
+from .recorder import (
+    FAULTS,
+    FEW_ENTRIES,
+    SPARSE,
+    Number,
+    Rate,
+    Recorder,
+    WatchOptions,
+    one_number,
+)
 from .step_program import Measured, StepProgram, measured_step
 from .torch_watch import TorchWatch
 from .watched import Line, theory_of_start
@@ -348,6 +357,7 @@ def watch(
     entries: bool = False,
     theory: Flow | None = None,
     write: Writer | None = None,
+    rate: Rate | None = None,
 ) -> Any:  # Watch or TorchWatch, by the model
     """Watch a training: measure the flow of its gradient every so many steps, and record it.
 
@@ -392,6 +402,8 @@ def watch(
         write: takes the step and the numbers of each measurement by their names, for a tracker of
             experiments: `jaxnn.train.to_tensorboard`, `to_wandb` and `to_mlflow` make
             one, and any function of both is one. It is called as the callback is.
+        rate: the learning rate for the record: a number, or a schedule of optax, which takes the
+            step. Of PyTorch the optimiser has it.
 
     Returns:
         Watch, or `jaxnn.train.TorchWatch` of a module of PyTorch.
@@ -426,7 +438,7 @@ def watch(
     )
     of_start = theory_of_start(theory)
     options = WatchOptions(
-        every, folder, callback, intended, adversarial, positions, entries, of_start, write
+        every, folder, callback, intended, adversarial, positions, entries, of_start, write, rate
     )
     if program.of_torch:
         if theory is not None:

@@ -15,7 +15,8 @@ count from 1; log10_… are logarithms to the base of ten, of Euclidean norms un
      "positions":  [positions of the state of each layer, …],
      "theory":     {"log10_delta": [one number a layer], …}}
     {"kind": "measurement", "step": 100, "time": …, "loss": …, "word": "steady", "decades": …,
-     "total": …, "after": true, "of_batch": …, "labels": [usual, changes, count, constant] or null,
+     "total": …, "after": true, "of_batch": …, "log10_delta_input": …, "rate": …,
+     "labels": [usual, changes, count, constant] or null,
      "layers":     {"log10_delta": [one number a layer], …},
      "parameters": {"log10_delta": [one number an array], "log10_size": …, "log10_update": …,
                     "log10_gradient": …, "radial": …, "moved": …, "held": …, "rate": …,
@@ -35,9 +36,11 @@ The lists of a measurement are in the order of those of the last start. What the
                           the change over the whole network; decades, below 0 if it vanishes
     after                 whether the parameters after the step were handed over
     of_batch              the loss of the batch as the watch has computed it
-    labels                of labels that are one class for each example: the middle one in the
-                          order of size, how often one is unlike the one before, their number, and
-                          the cross entropy of a constant answer, the shares of the classes
+    log10_delta_input     of Δ of the inputs; null of integers
+    rate                  the learning rate, if `rate=` was handed over; else null
+    labels                null, or if each example has one class as its label: the median label,
+                          how often a label differs from the one before it, their number, and the
+                          cross entropy of a constant answer, the shares of the classes
     layers                the columns of `flow.table()`: log10_delta of Δ of the state, log10_theta
                           of Δ of its parameters, log10_mean_square of the state, log10_spread of
                           what differs between examples relative to the state, log10_branch of
@@ -343,6 +346,7 @@ def measurement_of(
         "total": float(rate.total),
         "after": update is not None,
         "of_batch": _loss_of(flow),
+        "log10_delta_input": float(np.asarray(flow.log_delta_input, np.float64)) / LN10,
         "layers": layers,
         "parameters": parameters,
         "heads": _columns(_heads(flow), ("largest_logit", "entropy", "most_entropy", "share")),

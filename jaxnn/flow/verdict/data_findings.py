@@ -35,7 +35,7 @@ STANDARDISE = (
         uneven="The columns of the inputs differ in size: column {column} of {path} has a spread "
         "of {size:.3g}, {times:.0f} times that of the median column, and no norm over the batch "
         "follows.",
-        small="The inputs are too small, as those that are scaled twice: {path} has a spread of "
+        small="The inputs are too small, as if scaled twice: {path} has a spread of "
         "{size:.2g}, and no norm follows.",
     ),
     advises=one_of(
@@ -161,11 +161,11 @@ def sorted_classes(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "labels",
-    "The labels tell nothing of the inputs: what is learned from half of the examples does not "
-    "help with {examples} others, whose labels have a smaller loss in {share:.0%} of all other "
+    "The labels have nothing to do with the inputs: what is learned from half of the examples does "
+    "not help with {examples} others, whose labels have a smaller loss in {share:.0%} of all other "
     "orders.",
-    advises="Look whether inputs and labels are in the same order, as after a shuffle of one of "
-    "them, and belong together.",
+    advises="Check that inputs and labels belong together and are in the same order: was one of "
+    "them shuffled alone?",
     rank=DATA,
 )
 def labels(judged: Judged) -> Iterator[Sight]:

@@ -18,12 +18,12 @@ SHARES = {kinds.PROBABILITIES, kinds.CLASS_PROBABILITIES, kinds.CLASS_SHARES}
 SQUASHED = 1.01  # the ends of what a sigmoid, a tanh or a softsign reach, but for rounding
 MANY_ZERO = 0.1  # of the outputs behind a relu
 FAR = 1000.0  # times the output
-INSIDE = "Take it along the positions or the features of an example, not along the first axis."
+INSIDE = "Sum along the positions or the features of an example, not along the first axis."
 IN_COMMON, ELSEWHERE = "what labels have in common", "labels of other positions"
 UNEVEN, ALL = 100.0, 0.99  # times the spread of another column of labels; of all of it
 SEVERAL, TWO = 1.01, 2  # a sum of labels of more than one class; classes
 SIGMOIDS = "Take a sigmoid for each output, with the binary cross-entropy."
-CROSS_ENTROPY = "Take the cross-entropy of classes."
+CROSS_ENTROPY = "Use the cross-entropy of classes as the loss."
 USUAL = "usual loss, usual end"  # changes
 MISFITS = {  # changes of all others are the usual
     "reach": "no activation, labels",
@@ -84,9 +84,9 @@ def over_batch(judged: Judged) -> Iterator[Sight]:
         "how",
         softmax="The output is a softmax, and the loss, which takes logits, applies another one: "
         "no class gets all of the probability, and the gradient is small.",
-        bounded="The loss takes logits, any numbers, and the output stays within {low:.3g} and "
-        "{high:.3g} whatever the weights, as behind a sigmoid or tanh: the loss squashes it once "
-        "more.",
+        bounded="The loss expects logits, which may be any numbers, but the output stays within "
+        "{low:.3g} and {high:.3g} whatever the weights, as behind a sigmoid or tanh: it is "
+        "squashed twice.",
     ),
     advises="Leave out the activation behind the last layer, and hand the loss what enters it.",
     changes="no activation",
@@ -110,7 +110,7 @@ def twice(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "relulogits",
-    "The loss takes {takes}, and the output is never below 0 and has no upper end, as behind a "
+    "The loss expects {takes}, but the output is never below 0 and has no upper end, as behind a "
     "relu: where it is 0 nothing is learnt.",
     advises=one_of(
         "then",
@@ -143,21 +143,20 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         "how",
         reach="The labels go from {lowest:.3g} to {highest:.3g}, and the output can reach "
         "{low:.3g} to {high:.3g} whatever the weights: {outside} of the labels lie outside.",
-        classes="The loss takes labels from 0 to 1, and they go from {lowest:.3g} to "
-        "{highest:.3g}: it has no lowest value that is a fit.",
-        sums="The outputs of each example sum to 1, as of a softmax, and its labels do not.",
-        several="The loss takes classes, one of which is right, and the labels of an example sum "
-        "to as much as {most:.3g}.",
-        columns="The outputs of each example sum to 1, as of a softmax over classes, and the loss "
-        "takes each of the {outputs} as a yes or no by itself: most of it is on classes that are "
-        "not there.",
+        classes="The loss expects labels from 0 to 1, but they go from {lowest:.3g} to "
+        "{highest:.3g}: no output fits them.",
+        sums="The outputs of each example sum to 1, as behind a softmax, but its labels do not.",
+        several="The loss expects one right class for each example, but the labels of an example "
+        "sum to as much as {most:.3g}.",
+        columns="The output is a softmax over classes, but the loss treats each of the {outputs} "
+        "as a separate yes or no: most of it comes from classes that are not there.",
         squares="The loss is the squared error of a softmax over {outputs} classes, as a Brier "
-        "score: where the softmax is sure and wrong, its slope is next to nothing.",
-        margins="The loss is a hinge, of outputs beyond -1 and 1, and the output can reach "
-        "{low:.3g} to {high:.3g} whatever the weights.",
-        proportion="The loss falls in proportion to the probability of the right class, as one "
-        "that takes logarithms, or margins, and gets probabilities: where these are sure and "
-        "wrong, its slope is next to nothing.",
+        "score: where the softmax is sure and wrong, its slope is almost zero.",
+        margins="The loss is a hinge, which asks for outputs beyond -1 and 1, but the output can "
+        "reach {low:.3g} to {high:.3g} whatever the weights.",
+        proportion="The loss falls in proportion to the probability of the right class, as if it "
+        "expected logarithms or margins and got probabilities: where these are sure and wrong, "
+        "its slope is almost zero.",
         shifted="The labels are classes from {lowest} to {highest}, and the {columns} columns of "
         "the output count from 0: class {highest} has none.",
         wraps="The labels are classes from {lowest} to {highest}, and those below 0 count from the "
@@ -184,7 +183,7 @@ def relu_on_logits(judged: Judged) -> Iterator[Sight]:
         "softmax and its cross-entropy.",
         proportion="Take the cross-entropy, or hand the loss a log-softmax.",
         shifted="Subtract {lowest} from the labels.",
-        wraps="Count the classes from 0, and leave out of the loss what has none.",
+        wraps="Count the classes from 0, and leave examples without a class out of the loss.",
         ignored="If it is no padding, let the loss ignore no class (ignore_index=-100), and give "
         "no class the weight 0.",
         weigh="Take the cross-entropy of class numbers, or hand the loss labels that are 1 in the "
@@ -276,14 +275,14 @@ def _of_numbers(end: End) -> Misfit | None:
     one_of(
         "takes",
         **{
-            kinds.CLASS_LOGS: "The loss takes logarithms of probabilities, and the output is none: "
-            "the loss, {loss:.3g}, falls without end as the output grows.",
-            kinds.CLASS_PROBABILITIES: "The loss takes probabilities of classes, and the outputs "
-            "of an example do not sum to 1: it falls as all of them grow, without a fit.",
-            kinds.CLASS_SHARES: "The loss takes probabilities of classes but for a factor, and the "
-            "output goes from {low:.3g} to {high:.3g}.",
-            kinds.PROBABILITIES: "The loss takes probabilities, and the output goes from {low:.3g} "
-            "to {high:.3g}.",
+            kinds.CLASS_LOGS: "The loss expects logarithms of probabilities, but the output is "
+            "none: the loss, {loss:.3g}, falls without end as the output grows.",
+            kinds.CLASS_PROBABILITIES: "The loss expects probabilities of classes, but the "
+            "outputs of an example do not sum to 1: it falls as all of them grow, without a fit.",
+            kinds.CLASS_SHARES: "The loss expects probabilities of classes up to a factor, but "
+            "the output goes from {low:.3g} to {high:.3g}.",
+            kinds.PROBABILITIES: "The loss expects probabilities, but the output goes from "
+            "{low:.3g} to {high:.3g}.",
         },
     ),
     advises=one_of(
@@ -327,14 +326,14 @@ def negative(judged: Judged) -> Iterator[Sight]:
         **{
             kinds.OVER_BATCH: "The loss takes its softmax over the examples of the batch, not over "
             "the classes.",
-            kinds.PAIRS: "The loss compares each output with the labels of all examples: their "
-            "shapes, one with a last axis of 1, broadcast to all pairs.",
-            IN_COMMON: "The loss takes of the labels only what they have in common, such as their "
-            "mean: in another order they make the same slope.",
+            kinds.PAIRS: "The loss compares each output with the labels of all examples: the "
+            "shapes of output and labels, one with a last axis of 1, broadcast to all pairs.",
+            IN_COMMON: "The loss uses only a summary of the labels, such as their mean: with the "
+            "labels in another order the gradient is the same.",
             mixing.PLACES: "The output of an example depends on its place in the batch: with the "
             "examples in another order they get other outputs.",
-            mixing.SUMS: "The output of an example changes if all examples are there twice: sums "
-            "over the batch enter the network, as of a softmax along it.",
+            mixing.SUMS: "The output of an example changes if the batch holds all examples twice: "
+            "the network sums over the batch, as in a softmax along its axis.",
             mixing.ALIKE: "All examples get the same output, which depends on all of them: a "
             "maximum or a mean over the batch is taken in the network.",
             ELSEWHERE: "The loss compares the label of a position, such as a pixel, with outputs "
@@ -344,8 +343,8 @@ def negative(judged: Judged) -> Iterator[Sight]:
     advises=one_of(
         "how",
         **{
-            kinds.OVER_BATCH: "Take it along the last axis.",
-            kinds.PAIRS: "Give output and labels one shape.",
+            kinds.OVER_BATCH: "Take the softmax along the last axis.",
+            kinds.PAIRS: "Give output and labels the same shape.",
             IN_COMMON: "Compare each output with its own label first, and take the mean then.",
             mixing.PLACES: "Look for a reshape or a transpose that takes another axis for that of "
             "the examples: move it to the front first.",
@@ -436,8 +435,7 @@ def linear(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "unlabelled",
-    "The gradient does not depend on the labels: the loss is handed ys and has the same slope with "
-    "those of other examples.",
+    "The gradient does not depend on the labels: with the labels of other examples it is the same.",
     advises="Compare the output with ys in the loss.",
     changes="usual loss",
     rank=END,

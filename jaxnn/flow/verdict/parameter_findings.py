@@ -16,7 +16,7 @@ LARGE_GAIN, LARGE_STATE = 3.5, 5.0  # of weights, and of what they make
 SURE = 3.0  # times the loss of equal probabilities
 MOST_DROPPED = 0.949  # of the numbers: 19 of 20, but for rounding
 LOUD = 4.0  # times the mean: sums of random signs have 1 with half dropped, 1.7 if twice
-DRAW = "Draw each entry by itself, with mean 0 and variance 1/fan_in, or 2/fan_in before relu."
+DRAW = "Draw each entry independently, with mean 0 and variance 1/fan_in, or 2/fan_in before relu."
 
 
 def _by_layer(judged: Judged) -> dict[int, list[str]]:
@@ -34,14 +34,14 @@ def _by_layer(judged: Judged) -> dict[int, list[str]]:
         "how",
         constant="All entries of {path}, layer {name}, are one number{others}: its units compute "
         "the same, and learn the same.",
-        large="The weights are drawn too large: {path} of layer {name} multiplies what is random "
+        large="The weights are drawn too large: {path} of layer {name} multiplies random inputs "
         "by {gain:.2g}{others}.",
         sure="The network is sure before it has learned: its logits have a root mean square of "
-        "{size:.3g}, and the loss is {loss:.3g}, where {even:.2g} is that of no knowledge. {path} "
-        "multiplies what is random by {gain:.2g}.",
+        "{size:.3g}, and the loss is {loss:.3g}, which without any knowledge is {even:.2g}. {path} "
+        "multiplies random inputs by {gain:.2g}.",
         chaotic="Inputs that differ by a thousandth make outputs that differ as much as those of "
-        "other examples: the weights, or the factors of sines, are drawn so large that nothing "
-        "near is alike. {path} multiplies what is random by {gain:.2g}.",
+        "other examples: the weights, or the factors of sines, are so large that similar inputs "
+        "have unrelated outputs. {path} multiplies random inputs by {gain:.2g}.",
     ),
     advises=DRAW,
     changes="draw",
@@ -177,7 +177,7 @@ def equal_layers(judged: Judged) -> Iterator[Sight]:
 @FINDINGS.rule(
     "shared",
     "{paths} are one module: {count} times the same parameters.",
-    advises="If several layers are meant, make each of its own: [make() for _ in range(n)], not "
+    advises="If separate layers are meant, make each anew: [make() for _ in range(n)], not "
     "[layer] * n.",
     changes="own copies",
     rank=PARAMETERS,
@@ -250,8 +250,8 @@ def untouched_norms(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "bottleneck",
-    "All that the output knows passes one number, the state of layer {name}; the layers above make "
-    "{width} of it.",
+    "All that the output knows passes through one number, the state of layer {name}; the layers "
+    "above make {width} of it.",
     advises="Make that layer wider.",
     rank=PARAMETERS,
 )
@@ -274,18 +274,18 @@ def bottleneck(judged: Judged) -> Iterator[Sight]:
     "noise",
     one_of(
         "how",
-        loud="Dropout is louder than what it passes: the output has a root mean square of "
+        loud="Dropout adds more noise than it leaves signal: the output has a root mean square of "
         "{mean:.2g}, and from draw to draw it changes by {noise:.2g}.",
         most="Dropout leaves out {dropped:.0%} of what it takes: the output changes from draw to "
         "draw by {noise:.2g}, and has a root mean square of {mean:.2g}.",
-        asked="Numbers are dropped at random in eval mode too: the output changes from draw to "
-        "draw by {noise:.2g}, and has a root mean square of {mean:.2g}.",
+        asked="Dropout acts in eval mode too: the output changes from draw to draw by {noise:.2g}, "
+        "and has a root mean square of {mean:.2g}.",
     ),
     advises=one_of(
         "how",
         loud="Drop less, such as a tenth, and not in narrow layers.",
         most="Drop less, such as a tenth.",
-        asked="Hand functions that drop the mode, as in F.dropout(x, p, self.training), or take "
+        asked="Tell functions of dropout the mode, as in F.dropout(x, p, self.training), or use "
         "torch.nn.Dropout.",
     ),
     changes="no dropout",

@@ -47,7 +47,9 @@ def output(judged: Judged) -> Iterator[Sight]:
         second="{paths} are zero, as the second of an adapter's two matrices: {first} get no "
         "gradient in the first step, and learn from the second on.",
     ),
-    advises=one_of("then", learn="", stay="", never="Draw all but one of them.", second=""),
+    advises=one_of(
+        "then", learn="", stay="", never="Draw all but one of them at random.", second=""
+    ),
     changes=one_of("then", learn="", stay="draw", never="draw", second=""),
     rank=CUT,
     healthy=True,
@@ -94,9 +96,8 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
     "cut",
     one_of(
         "why",
-        unknown="Nothing passes layer {name}: from layer {below} down Δ is exactly zero, every "
-        "path being cut, as by stop_gradient or by units that are off or saturated for the "
-        "whole batch.",
+        unknown="Nothing passes layer {name}: from layer {below} down Δ is exactly zero, as every "
+        "path is cut, by stop_gradient or by units that are off or saturated for the whole batch.",
         bias="{path} turns all units of layer {name} off: its entries have a root mean square of "
         "{size:.3g}, and from layer {below} down Δ is exactly zero.",
         gain="{path} is zero and turns all units of layer {name} off: from layer {below} down Δ is "
@@ -104,8 +105,8 @@ def _zero_products(judged: Judged) -> Iterator[Sight]:
     ),
     advises=one_of(
         "why",
-        unknown="Take stop_gradient away there; of units that are off or saturated, draw weights "
-        "and biases again, biases at 0.",
+        unknown="Remove the stop_gradient there; if units are off or saturated, draw weights and "
+        "biases again, biases at 0.",
         bias=SET,
         gain=SET,
     ),
@@ -172,8 +173,8 @@ def no_rate(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "closed",
-    "Layer {name} holds most of the products, {products} in one loop or call that is not taken "
-    "apart: {way_out}.",
+    "Layer {name} holds most of the products, {products} in one loop or call that jaxnn cannot "
+    "look into: {way_out}.",
     rank=RATE,
 )
 def closed(judged: Judged) -> Iterator[Sight]:

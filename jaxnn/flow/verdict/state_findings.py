@@ -203,18 +203,19 @@ def entries(judged: Judged) -> Iterator[Sight]:
     one_of(
         "how",
         positions="Examples differ in layer {name}, but not at position{places} of {count}, which "
-        "alone {get} a gradient: what differs is not read.",
-        padding="Of {path} only the places of the padding, which is {padding}, are read: the "
-        "output stays the same if all other numbers are exchanged.",
-        tokens="The numbers in {path} are not read: with other ones the output is the same.",
+        "alone {get} a gradient: nothing reads what differs.",
+        padding="The output depends only on where {path} has padding, {padding}: it stays the "
+        "same if all other numbers are exchanged.",
+        tokens="The output does not depend on the numbers in {path}: with other ones it is the "
+        "same.",
     ),
     advises=one_of(
         "how",
         positions="",
         padding="Turn the mask around: some functions take True for what is seen, others for what "
         "is left out.",
-        tokens="Look whether they lie in the table that they are looked up in, and whether what "
-        "is looked up is used.",
+        tokens="Check that they lie in the table in which they are looked up, and that what is "
+        "found there is used.",
     ),
     rank=STATES,
     unless="signal undefined",
@@ -249,8 +250,8 @@ def unread(judged: Judged) -> Iterator[Sight]:
 
 @FINDINGS.rule(
     "lone position",
-    "Only position {position} of {count} gets a gradient in layer {name}: what the others hold "
-    "reaches the loss nowhere above. If weights between positions start at zero, measure again "
+    "Only position {position} of {count} gets a gradient in layer {name}: nothing of the other "
+    "positions reaches the loss. If weights between positions start at zero, measure again "
     "after one step.",
     rank=STATES,
     unless="signal undefined",

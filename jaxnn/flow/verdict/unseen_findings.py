@@ -22,14 +22,14 @@ from .through_time import TimeChange
         "(requires_grad=False) and {learn} nothing.",
         detached="The gradient stops after {after}: {them}, {get} none, though the loss depends on "
         "{it}, as behind detach or no_grad.",
-        unused="No gradient comes to {them}: the loss does not use what they make, or it leaves "
-        "torch on the way, as by numpy() or item().",
+        unused="No gradient comes to {them}: the loss does not use their output, or that leaves "
+        "torch on its way, as by numpy() or item().",
         among="{them}, {are} frozen ({by}) between layers that learn, and {learn} nothing.",
     ),
     advises=one_of(
         "why",
         frozen="If that is not meant, set requires_grad=True there.",
-        detached="Take detach or no_grad away, if that is not meant.",
+        detached="Remove the detach or no_grad, unless it is meant.",
         unused="Let the loss depend on {it} by functions of torch, or leave {it} out.",
         among="If that is not meant, take {by} away there.",
     ),
@@ -83,7 +83,7 @@ def _frozen_among(judged: Judged) -> Stopped | None:
     ),
     advises=one_of(
         "why",
-        unknown="Take stop_gradient away there, or give the branch something that passes.",
+        unknown="Remove the stop_gradient there, or let something pass the branch.",
         bias=SET,
         gain=SET,
     ),

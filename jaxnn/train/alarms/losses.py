@@ -172,11 +172,11 @@ def _cause(seen: Measurements) -> str:
         start="the loss is {loss:.3g} after {steps} steps and was {first:.3g}: it does not fall, "
         "though a step changes half of the weights by {ratio:.1g} of their size and Δ could change "
         "it",
-        constant="the loss stays at {loss:.3g}, that of a constant answer, which gives all "
-        "examples the shares of the classes: nothing is learned of an example",
+        constant="the loss stays at {loss:.3g}, which a constant answer reaches too, the shares "
+        "of the classes for all examples: nothing is learned from their inputs",
     ),
-    advises="Whether labels belong to their inputs, the loss and its sign; a larger step, a larger "
-    "network; in a game of two networks `adversarial=True`.",
+    advises="A check that labels belong to their inputs, and of the loss and its sign; a larger "
+    "step, a larger network; in a game of two networks `adversarial=True`.",
     unless="update slow still schedule unreached diverges",
     of_games=True,
 )
@@ -225,7 +225,7 @@ def _stays_at(losses: Float[np.ndarray, " n"], level: float, change: float) -> b
         step="the loss falls, and below layer {name} weights move by {ratio:.1g} of their size at "
         "most: the upper layers learn alone",
     ),
-    advises="What `jaxnn.diagnose` says of the gradient below that layer; `jaxnn.cures`.",
+    advises="`jaxnn.diagnose` for the gradient below that layer, and `jaxnn.cures`.",
     changes="draw, norm, pre-norm",
     unless="unoptimised still unreached slow",
 )
@@ -293,8 +293,8 @@ def endless(seen: Measurements) -> Iterator[Sight]:
 
 @ALARMS.rule(
     "order",
-    says="in each of {count} batches all labels are of one class, or of two one after the other, "
-    "and other batches have other ones: the examples are in the order of their classes",
+    says="each of {count} batches has labels of one class, or of two classes in turn, and other "
+    "batches have other classes: the examples are sorted by class",
     advises="Shuffle examples and labels together before each epoch.",
     of_games=True,
 )

@@ -264,7 +264,7 @@ def gradient(seen: Measurements) -> Iterator[Sight]:
 @ALARMS.rule(
     "unreached",
     says="Δ of {array} is exactly zero: every path from it to the loss is cut",
-    advises="Find the factor; if it is so on purpose, `intended=` with its path.",
+    advises="A search for what cuts it; if it is so on purpose, `intended=` with its path.",
     unless="cut zero stopped fixed output",
     said_by="cut zero stopped fixed output starved",
 )
@@ -290,8 +290,8 @@ def cut(seen: Measurements) -> Iterator[Sight]:
 
 @ALARMS.rule(
     "branch",
-    says="what the branches of layer {name} add is {now} of their stream, and was {then:.2g} of "
-    "it: the layer does nothing now",
+    says="the branches of layer {name} add {now} of their stream, and added {then:.2g} of it "
+    "before: the layer does nothing now",
     advises="Weight decay on that layer, a gate or a scale at zero, a stream that grows.",
 )
 def dead_branch(seen: Measurements) -> Iterator[Sight]:

@@ -33,7 +33,7 @@ MOVED = 0.5  # of the entries
 
 @ALARMS.rule(
     "unoptimised",
-    says="{array} has a gradient, and no optimiser that takes this step holds it{more}",
+    says="{array} has a gradient, but no optimiser of this step holds it{more}",
     advises="Hand it to the optimiser; if it is frozen on purpose, `intended=` with its path.",
     changes="all learn",
 )
@@ -59,7 +59,7 @@ def unoptimised(seen: Measurements) -> Iterator[Sight]:
         all="no parameter has moved in {steps} steps, although the gradient is not zero: no step "
         "is taken, or each is rounded away{or_skipped}",
         skipped="no parameter has moved in {steps} steps: the gradient that the optimiser is to "
-        "take is infinite, and the step is skipped, as by a loss scale that is too large",
+        "take is infinite, and the step is skipped: the loss scale may be too large",
         one="{array} has not moved in {steps} steps, although its gradient is not zero",
         since="{array} is frozen since step {since} (requires_grad=False), and moved before",
     ),
@@ -116,8 +116,8 @@ def _frozen(seen: Measurements) -> Iterator[Sight]:
         "step size is 0",
         one="{array} has stayed as it is since step {since}, although its gradient is not zero, "
         "others move and it moved before: its step size is 0",
-        falls="a step is {times:.2g} times smaller than at step {since}, by a step size that has "
-        "fallen: if it goes on like that, all further ones change half of the weights by "
+        falls="a step is {times:.2g} times smaller than at step {since}, because the step size "
+        "has fallen: if that goes on, all further steps together change half of the weights by "
         "{left:.1g} of their size",
     ),
     advises="A schedule as long as the training, counted in what its function is called with: "
@@ -359,7 +359,7 @@ def slow_update(seen: Measurements) -> Iterator[Sight]:
     says=one_of(
         "how",
         added="the gradient that the optimiser takes is {now:.2g} times that of the batch, and was "
-        "{then:.2g} times it: those of past steps are added",
+        "{then:.2g} times it: gradients of past steps are added up",
         lost="the optimiser steps once in {pieces} pieces of a batch, and takes 1/{pieces} of the "
         "gradient of the last one each time: those of the others are lost",
     ),
