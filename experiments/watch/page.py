@@ -150,22 +150,12 @@ def _arrays(watched: Watched) -> list[dict[str, object]]:
 def _parts(watched: Watched, rows: list[dict[str, Any]]) -> list[dict[str, object]]:
     """Return rows of parts of layers with their names, such as "blocks.2, head 4"."""
     names = labels([layer["name"] for layer in watched.start.get("layers", [])])
-    ordinals = [
-        kind for kind in ("attention", "router") if any(row.get(kind, 1) > 1 for row in rows)
-    ]
-    ordinals += ["head", "expert", "position"]
-    return [
-        row
-        | {
-            "name": ", ".join(
-                [
-                    names[row["layer"] - 1],
-                    *(f"{kind} {row[kind]}" for kind in ordinals if kind in row),
-                ]
-            )
-        }
-        for row in rows
-    ]
+    kinds = [kind for kind in ("attention", "router") if any(row.get(kind, 1) > 1 for row in rows)]
+    kinds += ["head", "expert", "position"]
+    for row in rows:
+        parts = (f"{kind} {row[kind]}" for kind in kinds if kind in row)
+        row["name"] = ", ".join((names[row["layer"] - 1], *parts))
+    return rows
 
 
 MAPS = {
@@ -506,31 +496,36 @@ def _map(
 
 
 def _line(name: str, of: Lines, rows: pl.DataFrame, has_runs: bool) -> charts.Chart:
-    known = rows[of.column].drop_nans()
-    is_log = of.is_log and bool((known > 0).all())
-    is_wide = is_log and len(known) > 0 and bool(known.max() >= 10 * known.min())
-    x = alt.X("step:Q", scale=alt.Scale(nice=False), axis=alt.Axis(format="d", tickCount=6))
-    shown = f"datum.{of.column} > 0" if is_log else f"isValid(datum.{of.column})"
-    base = alt.Chart(alt.NamedData(name)).transform_filter(shown)
-    legend = {} if name == "losses" else {"legend": None}  # of all lines there
-    colour = alt.Color("training:N", title=None, sort=None, **legend)
-    axis = alt.Axis(labelExpr=charts.LABEL, tickCount=of.height // 30)
+    known: list[float] = rows[of.column].drop_nulls().drop_nans().to_list()
+    is_log = of.is_log and min(known, default=1.0) > 0
+    is_wide = bool(known) and max(known) >= 10 * min(known)
     scale = alt.Scale(type="log", nice=is_wide) if is_log else alt.Scale(zero=name == "steps")
-    marks = [
-        base.mark_line(strokeWidth=1.6, opacity=0.4 if of.smooth else 1, point={"size": 14}).encode(
+    axis = alt.Axis(labelExpr=charts.LABEL, tickCount=of.height // 30)
+    shown = f"datum.{of.column} > 0" if is_log else f"isValid(datum.{of.column})"
+    legend = alt.Legend() if name == "losses" else None  # of all lines there
+    colour: Any = alt.Color("training:N", title=None, sort=None, legend=legend)
+    base = (
+        alt.Chart(alt.NamedData(name))
+        .transform_filter(shown)
+        .encode(
+            alt.X("step:Q", scale=alt.Scale(nice=False), axis=alt.Axis(format="d", tickCount=6)),
+            color=colour if has_runs else alt.value(palette.OURS),
+        )
+    )
+    raw = base.mark_line(strokeWidth=1.6, opacity=0.4 if of.smooth else 1, point={"size": 14})
+    lines = [
+        raw.encode(
             y=alt.Y(f"{of.column}:Q", title=of.axis, axis=axis, scale=scale),
             tooltip=["training:N", "step:Q", alt.Tooltip(f"{of.column}:Q", format=".4g")],
         )
     ]
     if of.smooth:
-        mean = alt.WindowFieldDef(op="mean", field=of.column, **{"as": "mean"})
-        window = base.transform_window([mean], frame=[1 - of.smooth, 0], groupby=["training"])
-        marks.append(window.mark_line(strokeWidth=2.4).encode(y="mean:Q"))
+        frame: list[int | None] = [1 - of.smooth, 0]
+        window = base.transform_window(mean=f"mean({of.column})", frame=frame, groupby=["training"])
+        lines.append(window.mark_line(strokeWidth=2.4).encode(y="mean:Q"))
     rules = (
         alt.Chart(alt.NamedData("alarms"))
         .mark_rule(color=palette.ALARM, strokeDash=[3, 2])
         .encode(alt.X("step:Q"), tooltip=["run:N", "step:Q", "rule:N", "text:N"])
     )
-    colour = colour if has_runs else alt.value(palette.OURS)
-    coloured = [mark.encode(x, color=colour) for mark in marks]
-    return alt.layer(rules, *coloured).properties(height=of.height)
+    return alt.layer(rules, *lines).properties(height=of.height)
