@@ -1,7 +1,6 @@
 """Training as a user calls it: what it leaves, what it says, and what ends it early."""
 
 import json
-import types
 
 import jax
 import numpy as np
@@ -91,8 +90,7 @@ def test_losses_and_gradients_that_are_no_numbers_are_drawn_and_said():
             "value": [0.5, 1.0, -np.inf, np.nan],
         }
     )
-    table = types.SimpleNamespace(name="rough", classes=(), target="y")
-    figure = picture.figure(table, history, flow, None, 0, ["verdict"])
+    figure = picture.figure("rough", history, flow, 0, ["verdict"])
     assert figure.data["curves"]["value_is"].to_list() == [
         *("number", "zero", "inf", "nan"),
         *("number", "number", "zero", "nan"),
@@ -159,20 +157,6 @@ def test_the_flow_is_that_of_the_network_while_it_trains(whole):
         delta = (delta @ layers[i][0].T) * (1 - a[i] ** 2)
     last = flow.filter(pl.col("epoch") == EPOCHS)
     np.testing.assert_allclose(last["log10_delta_z"], norms, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_held_out_rows_are_there_with_their_predictions(whole):
-    test, part = pl.read_parquet(whole / train.TEST), planned().split.parts["test"]
-    table = data.table("breast_cancer")
-    np.testing.assert_array_equal(test["row"], part.rows)
-    assert test["target"].to_list() == np.array(table.classes)[part.y.astype(int)].tolist()
-    y_hat = by_numpy(whole, part.x)[1][-1][:, 0]
-    assert (
-        test["prediction"].to_list() == np.array(table.classes)[(y_hat > 0.5).astype(int)].tolist()
-    )
-    counts = picture.confusion(table.classes, test)
-    assert counts["count"].sum() == test.height
 
 
 def test_the_run_says_how_it_was_made(whole):

@@ -18,6 +18,5 @@ CATEGORIES = OF_LINES
 OURS = CATEGORIES[0]
 TRAINING, VALIDATION = CATEGORIES[:2]
 SEQUENTIAL: Final = "viridis"  # scheme of a map
-COUNTS = ("#c6dbef", "#08306b")  # of counts, from the fewest to the most
 MANY: Final = "turbo"  # scheme of more categories than there are colours
 OVER_MAP, RIM = "#ffffff", "#333333"  # lines over a map: light on a dark rim

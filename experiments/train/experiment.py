@@ -31,7 +31,7 @@ from jaxnn.initializers import find_weights
 
 log = logging.getLogger("jaxnn.experiments")
 
-CHART, FLOW, TEST = "training", "flow.parquet", "test.parquet"
+CHART, FLOW = "training", "flow.parquet"
 LAYERS = re.compile(r"(?:([0-9]+)[x×])?([0-9]+)")
 MOST_LAYERS = 100_000
 STOPPING = "stopping when this epoch is done; again to stop now"
@@ -197,10 +197,8 @@ def conclude(plan: Plan, courses: list[TrainingCourse]) -> Conclusion:
         split.mean,
         split.spread,
     )
-    tested, test = {}, None
-    if "test" in recipe.sets:
-        tested = {"test": jaxnn.train.evaluate(recipe.net, course.params, *recipe.sets["test"])}
-        test = report.test(table, split, trained.predict(table.frame[split.parts["test"].rows]))
+    held_out = {name: sets for name, sets in recipe.sets.items() if name == "test"}
+    tested = {n: jaxnn.train.evaluate(recipe.net, course.params, *v) for n, v in held_out.items()}
     rows = report.rows(table.task, recipe.steps, course, tested)
     flow = report.flow(recipe.steps, course)
     verdicts = report.verdicts(table, split, rows, flow, course)
@@ -208,12 +206,11 @@ def conclude(plan: Plan, courses: list[TrainingCourse]) -> Conclusion:
         verdicts.insert(1, rival(recipe, plan.settings.rate, data.METRIC[table.task]))
     best = course.best.epoch or 0
     lines = [*verdicts[:2], subtitle(plan)]
-    tables = {FLOW: flow} if test is None else {FLOW: flow, TEST: test}
     return Conclusion(
         rows,
         verdicts,
-        {CHART: picture.figure(table, rows, flow, test, best, lines)},
-        files=trained.files() | {name: files.parquet(t) for name, t in tables.items()},
+        {CHART: picture.figure(table.name, rows, flow, best, lines)},
+        files=trained.files() | {FLOW: files.parquet(flow)},
         about={"looks": {"count": len(course.looked), "seconds": round(course.seconds, 6)}},
         failure=course.failure,
         missing=report.missing(course),
@@ -236,7 +233,7 @@ EXPERIMENT = Experiment(
     settings=Settings,
     columns=COLUMNS,
     figures=(CHART,),
-    files=(FLOW, TEST, *model.FILES),
+    files=(FLOW, *model.FILES),
     prepare=prepare,
     measure=measure,
     conclude=conclude,

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import rich.table
 
-from experiments.learning import data, model
+from experiments.learning import data
 from experiments.learning.data import METRIC, DataTable
 from experiments.pages import tables
 from experiments.runs.missing import NOTHING, Missing
@@ -52,18 +52,6 @@ def flow(steps: int, course: TrainingCourse) -> pl.DataFrame:
             **{n: v / unit.get(QUANTITIES[n].unit, 1.0) for n, v in values.items()},
         }
     )
-
-
-def test(table: DataTable, split: Split, y_hat: np.ndarray) -> pl.DataFrame:
-    """Return one row a held-out row of the table: row, target, prediction."""
-    places = split.parts["test"].rows
-    if not table.classes:
-        target, prediction = table.y[places], y_hat[:, 0]
-    else:
-        classes = np.array(table.classes)
-        target, prediction = classes[table.y[places].astype(int)], classes[model.decided(y_hat)]
-    columns = {"target": target.tolist(), "prediction": prediction.tolist()}
-    return pl.DataFrame({"row": places.astype(np.int64), **columns})
 
 
 def exported(rows: pl.DataFrame) -> pl.DataFrame:
